@@ -154,7 +154,7 @@ async fn an_answer_that_will_not_come_fails_with_the_reason() {
         let run = ai.run(ai.app()).await;
         let error = run.error().unwrap();
         assert!(error.message.contains(says), "{says}: {error:?}");
-        assert_eq!((error.code.as_deref(), run.attempts("report")), (code, 1), "{says}");
+        assert_eq!((error.code(), run.attempts("report")), (code, 1), "{says}");
         assert_eq!(ai.submitted().await.len(), 1, "{says}");
     }
 }

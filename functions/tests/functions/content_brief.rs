@@ -84,7 +84,7 @@ async fn a_brief_that_fails_for_good_has_the_status_failed() {
     world.table_says("PATCH", "content_briefs", 2, ResponseTemplate::new(503)).await;
     let run = run(&world).await;
     assert_eq!(run.status(), Status::Failed);
-    assert_eq!(run.error().unwrap().code.as_deref(), Some("http-400"));
+    assert_eq!(run.error().unwrap().code(), Some("http-400"));
     assert_eq!(world.sent("PATCH", "content_briefs").await, vec![json!({ "status": "failed" }); 3]);
     assert_eq!(run.attempts("undo open-brief"), 3);
 }
@@ -139,5 +139,5 @@ async fn an_undecided_draft_fails_after_a_week_and_its_row_says_so() {
         (run.status(), statuses.as_slice()),
         (Status::Failed, ["approval", "failed"].map(String::from).as_slice())
     );
-    assert_eq!(run.error().unwrap().code.as_deref(), Some("approval-timeout"));
+    assert_eq!(run.error().unwrap().code(), Some("approval-timeout"));
 }

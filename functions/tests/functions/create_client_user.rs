@@ -93,7 +93,7 @@ async fn an_account_of_another_client_is_not_changed() {
         world.accounts.add("ada@acme.example", of_another);
         let run = run(&world).await;
         assert_eq!((run.status(), run.attempts("create-auth-user")), (Status::Failed, 1));
-        assert_eq!(run.error().unwrap().code.as_deref(), Some("user-exists"));
+        assert_eq!(run.error().unwrap().code(), Some("user-exists"));
         assert!(world.sent("POST", "profiles").await.is_empty());
         assert_eq!(world.accounts.emails(), ["ada@acme.example"]);
     }

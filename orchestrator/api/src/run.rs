@@ -116,7 +116,7 @@ pub struct Failure {
 
 impl From<&journal::Failure> for Failure {
     fn from(failure: &journal::Failure) -> Self {
-        Self { message: failure.message.clone(), code: failure.code.clone() }
+        Self { message: failure.message.clone(), code: failure.code().map(str::to_owned) }
     }
 }
 

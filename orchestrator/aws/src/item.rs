@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use stepladder_core::{EventId, RunId, Timestamp};
+use stepladder_core::{EventId, RunId, RunOrStep, StepId, Timestamp};
 use stepladder_engine::ports::StoreError;
 
 use crate::layout::Key;
@@ -48,6 +48,11 @@ pub(crate) trait ReadItem {
 
     fn event(&self, name: &str) -> Result<EventId, StoreError> {
         self.text(name)?.parse().map_err(|_| missing(name, "an event's id"))
+    }
+
+    /// The attribute `step`: empty for the whole run.
+    fn run_or_step(&self) -> Result<RunOrStep, StoreError> {
+        self.text("step").map(|step| StepId::from(step).into())
     }
 
     fn time(&self, name: &str) -> Result<Timestamp, StoreError> {

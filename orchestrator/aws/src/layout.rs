@@ -82,7 +82,7 @@ use sha2::{Digest, Sha256};
 use stepladder_core::slot::{Limit, Ticket};
 use stepladder_core::waiting::{Field, Subscription, SubscriptionKey};
 use stepladder_core::wake::TimerPurpose;
-use stepladder_core::{EventId, RunId, Timer, Timestamp};
+use stepladder_core::{EventId, RunId, RunOrStep, Timer, Timestamp};
 
 /// The number of partitions for the timers of a minute. Each takes 1,000 writes per second.
 pub(crate) const TIMER_SHARDS: u64 = 8;
@@ -163,7 +163,7 @@ pub(crate) fn timer(timer: &Timer) -> Key {
     let purpose = match &timer.purpose {
         TimerPurpose::Watchdog => "watchdog".to_owned(),
         TimerPurpose::Deadline => "deadline".to_owned(),
-        TimerPurpose::Step(step) => digest(&[step.as_bytes()]),
+        TimerPurpose::Due(of) => digest(&[of.as_stored().as_bytes()]),
     };
     let shard = shard(timer.run, TIMER_SHARDS);
     let (due, run) = (timer.due.as_millis(), timer.run);
@@ -193,7 +193,7 @@ pub(crate) fn wait_queue(limit: &Limit) -> String {
 /// Sorts in the order of the wait queue.
 pub(crate) fn ticket_sk(ticket: &Ticket) -> String {
     let queued_at = ticket.queued_at.as_millis();
-    format!("{queued_at:015}#{}#{}#{}", ticket.event, ticket.run, digest(&[ticket.step.as_bytes()]))
+    format!("{queued_at:015}#{}#{}#{}", ticket.event, ticket.run, digest(&[ticket.of.as_stored().as_bytes()]))
 }
 
 /// The common prefix of the tickets of a run at a limit.
@@ -201,8 +201,8 @@ pub(crate) fn tickets_prefix(limit: &Limit) -> String {
     format!("P#{}#", hash_of(limit))
 }
 
-pub(crate) fn ticket_of_run(limit: &Limit, run: RunId, step: &str) -> Key {
-    Key::new(self::run(run), format!("{}{}", tickets_prefix(limit), digest(&[step.as_bytes()])))
+pub(crate) fn ticket_of_run(limit: &Limit, run: RunId, of: &RunOrStep) -> Key {
+    Key::new(self::run(run), format!("{}{}", tickets_prefix(limit), digest(&[of.as_stored().as_bytes()])))
 }
 
 pub(crate) fn flow_state(key: &str) -> Key {
@@ -312,14 +312,19 @@ mod tests {
 
     fn ticket(queued_at: i64, n: u128) -> Ticket {
         let at = Timestamp::from_millis(queued_at);
-        Ticket { queued_at: at, event: EventId::new(at, n), run: RunId::new(at, n), step: "é".repeat(255).into() }
+        Ticket {
+            queued_at: at,
+            event: EventId::new(at, n),
+            run: RunId::new(at, n),
+            of: RunOrStep::Step("é".repeat(255).into()),
+        }
     }
 
     #[test]
     fn keys_stay_within_their_limits_for_any_name() {
         let limit = Limit { key: "k".repeat(5_000).into(), slots: 1 };
         assert!(ticket_sk(&ticket(1, 1)).len() <= 1_024);
-        assert!(ticket_of_run(&limit, ticket(1, 1).run, &"é".repeat(255)).sk.len() <= 1_024);
+        assert!(ticket_of_run(&limit, ticket(1, 1).run, &ticket(1, 1).of).sk.len() <= 1_024);
         assert!(wait_queue(&limit).len() <= 2_048);
     }
 

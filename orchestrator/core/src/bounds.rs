@@ -6,13 +6,12 @@
 
 use serde_json::value::RawValue;
 
-use crate::journal::{Entry, Fact, Failure, Outcome};
-use crate::limits::{OUTCOME_BYTES, ROOM_BYTES, RUN_BYTES, UNDO};
+use crate::failure::{ErrorCode, Failure};
+use crate::journal::{Entry, Fact, Outcome};
+use crate::limits::{OUTCOME_BYTES, ROOM_BYTES, RUN_BYTES};
+use crate::own_step::{COMPENSATION, OwnStep};
 use crate::sentence::{SENTENCE_BYTES, shortened};
 use crate::state::RunState;
-
-/// The code of a failure that means "too large".
-pub const TOO_LARGE: &str = "too-large";
 
 /// Returns the bytes that an entry adds to its run.
 pub fn kept_bytes(fact: &Fact) -> usize {
@@ -59,7 +58,7 @@ pub fn kept_bytes(fact: &Fact) -> usize {
 }
 
 fn bytes_of(failure: &Failure) -> usize {
-    failure.message.len() + failure.code.as_ref().map_or(0, String::len)
+    failure.message.len() + failure.code().map_or(0, str::len)
 }
 
 impl RunState {
@@ -69,13 +68,14 @@ impl RunState {
         bytes + ROOM_BYTES <= RUN_BYTES || self.is_compensating()
     }
 
-    fn is_compensating(&self) -> bool {
-        self.steps.contains_key(UNDO)
+    /// Returns whether the run has failed for good and compensates.
+    pub fn is_compensating(&self) -> bool {
+        self.steps.contains_key(COMPENSATION)
     }
 }
 
 /// Cuts entries to fit before they are written, in order. Failures are shortened. Outcomes that
-/// exceed the run's room become failures with the code [`TOO_LARGE`]. Entries that fit stay as they
+/// exceed the run's room become failures with the code [`ErrorCode::TooLarge`]. Entries that fit stay as they
 /// are.
 pub fn fit_entries(state: &RunState, entries: Vec<Entry>) -> Vec<Entry> {
     let mut bytes = state.bytes;
@@ -89,12 +89,14 @@ pub fn fit_entries(state: &RunState, entries: Vec<Entry>) -> Vec<Entry> {
                     "step `{step}` returned {bytes} bytes; at most {OUTCOME_BYTES} are allowed: store large values elsewhere \
                      and return a reference"
                 );
-                let error = Failure { message, code: Some(TOO_LARGE.into()) };
+                let error = Failure::with_code(message, ErrorCode::TooLarge);
                 vec![Fact::StepFailed { step, attempt, error, retry_at: None, report }]
             }
             Fact::StepSucceeded { step, attempt, output, report } if !fits(&output) => {
                 // a compensation needs almost no room and must not run again because of its size
-                if *step == *UNDO || (state.is_compensating() && output.get().len() <= ROOM_BYTES) {
+                if OwnStep::of(&step) == Some(OwnStep::Compensation)
+                    || (state.is_compensating() && output.get().len() <= ROOM_BYTES)
+                {
                     vec![Fact::StepSucceeded { step, attempt, output, report }]
                 } else {
                     let error = too_large_failure(format_args!("step `{step}` returned {} bytes", output.get().len()));
@@ -154,7 +156,7 @@ fn too_large_failure(what: std::fmt::Arguments<'_>) -> Failure {
         message: format!(
             "{what}, with which the run would keep more than {RUN_BYTES}; store large values elsewhere and return a reference"
         ),
-        code: Some(TOO_LARGE.into()),
+        code: Some(ErrorCode::TooLarge),
     }
 }
 
@@ -165,6 +167,6 @@ pub fn run_full_failure(what: std::fmt::Arguments<'_>, bytes: usize) -> Failure 
             "{what} was not begun: the run keeps {bytes} bytes, at most {RUN_BYTES} are allowed, and less than {ROOM_BYTES} \
              are left; store large values elsewhere and return references"
         ),
-        code: Some(TOO_LARGE.into()),
+        code: Some(ErrorCode::TooLarge),
     }
 }

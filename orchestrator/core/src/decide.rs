@@ -2,16 +2,16 @@
 //!
 //! [`plan`] is pure; the engine's hop carries out the plan.
 
-use std::panic::Location;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bounds::run_full_failure;
-use crate::limits::{INTERRUPTIONS, UNDO};
+use crate::limits::INTERRUPTIONS;
 use crate::retry::{Backoff, RetryPolicy};
 use crate::state::{RunState, Step, StepState};
 use crate::waiting::EventWait;
-use crate::{Failure, Json, NewEvent, RunId, Spec, StepId, StepKind, Timestamp};
+use crate::{ErrorCode, Failure, Json, NewEvent, OwnStep, RunId, SourceLocation, Spec, StepId, StepKind, Timestamp};
 
 /// A step that a handler waits for.
 #[derive(Clone, Debug)]
@@ -20,8 +20,8 @@ pub struct Want {
     pub step: StepId,
     /// What it does.
     pub operation: Operation,
-    /// Its position in the code.
-    pub at: &'static Location<'static>,
+    /// Its position in the code, if it is known.
+    pub at: Option<SourceLocation>,
 }
 
 /// What a handler requests.
@@ -274,7 +274,7 @@ impl Plan {
     ) {
         let bytes = state.bytes + now.pending;
         // rule 33; the record of a failed run needs almost no space
-        if !state.has_room(bytes) && *want.step != *UNDO {
+        if !state.has_room(bytes) && OwnStep::of(&want.step) != Some(OwnStep::Compensation) {
             let why = run_full_failure(format_args!("step `{}`", want.step), bytes);
             return self.refused.push((want.step.clone(), why));
         }
@@ -309,7 +309,7 @@ fn too_long(step: &str, timeout: Duration, longest: Duration) -> Failure {
             "step `{step}` has a time-out of {timeout:?}, but a worker has at most {longest:?} for a step; \
              split the step, shorten its time-out or give the workers more time"
         ),
-        code: Some("timeout-too-long".into()),
+        code: Some(ErrorCode::TimeoutTooLong),
     }
 }
 
@@ -319,21 +319,37 @@ fn interrupted(step: &str, times: u32) -> Failure {
             "step `{step}` was interrupted {times} times in a row: its worker died each time before it ended \
              (out of memory? out of time?)"
         ),
-        code: Some("interrupted".into()),
+        code: Some(ErrorCode::Interrupted),
     }
 }
 
 /// The code requests another kind of step under a recorded id.
 fn other_kind(want: &Want, step: &Step) -> Failure {
-    Failure {
-        message: format!(
-            "nondeterminism: the journal holds a {} under `{}`, the code at {} asks for a {}; give the new step another name",
-            kind_name(step.kind),
-            want.step,
-            want.at,
-            kind_name(want.operation.kind()),
-        ),
-        code: Some("nondeterminism".into()),
+    let message = format!("nondeterminism: {}", want.describe_kind_mismatch(step.kind));
+    Failure::with_code(message, ErrorCode::Nondeterminism)
+}
+
+/// Shows the step and its position, for messages.
+impl fmt::Display for Want {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "step `{}`", self.step)?;
+        match &self.at {
+            Some(at) => write!(f, " ({at})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Want {
+    /// Returns the sentence for a step whose id has another kind in the journal.
+    pub fn describe_kind_mismatch(&self, recorded: StepKind) -> String {
+        let at = self.at.as_ref().map_or_else(String::new, |at| format!(" at {at}"));
+        format!(
+            "the journal holds a {} under `{}`, the code{at} asks for a {}; give the new step another name",
+            kind_name(recorded),
+            self.step,
+            kind_name(self.operation.kind()),
+        )
     }
 }
 

@@ -16,7 +16,7 @@ use crate::expr::{Expr, ExprError};
 use crate::limits::{COLLECTED, LONGEST_PERIOD, MOST_PRIORITY};
 use crate::spec::{LazyScope, Spec};
 use crate::waiting::{ArrivingEvent, EventMatch, EventWait, Field, Subscription, path_problem};
-use crate::{Event, RunId, StepId, Timestamp};
+use crate::{Event, OwnStep, RunId, StepId, Timestamp};
 
 /// The flow control of a function, without concurrency limits.
 #[derive(Clone, Debug, Default)]
@@ -195,14 +195,6 @@ impl Debounce {
     }
 }
 
-/// The prefix of the step ids under which the subscription index stores cancelling events.
-const CANCEL_ON: &str = "stepladder/cancel-on:";
-
-/// Returns whether a subscription's step id belongs to a cancelling event.
-pub fn is_cancel_step(step: &str) -> bool {
-    step.starts_with(CANCEL_ON)
-}
-
 impl CancelOn {
     /// Returns what a run of this event waits for; `None` if no event can match.
     fn wait(&self, event: &Event) -> Option<EventWait> {
@@ -238,9 +230,8 @@ impl FlowControl {
     /// Returns the waits for events that cancel a run of this event: step id, wait and end of each.
     pub fn cancel_waits(&self, event: &Event, created_at: Timestamp) -> Vec<(StepId, EventWait, Timestamp)> {
         let numbered = self.cancel_on.iter().enumerate();
-        let each = numbered.filter_map(|(i, cancel)| {
-            Some((format!("{CANCEL_ON}{i}").into(), cancel.wait(event)?, cancel.until(created_at)))
-        });
+        let each = numbered
+            .filter_map(|(i, cancel)| Some((OwnStep::CancelOn(i).id(), cancel.wait(event)?, cancel.until(created_at))));
         each.collect()
     }
 

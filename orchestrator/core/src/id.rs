@@ -17,6 +17,48 @@ use crate::Timestamp;
 /// The id of a step within its run: its name, plus `:1`, `:2`… when the name repeats.
 pub type StepId = Arc<str>;
 
+/// A whole run, or one of its steps: what a ticket or a timer is for.
+///
+/// Its stored form is a text: the step's id, and the empty text for the run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "StepId", into = "StepId")]
+pub enum RunOrStep {
+    /// The whole run.
+    Run,
+    /// This step of the run.
+    Step(StepId),
+}
+
+impl RunOrStep {
+    /// Returns the step; `None` for the whole run.
+    pub fn step(&self) -> Option<&StepId> {
+        match self {
+            Self::Run => None,
+            Self::Step(step) => Some(step),
+        }
+    }
+
+    /// Returns the stored form. [`From<StepId>`] reads it back.
+    pub fn as_stored(&self) -> &str {
+        self.step().map_or("", |step| step)
+    }
+}
+
+impl From<StepId> for RunOrStep {
+    fn from(stored: StepId) -> Self {
+        if stored.is_empty() { Self::Run } else { Self::Step(stored) }
+    }
+}
+
+impl From<RunOrStep> for StepId {
+    fn from(of: RunOrStep) -> Self {
+        match of {
+            RunOrStep::Run => "".into(),
+            RunOrStep::Step(step) => step,
+        }
+    }
+}
+
 macro_rules! ulid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

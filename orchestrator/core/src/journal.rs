@@ -12,9 +12,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
-use crate::limits::{FAILURE_BYTES, NAME_CHARS};
+pub use crate::failure::Failure;
 use crate::report::{HandlerLogLine, Report};
-use crate::sentence::truncated;
 use crate::waiting::EventWait;
 use crate::{Event, EventId, Json, RunId, StepId, Timestamp};
 
@@ -256,53 +255,6 @@ pub enum Outcome {
     Value(Json),
     /// The step failed with this failure and is not retried.
     Failed(Failure),
-}
-
-/// A recorded error: a message for people and a code for programs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// A sentence; causes follow after colons. At most [`FAILURE_BYTES`] in a journal.
-    pub message: String,
-    /// A short code to branch on. Error types are not stored in the journal; the code is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub code: Option<String>,
-}
-
-/// The code of a poll's check that has no value yet. It is not a failure and uses no retry.
-const NOT_YET: &str = "stepladder/not-yet";
-
-impl Failure {
-    /// Returns the failure that means "check again later".
-    pub fn not_yet() -> Self {
-        Self { message: "not yet".into(), code: Some(NOT_YET.into()) }
-    }
-
-    /// Returns the failure cut to the limits of a journal. A long message is cut and ends in `…`; a
-    /// long code is cut. NUL characters are replaced, because databases cannot store them.
-    #[must_use]
-    pub fn bounded(self) -> Self {
-        let Self { mut message, mut code } = self;
-        if message.len() > FAILURE_BYTES {
-            message = truncated(&message, FAILURE_BYTES - '…'.len_utf8());
-        }
-        if message.contains('\0') {
-            message = truncated(message.replace('\0', "\u{fffd}"), FAILURE_BYTES - '…'.len_utf8());
-        }
-        if let Some(long) = code.as_mut().filter(|code| code.contains('\0') || code.chars().nth(NAME_CHARS).is_some()) {
-            *long = long.chars().take(NAME_CHARS).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect();
-        }
-        Self { message, code }
-    }
-
-    /// Returns whether this is [`Failure::not_yet`].
-    pub fn is_not_yet(&self) -> bool {
-        self.code.as_deref() == Some(NOT_YET)
-    }
-
-    /// Creates a failure without a code.
-    pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: None }
-    }
 }
 
 impl Fact {

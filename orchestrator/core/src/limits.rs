@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::OwnStep;
+
 /// Maximum size of one event with all its fields: 3 MiB.
 pub const EVENT_BYTES: usize = 3 * 1024 * 1024;
 /// Maximum number of events in one request.
@@ -83,11 +85,6 @@ pub const USAGE_MODELS: usize = 16;
 /// as timers.
 pub const QUEUE_DELAY_SECONDS: i64 = 900;
 
-/// What the names of a run's own steps begin with: no function's step may.
-pub const OWN_STEPS: &str = "stepladder/";
-/// The step under which a run records that it has failed for good and undoes what it did.
-pub const UNDO: &str = "stepladder/undo";
-
 /// Returns what is wrong with a name, as the end of a sentence; `None` if the name is valid.
 pub fn name_problem(name: &str) -> Option<String> {
     if name.is_empty() {
@@ -109,8 +106,8 @@ pub fn step_name_problem(name: &str) -> Option<String> {
     if let Some(problem) = name_problem(name) {
         return Some(problem);
     }
-    if name.starts_with(OWN_STEPS) {
-        return Some(format!("begins with `{OWN_STEPS}`, as a run's own steps do; choose another"));
+    if let Some(prefix) = OwnStep::reserved_prefix(name) {
+        return Some(format!("begins with `{prefix}`, as a run's own steps do; choose another"));
     }
     let digits = name.trim_end_matches(|c: char| c.is_ascii_digit());
     (digits.len() < name.len() && digits.ends_with(':'))
@@ -139,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_step_name_may_not_look_like_a_runs_own() {
-        assert!(step_name_problem(UNDO).is_some());
+        assert!(step_name_problem(&OwnStep::Compensation.id()).is_some());
         assert_eq!(step_name_problem("stepladder"), None);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{RunId, StepId, Timestamp};
+use crate::{EventId, RunId, RunOrStep, StepId, Timestamp};
 
 /// A concurrency limit as it applies to one run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -15,31 +15,58 @@ pub struct Limit {
     pub slots: u32,
 }
 
-/// The holder of a slot: run, step, attempt and hop (rule 20). A hop releases only its own slots.
-/// Two hops may try to start the same attempt: each acquires a slot, and the second releases its
-/// own.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Holder {
-    /// The run.
-    pub run: RunId,
-    /// The step.
-    pub step: StepId,
-    /// The attempt.
-    pub attempt: u32,
-    /// The hop: a random number that all requests of one hop share.
-    pub hop: u64,
+/// The holder of a slot.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
+pub enum Holder {
+    /// A whole run, from its first step to its end. Its lease does not expire
+    /// ([`Timestamp::MAX`](crate::Timestamp::MAX)).
+    Run(RunId),
+    /// An attempt of a step, as one hop starts it (rule 20). A hop releases only its own slots. Two
+    /// hops may try to start the same attempt: each acquires a slot, and the second releases its
+    /// own. `hop` is a random number that all requests of one hop share.
+    Attempt { run: RunId, step: StepId, attempt: u32, hop: u64 },
 }
 
 impl Holder {
-    /// Returns the holder for a whole run, from its first step to its end. Its lease does not
-    /// expire ([`Timestamp::MAX`](crate::Timestamp::MAX)).
-    pub fn of_run(run: RunId) -> Self {
-        Self { run, step: ARRIVAL.into(), attempt: 0, hop: 0 }
+    /// Returns the run.
+    pub fn run(&self) -> RunId {
+        match self {
+            Self::Run(run) | Self::Attempt { run, .. } => *run,
+        }
+    }
+
+    /// Returns the step; `None` for a whole run.
+    pub fn step(&self) -> Option<&StepId> {
+        match self {
+            Self::Run(_) => None,
+            Self::Attempt { step, .. } => Some(step),
+        }
+    }
+
+    /// Returns whether the holder is an attempt of this step.
+    pub fn is_of_step(&self, run: RunId, step: &str) -> bool {
+        self.run() == run && self.step().is_some_and(|own| **own == *step)
+    }
+
+    /// Returns what the holder's own ticket is for.
+    pub fn run_or_step(&self) -> RunOrStep {
+        self.step().cloned().map_or(RunOrStep::Run, RunOrStep::Step)
+    }
+
+    /// Returns whether the holder acquires a slot with this ticket: its own, or that of its run's
+    /// creation.
+    pub fn may_use(&self, ticket: &Ticket) -> bool {
+        let is_own = || match &ticket.of {
+            RunOrStep::Run => true,
+            RunOrStep::Step(step) => Some(step) == self.step(),
+        };
+        ticket.run == self.run() && is_own()
     }
 }
 
 /// A held slot with its lease.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldSlot {
     /// The holder.
     pub holder: Holder,
@@ -56,16 +83,14 @@ pub struct Ticket {
     #[serde(rename = "asked")]
     pub queued_at: Timestamp,
     /// The run's event: it orders runs whose events arrived in the same millisecond.
-    pub event: crate::EventId,
+    pub event: EventId,
     /// The run.
     pub run: RunId,
-    /// The step. Empty for the ticket that a run gets when it is created, before its first step is
-    /// known.
-    pub step: StepId,
+    /// What waits: a step, or the whole run. A run has a ticket from its creation until its first
+    /// step acquires a slot.
+    #[serde(rename = "step")]
+    pub of: RunOrStep,
 }
-
-/// The step id of the ticket that a run has from its creation until its first step acquires a slot.
-pub const ARRIVAL: &str = "";
 
 /// Returns whether a slot may be acquired (rule 25). A ticket may acquire if fewer tickets are
 /// ahead of it than slots are free. A request without a ticket may acquire only if the wait queue
@@ -83,6 +108,34 @@ pub fn may_acquire(free: u32, ahead: Option<usize>, waiting: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn ticket(of: RunOrStep) -> Ticket {
+        let at = Timestamp::from_millis(7);
+        Ticket { queued_at: at, event: EventId::new(at, 1), run: RunId::new(at, 2), of }
+    }
+
+    #[test]
+    fn a_ticket_reads_as_version_0_2_0_wrote_it() {
+        let (of_run, of_step) = (ticket(RunOrStep::Run), ticket(RunOrStep::Step("pay".into())));
+        let ids = format!(r#""event":"{}","run":"{}""#, of_run.event, of_run.run);
+        for (ticket, step) in [(&of_run, ""), (&of_step, "pay")] {
+            let stored = format!(r#"{{"asked":7,{ids},"step":"{step}"}}"#);
+            assert_eq!(serde_json::to_string(ticket).unwrap(), stored);
+            assert_eq!(serde_json::from_str::<Ticket>(&stored).unwrap(), *ticket);
+        }
+        assert!(of_run < of_step);
+    }
+
+    #[test]
+    fn a_step_may_use_its_own_ticket_and_that_of_its_runs_creation() {
+        let (of_run, of_step) = (ticket(RunOrStep::Run), ticket(RunOrStep::Step("pay".into())));
+        let holder = |step: &str| Holder::Attempt { run: of_run.run, step: step.into(), attempt: 1, hop: 3 };
+        assert!(holder("pay").may_use(&of_run) && holder("pay").may_use(&of_step));
+        assert!(holder("ship").may_use(&of_run) && !holder("ship").may_use(&of_step));
+        assert!(Holder::Run(of_run.run).may_use(&of_run) && !Holder::Run(of_run.run).may_use(&of_step));
+        let other = RunId::new(Timestamp::from_millis(7), 9);
+        assert!(!Holder::Run(other).may_use(&of_run));
+    }
 
     #[test]
     fn rule_25_a_ticket_below_the_free_slots_may_acquire() {

@@ -13,7 +13,7 @@ use crate::expr::{self, EventValues, ExprCache, Scope};
 use crate::limits::{KEY_BYTES, name_problem};
 use crate::sentence::shortened;
 use crate::system::wait_problem;
-use crate::{Event, RunId, StepId, Timestamp};
+use crate::{Event, OwnStep, RunId, StepId, Timestamp};
 
 /// What a step waits for: an event with one of these names that matches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +92,13 @@ pub struct Subscription {
     pub step: StepId,
     /// The end of the wait.
     pub until: Timestamp,
+}
+
+impl Subscription {
+    /// Returns whether a matching event cancels the run, instead of ending a step's wait.
+    pub fn cancels_run(&self) -> bool {
+        matches!(OwnStep::of(&self.step), Some(OwnStep::CancelOn(_)))
+    }
 }
 
 /// Which parts of the index an event of some name needs.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{RunId, StepId, Timestamp};
+use crate::{RunId, RunOrStep, StepId, Timestamp};
 
 /// A request to continue a run. The journal says what is to be done, not the wake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +57,14 @@ pub enum WakeCause {
 }
 
 impl WakeCause {
+    /// Returns the cause of a wake that promotes a ticket: a step's ticket has a wake of its own.
+    pub fn of_ticket(of: RunOrStep) -> Self {
+        match of {
+            RunOrStep::Run => Self::Slot,
+            RunOrStep::Step(step) => Self::Step(step),
+        }
+    }
+
     /// Returns the only step that the wake is for; `None` if it is for the whole run.
     pub fn step(&self) -> Option<&StepId> {
         match self {
@@ -103,10 +111,29 @@ pub struct Timer {
 /// What a timer is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum TimerPurpose {
-    /// A sleep or a retry of this step is due.
-    Step(StepId),
+    /// A sleep or a retry is due, of this step or of the whole run.
+    #[serde(rename = "Step")]
+    Due(RunOrStep),
     /// The hourly check of the run: rule 12.
     Watchdog,
     /// The time limit for the run's start or end.
     Deadline,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purpose_reads_as_version_0_2_0_wrote_it() {
+        for (purpose, stored) in [
+            (TimerPurpose::Due(RunOrStep::Run), r#"{"Step":""}"#),
+            (TimerPurpose::Due(RunOrStep::Step("pay".into())), r#"{"Step":"pay"}"#),
+            (TimerPurpose::Watchdog, r#""Watchdog""#),
+            (TimerPurpose::Deadline, r#""Deadline""#),
+        ] {
+            assert_eq!(serde_json::to_string(&purpose).unwrap(), stored);
+            assert_eq!(serde_json::from_str::<TimerPurpose>(stored).unwrap(), purpose);
+        }
+    }
 }

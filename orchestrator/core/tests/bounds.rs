@@ -1,13 +1,14 @@
 //! Limits on the values in a run's journal, and how entries are changed to fit them.
 
-use stepladder_core::bounds::{TOO_LARGE, fit_entries, kept_bytes};
+use stepladder_core::bounds::{fit_entries, kept_bytes};
 use stepladder_core::journal::{Entry, Failure, NewRun, Origin};
 use stepladder_core::limits::{
-    FAILURE_BYTES, LOG_LINE_BYTES, NAME_CHARS, OUTCOME_BYTES, ROOM_BYTES, RUN_BYTES, UNDO, USAGE_MODELS,
+    FAILURE_BYTES, LOG_LINE_BYTES, NAME_CHARS, OUTCOME_BYTES, ROOM_BYTES, RUN_BYTES, USAGE_MODELS,
 };
 use stepladder_core::report::{HandlerLogLine, LogLevel, LogLine};
 use stepladder_core::{
-    Event, EventId, Fact, Json, Outcome, Record, Report, RunId, RunState, StepId, StepKind, Timestamp, Usage, json,
+    Event, EventId, Fact, Json, Outcome, OwnStep, Record, Report, RunId, RunState, StepId, StepKind, Timestamp, Usage,
+    json,
 };
 
 const AT: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -52,7 +53,7 @@ fn error_code(fact: &Fact) -> Option<&str> {
     match fact {
         Fact::StepFailed { error, retry_at: None, .. }
         | Fact::StepRefused { error, .. }
-        | Fact::InvokeEnded { outcome: Outcome::Failed(error), .. } => error.code.as_deref(),
+        | Fact::InvokeEnded { outcome: Outcome::Failed(error), .. } => error.code(),
         _ => None,
     }
 }
@@ -63,7 +64,7 @@ fn the_entries_of_a_record_share_the_free_bytes() {
     let facts = vec![succeeded("a", 60), succeeded("b", 50), succeeded("c", 40)];
     let codes: Vec<_> = fit_facts(&state, facts).iter().map(|fact| error_code(fact).map(str::to_owned)).collect();
     // The failure of `b` is recorded, and leaves no room for `c`.
-    let too_large = Some(TOO_LARGE.to_owned());
+    let too_large = Some("too-large".to_owned());
     assert_eq!(codes, [None, too_large.clone(), too_large]);
 }
 
@@ -71,10 +72,10 @@ fn the_entries_of_a_record_share_the_free_bytes() {
 fn an_outcome_that_just_fits_is_kept() {
     let state = run_with_values(RUN_BYTES - 100);
     assert_eq!(error_code(&fit_facts(&state, vec![succeeded("a", 100)])[0]), None);
-    assert_eq!(error_code(&fit_facts(&state, vec![succeeded("a", 101)])[0]), Some(TOO_LARGE));
+    assert_eq!(error_code(&fit_facts(&state, vec![succeeded("a", 101)])[0]), Some("too-large"));
     assert_eq!(
         error_code(&fit_facts(&run_with_values(8), vec![succeeded("a", OUTCOME_BYTES + 1)])[0]),
-        Some(TOO_LARGE)
+        Some("too-large")
     );
 }
 
@@ -82,14 +83,14 @@ fn an_outcome_that_just_fits_is_kept() {
 fn results_of_calls_and_events_count_against_the_same_limit() {
     let state = run_with_values(RUN_BYTES - 100);
     let ended = |bytes| Fact::InvokeEnded { step: "a".into(), outcome: Outcome::Value(value_of_size(bytes)) };
-    assert_eq!(error_code(&fit_facts(&state, vec![ended(101)])[0]), Some(TOO_LARGE));
+    assert_eq!(error_code(&fit_facts(&state, vec![ended(101)])[0]), Some("too-large"));
     assert_eq!(error_code(&fit_facts(&state, vec![ended(100)])[0]), None);
     let steps: Vec<StepId> = vec!["a".into(), "b".into()];
     let entered = |bytes| Fact::EventDelivered { event: Box::new(event_of_size(bytes)), steps: steps.clone() };
     let refused = fit_facts(&state, vec![entered(101)]);
     assert_eq!(
         refused.iter().map(error_code).collect::<Vec<_>>(),
-        [Some(TOO_LARGE); 2],
+        [Some("too-large"); 2],
         "every wait that the event fulfils"
     );
     assert!(matches!(fit_facts(&state, vec![entered(100)])[..], [Fact::EventDelivered { .. }]));
@@ -97,7 +98,7 @@ fn results_of_calls_and_events_count_against_the_same_limit() {
 
 #[test]
 fn all_values_in_a_journal_are_counted() {
-    let failure = || Failure { message: "x".repeat(40), code: Some("y".repeat(2)) };
+    let failure = || Failure { message: "x".repeat(40), code: Some("y".repeat(2).into()) };
     let step = || StepId::from("a");
     let report = Report::default;
     let counted = [
@@ -127,7 +128,7 @@ fn all_values_in_a_journal_are_counted() {
 
 #[test]
 fn failures_are_cut_and_contain_no_nul() {
-    let long = Failure { message: format!("\0{}", "é".repeat(FAILURE_BYTES)), code: Some("c".repeat(1_000)) };
+    let long = Failure { message: format!("\0{}", "é".repeat(FAILURE_BYTES)), code: Some("c".repeat(1_000).into()) };
     let facts = [
         Fact::RunFailed { error: long.clone() },
         Fact::HandlerFailed { attempt: 1, error: long.clone(), retry_at: AT },
@@ -150,7 +151,7 @@ fn failures_are_cut_and_contain_no_nul() {
             error.message.len()
         );
         assert!(error.message.starts_with("\u{fffd}é") && error.message.ends_with("é…"));
-        assert_eq!(error.code.as_ref().map(String::len), Some(NAME_CHARS));
+        assert_eq!(error.code().map(str::len), Some(NAME_CHARS));
     }
     let short = Failure { message: "x".repeat(FAILURE_BYTES), code: Some("ok".into()) };
     assert_eq!(short.clone().bounded(), short);
@@ -166,12 +167,12 @@ fn compensations_are_recorded_in_a_full_journal() {
     assert!(run_with_values(RUN_BYTES - ROOM_BYTES).has_room(RUN_BYTES - ROOM_BYTES));
     assert!(!run_with_values(8).has_room(RUN_BYTES - ROOM_BYTES + 1));
     let lease_until = Timestamp::from_millis(AT.as_millis() + 1);
-    let undo = Fact::StepStarted { step: UNDO.into(), attempt: 1, lease_until, worker: "w".into() };
+    let undo = Fact::StepStarted { step: OwnStep::Compensation.id(), attempt: 1, lease_until, worker: "w".into() };
     let mut facts: Vec<Fact> = (0..8).map(|n| succeeded(&format!("step {n}"), OUTCOME_BYTES)).collect();
     facts.push(undo);
     let full = state(facts);
     assert!(full.has_room(full.bytes));
-    assert_eq!(error_code(&fit_facts(&full, vec![succeeded(UNDO, 1_000)])[0]), None);
+    assert_eq!(error_code(&fit_facts(&full, vec![succeeded(&OwnStep::Compensation.id(), 1_000)])[0]), None);
     assert_eq!(error_code(&fit_facts(&full, vec![succeeded("undo a", 4)])[0]), None);
 }
 

@@ -275,7 +275,7 @@ impl Hop<'_> {
     }
 
     fn holder(&self, step: &StepId, attempt: u32) -> Holder {
-        Holder { run: self.state.run, step: step.clone(), attempt, hop: self.id }
+        Holder::Attempt { run: self.state.run, step: step.clone(), attempt, hop: self.id }
     }
 
     /// Leaves unreleased slots to a later hop, because this one has failed.
@@ -293,7 +293,12 @@ impl Hop<'_> {
     async fn release_dead_attempt(&mut self, step: &StepId, attempt: u32) -> Result<(), StoreError> {
         for limit in &self.limits {
             let held = self.hops.runtime.backend.holders(limit).await?.into_iter().map(|holding| holding.holder);
-            let of_dead = held.filter(|h| (h.run, &h.step, h.attempt) == (self.state.run, step, attempt));
+            let of_dead = held.filter(|holder| match holder {
+                Holder::Attempt { run, step: held, attempt: n, .. } => {
+                    (*run, held, *n) == (self.state.run, step, attempt)
+                }
+                Holder::Run(_) => false,
+            });
             self.commit.after.extend(of_dead.map(|holder| release(limit, &holder)));
         }
         Ok(())

@@ -34,7 +34,7 @@ use stepladder_core::row::{RunRow, Status};
 use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
 use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
 use stepladder_core::wake::{Timer, Wake};
-use stepladder_core::{Event, EventId, RunId, StepId, Timestamp};
+use stepladder_core::{Event, EventId, RunId, RunOrStep, StepId, Timestamp};
 
 pub use commit::{Commit, CommitResult, EarlyWrite, JournalAppend, LateWrite};
 pub use queue::{Backlog, Delivery, Queue, Receipt};
@@ -261,8 +261,8 @@ pub trait Slots: Send + Sync {
     /// [`may_acquire`](stepladder_core::slot::may_acquire) allows it.
     ///
     /// - Holders with a lease that has ended at `now` are removed first.
-    /// - The position that counts is that of the step's ticket, or else of the ticket that the run
-    ///   got at its creation. A successful call removes the ticket.
+    /// - The position that counts is that of the first ticket that the holder
+    ///   [may use](Holder::may_use). A successful call removes the ticket.
     /// - If the holder has the slot already, the call extends its lease.
     async fn acquire(
         &self,
@@ -294,7 +294,7 @@ pub trait Slots: Send + Sync {
 
     /// Returns the ticket of this step, or the run's first ticket if `step` is `None`. This is
     /// cheaper than [`position`](Self::position).
-    async fn ticket(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Ticket>>;
+    async fn ticket(&self, limit: &Limit, run: RunId, of: Option<RunOrStep>) -> StoreResult<Option<Ticket>>;
 
     /// Returns the position of the run's first ticket in the wait queue, counted from 0. Only
     /// queries use it; no hop needs it.

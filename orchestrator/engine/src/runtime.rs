@@ -8,7 +8,7 @@ use stepladder_core::journal::NewRun;
 use stepladder_core::limits::QUEUE_DELAY_SECONDS;
 use stepladder_core::state::RunState;
 use stepladder_core::wake::{Timer, TimerPurpose};
-use stepladder_core::{Spec, Timestamp, Wake, WakeCause};
+use stepladder_core::{RunOrStep, Spec, Timestamp, Wake, WakeCause};
 
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
@@ -123,7 +123,7 @@ impl Runtime {
         }
         let purpose = match &wake.cause {
             WakeCause::Deadline => TimerPurpose::Deadline,
-            cause => TimerPurpose::Step(cause.step().cloned().unwrap_or_else(|| "".into())),
+            cause => TimerPurpose::Due(cause.step().cloned().map_or(RunOrStep::Run, RunOrStep::Step)),
         };
         EarlyWrite::Timer(Timer { due, run: wake.run, group: wake.group, purpose })
     }

@@ -7,10 +7,10 @@ mod unreleased;
 
 use std::sync::Arc;
 
-use stepladder_core::slot::{ARRIVAL, HeldSlot, Holder, Limit, Ticket};
+use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::state::{RunState, StepState};
-use stepladder_core::{Spec, StepId, Timestamp};
+use stepladder_core::{RunOrStep, Spec, Timestamp};
 
 use lease_wakes::LeaseWakes;
 use promoted::Promotions;
@@ -105,7 +105,7 @@ impl Slots {
             }
             let mut is_dequeued = false;
             for (n, ticket) in tickets.iter().enumerate().filter(|(n, _)| *n != at) {
-                let is_own = |ticket: &&Ticket| ticket.step == request.holder.step || *ticket.step == *ARRIVAL;
+                let is_own = |ticket: &&Ticket| request.holder.may_use(ticket);
                 let Some(ticket) = ticket.as_ref().filter(is_own) else { continue };
                 self.dequeue(&limits[n], ticket).await?;
                 is_dequeued = true;
@@ -145,13 +145,13 @@ impl Slots {
         limits: &[Limit],
         request: SlotRequest<'_>,
     ) -> Result<Vec<Option<Ticket>>, StoreError> {
-        let Holder { run, step, .. } = request.holder;
+        let (run, own) = (request.holder.run(), request.holder.run_or_step());
         let mut tickets = Vec::with_capacity(limits.len());
         for limit in limits {
             let shares = state.started_at.is_none() && !request.by_itself;
-            let mut ticket = self.runtime.backend.ticket(limit, *run, Some(step.clone()).filter(|_| !shares)).await?;
+            let mut ticket = self.runtime.backend.ticket(limit, run, Some(own.clone()).filter(|_| !shares)).await?;
             if ticket.is_none() && state.started_at.is_none() && request.by_itself {
-                ticket = self.runtime.backend.ticket(limit, *run, Some(ARRIVAL.into())).await?;
+                ticket = self.runtime.backend.ticket(limit, run, Some(RunOrStep::Run)).await?;
             }
             tickets.push(ticket);
         }
@@ -188,14 +188,14 @@ impl Slots {
             Some(spec) => self.queue_time(spec, &mut LazyScope::new(&state.created.event), now),
             None => now,
         });
-        let ticket = Ticket { queued_at, event: state.created.event.id, run: holder.run, step: holder.step.clone() };
+        let ticket = Ticket { queued_at, event: state.created.event.id, run: holder.run(), of: holder.run_or_step() };
         let is_new = self.runtime.backend.enqueue(limit, ticket.clone()).await?;
         Ok((ticket, is_new))
     }
 
     /// Removes a ticket, and promotes the tickets behind it.
     pub(crate) async fn dequeue(&self, limit: &Limit, ticket: &Ticket) -> Result<(), StoreError> {
-        let leave = LateWrite::Dequeue { limit: limit.clone(), run: ticket.run, step: Some(ticket.step.clone()) };
+        let leave = LateWrite::Dequeue { limit: limit.clone(), run: ticket.run, of: Some(ticket.of.clone()) };
         self.runtime.carry_out(Commit { after: vec![leave], ..Commit::default() }).await?;
         self.promote(std::slice::from_ref(limit)).await
     }
@@ -206,7 +206,7 @@ impl Slots {
         let mut commit = Commit::default();
         for limit in limits {
             for HeldSlot { holder, .. } in self.runtime.backend.holders(limit).await? {
-                if self.runs.state(holder.run).await?.is_none_or(|state| state.end.is_some()) {
+                if self.runs.state(holder.run()).await?.is_none_or(|state| state.end.is_some()) {
                     commit.after.push(release(limit, &holder));
                 }
             }
@@ -229,7 +229,7 @@ impl Slots {
         for limit in limits {
             for holding in self.runtime.backend.holders(limit).await? {
                 let holder = &holding.holder;
-                if holder.run == state.run && !is_running(state, &holder.step, holder.attempt) {
+                if holder.run() == state.run && !is_running(state, holder) {
                     commit.after.push(release(limit, holder));
                 }
             }
@@ -248,9 +248,11 @@ impl Slots {
     }
 }
 
-/// Returns whether the attempt is running by the journal, or may be about to start: a slot is
-/// acquired before its `StepStarted` is written.
-fn is_running(state: &RunState, step: &StepId, attempt: u32) -> bool {
+/// Returns whether the holder is running by the journal, or may be about to start: a slot is
+/// acquired before its entry is written.
+fn is_running(state: &RunState, holder: &Holder) -> bool {
+    let Holder::Attempt { step, attempt, .. } = holder else { return state.end.is_none() };
+    let attempt = *attempt;
     if state.end.is_some() {
         // a cancelled run's body may still execute; its own worker releases the slot
         return matches!(state.steps.get(step), Some(s) if s.attempt == attempt && matches!(s.state, StepState::Running { .. }));

@@ -22,7 +22,7 @@ use stepladder_core::expr::ExprCache;
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::state::{RunState, StepState, WaitTarget};
 use stepladder_core::waiting::{ArrivingEvent, EventWait, SubscribedFields, Subscription, SubscriptionKey};
-use stepladder_core::{Event, RunId, StepId, Timestamp, WakeCause, flow};
+use stepladder_core::{Event, RunId, StepId, Timestamp, WakeCause};
 
 use crate::EngineError;
 pub use callbacks::SignalReceipt;
@@ -100,7 +100,7 @@ impl Subscriptions {
     ) -> Result<(), StoreError> {
         let event = arriving.event.id;
         let (mut stale, subscriptions): (Vec<_>, Vec<_>) =
-            subscriptions.into_iter().partition(|subscription| flow::is_cancel_step(&subscription.step));
+            subscriptions.into_iter().partition(|subscription| subscription.cancels_run());
         if !stale.is_empty() && !self.cancel_if_matching(run, arriving).await? {
             stale.clear(); // the run lives, so its cancel subscriptions stay
         }

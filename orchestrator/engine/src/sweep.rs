@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::wake::TimerPurpose;
-use stepladder_core::{RunId, Timer, Timestamp, Wake, WakeCause, id};
+use stepladder_core::{RunId, RunOrStep, Timer, Timestamp, Wake, WakeCause, id};
 
 use crate::intake::Intake;
 use crate::intake::Tick;
@@ -206,8 +206,8 @@ impl Sweep {
                     continue;
                 }
                 TimerPurpose::Deadline => WakeCause::Deadline,
-                TimerPurpose::Step(step) if step.is_empty() => WakeCause::Due,
-                TimerPurpose::Step(step) => WakeCause::Step(step),
+                TimerPurpose::Due(RunOrStep::Run) => WakeCause::Due,
+                TimerPurpose::Due(RunOrStep::Step(step)) => WakeCause::Step(step),
             };
             wakes.push(EarlyWrite::Wake { wake: Wake { run, cause, group }, due });
         }
@@ -298,7 +298,7 @@ fn cursor_hash(timer: &Timer) -> u64 {
     let purpose: &[u8] = match &timer.purpose {
         TimerPurpose::Watchdog => b"\0",
         TimerPurpose::Deadline => b"\0deadline",
-        TimerPurpose::Step(step) => step.as_bytes(),
+        TimerPurpose::Due(of) => of.as_stored().as_bytes(),
     };
     id::hash(&[&timer.run.to_bytes(), &timer.due.as_millis().to_be_bytes(), purpose]) as u64
 }

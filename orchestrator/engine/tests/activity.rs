@@ -44,7 +44,7 @@ async fn the_activity_of_a_run_is_logged_with_times() {
     let engine = world.engine_on(slow);
     let begun = world.clock.now();
     // another holder has the only slot for ten seconds
-    let other = Holder { run: RunId::new(begun, 1), step: "a".into(), attempt: 1, hop: 0 };
+    let other = Holder::Attempt { run: RunId::new(begun, 1), step: "a".into(), attempt: 1, hop: 0 };
     let limit = Limit { key: "f/0".into(), slots: 1 };
     world.memory.acquire(&limit, &other, begun + Duration::from_secs(10), begun).await.unwrap();
     world.go(&engine).await;
@@ -75,7 +75,7 @@ async fn a_waiting_step_is_logged_once_although_it_tries_often() {
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     let begun = world.clock.now();
-    let other = Holder { run: RunId::new(begun, 1), step: "a".into(), attempt: 1, hop: 0 };
+    let other = Holder::Attempt { run: RunId::new(begun, 1), step: "a".into(), attempt: 1, hop: 0 };
     let limit = Limit { key: "f/0".into(), slots: 1 };
     world.memory.acquire(&limit, &other, begun + Duration::from_secs(60), begun).await.unwrap();
     world.go(&engine).await;

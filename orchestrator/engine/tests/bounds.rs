@@ -47,7 +47,7 @@ async fn a_send_or_call_with_invalid_event_data_fails_its_step_and_starts_nothin
             let step = &run.steps[0];
             assert_eq!((run.summary.status, step.status), (Status::Failed, StepStatus::Failed));
             let error = step.error.as_ref().unwrap();
-            assert!(error.message.contains(word) && error.code.as_deref() == Some("bad-event"), "{error:?}");
+            assert!(error.message.contains(word) && error.code() == Some("bad-event"), "{error:?}");
             assert_eq!(world.memory.events(None, 10).await.unwrap().len(), 1);
             assert_eq!(engine.query().runs(Default::default()).await.unwrap().runs.len(), 1);
         }
@@ -64,7 +64,7 @@ async fn an_outcome_larger_than_allowed_is_refused_from_any_front_end() {
         world.settle(&engine).await;
         let run = world.runs(&engine, event).await.remove(0);
         let error = run.steps[0].error.clone().unwrap();
-        assert_eq!((run.steps[0].attempts.len(), error.code.as_deref()), (1, Some("too-large")), "{error:?}");
+        assert_eq!((run.steps[0].attempts.len(), error.code()), (1, Some("too-large")), "{error:?}");
     }
 }
 
@@ -117,7 +117,7 @@ async fn a_step_with_an_invalid_name_fails_the_run() {
     world.settle(&engine).await;
     let run = world.runs(&engine, event).await.remove(0);
     let error = run.summary.error.unwrap();
-    assert_eq!((run.summary.status, error.code.as_deref()), (Status::Failed, Some("bad-step-name")));
+    assert_eq!((run.summary.status, error.code()), (Status::Failed, Some("bad-step-name")));
     assert!(run.steps.is_empty() && error.message.len() < 2_000);
 }
 

@@ -175,7 +175,7 @@ async fn check(world: &World, onlooker: &Arc<Engine>, seed: u64, executed: (&Exe
 /// Returns whether the run failed because a run that it called was cancelled.
 async fn cancelled_call(onlooker: &Engine, run: RunId) -> bool {
     let error = onlooker.query().run(run).await.unwrap().summary.error;
-    error.is_some_and(|error| error.code.as_deref() == Some("cancelled"))
+    error.is_some_and(|error| error.code() == Some("cancelled"))
 }
 
 #[tokio::test]

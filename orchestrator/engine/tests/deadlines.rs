@@ -51,7 +51,7 @@ async fn a_function_with_separate_workers_has_their_timeout() {
             assert_eq!(summary.status, Status::Completed);
             assert_eq!(leases(&world, &engine).await, [now + seconds(900) + engine.config().lease_margin]);
         } else {
-            assert_eq!(summary.error.unwrap().code.as_deref(), Some("timeout-too-long"));
+            assert_eq!(summary.error.unwrap().code(), Some("timeout-too-long"));
         }
         assert_eq!(engine.config().visibility(), seconds(930), "a received wake may be of either");
     }

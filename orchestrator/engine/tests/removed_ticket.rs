@@ -88,7 +88,8 @@ async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
 
     // another run holds the only slot
     let limit = Limit { key: "f/0".into(), slots: 1 };
-    let holder = |n: u128| Holder { run: RunId::new(clock.now(), n), step: "x".into(), attempt: 1, hop: n as u64 };
+    let holder =
+        |n: u128| Holder::Attempt { run: RunId::new(clock.now(), n), step: "x".into(), attempt: 1, hop: n as u64 };
     let (first, second) = (holder(1), holder(2));
     let lease_until = clock.now() + 3_600 * SECOND;
     memory.acquire(&limit, &first, lease_until, clock.now()).await.expect("acquired");
@@ -100,7 +101,7 @@ async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
     let free_first = release(&first);
     let (m, worker, at, starts) = (memory.clone(), other.clone(), clock.clone(), started.clone());
     let ticket =
-        Ticket { queued_at: at.now(), event: EventId::new(at.now(), 2), run: second.run, step: second.step.clone() };
+        Ticket { queued_at: at.now(), event: EventId::new(at.now(), 2), run: second.run(), of: second.run_or_step() };
     let (limit_of_ticket, twin) = (limit.clone(), Wake { run, cause: WakeCause::Next, group: "f".into() });
     let after_acquire: Interlude = Box::pin(async move {
         m.commit(free_first).await.expect("released");
@@ -115,7 +116,7 @@ async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
         (memory.clone(), other.clone(), clock.clone(), limit.clone(), second.clone());
     let before_dequeue: Interlude = Box::pin(async move {
         open.notify_one();
-        while m.holders(&limit_again).await.expect("read").iter().any(|held| held.holder.run == run) {
+        while m.holders(&limit_again).await.expect("read").iter().any(|held| held.holder.run() == run) {
             tokio::task::yield_now().await;
         }
         m.acquire(&limit_again, &next, lease_until, at.now()).await.expect("acquired");
@@ -143,7 +144,7 @@ async fn a_resumed_run_that_relied_on_a_removed_ticket_is_woken() {
     let mut world = World::new(vec![script.program()]);
     let (memory, clock, other) = (world.memory.clone(), world.clock.clone(), world.engine());
     let limit = Limit { key: "f/0".into(), slots: 1 };
-    let first = Holder { run: RunId::new(clock.now(), 1), step: "x".into(), attempt: 1, hop: 1 };
+    let first = Holder::Attempt { run: RunId::new(clock.now(), 1), step: "x".into(), attempt: 1, hop: 1 };
     memory.acquire(&limit, &first, clock.now() + 3_600 * SECOND, clock.now()).await.expect("acquired");
     let event = world.go(&other).await;
     // the run waits for a slot, and its first lease wake is an hour ahead

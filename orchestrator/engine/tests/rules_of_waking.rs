@@ -160,7 +160,7 @@ async fn rule_14_ten_interruptions_fail_a_step_and_the_queue_never_counts_to_thr
     let detail = engine.query().run(only_run(&engine).await).await.unwrap();
     let error = detail.summary.error.expect("it failed");
     assert_eq!(detail.summary.status, Status::Failed);
-    assert_eq!(error.code.as_deref(), Some("interrupted"), "{}", error.message);
+    assert_eq!(error.code(), Some("interrupted"), "{}", error.message);
     assert!(error.message.contains("`a` was interrupted 10 times"), "{}", error.message);
     assert!(most <= 2, "a message was delivered {most} times");
 }

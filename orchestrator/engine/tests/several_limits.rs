@@ -124,7 +124,7 @@ fn all() -> Limit {
 
 /// A holder of another function's run.
 fn other_holder(n: u128) -> Holder {
-    Holder { run: RunId::new(Timestamp::from_millis(0), n), step: "other".into(), attempt: 1, hop: 0 }
+    Holder::Attempt { run: RunId::new(Timestamp::from_millis(0), n), step: "other".into(), attempt: 1, hop: 0 }
 }
 
 /// Two hops of the same step are refused at different limits. Each removes the ticket that the
@@ -142,7 +142,7 @@ async fn a_step_that_moves_between_queues_ends_with_one_ticket() {
     let leaves: Interlude = {
         let memory = memory.clone();
         Box::pin(async move {
-            let leave = LateWrite::Dequeue { limit: all(), run, step: None };
+            let leave = LateWrite::Dequeue { limit: all(), run, of: None };
             memory.commit(Commit { after: vec![leave], ..Commit::default() }).await.expect("left");
         })
     };
@@ -161,7 +161,7 @@ async fn a_run_new_at_the_second_limit_does_not_overtake_waiting_tickets() {
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
     let engine = world.engine();
     let (now, waits) = (clock.now(), other_holder(3));
-    let place = Ticket { queued_at: now, event: EventId::new(now, 3), run: waits.run, step: waits.step };
+    let place = Ticket { queued_at: now, event: EventId::new(now, 3), run: waits.run(), of: waits.run_or_step() };
     memory.enqueue(&all(), place).await.expect("parked");
     clock.advance(Duration::from_secs(1));
     engine.intake().ingest(vec![of_user(0)], None).await.expect("accepted");
@@ -171,7 +171,7 @@ async fn a_run_new_at_the_second_limit_does_not_overtake_waiting_tickets() {
         assert_eq!(memory.holders(&limit).await.expect("holders"), [], "{}", limit.key);
     }
     let line = memory.tickets(&all(), 9).await.expect("a line");
-    assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [waits.run, run]);
+    assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [waits.run(), run]);
 }
 
 /// A step that moves to another queue keeps its time, and so is not the last there.
@@ -189,14 +189,14 @@ async fn a_ticket_keeps_its_time_in_another_queue() {
     clock.advance(Duration::from_secs(60));
     let now = clock.now();
     let later = other_holder(3);
-    let place = Ticket { queued_at: now, event: EventId::new(now, 3), run: later.run, step: later.step };
+    let place = Ticket { queued_at: now, event: EventId::new(now, 3), run: later.run(), of: later.run_or_step() };
     memory.enqueue(&all(), place).await.expect("parked");
     let release = LateWrite::Release { limit: key(), holder: other_holder(2) };
     let wake = Wake { run, cause: WakeCause::Slot, group: key().key };
     memory.commit(Commit { after: vec![release], wakes: vec![wake], ..Commit::default() }).await.expect("released");
     world.hop_once(&engine).await;
     let line = memory.tickets(&all(), 9).await.expect("a line");
-    assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [run, later.run]);
+    assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [run, later.run()]);
 }
 
 /// Either the reply to acquiring a slot is lost, or the next call fails, which would give the first

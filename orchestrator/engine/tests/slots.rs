@@ -216,7 +216,7 @@ async fn rule_20_the_slot_of_a_start_that_was_not_written_is_released() {
     let cancels = support::slow::Slow::new(world.memory.clone(), world.clock.clone(), |_| None);
     let hopping = world.engine_on(cancels);
     onlooker.control().cancel(run, "enough").await.unwrap();
-    let holder = Holder { run, step: "a".into(), attempt: 1, hop: 0 };
+    let holder = Holder::Attempt { run, step: "a".into(), attempt: 1, hop: 0 };
     let lease = world.clock.now() + Duration::from_secs(125);
     world.memory.acquire(&limit(1), &holder, lease, world.clock.now()).await.unwrap();
     work(&world, &[hopping]).await;
@@ -232,7 +232,7 @@ async fn rule_21_a_refused_step_is_enqueued_and_then_tries_once_more() {
     let engine = world.engine();
     let events = go(&engine, 1).await;
     world.hop_once(&engine).await;
-    let other = Holder { run: RunId::new(world.clock.now(), 9), step: "x".into(), attempt: 1, hop: 0 };
+    let other = Holder::Attempt { run: RunId::new(world.clock.now(), 9), step: "x".into(), attempt: 1, hop: 0 };
     let lease = world.clock.now() + Duration::from_secs(100);
     world.memory.acquire(&limit(1), &other, lease, world.clock.now()).await.unwrap();
     let memory = world.memory.clone();

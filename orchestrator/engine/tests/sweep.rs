@@ -9,7 +9,7 @@ use stepladder_core::cron::CronExpression;
 use stepladder_core::decide::Operation;
 use stepladder_core::missed::MissedTicks;
 use stepladder_core::wake::TimerPurpose;
-use stepladder_core::{Status, Timer, Timestamp};
+use stepladder_core::{RunOrStep, Status, Timer, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{StoreError, Timers};
 use support::World;
@@ -52,7 +52,7 @@ async fn rule_26_a_late_timer_is_found_in_a_minute_that_has_begun() {
     engine.sweep().await.unwrap();
     let due = world.clock.now() - Duration::from_secs(50);
     let run = only_run(&engine).await;
-    let late = Timer { due, run, group: "f".into(), purpose: TimerPurpose::Step("".into()) };
+    let late = Timer { due, run, group: "f".into(), purpose: TimerPurpose::Due(RunOrStep::Run) };
     world.memory.set(vec![late]).await.unwrap();
     let before = world.memory.counts().sends;
     world.clock.advance(Duration::from_secs(30));
@@ -71,7 +71,7 @@ async fn rule_26_the_next_sweep_continues_after_the_last_minute_that_a_dead_one_
     let run = only_run(&engine).await;
     let at =
         |secs, purpose| Timer { due: world.clock.now() + Duration::from_secs(secs), run, group: "f".into(), purpose };
-    let wakes = (0..250).map(|n| at(600, TimerPurpose::Step(format!("s{n}").into())));
+    let wakes = (0..250).map(|n| at(600, TimerPurpose::Due(RunOrStep::Step(format!("s{n}").into()))));
     world.memory.set(wakes.chain([at(720, TimerPurpose::Watchdog)]).collect()).await.unwrap();
     world.clock.advance(Duration::from_secs(700));
     let unlucky = world.engine_on(support::slow::refuse_reads(world.memory.clone()));

@@ -11,7 +11,7 @@ use stepladder_core::decide::StepOptions;
 use stepladder_core::retry::Backoff;
 use stepladder_core::slot::{Holder, Limit, Ticket};
 use stepladder_core::spec::Concurrency;
-use stepladder_core::{EventId, RunId, Status, Timestamp, Wake, WakeCause};
+use stepladder_core::{EventId, RunId, RunOrStep, Status, Timestamp, Wake, WakeCause};
 use stepladder_engine::Engine;
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Commit, Commits, Delivery, LateWrite, Queue, Slots};
@@ -29,7 +29,7 @@ fn limit() -> Limit {
 
 /// A holder of another function's run.
 fn other_holder(n: u128) -> Holder {
-    Holder { run: RunId::new(Timestamp::from_millis(0), n), step: "other".into(), attempt: 1, hop: 0 }
+    Holder::Attempt { run: RunId::new(Timestamp::from_millis(0), n), step: "other".into(), attempt: 1, hop: 0 }
 }
 
 /// Another holder acquires the slot, another ticket waits, and the retry becomes due. Another hop
@@ -38,7 +38,7 @@ async fn enqueue_the_retry(memory: Arc<Memory>, clock: Arc<VirtualClock>, other:
     let (now, of) = (clock.now(), other_holder(2));
     memory.acquire(&limit(), &other_holder(1), now + LEASE, now).await.unwrap();
     let event = EventId::new(now, 2);
-    memory.enqueue(&limit(), Ticket { queued_at: now, event, run: of.run, step: of.step }).await.unwrap();
+    memory.enqueue(&limit(), Ticket { queued_at: now, event, run: of.run(), of: of.run_or_step() }).await.unwrap();
     clock.advance(RETRY);
     let retry = memory.receive(1, LEASE).await.unwrap().remove(0);
     assert_eq!(retry.wake.cause, WakeCause::Due);
@@ -88,7 +88,7 @@ async fn a_retry_that_was_enqueued_meanwhile_keeps_its_ticket() {
 
     // the other holder and ticket are removed, without a wake for the run
     let release = LateWrite::Release { limit: limit(), holder: other_holder(1) };
-    let leave = LateWrite::Dequeue { limit: limit(), run: other_holder(2).run, step: None };
+    let leave = LateWrite::Dequeue { limit: limit(), run: other_holder(2).run(), of: None };
     world.memory.commit(Commit { after: vec![release, leave], ..Commit::default() }).await.unwrap();
     world.settle_within(&engine, Duration::from_secs(10)).await;
     assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Completed);
@@ -133,18 +133,21 @@ async fn a_due_retry_does_not_overtake_waiting_tickets() {
     let (now, waits) = (world.clock.now(), other_holder(2));
     memory.acquire(&limit(), &other_holder(1), now + LEASE, now).await.unwrap();
     let event = EventId::new(now, 2);
-    memory.enqueue(&limit(), Ticket { queued_at: now, event, run: waits.run, step: waits.step }).await.unwrap();
+    memory
+        .enqueue(&limit(), Ticket { queued_at: now, event, run: waits.run(), of: waits.run_or_step() })
+        .await
+        .unwrap();
 
     // one slot is free, and the first ticket has not used it yet
     world.clock.advance(RETRY);
     world.hop_once(&engine).await;
     let line = memory.tickets(&limit(), 9).await.unwrap();
-    assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [waits.run, run]);
+    assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [waits.run(), run]);
     let held = memory.holders(&limit()).await.unwrap();
-    assert_eq!(held.iter().map(|holding| holding.holder.run).collect::<Vec<_>>(), [other_holder(1).run]);
+    assert_eq!(held.iter().map(|holding| holding.holder.run()).collect::<Vec<_>>(), [other_holder(1).run()]);
 
     // the first ticket is removed, and the retry is next
-    let leave = LateWrite::Dequeue { limit: limit(), run: waits.run, step: None };
+    let leave = LateWrite::Dequeue { limit: limit(), run: waits.run(), of: None };
     let wake = Wake { run, cause: WakeCause::Slot, group: limit().key };
     memory.commit(Commit { after: vec![leave], wakes: vec![wake], ..Commit::default() }).await.unwrap();
     world.settle_within(&engine, Duration::from_secs(1)).await;
@@ -167,7 +170,7 @@ async fn rule_24_a_ticket_that_no_step_will_use_is_removed_when_another_waits_be
     world.settle(&engine).await;
     let run = world.runs(&engine, event).await[0].summary.run;
     // a worker stalls between the refusal and enqueuing. It continues, enqueues the step, and dies
-    let place = Ticket { queued_at: world.clock.now(), event, run, step: "a".into() };
+    let place = Ticket { queued_at: world.clock.now(), event, run, of: RunOrStep::Step("a".into()) };
     world.memory.enqueue(&one(), place).await.unwrap();
     world.clock.advance(Duration::from_secs(60));
     let next = world.go(&engine).await;
@@ -187,7 +190,7 @@ async fn rule_21_a_step_enqueued_after_it_was_done_is_dequeued() {
     world.hop_once(&engine).await;
     let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
     let (start, lease) = (world.clock.now(), world.clock.now() + Duration::from_secs(100));
-    let holder = move |n| Holder { run: RunId::new(start, n), step: "x".into(), attempt: 1, hop: 0 };
+    let holder = move |n| Holder::Attempt { run: RunId::new(start, n), step: "x".into(), attempt: 1, hop: 0 };
     world.memory.acquire(&one(), &holder(1), lease, start).await.unwrap();
     let (memory, fast, twin) = (world.memory.clone(), engine.clone(), delivery.clone());
     let interlude = move || {

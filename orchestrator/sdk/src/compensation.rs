@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::{BoxFuture, poll_fn};
+use stepladder_core::OwnStep;
 use stepladder_core::decide::{Operation, StepOptions};
-use stepladder_core::limits::{FAILURE_BYTES, OUTCOME_BYTES, UNDO};
+use stepladder_core::limits::{FAILURE_BYTES, OUTCOME_BYTES};
 use stepladder_core::retry::{DEFAULT_RETRIES, RetryPolicy};
 use stepladder_core::sentence::{shortened, truncated};
 use stepladder_core::{Failure, Json, StepId, json};
@@ -89,7 +90,7 @@ pub(crate) async fn compensated(
 async fn record_failure(ledger: &Arc<ReplayLedger>, failure: Failure) -> Failure {
     let record = json::to_json(&failure).unwrap_or_else(|_| json::null());
     let body: Body<'static> = Box::new(move || Box::pin(async move { Ok(record) }));
-    let recorded = run_step(ledger, UNDO.into(), StepOptions::default(), body, Location::caller()).await;
+    let recorded = run_step(ledger, OwnStep::Compensation.id(), StepOptions::default(), body, Location::caller()).await;
     recorded.ok().and_then(|record| serde_json::from_str(record.get()).ok()).unwrap_or(failure)
 }
 

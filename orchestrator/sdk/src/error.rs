@@ -3,12 +3,10 @@
 //! It does not implement `std::error::Error`, so that `?` converts every type that does. A journal
 //! keeps only its [`Failure`].
 
-mod code;
 pub mod http;
 mod panic;
 
 use std::any::Any;
-use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
@@ -19,8 +17,8 @@ use stepladder_core::retry::RetryAdvice;
 use stepladder_core::sentence::truncated;
 use stepladder_engine::program::AdvisedFailure;
 
-pub use code::ErrorCode;
 pub(crate) use panic::panicked;
+pub use stepladder_core::ErrorCode;
 
 /// The result of steps and functions.
 ///
@@ -56,7 +54,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     source: Source,
     retry: RetryAdvice,
-    code: Option<Cow<'static, str>>,
+    code: Option<ErrorCode>,
 }
 
 impl Error {
@@ -90,19 +88,33 @@ impl Error {
     /// Sets the code. Journals keep codes, but not error types: after a replay only the
     /// [`code`](Self::code) tells one failure from another. A second code replaces the first.
     #[must_use]
-    pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
+    pub fn with_code(mut self, code: impl Into<ErrorCode>) -> Self {
         self.0.code = Some(code.into());
         self
     }
 
     /// Returns the code.
     pub fn code(&self) -> Option<&str> {
-        self.0.code.as_deref()
+        self.0.code.as_ref().map(ErrorCode::as_str)
     }
 
-    /// Whether the error has one of Stepladder's own codes.
+    /// Whether the error has this code.
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// use stepladder::ErrorCode;
+    ///
+    /// # async fn render() -> Result<Option<String>> { Ok(None) }
+    /// # async fn example(ctx: Context) -> Result<Option<String>> {
+    /// match ctx.poll_until("rendered", render).await {
+    ///     Ok(report) => Ok(Some(report)),
+    ///     Err(error) if error.has_code(ErrorCode::PollTimeout) => Ok(None),
+    ///     Err(error) => Err(error),
+    /// }
+    /// # }
+    /// ```
     pub fn has_code(&self, code: ErrorCode) -> bool {
-        self.code() == Some(code.as_str())
+        self.0.code.as_ref() == Some(&code)
     }
 
     /// Whether the error is never retried.
@@ -156,7 +168,7 @@ impl Error {
     pub(crate) fn into_fault(self) -> AdvisedFailure {
         // a message may quote megabytes: stop writing where the journal would cut it
         let message = truncated(format_args!("{self:#}"), FAILURE_BYTES);
-        let failure = Failure { message, code: self.0.code.map(Cow::into_owned) }.bounded();
+        let failure = Failure { message, code: self.0.code }.bounded();
         AdvisedFailure { failure, retry: self.0.retry }
     }
 }
@@ -275,7 +287,7 @@ pub trait ResultExt<T> {
     ///
     /// # Errors
     /// The error, with the code.
-    fn with_code(self, code: impl Into<Cow<'static, str>>) -> Result<T>;
+    fn with_code(self, code: impl Into<ErrorCode>) -> Result<T>;
 }
 
 impl<T, E: Into<Source> + 'static> ResultExt<T> for std::result::Result<T, E> {
@@ -287,7 +299,7 @@ impl<T, E: Into<Source> + 'static> ResultExt<T> for std::result::Result<T, E> {
         self.map_err(|error| converted(error).advised(RetryAdvice::After(wait)))
     }
 
-    fn with_code(self, code: impl Into<Cow<'static, str>>) -> Result<T> {
+    fn with_code(self, code: impl Into<ErrorCode>) -> Result<T> {
         self.map_err(|error| converted(error).with_code(code))
     }
 }

@@ -124,7 +124,7 @@ impl<T: EventData> Event<T> {
                 event.name,
                 std::any::type_name::<T>()
             ),
-            code: Some(ErrorCode::BadEvent.to_string()),
+            code: Some(ErrorCode::BadEvent),
         })?;
         Ok(Self {
             id: event.id,

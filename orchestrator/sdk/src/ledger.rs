@@ -190,10 +190,9 @@ impl ReplayLedger {
                     StepState::Wanted => Instruction::Wait,
                     StepState::Running => Instruction::PollBody,
                     StepState::BodyEnded => Instruction::StopBody,
-                    StepState::Closed | StepState::Revealed(_) => Instruction::Refuse(format!(
-                        "step `{}` ({}) was polled after it had returned its outcome",
-                        step.want.step, step.want.at
-                    )),
+                    StepState::Closed | StepState::Revealed(_) => {
+                        Instruction::Refuse(format!("{} was polled after it had returned its outcome", step.want))
+                    }
                 };
                 step.state = before;
                 instruction
@@ -356,21 +355,16 @@ impl Inner {
         let here = std::thread::current().id();
         match self.scope {
             Scope::Handler(thread) if thread == here => None,
-            Scope::Body(thread, outer) if thread == here => {
-                let Want { step, at, .. } = want();
-                Some(format!(
-                    "step `{step}` ({at}) was called inside the body of step `{}`; steps do not nest, call it from the \
-                     function",
-                    self.steps[outer].want.step
-                ))
-            }
-            Scope::Outside | Scope::Handler(_) | Scope::Body(..) => {
-                let Want { step, at, .. } = want();
-                Some(format!(
-                    "step `{step}` ({at}) was polled outside the function's own future; do not move it or the context \
-                     into tokio::spawn, use join! or ctx.map"
-                ))
-            }
+            Scope::Body(thread, outer) if thread == here => Some(format!(
+                "{} was called inside the body of step `{}`; steps do not nest, call it from the function",
+                want(),
+                self.steps[outer].want.step
+            )),
+            Scope::Outside | Scope::Handler(_) | Scope::Body(..) => Some(format!(
+                "{} was polled outside the function's own future; do not move it or the context into tokio::spawn, \
+                     use join! or ctx.map",
+                want()
+            )),
         }
     }
 }
@@ -379,7 +373,7 @@ impl Inner {
 pub(crate) fn timed_out(step: &StepId, timeout: Duration) -> FinishedStep {
     let failure = Failure {
         message: format!("step `{step}` ran past its timeout of {}", friendly(timeout)),
-        code: Some(ErrorCode::Timeout.to_string()),
+        code: Some(ErrorCode::Timeout),
     };
     FinishedStep { step: step.clone(), result: Err(AdvisedFailure { failure, retry: RetryAdvice::Default }) }
 }

@@ -217,9 +217,8 @@ fn promotable_tickets(db: &Connection) -> Result<Vec<Wake>, SqliteError> {
     for (key, (slots, mut tickets)) in waiting {
         tickets.sort_unstable();
         let free = slots.saturating_sub(held.get(&key).copied().unwrap_or(0));
-        for Ticket { run, step, .. } in tickets.into_iter().take(free) {
-            let cause = if step.is_empty() { WakeCause::Slot } else { WakeCause::Step(step) };
-            wakes.push(Wake { run, cause, group: key.clone() });
+        for Ticket { run, of, .. } in tickets.into_iter().take(free) {
+            wakes.push(Wake { run, cause: WakeCause::of_ticket(of), group: key.clone() });
         }
     }
     Ok(wakes)
@@ -235,8 +234,7 @@ fn load_holders(db: &Connection) -> Result<Vec<(Arc<str>, RunId)>, SqliteError> 
 fn load_wait_queues(db: &Connection) -> Result<WaitQueues, SqliteError> {
     let mut queues = WaitQueues::default();
     for (key, run) in load_holders(db)? {
-        queues
-            .change(&key, |queue| queue.acquire(u32::MAX, &Holder::of_run(run), Timestamp::MAX, Timestamp::default()));
+        queues.change(&key, |queue| queue.acquire(u32::MAX, &Holder::Run(run), Timestamp::MAX, Timestamp::default()));
     }
     let mut query = db.prepare("SELECT key, place FROM places")?;
     let mut found = query.query([])?;

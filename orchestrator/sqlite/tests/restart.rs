@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::slot::{ARRIVAL, Holder, Limit, Ticket};
+use stepladder_core::slot::{Holder, Limit, Ticket};
 use stepladder_core::waiting::Subscription;
 use stepladder_core::wake::TimerPurpose;
-use stepladder_core::{EventId, Fact, Record, RunId, Timer, Timestamp, Wake, WakeCause};
+use stepladder_core::{EventId, Fact, Record, RunId, RunOrStep, Timer, Timestamp, Wake, WakeCause};
 use stepladder_engine::ports::{
     AcquireResult, Commit, Commits, Delivery, EarlyWrite, JournalAppend, Journals, Queue, Slots, StoreError,
     SubscriptionIndex, Timers,
@@ -95,35 +95,33 @@ async fn slots_of_a_dead_process_are_free_and_as_many_tickets_are_woken() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
     let two = Limit { key: "orders".into(), slots: 2 };
-    let holder = |n| Holder { run: run(n), step: "pay".into(), attempt: 1, hop: 0 };
+    let holder = |n| Holder::Attempt { run: run(n), step: "pay".into(), attempt: 1, hop: 0 };
     let lease_until = NOW + Duration::from_secs(3_600);
-    let ticket = |n: u64, step: &str| Ticket {
+    let ticket = |n: u64, of| Ticket {
         queued_at: NOW + Duration::from_millis(n),
         event: EventId::new(NOW, u128::from(n)),
         run: run(n),
-        step: step.into(),
+        of,
     };
+    let (of_run, of_step) = (|n| ticket(n, RunOrStep::Run), |n| ticket(n, RunOrStep::Step("pay".into())));
     let sqlite = open(&path);
     for n in [1, 2] {
         assert_eq!(sqlite.acquire(&two, &holder(n), lease_until, NOW).await.expect("a slot"), AcquireResult::Acquired);
     }
-    for ticket in [ticket(5, ARRIVAL), ticket(3, "pay"), ticket(4, ARRIVAL)] {
+    for ticket in [of_run(5), of_step(3), of_run(4)] {
         sqlite.enqueue(&two, ticket).await.expect("a ticket");
     }
     drop(sqlite);
     let sqlite = open(&path);
     assert!(sqlite.holders(&two).await.expect("holders").is_empty());
-    assert_eq!(
-        sqlite.tickets(&two, 9).await.expect("a wait queue"),
-        [ticket(3, "pay"), ticket(4, ARRIVAL), ticket(5, ARRIVAL)]
-    );
+    assert_eq!(sqlite.tickets(&two, 9).await.expect("a wait queue"), [of_step(3), of_run(4), of_run(5)]);
     let mut woken: Vec<_> = receive_due(&sqlite).await.into_iter().map(|d| (d.wake.run, d.wake.cause)).collect();
     woken.sort_by_key(|(run, _)| *run);
     assert_eq!(woken, [(run(3), WakeCause::Step("pay".into())), (run(4), WakeCause::Slot)]);
     // a run that acquires a slot leaves the wait queue, also after a restart
     assert_eq!(sqlite.acquire(&two, &holder(3), lease_until, NOW).await.expect("a slot"), AcquireResult::Acquired);
     drop(sqlite);
-    assert_eq!(open(&path).tickets(&two, 9).await.expect("a wait queue"), [ticket(4, ARRIVAL), ticket(5, ARRIVAL)]);
+    assert_eq!(open(&path).tickets(&two, 9).await.expect("a wait queue"), [of_run(4), of_run(5)]);
 }
 
 #[tokio::test]

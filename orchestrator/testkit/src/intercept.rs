@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use stepladder_core::journal::{Record, Seq};
 use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
 use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
-use stepladder_core::{Event, EventId, RunId, RunRow, StepId, Timer, Timestamp};
+use stepladder_core::{Event, EventId, RunId, RunOrStep, RunRow, StepId, Timer, Timestamp};
 
 use stepladder_engine::ports::*;
 
@@ -101,7 +101,7 @@ intercept! {
         enqueue(limit: &Limit, place: Ticket) -> bool;
         tickets(limit: &Limit, n: usize) -> Vec<Ticket>;
         holders(limit: &Limit) -> Vec<HeldSlot>;
-        ticket(limit: &Limit, run: RunId, step: Option<StepId>) -> Option<Ticket>;
+        ticket(limit: &Limit, run: RunId, of: Option<RunOrStep>) -> Option<Ticket>;
         position(limit: &Limit, run: RunId) -> Option<usize>;
     }
     SubscriptionIndex of backend {

@@ -229,8 +229,8 @@ impl Inner {
             LateWrite::Release { limit, holder } => self.lines.change(&limit.key, |line| line.release(&holder)),
             LateWrite::Unsubscribe(waiter) => self.index.forget(&waiter),
             LateWrite::TakeFromInbox { run, event } => self.index.take(run, event),
-            LateWrite::Dequeue { limit, run, step } => {
-                self.lines.change(&limit.key, |line| line.dequeue(run, step.as_ref()))
+            LateWrite::Dequeue { limit, run, of } => {
+                self.lines.change(&limit.key, |line| line.dequeue(run, of.as_ref()))
             }
         }
     }

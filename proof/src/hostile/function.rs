@@ -88,7 +88,7 @@ impl Session for Performance {
             }
             None if self.running => PollResult::Wanted(Vec::new()),
             None => {
-                let at = std::panic::Location::caller();
+                let at = Some(std::panic::Location::caller().into());
                 PollResult::Wanted(vec![Want { step: self.step.clone(), operation: self.ask.clone(), at }])
             }
         }

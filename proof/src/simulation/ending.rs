@@ -157,7 +157,7 @@ impl Simulation {
             }
         }
         let timed_out = |fact: &Fact| match fact {
-            Fact::StepFailed { error, .. } => error.code.as_deref() == Some("timeout"),
+            Fact::StepFailed { error, .. } => error.code() == Some("timeout"),
             _ => false,
         };
         if let Some((run, fact)) = self.entries().find(|(_, fact)| self.is_calm() && timed_out(fact)) {

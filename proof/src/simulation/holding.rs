@@ -45,7 +45,7 @@ impl Holdings {
         for (run, step) in account.executing() {
             for limit in self.limits_of(run) {
                 let held = at_once(self.memory.holders(&limit));
-                if held.iter().any(|holding| holding.holder.run == run && holding.holder.step == step) {
+                if held.iter().any(|holding| holding.holder.is_of_step(run, &step)) {
                     continue;
                 }
                 if let Some((attempt, lease)) = self.running(run, &step).filter(|(_, lease)| *lease > now + skew) {
@@ -73,7 +73,7 @@ impl Holdings {
         let mut unused = HashMap::new();
         for limit in limits {
             for holding in at_once(self.memory.holders(limit)) {
-                let Holder { run, step, attempt, .. } = &holding.holder;
+                let Holder::Attempt { run, step, attempt, .. } = &holding.holder else { continue };
                 let is_over = holding.lease_until <= now;
                 if is_over || account.executes(*run, step) || self.is_running(*run, step, *attempt) {
                     continue;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use stepladder_core::journal::{Entry, Fact};
-use stepladder_core::slot::{ARRIVAL, HeldSlot, Limit, Ticket};
+use stepladder_core::slot::{HeldSlot, Limit, Ticket};
 use stepladder_core::{RunId, RunRow, StepId, Timestamp};
 use stepladder_engine::Program;
 use stepladder_engine::ports::{Journals, Listings, RunQuery, Slots};
@@ -196,10 +196,9 @@ impl Line {
         let alive = self.held.iter().filter(|before| before.lease_until > now + skew).count();
         let free = (self.limit.slots as usize).saturating_sub(alive);
         for new in held.iter().filter(|new| self.held.iter().all(|before| before.holder != new.holder)) {
-            let of = |step: &str| self.places.iter().position(|p| p.run == new.holder.run && *p.step == *step);
-            let ahead = of(&new.holder.step).into_iter().chain(of(ARRIVAL)).min().unwrap_or(self.places.len());
-            let waited = of(&new.holder.step).is_some() || of(ARRIVAL).is_some();
-            if ahead >= free && (waited || !self.places.is_empty()) {
+            let own = self.places.iter().position(|ticket| new.holder.may_use(ticket));
+            let ahead = own.unwrap_or(self.places.len());
+            if ahead >= free && !self.places.is_empty() {
                 return Err(format!(
                     "{:?} took one of {free} free slots of `{}`, {ahead} stood before it in {:?}",
                     new.holder, self.limit.key, self.places

@@ -61,7 +61,7 @@ async fn a_waiting_step_tries_again_when_a_lease_ends() {
     let stage = warmed_up(queued(), Pace::StepPerInvocation).await;
     let free = run(&stage, 1, Cache::Warm).await;
     let limit = Limit { key: "queued/0".into(), slots: 1 };
-    let other = Holder { run: RunId::new(stage.clock.now(), 1), step: "work".into(), attempt: 1, hop: 0 };
+    let other = Holder::Attempt { run: RunId::new(stage.clock.now(), 1), step: "work".into(), attempt: 1, hop: 0 };
     let until = stage.clock.now() + Duration::from_secs(100);
     stage.lambda.acquire(&limit, &other, until, stage.clock.now()).await.expect("the table answers");
     let parked = run(&stage, 1, Cache::Warm).await;

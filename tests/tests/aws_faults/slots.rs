@@ -9,7 +9,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::join_all;
 use stepladder_core::slot::{Holder, Limit, Ticket};
-use stepladder_core::{EventId, RunId, Status, Timestamp};
+use stepladder_core::{EventId, RunId, RunOrStep, Status, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{AcquireResult, Commit, Commits, LateWrite, Slots};
 use stepladder_tests::aws_faults::Fault;
@@ -78,7 +78,8 @@ async fn with_lost_replies_limits_hold_and_no_step_waits_for_ever() {
 async fn the_last_free_slot_is_not_given_twice() {
     let stage = Stage::new(Sdk::Tells, vec![narrow(&Account::default())]).await;
     let one = Limit { key: "one".into(), slots: 1 };
-    let holder = |n| Holder { run: RunId::new(Timestamp::from_millis(1), n), step: "s".into(), attempt: 1, hop: 0 };
+    let holder =
+        |n| Holder::Attempt { run: RunId::new(Timestamp::from_millis(1), n), step: "s".into(), attempt: 1, hop: 0 };
     let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
     // so that the item with the holders exists
     stage.lambda.acquire(&one, &holder(0), until, now).await.expect("taken");
@@ -113,7 +114,7 @@ async fn acquiring_a_slot_removes_the_ticket_also_if_the_reply_is_lost() {
             let takes = call.body["Item"].get("h").is_some() || call.operation == "UpdateItem";
             if takes && call.n == 0 { Fault::LoseReply } else { Fault::Pass }
         });
-        let holder = Holder { run, step: "one".into(), attempt: 1, hop: 0 };
+        let holder = Holder::Attempt { run, step: "one".into(), attempt: 1, hop: 0 };
         let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
         assert_eq!(stage.aws.acquire(&limit(), &holder, until, now).await.expect("taken"), AcquireResult::Acquired);
         assert!(stage.lambda.tickets(&limit(), 10).await.expect("a line").is_empty(), "{n} stands in line no more");
@@ -128,7 +129,7 @@ async fn a_repeated_request_does_not_restore_a_used_ticket() {
     let one = Limit { key: "one".into(), slots: 1 };
     let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
     let run = RunId::new(Timestamp::from_millis(1), 1);
-    let place = Ticket { queued_at: now, event: EventId::from_bytes([7; 16]), run, step: "s".into() };
+    let place = Ticket { queued_at: now, event: EventId::from_bytes([7; 16]), run, of: RunOrStep::Step("s".into()) };
     let repeated = Arc::new(AtomicBool::new(false));
     let repeats = repeated.clone();
     stage.wire.plan(move |call| match (call.operation, call.n) {
@@ -143,7 +144,7 @@ async fn a_repeated_request_does_not_restore_a_used_ticket() {
     let slow = tokio::spawn(async move { aws.enqueue(&limit, place).await });
     wait_for("the request to be repeated", async || repeated.load(Ordering::SeqCst).then_some(())).await;
     assert!(stage.lambda.ticket(&one, run, None).await.expect("read").is_some());
-    let holder = Holder { run, step: "s".into(), attempt: 1, hop: 0 };
+    let holder = Holder::Attempt { run, step: "s".into(), attempt: 1, hop: 0 };
     assert_eq!(stage.lambda.acquire(&one, &holder, until, now).await.expect("taken"), AcquireResult::Acquired);
     stage.dynamo.release();
     slow.await.expect("no panic").expect("joined");
@@ -175,7 +176,7 @@ async fn a_ticket_that_its_run_does_not_know_is_removed_at_its_turn() {
     stage.settle(|| engine.clone()).await;
     let run = stage.runs(event).await[0].summary.run;
     for step in ["one", "two"] {
-        let place = Ticket { queued_at: stage.clock.now(), event, run, step: step.into() };
+        let place = Ticket { queued_at: stage.clock.now(), event, run, of: RunOrStep::Step(step.into()) };
         stage.lambda.enqueue(&limit(), place).await.expect("parked");
         forget_places(&stage, run).await;
     }
@@ -195,7 +196,8 @@ async fn slots_are_given_in_order_also_if_replies_are_lost() {
     let stage = Stage::new(Sdk::Retries, vec![narrow(&account)]).await;
     let until = stage.clock.now() + Duration::from_secs(100);
     for attempt in [1, 2] {
-        let other = Holder { run: RunId::new(Timestamp::from_millis(1), 1), step: "other".into(), attempt, hop: 0 };
+        let other =
+            Holder::Attempt { run: RunId::new(Timestamp::from_millis(1), 1), step: "other".into(), attempt, hop: 0 };
         stage.lambda.acquire(&limit(), &other, until, stage.clock.now()).await.expect("the table answers");
     }
     stage.wire.plan(|call| {

@@ -88,7 +88,7 @@ impl Aws {
             LateWrite::Release { limit, holder } => self.release(&limit, &holder).await,
             LateWrite::Unsubscribe(subscription) => self.delete(&layout::subscription(&subscription)).await,
             LateWrite::TakeFromInbox { run, event } => self.delete(&layout::inbox_event(run, event)).await,
-            LateWrite::Dequeue { limit, run, step } => self.dequeue(&limit, run, step.as_deref()).await,
+            LateWrite::Dequeue { limit, run, of } => self.dequeue(&limit, run, of.as_ref()).await,
         }
     }
 

@@ -47,9 +47,12 @@ pub(super) struct HolderUpdate {
     pub(super) values: Vec<(String, AttributeValue)>,
 }
 
-/// The key of a holder in the map.
+/// The key of a holder in the map: run, attempt, hop and step. A whole run has no step, and zeros.
 pub(super) fn holder_name(holder: &Holder) -> String {
-    format!("{}/{}.{:x}/{}", holder.run, holder.attempt, holder.hop, holder.step)
+    match holder {
+        Holder::Run(run) => format!("{run}/0.0/"),
+        Holder::Attempt { run, step, attempt, hop } => format!("{run}/{attempt}.{hop:x}/{step}"),
+    }
 }
 
 /// The number of slots of a limit that belong to an item.

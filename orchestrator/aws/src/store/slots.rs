@@ -10,8 +10,8 @@
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
-use stepladder_core::slot::{ARRIVAL, HeldSlot, Holder, Limit, Ticket, may_acquire};
-use stepladder_core::{RunId, StepId, Timestamp};
+use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket, may_acquire};
+use stepladder_core::{RunId, RunOrStep, StepId, Timestamp};
 use stepladder_engine::ports::{AcquireResult, Slots, StoreError, StoreResult};
 
 use crate::Aws;
@@ -109,9 +109,9 @@ impl Slots for Aws {
         Ok(self.shards(limit).await?.into_iter().flat_map(|shard| shard.holders).collect())
     }
 
-    async fn ticket(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Ticket>> {
-        match step {
-            Some(step) => self.ticket_of_step(limit, run, &step).await,
+    async fn ticket(&self, limit: &Limit, run: RunId, of: Option<RunOrStep>) -> StoreResult<Option<Ticket>> {
+        match of {
+            Some(of) => self.ticket_of_step(limit, run, &of).await,
             None => self.oldest_ticket(limit, run).await,
         }
     }
@@ -127,8 +127,7 @@ impl Slots for Aws {
 /// Returns the holder's first ticket in the queue, and the number of tickets before it. It is the
 /// ticket of its step or that of the run's arrival.
 fn own_ticket<'a>(queue: &'a [Ticket], holder: &Holder) -> Option<(usize, &'a Ticket)> {
-    let is_own = |ticket: &Ticket| ticket.run == holder.run && (ticket.step == holder.step || *ticket.step == *ARRIVAL);
-    queue.iter().enumerate().find(|(_, ticket)| is_own(ticket))
+    queue.iter().enumerate().find(|(_, ticket)| holder.may_use(ticket))
 }
 
 /// Returns the number of holders that may be added to an item, once expired ones are removed.
@@ -142,7 +141,10 @@ fn parse_holding(name: &str, lease_until: &AttributeValue) -> Option<HeldSlot> {
     let run = fields.next()?.parse().ok()?;
     let (attempt, hop) = fields.next()?.split_once('.')?;
     let (attempt, hop) = (attempt.parse().ok()?, u64::from_str_radix(hop, 16).ok()?);
-    let holder = Holder { run, attempt, hop, step: fields.next()?.into() };
+    let holder = match StepId::from(fields.next()?).into() {
+        RunOrStep::Run => Holder::Run(run),
+        RunOrStep::Step(step) => Holder::Attempt { run, step, attempt, hop },
+    };
     let lease_until = Timestamp::from_millis(lease_until.as_n().ok()?.parse().ok()?);
     Some(HeldSlot { holder, lease_until })
 }
@@ -212,7 +214,7 @@ impl Aws {
             return Ok(SlotView::Refused(AcquireResult::Behind));
         }
         // each run starts at another item, so that fewer writes conflict
-        let first = layout::shard(holder.run, shards.len() as u64) as usize;
+        let first = layout::shard(holder.run(), shards.len() as u64) as usize;
         let order = (first..shards.len()).chain(0..first);
         match order.into_iter().find(|n| free_slots(limit, &shards[*n], now) > 0) {
             Some(n) => Ok(SlotView::Free(shards.swap_remove(n), ticket.map(|(_, ticket)| ticket.clone()))),
@@ -224,7 +226,7 @@ impl Aws {
     async fn delete_used_ticket(&self, limit: &Limit, ticket: Option<Ticket>) -> StoreResult<()> {
         let Some(ticket) = ticket else { return Ok(()) };
         let key = Key { pk: layout::wait_queue(limit), sk: layout::ticket_sk(&ticket) };
-        self.delete_ticket(&key, &layout::ticket_of_run(limit, ticket.run, &ticket.step)).await
+        self.delete_ticket(&key, &layout::ticket_of_run(limit, ticket.run, &ticket.of)).await
     }
 
     /// Adds a holder, and removes holders with an expired lease. Returns false if another write

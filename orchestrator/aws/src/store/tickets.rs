@@ -11,8 +11,8 @@
 //! the queue to which no item of a run leads. When that ticket is promoted, its run is woken and
 //! deletes it at the head of the queue.
 
-use stepladder_core::slot::{ARRIVAL, Holder, Limit, Ticket};
-use stepladder_core::{RunId, StepId, Timestamp};
+use stepladder_core::slot::{Holder, Limit, Ticket};
+use stepladder_core::{RunId, RunOrStep, Timestamp};
 use stepladder_engine::ports::{StoreError, StoreResult};
 
 use crate::Aws;
@@ -28,19 +28,19 @@ impl Aws {
     pub(super) fn ticket_items(&self, limit: &Limit, ticket: &Ticket, now: Timestamp) -> [Item; 2] {
         let ttl = self.ttl(now);
         let key = Key { pk: layout::wait_queue(limit), sk: layout::ticket_sk(ticket) };
-        let mut of_run = item(&layout::ticket_of_run(limit, ticket.run, &ticket.step), ttl);
+        let mut of_run = item(&layout::ticket_of_run(limit, ticket.run, &ticket.of), ttl);
         of_run.insert("line".into(), text(&key.pk));
         of_run.insert("at".into(), text(&key.sk));
-        of_run.insert("step".into(), text(&*ticket.step));
+        of_run.insert("step".into(), text(ticket.of.as_stored()));
         let mut in_queue = item(&key, ttl);
-        in_queue.insert("step".into(), text(&*ticket.step));
+        in_queue.insert("step".into(), text(ticket.of.as_stored()));
         [of_run, in_queue]
     }
 
     /// Adds a ticket, and returns whether it is new. A step that has a ticket keeps it.
     pub(super) async fn enqueue(&self, limit: &Limit, ticket: &Ticket) -> StoreResult<bool> {
         let [of_run, in_queue] = self.ticket_items(limit, ticket, self.now());
-        let key = layout::ticket_of_run(limit, ticket.run, &ticket.step);
+        let key = layout::ticket_of_run(limit, ticket.run, &ticket.of);
         let mut round = 0;
         loop {
             self.pause(&mut round, "TransactWriteItems", 2).await?;
@@ -61,9 +61,9 @@ impl Aws {
 
     /// Deletes the ticket of a step, or all tickets of the run. This includes one at the head of
     /// the queue to which no item of the run leads.
-    pub(super) async fn dequeue(&self, limit: &Limit, run: RunId, step: Option<&str>) -> StoreResult<()> {
-        let items = match step {
-            Some(step) => self.get(&layout::ticket_of_run(limit, run, step)).await?.into_iter().collect(),
+    pub(super) async fn dequeue(&self, limit: &Limit, run: RunId, of: Option<&RunOrStep>) -> StoreResult<()> {
+        let items = match of {
+            Some(of) => self.get(&layout::ticket_of_run(limit, run, of)).await?.into_iter().collect(),
             None => self.tickets_of_run(limit, run).await?,
         };
         for item in items {
@@ -74,7 +74,7 @@ impl Aws {
             .await?;
         }
         for ticket in self.first_tickets(limit, limit.slots as usize).await? {
-            if ticket.run == run && step.is_none_or(|step| *ticket.step == *step) {
+            if ticket.run == run && of.is_none_or(|of| ticket.of == *of) {
                 self.delete(&Key { pk: layout::wait_queue(limit), sk: layout::ticket_sk(&ticket) }).await?;
             }
         }
@@ -84,12 +84,13 @@ impl Aws {
     /// Deletes the ticket with which a holder acquired its slot: that of its step or that of the
     /// run's arrival, whichever is older.
     pub(super) async fn dequeue_holder(&self, limit: &Limit, holder: &Holder) -> StoreResult<()> {
-        let items = self.tickets_of_run(limit, holder.run).await?;
-        let is_own = |item: &&Item| item.text("step").is_ok_and(|step| *step == *holder.step || *step == *ARRIVAL);
+        let items = self.tickets_of_run(limit, holder.run()).await?;
+        let own = holder.run_or_step();
+        let is_own = |item: &&Item| item.run_or_step().is_ok_and(|of| of == RunOrStep::Run || of == own);
         match items.iter().filter(is_own).min_by_key(|item| item.text("at").unwrap_or_default()) {
             Some(item) => {
-                self.delete_ticket(&key_in_queue(item)?, &layout::ticket_of_run(limit, holder.run, item.text("step")?))
-                    .await
+                let of_run = layout::ticket_of_run(limit, holder.run(), &item.run_or_step()?);
+                self.delete_ticket(&key_in_queue(item)?, &of_run).await
             }
             None => Ok(()),
         }
@@ -112,8 +113,13 @@ impl Aws {
     }
 
     /// Returns the ticket of a step, if it is in the queue.
-    pub(super) async fn ticket_of_step(&self, limit: &Limit, run: RunId, step: &StepId) -> StoreResult<Option<Ticket>> {
-        let Some(of_run) = self.get(&layout::ticket_of_run(limit, run, step)).await? else { return Ok(None) };
+    pub(super) async fn ticket_of_step(
+        &self,
+        limit: &Limit,
+        run: RunId,
+        of: &RunOrStep,
+    ) -> StoreResult<Option<Ticket>> {
+        let Some(of_run) = self.get(&layout::ticket_of_run(limit, run, of)).await? else { return Ok(None) };
         self.get(&key_in_queue(&of_run)?).await?.as_ref().map(ticket).transpose()
     }
 
@@ -165,6 +171,6 @@ fn ticket(item: &Item) -> StoreResult<Ticket> {
         queued_at: Timestamp::from_millis(field()?.parse().map_err(|_| broken())?),
         event: field()?.parse().map_err(|_| broken())?,
         run: field()?.parse().map_err(|_| broken())?,
-        step: item.text("step")?.into(),
+        of: item.run_or_step()?,
     })
 }

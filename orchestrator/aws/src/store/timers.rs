@@ -114,7 +114,7 @@ pub(super) fn timer_item(timer: &Timer, now: Timestamp) -> Item {
     item.insert("run".into(), text(timer.run.to_string()));
     item.insert("group".into(), text(&*timer.group));
     match &timer.purpose {
-        TimerPurpose::Step(step) => drop(item.insert("step".into(), text(&**step))),
+        TimerPurpose::Due(of) => drop(item.insert("step".into(), text(of.as_stored()))),
         TimerPurpose::Deadline => drop(item.insert("deadline".into(), AttributeValue::Bool(true))),
         TimerPurpose::Watchdog => {}
     }
@@ -131,7 +131,7 @@ fn readable(item: &Item) -> StoreResult<Timer> {
 
 fn timer(item: &Item) -> StoreResult<Timer> {
     let purpose = match item.contains_key("step") {
-        true => TimerPurpose::Step(item.text("step")?.into()),
+        true => TimerPurpose::Due(item.run_or_step()?),
         false if item.contains_key("deadline") => TimerPurpose::Deadline,
         false => TimerPurpose::Watchdog,
     };

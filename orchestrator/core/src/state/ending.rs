@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::journal::{Entry, Fact, Failure, Outcome};
 use crate::row::Status;
-use crate::{Json, Timestamp};
+use crate::{ErrorCode, Json, Timestamp};
 
 /// The end of a run: how and when.
 #[derive(Clone, Debug)]
@@ -60,11 +60,11 @@ impl RunOutcome {
             Self::Failed(error) => Outcome::Failed(error.clone()),
             Self::Cancelled(reason) => Outcome::Failed(Failure {
                 message: format!("the invoked run was cancelled: {reason}"),
-                code: Some("cancelled".into()),
+                code: Some(ErrorCode::Cancelled),
             }),
             Self::Skipped(reason) => Outcome::Failed(Failure {
                 message: format!("the invoked run was skipped: {reason}"),
-                code: Some("skipped".into()),
+                code: Some(ErrorCode::Skipped),
             }),
         }
     }

@@ -6,7 +6,7 @@
 
 use stepladder_core::event::data_problem;
 use stepladder_core::journal::{Fact, NewRun, Origin, Record};
-use stepladder_core::limits::{RUN_BYTES, UNDO};
+use stepladder_core::limits::RUN_BYTES;
 use stepladder_core::state::{RevealedOutcome, RunOutcome, RunState, StepState};
 use stepladder_core::{Json, RunId, bounds};
 
@@ -91,7 +91,7 @@ fn outcomes_to_copy(state: &RunState, records: &[Record], step: &str) -> Result<
             if steps.is_empty() { "none".into() } else { steps.join(", ") }
         )));
     };
-    if state.steps.contains_key(UNDO) {
+    if state.is_compensating() {
         return Err(EngineError::Invalid(format!(
             "run {} has compensated its steps, so their outcomes are no longer valid; rerun it from the beginning",
             state.run

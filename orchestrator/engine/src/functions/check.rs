@@ -15,7 +15,7 @@ use stepladder_core::decide::{Want, kind_name};
 use stepladder_core::journal::{Entry, Fact, Record, Seq, StepKind};
 use stepladder_core::state::{CorruptJournal, RunState};
 use stepladder_core::version::compare_versions;
-use stepladder_core::{RunId, StepId};
+use stepladder_core::{ErrorCode, RunId, StepId};
 
 use crate::program::{AdvisedFailure, PollResult, Program, RunHistory, Session};
 
@@ -116,7 +116,7 @@ impl Replay<'_> {
         for (step, kind) in requested {
             match wants.iter().find(|want| want.step == step) {
                 Some(want) if want.operation.kind() == kind => {}
-                Some(want) => return Some(describe_kind_mismatch(want, kind)),
+                Some(want) => return Some(want.describe_kind_mismatch(kind)),
                 None => {
                     return Some(format!(
                         "the journal goes on with {}; the code asks for {}: the one was removed, renamed or moved, or the \
@@ -148,7 +148,7 @@ impl Replay<'_> {
         match self.advance(state).await {
             Ok(PollResult::Wanted(wants)) => wants.iter().find_map(|want| {
                 let kind = state.steps.get(&want.step)?.kind;
-                (kind != want.operation.kind()).then(|| describe_kind_mismatch(want, kind))
+                (kind != want.operation.kind()).then(|| want.describe_kind_mismatch(kind))
             }),
             Ok(PollResult::Ended(Ok(_))) => self.orphans(state),
             Ok(PollResult::Ended(Err(failure))) if is_caused_by_changed_code(&failure) => {
@@ -204,21 +204,11 @@ fn requested_steps(fact: &Fact) -> Vec<(StepId, StepKind)> {
 }
 
 fn is_caused_by_changed_code(error: &AdvisedFailure) -> bool {
-    matches!(error.failure.code.as_deref(), Some("nondeterminism" | "undecodable-memo"))
+    matches!(error.failure.code, Some(ErrorCode::Nondeterminism | ErrorCode::Undecodable))
 }
 
 fn describe_failure(error: &AdvisedFailure) -> String {
     format!("the function fails: {}", error.failure.message)
-}
-
-fn describe_kind_mismatch(want: &Want, recorded: StepKind) -> String {
-    format!(
-        "the journal holds a {} under `{}`, the code at {} asks for a {}; give the new step another name",
-        kind_name(recorded),
-        want.step,
-        want.at,
-        kind_name(want.operation.kind())
-    )
 }
 
 fn list_steps(steps: &[(StepId, StepKind)]) -> String {

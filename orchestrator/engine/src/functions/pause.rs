@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use stepladder_core::slot::{ARRIVAL, Limit, Ticket};
+use stepladder_core::slot::{Limit, Ticket};
 use stepladder_core::state::RunState;
-use stepladder_core::{Timestamp, Wake, WakeCause};
+use stepladder_core::{RunOrStep, Timestamp, Wake, WakeCause};
 
 use crate::EngineError;
 use crate::functions::Functions;
@@ -73,7 +73,7 @@ impl Functions {
             // the wakes are sent first: if the process dies in between, the tickets are left, and
             // the next call wakes their runs once more
             self.runtime.carry_out(Commit { wakes, ..Commit::default() }).await?;
-            let leave = |ticket: &Ticket| LateWrite::Dequeue { limit: limit.clone(), run: ticket.run, step: None };
+            let leave = |ticket: &Ticket| LateWrite::Dequeue { limit: limit.clone(), run: ticket.run, of: None };
             self.runtime.carry_out(Commit { after: tickets.iter().map(leave).collect(), ..Commit::default() }).await?;
             woken += tickets.len();
             if tickets.len() < PAGE {
@@ -124,7 +124,7 @@ impl Functions {
             return Ok(false);
         }
         let ticket =
-            Ticket { queued_at: state.created_at, event: state.created.event.id, run: state.run, step: ARRIVAL.into() };
+            Ticket { queued_at: state.created_at, event: state.created.event.id, run: state.run, of: RunOrStep::Run };
         self.runtime.backend.enqueue(&pause_queue(function), ticket).await?;
         Ok(self.read_pause(function).await?.is_some())
     }

@@ -214,8 +214,8 @@ struct SerializedError<'a> {
 
 impl<'a> SerializedError<'a> {
     fn of(failure: &'a Failure) -> Self {
-        let Failure { message, code } = failure;
-        Self { serialized: true, name: "Error", error: message, message, code: code.as_deref() }
+        let message = &failure.message;
+        Self { serialized: true, name: "Error", error: message, message, code: failure.code() }
     }
 }
 

@@ -102,7 +102,7 @@ impl Hop<'_> {
     /// function.
     async fn skip_missed_tick(&mut self, reason: &'static str) -> Result<(), StoreError> {
         let (limit, run) = (functions::line(&self.state.created.function), self.state.run);
-        self.commit.after.push(LateWrite::Dequeue { limit, run, step: None });
+        self.commit.after.push(LateWrite::Dequeue { limit, run, of: None });
         let end = Fact::RunSkipped { reason: reason.into() }.at(self.now());
         if self.append(vec![end], Ack::Later).await?.is_done()
             && let Some(end) = &self.state.end
@@ -121,7 +121,7 @@ impl Hop<'_> {
         let (run, before) = (self.state.run, self.commit.after.len());
         for limit in of_steps.into_iter().chain(of_runs).flatten() {
             if self.hops.runtime.backend.ticket(&limit, run, None).await?.is_some() {
-                self.commit.after.push(LateWrite::Dequeue { limit: limit.clone(), run, step: None });
+                self.commit.after.push(LateWrite::Dequeue { limit: limit.clone(), run, of: None });
                 self.limits.push(limit);
             }
         }
@@ -164,7 +164,7 @@ impl Hop<'_> {
         if self.run_limits.is_empty() || self.state.end.is_some() || self.state.first_run_at.is_some() {
             return Ok(true);
         }
-        let holder = Holder::of_run(self.state.run);
+        let holder = Holder::Run(self.state.run);
         let asker = SlotRequest { holder: &holder, lease_until: Timestamp::MAX, by_itself: false };
         if let Acquisition::Acquired = self.hops.slots.acquire_slots(&self.state, &self.run_limits, asker).await? {
             return Ok(true);

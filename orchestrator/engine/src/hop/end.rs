@@ -3,7 +3,7 @@
 use stepladder_core::journal::{Entry, Fact, Failure};
 use stepladder_core::limits::OUTCOME_BYTES;
 use stepladder_core::state::RunEnd;
-use stepladder_core::{Json, WakeCause};
+use stepladder_core::{ErrorCode, Json, WakeCause};
 
 use super::{Ack, Hop, Next};
 use crate::ports::StoreError;
@@ -57,7 +57,7 @@ impl Hop<'_> {
                     "the function returned {} bytes; at most {OUTCOME_BYTES} are allowed, return a reference to them",
                     output.get().len()
                 );
-                return Fact::RunFailed { error: Failure { message, code: Some("too-large".into()) } };
+                return Fact::RunFailed { error: Failure::with_code(message, ErrorCode::TooLarge) };
             }
             Ok(output) => return Fact::RunCompleted { output },
             Err(fault) => fault,

@@ -99,7 +99,7 @@ impl Hops {
                 } || self.runtime.backend.ticket(limit, state.run, None).await?.is_some();
             }
             if frees || look == QueueCheck::Redo {
-                let leave = |limit: &Limit| LateWrite::Dequeue { limit: limit.clone(), run: state.run, step: None };
+                let leave = |limit: &Limit| LateWrite::Dequeue { limit: limit.clone(), run: state.run, of: None };
                 commit.after.extend(limits.iter().map(leave));
                 // slots and tickets are freed before waiting tickets are looked up
                 self.runtime.carry_out(std::mem::take(&mut commit)).await?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stepladder_core::journal::{Entry, Fact, Failure};
 use stepladder_core::state::{RevealedOutcome, StepState};
-use stepladder_core::{Json, Report, Timestamp, WakeCause, bounds};
+use stepladder_core::{ErrorCode, Json, Report, Timestamp, WakeCause, bounds};
 
 use super::append::is_outcome;
 use super::{Ack, Hop, Next, Running};
@@ -230,6 +230,6 @@ fn timed_out(step: &str, timeout: Duration, checks: u32) -> Failure {
         message: format!(
             "step `{step}` waited in vain: {checks} checks within {timeout:?} found that it is not time yet"
         ),
-        code: Some("poll-timeout".into()),
+        code: Some(ErrorCode::PollTimeout),
     }
 }

@@ -1,5 +1,6 @@
 //! The middle of a hop: poll the handler, write down what it wants, start bodies.
 
+use stepladder_core::ErrorCode;
 use stepladder_core::decide::{self, Want};
 use stepladder_core::journal::{Entry, Fact, Failure};
 use stepladder_core::limits::NAME_CHARS;
@@ -100,7 +101,7 @@ impl Hop<'_> {
 fn name_fault(want: &Want) -> Option<Failure> {
     let most = NAME_CHARS + 16;
     let is_good = want.step.len() <= most || want.step.chars().nth(most).is_none();
-    let code = Some("bad-step-name".into());
+    let code = Some(ErrorCode::BadStepName);
     (!is_good).then(|| Failure { message: format!("the step `{}` has too long a name", shortened(&want.step)), code })
 }
 

@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 
 use stepladder_core::decide::{Plan, ReadyStep};
 use stepladder_core::journal::{Entry, Fact};
-use stepladder_core::slot::{ARRIVAL, Holder};
+use stepladder_core::slot::Holder;
 use stepladder_core::state::{Step, StepState};
-use stepladder_core::{StepId, Timestamp, WakeCause};
+use stepladder_core::{RunOrStep, StepId, Timestamp, WakeCause};
 
 use super::append::is_outcome;
 use super::settle::revealed_ahead;
@@ -163,9 +163,10 @@ impl Hop<'_> {
             return Ok(false);
         }
         let went_on = self.hops.runs.catch_up(&mut self.state).await?;
-        for Holder { run, step, attempt, .. } in std::mem::take(&mut self.joined) {
+        for holder in std::mem::take(&mut self.joined) {
+            let Holder::Attempt { run, step, attempt, .. } = holder else { continue };
             let Some(state) = self.state.steps.get(&step).filter(|s| s.attempt >= attempt) else { continue };
-            let leave = |limit| LateWrite::Dequeue { limit, run, step: Some(step.clone()) };
+            let leave = |limit| LateWrite::Dequeue { limit, run, of: Some(RunOrStep::Step(step.clone())) };
             self.commit.after.extend(self.limits.iter().cloned().map(leave));
             // before the ticket is removed, a later attempt may find it and rely on it
             if !is_settled(state) {
@@ -203,7 +204,7 @@ impl Hop<'_> {
         entries.push(Fact::StepsWoken { steps: steps.clone() }.at(now));
         if self.state.started_at.is_none() {
             // each step has its own ticket from here on
-            let leave = |limit| LateWrite::Dequeue { limit, run: self.state.run, step: Some(ARRIVAL.into()) };
+            let leave = |limit| LateWrite::Dequeue { limit, run: self.state.run, of: Some(RunOrStep::Run) };
             self.commit.after.extend(self.limits.iter().cloned().map(leave));
         }
         match self.append(entries.clone(), Ack::Later).await? {
@@ -238,33 +239,33 @@ impl Hop<'_> {
     /// of the step that the wake names. Another hop may have enqueued the step meanwhile and relies
     /// on the ticket. So the step is woken once more, unless it has its outcome.
     async fn drop_unused_ticket(&mut self, plan: &Plan, unasked: bool) -> Result<(), StoreError> {
-        let step = match self.wake.cause.step() {
-            Some(step) if plan.ready.iter().all(|ready| ready.step != *step) => step.clone(),
-            None if unasked && self.state.started_at.is_none() => ARRIVAL.into(),
+        let of = match self.wake.cause.step() {
+            Some(step) if plan.ready.iter().all(|ready| ready.step != *step) => RunOrStep::Step(step.clone()),
+            None if unasked && self.state.started_at.is_none() => RunOrStep::Run,
             Some(_) | None => return Ok(()),
         };
         for limit in self.limits.clone() {
             let line = self.hops.runtime.backend.tickets(&limit, limit.slots as usize).await?;
-            if line.iter().any(|place| place.run == self.state.run && place.step == step) {
+            if line.iter().any(|place| place.run == self.state.run && place.of == of) {
                 let run = self.state.run;
-                self.commit.after.push(LateWrite::Dequeue { limit, run, step: Some(step.clone()) });
-                self.wake_dequeued(&step, plan);
+                self.commit.after.push(LateWrite::Dequeue { limit, run, of: Some(of.clone()) });
+                self.wake_dequeued(&of, plan);
             }
         }
         Ok(())
     }
 
     /// Sends the wake of a step or run after its ticket was removed.
-    fn wake_dequeued(&mut self, step: &StepId, plan: &Plan) {
+    fn wake_dequeued(&mut self, of: &RunOrStep, plan: &Plan) {
         let now = self.now();
-        if **step == *ARRIVAL {
+        let RunOrStep::Step(step) = of else {
             // only steps that came due since the check may need the ticket
             if plan.later.iter().any(|(_, due)| *due <= now) {
                 let wake = self.wake(WakeCause::Next);
                 self.commit.wakes.push(wake);
             }
             return;
-        }
+        };
         if self.state.steps.get(step).is_none_or(is_settled) {
             return;
         }

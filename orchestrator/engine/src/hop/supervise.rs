@@ -13,7 +13,7 @@ use stepladder_core::journal::{Fact, Failure};
 use stepladder_core::retry::RetryAdvice;
 use stepladder_core::slot::Holder;
 use stepladder_core::spec::LazyScope;
-use stepladder_core::{Report, RunId, StepId, Timestamp, WakeCause};
+use stepladder_core::{ErrorCode, Report, RunId, StepId, Timestamp, WakeCause};
 
 use crate::hop::Hops;
 use crate::ports::{Commit, StoreError};
@@ -68,9 +68,11 @@ impl RunningBodies {
     /// Returns the executing bodies, oldest first.
     pub(crate) fn executing(&self) -> Vec<RunningBody> {
         let bodies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = |body: &Body| {
-            let Holder { run, step, attempt, .. } = body.holder.clone();
-            RunningBody { run, step, attempt, since: body.began }
+        let of = |body: &Body| RunningBody {
+            run: body.holder.run(),
+            step: body.ready.step.clone(),
+            attempt: body.ready.attempt,
+            since: body.began,
         };
         let mut executing: Vec<RunningBody> = bodies.values().map(of).collect();
         executing.sort_by_key(|body| (body.since, body.run));
@@ -107,7 +109,7 @@ impl Hops {
         };
         let mut expelled = Vec::new();
         for (key, holder, ready, began) in overdue {
-            let run = holder.run;
+            let run = holder.run();
             // no repetition: the supervisor's thread may have no timer, and the next call comes
             // within a second
             retries::within(self.runtime.clock.clone(), now, self.fail_overdue_body(holder, &ready, began)).await?;
@@ -118,7 +120,7 @@ impl Hops {
     }
 
     async fn fail_overdue_body(&self, holder: Holder, ready: &ReadyStep, began: Timestamp) -> Result<(), StoreError> {
-        let run = holder.run;
+        let run = holder.run();
         let Some(state) = self.runs.state(run).await? else { return Ok(()) };
         let mut state = Arc::unwrap_or_clone(state);
         let (step, attempt, timeout) = (&ready.step, ready.attempt, ready.timeout);
@@ -127,7 +129,7 @@ impl Hops {
                 "step `{step}` ran past its time-out of {timeout:?} and did not stop: it blocks its thread; \
                  put blocking code into stepladder::blocking"
             ),
-            code: Some("timeout".into()),
+            code: Some(ErrorCode::Timeout),
         };
         let limits = match self.runtime.program_of(&state) {
             Some(chosen) => chosen.program.spec().limits(&mut LazyScope::new(&state.created.event)).unwrap_or_default(),

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use stepladder_core::decide::{Plan, ReadyStep};
 use stepladder_core::limits::QUEUE_DELAY_SECONDS;
-use stepladder_core::slot::ARRIVAL;
 use stepladder_core::state::StepState;
-use stepladder_core::{StepId, Timestamp, WakeCause};
+use stepladder_core::{RunOrStep, StepId, Timestamp, WakeCause};
 
 use super::{Hop, MARGIN};
 use crate::ports::{EarlyWrite, LateWrite, StoreError};
@@ -102,9 +101,9 @@ impl Hop<'_> {
     /// a moment, the wake is sent again for then. Otherwise the ticket is removed and the next one
     /// is promoted (rule 24). The handler's next attempt enqueues again.
     pub(crate) async fn give_up_turn(&mut self, due: Timestamp) -> Result<(), StoreError> {
-        let step: StepId = match self.wake.cause.step() {
-            Some(step) => step.clone(),
-            None if self.wake.cause == WakeCause::Slot => ARRIVAL.into(),
+        let of = match self.wake.cause.step() {
+            Some(step) => RunOrStep::Step(step.clone()),
+            None if self.wake.cause == WakeCause::Slot => RunOrStep::Run,
             None => return Ok(()),
         };
         if due <= self.now() + MOMENT {
@@ -113,8 +112,8 @@ impl Hop<'_> {
         }
         let (run, before) = (self.state.run, self.commit.after.len());
         for limit in self.limits.clone() {
-            if self.hops.runtime.backend.ticket(&limit, run, Some(step.clone())).await?.is_some() {
-                self.commit.after.push(LateWrite::Dequeue { limit, run, step: Some(step.clone()) });
+            if self.hops.runtime.backend.ticket(&limit, run, Some(of.clone())).await?.is_some() {
+                self.commit.after.push(LateWrite::Dequeue { limit, run, of: Some(of.clone()) });
             }
         }
         if self.commit.after.len() > before {

@@ -10,7 +10,7 @@ use stepladder_core::limits::{EVENT_BYTES, name_problem};
 use stepladder_core::state::{StepState, WaitTarget};
 use stepladder_core::system::FUNCTION_INVOKED;
 use stepladder_core::waiting::EventWait;
-use stepladder_core::{Event, EventId, Json, NewEvent, RunId, StepId, Timestamp, WakeCause, bounds, id};
+use stepladder_core::{ErrorCode, Event, EventId, Json, NewEvent, RunId, StepId, Timestamp, WakeCause, bounds, id};
 
 use super::{Hop, UNREGISTERED};
 use crate::ports::{EarlyWrite, LateWrite, StoreError};
@@ -36,8 +36,8 @@ impl Hop<'_> {
         for (step, error) in &plan.refused {
             let (step, error) = (step.clone(), error.clone());
             // the code wants another kind of step than the journal has: the run cannot continue
-            let fact = match error.code.as_deref() {
-                Some("nondeterminism") => Fact::RunFailed { error },
+            let fact = match error.code {
+                Some(ErrorCode::Nondeterminism) => Fact::RunFailed { error },
                 Some(_) | None => Fact::StepRefused { step, error, kind: None },
             };
             entries.push(fact.at(self.now()));
@@ -151,7 +151,7 @@ impl Hop<'_> {
     ) -> Result<Result<Vec<EventId>, Failure>, StoreError> {
         if let Some(fault) = problem_of_all(events) {
             let message = format!("step `{step}` cannot send {fault}");
-            return Ok(Err(Failure { message, code: Some("bad-event".into()) }));
+            return Ok(Err(Failure { message, code: Some(ErrorCode::BadEvent) }));
         }
         if let Some(full) = self.no_room(step, before, 0) {
             return Ok(Err(full));
@@ -175,9 +175,10 @@ impl Hop<'_> {
                 .then(|| format!("its input and the event's `user` have {bytes} bytes; at most {most} are allowed"))
         });
         match fault {
-            Some(fault) => {
-                Some(Failure { message: format!("step `{step}` cannot call: {fault}"), code: Some("bad-event".into()) })
-            }
+            Some(fault) => Some(Failure {
+                message: format!("step `{step}` cannot call: {fault}"),
+                code: Some(ErrorCode::BadEvent),
+            }),
             None => self.no_room(step, before, input.get().len()),
         }
     }
@@ -197,7 +198,7 @@ impl Hop<'_> {
         }
         let error = Failure {
             message: format!("step `{step}` calls function `{function}`, which is not registered"),
-            code: Some("unknown-function".into()),
+            code: Some(ErrorCode::UnknownFunction),
         };
         Some(Fact::InvokeEnded { step: step.clone(), outcome: Outcome::Failed(error) })
     }
@@ -267,6 +268,6 @@ fn no_moment(step: &StepId, until: Timestamp) -> Failure {
         message: format!(
             "step `{step}` cannot sleep until {ms} ms after 1970; use a moment of the years 0 to 9999, in milliseconds"
         ),
-        code: Some("no-moment".into()),
+        code: Some(ErrorCode::NoMoment),
     }
 }

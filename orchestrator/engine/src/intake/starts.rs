@@ -8,10 +8,10 @@
 use std::sync::Arc;
 
 use stepladder_core::journal::{Entry, Fact, NewRun, Origin, Record};
-use stepladder_core::slot::{ARRIVAL, Limit, Ticket};
+use stepladder_core::slot::{Limit, Ticket};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::wake::TimerPurpose;
-use stepladder_core::{RunId, RunRow, Status, Timer, Timestamp, Wake, WakeCause};
+use stepladder_core::{RunId, RunOrStep, RunRow, Status, Timer, Timestamp, Wake, WakeCause};
 
 use crate::intake::Intake;
 use crate::intake::flow_control::{DecisionBasis, SeenFlowStates, StartDecision};
@@ -216,7 +216,7 @@ impl Intake {
         let of_runs = spec.run_limits(scope).unwrap_or_default();
         let limits = if of_runs.is_empty() { spec.limits(scope).unwrap_or_default() } else { of_runs };
         let queued_at = self.slots.queue_time(spec, scope, now);
-        let ticket = || Ticket { queued_at, event: created.event.id, run, step: ARRIVAL.into() };
+        let ticket = || Ticket { queued_at, event: created.event.id, run, of: RunOrStep::Run };
         limits.into_iter().take(1).map(|limit| (limit, ticket())).collect()
     }
 }

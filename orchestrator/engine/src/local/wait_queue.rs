@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use stepladder_core::slot::{ARRIVAL, HeldSlot, Holder, Ticket, may_acquire};
-use stepladder_core::{RunId, StepId, Timestamp};
+use stepladder_core::slot::{HeldSlot, Holder, Ticket, may_acquire};
+use stepladder_core::{RunId, RunOrStep, Timestamp};
 
 use crate::ports::AcquireResult;
 
@@ -44,8 +44,9 @@ impl WaitQueue {
         if let Some(held) = self.held.iter_mut().find(|holding| holding.holder == *holder) {
             held.lease_until = lease_until;
             // two hops of a step may have met: one acquired the slot, then the other enqueued
-            let ticket = self.ticket_of_step(holder.run, &holder.step).cloned();
-            self.dequeue(holder.run, Some(&holder.step));
+            let own = holder.run_or_step();
+            let ticket = self.ticket(holder.run(), Some(&own)).cloned();
+            self.dequeue(holder.run(), Some(&own));
             return (AcquireResult::Acquired, ticket);
         }
         let answer = self.peek(slots, holder, now);
@@ -55,7 +56,7 @@ impl WaitQueue {
         }
         let ticket = self.ticket_of(holder).cloned();
         if let Some(ticket) = &ticket {
-            self.dequeue(ticket.run, Some(&ticket.step));
+            self.dequeue(ticket.run, Some(&ticket.of));
         }
         self.held.push(HeldSlot { holder: holder.clone(), lease_until });
         (AcquireResult::Acquired, ticket)
@@ -68,18 +69,18 @@ impl WaitQueue {
 
     /// Enqueues a ticket, and returns whether it is new. A step that has a ticket keeps it.
     pub fn enqueue(&mut self, ticket: Ticket) -> bool {
-        if self.ticket_of_step(ticket.run, &ticket.step).is_some() {
+        if self.ticket(ticket.run, Some(&ticket.of)).is_some() {
             return false;
         }
         self.of_run.entry(ticket.run).or_default().push(ticket.clone());
         self.tickets.insert(ticket)
     }
 
-    /// Removes the ticket of this step, or all tickets of the run.
-    pub fn dequeue(&mut self, run: RunId, step: Option<&StepId>) {
+    /// Removes the ticket of the run or of its step, or all tickets of the run.
+    pub fn dequeue(&mut self, run: RunId, of: Option<&RunOrStep>) {
         let Some(mut tickets) = self.of_run.remove(&run) else { return };
         tickets.retain(|ticket| {
-            let is_removed = step.is_none_or(|step| ticket.step == *step);
+            let is_removed = of.is_none_or(|of| ticket.of == *of);
             if is_removed {
                 self.tickets.remove(ticket);
             }
@@ -110,11 +111,11 @@ impl WaitQueue {
         &self.held
     }
 
-    /// Returns the ticket of this step, or the run's first ticket.
-    pub fn ticket(&self, run: RunId, step: Option<&StepId>) -> Option<&Ticket> {
+    /// Returns the ticket of the run or of its step, or the run's first ticket.
+    pub fn ticket(&self, run: RunId, of: Option<&RunOrStep>) -> Option<&Ticket> {
         let tickets = self.of_run.get(&run)?;
-        match step {
-            Some(step) => tickets.iter().find(|ticket| ticket.step == *step),
+        match of {
+            Some(of) => tickets.iter().find(|ticket| ticket.of == *of),
             None => tickets.iter().min(),
         }
     }
@@ -132,11 +133,6 @@ impl WaitQueue {
     /// Returns the first ticket that this holder may use: that of its step or of its run's
     /// creation.
     fn ticket_of(&self, holder: &Holder) -> Option<&Ticket> {
-        let tickets = [self.ticket_of_step(holder.run, &holder.step), self.ticket_of_step(holder.run, ARRIVAL)];
-        tickets.into_iter().flatten().min()
-    }
-
-    fn ticket_of_step(&self, run: RunId, step: &str) -> Option<&Ticket> {
-        self.of_run.get(&run)?.iter().find(|ticket| &*ticket.step == step)
+        self.of_run.get(&holder.run())?.iter().filter(|ticket| holder.may_use(ticket)).min()
     }
 }

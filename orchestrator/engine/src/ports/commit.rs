@@ -3,7 +3,7 @@
 use stepladder_core::journal::{Fact, Record};
 use stepladder_core::slot::{Holder, Limit};
 use stepladder_core::waiting::Subscription;
-use stepladder_core::{EventId, RunId, Status, StepId, Timer, Timestamp, Wake};
+use stepladder_core::{EventId, RunId, RunOrStep, Status, Timer, Timestamp, Wake};
 
 use super::Receipt;
 
@@ -58,9 +58,9 @@ pub enum LateWrite {
     MarkEnded { run: RunId, at: Timestamp, status: Status },
     /// Releases a slot. Nothing happens if the holder does not have it.
     Release { limit: Limit, holder: Holder },
-    /// Removes the ticket of a step, or all tickets of the run if `step` is `None`. Nothing happens
-    /// if there is none.
-    Dequeue { limit: Limit, run: RunId, step: Option<StepId> },
+    /// Removes the ticket of the run or of its step, or all tickets of the run if `of` is `None`.
+    /// Nothing happens if there is none.
+    Dequeue { limit: Limit, run: RunId, of: Option<RunOrStep> },
     /// Removes a subscription from the index. Nothing happens if it is not there.
     Unsubscribe(Subscription),
     /// Removes an event from the run's inbox. Nothing happens if it is not there.

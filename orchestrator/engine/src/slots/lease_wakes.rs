@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stepladder_core::slot::Ticket;
-use stepladder_core::{RunId, StepId, Timestamp};
+use stepladder_core::{RunId, RunOrStep, Timestamp};
 
 /// The maximum number of remembered queues. The first ticket of a forgotten queue may get one more
 /// wake.
@@ -20,7 +20,7 @@ pub(crate) struct LeaseWakes(Mutex<HashMap<Arc<str>, LeaseWake>>);
 /// The ticket that a wake is for, and the wake's due time.
 struct LeaseWake {
     run: RunId,
-    step: StepId,
+    of: RunOrStep,
     due: Timestamp,
 }
 
@@ -30,7 +30,7 @@ impl LeaseWakes {
         let wakes = self.lock();
         wakes
             .get(key)
-            .is_some_and(|wake| wake.run == first.run && wake.step == first.step && wake.due > now && wake.due <= due)
+            .is_some_and(|wake| wake.run == first.run && wake.of == first.of && wake.due > now && wake.due <= due)
     }
 
     /// Remembers a wake that was sent.
@@ -42,7 +42,7 @@ impl LeaseWakes {
         if wakes.len() >= MAX_REMEMBERED {
             wakes.clear();
         }
-        wakes.insert(key.clone(), LeaseWake { run: first.run, step: first.step.clone(), due });
+        wakes.insert(key.clone(), LeaseWake { run: first.run, of: first.of.clone(), due });
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, LeaseWake>> {
@@ -61,7 +61,12 @@ mod tests {
     }
 
     fn ticket(n: u128) -> Ticket {
-        Ticket { queued_at: at(0), event: EventId::new(at(0), n), run: RunId::new(at(0), n), step: "a".into() }
+        Ticket {
+            queued_at: at(0),
+            event: EventId::new(at(0), n),
+            run: RunId::new(at(0), n),
+            of: RunOrStep::Step("a".into()),
+        }
     }
 
     #[test]

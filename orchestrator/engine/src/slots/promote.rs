@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use stepladder_core::slot::{ARRIVAL, Holder, Limit, Ticket};
+use stepladder_core::slot::{Holder, Limit, Ticket};
 use stepladder_core::state::{RunState, StepState};
-use stepladder_core::{StepId, Timestamp, Wake, WakeCause};
+use stepladder_core::{RunOrStep, Timestamp, Wake, WakeCause};
 
 use crate::ports::{AcquireResult, Commit, StoreError};
 use crate::slots::Slots;
@@ -36,7 +36,7 @@ impl Slots {
         // rule 23: the first ticket gets a wake at the first lease's end
         let first = self.runtime.backend.tickets(limit, 1).await?.pop();
         if let (Some(free_at), Some(first)) = (free_at.filter(|at| *at < Timestamp::MAX), first)
-            && first.run == holder.run
+            && first.run == holder.run()
         {
             self.wake_later(&first, &limit.key, free_at).await?;
         }
@@ -48,7 +48,7 @@ impl Slots {
     async fn remove_stale_ticket(&self, limit: &Limit) -> Result<(), StoreError> {
         let Some(first) = self.runtime.backend.tickets(limit, 1).await?.pop() else { return Ok(()) };
         let state = self.runs.state(first.run).await?;
-        if state.is_none_or(|state| is_wanted(&state, &first.step)) {
+        if state.is_none_or(|state| is_wanted(&state, &first.of)) {
             return Ok(());
         }
         self.dequeue(limit, &first).await
@@ -108,17 +108,18 @@ impl Slots {
     }
 }
 
-/// Returns whether the run may still use the ticket of this step, or of its creation.
-fn is_wanted(state: &RunState, step: &StepId) -> bool {
-    let is_settled = || {
-        let step = state.steps.get(step);
-        step.is_some_and(|s| matches!(s.state, StepState::Done | StepState::Abandoned))
+/// Returns whether the run may still use the ticket of its creation, or of this step.
+fn is_wanted(state: &RunState, of: &RunOrStep) -> bool {
+    let is_over = || match of {
+        RunOrStep::Run => state.started_at.is_some(),
+        RunOrStep::Step(step) => {
+            state.steps.get(step).is_some_and(|s| matches!(s.state, StepState::Done | StepState::Abandoned))
+        }
     };
-    state.end.is_none() && !(if **step == *ARRIVAL { state.started_at.is_some() } else { is_settled() })
+    state.end.is_none() && !is_over()
 }
 
 /// Returns the wake of a ticket. It names the step if the step has a wake of its own.
 fn slot_wake(ticket: &Ticket, group: &Arc<str>) -> Wake {
-    let cause = if ticket.step.is_empty() { WakeCause::Slot } else { WakeCause::Step(ticket.step.clone()) };
-    Wake { run: ticket.run, cause, group: group.clone() }
+    Wake { run: ticket.run, cause: WakeCause::of_ticket(ticket.of.clone()), group: group.clone() }
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use stepladder_core::slot::Ticket;
-use stepladder_core::{RunId, StepId, Timestamp};
+use stepladder_core::{RunId, RunOrStep, Timestamp};
 
 /// How long promotions are limited after a permanent error, and how long a promoted ticket is not
 /// promoted again.
@@ -19,8 +19,8 @@ const MEMORY: Duration = Duration::from_secs(15 * 60);
 /// The maximum number of remembered tickets. If there are more, all are forgotten.
 const MAX_REMEMBERED: usize = 10_000;
 
-/// A ticket: the limit's key, the run and the step.
-type TicketKey = (Arc<str>, RunId, StepId);
+/// A ticket: the limit's key, and what waits.
+type TicketKey = (Arc<str>, RunId, RunOrStep);
 
 #[derive(Default)]
 pub(crate) struct Promotions(Mutex<State>);
@@ -53,7 +53,7 @@ impl Promotions {
         if state.promoted.len() >= MAX_REMEMBERED {
             state.promoted.clear();
         }
-        let ticket = (key.clone(), ticket.run, ticket.step.clone());
+        let ticket = (key.clone(), ticket.run, ticket.of.clone());
         let earlier = state.promoted.insert(ticket.clone(), now + MEMORY);
         match earlier.filter(|until| *until > now) {
             Some(until) => {
@@ -80,7 +80,7 @@ mod tests {
         let at = |minutes: u64| Timestamp::from_millis(0) + Duration::from_secs(60 * minutes);
         let ticket = |n: u128| {
             let (event, run) = (EventId::new(at(0), n), RunId::new(at(0), n));
-            Ticket { queued_at: at(0), event, run, step: "a".into() }
+            Ticket { queued_at: at(0), event, run, of: RunOrStep::Step("a".into()) }
         };
         let (promotions, key): (_, Arc<str>) = (Promotions::default(), "f/0".into());
         assert!(promotions.may_promote(&key, &ticket(1), at(0)) && promotions.may_promote(&key, &ticket(1), at(0)));

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use stepladder_core::journal::{Record, Seq};
 use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
 use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
-use stepladder_core::{Event, EventId, RunId, RunRow, StepId, Timer, Timestamp};
+use stepladder_core::{Event, EventId, RunId, RunOrStep, RunRow, StepId, Timer, Timestamp};
 use stepladder_engine::clock::Entropy;
 use stepladder_engine::ports::*;
 use stepladder_testkit::clock::SeededEntropy;
@@ -186,7 +186,7 @@ pass_through!(Slots {
     enqueue(limit: &Limit, place: Ticket) -> bool;
     tickets(limit: &Limit, n: usize) -> Vec<Ticket>;
     holders(limit: &Limit) -> Vec<HeldSlot>;
-    ticket(limit: &Limit, run: RunId, step: Option<StepId>) -> Option<Ticket>;
+    ticket(limit: &Limit, run: RunId, of: Option<RunOrStep>) -> Option<Ticket>;
     position(limit: &Limit, run: RunId) -> Option<usize>;
 });
 pass_through!(Timers {

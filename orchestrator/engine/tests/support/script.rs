@@ -298,7 +298,7 @@ impl Session for Play {
                     StepAction::Run(_, options) => Operation::Run(options.clone()),
                     StepAction::Ask(ask) => ask.clone(),
                 },
-                at: Location::caller(),
+                at: Some(Location::caller().into()),
             })
             .collect();
         if self.script.ops.iter().all(|op| self.seen.contains_key(&op.id)) {

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use stepladder_core::journal::{Fact, Record, Seq};
 use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
 use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
-use stepladder_core::{Event, EventId, RunId, RunRow, StepId, Timer, Timestamp};
+use stepladder_core::{Event, EventId, RunId, RunOrStep, RunRow, StepId, Timer, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::*;
 use stepladder_testkit::clock::VirtualClock;
@@ -254,8 +254,8 @@ impl Slots for Slow {
     async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>> {
         self.inner.holders(limit).await
     }
-    async fn ticket(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Ticket>> {
-        self.inner.ticket(limit, run, step).await
+    async fn ticket(&self, limit: &Limit, run: RunId, of: Option<RunOrStep>) -> StoreResult<Option<Ticket>> {
+        self.inner.ticket(limit, run, of).await
     }
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {
         self.inner.position(limit, run).await

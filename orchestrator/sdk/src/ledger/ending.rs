@@ -1,7 +1,6 @@
 //! The end of a handler: compensations, and a handler that is aborted.
 
-use stepladder_core::StepId;
-use stepladder_core::limits::UNDO;
+use stepladder_core::{OwnStep, StepId};
 
 use super::{ReplayLedger, Scope};
 use crate::Error;
@@ -40,7 +39,8 @@ impl ReplayLedger {
     /// Whether the journal says that the run has failed for good.
     pub(crate) fn has_failed(&self) -> bool {
         let inner = self.lock();
-        inner.unclaimed.contains_key(UNDO) || inner.recorded.iter().any(|revealed| &*revealed.step == UNDO)
+        let own = OwnStep::Compensation.id();
+        inner.unclaimed.contains_key(&own) || inner.recorded.iter().any(|revealed| revealed.step == own)
     }
 
     /// Extends an id until no step of the handler has it.

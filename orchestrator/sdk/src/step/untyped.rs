@@ -109,7 +109,7 @@ impl<'a> UntypedStep<'a> {
         if let Some(error) = self.error.take() {
             return Poll::Ready(Err(error));
         }
-        let want = || Want { step: self.id.clone(), operation: self.ask.clone(), at: self.at };
+        let want = || Want { step: self.id.clone(), operation: self.ask.clone(), at: Some(self.at.into()) };
         match self.ledger.poll(&mut self.index, want, cx.waker()) {
             Instruction::Wait => Poll::Pending,
             Instruction::StopBody => {
@@ -178,7 +178,7 @@ impl<'a> UntypedStep<'a> {
         let RevealedOutcome { kind, outcome, .. } = revealed;
         match outcome {
             // the engine's own message says more than the one below
-            Outcome::Failed(failure) if kind == self.ask.kind() || ErrorCode::Nondeterminism.is_of(&failure) => {
+            Outcome::Failed(failure) if kind == self.ask.kind() || failure.code == Some(ErrorCode::Nondeterminism) => {
                 Err(Error::recorded(failure))
             }
             Outcome::Value(value) if kind == self.ask.kind() => Ok(value),

@@ -132,7 +132,7 @@ async fn a_run_at_its_size_limit_executes_no_further_body_and_is_compensated() {
         });
         let run = app.send(&order()).await.remove(0);
         let error = run.error().unwrap();
-        assert_eq!((run.status(), error.code.as_deref()), (Status::Failed, Some("too-large")));
+        assert_eq!((run.status(), error.code()), (Status::Failed, Some("too-large")));
         assert!(error.message.starts_with("step `charge` was not begun: the run keeps 33554432 bytes"), "{error:?}");
         assert_eq!((executed.load(Ordering::Relaxed), undone.load(Ordering::Relaxed)), (0, 8), "{pace:?}");
         assert_eq!(run.steps().iter().filter(|step| step.starts_with("undo ")).count(), 8);
@@ -174,7 +174,7 @@ async fn a_long_failure_is_cut_in_every_record() {
         Err(Error::new("x".repeat(20 * MIB)).with_code("c".repeat(MIB)))
     }
     async fn handles(_: Context, event: Event<FunctionFailed>) -> Result<(usize, Option<usize>)> {
-        Ok((event.data.error.message.len(), event.data.error.code.map(|code| code.len())))
+        Ok((event.data.error.message.len(), event.data.error.code().map(str::len)))
     }
     for pace in PACES {
         let mut app = app(pace, asks).function(Function::new("fails", fails).retries(1).on_failure(handles));

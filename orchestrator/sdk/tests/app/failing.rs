@@ -39,7 +39,7 @@ async fn a_step_that_fails_for_good_fails_its_run_with_its_code() {
     let run = app.send(&order()).await.remove(0);
     assert_eq!((run.status(), run.attempts("charge")), (Status::Failed, 1));
     let error = run.error().unwrap();
-    assert_eq!((error.message.as_str(), error.code.as_deref()), ("the card was refused", Some("refused")));
+    assert_eq!((error.message.as_str(), error.code()), ("the card was refused", Some("refused")));
     let function = Function::new("charge", charge).retries(2);
     let mut app = TestApp::new().function(function).fail("charge", 9, Error::new("busy"));
     let run = app.send(&order()).await.remove(0);
@@ -100,7 +100,7 @@ async fn mocks_replace_steps_by_name_and_by_id() {
     assert_eq!(app().mock("n", 9).send(&order()).await.remove(0).output::<Vec<u32>>(), [9, 9, 9]);
     assert_eq!(app().mock("n:1", 9).send(&order()).await.remove(0).output::<Vec<u32>>(), [0, 9, 2]);
     let wrong = app().mock("n", "text").send(&order()).await.remove(0);
-    assert_eq!(wrong.error().unwrap().code.as_deref(), Some("undecodable-memo"));
+    assert_eq!(wrong.error().unwrap().code(), Some("undecodable-memo"));
 }
 
 #[tokio::test]

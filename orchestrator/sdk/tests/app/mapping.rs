@@ -69,7 +69,7 @@ async fn a_run_that_fails_fails_the_map_and_no_further_item_starts() {
         ctx.map_runs::<u32, _>("item", "double", (1..50).map(|n| Item { n })).limit(5).await
     });
     let run = app.send(&order()).await.remove(0);
-    assert_eq!((run.status(), run.error().unwrap().code.as_deref()), (Status::Failed, Some("refused")));
+    assert_eq!((run.status(), run.error().unwrap().code()), (Status::Failed, Some("refused")));
     let begun = app.runs_of_function("double").await;
     assert!((7..15).contains(&begun.len()), "{} were begun", begun.len());
     assert_eq!(begun.iter().filter(|run| run.status() == Status::Failed).count(), 1);

@@ -79,7 +79,7 @@ async fn the_last_check_is_made_at_the_timeout_and_its_failure_has_a_code() {
     assert_eq!((run.status(), run.executions("ready")), (Status::Failed, 11));
     assert_eq!(late.now().since(begun), 10 * MINUTE);
     let error = run.error().unwrap();
-    assert_eq!(error.code.as_deref(), Some("poll-timeout"));
+    assert_eq!(error.code(), Some("poll-timeout"));
     assert_eq!(error.message, "step `ready` waited in vain: 11 checks within 600s found that it is not time yet");
 }
 
@@ -116,6 +116,6 @@ async fn too_many_checks_are_refused_before_the_first() {
         ctx.poll_until("ready", async || Ok(Some(1))).every(second).timeout(2_001 * second).await
     }
     let run = TestApp::new().function(Function::new("often", often)).send(&order()).await.remove(0);
-    assert_eq!(run.error().unwrap().code.as_deref(), Some("bad-poll"));
+    assert_eq!(run.error().unwrap().code(), Some("bad-poll"));
     assert!(!run.journal().iter().any(|entry| matches!(entry.fact, Fact::StepStarted { .. })));
 }

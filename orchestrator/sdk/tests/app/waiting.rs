@@ -279,6 +279,6 @@ async fn an_event_that_does_not_fit_its_type_fails_the_wait_and_names_it() {
     app.send(&stepladder_core::NewEvent::new("brief/approved", data)).await;
     let run = app.runs().await.remove(0);
     let error = run.error().expect("it failed");
-    assert_eq!(error.code.as_deref(), Some("undecodable-memo"));
+    assert_eq!(error.code(), Some("undecodable-memo"));
     assert!(error.message.contains("`w`") && error.message.contains("`brief/approved`"), "{}", error.message);
 }

@@ -84,7 +84,7 @@ async fn a_body_past_its_timeout_is_stopped_and_fails() {
     let mut finished = session.wait_finished().await;
     let fault = finished.remove(0).result.unwrap_err();
     assert_eq!(fault.failure.message, "step `slow` ran past its timeout of 30s");
-    assert_eq!((fault.failure.code.as_deref(), fault.retry), (Some("timeout"), RetryAdvice::Default));
+    assert_eq!((fault.failure.code(), fault.retry), (Some("timeout"), RetryAdvice::Default));
     assert_eq!(drops.load(Ordering::Relaxed), 1, "its body is gone");
     assert_eq!(ids(&wanted(session.as_mut()).await), ["limit"], "another attempt is another session's");
     session.stop_timed_out(&"slow".into(), Duration::from_secs(30));
@@ -185,7 +185,7 @@ async fn an_outcome_past_the_limit_names_step_and_size() {
     }
     let mut run = Run::of(Function::new("f", large));
     let failure = run.run(false).await.unwrap_err();
-    assert_eq!(failure.code.as_deref(), Some("too-large"));
+    assert_eq!(failure.code(), Some("too-large"));
     assert!(failure.message.contains("step `export` returned 4194306 bytes"), "{failure:?}");
     assert_eq!(run.failures.len(), 1, "it would be as large the next time");
 }

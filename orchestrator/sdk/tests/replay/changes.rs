@@ -79,7 +79,7 @@ async fn another_kind_of_step_under_a_recorded_id_is_nondeterminism_with_its_pla
         ctx.sleep("a", Duration::from_secs(1)).await
     }
     let failure = end(two_recorded(Function::new("f", sleeps)).open().as_mut()).await.unwrap_err();
-    assert_eq!(failure.code.as_deref(), Some("nondeterminism"));
+    assert_eq!(failure.code(), Some("nondeterminism"));
     assert!(failure.message.contains("holds a step with a body under `a`"), "{failure:?}");
     assert!(failure.message.contains("changes.rs:"), "{failure:?}");
 }
@@ -92,7 +92,7 @@ async fn a_failure_of_another_kind_of_step_is_nondeterminism() {
     let mut run = Run::of(Function::new("f", runs));
     run.record("a".into(), StepKind::Invoke, Outcome::Failed(Failure::new("the other one failed")));
     let failure = end(run.open().as_mut()).await.unwrap_err();
-    assert_eq!(failure.code.as_deref(), Some("nondeterminism"));
+    assert_eq!(failure.code(), Some("nondeterminism"));
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn an_outcome_that_no_longer_decodes_names_step_type_and_reason() {
         ctx.step("a", async || Ok(vec![String::new()])).await
     }
     let failure = end(two_recorded(Function::new("f", typed)).open().as_mut()).await.unwrap_err();
-    assert_eq!(failure.code.as_deref(), Some("undecodable-memo"));
+    assert_eq!(failure.code(), Some("undecodable-memo"));
     for part in ["step `a`", "changes.rs:", "Vec<alloc::string::String>", "invalid type: integer `1`"] {
         assert!(failure.message.contains(part), "{part}: {failure:?}");
     }
@@ -118,7 +118,7 @@ async fn a_type_that_does_not_round_trip_fails_in_its_first_run() {
         Ok(ctx.step("a", async || Ok(Lossy { secret: 1 })).await?.secret)
     }
     let failure = Run::of(Function::new("f", lossy)).run(false).await.unwrap_err();
-    assert_eq!(failure.code.as_deref(), Some("undecodable-memo"));
+    assert_eq!(failure.code(), Some("undecodable-memo"));
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ async fn a_step_within_a_step_fails_with_the_reason() {
     }
     let mut run = Run::of(Function::new("f", nested));
     let failure = run.run(true).await.unwrap_err();
-    assert_eq!(failure.code.as_deref(), Some("misplaced-step"));
+    assert_eq!(failure.code(), Some("misplaced-step"));
     assert!(failure.message.contains("step `inner`"), "{failure:?}");
     assert!(failure.message.contains("inside the body of step `outer`; steps do not nest"), "{failure:?}");
     assert_eq!(run.failures.len(), 1, "terminal");
@@ -28,7 +28,7 @@ async fn a_step_on_another_task_fails_with_the_reason() {
         tokio::spawn(async move { ctx.step("in-task", async || Ok(1_u8)).await }).await?
     }
     let failure = Run::of(Function::new("f", spawned)).run(true).await.unwrap_err();
-    assert_eq!(failure.code.as_deref(), Some("misplaced-step"));
+    assert_eq!(failure.code(), Some("misplaced-step"));
     assert!(failure.message.contains("step `in-task`"), "{failure:?}");
     assert!(failure.message.contains("tokio::spawn"), "{failure:?}");
 }
@@ -40,7 +40,7 @@ async fn a_bad_step_name_fails_terminally_with_its_place() {
     }
     let mut session = Run::of(Function::new("f", numbered)).open();
     let PollResult::Ended(Err(fault)) = session.advance().await else { panic!("an error") };
-    assert_eq!((fault.failure.code.as_deref(), fault.retry), (Some("bad-step-name"), RetryAdvice::Never));
+    assert_eq!((fault.failure.code(), fault.retry), (Some("bad-step-name"), RetryAdvice::Never));
     assert!(fault.failure.message.contains("misuse.rs:"), "{fault:?}");
     assert!(fault.failure.message.contains("ends in `:` and digits"), "{fault:?}");
 }
@@ -65,7 +65,7 @@ async fn waiting_for_ever_for_something_that_is_not_a_step_fails_with_the_reason
     let mut session = Run::of(Function::new("f", stuck)).open();
     let PollResult::Ended(Err(fault)) = session.advance().await else { panic!("an error") };
     assert_eq!(fault.failure.message, "the function awaits something that is not a step; wrap it in ctx.step");
-    assert_eq!((fault.failure.code.as_deref(), fault.retry), (Some("not-a-step"), RetryAdvice::Never));
+    assert_eq!((fault.failure.code(), fault.retry), (Some("not-a-step"), RetryAdvice::Never));
     assert_eq!(begun.elapsed(), Duration::from_secs(10));
 }
 
@@ -130,7 +130,7 @@ async fn an_event_that_does_not_fit_fails_the_run_when_it_opens() {
         Ok(())
     }
     let failure = Run::of(Function::new("f", handler)).try_open().err().expect("refused");
-    assert_eq!(failure.code.as_deref(), Some("bad-event"));
+    assert_eq!(failure.code(), Some("bad-event"));
     assert!(failure.message.contains("event `test/start`") && failure.message.contains("missing field"), "{failure:?}");
 }
 

@@ -165,7 +165,7 @@ async fn load_page(shared: &Shared, id: &str, request: &PageRequest) -> Result<F
     let wait_queues = engine.query().wait_queues_of(id).await?.into_iter().map(|view| WaitQueueRow {
         key: brief(&view.limit.key, 200),
         slots: view.limit.slots,
-        held: view.held.iter().map(|h| (h.holder.run, brief(&h.holder.step, 80))).collect(),
+        held: view.held.iter().map(|h| (h.holder.run(), brief(h.holder.step().map_or("", |step| step), 80))).collect(),
         more: view.tickets.len() == stepladder_engine::MAX_TICKETS,
         tickets: view.tickets.iter().map(|ticket| (ticket.run, Moment::of(ticket.queued_at))).collect(),
     });

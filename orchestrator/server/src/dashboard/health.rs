@@ -121,7 +121,7 @@ async fn load_page(shared: &Shared, request: &PageRequest) -> Result<HealthPage,
         run: timer.run,
         function: brief(&timer.group, 120),
         purpose: match &timer.purpose {
-            TimerPurpose::Step(step) => brief(step, 120),
+            TimerPurpose::Due(of) => brief(of.as_stored(), 120),
             TimerPurpose::Watchdog => "watchdog".into(),
             TimerPurpose::Deadline => "deadline".into(),
         },

@@ -57,7 +57,7 @@ impl Session for Play {
         match next {
             _ if self.running.is_some() => PollResult::Wanted(Vec::new()),
             Some(step) => {
-                let at = std::panic::Location::caller();
+                let at = Some(std::panic::Location::caller().into());
                 PollResult::Wanted(vec![Want { step: step.into(), operation: Operation::Run(Default::default()), at }])
             }
             None => {

@@ -120,7 +120,7 @@ impl Session for Performance {
             None => PollResult::Wanted(vec![Want {
                 step: self.step.clone(),
                 operation: self.ask.clone(),
-                at: std::panic::Location::caller(),
+                at: Some(std::panic::Location::caller().into()),
             }]),
         }
     }

@@ -155,18 +155,18 @@ fn apply(db: &Connection, after: &LateWrite) -> Result<(), SqliteError> {
             let mut row = db.prepare_cached("UPDATE runs SET ended_at = ?2, status = ?3 WHERE run = ?1")?;
             row.execute((run.to_bytes(), at.as_millis(), status.to_string()))?;
         }
-        LateWrite::Release { limit, holder } if *holder == Holder::of_run(holder.run) => {
+        LateWrite::Release { limit, holder: Holder::Run(run) } => {
             let mut holders = db.prepare_cached("DELETE FROM holders WHERE key = ?1 AND run = ?2")?;
-            holders.execute((&limit.key, holder.run.to_bytes()))?;
+            holders.execute((&limit.key, run.to_bytes()))?;
         }
-        LateWrite::Release { .. } => {}
+        LateWrite::Release { holder: Holder::Attempt { .. }, .. } => {}
         LateWrite::Unsubscribe(subscription) => subscriptions::delete(db, subscription)?,
         LateWrite::TakeFromInbox { run, event } => subscriptions::delete_from_inbox(db, *run, *event)?,
-        LateWrite::Dequeue { limit, run, step: Some(step) } => {
+        LateWrite::Dequeue { limit, run, of: Some(of) } => {
             let mut tickets = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2 AND step = ?3")?;
-            tickets.execute((&limit.key, run.to_bytes(), step))?;
+            tickets.execute((&limit.key, run.to_bytes(), of.as_stored()))?;
         }
-        LateWrite::Dequeue { limit, run, step: None } => {
+        LateWrite::Dequeue { limit, run, of: None } => {
             let mut tickets = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2")?;
             tickets.execute((&limit.key, run.to_bytes()))?;
         }
@@ -185,14 +185,14 @@ fn apply_in_memory(after: Vec<LateWrite>, memory: &MemoryState) {
         let (limit, holder, ticket) = match after {
             LateWrite::MarkEnded { .. } | LateWrite::Unsubscribe(_) | LateWrite::TakeFromInbox { .. } => continue,
             LateWrite::Release { limit, holder } => (limit, Some(holder), None),
-            LateWrite::Dequeue { limit, run, step } => (limit, None, Some((run, step))),
+            LateWrite::Dequeue { limit, run, of } => (limit, None, Some((run, of))),
         };
         queues.change(&limit.key, |queue| {
             if let Some(holder) = holder {
                 queue.release(&holder);
             }
-            if let Some((run, step)) = ticket {
-                queue.dequeue(run, step.as_ref());
+            if let Some((run, of)) = ticket {
+                queue.dequeue(run, of.as_ref());
             }
         });
     }

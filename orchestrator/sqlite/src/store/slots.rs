@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
-use stepladder_core::{RunId, StepId, Timestamp};
+use stepladder_core::{RunId, RunOrStep, Timestamp};
 use stepladder_engine::ports::{AcquireResult, Slots, StoreError, StoreResult};
 
 use super::starts::insert_ticket;
@@ -26,7 +26,7 @@ impl Slots for Sqlite {
         let mut queues = self.memory.wait_queues();
         let (result, used) = queues.change(&limit.key, |queue| queue.acquire(limit.slots, holder, lease_until, now));
         if result == AcquireResult::Acquired && lease_until == Timestamp::MAX {
-            self.store_holder(limit.key.clone(), holder.run);
+            self.store_holder(limit.key.clone(), holder.run());
         }
         if let Some(ticket) = used {
             self.delete_ticket(limit.key.clone(), ticket);
@@ -44,7 +44,7 @@ impl Slots for Sqlite {
         let mut queues = self.memory.wait_queues();
         let result = queues.acquire_all(limits, holder, lease_until, now);
         if result.is_ok() && lease_until == Timestamp::MAX {
-            limits.iter().for_each(|limit| self.store_holder(limit.key.clone(), holder.run));
+            limits.iter().for_each(|limit| self.store_holder(limit.key.clone(), holder.run()));
         }
         Ok(result.map(|used| used.into_iter().for_each(|(key, ticket)| self.delete_ticket(key, ticket))))
     }
@@ -69,8 +69,8 @@ impl Slots for Sqlite {
         Ok(self.memory.wait_queues().get(&limit.key).map_or_else(Vec::new, |queue| queue.holders().to_vec()))
     }
 
-    async fn ticket(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Ticket>> {
-        Ok(self.memory.wait_queues().get(&limit.key).and_then(|queue| queue.ticket(run, step.as_ref())).cloned())
+    async fn ticket(&self, limit: &Limit, run: RunId, of: Option<RunOrStep>) -> StoreResult<Option<Ticket>> {
+        Ok(self.memory.wait_queues().get(&limit.key).and_then(|queue| queue.ticket(run, of.as_ref())).cloned())
     }
 
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {
@@ -93,7 +93,7 @@ impl Sqlite {
     fn delete_ticket(&self, key: Arc<str>, ticket: Ticket) {
         self.writer.run_in_background(move |db| {
             let mut tickets = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2 AND step = ?3")?;
-            tickets.execute((&key, ticket.run.to_bytes(), &ticket.step))?;
+            tickets.execute((&key, ticket.run.to_bytes(), ticket.of.as_stored()))?;
             Ok(())
         });
     }

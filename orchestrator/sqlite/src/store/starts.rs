@@ -104,6 +104,6 @@ fn create(db: &Connection, start: &StartRows) -> Result<StartResult, SqliteError
 /// Adds a ticket to a wait queue, unless the run and step have one.
 pub(super) fn insert_ticket(db: &Connection, limit: &Limit, ticket: &Ticket, text: &str) -> Result<(), SqliteError> {
     db.prepare_cached("INSERT OR IGNORE INTO places (key, run, step, slots, place) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute((&limit.key, ticket.run.to_bytes(), &ticket.step, limit.slots, text))?;
+        .execute((&limit.key, ticket.run.to_bytes(), ticket.of.as_stored(), limit.slots, text))?;
     Ok(())
 }

@@ -52,7 +52,7 @@ pub async fn nothing_after_the_append_happens_on_a_conflict(on: Subject) {
         after: vec![
             LateWrite::MarkEnded { run: run(1), at: on.now(), status: Status::Completed },
             LateWrite::Release { limit: one.clone(), holder: holder(1, "pay", 1) },
-            LateWrite::Dequeue { limit: one.clone(), run: run(2), step: None },
+            LateWrite::Dequeue { limit: one.clone(), run: run(2), of: None },
         ],
         wakes: vec![wake(run(3))],
         acks: vec![delivery.receipt],
@@ -109,7 +109,7 @@ pub async fn a_commit_may_be_repeated(on: Subject) {
         after: vec![
             LateWrite::MarkEnded { run: run(1), at: on.now(), status: Status::Completed },
             LateWrite::Release { limit: one.clone(), holder: holder(1, "pay", 1) },
-            LateWrite::Dequeue { limit: one.clone(), run: run(1), step: None },
+            LateWrite::Dequeue { limit: one.clone(), run: run(1), of: None },
         ],
         wakes: Vec::new(),
         acks: vec![receipt, Receipt::Row(-1), Receipt::Invocation],

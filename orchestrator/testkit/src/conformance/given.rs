@@ -6,7 +6,9 @@ use std::time::Duration;
 use stepladder_core::journal::{NewRun, Origin};
 use stepladder_core::slot::{Holder, Limit, Ticket};
 use stepladder_core::wake::TimerPurpose;
-use stepladder_core::{Event, EventId, Fact, Record, Report, RunId, RunRow, Timer, Timestamp, Wake, WakeCause, json};
+use stepladder_core::{
+    Event, EventId, Fact, Record, Report, RunId, RunOrStep, RunRow, Timer, Timestamp, Wake, WakeCause, json,
+};
 
 use super::Subject;
 use stepladder_engine::ports::{Backend, Commit, CommitResult, Delivery, JournalAppend, RunStart};
@@ -91,12 +93,17 @@ pub(super) fn limit(key: &str, slots: u32) -> Limit {
 }
 
 pub(super) fn holder(n: u64, step: &str, attempt: u32) -> Holder {
-    Holder { run: run(n), step: step.into(), attempt, hop: 0 }
+    Holder::Attempt { run: run(n), step: step.into(), attempt, hop: 0 }
 }
 
 /// A place of the `n`th run, asked for `after` the start.
 pub(super) fn place(n: u64, step: &str, after: u64) -> Ticket {
-    Ticket { queued_at: START + seconds(after), event: event_id(n), run: run(n), step: step.into() }
+    Ticket { queued_at: START + seconds(after), event: event_id(n), run: run(n), of: RunOrStep::Step(step.into()) }
+}
+
+/// The ticket that the `n`th run has from its creation.
+pub(super) fn ticket_of_run(n: u64, after: u64) -> Ticket {
+    Ticket { of: RunOrStep::Run, ..place(n, "", after) }
 }
 
 /// Records, in a form that can be compared.

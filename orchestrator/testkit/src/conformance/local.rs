@@ -4,9 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use stepladder_core::RunOrStep;
+
 use super::Subject;
 use super::commits::conflicts;
-use super::given::{VISIBILITY, append, at_once, begin, event_id, holder, limit, place, record, run, seconds, wake};
+use super::given::{
+    VISIBILITY, append, at_once, begin, event_id, holder, limit, place, record, run, seconds, ticket_of_run, wake,
+};
 use super::queue::send;
 use stepladder_engine::ports::{AcquireResult, Backend, Backlog, Commit, EarlyWrite, LateWrite, StartResult};
 
@@ -127,7 +131,7 @@ pub async fn the_backlog_is_what_is_due_and_not_received(on: Subject) {
 pub async fn a_backlog_counts_the_places_in_line(on: Subject) {
     let one = limit("orders", 1);
     let mut arriving = begin(1, "orders", event_id(1));
-    arriving.tickets = vec![(one.clone(), place(1, "", 0)), (limit("others", 1), place(1, "", 0))];
+    arriving.tickets = vec![(one.clone(), ticket_of_run(1, 0)), (limit("others", 1), ticket_of_run(1, 0))];
     on.backend.create_runs(vec![arriving]).await.expect("a start");
     for step in ["pay", "pay", "ship"] {
         on.backend.enqueue(&one, place(2, step, 1)).await.expect("a place");
@@ -139,7 +143,7 @@ pub async fn a_backlog_counts_the_places_in_line(on: Subject) {
     let leave = |limit: &str, n, step: Option<&str>| LateWrite::Dequeue {
         limit: super::given::limit(limit, 1),
         run: run(n),
-        step: step.map(Into::into),
+        of: step.map(|step| RunOrStep::Step(step.into())),
     };
     on.done(Commit { after: vec![leave("orders", 2, Some("pay"))], ..Commit::default() }).await;
     assert_eq!(backlog(&on).waiting, 2);

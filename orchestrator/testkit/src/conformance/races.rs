@@ -56,7 +56,7 @@ pub async fn of_many_that_take_no_more_hold_than_there_are_slots(on: Subject) {
     let told: HashSet<_> = answers.into_iter().filter(|(_, held)| *held).map(|(i, _)| run(i)).collect();
     let held = on.backend.holders(&three).await.expect("holders");
     assert_eq!(told.len(), 3);
-    assert_eq!(held.into_iter().map(|holding| holding.holder.run).collect::<HashSet<_>>(), told);
+    assert_eq!(held.into_iter().map(|holding| holding.holder.run()).collect::<HashSet<_>>(), told);
 }
 
 /// No wake is given to two, none is left out.

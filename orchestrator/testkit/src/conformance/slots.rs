@@ -1,10 +1,10 @@
 //! Slots and lines.
 
-use stepladder_core::Timestamp;
-use stepladder_core::slot::{ARRIVAL, HeldSlot, Holder, Limit, Ticket};
+use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
+use stepladder_core::{RunOrStep, Timestamp};
 
 use super::Subject;
-use super::given::{holder, limit, place, run, start_of_next};
+use super::given::{holder, limit, place, run, start_of_next, ticket_of_run};
 use stepladder_engine::ports::{AcquireResult, Commit, LateWrite};
 
 async fn take(on: &Subject, limit: &Limit, holder: &Holder) -> bool {
@@ -137,12 +137,12 @@ pub async fn who_takes_leaves_the_line(on: Subject) {
 /// Whatever the step's name; the place is used up with it.
 pub async fn an_arrivals_place_serves_the_first_step(on: Subject) {
     let two = limit("orders", 2);
-    park(&on, &two, place(1, ARRIVAL, 0)).await;
-    park(&on, &two, place(2, ARRIVAL, 1)).await;
-    park(&on, &two, place(3, ARRIVAL, 2)).await;
+    park(&on, &two, ticket_of_run(1, 0)).await;
+    park(&on, &two, ticket_of_run(2, 1)).await;
+    park(&on, &two, ticket_of_run(3, 2)).await;
     assert!(!take(&on, &two, &holder(3, "pay", 1)).await);
     assert!(take(&on, &two, &holder(1, "pay", 1)).await);
-    assert_eq!(line(&on, &two).await, [place(2, ARRIVAL, 1), place(3, ARRIVAL, 2)]);
+    assert_eq!(line(&on, &two).await, [ticket_of_run(2, 1), ticket_of_run(3, 2)]);
     // its next step is a newcomer
     assert!(!take(&on, &two, &holder(1, "ship", 1)).await);
     assert!(take(&on, &two, &holder(2, "pay", 1)).await);
@@ -152,15 +152,15 @@ pub async fn an_arrivals_place_serves_the_first_step(on: Subject) {
 pub async fn the_place_of_the_step_goes_before_that_of_the_arrival(on: Subject) {
     let one = limit("orders", 1);
     park(&on, &one, place(1, "pay", 0)).await;
-    park(&on, &one, place(1, ARRIVAL, 1)).await;
+    park(&on, &one, ticket_of_run(1, 1)).await;
     assert!(take(&on, &one, &holder(1, "pay", 1)).await);
-    assert_eq!(line(&on, &one).await, [place(1, ARRIVAL, 1)]);
+    assert_eq!(line(&on, &one).await, [ticket_of_run(1, 1)]);
 }
 
 /// Nobody stands in his own way: of a step's place and that of its run's arrival, the first counts.
 pub async fn a_step_is_not_behind_the_arrival_of_its_run(on: Subject) {
     let one = limit("orders", 1);
-    park(&on, &one, place(1, ARRIVAL, 0)).await;
+    park(&on, &one, ticket_of_run(1, 0)).await;
     park(&on, &one, place(1, "pay", 1)).await;
     assert!(take(&on, &one, &holder(1, "pay", 1)).await);
     assert_eq!(line(&on, &one).await, [place(1, "pay", 1)]);
@@ -169,7 +169,8 @@ pub async fn a_step_is_not_behind_the_arrival_of_its_run(on: Subject) {
 /// Two hops that are about to start the same attempt hold a slot each; one gives back its own.
 pub async fn rule_20_hops_of_one_attempt_hold_a_slot_each(on: Subject) {
     let (one, two) = (limit("few", 1), limit("orders", 2));
-    let (first, second) = (holder(1, "pay", 1), Holder { hop: u64::MAX, ..holder(1, "pay", 1) });
+    let (first, second) =
+        (holder(1, "pay", 1), Holder::Attempt { run: run(1), step: "pay".into(), attempt: 1, hop: u64::MAX });
     assert!(take(&on, &one, &first).await && take(&on, &two, &first).await);
     assert!(!take(&on, &one, &second).await);
     assert!(take(&on, &two, &second).await);
@@ -224,16 +225,17 @@ pub async fn a_place_in_line_is_kept(on: Subject) {
 pub async fn the_first_place_of_a_run_is_found(on: Subject) {
     let one = limit("orders", 1);
     let of = async |n| on.backend.ticket(&one, run(n), None).await.expect("a place");
-    let of_step = async |n, step: &str| on.backend.ticket(&one, run(n), Some(step.into())).await.expect("a place");
+    let of_part = async |n, of| on.backend.ticket(&one, run(n), Some(of)).await.expect("a place");
+    let of_step = async |n, step: &str| of_part(n, RunOrStep::Step(step.into())).await;
     assert_eq!(of(1).await, None);
-    for place in [place(2, "pay", 0), place(1, "pay", 9), place(1, "ship", 3), place(1, ARRIVAL, 5)] {
+    for place in [place(2, "pay", 0), place(1, "pay", 9), place(1, "ship", 3), ticket_of_run(1, 5)] {
         park(&on, &one, place).await;
     }
     assert_eq!(of(1).await, Some(place(1, "ship", 3)));
     assert_eq!(of(2).await, Some(place(2, "pay", 0)));
     assert_eq!(of(3).await, None);
     assert_eq!(of_step(1, "pay").await, Some(place(1, "pay", 9)));
-    assert_eq!(of_step(1, ARRIVAL).await, Some(place(1, ARRIVAL, 5)));
+    assert_eq!(of_part(1, RunOrStep::Run).await, Some(ticket_of_run(1, 5)));
     assert_eq!((of_step(1, "wrap").await, of_step(2, "ship").await), (None, None));
     assert_eq!(on.backend.ticket(&limit("orders:eu", 1), run(1), None).await.expect("a place"), None);
     assert!(take(&on, &one, &holder(2, "pay", 1)).await);
@@ -255,15 +257,19 @@ pub async fn lines_are_served_by_time_then_by_event(on: Subject) {
 /// Nothing happens to who has no place.
 pub async fn leaving_gives_up_one_place_or_all(on: Subject) {
     let one = limit("orders", 1);
-    for place in [place(1, "pay", 0), place(1, "ship", 1), place(1, ARRIVAL, 2), place(2, "pay", 3)] {
+    for place in [place(1, "pay", 0), place(1, "ship", 1), ticket_of_run(1, 2), place(2, "pay", 3)] {
         park(&on, &one, place).await;
     }
     let leave = |n, step: Option<&str>| Commit {
-        after: vec![LateWrite::Dequeue { limit: one.clone(), run: run(n), step: step.map(Into::into) }],
+        after: vec![LateWrite::Dequeue {
+            limit: one.clone(),
+            run: run(n),
+            of: step.map(|step| RunOrStep::Step(step.into())),
+        }],
         ..Commit::default()
     };
     on.done(leave(1, Some("pay"))).await;
-    assert_eq!(line(&on, &one).await, [place(1, "ship", 1), place(1, ARRIVAL, 2), place(2, "pay", 3)]);
+    assert_eq!(line(&on, &one).await, [place(1, "ship", 1), ticket_of_run(1, 2), place(2, "pay", 3)]);
     on.done(leave(1, Some("pay"))).await;
     on.done(leave(3, None)).await;
     assert_eq!(line(&on, &one).await.len(), 3);

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use stepladder_core::slot::ARRIVAL;
 use stepladder_core::{Fact, Failure, Outcome, Record, Status, StepKind, WakeCause, json};
 
 use super::Subject;
-use super::given::{append, begin, event_id, limit, place, record, run, text, timer};
+use super::given::{append, begin, event_id, limit, record, run, text, ticket_of_run, timer};
 use super::timers::readable;
 use stepladder_engine::ports::StartResult::{self, Known, New};
 use stepladder_engine::ports::{Commit, LateWrite, RunStart};
@@ -51,7 +50,7 @@ pub async fn rule_16_a_run_starts_once(on: Subject) {
     let mut given = begin(1, "orders", event_id(7));
     assert_eq!(start(&on, vec![given.clone()]).await, [New]);
     given.record.token += 1;
-    given.tickets = vec![(limit("orders", 1), place(1, ARRIVAL, 0))];
+    given.tickets = vec![(limit("orders", 1), ticket_of_run(1, 0))];
     assert_eq!(start(&on, vec![given]).await, [Known]);
     assert_eq!(on.backend.read(run(1), 0).await.expect("a read")[0].token, 1_001);
     assert_eq!(on.backend.runs_of(event_id(7)).await.expect("rows").len(), 1);
@@ -75,11 +74,11 @@ pub async fn a_batch_starts_what_is_new(on: Subject) {
 /// In the order of the batch's times.
 pub async fn a_start_takes_its_places_in_line(on: Subject) {
     let (all, ours) = (limit("orders", 1), limit("orders:eu", 1));
-    let places = |n| vec![(all.clone(), place(n, ARRIVAL, 1)), (ours.clone(), place(n, ARRIVAL, 1))];
+    let places = |n| vec![(all.clone(), ticket_of_run(n, 1)), (ours.clone(), ticket_of_run(n, 1))];
     let with = |n| RunStart { tickets: places(n), ..begin(n, "orders", event_id(n)) };
     start(&on, vec![with(2), with(1)]).await;
     for limit in [&all, &ours] {
-        assert_eq!(on.backend.tickets(limit, 9).await.expect("a line"), [place(1, ARRIVAL, 1), place(2, ARRIVAL, 1)]);
+        assert_eq!(on.backend.tickets(limit, 9).await.expect("a line"), [ticket_of_run(1, 1), ticket_of_run(2, 1)]);
         assert_eq!(on.backend.position(limit, run(2)).await.expect("a position"), Some(1));
     }
 }
@@ -87,14 +86,14 @@ pub async fn a_start_takes_its_places_in_line(on: Subject) {
 /// A run that has gone on, or ended, is left as it is.
 pub async fn a_repeated_start_gives_up_no_progress(on: Subject) {
     let all = limit("orders", 1);
-    let given = RunStart { tickets: vec![(all.clone(), place(1, ARRIVAL, 0))], ..begin(1, "orders", event_id(1)) };
+    let given = RunStart { tickets: vec![(all.clone(), ticket_of_run(1, 0))], ..begin(1, "orders", event_id(1)) };
     start(&on, vec![given.clone()]).await;
     let first = on.receive(1).await.pop().expect("the first wake");
     let ended = (on.now(), Status::Completed);
     let end = Fact::RunCompleted { output: json::null() }.at(on.now());
     let commit = Commit {
         after: vec![
-            LateWrite::Dequeue { limit: all.clone(), run: run(1), step: None },
+            LateWrite::Dequeue { limit: all.clone(), run: run(1), of: None },
             LateWrite::MarkEnded { run: run(1), at: ended.0, status: ended.1 },
         ],
         acks: vec![first.receipt],

@@ -1,7 +1,7 @@
 //! The sweep's timers and its cursor.
 
-use stepladder_core::Timer;
 use stepladder_core::wake::TimerPurpose;
+use stepladder_core::{RunOrStep, Timer};
 
 use super::Subject;
 use super::given::{START, begin, event_id, run, seconds, timer};
@@ -40,12 +40,13 @@ pub async fn the_oldest_timer_is_found(on: Subject) {
 /// Same run, purpose and due time; anything else is another timer.
 pub async fn a_timer_is_set_once(on: Subject) {
     let due = START + seconds(5);
-    let step = |name: &str| Timer { purpose: TimerPurpose::Step(name.into()), ..timer(run(1), due) };
+    let of = |of| Timer { purpose: TimerPurpose::Due(of), ..timer(run(1), due) };
+    let step = |name: &str| of(RunOrStep::Step(name.into()));
     let deadline = Timer { purpose: TimerPurpose::Deadline, ..timer(run(1), due) };
     let timers = vec![
         timer(run(1), due),
         step("pay"),
-        step(""),
+        of(RunOrStep::Run),
         step("Watchdog"),
         deadline,
         step("Deadline"),

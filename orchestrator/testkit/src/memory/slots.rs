@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
-use stepladder_core::{RunId, StepId, Timestamp};
+use stepladder_core::{RunId, RunOrStep, Timestamp};
 
 use super::Memory;
 use stepladder_engine::ports::{AcquireResult, Slots, StoreResult};
@@ -51,10 +51,10 @@ impl Slots for Memory {
         Ok(inner.lines.get(&limit.key).map_or_else(Vec::new, |line| line.holders().to_vec()))
     }
 
-    async fn ticket(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Ticket>> {
+    async fn ticket(&self, limit: &Limit, run: RunId, of: Option<RunOrStep>) -> StoreResult<Option<Ticket>> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
-        Ok(inner.lines.get(&limit.key).and_then(|line| line.ticket(run, step.as_ref())).cloned())
+        Ok(inner.lines.get(&limit.key).and_then(|line| line.ticket(run, of.as_ref())).cloned())
     }
 
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {

@@ -1,0 +1,228 @@
+//! A recorded error: a message for people, and a code for programs.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::limits::{FAILURE_BYTES, NAME_CHARS};
+use crate::sentence::truncated;
+
+/// A recorded error: a message for people and a code for programs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// A sentence; causes follow after colons. At most [`FAILURE_BYTES`] in a journal.
+    pub message: String,
+    /// A code to branch on. Error types are not stored in the journal; the code is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<ErrorCode>,
+}
+
+impl Failure {
+    /// Creates a failure without a code.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: None }
+    }
+
+    /// Creates a failure with a code.
+    pub fn with_code(message: impl Into<String>, code: impl Into<ErrorCode>) -> Self {
+        Self { message: message.into(), code: Some(code.into()) }
+    }
+
+    /// Creates the failure that means "check again later": a poll's check has no value yet. The
+    /// journal records each check like a failed attempt.
+    pub fn not_yet() -> Self {
+        Self::with_code("not yet", ErrorCode::NotYet)
+    }
+
+    /// Returns whether this is [`Failure::not_yet`].
+    pub fn is_not_yet(&self) -> bool {
+        self.code == Some(ErrorCode::NotYet)
+    }
+
+    /// Returns the text of the code.
+    pub fn code(&self) -> Option<&str> {
+        self.code.as_ref().map(ErrorCode::as_str)
+    }
+
+    /// Returns the failure cut to the limits of a journal. A long message is cut and ends in `…`; a
+    /// long code is cut. NUL characters are replaced, because databases cannot store them.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let Self { mut message, code } = self;
+        if message.len() > FAILURE_BYTES {
+            message = truncated(&message, FAILURE_BYTES - '…'.len_utf8());
+        }
+        if message.contains('\0') {
+            message = truncated(message.replace('\0', "\u{fffd}"), FAILURE_BYTES - '…'.len_utf8());
+        }
+        Self { message, code: code.map(ErrorCode::bounded) }
+    }
+}
+
+macro_rules! error_codes {
+    ($($(#[$doc:meta])+ $name:ident = $text:literal,)+) => {
+        /// The code of an error: one of Stepladder's own, or that of an application.
+        ///
+        /// ```
+        /// use stepladder_core::ErrorCode;
+        ///
+        /// assert_eq!(ErrorCode::from("poll-timeout"), ErrorCode::PollTimeout);
+        /// assert_eq!(ErrorCode::from("declined").as_str(), "declined");
+        /// ```
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorCode {
+            $($(#[$doc])+ $name,)+
+            /// A check of a poll that has no value yet: not an error.
+            #[doc(hidden)]
+            NotYet,
+            /// The code of an application.
+            Other(Arc<str>),
+        }
+
+        impl ErrorCode {
+            /// Returns the code as journals, the API and the dashboard show it.
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$name => $text,)+
+                    Self::NotYet => NOT_YET,
+                    Self::Other(text) => text,
+                }
+            }
+
+            fn own(text: &str) -> Option<Self> {
+                match text {
+                    $($text => Some(Self::$name),)+
+                    NOT_YET => Some(Self::NotYet),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+/// The text under which journals store [`ErrorCode::NotYet`].
+const NOT_YET: &str = "stepladder/not-yet";
+
+error_codes! {
+    /// An event's data does not fit the type of a function, or an event exceeds a limit.
+    BadEvent = "bad-event",
+    /// A poll could make more than 2,000 checks.
+    BadPoll = "bad-poll",
+    /// A builder method of a step was called twice.
+    BadStep = "bad-step",
+    /// A step's name is empty, too long or reserved.
+    BadStepName = "bad-step-name",
+    /// A wait has a condition that cannot be used.
+    BadWait = "bad-wait",
+    /// A called run was cancelled.
+    Cancelled = "cancelled",
+    /// The worker died during ten attempts of a step in a row, perhaps out of memory or time.
+    Interrupted = "interrupted",
+    /// A step was polled inside the body of another step, or outside the function's own future.
+    MisplacedStep = "misplaced-step",
+    /// No shared data has the type (`ctx.data`).
+    MissingData = "missing-data",
+    /// An environment variable is not set.
+    MissingVariable = "missing-variable",
+    /// A sleep ends outside the years 0 to 9999.
+    NoMoment = "no-moment",
+    /// The journal contains a step of another kind under the same id.
+    Nondeterminism = "nondeterminism",
+    /// The function awaited something that is not a step for 10 s.
+    NotAStep = "not-a-step",
+    /// The code panicked.
+    Panic = "panic",
+    /// A poll had no value before its timeout.
+    PollTimeout = "poll-timeout",
+    /// A called run was skipped.
+    Skipped = "skipped",
+    /// The body of a step ran past its timeout.
+    Timeout = "timeout",
+    /// A step's timeout does not fit into the worker's.
+    TimeoutTooLong = "timeout-too-long",
+    /// A value exceeds 4 MiB, or the values of a run exceed 32 MiB.
+    TooLarge = "too-large",
+    /// A recorded value does not fit the type of the code.
+    Undecodable = "undecodable-memo",
+    /// A value cannot be written as JSON.
+    Unencodable = "unencodable",
+    /// A called function is not registered.
+    UnknownFunction = "unknown-function",
+}
+
+impl ErrorCode {
+    fn bounded(self) -> Self {
+        match self {
+            Self::Other(text) if text.contains('\0') || text.chars().nth(NAME_CHARS).is_some() => {
+                let chars = text.chars().take(NAME_CHARS).map(|c| if c == '\0' { '\u{fffd}' } else { c });
+                chars.collect::<String>().into()
+            }
+            code => code,
+        }
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl From<&str> for ErrorCode {
+    fn from(text: &str) -> Self {
+        Self::own(text).unwrap_or_else(|| Self::Other(text.into()))
+    }
+}
+
+impl From<String> for ErrorCode {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<Cow<'_, str>> for ErrorCode {
+    fn from(text: Cow<'_, str>) -> Self {
+        (*text).into()
+    }
+}
+
+impl Serialize for ErrorCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for ErrorCode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<str>::deserialize(deserializer).map(Self::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_reads_as_version_0_2_0_wrote_it() {
+        for (failure, stored) in [
+            (Failure::new("no"), r#"{"message":"no"}"#),
+            (Failure::with_code("no", "declined"), r#"{"message":"no","code":"declined"}"#),
+            (Failure::with_code("no", ErrorCode::TooLarge), r#"{"message":"no","code":"too-large"}"#),
+            (Failure::not_yet(), r#"{"message":"not yet","code":"stepladder/not-yet"}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&failure).unwrap(), stored);
+            assert_eq!(serde_json::from_str::<Failure>(stored).unwrap(), failure);
+        }
+    }
+
+    #[test]
+    fn a_code_of_stepladder_is_a_variant_however_it_is_written() {
+        assert_eq!(ErrorCode::from("timeout"), ErrorCode::Timeout);
+        assert_eq!(ErrorCode::from(String::from("undecodable-memo")), ErrorCode::Undecodable);
+        assert_eq!(ErrorCode::from("http-429"), ErrorCode::Other("http-429".into()));
+        assert_eq!(serde_json::from_str::<ErrorCode>(r#""cancell\u0065d""#).unwrap(), ErrorCode::Cancelled);
+    }
+}
