@@ -17,7 +17,8 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use stepladder_core::Timestamp;
 use stepladder_core::waiting::{SubscribedFields, Subscription};
-use stepladder_engine::ports::StoreResult;
+use stepladder_engine::ports::{StoreError, StoreResult};
+use stepladder_engine::retries::time_left;
 
 use crate::Aws;
 use crate::item::{Item, ReadItem, item, number, text};
@@ -122,7 +123,8 @@ impl Aws {
         Ok(index)
     }
 
-    /// Adds the entries of new subscriptions, and waits until all processes know them.
+    /// Adds the entries of new subscriptions, and waits until all processes know them. Fails
+    /// without a wait if the hop would end first.
     pub(super) async fn propagate(&self, subscriptions: &[Subscription], now: Timestamp) -> StoreResult<()> {
         let mut latest: HashMap<Key, (&Subscription, Timestamp)> = HashMap::new();
         for subscription in subscriptions {
@@ -145,6 +147,13 @@ impl Aws {
             *self.subscription_index.lock() = None;
         }
         if !wait.is_zero() {
+            if time_left().is_some_and(|left| left <= wait) {
+                // the entries are written and grow older, so the next hop waits less
+                return Err(StoreError::Unavailable(
+                    "a run subscribes to a new event name or field, and its hop ends before all processes know it"
+                        .into(),
+                ));
+            }
             tracing::info!(?wait, "a run subscribes to a new event name or field; waiting until all processes know it");
             tokio::time::sleep(wait).await;
             self.propagated.lock().extend(young);
@@ -152,8 +161,8 @@ impl Aws {
         Ok(())
     }
 
-    /// Returns whether this process has already waited for an entry. It waits again
-    /// for a new entry, because an earlier wait was for an entry that has expired.
+    /// Returns whether this process has already waited for an entry. It waits again for a new
+    /// entry, because an earlier wait was for an entry that has expired.
     fn has_propagated(&self, key: &Key, preparation: Preparation) -> bool {
         !preparation.is_new && self.propagated.lock().contains(key)
     }

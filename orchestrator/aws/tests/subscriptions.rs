@@ -1,0 +1,56 @@
+//! A commit that subscribes to an event, shortly before the deadline of its hop.
+//!
+//! Table and queue are one HTTP server here. It has no subscribed event names.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use stepladder_aws::{Aws, Connection, Options, QueueAddresses};
+use stepladder_core::waiting::Subscription;
+use stepladder_core::{RunId, Timestamp};
+use stepladder_engine::ports::{Commit, Commits, EarlyWrite, StoreError};
+use stepladder_engine::retries::{Retries, within};
+use stepladder_testkit::clock::VirtualClock;
+use wiremock::{Mock, MockServer, Request, ResponseTemplate};
+
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+fn operation(request: &Request) -> &str {
+    let target = request.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+    target.and_then(|target| target.rsplit('.').next()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_new_event_name_is_not_waited_for_past_the_deadline_of_the_hop() {
+    let server = MockServer::start().await;
+    let empty = ResponseTemplate::new(200).set_body_json(json!({ "Items": [], "Count": 0, "ScannedCount": 0 }));
+    Mock::given(wiremock::matchers::any()).respond_with(empty).mount(&server).await;
+    let clock = Arc::new(VirtualClock::new(NOW));
+    let options = Options {
+        table: "table".into(),
+        queues: QueueAddresses { steps: format!("{}/steps", server.uri()), ..QueueAddresses::default() },
+        clock: clock.clone(),
+        retention: Duration::from_secs(86_400),
+        trace: || None,
+        retries: Retries::at_once(),
+    };
+    let aws = Aws::new(&Connection::emulators(&server.uri(), &server.uri()), options);
+    let run = RunId::new(NOW, 1);
+    let subscription = Subscription {
+        event: "paid".into(),
+        key: None,
+        run,
+        step: "wait".into(),
+        until: NOW + Duration::from_secs(60),
+    };
+    let commit = Commit { before: vec![EarlyWrite::Subscribe(subscription)], ..Commit::default() };
+    let result = within(clock, NOW + Duration::from_secs(1), aws.commit(commit)).await;
+    let Err(StoreError::Unavailable(sentence)) = result else { panic!("{result:?}") };
+    assert!(sentence.contains("its hop ends before all processes know it"), "{sentence}");
+    let requests = server.received_requests().await.expect("they are recorded");
+    let puts: Vec<_> = requests.iter().filter(|request| operation(request) == "PutItem").collect();
+    // the entry of the name, so that a later hop waits less, and no subscription under it
+    assert_eq!(puts.len(), 1);
+    assert!(String::from_utf8_lossy(&puts[0].body).contains("S#waits"));
+}
