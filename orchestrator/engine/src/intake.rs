@@ -11,20 +11,21 @@ mod repeats;
 mod starts;
 mod ticks;
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use stepladder_core::journal::{Fact, NewRun, Origin};
 use stepladder_core::spec::LazyScope;
+use stepladder_core::waiting::SubscribedFields;
 use stepladder_core::{Event, EventId, NewEvent, RunId, Timestamp};
 
 use crate::EngineError;
-use crate::intake::starts::RunDraft;
+use crate::intake::starts::{RunDraft, SkippedRuns};
 pub use pieces::{PIECE, Progress, TimeLimit};
 pub(crate) use starts::{WATCHDOG_INTERVAL, flow_state_key};
 pub(crate) use ticks::Tick;
 
-use crate::ports::StoreError;
+use crate::ports::{EventWrites, RunStart, StoreError, TakenEvents};
 use crate::runs::Runs;
 use crate::runtime::Runtime;
 use crate::slots::Slots;
@@ -106,13 +107,63 @@ impl Intake {
     /// Stores events under their ids, creates their runs, and delivers them to subscriptions.
     pub(crate) async fn accept(&self, events: Vec<Event>, now: Timestamp) -> Result<Vec<EventId>, StoreError> {
         let names: Vec<Arc<str>> = events.iter().map(|event| event.name.clone()).collect();
-        let events = self.runtime.backend.accept(events, now).await?;
+        let (events, taken) = self.take(events, now).await?;
         for (name, first) in names.iter().zip(&events).filter(|(name, first)| **name != first.name) {
             let (id, first) = (first.external_id.as_deref(), &first.name);
             tracing::warn!(id, %name, %first, "an event has the id of another event and counts as its repetition");
         }
-        self.apply(&events, now).await?;
+        match taken {
+            None => self.apply(&events, now).await?,
+            Some(taken) => self.finish(&events, taken).await?,
+        }
         Ok(events.iter().map(|event| event.id).collect())
+    }
+
+    /// Stores events. If the store can and all events are new, the same call creates the runs that
+    /// flow control does not decide on. Returns `None` if only the events are stored.
+    async fn take(&self, events: Vec<Event>, now: Timestamp) -> Result<(Vec<Event>, Option<TakenRuns>), StoreError> {
+        // the parts of a request are applied one after another (rule 31)
+        if self.split_at_cancellations(&events).nth(1).is_some() {
+            return Ok((self.runtime.backend.accept(events, now).await?, None));
+        }
+        let decided: OnceLock<DecidedRuns> = OnceLock::new();
+        let decide = |events: &[Event]| {
+            let mut triggered = TriggeredRuns::default();
+            events.iter().for_each(|event| self.add_triggered(event, now, &mut triggered));
+            let (plain, controlled) = self.split(triggered.runs);
+            let starts: Vec<RunStart> = plain.into_iter().map(|draft| self.prepare_start(draft, Vec::new())).collect();
+            let skipped = starts::skipped(&starts);
+            // a second call would decide the same
+            let _ = decided.set(DecidedRuns { controlled, collected: triggered.collected, skipped });
+            EventWrites { before: self.early_writes(&starts), starts }
+        };
+        let TakenEvents { events, applied } = self.runtime.backend.take(events, now, &decide).await?;
+        let taken = applied.zip(decided.into_inner()).map(|(applied, decided)| {
+            starts::log_skipped(decided.skipped, &applied.starts);
+            let DecidedRuns { controlled, collected, .. } = decided;
+            TakenRuns { controlled, collected, subscribed: applied.subscribed }
+        });
+        Ok((events, taken))
+    }
+
+    /// Creates the other runs of events whose first runs are created, and delivers the events.
+    async fn finish(&self, events: &[Event], taken: TakenRuns) -> Result<(), StoreError> {
+        let TakenRuns { controlled, collected, subscribed } = taken;
+        if controlled.is_empty() && collected.is_empty() {
+            return self.subscriptions.deliver(events, subscribed.into_iter().collect()).await;
+        }
+        self.start_with_flow_control(controlled).await?;
+        self.collect_all(collected).await?;
+        // another event of the request may cancel these runs: look up again
+        self.subscriptions.deliver(events, HashMap::new()).await
+    }
+
+    async fn collect_all(&self, collected: BTreeMap<Arc<str>, Vec<Event>>) -> Result<(), StoreError> {
+        for (function, events) in collected {
+            let Some(program) = self.runtime.program(&function).cloned() else { continue };
+            self.collect(program.spec(), events).await?;
+        }
+        Ok(())
     }
 
     /// Applies stored events in their order (rule 31). For each part, first creates all runs, then
@@ -127,11 +178,8 @@ impl Intake {
             if !triggered.runs.is_empty() {
                 self.start_runs(triggered.runs).await?;
             }
-            for (function, events) in triggered.collected {
-                let Some(program) = self.runtime.program(&function).cloned() else { continue };
-                self.collect(program.spec(), events).await?;
-            }
-            self.subscriptions.deliver(part).await?;
+            self.collect_all(triggered.collected).await?;
+            self.subscriptions.deliver(part, HashMap::new()).await?;
         }
         Ok(())
     }
@@ -183,4 +231,21 @@ struct TriggeredRuns {
     runs: Vec<RunDraft>,
     /// The events that each function collects.
     collected: BTreeMap<Arc<str>, Vec<Event>>,
+}
+
+/// What is decided while events are stored, besides the runs that are created with them.
+struct DecidedRuns {
+    controlled: Vec<RunDraft>,
+    collected: BTreeMap<Arc<str>, Vec<Event>>,
+    skipped: SkippedRuns,
+}
+
+/// What remains to be done with stored events, some of whose runs are created.
+struct TakenRuns {
+    /// Runs that flow control decides on.
+    controlled: Vec<RunDraft>,
+    /// The events that each function collects.
+    collected: BTreeMap<Arc<str>, Vec<Event>>,
+    /// The fields that runs wait by, for each event name, after the runs were created.
+    subscribed: Vec<(Arc<str>, SubscribedFields)>,
 }

@@ -23,6 +23,7 @@
 //! - [`receive`](Queue::receive) is different: a second call returns other wakes.
 
 mod commit;
+mod intake;
 mod queue;
 pub mod queues;
 
@@ -37,14 +38,15 @@ use stepladder_core::wake::{Timer, Wake};
 use stepladder_core::{Event, EventId, RunId, RunOrStep, StepId, Timestamp};
 
 pub use commit::{Commit, CommitResult, EarlyWrite, JournalAppend, LateWrite};
+pub use intake::{AppliedWrites, Decide, EventWrites, Intake, TakenEvents};
 pub use queue::{Backlog, Delivery, Queue, Receipt};
 
 /// Everything an adapter provides.
 pub trait Backend:
-    Journals + Commits + Events + RunCreation + FlowStates + Listings + Slots + SubscriptionIndex + Timers + Queue
+    Journals + Commits + Intake + RunCreation + FlowStates + Listings + Slots + SubscriptionIndex + Timers + Queue
 {
 }
-impl<T: Journals + Commits + Events + RunCreation + FlowStates + Listings + Slots + SubscriptionIndex + Timers + Queue>
+impl<T: Journals + Commits + Intake + RunCreation + FlowStates + Listings + Slots + SubscriptionIndex + Timers + Queue>
     Backend for T
 {
 }

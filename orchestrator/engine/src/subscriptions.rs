@@ -52,9 +52,13 @@ impl Subscriptions {
         Self { runtime, runs, exprs: ExprCache::default() }
     }
 
-    /// Delivers events to the runs that wait for them.
-    pub(crate) async fn deliver(&self, events: &[Event]) -> Result<(), StoreError> {
-        let mut by_name: HashMap<Arc<str>, SubscribedFields> = HashMap::new();
+    /// Delivers events to the runs that wait for them. Looks up the fields of each event name that
+    /// is not in `known`.
+    pub(crate) async fn deliver(
+        &self,
+        events: &[Event],
+        mut by_name: HashMap<Arc<str>, SubscribedFields>,
+    ) -> Result<(), StoreError> {
         for event in events {
             let fields = match by_name.get(&event.name) {
                 Some(fields) => fields.clone(),

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use stepladder_core::decide::Operation;
 use stepladder_core::expr::Expr;
-use stepladder_core::flow::{Debounce, Rate, Singleton, SingletonMode};
+use stepladder_core::flow::{CancelMatch, CancelOn, Debounce, Rate, Singleton, SingletonMode};
 use stepladder_core::waiting::{EventMatch, EventWait};
 use stepladder_core::{EventId, Fact, NewEvent, RunId, Spec, Status, Timestamp, json};
-use stepladder_engine::ports::{FlowStateChange, FlowStates};
+use stepladder_engine::ports::{Events, FlowStateChange, FlowStates};
 use stepladder_engine::{Engine, RunFilter};
 use support::World;
 use support::around::{self, Interlude};
@@ -158,4 +158,42 @@ async fn rule_31_an_event_that_a_parallel_attempt_assigned_to_the_run_joins_it_i
         _ => None,
     });
     assert_eq!(joined.map(|id| id.to_string()).collect::<Vec<_>>(), ["two", "three"]);
+}
+
+/// A function that each `stop` cancels, on a store that takes events in with one call.
+fn stoppable(spec: impl FnOnce(&mut Spec)) -> World {
+    let stop = CancelOn { event: "stop".into(), matching: CancelMatch::Any, within: None };
+    let script = Script::new("f").spec(spec).spec(|spec| spec.flow.cancel_on.push(stop)).step("a", &[]);
+    World::new(vec![script.program()])
+}
+
+#[tokio::test]
+async fn an_event_cancels_the_runs_that_are_created_with_it() {
+    let mut world = stoppable(|_| {});
+    let engine = world.engine();
+    engine.intake().ingest(vec![event("go", "go"), event("stop", "stop")], None).await.expect("accepted");
+    assert_eq!(statuses(&engine).await, [Status::Cancelled]);
+}
+
+#[tokio::test]
+async fn an_event_cancels_the_runs_that_flow_control_admits_after_it_is_stored() {
+    let rate = Rate { limit: 9, period: MINUTE, burst: 9, key: None };
+    let mut world = stoppable(|spec| spec.flow.rate_limit = Some(rate));
+    let engine = world.engine();
+    engine.intake().ingest(vec![event("go", "go"), event("stop", "stop")], None).await.expect("accepted");
+    assert_eq!(statuses(&engine).await, [Status::Cancelled]);
+}
+
+#[tokio::test]
+async fn rule_15_an_event_that_was_stored_without_its_run_creates_it_when_it_comes_again() {
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let engine = world.engine();
+    let now = engine.now();
+    // the process died between two calls
+    let stored = event("go", "once").accept(EventId::new(now, 1), now);
+    world.memory.accept(vec![stored.clone()], now).await.expect("stored");
+    let ids = engine.intake().ingest(vec![event("go", "once"), event("go", "other")], None).await.expect("accepted");
+    assert_eq!(ids[0], stored.id);
+    world.settle(&engine).await;
+    assert_eq!(statuses(&engine).await, [Status::Completed; 2]);
 }

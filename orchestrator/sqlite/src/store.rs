@@ -3,6 +3,7 @@
 mod commits;
 mod events;
 mod flow_states;
+mod intake;
 mod journals;
 mod listings;
 mod queue;

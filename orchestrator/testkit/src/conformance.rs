@@ -9,6 +9,7 @@
 mod commits;
 mod events;
 mod given;
+mod intake;
 mod journals;
 mod listings;
 mod local;
@@ -185,6 +186,9 @@ suite! {
             of_many_that_change_a_note_one_does,
             an_event_is_linked_to_a_run_that_another_created,
             a_note_is_there_until_its_time;
+        intake:
+            taken_events_are_stored_with_all_their_runs_or_none,
+            rule_15_a_repeated_event_is_taken_without_its_runs;
         listings:
             runs_are_listed_newest_first,
             listings_are_filtered,
@@ -246,6 +250,8 @@ suite! {
     /// Makes a `#[tokio::test]` of every further promise of an adapter whose process is the only one on its storage. Takes
     /// what [`conformance!`](macro@crate::conformance) takes, beside which it stands.
     conformance_local, local_checks {
+        intake:
+            new_events_are_taken_with_their_runs;
         local:
             an_append_past_the_end_conflicts,
             an_append_within_a_record_conflicts,

@@ -36,6 +36,11 @@ pub trait Intercept: Send + Sync {
         self.backend().repeats_requests()
     }
 
+    /// Whether events are taken in with one call. Otherwise each of its writes is a call of its own.
+    fn takes_at_once(&self) -> bool {
+        false
+    }
+
     /// Where questions for listings go: they may be answered by an older copy.
     fn listings(&self) -> &dyn Listings {
         self.backend()
@@ -133,5 +138,17 @@ impl<I: Intercept> Commits for Intercepted<I> {
 
     fn repeats_requests(&self) -> bool {
         self.0.repeats_requests()
+    }
+}
+
+#[async_trait]
+impl<I: Intercept> Intake for Intercepted<I> {
+    async fn take(&self, events: Vec<Event>, now: Timestamp, decide: Decide<'_>) -> StoreResult<TakenEvents> {
+        if !self.0.takes_at_once() {
+            return Ok(TakenEvents { events: self.accept(events, now).await?, applied: None });
+        }
+        let asked = (events.clone(), now);
+        let call = Call { name: "take", asked: &asked, commit: None };
+        self.0.around(call, self.0.backend().take(events, now, decide)).await
     }
 }

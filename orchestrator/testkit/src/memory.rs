@@ -1,5 +1,6 @@
 //! Storage and queue in memory, for tests and for the SDK's `TestApp`. One lock, no durability.
 
+mod intake;
 mod notes;
 mod queue;
 mod slots;
@@ -10,7 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use stepladder_core::journal::{Record, Seq};
-use stepladder_core::limits::DEDUPLICATION_MS;
 use stepladder_core::{Event, EventId, RunId, RunRow, Timer, Timestamp};
 
 use stepladder_engine::clock::Clock;
@@ -153,15 +153,7 @@ impl Commits for Memory {
         {
             return Ok(CommitResult::Conflict);
         }
-        for later in before {
-            match later {
-                EarlyWrite::Wake { wake, due } => inner.send(wake, due),
-                EarlyWrite::Timer(timer) => inner.set_timer(timer),
-                EarlyWrite::Subscribe(waiter) => inner.index.register(waiter),
-                EarlyWrite::PutInInbox { run, event } => inner.index.offer(run, event),
-                EarlyWrite::LinkEvent { run, event } => inner.link(run, event),
-            }
-        }
+        before.into_iter().for_each(|early| inner.write_early(early));
         for after in after {
             inner.carry_out(after);
         }
@@ -239,26 +231,7 @@ impl Inner {
 #[async_trait]
 impl Events for Memory {
     async fn accept(&self, events: Vec<Event>, now: Timestamp) -> StoreResult<Vec<Event>> {
-        let mut inner = self.lock();
-        let mut stored = Vec::with_capacity(events.len());
-        for event in events {
-            let external = event.external_id.as_ref().and_then(|id| inner.external.get(id));
-            let first = external.or(Some(&event.id)).and_then(|id| inner.events.get(id));
-            let is_repeated = |first: &&Event| {
-                first.id == event.id || now.as_millis() - first.received_at.as_millis() < DEDUPLICATION_MS
-            };
-            if let Some(first) = first.filter(is_repeated) {
-                stored.push(first.clone());
-                continue;
-            }
-            if let Some(id) = &event.external_id {
-                inner.external.insert(id.clone(), event.id);
-            }
-            // an event may come under an id that exists, with another external id: the id decides
-            let known = inner.events.entry(event.id).or_insert(event);
-            stored.push(known.clone());
-        }
-        Ok(stored)
+        Ok(self.lock().accept(events, now).0)
     }
 
     async fn event(&self, id: EventId) -> StoreResult<Option<Event>> {
@@ -273,32 +246,7 @@ impl Events for Memory {
 #[async_trait]
 impl RunCreation for Memory {
     async fn create_runs(&self, starts: Vec<RunStart>) -> StoreResult<Vec<StartResult>> {
-        let now = self.now();
-        let mut inner = self.lock();
-        let mut begun = Vec::with_capacity(starts.len());
-        for RunStart { row, record, watchdog, wake, tickets, flow_state } in starts {
-            let run = row.run;
-            if inner.journals.contains_key(&run) {
-                begun.push(StartResult::Known);
-                continue;
-            }
-            if !flow_state.iter().all(|note| inner.notes.is_as_seen(note, now)) {
-                begun.push(StartResult::Overtaken);
-                continue;
-            }
-            begun.push(StartResult::New);
-            flow_state.into_iter().for_each(|note| inner.notes.change(note));
-            inner.journals.insert(run, vec![record]);
-            inner.link(run, row.event);
-            inner.created.push(run);
-            inner.rows.insert(run, row);
-            inner.set_timer(watchdog);
-            for (limit, ticket) in tickets {
-                inner.lines.change(&limit.key, |line| line.enqueue(ticket));
-            }
-            inner.send(wake, now);
-        }
-        drop(inner);
+        let begun = self.lock().create_runs(starts, self.now());
         self.arrivals.notify_waiters();
         Ok(begun)
     }

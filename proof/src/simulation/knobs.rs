@@ -66,6 +66,8 @@ pub(crate) struct Knobs {
     /// Whether a function listens to the ends of runs. With 2, it also calls another function,
     /// which no seed chooses because it takes too long.
     pub(crate) listens: u64,
+    /// Whether events are stored together with their runs, as in one transaction.
+    pub(crate) takes: u64,
 }
 
 impl Knobs {
@@ -138,9 +140,16 @@ impl Knobs {
             bulk: 0,
             bulks: 0,
             listens: 0,
+            takes: 0,
         }
         .with_what_is_rare(&dice)
         .with_listeners(&dice)
+        .with_one_call_for_events(&dice)
+    }
+
+    /// After all else, so that the other amounts of a seed stay as they were.
+    fn with_one_call_for_events(self, dice: &Dice) -> Self {
+        Self { takes: dice.below(2), ..self }
     }
 
     /// Adds a listener, except with bulk requests: handling the ends of so many runs takes too
@@ -211,6 +220,7 @@ impl Knobs {
                 Self { bulk: less(self.bulk, 0)[n], ..*self },
                 Self { listens: less(self.listens, 0)[n], ..*self },
                 Self { bulks: less(self.bulks, 0)[n], ..*self },
+                Self { takes: less(self.takes, 0)[n], ..*self },
             ]);
         }
         all.retain(|smaller| smaller != self);

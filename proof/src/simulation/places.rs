@@ -33,6 +33,7 @@ const METHODS: &[(&str, &str)] = &[
     (".paused_note(", "read_flow_state"),
     (".backend.change_flow_state(", "change_flow_state"),
     (".backend.accept(", "accept"),
+    (".backend.take(", "take"),
     (".backend.create_runs(", "create_runs"),
     (".backend.read(", "read"),
     (".backend.renew_retention(", "renew_retention"),

@@ -68,6 +68,7 @@ const FAULTS: &[Fault] = &[
 /// The methods of ports that write.
 const WRITES: &[&str] = &[
     "accept",
+    "take",
     "create_runs",
     "commit",
     "change_flow_state",
@@ -92,6 +93,8 @@ pub(crate) struct Shared {
     pub(crate) faults_met: AtomicU32,
     /// Whether no process dies of a fault.
     gentle: bool,
+    /// Whether events and their runs are stored with one call.
+    takes_at_once: bool,
     /// Places at which an additional process is still to die.
     aims: Mutex<Vec<&'static Site>>,
     /// Every call is refused until this time, in milliseconds since 1970.
@@ -114,7 +117,15 @@ impl Shared {
         let log = loud.then(Mutex::default);
         let faults_left = AtomicU32::new(u32::try_from(knobs.faults).unwrap_or(u32::MAX));
         let aims = Mutex::new(knobs.aim.into_iter().chain(knobs.aim_too).collect());
-        Arc::new(Self { faults_left, gentle: knobs.gentle > 0, aims, log, coverage, ..Self::default() })
+        Arc::new(Self {
+            faults_left,
+            gentle: knobs.gentle > 0,
+            takes_at_once: knobs.takes > 0,
+            aims,
+            log,
+            coverage,
+            ..Self::default()
+        })
     }
 
     /// Cancels the additional deaths.
@@ -297,6 +308,10 @@ impl Intercept for Wire {
 
     fn listings(&self) -> &dyn Listings {
         &*self.listings
+    }
+
+    fn takes_at_once(&self) -> bool {
+        self.shared.takes_at_once
     }
 
     /// Corrects the due times of delayed wakes: the sender computes a delay by its own clock.

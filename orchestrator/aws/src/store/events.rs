@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, join, stream};
 use stepladder_core::limits::DEDUPLICATION_MS;
 use stepladder_core::{Event, EventId, Timestamp};
-use stepladder_engine::ports::{Events, StoreError, StoreResult};
+use stepladder_engine::ports::{Events, Intake, StoreError, StoreResult};
 
 use crate::Aws;
 use crate::item::{Item, ReadItem, item, number, text};
@@ -22,7 +22,7 @@ const CONCURRENCY: usize = 32;
 impl Events for Aws {
     async fn accept(&self, events: Vec<Event>, now: Timestamp) -> StoreResult<Vec<Event>> {
         let n = events.len();
-        let stored: Vec<Vec<(usize, Event)>> = stream::iter(groups(events))
+        let storing = stream::iter(groups(events))
             .map(|group| async move {
                 let mut stored = Vec::with_capacity(group.len());
                 for (i, event) in group {
@@ -31,9 +31,11 @@ impl Events for Aws {
                 Ok::<_, StoreError>(stored)
             })
             .buffer_unordered(CONCURRENCY)
-            .try_collect()
-            .await?;
-        let mut stored = stored.concat();
+            .try_collect::<Vec<Vec<(usize, Event)>>>();
+        // the caller looks up subscriptions next: the list is read meanwhile. If that fails, the
+        // look-up reads it
+        let (stored, _) = join!(storing, self.subscription_index(now));
+        let mut stored = stored?.concat();
         stored.sort_by_key(|(i, _)| *i);
         debug_assert_eq!(stored.len(), n);
         Ok(stored.into_iter().map(|(_, event)| event).collect())
@@ -50,6 +52,10 @@ impl Events for Aws {
         self.get(&layout::external_id(external_id)).await?.map(|item| item.event("id")).transpose()
     }
 }
+
+/// The events and their runs take several requests.
+#[async_trait]
+impl Intake for Aws {}
 
 /// Groups events that may repeat each other, in order. Each event has its index in the batch.
 /// Groups are stored concurrently.

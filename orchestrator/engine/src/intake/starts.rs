@@ -56,10 +56,7 @@ impl DecisionBasis {
 impl Intake {
     /// Creates or skips runs, as flow control decides. Runs that exist are left unchanged.
     pub(crate) async fn start_runs(&self, runs: Vec<RunDraft>) -> Result<(), StoreError> {
-        let (plain, controlled): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(_, created, more)| {
-            let asks = self.runtime.spec_of(created).is_some_and(|spec| !spec.flow.is_unrestricted());
-            !asks || !more.is_empty() || bypasses_flow_control(&created.origin)
-        });
+        let (plain, controlled) = self.split(runs);
         if !plain.is_empty() {
             let starts = plain.into_iter().map(|draft| self.prepare_start(draft, Vec::new())).collect();
             self.commit_starts(starts, Vec::new()).await?;
@@ -67,9 +64,17 @@ impl Intake {
         self.start_with_flow_control(controlled).await
     }
 
+    /// Splits runs into those without flow control and those that flow control decides on.
+    pub(crate) fn split(&self, runs: Vec<RunDraft>) -> (Vec<RunDraft>, Vec<RunDraft>) {
+        runs.into_iter().partition(|(_, created, more)| {
+            let asks = self.runtime.spec_of(created).is_some_and(|spec| !spec.flow.is_unrestricted());
+            !asks || !more.is_empty() || bypasses_flow_control(&created.origin)
+        })
+    }
+
     /// Decides on all runs in their order, and creates them. After a conflict, decides again on the
     /// run and on those that depend on it.
-    async fn start_with_flow_control(&self, runs: Vec<RunDraft>) -> Result<(), StoreError> {
+    pub(crate) async fn start_with_flow_control(&self, runs: Vec<RunDraft>) -> Result<(), StoreError> {
         let mut runs: Vec<NumberedDraft> = runs.into_iter().enumerate().collect();
         let mut idle_rounds = 0;
         while !runs.is_empty() {
@@ -133,7 +138,24 @@ impl Intake {
         starts: Vec<RunStart>,
         mut before: Vec<EarlyWrite>,
     ) -> Result<Vec<StartResult>, StoreError> {
-        for start in &starts {
+        before.extend(self.early_writes(&starts));
+        if !before.is_empty() {
+            self.runtime.carry_out(Commit { before, ..Commit::default() }).await?;
+        }
+        if starts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let skipped = skipped(&starts);
+        let results = self.runtime.backend.create_runs(starts).await?;
+        log_skipped(skipped, &results);
+        Ok(results)
+    }
+
+    /// Returns what is written before these runs: subscriptions that cancel them, and the wakes at
+    /// their deadlines.
+    pub(crate) fn early_writes(&self, starts: &[RunStart]) -> Vec<EarlyWrite> {
+        let mut before = Vec::new();
+        for start in starts {
             if let Some(Fact::RunCreated(created)) = start.record.entries.first().map(|entry| &entry.fact)
                 && start.row.ended.is_none()
                 && let Some(spec) = self.runtime.spec_of(created)
@@ -149,21 +171,7 @@ impl Intake {
                 }
             }
         }
-        if !before.is_empty() {
-            self.runtime.carry_out(Commit { before, ..Commit::default() }).await?;
-        }
-        if starts.is_empty() {
-            return Ok(Vec::new());
-        }
-        let skipped = |start: &RunStart| start.row.ended.map(|_| (start.row.run, start.row.function.clone()));
-        let skipped: Vec<_> = starts.iter().map(skipped).collect();
-        let results = self.runtime.backend.create_runs(starts).await?;
-        for (skipped, result) in skipped.into_iter().zip(&results) {
-            if let (Some((run, function)), StartResult::New) = (skipped, result) {
-                crate::hop::log_skipped(run, &function);
-            }
-        }
-        Ok(results)
+        before
     }
 
     /// Prepares everything that is written with a new run.
@@ -218,6 +226,23 @@ impl Intake {
         let queued_at = self.slots.queue_time(spec, scope, now);
         let ticket = || Ticket { queued_at, event: created.event.id, run, of: RunOrStep::Run };
         limits.into_iter().take(1).map(|limit| (limit, ticket())).collect()
+    }
+}
+
+/// The ids and functions of runs that are created as skipped; `None` for each other run of a call.
+pub(crate) type SkippedRuns = Vec<Option<(RunId, Arc<str>)>>;
+
+pub(crate) fn skipped(starts: &[RunStart]) -> SkippedRuns {
+    let skipped = |start: &RunStart| start.row.ended.map(|_| (start.row.run, start.row.function.clone()));
+    starts.iter().map(skipped).collect()
+}
+
+/// Logs the skipped runs that are new.
+pub(crate) fn log_skipped(skipped: SkippedRuns, results: &[StartResult]) {
+    for (skipped, result) in skipped.into_iter().zip(results) {
+        if let (Some((run, function)), StartResult::New) = (skipped, result) {
+            crate::hop::log_skipped(run, &function);
+        }
     }
 }
 

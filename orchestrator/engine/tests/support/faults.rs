@@ -169,6 +169,8 @@ pass_through!(Events {
     event(id: EventId) -> Option<Event>;
     resolve(external_id: &str) -> Option<EventId>;
 });
+#[async_trait]
+impl Intake for Faulty {}
 pass_through!(RunCreation { create_runs(starts: Vec<RunStart>) -> Vec<StartResult>; });
 pass_through!(FlowStates {
     read_flow_state(keys: Vec<Arc<str>>) -> Vec<Option<Arc<str>>>;

@@ -156,6 +156,9 @@ impl Journals for Slow {
 }
 
 #[async_trait]
+impl Intake for Slow {}
+
+#[async_trait]
 impl Commits for Slow {
     async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
         if self.full.as_ref().is_some_and(|full| full.load(SeqCst)) {

@@ -14,18 +14,9 @@ use crate::{Sqlite, rows};
 #[async_trait]
 impl Events for Sqlite {
     async fn accept(&self, events: Vec<Event>, now: Timestamp) -> StoreResult<Vec<Event>> {
-        let rows: Result<Vec<_>, SqliteError> = events.iter().map(EventRow::new).collect();
-        let rows = rows.map_err(SqliteError::into_store_error)?;
-        let since = now.as_millis() - DEDUPLICATION_MS;
-        let work = move |db: &Connection| {
-            rows.iter().map(|row| store(db, row, since)).collect::<Result<Vec<Option<String>>, SqliteError>>()
-        };
-        let stored = self.writer.run(Durability::Synced, work, |_, _| {}).await?;
-        let accepted = events.into_iter().zip(stored).map(|(event, first)| match first {
-            None => Ok(event),
-            Some(text) => serde_json::from_str(&text).map_err(|error| SqliteError::from(error).into_store_error()),
-        });
-        accepted.collect()
+        let rows = NewEvents::new(&events, now).map_err(SqliteError::into_store_error)?;
+        let repeated = self.writer.run(Durability::Synced, move |db| rows.store(db), |_, _| {}).await?;
+        NewEvents::stored(events, repeated)
     }
 
     async fn event(&self, id: EventId) -> StoreResult<Option<Event>> {
@@ -42,6 +33,34 @@ impl Events for Sqlite {
                 db.prepare_cached("SELECT id FROM events WHERE external_id = ?1 ORDER BY n DESC LIMIT 1")?;
             Ok(query.query_row([external_id], |row| row.get(0).map(EventId::from_bytes)).optional()?)
         })
+    }
+}
+
+/// The rows of received events.
+pub(super) struct NewEvents {
+    /// The time before which an event with the same external id is another event.
+    since: i64,
+    rows: Vec<EventRow>,
+}
+
+impl NewEvents {
+    pub(super) fn new(events: &[Event], now: Timestamp) -> Result<Self, SqliteError> {
+        let rows = events.iter().map(EventRow::new).collect::<Result<_, _>>()?;
+        Ok(Self { since: now.as_millis() - DEDUPLICATION_MS, rows })
+    }
+
+    /// Stores the events. Returns for each the JSON of the event that it repeats, if there is one.
+    pub(super) fn store(&self, db: &Connection) -> Result<Vec<Option<String>>, SqliteError> {
+        self.rows.iter().map(|row| store(db, row, self.since)).collect()
+    }
+
+    /// Returns the events as stored: each one, or the one that it repeats.
+    pub(super) fn stored(events: Vec<Event>, repeated: Vec<Option<String>>) -> StoreResult<Vec<Event>> {
+        let stored = events.into_iter().zip(repeated).map(|(event, first)| match first {
+            None => Ok(event),
+            Some(text) => serde_json::from_str(&text).map_err(|error| SqliteError::from(error).into_store_error()),
+        });
+        stored.collect()
     }
 }
 

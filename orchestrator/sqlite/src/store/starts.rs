@@ -16,7 +16,7 @@ use crate::rows::{RecordRow, TimerRow};
 use crate::writer::Durability;
 
 /// The part of a new run that is kept in memory, after the rows are committed.
-struct StartInMemory {
+pub(super) struct StartInMemory {
     run: RunId,
     next: Seq,
     wake: OutgoingWake,
@@ -24,7 +24,7 @@ struct StartInMemory {
 }
 
 /// The rows of a new run.
-struct StartRows {
+pub(super) struct StartRows {
     row: RunRow,
     record: RecordRow,
     watchdog: TimerRow,
@@ -39,27 +39,13 @@ impl RunCreation for Sqlite {
         let prepared: Result<Vec<_>, SqliteError> = starts.into_iter().map(|start| self.prepare(start)).collect();
         let (rows, in_memory): (Vec<_>, Vec<_>) = prepared.map_err(SqliteError::into_store_error)?.into_iter().unzip();
         let work = move |db: &Connection| rows.iter().map(|start| create(db, start)).collect::<Result<Vec<_>, _>>();
-        let after = move |results: &Vec<StartResult>, memory: &MemoryState| {
-            let mut wakes = Vec::with_capacity(in_memory.len());
-            let new = in_memory.into_iter().zip(results).filter(|(_, result)| **result == StartResult::New);
-            for (StartInMemory { run, next, wake, tickets }, _) in new {
-                memory.journal_ends.record(run, next);
-                if !tickets.is_empty() {
-                    let mut queues = memory.wait_queues();
-                    for (limit, ticket) in tickets {
-                        queues.change(&limit.key, |queue| queue.enqueue(ticket));
-                    }
-                }
-                wakes.push(wake);
-            }
-            deliver(wakes, &[], memory);
-        };
+        let after = move |results: &Vec<StartResult>, memory: &MemoryState| start_in_memory(in_memory, results, memory);
         self.writer.run(Durability::Synced, work, after).await
     }
 }
 
 impl Sqlite {
-    fn prepare(&self, start: RunStart) -> Result<(StartRows, StartInMemory), SqliteError> {
+    pub(super) fn prepare(&self, start: RunStart) -> Result<(StartRows, StartInMemory), SqliteError> {
         let RunStart { row, record, watchdog, wake, tickets, flow_state } = start;
         let mut outgoing = self.outgoing_wake(wake, self.clock.now())?;
         let ticket = |(limit, ticket): &(Limit, Ticket)| {
@@ -78,7 +64,24 @@ impl Sqlite {
     }
 }
 
-fn create(db: &Connection, start: &StartRows) -> Result<StartResult, SqliteError> {
+/// Keeps new runs in memory and delivers their wakes, after their rows are committed.
+pub(super) fn start_in_memory(starts: Vec<StartInMemory>, results: &[StartResult], memory: &MemoryState) {
+    let mut wakes = Vec::with_capacity(starts.len());
+    let new = starts.into_iter().zip(results).filter(|(_, result)| **result == StartResult::New);
+    for (StartInMemory { run, next, wake, tickets }, _) in new {
+        memory.journal_ends.record(run, next);
+        if !tickets.is_empty() {
+            let mut queues = memory.wait_queues();
+            for (limit, ticket) in tickets {
+                queues.change(&limit.key, |queue| queue.enqueue(ticket));
+            }
+        }
+        wakes.push(wake);
+    }
+    deliver(wakes, &[], memory);
+}
+
+pub(super) fn create(db: &Connection, start: &StartRows) -> Result<StartResult, SqliteError> {
     let StartRows { row, record, watchdog, wake: (n, due, wake), tickets, flow_state } = start;
     if !are_unchanged(db, flow_state)? {
         let exists = db.prepare_cached("SELECT 1 FROM runs WHERE run = ?1")?.exists([row.run.to_bytes()])?;

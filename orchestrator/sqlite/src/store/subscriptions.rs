@@ -11,20 +11,8 @@ use crate::error::SqliteError;
 
 #[async_trait]
 impl SubscriptionIndex for Sqlite {
-    /// Called for the name of each received event. It runs one query per field, however many runs
-    /// wait.
     async fn subscribed_fields(&self, event: &str) -> StoreResult<SubscribedFields> {
-        self.readers.read(|db| {
-            let mut next = db.prepare_cached("SELECT path FROM waiters WHERE event = ?1 AND path > ?2 LIMIT 1")?;
-            let mut each = db.prepare_cached("SELECT 1 FROM waiters WHERE event = ?1 AND path = '' LIMIT 1")?;
-            let mut subscribed = SubscribedFields { fields: Vec::new(), each: each.exists([event])? };
-            let mut path = String::new();
-            while let Some(found) = next.query_row([event, &path], |row| row.get::<_, String>(0)).optional()? {
-                subscribed.fields.push(found.as_str().into());
-                path = found;
-            }
-            Ok(subscribed)
-        })
+        self.readers.read(|db| subscribed_fields(db, event))
     }
 
     async fn subscriptions(
@@ -65,6 +53,19 @@ impl SubscriptionIndex for Sqlite {
             Ok(found.collect::<rusqlite::Result<_>>()?)
         })
     }
+}
+
+/// Runs one query per field, however many runs wait.
+pub(super) fn subscribed_fields(db: &Connection, event: &str) -> Result<SubscribedFields, SqliteError> {
+    let mut next = db.prepare_cached("SELECT path FROM waiters WHERE event = ?1 AND path > ?2 LIMIT 1")?;
+    let mut each = db.prepare_cached("SELECT 1 FROM waiters WHERE event = ?1 AND path = '' LIMIT 1")?;
+    let mut subscribed = SubscribedFields { fields: Vec::new(), each: each.exists([event])? };
+    let mut path = String::new();
+    while let Some(found) = next.query_row([event, &path], |row| row.get::<_, String>(0)).optional()? {
+        subscribed.fields.push(found.as_str().into());
+        path = found;
+    }
+    Ok(subscribed)
 }
 
 /// Stores a subscription, an event in an inbox, or a link. Ignores the other writes.

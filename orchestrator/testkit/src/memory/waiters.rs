@@ -52,6 +52,18 @@ impl Index {
         }
     }
 
+    pub(super) fn subscribed(&self, event: &str) -> SubscribedFields {
+        let mut waited = SubscribedFields::default();
+        for bucket in self.waiting.get(event).into_iter().flat_map(BTreeMap::keys) {
+            match bucket {
+                None => waited.each = true,
+                Some(field) if waited.fields.last() != Some(&field.path) => waited.fields.push(field.path.clone()),
+                Some(_) => {}
+            }
+        }
+        waited
+    }
+
     pub(super) fn len(&self) -> usize {
         self.waiting.values().flat_map(BTreeMap::values).map(Waiting::len).sum()
     }
@@ -62,15 +74,7 @@ impl SubscriptionIndex for Memory {
     async fn subscribed_fields(&self, event: &str) -> StoreResult<SubscribedFields> {
         let mut inner = self.lock();
         inner.counts.looks += 1;
-        let mut waited = SubscribedFields::default();
-        for bucket in inner.index.waiting.get(event).into_iter().flat_map(BTreeMap::keys) {
-            match bucket {
-                None => waited.each = true,
-                Some(field) if waited.fields.last() != Some(&field.path) => waited.fields.push(field.path.clone()),
-                Some(_) => {}
-            }
-        }
-        Ok(waited)
+        Ok(inner.index.subscribed(event))
     }
 
     async fn subscriptions(

@@ -1,0 +1,106 @@
+//! How many transactions a request costs, counted in the write-ahead log: each ends with a sync of the disk.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::{NewEvent, json};
+use stepladder_engine::ports::{Listings, RunQuery};
+use stepladder_engine::{Config, Engine};
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::{SharedData, programs};
+use stepladder_sqlite::{Options, Sqlite};
+
+/// The commits in a write-ahead log: its frames that give the size of the database after a commit.
+/// See <https://sqlite.org/fileformat2.html#the_write_ahead_log>.
+fn commits(log: &Path) -> usize {
+    let log = std::fs::read(log).expect("a write-ahead log");
+    let number = |at: usize| u32::from_be_bytes(log[at..at + 4].try_into().expect("four bytes"));
+    let page = number(8) as usize;
+    let frames = (32..log.len()).step_by(24 + page).filter(|at| at + 24 + page <= log.len());
+    // a frame of an earlier log has another salt
+    frames.filter(|at| log[at + 8..at + 16] == log[16..24] && number(at + 4) > 0).count()
+}
+
+struct World {
+    folder: tempfile::TempDir,
+    sqlite: Arc<Sqlite>,
+    engine: Engine,
+}
+
+impl World {
+    fn new(functions: Vec<Function>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sqlite = Arc::new(Sqlite::open(folder.path().join("data.db"), Options::default()).expect("a data file"));
+        let data = SharedData::default();
+        let programs = functions.into_iter().flat_map(|f| programs(f, &data).expect("a function"));
+        let engine = Engine::new(sqlite.clone(), programs.collect(), Config::default()).expect("functions that work");
+        Self { folder, sqlite, engine }
+    }
+
+    /// The commits of a request with these events.
+    async fn cost(&self, events: &[NewEvent]) -> usize {
+        let log = self.folder.path().join("data.db-wal");
+        let before = commits(&log);
+        self.engine.intake().ingest(events.to_vec(), None).await.expect("accepted");
+        commits(&log) - before
+    }
+
+    async fn runs(&self) -> usize {
+        self.sqlite.runs(RunQuery { limit: 100, ..RunQuery::default() }).await.expect("rows").len()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Job {}
+
+impl EventData for Job {
+    const NAME: &'static str = "job/asked";
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stop {}
+
+impl EventData for Stop {
+    const NAME: &'static str = "job/stopped";
+}
+
+async fn works(ctx: Context, _: Event<Job>) -> Result<()> {
+    ctx.step("work", async || Ok(())).await
+}
+
+fn job() -> NewEvent {
+    NewEvent::new(Job::NAME, json::empty_object())
+}
+
+#[tokio::test]
+async fn a_request_and_all_its_runs_are_one_commit() {
+    let cancelled = Function::new("cancelled", works).cancel_on(CancelOn::event::<Stop>());
+    let limited = Function::new("limited", works).concurrency(Concurrency::runs(1));
+    let world = World::new(vec![Function::new("plain", works), cancelled, limited]);
+    assert_eq!(world.cost(&[job()]).await, 1);
+    assert_eq!(world.runs().await, 3);
+    assert_eq!(world.cost(&[job(), job(), job()]).await, 1);
+    assert_eq!(world.runs().await, 12);
+    let nobody = NewEvent::new("unknown", json::empty_object());
+    assert_eq!(world.cost(&[nobody]).await, 1);
+}
+
+#[tokio::test]
+async fn a_repeated_request_repeats_its_writes() {
+    let world = World::new(vec![Function::new("plain", works)]);
+    let mut named = job();
+    named.id = Some("job-1".into());
+    assert_eq!(world.cost(std::slice::from_ref(&named)).await, 1);
+    // it costs no more than before: the runs are known
+    assert!(world.cost(&[named]).await <= 2);
+    assert_eq!(world.runs().await, 1);
+}
+
+#[tokio::test]
+async fn flow_control_costs_one_commit_more() {
+    let rate = Rate::new(5, Duration::from_secs(60));
+    let world = World::new(vec![Function::new("plain", works), Function::new("rated", works).rate_limit(rate)]);
+    assert_eq!(world.cost(&[job()]).await, 2);
+    assert_eq!(world.runs().await, 2);
+}

@@ -1,0 +1,95 @@
+//! Accepted events and new runs, under one lock.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use stepladder_core::limits::DEDUPLICATION_MS;
+use stepladder_core::{Event, Timestamp};
+use stepladder_engine::ports::{
+    AppliedWrites, Decide, EarlyWrite, EventWrites, Intake, RunStart, StartResult, StoreResult, TakenEvents,
+};
+
+use super::{Inner, Memory};
+
+#[async_trait]
+impl Intake for Memory {
+    async fn take(&self, events: Vec<Event>, now: Timestamp, decide: Decide<'_>) -> StoreResult<TakenEvents> {
+        let EventWrites { before, starts } = decide(&events);
+        let mut inner = self.lock();
+        let (events, are_new) = inner.accept(events, now);
+        if !are_new {
+            return Ok(TakenEvents { events, applied: None });
+        }
+        before.into_iter().for_each(|early| inner.write_early(early));
+        let starts = inner.create_runs(starts, self.now());
+        let names: BTreeSet<_> = events.iter().map(|event| event.name.clone()).collect();
+        let subscribed = names.into_iter().map(|name| (name.clone(), inner.index.subscribed(&name))).collect();
+        drop(inner);
+        self.arrivals.notify_waiters();
+        Ok(TakenEvents { events, applied: Some(AppliedWrites { starts, subscribed }) })
+    }
+}
+
+impl Inner {
+    /// Stores events. Returns them as stored, and whether all of them are new.
+    pub(super) fn accept(&mut self, events: Vec<Event>, now: Timestamp) -> (Vec<Event>, bool) {
+        let mut are_new = true;
+        let mut stored = Vec::with_capacity(events.len());
+        for event in events {
+            let external = event.external_id.as_ref().and_then(|id| self.external.get(id));
+            let first = external.or(Some(&event.id)).and_then(|id| self.events.get(id));
+            let is_repeated = |first: &&Event| {
+                first.id == event.id || now.as_millis() - first.received_at.as_millis() < DEDUPLICATION_MS
+            };
+            if let Some(first) = first.filter(is_repeated) {
+                stored.push(first.clone());
+                are_new = false;
+                continue;
+            }
+            if let Some(id) = &event.external_id {
+                self.external.insert(id.clone(), event.id);
+            }
+            // an event may come under an id that exists, with another external id: the id decides
+            are_new &= !self.events.contains_key(&event.id);
+            let known = self.events.entry(event.id).or_insert(event);
+            stored.push(known.clone());
+        }
+        (stored, are_new)
+    }
+
+    pub(super) fn write_early(&mut self, early: EarlyWrite) {
+        match early {
+            EarlyWrite::Wake { wake, due } => self.send(wake, due),
+            EarlyWrite::Timer(timer) => self.set_timer(timer),
+            EarlyWrite::Subscribe(waiter) => self.index.register(waiter),
+            EarlyWrite::PutInInbox { run, event } => self.index.offer(run, event),
+            EarlyWrite::LinkEvent { run, event } => self.link(run, event),
+        }
+    }
+
+    pub(super) fn create_runs(&mut self, starts: Vec<RunStart>, now: Timestamp) -> Vec<StartResult> {
+        starts.into_iter().map(|start| self.create_run(start, now)).collect()
+    }
+
+    fn create_run(&mut self, start: RunStart, now: Timestamp) -> StartResult {
+        let RunStart { row, record, watchdog, wake, tickets, flow_state } = start;
+        let run = row.run;
+        if self.journals.contains_key(&run) {
+            return StartResult::Known;
+        }
+        if !flow_state.iter().all(|note| self.notes.is_as_seen(note, now)) {
+            return StartResult::Overtaken;
+        }
+        flow_state.into_iter().for_each(|note| self.notes.change(note));
+        self.journals.insert(run, vec![record]);
+        self.link(run, row.event);
+        self.created.push(run);
+        self.rows.insert(run, row);
+        self.set_timer(watchdog);
+        for (limit, ticket) in tickets {
+            self.lines.change(&limit.key, |line| line.enqueue(ticket));
+        }
+        self.send(wake, now);
+        StartResult::New
+    }
+}
