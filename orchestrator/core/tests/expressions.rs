@@ -156,10 +156,8 @@ fn an_event_that_is_too_large_for_an_expression_is_refused_and_not_evaluated() {
     let list = |n: usize| scope(&format!(r#"{{"list":[{}0]}}"#, "1,".repeat(n)));
     let pairs = Expr::compile("event.data.list.all(a, event.data.list.exists(b, a == b))").unwrap();
     assert_eq!(pairs.eval_bool(&list(100)), Ok(true));
-    let started_at = Instant::now();
     let refused = pairs.eval_bool(&list(100_000)).unwrap_err().to_string();
     assert!(refused.contains("may take more than 10000000 steps on an event of this size"), "{refused}");
-    assert!(started_at.elapsed() < Duration::from_secs(1), "{:?}", started_at.elapsed());
     // A single pass over the list stays within the limit.
     let once = Expr::compile("event.data.list.exists(a, a == 0)").unwrap();
     assert_eq!(once.eval_bool(&list(100_000)), Ok(true));

@@ -88,7 +88,7 @@ async fn rule_34_an_unreadable_journal_fails_its_wake_and_no_other() {
 }
 
 fn unreadable(call: &stepladder_testkit::intercept::Call<'_>, run: RunId) -> Option<StoreError> {
-    let is_it = call.name == "read" && format!("{:?}", call.asked).contains(&format!("{run:?}"));
+    let is_it = call.name == "read" && format!("{:?}", call.arguments).contains(&format!("{run:?}"));
     is_it.then(|| StoreError::Unreadable("record 0: unknown variant `FactOfTomorrow`".into()))
 }
 
@@ -334,7 +334,7 @@ async fn the_watchdog_starts_the_on_failure_handler_of_a_failed_run() {
     let script = Script::new("f").spec(|spec| spec.on_failure = Some("handler".into()));
     let script = script.body("a", &[], async |_| Err(terminal("broken")));
     let starts_a_handler =
-        |call: &Call<'_>| call.name == "create_runs" && format!("{:?}", call.asked).contains("Failure {");
+        |call: &Call<'_>| call.name == "create_runs" && format!("{:?}", call.arguments).contains("Failure {");
     let (_, engine) = finishing_is_denied(script, starts_a_handler).await;
     let runs = engine.query().runs(RunFilter::default()).await.unwrap().runs;
     let ends: Vec<_> = runs.iter().map(|run| (&*run.function, run.status)).collect();

@@ -11,17 +11,17 @@ use std::time::Duration;
 use stepladder_core::Timestamp;
 use stepladder_engine::clock::{Clock, Entropy};
 
-/// Chance that repeats: the same seed, the same bits (SplitMix64).
+/// Random bits that repeat: the same seed gives the same bits (SplitMix64).
 #[derive(Debug, Default)]
 pub struct SeededEntropy(AtomicU64);
 
 impl SeededEntropy {
-    /// From a seed.
+    /// Creates a source with this seed.
     pub fn new(seed: u64) -> Self {
         Self(AtomicU64::new(seed))
     }
 
-    fn half(&self) -> u64 {
+    fn next_u64(&self) -> u64 {
         let mut z = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed).wrapping_add(0x9E37_79B9_7F4A_7C15);
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -31,45 +31,51 @@ impl SeededEntropy {
 
 impl Entropy for SeededEntropy {
     fn bits(&self) -> u128 {
-        u128::from(self.half()) << 64 | u128::from(self.half())
+        u128::from(self.next_u64()) << 64 | u128::from(self.next_u64())
     }
 }
 
-/// A clock that stands still until it is moved: months of sleep in milliseconds.
+/// A clock that stands still until a test moves it, so that a sleep of months takes no time.
 #[derive(Debug)]
 pub struct VirtualClock {
     now: AtomicI64,
     moved: tokio::sync::watch::Sender<i64>,
-    /// Those who sleep, by when they want to wake; numbered.
+    /// The sleeping futures: when each is due, and its number.
     sleepers: Mutex<BTreeSet<(Timestamp, u64)>>,
-    slept: AtomicU64,
+    next_sleeper: AtomicU64,
 }
 
 impl VirtualClock {
-    /// A clock that shows `start`.
+    /// Creates a clock that shows `start`.
     pub fn new(start: Timestamp) -> Self {
         let moved = tokio::sync::watch::Sender::new(start.as_millis());
-        Self { now: AtomicI64::new(start.as_millis()), moved, sleepers: Mutex::default(), slept: AtomicU64::new(0) }
+        Self {
+            now: AtomicI64::new(start.as_millis()),
+            moved,
+            sleepers: Mutex::default(),
+            next_sleeper: AtomicU64::new(0),
+        }
     }
 
-    /// Moves it to a moment; never back.
+    /// Moves the clock to a moment. An earlier moment changes nothing.
     pub fn set(&self, now: Timestamp) {
         let now = now.as_millis();
         let before = self.now.fetch_max(now, Ordering::SeqCst);
         self.moved.send_replace(now.max(before));
     }
 
-    /// Moves it on.
+    /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         self.set(self.now() + by);
     }
 
-    /// When the first of those who sleep wants to wake; `None` when nobody sleeps.
+    /// Returns when the next sleeping future is due; `None` if no future sleeps.
     pub fn pending(&self) -> Option<Timestamp> {
         self.sleepers().first().map(|(due, _)| *due)
     }
 
-    /// When the first sleeper after `now` wakes. Earlier ones may be due and not polled yet.
+    /// Returns when the next future sleeping beyond `now` is due. Futures due by `now` may not be
+    /// polled yet.
     pub fn pending_after(&self, now: Timestamp) -> Option<Timestamp> {
         let later = (Bound::Excluded((now, u64::MAX)), Bound::Unbounded);
         self.sleepers().range(later).next().map(|(due, _)| *due)
@@ -80,7 +86,7 @@ impl VirtualClock {
     }
 }
 
-/// One who sleeps, until he wakes or is dropped.
+/// The registration of a sleeping future. Dropping it removes the future from the clock.
 struct Sleeper<'a> {
     clock: &'a VirtualClock,
     place: (Timestamp, u64),
@@ -99,11 +105,11 @@ impl Clock for VirtualClock {
 
     fn sleep_until(&self, due: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         let mut moved = self.moved.subscribe();
-        let sleeper = Sleeper { clock: self, place: (due, self.slept.fetch_add(1, Ordering::Relaxed)) };
+        let sleeper = Sleeper { clock: self, place: (due, self.next_sleeper.fetch_add(1, Ordering::Relaxed)) };
         self.sleepers().insert(sleeper.place);
         Box::pin(async move {
             let _sleeper = sleeper;
-            // the sender lives as long as the clock, which outlives this borrow
+            // This cannot fail: the sender lives as long as the clock, which outlives this borrow.
             let _ = moved.wait_for(|now| *now >= due.as_millis()).await;
         })
     }
@@ -118,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_virtual_clock_tells_who_sleeps_and_wakes_him_in_time() {
+    async fn a_virtual_clock_wakes_sleeping_futures_when_they_are_due() {
         let clock = VirtualClock::new(second(0));
         assert_eq!(clock.pending(), None);
         let (mut late, mut early) = (clock.sleep_until(second(9)), clock.sleep_until(second(5)));

@@ -1,5 +1,6 @@
-//! A backend of which every call passes through somebody's hands: to count, delay or fail calls, in tests and in
-//! measurements. What is done with a call is an [`Intercept`]; [`Intercepted`] makes a backend of it.
+//! A backend that lets a test observe and change every call: to count, delay or fail it.
+//!
+//! An [`Intercept`] decides what happens to a call. [`Intercepted`] turns it into a backend.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -17,41 +18,43 @@ use stepladder_engine::ports::*;
 /// A call on its way to the backend.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
-    /// The port's method.
+    /// The name of the port's method.
     pub name: &'static str,
-    /// What it was given.
-    pub asked: &'a (dyn Debug + Sync),
-    /// The commit, where that is what is asked.
+    /// The method's arguments, for logs of calls.
+    pub arguments: &'a (dyn Debug + Sync),
+    /// The commit, if the method is `commit`.
     pub commit: Option<&'a Commit>,
 }
 
-/// Whose hands a call passes through.
+/// Decides what happens to the calls of an [`Intercepted`] backend.
 #[async_trait]
 pub trait Intercept: Send + Sync {
-    /// Where calls go.
+    /// Returns the backend that executes the calls.
     fn backend(&self) -> &dyn Backend;
 
-    /// Whether the backend counts as one that repeats its requests.
+    /// Returns whether the backend repeats failed requests itself.
     fn repeats_requests(&self) -> bool {
         self.backend().repeats_requests()
     }
 
-    /// Whether events are taken in with one call. Otherwise each of its writes is a call of its own.
+    /// Returns whether the backend stores an event with one call. Otherwise each write is a call of
+    /// its own.
     fn takes_at_once(&self) -> bool {
         false
     }
 
-    /// Where questions for listings go: they may be answered by an older copy.
+    /// Returns the backend for listings, which may be an older copy.
     fn listings(&self) -> &dyn Listings {
         self.backend()
     }
 
-    /// What becomes of a commit on its way.
+    /// Changes a commit before it is executed. By default it stays as it is.
     fn amend(&self, commit: Commit) -> Commit {
         commit
     }
 
-    /// Answers a call: by `reply`, which does nothing before it is awaited, or otherwise.
+    /// Answers a call, either by awaiting `reply` or in another way. The call is not executed
+    /// before `reply` is awaited.
     async fn around<'a, T: Debug + Send>(
         &'a self,
         call: Call<'a>,
@@ -59,7 +62,7 @@ pub trait Intercept: Send + Sync {
     ) -> StoreResult<T>;
 }
 
-/// The backend.
+/// A backend that passes each call to an [`Intercept`].
 #[derive(Clone, Debug)]
 pub struct Intercepted<I>(pub I);
 
@@ -68,8 +71,8 @@ macro_rules! intercept {
         #[async_trait]
         impl<I: Intercept> $port for Intercepted<I> {
             $(async fn $name(&self, $($arg: $ty),*) -> StoreResult<$out> {
-                let asked = ($($arg.to_owned(),)*);
-                let call = Call { name: stringify!($name), asked: &asked, commit: None };
+                let arguments = ($($arg.to_owned(),)*);
+                let call = Call { name: stringify!($name), arguments: &arguments, commit: None };
                 self.0.around(call, self.0.$from().$name($($arg),*)).await
             })*
         }
@@ -103,7 +106,7 @@ intercept! {
         acquire(limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> AcquireResult;
         acquire_all(limits: &[Limit], holder: &Holder, lease_until: Timestamp, now: Timestamp)
             -> Result<(), Vec<(usize, AcquireResult)>>;
-        enqueue(limit: &Limit, place: Ticket) -> bool;
+        enqueue(limit: &Limit, ticket: Ticket) -> bool;
         tickets(limit: &Limit, n: usize) -> Vec<Ticket>;
         holders(limit: &Limit) -> Vec<HeldSlot>;
         ticket(limit: &Limit, run: RunId, of: Option<RunOrStep>) -> Option<Ticket>;
@@ -131,8 +134,8 @@ intercept! {
 impl<I: Intercept> Commits for Intercepted<I> {
     async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
         let commit = self.0.amend(commit);
-        let asked = commit.clone();
-        let call = Call { name: "commit", asked: &asked, commit: Some(&asked) };
+        let arguments = commit.clone();
+        let call = Call { name: "commit", arguments: &arguments, commit: Some(&arguments) };
         self.0.around(call, self.0.backend().commit(commit)).await
     }
 
@@ -147,8 +150,8 @@ impl<I: Intercept> Intake for Intercepted<I> {
         if !self.0.takes_at_once() {
             return Ok(TakenEvents { events: self.accept(events, now).await?, applied: None });
         }
-        let asked = (events.clone(), now);
-        let call = Call { name: "take", asked: &asked, commit: None };
+        let arguments = (events.clone(), now);
+        let call = Call { name: "take", arguments: &arguments, commit: None };
         self.0.around(call, self.0.backend().take(events, now, decide)).await
     }
 }

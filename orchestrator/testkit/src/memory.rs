@@ -1,10 +1,11 @@
-//! Storage and queue in memory, for tests and for the SDK's `TestApp`. One lock, no durability.
+//! Storage and queue in memory, for tests and for the SDK's `TestApp`. There is one lock and no
+//! durability.
 
+mod flow_state;
 mod intake;
-mod notes;
 mod queue;
 mod slots;
-mod waiters;
+mod subscriptions;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,11 +18,11 @@ use stepladder_engine::clock::Clock;
 use stepladder_engine::local::{Messages, WaitQueues};
 use stepladder_engine::ports::*;
 
-/// The adapter.
+/// The adapter: all storage and the queue of one engine.
 pub struct Memory {
     clock: Arc<dyn Clock>,
     inner: Mutex<Inner>,
-    /// Told when a wake is added.
+    /// Notified when a wake is added.
     arrivals: tokio::sync::Notify,
 }
 
@@ -29,7 +30,7 @@ pub struct Memory {
 struct Inner {
     journals: HashMap<RunId, Vec<Record>>,
     rows: BTreeMap<RunId, RunRow>,
-    /// In the order in which they were created.
+    /// All runs, in the order of their creation.
     created: Vec<RunId>,
     events: HashMap<EventId, Event>,
     /// The latest event of each sender's id.
@@ -38,24 +39,24 @@ struct Inner {
     timers: BTreeMap<i64, Vec<Timer>>,
     cursor: Option<Cursor>,
     queue: Messages,
-    /// The number of the latest message.
+    /// The number of messages sent so far, which is the number of the latest one.
     sent: i64,
-    lines: WaitQueues,
-    index: waiters::Index,
-    notes: notes::Kept,
+    wait_queues: WaitQueues,
+    subscriptions: subscriptions::Index,
+    flow_state: flow_state::FlowStateTable,
     counts: Counts,
-    /// Events that are left to a later delivery.
+    /// Events that were left to a later delivery.
     postponed: Vec<EventId>,
 }
 
-/// How often the ports were used: what a budget is checked against.
+/// The number of calls of each kind. Tests of budgets compare it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Reads of journals.
     pub reads: u64,
     /// Writes of journal records.
     pub appends: u64,
-    /// Of those, refused because the number was taken.
+    /// Writes among them that were refused because the number was taken.
     pub conflicts: u64,
     /// Wakes sent, at once or for later.
     pub sends: u64,
@@ -63,18 +64,19 @@ pub struct Counts {
     pub receives: u64,
     /// Calls about slots.
     pub slots: u64,
-    /// Looks at the index of those who wait, and into inboxes.
-    pub looks: u64,
+    /// Reads of subscriptions and inboxes.
+    pub subscription_reads: u64,
 }
 
 impl Memory {
-    /// An empty one.
+    /// Creates an empty adapter.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, inner: Mutex::default(), arrivals: tokio::sync::Notify::new() }
     }
 
-    /// When the next wake becomes visible or the next timer is due; `None` when nothing ever will be. Timers whose time
-    /// has come are the sweep's: they stay in their buckets for a while after they were sent.
+    /// Returns when the next wake becomes visible or the next timer is due; `None` if there is
+    /// neither. This ignores timers that are already due, because the sweep leaves them in their
+    /// buckets for a while after it sent them.
     pub fn next_due(&self) -> Option<Timestamp> {
         let now = self.now();
         let inner = self.lock();
@@ -82,43 +84,43 @@ impl Memory {
         inner.queue.next_due().into_iter().chain(timer).min()
     }
 
-    /// Forgets what was delivered and not acknowledged: those wakes are visible again, as after a restart.
+    /// Makes delivered wakes visible again if they are not acknowledged, as after a restart.
     pub fn redeliver(&self) {
         self.lock().queue.redeliver(self.clock.now());
         self.arrivals.notify_waiters();
     }
 
-    /// How many timers are set and not passed by the cursor.
+    /// Returns the number of timers in buckets that the cursor has not passed.
     pub fn timers(&self) -> usize {
         self.lock().timers.values().map(Vec::len).sum()
     }
 
-    /// How many are in the index of those who wait for events.
+    /// Returns the number of subscriptions.
     pub fn waiting(&self) -> usize {
-        self.lock().index.len()
+        self.lock().subscriptions.len()
     }
 
-    /// How many wakes are there, delivered or not.
+    /// Returns the number of wakes that are not acknowledged, delivered or not.
     pub fn wakes(&self) -> usize {
         self.lock().queue.len()
     }
 
-    /// The events that requests had no time for, in their order; they are forgotten here.
+    /// Removes and returns the events that requests had no time for, in their order.
     pub fn take_postponed(&self) -> Vec<EventId> {
         std::mem::take(&mut self.lock().postponed)
     }
 
-    /// Loses every wake, as a queue does whose messages have expired.
+    /// Drops every wake, as a queue does when its messages expire.
     pub fn lose_wakes(&self) {
         self.lock().queue = Default::default();
     }
 
-    /// All runs in the order in which they were created, also within a millisecond.
+    /// Returns all runs in the order of their creation, even within a millisecond.
     pub fn created(&self) -> Vec<RunId> {
         self.lock().created.clone()
     }
 
-    /// How often the ports were used so far.
+    /// Returns the number of calls so far.
     pub fn counts(&self) -> Counts {
         self.lock().counts
     }
@@ -155,10 +157,10 @@ impl Commits for Memory {
         }
         before.into_iter().for_each(|early| inner.write_early(early));
         for after in after {
-            inner.carry_out(after);
+            inner.write_late(after);
         }
         wakes.into_iter().for_each(|wake| inner.send(wake, now));
-        acks.iter().for_each(|receipt| inner.ack(receipt));
+        acks.iter().for_each(|receipt| inner.acknowledge(receipt));
         drop(inner);
         self.arrivals.notify_waiters();
         Ok(CommitResult::Done)
@@ -171,7 +173,8 @@ impl Inner {
         let records = self.journals.entry(run).or_default();
         let is_own = |known: &Record| known.seq == record.seq && known.token == record.token;
         if records.iter().any(is_own) {
-            return CommitResult::Done; // rule 1: one's own write, whose reply was lost
+            // Rule 1: the caller wrote this record before, and its reply was lost.
+            return CommitResult::Done;
         }
         if record.seq != records.last().map_or(0, Record::next) {
             self.counts.conflicts += 1;
@@ -181,7 +184,7 @@ impl Inner {
         CommitResult::Done
     }
 
-    fn link(&mut self, run: RunId, event: EventId) {
+    fn link_event(&mut self, run: RunId, event: EventId) {
         let runs = self.runs_of.entry(event).or_default();
         if !runs.contains(&run) {
             runs.push(run);
@@ -194,7 +197,7 @@ impl Inner {
         self.queue.send(self.sent, wake, due);
     }
 
-    fn ack(&mut self, receipt: &Receipt) {
+    fn acknowledge(&mut self, receipt: &Receipt) {
         if let Some(number) = self.queue.number(receipt) {
             self.queue.remove(number);
         }
@@ -211,18 +214,18 @@ impl Inner {
         }
     }
 
-    fn carry_out(&mut self, after: LateWrite) {
+    fn write_late(&mut self, after: LateWrite) {
         match after {
             LateWrite::MarkEnded { run, at, status } => {
                 if let Some(row) = self.rows.get_mut(&run) {
                     row.ended = Some((at, status));
                 }
             }
-            LateWrite::Release { limit, holder } => self.lines.change(&limit.key, |line| line.release(&holder)),
-            LateWrite::Unsubscribe(waiter) => self.index.forget(&waiter),
-            LateWrite::TakeFromInbox { run, event } => self.index.take(run, event),
+            LateWrite::Release { limit, holder } => self.wait_queues.change(&limit.key, |queue| queue.release(&holder)),
+            LateWrite::Unsubscribe(subscription) => self.subscriptions.unsubscribe(&subscription),
+            LateWrite::TakeFromInbox { run, event } => self.subscriptions.take_from_inbox(run, event),
             LateWrite::Dequeue { limit, run, of } => {
-                self.lines.change(&limit.key, |line| line.dequeue(run, of.as_ref()))
+                self.wait_queues.change(&limit.key, |queue| queue.dequeue(run, of.as_ref()))
             }
         }
     }
@@ -246,9 +249,9 @@ impl Events for Memory {
 #[async_trait]
 impl RunCreation for Memory {
     async fn create_runs(&self, starts: Vec<RunStart>) -> StoreResult<Vec<StartResult>> {
-        let begun = self.lock().create_runs(starts, self.now());
+        let results = self.lock().create_runs(starts, self.now());
         self.arrivals.notify_waiters();
-        Ok(begun)
+        Ok(results)
     }
 }
 

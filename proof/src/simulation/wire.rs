@@ -353,9 +353,9 @@ impl Intercept for Wire {
         }
         let reply = self.meet(call, fault, reply).await;
         if let Some(log) = &self.shared.log {
-            let asked = format!("{:?}", call.asked);
+            let arguments = format!("{:?}", call.arguments);
             log.lock().expect("no panic").push(format!(
-                "    {} {asked:.300} -> {:.100}",
+                "    {} {arguments:.300} -> {:.100}",
                 call.name,
                 format!("{reply:?}")
             ));

@@ -42,11 +42,11 @@ pub(crate) async fn subject(tables: Tables) -> Subject {
     let moved_to = Arc::new(AtomicI64::new(clock.now().as_millis()));
     Subject::of(aws, clock)
         .keeping(ministack)
-        .looking(move |max, visibility| {
+        .receive_now(move |max, visibility| {
             let aws = look.clone();
             async move { aws.receive_now(max, visibility).await }
         })
-        .following_time(move || {
+        .on_advance(move || {
             let now = clock_there.now().as_millis();
             let by = now - moved_to.swap(now, Ordering::SeqCst);
             moving.advance(Duration::from_millis(by.unsigned_abs()));

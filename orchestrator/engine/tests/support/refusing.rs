@@ -70,7 +70,7 @@ impl Intercept for Refusing {
     }
 
     fn amend(&self, commit: Commit) -> Commit {
-        let refused = self.refusal(&Call { name: "commit", asked: &commit, commit: Some(&commit) });
+        let refused = self.refusal(&Call { name: "commit", arguments: &commit, commit: Some(&commit) });
         match refused.filter(|_| self.tears) {
             None => commit,
             error => {

@@ -46,7 +46,7 @@ async fn cost_of_resuming_one_among(many: u64) -> (u64, u64) {
     let after = memory.counts();
     let resumed = app.runs().await.into_iter().find(|other| other.id() == run.id()).unwrap();
     assert_eq!((resumed.status(), resumed.output::<bool>()), (Status::Completed, true));
-    (after.reads - before.reads, after.looks - before.looks)
+    (after.reads - before.reads, after.subscription_reads - before.subscription_reads)
 }
 
 #[tokio::test]

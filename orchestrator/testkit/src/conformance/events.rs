@@ -1,4 +1,4 @@
-//! Accepted events.
+//! Accepting events, and recognising repeated ones.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use stepladder_core::Event;
 use stepladder_core::limits::DEDUPLICATION_MS;
 
 use super::Subject;
-use super::given::{START, event, event_id, event_text, named, seconds};
+use super::fixtures::{START, event, event_id, event_text, event_with_sender_id, seconds};
 
 const DAY: Duration = Duration::from_millis(DEDUPLICATION_MS as u64);
 
@@ -18,7 +18,7 @@ fn ids(events: &[Event]) -> Vec<stepladder_core::EventId> {
     events.iter().map(|event| event.id).collect()
 }
 
-/// Each as it was given, in the order of the batch.
+/// Accepted events are returned unchanged, in the order of the batch.
 pub async fn events_come_back_in_order(on: Subject) {
     let events: Vec<Event> = [3, 1, 2].map(event).into();
     let stored = accept(&on, events.clone(), Duration::ZERO).await;
@@ -27,45 +27,54 @@ pub async fn events_come_back_in_order(on: Subject) {
     assert!(accept(&on, Vec::new(), Duration::ZERO).await.is_empty());
 }
 
-/// With everything in it.
+/// An event that is read by its id has all of its fields.
 pub async fn an_event_is_found_by_its_id(on: Subject) {
-    let event = Event { user: Some(stepladder_core::json::empty_object()), ..named(1, "order-1", Duration::ZERO) };
+    let event = Event {
+        user: Some(stepladder_core::json::empty_object()),
+        ..event_with_sender_id(1, "order-1", Duration::ZERO)
+    };
     accept(&on, vec![event.clone()], Duration::ZERO).await;
     let found = on.backend.event(event.id).await.expect("a read").expect("the event");
     assert_eq!(event_text(&found), event_text(&event));
     assert!(on.backend.event(event_id(2)).await.expect("a read").is_none());
 }
 
-/// Under the first one's id, as the first one was.
+/// A repeated sender id returns the first event, under its own id.
 pub async fn rule_15_a_repeated_sender_id_gives_the_first_event(on: Subject) {
-    accept(&on, vec![named(1, "order-1", Duration::ZERO)], Duration::ZERO).await;
+    accept(&on, vec![event_with_sender_id(1, "order-1", Duration::ZERO)], Duration::ZERO).await;
     let later = DAY - Duration::from_millis(1);
-    let again = accept(&on, vec![named(2, "order-1", later), named(3, "order-2", later)], later).await;
+    let again =
+        accept(&on, vec![event_with_sender_id(2, "order-1", later), event_with_sender_id(3, "order-2", later)], later)
+            .await;
     assert_eq!(ids(&again), [event_id(1), event_id(3)]);
-    assert_eq!(event_text(&again[0]), event_text(&named(1, "order-1", Duration::ZERO)));
+    assert_eq!(event_text(&again[0]), event_text(&event_with_sender_id(1, "order-1", Duration::ZERO)));
     assert!(on.backend.event(event_id(2)).await.expect("a read").is_none());
 }
 
-/// The first of the batch stands for the others.
+/// If a batch repeats a sender id, all of these events are the first one.
 pub async fn duplicates_in_one_batch_are_one_event(on: Subject) {
-    let batch =
-        vec![event(4), named(1, "a", Duration::ZERO), named(2, "b", Duration::ZERO), named(3, "a", Duration::ZERO)];
+    let batch = vec![
+        event(4),
+        event_with_sender_id(1, "a", Duration::ZERO),
+        event_with_sender_id(2, "b", Duration::ZERO),
+        event_with_sender_id(3, "a", Duration::ZERO),
+    ];
     let stored = accept(&on, batch, Duration::ZERO).await;
     assert_eq!(ids(&stored), [event_id(4), event_id(1), event_id(2), event_id(1)]);
     assert!(on.backend.event(event_id(3)).await.expect("a read").is_none());
 }
 
-/// From then on the later event is the one that is repeated.
+/// After 24 hours, an event with a known sender id is new. Later repetitions return this event.
 pub async fn after_24_hours_a_sender_id_is_new(on: Subject) {
-    accept(&on, vec![named(1, "order-1", Duration::ZERO)], Duration::ZERO).await;
-    let stored = accept(&on, vec![named(2, "order-1", DAY)], DAY).await;
+    accept(&on, vec![event_with_sender_id(1, "order-1", Duration::ZERO)], Duration::ZERO).await;
+    let stored = accept(&on, vec![event_with_sender_id(2, "order-1", DAY)], DAY).await;
     assert_eq!(ids(&stored), [event_id(2)]);
-    let stored = accept(&on, vec![named(3, "order-1", DAY + seconds(9))], DAY + seconds(9)).await;
+    let stored = accept(&on, vec![event_with_sender_id(3, "order-1", DAY + seconds(9))], DAY + seconds(9)).await;
     assert_eq!(ids(&stored), [event_id(2)]);
     assert!(on.backend.event(event_id(1)).await.expect("a read").is_some());
 }
 
-/// However long ago it was stored.
+/// An event with a known id is always a repetition.
 pub async fn an_event_under_a_known_id_is_that_event(on: Subject) {
     accept(&on, vec![event(1)], Duration::ZERO).await;
     let other = Event { name: "shop/other".into(), received_at: START + DAY * 2, ..event(1) };
@@ -73,21 +82,21 @@ pub async fn an_event_under_a_known_id_is_that_event(on: Subject) {
     assert_eq!(event_text(&stored[0]), event_text(&event(1)));
 }
 
-/// Equal data does not make equal events.
+/// Two events without a sender id are different even if their data is equal.
 pub async fn events_without_a_sender_id_are_never_repeats(on: Subject) {
     let twin = Event { data: event(1).data, ..event(2) };
     let stored = accept(&on, vec![event(1), twin], Duration::ZERO).await;
     assert_eq!(ids(&stored), [event_id(1), event_id(2)]);
 }
 
-/// However long ago it came; none for one that never came.
-pub async fn a_sender_id_stands_for_the_latest_event(on: Subject) {
+/// A sender id resolves to the latest event with it, after any time.
+pub async fn a_sender_id_resolves_to_its_latest_event(on: Subject) {
     assert_eq!(on.backend.resolve("order-1").await.expect("a read"), None);
-    accept(&on, vec![named(9, "order-1", Duration::ZERO)], Duration::ZERO).await;
+    accept(&on, vec![event_with_sender_id(9, "order-1", Duration::ZERO)], Duration::ZERO).await;
     assert_eq!(on.backend.resolve("order-1").await.expect("a read"), Some(event_id(9)));
     on.advance(DAY * 3).await;
     assert_eq!(on.backend.resolve("order-1").await.expect("a read"), Some(event_id(9)));
-    // its id sorts below the first one's: the latest is the one that came last
-    accept(&on, vec![named(2, "order-1", DAY * 3)], DAY * 3).await;
+    // The second event has the lower id, but it was received last.
+    accept(&on, vec![event_with_sender_id(2, "order-1", DAY * 3)], DAY * 3).await;
     assert_eq!(on.backend.resolve("order-1").await.expect("a read"), Some(event_id(2)));
 }

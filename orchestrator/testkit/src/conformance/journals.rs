@@ -3,32 +3,32 @@
 use stepladder_core::{Fact, Record, Report, json};
 
 use super::Subject;
-use super::given::{START, append, record, run, text};
+use super::fixtures::{START, append, record, run, text};
 
-/// Empty for an unknown run.
+/// The journal of an unknown run is empty.
 pub async fn an_unknown_run_has_no_records(on: Subject) {
-    on.done(append(run(1), record(0, 1, 1))).await;
+    on.commit(append(run(1), record(0, 1, 1))).await;
     assert!(on.backend.read(run(2), 0).await.expect("a read").is_empty());
 }
 
-/// Token, code and entries come back to the letter, in order.
+/// Records are read in order, with the exact token, code and entries that were written.
 pub async fn records_come_back_as_they_were_written(on: Subject) {
     let output = json::to_json(&serde_json::json!({"b": 1.0, "a": ["ü", "\u{1F980}", "\\\"", null]})).expect("JSON");
     let fact = Fact::StepSucceeded { step: "größe:1".into(), attempt: 7, output, report: Report::default() };
     let special = Record { seq: 2, token: u128::MAX, code: "v1.2-ß".into(), entries: vec![fact.at(START)] };
     let records = [record(0, 0, 2), special, record(3, 9, 1)];
     for record in &records {
-        on.done(append(run(1), record.clone())).await;
+        on.commit(append(run(1), record.clone())).await;
     }
-    on.done(append(run(2), record(0, 5, 1))).await;
+    on.commit(append(run(2), record(0, 5, 1))).await;
     assert_eq!(text(&on.backend.read(run(1), 0).await.expect("a read")), text(&records));
 }
 
-/// Only records whose first entry is numbered so or later.
+/// A read from a number returns only records that start at this number or later.
 pub async fn records_are_read_from_a_number_on(on: Subject) {
     let records = [record(0, 1, 2), record(2, 2, 3), record(5, 3, 1)];
     for record in &records {
-        on.done(append(run(1), record.clone())).await;
+        on.commit(append(run(1), record.clone())).await;
     }
     for (from, left) in [(0, 3), (1, 2), (2, 2), (3, 1), (5, 1), (6, 0), (u64::MAX, 0)] {
         let read = on.backend.read(run(1), from).await.expect("a read");
@@ -36,8 +36,8 @@ pub async fn records_are_read_from_a_number_on(on: Subject) {
     }
 }
 
-/// An outcome of 4 MiB, the largest there is, comes back.
-pub async fn a_large_value_is_kept(on: Subject) {
+/// An outcome of 4 MiB, the maximum size, is read as it was written.
+pub async fn a_large_value_is_stored(on: Subject) {
     let value = "x".repeat(stepladder_core::limits::OUTCOME_BYTES);
     let fact = Fact::StepSucceeded {
         step: "draft".into(),
@@ -46,7 +46,7 @@ pub async fn a_large_value_is_kept(on: Subject) {
         report: Report::default(),
     };
     let large = Record { entries: vec![fact.at(START)], ..record(0, 1, 0) };
-    on.done(append(run(1), large.clone())).await;
-    on.done(append(run(1), record(1, 2, 1))).await;
+    on.commit(append(run(1), large.clone())).await;
+    on.commit(append(run(1), record(1, 2, 1))).await;
     assert_eq!(text(&on.backend.read(run(1), 0).await.expect("a read")), text(&[large, record(1, 2, 1)]));
 }

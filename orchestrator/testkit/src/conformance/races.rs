@@ -1,19 +1,20 @@
-//! Many at once: the same calls from tasks on several threads.
+//! Races: the same call from many tasks on several threads.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Subject;
-use super::given::{
-    START, VISIBILITY, append, at_once, begin, event_id, holder, limit, named, record, run, start_of_next, wake,
+use super::fixtures::{
+    START, VISIBILITY, append, event_id, event_with_sender_id, holder, limit, record, run, run_concurrently, run_start,
+    start_of_next, wake,
 };
 use stepladder_engine::ports::{AcquireResult, Backend, Commit, CommitResult, Cursor, StartResult};
 
-/// The journal has the one that was told so.
-pub async fn of_many_appends_at_one_number_one_succeeds(on: Subject) {
+/// The journal has the record of the caller that was told of its success.
+pub async fn one_of_many_appends_at_the_same_number_succeeds(on: Subject) {
     for seq in 0..5 {
-        let answers = at_once(
+        let answers = run_concurrently(
             16,
             |i, backend| async move {
                 let token = u128::from(i + 1);
@@ -29,39 +30,39 @@ pub async fn of_many_appends_at_one_number_one_succeeds(on: Subject) {
     }
 }
 
-/// And the run has one row, and a wake.
-pub async fn of_many_starts_of_one_run_one_is_new(on: Subject) {
+/// The run has one row and at least one wake.
+pub async fn one_of_many_starts_of_a_run_is_new(on: Subject) {
     let start = |_, backend: Arc<dyn Backend>| async move {
         backend
-            .create_runs(vec![begin(1, "orders", event_id(1)), begin(2, "orders", event_id(1))])
+            .create_runs(vec![run_start(1, "orders", event_id(1)), run_start(2, "orders", event_id(1))])
             .await
             .expect("a start")
     };
-    let answers = at_once(16, start, &on).await;
+    let answers = run_concurrently(16, start, &on).await;
     for run in 0..2 {
-        assert_eq!(answers.iter().filter(|begun| begun[run] == StartResult::New).count(), 1);
+        assert_eq!(answers.iter().filter(|results| results[run] == StartResult::New).count(), 1);
     }
     assert_eq!(on.backend.runs_of(event_id(1)).await.expect("rows").len(), 2);
     assert_eq!(HashSet::from_iter(on.woken().await), HashSet::from([run(1), run(2)]));
 }
 
-/// Whoever was refused holds nothing.
-pub async fn of_many_that_take_no_more_hold_than_there_are_slots(on: Subject) {
+/// A refused caller holds no slot.
+pub async fn many_acquisitions_never_exceed_the_slots(on: Subject) {
     let three = limit("orders", 3);
     let take = |i, backend: Arc<dyn Backend>| async move {
         let taken = backend.acquire(&limit("orders", 3), &holder(i, "pay", 1), start_of_next(1), START).await;
         (i, taken.expect("an answer") == AcquireResult::Acquired)
     };
-    let answers = at_once(24, take, &on).await;
-    let told: HashSet<_> = answers.into_iter().filter(|(_, held)| *held).map(|(i, _)| run(i)).collect();
+    let answers = run_concurrently(24, take, &on).await;
+    let acquired: HashSet<_> = answers.into_iter().filter(|(_, held)| *held).map(|(i, _)| run(i)).collect();
     let held = on.backend.holders(&three).await.expect("holders");
-    assert_eq!(told.len(), 3);
-    assert_eq!(held.into_iter().map(|holding| holding.holder.run()).collect::<HashSet<_>>(), told);
+    assert_eq!(acquired.len(), 3);
+    assert_eq!(held.into_iter().map(|holding| holding.holder.run()).collect::<HashSet<_>>(), acquired);
 }
 
-/// No wake is given to two, none is left out.
-pub async fn of_many_receivers_each_wake_has_one(on: Subject) {
-    on.done(Commit { wakes: (0..40).map(|n| wake(run(n))).collect(), ..Commit::default() }).await;
+/// No wake is delivered twice, and none is left out.
+pub async fn each_wake_goes_to_one_of_many_receivers(on: Subject) {
+    on.commit(Commit { wakes: (0..40).map(|n| wake(run(n))).collect(), ..Commit::default() }).await;
     let receive = |_, backend: Arc<dyn Backend>| async move {
         let mut runs = Vec::new();
         while runs.len() < 5 {
@@ -70,27 +71,27 @@ pub async fn of_many_receivers_each_wake_has_one(on: Subject) {
         }
         runs
     };
-    let received = at_once(8, receive, &on).await.concat();
+    let received = run_concurrently(8, receive, &on).await.concat();
     assert_eq!((received.len(), received.into_iter().collect::<HashSet<_>>().len()), (40, 40));
 }
 
 /// All are given that one's id.
-pub async fn of_many_repeats_of_an_event_one_is_stored(on: Subject) {
+pub async fn one_of_many_repetitions_of_an_event_is_stored(on: Subject) {
     let accept = |i, backend: Arc<dyn Backend>| async move {
-        backend.accept(vec![named(i, "order-1", Duration::ZERO)], START).await.expect("an event")[0].id
+        backend.accept(vec![event_with_sender_id(i, "order-1", Duration::ZERO)], START).await.expect("an event")[0].id
     };
-    let ids: HashSet<_> = at_once(16, accept, &on).await.into_iter().collect();
+    let ids: HashSet<_> = run_concurrently(16, accept, &on).await.into_iter().collect();
     assert_eq!(ids.len(), 1);
     assert_eq!(on.backend.resolve("order-1").await.expect("a read"), ids.into_iter().next());
 }
 
-/// The others are told that it was not where they expected it.
-pub async fn of_many_that_move_the_cursor_one_does(on: Subject) {
+/// The other callers are told that the cursor was not where they expected it.
+pub async fn one_of_many_concurrent_moves_of_the_cursor_succeeds(on: Subject) {
     let advance = |i, backend: Arc<dyn Backend>| async move {
         let next = Cursor { minute: START.minute() + i as i64, sent: Vec::new() };
         (next.clone(), backend.advance(None, next).await.expect("an answer"))
     };
-    let answers = at_once(16, advance, &on).await;
+    let answers = run_concurrently(16, advance, &on).await;
     let moved: Vec<_> = answers.into_iter().filter(|(_, moved)| *moved).map(|(next, _)| next).collect();
     assert_eq!(moved.len(), 1);
     assert_eq!(on.backend.cursor().await.expect("a cursor").as_ref(), moved.first());

@@ -1,22 +1,22 @@
-//! The sweep's timers and its cursor.
+//! The timers and the cursor of the sweep.
 
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{RunOrStep, Timer};
 
 use super::Subject;
-use super::given::{START, begin, event_id, run, seconds, timer};
+use super::fixtures::{START, event_id, run, run_start, seconds, timer};
 use stepladder_engine::ports::{Commit, Cursor, EarlyWrite, StoreResult};
 
-/// A bucket of which every timer can be read.
-pub(super) fn readable(bucket: StoreResult<Vec<StoreResult<Timer>>>) -> Vec<Timer> {
+/// Returns the timers of a bucket, and asserts that each can be read.
+pub(super) fn read_all(bucket: StoreResult<Vec<StoreResult<Timer>>>) -> Vec<Timer> {
     bucket.expect("a bucket").into_iter().map(|timer| timer.expect("a timer")).collect()
 }
 
 async fn bucket(on: &Subject, minute: i64) -> Vec<Timer> {
-    readable(on.backend.bucket(minute, usize::MAX).await)
+    read_all(on.backend.bucket(minute, usize::MAX).await)
 }
 
-/// Soonest first.
+/// The timers of a bucket are sorted by due time.
 pub async fn timers_are_in_the_bucket_of_their_minute(on: Subject) {
     let at = |s| timer(run(s), START + seconds(s));
     on.backend.set(vec![at(59), at(60), at(0), at(61)]).await.expect("timers");
@@ -24,20 +24,22 @@ pub async fn timers_are_in_the_bucket_of_their_minute(on: Subject) {
     assert_eq!(bucket(&on, minute).await, [at(0), at(59)]);
     assert_eq!(bucket(&on, minute + 1).await, [at(60), at(61)]);
     assert!(bucket(&on, minute + 2).await.is_empty());
-    assert_eq!(readable(on.backend.bucket(minute, 1).await), [at(0)], "the soonest");
+    assert_eq!(read_all(on.backend.bucket(minute, 1).await), [at(0)], "the soonest");
 }
 
-/// The first sweep begins there. It may be told an earlier minute, and never a later one.
+/// The first sweep starts at the oldest timer. The adapter may report an earlier minute, but never
+/// a later one.
 pub async fn the_oldest_timer_is_found(on: Subject) {
     assert_eq!(on.backend.oldest().await.expect("an answer"), None);
-    let start = begin(1, "orders", event_id(1));
+    let start = run_start(1, "orders", event_id(1));
     let minute = start.watchdog.due.minute();
     on.backend.create_runs(vec![start]).await.expect("a run");
     let oldest = on.backend.oldest().await.expect("an answer").expect("a timer is set");
     assert!((minute - 120..=minute).contains(&oldest), "{oldest}, and the timer is in {minute}");
 }
 
-/// Same run, purpose and due time; anything else is another timer.
+/// A timer with the same run, purpose and due time is not set again. All others are different
+/// timers.
 pub async fn a_timer_is_set_once(on: Subject) {
     let due = START + seconds(5);
     let of = |of| Timer { purpose: TimerPurpose::Due(of), ..timer(run(1), due) };
@@ -63,17 +65,18 @@ pub async fn a_timer_is_set_once(on: Subject) {
     assert_eq!(bucket(&on, due.minute()).await.len(), timers.len() + 1);
 }
 
-/// Once, like any other.
+/// A repeated commit sets its timers once.
 pub async fn timers_are_set_by_a_commit(on: Subject) {
     let timer = timer(run(1), START + seconds(90));
     let commit = Commit { before: vec![EarlyWrite::Timer(timer.clone())], ..Commit::default() };
-    on.done(commit.clone()).await;
-    on.done(commit).await;
+    on.commit(commit.clone()).await;
+    on.commit(commit).await;
     assert_eq!(bucket(&on, START.minute() + 1).await, [timer]);
 }
 
-/// Compared as a whole. Open buckets keep their timers.
-pub async fn rule_26_a_cursor_moves_only_from_where_it_is_expected(on: Subject) {
+/// The expected cursor is compared as a whole. Buckets that the cursor has not passed keep their
+/// timers.
+pub async fn rule_26_the_cursor_moves_only_from_the_expected_position(on: Subject) {
     assert_eq!(on.backend.cursor().await.expect("a cursor"), None);
     let minute = START.minute();
     let first = Cursor { minute, sent: vec![(minute, vec![1, u64::MAX])] };

@@ -23,7 +23,8 @@ impl Intake for Memory {
         before.into_iter().for_each(|early| inner.write_early(early));
         let starts = inner.create_runs(starts, self.now());
         let names: BTreeSet<_> = events.iter().map(|event| event.name.clone()).collect();
-        let subscribed = names.into_iter().map(|name| (name.clone(), inner.index.subscribed(&name))).collect();
+        let subscribed =
+            names.into_iter().map(|name| (name.clone(), inner.subscriptions.subscribed_fields(&name))).collect();
         drop(inner);
         self.arrivals.notify_waiters();
         Ok(TakenEvents { events, applied: Some(AppliedWrites { starts, subscribed }) })
@@ -49,7 +50,8 @@ impl Inner {
             if let Some(id) = &event.external_id {
                 self.external.insert(id.clone(), event.id);
             }
-            // an event may come under an id that exists, with another external id: the id decides
+            // If an event has a known id and another external id, the event with the known id
+            // counts.
             are_new &= !self.events.contains_key(&event.id);
             let known = self.events.entry(event.id).or_insert(event);
             stored.push(known.clone());
@@ -61,9 +63,9 @@ impl Inner {
         match early {
             EarlyWrite::Wake { wake, due } => self.send(wake, due),
             EarlyWrite::Timer(timer) => self.set_timer(timer),
-            EarlyWrite::Subscribe(waiter) => self.index.register(waiter),
-            EarlyWrite::PutInInbox { run, event } => self.index.offer(run, event),
-            EarlyWrite::LinkEvent { run, event } => self.link(run, event),
+            EarlyWrite::Subscribe(subscription) => self.subscriptions.subscribe(subscription),
+            EarlyWrite::PutInInbox { run, event } => self.subscriptions.put_in_inbox(run, event),
+            EarlyWrite::LinkEvent { run, event } => self.link_event(run, event),
         }
     }
 
@@ -77,17 +79,17 @@ impl Inner {
         if self.journals.contains_key(&run) {
             return StartResult::Known;
         }
-        if !flow_state.iter().all(|note| self.notes.is_as_seen(note, now)) {
+        if !flow_state.iter().all(|change| self.flow_state.is_as_seen(change, now)) {
             return StartResult::Overtaken;
         }
-        flow_state.into_iter().for_each(|note| self.notes.change(note));
+        flow_state.into_iter().for_each(|change| self.flow_state.apply(change));
         self.journals.insert(run, vec![record]);
-        self.link(run, row.event);
+        self.link_event(run, row.event);
         self.created.push(run);
         self.rows.insert(run, row);
         self.set_timer(watchdog);
         for (limit, ticket) in tickets {
-            self.lines.change(&limit.key, |line| line.enqueue(ticket));
+            self.wait_queues.change(&limit.key, |queue| queue.enqueue(ticket));
         }
         self.send(wake, now);
         StartResult::New

@@ -1,4 +1,4 @@
-//! The queue of wakes, driven by the adapter's clock.
+//! The queue of wakes in memory. The adapter's clock decides when a wake is visible.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ impl Queue for Memory {
             arrival.as_mut().enable();
             let due = {
                 let mut inner = self.lock();
-                let taken = inner.queue.receive(self.now(), max, visibility);
-                if !taken.is_empty() {
-                    inner.counts.receives += taken.len() as u64;
-                    return Ok(taken);
+                let deliveries = inner.queue.receive(self.now(), max, visibility);
+                if !deliveries.is_empty() {
+                    inner.counts.receives += deliveries.len() as u64;
+                    return Ok(deliveries);
                 }
                 inner.queue.next_due().unwrap_or(Timestamp::MAX)
             };
@@ -34,7 +34,7 @@ impl Queue for Memory {
     fn backlog(&self) -> Option<Backlog> {
         let mut inner = self.lock();
         let due = inner.queue.due_count(self.now());
-        let waiting = inner.queue.len() - due + inner.lines.ticket_count();
+        let waiting = inner.queue.len() - due + inner.wait_queues.ticket_count();
         Some(Backlog { due, waiting, served: inner.queue.served() })
     }
 

@@ -1,4 +1,4 @@
-//! Slots and lines in memory.
+//! Slots and wait queues in memory.
 
 use async_trait::async_trait;
 use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
@@ -18,7 +18,7 @@ impl Slots for Memory {
     ) -> StoreResult<AcquireResult> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
-        Ok(inner.lines.change(&limit.key, |line| line.acquire(limit.slots, holder, lease_until, now)).0)
+        Ok(inner.wait_queues.change(&limit.key, |queue| queue.acquire(limit.slots, holder, lease_until, now)).0)
     }
 
     async fn acquire_all(
@@ -30,36 +30,36 @@ impl Slots for Memory {
     ) -> StoreResult<Result<(), Vec<(usize, AcquireResult)>>> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
-        Ok(inner.lines.acquire_all(limits, holder, lease_until, now).map(drop))
+        Ok(inner.wait_queues.acquire_all(limits, holder, lease_until, now).map(drop))
     }
 
-    async fn enqueue(&self, limit: &Limit, place: Ticket) -> StoreResult<bool> {
+    async fn enqueue(&self, limit: &Limit, ticket: Ticket) -> StoreResult<bool> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
-        Ok(inner.lines.change(&limit.key, |line| line.enqueue(place)))
+        Ok(inner.wait_queues.change(&limit.key, |queue| queue.enqueue(ticket)))
     }
 
     async fn tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
-        Ok(inner.lines.get(&limit.key).map_or_else(Vec::new, |line| line.tickets().take(n).cloned().collect()))
+        Ok(inner.wait_queues.get(&limit.key).map_or_else(Vec::new, |queue| queue.tickets().take(n).cloned().collect()))
     }
 
     async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
-        Ok(inner.lines.get(&limit.key).map_or_else(Vec::new, |line| line.holders().to_vec()))
+        Ok(inner.wait_queues.get(&limit.key).map_or_else(Vec::new, |queue| queue.holders().to_vec()))
     }
 
     async fn ticket(&self, limit: &Limit, run: RunId, of: Option<RunOrStep>) -> StoreResult<Option<Ticket>> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
-        Ok(inner.lines.get(&limit.key).and_then(|line| line.ticket(run, of.as_ref())).cloned())
+        Ok(inner.wait_queues.get(&limit.key).and_then(|queue| queue.ticket(run, of.as_ref())).cloned())
     }
 
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
-        Ok(inner.lines.get(&limit.key).and_then(|line| line.position(run)))
+        Ok(inner.wait_queues.get(&limit.key).and_then(|queue| queue.position(run)))
     }
 }

@@ -165,12 +165,12 @@ async fn take(
         return None;
     }
     let due = engine.now() + if error.is_some() { PAUSE } else { Duration::ZERO };
-    let (asked, queue) = (rest.clone(), queue.clone());
+    let (arguments, queue) = (rest.clone(), queue.clone());
     let sent = async move {
         queue.lock().expect("no panic").send(rest, due);
         Ok(())
     };
-    let call = Call { name: "send", asked: &asked, commit: None };
+    let call = Call { name: "send", arguments: &arguments, commit: None };
     wire.0.around(call, sent.boxed()).await.ok()?;
     Some(applied)
 }

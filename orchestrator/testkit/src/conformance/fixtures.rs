@@ -1,4 +1,4 @@
-//! What the checks are made of: runs, events, records and wakes with as little in them as will do.
+//! Values for the checks: minimal runs, events, records and wakes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +13,21 @@ use stepladder_core::{
 use super::Subject;
 use stepladder_engine::ports::{Backend, Commit, CommitResult, Delivery, JournalAppend, RunStart};
 
-/// 2023-11-14T22:13:00Z.
+/// The start of every check: 2023-11-14T22:13:00Z.
 pub(super) const START: Timestamp = Timestamp::from_millis(1_699_999_980_000);
-/// Longer than any check takes, unless it moves the clock.
+/// A visibility timeout that is longer than any check, unless the check moves the clock.
 pub(super) const VISIBILITY: Duration = Duration::from_secs(150);
 
 pub(super) fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// The beginning of the `n`th minute after the start's.
+/// Returns the start of the `n`th minute after [`START`].
 pub(super) fn start_of_next(n: u64) -> Timestamp {
     START + seconds(60 * n)
 }
 
-/// The `n`th run; later ones have later ids.
+/// Returns the id of run number `n`. A higher number has a later id.
 pub(super) fn run(n: u64) -> RunId {
     RunId::new(START + Duration::from_millis(n), u128::from(n))
 }
@@ -48,12 +48,12 @@ pub(super) fn event(n: u64) -> Event {
     }
 }
 
-/// An event that its sender gave an id, received `after` the start.
-pub(super) fn named(n: u64, external_id: &str, after: Duration) -> Event {
+/// Creates an event with a sender id, received this long after [`START`].
+pub(super) fn event_with_sender_id(n: u64, external_id: &str, after: Duration) -> Event {
     Event { external_id: Some(external_id.into()), received_at: START + after, ..event(n) }
 }
 
-/// A record of `len` entries at `seq`.
+/// Creates a record of `len` entries at `seq`.
 pub(super) fn record(seq: u64, token: u128, len: u32) -> Record {
     let fact =
         |attempt| Fact::StepSucceeded { step: "pay".into(), attempt, output: json::null(), report: Report::default() };
@@ -72,9 +72,9 @@ pub(super) fn timer(run: RunId, due: Timestamp) -> Timer {
     Timer { due, run, group: "orders".into(), purpose: TimerPurpose::Watchdog }
 }
 
-pub(super) fn begin(n: u64, function: &str, event: EventId) -> RunStart {
+pub(super) fn run_start(n: u64, function: &str, event: EventId) -> RunStart {
     let (run, created_at) = (run(n), START + Duration::from_millis(n));
-    let event = Event { id: event, ..super::given::event(n) };
+    let event = Event { id: event, ..super::fixtures::event(n) };
     let row = RunRow { run, function: function.into(), event: event.id, created_at, ended: None };
     let created = NewRun::new(function.into(), event, Origin::Event);
     let entries = vec![Fact::RunCreated(Box::new(created)).at(created_at)];
@@ -96,17 +96,17 @@ pub(super) fn holder(n: u64, step: &str, attempt: u32) -> Holder {
     Holder::Attempt { run: run(n), step: step.into(), attempt, hop: 0 }
 }
 
-/// A place of the `n`th run, asked for `after` the start.
-pub(super) fn place(n: u64, step: &str, after: u64) -> Ticket {
+/// Creates a ticket of run number `n`, queued `after` seconds after [`START`].
+pub(super) fn ticket(n: u64, step: &str, after: u64) -> Ticket {
     Ticket { queued_at: START + seconds(after), event: event_id(n), run: run(n), of: RunOrStep::Step(step.into()) }
 }
 
-/// The ticket that the `n`th run has from its creation.
+/// Creates the ticket that run number `n` has from its creation.
 pub(super) fn ticket_of_run(n: u64, after: u64) -> Ticket {
-    Ticket { of: RunOrStep::Run, ..place(n, "", after) }
+    Ticket { of: RunOrStep::Run, ..ticket(n, "", after) }
 }
 
-/// Records, in a form that can be compared.
+/// Writes records as JSON, to compare them.
 pub(super) fn text(records: &[Record]) -> Vec<String> {
     records.iter().map(|record| serde_json::to_string(record).expect("JSON")).collect()
 }
@@ -121,18 +121,18 @@ impl Subject {
         self.clock.now()
     }
 
-    /// Commits, and expects it to be done.
-    pub(super) async fn done(&self, commit: Commit) {
+    /// Commits, and asserts that there was no conflict.
+    pub(super) async fn commit(&self, commit: Commit) {
         assert_eq!(self.backend.commit(commit).await.expect("a commit"), CommitResult::Done);
     }
 
-    /// What is visible at once; empty when nothing is.
+    /// Receives at most `max` wakes that are visible now.
     pub(super) async fn receive(&self, max: usize) -> Vec<Delivery> {
-        if let Some(look) = &self.look {
+        if let Some(receive_now) = &self.receive_now {
             let mut received = Vec::new();
             while received.len() < max {
-                // a queue may answer with fewer than there are
-                let more = look((max - received.len()).min(10), VISIBILITY).await.expect("a queue");
+                // A queue may answer with fewer wakes than are visible.
+                let more = receive_now((max - received.len()).min(10), VISIBILITY).await.expect("a queue");
                 if more.is_empty() {
                     break;
                 }
@@ -148,14 +148,14 @@ impl Subject {
         }
     }
 
-    /// The runs whose wakes are visible now.
+    /// Receives all visible wakes and returns their runs.
     pub(super) async fn woken(&self) -> Vec<RunId> {
         self.receive(100).await.into_iter().map(|delivery| delivery.wake.run).collect()
     }
 }
 
-/// Runs `n` tasks at once, and gathers what they say.
-pub(super) async fn at_once<F, T>(n: u64, task: impl Fn(u64, Arc<dyn Backend>) -> F, on: &Subject) -> Vec<T>
+/// Runs `n` tasks at the same time and returns their results.
+pub(super) async fn run_concurrently<F, T>(n: u64, task: impl Fn(u64, Arc<dyn Backend>) -> F, on: &Subject) -> Vec<T>
 where
     F: Future<Output = T> + Send + 'static,
     T: Send + 'static,
