@@ -119,7 +119,7 @@ impl StepOptions {
 }
 
 /// What may happen now.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Steps to write before anything else starts (rule 18): sleeps, events, invocations, waits.
     pub register: Vec<Want>,

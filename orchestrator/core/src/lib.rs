@@ -17,6 +17,7 @@ pub mod event;
 pub mod expr;
 pub mod failure;
 pub mod flow;
+pub mod hop;
 pub mod id;
 pub mod journal;
 pub mod json;

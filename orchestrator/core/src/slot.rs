@@ -92,6 +92,12 @@ pub struct Ticket {
     pub of: RunOrStep,
 }
 
+/// Returns the wait queue of runs whose function is paused. It has no slots, so no ticket can acquire
+/// one.
+pub fn paused_queue(function: &str) -> Limit {
+    Limit { key: format!("paused/{function}/").into(), slots: 0 }
+}
+
 /// Returns whether a slot may be acquired (rule 25). A ticket may acquire if fewer tickets are
 /// ahead of it than slots are free. A request without a ticket may acquire only if the wait queue
 /// is empty.

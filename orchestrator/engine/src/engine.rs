@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::functions::Functions;
 use crate::functions::versions::Versions;
-use crate::hop::{EndListeners, Hops, RunningBodies};
+use crate::hop::{Hops, RunningBodies};
 use crate::intake::Intake;
 use crate::ports::{Backend, Delivery, StoreError};
 use crate::program::Program;
@@ -80,13 +80,13 @@ impl Engine {
         config: Config,
     ) -> Result<Self, EngineError> {
         let (programs, order) = build_catalog(programs, &config)?;
-        let listened = EndListeners::by(programs.all_newest().map(|program| program.spec()));
+        let catalog = Arc::new(programs.catalog());
         let worker = format!("{:016x}", entropy.bits() as u64).into();
-        let runtime = Runtime { backend, clock, entropy, config, programs, order, worker };
-        Ok(Self::assemble(runtime, listened, RunningBodies::default()))
+        let runtime = Runtime { backend, clock, entropy, config, programs, catalog, order, worker };
+        Ok(Self::assemble(runtime, RunningBodies::default()))
     }
 
-    fn assemble(runtime: Runtime, listened: EndListeners, bodies: RunningBodies) -> Self {
+    fn assemble(runtime: Runtime, bodies: RunningBodies) -> Self {
         let runtime = Arc::new(runtime);
         let runs = Arc::new(Runs::new(runtime.clone()));
         let functions = Arc::new(Functions::new(runtime.clone()));
@@ -108,14 +108,14 @@ impl Engine {
             intake: intake.clone(),
             unstored: Mutex::default(),
         };
+        let worker = Arc::new(runtime.worker_of_hops(subscriptions.exprs.clone()));
         let hops = Hops {
             runtime: runtime.clone(),
             runs,
             functions: functions.clone(),
             slots,
-            subscriptions: subscriptions.clone(),
             intake: intake.clone(),
-            listened,
+            worker,
             bodies,
             stopping: false.into(),
         };
@@ -127,7 +127,7 @@ impl Engine {
     /// backend. Both engines share the list of running bodies (see [`Engine::expel_overdue`]) and
     /// no other mutable state.
     pub fn supervisor(&self, backend: Arc<dyn Backend>) -> Self {
-        Self::assemble(self.runtime.over(backend), self.hops.listened, self.hops.bodies.clone())
+        Self::assemble(self.runtime.over(backend), self.hops.bodies.clone())
     }
 
     /// Moves the run of a delivered wake, and acknowledges the wake. The hop may take as long as a

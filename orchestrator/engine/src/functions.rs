@@ -11,8 +11,6 @@ use std::sync::{Arc, Mutex};
 use stepladder_core::retry::{Backoff, RetryPolicy};
 use stepladder_core::{Spec, Timestamp};
 
-pub(crate) use pause::pause_queue as line;
-
 use crate::runtime::Runtime;
 
 /// The registered functions, and which of them are paused.

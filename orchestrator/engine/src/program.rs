@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use stepladder_core::decide::Want;
 use stepladder_core::journal::Failure;
 use stepladder_core::report::{HandlerLogLine, Report};
-use stepladder_core::retry::RetryAdvice;
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Event, Json, RunId, Spec, StepId, Timestamp};
+
+pub use stepladder_core::hop::{AdvisedFailure, PollResult};
 
 /// A function.
 pub trait Program: Send + Sync {
@@ -98,16 +98,6 @@ pub trait Session: Send {
     }
 }
 
-/// The state of a handler after it has run as far as it can.
-#[derive(Debug)]
-pub enum PollResult {
-    /// The handler waits for these steps, in the order in which it first requested them. Steps with
-    /// running bodies are not in the list.
-    Wanted(Vec<Want>),
-    /// The handler returned.
-    Ended(Result<Json, AdvisedFailure>),
-}
-
 /// A step with a body that has ended.
 #[derive(Debug)]
 pub struct FinishedStep {
@@ -115,13 +105,4 @@ pub struct FinishedStep {
     pub step: StepId,
     /// The body's value or error.
     pub result: Result<Json, AdvisedFailure>,
-}
-
-/// An error with advice on retrying.
-#[derive(Clone, Debug)]
-pub struct AdvisedFailure {
-    /// The failure to record.
-    pub failure: Failure,
-    /// Whether and when to retry.
-    pub retry: RetryAdvice,
 }

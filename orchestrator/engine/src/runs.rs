@@ -4,6 +4,7 @@ mod cache;
 
 use std::sync::Arc;
 
+use stepladder_core::hop::WriteResult;
 use stepladder_core::journal::{Entry, Fact, Record};
 use stepladder_core::state::RunState;
 use stepladder_core::{RunId, Status, Timestamp, WakeCause, bounds};
@@ -83,18 +84,6 @@ impl Runs {
         entries: Vec<Entry>,
         commit: &mut Commit,
     ) -> Result<Appended, StoreError> {
-        self.append_until(state, entries, commit, None).await
-    }
-
-    /// Like [`Self::append`]. While the storage is unavailable, a commit with entries is repeated
-    /// until `until`.
-    pub(crate) async fn append_until(
-        &self,
-        state: &mut RunState,
-        entries: Vec<Entry>,
-        commit: &mut Commit,
-        until: Option<Timestamp>,
-    ) -> Result<Appended, StoreError> {
         if entries.is_empty() {
             self.runtime.carry_out(std::mem::take(commit)).await?;
             return Ok(Appended::Done);
@@ -105,34 +94,46 @@ impl Runs {
             tracing::debug!(run = %state.run, %refusal, "not admitted; deciding again");
             return Ok(Appended::Refused);
         }
-        let record = Record {
-            seq: state.next,
-            token: self.runtime.entropy.bits(),
-            code: self.runtime.config.code.clone(),
-            entries,
-        };
-        let whole = Commit { append: Some(JournalAppend { run: state.run, record: record.clone() }), ..commit.clone() };
-        match self.runtime.again(RepeatedCall::Commit, until, || self.runtime.backend.commit(whole.clone())).await? {
-            CommitResult::Done => {
-                state.extend(&record).map_err(unreadable)?;
+        match self.append_record(state, entries, commit.clone(), None).await? {
+            WriteResult::Done(record) => {
+                record.iter().try_for_each(|record| state.extend(record)).map_err(unreadable)?;
                 *commit = Commit::default();
                 Ok(Appended::Done)
             }
-            CommitResult::Conflict => {
-                self.catch_up(state).await?;
+            WriteResult::Conflict(records) => {
+                records.iter().try_for_each(|record| state.extend(record)).map_err(unreadable)?;
                 Ok(Appended::Conflict)
             }
         }
     }
 
-    /// Adds the entries that other writers have appended, and returns whether there were any. A
-    /// failed read is repeated: the caller may hold an outcome that is not written yet, and its
-    /// body would execute once more if this failed.
-    pub(crate) async fn catch_up(&self, state: &mut RunState) -> Result<bool, StoreError> {
-        let records =
-            self.runtime.again(RepeatedCall::Read, None, || self.runtime.backend.read(state.run, state.next)).await?;
-        records.iter().try_for_each(|record| state.extend(record)).map_err(unreadable)?;
-        Ok(!records.is_empty())
+    /// Appends entries that the run admits, and carries out the rest of the commit with them. After a
+    /// conflict, returns what others have written since. While the storage is unavailable, a commit
+    /// with entries is repeated until `until`.
+    pub(crate) async fn append_record(
+        &self,
+        run: &RunState,
+        entries: Vec<Entry>,
+        commit: Commit,
+        until: Option<Timestamp>,
+    ) -> Result<WriteResult, StoreError> {
+        if entries.is_empty() {
+            self.runtime.carry_out(commit).await?;
+            return Ok(WriteResult::Done(None));
+        }
+        let (seq, token, code) = (run.next, self.runtime.entropy.bits(), self.runtime.config.code.clone());
+        let record = Record { seq, token, code, entries };
+        let whole = Commit { append: Some(JournalAppend { run: run.run, record: record.clone() }), ..commit };
+        match self.runtime.again(RepeatedCall::Commit, until, || self.runtime.backend.commit(whole.clone())).await? {
+            CommitResult::Done => Ok(WriteResult::Done(Some(record))),
+            CommitResult::Conflict => Ok(WriteResult::Conflict(self.read_since(run).await?)),
+        }
+    }
+
+    /// Reads the entries that other writers have appended. A failed read is repeated: the caller may
+    /// hold an outcome that is not written yet, and its body would execute once more if this failed.
+    pub(crate) async fn read_since(&self, run: &RunState) -> Result<Vec<Record>, StoreError> {
+        self.runtime.again(RepeatedCall::Read, None, || self.runtime.backend.read(run.run, run.next)).await
     }
 
     /// Cancels a run and returns its status. A body that is executing continues, but its outcome is

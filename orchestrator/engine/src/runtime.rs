@@ -4,15 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use stepladder_core::expr::ExprCache;
+use stepladder_core::hop::{self, Catalog, later};
 use stepladder_core::journal::NewRun;
-use stepladder_core::limits::QUEUE_DELAY_SECONDS;
 use stepladder_core::state::RunState;
-use stepladder_core::wake::{Timer, TimerPurpose};
-use stepladder_core::{RunOrStep, Spec, Timestamp, Wake, WakeCause};
+use stepladder_core::{Spec, Timestamp, Wake, WakeCause};
 
 use crate::clock::{Clock, Entropy};
-use crate::config::Config;
-use crate::functions::versions::{ChosenVersion, Versions};
+use crate::config::{Config, Pace};
+use crate::functions::versions::Versions;
 use crate::ports::{Backend, Commit, CommitResult, EarlyWrite, StoreError};
 use crate::program::Program;
 use crate::retries::{self, RepeatedCall, Retries};
@@ -24,6 +24,8 @@ pub(crate) struct Runtime {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) config: Config,
     pub(crate) programs: Versions,
+    /// The descriptions of the functions in all versions.
+    pub(crate) catalog: Arc<Catalog>,
     /// Function ids, in the order of registration.
     pub(crate) order: Vec<Arc<str>>,
     /// Identifies this process in its leases.
@@ -39,6 +41,7 @@ impl Runtime {
             entropy: self.entropy.clone(),
             config: self.config.clone(),
             programs: self.programs.clone(),
+            catalog: self.catalog.clone(),
             order: self.order.clone(),
             worker: self.worker.clone(),
         }
@@ -55,11 +58,6 @@ impl Runtime {
 
     pub(crate) fn program(&self, function: &str) -> Option<&Arc<dyn Program>> {
         self.programs.newest(function)
-    }
-
-    /// Returns the version of its function under which a run continues.
-    pub(crate) fn program_of(&self, state: &RunState) -> Option<ChosenVersion<'_>> {
-        self.programs.for_run(state)
     }
 
     pub(crate) fn spec_of(&self, created: &NewRun) -> Option<&Spec> {
@@ -117,15 +115,20 @@ impl Runtime {
     /// Returns the write that wakes a run at `due`: through the queue if the queue can delay a
     /// message for that long, otherwise through the sweep.
     pub(crate) fn later(&self, wake: Wake, due: Timestamp) -> EarlyWrite {
-        let longest = Duration::from_secs(QUEUE_DELAY_SECONDS as u64);
-        if due.since(self.now()) <= longest {
-            return EarlyWrite::Wake { wake, due };
+        later(wake, due, self.now())
+    }
+
+    /// The worker that the hops of this process are made by.
+    pub(crate) fn worker_of_hops(&self, exprs: Arc<ExprCache>) -> hop::Worker {
+        hop::Worker {
+            process: self.worker.clone(),
+            is_alone: self.config.is_only_process,
+            goes_on: self.config.pace == Pace::WithinBudget,
+            side_by_side: self.config.side_by_side,
+            lease_margin: self.config.lease_margin,
+            retry_delay: self.config.retry_delay,
+            exprs,
         }
-        let purpose = match &wake.cause {
-            WakeCause::Deadline => TimerPurpose::Deadline,
-            cause => TimerPurpose::Due(cause.step().cloned().map_or(RunOrStep::Run, RunOrStep::Step)),
-        };
-        EarlyWrite::Timer(Timer { due, run: wake.run, group: wake.group, purpose })
     }
 
     /// Returns the wait before a retry: [`Config::retry_delay`] if it is set, otherwise `wait`.

@@ -7,9 +7,10 @@ mod unreleased;
 
 use std::sync::Arc;
 
+use stepladder_core::hop::SlotAnswer;
 use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
 use stepladder_core::spec::LazyScope;
-use stepladder_core::state::{RunState, StepState};
+use stepladder_core::state::RunState;
 use stepladder_core::{RunOrStep, Spec, Timestamp};
 
 use lease_wakes::LeaseWakes;
@@ -27,22 +28,6 @@ pub(crate) struct Slots {
     lease_wakes: LeaseWakes,
     pub(crate) unreleased: UnreleasedSlots,
     pub(crate) promotions: Promotions,
-}
-
-/// The result of acquiring a step's slots.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Acquisition {
-    /// The step has a slot of each limit.
-    Acquired,
-    /// The step waits in a queue, and has no slot.
-    Queued {
-        /// The key of the queue's limit.
-        key: Arc<str>,
-        /// Whether it was enqueued just now; it may have had a ticket already.
-        joined: bool,
-        /// Whether its ticket is new.
-        is_new: bool,
-    },
 }
 
 /// The step that acquires slots.
@@ -80,7 +65,7 @@ impl Slots {
         state: &RunState,
         limits: &[Limit],
         request: SlotRequest<'_>,
-    ) -> Result<Acquisition, StoreError> {
+    ) -> Result<SlotAnswer, StoreError> {
         let mut refusals = self.try_acquire(limits, request).await?;
         let (mut joined, mut is_new) = (false, false);
         let mut tickets = match limits {
@@ -91,7 +76,7 @@ impl Slots {
         };
         loop {
             let refusal = refusals.iter().find(|(n, _)| tickets[*n].is_some()).or(refusals.first());
-            let Some((at, answer)) = refusal.cloned() else { return Ok(Acquisition::Acquired) };
+            let Some((at, answer)) = refusal.cloned() else { return Ok(SlotAnswer::Acquired) };
             let limit = &limits[at];
             if tickets[at].is_none() && self.should_enqueue(state, limit, request).await? {
                 let queued_at = tickets.iter().flatten().map(|ticket| ticket.queued_at).min();
@@ -117,7 +102,7 @@ impl Slots {
                 continue;
             }
             self.arrange_wake(limit, answer, request.holder).await?;
-            return Ok(Acquisition::Queued { key: limit.key.clone(), joined, is_new });
+            return Ok(SlotAnswer::Queued { key: limit.key.clone(), joined, is_new });
         }
     }
 
@@ -218,25 +203,6 @@ impl Slots {
         Ok(())
     }
 
-    /// Adds to the commit the release of this run's slots whose attempt is not running in the
-    /// journal (rules 20 and 22). The worker may have died between the outcome and the release.
-    pub(crate) async fn release_settled(
-        &self,
-        state: &RunState,
-        limits: &[Limit],
-        commit: &mut Commit,
-    ) -> Result<(), StoreError> {
-        for limit in limits {
-            for holding in self.runtime.backend.holders(limit).await? {
-                let holder = &holding.holder;
-                if holder.run() == state.run && !is_running(state, holder) {
-                    commit.after.push(release(limit, holder));
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Returns the time by which a run is sorted in wait queues: `at`, moved back by its priority.
     /// A priority that cannot be evaluated counts as 0.
     pub(crate) fn queue_time(&self, spec: &Spec, scope: &mut LazyScope<'_>, at: Timestamp) -> Timestamp {
@@ -245,29 +211,6 @@ impl Slots {
             0
         });
         Timestamp::from_millis(at.as_millis().saturating_sub(ahead))
-    }
-}
-
-/// Returns whether the holder is running by the journal, or may be about to start: a slot is
-/// acquired before its entry is written.
-fn is_running(state: &RunState, holder: &Holder) -> bool {
-    let Holder::Attempt { step, attempt, .. } = holder else { return state.end.is_none() };
-    let attempt = *attempt;
-    if state.end.is_some() {
-        // a cancelled run's body may still execute; its own worker releases the slot
-        return matches!(state.steps.get(step), Some(s) if s.attempt == attempt && matches!(s.state, StepState::Running { .. }));
-    }
-    match state.steps.get(step) {
-        None => true,
-        Some(s) => match s.state {
-            StepState::Running { .. } => attempt >= s.attempt,
-            StepState::Wanted | StepState::Retrying { .. } => attempt > s.attempt,
-            StepState::Sleeping { .. }
-            | StepState::Invoking { .. }
-            | StepState::Awaiting { .. }
-            | StepState::Done
-            | StepState::Abandoned => false,
-        },
     }
 }
 

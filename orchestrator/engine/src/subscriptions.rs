@@ -5,7 +5,7 @@
 //! journal decides:
 //!
 //! - If the journal does not have the subscription yet, the event is put into the run's inbox,
-//!   which a hop empties once it has written the subscription (`hop/inbox.rs`).
+//!   which a hop empties once it has written the subscription (`Input::Inbox` of the hop).
 //! - If the journal's wait is over, the subscription is removed from the index.
 //!
 //! A repeated event repeats all of this and wakes the run again: the process that handled it first
@@ -44,12 +44,12 @@ pub struct Subscriptions {
     runtime: Arc<Runtime>,
     runs: Arc<Runs>,
     /// The compiled filters of waits.
-    pub(crate) exprs: ExprCache,
+    pub(crate) exprs: Arc<ExprCache>,
 }
 
 impl Subscriptions {
     pub(crate) fn new(runtime: Arc<Runtime>, runs: Arc<Runs>) -> Self {
-        Self { runtime, runs, exprs: ExprCache::default() }
+        Self { runtime, runs, exprs: Arc::default() }
     }
 
     /// Delivers events to the runs that wait for them. Looks up the fields of each event name that

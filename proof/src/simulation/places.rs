@@ -13,14 +13,13 @@ const SERVICES: &[&str] =
 const HANDED_ON: &[&str] = &[
     "again",
     "append",
-    "append_patiently",
-    "append_until",
+    "append_record",
     "carry_out",
-    "catch_up",
     "note_of",
     "noted",
     "paused_note",
     "read_on",
+    "read_since",
     "state",
     "take_state",
 ];
@@ -55,11 +54,11 @@ const METHODS: &[(&str, &str)] = &[
     (".backend.postpone(", "postpone"),
     (".carry_out(", "commit"),
     ("self.append(", "commit"),
-    (".append_patiently(", "commit"),
     (".runs.append(", "commit"),
+    (".runs.append_record(", "commit"),
     (".state(", "read"),
     (".take_state(", "read"),
-    (".catch_up(", "read"),
+    (".read_since(", "read"),
 ];
 
 /// A place in the engine: the file and the function, and the port's method that it calls.

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use stepladder_core::slot::{Limit, Ticket};
+use stepladder_core::slot::{self, Limit, Ticket};
 use stepladder_core::state::RunState;
 use stepladder_core::{RunOrStep, Timestamp, Wake, WakeCause};
 
@@ -151,6 +151,6 @@ fn pause_key(function: &str) -> Arc<str> {
 }
 
 /// The wait queue of runs whose function is paused. It has no slots, so no ticket can acquire one.
-pub(crate) fn pause_queue(function: &str) -> Limit {
-    Limit { key: pause_key(function), slots: 0 }
+fn pause_queue(function: &str) -> Limit {
+    slot::paused_queue(function)
 }

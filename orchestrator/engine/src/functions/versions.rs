@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use stepladder_core::state::RunState;
+use stepladder_core::hop::{Catalog, FunctionVersion};
 use stepladder_core::version::compare_versions;
 
 use crate::program::Program;
@@ -12,13 +12,6 @@ use crate::program::Program;
 /// The registered functions by id. Each has its versions, oldest first.
 #[derive(Clone, Default)]
 pub(crate) struct Versions(HashMap<Arc<str>, Vec<Arc<dyn Program>>>);
-
-/// The version of a function under which a run continues.
-pub(crate) struct ChosenVersion<'p> {
-    pub(crate) program: &'p Arc<dyn Program>,
-    /// Whether the run started under another version, which is not registered any more.
-    pub(crate) is_other_version: bool,
-}
 
 impl Versions {
     /// Adds a version of a function. Returns `false` if that version exists already.
@@ -42,18 +35,17 @@ impl Versions {
         self.0.values().filter_map(|all| all.last())
     }
 
-    /// Returns the version under which a run continues: its own if that is registered, otherwise
-    /// the newest.
-    pub(crate) fn for_run(&self, state: &RunState) -> Option<ChosenVersion<'_>> {
-        let all = self.0.get(&state.created.function)?;
-        let newest = ChosenVersion { program: all.last()?, is_other_version: false };
-        if !state.has_requested() {
-            return Some(newest);
-        }
-        let own = all.iter().find(|program| program.version() == state.version.as_deref());
-        Some(own.map_or(ChosenVersion { is_other_version: true, ..newest }, |program| ChosenVersion {
-            program,
-            is_other_version: false,
-        }))
+    /// A function in this version.
+    pub(crate) fn exact(&self, function: &str, version: Option<&str>) -> Option<&Arc<dyn Program>> {
+        self.0.get(function)?.iter().find(|program| program.version() == version)
+    }
+
+    /// The descriptions of all functions in all versions.
+    pub(crate) fn catalog(&self) -> Catalog {
+        let of = |program: &Arc<dyn Program>| FunctionVersion {
+            spec: program.spec().clone(),
+            version: program.version().map(Into::into),
+        };
+        Catalog::new(self.0.values().flatten().map(of))
     }
 }

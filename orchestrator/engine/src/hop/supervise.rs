@@ -131,8 +131,8 @@ impl Hops {
             ),
             code: Some(ErrorCode::Timeout),
         };
-        let limits = match self.runtime.program_of(&state) {
-            Some(chosen) => chosen.program.spec().limits(&mut LazyScope::new(&state.created.event)).unwrap_or_default(),
+        let limits = match self.runtime.catalog.for_run(&state) {
+            Some(chosen) => chosen.function.spec.limits(&mut LazyScope::new(&state.created.event)).unwrap_or_default(),
             None => Vec::new(),
         };
         loop {

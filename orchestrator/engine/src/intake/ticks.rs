@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use stepladder_core::journal::{NewRun, Origin};
-use stepladder_core::state::RunState;
-use stepladder_core::{Event, EventId, RunId, Spec, Timestamp, Wake, WakeCause, id, json};
+use stepladder_core::{Event, EventId, RunId, Timestamp, Wake, WakeCause, id, json};
 
 use crate::intake::Intake;
 use crate::ports::{EarlyWrite, StoreError};
@@ -70,17 +69,6 @@ impl Intake {
             }
         }
         ticks
-    }
-
-    /// Returns the reason if a tick's run must not start any more, because it is too late. Returns
-    /// `None` for an admitted run, and for a run that no tick created.
-    pub(crate) fn missed_tick(&self, spec: &Spec, state: &RunState) -> Option<&'static str> {
-        if state.created.origin != Origin::Cron || state.admitted {
-            return None;
-        }
-        let minute = state.created.event.ts.minute();
-        let due = spec.schedule.due(&spec.id, minute);
-        spec.schedule.missed(&spec.id, minute, due.max(state.begins_at().unwrap_or(due)), self.runtime.now())
     }
 
     /// Creates the run of a tick.

@@ -1,9 +1,9 @@
 //! What one decision of the engine writes.
 
 use stepladder_core::journal::{Fact, Record};
-use stepladder_core::slot::{Holder, Limit};
-use stepladder_core::waiting::Subscription;
-use stepladder_core::{EventId, RunId, RunOrStep, Status, Timer, Timestamp, Wake};
+use stepladder_core::{RunId, Wake};
+
+pub use stepladder_core::hop::{EarlyWrite, LateWrite};
 
 use super::Receipt;
 
@@ -31,40 +31,6 @@ pub struct JournalAppend {
     pub run: RunId,
     /// The entries, their number and their token.
     pub record: Record,
-}
-
-/// What is written before its entry: wakes for later, subscriptions and inbox events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
-pub enum EarlyWrite {
-    /// A wake through the queue, due within 900 s (the maximum delay of SQS).
-    Wake { wake: Wake, due: Timestamp },
-    /// A wake through the sweep.
-    Timer(Timer),
-    /// Adds a subscription to the index, or replaces its expiry.
-    Subscribe(Subscription),
-    /// Puts an event into the run's inbox, because its subscription is in the index and not yet in
-    /// the journal. An event is in an inbox at most once.
-    PutInInbox { run: RunId, event: EventId },
-    /// Lists the run among the event's runs, although another event created it.
-    LinkEvent { run: RunId, event: EventId },
-}
-
-/// What is written after its entries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
-pub enum LateWrite {
-    /// Marks the run's row as ended.
-    MarkEnded { run: RunId, at: Timestamp, status: Status },
-    /// Releases a slot. Nothing happens if the holder does not have it.
-    Release { limit: Limit, holder: Holder },
-    /// Removes the ticket of the run or of its step, or all tickets of the run if `of` is `None`.
-    /// Nothing happens if there is none.
-    Dequeue { limit: Limit, run: RunId, of: Option<RunOrStep> },
-    /// Removes a subscription from the index. Nothing happens if it is not there.
-    Unsubscribe(Subscription),
-    /// Removes an event from the run's inbox. Nothing happens if it is not there.
-    TakeFromInbox { run: RunId, event: EventId },
 }
 
 /// The result of a commit.

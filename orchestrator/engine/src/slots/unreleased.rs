@@ -3,10 +3,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use stepladder_core::slot::Limit;
+use stepladder_core::slot::{Holder, Limit};
 
 use crate::ports::{Commit, LateWrite};
-use crate::slots::Slots;
+use crate::slots::{Slots, release};
 
 /// The slots to release later, and the limits with tickets to promote.
 #[derive(Debug, Default)]
@@ -20,14 +20,12 @@ struct PendingReleases {
 }
 
 impl UnreleasedSlots {
-    /// Adds the releases of a commit that failed. Its removals of tickets are dropped: the step may
-    /// have been enqueued again meanwhile. The redelivered wake decides on them again.
-    pub(crate) fn add(&self, writes: impl IntoIterator<Item = LateWrite>) {
-        for write in writes {
-            let LateWrite::Release { limit, .. } = &write else { continue };
-            let limit = limit.clone();
-            let mut pending = self.pending();
-            pending.releases.push(write);
+    /// Adds slots that a failed hop did not release. Tickets are not removed: the step may have been
+    /// enqueued again meanwhile. The redelivered wake decides on them again.
+    pub(crate) fn add(&self, releases: impl IntoIterator<Item = (Limit, Holder)>) {
+        let mut pending = self.pending();
+        for (limit, holder) in releases {
+            pending.releases.push(release(&limit, &holder));
             pending.unwoken.push(limit);
         }
     }

@@ -1,0 +1,338 @@
+//! A hop over a loaded run: what it knows, its phases, and which answer belongs to which phase.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::decide::PlanContext;
+use crate::hop::admitting::Admitting;
+use crate::hop::catalog::{Catalog, FunctionVersion};
+use crate::hop::effect::{EarlyWrite, Effect, LateWrite, LogEvent};
+use crate::hop::ending::Ending;
+use crate::hop::input::{Finished, Input, LoadedRun, Moment, StoreFault};
+use crate::hop::keeping::KeepReason;
+use crate::hop::progress::{Debts, Execution, Progress, RunLimits, WorkerTime};
+use crate::hop::registering::Registering;
+use crate::hop::round::{Preparing, RunSlots};
+use crate::hop::starting::Starting;
+use crate::hop::suspending::Suspending;
+use crate::hop::timing::Punctuality;
+use crate::hop::writing::{Draft, Promoting, Writing};
+use crate::hop::{Invocation, later};
+use crate::journal::{Entry, NewRun, Record};
+use crate::slot::{Holder, Limit};
+use crate::state::{RunState, StepState};
+use crate::{RunId, RunOrStep, Spec, StepId, Timestamp, Wake, WakeCause, bounds, id};
+
+/// A hop over a loaded run.
+#[derive(Clone, Debug)]
+pub(super) struct ActiveHop {
+    pub(super) invocation: Arc<Invocation>,
+    pub(super) catalog: Arc<Catalog>,
+    /// The version of the function under which the run goes on.
+    pub(super) function: Arc<FunctionVersion>,
+    pub(super) run: RunState,
+    pub(super) time: WorkerTime,
+    pub(super) limits: RunLimits,
+    pub(super) progress: Progress,
+    pub(super) execution: Execution,
+    /// What earlier writes of this hop have left to later ones.
+    pub(super) debts: Debts,
+    phase: ActivePhase,
+}
+
+/// What the hop waits for.
+#[derive(Clone, Debug)]
+pub(super) enum ActivePhase {
+    Admitting(Admitting),
+    Preparing(Preparing),
+    RunSlots(RunSlots),
+    /// The inbox is read, before a new execution or before the next poll of the open one.
+    Inbox {
+        is_open: bool,
+    },
+    /// The handler waits for its retry: which queues have this promoted ticket?
+    GivingUpTurn(Box<(Draft, RunOrStep)>),
+    /// A new execution of the function opens.
+    Opening,
+    /// The function is polled. The draft has outcomes that it sees ahead of the journal.
+    Polling(Draft),
+    Deciding(Box<Registering>),
+    Starting(Box<Starting>),
+    Suspending(Box<Suspending>),
+    Writing(Box<Writing>),
+    Promoting(Box<Promoting>),
+    /// The runs of written calls are created.
+    Calling(VecDeque<(RunId, NewRun)>),
+    /// Attempts execute. A sleep that is due at the time may win a `select!`.
+    Running(Option<Timestamp>),
+    /// The storage has failed while attempts execute: their outcomes are saved.
+    Saving(Saving),
+    /// The run has ended while attempts execute: they give back their slots.
+    Draining(Draining),
+    Ending(Box<Ending>),
+    /// The hop is over.
+    Over(Option<StoreFault>),
+}
+
+/// What is awaited while outcomes are saved after a failure of the storage.
+#[derive(Clone, Debug)]
+pub(super) enum Saving {
+    /// Attempts end.
+    Attempts(StoreFault),
+    /// The function is polled: it may have dropped attempts.
+    Poll(StoreFault),
+}
+
+/// What is awaited while attempts of an ended run give back their slots.
+#[derive(Clone, Debug)]
+pub(super) enum Draining {
+    /// Attempts end.
+    Attempts,
+    /// Slots are released.
+    Release,
+    /// Tickets are promoted.
+    Promote,
+}
+
+/// The moment of a transition, and its effects.
+pub(super) struct Turn<'e> {
+    pub(super) at: Moment,
+    pub(super) effects: &'e mut Vec<Effect>,
+}
+
+impl Turn<'_> {
+    pub(super) fn now(&self) -> Timestamp {
+        self.at.now
+    }
+
+    pub(super) fn emit(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    pub(super) fn log(&mut self, event: LogEvent) {
+        self.effects.push(Effect::Log(event));
+    }
+}
+
+impl ActiveHop {
+    pub(super) fn new(
+        invocation: Arc<Invocation>,
+        catalog: Arc<Catalog>,
+        function: Arc<FunctionVersion>,
+        loaded: LoadedRun,
+    ) -> Self {
+        let LoadedRun { run, worker_timeout, longest_step } = loaded;
+        let deadline = invocation.deadline.unwrap_or(invocation.began + worker_timeout);
+        let lease_until = deadline + invocation.worker.lease_margin;
+        let progress = Progress {
+            had_ended: false,
+            is_admitted: false,
+            has_executed: false,
+            checks_inbox: matches!(invocation.wake.cause, WakeCause::Offered | WakeCause::Watchdog),
+            punctuality: Punctuality::Unknown,
+            handed_over: HashSet::new(),
+            logged_waits: HashSet::new(),
+        };
+        Self {
+            invocation,
+            catalog,
+            function,
+            run,
+            time: WorkerTime { deadline, lease_until, longest_step },
+            limits: RunLimits::default(),
+            progress,
+            execution: Execution::default(),
+            debts: Debts::default(),
+            phase: ActivePhase::Over(None),
+        }
+    }
+
+    /// Begins with a loaded run.
+    pub(super) fn begin(&mut self, at: Moment, effects: &mut Vec<Effect>) {
+        let turn = &mut Turn { at, effects };
+        self.phase = self.enforce_deadline(turn);
+    }
+
+    /// Makes one transition.
+    pub(super) fn on(&mut self, at: Moment, input: Input, effects: &mut Vec<Effect>) {
+        let turn = &mut Turn { at, effects };
+        let phase = std::mem::replace(&mut self.phase, ActivePhase::Over(None));
+        self.phase = match input {
+            Input::StoreFailed(fault) => self.on_failure(phase, fault, turn),
+            Input::Unreachable(why) => self.on_failure(phase, StoreFault::Unavailable(why), turn),
+            input => self.on_answer(phase, input, turn),
+        };
+    }
+
+    fn on_answer(&mut self, phase: ActivePhase, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
+        match (phase, input) {
+            (ActivePhase::Admitting(phase), input) => self.admit_on(phase, input, turn),
+            (ActivePhase::Preparing(phase), input) => self.prepare_on(phase, input, turn),
+            (ActivePhase::RunSlots(phase), input) => self.acquire_run_on(phase, input, turn),
+            (ActivePhase::Inbox { is_open }, Input::Inbox(offered)) => self.deliver_from_inbox(offered, is_open, turn),
+            (ActivePhase::GivingUpTurn(given_up), Input::Tickets(limits)) => self.give_up_turn(*given_up, limits, turn),
+            (ActivePhase::Opening, Input::Opened(opened)) => self.on_opened(opened, turn),
+            (ActivePhase::Polling(ahead), Input::Polled(polled)) => self.on_polled(polled, ahead, turn),
+            (ActivePhase::Deciding(registering), input) => self.register_on(*registering, input, turn),
+            (ActivePhase::Starting(starting), input) => self.start_on(*starting, input, turn),
+            (ActivePhase::Suspending(suspending), input) => self.suspend_on(*suspending, input, turn),
+            (ActivePhase::Writing(writing), Input::Written(result)) => self.on_written(*writing, result, turn),
+            (ActivePhase::Promoting(promoting), Input::Done | Input::Written(_)) => self.on_promoted(*promoting, turn),
+            (ActivePhase::Calling(calls), Input::Done) => self.start_calls(calls, turn),
+            (ActivePhase::Running(_), Input::Finished(finished)) => self.on_finished(finished, turn),
+            (ActivePhase::Running(due), Input::TimeIs) => self.await_bodies(due, turn),
+            (ActivePhase::Saving(phase), input) => self.save_on(phase, input, turn),
+            (ActivePhase::Draining(phase), input) => self.drain_on(phase, input, turn),
+            (ActivePhase::Ending(ending), input) => self.end_on(*ending, input, turn),
+            (phase, input) => self.reject(&phase, &input, turn),
+        }
+    }
+
+    /// Gives up after an answer to another question. The wake comes again, and decides from the
+    /// journal.
+    pub(super) fn reject(&mut self, phase: &dyn std::fmt::Debug, input: &Input, turn: &mut Turn<'_>) -> ActivePhase {
+        let why = format!("the hop has no use for {input:?} while {phase:?}");
+        self.give_up(StoreFault::Unavailable(why), turn)
+    }
+
+    fn on_failure(&mut self, phase: ActivePhase, fault: StoreFault, turn: &mut Turn<'_>) -> ActivePhase {
+        match phase {
+            ActivePhase::Writing(writing) => self.on_write_failed(*writing, fault, turn),
+            ActivePhase::Promoting(promoting) => self.on_promotion_failed(*promoting, fault, turn),
+            ActivePhase::Polling(ahead) => self.keep(ahead, KeepReason::Failure(fault), turn),
+            ActivePhase::Deciding(registering) => {
+                self.keep(registering.into_written(), KeepReason::Failure(fault), turn)
+            }
+            ActivePhase::Starting(starting) => {
+                let draft = self.abandon_starts(*starting);
+                self.keep(draft, KeepReason::Failure(fault), turn)
+            }
+            ActivePhase::Suspending(suspending) => self.keep(suspending.into_draft(), KeepReason::Failure(fault), turn),
+            ActivePhase::Saving(Saving::Attempts(first) | Saving::Poll(first)) => {
+                turn.log(LogEvent::OutcomesLost(fault));
+                self.give_up(first, turn)
+            }
+            ActivePhase::Draining(_)
+            | ActivePhase::Admitting(_)
+            | ActivePhase::Preparing(_)
+            | ActivePhase::RunSlots(_)
+            | ActivePhase::GivingUpTurn(_)
+            | ActivePhase::Ending(_) => self.give_up(fault, turn),
+            ActivePhase::Inbox { .. } | ActivePhase::Opening | ActivePhase::Calling(_) | ActivePhase::Running(_) => {
+                self.fail(fault, turn)
+            }
+            ActivePhase::Over(before) => ActivePhase::Over(before.or(Some(fault))),
+        }
+    }
+
+    /// Returns the run and the failure once the hop is over; otherwise the hop.
+    #[allow(clippy::type_complexity, reason = "two fields of the hop, or the hop")]
+    pub(super) fn into_end(self: Box<Self>) -> Result<(RunState, Option<StoreFault>), Box<Self>> {
+        match self.phase {
+            ActivePhase::Over(fault) => Ok((self.run, fault)),
+            _ => Err(self),
+        }
+    }
+
+    /// Adds the entries that others have written.
+    pub(super) fn read_on(&mut self, records: &[Record]) -> Result<(), StoreFault> {
+        let extended = records.iter().try_for_each(|record| self.run.extend(record));
+        extended.map_err(|corrupt| StoreFault::Unreadable(corrupt.to_string()))
+    }
+
+    pub(super) fn holder(&self, step: &StepId, attempt: u32) -> Holder {
+        Holder::Attempt { run: self.run.run, step: step.clone(), attempt, hop: self.invocation.hop }
+    }
+
+    /// Returns the releases of the slots that this hop holds for an attempt.
+    pub(super) fn releases_of(&self, step: &StepId, attempt: u32) -> impl Iterator<Item = LateWrite> + use<'_> {
+        let holder = self.holder(step, attempt);
+        let of = move |limit: &Limit| LateWrite::Release { limit: limit.clone(), holder: holder.clone() };
+        self.limits.of_steps.iter().map(of)
+    }
+
+    /// Returns the removals of a ticket.
+    pub(super) fn dequeue(&self, of: &RunOrStep) -> Vec<LateWrite> {
+        let run = self.run.run;
+        let leave = |limit: &Limit| LateWrite::Dequeue { limit: limit.clone(), run, of: Some(of.clone()) };
+        self.limits.of_steps.iter().map(leave).collect()
+    }
+
+    pub(super) fn cause(&self) -> &WakeCause {
+        &self.invocation.wake.cause
+    }
+
+    pub(super) fn is_redelivered(&self) -> bool {
+        self.invocation.is_redelivered()
+    }
+
+    pub(super) fn wake(&self, cause: WakeCause) -> Wake {
+        Wake { run: self.run.run, cause, group: self.run.created.function.clone() }
+    }
+
+    /// Creates a wake of the run for a time.
+    pub(super) fn wake_at(&self, cause: WakeCause, due: Timestamp, now: Timestamp) -> EarlyWrite {
+        later(self.wake(cause), due, now)
+    }
+
+    pub(super) fn spec(&self) -> &Spec {
+        &self.function.spec
+    }
+
+    /// Returns the delay before a retry.
+    pub(super) fn retry_wait(&self, wait: Duration) -> Duration {
+        self.invocation.worker.retry_delay.unwrap_or(wait)
+    }
+
+    /// Returns the seed for the jitter of an attempt's retry.
+    pub(super) fn seed(&self, step: &str, attempt: u32) -> u64 {
+        let (hop, run) = (self.invocation.hop.to_be_bytes(), self.run.run.to_bytes());
+        id::hash(&[b"jitter", &hop, &run, step.as_bytes(), &attempt.to_be_bytes()]) as u64
+    }
+
+    /// Returns what a decision needs. `pending` are outcomes that the function saw and that are not
+    /// written.
+    pub(super) fn situation(&self, pending: &[Entry], now: Timestamp) -> PlanContext<'_> {
+        PlanContext {
+            now,
+            worker: &self.invocation.worker.process,
+            alone: self.invocation.worker.is_alone,
+            longest: self.time.longest_step,
+            spec: self.spec(),
+            pending: pending.iter().map(|entry| bounds::kept_bytes(&entry.fact)).sum(),
+        }
+    }
+
+    /// Returns how many attempts the journal shows as running.
+    pub(super) fn running_attempts(&self) -> usize {
+        self.run.steps.values().filter(|step| matches!(step.state, StepState::Running { .. })).count()
+    }
+
+    pub(super) fn on_finished(&mut self, finished: Finished, turn: &mut Turn<'_>) -> ActivePhase {
+        self.execution.dropped.extend(finished.dropped);
+        self.outcomes(finished.results, turn)
+    }
+
+    pub(super) fn phase_name(&self) -> &'static str {
+        match &self.phase {
+            ActivePhase::Admitting(_) => "Admitting",
+            ActivePhase::Preparing(_) => "Preparing",
+            ActivePhase::RunSlots(_) => "RunSlots",
+            ActivePhase::Inbox { .. }
+            | ActivePhase::GivingUpTurn(_)
+            | ActivePhase::Opening
+            | ActivePhase::Polling(_) => "Replaying",
+            ActivePhase::Deciding(_) | ActivePhase::Calling(_) => "Deciding",
+            ActivePhase::Starting(_) => "Starting",
+            ActivePhase::Suspending(_) => "Suspending",
+            ActivePhase::Writing(_) => "Writing",
+            ActivePhase::Promoting(_) => "Promoting",
+            ActivePhase::Running(_) => "Running",
+            ActivePhase::Saving(_) => "Saving",
+            ActivePhase::Draining(_) => "Draining",
+            ActivePhase::Ending(_) => "Ending",
+            ActivePhase::Over(_) => "Done",
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What happens before a run starts: deadlines, missed ticks, delays, pauses, flow control, replaced
+//! runs and ended callers.
+
+use std::time::Duration;
+
+use crate::flow::FlowControl;
+use crate::hop::active::{ActiveHop, ActivePhase, Turn};
+use crate::hop::effect::{EarlyWrite, Effect, LateWrite, TicketSearch};
+use crate::hop::input::Input;
+use crate::hop::writing::{Ack, Draft, Next};
+use crate::journal::{Fact, Origin};
+use crate::slot::{self, Limit};
+use crate::spec::LazyScope;
+use crate::state::RunState;
+use crate::{Timestamp, WakeCause};
+
+/// How early a deadline's wake may come, because clocks differ.
+const EARLY: Duration = Duration::from_secs(60);
+
+/// What is asked before a run starts.
+#[derive(Clone, Debug)]
+pub(super) enum Admitting {
+    /// Whether the function is paused.
+    Pause,
+    /// Whether flow control admits the run.
+    FlowControl,
+    /// The run that this one replaces is cancelled.
+    Replaced,
+    /// Whether the run's caller has ended.
+    Caller,
+    /// Which wait queues have the run's ticket, before the run leaves them.
+    Tickets(Delay),
+}
+
+/// Why a run does not start yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Delay {
+    /// Its start is due later.
+    Due(Timestamp),
+    /// Its function is paused. The resumption wakes the run.
+    Paused,
+    /// Flow control has room for it later.
+    Booked(Timestamp),
+}
+
+impl ActiveHop {
+    /// Ends a run after its deadline. A deadline's wake that came a little early is sent again.
+    pub(super) fn enforce_deadline(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
+        let now = turn.now();
+        let due = match self.run.end {
+            None => deadline(&self.spec().flow, &self.run),
+            Some(_) => None,
+        };
+        match due {
+            Some((due, reason)) if now >= due => {
+                let end = Fact::RunCancelled { reason: reason.into() }.at(now);
+                self.write(Draft::of(vec![end]), Ack::Later, Next::Deadline, turn)
+            }
+            Some((due, _)) if *self.cause() == WakeCause::Deadline && due.since(now) <= EARLY => {
+                // goes out with the next write
+                self.debts.early_deadline = Some(EarlyWrite::Wake { wake: self.wake(WakeCause::Deadline), due });
+                self.admit(turn)
+            }
+            Some(_) | None => self.admit(turn),
+        }
+    }
+
+    /// Asks whether a run may start that has not started.
+    pub(super) fn admit(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
+        if self.run.end.is_some() || self.run.first_run_at.is_some() {
+            return self.prepare(turn);
+        }
+        // before the pause: missed ticks of a paused function are not kept for later
+        if let Some(reason) = self.missed_tick(turn.now()) {
+            let limit = slot::paused_queue(&self.run.created.function);
+            let mut draft = Draft::of(vec![Fact::RunSkipped { reason: reason.into() }.at(turn.now())]);
+            draft.after.push(LateWrite::Dequeue { limit, run: self.run.run, of: None });
+            return self.write(draft, Ack::Later, Next::Admit, turn);
+        }
+        if let Some(due) = self.run.begins_at().filter(|due| *due > turn.now()) {
+            if *self.cause() == WakeCause::Slot || self.is_redelivered() {
+                return self.leave_wait_queues(Delay::Due(due), turn);
+            }
+            return self.delay(Delay::Due(due), Vec::new(), turn);
+        }
+        turn.emit(Effect::AskIfPaused);
+        ActivePhase::Admitting(Admitting::Pause)
+    }
+
+    /// Goes on with an answer.
+    pub(super) fn admit_on(&mut self, phase: Admitting, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
+        match (phase, input) {
+            (Admitting::Pause, Input::Paused(true)) => self.leave_wait_queues(Delay::Paused, turn),
+            (Admitting::Pause, Input::Paused(false)) if self.progress.is_admitted || self.run.admitted => {
+                self.cancel_replaced_run(turn)
+            }
+            (Admitting::Pause, Input::Paused(false)) => {
+                turn.emit(Effect::AskFlowControl);
+                ActivePhase::Admitting(Admitting::FlowControl)
+            }
+            // rule 32: a run that missed its time starts when there is room, spaced from the runs that
+            // started meanwhile
+            (Admitting::FlowControl, Input::Admission(Some(due))) => self.leave_wait_queues(Delay::Booked(due), turn),
+            (Admitting::FlowControl, Input::Admission(None)) => {
+                self.progress.is_admitted = self.spec().records_admission(&self.run.created.origin);
+                self.cancel_replaced_run(turn)
+            }
+            (Admitting::Replaced, Input::Done) => self.find_caller(turn),
+            (Admitting::Caller, Input::Found(found)) if found.as_ref().is_some_and(|caller| caller.end.is_some()) => {
+                let end = Fact::RunCancelled { reason: "the run that called it has ended".into() };
+                self.write(Draft::of(vec![end.at(turn.now())]), Ack::Later, Next::Admit, turn)
+            }
+            (Admitting::Caller, Input::Found(_)) => self.close_collection(turn),
+            (Admitting::Tickets(delay), Input::Tickets(limits)) => self.delay(delay, limits, turn),
+            (phase, input) => self.reject(&phase, &input, turn),
+        }
+    }
+
+    /// Cancels the run that this one replaces.
+    fn cancel_replaced_run(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
+        if self.run.created.replaces.is_none() {
+            return self.find_caller(turn);
+        }
+        turn.emit(Effect::CancelReplaced);
+        ActivePhase::Admitting(Admitting::Replaced)
+    }
+
+    /// Asks whether the run's caller has ended, if the run must end with it.
+    fn find_caller(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
+        match &self.run.created.origin {
+            Origin::Invoke { parent, .. } if self.run.created.bound => {
+                turn.emit(Effect::FindRun(*parent));
+                ActivePhase::Admitting(Admitting::Caller)
+            }
+            Origin::Invoke { .. } | Origin::Event | Origin::Failure { .. } | Origin::Rerun { .. } | Origin::Cron => {
+                self.close_collection(turn)
+            }
+        }
+    }
+
+    /// Lets no further event join the run. An event that was faster is in it, and may have delayed it.
+    fn close_collection(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
+        if !self.run.collecting {
+            return self.prepare(turn);
+        }
+        self.write(Draft::of(vec![Fact::CollectingEnded.at(turn.now())]), Ack::Later, Next::Admit, turn)
+    }
+
+    /// Gives up the tickets of the run's creation. Other runs may then use the slots while this one is
+    /// delayed. The run is enqueued again with its original time.
+    fn leave_wait_queues(&mut self, delay: Delay, turn: &mut Turn<'_>) -> ActivePhase {
+        let scope = &mut LazyScope::new(&self.run.created.event);
+        let (of_steps, of_run) = (self.spec().limits(scope), self.spec().run_limits(scope));
+        let limits: Vec<Limit> = of_steps.into_iter().chain(of_run).flatten().collect();
+        if limits.is_empty() {
+            return self.delay(delay, limits, turn);
+        }
+        turn.emit(Effect::FindTickets { limits, place: TicketSearch::OfRun });
+        ActivePhase::Admitting(Admitting::Tickets(delay))
+    }
+
+    /// Writes the later wake, and acknowledges this one. The run leaves the queues of these limits.
+    fn delay(&mut self, delay: Delay, leaves: Vec<Limit>, turn: &mut Turn<'_>) -> ActivePhase {
+        let (run, now) = (self.run.run, turn.now());
+        let dequeue = |limit: &Limit| LateWrite::Dequeue { limit: limit.clone(), run, of: None };
+        let mut draft = Draft { after: leaves.iter().map(dequeue).collect(), frees: leaves, ..Draft::default() };
+        if !draft.frees.is_empty() {
+            // before the tickets are removed, a hop after the resumption may find and rely on them
+            draft.wakes.push(self.wake(WakeCause::Next));
+        }
+        match delay {
+            Delay::Paused => {}
+            Delay::Due(due) => draft.before.push(self.wake_at(WakeCause::Due, due, now)),
+            Delay::Booked(due) => {
+                draft.before.push(self.wake_at(WakeCause::Due, due, now));
+                draft.entries.push(Fact::RunDelayed { begins_at: due }.at(now));
+            }
+        }
+        self.write(draft, Ack::Now, Next::LeaveOrAdmit, turn)
+    }
+
+    /// Returns why the run of a tick must not start any more.
+    fn missed_tick(&self, now: Timestamp) -> Option<&'static str> {
+        let (spec, run) = (self.spec(), &self.run);
+        if run.created.origin != Origin::Cron || run.admitted {
+            return None;
+        }
+        let minute = run.created.event.ts.minute();
+        let due = spec.schedule.due(&spec.id, minute);
+        spec.schedule.missed(&spec.id, minute, due.max(run.begins_at().unwrap_or(due)), now)
+    }
+}
+
+/// Returns the deadline for the run's start or end, and the error message for a run that misses it.
+fn deadline(flow: &FlowControl, state: &RunState) -> Option<(Timestamp, String)> {
+    match state.first_run_at {
+        None => {
+            let within = flow.start_within?;
+            // a requested delay of the event does not count
+            let from = state.created_at.max(state.due_at().unwrap_or_default());
+            Some((from + within, format!("it had not begun {within:?} after its creation, or after its event's `ts`")))
+        }
+        Some(begun) => {
+            let within = flow.finish_within?;
+            Some((begun + within, format!("it had not ended {within:?} after its beginning")))
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The data of the events about a run's end: `stepladder/function.failed`, and Inngest's
+//! `inngest/function.failed`, `.finished` and `.cancelled`.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::event::data_problem;
+use crate::journal::Failure;
+use crate::state::{RunEnd, RunOutcome, RunState};
+use crate::system::{FUNCTION_FAILED, INNGEST_FINISHED};
+use crate::{Event, EventId, Json, RunId, Timestamp, json};
+
+/// Inngest's message for every cancelled run.
+const CANCELLED: &str = "function cancelled";
+
+/// Returns the data of an end event, within the size limit of events. Larger parts are left out and
+/// named.
+pub fn end_data(name: &str, state: &RunState, end: &RunEnd) -> Json {
+    let error = match &end.how {
+        RunOutcome::Failed(error) => Some(error.clone().bounded()),
+        RunOutcome::Cancelled(_) => Some(Failure::new(CANCELLED)),
+        RunOutcome::Completed(_) | RunOutcome::Skipped(_) => None,
+    };
+    let reason = match &end.how {
+        RunOutcome::Cancelled(reason) => Some(reason.clone()),
+        _ => None,
+    };
+    let result = match &end.how {
+        RunOutcome::Completed(output) => Some(output.clone()),
+        _ => None,
+    };
+    let (function, run, event) = (&*state.created.function, state.run, &state.created.event);
+    let mut omitted: Vec<&'static str> = Vec::new();
+    loop {
+        let keeps = |what: &str| !omitted.contains(&what);
+        let data = if name == FUNCTION_FAILED {
+            let (empty, whole);
+            let event = if keeps("event.data") {
+                event
+            } else {
+                (empty, whole) = (json::empty_object(), event.clone());
+                &Event { data: empty, user: None, ..whole }
+            };
+            json::to_json(&FailedEventData {
+                function_id: function,
+                run_id: run,
+                error: error.as_ref(),
+                event,
+                omitted: &omitted,
+            })
+        } else {
+            let event = SentEvent::of(event, keeps("event.data"));
+            let joined = state.joined.iter().map(|event| SentEvent::of(event, true));
+            json::to_json(&InngestEndData {
+                function_id: function,
+                run_id: run,
+                error: error.as_ref().map(SerializedError::of),
+                reason: reason.as_deref(),
+                result: result.as_ref().filter(|_| name == INNGEST_FINISHED && keeps("result")),
+                events: keeps("events").then(|| std::iter::once(event.clone()).chain(joined).collect()),
+                event,
+                omitted: &omitted,
+            })
+        };
+        let data = data.unwrap_or_else(|_| json::empty_object());
+        let fits = data_problem(&data).is_none();
+        let next = match omitted.len() {
+            _ if fits => return data,
+            0 if name != FUNCTION_FAILED => "events",
+            1 if result.is_some() && name == INNGEST_FINISHED => "result",
+            _ if keeps("event.data") => "event.data",
+            _ => return data,
+        };
+        omitted.push(next);
+    }
+}
+
+/// The data of `stepladder/function.failed`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FailedEventData<'a> {
+    function_id: &'a str,
+    run_id: RunId,
+    error: Option<&'a Failure>,
+    event: &'a Event,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    omitted: &'a [&'static str],
+}
+
+/// The data of the events of Inngest's names.
+#[derive(Serialize)]
+struct InngestEndData<'a> {
+    function_id: &'a str,
+    run_id: RunId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<SerializedError<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a Json>,
+    event: SentEvent<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<Vec<SentEvent<'a>>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    omitted: &'a [&'static str],
+}
+
+/// An error in the form that Inngest's clients expect.
+#[derive(Serialize)]
+struct SerializedError<'a> {
+    #[serde(rename = "__serialized")]
+    serialized: bool,
+    name: &'static str,
+    error: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+}
+
+impl<'a> SerializedError<'a> {
+    fn of(failure: &'a Failure) -> Self {
+        let message = &failure.message;
+        Self { serialized: true, name: "Error", error: message, message, code: failure.code() }
+    }
+}
+
+/// An event as its sender wrote it.
+#[derive(Clone, Serialize)]
+struct SentEvent<'a> {
+    id: EventId,
+    name: Arc<str>,
+    data: Json,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a Json>,
+    ts: Timestamp,
+}
+
+impl<'a> SentEvent<'a> {
+    fn of(event: &'a Event, whole: bool) -> Self {
+        let Event { id, name, data, user, ts, .. } = event;
+        let data = if whole { data.clone() } else { json::empty_object() };
+        Self { id: *id, name: name.clone(), data, user: user.as_ref().filter(|_| whole), ts: *ts }
+    }
+}

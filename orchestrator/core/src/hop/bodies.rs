@@ -1,0 +1,131 @@
+//! Executing attempts: their time-outs, and what their results become.
+
+use std::time::Duration;
+
+use crate::bounds;
+use crate::decide::ReadyStep;
+use crate::hop::active::{ActiveHop, ActivePhase, Turn};
+use crate::hop::effect::Effect;
+use crate::hop::input::{AdvisedFailure, StepResult};
+use crate::hop::progress::Body;
+use crate::hop::writing::{Ack, Draft, Next};
+use crate::journal::{Entry, Fact, Failure};
+use crate::state::RevealedOutcome;
+use crate::{ErrorCode, Timestamp, WakeCause};
+
+impl ActiveHop {
+    /// Waits until an attempt ends, a time-out passes, or `due` comes: a sleep that may win a
+    /// `select!`.
+    pub(super) fn await_bodies(&mut self, due: Option<Timestamp>, turn: &mut Turn<'_>) -> ActivePhase {
+        if due.is_some_and(|due| due <= turn.now()) {
+            self.stop_expired(turn);
+            return self.advance(turn);
+        }
+        self.await_bodies_in(ActivePhase::Running(due), due, turn)
+    }
+
+    /// Waits in this phase.
+    pub(super) fn await_bodies_in(
+        &mut self,
+        phase: ActivePhase,
+        due: Option<Timestamp>,
+        turn: &mut Turn<'_>,
+    ) -> ActivePhase {
+        self.stop_expired(turn);
+        let expires = self.execution.bodies.values().filter(|body| !body.is_stopped).map(|body| body.expires).min();
+        let until = due.into_iter().chain(expires).min().unwrap_or(Timestamp::MAX);
+        turn.emit(Effect::AwaitAttempts(until));
+        phase
+    }
+
+    /// Stops the attempts whose time-out has passed.
+    fn stop_expired(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now();
+        for (step, body) in &mut self.execution.bodies {
+            if body.expires <= now && !body.is_stopped {
+                body.is_stopped = true;
+                turn.emit(Effect::Stop { step: step.clone(), timeout: body.ready.timeout });
+            }
+        }
+    }
+
+    /// Decides on ended attempts.
+    ///
+    /// If no other attempt executes here and each outcome is final, the function sees the outcomes
+    /// before they are written. What follows from them (the next step's start, the run's end) is then
+    /// in the same write. A conflict loses nothing: the execution is dropped, and the function is
+    /// replayed from the journal.
+    pub(super) fn outcomes(&mut self, results: Vec<StepResult>, turn: &mut Turn<'_>) -> ActivePhase {
+        let mut draft = self.draft_of(results, turn);
+        // before the function sees them: each outcome is also checked against earlier ones in this write
+        draft.entries = bounds::fit_entries(&self.run, draft.entries);
+        if draft.entries.is_empty() {
+            // the function moved on by itself
+            return self.advance(turn);
+        }
+        let is_final = |entry: &Entry| RevealedOutcome::from(entry).is_some();
+        if self.execution.bodies.is_empty() && self.run.end.is_none() && draft.entries.iter().all(is_final) {
+            return self.poll(draft, turn);
+        }
+        // only failures with a later retry: their wakes are written, and this wake is acknowledged.
+        // While another process's attempt runs, its lease must still be watched (rule 10)
+        let alone = self.execution.bodies.is_empty() && self.running_attempts() == draft.entries.len();
+        let ack = match alone && !self.is_early() && !draft.entries.iter().any(is_final) {
+            true => Ack::Now,
+            false => Ack::Later,
+        };
+        self.write(draft, ack, Next::Outcomes(ack), turn)
+    }
+
+    /// Returns the entries of ended attempts, with their releases and the wakes of their retries.
+    pub(super) fn draft_of(&mut self, results: Vec<StepResult>, turn: &mut Turn<'_>) -> Draft {
+        let mut draft = Draft { after: std::mem::take(&mut self.debts.releases), ..Draft::default() };
+        for result in results {
+            let Some(body) = self.execution.bodies.remove(&result.step) else { continue };
+            draft.after.extend(self.releases_of(&result.step, body.ready.attempt));
+            self.execution.took.insert(result.step.clone(), turn.now().since(body.began));
+            let entry = self.outcome(body, result, turn.now(), &mut draft);
+            draft.entries.push(entry);
+        }
+        draft
+    }
+
+    /// Returns the entry of a result, and adds the wake of its retry to the draft (rule 11).
+    fn outcome(&self, body: Body, result: StepResult, now: Timestamp, draft: &mut Draft) -> Entry {
+        let StepResult { step, result, report } = result;
+        let ReadyStep { attempt, failures, poll, policy, woken, .. } = body.ready;
+        let AdvisedFailure { failure, retry } = match result {
+            Ok(output) => return Fact::StepSucceeded { step, attempt, output, report }.at(now),
+            Err(failure) => failure,
+        };
+        let seed = self.seed(&step, attempt);
+        let (failure, retry_at) = match poll {
+            Some((poll, checks, began)) if failure.is_not_yet() => {
+                let checks = checks.saturating_add(1);
+                match poll.next_check(checks, began, now, seed) {
+                    // a configured retry delay does not move this attempt past its due time
+                    Some(due) => (failure, Some((now + self.retry_wait(due.since(now))).min(due))),
+                    None => (timed_out(&step, poll.timeout, checks), None),
+                }
+            }
+            Some(_) | None => {
+                let wait = policy.next_delay(failures + 1, retry, seed);
+                (failure, wait.map(|wait| now + self.retry_wait(wait)))
+            }
+        };
+        if let Some(due) = retry_at {
+            let cause = if woken { WakeCause::Step(step.clone()) } else { WakeCause::Due };
+            draft.before.push(self.wake_at(cause, due, now));
+        }
+        Fact::StepFailed { step, attempt, error: failure, retry_at, report }.at(now)
+    }
+}
+
+fn timed_out(step: &str, timeout: Duration, checks: u32) -> Failure {
+    Failure {
+        message: format!(
+            "step `{step}` waited in vain: {checks} checks within {timeout:?} found that it is not time yet"
+        ),
+        code: Some(ErrorCode::PollTimeout),
+    }
+}

@@ -1,0 +1,142 @@
+//! Calls of other functions: their entries, their runs, and their outcomes (rules 15 and 19).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::decide::ChildCall;
+use crate::event::data_problem;
+use crate::hop::active::{ActiveHop, ActivePhase, Turn};
+use crate::hop::delivery::UNREGISTERED;
+use crate::hop::effect::{Effect, LogEvent};
+use crate::hop::input::FoundRun;
+use crate::hop::writing::Draft;
+use crate::journal::{Fact, Failure, NewRun, Origin, Outcome, StepKind};
+use crate::limits::{EVENT_BYTES, name_problem};
+use crate::system::FUNCTION_INVOKED;
+use crate::{ErrorCode, Event, EventId, Json, RunId, StepId, Timestamp, WakeCause};
+
+impl ActiveHop {
+    /// Adds a call. The child's run is created after the entry, under a deterministic id (rule 19).
+    pub(super) fn call(
+        &self,
+        step: StepId,
+        (function, input, bound): (&Arc<str>, &Json, bool),
+        now: Timestamp,
+        draft: &mut Draft,
+    ) {
+        let child = self.run.run.invoked_by(&step, self.run.created_at);
+        if let Some(error) = self.call_fault(&step, function, input, draft) {
+            draft.entries.push(Fact::StepRefused { step, error, kind: Some(StepKind::Invoke) }.at(now));
+            return;
+        }
+        let (function, input) = (function.clone(), input.clone());
+        let ended = self.unknown(&step, &function);
+        draft.entries.push(Fact::InvokeStarted { step, function, child, input, bound }.at(now));
+        draft.entries.extend(ended.map(|ended| ended.at(now)));
+    }
+
+    /// Returns why a function cannot be called with this input: its event would be invalid, or this
+    /// run has no room for it.
+    fn call_fault(&self, step: &StepId, function: &str, input: &Json, draft: &Draft) -> Option<Failure> {
+        let user = self.run.created.event.user.as_ref().map_or(0, |user| user.get().len());
+        let bytes = input.get().len() + user;
+        let fault = name_problem(function).map(|fault| format!("the name of the function {fault}"));
+        let fault = fault.or_else(|| data_problem(input).map(|fault| format!("its input {fault}"))).or_else(|| {
+            let most = EVENT_BYTES;
+            (bytes > most)
+                .then(|| format!("its input and the event's `user` have {bytes} bytes; at most {most} are allowed"))
+        });
+        match fault {
+            Some(fault) => Some(Failure {
+                message: format!("step `{step}` cannot call: {fault}"),
+                code: Some(ErrorCode::BadEvent),
+            }),
+            None => self.no_room(step, draft, input.get().len()),
+        }
+    }
+
+    /// Ends a call of an unknown function when it starts. The process that starts the call decides: a
+    /// worker with an older version may know fewer functions.
+    fn unknown(&self, step: &StepId, function: &Arc<str>) -> Option<Fact> {
+        if self.catalog.newest(function).is_some() {
+            return None;
+        }
+        let error = Failure {
+            message: format!("step `{step}` calls function `{function}`, which is not registered"),
+            code: Some(ErrorCode::UnknownFunction),
+        };
+        Some(Fact::InvokeEnded { step: step.clone(), outcome: Outcome::Failed(error) })
+    }
+
+    /// Adds the outcome of a called run that has ended. Creates its run if it is missing, and returns
+    /// whether it does. If the function is not registered here, another worker may have it, like the
+    /// worker that started the call.
+    pub(super) fn look_after(
+        &mut self,
+        child: ChildCall,
+        found: Option<FoundRun>,
+        draft: &mut Draft,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        // rule 15: its creator may have died before the run's first wake
+        if let Some(FoundRun { next, end }) = found
+            && (next > 1 || end.is_some() || !self.may_repeat())
+        {
+            let step = child.step;
+            draft.entries.extend(end.map(|outcome| Fact::InvokeEnded { step, outcome }.at(turn.now())));
+            return false;
+        }
+        if self.catalog.newest(&child.function).is_none() {
+            turn.log(LogEvent::UnregisteredChild { child: child.run, function: child.function });
+            let cause = self.cause().clone().replaced_unless_needed(WakeCause::Again);
+            draft.before.push(self.wake_at(cause, turn.now() + UNREGISTERED, turn.now()));
+            return false;
+        }
+        turn.emit(Effect::StartRun(Box::new((child.run, self.child_run(&child)))));
+        true
+    }
+
+    /// Returns whether an earlier hop may have failed with this wake, or one that it replaces.
+    fn may_repeat(&self) -> bool {
+        let cause = self.cause();
+        let again = matches!(cause, WakeCause::Again | WakeCause::Lease | WakeCause::Watchdog | WakeCause::Tick(_));
+        self.is_redelivered() || again || cause.step().is_some()
+    }
+
+    /// Returns the runs of calls that were just written. Their ends wake this run.
+    pub(super) fn calls_of(&self, draft: &Draft) -> VecDeque<(RunId, NewRun)> {
+        let of = |fact: &Fact| match fact {
+            Fact::InvokeStarted { step, function, child, input, bound } if self.catalog.newest(function).is_some() => {
+                let (step, function, input) = (step.clone(), function.clone(), input.clone());
+                Some((*child, self.child_run(&ChildCall { step, run: *child, function, input, bound: *bound })))
+            }
+            _ => None,
+        };
+        draft.entries.iter().filter_map(|entry| of(&entry.fact)).collect()
+    }
+
+    /// Creates the runs of calls, one after the other, and goes on.
+    pub(super) fn start_calls(&mut self, mut calls: VecDeque<(RunId, NewRun)>, turn: &mut Turn<'_>) -> ActivePhase {
+        match calls.pop_front() {
+            Some(call) => {
+                turn.emit(Effect::StartRun(Box::new(call)));
+                ActivePhase::Calling(calls)
+            }
+            None => self.advance(turn),
+        }
+    }
+
+    fn child_run(&self, child: &ChildCall) -> NewRun {
+        let event = Event {
+            id: EventId::from_bytes(child.run.to_bytes()),
+            name: FUNCTION_INVOKED.into(),
+            data: child.input.clone(),
+            ts: self.run.created_at,
+            user: self.run.created.event.user.clone(),
+            external_id: None,
+            received_at: self.run.created_at,
+        };
+        let origin = Origin::Invoke { parent: self.run.run, step: child.step.clone() };
+        NewRun { bound: child.bound, ..NewRun::new(child.function.clone(), event, origin) }
+    }
+}

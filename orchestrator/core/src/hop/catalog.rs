@@ -1,0 +1,126 @@
+//! The functions that a process knows: their descriptions and versions, without their code.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::Spec;
+use crate::state::{RunEnd, RunOutcome, RunState};
+use crate::system::{FUNCTION_FAILED, INNGEST_CANCELLED, INNGEST_FAILED, INNGEST_FINISHED};
+use crate::version::compare_versions;
+
+/// A function in one version.
+#[derive(Clone, Debug)]
+pub struct FunctionVersion {
+    /// Its description.
+    pub spec: Spec,
+    /// Its version, if it has one.
+    pub version: Option<Arc<str>>,
+}
+
+/// The functions of a process.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// Each function in its versions, from the oldest to the newest.
+    functions: HashMap<Arc<str>, Vec<Arc<FunctionVersion>>>,
+    listeners: EndListeners,
+}
+
+/// The version of its function under which a run goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct ChosenVersion<'c> {
+    /// The version.
+    pub function: &'c Arc<FunctionVersion>,
+    /// Whether the run has begun under another version, which is not registered any more.
+    pub is_other_version: bool,
+}
+
+impl Catalog {
+    /// Creates the catalog of these functions.
+    pub fn new(functions: impl IntoIterator<Item = FunctionVersion>) -> Self {
+        let mut catalog = Self::default();
+        for function in functions {
+            let versions = catalog.functions.entry(function.spec.id.clone()).or_default();
+            let is_older = |known: &Arc<FunctionVersion>| {
+                compare_versions(known.version.as_deref(), function.version.as_deref()).is_lt()
+            };
+            let at = versions.partition_point(is_older);
+            versions.insert(at, Arc::new(function));
+        }
+        let newest = catalog.functions.values().filter_map(|versions| versions.last());
+        catalog.listeners = EndListeners::by(newest.map(|function| &function.spec));
+        catalog
+    }
+
+    /// Returns the newest version of a function: new runs begin under it.
+    pub fn newest(&self, function: &str) -> Option<&Arc<FunctionVersion>> {
+        self.functions.get(function)?.last()
+    }
+
+    /// Returns the version under which a run goes on: its own while that is registered, otherwise
+    /// the newest.
+    pub fn for_run(&self, run: &RunState) -> Option<ChosenVersion<'_>> {
+        let versions = self.functions.get(&run.created.function)?;
+        let newest = ChosenVersion { function: versions.last()?, is_other_version: false };
+        if !run.has_requested() {
+            return Some(newest);
+        }
+        let own = versions.iter().find(|known| known.version == run.version);
+        Some(own.map_or(ChosenVersion { is_other_version: true, ..newest }, |function| ChosenVersion {
+            function,
+            is_other_version: false,
+        }))
+    }
+
+    /// Returns the ends of runs that functions listen to.
+    pub fn listeners(&self) -> EndListeners {
+        self.listeners
+    }
+}
+
+/// The end events that trigger or cancel some function.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EndListeners {
+    own_failed: bool,
+    failed: bool,
+    finished: bool,
+    cancelled: bool,
+}
+
+impl EndListeners {
+    fn by<'a>(specs: impl Iterator<Item = &'a Spec>) -> Self {
+        let mut listened = Self::default();
+        for spec in specs {
+            let triggers = spec.triggers.iter().map(|trigger| &*trigger.event);
+            for name in triggers.chain(spec.flow.cancel_on.iter().map(|cancel| &*cancel.event)) {
+                listened.own_failed |= name == FUNCTION_FAILED;
+                listened.failed |= name == INNGEST_FAILED;
+                listened.finished |= name == INNGEST_FINISHED;
+                listened.cancelled |= name == INNGEST_CANCELLED;
+            }
+        }
+        listened
+    }
+
+    /// Returns the names of the events for this end. A skipped run has never started: it has none.
+    pub fn names(self, how: &RunOutcome) -> impl Iterator<Item = &'static str> {
+        let Self { own_failed, failed, finished, cancelled } = self;
+        let names = match how {
+            RunOutcome::Completed(_) => [finished.then_some(INNGEST_FINISHED), None, None],
+            RunOutcome::Failed(_) => [
+                own_failed.then_some(FUNCTION_FAILED),
+                failed.then_some(INNGEST_FAILED),
+                finished.then_some(INNGEST_FINISHED),
+            ],
+            RunOutcome::Cancelled(_) => {
+                [cancelled.then_some(INNGEST_CANCELLED), finished.then_some(INNGEST_FINISHED), None]
+            }
+            RunOutcome::Skipped(_) => [None; 3],
+        };
+        names.into_iter().flatten()
+    }
+
+    /// Returns whether some function may listen to this end.
+    pub fn has_listener(self, end: &RunEnd) -> bool {
+        self.names(&end.how).next().is_some()
+    }
+}

@@ -1,0 +1,171 @@
+//! The delivery of a wake around the run that it moves: loading, wakes without a run or without a
+//! function, and what happens to the wake after a failure of the storage (rules 13 and 34).
+
+use std::time::Duration;
+
+use crate::hop::active::ActiveHop;
+use crate::hop::effect::{Effect, LogEvent, Write};
+use crate::hop::input::{Input, LoadedRun, Moment, StoreFault, WriteResult};
+use crate::hop::{Hop, Invocation, Phase, later};
+use crate::state::RunState;
+use crate::{Wake, WakeCause};
+
+/// How long a wake is delayed after a failure of the storage (rule 13).
+const AGAIN: Duration = Duration::from_secs(10);
+/// The delay where the queue can make the wake visible again. That costs no write.
+const BACK: Duration = Duration::from_secs(2);
+/// The longest delay for a permanent error. The delay begins with [`BACK`] and doubles with each
+/// delivery.
+const BACK_AT_MOST: Duration = Duration::from_secs(300);
+/// How long a run waits before it looks again for a function that is not registered.
+pub(super) const UNREGISTERED: Duration = Duration::from_secs(60);
+/// The longest delay for a function that is not registered. The delay begins with [`UNREGISTERED`]
+/// and grows while nothing happens.
+const UNREGISTERED_AT_MOST: Duration = Duration::from_secs(900);
+/// How many minutes a tick waits for a worker that knows its function: an hour.
+const TICK_WAITS: i64 = 60;
+
+/// What the hop waits for while it has no run, or has left it.
+#[derive(Clone, Debug)]
+pub(super) enum DeliveryPhase {
+    /// The run is loaded.
+    Loading,
+    /// The run of a tick is created.
+    CreatingTick,
+    /// The end of a run is announced, whose function is not registered.
+    Announcing(Box<RunState>),
+    /// The wake is acknowledged, perhaps with a later copy of it.
+    Acknowledging,
+    /// The storage failed: the queue is asked to deliver the wake again.
+    PuttingBack(StoreFault),
+    /// The storage failed, and the queue cannot delay: a copy of the wake is written.
+    SendingAgain,
+}
+
+impl Hop {
+    /// Goes on after an input, while the hop has no run.
+    pub(super) fn deliver(self, phase: DeliveryPhase, at: Moment, input: Input, effects: &mut Vec<Effect>) -> Self {
+        let Self { invocation, .. } = &self;
+        let is_tick = match invocation.wake.cause {
+            WakeCause::Tick(minute) => Some(minute),
+            _ => None,
+        };
+        match (phase, input) {
+            (DeliveryPhase::Loading, Input::Loaded(Some(loaded))) => self.take_up(*loaded, at, effects),
+            (DeliveryPhase::Loading, Input::Loaded(None)) => {
+                let knows = self.catalog.newest(&invocation.wake.group).is_some();
+                match is_tick {
+                    Some(minute) if knows => {
+                        effects.push(Effect::CreateTick { minute });
+                        self.into_phase(DeliveryPhase::CreatingTick)
+                    }
+                    Some(minute) if at.now.minute() - minute < TICK_WAITS => {
+                        let again = later(invocation.wake.clone(), at.now + UNREGISTERED, at.now);
+                        self.acknowledge(Write { before: vec![again], ..Write::default() }, effects)
+                    }
+                    Some(_) | None => {
+                        effects.push(Effect::Log(LogEvent::NoSuchRun));
+                        self.acknowledge(Write::default(), effects)
+                    }
+                }
+            }
+            (DeliveryPhase::CreatingTick, Input::Done) => self.acknowledge(Write::default(), effects),
+            (DeliveryPhase::Announcing(run), Input::Done) => {
+                let mut write = Write::default();
+                if let Some(end) = &run.end {
+                    super::ending::write_end(&self.catalog, &run, end, (&mut write.after, &mut write.wakes));
+                }
+                self.acknowledge(write, effects)
+            }
+            (DeliveryPhase::Acknowledging, Input::Written(WriteResult::Done(_))) => self.into_done(None),
+            (DeliveryPhase::PuttingBack(_), Input::PutBack(true)) => self.into_done(None),
+            // the queue counts its deliveries, and moves the wake to the dead letters
+            (DeliveryPhase::PuttingBack(fault), Input::PutBack(false)) if fault.is_permanent() => {
+                self.into_done(Some(fault))
+            }
+            (DeliveryPhase::PuttingBack(_), Input::PutBack(false)) => {
+                // rule 13: a failing storage must not use up the queue's deliveries
+                let Wake { run, cause, group } = invocation.wake.clone();
+                let wake = Wake { run, cause: cause.replaced_unless_needed(WakeCause::Again), group };
+                let before = vec![super::EarlyWrite::Wake { wake, due: at.now + AGAIN }];
+                effects.push(Effect::Write(Write { before, acknowledges: true, ..Write::default() }));
+                self.into_phase(DeliveryPhase::SendingAgain)
+            }
+            (DeliveryPhase::SendingAgain, Input::Written(_)) => self.into_done(None),
+            (DeliveryPhase::PuttingBack(_), Input::StoreFailed(fault)) => self.into_done(Some(fault)),
+            (DeliveryPhase::SendingAgain, Input::StoreFailed(fault)) => {
+                effects.push(Effect::Log(LogEvent::SendFailed(fault.clone())));
+                self.into_done(Some(fault))
+            }
+            (_, Input::StoreFailed(fault)) => self.put_back(fault, at, effects),
+            (phase, input) => {
+                let why = format!("the hop has no use for {input:?} while {phase:?}");
+                self.put_back(StoreFault::Unavailable(why), at, effects)
+            }
+        }
+    }
+
+    /// Goes on with a loaded run, if its function is registered here.
+    fn take_up(self, loaded: LoadedRun, at: Moment, effects: &mut Vec<Effect>) -> Self {
+        let Self { invocation, catalog, .. } = &self;
+        let run = &loaded.run;
+        if let Some(chosen) = catalog.for_run(run) {
+            let function = chosen.function.clone();
+            let (invocation, catalog) = (self.invocation.clone(), self.catalog.clone());
+            let active = ActiveHop::new(invocation, catalog, function, loaded);
+            return Self { phase: Phase::Active(Box::new(active)), ..self }.begin(at, effects);
+        }
+        match &run.end {
+            Some(end) if catalog.listeners().has_listener(end) => {
+                effects.push(Effect::AnnounceEnd(end.clone()));
+                self.into_phase(DeliveryPhase::Announcing(Box::new(loaded.run)))
+            }
+            Some(end) => {
+                let mut write = Write::default();
+                super::ending::write_end(catalog, run, end, (&mut write.after, &mut write.wakes));
+                self.acknowledge(write, effects)
+            }
+            // an older or newer binary may have the function
+            None => {
+                effects.push(Effect::Log(LogEvent::Unregistered));
+                let wait = (at.now.since(run.last_at) / 10).clamp(UNREGISTERED, UNREGISTERED_AT_MOST);
+                let again = later(invocation.wake.clone(), at.now + wait, at.now);
+                self.acknowledge(Write { before: vec![again], ..Write::default() }, effects)
+            }
+        }
+    }
+
+    fn acknowledge(self, write: Write, effects: &mut Vec<Effect>) -> Self {
+        effects.push(Effect::Write(Write { acknowledges: true, ..write }));
+        self.into_phase(DeliveryPhase::Acknowledging)
+    }
+
+    /// Gives the wake back to the queue after a failure of the storage. Rule 34: a lasting error must
+    /// become visible, so the delay grows.
+    pub(super) fn put_back(self, fault: StoreFault, at: Moment, effects: &mut Vec<Effect>) -> Self {
+        let wait = if fault.is_permanent() { backoff(self.invocation.receives) } else { BACK };
+        effects.push(Effect::Log(LogEvent::StoreFailed(fault.clone())));
+        effects.push(Effect::PutBack(at.now + wait));
+        self.into_phase(DeliveryPhase::PuttingBack(fault))
+    }
+
+    fn into_phase(self, phase: DeliveryPhase) -> Self {
+        Self { phase: Phase::Delivery(phase), ..self }
+    }
+
+    fn into_done(self, fault: Option<StoreFault>) -> Self {
+        Self { phase: Phase::Done { run: None, fault }, ..self }
+    }
+}
+
+impl Invocation {
+    /// Returns whether the wake was delivered before: an earlier worker may have died during it.
+    pub(super) fn is_redelivered(&self) -> bool {
+        self.receives > 1
+    }
+}
+
+/// Returns how long a wake is delayed after a permanent error, by its number of deliveries.
+fn backoff(receives: u32) -> Duration {
+    (BACK * 2_u32.saturating_pow(receives.saturating_sub(1))).min(BACK_AT_MOST)
+}

@@ -1,0 +1,224 @@
+//! The end of a run: the work that follows its last entry. Every later wake of the run repeats it
+//! (rules 22 and 28), so a crash in the middle loses nothing.
+
+use crate::hop::active::{ActiveHop, ActivePhase, Turn};
+use crate::hop::announce::end_data;
+use crate::hop::catalog::Catalog;
+use crate::hop::effect::{Effect, LateWrite, TicketSearch, Write};
+use crate::hop::input::Input;
+use crate::journal::{NewRun, Origin};
+use crate::slot::{Holder, Limit};
+use crate::state::{RunEnd, RunOutcome, RunState, StepState};
+use crate::system::FUNCTION_FAILED;
+use crate::{Event, EventId, RunId, Wake, WakeCause};
+
+/// The finishing work of a run.
+#[derive(Clone, Debug)]
+pub(super) struct Ending {
+    end: RunEnd,
+    stage: Stage,
+}
+
+/// What is awaited.
+#[derive(Clone, Debug)]
+enum Stage {
+    /// An earlier promotion of this hop is repeated.
+    Promotion,
+    /// Called runs are cancelled.
+    Children,
+    /// The failure handler's run is created.
+    FailureRun,
+    /// The end is announced.
+    Announcement,
+    /// The slots that the run holds.
+    Holders,
+    /// The queues that have the run's tickets; the slots to release.
+    Tickets(Vec<LateWrite>),
+    /// Slots and tickets are freed.
+    Free,
+    /// Tickets of other runs are promoted.
+    Promote,
+    /// The row, the caller's wake and the acknowledgement.
+    Last,
+}
+
+impl ActiveHop {
+    /// Begins the finishing work.
+    pub(super) fn begin_ending(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
+        let Some(end) = self.run.end.clone() else { return self.begin_round(turn) };
+        if self.debts.unpromoted.is_some() {
+            turn.emit(Effect::Promote(self.limits.of_steps.clone()));
+            return self.ending(end, Stage::Promotion);
+        }
+        self.cancel_children(end, turn)
+    }
+
+    /// Goes on with an answer.
+    pub(super) fn end_on(&mut self, ending: Ending, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
+        let Ending { end, stage } = ending;
+        match (stage, input) {
+            (Stage::Promotion, Input::Done) => {
+                self.debts.unpromoted = None;
+                self.cancel_children(end, turn)
+            }
+            (Stage::Children, Input::Done) => self.start_failure_run(end, turn),
+            (Stage::FailureRun, Input::Done) => self.announce_end(end, turn),
+            (Stage::Announcement, Input::Done) => self.free_slots(end, turn),
+            (Stage::Holders, Input::Holders(held)) => {
+                let releases = self.settled_releases(held);
+                let had_a_turn = *self.cause() == WakeCause::Slot || self.cause().step().is_some();
+                // a promoted ticket may be one that the journal does not show
+                let place = match self.progress.had_ended && had_a_turn && !self.must_redo() {
+                    true => TicketSearch::AtHeadOrOfRun,
+                    false => TicketSearch::OfRun,
+                };
+                turn.emit(Effect::FindTickets { limits: self.all_limits(), place });
+                self.ending(end, Stage::Tickets(releases))
+            }
+            (Stage::Tickets(releases), Input::Tickets(found)) => {
+                // tickets are promoted only if a slot was freed, or may have been freed by a worker that
+                // died. Promotion at every repetition would multiply wakes without end
+                if releases.is_empty() && found.is_empty() && !self.must_redo() {
+                    return self.finish(end, turn);
+                }
+                let run = self.run.run;
+                let leave = |limit| LateWrite::Dequeue { limit, run, of: None };
+                let after = releases.into_iter().chain(self.all_limits().into_iter().map(leave)).collect();
+                // slots and tickets are freed before waiting tickets are looked up
+                turn.emit(Effect::Write(Write { after, ..Write::default() }));
+                self.ending(end, Stage::Free)
+            }
+            (Stage::Free, Input::Written(_)) => {
+                turn.emit(Effect::Promote(self.all_limits()));
+                self.ending(end, Stage::Promote)
+            }
+            (Stage::Promote, Input::Done) => self.finish(end, turn),
+            (Stage::Last, Input::Written(_)) => self.leave(turn),
+            (stage, input) => self.reject(&stage, &input, turn),
+        }
+    }
+
+    fn ending(&self, end: RunEnd, stage: Stage) -> ActivePhase {
+        ActivePhase::Ending(Box::new(Ending { end, stage }))
+    }
+
+    /// Cancels the called runs that must end with this one. A called run that is created later finds
+    /// that its caller has ended.
+    fn cancel_children(&mut self, end: RunEnd, turn: &mut Turn<'_>) -> ActivePhase {
+        let mut runs: Vec<RunId> = self.run.bound_children().collect();
+        if runs.is_empty() {
+            return self.start_failure_run(end, turn);
+        }
+        runs.sort_unstable();
+        let reason = format!("run {}, which called it, has ended", self.run.run).into();
+        turn.emit(Effect::CancelRuns { runs, reason });
+        self.ending(end, Stage::Children)
+    }
+
+    fn start_failure_run(&mut self, end: RunEnd, turn: &mut Turn<'_>) -> ActivePhase {
+        let Some(run) = failure_run(&self.catalog, &self.run, &end) else { return self.announce_end(end, turn) };
+        turn.emit(Effect::StartRun(Box::new(run)));
+        self.ending(end, Stage::FailureRun)
+    }
+
+    fn announce_end(&mut self, end: RunEnd, turn: &mut Turn<'_>) -> ActivePhase {
+        if !self.catalog.listeners().has_listener(&end) {
+            return self.free_slots(end, turn);
+        }
+        turn.emit(Effect::AnnounceEnd(end.clone()));
+        self.ending(end, Stage::Announcement)
+    }
+
+    fn free_slots(&mut self, end: RunEnd, turn: &mut Turn<'_>) -> ActivePhase {
+        let limits = self.all_limits();
+        if limits.is_empty() {
+            return self.finish(end, turn);
+        }
+        turn.emit(Effect::FindHolders(limits));
+        self.ending(end, Stage::Holders)
+    }
+
+    /// Writes the row and wakes the caller, and acknowledges the wake.
+    fn finish(&mut self, end: RunEnd, turn: &mut Turn<'_>) -> ActivePhase {
+        let mut last = Write { acknowledges: true, ..Write::default() };
+        write_end(&self.catalog, &self.run, &end, (&mut last.after, &mut last.wakes));
+        turn.emit(Effect::Write(last));
+        self.ending(end, Stage::Last)
+    }
+
+    /// Returns whether a worker may have died during the finishing work, so that all of it is repeated.
+    fn must_redo(&self) -> bool {
+        self.is_redelivered() || self.progress.had_ended && *self.cause() == WakeCause::Watchdog
+    }
+
+    fn all_limits(&self) -> Vec<Limit> {
+        [&self.limits.of_steps[..], &self.limits.of_run].concat()
+    }
+}
+
+/// Returns whether the end of a run takes more than the write of its last entry.
+pub(super) fn needs_finishing_work(hop: &ActiveHop, end: &RunEnd) -> bool {
+    !hop.all_limits().is_empty()
+        || hop.run.bound_children().next().is_some()
+        || failure_run(&hop.catalog, &hop.run, end).is_some()
+        || hop.catalog.listeners().has_listener(end)
+}
+
+/// Adds the run's row and the wake of its caller to the last write of an ended run. Every terminal
+/// status wakes the caller (rule 19).
+pub(super) fn write_end(
+    catalog: &Catalog,
+    run: &RunState,
+    end: &RunEnd,
+    (after, wakes): (&mut Vec<LateWrite>, &mut Vec<Wake>),
+) {
+    after.push(LateWrite::MarkEnded { run: run.run, at: end.at, status: end.how.status() });
+    if let Some(function) = catalog.newest(&run.created.function) {
+        let flow = &function.spec.flow;
+        let cancellers = flow.cancel_subscriptions(run.run, &run.created.event, run.created_at);
+        after.extend(cancellers.into_iter().map(LateWrite::Unsubscribe));
+    }
+    if let Origin::Invoke { parent, .. } = &run.created.origin {
+        wakes.push(Wake { run: *parent, cause: WakeCause::ChildEnded, group: run.created.function.clone() });
+    }
+}
+
+/// Returns the run that handles this run's failure, if its function has a failure handler.
+fn failure_run(catalog: &Catalog, run: &RunState, end: &RunEnd) -> Option<(RunId, NewRun)> {
+    let RunOutcome::Failed(_) = &end.how else { return None };
+    let function = catalog.for_run(run)?.function.spec.on_failure.clone()?;
+    let handler = run.run.on_failure_of(end.at);
+    let event = Event {
+        id: EventId::from_bytes(handler.to_bytes()),
+        name: FUNCTION_FAILED.into(),
+        data: end_data(FUNCTION_FAILED, run, end),
+        ts: end.at,
+        user: None,
+        external_id: None,
+        received_at: end.at,
+    };
+    Some((handler, NewRun::new(function, event, Origin::Failure { of: run.run })))
+}
+
+/// Returns whether a holder needs its slot: it runs in the journal, or may be about to. A slot is
+/// acquired before its `StepStarted` (rule 20).
+pub fn holds_slot(run: &RunState, holder: &Holder) -> bool {
+    let Holder::Attempt { step, attempt, .. } = holder else { return run.end.is_none() };
+    let attempt = *attempt;
+    if run.end.is_some() {
+        // a cancelled run's body may still execute; its own worker releases the slot
+        return matches!(run.steps.get(step), Some(s) if s.attempt == attempt && matches!(s.state, StepState::Running { .. }));
+    }
+    match run.steps.get(step) {
+        None => true,
+        Some(s) => match s.state {
+            StepState::Running { .. } => attempt >= s.attempt,
+            StepState::Wanted | StepState::Retrying { .. } => attempt > s.attempt,
+            StepState::Sleeping { .. }
+            | StepState::Invoking { .. }
+            | StepState::Awaiting { .. }
+            | StepState::Done
+            | StepState::Abandoned => false,
+        },
+    }
+}

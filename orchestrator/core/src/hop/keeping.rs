@@ -1,0 +1,144 @@
+//! Outcomes that must not be lost: after a conflict only they are written again (rule 4), after a
+//! failure of the storage those of executing attempts are saved, and after the run's end attempts
+//! give back their slots.
+
+use crate::hop::active::{ActiveHop, ActivePhase, Draining, Saving, Turn};
+use crate::hop::effect::{Effect, LateWrite, Write};
+use crate::hop::input::{Finished, Input, PollResult, StoreFault};
+use crate::hop::writing::{Ack, Draft, Next, is_outcome};
+use crate::journal::Entry;
+
+/// Why outcomes are written by themselves.
+#[derive(Clone, Debug)]
+pub(super) enum KeepReason {
+    /// Another hop was faster: the run is decided again.
+    Overtaken,
+    /// The storage failed: the hop fails afterwards.
+    Failure(StoreFault),
+    /// The storage failed before: further attempts are saved.
+    Saving(StoreFault),
+}
+
+impl ActiveHop {
+    /// Writes the outcomes of a draft by themselves. Its wakes are dropped; its releases are kept.
+    pub(super) fn keep(&mut self, draft: Draft, reason: KeepReason, turn: &mut Turn<'_>) -> ActivePhase {
+        let Draft { entries, after, .. } = draft;
+        self.keep_outcomes(Draft { entries, after, ..Draft::default() }, reason, turn)
+    }
+
+    /// The same, with the wakes of their retries.
+    pub(super) fn keep_outcomes(&mut self, mut draft: Draft, reason: KeepReason, turn: &mut Turn<'_>) -> ActivePhase {
+        draft.entries.retain(is_outcome);
+        draft.entries = self.admitted(draft.entries);
+        if draft.entries.is_empty() {
+            draft.before.clear();
+            if draft.after.is_empty() && self.debts.releases.is_empty() {
+                return self.kept(reason, turn);
+            }
+        }
+        self.write(draft, Ack::Later, Next::Kept(reason), turn)
+    }
+
+    /// Goes on once outcomes are written or refused.
+    pub(super) fn kept(&mut self, reason: KeepReason, turn: &mut Turn<'_>) -> ActivePhase {
+        match reason {
+            KeepReason::Overtaken if self.execution.bodies.is_empty() => self.begin_round(turn),
+            // nothing is shown ahead of the journal while bodies execute: the execution goes on
+            KeepReason::Overtaken => self.advance(turn),
+            KeepReason::Failure(fault) | KeepReason::Saving(fault) => self.fail(fault, turn),
+        }
+    }
+
+    /// Writes outcomes again after a conflict, until each is written or refused.
+    pub(super) fn write_outcomes_again(&mut self, mut draft: Draft, ack: Ack, turn: &mut Turn<'_>) -> ActivePhase {
+        draft.entries = self.admitted(draft.entries);
+        if draft.entries.is_empty() {
+            return self.keep(draft, KeepReason::Overtaken, turn);
+        }
+        self.write(draft, ack, Next::Outcomes(ack), turn)
+    }
+
+    /// Returns those entries that the journal still admits.
+    fn admitted(&self, entries: Vec<Entry>) -> Vec<Entry> {
+        let mut admitted: Vec<Entry> = Vec::with_capacity(entries.len());
+        for entry in entries {
+            admitted.push(entry);
+            if self.run.admits_all(&admitted).is_err() {
+                admitted.pop();
+            }
+        }
+        admitted
+    }
+
+    /// Goes on while outcomes are saved.
+    pub(super) fn save_on(&mut self, phase: Saving, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
+        match (phase, input) {
+            (Saving::Attempts(fault), Input::TimeIs) => {
+                self.await_bodies_in(ActivePhase::Saving(Saving::Attempts(fault)), None, turn)
+            }
+            (Saving::Attempts(fault), Input::Finished(Finished { results, dropped })) => {
+                self.execution.dropped.extend(dropped);
+                if results.is_empty() {
+                    // the function has moved on: its new wants are decided again, and dropped bodies are
+                    // not awaited
+                    turn.emit(Effect::Poll(Vec::new()));
+                    return ActivePhase::Saving(Saving::Poll(fault));
+                }
+                let draft = self.draft_of(results, turn);
+                self.keep_outcomes(draft, KeepReason::Saving(fault), turn)
+            }
+            (Saving::Poll(fault), Input::Polled(polled)) => {
+                self.execution.log.extend(polled.lines);
+                self.execution.dropped.extend(polled.dropped);
+                if matches!(polled.result, PollResult::Ended(_)) {
+                    return self.give_up(fault, turn);
+                }
+                let mut draft = Draft::default();
+                self.abandon_dropped(&mut draft, turn);
+                self.keep_outcomes(draft, KeepReason::Saving(fault), turn)
+            }
+            (phase, input) => self.reject(&phase, &input, turn),
+        }
+    }
+
+    /// Lets attempts end after the run has ended, for example by a cancellation. Their outcomes are
+    /// refused, and their slots are released.
+    pub(super) fn drain(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
+        if self.execution.bodies.is_empty() {
+            return self.begin_round(turn);
+        }
+        self.await_bodies_in(ActivePhase::Draining(Draining::Attempts), None, turn)
+    }
+
+    /// Goes on while attempts of an ended run end.
+    pub(super) fn drain_on(&mut self, phase: Draining, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
+        match (phase, input) {
+            (Draining::Attempts, Input::TimeIs) => self.drain(turn),
+            (Draining::Attempts, Input::Finished(Finished { results, dropped })) => {
+                let before = std::mem::take(&mut self.execution.dropped);
+                let steps = results.into_iter().map(|result| result.step);
+                let steps = steps.chain(before.into_iter().chain(dropped).map(|(step, _)| step));
+                let mut after: Vec<LateWrite> = std::mem::take(&mut self.debts.releases);
+                for step in steps {
+                    if let Some(body) = self.execution.bodies.remove(&step) {
+                        after.extend(self.releases_of(&step, body.ready.attempt));
+                    }
+                }
+                if after.is_empty() {
+                    return self.drain(turn);
+                }
+                // kept for a later hop, should the write fail
+                self.debts.releases = after.clone();
+                turn.emit(Effect::Write(Write { after, ..Write::default() }));
+                ActivePhase::Draining(Draining::Release)
+            }
+            (Draining::Release, Input::Written(_)) => {
+                self.debts.releases.clear();
+                turn.emit(Effect::Promote(self.limits.of_steps.clone()));
+                ActivePhase::Draining(Draining::Promote)
+            }
+            (Draining::Promote, Input::Done) => self.drain(turn),
+            (phase, input) => self.reject(&phase, &input, turn),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! How a hop ends, and what it leaves to a later one: slots that it could not release, and tickets
+//! that it could not promote (rule 22).
+
+use crate::hop::active::{ActiveHop, ActivePhase, Saving, Turn};
+use crate::hop::effect::{Effect, LateWrite};
+use crate::hop::input::StoreFault;
+use crate::hop::starting::Starts;
+use crate::slot::{Holder, Limit};
+
+impl ActiveHop {
+    /// Ends the hop with its wake acknowledged. If tickets are not promoted, the wake must come again.
+    pub(super) fn leave(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
+        let fault = self.debts.unpromoted.clone();
+        self.defer(turn);
+        ActivePhase::Over(fault)
+    }
+
+    /// Ends the hop after a failure.
+    pub(super) fn give_up(&mut self, fault: StoreFault, turn: &mut Turn<'_>) -> ActivePhase {
+        self.defer(turn);
+        ActivePhase::Over(Some(fault))
+    }
+
+    /// Leaves to a later hop what this one could not release or promote. Attempts that still execute
+    /// are dropped with the hop.
+    fn defer(&mut self, turn: &mut Turn<'_>) {
+        for (step, body) in std::mem::take(&mut self.execution.bodies) {
+            let releases: Vec<LateWrite> = self.releases_of(&step, body.ready.attempt).collect();
+            self.debts.releases.extend(releases);
+        }
+        let releases: Vec<(Limit, Holder)> = std::mem::take(&mut self.debts.releases)
+            .into_iter()
+            .filter_map(|after| match after {
+                LateWrite::Release { limit, holder } => Some((limit, holder)),
+                LateWrite::MarkEnded { .. }
+                | LateWrite::Dequeue { .. }
+                | LateWrite::Unsubscribe(_)
+                | LateWrite::TakeFromInbox { .. } => None,
+            })
+            .collect();
+        let promote = match self.debts.unpromoted.take() {
+            Some(_) => self.limits.of_steps.clone(),
+            None => Vec::new(),
+        };
+        if !releases.is_empty() || !promote.is_empty() {
+            turn.emit(Effect::Defer { releases, promote });
+        }
+    }
+
+    /// Saves the outcomes of executing attempts after a failure, then gives up. An interrupted attempt
+    /// would execute again, and only after its lease ends.
+    pub(super) fn fail(&mut self, fault: StoreFault, turn: &mut Turn<'_>) -> ActivePhase {
+        if self.execution.bodies.is_empty() {
+            return self.give_up(fault, turn);
+        }
+        self.await_bodies_in(ActivePhase::Saving(Saving::Attempts(fault)), None, turn)
+    }
+
+    pub(super) fn owe_releases(&mut self, after: Vec<LateWrite>) {
+        self.debts.releases.extend(after.into_iter().filter(|after| matches!(after, LateWrite::Release { .. })));
+    }
+
+    pub(super) fn owe_starts(&mut self, starts: &Starts) {
+        for ready in &starts.starting {
+            let releases: Vec<LateWrite> = self.releases_of(&ready.step, ready.attempt).collect();
+            self.debts.releases.extend(releases);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What a function wants, or how it ended.
+
+use crate::decide::{self, Want};
+use crate::hop::active::{ActiveHop, ActivePhase, Turn};
+use crate::hop::effect::{Effect, LogEvent};
+use crate::hop::ending::{needs_finishing_work, write_end};
+use crate::hop::input::{AdvisedFailure, PollResult, Polled};
+use crate::hop::registering::Registering;
+use crate::hop::writing::{Ack, Draft, Next};
+use crate::journal::{Entry, Fact, Failure};
+use crate::limits::{NAME_CHARS, OUTCOME_BYTES};
+use crate::report::Report;
+use crate::sentence::shortened;
+use crate::state::RunEnd;
+use crate::{ErrorCode, Json, StepId, WakeCause};
+
+impl ActiveHop {
+    /// Goes on with the open execution, unless the run has ended meanwhile.
+    pub(super) fn advance(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
+        if self.run.end.is_some() {
+            return self.drain(turn);
+        }
+        if self.must_check_inbox() {
+            turn.emit(Effect::ReadInbox);
+            return ActivePhase::Inbox { is_open: true };
+        }
+        self.poll(Draft::default(), turn)
+    }
+
+    /// Reveals outcomes and polls: those of the draft, ahead of the journal, or those that the journal
+    /// has gained.
+    pub(super) fn poll(&mut self, ahead: Draft, turn: &mut Turn<'_>) -> ActivePhase {
+        let mut revealed = self.run.outcomes[self.execution.shown.min(self.run.outcomes.len())..].to_vec();
+        self.execution.shown = self.run.outcomes.len();
+        revealed.extend(ahead.entries.iter().flat_map(crate::state::RevealedOutcome::each));
+        turn.emit(Effect::Poll(revealed));
+        ActivePhase::Polling(ahead)
+    }
+
+    /// Decides on a poll's answer. `draft` has the outcomes that the function saw ahead of the journal.
+    pub(super) fn on_polled(&mut self, polled: Polled, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
+        let Polled { result, dropped, lines, orphans } = polled;
+        self.execution.log.extend(lines);
+        draft.after.append(&mut self.debts.releases);
+        self.execution.dropped.extend(dropped);
+        self.abandon_dropped(&mut draft, turn);
+        match result {
+            PollResult::Ended(result) => {
+                self.abandon_rest(&mut draft, turn);
+                if !orphans.is_empty() {
+                    turn.log(LogEvent::Orphans(orphans));
+                }
+                self.end(result, draft, turn)
+            }
+            PollResult::Wanted(wants) => {
+                let plan = decide::plan(&self.run, &wants, self.situation(&draft.entries, turn.now()));
+                self.notice(&plan, turn.now());
+                if let Some(error) = wants.iter().find_map(name_fault) {
+                    draft.entries.push(Fact::RunFailed { error }.at(turn.now()));
+                    return self.write(draft, Ack::Later, Next::Show, turn);
+                }
+                self.register(Registering::of(plan, draft), turn)
+            }
+        }
+    }
+
+    /// Abandons attempts that the function dropped while they executed (`select!`).
+    pub(super) fn abandon_dropped(&mut self, draft: &mut Draft, turn: &mut Turn<'_>) {
+        for (step, report) in std::mem::take(&mut self.execution.dropped) {
+            self.abandon(step, report, draft, turn);
+        }
+    }
+
+    /// Abandons the attempts of a function that has ended: it has not seen their outcomes.
+    fn abandon_rest(&mut self, draft: &mut Draft, turn: &mut Turn<'_>) {
+        let rest: Vec<StepId> = self.execution.bodies.keys().cloned().collect();
+        rest.into_iter().for_each(|step| self.abandon(step, Report::default(), draft, turn));
+    }
+
+    fn abandon(&mut self, step: StepId, report: Report, draft: &mut Draft, turn: &mut Turn<'_>) {
+        let Some(body) = self.execution.bodies.remove(&step) else { return };
+        let attempt = body.ready.attempt;
+        draft.after.extend(self.releases_of(&step, attempt));
+        draft.entries.push(Fact::StepAbandoned { step, attempt, report }.at(turn.now()));
+    }
+
+    /// Writes the end of the run, or the handler's next attempt.
+    fn end(&mut self, result: Result<Json, AdvisedFailure>, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
+        let last = self.last_fact(result, &mut draft, turn);
+        let last: Entry = last.at(turn.now());
+        let end = RunEnd::from(&last);
+        draft.entries.push(last);
+        let Some(end) = end else { return self.write(draft, Ack::Now, Next::LeaveOrKeep, turn) };
+        // if finishing takes more than this write, the last write marks the row as ended and
+        // acknowledges the wake: the watchdog treats a run as finished once its row shows the end
+        if needs_finishing_work(self, &end) {
+            return self.write(draft, Ack::Later, Next::RoundOrKeep, turn);
+        }
+        write_end(&self.catalog, &self.run, &end, (&mut draft.after, &mut draft.wakes));
+        self.write(draft, Ack::Now, Next::LeaveOrKeep, turn)
+    }
+
+    fn last_fact(&mut self, result: Result<Json, AdvisedFailure>, draft: &mut Draft, turn: &mut Turn<'_>) -> Fact {
+        let AdvisedFailure { failure, retry } = match result {
+            Ok(output) if output.get().len() > OUTCOME_BYTES => {
+                let message = format!(
+                    "the function returned {} bytes; at most {OUTCOME_BYTES} are allowed, return a reference to them",
+                    output.get().len()
+                );
+                return Fact::RunFailed { error: Failure { message, code: Some(ErrorCode::TooLarge) } };
+            }
+            Ok(output) => return Fact::RunCompleted { output },
+            Err(failure) => failure,
+        };
+        let attempt = self.run.handler_attempt();
+        match self.spec().retry.next_delay(attempt, retry, self.seed("", attempt)) {
+            None => Fact::RunFailed { error: failure.bounded() },
+            Some(wait) => {
+                let retry_at = turn.now() + self.retry_wait(wait);
+                draft.before.push(self.wake_at(WakeCause::Due, retry_at, turn.now()));
+                Fact::HandlerFailed { attempt, error: failure.bounded(), retry_at }
+            }
+        }
+    }
+}
+
+/// Returns why a step's name is not allowed, for any front end. An id may be a name and a number.
+fn name_fault(want: &Want) -> Option<Failure> {
+    let most = NAME_CHARS + 16;
+    let is_good = want.step.len() <= most || want.step.chars().nth(most).is_none();
+    let code = Some(ErrorCode::BadStepName);
+    (!is_good).then(|| Failure { message: format!("the step `{}` has too long a name", shortened(&want.step)), code })
+}

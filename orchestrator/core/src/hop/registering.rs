@@ -1,0 +1,287 @@
+//! Writes down what a function wants and needs no body: timers, events, calls of other functions,
+//! waits. This happens before any body of the same set starts (rule 18).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::decide::{ChildCall, Operation, Plan, Want};
+use crate::event::problem_of_all;
+use crate::hop::active::{ActiveHop, ActivePhase, Turn};
+use crate::hop::effect::{EarlyWrite, Effect, LateWrite};
+use crate::hop::input::Input;
+use crate::hop::writing::{Ack, Draft, Next};
+use crate::journal::{Fact, Failure, StepKind};
+use crate::slot::{Holder, Limit};
+use crate::state::{StepState, WaitTarget};
+use crate::waiting::EventWait;
+use crate::{ErrorCode, Event, EventId, NewEvent, StepId, Timestamp, WakeCause, bounds, id};
+
+/// A plan that is written down, one item after the other.
+#[derive(Clone, Debug)]
+pub(super) struct Registering {
+    plan: Plan,
+    draft: Draft,
+    /// How many entries the draft had before: outcomes.
+    before: usize,
+    /// What is still to be written down, in this order.
+    items: VecDeque<Item>,
+    awaits: Option<Awaited>,
+}
+
+#[derive(Clone, Debug)]
+enum Item {
+    /// Attempts whose worker is known to be dead.
+    Interrupted,
+    /// A step that needs no body.
+    Want(Want),
+    /// Waits that are over and steps that fail without an attempt.
+    Over,
+    /// A call whose run may have ended.
+    Child(ChildCall),
+}
+
+#[derive(Clone, Debug)]
+enum Awaited {
+    /// The slots that dead attempts hold.
+    Holders,
+    /// Events are sent by this step.
+    Send(StepId),
+    /// The run of a call.
+    Child(ChildCall),
+    /// The run of a call is created.
+    Created,
+}
+
+impl Registering {
+    pub(super) fn of(mut plan: Plan, draft: Draft) -> Self {
+        let mut items = VecDeque::new();
+        if !plan.interrupted.is_empty() {
+            items.push_back(Item::Interrupted);
+        }
+        items.extend(std::mem::take(&mut plan.register).into_iter().map(Item::Want));
+        items.push_back(Item::Over);
+        items.extend(std::mem::take(&mut plan.children).into_iter().map(Item::Child));
+        Self { before: draft.entries.len(), plan, draft, items, awaits: None }
+    }
+
+    /// Returns the draft with the outcomes alone, after a failure of the storage.
+    pub(super) fn into_written(mut self) -> Draft {
+        self.draft.entries.truncate(self.before);
+        self.draft
+    }
+}
+
+impl ActiveHop {
+    /// Writes down the next items, up to a question.
+    pub(super) fn register(&mut self, mut registering: Registering, turn: &mut Turn<'_>) -> ActivePhase {
+        while let Some(item) = registering.items.pop_front() {
+            let Registering { plan, draft, .. } = &mut registering;
+            let now = turn.now();
+            registering.awaits = match item {
+                Item::Interrupted => {
+                    let of = |(step, attempt): &(StepId, u32)| Fact::AttemptInterrupted {
+                        step: step.clone(),
+                        attempt: *attempt,
+                    };
+                    draft.entries.extend(plan.interrupted.iter().map(|dead| of(dead).at(now)));
+                    (!self.limits.of_steps.is_empty()).then(|| {
+                        turn.emit(Effect::FindHolders(self.limits.of_steps.clone()));
+                        Awaited::Holders
+                    })
+                }
+                Item::Want(want) => self.register_want(&want, draft, turn),
+                Item::Over => {
+                    self.write_down_ends(plan, draft, now);
+                    None
+                }
+                Item::Child(child) => {
+                    turn.emit(Effect::FindRun(child.run));
+                    Some(Awaited::Child(child))
+                }
+            };
+            if registering.awaits.is_some() {
+                return ActivePhase::Deciding(Box::new(registering));
+            }
+        }
+        self.registered(registering, turn)
+    }
+
+    /// Goes on with an answer.
+    pub(super) fn register_on(
+        &mut self,
+        mut registering: Registering,
+        input: Input,
+        turn: &mut Turn<'_>,
+    ) -> ActivePhase {
+        let now = turn.now();
+        let draft = &mut registering.draft;
+        match (registering.awaits.take(), input) {
+            (Some(Awaited::Holders), Input::Holders(held)) => {
+                let of_dead = |(_, held): &(Limit, Holder)| match held {
+                    Holder::Run(_) => false,
+                    Holder::Attempt { run, step, attempt, .. } => {
+                        let is_dead = |(dead, number): &(StepId, u32)| dead == step && number == attempt;
+                        *run == self.run.run && registering.plan.interrupted.iter().any(is_dead)
+                    }
+                };
+                let release = |(limit, holder)| LateWrite::Release { limit, holder };
+                draft.after.extend(held.into_iter().filter(of_dead).map(release));
+            }
+            (Some(Awaited::Send(step)), Input::Sent(ids)) => {
+                draft.entries.push(Fact::EventsSent { step, ids }.at(now));
+            }
+            (Some(Awaited::Child(child)), Input::Found(found)) => {
+                if self.look_after(child, found, draft, turn) {
+                    registering.awaits = Some(Awaited::Created);
+                    return ActivePhase::Deciding(Box::new(registering));
+                }
+            }
+            (Some(Awaited::Created), Input::Done) => {}
+            (awaits, input) => return self.reject(&awaits, &input, turn),
+        }
+        self.register(registering, turn)
+    }
+
+    /// Writes what was written down, or starts bodies if there is nothing.
+    fn registered(&mut self, registering: Registering, turn: &mut Turn<'_>) -> ActivePhase {
+        let Registering { plan, mut draft, before, .. } = registering;
+        // nothing is admitted after an end
+        if let Some(end) = draft.entries[before..].iter().position(|entry| entry.fact.is_end()) {
+            draft.entries.truncate(before + end + 1);
+        }
+        let frees = !self.limits.of_steps.is_empty() && !plan.ready.is_empty() && !draft.after.is_empty();
+        if draft.entries.len() > before || frees {
+            // outcomes among these change what the function wants, so show them first. A slot is also
+            // released before the next one is acquired
+            return self.write(draft, Ack::Later, Next::Show, turn);
+        }
+        self.start(plan, draft, turn)
+    }
+
+    /// Adds what a step without a body writes. Later wakes go out before the entries (rule 11).
+    fn register_want(&mut self, want: &Want, draft: &mut Draft, turn: &mut Turn<'_>) -> Option<Awaited> {
+        let (step, now) = (want.step.clone(), turn.now());
+        match &want.operation {
+            Operation::Run(_) => {}
+            Operation::SleepFor(wait) => self.sleep(step, now + *wait, now, draft),
+            Operation::SleepUntil(until) if !until.is_representable() => {
+                let error = no_moment(&step, *until);
+                draft.entries.push(Fact::StepRefused { step, error, kind: Some(StepKind::Sleep) }.at(now));
+            }
+            Operation::SleepUntil(until) => self.sleep(step, *until, now, draft),
+            Operation::Send(events) => match self.send_fault(&step, events, draft) {
+                Some(error) => {
+                    draft.entries.push(Fact::StepRefused { step, error, kind: Some(StepKind::Send) }.at(now));
+                }
+                None => {
+                    turn.emit(Effect::Send(self.events_of(&step, events, now)));
+                    return Some(Awaited::Send(step));
+                }
+            },
+            Operation::Invoke { function, input, bound } => self.call(step, (function, input, *bound), now, draft),
+            Operation::WaitForEvent { wait, timeout } => self.wait_for_event(step, wait, (now + *timeout, now), draft),
+            Operation::WaitForSignal { timeout } => {
+                let until = now + *timeout;
+                draft.entries.push(Fact::SignalAwaited { step: step.clone(), until }.at(now));
+                self.expire_at(step, until, now, draft);
+            }
+        }
+        None
+    }
+
+    /// Adds the ends of sleeps and waits, and the failures of steps that are not executed.
+    fn write_down_ends(&self, plan: &Plan, draft: &mut Draft, now: Timestamp) {
+        let awake = plan.awake.iter().map(|step| Fact::SleepEnded { step: step.clone() }.at(now));
+        draft.entries.extend(awake);
+        for step in &plan.expired {
+            draft.entries.push(Fact::WaitExpired { step: step.clone() }.at(now));
+            let waiting = self.run.steps.get(step).map(|step| &step.state);
+            if let Some(StepState::Awaiting { what: WaitTarget::Event(wait), until }) = waiting {
+                let subscriptions = wait.subscriptions(self.run.run, step, *until);
+                draft.after.extend(subscriptions.map(LateWrite::Unsubscribe));
+            }
+        }
+        for (step, error) in &plan.refused {
+            let (step, error) = (step.clone(), error.clone());
+            // the code wants another kind of step than the journal has: the run cannot continue
+            let fact = match error.code {
+                Some(ErrorCode::Nondeterminism) => Fact::RunFailed { error },
+                Some(_) | None => Fact::StepRefused { step, error, kind: None },
+            };
+            draft.entries.push(fact.at(now));
+        }
+    }
+
+    fn sleep(&self, step: StepId, until: Timestamp, now: Timestamp, draft: &mut Draft) {
+        draft.entries.push(Fact::SleepStarted { step: step.clone(), until }.at(now));
+        if until <= now {
+            draft.entries.push(Fact::SleepEnded { step }.at(now));
+        } else {
+            draft.before.push(self.wake_at(WakeCause::Due, until, now));
+        }
+    }
+
+    /// Adds the subscription to the index, then the entry. An event that arrives in between is in the
+    /// inbox.
+    fn wait_for_event(
+        &self,
+        step: StepId,
+        wait: &Arc<EventWait>,
+        (until, now): (Timestamp, Timestamp),
+        draft: &mut Draft,
+    ) {
+        if let Some(fault) = wait.problem(&self.invocation.worker.exprs) {
+            let error = Failure::new(format!("step `{step}` cannot wait: {fault}"));
+            draft.entries.push(Fact::RunFailed { error }.at(now));
+            return;
+        }
+        draft.entries.push(Fact::EventAwaited { step: step.clone(), wait: wait.clone(), until }.at(now));
+        if until > now {
+            draft.before.extend(wait.subscriptions(self.run.run, &step, until).map(EarlyWrite::Subscribe));
+        }
+        self.expire_at(step, until, now, draft);
+    }
+
+    fn expire_at(&self, step: StepId, until: Timestamp, now: Timestamp, draft: &mut Draft) {
+        if until <= now {
+            draft.entries.push(Fact::WaitExpired { step }.at(now));
+        } else {
+            draft.before.push(self.wake_at(WakeCause::Due, until, now));
+        }
+    }
+
+    /// Returns events under ids derived from the run and the step: a repetition sends the same events.
+    fn events_of(&self, step: &StepId, events: &[NewEvent], now: Timestamp) -> Vec<Event> {
+        let random = id::hash(&[b"send", &self.run.run.to_bytes(), step.as_bytes()]);
+        let first = EventId::new(self.run.created_at, random);
+        let ids = std::iter::successors(Some(first), |id| Some(id.next()));
+        ids.zip(events).map(|(id, event)| event.clone().accept(id, now)).collect()
+    }
+
+    /// Returns why events cannot be sent: they are invalid, or the run has no room for their ids.
+    fn send_fault(&self, step: &StepId, events: &[NewEvent], draft: &Draft) -> Option<Failure> {
+        if let Some(fault) = problem_of_all(events) {
+            let message = format!("step `{step}` cannot send {fault}");
+            return Some(Failure { message, code: Some(ErrorCode::BadEvent) });
+        }
+        self.no_room(step, draft, 0)
+    }
+
+    /// Returns why the run has no room for this many more bytes after these entries; `None` if it has.
+    pub(super) fn no_room(&self, step: &StepId, draft: &Draft, more: usize) -> Option<Failure> {
+        let drafted = draft.entries.iter().map(|entry| bounds::kept_bytes(&entry.fact)).sum::<usize>();
+        let bytes = self.run.bytes + drafted + more;
+        (!self.run.has_room(bytes)).then(|| bounds::run_full_failure(format_args!("step `{step}`"), bytes))
+    }
+}
+
+/// The failure of a sleep until a time outside the supported years. Usually the unit is wrong.
+fn no_moment(step: &StepId, until: Timestamp) -> Failure {
+    let ms = until.as_millis();
+    Failure {
+        message: format!(
+            "step `{step}` cannot sleep until {ms} ms after 1970; use a moment of the years 0 to 9999, in milliseconds"
+        ),
+        code: Some(ErrorCode::NoMoment),
+    }
+}

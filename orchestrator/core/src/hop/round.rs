@@ -1,0 +1,232 @@
+//! A round of a hop: the slot of the run, the inbox, the handler's retry, and a new execution of the
+//! function. A round begins anew whenever the run is decided again from its journal.
+
+use crate::Event;
+use crate::EventId;
+use crate::WakeCause;
+use crate::hop::active::{ActiveHop, ActivePhase, Turn};
+use crate::hop::effect::{Effect, LateWrite, LogEvent, Opening, SlotRequest, TicketSearch, Write};
+use crate::hop::ending::holds_slot;
+use crate::hop::input::{Input, SlotAnswer};
+use crate::hop::lines::HandlerLog;
+use crate::hop::progress::Execution;
+use crate::hop::writing::{Ack, Draft, Next};
+use crate::journal::{Entry, Fact, Failure};
+use crate::slot::{Holder, Limit};
+use crate::spec::LazyScope;
+use crate::waiting::ArrivingEvent;
+use crate::{Timestamp, state::RunState};
+
+/// What is awaited before the first round.
+#[derive(Clone, Debug)]
+pub(super) enum Preparing {
+    /// The slots that attempts of the run hold.
+    Holders,
+    /// Settled slots are released.
+    Release,
+    /// Tickets are promoted.
+    Promote,
+}
+
+/// What is awaited before the run goes on.
+#[derive(Clone, Debug)]
+pub(super) enum RunSlots {
+    /// A slot of each run limit.
+    Slots,
+    /// The slots of ended runs are released.
+    ReleaseEnded,
+}
+
+impl ActiveHop {
+    /// Evaluates the run's limits. A run whose key cannot be evaluated fails.
+    pub(super) fn prepare(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
+        match self.limits_of(&self.run) {
+            Ok((of_steps, of_run)) => {
+                (self.limits.of_steps, self.limits.of_run) = (of_steps, of_run);
+                self.redo_releases(turn)
+            }
+            Err(error) => {
+                self.write(Draft::of(vec![Fact::RunFailed { error }.at(turn.now())]), Ack::Later, Next::Prepare, turn)
+            }
+        }
+    }
+
+    fn limits_of(&self, run: &RunState) -> Result<(Vec<Limit>, Vec<Limit>), Failure> {
+        let scope = &mut LazyScope::new(&run.created.event);
+        let limits = self.spec().limits(scope).and_then(|limits| Ok((limits, self.spec().run_limits(scope)?)));
+        limits.map_err(|bad| Failure::new(format!("the key of a concurrency limit: {bad}")))
+    }
+
+    /// Repeats releases and promotions (rule 22): an earlier worker may have died between an outcome
+    /// and the release of its slot, or between the release and the promotion. A watchdog repeats them
+    /// too: a stalled worker may have enqueued a run that had ended.
+    pub(super) fn redo_releases(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
+        let is_needed = self.is_redelivered() || *self.cause() == WakeCause::Watchdog;
+        self.progress.had_ended = self.run.end.is_some();
+        if !is_needed || self.limits.of_steps.is_empty() || self.progress.had_ended {
+            return self.begin_round(turn);
+        }
+        turn.emit(Effect::FindHolders(self.limits.of_steps.clone()));
+        ActivePhase::Preparing(Preparing::Holders)
+    }
+
+    pub(super) fn prepare_on(&mut self, phase: Preparing, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
+        match (phase, input) {
+            (Preparing::Holders, Input::Holders(held)) => {
+                let after = self.settled_releases(held);
+                if after.is_empty() {
+                    return self.promote_before_round(turn);
+                }
+                turn.emit(Effect::Write(Write { after, ..Write::default() }));
+                ActivePhase::Preparing(Preparing::Release)
+            }
+            (Preparing::Release, Input::Written(_)) => self.promote_before_round(turn),
+            (Preparing::Promote, Input::Done) => self.begin_round(turn),
+            (phase, input) => self.reject(&phase, &input, turn),
+        }
+    }
+
+    fn promote_before_round(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
+        turn.emit(Effect::Promote(self.limits.of_steps.clone()));
+        ActivePhase::Preparing(Preparing::Promote)
+    }
+
+    /// Returns the releases of slots without a running attempt in the journal (rules 20 and 22).
+    pub(super) fn settled_releases(&self, held: Vec<(Limit, Holder)>) -> Vec<LateWrite> {
+        let is_settled = |(_, holder): &(Limit, Holder)| holder.run() == self.run.run && !holds_slot(&self.run, holder);
+        let release = |(limit, holder)| LateWrite::Release { limit, holder };
+        held.into_iter().filter(is_settled).map(release).collect()
+    }
+
+    /// Decides anew from the journal.
+    pub(super) fn begin_round(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
+        if std::mem::take(&mut self.execution).is_open {
+            turn.emit(Effect::Close);
+        }
+        if self.run.end.is_some() {
+            return self.begin_ending(turn);
+        }
+        if self.limits.of_run.is_empty() || self.run.first_run_at.is_some() {
+            return self.check_inbox(turn);
+        }
+        turn.emit(Effect::Acquire(SlotRequest {
+            limits: self.limits.of_run.clone(),
+            holder: Holder::Run(self.run.run),
+            lease_until: Timestamp::MAX,
+            by_itself: false,
+        }));
+        ActivePhase::RunSlots(RunSlots::Slots)
+    }
+
+    /// Goes on if the run holds a slot of each run limit. If not, it was enqueued, and its wake is
+    /// acknowledged.
+    pub(super) fn acquire_run_on(&mut self, phase: RunSlots, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
+        match (phase, input) {
+            (RunSlots::Slots, Input::Slots(SlotAnswer::Acquired)) => self.check_inbox(turn),
+            (RunSlots::Slots, Input::Slots(SlotAnswer::Queued { .. })) if *self.cause() == WakeCause::Watchdog => {
+                turn.emit(Effect::ReleaseEnded(self.limits.of_run.clone()));
+                ActivePhase::RunSlots(RunSlots::ReleaseEnded)
+            }
+            (RunSlots::Slots, Input::Slots(SlotAnswer::Queued { .. })) | (RunSlots::ReleaseEnded, Input::Done) => {
+                self.write(Draft::default(), Ack::Now, Next::LeaveOrRound, turn)
+            }
+            (phase, input) => self.reject(&phase, &input, turn),
+        }
+    }
+
+    /// Returns whether to check the inbox now. It is checked only once a wait is in the journal: the
+    /// index is written before the entry, so an event may find one and not the other.
+    pub(super) fn must_check_inbox(&self) -> bool {
+        self.progress.checks_inbox && self.run.awaits_events()
+    }
+
+    fn check_inbox(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
+        if self.must_check_inbox() {
+            turn.emit(Effect::ReadInbox);
+            return ActivePhase::Inbox { is_open: false };
+        }
+        self.retry_or_open(turn)
+    }
+
+    /// Delivers the inbox's events that match an open wait, and drops the others.
+    pub(super) fn deliver_from_inbox(
+        &mut self,
+        offered: Vec<(EventId, Option<Event>)>,
+        is_open: bool,
+        turn: &mut Turn<'_>,
+    ) -> ActivePhase {
+        self.progress.checks_inbox = false;
+        if offered.is_empty() {
+            return self.after_inbox(is_open, turn);
+        }
+        let mut entries: Vec<Entry> = Vec::new();
+        for event in offered.iter().filter_map(|(_, event)| event.as_ref()) {
+            let steps = self.run.fulfilled_by(&ArrivingEvent::new(event), &self.invocation.worker.exprs);
+            if steps.is_empty() {
+                continue;
+            }
+            entries.push(Fact::EventDelivered { event: Box::new(event.clone()), steps }.at(turn.now()));
+            // an earlier event may have ended the wait
+            if self.run.admits_all(&entries).is_err() {
+                entries.pop();
+            }
+        }
+        let run = self.run.run;
+        let taken = offered.into_iter().map(|(event, _)| LateWrite::TakeFromInbox { run, event });
+        let draft = Draft { entries, after: taken.collect(), ..Draft::default() };
+        self.write(draft, Ack::Later, Next::Inbox { is_open }, turn)
+    }
+
+    pub(super) fn after_inbox(&mut self, is_open: bool, turn: &mut Turn<'_>) -> ActivePhase {
+        if is_open { self.poll(Draft::default(), turn) } else { self.retry_or_open(turn) }
+    }
+
+    /// Leaves a run whose handler waits for its retry; its wake was written before its entry.
+    /// Otherwise opens a new execution of the function.
+    pub(super) fn retry_or_open(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
+        if self.run.end.is_some() {
+            return self.begin_round(turn);
+        }
+        if let Some(due) = self.run.handler_retry_at.filter(|due| *due > turn.now()) {
+            let mut draft = Draft::default();
+            self.resend_if_early(due, turn.now(), &mut draft);
+            if let Some(of) = self.ticket_to_give_up(due, turn.now(), &mut draft) {
+                let place = TicketSearch::Own(of.clone());
+                turn.emit(Effect::FindTickets { limits: self.limits.of_steps.clone(), place });
+                return ActivePhase::GivingUpTurn(Box::new((draft, of)));
+            }
+            return self.write(draft, Ack::Now, Next::LeaveOrRound, turn);
+        }
+        self.choose_version(turn);
+        let attempt = self.run.handler_attempt();
+        let memo = self.run.outcomes.clone();
+        self.execution = Execution { shown: memo.len(), log: HandlerLog::in_attempt(attempt), ..Execution::default() };
+        let (function, version) = (self.run.created.function.clone(), self.function.version.clone());
+        turn.emit(Effect::Open(Opening { function, version, attempt, memo }));
+        ActivePhase::Opening
+    }
+
+    /// Selects the run's version again: another hop may have started the run under another version.
+    fn choose_version(&mut self, turn: &mut Turn<'_>) {
+        let Some(chosen) = self.catalog.for_run(&self.run) else { return };
+        self.function = chosen.function.clone();
+        if chosen.is_other_version {
+            let (own, now) = (self.run.version.clone(), self.function.version.clone());
+            turn.log(LogEvent::OtherVersion { own, now });
+        }
+    }
+
+    /// Polls the new execution, or fails the run whose event the function does not take.
+    pub(super) fn on_opened(&mut self, opened: Result<(), Failure>, turn: &mut Turn<'_>) -> ActivePhase {
+        match opened {
+            Ok(()) => {
+                self.execution.is_open = true;
+                self.advance(turn)
+            }
+            Err(error) => {
+                let failed = Fact::RunFailed { error }.at(turn.now());
+                self.write(Draft::of(vec![failed]), Ack::Later, Next::Round, turn)
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Starts attempts here, and hands others to other invocations.
+
+use std::collections::VecDeque;
+
+use crate::decide::{Plan, ReadyStep};
+use crate::hop::active::{ActiveHop, ActivePhase, Turn};
+use crate::hop::effect::{Attempt, EarlyWrite, Effect, LateWrite, LogEvent, SlotRequest};
+use crate::hop::input::{Input, SlotAnswer};
+use crate::hop::progress::Body;
+use crate::hop::suspending::Suspending;
+use crate::hop::timing::MARGIN;
+use crate::hop::writing::{Ack, Draft, Next};
+use crate::journal::{Entry, Fact};
+use crate::slot::Holder;
+use crate::{RunOrStep, StepId, Timestamp, WakeCause};
+
+/// Attempts that acquire their slots, one after the other.
+#[derive(Clone, Debug)]
+pub(super) struct Starting {
+    plan: Plan,
+    draft: Draft,
+    /// Attempts without slots.
+    waiting: VecDeque<ReadyStep>,
+    /// Attempts with slots.
+    acquired: Vec<ReadyStep>,
+    /// Attempts that were enqueued just now.
+    joined: Vec<Holder>,
+    /// Steps for other invocations.
+    handed: Vec<ReadyStep>,
+    /// Whether the wake is for no ready step.
+    is_unasked: bool,
+    awaits: Option<Awaited>,
+}
+
+#[derive(Clone, Debug)]
+enum Awaited {
+    /// The slots of this attempt.
+    Slots(ReadyStep),
+    /// The lease wakes of its limits' queues are passed on.
+    LeaseWakes(ReadyStep),
+}
+
+/// Attempts whose start is written.
+#[derive(Clone, Debug)]
+pub(super) struct Starts {
+    pub(super) starting: Vec<ReadyStep>,
+    pub(super) handed: Vec<StepId>,
+    /// When the next sleep or retry is due.
+    pub(super) due: Option<Timestamp>,
+}
+
+impl ActiveHop {
+    /// Starts the ready attempts of this invocation, hands over others, or suspends the run.
+    pub(super) fn start(&mut self, plan: Plan, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
+        let mine = self.own_share(&plan.ready);
+        if self.is_redelivered() && mine.iter().any(|ready| ready.takeover) {
+            // rule 14: the wake of its own counts the next interruption in the journal, and the queue
+            // does not give up the message
+            draft.wakes.push(self.wake(self.cause().clone().replaced_unless_needed(WakeCause::Lease)));
+            return self.write(draft, Ack::Now, Next::LeaveOrKeep, turn);
+        }
+        if mine.len() > self.invocation.worker.side_by_side {
+            return self.fan_out(mine, draft, turn);
+        }
+        let is_unasked = mine.is_empty();
+        let (here, handed): (Vec<_>, Vec<_>) = mine.into_iter().partition(|ready| self.fits(ready, turn));
+        let (waiting, acquired) = match self.limits.of_steps.is_empty() {
+            true => (VecDeque::new(), here),
+            false => (here.into(), Vec::new()),
+        };
+        let (joined, awaits) = (Vec::new(), None);
+        self.acquire_next(Starting { plan, draft, waiting, acquired, joined, handed, is_unasked, awaits }, turn)
+    }
+
+    /// Goes on with an answer.
+    pub(super) fn start_on(&mut self, mut starting: Starting, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
+        match (starting.awaits.take(), input) {
+            (Some(Awaited::Slots(ready)), Input::Slots(SlotAnswer::Acquired)) => {
+                // a slot to be released is acquired again
+                let holder = self.holder(&ready.step, ready.attempt);
+                starting.draft.after.retain(|after| !is_release_of(after, &holder));
+                turn.emit(Effect::PassOnLeaseWakes(self.limits.of_steps.clone()));
+                starting.awaits = Some(Awaited::LeaseWakes(ready));
+                ActivePhase::Starting(Box::new(starting))
+            }
+            (Some(Awaited::Slots(ready)), Input::Slots(SlotAnswer::Queued { key, joined, is_new })) => {
+                let ReadyStep { step, attempt, .. } = ready;
+                // a run waits with its first ticket from its first wake on
+                let arrives = *self.cause() == WakeCause::Created && !self.is_redelivered() && !joined;
+                if joined {
+                    starting.joined.push(self.holder(&step, attempt));
+                }
+                if (is_new || arrives) && self.progress.logged_waits.insert(step.clone()) {
+                    turn.log(LogEvent::Enqueued { step, attempt, limit: key });
+                }
+                self.acquire_next(starting, turn)
+            }
+            (Some(Awaited::LeaseWakes(ready)), Input::Done) => {
+                starting.acquired.push(ready);
+                self.acquire_next(starting, turn)
+            }
+            (awaits, input) => self.reject(&awaits, &input, turn),
+        }
+    }
+
+    fn acquire_next(&mut self, mut starting: Starting, turn: &mut Turn<'_>) -> ActivePhase {
+        let Some(ready) = starting.waiting.pop_front() else { return self.acquired(starting, turn) };
+        turn.emit(Effect::Acquire(SlotRequest {
+            limits: self.limits.of_steps.clone(),
+            holder: self.holder(&ready.step, ready.attempt),
+            lease_until: self.time.lease_until,
+            by_itself: ready.woken || self.cause().step() == Some(&ready.step),
+        }));
+        starting.awaits = Some(Awaited::Slots(ready));
+        ActivePhase::Starting(Box::new(starting))
+    }
+
+    /// Writes the starts of attempts with slots. If nothing starts or executes, the run is suspended.
+    fn acquired(&mut self, starting: Starting, turn: &mut Turn<'_>) -> ActivePhase {
+        let Starting { plan, mut draft, acquired, joined, handed, is_unasked, .. } = starting;
+        let is_late = !self.progress.has_executed;
+        self.notice_retries(&acquired);
+        draft.entries.extend(acquired.iter().map(|ready| self.started(ready, turn.now())));
+        draft.wakes.extend(self.hand_over(&handed, is_late));
+        if acquired.is_empty() && self.execution.bodies.is_empty() {
+            return self.suspend(Suspending::of(plan, draft, joined, is_unasked), turn);
+        }
+        let due = plan.later.iter().map(|(_, due)| *due).min();
+        let handed = handed.into_iter().map(|ready| ready.step).collect();
+        let starts = Starts { starting: acquired, handed, due };
+        if draft.entries.is_empty() && draft.wakes.is_empty() && draft.after.is_empty() {
+            return self.started_here(starts, turn);
+        }
+        self.write(draft, Ack::Later, Next::Start(starts), turn)
+    }
+
+    /// Returns the draft of what is written although attempts cannot start, with the releases of all
+    /// slots that were acquired. The last answer may be lost, so its slot is among them.
+    pub(super) fn abandon_starts(&self, starting: Starting) -> Draft {
+        let Starting { mut draft, acquired, awaits, .. } = starting;
+        let asked = awaits.into_iter().map(|(Awaited::Slots(ready) | Awaited::LeaseWakes(ready))| ready);
+        for ready in acquired.into_iter().chain(asked) {
+            draft.after.extend(self.releases_of(&ready.step, ready.attempt));
+        }
+        draft
+    }
+
+    /// Returns those ready steps that this invocation handles. A step that has a wake of its own starts
+    /// with that wake, or with the run's watchdog (rule 9).
+    fn own_share(&self, ready: &[ReadyStep]) -> Vec<ReadyStep> {
+        let named = |ready: &ReadyStep| self.cause().step() == Some(&ready.step);
+        let again = *self.cause() == WakeCause::Watchdog;
+        let is_mine = |ready: &&ReadyStep| !ready.woken || named(ready) || again;
+        let is_here = |ready: &&ReadyStep| !self.progress.handed_over.contains(&ready.step);
+        ready.iter().filter(is_mine).filter(is_here).cloned().collect()
+    }
+
+    /// Returns whether an attempt starts in this invocation. The first ones do, unless too little time
+    /// is left. Later ones must be within budget, and their time-out must fit the remaining time.
+    /// After a worker died, its step gets an invocation of its own if this one has executed something
+    /// else.
+    fn fits(&self, ready: &ReadyStep, turn: &Turn<'_>) -> bool {
+        if !self.progress.has_executed {
+            return !self.is_too_late_for(ready, turn.now());
+        }
+        self.invocation.worker.goes_on
+            && !turn.at.is_stopping
+            && turn.now() + ready.timeout + MARGIN < self.time.deadline
+    }
+
+    fn started(&self, ready: &ReadyStep, now: Timestamp) -> Entry {
+        Fact::StepStarted {
+            step: ready.step.clone(),
+            attempt: ready.attempt,
+            lease_until: self.time.lease_until,
+            worker: self.invocation.worker.process.clone(),
+        }
+        .at(now)
+    }
+
+    /// Sends each of many steps a wake of its own. The wakes go out before the entry that records
+    /// them. A crash between sends them twice, never zero times; once the entry exists, never again
+    /// (rule 9).
+    fn fan_out(&mut self, mine: Vec<ReadyStep>, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
+        let now = turn.now();
+        let steps: Vec<StepId> = mine.into_iter().map(|ready| ready.step).collect();
+        for step in &steps {
+            draft.before.push(EarlyWrite::Wake { wake: self.wake(WakeCause::Step(step.clone())), due: now });
+        }
+        draft.entries.push(Fact::StepsWoken { steps: steps.clone() }.at(now));
+        if self.run.started_at.is_none() {
+            // each step has its own ticket from here on
+            draft.after.extend(self.dequeue(&RunOrStep::Run));
+        }
+        self.write(draft, Ack::Later, Next::FanOut(steps), turn)
+    }
+
+    /// Returns wakes for steps in another invocation: one wake for a few, which run side by side there.
+    /// Steps that this invocation was too late for start there in any case.
+    fn hand_over(&self, handed: &[ReadyStep], is_late: bool) -> Vec<crate::Wake> {
+        let (woken, plain): (Vec<_>, Vec<_>) = handed.iter().partition(|ready| ready.woken);
+        let steps = woken.into_iter().map(|ready| ready.step.clone());
+        let mut causes: Vec<_> = match is_late {
+            true => steps.map(|step| WakeCause::Fresh(Some(step))).collect(),
+            false => steps.map(WakeCause::Step).collect(),
+        };
+        if !plain.is_empty() {
+            causes.push(if is_late { WakeCause::Fresh(None) } else { WakeCause::Next });
+        }
+        causes.into_iter().map(|cause| self.wake(cause)).collect()
+    }
+
+    /// Executes attempts whose starts are written, if their lease has not ended (rule 3).
+    pub(super) fn started_here(&mut self, starts: Starts, turn: &mut Turn<'_>) -> ActivePhase {
+        let Starts { starting, handed, due } = starts;
+        self.progress.handed_over.extend(handed);
+        let is_late = turn.now() >= self.time.lease_until;
+        if is_late && !starting.is_empty() {
+            return self.give_up_late_starts(starting, turn);
+        }
+        self.execute(starting, turn);
+        self.await_bodies(due, turn)
+    }
+
+    /// Starts nothing because the lease has ended, and hands the steps to another invocation. Another
+    /// worker may already have taken them over.
+    fn give_up_late_starts(&mut self, starting: Vec<ReadyStep>, turn: &mut Turn<'_>) -> ActivePhase {
+        let mut draft = Draft { wakes: self.hand_over(&starting, true), ..Draft::default() };
+        for ReadyStep { step, attempt, .. } in starting {
+            draft.after.extend(self.releases_of(&step, attempt));
+            draft.entries.push(Fact::AttemptInterrupted { step, attempt }.at(turn.now()));
+        }
+        self.write(draft, Ack::Now, Next::LeaveOrRound, turn)
+    }
+
+    fn execute(&mut self, starting: Vec<ReadyStep>, turn: &mut Turn<'_>) {
+        if starting.is_empty() {
+            return;
+        }
+        let now = turn.now();
+        self.progress.has_executed = true;
+        let mut attempts = Vec::with_capacity(starting.len());
+        for ready in starting {
+            turn.log(LogEvent::AttemptStarted { step: ready.step.clone(), attempt: ready.attempt });
+            let expires = now + ready.timeout;
+            attempts.push(Attempt { ready: ready.clone(), holder: self.holder(&ready.step, ready.attempt), expires });
+            self.execution.bodies.insert(ready.step.clone(), Body { ready, began: now, expires, is_stopped: false });
+        }
+        turn.emit(Effect::Run(attempts));
+    }
+}
+
+fn is_release_of(after: &LateWrite, by: &Holder) -> bool {
+    matches!(after, LateWrite::Release { holder, .. } if holder == by)
+}

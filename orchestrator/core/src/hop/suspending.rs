@@ -1,0 +1,148 @@
+//! Suspends a run in which nothing starts or executes: what the wake leaves behind before it is
+//! acknowledged.
+
+use crate::decide::Plan;
+use crate::hop::active::{ActiveHop, ActivePhase, Turn};
+use crate::hop::effect::{Effect, LateWrite, TicketSearch};
+use crate::hop::input::Input;
+use crate::hop::keeping::KeepReason;
+use crate::hop::writing::{Ack, Draft, Next};
+use crate::slot::{Holder, Limit};
+use crate::state::{Step, StepState};
+use crate::{RunOrStep, Timestamp, Wake, WakeCause};
+
+/// A run that is suspended.
+#[derive(Clone, Debug)]
+pub(super) struct Suspending {
+    plan: Plan,
+    draft: Draft,
+    /// Attempts that were enqueued just now.
+    joined: Vec<Holder>,
+    /// Whether the wake is for no ready step.
+    is_unasked: bool,
+    /// The ticket that is looked up.
+    ticket: Option<RunOrStep>,
+}
+
+impl Suspending {
+    pub(super) fn of(plan: Plan, draft: Draft, joined: Vec<Holder>, is_unasked: bool) -> Self {
+        Self { plan, draft, joined, is_unasked, ticket: None }
+    }
+
+    /// Returns what was to be written.
+    pub(super) fn into_draft(self) -> Draft {
+        self.draft
+    }
+}
+
+impl ActiveHop {
+    /// Reads the journal again after enqueuing: another hop may have executed the step in between, and
+    /// found no ticket to remove (rule 21).
+    pub(super) fn suspend(&mut self, suspending: Suspending, turn: &mut Turn<'_>) -> ActivePhase {
+        if suspending.joined.is_empty() {
+            return self.leave_wakes(suspending, turn);
+        }
+        turn.emit(Effect::ReadOn);
+        ActivePhase::Suspending(Box::new(suspending))
+    }
+
+    /// Goes on with an answer.
+    pub(super) fn suspend_on(&mut self, mut suspending: Suspending, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
+        match (suspending.ticket.take(), input) {
+            (None, Input::Entries(records)) => {
+                if let Err(fault) = self.read_on(&records) {
+                    return self.keep(suspending.draft, KeepReason::Failure(fault), turn);
+                }
+                let joined = std::mem::take(&mut suspending.joined);
+                let (after, wakes) = self.dequeue_started(joined);
+                if records.is_empty() {
+                    suspending.draft.after.extend(after);
+                    suspending.draft.wakes.extend(wakes);
+                    return self.leave_wakes(suspending, turn);
+                }
+                // all must be decided again
+                let Draft { entries, after: mut freed, .. } = suspending.draft;
+                freed.extend(after);
+                let draft = Draft { entries, after: freed, wakes, ..Draft::default() };
+                self.keep_outcomes(draft, KeepReason::Overtaken, turn)
+            }
+            (Some(of), Input::Tickets(limits)) => {
+                self.drop_tickets(&of, &limits, &mut suspending, turn.now());
+                self.write(suspending.draft, Ack::Now, Next::LeaveOrKeep, turn)
+            }
+            (ticket, input) => self.reject(&ticket, &input, turn),
+        }
+    }
+
+    /// Returns the removals of the tickets of attempts that another hop has started meanwhile, and
+    /// wakes for their steps. Before a ticket is removed, a later attempt may find it and rely on it.
+    fn dequeue_started(&self, joined: Vec<Holder>) -> (Vec<LateWrite>, Vec<Wake>) {
+        let (mut after, mut wakes) = (Vec::new(), Vec::new());
+        for holder in joined {
+            let Holder::Attempt { step, attempt, .. } = holder else { continue };
+            let Some(state) = self.run.steps.get(&step).filter(|state| state.attempt >= attempt) else { continue };
+            after.extend(self.dequeue(&RunOrStep::Step(step.clone())));
+            if !is_settled(state) {
+                wakes.push(self.wake(WakeCause::Step(step)));
+            }
+        }
+        (after, wakes)
+    }
+
+    /// Adds the copies of the wake, and looks up the ticket that this wake promoted, if no ready step
+    /// needs it. The ticket is that of the run's creation, or of the step that the wake names.
+    fn leave_wakes(&mut self, mut suspending: Suspending, turn: &mut Turn<'_>) -> ActivePhase {
+        let Suspending { plan, draft, is_unasked, .. } = &mut suspending;
+        self.wake_again(plan, turn.now(), draft);
+        let unused = match self.cause().step() {
+            Some(step) if plan.ready.iter().all(|ready| ready.step != *step) => Some(RunOrStep::Step(step.clone())),
+            None if *is_unasked && self.run.started_at.is_none() => Some(RunOrStep::Run),
+            Some(_) | None => None,
+        };
+        let Some(of) = unused.filter(|_| !self.limits.of_steps.is_empty()) else {
+            return self.write(suspending.draft, Ack::Now, Next::LeaveOrKeep, turn);
+        };
+        let place = TicketSearch::OwnAtHead(of.clone());
+        turn.emit(Effect::FindTickets { limits: self.limits.of_steps.clone(), place });
+        suspending.ticket = Some(of);
+        ActivePhase::Suspending(Box::new(suspending))
+    }
+
+    /// Removes the unused ticket (rule 24: a wake that cannot use its slot promotes the next ticket).
+    /// Another hop may have enqueued the step meanwhile and relies on the ticket. So the step is woken
+    /// once more, unless it has its outcome.
+    fn drop_tickets(&self, of: &RunOrStep, limits: &[Limit], suspending: &mut Suspending, now: Timestamp) {
+        let run = self.run.run;
+        for limit in limits {
+            let leave = LateWrite::Dequeue { limit: limit.clone(), run, of: Some(of.clone()) };
+            suspending.draft.after.push(leave);
+            self.wake_dequeued(of, suspending, now);
+        }
+    }
+
+    /// Adds the wake of a step or run whose ticket is removed.
+    fn wake_dequeued(&self, of: &RunOrStep, suspending: &mut Suspending, now: Timestamp) {
+        let Suspending { plan, draft, .. } = suspending;
+        let RunOrStep::Step(step) = of else {
+            // only steps that came due since the check may need the ticket
+            if plan.later.iter().any(|(_, due)| *due <= now) {
+                draft.wakes.push(self.wake(WakeCause::Next));
+            }
+            return;
+        };
+        if self.run.steps.get(step).is_none_or(is_settled) {
+            return;
+        }
+        let cause = WakeCause::Step(step.clone());
+        match plan.later.iter().find(|(later, _)| later == step) {
+            Some((_, due)) => draft.before.push(self.wake_at(cause, *due, now)),
+            // after the removal: a hop that came before it would rely on the ticket
+            None => draft.wakes.push(self.wake(cause)),
+        }
+    }
+}
+
+/// Returns whether a step has its outcome, or needs none.
+fn is_settled(step: &Step) -> bool {
+    matches!(step.state, StepState::Done | StepState::Abandoned)
+}

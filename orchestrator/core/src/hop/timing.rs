@@ -1,0 +1,165 @@
+//! Late and early wakes: what a hop does with little time left, or with a wake before its due time.
+//!
+//! Wakes come early because clocks differ between hosts, and because a queue may count whole
+//! seconds. An early wake is sent again for its due time, like one that meets a lease (rule 10).
+//! One wake leaves at most one copy, so the number of wakes never grows. A wake's cause says which
+//! timers it may belong to. A wake that belongs to no timer leaves no copy. Nor does one that came
+//! in time.
+
+use std::time::Duration;
+
+use crate::decide::{Plan, ReadyStep};
+use crate::hop::active::{ActiveHop, ActivePhase, Turn};
+use crate::hop::effect::{EarlyWrite, LateWrite};
+use crate::hop::writing::{Ack, Draft, Next};
+use crate::limits::QUEUE_DELAY_SECONDS;
+use crate::slot::Limit;
+use crate::state::StepState;
+use crate::{RunOrStep, StepId, Timestamp, WakeCause};
+
+/// The time that an invocation reserves for its own work when it goes on to another step.
+pub(super) const MARGIN: Duration = Duration::from_secs(2);
+
+/// How early a wake may come: clocks differ by less than this.
+const EARLY: Duration = Duration::from_secs(60);
+
+/// How long a free slot may wait for its promoted ticket.
+const MOMENT: Duration = Duration::from_secs(5);
+
+/// Whether a wake came at its due time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Punctuality {
+    /// Not checked yet.
+    Unknown,
+    /// It came in time, or belongs to nothing that is still to come.
+    InTime,
+    /// It came early: it may have been sent for this time.
+    Early(Timestamp),
+}
+
+impl ActiveHop {
+    /// Returns whether this invocation has too little time left for its first body. Steps that fit no
+    /// worker have been refused, so a fresh invocation has more time. That invocation starts a
+    /// handed-over step in any case: a hand-over is never followed by another.
+    pub(super) fn is_too_late_for(&self, ready: &ReadyStep, now: Timestamp) -> bool {
+        let is_fresh = matches!(self.cause(), WakeCause::Fresh(_));
+        !is_fresh && now + ready.timeout + MARGIN > self.time.deadline
+    }
+
+    /// Checks, once, whether the wake came early.
+    pub(super) fn notice(&mut self, plan: &Plan, now: Timestamp) {
+        if self.progress.punctuality != Punctuality::Unknown {
+            return;
+        }
+        let soon = now + EARLY;
+        let ours = |step: &StepId| self.may_be_for(step);
+        let next = plan.later.iter().filter(|(step, due)| *due <= soon && ours(step)).map(|(_, due)| *due).min();
+        self.progress.punctuality = match next {
+            Some(due) if !plan.awake.iter().chain(&plan.expired).any(ours) => Punctuality::Early(due),
+            Some(_) | None => Punctuality::InTime,
+        };
+    }
+
+    /// Records that the wake came in time, if a retry starts that it may have been sent for.
+    pub(super) fn notice_retries(&mut self, starting: &[ReadyStep]) {
+        let is_retry = |step: &StepId| {
+            let state = self.run.steps.get(step).map(|step| &step.state);
+            matches!(state, Some(StepState::Retrying { error: Some(_), .. }))
+        };
+        if starting.iter().any(|ready| is_retry(&ready.step) && self.may_be_for(&ready.step)) {
+            self.progress.punctuality = Punctuality::InTime;
+        }
+    }
+
+    pub(super) fn is_early(&self) -> bool {
+        matches!(self.progress.punctuality, Punctuality::Early(_))
+    }
+
+    /// Adds a copy of this wake when nothing starts here. A live lease is checked again at its end,
+    /// because its holder may be dead (rule 10). An early wake is sent again for its due time. If that
+    /// is before the lease's end, the copy meets the lease then.
+    pub(super) fn wake_again(&self, plan: &Plan, now: Timestamp, draft: &mut Draft) {
+        let longest = now + Duration::from_secs(QUEUE_DELAY_SECONDS as u64);
+        let lease = plan.leased_until.map(|lease| (lease + Duration::from_millis(1)).min(longest));
+        let early = match self.progress.punctuality {
+            Punctuality::Early(due) => Some(due).filter(|due| plan.later.iter().any(|(_, later)| later == due)),
+            Punctuality::Unknown | Punctuality::InTime => None,
+        };
+        let cause = self.cause().clone();
+        let (cause, due) = match (early, lease) {
+            (Some(due), lease) if lease.is_none_or(|lease| due <= lease) => (cause, due),
+            (_, Some(lease)) => (cause.replaced_unless_needed(WakeCause::Lease), lease),
+            (_, None) => return,
+        };
+        draft.before.push(EarlyWrite::Wake { wake: self.wake(cause), due });
+    }
+
+    /// Adds the wake again if it came early for the handler's retry at `due`.
+    pub(super) fn resend_if_early(&self, due: Timestamp, now: Timestamp, draft: &mut Draft) {
+        if due <= now + EARLY && self.is_for_any_timer() {
+            draft.before.push(EarlyWrite::Wake { wake: self.wake(self.cause().clone()), due });
+        }
+    }
+
+    /// Returns the promoted ticket that is given up, because the handler runs again only at
+    /// `due`. If that is within a moment, the wake is sent again for then. Otherwise the ticket is
+    /// removed and the next one is promoted (rule 24). The handler's next attempt enqueues again.
+    pub(super) fn ticket_to_give_up(&self, due: Timestamp, now: Timestamp, draft: &mut Draft) -> Option<RunOrStep> {
+        let of = match self.cause().step() {
+            Some(step) => RunOrStep::Step(step.clone()),
+            None if *self.cause() == WakeCause::Slot => RunOrStep::Run,
+            None => return None,
+        };
+        if due <= now + MOMENT {
+            draft.before.push(EarlyWrite::Wake { wake: self.wake(self.cause().clone()), due });
+            return None;
+        }
+        Some(of).filter(|_| !self.limits.of_steps.is_empty())
+    }
+
+    /// Leaves a run whose handler waits for its retry, without its promoted ticket.
+    pub(super) fn give_up_turn(
+        &mut self,
+        (mut draft, of): (Draft, RunOrStep),
+        limits: Vec<Limit>,
+        turn: &mut Turn<'_>,
+    ) -> ActivePhase {
+        if !limits.is_empty() {
+            // before the ticket is removed, the handler's next attempt may find it and rely on it
+            draft.wakes.push(self.wake(self.cause().clone()));
+        }
+        let run = self.run.run;
+        let leave = |limit| LateWrite::Dequeue { limit, run, of: Some(of.clone()) };
+        draft.after.extend(limits.into_iter().map(leave));
+        self.write(draft, Ack::Now, Next::LeaveOrRound, turn)
+    }
+
+    /// Returns whether the wake may have been sent for this step's sleep or retry.
+    fn may_be_for(&self, step: &StepId) -> bool {
+        match self.cause().step() {
+            Some(named) => named == step,
+            // a step that has wakes of its own has one for its retries too
+            None => self.is_for_any_timer() && self.run.steps.get(step).is_none_or(|step| !step.woken),
+        }
+    }
+
+    /// Returns whether the wake may have been sent for a timer without naming a step. Wakes with other
+    /// causes have a separate timer wake.
+    fn is_for_any_timer(&self) -> bool {
+        match self.cause() {
+            WakeCause::Due | WakeCause::Lease | WakeCause::Again | WakeCause::Fresh(None) => true,
+            WakeCause::Created
+            | WakeCause::Tick(_)
+            | WakeCause::Next
+            | WakeCause::Step(_)
+            | WakeCause::Fresh(Some(_))
+            | WakeCause::Slot
+            | WakeCause::ChildEnded
+            | WakeCause::Arrived
+            | WakeCause::Offered
+            | WakeCause::Watchdog
+            | WakeCause::Deadline
+            | WakeCause::Cancelled => false,
+        }
+    }
+}

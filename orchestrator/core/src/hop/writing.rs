@@ -1,0 +1,355 @@
+//! Writes of a hop: what goes into a record besides the decision, what its reply leads to, and what
+//! remains of it after a conflict or a failure.
+
+use crate::bounds;
+use crate::hop::active::{ActiveHop, ActivePhase, Turn};
+use crate::hop::effect::{EarlyWrite, Effect, LateWrite, LogEvent, Write};
+use crate::hop::input::{StoreFault, WriteResult};
+use crate::hop::keeping::KeepReason;
+use crate::hop::lines::with_log_lines;
+use crate::hop::starting::Starts;
+use crate::hop::timing::Punctuality;
+use crate::journal::{Entry, Fact, Record};
+use crate::slot::Limit;
+use crate::state::StepState;
+use crate::{StepId, Timestamp, Wake, WakeCause};
+
+/// A decision that is not written yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Draft {
+    pub(super) before: Vec<EarlyWrite>,
+    pub(super) entries: Vec<Entry>,
+    pub(super) after: Vec<LateWrite>,
+    pub(super) wakes: Vec<Wake>,
+    /// The limits with freed slots, if they are not the run's own.
+    pub(super) frees: Vec<Limit>,
+}
+
+impl Draft {
+    pub(super) fn of(entries: Vec<Entry>) -> Self {
+        Self { entries, ..Self::default() }
+    }
+}
+
+/// Whether a write acknowledges the wake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ack {
+    Now,
+    Later,
+}
+
+/// What follows a write, and what follows if another hop was faster.
+#[derive(Clone, Debug)]
+pub(super) enum Next {
+    /// The deadline is checked again.
+    Deadline,
+    /// Decide again whether the run may start.
+    Admit,
+    /// Evaluate the limits; go on without them if the run has ended.
+    Prepare,
+    /// Leave; or decide again whether the run may start.
+    LeaveOrAdmit,
+    /// Leave; or begin a round.
+    LeaveOrRound,
+    /// Leave; or keep the outcomes.
+    LeaveOrKeep,
+    /// Begin a round.
+    Round,
+    /// Begin a round; or keep the outcomes.
+    RoundOrKeep,
+    /// Go on after the inbox; or decide again.
+    Inbox { is_open: bool },
+    /// Show the function what it has not seen, and create the runs of calls; or keep the outcomes.
+    Show,
+    /// Execute the started attempts; or release their slots and keep the outcomes.
+    Start(Starts),
+    /// These steps have wakes of their own; or keep the outcomes.
+    FanOut(Vec<StepId>),
+    /// Show the outcomes, or leave; or write those again that still count.
+    Outcomes(Ack),
+    /// Go on after outcomes were kept; or keep those that still count.
+    Kept(KeepReason),
+}
+
+/// A write that is under way.
+#[derive(Clone, Debug)]
+pub(super) struct Writing {
+    draft: Draft,
+    ack: Ack,
+    next: Next,
+    /// The limits whose tickets are promoted next.
+    promotes: Vec<Limit>,
+}
+
+/// What follows a write that freed slots.
+#[derive(Clone, Debug)]
+pub(super) struct Promoting {
+    draft: Draft,
+    next: Next,
+    /// Whether the wake is acknowledged next: after a crash before that, the wake repeats the
+    /// promotion (rule 22).
+    acknowledges: bool,
+    /// Whether the tickets are promoted, and the wake is acknowledged now.
+    is_promoted: bool,
+}
+
+impl ActiveHop {
+    /// Writes a decision, together with the slots that earlier writes did not release.
+    pub(super) fn write(&mut self, draft: Draft, ack: Ack, next: Next, turn: &mut Turn<'_>) -> ActivePhase {
+        let mut writing = Writing { draft, ack, next, promotes: Vec::new() };
+        writing.draft.after.append(&mut self.debts.releases);
+        let limits = if writing.draft.frees.is_empty() { &self.limits.of_steps } else { &writing.draft.frees };
+        let is_release = |after: &LateWrite| matches!(after, LateWrite::Release { .. } | LateWrite::Dequeue { .. });
+        let is_freed = !limits.is_empty() && writing.draft.after.iter().any(is_release);
+        let frees = is_freed || self.debts.unpromoted.is_some();
+        writing.promotes = if frees { limits.clone() } else { Vec::new() };
+        let Writing { draft, ack, .. } = &writing;
+        let mut before = draft.before.clone();
+        before.extend(self.debts.early_deadline.clone());
+        let entries = self.with_admission(draft.entries.clone(), turn.now());
+        before.extend(self.deadline_wake(&entries, turn.now()));
+        let mut entries = self.with_lines(entries, turn.now());
+        if !entries.is_empty() {
+            // rule 33, for every way into a journal
+            entries = bounds::fit_entries(&self.run, entries);
+            if self.run.admits_all(&entries).is_err() {
+                return self.overtaken(writing.draft, writing.next, turn);
+            }
+        }
+        let (after, wakes) = (draft.after.clone(), draft.wakes.clone());
+        let acknowledges = *ack == Ack::Now && !frees;
+        let repeat_until = self.is_patient(&entries).then_some(self.time.lease_until);
+        turn.emit(Effect::Write(Write { before, entries, after, wakes, acknowledges, repeat_until }));
+        ActivePhase::Writing(Box::new(writing))
+    }
+
+    /// Adds the admission to the entries, so that a later hop does not ask flow control again.
+    fn with_admission(&self, mut entries: Vec<Entry>, now: Timestamp) -> Vec<Entry> {
+        let (run, progress) = (&self.run, &self.progress);
+        if progress.is_admitted && !run.admitted && run.first_run_at.is_none() && run.end.is_none() {
+            entries.insert(0, Fact::RunAdmitted.at(now));
+        }
+        entries
+    }
+
+    /// Returns the deadline's wake, which goes out with the run's first entry.
+    fn deadline_wake(&self, entries: &[Entry], now: Timestamp) -> Option<EarlyWrite> {
+        let within = self.spec().flow.finish_within.filter(|_| self.run.first_run_at.is_none())?;
+        let first = entries.iter().find(|entry| entry.fact.is_requested_by_handler())?;
+        Some(self.wake_at(WakeCause::Deadline, first.at + within, now))
+    }
+
+    /// Goes on after the reply.
+    pub(super) fn on_written(&mut self, writing: Writing, result: WriteResult, turn: &mut Turn<'_>) -> ActivePhase {
+        let Writing { draft, ack, next, promotes, .. } = writing;
+        match result {
+            WriteResult::Conflict(records) => match self.read_on(&records) {
+                Ok(()) => self.overtaken(draft, next, turn),
+                Err(fault) => self.fail(fault, turn),
+            },
+            WriteResult::Done(record) => {
+                self.debts.early_deadline = None;
+                if let Some(record) = record
+                    && let Err(fault) = self.record(&record, turn)
+                {
+                    return self.fail(fault, turn);
+                }
+                if promotes.is_empty() {
+                    return self.follow(next, draft, turn);
+                }
+                turn.emit(Effect::Promote(promotes));
+                let acknowledges = ack == Ack::Now;
+                ActivePhase::Promoting(Box::new(Promoting { draft, next, acknowledges, is_promoted: false }))
+            }
+        }
+    }
+
+    /// Adds a written record to the run, and reports what it says.
+    fn record(&mut self, record: &Record, turn: &mut Turn<'_>) -> Result<(), StoreFault> {
+        let starts = self.run.first_run_at.is_none() && record.entries.iter().any(|entry| starts_run(&entry.fact));
+        let lived = self.run.end.is_none();
+        let ended: Vec<Entry> = record.entries.iter().filter_map(|entry| self.end_of_attempt(entry)).collect();
+        self.read_on(std::slice::from_ref(record))?;
+        self.execution.log.forget_recorded(&self.run);
+        let lines = with_log_lines(&record.entries);
+        if !lines.is_empty() {
+            turn.log(LogEvent::Lines(lines));
+        }
+        if starts {
+            turn.log(LogEvent::RunStarted);
+        }
+        for entry in ended {
+            let took = entry.fact.step().and_then(|step| self.execution.took.remove(step)).unwrap_or_default();
+            turn.log(LogEvent::AttemptEnded { entry: Box::new(entry), took });
+        }
+        if let Some(end) = self.run.end.as_ref().filter(|_| lived) {
+            turn.log(LogEvent::RunEnded(end.clone()));
+        }
+        Ok(())
+    }
+
+    /// Returns what an entry says about an attempt's end. A start over a running attempt means that its
+    /// worker died.
+    fn end_of_attempt(&self, entry: &Entry) -> Option<Entry> {
+        let Fact::StepStarted { step, .. } = &entry.fact else {
+            let is_end = matches!(
+                entry.fact,
+                Fact::StepSucceeded { .. } | Fact::StepFailed { .. } | Fact::AttemptInterrupted { .. }
+            );
+            return is_end.then(|| entry.clone());
+        };
+        let before = self.run.steps.get(step).filter(|step| matches!(step.state, StepState::Running { .. }))?;
+        Some(Fact::AttemptInterrupted { step: step.clone(), attempt: before.attempt }.at(entry.at))
+    }
+
+    /// Goes on after tickets were promoted: acknowledges the wake, if that is due.
+    pub(super) fn on_promoted(&mut self, promoting: Promoting, turn: &mut Turn<'_>) -> ActivePhase {
+        let Promoting { draft, next, acknowledges, is_promoted } = promoting;
+        self.debts.unpromoted = None;
+        if !acknowledges || is_promoted {
+            return self.follow(next, draft, turn);
+        }
+        turn.emit(Effect::Write(Write { acknowledges: true, ..Write::default() }));
+        ActivePhase::Promoting(Box::new(Promoting { draft, next, acknowledges, is_promoted: true }))
+    }
+
+    /// Goes on although tickets were not promoted: the entries are written, and their bodies start.
+    pub(super) fn on_promotion_failed(
+        &mut self,
+        promoting: Promoting,
+        fault: StoreFault,
+        turn: &mut Turn<'_>,
+    ) -> ActivePhase {
+        let Promoting { draft, next, is_promoted, .. } = promoting;
+        if is_promoted {
+            return self.fail(fault, turn);
+        }
+        self.debts.unpromoted = Some(fault);
+        self.follow(next, draft, turn)
+    }
+
+    /// Does what was to follow the write.
+    fn follow(&mut self, next: Next, draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
+        match next {
+            Next::Deadline => self.enforce_deadline(turn),
+            Next::Admit => self.admit(turn),
+            Next::Prepare => self.redo_releases(turn),
+            Next::LeaveOrAdmit | Next::LeaveOrRound | Next::LeaveOrKeep | Next::Outcomes(Ack::Now) => self.leave(turn),
+            Next::Round | Next::RoundOrKeep => self.begin_round(turn),
+            Next::Inbox { is_open } => self.after_inbox(is_open, turn),
+            Next::Show => {
+                self.execution.shown += shown_ahead(&draft.entries);
+                let calls = self.calls_of(&draft);
+                self.start_calls(calls, turn)
+            }
+            Next::Start(starts) => {
+                self.execution.shown += shown_ahead(&draft.entries);
+                self.started_here(starts, turn)
+            }
+            Next::FanOut(steps) => {
+                self.execution.shown += shown_ahead(&draft.entries);
+                // after a conflict no other invocation has these steps, so this one may handle them
+                self.progress.handed_over.extend(steps);
+                self.advance(turn)
+            }
+            Next::Outcomes(Ack::Later) => self.advance(turn),
+            Next::Kept(reason) => self.kept(reason, turn),
+        }
+    }
+
+    /// Keeps the releases of a write that another hop was faster than, and decides again (rule 2).
+    pub(super) fn overtaken(&mut self, mut draft: Draft, next: Next, turn: &mut Turn<'_>) -> ActivePhase {
+        turn.log(LogEvent::Overtaken);
+        self.owe_releases(std::mem::take(&mut draft.after));
+        if self.execution.bodies.is_empty() {
+            // the replayed function writes them again
+            self.execution.log.clear();
+        }
+        // another hop has handled this wake's work: the wake may have been sent for another moment
+        self.progress.punctuality = Punctuality::Unknown;
+        match next {
+            Next::Deadline => self.enforce_deadline(turn),
+            Next::Admit | Next::LeaveOrAdmit => self.admit(turn),
+            Next::Prepare => self.prepare(turn),
+            Next::LeaveOrRound | Next::Round | Next::Inbox { is_open: false } => self.begin_round(turn),
+            Next::Inbox { is_open: true } => self.keep(Draft::default(), KeepReason::Overtaken, turn),
+            Next::LeaveOrKeep | Next::RoundOrKeep | Next::Show | Next::FanOut(_) => {
+                self.keep(draft, KeepReason::Overtaken, turn)
+            }
+            Next::Start(starts) => {
+                self.owe_starts(&starts);
+                self.keep(draft, KeepReason::Overtaken, turn)
+            }
+            Next::Outcomes(ack) => self.write_outcomes_again(draft, ack, turn),
+            Next::Kept(reason) => self.keep_outcomes(draft, reason, turn),
+        }
+    }
+
+    /// Goes on after the storage failed to write.
+    pub(super) fn on_write_failed(
+        &mut self,
+        mut writing: Writing,
+        fault: StoreFault,
+        turn: &mut Turn<'_>,
+    ) -> ActivePhase {
+        self.owe_releases(std::mem::take(&mut writing.draft.after));
+        match writing.next {
+            // outcomes must not be lost because a start failed: they are written by themselves
+            Next::Start(starts) if writing.draft.entries.iter().any(is_outcome) => {
+                turn.log(LogEvent::StartsFailed(fault));
+                self.owe_starts(&starts);
+                self.keep(writing.draft, KeepReason::Overtaken, turn)
+            }
+            Next::Start(starts) => {
+                self.owe_starts(&starts);
+                self.fail(fault, turn)
+            }
+            Next::Kept(KeepReason::Failure(first)) => {
+                turn.log(LogEvent::OutcomesLost(fault));
+                self.fail(first, turn)
+            }
+            Next::Kept(KeepReason::Saving(first)) => {
+                turn.log(LogEvent::OutcomesLost(fault));
+                self.give_up(first, turn)
+            }
+            Next::Deadline
+            | Next::Admit
+            | Next::Prepare
+            | Next::LeaveOrAdmit
+            | Next::LeaveOrRound
+            | Next::LeaveOrKeep
+            | Next::Round
+            | Next::RoundOrKeep
+            | Next::Inbox { .. }
+            | Next::Show
+            | Next::FanOut(_)
+            | Next::Outcomes(_)
+            | Next::Kept(KeepReason::Overtaken) => self.fail(fault, turn),
+        }
+    }
+
+    /// Returns whether a write is repeated while the lease of its outcomes lasts, where this process is
+    /// the only one. A full disk must not lose a body's result. A record with a start is not repeated:
+    /// it would be late.
+    fn is_patient(&self, entries: &[Entry]) -> bool {
+        let starts = entries.iter().any(|entry| matches!(entry.fact, Fact::StepStarted { .. }));
+        self.invocation.worker.is_alone && !starts && entries.iter().any(is_outcome)
+    }
+}
+
+/// Returns whether an entry is the outcome of a body.
+pub(super) fn is_outcome(entry: &Entry) -> bool {
+    matches!(entry.fact, Fact::StepSucceeded { .. } | Fact::StepFailed { .. } | Fact::StepAbandoned { .. })
+}
+
+/// Returns how many outcomes among entries the function saw ahead of the journal: those of bodies.
+fn shown_ahead(entries: &[Entry]) -> usize {
+    let of_body = |e: &&Entry| matches!(e.fact, Fact::StepSucceeded { .. } | Fact::StepFailed { retry_at: None, .. });
+    entries.iter().filter(of_body).count()
+}
+
+/// Returns whether a fact that is the first of its kind starts the run: its handler was run.
+fn starts_run(fact: &Fact) -> bool {
+    fact.is_requested_by_handler()
+        || matches!(fact, Fact::HandlerFailed { .. } | Fact::RunCompleted { .. } | Fact::RunFailed { .. })
+}

@@ -1,0 +1,170 @@
+//! Failures of the storage, wakes without a run, and functions that are not registered.
+
+use stepladder_core::hop::{Catalog, Effect, Input, LogEvent, StoreFault};
+use stepladder_core::{WakeCause, json};
+
+use crate::world::{START, Setup, body, later_wakes, secs};
+
+fn refused() -> Input {
+    Input::StoreFailed(StoreFault::Refused("no permission".into()))
+}
+
+#[test]
+fn rule_13_the_queue_delivers_the_wake_again_after_a_failure() {
+    let mut world = Setup::new().begin();
+    world.unavailable();
+    assert!(matches!(world.question(), Effect::PutBack(due) if *due == world.now + secs(2)));
+    world.on(Input::PutBack(true));
+    assert!(world.is_done() && world.fault().is_none());
+}
+
+#[test]
+fn rule_13_where_the_queue_cannot_delay_a_copy_is_written_and_the_wake_is_acknowledged() {
+    let mut world = Setup::new().begin();
+    world.unavailable();
+    world.on(Input::PutBack(false));
+    assert_eq!(later_wakes(world.write()), [(WakeCause::Again, world.now + secs(10))]);
+    assert!(world.write().acknowledges);
+    world.written();
+    assert!(world.is_done() && world.fault().is_none());
+}
+
+#[test]
+fn rule_13_without_the_copy_the_queue_counts_the_delivery() {
+    let mut world = Setup::new().begin();
+    world.unavailable();
+    world.on(Input::PutBack(false)).unavailable();
+    assert!(world.is_done() && world.fault().is_some());
+}
+
+#[test]
+fn rule_34_the_delay_after_a_lasting_error_grows_with_each_delivery() {
+    for (receives, wait) in [(1, 2), (2, 4), (5, 32), (50, 300)] {
+        let mut world = Setup { receives, ..Setup::new() }.begin();
+        world.on(refused());
+        assert!(matches!(world.question(), Effect::PutBack(due) if *due == world.now + secs(wait)), "{receives}");
+    }
+}
+
+#[test]
+fn rule_34_a_lasting_error_ends_in_the_dead_letters() {
+    let mut world = Setup::new().begin();
+    world.on(refused());
+    world.on(Input::PutBack(false));
+    assert!(world.is_done());
+    assert!(matches!(world.fault(), Some(StoreFault::Refused(_))));
+}
+
+#[test]
+fn outcomes_of_executing_bodies_are_saved_before_the_hop_fails() {
+    let mut world = Setup::new().polled();
+    world.wants(vec![body("a"), body("b")]).written().succeed(&["a"]);
+    world.unavailable();
+    assert!(matches!(world.question(), Effect::AwaitAttempts(_)), "b executes");
+    world.succeed(&["b"]);
+    assert_eq!(world.facts(), ["StepSucceeded"]);
+    world.written();
+    assert!(matches!(world.question(), Effect::PutBack(_)));
+}
+
+#[test]
+fn a_start_that_cannot_be_written_does_not_lose_the_outcome_before_it() {
+    let mut world = Setup::new().polled();
+    world.wants(vec![body("a")]).written().succeed(&["a"]).wants(vec![body("b")]);
+    world.unavailable();
+    assert_eq!(world.facts(), ["StepSucceeded"]);
+    assert!(world.logged.iter().any(|event| matches!(event, LogEvent::StartsFailed(_))));
+}
+
+#[test]
+fn outcomes_are_kept_when_the_function_wants_something_that_fails() {
+    let mut world = Setup::new().polled();
+    world.wants(vec![body("a")]).written().succeed(&["a"]);
+    let events = vec![stepladder_core::NewEvent::new("x", json::empty_object())];
+    world.wants(vec![crate::world::want("s", stepladder_core::decide::Operation::Send(events))]);
+    assert!(matches!(world.question(), Effect::Send(_)));
+    world.unavailable();
+    assert_eq!(world.facts(), ["StepSucceeded"]);
+    world.written();
+    assert!(matches!(world.question(), Effect::PutBack(_)));
+}
+
+#[test]
+fn a_single_process_repeats_a_write_of_outcomes_while_their_lease_lasts() {
+    for is_alone in [false, true] {
+        let mut setup = Setup::new();
+        setup.worker.is_alone = is_alone;
+        let mut world = setup.polled();
+        world.wants(vec![body("a")]);
+        assert_eq!(world.write().repeat_until, None, "a start would be late");
+        world.written().succeed(&["a"]).returns(Ok(json::null()));
+        assert_eq!(world.write().repeat_until, is_alone.then_some(world.now + secs(125)));
+    }
+}
+
+#[test]
+fn an_executor_that_cannot_be_reached_uses_no_retry() {
+    let mut world = Setup::new().polled();
+    world.wants(vec![body("a")]).written().succeed(&["a"]);
+    world.on(Input::Unreachable("connection refused".into()));
+    assert_eq!(world.facts(), ["StepSucceeded"], "what has ended is written");
+    world.written();
+    assert!(matches!(world.question(), Effect::PutBack(_)));
+}
+
+#[test]
+fn an_answer_to_another_question_does_not_lose_the_wake() {
+    let mut world = Setup::new().polled();
+    world.on(Input::Paused(true));
+    assert!(matches!(world.question(), Effect::PutBack(_)));
+}
+
+#[test]
+fn a_wake_without_a_run_is_acknowledged() {
+    let mut world = Setup::new().begin();
+    world.on(Input::Loaded(None));
+    assert!(world.write().acknowledges && world.write().before.is_empty());
+    assert!(world.written().is_done());
+}
+
+#[test]
+fn a_ticks_wake_creates_its_run() {
+    let minute = START.as_millis() / 60_000;
+    let mut world = Setup::new().woken(WakeCause::Tick(minute)).begin();
+    world.on(Input::Loaded(None));
+    assert!(matches!(world.question(), Effect::CreateTick { minute: of } if *of == minute));
+    world.on(Input::Done);
+    assert!(world.write().acknowledges);
+}
+
+#[test]
+fn a_tick_waits_an_hour_for_a_worker_that_knows_its_function() {
+    let minute = START.as_millis() / 60_000;
+    let setup = Setup::new().woken(WakeCause::Tick(minute));
+    let mut world = setup.begin_in(Catalog::default());
+    world.on(Input::Loaded(None));
+    assert_eq!(later_wakes(world.write()), [(WakeCause::Tick(minute), world.now + secs(60))]);
+    let mut late = Setup { now: START + secs(3_660), ..setup }.begin_in(Catalog::default());
+    late.on(Input::Loaded(None));
+    assert!(late.write().acknowledges && late.write().before.is_empty());
+}
+
+#[test]
+fn a_run_of_an_unknown_function_waits_longer_the_longer_it_stands_still() {
+    for (quiet, wait) in [(1, 60), (3_000, 300), (100_000, 900)] {
+        let setup = Setup { now: START + secs(quiet), ..Setup::new() };
+        let mut world = setup.begin_in(Catalog::default());
+        world.load();
+        assert_eq!(later_wakes(world.write())[0].1, world.now + secs(wait));
+        assert!(world.write().acknowledges && world.written().is_done());
+    }
+}
+
+#[test]
+fn an_ended_run_of_an_unknown_function_is_marked() {
+    let ended = vec![stepladder_core::Fact::RunCompleted { output: json::null() }];
+    let mut world = Setup::new().after(ended).begin_in(Catalog::default());
+    world.load();
+    assert_eq!(world.write().after.len(), 1);
+    assert!(world.write().acknowledges && world.written().is_done());
+}

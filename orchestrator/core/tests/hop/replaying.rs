@@ -1,0 +1,305 @@
+//! What a function wants, and what it is shown.
+
+use std::sync::Arc;
+
+use stepladder_core::decide::{Operation, StepOptions};
+use stepladder_core::hop::{EarlyWrite, Effect, Finished, FoundRun, Input, LateWrite, LogEvent, PollResult, Polled};
+use stepladder_core::journal::{Fact, Failure, Outcome};
+use stepladder_core::limits::OUTCOME_BYTES;
+use stepladder_core::report::{HandlerLogLine, LogLevel, LogLine};
+use stepladder_core::waiting::{EventMatch, EventWait};
+use stepladder_core::{EventId, NewEvent, Report, Spec, WakeCause, json};
+
+use crate::world::{START, Setup, body, failure, later_wakes, polled, run, secs, started, succeeded, want};
+
+fn wait(name: &str) -> Arc<EventWait> {
+    Arc::new(EventWait { events: vec![name.into()], matching: EventMatch::Any })
+}
+
+fn waiting() -> Operation {
+    Operation::WaitForEvent { wait: wait("paid"), timeout: secs(600) }
+}
+
+fn call(bound: bool) -> Operation {
+    Operation::Invoke { function: "g".into(), input: json::empty_object(), bound }
+}
+
+fn with_g() -> Setup {
+    Setup { others: vec![Spec::new("g")], ..Setup::new() }
+}
+
+#[test]
+fn recorded_outcomes_are_given_to_a_new_execution_in_journal_order() {
+    let history = vec![started("a", 1, START), started("b", 1, START), succeeded("b", 1), succeeded("a", 1)];
+    let mut world = Setup::new().after(history).loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Open(_)));
+    let Effect::Open(opening) = world.question() else { unreachable!() };
+    let order: Vec<&str> = opening.memo.iter().map(|outcome| &*outcome.step).collect();
+    assert_eq!(order, ["b", "a"]);
+}
+
+#[test]
+fn rule_6_outcomes_that_the_code_does_not_ask_for_are_reported() {
+    let mut world = Setup::new().after(vec![started("a", 1, START), succeeded("a", 1)]).polled();
+    let result = PollResult::Ended(Ok(json::null()));
+    world.on(Input::Polled(Polled { result, dropped: vec![], lines: vec![], orphans: vec!["a".into()] }));
+    assert!(world.logged.iter().any(|event| matches!(event, LogEvent::Orphans(steps) if **steps == ["a".into()])));
+}
+
+#[test]
+fn rule_6_a_run_goes_on_under_its_own_version() {
+    let mut setup = Setup::new().after(vec![Fact::VersionChosen { version: "1".into() }, started("a", 1, START)]);
+    setup.version = Some("2");
+    let world = setup.polled();
+    assert!(world.logged.iter().any(|event| matches!(event, LogEvent::OtherVersion { .. })));
+}
+
+#[test]
+fn a_run_chooses_its_version_with_its_first_entry() {
+    let mut world = Setup { version: Some("2"), ..Setup::new() }.polled();
+    world.wants(vec![body("a")]);
+    assert_eq!(world.facts(), ["VersionChosen", "StepStarted"]);
+}
+
+#[test]
+fn rule_8_the_function_is_polled_after_every_outcome() {
+    let mut world = Setup::new().polled();
+    world.wants(vec![body("a"), body("b")]).written();
+    assert_eq!(world.executed().len(), 2);
+    world.succeed(&["a"]);
+    assert_eq!(world.facts(), ["StepSucceeded"], "b executes: the outcome is written before it is shown");
+    world.written();
+    assert!(matches!(world.question(), Effect::Poll(shown) if shown.len() == 1));
+    world.wants(vec![body("c")]);
+    assert_eq!(world.facts(), ["StepStarted"], "c starts while b executes");
+}
+
+#[test]
+fn the_only_outcome_is_shown_before_it_is_written_with_what_follows() {
+    let mut world = Setup::new().polled();
+    world.wants(vec![body("a")]).written().succeed(&["a"]);
+    assert!(matches!(world.question(), Effect::Poll(shown) if shown.len() == 1));
+    world.wants(vec![body("b")]);
+    assert_eq!(world.facts(), ["StepSucceeded", "StepStarted"]);
+    world.written().succeed(&["b"]);
+    assert!(matches!(world.question(), Effect::Poll(shown) if shown.len() == 1), "a is not shown again");
+    world.returns(Ok(json::null()));
+    assert_eq!(world.facts(), ["StepSucceeded", "RunCompleted"]);
+    assert!(world.write().acknowledges && world.written().is_done());
+}
+
+#[test]
+fn rule_11_the_wake_of_a_sleep_is_written_before_its_entry() {
+    let mut world = Setup::new().polled();
+    world.wants(vec![want("nap", Operation::SleepFor(secs(30)))]);
+    assert_eq!(world.facts(), ["SleepStarted"]);
+    assert_eq!(later_wakes(world.write()), [(WakeCause::Due, world.now + secs(30))]);
+    world.written().answer_until(|effect| matches!(effect, Effect::Poll(_)));
+    world.wants(vec![want("nap", Operation::SleepFor(secs(30)))]);
+    assert!(world.write().acknowledges && world.write().entries.is_empty());
+}
+
+#[test]
+fn rule_11_the_wake_of_a_retry_is_written_before_its_entry() {
+    let mut world = Setup::new().polled();
+    world.wants(vec![body("a")]).written().fail("a");
+    assert_eq!(world.facts(), ["StepFailed"]);
+    assert_eq!(later_wakes(world.write()).len(), 1);
+    assert!(world.write().acknowledges && world.written().is_done());
+}
+
+#[test]
+fn a_sleep_until_no_moment_is_refused() {
+    let until = stepladder_core::Timestamp::from_millis(i64::MAX);
+    let mut world = Setup::new().polled();
+    world.wants(vec![want("nap", Operation::SleepUntil(until))]);
+    assert_eq!(world.facts(), ["StepRefused"]);
+}
+
+#[test]
+fn rule_18_a_wait_is_registered_before_any_body_starts() {
+    let mut world = Setup::new().polled();
+    world.wants(vec![body("a"), want("w", waiting())]);
+    assert_eq!(world.facts(), ["EventAwaited"]);
+    assert!(matches!(&world.write().before[..], [EarlyWrite::Subscribe(_), EarlyWrite::Wake { .. }]));
+    world.written().answer_until(|effect| matches!(effect, Effect::Poll(_)));
+    world.wants(vec![body("a"), want("w", waiting())]);
+    assert_eq!(world.facts(), ["StepStarted"]);
+}
+
+#[test]
+fn rules_17_and_18_an_event_that_came_early_is_delivered_once_from_the_inbox() {
+    let until = START + secs(600);
+    let history = vec![Fact::EventAwaited { step: "w".into(), wait: wait("paid"), until }];
+    let mut world = Setup::new().after(history).woken(WakeCause::Offered).loaded();
+    world.answer_until(|effect| matches!(effect, Effect::ReadInbox));
+    let of = |n| NewEvent::new("paid", json::empty_object()).accept(EventId::new(START, n), START + secs(1));
+    let offered = vec![(of(9).id, Some(of(9))), (of(9).id, Some(of(9))), (of(8).id, None)];
+    world.on(Input::Inbox(offered));
+    assert_eq!(world.facts(), ["EventDelivered"], "the second one is the same event");
+    let taken = world.write().after.iter().filter(|after| matches!(after, LateWrite::TakeFromInbox { .. }));
+    assert_eq!(taken.count(), 3);
+    world.written();
+    assert!(matches!(world.question(), Effect::Open(_)));
+}
+
+#[test]
+fn an_expired_wait_leaves_the_index() {
+    let until = START + secs(1);
+    let history = vec![Fact::EventAwaited { step: "w".into(), wait: wait("paid"), until }];
+    let mut world = Setup::new().after(history).woken(WakeCause::Due).polled();
+    world.wants(vec![want("w", waiting())]);
+    assert_eq!(world.facts(), ["WaitExpired"]);
+    assert!(matches!(&world.write().after[..], [LateWrite::Unsubscribe(_)]));
+}
+
+#[test]
+fn rule_19_a_call_is_written_before_its_run_is_created() {
+    let mut world = with_g().polled();
+    world.wants(vec![want("c", call(false))]);
+    assert_eq!(world.facts(), ["InvokeStarted"]);
+    world.written();
+    let Effect::StartRun(start) = world.question() else { panic!("{:?}", world.question()) };
+    assert_eq!(start.0, run().invoked_by("c", START), "the id derives from the caller and the step");
+    world.on(Input::Done);
+    assert!(matches!(world.question(), Effect::Poll(_)));
+}
+
+#[test]
+fn rule_15_a_call_whose_run_is_missing_creates_it_again() {
+    let child = run().invoked_by("c", START);
+    let history =
+        vec![Fact::InvokeStarted { step: "c".into(), function: "g".into(), child, input: json::null(), bound: false }];
+    let mut world = with_g().after(history).woken(WakeCause::ChildEnded).polled();
+    world.wants(vec![want("c", call(false))]);
+    assert!(matches!(world.question(), Effect::FindRun(of) if *of == child));
+    let mut missing = world.clone();
+    missing.on(Input::Found(None));
+    assert!(matches!(missing.question(), Effect::StartRun(_)));
+    world.on(Input::Found(Some(FoundRun { next: 5, end: Some(Outcome::Value(json::null())) })));
+    assert_eq!(world.facts(), ["InvokeEnded"]);
+}
+
+#[test]
+fn a_call_of_an_unknown_function_ends_as_it_starts() {
+    let mut world = Setup::new().polled();
+    world.wants(vec![want("c", call(false))]);
+    assert_eq!(world.facts(), ["InvokeStarted", "InvokeEnded"]);
+    world.written();
+    assert!(matches!(world.question(), Effect::Poll(_)), "no run is created");
+}
+
+#[test]
+fn events_are_sent_under_the_same_ids_each_time() {
+    let ids = |world: &crate::world::World| match world.question() {
+        Effect::Send(events) => events.iter().map(|event| event.id).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    let events = vec![NewEvent::new("x", json::empty_object()), NewEvent::new("y", json::empty_object())];
+    let mut world = Setup::new().polled();
+    world.wants(vec![want("s", Operation::Send(events.clone()))]);
+    let first = ids(&world);
+    let mut again = Setup::new().redelivered().polled();
+    again.wants(vec![want("s", Operation::Send(events))]);
+    assert_eq!(first, ids(&again));
+    world.on(Input::Sent(first));
+    assert_eq!(world.facts(), ["EventsSent"]);
+}
+
+#[test]
+fn rule_33_a_result_that_is_too_large_fails_its_step() {
+    let large = json::to_json(&"x".repeat(OUTCOME_BYTES)).unwrap();
+    let mut world = Setup::new().polled();
+    world.wants(vec![body("a")]).written();
+    let result = stepladder_core::hop::StepResult { step: "a".into(), result: Ok(large), report: Report::default() };
+    world.on(Input::Finished(Finished { results: vec![result], dropped: vec![] }));
+    let Effect::Poll(shown) = world.question() else { panic!("{:?}", world.question()) };
+    assert!(
+        matches!(&shown[0].outcome, Outcome::Failed(Failure { code: Some(code), .. }) if code.to_string() == "too-large")
+    );
+}
+
+#[test]
+fn a_handler_that_fails_leaves_a_wake_for_its_next_attempt() {
+    let mut world = Setup::new().polled();
+    world.returns(Err(failure("boom")));
+    assert_eq!(world.facts(), ["HandlerFailed"]);
+    assert_eq!(later_wakes(world.write()).len(), 1);
+    assert!(world.write().acknowledges && world.written().is_done());
+}
+
+#[test]
+fn a_handler_without_retries_fails_its_run() {
+    let mut world = Setup::new().spec(|spec| spec.retry.retries = 0).polled();
+    world.returns(Err(failure("boom")));
+    assert_eq!(world.facts(), ["RunFailed"]);
+}
+
+#[test]
+fn an_event_that_the_function_does_not_take_fails_the_run() {
+    let mut world = Setup::new().loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Open(_)));
+    world.on(Input::Opened(Err(Failure::new("no such field"))));
+    assert_eq!(world.facts(), ["RunFailed"]);
+}
+
+#[test]
+fn a_step_of_another_kind_fails_the_run() {
+    let history = vec![Fact::SleepStarted { step: "a".into(), until: START + secs(60) }];
+    let mut world = Setup::new().after(history).polled();
+    world.wants(vec![body("a")]);
+    assert_eq!(world.facts(), ["RunFailed"]);
+}
+
+#[test]
+fn a_step_with_too_long_a_name_fails_the_run() {
+    let mut world = Setup::new().polled();
+    world.wants(vec![body(&"x".repeat(10_000))]);
+    assert_eq!(world.facts(), ["RunFailed"]);
+}
+
+#[test]
+fn an_attempt_that_select_drops_is_abandoned_and_gives_back_its_slot() {
+    let mut world = Setup::new().one_at_a_time().polled();
+    world.wants(vec![body("a")]);
+    world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
+    let dropped = vec![("a".into(), Report::default())];
+    world.on(Input::Finished(Finished { results: vec![], dropped }));
+    world.on(polled(PollResult::Wanted(vec![want("nap", Operation::SleepFor(secs(30)))])));
+    assert_eq!(world.facts(), ["StepAbandoned", "SleepStarted"]);
+    assert!(matches!(&world.write().after[..], [LateWrite::Release { .. }]));
+}
+
+#[test]
+fn log_lines_follow_the_outcomes_and_precede_the_rest() {
+    let mut world = Setup::new().polled();
+    world.wants(vec![body("a")]).written().succeed(&["a"]);
+    let lines = vec![HandlerLogLine { after: 1, nth: 0, line: LogLine::new(LogLevel::Info, "a is done", None) }];
+    let result = PollResult::Wanted(vec![body("b")]);
+    world.on(Input::Polled(Polled { result, dropped: vec![], lines, orphans: vec![] }));
+    assert_eq!(world.facts(), ["StepSucceeded", "LogWritten", "StepStarted"]);
+    world.written();
+    assert!(world.logged.iter().any(|event| matches!(event, LogEvent::Lines(_))));
+}
+
+#[test]
+fn a_poll_checks_again_at_its_schedule_and_at_last_times_out() {
+    let every = stepladder_core::retry::Backoff::Fixed(secs(10));
+    let poll = stepladder_core::decide::PollSchedule { every, timeout: secs(15) };
+    let options = StepOptions { poll: Some(poll), ..StepOptions::default() };
+    let check = want("p", Operation::Run(options));
+    let not_yet = |world: &mut crate::world::World| {
+        let result = Err(stepladder_core::hop::AdvisedFailure { failure: Failure::not_yet(), ..failure("") });
+        let results = vec![stepladder_core::hop::StepResult { step: "p".into(), result, report: Report::default() }];
+        world.on(Input::Finished(Finished { results, dropped: vec![] }));
+    };
+    let mut world = Setup::new().polled();
+    world.wants(vec![check.clone()]).written();
+    not_yet(&mut world);
+    assert_eq!(later_wakes(world.write()), [(WakeCause::Due, world.now + secs(10))]);
+    let history = vec![started("p", 1, START)];
+    let mut world = Setup { now: START + secs(200), ..Setup::new().after(history).woken(WakeCause::Due) }.polled();
+    world.wants(vec![check]).written();
+    not_yet(&mut world);
+    assert!(matches!(world.question(), Effect::Poll(shown) if matches!(shown[0].outcome, Outcome::Failed(_))));
+}

@@ -1,0 +1,203 @@
+//! Slots and tickets of concurrency limits.
+
+use stepladder_core::WakeCause;
+use stepladder_core::hop::{Effect, Input, LateWrite, LogEvent, SlotAnswer, TicketSearch, WriteResult};
+use stepladder_core::journal::Fact;
+use stepladder_core::slot::Holder;
+use stepladder_core::spec::Concurrency;
+
+use crate::world::{HOP, START, Setup, World, body, run, secs, started, succeeded};
+
+fn queued() -> Input {
+    Input::Slots(SlotAnswer::Queued { key: "f/0".into(), joined: true, is_new: true })
+}
+
+/// The holder for which the hop asks for slots.
+fn asked(world: &World) -> Holder {
+    match world.question() {
+        Effect::Acquire(request) => request.holder.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn asks_for_a_slot() -> World {
+    let mut world = Setup::new().one_at_a_time().polled();
+    world.wants(vec![body("a")]);
+    world
+}
+
+#[test]
+fn rule_20_a_holder_is_run_step_attempt_and_hop() {
+    let world = asks_for_a_slot();
+    let holder = asked(&world);
+    assert_eq!(holder, Holder::Attempt { run: run(), step: "a".into(), attempt: 1, hop: HOP });
+}
+
+#[test]
+fn rule_20_a_slot_is_released_with_the_outcome_of_its_attempt() {
+    let mut world = asks_for_a_slot();
+    let holder = asked(&world);
+    world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
+    world.succeed(&["a"]).returns(Ok(stepladder_core::json::null()));
+    assert_eq!(world.facts(), ["StepSucceeded", "RunCompleted"]);
+    assert!(
+        world.write().after.iter().any(|after| matches!(after, LateWrite::Release { holder: of, .. } if *of == holder))
+    );
+    assert!(!world.write().acknowledges, "tickets are promoted first");
+    world.written();
+    assert!(matches!(world.question(), Effect::Promote(_)));
+}
+
+#[test]
+fn rule_21_a_refused_step_is_enqueued_and_the_journal_is_read_again() {
+    let mut world = asks_for_a_slot();
+    world.on(queued());
+    assert!(world.logged.iter().any(|event| matches!(event, LogEvent::Enqueued { .. })));
+    assert!(matches!(world.question(), Effect::ReadOn));
+    world.on(Input::Entries(Vec::new()));
+    assert!(world.write().acknowledges && world.written().is_done());
+}
+
+#[test]
+fn rule_21_a_step_that_another_hop_has_executed_leaves_the_queue() {
+    let mut world = asks_for_a_slot();
+    world.on(queued());
+    let record = world.append(vec![started("a", 1, START + secs(100)).at(world.now)]);
+    world.on(Input::Entries(vec![record]));
+    assert!(matches!(&world.write().after[..], [LateWrite::Dequeue { run: of, .. }] if *of == run()));
+    assert_eq!(world.write().wakes[0].cause, WakeCause::Step("a".into()), "a later attempt may rely on the ticket");
+    world.answer_until(|effect| matches!(effect, Effect::Open(_)));
+}
+
+#[test]
+fn rule_22_a_redelivered_wake_repeats_the_release_and_the_promotion() {
+    let history = vec![started("a", 1, START), succeeded("a", 1)];
+    let mut world = Setup::new().one_at_a_time().after(history).redelivered().loaded();
+    world.answer_until(|effect| matches!(effect, Effect::FindHolders(_)));
+    let Effect::FindHolders(limits) = world.question() else { unreachable!() };
+    let limit = limits[0].clone();
+    let holder = |attempt| Holder::Attempt { run: run(), step: "a".into(), attempt, hop: HOP };
+    world.on(Input::Holders(vec![(limit.clone(), holder(1))]));
+    assert_eq!(world.write().after, [LateWrite::Release { limit: limit.clone(), holder: holder(1) }]);
+    world.written();
+    assert!(matches!(world.question(), Effect::Promote(_)));
+    world.on(Input::Done);
+    assert!(matches!(world.question(), Effect::Open(_)));
+}
+
+#[test]
+fn rule_22_a_running_attempt_keeps_its_slot() {
+    let history = vec![started("a", 1, START + secs(600))];
+    let mut world = Setup::new().one_at_a_time().after(history).redelivered().loaded();
+    world.answer_until(|effect| matches!(effect, Effect::FindHolders(_)));
+    let Effect::FindHolders(limits) = world.question() else { unreachable!() };
+    let held = vec![(limits[0].clone(), asked(&asks_for_a_slot()))];
+    world.on(Input::Holders(held));
+    assert!(matches!(world.question(), Effect::Promote(_)), "nothing is released");
+}
+
+#[test]
+fn rule_22_a_worker_whose_start_is_rejected_releases_its_slot() {
+    let mut world = asks_for_a_slot();
+    let holder = asked(&world);
+    world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    world.overtaken_by(vec![started("a", 1, START + secs(100))]);
+    assert!(matches!(&world.write().after[..], [LateWrite::Release { holder: of, .. }] if *of == holder));
+    world.written();
+    assert!(matches!(world.question(), Effect::Promote(_)));
+}
+
+#[test]
+fn rule_22_the_body_of_an_ended_run_gives_back_its_slot() {
+    let mut world = asks_for_a_slot();
+    world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
+    world.succeed(&["a"]);
+    world.wants(vec![body("b")]);
+    world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    world.overtaken_by(vec![Fact::RunCancelled { reason: "a user".into() }]);
+    world.finish();
+    let released: usize =
+        world.written.iter().flat_map(|w| &w.after).filter(|after| matches!(after, LateWrite::Release { .. })).count();
+    assert!(released >= 1, "{:?}", world.written);
+    assert!(world.written.last().unwrap().acknowledges);
+}
+
+#[test]
+fn rule_24_a_wake_that_cannot_use_its_slot_promotes_the_next_ticket() {
+    let history = vec![Fact::SleepStarted { step: "nap".into(), until: START + secs(600) }];
+    let mut world = Setup::new().one_at_a_time().after(history).woken(WakeCause::Slot).polled();
+    world.wants(vec![crate::world::want("nap", stepladder_core::decide::Operation::SleepFor(secs(600)))]);
+    let Effect::FindTickets { limits, place: TicketSearch::OwnAtHead(_) } = world.question() else {
+        panic!("{:?}", world.question())
+    };
+    let limits = limits.clone();
+    world.on(Input::Tickets(limits));
+    assert!(matches!(&world.write().after[..], [LateWrite::Dequeue { .. }]));
+    world.written();
+    assert!(matches!(world.question(), Effect::Promote(_)));
+    world.on(Input::Done);
+    assert!(world.write().acknowledges && world.written().is_done());
+}
+
+#[test]
+fn rule_24_a_wake_whose_tickets_could_not_be_promoted_comes_again() {
+    let mut world = asks_for_a_slot();
+    world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
+    world.fail("a");
+    world.on(Input::Written(WriteResult::Done(None)));
+    assert!(matches!(world.question(), Effect::Promote(_)));
+    world.unavailable();
+    assert!(world.effects.iter().any(|effect| matches!(effect, Effect::Defer { promote, .. } if promote.len() == 1)));
+    assert!(matches!(world.question(), Effect::PutBack(_)));
+}
+
+#[test]
+fn bodies_start_although_tickets_could_not_be_promoted() {
+    let mut world = asks_for_a_slot();
+    world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
+    world.succeed(&["a"]).wants(vec![body("b")]);
+    assert_eq!(world.facts(), ["StepSucceeded"], "a slot is released before the next one is acquired");
+    world.written();
+    world.unavailable();
+    world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+    world.wants(vec![body("b")]);
+    world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
+    assert_eq!(world.executed().len(), 1);
+}
+
+#[test]
+fn a_run_without_a_slot_of_its_run_limit_is_acknowledged() {
+    let mut world = Setup::new().spec(|spec| spec.concurrency.push(Concurrency::runs(1))).loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Acquire(_)));
+    assert_eq!(asked(&world), Holder::Run(run()));
+    let mut watched = world.clone();
+    world.on(queued());
+    assert!(world.write().acknowledges && world.written().is_done());
+    watched.on(Input::Slots(SlotAnswer::Acquired));
+    assert!(matches!(watched.question(), Effect::Open(_)));
+}
+
+#[test]
+fn a_watchdog_releases_the_slots_of_ended_runs() {
+    let setup = Setup::new().spec(|spec| spec.concurrency.push(Concurrency::runs(1)));
+    let mut world = setup.woken(WakeCause::Watchdog).loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Acquire(_)));
+    world.on(queued());
+    assert!(matches!(world.question(), Effect::ReleaseEnded(_)));
+    world.on(Input::Done);
+    assert!(world.write().acknowledges);
+}
+
+#[test]
+fn slots_that_a_failed_hop_holds_are_left_to_the_next_one() {
+    let mut world = asks_for_a_slot();
+    let holder = asked(&world);
+    world.unavailable();
+    // the answer may be lost: the slot is released by itself, and if that fails, later
+    assert!(matches!(&world.write().after[..], [LateWrite::Release { holder: of, .. }] if *of == holder));
+    world.unavailable();
+    let deferred = world.effects.iter().any(
+        |effect| matches!(effect, Effect::Defer { releases, .. } if releases.len() == 1 && releases[0].1 == holder),
+    );
+    assert!(deferred, "{:?}", world.effects);
+}

@@ -1,0 +1,373 @@
+//! A hop under test: a journal, a function, a wake, and answers to the hop's questions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::decide::{Operation, StepOptions, Want};
+use stepladder_core::hop::{
+    AdvisedFailure, Catalog, Effect, Finished, FunctionVersion, Hop, Input, Invocation, LoadedRun, LogEvent, Moment,
+    PollResult, Polled, SlotAnswer, StepResult, StoreFault, Worker, Write, WriteResult,
+};
+use stepladder_core::journal::{Entry, Fact, Failure, NewRun, Origin, Record};
+use stepladder_core::retry::RetryAdvice;
+use stepladder_core::spec::Concurrency;
+use stepladder_core::{Event, EventId, Json, Report, RunId, RunState, Spec, StepId, Timestamp, Wake, WakeCause, json};
+
+/// When each test's run is created.
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_000_000_000);
+/// The process of the hop under test.
+pub(crate) const PROCESS: &str = "w1";
+/// The hop's number in the holders of its slots.
+pub(crate) const HOP: u64 = 42;
+
+/// A hop, the journal that it writes, and the effects of its last transition.
+#[derive(Clone)]
+pub(crate) struct World {
+    hop: Hop,
+    pub(crate) now: Timestamp,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) records: Vec<Record>,
+    pub(crate) logged: Vec<LogEvent>,
+    pub(crate) written: Vec<Write>,
+}
+
+/// What a hop begins with.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) spec: Spec,
+    pub(crate) others: Vec<Spec>,
+    pub(crate) version: Option<&'static str>,
+    pub(crate) created: NewRun,
+    pub(crate) history: Vec<Fact>,
+    pub(crate) cause: WakeCause,
+    pub(crate) receives: u32,
+    pub(crate) worker: Worker,
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) now: Timestamp,
+}
+
+pub(crate) fn run() -> RunId {
+    RunId::new(START, 7)
+}
+
+pub(crate) fn event(n: u128) -> Event {
+    Event {
+        id: EventId::new(START, n),
+        name: "go".into(),
+        data: json::empty_object(),
+        ts: START,
+        user: None,
+        external_id: None,
+        received_at: START,
+    }
+}
+
+pub(crate) fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+impl Setup {
+    /// A new run of the function `f`, and the wake of its creation.
+    pub(crate) fn new() -> Self {
+        let worker = Worker {
+            process: PROCESS.into(),
+            is_alone: false,
+            goes_on: true,
+            side_by_side: 4,
+            lease_margin: secs(5),
+            retry_delay: None,
+            exprs: Arc::default(),
+        };
+        Self {
+            spec: Spec::new("f"),
+            others: Vec::new(),
+            version: None,
+            created: NewRun::new("f".into(), event(1), Origin::Event),
+            history: Vec::new(),
+            cause: WakeCause::Created,
+            receives: 1,
+            worker,
+            deadline: None,
+            now: START + secs(1),
+        }
+    }
+
+    /// The same with these facts in the journal.
+    pub(crate) fn after(mut self, history: Vec<Fact>) -> Self {
+        self.history = history;
+        self
+    }
+
+    pub(crate) fn woken(mut self, cause: WakeCause) -> Self {
+        self.cause = cause;
+        self
+    }
+
+    pub(crate) fn redelivered(mut self) -> Self {
+        self.receives = 2;
+        self
+    }
+
+    pub(crate) fn spec(mut self, change: impl FnOnce(&mut Spec)) -> Self {
+        change(&mut self.spec);
+        self
+    }
+
+    /// At most one body of the function at a time.
+    pub(crate) fn one_at_a_time(self) -> Self {
+        self.spec(|spec| spec.concurrency.push(Concurrency::steps(1)))
+    }
+
+    /// Begins the hop. Its first question is for the run.
+    pub(crate) fn begin(&self) -> World {
+        let version = |spec: &Spec| FunctionVersion { spec: spec.clone(), version: None };
+        let own = FunctionVersion { spec: self.spec.clone(), version: self.version.map(Into::into) };
+        let catalog = Catalog::new(self.others.iter().map(version).chain([own]));
+        self.begin_in(catalog)
+    }
+
+    pub(crate) fn begin_in(&self, catalog: Catalog) -> World {
+        let wake = Wake { run: run(), cause: self.cause.clone(), group: "f".into() };
+        let invocation = Invocation {
+            wake,
+            receives: self.receives,
+            began: self.now,
+            deadline: self.deadline,
+            hop: HOP,
+            worker: Arc::new(self.worker.clone()),
+        };
+        let (hop, effects) = Hop::begin_with(invocation, Arc::new(catalog));
+        let created = Fact::RunCreated(Box::new(self.created.clone()));
+        let facts = std::iter::once(created).chain(self.history.clone());
+        let entries = facts.map(|fact| fact.at(START)).collect();
+        let records = vec![Record { seq: 0, token: 1, code: "".into(), entries }];
+        World { hop, now: self.now, effects, records, logged: Vec::new(), written: Vec::new() }
+    }
+
+    /// Begins the hop and loads its run.
+    pub(crate) fn loaded(&self) -> World {
+        let mut world = self.begin();
+        world.load();
+        world
+    }
+
+    /// Begins the hop, and answers every question up to the first poll as a store without surprises.
+    pub(crate) fn polled(&self) -> World {
+        let mut world = self.loaded();
+        world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+        world
+    }
+}
+
+impl World {
+    /// Gives the hop an input.
+    pub(crate) fn on(&mut self, input: Input) -> &mut Self {
+        let moment = Moment { now: self.now, is_stopping: false };
+        let placeholder = self.hop.clone();
+        let (hop, effects) = std::mem::replace(&mut self.hop, placeholder).on(moment, input);
+        self.hop = hop;
+        self.effects = effects;
+        for effect in &self.effects {
+            match effect {
+                Effect::Log(event) => self.logged.push(event.clone()),
+                Effect::Write(write) => self.written.push(write.clone()),
+                _ => {}
+            }
+        }
+        self
+    }
+
+    pub(crate) fn phase(&self) -> &'static str {
+        self.hop.phase_name()
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.hop.is_done()
+    }
+
+    /// How the hop ended.
+    pub(crate) fn fault(self) -> Option<StoreFault> {
+        self.hop.into_end().fault
+    }
+
+    /// The question that the hop asks.
+    pub(crate) fn question(&self) -> &Effect {
+        self.effects.last().filter(|effect| effect.is_question()).expect("the hop asks a question")
+    }
+
+    /// The write that the hop asks for.
+    pub(crate) fn write(&self) -> &Write {
+        match self.question() {
+            Effect::Write(write) => write,
+            other => panic!("the hop asks for {other:?}"),
+        }
+    }
+
+    /// The names of the facts of the write that the hop asks for.
+    pub(crate) fn facts(&self) -> Vec<String> {
+        self.write().entries.iter().map(|entry| name_of(&entry.fact)).collect()
+    }
+
+    pub(crate) fn state(&self) -> RunState {
+        RunState::fold(run(), &self.records).expect("a valid journal")
+    }
+
+    pub(crate) fn load(&mut self) -> &mut Self {
+        let loaded = LoadedRun { run: self.state(), worker_timeout: secs(120), longest_step: secs(115) };
+        self.on(Input::Loaded(Some(Box::new(loaded))))
+    }
+
+    /// Carries out the write that the hop asks for.
+    pub(crate) fn written(&mut self) -> &mut Self {
+        let entries = self.write().entries.clone();
+        if entries.is_empty() {
+            return self.on(Input::Written(WriteResult::Done(None)));
+        }
+        let record = self.append(entries);
+        self.on(Input::Written(WriteResult::Done(Some(record))))
+    }
+
+    /// Another writer is faster with these facts.
+    pub(crate) fn overtaken_by(&mut self, facts: Vec<Fact>) -> &mut Self {
+        assert!(!self.write().entries.is_empty(), "only a write with entries can conflict");
+        let now = self.now;
+        let record = self.append(facts.into_iter().map(|fact| fact.at(now)).collect());
+        self.on(Input::Written(WriteResult::Conflict(vec![record])))
+    }
+
+    /// Adds a record to the journal.
+    pub(crate) fn append(&mut self, entries: Vec<Entry>) -> Record {
+        let seq = self.records.last().map_or(0, Record::next);
+        let record = Record { seq, token: u128::from(seq), code: "".into(), entries };
+        self.records.push(record.clone());
+        record
+    }
+
+    /// Answers questions as a store without surprises, until the hop asks this.
+    pub(crate) fn answer_until(&mut self, is_asked: impl Fn(&Effect) -> bool) -> &mut Self {
+        for _ in 0..100 {
+            if is_asked(self.question()) {
+                return self;
+            }
+            self.answer();
+        }
+        panic!("the hop asks for {:?}", self.question());
+    }
+
+    /// Answers questions as a store without surprises, until the hop is done.
+    pub(crate) fn finish(&mut self) -> &mut Self {
+        for _ in 0..100 {
+            if self.is_done() {
+                return self;
+            }
+            self.answer();
+        }
+        panic!("the hop asks for {:?}", self.question());
+    }
+
+    /// Answers the question as a store without surprises.
+    pub(crate) fn answer(&mut self) -> &mut Self {
+        let input = match self.question() {
+            Effect::Write(_) => return self.written(),
+            Effect::Load => return self.load(),
+            Effect::AskIfPaused => Input::Paused(false),
+            Effect::AskFlowControl => Input::Admission(None),
+            Effect::FindRun(_) => Input::Found(None),
+            Effect::FindTickets { .. } => Input::Tickets(Vec::new()),
+            Effect::FindHolders(_) => Input::Holders(Vec::new()),
+            Effect::Acquire(_) => Input::Slots(SlotAnswer::Acquired),
+            Effect::ReadOn => Input::Entries(Vec::new()),
+            Effect::ReadInbox => Input::Inbox(Vec::new()),
+            Effect::Open(_) => Input::Opened(Ok(())),
+            Effect::Send(events) => Input::Sent(events.iter().map(|event| event.id).collect()),
+            Effect::PutBack(_) => Input::PutBack(true),
+            Effect::CreateTick { .. }
+            | Effect::Promote(_)
+            | Effect::CancelReplaced
+            | Effect::PassOnLeaseWakes(_)
+            | Effect::ReleaseEnded(_)
+            | Effect::StartRun(_)
+            | Effect::CancelRuns { .. }
+            | Effect::AnnounceEnd(_) => Input::Done,
+            other => panic!("there is no usual answer to {other:?}"),
+        };
+        self.on(input)
+    }
+
+    /// The function wants these steps.
+    pub(crate) fn wants(&mut self, wants: Vec<Want>) -> &mut Self {
+        self.on(polled(PollResult::Wanted(wants)))
+    }
+
+    /// The function returns.
+    pub(crate) fn returns(&mut self, result: Result<Json, AdvisedFailure>) -> &mut Self {
+        self.on(polled(PollResult::Ended(result)))
+    }
+
+    /// Attempts of these steps succeed.
+    pub(crate) fn succeed(&mut self, steps: &[&str]) -> &mut Self {
+        let of = |step: &&str| StepResult { step: (*step).into(), result: Ok(json::null()), report: Report::default() };
+        self.on(Input::Finished(Finished { results: steps.iter().map(of).collect(), dropped: Vec::new() }))
+    }
+
+    /// The attempt of this step fails.
+    pub(crate) fn fail(&mut self, step: &str) -> &mut Self {
+        let result = Err(failure("boom"));
+        let results = vec![StepResult { step: step.into(), result, report: Report::default() }];
+        self.on(Input::Finished(Finished { results, dropped: Vec::new() }))
+    }
+
+    /// The storage fails.
+    pub(crate) fn unavailable(&mut self) -> &mut Self {
+        self.on(Input::StoreFailed(StoreFault::Unavailable("throttled".into())))
+    }
+
+    /// The steps whose attempts the last transition executes.
+    pub(crate) fn executed(&self) -> Vec<StepId> {
+        let of = |effect: &Effect| match effect {
+            Effect::Run(attempts) => attempts.iter().map(|attempt| attempt.ready.step.clone()).collect(),
+            _ => Vec::new(),
+        };
+        self.effects.iter().flat_map(of).collect()
+    }
+}
+
+pub(crate) fn polled(result: PollResult) -> Input {
+    Input::Polled(Polled { result, dropped: Vec::new(), lines: Vec::new(), orphans: Vec::new() })
+}
+
+pub(crate) fn failure(message: &str) -> AdvisedFailure {
+    AdvisedFailure { failure: Failure::new(message), retry: RetryAdvice::Default }
+}
+
+pub(crate) fn want(step: &str, operation: Operation) -> Want {
+    Want { step: step.into(), operation, at: None }
+}
+
+/// A step with a body.
+pub(crate) fn body(step: &str) -> Want {
+    want(step, Operation::Run(StepOptions::default()))
+}
+
+pub(crate) fn started(step: &str, attempt: u32, lease_until: Timestamp) -> Fact {
+    Fact::StepStarted { step: step.into(), attempt, lease_until, worker: "w2".into() }
+}
+
+pub(crate) fn succeeded(step: &str, attempt: u32) -> Fact {
+    Fact::StepSucceeded { step: step.into(), attempt, output: json::null(), report: Report::default() }
+}
+
+/// The name of a fact's variant.
+pub(crate) fn name_of(fact: &Fact) -> String {
+    let text = format!("{fact:?}");
+    text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
+}
+
+/// The wakes of a write that are due later, with their causes.
+pub(crate) fn later_wakes(write: &Write) -> Vec<(WakeCause, Timestamp)> {
+    let of = |early: &stepladder_core::hop::EarlyWrite| match early {
+        stepladder_core::hop::EarlyWrite::Wake { wake, due } => Some((wake.cause.clone(), *due)),
+        _ => None,
+    };
+    write.before.iter().filter_map(of).collect()
+}

@@ -1,0 +1,168 @@
+//! What a hop writes to the process's log. Each fact of a run is reported once, after its write, by
+//! the process whose write succeeded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::hop::{Hop, Input, LogEvent};
+use stepladder_core::journal::{Entry, Fact};
+use stepladder_core::report::{LogLevel, LogLine};
+use stepladder_core::state::{RunEnd, RunOutcome, RunState};
+use stepladder_core::{RunId, Status, StepId, Timestamp};
+
+use crate::activity::{Activity, StepChange};
+use crate::hop::Shell;
+use crate::permanent;
+use crate::ports::StoreError;
+
+/// The run that a log line is about.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    run: RunId,
+    function: Arc<str>,
+    created_at: Timestamp,
+}
+
+impl Subject {
+    pub(super) fn of(state: &RunState) -> Self {
+        Self { run: state.run, function: state.created.function.clone(), created_at: state.created_at }
+    }
+
+    fn emit_step(&self, step: &StepId, attempt: u32, change: StepChange<'_>) {
+        Activity::Step { run: self.run, function: &self.function, step, attempt, change }.emit();
+    }
+
+    fn log_end(&self, end: &RunEnd) {
+        let error = match &end.how {
+            RunOutcome::Failed(error) => Some(error.message.as_str()),
+            RunOutcome::Completed(_) | RunOutcome::Cancelled(_) | RunOutcome::Skipped(_) => None,
+        };
+        let (run, function) = (self.run, &*self.function);
+        let took = end.at.since(self.created_at);
+        Activity::RunEnded { run, function, status: end.how.status(), took, error }.emit();
+    }
+
+    fn log_attempt(&self, entry: &Entry, took: Duration) {
+        if let Fact::StepSucceeded { step, attempt, .. } = &entry.fact {
+            self.emit_step(step, *attempt, StepChange::Succeeded { took });
+        } else if let Fact::StepFailed { step, attempt, error, retry_at, .. } = &entry.fact {
+            let retry_at = *retry_at;
+            let change = match error.is_not_yet() {
+                true => StepChange::Checked { took, retry_at },
+                false => StepChange::Failed { took, error: &error.message, retry_at },
+            };
+            self.emit_step(step, *attempt, change);
+        } else if let Fact::AttemptInterrupted { step, attempt } = &entry.fact {
+            self.emit_step(step, *attempt, StepChange::Interrupted);
+        }
+    }
+
+    fn log_lines(&self, entries: &[Entry]) {
+        for entry in entries {
+            if let Fact::LogWritten { attempt, lines } = &entry.fact {
+                lines.iter().for_each(|placed| self.log_line(None, *attempt, &placed.line));
+            }
+            if let Fact::StepSucceeded { step, attempt, report, .. }
+            | Fact::StepFailed { step, attempt, report, .. }
+            | Fact::StepAbandoned { step, attempt, report } = &entry.fact
+            {
+                report.lines.iter().for_each(|line| self.log_line(Some(step), *attempt, line));
+            }
+        }
+    }
+
+    /// Logs a line of a user: an event of the target `stepladder::log`, at the line's own level.
+    fn log_line(&self, step: Option<&StepId>, attempt: u32, line: &LogLine) {
+        let (run, function, message) = (self.run, &self.function, &line.message);
+        let step = step.map(tracing::field::display);
+        let fields = line.fields.as_ref().map(|fields| fields.get());
+        match line.level {
+            LogLevel::Info => {
+                tracing::info!(target: "stepladder::log", %run, %function, step, attempt, fields, "{message}");
+            }
+            LogLevel::Warn => {
+                tracing::warn!(target: "stepladder::log", %run, %function, step, attempt, fields, "{message}");
+            }
+            LogLevel::Error => {
+                tracing::error!(target: "stepladder::log", %run, %function, step, attempt, fields, "{message}");
+            }
+        }
+    }
+}
+
+/// Reports that a run has ended.
+pub(crate) fn log_end(state: &RunState, end: &RunEnd) {
+    Subject::of(state).log_end(end);
+}
+
+/// Reports that a run was skipped: it ends as it is created.
+pub(crate) fn log_skipped(run: RunId, function: &str) {
+    let (status, took) = (Status::Skipped, Duration::ZERO);
+    Activity::RunEnded { run, function, status, took, error: None }.emit();
+}
+
+/// Reports how an attempt ended, and the time that it took.
+pub(crate) fn log_attempt(state: &RunState, entry: &Entry, took: Duration) {
+    Subject::of(state).log_attempt(entry, took);
+}
+
+impl Shell<'_> {
+    pub(super) fn log(&self, hop: &Hop, event: LogEvent) -> Option<Input> {
+        let run = hop.wake().run;
+        match (event, &self.subject) {
+            (LogEvent::StoreFailed(fault), _) => {
+                self.storage.note_fault(&fault);
+                let error = StoreError::from(fault);
+                if !permanent::report("move a run", Some(run), &error) {
+                    tracing::warn!(%run, %error, "the storage failed; the wake comes again");
+                }
+            }
+            (LogEvent::SendFailed(fault), _) => {
+                permanent::report("send a wake", Some(run), &fault.into());
+            }
+            (LogEvent::NoSuchRun, _) | (_, None) => tracing::debug!(%run, "a wake of a run that does not exist"),
+            (event, Some(subject)) => subject.log(event),
+        }
+        None
+    }
+}
+
+impl Subject {
+    fn log(&self, event: LogEvent) {
+        let (run, function) = (self.run, &*self.function);
+        match event {
+            LogEvent::RunStarted => Activity::RunStarted { run, function }.emit(),
+            LogEvent::RunEnded(end) => self.log_end(&end),
+            LogEvent::AttemptStarted { step, attempt } => self.emit_step(&step, attempt, StepChange::Started),
+            LogEvent::AttemptEnded { entry, took } => self.log_attempt(&entry, took),
+            LogEvent::Enqueued { step, attempt, limit } => {
+                self.emit_step(&step, attempt, StepChange::Enqueued { limit: &limit });
+            }
+            LogEvent::Lines(entries) => self.log_lines(&entries),
+            LogEvent::Orphans(orphans) => {
+                // rule 6
+                tracing::warn!(%run, ?orphans, "recorded outcomes that the code does not ask for (any more)");
+            }
+            LogEvent::OtherVersion { own, now } => {
+                let (begun, now) = (own.as_deref(), now.as_deref());
+                tracing::warn!(%run, %function, begun, now, "a run goes on under another version of its function: its own is not registered");
+            }
+            LogEvent::Unregistered => {
+                tracing::warn!(%run, %function, "a run waits: its function is not registered");
+            }
+            LogEvent::UnregisteredChild { child, function } => {
+                tracing::warn!(%run, %child, %function, "a called run waits to begin: its function is not registered");
+            }
+            LogEvent::Overtaken => tracing::debug!(%run, "overtaken; deciding again"),
+            LogEvent::StartsFailed(fault) => {
+                let error = StoreError::from(fault);
+                tracing::warn!(%run, %error, "steps could not be started; their outcomes before are kept");
+            }
+            LogEvent::OutcomesLost(fault) => {
+                let error = StoreError::from(fault);
+                tracing::warn!(%run, %error, "outcomes could not be written; their steps run again");
+            }
+            LogEvent::NoSuchRun | LogEvent::StoreFailed(_) | LogEvent::SendFailed(_) => {}
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The effects on the store and the queue, through the engine's services.
+
+use stepladder_core::hop::{
+    Effect, FoundRun, Hop, Input, LoadedRun, SlotRequest as Request, StoreFault, TicketSearch, Write,
+};
+use stepladder_core::slot::{Holder, Limit};
+use stepladder_core::state::RunState;
+use stepladder_core::{EventId, RunId, Timestamp};
+
+use crate::EngineError;
+use crate::hop::Hops;
+use crate::ports::{Commit, Receipt, StoreError};
+use crate::retries;
+use crate::slots::SlotRequest;
+
+type Answer = Result<Input, StoreError>;
+
+/// The store and the queue of one hop.
+pub(super) struct Storage<'h> {
+    pub(super) hops: &'h Hops,
+    /// Acknowledges the wake.
+    pub(super) receipt: Receipt,
+    /// The end of the invocation.
+    pub(super) until: Timestamp,
+}
+
+impl Storage<'_> {
+    /// Carries out an effect on the store or the queue, and returns the answer. Calls are repeated
+    /// within the time of the invocation; those that give the wake back after a failure are not bound
+    /// by it.
+    pub(super) async fn answer(&self, hop: &Hop, effect: Effect) -> Input {
+        let call = self.call(hop, effect);
+        let answer = match hop.has_failed() {
+            true => call.await,
+            false => retries::within(self.hops.runtime.clock.clone(), self.until, call).await,
+        };
+        answer.unwrap_or_else(|error| Input::StoreFailed(error.into()))
+    }
+
+    async fn call(&self, hop: &Hop, effect: Effect) -> Answer {
+        let hops = self.hops;
+        if let Effect::Load = effect {
+            return self.load(hop).await;
+        }
+        if let Effect::Write(write) = effect {
+            return self.write(hop.run(), write).await;
+        }
+        if let Effect::CreateTick { minute } = effect {
+            return hops.intake.begin_tick(hop.wake(), minute).await.map(|()| Input::Done);
+        }
+        if let Effect::PutBack(due) = effect {
+            return hops.runtime.backend.put_back(&self.receipt, due).await.map(Input::PutBack);
+        }
+        let Some(run) = hop.run() else {
+            return Err(StoreError::Unavailable(format!("no run is loaded for {effect:?}")));
+        };
+        match effect {
+            Effect::Promote(limits) => hops.slots.promote(&limits).await?,
+            Effect::ReadOn => return hops.runs.read_since(run).await.map(Input::Entries),
+            Effect::AskIfPaused => return hops.functions.waits_for_resumption(run).await.map(Input::Paused),
+            Effect::AskFlowControl => return self.ask_flow_control(run).await,
+            Effect::CancelReplaced => self.cancel_replaced_run(run).await?,
+            Effect::FindRun(of) => return self.find_run(of).await,
+            Effect::FindTickets { limits, place } => return self.find_tickets(run.run, limits, place).await,
+            Effect::FindHolders(limits) => return self.find_holders(run.run, limits).await,
+            Effect::Acquire(request) => return self.acquire(run, request).await,
+            Effect::PassOnLeaseWakes(limits) => hops.slots.pass_on_lease_wakes(&limits).await?,
+            Effect::ReleaseEnded(limits) => hops.slots.release_ended(&limits).await?,
+            Effect::ReadInbox => return self.read_inbox(run.run).await,
+            Effect::Send(events) => {
+                let now = hops.runtime.now();
+                return hops.intake.accept(events, now).await.map(Input::Sent);
+            }
+            Effect::StartRun(start) => {
+                let (run, created) = *start;
+                hops.intake.start_runs(vec![(run, created, Vec::new())]).await?;
+            }
+            Effect::CancelRuns { runs, reason } => self.cancel_runs(runs, &reason).await?,
+            Effect::AnnounceEnd(end) => hops.send_end_events(run, &end).await?,
+            Effect::Load
+            | Effect::Write(_)
+            | Effect::CreateTick { .. }
+            | Effect::PutBack(_)
+            | Effect::Open(_)
+            | Effect::Poll(_)
+            | Effect::AwaitAttempts(_)
+            | Effect::Run(_)
+            | Effect::Stop { .. }
+            | Effect::Close
+            | Effect::Defer { .. }
+            | Effect::Log(_) => {}
+        }
+        Ok(Input::Done)
+    }
+
+    async fn load(&self, hop: &Hop) -> Answer {
+        let (runs, config) = (&self.hops.runs, &self.hops.runtime.config);
+        let Some(run) = runs.take_state(hop.wake().run).await? else { return Ok(Input::Loaded(None)) };
+        let function = run.created.function.clone();
+        let run = std::sync::Arc::unwrap_or_clone(run);
+        let (worker_timeout, longest_step) = (config.worker_timeout_of(&function), config.longest_step(&function));
+        Ok(Input::Loaded(Some(Box::new(LoadedRun { run, worker_timeout, longest_step }))))
+    }
+
+    async fn write(&self, run: Option<&RunState>, write: Write) -> Answer {
+        let Write { before, entries, after, wakes, acknowledges, repeat_until } = write;
+        let acks = acknowledges.then(|| self.receipt.clone()).into_iter().collect();
+        let commit = Commit { before, append: None, after, wakes, acks };
+        let written = match run {
+            Some(run) => self.hops.runs.append_record(run, entries, commit, repeat_until).await?,
+            None => {
+                self.hops.runtime.carry_out(commit).await?;
+                stepladder_core::hop::WriteResult::Done(None)
+            }
+        };
+        Ok(Input::Written(written))
+    }
+
+    async fn ask_flow_control(&self, run: &RunState) -> Answer {
+        let chosen = self.hops.runtime.catalog.for_run(run);
+        let spec = chosen.map(|chosen| &chosen.function.spec);
+        let Some(spec) = spec else { return Ok(Input::Admission(None)) };
+        self.hops.intake.admission(spec, run).await.map(Input::Admission)
+    }
+
+    /// Cancels the run that this one replaces. If that one had not started, also cancels the run that
+    /// it was to replace.
+    async fn cancel_replaced_run(&self, run: &RunState) -> Result<(), StoreError> {
+        let reason = format!("run {} takes its place", run.run);
+        let mut next = run.created.replaces;
+        while let Some(before) = next {
+            let Some(state) = self.hops.runs.state(before).await? else { break };
+            next = state.created.replaces.filter(|_| state.first_run_at.is_none());
+            if state.end.is_none() {
+                self.cancel(before, &reason).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Cancels runs. One that has ended would wake this run, and this would happen again.
+    async fn cancel_runs(&self, runs: Vec<RunId>, reason: &str) -> Result<(), StoreError> {
+        for run in runs {
+            if self.hops.runs.state(run).await?.is_some_and(|state| state.end.is_none()) {
+                self.cancel(run, reason).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn cancel(&self, run: RunId, reason: &str) -> Result<(), StoreError> {
+        match self.hops.runs.cancel(run, reason).await {
+            Ok(_) | Err(EngineError::NotFound(_) | EngineError::Invalid(_) | EngineError::TooLate(_)) => Ok(()),
+            Err(EngineError::Store(error)) => Err(error),
+        }
+    }
+
+    async fn find_run(&self, run: RunId) -> Answer {
+        let found = self.hops.runs.state(run).await?;
+        let of = |state: &RunState| FoundRun { next: state.next, end: state.end.as_ref().map(|end| end.how.outcome()) };
+        Ok(Input::Found(found.as_deref().map(of)))
+    }
+
+    async fn find_tickets(&self, run: RunId, limits: Vec<Limit>, place: TicketSearch) -> Answer {
+        let mut found = Vec::new();
+        for limit in limits {
+            if self.has_ticket(run, &limit, &place).await? {
+                found.push(limit);
+            }
+        }
+        Ok(Input::Tickets(found))
+    }
+
+    async fn has_ticket(&self, run: RunId, limit: &Limit, place: &TicketSearch) -> Result<bool, StoreError> {
+        let backend = &self.hops.runtime.backend;
+        let is_at_head = match place {
+            TicketSearch::OfRun => false,
+            TicketSearch::Own(of) => {
+                return Ok(backend.ticket(limit, run, Some(of.clone())).await?.is_some());
+            }
+            TicketSearch::AtHeadOrOfRun => {
+                backend.tickets(limit, limit.slots as usize).await?.iter().any(|ticket| ticket.run == run)
+            }
+            TicketSearch::OwnAtHead(of) => {
+                let tickets = backend.tickets(limit, limit.slots as usize).await?;
+                return Ok(tickets.iter().any(|ticket| ticket.run == run && ticket.of == *of));
+            }
+        };
+        Ok(is_at_head || backend.ticket(limit, run, None).await?.is_some())
+    }
+
+    async fn find_holders(&self, run: RunId, limits: Vec<Limit>) -> Answer {
+        let mut found: Vec<(Limit, Holder)> = Vec::new();
+        for limit in limits {
+            let held = self.hops.runtime.backend.holders(&limit).await?.into_iter().map(|held| held.holder);
+            found.extend(held.filter(|holder| holder.run() == run).map(|holder| (limit.clone(), holder)));
+        }
+        Ok(Input::Holders(found))
+    }
+
+    async fn acquire(&self, run: &RunState, request: Request) -> Answer {
+        let Request { limits, holder, lease_until, by_itself } = request;
+        let asker = SlotRequest { holder: &holder, lease_until, by_itself };
+        self.hops.slots.acquire_slots(run, &limits, asker).await.map(Input::Slots)
+    }
+
+    async fn read_inbox(&self, run: RunId) -> Answer {
+        let backend = &self.hops.runtime.backend;
+        let offered: Vec<EventId> = backend.inbox(run).await?;
+        let mut events = Vec::with_capacity(offered.len());
+        for id in offered {
+            events.push((id, backend.event(id).await?));
+        }
+        Ok(Input::Inbox(events))
+    }
+
+    pub(super) fn defer(&self, releases: Vec<(Limit, Holder)>, promote: &[Limit]) -> Option<Input> {
+        let unreleased = &self.hops.slots.unreleased;
+        unreleased.add(releases);
+        if !promote.is_empty() {
+            unreleased.add_unwoken(promote);
+        }
+        None
+    }
+
+    /// Notes a lasting failure: the tickets that this process promotes from now on are remembered.
+    pub(super) fn note_fault(&self, fault: &StoreFault) {
+        if fault.is_permanent() {
+            self.hops.slots.promotions.note(self.hops.runtime.now());
+        }
+    }
+}
