@@ -96,7 +96,7 @@ async fn a_run_keeps_a_thousand_log_lines_and_a_last_one_says_so() {
     let run = app(Function::new("f", chatters)).send(&order()).await.remove(0);
     let logs = run.logs();
     assert_eq!((logs.len(), logs[999]), (1_001, "999"));
-    assert!(logs[1_000].contains("further lines are left out"), "{}", logs[1_000]);
+    assert!(logs[1_000].contains("further lines are not recorded"), "{}", logs[1_000]);
 }
 
 fn of(model: &str, tokens: u64) -> Usage {
