@@ -88,19 +88,23 @@ impl Simulation {
         let place: HashMap<RunId, usize> =
             self.memory.created().into_iter().enumerate().map(|(at, run)| (run, at)).collect();
         let events = (0..request.events.len()).filter_map(|n| Some((n, stored.get(&(number, n))?)));
-        let mut latest: HashMap<&str, (usize, usize)> = HashMap::new();
+        let mut latest: HashMap<(&str, Option<u64>), (usize, usize)> = HashMap::new();
         let collects = matches!(self.controlled.control(), Some(Control::Batch(_) | Control::Debounce));
-        for (n, (id, _)) in events {
+        // Flow control with a key decides on each key by itself. An event that is held back by a run
+        // of its own key may start later than an event of another key that came after it.
+        let has_key = matches!(self.controlled.control(), Some(Control::StopOne | Control::Once));
+        for (n, (id, k)) in events {
             for function in [EACH, CONTROLLED].into_iter().filter(|function| *function == EACH || !collects) {
                 let run = RunId::started_by(*id, function);
+                let key = (function, (has_key && function == CONTROLLED).then_some(*k));
                 let Some(at) = place.get(&run).filter(|_| !is_skipped(&journal(&self.memory, run))) else { continue };
-                if let Some((before, _)) = latest.get(function).filter(|(_, before)| before > at) {
+                if let Some((before, _)) = latest.get(&key).filter(|(_, before)| before > at) {
                     return Err(format!(
                         "event {n} of request {number} started its run of `{function}` before event {before}, under {:?}",
                         self.controlled.control()
                     ));
                 }
-                latest.insert(function, (n, *at));
+                latest.insert(key, (n, *at));
             }
         }
         match self.controlled.control() {
