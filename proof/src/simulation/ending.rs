@@ -33,9 +33,11 @@ impl Simulation {
         self.controlled.check_at_the_end(&accepted, &perhaps, took)?;
         self.bulk_requests_are_applied_once()?;
         self.ends_are_announced_once()?;
-        let Mishaps { brown_outs, freezes, losses, standstills, .. } = self.mishaps;
-        // After a standstill, each tick has a run only if all missed ticks must start.
-        let stood = standstills > 0 && !matches!(self.controlled.control(), Some(Control::Cron(MissedTicks::RunAll)));
+        let Mishaps { brown_outs, freezes, losses, standstills, deaths, .. } = self.mishaps;
+        // After a standstill, each tick has a run only if all missed ticks must start. Two sweeps in
+        // a row whose processes die are such a standstill, because they are a minute apart.
+        let all_start = matches!(self.controlled.control(), Some(Control::Cron(MissedTicks::RunAll)));
+        let stood = (standstills > 0 || deaths > 1) && !all_start;
         if brown_outs + freezes + losses == 0 && !stood && !self.afterwards {
             let patience = self.patience();
             let late = Timestamp::from_millis(self.clock.now().as_millis() - patience.as_millis() as i64);
