@@ -228,7 +228,20 @@ fn methods(folder: &Path, found: &mut BTreeSet<String>) {
             continue;
         }
         let (mut of, mut signature) = (String::new(), None);
+        let mut from_macro = None;
         for line in fs::read_to_string(&path).unwrap().lines() {
+            // A macro writes these methods for each type that its invocation lists.
+            match line {
+                "keyed! {" => from_macro = Some("key"),
+                "undoable! {" => from_macro = Some("undo"),
+                "}" => from_macro = None,
+                _ => {}
+            }
+            let listed = line.trim().trim_end_matches(';');
+            if let Some(method) = from_macro.filter(|_| listed.chars().all(char::is_alphanumeric) && !listed.is_empty())
+            {
+                found.insert(format!("{listed}::{method}"));
+            }
             if let Some(header) = line.strip_prefix("impl") {
                 // `impl<'a, T> Step<'a, T> {`, `impl<T> Future for Step<'_, T> {`
                 let name = header.rsplit(" for ").next().unwrap();
