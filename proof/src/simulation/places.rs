@@ -15,10 +15,9 @@ const HANDED_ON: &[&str] = &[
     "append",
     "append_record",
     "carry_out",
-    "note_of",
-    "noted",
-    "paused_note",
-    "read_on",
+    "read_newer",
+    "read_one_flow_state",
+    "read_pause",
     "read_since",
     "state",
     "take_state",
@@ -27,9 +26,8 @@ const HANDED_ON: &[&str] = &[
 /// How the source calls the methods of ports, directly or through functions that pass the call on.
 const METHODS: &[(&str, &str)] = &[
     (".backend.read_flow_state(", "read_flow_state"),
-    (".note_of(", "read_flow_state"),
-    ("self.noted(", "read_flow_state"),
-    (".paused_note(", "read_flow_state"),
+    (".read_one_flow_state(", "read_flow_state"),
+    (".read_pause(", "read_flow_state"),
     (".backend.change_flow_state(", "change_flow_state"),
     (".backend.accept(", "accept"),
     (".backend.take(", "take"),
@@ -191,8 +189,12 @@ fn functions_of(source: &str) -> Vec<Function> {
     let mut functions: Vec<Function> = Vec::new();
     for (n, line) in source.lines().enumerate() {
         let code = line.split("//").next().unwrap_or_default().trim();
-        let is_head = ["fn ", "async fn ", "pub fn ", "pub async fn ", "pub(super) fn ", "pub(super) async fn "];
-        if let Some(head) = is_head.iter().find_map(|head| code.strip_prefix(head)) {
+        let private = ["pub(crate) ", "pub(super) ", "pub "]
+            .iter()
+            .find_map(|visibility| code.strip_prefix(visibility))
+            .unwrap_or(code);
+        let head = ["fn ", "async fn "].iter().find_map(|head| private.strip_prefix(head));
+        if let Some(head) = head {
             let name = head.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             functions.push(Function { line: n + 1, name, code: String::new() });
         }
