@@ -33,7 +33,8 @@ pub struct NewUser<'a> {
     pub full_name: Option<&'a str>,
     /// The client that the account is for. Kept in `app_metadata`, which users cannot change.
     pub client_id: &'a str,
-    /// The run that creates the account. It distinguishes an account of this run from an older one.
+    /// The run that creates the account. The id distinguishes an account of this run from an older
+    /// one.
     pub made_by: &'a str,
 }
 
@@ -58,7 +59,7 @@ impl Auth {
     /// Creates a client for the project at `url`. Its accounts are at `{url}/auth/v1`.
     ///
     /// # Errors
-    /// Terminal, when the address or the key is invalid.
+    /// Returns a terminal error if the address or the key is invalid.
     pub fn new(url: &str, key: &str) -> Result<Self> {
         let key = Secret::new("SUPABASE_SERVICE_ROLE_KEY", key)?;
         let users = Url::parse(&format!("{}/auth/v1/admin/users", url.trim().trim_end_matches('/')));
@@ -74,9 +75,9 @@ impl Auth {
     /// "forgotten password". An existing account of the same client is returned as it is.
     ///
     /// # Errors
-    /// Terminal with code `user-exists`, when another client's account has the address. No
-    /// connection, 408, 429 and 5xx are retried, after `Retry-After` if the service sent one. Every
-    /// other 4xx is terminal.
+    /// Returns a terminal error with code `user-exists` if another client's account has the
+    /// address. No connection, 408, 429 and 5xx are retried, after `Retry-After` if the service
+    /// sent one. Every other 4xx is terminal.
     pub async fn create(&self, new: NewUser<'_>) -> Result<User> {
         let body = json!({
             "email": new.email,
@@ -176,10 +177,11 @@ impl Auth {
     }
 }
 
-/// An answer of GoTrue.
+/// A response of GoTrue.
 enum Answer {
     Ok(Value),
-    /// 404, 409 or 422, with the service's message, masked and cut.
+    /// The status is 404, 409 or 422. Secrets in the message are masked, and a long message is
+    /// truncated.
     Refused {
         status: u16,
         message: String,

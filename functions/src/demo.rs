@@ -22,7 +22,7 @@ use crate::{enhance_client::EnhanceRequested, hello_world::Hello};
 
 /// The label of every stand-in.
 pub const LABEL: &str = "stand-in";
-/// The key for both. They ignore it.
+/// The key for both stand-ins, which ignore the key.
 pub const KEY: &str = "no-key-is-needed";
 
 /// The wait before every retry: long enough to be seen.

@@ -1,7 +1,7 @@
 //! How every service is called: by one HTTP client, which follows no redirect, and with responses
 //! within bounds.
 //!
-//! It knows no service and retries nothing: the engine retries.
+//! This module knows no service and retries nothing: the engine retries.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use std::time::Duration;
 use reqwest::{Client, Response};
 use stepladder::prelude::*;
 
-/// A response of more bytes than this is refused. It leaves room for JSON's escapes around a step's
-/// outcome (4 MiB).
+/// A response of more bytes than this is refused. The limit leaves room for JSON's escapes around a
+/// step's outcome (4 MiB).
 pub const RESPONSE_BYTES: usize = 16 * 1024 * 1024;
 /// A server that has not accepted the connection by then is unreachable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The last limit of a whole request. The step's own timeout ends it earlier; this one holds where
-/// no step does.
+/// The last limit of a whole request. The step's own timeout ends it earlier; this one applies
+/// where no step does.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// The client for every service.
@@ -49,7 +49,7 @@ pub(crate) async fn body(mut response: Response) -> Result<Vec<u8>, BodyError> {
     Ok(body)
 }
 
-/// The header that says when a service wants to be asked again.
+/// Returns the `Retry-After` header of a response: when the service accepts the next request.
 pub(crate) fn retry_after(response: &Response) -> Option<String> {
     response.headers().get("retry-after")?.to_str().ok().map(str::to_owned)
 }
@@ -59,7 +59,7 @@ pub(crate) fn retry_after(response: &Response) -> Option<String> {
 pub(crate) enum BodyError {
     /// The connection ended too early.
     Interrupted(reqwest::Error),
-    /// It is larger than [`RESPONSE_BYTES`].
+    /// The response is larger than [`RESPONSE_BYTES`].
     TooLarge,
 }
 
@@ -88,7 +88,7 @@ impl fmt::Display for BodyError {
 /// all.
 pub(crate) fn unreachable(service: &str, error: reqwest::Error) -> Error {
     let cannot_be_sent = error.is_builder();
-    // an address may hold a password
+    // a URL may contain a password
     let error = error.without_url();
     let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
     let causes: Vec<_> = causes.map(ToString::to_string).collect();

@@ -1,8 +1,8 @@
 //! OpenAI, or any server with its chat completions. No other file uses the `async-openai` client.
 //!
-//! It sends one question and decodes one answer by a JSON schema, at once or in the background
-//! (`openai/background.rs`). The step records the model usage (`openai/usage.rs`). The engine
-//! retries, not the client: the transport sends each request once (`openai/transport.rs`).
+//! The client sends one question and decodes one answer by a JSON schema, at once or in the
+//! background (`openai/background.rs`). The step records the model usage (`openai/usage.rs`). The
+//! engine retries, not the client: the transport sends each request once (`openai/transport.rs`).
 
 mod background;
 mod prices;
@@ -56,7 +56,8 @@ impl OpenAi {
     /// The last two have defaults.
     ///
     /// # Errors
-    /// Terminal, with the variable's name, when the key is missing or a variable is invalid.
+    /// Returns a terminal error with the variable's name if the key is missing or a variable is
+    /// invalid.
     pub fn from_environment() -> Result<Self> {
         let key = stepladder::env("OPENAI_API_KEY")?;
         let base = optional_variable("OPENAI_BASE_URL").unwrap_or_else(|| DEFAULT_BASE_URL.to_owned());
@@ -67,7 +68,7 @@ impl OpenAi {
     /// Creates a client for the server at `base`, which includes `/v1`.
     ///
     /// # Errors
-    /// Terminal, when the key or the address is invalid.
+    /// Returns a terminal error if the key or the address is invalid.
     pub fn new(key: &str, base: &str, model: &str) -> Result<Self> {
         let key = Secret::new("OPENAI_API_KEY", key)?;
         let base = base.trim().trim_end_matches('/');
@@ -88,8 +89,8 @@ impl OpenAi {
     ///
     /// # Errors
     /// - Retryable: no connection, 408, 429 and 5xx (after `Retry-After`, if the server sent one).
-    /// - Retryable: an answer that is cut off or does not fit the schema, since the next answer may
-    ///   fit.
+    /// - Retryable: an answer that is incomplete or does not fit the schema, since the next answer
+    ///   may fit.
     /// - Terminal: every other 4xx.
     /// - Terminal: the model or its content filter refused. The same question would cost the same
     ///   and be refused again.

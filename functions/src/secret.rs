@@ -20,7 +20,7 @@ pub const EXCERPT_BYTES: usize = 2048;
 /// answers contain for other reasons.
 const MIN_MASKED_CHARS: usize = 8;
 
-/// An API key. `Debug` shows `***`; [`Secret::expose`] is the only way to its text.
+/// An API key. `Debug` shows `***`; [`Secret::expose`] is the only way to read the key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -96,7 +96,7 @@ impl Secret {
     }
 
     /// Returns an excerpt of a service's answer, for an error. JSON is decoded, masked and written
-    /// again, other text is masked, and the result is cut to [`EXCERPT_BYTES`].
+    /// again, other text is masked, and the result is truncated to [`EXCERPT_BYTES`].
     #[must_use]
     pub fn excerpt_of_body(&self, body: &str) -> String {
         match serde_json::from_str::<Value>(body) {
@@ -105,7 +105,8 @@ impl Secret {
         }
     }
 
-    /// Returns `text`, masked and then cut to [`EXCERPT_BYTES`] at the end of a character.
+    /// Returns `text`, first masked and then truncated to [`EXCERPT_BYTES`] at the end of a
+    /// character.
     #[must_use]
     pub fn excerpt(&self, text: &str) -> String {
         let masked = self.mask(text.trim());

@@ -48,7 +48,8 @@ impl Services {
     /// Returns the client for OpenAI.
     ///
     /// # Errors
-    /// Terminal, when a variable is missing or invalid; see [`OpenAi::from_environment`].
+    /// Returns a terminal error if a variable is missing or invalid; see
+    /// [`OpenAi::from_environment`].
     pub fn openai(&self) -> Result<&OpenAi> {
         get_or_build(&self.0.openai, OpenAi::from_environment)
     }
@@ -56,7 +57,8 @@ impl Services {
     /// Returns the client for Supabase's tables.
     ///
     /// # Errors
-    /// Terminal, when a variable is missing or invalid; see [`Supabase::from_environment`].
+    /// Returns a terminal error if a variable is missing or invalid; see
+    /// [`Supabase::from_environment`].
     pub fn supabase(&self) -> Result<&Supabase> {
         get_or_build(&self.0.supabase, Supabase::from_environment)
     }
@@ -64,7 +66,8 @@ impl Services {
     /// Returns the client for Supabase's accounts.
     ///
     /// # Errors
-    /// Terminal, when a variable is missing or invalid; see [`Auth::from_environment`].
+    /// Returns a terminal error if a variable is missing or invalid; see
+    /// [`Auth::from_environment`].
     pub fn auth(&self) -> Result<&Auth> {
         get_or_build(&self.0.auth, Auth::from_environment)
     }

@@ -1,8 +1,8 @@
 //! Supabase's tables over its REST interface (PostgREST). No other file uses the `postgrest`
 //! client.
 //!
-//! It updates rows by id and upserts rows. It does not retry: the engine does. `postgrest` only
-//! builds the requests. The HTTP client of all services ([`crate::http`]) sends them, because
+//! The client updates rows by id and upserts rows. It does not retry: the engine does. `postgrest`
+//! only builds the requests. The HTTP client of all services ([`crate::http`]) sends them, because
 //! `postgrest`'s own client follows redirects and would send the key to them. `postgrest` does not
 //! get the key.
 
@@ -37,7 +37,7 @@ impl Supabase {
     /// Creates a client for the project at `url`. Its tables are at `{url}/rest/v1`.
     ///
     /// # Errors
-    /// Terminal, when the address or the key is invalid.
+    /// Returns a terminal error if the address or the key is invalid.
     pub fn new(url: &str, key: &str) -> Result<Self> {
         let key = Secret::new("SUPABASE_SERVICE_ROLE_KEY", key)?;
         let url = url.trim().trim_end_matches('/');
@@ -55,9 +55,9 @@ impl Supabase {
     /// Sets the columns in `row` on the row of `table` with this `id`.
     ///
     /// # Errors
-    /// Terminal, if no row has that id. No connection, 408, 429 and 5xx are retried (after
-    /// `Retry-After`, if the service sent one). Every other 4xx is terminal, with the database's
-    /// message.
+    /// Returns a terminal error if no row has that id. No connection, 408, 429 and 5xx are retried
+    /// (after `Retry-After`, if the service sent one). Every other 4xx is terminal, with the
+    /// database's message.
     pub async fn update_by_id(&self, table: &str, id: &str, row: &impl Serialize) -> Result<()> {
         let request = self.rest.from(table).eq("id", id).select("id").update(serde_json::to_string(row)?);
         let answer = self.execute("update", table, request).await?;

@@ -236,7 +236,7 @@ async fn a_redirect_does_not_carry_the_question_elsewhere() {
 
 #[tokio::test]
 async fn no_connection_is_retried_and_shows_no_password_of_the_address() {
-    // a port that was free a moment ago
+    // no server listens on this port, which was free a moment ago
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let openai = OpenAi::new(KEY, &format!("http://user:hunter2@127.0.0.1:{port}/v1"), "m").unwrap();
     let error = openai.answer::<Value>(question(&client())).await.unwrap_err();

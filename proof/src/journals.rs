@@ -14,7 +14,7 @@ use crate::one_run;
 pub struct Journal {
     /// The run's id.
     pub run: RunId,
-    /// The entries, in order from number 0.
+    /// The entries, ordered and numbered from 0.
     pub entries: Vec<Entry>,
 }
 

@@ -1,4 +1,4 @@
-//! Checks of what must hold for every run. They share no code with the engine's own checks.
+//! Checks of the invariants of every run. They share no code with the engine's own checks.
 //!
 //! - [`check`] checks journals from any store: the simulation's memory, a SQLite file after its
 //!   server was killed, or a DynamoDB table behind a proxy that loses replies.

@@ -46,7 +46,7 @@ pub fn run_seed_aimed(seed: u64, place: Place, tells: bool, covered: Option<&Cov
     run(seed, Knobs { aim_too: Some(place.0), ..Knobs::of(seed) }, tells, covered)
 }
 
-/// Returns whether a seed has requests of many events that are cut by deadlines.
+/// Returns whether a seed has requests of many events that are interrupted by deadlines.
 pub fn has_bulk_requests(seed: u64) -> bool {
     Knobs::of(seed).bulk > 0
 }
@@ -128,7 +128,7 @@ impl Covered {
     }
 
     /// Returns the place that `met` has reached and at which the fewest processes have died here.
-    /// Of several, returns the one with the fewest calls.
+    /// Of several such places, returns the one with the fewest calls.
     pub fn least_crashed(&self, met: &Self) -> Option<Place> {
         let here = self.0.sites();
         let met = met.0.sites().into_iter().filter(|(_, befell)| befell.calls > 0).map(|(site, _)| site);

@@ -78,7 +78,7 @@ pub(crate) struct Failed {
 /// allowed delay at that time.
 type Cancelled = Vec<(RunId, Timestamp, Duration)>;
 
-/// Counts the injected disturbances. They excuse delays and repetitions.
+/// The number of injected disturbances of each kind. Disturbances excuse delays and repetitions.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mishaps {
     deaths: u32,
@@ -143,7 +143,7 @@ pub(crate) struct Simulation {
     pauses: Rc<Cell<u32>>,
     words: Rc<RefCell<Words>>,
     exprs: ExprCache,
-    /// Number of invocations that were cut by their deadline.
+    /// Number of invocations that were interrupted by their deadline.
     cut: Rc<Cell<u32>>,
     /// The number of actions until a busy process is killed.
     doom: Option<u64>,
@@ -310,7 +310,8 @@ impl Simulation {
         self.story.push(format!("{:>10.3} s  {what}", at.as_secs_f64()));
     }
 
-    /// Adds the calls of the store since the last time to the story.
+    /// Appends the store calls since the previous `overhear` to the story, the log of this
+    /// simulation.
     fn overhear(&mut self) {
         for call in self.shared.take_log() {
             self.tell(call);

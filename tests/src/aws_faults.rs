@@ -23,7 +23,7 @@ use crate::stub_server::{Answer, HttpRequest, serve};
 pub struct Request {
     /// The operation, e.g. `PutItem`.
     pub operation: String,
-    /// Its input.
+    /// The input of the request.
     pub body: Value,
     /// The number of earlier requests for this operation, since the start or
     /// [`AwsFaults::forget_counts`].
@@ -54,8 +54,8 @@ pub enum Fault {
     Status(u16),
     /// Passes the request on after [`AwsFaults::release`].
     Hold,
-    /// Passes a batch on without the entries at these positions. The answer says that they were not
-    /// processed. Positions count through the tables in the order of their names.
+    /// Passes a batch on without the entries at these positions. The response says that they were
+    /// not processed. Positions count through the tables in the order of their names.
     LeaveOut(Vec<usize>),
 }
 
@@ -110,7 +110,7 @@ impl AwsFaults {
         self.plan(|_| Fault::Pass);
     }
 
-    /// From now on, calls `see` with each answer of the service, even if it does not reach the
+    /// From now on, calls `see` with each response of the service, even if it does not reach the
     /// client. Each request to DynamoDB asks for `ReturnConsumedCapacity`.
     pub fn witness(&self, see: impl Fn(&Request, &Value) + Send + Sync + 'static) {
         self.state.lock().expect("no panic").witness = Some(Arc::new(see));
@@ -141,7 +141,7 @@ impl fmt::Debug for AwsFaults {
 struct Upstream {
     client: reqwest::Client,
     url: String,
-    /// The function to call with the request and its answer.
+    /// The function to call with the request and its response.
     witnessed: Option<(Observer, Request)>,
 }
 

@@ -12,7 +12,7 @@ pub const REGION: &str = "us-east-1";
 /// The account of emulators.
 pub const ACCOUNT: &str = "000000000000";
 
-/// An answer with a status other than 2xx.
+/// A response with a status other than 2xx.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AwsError {
     /// The HTTP status.
@@ -37,19 +37,19 @@ impl AwsJson {
     }
 
     /// Sends one request to DynamoDB, without retries. Returns `None` if the connection ended
-    /// without an answer.
+    /// without a response.
     pub async fn dynamodb(&self, operation: &str, body: &Value) -> Option<Result<Value, AwsError>> {
         self.ask("dynamodb", &format!("DynamoDB_20120810.{operation}"), body).await
     }
 
-    /// Sends one request to SQS, without retries. Returns `None` if the connection ended without an
-    /// answer.
+    /// Sends one request to SQS, without retries. Returns `None` if the connection ended without a
+    /// response.
     pub async fn sqs(&self, operation: &str, body: &Value) -> Option<Result<Value, AwsError>> {
         self.ask("sqs", &format!("AmazonSQS.{operation}"), body).await
     }
 
     /// Sends one request to CloudWatch Logs, without retries. Returns `None` if the connection
-    /// ended without an answer.
+    /// ended without a response.
     pub async fn logs(&self, operation: &str, body: &Value) -> Option<Result<Value, AwsError>> {
         self.ask("logs", &format!("Logs_20140328.{operation}"), body).await
     }

@@ -1,4 +1,4 @@
-//! Splits batches in AWS's JSON: one part is carried out, and the answer says that the other part
+//! Splits batches in AWS's JSON: one part is carried out, and the response says that the other part
 //! was not.
 
 use serde_json::{Map, Value, json};
@@ -35,7 +35,7 @@ pub(crate) fn split(operation: &str, body: &Value, places: &[usize]) -> Option<S
 }
 
 impl SplitBatch {
-    /// Turns the answer for the part that was carried out into the answer for the whole batch.
+    /// Turns the response for the part that was carried out into the response for the whole batch.
     pub(crate) fn complete(&self, mut answer: Value) -> Value {
         match &self.left_out {
             UnprocessedEntries::Unprocessed(field, tables) => {

@@ -1,4 +1,4 @@
-//! A run's journal as the REST interface returns it, and checks that hold for every journal after
+//! A run's journal as the REST interface returns it, and checks that apply to every journal after
 //! any crash.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -30,7 +30,7 @@ pub enum Outcome {
     Response(Value),
     /// The process reported an error: `{"errorType", "errorMessage", …}`.
     Error(Value),
-    /// No process answered by the deadline. A later answer is refused.
+    /// No process answered by the deadline. A later response is refused.
     TimedOut,
 }
 
@@ -98,8 +98,8 @@ impl LambdaApi {
         own.into_iter().chain(fixed.map(|(name, value)| (name, value.to_owned()))).collect()
     }
 
-    /// Gives an event to the next process that asks for one, and waits for its answer, at most for
-    /// `timeout`. This is also the deadline that the process gets.
+    /// Gives an event to the next process that asks for one, and waits for its response, at most
+    /// for `timeout`. This is also the deadline that the process gets.
     pub async fn invoke(&self, payload: &Value, timeout: Duration) -> Outcome {
         let payload = payload.to_string();
         if payload.len() > PAYLOAD_BYTES {

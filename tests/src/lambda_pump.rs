@@ -50,7 +50,7 @@ impl LambdaPump {
         Some(pumped)
     }
 
-    /// Receives one batch, invokes the function, and loses its answer: no message is deleted, and
+    /// Receives one batch, invokes the function, and loses its response: no message is deleted, and
     /// all come back.
     pub async fn pump_and_lose(&self) -> Option<BatchResult> {
         let (_, BatchResult { deleted, mut failed, outcome }) = self.invoke().await?;
@@ -99,7 +99,7 @@ impl LambdaPump {
             .collect();
         if !entries.is_empty() {
             let asked = json!({"QueueUrl": self.queue, "Entries": entries});
-            // a handle is refused if the message was received again meanwhile
+            // a handle is refused if the message was received again in the meantime
             self.client.sqs("DeleteMessageBatch", &asked).await.expect("an answer").expect("the queue is there");
         }
     }

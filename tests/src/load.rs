@@ -1,4 +1,4 @@
-//! Sends more events than a server can serve, over many connections, and records the answers.
+//! Sends more events than a server can serve, over many connections, and records the responses.
 //!
 //! These clients ignore `Retry-After`: after a refusal they send the next event at once. This is a
 //! harder load than that of clients that wait.
@@ -21,7 +21,7 @@ pub struct Load {
     pub batch: usize,
 }
 
-/// The answers to a load.
+/// The responses to a load.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
     /// The numbers of the accepted events, with their ids.
@@ -36,8 +36,8 @@ impl Load {
     /// Sends events until `enough` returns `true`. `event` creates the n-th event.
     ///
     /// # Panics
-    /// If an answer is neither 200 with an id for each event, nor 429 with a `Retry-After` in whole
-    /// seconds and a message.
+    /// If a response is neither 200 with an id for each event, nor 429 with a `Retry-After` in
+    /// whole seconds and a message.
     pub async fn send(self, api: &Api, event: impl Fn(usize) -> Value, enough: impl Fn(&Answers) -> bool) -> Answers {
         let (next, answers) = (AtomicUsize::new(0), Mutex::new(Answers::default()));
         let client = async || {

@@ -39,12 +39,13 @@ pub fn postgrest() -> PathBuf {
     if packaged.exists() { packaged } else { PathBuf::from("postgrest") }
 }
 
-/// Returns a free port, for a program that cannot choose one itself. It is below the ports that the
-/// operating system assigns (32768 and up on Linux), so that no other test gets it meanwhile.
+/// Returns a free port, for a program that cannot choose one itself. The port is below the ports
+/// that the operating system assigns (32768 and up on Linux), so that no other test gets it in the
+/// meantime.
 pub fn free_port() -> u16 {
     const RANGE: std::ops::Range<u64> = 20_000..32_000;
     loop {
-        // a new hasher has a random seed, so that parallel tests try other ports
+        // a new hasher has a random seed, so that parallel tests try different ports
         let random = RandomState::new().hash_one(std::process::id());
         let port = (RANGE.start + random % (RANGE.end - RANGE.start)) as u16;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {

@@ -168,8 +168,8 @@ async fn pass_on(client: &reqwest::Client, prefix: &str, upstream: &str, asked: 
     }
 }
 
-/// Sends the request to the service at `url`. Returns the whole answer, without the headers of the
-/// connection.
+/// Sends the request to the service at `url`. Returns the whole response, without the headers of
+/// the connection.
 pub(crate) async fn forward(
     client: &reqwest::Client,
     url: String,

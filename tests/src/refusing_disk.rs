@@ -1,6 +1,6 @@
-//! A disk that a test can make full or read-only. It is a C library, compiled here and preloaded
-//! into the server (`LD_PRELOAD`). It affects only the data file and the files beside it. It needs
-//! Linux with glibc.
+//! A disk that a test can make full or read-only. The disk is simulated by a C library, compiled
+//! here and preloaded into the server (`LD_PRELOAD`). It affects only the data file and the files
+//! beside it. It needs Linux with glibc.
 
 use std::fs::{File, remove_file};
 use std::path::PathBuf;

@@ -100,7 +100,7 @@ impl Server {
         self.process = Some(command.kill_on_drop(true).spawn().expect("the binary starts"));
     }
 
-    /// Waits until the process ends by itself, and returns its status.
+    /// Waits until the process exits without a signal, and returns its status.
     pub async fn ended(&mut self) -> ExitStatus {
         let mut process = self.process.take().expect("it runs");
         let end = tokio::time::timeout(LIMIT, process.wait()).await;

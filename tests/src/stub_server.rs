@@ -43,12 +43,12 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// Creates a JSON answer.
+    /// Creates a JSON response.
     pub fn json(status: u16, body: &Value) -> Self {
         Self::bytes(status, "application/json", body.to_string())
     }
 
-    /// Creates an answer with this content type.
+    /// Creates a response with this content type.
     pub fn bytes(status: u16, kind: &str, body: impl Into<Bytes>) -> Self {
         let status = StatusCode::from_u16(status).expect("a status");
         let reply = Response::builder().status(status).header("content-type", kind);
@@ -86,7 +86,8 @@ where
                 }
             });
             tokio::spawn(async move {
-                // an error means that the answer closed the connection, or that a client was killed
+                // an error means that the response closed the connection, or that a client was
+                // killed
                 let _ =
                     hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
                 Ok::<_, Infallible>(())

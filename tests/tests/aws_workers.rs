@@ -28,7 +28,7 @@ use stepladder_tests::{Journal, wait_calmly, wait_for};
 
 use roles::{VISIBILITY, World};
 
-/// The timeout of an invocation that will not end. Its leases end 5 s later.
+/// The timeout of an invocation that will not end. The leases of the invocation end 5 s later.
 const SHORT: Duration = Duration::from_secs(2);
 const HOUR: Duration = Duration::from_secs(3_600);
 

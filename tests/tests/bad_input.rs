@@ -228,7 +228,7 @@ async fn bytes_that_are_not_http_do_no_harm() {
         socket.write_all(bytes).await.expect("it reads");
         socket.shutdown().await.expect("it reads");
         let mut answer = Vec::new();
-        // an error answer and a closed connection are both right
+        // an error response and a closed connection are both right
         let _ = socket.read_to_end(&mut answer).await;
         let line = String::from_utf8_lossy(&answer);
         assert!(!line.starts_with("HTTP/1.1 2") && !line.starts_with("HTTP/1.1 5"), "{line}");

@@ -218,7 +218,7 @@ async fn every_log_line_is_json_and_ended_runs_are_metrics() {
         assert_eq!((&line["Stack"], &line["Function"]), (&json!(STACK), &json!(function)), "{line}");
         assert_eq!(metric(&line, "RunDuration"), "Milliseconds", "{line}");
     }
-    // a wake is deleted if its invocation succeeds, and otherwise comes again
+    // a wake is deleted if its invocation succeeds, and is otherwise delivered again
     stack.until_empty(STEPS).await;
     assert_eq!(stack.messages(STEPS_DEAD).await, [0; 3]);
     let problems = |line: &&Value| line["level"] == "ERROR" || line["level"] == "WARN";
@@ -274,7 +274,7 @@ async fn an_event_ends_as_a_row_with_one_ai_request_although_the_database_refuse
     assert_eq!(json!(rows), json!([{"name": "First", "domain": "first.example"}]));
     assert_eq!(stack.api().number_of_runs().await, 2, "two messages of an event are one run");
     stack.until_empty(EVENTS).await;
-    // the second message's wake may have met a lease, and comes again after the lease
+    // the second message's wake may have met a lease, and is delivered again after the lease
     stack.advance(Duration::from_secs(900));
     stack.until_empty(STEPS).await;
     for secret in ["sk-a-key-of-this-test", postgres.service_role_key(), TOKEN, &format!("/e/{EVENT_KEY}")] {

@@ -45,7 +45,7 @@ impl World {
         self.server.start().await;
     }
 
-    /// Inserts the row of a new client. Its event asks to enhance the client.
+    /// Inserts the row of a new client. The event of this client asks to enhance the client.
     async fn client(&self, n: usize) -> Client {
         let id = format!("00000000-0000-4000-8000-{n:012}");
         let name = format!("Client number {n} of this test");

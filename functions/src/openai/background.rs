@@ -2,8 +2,8 @@
 //!
 //! OpenAI's background mode (<https://platform.openai.com/docs/guides/background>) holds no
 //! connection open, and [`poll_until`](Context::poll_until) runs nothing between checks: on AWS no
-//! Lambda is billed meanwhile. A step of its own records the response's id. A later failure polls
-//! for the same answer, which is paid for once.
+//! Lambda is billed in the meantime. A step of its own records the response's id. A later failure
+//! polls for the same answer, which is paid for once.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -77,7 +77,7 @@ impl OpenAi {
         });
         let response: Value = self.client.responses().create_byot(request).await.map_err(|e| self.error(e))?;
         let ResponseFields { id, .. } = decode_fields(&response)?;
-        // the id becomes a part of an address
+        // the id becomes a part of a URL
         match id.filter(|id| {
             (1..=ID_CHARS).contains(&id.len()) && id.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
         }) {
@@ -89,7 +89,7 @@ impl OpenAi {
     /// Returns the answer, or `None` while OpenAI works on it.
     ///
     /// # Errors
-    /// Terminal, when no answer will come; see [`in_background`].
+    /// Returns a terminal error if no response will come; see [`in_background`].
     pub async fn fetch_answer<T: DeserializeOwned>(&self, pending: &PendingResponse) -> Result<Option<T>> {
         let id = &pending.id;
         let response: Value = self.client.responses().retrieve_byot(id).await.map_err(|e| self.error(e))?;

@@ -1,9 +1,9 @@
 //! Sends each request to OpenAI once, and keeps the status, `Retry-After` and the service's
 //! message.
 //!
-//! The client would retry three times by itself. Its errors lack the header and, if the body has
-//! another shape, the status. As the client's HTTP service, this code sees the response first. The
-//! engine retries by the error's advice.
+//! Without this, the client would retry three times on its own. Its errors lack the header and, if
+//! the body has another shape, the status. As the client's HTTP service, this code sees the
+//! response first. The engine retries by the error's advice.
 
 use std::{
     fmt,
@@ -35,7 +35,8 @@ pub(super) enum Failure {
     Unreachable(reqwest::Error),
     /// The response exceeds the maximum size.
     TooLarge,
-    /// A 2xx whose body is not JSON. Contains the body, masked and cut.
+    /// A 2xx whose body is not JSON. Contains the body. Secrets are masked, and a long body is
+    /// truncated.
     NotJson(String),
     /// A status other than 2xx.
     Rejected {
@@ -43,7 +44,7 @@ pub(super) enum Failure {
         retry_after: Option<String>,
         /// OpenAI's own header, in milliseconds.
         retry_after_ms: Option<u64>,
-        /// The service's message, masked and cut.
+        /// The service's message. Secrets are masked, and a long message is truncated.
         message: String,
     },
 }
@@ -143,7 +144,7 @@ fn boxed(failure: Failure) -> OpenAIError {
     OpenAIError::Boxed(Box::new(failure))
 }
 
-// an address may hold a password, and a query a key
+// a URL may contain a password, and its query may contain a key
 fn unreachable(error: reqwest::Error) -> OpenAIError {
     boxed(Failure::Unreachable(error.without_url()))
 }

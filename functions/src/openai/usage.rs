@@ -8,7 +8,7 @@ use stepladder::Usage;
 
 use super::prices::micro_dollars;
 
-/// The fields of an answer with its usage.
+/// The fields of a response that report the model and the number of tokens.
 #[derive(Debug, Default, Deserialize)]
 struct Metered {
     model: Option<String>,

@@ -46,7 +46,7 @@ async fn an_account_is_created_linked_and_announced() {
 #[tokio::test]
 async fn an_account_whose_reply_was_lost_is_found_again() {
     let world = World::start(nothing).await;
-    // more than a page of other accounts with addresses that contain this one
+    // there is more than one page of other accounts with addresses that contain this one
     (0..70).for_each(|n| drop(world.accounts.add(&format!("{n}.ada@acme.example"), json!({ "client_id": "c-1" }))));
     world.accounts.lose_a_reply();
     let run = run(&world).await;

@@ -48,7 +48,8 @@ impl World {
         Services::new(Some(openai), Some(supabase)).with_auth(Auth::new(&self.supabase.uri(), KEY).unwrap())
     }
 
-    /// Sets the answer to the next `times` requests of this kind to a table.
+    /// Makes the stub of Supabase respond with `template` to the next `times` requests with this
+    /// verb and table.
     pub(crate) async fn table_says(&self, verb: &str, table: &str, times: u64, template: ResponseTemplate) {
         let on_table = Mock::given(method(verb)).and(path(format!("/rest/v1/{table}")));
         on_table.respond_with(template).up_to_n_times(times).with_priority(1).mount(&self.supabase).await;

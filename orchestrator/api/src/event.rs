@@ -42,7 +42,7 @@ impl From<&stepladder_core::Event> for Event {
     }
 }
 
-/// The answer of `POST /e/{key}`, good or bad. It is the one answer that repeats its status.
+/// The response of `POST /e/{key}`, good or bad. No other response repeats its status.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EventsAnswer {
     /// The ids of the accepted events, in the order of the request.

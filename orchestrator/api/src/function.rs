@@ -1,4 +1,4 @@
-//! Functions, and the answers to what is done with them.
+//! Functions, and the responses to what is done with them.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::Time;
 /// A registered function.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Function {
-    /// Its id.
+    /// The id of the function.
     pub id: Arc<str>,
     /// The events that start it.
     pub triggers: Vec<Trigger>,
@@ -22,7 +22,7 @@ pub struct Function {
     pub retries: u32,
     /// How long an attempt at a step may take, in milliseconds.
     pub timeout_ms: u64,
-    /// Its concurrency limits.
+    /// The concurrency limits of the function.
     pub concurrency: Vec<Concurrency>,
     /// Its other flow control, in words.
     #[serde(default)]
@@ -122,19 +122,19 @@ impl From<&spec::Concurrency> for Concurrency {
     }
 }
 
-/// The answer to a pause.
+/// The response to a pause.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FunctionPaused {
-    /// Its id.
+    /// The id of the function.
     pub function_id: String,
     /// When it was paused, which may be earlier than this request.
     pub paused_since: Option<Time>,
 }
 
-/// The answer to a resumption.
+/// The response to a resumption.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FunctionResumed {
-    /// Its id.
+    /// The id of the function.
     pub function_id: String,
     /// How many runs were waiting for it.
     pub woken: usize,

@@ -30,7 +30,7 @@ pub use time::Time;
 use serde::{Deserialize, Serialize};
 use stepladder_core::RunId;
 
-/// The envelope of an answer.
+/// The envelope of a response.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Data<T> {
     /// What was asked for.
@@ -46,14 +46,14 @@ pub struct Page<T> {
     pub cursor: Option<RunId>,
 }
 
-/// The answer to a request that cannot be served.
+/// The response to a request that cannot be served.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ErrorAnswer {
     /// One sentence: what is wrong, and what to do.
     pub error: String,
 }
 
-/// What stands in the place of a value that is too large for an answer.
+/// What stands in the place of a value that is too large for a response.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LeftOut {
     /// Where the value is.

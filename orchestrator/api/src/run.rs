@@ -1,4 +1,4 @@
-//! Runs: in a listing, in full, and the answers to what is done with them.
+//! Runs: in a listing, in full, and the responses to what is done with them.
 
 use std::fmt::{self, Display};
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use crate::{Event, Step, Time};
 /// A run in a listing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
-    /// Its id.
+    /// The id of the run.
     pub run_id: RunId,
     /// The id of its function.
     pub function_id: Arc<str>,
-    /// Its status.
+    /// The status of the run.
     pub status: Status,
     /// The event that started it.
     pub event_id: EventId,
@@ -38,11 +38,11 @@ pub struct Run {
 /// cannot flatten JSON that is kept as text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunDetail {
-    /// Its id.
+    /// The id of the run.
     pub run_id: RunId,
     /// The id of its function.
     pub function_id: Arc<str>,
-    /// Its status.
+    /// The status of the run.
     pub status: Status,
     /// The event that started it.
     pub event_id: EventId,
@@ -194,20 +194,20 @@ impl From<report::LogLevel> for LogLevel {
 /// A run that a request created, or one of those that it changed.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct RunRef {
-    /// Its id.
+    /// The id of the run.
     pub run_id: RunId,
 }
 
-/// The answer to the cancellation of one run.
+/// The response to the cancellation of one run.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct RunCancelled {
-    /// Its id.
+    /// The id of the run.
     pub run_id: RunId,
     /// Its status now: a run that had ended keeps its status.
     pub status: Status,
 }
 
-/// The answer to a completed signal.
+/// The response to a completed signal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SignalCompleted {
     /// The run that waits, or will wait, for the signal.

@@ -11,11 +11,11 @@ use crate::{Failure, Time};
 /// A step of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Step {
-    /// Its id within the run.
+    /// The id of the step within the run.
     pub id: StepId,
     /// What it does.
     pub kind: StepKind,
-    /// Its status.
+    /// The status of the step.
     pub status: StepStatus,
     /// What it returned.
     pub output: Option<Json>,

@@ -11,7 +11,7 @@ use stepladder_core::{EventId, Fact, Json, RunId, Timestamp};
 const RUN: &str = "01KAVZ9Y3M0000000000000001";
 const EVENT: &str = "01KAVZ9Y3M0000000000000002";
 
-/// Reads a text and writes the value again, which must give the same text.
+/// Parses a JSON document and writes the value again. The result must be the same document.
 fn round_trip<T: Serialize + DeserializeOwned>(text: &str) -> T {
     let value: T = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"));
     assert_eq!(serde_json::to_string(&value).unwrap(), text);

@@ -24,9 +24,9 @@ use crate::terminal::Stop;
 const LOCAL: &str = "http://127.0.0.1:8288";
 /// The variable that names another server.
 const URL: &str = "STEPLADDER_URL";
-/// Maximum size of an answer: larger than any run and any page of a journal.
+/// Maximum size of a response: larger than any run and any page of a journal.
 const ANSWER_BYTES: usize = 128 * 1024 * 1024;
-/// Maximum time until an answer is complete.
+/// Maximum time until a response is complete.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection to a server.
@@ -40,7 +40,7 @@ pub(crate) struct Client {
     here: Option<axum::Router>,
 }
 
-/// An answer of a server.
+/// A response of a server.
 pub(crate) struct Answer {
     status: StatusCode,
     /// The value of `Retry-After`.
@@ -65,7 +65,7 @@ pub(crate) enum ClientError {
     /// The server refused the request.
     #[error("{message}")]
     Refused {
-        /// The status of the answer.
+        /// The status of the response.
         status: StatusCode,
         /// The server's sentence.
         message: String,
@@ -78,15 +78,15 @@ pub(crate) enum ClientError {
         /// The time after which there may be room.
         after: Duration,
     },
-    /// A part of the path that no URL can hold: another route would answer.
+    /// A part of the path that no URL can contain: another route would answer.
     #[error("`{0}` cannot be part of a URL; check it")]
     NoPath(String),
-    /// The answer is not one of a Stepladder server.
+    /// The response is not one of a Stepladder server.
     #[error("what answers at {url} does not look like a Stepladder server ({why}); check --url")]
     Foreign {
         /// The address.
         url: String,
-        /// What is wrong with the answer.
+        /// What is wrong with the response.
         why: String,
     },
 }
@@ -129,7 +129,7 @@ impl Client {
         })
     }
 
-    /// Sends a request, and returns the answer.
+    /// Sends a request, and returns the response.
     async fn answer(&self, request: RequestBuilder) -> Result<Answer, ClientError> {
         #[cfg(feature = "aws")]
         if let Some(router) = &self.here {
@@ -307,7 +307,7 @@ impl Client {
         if error.is_connect() || error.is_timeout() || error.is_request() || error.is_body() {
             ClientError::Unreachable(address::shown(&self.base))
         } else {
-            // the URL may hold a password or an event key
+            // the URL may contain a password or an event key
             self.foreign(root_cause(&error.without_url()))
         }
     }

@@ -145,7 +145,7 @@ impl ConditionalError for DeleteItemError {
     }
 }
 
-/// Returns whether a request failed only because its condition did not hold.
+/// Returns whether a request failed only because its condition was false.
 pub(crate) fn condition_failed<E: ConditionalError, R>(error: &SdkError<E, R>) -> bool {
     error.as_service_error().is_some_and(ConditionalError::is_failed_condition)
 }

@@ -76,7 +76,7 @@
 //! budget. It needs no index, no transaction and no counter.
 //!
 //! Texts that users choose (step names, limit keys) may be longer than a key may be (1,024 bytes of
-//! `SK`). Keys hold their hashes, attributes hold the texts.
+//! `SK`). Keys contain the hashes, and attributes contain the strings.
 
 use sha2::{Digest, Sha256};
 use stepladder_core::slot::{Limit, Ticket};

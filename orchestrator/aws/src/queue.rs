@@ -78,7 +78,7 @@ impl Aws {
         Ok(answer.messages.unwrap_or_default().into_iter().filter_map(delivery).collect())
     }
 
-    /// Sends wakes, each due at its time. A request holds 10 wakes of a queue.
+    /// Sends wakes, each due at its time. A request contains at most 10 wakes of a queue.
     pub(crate) async fn send(&self, wakes: Vec<(Wake, Timestamp)>, now: Timestamp) -> StoreResult<()> {
         let mut by_queue: BTreeMap<&str, Vec<Envelope>> = BTreeMap::new();
         for (wake, due) in &wakes {
@@ -150,7 +150,7 @@ impl Aws {
         self.delete_messages(&self.queues.steps, &handles).await
     }
 
-    /// Deletes messages that were received from a queue. A request holds 10 of them.
+    /// Deletes messages that were received from a queue. A request contains at most 10 of them.
     async fn delete_messages(&self, queue: &str, handles: &[String]) -> StoreResult<()> {
         for batch in handles.chunks(MAX_BATCH) {
             let mut left: Vec<usize> = (0..batch.len()).collect();

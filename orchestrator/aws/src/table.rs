@@ -74,7 +74,7 @@ impl Aws {
         self.put_if(item, Condition { expression: IS_NEW, alias: None, value: None }).await
     }
 
-    /// Writes an item if the condition holds for the existing item.
+    /// Writes an item if the condition is true for the existing item.
     pub(crate) async fn put_if(&self, item: Item, condition: Condition<'_>) -> StoreResult<PutOutcome> {
         let names = condition.alias.map(|(alias, name)| HashMap::from([(alias.to_owned(), name.to_owned())]));
         let values = condition.value.map(|(placeholder, value)| HashMap::from([(placeholder.to_owned(), value)]));

@@ -1,11 +1,12 @@
 //! Stores large values: compressed if that saves writes, and split over several items if one is too
 //! small (rule 5).
 //!
-//! DynamoDB bills each KB that is written, and an item holds at most 400 KB. There are three forms:
+//! DynamoDB bills each KB that is written, and an item contains at most 400 KB. There are three
+//! forms:
 //!
 //! - A small value is stored as text (`v`).
 //! - A value that compression shortens is stored compressed (`z`).
-//! - A value of more than 350,000 bytes is split into parts. The item holds the number of parts
+//! - A value of more than 350,000 bytes is split into parts. The item contains the number of parts
 //!   (`n`), their hash (`h`) and their partition (`b`).
 //!
 //! The partition is named after the owner and a token, so that parts of two attempts never mix.
@@ -47,7 +48,8 @@ impl PackedValue {
     }
 }
 
-/// Packs a JSON text. `owner` and `token` name the partition of its parts.
+/// Packs a JSON document. A large one is split into parts, in the partition that `owner` and
+/// `token` name.
 pub(crate) fn pack(json: String, owner: &str, token: &str) -> StoreResult<PackedValue> {
     let partition = layout::parts(owner, token);
     let small = |attributes: Item| PackedValue { attributes, parts: Vec::new(), partition: String::new() };
@@ -120,7 +122,7 @@ fn decompress(bytes: &[u8]) -> StoreResult<String> {
 mod tests {
     use super::*;
 
-    /// Returns a text that compression hardly shortens.
+    /// Returns a string that compression hardly shortens.
     fn noise(n: usize) -> String {
         let mut seed = 7_u64;
         let mut letter = || {

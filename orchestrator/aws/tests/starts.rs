@@ -83,7 +83,7 @@ async fn requests(server: &MockServer, of: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn starts_that_expect_the_flow_state_of_an_overtaken_start_are_not_attempted() {
-    // the condition on the flow state, the last of the writes, does not hold
+    // the condition on the flow state, the last of the writes, is false
     let server = server(|body| {
         let body: Value = serde_json::from_str(body).expect("JSON");
         let writes = body["TransactItems"].as_array().expect("a list").len();

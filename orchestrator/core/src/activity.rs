@@ -5,7 +5,7 @@
 
 use std::str::FromStr;
 
-/// The field of a log line that holds the [name](ActivityKind::name) of its kind.
+/// The field of a log line that contains the [name](ActivityKind::name) of its kind.
 pub const ACTIVITY_FIELD: &str = "activity";
 
 /// The tracing target of lines about runs and their steps.
@@ -92,7 +92,7 @@ impl ActivityKind {
     }
 }
 
-/// The error for a text that is not the name of a kind of activity.
+/// The error for a string that is not the name of a kind of activity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a kind of activity")]
 pub struct UnknownActivity(String);

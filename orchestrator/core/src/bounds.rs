@@ -1,4 +1,4 @@
-//! The size of a run: how much each entry adds, and how entries are cut to fit.
+//! The size of a run: how much each entry adds, and how entries are truncated to fit.
 //!
 //! Rule 33: every value in a journal is bounded. A value known before the work (an input, an event,
 //! a callback) is refused before the work. An outcome is known only after the work: it is refused

@@ -29,7 +29,7 @@ pub const LONGEST_JITTER: Duration = Duration::from_secs(600);
 /// The range in days in which an expression must fire once: every date occurs within eight years.
 const DAYS: i64 = 8 * 366;
 
-/// When a function starts by itself.
+/// When a function starts on a schedule.
 #[derive(Clone, Debug, Default)]
 pub struct CronSchedule {
     /// Its cron expressions. A minute that matches several of them is one tick.

@@ -184,8 +184,8 @@ pub struct PlanContext<'a> {
     pub now: Timestamp,
     /// The process of the deciding worker.
     pub worker: &'a str,
-    /// Whether no other process can be alive. Then the leases of other processes are void. This
-    /// holds for a local server that locks its file.
+    /// Whether no other process can be alive. Then the leases of other processes are no longer
+    /// valid. This is true for a local server that locks its file.
     pub alone: bool,
     /// The longest step that fits into a worker's time.
     pub longest: Duration,
@@ -273,7 +273,8 @@ impl Plan {
         now: &PlanContext<'_>,
     ) {
         let bytes = state.bytes + now.pending;
-        // rule 33; the record of a failed run needs almost no space
+        // a step without room in the journal fails before its body is executed (rule 33); the
+        // record of a failed run needs almost no space
         if !state.has_room(bytes) && OwnStep::of(&want.step) != Some(OwnStep::Compensation) {
             let why = run_full_failure(format_args!("step `{}`", want.step), bytes);
             return self.refused.push((want.step.clone(), why));

@@ -156,11 +156,11 @@ impl NewEvent {
             ts: Option<i64>,
             #[serde(default)]
             user: Option<Box<RawValue>>,
-            /// The version of the event's schema, which Inngest's clients may send. It is not
-            /// stored.
+            /// The version of the event's schema, which Inngest's clients may send. The value is
+            /// not stored.
             #[serde(default, rename = "v")]
             _version: Option<IgnoredAny>,
-            /// The session data that Inngest's clients may send. It is not stored.
+            /// The session data that Inngest's clients may send. The value is not stored.
             #[serde(default, rename = "meta")]
             _meta: Option<IgnoredAny>,
         }

@@ -111,7 +111,7 @@ impl Expr {
         })
     }
 
-    /// Evaluates the key of a limit: the expression's value as a text.
+    /// Evaluates the key of a limit: the expression's value as a string.
     ///
     /// A number is written with all its digits and without an exponent, so that 100, 100.0 and 1e2
     /// are the same key. Booleans and null are written as in JSON.

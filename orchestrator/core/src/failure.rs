@@ -46,8 +46,9 @@ impl Failure {
         self.code.as_ref().map(ErrorCode::as_str)
     }
 
-    /// Returns the failure cut to the limits of a journal. A long message is cut and ends in `…`; a
-    /// long code is cut. NUL characters are replaced, because databases cannot store them.
+    /// Returns the failure truncated to the limits of a journal. A long message is truncated and
+    /// ends in `…`; a long code is truncated. NUL characters are replaced, because databases cannot
+    /// store them.
     #[must_use]
     pub fn bounded(self) -> Self {
         let Self { mut message, code } = self;

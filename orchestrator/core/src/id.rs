@@ -19,7 +19,7 @@ pub type StepId = Arc<str>;
 
 /// A whole run, or one of its steps: what a ticket or a timer is for.
 ///
-/// Its stored form is a text: the step's id, and the empty text for the run.
+/// The stored form is a string: the step's id, or the empty string for the run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "StepId", into = "StepId")]
 pub enum RunOrStep {
@@ -139,7 +139,7 @@ ulid_id! {
     RunId
 }
 
-/// The error for a text that is not a ULID.
+/// The error for a string that is not a ULID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an id: a ULID of 26 characters is expected")]
 pub struct InvalidId;
@@ -156,7 +156,7 @@ impl EventId {
         self.0.random()
     }
 
-    /// Returns whether both ids were counted up from the same first id. This holds for the events
+    /// Returns whether both ids were counted up from the same first id. This is true for the events
     /// of one request, and for the ids that one process assigns in one millisecond. Only then does
     /// the order of the ids say which event came first.
     pub fn is_in_same_sequence(self, other: Self) -> bool {

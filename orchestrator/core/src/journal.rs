@@ -168,7 +168,7 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         step: Option<StepId>,
     },
-    /// The handler returned an error outside a step. It is run again at `retry_at`.
+    /// The handler returned an error outside a step. The handler runs again at `retry_at`.
     HandlerFailed { attempt: u32, error: Failure, retry_at: Timestamp },
     /// The handler returned a value. The run ends.
     RunCompleted { output: Json },

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::expr;
 use crate::limits::JSON_DEPTH;
 
-/// A shared JSON text. It is decoded only where its Rust type is known.
+/// A shared JSON document. It is decoded only where its Rust type is known.
 pub type Json = Arc<RawValue>;
 
 /// Writes a value as JSON.
@@ -29,18 +29,18 @@ pub fn empty_object() -> Json {
     Arc::from(RawValue::from_string("{}".to_owned()).unwrap_or_else(|_| RawValue::NULL.to_owned()))
 }
 
-/// Returns whether a valid JSON text is an object.
+/// Returns whether a valid JSON document is an object.
 pub fn is_object(json: &RawValue) -> bool {
     json.get().trim_start().starts_with('{')
 }
 
-/// Returns whether two valid JSON texts have the same value. Numbers are compared by all of their
-/// digits, and the fields of objects in any order.
+/// Returns whether two valid JSON documents have the same value. Numbers are compared by all of
+/// their digits, and the fields of objects in any order.
 pub fn is_same(one: &RawValue, other: &RawValue) -> bool {
     expr::is_same_json(one.get(), other.get())
 }
 
-/// A problem of a JSON text that JSON allows but this engine refuses.
+/// A problem of a JSON document that JSON allows but this engine refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonProblem {
     /// The text is nested more than [`JSON_DEPTH`] levels deep.
@@ -49,8 +49,8 @@ pub enum JsonProblem {
     /// The text contains a NUL character, which PostgreSQL and other databases cannot store.
     #[error("contains a NUL character (\\u0000) at byte {0}; databases cannot store it, remove it")]
     Nul(usize),
-    /// The text contains one half of a surrogate pair. It is not a character, so decoders refuse
-    /// it.
+    /// The text contains one half of a surrogate pair. A half is not a character, so decoders
+    /// refuse it.
     #[error(
         "contains half a surrogate pair (\\uD800 to \\uDFFF) at byte {0}; write both halves or the character itself"
     )]
@@ -67,8 +67,8 @@ pub enum JsonProblem {
 /// A sender could use such a field to bypass all checks of its JSON.
 const RESERVED: &str = "$serde_json::private::";
 
-/// Checks a JSON text for depth, NUL characters, halves of surrogate pairs and reserved names, in
-/// one pass and without recursion.
+/// Checks a JSON document for depth, NUL characters, halves of surrogate pairs and reserved names,
+/// in one pass and without recursion.
 ///
 /// # Errors
 /// [`JsonProblem`], with the byte at which it was found.
@@ -76,7 +76,7 @@ pub fn check(text: &str) -> Result<(), JsonProblem> {
     check_within(text, 0)
 }
 
-/// Checks a JSON text that is embedded in another one, this many levels deep. See [`check`].
+/// Checks a JSON document that is embedded in another one, this many levels deep. See [`check`].
 ///
 /// # Errors
 /// [`JsonProblem`], with the byte of this text at which it was found.

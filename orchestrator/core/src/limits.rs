@@ -13,13 +13,13 @@ pub const OUTCOME_BYTES: usize = 4 * 1024 * 1024;
 /// Maximum size of all values in a run's journal: 32 MiB.
 ///
 /// This counts outcomes, failures, inputs of calls, and events that were delivered to the run or
-/// joined its batch. It does not count the event that started the run, the run's result and its
-/// log, which have limits of their own.
+/// joined its batch. This limit does not count the event that started the run, the run's result and
+/// its log, which have limits of their own.
 pub const RUN_BYTES: usize = 32 * 1024 * 1024;
 /// Free bytes that a run must have to start a body, a call or a send: 64 KiB. So there is room for
 /// the outcome of an executed step, if it is small.
 pub const ROOM_BYTES: usize = 64 * 1024;
-/// Maximum size of a failure's message: 16 KiB. A longer one is cut and ends in `…`.
+/// Maximum size of a failure's message: 16 KiB. A longer message is truncated and ends in `…`.
 pub const FAILURE_BYTES: usize = 16 * 1024;
 /// Maximum size of all events of one request, or of one send of a function: 64 MiB.
 pub const REQUEST_BYTES: usize = 64 * 1024 * 1024;

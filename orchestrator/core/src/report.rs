@@ -24,8 +24,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// Returns this report cut to the limits of a journal: the size of each line, the number of
-    /// models, and the length of their names.
+    /// Returns this report truncated to the limits of a journal: the size of each line, the number
+    /// of models, and the length of their names.
     pub(crate) fn bounded(self) -> Self {
         let mut usage = Vec::with_capacity(self.usage.len().min(USAGE_MODELS + 1));
         self.usage.into_iter().for_each(|used| used.add_to(&mut usage));
@@ -121,7 +121,7 @@ impl Usage {
 /// One line of a run's log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LogLine {
-    /// Its severity.
+    /// The severity of the line.
     pub level: LogLevel,
     /// The text.
     pub message: Arc<str>,
@@ -160,8 +160,8 @@ impl fmt::Display for LogLevel {
 }
 
 impl LogLine {
-    /// Creates a line of at most [`LOG_LINE_BYTES`]. A longer message is cut, and fields that do
-    /// not fit are left out.
+    /// Creates a line of at most [`LOG_LINE_BYTES`]. A longer message is truncated, and fields that
+    /// do not fit are left out.
     pub fn new(level: LogLevel, message: &str, fields: Option<Json>) -> Self {
         let message: Arc<str> = match message.len() <= LOG_LINE_BYTES {
             true => message.into(),
@@ -177,7 +177,7 @@ impl LogLine {
         Self { level: LogLevel::Warn, message: message.into(), fields: None }
     }
 
-    /// Returns this line cut to [`LOG_LINE_BYTES`].
+    /// Returns this line truncated to [`LOG_LINE_BYTES`].
     pub(crate) fn bounded(self) -> Self {
         if self.bytes() <= LOG_LINE_BYTES { self } else { Self::new(self.level, &self.message, self.fields) }
     }

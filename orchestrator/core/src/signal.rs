@@ -29,7 +29,7 @@ pub struct CallbackToken {
     seal: [u8; SEAL_BYTES],
 }
 
-/// The error for a text that is not a callback token.
+/// The error for a string that is not a callback token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not the token of a signal; use it as the function gave it out")]
 pub struct InvalidToken;

@@ -29,7 +29,7 @@ pub struct Spec {
     /// The events that start it. A function without triggers starts only by `invoke` or as another
     /// function's `on_failure`.
     pub triggers: Vec<Trigger>,
-    /// Its cron schedule.
+    /// The cron schedule of the function.
     pub schedule: CronSchedule,
     /// The retries of its steps and of its handler.
     pub retry: RetryPolicy,
@@ -158,8 +158,8 @@ impl Spec {
         self.flow.describe().into_iter().chain(ticks).collect()
     }
 
-    /// Returns whether the journal records that flow control admitted a run. It does if a run may
-    /// be delayed just before it starts.
+    /// Returns whether the journal records that flow control admitted a run. The journal records
+    /// this if a run may be delayed just before it starts.
     pub fn records_admission(&self, origin: &Origin) -> bool {
         *origin == Origin::Cron || self.flow.throttle.is_some() || self.flow.rate_limit.is_some()
     }
@@ -209,7 +209,7 @@ impl Spec {
             }
             limits.push(Limit { key: key.into(), slots: concurrency.limit });
         }
-        // the smallest limit first: a run refused there holds no slot that others wait for
+        // the smallest limit first: a run that is refused there holds no slot that others wait for
         limits.sort_by(|a, b| (a.slots, &a.key).cmp(&(b.slots, &b.key)));
         Ok(limits)
     }

@@ -45,7 +45,7 @@ pub struct RunState {
     pub handler_retry_at: Option<Timestamp>,
     /// Whether the run collects events: further events may join it.
     pub collecting: bool,
-    /// The events that joined the first one, in order, if the run starts with several.
+    /// The events that joined the first one, in order, if the run starts with several events.
     pub joined: Vec<Event>,
     /// The earliest start, if something delayed it.
     delayed_until: Option<Timestamp>,

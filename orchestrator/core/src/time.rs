@@ -88,7 +88,7 @@ impl From<Timestamp> for SystemTime {
 
 impl Add<Duration> for Timestamp {
     type Output = Self;
-    /// Adds a duration, up to [`Timestamp::MAX`]. So a sleep "for ever" has an end instead of an
+    /// Adds a duration, up to [`Timestamp::MAX`]. So a sleep "forever" has an end instead of an
     /// overflow.
     fn add(self, d: Duration) -> Self {
         let ms = i64::try_from(d.as_millis()).unwrap_or(i64::MAX);

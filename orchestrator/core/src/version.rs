@@ -26,7 +26,7 @@ pub fn compare_versions(a: Option<&str>, b: Option<&str>) -> Ordering {
     left.len().cmp(&right.len()).then_with(|| a.cmp(b))
 }
 
-/// Splits a text after its leading digits, or before its first digit if it begins with something
+/// Splits a string after its leading digits, or before its first digit if it begins with something
 /// else.
 fn split_part(text: &str) -> (&str, &str) {
     let digits = starts_with_digit(text);

@@ -29,7 +29,7 @@ pub enum WakeCause {
     Tick(i64),
     /// A step ended; the next step is due.
     Next,
-    /// One step of several that may run in parallel.
+    /// One of several steps that may run in parallel.
     Step(StepId),
     /// A sleep or a retry is due.
     Due,
@@ -114,7 +114,7 @@ pub enum TimerPurpose {
     /// A sleep or a retry is due, of this step or of the whole run.
     #[serde(rename = "Step")]
     Due(RunOrStep),
-    /// The hourly check of the run: rule 12.
+    /// The hourly check of the run, in case a wake was lost (rule 12).
     Watchdog,
     /// The time limit for the run's start or end.
     Deadline,

@@ -18,7 +18,7 @@ const MAX_QUEUE_DELAY: Duration = Duration::from_secs(900);
 /// Bytes of a write request unit.
 const WRITE_UNIT_BYTES: usize = 1_024;
 
-/// What one run, or several, requested and executed, and what was saved.
+/// What one or more runs requested and executed, and what was saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunCost {
     /// Write request units of DynamoDB.

@@ -69,14 +69,14 @@ pub enum Activity<'a> {
 /// What happened to an attempt at a step.
 #[derive(Debug, Clone, Copy)]
 pub enum StepChange<'a> {
-    /// Its body started.
+    /// The body of the step started.
     Started,
-    /// Its body returned a value.
+    /// The body of the step returned a value.
     Succeeded {
         /// The time that the body took.
         took: Duration,
     },
-    /// Its body failed.
+    /// The body of the step failed.
     Failed {
         /// The time that the body took.
         took: Duration,
@@ -85,14 +85,14 @@ pub enum StepChange<'a> {
         /// The time of the next attempt, if there is one.
         retry_at: Option<Timestamp>,
     },
-    /// Its body checked a condition that does not hold yet (`ctx.poll`).
+    /// Its body checked a condition that is not true yet (`ctx.poll`).
     Checked {
         /// The time that the body took.
         took: Duration,
         /// The time of the next check, if there is one.
         retry_at: Option<Timestamp>,
     },
-    /// Its worker died.
+    /// The worker of the step died.
     Interrupted,
     /// It found no free slot and was enqueued.
     Enqueued {

@@ -33,14 +33,14 @@ pub struct Config {
     /// The maximum number of parallel steps that one invocation executes at the same time. If a
     /// run wants more at once, each step gets its own wake and so its own invocation.
     pub side_by_side: usize,
-    /// Whether this is the only process that uses the storage, as a local server is that holds its
-    /// file's lock. Leases of earlier processes are then void.
+    /// Whether this is the only process that uses the storage, as is true for a local server, which
+    /// holds its file's lock. Leases of earlier processes are then no longer valid.
     pub is_only_process: bool,
-    /// Replaces the wait before each retry, for tests and demonstrations. It takes precedence over
-    /// the function, the step and the error. A poll is repeated after this time or its own
-    /// interval, whichever is shorter.
+    /// Replaces the wait before each retry, for tests and demonstrations. This setting takes
+    /// precedence over the function, the step and the error. A poll is repeated after this time or
+    /// its own interval, whichever is shorter.
     pub retry_delay: Option<Duration>,
-    /// How calls to an unavailable storage are repeated.
+    /// How calls are retried while the storage is unavailable.
     pub storage_retries: Retries,
     /// The version of the code, written into every record.
     pub code: Arc<str>,

@@ -73,8 +73,8 @@ impl Intake {
         Ok(self.accept(accepted, now).await?)
     }
 
-    /// Returns a seed for a request of this many events. It identifies them when they are sent
-    /// again.
+    /// Returns a seed for a request of this many events. The seed identifies the events when they
+    /// are sent again.
     pub fn seed(&self, events: usize) -> IdSeed {
         let first = self.next_event_ids(self.runtime.now(), events);
         IdSeed { at: first.time(), random: first.random() }
@@ -146,7 +146,8 @@ impl Intake {
         Ok((events, taken))
     }
 
-    /// Creates the other runs of events whose first runs are created, and delivers the events.
+    /// Creates the runs that flow control decides on, and delivers the events to subscriptions. The
+    /// other runs of these events exist already.
     async fn finish(&self, events: &[Event], taken: TakenRuns) -> Result<(), StoreError> {
         let TakenRuns { controlled, collected, subscribed } = taken;
         if controlled.is_empty() && collected.is_empty() {
@@ -194,7 +195,7 @@ impl Intake {
         events.split_inclusive(move |event| cancel.contains(&event.name))
     }
 
-    /// Returns the first of `n` consecutive ids. They sort after all ids that this process has
+    /// Returns the first of `n` consecutive ids. The ids sort after all ids that this process has
     /// assigned, so events keep their order.
     fn next_event_ids(&self, now: Timestamp, n: usize) -> EventId {
         let mut latest = self.latest_event.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

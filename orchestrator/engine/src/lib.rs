@@ -2,7 +2,7 @@
 //!
 //! Storage, queue and clock are traits ([`ports`], [`clock`]) that adapters implement. Functions
 //! are [programs](program) that front ends such as the SDK implement. The [`Engine`] accepts
-//! events, makes hops, sweeps and answers queries. [`Workers`] receive wakes from the queue and
+//! events, executes hops, sweeps and answers queries. [`Workers`] receive wakes from the queue and
 //! call the engine for each. The crate `stepladder-testkit` has an adapter in memory and the
 //! conformance suite.
 

@@ -166,8 +166,8 @@ pub trait FlowStates: Send + Sync {
     async fn change_flow_state(&self, changes: Vec<FlowStateChange>) -> StoreResult<Vec<bool>>;
 }
 
-/// A change of a flow state. It happens only if the state still has the value that was read. A
-/// change to the same value extends the expiry.
+/// A change of a flow state. The change happens only if the state still has the value that was
+/// read. A change to the same value extends the expiry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowStateChange {
     /// The key of the flow state.
@@ -369,7 +369,7 @@ pub trait Timers: Send + Sync {
 /// The progress of the sweep.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Cursor {
-    /// All buckets before this minute have been sent.
+    /// A minute since 1970. The timers of all earlier minutes have been sent.
     pub minute: i64,
     /// The hashes of the timers that have been sent of later buckets, by minute.
     pub sent: Vec<(i64, Vec<u64>)>,

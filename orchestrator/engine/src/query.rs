@@ -42,8 +42,8 @@ impl Query {
         self.runtime.backend.backlog()
     }
 
-    /// Returns the summary of a run. It reads the journal: a row does not say whether a live run has
-    /// started, nor any output.
+    /// Returns the summary of a run. This method reads the journal: a row does not say whether a
+    /// live run has started, nor any output.
     pub(crate) async fn summary(&self, row: &RunRow) -> Result<RunSummary, EngineError> {
         Ok(match self.runs.state(row.run).await? {
             Some(state) => RunSummary::of(&state),

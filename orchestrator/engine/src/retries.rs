@@ -17,7 +17,7 @@ use crate::clock::Clock;
 pub struct Retries {
     /// The maximum number of attempts, including the first.
     pub attempts: u32,
-    /// The longest wait before the second attempt. It doubles with each further attempt.
+    /// The longest wait before the second attempt. The wait doubles with each further attempt.
     pub first: Duration,
     /// The longest wait before any attempt.
     pub longest: Duration,

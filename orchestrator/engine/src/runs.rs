@@ -130,8 +130,9 @@ impl Runs {
         }
     }
 
-    /// Reads the entries that other writers have appended. A failed read is repeated: the caller may
-    /// hold an outcome that is not written yet, and its body would execute once more if this failed.
+    /// Reads the entries that other writers have appended. A failed read is repeated: the caller
+    /// may have an outcome that is not written yet, and its body would execute once more if this
+    /// failed.
     pub(crate) async fn read_since(&self, run: &RunState) -> Result<Vec<Record>, StoreError> {
         self.runtime.again(RepeatedCall::Read, None, || self.runtime.backend.read(run.run, run.next)).await
     }

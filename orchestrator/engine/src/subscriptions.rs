@@ -138,8 +138,8 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Cancels a run if its `cancel_on` matches this event. Returns whether the run has ended, by
-    /// this or before.
+    /// Cancels a run if its `cancel_on` matches this event. Returns whether the run has ended,
+    /// through this call or earlier.
     async fn cancel_if_matching(&self, run: RunId, arriving: &ArrivingEvent<'_>) -> Result<bool, StoreError> {
         let Some(state) = self.runs.state(run).await? else { return Ok(false) };
         let Some(spec) = self.runtime.spec_of(&state.created) else { return Ok(state.end.is_some()) };

@@ -159,7 +159,7 @@ impl Sweep {
 
     /// Advances the cursor to `minute` (rule 26). Call this only after the buckets before `minute`
     /// were sent and can get no more timers. Returns `false` if another sweep has advanced the
-    /// cursor meanwhile: that sweep continues, and this one ends.
+    /// cursor in the meantime: that sweep continues, and this one ends.
     async fn move_cursor(
         &self,
         stored: &mut Option<Cursor>,

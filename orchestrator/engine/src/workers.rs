@@ -1,4 +1,4 @@
-//! The workers of a server process. They receive wakes and make hops, many at a time. They also
+//! The workers of a server process. They receive wakes and execute hops, many at a time. They also
 //! sweep once a minute, and fail the steps of bodies that do not stop at their timeout.
 
 use std::sync::Arc;

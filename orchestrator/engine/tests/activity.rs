@@ -66,7 +66,7 @@ async fn the_activity_of_a_run_is_logged_with_times() {
     );
 }
 
-/// A waiting step is counted once, even if other wakes come meanwhile.
+/// A waiting step is counted once, even if other wakes come in the meantime.
 #[tokio::test]
 async fn a_waiting_step_is_logged_once_although_it_tries_often() {
     let logged = Logged::of("stepladder::run");

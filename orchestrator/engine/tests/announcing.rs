@@ -89,7 +89,7 @@ async fn the_cancellation_of_a_run_of_an_unregistered_function_is_announced() {
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;
-    // a worker with another version of the code, which does not have the function any more
+    // this worker has another version of the code, without the function
     world.programs = vec![heard()];
     let engine = world.engine();
     let run = engine.query().runs(RunFilter::default()).await.unwrap().runs[0].run;

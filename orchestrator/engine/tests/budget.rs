@@ -22,7 +22,7 @@ async fn counts_of(script: Script, pace: Pace, n: usize) -> Counts {
     let mut world = World::new(vec![script.program()]).pace(pace);
     let engine = world.engine();
     world.go(&engine).await;
-    // not through `settle`, which reads the runs between hops
+    // does not use `settle`, which reads the runs between hops
     while world.memory.wakes() > 0 {
         world.hop_once(&engine).await;
     }

@@ -108,7 +108,7 @@ async fn live(world: &World, engine: &Arc<Engine>, dice: &Dice, events: &[NewEve
                 deliveries.extend(deliveries.clone()); // the same wake twice at the same time
             }
             let hops = deliveries.into_iter().map(|delivery| match dice.one_in(3) {
-                // an invocation with some or nearly no time left
+                // the invocation has some or nearly no time left
                 true => engine.hop_until(delivery, now + Duration::from_secs(dice.below(120))).left_future(),
                 false => engine.hop(delivery).right_future(),
             });

@@ -157,7 +157,7 @@ async fn a_stuck_body_is_failed_before_its_invocation_ends() {
     begun.notified().await;
     // the body's own timer is due, but the body blocks its thread
     world.clock.set(deadline - Duration::from_millis(900));
-    // and this engine has no connection to write with
+    // this engine has no connection to write with
     let supervisor = engine.supervisor(world.memory.clone());
     assert_eq!(supervisor.expel_overdue().await.unwrap().len(), 1);
     assert_eq!(engine.expel_overdue().await.unwrap().len(), 0, "once");

@@ -142,7 +142,8 @@ async fn rule_18_the_wake_of_an_offer_that_comes_before_the_entry_writes_the_wai
 async fn rule_18_an_event_that_is_offered_after_the_entry_is_found_by_its_wake() {
     let script = Script::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
     let mut world = World::new(vec![script.program()]);
-    // the index is there, the entry is not: its hop has died
+    // The subscription is in the index, but the journal has no `EventAwaited`: the hop stopped
+    // between both writes.
     let dying = world
         .engine_on(support::slow::only_before(world.memory.clone(), |fact| matches!(fact, Fact::EventAwaited { .. })));
     world.go(&dying).await;
@@ -179,7 +180,7 @@ async fn the_wake_of_an_offer_comes_again_as_what_it_is() {
     let (mut world, _, run) = waiting_run(script).await;
     let wake = stepladder_core::Wake { run, cause: WakeCause::Offered, group: "f".into() };
     world.memory.commit(Commit { wakes: vec![wake], ..Commit::default() }).await.unwrap();
-    // rule 13: the storage fails, the wake is sent again
+    // the storage fails, so the wake is sent again (rule 13)
     let unlucky = world.engine_on(support::slow::refuse_reads(world.memory.clone()));
     world.hop_once(&unlucky).await;
     world.clock.advance(Duration::from_secs(10));

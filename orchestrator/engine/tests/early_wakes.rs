@@ -30,7 +30,7 @@ async fn status(engine: &Engine) -> Status {
     engine.query().run(only_run(engine).await).await.unwrap().summary.status
 }
 
-/// Makes hops until no wake is visible.
+/// Executes hops until the queue has no visible wake.
 async fn hop(world: &World, engine: &Arc<Engine>) {
     while world.memory.next_due().is_some_and(|due| due <= world.clock.now()) {
         world.hop_once(engine).await;
@@ -105,7 +105,7 @@ async fn an_early_wake_that_makes_other_progress_is_repeated_too() {
     let engine = world.engine();
     world.go(&engine).await;
     hop(&world, &engine).await;
-    // the first of the two wakes executes the retry, the second ends the sleep
+    // the first of the two wakes executes the retry, and the second ends the sleep
     world.clock.advance(NAP);
     world.memory.lose_wakes();
     send(&world, &engine, WakeCause::Due).await;

@@ -74,7 +74,7 @@ async fn a_slot_is_released_after_its_start_met_a_full_disk() {
     full.store(true, SeqCst);
     world.hop_once(&engine).await;
     full.store(false, SeqCst);
-    // long before the slot's lease ends
+    // this is long before the slot's lease ends
     world.settle_within(&engine, Duration::from_secs(5)).await;
     assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
 }
@@ -104,7 +104,7 @@ async fn a_wake_that_met_a_full_disk_is_delivered_again_within_seconds() {
 async fn a_body_finishes_although_the_outcome_of_a_parallel_body_is_refused() {
     let (script, a_begun, a_open) = gated(Script::new("f"), "a", &[]);
     let (script, b_begun, b_open) = gated(script, "b", &[]);
-    // beside a running body, the outcome is not kept for long
+    // while another body runs, the outcome is not kept for long
     let mut world = World::new(vec![script.program()]);
     let (engine, full) = process(&mut world);
     world.go(&engine).await;

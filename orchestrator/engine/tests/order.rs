@@ -48,7 +48,7 @@ async fn rule_31_an_event_is_not_delivered_to_a_run_that_a_later_event_of_its_re
         let (world, engine, other) = waits_at_once();
         let events = request.iter().map(|name| event(name, name)).collect();
         engine.intake().ingest(events, None).await.expect("accepted");
-        // not even if the request is repeated
+        // this is true even if the request is repeated
         engine.intake().ingest(vec![event("word", "word")], None).await.expect("accepted");
         let run = support::only_run(&other).await;
         world.settle(&other).await;

@@ -31,7 +31,7 @@ async fn rule_21_a_run_enqueued_at_a_paused_function_reads_the_pause_once_more()
     assert!(known.set(engine.clone()).is_ok());
     assert!(engine.functions().pause("f").await.expect("paused"));
     let event = world.go(&engine).await;
-    // before any watchdog is due
+    // this is before any watchdog is due
     world.settle_within(&engine, Duration::from_secs(60)).await;
     assert_eq!(met.load(Ordering::SeqCst), 1, "the race happened");
     assert_eq!(world.runs(&engine, event).await[0].summary.status, Status::Completed);
@@ -52,7 +52,7 @@ async fn another_process_notices_a_pause_within_ten_seconds_and_reads_no_more_of
     assert_eq!(status(&world).await, Status::Completed, "this process has read the pause a moment ago");
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(status(&world).await, Status::Scheduled);
-    // after resuming, its runs start at once in every process
+    // after the function is resumed, its runs start at once in every process
     assert_eq!(other.functions().resume("f").await.expect("resumed"), 1);
     assert_eq!(status(&world).await, Status::Completed);
 }

@@ -115,7 +115,7 @@ async fn rule_34_an_unreadable_run_does_not_stop_the_sweep() {
     engine.sweep().await.unwrap();
     assert_eq!(errors.count("permanent error"), 1, "the sweep has gone on");
 
-    // its watchdog is kept, so the run continues once it can be read
+    // the watchdog of the broken run is kept, so the run continues once its journal can be read
     refuses.store(false, SeqCst);
     world.clock.advance(Duration::from_secs(2 * 3_600));
     engine.sweep().await.unwrap();
@@ -144,7 +144,7 @@ async fn rule_34_a_local_wake_that_meets_a_permanent_error_backs_off() {
     assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
 }
 
-/// The worker does not call a deleted queue every second for ever.
+/// The worker does not call a deleted queue every second forever.
 #[tokio::test]
 async fn rule_34_a_worker_backs_off_from_a_queue_that_refuses() {
     let errors = Logged::of("stepladder::permanent");
@@ -163,7 +163,7 @@ async fn rule_34_a_worker_backs_off_from_a_queue_that_refuses() {
     }
     let asked = errors.count("permanent error doing=\"receive wakes\"");
     workers.stop(Duration::ZERO).await;
-    // after 2, 4, 8, 16 and 32 seconds, then once a minute
+    // the retries come after 2, 4, 8, 16 and 32 seconds, then once a minute
     assert!((10..=16).contains(&asked), "asked {asked} times in ten minutes");
 }
 

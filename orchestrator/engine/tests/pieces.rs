@@ -125,7 +125,7 @@ async fn each_delivery_of_a_message_makes_progress_and_every_run_has_its_wake() 
     let mut done = 0;
     while done < MANY {
         deliveries += 1;
-        // the rest of the message, with the next ids
+        // the invocation sends the rest of the message, with the next ids
         let rest = events().split_off(done);
         let first = (0..done).fold(stepladder_core::EventId::new(seed.at, seed.random), |id, _| id.next());
         let seed = stepladder_engine::IdSeed { at: first.time(), random: first.random() };

@@ -101,7 +101,7 @@ async fn a_bound_run_that_is_created_after_its_callers_end_does_nothing() {
         canceller.control().cancel(caller, "by hand").await.expect("cancelled");
         support::hop_all(&memory, &canceller).await;
     });
-    // the journal has the call, and the called run is not created yet
+    // the journal contains the call, but the called run does not exist yet
     let caller = world.engine_on(around::before(&world.memory, "create_runs", cancels));
     support::hop_all(&world.memory, &caller).await;
     world.settle(&other).await;

@@ -54,7 +54,7 @@ async fn a_rerun_of_a_batch_has_all_of_its_events() {
     }
 }
 
-/// A journal holds an event only once, even if it fulfilled several waits. A rerun copies it for
+/// A journal contains an event only once, even if it fulfilled several waits. A rerun copies it for
 /// each of them.
 #[tokio::test]
 async fn outcomes_larger_than_a_run_may_keep_are_not_copied() {

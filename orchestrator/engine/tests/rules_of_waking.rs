@@ -168,7 +168,7 @@ async fn rule_14_ten_interruptions_fail_a_step_and_the_queue_never_counts_to_thr
 #[tokio::test]
 async fn rule_15_a_repeated_event_finishes_what_the_first_left_undone() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
-    // call 1 stores the event, call 2 would create the run
+    // call 1 stores the event, and call 2 would create the run
     let faulty = Faulty::new(world.memory.clone(), Fault::DieBefore, 2);
     let dying = world.engine_on(faulty.clone());
     let event = NewEvent::new("go", json::empty_object()).with_id("once");

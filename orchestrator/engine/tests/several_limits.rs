@@ -94,7 +94,7 @@ async fn wakes_a_step(runs: usize, (for_each, for_all): (u32, u32), parallel: bo
         engine.query().runs(RunFilter { limit: Some(2 * runs), ..RunFilter::default() }).await.expect("listed").runs;
     assert_eq!(all.len(), runs);
     assert!(all.iter().all(|run| run.status == Status::Completed));
-    // no step waited beside a free slot
+    // no step waited while a slot is free
     let at_a_time = for_all.min(for_each * USERS as u32);
     let shortest = TAKES * (runs * STEPS) as u32 / at_a_time;
     let took = all.iter().filter_map(|run| run.ended_at).max().expect("ends").since(all[0].created_at);

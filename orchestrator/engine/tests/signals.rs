@@ -68,7 +68,7 @@ async fn a_callback_wakes_the_waiting_run_at_once() {
 async fn an_early_callback_is_kept_until_the_run_waits() {
     let mut world = World::new(vec![pays().program()]);
     let (engine, run, token) = start_waiting_run(&mut world).await;
-    // before the first hop of the run
+    // the signal is posted before the first hop of the run
     engine.subscriptions().signal(&token, json::null()).await.unwrap();
     work(&world, &engine).await;
     assert_eq!(status(&engine, run).await, Status::Completed);
@@ -90,12 +90,12 @@ async fn a_callback_is_completed_once() {
     work(&world, &engine).await;
     let journal = world.journal(&engine, run).await;
     assert_eq!(count(&journal, |f| matches!(f, Fact::SignalReceived { .. })), 1);
-    // also after the run has ended
+    // the same is true after the run has ended
     assert!(engine.subscriptions().signal(&token, data(serde_json::json!({"a": 1, "b": 2}))).await.unwrap().before);
 }
 
-/// The engine checks for an earlier post before it appends one. The journal refuses a second post
-/// by itself, too.
+/// The engine checks for an earlier post before it appends one. The journal also refuses a second
+/// post, without that check.
 #[tokio::test]
 async fn the_journal_refuses_a_second_post_whether_the_run_waits_or_not() {
     for waits in [false, true] {

@@ -1,4 +1,4 @@
-//! Limits: never more holders than slots, no ticket waits beside a free slot, and tickets are
+//! Limits: never more holders than slots, no ticket waits while a slot is free, and tickets are
 //! promoted in order.
 
 mod support;
@@ -248,8 +248,8 @@ async fn rule_21_a_refused_step_is_enqueued_and_then_tries_once_more() {
 
 #[tokio::test]
 async fn rule_22_a_redelivered_wake_repeats_the_release_and_the_promotion() {
-    // the worker dies between the outcome and the release. Its run sleeps, and another run waits
-    // for the slot
+    // the worker dies between the outcome and the release. The worker's run sleeps, and another run
+    // waits for the slot
     let script =
         limited(Script::new("f"), 1).step("a", &[]).ask("nap", &["a"], Operation::SleepFor(Duration::from_secs(60)));
     let mut world = World::new(vec![script.program()]);
@@ -322,7 +322,7 @@ async fn rule_23_the_first_ticket_tries_again_at_the_end_of_a_dead_holders_lease
     lives.control().cancel(dead, "its worker is dead").await.unwrap();
     work(&world, from_ref(&lives)).await;
     assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1, "the slot is not released");
-    // the end of the lease sends the next wake, not the dead worker's message
+    // the next wake comes when the lease ends, not through the message of the dead worker
     let lease = world.memory.holders(&limit(1)).await.unwrap()[0].lease_until;
     world.clock.set(lease + Duration::from_millis(200));
     open.add_permits(2);
@@ -332,8 +332,8 @@ async fn rule_23_the_first_ticket_tries_again_at_the_end_of_a_dead_holders_lease
 
 #[tokio::test]
 async fn rule_24_a_woken_run_that_cannot_use_the_slot_promotes_the_next_ticket() {
-    // the run of the first ticket is cancelled while it waits. Its wake must promote the next
-    // ticket
+    // the run of the first ticket is cancelled while it waits. The wake of the cancelled run must
+    // promote the next ticket
     let (script, begun, open) = gated(1);
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();

@@ -97,7 +97,7 @@ async fn rule_27_each_visit_extends_the_retention_of_a_live_run() {
     let live: Vec<_> = runs.iter().filter(|run| !run.summary.status.is_end()).map(|run| run.summary.run).collect();
     assert_eq!((runs.len(), live.len()), (2, 1));
     for visits in 1..=9 {
-        // the first visit is after an hour, the others are daily
+        // the first visit is after an hour, and the others are daily
         world.clock.advance(Duration::from_secs(if visits == 1 { 3_700 } else { 86_400 }));
         engine.sweep().await.unwrap();
         assert_eq!(store.kept(), live.repeat(visits));
@@ -128,7 +128,7 @@ async fn rule_26_ticks_count_as_missed_from_the_oldest_timer_on() {
         spec.schedule.missed_ticks = MissedTicks::RunAll;
     });
     let mut world = World::new(vec![cron.program(), Script::new("g").step("a", &[]).program()]);
-    // a store that knows only the hour of its oldest timer
+    // this store knows only the hour of its oldest timer
     let store = support::slow::hours_alone(world.memory.clone());
     let engine = world.engine_on(store);
     world.go(&engine).await;

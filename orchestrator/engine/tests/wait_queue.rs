@@ -106,7 +106,7 @@ async fn rule_23_the_first_ticket_owns_one_wake_even_after_many_refusals() {
     }
     world.go(&engine).await;
     world.hop_once(&engine).await;
-    // both steps are refused, and again at the end of each lease
+    // both steps are refused now, and are refused again at the end of each lease
     for _ in 0..8 {
         assert_eq!(world.memory.wakes(), 1);
         let now = world.memory.next_due().unwrap();
@@ -169,7 +169,8 @@ async fn rule_24_a_ticket_that_no_step_will_use_is_removed_when_another_waits_be
     let event = world.go(&engine).await;
     world.settle(&engine).await;
     let run = world.runs(&engine, event).await[0].summary.run;
-    // a worker stalls between the refusal and enqueuing. It continues, enqueues the step, and dies
+    // a worker stalls after the slot was refused and before it enqueues the step. The worker
+    // continues, enqueues the step, and dies
     let place = Ticket { queued_at: world.clock.now(), event, run, of: RunOrStep::Step("a".into()) };
     world.memory.enqueue(&one(), place).await.unwrap();
     world.clock.advance(Duration::from_secs(60));

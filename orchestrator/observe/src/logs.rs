@@ -1,5 +1,5 @@
-//! Logs for CloudWatch: one JSON object per line. It holds the fields of the event, the fields of
-//! the spans around it, and the role, stack and code version of the process.
+//! Logs for CloudWatch: one JSON object per line. The object contains the fields of the event, the
+//! fields of the spans around it, and the role, stack and code version of the process.
 //!
 //! Each line is written at once, under a lock that serves nothing else. A slow reader slows the
 //! process down; in Lambda the reader is the platform. A line that cannot be written is dropped

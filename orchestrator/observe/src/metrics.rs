@@ -112,7 +112,7 @@ impl Metric {
         Self::PermanentErrors,
     ];
 
-    /// The name in CloudWatch, and of the member of the line that holds the value.
+    /// The name in CloudWatch, and of the member of the line that contains the value.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -234,7 +234,8 @@ fn number(value: Option<&Value>) -> Option<Value> {
     value.filter(|value| value.as_f64().is_some_and(|value| value >= 0.0)).cloned()
 }
 
-/// Makes a text fit for a dimension's value: printable ASCII, at most 1,024 characters, not blank.
+/// Makes a string fit for a dimension's value: printable ASCII, at most 1,024 characters, not
+/// blank.
 fn dimension(text: &str) -> Option<String> {
     let ascii = |char| if matches!(char, ' '..='~') { char } else { '_' };
     let value: String = text.trim().chars().take(DIMENSION_CHARS).map(ascii).collect();

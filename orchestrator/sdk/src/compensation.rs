@@ -24,7 +24,7 @@ use crate::ledger::ReplayLedger;
 use crate::step::{Body, UntypedStep};
 use crate::{Error, Result};
 
-/// The future of a compensation.
+/// The boxed future that a compensation returns.
 pub(crate) type Compensating = BoxFuture<'static, Result<()>>;
 
 /// How one step is undone.
@@ -35,7 +35,7 @@ pub(crate) struct Compensation {
     pub(crate) compensate: Box<dyn FnOnce() -> Compensating + Send>,
 }
 
-/// The retries of a handler.
+/// The retry policy of a function and its current attempt.
 pub(crate) struct HandlerRetries {
     pub(crate) policy: RetryPolicy,
     /// The current attempt, from 1.

@@ -246,8 +246,8 @@ impl Context {
         self.ledger.run()
     }
 
-    /// Returns the function's attempt, from 1. It counts errors that the function returned, not
-    /// those of its steps.
+    /// Returns the function's attempt, from 1. This number counts errors that the function
+    /// returned, not those of its steps.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }

@@ -46,8 +46,8 @@ pub fn env(name: &str) -> Result<String> {
 
 /// Makes [`env()`] return this value from now on, whatever the environment contains.
 ///
-/// It holds for the whole process, so call it when a program starts, not in tests that run side by
-/// side.
+/// The setting applies to the whole process, so call it when a program starts, not in tests that
+/// run side by side.
 pub fn override_env(name: impl Into<String>, value: impl Into<String>) {
     let mut overrides = OVERRIDES.write().unwrap_or_else(PoisonError::into_inner);
     overrides.get_or_insert_default().insert(name.into(), value.into());

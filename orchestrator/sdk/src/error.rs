@@ -35,8 +35,9 @@ type Source = Box<dyn StdError + Send + Sync + 'static>;
 
 /// Why a step or a function failed, whether it is retried, and a code to branch on.
 ///
-/// By default an error is retried. It is not if it is [`Error::terminal`], or if one of its causes
-/// is known to fail the same way again, such as an HTTP 400 or a missing environment variable.
+/// By default, an error is retried. An error is not retried if it is [`Error::terminal`], or if one
+/// of its causes is known to fail the same way again, such as an HTTP 400 or a missing environment
+/// variable.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -166,7 +167,7 @@ impl Error {
 
     /// Converts to what the engine records.
     pub(crate) fn into_fault(self) -> AdvisedFailure {
-        // a message may quote megabytes: stop writing where the journal would cut it
+        // a message may quote megabytes: stop writing where the journal would truncate it
         let message = truncated(format_args!("{self:#}"), FAILURE_BYTES);
         let failure = Failure { message, code: self.0.code }.bounded();
         AdvisedFailure { failure, retry: self.0.retry }

@@ -176,7 +176,7 @@ impl ToEvent for NewEvent {
 }
 
 /// # Errors
-/// Terminal, when the data cannot be written as JSON.
+/// Returns a terminal error if the data cannot be written as JSON.
 pub(crate) fn encode_event(event: &impl ToEvent) -> Result<NewEvent> {
     event.to_event().map_err(|error| Error::terminal(format!("the event is not JSON: {error}")))
 }

@@ -247,8 +247,8 @@ impl Timeouts {
         Self::default()
     }
 
-    /// Cancels a run that has not started this long after it was created. It may be waiting for a
-    /// slot or its throttle.
+    /// Cancels a run that has not started this long after it was created. The run may be waiting
+    /// for a slot or its throttle.
     #[must_use]
     pub fn start(mut self, limit: Duration) -> Self {
         self.calls.record("start");
@@ -282,7 +282,7 @@ impl Timeouts {
 #[derive(Clone, Debug)]
 pub struct CancelOn {
     event: String,
-    /// All conditions must hold.
+    /// All conditions must be true.
     conditions: Vec<CancelCondition>,
     timeout: Option<Duration>,
     calls: SingleCalls,
@@ -309,7 +309,8 @@ impl CancelOn {
     /// example `clientId` or `client.id`; a leading `data.` is ignored.
     ///
     /// The value is a string, a number, a boolean or null. A run whose event has no such field is
-    /// not cancelled. An index finds the runs. If there are several conditions, all must hold.
+    /// not cancelled. An index finds the runs. If there are several conditions, all of them must be
+    /// true.
     #[must_use]
     pub fn matching(mut self, field: impl Into<String>) -> Self {
         self.conditions.push(CancelCondition::SameField(field.into()));
@@ -319,7 +320,8 @@ impl CancelOn {
     /// Cancels only runs for which this CEL expression is true. `event` is the event that started
     /// the run, `async` the event that arrives.
     ///
-    /// It is evaluated for each live run. If there are several conditions, all must hold.
+    /// It is evaluated for each live run. If there are several conditions, all of them must be
+    /// true.
     #[must_use]
     pub fn filter(mut self, cel: impl Into<String>) -> Self {
         self.conditions.push(CancelCondition::Cel(cel.into()));

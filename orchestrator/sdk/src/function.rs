@@ -145,8 +145,8 @@ impl Function {
         self
     }
 
-    /// Sets the maximum number of retries after a first attempt: of each step, and of the function
-    /// itself when it returns an error. By default, 4. 0 makes one attempt.
+    /// Sets the maximum number of retries of each step, and of the function itself if it returns an
+    /// error. The default is 4. With 0, there is only one attempt.
     #[must_use]
     pub fn retries(mut self, n: u32) -> Self {
         self.calls.record("retries");

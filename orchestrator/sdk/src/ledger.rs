@@ -49,7 +49,7 @@ struct Inner {
     unclaimed: HashMap<StepId, RevealedOutcome>,
     finished: Vec<FinishedStep>,
     dropped: Vec<StepId>,
-    /// Whether the wanted steps changed since they were last listed.
+    /// Whether the set of steps that the handler waits for has changed since it was last reported.
     changed: bool,
     /// When the last revealed outcome was written.
     now: Timestamp,
@@ -319,7 +319,7 @@ impl ReplayLedger {
         std::mem::take(&mut self.lock().dropped)
     }
 
-    /// Whether the wanted steps changed since they were last listed.
+    /// Whether the set of steps that the handler waits for has changed since it was last reported.
     pub(crate) fn has_changed(&self) -> bool {
         self.lock().changed
     }

@@ -4,7 +4,7 @@
 //! recorded, so a run can be suspended and replayed at any of them. Programs use this crate through
 //! `stepladder`.
 //!
-//! Storage, queues and the decision when a step runs are not here. They are the engine's, which
+//! Storage, queues and the decision when a step runs are not here. They belong to the engine, which
 //! knows functions only as [`Program`](stepladder_engine::Program)s.
 
 mod blocking;

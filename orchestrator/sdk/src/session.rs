@@ -27,7 +27,7 @@ const REPORT_AFTER: Duration = Duration::from_millis(50);
 /// A handler that awaits something else than a step for longer, without a wake, is aborted.
 pub(crate) const ABORT_AFTER: Duration = Duration::from_secs(10);
 /// Maximum polls in a row before the thread is yielded. Tokio's I/O makes tasks pause in the same
-/// way; a handler that used up its budget would otherwise be polled for ever.
+/// way; a handler that used up its budget would otherwise be polled forever.
 const MAX_POLLS: usize = 64;
 
 /// One session of a Rust handler. Dropping it drops the handler's future: the run is suspended.

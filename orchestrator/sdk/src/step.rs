@@ -47,8 +47,8 @@ impl<T> Step<'_, T> {
         self
     }
 
-    /// Sets the timeout of one attempt. By default, the function's, which is 60 s. An attempt that
-    /// runs longer is stopped, and fails.
+    /// Sets the timeout of one attempt. The default is the timeout of the function, which is 60 s
+    /// unless set. An attempt that takes longer is stopped and fails.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.record_call("timeout");
         self.set_options(|options| options.timeout = Some(limit));

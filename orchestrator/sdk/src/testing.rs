@@ -189,7 +189,7 @@ impl TestApp {
         world.inspect(new).await
     }
 
-    /// Moves the clock forward, and runs everything that becomes due meanwhile.
+    /// Moves the clock forward, and runs everything that becomes due in the meantime.
     pub async fn advance(&mut self, duration: Duration) {
         let end = self.now() + duration;
         self.world().run_until(end).await;

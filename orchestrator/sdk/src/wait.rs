@@ -56,7 +56,7 @@ impl<'a, T> WaitForEvent<'a, T> {
     ///
     /// `brief.id` is the field `id` of `brief`; a leading `data.` is ignored. An index finds the
     /// waits, so thousands of runs may wait for the same event, each for its own value. Field and
-    /// value have at most 1 KiB. If there are several conditions, all must hold.
+    /// value have at most 1 KiB. If there are several conditions, all of them must be true.
     pub fn matching(self, field: &str, value: &(impl Serialize + ?Sized)) -> Self {
         self.and(Field::new(field, value).map(EventMatch::Field))
     }
@@ -67,7 +67,7 @@ impl<'a, T> WaitForEvent<'a, T> {
     /// `event` is the event that started the run, `async` the event that arrives. An expression
     /// that fails, for example because a field is missing, is not true. The engine evaluates it for
     /// each run that waits; prefer [`matching`](Self::matching). If there are several conditions,
-    /// all must hold.
+    /// all of them must be true.
     pub fn filter(self, cel: impl Into<Arc<str>>) -> Self {
         self.and(Ok(EventMatch::When(cel.into())))
     }

@@ -25,8 +25,8 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// Creates a problem. A long sentence is cut: it may quote the request, and an answer must not
-    /// grow with that.
+    /// Creates a problem. A long sentence is truncated: it may quote the request, and a response
+    /// must not grow with that.
     pub(crate) fn new(status: StatusCode, sentence: impl Display) -> Self {
         Self { status, sentence: shortened(sentence), retry_after: RETRY_AFTER }
     }

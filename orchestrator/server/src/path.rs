@@ -1,4 +1,4 @@
-//! Ids in paths. A text that cannot be an id is unknown, not malformed: 404.
+//! Ids in paths. A string that cannot be an id is unknown, not malformed: 404.
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;

@@ -1,4 +1,4 @@
-//! The REST interface: handlers that translate a request into a call of the engine, and its answer
+//! The REST interface: handlers that translate a request into a call of the engine, and the result
 //! into JSON.
 //!
 //! The JSON is that of the crate `stepladder-api`; only what clients of Inngest probe has its

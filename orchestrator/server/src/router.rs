@@ -32,17 +32,17 @@ pub struct Options {
     pub event_keys: Vec<String>,
     /// The token that all routes require except `/e`, `/health` and signals.
     pub dashboard_token: Option<String>,
-    /// Whether the server listens on a loopback address. It then answers to names of this machine
-    /// only.
+    /// Whether the server listens on a loopback address. The server then answers to names of this
+    /// machine only.
     pub loopback: bool,
     /// The version that pages show.
     pub version: String,
     /// The limits of back-pressure.
     pub bounds: Bounds,
     /// Whether pages may keep a stream of changes open; without streams they poll. A front that
-    /// waits for the end of an answer, such as Lambda, cannot pass a stream on.
+    /// waits for the end of a response, such as Lambda, cannot pass a stream on.
     pub streams: bool,
-    /// The maximum size of an answer, in bytes, where a front has one: a larger answer of `/v1`
+    /// The maximum size of a response, in bytes, where a front has one: a larger response of `/v1`
     /// omits values or ends early. By default there is no limit.
     pub answer_bytes: Option<usize>,
     /// The queues, where they are a service of their own: the health page counts their messages and
@@ -139,8 +139,8 @@ async fn method_not_allowed(method: Method) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, sentence)
 }
 
-/// Logs one line for each request. It names the template of the route, because a path may hold an
-/// event key.
+/// Logs one line for each request. The line names the template of the route, because a path may
+/// contain an event key.
 async fn log(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();

@@ -1,5 +1,5 @@
 //! The server on a listener, with limits on connections: their number, the time to send a request's
-//! head, and the time to read an answer.
+//! head, and the time to read a response.
 
 mod slow;
 
@@ -26,7 +26,7 @@ pub struct Connections {
     pub max: usize,
     /// The maximum time for the head of a request; after that the connection is closed.
     pub head_timeout: Duration,
-    /// The maximum time in which a client reads no answer; after that the connection is closed. A
+    /// The maximum time in which a client reads no response; after that the connection is closed. A
     /// client must read 1 KiB a second on average over this time.
     pub read_timeout: Duration,
 }

@@ -12,7 +12,7 @@ pub(crate) enum SqliteError {
     /// A value cannot be read or written as JSON.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// A column that should hold text does not.
+    /// A column that should contain text does not.
     #[error(transparent)]
     Column(#[from] rusqlite::types::FromSqlError),
     /// A stored value cannot be read.

@@ -118,8 +118,8 @@ pub(crate) fn check_names(_: &Path, _: &Path, _: &Metadata) -> Result<(), OpenEr
     Ok(())
 }
 
-/// Warns if other users can open an existing file. Its rights are kept, because they may be
-/// intended.
+/// Warns if other users can open an existing file. The rights of the file are kept, because they
+/// may be intended.
 #[cfg(unix)]
 pub(crate) fn warn_of_readers(db: &Path, existing: Option<&Metadata>) {
     use std::os::unix::fs::PermissionsExt;

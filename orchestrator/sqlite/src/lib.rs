@@ -3,11 +3,11 @@
 //! - One thread writes (`writer.rs`). It puts all waiting commits into one transaction, with one
 //!   sync.
 //! - Journals, events, runs, wakes, timers and wait queues are rows.
-//! - Slots of steps and deliveries to workers are kept in memory, because they are void once the
-//!   process ends.
+//! - Slots of steps and deliveries to workers are kept in memory, because they are no longer valid
+//!   once the process ends.
 //! - The file is locked while it is open. Therefore a process that opens it knows that its
-//!   predecessor is dead. It delivers that process's wakes again, frees its slots, and wakes the
-//!   first tickets of each wait queue.
+//!   predecessor is dead. The new process delivers the predecessor's wakes again, frees its slots,
+//!   and wakes the first tickets of each wait queue.
 //!
 //! Not here: decisions. The engine makes them; this crate is its
 //! [`Backend`](stepladder_engine::ports::Backend).

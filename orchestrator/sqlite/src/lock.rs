@@ -4,7 +4,7 @@
 //! A file may have several names: a symbolic link, a hard link, a bind mount. Therefore the file
 //! itself is locked, not a name:
 //!
-//! - Within this process, a list holds the open files by device and inode.
+//! - Within this process, a list contains the open files by device and inode.
 //! - On Linux, the data file is locked with `flock`. That is independent of the byte ranges that
 //!   SQLite locks with `fcntl`. On other systems both locks exclude each other, so a data file with
 //!   a second hard link is rejected there.

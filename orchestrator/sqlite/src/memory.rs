@@ -1,6 +1,6 @@
-//! State that is kept in memory only, because it is void once the process ends: deliveries to
-//! workers, and slots that steps hold. Wakes and tickets are rows too. Memory follows the rows
-//! after each commit.
+//! State that is kept in memory only, because it is no longer valid once the process ends:
+//! deliveries to workers, and slots that steps hold. Wakes and tickets are rows too. Memory follows
+//! the rows after each commit.
 
 mod journal_ends;
 

@@ -64,7 +64,7 @@ pub enum OpenError {
         /// The version of its tables.
         found: usize,
     },
-    /// The file is a SQLite file of another program. It is not changed.
+    /// The file is a SQLite file of another program. The file is not changed.
     #[error("`{}` is a SQLite file of another program and was not changed; name another file with --db", db.display())]
     Foreign {
         /// The file.

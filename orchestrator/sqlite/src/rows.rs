@@ -97,7 +97,7 @@ pub(crate) fn run_row(row: &Row<'_>) -> Result<RunRow, SqliteError> {
     })
 }
 
-/// Reads a column that holds JSON.
+/// Reads a column that contains JSON.
 pub(crate) fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T, SqliteError> {
     Ok(serde_json::from_str(row.get_ref(column)?.as_str()?)?)
 }

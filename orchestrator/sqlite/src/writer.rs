@@ -105,7 +105,7 @@ impl Writer {
         None
     }
 
-    /// Submits a job without waiting for its result. It is executed before any job that is
+    /// Submits a job without waiting for its result. The job is executed before any job that is
     /// submitted later. A failed job is retried with each later transaction until it succeeds.
     pub(crate) fn run_in_background(&self, work: impl FnMut(&Connection) -> Result<(), SqliteError> + Send + 'static) {
         self.submit(Box::new(job::BackgroundJob::new(work)));
@@ -162,8 +162,8 @@ impl JobQueue {
     }
 }
 
-/// Closes the queue when the writer's thread ends, also by a panic, so that no caller waits for
-/// ever.
+/// Closes the queue when the writer's thread ends, also by a panic, so that no caller waits
+/// forever.
 struct CloseOnExit<'a>(&'a JobQueue);
 
 impl Drop for CloseOnExit<'_> {

@@ -92,7 +92,7 @@ async fn a_repeated_request_repeats_its_writes() {
     let mut named = job();
     named.id = Some("job-1".into());
     assert_eq!(world.cost(std::slice::from_ref(&named)).await, 1);
-    // it costs no more than before: the runs are known
+    // a repetition costs no more than before, because the runs are known
     assert!(world.cost(&[named]).await <= 2);
     assert_eq!(world.runs().await, 1);
 }

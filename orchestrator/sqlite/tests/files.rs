@@ -88,7 +88,8 @@ async fn changes_in_the_log_of_another_hard_link_are_not_lost() {
     drop(open(&other));
 }
 
-/// Creates a database of another program by these statements. With `log`, its log holds changes.
+/// Creates a database with these statements, as another program would. With `log`, the changes stay
+/// in its write-ahead log.
 fn foreign(statements: &str, log: bool) -> (TempDir, PathBuf) {
     let (folder, path) = folder();
     let db = Connection::open(&path).expect("a database");

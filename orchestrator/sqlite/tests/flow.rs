@@ -48,9 +48,9 @@ fn process(path: &Path, clock: &Arc<VirtualClock>, function: Function) -> (Engin
     (engine, sqlite)
 }
 
-/// Sends events five seconds apart, then makes hops until all runs have ended. Each event and each
-/// hop has a process of its own. Returns the runs in the order of their events, and the maximum
-/// number of runs that were running at the same time.
+/// Sends events five seconds apart, then executes hops until all runs have ended. Each event and
+/// each hop has a process of its own. Returns the runs in the order of their events, and the
+/// maximum number of runs that were running at the same time.
 async fn run(function: fn() -> Function, events: u32) -> (Vec<RunSummary>, usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");

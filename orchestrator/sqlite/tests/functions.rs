@@ -29,7 +29,7 @@ impl EventData for Requested {
 /// The actions of the bodies, in order.
 type Ledger = Arc<Mutex<Vec<String>>>;
 
-/// A process that opens the data file and makes at most one hop.
+/// A process that opens the data file and executes at most one hop.
 struct Process {
     engine: Engine,
     sqlite: Arc<Sqlite>,

@@ -116,7 +116,7 @@ impl World {
         Self { _folder: folder, engine, sqlite, clock }
     }
 
-    /// Makes hops until every run has ended.
+    /// Executes hops until every run has ended.
     async fn settle(&self) {
         for _ in 0..200 {
             let runs = self.engine.query().runs(RunFilter::default()).await.expect("a listing").runs;

@@ -73,7 +73,8 @@ impl Subject {
     /// it, because its [`receive`](stepladder_engine::ports::Queue::receive) takes time to answer.
     ///
     /// The function receives at most the given number of wakes (10 or fewer) without waiting, and
-    /// makes them invisible for the given time. It is called again until its answer is empty.
+    /// makes them invisible for the given time. The function is called again until it returns no
+    /// wake.
     pub fn receive_now<F>(mut self, receive: impl Fn(usize, Duration) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = StoreResult<Vec<Delivery>>> + Send + 'static,
@@ -82,8 +83,8 @@ impl Subject {
         self
     }
 
-    /// Adds a function that is awaited after every move of the clock. It moves a server's clock
-    /// along.
+    /// Adds a function that is awaited after every move of the clock. The function moves a server's
+    /// clock along.
     pub fn on_advance<F>(mut self, follow: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
@@ -107,7 +108,7 @@ pub async fn make_subject(make: impl AsyncFnOnce() -> Subject) -> Subject {
     make().await
 }
 
-/// Returns the time at which a [`Subject`]'s clock must start. It is the start of a minute.
+/// Returns the time at which a [`Subject`]'s clock must start. This time is the start of a minute.
 pub fn start() -> stepladder_core::Timestamp {
     fixtures::START
 }

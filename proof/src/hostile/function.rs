@@ -18,7 +18,7 @@ use stepladder_engine::{Program, Session};
 ///
 /// - `echo` returns the event's data.
 /// - `keyed` does the same, one run at a time for each client.
-/// - `nap` sleeps for an hour if a condition holds.
+/// - `nap` sleeps for an hour if a condition is true.
 /// - `<b>markup</b>` has names that are HTML.
 ///
 /// `event.data.fail` makes a step fail.

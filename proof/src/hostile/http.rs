@@ -27,10 +27,10 @@ const REFUSAL_BYTES: usize = 8 * 1024;
 /// Maximum number of hops between two requests. A run takes two.
 const MOST_HOPS: usize = 200;
 
-/// Sends the requests of a conversation and checks the answers:
+/// Sends the requests of a conversation and checks the responses:
 ///
-/// - nothing panics, and no answer is a 5xx,
-/// - the size of an answer is bounded by what was sent,
+/// - nothing panics, and no response is a 5xx,
+/// - the size of a response is bounded by what was sent,
 /// - protected pages are not shown without the token,
 /// - accepted events are stored,
 /// - the journals are valid.
@@ -72,11 +72,11 @@ pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     RUNTIME.with_borrow(|runtime| runtime.block_on(future))
 }
 
-/// The parts of a request that its answer must fit.
+/// The parts of a request that its response must fit.
 struct Asked {
     method: Method,
     path: String,
-    /// Whether the answer may show protected pages.
+    /// Whether the response may show protected pages.
     may_look: bool,
 }
 
@@ -117,7 +117,7 @@ fn has_secret(request: &[u8]) -> bool {
     text.contains(TOKEN) || text.contains("stepladder_login")
 }
 
-/// Returns the events that an answer reports as accepted.
+/// Returns the events that a response reports as accepted.
 fn told(body: &[u8]) -> Option<Vec<EventId>> {
     let answer: Value = serde_json::from_slice(body).ok()?;
     answer["ids"].as_array()?.iter().map(|id| id.as_str()?.parse().ok()).collect()

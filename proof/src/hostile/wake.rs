@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use stepladder_core::{EventId, RunId, Status, Timer, Wake};
 
-/// Reads a text as each of these types. A value that is read must survive being written and read
+/// Reads a string as each of these types. A value that is read must survive being written and read
 /// again.
 pub fn wake(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };

@@ -152,7 +152,7 @@ impl Bulk {
         self.queue.lock().expect("no panic").redeliver(now);
     }
 
-    /// Forgets what a dead process kept in memory. Its senders get no answer.
+    /// Forgets what a dead process kept in memory. The senders of its requests get no response.
     pub(super) fn is_dead(&mut self, process: usize) {
         self.unanswered.retain(|(at, _), _| *at != process);
     }

@@ -241,8 +241,8 @@ impl Controlled {
         }
     }
 
-    /// Checks that each tick after `from` has started one run. It ignores ticks that the sweep has
-    /// not passed, and recent ticks while wakes are pending.
+    /// Checks that each tick after `from` has started one run. The check ignores ticks that the
+    /// sweep has not passed, and recent ticks while wakes are pending.
     pub(crate) fn check_ticks(&self, from: Timestamp, late: Timestamp) -> Result<(), Broken> {
         if !matches!(self.control, Some(Control::Cron(_))) {
             return Ok(());

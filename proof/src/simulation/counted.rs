@@ -77,8 +77,8 @@ impl Subscriber for Counted {
 }
 
 impl Simulation {
-    /// Checks that each started run is counted once. It may be missing if a process died or a write
-    /// was not answered.
+    /// Checks that each started run is counted once. A count may be missing if a process died or a
+    /// write was not answered.
     pub(super) fn each_start_is_counted_once(&self) -> Result<(), Broken> {
         let counted = self.counted.0.lock().expect("no panic");
         let of = |run: RunId| counted.get(&run.to_string()).copied().unwrap_or(0);

@@ -14,8 +14,8 @@ use super::processes::Process;
 use super::{AT_A_TIME, DELIVERIES, STANDSTILL, Simulation};
 
 impl Simulation {
-    /// Delivers a visible wake to a worker, which makes a hop. A wake that was delivered too often
-    /// becomes a dead letter.
+    /// Delivers a visible wake to a worker, which executes a hop. A wake that was delivered too
+    /// often becomes a dead letter.
     pub(super) fn receive(&mut self) {
         let at = self.one();
         let process = &self.processes[at];

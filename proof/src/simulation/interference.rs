@@ -279,7 +279,8 @@ impl Simulation {
             let runs = at_once(self.memory.runs_of(*id));
             for function in [super::functions::MAIN, super::functions::OTHER] {
                 let started = runs.iter().filter(|row| *row.function == *function);
-                // There may be several, because reruns belong to the same event.
+                // An event may have more than one run of a function, because reruns belong to the
+                // same event.
                 if started.count() == 0 {
                     return Err(format!("event {id} was accepted, and no run of `{function}` is there"));
                 }

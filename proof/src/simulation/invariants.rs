@@ -68,7 +68,8 @@ impl Invariants {
         Self { memory, account, skew, lines: limits.iter().map(line).collect(), holdings, memoized: HashMap::new() }
     }
 
-    /// Checks all invariants at the true time `now`. `touched` are the runs with new entries.
+    /// Checks all invariants at `now`, a time without any worker's clock skew. `touched` lists the
+    /// runs with new entries.
     pub(crate) fn check(&mut self, now: Timestamp, touched: Vec<RunId>) -> Result<(), Broken> {
         for run in touched.into_iter().collect::<HashSet<_>>() {
             self.run(run)?;

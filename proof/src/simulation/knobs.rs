@@ -20,7 +20,7 @@ pub(crate) struct Knobs {
     pub(crate) aim: Option<&'static Site>,
     /// Another such place, if a seed is run again for it.
     pub(crate) aim_too: Option<&'static Site>,
-    /// How often a busy process is killed.
+    /// The number of times that a busy process is killed.
     pub(crate) kills: u64,
     /// How often a process and its bodies freeze for minutes.
     pub(crate) freezes: u64,
@@ -32,9 +32,9 @@ pub(crate) struct Knobs {
     pub(crate) skew: u64,
     /// How often all unacknowledged deliveries are repeated.
     pub(crate) redeliveries: u64,
-    /// How often a run is cancelled.
+    /// The number of times that a run is cancelled.
     pub(crate) cancels: u64,
-    /// How often an ended run is rerun.
+    /// The number of times that an ended run is rerun.
     pub(crate) reruns: u64,
     /// Whether a worker has an older version of the code, without one of the functions.
     pub(crate) old: u64,
@@ -57,7 +57,7 @@ pub(crate) struct Knobs {
     pub(crate) standstills: u64,
     /// How often the store refuses all writes of the first worker for a long time.
     pub(crate) denials: u64,
-    /// How often the process that receives a request is cut by its deadline.
+    /// The number of times that the deadline interrupts the process that receives a request.
     pub(crate) cuts: u64,
     /// Maximum number of events of a bulk request. With 0, there are none.
     pub(crate) bulk: u64,

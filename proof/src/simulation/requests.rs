@@ -119,8 +119,8 @@ impl Requests {
 }
 
 impl Simulation {
-    /// Sends the current request. It is repeated unchanged until it is accepted, one second after
-    /// each refusal.
+    /// Sends the current request. The request is repeated unchanged until it is accepted, one
+    /// second after each refusal.
     pub(super) fn send(&mut self) {
         let at = self.one();
         let open = self.requests.borrow().open.clone();
@@ -143,7 +143,7 @@ impl Simulation {
             requests.sending = false;
             requests.again_at = clock.now() + Duration::from_secs(1);
             match answer {
-                // The deadline cut the invocation, so the client gets no answer.
+                // The deadline interrupted the invocation, so the client gets no answer.
                 None => cut.set(cut.get() + 1),
                 Some(Ok(ids)) => {
                     (requests.open, requests.jobs_to_send) = (None, 0);
@@ -154,9 +154,9 @@ impl Simulation {
         });
     }
 
-    /// Creates a request: events that start runs, with events that cancel runs between them, and
-    /// then the crowd. The events of the crowd have no ids, so a repetition is recognised by the
-    /// request's seed.
+    /// Creates a request: events that start runs, some events that cancel runs, and then a crowd of
+    /// events of one kind. The crowd's events have no ids, so a repeated request is recognised by
+    /// its seed.
     fn put_together(&mut self) -> (Vec<NewEvent>, Option<IdSeed>) {
         let (jobs, crowd, stops, when) = {
             let requests = self.requests.borrow();

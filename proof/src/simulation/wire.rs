@@ -40,7 +40,7 @@ pub(crate) enum Fault {
     /// The call is executed, and its reply is this many milliseconds late.
     DelayReply(u64),
     /// The process dies within a commit, after this many of its five parts, as on a store without
-    /// transactions. It dies before any other call.
+    /// transactions. The process dies before any other call.
     Tear(u8),
 }
 

@@ -44,7 +44,7 @@ enum Change {
     Byte(Index, u8),
     /// Removes bytes from this position on.
     Cut(Index, usize),
-    /// Inserts a text, this many times.
+    /// Inserts a string, this many times.
     Word(Index, &'static str, usize),
     /// Repeats bytes from this position on.
     Again(Index, usize, usize),

@@ -25,7 +25,7 @@ pub(crate) struct SequentialFigures {
     pub(crate) gaps: Gaps,
     /// Processor time of a step.
     pub(crate) cpu: Option<Duration>,
-    /// Processors that other programs had meanwhile.
+    /// Processors that other programs had in the meantime.
     pub(crate) others: Option<f64>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct ParallelFigures {
     pub(crate) rates: Vec<f64>,
     /// Processor time of a step.
     pub(crate) cpu: Option<Duration>,
-    /// Processors that other programs had meanwhile.
+    /// Processors that other programs had in the meantime.
     pub(crate) others: Option<f64>,
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct Usage {
 }
 
 impl Watch {
-    /// Starts a measurement of these processes.
+    /// Starts measuring these processes.
     pub(crate) fn start(pids: &[u32]) -> Self {
         Self {
             pids: pids.to_vec(),

@@ -56,7 +56,8 @@ async fn sequential(api: &Api) -> Marks {
     marks
 }
 
-/// Executes many runs at the same time. Measures from the first request to the last answer.
+/// Executes many runs at the same time. Measures the usage from the first request to the last
+/// response.
 async fn many(api: &Api, server: &Server, runs: usize, at_once: usize) -> Usage {
     let watch = Watch::start(&server.pids());
     let answers = stream::iter(0..runs).map(|n| api.post("/bench/three", n.to_string())).buffered(at_once);

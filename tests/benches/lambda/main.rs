@@ -1,5 +1,5 @@
 //! `just bench-lambda` measures the deployed binary: its size, and the time from the start of its
-//! process to the answer of its first invocation.
+//! process to the response of its first invocation.
 //!
 //! The process is the real one, built as `cargo lambda` builds it (release, without SQLite and the
 //! local server). Lambda is a stub of its Runtime API. DynamoDB and SQS are a stub that answers at
@@ -38,7 +38,7 @@ async fn main() {
     print("has answered it (one hop)", &mut answered);
 }
 
-/// Starts a process, lets it make one hop, and ends it. Returns the times until it asked for an
+/// Starts a process, lets it execute one hop, and ends it. Returns the times until it asked for an
 /// invocation and until it answered.
 async fn first_invocation(bootstrap: &bootstrap::Bootstrap) -> (Duration, Duration) {
     let (lambda, aws) = (LambdaApi::start().await, aws::start().await);

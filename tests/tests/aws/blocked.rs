@@ -23,7 +23,7 @@ impl EventData for Block {
 const BEGUN: &str = "STEPLADDER_TEST_BEGUN";
 
 /// Not a real test: the other test starts this executable with it, as a program with one function.
-/// The first attempt of its step blocks for ever.
+/// The first attempt of its step blocks forever.
 #[test]
 fn a_program_whose_function_blocks_its_thread() {
     let Some(begun) = std::env::var_os(BEGUN).map(PathBuf::from) else { return };

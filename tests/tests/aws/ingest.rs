@@ -58,7 +58,8 @@ async fn several_invocations_apply_a_message_with_more_events_than_one_has_time_
     assert!(all.len() > 1, "{many} events, {:?}", pump.timeout);
     let all_events = 2 * SOME + many;
     assert_eq!(runs(&world).await, all_events);
-    // an invocation may have started a piece that it had no time for, whose wakes then come twice
+    // an invocation may have started a piece that it had no time for, whose wakes are then
+    // delivered twice
     let wakes = usize::try_from(world.wakes().await).expect("small");
     assert!((all_events..all_events + PIECE * all.len()).contains(&wakes), "{wakes} wakes of {all_events} runs");
 }

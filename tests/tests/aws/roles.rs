@@ -35,7 +35,7 @@ use crate::table;
 /// How long a received message is invisible: the worker's timeout of 120 s plus 30 s.
 pub(crate) const VISIBILITY: Duration = Duration::from_secs(150);
 
-/// A table, its queues, and the settings of the roles' processes.
+/// A table, its queues, and the settings of the processes of all Lambda roles.
 pub(crate) struct World {
     pub(crate) stack: Ministack,
     program: Vec<PathBuf>,
@@ -333,7 +333,7 @@ impl Role {
         self.process.kill().await.expect("the process is ours");
     }
 
-    /// Waits until the process has ended by itself.
+    /// Waits until the process has exited without a signal.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         self.process.wait().await.expect("the process is ours")
     }

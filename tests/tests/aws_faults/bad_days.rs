@@ -104,7 +104,7 @@ async fn throttling_of_table_and_queue_leaves_the_message_in_the_queue() {
     assert_eq!(account.of(1), everything_once());
 }
 
-/// A request without an answer is given up after 5 s and repeated. This is the only test that
+/// A request without a response is given up after 5 s and repeated. This is the only test that
 /// waits.
 #[tokio::test]
 async fn an_outcome_is_written_although_a_connection_stalls() {

@@ -36,8 +36,8 @@ async fn facts(stage: &Stage, n: u32) -> Vec<String> {
     facts
 }
 
-/// Executes a run with a fault at each of its calls. Its facts must be those of a run without
-/// faults.
+/// Executes a run with a fault at each of its calls. The facts of the run must be those of a run
+/// without faults.
 async fn at_each_call(stage: &Stage, fault: Fault, check: impl Fn(u32)) -> usize {
     let calls = run(stage, 0, usize::MAX, Fault::Pass).await;
     let clean = facts(stage, 0).await;
@@ -84,7 +84,7 @@ async fn timers_and_sweeps_survive_lost_replies() {
     at_each_call(&stage, Fault::LoseReply, |n| assert_eq!(account.of(n).values().sum::<u32>(), 1)).await;
 }
 
-/// The process dies at a call, which may or may not be carried out. Its message is delivered again,
+/// The process dies at a call, which may or may not be carried out. The message is delivered again,
 /// to another process.
 #[tokio::test]
 async fn a_run_completes_although_its_process_dies_at_any_call() {

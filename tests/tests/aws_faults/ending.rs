@@ -90,7 +90,7 @@ async fn an_event_cancels_the_run_with_the_same_field_under_any_loss() {
 
 #[tokio::test]
 async fn a_run_that_takes_too_long_is_cancelled_under_any_loss() {
-    // well before the run would continue by itself, even if a wake is delivered again
+    // well before the run would continue without the wake, even if a wake is delivered again
     let function = Function::new("f", works_long).timeouts(Timeouts::new().finish(4 * MINUTE));
     let stage = Stage::new(Sdk::Tells, vec![function]).await;
     let calls = life(&stage, &[go(0)], usize::MAX, &Fault::Pass).await;
@@ -141,7 +141,7 @@ async fn a_paused_function_starts_nothing_until_it_is_resumed_under_any_loss() {
             stage.advance(5 * MINUTE);
         }
         let calls = plan(&stage, at, fault);
-        // the caller repeats the request if it got no answer
+        // the caller repeats the request if it got no response
         while engine.functions().resume("f").await.is_err() {}
         stage.settle(|| engine.clone()).await;
         assert_eq!(end_of(&stage, n).await.0, Status::Completed, "{fault:?} at call {at}");

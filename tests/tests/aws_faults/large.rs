@@ -1,5 +1,5 @@
-//! Values that are too large for an item. Their parts are written before the entry. They are read
-//! eventually consistent first, then strongly. A missing part is an error.
+//! Values that are too large for an item. The parts of a value are written before the entry. The
+//! parts are read eventually consistent first, then strongly. A missing part is an error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,5 @@
-//! Messages that come twice, in the wrong order, and to several workers at the same time, as SQS
-//! may deliver them.
+//! Messages that are delivered twice, in the wrong order, and to several workers at the same time,
+//! as SQS may deliver them.
 
 use std::sync::Arc;
 

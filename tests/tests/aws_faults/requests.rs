@@ -10,7 +10,8 @@ use crate::functions::{Go, go};
 use crate::stage::{Sdk, Stage};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// More events than the maximum number of rounds without progress.
+/// The number of events in a request. The adapter gives up after fewer rounds of retries without
+/// progress.
 const MANY: u32 = 110;
 
 #[derive(Serialize, Deserialize)]

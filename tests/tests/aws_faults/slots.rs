@@ -100,7 +100,8 @@ async fn the_last_free_slot_is_not_given_twice() {
     assert_eq!(stage.lambda.holders(&one).await.expect("holders").len(), 1);
 }
 
-/// Rule 24: a ticket that is left behind would be promoted in vain, and the slot would stay free.
+/// Rule 24: a ticket that is left behind would be promoted without effect, and the slot would stay
+/// free.
 #[tokio::test]
 async fn acquiring_a_slot_removes_the_ticket_also_if_the_reply_is_lost() {
     let account = Account::default();

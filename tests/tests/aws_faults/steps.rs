@@ -239,7 +239,7 @@ async fn a_called_run_is_cancelled_with_its_caller_under_any_lost_reply() {
             }
         }
         let (run, calls) = (run_of(&stage, n).await.summary.run, plan(&stage, at, fault));
-        // the caller repeats the request if it got no answer
+        // the caller repeats the request if it got no response
         while engine.control().cancel(run, "by hand").await.is_err() {}
         stage.settle(|| engine.clone()).await;
         let what = format!("{fault:?} at call {at}");

@@ -26,8 +26,8 @@ impl EventData for Word {
     const NAME: &'static str = "shop/word";
 }
 
-/// A function that waits for an event and then for a callback, each for this time. It returns the
-/// event's number and the posted data.
+/// A function that waits for an event and then for a callback, each for this time. The function
+/// returns the event's number and the posted data.
 fn waits(time: Duration) -> Function {
     Function::new("waits", move |ctx: Context, event: Event<Go>| async move {
         let word = ctx.wait_for_event::<Word>("word").matching("n", &event.data.n).timeout(time).await?;

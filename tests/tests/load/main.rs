@@ -19,7 +19,7 @@ fn event(n: usize) -> Value {
     json!({"name": "test/hello.world", "id": format!("load-{n}"), "data": {"name": "Ada", "padding": "x".repeat(1_024)}})
 }
 
-/// Returns whether several times as many events were refused as accepted.
+/// Returns whether the number of refused events is a multiple of the number of accepted events.
 fn enough(answers: &Answers) -> bool {
     let (accepted, refused) = (answers.accepted.len(), answers.refused.len());
     accepted >= 300 && refused >= 3 * accepted
@@ -28,7 +28,8 @@ fn enough(answers: &Answers) -> bool {
 #[tokio::test]
 async fn under_overload_accepted_events_are_served_and_refused_ones_leave_nothing() {
     let mut server = Server::new().argument("--quiet").argument("--max-backlog").argument(BACKLOG.to_string());
-    // one hop at a time: several times as much as is served is sent at once, whatever the machine
+    // one hop at a time: the clients send several times more events than the server can serve, on
+    // any machine
     server = server.argument("--concurrency").argument("1");
     server.start().await;
     let api = server.api();
@@ -72,7 +73,7 @@ async fn under_overload_accepted_events_are_served_and_refused_ones_leave_nothin
 
 #[tokio::test]
 async fn the_send_command_waits_until_the_server_accepts() {
-    // a limit that one sleeping run does not reach, and a burst does
+    // one sleeping run stays within this limit, and a burst of events exceeds it
     let mut server = Server::new().argument("--max-backlog").argument("1").argument("--quiet");
     server.start().await;
     let api = server.api();

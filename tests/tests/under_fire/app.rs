@@ -113,7 +113,7 @@ async fn item(ctx: Context, event: Event<Item>) -> Result<u64> {
     ctx.step("pack", || at_once(ctx, "pack", weight + 1)).await
 }
 
-/// A body that takes up to 8 ms, so that some kills hit it.
+/// A step body that takes up to 8 ms, so that some kills of the server interrupt the body.
 async fn body<T>(ctx: &Context, step: &str, value: T) -> Result<T> {
     ledger().begin(ctx.run_id(), step);
     tokio::time::sleep(Duration::from_millis(ctx.random() % 8)).await;

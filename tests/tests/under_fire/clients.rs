@@ -32,7 +32,7 @@ struct Shared {
     answers: Mutex<Answers>,
 }
 
-/// The answers to all clients.
+/// The responses to all clients.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answers {
     /// The accepted orders, and the ids of their events.
@@ -43,7 +43,7 @@ pub(crate) struct Answers {
     pub(crate) ended: HashMap<String, Value>,
     /// The number of refusals, by status and message.
     pub(crate) refusals: BTreeMap<(u16, String), usize>,
-    /// The number of requests without an answer.
+    /// The number of requests without a response.
     pub(crate) unanswered: usize,
 }
 
@@ -90,7 +90,7 @@ impl Clients {
     }
 }
 
-/// Returns the sender's id of an order.
+/// Returns the id that the client gives to the event of order `n`.
 pub(crate) fn name_of(n: u64) -> String {
     format!("order-{n}")
 }
@@ -107,7 +107,7 @@ async fn send(shared: Arc<Shared>, pause: Duration, mut chance: Chance) {
                 shared.api().request(Method::POST, "/e/test").header(header::CONTENT_TYPE, "application/json");
             match request.body(body.clone()).send().await {
                 Ok(response) if response.status().is_success() => {
-                    // the server may be killed in the middle of its answer
+                    // the server may be killed in the middle of its response
                     if let Ok(answer) = response.json::<Value>().await {
                         accepted(&shared, orders, &answer);
                         break;

@@ -16,7 +16,7 @@ use crate::verdict::Sum;
 const ROUNDS: usize = 2;
 /// The maximum wait of a sender between requests.
 const PAUSE: Duration = Duration::from_millis(40);
-/// The number of answers of each kind to wait for in each round.
+/// The number of responses of each kind to wait for in each round.
 const ANSWERS: usize = 15;
 
 /// How a disk refuses.
@@ -124,7 +124,7 @@ async fn starts_that_end() {
     server.assert_no_error_logged();
 }
 
-/// Waits for [`ANSWERS`] more answers of a kind.
+/// Waits for [`ANSWERS`] more responses of a kind.
 async fn more(clients: &Clients, what: &str, count: impl Fn(&Clients) -> usize) {
     let before = count(clients);
     let told = format!("{ANSWERS} more requests to be {what}");

@@ -2,7 +2,7 @@
 //! or read-only, and it gets an hour's worth of events.
 //!
 //! This executable is also the server under test, with the command `dev`. The bodies of its
-//! functions write to a ledger. At the end, the answers to clients, the ledger and the journals
+//! functions write to a ledger. At the end, the responses to clients, the ledger and the journals
 //! must agree.
 //!
 //! `STEPLADDER_KILLS=200` sets the number of kills, and `STEPLADDER_SOAK=36000` the number of

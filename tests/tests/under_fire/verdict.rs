@@ -1,4 +1,4 @@
-//! Checks that the answers to clients, the ledger of the bodies and the journals agree.
+//! Checks that the responses to clients, the ledger of the bodies and the journals agree.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -13,7 +13,7 @@ use crate::clients::{Answers, name_of};
 use crate::journals::{Stored, created, ending, is_of, sent, started_by};
 use crate::ledger::{Line, by_step, most_at_once};
 
-/// Totals of the journals.
+/// Numbers of runs, entries, interruptions and bodies in all journals.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sum {
     pub(crate) runs: usize,

@@ -73,7 +73,7 @@ async fn of_server(app: App, args: &CheckArgs) -> Result<Journals, Stop> {
         let mut filter = args.filter.clone();
         filter.status = Some(status);
         for run in listed(&client, &filter).await? {
-            // a run that changes its status meanwhile is in both listings
+            // a run that changes its status in the meantime is in both listings
             if !journals.contains_key(&run) {
                 let lines = journals::lines(&client, run).await?;
                 journals::read(&mut journals, &format!("the journal of {run}"), &lines.join("\n"))?;

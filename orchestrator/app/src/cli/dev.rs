@@ -82,7 +82,7 @@ pub(crate) struct DevArgs {
     quiet: bool,
 }
 
-// without doc comments, because a text for each value would double the length of the help
+// without doc comments, because a help text for each value would double the length of the help
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum PaceArg {
     Step,
@@ -225,8 +225,8 @@ fn open(db: &Path) -> Result<Sqlite, Stop> {
     Sqlite::open(db, stepladder_sqlite::Options::default()).map_err(Stop::problem)
 }
 
-/// Creates folders that only their owner can read, because data files hold the data of events and
-/// steps.
+/// Creates folders that only their owner can read, because data files contain the data of events
+/// and steps.
 fn private_folder() -> std::fs::DirBuilder {
     let mut folder = std::fs::DirBuilder::new();
     #[cfg(unix)]

@@ -12,7 +12,8 @@ use crate::client::Client;
 use crate::terminal::text::parse_duration;
 use crate::terminal::{Stop, is_watched, remark};
 
-/// Runs of a page. It keeps each request short, however many runs are selected.
+/// The number of runs on a page. A small number keeps each request short, however many runs are
+/// selected.
 const PAGE: &str = "100";
 
 /// One run, or many. The filters also conflict with an id, because clap drops a requirement that

@@ -87,8 +87,8 @@ fn key(given: Option<String>) -> Result<String, Stop> {
     }
 }
 
-/// Reads a JSON object from the command line, a file or standard input. It stays text: numbers keep
-/// their digits.
+/// Reads a JSON object from the command line, a file or standard input. The JSON stays text:
+/// numbers keep their digits.
 ///
 /// # Errors
 /// When it cannot be read, or is not a JSON object.
@@ -118,7 +118,7 @@ pub(crate) fn read_json(what: &str, given: &str) -> Result<Json, Stop> {
     })
 }
 
-/// Reads a text, which must not be larger than an event.
+/// Reads a string, which must not be larger than an event.
 fn read_limited(from: impl Read) -> std::io::Result<String> {
     let mut text = String::new();
     from.take(EVENT_BYTES as u64 + 1).read_to_string(&mut text)?;

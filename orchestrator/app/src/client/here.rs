@@ -17,7 +17,8 @@ use crate::terminal::Stop;
 
 /// The address in requests; the router ignores it.
 const NOWHERE: &str = "http://127.0.0.1";
-/// How long items that the command line writes are kept. It does not know the setting of the stack.
+/// How long items that the command line writes are kept. The command line does not know the setting
+/// of the stack.
 const RETENTION: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
 
 /// Answers a request.

@@ -1,5 +1,5 @@
-//! Retries of requests that an overloaded server refused with 429. It stored nothing of them, and
-//! says when to retry.
+//! Retries of requests that an overloaded server refused with 429. The server stored nothing of
+//! them, and says when to retry.
 
 use std::time::Duration;
 

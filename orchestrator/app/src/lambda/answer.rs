@@ -1,7 +1,7 @@
 //! HTTP answers for Lambda, which limits the JSON of an answer to 6 MB.
 //!
-//! A text is sent as a JSON string, in which each quote and line break takes two bytes. If that is
-//! too long, the text is sent in base64, which always takes a third more.
+//! A text body is sent as a JSON string, in which each quote and line break takes two bytes. If
+//! that is too long, the text is sent in base64, which always takes a third more.
 
 use std::pin::Pin;
 
@@ -65,7 +65,7 @@ fn as_text<'a>(headers: &HeaderMap, body: &'a [u8]) -> Option<&'a str> {
     std::str::from_utf8(body).ok().filter(|_| is_text && !headers.contains_key(header::CONTENT_ENCODING))
 }
 
-/// Returns the size of a text as a JSON string.
+/// Returns the size of a string as a JSON string.
 fn string_bytes(text: &str) -> usize {
     let of = |byte| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(large.status(), StatusCode::OK);
         assert!(bytes < LAMBDA_BYTES, "{bytes}");
         assert_eq!(large.body().as_ref(), quotes.as_bytes());
-        // a text without escapes needs no base64, and may be longer
+        // a string without escapes needs no base64, and may be longer
         let (bytes, plain) = sent("text/html; charset=utf-8", "x".repeat(6_200_000).as_bytes());
         assert!(matches!(plain.body(), Body::Text(_)) && bytes < LAMBDA_BYTES);
     }

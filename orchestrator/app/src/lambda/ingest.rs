@@ -102,7 +102,7 @@ fn seed(record: &SqsMessage) -> IdSeed {
     let first = records::attribute(record, MESSAGE_ID).or(record.message_id.as_deref()).unwrap_or_default();
     let sent_at = records::attribute(record, SENT_AT).and_then(|ms| ms.parse().ok()).map(Timestamp::from_millis);
     let at = sent_at.or_else(|| records::sent_at(record)).unwrap_or_default();
-    // the last 16 bits count the events of a message, so that ids of two messages never meet
+    // the last 16 bits number the events in a message, so that ids from two messages do not collide
     IdSeed { at, random: id::hash(&[b"message", first.as_bytes()]) & !0xFFFF }
 }
 

@@ -27,8 +27,8 @@ pub(crate) fn relative(at: Timestamp, now: Timestamp) -> String {
     if at > now { format!("in {}", duration(at.since(now))) } else { format!("{} ago", duration(now.since(at))) }
 }
 
-/// Formats a text from outside as one line of at most `longest` characters, without line breaks and
-/// control characters.
+/// Formats a string from outside as one line of at most `longest` characters, without line breaks
+/// and control characters.
 pub(crate) fn one_line(text: &str, longest: usize) -> String {
     let words: Vec<&str> =
         text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();

@@ -32,8 +32,8 @@ impl Events for Aws {
             })
             .buffer_unordered(CONCURRENCY)
             .try_collect::<Vec<Vec<(usize, Event)>>>();
-        // the caller looks up subscriptions next: the list is read meanwhile. If that fails, the
-        // look-up reads it
+        // the caller looks up subscriptions next: the list is read in the meantime. If that fails,
+        // the look-up reads it
         let (stored, _) = join!(storing, self.subscription_index(now));
         let mut stored = stored?.concat();
         stored.sort_by_key(|(i, _)| *i);

@@ -6,7 +6,8 @@
 //! removes one key of the map, which does not conflict with other writes.
 //!
 //! The wait queue is read shortly before the write, so a ticket may have been added since (rule
-//! 25). The limit holds anyway, and a run tries to acquire again after it was enqueued (rule 21).
+//! 25). The limit is respected anyway, and a run tries to acquire again after it was enqueued (rule
+//! 21).
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -124,8 +125,8 @@ impl Slots for Aws {
     }
 }
 
-/// Returns the holder's first ticket in the queue, and the number of tickets before it. It is the
-/// ticket of its step or that of the run's arrival.
+/// Returns the holder's first ticket in the queue, and the number of tickets before it. The first
+/// ticket is that of the holder's step or that of the run's arrival.
 fn own_ticket<'a>(queue: &'a [Ticket], holder: &Holder) -> Option<(usize, &'a Ticket)> {
     queue.iter().enumerate().find(|(_, ticket)| holder.may_use(ticket))
 }

@@ -1,5 +1,5 @@
 //! Parses the five fields of a cron expression as Vixie cron does. A library's errors would not
-//! name the position. It would also treat `*/10` as a restriction, which cron does not.
+//! name the position. A library would also treat `*/10` as a restriction, which cron does not.
 
 use jiff::civil::{Date, Weekday};
 

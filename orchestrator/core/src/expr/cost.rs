@@ -39,7 +39,7 @@ pub(super) fn steps(of: &IdedExpr, event: f64) -> f64 {
     bound_work(of, event, &mut Vec::new()).steps
 }
 
-/// Returns the size of a JSON text, in values: the number of its values, plus one for each
+/// Returns the size of a JSON document, in values: the number of its values, plus one for each
 /// [`TEXT_BYTES_PER_VALUE`] bytes.
 pub(super) fn size(values: usize, bytes: usize) -> f64 {
     values as f64 + bytes as f64 / TEXT_BYTES_PER_VALUE
@@ -104,7 +104,7 @@ fn bound_call<'e>(call: &'e CallExpr, event: f64, variables: &mut VariableSizes<
     Bounds { steps: steps + extra, size }
 }
 
-/// Bounds the matching of a text, which tries each part of the pattern on each byte.
+/// Bounds the cost of matching a string, which tries each part of the pattern on each byte.
 fn bound_matching(call: &CallExpr, text: f64) -> f64 {
     let parts = match call.args.last().map(|arg| &arg.expr) {
         // A repetition such as `{200}` has more parts than characters, up to the size limit of

@@ -120,7 +120,7 @@ impl Val for Pattern {
 
 impl StaticVal for Pattern {}
 
-/// Returns the boolean that a value holds; `None` if it is not a boolean.
+/// Returns the boolean of a CEL value; `None` if it is not a boolean.
 pub(super) fn as_truth(value: &dyn Val) -> Option<bool> {
     value.downcast_ref::<CelBool>().map(|truth| *truth.inner())
 }

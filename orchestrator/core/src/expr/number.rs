@@ -48,7 +48,7 @@ impl Number {
         float.is_finite().then(|| Self::read(&format!("{float:e}"))).flatten()
     }
 
-    /// Returns the number that a CEL value holds; `None` if it is not a number.
+    /// Returns the number of a CEL value; `None` if it is not a number.
     pub(super) fn of_value(value: &dyn Val) -> Option<Self> {
         if let Some(number) = value.downcast_ref::<Self>() {
             return Some(number.clone());
@@ -94,7 +94,7 @@ impl Number {
 
     /// Returns the form of the number in the index of subscriptions.
     ///
-    /// A number that a float holds exactly has the same form as in version 0.2.0, so that the
+    /// A number that a float represents exactly has the same form as in version 0.2.0, so that the
     /// entries of that version are found. Version 0.2.0 gave several other numbers the same form;
     /// here they differ.
     pub(super) fn indexed(&self) -> Option<String> {

@@ -216,7 +216,7 @@ fn is_equal(a: &dyn Val, b: &dyn Val) -> bool {
     }
 }
 
-/// Returns whether two JSON texts are equal in expressions.
+/// Returns whether two JSON documents are equal in expressions.
 pub(crate) fn is_same_json(one: &str, other: &str) -> bool {
     let read = |json| read::read(json, &mut 0);
     matches!((read(one), read(other)), (Ok(one), Ok(other)) if is_equal(&*one, &*other))

@@ -60,7 +60,7 @@ fn compile_pattern(call: &mut CallExpr, patterns: &mut Vec<Regex>) -> Result<(),
     Ok(())
 }
 
-/// Returns the variable that holds a pattern. No expression can name it.
+/// Returns the variable that contains a pattern. No expression can name it.
 pub(super) fn variable_of(number: usize) -> String {
     format!("@{number}")
 }

@@ -12,7 +12,7 @@ use crate::limits::JSON_DEPTH;
 /// function has a few more.
 const MAX_DEPTH: usize = JSON_DEPTH + 28;
 
-/// A reader of one JSON text, which is known to be valid.
+/// A reader of one JSON document, which is known to be valid.
 pub(super) struct Reader<'j> {
     text: &'j str,
     at: usize,
@@ -23,7 +23,7 @@ pub(super) struct Reader<'j> {
 
 type ReadResult<T> = Result<T, String>;
 
-/// Reads the value of a JSON text, and adds the number of its values to `values`.
+/// Reads the value of a JSON document, and adds the number of its values to `values`.
 pub(super) fn read(json: &str, values: &mut usize) -> ReadResult<Box<dyn Val>> {
     let mut reader = Reader { text: json, at: 0, depth: 0, values: 0 };
     let value = reader.value();

@@ -47,7 +47,7 @@ impl Scope {
 #[derive(Clone)]
 pub struct EventValues {
     value: SharedMap,
-    /// The size of the event, in values.
+    /// The size of the event: a number of JSON values, which bounds the cost of an expression.
     size: f64,
     /// Why no expression can be evaluated on the event, as the end of a sentence that begins with
     /// the variable's name.
@@ -89,8 +89,8 @@ impl EventValues {
     }
 }
 
-/// Returns the value of a JSON text in its form in the index of subscriptions; `None` for a list or
-/// a map.
+/// Returns the value of a JSON document in its form in the index of subscriptions; `None` for a
+/// list or a map.
 pub(crate) fn indexed_scalar(json: &str) -> Option<String> {
     index_form(&*read::read(json, &mut 0).ok()?)
 }

@@ -107,7 +107,7 @@ fn read_nanos(text: &str) -> Option<i128> {
         }
         let part = |digits: &str| if digits.is_empty() { Some(0) } else { digits.parse::<i128>().ok() };
         let whole = part(whole)?.checked_mul(unit)?;
-        // A fraction finer than a nanosecond is cut off.
+        // A fraction finer than a nanosecond is dropped.
         let fraction = &fraction[..fraction.len().min(15)];
         let fraction = part(fraction)? * unit / 10_i128.pow(fraction.len() as u32);
         nanos = nanos.checked_add(whole)?.checked_add(fraction)?;

@@ -74,8 +74,8 @@ mod tests {
         Rate { limit, period: Duration::from_secs(seconds), burst, key: None }
     }
 
-    /// Returns when runs really start, in milliseconds. `asking` holds their planned times and the
-    /// times at which they ask. A delayed run asks again on time.
+    /// Returns when runs really start, in milliseconds. `asking` contains their planned times and
+    /// the times at which they ask. A delayed run asks again on time.
     fn starts(rate: &Rate, asking: &[(i64, i64)]) -> Vec<i64> {
         let at = |ms: i64| Timestamp::from_millis(1_000_000_000 + ms);
         let mut asking: Vec<(i64, usize, i64)> =

@@ -35,7 +35,8 @@ pub enum Effect {
     AskIfPaused,
     /// Ask flow control to admit the run: [`Input::Admission`](super::Input::Admission).
     AskFlowControl,
-    /// Cancel the run that this run replaces: [`Input::Done`](super::Input::Done).
+    /// Cancel the run that this run replaces. The engine then returns
+    /// [`Input::Done`](super::Input::Done).
     CancelReplaced,
     /// Find a run and its end: [`Input::Found`](super::Input::Found).
     FindRun(RunId),
@@ -271,7 +272,7 @@ pub enum LogEvent {
     StartsFailed(StoreFault),
     /// Outcomes could not be written; their steps run again.
     OutcomesLost(StoreFault),
-    /// The storage failed. The wake comes again.
+    /// The storage failed. The queue delivers the wake again.
     StoreFailed(StoreFault),
     /// The copy of the wake could not be sent either. The queue delivers the wake again.
     SendFailed(StoreFault),

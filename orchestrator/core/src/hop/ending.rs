@@ -200,8 +200,8 @@ fn failure_run(catalog: &Catalog, run: &RunState, end: &RunEnd) -> Option<(RunId
     Some((handler, NewRun::new(function, event, Origin::Failure { of: run.run })))
 }
 
-/// Returns whether a holder needs its slot: it runs in the journal, or may be about to. A slot is
-/// acquired before its `StepStarted` (rule 20).
+/// Returns whether a holder still needs its slot: it is running according to the journal, or may be
+/// about to start. A step's slot is acquired before its `StepStarted` is written (rule 20).
 pub fn holds_slot(run: &RunState, holder: &Holder) -> bool {
     let Holder::Attempt { step, attempt, .. } = holder else { return run.end.is_none() };
     let attempt = *attempt;

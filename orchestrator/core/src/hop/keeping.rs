@@ -8,7 +8,7 @@ use crate::hop::input::{Finished, Input, PollResult, StoreFault};
 use crate::hop::writing::{Ack, Draft, Next, is_outcome};
 use crate::journal::Entry;
 
-/// Why outcomes are written by themselves.
+/// Why outcomes are written alone, in a separate write.
 #[derive(Clone, Debug)]
 pub(super) enum KeepReason {
     /// Another hop was faster: the run is decided again.

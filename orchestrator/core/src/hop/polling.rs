@@ -124,7 +124,8 @@ impl ActiveHop {
     }
 }
 
-/// Returns why a step's name is not allowed, for any front end. An id may be a name and a number.
+/// Returns a failure if a step's id is too long. The core checks this for every program, not only
+/// for the SDK's. An id may consist of a name and a number.
 fn name_fault(want: &Want) -> Option<Failure> {
     let most = NAME_CHARS + 16;
     let is_good = want.step.len() <= most || want.step.chars().nth(most).is_none();

@@ -16,7 +16,7 @@ use crate::state::{StepState, WaitTarget};
 use crate::waiting::EventWait;
 use crate::{ErrorCode, Event, EventId, NewEvent, StepId, Timestamp, WakeCause, bounds, id};
 
-/// A plan that is written down, one item after the other.
+/// The state of a hop that writes a plan to the journal, one item after the other.
 #[derive(Clone, Debug)]
 pub(super) struct Registering {
     plan: Plan,

@@ -44,7 +44,7 @@ pub trait FactVisitor {
     fn event_delivered(&mut self, _at: Timestamp, _event: &Event, _steps: &[StepId]) {}
 }
 
-/// A change before a run starts.
+/// A change to a run that is recorded before the run starts.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "fields as in the fact of the same name")]
 pub enum StartChange<'a> {

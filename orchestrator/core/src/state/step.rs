@@ -9,9 +9,9 @@ use crate::{Json, RunId, Timestamp};
 /// One step of a run.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// Its kind.
+    /// The kind of the step.
     pub kind: StepKind,
-    /// Its state.
+    /// The state of the step.
     pub state: StepState,
     /// The number of the latest attempt; 0 before the first.
     pub attempt: u32,

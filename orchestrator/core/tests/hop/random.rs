@@ -41,7 +41,7 @@ impl Random {
         }
         self.world.now = self.world.now + secs(u64::from(self.choose(3)));
         let input = match self.world.question().clone() {
-            // the storage fails at times, and not for ever
+            // the storage fails occasionally, but not permanently
             question if is_of_storage(&question) && self.choose(12) == 11 => {
                 if let Effect::Acquire(request) = question
                     && self.choose(2) == 1

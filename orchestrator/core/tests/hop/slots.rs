@@ -193,7 +193,7 @@ fn slots_that_a_failed_hop_holds_are_left_to_the_next_one() {
     let mut world = asks_for_a_slot();
     let holder = asked(&world);
     world.unavailable();
-    // the answer may be lost: the slot is released by itself, and if that fails, later
+    // the response may be lost: the slot is released in a separate write, or later if that fails
     assert!(matches!(&world.write().after[..], [LateWrite::Release { holder: of, .. }] if *of == holder));
     world.unavailable();
     let deferred = world.effects.iter().any(

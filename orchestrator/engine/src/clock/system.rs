@@ -22,7 +22,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 const MAX_SMOOTHED_STEP: Duration = Duration::from_secs(600);
 
 /// The latest time that a clock of this process returned, in nanoseconds since 1970, and when it
-/// did. It is global so that all clocks of the process agree.
+/// did. This value is global so that all clocks of the process agree.
 static LATEST_READING: Mutex<Option<(Instant, i128)>> = Mutex::new(None);
 
 /// The machine's clock.

@@ -1,8 +1,8 @@
 //! Reruns a run as a new run, from its beginning or from a step.
 //!
-//! A rerun from a step copies the old run's outcomes before that step, in their order. It copies
-//! failures as well as values: the function may have handled a failure, and would otherwise take
-//! another path.
+//! A rerun from a step copies the old run's outcomes before that step, in their order. The rerun
+//! copies failures as well as values: the function may have handled a failure, and would otherwise
+//! take another path.
 
 use stepladder_core::event::data_problem;
 use stepladder_core::journal::{Fact, NewRun, Origin, Record};

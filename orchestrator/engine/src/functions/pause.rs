@@ -19,7 +19,7 @@ use crate::intake::flow_state_key;
 use crate::ports::{Commit, FlowStateChange, LateWrite, StoreError};
 
 /// How long a process relies on its last reading that a function is not paused, so that starting a
-/// run does not cost a read. A pause holds at once in the process that wrote it, and after this
+/// run does not cost a read. A pause applies at once in the process that wrote it, and after this
 /// time in all others.
 const UNPAUSED_FOR: Duration = Duration::from_secs(10);
 /// The number of runs that are woken in one commit.
@@ -59,7 +59,7 @@ impl Functions {
                 until: self.runtime.now(),
             };
             if self.runtime.backend.change_flow_state(vec![change]).await?[..] != [true] {
-                // the function was paused again meanwhile
+                // the function was paused again in the meantime
                 return Ok(0);
             }
         }

@@ -1,8 +1,10 @@
-//! Watches the bodies of this process, and fails one that does not stop at its time-out.
+//! Watches the step bodies that this process executes. A body that does not stop at its timeout
+//! fails.
 //!
 //! A body that blocks its thread also blocks its own timer. A supervisor on a separate thread calls
-//! [`Engine::expel_overdue`] regularly. It writes the failure for the body, so that the run
-//! continues (rule 29). A later outcome of the body is refused, because its attempt no longer runs.
+//! [`Engine::expel_overdue`] regularly. The supervisor writes the failure instead of the blocked
+//! body, so that the run continues (rule 29). A later outcome of the body is refused, because its
+//! attempt no longer runs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

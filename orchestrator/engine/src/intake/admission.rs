@@ -5,7 +5,7 @@
 //! again when it really starts. The count is a flow state of the key, which each start reads and
 //! changes with a compare-and-set. If the limit is reached, the run gets the next free time,
 //! records it, and starts then. If its worker dies before the run's first entry, that time is lost
-//! and the run gets another. The limit holds in every case.
+//! and the run gets another. The limit is respected in every case.
 
 use std::time::Duration;
 

@@ -97,7 +97,7 @@ impl Intake {
                     left.pop_front();
                     Vec::new()
                 }
-                // another process opened a run meanwhile, or the event is in a run already
+                // another process opened a run in the meantime, or the event is in a run already
                 None => self.find_undelivered(spec, None, left.pop_front().into_iter().collect()).await?,
             };
             // to keep the order, they go before the events that were not tried yet
@@ -216,7 +216,7 @@ impl Intake {
     }
 
     /// Creates a run that further events may join. Returns `false` if another process has opened a
-    /// run for the key meanwhile.
+    /// run for the key in the meantime.
     async fn open_run(
         &self,
         spec: &Spec,

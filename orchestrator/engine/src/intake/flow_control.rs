@@ -214,9 +214,9 @@ impl Intake {
         };
         let state = self.flow_state(kind, spec, &value, changing).await?;
         let booking = rate.book(state.seen.as_deref(), self.runtime.now());
-        // two requests may get the same start time at once, and would write the same flow state.
-        // Both would then count as successful, and their order would be lost (rule 31). The random
-        // token makes the values differ
+        // Two concurrent requests may compute the same start time and write the same flow state.
+        // The conditional writes would then both succeed, and the order would be lost (rule 31).
+        // The random token makes the values differ.
         let kept = format!("{} {:x}", booking.kept, self.runtime.entropy.bits());
         changing.change(state, kept, booking.until);
         Ok(Ok(booking.starts_at))

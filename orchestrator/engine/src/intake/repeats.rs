@@ -1,6 +1,6 @@
 //! Recognizes a large request that its sender repeats after the first attempt died, although the
-//! events have no ids. A flow state under the hash of the request's body holds the first event id
-//! of the attempt, and when the attempt ends (rule 31). The repetition uses the same ids.
+//! events have no ids. A flow state under the hash of the request's body contains the first event
+//! id of the attempt, and when the attempt ends (rule 31). The repetition uses the same ids.
 //!
 //! A request of at most [`PIECE`](super::PIECE) events has no such state, because it would cost two
 //! writes.

@@ -2,8 +2,8 @@
 //! run.
 //!
 //! A decision reads flow states and changes them. The changes are part of the transaction that
-//! creates the run. The transaction fails if another process has changed the flow states meanwhile
-//! (rule 16). The decision is then made again.
+//! creates the run. The transaction fails if another process has changed the flow states in the
+//! meantime (rule 16). The decision is then made again.
 
 use std::sync::Arc;
 

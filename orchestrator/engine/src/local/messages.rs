@@ -8,7 +8,7 @@ use stepladder_core::{Timestamp, Wake};
 
 use crate::ports::{Delivery, Receipt};
 
-/// All messages of a queue. The adapter gives each a number.
+/// All messages in a queue. The storage adapter assigns a number to each message.
 #[derive(Debug, Default)]
 pub struct Messages {
     messages: HashMap<i64, Message>,
@@ -18,8 +18,8 @@ pub struct Messages {
     later: BTreeSet<(Timestamp, i64)>,
     /// The number of messages that were acknowledged and removed.
     served: u64,
-    /// The messages by the number of their latest delivery. Receipts of earlier deliveries are
-    /// void.
+    /// The messages by the number of their latest delivery. Receipts of earlier deliveries are no
+    /// longer valid.
     delivered: HashMap<i64, i64>,
     deliveries: i64,
 }
@@ -64,7 +64,8 @@ impl Messages {
         received
     }
 
-    /// Returns the number of the message that this receipt acknowledges; `None` for a void receipt.
+    /// Returns the number of the message that this receipt acknowledges; `None` for a receipt that
+    /// is no longer valid.
     pub fn number(&self, receipt: &Receipt) -> Option<i64> {
         match receipt {
             Receipt::Row(delivery) => self.delivered.get(delivery).copied(),
@@ -87,7 +88,7 @@ impl Messages {
     }
 
     /// Makes a delivered message visible at `due`, if it would become visible later. Nothing
-    /// happens if the receipt is void.
+    /// happens if the receipt is no longer valid.
     pub fn put_back(&mut self, receipt: &Receipt, due: Timestamp) {
         let Some(number) = self.number(receipt) else { return };
         if let Some(message) = self.messages.get_mut(&number).filter(|message| message.visible_at > due) {

@@ -26,7 +26,8 @@ impl WaitQueues {
         self.queues.get(key)
     }
 
-    /// Changes a key's wait queue. It is created if it is missing, and dropped once it is idle.
+    /// Changes a key's wait queue. The queue is created if it is missing, and dropped once it is
+    /// idle.
     pub fn change<T>(&mut self, key: &Arc<str>, change: impl FnOnce(&mut WaitQueue) -> T) -> T {
         let queue = self.queues.entry(key.clone()).or_default();
         let before = queue.len();

@@ -45,8 +45,8 @@ pub enum CommitResult {
 impl Commit {
     /// Returns whether the commit may be lost in a crash of the machine, so that it needs no sync
     /// to disk of its own. Such a commit has only bookkeeping facts (see [`Fact::is_bookkeeping`]),
-    /// releases, removals from indexes and acknowledgements. Its loss repeats a wake, which is
-    /// harmless.
+    /// releases, removals from indexes and acknowledgements. The loss of such a commit repeats a
+    /// wake, which is harmless.
     pub fn is_bookkeeping(&self) -> bool {
         self.before.is_empty()
             && self.wakes.is_empty()

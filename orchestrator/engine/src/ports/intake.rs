@@ -18,7 +18,8 @@ pub trait Intake: Events {
     /// the subscribed fields of each event's name. If an event is a repetition, the call only
     /// stores the events: the decision may differ for the first event.
     ///
-    /// The default only stores. It suits a store that needs several requests in any case.
+    /// The default only stores the events. This suits a store that needs several requests in any
+    /// case.
     async fn take(&self, events: Vec<Event>, now: Timestamp, decide: Decide<'_>) -> StoreResult<TakenEvents> {
         let _ = decide;
         Ok(TakenEvents { events: self.accept(events, now).await?, applied: None })

@@ -25,7 +25,7 @@ pub trait Queues: Send + Sync {
 pub struct QueueDepth {
     /// The queue's name.
     pub queue: String,
-    /// What the queue holds.
+    /// What the queue contains.
     pub contents: QueueContents,
     /// Messages ready to be received.
     pub visible: u64,
@@ -58,7 +58,7 @@ pub enum QueueContents {
 }
 
 impl QueueContents {
-    /// Returns whether the queue holds dead letters.
+    /// Returns whether the queue contains dead letters.
     pub fn is_dead(&self) -> bool {
         match self {
             Self::DeadWakes | Self::DeadEvents => true,

@@ -22,7 +22,7 @@ pub struct RunSummary {
     pub function: Arc<str>,
     /// The event that started it.
     pub event: EventId,
-    /// Its status now.
+    /// The status of the run now.
     pub status: Status,
     /// When it was created.
     pub created_at: Timestamp,

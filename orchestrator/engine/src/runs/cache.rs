@@ -22,7 +22,7 @@ struct Inner {
     /// The runs in the order in which they were put in, each with a number. A run that was taken
     /// and put back is here twice. Only the entry with its number in `latest` counts.
     order: VecDeque<(RunId, u64)>,
-    /// The number of each cached run's latest entry in `order`.
+    /// For each cached run, the number of its latest item in `order`.
     latest: HashMap<RunId, u64>,
     tick: u64,
     bytes: usize,

@@ -44,7 +44,7 @@ impl Slots {
     }
 
     /// Removes the first ticket if no step will use it. A stalled or dead worker may leave such a
-    /// ticket behind. It would block the queue until the watchdog visits its run.
+    /// ticket behind. Such a ticket would block the queue until the watchdog visits its run.
     async fn remove_stale_ticket(&self, limit: &Limit) -> Result<(), StoreError> {
         let Some(first) = self.runtime.backend.tickets(limit, 1).await?.pop() else { return Ok(()) };
         let state = self.runs.state(first.run).await?;

@@ -29,7 +29,7 @@ pub(crate) struct Promotions(Mutex<State>);
 struct State {
     /// Until when promotions are limited, because of the latest permanent error.
     until: Option<Timestamp>,
-    /// Until when each ticket is not promoted again.
+    /// For each ticket, the time before which the ticket is not promoted again.
     promoted: HashMap<TicketKey, Timestamp>,
 }
 

@@ -20,8 +20,8 @@ struct PendingReleases {
 }
 
 impl UnreleasedSlots {
-    /// Adds slots that a failed hop did not release. Tickets are not removed: the step may have been
-    /// enqueued again meanwhile. The redelivered wake decides on them again.
+    /// Adds slots that a failed hop did not release. Tickets are not removed: the step may have
+    /// been enqueued again in the meantime. The redelivered wake decides on them again.
     pub(crate) fn add(&self, releases: impl IntoIterator<Item = (Limit, Holder)>) {
         let mut pending = self.pending();
         for (limit, holder) in releases {

@@ -79,7 +79,7 @@ impl World {
         engine.intake().ingest(vec![event], None).await.expect("ingested")[0]
     }
 
-    /// Makes hops, sweeps and advances the clock until every run has ended; at most a year.
+    /// Executes hops, sweeps and advances the clock until every run has ended; at most a year.
     pub async fn settle(&self, engine: &Arc<Engine>) {
         self.settle_within(engine, Duration::from_secs(365 * 86_400)).await;
     }
@@ -157,7 +157,7 @@ async fn hop_once(memory: &Memory, engine: &Engine) -> bool {
     true
 }
 
-/// Makes hops until no wake is visible.
+/// Executes hops until no wake is visible.
 pub async fn hop_all(memory: &Memory, engine: &Engine) {
     while hop_once(memory, engine).await {}
 }
@@ -168,7 +168,7 @@ pub async fn have_ended(engine: &Engine) -> bool {
     page.is_ok_and(|page| !page.runs.is_empty() && page.runs.iter().all(|run| run.status.is_end()))
 }
 
-/// Returns the number of entries for which `is` holds.
+/// Returns the number of entries for which `is` returns true.
 pub fn count(journal: &[Entry], is: impl Fn(&Fact) -> bool) -> usize {
     journal.iter().filter(|entry| is(&entry.fact)).count()
 }

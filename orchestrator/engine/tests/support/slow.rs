@@ -27,7 +27,8 @@ pub struct Slow {
     cursor: bool,
     /// The minute whose bucket contains an unreadable timer.
     unreadable: Option<i64>,
-    /// Whether all writes fail. The queue is in memory, so `put_back` works nevertheless.
+    /// While this is set, all writes to the store fail. `put_back` still works, because the queue
+    /// is in memory.
     full: Option<Arc<AtomicBool>>,
     /// Whether failed writes fail with a permanent error.
     refuses: bool,

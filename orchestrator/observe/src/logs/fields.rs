@@ -9,7 +9,7 @@ use tracing::field::{Field, Visit};
 /// The maximum length of a string in a line, in bytes of JSON.
 pub(crate) const STRING_BYTES: usize = 64 * 1024;
 
-/// The space for the mark that follows a cut string.
+/// The space for the mark that follows a truncated string.
 const MARK_BYTES: usize = 48;
 
 /// Names and values, in the order in which they were recorded. Each name occurs once.
@@ -101,7 +101,7 @@ impl Visit for Fields {
     }
 }
 
-/// A writer that keeps the first bytes of a text and counts all of them.
+/// A writer that keeps the first bytes of a string and counts all of them.
 #[derive(Default)]
 struct BoundedText {
     kept: String,

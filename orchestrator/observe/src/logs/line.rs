@@ -9,8 +9,8 @@ use super::fields::{STRING_BYTES, cut, json_bytes};
 
 /// The maximum length of a line, in bytes: 256 KiB minus the 26 bytes that CloudWatch adds.
 ///
-/// A log event may have 1 MB today ([PutLogEvents]). The former limit of 256 KB still holds in some
-/// regions and in tools that read the logs.
+/// A log event may have 1 MB today ([PutLogEvents]). The former limit of 256 KB still applies in
+/// some regions and in tools that read the logs.
 ///
 /// [PutLogEvents]: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html
 pub const LINE_BYTES: usize = 256 * 1024 - 26;

@@ -15,7 +15,8 @@ use crate::wait::{self, TIMEOUT};
 use crate::{EventData, Sleep, WaitForEvent, WaitForSignal};
 
 impl Context {
-    /// Sleeps for this long, from the first poll on. Nothing runs meanwhile, and it may be months.
+    /// Sleeps for this long, from the first poll on. Nothing runs in the meantime, and it may be
+    /// months.
     ///
     /// ```
     /// # use stepladder::prelude::*;

@@ -11,11 +11,11 @@ use stepladder_core::retry::RetryAdvice;
 
 use super::{Error, Source};
 
-/// Maximum bytes of a response's body that an error keeps.
+/// Maximum number of bytes of a response's body that are kept in an error.
 const BODY_BYTES: usize = 2_048;
 /// Maximum bytes of white space before a body's text.
 const WHITE_SPACE_BYTES: usize = 1_024;
-/// A longer `Retry-After` is cut to a day.
+/// A longer `Retry-After` is limited to a day.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Error {
@@ -60,7 +60,7 @@ fn parse_retry_after(text: &str) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// Returns the part of a service's answer that an error keeps: at most 2 KB, cut between
+/// Returns the part of a service's answer that an error keeps: at most 2 KB, truncated between
 /// characters.
 pub fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(BODY_BYTES)]

@@ -4,8 +4,8 @@ use super::Function;
 use crate::flow::{CancelOn, Concurrency, Debounce, Rate, Singleton, Timeouts};
 
 impl Function {
-    /// Limits how many steps execute, or how many runs are live, at the same time. If there are
-    /// several limits, all hold.
+    /// Limits how many steps execute, or how many runs are live, at the same time. If several
+    /// limits are set, all of them apply.
     #[must_use]
     pub fn concurrency(mut self, limit: Concurrency) -> Self {
         self.concurrency.push(limit);

@@ -75,8 +75,8 @@ impl Function {
     /// == "pro"`.
     ///
     /// After [`on`](Self::on) it applies to that event, before to all events that have no filter of
-    /// their own. If there are several filters, all must hold. The app does not start with an
-    /// expression that is not CEL, or that uses an unknown name.
+    /// their own. If there are several filters, all of them must be true. The app does not start
+    /// with an expression that is not CEL, or that uses an unknown name.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -214,7 +214,8 @@ pub(super) fn compile_cron(spec: &mut Spec, cron: CronConfig) -> Result<(), Stri
 /// Compiles the filters into the triggers. An event's own filters replace those of all events.
 pub(super) fn compile_filters(spec: &mut Spec, filters: &[Filter], compiler: &Compiler<'_>) -> Result<(), String> {
     for Filter { events, cel } in filters {
-        // each by itself, so that a surplus bracket does not change what another filter means
+        // each filter is compiled separately, so that a surplus bracket does not change what
+        // another filter means
         compiler.expr("filter", cel)?;
         if events.is_none() && spec.triggers.is_empty() {
             return Err(format!("function `{}` has a filter, and no event starts it", spec.id));

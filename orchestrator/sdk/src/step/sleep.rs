@@ -22,7 +22,7 @@ use super::{Recorded, delegate_future};
 /// ```
 ///
 /// # Errors
-/// Terminal, when the time is outside the years 0 to 9999.
+/// Returns a terminal error if the time is outside the years 0 to 9999.
 #[must_use = "a sleep does nothing until it is awaited"]
 pub struct Sleep<'a> {
     step: Recorded<'a, ()>,

@@ -11,7 +11,8 @@ use crate::running::{Order, order};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Returns what the check reports of a run under a function.
+/// Checks whether `function` can replay the run's journal. Returns the reported divergence, if
+/// there is one.
 async fn checked(run: &TestRun, function: Function) -> Option<String> {
     let compiled = programs(function, &SharedData::default()).expect("a function that can work");
     let found = divergence(&compiled, run.id(), run.journal()).await.expect("a journal");
@@ -69,7 +70,7 @@ async fn the_code_that_a_run_was_recorded_by_never_diverges() {
     let mut app = TestApp::new().function(Function::new("f", everything));
     let run = app.send(&order()).await.remove(0);
     assert_eq!((run.status(), run.attempts("undo undone")), (Status::Failed, 1), "{:?}", run.error());
-    // wherever its journal is cut, as if it were live there
+    // wherever its journal is truncated, as if it were live there
     for end in 1..=run.journal().len() {
         let compiled = programs(Function::new("f", everything), &SharedData::default()).unwrap();
         let found = divergence(&compiled, run.id(), &run.journal()[..end]).await.unwrap();

@@ -1,4 +1,4 @@
-//! Limits hold over many runs.
+//! Concurrency limits are respected over many runs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -85,7 +85,7 @@ async fn the_last_check_is_made_at_the_timeout_and_its_failure_has_a_code() {
 
 #[tokio::test]
 async fn failed_checks_are_retried_and_a_check_without_a_value_resets_the_count() {
-    // two failures, a check, and two failures again: never more than the two retries in a row
+    // Two failing checks in a row use up the two retries. A third one in a row fails the step.
     let elsewhere = |failing| app(7, failing);
     let run = elsewhere(2..4).send(&order()).await.remove(0);
     assert_eq!((run.output::<u32>(), run.executions("ready")), (7, 7));

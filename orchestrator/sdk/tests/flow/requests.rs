@@ -135,7 +135,7 @@ async fn a_repeated_stop_cancels_earlier_runs_and_not_later_ones() {
     app.advance(SECOND).await;
     let run = app.start(&job("a", 1)).await.remove(0);
     app.start(&stop).await;
-    // a rerun is a new run: the stop came before it, too
+    // a rerun is a new run, and the event that cancels came before the rerun too
     app.engine().control().rerun(run.id(), Default::default()).await.unwrap();
     app.start(&stop).await;
     app.finish().await;

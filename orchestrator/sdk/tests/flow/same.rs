@@ -110,7 +110,7 @@ async fn a_missing_key_skips_the_run_and_differs_from_null() {
 
 #[tokio::test]
 async fn limits_and_throttles_tell_long_numbers_apart() {
-    // runs that started within the first second
+    // sends two events, and returns how many runs have started after one second
     let begun = async |function: Function, data: [&str; 2]| {
         let mut app = TestApp::new().function(function);
         for data in data {

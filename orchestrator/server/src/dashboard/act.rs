@@ -192,7 +192,8 @@ async fn rerun_of_form(shared: &Shared, path: Result<RunPath, Problem>, body: Bo
     Ok(shared.engine.control().rerun(run, how).await?)
 }
 
-/// Reads the JSON of an editor; `None` when it is blank. The engine checks what the JSON must be.
+/// Parses the JSON that was typed into a form. Returns `None` if the field is blank. The engine
+/// checks whether the value is allowed.
 pub(super) fn json_input(text: &str) -> Result<Option<stepladder_core::Json>, Problem> {
     if text.len() > EVENT_BYTES {
         let sentence = format!("the input has {} bytes; at most {EVENT_BYTES} are allowed", text.len());

@@ -1,8 +1,8 @@
 //! The cost of runs at the list prices of AWS, and what remembering their steps saved.
 //!
 //! The crate `stepladder-cost` counts it from journals. On one machine nothing of it is paid: the
-//! page says what the same runs would cost on AWS. It reads the journals of the newest [`RUNS`]
-//! runs.
+//! page says what the same runs would cost on AWS. The page reads the journals of the newest
+//! [`RUNS`] runs.
 
 use std::collections::BTreeMap;
 
@@ -64,7 +64,7 @@ struct FunctionRow {
     cost: CostWords,
 }
 
-/// A cost as a page shows it.
+/// A cost, formatted for a page.
 pub(super) struct CostWords {
     pub(super) write_units: u64,
     pub(super) read_units: u64,

@@ -140,7 +140,7 @@ struct WaitQueueRow {
     more: bool,
 }
 
-/// `GET /function?id=`: an id may hold a `/`.
+/// `GET /function?id=`: an id may contain a `/`.
 pub(super) async fn one(State(shared): State<Shared>, request: PageRequest) -> Response {
     // not trimmed: an id may begin or end with a space
     let id = request.query.get("id").unwrap_or_default().to_owned();
@@ -157,7 +157,7 @@ async fn load_page(shared: &Shared, id: &str, request: &PageRequest) -> Result<F
     let rows = engine.query().newest_rows(id, HISTORY).await?;
     let now = engine.now();
     let ended = rows.iter().filter(|row| row.ended.is_some()).take(TIMED);
-    // a run that was deleted meanwhile is left out
+    // a run that was deleted in the meantime is left out
     let details: Vec<_> = join_all(ended.map(|row| engine.query().run(row.run))).await.into_iter().flatten().collect();
     let newest = rows.iter().take(LISTED);
     let runs = join_all(newest.map(|row| engine.query().listed_run(row.run))).await;

@@ -60,7 +60,7 @@ pub(super) async fn of_listing(State(shared): State<Shared>, request: PageReques
     })
 }
 
-/// Returns a number that changes with the list. It differs between processes: a stream that
+/// Returns a number that changes with the list. The number differs between processes: a stream that
 /// reconnects to another process reports one change too many.
 pub(super) fn fingerprint(runs: &[RunSummary]) -> u64 {
     let mut hash = DefaultHasher::new();
@@ -89,7 +89,7 @@ pub(super) async fn of_run(
     stream(shared.engine.clone(), permit, Some(seen), move |engine| count_entries(engine, run, entries.clone()))
 }
 
-/// Counts the entries of a run. It reads new entries only: a long journal is not read each second.
+/// Counts the entries of a run. Only new entries are read: a long journal is not read each second.
 async fn count_entries(engine: Arc<Engine>, run: RunId, entries: Arc<AtomicU64>) -> Result<u64, EngineError> {
     let now = engine.query().entries_since(run, entries.load(Relaxed)).await?;
     entries.store(now, Relaxed);

@@ -77,7 +77,7 @@ impl Scale {
         span.x + part.clamp(0.0, 1.0) * span.width
     }
 
-    /// Returns the compressed spans.
+    /// Returns the spans of time that the axis shows compressed.
     pub(super) fn compressed(&self) -> Vec<CompressedSpan> {
         let of = |span: &Span| CompressedSpan {
             x: percent(span.x + span.width / 2.0),

@@ -38,12 +38,12 @@ pub(super) fn sentence(failure: &Failure) -> String {
     }
 }
 
-/// Cuts a text between characters, at `bytes` at most.
+/// Truncates a string between characters, at `bytes` at most.
 pub(super) fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
-/// Cuts a text that is longer than `bytes`, and marks the cut with `…`.
+/// Truncates a string that is longer than `bytes`, and marks the end with `…`.
 pub(super) fn brief(text: &str, bytes: usize) -> String {
     match text.len() <= bytes {
         true => text.to_owned(),

@@ -1,5 +1,5 @@
-//! JSON on a page: indented, folded where it is long, cut where it is large. A page has a byte
-//! budget for all its values; a value beyond it becomes a link.
+//! JSON on a page: indented, folded where it is long, truncated where it is large. A page has a
+//! byte budget for all its values; a value beyond it becomes a link.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ const VALUE_BYTES: usize = 24 * 1024;
 const PAGE_BYTES: usize = 40 * 1024;
 /// Maximum size of all errors, names and log lines of a page as HTML.
 const WORDS_BYTES: usize = 32 * 1024;
-/// Bytes of a text when the budget is used up.
+/// Bytes of a string when the budget is used up.
 const SHORT_BYTES: usize = 24;
 /// Bytes that are shown of a value that is too large.
 const CUT_BYTES: usize = 1024;
@@ -32,7 +32,7 @@ pub(super) struct ByteBudget {
 pub(super) struct ShownValue {
     /// HTML: escaped text with folds in it.
     pub(super) html: String,
-    /// Whether it was cut.
+    /// Whether the value was truncated.
     pub(super) cut: bool,
     /// Its size, in words.
     pub(super) size: String,
@@ -52,13 +52,13 @@ impl ByteBudget {
         // indenting and escaping only make a value longer
         let fitting = (whole.len() <= most).then(|| folded(&indented(whole))).filter(|html| html.len() <= most);
         let is_cut = fitting.is_none();
-        // a cut value is no JSON: there is nothing to fold
+        // a truncated value is no JSON: there is nothing to fold
         let html = fitting.unwrap_or_else(|| text(cut(whole, most.min(CUT_BYTES))));
         self.values = self.values.saturating_sub(html.len());
         ShownValue { html, cut: is_cut, size: size(whole.len()), link }
     }
 
-    /// Cuts a text at `most` bytes, or earlier when the budget is used up.
+    /// Truncates a string at `most` bytes, or earlier when the budget is used up.
     pub(super) fn words(&mut self, text: &str, most: usize) -> String {
         let mut words = brief(text, most);
         if escaped(&words) > self.words {
@@ -69,7 +69,7 @@ impl ByteBudget {
     }
 }
 
-/// Returns the size of a text as HTML.
+/// Returns the size of a string as HTML.
 pub(super) fn escaped(text: &str) -> usize {
     let marks = text.bytes().filter(|byte| matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'')).count();
     text.len() + 4 * marks

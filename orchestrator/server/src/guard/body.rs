@@ -15,8 +15,8 @@ use crate::error::Problem;
 
 /// The maximum size of all bodies that are read or processed at a time: 256 MiB.
 const BUDGET_BYTES: usize = 256 * 1024 * 1024;
-/// The maximum time for reading a body: one that trickles in would keep its share of the budget for
-/// ever.
+/// The maximum time for reading a body: one that trickles in would keep its share of the budget
+/// forever.
 const BODY_TIMEOUT: Duration = Duration::from_secs(120);
 /// Bytes of a unit of the budget.
 const UNIT: usize = 1024;

@@ -21,7 +21,7 @@ use crate::router::Shared;
 use crate::{dashboard, rest};
 
 /// The maximum size of a body that is read only to be refused: a client that is still sending would
-/// not see the answer.
+/// not see the response.
 const REFUSED_BYTES: usize = 64 * 1024;
 
 /// The parameters of a route's query.
@@ -125,7 +125,7 @@ pub(crate) fn check_names(
     Ok(())
 }
 
-/// Cuts a name that a client sent, so that the rest of the sentence is not cut.
+/// Truncates a name that a client sent, so that the rest of the sentence is not truncated.
 fn quoted(name: &str) -> &str {
     &name[..name.floor_char_boundary(200)]
 }

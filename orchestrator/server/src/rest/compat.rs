@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::router::Shared;
 
-/// `GET /health`: an answer means that the server serves.
+/// `GET /health`: a response means that the server serves.
 pub(super) async fn health() -> Response {
     #[derive(Serialize)]
     struct Health {
@@ -35,7 +35,7 @@ pub(super) async fn introspection(State(shared): State<Shared>) -> Response {
     .into_response()
 }
 
-/// `GET /dev`: an answer tells older clients of Inngest that this is a local server.
+/// `GET /dev`: a response tells older clients of Inngest that this is a local server.
 pub(super) async fn dev(State(shared): State<Shared>) -> Response {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]

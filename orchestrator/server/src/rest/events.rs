@@ -26,7 +26,7 @@ const BODY_BYTES: usize = 64 * 1024 * 1024;
 /// The header of a client that may repeat a request: `millis,base64 of 10 bytes`, as the `inngest`
 /// package sends it.
 const SEED: &str = "x-inngest-event-id-seed";
-/// How long a browser may cache the answer of a preflight, in seconds.
+/// How long a browser may cache the response of a preflight, in seconds.
 const PREFLIGHT_SECONDS: &str = "7200";
 
 /// `POST /e/{key}`.
@@ -68,7 +68,7 @@ async fn accept(
 ) -> Result<Vec<EventId>, Problem> {
     shared.keys.admit(key)?;
     // the body is read even if the request is refused: a client that is still sending would not see
-    // the answer
+    // the response
     let body = shared.bodies.read(body, BODY_BYTES).await?;
     let mut admitted = shared.intake.admit(&shared.engine)?;
     let events = NewEvent::decode_all(&body.bytes)?;
@@ -113,7 +113,7 @@ pub(super) async fn preflight(headers: HeaderMap) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let allow = response.headers_mut();
     allow.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, OPTIONS"));
-    // Lambda passes headers on as text: another header would turn the answer into a 502
+    // Lambda passes headers on as text: another header would turn the response into a 502
     let requested = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).filter(|names| names.to_str().is_ok()).cloned();
     allow.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, requested.unwrap_or(HeaderValue::from_static("content-type")));
     allow.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_SECONDS));
@@ -121,8 +121,8 @@ pub(super) async fn preflight(headers: HeaderMap) -> Response {
     response
 }
 
-/// Lets pages of every origin read the answers of `/e`, including refusals. It is safe because no
-/// cookie counts there.
+/// Lets pages of every origin read the responses of `/e`, including refusals. This is safe because
+/// no cookie counts there.
 pub(crate) async fn allow_every_origin(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));

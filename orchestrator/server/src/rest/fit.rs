@@ -27,7 +27,7 @@ fn json_bytes(value: &impl Serialize) -> usize {
         }
     }
     let mut count = Count(0);
-    // the same value is serialized into the answer, which reports the error
+    // the same value is serialized into the response, which reports the error
     let _ = serde_json::to_writer(&mut count, value);
     count.0
 }

@@ -19,7 +19,7 @@ use crate::router::{CANCEL_REASON, Shared};
 
 /// The maximum size of the body of a rerun: the data of an event, and the name of a step.
 const RERUN_BYTES: usize = EVENT_BYTES + 64 * 1024;
-/// Entries of a page of a journal by default, and at most.
+/// The default number of journal entries on a page; and then the maximum number.
 const DEFAULT_ENTRIES: usize = 500;
 const MAX_ENTRIES: usize = 1_000;
 /// Bytes of a page besides its items.

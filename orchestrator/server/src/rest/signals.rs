@@ -1,5 +1,5 @@
-//! `POST /v1/signals/{token}`: a third party completes what a run waits for, once. The callback
-//! token is the only secret.
+//! `POST /v1/signals/{token}`: a third party completes a callback that a run waits for. The first
+//! post counts. The callback token is the only credential.
 
 use axum::Json;
 use axum::body::Body;

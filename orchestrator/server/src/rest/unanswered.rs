@@ -23,8 +23,8 @@ const MAX_REQUESTS: usize = 10_000;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UnansweredRequests(Arc<Mutex<HashMap<u128, (Instant, IdSeed)>>>);
 
-/// An attempt at a request. It is remembered when it is dropped before it is
-/// [answered](Self::mark_answered).
+/// An attempt at a request. If the attempt is dropped before
+/// [`mark_answered`](Self::mark_answered), its seed is kept for a repetition of the request.
 #[derive(Debug)]
 pub(crate) struct RequestAttempt {
     unanswered: UnansweredRequests,
@@ -99,7 +99,7 @@ mod tests {
         drop(attempt(&unanswered, 1));
         let again = attempt(&unanswered, 2);
         assert_eq!(again.seed(), seed(1));
-        // meanwhile another client sends the same body
+        // in the meantime another client sends the same body
         let other = attempt(&unanswered, 3);
         assert_eq!(other.seed(), seed(3));
         other.mark_answered();

@@ -1,5 +1,5 @@
-//! Clients that do not read their answers: their connections are closed instead of being kept for
-//! ever.
+//! Clients that do not read their responses: their connections are closed instead of being kept
+//! forever.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// Bytes a second that a client must read on average while an answer waits to be sent.
+/// Bytes a second that a client must read on average while a response waits to be sent.
 const MIN_BYTES: u64 = 1024;
 
 /// A connection whose writes fail when the client reads too little for too long.

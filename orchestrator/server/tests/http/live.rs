@@ -58,7 +58,7 @@ async fn a_run_that_moves_is_told_of_once() {
     world.form(&format!("/runs/{run}/cancel"), "").await;
     assert_eq!(next(&mut stream).await, Some(true));
     assert_eq!(next(&mut stream).await, Some(false));
-    // a page from before the change is told at once
+    // a page that was loaded before the change is notified at once
     let mut late = open(&world, &format!("/live/runs/{run}?seen=1")).await;
     assert_eq!(next(&mut late).await, Some(true));
 }

@@ -1,4 +1,4 @@
-//! The HTTP interface on the real engine with the memory adapter: the answers of each route, and
+//! The HTTP interface on the real engine with the memory adapter: the responses of each route, and
 //! its refusals, which store nothing and log no error.
 
 mod access;

@@ -29,7 +29,7 @@ async fn runs(world: &World) -> usize {
     world.get("/v1/runs").await.data().as_array().unwrap().len()
 }
 
-/// Checks that an answer is a 429 for clients, and returns its `Retry-After`.
+/// Checks that a response is a 429 for clients, and returns its `Retry-After`.
 fn pushed_back(answer: &Answer) -> u64 {
     assert_eq!(answer.status, 429, "{}", answer.text);
     assert!(!answer.sentence().is_empty());

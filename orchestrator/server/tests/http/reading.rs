@@ -1,4 +1,4 @@
-//! The REST routes: the shape of each answer.
+//! The REST routes: the shape of each response.
 
 use axum::http::Method;
 use serde_json::{Value, json};

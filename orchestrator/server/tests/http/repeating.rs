@@ -89,7 +89,7 @@ async fn what_failed_and_is_sent_again_starts_nothing_twice() {
     assert_eq!((send(&router).await, runs(&engine).await), ((503, json!([])), 2), "they have begun all the same");
     let (status, first) = send(&router).await;
     assert_eq!((status, runs(&engine).await), (200, 2));
-    // after an answer, the same body is a new request
+    // after a response, the same body is a new request
     let (status, second) = send(&router).await;
     assert_eq!((status, runs(&engine).await), (200, 4));
     assert_ne!(first, second);
@@ -103,7 +103,7 @@ async fn what_a_sender_did_not_wait_for_and_sends_again_starts_nothing_twice() {
         () = storage.has_come.notified() => {}
         answer = &mut abandoned => panic!("{answer:?}"),
     }
-    // meanwhile another client sends the same body
+    // in the meantime another client sends the same body
     let (_, other) = send(&router).await;
     assert_eq!(runs(&engine).await, 4);
     abandoned.abort();

@@ -15,7 +15,7 @@ use stepladder_core::{Event, NewEvent, Spec, StepId, json};
 use stepladder_engine::program::{AdvisedFailure, FinishedStep, PollResult, RunHistory};
 use stepladder_engine::{Program, Session};
 
-/// A function whose step returns the event's data. A text `fail` in the data makes the step fail
+/// A function whose step returns the event's data. A string `fail` in the data makes the step fail
 /// without a retry, `again` makes each attempt fail, and `fall` makes the handler fail once.
 pub(crate) struct Script {
     spec: Spec,
@@ -89,7 +89,7 @@ impl Program for Script {
     }
 }
 
-/// A text in an event's data.
+/// A string in an event's data.
 fn text(event: &Event, name: &str) -> Option<String> {
     let data: serde_json::Value = serde_json::from_str(event.data.get()).unwrap();
     data[name].as_str().map(str::to_owned)

@@ -1,4 +1,4 @@
-//! `POST /e/{key}`: accepted events, and the answers.
+//! `POST /e/{key}`: accepted events, and the responses.
 
 use axum::body::Body;
 use axum::http::{Method, Request};

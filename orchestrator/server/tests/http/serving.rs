@@ -1,4 +1,4 @@
-//! The server on a real socket: its answers, its limits on connections, and its end.
+//! The server on a real socket: its responses, its limits on connections, and its end.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ async fn a_listener_is_served_until_shutdown() {
 
 const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// Sends a request, and reads until the answer is complete or the connection is closed.
+/// Sends a request, and reads until the response is complete or the connection is closed.
 async fn exchange(connection: &mut TcpStream, request: &[u8]) -> String {
     connection.write_all(request).await.unwrap();
     let mut answer = vec![0; 4_096];
@@ -134,7 +134,7 @@ async fn connections_past_the_bound_wait_until_one_ends() {
     }
     let mut third = TcpStream::connect(address).await.unwrap();
     let mut answer = Box::pin(exchange(&mut third, HEALTH));
-    // meanwhile the two open connections keep working
+    // in the meantime the two open connections keep working
     for n in 0..4 {
         let connection = if n % 2 == 0 { &mut first } else { &mut second };
         assert!(exchange(connection, HEALTH).await.starts_with("HTTP/1.1 200"));

@@ -132,7 +132,7 @@ impl Given {
         self.world.ask(request.body(Body::from(body.replace("{id}", &self.live))).unwrap()).await
     }
 
-    /// Panics unless the answer is a 400 that names something, as JSON for programs and as a page
+    /// Panics unless the response is a 400 that names something, as JSON for programs and as a page
     /// for people.
     #[track_caller]
     fn assert_refused(&self, answer: &Answer, name: &str, what: &str) {

@@ -30,7 +30,7 @@ pub(crate) struct World {
     _logging: DefaultGuard,
 }
 
-/// An answer, read to its end.
+/// A response, read to its end.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,

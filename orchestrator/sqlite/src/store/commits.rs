@@ -130,7 +130,7 @@ fn append_record(db: &Connection, record: &RecordRow) -> Result<AppendResult, Sq
     Ok(if token == Some(record.token) { AppendResult::Repeated } else { AppendResult::Conflict })
 }
 
-/// Inserts a record. Its number is free.
+/// Inserts a record. The record's number must be free.
 pub(super) fn insert(db: &Connection, record: &RecordRow) -> Result<(), SqliteError> {
     let RecordRow { run, seq, next, token, code, entries } = record;
     db.prepare_cached("INSERT INTO journal (run, seq, next, token, code, entries) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
@@ -148,7 +148,7 @@ fn acknowledge(db: &Connection, n: i64) -> Result<(), SqliteError> {
     Ok(())
 }
 
-/// Applies the part of a follow-up that is stored in rows.
+/// Applies the part of a late write that is stored in rows. Memory keeps the other part.
 fn apply(db: &Connection, after: &LateWrite) -> Result<(), SqliteError> {
     match after {
         LateWrite::MarkEnded { run, at, status } => {

@@ -1,4 +1,5 @@
-//! Slots and wait queues. Memory decides, because a slot of a step is void once the process ends.
+//! Slots and wait queues. Memory decides, because a slot of a step is no longer valid once the
+//! process ends.
 //!
 //! Tickets, and slots that a run holds until its end, are rows too. They are written in the order
 //! in which memory changes, and before any commit that is submitted later. So after a restart the

@@ -9,7 +9,7 @@ use super::{Durability, Job};
 use crate::error::SqliteError;
 use crate::memory::MemoryState;
 
-/// The maximum number of jobs in one transaction, so that later jobs do not wait for ever.
+/// The maximum number of jobs in one transaction, so that later jobs do not wait forever.
 const MAX_GROUP: usize = 1_024;
 
 /// The maximum average time of a sync up to which callers write on their own threads.
@@ -64,7 +64,7 @@ impl WriteConnection {
 
     fn transact(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), TransactionError> {
         let result = self.attempt(group);
-        // SQLite rolls back by itself after some errors only
+        // SQLite rolls back automatically only after some errors
         if result.is_err()
             && !self.db.is_autocommit()
             && let Err(error) = self.db.execute_batch("ROLLBACK")

@@ -19,7 +19,7 @@ pub(crate) enum Durability {
 pub(crate) trait Job: Send {
     fn durability(&self) -> Durability;
 
-    /// Executes the job within a transaction. It is called again after a rollback.
+    /// Executes the job within a transaction. The job is executed again after a rollback.
     fn work(&mut self, db: &Connection) -> Result<(), SqliteError>;
 
     /// Handles the commit.

@@ -15,8 +15,8 @@ fn writer() -> (tempfile::TempDir, Writer) {
     (folder, Writer::start(db, memory).expect("a thread"))
 }
 
-/// Keeps the writer busy until the sender is dropped. Jobs that are submitted meanwhile become one
-/// group.
+/// Keeps the writer busy until the sender is dropped. Jobs that are submitted in the meantime
+/// become one group.
 fn block(writer: &Writer) -> mpsc::Sender<()> {
     let (release, released) = mpsc::channel::<()>();
     let (busy, is_busy) = mpsc::channel();

@@ -95,7 +95,7 @@ pub async fn the_starts_of_a_call_are_applied_in_order(on: Subject) {
     assert_eq!(read_states(&on, &["a"]).await, [Some("20".into())]);
 }
 
-/// The others are told that they were overtaken.
+/// The other callers learn that another change came first.
 pub async fn one_of_many_concurrent_changes_of_flow_state_succeeds(on: Subject) {
     let until = on.now() + seconds(600);
     let start = move |i: u64, backend: Arc<dyn Backend>| async move {

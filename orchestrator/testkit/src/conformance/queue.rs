@@ -56,8 +56,8 @@ pub async fn a_late_receipt_does_not_acknowledge_a_newer_delivery(on: Subject) {
 /// A delayed wake is not delivered early, and at most a second late, because a queue may count
 /// whole seconds.
 ///
-/// A server's clock advances by itself during the check. So the check looks for an early delivery
-/// half a minute before the due time.
+/// A server's clock advances during the check. So the check looks for an early delivery half a
+/// minute before the due time.
 pub async fn a_delayed_wake_is_delivered_when_it_is_due(on: Subject) {
     let before = vec![EarlyWrite::Wake { wake: wake(run(1)), due: on.now() + seconds(900) }];
     on.commit(Commit { before, ..Commit::default() }).await;

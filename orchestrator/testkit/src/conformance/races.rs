@@ -11,7 +11,7 @@ use super::fixtures::{
 };
 use stepladder_engine::ports::{AcquireResult, Backend, Commit, CommitResult, Cursor, StartResult};
 
-/// The journal has the record of the caller that was told of its success.
+/// The journal has the record of the caller to which success was reported.
 pub async fn one_of_many_appends_at_the_same_number_succeeds(on: Subject) {
     for seq in 0..5 {
         let answers = run_concurrently(
@@ -85,7 +85,7 @@ pub async fn one_of_many_repetitions_of_an_event_is_stored(on: Subject) {
     assert_eq!(on.backend.resolve("order-1").await.expect("a read"), ids.into_iter().next());
 }
 
-/// The other callers are told that the cursor was not where they expected it.
+/// The other callers learn that the cursor was not where they expected it.
 pub async fn one_of_many_concurrent_moves_of_the_cursor_succeeds(on: Subject) {
     let advance = |i, backend: Arc<dyn Backend>| async move {
         let next = Cursor { minute: START.minute() + i as i64, sent: Vec::new() };

@@ -90,8 +90,8 @@ impl Simulation {
         let events = (0..request.events.len()).filter_map(|n| Some((n, stored.get(&(number, n))?)));
         let mut latest: HashMap<(&str, Option<u64>), (usize, usize)> = HashMap::new();
         let collects = matches!(self.controlled.control(), Some(Control::Batch(_) | Control::Debounce));
-        // Flow control with a key decides on each key by itself. An event that is held back by a run
-        // of its own key may start later than an event of another key that came after it.
+        // Flow control with a key decides on each key separately. An event that is held back by a
+        // run of its own key may start later than an event of another key that came after it.
         let has_key = matches!(self.controlled.control(), Some(Control::StopOne | Control::Once));
         for (n, (id, k)) in events {
             for function in [EACH, CONTROLLED].into_iter().filter(|function| *function == EACH || !collects) {

@@ -34,8 +34,8 @@ impl Simulation {
         if let State::Sent { .. } = state {
             self.tell(format!("the sender of request {number} got no answer"));
             if way == Way::Body && self.is_served(number) {
-                // the process died between its last write and its answer: no repetition can be told
-                // from a new request
+                // the process died between its last write and its answer: a repetition cannot be
+                // distinguished from a new request
                 self.tell(format!("request {number} was served, and is not repeated"));
                 self.bulk.borrow_mut().requests[number].state = State::GivenUp;
                 return true;

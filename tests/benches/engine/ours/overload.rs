@@ -25,7 +25,7 @@ pub(crate) struct Overload {
     pub(crate) lasted: Duration,
     pub(crate) accepted: usize,
     pub(crate) refused: usize,
-    /// The values of `Retry-After`, in seconds.
+    /// The minimum and maximum of `Retry-After`, in seconds; `None` if no request was refused.
     pub(crate) waits: Option<(u64, u64)>,
     /// The peak memory, and the memory after a quarter of the time, in bytes.
     pub(crate) memory: (Option<u64>, Option<u64>),

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub(super) struct Server {
     process: Child,
-    /// Kept open, because a server that cannot write its output ends.
+    /// Kept open, because the server exits if it cannot write to standard output.
     _output: BufReader<ChildStdout>,
     url: String,
     _folder: TempDir,
@@ -49,7 +49,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // an error means that the process has ended by itself
+        // an error means that the process has already exited
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -27,7 +27,7 @@ struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // an error means that the process has ended by itself
+        // an error means that the process has already exited
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,4 +1,5 @@
-//! Access to a local server. It does not start with options that would open it to strangers.
+//! Access to a local server. The server does not start with options that would open it to
+//! strangers.
 
 use std::net::IpAddr;
 

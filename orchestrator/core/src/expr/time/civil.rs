@@ -34,7 +34,7 @@ fn date_of(days: i64) -> (i64, i64, i64) {
     (era * 400 + year + later, month, day)
 }
 
-/// Reads RFC 3339. Returns nanoseconds since 1970.
+/// Parses an RFC 3339 timestamp. Returns nanoseconds since 1970, or `None` if it is invalid.
 pub(super) fn read(text: &str) -> Option<i128> {
     let form = text.as_bytes().get(..19)?;
     let marks = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
@@ -121,7 +121,7 @@ impl LocalTime {
         date_of(i64::try_from(self.day()).unwrap_or(0))
     }
 
-    /// Returns the second of the day.
+    /// Returns the number of seconds since midnight.
     fn second(&self) -> i128 {
         self.0.div_euclid(SECOND).rem_euclid(DAY)
     }

@@ -7,15 +7,15 @@ use stepladder_core::{Json, RunId, StepId, Timestamp, Usage};
 /// One step.
 #[derive(Clone, Debug)]
 pub struct StepView {
-    /// Its id.
+    /// The id of the step.
     pub id: StepId,
-    /// Its kind.
+    /// The kind of the step.
     pub kind: StepKind,
-    /// Its status.
+    /// The status of the step.
     pub status: StepStatus,
     /// Its attempts, first to last.
     pub attempts: Vec<AttemptView>,
-    /// Its value.
+    /// The value of the step.
     pub output: Option<Json>,
     /// Why it failed for good.
     pub error: Option<Failure>,
@@ -26,7 +26,7 @@ pub struct StepView {
     pub started_at: Timestamp,
     /// When its outcome was written.
     pub ended_at: Option<Timestamp>,
-    /// When it continues by itself: at the end of a sleep, or with the next attempt.
+    /// When the step continues without an event: at the end of a sleep, or with the next attempt.
     pub due: Option<Timestamp>,
     /// The run that it invoked.
     pub child: Option<RunId>,

@@ -1,5 +1,5 @@
-//! The search for runs. A text is an id, the beginning of a run's id, or part of a function's id:
-//! all storages find these through an index. The values of runs are not searched.
+//! The search for runs. The searched string is an id, the beginning of a run's id, or part of a
+//! function's id: all storages find these through an index. The values of runs are not searched.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use crate::dashboard::PageRequest;
 use crate::dashboard::text::{brief, query};
 use crate::error::Problem;
 
-/// Maximum number of functions that a text may match: each takes a listing of its own.
+/// Maximum number of functions that a string may match: each takes a listing of its own.
 const MAX_FUNCTIONS: usize = 8;
-/// Maximum size of a text; ids and names are shorter.
+/// Maximum size of a string; ids and names are shorter.
 const TEXT_BYTES: usize = 1_024;
 const HOUR: u64 = 60 * 60;
 /// Time spans that end now.
@@ -192,8 +192,8 @@ fn moment(request: &PageRequest, name: &str) -> Result<Option<Timestamp>, Proble
     (millis >= 0).then(|| Some(Timestamp::from_millis(millis))).ok_or_else(fault)
 }
 
-/// Returns the range of run ids that begin with a text: the first of them, and the first after
-/// them. Returns `None` for a text that no id of this millennium begins with.
+/// Returns the range of run ids that begin with a string: the first of them, and the first after
+/// them. Returns `None` for a string that no id of this millennium begins with.
 fn id_range(text: &str) -> Option<(RunId, RunId)> {
     const LENGTH: usize = 26;
     if !text.starts_with('0') || text.len() < 2 || text.len() > LENGTH {
