@@ -49,6 +49,7 @@ mod input;
 mod keeping;
 mod leaving;
 mod lines;
+mod overdue;
 mod polling;
 mod progress;
 mod registering;
@@ -75,6 +76,8 @@ pub use input::{
     AdvisedFailure, Finished, FoundRun, Input, LoadedRun, Moment, PollResult, Polled, SlotAnswer, StepResult,
     StoreFault, WriteResult,
 };
+
+pub use overdue::OverdueAttempt;
 
 use active::ActiveHop;
 use delivery::DeliveryPhase;

@@ -2,7 +2,6 @@
 //! functions.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use stepladder_core::expr::ExprCache;
 use stepladder_core::hop::{self, Catalog, later};
@@ -129,10 +128,5 @@ impl Runtime {
             retry_delay: self.config.retry_delay,
             exprs,
         }
-    }
-
-    /// Returns the wait before a retry: [`Config::retry_delay`] if it is set, otherwise `wait`.
-    pub(crate) fn retry_wait(&self, wait: Duration) -> Duration {
-        self.config.retry_delay.unwrap_or(wait)
     }
 }

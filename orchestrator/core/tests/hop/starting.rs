@@ -1,7 +1,7 @@
 //! Starting attempts here, and handing others over.
 
 use stepladder_core::WakeCause;
-use stepladder_core::hop::{EarlyWrite, Effect, Input, LogEvent};
+use stepladder_core::hop::{EarlyWrite, Effect, Input, LateWrite, LogEvent, OverdueAttempt};
 use stepladder_core::journal::Fact;
 use stepladder_core::limits::INTERRUPTIONS;
 
@@ -235,4 +235,22 @@ fn a_replayed_outcome_is_not_executed_again() {
     let mut world = Setup::new().after(vec![started("a", 1, START), succeeded("a", 1)]).polled();
     world.wants(vec![body("b")]).written();
     assert_eq!(world.executed(), ["b".into()]);
+}
+
+#[test]
+fn rule_29_a_body_that_does_not_stop_is_failed_with_its_slots_and_its_wake() {
+    let mut world = Setup::new().one_at_a_time().polled();
+    world.wants(vec![body("a")]);
+    world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
+    let Some(Effect::Run(attempts)) = world.effects.iter().find(|effect| matches!(effect, Effect::Run(_))) else {
+        panic!("{:?}", world.effects)
+    };
+    let (state, attempt) = (world.state(), attempts[0].clone());
+    let limits = [stepladder_core::slot::Limit { key: "f/0".into(), slots: 1 }];
+    let (ready, holder) = (&attempt.ready, &attempt.holder);
+    let overdue = OverdueAttempt { ready, holder, limits: &limits, retry_delay: Some(secs(3)) };
+    let write = overdue.fail(&state, world.now, 1);
+    assert!(state.admits_all(&write.entries).is_ok());
+    assert_eq!(later_wakes(&write), [(WakeCause::Due, world.now + secs(3))]);
+    assert!(matches!(&write.after[..], [LateWrite::Release { holder: of, .. }] if of == holder));
 }

@@ -11,17 +11,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use stepladder_core::decide::ReadyStep;
-use stepladder_core::journal::{Fact, Failure};
-use stepladder_core::retry::RetryAdvice;
+use stepladder_core::hop::{OverdueAttempt, Write};
 use stepladder_core::slot::Holder;
 use stepladder_core::spec::LazyScope;
-use stepladder_core::{ErrorCode, Report, RunId, StepId, Timestamp, WakeCause};
+use stepladder_core::{RunId, StepId, Timestamp};
 
 use crate::hop::Hops;
 use crate::ports::{Commit, StoreError};
 use crate::retries;
 use crate::runs::Appended;
-use crate::slots::release;
 
 /// How long after its time-out a body counts as stuck. Its own timer fires earlier if its thread is
 /// free.
@@ -125,36 +123,22 @@ impl Hops {
         let run = holder.run();
         let Some(state) = self.runs.state(run).await? else { return Ok(()) };
         let mut state = Arc::unwrap_or_clone(state);
-        let (step, attempt, timeout) = (&ready.step, ready.attempt, ready.timeout);
-        let error = Failure {
-            message: format!(
-                "step `{step}` ran past its time-out of {timeout:?} and did not stop: it blocks its thread; \
-                 put blocking code into stepladder::blocking"
-            ),
-            code: Some(ErrorCode::Timeout),
-        };
         let limits = match self.runtime.catalog.for_run(&state) {
             Some(chosen) => chosen.function.spec.limits(&mut LazyScope::new(&state.created.event)).unwrap_or_default(),
             None => Vec::new(),
         };
+        let retry_delay = self.runtime.config.retry_delay;
+        let overdue = OverdueAttempt { ready, holder: &holder, limits: &limits, retry_delay };
         loop {
             let now = self.runtime.now();
-            let mut commit =
-                Commit { after: limits.iter().map(|limit| release(limit, &holder)).collect(), ..Commit::default() };
             let seed = self.runtime.entropy.bits() as u64;
-            let retry_at = ready
-                .policy
-                .next_delay(ready.failures + 1, RetryAdvice::Default, seed)
-                .map(|wait| now + self.runtime.retry_wait(wait));
-            let cause = if ready.woken { WakeCause::Step(step.clone()) } else { WakeCause::Due };
-            commit.before.push(self.runtime.later(self.runtime.wake_of(&state, cause), retry_at.unwrap_or(now)));
-            // what the body has reported is lost with its thread
-            let report = Report::default();
-            let fact = Fact::StepFailed { step: step.clone(), attempt, error: error.clone(), retry_at, report };
-            let failed = fact.at(now);
-            match self.runs.append(&mut state, vec![failed.clone()], &mut commit).await? {
+            let Write { before, entries, after, .. } = overdue.fail(&state, now, seed);
+            let mut commit = Commit { before, after, ..Commit::default() };
+            match self.runs.append(&mut state, entries.clone(), &mut commit).await? {
                 Appended::Conflict => continue,
-                Appended::Done => crate::hop::log_attempt(&state, &failed, now.since(began)),
+                Appended::Done => {
+                    entries.iter().for_each(|failed| crate::hop::log_attempt(&state, failed, now.since(began)));
+                }
                 Appended::Refused => {}
             }
             return self.slots.promote(&limits).await;

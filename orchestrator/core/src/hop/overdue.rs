@@ -1,0 +1,54 @@
+//! A body that does not stop at its time-out (rule 29). A supervisor on a thread of its own fails the
+//! attempt for the hop, whose thread may be blocked.
+
+use std::time::Duration;
+
+use crate::decide::ReadyStep;
+use crate::hop::effect::{LateWrite, Write};
+use crate::hop::later;
+use crate::journal::{Fact, Failure};
+use crate::report::Report;
+use crate::retry::RetryAdvice;
+use crate::slot::{Holder, Limit};
+use crate::state::RunState;
+use crate::{ErrorCode, Timestamp, Wake, WakeCause};
+
+/// An attempt whose body has not stopped at its time-out.
+#[derive(Clone, Copy, Debug)]
+pub struct OverdueAttempt<'a> {
+    /// The step, its attempt, its failures so far and its retries.
+    pub ready: &'a ReadyStep,
+    /// The holder of the attempt's slots.
+    pub holder: &'a Holder,
+    /// The limits of the run's steps.
+    pub limits: &'a [Limit],
+    /// Replaces every delay before a retry.
+    pub retry_delay: Option<Duration>,
+}
+
+impl OverdueAttempt<'_> {
+    /// Returns the write that fails the attempt: its failure, its slots, and the wake of its retry or
+    /// of what follows. `seed` is for the retry's jitter.
+    pub fn fail(&self, run: &RunState, now: Timestamp, seed: u64) -> Write {
+        let ReadyStep { step, attempt, failures, timeout, policy, woken, .. } = self.ready;
+        let message = format!(
+            "step `{step}` ran past its time-out of {timeout:?} and did not stop: it blocks its thread; \
+             put blocking code into stepladder::blocking"
+        );
+        let error = Failure::with_code(message, ErrorCode::Timeout);
+        let delay = policy.next_delay(failures + 1, RetryAdvice::Default, seed);
+        let retry_at = delay.map(|delay| now + self.retry_delay.unwrap_or(delay));
+        let cause = if *woken { WakeCause::Step(step.clone()) } else { WakeCause::Due };
+        let wake = Wake { run: run.run, cause, group: run.created.function.clone() };
+        // what the body has reported is lost with its thread
+        let report = Report::default();
+        let failed = Fact::StepFailed { step: step.clone(), attempt: *attempt, error, retry_at, report };
+        let release = |limit: &Limit| LateWrite::Release { limit: limit.clone(), holder: self.holder.clone() };
+        Write {
+            before: vec![later(wake, retry_at.unwrap_or(now), now)],
+            entries: vec![failed.at(now)],
+            after: self.limits.iter().map(release).collect(),
+            ..Write::default()
+        }
+    }
+}
