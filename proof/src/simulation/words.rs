@@ -31,6 +31,8 @@ pub(super) struct Words {
     completed: Vec<(RunId, StepId)>,
     /// Unanswered posts, and the worker of each; `None` if that worker died.
     posted: Vec<(Post, Option<usize>)>,
+    /// Events without a response yet, and the worker of each; `None` if that worker died.
+    unanswered: Vec<(NewEvent, Option<usize>)>,
 }
 
 /// A post of a number to a step's callback token.
@@ -44,8 +46,8 @@ impl Words {
 
     /// Records that a worker died, so that its posts are not answered.
     pub(super) fn is_dead(&mut self, worker: usize) {
-        let by_it = self.posted.iter_mut().filter(|(_, at)| *at == Some(worker));
-        by_it.for_each(|(_, at)| *at = None);
+        let workers = self.posted.iter_mut().map(|(_, at)| at).chain(self.unanswered.iter_mut().map(|(_, at)| at));
+        workers.filter(|at| **at == Some(worker)).for_each(|at| *at = None);
     }
 }
 
@@ -78,8 +80,11 @@ impl Simulation {
         self.tell(format!("{} is sent to worker {at}", word.id.as_deref().unwrap_or_default()));
         let (engine, words) = (self.processes[at].engine.clone(), self.words.clone());
         let (requests, live) = (self.requests.clone(), self.live_of_the_controlled());
+        words.borrow_mut().unanswered.push((word.clone(), Some(at)));
         self.scheduler.spawn(at, async move {
-            if let Ok(ids) = engine.intake().ingest(vec![word.clone()], None).await {
+            let response = engine.intake().ingest(vec![word.clone()], None).await;
+            words.borrow_mut().unanswered.retain(|(of, worker)| of.id != word.id || *worker != Some(at));
+            if let Ok(ids) = response {
                 words.borrow_mut().accepted.push((ids[0], waiting));
                 requests.borrow_mut().accept(Accepted { events: vec![(ids[0], word)], live });
             }
@@ -96,8 +101,14 @@ impl Simulation {
         self.post((run, step, n));
     }
 
-    /// Repeats a post without an answer. Returns whether there was one.
+    /// Repeats a post or an event without a response. Returns whether there was one.
     pub(super) fn somebody_posts_again(&mut self) -> bool {
+        let lost = self.words.borrow().unanswered.iter().position(|(_, at)| at.is_none());
+        if let Some(lost) = lost {
+            let (word, _) = self.words.borrow_mut().unanswered.remove(lost);
+            self.send_word(word);
+            return true;
+        }
         let lost = self.words.borrow().posted.iter().position(|(_, at)| at.is_none());
         let Some(lost) = lost else { return false };
         let (post, _) = self.words.borrow_mut().posted.remove(lost);
