@@ -58,7 +58,7 @@ pub use stepladder_core::EventId;
 /// use stepladder::Failure;
 ///
 /// fn is_declined(failure: &Failure) -> bool {
-///     failure.code.as_deref() == Some("card-declined")
+///     failure.code() == Some("card-declined")
 /// }
 ///
 /// assert!(!is_declined(&Failure::new("the bank did not answer")));
