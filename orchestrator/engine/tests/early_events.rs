@@ -30,7 +30,7 @@ async fn rule_15_a_repeated_event_sends_the_wake_that_the_first_did_not_get_to()
     }
     ingest.abort();
     work(&world, &engine).await;
-    assert_eq!(status(&engine, run).await, Status::Running, "nobody has woken it");
+    assert_eq!(status(&engine, run).await, Status::Running, "no wake was sent");
     send(&engine, named("approved", "x")).await;
     work(&world, &engine).await;
     assert_eq!((delivered(&world, &engine, run).await, status(&engine, run).await), (1, Status::Completed));

@@ -82,8 +82,8 @@ async fn a_request_and_all_its_runs_are_one_commit() {
     assert_eq!(world.runs().await, 3);
     assert_eq!(world.cost(&[job(), job(), job()]).await, 1);
     assert_eq!(world.runs().await, 12);
-    let nobody = NewEvent::new("unknown", json::empty_object());
-    assert_eq!(world.cost(&[nobody]).await, 1);
+    let without_function = NewEvent::new("unknown", json::empty_object());
+    assert_eq!(world.cost(&[without_function]).await, 1);
 }
 
 #[tokio::test]

@@ -156,7 +156,7 @@ pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
     Functions { programs, older, limits, control, told }
 }
 
-/// Sets so many retries that no run fails because of injected faults.
+/// Sets enough retries that no run fails because of injected faults.
 fn patient(function: Function) -> Function {
     function.retries(20).backoff(Backoff::Fixed(Duration::from_secs(2)))
 }

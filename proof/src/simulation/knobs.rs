@@ -152,7 +152,7 @@ impl Knobs {
         Self { takes: dice.below(2), ..self }
     }
 
-    /// Adds a listener, except with bulk requests: handling the ends of so many runs takes too
+    /// Adds a listener, except with bulk requests: handling the ends of all their runs takes too
     /// long.
     fn with_listeners(self, dice: &Dice) -> Self {
         match dice.below(8) {
