@@ -1,5 +1,5 @@
-//! Runs the simulation for a number of actions and prints what it covered; or until the first
-//! failure, for `proof/mutate`.
+//! Runs the simulation for a number of actions and prints what it covered. For `proof/mutate`, it
+//! stops at the first failure instead.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -10,8 +10,8 @@ use std::time::Instant;
 use clap::Parser;
 use stepladder_proof::{Broken, Covered, Place, Site, has_bulk_requests, run_seed, run_seed_aimed};
 
-/// The default number of actions: at least `LEAST`, and at most `MOST` if some places are reached
-/// late.
+/// The default number of actions is at least `LEAST`. It grows up to `MOST` until a process has
+/// died at each place that calls the store.
 const LEAST: u64 = 20_000_000;
 const MOST: u64 = 100_000_000;
 
@@ -33,16 +33,16 @@ struct Args {
     /// Run this seed alone
     #[arg(long, value_name = "SEED", conflicts_with_all = ["actions", "from"])]
     seed: Option<u64>,
-    /// With --seed: also let a process die at this place, the first time that it is reached
+    /// With --seed: also let a process die at this place when the place is first reached
     #[arg(long, value_name = "PLACE", requires = "seed")]
     die_at: Option<Place>,
     /// List every place in the engine that calls the store, with its calls and faults
     #[arg(long)]
     places: bool,
-    /// Run only seeds with requests of many events that are cut by deadlines
+    /// Run only seeds with requests of many events that a deadline interrupts
     #[arg(long, conflicts_with = "seed")]
     bulk: bool,
-    /// Print the first failure as it is, without searching for its shortest story
+    /// Print the first failure as it is, without searching for a shorter story
     #[arg(long)]
     no_shrink: bool,
     /// Run at most N seeds and stop at the first failure; print its seed and the violation, without
@@ -62,7 +62,7 @@ impl Args {
         }
     }
 
-    /// Returns the progress, from 0 to 1.
+    /// Returns the progress as a fraction from 0 to 1.
     fn share(&self, actions: u64, covered: &Covered) -> f64 {
         let share = actions as f64 / self.actions.unwrap_or(LEAST) as f64;
         let is_complete = || covered.sites().iter().all(|site| site.crashes > 0);
@@ -164,8 +164,8 @@ fn until_broken(args: &Args, most: u64) -> ExitCode {
 /// A failed seed, and the arguments that run it again.
 type Failed = (Box<Broken>, String);
 
-/// Runs a seed. Then runs it again with an additional death, at the place that it reached and at
-/// which the fewest processes have died.
+/// Runs a seed, then runs it again with one more death. The process dies at the place that the seed
+/// reached and at which the fewest processes have died so far.
 fn once_and_again(seed: u64, args: &Args, covered: &Covered) -> Result<u64, Failed> {
     let aimed = |place| {
         let again = format!("--seed {seed} --die-at '{place}'");
@@ -180,8 +180,8 @@ fn once_and_again(seed: u64, args: &Args, covered: &Covered) -> Result<u64, Fail
     Ok(actions + covered.least_crashed(&met).map_or(Ok(0), aimed)?)
 }
 
-/// Prints the counts of all places that call the store. With `each`, lists all places, otherwise
-/// those at which no process died.
+/// Prints the counts of the places that call the store: of all places with `each`, otherwise only
+/// of those at which no process died.
 fn report(sites: &[Site], each: bool) {
     let count = |is: fn(&Site) -> bool| sites.iter().filter(|site| is(site)).count();
     println!(
@@ -197,7 +197,7 @@ fn report(sites: &[Site], each: bool) {
     }
 }
 
-/// A progress line on a terminal. It prints nothing into a pipe.
+/// The progress line on a terminal. It is not printed if the output is a pipe.
 struct Progress {
     is_terminal: bool,
     said: Instant,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use stepladder_engine::clock::Entropy;
 use stepladder_testkit::clock::SeededEntropy;
 
-/// A stream of random numbers.
+/// A stream of random numbers, the same for the same seed.
 #[derive(Clone)]
 pub(crate) struct Dice(Arc<SeededEntropy>);
 
@@ -14,8 +14,8 @@ impl Dice {
         Self(Arc::new(SeededEntropy::new(seed)))
     }
 
-    /// Creates stream number `n` of a seed. The streams are independent, so that one more number
-    /// from one stream does not change the others.
+    /// Creates stream number `n` of a seed. The streams are independent: drawing one more number
+    /// from a stream does not change the others.
     pub(crate) fn stream(seed: u64, n: u64) -> Self {
         Self::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(n << 48))
     }

@@ -1,9 +1,9 @@
-//! Hostile input. For each decoder of outside data there is a function that feeds it any bytes, and
-//! panics if an invariant is broken.
+//! Hostile input. For each decoder of outside data there is a function that feeds it arbitrary
+//! bytes, and panics if an invariant is broken.
 //!
 //! The fuzz targets in `proof/fuzz` call these functions. The tests of this crate call them with
-//! every input of the corpus, and with mutations of these. What is deliberately not here: input
-//! from the author of a function, which is trusted.
+//! every input of the corpus, and with mutations of those inputs. What is deliberately not here:
+//! input from the author of a function, which is trusted.
 
 mod cel;
 mod cron;
@@ -24,6 +24,6 @@ pub use wake::wake;
 /// A function that takes hostile bytes and panics if an invariant is broken.
 pub type Target = fn(&[u8]);
 
-/// All targets, with the names of their corpora.
+/// All targets, each with the name of its corpus.
 pub const TARGETS: [(&str, Target); 6] =
     [("event", event), ("journal", journal), ("cel", cel), ("cron", cron), ("http", http), ("wake", wake)];

@@ -1,5 +1,5 @@
-//! Invariants between runs: an event starts each function once, and a parent learns how its child
-//! ended.
+//! Invariants between runs: an event starts each function once, and a parent's journal records how
+//! its child ended.
 
 use std::collections::{HashMap, HashSet};
 
@@ -87,7 +87,7 @@ fn invoked(parent: &Journal, by: &StepId) -> Option<RunId> {
     })
 }
 
-/// Checks that the outcomes of a parent's calls are the ends of its children.
+/// Checks that the outcomes recorded in a parent are those of its children.
 fn told_of_children(parent: &Journal, by_run: &HashMap<RunId, &Journal>) -> Vec<String> {
     let mut broken = Vec::new();
     for entry in &parent.entries {
@@ -99,8 +99,8 @@ fn told_of_children(parent: &Journal, by_run: &HashMap<RunId, &Journal>) -> Vec<
             (Some(RunOutcome::Failed(_) | RunOutcome::Cancelled(_) | RunOutcome::Skipped(_)), Outcome::Failed(_)) => {
                 true
             }
-            // The function is not registered or its input is invalid: the call failed, and no run
-            // exists.
+            // The call failed because the function is not registered or its input is invalid, so no
+            // child exists.
             (None, Outcome::Failed(_)) => !by_run.contains_key(&child),
             (Some(_) | None, Outcome::Value(_) | Outcome::Failed(_)) => false,
         };

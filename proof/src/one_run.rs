@@ -1,9 +1,9 @@
 //! Invariants of one journal:
 //!
-//! - a step has at most one outcome, from an attempt that was running,
-//! - no two attempts of a step run at the same time,
-//! - an event is delivered at most once, and only to a step that waits for it,
-//! - nothing follows the end.
+//! - A step has at most one outcome, and only from an attempt that was running.
+//! - Two attempts of a step never run at the same time.
+//! - An event is delivered at most once, and only to a step that waits for it.
+//! - Nothing follows the end.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,23 +13,24 @@ use stepladder_core::{StepId, Timestamp};
 
 use crate::Journal;
 
-/// The state of a step after the entries so far.
+/// The state of a step, according to the entries read so far.
 #[derive(Default)]
 struct Step {
     /// The number of the latest attempt.
     attempt: u32,
     /// The end of the running attempt's lease; `None` if no attempt runs.
     running: Option<Timestamp>,
-    /// The earliest time at which the step may continue.
+    /// The earliest time at which the step may go on.
     due: Option<Timestamp>,
     /// Whether the step waits for a time, a child, an event or a callback.
     waits: bool,
-    /// The kind of the step, once an entry shows it.
+    /// The kind of the step; `None` until an entry shows the kind.
     kind: Option<StepKind>,
     settled: bool,
     /// Whether the handler dropped the step.
     abandoned: bool,
-    /// Whether the handler has failed since the running attempt started.
+    /// Whether the handler has failed since the running attempt started, so that the attempt
+    /// outlives the handler's own.
     outlives: bool,
 }
 
@@ -40,7 +41,7 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
     let mut is_rerun = false;
     let mut ended = false;
     let mut handler = 0;
-    // Whether further events may still join the run.
+    // Whether the run still collects events.
     let mut collects = false;
     // The events of the run, including the one that started it.
     let mut entered = HashSet::new();
@@ -65,11 +66,12 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
                 if *attempt != handler {
                     wrong("an attempt of the handler is missing");
                 }
-                // The next attempt of the handler may start a step that this attempt dropped.
+                // The next attempt of the handler may start a step that the failed attempt dropped.
                 for step in known.values_mut().filter(|step| step.abandoned) {
                     (step.settled, step.abandoned) = (false, false);
                 }
-                // A step that is still running counts as dropped once its worker reports it.
+                // The failed handler drops its steps. A step that is still running counts as
+                // dropped only when its worker reports it.
                 known.values_mut().for_each(|step| step.outlives = step.running.is_some());
             }
             Fact::EventDelivered { event, steps } => {
@@ -235,7 +237,7 @@ fn kind_of(fact: &Fact) -> Option<StepKind> {
         Fact::InvokeStarted { .. } | Fact::InvokeEnded { .. } => Some(StepKind::Invoke),
         Fact::EventAwaited { .. } | Fact::EventDelivered { .. } => Some(StepKind::Event),
         Fact::SignalAwaited { .. } | Fact::SignalReceived { .. } => Some(StepKind::Signal),
-        // The step may have a body, or wait for an event or a callback.
+        // A step with a body and a wait for an event or a callback all have such entries.
         Fact::StepRefused { .. } | Fact::WaitExpired { .. } | Fact::WaitSkipped { .. } => None,
         Fact::RunCreated(_)
         | Fact::EventJoined { .. }
@@ -253,7 +255,7 @@ fn kind_of(fact: &Fact) -> Option<StepKind> {
     }
 }
 
-/// Checks that the attempt that ends is the running one.
+/// Checks that the ending attempt is the one that is running.
 fn ends(step: &mut Step, attempt: u32) -> Result<(), &'static str> {
     if step.running.take().is_none() || attempt != step.attempt {
         return Err("this attempt was not running");

@@ -14,11 +14,11 @@ use crate::simulation::{Failed, Simulation};
 pub struct Broken {
     /// The seed.
     pub seed: u64,
-    /// The violation, as a sentence.
+    /// The violated invariant, as a sentence.
     pub why: String,
-    /// The smallest settings that still show the violation.
+    /// The smallest settings that still violate the invariant.
     pub with: String,
-    /// What happened, one event per line.
+    /// What happened, one action per line.
     pub story: Vec<String>,
 }
 
@@ -29,24 +29,26 @@ impl fmt::Display for Broken {
     }
 }
 
-/// Runs a seed and returns the number of its actions. With `tells`, a failure is shrunk and
-/// reported in full.
+/// Runs a seed and returns the number of its actions. With `tells`, a failure is reduced to the
+/// smallest settings and reported in full.
 ///
 /// # Errors
-/// What must not be, when it is.
+///
+/// The violated invariant.
 pub fn run_seed(seed: u64, tells: bool, covered: Option<&Covered>) -> Result<u64, Box<Broken>> {
     run(seed, Knobs::of(seed), tells, covered)
 }
 
-/// Runs a seed in which a process also dies at this place, the first time that it is reached.
+/// Runs a seed in which a process also dies at `place`, when that place is first reached.
 ///
 /// # Errors
-/// What must not be, when it is.
+///
+/// The violated invariant.
 pub fn run_seed_aimed(seed: u64, place: Place, tells: bool, covered: Option<&Covered>) -> Result<u64, Box<Broken>> {
     run(seed, Knobs { aim_too: Some(place.0), ..Knobs::of(seed) }, tells, covered)
 }
 
-/// Returns whether a seed has requests of many events that are interrupted by deadlines.
+/// Returns whether a seed has requests of many events that a deadline interrupts.
 pub fn has_bulk_requests(seed: u64) -> bool {
     Knobs::of(seed).bulk > 0
 }
@@ -86,14 +88,15 @@ fn shrink(seed: u64, mut knobs: Knobs, mut broken: Broken) -> Broken {
         knobs = smaller;
         broken = Broken { seed, why, with: format!("{knobs:?}"), story };
     }
-    // Runs the smallest settings once more, and logs every call.
+    // Runs the smallest settings once more and logs every call.
     if let Err(Failed { why, story }) = Simulation::new(seed, knobs, true, None).run() {
         broken = Broken { why, story, ..broken };
     }
     broken
 }
 
-/// Counts the calls of the store by their places in the engine, and the faults that they met.
+/// Counts the calls of the store and the injected faults, by the place in the engine that makes the
+/// call.
 #[derive(Clone, Default)]
 pub struct Covered(Arc<Coverage>);
 
@@ -127,8 +130,8 @@ impl Covered {
         self.0.add(&other.0);
     }
 
-    /// Returns the place that `met` has reached and at which the fewest processes have died here.
-    /// Of several such places, returns the one with the fewest calls.
+    /// Of the places that `met` has reached, returns the one at which the fewest processes have
+    /// died here. Among equals, returns the one with the fewest calls.
     pub fn least_crashed(&self, met: &Self) -> Option<Place> {
         let here = self.0.sites();
         let met = met.0.sites().into_iter().filter(|(_, befell)| befell.calls > 0).map(|(site, _)| site);

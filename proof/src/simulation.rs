@@ -1,6 +1,6 @@
-//! Runs several workers on one store in memory, with clocks of their own, under a randomized
-//! scheduler. The seed determines everything: the functions, the interleaving, the faults and the
-//! clocks.
+//! Runs several workers on one store in memory under a randomized scheduler. Each worker has a
+//! clock of its own. The seed determines everything: the functions, the interleaving, the faults
+//! and the clocks.
 
 mod account;
 pub(crate) mod bulk;
@@ -58,39 +58,41 @@ use tree::Place;
 use wire::Shared;
 use words::Words;
 
-/// Maximum number of actions. After these, a live run counts as stuck.
+/// Maximum number of actions. A run that is still live after these counts as stuck.
 const TURNS: u32 = 400_000;
 /// Maximum number of concurrent hops of a process. It is high enough that no run waits for a
 /// worker.
 const AT_A_TIME: usize = 24;
-/// The time without a write after which the runs count as stuck. Watchdogs run at least hourly.
+/// How long no journal may be written before the live runs count as stuck. Watchdogs run at least
+/// hourly.
 const STANDSTILL: Duration = Duration::from_secs(5 * 3_600);
 /// Number of deliveries after which a message becomes a dead letter.
 const DELIVERIES: u32 = 5;
 
-/// A failure of a simulation: the violation, and what happened before.
+/// A failure of a simulation: the violation, and the story up to it.
 pub(crate) struct Failed {
     pub(crate) why: Broken,
     pub(crate) story: Vec<String>,
 }
 
-/// Runs with an acknowledged cancellation: the run, the time of the acknowledgement, and the
-/// allowed delay at that time.
+/// Runs with an acknowledged cancellation: the run, the time of the acknowledgement, and the delay
+/// that was allowed at that time.
 type Cancelled = Vec<(RunId, Timestamp, Duration)>;
 
-/// The number of injected disturbances of each kind. Disturbances excuse delays and repetitions.
+/// How many disturbances of each kind were injected. Disturbances excuse delays and repetitions.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mishaps {
     deaths: u32,
-    /// Deaths caused by a body that kills its invocation.
+    /// The deaths caused by a body that kills its invocation.
     of_bodies: u32,
     freezes: u32,
     brown_outs: u32,
     losses: u32,
     redeliveries: u32,
-    /// How far the clock was moved at random.
+    /// The sum of the random jumps of the clock.
     drift: Duration,
-    /// How long a function was paused, all workers were down, or the queue delivered nothing.
+    /// The sum of the times in which a function was paused, all workers were down, or the queue
+    /// delivered nothing.
     stood: Duration,
     /// How often the queue delivered nothing for hours, or all workers were down.
     standstills: u32,
@@ -100,19 +102,21 @@ pub(crate) struct Simulation {
     memory: Arc<Memory>,
     clock: Arc<VirtualClock>,
     programs: Vec<Arc<dyn Program>>,
-    /// The older program of the first worker, if it has an older version of the code.
+    /// The program that the first worker uses instead, if that worker has an older version of the
+    /// code.
     older: Option<Arc<dyn Program>>,
     config: Config,
     seed: u64,
     /// Number of engines created so far.
     engines: u64,
-    /// The settings: what may still happen, and what was allowed at first.
+    /// The settings that are left: each disturbance lowers one. `allowed` keeps the original
+    /// settings.
     knobs: Knobs,
     allowed: Knobs,
     mishaps: Mishaps,
-    /// Decides which task is next, and what happens around the workers.
+    /// Picks the next task, and the disturbances around the workers.
     dice: Dice,
-    /// Decides which calls fail. On average, one call in `mean_calls_per_fault` does.
+    /// Picks the calls that fail: on average, one call in `every`.
     fate: Dice,
     every: u64,
     shared: Arc<Shared>,
@@ -122,16 +126,17 @@ pub(crate) struct Simulation {
     controlled: Controlled,
     begun: Timestamp,
     swept: Timestamp,
-    /// When a journal was last written.
+    /// When a journal was last written to.
     moved: Timestamp,
-    /// Whether all runs of the first round have ended. In the second round, there are no faults.
+    /// Whether the second round has begun: all runs of the first round have ended, and there are no
+    /// more faults.
     afterwards: bool,
     requests: Rc<RefCell<Requests>>,
     bulk: Rc<RefCell<Bulk>>,
     cancelled: Rc<RefCell<Cancelled>>,
     reruns: Rc<RefCell<Reruns>>,
-    /// Wakes that became dead letters while a worker could not write. An operator moves them back
-    /// later.
+    /// Wakes that became dead letters while a worker could not write. They are moved back to the
+    /// queue later, as an operator would do.
     letters: Vec<Wake>,
     /// The queue delivers nothing until this time.
     queue_until: Timestamp,
@@ -145,14 +150,14 @@ pub(crate) struct Simulation {
     exprs: ExprCache,
     /// Number of invocations that were interrupted by their deadline.
     cut: Rc<Cell<u32>>,
-    /// The number of actions until a busy process is killed.
+    /// The number of actions until a busy process is killed; `None` if no kill is planned.
     doom: Option<u64>,
     listings: Arc<Lagging>,
     counted: Counted,
     story: Vec<String>,
-    /// A violation that was found outside the checks after each action.
+    /// A violation that was found by other code than the checks after each action.
     broken: Option<Broken>,
-    /// A query with a wrong answer.
+    /// A violation found by a query: its result was wrong.
     untrue: Rc<RefCell<Option<Broken>>>,
 }
 
@@ -168,7 +173,7 @@ impl Simulation {
         let pace = if settings.one_in(2) { Pace::StepPerInvocation } else { Pace::WithinBudget };
         let side_by_side = 1 + settings.below(4) as usize;
         let cache_bytes = 1 << (10 + settings.below(12));
-        // A single worker may know that it is the only process, as a local server does.
+        // A single worker may know that no other process exists, as a local server does.
         let alone = knobs.processes == 1 && settings.one_in(2);
         let config = Config { pace, side_by_side, cache_bytes, is_only_process: alone, ..Config::default() };
         let is_controlled = functions.control.is_some() && (knobs.standstills > 0 || settings.one_in(2));
@@ -196,7 +201,7 @@ impl Simulation {
             scheduler,
             processes: Vec::new(),
             begun: now,
-            // A server sweeps when it starts, so the first sweep is due.
+            // A server sweeps when it starts, so the first sweep is due at once.
             swept: now - Duration::from_secs(60),
             moved: now,
             afterwards: false,
@@ -237,7 +242,7 @@ impl Simulation {
         result.map_err(|why| Failed { why, story: self.whole_story() })
     }
 
-    /// Runs the simulation and returns what happened, whether it failed or not.
+    /// Runs the simulation and returns the story, even if the simulation did not fail.
     #[cfg(test)]
     pub(crate) fn story(mut self) -> Vec<String> {
         drop(self.turns());
@@ -310,8 +315,7 @@ impl Simulation {
         self.story.push(format!("{:>10.3} s  {what}", at.as_secs_f64()));
     }
 
-    /// Appends the store calls since the previous `overhear` to the story, the log of this
-    /// simulation.
+    /// Appends the store calls since the previous `overhear` to the story.
     fn overhear(&mut self) {
         for call in self.shared.take_log() {
             self.tell(call);
@@ -323,8 +327,8 @@ impl Simulation {
         self.dice.below(self.workers() as u64) as usize
     }
 
-    /// Returns the number of processes that receive wakes. The processes that receive bulk requests
-    /// come after them.
+    /// Returns the number of workers, the processes that receive wakes. The processes that receive
+    /// bulk requests follow them in the list.
     fn workers(&self) -> usize {
         self.allowed.processes as usize
     }
@@ -346,7 +350,7 @@ impl Simulation {
         self.shared.aim_at_nothing();
         self.shared.denied_until.store(0, SeqCst);
         self.listings.go_on();
-        // All leases of dead workers have expired then.
+        // By then, all leases of dead workers have expired.
         self.clock.advance(Duration::from_secs(1_000));
         self.invariants.forget_idle();
         self.moved = self.clock.now();

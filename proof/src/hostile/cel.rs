@@ -1,17 +1,18 @@
-//! CEL: any text as an expression, evaluated on any body as its event. An empty line separates the
-//! two.
+//! CEL: any string as an expression, evaluated on any JSON body as its event. An empty line
+//! separates the two in the input.
 
 use stepladder_core::expr::{Expr, Scope};
 use stepladder_core::limits::{EXPR_BYTES, KEY_BYTES};
 use stepladder_core::sentence::SENTENCE_BYTES;
 use stepladder_core::{EventId, NewEvent, Timestamp};
 
-/// Macros that loop. Nested loops multiply, and the author of a function is trusted with that.
+/// Macros that loop. Nested loops multiply the time; an expression comes from the author of a
+/// function, who is trusted to avoid that.
 const LOOPS: [&str; 6] = ["all", "exists", "map", "filter", "existsOne", "transform"];
-/// Maximum number of loops in an expression that is evaluated here.
+/// Maximum number of loops in an expression. An expression with more loops is not evaluated.
 const MOST_LOOPS: usize = 2;
 
-/// A valid event. Each expression is evaluated on it, and on the event of the input.
+/// A valid event. Each expression is evaluated on this event and on the event of the input.
 const EVENT: &str = r#"{"name":"a/b","id":"k","ts":5,"user":{"n":1.5},"data":{"plan":"pro","n":7,"big":18446744073709551615,
     "tags":["a","b",null,true,{"x":-1}],"deep":{"er":{"x":"é"}}}}"#;
 

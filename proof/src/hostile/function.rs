@@ -1,4 +1,4 @@
-//! Functions of one step each, so that events start runs that wait in queues, sleep and fail.
+//! Functions with one step each. Their events start runs that wait in queues, sleep or fail.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use stepladder_engine::{Program, Session};
 /// Returns all functions:
 ///
 /// - `echo` returns the event's data.
-/// - `keyed` does the same, one run at a time for each client.
-/// - `nap` sleeps for an hour if a condition is true.
-/// - `<b>markup</b>` has names that are HTML.
+/// - `keyed` does the same, with one run at a time per client.
+/// - `nap` sleeps for an hour if the event's data says so.
+/// - `<b>markup</b>` has names that contain HTML.
 ///
-/// `event.data.fail` makes a step fail.
+/// With `event.data.fail`, the step fails.
 pub(super) fn all() -> Vec<Arc<dyn Program>> {
     let of = |id: &str, event: &str, ask: Operation| {
         let mut spec = Spec::new(id);

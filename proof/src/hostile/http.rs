@@ -1,5 +1,5 @@
-//! The HTTP interface: any conversation with a server on a store in memory. Its functions run
-//! between the requests.
+//! The HTTP interface: any sequence of requests to a server with a store in memory. Its functions
+//! run between the requests.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -24,16 +24,16 @@ use crate::{Journal, check};
 
 /// Maximum size of a refusal, including escaping.
 const REFUSAL_BYTES: usize = 8 * 1024;
-/// Maximum number of hops between two requests. A run takes two.
+/// Maximum number of hops between two requests. A run needs two.
 const MOST_HOPS: usize = 200;
 
 /// Sends the requests of a conversation and checks the responses:
 ///
-/// - nothing panics, and no response is a 5xx,
-/// - the size of a response is bounded by what was sent,
-/// - protected pages are not shown without the token,
-/// - accepted events are stored,
-/// - the journals are valid.
+/// - Nothing panics, and no response is a 5xx.
+/// - The size of a response is bounded by the size of the requests.
+/// - Protected pages are not shown without the token.
+/// - Accepted events are stored.
+/// - The journals are valid.
 pub fn http(input: &[u8]) {
     let script = Script::read(input);
     block_on(async {
@@ -72,11 +72,11 @@ pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     RUNTIME.with_borrow(|runtime| runtime.block_on(future))
 }
 
-/// The parts of a request that its response must fit.
+/// The properties of a request that the checks of its response need.
 struct Asked {
     method: Method,
     path: String,
-    /// Whether the response may show protected pages.
+    /// Whether the request may see protected pages.
     may_look: bool,
 }
 
@@ -85,7 +85,7 @@ impl Asked {
         let what = format!("{} {}: {status} {:.300}", self.method, self.path, String::from_utf8_lossy(body));
         assert!(!status.is_server_error(), "{what}");
         assert!(headers.get(header::X_CONTENT_TYPE_OPTIONS).is_some_and(|value| value == "nosniff"), "{what}");
-        // Each sent text may be shown several times, and each of its characters may be escaped as
+        // A page may show each sent string several times, and escaping may turn a character into
         // six.
         assert!(body.len() <= 64 * 1024 + 64 * sent, "{} bytes: {what}", body.len());
         let kind = headers.get(header::CONTENT_TYPE).map_or("", |value| value.to_str().expect("a readable type"));
@@ -111,7 +111,7 @@ impl Asked {
     }
 }
 
-/// Returns whether a request contains the token or the cookie of the login.
+/// Returns whether a request carries the token, as a header or as the login cookie.
 fn has_secret(request: &[u8]) -> bool {
     let text = String::from_utf8_lossy(request);
     text.contains(TOKEN) || text.contains("stepladder_login")

@@ -19,8 +19,8 @@ use crate::{Journal, check};
 
 /// Reads records and folds them.
 ///
-/// A record that is read must be written as it was. A journal must fold to the same state at once
-/// and record by record. The checker and the pages must accept any journal.
+/// A record that is read must be written back unchanged. Folding a journal at once must give the
+/// same state as folding it record by record. The checker and the pages must accept any journal.
 pub fn journal(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let records: Vec<Record> = text.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
@@ -49,7 +49,7 @@ pub fn journal(input: &[u8]) {
     look(run, records);
 }
 
-/// Requests the pages of the run, and checks that they are answered.
+/// Requests the pages of the run, and checks that each has a response.
 fn look(run: RunId, records: Vec<Record>) {
     let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
     let memory = Arc::new(Memory::new(clock.clone()));

@@ -1,6 +1,6 @@
 //! An HTTP conversation as bytes: plain requests, separated by a line of `====`.
 //!
-//! `{event}` and `{run}` stand for the latest ids in the answers, so that a stored input keeps
+//! `{event}` and `{run}` stand for the latest ids in the responses, so that a stored input keeps
 //! working. With a first line `@guarded`, the server requires a key and a token.
 
 use axum::body::Body;
@@ -13,7 +13,7 @@ pub(super) const TOKEN: &str = "sesame";
 /// Maximum number of requests of a conversation. The rest is ignored.
 const MOST_REQUESTS: usize = 8;
 
-/// A conversation.
+/// A conversation: the requests, and whether the server is guarded.
 pub(super) struct Script<'a> {
     pub(super) guarded: bool,
     pub(super) requests: Vec<&'a [u8]>,
@@ -29,8 +29,8 @@ impl<'a> Script<'a> {
     }
 }
 
-/// Reads a request: its first line, headers up to an empty line, and the body. Returns `None` for a
-/// request that is not valid HTTP, because the server's parser would refuse it.
+/// Parses a request: its first line, headers up to an empty line, and the body. Returns `None` for
+/// a request that is not valid HTTP, because the server's HTTP parser would refuse it.
 pub(super) fn request(bytes: &[u8], ids: &Ids) -> Option<Request<Body>> {
     let (head, body) = match split(bytes, b"\n\n").next() {
         Some(head) => (head, bytes.get(head.len() + 2..).unwrap_or_default()),
@@ -48,7 +48,7 @@ pub(super) fn request(bytes: &[u8], ids: &Ids) -> Option<Request<Body>> {
     request.body(Body::from(body.to_vec())).ok()
 }
 
-/// The latest ids in the answers.
+/// The latest event id and run id in the responses.
 #[derive(Default)]
 pub(super) struct Ids {
     pub(super) event: String,

@@ -1,11 +1,11 @@
-//! Other decoders of text: the body of a wake, ids in paths and queries, a status, timers.
+//! Decoders of short strings: the body of a wake, ids in paths and queries, a status, timers.
 
 use std::str::FromStr;
 
 use stepladder_core::{EventId, RunId, Status, Timer, Wake};
 
-/// Reads a string as each of these types. A value that is read must survive being written and read
-/// again.
+/// Parses a string as each of these types. A value that is parsed must survive being written and
+/// read again.
 pub fn wake(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     if let Ok(wake) = serde_json::from_str::<Wake>(text) {

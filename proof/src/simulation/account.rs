@@ -1,11 +1,11 @@
-//! A log of executed bodies. The bodies write it themselves, independently of any journal.
+//! A log of executed bodies. The bodies write it themselves, so it is independent of any journal.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use stepladder_core::{RunId, StepId};
 
-/// A step of a run.
+/// A body: the run and the step.
 pub(crate) type Body = (RunId, StepId);
 
 /// The log, which all bodies share.
@@ -18,7 +18,7 @@ struct Entries {
     begun: HashMap<Body, u32>,
     /// The bodies that returned at least once.
     ended: HashSet<Body>,
-    /// The bodies that are executing now. A body may occur several times.
+    /// The bodies that are executing now. A body that executes twice is listed twice.
     now: Vec<Body>,
 }
 
@@ -44,7 +44,8 @@ impl Drop for Executing {
 }
 
 impl Account {
-    /// Records the start of a body. Returns the number of its starts so far, and its registration.
+    /// Records the start of a body. Returns how often the body has started so far, and the
+    /// registration of this execution.
     pub(crate) fn begin(&self, run: RunId, step: &str) -> (u32, Executing) {
         let body = (run, StepId::from(step));
         let mut entries = self.0.lock().expect("no panic");

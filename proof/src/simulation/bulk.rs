@@ -1,7 +1,7 @@
-//! Bulk requests of up to some hundred events, as the roles of a deployment receive them: as
-//! messages of the events queue, or over HTTP.
+//! Bulk requests of up to some hundred events. The roles of a deployment receive them as messages
+//! of the events queue or over HTTP.
 //!
-//! Each storage call takes time here, and a deadline cuts the work. The rest is sent as a new
+//! Each storage call takes time here, and a deadline interrupts the work. The rest is sent as a new
 //! message.
 
 mod checks;
@@ -30,19 +30,19 @@ use messages::{Content, Messages};
 pub(crate) const BULK: &str = "sim/bulk";
 /// The function without flow control that each event starts.
 pub(crate) const EACH: &str = "each";
-/// The time that an invocation reserves for sending the rest of its work.
+/// The time that an invocation reserves before its deadline for sending the rest of its work.
 const RESERVE: Duration = Duration::from_secs(3);
-/// Maximum duration of a storage call of these roles, in milliseconds.
+/// Maximum duration of a storage call of a role, in milliseconds.
 const LATENCY: u64 = 120;
 
-/// The data of an event, which identifies the event by its position.
+/// The data of an event, which contains its request and its position in it.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Numbered {
-    /// The key of flow control. Each request has keys of its own.
+    /// The key for flow control. No two requests share a key.
     pub(crate) k: u64,
-    /// The number of its request.
+    /// The number of the request.
     pub(crate) request: usize,
-    /// The position in the request.
+    /// The position of the event in the request.
     pub(crate) n: usize,
 }
 
@@ -57,14 +57,14 @@ pub(super) struct Bulk {
     size: u64,
     requests: Vec<Request>,
     queue: Arc<Mutex<Messages>>,
-    /// The seeds of attempts without a good answer, by process and body. A server process keeps the
-    /// same.
+    /// The seeds of attempts that did not succeed, by process and hash of the body. A server
+    /// process remembers the same.
     unanswered: HashMap<(usize, u128), (Timestamp, IdSeed)>,
     deliveries: u32,
     /// Deliveries that have ended since the last check.
     ended: Vec<Delivered>,
-    /// Invocations that exceeded their deadline since the last check: the disturbances when each
-    /// started.
+    /// Invocations that exceeded their deadline since the last check. Each item is the number of
+    /// disturbances when the invocation started.
     overran: Vec<Option<u64>>,
     refused: Option<String>,
 }
@@ -72,9 +72,9 @@ pub(super) struct Bulk {
 /// The result of a delivery.
 struct Delivered {
     applied: usize,
-    /// Whether the message was delivered before. Then it is applied event by event.
+    /// Whether the message had been delivered before; then its events are applied one by one.
     again: bool,
-    /// The disturbances when the delivery started; `None` if one was going on.
+    /// The number of disturbances when the delivery started; `None` if a disturbance was going on.
     mishaps: Option<u64>,
 }
 
@@ -82,7 +82,7 @@ struct Request {
     events: Vec<NewEvent>,
     way: Way,
     state: State,
-    /// The deadline of the first attempt, in true time.
+    /// The deadline of the first attempt, by the true time.
     first_end: Option<Timestamp>,
     attempts: u32,
     body: u128,
@@ -91,29 +91,30 @@ struct Request {
 /// How a request is sent, and how a repetition is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// As a message of the events queue, recognised by the message's id.
+    /// As a message of the events queue. The message's id identifies a repetition.
     Message,
-    /// Over HTTP, recognised by the ids of the events.
+    /// Over HTTP. The ids of the events identify a repetition.
     Ids,
-    /// Over HTTP, recognised by a seed.
+    /// Over HTTP. A seed identifies a repetition.
     Seed(IdSeed),
-    /// Over HTTP, recognised by the body.
+    /// Over HTTP. The body identifies a repetition.
     Body,
 }
 
-/// What the sender of a request knows.
+/// The state of a request, as its sender knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The request is sent, or sent again, at this time.
+    /// The request must be sent, or sent again, at this time.
     Unsent(Timestamp),
-    /// A process is handling attempt `attempt`. The sender waits for an answer until `until`.
+    /// A process is handling attempt `attempt`. The sender waits for the response until `until`.
     Sent {
         attempt: u32,
         process: usize,
         until: Timestamp,
     },
     Accepted,
-    /// The request could not be repeated in time. Its stored events must still be stored only once.
+    /// The sender could not repeat the request in time. Events that are stored must still be stored
+    /// only once.
     GivenUp,
 }
 
@@ -147,19 +148,20 @@ impl Bulk {
         times.chain(self.queue.lock().expect("no panic").next_at()).min()
     }
 
-    /// Makes the delivered messages visible again.
+    /// Makes the messages that are being handled visible again, so that they are delivered twice.
     pub(super) fn redeliver(&self, now: Timestamp) {
         self.queue.lock().expect("no panic").redeliver(now);
     }
 
-    /// Forgets what a dead process kept in memory. The senders of its requests get no response.
+    /// Removes what a dead process kept in memory. The senders of its requests get no response.
     pub(super) fn is_dead(&mut self, process: usize) {
         self.unanswered.retain(|(at, _), _| *at != process);
     }
 }
 
 impl Simulation {
-    /// Returns the number of processes that receive bulk requests. They come after the workers.
+    /// Picks the number of processes that receive bulk requests. They follow the workers in the
+    /// list.
     pub(super) fn intakes(knobs: &Knobs, dice: &Dice) -> usize {
         if knobs.bulk == 0 { 0 } else { 1 + dice.below(2) as usize }
     }
@@ -169,8 +171,8 @@ impl Simulation {
         if process < self.workers() { 0 } else { LATENCY }
     }
 
-    /// Creates, sends or repeats a request, or delivers a message. Returns whether there was
-    /// anything to do.
+    /// Takes one step with bulk requests: creates, sends or repeats a request, or delivers a
+    /// message. Returns whether there was anything to do.
     pub(super) fn bulk_goes_on(&mut self) -> bool {
         if self.bulk.borrow().to_send > 0 {
             self.bulk.borrow_mut().to_send -= 1;
@@ -181,7 +183,8 @@ impl Simulation {
         self.post_what_is_due() || self.deliver_events()
     }
 
-    /// Creates a request. Some of its events cancel runs if the flow control is about cancelling.
+    /// Creates a request. Some of its events cancel runs, if the flow control reacts to such
+    /// events.
     fn bulk_request(&mut self) -> Request {
         let (number, size) = (self.bulk.borrow().requests.len(), self.bulk.borrow().size);
         let way = match self.dice.below(6) {
@@ -191,7 +194,7 @@ impl Simulation {
             _ => Way::Body,
         };
         let stops = matches!(self.controlled.control(), Some(Control::CancelOn | Control::StopOne));
-        // Only large requests are recognised by their body.
+        // Only a request of more than one piece is identified by its body.
         let least = stepladder_engine::PIECE as u64 + 1;
         let events = least.max(size / 2 + self.dice.below(1 + size / 2)) as usize;
         let with_ids = way == Way::Ids || (way == Way::Message && self.dice.one_in(2));
@@ -218,21 +221,21 @@ impl Simulation {
         Request { events, way, state, first_end: None, attempts: 0, body }
     }
 
-    /// Returns the disturbances so far, as a number that grows with each.
+    /// Returns the number of disturbances so far. It only grows.
     fn mishaps_so_far(&self) -> u64 {
         let m = self.mishaps;
         let all = m.deaths + m.freezes + m.brown_outs + m.redeliveries + m.standstills;
         u64::from(all) + self.shared.faulty.load(SeqCst) + m.drift.as_millis() as u64
     }
 
-    /// Returns the disturbances so far; `None` if one is going on now.
+    /// Returns the number of disturbances so far; `None` if a disturbance is going on.
     fn undisturbed(&self) -> Option<u64> {
         let is_refusing = self.clock.now().as_millis() < self.shared.brown_out_until.load(SeqCst);
         (!is_refusing).then(|| self.mishaps_so_far())
     }
 
-    /// Checks that each undisturbed delivery makes progress, and that the number of deliveries is
-    /// bounded.
+    /// Checks that each undisturbed delivery makes progress, and that there are not too many
+    /// deliveries.
     pub(super) fn bulk_gets_further(&mut self) -> Result<(), Broken> {
         let postponed = self.memory.take_postponed();
         let now = self.clock.now();

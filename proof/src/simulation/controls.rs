@@ -21,14 +21,14 @@ use crate::dice::Dice;
 pub(crate) const CONTROLLED: &str = "controlled";
 /// The period of throttles and rate limits.
 pub(super) const PERIOD: Duration = Duration::from_secs(20);
-/// How long a run sleeps between its steps.
+/// How long a run sleeps between its two steps.
 pub(super) const PAUSE: Duration = Duration::from_secs(4);
-/// How long a run sleeps if its watchdog must find it alive.
+/// How long a run sleeps if a watchdog must find it alive.
 pub(super) const LONG: Duration = Duration::from_secs(5_000);
-/// Minutes between ticks.
+/// The number of minutes between two ticks.
 pub(super) const EVERY: i64 = 2;
 
-/// The kind of flow control.
+/// A kind of flow control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Control {
     Batch(u32),
@@ -40,14 +40,14 @@ pub(crate) enum Control {
     Rate,
     Runs,
     CancelOn,
-    /// A singleton per key, which events cancel.
+    /// A singleton per key. Some events cancel its run.
     StopOne,
     /// A cron schedule with a tick every [`EVERY`] minutes.
     Cron(MissedTicks),
 }
 
 impl Control {
-    /// Picks a kind of flow control at random; `None` for a simulation without any.
+    /// Picks a kind of flow control at random.
     pub(crate) fn by_chance(dice: &Dice) -> Option<Self> {
         Some(match dice.below(14) {
             0 | 1 => Self::Batch(2 + dice.below(2) as u32),
@@ -123,7 +123,7 @@ async fn works(ctx: Context, place: Place, time: Duration) -> Result<u32> {
     Ok(0)
 }
 
-/// A run of the function, as read from its journal.
+/// A run of the controlled function, as read from its journal.
 struct Run {
     run: RunId,
     created: NewRun,
@@ -144,7 +144,7 @@ impl Run {
         self.entries.iter().any(|entry| matches!(entry.fact, Fact::RunSkipped { .. }))
     }
 
-    /// Returns the key of its first event.
+    /// Returns the flow control key of the run's first event.
     fn key(&self) -> u64 {
         serde_json::from_str(self.created.event.data.get()).map_or(0, |Come { k }| k)
     }
@@ -159,12 +159,13 @@ impl Run {
     }
 }
 
-/// Returns the runs that events started. Reruns are not controlled.
+/// Returns the runs that events started. Reruns are left out, because flow control does not apply
+/// to them.
 fn runs(memory: &Memory) -> Vec<Run> {
     runs_but(memory, &HashSet::new())
 }
 
-/// Returns the runs that events started, without these.
+/// Returns the runs that events started, except those in `passed_over`.
 fn runs_but(memory: &Memory, passed_over: &HashSet<RunId>) -> Vec<Run> {
     let of_events = |(run, entries): (RunId, Vec<Entry>)| match &entries.first()?.fact {
         Fact::RunCreated(created) if created.origin == Origin::Event => {
@@ -178,13 +179,14 @@ fn runs_but(memory: &Memory, passed_over: &HashSet<RunId>) -> Vec<Run> {
     ours.map(|row| (row.run, journal(memory, row.run))).filter_map(of_events).collect()
 }
 
-/// Checks the function's flow control.
+/// The checks of the function's flow control.
 pub(crate) struct Controlled {
     memory: Arc<Memory>,
     control: Option<Control>,
-    /// Whether a worker has an older version, which does not limit the number of runs.
+    /// Whether a worker has an older version of the function, which has no limit on the number of
+    /// runs.
     uncounted: bool,
-    /// Runs that have ended. An end is final, so they are not read again.
+    /// Runs that have ended. Their journals are not read again, because an end is final.
     over: RefCell<HashSet<RunId>>,
 }
 
@@ -197,9 +199,9 @@ impl Controlled {
         self.control
     }
 
-    /// Returns the start times of all started runs, sorted.
+    /// Returns the start times of all started runs, in ascending order.
     pub(crate) fn started(&self) -> Vec<Timestamp> {
-        // A run counts as started when it is admitted, even if its worker died right after that.
+        // An admitted run counts as started, even if its worker died right after the admission.
         let starts = |fact: &Fact| matches!(fact, Fact::RunAdmitted) || fact.is_requested_by_handler();
         let first = |run: Run| run.entries.into_iter().find(|entry| starts(&entry.fact));
         let mut started: Vec<Timestamp> = runs(&self.memory).into_iter().filter_map(first).map(|e| e.at).collect();
@@ -207,7 +209,7 @@ impl Controlled {
         started
     }
 
-    /// Checks the runs after every action that wrote something.
+    /// Checks the flow control of the runs. Called after every action that wrote something.
     pub(crate) fn check(&self) -> Result<(), Broken> {
         use Control::{Replace, Runs, Skip, StopOne};
         if !matches!(self.control, Some(Skip | Replace | StopOne | Runs)) {
@@ -241,8 +243,8 @@ impl Controlled {
         }
     }
 
-    /// Checks that each tick after `from` has started one run. The check ignores ticks that the
-    /// sweep has not passed, and recent ticks while wakes are pending.
+    /// Checks that each tick since `from` has started one run. Ticks that the sweep has not reached
+    /// are not checked. While wakes are pending, ticks after `late` are not checked either.
     pub(crate) fn check_ticks(&self, from: Timestamp, late: Timestamp) -> Result<(), Broken> {
         if !matches!(self.control, Some(Control::Cron(_))) {
             return Ok(());
@@ -266,8 +268,8 @@ impl Controlled {
         Ok(())
     }
 
-    /// Checks the runs of all accepted events at the end. The senders of the events in `perhaps`
-    /// got no answer.
+    /// Checks at the end that each accepted event has its run. The events in `perhaps` got no
+    /// response, so they may have a run or not.
     pub(crate) fn check_at_the_end(
         &self,
         accepted: &[EventId],
@@ -281,7 +283,8 @@ impl Controlled {
         for event in accepted {
             match (control, led.get(event).copied().unwrap_or(0)) {
                 (_, 1) => {}
-                // The event belongs to the run of an earlier event.
+                // The event has no run of its own: it joined the run of an earlier event with the
+                // same key.
                 (Control::Once, 0) if !self.linked(*event).is_empty() => {}
                 (_, n) => return Err(format!("event {event} is in {n} runs of a function under {control:?}")),
             }

@@ -1,4 +1,4 @@
-//! Counts the log lines about started runs, as metrics do.
+//! Counts the log lines that report the start of a run, as a metrics backend does.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -14,18 +14,18 @@ use tracing::{Event, Metadata, Subscriber};
 use super::Simulation;
 use super::invariants::{Broken, journal, rows};
 
-/// The number of log lines about the start of each run.
+/// For each run, the number of log lines that report its start.
 #[derive(Clone, Default)]
 pub(super) struct Counted(Arc<Mutex<HashMap<String, u32>>>);
 
 impl Counted {
-    /// Counts the log lines of this thread until the guard is dropped.
+    /// Counts the log lines that this thread writes until the guard is dropped.
     pub(super) fn listen(&self) -> DefaultGuard {
         tracing::subscriber::set_default(self.clone())
     }
 }
 
-/// The kind of activity that a log line reports, and its run.
+/// A log line: the activity that it reports, and the run.
 #[derive(Default)]
 struct Line {
     activity: Option<ActivityKind>,
@@ -77,8 +77,8 @@ impl Subscriber for Counted {
 }
 
 impl Simulation {
-    /// Checks that each started run is counted once. A count may be missing if a process died or a
-    /// write was not answered.
+    /// Checks that the start of each run is logged once. The line may be missing if a process died
+    /// or the reply to a write was lost.
     pub(super) fn each_start_is_counted_once(&self) -> Result<(), Broken> {
         let counted = self.counted.0.lock().expect("no panic");
         let of = |run: RunId| counted.get(&run.to_string()).copied().unwrap_or(0);

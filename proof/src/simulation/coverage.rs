@@ -1,4 +1,5 @@
-//! Counts the calls of the store, and the faults that they met, by their places in the engine.
+//! Counts the calls of the store and the injected faults, by the place in the engine that makes the
+//! call.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -21,7 +22,7 @@ pub(crate) struct Befell {
 pub(crate) struct Coverage(Mutex<BTreeMap<Site, Befell>>);
 
 impl Coverage {
-    /// Counts the current call.
+    /// Counts the current call and its fault.
     pub(crate) fn note(&self, name: &'static str, fault: Option<Fault>) {
         let Some(function) = Places::all().caller() else { return };
         let mut sites = self.0.lock().expect("no panic");
@@ -36,7 +37,7 @@ impl Coverage {
         }
     }
 
-    /// Adds the counts of another coverage.
+    /// Adds the counts of `other`.
     pub(crate) fn add(&self, other: &Self) {
         let mut sites = self.0.lock().expect("no panic");
         for (site, more) in &*other.0.lock().expect("no panic") {
@@ -47,7 +48,7 @@ impl Coverage {
         }
     }
 
-    /// All that was met, and the places that were not.
+    /// Returns the counts of all places, including those that no call reached.
     pub(crate) fn sites(&self) -> BTreeMap<Site, Befell> {
         let mut sites = self.0.lock().expect("no panic").clone();
         for site in Places::all().sites() {

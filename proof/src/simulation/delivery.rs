@@ -15,7 +15,7 @@ use super::{AT_A_TIME, DELIVERIES, STANDSTILL, Simulation};
 
 impl Simulation {
     /// Delivers a visible wake to a worker, which executes a hop. A wake that was delivered too
-    /// often becomes a dead letter.
+    /// many times becomes a dead letter.
     pub(super) fn receive(&mut self) {
         let at = self.one();
         let process = &self.processes[at];
@@ -43,7 +43,7 @@ impl Simulation {
             }
             self.tell(format!("worker {at} takes {:?} of {}", delivery.wake.cause, delivery.wake.run));
             let engine = engine.clone();
-            // Some invocations have a short deadline. A fresh wake gets a full invocation.
+            // Some invocations have a short deadline, but never that of a fresh wake.
             let is_fresh = matches!(delivery.wake.cause, WakeCause::Fresh(_));
             let short = self.dice.one_in(3) && !is_fresh;
             let deadline = short.then(|| clock.now() + Duration::from_secs(self.dice.below(120)));
@@ -94,7 +94,7 @@ impl Simulation {
         if now.since(self.swept) >= Duration::from_secs(60) {
             self.swept = now;
             let at = self.one();
-            // A frozen worker does not sweep.
+            // A frozen worker does no sweep.
             if self.processes[at].frozen_until <= now {
                 let engine = self.processes[at].engine.clone();
                 self.scheduler.spawn(at, async move { drop(engine.sweep().await) });

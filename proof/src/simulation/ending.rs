@@ -34,8 +34,9 @@ impl Simulation {
         self.bulk_requests_are_applied_once()?;
         self.ends_are_announced_once()?;
         let Mishaps { brown_outs, freezes, losses, standstills, deaths, .. } = self.mishaps;
-        // After a standstill, each tick has a run only if all missed ticks must start. Two sweeps in
-        // a row whose processes die are such a standstill, because they are a minute apart.
+        // After a standstill, missed ticks may have no run unless the policy starts all of them.
+        // Two deaths count as a standstill: if both hit sweeps in a row, the ticks are late by
+        // minutes.
         let all_start = matches!(self.controlled.control(), Some(Control::Cron(MissedTicks::RunAll)));
         let stood = (standstills > 0 || deaths > 1) && !all_start;
         if brown_outs + freezes + losses == 0 && !stood && !self.afterwards {
@@ -55,8 +56,8 @@ impl Simulation {
         rows(&self.memory).into_iter().flat_map(move |row| of(row.run))
     }
 
-    /// Checks that each attempt has an end, if no worker died or stood still and fewer than three
-    /// writes failed.
+    /// Checks that each started attempt has an end, unless a worker died or stood still or at least
+    /// three writes failed.
     fn no_attempt_was_lost_for_no_reason(&self) -> Result<(), Broken> {
         let Mishaps { deaths, freezes, brown_outs, standstills, .. } = self.mishaps;
         if deaths + freezes + brown_outs + standstills > 0 || self.used_faults() > 2 {
@@ -76,8 +77,8 @@ impl Simulation {
                     }
                 }
                 Fact::AttemptInterrupted { .. } => {
-                    // The attempt's own worker interrupted it, because its lease expired by a
-                    // faster clock.
+                    // The attempt's own worker recorded the interruption, because the attempt's
+                    // lease had expired by a faster clock.
                     running.remove(&key);
                 }
                 Fact::StepSucceeded { .. } | Fact::StepFailed { .. } | Fact::StepAbandoned { .. } => {
@@ -89,7 +90,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Checks that ended runs have no tickets, if no worker died or stood still.
+    /// Checks that no ended run has a ticket left, unless a worker died or stood still.
     fn nobody_is_left_in_line(&self) -> Result<(), Broken> {
         let Mishaps { deaths, freezes, brown_outs, losses, .. } = self.mishaps;
         if deaths + freezes + brown_outs + losses + self.used_faults() > 0 {
@@ -129,8 +130,8 @@ impl Simulation {
         }
     }
 
-    /// Checks that there are only a few wakes per entry, or twice as many with wait queues. A
-    /// brown-out repeats wakes every ten seconds, so it is not checked.
+    /// Checks that the number of wakes is at most a few per entry, or twice as many with wait
+    /// queues. Not checked with brown-outs, which repeat wakes every ten seconds.
     fn wakes_did_not_multiply(&self) -> Result<(), Broken> {
         if self.mishaps.brown_outs > 0 {
             return Ok(());
@@ -138,7 +139,8 @@ impl Simulation {
         let entries = self.entries().count() as u64;
         let Mishaps { deaths, freezes, redeliveries, .. } = self.mishaps;
         let mishaps = u64::from(deaths + freezes + redeliveries) + self.allowed.faults;
-        // A hop that releases a slot, or cannot use one, wakes the next ticket.
+        // With limits there are more wakes: a hop that releases a slot, or cannot use one, wakes
+        // the next ticket.
         let each = if self.invariants.limits().next().is_some() { 6 } else { 3 };
         let (sends, most) = (self.memory.counts().sends, 40 + each * entries + 25 * mishaps);
         match sends <= most {
@@ -147,8 +149,8 @@ impl Simulation {
         }
     }
 
-    /// Checks that runs failed only for reasons that their functions have, and that rows show the
-    /// real status.
+    /// Checks that each run failed only if its function may fail, and that the listed status of
+    /// each run is its real one.
     fn runs_ended_as_they_should(&self) -> Result<(), Broken> {
         let known = ["hopeless", "tripped", "the child failed"];
         for (run, fact) in self.entries() {
@@ -189,7 +191,7 @@ impl Simulation {
         }
     }
 
-    /// Checks that replaying a handler over its journal gives the same end.
+    /// Checks that replaying each handler over its journal gives the recorded end.
     fn replays_end_the_same_way(&self) -> Result<(), Broken> {
         for row in rows(&self.memory) {
             let Some(state) = self.state(row.run) else { continue };
@@ -223,7 +225,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Checks that the recorded log lines of a handler's last attempt are those of its replay, at
+    /// Checks that the log lines recorded for the handler's last attempt are those of a replay, at
     /// the same positions.
     fn lines_are_where_a_replay_says_them(&self, state: &RunState, said: &[HandlerLogLine]) -> Result<(), Broken> {
         let attempt = state.handler_attempt();

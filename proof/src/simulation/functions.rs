@@ -1,5 +1,5 @@
-//! The functions of a simulation: two that an event starts, one that others call, one that sent
-//! events start, and one that handles failures.
+//! The functions of a simulation: two that the same event starts, one that others call, one that
+//! events sent by runs start, and one that handles failures.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,17 +19,17 @@ use crate::dice::Dice;
 
 /// The function with the large tree.
 pub(crate) const MAIN: &str = "main";
-/// Another one that the same event starts.
+/// The other function that the event of [`MAIN`] starts.
 pub(crate) const OTHER: &str = "other";
 /// The function that others call.
 pub(crate) const HELPER: &str = "helper";
-/// The function that events sent by runs start.
+/// The function that is started by events that runs send.
 pub(crate) const HEARER: &str = "hearer";
 
 /// The event that starts [`MAIN`] and [`OTHER`].
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Go {
-    /// The key of the limit.
+    /// The key of the concurrency limit.
     pub(crate) k: u64,
 }
 
@@ -37,8 +37,8 @@ impl EventData for Go {
     const NAME: &'static str = "sim/go";
 }
 
-/// The events that start [`CONTROLLED`](super::controls::CONTROLLED): the one that starts the other
-/// functions, and those of a crowd.
+/// The events that start [`CONTROLLED`](super::controls::CONTROLLED): [`Go`], and the events of a
+/// crowd.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Come {
     pub(crate) k: u64,
@@ -85,18 +85,18 @@ impl EventData for Called {
 /// The functions of a simulation.
 pub(crate) struct Functions {
     pub(crate) programs: Vec<Arc<dyn Program>>,
-    /// An older version of the controlled function, which did not count its runs.
+    /// An older version of the controlled function, which has no limit on the number of its runs.
     pub(crate) older: Option<Arc<dyn Program>>,
     /// All concurrency limits.
     pub(crate) limits: Vec<Limit>,
-    /// The flow control of [`CONTROLLED`](super::controls::CONTROLLED), if there is such a
-    /// function.
+    /// The flow control of [`CONTROLLED`](super::controls::CONTROLLED); `None` if the simulation
+    /// does not have that function.
     pub(crate) control: Option<Control>,
     /// A description of the functions, for the story.
     pub(crate) told: String,
 }
 
-/// Creates the functions at random.
+/// Creates random functions.
 pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
     let Knobs { leaves, deadly, words, bulk, listens, .. } = knobs;
     let (deadly, waits) = (deadly > 0, words > 0);
@@ -113,7 +113,7 @@ pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
         Some(if keyed { limit.key("string(event.data.k)") } else { limit })
     };
     let (main_limit, helper_limit) = (limit(MAIN), dice.one_in(3));
-    // A second limit, over all keys of the first one.
+    // A second limit, shared by all keys of the first one.
     let second = (main_limit.is_some() && dice.one_in(3)).then(|| 1 + dice.below(2) as u32);
     limits.extend(second.map(|slots| Limit { key: format!("{MAIN}/1").into(), slots }));
     let allowed =
@@ -145,7 +145,7 @@ pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
     let listener = (listens > 0).then(|| patient(listeners::listener(place, listens > 1)));
     let each = (bulk > 0).then(|| patient(Function::new(EACH, hears::<Numbered>(place))));
     let all = all.into_iter().chain(each).chain(listener);
-    // A long sleep, so that a watchdog finds the run of a singleton alive.
+    // With a singleton, the sleep is long, so that a watchdog finds its run alive.
     let is_single = matches!(control, Some(Control::Skip | Control::Replace | Control::StopOne));
     let pause = if is_single && dice.one_in(3) { controls::LONG } else { controls::PAUSE };
     let all = all.chain(control.map(|control| patient(control.function(place, pause))));
@@ -156,7 +156,7 @@ pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
     Functions { programs, older, limits, control, told }
 }
 
-/// Sets enough retries that no run fails because of injected faults.
+/// Sets so many retries that injected faults alone cannot make a run fail.
 fn patient(function: Function) -> Function {
     function.retries(20).backoff(Backoff::Fixed(Duration::from_secs(2)))
 }
@@ -171,7 +171,7 @@ fn function<T: EventData>(id: &'static str, tree: Arc<Node>, place: &Place) -> F
 
 type Heard = std::pin::Pin<Box<dyn Future<Output = Result<u32>> + Send>>;
 
-/// Creates a handler with one step.
+/// Creates a handler that has one step.
 fn hears<T: EventData>(place: &Place) -> impl Fn(Context, Event<T>) -> Heard + Send + Sync + 'static {
     let place = place.clone();
     move |ctx, _| {

@@ -1,5 +1,5 @@
-//! Measures how long a run stood still without a reason: from when an entry could have been written
-//! until it was.
+//! Measures how long a run stood still without a reason: the time between when an entry could have
+//! been written and when it was.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use stepladder_core::journal::{Entry, Fact, Record};
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::{RunId, StepId, Timestamp};
 
-/// Returns the longest such time of an ended run, and the late entry. `ended` returns when another
-/// run ended.
+/// Returns the longest standstill of an ended run, and the entry that was late. `ended` returns
+/// when another run ended.
 pub(crate) fn longest(
     run: RunId,
     records: &[Record],
@@ -18,8 +18,8 @@ pub(crate) fn longest(
     let mut state = RunState::fold(run, std::slice::from_ref(first)).ok()?;
     let mut longest: Option<(Duration, Entry)> = None;
     for record in rest {
-        // The other entries of a record are written at the same time. Log lines are written with
-        // any other entry.
+        // All entries of a record are written at the same time, so one of them is enough. Log lines
+        // do not count: they wait for the next entry.
         if let Some(entry) = record
             .entries
             .iter()
@@ -36,7 +36,7 @@ pub(crate) fn longest(
     longest
 }
 
-/// Returns the earliest time at which an entry could have been written.
+/// Returns the earliest time at which `entry` could have been written.
 fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestamp>) -> Timestamp {
     let of = |step: &StepId| state.steps.get(step).map(|step| &step.state);
     match &entry.fact {
@@ -59,7 +59,7 @@ fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestam
             Some(StepState::Awaiting { until, .. }) => *until,
             _ => state.last_at,
         },
-        // These times depend on bodies, senders and users.
+        // When these entries are written depends on bodies, senders and users.
         Fact::StepSucceeded { .. }
         | Fact::StepFailed { .. }
         | Fact::StepAbandoned { .. }

@@ -1,5 +1,5 @@
-//! Compares the holders of slots with the executing bodies, by the bodies' own log and by the
-//! journal.
+//! Compares the holders of slots with the bodies that execute, according to the bodies' own log and
+//! to the journal.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use stepladder_testkit::memory::Memory;
 use super::account::Account;
 use super::invariants::{Broken, at_once};
 
-/// Checks the slots and their holders.
+/// The checks of slots and their holders.
 pub(crate) struct Holdings {
     memory: Arc<Memory>,
     programs: Vec<Arc<dyn Program>>,
     /// The limits of each known run.
     limits: HashMap<RunId, Vec<Limit>>,
-    /// Slots that no body uses, and since when.
+    /// Slots whose holder has no executing body, and the time since when.
     unused: HashMap<(Arc<str>, Holder), Timestamp>,
 }
 
@@ -30,11 +30,11 @@ impl Holdings {
         Self { memory, programs, limits: HashMap::new(), unused: HashMap::new() }
     }
 
-    /// Checks, after each action, that each body with a live lease holds a slot of each of its
-    /// limits (rule 20).
+    /// Checks that each body with a live lease holds a slot of each of its limits (rule 20). Called
+    /// after each action.
     ///
-    /// `now` is the true time. `skew` is the largest difference of two clocks: by a fast clock, a
-    /// live lease may have expired.
+    /// `now` is the true time. `skew` is the largest difference between two clocks: a live lease
+    /// may have expired by a fast clock.
     pub(crate) fn check(
         &mut self,
         account: &Account,

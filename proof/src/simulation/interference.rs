@@ -1,5 +1,5 @@
 //! Disturbs the workers: with queries, cancellations, repeated deliveries, frozen processes, and a
-//! store that refuses everything. It also checks that runs make progress all the while.
+//! store that refuses everything. Also checks that runs make progress in spite of this.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -14,19 +14,20 @@ use super::invariants::{Broken, at_once, journal, rows};
 use super::standstill::PAUSE;
 use super::{Mishaps, Simulation, gaps};
 
-/// How long a run may stand still, or a slot be free, if nothing went wrong.
+/// How long a run may stand still, or a slot stay free, if nothing went wrong.
 const PROMPT: Duration = Duration::from_secs(15);
-/// Additional time for each crash, lost reply or repetition: a lease, a visibility timeout, a retry
-/// of a wake.
+/// The additional time allowed for each crash, lost reply or repetition: the run waits for a lease,
+/// a visibility timeout or a retry of a wake.
 const MISHAP: Duration = Duration::from_secs(310);
-/// Additional time for each frozen process.
+/// The additional time allowed for each frozen process.
 const FREEZE: Duration = Duration::from_secs(400);
-/// Additional time for each brown-out, during which the store refuses everything.
+/// The additional time allowed for each brown-out, during which the store refuses everything.
 const BROWN_OUT: Duration = Duration::from_secs(1_500);
-/// Additional time for a worker with an older version, which delays each wake that it receives by a
-/// minute.
+/// The additional time allowed if a worker has an older version, which delays each wake that it
+/// receives by a minute.
 const OLD: Duration = Duration::from_secs(1_500);
-/// Additional time for each wake that is lost for good. The run's watchdog comes within an hour.
+/// The additional time allowed for each wake that is lost for good. The run's watchdog wakes the
+/// run within an hour.
 const WATCHDOG: Duration = Duration::from_secs(3_700);
 
 impl Simulation {
@@ -48,7 +49,8 @@ impl Simulation {
                 self.memory.redeliver();
                 self.bulk.borrow().redeliver(self.clock.now());
                 self.tell("what was delivered is delivered again".into());
-                // The process that has a delivery now may be killed soon.
+                // Half of the time, the process that handles a repeated delivery is killed soon
+                // afterwards.
                 if self.knobs.kills > 0 && self.dice.one_in(2) {
                     self.doom = Some(self.dice.below(60));
                 }
@@ -86,7 +88,7 @@ impl Simulation {
                 self.tell(format!("listings {}", if stand { "stand still" } else { "go on" }));
             }
             9 if self.dice.one_in(8) => {
-                // A wake of a run that retention has removed.
+                // A wake of a run that does not exist, as after retention has removed a run.
                 let wake = Wake { run: RunId::new(self.begun, 7), cause: WakeCause::Due, group: "gone".into() };
                 at_once(self.memory.commit(Commit { wakes: vec![wake], ..Commit::default() }));
             }
@@ -125,8 +127,8 @@ impl Simulation {
         });
     }
 
-    /// Queries a run in many ways. Queries must not change anything, and must show ended runs as
-    /// ended.
+    /// Sends all kinds of queries about a run. They must not change anything, and must report an
+    /// ended run as ended.
     fn somebody_asks(&mut self) {
         let Some(run) = self.any_run(|_| true) else { return };
         let at = self.one();
@@ -135,7 +137,7 @@ impl Simulation {
         let ended: Vec<RunId> = rows(&self.memory).into_iter().map(|row| row.run).filter(|r| has_ended(*r)).collect();
         let (untrue, event) = (self.untrue.clone(), format!("e{}", self.dice.below(3)));
         self.scheduler.spawn(at, async move {
-            // A user may skip a wait for a time.
+            // A user may skip a wait that ends at a certain time.
             if let Ok(detail) = engine.query().run(run).await
                 && let Some(step) = detail.steps.iter().find(|step| waits_for_time(step))
             {
@@ -159,29 +161,30 @@ impl Simulation {
         });
     }
 
-    /// Returns a run that has ended but is listed as live.
+    /// Returns a run that has ended but is listed as live, if there is one.
     pub(super) fn is_torn(&self) -> Option<RunId> {
         let is_torn = |run: &RunId| journal(&self.memory, *run).iter().any(|entry| entry.fact.is_end());
         let torn = rows(&self.memory).into_iter().filter(|row| row.ended.is_none()).map(|row| row.run);
         torn.filter(is_torn).find(|run| self.cancelled.borrow().iter().all(|(told, ..)| told != run))
     }
 
-    /// Cancels a run that has ended but is listed as live, because its last wake was lost (rule
-    /// 28).
+    /// Cancels a run that has ended but is listed as live: its last wake was lost (rule 28), and
+    /// the cancellation repairs the listing.
     pub(super) fn somebody_cancels_what_has_ended(&mut self) -> bool {
         let Some(run) = self.is_torn() else { return false };
         self.cancel(run, "it has ended");
         true
     }
 
-    /// Returns whether the disturbances explain a dead letter: each failed delivery needs a dead or
-    /// frozen worker, a repetition, or a failed call.
+    /// Returns whether the disturbances explain a dead letter. Each failed delivery of its wake
+    /// must have a cause: a dead or frozen worker, a repetition, or a failed call.
     pub(super) fn has_an_excuse_for_dead_letters(&self) -> bool {
         let Mishaps { deaths, of_bodies, freezes, redeliveries, .. } = self.mishaps;
-        // A takeover sends a wake of its own (rule 14), so a deadly body costs a wake only one
-        // delivery.
+        // A deadly body costs each wake only one delivery, because the takeover of its attempt
+        // sends a new wake (rule 14).
         let excuses = deaths - of_bodies + of_bodies.min(1) + freezes + redeliveries + self.used_faults();
-        // A permanent error ends in a dead letter (rule 34).
+        // A wake that met a permanent error becomes a dead letter at once (rule 34), so one denial
+        // is excuse enough.
         excuses >= super::DELIVERIES - 1 || self.knobs.denials < self.allowed.denials
     }
 
@@ -197,7 +200,7 @@ impl Simulation {
         allowed - self.shared.faults_left.load(SeqCst).min(allowed)
     }
 
-    /// Describes the live runs after all activity has stopped.
+    /// Describes the runs that are still live although nothing is left to do.
     pub(super) fn who_stands_still(&self) -> Broken {
         let live = rows(&self.memory).into_iter().filter(|row| row.ended.is_none());
         let live: Vec<_> = live.map(|row| format!("{} of `{}`", row.run, row.function)).collect();
@@ -209,7 +212,7 @@ impl Simulation {
         (!runs.is_empty()).then(|| runs[self.dice.below(runs.len() as u64) as usize].run)
     }
 
-    /// Returns how long an immediate action may take, given the disturbances so far.
+    /// Returns the time that an immediate action may take, given the disturbances so far.
     pub(super) fn patience(&self) -> Duration {
         let mishaps = self.mishaps;
         let used = self.used_faults();
@@ -225,14 +228,14 @@ impl Simulation {
             + WATCHDOG * mishaps.losses
     }
 
-    /// Returns the patience whose difference between two moments covers what went wrong in between:
-    /// faults count when they occur, not when they are armed.
+    /// Returns the patience to compare with a later one. The difference between two moments covers
+    /// what went wrong in between: a fault counts when it occurs, not when it is prepared.
     fn patience_for_the_future(&self) -> Duration {
         self.patience() + MISHAP * self.shared.faults_met.load(SeqCst)
     }
 
-    /// Checks that no slot stays free while a ticket waits for it, or held without an executing
-    /// body.
+    /// Checks that no slot stays free while a ticket waits for it, and that no slot is held without
+    /// an executing body.
     pub(super) fn nobody_waits_for_nothing(&self, now: Timestamp) -> Result<(), Broken> {
         let patience = self.patience();
         match self.invariants.idle(now) {
@@ -257,7 +260,7 @@ impl Simulation {
                 *spec.id == *row.function && !spec.concurrency.is_empty()
             });
             if limited {
-                continue; // it may have waited in line, which is looked after where slots are
+                continue; // the run may have waited for a slot; another check covers slots
             }
             let records = at_once(self.memory.read(row.run, 0));
             let ended = |run| journal(&self.memory, run).into_iter().find(|e| e.fact.is_end()).map(|end| end.at);
@@ -270,7 +273,8 @@ impl Simulation {
         Ok(())
     }
 
-    /// Checks that accepted events are stored with their runs, and that cancelled runs have ended.
+    /// Checks that every accepted event is stored with its runs, and that every cancelled run has
+    /// ended.
     pub(super) fn what_was_told_is_true(&mut self) -> Result<(), Broken> {
         for id in self.requests.borrow().jobs() {
             if at_once(self.memory.event(*id)).is_none() {
@@ -279,8 +283,8 @@ impl Simulation {
             let runs = at_once(self.memory.runs_of(*id));
             for function in [super::functions::MAIN, super::functions::OTHER] {
                 let started = runs.iter().filter(|row| *row.function == *function);
-                // An event may have more than one run of a function, because reruns belong to the
-                // same event.
+                // An event may have several runs of a function: reruns belong to the original
+                // event.
                 if started.count() == 0 {
                     return Err(format!("event {id} was accepted, and no run of `{function}` is there"));
                 }
@@ -291,8 +295,8 @@ impl Simulation {
             if !journal(&self.memory, *run).iter().any(|entry| entry.fact.is_end()) {
                 return Err(format!("{run} was cancelled, and goes on"));
             }
-            // Disturbances before the answer do not excuse a delay after it, except for a
-            // standstill that lasts.
+            // Disturbances before the acknowledgement do not excuse a delay after it, except for a
+            // standstill, which lasts.
             let within = (patience - *before) + PROMPT + self.mishaps.stood;
             if now.since(*at) > within && at_once(self.memory.row(*run)).is_none_or(|row| row.ended.is_none()) {
                 return Err(format!("{run} was cancelled at {at}, and is not listed as ended after {within:?}"));

@@ -18,15 +18,15 @@ use super::holding::Holdings;
 /// A violation, as a sentence.
 pub(crate) type Broken = String;
 
-/// Checks the invariants against the store and the log of executed bodies.
+/// The checks of the invariants, against the store and the log of executed bodies.
 pub(crate) struct Invariants {
     memory: Arc<Memory>,
     account: Account,
-    /// The largest difference of two clocks. A lease may be shorter by this time.
+    /// The largest difference between two clocks. A lease may expire earlier by this time.
     skew: Duration,
     lines: Vec<Line>,
     pub(crate) holdings: Holdings,
-    /// How often each body had been executed when its outcome was written.
+    /// How often each body had been executed when its outcome was recorded.
     memoized: HashMap<Body, u32>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn rows(memory: &Memory) -> Vec<RunRow> {
     at_once(memory.runs(RunQuery { limit: usize::MAX, ..RunQuery::default() }))
 }
 
-/// Returns the answer of the store in memory, which is immediate.
+/// Returns the result of a call of the store in memory, which completes at its first poll.
 pub(crate) fn at_once<T, E: std::fmt::Debug>(answer: impl Future<Output = Result<T, E>>) -> T {
     answer.now_or_never().expect("memory answers at once").expect("memory answers")
 }
@@ -68,8 +68,8 @@ impl Invariants {
         Self { memory, account, skew, lines: limits.iter().map(line).collect(), holdings, memoized: HashMap::new() }
     }
 
-    /// Checks all invariants at `now`, a time without any worker's clock skew. `touched` lists the
-    /// runs with new entries.
+    /// Checks all invariants. `now` is the true time, without any worker's clock skew. `touched`
+    /// lists the runs with new entries.
     pub(crate) fn check(&mut self, now: Timestamp, touched: Vec<RunId>) -> Result<(), Broken> {
         for run in touched.into_iter().collect::<HashSet<_>>() {
             self.run(run)?;
@@ -83,8 +83,8 @@ impl Invariants {
         Ok(())
     }
 
-    /// Records the idle slots. A slot is idle if one of the first tickets could acquire it, and no
-    /// other limit stops that run.
+    /// Records idle slots. A slot is idle if it is free and a ticket could acquire it: the ticket
+    /// is among the first, and no other limit stops its run.
     fn note_idle(&mut self, now: Timestamp) {
         let free = |line: &Line| {
             let alive = line.held.iter().filter(|holding| holding.lease_until > now).count();
@@ -104,12 +104,12 @@ impl Invariants {
         }
     }
 
-    /// Forgets the idle slots, because the clock was moved while no run waited.
+    /// Resets the times of idle slots, because the clock was moved while no run waited.
     pub(crate) fn forget_idle(&mut self) {
         self.lines.iter_mut().for_each(|line| line.idle_since = None);
     }
 
-    /// Returns the limit with the longest idle slot, and the time.
+    /// Returns the limit whose slot has been idle for the longest time, and that time.
     pub(crate) fn idle(&self, now: Timestamp) -> Option<(Duration, &Limit)> {
         let idle = self.lines.iter().filter_map(|line| Some((now.since(line.idle_since?), &line.limit)));
         idle.max_by_key(|(time, _)| *time)
@@ -125,8 +125,8 @@ impl Invariants {
         self.lines.iter().map(|line| &line.limit)
     }
 
-    /// Checks a run: each step has at most one outcome, no body executes without a start, and none
-    /// executes after its outcome.
+    /// Checks a run: each step has at most one outcome, no body executes before its start is
+    /// recorded, and none executes after its outcome is recorded.
     fn run(&mut self, run: RunId) -> Result<(), Broken> {
         let mut outcomes: HashMap<StepId, u32> = HashMap::new();
         let mut starts: HashMap<StepId, u32> = HashMap::new();
@@ -166,7 +166,7 @@ impl Invariants {
                 _ => None,
             });
             let mut leases: Vec<Timestamp> = leases.collect();
-            // The lease of the latest attempt may be live.
+            // Only the latest attempt may still have a live lease.
             leases.pop();
             if leases.last().is_none_or(|before| *before > now + self.skew) {
                 return Err(format!(
@@ -191,9 +191,9 @@ impl Line {
         Ok(())
     }
 
-    /// Checks that each new holder had one of the first tickets, or that no ticket waited.
+    /// Checks that each new holder had one of the first tickets, or that no ticket was waiting.
     fn in_order(&self, held: &[HeldSlot], now: Timestamp, skew: Duration) -> Result<(), Broken> {
-        // By a fast clock, a live lease may have expired.
+        // A live lease may have expired by a fast clock.
         let alive = self.held.iter().filter(|before| before.lease_until > now + skew).count();
         let free = (self.limit.slots as usize).saturating_sub(alive);
         for new in held.iter().filter(|new| self.held.iter().all(|before| before.holder != new.holder)) {

@@ -1,5 +1,6 @@
-//! The settings of a simulation: how much of everything may happen. A seed chooses them. Shrinking
-//! lowers one after the other while the failure stays.
+//! The settings of a simulation: how often each disturbance may happen, and how large everything
+//! is. A seed chooses the settings. After a failure, they are lowered one by one as long as the
+//! failure remains.
 
 use stepladder_sdk::MissedTicks;
 
@@ -14,21 +15,21 @@ pub(crate) struct Knobs {
     pub(crate) processes: u64,
     /// Number of crashes, lost replies, refusals and torn commits, over all processes.
     pub(crate) faults: u64,
-    /// Whether faults only refuse or delay calls and lose replies, so that no process dies.
+    /// Whether faults only refuse calls, delay calls or lose replies, so that no process dies.
     pub(crate) gentle: u64,
-    /// The place at which an additional process dies, the first time that it is reached.
+    /// The place at which an additional process dies when the place is first reached.
     pub(crate) aim: Option<&'static Site>,
-    /// Another such place, if a seed is run again for it.
+    /// A second such place, if the seed is run again to reach it.
     pub(crate) aim_too: Option<&'static Site>,
     /// The number of times that a busy process is killed.
     pub(crate) kills: u64,
-    /// How often a process and its bodies freeze for minutes.
+    /// How often a process freezes for minutes, together with its bodies.
     pub(crate) freezes: u64,
-    /// How often the store refuses everything for many minutes.
+    /// How often the store refuses everything for minutes.
     pub(crate) brown_outs: u64,
     /// How often a wake is lost for good.
     pub(crate) losses: u64,
-    /// How far each worker's clock may be wrong, in milliseconds, in either direction.
+    /// The maximum error of each worker's clock, in milliseconds, in either direction.
     pub(crate) skew: u64,
     /// How often all unacknowledged deliveries are repeated.
     pub(crate) redeliveries: u64,
@@ -36,9 +37,9 @@ pub(crate) struct Knobs {
     pub(crate) cancels: u64,
     /// The number of times that an ended run is rerun.
     pub(crate) reruns: u64,
-    /// Whether a worker has an older version of the code, without one of the functions.
+    /// Whether a worker has an older version of the code, which lacks one of the functions.
     pub(crate) old: u64,
-    /// How often listings become stale for a while.
+    /// How often the listings become stale for a while.
     pub(crate) lags: u64,
     /// Whether a body may kill its process.
     pub(crate) deadly: u64,
@@ -48,30 +49,31 @@ pub(crate) struct Knobs {
     pub(crate) leaves: u64,
     /// Number of events that runs may wait for. With 0, no run waits.
     pub(crate) words: u64,
-    /// Number of additional events of one key in the same request, for the controlled function.
+    /// Number of additional events that a request has for the controlled function, all with the
+    /// same key.
     pub(crate) crowd: u64,
     /// Whether requests also contain events that cancel runs.
     pub(crate) stops: u64,
-    /// How often nothing happens for hours: a function is paused, all workers are down, or the
+    /// How often everything stops for hours: a function is paused, all workers are down, or the
     /// queue delivers nothing.
     pub(crate) standstills: u64,
     /// How often the store refuses all writes of the first worker for a long time.
     pub(crate) denials: u64,
-    /// The number of times that the deadline interrupts the process that receives a request.
+    /// How often the process that handles a request is interrupted by its deadline.
     pub(crate) cuts: u64,
-    /// Maximum number of events of a bulk request. With 0, there are none.
+    /// Maximum number of events of a bulk request. With 0, there are no bulk requests.
     pub(crate) bulk: u64,
     /// Number of bulk requests.
     pub(crate) bulks: u64,
-    /// Whether a function listens to the ends of runs. With 2, it also calls another function,
-    /// which no seed chooses because it takes too long.
+    /// Whether a function listens to the ends of runs. With 2, it also calls another function; no
+    /// seed chooses 2, because the simulation would take too long.
     pub(crate) listens: u64,
-    /// Whether events are stored together with their runs, as in one transaction.
+    /// Whether one call stores events together with their runs, as in one transaction.
     pub(crate) takes: u64,
 }
 
 impl Knobs {
-    /// Returns the flow control that these settings need, if they need one.
+    /// Returns the flow control that these settings require, if any.
     pub(crate) fn wanted_control(&self, dice: &Dice) -> Option<Control> {
         let of = |controls: &[Control]| Some(controls[dice.below(controls.len() as u64) as usize]);
         use Control::{Batch, CancelOn, Cron, Debounce, Once, Rate, Replace, Skip as One, StopOne, Throttle};
@@ -147,7 +149,7 @@ impl Knobs {
         .with_one_call_for_events(&dice)
     }
 
-    /// After all else, so that the other amounts of a seed stay as they were.
+    /// Chosen last, so that the other settings of each seed stay the same.
     fn with_one_call_for_events(self, dice: &Dice) -> Self {
         Self { takes: dice.below(2), ..self }
     }
@@ -162,14 +164,14 @@ impl Knobs {
         }
     }
 
-    /// Adds rare settings, which take long to simulate or leave little room for others.
+    /// Adds rare settings. They take long to simulate or exclude other settings.
     fn with_what_is_rare(self, dice: &Dice) -> Self {
         match dice.below(64) {
-            // More events than a request is ever decided again for.
+            // More events than one request may decide again after conflicts.
             0 => Self { crowd: 100 + dice.below(30), events: 1, leaves: 1, words: 0, faults: 0, kills: 0, ..self },
             1..8 => Self { stops: 1, events: 2 + dice.below(4), ..self },
             8..12 => Self { crowd: 3 + dice.below(8), standstills: 1 + dice.below(2), ..self },
-            // Without faults, nothing else excuses a start that is too early.
+            // Without faults, a start that is too early has no excuse.
             12..16 => Self {
                 crowd: 3 + dice.below(8),
                 standstills: 1 + dice.below(2),
@@ -189,7 +191,7 @@ impl Knobs {
         }
     }
 
-    /// Returns settings with less of one thing each.
+    /// Returns settings that have less of one thing each.
     pub(crate) fn smaller(&self) -> Vec<Self> {
         let less = |now: u64, least: u64| [least, now / 2, now.saturating_sub(1)].map(|to| to.max(least));
         let mut all = Vec::new();

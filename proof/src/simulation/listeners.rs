@@ -1,6 +1,5 @@
-//! A function that listens to the ends of runs. Each end is announced once, under each name that
-//! applies. The ends of runs that such an event started, and of runs that these called, are not
-//! announced.
+//! A function triggered by the ends of runs. Each end is announced once per matching event name.
+//! Runs started by such an announcement are not announced, and neither are the runs that they call.
 
 use std::collections::HashMap;
 
@@ -18,7 +17,7 @@ use super::functions::HELPER;
 use super::invariants::{Broken, at_once, rows};
 use super::tree::Place;
 
-/// The function that listens.
+/// The id of the function that listens.
 pub(super) const LISTENER: &str = "listener";
 
 /// The data that the listener reads from an announced end.
@@ -57,7 +56,7 @@ pub(super) fn listener(place: &Place, calls: bool) -> Function {
 }
 
 impl Simulation {
-    /// Checks that each end is announced once.
+    /// Checks that each end is announced exactly once.
     pub(super) fn ends_are_announced_once(&self) -> std::result::Result<(), Broken> {
         if self.allowed.listens == 0 {
             return Ok(());
@@ -68,7 +67,7 @@ impl Simulation {
                 announced.entry((run, event.name.to_string())).or_default().push(event.id);
             }
         }
-        // An announcement may be missing while the wake that repeats it is pending.
+        // An announcement may be missing while the wake that will repeat it is pending.
         let may_be_missing = self.memory.wakes() > 0 || self.mishaps.losses > 0 || !self.letters.is_empty();
         for row in rows(&self.memory) {
             let Some(state) = self.state_of(row.run) else { continue };

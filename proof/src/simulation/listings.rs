@@ -1,4 +1,4 @@
-//! Stale listings, as in a store that keeps them in an index.
+//! Stale listings, as in a store that keeps its listings in an index with a delay.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use stepladder_testkit::memory::Memory;
 
 use super::invariants::rows;
 
-/// The listings of the store in memory, either current or frozen at a moment.
+/// The listings of the store in memory, either current or frozen at an earlier moment.
 pub(crate) struct Lagging {
     memory: Arc<Memory>,
     stands: Mutex<Option<Vec<RunRow>>>,

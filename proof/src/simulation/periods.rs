@@ -1,5 +1,5 @@
-//! Checks of what flow control promises per period (rule 32), after all runs have ended. The
-//! promises apply to the real start times of runs, even after a standstill.
+//! Checks of what flow control guarantees per period (rule 32), after all runs have ended. The
+//! guarantees apply to the real start times of runs, even after a standstill.
 
 use std::time::Duration;
 
@@ -11,13 +11,14 @@ use super::Simulation;
 use super::controls::{CONTROLLED, Control, EVERY, PERIOD};
 use super::invariants::{Broken, journal, rows};
 
-/// How late a run may start.
+/// The tolerated delay between the moment at which a run may start and its start.
 const TOLERANCE: Duration = Duration::from_secs(5);
-/// How late a tick may start before it counts as missed.
+/// How late a tick's run may start before the tick counts as missed.
 const MISSED_AFTER: Duration = Duration::from_secs(60);
 
 impl Simulation {
-    /// Checks the start times, if each process could record its starts at once.
+    /// Checks the start times of runs. Skipped after faults, because then a process may have
+    /// recorded a start late.
     pub(super) fn starts_keep_their_periods(&self) -> Result<(), Broken> {
         if self.used_faults() + self.mishaps.freezes + self.mishaps.brown_outs > 0 {
             return Ok(());
@@ -51,8 +52,9 @@ impl Simulation {
         Ok(())
     }
 
-    /// Checks that missed ticks follow their policy. Skipped ticks start no run. If one run stands
-    /// for all missed ticks, an earlier tick starts none once a later tick is due.
+    /// Checks that missed ticks follow their policy. A tick that the policy skips must start no
+    /// run. If one run stands for all missed ticks, an earlier tick must start none once a later
+    /// tick is due.
     fn missed_ticks_follow(&self, policy: MissedTicks) -> Result<(), Broken> {
         let most = match policy {
             MissedTicks::Skip => MISSED_AFTER,
@@ -63,8 +65,7 @@ impl Simulation {
         for row in rows(&self.memory).into_iter().filter(|row| *row.function == *CONTROLLED) {
             let entries = journal(&self.memory, row.run);
             let Some(Fact::RunCreated(created)) = entries.first().map(|entry| &entry.fact) else { continue };
-            // A run counts as started when it is admitted, even if its worker died right after
-            // that.
+            // An admitted run counts as started, even if its worker died right after the admission.
             let starts = |fact: &Fact| matches!(fact, Fact::RunAdmitted) || fact.is_requested_by_handler();
             let Some(start) = entries.iter().find(|entry| starts(&entry.fact)) else { continue };
             if created.origin == Origin::Cron && start.at.since(created.event.ts) > most + self.clocks() {

@@ -1,15 +1,16 @@
-//! The places in the engine that call the store. They are read from its source, and the caller of a
-//! call is found on the stack.
+//! The places in the engine that call the store. The list is read from the engine's source; the
+//! place of an actual call is found on the stack.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
-/// The engine's services, by file or folder. The other files hold ports, adapters and workers.
+/// The files and folders of the engine's services. The other files contain ports, adapters and
+/// workers.
 const SERVICES: &[&str] =
     &["control", "functions", "hop", "intake", "query", "runs", "runtime", "slots", "subscriptions", "sweep"];
 
-/// Functions that only pass a call on. The place of the call is their caller.
+/// Functions that only forward a call. The place of the call is the function that calls them.
 const HANDED_ON: &[&str] = &[
     "again",
     "append",
@@ -23,7 +24,7 @@ const HANDED_ON: &[&str] = &[
     "take_state",
 ];
 
-/// How the source calls the methods of ports, directly or through functions that pass the call on.
+/// How the source calls the methods of ports, directly or through functions that forward the call.
 const METHODS: &[(&str, &str)] = &[
     (".backend.read_flow_state(", "read_flow_state"),
     (".read_one_flow_state(", "read_flow_state"),
@@ -59,20 +60,20 @@ const METHODS: &[(&str, &str)] = &[
     (".read_since(", "read"),
 ];
 
-/// A place in the engine: the file and the function, and the port's method that it calls.
+/// A place in the engine: `file: function`, and the port's method that it calls.
 pub(crate) type Site = (String, &'static str);
 
-/// All places.
+/// The places that call the store.
 pub(crate) struct Places {
     source: Source,
-    /// Sorted.
+    /// All places that the source contains, sorted.
     sites: Vec<Site>,
-    /// The engine's function at an address; `None` for code outside the engine.
+    /// By code address, the engine's function there; `None` for code outside the engine.
     known: Mutex<HashMap<usize, Option<String>>>,
 }
 
 impl Places {
-    /// Returns the places of this engine, which are read once.
+    /// Returns the places in this engine. The source is read only once.
     pub(crate) fn all() -> &'static Self {
         static PLACES: OnceLock<Places> = OnceLock::new();
         PLACES.get_or_init(|| {
@@ -84,7 +85,8 @@ impl Places {
         })
     }
 
-    /// Returns the place of this name, from the source or from an earlier run.
+    /// Returns the place with this name, whether the source contains it or an earlier call reached
+    /// it.
     pub(crate) fn site(&self, function: &str, method: &str) -> Option<&'static Site> {
         static MORE: Mutex<Vec<&'static Site>> = Mutex::new(Vec::new());
         let is_it = |site: &Site| site.0 == function && site.1 == method;
@@ -130,14 +132,14 @@ impl Places {
 
 /// The engine's source: the functions of each file.
 struct Source {
-    /// By file, below the engine's folder.
+    /// The functions of each file, by path below the engine's folder.
     functions: HashMap<PathBuf, Vec<Function>>,
 }
 
 struct Function {
     line: usize,
     name: String,
-    /// Without white space, because a call may span lines.
+    /// The source without white space, because a call may span lines.
     code: String,
 }
 
@@ -159,7 +161,7 @@ impl Source {
         Self { functions }
     }
 
-    /// Returns the function at a line of a file, unless it only passes calls on.
+    /// Returns the function at a line of a file; `None` if it only forwards calls.
     fn function_at(&self, file: &Path, line: usize) -> Option<String> {
         let text = file.to_str()?;
         let (_, below) = text.split_once("engine/src/")?;
@@ -168,7 +170,7 @@ impl Source {
         (!HANDED_ON.contains(&function.name.as_str())).then(|| named(Path::new(below), &function.name))
     }
 
-    /// Returns all places that call the store.
+    /// Returns all places in the source that call the store.
     fn expected(&self) -> Vec<Site> {
         let mut sites = Vec::new();
         for (file, functions) in &self.functions {

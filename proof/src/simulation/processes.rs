@@ -1,5 +1,5 @@
-//! The processes. Each has an engine, a clock and a connection to the store of its own. A dead
-//! process is restarted.
+//! The processes. Each has its own engine, clock and connection to the store. A dead process is
+//! restarted.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use stepladder_testkit::intercept::Intercepted;
 use super::wire::Wire;
 use super::{Simulation, functions};
 
-/// A worker's clock, which differs from the true time by some milliseconds.
+/// A worker's clock. It differs from the true time by some milliseconds.
 pub(super) struct Skewed {
     pub(super) clock: Arc<VirtualClock>,
     pub(super) by: i64,
@@ -44,7 +44,7 @@ impl Simulation {
         let wire =
             Wire::new(store, self.clock.clone(), self.shared.clone(), chance, (clock.by, n == 0, self.latency_of(n)));
         let wire = Arc::new(Intercepted(wire));
-        // The first worker may have an older version.
+        // The first worker may have an older version of the code.
         let is_old = self.knobs.old > 0 && self.processes.is_empty() && self.knobs.processes > 1;
         let engine = self.engine(wire.clone(), clock.clone(), is_old);
         Process { wire, engine, clock, frozen_until: self.begun }

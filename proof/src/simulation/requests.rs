@@ -1,7 +1,7 @@
-//! Requests of clients with several events. A client repeats a request until it is accepted.
+//! Client requests of several events. A client repeats a request until it is accepted.
 //!
-//! A request must be applied in its own order, and its repetition must not start anything twice
-//! (rule 31).
+//! A request's events must be applied in the order of the request, and its repetition must not
+//! start anything twice (rule 31).
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use super::{Mishaps, Simulation};
 
 /// The state of all clients.
 pub(super) struct Requests {
-    /// The request that is being sent, until it is accepted.
+    /// The request that is being sent; `None` between requests.
     open: Option<(Vec<NewEvent>, Option<IdSeed>)>,
     /// Number of events that start runs in the next request; 0 if all requests are accepted.
     jobs_to_send: u64,
@@ -47,10 +47,10 @@ pub(super) struct Requests {
     refused: Option<String>,
 }
 
-/// Events that were accepted together.
+/// The events of an accepted request.
 pub(super) struct Accepted {
     pub(super) events: Vec<(EventId, NewEvent)>,
-    /// The live runs of the controlled function when the events were sent.
+    /// The runs of the controlled function that were live when the events were sent.
     pub(super) live: Vec<RunId>,
 }
 
@@ -119,8 +119,8 @@ impl Requests {
 }
 
 impl Simulation {
-    /// Sends the current request. The request is repeated unchanged until it is accepted, one
-    /// second after each refusal.
+    /// Sends the current request. After each refusal, the same request is sent again one second
+    /// later.
     pub(super) fn send(&mut self) {
         let at = self.one();
         let open = self.requests.borrow().open.clone();
@@ -143,7 +143,7 @@ impl Simulation {
             requests.sending = false;
             requests.again_at = clock.now() + Duration::from_secs(1);
             match answer {
-                // The deadline interrupted the invocation, so the client gets no answer.
+                // The deadline interrupted the invocation, so the client gets no response.
                 None => cut.set(cut.get() + 1),
                 Some(Ok(ids)) => {
                     (requests.open, requests.jobs_to_send) = (None, 0);
@@ -155,8 +155,8 @@ impl Simulation {
     }
 
     /// Creates a request: events that start runs, some events that cancel runs, and then a crowd of
-    /// events of one kind. The crowd's events have no ids, so a repeated request is recognised by
-    /// its seed.
+    /// events of one kind. The crowd's events have no ids; a seed identifies a repetition of the
+    /// request.
     fn put_together(&mut self) -> (Vec<NewEvent>, Option<IdSeed>) {
         let (jobs, crowd, stops, when) = {
             let requests = self.requests.borrow();
@@ -193,8 +193,9 @@ impl Simulation {
         live.map(|row| row.run).collect()
     }
 
-    /// Checks that an accepted event that cancels runs has ended all earlier ones, in its request
-    /// and outside. Also checks that requests are refused only if something went wrong.
+    /// Checks that an accepted event that cancels runs has ended all runs of earlier events, of its
+    /// own request and of others. Also checks that no request was refused unless something went
+    /// wrong.
     pub(super) fn requests_are_applied_in_order(&mut self) -> Result<(), Broken> {
         let (fresh, refused) = {
             let mut requests = self.requests.borrow_mut();
@@ -227,7 +228,7 @@ impl Simulation {
 
     fn is_cancelled(&self, run: RunId, stop: EventId, event: &NewEvent) -> Result<(), Broken> {
         let entries = journal(&self.memory, run);
-        // A rerun belongs to an old event but started later, so it is ignored.
+        // A rerun has an old event but started later, so it is ignored here.
         let of_event = created(&entries).filter(|created| created.origin == Origin::Event);
         let Some(created) = of_event else { return Ok(()) };
         let is_meant = created.event.data.get() == event.data.get() && created.event.id < stop;
@@ -237,8 +238,9 @@ impl Simulation {
         }
     }
 
-    /// Returns whether an event came before another: earlier in the same request, or received
-    /// earlier. The clocks differ, so both the id and the time must be earlier.
+    /// Returns whether an event certainly came before another: earlier in the same request, or both
+    /// its id and its time of receipt are earlier. One of the two is not enough, because clocks
+    /// differ.
     fn came_before(&self, event: EventId, other: EventId) -> bool {
         let requests = self.requests.borrow();
         let both = requests.together.iter().find(|ids| ids.contains(&event) && ids.contains(&other));
@@ -250,8 +252,8 @@ impl Simulation {
         event < other && received(event) < received(other)
     }
 
-    /// Checks that each run belongs to an event that a client knows, and that no earlier event was
-    /// delivered to it or cancelled it.
+    /// Checks that each run was started by an event that a client has sent, and that no earlier
+    /// event was delivered to it or cancelled it.
     pub(super) fn no_run_is_of_an_event_that_nobody_sent(&self) -> Result<(), Broken> {
         let known: HashSet<EventId> =
             self.requests.borrow().for_the_controlled().into_iter().chain(self.given_up_in_bulk()).collect();
@@ -271,7 +273,7 @@ impl Simulation {
     }
 }
 
-/// Completes after this many polls; never for `None`.
+/// Completes after this many polls. With `None`, never completes.
 async fn deadline(turns: Option<u64>) {
     let Some(turns) = turns else { return std::future::pending().await };
     for _ in 0..turns {
@@ -286,7 +288,8 @@ fn created(entries: &[Entry]) -> Option<&NewRun> {
     }
 }
 
-/// Returns the event that was delivered to a run, or that cancelled it according to the reason.
+/// Returns the event that an entry delivered to a run, or that cancelled the run. The id of the
+/// latter is part of the reason.
 fn met(fact: &Fact) -> Option<EventId> {
     match fact {
         Fact::EventDelivered { event, .. } => Some(event.id),

@@ -8,11 +8,11 @@ use stepladder_engine::ports::Journals;
 use super::Simulation;
 use super::invariants::{Broken, at_once};
 
-/// The reruns from a step: the new run, the original run, and the step.
+/// The reruns that started from a step: the new run, the original run, and the step.
 pub(super) type Reruns = Vec<(RunId, RunId, String)>;
 
 impl Simulation {
-    /// Reruns an ended run, if a rerun is still allowed and there is such a run.
+    /// Reruns an ended run. Returns false if no more reruns are allowed or no run has ended.
     pub(super) fn somebody_runs_one_again(&mut self) -> bool {
         if self.knobs.reruns == 0 {
             return false;
@@ -30,8 +30,8 @@ impl Simulation {
             steps.sort_unstable();
             steps
         });
-        // Steps that meet wait for each other in their bodies. A rerun from one of them would wait
-        // forever, because the other outcome is carried over.
+        // In a meeting, two bodies wait for each other. A rerun from one of these steps would wait
+        // forever, because the other step's outcome is carried over and its body is not executed.
         let meets = steps.iter().any(|step| step.starts_with("meet-"));
         let from_step = (!steps.is_empty() && !meets && !self.dice.one_in(3))
             .then(|| steps[self.dice.below(steps.len() as u64) as usize].clone());
@@ -45,11 +45,11 @@ impl Simulation {
         });
     }
 
-    /// Checks that a rerun does not execute the bodies of steps that ended before its first step.
+    /// Checks that a rerun from a step executes no body of the steps that ended before that step.
     pub(super) fn reruns_kept_what_came_before(&self) -> Result<(), Broken> {
         for (again, of, from) in self.reruns.borrow().iter() {
             let Some(first) = self.state_of(*of) else { continue };
-            // A dropped step has no outcome, so the steps before it are unknown.
+            // A dropped step has no outcome, so it is unknown which steps ended before it.
             let Some(at) = first.outcomes.iter().position(|outcome| *outcome.step == **from) else { continue };
             let before = first.outcomes[..at].iter();
             for outcome in before.filter(|outcome| outcome.kind == StepKind::Run) {

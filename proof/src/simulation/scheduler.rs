@@ -1,5 +1,5 @@
-//! A randomized scheduler: it polls tasks on one thread in random order, so that any interleaving
-//! of port calls can occur.
+//! A randomized scheduler. It polls tasks on one thread in random order, so that port calls can
+//! interleave in any order.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::dice::Dice;
 #[derive(Default)]
 pub(crate) struct Scheduler {
     tasks: Vec<Task>,
-    /// Set by a body that kills its invocation.
+    /// Set by a body that kills its own invocation.
     pub(crate) dying: Arc<AtomicBool>,
 }
 
@@ -38,8 +38,8 @@ impl Scheduler {
         self.tasks.push(Task { process, future: Box::pin(future), woken });
     }
 
-    /// Polls a random task that is ready and does not belong to a frozen process. Returns whether
-    /// it killed its invocation; `None` if no task was ready.
+    /// Polls a random task that is ready and whose process is not frozen. Returns whether the task
+    /// killed its invocation; `None` if no task was ready.
     pub(crate) fn poll_one(&mut self, dice: &Dice, is_frozen: impl Fn(usize) -> bool) -> Option<bool> {
         let ready = |task: &Task| task.woken.0.load(SeqCst) && !is_frozen(task.process);
         let ready: Vec<usize> = (0..self.tasks.len()).filter(|n| ready(&self.tasks[*n])).collect();

@@ -16,13 +16,13 @@ use stepladder_testkit::clock::VirtualClock;
 use super::Simulation;
 use super::invariants::at_once;
 
-/// The longest pause of a function that is not a standstill.
+/// The longest pause of a function that does not count as a standstill.
 pub(super) const PAUSE: Duration = Duration::from_secs(30);
-/// The minimum duration of a standstill. The maximum is twice as long.
+/// The shortest standstill. The longest is twice as long.
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A requested pause. When the request is answered, or its worker dies, the time until the
-/// resumption starts.
+/// A request to pause a function for `time`. The time starts when the request is dropped: after its
+/// response, or when its worker dies.
 struct Asked {
     time: Duration,
     paused: Rc<Cell<Option<Timestamp>>>,
@@ -41,7 +41,7 @@ impl Simulation {
         let (at, function) = (self.one(), self.pausable);
         self.tell(format!("somebody pauses `{function}` at worker {at} for {time:?}"));
         self.pauses.set(self.pauses.get() + 1);
-        // The pause is not resumed before the request is answered or its worker dies.
+        // The function is not resumed before the request has a response or its worker dies.
         self.paused.set(Some(Timestamp::MAX));
         self.mishaps.stood += time;
         let asked = Asked { paused: self.paused.clone(), clock: self.clock.clone(), time };
@@ -52,10 +52,11 @@ impl Simulation {
         });
     }
 
-    /// Resumes the paused function, and tries again in a second if there is no answer.
+    /// Requests that the paused function be resumed. Without a response, the request is repeated
+    /// after a second.
     pub(super) fn somebody_resumes(&mut self) {
         let (at, now, function) = (self.one(), self.clock.now(), self.pausable);
-        // a worker that is down takes no request: thousands would all be answered at its return
+        // A frozen worker gets no requests: it would respond to thousands of them at once later.
         let until = self.processes[at].frozen_until;
         if until > now {
             self.paused.set(Some(until));
@@ -68,15 +69,15 @@ impl Simulation {
         self.scheduler.spawn(at, async move {
             let resumed = engine.functions().paused_since(function).await.is_ok()
                 && engine.functions().resume(function).await.is_ok();
-            // A late answer does not apply to a newer pause.
+            // A late response does not apply to a newer pause.
             if resumed && pauses.get() == which {
                 paused.set(None);
             }
         });
     }
 
-    /// Starts one of three standstills. None starts before the first sweep has stored its cursor,
-    /// because a server sweeps when it starts.
+    /// Starts a standstill of one of three kinds. Does nothing before the first sweep has stored
+    /// its cursor: a server sweeps when it starts.
     pub(super) fn nothing_goes_on_for_hours(&mut self) {
         if at_once(self.memory.cursor()).is_none() {
             return;
@@ -107,8 +108,8 @@ impl Simulation {
         }
     }
 
-    /// Takes the right to write from the first worker for a long time. This does not start before
-    /// the first sweep has stored its cursor.
+    /// Refuses all writes of the first worker for a long time. Does nothing before the first sweep
+    /// has stored its cursor.
     pub(super) fn the_storage_denies_a_worker(&mut self) {
         if at_once(self.memory.cursor()).is_none() {
             return;

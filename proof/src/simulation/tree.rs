@@ -25,34 +25,34 @@ pub(crate) enum Node {
     /// Two steps with the same name, which are numbered.
     Twice(String),
     Send(String, u64),
-    /// A call of the helper, and whether the helper is cancelled with its caller.
+    /// A call of the helper. The flag says whether the helper is cancelled with its caller.
     Call(String, bool),
-    /// The handler itself fails in its first attempts.
+    /// The handler itself fails in its first attempts, this many times.
     Trip(u32),
     Seq(Vec<Node>),
     Join(Vec<Node>),
-    /// All in parallel until the first one fails, which drops the others.
+    /// All parts in parallel, until the first one fails, which drops the others.
     TryJoin(Vec<Node>),
     Race(Vec<Node>),
     /// A wait for an event with this key, with a timeout.
     Listen(String, u64, How, Duration),
     /// A wait for a callback, with a timeout.
     Signal(String, Duration),
-    /// The body of the first step waits for the step after the second one. So it ends only if the
-    /// handler is polled after each outcome.
+    /// Two bodies that wait for each other: the first body ends only after the step that follows
+    /// the second one. The handler must be polled after each outcome.
     Meet(String),
 }
 
 /// The behaviour of a step's body.
 #[derive(Clone, Debug)]
 pub(crate) enum Fate {
-    /// It fails `times` times, and yields `turns` times in between.
+    /// The body fails `times` times, and yields `turns` times in each attempt.
     Fails { times: u32, turns: u64, wait: Duration },
-    /// It takes time.
+    /// The body takes this long.
     Takes(Duration),
-    /// It fails for good; the handler goes on without it, or fails with it.
+    /// The body fails for good. If `caught`, the handler continues, otherwise it fails too.
     Hopeless { caught: bool },
-    /// It kills its invocation, each time.
+    /// The body kills its invocation in every attempt.
     Deadly,
 }
 
@@ -95,8 +95,8 @@ fn branch(dice: &Dice, allowed: Allowed, leaves: &mut u64, count: &mut u32, dept
         (0..n).map(|_| branch(dice, allowed, leaves, count, depth + 1)).collect::<Vec<_>>()
     };
     let several = |leaves: &mut u64, count: &mut u32| several_of(allowed, leaves, count);
-    // No meetings inside races with waits: another hop may record the winner, and then the loser's
-    // body would wait for a step that never starts.
+    // No meetings inside races with waits: if another hop records the winner, the loser's body
+    // would wait for a step that never starts.
     let racing = Allowed { meets: false, ..allowed };
     match dice.below(10) {
         0 if depth < 3 && *leaves > 2 => Node::Seq(several(leaves, count)),
@@ -138,7 +138,7 @@ fn leaf(dice: &Dice, allowed: Allowed, n: u32) -> Node {
     }
 }
 
-/// What bodies need from the simulation.
+/// What the bodies use of the simulation.
 #[derive(Clone)]
 pub(crate) struct Place {
     pub(crate) account: Account,
@@ -184,7 +184,8 @@ impl Node {
                 Self::Call(name, bound) => {
                     let call = ctx.invoke(name, HELPER, &json!({"n": 1}));
                     let result: Result<Value> = if *bound { call.cancelled_with_run().await } else { call.await };
-                    // A failure of the child is part of the result and does not fail the run.
+                    // The failure of the child becomes part of the result and does not fail the
+                    // run.
                     Ok(result.unwrap_or_else(|_| json!("the child failed")))
                 }
                 Self::Trip(times) if ctx.attempt() <= *times => {
@@ -228,8 +229,8 @@ async fn step(ctx: &Context, place: &Place, name: &str, fate: &Fate) -> Result<V
                 executing.end();
                 if n <= *times { Err(Error::new("by chance")) } else { Ok(json!(n)) }
             };
-            // A crash between a failure and its entry repeats the failure, so there are more
-            // retries than failures.
+            // A failure whose entry is lost in a crash happens again, so there are more retries
+            // than failures.
             ctx.step(name, body).retries(50).backoff(Backoff::Fixed(*wait)).await
         }
         Fate::Takes(time) => {
@@ -239,7 +240,7 @@ async fn step(ctx: &Context, place: &Place, name: &str, fate: &Fate) -> Result<V
                 executing.end();
                 Ok(json!(n))
             };
-            // A frozen worker exceeds the timeout, so there are retries.
+            // A frozen worker exceeds the step's timeout, so the step has retries.
             ctx.step(name, body).retries(50).backoff(Backoff::Fixed(Duration::from_secs(5))).await
         }
         Fate::Hopeless { caught } => {

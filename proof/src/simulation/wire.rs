@@ -21,26 +21,26 @@ use super::listings::Lagging;
 use super::places::{Places, Site};
 use crate::dice::Dice;
 
-/// A fault at a call.
+/// A fault that is injected into a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The process dies before the call does anything.
     DieBefore,
-    /// The process dies after the call did everything.
+    /// The process dies after the call has taken full effect.
     DieAfter,
     /// The call is executed, and its reply is lost.
     LoseReply,
     /// The call fails without any effect.
     Refuse,
-    /// The call fails without any effect, and so will its repetitions (rule 34).
+    /// The call fails without any effect, and repeating it fails as well (rule 34).
     Deny,
-    /// The call reaches the store this many milliseconds late. The first part of a commit is not
-    /// late.
+    /// The call reaches the store this many milliseconds late. Of a commit, the first part arrives
+    /// in time.
     DelayRequest(u64),
     /// The call is executed, and its reply is this many milliseconds late.
     DelayReply(u64),
-    /// The process dies within a commit, after this many of its five parts, as on a store without
-    /// transactions. The process dies before any other call.
+    /// The process dies within a commit, after this many of the commit's five parts, as on a store
+    /// without transactions. In any other call, the process dies before the call.
     Tear(u8),
 }
 
@@ -49,7 +49,7 @@ const GENTLE: &[Fault] = &[Fault::LoseReply, Fault::Refuse, Fault::DelayRequest(
 /// Maximum delay of a request or a reply, in milliseconds.
 const LATE: u64 = 60_000;
 
-/// Slow calls are answered at multiples of this many milliseconds.
+/// Replies of slow calls arrive at multiples of this many milliseconds.
 const TICK: i64 = 40;
 
 const FAULTS: &[Fault] = &[
@@ -85,17 +85,18 @@ const QUEUE: &[&str] = &["postpone", "send"];
 
 const DEATHS: &[Fault] = &[Fault::DieBefore, Fault::DieAfter, Fault::Tear(2), Fault::Tear(3), Fault::Tear(4)];
 
-/// The state that all processes share: the faults that are left, and the log of calls.
+/// The state that all processes share, such as the faults that are left and the log of calls.
 #[derive(Default)]
 pub(crate) struct Shared {
     pub(crate) faults_left: AtomicU32,
-    /// How many faults have occurred. Each is taken from `faults_left` long before.
+    /// How many faults have occurred. A fault leaves `faults_left` when it is planned, which is
+    /// long before it occurs.
     pub(crate) faults_met: AtomicU32,
-    /// Whether no process dies of a fault.
+    /// Whether faults never kill a process.
     gentle: bool,
-    /// Whether events and their runs are stored with one call.
+    /// Whether one call stores events together with their runs.
     takes_at_once: bool,
-    /// Places at which an additional process is still to die.
+    /// The places at which an additional process will die.
     aims: Mutex<Vec<&'static Site>>,
     /// Every call is refused until this time, in milliseconds since 1970.
     pub(crate) brown_out_until: AtomicI64,
@@ -105,9 +106,9 @@ pub(crate) struct Shared {
     pub(crate) calls: AtomicU64,
     /// Number of calls with a fault.
     pub(crate) faulty: AtomicU64,
-    /// The runs that were appended to since the last check.
+    /// The runs whose journals have grown since the last check.
     touched: Mutex<Vec<RunId>>,
-    /// The calls in the order of their answers, if they are part of the story.
+    /// The calls in the order of their replies; `None` if no story is recorded.
     log: Option<Mutex<Vec<String>>>,
     pub(crate) coverage: Option<Arc<Coverage>>,
 }
@@ -128,17 +129,17 @@ impl Shared {
         })
     }
 
-    /// Cancels the additional deaths.
+    /// Cancels the deaths at the places in `aims`.
     pub(crate) fn aim_at_nothing(&self) {
         self.aims.lock().expect("no panic").clear();
     }
 
-    /// Returns the runs that were appended to since the last time.
+    /// Returns the runs whose journals have grown since the previous call.
     pub(crate) fn take_touched(&self) -> Vec<RunId> {
         std::mem::take(&mut *self.touched.lock().expect("no panic"))
     }
 
-    /// Returns the descriptions of the calls since the last time.
+    /// Returns the descriptions of the calls since the previous call of this function.
     pub(crate) fn take_log(&self) -> Vec<String> {
         self.log.as_ref().map_or_else(Vec::new, |log| std::mem::take(&mut *log.lock().expect("no panic")))
     }
@@ -150,7 +151,7 @@ pub(crate) struct Wire {
     listings: Arc<Lagging>,
     clock: Arc<VirtualClock>,
     shared: Arc<Shared>,
-    /// Decides which task continues, and which calls fail how.
+    /// Picks the task that continues, the calls that fail, and their faults.
     dice: Dice,
     fate: Dice,
     /// The mean number of calls between two faults.
@@ -160,7 +161,7 @@ pub(crate) struct Wire {
     died: AtomicBool,
     /// How far the process's clock is ahead, in milliseconds.
     ahead: i64,
-    /// Whether it is the first worker's.
+    /// Whether the process is the first worker.
     is_first: bool,
     /// Maximum duration of a call, in milliseconds.
     latency: u64,
@@ -202,7 +203,7 @@ impl Wire {
         *self.countdown.lock().expect("no panic") = armed.then(|| 1 + self.fate.below(2 * self.every));
     }
 
-    /// Returns whether this call is at a place with an additional death, and removes that place.
+    /// Returns whether a process must die at this call, and removes the place from `aims`.
     fn is_aimed_at(&self, method: &str) -> bool {
         let mut aims = self.shared.aims.lock().expect("no panic");
         let is_here = |(function, of): &Site| *of == method && Places::all().caller().as_ref() == Some(function);
@@ -210,9 +211,9 @@ impl Wire {
         here.map(|here| aims.remove(here)).is_some()
     }
 
-    /// Returns the fault of this call, if it has one.
+    /// Returns the fault to inject into this call, if any.
     fn fault(&self, call: &Call<'_>) -> Option<Fault> {
-        // A brown-out throttles the table, but not the queue.
+        // A brown-out affects the table, but not the queue.
         let only_queue = call.commit.is_some_and(|commit| commit.append.is_none() && commit.after.is_empty())
             || QUEUE.contains(&call.name);
         if self.clock.now().as_millis() < self.shared.brown_out_until.load(SeqCst) && !only_queue {
@@ -287,8 +288,8 @@ impl Wire {
     }
 }
 
-/// Returns the first parts of a commit, in the order in which a store without transactions writes
-/// them.
+/// Returns the first `parts` parts of a commit, in the order in which a store without transactions
+/// writes them.
 fn torn(commit: Commit, parts: u8) -> Commit {
     let Commit { before, append, after, wakes, acks } = commit;
     Commit {
@@ -314,7 +315,8 @@ impl Intercept for Wire {
         self.shared.takes_at_once
     }
 
-    /// Corrects the due times of delayed wakes: the sender computes a delay by its own clock.
+    /// Corrects the due times of delayed wakes: the sender computes each delay by its own clock,
+    /// which may be wrong.
     fn amend(&self, mut commit: Commit) -> Commit {
         for later in &mut commit.before {
             if let EarlyWrite::Wake { due, .. } = later {
@@ -331,7 +333,8 @@ impl Intercept for Wire {
     ) -> StoreResult<T> {
         tokio::task::yield_now().await;
         if self.latency > 0 {
-            // Answers are grouped, because each stop of the clock polls every task.
+            // Replies arrive in groups, because every task is polled at each time at which the
+            // clock stops.
             let due = self.clock.now().as_millis() + self.dice.below(self.latency) as i64;
             let due = Timestamp::from_millis(due - due % TICK);
             self.clock.sleep_until(due).await;

@@ -1,5 +1,5 @@
-//! Events and callbacks that are sent to waiting runs. An accepted event must be delivered to each
-//! run that waited for it throughout, and a completed callback must be in its journal.
+//! Events and callbacks sent to waiting runs. An accepted event must be delivered to each run that
+//! waited for it the whole time, and a completed callback must be in its run's journal.
 
 use stepladder_core::journal::Fact;
 use stepladder_core::signal::CallbackToken;
@@ -16,7 +16,7 @@ use super::functions::Word;
 use super::invariants::{Broken, at_once, journal, rows};
 use super::requests::Accepted;
 
-/// The steps that waited when something was sent.
+/// The steps that were waiting when an event was sent.
 type Waiting = Vec<(RunId, StepId)>;
 
 /// The events and callbacks that were sent.
@@ -29,7 +29,7 @@ pub(super) struct Words {
     accepted: Vec<(EventId, Waiting)>,
     /// Callbacks that were completed since the last check.
     completed: Vec<(RunId, StepId)>,
-    /// Unanswered posts, and the worker of each; `None` if that worker died.
+    /// Posts without a response yet, and the worker of each; `None` if that worker died.
     posted: Vec<(Post, Option<usize>)>,
     /// Events without a response yet, and the worker of each; `None` if that worker died.
     unanswered: Vec<(NewEvent, Option<usize>)>,
@@ -39,12 +39,12 @@ pub(super) struct Words {
 type Post = (RunId, StepId, u64);
 
 impl Words {
-    /// Adds events that may be sent again under the same ids.
+    /// Adds sent events, which may be sent again under the same ids.
     pub(super) fn repeat(&mut self, more: impl Iterator<Item = NewEvent>) {
         self.sent.extend(more);
     }
 
-    /// Records that a worker died, so that its posts are not answered.
+    /// Records that a worker died, so that its posts get no response.
     pub(super) fn is_dead(&mut self, worker: usize) {
         let workers = self.posted.iter_mut().map(|(_, at)| at).chain(self.unanswered.iter_mut().map(|(_, at)| at));
         workers.filter(|at| **at == Some(worker)).for_each(|at| *at = None);
@@ -56,7 +56,8 @@ impl Simulation {
     pub(super) fn somebody_tells(&mut self) {
         match self.dice.below(3) {
             0 => self.somebody_signals(),
-            // Senders without an answer send again, and queues deliver twice.
+            // An event is sent twice: senders repeat it if they get no response, and queues may
+            // deliver twice.
             1 if !self.words.borrow().sent.is_empty() => {
                 let n = self.dice.below(self.words.borrow().sent.len() as u64) as usize;
                 let word = self.words.borrow().sent[n].clone();
@@ -152,8 +153,8 @@ impl Simulation {
         waiting
     }
 
-    /// Checks rule 17: a step that waited when an event was sent, and still waits when the event is
-    /// accepted, either did not match it or its run has seen it.
+    /// Checks rule 17. A step may still be waiting after an event was accepted. If it was waiting
+    /// when the event was sent, the event must not match it, or the run must have seen the event.
     pub(super) fn what_was_said_arrived(&mut self) -> Result<(), Broken> {
         let accepted = std::mem::take(&mut self.words.borrow_mut().accepted);
         for (id, waiting) in accepted {
@@ -163,7 +164,7 @@ impl Simulation {
             let arriving = ArrivingEvent::new(&event);
             for (run, step) in waiting {
                 let Some(state) = self.state_of(run) else { continue };
-                // By a fast clock, the wait may have timed out.
+                // The wait may have timed out by a fast clock.
                 let now = self.clock.now() + std::time::Duration::from_millis(self.allowed.skew);
                 let is_late = |known: &Step| matches!(known.state, StepState::Awaiting { until, .. } if until <= now);
                 if state.end.is_some() || state.has_seen(id) || state.steps.get(&step).is_some_and(is_late) {

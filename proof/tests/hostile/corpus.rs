@@ -1,5 +1,5 @@
-//! The corpus: inputs written by hand, which have names, and inputs that the fuzzer found, which
-//! are named by their hashes.
+//! The corpus: inputs written by hand, with telling names, and inputs that the fuzzer found, named
+//! by their hashes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ pub(crate) struct Kept {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Reads the inputs of a target, sorted by name.
+/// Reads the corpus of a target, sorted by name.
 pub(crate) fn of(target: &str) -> Vec<Kept> {
     let folder = folder().join(target);
     let files = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));

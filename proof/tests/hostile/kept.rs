@@ -6,14 +6,15 @@ use stepladder_proof::hostile::TARGETS;
 
 use crate::corpus;
 
-/// Maximum size of the corpus, because it is part of every clone.
+/// Maximum size of the corpus in bytes, because every clone contains it.
 const MOST_BYTES: usize = 300_000;
 
 #[test]
 fn kept_inputs_harm_nobody() {
     for (name, target) in TARGETS {
         for kept in corpus::of(name) {
-            // A stack overflow ends the process without a message, so each input is printed first.
+            // a stack overflow ends the process without a message, so each input's path is printed
+            // first
             println!("{}", kept.file.display());
             target(&kept.bytes);
         }

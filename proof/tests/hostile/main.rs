@@ -1,4 +1,4 @@
-//! Runs the fuzzer's targets on every input of the corpus, and on mutations of them.
+//! Runs the fuzz targets on every input of the corpus, and on mutations of these inputs.
 
 mod corpus;
 mod kept;

@@ -1,5 +1,4 @@
-//! Mutations of the corpus, the same ones each time. This is fuzzing in the seconds that a test
-//! has.
+//! Mutations of the corpus, the same ones in each run: a few seconds of fuzzing as a test.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -9,7 +8,7 @@ use stepladder_proof::hostile::{self, Target};
 
 use crate::corpus;
 
-/// Texts that are likely to break decoders.
+/// Strings that are likely to break decoders.
 const WORDS: [&str; 24] = [
     "{",
     "}",
@@ -42,13 +41,13 @@ const WORDS: [&str; 24] = [
 enum Change {
     /// Replaces a byte.
     Byte(Index, u8),
-    /// Removes bytes from this position on.
+    /// Removes this many bytes from this position on.
     Cut(Index, usize),
     /// Inserts a string, this many times.
     Word(Index, &'static str, usize),
-    /// Repeats bytes from this position on.
+    /// Repeats this many bytes from this position on, this many times.
     Again(Index, usize, usize),
-    /// Replaces the rest by the end of another input.
+    /// Replaces the rest with the end of another input.
     Cross(Index, Index),
 }
 
@@ -95,7 +94,8 @@ impl Change {
     }
 }
 
-/// Runs a target on this many mutations. A failure is shrunk to few changes, and prints the input.
+/// Runs a target on this many mutations. If one fails, reduces it to few changes and prints the
+/// input.
 fn tries(name: &str, target: Target, cases: u32) {
     let corpus: Vec<Vec<u8>> = corpus::of(name).into_iter().map(|kept| kept.bytes).collect();
     let config = Config { cases, failure_persistence: None, ..Config::default() };
@@ -111,7 +111,7 @@ fn tries(name: &str, target: Target, cases: u32) {
     runner.run(&inputs, run).unwrap_or_else(|fault| panic!("{name}: {fault}"));
 }
 
-/// An input that is printed as text.
+/// An input whose `Debug` output is readable text.
 #[derive(Clone)]
 struct Input(Vec<u8>);
 

@@ -1,5 +1,5 @@
 //! Checks of bulk requests after all runs have ended: each event is stored once and starts its runs
-//! once, in the order of its request (rules 15 and 31).
+//! once, and the runs follow the order of the events in the request (rules 15 and 31).
 
 use std::collections::HashMap;
 
@@ -44,7 +44,7 @@ impl Simulation {
         stored.into_iter().filter(|((number, _), _)| is_given_up(*number)).map(|(_, (id, _))| id).collect()
     }
 
-    /// Whether events of a request are stored.
+    /// Returns whether any event of a request is stored.
     pub(super) fn has_stored(&self, number: usize) -> bool {
         let stored = self.stored_in_bulk().unwrap_or_default();
         stored.keys().any(|(of, _)| *of == number)
@@ -90,8 +90,8 @@ impl Simulation {
         let events = (0..request.events.len()).filter_map(|n| Some((n, stored.get(&(number, n))?)));
         let mut latest: HashMap<(&str, Option<u64>), (usize, usize)> = HashMap::new();
         let collects = matches!(self.controlled.control(), Some(Control::Batch(_) | Control::Debounce));
-        // Flow control with a key decides on each key separately. An event that is held back by a
-        // run of its own key may start later than an event of another key that came after it.
+        // Flow control with a key decides for each key separately. An event that waits for a run of
+        // its own key may start after a later event of another key.
         let has_key = matches!(self.controlled.control(), Some(Control::StopOne | Control::Once));
         for (n, (id, k)) in events {
             for function in [EACH, CONTROLLED].into_iter().filter(|function| *function == EACH || !collects) {
@@ -133,8 +133,8 @@ impl Simulation {
         })
     }
 
-    /// A run that collects events must have those of a request in the request's order. A debounced
-    /// run starts with the last one.
+    /// Checks that a run that collects events has those of a request in the request's order. A
+    /// debounced run must start with the last one.
     fn events_join_in_order(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
         let places: HashMap<EventId, usize> =
             stored.iter().filter(|((of, _), _)| *of == number).map(|((_, n), (id, _))| (*id, *n)).collect();
@@ -152,7 +152,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// A throttle must admit runs in the order of their events.
+    /// Checks that a throttle admits runs in the order of their events.
     fn begins_in_order(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
         let mut before = None;
         for (n, _, _, entries) in self.controlled_runs(number, request, stored) {
@@ -166,7 +166,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Of the events with the same idempotency key, only the first may start a run.
+    /// Checks that of the events with the same idempotency key, only the first starts a run.
     fn first_event_decides(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
         let mut first: HashMap<u64, usize> = HashMap::new();
         for n in 0..request.events.len() {
@@ -182,7 +182,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// The run of a singleton may only be replaced by that of a later event.
+    /// Checks that the run of a singleton is only replaced by the run of a later event.
     fn later_replace_earlier(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
         let places: HashMap<RunId, usize> =
             self.controlled_runs(number, request, stored).map(|(n, _, run, _)| (run, n)).collect();
@@ -195,7 +195,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// After an event that cancels the singleton's run, the next event must start one.
+    /// Checks that the first event after one that cancels the singleton's run starts a new run.
     fn stops_make_room(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
         let is_stop = |n: usize| *request.events[n].name == *Word::NAME;
         let key = |n: usize| stored.get(&(number, n)).map(|(_, k)| *k);

@@ -1,6 +1,6 @@
-//! The events queue, and the role that receives its messages as `stepladder` does on AWS. Shortly
-//! before its deadline, the role sends the rest as a new message. If a delivery could apply
-//! nothing, the next one applies the message event by event.
+//! The events queue, and the role that receives its messages on AWS. Shortly before its deadline,
+//! the role sends the rest of a message as a new message. If a delivery could apply nothing, the
+//! next delivery applies the events one by one.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,9 +17,9 @@ use crate::dice::Dice;
 use crate::simulation::wire::Wire;
 use crate::simulation::{DELIVERIES, Simulation};
 
-/// The time after which a delivered message that is not deleted is visible again.
+/// The time after which a received message becomes visible again unless it is deleted.
 const VISIBILITY: Duration = Duration::from_secs(90);
-/// The delay of the rest after an error.
+/// After an error, how long the message with the rest of the work is delayed.
 const PAUSE: Duration = Duration::from_secs(10);
 /// Maximum number of messages that a process handles at the same time.
 const SIDE_BY_SIDE: usize = 2;
@@ -27,9 +27,10 @@ const SIDE_BY_SIDE: usize = 2;
 /// The content of a message.
 #[derive(Clone, Debug)]
 pub(super) enum Content {
-    /// Events as they were sent, or the rest of them. The first one has this id.
+    /// Events as they were sent, or the rest of them. `first` is the id of the first event in the
+    /// list.
     Events { first: EventId, received_at: Timestamp, events: Vec<NewEvent> },
-    /// Stored events that are still to be applied.
+    /// Ids of events that are stored but not yet applied.
     Stored(Vec<EventId>),
 }
 
@@ -37,7 +38,7 @@ pub(super) enum Content {
 struct Message {
     number: u64,
     content: Content,
-    /// When the message becomes visible.
+    /// When the message becomes visible to receivers.
     due: Timestamp,
     receives: u32,
 }
@@ -63,7 +64,7 @@ impl Messages {
         self.all.iter().map(|message| message.due).min()
     }
 
-    /// Receives a visible message at random.
+    /// Receives a random visible message.
     fn receive(&mut self, now: Timestamp, dice: &Dice) -> Option<Message> {
         let mut visible: Vec<&mut Message> = self.all.iter_mut().filter(|message| message.due <= now).collect();
         if visible.is_empty() {
@@ -78,7 +79,7 @@ impl Messages {
         self.all.retain(|message| message.number != number);
     }
 
-    /// Makes the delivered messages visible at once.
+    /// Makes all received messages visible at once.
     pub(super) fn redeliver(&mut self, now: Timestamp) {
         self.all.iter_mut().filter(|message| message.receives > 0).for_each(|message| message.due = now);
     }
@@ -126,7 +127,7 @@ impl Simulation {
                 Either::Right(_) => return bulk.borrow_mut().overran.push(mishaps),
             };
             bulk.borrow_mut().ended.push(Delivered { applied: applied.unwrap_or(0), again: receives > 1, mishaps });
-            // The process may die before the answer of its invocation deletes the message.
+            // the process may die after its work and before the message is deleted
             tokio::task::yield_now().await;
             if applied.is_some() {
                 queue.lock().expect("no panic").delete(number);
@@ -136,8 +137,8 @@ impl Simulation {
     }
 }
 
-/// Applies the events of a message and sends the rest. Returns the number of applied events; `None`
-/// after an error, so that the message is delivered again.
+/// Applies the events of a message and sends the rest. Returns the number of applied events.
+/// Returns `None` after an error: the message will be delivered again.
 async fn take(
     engine: &Engine,
     wire: &Intercepted<Wire>,

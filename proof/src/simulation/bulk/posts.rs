@@ -1,5 +1,5 @@
-//! Bulk requests over HTTP, as `POST /e/{key}` handles them with a deadline, and their senders,
-//! which repeat a request until it is accepted.
+//! Bulk requests over HTTP, and their senders. A request is handled as `POST /e/{key}` handles it,
+//! with a deadline. A sender repeats its request until it is accepted.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use super::{RESERVE, State, Way};
 use crate::simulation::Simulation;
 use crate::simulation::invariants::at_once;
 
-/// How long after its end an attempt may be repeated.
+/// How long after the end of an attempt the sender may still repeat it.
 const WITHIN: Duration = Duration::from_secs(120);
-/// How long before that limit a sender stops repeating its request.
+/// How long before the end of `WITHIN` a sender stops repeating its request.
 const MARGIN: Duration = Duration::from_secs(10);
 
 impl Simulation {
-    /// Handles a sender that is due: it stops waiting for an answer, or sends its request again.
+    /// Handles a sender that is due: it stops waiting for the response, or sends its request again.
     pub(super) fn post_what_is_due(&mut self) -> bool {
         let now = self.clock.now();
         let due = self.bulk.borrow().requests.iter().position(|request| match request.state {
@@ -34,8 +34,8 @@ impl Simulation {
         if let State::Sent { .. } = state {
             self.tell(format!("the sender of request {number} got no answer"));
             if way == Way::Body && self.is_served(number) {
-                // the process died between its last write and its answer: a repetition cannot be
-                // distinguished from a new request
+                // the process died after its last write and before its response, so nothing
+                // distinguishes a repetition from a new request
                 self.tell(format!("request {number} was served, and is not repeated"));
                 self.bulk.borrow_mut().requests[number].state = State::GivenUp;
                 return true;
@@ -51,8 +51,8 @@ impl Simulation {
         true
     }
 
-    /// Whether an attempt at a request has ended well: its events are stored, and its flow state is
-    /// gone.
+    /// Returns whether an attempt at a request was completed: its events are stored, and its flow
+    /// state is deleted.
     fn is_served(&self, number: usize) -> bool {
         let key = format!("request//{:032x}", self.bulk.borrow().requests[number].body).into();
         let attempt = at_once(self.memory.read_flow_state(vec![key])).pop().flatten();
@@ -82,12 +82,12 @@ impl Simulation {
                 (before.map_or_else(|| engine.intake().seed(events.len()), |(_, seed)| seed), Some(body))
             }
         };
-        // Until this attempt is answered, the next attempt at this process repeats it.
+        // Until this attempt has a response, the next attempt at this process uses the same seed.
         bulk.unanswered.insert((at, body), (now, seed));
         drop(bulk);
         self.tell(format!("request {number} is sent to worker {at}, attempt {attempt}, until {deadline}"));
         let (bulk, requests, mishaps) = (self.bulk.clone(), self.requests.clone(), self.undisturbed());
-        // A frozen process answers late, which is no violation.
+        // A frozen process responds late, which is no violation.
         let mishaps = mishaps.filter(|_| self.processes[at].frozen_until <= now);
         let truth = self.clock.clone();
         self.scheduler.spawn(at, async move {
@@ -115,7 +115,7 @@ impl Simulation {
 }
 
 impl super::Bulk {
-    /// Records what a server process remembers of an attempt that has ended.
+    /// Records what a server process remembers about an attempt that has ended.
     fn remember(
         &mut self,
         process: usize,
