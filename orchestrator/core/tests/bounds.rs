@@ -1,4 +1,5 @@
-//! Limits on the values in a run's journal, and how entries are changed to fit them.
+//! Limits on the size of values in a run's journal, and how entries are changed to keep within
+//! them.
 
 use stepladder_core::bounds::{fit_entries, kept_bytes};
 use stepladder_core::journal::{Entry, Failure, NewRun, Origin};
@@ -13,7 +14,7 @@ use stepladder_core::{
 
 const AT: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
-/// Creates JSON of this many bytes.
+/// Creates a JSON value of this many bytes.
 fn value_of_size(bytes: usize) -> Json {
     json::to_json(&"x".repeat(bytes - 2)).unwrap()
 }
@@ -35,7 +36,7 @@ fn state(facts: Vec<Fact>) -> RunState {
     RunState::fold(RunId::new(AT, 1), &[Record { seq: 0, token: 1, code: "".into(), entries }]).unwrap()
 }
 
-/// Creates a run with values of this many bytes in its journal.
+/// Creates a run whose journal contains values of this many bytes in total.
 fn run_with_values(bytes: usize) -> RunState {
     let last = bytes % OUTCOME_BYTES;
     let whole = (0..bytes / OUTCOME_BYTES).map(|n| succeeded(&format!("step {n}"), OUTCOME_BYTES));
@@ -63,7 +64,7 @@ fn the_entries_of_a_record_share_the_free_bytes() {
     let state = run_with_values(RUN_BYTES - 100);
     let facts = vec![succeeded("a", 60), succeeded("b", 50), succeeded("c", 40)];
     let codes: Vec<_> = fit_facts(&state, facts).iter().map(|fact| error_code(fact).map(str::to_owned)).collect();
-    // The failure of `b` is recorded, and leaves no room for `c`.
+    // The outcome of `b` becomes a failure, which is recorded too and leaves no room for `c`.
     let too_large = Some("too-large".to_owned());
     assert_eq!(codes, [None, too_large.clone(), too_large]);
 }

@@ -1,4 +1,4 @@
-//! Cron schedules: the minutes of their ticks, and the refusal of invalid ones.
+//! Cron schedules: the minutes of their ticks, and the rejection of invalid schedules.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use stepladder_core::cron::{CronExpression, CronSchedule, LONGEST_JITTER};
 use stepladder_core::{Spec, Timestamp};
 
-/// Returns the minute of a moment in UTC, counted from the epoch.
+/// Converts a time in UTC to minutes since the epoch.
 fn minute(utc: &str) -> i64 {
     let at: jiff::Timestamp = utc.parse().expect("a moment");
     at.as_second().div_euclid(60)
@@ -17,7 +17,7 @@ fn display_minute(minute: i64) -> String {
     Timestamp::of_minute(minute).to_string().replace(":00.000Z", "")
 }
 
-/// Returns the first `n` ticks after a moment, in UTC.
+/// Returns the first `n` ticks after `after`, in UTC.
 fn ticks(line: &str, zone: &str, after: &str, n: usize) -> Vec<String> {
     let cron = CronExpression::parse(line, zone).unwrap_or_else(|bad| panic!("{bad}"));
     let next = |minute: &i64| cron.next_after(*minute);
@@ -53,10 +53,10 @@ fn ticks_come_at_the_minutes_of_the_expression() {
         // 1 May 2027 is a Saturday, so the tick is on the Monday after it.
         ("0 0 1W 5 *", "2027-05-03T00:00"),
         ("50/5 * * * *", "2026-11-25T17:50"),
-        // With a day of the month and a weekday, the tick comes on either.
+        // If both a day of the month and a weekday are given, a day that matches either has a tick.
         ("0 0 13 * FRI", "2026-11-27T00:00"),
-        // If one of the two begins with a star, the tick must match both: a Friday with an odd day
-        // of the month.
+        // If one of the two fields begins with a star, both must match: a Friday with an odd day of
+        // the month.
         ("0 0 */2 * FRI", "2026-11-27T00:00"),
         ("0 0 */10 * FRI", "2026-12-11T00:00"),
         // The first Sunday of a month.
@@ -80,14 +80,14 @@ fn a_tick_in_a_skipped_hour_comes_when_that_hour_would_have_started() {
     // In Berlin, 03:00 follows 01:59 on 29 March 2026.
     let after = "2026-03-28T12:00:00Z";
     assert_eq!(ticks("30 2 * * *", "Europe/Berlin", after, 2), ["2026-03-29T01:00", "2026-03-30T00:30"]);
-    // Three skipped minutes make one tick.
+    // Three ticks that fall into the missing hour become one tick.
     assert_eq!(ticks("0,20,40 2 * * *", "Europe/Berlin", after, 2), ["2026-03-29T01:00", "2026-03-30T00:00"]);
-    // A schedule for every hour skips the missing hour.
+    // An hourly schedule has no tick for the missing hour.
     assert_eq!(
         ticks("30 * * * *", "Europe/Berlin", "2026-03-28T23:45:00Z", 3),
         ["2026-03-29T00:30", "2026-03-29T01:30", "2026-03-29T02:30"]
     );
-    // Beirut skips midnight.
+    // In Beirut, 01:00 follows 23:59 on this day.
     assert_eq!(ticks("@daily", "Asia/Beirut", "2026-03-28T12:00:00Z", 2), ["2026-03-28T22:00", "2026-03-29T21:00"]);
 }
 
@@ -185,7 +185,7 @@ proptest! {
         }
     }
 
-    /// Any text is read or refused without a panic.
+    /// Any string is parsed or rejected without a panic.
     #[test]
     fn any_text_is_read_or_refused(line in "[0-9A-Za-z@*/,#?LW -]{0,20}") {
         if let Ok(cron) = CronExpression::parse(&line, "America/New_York") {

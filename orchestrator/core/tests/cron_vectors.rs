@@ -1,5 +1,5 @@
 //! The test vectors of robfig/cron (`spec_test.go`, `parser_test.go`), and the cases in which
-//! Stepladder differs on purpose.
+//! Stepladder differs from it on purpose.
 
 use stepladder_core::Timestamp;
 use stepladder_core::cron::CronExpression;
@@ -69,14 +69,14 @@ fn the_next_tick_is_that_of_robfig_cron() {
         ("2012-07-09T23:35:00Z", "0 0 * Feb Mon/2", "UTC", "2013-02-01T00:00:00Z"),
         ("2012-12-31T23:59:45Z", "* * * * *", "UTC", "2013-01-01T00:00:00Z"),
         ("2012-07-09T23:35:00Z", "0 0 29 Feb ?", "UTC", "2016-02-29T00:00:00Z"),
-        // Hourly ticks over both changes of the clock.
+        // Hourly ticks across both clock changes.
         ("2012-03-11T00:00:00-05:00", "0 * * * ?", new_york, "2012-03-11T01:00:00-05:00"),
         ("2012-03-11T01:00:00-05:00", "0 * * * ?", new_york, "2012-03-11T03:00:00-04:00"),
         ("2012-03-11T03:00:00-04:00", "0 * * * ?", new_york, "2012-03-11T04:00:00-04:00"),
         ("2012-11-04T00:00:00-04:00", "0 * * * ?", new_york, "2012-11-04T01:00:00-04:00"),
         ("2012-11-04T01:00:00-04:00", "0 * * * ?", new_york, "2012-11-04T01:00:00-05:00"),
         ("2012-11-04T01:00:00-05:00", "0 * * * ?", new_york, "2012-11-04T02:00:00-05:00"),
-        // Nightly ticks over both changes of the clock.
+        // Nightly ticks across both clock changes.
         ("2012-03-11T00:00:00-05:00", "0 1 * * ?", new_york, "2012-03-11T01:00:00-05:00"),
         ("2012-03-11T01:00:00-05:00", "0 1 * * ?", new_york, "2012-03-12T01:00:00-04:00"),
         ("2012-11-04T00:00:00-04:00", "30 2 04 Nov ?", new_york, "2012-11-04T02:30:00-05:00"),
@@ -87,7 +87,7 @@ fn the_next_tick_is_that_of_robfig_cron() {
         ("2012-11-04T00:00:00-04:00", "0 3 * * ?", new_york, "2012-11-04T03:00:00-05:00"),
         ("2012-11-04T03:00:00-05:00", "0 3 * * ?", new_york, "2012-11-05T03:00:00-05:00"),
         ("2012-11-04T00:00:00-04:00", "0 3 3 * ?", new_york, "2012-12-03T03:00:00-05:00"),
-        // This zone skips midnight when the clock goes forward.
+        // This zone skips midnight when daylight saving time starts.
         ("2018-10-17T05:00:00-04:00", "0 9 10 * ?", "America/Sao_Paulo", "2018-11-10T06:00:00-05:00"),
         ("2018-02-14T05:00:00-05:00", "0 9 22 * ?", "America/Sao_Paulo", "2018-02-22T07:00:00-05:00"),
         ("2016-01-03T13:09:03+05:30", "14 14 * * *", "Asia/Kolkata", "2016-01-03T14:14:00+05:30"),
@@ -110,7 +110,7 @@ fn differences_from_robfig_cron_are_intended() {
         // If a day field begins with a star, both day fields must match.
         ("2012-07-09T23:35:00Z", "0 0 */5 Apr,Aug,Oct Mon", "UTC", "2012-08-01T00:00:00Z", "2012-08-06T00:00:00Z"),
         ("2012-07-14T23:59:00Z", "* * */10 * Sun", "UTC", "2012-07-15T00:00:00Z", "2012-10-21T00:00:00Z"),
-        // A tick in a skipped hour is made up for when the clock goes on; robfig/cron drops it.
+        // A tick in a skipped hour comes right after that hour; robfig/cron drops it.
         (
             "2012-03-11T00:00:00-05:00",
             "30 2 11 Mar ?",
@@ -119,7 +119,7 @@ fn differences_from_robfig_cron_are_intended() {
             "2012-03-11T03:00:00-04:00",
         ),
         ("2012-03-11T00:00:00-05:00", "0 2 * * ?", new_york, "2012-03-12T02:00:00-04:00", "2012-03-11T03:00:00-04:00"),
-        // A repeated hour has one tick; robfig/cron has two.
+        // A tick in a repeated hour comes once; in robfig/cron it comes twice.
         ("2012-11-04T01:00:00-04:00", "0 1 * * ?", new_york, "2012-11-04T01:00:00-05:00", "2012-11-05T01:00:00-05:00"),
         (
             "2012-11-04T01:45:00-04:00",

@@ -1,5 +1,5 @@
-//! Hostile expressions, and events that make good expressions fail. Each gives an error of bounded
-//! length, and none crashes the process.
+//! Hostile expressions, and events that make valid expressions fail. Each results in an error of
+//! bounded length, and none crashes the process.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ fn scope(data: &str) -> Scope {
     Scope::of(&NewEvent::decode_all(body.as_bytes()).unwrap().remove(0).accept(EventId::new(now, 1), now))
 }
 
-/// Returns an expression for each way to nest or grow, with `n` levels.
+/// Returns one expression for each way to nest or to grow, with `n` levels.
 fn nested_expressions(n: usize) -> Vec<String> {
     let around = |open: &str, inner: &str, close: &str| format!("{}{inner}{}", open.repeat(n), close.repeat(n));
     let after = |first: &str, more: &str| format!("{first}{}", more.repeat(n));
@@ -119,7 +119,7 @@ fn a_number_too_large_for_a_float_is_exact() {
     assert!(refused.contains("`event.data` cannot be read: number out of range"), "{refused}");
 }
 
-/// Nests macros, each of which visits the whole list.
+/// Nests macros, each of which iterates over the whole list.
 fn nest_macros(macros: &[&str], inner: &str) -> String {
     let open: String = macros.iter().enumerate().map(|(n, name)| format!("event.data.list.{name}(x{n}, ")).collect();
     format!("{open}{inner}{}", ")".repeat(macros.len()))
@@ -136,7 +136,7 @@ fn macros_that_multiply_are_refused_when_they_are_compiled() {
             assert!(refused.contains("may take more than 10000000 steps"), "{source}: {refused}");
         }
     }
-    // The first macro enlarges the list that the second one visits.
+    // The first macro enlarges the list that the second one iterates over.
     let growing = "event.data.list.map(a, event.data.list).all(b, b.all(c, c == event.data.list))";
     assert!(Expr::compile(growing).is_err());
     let doubled = |n: usize| format!("[event.data.text]{}.size() > 0", ".map(x, x + x)".repeat(n));
@@ -158,7 +158,7 @@ fn an_event_that_is_too_large_for_an_expression_is_refused_and_not_evaluated() {
     assert_eq!(pairs.eval_bool(&list(100)), Ok(true));
     let refused = pairs.eval_bool(&list(100_000)).unwrap_err().to_string();
     assert!(refused.contains("may take more than 10000000 steps on an event of this size"), "{refused}");
-    // A single pass over the list stays within the limit.
+    // A single iteration over the list stays within the limit.
     let once = Expr::compile("event.data.list.exists(a, a == 0)").unwrap();
     assert_eq!(once.eval_bool(&list(100_000)), Ok(true));
     assert!(

@@ -2,8 +2,8 @@
 //! histories.
 //!
 //! The model: any number of workers propose entries at the end of the journal. `admits` judges each
-//! proposal against the whole journal, as it judges an append after its conflicts. The entry is
-//! appended if it is admitted.
+//! proposal against the whole journal, as it does when an append is repeated after a conflict. An
+//! admitted entry is appended.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -45,21 +45,21 @@ fn wait_for_any(event: &str) -> Arc<EventWait> {
     Arc::new(EventWait { events: vec![event.into()], matching: EventMatch::Any })
 }
 
-/// Creates the event number `n`. Event 1 started the run.
+/// Creates event number `n`. Event 1 is the one that started the run.
 fn arriving_event(n: u128, received_at: i64) -> Event {
     let received_at = Timestamp::from_millis(received_at);
     let id = EventId::new(Timestamp::from_millis(START), n);
     NewEvent::new("c/d", json::empty_object()).accept(id, received_at)
 }
 
-/// A generated proposal for an entry.
+/// A generated entry that a worker proposes to append.
 #[derive(Clone, Debug)]
 struct Proposal {
-    /// Selects the kind of fact.
+    /// Selects the fact's variant.
     fact: u8,
     step: u8,
     attempt: u32,
-    /// Milliseconds since the previous proposal.
+    /// The time since the previous proposal, in milliseconds.
     wait: i64,
 }
 
@@ -73,7 +73,7 @@ fn proposals() -> impl Strategy<Value = Vec<Proposal>> {
     prop::collection::vec(one, 0..120)
 }
 
-/// Restricts proposals to waits and events.
+/// Restricts the proposals to waits and events.
 fn only_waits(proposals: Vec<Proposal>) -> Vec<Proposal> {
     proposals.into_iter().map(|p| Proposal { fact: 22 + p.fact % 3, ..p }).collect()
 }
@@ -114,7 +114,7 @@ fn entry(p: &Proposal, now: i64) -> Entry {
         27 => Fact::WaitExpired { step },
         28 => Fact::LogWritten { attempt, lines: vec![log_line(p.step.into(), 0, "said")] },
         29 => Fact::VersionChosen { version: "1".into() },
-        // Ends are rare, so that histories become long.
+        // An end is rare, so that histories become long.
         _ if p.step == 0 && p.wait > 30 => match p.attempt {
             1 => Fact::RunCompleted { output: json::null() },
             2 => Fact::RunFailed { error },
@@ -126,7 +126,7 @@ fn entry(p: &Proposal, now: i64) -> Entry {
     fact.at(at)
 }
 
-/// Returns the journal of all admitted proposals.
+/// Returns the journal that contains all admitted proposals.
 fn journal(proposals: &[Proposal]) -> Vec<Record> {
     let mut records = vec![first_record()];
     let mut state = RunState::fold(run(), &records).unwrap();
@@ -143,7 +143,7 @@ fn journal(proposals: &[Proposal]) -> Vec<Record> {
     records
 }
 
-/// Describes a whole state as text, to compare two states.
+/// Formats a whole state as a string, to compare two states.
 fn describe(state: &RunState) -> String {
     let mut steps: Vec<String> = state.steps.iter().map(|(id, step)| format!("{id}: {step:?}")).collect();
     steps.sort();
@@ -176,7 +176,7 @@ proptest! {
             *outcomes.entry(&revealed.step).or_default() += 1;
         }
         prop_assert!(outcomes.values().all(|n| *n == 1), "{outcomes:?}");
-        // Rule 3: a step's outcome belongs to the attempt that was started last.
+        // Rule 3: an outcome of a step belongs to the attempt that started last.
         let mut latest: HashMap<&StepId, u32> = HashMap::new();
         for entry in entries(&records) {
             match &entry.fact {
@@ -250,7 +250,7 @@ proptest! {
                 | Fact::StepFailed { step, attempt, .. }
                 | Fact::AttemptInterrupted { step, attempt }
                 | Fact::StepAbandoned { step, attempt, .. } => {
-                    // Rule 3: only the running attempt has an outcome.
+                    // Rule 3: only the attempt that is running may end.
                     prop_assert_eq!(last.get(step).copied().map(|(a, _)| a), Some(*attempt));
                     prop_assert!(last[step].1.is_some(), "an outcome of an attempt that had ended");
                     last.insert(step.clone(), (*attempt, None));
@@ -389,7 +389,7 @@ fn rule_31_an_event_from_before_the_runs_trigger_is_not_delivered() {
     let earlier = arriving_event(0, START - 1);
     assert_eq!(state.admits(&delivered(earlier.clone(), &["a"]).at(at(1))), Err(Refusal::OlderThanRun(earlier.id)));
     assert_eq!(state.fulfilled_by(&ArrivingEvent::new(&earlier), &ExprCache::default()), Vec::<StepId>::new());
-    // Another event of the same name is delivered.
+    // The step gets another event of the same name.
     assert_eq!(
         state.fulfilled_by(&ArrivingEvent::new(&arriving_event(2, START)), &ExprCache::default()),
         ["a".into()] as [StepId; 1]
@@ -433,8 +433,8 @@ fn an_abandoned_step_may_start_again_in_the_record_of_its_handlers_failure() {
     assert_eq!(state.admits(&skipped.at(at(3))), Err(Refusal::HandlerNotRetrying));
 }
 
-/// Two hops of the failing attempt race: one records the handler's failure, the other one abandons
-/// its step.
+/// Two hops race after an attempt of the handler: one records the handler's failure, the other one
+/// records that the handler abandoned its step.
 #[test]
 fn a_step_that_is_abandoned_after_its_handlers_failure_may_start_again() {
     let start = |attempt| Fact::StepStarted { step: "a".into(), attempt, lease_until: at(90), worker: "w".into() };
@@ -444,7 +444,7 @@ fn a_step_that_is_abandoned_after_its_handlers_failure_may_start_again() {
     assert_eq!(again.admits(&start(2).at(at(9))), Ok(()));
     let running = state(vec![(0, start(1)), (1, failed.clone())]);
     assert_eq!(running.admits_all(&[dropped(1).at(at(2)), start(2).at(at(9))]), Ok(()));
-    // Here the next attempt of the handler started the step and abandoned it.
+    // Here the next attempt of the handler has already started the step and abandoned it.
     let anew = state(vec![(0, start(1)), (1, failed), (2, dropped(1)), (9, start(2)), (10, dropped(2))]);
     assert_eq!(anew.admits(&start(3).at(at(11))), Err(Refusal::AlreadySettled("a".into())));
 }
@@ -460,7 +460,7 @@ fn the_retry_of_a_handler_can_be_skipped_once() {
     assert_eq!((cut.handler_retry_at, cut.admits(&skipped(7))), (Some(at(6)), Err(Refusal::HandlerNotRetrying)));
 }
 
-/// Version 0.2.0 wrote these entries under other names.
+/// Version 0.2.0 wrote these entries under other names, which must still be read.
 #[test]
 fn entries_of_version_0_2_0_are_read_under_their_old_names() {
     let read = |json: &str| serde_json::from_str::<Fact>(json).expect("a fact");
@@ -477,7 +477,7 @@ fn entries_of_version_0_2_0_are_read_under_their_old_names() {
     ));
 }
 
-/// The step is missing if the wait for a retry of the handler was skipped.
+/// The entry has no step if it skips the wait before a retry of the handler.
 #[test]
 fn a_skipped_wait_is_read_with_a_step_and_without() {
     let read = |json: &str| serde_json::from_str::<Fact>(json).expect("a fact");
@@ -537,12 +537,12 @@ fn a_recorded_line_is_recognised_by_its_position_and_its_attempt() {
     let trips = |attempt| Fact::HandlerFailed { attempt, error: Failure::new("x"), retry_at: at(5) };
     let lines = [log_line(0, 0, "started"), log_line(0, 1, "tries")];
     let run = state(vec![(1, logged(1, &lines)), (2, trips(1)), (3, logged(2, &[log_line(0, 1, "tries again")]))]);
-    // In the attempt that logged it, the position is enough. In a later attempt, the text must
-    // match, too.
+    // For the attempt that wrote a line, a line at the same position counts as the same. For a
+    // later attempt, the message must be the same, too.
     assert!(run.logs.has(2, &log_line(0, 1, "tries, for the third time")));
     assert!(run.logs.has(2, &log_line(0, 0, "started")) && !run.logs.has(2, &log_line(0, 0, "started anew")));
     assert!(run.logs.has(3, &log_line(0, 1, "tries again")) && !run.logs.has(3, &log_line(0, 1, "tries")));
-    // A step that was added before the line changes its position.
+    // An added step before the line moves it to another position.
     assert!(!run.logs.has(2, &log_line(1, 0, "started")) && !run.logs.has(2, &log_line(0, 2, "tries again")));
 }
 

@@ -1,4 +1,4 @@
-//! The values of an event in expressions: numbers of one type, texts, times, and equality.
+//! The values of an event in expressions: numbers of a single type, strings, times, and equality.
 
 use proptest::prelude::*;
 use stepladder_core::expr::{EventValues, Expr, Names, Scope};
@@ -62,7 +62,7 @@ fn results_do_not_depend_on_how_a_number_is_written() {
         assert_eq!(text("event.data.hundred", data), Ok("100".into()));
         assert_eq!(text("event.data.n / 2", data), Ok("1.5".into()));
     }
-    // Literals in an expression are CEL numbers: the quotient of two ints is an int.
+    // Literals in an expression keep their CEL types: the quotient of two ints is an int.
     assert_all_true(
         "{}",
         &["7 / 2 == 3", "7.0 / 2.0 == 3.5", "event.ts / 86400000 == 20422", "size('abcde') / 2 == 2"],
@@ -94,14 +94,14 @@ fn numbers_past_64_bits_are_exact() {
 #[test]
 fn the_key_of_a_value_is_its_text() {
     let key = |value: &str| text("event.data.k", &format!(r#"{{"k":{value}}}"#));
-    // A number, a boolean or null has the same key as the text of the same characters.
+    // A number, a boolean or null has the same key as the string with the same characters.
     for (value, same) in [("1", r#""1""#), ("null", r#""null""#), ("true", r#""true""#)] {
         assert_eq!((key(value), key(same)), (Ok(same.trim_matches('"').into()), Ok(same.trim_matches('"').into())));
     }
     for (value, is) in [("-0.0", "0"), ("-0", "0"), ("1.0", "1"), ("1.50", "1.5"), ("1e21", "1000000000000000000000")] {
         assert_eq!(key(value), Ok(is.into()), "{value}");
     }
-    // A missing field is an error, and not the key of null.
+    // A missing field is an error; its key is not that of null.
     assert!(text("event.data.k", "{}").unwrap_err().contains("No such key"));
     assert!(key("[1]").is_err() && key("{}").is_err());
 }
@@ -232,7 +232,7 @@ fn an_unknown_name_is_refused_with_its_place_and_a_hint() {
 
 #[test]
 fn a_pattern_takes_no_more_steps_than_estimated() {
-    // Engines that backtrack take exponential time for this pattern.
+    // A regex engine that backtracks would take exponential time for this pattern.
     let expr = Expr::compile("event.data.text.matches('^(a|aa)+$')").unwrap();
     let data = |n: usize| format!(r#"{{"text":"{}!"}}"#, "a".repeat(n));
     assert_eq!(expr.eval_bool(&Scope::of(&event(&data(10_000)))), Ok(false));
@@ -249,7 +249,7 @@ fn an_expression_compares_two_events() {
     assert_eq!(expr.eval_bool(&Scope::with_async(&trigger, &EventValues::of(&trigger))), Ok(true));
 }
 
-/// Returns the value of a field as version 0.2.0 wrote it into its index.
+/// Returns the value of a field in the format in which version 0.2.0 wrote it into its index.
 fn index_form_of_0_2_0(number: &serde_json::Number) -> String {
     match number.as_f64() {
         Some(float) if !number.is_i64() && !number.is_u64() && float.fract() == 0.0 && float.abs() < 9e15 => {
@@ -260,15 +260,16 @@ fn index_form_of_0_2_0(number: &serde_json::Number) -> String {
 }
 
 proptest! {
-    /// The keys and index entries of numbers that version 0.2.0 stored are still found, except
-    /// where it gave two numbers the same form.
+    /// Keys and index entries of numbers that version 0.2.0 stored are still found. The exceptions
+    /// are pairs of numbers to which it gave the same key.
     #[test]
     fn numbers_have_the_forms_of_version_0_2_0(int in any::<i64>(), uint in any::<u64>(), bits in any::<u64>(), cents in any::<i32>()) {
         let floats = [f64::from_bits(bits), f64::from(cents) / 100.0, f64::from(cents)];
         for float in floats.into_iter().filter(|float| float.is_finite() && *float != 0.0) {
             let json = serde_json::to_string(&float).unwrap();
             prop_assert_eq!(text("event.data.k", &format!(r#"{{"k":{json}}}"#)), Ok(float.to_string()));
-            // Version 0.2.0 wrote whole numbers of 9e15 or more in two forms.
+            // Version 0.2.0 wrote whole numbers of 9e15 and more in two formats, so these are left
+            // out.
             if float.fract() != 0.0 || float.abs() < 9e15 || float.abs() > 2e19 {
                 let number: serde_json::Number = serde_json::from_str(&json).unwrap();
                 prop_assert_eq!(&*Field::new("k", &float).unwrap().value, index_form_of_0_2_0(&number));

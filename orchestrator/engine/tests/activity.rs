@@ -1,4 +1,4 @@
-//! The log lines about the activity of runs, for people and metrics.
+//! The log lines that report what runs do, for people and for metrics.
 
 mod support;
 
@@ -18,7 +18,7 @@ use support::World;
 use support::logged::Logged;
 use support::script::{Script, fault};
 
-/// A function with a step that takes 70 ms and fails once. The next attempt is 30 s later.
+/// A function whose only step takes 70 ms and fails once. The retry is 30 s later.
 fn slow_step(clock: Arc<Mutex<Option<Arc<VirtualClock>>>>) -> Script {
     let options = StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(30))), ..StepOptions::default() };
     let script = Script::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1)));
@@ -43,7 +43,7 @@ async fn the_activity_of_a_run_is_logged_with_times() {
     });
     let engine = world.engine_on(slow);
     let begun = world.clock.now();
-    // another holder has the only slot for ten seconds
+    // another holder keeps the only slot for ten seconds
     let other = Holder::Attempt { run: RunId::new(begun, 1), step: "a".into(), attempt: 1, hop: 0 };
     let limit = Limit { key: "f/0".into(), slots: 1 };
     world.memory.acquire(&limit, &other, begun + Duration::from_secs(10), begun).await.unwrap();
@@ -66,7 +66,8 @@ async fn the_activity_of_a_run_is_logged_with_times() {
     );
 }
 
-/// A waiting step is counted once, even if other wakes come in the meantime.
+/// A step that waits for a slot is logged once, even if other wakes of its run come in the
+/// meantime.
 #[tokio::test]
 async fn a_waiting_step_is_logged_once_although_it_tries_often() {
     let logged = Logged::of("stepladder::run");

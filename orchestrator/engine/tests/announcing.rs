@@ -1,5 +1,5 @@
-//! Events that announce a run's end: each is sent once, and none is lost, with any fault at any
-//! call.
+//! Events that announce the end of a run. Each is sent exactly once, whatever fault occurs at
+//! whatever call.
 
 mod support;
 
@@ -20,8 +20,8 @@ fn listener(name: &'static str) -> Script {
     Script::new(&format!("on {name}")).spec(|spec| spec.triggers = vec![trigger]).step("hear", &[])
 }
 
-/// Works until every run has ended. The process dies and restarts where the fault says so. Returns
-/// whether the fault happened.
+/// Works until every run has ended. If the fault kills the process, another process continues.
+/// Returns whether the fault occurred.
 async fn ends_well(pace: Pace, fault: Fault, at: u32) -> bool {
     let main = Script::new("main").body("fails", &[], |_| async { Err(terminal("no")) });
     let programs = ENDS.into_iter().map(|name| listener(name).program()).chain([main.program()]);
@@ -45,7 +45,7 @@ async fn ends_well(pace: Pace, fault: Fault, at: u32) -> bool {
             more = life => Some(more),
         };
         match alive {
-            None => engine = world.engine(), // the process died; its successor has no fault
+            None => engine = world.engine(), // the process died; the next process has no fault
             Some(true) => {}
             Some(false) if ingested && world.memory.wakes() == 0 && have_ended(&onlooker).await => break,
             Some(false) => {
@@ -89,7 +89,7 @@ async fn the_cancellation_of_a_run_of_an_unregistered_function_is_announced() {
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;
-    // this worker has another version of the code, without the function
+    // this worker has another version of the code, which lacks the function
     world.programs = vec![heard()];
     let engine = world.engine();
     let run = engine.query().runs(RunFilter::default()).await.unwrap().runs[0].run;

@@ -1,5 +1,5 @@
-//! The engine bounds what enters a journal, for every front end, and when workers write at the same
-//! time.
+//! The engine limits the size of everything that enters a journal, for every front end, even if two
+//! workers write at the same time.
 
 mod support;
 
@@ -22,7 +22,7 @@ fn raw(text: String) -> Json {
     serde_json::value::RawValue::from_string(text).unwrap().into()
 }
 
-/// Returns data that is not valid for an event.
+/// Returns values that are not valid as the data of an event.
 fn unfit() -> [Json; 4] {
     [
         raw(format!(r#"{{"a":"{}"}}"#, "x".repeat(3 << 20))),
@@ -71,7 +71,8 @@ async fn an_outcome_larger_than_allowed_is_refused_from_any_front_end() {
 #[tokio::test]
 async fn simultaneous_outcomes_of_two_workers_keep_within_the_limit_of_a_run() {
     for pace in PACES {
-        // while one worker executes `one`, another executes `other` and writes its outcome first
+        // while one worker executes `one`, another worker executes `other` and writes that outcome
+        // first
         let second: Arc<OnceLock<(Arc<stepladder_testkit::memory::Memory>, Arc<Engine>)>> = Arc::default();
         let known = second.clone();
         let meanwhile = move || {

@@ -1,5 +1,5 @@
-//! The number of requests of a run, counted at the ports. On DynamoDB and SQS each request has a
-//! price.
+//! The number of storage and queue requests that a run needs, counted at the ports. On DynamoDB and
+//! SQS each request costs money.
 
 mod support;
 
@@ -8,7 +8,7 @@ use stepladder_testkit::memory::Counts;
 use support::World;
 use support::script::Script;
 
-/// Returns the requests of a run of `n` sequential steps, from its first hop to its end.
+/// Returns the requests of a run with `n` sequential steps, from its first hop to its end.
 async fn counts(pace: Pace, n: usize) -> Counts {
     counts_of(Script::new("f"), pace, n).await
 }
@@ -22,7 +22,7 @@ async fn counts_of(script: Script, pace: Pace, n: usize) -> Counts {
     let mut world = World::new(vec![script.program()]).pace(pace);
     let engine = world.engine();
     world.go(&engine).await;
-    // does not use `settle`, which reads the runs between hops
+    // this loop replaces `settle`, because `settle` reads the runs between hops
     while world.memory.wakes() > 0 {
         world.hop_once(&engine).await;
     }

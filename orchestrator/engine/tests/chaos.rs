@@ -1,5 +1,5 @@
 //! Random functions under random faults: crashes, lost replies, partial commits, duplicated and
-//! repeated wakes, cancellations. Every run ends as expected, with at most one outcome for each
+//! repeated wakes, cancellations. Every run must end as expected, with at most one outcome for each
 //! step.
 //!
 //! A failure prints its seed. `CHAOS_SEED=n` runs only that seed, `CHAOS_SEEDS=n` runs `n` seeds.
@@ -56,8 +56,9 @@ async fn chaos(seed: u64) {
             engine = world.engine_on(faulty.clone());
         }
         if ingested && all_ended(&onlooker, events.len()).await {
-            // the sleeps, time for retries, and for each fault the longest time that a lost wake or
-            // slot takes. A run that only its watchdog wakes ends an hour later
+            // The allowed time is the sum of the sleeps, 700 s for retries, and 310 s per fault,
+            // which is the longest time for which a lost wake or slot delays a run. Only a run that
+            // waited for its watchdog takes longer: an hour.
             let (took, longest_sleep) = (world.clock.now().since(begun), longest_sleep(&world, &onlooker).await);
             let patience = longest_sleep + Duration::from_secs(700) + 310 * Duration::from_secs(1) * faults_at_most;
             if took >= patience {
@@ -72,7 +73,7 @@ async fn chaos(seed: u64) {
     panic!("seed {seed}: not every run ended:\n{}", describe(&world, &onlooker).await);
 }
 
-/// Formats the journals, for the message of a failure.
+/// Formats the journals for the message of a failed test.
 async fn describe(world: &World, onlooker: &Engine) -> String {
     let mut lines = Vec::new();
     for run in onlooker.query().runs(RunFilter::default()).await.unwrap().runs {
@@ -84,7 +85,8 @@ async fn describe(world: &World, onlooker: &Engine) -> String {
     lines.join("\n")
 }
 
-/// Lets a process do one random action.
+/// Lets a process act for a moment: it sends the events until they are accepted, repeats deliveries
+/// and cancels runs at random, and then handles due wakes or moves the clock.
 async fn live(world: &World, engine: &Arc<Engine>, dice: &Dice, events: &[NewEvent], ingested: &mut bool) {
     if !*ingested {
         *ingested = engine.intake().ingest(events.to_vec(), None).await.is_ok();
@@ -105,10 +107,10 @@ async fn live(world: &World, engine: &Arc<Engine>, dice: &Dice, events: &[NewEve
             let max = 1 + dice.below(3) as usize;
             let mut deliveries = world.memory.receive(max, engine.config().visibility()).await.unwrap();
             if dice.one_in(10) {
-                deliveries.extend(deliveries.clone()); // the same wake twice at the same time
+                deliveries.extend(deliveries.clone()); // handles the same wake twice at the same time
             }
             let hops = deliveries.into_iter().map(|delivery| match dice.one_in(3) {
-                // the invocation has some or nearly no time left
+                // the invocation has up to two minutes left
                 true => engine.hop_until(delivery, now + Duration::from_secs(dice.below(120))).left_future(),
                 false => engine.hop(delivery).right_future(),
             });
@@ -122,7 +124,7 @@ async fn live(world: &World, engine: &Arc<Engine>, dice: &Dice, events: &[NewEve
     }
 }
 
-/// Returns the longest total time that a run slept.
+/// Returns the longest time that any run slept, in total.
 async fn longest_sleep(world: &World, onlooker: &Engine) -> Duration {
     let mut longest = Duration::ZERO;
     for run in onlooker.query().runs(RunFilter::default()).await.unwrap().runs {
@@ -161,7 +163,7 @@ async fn check(world: &World, onlooker: &Arc<Engine>, seed: u64, executed: (&Exe
             assert!(done.of(step) < 1_000, "seed {seed}: {step} was executed without end");
         }
     }
-    // no ticket is left once the leases of dead workers have ended
+    // once the leases of dead workers have expired, no ticket may be left
     world.clock.advance(Duration::from_secs(7_200));
     onlooker.sweep().await.unwrap();
     while world.memory.next_due().is_some_and(|due| due <= world.clock.now()) {

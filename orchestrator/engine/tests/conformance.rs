@@ -1,4 +1,4 @@
-//! Runs the conformance suite of all adapters on the memory adapter.
+//! Runs the conformance suite for adapters on the memory adapter.
 
 use std::sync::Arc;
 

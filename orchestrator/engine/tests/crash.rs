@@ -1,5 +1,5 @@
-//! Injects each fault at each port call. Each run ends as expected, and no body with a recorded
-//! outcome is executed again.
+//! Injects each fault into each port call. Every run must end as expected, and a body with a
+//! recorded outcome must not be executed again.
 
 mod support;
 
@@ -21,8 +21,8 @@ use support::{World, count, have_ended};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A function with every kind of step: parallel steps of unequal length, a retry, a sleep, events,
-/// a call, waits.
+/// Returns a function with every kind of step (parallel steps of unequal length, a retry, a sleep,
+/// events, a call, waits), and the function that it calls.
 fn everything(limited: bool) -> (Script, Script) {
     let retry = StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(7))), ..StepOptions::default() };
     let main = Script::new("main")
@@ -54,7 +54,7 @@ fn wait_for_event() -> Operation {
     Operation::WaitForEvent { wait: Arc::new(wait), timeout: HOUR }
 }
 
-/// The clients outside, which repeat their requests until they are answered.
+/// The clients. They repeat each request until it succeeds.
 #[derive(Default)]
 struct Clients {
     event: bool,
@@ -62,7 +62,8 @@ struct Clients {
 }
 
 impl Clients {
-    /// Sends the event once the run waits for it, and posts the callback, early or late.
+    /// Posts the callback, even before the run waits for it. Sends the event once the run waits for
+    /// it or has ended.
     async fn act(&mut self, engine: &Engine, onlooker: &Engine) {
         let Ok(runs) = onlooker.query().runs_of_event("once").await else { return };
         let Some(run) = runs.first().map(|run| run.run) else { return };
@@ -80,8 +81,8 @@ impl Clients {
     }
 }
 
-/// Works until every run has ended. The process dies and restarts where the fault says so. Returns
-/// whether the fault happened.
+/// Works until every run has ended. If the fault kills the process, another process continues.
+/// Returns whether the fault occurred.
 async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
     let (main, helper) = everything(limited);
     let (main_done, helper_done) = (main.executed(), helper.executed());
@@ -90,14 +91,14 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
     let engine = world.engine_on(faulty.clone());
     let event = NewEvent::new("go", json::empty_object()).with_id("once");
 
-    // reads from outside, without faults
+    // the onlooker reads without faults
     let onlooker = world.engine();
     let mut engine = engine;
     let mut ingested = false;
     let mut clients = Clients::default();
     let mut last_sweep = world.clock.now();
     for _ in 0..400 {
-        // the client repeats its request until it is answered
+        // the client repeats its request until it succeeds
         let life = async {
             if !ingested {
                 ingested = engine.intake().ingest(vec![event.clone()], None).await.is_ok();
@@ -115,7 +116,7 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
             more = life => Some(more),
         };
         match alive {
-            None => engine = world.engine(), // the process died; its successor has no fault
+            None => engine = world.engine(), // the process died; the next process has no fault
             Some(true) => {}
             Some(false) if ingested && have_ended(&onlooker).await => break,
             Some(false) => {
@@ -146,8 +147,8 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
     faulty.happened()
 }
 
-/// Checks that each body was executed only after its `StepStarted`, and that each step has one
-/// outcome.
+/// Checks that each body was executed only after the `StepStarted` of its attempt, and that each
+/// step has one outcome.
 async fn check(world: &World, engine: &Engine, run: stepladder_core::RunId, executed: &Executed, place: &str) {
     let journal = world.journal(engine, run).await;
     for entry in &journal {

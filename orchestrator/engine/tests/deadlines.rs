@@ -1,4 +1,4 @@
-//! The time of workers: timeouts by function, and the deadlines of invocations.
+//! The time limits of workers: timeouts per function, and deadlines of invocations.
 
 mod support;
 
@@ -22,12 +22,12 @@ fn with_timeout(secs: u64) -> StepOptions {
     StepOptions { timeout: Some(seconds(secs)), ..StepOptions::default() }
 }
 
-/// Configures separate workers with 900 s for the function `long`.
+/// Configures separate workers for the function `long`, with a timeout of 900 s.
 fn own_workers(config: &mut Config) {
     config.worker_timeouts = [("long".into(), seconds(900))].into();
 }
 
-/// Returns the ends of all leases in the journal.
+/// Returns the expiry times of all leases in the journal.
 async fn leases(world: &World, engine: &Engine) -> Vec<Timestamp> {
     let journal = world.journal(engine, only_run(engine).await).await;
     let lease = |fact: &Fact| match fact {
@@ -155,9 +155,9 @@ async fn a_stuck_body_is_failed_before_its_invocation_ends() {
     let deadline = world.clock.now() + seconds(62);
     let hop = tokio::spawn(async move { hopping.hop_until(delivery, deadline).await });
     begun.notified().await;
-    // the body's own timer is due, but the body blocks its thread
+    // the body's own timer is due, but cannot fire because the body blocks its thread
     world.clock.set(deadline - Duration::from_millis(900));
-    // this engine has no connection to write with
+    // `engine` cannot write here; the supervisor writes with a connection of its own
     let supervisor = engine.supervisor(world.memory.clone());
     assert_eq!(supervisor.expel_overdue().await.unwrap().len(), 1);
     assert_eq!(engine.expel_overdue().await.unwrap().len(), 0, "once");

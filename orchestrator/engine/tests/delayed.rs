@@ -1,4 +1,4 @@
-//! Events whose `ts` is in the future: their runs start at that time.
+//! Events whose `ts` is in the future. Their runs start at that time.
 
 mod support;
 

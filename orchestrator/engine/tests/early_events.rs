@@ -1,5 +1,5 @@
-//! Events that arrive while a wait is being registered (rules 15 and 18): none is lost, and none is
-//! delivered twice.
+//! Events that arrive while a wait is being registered (rules 15 and 18). None may be lost, and
+//! none may be delivered twice.
 
 mod support;
 
@@ -54,8 +54,8 @@ async fn rule_18_the_index_is_there_before_the_entry() {
     assert_eq!(world.memory.timers(), 2, "the watchdog, and the end of the wait");
 }
 
-/// Lets something happen in the middle of a commit: after what goes before the journal, before the
-/// journal.
+/// Runs `interlude` in the middle of a commit: after the writes that precede the journal, and
+/// before the journal.
 struct Between<F, I> {
     memory: Arc<Memory>,
     is: F,
@@ -130,7 +130,7 @@ async fn rule_18_the_wake_of_an_offer_that_comes_before_the_entry_writes_the_wai
     while world.memory.waiting() == 0 {
         tokio::task::yield_now().await;
     }
-    hop.abort(); // with its wake, which comes again much later
+    hop.abort(); // the hop's wake is delivered again much later
     let engine = world.engine();
     send(&engine, named("approved", "x")).await;
     work(&world, &engine).await;
@@ -143,7 +143,7 @@ async fn rule_18_an_event_that_is_offered_after_the_entry_is_found_by_its_wake()
     let script = Script::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
     let mut world = World::new(vec![script.program()]);
     // The subscription is in the index, but the journal has no `EventAwaited`: the hop stopped
-    // between both writes.
+    // between the two writes.
     let dying = world
         .engine_on(support::slow::only_before(world.memory.clone(), |fact| matches!(fact, Fact::EventAwaited { .. })));
     world.go(&dying).await;
@@ -152,7 +152,7 @@ async fn rule_18_an_event_that_is_offered_after_the_entry_is_found_by_its_wake()
         tokio::task::yield_now().await;
     }
     hop.abort();
-    // while the event is on its way to the inbox, another hop writes the entry
+    // another hop writes the entry while the event is being put into the inbox
     let (memory, other) = (world.memory.clone(), world.engine());
     let hops = move || -> BoxFuture<'static, ()> {
         let (memory, other) = (memory.clone(), other.clone());
@@ -180,7 +180,7 @@ async fn the_wake_of_an_offer_comes_again_as_what_it_is() {
     let (mut world, _, run) = waiting_run(script).await;
     let wake = stepladder_core::Wake { run, cause: WakeCause::Offered, group: "f".into() };
     world.memory.commit(Commit { wakes: vec![wake], ..Commit::default() }).await.unwrap();
-    // the storage fails, so the wake is sent again (rule 13)
+    // a read fails, so the wake is sent again (rule 13)
     let unlucky = world.engine_on(support::slow::refuse_reads(world.memory.clone()));
     world.hop_once(&unlucky).await;
     world.clock.advance(Duration::from_secs(10));

@@ -1,5 +1,5 @@
-//! Wakes that come before their due time, because the clocks of hosts differ: they are not lost and
-//! do not multiply.
+//! Wakes that arrive before their due time, because the clocks of hosts differ. They must not be
+//! lost and must not multiply.
 
 mod support;
 
@@ -37,7 +37,7 @@ async fn hop(world: &World, engine: &Arc<Engine>) {
     }
 }
 
-/// Delivers the only wake of a run that waits until `due` some milliseconds early.
+/// Delivers the only wake of a run some milliseconds early. The run waits until `due`.
 async fn comes_early(world: &World, engine: &Arc<Engine>, cause: WakeCause, due: Timestamp) {
     world.clock.set(due - Duration::from_millis(7));
     world.memory.lose_wakes();
@@ -52,7 +52,7 @@ fn sleeper(nap: Duration) -> Script {
     Script::new("f").ask("nap", &[], Operation::SleepFor(nap))
 }
 
-/// A function with a step that fails once.
+/// A function whose only step fails once.
 fn retried() -> Script {
     let options = StepOptions { backoff: Some(Backoff::Fixed(NAP)), ..StepOptions::default() };
     let body = |n| async move { if n == 1 { Err(fault("once")) } else { Ok(()) } };
@@ -193,7 +193,7 @@ impl Program for Unlucky {
     }
 }
 
-/// The session of its handler, with the number of the attempt.
+/// A session of the handler, with the number of the handler's attempt.
 struct FailingOnce(u32);
 
 #[async_trait]
@@ -221,8 +221,8 @@ impl Session for FailingOnce {
     }
 }
 
-/// Two retries are due a second apart. Both wakes come early, and both are repeated for the earlier
-/// retry.
+/// Two retries are due one second apart. Both wakes come early, and both hops put their wake off
+/// until the earlier retry.
 #[tokio::test]
 async fn when_two_early_wakes_meet_the_second_is_repeated_for_the_later_timer() {
     let failing =

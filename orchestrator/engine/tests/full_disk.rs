@@ -1,5 +1,5 @@
-//! A store that refuses all writes for a while, like a full disk: outcomes of bodies are kept, and
-//! all runs continue soon after there is space.
+//! A store that refuses all writes for a while, as on a full disk. Outcomes of bodies are kept in
+//! memory, and all runs continue soon after there is space.
 
 mod support;
 
@@ -16,14 +16,14 @@ use stepladder_engine::retries::Retries;
 use support::script::Script;
 use support::{World, count, gated, only_run, slow, spawn_hop};
 
-/// A process on a disk that the test can fill.
+/// Creates a process whose disk the test can fill.
 fn process(world: &mut World) -> (Arc<Engine>, Arc<AtomicBool>) {
     let full = Arc::new(AtomicBool::new(false));
     let disk = slow::on_disk(world.memory.clone(), full.clone());
     (world.engine_on(disk), full)
 }
 
-/// Advances the clock second by second, and lets all tasks run in each.
+/// Advances the clock second by second, and runs all tasks after each second.
 async fn pass(world: &World, seconds: u64) {
     for _ in 0..seconds {
         world.clock.advance(Duration::from_secs(1));
@@ -74,7 +74,7 @@ async fn a_slot_is_released_after_its_start_met_a_full_disk() {
     full.store(true, SeqCst);
     world.hop_once(&engine).await;
     full.store(false, SeqCst);
-    // this is long before the slot's lease ends
+    // five seconds are much less than the rest of the slot's lease
     world.settle_within(&engine, Duration::from_secs(5)).await;
     assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
 }
@@ -104,7 +104,7 @@ async fn a_wake_that_met_a_full_disk_is_delivered_again_within_seconds() {
 async fn a_body_finishes_although_the_outcome_of_a_parallel_body_is_refused() {
     let (script, a_begun, a_open) = gated(Script::new("f"), "a", &[]);
     let (script, b_begun, b_open) = gated(script, "b", &[]);
-    // while another body runs, the outcome is not kept for long
+    // an outcome is not kept in memory while another body executes, and must not be lost either
     let mut world = World::new(vec![script.program()]);
     let (engine, full) = process(&mut world);
     world.go(&engine).await;

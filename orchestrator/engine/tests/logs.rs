@@ -1,4 +1,4 @@
-//! Log lines of runs: each is recorded once, together with other entries, and logged once, also
+//! Log lines of runs. Each is recorded once, together with other entries, and is logged once, even
 //! after conflicts.
 
 mod support;
@@ -16,7 +16,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Collects the messages of the target `stepladder::log`.
+/// Collects the messages logged under the target `stepladder::log`.
 #[derive(Clone, Default)]
 struct CollectedMessages(Arc<Mutex<Vec<String>>>);
 
@@ -54,7 +54,7 @@ impl Subscriber for CollectedMessages {
     fn exit(&self, _: &Id) {}
 }
 
-/// Returns the log lines of a journal, by entry.
+/// Returns the log lines of each `LogWritten` entry in a journal.
 fn lines(journal: &[Entry]) -> Vec<Vec<String>> {
     let of = |entry: &Entry| match &entry.fact {
         Fact::LogWritten { lines, .. } => Some(lines.iter().map(|placed| placed.line.message.to_string()).collect()),

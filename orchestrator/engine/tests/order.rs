@@ -1,4 +1,4 @@
-//! The order of the events of a request (rule 31), when something happens between two calls of the
+//! The order of the events of a request (rule 31) when something happens between two calls of the
 //! storage.
 
 mod support;
@@ -29,8 +29,8 @@ async fn statuses(engine: &Engine) -> Vec<Status> {
     runs.into_iter().map(|run| run.status).collect()
 }
 
-/// A world with a function that waits for `word`, and an engine in which the run waits before the
-/// events of its request are delivered.
+/// Returns a world whose function waits for `word`, and two engines. With the first one, the run
+/// starts to wait before the other events of its request are delivered.
 fn waits_at_once() -> (World, Arc<Engine>, Arc<Engine>) {
     let wait = EventWait { events: vec!["word".into()], matching: EventMatch::Any };
     let ask = Operation::WaitForEvent { wait: Arc::new(wait), timeout: MINUTE };
@@ -48,7 +48,7 @@ async fn rule_31_an_event_is_not_delivered_to_a_run_that_a_later_event_of_its_re
         let (world, engine, other) = waits_at_once();
         let events = request.iter().map(|name| event(name, name)).collect();
         engine.intake().ingest(events, None).await.expect("accepted");
-        // this is true even if the request is repeated
+        // the event is delivered once, even if it is sent again
         engine.intake().ingest(vec![event("word", "word")], None).await.expect("accepted");
         let run = support::only_run(&other).await;
         world.settle(&other).await;
@@ -59,7 +59,7 @@ async fn rule_31_an_event_is_not_delivered_to_a_run_that_a_later_event_of_its_re
     }
 }
 
-/// Sends a request of two events under one key, while another process starts a run under that key.
+/// Sends a request of two events with one key, while another process starts a run with that key.
 async fn request_with_conflict(spec: impl FnOnce(&mut Spec)) -> (World, Arc<Engine>, [String; 2]) {
     let mut world = World::new(vec![Script::new("f").spec(spec).step("a", &[]).program()]);
     let other = world.engine();
@@ -120,7 +120,7 @@ async fn rule_31_a_throttle_keeps_the_order_of_a_request_after_a_conflict() {
     assert_eq!(begins[1].since(begins[0]), MINUTE, "{begins:?}");
 }
 
-/// The id of an event that was sent with this id.
+/// Returns the stored id of the event that was sent with the id `id`.
 async fn stored(engine: &Engine, id: &str) -> EventId {
     let events = engine.query().events(None, 10).await.expect("listed");
     let found = events.into_iter().find(|event| event.event.external_id.as_deref() == Some(id));
@@ -136,17 +136,18 @@ async fn rule_31_an_event_that_a_parallel_attempt_assigned_to_the_run_joins_it_i
     other.intake().ingest(vec![event("go", "zero")], None).await.expect("accepted");
     world.settle(&other).await;
     let ended = support::only_run(&other).await;
-    // a first attempt dies after it has opened the run
+    // a first attempt of the request dies after it has opened the run
     let request = || vec![event("go", "one"), event("go", "two"), event("go", "three")];
     let dying = world.engine_on(around::lost(&world.memory, "change_flow_state"));
     dying.intake().ingest(request(), None).await.expect_err("the storage fails");
     let run = RunId::started_by(stored(&other, "one").await, "f");
-    // an earlier one had assigned the third event to a run that started without it
+    // an earlier attempt had assigned the third event to a run that started without it
     let key: Arc<str> = format!("met/f/{}", stored(&other, "three").await).into();
     let text = |run: RunId| -> Option<Arc<str>> { Some(run.to_string().into()) };
     let assign = move |seen, becomes| FlowStateChange { key: key.clone(), seen, becomes, until: Timestamp::MAX };
     world.memory.change_flow_state(vec![assign(None, text(ended))]).await.expect("written");
-    // and a parallel one assigns it to the open run, while this attempt has only the second event
+    // a parallel attempt assigns that event to the open run, while this attempt has only reached
+    // the second event
     let memory = world.memory.clone();
     let interlude: Interlude = Box::pin(async move {
         memory.change_flow_state(vec![assign(text(ended), text(run))]).await.expect("written");
@@ -160,7 +161,8 @@ async fn rule_31_an_event_that_a_parallel_attempt_assigned_to_the_run_joins_it_i
     assert_eq!(joined.map(|id| id.to_string()).collect::<Vec<_>>(), ["two", "three"]);
 }
 
-/// A function that each `stop` cancels, on a store that takes events in with one call.
+/// Returns a world whose function is cancelled by each `stop`, and whose store accepts events and
+/// runs with one call.
 fn stoppable(spec: impl FnOnce(&mut Spec)) -> World {
     let stop = CancelOn { event: "stop".into(), matching: CancelMatch::Any, within: None };
     let script = Script::new("f").spec(spec).spec(|spec| spec.flow.cancel_on.push(stop)).step("a", &[]);
@@ -189,7 +191,7 @@ async fn rule_15_an_event_that_was_stored_without_its_run_creates_it_when_it_com
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
     let engine = world.engine();
     let now = engine.now();
-    // the process died between two calls
+    // a process stored this event and died before it created the run
     let stored = event("go", "once").accept(EventId::new(now, 1), now);
     world.memory.accept(vec![stored.clone()], now).await.expect("stored");
     let ids = engine.intake().ingest(vec![event("go", "once"), event("go", "other")], None).await.expect("accepted");

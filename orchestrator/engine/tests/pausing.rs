@@ -1,4 +1,4 @@
-//! A function that is resumed at the moment when a run finds it paused.
+//! A function that is resumed just when a run finds it paused.
 
 mod support;
 
@@ -21,7 +21,7 @@ async fn rule_21_a_run_enqueued_at_a_paused_function_reads_the_pause_once_more()
         move || {
             let (known, met) = (known.clone(), met.clone());
             async move {
-                // the queue is still empty
+                // the wait queue is still empty, so the resumption wakes no run
                 assert_eq!(known.get().expect("an engine").functions().resume("f").await.expect("resumed"), 0);
                 met.fetch_add(1, Ordering::SeqCst);
             }
@@ -31,7 +31,7 @@ async fn rule_21_a_run_enqueued_at_a_paused_function_reads_the_pause_once_more()
     assert!(known.set(engine.clone()).is_ok());
     assert!(engine.functions().pause("f").await.expect("paused"));
     let event = world.go(&engine).await;
-    // this is before any watchdog is due
+    // 60 seconds are too short for any watchdog
     world.settle_within(&engine, Duration::from_secs(60)).await;
     assert_eq!(met.load(Ordering::SeqCst), 1, "the race happened");
     assert_eq!(world.runs(&engine, event).await[0].summary.status, Status::Completed);
@@ -52,7 +52,7 @@ async fn another_process_notices_a_pause_within_ten_seconds_and_reads_no_more_of
     assert_eq!(status(&world).await, Status::Completed, "this process has read the pause a moment ago");
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(status(&world).await, Status::Scheduled);
-    // after the function is resumed, its runs start at once in every process
+    // when the function is resumed, its runs continue at once in every process
     assert_eq!(other.functions().resume("f").await.expect("resumed"), 1);
     assert_eq!(status(&world).await, Status::Completed);
 }

@@ -1,4 +1,4 @@
-//! Permanent errors (rule 34): they are reported, and the wake becomes a dead letter. Metrics count
+//! Permanent errors (rule 34). They are reported, and the wake becomes a dead letter. Metrics count
 //! each fact once, even if its wake is repeated.
 
 mod support;
@@ -21,7 +21,7 @@ use support::refusing::{deliver, denied, refusing, tearing};
 use support::script::{Script, terminal};
 use support::{World, gated, only_run, spawn_hop};
 
-/// The number of deliveries after which the queue gives up a wake.
+/// The number of deliveries after which the queue turns a wake into a dead letter.
 const DELIVERIES: usize = 5;
 
 fn appends(call: &stepladder_testkit::intercept::Call<'_>) -> bool {
@@ -46,7 +46,7 @@ async fn rule_34_a_wake_fails_if_its_workers_writes_are_denied() {
     assert!(errors.lines()[0].contains("AccessDeniedException"), "{:?}", errors.lines());
     assert_eq!(executed.of("a"), 0, "no body is executed whose outcome cannot be written");
 
-    // after the error is fixed, the wake is a dead letter, and the watchdog continues the run
+    // the error is fixed and the wake has become a dead letter; the watchdog continues the run
     refuses.store(false, SeqCst);
     world.memory.lose_wakes();
     world.clock.advance(Duration::from_secs(2 * 3_600));
@@ -59,7 +59,7 @@ async fn rule_34_a_permanent_error_while_sending_a_wake_is_reported() {
     let errors = Logged::of("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
-    // the table is throttled, and the queue is deleted
+    // reads fail as if the table were throttled, and commits fail as if the queue were deleted
     let (backend, _) = refusing(&world.memory, |call| match call.name {
         "read" => Some(StoreError::Unavailable("throttled".into())),
         "commit" => Some(StoreError::Refused("SendMessage: QueueDoesNotExist".into())),
@@ -106,7 +106,7 @@ async fn rule_34_an_unreadable_run_does_not_stop_the_sweep() {
     world.memory.lose_wakes();
     let (backend, refuses) = refusing(&world.memory, move |call| unreadable(call, broken));
     let engine = world.engine_on(backend);
-    // both runs are quiet, and the watchdog of the unreadable run is due first
+    // neither run has had a wake for hours, and the watchdog of the unreadable run is due first
     world.clock.advance(Duration::from_secs(3 * 3_600));
     engine.sweep().await.unwrap();
     assert_eq!(errors.count("permanent error doing=\"visit a run\""), 1, "{:?}", errors.lines());
@@ -123,7 +123,8 @@ async fn rule_34_an_unreadable_run_does_not_stop_the_sweep() {
     assert_eq!(engine.query().run(broken).await.unwrap().summary.status, Status::Completed);
 }
 
-/// A queue in this process has no dead letters. The wake waits longer after each failure.
+/// A queue in this process has no dead letters. Instead, the wake is delayed longer after each
+/// failure.
 #[tokio::test]
 async fn rule_34_a_local_wake_that_meets_a_permanent_error_backs_off() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
@@ -137,14 +138,14 @@ async fn rule_34_a_local_wake_that_meets_a_permanent_error_backs_off() {
         assert_eq!(deliver(&world, &engine, 1).await, [true], "the queue delivers it later");
         waits.push(world.memory.next_due().unwrap().since(world.clock.now()).as_secs());
     }
-    // the longest wait is the visibility of a delivery
+    // the longest delay is the visibility timeout of a delivery
     assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 150, 150]);
     full.store(false, SeqCst);
     world.settle_within(&engine, Duration::from_secs(200)).await;
     assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
 }
 
-/// The worker does not call a deleted queue every second forever.
+/// A worker must not call a deleted queue every second forever.
 #[tokio::test]
 async fn rule_34_a_worker_backs_off_from_a_queue_that_refuses() {
     let errors = Logged::of("stepladder::permanent");
@@ -163,7 +164,7 @@ async fn rule_34_a_worker_backs_off_from_a_queue_that_refuses() {
     }
     let asked = errors.count("permanent error doing=\"receive wakes\"");
     workers.stop(Duration::ZERO).await;
-    // the retries come after 2, 4, 8, 16 and 32 seconds, then once a minute
+    // the worker calls again after 2, 4, 8, 16 and 32 seconds, and then once a minute
     assert!((10..=16).contains(&asked), "asked {asked} times in ten minutes");
 }
 
@@ -219,7 +220,7 @@ async fn a_run_that_collects_events_is_counted_as_started() {
     assert_eq!((logged.count("run started"), logged.count("run ended")), (1, 1), "{:?}", logged.lines());
 }
 
-/// Every end of a run is counted, also if its handler never ran.
+/// Every end of a run is counted, even if the handler never ran.
 #[tokio::test]
 async fn a_run_that_fails_before_its_handler_and_a_skipped_run_are_counted() {
     let logged = Logged::of("stepladder::run");
@@ -245,8 +246,8 @@ async fn a_run_that_fails_before_its_handler_and_a_skipped_run_are_counted() {
     assert_eq!(counts, [1, 1], "{:?}", logged.lines());
 }
 
-/// Each failed delivery promotes the first ticket of the wait queue (rule 22), and that ticket's
-/// wake fails, too.
+/// Each failed delivery promotes the first ticket of the wait queue (rule 22), and the wake of that
+/// ticket fails as well.
 #[tokio::test]
 async fn rule_34_wakes_of_a_wait_queue_do_not_multiply_while_writes_are_denied() {
     let script = Script::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1)));
@@ -262,8 +263,7 @@ async fn rule_34_wakes_of_a_wait_queue_do_not_multiply_while_writes_are_denied()
     }
     finish.notify_one();
     first.await.unwrap();
-    // the slot is free, and its queue has three tickets. From here on, every write to the table is
-    // denied
+    // the slot is free and three tickets wait; from here on, the store refuses every write
     let writes =
         |call: &stepladder_testkit::intercept::Call<'_>| appends(call) || matches!(call.name, "acquire" | "enqueue");
     let (backend, refuses) = refusing(&world.memory, move |call| writes(call).then(denied));
@@ -286,9 +286,9 @@ async fn rule_34_wakes_of_a_wait_queue_do_not_multiply_while_writes_are_denied()
     assert!(runs.iter().all(|run| run.status == Status::Completed), "{runs:?}");
 }
 
-/// Lets each delivery of the first run's wake fail, until the queue gives it up. The run has ended
-/// by then, and is listed as live. Then lets its watchdog visit it, once with the error and once
-/// without.
+/// Lets every delivery of the run's wake fail until the queue gives the wake up. By then the run
+/// has ended, but is still listed as live. Then the watchdog visits the run twice: first while the
+/// error lasts, then without the error.
 async fn finishing_is_denied(script: Script, denies: fn(&Call<'_>) -> bool) -> (World, Arc<Engine>) {
     let handler = Script::new("handler").spec(|spec| spec.triggers.clear()).step("b", &[]);
     let mut world = World::new(vec![script.program(), handler.program()]);
@@ -319,7 +319,7 @@ async fn finishing_is_denied(script: Script, denies: fn(&Call<'_>) -> bool) -> (
     (world, engine)
 }
 
-/// On a store without transactions: the entry is written, and the row is not.
+/// On a store without transactions, the last entry is written but the run's row is not updated.
 #[tokio::test]
 async fn the_watchdog_marks_the_row_of_an_ended_run() {
     let ends_a_row = |call: &Call<'_>| {

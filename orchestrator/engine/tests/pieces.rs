@@ -1,5 +1,5 @@
-//! Requests that a deadline or an error interrupts: each attempt makes progress by whole pieces,
-//! and the next attempt has the same events.
+//! Requests that a deadline or an error interrupts. Each attempt makes progress by whole pieces,
+//! and the next attempt continues with the same events.
 
 mod support;
 
@@ -22,12 +22,12 @@ use support::script::Script;
 const SECOND: Duration = Duration::from_secs(1);
 const MANY: usize = 3 * PIECE;
 
-/// What happens to the calls that create runs.
+/// What goes wrong with the calls that store events, create runs or change flow state.
 #[derive(Clone, Copy, Debug)]
 enum CallFault {
-    /// Each call takes a second.
+    /// Each call that creates runs takes a second.
     Slowly,
-    /// The call with this number never returns, and an hour passes.
+    /// The call with this number never returns, and the clock advances by an hour.
     NeverFrom(usize),
     /// The call with this number never returns, and the process dies.
     DiesAt(usize),
@@ -76,7 +76,7 @@ impl Intercept for Storage {
         match self.fault {
             CallFault::Slowly => self.clock.advance(SECOND),
             CallFault::NeverFrom(from) if n >= from => {
-                // the change may have happened
+                // the change took place although the reply is lost
                 drop(reply.await);
                 self.clock.advance(3_600 * SECOND);
                 return std::future::pending().await;
@@ -125,7 +125,7 @@ async fn each_delivery_of_a_message_makes_progress_and_every_run_has_its_wake() 
     let mut done = 0;
     while done < MANY {
         deliveries += 1;
-        // the invocation sends the rest of the message, with the next ids
+        // as the invocation does, the rest of the message is sent with the ids that follow
         let rest = events().split_off(done);
         let first = (0..done).fold(stepladder_core::EventId::new(seed.at, seed.random), |id, _| id.next());
         let seed = stepladder_engine::IdSeed { at: first.time(), random: first.random() };
@@ -201,7 +201,8 @@ async fn a_request_without_time_creates_no_run_itself() {
     assert_eq!((runs(&engine).await, world.memory.take_postponed().len()), (0, 0));
 }
 
-/// Sends a request with the same body, with an hour of time. Returns the ids.
+/// Sends a request with the same body, and with a deadline in an hour. Returns the ids of the
+/// events.
 async fn attempt(world: &World, engine: &Engine) -> Vec<stepladder_core::EventId> {
     let deadline = world.clock.now() + 3_600 * SECOND;
     engine.intake().ingest_by(events(), engine.intake().seed(MANY), Some(7), deadline).await.expect("accepted")
@@ -215,13 +216,14 @@ async fn a_repeated_request_is_recognized_by_its_body_after_its_process_died() {
     drop(dying);
     let other = world.engine();
     assert_eq!(runs(&other).await, 2 * PIECE);
-    // while the process may be alive, the same body is a separate request
+    // another process may still be handling the first request, so the same body counts as a
+    // separate request
     let others = attempt(&world, &other).await;
     assert_eq!(runs(&other).await, 2 * PIECE + MANY);
     world.clock.advance(3_600 * SECOND);
     let again = attempt(&world, &other).await;
     assert_eq!(runs(&other).await, 2 * MANY, "no run is created twice");
-    // once it has succeeded, the same body is a new request
+    // the request has succeeded, so the same body counts as a new request
     let next = attempt(&world, &other).await;
     assert_eq!(runs(&other).await, 3 * MANY);
     let ids: std::collections::HashSet<_> = [others, again, next].concat().into_iter().collect();
@@ -242,7 +244,8 @@ async fn a_repeated_request_is_new_long_after_its_process_died() {
 
 #[tokio::test]
 async fn a_request_is_accepted_although_the_last_reply_is_lost_and_the_next_is_new() {
-    // the first change records the attempt, the second its end
+    // the first change records the attempt, and the second one its end: the reply to the second is
+    // lost
     let (mut world, engine) = world(CallFault::NoteIsUnanswered(1));
     let first = attempt(&world, &engine).await;
     let other = world.engine();

@@ -1,5 +1,5 @@
-//! Races between two calls: a batch starts before an event has joined it, a caller ends before the
-//! called run is created, and a limit on runs is removed before a run with its slot ends.
+//! Races between two calls: a batch starts before an event has joined it; a caller ends before the
+//! called run is created; a limit on runs is removed while a run still holds its slot.
 
 mod support;
 
@@ -56,7 +56,7 @@ async fn rule_17_an_event_too_late_for_its_batch_starts_the_next() {
 
 #[tokio::test]
 async fn rule_31_events_of_an_interrupted_request_join_a_batch_in_order() {
-    // the batch of the first attempt's events has started, or is still open
+    // the batch with the first attempt's events has either started already or is still open
     for is_over in [true, false] {
         let batch = Batch { size: 9, timeout: MINUTE, key: None };
         let script = Script::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]);
@@ -101,7 +101,7 @@ async fn a_bound_run_that_is_created_after_its_callers_end_does_nothing() {
         canceller.control().cancel(caller, "by hand").await.expect("cancelled");
         support::hop_all(&memory, &canceller).await;
     });
-    // the journal contains the call, but the called run does not exist yet
+    // the journal of the caller contains the call, but the called run does not exist yet
     let caller = world.engine_on(around::before(&world.memory, "create_runs", cancels));
     support::hop_all(&world.memory, &caller).await;
     world.settle(&other).await;

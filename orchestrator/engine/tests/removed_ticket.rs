@@ -1,4 +1,4 @@
-//! A ticket that one hop removes while another one relies on it.
+//! A ticket that one hop removes while another hop relies on it.
 
 mod support;
 
@@ -23,7 +23,7 @@ use tokio::sync::{Mutex, Notify};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A memory adapter with an interlude after the first attempt to acquire a slot, and another one
+/// A memory adapter that runs a future after the first attempt to acquire a slot, and another one
 /// before the first removal of a ticket.
 struct Interludes {
     memory: Arc<Memory>,
@@ -58,9 +58,9 @@ impl Intercept for Interludes {
     }
 }
 
-/// Two wakes of a step meet at a full limit. The hop of the first one starts the step. That of the
-/// second one has enqueued the step, finds it started, and removes the ticket. Before the removal
-/// arrives, the step fails, and the hop of its retry finds the ticket and waits with it.
+/// Two wakes of a step meet at a full limit. The second hop enqueues the step. The first hop starts
+/// the step. The second hop finds the step started and removes the ticket. Before the removal takes
+/// effect, the step fails, and the hop of its retry finds the ticket and relies on it.
 #[tokio::test]
 async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
     let (started, open) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -109,7 +109,7 @@ async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
         let memory = m.clone();
         tokio::spawn(async move { support::hop_all(&memory, &worker).await });
         starts.notified().await;
-        // a third run waits in front
+        // a third run has a ticket in front
         m.enqueue(&limit_of_ticket, ticket).await.expect("enqueued");
     });
     let (m, worker, at, limit_again, next) =
@@ -136,8 +136,8 @@ async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
     assert_eq!(world.status(&other, event).await, Status::Completed, "{:#?}", world.journal(&other, run).await);
 }
 
-/// A paused run gives up its ticket. Before the removal arrives, its function is resumed, and the
-/// hop of the resumption finds the ticket and waits with it.
+/// A paused run gives up its ticket. Before the removal takes effect, the function is resumed, and
+/// the hop of the resumption finds the ticket and relies on it.
 #[tokio::test]
 async fn a_resumed_run_that_relied_on_a_removed_ticket_is_woken() {
     let script = Script::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1))).step("a", &[]);
@@ -147,7 +147,7 @@ async fn a_resumed_run_that_relied_on_a_removed_ticket_is_woken() {
     let first = Holder::Attempt { run: RunId::new(clock.now(), 1), step: "x".into(), attempt: 1, hop: 1 };
     memory.acquire(&limit, &first, clock.now() + 3_600 * SECOND, clock.now()).await.expect("acquired");
     let event = world.go(&other).await;
-    // the run waits for a slot, and its first lease wake is an hour ahead
+    // the run is enqueued, and its first lease wake is an hour ahead
     world.hop_once(&other).await;
     let run = world.runs(&other, event).await[0].summary.run;
     assert!(memory.ticket(&limit, run, None).await.expect("read").is_some());

@@ -54,8 +54,8 @@ async fn a_rerun_of_a_batch_has_all_of_its_events() {
     }
 }
 
-/// A journal contains an event only once, even if it fulfilled several waits. A rerun copies it for
-/// each of them.
+/// A journal contains an event only once, even if the event fulfilled several waits. A rerun copies
+/// the event once per wait.
 #[tokio::test]
 async fn outcomes_larger_than_a_run_may_keep_are_not_copied() {
     let wait = || {

@@ -1,4 +1,4 @@
-//! How calls to an unavailable storage are repeated.
+//! How calls to a storage that is unavailable are repeated.
 
 mod support;
 
@@ -31,13 +31,13 @@ fn waits_double_up_to_the_longest_and_may_be_none() {
     assert_eq!((0..1_000).map(|random| Retries::at_once().wait(3, random)).max(), Some(Duration::ZERO));
 }
 
-/// Repeats a call that always fails. Returns the number of attempts and the time that they took.
+/// Repeats a call that always fails. Returns the number of attempts, and the total time.
 async fn repeat(clock: &Arc<VirtualClock>) -> (u32, Duration) {
     let (began, mut failed) = (clock.now(), 1);
     loop {
         let pause = RETRIES.pause(&**clock, failed, 50);
         futures::pin_mut!(pause);
-        // the clock moves to the requested time, and no further
+        // sets the clock to the time for which the loop sleeps, and no further
         let mut paused = futures::poll!(&mut pause);
         if let (std::task::Poll::Pending, Some(due)) = (&paused, clock.pending()) {
             clock.set(due);
@@ -68,17 +68,17 @@ async fn no_wait_reaches_the_deadline() {
     assert_eq!(time_left(), None);
 }
 
-/// A storage that refuses a number of commits with a step's result.
+/// A store that refuses a number of commits that contain a step's result.
 struct BrownOut {
     memory: Arc<Memory>,
     clock: Arc<VirtualClock>,
-    /// When the first of these commits is answered.
+    /// The time at which the first of these commits fails.
     answers_at: Timestamp,
-    /// The commits to refuse.
+    /// How many of these commits to refuse.
     refuses: AtomicU32,
-    /// The commits that came.
+    /// How many of these commits were received.
     asked: AtomicU32,
-    /// Whether it counts as one that repeats its requests.
+    /// Whether the store claims to repeat requests by itself.
     repeats: bool,
 }
 
@@ -112,21 +112,22 @@ impl Intercept for BrownOut {
     }
 }
 
-/// The time that a hop has.
+/// The time between the start and the deadline of a hop.
 const HOP: Duration = Duration::from_secs(120);
 
-/// A hop of one step over such a storage.
+/// What happened in a hop of one step on a `BrownOut`.
 struct BrownHop {
-    /// How often the step's result was sent.
+    /// How often the step's result was sent to the store.
     asked: u32,
-    /// How long the hop took after the first answer.
+    /// The time from the first refusal to the end of the hop.
     took: Duration,
-    /// How often the body ran, until the run ended.
+    /// How often the body was executed before the run ended.
     executed: u32,
 }
 
-/// Moves a run of one step `a`. When its result is refused first, the hop has so much time left.
-/// After that the clock moves only when the hop sleeps.
+/// Executes a hop of a run with one step `a`. When the store first refuses the step's result, the
+/// hop has the time `left` until its deadline. From then on, the clock moves only when the hop
+/// sleeps.
 async fn brown_hop(refuses: u32, repeats: bool, left: Duration) -> BrownHop {
     let script = Script::new("f").step("a", &[]);
     let executed = script.executed();
@@ -148,7 +149,7 @@ async fn brown_hop(refuses: u32, repeats: bool, left: Duration) -> BrownHop {
             moved.expect("the wake is acknowledged or sent again");
             break;
         }
-        // a sleeper far away is the body's time-out
+        // a timer that is due much later is the body's timeout, and must not fire
         let soon = world.clock.now() + Duration::from_secs(1);
         match world.clock.pending().filter(|due| *due <= soon) {
             Some(due) => world.clock.set(due),

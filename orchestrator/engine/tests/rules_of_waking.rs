@@ -1,5 +1,5 @@
-//! Tests of the rules about wakes, events and ends (10 to 19, 28, 29). Each fails if the code of
-//! its rule is removed.
+//! Tests of the rules about wakes, events and ends (10 to 19, 28, 29). Each test fails if the code
+//! of its rule is removed.
 
 mod support;
 
@@ -30,9 +30,9 @@ async fn rule_10_a_hop_that_meets_a_live_lease_leaves_a_wake_for_its_end() {
     world.go(&dies).await;
     let hop = spawn_hop(&world, &dies);
     begun.notified().await;
-    hop.abort(); // the worker dies in the body
+    hop.abort(); // the worker dies while it executes the body
     let _ = hop.await;
-    world.memory.redeliver(); // its wake is delivered before the lease ends
+    world.memory.redeliver(); // the wake is delivered again before the lease expires
     world.hop_once(&lives).await;
     let lease = world.clock.now() + lives.config().worker_timeout + lives.config().lease_margin;
     let run = only_run(&lives).await;
@@ -47,8 +47,8 @@ async fn rule_10_a_hop_that_meets_a_live_lease_leaves_a_wake_for_its_end() {
 
 #[tokio::test]
 async fn rule_11_a_delayed_wake_is_written_before_its_entry() {
-    // the process dies after the delayed wakes and before the entry. The sleep is decided again,
-    // and ends once
+    // the process dies after it wrote the delayed wakes and before it wrote the entry. The next hop
+    // decides on the sleep again, and the sleep ends once
     let script = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_600))).step("a", &["nap"]);
     let mut world = World::new(vec![script.program()]);
     let torn = support::slow::only_before(world.memory.clone(), |fact| matches!(fact, Fact::SleepStarted { .. }));
@@ -79,7 +79,7 @@ async fn rule_12_a_run_whose_wakes_were_lost_is_woken_by_its_watchdog() {
         if nap.is_some() {
             world.hop_once(&engine).await;
         }
-        // the watchdog's wake is lost, too. The watchdog is set again and sends another
+        // the watchdog's wake is lost as well, so the watchdog is set again and sends another wake
         for _ in 0..2 {
             world.memory.lose_wakes();
             for _minute in 0..2 * 24 * 60 {
@@ -155,7 +155,7 @@ async fn rule_14_ten_interruptions_fail_a_step_and_the_queue_never_counts_to_thr
             () = begun.notified() => {}
             () = async { while !hop.is_finished() { tokio::task::yield_now().await } } => continue,
         }
-        hop.abort(); // the worker dies in the body, each time
+        hop.abort(); // the worker dies each time while it executes the body
     }
     let detail = engine.query().run(only_run(&engine).await).await.unwrap();
     let error = detail.summary.error.expect("it failed");
@@ -168,7 +168,7 @@ async fn rule_14_ten_interruptions_fail_a_step_and_the_queue_never_counts_to_thr
 #[tokio::test]
 async fn rule_15_a_repeated_event_finishes_what_the_first_left_undone() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
-    // call 1 stores the event, and call 2 would create the run
+    // call 1 stores the event; call 2, which creates the run, kills the process
     let faulty = Faulty::new(world.memory.clone(), Fault::DieBefore, 2);
     let dying = world.engine_on(faulty.clone());
     let event = NewEvent::new("go", json::empty_object()).with_id("once");
@@ -249,7 +249,7 @@ async fn rule_29_the_supervisor_fails_a_body_that_blocks_its_thread() {
         async move {
             begun.send(()).unwrap();
             while n == 1 && !blocked.load(SeqCst) {
-                std::thread::yield_now(); // the body's timer never fires
+                std::thread::yield_now(); // the thread is blocked, so the body's timer never fires
             }
             Ok(())
         }

@@ -1,5 +1,5 @@
-//! Tests of the rules about the journal and replay (1 to 9). Each fails if the code of its rule is
-//! removed. Rule 7 is tested in the SDK.
+//! Tests of the rules about the journal and replay (1 to 9). Each test fails if the code of its
+//! rule is removed. Rule 7 is tested in the SDK.
 
 mod support;
 
@@ -34,8 +34,9 @@ async fn rule_1_a_write_with_a_lost_reply_is_not_done_twice() {
     }
 }
 
-/// Executes step `a`, and then what `after` adds. Another writer appends an entry while the body of
-/// `a` executes. No time passes afterwards, so only wakes that are due at once continue the run.
+/// Executes step `a`, and then the steps that `after` adds. Another writer appends an entry while
+/// the body of `a` executes. Then no time passes, so only wakes that are due at once can continue
+/// the run.
 async fn run_with_conflict(
     pace: Pace,
     side_by_side: usize,
@@ -113,7 +114,7 @@ async fn rule_6_records_carry_the_version_of_the_code_that_wrote_them() {
 #[tokio::test]
 async fn rule_8_steps_after_an_outcome_start_before_its_siblings_end() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
-        // join!(async { a; c }, b), where b's body waits for c's
+        // the function is `join!(async { a; c }, b)`, and the body of `b` waits for the body of `c`
         let c_ran = Arc::new(Notify::new());
         let (tell, wait) = (c_ran.clone(), c_ran);
         let script = Script::new("f")

@@ -1,6 +1,6 @@
-//! Two limits at once: one for each key, and one for all runs. A refused step waits in one queue,
-//! and is woken only when a slot may be free. The number of wakes does not grow with the number of
-//! waiting runs.
+//! Two limits at once: one per key, and one for all runs. A step that is refused waits in one queue
+//! only, and is woken only when a slot may be free. The number of wakes per step does not grow with
+//! the number of waiting runs.
 
 mod support;
 
@@ -39,7 +39,7 @@ async fn work_in_parallel(world: &World, engine: &Engine) {
                     hops.push(engine.hop(delivery));
                 }
             }
-            // more than once, because a task yields after some polls
+            // several times, because a task yields after some polls
             for _ in 0..hops.len() {
                 tokio::task::yield_now().await;
                 while let Some(Some(done)) = hops.next().now_or_never() {
@@ -83,7 +83,7 @@ fn of_user(user: usize) -> NewEvent {
     NewEvent::new("go", json::to_json(&serde_json::json!({ "user": user })).expect("JSON"))
 }
 
-/// Returns the number of wakes per step, with `runs` runs of eight users.
+/// Returns the number of wakes per step, with `runs` runs spread over eight users.
 async fn wakes_a_step(runs: usize, (for_each, for_all): (u32, u32), parallel: bool) -> f64 {
     let mut world = World::new(Vec::new()).pace(Pace::StepPerInvocation);
     world.programs.push(script(&world.clock, parallel).spec(limits(for_each, for_all)).program());
@@ -94,7 +94,7 @@ async fn wakes_a_step(runs: usize, (for_each, for_all): (u32, u32), parallel: bo
         engine.query().runs(RunFilter { limit: Some(2 * runs), ..RunFilter::default() }).await.expect("listed").runs;
     assert_eq!(all.len(), runs);
     assert!(all.iter().all(|run| run.status == Status::Completed));
-    // no step waited while a slot is free
+    // the runs took little longer than with all slots in use, so no step waited beside a free slot
     let at_a_time = for_all.min(for_each * USERS as u32);
     let shortest = TAKES * (runs * STEPS) as u32 / at_a_time;
     let took = all.iter().filter_map(|run| run.ended_at).max().expect("ends").since(all[0].created_at);
@@ -122,13 +122,13 @@ fn all() -> Limit {
     Limit { key: "f/1".into(), slots: 1 }
 }
 
-/// A holder of another function's run.
+/// Returns a holder that belongs to a run of another function.
 fn other_holder(n: u128) -> Holder {
     Holder::Attempt { run: RunId::new(Timestamp::from_millis(0), n), step: "other".into(), attempt: 1, hop: 0 }
 }
 
-/// Two hops of the same step are refused at different limits. Each removes the ticket that the
-/// other relies on.
+/// Two hops of the same step are refused at different limits. Each hop removes the ticket that the
+/// other hop relies on.
 #[tokio::test]
 async fn a_step_that_moves_between_queues_ends_with_one_ticket() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).program()]);
@@ -146,15 +146,15 @@ async fn a_step_that_moves_between_queues_ends_with_one_ticket() {
             memory.commit(Commit { after: vec![leave], ..Commit::default() }).await.expect("left");
         })
     };
-    // the first commit of this hop removes its ticket from the queue of its key
+    // the first commit of this hop removes its ticket from the queue of the limit per key
     let engine = world.engine_on(around::before(&memory, "commit", leaves));
     world.hop_once(&engine).await;
     assert!(memory.ticket(&all(), run, None).await.expect("read").is_some());
     assert!(memory.ticket(&key(), run, None).await.expect("read").is_none());
 }
 
-/// A run has its first ticket at its first limit. At the second limit it has no ticket, and is
-/// behind all tickets there.
+/// A run has a ticket at its first limit, as the first in the queue. At the second limit it has no
+/// ticket, so it comes after all tickets there.
 #[tokio::test]
 async fn a_run_new_at_the_second_limit_does_not_overtake_waiting_tickets() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).program()]);
@@ -174,7 +174,8 @@ async fn a_run_new_at_the_second_limit_does_not_overtake_waiting_tickets() {
     assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [waits.run(), run]);
 }
 
-/// A step that moves to another queue keeps its time, and so is not the last there.
+/// A step that moves to another queue keeps the time of its ticket, so it need not be the last one
+/// there.
 #[tokio::test]
 async fn a_ticket_keeps_its_time_in_another_queue() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).program()]);
@@ -199,9 +200,9 @@ async fn a_ticket_keeps_its_time_in_another_queue() {
     assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [run, later.run()]);
 }
 
-/// Either the reply to acquiring a slot is lost, or the next call fails, which would give the first
-/// ticket its lease wake. The slot is released, so that waiting steps need not wait for the end of
-/// the lease.
+/// The reply to the acquisition is lost, or the call after it fails, which reads the tickets to
+/// give the first one its lease wake. The slot must be released, so that steps do not wait until
+/// the lease expires.
 #[tokio::test]
 async fn a_slot_acquired_with_a_lost_reply_is_released() {
     for asked in ["acquire", "acquire_all", "tickets"] {

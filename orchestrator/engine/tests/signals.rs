@@ -1,4 +1,4 @@
-//! Callbacks: each is posted once, before or while the run waits for it.
+//! Callbacks. Each is accepted once, before or while the run waits for it.
 
 mod support;
 
@@ -19,7 +19,7 @@ use support::{World, count, only_run};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A function that executes a step, and then waits for a callback.
+/// A function that executes a step and then waits for a callback.
 fn pays() -> Script {
     let wait = Operation::WaitForSignal { timeout: HOUR };
     Script::new("f").step("ask", &[]).ask("payment", &["ask"], wait).step("ship", &["payment"])
@@ -68,7 +68,7 @@ async fn a_callback_wakes_the_waiting_run_at_once() {
 async fn an_early_callback_is_kept_until_the_run_waits() {
     let mut world = World::new(vec![pays().program()]);
     let (engine, run, token) = start_waiting_run(&mut world).await;
-    // the signal is posted before the first hop of the run
+    // the callback is posted before the run's first hop
     engine.subscriptions().signal(&token, json::null()).await.unwrap();
     work(&world, &engine).await;
     assert_eq!(status(&engine, run).await, Status::Completed);
@@ -90,12 +90,12 @@ async fn a_callback_is_completed_once() {
     work(&world, &engine).await;
     let journal = world.journal(&engine, run).await;
     assert_eq!(count(&journal, |f| matches!(f, Fact::SignalReceived { .. })), 1);
-    // the same is true after the run has ended
+    // a repeated post is accepted after the run has ended, too
     assert!(engine.subscriptions().signal(&token, data(serde_json::json!({"a": 1, "b": 2}))).await.unwrap().before);
 }
 
-/// The engine checks for an earlier post before it appends one. The journal also refuses a second
-/// post, without that check.
+/// The engine looks for an earlier post before it appends one. The journal refuses a second post
+/// even without that check.
 #[tokio::test]
 async fn the_journal_refuses_a_second_post_whether_the_run_waits_or_not() {
     for waits in [false, true] {

@@ -1,4 +1,4 @@
-//! Skipping waits: a step that sleeps or waits for a retry continues at once on request.
+//! Skipping waits. A step that sleeps or waits for a retry continues at once on request.
 
 mod support;
 
@@ -34,7 +34,8 @@ async fn a_sleep_is_skipped() {
     assert_eq!(count(&journal, |fact| matches!(fact, Fact::WaitSkipped { .. })), 1);
 }
 
-/// Both for a step that the run's wake starts, and for a step with its own wake.
+/// The step that waits is the only step of its run, or another step runs beside it, so that the
+/// retry has a wake of its own.
 #[tokio::test]
 async fn the_wait_for_a_retry_is_skipped() {
     for beside in [false, true] {
@@ -96,7 +97,7 @@ async fn a_step_without_a_timed_wait_cannot_be_skipped() {
         assert!(matches!(engine.control().skip_wait(run, none).await, Err(EngineError::Invalid(_))), "{none}");
     }
     assert!(matches!(engine.control().skip_handler_wait(run).await, Err(EngineError::Invalid(_))));
-    // the second request changes nothing, because the time has come
+    // the second request changes nothing, because the first one has ended the wait
     engine.control().skip_wait(run, "rest").await.unwrap();
     engine.control().skip_wait(run, "rest").await.unwrap();
     work(&world, &engine).await;

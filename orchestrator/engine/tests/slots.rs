@@ -1,5 +1,5 @@
-//! Limits: never more holders than slots, no ticket waits while a slot is free, and tickets are
-//! promoted in order.
+//! Limits: there are never more holders than slots, no ticket waits while a slot is free, and
+//! tickets are promoted in order.
 
 mod support;
 
@@ -33,7 +33,7 @@ async fn go(engine: &Engine, n: usize) -> Vec<EventId> {
     engine.intake().ingest(vec![NewEvent::new("go", json::empty_object()); n], None).await.unwrap()
 }
 
-/// Works with several workers at the same time until nothing is due now.
+/// Works with several workers at the same time until nothing is left that is due now.
 async fn work(world: &World, engines: &[Arc<Engine>]) {
     while world.memory.next_due().is_some_and(|due| due <= world.clock.now()) {
         let deliveries = world.memory.receive(8, Duration::from_secs(150)).await.unwrap();
@@ -47,7 +47,8 @@ async fn work(world: &World, engines: &[Arc<Engine>]) {
     }
 }
 
-/// Returns when each run started this step, with the number of its event, earliest first.
+/// Returns the times at which the runs started this step, earliest first, each with the number of
+/// the run's event.
 async fn starts(engine: &Engine, events: &[EventId], of: &str) -> Vec<(Timestamp, usize)> {
     let mut order = Vec::new();
     for run in engine.query().runs(RunFilter { limit: Some(500), ..RunFilter::default() }).await.unwrap().runs {
@@ -72,7 +73,7 @@ async fn fifty_runs_share_three_slots_in_the_order_of_their_creation() {
             async move {
                 m.fetch_max(n.fetch_add(1, SeqCst) + 1, SeqCst);
                 tokio::task::yield_now().await;
-                // so that no two runs start in the same millisecond, and the journals show their
+                // so that no two bodies start in the same millisecond, and the journals show the
                 // order
                 clock.get().unwrap().advance(Duration::from_millis(1));
                 n.fetch_sub(1, SeqCst);
@@ -96,7 +97,7 @@ async fn fifty_runs_share_three_slots_in_the_order_of_their_creation() {
             assert!(*event < place + 3, "{pace:?}: event {event} was admitted as number {place}");
         }
         // a run that releases its slot enqueues its next step behind all runs that wait for their
-        // first
+        // first step
         let (earliest, _) = starts(&engines[0], &events, "b").await[0];
         let before = first_steps.iter().filter(|(at, _)| *at <= earliest).count();
         assert!(before >= 50 - 3, "{pace:?}: {before} first steps had started when a second step did");
@@ -131,7 +132,7 @@ async fn each_value_of_a_key_has_separate_slots() {
             tokio::spawn(async move { engine.hop(delivery).await.unwrap() })
         })
         .collect();
-    // one run of each client holds its slot, and the other waits in its queue
+    // one run of each client holds the client's slot, and the other run waits in the client's queue
     for client in ["x", "y"] {
         let limit = Limit { key: format!("f/0/{client}").into(), slots: 1 };
         while world.memory.holders(&limit).await.unwrap().len() != 1
@@ -164,7 +165,8 @@ async fn a_key_that_cannot_be_evaluated_fails_the_run_with_the_reason() {
     assert!(run.error.unwrap().message.contains("`event.data.missing`"));
 }
 
-/// A function with a body that notifies the test when it starts, and waits for a permit to end.
+/// Returns a function whose body notifies the test when it starts, and then waits for a permit to
+/// end.
 fn gated(limit: u32) -> (Script, Arc<Notify>, Arc<Semaphore>) {
     let (begun, open) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
     let (b, o) = (begun.clone(), open.clone());
@@ -181,7 +183,8 @@ fn gated(limit: u32) -> (Script, Arc<Notify>, Arc<Semaphore>) {
 
 #[tokio::test]
 async fn rule_20_a_hop_with_a_conflict_does_not_release_the_winners_slot() {
-    // one wake is delivered twice. Both hops acquire a slot, and write the start at the same time
+    // a wake is delivered twice: both hops acquire a slot, and both write the start at the same
+    // time
     let (script, begun, open) = gated(2);
     let mut world = World::new(vec![script.program()]);
     let same_time = support::slow::together(world.memory.clone(), |fact| matches!(fact, Fact::StepStarted { .. }));
@@ -194,7 +197,7 @@ async fn rule_20_a_hop_with_a_conflict_does_not_release_the_winners_slot() {
     });
     begun.notified().await;
     while hops.iter().all(|hop| !hop.is_finished()) {
-        tokio::task::yield_now().await; // until the other hop has ended
+        tokio::task::yield_now().await; // yields until one of the hops has ended
     }
     assert_eq!(world.memory.holders(&limit(2)).await.unwrap().len(), 1, "the winner's alone");
     open.add_permits(1);
@@ -206,7 +209,7 @@ async fn rule_20_a_hop_with_a_conflict_does_not_release_the_winners_slot() {
 
 #[tokio::test]
 async fn rule_20_the_slot_of_a_start_that_was_not_written_is_released() {
-    // the run is cancelled after the slot is acquired and before the start is written
+    // the run is cancelled after the hop acquired the slot and before it wrote the start
     let (script, _begun, _open) = gated(1);
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
@@ -225,8 +228,8 @@ async fn rule_20_the_slot_of_a_start_that_was_not_written_is_released() {
 
 #[tokio::test]
 async fn rule_21_a_refused_step_is_enqueued_and_then_tries_once_more() {
-    // after the refusal and before the step is enqueued, the slot is released by a hop that finds
-    // the queue empty
+    // a hop is refused. Before it enqueues the step, another hop releases the slot and finds the
+    // queue empty
     let script = limited(Script::new("f"), 1).step("a", &[]).step("b", &["a"]);
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
@@ -248,8 +251,8 @@ async fn rule_21_a_refused_step_is_enqueued_and_then_tries_once_more() {
 
 #[tokio::test]
 async fn rule_22_a_redelivered_wake_repeats_the_release_and_the_promotion() {
-    // the worker dies between the outcome and the release. The worker's run sleeps, and another run
-    // waits for the slot
+    // the worker dies after it wrote the outcome and before it released the slot. Its run sleeps,
+    // and another run waits for the slot
     let script =
         limited(Script::new("f"), 1).step("a", &[]).ask("nap", &["a"], Operation::SleepFor(Duration::from_secs(60)));
     let mut world = World::new(vec![script.program()]);
@@ -322,7 +325,7 @@ async fn rule_23_the_first_ticket_tries_again_at_the_end_of_a_dead_holders_lease
     lives.control().cancel(dead, "its worker is dead").await.unwrap();
     work(&world, from_ref(&lives)).await;
     assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1, "the slot is not released");
-    // the next wake comes when the lease ends, not through the message of the dead worker
+    // the dead worker sent no wake, so the next wake comes when the lease expires
     let lease = world.memory.holders(&limit(1)).await.unwrap()[0].lease_until;
     world.clock.set(lease + Duration::from_millis(200));
     open.add_permits(2);
@@ -332,7 +335,7 @@ async fn rule_23_the_first_ticket_tries_again_at_the_end_of_a_dead_holders_lease
 
 #[tokio::test]
 async fn rule_24_a_woken_run_that_cannot_use_the_slot_promotes_the_next_ticket() {
-    // the run of the first ticket is cancelled while it waits. The wake of the cancelled run must
+    // the run with the first ticket is cancelled while it waits. The cancelled run's wake must
     // promote the next ticket
     let (script, begun, open) = gated(1);
     let mut world = World::new(vec![script.program()]);
@@ -344,7 +347,7 @@ async fn rule_24_a_woken_run_that_cannot_use_the_slot_promotes_the_next_ticket()
     begun.notified().await;
     work(&world, from_ref(&engine)).await;
     open.add_permits(1);
-    hop.await.unwrap(); // releases the slot and wakes the second run
+    hop.await.unwrap(); // the hop releases the slot and wakes the second run
     let second = engine.query().runs_of_event(&events[1].to_string()).await.unwrap()[0].run;
     engine.control().cancel(second, "no longer").await.unwrap();
     open.add_permits(1);
@@ -355,7 +358,7 @@ async fn rule_24_a_woken_run_that_cannot_use_the_slot_promotes_the_next_ticket()
 
 #[tokio::test]
 async fn rule_25_a_run_that_needs_no_slot_does_not_block_the_queue() {
-    // a run that sleeps first removes the ticket of its creation
+    // a run whose first step is a sleep removes the ticket that it got at its creation
     let sleeper = limited(Script::new("f"), 1)
         .ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_000)))
         .step("a", &["nap"]);

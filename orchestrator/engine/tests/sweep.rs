@@ -1,5 +1,5 @@
-//! The sweep (rules 26 and 27): timers are found even if the sweep or their writer is late, and are
-//! sent no more often than necessary. The retention of live runs is extended.
+//! The sweep (rules 26 and 27). Timers are found even if the sweep or their writer is late, and are
+//! not sent more often than necessary. The retention of live runs is extended.
 
 mod support;
 
@@ -26,9 +26,9 @@ async fn rule_26_a_sweep_that_dies_is_repeated_and_no_timer_is_sent_three_times(
     world.go(&engine).await;
     world.hop_once(&engine).await;
     let due = world.clock.now() + Duration::from_secs(7_200);
-    // after an hour of missed minutes, the cursor says where to continue
+    // no sweep ran for two hours; the cursor says from which minute to continue
     world.clock.set(due - Duration::from_secs(30));
-    // the sweep dies after sending, before it advances the cursor
+    // the sweep dies after it sent the timer and before it advances the cursor
     let torn = support::slow::no_cursor(world.memory.clone());
     let dying = world.engine_on(torn);
     let before = world.memory.counts().sends;
@@ -38,7 +38,7 @@ async fn rule_26_a_sweep_that_dies_is_repeated_and_no_timer_is_sent_three_times(
     let minute = due.minute();
     world.clock.set(Timestamp::of_minute(minute + 1));
     engine.sweep().await.unwrap();
-    // the watchdog's visit does not wake the run, because its own timer is still to come
+    // the watchdog does not wake the run, because the run's own timer is still to come
     assert_eq!(world.memory.counts().sends - before, 2, "once by the sweep that died, once by the next");
     world.settle_within(&engine, Duration::from_secs(60)).await;
     assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
@@ -97,14 +97,14 @@ async fn rule_27_each_visit_extends_the_retention_of_a_live_run() {
     let live: Vec<_> = runs.iter().filter(|run| !run.summary.status.is_end()).map(|run| run.summary.run).collect();
     assert_eq!((runs.len(), live.len()), (2, 1));
     for visits in 1..=9 {
-        // the first visit is after an hour, and the others are daily
+        // the watchdog visits the run after one hour, and then daily
         world.clock.advance(Duration::from_secs(if visits == 1 { 3_700 } else { 86_400 }));
         engine.sweep().await.unwrap();
         assert_eq!(store.kept(), live.repeat(visits));
     }
 }
 
-/// The sweeps of the first hours failed, so there is no cursor.
+/// The sweeps of the first hours fail, so there is no cursor.
 #[tokio::test]
 async fn rule_26_timers_from_before_the_first_sweep_that_works_are_sent() {
     let script = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(7_200))).step("a", &["nap"]);
@@ -121,20 +121,20 @@ async fn rule_26_timers_from_before_the_first_sweep_that_works_are_sent() {
 
 #[tokio::test]
 async fn rule_26_ticks_count_as_missed_from_the_oldest_timer_on() {
-    // the world begins at 22:13:20
+    // the world's clock starts at 22:13:20
     let cron = Script::new("f").step("a", &[]).spec(|spec| {
         spec.triggers.clear();
         spec.schedule.lines = vec![CronExpression::parse("5 * * * *", "UTC").unwrap()];
         spec.schedule.missed_ticks = MissedTicks::RunAll;
     });
     let mut world = World::new(vec![cron.program(), Script::new("g").step("a", &[]).program()]);
-    // this store knows only the hour of its oldest timer
+    // this store returns the time of its oldest timer rounded to the hour
     let store = support::slow::hours_alone(world.memory.clone());
     let engine = world.engine_on(store);
     world.go(&engine).await;
     assert_eq!(engine.sweep().await.unwrap().ticks, 0, "the tick of 22:05 is from before the first deploy");
 
-    // on another store the first sweep works at 00:43: the watchdog of 23:13 is its oldest timer
+    // on another store, the first sweep is at 00:43, and the oldest timer is the watchdog of 23:13
     let mut world = World::new(world.programs);
     let engine = world.engine_on(support::slow::hours_alone(world.memory.clone()));
     world.go(&engine).await;
@@ -143,7 +143,7 @@ async fn rule_26_ticks_count_as_missed_from_the_oldest_timer_on() {
     assert_eq!((swept.ticks, swept.watched), (1, 1), "that of 00:05, and none of 22:05 and 23:05");
 }
 
-/// If a sweep cannot store its first cursor, the next one begins at the same minute.
+/// If a sweep cannot store its first cursor, the next sweep begins at the same minute.
 #[tokio::test]
 async fn rule_26_the_first_cursor_is_stored_before_anything_is_sent() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
@@ -179,7 +179,8 @@ async fn rule_34_timers_are_sent_once_while_the_cursor_cannot_be_stored() {
     assert!(world.memory.cursor().await.unwrap().is_some());
 }
 
-/// Rule 34: the other timers of its minute and of later ones are sent, and the cursor advances.
+/// Rule 34: the other timers of the same minute and of later minutes are sent, and the cursor
+/// advances.
 #[tokio::test]
 async fn rule_34_an_unreadable_timer_stops_no_other() {
     let errors = Logged::of("stepladder::permanent");

@@ -16,7 +16,7 @@ use support::script::Script;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A function with these cron schedules and one step.
+/// Returns a function with these cron schedules and one step.
 fn at(lines: &[&str]) -> Script {
     let lines = lines.iter().map(|line| CronExpression::parse(line, "UTC").unwrap()).collect();
     Script::new("f").step("a", &[]).spec(|spec| {
@@ -25,7 +25,7 @@ fn at(lines: &[&str]) -> Script {
     })
 }
 
-/// For this time, sweeps each minute and makes the due hops.
+/// Sweeps every minute and executes all due hops, for this long.
 async fn live(world: &World, engine: &Arc<Engine>, time: Duration) {
     let end = world.clock.now() + time;
     let mut swept = world.clock.now();
@@ -44,7 +44,7 @@ async fn live(world: &World, engine: &Arc<Engine>, time: Duration) {
     }
 }
 
-/// The minutes after the hour at which the function's runs were created, oldest first, in seconds.
+/// Returns the times at which runs were created, oldest first, in seconds after the full hour.
 async fn created(engine: &Engine) -> Vec<i64> {
     let filter = RunFilter { limit: Some(500), ..RunFilter::default() };
     let page = engine.query().runs(filter).await.unwrap();
@@ -54,7 +54,7 @@ async fn created(engine: &Engine) -> Vec<i64> {
     created
 }
 
-// the world begins at 22:13:20
+// the world's clock starts at 22:13:20
 #[tokio::test]
 async fn rule_26_each_tick_starts_one_run_at_its_time_although_it_is_sent_often() {
     let mut world = World::new(vec![at(&["*/10 * * * *", "20 22 * * *"]).program()]);
@@ -82,14 +82,15 @@ async fn only_the_latest_of_several_late_ticks_starts_a_run() {
     world.memory.lose_wakes();
     world.clock.advance(Duration::from_secs(7 * 86_400));
     live(&world, &engine, MINUTE).await;
-    // the current tick, that of a minute ago if it is not missed, and the next
+    // the current tick, the next one, and possibly the one before, unless it counts as missed
     let runs = created(&engine).await.len();
     assert!((2..=3).contains(&runs), "{runs} runs");
     let once = at(&["0 4 1 * *"]).program();
     let mut world = World::new(vec![once]);
     let engine = world.engine();
     engine.sweep().await.unwrap();
-    world.clock.advance(Duration::from_secs(25 * 86_400)); // the first of the month has passed
+    // the clock has passed the first of the month
+    world.clock.advance(Duration::from_secs(25 * 86_400));
     live(&world, &engine, MINUTE).await;
     assert_eq!(created(&engine).await.len(), 1);
 }
@@ -129,6 +130,6 @@ async fn rule_13_a_tick_whose_run_cannot_be_created_is_sent_again() {
     let mut world = World::new(vec![at(&["*/10 * * * *"]).program()]);
     let unlucky = world.engine_on(support::around::lost(&world.memory, "create_runs"));
     live(&world, &unlucky, Duration::from_secs(8 * 60)).await;
-    // ten seconds later
+    // the run is created ten seconds late, by the repetition of the failed call
     assert_eq!(created(&unlucky).await, [20 * 60 + 10]);
 }

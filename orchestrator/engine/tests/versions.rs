@@ -1,4 +1,4 @@
-//! Workers of two versions at the same time, as during a deployment.
+//! Workers with two versions of the code at the same time, as during a deployment.
 
 mod support;
 
@@ -21,7 +21,8 @@ async fn an_older_version_leaves_the_call_of_an_unknown_function_to_other_worker
     let mut older = World::new(vec![caller]);
     (older.memory, older.clock) = (world.memory.clone(), world.clock.clone());
     let older = older.engine();
-    // the newer worker dies after the entry of the call and before the called run is created
+    // the newer worker dies after it wrote the entry of the call and before it created the called
+    // run
     let dying = world.engine_on(support::slow::only_journal(world.memory.clone(), |fact| {
         matches!(fact, Fact::InvokeStarted { .. })
     }));
@@ -43,7 +44,8 @@ fn nightly(name: &str) -> Script {
     Script::new("f").step("first", &[]).ask("night", &["first"], night).step(name, &["night"])
 }
 
-/// Starts a run under one build and ends it under another. Returns its steps and its version.
+/// Starts a run under the versions `begun` and ends it under `ended`. Returns the run's steps and
+/// version.
 async fn ends_under(begun: Vec<Script>, ended: Vec<Script>) -> (Vec<String>, Option<String>) {
     let mut world = World::new(begun.into_iter().map(Script::program).collect());
     let engine = world.engine();
@@ -64,7 +66,7 @@ async fn a_run_continues_under_its_own_version_while_that_is_registered() {
     let (one, two) = (nightly("one").version("1"), nightly("two").version("2"));
     let (steps, version) = ends_under(vec![one.clone()], vec![two.clone(), one.clone()]).await;
     assert_eq!((steps.join(" "), version.as_deref()), ("first night one".into(), Some("1")));
-    // a run that started before there were versions continues without one
+    // a run that started when the function had no versions continues without a version
     let (steps, version) = ends_under(vec![nightly("none")], vec![nightly("none"), one]).await;
     assert_eq!((steps.join(" "), version), ("first night none".into(), None));
 }

@@ -1,5 +1,5 @@
-//! Tickets in wait queues: races of two hops about a ticket, and the one lease wake of the first
-//! ticket.
+//! Tickets in wait queues: races between two hops over a ticket, and the single lease wake of the
+//! first ticket.
 
 mod support;
 
@@ -27,13 +27,13 @@ fn limit() -> Limit {
     Limit { key: "f/0".into(), slots: 2 }
 }
 
-/// A holder of another function's run.
+/// Returns a holder that belongs to a run of another function.
 fn other_holder(n: u128) -> Holder {
     Holder::Attempt { run: RunId::new(Timestamp::from_millis(0), n), step: "other".into(), attempt: 1, hop: 0 }
 }
 
-/// Another holder acquires the slot, another ticket waits, and the retry becomes due. Another hop
-/// handles its wake, enqueues the step and ends.
+/// Another holder acquires the slot, another ticket is enqueued, and the retry becomes due. Another
+/// hop handles the wake of the retry: it enqueues the step and ends.
 async fn enqueue_the_retry(memory: Arc<Memory>, clock: Arc<VirtualClock>, other: Arc<Engine>) {
     let (now, of) = (clock.now(), other_holder(2));
     memory.acquire(&limit(), &other_holder(1), now + LEASE, now).await.unwrap();
@@ -70,7 +70,8 @@ async fn a_retry_that_was_enqueued_meanwhile_keeps_its_ticket() {
     world.go(&engine).await;
     let run = only_run(&engine).await;
 
-    // a hop for the wake of `a`: `a` fails, `b` ends a moment later, and `a` waits for its retry
+    // in the hop for the wake of `a`, `a` fails, `b` ends a moment later, and `a` waits for its
+    // retry
     let created = world.memory.receive(1, LEASE).await.unwrap().remove(0);
     let wake = Wake { cause: WakeCause::Step("a".into()), ..created.wake };
     let delivery = Delivery { wake, ..created };
@@ -86,7 +87,7 @@ async fn a_retry_that_was_enqueued_meanwhile_keeps_its_ticket() {
     open.notify_one();
     hop.await.unwrap();
 
-    // the other holder and ticket are removed, without a wake for the run
+    // removes the other holder and the other ticket, without a wake for the run
     let release = LateWrite::Release { limit: limit(), holder: other_holder(1) };
     let leave = LateWrite::Dequeue { limit: limit(), run: other_holder(2).run(), of: None };
     world.memory.commit(Commit { after: vec![release, leave], ..Commit::default() }).await.unwrap();
@@ -106,7 +107,7 @@ async fn rule_23_the_first_ticket_owns_one_wake_even_after_many_refusals() {
     }
     world.go(&engine).await;
     world.hop_once(&engine).await;
-    // both steps are refused now, and are refused again at the end of each lease
+    // both steps are refused, and are refused again whenever a lease expires
     for _ in 0..8 {
         assert_eq!(world.memory.wakes(), 1);
         let now = world.memory.next_due().unwrap();
@@ -118,7 +119,7 @@ async fn rule_23_the_first_ticket_owns_one_wake_even_after_many_refusals() {
     }
 }
 
-/// A step without a ticket is behind all tickets, even if it was executed before.
+/// A step without a ticket comes after all tickets, even if the step was executed before.
 #[tokio::test]
 async fn a_due_retry_does_not_overtake_waiting_tickets() {
     let retried = StepOptions { backoff: Some(Backoff::Fixed(RETRY)), ..StepOptions::default() };
@@ -169,8 +170,8 @@ async fn rule_24_a_ticket_that_no_step_will_use_is_removed_when_another_waits_be
     let event = world.go(&engine).await;
     world.settle(&engine).await;
     let run = world.runs(&engine, event).await[0].summary.run;
-    // a worker stalls after the slot was refused and before it enqueues the step. The worker
-    // continues, enqueues the step, and dies
+    // a worker stalls after the slot was refused; later it enqueues the step, although the run has
+    // ended, and dies
     let place = Ticket { queued_at: world.clock.now(), event, run, of: RunOrStep::Step("a".into()) };
     world.memory.enqueue(&one(), place).await.unwrap();
     world.clock.advance(Duration::from_secs(60));
@@ -182,8 +183,8 @@ async fn rule_24_a_ticket_that_no_step_will_use_is_removed_when_another_waits_be
 
 #[tokio::test]
 async fn rule_21_a_step_enqueued_after_it_was_done_is_dequeued() {
-    // one wake is delivered twice. The first hop is refused. Before it enqueues the step, the
-    // second hop executes the step and ends the run, and another holder acquires the slot
+    // a wake is delivered twice. The first hop is refused. Before it enqueues the step, the second
+    // hop executes the step and ends the run, and another holder acquires the slot
     let script = limited(Script::new("f").step("a", &[]).step("b", &["a"]));
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();

@@ -1,4 +1,4 @@
-//! Waits for events (rule 17): which events end which waits, and when a wait ends without one.
+//! Waits for events (rule 17): which event ends which wait, and when a wait ends without an event.
 
 mod support;
 
@@ -57,7 +57,7 @@ async fn rule_17_an_event_enters_once_for_all_open_waits_and_fulfils_no_later_on
     work(&world, &engine).await;
     assert_eq!(delivered(&world, &engine, run).await, 1);
     assert_eq!(engine.query().run(run).await.unwrap().steps.len(), 3, "`later` is waited for");
-    // redelivered, it is no second event
+    // the same event, delivered again, is not a second event
     assert_eq!(send(&engine, named("approved", "x")).await, first);
     work(&world, &engine).await;
     assert_eq!((delivered(&world, &engine, run).await, status(&engine, run).await), (1, Status::Running));
@@ -158,7 +158,7 @@ async fn what_is_stale_in_the_index_is_met_and_forgotten() {
 #[tokio::test]
 async fn rule_12_an_event_whose_wake_was_lost_is_found_beside_a_sleep_that_goes_on() {
     let nap = Operation::SleepFor(Duration::from_secs(10 * 86_400));
-    // its own end is not near, either
+    // the wait's own timeout is far away as well
     let wait = wait_at_most(Duration::from_secs(7 * 86_400), "approved", EventMatch::Any);
     let script = Script::new("f").ask("w", &[], wait).ask("nap", &[], nap).step("a", &["w"]);
     let executed = script.executed();

@@ -1,4 +1,4 @@
-//! What happens before a run starts.
+//! The part of a hop before its run starts.
 
 use stepladder_core::flow::Rate;
 use stepladder_core::hop::{Effect, FoundRun, Input, LateWrite};

@@ -1,4 +1,4 @@
-//! The documents say what the machine does: the transition table, and the test of each rule.
+//! Checks that `docs/hop.md` matches the machine: the transition table, and the test of each rule.
 
 const BOOK: &str = include_str!("../../../../docs/hop.md");
 const SOURCE: &str = include_str!("../../src/hop.rs");

@@ -1,4 +1,4 @@
-//! The work that follows a run's last entry.
+//! The part of a hop after the run's last entry.
 
 use stepladder_core::hop::{Effect, Input, LateWrite};
 use stepladder_core::journal::{Fact, NewRun, Origin};

@@ -1,4 +1,4 @@
-//! The hop as a machine: inputs in, effects out. One test for each rule that a hop keeps, without a
+//! The hop as a state machine: inputs in, effects out. One test for each rule of a hop, without a
 //! store.
 
 mod admitting;

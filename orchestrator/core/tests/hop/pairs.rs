@@ -1,5 +1,5 @@
-//! Every phase with every input: the hop goes on, or gives its wake back. It never panics, and never
-//! stops with its wake lost.
+//! Gives every phase every input. The hop must continue or put its wake back. It must not panic,
+//! and must not stop and lose its wake.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use stepladder_core::{NewEvent, RunId, Spec, WakeCause, json};
 
 use crate::world::{START, Setup, World, body, event, failure, polled, run, secs, started, want};
 
-/// Every kind of input.
+/// Returns an input of every kind.
 fn inputs(world: &World) -> Vec<(&'static str, Input)> {
     let loaded = LoadedRun { run: world.state(), worker_timeout: secs(120), longest_step: secs(115) };
     vec![
@@ -50,7 +50,7 @@ fn inputs(world: &World) -> Vec<(&'static str, Input)> {
     ]
 }
 
-/// Hops in all of their phases.
+/// Returns hops, at least one in each phase.
 fn worlds() -> Vec<World> {
     let mut worlds = Vec::new();
     let mut visit = |mut world: World, most: usize| {
@@ -83,7 +83,7 @@ fn worlds() -> Vec<World> {
     queued.on(Input::Slots(SlotAnswer::Queued { key: "k".into(), joined: true, is_new: true }));
     visit(queued, 30);
 
-    // a poll, and what each want leads to
+    // after a poll, and in the phases that each kind of want leads to
     let others = || vec![Spec::new("g")];
     let setup = || Setup { others: others(), ..Setup::new() }.one_at_a_time();
     let call = |bound| Operation::Invoke { function: "g".into(), input: json::empty_object(), bound };
@@ -106,7 +106,7 @@ fn worlds() -> Vec<World> {
     calling.wants(vec![want("call", call(true))]);
     visit(calling, 30);
 
-    // executing, saving, draining
+    // in the phases Running, Saving and Draining
     let mut executing = setup().polled();
     executing.wants(vec![body("a")]);
     executing.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
@@ -130,7 +130,7 @@ fn worlds() -> Vec<World> {
     draining.succeed(&["b"]);
     visit(draining, 30);
 
-    // suspending
+    // in the phase Suspending
     let mut waiting = setup().polled();
     waiting.wants(vec![body("a")]);
     waiting.on(Input::Slots(SlotAnswer::Queued { key: "k".into(), joined: true, is_new: true }));
@@ -141,7 +141,7 @@ fn worlds() -> Vec<World> {
     assert!(matches!(unused.question(), Effect::FindTickets { place: TicketSearch::OwnAtHead(_), .. }));
     visit(unused, 30);
 
-    // the inbox, a write that is tried again, the end
+    // while reading the inbox, while repeating a write after a conflict, and at the end
     let wait = stepladder_core::waiting::EventWait {
         events: vec!["go".into()],
         matching: stepladder_core::waiting::EventMatch::Any,
@@ -163,7 +163,7 @@ fn worlds() -> Vec<World> {
     visit(ending.clone().begin(), 30);
     visit(ending.redelivered().begin(), 30);
 
-    // without a run, a function, a storage
+    // without a run, without a function, and without storage
     let minute = START.as_millis() / 60_000;
     let mut tick = Setup::new().woken(WakeCause::Tick(minute)).begin();
     tick.on(Input::Loaded(None));
@@ -224,7 +224,7 @@ fn every_phase_goes_on_or_gives_its_wake_back_at_every_input() {
 #[test]
 fn a_wrong_answer_never_acknowledges_the_wake() {
     for world in worlds().into_iter().filter(|world| !world.is_done()) {
-        // no phase waits for these two
+        // these two inputs answer no question of the other phases
         let wrong = match world.question() {
             Effect::Load => Input::Sent(Vec::new()),
             _ => Input::Loaded(None),
@@ -232,7 +232,7 @@ fn a_wrong_answer_never_acknowledges_the_wake() {
         let (phase, mut next) = (world.phase(), world);
         next.on(wrong);
         match phase {
-            // attempts are not lost
+            // these phases wait for their attempts before they put the wake back
             "Running" | "Saving" | "Draining" => {}
             _ => assert!(!next.is_done() || matches!(phase, "PuttingBack" | "SendingAgain"), "{phase}"),
         }

@@ -1,5 +1,5 @@
-//! Properties of hops under random inputs: another writer, a storage that fails, slots that are taken,
-//! and a function with several steps.
+//! Properties of hops under random inputs: concurrent writers, failing storage, occupied slots, and
+//! a function with several steps.
 
 use std::collections::BTreeSet;
 
@@ -15,16 +15,16 @@ use crate::world::{PROCESS, Setup, World, body, failure, polled, secs, want};
 
 const STEPS: [&str; 4] = ["a", "b", "c", "d"];
 
-/// A hop under random answers, and what it has done.
+/// A hop that gets random inputs, and what it has done so far.
 struct Random {
     world: World,
     choices: std::vec::IntoIter<u8>,
     /// Slots that the hop has acquired and not released.
     held: BTreeSet<Holder>,
-    /// Slots that the hop left to a later one.
+    /// Slots whose release the hop has left to a later hop.
     deferred: BTreeSet<Holder>,
     executing: Vec<(StepId, u32)>,
-    /// Results that the hop was given: the steps and their attempts.
+    /// The results that were passed to the hop: the steps and their attempts.
     results: Vec<(StepId, u32)>,
     acknowledged: bool,
 }
@@ -34,7 +34,7 @@ impl Random {
         self.choices.next().map_or(0, |choice| choice % below)
     }
 
-    /// Makes one transition; `false` once the hop is done.
+    /// Makes one transition. Returns `false` once the hop is done.
     fn go_on(&mut self) -> bool {
         if self.world.is_done() {
             return false;
@@ -46,7 +46,8 @@ impl Random {
                 if let Effect::Acquire(request) = question
                     && self.choose(2) == 1
                 {
-                    self.held.insert(request.holder); // the answer is lost
+                    // the slot is acquired although the reply is lost
+                    self.held.insert(request.holder);
                 }
                 Input::StoreFailed(stepladder_core::hop::StoreFault::Unavailable("throttled".into()))
             }
@@ -69,7 +70,7 @@ impl Random {
         true
     }
 
-    /// Carries out a write, or lets another writer be faster.
+    /// Carries out a write, or lets another writer append first, which is a conflict.
     fn write(&mut self, write: &stepladder_core::hop::Write) -> Input {
         if !write.entries.is_empty() && self.choose(6) == 5 {
             let entries = self.other_entries();
@@ -95,7 +96,7 @@ impl Random {
         Input::Written(WriteResult::Done(Some(record)))
     }
 
-    /// What another process writes.
+    /// Returns entries that another process could append.
     fn other_entries(&mut self) -> Vec<Entry> {
         let (now, step) = (self.world.now, STEPS[usize::from(self.choose(4))]);
         let state = self.world.state();
@@ -109,7 +110,7 @@ impl Random {
         Some(fact.at(now)).into_iter().filter(|entry| state.admits(entry).is_ok()).collect()
     }
 
-    /// The function wants those steps that have no outcome, all at once or one after the other.
+    /// Polls the function. It wants all steps without an outcome, either together or one at a time.
     fn poll(&mut self) -> Input {
         let state = self.world.state();
         let is_open = |step: &&str| {
@@ -148,7 +149,7 @@ impl Random {
         Input::Finished(Finished { results, dropped: Vec::new() })
     }
 
-    /// Checks the effects of the last transition.
+    /// Checks the effects of the latest transition.
     fn check(&mut self) {
         let questions = self.world.effects.iter().filter(|effect| effect.is_question()).count();
         assert_eq!(questions, usize::from(!self.world.is_done()), "{:?}", self.world.effects);

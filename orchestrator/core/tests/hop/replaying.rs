@@ -1,4 +1,4 @@
-//! What a function wants, and what it is shown.
+//! What a function wants, and which outcomes are revealed to it.
 
 use std::sync::Arc;
 

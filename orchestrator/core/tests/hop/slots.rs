@@ -12,7 +12,7 @@ fn queued() -> Input {
     Input::Slots(SlotAnswer::Queued { key: "f/0".into(), joined: true, is_new: true })
 }
 
-/// The holder for which the hop asks for slots.
+/// Returns the holder for which the hop wants to acquire slots.
 fn asked(world: &World) -> Holder {
     match world.question() {
         Effect::Acquire(request) => request.holder.clone(),
@@ -193,7 +193,8 @@ fn slots_that_a_failed_hop_holds_are_left_to_the_next_one() {
     let mut world = asks_for_a_slot();
     let holder = asked(&world);
     world.unavailable();
-    // the response may be lost: the slot is released in a separate write, or later if that fails
+    // the reply may be lost, so the slot is released in a separate write; if that fails too, the
+    // release is deferred
     assert!(matches!(&world.write().after[..], [LateWrite::Release { holder: of, .. }] if *of == holder));
     world.unavailable();
     let deferred = world.effects.iter().any(

@@ -1,4 +1,4 @@
-//! Starting attempts here, and handing others over.
+//! Attempts that start in this hop, and attempts that are handed to other hops.
 
 use stepladder_core::WakeCause;
 use stepladder_core::hop::{EarlyWrite, Effect, Input, LateWrite, LogEvent, OverdueAttempt};

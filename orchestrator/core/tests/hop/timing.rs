@@ -1,4 +1,4 @@
-//! Early and late wakes, and live leases.
+//! Wakes that come early or late, and leases that are live.
 
 use stepladder_core::WakeCause;
 use stepladder_core::decide::Operation;

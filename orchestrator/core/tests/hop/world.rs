@@ -1,4 +1,4 @@
-//! A hop under test: a journal, a function, a wake, and answers to the hop's questions.
+//! A hop under test: its journal, function and wake, and the answers to its questions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use stepladder_core::retry::RetryAdvice;
 use stepladder_core::spec::Concurrency;
 use stepladder_core::{Event, EventId, Json, Report, RunId, RunState, Spec, StepId, Timestamp, Wake, WakeCause, json};
 
-/// When each test's run is created.
+/// The time at which the run of each test is created.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_000_000_000);
 /// The process of the hop under test.
 pub(crate) const PROCESS: &str = "w1";
-/// The hop's number in the holders of its slots.
+/// The hop's number, which is part of the holder of each slot.
 pub(crate) const HOP: u64 = 42;
 
-/// A hop, the journal that it writes, and the effects of its last transition.
+/// A hop under test, its journal, and the effects of its latest transition.
 #[derive(Clone)]
 pub(crate) struct World {
     hop: Hop,
@@ -31,7 +31,7 @@ pub(crate) struct World {
     pub(crate) written: Vec<Write>,
 }
 
-/// What a hop begins with.
+/// The state in which a hop begins.
 #[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) spec: Spec,
@@ -67,7 +67,7 @@ pub(crate) fn secs(n: u64) -> Duration {
 }
 
 impl Setup {
-    /// A new run of the function `f`, and the wake of its creation.
+    /// A new run of the function `f`, with the wake of its creation.
     pub(crate) fn new() -> Self {
         let worker = Worker {
             process: PROCESS.into(),
@@ -92,7 +92,7 @@ impl Setup {
         }
     }
 
-    /// The same with these facts in the journal.
+    /// Adds these facts to the journal.
     pub(crate) fn after(mut self, history: Vec<Fact>) -> Self {
         self.history = history;
         self
@@ -113,12 +113,12 @@ impl Setup {
         self
     }
 
-    /// At most one body of the function at a time.
+    /// Limits the function to one executing body at a time.
     pub(crate) fn one_at_a_time(self) -> Self {
         self.spec(|spec| spec.concurrency.push(Concurrency::steps(1)))
     }
 
-    /// Begins the hop. Its first question is for the run.
+    /// Begins the hop. The hop first asks for its run.
     pub(crate) fn begin(&self) -> World {
         let version = |spec: &Spec| FunctionVersion { spec: spec.clone(), version: None };
         let own = FunctionVersion { spec: self.spec.clone(), version: self.version.map(Into::into) };
@@ -144,14 +144,15 @@ impl Setup {
         World { hop, now: self.now, effects, records, logged: Vec::new(), written: Vec::new() }
     }
 
-    /// Begins the hop and loads its run.
+    /// Begins the hop and gives it its run.
     pub(crate) fn loaded(&self) -> World {
         let mut world = self.begin();
         world.load();
         world
     }
 
-    /// Begins the hop, and answers every question up to the first poll as a store without surprises.
+    /// Begins the hop and answers every question up to the first poll, as a store without faults
+    /// does.
     pub(crate) fn polled(&self) -> World {
         let mut world = self.loaded();
         world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
@@ -160,7 +161,7 @@ impl Setup {
 }
 
 impl World {
-    /// Gives the hop an input.
+    /// Gives the hop an input, which makes one transition.
     pub(crate) fn on(&mut self, input: Input) -> &mut Self {
         let moment = Moment { now: self.now, is_stopping: false };
         let placeholder = self.hop.clone();
@@ -185,17 +186,17 @@ impl World {
         self.hop.is_done()
     }
 
-    /// How the hop ended.
+    /// Returns the fault with which the hop ended, if any.
     pub(crate) fn fault(self) -> Option<StoreFault> {
         self.hop.into_end().fault
     }
 
-    /// The question that the hop asks.
+    /// Returns the question that the hop is asking.
     pub(crate) fn question(&self) -> &Effect {
         self.effects.last().filter(|effect| effect.is_question()).expect("the hop asks a question")
     }
 
-    /// The write that the hop asks for.
+    /// Returns the write that the hop wants.
     pub(crate) fn write(&self) -> &Write {
         match self.question() {
             Effect::Write(write) => write,
@@ -203,7 +204,7 @@ impl World {
         }
     }
 
-    /// The names of the facts of the write that the hop asks for.
+    /// Returns the names of the facts in the write that the hop wants.
     pub(crate) fn facts(&self) -> Vec<String> {
         self.write().entries.iter().map(|entry| name_of(&entry.fact)).collect()
     }
@@ -217,7 +218,7 @@ impl World {
         self.on(Input::Loaded(Some(Box::new(loaded))))
     }
 
-    /// Carries out the write that the hop asks for.
+    /// Carries out the write that the hop wants.
     pub(crate) fn written(&mut self) -> &mut Self {
         let entries = self.write().entries.clone();
         if entries.is_empty() {
@@ -227,7 +228,7 @@ impl World {
         self.on(Input::Written(WriteResult::Done(Some(record))))
     }
 
-    /// Another writer is faster with these facts.
+    /// Lets another writer append these facts first, so that the hop's write is a conflict.
     pub(crate) fn overtaken_by(&mut self, facts: Vec<Fact>) -> &mut Self {
         assert!(!self.write().entries.is_empty(), "only a write with entries can conflict");
         let now = self.now;
@@ -243,7 +244,8 @@ impl World {
         record
     }
 
-    /// Answers questions as a store without surprises, until the hop asks this.
+    /// Answers questions, as a store without faults does, until the hop asks one for which
+    /// `is_asked` is true.
     pub(crate) fn answer_until(&mut self, is_asked: impl Fn(&Effect) -> bool) -> &mut Self {
         for _ in 0..100 {
             if is_asked(self.question()) {
@@ -254,7 +256,7 @@ impl World {
         panic!("the hop asks for {:?}", self.question());
     }
 
-    /// Answers questions as a store without surprises, until the hop is done.
+    /// Answers questions, as a store without faults does, until the hop is done.
     pub(crate) fn finish(&mut self) -> &mut Self {
         for _ in 0..100 {
             if self.is_done() {
@@ -265,7 +267,7 @@ impl World {
         panic!("the hop asks for {:?}", self.question());
     }
 
-    /// Answers the question as a store without surprises.
+    /// Answers the current question as a store without faults does.
     pub(crate) fn answer(&mut self) -> &mut Self {
         let input = match self.question() {
             Effect::Write(_) => return self.written(),
@@ -294,35 +296,35 @@ impl World {
         self.on(input)
     }
 
-    /// The function wants these steps.
+    /// Tells the hop that the function wants these steps.
     pub(crate) fn wants(&mut self, wants: Vec<Want>) -> &mut Self {
         self.on(polled(PollResult::Wanted(wants)))
     }
 
-    /// The function returns.
+    /// Tells the hop that the function has returned.
     pub(crate) fn returns(&mut self, result: Result<Json, AdvisedFailure>) -> &mut Self {
         self.on(polled(PollResult::Ended(result)))
     }
 
-    /// Attempts of these steps succeed.
+    /// Tells the hop that the attempts of these steps have succeeded.
     pub(crate) fn succeed(&mut self, steps: &[&str]) -> &mut Self {
         let of = |step: &&str| StepResult { step: (*step).into(), result: Ok(json::null()), report: Report::default() };
         self.on(Input::Finished(Finished { results: steps.iter().map(of).collect(), dropped: Vec::new() }))
     }
 
-    /// The attempt of this step fails.
+    /// Tells the hop that the attempt of this step has failed.
     pub(crate) fn fail(&mut self, step: &str) -> &mut Self {
         let result = Err(failure("boom"));
         let results = vec![StepResult { step: step.into(), result, report: Report::default() }];
         self.on(Input::Finished(Finished { results, dropped: Vec::new() }))
     }
 
-    /// The storage fails.
+    /// Tells the hop that the storage has failed.
     pub(crate) fn unavailable(&mut self) -> &mut Self {
         self.on(Input::StoreFailed(StoreFault::Unavailable("throttled".into())))
     }
 
-    /// The steps whose attempts the last transition executes.
+    /// Returns the steps whose attempts the latest transition executes.
     pub(crate) fn executed(&self) -> Vec<StepId> {
         let of = |effect: &Effect| match effect {
             Effect::Run(attempts) => attempts.iter().map(|attempt| attempt.ready.step.clone()).collect(),
@@ -344,7 +346,7 @@ pub(crate) fn want(step: &str, operation: Operation) -> Want {
     Want { step: step.into(), operation, at: None }
 }
 
-/// A step with a body.
+/// Returns the want of a step with a body.
 pub(crate) fn body(step: &str) -> Want {
     want(step, Operation::Run(StepOptions::default()))
 }
@@ -357,13 +359,13 @@ pub(crate) fn succeeded(step: &str, attempt: u32) -> Fact {
     Fact::StepSucceeded { step: step.into(), attempt, output: json::null(), report: Report::default() }
 }
 
-/// The name of a fact's variant.
+/// Returns the name of a fact's variant.
 pub(crate) fn name_of(fact: &Fact) -> String {
     let text = format!("{fact:?}");
     text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
 }
 
-/// The wakes of a write that are due later, with their causes.
+/// Returns the delayed wakes of a write: their causes and due times.
 pub(crate) fn later_wakes(write: &Write) -> Vec<(WakeCause, Timestamp)> {
     let of = |early: &stepladder_core::hop::EarlyWrite| match early {
         stepladder_core::hop::EarlyWrite::Wake { wake, due } => Some((wake.cause.clone(), *due)),

@@ -1,5 +1,5 @@
-//! A memory adapter with one event around its first call of a method: an action of the test, or a
-//! lost request or reply.
+//! A memory adapter that intercepts the first call of a method: it runs an action of the test, or
+//! loses the request or the reply.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 
 pub type Interlude = BoxFuture<'static, ()>;
 
-/// What happens around the call.
+/// What happens at the intercepted call.
 enum Interception {
     Before(Interlude),
     After(Interlude),
@@ -32,22 +32,22 @@ fn around(memory: &Arc<Memory>, name: &'static str, interception: Interception) 
     Arc::new(Intercepted(Around { memory: memory.clone(), name, interception: Mutex::new(Some(interception)) }))
 }
 
-/// Carries out `action` before the call.
+/// Runs `action` before the first call of the method `name`.
 pub fn before(memory: &Arc<Memory>, name: &'static str, action: Interlude) -> Arc<Intercepted<Around>> {
     around(memory, name, Interception::Before(action))
 }
 
-/// Carries out `action` after the call, before it returns.
+/// Runs `action` after the first call of the method `name`, before that call returns.
 pub fn after(memory: &Arc<Memory>, name: &'static str, action: Interlude) -> Arc<Intercepted<Around>> {
     around(memory, name, Interception::After(action))
 }
 
-/// The call fails, and does nothing.
+/// Lets the first call of the method `name` fail without any effect.
 pub fn lost(memory: &Arc<Memory>, name: &'static str) -> Arc<Intercepted<Around>> {
     around(memory, name, Interception::Lost)
 }
 
-/// The call is carried out, and its reply is lost.
+/// Carries out the first call of the method `name` and loses the reply.
 pub fn unanswered(memory: &Arc<Memory>, name: &'static str) -> Arc<Intercepted<Around>> {
     around(memory, name, Interception::Unanswered)
 }

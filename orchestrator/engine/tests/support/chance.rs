@@ -21,7 +21,7 @@ impl Dice {
         Self(Arc::new(SeededEntropy::new(seed)))
     }
 
-    /// Returns the source of the random bits.
+    /// Returns the source of random bits.
     pub fn bits(&self) -> Arc<SeededEntropy> {
         self.0.clone()
     }
@@ -35,8 +35,8 @@ impl Dice {
     }
 }
 
-/// Returns a random function of at least two and fewer than `most` steps, and its limit; 0 for no
-/// limit.
+/// Returns a random function with at least two and fewer than `most` steps, and the slots of its
+/// limit; 0 means no limit.
 pub fn graph(dice: &Dice, most: u64) -> (Script, usize) {
     let mut script = Script::new("main");
     let limit = dice.below(3) as u32;
@@ -57,8 +57,8 @@ pub fn graph(dice: &Dice, most: u64) -> (Script, usize) {
             ),
             _ => {
                 let backoff = Some(Backoff::Fixed(Duration::from_secs(dice.below(30))));
-                // a crash between a failure and its entry repeats the failure, so there are a few
-                // more retries than failures
+                // a failure whose entry is lost in a crash happens again, so there are a few more
+                // retries than failures
                 let options = StepOptions { backoff, retries: Some(50), ..StepOptions::default() };
                 let (fails, yields) = (dice.below(3) as u32, dice.below(4));
                 script.body_with(&id, &after, options, move |n| async move {

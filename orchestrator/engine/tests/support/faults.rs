@@ -1,4 +1,4 @@
-//! A backend that fails on purpose: at one chosen call, in one chosen way.
+//! A memory adapter that fails on purpose, at one chosen call and in one chosen way.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -24,10 +24,10 @@ pub enum Fault {
     DieAfter,
     /// The call is carried out, and its reply is lost.
     LoseReply,
-    /// The call fails, and does nothing.
+    /// The call fails without any effect.
     Refuse,
-    /// The process dies within a commit, after this many of its five parts, as on a store without
-    /// transactions. Other calls fail, and do nothing.
+    /// The process dies within a commit, after this many of the commit's five parts, as on a store
+    /// without transactions. Any other call fails without any effect.
     Tear(u8),
 }
 
@@ -46,10 +46,10 @@ pub const FAULTS: [Fault; 8] = [
 /// A memory adapter with injected faults.
 pub struct Faulty {
     inner: Arc<Memory>,
-    /// The number of the call with the fault, from 1; 0 for none.
+    /// The number of the call that gets the fault, counted from 1; 0 for no fault.
     at: AtomicU32,
     fault: Mutex<Fault>,
-    /// The source of further faults, and the average number of calls between two.
+    /// The source of further random faults, and the average number of calls between two of them.
     chance: Option<(Arc<SeededEntropy>, u32)>,
     /// The maximum number of further faults.
     left: Arc<AtomicU32>,
@@ -63,8 +63,8 @@ impl Faulty {
         Arc::new(Self::build(inner, fault, at, None))
     }
 
-    /// Injects random faults, on average at every `every`th call, until the process has died or no
-    /// faults are left.
+    /// Injects random faults, one per `every` calls on average, until the process has died or
+    /// `left` is zero.
     pub fn often(inner: Arc<Memory>, chance: Arc<SeededEntropy>, every: u32, left: Arc<AtomicU32>) -> Arc<Self> {
         let faulty = Self { left, ..Self::build(inner, Fault::Refuse, 0, Some((chance, every))) };
         faulty.arm();

@@ -1,4 +1,4 @@
-//! Collects the log lines of one target, as text.
+//! Collects the log lines of one target as strings.
 
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -8,8 +8,8 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Dispatch, Event, Metadata, Subscriber};
 
-/// A subscriber that collects the log lines of its target: the message, then the fields without
-/// `run` and `activity`.
+/// A subscriber that collects the log lines of its target as strings: the message, then the fields
+/// except `run` and `activity`.
 #[derive(Clone)]
 pub struct Logged {
     target: &'static str,
@@ -18,8 +18,8 @@ pub struct Logged {
 
 impl Logged {
     pub fn of(target: &'static str) -> Self {
-        // with only one subscriber, `tracing` asks the subscriber of the first thread that reaches
-        // a log line, and caches a refusal for all threads
+        // With only one subscriber, `tracing` lets the first thread that reaches a log line decide
+        // for all threads whether the line is logged. Two more subscribers prevent that.
         static OTHERS: LazyLock<[Dispatch; 2]> =
             LazyLock::new(|| [Logged::new("no"), Logged::new("no")].map(Dispatch::new));
         LazyLock::force(&OTHERS);
@@ -34,7 +34,7 @@ impl Logged {
         self.lines.lock().unwrap().clone()
     }
 
-    /// Returns the number of lines that start with this text.
+    /// Returns the number of lines that start with `beginning`.
     pub fn count(&self, beginning: &str) -> usize {
         self.lines().iter().filter(|line| line.starts_with(beginning)).count()
     }
@@ -53,7 +53,8 @@ impl Visit for Line {
 }
 
 impl Subscriber for Logged {
-    /// Not cached, because parallel tests have other subscribers, for a short time.
+    /// `sometimes` is not cached: tests that run in parallel have other subscribers, each for a
+    /// short time.
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
         Interest::sometimes()
     }

@@ -1,5 +1,5 @@
 //! Shared code of the engine's tests: scripted functions, a backend with injected faults, and a
-//! world to run them in.
+//! world to run the functions in.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
@@ -41,7 +41,7 @@ impl World {
     pub fn new(programs: Vec<Arc<dyn Program>>) -> Self {
         let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
         let memory = Arc::new(Memory::new(clock.clone()));
-        // the clock stands still while a hop waits for the storage
+        // repeats failed calls at once: the clock stands still while a hop waits for the storage
         let config = Config { storage_retries: Retries::at_once(), ..Config::default() };
         Self { memory, clock, programs, config, seed: 1 }
     }
@@ -65,7 +65,7 @@ impl World {
         self.engine_at(backend, self.clock.clone())
     }
 
-    /// Creates an engine with another clock than the world's.
+    /// Creates an engine with a clock of its own, instead of the world's.
     pub fn engine_at(&mut self, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>) -> Arc<Engine> {
         self.seed += 1;
         let entropy = Arc::new(SeededEntropy::new(self.seed));
@@ -73,18 +73,18 @@ impl World {
         Arc::new(engine.expect("functions that can work"))
     }
 
-    /// Sends the event `go`, and returns its id.
+    /// Sends the event `go` and returns the event's id.
     pub async fn go(&self, engine: &Engine) -> EventId {
         let event = NewEvent::new("go", json::empty_object());
         engine.intake().ingest(vec![event], None).await.expect("ingested")[0]
     }
 
-    /// Executes hops, sweeps and advances the clock until every run has ended; at most a year.
+    /// Executes hops, sweeps and advances the clock until every run has ended, for at most a year.
     pub async fn settle(&self, engine: &Arc<Engine>) {
         self.settle_within(engine, Duration::from_secs(365 * 86_400)).await;
     }
 
-    /// Like `settle`, for at most this time.
+    /// Like `settle`, but for at most `time`.
     pub async fn settle_within(&self, engine: &Arc<Engine>, time: Duration) {
         let end = self.clock.now() + time;
         engine.sweep().await.ok();
@@ -104,7 +104,7 @@ impl World {
         }
     }
 
-    /// Makes a hop for one wake, if one is visible.
+    /// Executes a hop for one wake, if a wake is visible.
     pub async fn hop_once(&self, engine: &Arc<Engine>) {
         hop_once(&self.memory, engine).await;
     }
@@ -114,8 +114,8 @@ impl World {
         page.is_ok_and(|page| page.runs.iter().all(|run| run.status.is_end()))
     }
 
-    /// Hops the visible deliveries, at most four, although hops may fail. Returns whether there were
-    /// any.
+    /// Executes hops for up to four visible wakes. A hop may fail. Returns whether any wake was
+    /// visible.
     pub async fn hop_visible(&self, engine: &Arc<Engine>) -> bool {
         if self.memory.next_due().is_none_or(|due| due > self.clock.now()) {
             return false;
@@ -144,7 +144,7 @@ impl World {
     }
 }
 
-/// Makes a hop for one wake, and returns whether one was visible.
+/// Executes a hop for one wake. Returns whether a wake was visible.
 async fn hop_once(memory: &Memory, engine: &Engine) -> bool {
     if memory.next_due().is_none_or(|due| due > engine.now()) {
         return false;
@@ -162,13 +162,13 @@ pub async fn hop_all(memory: &Memory, engine: &Engine) {
     while hop_once(memory, engine).await {}
 }
 
-/// Returns whether there are runs, and all of them have ended.
+/// Returns whether there is at least one run, and all runs have ended.
 pub async fn have_ended(engine: &Engine) -> bool {
     let page = engine.query().runs(RunFilter::default()).await;
     page.is_ok_and(|page| !page.runs.is_empty() && page.runs.iter().all(|run| run.status.is_end()))
 }
 
-/// Returns the number of entries for which `is` returns true.
+/// Returns the number of entries for whose fact `is` returns true.
 pub fn count(journal: &[Entry], is: impl Fn(&Fact) -> bool) -> usize {
     journal.iter().filter(|entry| is(&entry.fact)).count()
 }
@@ -180,8 +180,7 @@ pub async fn only_run(engine: &Engine) -> stepladder_core::RunId {
     runs[0].run
 }
 
-/// Adds a step with a body that notifies the first `Notify` when it starts, and waits for the
-/// second.
+/// Adds a step whose body notifies the first `Notify` when it starts, and waits for the second.
 pub fn gated(script: Script, id: &str, after: &[&str]) -> (Script, Arc<Notify>, Arc<Notify>) {
     let (begun, open) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (b, o) = (begun.clone(), open.clone());
@@ -196,7 +195,7 @@ pub fn gated(script: Script, id: &str, after: &[&str]) -> (Script, Arc<Notify>, 
     (script, begun, open)
 }
 
-/// Receives one wake, and makes its hop on a separate task.
+/// Receives one wake and executes its hop on a separate task.
 pub fn spawn_hop(world: &World, engine: &Arc<Engine>) -> tokio::task::JoinHandle<()> {
     let (memory, engine) = (world.memory.clone(), engine.clone());
     tokio::spawn(async move {
@@ -205,7 +204,7 @@ pub fn spawn_hop(world: &World, engine: &Arc<Engine>) -> tokio::task::JoinHandle
     })
 }
 
-/// Appends a harmless entry as another writer.
+/// Appends a harmless entry as another writer, so that the hop's next write is a conflict.
 pub async fn overtake(world: &World, engine: &Engine) {
     let run = only_run(engine).await;
     let seq = engine.query().journal(run, 0, 1_000).await.unwrap().entries.len() as u64;

@@ -1,4 +1,4 @@
-//! A memory adapter that refuses calls with an error of the test, while a switch is on.
+//! A memory adapter that refuses calls with an error chosen by the test, while a switch is on.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -23,11 +23,11 @@ pub struct Refusing {
     /// Whether a refused commit is carried out up to its entries, as on a store without
     /// transactions.
     tears: bool,
-    /// The error of the commit that is being carried out in part.
+    /// The error with which the commit must fail after its first parts are carried out.
     torn: Mutex<Option<StoreError>>,
 }
 
-/// Creates the adapter and its switch, which is on.
+/// Creates the adapter and its switch. The switch is on.
 pub fn refusing(
     memory: &Arc<Memory>,
     filter: impl Fn(&Call<'_>) -> Option<StoreError> + Send + Sync + 'static,
@@ -35,7 +35,7 @@ pub fn refusing(
     refusing_or_tearing(memory, filter, false)
 }
 
-/// Like `refusing`, but a refused commit is carried out up to its entries.
+/// Like `refusing`, but a refused commit is carried out up to and including its entries.
 pub fn tearing(
     memory: &Arc<Memory>,
     filter: impl Fn(&Call<'_>) -> Option<StoreError> + Send + Sync + 'static,
@@ -96,8 +96,8 @@ impl Intercept for Refusing {
     }
 }
 
-/// Delivers the next visible wake at most `times` times, like a queue that delivers a failed wake
-/// again at the end of its visibility. Returns for each delivery whether its hop succeeded.
+/// Delivers the next visible wake up to `times` times, as a queue does that delivers a failed wake
+/// again when its visibility timeout ends. Returns whether each hop succeeded.
 pub async fn deliver(world: &World, engine: &Engine, times: usize) -> Vec<bool> {
     let mut results = Vec::new();
     for _ in 0..times {

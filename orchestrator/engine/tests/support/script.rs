@@ -1,5 +1,5 @@
-//! A scripted function: a graph of steps. Each step is requested once the steps before it have
-//! outcomes. This is a small front end, to test the engine without the SDK.
+//! A scripted function: a graph of steps. Each step is requested as soon as the steps that it
+//! depends on have outcomes. This is a small front end to test the engine without the SDK.
 
 use std::collections::HashMap;
 use std::panic::Location;
@@ -38,7 +38,7 @@ struct Op {
 }
 
 /// A scripted function. It completes with the number of its outcomes. If a step fails, the function
-/// fails without a retry.
+/// fails for good.
 #[derive(Clone)]
 pub struct Script {
     spec: Spec,
@@ -49,7 +49,7 @@ pub struct Script {
     executed: Executed,
 }
 
-/// The executions of bodies, over all sessions of a script.
+/// A record of the executed bodies, shared by all sessions of a script.
 #[derive(Clone, Default)]
 pub struct Executed(Arc<Mutex<Account>>);
 
@@ -57,17 +57,17 @@ pub struct Executed(Arc<Mutex<Account>>);
 struct Account {
     /// The number of executions of each body.
     counts: HashMap<StepId, u32>,
-    /// The bodies that are executing.
+    /// The bodies that are executing now.
     now: Vec<(RunId, StepId)>,
-    /// The maximum number of bodies at the same time.
+    /// The highest number of bodies that executed at the same time.
     most: usize,
-    /// A body that was started while it was executing.
+    /// A body that was started while the same body was executing.
     twice: Option<(RunId, StepId)>,
     /// The number of executions of each body, by run.
     by_run: HashMap<(RunId, StepId), u32>,
 }
 
-/// Guards a body that is executing, until it is dropped.
+/// Marks a body as executing, until the guard is dropped.
 struct Executing {
     executed: Executed,
     what: (RunId, StepId),
@@ -96,12 +96,13 @@ impl Executed {
         (*count, Executing { executed: self.clone(), what })
     }
 
-    /// Returns the maximum number of bodies at the same time.
+    /// Returns the highest number of bodies that executed at the same time.
     pub fn most(&self) -> usize {
         self.0.lock().unwrap().most
     }
 
-    /// Returns a body that was started while it was executing; there must be none.
+    /// Returns a body that was started while the same body was executing. There must be no such
+    /// body.
     pub fn twice(&self) -> Option<(RunId, StepId)> {
         self.0.lock().unwrap().twice.clone()
     }
@@ -111,7 +112,7 @@ impl Executed {
         self.0.lock().unwrap().by_run.clone()
     }
 
-    /// Returns the bodies that are executing, once for each execution.
+    /// Returns the bodies that are executing now. A body that executes twice is listed twice.
     pub fn now(&self) -> Vec<(RunId, StepId)> {
         self.0.lock().unwrap().now.clone()
     }
@@ -123,7 +124,7 @@ impl Executed {
 }
 
 impl Script {
-    /// Creates a function that the event `go` triggers.
+    /// Creates a function that is triggered by the event `go`.
     pub fn new(id: &str) -> Self {
         let mut spec = Spec::new(id);
         spec.triggers.push(Trigger { event: "go".into(), condition: None });
@@ -136,12 +137,12 @@ impl Script {
         self
     }
 
-    /// Adds a step that succeeds.
+    /// Adds a step that succeeds, after the steps in `after`.
     pub fn step(self, id: &str, after: &[&str]) -> Self {
         self.body(id, after, |_| async { Ok(()) })
     }
 
-    /// Adds a step. Its body gets the number of its execution, from 1.
+    /// Adds a step. Its body gets the number of the execution, counted from 1.
     pub fn body<F, Fut>(self, id: &str, after: &[&str], body: F) -> Self
     where
         F: Fn(u32) -> Fut + Send + Sync + 'static,
@@ -164,7 +165,8 @@ impl Script {
         self
     }
 
-    /// Adds a step whose outcome is JSON of this many bytes. Its body first awaits `meanwhile`.
+    /// Adds a step whose outcome is a JSON value of this many bytes. The body first awaits
+    /// `meanwhile`.
     pub fn large<Fut>(
         mut self,
         id: &str,
@@ -186,19 +188,19 @@ impl Script {
         self
     }
 
-    /// Adds another operation, for example a sleep.
+    /// Adds a step without a body, for example a sleep.
     pub fn ask(mut self, id: &str, after: &[&str], ask: Operation) -> Self {
         self.ops.push(op(id, after, StepAction::Ask(ask)));
         self
     }
 
-    /// Makes the function write a log line at its beginning and after each outcome.
+    /// Makes the function write a log line at its start and after each outcome.
     pub fn talks(mut self) -> Self {
         self.talks = true;
         self
     }
 
-    /// Makes the first `times` attempts of the handler fail after all steps.
+    /// Makes the first `times` attempts of the handler fail after all steps have ended.
     pub fn falls(mut self, times: u32) -> Self {
         self.falls = times;
         self
@@ -210,12 +212,12 @@ impl Script {
         self
     }
 
-    /// Returns the account of its executions.
+    /// Returns the record of the executed bodies.
     pub fn executed(&self) -> Executed {
         self.executed.clone()
     }
 
-    /// Returns the function for the engine.
+    /// Returns the script as a function for the engine.
     pub fn program(self) -> Arc<dyn Program> {
         Arc::new(self)
     }
@@ -270,7 +272,7 @@ struct Play {
     running: FuturesUnordered<RunningBody>,
     begun: Vec<StepId>,
     expired: Vec<(StepId, Duration)>,
-    /// The number of log lines that were taken.
+    /// The number of log lines that the engine has taken so far.
     said: usize,
 }
 
@@ -334,7 +336,7 @@ impl Session for Play {
         }
         loop {
             let Some((step, result)) = self.running.next().await else { std::future::pending().await };
-            // a stopped body is not reported again
+            // a body that timed out was reported then, and is not reported again
             if self.begun.contains(&step) {
                 self.begun.retain(|id| *id != step);
                 return vec![FinishedStep { step, result }];

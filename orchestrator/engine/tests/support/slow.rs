@@ -1,4 +1,4 @@
-//! Memory adapters that are slow, or fail at one particular place.
+//! Memory adapters that are slow, or that fail in one particular way.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -18,32 +18,32 @@ use stepladder_testkit::memory::Memory;
 type Hook = Box<dyn Fn(&Fact) -> Option<Duration> + Send + Sync>;
 type Interlude = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// A memory adapter with commits that take time, or are carried out in part.
+/// A memory adapter whose commits take time or are carried out only in part.
 pub struct Slow {
     inner: Arc<Memory>,
     clock: Option<Arc<VirtualClock>>,
     hook: Hook,
     reads: bool,
     cursor: bool,
-    /// The minute whose bucket contains an unreadable timer.
+    /// The minute whose timers include an unreadable one.
     unreadable: Option<i64>,
     /// While this is set, all writes to the store fail. `put_back` still works, because the queue
     /// is in memory.
     full: Option<Arc<AtomicBool>>,
     /// Whether failed writes fail with a permanent error.
     refuses: bool,
-    /// Commits with a matching fact wait here for each other.
+    /// Two commits with a matching fact wait for each other here.
     together: Option<Arc<tokio::sync::Barrier>>,
-    /// Carried out just before a ticket is enqueued.
+    /// Runs just before a ticket is enqueued.
     before_park: Option<Interlude>,
-    /// Carried out just before the tickets of a queue are read.
+    /// Runs just before the tickets of a queue are read.
     before_line: Option<Interlude>,
-    /// The runs whose retention was renewed (rule 27), once for each call.
+    /// The runs whose retention was extended (rule 27), once per call.
     kept: Mutex<Vec<RunId>>,
 }
 
 impl Slow {
-    /// Creates an adapter without delays and failures.
+    /// Creates an adapter without delays or failures.
     fn of(inner: Arc<Memory>) -> Self {
         Self {
             inner,
@@ -61,7 +61,8 @@ impl Slow {
         }
     }
 
-    /// Advances the clock after each commit with a matching fact, by the returned time.
+    /// Advances the clock after each commit with a matching fact, by the time that the closure
+    /// returns.
     pub fn new(
         inner: Arc<Memory>,
         clock: Arc<VirtualClock>,
@@ -75,14 +76,14 @@ impl Slow {
     }
 }
 
-/// Carries out only the writes before the journal of a commit with a matching fact. Then the
-/// process hangs.
+/// Carries out only the parts of a commit that precede the journal, if the commit has a matching
+/// fact. Then the process hangs.
 pub fn only_before(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<Slow> {
     let hook: Hook = Box::new(move |fact| is(fact).then_some(Duration::ZERO));
     Arc::new(Slow { hook, ..Slow::of(inner) })
 }
 
-/// Writes only the entries of a commit with a matching fact. Then the process hangs.
+/// Writes only the entries of a commit that has a matching fact. Then the process hangs.
 pub fn only_journal(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<Slow> {
     let hook: Hook = Box::new(move |fact| is(fact).then_some(Duration::MAX));
     Arc::new(Slow { hook, ..Slow::of(inner) })
@@ -108,17 +109,17 @@ pub fn no_cursor(inner: Arc<Memory>) -> Arc<Slow> {
     Arc::new(Slow { cursor: false, ..Slow::of(inner) })
 }
 
-/// Returns only the hour of the oldest timer, as some stores do.
+/// Returns the oldest timer's time rounded to the hour, as some stores do.
 pub fn hours_alone(inner: Arc<Memory>) -> Arc<Slow> {
     Arc::new(Slow::of(inner))
 }
 
-/// Adds an unreadable timer to the bucket of this minute.
+/// Adds an unreadable timer to the timers of this minute.
 pub fn unreadable_timer(inner: Arc<Memory>, minute: i64) -> Arc<Slow> {
     Arc::new(Slow { unreadable: Some(minute), ..Slow::of(inner) })
 }
 
-/// Lets two commits with a matching fact happen at the same time.
+/// Makes two commits with a matching fact happen at the same time.
 pub fn together(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<Slow> {
     let hook: Hook = Box::new(move |fact| is(fact).then_some(Duration::ZERO));
     let together = Some(Arc::new(tokio::sync::Barrier::new(2)));
@@ -126,7 +127,7 @@ pub fn together(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + '
     Arc::new(Slow { clock, hook, together, ..Slow::of(inner) })
 }
 
-/// Carries out `interlude` after a refused acquisition, just before the ticket is enqueued.
+/// Runs `interlude` after an acquisition was refused, just before the ticket is enqueued.
 pub fn before_park<F>(inner: Arc<Memory>, interlude: impl Fn() -> F + Send + Sync + 'static) -> Arc<Slow>
 where
     F: Future<Output = ()> + Send + 'static,
@@ -135,7 +136,7 @@ where
     Arc::new(Slow { before_park, ..Slow::of(inner) })
 }
 
-/// Carries out `interlude` just before the tickets of a queue are read.
+/// Runs `interlude` just before the tickets of a queue are read.
 pub fn before_line<F>(inner: Arc<Memory>, interlude: impl Fn() -> F + Send + Sync + 'static) -> Arc<Slow>
 where
     F: Future<Output = ()> + Send + 'static,

@@ -14,12 +14,12 @@ use super::{World, count, only_run};
 
 pub const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A wait of an hour for an event that matches.
+/// Returns a wait of one hour for an event that satisfies `matching`.
 pub fn wait_for(event: &str, matching: EventMatch) -> Operation {
     wait_at_most(HOUR, event, matching)
 }
 
-/// A wait of an hour for any event of this name.
+/// Returns a wait of one hour for any event of this name.
 pub fn any(event: &str) -> Operation {
     wait_for(event, EventMatch::Any)
 }
@@ -32,7 +32,7 @@ pub fn event(name: &str, data: serde_json::Value) -> NewEvent {
     NewEvent::new(name, json::to_json(&data).unwrap())
 }
 
-/// An event that is the same one when it is sent again.
+/// Creates an event with an id, so that sending it again is a repetition.
 pub fn named(name: &str, id: &str) -> NewEvent {
     event(name, serde_json::json!({})).with_id(id)
 }
@@ -41,7 +41,7 @@ pub async fn send(engine: &Engine, event: NewEvent) -> EventId {
     engine.intake().ingest(vec![event], None).await.expect("accepted")[0]
 }
 
-/// Does everything that can be done without moving the clock.
+/// Does everything that can be done without advancing the clock.
 pub async fn work(world: &World, engine: &Arc<Engine>) {
     world.settle_within(engine, Duration::ZERO).await;
 }
@@ -55,7 +55,7 @@ pub async fn delivered(world: &World, engine: &Engine, run: RunId) -> usize {
     count(&world.journal(engine, run).await, |fact| matches!(fact, Fact::EventDelivered { .. }))
 }
 
-/// Starts the one run of a script, which then waits.
+/// Starts the only run of a script, and works until the run waits.
 pub async fn waiting_run(script: Script) -> (World, Arc<Engine>, RunId) {
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
