@@ -37,6 +37,8 @@ use std::time::Duration;
 use stepladder_core::expr::ExprCache;
 use stepladder_core::{RunId, Timestamp, Wake};
 use stepladder_engine::clock::Clock;
+use stepladder_engine::local::MAX_DELAY;
+use stepladder_engine::ports::MIN_DELAY;
 use stepladder_engine::{Config, Pace, Program};
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_testkit::memory::Memory;
@@ -176,6 +178,7 @@ impl Simulation {
         // A single worker may know that no other process exists, as a local server does.
         let alone = knobs.processes == 1 && settings.one_in(2);
         let config = Config { pace, side_by_side, cache_bytes, is_only_process: alone, ..Config::default() };
+        let max_delay = if settings.one_in(2) { MAX_DELAY } else { MIN_DELAY };
         let is_controlled = functions.control.is_some() && (knobs.standstills > 0 || settings.one_in(2));
         let pausable = if is_controlled { controls::CONTROLLED } else { functions::MAIN };
         let now = clock.now();
@@ -197,7 +200,7 @@ impl Simulation {
             dice: stream(3),
             every: 5 + stream(4).below(60),
             fate: stream(4),
-            shared: Shared::new(&knobs, loud, coverage),
+            shared: Shared::new(&knobs, max_delay, loud, coverage),
             scheduler,
             processes: Vec::new(),
             begun: now,

@@ -36,6 +36,7 @@ pub use connect::connect;
 pub use queue::addresses::{DedicatedQueue, QueueAddresses};
 pub use queue::dead_letters::{DeadLetter, DeadLetterContent, DeadLetterQueue, MESSAGE_ID, RedriveReport, SENT_AT};
 pub use queue::events::EventsMessage;
+pub use queue::invocation_receipt;
 pub use queue::message::decode as decode_wake;
 
 /// The store and the queue on AWS.

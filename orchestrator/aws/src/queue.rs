@@ -35,6 +35,18 @@ const MAX_BATCH: usize = 10;
 /// The time for which a receiver waits for a message, in seconds: the maximum of SQS.
 const LONG_POLL: i32 = 20;
 
+/// The receipt of a message that was received here.
+struct ReceiptHandle(String);
+
+/// The receipt of a message that came with an invocation of a Lambda function.
+struct AcknowledgedByResponse;
+
+/// Returns the receipt of a wake that came with an invocation of a Lambda function. A commit ignores
+/// it, because the response of the invocation acknowledges the wake.
+pub fn invocation_receipt() -> Receipt {
+    Receipt::new(AcknowledgedByResponse)
+}
+
 #[async_trait]
 impl Queue for Aws {
     async fn receive(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>> {
@@ -44,6 +56,10 @@ impl Queue for Aws {
                 return Ok(received);
             }
         }
+    }
+
+    fn max_delay(&self) -> Duration {
+        Duration::from_secs(u64::from(message::MAX_DELAY_SECONDS))
     }
 
     async fn postpone(&self, events: Vec<EventId>) -> StoreResult<bool> {
@@ -140,13 +156,8 @@ impl Aws {
     /// Deletes messages that were received here. A receipt is ignored if the message has been
     /// delivered again since.
     pub(crate) async fn acknowledge(&self, acks: Vec<Receipt>) -> StoreResult<()> {
-        let handles: Vec<String> = acks
-            .into_iter()
-            .filter_map(|receipt| match receipt {
-                Receipt::Handle(handle) => Some(handle),
-                Receipt::Row(_) | Receipt::Invocation => None,
-            })
-            .collect();
+        let own = acks.iter().filter_map(|receipt| receipt.value());
+        let handles: Vec<String> = own.map(|ReceiptHandle(handle)| handle.clone()).collect();
         self.delete_messages(&self.queues.steps, &handles).await
     }
 
@@ -185,5 +196,5 @@ fn delivery(message: Message) -> Option<Delivery> {
     };
     let count = message.attributes?.remove(&MessageSystemAttributeName::ApproximateReceiveCount);
     let receives = count.and_then(|count| count.parse().ok()).unwrap_or(1);
-    Some(Delivery { wake, receipt: Receipt::Handle(handle), receives })
+    Some(Delivery { wake, receipt: Receipt::new(ReceiptHandle(handle)), receives })
 }

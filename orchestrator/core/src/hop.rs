@@ -63,7 +63,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::expr::ExprCache;
-use crate::limits::QUEUE_DELAY_SECONDS;
 use crate::state::RunState;
 use crate::wake::{Timer, TimerPurpose};
 use crate::{RunOrStep, Timestamp, Wake, WakeCause};
@@ -122,6 +121,8 @@ pub struct Worker {
     pub lease_margin: Duration,
     /// Replaces every delay before a retry.
     pub retry_delay: Option<Duration>,
+    /// The longest delay of a wake in the queue. Later wakes go through the sweep.
+    pub max_delay: Duration,
     /// The compiled expressions of waits.
     pub exprs: Arc<ExprCache>,
 }
@@ -246,11 +247,10 @@ impl Hop {
     }
 }
 
-/// Creates a wake for a time: through the queue if it can delay for that long, otherwise through the
-/// sweep.
-pub fn later(wake: Wake, due: Timestamp, now: Timestamp) -> EarlyWrite {
-    let longest = Duration::from_secs(QUEUE_DELAY_SECONDS as u64);
-    if due.since(now) <= longest {
+/// Creates a wake for a time: through the queue if `max_delay`, its longest delay, is enough;
+/// otherwise through the sweep.
+pub fn later(wake: Wake, due: Timestamp, now: Timestamp, max_delay: Duration) -> EarlyWrite {
+    if due.since(now) <= max_delay {
         return EarlyWrite::Wake { wake, due };
     }
     let purpose = match &wake.cause {

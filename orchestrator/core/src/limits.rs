@@ -81,9 +81,6 @@ pub const LOG_BYTES: usize = 256 * 1024;
 /// Maximum number of models that an attempt reports by name. The usage of further models is added
 /// up.
 pub const USAGE_MODELS: usize = 16;
-/// Maximum delay of a queue message in seconds (Amazon SQS, `DelaySeconds`). Later wakes are stored
-/// as timers.
-pub const QUEUE_DELAY_SECONDS: i64 = 900;
 
 /// Returns what is wrong with a name, as the end of a sentence; `None` if the name is valid.
 pub fn name_problem(name: &str) -> Option<String> {

@@ -39,7 +39,7 @@ use stepladder_core::{Event, EventId, RunId, RunOrStep, StepId, Timestamp};
 
 pub use commit::{Commit, CommitResult, EarlyWrite, JournalAppend, LateWrite};
 pub use intake::{AppliedWrites, Decide, EventWrites, Intake, TakenEvents};
-pub use queue::{Backlog, Delivery, Queue, Receipt};
+pub use queue::{Backlog, Delivery, MIN_DELAY, Queue, Receipt};
 
 /// Everything an adapter provides.
 pub trait Backend:

@@ -114,7 +114,7 @@ impl Runtime {
     /// Returns the write that wakes a run at `due`: through the queue if the queue can delay a
     /// message for that long, otherwise through the sweep.
     pub(crate) fn later(&self, wake: Wake, due: Timestamp) -> EarlyWrite {
-        later(wake, due, self.now())
+        later(wake, due, self.now(), self.backend.max_delay())
     }
 
     /// The worker that the hops of this process are made by.
@@ -126,6 +126,7 @@ impl Runtime {
             side_by_side: self.config.side_by_side,
             lease_margin: self.config.lease_margin,
             retry_delay: self.config.retry_delay,
+            max_delay: self.backend.max_delay(),
             exprs,
         }
     }

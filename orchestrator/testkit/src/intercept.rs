@@ -37,6 +37,11 @@ pub trait Intercept: Send + Sync {
         self.backend().repeats_requests()
     }
 
+    /// Returns the longest delay of the backend's queue.
+    fn max_delay(&self) -> Duration {
+        self.backend().max_delay()
+    }
+
     /// Returns whether the backend stores an event with one call. Otherwise each write is a call of
     /// its own.
     fn takes_at_once(&self) -> bool {
@@ -124,9 +129,23 @@ intercept! {
         cursor() -> Option<Cursor>;
         advance(expected: Option<Cursor>, next: Cursor) -> bool;
     }
-    Queue of backend {
-        receive(max: usize, visibility: Duration) -> Vec<Delivery>;
-        postpone(events: Vec<EventId>) -> bool;
+}
+
+#[async_trait]
+impl<I: Intercept> Queue for Intercepted<I> {
+    async fn receive(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>> {
+        let call = Call { name: "receive", arguments: &(max, visibility), commit: None };
+        self.0.around(call, self.0.backend().receive(max, visibility)).await
+    }
+
+    fn max_delay(&self) -> Duration {
+        self.0.max_delay()
+    }
+
+    async fn postpone(&self, events: Vec<EventId>) -> StoreResult<bool> {
+        let arguments = events.clone();
+        let call = Call { name: "postpone", arguments: &arguments, commit: None };
+        self.0.around(call, self.0.backend().postpone(events)).await
     }
 }
 

@@ -96,6 +96,8 @@ pub(crate) struct Shared {
     gentle: bool,
     /// Whether one call stores events together with their runs.
     takes_at_once: bool,
+    /// The longest delay of a wake in the queue.
+    max_delay: Duration,
     /// The places at which an additional process will die.
     aims: Mutex<Vec<&'static Site>>,
     /// Every call is refused until this time, in milliseconds since 1970.
@@ -114,7 +116,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(knobs: &Knobs, loud: bool, coverage: Option<Arc<Coverage>>) -> Arc<Self> {
+    pub(crate) fn new(knobs: &Knobs, max_delay: Duration, loud: bool, coverage: Option<Arc<Coverage>>) -> Arc<Self> {
         let log = loud.then(Mutex::default);
         let faults_left = AtomicU32::new(u32::try_from(knobs.faults).unwrap_or(u32::MAX));
         let aims = Mutex::new(knobs.aim.into_iter().chain(knobs.aim_too).collect());
@@ -122,6 +124,7 @@ impl Shared {
             faults_left,
             gentle: knobs.gentle > 0,
             takes_at_once: knobs.takes > 0,
+            max_delay,
             aims,
             log,
             coverage,
@@ -311,6 +314,10 @@ impl Intercept for Wire {
         &*self.listings
     }
 
+    fn max_delay(&self) -> Duration {
+        self.shared.max_delay
+    }
+
     fn takes_at_once(&self) -> bool {
         self.shared.takes_at_once
     }
@@ -321,6 +328,8 @@ impl Intercept for Wire {
         for later in &mut commit.before {
             if let EarlyWrite::Wake { due, .. } = later {
                 *due = Timestamp::from_millis(due.as_millis() - self.ahead);
+                let delay = due.since(self.clock.now());
+                assert!(delay <= self.shared.max_delay, "a wake is delayed for {delay:?}");
             }
         }
         commit

@@ -144,7 +144,7 @@ impl Stage {
     /// Makes one invocation for one message. Deletes the message if it succeeds, as Lambda does.
     pub(crate) async fn invoke(&self, engine: &Engine, delivery: Delivery) -> bool {
         let Delivery { wake, receipt, receives } = delivery;
-        let inner = Delivery { wake, receipt: Receipt::Invocation, receives };
+        let inner = Delivery { wake, receipt: stepladder_aws::invocation_receipt(), receives };
         match engine.hop(inner).await {
             Ok(()) => {
                 self.delete(receipt).await;

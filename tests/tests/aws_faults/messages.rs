@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use stepladder_core::Status;
-use stepladder_engine::ports::{Delivery, Receipt};
+use stepladder_engine::ports::Delivery;
 
 use crate::functions::{Account, everything, everything_once, go};
 use crate::stage::{Sdk, Stage};
 
 fn copy(delivery: &Delivery) -> Delivery {
-    Delivery { wake: delivery.wake.clone(), receipt: Receipt::Invocation, receives: 2 }
+    Delivery { wake: delivery.wake.clone(), receipt: stepladder_aws::invocation_receipt(), receives: 2 }
 }
 
 async fn assert_ended(stage: &Stage, account: &Account, numbers: std::ops::Range<u32>) {

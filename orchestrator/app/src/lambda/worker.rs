@@ -7,7 +7,7 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use stepladder_core::Timestamp;
 use stepladder_engine::clock::{Entropy, SystemEntropy};
-use stepladder_engine::ports::{Delivery, Receipt, StoreError};
+use stepladder_engine::ports::{Delivery, StoreError};
 use stepladder_observe::trace::{self, Daemon, Header, Outcome, SegmentId, Subsegment};
 use tracing::Instrument;
 
@@ -56,7 +56,8 @@ async fn hop(
     tracing::Span::current().record("run", tracing::field::display(wake.run));
     let (run, group) = (wake.run.to_string(), wake.group.clone());
     let step = wake.cause.step().cloned();
-    let delivery = Delivery { wake, receipt: Receipt::Invocation, receives: records::receives(&record) };
+    let delivery =
+        Delivery { wake, receipt: stepladder_aws::invocation_receipt(), receives: records::receives(&record) };
     let engine = process.engine.clone();
     let hop = async move { engine.hop_until(delivery, deadline).await.map_err(|e| e.to_string()) };
     let Some(header) = trace_target.header else { return hop.await };

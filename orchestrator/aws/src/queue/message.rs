@@ -1,6 +1,5 @@
 //! The message of a wake: its body, its group and its delay.
 
-use stepladder_core::limits::QUEUE_DELAY_SECONDS;
 use stepladder_core::{Timestamp, Wake};
 use stepladder_engine::ports::{StoreError, StoreResult};
 
@@ -8,6 +7,9 @@ use crate::layout::digest;
 
 /// The maximum number of characters in a `MessageGroupId` (Amazon SQS quotas).
 const MAX_GROUP_CHARS: usize = 128;
+
+/// The longest delay of a message in seconds (Amazon SQS, `DelaySeconds`).
+pub(crate) const MAX_DELAY_SECONDS: u16 = 900;
 
 /// The parameters of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +45,7 @@ pub(crate) fn group_id(group: &str) -> String {
 /// again.
 fn delay(due: Timestamp, now: Timestamp) -> i32 {
     let seconds = due.since(now).as_millis().div_ceil(1_000);
-    let most = i32::try_from(QUEUE_DELAY_SECONDS).unwrap_or(900);
+    let most = i32::from(MAX_DELAY_SECONDS);
     i32::try_from(seconds).map_or(most, |seconds| seconds.min(most))
 }
 

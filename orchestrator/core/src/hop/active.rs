@@ -273,7 +273,7 @@ impl ActiveHop {
 
     /// Creates a wake of the run for a time.
     pub(super) fn wake_at(&self, cause: WakeCause, due: Timestamp, now: Timestamp) -> EarlyWrite {
-        later(self.wake(cause), due, now)
+        later(self.wake(cause), due, now, self.invocation.worker.max_delay)
     }
 
     pub(super) fn spec(&self) -> &Spec {

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use crate::hop::active::ActiveHop;
-use crate::hop::effect::{Effect, LogEvent, Write};
+use crate::hop::effect::{EarlyWrite, Effect, LogEvent, Write};
 use crate::hop::input::{Input, LoadedRun, Moment, StoreFault, WriteResult};
 use crate::hop::{Hop, Invocation, Phase, later};
 use crate::state::RunState;
-use crate::{Wake, WakeCause};
+use crate::{Timestamp, Wake, WakeCause};
 
 /// How long a wake is delayed after a failure of the storage (rule 13).
 const AGAIN: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ impl Hop {
                         self.into_phase(DeliveryPhase::CreatingTick)
                     }
                     Some(minute) if at.now.minute() - minute < TICK_WAITS => {
-                        let again = later(invocation.wake.clone(), at.now + UNREGISTERED, at.now);
+                        let again = invocation.wake_again(UNREGISTERED, at.now);
                         self.acknowledge(Write { before: vec![again], ..Write::default() }, effects)
                     }
                     Some(_) | None => {
@@ -87,7 +87,7 @@ impl Hop {
                 // rule 13: a failing storage must not use up the queue's deliveries
                 let Wake { run, cause, group } = invocation.wake.clone();
                 let wake = Wake { run, cause: cause.replaced_unless_needed(WakeCause::Again), group };
-                let before = vec![super::EarlyWrite::Wake { wake, due: at.now + AGAIN }];
+                let before = vec![EarlyWrite::Wake { wake, due: at.now + AGAIN }];
                 effects.push(Effect::Write(Write { before, acknowledges: true, ..Write::default() }));
                 self.into_phase(DeliveryPhase::SendingAgain)
             }
@@ -129,7 +129,7 @@ impl Hop {
             None => {
                 effects.push(Effect::Log(LogEvent::Unregistered));
                 let wait = (at.now.since(run.last_at) / 10).clamp(UNREGISTERED, UNREGISTERED_AT_MOST);
-                let again = later(invocation.wake.clone(), at.now + wait, at.now);
+                let again = invocation.wake_again(wait, at.now);
                 self.acknowledge(Write { before: vec![again], ..Write::default() }, effects)
             }
         }
@@ -162,6 +162,11 @@ impl Invocation {
     /// Returns whether the wake was delivered before: an earlier worker may have died during it.
     pub(super) fn is_redelivered(&self) -> bool {
         self.receives > 1
+    }
+
+    /// Returns a copy of the wake that is due after `wait`.
+    fn wake_again(&self, wait: Duration, now: Timestamp) -> EarlyWrite {
+        later(self.wake.clone(), now + wait, now, self.worker.max_delay)
     }
 }
 

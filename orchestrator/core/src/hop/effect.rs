@@ -159,7 +159,7 @@ pub struct Write {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum EarlyWrite {
-    /// A wake through the queue, due within 900 s (the maximum delay of SQS).
+    /// A wake through the queue, due within its longest delay.
     Wake { wake: Wake, due: Timestamp },
     /// A wake through the sweep.
     Timer(Timer),

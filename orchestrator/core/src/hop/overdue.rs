@@ -1,11 +1,9 @@
 //! A body that does not stop at its time-out (rule 29). A supervisor on a thread of its own fails the
 //! attempt for the hop, whose thread may be blocked.
 
-use std::time::Duration;
-
 use crate::decide::ReadyStep;
 use crate::hop::effect::{LateWrite, Write};
-use crate::hop::later;
+use crate::hop::{Worker, later};
 use crate::journal::{Fact, Failure};
 use crate::report::Report;
 use crate::retry::RetryAdvice;
@@ -22,8 +20,8 @@ pub struct OverdueAttempt<'a> {
     pub holder: &'a Holder,
     /// The limits of the run's steps.
     pub limits: &'a [Limit],
-    /// Replaces every delay before a retry.
-    pub retry_delay: Option<Duration>,
+    /// The worker that executes the attempt.
+    pub worker: &'a Worker,
 }
 
 impl OverdueAttempt<'_> {
@@ -37,7 +35,7 @@ impl OverdueAttempt<'_> {
         );
         let error = Failure::with_code(message, ErrorCode::Timeout);
         let delay = policy.next_delay(failures + 1, RetryAdvice::Default, seed);
-        let retry_at = delay.map(|delay| now + self.retry_delay.unwrap_or(delay));
+        let retry_at = delay.map(|delay| now + self.worker.retry_delay.unwrap_or(delay));
         let cause = if *woken { WakeCause::Step(step.clone()) } else { WakeCause::Due };
         let wake = Wake { run: run.run, cause, group: run.created.function.clone() };
         // what the body has reported is lost with its thread
@@ -45,7 +43,7 @@ impl OverdueAttempt<'_> {
         let failed = Fact::StepFailed { step: step.clone(), attempt: *attempt, error, retry_at, report };
         let release = |limit: &Limit| LateWrite::Release { limit: limit.clone(), holder: self.holder.clone() };
         Write {
-            before: vec![later(wake, retry_at.unwrap_or(now), now)],
+            before: vec![later(wake, retry_at.unwrap_or(now), now, self.worker.max_delay)],
             entries: vec![failed.at(now)],
             after: self.limits.iter().map(release).collect(),
             ..Write::default()

@@ -12,7 +12,6 @@ use crate::decide::{Plan, ReadyStep};
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::effect::{EarlyWrite, LateWrite};
 use crate::hop::writing::{Ack, Draft, Next};
-use crate::limits::QUEUE_DELAY_SECONDS;
 use crate::slot::Limit;
 use crate::state::StepState;
 use crate::{RunOrStep, StepId, Timestamp, WakeCause};
@@ -79,7 +78,7 @@ impl ActiveHop {
     /// because its holder may be dead (rule 10). An early wake is sent again for its due time. If that
     /// is before the lease's end, the copy meets the lease then.
     pub(super) fn wake_again(&self, plan: &Plan, now: Timestamp, draft: &mut Draft) {
-        let longest = now + Duration::from_secs(QUEUE_DELAY_SECONDS as u64);
+        let longest = now + self.invocation.worker.max_delay;
         let lease = plan.leased_until.map(|lease| (lease + Duration::from_millis(1)).min(longest));
         let early = match self.progress.punctuality {
             Punctuality::Early(due) => Some(due).filter(|due| plan.later.iter().any(|(_, later)| later == due)),

@@ -239,7 +239,9 @@ fn a_replayed_outcome_is_not_executed_again() {
 
 #[test]
 fn rule_29_a_body_that_does_not_stop_is_failed_with_its_slots_and_its_wake() {
-    let mut world = Setup::new().one_at_a_time().polled();
+    let mut setup = Setup::new().one_at_a_time();
+    setup.worker.retry_delay = Some(secs(3));
+    let mut world = setup.polled();
     world.wants(vec![body("a")]);
     world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
     let Some(Effect::Run(attempts)) = world.effects.iter().find(|effect| matches!(effect, Effect::Run(_))) else {
@@ -248,7 +250,7 @@ fn rule_29_a_body_that_does_not_stop_is_failed_with_its_slots_and_its_wake() {
     let (state, attempt) = (world.state(), attempts[0].clone());
     let limits = [stepladder_core::slot::Limit { key: "f/0".into(), slots: 1 }];
     let (ready, holder) = (&attempt.ready, &attempt.holder);
-    let overdue = OverdueAttempt { ready, holder, limits: &limits, retry_delay: Some(secs(3)) };
+    let overdue = OverdueAttempt { ready, holder, limits: &limits, worker: &setup.worker };
     let write = overdue.fail(&state, world.now, 1);
     assert!(state.admits_all(&write.entries).is_ok());
     assert_eq!(later_wakes(&write), [(WakeCause::Due, world.now + secs(3))]);

@@ -2,9 +2,8 @@
 
 use stepladder_core::WakeCause;
 use stepladder_core::decide::Operation;
-use stepladder_core::hop::{Effect, Input};
+use stepladder_core::hop::{EarlyWrite, Effect, Input};
 use stepladder_core::journal::{Fact, Failure};
-use stepladder_core::limits::QUEUE_DELAY_SECONDS;
 
 use crate::world::{START, Setup, body, later_wakes, secs, started, want};
 
@@ -28,10 +27,27 @@ fn rule_10_a_hop_that_meets_a_live_lease_leaves_one_copy_of_its_wake() {
 #[test]
 fn rule_10_the_copy_comes_within_the_queues_longest_delay() {
     let lease = START + secs(10_000);
-    let mut world = Setup::new().after(vec![started("a", 1, lease)]).polled();
-    world.wants(vec![body("a")]);
-    let longest = world.now + secs(QUEUE_DELAY_SECONDS as u64);
-    assert_eq!(later_wakes(world.write())[0].1, longest);
+    for longest in [secs(800), secs(900), secs(2_000)] {
+        let mut setup = Setup::new().after(vec![started("a", 1, lease)]);
+        setup.worker.max_delay = longest;
+        let mut world = setup.polled();
+        world.wants(vec![body("a")]);
+        assert_eq!(later_wakes(world.write())[0].1, world.now + longest);
+    }
+}
+
+#[test]
+fn a_wake_past_the_queues_longest_delay_goes_through_the_sweep() {
+    let mut setup = Setup::new();
+    setup.worker.max_delay = secs(800);
+    for (wait, is_timer) in [(800, false), (801, true)] {
+        let mut world = setup.polled();
+        world.wants(vec![want("nap", Operation::SleepFor(secs(wait)))]);
+        let is_timers =
+            |early: &EarlyWrite| matches!(early, EarlyWrite::Timer(timer) if timer.due == world.now + secs(wait));
+        assert_eq!(world.write().before.iter().any(is_timers), is_timer, "{wait}");
+        assert_eq!(later_wakes(world.write()).is_empty(), is_timer, "{wait}");
+    }
 }
 
 #[test]

@@ -76,6 +76,7 @@ impl Setup {
             side_by_side: 4,
             lease_margin: secs(5),
             retry_delay: None,
+            max_delay: secs(900),
             exprs: Arc::default(),
         };
         Self {

@@ -127,8 +127,7 @@ impl Hops {
             Some(chosen) => chosen.function.spec.limits(&mut LazyScope::new(&state.created.event)).unwrap_or_default(),
             None => Vec::new(),
         };
-        let retry_delay = self.runtime.config.retry_delay;
-        let overdue = OverdueAttempt { ready, holder: &holder, limits: &limits, retry_delay };
+        let overdue = OverdueAttempt { ready, holder: &holder, limits: &limits, worker: &self.worker };
         loop {
             let now = self.runtime.now();
             let seed = self.runtime.entropy.bits() as u64;

@@ -8,6 +8,13 @@ use stepladder_core::{Timestamp, Wake};
 
 use crate::ports::{Delivery, Receipt};
 
+/// The longest delay of a message. Later wakes are timers in the store, so the memory in use does not
+/// grow with the number of sleeping runs.
+pub const MAX_DELAY: Duration = Duration::from_secs(900);
+
+/// The receipt of a delivery: its number.
+struct DeliveryNumber(i64);
+
 /// All messages in a queue. The storage adapter assigns a number to each message.
 #[derive(Debug, Default)]
 pub struct Messages {
@@ -57,7 +64,7 @@ impl Messages {
             self.later.insert((message.visible_at, number));
             received.push(Delivery {
                 wake: message.wake.clone(),
-                receipt: Receipt::Row(self.deliveries),
+                receipt: Receipt::new(DeliveryNumber(self.deliveries)),
                 receives: message.receives,
             });
         }
@@ -67,10 +74,8 @@ impl Messages {
     /// Returns the number of the message that this receipt acknowledges; `None` for a receipt that
     /// is no longer valid.
     pub fn number(&self, receipt: &Receipt) -> Option<i64> {
-        match receipt {
-            Receipt::Row(delivery) => self.delivered.get(delivery).copied(),
-            Receipt::Handle(_) | Receipt::Invocation => None,
-        }
+        let DeliveryNumber(delivery) = receipt.value()?;
+        self.delivered.get(delivery).copied()
     }
 
     /// Removes a message.

@@ -1,5 +1,8 @@
 //! The queue of wakes, and what is received from it.
 
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,12 +10,20 @@ use stepladder_core::{EventId, Timestamp, Wake};
 
 use super::StoreResult;
 
+/// The delay that every queue supports: a sweep sends the wake of a cron tick up to 13 minutes early,
+/// because the tick may have a jitter of 10 minutes.
+pub const MIN_DELAY: Duration = Duration::from_secs(13 * 60);
+
 /// Delivers wakes.
 #[async_trait]
 pub trait Queue: Send + Sync {
     /// Waits for wakes and returns at most `max`. Each wake stays invisible for `visibility`, and
     /// is delivered again if it is not acknowledged by then.
     async fn receive(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>>;
+
+    /// Returns the longest delay of a wake, at least [`MIN_DELAY`]. The engine stores a later wake as a
+    /// timer.
+    fn max_delay(&self) -> Duration;
 
     /// Returns what waits in the memory of this process. The engine asks with each request that
     /// creates runs, so it must cost no more than reading a few counters. Returns `None` by
@@ -60,14 +71,25 @@ pub struct Delivery {
     pub receives: u32,
 }
 
-/// Identifies one delivery to its queue.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Receipt {
-    /// A row of a local queue.
-    Row(i64),
-    /// A receipt handle of SQS.
-    Handle(String),
-    /// The wake came with an invocation of a Lambda function. The answer of the invocation
-    /// acknowledges it. Adapters skip it in a commit.
-    Invocation,
+/// Identifies one delivery to its queue. Only the adapter that created it can read it. Every adapter
+/// skips the receipts of others.
+#[derive(Clone)]
+pub struct Receipt(Arc<dyn Any + Send + Sync>);
+
+impl Receipt {
+    /// Creates a receipt from the adapter's own value, whose type no other adapter uses.
+    pub fn new(value: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(value))
+    }
+
+    /// Returns the value; `None` if the receipt was created from another type.
+    pub fn value<T: Any>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
+impl fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Receipt")
+    }
 }

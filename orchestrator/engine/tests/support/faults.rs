@@ -203,4 +203,14 @@ pass_through!(SubscriptionIndex {
     subscriptions(event: &str, bucket: &SubscriptionKey, after: Option<(RunId, StepId)>, limit: usize) -> Vec<Subscription>;
     inbox(run: RunId) -> Vec<EventId>;
 });
-pass_through!(Queue { receive(max: usize, visibility: Duration) -> Vec<Delivery>; });
+
+#[async_trait]
+impl Queue for Faulty {
+    async fn receive(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>> {
+        self.call(self.inner.receive(max, visibility)).await
+    }
+
+    fn max_delay(&self) -> Duration {
+        self.inner.max_delay()
+    }
+}

@@ -294,6 +294,9 @@ impl Timers for Slow {
 }
 #[async_trait]
 impl Queue for Slow {
+    fn max_delay(&self) -> Duration {
+        self.inner.max_delay()
+    }
     async fn receive(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>> {
         self.inner.receive(max, visibility).await
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepladder_core::Timestamp;
+use stepladder_engine::local::MAX_DELAY;
 use stepladder_engine::ports::{Backlog, Delivery, Queue, Receipt, StoreResult};
 
 use crate::Sqlite;
@@ -28,6 +29,10 @@ impl Queue for Sqlite {
                 () = self.clock.sleep_until(due) => {}
             }
         }
+    }
+
+    fn max_delay(&self) -> Duration {
+        MAX_DELAY
     }
 
     fn backlog(&self) -> Option<Backlog> {

@@ -113,7 +113,7 @@ pub async fn a_commit_may_be_repeated(on: Subject) {
             LateWrite::Dequeue { limit: one.clone(), run: run(1), of: None },
         ],
         wakes: Vec::new(),
-        acks: vec![receipt, Receipt::Row(-1), Receipt::Invocation],
+        acks: vec![receipt, Receipt::new("of another adapter")],
     };
     on.commit(commit.clone()).await;
     let taken = on.backend.acquire(&one, &holder(2, "pay", 1), start_of_next(1), on.now()).await.expect("a slot");

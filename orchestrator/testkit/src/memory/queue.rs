@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use stepladder_core::{EventId, Timestamp};
 
 use super::Memory;
+use stepladder_engine::local::MAX_DELAY;
 use stepladder_engine::ports::{Backlog, Delivery, Queue, Receipt, StoreResult};
 
 #[async_trait]
@@ -29,6 +30,10 @@ impl Queue for Memory {
                 () = self.clock.sleep_until(due) => {}
             }
         }
+    }
+
+    fn max_delay(&self) -> Duration {
+        MAX_DELAY
     }
 
     fn backlog(&self) -> Option<Backlog> {
