@@ -5,24 +5,24 @@
 
 use std::str::FromStr;
 
-/// The field of a log line that contains the [name](ActivityKind::name) of its kind.
+/// The log field that contains the [name](ActivityKind::name) of the line's kind.
 pub const ACTIVITY_FIELD: &str = "activity";
 
-/// The tracing target of lines about runs and their steps.
+/// The tracing target of log lines about runs and their steps.
 pub const RUN_TARGET: &str = "stepladder::run";
 
-/// The tracing target of lines about sweeps.
+/// The tracing target of log lines about sweeps.
 pub const SWEEP_TARGET: &str = "stepladder::sweep";
 
-/// The tracing target of lines about errors that no retry can fix.
+/// The tracing target of log lines about errors that no retry can fix.
 pub const PERMANENT_TARGET: &str = "stepladder::permanent";
 
-/// The kind of an activity, without its details.
+/// What happened, without details such as the run or the step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ActivityKind {
     /// A run executed its handler for the first time.
     RunStarted,
-    /// A run ended, with its `status`.
+    /// A run ended. The line also reports its `status`.
     RunEnded,
     /// The body of a step started.
     StepStarted,
@@ -38,12 +38,12 @@ pub enum ActivityKind {
     StepEnqueued,
     /// A sweep was completed.
     SweepCompleted,
-    /// Something failed with an error that no retry can fix.
+    /// An operation failed with an error that no retry can fix.
     PermanentError,
 }
 
 impl ActivityKind {
-    /// All kinds.
+    /// All kinds of activity.
     pub const ALL: [Self; 10] = [
         Self::RunStarted,
         Self::RunEnded,
@@ -57,7 +57,7 @@ impl ActivityKind {
         Self::PermanentError,
     ];
 
-    /// The value of the field `activity` of a log line.
+    /// Returns the name of this kind: the value of the log field `activity`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -92,7 +92,7 @@ impl ActivityKind {
     }
 }
 
-/// The error for a string that is not the name of a kind of activity.
+/// The error for a string that is not the name of an activity kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a kind of activity")]
 pub struct UnknownActivity(String);

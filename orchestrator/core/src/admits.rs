@@ -7,8 +7,8 @@ use crate::journal::{Entry, Fact, StepKind};
 use crate::state::{RunState, Step, StepState, WaitTarget};
 use crate::{Event, EventId, StepId, Timestamp};
 
-/// Why a fact may not be added. This is not an error: the refused writer decides again from the
-/// journal.
+/// Why a fact may not be added to a journal. A refusal is not an error: the writer reads the
+/// journal again and decides anew.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum Refusal {
@@ -18,58 +18,58 @@ pub enum Refusal {
     /// The run already has entry 0.
     #[error("the run exists")]
     RunExists,
-    /// The step has an outcome or was abandoned.
+    /// The step already has an outcome, or was abandoned.
     #[error("step `{0}` is settled")]
     AlreadySettled(StepId),
-    /// The lease of another attempt has not expired.
+    /// The lease of the step's running attempt has not expired.
     #[error("step `{step}` is running elsewhere until {lease_until}")]
     Leased { step: StepId, lease_until: Timestamp },
-    /// The outcome belongs to an attempt that is not the running one (rule 3).
+    /// The outcome belongs to an attempt that is no longer the running one (rule 3).
     #[error("attempt {attempt} of step `{step}` is not the running one")]
     Fenced { step: StepId, attempt: u32 },
-    /// The attempt's number is not the next one.
+    /// The number of the attempt does not follow that of the attempt before.
     #[error("attempt {attempt} of step `{step}` is not the next")]
     NotNext { step: StepId, attempt: u32 },
-    /// The id belongs to a step of another kind.
+    /// The id already belongs to a step of another kind.
     #[error("step `{0}` is of another kind")]
     OtherKind(StepId),
-    /// The timer is not due.
+    /// The timer of the step is not due yet.
     #[error("step `{0}` sleeps on")]
     NotDue(StepId),
-    /// The step does not wait for this.
+    /// The step is not waiting for what the fact reports.
     #[error("step `{0}` does not wait for this")]
     NotWaiting(StepId),
-    /// The handler does not wait for a retry.
+    /// The handler is not waiting for a retry.
     #[error("the function does not wait to be run again")]
     HandlerNotRetrying,
-    /// The event was delivered to the run before, or created it (rule 17).
+    /// The event was already delivered to the run, or it created the run (rule 17).
     #[error("event {0} has entered the run before")]
     AlreadyDelivered(EventId),
     /// The event arrived before the event that created the run (rule 31).
     #[error("event {0} came before the run")]
     OlderThanRun(EventId),
-    /// The run has started, or it does not collect events.
+    /// The run no longer collects events: it has started, or it never collected any.
     #[error("the run takes no further event")]
     NoLongerCollecting,
-    /// The run still collects events.
+    /// The run still collects events, so it may not start.
     #[error("the run still collects events")]
     Collecting,
     /// Flow control has already admitted the run.
     #[error("the run was let go already")]
     AlreadyAdmitted,
-    /// The run already has a version of its function.
+    /// The journal already records the version of the function for this run.
     #[error("the run has a version")]
     HasVersion,
-    /// The failure belongs to an attempt of the handler that is not the current one.
+    /// The failure belongs to an earlier attempt of the handler.
     #[error("the handler has moved on")]
     HandlerMovedOn,
 }
 
 impl RunState {
-    /// Checks whether this fact may be added now, at the entry's own time.
+    /// Checks whether this fact may be added at the time of the entry.
     ///
     /// # Errors
-    /// The [`Refusal`] that says why not.
+    /// The [`Refusal`] that says why the fact may not be added.
     pub fn admits(&self, entry: &Entry) -> Result<(), Refusal> {
         check(&JournalView::of(self), entry)
     }
@@ -85,7 +85,7 @@ pub(crate) fn all(state: &RunState, entries: &[Entry]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A run's state with a few entries on top, without a copy of the state.
+/// A view of a run's state with a few more entries applied. It does not copy the state.
 struct JournalView<'a> {
     base: &'a RunState,
     touched: Vec<(StepId, Step)>,
@@ -239,7 +239,7 @@ fn check(run: &JournalView<'_>, entry: &Entry) -> Result<(), Refusal> {
         | Fact::RunDelayed { .. }
         | Fact::RunAdmitted
         | Fact::HandlerFailed { .. }
-        // its writer has read every log line before it
+        // the writer has read every earlier log line
         | Fact::LogWritten { .. }
         | Fact::VersionChosen { .. }
         | Fact::StepsWoken { .. }
@@ -270,9 +270,9 @@ fn check_start(run: &JournalView<'_>, id: &StepId, attempt: u32, at: Timestamp) 
     if Some(attempt) == latest.checked_add(1) { Ok(()) } else { Err(Refusal::NotNext { step: id.clone(), attempt }) }
 }
 
-/// Checks rule 17: an event is delivered to a run once, to all open waits. It is never delivered to
-/// a run that a later event created (rule 31). The event must have been received before the wait's
-/// timeout; it may be delivered later.
+/// Checks rule 17: an event is delivered to a run once, to all open waits. An event older than the
+/// one that created the run is never delivered (rule 31). The event must have been received before
+/// the wait's timeout, but it may be delivered later.
 fn check_delivery(run: &JournalView<'_>, event: &Event, steps: &[StepId]) -> Result<(), Refusal> {
     if run.has_seen(event.id) {
         return Err(Refusal::AlreadyDelivered(event.id));
@@ -291,8 +291,8 @@ fn check_delivery(run: &JournalView<'_>, event: &Event, steps: &[StepId]) -> Res
     Ok(())
 }
 
-/// Checks an outcome by its attempt's number. Time does not matter: a late outcome counts while no
-/// other attempt has started.
+/// Checks that an outcome belongs to the running attempt. Time does not matter: a late outcome
+/// counts while no other attempt has started.
 fn check_running(run: &JournalView<'_>, id: &StepId, attempt: u32) -> Result<(), Refusal> {
     match run.step(id) {
         Some(Step { state: StepState::Running { .. }, attempt: running, .. }) if *running == attempt => Ok(()),

@@ -1,8 +1,8 @@
-//! The size of a run: how much each entry adds, and how entries are truncated to fit.
+//! Limits the size of a run: how many bytes each entry adds, and how entries are truncated to fit.
 //!
-//! Rule 33: every value in a journal is bounded. A value known before the work (an input, an event,
-//! a callback) is refused before the work. An outcome is known only after the work: it is refused
-//! when it is written, and a run without room starts no further work.
+//! Rule 33: every value in a journal is bounded. An input, an event or a callback is known before
+//! any work starts, so it is refused then. An outcome is known only after the work: it is refused
+//! when it is written. A run without room starts no further work.
 
 use serde_json::value::RawValue;
 
@@ -13,10 +13,10 @@ use crate::own_step::{COMPENSATION, OwnStep};
 use crate::sentence::{SENTENCE_BYTES, shortened};
 use crate::state::RunState;
 
-/// Returns the bytes that an entry adds to its run.
+/// Returns the number of bytes that an entry adds to its run.
 pub fn kept_bytes(fact: &Fact) -> usize {
     let report: usize = fact.report().map_or(0, |report| {
-        // names and numbers; log lines have their own limit
+        // model names and numbers; log lines have a limit of their own
         report.usage.iter().map(|used| used.model.len() + 64).sum()
     });
     report
@@ -32,7 +32,7 @@ pub fn kept_bytes(fact: &Fact) -> usize {
             },
             Fact::InvokeStarted { input, .. } => input.get().len(),
             Fact::SignalReceived { data, .. } => data.get().len(),
-            // a ULID in quotes and a comma
+            // a ULID in quotes and a comma take 29 bytes
             Fact::EventsSent { ids, .. } => ids.len() * 29,
             Fact::RunCreated(_)
             | Fact::CollectingEnded
@@ -63,20 +63,21 @@ fn bytes_of(failure: &Failure) -> usize {
 
 impl RunState {
     /// Returns whether a run with this many bytes may start further work: a body, a call or a send.
-    /// A run that compensates always may, because only its own steps add bytes then.
+    /// A run that compensates may always continue, because only the engine's internal steps add
+    /// bytes then.
     pub fn has_room(&self, bytes: usize) -> bool {
         bytes + ROOM_BYTES <= RUN_BYTES || self.is_compensating()
     }
 
-    /// Returns whether the run has failed for good and compensates.
+    /// Returns whether the run has failed permanently and is compensating.
     pub fn is_compensating(&self) -> bool {
         self.steps.contains_key(COMPENSATION)
     }
 }
 
-/// Cuts entries to fit before they are written, in order. Failures are shortened. Outcomes that
-/// exceed the run's room become failures with the code [`ErrorCode::TooLarge`]. Entries that fit stay as they
-/// are.
+/// Truncates entries to fit before they are written, in order. Long failures are shortened. An
+/// outcome that exceeds the run's room becomes a failure with the code [`ErrorCode::TooLarge`].
+/// Entries that fit are not changed.
 pub fn fit_entries(state: &RunState, entries: Vec<Entry>) -> Vec<Entry> {
     let mut bytes = state.bytes;
     let mut fitted = Vec::with_capacity(entries.len());
@@ -125,7 +126,7 @@ pub fn fit_entries(state: &RunState, entries: Vec<Entry>) -> Vec<Entry> {
     fitted
 }
 
-/// Cuts the fact's failure, log lines and usage.
+/// Truncates the failure, the log lines and the usage in a fact.
 fn bounded(mut fact: Fact) -> Fact {
     if let Some(report) = fact.report_mut().filter(|report| !report.is_empty()) {
         *report = std::mem::take(report).bounded();
@@ -160,7 +161,7 @@ fn too_large_failure(what: std::fmt::Arguments<'_>) -> Failure {
     }
 }
 
-/// Creates the failure for work that does not start in a run with this many bytes.
+/// Creates the failure for work that may not start because the run already has this many bytes.
 pub fn run_full_failure(what: std::fmt::Arguments<'_>, bytes: usize) -> Failure {
     Failure {
         message: format!(

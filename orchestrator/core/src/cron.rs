@@ -26,17 +26,18 @@ use crate::{Timestamp, id};
 /// The longest jitter. A tick is queued two minutes ahead, and a queue message is delayed by at
 /// most 15 minutes.
 pub const LONGEST_JITTER: Duration = Duration::from_secs(600);
-/// The range in days in which an expression must fire once: every date occurs within eight years.
+/// The number of days to search for the next tick. Every date, even 29 February, occurs within
+/// eight years.
 const DAYS: i64 = 8 * 366;
 
-/// When a function starts on a schedule.
+/// The cron schedule of a function.
 #[derive(Clone, Debug, Default)]
 pub struct CronSchedule {
-    /// Its cron expressions. A minute that matches several of them is one tick.
+    /// The cron expressions. A minute that matches several of them is one tick.
     pub lines: Vec<CronExpression>,
-    /// The maximum delay of a tick. The delay is random, but always the same for the same tick.
+    /// The maximum random delay of a tick. The same tick always has the same delay.
     pub jitter: Duration,
-    /// What happens to ticks that did not start in time.
+    /// What happens to ticks that were missed, for example while the server was down.
     pub missed_ticks: MissedTicks,
 }
 
@@ -49,18 +50,18 @@ pub struct CronExpression {
     fields: Fields,
 }
 
-/// What is wrong with a cron expression or its time zone, as a sentence.
+/// The error of an invalid cron expression or time zone, as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CronError(String);
 
 impl CronSchedule {
-    /// Returns whether the schedule has a tick in this minute, counted from the epoch.
+    /// Returns whether the schedule has a tick in `minute`, counted from the epoch.
     pub fn fires_at(&self, minute: i64) -> bool {
         self.lines.iter().any(|line| line.fires_at(minute))
     }
 
-    /// Returns when the tick of a minute is due: at most [`jitter`](Self::jitter) after the minute
+    /// Returns when the tick of `minute` is due: at most [`jitter`](Self::jitter) after the minute
     /// starts.
     pub fn due(&self, function: &str, minute: i64) -> Timestamp {
         let jitter = u64::try_from(self.jitter.min(LONGEST_JITTER).as_millis()).unwrap_or(0);
@@ -68,17 +69,17 @@ impl CronSchedule {
         Timestamp::of_minute(minute) + Duration::from_millis(chance % (jitter + 1))
     }
 
-    /// Returns the first minute after this one that has a tick.
+    /// Returns the first minute after `minute` that has a tick.
     pub fn next_after(&self, minute: i64) -> Option<i64> {
         self.lines.iter().filter_map(|line| line.next_after(minute)).min()
     }
 }
 
 impl CronExpression {
-    /// Parses an expression and its time zone: `Europe/Berlin`, `UTC`.
+    /// Parses a cron expression and a time zone, such as `Europe/Berlin` or `UTC`.
     ///
     /// # Errors
-    /// A sentence that says what is wrong.
+    /// A sentence that says what is wrong with the expression or the time zone.
     pub fn parse(line: &str, zone: &str) -> Result<Self, CronError> {
         let bad = |why: String| CronError(format!("`{}` is not a cron schedule: {why}", shortened(line)));
         if line.len() > 255 {
@@ -105,7 +106,7 @@ impl CronExpression {
         &self.zone_name
     }
 
-    /// Returns whether the expression fires in this minute, counted from the epoch.
+    /// Returns whether the expression fires in `minute`, counted from the epoch.
     pub fn fires_at(&self, minute: i64) -> bool {
         let Some((now, civil)) = self.civil(minute) else { return false };
         if !self.fields.at_hours {
@@ -118,8 +119,8 @@ impl CronExpression {
         (is_first && self.fits(civil)) || self.skipped_before(minute, civil)
     }
 
-    /// Returns the first minute after this one in which it fires; `None` if there is none within
-    /// eight years.
+    /// Returns the first minute after `minute` in which the expression fires; `None` if there is
+    /// none within eight years.
     pub fn next_after(&self, minute: i64) -> Option<i64> {
         let first = self.civil(minute)?.1.date();
         let (mut day, mut from) = (first, minute.saturating_add(1));
@@ -140,11 +141,11 @@ impl CronExpression {
         Some((now, self.zone.to_datetime(now)))
     }
 
-    /// Returns whether the clock skipped a matching minute to reach this one.
+    /// Returns whether the clock was set forward to reach this minute and skipped a matching one.
     fn skipped_before(&self, minute: i64, civil: DateTime) -> bool {
         let Some((_, before)) = self.civil(minute - 1) else { return false };
         let mut skipped = before;
-        // normally the next minute is this one; a clock skips at most one day
+        // normally the previous minute is one minute earlier; a time zone skips at most one day
         for _ in 0..24 * 60 {
             skipped = match skipped.checked_add(jiff::SignedDuration::from_mins(1)) {
                 Ok(next) if next < civil => next,

@@ -1,6 +1,6 @@
 //! Decides what may happen now, from the state of a run and the steps that its handler waits for.
 //!
-//! [`plan`] is pure; the engine's hop carries out the plan.
+//! [`plan`] is a pure function; the engine's hop carries out the plan.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,48 +18,48 @@ use crate::{ErrorCode, Failure, Json, NewEvent, OwnStep, RunId, SourceLocation, 
 pub struct Want {
     /// The step.
     pub step: StepId,
-    /// What it does.
+    /// What the step does.
     pub operation: Operation,
-    /// Its position in the code, if it is known.
+    /// The position of the step in the code, if it is known.
     pub at: Option<SourceLocation>,
 }
 
-/// What a handler requests.
+/// What a step of a handler does.
 #[derive(Clone, Debug)]
 pub enum Operation {
-    /// Run a body.
+    /// Executes a body.
     Run(StepOptions),
-    /// Sleep for this long, counted from the first request.
+    /// Sleeps for this long, counted from the first request.
     SleepFor(Duration),
-    /// Sleep until this time.
+    /// Sleeps until this time.
     SleepUntil(Timestamp),
-    /// Send events.
+    /// Sends events.
     Send(Vec<NewEvent>),
-    /// Run another function and wait for its result.
+    /// Calls another function and waits for its result.
     Invoke {
         /// The id of the function.
         function: Arc<str>,
-        /// The data of its event.
+        /// The data of the event that starts the called run.
         input: Json,
-        /// Whether its run is cancelled when this run ends first.
+        /// Whether the called run is cancelled if this run ends first.
         bound: bool,
     },
-    /// Wait for an event, at most for the timeout, counted from the first request.
+    /// Waits for an event, at most for the timeout, counted from the first request.
     WaitForEvent {
         /// What the step waits for.
         wait: Arc<EventWait>,
-        /// The longest wait.
+        /// The maximum wait.
         timeout: Duration,
     },
-    /// Wait for a callback.
+    /// Waits for a callback.
     WaitForSignal {
-        /// The longest wait.
+        /// The maximum wait.
         timeout: Duration,
     },
 }
 
 impl Operation {
-    /// Returns the kind of a step with this operation.
+    /// Returns the kind of step that has this operation.
     pub fn kind(&self) -> StepKind {
         match self {
             Self::Run(_) => StepKind::Run,
@@ -72,31 +72,33 @@ impl Operation {
     }
 }
 
-/// A step's own options. By default, those of the function apply.
+/// Options of a single step. An option that is not set has the value that the function sets for all
+/// steps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StepOptions {
-    /// Retries after the first attempt.
+    /// The maximum number of retries after the first attempt.
     pub retries: Option<u32>,
-    /// The longest time of one attempt.
+    /// The maximum time of one attempt.
     pub timeout: Option<Duration>,
     /// The delays between attempts.
     pub backoff: Option<Backoff>,
-    /// The schedule of a poll; `None` if the step is not a poll.
+    /// The schedule of a poll; `None` if the step does not poll.
     pub poll: Option<PollSchedule>,
 }
 
-/// How a poll repeats its check until it has a value.
+/// How often a polling step repeats its check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PollSchedule {
     /// The delays between checks.
     pub every: Backoff,
-    /// The time from the start of the first check to the last check.
+    /// The time between the start of the first check and the last check.
     pub timeout: Duration,
 }
 
 impl PollSchedule {
     /// Returns the time of the next check; `None` after the timeout. `checks` is the number of
-    /// checks so far, `began` the start of the first. The last check runs exactly at the timeout.
+    /// checks so far, and `began` is the start of the first check. The last check runs exactly at
+    /// the timeout.
     pub fn next_check(&self, checks: u32, began: Timestamp, now: Timestamp, seed: u64) -> Option<Timestamp> {
         let end = began + self.timeout;
         (now < end).then(|| (now + self.every.delay(checks, seed)).min(end))
@@ -104,7 +106,7 @@ impl PollSchedule {
 }
 
 impl StepOptions {
-    /// Returns the retries of this step.
+    /// Returns the retry policy of this step: its own options, or else those of the function.
     pub fn policy(&self, spec: &Spec) -> RetryPolicy {
         RetryPolicy {
             retries: self.retries.unwrap_or(spec.retry.retries),
@@ -112,47 +114,48 @@ impl StepOptions {
         }
     }
 
-    /// Returns the timeout of this step.
+    /// Returns the timeout of this step: its own, or else that of the function.
     pub fn timeout(&self, spec: &Spec) -> Duration {
         self.timeout.unwrap_or(spec.timeout)
     }
 }
 
-/// What may happen now.
+/// What a hop may do now.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// Steps to write before anything else starts (rule 18): sleeps, events, invocations, waits.
+    /// Steps that must be written before anything else starts (rule 18): sleeps, events, calls,
+    /// waits.
     pub register: Vec<Want>,
-    /// Sleeps that are due.
+    /// Sleeps that have ended.
     pub awake: Vec<StepId>,
     /// Waits whose timeout has passed.
     pub expired: Vec<StepId>,
-    /// Invocations whose run may have ended.
+    /// Calls of other functions whose runs may have ended.
     pub children: Vec<ChildCall>,
     /// Bodies that may start.
     pub ready: Vec<ReadyStep>,
-    /// Steps that fail without another attempt, and why.
+    /// Steps that fail without another attempt, and the reason.
     pub refused: Vec<(StepId, Failure)>,
-    /// Attempts whose worker is known to be dead.
+    /// Attempts whose worker is known to have died.
     pub interrupted: Vec<(StepId, u32)>,
-    /// The latest end of another worker's lease on a wanted step.
+    /// The latest end of a lease that another worker has on a step in the plan.
     pub leased_until: Option<Timestamp>,
-    /// Sleeps, retries and timeouts that are not due yet.
+    /// Sleeps, retries and timeouts that are not due yet, with the times at which they are due.
     pub later: Vec<(StepId, Timestamp)>,
 }
 
-/// A run that this run invoked.
+/// A run that this run called.
 #[derive(Clone, Debug)]
 pub struct ChildCall {
-    /// The step that waits for the child.
+    /// The step that waits for the called run.
     pub step: StepId,
-    /// The child.
+    /// The called run.
     pub run: RunId,
-    /// The child's function.
+    /// The function of the called run.
     pub function: Arc<str>,
-    /// The data of the child's event.
+    /// The data of the event that started the called run.
     pub input: Json,
-    /// Whether the child is cancelled when this run ends first.
+    /// Whether the called run is cancelled if this run ends first.
     pub bound: bool,
 }
 
@@ -161,41 +164,41 @@ pub struct ChildCall {
 pub struct ReadyStep {
     /// The step.
     pub step: StepId,
-    /// The number of the attempt.
+    /// The number of the attempt to start.
     pub attempt: u32,
-    /// The failures before this attempt.
+    /// The number of failures before this attempt.
     pub failures: u32,
-    /// The poll's schedule, the checks so far and the start of the first check.
+    /// For a poll: its schedule, the number of checks so far, and the start of the first check.
     pub poll: Option<(PollSchedule, u32, Timestamp)>,
-    /// The longest time of the attempt.
+    /// The maximum time of the attempt.
     pub timeout: Duration,
     /// The number of retries and the delays between them.
     pub policy: RetryPolicy,
-    /// Whether the step was sent a wake of its own.
+    /// Whether a wake was sent for this step.
     pub woken: bool,
     /// Whether the worker of an earlier attempt died.
     pub takeover: bool,
 }
 
-/// The process that decides, and the time of the decision.
+/// The process that decides, the time, and other inputs of the decision.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanContext<'a> {
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
-    /// The process of the deciding worker.
+    /// The id of the process that decides.
     pub worker: &'a str,
-    /// Whether no other process can be alive. Then the leases of other processes are no longer
-    /// valid. This is true for a local server that locks its file.
+    /// Whether this is certainly the only live process, so that leases of other processes are void.
+    /// This is true for a local server that locks its file.
     pub alone: bool,
-    /// The longest step that fits into a worker's time.
+    /// The maximum time of a step that fits into the worker's time limit.
     pub longest: Duration,
-    /// The function.
+    /// The settings of the function.
     pub spec: &'a Spec,
-    /// Bytes of values that are about to be written and that the state does not count yet.
+    /// The number of bytes that are about to be written and that the state does not include yet.
     pub pending: usize,
 }
 
-/// Sorts the handler's wanted steps by what may happen to them now.
+/// Sorts the steps that the handler waits for by what may happen to them now.
 pub fn plan(state: &RunState, wants: &[Want], now: PlanContext<'_>) -> Plan {
     let mut plan = Plan::default();
     for want in wants {
@@ -251,7 +254,8 @@ impl Plan {
             (StepState::Wanted | StepState::Retrying { .. }, Operation::Run(options)) => {
                 self.body(state, want, (options, Some(step)), now)
             }
-            // the outcome is about to be revealed, or the handler is about to drop the step again
+            // the outcome is about to be returned to the handler, or the handler is about to drop
+            // the step again
             (StepState::Done | StepState::Abandoned, _)
             | (
                 StepState::Wanted | StepState::Retrying { .. } | StepState::Running { .. },
@@ -324,13 +328,13 @@ fn interrupted(step: &str, times: u32) -> Failure {
     }
 }
 
-/// The code requests another kind of step under a recorded id.
+/// Creates the failure for a step that the journal contains under the same id with another kind.
 fn other_kind(want: &Want, step: &Step) -> Failure {
     let message = format!("nondeterminism: {}", want.describe_kind_mismatch(step.kind));
     Failure::with_code(message, ErrorCode::Nondeterminism)
 }
 
-/// Shows the step and its position, for messages.
+/// Shows the step and its position in the code, for messages.
 impl fmt::Display for Want {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "step `{}`", self.step)?;
@@ -342,7 +346,7 @@ impl fmt::Display for Want {
 }
 
 impl Want {
-    /// Returns the sentence for a step whose id has another kind in the journal.
+    /// Returns the error sentence for a step that the journal records with another kind.
     pub fn describe_kind_mismatch(&self, recorded: StepKind) -> String {
         let at = self.at.as_ref().map_or_else(String::new, |at| format!(" at {at}"));
         format!(
@@ -354,7 +358,7 @@ impl Want {
     }
 }
 
-/// Returns the name of a kind of step for messages.
+/// Returns the name of a step kind, for messages.
 pub fn kind_name(kind: StepKind) -> &'static str {
     match kind {
         StepKind::Run => "step with a body",

@@ -21,18 +21,19 @@ pub struct NewEvent {
     pub name: Arc<str>,
     /// The payload: a JSON object.
     pub data: Json,
-    /// The sender's id. A second event with this id within 24 hours counts as the same event.
+    /// The id given by the sender. A second event with the same id within 24 hours is treated as a
+    /// duplicate.
     pub id: Option<Arc<str>>,
-    /// When the event happened, if the sender says so.
+    /// When the event happened; `None` if the sender gave no time.
     pub ts: Option<Timestamp>,
-    /// The user whom the event is about: a JSON object.
+    /// The user that the event is about: a JSON object.
     pub user: Option<Json>,
 }
 
 /// An accepted event.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
-    /// The id that the engine assigned.
+    /// The id that the engine gave the event.
     pub id: EventId,
     /// The event's name.
     pub name: Arc<str>,
@@ -41,20 +42,20 @@ pub struct Event {
     /// When the event happened: the sender's time, or the time of reception if the sender gave
     /// none.
     pub ts: Timestamp,
-    /// The user whom the event is about: a JSON object.
+    /// The user that the event is about: a JSON object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<Json>,
-    /// The sender's id.
+    /// The id given by the sender, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<Arc<str>>,
     /// When the engine accepted the event.
     pub received_at: Timestamp,
 }
 
-/// Why a request body, or an event in it, is refused. The message says what to correct.
+/// Why a request body, or an event in it, was refused. The message says what to correct.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
-    /// The text is not the expected JSON. The message contains the place.
+    /// The body is not the expected JSON. The message contains the position.
     #[error("{0}")]
     Malformed(String),
     /// The body or an event exceeds a limit.
@@ -65,7 +66,7 @@ pub enum EventError {
 impl Event {
     /// Returns the earliest start of the event's runs if its `ts` is a planned start time.
     ///
-    /// A `ts` up to [`AHEAD_MS`] after the reception is taken for a clock difference; then this
+    /// A `ts` at most [`AHEAD_MS`] after the reception is treated as a clock difference; then this
     /// returns `None`.
     pub fn starts_not_before(&self) -> Option<Timestamp> {
         (self.ts.as_millis() > self.received_at.as_millis().saturating_add(AHEAD_MS)).then_some(self.ts)
@@ -73,10 +74,11 @@ impl Event {
 
     /// Returns whether this event came before the other one (rule 31).
     ///
-    /// Events of one request are ordered by their ids. Other events are ordered by reception. Their
-    /// ids say little, because a sender or a run may choose them. However, an id with a later time
-    /// than the other event's reception shows that this machine's clock was set back; then this
-    /// event did not come first. A repeated event keeps the id and the time of its first reception.
+    /// Events of one request are ordered by their ids. Other events are ordered by the times at
+    /// which they were received. Ids alone do not order events, because a sender or a run may
+    /// choose them. However, if this event's id has a later time than the other event's reception,
+    /// this machine's clock was set back; then this event did not come first. A repeated event
+    /// keeps the id and the time of its first reception.
     pub fn came_before(&self, other: &Self) -> bool {
         match self.id.is_in_same_sequence(other.id) {
             true => self.id < other.id,
@@ -96,7 +98,8 @@ impl NewEvent {
         Self { name: name.into(), data, id: None, ts: None, user: None }
     }
 
-    /// Sets the sender's id. A second event with this id within 24 hours counts as the same event.
+    /// Sets the sender's id of the event. A second event with the same id within 24 hours is
+    /// treated as a duplicate.
     #[must_use]
     pub fn with_id(mut self, id: impl Into<Arc<str>>) -> Self {
         self.id = Some(id.into());
@@ -111,18 +114,18 @@ impl NewEvent {
         self
     }
 
-    /// Sets the user whom the event is about: a JSON object.
+    /// Sets the user that the event is about: a JSON object.
     #[must_use]
     pub fn with_user(mut self, user: Json) -> Self {
         self.user = Some(user);
         self
     }
 
-    /// Decodes a request's body: one event, or an array of events. One invalid event makes the
+    /// Decodes the body of a request: one event, or an array of events. One invalid event makes the
     /// whole body invalid.
     ///
     /// # Errors
-    /// [`EventError`], which names the invalid place and the problem.
+    /// [`EventError`], which names the invalid field and the problem.
     pub fn decode_all(body: &[u8]) -> Result<Vec<NewEvent>, EventError> {
         let text = std::str::from_utf8(body)
             .map_err(|e| malformed_error(format_args!("the body is not UTF-8 at byte {}", e.valid_up_to())))?;
@@ -178,20 +181,21 @@ impl NewEvent {
         let event = Self {
             name: incoming.name.into(),
             data: incoming.data.map_or_else(json::empty_object, Into::into),
-            // Some clients send an empty id for "no id".
+            // some clients send an empty id when they mean no id
             id: incoming.id.filter(|id| !id.is_empty()).map(Into::into),
-            // Some clients send 0 for "now".
+            // some clients send 0 when they mean now
             ts: incoming.ts.filter(|ts| *ts != 0).map(Timestamp::from_millis),
             user: incoming.user.map(Into::into),
         };
-        // `decode_all` has already checked the body's depth, NUL characters and surrogate pairs.
+        // `decode_all` has already checked depth, NUL characters and surrogate pairs for the whole
+        // body
         match event.field_problem() {
             Some(problem) => Err(malformed_error(format_args!("{place}: {problem}"))),
             None => Ok(event),
         }
     }
 
-    /// Returns what is wrong with this event, as a sentence; `None` if it can be accepted.
+    /// Returns what is wrong with this event, as a sentence; `None` if the event can be accepted.
     ///
     /// The limits (size, depth, NUL characters, halves of surrogate pairs) are the same for events
     /// that come by HTTP, through a queue or from a function.
@@ -206,7 +210,7 @@ impl NewEvent {
         })
     }
 
-    /// Returns the size of all texts that the sender wrote, in bytes.
+    /// Returns the size in bytes of all strings in the event.
     fn bytes(&self) -> usize {
         let texts = self.name.len() + self.id.as_ref().map_or(0, |id| id.len());
         texts + self.data.get().len() + self.user.as_ref().map_or(0, |user| user.get().len())
@@ -235,7 +239,7 @@ impl NewEvent {
         None
     }
 
-    /// Turns this event into an accepted one, with the engine's id and the time of reception.
+    /// Turns this event into an accepted one with this id, received at `now`.
     pub fn accept(self, id: EventId, now: Timestamp) -> Event {
         Event {
             id,
@@ -283,8 +287,8 @@ fn too_large_sentence(bytes: usize) -> String {
     format!("has {bytes} bytes; at most {EVENT_BYTES} are allowed: store large values elsewhere and send a reference")
 }
 
-/// Creates an error with a shortened message: a decoder quotes invalid text, which may be as long
-/// as the body.
+/// Creates an error with a shortened message, because a decoder may quote invalid input that is as
+/// long as the body.
 fn malformed_error(message: impl Display) -> EventError {
     EventError::Malformed(shortened(message))
 }
@@ -305,16 +309,16 @@ mod tests {
             NewEvent::new("a", json::empty_object()).accept(id, Timestamp::from_millis(received))
         };
         let before = |one: &Event, other: &Event| (one.came_before(other), other.came_before(one));
-        // one request
+        // two events of one request
         assert_eq!(before(&event((5, 1), 5), &event((5, 2), 5)), (true, false));
-        // one after the other
+        // two events, one received after the other
         assert_eq!(before(&event((5, 1 << 70), 5), &event((6, 1), 6)), (true, false));
-        // two processes in one millisecond: nothing says which was first
+        // two processes received an event in the same millisecond: the order is unknown
         assert_eq!(before(&event((5, 1), 5), &event((5, 1 << 70), 5)), (false, false));
-        // A sender's clock is ahead, and this machine's clock was set back.
+        // the sender's clock is ahead, and this machine's clock was set back
         assert_eq!(before(&event((500, 1), 5), &event((6, 1), 6)), (false, false));
         assert_eq!(before(&event((900, 1), 900), &event((1_000, 9), 5)), (false, false));
-        // sent by a run: the time in the id is that of the run's creation
+        // sent by a run: the id contains the time of the run's creation
         assert_eq!(before(&event((10, 1), 10), &event((1, 1 << 70), 20)), (true, false));
         let one = event((5, 1), 5);
         assert!(!one.came_before(&one));

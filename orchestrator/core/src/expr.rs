@@ -34,15 +34,16 @@ pub(crate) use operators::is_same_json;
 pub(crate) use scope::indexed_scalar;
 pub use scope::{EventValues, Scope};
 
-/// Stack size of the thread that parses. The parser accepts up to 96 levels, which take 8 to 16 MiB
-/// in a build without optimisation. On a thread of 2 MiB, 20 brackets crashed the process.
+/// The stack size of the thread that parses expressions. The parser accepts up to 96 levels, which
+/// take 8 to 16 MiB in a build without optimisation. On a thread of 2 MiB, 20 nested brackets
+/// overflowed the stack.
 const PARSER_STACK_BYTES: usize = 64 * 1024 * 1024;
 
 /// A compiled CEL expression. Its variable is `event`, with the fields `id`, `name`, `data`, `ts`
 /// and `user`. If a run waits for another event, that event is the variable `async`.
 ///
-/// All numbers of an event have one type and are exact. So `event.data.amount / 8` is 12.5 for 100
-/// and for 100.0.
+/// All numbers of an event have the same type and are exact: `event.data.amount / 8` is 12.5 for
+/// both 100 and 100.0.
 #[derive(Clone)]
 pub struct Expr {
     source: Arc<str>,
@@ -52,11 +53,12 @@ pub struct Expr {
 struct CompiledExpr {
     expression: IdedExpr,
     patterns: Vec<Regex>,
-    /// The largest event, in values, on which the expression stays within [`EXPR_STEPS`].
+    /// The size of the largest event, in values, for which the evaluation needs at most
+    /// [`EXPR_STEPS`].
     max_event_size: f64,
 }
 
-/// The error of an expression that cannot be compiled, or that failed on an event.
+/// The error of an expression that cannot be compiled, or whose evaluation failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expression `{source_text}`: {message}")]
 pub struct ExprError {
@@ -68,20 +70,20 @@ impl Expr {
     /// Compiles an expression with `event` as its only variable.
     ///
     /// # Errors
-    /// The same as those of [`Self::compile_over`].
+    /// The same errors as those of [`Self::compile_over`].
     pub fn compile(source: &str) -> Result<Self, ExprError> {
         Self::compile_over(source, Names::Event)
     }
 
-    /// Compiles an expression over these variables. It runs on a thread of its own, because the
+    /// Compiles an expression over these variables. This happens on a separate thread, because the
     /// parser may recurse deeper than the caller's stack allows.
     ///
     /// # Errors
-    /// - The text is not CEL.
-    /// - It names a variable, a function or an event's field that does not exist. The message
-    ///   contains the place.
-    /// - It is longer than [`EXPR_BYTES`] or deeper than [`EXPR_LEVELS`].
-    /// - It may take more than [`EXPR_STEPS`] on an event of [`EXPR_EVENT`] values.
+    /// - The source is not CEL.
+    /// - The source names a variable, a function or an event field that does not exist. The message
+    ///   contains the position.
+    /// - The source is longer than [`EXPR_BYTES`], or nested deeper than [`EXPR_LEVELS`].
+    /// - The evaluation may need more than [`EXPR_STEPS`] for an event of [`EXPR_EVENT`] values.
     pub fn compile_over(source: &str, names: Names) -> Result<Self, ExprError> {
         let bad = |message: String| ExprError { source_text: shortened(source), message };
         if source.len() > EXPR_BYTES {
@@ -96,7 +98,7 @@ impl Expr {
         Ok(Self { source: source.into(), compiled: Arc::new(compiled.map_err(bad)?) })
     }
 
-    /// Returns the text that the expression was compiled from.
+    /// Returns the source code of the expression.
     pub fn source(&self) -> &str {
         &self.source
     }
@@ -104,7 +106,8 @@ impl Expr {
     /// Returns whether the expression is true for this event.
     ///
     /// # Errors
-    /// The evaluation fails, for example because of a missing field, or the value is not a boolean.
+    /// The evaluation failed, for example because of a missing field, or the value is not a
+    /// boolean.
     pub fn eval_bool(&self, scope: &Scope) -> Result<bool, ExprError> {
         self.evaluate(scope, |value| {
             as_truth(value).ok_or_else(|| format!("gives {}, not true or false", shortened(format_args!("{value:?}"))))
@@ -117,7 +120,7 @@ impl Expr {
     /// are the same key. Booleans and null are written as in JSON.
     ///
     /// # Errors
-    /// The evaluation fails, the value is a list or a map, or the text is longer than
+    /// The evaluation failed, the value is a list or a map, or the key is longer than
     /// [`KEY_BYTES`].
     pub fn eval_key(&self, scope: &Scope) -> Result<String, ExprError> {
         let number = |value: &dyn Val| Number::of_value(value)?.plain();
@@ -143,7 +146,7 @@ impl Expr {
     /// Evaluates a priority: the expression's value as a whole number.
     ///
     /// # Errors
-    /// The evaluation fails, or the value is not a whole number.
+    /// The evaluation failed, or the value is not a whole number.
     pub fn eval_int(&self, scope: &Scope) -> Result<i64, ExprError> {
         self.evaluate(scope, |value| match Number::of_value(value) {
             Some(Number::Whole(whole)) => Ok(whole.clamp(i64::MIN.into(), i64::MAX.into()) as i64),
@@ -198,18 +201,18 @@ fn parse(source: &str, names: Names) -> Result<CompiledExpr, String> {
     Ok(CompiledExpr { expression, patterns, max_event_size })
 }
 
-/// Returns the parser's first error, with its place.
+/// Returns the parser's first error, with its position.
 fn syntax_error(bad: &ParseErrors) -> String {
     let Some(first) = bad.errors.first() else { return "is not CEL".into() };
     let line = if first.pos.0 > 1 { format!("line {}, ", first.pos.0) } else { String::new() };
     shortened(format_args!("is not CEL at {line}character {}: {}", first.pos.1, first.msg))
 }
 
-/// Returns the largest event, in values, on which the expression stays within [`EXPR_STEPS`];
-/// infinite if no event is too large.
+/// Returns the size of the largest event, in values, for which the evaluation needs at most
+/// [`EXPR_STEPS`]. Returns infinity if no event is too large.
 fn find_max_event_size(expression: &IdedExpr) -> f64 {
     let is_fine = |eighths: &u32| cost::steps(expression, size_of(*eighths)) <= EXPR_STEPS as f64;
-    // Eight sizes per doubling. No event of 3 MiB has more values than the last size.
+    // tries eight sizes per doubling; no event of 3 MiB has more values than the last size
     let sizes: Vec<u32> = (0..=22 * 8).collect();
     match sizes.partition_point(is_fine) {
         0 => 0.0,
@@ -234,19 +237,19 @@ impl PartialEq for Expr {
     }
 }
 
-/// A cache of expressions over `event` and `async` that belong to steps. Each is compiled on its
-/// first use.
+/// A cache of compiled expressions over `event` and `async`. Each expression is compiled when it is
+/// first used.
 #[derive(Debug, Default)]
 pub struct ExprCache(Mutex<HashMap<Arc<str>, Result<Expr, ExprError>>>);
 
-/// Maximum number of cached expressions. When it is reached, the cache is emptied.
+/// The maximum number of cached expressions. When this number is reached, the cache is emptied.
 const MAX_CACHED: usize = 1_000;
 
 impl ExprCache {
-    /// Returns the compiled expression, and compiles it if it is not cached.
+    /// Returns the compiled expression from the cache, or compiles it.
     ///
     /// # Errors
-    /// The same as those of [`Expr::compile_over`].
+    /// The same errors as those of [`Expr::compile_over`].
     pub fn get(&self, source: &str) -> Result<Expr, ExprError> {
         if let Some(known) = self.lock().get(source) {
             return known.clone();

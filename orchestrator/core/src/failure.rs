@@ -9,12 +9,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::limits::{FAILURE_BYTES, NAME_CHARS};
 use crate::sentence::truncated;
 
-/// A recorded error: a message for people and a code for programs.
+/// A recorded error: a message for people, and a code for programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// A sentence; causes follow after colons. At most [`FAILURE_BYTES`] in a journal.
+    /// The error message: a sentence; causes follow after colons. A journal stores at most
+    /// [`FAILURE_BYTES`] of it.
     pub message: String,
-    /// A code to branch on. Error types are not stored in the journal; the code is.
+    /// A code to branch on. A journal stores this code, but not the type of the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<ErrorCode>,
 }
@@ -30,23 +31,23 @@ impl Failure {
         Self { message: message.into(), code: Some(code.into()) }
     }
 
-    /// Creates the failure that means "check again later": a poll's check has no value yet. The
-    /// journal records each check like a failed attempt.
+    /// Creates the failure that means "check again later": the check of a poll has returned no
+    /// value yet. The journal records each check like a failed attempt.
     pub fn not_yet() -> Self {
         Self::with_code("not yet", ErrorCode::NotYet)
     }
 
-    /// Returns whether this is [`Failure::not_yet`].
+    /// Returns whether this failure was created by [`Failure::not_yet`].
     pub fn is_not_yet(&self) -> bool {
         self.code == Some(ErrorCode::NotYet)
     }
 
-    /// Returns the text of the code.
+    /// Returns the code as a string, if there is one.
     pub fn code(&self) -> Option<&str> {
         self.code.as_ref().map(ErrorCode::as_str)
     }
 
-    /// Returns the failure truncated to the limits of a journal. A long message is truncated and
+    /// Returns the failure, truncated to the limits of a journal. A long message is truncated and
     /// ends in `…`; a long code is truncated. NUL characters are replaced, because databases cannot
     /// store them.
     #[must_use]
@@ -64,7 +65,7 @@ impl Failure {
 
 macro_rules! error_codes {
     ($($(#[$doc:meta])+ $name:ident = $text:literal,)+) => {
-        /// The code of an error: one of Stepladder's own, or that of an application.
+        /// The code of an error: one that Stepladder defines, or one of the application.
         ///
         /// ```
         /// use stepladder_core::ErrorCode;
@@ -76,10 +77,10 @@ macro_rules! error_codes {
         #[non_exhaustive]
         pub enum ErrorCode {
             $($(#[$doc])+ $name,)+
-            /// A check of a poll that has no value yet: not an error.
+            /// The check of a poll returned no value yet. This is not an error.
             #[doc(hidden)]
             NotYet,
-            /// The code of an application.
+            /// A code that the application chose.
             Other(Arc<str>),
         }
 
@@ -104,11 +105,12 @@ macro_rules! error_codes {
     };
 }
 
-/// The text under which journals store [`ErrorCode::NotYet`].
+/// The string that journals store for [`ErrorCode::NotYet`].
 const NOT_YET: &str = "stepladder/not-yet";
 
 error_codes! {
-    /// An event's data does not fit the type of a function, or an event exceeds a limit.
+    /// An event's data does not match the type that a function expects, or an event exceeds a
+    /// limit.
     BadEvent = "bad-event",
     /// A poll could make more than 2,000 checks.
     BadPoll = "bad-poll",
@@ -116,7 +118,7 @@ error_codes! {
     BadStep = "bad-step",
     /// A step's name is empty, too long or reserved.
     BadStepName = "bad-step-name",
-    /// A wait has a condition that cannot be used.
+    /// The condition of a wait cannot be used.
     BadWait = "bad-wait",
     /// A called run was cancelled.
     Cancelled = "cancelled",
@@ -124,11 +126,11 @@ error_codes! {
     Interrupted = "interrupted",
     /// A step was polled inside the body of another step, or outside the function's own future.
     MisplacedStep = "misplaced-step",
-    /// No shared data has the type (`ctx.data`).
+    /// The app contains no shared data of the requested type (`ctx.data`).
     MissingData = "missing-data",
     /// An environment variable is not set.
     MissingVariable = "missing-variable",
-    /// A sleep ends outside the years 0 to 9999.
+    /// The end of a sleep lies outside the years 0 to 9999.
     NoMoment = "no-moment",
     /// The journal contains a step of another kind under the same id.
     Nondeterminism = "nondeterminism",
@@ -142,11 +144,11 @@ error_codes! {
     Skipped = "skipped",
     /// The body of a step ran past its timeout.
     Timeout = "timeout",
-    /// A step's timeout does not fit into the worker's.
+    /// The timeout of a step is longer than its worker may run.
     TimeoutTooLong = "timeout-too-long",
     /// A value exceeds 4 MiB, or the values of a run exceed 32 MiB.
     TooLarge = "too-large",
-    /// A recorded value does not fit the type of the code.
+    /// A recorded value does not match the type that the code expects.
     Undecodable = "undecodable-memo",
     /// A value cannot be written as JSON.
     Unencodable = "unencodable",

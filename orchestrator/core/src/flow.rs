@@ -1,8 +1,8 @@
 //! Flow control: whether, when and with which other events an event starts a run.
 //!
-//! This module contains only arithmetic and texts. The storage keeps the flow state of each key as
-//! a short text. The engine reads it, changes it by these rules, and writes it back in the
-//! transaction that creates the run (rule 16).
+//! This module only computes. The storage keeps the flow state of each key as a short string. The
+//! engine reads it, changes it by these rules, and writes it back in the transaction that creates
+//! the run (rule 16).
 
 mod admission;
 mod words;
@@ -31,19 +31,22 @@ pub struct FlowControl {
     pub batch: Option<Batch>,
     /// Allows at most one live run.
     pub singleton: Option<Singleton>,
-    /// Events for which this CEL expression returns the same text start one run in 24 hours.
+    /// Events for which this CEL expression returns the same value start only one run in 24 hours.
     pub idempotency: Option<Expr>,
-    /// A CEL expression: the seconds by which a run moves forward in a wait queue.
+    /// A CEL expression that returns the number of seconds by which a run moves forward in a wait
+    /// queue.
     pub priority: Option<Expr>,
     /// Events that cancel a run.
     pub cancel_on: Vec<CancelOn>,
-    /// A run that has not started this long after its creation is cancelled.
+    /// The maximum time from the creation of a run to its start. A run that has not started by then
+    /// is cancelled.
     pub start_within: Option<Duration>,
-    /// A run that has not ended this long after its start is cancelled.
+    /// The maximum time from the start of a run to its end. A run that has not ended by then is
+    /// cancelled.
     pub finish_within: Option<Duration>,
 }
 
-/// A number of evenly spaced starts per period, with bursts.
+/// A maximum number of starts per period, evenly spaced, with bursts.
 #[derive(Clone, Debug)]
 pub struct Rate {
     /// The number of starts per period.
@@ -52,7 +55,7 @@ pub struct Rate {
     pub period: Duration,
     /// The number of runs that may start at once.
     pub burst: u32,
-    /// A CEL expression; each value is counted separately.
+    /// A CEL expression. Starts are counted separately for each of its values.
     pub key: Option<Expr>,
 }
 
@@ -63,31 +66,31 @@ pub struct Debounce {
     pub period: Duration,
     /// The maximum delay after the first event.
     pub longest: Option<Duration>,
-    /// A CEL expression; each value has its own run.
+    /// A CEL expression. Each of its values is debounced separately.
     pub key: Option<Expr>,
 }
 
 /// Starts a run with many events.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// The number of events that starts the run at once.
+    /// The number of events that starts the run immediately.
     pub size: u32,
     /// The maximum time from the first event to the start.
     pub timeout: Duration,
-    /// A CEL expression; each value has its own run.
+    /// A CEL expression. Each of its values has a batch of its own.
     pub key: Option<Expr>,
 }
 
 /// Allows at most one live run; with a key, one per value.
 #[derive(Clone, Debug)]
 pub struct Singleton {
-    /// A CEL expression; each value has its own run.
+    /// A CEL expression. At most one run is live for each of its values.
     pub key: Option<Expr>,
-    /// What a further event does.
+    /// What a further event does while a run is live.
     pub mode: SingletonMode,
 }
 
-/// What a further event does while a run lives.
+/// What a further event does while a run is live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SingletonMode {
     /// Skips the new run.
@@ -101,9 +104,10 @@ pub enum SingletonMode {
 pub struct CancelOn {
     /// The event's name.
     pub event: Arc<str>,
-    /// Which events of that name cancel the run.
+    /// Which events with this name cancel the run.
     pub matching: CancelMatch,
-    /// The time after the run's creation in which the event cancels it.
+    /// How long after the run's creation the event can cancel it; `None` for as long as the run
+    /// lives.
     pub within: Option<Duration>,
 }
 
@@ -112,18 +116,18 @@ pub struct CancelOn {
 pub enum CancelMatch {
     /// Every event.
     Any,
-    /// An event with the same value in this field of its `data` as the run's own event. Found
-    /// through an index.
+    /// An event whose `data` has the same value in this field as the run's own event. Such events
+    /// are found through an index.
     Field(Arc<str>),
-    /// An event for which this CEL expression is true: `event` started the run, `async` is the
-    /// arriving event.
+    /// An event for which this CEL expression is true. `event` is the event that started the run,
+    /// and `async` is the arriving event.
     When(Expr),
-    /// An event that matches all of these.
+    /// An event that matches all of these conditions.
     All(Vec<CancelMatch>),
 }
 
 impl CancelMatch {
-    /// Returns what a run of this event waits for; `None` if no event can match.
+    /// Returns the events that a run created by this event waits for; `None` if no event can match.
     fn matching(&self, event: &ArrivingEvent<'_>) -> Option<EventMatch> {
         Some(match self {
             CancelMatch::Any => EventMatch::Any,
@@ -148,12 +152,12 @@ impl CancelMatch {
 
 impl Rate {
     /// Books one start: returns the earliest start and the next flow state. `kept` is the current
-    /// flow state; only its first word counts here. Times are in microseconds, so that seven starts
-    /// a second are spaced evenly.
+    /// flow state; only its first word is used here. Times are in microseconds, so that seven
+    /// starts a second are spaced evenly.
     ///
     /// This is the generic cell rate algorithm (ITU-T I.371). The flow state is the time at which
     /// all booked starts are done at an even pace. A new start may be at most `burst` intervals
-    /// ahead of it.
+    /// before that time.
     pub fn book(&self, kept: Option<&str>, now: Timestamp) -> Booking {
         let micros = |ms: i64| i128::from(ms) * 1_000;
         let pace = (self.period.as_micros() as i128 / i128::from(self.limit.max(1))).max(1);
@@ -161,7 +165,7 @@ impl Rate {
         let kept = kept.and_then(|kept| kept.split(' ').next()?.parse::<i128>().ok());
         let worked_off = kept.unwrap_or(now).max(now) + pace;
         let begins = (worked_off - pace * i128::from(self.burst.max(1))).max(now);
-        // rounded up to milliseconds, so that no run starts too early
+        // rounds up to milliseconds, so that no run starts too early
         let ms = |micros: i128| Timestamp::from_millis(i64::try_from((micros + 999) / 1_000).unwrap_or(i64::MAX));
         Booking { starts_at: ms(begins), kept: worked_off.to_string(), until: ms(worked_off) }
     }
@@ -187,8 +191,8 @@ pub struct Booking {
 }
 
 impl Debounce {
-    /// Returns when a run starts whose first event arrived at `first` and whose latest event
-    /// arrived at `now`.
+    /// Returns when the run starts. Its first event arrived at `first`, and its latest event at
+    /// `now`.
     pub fn begins_at(&self, first: Timestamp, now: Timestamp) -> Timestamp {
         let quiet = now + self.period;
         self.longest.map_or(quiet, |longest| quiet.min(first + longest))
@@ -196,10 +200,10 @@ impl Debounce {
 }
 
 impl CancelOn {
-    /// Returns what a run of this event waits for; `None` if no event can match.
+    /// Returns the wait that cancels a run created by this event; `None` if no event can match.
     fn wait(&self, event: &Event) -> Option<EventWait> {
         let matching = match &self.matching {
-            // most of them do not read the event
+            // these need not read the event
             CancelMatch::Any => EventMatch::Any,
             some => some.matching(&ArrivingEvent::new(event))?,
         };
@@ -213,7 +217,7 @@ impl CancelOn {
 }
 
 impl FlowControl {
-    /// Returns whether every run starts at once: no flow state is read or written.
+    /// Returns whether every run may start immediately, so that no flow state is read or written.
     pub fn is_unrestricted(&self) -> bool {
         self.throttle.is_none()
             && self.rate_limit.is_none()
@@ -227,7 +231,8 @@ impl FlowControl {
         self.debounce.is_some() || self.batch.is_some()
     }
 
-    /// Returns the waits for events that cancel a run of this event: step id, wait and end of each.
+    /// Returns the waits that can cancel a run of this event: the step id, the wait and the end of
+    /// each.
     pub fn cancel_waits(&self, event: &Event, created_at: Timestamp) -> Vec<(StepId, EventWait, Timestamp)> {
         let numbered = self.cancel_on.iter().enumerate();
         let each = numbered
@@ -235,7 +240,7 @@ impl FlowControl {
         each.collect()
     }
 
-    /// Returns the subscriptions of these waits.
+    /// Returns the subscriptions for the waits that can cancel a run of this event.
     pub fn cancel_subscriptions(&self, run: RunId, event: &Event, created_at: Timestamp) -> Vec<Subscription> {
         let each = self.cancel_waits(event, created_at);
         each.iter().flat_map(|(step, wait, until)| wait.subscriptions(run, step, *until).collect::<Vec<_>>()).collect()
@@ -251,8 +256,8 @@ impl FlowControl {
         Ok(priority.eval_int(scope.get())?.clamp(-MOST_PRIORITY, MOST_PRIORITY) * 1_000)
     }
 
-    /// Returns what is wrong, as the rest of a sentence that begins with the function; `None` if it
-    /// is valid.
+    /// Returns what is wrong with the settings, as the end of a sentence that starts with the
+    /// function; `None` if they are valid.
     pub(crate) fn problem(&self, spec: &Spec) -> Option<String> {
         self.combination_problem(spec).or_else(|| {
             let rate = |what: &str, rate: &Option<Rate>| {
@@ -265,7 +270,7 @@ impl FlowControl {
         })
     }
 
-    /// Refuses combinations without a clear meaning.
+    /// Returns what is wrong with combinations of settings that have no clear meaning.
     fn combination_problem(&self, spec: &Spec) -> Option<String> {
         let has = |what: &'static str, there: bool| there.then_some(what);
         let collects = has("a batch", self.batch.is_some()).or(has("a debounce", self.debounce.is_some()));
@@ -337,7 +342,7 @@ mod tests {
         Rate { limit, period: Duration::from_secs(seconds), burst, key: None }
     }
 
-    /// Returns the delays, in milliseconds, of `n` starts that are booked at once.
+    /// Returns the delays of `n` starts that are booked at the same time, in milliseconds.
     fn all_at_once(rate: &Rate, n: usize) -> Vec<i64> {
         let now = Timestamp::from_millis(1_000_000);
         let mut kept: Option<String> = None;
@@ -353,7 +358,7 @@ mod tests {
     fn starts_are_spaced_evenly_after_a_burst() {
         assert_eq!(all_at_once(&rate(1, 1, 1), 4), [0, 1_000, 2_000, 3_000]);
         assert_eq!(all_at_once(&rate(2, 1, 3), 6), [0, 0, 0, 500, 1_000, 1_500]);
-        // seven a second: 142.857 ms each, and at most seven within a second
+        // seven a second: one every 142.857 ms, and at most seven within a second
         let sevenths = all_at_once(&rate(7, 1, 1), 15);
         assert_eq!(sevenths[..3], [0, 143, 286]);
         assert!(sevenths.windows(8).all(|w| w[7] - w[0] >= 999), "{sevenths:?}");

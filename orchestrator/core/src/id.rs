@@ -1,8 +1,8 @@
-//! Identities: events, runs and steps.
+//! The ids of events, runs and steps.
 //!
-//! A run's id is a ULID. Its time is the event's, and its random part is a hash of what makes the
-//! run unique. So two processes that start the same run use the same id, and only one of them
-//! creates it.
+//! The id of a run is a ULID. Its time is that of the event, and its random part is a hash of what
+//! makes the run unique. So two processes that start the same run use the same id, and only one of
+//! them creates the run.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,18 +14,19 @@ use ulid::Ulid;
 
 use crate::Timestamp;
 
-/// The id of a step within its run: its name, plus `:1`, `:2`… when the name repeats.
+/// The id of a step within its run: the name of the step, followed by `:1`, `:2`… if the name
+/// repeats.
 pub type StepId = Arc<str>;
 
-/// A whole run, or one of its steps: what a ticket or a timer is for.
+/// A whole run, or one of its steps: the owner of a ticket or a timer.
 ///
-/// The stored form is a string: the step's id, or the empty string for the run.
+/// The stored form is a string: the id of the step, or the empty string for the run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "StepId", into = "StepId")]
 pub enum RunOrStep {
     /// The whole run.
     Run,
-    /// This step of the run.
+    /// One step of the run.
     Step(StepId),
 }
 
@@ -38,7 +39,7 @@ impl RunOrStep {
         }
     }
 
-    /// Returns the stored form. [`From<StepId>`] reads it back.
+    /// Returns the stored form, which [`From<StepId>`] converts back.
     pub fn as_stored(&self) -> &str {
         self.step().map_or("", |step| step)
     }
@@ -66,17 +67,17 @@ macro_rules! ulid_id {
         pub struct $name(Ulid);
 
         impl $name {
-            /// Creates an id from a time and 80 bits. Higher bits of `random` are ignored.
+            /// Creates an id from a time and 80 random bits. Higher bits of `random` are ignored.
             pub fn new(at: Timestamp, random: u128) -> Self {
                 Self(Ulid::from_parts(u64::try_from(at.as_millis()).unwrap_or(0), random))
             }
 
-            /// Returns the time within the id.
+            /// Returns the time that the id contains.
             pub fn time(self) -> Timestamp {
                 Timestamp::from_millis(i64::try_from(self.0.timestamp_ms()).unwrap_or(i64::MAX))
             }
 
-            /// Returns the 16 bytes, which sort as the text does.
+            /// Returns the id as 16 bytes. The bytes have the same order as the id's text.
             pub fn to_bytes(self) -> [u8; 16] {
                 self.0.to_bytes()
             }
@@ -145,26 +146,26 @@ ulid_id! {
 pub struct InvalidId;
 
 impl EventId {
-    /// Returns the next id of the same millisecond. Events of one request get such ids, which keep
-    /// their order.
+    /// Returns the next id of the same millisecond. The events of one request get consecutive ids,
+    /// which keep their order.
     pub fn next(self) -> Self {
         Self(self.0.increment().unwrap_or_else(|wrapped| wrapped))
     }
 
-    /// Returns the 80 bits besides the time.
+    /// Returns the 80 random bits of the id.
     pub fn random(self) -> u128 {
         self.0.random()
     }
 
-    /// Returns whether both ids were counted up from the same first id. This is true for the events
-    /// of one request, and for the ids that one process assigns in one millisecond. Only then does
-    /// the order of the ids say which event came first.
+    /// Returns whether both ids belong to one sequence of consecutive ids. This is true for the
+    /// events of one request, and for the ids that one process assigns in one millisecond. Only
+    /// within a sequence does the order of the ids say which event came first.
     pub fn is_in_same_sequence(self, other: Self) -> bool {
         self.time() == other.time() && self.random().abs_diff(other.random()) < SEQUENCE_IDS
     }
 }
 
-/// The largest distance of two ids of one sequence. A request has at most 5,000 events.
+/// The maximum distance between two ids of one sequence. A request has at most 5,000 events.
 const SEQUENCE_IDS: u128 = 1 << 16;
 
 impl RunId {
@@ -173,8 +174,8 @@ impl RunId {
         Self::new(event.time(), hash(&[b"event", &event.to_bytes(), function.as_bytes()]))
     }
 
-    /// Returns the id of the run that the step `step` of this run invokes. `at` is when the
-    /// invocation was recorded.
+    /// Returns the id of the run that the step `step` of this run calls. `at` is the time at which
+    /// the call was recorded.
     pub fn invoked_by(self, step: &str, at: Timestamp) -> Self {
         Self::new(at, hash(&[b"invoke", &self.to_bytes(), step.as_bytes()]))
     }
@@ -184,13 +185,13 @@ impl RunId {
         Self::new(at, hash(&[b"on-failure", &self.to_bytes()]))
     }
 
-    /// Returns the id of a rerun of this run. Each rerun needs another `nonce`.
+    /// Returns the id of a rerun of this run. Each rerun needs a different `nonce`.
     pub fn rerun_of(self, at: Timestamp, nonce: u128) -> Self {
         Self::new(at, hash(&[b"rerun", &self.to_bytes(), &nonce.to_be_bytes()]))
     }
 }
 
-/// Returns 80 bits of the SHA-256 over these parts, each prefixed by its length.
+/// Returns the first 80 bits of the SHA-256 hash over these parts, each prefixed with its length.
 pub fn hash(parts: &[&[u8]]) -> u128 {
     let mut sha = Sha256::new();
     for part in parts {

@@ -1,11 +1,11 @@
-//! The journal: the append-only list of a run's entries. It is the only source of truth about a
-//! run.
+//! The journal: the append-only list of a run's entries. The journal is the only source of truth
+//! about a run.
 //!
 //! Entries are numbered 0, 1, 2… and are written in [`Record`]s. A record is one conditional write
-//! of one or more entries. It succeeds only while the number of its first entry is free.
+//! of one or more entries. The write succeeds only if the number of the first entry is still free.
 //!
-//! Adapters store the JSON form of these types. It is externally tagged throughout, so outcomes
-//! stay text and are never parsed.
+//! Adapters store the JSON form of these types. Enums are externally tagged, so outcomes stay text
+//! and are never parsed.
 
 use std::sync::Arc;
 
@@ -25,13 +25,13 @@ pub use visitor::{AttemptEnd, DirectOutcome, FactVisitor, StartChange, Wait, Wai
 /// The number of an entry within its run, from 0.
 pub type Seq = u64;
 
-/// One write: the entries `seq`, `seq + 1`, ….
+/// One write to a journal: the entries with the numbers `seq`, `seq + 1`, ….
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
     /// The number of the first entry.
     pub seq: Seq,
-    /// A random token. A writer that finds its own token at a number knows that its write succeeded
-    /// (rule 1).
+    /// A random token. A writer that finds its own token in the stored record knows that its write
+    /// succeeded (rule 1).
     #[serde(with = "token")]
     pub token: u128,
     /// The version of the code that wrote the record.
@@ -41,7 +41,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Returns the number after the last entry.
+    /// Returns the number that follows the last entry.
     pub fn next(&self) -> Seq {
         self.seq.saturating_add(self.entries.len() as Seq)
     }
@@ -50,21 +50,22 @@ impl Record {
 /// One fact and the time at which it was written.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
-    /// The time by the writer's clock.
+    /// The time of the entry, by the writer's clock.
     pub at: Timestamp,
     /// What happened.
     pub fact: Fact,
 }
 
-/// What an entry says. Attempts count from 1.
+/// What a journal entry records. Attempts are counted from 1.
 #[derive(Clone, Debug, IntoStaticStr, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum Fact {
-    /// Entry 0 of every run.
+    /// The run was created. This is entry 0 of every run.
     RunCreated(Box<NewRun>),
-    /// A further event for a run that collects events and has not started. It replaces the previous
-    /// event (`replaces`) or is added to the events collected so far. `begins_at` is the run's new
-    /// start time, if it changed. With `closes` this is the last event.
+    /// A further event joined a run that collects events and has not started. The event replaces
+    /// the previous one (`replaces`) or is added to the events collected so far. `begins_at` is the
+    /// run's new start time, if it changed. With `closes`, this is the last event that the run
+    /// collects.
     EventJoined {
         event: Box<Event>,
         #[serde(default, skip_serializing_if = "is_false")]
@@ -74,17 +75,17 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "is_false")]
         closes: bool,
     },
-    /// A run that collects events stops collecting: no further event may join it.
+    /// The run stopped collecting events: no further event may join it.
     #[serde(alias = "RunBegun")]
     CollectingEnded,
-    /// The run missed its planned start. Its throttle or rate limit has room at `begins_at`.
+    /// The run missed its planned start. Its throttle or rate limit has room again at `begins_at`.
     RunDelayed { begins_at: Timestamp },
-    /// Flow control admits the run; only concurrency limits may delay it from now on. Written in
-    /// one record with the entries that follow.
+    /// Flow control admitted the run; only concurrency limits may delay it from now on. This entry
+    /// is written in one record with the entries that follow.
     RunAdmitted,
-    /// An attempt is about to run the step's body, until `lease_until` at the latest.
+    /// An attempt is about to execute the body of the step, at most until `lease_until`.
     StepStarted { step: StepId, attempt: u32, lease_until: Timestamp, worker: Arc<str> },
-    /// The attempt's value, memoized.
+    /// The attempt returned a value, which is memoized.
     StepSucceeded {
         step: StepId,
         attempt: u32,
@@ -92,7 +93,8 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Report::is_empty")]
         report: Report,
     },
-    /// The attempt failed. The step is retried at `retry_at`; without it, the failure is memoized.
+    /// The attempt failed. The step is retried at `retry_at`; if that is `None`, the failure is
+    /// memoized.
     StepFailed {
         step: StepId,
         attempt: u32,
@@ -102,46 +104,47 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Report::is_empty")]
         report: Report,
     },
-    /// The attempt's worker died. This is not a failure of the code and uses no retry.
+    /// The worker of the attempt died. This does not count as a failure and uses no retry.
     AttemptInterrupted { step: StepId, attempt: u32 },
-    /// The handler dropped the step while its body ran (`select!`).
+    /// The handler dropped the step while its body was running (`select!`).
     StepAbandoned {
         step: StepId,
         attempt: u32,
         #[serde(default, skip_serializing_if = "Report::is_empty")]
         report: Report,
     },
-    /// The step fails without another attempt: its timeout exceeds a worker's time, or it was
-    /// interrupted too often.
+    /// The step failed without another attempt: its timeout exceeds its worker's time limit, or it
+    /// was interrupted too often.
     StepRefused {
         step: StepId,
         error: Failure,
-        /// The kind of the step, if no earlier entry says it. `None` means a step with a body.
+        /// The kind of the step, if no earlier entry records the kind. `None` means a step with a
+        /// body.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kind: Option<StepKind>,
     },
-    /// An outcome copied from the run that this run reruns.
+    /// The outcome of a step was copied from the original run into this rerun.
     #[serde(alias = "StepCarried")]
     StepCarriedOver { step: StepId, kind: StepKind, outcome: Outcome },
-    /// Each of these steps was sent a wake of its own.
+    /// A separate wake was sent for each of these steps.
     StepsWoken { steps: Vec<StepId> },
-    /// A timer was set.
+    /// A sleep started.
     SleepStarted { step: StepId, until: Timestamp },
-    /// The timer is due.
+    /// A sleep ended.
     SleepEnded { step: StepId },
-    /// Events were accepted, under ids that make a repetition harmless.
+    /// Events were accepted. Their ids are fixed, so that accepting them again has no effect.
     EventsSent { step: StepId, ids: Vec<EventId> },
-    /// A run of another function was requested.
+    /// A run of another function was called.
     InvokeStarted {
         step: StepId,
         function: Arc<str>,
         child: RunId,
         input: Json,
-        /// Whether the child is cancelled when this run ends first.
+        /// Whether the called run is cancelled if this run ends first.
         #[serde(default, skip_serializing_if = "is_false")]
         bound: bool,
     },
-    /// The child run ended.
+    /// The called run ended.
     InvokeEnded { step: StepId, outcome: Outcome },
     /// The run waits for an event until `until`.
     EventAwaited { step: StepId, wait: Arc<EventWait>, until: Timestamp },
@@ -154,16 +157,16 @@ pub enum Fact {
     SignalReceived { step: StepId, data: Json },
     /// The wait ended without an event or a callback.
     WaitExpired { step: StepId },
-    /// The run uses this version of its function until it ends. Written in one record with the
-    /// handler's first request.
+    /// The run uses this version of its function until it ends. This entry is written in one record
+    /// with the handler's first request.
     #[serde(alias = "VersionTaken")]
     VersionChosen { version: Arc<str> },
-    /// The handler wrote log lines in this attempt. Written in one record with the entries that
-    /// follow.
+    /// The handler wrote log lines in this attempt. This entry is written in one record with the
+    /// entries that follow.
     #[serde(alias = "Logged")]
     LogWritten { attempt: u32, lines: Vec<HandlerLogLine> },
-    /// A user skipped a wait: the step's sleep or retry is due now. Without a step, the handler's
-    /// retry is due now.
+    /// A user skipped a wait: the sleep or the retry of the step is due now. Without a step, the
+    /// retry of the handler is due now.
     #[serde(alias = "Hastened")]
     WaitSkipped {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -171,22 +174,22 @@ pub enum Fact {
     },
     /// The handler returned an error outside a step. The handler runs again at `retry_at`.
     HandlerFailed { attempt: u32, error: Failure, retry_at: Timestamp },
-    /// The handler returned a value. The run ends.
+    /// The handler returned a value. This ends the run.
     RunCompleted { output: Json },
-    /// The handler returned an error. The run ends.
+    /// The handler returned an error. This ends the run.
     RunFailed { error: Failure },
-    /// A user, an event or a limit cancelled the run. The run ends.
+    /// A user, an event or a limit cancelled the run. This ends the run.
     RunCancelled { reason: Arc<str> },
-    /// The run ended before it started.
+    /// The run ended before it started, because flow control skipped it.
     RunSkipped { reason: Arc<str> },
 }
 
-/// What a run is created from.
+/// The data of entry 0: what a run is created from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NewRun {
     /// The function's id.
     pub function: Arc<str>,
-    /// The full event, so that a run needs no second read.
+    /// The event that started the run, in full, so that reading the run needs no second read.
     pub event: Event,
     /// What created the run.
     pub origin: Origin,
@@ -199,13 +202,13 @@ pub struct NewRun {
     /// The run that this run replaces: it is cancelled before this run starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<RunId>,
-    /// Whether this run is cancelled when its parent ends first.
+    /// Whether this run is cancelled if the run that called it ends first.
     #[serde(default, skip_serializing_if = "is_false")]
     pub bound: bool,
 }
 
 impl NewRun {
-    /// Creates a run of this function with this event, without a delay.
+    /// Creates the data of a run of this function with this event and without a delay.
     pub fn new(function: Arc<str>, event: Event, origin: Origin) -> Self {
         Self { function, event, origin, begins_at: None, collects: false, replaces: None, bound: false }
     }
@@ -222,11 +225,11 @@ fn is_false(flag: &bool) -> bool {
 pub enum Origin {
     /// An event that matches a trigger of the function.
     Event,
-    /// A step of another run, which waits for this run's end.
+    /// A step of another run, which waits for the end of this run.
     Invoke { parent: RunId, step: StepId },
-    /// The failure of another run.
+    /// The failure of another run, which this run handles.
     Failure { of: RunId },
-    /// A user reruns another run.
+    /// A user reran another run.
     Rerun { of: RunId },
     /// A tick of the function's cron schedule.
     Cron,
@@ -235,13 +238,13 @@ pub enum Origin {
 /// The kind of a step. A recorded outcome of one kind is never returned to a step of another kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum StepKind {
-    /// A body to run.
+    /// A step with a body.
     Run,
-    /// A timer.
+    /// A sleep.
     Sleep,
-    /// Events to send.
+    /// A step that sends events.
     Send,
-    /// A run of another function.
+    /// A call of another function.
     Invoke,
     /// A wait for an event.
     Event,
@@ -259,12 +262,13 @@ pub enum Outcome {
 }
 
 impl Fact {
-    /// Returns the name of the fact, such as `StepStarted`.
+    /// Returns the name of this kind of fact, such as `StepStarted`.
     pub fn name(&self) -> &'static str {
         self.into()
     }
 
-    /// Returns the step of the fact; `None` if the fact is about the run or about several steps.
+    /// Returns the step that the fact is about; `None` if it is about the run or about several
+    /// steps.
     pub fn step(&self) -> Option<&StepId> {
         match self {
             Self::StepStarted { step, .. }
@@ -301,7 +305,7 @@ impl Fact {
         }
     }
 
-    /// Returns the report of an attempt that ended; `None` for every other fact.
+    /// Returns the report of the attempt that the fact ends; `None` for every other fact.
     pub fn report(&self) -> Option<&Report> {
         let (Self::StepSucceeded { report, .. } | Self::StepFailed { report, .. } | Self::StepAbandoned { report, .. }) =
             self
@@ -311,7 +315,8 @@ impl Fact {
         Some(report)
     }
 
-    /// Returns the report of an attempt that ended, to change it before it is written.
+    /// Returns the report of the attempt that the fact ends, so that it can be changed before it is
+    /// written.
     pub fn report_mut(&mut self) -> Option<&mut Report> {
         let (Self::StepSucceeded { report, .. } | Self::StepFailed { report, .. } | Self::StepAbandoned { report, .. }) =
             self
@@ -321,9 +326,8 @@ impl Fact {
         Some(report)
     }
 
-    /// Returns whether the fact proves that the handler was running: only a handler's request
-    /// writes it. Outcomes are not among these facts, because they may arrive while the handler
-    /// waits.
+    /// Returns whether the fact proves that the handler was running, because only a request of a
+    /// handler causes it. Outcomes prove nothing, because they may arrive while the handler waits.
     pub fn is_requested_by_handler(&self) -> bool {
         matches!(
             self,
@@ -337,8 +341,8 @@ impl Fact {
         )
     }
 
-    /// Returns whether the fact is allowed while a run collects events: a further event, the end of
-    /// collecting, or an end without a handler.
+    /// Returns whether the fact is allowed while a run collects events. These facts are: a further
+    /// event, the end of collecting, and an end of the run without a handler.
     pub fn may_precede_start(&self) -> bool {
         matches!(
             self,
@@ -358,9 +362,9 @@ impl Fact {
         )
     }
 
-    /// Returns whether the loss of this entry in a crash loses no outcome, only bookkeeping. A lost
-    /// log line is written again by the next replay. On one machine, a write of such facts alone
-    /// needs no sync: the next synced write includes it.
+    /// Returns whether losing this entry in a crash is harmless, because it contains no outcome. A
+    /// lost log line is written again by the next replay. On one machine, a write that contains
+    /// only such facts needs no sync: the next synced write includes it.
     pub fn is_bookkeeping(&self) -> bool {
         matches!(
             self,
@@ -372,7 +376,7 @@ impl Fact {
         )
     }
 
-    /// Creates an entry of this fact at a time.
+    /// Creates a journal entry with this fact and this time.
     pub fn at(self, at: Timestamp) -> Entry {
         Entry { at, fact: self }
     }

@@ -1,4 +1,4 @@
-//! JSON kept as text. Outcomes of steps are stored, passed on and compared without decoding them.
+//! JSON kept as text. Step outcomes are stored, passed on and compared without decoding them.
 
 use std::sync::Arc;
 
@@ -12,9 +12,10 @@ use crate::limits::JSON_DEPTH;
 pub type Json = Arc<RawValue>;
 
 /// Writes a value as JSON.
+///
 /// # Errors
-/// The value cannot be written as JSON: it has a map with keys that are not text, or its
-/// `Serialize` fails.
+/// The value cannot be written as JSON: a map has keys that are not strings, or its `Serialize`
+/// implementation fails.
 pub fn to_json<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Json> {
     serde_json::value::to_raw_value(value).map(Into::into)
 }
@@ -34,52 +35,53 @@ pub fn is_object(json: &RawValue) -> bool {
     json.get().trim_start().starts_with('{')
 }
 
-/// Returns whether two valid JSON documents have the same value. Numbers are compared by all of
-/// their digits, and the fields of objects in any order.
+/// Returns whether two valid JSON documents have the same value. Numbers are compared by all their
+/// digits, and the order of an object's fields is ignored.
 pub fn is_same(one: &RawValue, other: &RawValue) -> bool {
     expr::is_same_json(one.get(), other.get())
 }
 
-/// A problem of a JSON document that JSON allows but this engine refuses.
+/// A problem in a JSON document that is valid, but that this engine refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonProblem {
-    /// The text is nested more than [`JSON_DEPTH`] levels deep.
+    /// The document is nested more than [`JSON_DEPTH`] levels deep.
     #[error("is nested more than {JSON_DEPTH} levels deep at byte {0}")]
     TooDeep(usize),
-    /// The text contains a NUL character, which PostgreSQL and other databases cannot store.
+    /// The document contains a NUL character, which PostgreSQL and other databases cannot store.
     #[error("contains a NUL character (\\u0000) at byte {0}; databases cannot store it, remove it")]
     Nul(usize),
-    /// The text contains one half of a surrogate pair. A half is not a character, so decoders
-    /// refuse it.
+    /// The document contains one half of a surrogate pair. Decoders refuse such a half, because it
+    /// is not a character.
     #[error(
         "contains half a surrogate pair (\\uD800 to \\uDFFF) at byte {0}; write both halves or the character itself"
     )]
     HalfPair(usize),
-    /// The text has a field with a name that serde_json uses internally. Decoding such an object
-    /// yields the unchecked JSON in the field's text instead of the object.
+    /// The document has a field whose name serde_json reserves for internal use. Decoding such an
+    /// object yields the JSON inside the field, unchecked, instead of the object.
     #[error(
         "has a field at byte {0} with a name that begins with `{RESERVED}`; decoders misread such a field, rename it"
     )]
     Reserved(usize),
 }
 
-/// The prefix of the field names that serde_json uses internally for text that it has not decoded.
-/// A sender could use such a field to bypass all checks of its JSON.
+/// The prefix of field names that serde_json reserves for JSON that is not decoded yet. A sender
+/// could use such a field to bypass all checks.
 const RESERVED: &str = "$serde_json::private::";
 
 /// Checks a JSON document for depth, NUL characters, halves of surrogate pairs and reserved names,
 /// in one pass and without recursion.
 ///
 /// # Errors
-/// [`JsonProblem`], with the byte at which it was found.
+/// [`JsonProblem`], with the byte position of the problem.
 pub fn check(text: &str) -> Result<(), JsonProblem> {
     check_within(text, 0)
 }
 
-/// Checks a JSON document that is embedded in another one, this many levels deep. See [`check`].
+/// Checks a JSON document that is embedded in another document, `levels` levels deep. See
+/// [`check`].
 ///
 /// # Errors
-/// [`JsonProblem`], with the byte of this text at which it was found.
+/// [`JsonProblem`], with the byte position of the problem within `text`.
 pub fn check_within(text: &str, levels: usize) -> Result<(), JsonProblem> {
     let (mut depth, mut in_string) = (levels, false);
     let (mut string_start, mut escapes) = (0, false);
@@ -121,7 +123,7 @@ pub fn check_within(text: &str, levels: usize) -> Result<(), JsonProblem> {
     Ok(())
 }
 
-/// Returns whether a quoted text begins with the reserved prefix.
+/// Returns whether a quoted string starts with the reserved prefix.
 fn is_reserved(quoted: &str, escapes: bool) -> bool {
     match escapes {
         false => quoted[1..].starts_with(RESERVED),
@@ -129,7 +131,7 @@ fn is_reserved(quoted: &str, escapes: bool) -> bool {
     }
 }
 
-/// Returns the number of the escape, such as `\u00e9`, that the bytes begin with.
+/// Decodes the escape at the start of the bytes, such as `\u00e9`. Returns `None` if there is none.
 fn code_unit(bytes: &[u8]) -> Option<u16> {
     let digits = bytes.strip_prefix(b"\\u")?.get(..4)?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()

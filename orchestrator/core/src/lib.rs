@@ -1,12 +1,12 @@
-//! //! The rules of a durable run, as pure functions.
+//! The rules of a durable run, as pure functions.
 //!
-//! A run is its [journal]: numbered entries, each a fact. [`RunState::fold`] turns the entries into
-//! the state of the run, [`admits`](RunState::admits) says whether one more fact may be added, and
-//! [`decide`] says what may happen next. Everything here is a function of its arguments: no I/O, no
-//! clock, no randomness; `now` and seeds are passed in.
+//! A run is its [journal]: numbered entries, each with one fact. [`RunState::fold`] computes the
+//! state of the run from the entries, [`admits`](RunState::admits) says whether one more fact may
+//! be added, and [`decide`] says what may happen next. All results depend only on the arguments:
+//! there is no I/O, no clock and no randomness; `now` and seeds are arguments.
 //!
-//! What is deliberately not here: storage, queues and the polling of handlers (the `engine` and
-//! `sdk` crates).
+//! Storage, queues and the polling of handlers are deliberately not part of this crate: see the
+//! crates `engine` and `sdk`.
 
 pub mod activity;
 pub mod admits;

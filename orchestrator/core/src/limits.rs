@@ -1,85 +1,86 @@
-//! Limits. Input past a limit is refused with a sentence that names the value and its size.
+//! The limits of the engine. Input that exceeds a limit is refused with a sentence that names the
+//! value and its size.
 
 use std::time::Duration;
 
 use crate::OwnStep;
 
-/// Maximum size of one event with all its fields: 3 MiB.
+/// The maximum size of one event with all its fields: 3 MiB.
 pub const EVENT_BYTES: usize = 3 * 1024 * 1024;
-/// Maximum number of events in one request.
+/// The maximum number of events in one request.
 pub const EVENTS_PER_REQUEST: usize = 5_000;
-/// Maximum size of one step's outcome: 4 MiB.
+/// The maximum size of a step's outcome: 4 MiB.
 pub const OUTCOME_BYTES: usize = 4 * 1024 * 1024;
-/// Maximum size of all values in a run's journal: 32 MiB.
+/// The maximum size of all values in a run's journal: 32 MiB.
 ///
-/// This counts outcomes, failures, inputs of calls, and events that were delivered to the run or
-/// joined its batch. This limit does not count the event that started the run, the run's result and
-/// its log, which have limits of their own.
+/// The limit counts outcomes, failures, inputs of calls, and events that were delivered to the run
+/// or joined its batch. It does not count the event that started the run, the run's result and its
+/// log, because they have limits of their own.
 pub const RUN_BYTES: usize = 32 * 1024 * 1024;
-/// Free bytes that a run must have to start a body, a call or a send: 64 KiB. So there is room for
-/// the outcome of an executed step, if it is small.
+/// The number of free bytes that a run needs to start a body, a call or a send: 64 KiB. They leave
+/// room for a small outcome of the step.
 pub const ROOM_BYTES: usize = 64 * 1024;
-/// Maximum size of a failure's message: 16 KiB. A longer message is truncated and ends in `…`.
+/// The maximum size of a failure's message: 16 KiB. A longer message is truncated and ends in `…`.
 pub const FAILURE_BYTES: usize = 16 * 1024;
-/// Maximum size of all events of one request, or of one send of a function: 64 MiB.
+/// The maximum size of all events in one request, or in one send of a function: 64 MiB.
 pub const REQUEST_BYTES: usize = 64 * 1024 * 1024;
-/// Maximum number of characters of a name (of an event, a function or a step) and of a sender's
-/// event id.
+/// The maximum number of characters in a sender's event id and in the name of an event, a function
+/// or a step.
 pub const NAME_CHARS: usize = 255;
-/// Maximum nesting of arrays and objects in JSON from outside. Decoders recurse, so this bounds
-/// their stacks.
+/// The maximum nesting depth of arrays and objects in JSON from outside. Decoders recurse, so this
+/// limit bounds their stacks.
 pub const JSON_DEPTH: usize = 100;
-/// Maximum size of a CEL expression: 4 KiB.
+/// The maximum size of a CEL expression: 4 KiB.
 pub const EXPR_BYTES: usize = 4 * 1024;
-/// Maximum nesting of a CEL expression; `event.data.plan == 'pro'` has four levels.
+/// The maximum nesting depth of a CEL expression; `event.data.plan == 'pro'` has four levels.
 ///
-/// Evaluation recurses on a worker's stack of 2 MiB. A level takes 40 to 50 KiB of it in a build
-/// without optimisation.
+/// Evaluation recurses on a worker's stack of 2 MiB. In a build without optimisation, each level
+/// takes 40 to 50 KiB of the stack.
 pub const EXPR_LEVELS: usize = 20;
-/// Maximum number of steps of an evaluation of a CEL expression, estimated beforehand. A step is a
-/// name, a comparison, or an item that `all` or `map` visits.
+/// The maximum number of steps in the evaluation of a CEL expression, estimated beforehand. A step
+/// is a name, a comparison, or an item that `all` or `map` visits.
 pub const EXPR_STEPS: usize = 10_000_000;
-/// Number of values in an event on which each expression must stay within [`EXPR_STEPS`]; otherwise
-/// the app does not start. On a larger event, an expression that may take more steps is not
-/// evaluated.
+/// The number of values in an event for which each expression must stay within [`EXPR_STEPS`];
+/// otherwise the app does not start. For a larger event, an expression that may exceed
+/// [`EXPR_STEPS`] is not evaluated.
 pub const EXPR_EVENT: usize = 512;
-/// Maximum size of the value of a limit's key: 1 KiB. The value is part of storage keys, and of
+/// The maximum size of the value of a limit's key: 1 KiB. The value is part of storage keys, and of
 /// each ticket in a wait queue.
 pub const KEY_BYTES: usize = 1024;
-/// Maximum size of the data that is posted to a callback token: 1 MiB.
+/// The maximum size of the data that is posted to a callback token: 1 MiB.
 pub const SIGNAL_BYTES: usize = 1024 * 1024;
-/// Number of consecutive interruptions after which a step fails for good.
+/// The number of consecutive interruptions after which a step fails permanently.
 pub const INTERRUPTIONS: u32 = 10;
-/// Milliseconds by which a sender's clock may be ahead. If an event's `ts` is further in the
-/// future, its runs start at that time.
+/// The number of milliseconds by which a sender's clock may be ahead. If an event's `ts` is further
+/// in the future, the event's runs start at that time.
 pub const AHEAD_MS: i64 = 60_000;
-/// Maximum number of checks of one polling step, as computed from its interval and its timeout.
+/// The maximum number of checks of one polling step, as computed from its interval and its timeout.
 /// Each check writes two journal entries.
 pub const CHECKS: u32 = 2_000;
-/// Maximum number of events in one batch.
+/// The maximum number of events in one batch.
 pub const COLLECTED: u32 = 1_000;
-/// Size of `data` and `user` at which a batch starts its run even if it has fewer events than it
-/// may: 4 MiB. The event that reaches this size still belongs to the batch.
+/// The total size of `data` and `user` that completes a batch, even if the batch has room for more
+/// events: 4 MiB. The event that reaches this size still belongs to the batch.
 pub const COLLECTED_BYTES: usize = 4 * 1024 * 1024;
-/// The longest period of a throttle, a rate limit or a debounce, and the longest wait of a batch:
+/// The maximum period of a throttle, a rate limit or a debounce, and the maximum wait of a batch:
 /// 31 days.
 pub const LONGEST_PERIOD: Duration = Duration::from_secs(31 * 24 * 60 * 60);
-/// How long flow state records which run a collected event went to, and which run is open for a
-/// key: 32 days, which is longer than [`LONGEST_PERIOD`].
+/// How long flow state remembers the run that an event joined, and the open run of a key: 32 days,
+/// which is longer than [`LONGEST_PERIOD`].
 pub const FLOW_STATE_RETENTION: Duration = Duration::from_secs(32 * 24 * 60 * 60);
-/// Maximum number of seconds by which a priority moves a run in a wait queue, forwards or
+/// The maximum number of seconds by which a priority moves a run in a wait queue, forwards or
 /// backwards.
 pub const MOST_PRIORITY: i64 = 600;
-/// Milliseconds for which a sender's event id is remembered: 24 hours.
+/// How many milliseconds a sender's event id is remembered: 24 hours.
 pub const DEDUPLICATION_MS: i64 = 24 * 60 * 60 * 1000;
-/// Maximum size of one log line with its fields: 4 KiB.
+/// The maximum size of one log line with its fields: 4 KiB.
 pub const LOG_LINE_BYTES: usize = 4 * 1024;
-/// Maximum number of log lines that are recorded for a run.
+/// The maximum number of recorded log lines in a run.
 pub const LOG_LINES: usize = 1_000;
-/// Maximum size of all log lines that are recorded for a run: 256 KiB.
+/// The maximum size of all recorded log lines in a run: 256 KiB.
 pub const LOG_BYTES: usize = 256 * 1024;
-/// Maximum number of models that an attempt reports by name. The usage of further models is added
-/// up.
+/// The maximum number of models that an attempt reports by name. The usage of all further models is
+/// added up under one name.
 pub const USAGE_MODELS: usize = 16;
 
 /// Returns what is wrong with a name, as the end of a sentence; `None` if the name is valid.
@@ -97,8 +98,8 @@ pub fn name_problem(name: &str) -> Option<String> {
     None
 }
 
-/// Returns why a step cannot have this name, as the end of a sentence; `None` if it can. A name
-/// that ends in `:1` would collide with the id of a repeated name.
+/// Returns why a step cannot have this name, as the end of a sentence; `None` if it can. For
+/// example, a name that ends in `:1` would collide with the id of a repeated name.
 pub fn step_name_problem(name: &str) -> Option<String> {
     if let Some(problem) = name_problem(name) {
         return Some(problem);

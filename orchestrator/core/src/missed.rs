@@ -1,9 +1,9 @@
-//! Missed ticks: ticks that did not start in time, because the function was paused or no worker or
-//! sweep was running.
+//! Missed ticks of cron schedules: ticks that did not start a run in time, because the function was
+//! paused or because no worker or sweep was running.
 //!
-//! The engine checks twice. The sweep checks which ticks to send. Before a tick's run starts, the
-//! engine checks whether it may still start. The second check uses only the times, so it treats a
-//! pause and downtime alike.
+//! The engine checks twice. The sweep decides which ticks to send. Before the run of a tick starts,
+//! the engine checks again whether it may still start. The second check uses only times, so it
+//! treats a pause and downtime alike.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -11,28 +11,30 @@ use std::time::Duration;
 use crate::Timestamp;
 use crate::cron::{CronSchedule, LONGEST_JITTER};
 
-/// A tick that has not started this long after its time is missed.
+/// A tick is missed if its run has not started this long after the planned time.
 pub const MISSED_AFTER: Duration = Duration::from_secs(60);
-/// The maximum number of missed ticks that start with [`MissedTicks::RunAll`]: the latest ones.
+/// The maximum number of missed ticks that start a run with [`MissedTicks::RunAll`]: the latest
+/// ones.
 pub const MOST_MISSED: usize = 1_000;
-/// The range in minutes in which missed ticks are searched: 32 days, which includes a monthly tick.
+/// The number of minutes that are searched for missed ticks: 32 days, which includes a monthly
+/// tick.
 const SEARCHED_MINUTES: i64 = 32 * 24 * 60;
 
-/// What happens to missed ticks of a function.
+/// What happens to the missed ticks of a function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MissedTicks {
-    /// No missed tick starts.
+    /// Missed ticks start no runs.
     Skip,
-    /// Only the latest missed tick starts. This is the default.
+    /// Only the latest missed tick starts a run. This is the default.
     #[default]
     RunOnce,
-    /// Every missed tick starts, at most 1,000 after downtime.
+    /// Every missed tick starts a run; after downtime, at most the latest 1,000 do.
     RunAll,
 }
 
 impl MissedTicks {
-    /// Returns a description for lists.
+    /// Returns a description of this setting for lists.
     pub fn description(self) -> &'static str {
         match self {
             Self::Skip => "missed ticks: skipped",
@@ -43,8 +45,8 @@ impl MissedTicks {
 }
 
 impl CronSchedule {
-    /// Returns why the run of a tick must not start at `now`; `None` if it may. `planned` is its
-    /// planned start.
+    /// Returns why the run of a tick must not start at `now`; `None` if it may start. `planned` is
+    /// the planned start.
     pub fn missed(&self, function: &str, minute: i64, planned: Timestamp, now: Timestamp) -> Option<&'static str> {
         if now.since(planned) <= MISSED_AFTER {
             return None;
@@ -58,12 +60,12 @@ impl CronSchedule {
         }
     }
 
-    /// Returns the ticks of these minutes to send at `now`, in order: ticks in time, and the missed
-    /// ticks that still start.
+    /// Returns the ticks in these minutes that must be sent at `now`, in order: ticks in time, and
+    /// missed ticks that still start a run.
     pub fn ticks(&self, function: &str, minutes: Range<i64>, now: Timestamp) -> Vec<i64> {
         let fires = |minute: &i64| self.fires_at(*minute);
         let is_missed = |minute: &i64| now.since(self.due(function, *minute)) > MISSED_AFTER;
-        // all ticks before this are missed
+        // all ticks before this minute are missed
         let recent = (now - MISSED_AFTER - LONGEST_JITTER).minute();
         let oldest = minutes.start.max(now.minute() - SEARCHED_MINUTES);
         let missed = (oldest..minutes.end.min(now.minute())).rev().filter(fires).filter(is_missed);
@@ -77,7 +79,7 @@ impl CronSchedule {
         ticks
     }
 
-    /// Returns whether a later tick is due.
+    /// Returns whether a later tick of the schedule is already due.
     fn has_later(&self, function: &str, minute: i64, now: Timestamp) -> bool {
         self.next_after(minute).is_some_and(|next| self.due(function, next) <= now)
     }
@@ -98,8 +100,8 @@ mod tests {
         }
     }
 
-    /// Returns the ticks sent after `minutes` without a sweep, relative to the last full hour.
-    /// `past` is the number of seconds since that hour.
+    /// Returns the ticks that a sweep sends after `minutes` without a sweep, as minutes relative to
+    /// the last full hour. `past` is the number of seconds since that hour.
     fn sent(line: &str, missed: MissedTicks, minutes: i64, past: u64) -> Vec<i64> {
         let full = 20_000 * 24 * HOUR;
         let now = Timestamp::of_minute(full) + Duration::from_secs(past);
@@ -110,7 +112,7 @@ mod tests {
     #[test]
     fn missed_ticks_start_all_or_once_or_never() {
         use MissedTicks::{RunAll, RunOnce, Skip};
-        // a tick every minute: ticks in time start under every policy
+        // a tick every minute: ticks in time start a run under every policy
         assert_eq!(sent("* * * * *", Skip, 3 * HOUR, 30), [0, 1, 2]);
         assert_eq!(sent("* * * * *", RunOnce, 3 * HOUR, 30), [0, 1, 2]);
         assert_eq!(sent("* * * * *", RunAll, 3 * HOUR, 30).len(), 183);

@@ -1,29 +1,30 @@
-//! The steps that Stepladder records beside those of a function.
+//! The engine's internal steps, which are recorded beside the steps of a function.
 //!
-//! Journals and the subscription index store them under step ids with a reserved prefix. Only this
-//! file knows the prefix.
+//! Journals and the subscription index store internal steps under ids with a reserved prefix. Only
+//! this file knows the prefix.
 
 use crate::StepId;
 
-/// The prefix of the ids. No step of a function may begin with it.
+/// The prefix of the ids of internal steps. No step of a function may have a name with this prefix.
 const PREFIX: &str = "stepladder/";
 /// The id of [`OwnStep::Compensation`].
 pub(crate) const COMPENSATION: &str = "stepladder/undo";
-/// The prefix of the ids of [`OwnStep::CancelOn`]; the number follows.
+/// The prefix of the ids of [`OwnStep::CancelOn`]; a number follows.
 const CANCEL_ON: &str = "stepladder/cancel-on:";
 
-/// A step that Stepladder itself records.
+/// An internal step, which the engine records itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnStep {
-    /// The run has failed for good and compensates. Its outcome is the failure.
+    /// The run has failed permanently and is compensating. The outcome of this step is the run's
+    /// failure.
     Compensation,
-    /// The wait for an event that cancels the run: the number of its `cancel_on`. Only the
-    /// subscription index has such steps.
+    /// The wait for an event that cancels the run, with the index of its `cancel_on` setting. Only
+    /// the subscription index contains such steps.
     CancelOn(usize),
 }
 
 impl OwnStep {
-    /// Returns the step that has this id; `None` for a step of a function.
+    /// Returns the internal step with this id; `None` for a step of a function.
     pub fn of(step: &str) -> Option<Self> {
         if step == COMPENSATION {
             return Some(Self::Compensation);
@@ -31,7 +32,7 @@ impl OwnStep {
         step.strip_prefix(CANCEL_ON)?.parse().ok().map(Self::CancelOn)
     }
 
-    /// Returns the id under which the step is stored.
+    /// Returns the id under which the internal step is stored.
     pub fn id(self) -> StepId {
         match self {
             Self::Compensation => COMPENSATION.into(),
@@ -39,7 +40,8 @@ impl OwnStep {
         }
     }
 
-    /// Returns whether a step's name is reserved, and the prefix that makes it so.
+    /// Returns the reserved prefix that a step's name starts with; `None` if the name is not
+    /// reserved.
     pub(crate) fn reserved_prefix(name: &str) -> Option<&'static str> {
         name.starts_with(PREFIX).then_some(PREFIX)
     }

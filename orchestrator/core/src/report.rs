@@ -1,7 +1,7 @@
-//! Reports of user code besides its outcome: log lines, and its usage of paid models.
+//! What user code reports besides its outcome: log lines, and usage of paid models.
 //!
-//! Both are bounded when they are created. What is deliberately not here: which lines a run has
-//! already logged. That is in the run's [state](crate::state::RecordedLogs).
+//! Both are bounded when they are created. Which log lines a run has already recorded is not stored
+//! here, but in the run's [state](crate::state::RecordedLogs).
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use serde::{Deserialize, Serialize};
 use crate::Json;
 use crate::limits::{LOG_BYTES, LOG_LINE_BYTES, LOG_LINES, NAME_CHARS, USAGE_MODELS};
 
-/// The log lines and the usage that a body reported. They are recorded with the attempt's outcome,
-/// even if it is a failure: used tokens must be paid for in any case.
+/// The log lines and the model usage that a body reported. They are recorded with the attempt's
+/// outcome, even if that is a failure, because used tokens must be paid for in any case.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Its log lines, in order.
+    /// The log lines of the body, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<LogLine>,
-    /// Its usage, one item per model.
+    /// The usage of models, one item per model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub usage: Vec<Usage>,
 }
 
 impl Report {
-    /// Returns this report truncated to the limits of a journal: the size of each line, the number
-    /// of models, and the length of their names.
+    /// Returns this report, truncated to the limits of a journal: the size of each log line, the
+    /// number of models, and the length of their names.
     pub(crate) fn bounded(self) -> Self {
         let mut usage = Vec::with_capacity(self.usage.len().min(USAGE_MODELS + 1));
         self.usage.into_iter().for_each(|used| used.add_to(&mut usage));
@@ -38,26 +38,26 @@ impl Report {
     }
 }
 
-/// The tokens and the cost of a model. Usage of the same model adds up.
+/// The tokens that a body used of one model, and their cost. Usage of the same model adds up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Usage {
-    /// The model's name, as the service reports it.
+    /// The model's name, as the model's service reports it.
     pub model: Arc<str>,
-    /// Tokens that the model read, including those from a cache.
+    /// The number of tokens that the model read, including tokens from a cache.
     pub input_tokens: u64,
-    /// Tokens that the model read from a cache.
+    /// The number of tokens that the model read from a cache.
     #[serde(default)]
     pub cached_input_tokens: u64,
-    /// Tokens that the model wrote, including those of its reasoning.
+    /// The number of tokens that the model wrote, including those of its reasoning.
     pub output_tokens: u64,
-    /// The cost in micro-dollars (a millionth of a US dollar); `None` if the model's price is
+    /// The cost in micro-dollars (millionths of a US dollar); `None` if the model's price is
     /// unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub micro_dollars: Option<u64>,
 }
 
-/// The model name under which the usage of further models is added up, past [`USAGE_MODELS`].
+/// The name under which the usage of all models beyond [`USAGE_MODELS`] is added up.
 const OTHER_MODELS: &str = "others";
 
 impl Usage {
@@ -66,36 +66,36 @@ impl Usage {
         Self { model: model.into(), ..Self::default() }
     }
 
-    /// Sets the tokens that the model read, including those from a cache.
+    /// Sets the number of tokens that the model read, including tokens from a cache.
     #[must_use]
     pub fn input_tokens(mut self, n: u64) -> Self {
         self.input_tokens = n;
         self
     }
 
-    /// Sets the tokens that the model read from a cache.
+    /// Sets the number of tokens that the model read from a cache.
     #[must_use]
     pub fn cached_input_tokens(mut self, n: u64) -> Self {
         self.cached_input_tokens = n;
         self
     }
 
-    /// Sets the tokens that the model wrote, including those of its reasoning.
+    /// Sets the number of tokens that the model wrote, including those of its reasoning.
     #[must_use]
     pub fn output_tokens(mut self, n: u64) -> Self {
         self.output_tokens = n;
         self
     }
 
-    /// Sets the cost in micro-dollars, a millionth of a US dollar.
+    /// Sets the cost in micro-dollars (millionths of a US dollar).
     #[must_use]
     pub fn micro_dollars(mut self, n: u64) -> Self {
         self.micro_dollars = Some(n);
         self
     }
 
-    /// Adds this usage to a list with one item per model. Past [`USAGE_MODELS`] models, further
-    /// usage is added up under the name `others`.
+    /// Adds this usage to a list with one item per model. Beyond [`USAGE_MODELS`] models, usage is
+    /// added up under the name `others`.
     pub fn add_to(mut self, used: &mut Vec<Usage>) {
         if self.model.chars().nth(NAME_CHARS).is_some() {
             self.model = self.model.chars().take(NAME_CHARS).collect::<String>().into();
@@ -123,9 +123,9 @@ impl Usage {
 pub struct LogLine {
     /// The severity of the line.
     pub level: LogLevel,
-    /// The text.
+    /// The message.
     pub message: Arc<str>,
-    /// Values that belong to the text: a JSON object.
+    /// Values that belong to the message: a JSON object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Json>,
 }
@@ -136,14 +136,14 @@ pub enum LogLevel {
     /// A normal event.
     #[default]
     Info,
-    /// An event that people may want to look at.
+    /// An event that may need attention.
     Warn,
     /// An error.
     Error,
 }
 
 impl LogLevel {
-    /// Returns its name in lower case.
+    /// Returns the name of the level in lower case.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Info => "info",
@@ -161,7 +161,7 @@ impl fmt::Display for LogLevel {
 
 impl LogLine {
     /// Creates a line of at most [`LOG_LINE_BYTES`]. A longer message is truncated, and fields that
-    /// do not fit are left out.
+    /// do not fit are omitted.
     pub fn new(level: LogLevel, message: &str, fields: Option<Json>) -> Self {
         let message: Arc<str> = match message.len() <= LOG_LINE_BYTES {
             true => message.into(),
@@ -171,7 +171,7 @@ impl LogLine {
         Self { level, message, fields: fields.filter(|fields| fields.get().len() <= room) }
     }
 
-    /// Creates the line that is recorded when the log of a run becomes full.
+    /// Creates the line that is recorded when a run's log becomes full.
     fn end_of_log() -> Self {
         let message = "the log of this run has reached its limit; further lines are not recorded";
         Self { level: LogLevel::Warn, message: message.into(), fields: None }
@@ -182,7 +182,7 @@ impl LogLine {
         if self.bytes() <= LOG_LINE_BYTES { self } else { Self::new(self.level, &self.message, self.fields) }
     }
 
-    /// Returns the size of its message and fields, in bytes.
+    /// Returns the size of the message and the fields, in bytes.
     pub fn bytes(&self) -> usize {
         self.message.len() + self.fields.as_ref().map_or(0, |fields| fields.get().len())
     }
@@ -195,16 +195,17 @@ impl PartialEq for LogLine {
     }
 }
 
-/// A line that a function logged outside its steps, with its position.
+/// A line that a function logged outside its steps, with the position at which it was logged.
 ///
-/// The position is the number of outcomes that were revealed before the line, and the number of
-/// lines since the last of them. A replay reaches the same positions, so it recognises lines that
-/// are already recorded.
+/// The position consists of the number of outcomes that were revealed to the function before the
+/// line, and the number of lines since the last of these outcomes. A replay reaches the same
+/// positions, so it recognises lines that are already recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HandlerLogLine {
-    /// Number of outcomes that were revealed to the function before this line.
+    /// The number of outcomes that were revealed to the function before this line.
     pub after: u64,
-    /// Number of lines that the function logged between the last of these outcomes and this line.
+    /// The number of lines that the function logged between the last of these outcomes and this
+    /// line.
     pub nth: u32,
     /// The line.
     pub line: LogLine,
@@ -224,7 +225,7 @@ impl LogBudget {
         self.bytes += line.bytes();
     }
 
-    /// Returns whether the log is full. If it is not, the next line fits, whatever its size.
+    /// Returns whether the log is full. If it is not, the next line is recorded, whatever its size.
     pub fn is_full(self) -> bool {
         self.lines >= LOG_LINES || self.bytes + LOG_LINE_BYTES > LOG_BYTES
     }
@@ -234,8 +235,8 @@ impl LogBudget {
         self.bytes
     }
 
-    /// Removes the lines of a body that do not fit. When the log becomes full, adds a line that
-    /// says so.
+    /// Removes the log lines of a body that do not fit into the log. When the log becomes full,
+    /// adds a line that says so.
     pub fn fit(&mut self, lines: &mut Vec<LogLine>) {
         let mut kept = Vec::new();
         for line in lines.drain(..) {
@@ -249,8 +250,8 @@ impl LogBudget {
         *lines = kept;
     }
 
-    /// Removes the lines of a function that do not fit. When the log becomes full, adds a line that
-    /// says so.
+    /// Removes the log lines of a function that do not fit into the log. When the log becomes full,
+    /// adds a line that says so.
     pub fn fit_handler_lines(&mut self, lines: &mut Vec<HandlerLogLine>) {
         let mut kept = Vec::new();
         for placed in lines.drain(..) {
@@ -260,7 +261,7 @@ impl LogBudget {
             self.add(&placed.line);
             let after = placed.after;
             kept.push(placed);
-            // The number `u32::MAX` cannot collide with one of the function's own lines.
+            // the number `u32::MAX` cannot collide with a line of the function
             kept.extend(self.is_full().then(|| HandlerLogLine { after, nth: u32::MAX, line: LogLine::end_of_log() }));
         }
         *lines = kept;

@@ -6,45 +6,46 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 
-/// The number of retries by default: 4, which makes 5 attempts in all.
+/// The default number of retries: 4, so that there are at most 5 attempts.
 pub const DEFAULT_RETRIES: u32 = 4;
 
-/// Delays of [`Backoff::Default`] in seconds. The last one repeats.
+/// The delays of [`Backoff::Default`], in seconds. The last delay repeats.
 const DELAYS: [u64; 10] = [15, 30, 60, 120, 300, 600, 1_200, 2_400, 3_600, 7_200];
 
-/// The waits between attempts.
+/// The delays between attempts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Backoff {
-    /// 15 s, 30 s, 1 m, 2 m, 5 m, 10 m, 20 m, 40 m, 1 h, then 2 h each. Jitter adds up to a tenth.
+    /// Waits 15 s, 30 s, 1 m, 2 m, 5 m, 10 m, 20 m, 40 m, 1 h, then 2 h each time. Jitter adds up
+    /// to 10 %.
     #[default]
     Default,
-    /// The same wait each time, without jitter.
+    /// Waits equally long each time, without jitter.
     Fixed(Duration),
-    /// Doubles from `first` to at most `max`. Jitter adds up to a tenth.
+    /// Waits `first`, and doubles the delay each time up to `max`. Jitter adds up to 10 %.
     #[non_exhaustive]
     Exponential {
-        /// The wait before the first retry.
+        /// The delay before the first retry.
         first: Duration,
-        /// The longest wait, without jitter.
+        /// The maximum delay, without jitter.
         max: Duration,
     },
 }
 
 impl From<Duration> for Backoff {
-    /// Waits equally long before each retry.
+    /// Creates [`Backoff::Fixed`], which waits equally long before each retry.
     fn from(wait: Duration) -> Self {
         Self::Fixed(wait)
     }
 }
 
 impl Backoff {
-    /// Creates [`Backoff::Exponential`]: the wait doubles from `first` to at most `max`.
+    /// Creates [`Backoff::Exponential`]: the delay doubles from `first` to at most `max`.
     pub const fn exponential(first: Duration, max: Duration) -> Self {
         Self::Exponential { first, max }
     }
 
-    /// Returns the longest wait, without jitter.
+    /// Returns the maximum delay, without jitter.
     pub fn longest(&self) -> Duration {
         match self {
             Self::Default => Duration::from_secs(DELAYS[DELAYS.len() - 1]),
@@ -52,8 +53,8 @@ impl Backoff {
         }
     }
 
-    /// Returns the wait after failure number `failures`, counted from 1. The jitter depends on
-    /// `seed` only.
+    /// Returns the delay after the failure with the number `failures`, counted from 1. The jitter
+    /// depends only on `seed`.
     pub fn delay(&self, failures: u32, seed: u64) -> Duration {
         let nth = failures.saturating_sub(1);
         let plain = match self {
@@ -61,29 +62,29 @@ impl Backoff {
             Self::Fixed(wait) => return *wait,
             Self::Exponential { first, max } => first.saturating_mul(2_u32.saturating_pow(nth)).min(*max),
         };
-        // The top 53 bits of the seed, as a fraction of a tenth.
+        // the top 53 bits of the seed become a fraction between 0 and 0.1
         plain + plain.mul_f64((seed >> 11) as f64 / (1_u64 << 53) as f64 / 10.0)
     }
 }
 
-/// The advice of an error on whether and when to retry.
+/// What an error says about whether and when to retry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RetryAdvice {
-    /// Retry after the usual wait, while retries are left.
+    /// Retry after the usual delay, while retries are left.
     #[default]
     Default,
     /// Do not retry: the next attempt would fail in the same way.
     Never,
-    /// Retry after this wait, while retries are left.
+    /// Retry after this delay, while retries are left.
     After(Duration),
 }
 
-/// How often a step or a handler is retried, and after which waits.
+/// How often a step or a handler is retried, and after which delays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Maximum number of retries after the first attempt.
+    /// The maximum number of retries after the first attempt.
     pub retries: u32,
-    /// The waits between attempts.
+    /// The delays between attempts.
     pub backoff: Backoff,
 }
 
@@ -94,8 +95,8 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Returns the wait before the next attempt; `None` if there is no further attempt. `failures`
-    /// counts the failed attempts, and `retry` is the advice of the last failure.
+    /// Returns the delay before the next attempt; `None` if no further attempt is allowed.
+    /// `failures` is the number of failed attempts, and `retry` is the advice of the last failure.
     pub fn next_delay(&self, failures: u32, retry: RetryAdvice, seed: u64) -> Option<Duration> {
         match retry {
             RetryAdvice::Never => None,
@@ -107,8 +108,7 @@ impl RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Returns when the attempts still to come would start if each one failed at once, without
-    /// jitter.
+    /// Returns when the remaining attempts would start, without jitter, if each failed immediately.
     ///
     /// So far `failures` attempts have failed, and the next one starts at `next`. Returns at most
     /// `most` times.

@@ -1,5 +1,5 @@
-//! A run as listings show it. The row is written when the run is created and when it ends, never in
-//! between.
+//! A run as listings show it. The row is written when the run is created and again when it ends,
+//! but not in between.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{EventId, RunId, Timestamp};
 
-/// One row of a listing.
+/// The row of a run in a listing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRow {
     /// The run's id.
     pub run: RunId,
-    /// The id of its function.
+    /// The id of the run's function.
     pub function: Arc<str>,
     /// The event that started the run.
     pub event: EventId,
-    /// When it was created.
+    /// When the run was created.
     pub created_at: Timestamp,
     /// When and with which status the run ended; `None` while it is live.
     pub ended: Option<(Timestamp, Status)>,
@@ -27,7 +27,7 @@ pub struct RunRow {
 /// The status of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Status {
-    /// The run is created, and none of its steps has started.
+    /// The run was created, and none of its steps has started.
     Scheduled,
     /// The run has started: it executes a step or waits for something.
     Running,
@@ -35,7 +35,7 @@ pub enum Status {
     Completed,
     /// The run ended with an error.
     Failed,
-    /// The run ended because its cancellation was requested.
+    /// The run was cancelled.
     Cancelled,
     /// The run ended before it started.
     Skipped,
@@ -46,7 +46,7 @@ impl Status {
     pub const ALL: [Status; 6] =
         [Self::Scheduled, Self::Running, Self::Completed, Self::Failed, Self::Cancelled, Self::Skipped];
 
-    /// Returns whether a run with this status has ended.
+    /// Returns whether this is the status of a run that has ended.
     pub fn is_end(self) -> bool {
         match self {
             Self::Scheduled | Self::Running => false,
@@ -70,7 +70,7 @@ impl fmt::Display for Status {
 
 impl FromStr for Status {
     type Err = String;
-    /// Reads the name of a status, in upper or lower case.
+    /// Parses the name of a status, in upper or lower case.
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|s| s.to_string().eq_ignore_ascii_case(text)).ok_or_else(|| {
             format!("`{text}` is not a status; use Scheduled, Running, Completed, Failed, Cancelled or Skipped")

@@ -1,21 +1,22 @@
 //! Sentences of bounded length.
 //!
-//! Parsers and CEL quote what a sender wrote, which may be megabytes. Refusals, log lines and the
-//! reasons of skipped runs must not grow with it.
+//! The error messages of parsers and of CEL quote the sender's input, which may be megabytes long.
+//! Refusals, log lines and the reasons of skipped runs must not grow with the input.
 
 use std::fmt::{self, Display, Write};
 
-/// Maximum size of a sentence that quotes input. A longer one is cut and ends in `…`.
+/// The maximum size of a sentence that quotes input. A longer sentence is truncated and ends in
+/// `…`.
 pub const SENTENCE_BYTES: usize = 1_000;
 
-/// Returns the text of `what`, cut after [`SENTENCE_BYTES`]. Formatting stops there, so the rest
-/// costs nothing.
+/// Formats `what`, truncated after [`SENTENCE_BYTES`]. Formatting stops there, so the rest costs no
+/// time.
 pub fn shortened(what: impl Display) -> String {
     truncated(what, SENTENCE_BYTES)
 }
 
-/// Returns the text of `what`, cut after this many bytes; a longer text is followed by `…`.
-/// Formatting stops there.
+/// Formats `what`, truncated after `bytes` bytes. A truncated string ends in `…`. Formatting stops
+/// there, so the rest costs no time.
 pub fn truncated(what: impl Display, bytes: usize) -> String {
     let mut text = BoundedText { text: String::new(), bytes };
     if write!(text, "{what}").is_err() {

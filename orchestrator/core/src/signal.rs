@@ -1,10 +1,10 @@
 //! Callback tokens (`wait_for_signal`): a function gives a token to a third party, which posts data
 //! back to it once.
 //!
-//! A token contains the run, the step and a seal. The seal is a hash over the run's secret, which
-//! is the random token of its first record. So a person who knows a run's id and its code still
-//! cannot forge a token. A process with the run's journal can verify a token, so no index of tokens
-//! is needed, and no token expires before its run.
+//! A token contains the run, the step and a seal. The seal is a hash that includes the run's
+//! secret, which is the random token of its first record. So a person who knows a run's id and its
+//! code still cannot forge a token. A process with the run's journal can verify a token, so no
+//! index of tokens is needed, and no token expires before its run ends.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,10 +16,11 @@ use sha2::{Digest, Sha256};
 use crate::limits::NAME_CHARS;
 use crate::{RunId, StepId};
 
-/// Size of a seal: 16 bytes, or 128 bits.
+/// The size of a seal: 16 bytes, or 128 bits.
 const SEAL_BYTES: usize = 16;
 
-/// The token to which a third party posts. Its text can be part of a URL's path.
+/// A token that a third party uses to post data to a waiting run. The token as text can be part of
+/// a URL's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallbackToken {
     /// The run that waits.
@@ -35,15 +36,15 @@ pub struct CallbackToken {
 pub struct InvalidToken;
 
 impl CallbackToken {
-    /// Creates the token for a step of the run with this secret.
+    /// Creates the token of a step. `secret` is the secret of the step's run.
     pub fn new(run: RunId, secret: u128, step: &StepId) -> Self {
         Self { run, step: step.clone(), seal: seal(run, secret, step) }
     }
 
-    /// Returns whether the run with this secret created the token.
+    /// Returns whether the token was created with the secret of its run. Otherwise it is forged.
     pub fn is_sealed_with(&self, secret: u128) -> bool {
-        // All bytes are compared, so that the time of the comparison does not reveal how many are
-        // right.
+        // compares all bytes, so that the duration of the comparison does not reveal how many are
+        // right
         let expected = seal(self.run, secret, &self.step);
         self.seal.iter().zip(expected).fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
     }
@@ -66,7 +67,7 @@ impl FromStr for CallbackToken {
         };
         let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidToken);
         let step = String::from_utf8(decode(step)?).map_err(|_| InvalidToken)?;
-        // The id of a repeated step name ends in a number.
+        // the id of a repeated step name ends in a number, which needs up to 16 characters more
         if step.is_empty() || step.chars().count() > NAME_CHARS + 16 {
             return Err(InvalidToken);
         }
@@ -78,7 +79,8 @@ impl FromStr for CallbackToken {
     }
 }
 
-/// Computes the seal: the first 128 bits of a hash over secret, run and step.
+/// Computes the seal of a token: the first 128 bits of a hash over the secret, the run and the
+/// step.
 fn seal(run: RunId, secret: u128, step: &str) -> [u8; SEAL_BYTES] {
     let mut sha = Sha256::new();
     for part in [b"signal".as_slice(), &secret.to_be_bytes(), &run.to_bytes(), step.as_bytes()] {

@@ -1,4 +1,5 @@
-//! Slots of a concurrency limit, the steps that hold them, and the tickets in its wait queue.
+//! The slots of a concurrency limit, the runs and steps that hold them, and the tickets in the wait
+//! queue of the limit.
 
 use std::sync::Arc;
 
@@ -9,9 +10,10 @@ use crate::{EventId, RunId, RunOrStep, StepId, Timestamp};
 /// A concurrency limit as it applies to one run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Limit {
-    /// Names the set of slots: the function, and the value of the limit's key if there is one.
+    /// The name of the set of slots. It consists of the function, and of the value of the limit's
+    /// key if there is one.
     pub key: Arc<str>,
-    /// How many slots there are: the maximum number of holders at the same time.
+    /// The number of slots: the maximum number of holders at the same time.
     pub slots: u32,
 }
 
@@ -19,24 +21,24 @@ pub struct Limit {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum Holder {
-    /// A whole run, from its first step to its end. Its lease does not expire
+    /// A whole run, from its first step to its end. The lease of this holder does not expire
     /// ([`Timestamp::MAX`](crate::Timestamp::MAX)).
     Run(RunId),
-    /// An attempt of a step, as one hop starts it (rule 20). A hop releases only its own slots. Two
-    /// hops may try to start the same attempt: each acquires a slot, and the second releases its
-    /// own. `hop` is a random number that all requests of one hop share.
+    /// An attempt of a step, as started by one hop (rule 20). Two hops may try to start the same
+    /// attempt; then each acquires a slot, and the second hop releases its own slot. So a hop must
+    /// release only its own slots. `hop` is a random number that all requests of one hop share.
     Attempt { run: RunId, step: StepId, attempt: u32, hop: u64 },
 }
 
 impl Holder {
-    /// Returns the run.
+    /// Returns the run of the holder.
     pub fn run(&self) -> RunId {
         match self {
             Self::Run(run) | Self::Attempt { run, .. } => *run,
         }
     }
 
-    /// Returns the step; `None` for a whole run.
+    /// Returns the step of the holder; `None` for a whole run.
     pub fn step(&self) -> Option<&StepId> {
         match self {
             Self::Run(_) => None,
@@ -49,13 +51,13 @@ impl Holder {
         self.run() == run && self.step().is_some_and(|own| **own == *step)
     }
 
-    /// Returns what the holder's own ticket is for.
+    /// Returns the owner of the holder's own ticket: the run or the step.
     pub fn run_or_step(&self) -> RunOrStep {
         self.step().cloned().map_or(RunOrStep::Run, RunOrStep::Step)
     }
 
-    /// Returns whether the holder acquires a slot with this ticket: its own, or that of its run's
-    /// creation.
+    /// Returns whether the holder may acquire a slot with this ticket. It may use its own ticket,
+    /// or the ticket that its run got at its creation.
     pub fn may_use(&self, ticket: &Ticket) -> bool {
         let is_own = || match &ticket.of {
             RunOrStep::Run => true,
@@ -65,45 +67,45 @@ impl Holder {
     }
 }
 
-/// A held slot with its lease.
+/// An acquired slot with its lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldSlot {
-    /// The holder.
+    /// The run or the attempt that holds the slot.
     pub holder: Holder,
-    /// The end of the lease. After it, the holder is dead, and the next process that acquires
-    /// removes it.
+    /// The end of the lease. After this time the holder counts as dead, and the next process that
+    /// acquires a slot removes the holder.
     pub lease_until: Timestamp,
 }
 
-/// A position in a wait queue. Tickets sort in the order in which they are served: by time queued,
-/// then by event.
+/// A position in a wait queue. Tickets are sorted in the order in which they are served: by the
+/// time at which they were enqueued, then by event.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ticket {
     /// When the ticket was first enqueued. A repeated request keeps this time.
     #[serde(rename = "asked")]
     pub queued_at: Timestamp,
-    /// The run's event: it orders runs whose events arrived in the same millisecond.
+    /// The run's event. It orders tickets that were enqueued in the same millisecond.
     pub event: EventId,
     /// The run.
     pub run: RunId,
-    /// What waits: a step, or the whole run. A run has a ticket from its creation until its first
-    /// step acquires a slot.
+    /// The owner of the ticket: a step, or the whole run. A run has a ticket from its creation
+    /// until its first step acquires a slot.
     #[serde(rename = "step")]
     pub of: RunOrStep,
 }
 
-/// Returns the wait queue of runs whose function is paused. It has no slots, so no ticket can acquire
-/// one.
+/// Returns the wait queue for runs of a paused function. The queue has no slots, so no ticket in it
+/// can acquire one.
 pub fn paused_queue(function: &str) -> Limit {
     Limit { key: format!("paused/{function}/").into(), slots: 0 }
 }
 
-/// Returns whether a slot may be acquired (rule 25). A ticket may acquire if fewer tickets are
-/// ahead of it than slots are free. A request without a ticket may acquire only if the wait queue
-/// is empty.
+/// Returns whether a slot may be acquired (rule 25). With a ticket, this is allowed if fewer
+/// tickets are ahead of it than slots are free. Without a ticket, this is allowed only if the wait
+/// queue is empty.
 ///
-/// `ahead` is the number of tickets before the requester's own, `None` without a ticket. `waiting`
-/// is the length of the wait queue.
+/// `ahead` is the number of tickets before the requester's own; `None` means that the requester has
+/// no ticket. `waiting` is the length of the wait queue.
 pub fn may_acquire(free: u32, ahead: Option<usize>, waiting: usize) -> bool {
     match ahead {
         Some(ahead) => ahead < free as usize,

@@ -1,17 +1,18 @@
-//! Positions in the code of functions.
+//! Positions in the source code of functions.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::panic::Location;
 
-/// A position in the code of a function, for messages. It is shown as `file:line:column`.
+/// A position in the source code of a function, for messages. It is displayed as
+/// `file:line:column`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceLocation {
     /// The path of the file.
     pub file: Cow<'static, str>,
-    /// The line, from 1.
+    /// The number of the line, from 1.
     pub line: u32,
-    /// The column, from 1.
+    /// The number of the column, from 1.
     pub column: u32,
 }
 

@@ -15,33 +15,33 @@ use crate::sentence::shortened;
 use crate::slot::Limit;
 use crate::system;
 
-/// A step's timeout by default.
+/// The default timeout of a step.
 pub const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The prefix of the keys of shared limits.
+/// The prefix of the keys of limits that several functions share.
 const SHARED: &str = "account/";
 
-/// The description of a function.
+/// The description of a function: its id and all its settings.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// Its id: `enhance-client-with-ai`.
+    /// The id of the function, such as `enhance-client-with-ai`.
     pub id: Arc<str>,
-    /// The events that start it. A function without triggers starts only by `invoke` or as another
-    /// function's `on_failure`.
+    /// The events that start the function. A function without triggers starts only when another run
+    /// calls it, or as the `on_failure` of another function.
     pub triggers: Vec<Trigger>,
     /// The cron schedule of the function.
     pub schedule: CronSchedule,
-    /// The retries of its steps and of its handler.
+    /// The retries of the function's steps and of its handler.
     pub retry: RetryPolicy,
-    /// The timeout of its steps.
+    /// The timeout of the function's steps.
     pub timeout: Duration,
-    /// Limits on its executing steps or its live runs.
+    /// Limits on executing steps or on live runs of the function.
     pub concurrency: Vec<Concurrency>,
-    /// Its flow control: whether and when an event starts a run.
+    /// The flow control of the function: whether and when an event starts a run.
     pub flow: FlowControl,
     /// The function that starts when a run of this one fails.
     pub on_failure: Option<Arc<str>>,
-    /// An example event that starts it, for people who try it out.
+    /// An example event that starts the function, for people who want to try it out.
     pub example: Option<NewEvent>,
 }
 
@@ -50,18 +50,18 @@ pub struct Spec {
 pub struct Trigger {
     /// The event's name.
     pub event: Arc<str>,
-    /// A CEL expression over `event` that must be true.
+    /// A CEL expression over `event` that must be true for the event to start the function.
     pub condition: Option<Expr>,
 }
 
-/// A limit on executing steps or on live runs. With a key, each value has its own limit.
+/// A limit on executing steps or on live runs. With a key, each value of the key has its own limit.
 #[derive(Clone, Debug)]
 pub struct Concurrency {
-    /// The maximum number at the same time.
+    /// The maximum number of steps or runs at the same time.
     pub limit: u32,
-    /// A CEL expression over `event`; each value has its own slots.
+    /// A CEL expression over `event`. Each of its values has its own slots.
     pub key: Option<Expr>,
-    /// What the limit counts.
+    /// Whether the limit counts steps or runs.
     pub of: CountedUnit,
     /// The name under which several functions share the limit; `None` for a limit of one function.
     pub shared: Option<Arc<str>>,
@@ -77,12 +77,12 @@ pub enum CountedUnit {
 }
 
 impl Concurrency {
-    /// Limits the executing steps of a function.
+    /// Creates a limit on the executing steps of a function.
     pub fn steps(limit: u32) -> Self {
         Self { limit, key: None, of: CountedUnit::Steps, shared: None }
     }
 
-    /// Limits the live runs of a function.
+    /// Creates a limit on the live runs of a function.
     pub fn runs(limit: u32) -> Self {
         Self { of: CountedUnit::Runs, ..Self::steps(limit) }
     }
@@ -152,14 +152,14 @@ impl Spec {
         })
     }
 
-    /// Returns its flow control as phrases for lists, without concurrency limits.
+    /// Returns the flow control of the function as phrases for lists, without concurrency limits.
     pub fn describe_flow(&self) -> Vec<String> {
         let ticks = (!self.schedule.lines.is_empty()).then(|| self.schedule.missed_ticks.description().to_owned());
         self.flow.describe().into_iter().chain(ticks).collect()
     }
 
-    /// Returns whether the journal records that flow control admitted a run. The journal records
-    /// this if a run may be delayed just before it starts.
+    /// Returns whether the journal of a run records its admission by flow control. The journal
+    /// records it if the run may be delayed just before it starts.
     pub fn records_admission(&self, origin: &Origin) -> bool {
         *origin == Origin::Cron || self.flow.throttle.is_some() || self.flow.rate_limit.is_some()
     }
@@ -167,7 +167,7 @@ impl Spec {
     /// Returns whether an event starts this function.
     ///
     /// # Errors
-    /// A condition failed on the event, and no other condition was true.
+    /// The evaluation of a condition failed, and no other condition was true.
     pub fn matches(&self, event: &Event, scope: &mut LazyScope<'_>) -> Result<bool, ExprError> {
         let mut failed = None;
         for trigger in self.triggers.iter().filter(|t| t.event == event.name) {
@@ -180,19 +180,20 @@ impl Spec {
         failed.map_or(Ok(false), Err)
     }
 
-    /// Returns the limits for the steps of this event's run, in the order in which they are
-    /// acquired (rule 25).
+    /// Returns the limits for the steps of a run of this event, in the order in which the limits
+    /// are acquired (rule 25).
     ///
     /// # Errors
-    /// A key's expression failed on the event.
+    /// The evaluation of a key's expression failed.
     pub fn limits(&self, scope: &mut LazyScope<'_>) -> Result<Vec<Limit>, ExprError> {
         self.limits_of(CountedUnit::Steps, scope)
     }
 
-    /// Returns the limits for this event's run as a whole, in the order in which they are acquired.
+    /// Returns the limits for a run of this event as a whole, in the order in which the limits are
+    /// acquired.
     ///
     /// # Errors
-    /// A key's expression failed on the event.
+    /// The evaluation of a key's expression failed.
     pub fn run_limits(&self, scope: &mut LazyScope<'_>) -> Result<Vec<Limit>, ExprError> {
         self.limits_of(CountedUnit::Runs, scope)
     }
@@ -209,13 +210,14 @@ impl Spec {
             }
             limits.push(Limit { key: key.into(), slots: concurrency.limit });
         }
-        // the smallest limit first: a run that is refused there holds no slot that others wait for
+        // the smallest limit first: a run that gets no slot there does not hold one that others
+        // wait for
         limits.sort_by(|a, b| (a.slots, &a.key).cmp(&(b.slots, &b.key)));
         Ok(limits)
     }
 }
 
-/// Returns a sentence if functions share a limit but disagree on its size or its unit.
+/// Returns a sentence if functions share a limit but disagree on its size or on what it counts.
 pub fn conflict<'a>(specs: impl Iterator<Item = &'a Spec>) -> Option<String> {
     let mut known: BTreeMap<&str, (&Spec, &Concurrency)> = BTreeMap::new();
     let shared = |spec: &'a Spec| spec.concurrency.iter().map(move |limit| (spec, limit));
@@ -232,19 +234,20 @@ pub fn conflict<'a>(specs: impl Iterator<Item = &'a Spec>) -> Option<String> {
     None
 }
 
-/// The CEL scope of an event, created on first use: most functions have no expression.
+/// The CEL scope of an event. It is created on its first use, because most functions have no
+/// expression.
 pub struct LazyScope<'a> {
     event: &'a Event,
     scope: Option<Scope>,
 }
 
 impl<'a> LazyScope<'a> {
-    /// Prepares the scope of this event.
+    /// Prepares the scope of this event without creating it.
     pub fn new(event: &'a Event) -> Self {
         Self { event, scope: None }
     }
 
-    /// Returns the scope.
+    /// Returns the scope, and creates it on the first call.
     pub fn get(&mut self) -> &Scope {
         self.scope.get_or_insert_with(|| Scope::of(self.event))
     }

@@ -1,4 +1,4 @@
-//! The state of a run, folded from its entries.
+//! The state of a run, computed from the entries of its journal.
 
 mod ending;
 mod logs;
@@ -23,68 +23,69 @@ pub use step::{Step, StepState, WaitTarget};
 /// The state of a run according to its journal.
 #[derive(Clone, Debug)]
 pub struct RunState {
-    /// The run.
+    /// The id of the run.
     pub run: RunId,
-    /// The number of the next entry.
+    /// The number of the next journal entry.
     pub next: Seq,
-    /// What the run was created from.
+    /// The data of entry 0: what the run was created from.
     pub created: Arc<NewRun>,
     /// When entry 0 was written.
     pub created_at: Timestamp,
     /// When the latest entry was written.
     pub last_at: Timestamp,
-    /// Every step with an entry.
+    /// All steps with an entry in the journal.
     pub steps: HashMap<StepId, Step>,
-    /// Outcomes in journal order: the order in which a replay reveals them (rule 7).
+    /// The outcomes of steps in journal order, which is the order in which a replay reveals them
+    /// (rule 7).
     pub outcomes: Vec<RevealedOutcome>,
-    /// Bytes of all values that the run keeps: see [`kept_bytes`].
+    /// The number of bytes of all values that the run keeps: see [`kept_bytes`].
     pub bytes: usize,
-    /// How many times the handler returned an error outside a step.
+    /// How often the handler returned an error outside a step.
     pub handler_failures: u32,
-    /// The time before which the handler is not run again.
+    /// The time of the handler's next attempt, if it returned an error.
     pub handler_retry_at: Option<Timestamp>,
-    /// Whether the run collects events: further events may join it.
+    /// Whether the run collects events, so that further events may join it.
     pub collecting: bool,
-    /// The events that joined the first one, in order, if the run starts with several events.
+    /// The events that joined the first one, in order, if the run collects several events.
     pub joined: Vec<Event>,
-    /// The earliest start, if something delayed it.
+    /// The earliest start of the run, if something delayed it.
     delayed_until: Option<Timestamp>,
-    /// Whether flow control admitted the run.
+    /// Whether flow control has admitted the run.
     pub admitted: bool,
-    /// When the handler first ran: the time of its first request or its first error.
+    /// When the handler was first executed: the time of its first request or its first error.
     pub first_run_at: Option<Timestamp>,
     /// When the first attempt of any step started.
     pub started_at: Option<Timestamp>,
-    /// Events delivered to the run. The event that created it is not among them.
+    /// The events that were delivered to the run. The event that created the run is not included.
     pub delivered: HashSet<EventId>,
-    /// Whether the latest entry is a delivered event or callback: no hop has written since.
+    /// Whether the latest entry is a delivered event or callback, so that no hop has written since.
     pub arrived: bool,
     /// The log lines that the run has written.
     pub logs: RecordedLogs,
-    /// The version of the function that the run uses, if the function has versions and the run
+    /// The version of the function that the run uses, if the function has versions and the run has
     /// started.
     pub version: Option<Arc<str>>,
-    /// The secret of the run's callback tokens: the random token of its first record. Never shown
-    /// to users.
+    /// The secret of the run's callback tokens: the random token of the run's first record. It is
+    /// never shown to users.
     pub secret: u128,
-    /// How the run ended, if it did.
+    /// How the run ended; `None` while it is live.
     pub end: Option<RunEnd>,
 }
 
-/// A journal that this engine cannot have written.
+/// An error in a journal that this engine cannot have written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum CorruptJournal {
-    /// There is no entry 0, or it is not `RunCreated`.
+    /// There is no entry 0, or entry 0 is not `RunCreated`.
     #[error("the journal of run {0} does not begin with RunCreated")]
     NoBeginning(RunId),
-    /// A number is missing or occurs twice.
+    /// The number of an entry is missing or occurs twice.
     #[error("the journal of run {run} has entry {found} where entry {expected} belongs")]
     Gap { run: RunId, expected: Seq, found: Seq },
 }
 
 impl RunState {
-    /// Folds the records of a run, from entry 0 on, into its state.
+    /// Computes the state of a run from its records, starting at entry 0.
     ///
     /// # Errors
     /// [`CorruptJournal`] if the records do not start at entry 0 or leave a gap.
@@ -128,7 +129,7 @@ impl RunState {
         Ok(state)
     }
 
-    /// Adds the next record.
+    /// Applies the next record of the journal.
     ///
     /// # Errors
     /// [`CorruptJournal`] if the record's number is not the next one.
@@ -140,7 +141,8 @@ impl RunState {
         Ok(())
     }
 
-    /// Adds one entry. [`admits`](Self::admits) checked it when it was written.
+    /// Applies one entry, without checking it: [`admits`](Self::admits) checked it before it was
+    /// written.
     fn apply(&mut self, entry: &Entry) {
         self.next += 1;
         self.last_at = entry.at;
@@ -148,7 +150,8 @@ impl RunState {
         self.logs.add(entry);
         self.arrived = matches!(entry.fact, Fact::EventDelivered { .. } | Fact::SignalReceived { .. });
         if entry.fact.is_requested_by_handler() {
-            // the handler has run again since its error, whatever another host's clock says
+            // the entry proves that the handler has run again since its error, whatever the clock
+            // of another host says
             self.handler_retry_at = None;
             self.first_run_at.get_or_insert(entry.at);
         }
@@ -191,8 +194,8 @@ impl RunState {
                 self.outcomes.extend(RevealedOutcome::each(entry));
             }
             Fact::StepCarriedOver { kind, outcome, .. } => {
-                // an event delivered to the first run is never delivered to its rerun, even if it
-                // is sent again
+                // an event that was delivered to the original run is never delivered to its rerun,
+                // even if the event is sent again
                 self.delivered.extend(id_of_copied_event(*kind, outcome));
                 self.apply_to_step(entry);
             }
@@ -234,7 +237,8 @@ impl RunState {
         let Some(id) = entry.fact.step() else { return };
         self.change(id, entry);
         if let Some(mut revealed) = RevealedOutcome::from(entry) {
-            // a refusal and an expiry do not record the step's kind
+            // the facts that refuse or expire a step do not record its kind, so the state supplies
+            // it
             if let Some(step) = self.steps.get(id) {
                 revealed.kind = step.kind;
             }
@@ -248,17 +252,17 @@ impl RunState {
         }
     }
 
-    /// Returns whether the event was delivered to the run before, or created it (rule 17).
+    /// Returns whether the event was already delivered to the run, or created it (rule 17).
     pub fn has_seen(&self, event: EventId) -> bool {
         self.created.event.id == event || self.delivered.contains(&event)
     }
 
-    /// Returns whether the run was created before the event arrived (rule 31). Only such an event
-    /// may be delivered to the run or cancel it. An earlier event may arrive late, because it is
+    /// Returns whether the run was created before the event arrived (rule 31). Only then may the
+    /// event be delivered to the run or cancel it. An older event may arrive late, because it is
     /// sent again or is part of the same request.
     pub fn is_created_before(&self, event: &Event) -> bool {
         match self.created.origin {
-            // the last of several events creates the run
+            // if several events were collected, the last one created the run
             Origin::Event => !event.came_before(self.joined.last().unwrap_or(&self.created.event)),
             Origin::Rerun { .. } | Origin::Invoke { .. } | Origin::Cron | Origin::Failure { .. } => {
                 event.received_at >= self.created_at
@@ -266,7 +270,7 @@ impl RunState {
         }
     }
 
-    /// Returns the child runs that are cancelled with this run and have not ended.
+    /// Returns the called runs that are cancelled with this run and have not ended.
     pub fn bound_children(&self) -> impl Iterator<Item = RunId> {
         self.steps.values().filter_map(|step| match &step.state {
             StepState::Invoking { child, bound: true, .. } => Some(*child),
@@ -274,13 +278,13 @@ impl RunState {
         })
     }
 
-    /// Returns whether the run waits for any event.
+    /// Returns whether a step of the run waits for an event.
     pub fn awaits_events(&self) -> bool {
         let for_event = |step: &Step| matches!(&step.state, StepState::Awaiting { what: WaitTarget::Event(_), .. });
         self.end.is_none() && self.steps.values().any(for_event)
     }
 
-    /// Returns the steps whose open wait the event matches, sorted by id.
+    /// Returns the steps that wait for an event like this one, sorted by id.
     pub fn fulfilled_by(&self, arriving: &ArrivingEvent<'_>, exprs: &ExprCache) -> Vec<StepId> {
         let trigger = &self.created.event;
         if !self.is_created_before(arriving.event) {
@@ -305,7 +309,8 @@ impl RunState {
         steps
     }
 
-    /// Returns the status. A run is `Running` as soon as one of its steps has an entry.
+    /// Returns the status of the run. A live run is `Running` as soon as one of its steps has an
+    /// entry.
     pub fn status(&self) -> Status {
         match &self.end {
             Some(end) => end.how.status(),
@@ -314,8 +319,8 @@ impl RunState {
         }
     }
 
-    /// Returns the earliest start of a run whose start is delayed: by its event's `ts`, a throttle
-    /// or collected events. `None` once the run has started.
+    /// Returns the earliest start of a run that is delayed by its event's `ts`, by a throttle or by
+    /// collecting events. Returns `None` once the run has started.
     pub fn begins_at(&self) -> Option<Timestamp> {
         if self.has_started() {
             return None;
@@ -323,28 +328,30 @@ impl RunState {
         self.delayed_until.max(self.due_at())
     }
 
-    /// Returns the start time that the event asks for (`ts`), if there is one.
+    /// Returns the start time that the event requests (`ts`), if there is one.
     pub fn due_at(&self) -> Option<Timestamp> {
         let by_event = self.created.origin == Origin::Event && !self.created.collects;
         self.created.event.starts_not_before().filter(|_| by_event)
     }
 
-    /// Returns whether the run has started: an entry exists that only a started run writes.
+    /// Returns whether the run has started: the journal has an entry that only a started run
+    /// writes.
     pub fn has_started(&self) -> bool {
         self.first_run_at.is_some() || self.started_at.is_some() || !self.steps.is_empty() || self.handler_failures > 0
     }
 
-    /// Returns when the run was ready to start. This time orders its ticket in a wait queue.
+    /// Returns when the run became ready to start. This time determines the position of the run's
+    /// ticket in a wait queue.
     pub fn ready_at(&self) -> Timestamp {
         let by_event = self.created.event.starts_not_before().filter(|_| !self.created.collects);
         self.created_at.max(by_event.max(self.delayed_until).unwrap_or(self.created_at))
     }
 
-    /// Returns whether a handler has requested anything. If so, the run belongs to the function
-    /// version that did.
+    /// Returns whether a handler has made a request in this run. If so, the run belongs to that
+    /// handler's version of the function.
     pub fn has_requested(&self) -> bool {
         let is_requested = |step: &Step| !matches!(step.state, StepState::Done);
-        // a copied outcome and an early callback were not requested by a handler
+        // a copied outcome or an early callback does not prove that a handler made a request
         let is_requested_outcome = |revealed: &RevealedOutcome| !revealed.carried && revealed.kind != StepKind::Signal;
         self.version.is_some()
             || self.started_at.is_some()
@@ -353,12 +360,12 @@ impl RunState {
             || self.outcomes.iter().any(is_requested_outcome)
     }
 
-    /// Returns the number of the handler's current attempt, from 1.
+    /// Returns the number of the handler's current attempt, counted from 1.
     pub fn handler_attempt(&self) -> u32 {
         self.handler_failures.saturating_add(1)
     }
 
-    /// Checks that all these entries may be added, in this order, as one record.
+    /// Checks whether all these entries may be added, in this order, as one record.
     ///
     /// # Errors
     /// The first refusal.
@@ -367,7 +374,7 @@ impl RunState {
     }
 }
 
-/// Returns the id of the event in a copied outcome, if there is one.
+/// Returns the id of the event that a copied outcome contains, if there is one.
 fn id_of_copied_event(kind: StepKind, outcome: &Outcome) -> Option<EventId> {
     #[derive(serde::Deserialize)]
     struct CopiedEvent {

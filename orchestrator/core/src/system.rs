@@ -1,8 +1,8 @@
-//! Reserved event names, which no sender may use, and the events under these names that report the
-//! end of a run.
+//! Reserved event names, which no sender may use. Events with some of these names report the end of
+//! a run.
 
-/// The event that starts a function's failure handler, and the functions that listen to the SDK's
-/// `FunctionFailed`.
+/// The event that starts the failure handler of a function. Functions that listen to the SDK's
+/// `FunctionFailed` also start on it.
 pub const FUNCTION_FAILED: &str = "stepladder/function.failed";
 /// Inngest's event for a failed run.
 pub const INNGEST_FAILED: &str = "inngest/function.failed";
@@ -12,19 +12,19 @@ pub const INNGEST_FINISHED: &str = "inngest/function.finished";
 pub const INNGEST_CANCELLED: &str = "inngest/function.cancelled";
 /// The event that starts a run called by another run.
 pub const FUNCTION_INVOKED: &str = "stepladder/function.invoked";
-/// Inngest's name of the same event. A function with this trigger starts only when another run
-/// calls it.
+/// Inngest's name of [`FUNCTION_INVOKED`]. A function with this trigger starts only when another
+/// run calls it.
 const INNGEST_INVOKED: &str = "inngest/function.invoked";
 
-/// The events that report a run's end.
+/// The names of the events that report the end of a run.
 pub const ENDS: [&str; 4] = [FUNCTION_FAILED, INNGEST_FAILED, INNGEST_FINISHED, INNGEST_CANCELLED];
 
-/// Returns the reserved prefix that a name begins with; `None` if the name is not reserved.
+/// Returns the reserved prefix that a name starts with; `None` if the name is not reserved.
 pub fn reserved_prefix(name: &str) -> Option<&'static str> {
     ["inngest/", "stepladder/"].into_iter().find(|prefix| name.starts_with(prefix))
 }
 
-/// Returns whether events of this name report a run's end.
+/// Returns whether events of this name report the end of a run.
 pub fn is_run_end_event(name: &str) -> bool {
     ENDS.contains(&name)
 }

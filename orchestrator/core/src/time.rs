@@ -1,5 +1,5 @@
-//! Time as the engine counts it: milliseconds since 1970 in UTC. The caller always passes the
-//! current time in.
+//! Time as the engine measures it: milliseconds since 1970 in UTC. The caller always passes the
+//! current time as an argument.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The last moment that can be written in every time zone: two days before the end of the year
-    /// 9999.
+    /// The last moment that can be written in every time zone. It is two days before the end of the
+    /// year 9999.
     pub const MAX: Timestamp = Timestamp(253_402_128_000_000);
 
-    /// The first moment that RFC 3339 can write: the beginning of the year 0.
+    /// The first moment that RFC 3339 can write: the start of the year 0.
     pub const MIN: Timestamp = Timestamp(-62_167_219_200_000);
 
     /// Creates a moment from milliseconds since the epoch.
@@ -30,31 +30,31 @@ impl Timestamp {
         self.0
     }
 
-    /// Returns the minute of this moment, counted from the epoch. Timers are stored in buckets of
-    /// one minute.
+    /// Returns the minute of this moment, counted from the epoch. Timers are stored in one bucket
+    /// per minute.
     pub const fn minute(self) -> i64 {
         self.0.div_euclid(60_000)
     }
 
-    /// Returns the first moment of a minute that is counted from the epoch.
+    /// Returns the first moment of a minute. `minute` is counted from the epoch.
     pub const fn of_minute(minute: i64) -> Self {
         Self(minute.saturating_mul(60_000))
     }
 
-    /// Returns whether this moment can be written in every time zone, which holds from
+    /// Returns whether this moment can be written in every time zone. This is true from
     /// [`Timestamp::MIN`] to [`Timestamp::MAX`].
     pub const fn is_representable(self) -> bool {
         self.0 >= Self::MIN.0 && self.0 <= Self::MAX.0
     }
 
-    /// Returns how long after `earlier` this moment is; zero if it is not later.
+    /// Returns the time from `earlier` to this moment; zero if this moment is not later.
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 }
 
 impl From<SystemTime> for Timestamp {
-    /// Rounds down to milliseconds.
+    /// Converts a system time; rounds down to milliseconds.
     fn from(time: SystemTime) -> Self {
         match time.duration_since(UNIX_EPOCH) {
             Ok(after) => Self(0) + after,
@@ -64,21 +64,23 @@ impl From<SystemTime> for Timestamp {
 }
 
 impl From<jiff::Timestamp> for Timestamp {
-    /// Rounds to milliseconds.
+    /// Converts a timestamp of the library `jiff`; rounds to milliseconds.
     fn from(time: jiff::Timestamp) -> Self {
         Self(time.as_millisecond())
     }
 }
 
 impl From<Timestamp> for jiff::Timestamp {
-    /// A time outside the years 0 to 9999 becomes the first or the last time within them.
+    /// Converts a moment. A moment outside the years 0 to 9999 becomes the first or the last moment
+    /// within them.
     fn from(time: Timestamp) -> Self {
         Self::from_millisecond(time.0.clamp(Timestamp::MIN.0, Timestamp::MAX.0)).unwrap_or_default()
     }
 }
 
 impl From<Timestamp> for SystemTime {
-    /// A time outside the years 0 to 9999 becomes the first or the last time within them.
+    /// Converts a moment. A moment outside the years 0 to 9999 becomes the first or the last moment
+    /// within them.
     fn from(time: Timestamp) -> Self {
         let ms = time.0.clamp(Timestamp::MIN.0, Timestamp::MAX.0);
         let distance = Duration::from_millis(ms.unsigned_abs());
@@ -88,8 +90,8 @@ impl From<Timestamp> for SystemTime {
 
 impl Add<Duration> for Timestamp {
     type Output = Self;
-    /// Adds a duration, up to [`Timestamp::MAX`]. So a sleep "forever" has an end instead of an
-    /// overflow.
+    /// Adds a duration. The result is at most [`Timestamp::MAX`], so that a sleep "forever" has an
+    /// end and does not overflow.
     fn add(self, d: Duration) -> Self {
         let ms = i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(ms).min(Self::MAX.0))
@@ -105,8 +107,8 @@ impl Sub<Duration> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // RFC 3339 cannot write moments outside this range, so they are written as its first or
-        // last moment.
+        // RFC 3339 cannot write moments outside this range, so they are written as the first or the
+        // last moment of the range
         match jiff::Timestamp::from_millisecond(self.0.clamp(Self::MIN.0, Self::MAX.0)) {
             Ok(t) => write!(f, "{t:.3}"),
             Err(_) => write!(f, "{} ms", self.0),

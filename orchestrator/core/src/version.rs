@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-/// Compares two versions as people read them. Numbers within them are compared by their value, the
+/// Compares two versions as people read them. Numbers in a version are compared by value, and the
 /// rest as text. `2` is older than `10`, `1.9` is older than `1.10`, and `2026-01-31` is older than
 /// `2026-02-01`. `None` is older than any version.
 pub fn compare_versions(a: Option<&str>, b: Option<&str>) -> Ordering {
@@ -22,12 +22,12 @@ pub fn compare_versions(a: Option<&str>, b: Option<&str>) -> Ordering {
         }
         (left, right) = (l_rest, r_rest);
     }
-    // `01` and `1` are different versions.
+    // `01` and `1` are different versions, so they must not be equal
     left.len().cmp(&right.len()).then_with(|| a.cmp(b))
 }
 
-/// Splits a string after its leading digits, or before its first digit if it begins with something
-/// else.
+/// Splits a string after its leading digits. If the string starts with something else, splits it
+/// before its first digit.
 fn split_part(text: &str) -> (&str, &str) {
     let digits = starts_with_digit(text);
     text.split_at(text.find(|c: char| c.is_ascii_digit() != digits).unwrap_or(text.len()))

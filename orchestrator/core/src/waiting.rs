@@ -1,7 +1,7 @@
-//! Waits for events: what a step waits for, whether an event matches, and where the subscription
-//! index stores it.
+//! Waits for events: what a step waits for, whether an event matches, and where the index of
+//! subscriptions stores the wait.
 //!
-//! The journal alone says whether a run still waits. An index entry may be stale.
+//! Only the journal says whether a run still waits. An entry of the index may be stale.
 
 use std::fmt;
 use std::slice;
@@ -15,32 +15,33 @@ use crate::sentence::shortened;
 use crate::system::wait_problem;
 use crate::{Event, OwnStep, RunId, StepId, Timestamp};
 
-/// What a step waits for: an event with one of these names that matches.
+/// What a step waits for: an event that has one of these names and matches the condition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventWait {
-    /// The names.
+    /// The names of the events.
     pub events: Vec<Arc<str>>,
-    /// Which events of these names match.
+    /// The condition that an event with one of these names must meet.
     pub matching: EventMatch,
 }
 
-/// Which events a wait matches.
+/// The condition of a wait: which events end it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventMatch {
     /// Every event.
     Any,
-    /// Events whose `data` has this value in this field. Found through an index, even with many
+    /// Events whose `data` has this value in this field. An index finds the wait, even among many
     /// subscriptions.
     Field(Field),
-    /// Events for which this CEL expression is true: `event` is the event that started the run,
-    /// `async` the arriving one. Evaluated for each subscription.
+    /// Events for which this CEL expression is true. `event` is the event that started the run, and
+    /// `async` is the arriving event. The expression is evaluated for each subscription.
     When(Arc<str>),
-    /// Events that match all of these. None of them is [`All`](Self::All) itself.
+    /// Events that match all of these conditions. None of the conditions is [`All`](Self::All)
+    /// itself.
     All(Vec<EventMatch>),
 }
 
 impl EventMatch {
-    /// Returns the match of events that both sides match.
+    /// Returns the condition that is true for events that match both conditions.
     #[must_use]
     pub fn and(self, other: EventMatch) -> EventMatch {
         match (self, other) {
@@ -49,7 +50,7 @@ impl EventMatch {
         }
     }
 
-    /// Returns the single conditions.
+    /// Returns the parts of the condition that must all be true.
     fn conditions(&self) -> &[EventMatch] {
         match self {
             EventMatch::All(each) => each,
@@ -58,72 +59,74 @@ impl EventMatch {
     }
 }
 
-/// Returns the path of a field in an event's data. `data.id` and `event.data.id` mean `id`, as in
-/// Inngest. Write `data.data` for a field that is named `data`.
+/// Returns the path of a field within an event's data. `data.id` and `event.data.id` mean `id`, as
+/// in Inngest. For a field that is itself named `data`, write `data.data`.
 pub fn field_path(path: &str) -> &str {
     let path = path.strip_prefix("event.data.").or_else(|| path.strip_prefix("async.data.")).unwrap_or(path);
     path.strip_prefix("data.").unwrap_or(path)
 }
 
-/// A field of an event's `data` and its value.
+/// A field of an event's `data`, with its value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Field {
-    /// Field names separated by dots: `brief.id` is `id` in `brief`.
+    /// Field names separated by dots: `brief.id` is the field `id` in `brief`.
     pub path: Arc<str>,
     /// The value as JSON, in the normal form of [`Field::new`].
     pub value: Arc<str>,
 }
 
-/// The index key of a subscription: a field's value, or `None` if each event must be compared with
-/// it.
+/// The key of a subscription in the index: the value of a field, or `None` if each event must be
+/// compared with the subscription.
 pub type SubscriptionKey = Option<Field>;
 
-/// An entry of the subscription index.
+/// An entry in the index of subscriptions: a step of a run waits for an event.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Subscription {
     /// The name of the events.
     pub event: Arc<str>,
-    /// The key in the index.
+    /// The key of the entry in the index.
     #[serde(rename = "bucket")]
     pub key: SubscriptionKey,
     /// The run that waits.
     pub run: RunId,
     /// The step that waits.
     pub step: StepId,
-    /// The end of the wait.
+    /// The time at which the wait ends without an event.
     pub until: Timestamp,
 }
 
 impl Subscription {
-    /// Returns whether a matching event cancels the run, instead of ending a step's wait.
+    /// Returns whether a matching event cancels the run. Otherwise the event ends the wait of a
+    /// step.
     pub fn cancels_run(&self) -> bool {
         matches!(OwnStep::of(&self.step), Some(OwnStep::CancelOn(_)))
     }
 }
 
-/// Which parts of the index an event of some name needs.
+/// The parts of the index that must be searched for events with one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubscribedFields {
-    /// The fields that subscriptions match by value.
+    /// The fields by whose values subscriptions are indexed.
     pub fields: Vec<Arc<str>>,
-    /// Whether there may be subscriptions without a field, which are compared one by one.
+    /// Whether there may be subscriptions that are not indexed by a field. They are compared one by
+    /// one.
     pub each: bool,
 }
 
 impl SubscribedFields {
-    /// Returns whether there are no subscriptions.
+    /// Returns whether there are no subscriptions to search for.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty() && !self.each
     }
 }
 
 impl Field {
-    /// Creates a field from its [path](field_path) and its value: a string, a number, a boolean or
-    /// null.
+    /// Creates a field from its [path](field_path) and its value, which is a string, a number, a
+    /// boolean or null.
     ///
     /// # Errors
-    /// A sentence if the value cannot be written as JSON or is a list or a map, or if the path or
-    /// the value exceeds 1 KiB.
+    /// A sentence. The value cannot be written as JSON, the value is a list or a map, or the path
+    /// or the value exceeds 1 KiB.
     pub fn new(path: &str, value: &(impl Serialize + ?Sized)) -> Result<Self, String> {
         let json =
             serde_json::to_string(value).map_err(|e| format!("the value of `{}` is not JSON: {e}", shortened(path)))?;
@@ -169,7 +172,8 @@ impl EventWait {
         })
     }
 
-    /// Returns the key in the index. A wait with several fields is indexed by the first.
+    /// Returns the key of the wait in the index. A wait for the values of several fields is indexed
+    /// by the first of them.
     pub fn bucket(&self) -> SubscriptionKey {
         self.matching.conditions().iter().find_map(|matching| match matching {
             EventMatch::Field(field) => Some(field.clone()),
@@ -177,7 +181,7 @@ impl EventWait {
         })
     }
 
-    /// Returns the subscriptions of a step that waits for this: one for each name.
+    /// Returns the subscriptions of a step that has this wait: one for each event name.
     pub fn subscriptions(&self, run: RunId, step: &StepId, until: Timestamp) -> impl Iterator<Item = Subscription> {
         let of = move |event: &Arc<str>| Subscription {
             event: event.clone(),
@@ -189,8 +193,9 @@ impl EventWait {
         self.events.iter().map(of)
     }
 
-    /// Returns whether an arriving event fulfils this wait of a run that `trigger` started. An
-    /// expression that fails on the event, for example on a missing field, counts as false.
+    /// Returns whether an arriving event ends this wait. `trigger` is the event that started the
+    /// waiting run. If the evaluation of an expression fails, for example because of a missing
+    /// field, the event does not match.
     pub fn is_fulfilled_by(&self, arriving: &ArrivingEvent<'_>, trigger: &Event, exprs: &ExprCache) -> bool {
         if !self.events.contains(&arriving.event.name) {
             return false;
@@ -208,7 +213,7 @@ impl EventWait {
 }
 
 impl fmt::Display for EventWait {
-    /// "event `a/b` where `data.id` is "7"".
+    /// Writes a phrase such as "event `a/b` where `data.id` is "7"".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, name) in self.events.iter().enumerate() {
             write!(f, "{}`{name}`", if i == 0 { "event " } else { " or " })?;
@@ -241,8 +246,8 @@ impl<'a> ArrivingEvent<'a> {
         Self { event, values: EventValues::of(event) }
     }
 
-    /// Returns the value of a field in the form of [`Field`]. `None` if the field is missing, a
-    /// list or a map, or if the data cannot be parsed.
+    /// Returns the value of a field as [`Field`] stores it. Returns `None` if the field is missing
+    /// or is a list or a map, or if the data cannot be parsed.
     pub fn value(&self, path: &str) -> Option<String> {
         self.values.indexed(path)
     }

@@ -1,4 +1,4 @@
-//! Wakes and timers: the messages that make a run continue. They may be repeated, but must not be
+//! Wakes and timers: the messages that make a run continue. A wake may be repeated, but must not be
 //! lost.
 
 use std::sync::Arc;
@@ -7,43 +7,43 @@ use serde::{Deserialize, Serialize};
 
 use crate::{RunId, RunOrStep, StepId, Timestamp};
 
-/// A request to continue a run. The journal says what is to be done, not the wake.
+/// A request to continue a run. A wake does not say what to do next: the journal does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wake {
-    /// The run.
+    /// The run to continue.
     pub run: RunId,
-    /// Why it was sent.
+    /// Why the wake was sent.
     pub cause: WakeCause,
     /// The queue's fairness group: the function's id or the key of its limit.
     pub group: Arc<str>,
 }
 
-/// Why a wake was sent. It is for people who read logs. Only a cause with a [step](WakeCause::step)
-/// limits what the hop does.
+/// Why a wake was sent. The cause is mainly for people who read logs: only a cause with a
+/// [step](WakeCause::step) limits what the hop does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WakeCause {
     /// The run was created.
     Created,
-    /// The function in `group` has a cron tick at this minute, counted from the epoch. This wake
-    /// creates its run.
+    /// The cron schedule of the function in `group` has a tick in this minute, counted from the
+    /// epoch. This wake creates the run of the tick.
     Tick(i64),
-    /// A step ended; the next step is due.
+    /// A step ended, so the next step is due.
     Next,
-    /// One of several steps that may run in parallel.
+    /// This step may start. It is one of several steps that may run in parallel.
     Step(StepId),
     /// A sleep or a retry is due.
     Due,
-    /// The lease of another worker ended: check whether its attempt finished.
+    /// The lease of another worker expired: the hop checks whether that worker's attempt finished.
     Lease,
     /// A slot may be free.
     Slot,
-    /// A child run ended.
+    /// A called run ended.
     ChildEnded,
     /// An event or a callback arrived.
     Arrived,
-    /// An event in the run's inbox may match a wait that the run was just registering.
+    /// An event in the run's inbox may match a wait that the run was registering at that time.
     Offered,
-    /// The storage failed; the hop is repeated.
+    /// The storage failed, so the hop is repeated.
     Again,
     /// The hourly check that the run still makes progress.
     Watchdog,
@@ -51,13 +51,15 @@ pub enum WakeCause {
     Cancelled,
     /// The time limit for the run's start or end has passed.
     Deadline,
-    /// An invocation had too little time left for a body. The next hop starts the body in any case,
-    /// so that the run is not handed on forever. With a step, the wake is for this step only.
+    /// A Lambda invocation had too little time left to execute a body. The next hop executes it in
+    /// any case, so that the run is not passed on forever. With a step, the wake is for this step
+    /// only.
     Fresh(Option<StepId>),
 }
 
 impl WakeCause {
-    /// Returns the cause of a wake that promotes a ticket: a step's ticket has a wake of its own.
+    /// Returns the cause of a wake that promotes a ticket. The wake for a step's ticket is for that
+    /// step only.
     pub fn of_ticket(of: RunOrStep) -> Self {
         match of {
             RunOrStep::Run => Self::Slot,
@@ -86,8 +88,8 @@ impl WakeCause {
         }
     }
 
-    /// Returns the wake's cause, replaced by `reason` unless the hop depends on it. The hop depends
-    /// on a step, a tick, the watchdog and the inbox.
+    /// Returns this cause if the hop depends on it; otherwise returns `reason`. The hop depends on
+    /// causes with a step or a tick, on the watchdog and on the inbox.
     pub fn replaced_unless_needed(self, reason: WakeCause) -> WakeCause {
         let is_tick = matches!(self, Self::Tick(_));
         let stays = is_tick || self.step().is_some() || matches!(self, Self::Watchdog | Self::Offered);
@@ -95,23 +97,23 @@ impl WakeCause {
     }
 }
 
-/// A wake to be sent at a later time. The sweep finds it.
+/// A wake that is sent at a later time, when the sweep finds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timer {
-    /// When it is due.
+    /// When the timer is due.
     pub due: Timestamp,
-    /// The run.
+    /// The run to wake.
     pub run: RunId,
-    /// The run's function: the queue's fairness group.
+    /// The id of the run's function, which is the queue's fairness group.
     pub group: Arc<str>,
-    /// What it is for. A run has at most one timer per purpose and due time.
+    /// What the timer is for. A run has at most one timer per purpose and due time.
     pub purpose: TimerPurpose,
 }
 
 /// What a timer is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum TimerPurpose {
-    /// A sleep or a retry is due, of this step or of the whole run.
+    /// A sleep or a retry of this step, or of the whole run, is due.
     #[serde(rename = "Step")]
     Due(RunOrStep),
     /// The hourly check of the run, in case a wake was lost (rule 12).

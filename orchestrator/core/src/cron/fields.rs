@@ -1,5 +1,6 @@
-//! Parses the five fields of a cron expression as Vixie cron does. A library's errors would not
-//! name the position. A library would also treat `*/10` as a restriction, which cron does not.
+//! Parses the five fields of a cron expression as Vixie cron does. No library is used, because a
+//! library's errors would not name the position, and it would treat `*/10` as a restriction of the
+//! day, which cron does not.
 
 use jiff::civil::{Date, Weekday};
 
@@ -11,22 +12,23 @@ pub(super) struct Fields {
     months: u64,
     days: Days,
     weekdays: Weekdays,
-    /// Whether it names single hours, without `*` or a step.
+    /// Whether the expression names single hours, without `*` or a step.
     pub(super) at_hours: bool,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Days {
     on: u64,
-    /// The weekdays nearest to these days: `15W`.
+    /// Days such as `15W`: the expression fires on the weekday nearest to each. Bit N stands for
+    /// day N.
     nearest: u64,
     last: bool,
     last_weekday: bool,
     is_star: bool,
 }
 
-/// One entry per weekday, from Sunday. Bit 0 means every one, bits 1 to 5 the first to the fifth of
-/// a month, bit 6 the last.
+/// One entry per weekday, starting with Sunday. Bit 0 means every such weekday, bits 1 to 5 mean
+/// the first to the fifth of the month, and bit 6 means the last.
 #[derive(Clone, Debug, Default)]
 struct Weekdays {
     on: [u8; 7],
@@ -35,12 +37,12 @@ struct Weekdays {
 
 const LAST: u8 = 6;
 
-/// The unit of a field.
+/// A field of a cron expression, with its range of values.
 struct Unit {
     what: &'static str,
     least: u32,
     most: u32,
-    /// The names of the values, starting at `least`.
+    /// The names of the values, in order, starting with that of `least`.
     names: &'static [&'static str],
 }
 
@@ -54,7 +56,7 @@ const MONTH: Unit = Unit { what: "month", least: 1, most: 12, names: &MONTHS };
 /// 7 also means Sunday.
 const WEEKDAY: Unit = Unit { what: "weekday", least: 0, most: 7, names: &WEEKDAYS };
 
-/// Names for common expressions.
+/// Nicknames such as `@daily`, with the expressions that they stand for.
 const NICKNAMES: [(&str, &str); 7] = [
     ("@yearly", "0 0 1 1 *"),
     ("@annually", "0 0 1 1 *"),
@@ -69,7 +71,7 @@ impl Fields {
     /// Parses an expression.
     ///
     /// # Errors
-    /// The rest of a sentence about the expression: what is wrong, at which character, and what to
+    /// The end of a sentence about the expression: what is wrong, at which character, and what to
     /// write instead.
     pub(super) fn read(line: &str) -> Result<Self, String> {
         let reader = Reader { line };
@@ -109,8 +111,8 @@ impl Fields {
         has(self.hours, hour.unsigned_abs().into()) && has(self.minutes, minute.unsigned_abs().into())
     }
 
-    /// Returns whether the date matches. If a day field starts with `*`, both day fields must
-    /// match; otherwise either may.
+    /// Returns whether the day fields match a date. If one of them starts with `*`, both must
+    /// match; otherwise one is enough.
     pub(super) fn fits_day(&self, date: Date) -> bool {
         let (by_day, by_weekday) = (self.days.fits(date), self.weekdays.fits(date));
         let fits = match self.days.is_star || self.weekdays.is_star {
@@ -162,7 +164,7 @@ struct Reader<'l> {
 }
 
 impl<'l> Reader<'l> {
-    /// Returns a sentence about a part of the expression, with its position.
+    /// Returns an error sentence about a part of the expression, with its position.
     fn wrong(&self, part: &str, why: &str) -> String {
         let bytes = part.as_ptr() as usize - self.line.as_ptr() as usize;
         let before = self.line.get(..bytes).map_or(0, |before| before.chars().count());
@@ -235,7 +237,7 @@ impl<'l> Reader<'l> {
                 (first, if step.is_some() { unit.most } else { first })
             }
         };
-        // Saturday to Sunday
+        // Sunday as the end of a range, such as Saturday to Sunday, is 7
         let last = if unit.most == 7 && last == 0 && first > 0 { 7 } else { last };
         if first > last {
             return Err(self.wrong(base, "ends before it begins"));

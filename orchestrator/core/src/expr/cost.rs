@@ -1,9 +1,9 @@
 //! An upper bound on the steps of an evaluation, computed beforehand from the expression and the
 //! size of the event.
 //!
-//! `all`, `exists`, `map` and `filter` visit each item of a list. Nested in each other they
-//! multiply: three of them over a list of a thousand items take a thousand million steps. An
-//! evaluation cannot be stopped, so it is bounded beforehand.
+//! `all`, `exists`, `map` and `filter` visit each item of a list. If they are nested, their steps
+//! multiply: three levels over a list of 1,000 items take 1,000,000,000 steps. A running evaluation
+//! cannot be stopped, so it is bounded before it starts.
 //!
 //! The bound is never less than the real number of steps. For a macro over the parts of each item
 //! (`a.all(x, x.b.all(…))`) the bound is not the square of the size, because the parts of all items
@@ -13,12 +13,12 @@ use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue
 
 use super::depth::parts;
 
-/// Bytes of text that count as one value, because comparing and copying text is fast.
+/// The number of bytes of text that count as one value, because comparing and copying text is fast.
 const TEXT_BYTES_PER_VALUE: f64 = 64.0;
 
-/// Number of parts that a regular expression is assumed to have at most.
+/// The maximum number of parts that a regular expression is assumed to have.
 const MAX_PATTERN_PARTS: usize = 1_024;
-/// Parts of a regular expression that are matched in the time of one step.
+/// The number of parts of a regular expression that are matched in the time of one step.
 const PARTS_PER_STEP: f64 = 16.0;
 
 /// The bounds of a subexpression: the number of its steps, and the size of its result in values.
@@ -28,13 +28,14 @@ struct Bounds {
     size: f64,
 }
 
-/// The sizes of the variables of macros, with the innermost last. All other variables are events.
+/// The sizes of the variables of macros; the innermost macro comes last. Every other variable is an
+/// event.
 type VariableSizes<'e> = Vec<(&'e str, f64)>;
 
-/// Returns the maximum number of steps on an event with this number of values.
+/// Returns the maximum number of steps for an event with `event` values.
 ///
-/// It recurses as deep as the expression is nested, and its own work doubles with each nested
-/// macro. [`levels`](super::depth::levels) bounds both.
+/// This function recurses as deep as the expression is nested, and its own work doubles with each
+/// nested macro. [`levels`](super::depth::levels) bounds both.
 pub(super) fn steps(of: &IdedExpr, event: f64) -> f64 {
     bound_work(of, event, &mut Vec::new()).steps
 }
@@ -72,7 +73,7 @@ fn bound_work<'e>(of: &'e IdedExpr, event: f64, variables: &mut VariableSizes<'e
     }
 }
 
-/// Bounds a list or a map, which is made of copies of its parts.
+/// Bounds a list or a map, which consists of copies of its parts.
 fn bound_copies<'e>(
     parts: impl Iterator<Item = &'e IdedExpr>,
     event: f64,
@@ -98,17 +99,19 @@ fn bound_call<'e>(call: &'e CallExpr, event: f64, variables: &mut VariableSizes<
             (sizes, 1.0)
         }
         "matches" => (sizes + bound_matching(call, largest), 1.0),
-        // A sum is as large as its parts, and no other function returns more than it receives.
+        // a sum is as large as its parts together, and no other function returns more than it
+        // receives
         _ => (sizes, sizes.max(1.0)),
     };
     Bounds { steps: steps + extra, size }
 }
 
-/// Bounds the cost of matching a string, which tries each part of the pattern on each byte.
+/// Bounds the cost of a regular expression match, which tries each part of the pattern on each
+/// byte.
 fn bound_matching(call: &CallExpr, text: f64) -> f64 {
     let parts = match call.args.last().map(|arg| &arg.expr) {
-        // A repetition such as `{200}` has more parts than characters, up to the size limit of
-        // compiled patterns.
+        // a repetition such as `{200}` has more parts than characters, up to the maximum size of a
+        // compiled pattern
         Some(Expr::Literal(LiteralValue::String(pattern))) if !pattern.inner().contains('{') => pattern.inner().len(),
         _ => MAX_PATTERN_PARTS,
     };
@@ -116,8 +119,8 @@ fn bound_matching(call: &CallExpr, text: f64) -> f64 {
 }
 
 /// Bounds a macro. Its body is bounded twice: for an item of size 1, and for an item as large as
-/// the whole range. However the range is divided among its items, the body takes at most the first
-/// bound per item, plus the second bound once.
+/// the whole range. The body takes at most the first bound for each item, plus the second bound
+/// once, however the range is divided among its items.
 fn bound_macro<'e>(of: &'e ComprehensionExpr, event: f64, variables: &mut VariableSizes<'e>) -> Bounds {
     let range = bound_work(&of.iter_range, event, variables);
     let init = bound_work(&of.accu_init, event, variables);
@@ -125,7 +128,7 @@ fn bound_macro<'e>(of: &'e ComprehensionExpr, event: f64, variables: &mut Variab
         let before = variables.len();
         variables.push((&of.iter_var, item));
         variables.extend(of.iter_var2.as_deref().map(|name| (name, item)));
-        // The accumulator counts as 0, because items are appended to it in place.
+        // the accumulator counts as 0, because items are appended to it in place
         variables.push((&of.accu_var, 0.0));
         let (cond, step) = (bound_work(&of.loop_cond, event, variables), bound_work(&of.loop_step, event, variables));
         variables.truncate(before);
@@ -136,7 +139,7 @@ fn bound_macro<'e>(of: &'e ComprehensionExpr, event: f64, variables: &mut Variab
     variables.push((&of.accu_var, gathered));
     let result = bound_work(&of.result, event, variables);
     variables.pop();
-    // Each item is copied once.
+    // each item is copied once, so the size of the range is added
     let visits = range.size + range.size * small.steps + whole.steps;
     Bounds { steps: range.steps + init.steps + visits + result.steps, size: result.size }
 }

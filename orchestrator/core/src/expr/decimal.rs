@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-/// A decimal with the value `0.digits × 10^point`. The digits neither begin nor end with a zero, so
-/// that each value has one form. Zero has no digits.
+/// A decimal with the value `0.digits × 10^point`. The digits neither start nor end with a zero, so
+/// that each value has exactly one representation. Zero has no digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Decimal {
     negative: bool,
@@ -12,7 +12,7 @@ pub(super) struct Decimal {
 }
 
 impl Decimal {
-    /// Reads a JSON number; `None` if its exponent does not fit 32 bits.
+    /// Parses a JSON number. Returns `None` if its exponent does not fit into 32 bits.
     pub(super) fn read(text: &str) -> Option<Self> {
         let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
         let (mantissa, exponent) = match text.find(['e', 'E']) {
@@ -37,7 +37,7 @@ impl Decimal {
         Self { negative: whole < 0, digits: digits.into(), point }
     }
 
-    /// Returns this value as a whole number; `None` if it has a fraction or more than 38 digits.
+    /// Returns this decimal as an integer; `None` if it has a fraction or more than 38 digits.
     pub(super) fn whole(&self) -> Option<i128> {
         if self.digits.is_empty() {
             return Some(0);
@@ -46,15 +46,15 @@ impl Decimal {
         (self.point <= 38).then(|| [self.sign(), &self.digits, &"0".repeat(zeros)].concat().parse().ok()).flatten()
     }
 
-    /// Returns the nearest float; infinite if the value is too large for a float.
+    /// Returns the nearest float; infinity if the value is too large for a float.
     pub(super) fn float(&self) -> f64 {
         format!("{}0.{}e{}", self.sign(), if self.digits.is_empty() { "0" } else { &self.digits }, self.point)
             .parse()
             .unwrap_or(f64::NAN)
     }
 
-    /// Returns the value without an exponent, such as `0.001` or `1200`; `None` if this takes more
-    /// than `longest` bytes.
+    /// Writes the decimal without an exponent, such as `0.001` or `1200`. Returns `None` if this
+    /// takes more than `longest` bytes.
     pub(super) fn plain(&self, longest: usize) -> Option<String> {
         let (digits, length) = (&*self.digits, self.digits.len());
         let zeros = |n: i64| usize::try_from(n).ok().filter(|n| *n <= longest).map(|n| "0".repeat(n));

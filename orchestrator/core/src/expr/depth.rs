@@ -1,10 +1,11 @@
-//! The depth of a parsed expression. Its evaluation recurses equally deep.
+//! The nesting depth of a parsed expression. The evaluation of the expression recurses equally
+//! deep.
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 
-/// Returns the levels of an expression: one for a name or a literal, and one more than its deepest
-/// part for anything else. This function recurses too, but its frames are much smaller than those
-/// of the parser.
+/// Returns the nesting depth of an expression: 1 for a name or a literal, otherwise one more than
+/// that of its deepest part. This function recurses too, but its stack frames are much smaller than
+/// those of the parser.
 pub(super) fn levels(of: &IdedExpr) -> usize {
     let deepest = |parts: &mut dyn Iterator<Item = &IdedExpr>| parts.map(levels).max().unwrap_or(0);
     1 + match &of.expr {
@@ -20,7 +21,7 @@ pub(super) fn levels(of: &IdedExpr) -> usize {
     }
 }
 
-/// Returns the key and the value of a map's entry, or the value alone of a struct's field.
+/// Returns the key and the value of a map's entry, or only the value of a struct's field.
 pub(super) fn parts(entry: &EntryExpr) -> [Option<&IdedExpr>; 2] {
     match entry {
         EntryExpr::StructField(field) => [None, Some(&field.value)],

@@ -27,8 +27,8 @@ pub(super) fn shared() -> Arc<Env> {
     SHARED.clone()
 }
 
-/// Declares functions in an environment. A second declaration of a name would have no effect, so a
-/// test calls each function.
+/// Declares functions in an environment. Declaring the same name twice has no effect, so a test
+/// calls each function.
 pub(super) struct Declare(pub(super) Env);
 
 impl Declare {
@@ -37,8 +37,8 @@ impl Declare {
         self.of(name, name, (0..arguments).map(|_| DYN_TYPE).collect(), function);
     }
 
-    /// Declares a function that takes values of these types. `id` distinguishes it from other
-    /// overloads of its name.
+    /// Declares a function that takes values of these types. `id` distinguishes overloads with the
+    /// same name.
     pub(super) fn of(&mut self, name: &str, id: &str, types: Vec<Type>, function: Function) {
         let declared = self.0.add_overload(name, id, types, function);
         debug_assert!(declared.is_ok(), "{declared:?}");
@@ -96,7 +96,7 @@ fn convert_number<'b, 'v>(
 const PATTERN: Type = Type::new_unspecified_type("pattern");
 static PATTERN_TYPE: Type = PATTERN;
 
-/// A regular expression, compiled together with the expression that contains it.
+/// A regular expression that was compiled together with the CEL expression around it.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern(pub(super) Regex);
 

@@ -1,27 +1,27 @@
 //! Checks the names in an expression when it is compiled. Otherwise a misspelt name would make a
-//! condition fail on every event, or a wait never end.
+//! condition fail on every event, or make a wait last forever.
 
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, SourceInfo};
 
 use super::time::{Moment, Span, check_zone};
 use crate::sentence::shortened;
 
-/// The variables of an expression.
+/// The variables that an expression may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
     /// Only `event`.
     Event,
-    /// `event`, the event that started the run, and `async`, the event that arrives.
+    /// `event` (the event that started the run) and `async` (the event that arrives).
     EventAndAsync,
 }
 
 /// The fields of an event.
 const FIELDS: [&str; 5] = ["id", "name", "data", "ts", "user"];
-/// Names of types.
+/// The names of CEL's types.
 const TYPES: [&str; 10] = ["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
-/// Names of types in the package `google.protobuf`.
+/// The names of types in the package `google.protobuf`.
 const TIME_TYPES: [&str; 2] = ["Timestamp", "Duration"];
-/// Functions, with their numbers of arguments.
+/// The functions, with the number of arguments of each.
 const FUNCTIONS: [(&str, usize); 12] = [
     ("bool", 1),
     ("bytes", 1),
@@ -36,7 +36,7 @@ const FUNCTIONS: [(&str, usize); 12] = [
     ("type", 1),
     ("uint", 1),
 ];
-/// Methods, with their minimum and maximum numbers of arguments.
+/// The methods, with the minimum and maximum number of arguments of each.
 const METHODS: [(&str, usize, usize); 15] = [
     ("contains", 1, 1),
     ("endsWith", 1, 1),
@@ -54,13 +54,14 @@ const METHODS: [(&str, usize, usize); 15] = [
     ("size", 0, 0),
     ("startsWith", 1, 1),
 ];
-/// Macros. The parser takes a macro with wrong arguments for a call of an unknown function.
+/// The macros. If a macro has wrong arguments, the parser treats it as a call of an unknown
+/// function.
 const MACROS: [&str; 7] = ["all", "exists", "exists_one", "existsOne", "filter", "has", "map"];
 
-/// Checks the variables, functions and literal times of an expression.
+/// Checks the variables, the functions and the literal times in an expression.
 ///
 /// # Errors
-/// A sentence about the first problem, with its place.
+/// A sentence about the first problem, with its position.
 pub(super) fn check(of: &IdedExpr, places: &SourceInfo, names: Names) -> Result<(), String> {
     NameCheck { places, names, macro_variables: Vec::new() }.check(of)
 }
@@ -68,7 +69,7 @@ pub(super) fn check(of: &IdedExpr, places: &SourceInfo, names: Names) -> Result<
 struct NameCheck<'e> {
     places: &'e SourceInfo,
     names: Names,
-    /// The variables of the enclosing macros, with the innermost last.
+    /// The variables of the enclosing macros; the innermost macro comes last.
     macro_variables: Vec<&'e str>,
 }
 
@@ -154,7 +155,7 @@ impl<'e> NameCheck<'e> {
     }
 
     fn check_call(&mut self, of: &'e IdedExpr, call: &'e CallExpr) -> Result<(), String> {
-        // The parser represents operators as calls, too. They need no check.
+        // the parser represents operators as calls; they need no check
         let is_operator = !call.func_name.starts_with(|c: char| c.is_ascii_alphabetic());
         if !is_operator {
             self.check_function(of, call)?;
@@ -197,8 +198,7 @@ impl<'e> NameCheck<'e> {
         Err(format!("calls `{name}` {} in a way it cannot be called; {hint}", self.place(of)))
     }
 
-    /// Checks that a literal timestamp or duration can be read, so that it does not fail on each
-    /// event.
+    /// Checks that a literal timestamp or duration is valid. Otherwise it would fail on each event.
     fn check_literal_time(&self, of: &IdedExpr, call: &CallExpr) -> Result<(), String> {
         let bad = |why: String| Err(format!("{why}, {}", self.place(of)));
         match (&*call.func_name, call.args.first().map(|arg| &arg.expr)) {
@@ -218,7 +218,7 @@ impl<'e> NameCheck<'e> {
         }
     }
 
-    /// Checks that a literal time zone exists.
+    /// Checks that a time zone given as a literal exists.
     fn check_zone(&self, of: &IdedExpr, call: &CallExpr) -> Result<(), String> {
         match call.args.first().map(|arg| &arg.expr) {
             Some(Expr::Literal(LiteralValue::String(zone))) if call.func_name.starts_with("get") => {
@@ -228,24 +228,24 @@ impl<'e> NameCheck<'e> {
         }
     }
 
-    /// Returns the place of a part of the expression, such as "at character 7".
+    /// Returns the position of a part of the expression, such as "at character 7".
     fn place(&self, of: &IdedExpr) -> String {
-        // The place of a field or a method is that of its dot.
+        // the position of a field or a method is that of its dot
         let (start, _) = self.places.offset_for(of.id).unwrap_or_default();
         format!("at character {}", start + 1)
     }
 }
 
-/// Returns the name that was probably meant: one that differs in case only, or in one or two
-/// letters.
+/// Returns the known name that was probably meant. It differs from `name` in case only, or in one
+/// or two letters.
 fn nearest_name<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let distance = |known: &str| if known.eq_ignore_ascii_case(name) { 0 } else { edit_distance(name, known) };
     let near = known.map(|known| (distance(known), known)).min_by_key(|(distance, _)| *distance);
     near.filter(|(distance, _)| *distance <= if name.len() < 4 { 1 } else { 2 }).map(|(_, known)| known)
 }
 
-/// Returns the number of letters to change, insert, remove or swap with their neighbour to get from
-/// `a` to `b`.
+/// Returns the edit distance of two words: the number of letters to change, insert, remove or swap
+/// with their neighbour to turn `a` into `b`.
 fn edit_distance(a: &str, b: &str) -> usize {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     if a.len().abs_diff(b.len()) > 2 {

@@ -1,5 +1,5 @@
-//! The numbers of an event's JSON. They are exact and have one type: JavaScript writes 100.0 as
-//! 100, so no result may depend on whether a number happens to be whole.
+//! The numbers in an event's JSON. They are exact and have a single type: JavaScript writes 100.0
+//! as 100, so no result may depend on whether a number happens to be whole.
 
 use std::any::Any;
 use std::cmp::Ordering;
@@ -11,11 +11,12 @@ use cel::common::value::{StaticVal, Val};
 use super::decimal::Decimal;
 use crate::limits::KEY_BYTES;
 
-/// The type's name in expressions.
+/// The name of the number type in expressions.
 pub(super) const NUMBER: Type = Type::new_unspecified_type("number");
 static NUMBER_TYPE: Type = NUMBER;
 
-/// A number. A whole number of up to 38 digits is always `Whole`, so that each value has one form.
+/// A number. A whole number of at most 38 digits is always `Whole`, so that each value has exactly
+/// one representation.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Number {
     Whole(i128),
@@ -33,7 +34,7 @@ pub(super) enum Operator {
 }
 
 impl Number {
-    /// Reads a JSON number; `None` if its exponent does not fit 32 bits.
+    /// Parses a JSON number. Returns `None` if its exponent does not fit into 32 bits.
     pub(super) fn read(text: &str) -> Option<Self> {
         text.parse::<i64>()
             .map_or_else(|_| Some(Self::of(Decimal::read(text)?)), |whole| Some(Self::Whole(whole.into())))
@@ -43,12 +44,13 @@ impl Number {
         decimal.whole().map_or_else(|| Self::Other(Arc::new(decimal)), Self::Whole)
     }
 
-    /// Returns the shortest decimal that reads as this float; `None` if the float is not finite.
+    /// Returns the shortest decimal number that converts back to this float; `None` if the float is
+    /// not finite.
     pub(super) fn of_float(float: f64) -> Option<Self> {
         float.is_finite().then(|| Self::read(&format!("{float:e}"))).flatten()
     }
 
-    /// Returns the number of a CEL value; `None` if it is not a number.
+    /// Converts a CEL value to a number. Returns `None` if the value is not a number.
     pub(super) fn of_value(value: &dyn Val) -> Option<Self> {
         if let Some(number) = value.downcast_ref::<Self>() {
             return Some(number.clone());
@@ -69,13 +71,12 @@ impl Number {
         }
     }
 
-    /// Returns the number without its fraction; `None` if that does not fit an `i64`.
+    /// Returns the number without its fraction; `None` if the result does not fit into an `i64`.
     pub(super) fn truncated(&self) -> Option<i64> {
         match self {
             Self::Whole(whole) => i64::try_from(*whole).ok(),
             Self::Other(decimal) => {
-                // If the part before the point fits an `i64`, the number is short enough to be
-                // written out.
+                // a number whose integer part fits into an `i64` is short enough to be written out
                 let text = decimal.plain(KEY_BYTES)?;
                 let whole = text.split_once('.').map_or(&*text, |(whole, _)| whole);
                 whole.parse().ok()
@@ -83,8 +84,8 @@ impl Number {
         }
     }
 
-    /// Returns the digits without an exponent, as in the text of a key; `None` if they exceed
-    /// [`KEY_BYTES`].
+    /// Writes the number without an exponent, as in a key. Returns `None` if the result is longer
+    /// than [`KEY_BYTES`].
     pub(super) fn plain(&self) -> Option<String> {
         match self {
             Self::Whole(whole) => Some(whole.to_string()),
@@ -92,11 +93,11 @@ impl Number {
         }
     }
 
-    /// Returns the form of the number in the index of subscriptions.
+    /// Returns the number as the index of subscriptions stores it.
     ///
-    /// A number that a float represents exactly has the same form as in version 0.2.0, so that the
-    /// entries of that version are found. Version 0.2.0 gave several other numbers the same form;
-    /// here they differ.
+    /// A number that a float represents exactly is stored as in version 0.2.0, so that the entries
+    /// of that version are found. Version 0.2.0 stored several other numbers alike; here they
+    /// differ.
     pub(super) fn indexed(&self) -> Option<String> {
         match self {
             Self::Whole(whole) if i64::try_from(*whole).is_ok() || u64::try_from(*whole).is_ok() => {
@@ -142,7 +143,7 @@ impl Number {
             },
             _ => None,
         };
-        // A longer `i128` is not `Whole`, because each value must have one form.
+        // a longer `i128` is not `Whole`, because each value must have exactly one representation
         if let Some(exact) = exact.filter(|exact| exact.unsigned_abs() < 10_u128.pow(38)) {
             return Ok(Self::Whole(exact));
         }

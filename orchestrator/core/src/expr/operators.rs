@@ -1,8 +1,9 @@
 //! Operators on JSON numbers and CEL numbers.
 //!
-//! CEL has three types of number, which cannot be mixed in arithmetic. An event's numbers have one
-//! type. So the operators of a parsed expression are replaced by the functions in this module. They
-//! leave two CEL numbers of the same type to CEL, where `7 / 2` is 3.
+//! CEL has three types of number, which cannot be mixed in arithmetic. All numbers of an event have
+//! one type. So the operators of a parsed expression are replaced with the functions in this
+//! module. If both operands are CEL numbers of the same type, these functions leave the work to
+//! CEL, where `7 / 2` is 3.
 
 use std::cmp::Ordering;
 
@@ -17,11 +18,11 @@ use super::read;
 use super::scope::no_overload;
 use super::time;
 
-/// The result of a function of the environment.
+/// The result of a function that expressions can call.
 pub(super) type CallResult<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
 
-/// The operators of CEL, and the functions that replace them. No expression can name these
-/// functions.
+/// The operators of CEL, and the functions that replace them. The names of these functions cannot
+/// be written in an expression.
 const REPLACEMENTS: [(&str, &str); 14] = [
     (op::ADD, "@add"),
     (op::SUBSTRACT, "@subtract"),
@@ -39,7 +40,7 @@ const REPLACEMENTS: [(&str, &str); 14] = [
     ("type", "@type"),
 ];
 
-/// Replaces the operators in an expression by the functions of this module.
+/// Replaces the operators in an expression with the functions of this module.
 pub(super) fn replace(of: &mut IdedExpr) {
     match &mut of.expr {
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => {}
@@ -49,8 +50,8 @@ pub(super) fn replace(of: &mut IdedExpr) {
             if call.func_name == op::INDEX {
                 call.args.iter_mut().skip(1).for_each(wrap_index);
             }
-            // `map` and `filter` append to a list with `+`. The interpreter recognises this form,
-            // so it must stay.
+            // `map` and `filter` append to a list with `+`; the interpreter recognises this form,
+            // so `+` must stay here
             let appends =
                 matches!(call.args.first().map(|arg| &arg.expr), Some(Expr::Ident(name)) if name.starts_with('@'));
             let replaced = REPLACEMENTS.iter().find(|(name, _)| *name == call.func_name);
@@ -76,8 +77,8 @@ pub(super) fn replace(of: &mut IdedExpr) {
     }
 }
 
-/// Wraps an index or a key in a conversion to a CEL number, because lists and maps cannot be
-/// indexed by a JSON number.
+/// Wraps an index or a key in a conversion to a CEL number, because a JSON number cannot index
+/// lists and maps.
 fn wrap_index(of: &mut IdedExpr) {
     if !matches!(of.expr, Expr::Literal(_)) {
         let inner = std::mem::take(of);
@@ -116,8 +117,8 @@ fn arithmetic_error(what: impl ToString) -> ExecutionError {
     ExecutionError::function_error("arithmetic", what)
 }
 
-/// Returns both values as numbers; `None` if one is not a number, or if CEL can combine the two
-/// itself.
+/// Returns both values as numbers; `None` if one is not a number, or if CEL itself can combine the
+/// two.
 fn mixed_numbers(a: &dyn Val, b: &dyn Val) -> Option<(Number, Number)> {
     let alike = a.get_type() == b.get_type() && a.downcast_ref::<Number>().is_none();
     if alike {
@@ -180,8 +181,8 @@ fn negate<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
     Ok(CowVal::Owned(negator.negate()?))
 }
 
-/// Returns whether two values are equal. Numbers are compared by value, and lists and maps by their
-/// items.
+/// Returns whether two values are equal. Numbers are compared by value, lists and maps item by
+/// item.
 fn is_equal(a: &dyn Val, b: &dyn Val) -> bool {
     if let Some((a, b)) = mixed_numbers(a, b) {
         return a == b;
@@ -216,7 +217,7 @@ fn is_equal(a: &dyn Val, b: &dyn Val) -> bool {
     }
 }
 
-/// Returns whether two JSON documents are equal in expressions.
+/// Returns whether two JSON documents are equal by the rules of expressions.
 pub(crate) fn is_same_json(one: &str, other: &str) -> bool {
     let read = |json| read::read(json, &mut 0);
     matches!((read(one), read(other)), (Ok(one), Ok(other)) if is_equal(&*one, &*other))

@@ -6,12 +6,12 @@ use regex_lite::{Regex, RegexBuilder};
 
 use crate::sentence::shortened;
 
-/// Maximum size of a compiled pattern. There is no backtracking: matching tries each part of the
-/// pattern at most once per character of the text.
+/// The maximum size of a compiled pattern, in bytes. Matching does not backtrack: it tries each
+/// part of the pattern at most once per character of the text.
 const PATTERN_BYTES: usize = 32 * 1024;
 
-/// Compiles the patterns of an expression and appends them to `patterns`. Each `text.matches('…')`
-/// becomes a call with the variable [`variable_of`] instead of the literal.
+/// Compiles the patterns of an expression and appends them to `patterns`. In each
+/// `text.matches('…')`, the literal is replaced with the variable [`variable_of`].
 ///
 /// # Errors
 /// A sentence if a pattern is invalid, too large, or not a literal.
@@ -60,7 +60,8 @@ fn compile_pattern(call: &mut CallExpr, patterns: &mut Vec<Regex>) -> Result<(),
     Ok(())
 }
 
-/// Returns the variable that contains a pattern. No expression can name it.
+/// Returns the name of the variable that contains a pattern. The name cannot be written in an
+/// expression.
 pub(super) fn variable_of(number: usize) -> String {
     format!("@{number}")
 }

@@ -1,4 +1,4 @@
-//! Reads JSON into CEL values. Unlike serde_json, this keeps all digits of a number.
+//! Converts JSON to CEL values. Unlike serde_json, this keeps all digits of a number.
 
 use std::collections::HashMap;
 
@@ -8,22 +8,22 @@ use cel::common::value::Val;
 use super::number::Number;
 use crate::limits::JSON_DEPTH;
 
-/// Maximum nesting. JSON from outside has at most [`JSON_DEPTH`] levels, and the input of a called
-/// function has a few more.
+/// The maximum nesting depth. JSON from outside has at most [`JSON_DEPTH`] levels; the input of a
+/// called function has a few more.
 const MAX_DEPTH: usize = JSON_DEPTH + 28;
 
-/// A reader of one JSON document, which is known to be valid.
+/// A reader of one JSON document, which must be valid.
 pub(super) struct Reader<'j> {
     text: &'j str,
     at: usize,
     depth: usize,
-    /// The number of values that were read so far.
+    /// The number of values read so far.
     pub(super) values: usize,
 }
 
 type ReadResult<T> = Result<T, String>;
 
-/// Reads the value of a JSON document, and adds the number of its values to `values`.
+/// Reads a JSON document into a CEL value, and adds the number of its values to `values`.
 pub(super) fn read(json: &str, values: &mut usize) -> ReadResult<Box<dyn Val>> {
     let mut reader = Reader { text: json, at: 0, depth: 0, values: 0 };
     let value = reader.value();
@@ -116,7 +116,7 @@ impl<'j> Reader<'j> {
         Ok(CelMap::from(fields))
     }
 
-    /// Reads the items between two brackets, which are separated by commas.
+    /// Reads items separated by commas up to the closing bracket `end`.
     fn items(&mut self, end: u8, mut item: impl FnMut(&mut Self) -> ReadResult<()>) -> ReadResult<()> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {

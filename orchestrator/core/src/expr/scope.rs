@@ -13,13 +13,14 @@ use super::{cost, environment, read};
 use crate::Event;
 use crate::limits::KEY_BYTES;
 
-/// The variables of an evaluation. A scope is created once per event and used by all expressions on
-/// it.
+/// The variables of an evaluation. A scope is created once per event, and all expressions on the
+/// event share it.
 pub struct Scope {
     pub(super) context: Context<'static, 'static>,
-    /// The size of the event, in values; with two events, that of the larger one.
+    /// The size of the event, in values. With two events, this is the size of the larger one.
     pub(super) size: f64,
-    /// Why no expression can be evaluated on the event, as the end of a sentence.
+    /// Why no expression can be evaluated on the event, as the end of a sentence; `None` if
+    /// expressions can be evaluated.
     pub(super) problem: Option<String>,
 }
 
@@ -43,19 +44,19 @@ impl Scope {
     }
 }
 
-/// An event as a CEL value, which many scopes can share.
+/// An event as a CEL value, which several scopes can share.
 #[derive(Clone)]
 pub struct EventValues {
     value: SharedMap,
-    /// The size of the event: a number of JSON values, which bounds the cost of an expression.
+    /// The size of the event, in JSON values. It bounds the cost of an expression.
     size: f64,
-    /// Why no expression can be evaluated on the event, as the end of a sentence that begins with
+    /// Why no expression can be evaluated on the event, as the end of a sentence that starts with
     /// the variable's name.
     problem: Option<String>,
 }
 
 impl EventValues {
-    /// Reads an event's JSON.
+    /// Reads the JSON of an event.
     pub fn of(event: &Event) -> Self {
         let (mut problem, mut values) = (None, 8);
         let mut value_of = |name: &str, json: &serde_json::value::RawValue| {
@@ -78,8 +79,8 @@ impl EventValues {
         Self { value: SharedMap(Arc::new(CelMap::from(fields))), size: cost::size(values, bytes), problem }
     }
 
-    /// Returns the value of a field of the event's data in its form in the index of subscriptions;
-    /// `None` if the field is missing, is a list or a map, or is larger than [`KEY_BYTES`].
+    /// Returns a field of the event's data as the index of subscriptions stores it. Returns `None`
+    /// if the field is missing, is a list or a map, or is larger than [`KEY_BYTES`].
     pub(crate) fn indexed(&self, path: &str) -> Option<String> {
         let mut value: &dyn Val = self.value.0.inner().get(&CelMapKey::from("data"))?.as_ref();
         for name in path.split('.') {
@@ -89,14 +90,14 @@ impl EventValues {
     }
 }
 
-/// Returns the value of a JSON document in its form in the index of subscriptions; `None` for a
-/// list or a map.
+/// Returns the value of a JSON document as the index of subscriptions stores it; `None` for a list
+/// or a map.
 pub(crate) fn indexed_scalar(json: &str) -> Option<String> {
     index_form(&*read::read(json, &mut 0).ok()?)
 }
 
-/// Returns a value in its form in the index of subscriptions: JSON with one form per value. `None`
-/// for a list or a map.
+/// Returns a value as the index of subscriptions stores it: as JSON, with exactly one form per
+/// value. Returns `None` for a list or a map.
 fn index_form(value: &dyn Val) -> Option<String> {
     if let Some(number) = value.downcast_ref::<Number>() {
         return number.indexed();
@@ -110,7 +111,7 @@ fn index_form(value: &dyn Val) -> Option<String> {
     value.downcast_ref::<CelNull>().map(|_| "null".into())
 }
 
-/// A map that many scopes share.
+/// A map of event fields that several scopes share.
 #[derive(Clone, Debug)]
 struct SharedMap(Arc<CelMap<'static>>);
 
@@ -156,7 +157,7 @@ impl Val for SharedMap {
 
 impl StaticVal for SharedMap {}
 
-/// Returns CEL's error for a function that has no overload for these values.
+/// Returns CEL's error for a function that has no overload for the types of these values.
 pub(super) fn no_overload(function: &str, of: &[&dyn Val]) -> ExecutionError {
     let types = of.iter().map(|value| value.get_type().name().to_owned()).collect();
     ExecutionError::no_such_overload(function, types)

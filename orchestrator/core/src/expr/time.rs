@@ -15,16 +15,16 @@ use super::number::{NUMBER, Number};
 use super::operators::CallResult;
 use super::scope::no_overload;
 
-/// Nanoseconds of a second.
+/// The number of nanoseconds in a second.
 const SECOND: i128 = 1_000_000_000;
 /// The first and the last second of the years 1 to 9999.
 const SECONDS: std::ops::RangeInclusive<i128> = -62_135_596_800..=253_402_300_799;
 
-/// A moment, in nanoseconds since 1970.
+/// A moment, as nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(i128);
 
-/// A duration, in nanoseconds.
+/// A duration in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Span(i128);
 
@@ -42,7 +42,8 @@ impl Moment {
         }
     }
 
-    /// Reads RFC 3339: `2026-11-30T09:00:00Z`, `2026-11-30T09:00:00.25+01:00`.
+    /// Parses an RFC 3339 timestamp, such as `2026-11-30T09:00:00Z` or
+    /// `2026-11-30T09:00:00.25+01:00`.
     pub(super) fn read(text: &str) -> Result<Self, ExecutionError> {
         let nanos = civil::read(text).ok_or_else(|| {
             ExecutionError::function_error("timestamp", format!("`{text}` is no time like 2026-11-30T09:00:00Z"))
@@ -53,14 +54,14 @@ impl Moment {
 
 impl Span {
     fn new(nanos: i128) -> Result<Self, ExecutionError> {
-        // CEL's limit, about the length of the years 1 to 9999.
+        // CEL's limit: about the time from the year 1 to the year 9999
         match nanos.abs() <= 315_576_000_000 * SECOND {
             true => Ok(Self(nanos)),
             false => Err(ExecutionError::function_error("duration", "it is longer than 10,000 years")),
         }
     }
 
-    /// Reads numbers with units: `90s`, `1h30m`, `-1.5h`, `250ms`.
+    /// Parses a duration: numbers with units, such as `90s`, `1h30m`, `-1.5h` or `250ms`.
     pub(super) fn read(text: &str) -> Result<Self, ExecutionError> {
         let nanos = read_nanos(text).ok_or_else(|| {
             ExecutionError::function_error("duration", format!("`{text}` is no duration like 90s, 1h30m or 250ms"))
@@ -77,7 +78,7 @@ pub(super) fn check_zone(name: &str) -> Result<(), ExecutionError> {
     civil::zone_offset(name, 0).map(drop)
 }
 
-/// Reads a duration in nanoseconds; `None` if the text is not a duration.
+/// Parses a duration and returns nanoseconds; `None` if the text is not a duration.
 fn read_nanos(text: &str) -> Option<i128> {
     let (sign, mut rest) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
     if rest == "0" {
@@ -107,7 +108,7 @@ fn read_nanos(text: &str) -> Option<i128> {
         }
         let part = |digits: &str| if digits.is_empty() { Some(0) } else { digits.parse::<i128>().ok() };
         let whole = part(whole)?.checked_mul(unit)?;
-        // A fraction finer than a nanosecond is dropped.
+        // digits beyond a nanosecond are dropped
         let fraction = &fraction[..fraction.len().min(15)];
         let fraction = part(fraction)? * unit / 10_i128.pow(fraction.len() as u32);
         nanos = nanos.checked_add(whole)?.checked_add(fraction)?;
@@ -183,7 +184,7 @@ const SPAN_PARTS: [(&str, cel::common::functions::Function); 4] = [
     ("getMilliseconds", |of| whole_units(&of, 1_000_000)),
 ];
 
-/// Returns the number of whole units in a duration.
+/// Returns the number of whole units in a duration. A unit is given in nanoseconds.
 fn whole_units<'b, 'v>(of: &[CowVal<'b, 'v>], unit: i128) -> CallResult<'b, 'v> {
     let Span(nanos) = of[0].downcast_ref::<Span>().ok_or_else(|| no_overload("a part of a duration", &[&*of[0]]))?;
     Ok(int_value(nanos / unit))

@@ -1,17 +1,17 @@
-//! Rates applied when runs start. [`Rate::book`] books a start when an event arrives, which spaces
-//! starts that happen in time. After a standstill (a pause, downtime, a throttled queue) all booked
-//! starts are due at once. Each run therefore asks again just before it starts, and the flow state
-//! here counts starts, not bookings.
+//! Applies rates when runs start. [`Rate::book`] books a start when an event arrives, which spaces
+//! starts that happen on time. After a standstill (a pause, downtime, a throttled queue) all booked
+//! starts are due at the same time. Each run is therefore checked again just before it starts. The
+//! flow state for this check counts starts, not bookings.
 
 use std::time::Duration;
 
 use super::Rate;
 use crate::Timestamp;
 
-/// The answer to a run that is about to start.
+/// The decision about a run that is about to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
-    /// When the run may start, if it may not start now. This start is reserved for it.
+    /// The reserved start of a run that may not start now; `None` if the run may start now.
     pub later: Option<Timestamp>,
     /// The flow state to store.
     pub kept: String,
@@ -21,12 +21,13 @@ pub struct Admission {
 
 impl Rate {
     /// Decides whether a run planned for `planned` may start at `now`, and returns the next flow
-    /// state. `kept` is the current one: two times in microseconds. The first is the time until
-    /// which the starts so far use up the rate. The second is the next free start for delayed runs.
+    /// state. `kept` is the current flow state: two times in microseconds. The first is the time at
+    /// which the starts so far no longer use up the rate. The second is the next free start for
+    /// delayed runs.
     ///
     /// A run that starts within `tolerance` of its planned time counts as started at that time.
-    /// Wake delays therefore do not add up, and may reorder neighbours. A run later than that needs
-    /// room now.
+    /// Delayed wakes therefore do not add up, but neighbouring runs may change their order. A run
+    /// that is later than that may start only if the rate has room now.
     pub fn admit(&self, kept: Option<&str>, planned: Timestamp, now: Timestamp, tolerance: Duration) -> Admission {
         let pace = (self.period.as_micros() as i128 / i128::from(self.limit.max(1))).max(1);
         let room = pace * (i128::from(self.burst.max(1)) - 1);
@@ -50,7 +51,7 @@ impl Admission {
 }
 
 fn read(kept: &str) -> Option<(i128, i128)> {
-    // the token of the start that wrote the state follows
+    // a third word, if any, is the token of the start that wrote the flow state
     let mut parts = kept.split(' ');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
@@ -74,8 +75,9 @@ mod tests {
         Rate { limit, period: Duration::from_secs(seconds), burst, key: None }
     }
 
-    /// Returns when runs really start, in milliseconds. `asking` contains their planned times and
-    /// the times at which they ask. A delayed run asks again on time.
+    /// Returns when runs really start, in milliseconds. `asking` contains the planned time of each
+    /// run, and the time at which the run tries to start. A delayed run tries again at its new
+    /// time.
     fn starts(rate: &Rate, asking: &[(i64, i64)]) -> Vec<i64> {
         let at = |ms: i64| Timestamp::from_millis(1_000_000_000 + ms);
         let mut asking: Vec<(i64, usize, i64)> =
@@ -119,7 +121,7 @@ mod tests {
     #[test]
     fn after_a_standstill_overdue_starts_are_spaced_and_mixed_with_starts_in_time() {
         let second = 1_000;
-        // 20 runs are overdue at 20 s, and one more is planned for every second after that
+        // 20 runs are overdue at second 20, and one more is planned for every second after that
         let overdue = (0..20).map(|n| (n * second, 20 * second));
         let in_time = (20..40).map(|n| (n * second, n * second + 3));
         let started = starts(&rate(1, 1, 1), &overdue.chain(in_time).collect::<Vec<_>>());

@@ -1,4 +1,5 @@
-//! Flow control as phrases for lists: "throttle: 10 in 60s, 3 at once, for each event.data.client".
+//! Describes flow control in phrases, such as "throttle: 10 in 60s, 3 at once, for each
+//! event.data.client".
 
 use std::fmt;
 use std::time::Duration;
@@ -46,14 +47,14 @@ fn each(key: Option<&Expr>) -> String {
 }
 
 impl fmt::Display for Rate {
-    /// "10 in 60s".
+    /// Writes a phrase such as "10 in 60s".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} in {:?}", self.limit, self.period)
     }
 }
 
 impl fmt::Display for CancelOn {
-    /// "cancelled by job/stopped with the same client".
+    /// Writes a phrase such as "cancelled by job/stopped with the same client".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cancelled by {}", self.event)?;
         self.matching.fmt(f)?;
@@ -62,7 +63,7 @@ impl fmt::Display for CancelOn {
 }
 
 impl fmt::Display for CancelMatch {
-    /// " with the same client if async.data.all".
+    /// Writes a phrase such as " with the same client if async.data.all".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CancelMatch::Any => Ok(()),
@@ -74,7 +75,7 @@ impl fmt::Display for CancelMatch {
 }
 
 impl fmt::Display for Concurrency {
-    /// "3 runs at once, for each event.data.client, shared as api".
+    /// Writes a phrase such as "3 runs at once, for each event.data.client, shared as api".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = match self.of {
             CountedUnit::Steps => "",

@@ -1,4 +1,4 @@
-//! Tokens as hexadecimal text, because JSON numbers are limited to 64 bits.
+//! Serializes tokens as hexadecimal strings, because JSON numbers are limited to 64 bits.
 
 use serde::{Deserialize, Deserializer, Serializer};
 

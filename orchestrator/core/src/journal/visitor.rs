@@ -1,8 +1,8 @@
-//! One walk over facts for readers: views, lists, costs.
+//! A visitor of facts, for code that only reads them: views, lists, costs.
 //!
-//! [`Entry::visit`] sorts facts into few kinds and calls one method for each. A new fact that is of
-//! such a kind needs no change in any reader. The rules (`state`, `admits`, `bounds`) do not read
-//! this way: they match on every [`Fact`].
+//! [`Entry::visit`] groups facts into a few kinds and calls one method for each kind. A new fact of
+//! an existing kind needs no change in any reader. The rules (`state`, `admits`, `bounds`) do not
+//! use the visitor: they match on every [`Fact`].
 
 use super::{Entry, Fact, Failure, NewRun, Outcome, StepKind};
 use crate::report::{HandlerLogLine, Report};
@@ -10,37 +10,37 @@ use crate::state::RunEnd;
 use crate::waiting::EventWait;
 use crate::{Event, EventId, Json, RunId, StepId, Timestamp};
 
-/// A reader of entries. Each method is called with the time of the entry, and does nothing by
+/// A reader of journal entries. Each method receives the time of the entry, and does nothing by
 /// default.
 pub trait FactVisitor {
-    /// Entry 0.
+    /// Reads entry 0, which creates the run.
     fn run_created(&mut self, _at: Timestamp, _run: &NewRun) {}
-    /// Something about the start of the run is decided.
+    /// Reads a change of the run's start.
     fn start_changed(&mut self, _at: Timestamp, _change: StartChange<'_>) {}
-    /// The run ends.
+    /// Reads the end of the run.
     fn run_ended(&mut self, _end: &RunEnd) {}
 
-    /// The handler wrote log lines in an attempt.
+    /// Reads log lines that the handler wrote in an attempt.
     fn handler_logged(&mut self, _at: Timestamp, _attempt: u32, _lines: &[HandlerLogLine]) {}
-    /// The handler failed outside a step.
+    /// Reads a failure of the handler outside a step.
     fn handler_failed(&mut self, _at: Timestamp, _attempt: u32, _error: &Failure, _retry_at: Timestamp) {}
 
-    /// An attempt at a step starts.
+    /// Reads the start of an attempt of a step.
     fn attempt_started(&mut self, _at: Timestamp, _step: &StepId, _attempt: u32, _lease_until: Timestamp) {}
-    /// An attempt at a step ends.
+    /// Reads the end of an attempt of a step.
     fn attempt_ended(&mut self, _at: Timestamp, _step: &StepId, _attempt: u32, _end: AttemptEnd<'_>) {}
-    /// Each of these steps was sent a wake.
+    /// Reads that each of these steps was sent a wake.
     fn steps_woken(&mut self, _at: Timestamp, _steps: &[StepId]) {}
-    /// A step has its outcome without an attempt and without a wait.
+    /// Reads the outcome of a step that had neither an attempt nor a wait.
     fn step_settled(&mut self, _at: Timestamp, _step: &StepId, _outcome: DirectOutcome<'_>) {}
 
-    /// A step starts to wait.
+    /// Reads the start of a step's wait.
     fn wait_started(&mut self, _at: Timestamp, _step: &StepId, _wait: Wait<'_>) {}
-    /// A user skipped the wait of a step, or of the handler.
+    /// Reads that a user skipped the wait of a step, or of the handler.
     fn wait_skipped(&mut self, _at: Timestamp, _step: Option<&StepId>) {}
-    /// The wait of a step ends.
+    /// Reads the end of a step's wait.
     fn wait_ended(&mut self, _at: Timestamp, _step: &StepId, _end: WaitEnd<'_>) {}
-    /// An event ends the waits of these steps.
+    /// Reads an event that ended the waits of these steps.
     fn event_delivered(&mut self, _at: Timestamp, _event: &Event, _steps: &[StepId]) {}
 }
 

@@ -6,12 +6,12 @@ use crate::journal::{Entry, Fact, Failure, Outcome};
 use crate::row::Status;
 use crate::{ErrorCode, Json, Timestamp};
 
-/// The end of a run: how and when.
+/// When and how a run ended.
 #[derive(Clone, Debug)]
 pub struct RunEnd {
-    /// When it ended.
+    /// When the run ended.
     pub at: Timestamp,
-    /// How it ended.
+    /// How the run ended.
     pub how: RunOutcome,
 }
 
@@ -43,7 +43,7 @@ pub enum RunOutcome {
 }
 
 impl RunOutcome {
-    /// Returns the status of such a run.
+    /// Returns the status of a run that ended this way.
     pub fn status(&self) -> Status {
         match self {
             Self::Completed(_) => Status::Completed,
@@ -53,7 +53,7 @@ impl RunOutcome {
         }
     }
 
-    /// Returns the outcome for a run that invoked this one.
+    /// Returns the outcome of the step that called this run.
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Completed(output) => Outcome::Value(output.clone()),

@@ -3,7 +3,7 @@
 use crate::journal::{Entry, Fact, Outcome, StepKind};
 use crate::{Json, StepId, Timestamp, json};
 
-/// One outcome as a replay reveals it to a handler.
+/// The outcome of a step, as a replay reveals it to a handler.
 #[derive(Clone, Debug)]
 pub struct RevealedOutcome {
     /// The step.
@@ -12,15 +12,16 @@ pub struct RevealedOutcome {
     pub kind: StepKind,
     /// The outcome.
     pub outcome: Outcome,
-    /// When it was written; `ctx.now()` returns it after the outcome is revealed.
+    /// When the outcome was written. After a replay has revealed the outcome, `ctx.now()` returns
+    /// this time.
     pub at: Timestamp,
-    /// Whether it was copied from the run that this run reruns.
+    /// Whether the outcome was copied from the original run into this rerun.
     pub carried: bool,
 }
 
 impl RevealedOutcome {
-    /// Returns the outcomes that an entry records: one for each step of a delivered event, or that
-    /// of its step.
+    /// Returns all outcomes that an entry records. A delivered event has one for each step that
+    /// waited for it; any other entry has at most one.
     pub fn each(entry: &Entry) -> Vec<Self> {
         let Fact::EventDelivered { event, steps } = &entry.fact else { return Self::from(entry).into_iter().collect() };
         let event = json::to_json(event).unwrap_or_else(|_| json::null());
@@ -34,7 +35,8 @@ impl RevealedOutcome {
         steps.iter().map(of).collect()
     }
 
-    /// Returns the outcome that an entry records for its one step; `None` if it records none.
+    /// Returns the outcome of the single step that an entry is about; `None` if the entry records
+    /// no outcome.
     pub fn from(entry: &Entry) -> Option<Self> {
         let (step, kind, outcome) = match &entry.fact {
             Fact::StepSucceeded { step, output, .. } => (step, StepKind::Run, Outcome::Value(output.clone())),
@@ -81,8 +83,8 @@ impl RevealedOutcome {
     }
 }
 
-/// Wraps a callback's data, because the data may be `null` and a wait without a callback also
-/// returns `null`.
+/// Wraps the data of a callback. Otherwise data that is `null` would look like a wait that ended
+/// without a callback.
 fn wrap_callback_data(data: &Json) -> Json {
     let fields = std::collections::BTreeMap::from([("data", data)]);
     json::to_json(&fields).unwrap_or_else(|_| json::empty_object())

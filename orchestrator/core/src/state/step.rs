@@ -6,42 +6,42 @@ use crate::journal::{Entry, Fact, Failure, StepKind};
 use crate::waiting::EventWait;
 use crate::{Json, RunId, Timestamp};
 
-/// One step of a run.
+/// The state of a step of a run.
 #[derive(Clone, Debug)]
 pub struct Step {
     /// The kind of the step.
     pub kind: StepKind,
-    /// The state of the step.
+    /// What the step is doing.
     pub state: StepState,
-    /// The number of the latest attempt; 0 before the first.
+    /// The number of the latest attempt; 0 if there was none.
     pub attempt: u32,
-    /// Attempts that failed since the last check of a poll that had no value yet.
+    /// The number of failed attempts. For a poll, it counts only those since the last check.
     pub failures: u32,
-    /// Checks of a poll that had no value yet.
+    /// For a poll: the number of checks that returned no value yet.
     pub checks: u32,
     /// When the first attempt started.
     pub first_started_at: Option<Timestamp>,
-    /// Attempts in a row whose worker died.
+    /// The number of consecutive attempts whose worker died.
     pub interruptions: u32,
-    /// Whether the step was sent a wake of its own.
+    /// Whether a separate wake was sent for this step.
     pub woken: bool,
-    /// Whether the handler's attempt that started the running step attempt has failed since.
+    /// Whether the handler has failed since it started the attempt that is running now.
     pub(crate) outlives_handler: bool,
 }
 
-/// The state of a step.
+/// What a step is doing.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum StepState {
     /// The step is known, but nothing has started.
     Wanted,
-    /// An attempt runs on this worker, until `lease_until` at the latest.
+    /// An attempt is running on this worker, at most until `lease_until`.
     Running { lease_until: Timestamp, worker: Arc<str> },
     /// The next attempt is due at `retry_at`.
     Retrying { retry_at: Timestamp, error: Option<Failure> },
-    /// A timer is set.
+    /// The step sleeps.
     Sleeping { until: Timestamp },
-    /// The step waits for the end of a child run.
+    /// The step waits for the end of a called run.
     Invoking { child: RunId, function: Arc<str>, input: Json, bound: bool },
     /// The step waits for an event or a callback.
     Awaiting { what: WaitTarget, until: Timestamp },
@@ -77,8 +77,8 @@ impl Step {
     }
 
     /// Resets the step after the handler returned an error. The handler's next attempt may request
-    /// a step that this attempt dropped or is about to drop. Wakes already sent may be lost by
-    /// then: they reach a handler that waits for its retry.
+    /// a step that this attempt dropped. Wakes that were already sent may be lost until then,
+    /// because they reach a handler that waits for its retry.
     pub(crate) fn reset_for_next_attempt(&mut self) {
         match self.state {
             StepState::Abandoned => (self.state, self.woken) = (StepState::Wanted, false),
@@ -88,7 +88,7 @@ impl Step {
         }
     }
 
-    /// Returns the step after an entry about it; `None` if the entry does not change it.
+    /// Returns the step as it is after an entry; `None` if the entry does not change the step.
     pub(crate) fn after(before: Option<&Self>, entry: &Entry) -> Option<Self> {
         let mut step = before.cloned().unwrap_or_else(|| Self::new(StepKind::Run, StepState::Wanted));
         match &entry.fact {

@@ -1,5 +1,6 @@
-//! Dates, times and zones of CEL timestamps. They are computed here, because the timestamps of the
-//! library `jiff` end a day before the year 9999 does, and many people write that end for "never".
+//! Dates, times and zones of CEL timestamps. This module computes them itself, because the
+//! timestamps of the library `jiff` end a day before the year 9999 does, and many people write that
+//! end when they mean "never".
 
 use cel::ExecutionError;
 use cel::common::functions::Function;
@@ -14,15 +15,15 @@ use crate::sentence::shortened;
 
 const DAY: i128 = 86_400;
 
-/// Returns the days since 1970 of a date of the Gregorian calendar. The computation uses years that
-/// begin in March, so that a leap day is the last day of its year.
+/// Returns the number of days from 1970 to a date of the Gregorian calendar. The computation uses
+/// years that start in March, so that a leap day is the last day of its year.
 fn days_of(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
     let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
     era * 146_097 + year * 365 + year / 4 - year / 100 + (153 * month + 2) / 5 + day - 1 - 719_468
 }
 
-/// Returns the year, the month and the day of a number of days since 1970.
+/// Converts the number of days since 1970 to a year, a month and a day.
 fn date_of(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
@@ -34,7 +35,8 @@ fn date_of(days: i64) -> (i64, i64, i64) {
     (era * 400 + year + later, month, day)
 }
 
-/// Parses an RFC 3339 timestamp. Returns nanoseconds since 1970, or `None` if it is invalid.
+/// Parses an RFC 3339 timestamp. Returns nanoseconds since 1970; `None` if the timestamp is
+/// invalid.
 pub(super) fn read(text: &str) -> Option<i128> {
     let form = text.as_bytes().get(..19)?;
     let marks = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
@@ -66,7 +68,7 @@ fn read_digits(digits: &str) -> Option<i64> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
-/// Reads an offset from UTC, such as `+01:00` or `-08:00`. Returns seconds.
+/// Parses an offset from UTC, such as `+01:00` or `-08:00`. Returns seconds.
 fn read_offset(text: &str) -> Option<i64> {
     let sign = match text.bytes().next()? {
         b'+' => 1,
@@ -78,7 +80,7 @@ fn read_offset(text: &str) -> Option<i64> {
     (text.len() == 6 && hours < 24 && minutes < 60).then_some(sign * (hours * 3_600 + minutes * 60))
 }
 
-/// Writes nanoseconds since 1970 as RFC 3339 in UTC.
+/// Formats nanoseconds since 1970 as an RFC 3339 timestamp in UTC.
 pub(super) fn write(nanos: i128) -> String {
     let (seconds, fraction) = (nanos.div_euclid(SECOND), fraction(nanos.rem_euclid(SECOND)));
     let (year, month, day) = date_of(i64::try_from(seconds.div_euclid(DAY)).unwrap_or(0));
@@ -87,7 +89,7 @@ pub(super) fn write(nanos: i128) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
 }
 
-/// Writes a fraction of a second, such as `.25`; empty if it is zero.
+/// Formats a fraction of a second, such as `.25`. Returns an empty string for zero.
 pub(super) fn fraction(nanos: i128) -> String {
     match nanos {
         0 => String::new(),
@@ -95,7 +97,7 @@ pub(super) fn fraction(nanos: i128) -> String {
     }
 }
 
-/// Functions that return a part of a timestamp, in UTC or in a zone.
+/// The functions that return a part of a timestamp, in UTC or in a zone.
 pub(super) const PARTS: [(&str, Function); 10] = [
     ("getFullYear", |of| get_part(&of, |at| at.date().0.into())),
     ("getMonth", |of| get_part(&of, |at| (at.date().1 - 1).into())),
@@ -137,7 +139,7 @@ fn get_part<'b, 'v>(of: &[CowVal<'b, 'v>], get: fn(&LocalTime) -> i128) -> CallR
     Ok(int_value(get(&LocalTime(nanos + offset * SECOND))))
 }
 
-/// Returns the offset of a zone at a moment, in seconds ahead of UTC.
+/// Returns the offset of a zone at a moment: the seconds that the zone is ahead of UTC.
 pub(super) fn zone_offset(zone: &str, nanos: i128) -> Result<i128, ExecutionError> {
     let signed = || if zone.starts_with(['+', '-']) { read_offset(zone) } else { read_offset(&format!("+{zone}")) };
     if let Some(offset) = signed() {
