@@ -1,4 +1,4 @@
-//! Events.
+//! Events in the REST interface.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use crate::Time;
 /// An accepted event.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
-    /// The id that the server gave it.
+    /// The id that the server gave the event.
     pub id: EventId,
-    /// What happened.
+    /// The name of the event.
     pub name: Arc<str>,
-    /// A JSON object.
+    /// The payload: a JSON object.
     pub data: Json,
-    /// When it happened, in milliseconds since the Unix epoch.
+    /// When the event happened, in milliseconds since the Unix epoch.
     pub ts: i64,
-    /// The user that the sender named.
+    /// The user that the event is about; `None` if the sender named none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<Json>,
-    /// The sender's own id.
+    /// The id given by the sender, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<Arc<str>>,
-    /// When the server accepted it.
+    /// When the server accepted the event.
     pub received_at: Time,
 }
 
@@ -42,14 +42,15 @@ impl From<&stepladder_core::Event> for Event {
     }
 }
 
-/// The response of `POST /e/{key}`, good or bad. No other response repeats its status.
+/// The response of `POST /e/{key}`, for accepted and refused requests. It is the only response
+/// whose body repeats the HTTP status.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EventsAnswer {
     /// The ids of the accepted events, in the order of the request.
     pub ids: Vec<EventId>,
     /// The status of the HTTP response.
     pub status: u16,
-    /// Why the request was refused.
+    /// Why the request was refused; `None` if it was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

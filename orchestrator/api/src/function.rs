@@ -1,4 +1,4 @@
-//! Functions, and the responses to what is done with them.
+//! Functions, and the responses to requests that change them.
 
 use std::sync::Arc;
 
@@ -13,28 +13,28 @@ use crate::Time;
 pub struct Function {
     /// The id of the function.
     pub id: Arc<str>,
-    /// The events that start it.
+    /// The events that start the function.
     pub triggers: Vec<Trigger>,
-    /// The schedules that start it.
+    /// The cron schedules that start the function.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cron: Vec<CronSchedule>,
-    /// How often a failed step is retried.
+    /// The maximum number of retries of a failed step.
     pub retries: u32,
-    /// How long an attempt at a step may take, in milliseconds.
+    /// The maximum time of one attempt of a step, in milliseconds.
     pub timeout_ms: u64,
     /// The concurrency limits of the function.
     pub concurrency: Vec<Concurrency>,
-    /// Its other flow control, in words.
+    /// The other flow control settings, each as a phrase.
     #[serde(default)]
     pub flow_control: Vec<String>,
-    /// The function that handles its failures.
+    /// The function that handles failed runs of this function.
     pub on_failure: Option<Arc<str>>,
-    /// When it was paused; `None` while it is not paused.
+    /// When the function was paused; `None` if it is not paused.
     pub paused_since: Option<Time>,
 }
 
 impl Function {
-    /// Describes a function; `paused_since` is when it was paused.
+    /// Describes a function. `paused_since` is the time at which it was paused.
     pub fn new(spec: &Spec, paused_since: Option<Timestamp>) -> Self {
         Self {
             id: spec.id.clone(),
@@ -60,7 +60,7 @@ impl Function {
 pub struct Trigger {
     /// The name of the event.
     pub event: Arc<str>,
-    /// A CEL expression that the event must fulfil.
+    /// A CEL expression that must be true for the event.
     #[serde(rename = "if")]
     pub condition: Option<String>,
 }
@@ -72,12 +72,12 @@ impl From<&spec::Trigger> for Trigger {
     }
 }
 
-/// A schedule that starts a function.
+/// A cron schedule that starts a function.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CronSchedule {
-    /// The schedule, in the syntax of crontab.
+    /// The cron expression, in the syntax of crontab.
     pub line: String,
-    /// The IANA name of its time zone.
+    /// The IANA name of the schedule's time zone.
     pub time_zone: String,
 }
 
@@ -86,24 +86,24 @@ pub struct CronSchedule {
 pub struct Concurrency {
     /// The number of slots.
     pub limit: u32,
-    /// What takes a slot.
+    /// Whether steps or runs take the slots.
     pub of: LimitScope,
-    /// A CEL expression: each value of it has slots of its own.
+    /// A CEL expression. Each of its values has its own slots.
     pub key: Option<String>,
     /// The name under which several functions share the limit.
     #[serde(default)]
     pub shared: Option<Arc<str>>,
 }
 
-/// What takes a slot of a concurrency limit.
+/// What takes the slots of a concurrency limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LimitScope {
-    /// Steps that execute.
+    /// Executing steps.
     Steps,
-    /// Runs, from their first step to their end.
+    /// Live runs, from their first step to their end.
     Runs,
-    /// Something that a newer server knows.
+    /// A value that only a newer server knows.
     #[serde(other)]
     Unknown,
 }
@@ -127,15 +127,15 @@ impl From<&spec::Concurrency> for Concurrency {
 pub struct FunctionPaused {
     /// The id of the function.
     pub function_id: String,
-    /// When it was paused, which may be earlier than this request.
+    /// When the function was paused, which may be before this request.
     pub paused_since: Option<Time>,
 }
 
-/// The response to a resumption.
+/// The response to a request that resumes a paused function.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FunctionResumed {
     /// The id of the function.
     pub function_id: String,
-    /// How many runs were waiting for it.
+    /// The number of runs that waited because the function was paused.
     pub woken: usize,
 }

@@ -1,4 +1,4 @@
-//! Journals.
+//! The journals of runs, page by page.
 
 use serde::{Deserialize, Serialize};
 use stepladder_core::Seq;
@@ -10,21 +10,21 @@ use crate::Time;
 pub struct JournalPage<F> {
     /// The entries.
     pub data: Vec<JournalEntry<F>>,
-    /// The `from` of the request for the next page; `None` on the last page.
+    /// The value of the parameter `from` in the request for the next page; `None` on the last page.
     #[serde(default)]
     pub next: Option<Seq>,
 }
 
-/// One entry of a journal.
+/// A journal entry.
 ///
-/// `F` is the fact: the server writes a [`Fact`](stepladder_core::Fact); a client that only passes
-/// it on keeps it as [`Json`](stepladder_core::Json) text.
+/// `F` is the type of the fact. The server writes a [`Fact`](stepladder_core::Fact). A client that
+/// only passes the fact on keeps it as [`Json`](stepladder_core::Json).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JournalEntry<F> {
-    /// Its number within the run, from 0.
+    /// The number of the entry within its run, from 0.
     pub seq: Seq,
-    /// When it was written.
+    /// When the entry was written.
     pub at: Time,
-    /// What happened.
+    /// What the entry records.
     pub fact: F,
 }

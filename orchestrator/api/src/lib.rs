@@ -1,12 +1,12 @@
 //! The JSON of the REST interface: one set of types, which the server writes and its clients read.
 //!
-//! These types are the interface's, not the engine's: a change inside the engine does not change
-//! what clients read. Times are RFC 3339 in UTC, except for an event's `ts`, which is integer
-//! milliseconds. A client ignores fields that it does not know, and reads an unknown word of an
-//! enum as `Unknown`, so that a newer server does not break it.
+//! These types belong to the interface, not to the engine: a change inside the engine does not
+//! change what clients read. Times are RFC 3339 in UTC, except for an event's `ts`, which is a
+//! number of milliseconds. A client ignores fields that it does not know, and reads an unknown
+//! value of an enum as `Unknown`, so that a newer server does not break it.
 //!
-//! What is deliberately not here: the conversion from the engine's read models, which the server
-//! owns, and the shapes that only clients of Inngest probe.
+//! Two things are deliberately not part of this crate: the conversion from the engine's read
+//! models, which belongs to the server, and responses that only clients of Inngest read.
 
 mod event;
 mod function;
@@ -30,10 +30,10 @@ pub use time::Time;
 use serde::{Deserialize, Serialize};
 use stepladder_core::RunId;
 
-/// The envelope of a response.
+/// The envelope of a successful response.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Data<T> {
-    /// What was asked for.
+    /// The requested value.
     pub data: T,
 }
 
@@ -42,29 +42,30 @@ pub struct Data<T> {
 pub struct Page<T> {
     /// The items, newest first.
     pub data: Vec<T>,
-    /// The `cursor` of the request for the next page; `None` on the last page.
+    /// The value of the parameter `cursor` in the request for the next page; `None` on the last
+    /// page.
     pub cursor: Option<RunId>,
 }
 
-/// The response to a request that cannot be served.
+/// The response to a request that was refused or that failed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ErrorAnswer {
-    /// One sentence: what is wrong, and what to do.
+    /// One sentence that says what is wrong and what to do.
     pub error: String,
 }
 
-/// What stands in the place of a value that is too large for a response.
+/// The replacement for a value that is too large for a response.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LeftOut {
-    /// Where the value is.
+    /// A link to the value that was left out.
     pub stepladder_left_out: Link,
 }
 
-/// Where a value that was left out can be read.
+/// A link to a value that was left out of a response.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Link {
-    /// The size of the value.
+    /// The size of the value, in bytes.
     pub bytes: usize,
-    /// The path of the value at the same server.
+    /// The path of the value on the same server.
     pub href: String,
 }

@@ -1,4 +1,4 @@
-//! The bodies of requests.
+//! The bodies of requests to the REST interface.
 
 use serde::{Deserialize, Serialize};
 use stepladder_core::Json;
@@ -6,24 +6,25 @@ use stepladder_core::Json;
 /// An event to send.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NewEvent {
-    /// What happened.
+    /// The name of the event.
     pub name: String,
-    /// A JSON object; `{}` by default.
+    /// The payload: a JSON object, by default `{}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Json>,
-    /// An id of the sender: within 24 hours, a second event with this id is the same event.
+    /// An id that the sender chooses. A second event with the same id within 24 hours is treated as
+    /// a duplicate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
 }
 
-/// How to rerun one run. By default all of it runs again, with the same event.
+/// How to rerun one run. By default, the rerun starts from the beginning with the same event.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RerunRequest {
-    /// Keep the outcomes of the steps before this one.
+    /// The step from which the run is repeated. The outcomes of earlier steps are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_step: Option<String>,
-    /// Other data for the event: a JSON object.
+    /// New data for the event: a JSON object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Json>,
 }
@@ -32,7 +33,7 @@ pub struct RerunRequest {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RerunAllRequest {
-    /// Keep the outcomes of the steps before this one.
+    /// The step from which the runs are repeated. The outcomes of earlier steps are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_step: Option<String>,
 }

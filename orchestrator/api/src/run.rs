@@ -1,4 +1,4 @@
-//! Runs: in a listing, in full, and the responses to what is done with them.
+//! Runs, briefly and in full, and the responses to requests that change them.
 
 use std::fmt::{self, Display};
 use std::sync::Arc;
@@ -15,63 +15,65 @@ use crate::{Event, Step, Time};
 pub struct Run {
     /// The id of the run.
     pub run_id: RunId,
-    /// The id of its function.
+    /// The id of the run's function.
     pub function_id: Arc<str>,
     /// The status of the run.
     pub status: Status,
-    /// The event that started it.
+    /// The id of the event that started the run.
     pub event_id: EventId,
-    /// When it was created.
+    /// When the run was created.
     pub created_at: Time,
-    /// When its first step started; before that, when it was created, because clients of Inngest
-    /// expect a time here.
+    /// When the first step of the run started. Until then, this is the time at which the run was
+    /// created, because clients of Inngest expect a time here.
     pub run_started_at: Time,
-    /// When it ended.
+    /// When the run ended; `None` while it is live.
     pub ended_at: Option<Time>,
-    /// What its handler returned.
+    /// The value that the run's handler returned.
     pub output: Option<Json>,
-    /// What it failed with, or why it was cancelled or skipped.
+    /// The error of a failed run, or the reason why the run was cancelled or skipped.
     pub error: Option<Failure>,
 }
 
-/// A run in full. The first fields are those of [`Run`]; they are repeated here because serde
+/// A run in full. The first fields are those of [`Run`]. They are repeated here, because serde
 /// cannot flatten JSON that is kept as text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunDetail {
     /// The id of the run.
     pub run_id: RunId,
-    /// The id of its function.
+    /// The id of the run's function.
     pub function_id: Arc<str>,
     /// The status of the run.
     pub status: Status,
-    /// The event that started it.
+    /// The id of the event that started the run.
     pub event_id: EventId,
-    /// When it was created.
+    /// When the run was created.
     pub created_at: Time,
-    /// When its first step started; before that, when it was created.
+    /// When the first step of the run started. Until then, this is the time at which the run was
+    /// created.
     pub run_started_at: Time,
-    /// When it ended.
+    /// When the run ended; `None` while it is live.
     pub ended_at: Option<Time>,
-    /// What its handler returned.
+    /// The value that the run's handler returned.
     pub output: Option<Json>,
-    /// What it failed with, or why it was cancelled or skipped.
+    /// The error of a failed run, or the reason why the run was cancelled or skipped.
     pub error: Option<Failure>,
-    /// What started it.
+    /// What started the run.
     pub origin: Origin,
-    /// The event, in full.
+    /// The event that started the run, in full.
     pub event: Event,
-    /// Why it is not moving, as a sentence; `None` while it moves and after its end.
+    /// Why the run does not continue at the moment, as a sentence; `None` if it is executing or has
+    /// ended.
     pub waiting: Option<String>,
-    /// Errors of its handler outside its steps.
+    /// Errors that the handler returned outside its steps.
     #[serde(default)]
     pub handler_errors: Vec<HandlerError>,
-    /// The version of its function that it continues under, where the function has versions.
+    /// The version of the function that the run uses, if the function has versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Arc<str>>,
-    /// Its steps, in the order in which they first appear in the journal.
+    /// The steps of the run, in the order in which they first appear in the journal.
     #[serde(default)]
     pub steps: Vec<Step>,
-    /// Its log, in order.
+    /// The log of the run, in order.
     #[serde(default)]
     pub logs: Vec<LogLine>,
 }
@@ -80,11 +82,11 @@ pub struct RunDetail {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum Origin {
-    /// An event that a trigger of the function matches.
+    /// An event that matches a trigger of the function.
     Event,
-    /// A step of another run, which waits for the end of this one.
+    /// A step of another run, which waits for the end of this run.
     Invoke { parent: RunId, step: StepId },
-    /// The failure of another run.
+    /// The failure of another run, which this run handles.
     Failure { of: RunId },
     /// A request to rerun another run.
     Rerun { of: RunId },
@@ -104,12 +106,12 @@ impl From<&journal::Origin> for Origin {
     }
 }
 
-/// What a run, a step or an attempt failed with.
+/// The error of a run, a step or an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// One sentence; causes follow after colons.
     pub message: String,
-    /// A short word for programs to branch on.
+    /// A code for programs to branch on, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
 }
@@ -123,7 +125,7 @@ impl From<&journal::Failure> for Failure {
 /// An error that a handler returned outside its steps.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HandlerError {
-    /// When it was recorded.
+    /// When the error was recorded.
     pub at: Time,
     /// The error.
     pub error: Failure,
@@ -132,39 +134,39 @@ pub struct HandlerError {
 /// A line of a run's log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LogLine {
-    /// When it was recorded.
+    /// When the line was recorded.
     pub at: Time,
-    /// How much it matters.
+    /// The severity of the line.
     pub level: LogLevel,
-    /// The text.
+    /// The message.
     pub message: Arc<str>,
-    /// Values that belong to it: a JSON object.
+    /// Values that belong to the message: a JSON object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Json>,
-    /// The step whose body wrote it; `None` for the handler.
+    /// The step whose body wrote the line; `None` if the handler wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<StepId>,
-    /// The attempt of that step or of the handler, from 1.
+    /// The number of the step's or the handler's attempt that wrote the line, from 1.
     pub attempt: u32,
 }
 
-/// How much a log line matters.
+/// The severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
-    /// Something happened.
+    /// A normal event.
     Info,
-    /// Something may need attention.
+    /// An event that may need attention.
     Warn,
-    /// Something went wrong.
+    /// An error.
     Error,
-    /// A level that a newer server knows.
+    /// A level that only a newer server knows.
     #[serde(other)]
     Unknown,
 }
 
 impl LogLevel {
-    /// The word that JSON has for it.
+    /// Returns the name of the level, as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Info => "info",
@@ -191,7 +193,7 @@ impl From<report::LogLevel> for LogLevel {
     }
 }
 
-/// A run that a request created, or one of those that it changed.
+/// A run that a request created or changed.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct RunRef {
     /// The id of the run.
@@ -203,17 +205,17 @@ pub struct RunRef {
 pub struct RunCancelled {
     /// The id of the run.
     pub run_id: RunId,
-    /// Its status now: a run that had ended keeps its status.
+    /// The status of the run now. A run that had already ended keeps its status.
     pub status: Status,
 }
 
-/// The response to a completed signal.
+/// The response to a callback, which completes a wait for a signal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SignalCompleted {
     /// The run that waits, or will wait, for the signal.
     pub run_id: RunId,
-    /// The step that waits for it.
+    /// The step that waits for the signal.
     pub step: StepId,
-    /// Whether it had been completed before, with the same data.
+    /// Whether an earlier request had already completed the signal with the same data.
     pub before: bool,
 }

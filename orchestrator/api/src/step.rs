@@ -13,67 +13,68 @@ use crate::{Failure, Time};
 pub struct Step {
     /// The id of the step within the run.
     pub id: StepId,
-    /// What it does.
+    /// What the step does.
     pub kind: StepKind,
     /// The status of the step.
     pub status: StepStatus,
-    /// What it returned.
+    /// The value that the step returned.
     pub output: Option<Json>,
-    /// What it failed with, after its last attempt.
+    /// The error of the step, if its last attempt failed.
     pub error: Option<Failure>,
-    /// When it first appears in the journal.
+    /// When the step first appeared in the journal.
     pub started_at: Time,
-    /// When its outcome was recorded.
+    /// When the outcome of the step was recorded.
     pub ended_at: Option<Time>,
-    /// When it continues: the end of its sleep or its wait, or its next attempt.
+    /// When the step continues: the end of its sleep or its wait, or the time of its next attempt.
     pub due: Option<Time>,
-    /// The run that it invoked.
+    /// The run that the step called.
     pub child: Option<RunId>,
-    /// What it waits for, in words.
+    /// What the step waits for, as a phrase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaits: Option<String>,
-    /// The callback token that completes it.
+    /// The callback token of the step. Whoever posts to it completes the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// What all its attempts used of paid models, one item for each model.
+    /// The usage of paid models by all attempts together, one item per model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub usage: Vec<Usage>,
-    /// Its attempts, first to last.
+    /// The attempts of the step, from first to last.
     #[serde(default)]
     pub attempts: Vec<Attempt>,
 }
 
-/// One attempt at a step.
+/// One attempt of a step.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Attempt {
-    /// Its number, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// When it started.
+    /// When the attempt started.
     pub started_at: Time,
-    /// When it ended.
+    /// When the attempt ended.
     pub ended_at: Option<Time>,
-    /// What it failed with.
+    /// The error of the attempt, if it failed.
     pub error: Option<Failure>,
-    /// Whether its worker died.
+    /// Whether the worker of the attempt died.
     #[serde(default)]
     pub interrupted: bool,
-    /// What it used of paid models, one item for each model.
+    /// The usage of paid models by the attempt, one item per model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub usage: Vec<Usage>,
 }
 
-/// What a step used of one paid model.
+/// The usage of one paid model by a step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// The name of the model, as its service gives it.
+    /// The model's name, as the model's service reports it.
     pub model: Arc<str>,
-    /// Tokens that the model read, including those from a cache.
+    /// The number of tokens that the model read, including tokens from a cache.
     pub input_tokens: u64,
-    /// Tokens that the model read from a cache.
+    /// The number of tokens that the model read from a cache.
     pub cached_input_tokens: u64,
-    /// Tokens that the model wrote.
+    /// The number of tokens that the model wrote.
     pub output_tokens: u64,
-    /// The price in millionths of a US dollar; `None` where the model's price is not known.
+    /// The cost in micro-dollars (millionths of a US dollar); `None` if the model's price is
+    /// unknown.
     pub micro_dollars: Option<u64>,
 }
 
@@ -101,19 +102,19 @@ pub enum StepKind {
     Sleep,
     /// Sends events.
     Send,
-    /// Waits for a run of another function.
+    /// Calls another function, and waits for the end of its run.
     Invoke,
     /// Waits for an event.
     Event,
     /// Waits for a callback.
     Signal,
-    /// Something that a newer server knows.
+    /// A kind that only a newer server knows.
     #[serde(other)]
     Unknown,
 }
 
 impl StepKind {
-    /// The word that JSON has for it.
+    /// Returns the name of the kind, as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Run => "run",
@@ -149,31 +150,31 @@ impl From<journal::StepKind> for StepKind {
 /// The status of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StepStatus {
-    /// Its wake was sent; no attempt has started.
+    /// A wake was sent for the step, but no attempt has started.
     Scheduled,
-    /// An attempt is running.
+    /// An attempt is being executed.
     Running,
-    /// An attempt failed, and the next one is due later.
+    /// An attempt failed, and the next attempt is due later.
     Retrying,
-    /// It sleeps.
+    /// The step sleeps.
     Sleeping,
-    /// It waits for a run of another function.
+    /// The step waits for the end of a run that it called.
     Invoking,
-    /// It waits for an event or a callback.
+    /// The step waits for an event or a callback.
     Awaiting,
-    /// It succeeded.
+    /// The step succeeded.
     Completed,
-    /// It failed and is not retried.
+    /// The step failed and is not retried.
     Failed,
-    /// The handler dropped it.
+    /// The handler dropped the step.
     Abandoned,
-    /// A status that a newer server knows.
+    /// A status that only a newer server knows.
     #[serde(other)]
     Unknown,
 }
 
 impl StepStatus {
-    /// The word that JSON has for it.
+    /// Returns the name of the status, as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Scheduled => "Scheduled",

@@ -1,5 +1,5 @@
-//! How lengths of time, sizes and prices are shown to people: the same in the dashboard and in the
-//! command line.
+//! How durations, sizes and prices are shown to people. The dashboard and the command line share
+//! these formats.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use stepladder_core::Timestamp;
 
 use crate::Usage;
 
-/// Writes a length of time in at most two units: `7 ms`, `1.2 s`, `3 m 12 s`, `2 h 5 m`, `12 d 3
-/// h`.
+/// Formats a duration in at most two units: `7 ms`, `1.2 s`, `3 m 12 s`, `2 h 5 m`, `12 d 3 h`.
 ///
-/// The rest is cut, not rounded: nothing takes longer than is shown plus one smallest unit.
+/// The duration is truncated, not rounded: the real duration exceeds the shown one by less than one
+/// of its smallest units.
 pub fn duration(duration: Duration) -> String {
     let printer = SpanPrinter::new().spacing(Spacing::BetweenUnitsAndDesignators).zero_unit(Unit::Millisecond);
     let seconds = duration.as_secs();
@@ -23,7 +23,8 @@ pub fn duration(duration: Duration) -> String {
         3_600..86_400 => (Unit::Minute, printer),
         _ => (Unit::Hour, printer),
     };
-    // milliseconds of up to 10,000 years fit a span; what is longer is shown as those
+    // a span can represent milliseconds of up to 10,000 years; a longer duration is shown as 10,000
+    // years
     let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).min(MAX_MILLIS);
     let round = SpanRound::new().largest(Unit::Day).smallest(smallest).mode(RoundMode::Trunc).days_are_24_hours();
     match millis.milliseconds().round(round) {
@@ -32,10 +33,10 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// The longest length of time that is shown: 10,000 years of 365 days.
+/// The longest duration that is shown: 10,000 years of 365 days.
 const MAX_MILLIS: i64 = 10_000 * 365 * 86_400_000;
 
-/// Writes a size in units of 1,024: `812 B`, `3.4 KB`, `1.2 MB`.
+/// Formats a number of bytes in units of 1,024: `812 B`, `3.4 KB`, `1.2 MB`.
 pub fn size(bytes: usize) -> String {
     const KB: f64 = 1024.0;
     match bytes {
@@ -45,26 +46,26 @@ pub fn size(bytes: usize) -> String {
     }
 }
 
-/// Writes the time of day in UTC, to the millisecond: `21:47:32.118`.
+/// Formats the time of day in UTC, to the millisecond: `21:47:32.118`.
 pub fn clock(at: Timestamp) -> String {
     let text = at.to_string();
     text.get(11..23).map_or_else(|| text.clone(), str::to_owned)
 }
 
-/// Writes a price with three significant digits: `$0.0000338`. It is given in billionths of a
-/// dollar.
+/// Formats a price with three significant digits: `$0.0000338`. The price is given in billionths of
+/// a dollar.
 pub fn dollars(nanodollars: u64) -> String {
     if nanodollars == 0 {
         return "$0".into();
     }
     let dollars = nanodollars as f64 / 1e9;
-    // digits behind the point, up to the third significant one
+    // the number of digits after the point, up to the third significant digit
     let digits = (2.0 - dollars.log10().floor()).clamp(2.0, 9.0) as usize;
     format!("${dollars:.digits$}")
 }
 
-/// Writes what a step used of a model: `gpt-5-mini: 1200 tokens in (200 cached), 300 out,
-/// $0.000850`. The caller passes the model's name as it can show it.
+/// Formats the usage of a model: `gpt-5-mini: 1200 tokens in (200 cached), 300 out, $0.000850`. The
+/// caller passes the model's name in a form that can be shown.
 pub fn usage(model: &str, usage: &Usage) -> String {
     let Usage { model: _, input_tokens, cached_input_tokens, output_tokens, micro_dollars } = usage;
     let cached = if *cached_input_tokens > 0 { format!(" ({cached_input_tokens} cached)") } else { String::new() };

@@ -1,4 +1,4 @@
-//! A moment as text.
+//! A moment in the format of the REST interface.
 
 use std::fmt::{self, Display};
 
@@ -29,7 +29,7 @@ impl Serialize for Time {
 }
 
 impl<'de> Deserialize<'de> for Time {
-    /// Digits past the millisecond are dropped.
+    /// Parses a moment. Digits beyond the millisecond are dropped.
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(d)?;
         let at: jiff::Timestamp = text.parse().map_err(D::Error::custom)?;

@@ -13,7 +13,8 @@ use aws_sdk_dynamodb::error::BoxError;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use stepladder_engine::retries::{Retries, time_left};
 
-/// The timeout of one attempt at a request. A connection that hangs must not use up an invocation.
+/// The timeout of each attempt of a request. A connection that hangs must not use up a Lambda
+/// invocation.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The timeout of a connection attempt.
@@ -21,9 +22,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The clients of DynamoDB and SQS.
 ///
-/// Each request is tried at most 5 times (the SDK's standard mode: throttles, 5xx, lost
-/// connections), each time for at most 5 s. All attempts end at the caller's deadline, or after 5 s
-/// if that is later. A client belongs to the runtime in which it is first used.
+/// Each request has at most 5 attempts (the SDK's standard mode: throttles, 5xx, lost connections),
+/// each of at most 5 s. All attempts end at the caller's deadline, or after 5 s if that is later. A
+/// client may be used only on the runtime on which it is first used.
 #[derive(Clone, Debug)]
 pub struct Connection {
     pub(crate) dynamo: aws_sdk_dynamodb::Client,
@@ -43,13 +44,14 @@ pub async fn connect() -> Connection {
     )
 }
 
-/// The SDK's own retries, with the engine's policy. The SDK retries less while most requests fail.
+/// Returns the retry settings: the SDK's standard mode with the engine's limits. In this mode the
+/// SDK retries less often while most requests fail.
 fn retries() -> RetryConfig {
     let Retries { attempts, first, longest } = Retries::default();
     RetryConfig::standard().with_max_attempts(attempts).with_initial_backoff(first).with_max_backoff(longest)
 }
 
-/// Ends a request and its retries at the deadline of the task that sends it.
+/// Ends a request and its retries at the deadline of the task that sends the request.
 #[derive(Debug)]
 struct UntilDeadline;
 
@@ -65,7 +67,8 @@ impl Intercept for UntilDeadline {
     ) -> Result<(), BoxError> {
         if let Some(left) = time_left() {
             let timeouts = cfg.load::<TimeoutConfig>().map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
-            // a late result is still worth one attempt: the invocation may have a moment left
+            // even after the deadline one attempt is allowed, because the invocation may have a
+            // moment left
             cfg.interceptor_state().store_put(timeouts.operation_timeout(left.max(ATTEMPT_TIMEOUT)).build());
         }
         Ok(())
@@ -76,14 +79,15 @@ fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build()
 }
 
-/// Reads the endpoint variables of the SDK's own chain without that chain. The chain makes a binary
-/// half a megabyte larger and reads files at each cold start. Lambda passes all settings in
-/// variables.
+/// Reads the endpoint variables that the SDK's default provider chain would read. The chain itself
+/// would make the binary half a megabyte larger and read files at each cold start. Lambda passes
+/// all settings in variables.
 #[derive(Debug)]
 struct EndpointVariables;
 
 impl LoadServiceConfig for EndpointVariables {
-    /// Returns for example `AWS_ENDPOINT_URL_SQS`, or else `AWS_ENDPOINT_URL`.
+    /// Returns the value of a variable such as `AWS_ENDPOINT_URL_SQS`, or else of
+    /// `AWS_ENDPOINT_URL`.
     fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
         let service = key.service_id().to_uppercase().replace(' ', "_");
         variable(&format!("{}_{service}", key.env())).or_else(|| variable(key.env()))
@@ -98,8 +102,8 @@ fn flag(name: &str) -> Option<bool> {
     Some(variable(name)?.eq_ignore_ascii_case("true"))
 }
 
-/// Reads the settings of a Lambda function: `AWS_REGION`, the keys of its role, and the options of
-/// a stack (FIPS, dual-stack, or other endpoints).
+/// Reads the settings of a Lambda function: `AWS_REGION`, the keys of its role, and optional
+/// endpoint settings (FIPS, dual-stack, or other endpoints).
 fn environment() -> SdkConfig {
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -119,12 +123,12 @@ impl Connection {
         Self::each(config, config)
     }
 
-    /// Connects with the environment variables that Lambda sets, and nothing else.
+    /// Connects with the environment variables that Lambda sets, and reads nothing else.
     pub fn from_environment() -> Self {
         Self::with(&environment())
     }
 
-    /// Connects to emulators at these endpoints, with invented credentials.
+    /// Connects to emulators at these endpoints, with fake credentials.
     pub fn emulators(dynamo: &str, sqs: &str) -> Self {
         let credentials = Credentials::new("emulator", "emulator", None, None, "emulator");
         let shared = SdkConfig::builder()
@@ -148,12 +152,12 @@ impl Connection {
         Self { dynamo: aws_sdk_dynamodb::Client::from_conf(dynamo), sqs: aws_sdk_sqs::Client::from_conf(sqs) }
     }
 
-    /// Returns the client of DynamoDB.
+    /// Returns the DynamoDB client.
     pub fn dynamo(&self) -> &aws_sdk_dynamodb::Client {
         &self.dynamo
     }
 
-    /// Returns the client of SQS.
+    /// Returns the SQS client.
     pub fn sqs(&self) -> &aws_sdk_sqs::Client {
         &self.sqs
     }

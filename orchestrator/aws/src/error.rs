@@ -1,5 +1,5 @@
-//! Converts errors of the AWS SDK to those of the engine: transient ones, and permanent ones that
-//! no retry can fix (rule 34).
+//! Converts errors of the AWS SDK to those of the engine: transient errors, and permanent errors
+//! that no retry can fix (rule 34).
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
@@ -8,8 +8,9 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::CancellationReason;
 use stepladder_engine::ports::StoreError;
 
-/// Codes of 4xx responses that are transient: throttles, concurrent writes, credentials that Lambda
-/// renews, and signatures from before a process was frozen. All other 4xx responses are permanent.
+/// The error codes of transient 4xx responses: throttles, concurrent writes, credentials that
+/// Lambda renews, and signatures from before a process was frozen. All other 4xx responses are
+/// permanent.
 const TRANSIENT_CODES: [&str; 29] = [
     "Throttling",
     "ThrottlingException",
@@ -42,8 +43,7 @@ const TRANSIENT_CODES: [&str; 29] = [
     "InternalError",
 ];
 
-/// Returns the error of a failed request, with the code and the message of the service if there are
-/// any.
+/// Returns the error of a failed request, with the service's code and message if there are any.
 pub(crate) fn request_error<E>(operation: &str, error: &SdkError<E>) -> StoreError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -75,14 +75,13 @@ fn response_error(operation: &str, status: u16, code: &str, message: &str) -> St
     if is_permanent { StoreError::Refused(sentence) } else { StoreError::Unavailable(sentence) }
 }
 
-/// Returns the error of one part of a request: of an entry of a batch, or of an item of a
-/// transaction.
+/// Returns the error of one part of a request: an entry of a batch, or an item of a transaction.
 pub(crate) fn part_error(operation: &str, code: &str, message: Option<&str>) -> StoreError {
     response_error(operation, 400, code, message.unwrap_or("no message"))
 }
 
 /// Returns the error of a cancelled transaction if one of the reasons is permanent. A failed
-/// condition and a throttle are not.
+/// condition and a throttle are not permanent.
 pub(crate) fn permanent_reason(reasons: &[CancellationReason]) -> Option<StoreError> {
     let is_permanent = |code: &str| code != "None" && code != "ConditionalCheckFailed" && !is_transient(code);
     reasons.iter().find_map(|reason| {
@@ -91,12 +90,12 @@ pub(crate) fn permanent_reason(reasons: &[CancellationReason]) -> Option<StoreEr
     })
 }
 
-/// Returns whether a retry may succeed.
+/// Returns whether a request that failed with this code may succeed if it is retried.
 pub(crate) fn is_transient(code: &str) -> bool {
     TRANSIENT_CODES.contains(&code)
 }
 
-/// Returns what an operator can do about a permanent error, in parentheses.
+/// Returns what an operator can do about a permanent error, as a text in parentheses.
 fn advice(code: &str) -> &'static str {
     match code {
         "ResourceNotFoundException" => " (does the table exist, in this region?)",
@@ -121,9 +120,9 @@ fn root_cause(error: &(impl std::error::Error + 'static)) -> String {
     cause.to_string()
 }
 
-/// The error of an operation that may have a condition.
+/// The error of a request that may have a condition.
 pub(crate) trait ConditionalError {
-    /// Returns whether the condition failed.
+    /// Returns whether the request failed because its condition was false.
     fn is_failed_condition(&self) -> bool;
 }
 

@@ -1,4 +1,4 @@
-//! Items of the table, and the conversion of their attributes.
+//! The items of the table, and the conversion of their attributes.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use stepladder_engine::ports::StoreError;
 
 use crate::layout::Key;
 
-/// An item in the type of the SDK.
+/// An item of the table, in the type that the AWS SDK uses.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
 pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
@@ -24,7 +24,7 @@ pub(crate) fn bytes(value: impl Into<Vec<u8>>) -> AttributeValue {
     AttributeValue::B(Blob::new(value))
 }
 
-/// Returns an item with its keys and its time to live.
+/// Creates an item with only its keys and its time to live.
 pub(crate) fn item(key: &Key, ttl: i64) -> Item {
     let mut item = keys(key);
     item.insert("ttl".into(), number(ttl));
@@ -36,7 +36,7 @@ pub(crate) fn keys(key: &Key) -> Item {
     Item::from([("PK".to_owned(), text(&key.pk)), ("SK".to_owned(), text(&key.sk))])
 }
 
-/// Reads the attributes of an item.
+/// Methods to read the attributes of an item.
 pub(crate) trait ReadItem {
     fn text(&self, name: &str) -> Result<&str, StoreError>;
     fn number(&self, name: &str) -> Result<i64, StoreError>;
@@ -50,7 +50,7 @@ pub(crate) trait ReadItem {
         self.text(name)?.parse().map_err(|_| missing(name, "an event's id"))
     }
 
-    /// The attribute `step`: empty for the whole run.
+    /// Reads the attribute `step`. It is empty for the whole run.
     fn run_or_step(&self) -> Result<RunOrStep, StoreError> {
         self.text("step").map(|step| StepId::from(step).into())
     }

@@ -84,28 +84,31 @@ use stepladder_core::waiting::{Field, Subscription, SubscriptionKey};
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{EventId, RunId, RunOrStep, Timer, Timestamp};
 
-/// The number of partitions for the timers of a minute. Each takes 1,000 writes per second.
+/// The number of partitions for the timers of a minute. Each partition accepts 1,000 writes per
+/// second.
 pub(crate) const TIMER_SHARDS: u64 = 8;
 
-/// The number of partitions in the indexes for the runs of an hour or a day.
+/// The number of index partitions for the runs of an hour or a day.
 pub(crate) const LISTING_SHARDS: u64 = 4;
 
-/// The maximum number of holders in one item. It keeps the item near 1 KB, which is one write unit.
+/// The maximum number of holders in one item. It keeps the item at about 1 KB, which costs one
+/// write unit.
 pub(crate) const MAX_HOLDERS: u32 = 16;
 
 /// The number of partitions for subscriptions to an event without a field.
 pub(crate) const SUBSCRIPTION_SHARDS: u64 = 4;
 
-/// The index of all runs.
+/// The name of the index of all runs.
 pub(crate) const BY_HOUR: &str = "runs-by-hour";
 
-/// The index of the runs of a function.
+/// The name of the index of the runs of a function.
 pub(crate) const BY_FUNCTION: &str = "runs-by-function";
 
-/// The sort key of an item that is alone in its partition or of its kind.
+/// The sort key of an item that is the only one in its partition, or the only one of its kind
+/// there.
 pub(crate) const MAIN: &str = "M";
 
-/// The two keys of an item.
+/// The partition key and the sort key of an item.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) pk: String,
@@ -126,7 +129,8 @@ pub(crate) fn record(run: RunId, seq: u64) -> Key {
     Key::new(self::run(run), record_sk(seq))
 }
 
-/// A journal has far fewer than 10^10 entries. A larger number sorts after all.
+/// Returns the sort key of a journal record: 10 digits. A journal has far fewer than 10^10 entries;
+/// a larger number would sort after all others.
 pub(crate) fn record_sk(seq: u64) -> String {
     format!("J#{:010}", seq.min(9_999_999_999))
 }
@@ -190,13 +194,13 @@ pub(crate) fn wait_queue(limit: &Limit) -> String {
     format!("Q#{}", hash_of(limit))
 }
 
-/// Sorts in the order of the wait queue.
+/// Returns the sort key of a ticket. The keys sort in the order of the wait queue.
 pub(crate) fn ticket_sk(ticket: &Ticket) -> String {
     let queued_at = ticket.queued_at.as_millis();
     format!("{queued_at:015}#{}#{}#{}", ticket.event, ticket.run, digest(&[ticket.of.as_stored().as_bytes()]))
 }
 
-/// The common prefix of the tickets of a run at a limit.
+/// Returns the common prefix of the sort keys of a run's tickets at a limit.
 pub(crate) fn tickets_prefix(limit: &Limit) -> String {
     format!("P#{}#", hash_of(limit))
 }
@@ -209,16 +213,17 @@ pub(crate) fn flow_state(key: &str) -> Key {
     Key::new(format!("N#{}", digest(&[key.as_bytes()])), MAIN)
 }
 
-/// The partition of the subscribed event names and fields.
+/// The partition that lists the event names and fields to which runs subscribe.
 pub(crate) const SUBSCRIPTION_INDEX: &str = "S#waits";
 
-/// The entry of a subscription in the list of subscribed event names and fields.
+/// Returns the key of the entry that lists the event name and the field of a subscription.
 pub(crate) fn index_entry(subscription: &Subscription) -> Key {
     let by = subscription.key.as_ref().map_or_else(|| "*".to_owned(), |field| digest(&[field.path.as_bytes()]));
     Key::new(SUBSCRIPTION_INDEX.into(), format!("{}#{by}", digest(&[subscription.event.as_bytes()])))
 }
 
-/// The partitions of the subscriptions in a bucket, in the order in which they are read.
+/// Returns the partitions that contain the subscriptions with this key, in the order in which they
+/// are read.
 pub(crate) fn subscriptions(event: &str, bucket: &SubscriptionKey) -> Vec<String> {
     match bucket {
         Some(Field { path, value }) => {
@@ -231,7 +236,7 @@ pub(crate) fn subscriptions(event: &str, bucket: &SubscriptionKey) -> Vec<String
     }
 }
 
-/// The index of a run's partition among these.
+/// Returns which of these partitions contains the subscriptions of a run, as an index.
 pub(crate) fn subscription_shard(bucket: &SubscriptionKey, run: RunId) -> usize {
     if bucket.is_some() { 0 } else { shard(run, SUBSCRIPTION_SHARDS) as usize }
 }
@@ -246,7 +251,7 @@ pub(crate) fn subscription(subscription: &Subscription) -> Key {
     Key::new(partition, subscription_sk(*run, step))
 }
 
-/// The prefix of the sort keys of a run's inbox.
+/// The prefix of the sort keys of events in a run's inbox.
 pub(crate) const INBOX_PREFIX: &str = "I#";
 
 pub(crate) fn inbox_event(run: RunId, event: EventId) -> Key {
@@ -261,34 +266,35 @@ pub(crate) fn day_of(at: Timestamp) -> i64 {
     hour_of(at).div_euclid(24)
 }
 
-/// The `hour` attribute of a run's row.
+/// Returns the value of the attribute `hour` in the row of a run.
 pub(crate) fn hour_shard(hour: i64, shard: u64) -> String {
     format!("{hour:08}#{shard}")
 }
 
-/// The `day` attribute of a run's row.
+/// Returns the value of the attribute `day` in the row of a run.
 pub(crate) fn day_shard(function: &str, day: i64, shard: u64) -> String {
     format!("{function}#{day:06}#{shard}")
 }
 
-/// The partition that lists the hours with runs.
+/// The partition that lists the hours in which runs were created.
 pub(crate) const HOURS: &str = "S#hours";
 
-/// The partition that lists the days with runs of a function.
+/// Returns the partition that lists the days on which runs of a function were created.
 pub(crate) fn days(function: &str) -> String {
     format!("S#days#{function}")
 }
 
-/// The items that list the hour of a run, and the day for its function.
+/// Returns the keys of the items that list the hour of a run, and the day of a run for its
+/// function.
 pub(crate) fn period_keys(run: RunId, function: &str) -> [Key; 2] {
     let at = run.time();
     [Key::new(HOURS.into(), format!("{:08}", hour_of(at))), Key::new(days(function), format!("{:06}", day_of(at)))]
 }
 
-/// Returns the shard of a run, of `n` shards.
+/// Returns which of `n` shards contains a run.
 pub(crate) fn shard(run: RunId, n: u64) -> u64 {
     let bytes = run.to_bytes();
-    // the last bytes are part of a hash
+    // the last bytes of a run id are part of a hash
     u64::from(bytes[15]) % n
 }
 
@@ -296,7 +302,7 @@ fn hash_of(limit: &Limit) -> String {
     digest(&[limit.key.as_bytes()])
 }
 
-/// Returns 128 bits of SHA-256 over the length-prefixed parts, as hexadecimal text.
+/// Returns the first 128 bits of the SHA-256 hash over the length-prefixed parts, in hexadecimal.
 pub(crate) fn digest(parts: &[&[u8]]) -> String {
     let mut sha = Sha256::new();
     for part in parts {

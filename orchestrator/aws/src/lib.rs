@@ -1,13 +1,14 @@
 //! The store and the queue of the engine on AWS: journals in DynamoDB, wakes in SQS.
 //!
-//! [`Aws`] implements the engine's ports over one table and the steps queue. `layout.rs` lists each
-//! kind of item, its access pattern and its cost.
+//! [`Aws`] implements the engine's ports with one table and the steps queue. `layout.rs` lists each
+//! kind of item, how it is accessed, and what it costs.
 //!
-//! A commit is executed in order: later wakes, append, follow-ups, wakes, acknowledgements. It may
-//! stop at any point in between, as the ports allow. Only its append is conditional. Only the
-//! creation of runs, tickets, and slots of several limits are transactions.
+//! The parts of a commit are executed in order: later wakes, append, follow-ups, wakes,
+//! acknowledgements. A commit may stop between any two parts, as the ports allow. Only its append
+//! is conditional. Only the creation of runs, tickets, and slots of several limits use
+//! transactions.
 //!
-//! Not here: the Lambda roles (the `stepladder` crate), and decisions about runs.
+//! The Lambda roles are in the crate `stepladder`; decisions about runs are in the engine.
 
 mod connect;
 mod error;
@@ -49,11 +50,12 @@ pub struct Aws {
     retention: Duration,
     trace: fn() -> Option<String>,
     retries: Retries,
-    /// The hours and days that this process has listed as having runs.
+    /// The hours and days that this process has already listed as having runs.
     listed_periods: Mutex<LruCache<layout::Key, ()>>,
-    /// The list of subscribed event names and fields, as it was last read.
+    /// The list of event names and fields to which runs subscribe, as last read.
     subscription_index: Mutex<Option<Arc<SubscriptionIndex>>>,
-    /// The entries of that list that this process has waited for, so that all processes know them.
+    /// The entries of that list that all processes know, because this process has waited long
+    /// enough.
     propagated: Mutex<HashSet<layout::Key>>,
 }
 
@@ -63,22 +65,22 @@ pub struct Options {
     pub table: String,
     /// The URLs of the queues.
     pub queues: QueueAddresses,
-    /// The clock. Tests use a virtual one.
+    /// The clock. Tests use a virtual clock.
     pub clock: Arc<dyn Clock>,
-    /// The time for which items are kept after they were written. Items of a live run are renewed.
+    /// How long items are kept after they were written. Items of a live run are renewed.
     pub retention: Duration,
-    /// Returns the trace header of the current task, which is passed on with each wake.
+    /// Returns the trace header of the current task. It is passed on with each wake.
     pub trace: fn() -> Option<String>,
-    /// How the rest of a partly done batch, or a busy transaction, is repeated. The connection
-    /// repeats whole requests.
+    /// How to repeat the unfinished part of a batch, or a busy transaction. The connection repeats
+    /// whole requests.
     pub retries: Retries,
 }
 
-/// The time for which items are kept beyond the retention, because clocks differ and DynamoDB
-/// deletes by TTL "within a few days".
+/// How long items are kept beyond the retention, because clocks differ and DynamoDB deletes by TTL
+/// "within a few days".
 const TTL_MARGIN: Duration = Duration::from_secs(2 * 86_400);
 
-/// The maximum number of cached hours and days.
+/// The maximum number of listed hours and days that a process remembers.
 const MAX_LISTED_PERIODS: usize = 10_000;
 
 impl Aws {
@@ -101,7 +103,7 @@ impl Aws {
         }
     }
 
-    /// Returns the `ttl` of an item that is written now, in seconds since 1970.
+    /// Returns the value of `ttl` for an item that is written now, in seconds since 1970.
     fn ttl(&self, now: Timestamp) -> i64 {
         (now + self.retention + TTL_MARGIN).as_millis() / 1_000
     }

@@ -1,11 +1,12 @@
-//! The queue of wakes on SQS: sends (also with a delay), receives, acknowledges.
+//! The queue of wakes on SQS: sends wakes (also with a delay), receives them, and acknowledges
+//! them.
 //!
-//! It is a standard queue: wakes may arrive twice and in any order, which the engine expects.
-//! `MessageGroupId` makes it a fair queue: a function, or a key of a limit, that sends very many
-//! wakes does not delay the others.
+//! SQS is used as a standard queue, so wakes may arrive twice and in any order, as the engine
+//! expects. `MessageGroupId` makes the queue fair: if a function, or a key of a limit, sends very
+//! many wakes, the others are not delayed.
 //!
-//! A Lambda function receives nothing here. Its event source mapping receives, and the response of
-//! the invocation acknowledges.
+//! A Lambda function does not receive wakes here: its event source mapping receives them, and the
+//! response of the invocation acknowledges them.
 
 pub(crate) mod addresses;
 pub(crate) mod dead_letters;
@@ -32,7 +33,7 @@ use message::{Envelope, decode, envelope};
 /// The maximum number of entries in one batch.
 const MAX_BATCH: usize = 10;
 
-/// The time for which a receiver waits for a message, in seconds: the maximum of SQS.
+/// How long a receiver waits for a message, in seconds: the maximum that SQS allows.
 const LONG_POLL: i32 = 20;
 
 /// The receipt of a message that was received here.
@@ -71,7 +72,7 @@ impl Aws {
     /// Receives at most 10 wakes that are visible in the steps queue now.
     ///
     /// # Errors
-    /// Returns an error if the queue does not answer.
+    /// SQS does not respond, or refuses the request.
     pub async fn receive_now(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>> {
         self.receive_within(max, visibility, 0).await
     }
@@ -94,7 +95,7 @@ impl Aws {
         Ok(answer.messages.unwrap_or_default().into_iter().filter_map(delivery).collect())
     }
 
-    /// Sends wakes, each due at its time. A request contains at most 10 wakes of a queue.
+    /// Sends wakes, each due at its time. A request contains at most 10 wakes for one queue.
     pub(crate) async fn send(&self, wakes: Vec<(Wake, Timestamp)>, now: Timestamp) -> StoreResult<()> {
         let mut by_queue: BTreeMap<&str, Vec<Envelope>> = BTreeMap::new();
         for (wake, due) in &wakes {
@@ -142,7 +143,7 @@ impl Aws {
             let entries = entries.collect::<StoreResult<Vec<_>>>()?;
             let request = self.sqs.send_message_batch().queue_url(queue).set_entries(Some(entries));
             let answer = request.send().await.map_err(|e| request_error("SendMessageBatch", &e))?;
-            // a batch may succeed in part
+            // a batch request may succeed only for some of its entries
             let is_permanent = |failed: &&BatchResultErrorEntry| failed.sender_fault && !is_transient(&failed.code);
             if let Some(failed) = answer.failed.iter().find(is_permanent) {
                 return Err(part_error("SendMessageBatch", &failed.code, failed.message()));
@@ -153,7 +154,7 @@ impl Aws {
         Ok(())
     }
 
-    /// Deletes messages that were received here. A receipt is ignored if the message has been
+    /// Deletes messages that this adapter received. A receipt is ignored if its message has been
     /// delivered again since.
     pub(crate) async fn acknowledge(&self, acks: Vec<Receipt>) -> StoreResult<()> {
         let own = acks.iter().filter_map(|receipt| receipt.value());
@@ -161,7 +162,7 @@ impl Aws {
         self.delete_messages(&self.queues.steps, &handles).await
     }
 
-    /// Deletes messages that were received from a queue. A request contains at most 10 of them.
+    /// Deletes messages that were received from a queue, at most 10 per request.
     async fn delete_messages(&self, queue: &str, handles: &[String]) -> StoreResult<()> {
         for batch in handles.chunks(MAX_BATCH) {
             let mut left: Vec<usize> = (0..batch.len()).collect();
@@ -183,8 +184,8 @@ impl Aws {
     }
 }
 
-/// Reads a message. A message that is not a wake is ignored, so that the queue moves it to the dead
-/// letters, where an operator finds it.
+/// Converts a message to a delivery. A message that is not a wake is skipped and not deleted, so
+/// that the queue moves it to the dead letters, where an operator finds it.
 fn delivery(message: Message) -> Option<Delivery> {
     let (body, handle) = (message.body?, message.receipt_handle?);
     let wake = match decode(&body) {

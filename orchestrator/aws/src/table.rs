@@ -1,5 +1,5 @@
-//! The requests to DynamoDB that everything else uses. They read all pages, and repeat what a
-//! partial answer leaves undone.
+//! The basic requests to DynamoDB. They read all pages, and repeat the part of a request that
+//! DynamoDB left undone.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use crate::layout::Key;
 /// The condition that the item does not exist.
 pub(crate) const IS_NEW: &str = "attribute_not_exists(PK)";
 
-/// Reserved attribute names, with their aliases in expressions.
+/// The reserved words among the attribute names, with their aliases in expressions.
 const ALIASES: [(&str, &str); 5] = [("#s", "status"), ("#r", "run"), ("#l", "line"), ("#a", "at"), ("#f", "function")];
 
 /// The maximum number of items in one BatchWriteItem.
@@ -31,7 +31,7 @@ const MAX_GETS: usize = 100;
 pub(crate) enum PutOutcome {
     /// The item was written.
     Written,
-    /// The condition failed. This is the existing item, which is empty if there is none.
+    /// The condition was false. Contains the existing item, or an empty item if there is none.
     Refused(Item),
 }
 
@@ -39,42 +39,42 @@ pub(crate) enum PutOutcome {
 #[derive(Clone, Debug)]
 pub(crate) struct Condition<'a> {
     pub(crate) expression: &'a str,
-    /// An alias in the expression, and the reserved attribute name that it stands for.
+    /// An alias in the expression, with the reserved attribute name that it represents.
     pub(crate) alias: Option<(&'a str, &'a str)>,
-    /// A placeholder in the expression, and its value.
+    /// A placeholder in the expression, with its value.
     pub(crate) value: Option<(&'a str, AttributeValue)>,
 }
 
-/// A query of a partition.
+/// A query of one partition.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TableQuery<'a> {
     pub(crate) index: Option<&'static str>,
-    /// The attribute of the partition key, and its value.
+    /// The attribute of the partition key, with its value.
     pub(crate) partition: (&'static str, String),
-    /// A condition on the sort key, and the values of `:a` and `:b`.
+    /// A condition on the sort key, with the values of `:a` and `:b`.
     pub(crate) range: Option<(&'static str, Vec<String>)>,
-    /// A filter on attributes, and its values.
+    /// A filter on attributes, with the values in the filter.
     pub(crate) filter: Option<(&'static str, Vec<(&'static str, AttributeValue)>)>,
     pub(crate) strong: bool,
     pub(crate) backward: bool,
-    /// The maximum number of items.
+    /// The maximum number of items to return; `None` for all.
     pub(crate) limit: Option<usize>,
     pub(crate) attributes: Option<&'a str>,
 }
 
 impl Aws {
-    /// Writes an item, and replaces an existing one.
+    /// Writes an item. Replaces an existing item with the same key.
     pub(crate) async fn put(&self, item: Item) -> StoreResult<()> {
         let request = self.dynamo.put_item().table_name(&self.table).set_item(Some(item));
         request.send().await.map(drop).map_err(|e| request_error("PutItem", &e))
     }
 
-    /// Writes an item if it does not exist yet.
+    /// Writes an item if none with the same key exists yet.
     pub(crate) async fn put_new(&self, item: Item) -> StoreResult<PutOutcome> {
         self.put_if(item, Condition { expression: IS_NEW, alias: None, value: None }).await
     }
 
-    /// Writes an item if the condition is true for the existing item.
+    /// Writes an item if the condition is true for the existing item with the same key.
     pub(crate) async fn put_if(&self, item: Item, condition: Condition<'_>) -> StoreResult<PutOutcome> {
         let names = condition.alias.map(|(alias, name)| HashMap::from([(alias.to_owned(), name.to_owned())]));
         let values = condition.value.map(|(placeholder, value)| HashMap::from([(placeholder.to_owned(), value)]));
@@ -105,19 +105,19 @@ impl Aws {
         }
     }
 
-    /// Reads an item strongly.
+    /// Reads an item with strong consistency.
     pub(crate) async fn get(&self, key: &Key) -> StoreResult<Option<Item>> {
         let request = self.dynamo.get_item().table_name(&self.table).set_key(Some(keys(key))).consistent_read(true);
         request.send().await.map(|answer| answer.item).map_err(|e| request_error("GetItem", &e))
     }
 
-    /// Deletes an item. Does nothing if there is none.
+    /// Deletes an item. Does nothing if it does not exist.
     pub(crate) async fn delete(&self, key: &Key) -> StoreResult<()> {
         let request = self.dynamo.delete_item().table_name(&self.table).set_key(Some(keys(key)));
         request.send().await.map(drop).map_err(|e| request_error("DeleteItem", &e))
     }
 
-    /// Returns items of a partition in order, page by page.
+    /// Returns the items of a query in order. Reads as many pages as needed.
     pub(crate) async fn query(&self, query: TableQuery<'_>) -> StoreResult<Vec<Item>> {
         let mut found = Vec::new();
         let mut from = None;
@@ -132,7 +132,7 @@ impl Aws {
         }
     }
 
-    /// Returns the number of items.
+    /// Returns the number of items that a query would return.
     pub(crate) async fn count(&self, query: TableQuery<'_>) -> StoreResult<usize> {
         let (mut count, mut from) = (0, None);
         loop {
@@ -202,15 +202,14 @@ impl Aws {
         for (alias, name) in ALIASES.into_iter().filter(|(alias, _)| used(alias)) {
             request = request.expression_attribute_names(alias, name);
         }
-        // the limit applies before the filter, so a filter that drops many items needs a larger
-        // page
+        // the limit applies before the filter, so a filter that drops many items needs larger pages
         let limit =
             query.limit.map(|limit| if query.filter.is_some() { limit.max(100) } else { limit - found.min(limit) });
         request.key_condition_expression(condition).set_limit(limit.and_then(|limit| i32::try_from(limit).ok()))
     }
 
-    /// Reads many items strongly, and leaves out those that do not exist. Keys that the service did
-    /// not process are requested again.
+    /// Reads many items with strong consistency. Items that do not exist are not part of the
+    /// result. Keys that DynamoDB did not process are requested again.
     pub(crate) async fn get_many(&self, wanted: Vec<Key>) -> StoreResult<Vec<Item>> {
         let mut found = Vec::new();
         for chunk in wanted.chunks(MAX_GETS) {
@@ -232,7 +231,7 @@ impl Aws {
         Ok(found)
     }
 
-    /// Writes many items, in any order. Items that the service did not process are sent again.
+    /// Writes many items, in any order. Items that DynamoDB did not process are sent again.
     pub(crate) async fn put_many(&self, items: Vec<Item>) -> StoreResult<()> {
         let put = |item| {
             PutRequest::builder()
@@ -261,7 +260,7 @@ impl Aws {
         Ok(())
     }
 
-    /// Waits before a repetition. Fails when the policy's attempts, or the time, are used up.
+    /// Waits before a request is repeated. Fails if no attempts or no time is left.
     pub(crate) async fn pause(&self, round: &mut u32, operation: &str, left: usize) -> StoreResult<()> {
         let random = || SystemEntropy.bits() as u64;
         if *round > 0 && !self.retries.pause(&*self.clock, *round, random()).await {

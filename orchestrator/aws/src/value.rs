@@ -1,17 +1,18 @@
-//! Stores large values: compressed if that saves writes, and split over several items if one is too
-//! small (rule 5).
+//! Stores large values. A value is compressed if that saves write units, and split over several
+//! items if one item is too small (rule 5).
 //!
-//! DynamoDB bills each KB that is written, and an item contains at most 400 KB. There are three
-//! forms:
+//! DynamoDB bills each KB that is written, and an item contains at most 400 KB. A value has one of
+//! three forms:
 //!
 //! - A small value is stored as text (`v`).
 //! - A value that compression shortens is stored compressed (`z`).
 //! - A value of more than 350,000 bytes is split into parts. The item contains the number of parts
 //!   (`n`), their hash (`h`) and their partition (`b`).
 //!
-//! The partition is named after the owner and a token, so that parts of two attempts never mix.
-//! Parts are written before the item that names them, and only once. So they are read with eventual
-//! consistency and checked against the hash. They are read strongly only if that check fails.
+//! The name of the partition consists of the owner and a token, so that parts of two attempts never
+//! mix. Parts are written once, before the item that refers to them. So they are first read with
+//! eventual consistency and checked against the hash. Only if that check fails are they read again
+//! with strong consistency.
 
 use stepladder_engine::ports::{StoreError, StoreResult};
 
@@ -19,16 +20,18 @@ use crate::Aws;
 use crate::item::{Item, ReadItem, bytes, item, number, text};
 use crate::layout;
 
-/// The maximum length of a value in one item, in bytes. The rest of 400 KB is for other attributes.
+/// The maximum size of a value within one item, in bytes. The rest of the 400 KB is for other
+/// attributes.
 const MAX_INLINE_BYTES: usize = 350_000;
 
-/// The maximum length of a value that is not compressed, in bytes. It costs one write unit anyway.
+/// The maximum size of a value that is never compressed, in bytes. It costs one write unit anyway.
 const SMALL_BYTES: usize = 700;
 
-/// The default level of zstd. It makes JSON about 3 times smaller and takes 0.3 ms for 100 KB.
+/// The compression level: the default of zstd. It makes JSON about 3 times smaller and takes 0.3 ms
+/// for 100 KB.
 const LEVEL: i32 = 3;
 
-/// A value in the form in which it is written.
+/// A value in its stored form.
 #[derive(Debug)]
 pub(crate) struct PackedValue {
     attributes: Item,
@@ -48,8 +51,8 @@ impl PackedValue {
     }
 }
 
-/// Packs a JSON document. A large one is split into parts, in the partition that `owner` and
-/// `token` name.
+/// Converts a JSON document to its stored form. A large document is split into parts. The name of
+/// their partition consists of `owner` and `token`.
 pub(crate) fn pack(json: String, owner: &str, token: &str) -> StoreResult<PackedValue> {
     let partition = layout::parts(owner, token);
     let small = |attributes: Item| PackedValue { attributes, parts: Vec::new(), partition: String::new() };
@@ -73,13 +76,14 @@ pub(crate) fn pack(json: String, owner: &str, token: &str) -> StoreResult<Packed
     Ok(PackedValue { attributes, parts, partition })
 }
 
-/// Returns the partition of the parts of a value, if it is split.
+/// Returns the partition with the parts of a value, if the value is split.
 pub(crate) fn partition(item: &Item) -> Option<&str> {
     item.get("b").and_then(|value| value.as_s().ok()).map(String::as_str)
 }
 
 impl Aws {
-    /// Writes the parts of a value. Call this before the item that names them is written.
+    /// Writes the parts of a value. This must be called before the item that refers to the parts is
+    /// written.
     pub(crate) async fn put_parts(&self, packed: &PackedValue, ttl: i64) -> StoreResult<()> {
         let puts = packed.parts.iter().enumerate().map(|(i, part)| {
             let mut item = item(&layout::part(&packed.partition, i), ttl);
@@ -89,7 +93,7 @@ impl Aws {
         futures::future::try_join_all(puts).await.map(drop)
     }
 
-    /// Reads the text of a value.
+    /// Reads a value from its item, and from its parts if it is split.
     pub(crate) async fn unpack(&self, item: &Item) -> StoreResult<String> {
         if let Some(text) = item.get("v").and_then(|value| value.as_s().ok()) {
             return Ok(text.clone());
@@ -122,7 +126,7 @@ fn decompress(bytes: &[u8]) -> StoreResult<String> {
 mod tests {
     use super::*;
 
-    /// Returns a string that compression hardly shortens.
+    /// Returns a string that compression hardly makes shorter.
     fn noise(n: usize) -> String {
         let mut seed = 7_u64;
         let mut letter = || {

@@ -1,11 +1,12 @@
-//! What a run costs at the list prices of AWS, and what remembering its steps saved.
+//! What a run costs at the list prices of AWS, and how much was saved because finished steps were
+//! not repeated.
 //!
-//! [`RunCost::of`] counts from the run's journal, by the model of `infra/COST.md`: one step an
-//! invocation, warm workers, values uncompressed. The test `aws_budget` counts the requests of that
-//! model against the adapters.
+//! [`RunCost::of`] computes the cost from the run's journal, by the model of `infra/COST.md`: one
+//! step per invocation, warm workers, uncompressed values. The test `aws_budget` compares the
+//! request counts of that model with those of the adapters.
 //!
-//! What is deliberately not here: bills, discounts and free tiers, and everything that is not paid
-//! by the request.
+//! Bills, discounts and free tiers are deliberately not included, nor is anything that is not
+//! billed per request.
 
 mod model;
 pub mod prices;

@@ -1,4 +1,4 @@
-//! The model of `infra/COST.md`, applied to a journal.
+//! Applies the model of `infra/COST.md` to a journal.
 
 use std::collections::HashMap;
 use std::ops::AddAssign;
@@ -10,41 +10,41 @@ use stepladder_core::{Entry, Event, Failure, StepId, Timestamp, Usage};
 
 use crate::prices::{GB_SECOND, INVOCATION, READ_UNIT, SQS_REQUEST, WRITE_UNIT};
 
-/// The memory of a worker that compute is priced with, in MB, as in the examples of
+/// The memory of a worker for which compute is priced, in MB, as in the examples of
 /// `infra/COST.md`.
 const MEMORY_MB: u64 = 250;
-/// The longest sleep that goes through the queue; a longer one goes through a timer.
+/// The longest sleep for which the queue delays the wake. A longer sleep needs a timer.
 const MAX_QUEUE_DELAY: Duration = Duration::from_secs(900);
-/// Bytes of a write request unit.
+/// The number of bytes in a write request unit.
 const WRITE_UNIT_BYTES: usize = 1_024;
 
-/// What one or more runs requested and executed, and what was saved.
+/// The cost of one or more runs: what they requested and executed, and what was saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunCost {
-    /// Write request units of DynamoDB.
+    /// The number of DynamoDB write request units.
     pub write_units: u64,
-    /// Read request units of DynamoDB.
+    /// The number of DynamoDB read request units.
     pub read_units: u64,
-    /// Requests of SQS.
+    /// The number of SQS requests.
     pub sqs_requests: u64,
-    /// Invocations of Lambda.
+    /// The number of Lambda invocations.
     pub invocations: u64,
-    /// How long bodies executed, including failed attempts.
+    /// The execution time of all bodies, including failed attempts.
     pub executed: Duration,
-    /// Steps that had succeeded and were not repeated when something later in their run was
-    /// retried. Each step counts once for each such retry.
+    /// The number of steps that were not repeated when a later part of their run was retried,
+    /// because they had already succeeded. A step counts once for each such retry.
     pub saved_steps: u64,
-    /// How long those steps had executed.
+    /// The execution time that was saved because these steps were not repeated.
     pub saved_time: Duration,
-    /// Tokens that those steps had used.
+    /// The number of tokens that were saved because these steps were not repeated.
     pub saved_tokens: u64,
-    /// Tokens that models read.
+    /// The number of tokens that models read.
     pub input_tokens: u64,
-    /// Tokens that models wrote.
+    /// The number of tokens that models wrote.
     pub output_tokens: u64,
-    /// The price of the models, in millionths of a dollar, as far as it is known.
+    /// The known part of the price of the models, in millionths of a dollar.
     pub ai_microdollars: u64,
-    /// Whether a model was used whose price is not known.
+    /// Whether the run used a model whose price is unknown.
     pub unpriced: bool,
 }
 
@@ -66,15 +66,15 @@ impl AddAssign for RunCost {
 }
 
 impl RunCost {
-    /// Counts the cost of a run from its journal. `limits` is the number of concurrency limits of
-    /// its function.
+    /// Computes the cost of a run from its journal. `limits` is the number of concurrency limits of
+    /// the run's function.
     pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>, limits: usize) -> Self {
         let mut count = Count::of_new_run(limits as u64);
         entries.into_iter().for_each(|entry| entry.visit(&mut count));
         count.cost
     }
 
-    /// Adds the usage of models, and returns its tokens.
+    /// Adds the usage of models, and returns the number of tokens used.
     fn add_usage(&mut self, usage: &[Usage]) -> u64 {
         let mut tokens = 0_u64;
         for used in usage {
@@ -87,14 +87,14 @@ impl RunCost {
         tokens
     }
 
-    /// Adds a hop: its invocation, the three requests of its wake, and its read of the journal.
+    /// Adds a hop: its invocation, the three requests of its wake, and the read of the journal.
     fn add_hop(&mut self) {
         self.invocations += 1;
         self.sqs_requests += 3;
         self.read_units += 1;
     }
 
-    /// The price of all requests and invocations, in billionths of a dollar.
+    /// Returns the price of all requests and invocations, in billionths of a dollar.
     pub fn requests_nanodollars(&self) -> u64 {
         WRITE_UNIT.nanodollars(self.write_units)
             + READ_UNIT.nanodollars(self.read_units)
@@ -102,29 +102,31 @@ impl RunCost {
             + INVOCATION.nanodollars(self.invocations)
     }
 
-    /// The price of what bodies executed, in billionths of a dollar.
+    /// Returns the price of the compute time of all bodies, in billionths of a dollar.
     pub fn compute_nanodollars(&self) -> u64 {
-        // 1,000 MB make a GB and 1,000 ms a second
+        // a GB has 1,000 MB here, and a second has 1,000 ms
         let mb_millis = u64::try_from(self.executed.as_millis()).unwrap_or(u64::MAX).saturating_mul(MEMORY_MB);
         GB_SECOND.nanodollars(mb_millis) / 1_000_000
     }
 }
 
-/// The cost so far of a run whose journal is read, and what the rest of the count needs.
+/// The cost of a run while its journal is read, with the state that is needed to count the rest.
 struct Count {
     cost: RunCost,
     /// The number of concurrency limits of the function.
     limits: u64,
-    /// The start of each attempt that has not ended.
+    /// The start of each attempt that has not ended yet.
     started: HashMap<StepId, Timestamp>,
-    /// The steps that have succeeded, how long they executed, and the tokens that they used.
+    /// The number of steps that have succeeded. The next fields contain their execution time and
+    /// their tokens.
     succeeded: u64,
     succeeded_time: Duration,
     succeeded_tokens: u64,
 }
 
 impl Count {
-    /// The creation of a run, its event's way through the events queue, and its tickets.
+    /// Creates the count for a new run: its creation, the requests that its event needs on the
+    /// events queue, and its tickets.
     fn of_new_run(limits: u64) -> Self {
         let cost = RunCost {
             write_units: 11 + 7 * limits,
@@ -137,7 +139,7 @@ impl Count {
         Self { cost, limits, started: HashMap::new(), succeeded, succeeded_time, succeeded_tokens }
     }
 
-    /// Something is retried: the steps that have succeeded are not repeated.
+    /// Adds the savings of a retry: the steps that have already succeeded are not repeated.
     fn add_retry(&mut self) {
         self.cost.saved_steps += self.succeeded;
         self.cost.saved_time += self.succeeded_time;
@@ -149,7 +151,7 @@ impl FactVisitor for Count {
     fn start_changed(&mut self, _: Timestamp, change: StartChange<'_>) {
         self.cost.write_units += match change {
             StartChange::EventJoined { .. } | StartChange::Delayed { .. } => 1,
-            // written with the creation of the run, or with its first request
+            // these facts are written together with the run's creation or its first request
             StartChange::CollectingEnded | StartChange::Admitted | StartChange::VersionChosen { .. } => 0,
         };
     }
@@ -224,7 +226,7 @@ impl FactVisitor for Count {
     }
 }
 
-/// Counts the write request units of an uncompressed value.
+/// Returns the number of write request units for an uncompressed value.
 fn write_units(bytes: usize) -> u64 {
     bytes.div_ceil(WRITE_UNIT_BYTES).max(1) as u64
 }
@@ -235,14 +237,14 @@ mod tests {
 
     #[test]
     fn a_million_runs_of_ten_plain_steps_cost_what_the_page_says() {
-        // infra/COST.md: 34 WRU, 10 RRU, 33 SQS, 11 invocations, $37.90
+        // the example in infra/COST.md: 34 WRU, 10 RRU, 33 SQS, 11 invocations, $37.90
         let cost = RunCost { write_units: 34, read_units: 10, sqs_requests: 33, invocations: 11, ..RunCost::default() };
         assert_eq!(cost.requests_nanodollars(), 37_900);
     }
 
     #[test]
     fn a_million_invocations_of_two_seconds_cost_what_the_page_says() {
-        // there with 256 MB: $6.67
+        // the same example with 256 MB of memory: $6.67
         let cost = RunCost { executed: Duration::from_secs(2), ..RunCost::default() };
         assert_eq!(cost.compute_nanodollars(), 6_666);
     }

@@ -1,16 +1,16 @@
-//! List prices of AWS in us-east-1, without free tiers, discounts and taxes. Each has its source
-//! and its date.
+//! List prices of AWS in us-east-1, without free tiers, discounts and taxes. Each price has its
+//! source and its date.
 
 /// A list price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Price {
     /// The price of one unit, in trillionths of a US dollar.
     pub picodollars: u64,
-    /// The unit.
+    /// The name of the unit.
     pub unit: &'static str,
-    /// The page of AWS that lists it.
+    /// The AWS page that lists the price.
     pub source: &'static str,
-    /// The month in which the page listed it.
+    /// The month in which the price was listed.
     pub date: &'static str,
 }
 
@@ -19,29 +19,29 @@ impl Price {
         Self { picodollars, unit, source, date: "November 2026" }
     }
 
-    /// The price of `units`, in billionths of a dollar, rounded down.
+    /// Returns the price of `units`, in billionths of a dollar, rounded down.
     pub fn nanodollars(self, units: u64) -> u64 {
         u64::try_from(u128::from(units) * u128::from(self.picodollars) / 1_000).unwrap_or(u64::MAX)
     }
 
-    /// The price of a million units, in dollars.
+    /// Returns the price of a million units, in dollars.
     pub fn dollars_a_million(self) -> f64 {
         self.picodollars as f64 / 1e6
     }
 }
 
-/// DynamoDB, on-demand capacity: a write request unit, which is up to 1 KB of an item.
+/// The price of a DynamoDB write request unit (up to 1 KB of an item) with on-demand capacity.
 pub const WRITE_UNIT: Price =
     Price::new(625_000, "write request unit", "https://aws.amazon.com/dynamodb/pricing/on-demand/");
-/// DynamoDB, on-demand capacity: a read request unit, which is up to 4 KB read with strong
-/// consistency.
+/// The price of a DynamoDB read request unit (up to 4 KB, strongly consistent) with on-demand
+/// capacity.
 pub const READ_UNIT: Price =
     Price::new(125_000, "read request unit", "https://aws.amazon.com/dynamodb/pricing/on-demand/");
-/// SQS, standard queues: a request.
+/// The price of a request to a standard SQS queue.
 pub const SQS_REQUEST: Price = Price::new(400_000, "request", "https://aws.amazon.com/sqs/pricing/");
-/// Lambda: an invocation.
+/// The price of a Lambda invocation.
 pub const INVOCATION: Price = Price::new(200_000, "request", "https://aws.amazon.com/lambda/pricing/");
-/// Lambda on arm64: a second with 1 GB of memory.
+/// The price of one second of Lambda on arm64 with 1 GB of memory.
 pub const GB_SECOND: Price = Price::new(13_333_400, "GB-second", "https://aws.amazon.com/lambda/pricing/");
 
 #[cfg(test)]

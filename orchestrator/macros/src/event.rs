@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Data, DataEnum, DeriveInput, Error, Fields, LitStr, Path, Result, Type, parse_quote};
 
-/// The contents of `#[event(…)]`.
+/// The arguments of the attribute `#[event(…)]`.
 struct Attributes {
     name: Option<LitStr>,
     krate: Path,

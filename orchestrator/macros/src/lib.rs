@@ -5,7 +5,7 @@ mod event;
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
 
-/// Implements `EventData` for a type. `stepladder::Event` has the documentation.
+/// Implements `EventData` for a type. See the documentation of `stepladder::Event`.
 #[proc_macro_derive(Event, attributes(event))]
 pub fn derive_event(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

@@ -1,12 +1,12 @@
 //! Logs for CloudWatch: one JSON object per line. The object contains the fields of the event, the
 //! fields of the spans around it, and the role, stack and code version of the process.
 //!
-//! Each line is written at once, under a lock that serves nothing else. A slow reader slows the
-//! process down; in Lambda the reader is the platform. A line that cannot be written is dropped
-//! silently.
+//! Each line is written immediately, under a lock that protects only the writer. If the reader is
+//! slow, the process becomes slow; on Lambda, the reader is the platform. A line that cannot be
+//! written is dropped silently.
 //!
-//! Not here: the metrics in a line ([`crate::metrics`]), and the log lines of the command line
-//! tool.
+//! The metrics in a line are described in [`crate::metrics`]. The log lines of the command line
+//! tool are not written here.
 
 mod fields;
 mod libraries;
@@ -39,26 +39,27 @@ const FIRST_FIELDS: [&str; 5] = [ACTIVITY_FIELD, "run", "function", "step", "att
 /// The maximum length of `role`, `stack`, `code` and `target`, in bytes of JSON.
 const CONSTANT_BYTES: usize = 1024;
 
-/// The constant members of all lines, and the level from which lines are written.
+/// The constant members of all lines, and the minimum level of lines that are written.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The role of this process: `worker`, `ingest`, `sweep` or `http`.
     pub role: String,
     /// The name of the deployment. It is the dimension `Stack` of the metrics.
     pub stack: String,
-    /// The version of the code, as the deployment names it.
+    /// The version of the code, as the deployment calls it.
     pub code: String,
-    /// A level, or levels of modules (`info,stepladder_engine=debug`). If this is `None`, the
-    /// variable `RUST_LOG` is read. A blank text means `info`. Libraries that see secrets never log
+    /// A level, or levels of modules (`info,stepladder_engine=debug`). With `None`, the variable
+    /// `RUST_LOG` is read. A blank string means `info`. Libraries that handle secrets never log
     /// below `info`.
     pub filter: Option<String>,
 }
 
-/// Starts logging for the whole process. A program that has set up its own logs keeps them.
+/// Starts logging for the whole process. If the program has already set up logging, this does
+/// nothing.
 ///
-/// If the filter is invalid, the first line reports it and the level is `info`.
+/// If the filter is invalid, the first line reports this and the level is `info`.
 pub fn start<W: Write + Send + 'static>(options: Options, writer: W) {
-    // the error says that the program has a subscriber already
+    // an error means that the program has already set up logging
     let _ = subscriber(options, writer).try_init();
 }
 
@@ -85,15 +86,15 @@ pub fn subscriber<W: Write + Send + 'static>(options: Options, writer: W) -> imp
 }
 
 /// Parses the levels. Lines that carry metrics are written at `info` whatever the default level is,
-/// because alarms depend on them. Only a level for their own target silences them
+/// because alarms depend on them. Only a level for their own target turns them off
 /// (`stepladder::run=off`).
 fn parse(levels: &str) -> Result<Targets, ParseError> {
-    // a later level for the same target wins
+    // a later level for the same target overrides an earlier one
     format!("{RUN_TARGET}=info,{SWEEP_TARGET}=info,{PERMANENT_TARGET}=info,{levels}").parse()
 }
 
-/// Keeps spans at `info` also where only warnings are written: a warning needs the run that it
-/// concerns.
+/// Keeps spans at `info` even if only warnings are written, because a warning must name the run
+/// that it concerns.
 fn with_spans<S: Subscriber>(filter: Targets) -> impl Filter<S> {
     let is_span = |metadata: &Metadata<'_>| metadata.is_span() && *metadata.level() <= Level::INFO;
     let spans = filter_fn(is_span).with_max_level_hint(LevelFilter::INFO);
@@ -101,7 +102,7 @@ fn with_spans<S: Subscriber>(filter: Targets) -> impl Filter<S> {
     filter.and(without_secrets).or(spans)
 }
 
-/// The layer that writes the lines.
+/// The tracing layer that writes the log lines.
 struct Logs<W> {
     constants: [(&'static str, String); 3],
     stack: String,
@@ -143,7 +144,7 @@ impl<W: Write> Logs<W> {
         }
         let text = line.finish();
         let mut writer = self.writer.lock();
-        // a line that cannot be written cannot be reported either
+        // a write error is ignored, because it could only be reported to the same writer
         let _ = writer.write_all(text.as_bytes()).and_then(|()| writer.flush());
     }
 }

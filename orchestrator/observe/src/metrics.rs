@@ -45,42 +45,43 @@ use crate::logs::Fields;
 /// The namespace of all metrics.
 pub const NAMESPACE: &str = "Stepladder";
 
-/// The maximum number of characters in a dimension's value.
+/// The maximum number of characters in the value of a dimension.
 const DIMENSION_CHARS: usize = 1024;
 
-/// The dimension `Stack` of a stack without a name, because a dimension's value must not be empty.
+/// The value of the dimension `Stack` for a stack without a name, because the value must not be
+/// empty.
 const UNNAMED: &str = "unnamed";
 
-/// A metric.
+/// A CloudWatch metric of this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Metric {
-    /// Runs that executed their handler for the first time.
+    /// The number of runs that executed their handler for the first time.
     RunsStarted,
-    /// Runs that returned a value.
+    /// The number of runs that returned a value.
     RunsCompleted,
-    /// Runs that failed.
+    /// The number of runs that failed.
     RunsFailed,
-    /// Runs that were cancelled.
+    /// The number of runs that were cancelled.
     RunsCancelled,
-    /// Runs that flow control dropped before they started.
+    /// The number of runs that flow control skipped before they started.
     RunsSkipped,
     /// The time from the creation of a run to its end, including waits and sleeps.
     RunDuration,
-    /// Steps that returned a value.
+    /// The number of steps that returned a value.
     StepsSucceeded,
-    /// Attempts whose body failed, whether or not they are retried.
+    /// The number of attempts whose body failed, whether or not they are retried.
     AttemptsFailed,
-    /// Attempts whose worker died.
+    /// The number of attempts whose worker died.
     AttemptsInterrupted,
-    /// Steps that found no free slot and were enqueued.
+    /// The number of steps that found no free slot and were enqueued.
     StepsWaiting,
-    /// The time that the body of an attempt took.
+    /// The execution time of the body of an attempt.
     StepDuration,
-    /// Timers that a sweep fired.
+    /// The number of timers that a sweep fired.
     SweepTimers,
-    /// Quiet runs that a sweep woke.
+    /// The number of runs that a sweep woke because they had made no progress for a while.
     SweepWatched,
-    /// Attempts at any work that failed with an error that no retry can fix.
+    /// The number of operations that failed with an error that no retry can fix.
     PermanentErrors,
 }
 
@@ -112,7 +113,8 @@ impl Metric {
         Self::PermanentErrors,
     ];
 
-    /// The name in CloudWatch, and of the member of the line that contains the value.
+    /// Returns the name of the metric in CloudWatch, which is also the name of the log member with
+    /// the value.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -133,7 +135,7 @@ impl Metric {
         }
     }
 
-    /// The unit of its values.
+    /// Returns the unit of the metric's values.
     #[must_use]
     pub fn unit(self) -> Unit {
         match self {
@@ -155,7 +157,7 @@ impl Metric {
 }
 
 impl Unit {
-    /// The name in CloudWatch.
+    /// Returns the name of the unit in CloudWatch.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -165,15 +167,15 @@ impl Unit {
     }
 }
 
-/// Where a log line comes from, and when it was written.
+/// The process and the time of a log line.
 pub(crate) struct Origin<'a> {
     pub(crate) target: &'a str,
     pub(crate) stack: &'a str,
     pub(crate) at: Timestamp,
 }
 
-/// Returns the members that make a metric of a line. The result is empty if the line carries no
-/// metric.
+/// Returns the members that turn a log line into a metric. The result is empty if the line carries
+/// no metric.
 pub(crate) fn members(origin: &Origin<'_>, fields: &Fields) -> Vec<(&'static str, Value)> {
     let values = activity(origin, fields).map(|kind| values(kind, fields)).unwrap_or_default();
     if values.is_empty() {
@@ -193,7 +195,8 @@ pub(crate) fn members(origin: &Origin<'_>, fields: &Fields) -> Vec<(&'static str
     members
 }
 
-/// Returns the kind of activity that a line reports. A kind under another's target is not ours.
+/// Returns the kind of activity that a line reports. A line with another target than that of its
+/// kind is ignored, because it is not from this program.
 fn activity(origin: &Origin<'_>, fields: &Fields) -> Option<ActivityKind> {
     let kind: ActivityKind = fields.text(ACTIVITY_FIELD)?.parse().ok()?;
     (kind.target() == origin.target).then_some(kind)
@@ -229,12 +232,12 @@ fn metric_of_end(status: &str) -> Option<Metric> {
     }
 }
 
-/// Returns the value if it is a number that is not negative, as all counts and durations are.
+/// Returns the value if it is a number and not negative, as all counts and durations are.
 fn number(value: Option<&Value>) -> Option<Value> {
     value.filter(|value| value.as_f64().is_some_and(|value| value >= 0.0)).cloned()
 }
 
-/// Makes a string fit for a dimension's value: printable ASCII, at most 1,024 characters, not
+/// Converts a string to a valid dimension value: printable ASCII, at most 1,024 characters, not
 /// blank.
 fn dimension(text: &str) -> Option<String> {
     let ascii = |char| if matches!(char, ' '..='~') { char } else { '_' };

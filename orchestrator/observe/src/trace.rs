@@ -30,12 +30,13 @@ tokio::task_local! {
 
 /// Runs a future in which [`current`] returns `header`.
 ///
-/// Tasks that the future spawns are not included.
+/// This does not apply to tasks that the future spawns.
 pub async fn scope<F: Future>(header: String, future: F) -> F::Output {
     HEADER.scope(header, future).await
 }
 
-/// Returns the header to send with a message, if there is one.
+/// Returns the header of the current [`scope`], to send it with a message. Returns `None` outside a
+/// scope.
 #[must_use]
 pub fn current() -> Option<String> {
     HEADER.try_with(Clone::clone).ok()
@@ -48,7 +49,7 @@ pub enum Sampling {
     Yes,
     /// The trace is not recorded: `Sampled=0`.
     No,
-    /// Not decided yet: `Sampled` is missing or `?`.
+    /// No decision was made yet: `Sampled` is missing or `?`.
     Undecided,
 }
 
@@ -101,17 +102,17 @@ pub struct Header {
 }
 
 impl Header {
-    /// Creates the header of a new trace. Its id consists of the second `at` and the lower 96
-    /// `bits`, which must be random.
+    /// Creates the header of a new trace. The trace id consists of the time `at` in seconds and the
+    /// lower 96 bits of `bits`, which must be random.
     #[must_use]
     pub fn new(at: Timestamp, bits: u128, sampling: Sampling) -> Self {
-        // the id has 32 bits for the time: enough until 2106
+        // the trace id has 32 bits for the time, which is enough until 2106
         let second = at.as_second() as u32;
         Self { root: format!("1-{second:08x}-{:024x}", bits << 32 >> 32), parent: None, sampling }
     }
 
-    /// Parses a header of Lambda's context, `_X_AMZN_TRACE_ID` or `AWSTraceHeader`. Returns `None`
-    /// if it names no trace. Invalid parts are ignored.
+    /// Parses a header from Lambda's context, `_X_AMZN_TRACE_ID` or `AWSTraceHeader`. Returns
+    /// `None` if the header has no trace id. Invalid parts are ignored.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let parts = || text.split(';').filter_map(|part| part.trim().split_once('='));
@@ -132,28 +133,29 @@ impl Header {
         Self::parse(&std::env::var("_X_AMZN_TRACE_ID").ok()?)
     }
 
-    /// Returns the trace id: `1-`, the second in 8 hexadecimal digits, `-`, and 24 more digits.
+    /// Returns the trace id: `1-`, the time in seconds as 8 hexadecimal digits, `-`, and 24 more
+    /// digits.
     #[must_use]
     pub fn trace_id(&self) -> &str {
         &self.root
     }
 
-    /// Returns the segment that called this invocation.
+    /// Returns the id of the segment that caused this invocation.
     #[must_use]
     pub fn parent(&self) -> Option<SegmentId> {
         self.parent
     }
 
-    /// Returns the sampling decision.
+    /// Returns the sampling decision of the trace.
     #[must_use]
     pub fn sampling(&self) -> Sampling {
         self.sampling
     }
 
-    /// Returns the header for messages that this invocation sends, with the subsegment `id` as the
-    /// parent.
+    /// Returns the header for messages that this invocation sends. Its parent is the subsegment
+    /// `id`.
     ///
-    /// For a trace that is not recorded the parent does not change, because no subsegment is sent.
+    /// If the trace is not recorded, the parent does not change, because no subsegment is sent.
     #[must_use]
     pub fn pass_on(&self, id: SegmentId) -> Self {
         let parent = match self.sampling {

@@ -1,4 +1,5 @@
-//! The addresses of the queues: of the steps queue, and of functions that have their own workers.
+//! The addresses of the queues: the steps queue, the events queue, and the queues of functions with
+//! dedicated workers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,12 +11,12 @@ use crate::Aws;
 use crate::item::{ReadItem, keys, text};
 use crate::layout;
 
-/// The URLs of the queues.
+/// The URLs of all queues.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueAddresses {
     /// The queue of wakes.
     pub steps: String,
-    /// The queue to which events may be sent.
+    /// The queue to which events may be sent, if the stack has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<String>,
     /// The dead-letter queue of wakes.
@@ -24,30 +25,30 @@ pub struct QueueAddresses {
     /// The dead-letter queue of events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events_dead_letters: Option<String>,
-    /// The queues of functions that have their own workers, by function id.
+    /// The queues of functions with dedicated workers, by function id.
     #[serde(default)]
     pub dedicated: BTreeMap<String, DedicatedQueue>,
 }
 
-/// The queue of a function that has its own workers.
+/// The queue of a function with dedicated workers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DedicatedQueue {
     /// The URL of the queue.
     pub queue: String,
-    /// The timeout of its workers, in seconds.
+    /// The timeout of the function's workers, in seconds.
     pub timeout: u64,
 }
 
 impl DedicatedQueue {
-    /// Returns the timeout of its workers.
+    /// Returns the timeout of the function's workers.
     pub fn worker_timeout(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
 }
 
 impl QueueAddresses {
-    /// Returns the URL of the queue for wakes of a group. A group is a function id, or the key of a
-    /// limit, which starts with one.
+    /// Returns the URL of the queue for the wakes of a group. A group is a function id, or the key
+    /// of a limit, which starts with a function id.
     pub(crate) fn for_group(&self, group: &str) -> &str {
         let is_of =
             |function: &str| group.strip_prefix(function).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -59,7 +60,7 @@ impl Aws {
     /// Writes the addresses of the queues into the table, where the command line tool finds them.
     ///
     /// # Errors
-    /// Returns an error if the table cannot be written.
+    /// The table cannot be written.
     pub async fn publish_addresses(&self, addresses: &QueueAddresses) -> StoreResult<()> {
         let json = serde_json::to_string(addresses).map_err(|e| StoreError::Unreadable(e.to_string()))?;
         let mut item = keys(&layout::queues());
@@ -67,11 +68,11 @@ impl Aws {
         self.put(item).await
     }
 
-    /// Reads the addresses of the queues from the table. Returns `None` if there are none yet.
+    /// Reads the addresses of the queues from the table. Returns `None` if none were published yet.
     ///
     /// # Errors
-    /// Returns an error if the table cannot be read, or its item is not one that
-    /// [`publish_addresses`](Self::publish_addresses) wrote.
+    /// The table cannot be read, or its item was not written by
+    /// [`publish_addresses`](Self::publish_addresses).
     pub async fn read_addresses(&self) -> StoreResult<Option<QueueAddresses>> {
         let Some(item) = self.get(&layout::queues()).await? else { return Ok(None) };
         let addresses = serde_json::from_str(item.text("v")?);

@@ -1,9 +1,9 @@
 //! Lists dead letters and moves them back to their queue.
 //!
-//! A message is received, sent, and then deleted. A crash in between leaves two copies, but never
-//! none. SQS has a task of its own for this (`StartMessageMoveTask`). It does not report what it
-//! moves, and an event without an id would get a new one. Here an event keeps the identity of its
-//! first message (rule 15), in a message attribute.
+//! A message is received, then sent to its queue, and then deleted. A crash in between leaves two
+//! copies, but never none. SQS offers `StartMessageMoveTask` for this purpose, but it does not
+//! report what it moves, and an event without an id would get a new id. Here an event keeps the
+//! identity of its first message (rule 15), which is stored in a message attribute.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -21,18 +21,19 @@ use crate::error::request_error;
 
 /// The message attribute with the id of the first message of an event.
 pub const MESSAGE_ID: &str = "stepladder-message-id";
-/// The message attribute with the time at which that message was sent, in milliseconds since 1970.
+/// The message attribute with the time at which the first message was sent, in milliseconds since
+/// 1970.
 pub const SENT_AT: &str = "stepladder-sent-at";
 
-/// The time for which a message that is being moved is invisible to other receivers.
+/// How long a message that is being moved is invisible to other receivers.
 const VISIBILITY: Duration = Duration::from_secs(60);
 
-/// A dead letter.
+/// A message that its queue gave up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeadLetter {
     /// The content of the message.
     pub content: DeadLetterContent,
-    /// The time at which the message was first sent.
+    /// When the message was first sent.
     pub sent_at: Option<Timestamp>,
     /// The id of the first message.
     pub message: String,
@@ -43,22 +44,22 @@ pub struct DeadLetter {
 pub enum DeadLetterContent {
     /// A wake.
     Wake(Wake),
-    /// The names of events.
+    /// Events, by their names.
     Events(Vec<String>),
-    /// The beginning of a message that cannot be read.
+    /// A message that cannot be read: its first characters.
     Unreadable(String),
 }
 
-/// The result of a redrive.
+/// What a redrive did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RedriveReport {
     /// The dead letters that were moved back.
     pub moved: Vec<DeadLetter>,
-    /// The dead letters that stay, because they cannot be read.
+    /// The dead letters that were not moved, because they cannot be read.
     pub left: Vec<DeadLetter>,
-    /// The receipt handles of those that stay.
+    /// The receipt handles of the dead letters that were not moved.
     handles: Vec<String>,
-    /// Whether the bounds ended the redrive.
+    /// Whether the redrive stopped at its bounds, before it had read all dead letters.
     pub(super) is_cut_short: bool,
 }
 
@@ -72,11 +73,11 @@ pub enum DeadLetterQueue {
 }
 
 impl Aws {
-    /// Moves at most `most` dead letters back to their queue. With `dry_run`, it lists them and
-    /// moves none. Dead letters that stay are visible to other receivers at once.
+    /// Moves at most `most` dead letters back to their queue. With `dry_run`, only lists them. Dead
+    /// letters that were not moved become visible to other receivers immediately.
     ///
     /// # Errors
-    /// Returns an error if a queue does not answer. Earlier moves of this call remain.
+    /// A queue does not respond. What was already moved stays moved.
     pub async fn redrive(&self, queue: DeadLetterQueue, most: usize, dry_run: bool) -> StoreResult<RedriveReport> {
         let report = self.redrive_within(queue, RedriveBounds { most, within: Duration::MAX }, dry_run).await?;
         let dead = self.dead_letters_url(queue)?;
@@ -84,8 +85,8 @@ impl Aws {
         Ok(report)
     }
 
-    /// Does the same within bounds. Dead letters that stay are hidden for a minute, so that the
-    /// next call reaches those behind them.
+    /// Redrives like [`redrive`](Self::redrive), but within bounds. Dead letters that were not
+    /// moved stay hidden for a minute, so that the next call reaches the ones behind them.
     pub(super) async fn redrive_within(
         &self,
         queue: DeadLetterQueue,
@@ -135,7 +136,7 @@ impl Aws {
         dead.as_deref().ok_or_else(|| unknown_address("dead letters"))
     }
 
-    /// Makes a received message visible to other receivers at once.
+    /// Makes a received message visible to other receivers immediately.
     async fn make_visible(&self, dead: &str, handle: &str) -> StoreResult<()> {
         let request = self.sqs.change_message_visibility().queue_url(dead).receipt_handle(handle).visibility_timeout(0);
         request.send().await.map(drop).map_err(|e| request_error("ChangeMessageVisibility", &e))

@@ -1,7 +1,7 @@
 //! The depths of the queues, and the redrive of dead letters, for the dashboard.
 //!
 //! SQS has no attribute for the age of the oldest message. The CloudWatch metric
-//! `ApproximateAgeOfOldestMessage` has it.
+//! `ApproximateAgeOfOldestMessage` contains this age.
 
 use async_trait::async_trait;
 use aws_sdk_sqs::types::QueueAttributeName;
@@ -32,7 +32,8 @@ impl Queues for Aws {
 
     async fn redrive(&self, bounds: RedriveBounds) -> StoreResult<RedriveResult> {
         let redrive = |queue| self.redrive_within(queue, bounds, false);
-        // a failure of one queue must not interrupt a batch of the other
+        // the two redrives are independent, so that a failure of one queue does not interrupt the
+        // other
         let (wakes, events) = join!(redrive(DeadLetterQueue::Wakes), redrive(DeadLetterQueue::Events));
         let (wakes, events) = (wakes?, events?);
         Ok(RedriveResult {

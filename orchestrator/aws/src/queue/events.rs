@@ -1,6 +1,6 @@
-//! Messages on the events queue for work that an invocation left undone. The body has the ids of
-//! the events. So a delivery, a repetition and a dead letter that is moved back concern the same
-//! events.
+//! Messages on the events queue for work that an invocation did not finish. The body of a message
+//! contains the ids of the events. So a repeated delivery, or a dead letter that is moved back,
+//! concerns the same events.
 
 use std::time::Duration;
 
@@ -13,25 +13,25 @@ use super::message::group_id;
 use crate::Aws;
 use crate::error::request_error;
 
-/// The maximum length of the events in one message, in bytes. SQS accepts 1 MiB with the other
-/// fields.
+/// The maximum total size of the events in one message, in bytes. SQS accepts 1 MiB, which includes
+/// the other fields.
 const MAX_EVENTS_BYTES: usize = 1_000_000;
 
-/// The content of a message of the events queue.
+/// The content of a message on the events queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventsMessage<'a> {
-    /// Events in the form in which they were sent: one event, or an array.
+    /// Events in the form in which the sender sent them: one event, or an array.
     Sent(&'a str),
-    /// The rest of a larger request.
+    /// The remaining events of a larger request.
     Rest {
-        /// The id of the first event. The ids of the other events follow it.
+        /// The id of the first event. The other events have the consecutive ids.
         first: EventId,
-        /// The time at which the request was received.
+        /// When the request was received.
         received_at: Timestamp,
         /// A JSON array of events.
         events: String,
     },
-    /// Events that are stored but not applied yet.
+    /// Events that are stored but have not started their runs yet.
     Stored(Vec<EventId>),
 }
 
@@ -53,10 +53,10 @@ struct Stored {
 }
 
 impl<'a> EventsMessage<'a> {
-    /// Parses the body of a message. It does not check whether the events can be accepted.
+    /// Parses the body of a message. Does not check whether the events can be accepted.
     ///
     /// # Errors
-    /// Returns a sentence if the body starts like a message of Stepladder but is not one.
+    /// A sentence, if the body looks like a message of Stepladder but is invalid.
     pub fn parse(body: &'a str) -> Result<Self, String> {
         let invalid = |e: serde_json::Error| format!("not a message of Stepladder: {e}");
         if body.starts_with(r#"{"stepladder/rest""#) {
@@ -73,11 +73,12 @@ impl<'a> EventsMessage<'a> {
 }
 
 impl Aws {
-    /// Sends the rest of a request as messages. `first` is the id of the first of these events.
+    /// Sends the remaining events of a request as messages. `first` is the id of the first of these
+    /// events.
     ///
     /// # Errors
-    /// Returns an error if the queue does not accept all messages. Some may be sent; it is harmless
-    /// to send them again.
+    /// The queue does not accept all messages. Some may have been sent; sending them again is
+    /// harmless.
     pub async fn send_rest(
         &self,
         mut events: &[&RawValue],
@@ -100,10 +101,10 @@ impl Aws {
         Ok(())
     }
 
-    /// Sends a message that applies stored events after the delay.
+    /// Sends a message that makes stored events start their runs after the delay.
     ///
     /// # Errors
-    /// Returns an error if the queue does not accept the message.
+    /// The queue does not accept the message.
     pub async fn send_stored(&self, events: Vec<EventId>, delay: Duration) -> StoreResult<()> {
         self.send_events(&Stored { events }, delay).await
     }

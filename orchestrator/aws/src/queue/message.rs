@@ -1,4 +1,4 @@
-//! The message of a wake: its body, its group and its delay.
+//! The SQS message of a wake: its body, its group and its delay.
 
 use stepladder_core::{Timestamp, Wake};
 use stepladder_engine::ports::{StoreError, StoreResult};
@@ -11,7 +11,7 @@ const MAX_GROUP_CHARS: usize = 128;
 /// The longest delay of a message in seconds (Amazon SQS, `DelaySeconds`).
 pub(crate) const MAX_DELAY_SECONDS: u16 = 900;
 
-/// The parameters of a message.
+/// The parameters of a message to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Envelope {
     pub(crate) body: String,
@@ -28,21 +28,21 @@ pub(crate) fn envelope(wake: &Wake, due: Timestamp, now: Timestamp) -> StoreResu
 /// Parses a wake from the body of a message.
 ///
 /// # Errors
-/// Returns a sentence if the body is not a wake.
+/// A sentence, if the body is not a wake.
 pub fn decode(body: &str) -> Result<Wake, String> {
     serde_json::from_str(body).map_err(|e| format!("not a wake of Stepladder: {e}"))
 }
 
-/// Returns a valid group id. A key of a limit may be longer than a group id and have other
-/// characters.
+/// Converts a group to a valid group id. The key of a limit may be longer than a group id may be,
+/// and may contain characters that a group id may not contain.
 pub(crate) fn group_id(group: &str) -> String {
     let is_valid = group.len() <= MAX_GROUP_CHARS && group.bytes().all(|byte| byte.is_ascii_graphic());
     if is_valid && !group.is_empty() { group.to_owned() } else { digest(&[group.as_bytes()]) }
 }
 
-/// Returns the delay in whole seconds, rounded up, so that a wake never arrives before its time.
-/// The maximum is the one of SQS. Longer waits use a timer, and a hop that is too early waits
-/// again.
+/// Returns the delay in whole seconds. It is rounded up, so that a wake never arrives before its
+/// time, and is at most the maximum of SQS. Longer waits use a timer, and a hop that is too early
+/// waits again.
 fn delay(due: Timestamp, now: Timestamp) -> i32 {
     let seconds = due.since(now).as_millis().div_ceil(1_000);
     let most = i32::from(MAX_DELAY_SECONDS);

@@ -1,4 +1,4 @@
-//! Executes the parts of a commit in order.
+//! Executes the parts of a commit, in order.
 
 use async_trait::async_trait;
 use futures::future::{try_join_all, try_join3};
@@ -41,7 +41,7 @@ impl Commits for Aws {
     }
 }
 
-/// The writes that precede the append, by kind.
+/// The writes that must be done before the append, sorted by kind.
 #[derive(Default)]
 struct WritesBefore {
     wakes: Vec<(Wake, Timestamp)>,
@@ -66,9 +66,9 @@ fn group_by_kind(before: Vec<EarlyWrite>) -> WritesBefore {
 }
 
 impl Aws {
-    /// Appends a record by one conditional put. A taken number is a conflict, unless the stored
-    /// record has the same token. Then an earlier attempt succeeded and only its reply was lost
-    /// (rule 1).
+    /// Appends a record with one conditional put. If the number is taken, this is a conflict,
+    /// unless the stored record has the same token: then an earlier attempt succeeded and only its
+    /// reply was lost (rule 1).
     async fn append(&self, JournalAppend { run, record }: JournalAppend, now: Timestamp) -> StoreResult<CommitResult> {
         let (mut item, value) = self.record_item(run, &record, now)?;
         if value.has_parts() {
@@ -92,7 +92,8 @@ impl Aws {
         }
     }
 
-    /// Writes the end into the row of a run. A run without a row has outlived its retention.
+    /// Writes the end of a run into its row. If the row is missing, the retention of the run is
+    /// over.
     async fn end_row(&self, run: RunId, at: Timestamp, status: Status, now: Timestamp) -> StoreResult<()> {
         let request = self
             .dynamo

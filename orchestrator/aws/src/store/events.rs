@@ -1,4 +1,4 @@
-//! Received events, and their deduplication by external id.
+//! Stores received events, and deduplicates them by external id.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,8 +32,8 @@ impl Events for Aws {
             })
             .buffer_unordered(CONCURRENCY)
             .try_collect::<Vec<Vec<(usize, Event)>>>();
-        // the caller looks up subscriptions next: the list is read in the meantime. If that fails,
-        // the look-up reads it
+        // the list of subscriptions is read while the events are stored, because the caller looks
+        // up subscriptions next; if reading fails, the look-up reads the list again
         let (stored, _) = join!(storing, self.subscription_index(now));
         let mut stored = stored?.concat();
         stored.sort_by_key(|(i, _)| *i);
@@ -53,12 +53,12 @@ impl Events for Aws {
     }
 }
 
-/// The events and their runs take several requests.
+/// Uses the default methods: storing events and creating their runs takes several requests.
 #[async_trait]
 impl Intake for Aws {}
 
-/// Groups events that may repeat each other, in order. Each event has its index in the batch.
-/// Groups are stored concurrently.
+/// Groups events that may repeat each other, in order, each with its index in the batch. The groups
+/// are stored concurrently.
 fn groups(events: Vec<Event>) -> Vec<Vec<(usize, Event)>> {
     let mut groups: Vec<Vec<(usize, Event)>> = Vec::new();
     let mut by_external_id: HashMap<Arc<str>, usize> = HashMap::new();
@@ -79,8 +79,8 @@ fn groups(events: Vec<Event>) -> Vec<Vec<(usize, Event)>> {
 }
 
 impl Aws {
-    /// Stores the external id first, then the event under the id that it gives. A retry after a
-    /// crash in between stores the event that the first attempt did not store (rule 15).
+    /// Stores the external id first, then the event under the id that the external id has. If the
+    /// first attempt crashed in between, a retry stores the event (rule 15).
     async fn store_event(&self, mut event: Event, now: Timestamp) -> StoreResult<Event> {
         if let Some(external_id) = event.external_id.clone() {
             event.id = self.claim_external_id(&external_id, &event, now).await?;
@@ -99,7 +99,8 @@ impl Aws {
         }
     }
 
-    /// Returns the id for an external id: that of this event, or of one in the 24 hours before it.
+    /// Returns the event id for an external id: the id of an earlier event with this external id in
+    /// the last 24 hours, or else the id of this event.
     async fn claim_external_id(&self, external_id: &str, event: &Event, now: Timestamp) -> StoreResult<EventId> {
         let mut item = item(&layout::external_id(external_id), self.ttl(now));
         item.insert("id".into(), text(event.id.to_string()));

@@ -1,4 +1,4 @@
-//! Flow state, and the links from events to runs that another event created.
+//! Flow state, and the links from events to runs that other events created.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use crate::item::{Item, ReadItem, item, keys, text};
 use crate::layout::{self, Key};
 use crate::table::{Condition, IS_NEW, PutOutcome};
 
-/// The time for which flow state is kept beyond its end, because clocks differ.
+/// How long flow state is kept after it has expired, because clocks differ.
 const TTL_MARGIN: Duration = Duration::from_secs(3_600);
 
-/// The maximum number of concurrent changes.
+/// The maximum number of flow states that are changed concurrently.
 const CONCURRENCY: usize = 16;
 
-/// The attribute with the text. (`text` is a reserved word.)
+/// The attribute that contains the flow state. (`text` is a reserved word.)
 const TEXT_ATTRIBUTE: &str = "note";
 
-/// The condition that the stored text is still the one that the caller read.
+/// The condition that the stored flow state is still the one that the caller read.
 const IS_UNCHANGED: &str = "note = :seen";
 
 #[async_trait]
@@ -34,7 +34,7 @@ impl FlowStates for Aws {
         if let [key] = &wanted[..] {
             return Ok(vec![self.get(&layout::flow_state(key)).await?.map(|item| state_of(&item)).transpose()?]);
         }
-        // a batch must not name an item twice
+        // a batch must not contain a key twice
         let distinct: HashSet<Key> = wanted.iter().map(|key| layout::flow_state(key)).collect();
         let found = self.get_many(distinct.into_iter().collect()).await?;
         let states: HashMap<&str, Arc<str>> =
@@ -62,7 +62,8 @@ impl Aws {
         };
         Ok(match outcome {
             PutOutcome::Written => true,
-            // an earlier attempt lost its reply, or another process made the same change
+            // the flow state is already as requested: an earlier attempt lost its reply, or another
+            // process made the same change
             PutOutcome::Refused(existing) if existing.is_empty() => change.becomes.is_none(),
             PutOutcome::Refused(existing) => Some(state_of(&existing)?) == change.becomes,
         })
@@ -89,7 +90,7 @@ impl Aws {
         item
     }
 
-    /// Returns the write of a change as a part of a transaction.
+    /// Returns the write for a change of flow state, as a part of a transaction.
     pub(super) fn flow_state_write(&self, change: &FlowStateChange) -> StoreResult<TransactWriteItem> {
         let invalid = |e: aws_sdk_dynamodb::error::BuildError| StoreError::Unreadable(e.to_string());
         let none = ReturnValuesOnConditionCheckFailure::None;
@@ -106,7 +107,7 @@ impl Aws {
         Ok(write.delete(delete.return_values_on_condition_check_failure(none).build().map_err(invalid)?).build())
     }
 
-    /// Links runs to the events that led to them.
+    /// Links runs to the events that joined them.
     pub(super) async fn link(&self, links: Vec<(RunId, EventId)>, now: Timestamp) -> StoreResult<()> {
         let mut seen = HashSet::new();
         let distinct = links.into_iter().filter(|link| seen.insert(*link));

@@ -1,5 +1,6 @@
-//! The items with the holders of a limit, and their writes. A holder is added only if there is a
-//! free slot. If a step needs slots of several limits, they are acquired together or not at all.
+//! The items that contain the holders of a limit's slots, and the writes of these items. A holder
+//! is added only if a slot is free. If a step needs slots of several limits, they are acquired
+//! together or not at all.
 
 use std::collections::HashMap;
 
@@ -16,29 +17,29 @@ use crate::item::{Item, item, keys, number, text};
 use crate::layout::{self, Key, MAX_HOLDERS};
 use crate::table::IS_NEW;
 
-/// An item with holders of a limit.
+/// An item with some of the holders of a limit.
 pub(super) struct Shard {
     pub(super) number: u32,
     pub(super) exists: bool,
     pub(super) holders: Vec<HeldSlot>,
 }
 
-/// The lease of a holder that is added.
+/// The lease of a holder that is being added.
 #[derive(Clone, Copy)]
 pub(super) struct Lease {
     pub(super) until: Timestamp,
-    /// The time of the attempt. Holders with a lease that ended by then are removed.
+    /// The current time. Holders whose leases ended before it are removed.
     pub(super) now: Timestamp,
 }
 
-/// A write that adds a holder.
+/// A write that adds a holder to an item.
 pub(super) enum HolderWrite {
-    /// Creates an item with its first holder.
+    /// Creates a new item with its first holder.
     Create(Item),
     Update(HolderUpdate),
 }
 
-/// A conditional update of one item.
+/// A conditional update of one item with holders.
 pub(super) struct HolderUpdate {
     pub(super) key: Key,
     pub(super) update: String,
@@ -47,7 +48,8 @@ pub(super) struct HolderUpdate {
     pub(super) values: Vec<(String, AttributeValue)>,
 }
 
-/// The key of a holder in the map: run, attempt, hop and step. A whole run has no step, and zeros.
+/// Returns the key of a holder in the map: run, attempt, hop and step. For a whole run, attempt and
+/// hop are zero and the step is empty.
 pub(super) fn holder_name(holder: &Holder) -> String {
     match holder {
         Holder::Run(run) => format!("{run}/0.0/"),
@@ -55,13 +57,13 @@ pub(super) fn holder_name(holder: &Holder) -> String {
     }
 }
 
-/// The number of slots of a limit that belong to an item.
+/// Returns how many of a limit's slots belong to this item.
 pub(super) fn shard_slots(limit: &Limit, shard: u32) -> u32 {
     limit.slots.saturating_sub(shard.saturating_mul(MAX_HOLDERS)).min(MAX_HOLDERS)
 }
 
 impl Aws {
-    /// Returns the write that adds a holder.
+    /// Returns the write that adds a holder to an item.
     pub(super) fn holder_write(
         &self,
         limit: &Limit,
@@ -96,7 +98,7 @@ impl Aws {
         HolderWrite::Update(HolderUpdate { key, update, condition, names, values })
     }
 
-    /// Executes an update. Returns whether its condition held.
+    /// Executes an update. Returns whether its condition was true.
     pub(super) async fn update_holders(&self, update: HolderUpdate) -> StoreResult<bool> {
         let values: Item = update.values.into_iter().collect();
         let request = self
@@ -115,8 +117,8 @@ impl Aws {
         }
     }
 
-    /// Executes several writes in one transaction. Returns false if a condition failed, or another
-    /// request writes to the same items.
+    /// Executes several writes in one transaction. Returns false if a condition was false, or if
+    /// another request writes to the same items.
     pub(super) async fn write_together(&self, writes: impl Iterator<Item = HolderWrite>) -> StoreResult<bool> {
         let built = writes.map(|write| self.transact_item(write)).collect::<Result<Vec<_>, _>>();
         let built = built.map_err(|error| StoreError::Unreadable(error.to_string()))?;

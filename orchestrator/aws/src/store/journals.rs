@@ -1,4 +1,4 @@
-//! Reads journals, and converts records to items.
+//! Reads journals, and converts journal records to items.
 
 use async_trait::async_trait;
 use stepladder_core::journal::{Record, Seq};
@@ -11,14 +11,14 @@ use crate::layout;
 use crate::table::TableQuery;
 use crate::value::{PackedValue, pack};
 
-/// A sort key after all records.
+/// A sort key that is greater than those of all records.
 const AFTER_RECORDS: &str = "J#~";
 
 #[async_trait]
 impl Journals for Aws {
     async fn read(&self, run: RunId, from: Seq) -> StoreResult<Vec<Record>> {
-        // the row sorts after the records; a read of the whole journal includes it to check
-        // completeness
+        // the row of the run sorts after the records; a read of the whole journal includes the row,
+        // to check that the journal is complete
         let last = if from == 0 { layout::MAIN } else { AFTER_RECORDS };
         let mut items = self
             .query(TableQuery {
@@ -48,12 +48,12 @@ impl Journals for Aws {
     }
 }
 
-/// Returns whether the journal has expired. After the retention DynamoDB deletes the items of an
-/// ended run one by one, in any order, and the remaining items are not a run.
+/// Returns whether the journal has expired. After the retention, DynamoDB deletes the items of an
+/// ended run one by one, in any order; the remaining items are not a valid run.
 ///
-/// The first record expires no later than any other, so it stands for all. The exception is a
-/// retention that was shortened in the meantime. The caller detects this: the row of the run then
-/// has an end that the journal lacks.
+/// No other record expires before the first one, so the first record decides for all. If the
+/// retention was shortened in the meantime, this is not true; then the caller finds that the row of
+/// the run contains an end that the journal lacks.
 fn has_expired(items: &[Item], now: Timestamp) -> bool {
     let Some(first) = items.first() else { return false };
     let is_first = first.text("SK").is_ok_and(|sk| sk == layout::record_sk(0));
@@ -70,7 +70,7 @@ impl Aws {
         Ok(Record { seq, token: token(item)?, code: item.text("c")?.into(), entries })
     }
 
-    /// Returns the item of a record without its value, and the value.
+    /// Converts a record to an item without its value, and returns the value separately.
     pub(super) fn record_item(&self, run: RunId, record: &Record, now: Timestamp) -> StoreResult<(Item, PackedValue)> {
         let json = serde_json::to_string(&record.entries)
             .map_err(|e| StoreError::Unreadable(format!("entries of run {run} cannot be written as JSON: {e}")))?;
@@ -81,7 +81,7 @@ impl Aws {
     }
 }
 
-/// Returns the token of a stored record.
+/// Returns the token of the record in this item.
 pub(super) fn token(item: &Item) -> StoreResult<u128> {
     let bytes = item.bytes("t")?.try_into();
     bytes

@@ -1,8 +1,8 @@
-//! Listings: rows of runs, newest first, from the indexes.
+//! Lists runs, newest first, by the rows in the indexes.
 //!
-//! A partition of an index is one shard of an hour, or of a function's day. The hours and days with
-//! runs are listed in partitions of their own. So a table that was quiet for a month needs no
-//! queries for the hours of that month.
+//! A partition of an index contains one shard of an hour, or of a function's day. The hours and
+//! days with runs are themselves listed, in separate partitions. So if a table was quiet for a
+//! month, the hours of that month need no queries.
 
 use std::time::Duration;
 
@@ -35,17 +35,17 @@ impl Listings for Aws {
         Ok(rows)
     }
 
-    /// Returns the events that created runs, found by these runs. An index of events would cost a
+    /// Lists events by the rows of the runs that they created. An index of events would cost one
     /// write per event.
     async fn events(&self, before: Option<EventId>, limit: usize) -> StoreResult<Vec<Event>> {
-        // the id of a run starts with the time of its event
+        // the id of a run starts with the time of the event that created it
         let mut cursor = before.map(|event| RunId::new(event.time() + Duration::from_millis(1), 0));
         let mut ids: Vec<EventId> = Vec::new();
         let page = limit.saturating_mul(2);
         loop {
             let rows = self.runs(RunQuery { before: cursor, limit: page, ..RunQuery::default() }).await?;
             cursor = rows.last().map(|row| row.run);
-            // the id of an invoked run or a rerun starts with another time
+            // the ids of called runs and reruns start with another time
             let started = rows.iter().filter(|row| row.event.time() == row.run.time()).map(|row| row.event);
             ids.extend(started.filter(|id| before.is_none_or(|before| *id < before)));
             ids.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
@@ -85,7 +85,7 @@ impl Listings for Aws {
 }
 
 impl Aws {
-    /// Returns the hours, or the days of a function, that have runs, newest first.
+    /// Returns the hours with runs, or a function's days with runs, newest first.
     async fn periods(&self, query: &RunQuery) -> StoreResult<Vec<i64>> {
         let before = query.before.map(RunId::time);
         let (partition, last) = match &query.function {
@@ -96,7 +96,7 @@ impl Aws {
             partition: ("PK", partition),
             range: last.map(|last| ("SK <= :a", vec![last])),
             backward: true,
-            // a run must be found right after it was created
+            // a strong read, because a run must be found immediately after it was created
             strong: true,
             ..TableQuery::default()
         };

@@ -1,9 +1,9 @@
 //! Renews the items of a live run before they expire (rule 27).
 //!
-//! Each item is written with a time to live of the retention plus two days. The watchdog visits a
-//! live run at least once a day and calls this. Once half of the retention has passed, all items of
-//! the run are renewed, including the hour and the day under which listings find it. The first
-//! record is renewed last: as long as it exists, all other items exist.
+//! Each item is written with a time to live of the retention plus two days. The watchdog checks a
+//! live run at least once a day and calls this module. Once half of the retention has passed, all
+//! items of the run are renewed, including the hour and the day under which listings find the run.
+//! The first record is renewed last: as long as it exists, all other items exist.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use stepladder_core::{EventId, RunId, Timestamp};
@@ -16,7 +16,7 @@ use crate::layout::{self, Key};
 use crate::table::TableQuery;
 use crate::value::partition;
 
-/// The maximum number of concurrent renewals.
+/// The maximum number of items that are renewed concurrently.
 const CONCURRENCY: usize = 16;
 
 impl Aws {
@@ -73,7 +73,7 @@ impl Aws {
             .expression_attribute_values(":ttl", number(ttl));
         match request.send().await {
             Ok(_) => Ok(()),
-            // a ticket that was deleted in the meantime
+            // the ticket was deleted in the meantime
             Err(e) if condition_failed(&e) => Ok(()),
             Err(e) => Err(request_error("UpdateItem", &e)),
         }

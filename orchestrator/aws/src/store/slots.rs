@@ -1,13 +1,13 @@
-//! Slots: the holders of a limit, 16 in an item. An item has a map from holder to the end of its
-//! lease.
+//! The slots of limits. An item contains at most 16 holders, as a map from each holder to the end
+//! of its lease.
 //!
-//! An item has space for its share of the limit only, and a holder is added on the condition that
-//! there is space. So the sum never exceeds the limit, whatever runs concurrently. A release
-//! removes one key of the map, which does not conflict with other writes.
+//! Each item has room only for its share of the limit. A holder is added on the condition that the
+//! item has room, so the sum of all items never exceeds the limit, even with concurrent writes. A
+//! release removes one key of the map, which does not conflict with other writes.
 //!
-//! The wait queue is read shortly before the write, so a ticket may have been added since (rule
-//! 25). The limit is respected anyway, and a run tries to acquire again after it was enqueued (rule
-//! 21).
+//! The wait queue is read shortly before the write, so a ticket may have been added in between
+//! (rule 25). Even then the limit is respected, and a run tries to acquire a slot again after it
+//! was enqueued (rule 21).
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -22,16 +22,16 @@ use crate::table::PutOutcome;
 
 use super::holders::{HolderUpdate, HolderWrite, Lease, Shard, holder_name, shard_slots};
 
-/// The maximum number of attempts to acquire a slot that others acquire first.
+/// The maximum number of attempts to acquire a slot, if other holders acquire the free slots first.
 const MAX_ATTEMPTS: usize = 40;
 
-/// The state of a limit, as it concerns one holder.
+/// The state of a limit, as one holder sees it.
 enum SlotView {
-    /// The holder has a slot already, in this item.
+    /// The holder already has a slot, in the item with this number.
     Held(u32),
-    /// This item has a free slot. The ticket is the holder's, if it has one.
+    /// This item has a free slot. If the holder has a ticket, it is included.
     Free(Shard, Option<Ticket>),
-    /// There is no slot for the holder.
+    /// The holder gets no slot now.
     Refused(AcquireResult),
 }
 
@@ -125,13 +125,13 @@ impl Slots for Aws {
     }
 }
 
-/// Returns the holder's first ticket in the queue, and the number of tickets before it. The first
-/// ticket is that of the holder's step or that of the run's arrival.
+/// Returns the holder's first ticket in the queue, with the number of tickets before it. The holder
+/// may have two tickets: that of its step, and that of its run from the run's creation.
 fn own_ticket<'a>(queue: &'a [Ticket], holder: &Holder) -> Option<(usize, &'a Ticket)> {
     queue.iter().enumerate().find(|(_, ticket)| holder.may_use(ticket))
 }
 
-/// Returns the number of holders that may be added to an item, once expired ones are removed.
+/// Returns how many holders may be added to an item, after expired holders were removed.
 fn free_slots(limit: &Limit, shard: &Shard, now: Timestamp) -> u32 {
     let alive = shard.holders.iter().filter(|h| h.lease_until > now).count();
     shard_slots(limit, shard.number).saturating_sub(u32::try_from(alive).unwrap_or(u32::MAX))
@@ -151,7 +151,8 @@ fn parse_holding(name: &str, lease_until: &AttributeValue) -> Option<HeldSlot> {
 }
 
 impl Aws {
-    /// Returns all items of a limit, including those that do not exist yet.
+    /// Returns all items with holders of a limit. An item that is not stored yet is returned as
+    /// empty.
     async fn shards(&self, limit: &Limit) -> StoreResult<Vec<Shard>> {
         let items = self.query_partition(&layout::holders(limit), true).await?;
         let n = limit.slots.div_ceil(MAX_HOLDERS).max(1);
@@ -166,14 +167,14 @@ impl Aws {
             let shard = Shard { number, exists: true, holders };
             match shards.iter().position(|known| known.number == number) {
                 Some(i) => shards[i] = shard,
-                // the limit was higher before
+                // this item is left over from a time when the limit was higher
                 None => shards.push(shard),
             }
         }
         Ok(shards)
     }
 
-    /// Renews the lease of a holder. Returns false if it no longer has a slot.
+    /// Renews the lease of a holder. Returns false if the holder has no slot any more.
     async fn renew_lease(
         &self,
         limit: &Limit,
@@ -190,13 +191,14 @@ impl Aws {
         });
         let held = held.await?;
         if held {
-            // the slot was acquired by an attempt that may have ended before it deleted the ticket
+            // the slot was acquired by an earlier attempt, which may have died before it deleted
+            // the ticket
             self.dequeue_holder(limit, holder).await?;
         }
         Ok(held)
     }
 
-    /// Reads the limit shortly before a slot is acquired.
+    /// Reads the limit, shortly before a slot is acquired.
     async fn find_slot(&self, limit: &Limit, holder: &Holder, now: Timestamp) -> StoreResult<SlotView> {
         let mut shards = self.shards(limit).await?;
         if let Some(shard) = shards.iter().find(|shard| shard.holders.iter().any(|h| h.holder == *holder)) {
@@ -214,12 +216,12 @@ impl Aws {
         if !may_acquire(free, ticket.map(|(ahead, _)| ahead), queue.len()) {
             return Ok(SlotView::Refused(AcquireResult::Behind));
         }
-        // each run starts at another item, so that fewer writes conflict
+        // the search starts at a different item for each run, so that fewer writes conflict
         let first = layout::shard(holder.run(), shards.len() as u64) as usize;
         let order = (first..shards.len()).chain(0..first);
         match order.into_iter().find(|n| free_slots(limit, &shards[*n], now) > 0) {
             Some(n) => Ok(SlotView::Free(shards.swap_remove(n), ticket.map(|(_, ticket)| ticket.clone()))),
-            // the limit was lowered, and the slots above it are still held in other items
+            // the limit was lowered, and the slots beyond it are still held in other items
             None => Ok(SlotView::Refused(full())),
         }
     }
@@ -230,7 +232,7 @@ impl Aws {
         self.delete_ticket(&key, &layout::ticket_of_run(limit, ticket.run, &ticket.of)).await
     }
 
-    /// Adds a holder, and removes holders with an expired lease. Returns false if another write
+    /// Adds a holder, and removes holders whose leases have expired. Returns false if another write
     /// came first.
     async fn add_holder(&self, limit: &Limit, shard: &Shard, holder: &Holder, lease: Lease) -> StoreResult<bool> {
         match self.holder_write(limit, shard, holder, lease) {
@@ -241,7 +243,7 @@ impl Aws {
 
     /// Releases a slot. Does nothing if the holder has none.
     pub(super) async fn release(&self, limit: &Limit, holder: &Holder) -> StoreResult<()> {
-        // if all holders fit into one item, it need not be read first
+        // if one item can contain all holders, it need not be read first
         if limit.slots <= MAX_HOLDERS && self.release_from(limit, 0, holder).await? {
             return Ok(());
         }

@@ -1,5 +1,5 @@
-//! Creates runs. All items of a new run are written in one transaction (rule 16), then its first
-//! wake is sent.
+//! Creates runs. All items of a new run are written in one transaction (rule 16); then the first
+//! wake of the run is sent.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,15 +22,16 @@ use crate::table::{IS_NEW, TableQuery};
 /// The maximum number of runs that are created concurrently.
 const CONCURRENCY: usize = 16;
 
-/// The outcome of a start.
+/// The outcome of creating a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StartOutcome {
     New,
-    /// The run exists but has only its first record, so its first wake may not have been sent.
+    /// The run already exists, but it has only its first record, so its first wake may not have
+    /// been sent.
     Unmoved,
-    /// The run exists and has more records.
+    /// The run already exists and has further records.
     Moved,
-    /// The flow state has changed since the caller read it.
+    /// The flow state has changed since the caller read it, so the run was not created.
     Overtaken,
 }
 
@@ -49,8 +50,8 @@ impl RunCreation for Aws {
                 }
                 let keys = || start.flow_state.iter().map(|change| change.key.clone());
                 let known = || overtaken.lock();
-                // an earlier start of this call could not change the flow state that this one
-                // expects
+                // an earlier run of this call could not change the flow state, which this run
+                // expects to be changed
                 if keys().any(|key| known().contains(&key)) {
                     return Ok(StartOutcome::Overtaken);
                 }
@@ -61,7 +62,8 @@ impl RunCreation for Aws {
                 Ok(outcome)
             }
         };
-        // each start may expect the flow state that the one before it writes
+        // a run may expect the flow state that the run before it writes, so they are created one by
+        // one
         let concurrency = if starts.iter().any(|start| !start.flow_state.is_empty()) { 1 } else { CONCURRENCY };
         let all: Vec<_> = starts.iter().map(|start| create((start, seen.insert(start.row.run)))).collect();
         let mut all = stream::iter(all).buffered(concurrency);
@@ -76,7 +78,8 @@ impl RunCreation for Aws {
             }
         }
         drop(all);
-        // also if a later start failed: without a wake, a new run would wait for its watchdog
+        // wakes are sent even if a later run failed: without a wake, a new run would wait for its
+        // watchdog
         let wakes = starts
             .into_iter()
             .zip(&outcomes)
@@ -123,8 +126,9 @@ impl Aws {
         }
     }
 
-    /// Returns whether an existing run has moved. An earlier call created it. A transaction of this
-    /// call with a lost reply does not lead here: the SDK retries it under its token.
+    /// Returns whether an existing run has further records. The run was created by an earlier call:
+    /// if only the reply to a transaction of this call had been lost, the SDK would have repeated
+    /// the transaction under its token.
     async fn existing_run(&self, run: RunId) -> StoreResult<StartOutcome> {
         let moved = TableQuery {
             partition: ("PK", layout::run(run)),
@@ -137,8 +141,8 @@ impl Aws {
         Ok(if self.query(moved).await?.is_empty() { StartOutcome::Unmoved } else { StartOutcome::Moved })
     }
 
-    /// Writes all items or none, on the condition that the first item does not exist yet or has the
-    /// expected attribute.
+    /// Writes all items or none. The condition is that the first item does not exist yet, or that
+    /// its attribute has the expected value.
     pub(super) async fn transact(
         &self,
         first: &Item,
@@ -208,8 +212,8 @@ impl Aws {
         item
     }
 
-    /// Lists the hour and the function's day of a run before the run is written, so that listings
-    /// find it.
+    /// Lists the hour of a run, and the day for its function, before the run is written, so that
+    /// listings find the run.
     async fn list(&self, row: &RunRow, now: Timestamp) -> StoreResult<()> {
         let at = row.run.time();
         for key in layout::period_keys(row.run, &row.function) {
@@ -222,22 +226,22 @@ impl Aws {
         Ok(())
     }
 
-    /// Lists an hour or a day for twice the retention, because its runs may end late and are kept
-    /// for the retention after their end.
+    /// Lists an hour or a day for twice the retention: its runs may end late, and their retention
+    /// starts when they end.
     pub(super) async fn put_listed(&self, key: &Key, now: Timestamp) -> StoreResult<()> {
         self.put(item(key, self.ttl(now + self.retention))).await
     }
 }
 
-/// An attribute of an item, and the value that it must have.
+/// The name of an attribute, and the value that it must have.
 pub(super) type ExpectedAttribute<'a> = (&'a str, &'a str);
 
 /// The outcome of a transaction.
 pub(super) enum TransactionOutcome {
     Committed,
-    /// The condition on the first item failed.
+    /// The condition on the first item was false.
     Refused,
-    /// The condition on flow state failed.
+    /// The flow state was not the expected one.
     Overtaken,
     /// Another request writes to the same items, or the table is throttled.
     Busy,

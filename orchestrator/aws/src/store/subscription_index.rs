@@ -1,14 +1,14 @@
 //! The list of event names and fields to which runs subscribe. The list is short, because these
-//! names occur in the code of functions. Subscriptions are found under its entries.
+//! names are part of the code of functions. Each entry of the list leads to subscriptions.
 //!
 //! Each process that receives events caches the list for [`CACHE_TIME`]. So an event without a
-//! subscription costs no read. Three rules keep that from losing events:
+//! subscription costs no read. Three rules make sure that this loses no event:
 //!
-//! - A process that adds an entry waits until no process has a list without it. Only then is the
-//!   first subscription written. This happens once in the life of the table.
+//! - A process that adds an entry waits until no process has a cached list without the entry. Only
+//!   then does it write the first subscription. This happens once in the lifetime of the table.
 //! - A process that finds an entry younger than [`YOUNG_AGE`] waits too.
-//! - An entry is kept for longer than all its subscriptions. One that is about to expire counts as
-//!   new.
+//! - An entry is kept for longer than all its subscriptions. An entry that is about to expire is
+//!   treated as new.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,26 +25,26 @@ use crate::item::{Item, ReadItem, item, number, text};
 use crate::layout::{self, Key};
 use crate::table::Condition;
 
-/// The time for which a process may cache the list, by its own clock.
+/// How long a process may cache the list, measured by its own clock.
 const CACHE_TIME: Duration = Duration::from_secs(1);
 
-/// The time after which no process caches a list without a new entry.
+/// The time after which no process has a cached list without a new entry.
 const PROPAGATION_TIME: Duration = Duration::from_millis(1_500);
 
-/// The age below which other processes may not know an entry. Clocks may differ by seconds.
+/// Other processes may not know an entry that is younger than this. Clocks may differ by seconds.
 const YOUNG_AGE: Duration = Duration::from_secs(6);
 
-/// The time for which a subscription is kept after the end of its wait.
+/// How long a subscription is kept after the end of its wait.
 pub(super) const SUBSCRIPTION_RETENTION: Duration = Duration::from_secs(7 * 86_400);
 
-/// The time for which an entry is kept beyond its subscriptions. An entry is not renewed more
-/// often.
+/// How long an entry is kept after its last subscription has expired. An entry is not renewed more
+/// often than this.
 const ENTRY_RETENTION: Duration = Duration::from_secs(7 * 86_400);
 
-/// The time before its expiry at which an entry counts as new, because DynamoDB may delete it soon.
+/// How long before its expiry an entry is treated as new, because DynamoDB may delete it soon.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(86_400);
 
-/// The list, as a process read it.
+/// The list of subscribed event names and fields, as a process has read it.
 #[derive(Debug, Default)]
 pub(crate) struct SubscriptionIndex {
     read_at: Timestamp,
@@ -52,33 +52,33 @@ pub(crate) struct SubscriptionIndex {
     by_key: HashMap<Key, Entry>,
 }
 
-/// An entry: an event name with a field, or an event name alone.
+/// An entry of the list: an event name with a field, or an event name alone.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     added_at: Timestamp,
-    /// The end of its retention, in seconds since 1970.
+    /// When the entry expires, in seconds since 1970.
     ttl: i64,
 }
 
-/// The work to do before a subscription under an entry may be written.
+/// What must be done before a subscription for an entry may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Preparation {
-    /// The time `added_at` with which the entry must be written, if it is new or must be renewed.
+    /// The time to write as `added_at`, if the entry is new or must be renewed; otherwise `None`.
     write: Option<Timestamp>,
-    /// The time to wait until all processes know the entry.
+    /// How long to wait until all processes know the entry.
     wait: Duration,
     /// Whether the entry is missing or about to expire.
     is_new: bool,
 }
 
 impl SubscriptionIndex {
-    /// Returns how runs subscribe to events of this name.
+    /// Returns the fields by which runs subscribe to events with this name.
     pub(super) fn of(&self, event: &str) -> SubscribedFields {
         self.by_event.get(event).cloned().unwrap_or_default()
     }
 
     fn is_fresh(&self, now: Timestamp) -> bool {
-        // after a clock was set back, the list counts as old
+        // if the clock was set back, the cached list is treated as expired
         now >= self.read_at && now.since(self.read_at) <= CACHE_TIME
     }
 
@@ -96,7 +96,7 @@ impl SubscriptionIndex {
         Ok(index)
     }
 
-    /// Returns the work to do before a subscription that lasts until `until`.
+    /// Returns what must be done before a subscription that lasts until `until` may be written.
     fn prepare(&self, key: &Key, until: Timestamp, now: Timestamp) -> Preparation {
         match self.by_key.get(key) {
             Some(entry) if entry.ttl > seconds(now + EXPIRY_MARGIN) => Preparation {
@@ -110,21 +110,21 @@ impl SubscriptionIndex {
 }
 
 impl Aws {
-    /// Returns the list, from the cache or from the table.
+    /// Returns the list of subscribed names and fields, from the cache or from the table.
     pub(super) async fn subscription_index(&self, now: Timestamp) -> StoreResult<Arc<SubscriptionIndex>> {
         let cached = self.subscription_index.lock().clone();
         if let Some(cached) = cached.filter(|cached| cached.is_fresh(now)) {
             return Ok(cached);
         }
         let items = self.query_partition(layout::SUBSCRIPTION_INDEX, true).await?;
-        // the list is as old as the request
+        // the age of the list is measured from the start of the request
         let index = Arc::new(SubscriptionIndex::from_items(&items, now)?);
         *self.subscription_index.lock() = Some(index.clone());
         Ok(index)
     }
 
-    /// Adds the entries of new subscriptions, and waits until all processes know them. Fails
-    /// without a wait if the hop would end first.
+    /// Adds the entries for new subscriptions, and waits until all processes know them. If the
+    /// deadline of the hop would pass first, this fails without waiting.
     pub(super) async fn propagate(&self, subscriptions: &[Subscription], now: Timestamp) -> StoreResult<()> {
         let mut latest: HashMap<Key, (&Subscription, Timestamp)> = HashMap::new();
         for subscription in subscriptions {
@@ -143,12 +143,12 @@ impl Aws {
         }
         if !writes.is_empty() {
             try_join_all(writes).await?;
-            // the cached list lacks the new entries
+            // the cached list does not contain the new entries
             *self.subscription_index.lock() = None;
         }
         if !wait.is_zero() {
             if time_left().is_some_and(|left| left <= wait) {
-                // the entries are written and grow older, so the next hop waits less
+                // the entries are already written, so the next hop waits for a shorter time
                 return Err(StoreError::Unavailable(
                     "a run subscribes to a new event name or field, and its hop ends before all processes know it"
                         .into(),
@@ -161,13 +161,13 @@ impl Aws {
         Ok(())
     }
 
-    /// Returns whether this process has already waited for an entry. It waits again for a new
-    /// entry, because an earlier wait was for an entry that has expired.
+    /// Returns whether this process has already waited for an entry. For a new entry it waits
+    /// again, because the earlier wait was for an entry that has expired since.
     fn has_propagated(&self, key: &Key, preparation: Preparation) -> bool {
         !preparation.is_new && self.propagated.lock().contains(key)
     }
 
-    /// Adds an entry or extends its retention. The retention is never shortened.
+    /// Adds an entry, or extends how long it is kept. Never shortens that time.
     async fn put_entry(
         &self,
         key: Key,
@@ -182,7 +182,7 @@ impl Aws {
         if let Some(field) = &subscription.key {
             item.insert("path".into(), text(&*field.path));
         }
-        // if the condition fails, another process has written an entry that is kept for longer
+        // if the condition is false, another process has written an entry that is kept for longer
         let is_sooner = Condition {
             expression: "attribute_not_exists(PK) OR #t < :ttl",
             alias: Some(("#t", "ttl")),
@@ -192,7 +192,7 @@ impl Aws {
     }
 }
 
-/// Returns seconds since 1970, the unit of `ttl`.
+/// Converts a moment to seconds since 1970, the unit of `ttl`.
 pub(super) fn seconds(at: Timestamp) -> i64 {
     at.as_millis() / 1_000
 }

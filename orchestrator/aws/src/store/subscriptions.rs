@@ -58,7 +58,7 @@ impl SubscriptionIndex for Aws {
 }
 
 impl Aws {
-    /// Writes subscriptions, after all processes know the names and fields of their events.
+    /// Writes subscriptions, once all processes know the names and fields of their events.
     pub(super) async fn register(&self, subscriptions: Vec<Subscription>, now: Timestamp) -> StoreResult<()> {
         if subscriptions.is_empty() {
             return Ok(());

@@ -1,15 +1,15 @@
-//! Tickets in wait queues. A ticket is two items: one in the wait queue, where the first ticket is
-//! one Query away, and one beside the run, so that a run finds its ticket without reading the
-//! queue.
+//! Tickets in wait queues. A ticket is stored as two items: one in the wait queue, so that one
+//! Query finds the first ticket, and one in the partition of the run, so that the run finds its
+//! ticket without reading the queue.
 //!
-//! Both are written in one transaction, because the SDK retries a transaction under its token and
-//! DynamoDB executes it once. The SDK would also retry a plain put with a lost reply, and
-//! so bring back a ticket that another process has deleted in between.
+//! Both items are written in one transaction, because the SDK repeats a transaction under the same
+//! token and DynamoDB executes it once. A plain put whose reply was lost would also be repeated,
+//! and could restore a ticket that another process has deleted in between.
 //!
-//! The item of the run is deleted first. A concurrent enqueue is either seen by the deletion of the
-//! other item, or finds no item of the run. A crash between the two deletions leaves a ticket in
-//! the queue to which no item of a run leads. When that ticket is promoted, its run is woken and
-//! deletes it at the head of the queue.
+//! The item of the run is deleted first. Then a concurrent enqueue is either seen when the other
+//! item is deleted, or it finds no item of the run. A crash between the two deletions leaves a
+//! ticket in the queue that no item of a run refers to. When that ticket is promoted, its run is
+//! woken and deletes it at the head of the queue.
 
 use stepladder_core::slot::{Holder, Limit, Ticket};
 use stepladder_core::{RunId, RunOrStep, Timestamp};
@@ -23,7 +23,7 @@ use crate::table::TableQuery;
 use super::starts::TransactionOutcome;
 
 impl Aws {
-    /// Returns the item of the run and the item of the queue, in the order in which they are
+    /// Returns the item of the run and the item of the queue, in the order in which they must be
     /// written.
     pub(super) fn ticket_items(&self, limit: &Limit, ticket: &Ticket, now: Timestamp) -> [Item; 2] {
         let ttl = self.ttl(now);
@@ -37,7 +37,7 @@ impl Aws {
         [of_run, in_queue]
     }
 
-    /// Adds a ticket, and returns whether it is new. A step that has a ticket keeps it.
+    /// Adds a ticket, and returns whether it is new. If the step already has a ticket, it is kept.
     pub(super) async fn enqueue(&self, limit: &Limit, ticket: &Ticket) -> StoreResult<bool> {
         let [of_run, in_queue] = self.ticket_items(limit, ticket, self.now());
         let key = layout::ticket_of_run(limit, ticket.run, &ticket.of);
@@ -59,8 +59,8 @@ impl Aws {
         }
     }
 
-    /// Deletes the ticket of a step, or all tickets of the run. This includes one at the head of
-    /// the queue to which no item of the run leads.
+    /// Deletes the ticket of a step, or all tickets of the run. This includes a ticket at the head
+    /// of the queue that no item of the run refers to.
     pub(super) async fn dequeue(&self, limit: &Limit, run: RunId, of: Option<&RunOrStep>) -> StoreResult<()> {
         let items = match of {
             Some(of) => self.get(&layout::ticket_of_run(limit, run, of)).await?.into_iter().collect(),
@@ -81,8 +81,8 @@ impl Aws {
         Ok(())
     }
 
-    /// Deletes the ticket with which a holder acquired its slot: that of its step or that of the
-    /// run's arrival, whichever is older.
+    /// Deletes the ticket with which a holder acquired its slot. This is the older of two tickets:
+    /// that of the holder's step, and that of its run from the run's creation.
     pub(super) async fn dequeue_holder(&self, limit: &Limit, holder: &Holder) -> StoreResult<()> {
         let items = self.tickets_of_run(limit, holder.run()).await?;
         let own = holder.run_or_step();
@@ -101,7 +101,7 @@ impl Aws {
         self.delete(in_queue).await
     }
 
-    /// Returns the items of a run for its tickets in this queue.
+    /// Returns the items in a run's partition for its tickets in this queue.
     pub(super) async fn tickets_of_run(&self, limit: &Limit, run: RunId) -> StoreResult<Vec<Item>> {
         self.query(TableQuery {
             partition: ("PK", layout::run(run)),
@@ -112,7 +112,7 @@ impl Aws {
         .await
     }
 
-    /// Returns the ticket of a step, if it is in the queue.
+    /// Returns the ticket of a step, if the step has one in the queue.
     pub(super) async fn ticket_of_step(
         &self,
         limit: &Limit,
@@ -123,7 +123,7 @@ impl Aws {
         self.get(&key_in_queue(&of_run)?).await?.as_ref().map(ticket).transpose()
     }
 
-    /// Returns the oldest ticket of a run that is in the queue.
+    /// Returns the oldest ticket of a run in the queue.
     pub(super) async fn oldest_ticket(&self, limit: &Limit, run: RunId) -> StoreResult<Option<Ticket>> {
         let mut keys =
             self.tickets_of_run(limit, run).await?.iter().map(key_in_queue).collect::<StoreResult<Vec<_>>>()?;
@@ -150,19 +150,21 @@ impl Aws {
         self.query(query).await?.iter().map(ticket).collect()
     }
 
-    /// Returns the number of tickets before a ticket.
+    /// Returns the number of tickets before this one.
     pub(super) async fn count_before(&self, limit: &Limit, ticket: &Ticket) -> StoreResult<usize> {
         let range = Some(("SK < :a", vec![layout::ticket_sk(ticket)]));
         self.count(TableQuery { partition: ("PK", layout::wait_queue(limit)), range, ..TableQuery::default() }).await
     }
 }
 
-/// Returns the key of the item in the queue, from the item of the run.
+/// Returns the key of a ticket's item in the queue. `of_run` is the item of the run for the same
+/// ticket.
 fn key_in_queue(of_run: &Item) -> StoreResult<Key> {
     Ok(Key { pk: of_run.text("line")?.into(), sk: of_run.text("at")?.into() })
 }
 
-/// Reads a ticket from its item in the queue: `queued_at#event#run#hash` and the step.
+/// Reads a ticket from its item in the queue. The sort key is `queued_at#event#run#hash`; an
+/// attribute contains the step.
 fn ticket(item: &Item) -> StoreResult<Ticket> {
     let broken = || StoreError::Unreadable("a ticket of a wait queue is not valid".into());
     let mut fields = item.text("SK")?.split('#');

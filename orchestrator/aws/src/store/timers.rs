@@ -1,6 +1,7 @@
-//! The timers of the sweep, in sharded minute buckets, and its cursor.
+//! The timers, in sharded buckets of one minute, and the cursor of the sweep.
 //!
-//! Timers are never deleted. The cursor passes them, and their time to live removes them.
+//! Timers are never deleted explicitly. After the cursor has passed a timer, its time to live
+//! removes it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,16 +18,16 @@ use crate::item::{Item, ReadItem, bytes, item, number, text};
 use crate::layout::{self, TIMER_SHARDS};
 use crate::table::{Condition, PutOutcome, TableQuery};
 
-/// The time for which a timer is kept after it is due. A running sweep is at most minutes behind.
+/// How long a timer is kept after it is due. A running sweep is only minutes behind.
 const TIMER_RETENTION: Duration = Duration::from_secs(7 * 86_400);
-/// The maximum number of marks of sent timers in the item of the cursor. Each mark has 8 bytes.
-/// Timers without a mark are sent once more, which is harmless.
+/// The maximum number of marks in the item of the cursor. A mark of 8 bytes says that a timer was
+/// sent. A timer without a mark is sent again, which is harmless.
 const MAX_MARKS: usize = 40_000;
 
 #[async_trait]
 impl Timers for Aws {
     async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<StoreResult<Timer>>> {
-        // each shard has its timers in order of time
+        // each shard returns its timers in order of time
         let query = |shard| TableQuery {
             partition: ("PK", layout::timers(minute, shard)),
             strong: true,
@@ -36,14 +37,15 @@ impl Timers for Aws {
         let shards = (0..TIMER_SHARDS).map(|shard| self.query(query(shard)));
         let items = try_join_all(shards).await?.concat();
         let mut timers: Vec<_> = items.iter().map(readable).collect();
-        // unreadable timers come first: they have no time
+        // unreadable timers have no time, so they come first
         timers.sort_by_key(|timer| timer.as_ref().ok().map(|timer| timer.due));
         timers.truncate(limit);
         Ok(timers)
     }
 
-    /// Returns the first hour with runs. Each timer belongs to a run and is later than the run. If
-    /// timers have expired unsent, returns the time since which timers are still kept.
+    /// Returns the first hour with runs, because each timer belongs to a run and is later than the
+    /// run. If timers may have expired unsent, returns the earliest time for which timers are still
+    /// kept.
     async fn oldest(&self) -> StoreResult<Option<i64>> {
         let first = TableQuery {
             partition: ("PK", layout::HOURS.into()),
@@ -83,8 +85,8 @@ impl Timers for Aws {
                 self.put_if(item, is_expected).await?
             }
         };
-        // the same cursor exists: an earlier reply was lost, or another sweep has sent the same
-        // timers
+        // the stored cursor is already this one: an earlier reply was lost, or another sweep has
+        // sent the same timers
         Ok(match put {
             PutOutcome::Written => true,
             PutOutcome::Refused(existing) => existing.text("hash").is_ok_and(|hash| hash == hash_of_next),
@@ -121,7 +123,7 @@ pub(super) fn timer_item(timer: &Timer, now: Timestamp) -> Item {
     item
 }
 
-/// Reads a timer. The error of an unreadable item names its keys.
+/// Reads a timer from its item. If the item is unreadable, the error names its keys.
 fn readable(item: &Item) -> StoreResult<Timer> {
     timer(item).map_err(|error| {
         let [pk, sk] = ["PK", "SK"].map(|key| item.text(key).unwrap_or("?"));
@@ -138,7 +140,8 @@ fn timer(item: &Item) -> StoreResult<Timer> {
     Ok(Timer { due: item.time("due")?, run: item.run("run")?, group: item.text("group")?.into(), purpose })
 }
 
-/// Encodes the marks: for each minute its number, the number of marks, and 8 bytes per mark.
+/// Encodes the marks of sent timers: for each minute the number of the minute, the number of marks,
+/// and 8 bytes per mark.
 fn encode(cursor: &Cursor) -> Vec<u8> {
     let mut left = MAX_MARKS;
     let mut bytes = Vec::new();

@@ -6,13 +6,13 @@ use std::fmt::{self, Write as _};
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 
-/// The maximum length of a string in a line, in bytes of JSON.
+/// The maximum length of a string in a log line, in bytes of JSON.
 pub(crate) const STRING_BYTES: usize = 64 * 1024;
 
-/// The space for the mark that follows a truncated string.
+/// The number of bytes reserved for the mark that follows a truncated string.
 const MARK_BYTES: usize = 48;
 
-/// Names and values, in the order in which they were recorded. Each name occurs once.
+/// The names and values of fields, in the order in which they were recorded. Each name occurs once.
 #[derive(Debug, Default)]
 pub(crate) struct Fields(Vec<(&'static str, Value)>);
 
@@ -30,7 +30,7 @@ impl Fields {
         Some(self.0.remove(at).1)
     }
 
-    /// Adds the fields of an outer span. Fields that exist already keep their values.
+    /// Adds the fields of an outer span. Existing fields keep their values.
     pub(crate) fn add_missing(&mut self, outer: &Self) {
         for (name, value) in &outer.0 {
             if self.get(name).is_none() {
@@ -55,7 +55,7 @@ impl Fields {
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut text = BoundedText::default();
-        // an error of the formatter keeps the text that was written before it
+        // if the formatter fails, the text written before the error is kept
         let _ = write!(text, "{value:?}");
         self.set(field, Value::String(text.finish()));
     }
@@ -119,7 +119,7 @@ impl BoundedText {
 
 impl fmt::Write for BoundedText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // after a part was left out, nothing may be added
+        // once a part was left out, nothing may be appended
         if self.bytes == self.kept.len() {
             let end = text.floor_char_boundary(STRING_BYTES - self.kept.len());
             self.kept.push_str(&text[..end]);
@@ -129,8 +129,8 @@ impl fmt::Write for BoundedText {
     }
 }
 
-/// Returns the text if it fits `room` bytes of JSON, else its beginning and a mark with its full
-/// length.
+/// Returns the text if it fits into `room` bytes of JSON. Otherwise returns its start, followed by
+/// a mark with its full length.
 pub(super) fn cut(text: &str, room: usize) -> String {
     if json_bytes(text) <= room { text.to_owned() } else { cut_marked(text, room, text.len()) }
 }
@@ -145,7 +145,7 @@ fn cut_marked(text: &str, room: usize, bytes: usize) -> String {
     format!("{}… [cut, {bytes} bytes]", &text[..end.unwrap_or(text.len())])
 }
 
-/// The length of a string in JSON, without its quotes.
+/// Returns the length of a string in JSON, without the quotes.
 pub(super) fn json_bytes(text: &str) -> usize {
     text.chars().map(char_bytes).sum()
 }

@@ -1,5 +1,5 @@
-//! The libraries that must not log below `info`, whatever `RUST_LOG` says. There they log whole
-//! requests: event keys in paths, tokens in headers, events in bodies, signatures.
+//! The libraries that must not log below `info`, whatever `RUST_LOG` says. Below `info` they log
+//! whole requests: event keys in paths, tokens in headers, events in bodies, signatures.
 
 use tracing::{Level, Metadata};
 
@@ -24,8 +24,8 @@ const LIBRARIES: [&str; 17] = [
     "tower_http",
 ];
 
-/// Returns whether an event or a span may be written: it is at `info` or above, or its library sees
-/// no secrets.
+/// Returns whether an event or a span may be written: its level is `info` or higher, or its library
+/// handles no secrets.
 pub fn may_be_written(metadata: &Metadata<'_>) -> bool {
     *metadata.level() <= Level::INFO || !sees_secrets(metadata.target())
 }

@@ -9,22 +9,23 @@ use super::fields::{STRING_BYTES, cut, json_bytes};
 
 /// The maximum length of a line, in bytes: 256 KiB minus the 26 bytes that CloudWatch adds.
 ///
-/// A log event may have 1 MB today ([PutLogEvents]). The former limit of 256 KB still applies in
-/// some regions and in tools that read the logs.
+/// Today a log event may have 1 MB ([PutLogEvents]). The former limit of 256 KB still applies in
+/// some regions, and in tools that read the logs.
 ///
-/// [PutLogEvents]: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html
+/// [PutLogEvents]:
+/// https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html
 pub const LINE_BYTES: usize = 256 * 1024 - 26;
 
-/// Space that is reserved for the members after the fields: constants and metrics.
+/// The number of bytes reserved for the members after the fields: constants and metrics.
 const TAIL_BYTES: usize = 16 * 1024;
 
-/// A field is left out if less space than this remains.
+/// The minimum number of free bytes for a field. With less space, the field is left out.
 const MIN_FIELD_BYTES: usize = 128;
 
-/// Members that each line has. A field of such a name is renamed.
+/// The members that every line has. A field with such a name is renamed.
 const RESERVED_NAMES: [&str; 7] = ["timestamp", "level", "target", "role", "stack", "code", "left_out"];
 
-/// The members of a line, in order.
+/// The members of a log line, in order.
 #[derive(Debug)]
 pub(super) struct Line {
     members: Vec<(Cow<'static, str>, Value)>,
@@ -37,14 +38,14 @@ impl Line {
         Self { members: Vec::with_capacity(24), room: LINE_BYTES - TAIL_BYTES, left_out: 0 }
     }
 
-    /// Adds a member without a size check.
+    /// Adds a member without checking the size of the line.
     pub(super) fn member(&mut self, name: &'static str, value: impl Into<Value>) {
         self.members.push((name.into(), value.into()));
     }
 
-    /// Adds a field if there is space. A reserved name becomes `fields.<name>`.
+    /// Adds a field if there is space. A field with a reserved name is renamed to `fields.<name>`.
     pub(super) fn field(&mut self, name: &'static str, value: Value) {
-        // the members of metrics start with a capital or an underscore
+        // the names of metric members start with a capital letter or an underscore
         let is_reserved = RESERVED_NAMES.contains(&name)
             || name.starts_with(|first: char| first == '_' || first.is_ascii_uppercase());
         let name = if is_reserved { Cow::Owned(format!("fields.{name}")) } else { Cow::Borrowed(name) };
@@ -68,12 +69,12 @@ impl Line {
         self.members.push((name, value));
     }
 
-    /// Returns the line as JSON, with a line feed.
+    /// Returns the line as JSON, followed by a line feed.
     pub(super) fn finish(mut self) -> String {
         if self.left_out > 0 {
             self.member("left_out", self.left_out);
         }
-        // strings and numbers under string keys always serialize
+        // serializing cannot fail: all keys are strings
         let mut text = serde_json::to_string(&self).unwrap_or_default();
         text.push('\n');
         text

@@ -1,4 +1,4 @@
-//! The log lines that tracing events become.
+//! Tests of the log lines that tracing events produce.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tracing::{error, info, info_span, warn};
 
 use super::*;
 
-/// A writer whose text a test can read.
+/// A writer whose output a test can read.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
 
@@ -43,7 +43,7 @@ fn written(filter: &str, say: impl FnOnce()) -> Shared {
     out
 }
 
-/// Returns the log lines, at a fixed time.
+/// Returns the log lines that `say` writes, at a fixed time.
 fn written_at_fixed_time(say: impl FnOnce()) -> String {
     let out = Shared::default();
     let logs = Logs::new(options(""), out.clone(), || "2026-01-01T10:20:30.5Z".parse().unwrap());

@@ -1,16 +1,17 @@
-//! Sends documents to the X-Ray daemon beside the program, as UDP datagrams ([daemon]).
+//! Sends documents to the X-Ray daemon on the same machine, as UDP datagrams ([daemon]).
 //!
-//! Nothing is awaited or retried: a hop must not wait for a trace. A lost document is a gap in a
-//! trace.
+//! Nothing is awaited or retried, because a hop must not wait for its trace. If a document is lost,
+//! the trace has a gap.
 //!
-//! [daemon]: https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html#xray-api-daemon
+//! [daemon]:
+//! https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html#xray-api-daemon
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 
 use super::Subsegment;
 
-/// The address of the daemon if `AWS_XRAY_DAEMON_ADDRESS` is not set. Lambda sets it.
+/// The address of the daemon if `AWS_XRAY_DAEMON_ADDRESS` is not set. Lambda sets this variable.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:2000";
 
 /// The header that precedes each document.
@@ -23,17 +24,17 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Uses the daemon at `AWS_XRAY_DAEMON_ADDRESS`.
+    /// Creates a sender to the daemon at `AWS_XRAY_DAEMON_ADDRESS`.
     #[must_use]
     pub fn from_env() -> Self {
         let address = std::env::var("AWS_XRAY_DAEMON_ADDRESS").unwrap_or_default();
         Self::at(if address.trim().is_empty() { DEFAULT_ADDRESS } else { &address })
     }
 
-    /// Uses the daemon at `host:port`. The form `tcp:host:port udp:host:port` is accepted too; only
-    /// its UDP part is used.
+    /// Creates a sender to the daemon at `host:port`. The form `tcp:host:port udp:host:port` is
+    /// accepted too; only its UDP part is used.
     ///
-    /// An invalid address is logged, and then nothing is sent.
+    /// If the address is invalid, this is logged, and the sender sends nothing.
     #[must_use]
     pub fn at(address: &str) -> Self {
         let route = open(address).inspect_err(|error| {
@@ -42,8 +43,8 @@ impl Daemon {
         Self { route: route.ok() }
     }
 
-    /// Sends a subsegment, if its trace is recorded. Returns whether the datagram was sent; UDP
-    /// does not report whether it arrived.
+    /// Sends a subsegment if its trace is recorded. Returns whether the datagram was sent. UDP does
+    /// not report whether it arrived.
     pub fn send(&self, subsegment: &Subsegment<'_>) -> bool {
         let Some((socket, address)) = &self.route else { return false };
         let Some(document) = subsegment.document() else { return false };

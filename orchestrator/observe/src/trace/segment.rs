@@ -1,9 +1,10 @@
 //! The subsegment of a hop, as a document for X-Ray ([segment documents]).
 //!
-//! Names and annotations are changed to fit X-Ray's rules. An unusual function id must not cost the
-//! trace.
+//! Names and annotations are changed to fit X-Ray's rules, so that an unusual function id does not
+//! lose the trace.
 //!
-//! [segment documents]: https://docs.aws.amazon.com/xray/latest/devguide/xray-api-segmentdocuments.html
+//! [segment documents]:
+//! https://docs.aws.amazon.com/xray/latest/devguide/xray-api-segmentdocuments.html
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -29,7 +30,7 @@ const VALUE_CHARS: usize = 1_000;
 /// The outcome of a piece of work, in X-Ray's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It succeeded.
+    /// The work succeeded.
     Ok,
     /// The caller caused the failure: a step's code failed.
     Error,
@@ -37,15 +38,15 @@ pub enum Outcome {
     Fault,
 }
 
-/// A piece of work within a trace.
+/// A piece of work within a trace: a call of a service, or a hop.
 #[derive(Debug, Clone)]
 pub struct Subsegment<'a> {
-    /// The name in the map of services: at most 200 letters, digits, spaces and `_.:/%&#=+\-@`. Other
-    /// characters are replaced.
+    /// The name in X-Ray's service map: at most 200 letters, digits, spaces and `_.:/%&#=+\-@`.
+    /// Other characters are replaced.
     pub name: &'a str,
     /// The id of this subsegment.
     pub id: SegmentId,
-    /// The header of the invocation, with the trace and the parent.
+    /// The trace header of the invocation. It contains the trace and the parent of this subsegment.
     pub header: &'a Header,
     /// The start of the work.
     pub start: Timestamp,
@@ -53,9 +54,9 @@ pub struct Subsegment<'a> {
     pub end: Timestamp,
     /// The outcome of the work.
     pub outcome: Outcome,
-    /// `aws` or `remote` for a call of another service, `None` for code of this program.
+    /// `aws` or `remote` for a call of another service; `None` for code of this program.
     pub namespace: Option<&'a str>,
-    /// Keys and values by which traces are found, for example `run`. At most 50 are sent.
+    /// Keys and values that can be searched for in X-Ray, for example `run`. At most 50 are sent.
     pub annotations: &'a [(&'a str, &'a str)],
 }
 
@@ -78,8 +79,8 @@ struct Document<'a> {
 }
 
 impl Subsegment<'_> {
-    /// Returns the document to send. It is `None` if the trace is not recorded, the header names no
-    /// parent, or the document would be longer than [`DOCUMENT_BYTES`].
+    /// Returns the document to send. Returns `None` if the trace is not recorded, if the header
+    /// names no parent, or if the document would be longer than [`DOCUMENT_BYTES`].
     #[must_use]
     pub fn document(&self) -> Option<String> {
         match self.header.sampling() {
@@ -93,7 +94,7 @@ impl Subsegment<'_> {
             parent_id: self.header.parent()?.to_string(),
             r#type: "subsegment",
             start_time: seconds(self.start),
-            // a clock that was set back must not make the end precede the start
+            // after a clock was set back, the end must not precede the start
             end_time: seconds(self.end.max(self.start)),
             error: self.outcome == Outcome::Error,
             fault: self.outcome == Outcome::Fault,
@@ -121,7 +122,7 @@ fn annotations(given: &[(&str, &str)]) -> Map<String, Value> {
     named.take(MAX_ANNOTATIONS).map(|(name, text)| (key(name), value(text))).collect()
 }
 
-/// Returns seconds since 1970, with a fraction.
+/// Converts a moment to seconds since 1970, with a fraction.
 fn seconds(at: Timestamp) -> f64 {
     at.as_microsecond() as f64 / 1e6
 }

@@ -1,4 +1,4 @@
-//! Headers, documents, and a UDP socket as the daemon.
+//! Tests of headers, documents and the daemon, with a UDP socket as the daemon.
 
 use std::net::UdpSocket;
 use std::time::Duration;
