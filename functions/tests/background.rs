@@ -1,5 +1,5 @@
 //! Questions in the background: each answer is paid for once, its usage is recorded, and an answer
-//! that never comes is an error.
+//! that never arrives is an error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,8 +30,8 @@ struct Report {
     text: String,
 }
 
-/// A server that accepts questions, and answers the nth check with the nth of these answers. It
-/// repeats the last one.
+/// A server that accepts questions. It responds to the nth check with the nth of these responses,
+/// and repeats the last one.
 struct Ai {
     server: MockServer,
     looks: Arc<AtomicUsize>,
@@ -133,7 +133,7 @@ async fn usage_is_recorded_once_with_the_answer() {
     let [used] = &usage[..] else { panic!("{usage:?}") };
     assert_eq!((&*used.model, used.input_tokens, used.output_tokens), ("gpt-5-mini-2025-08-07", 1_000, 300));
     assert_eq!((used.cached_input_tokens, used.micro_dollars), (200, Some(805)));
-    // the function was retried, and the answer was submitted and fetched only once
+    // the function was retried, but the question was submitted once and its answer fetched once
     assert_eq!((ai.submitted().await.len(), ai.looks.load(Ordering::Relaxed)), (1, 2));
 }
 

@@ -1,4 +1,4 @@
-//! Tests the stand-ins of `dev --demo` with the real clients: they behave like the services.
+//! Tests the stand-ins of `dev --demo` with the real clients: they must behave like the services.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn the_stand_in_for_openai_fits_the_schema_and_names_itself() {
     let raw: BusinessIntelligence = openai.answer(question(&client)).await.unwrap();
     assert!(raw.profile.description.contains("Acme (acme.example)"), "{}", raw.profile.description);
     assert!(raw.profile.description.contains(LABEL), "{}", raw.profile.description);
-    // the answer contains repeats, so that `process-data` has something to do
+    // the answer contains duplicates, so that `process-data` has something to remove
     let tidy = limit_array_fields(raw.clone(), &client.client_domain);
     assert!(tidy.profile.products.len() < raw.profile.products.len());
     assert_eq!(tidy.competitors.len(), 2);
@@ -59,7 +59,7 @@ async fn the_stand_ins_answer_for_every_function() {
         .function(generate_queries::function_with(services.clone()))
         .function(content_brief::function_with(services.clone()))
         .function(create_client_user::function_with(services));
-    // the examples on the dashboard
+    // the example events that the dashboard offers
     let (queries, brief, user) = (QueriesRequested::example(), BriefRequested::example(), UserRequested::example());
     let runs = [app.send(&queries).await, app.send(&brief).await, app.send(&user).await, app.send(&user).await];
     for run in runs.iter().flatten() {

@@ -1,5 +1,5 @@
-//! Tests `enhance-client-with-ai` from event to end, on a virtual clock, with the real clients and
-//! stub servers that count requests.
+//! Tests `enhance-client-with-ai` from its event to its end, on a virtual clock, with the real
+//! clients and with stub servers that count requests.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use wiremock::{
 const AI_KEY: &str = "sk-test-0123456789";
 const DATABASE_KEY: &str = "service-role-0123456789";
 
-/// The two services. Each test sets their answers.
+/// Stubs of the two services. Each test sets their responses.
 struct World {
     ai: MockServer,
     database: MockServer,
@@ -53,7 +53,7 @@ impl World {
         first.mount(&self.database).await;
     }
 
-    /// Returns an app with the function on these two services.
+    /// Returns an app with the function, connected to these two services.
     fn app(&self) -> TestApp {
         let openai = OpenAi::new(AI_KEY, &format!("{}/v1", self.ai.uri()), "some-model").unwrap();
         let supabase = Supabase::new(&self.database.uri(), DATABASE_KEY).unwrap();
@@ -104,7 +104,8 @@ async fn the_ai_is_paid_once_when_the_database_fails_twice() {
     assert_eq!(World::asked(&world.ai, "POST").await.len(), 1);
     assert_eq!((run.attempts("call-openai"), run.attempts("update-client")), (1, 3));
 
-    // the run's output and the stored row are the AI's answer, tidied and capped
+    // the run's output and the stored row are both the AI's answer, without duplicates and with
+    // lists of limited length
     let output: BusinessIntelligence = run.output();
     let patches = World::asked(&world.database, "PATCH").await;
     assert_eq!(patches.len(), 3);

@@ -1,4 +1,4 @@
-//! Tests `hello-world` from event to end, on a virtual clock.
+//! Tests `hello-world` from its event to its end, on a virtual clock.
 
 use std::time::Duration;
 

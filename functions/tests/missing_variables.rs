@@ -1,5 +1,5 @@
-//! Tests that a missing variable fails only the step that needs it. The test is alone in its file,
-//! because it changes the environment of the process.
+//! Tests that a missing environment variable fails only the step that needs it. The test is alone
+//! in its file, because it changes the environment of the process.
 
 use stepladder::testing::{Status, TestApp};
 use stepladder_functions::{
@@ -10,7 +10,7 @@ use stepladder_functions::{
 #[tokio::test]
 async fn a_missing_variable_fails_its_step_at_once_and_names_it() {
     for name in ["OPENAI_API_KEY", "SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY"] {
-        // an empty variable counts as missing, also on a machine that sets it
+        // an empty variable counts as missing; this hides a value that the machine may have
         stepladder::override_env(name, "");
     }
     let event = EnhanceRequested {
@@ -22,7 +22,7 @@ async fn a_missing_variable_fails_its_step_at_once_and_names_it() {
     assert_eq!((run.status(), run.attempts("call-openai")), (Status::Failed, 1));
     assert!(format!("{:?}", run.error()).contains("OPENAI_API_KEY"), "{:?}", run.error());
 
-    // if the AI's step succeeds, the database's step fails
+    // with a mock instead of the AI's step, the database's step is the one that fails
     let mut app = TestApp::new().function(function()).mock("call-openai", BusinessIntelligence::default());
     let run = app.send(&event).await.remove(0);
     assert_eq!((run.status(), run.attempts("update-client")), (Status::Failed, 1));

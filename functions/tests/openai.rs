@@ -1,4 +1,4 @@
-//! Tests the OpenAI client with a stub server that checks requests and answers like real services.
+//! Tests the OpenAI client with a stub server that checks requests and responds like real services.
 
 use std::time::Duration;
 
@@ -53,8 +53,8 @@ async fn answering(template: ResponseTemplate) -> MockServer {
     server
 }
 
-/// Returns the error of one question to a server with this answer. The server must get exactly one
-/// request.
+/// Asks a server with this response one question, and returns the error. The client must send
+/// exactly one request.
 async fn refused(template: ResponseTemplate) -> Error {
     let server = answering(template).await;
     let error = ask(&server).await.unwrap_err();
@@ -131,7 +131,7 @@ async fn server_errors_are_retried() {
 #[tokio::test]
 async fn a_400_is_terminal_and_quotes_the_service() {
     let body = json!({ "error": { "message": "Invalid schema for response_format", "type": "invalid_request_error" } });
-    // an invalid header must not make it retryable
+    // a `retry-after-ms` header, which does not belong to a 400, must not make the error retryable
     let error = refused(ResponseTemplate::new(400).insert_header("retry-after-ms", "5").set_body_json(body)).await;
     assert!(error.is_terminal());
     assert!(error.to_string().contains("Invalid schema for response_format [invalid_request_error]"), "{error}");
@@ -193,7 +193,8 @@ async fn a_success_that_is_no_completion_is_retried_without_showing_the_key() {
 async fn a_key_that_is_also_a_word_leaves_the_answer_as_it_is() {
     let body = completion(&intelligence().to_string());
     let server = answering(ResponseTemplate::new(200).set_body_json(body)).await;
-    // local servers accept any key, and people choose ordinary words
+    // local servers accept any key, so the key may be an ordinary word such as `tools`, which the
+    // answer contains too
     let openai = OpenAi::new("tools", &format!("{}/v1", server.uri()), "m").unwrap();
     let answer: BusinessIntelligence = openai.answer(question(&client())).await.unwrap();
     assert_eq!(serde_json::to_value(&answer).unwrap(), intelligence());
@@ -209,7 +210,7 @@ async fn a_similar_server_that_leaves_fields_out_is_understood() {
 
 #[tokio::test]
 async fn a_key_that_the_service_sends_back_reaches_no_outcome() {
-    // the key is escaped once in the response, and once more in the model's JSON within it
+    // the key is escaped in the response, and escaped again in the model's JSON inside the response
     let twice = KEY.replace('-', "\\u002d");
     let mut body = completion(&intelligence().to_string().replace("Makes tools.", &twice));
     body["model"] = json!(KEY);
@@ -236,7 +237,7 @@ async fn a_redirect_does_not_carry_the_question_elsewhere() {
 
 #[tokio::test]
 async fn no_connection_is_retried_and_shows_no_password_of_the_address() {
-    // no server listens on this port, which was free a moment ago
+    // no server listens on this port any more: the listener is dropped at once
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let openai = OpenAi::new(KEY, &format!("http://user:hunter2@127.0.0.1:{port}/v1"), "m").unwrap();
     let error = openai.answer::<Value>(question(&client())).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Tests the Supabase client with a stub server that checks requests and answers like Supabase.
+//! Tests the Supabase client with a stub server that checks requests and responds like Supabase.
 
 use std::time::Duration;
 
@@ -148,7 +148,7 @@ async fn a_success_that_is_no_list_is_retried() {
 
 #[tokio::test]
 async fn no_connection_is_retried_and_shows_no_password_of_the_address() {
-    // no server listens on this port, which was free a moment ago
+    // no server listens on this port any more: the listener is dropped at once
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let supabase = Supabase::new(&format!("http://user:hunter2@127.0.0.1:{port}"), KEY).unwrap();
     let error = supabase.update_by_id("clients", "c-1", &json!({})).await.unwrap_err();

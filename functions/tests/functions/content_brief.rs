@@ -1,5 +1,5 @@
 //! Tests `content-brief-generator`: every answer is paid for once, and the row of a failed brief
-//! has the status `failed`.
+//! gets the status `failed`.
 
 use serde_json::{Value, json};
 use stepladder::testing::{Status, TestApp, TestRun};
@@ -71,8 +71,8 @@ async fn no_answer_is_requested_twice() {
     assert_eq!(run.status(), Status::Completed, "{:?}", run.error());
     let asked = world.asked().await;
     let count = |schema: &str| asked.iter().filter(|asked| *asked == schema).count();
-    // the questions for the outline and the draft also contain "When?", but by then the AI works
-    // again
+    // one finding was requested again, and the draft twice: exactly the requests that the stub had
+    // refused
     assert_eq!((count("research_plan"), count("finding"), count("outline"), count("draft")), (1, 5, 1, 3));
 }
 
@@ -100,7 +100,8 @@ async fn a_brief_that_was_not_opened_has_no_row() {
     assert!(world.asked().await.is_empty());
 }
 
-/// Executes a run with these decisions. Returns the run and the statuses of its brief's row.
+/// Runs the function and sends these decisions. Returns the run, and the statuses that the brief's
+/// row had.
 async fn decided(decisions: &[(&str, bool)]) -> (TestRun, Vec<String>) {
     let world = World::start(knows).await;
     let mut app = TestApp::new().function(function_with(world.services()));

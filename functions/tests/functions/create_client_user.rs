@@ -1,5 +1,5 @@
-//! Tests `create-client-user`: it creates one account even if replies are lost, and leaves none if
-//! the account cannot be linked.
+//! Tests `create-client-user`: the function creates one account even if replies are lost, and
+//! leaves no account if the account cannot be linked.
 
 use serde_json::{Value, json};
 use stepladder::testing::{Fact, Status, TestApp, TestRun};
@@ -46,7 +46,8 @@ async fn an_account_is_created_linked_and_announced() {
 #[tokio::test]
 async fn an_account_whose_reply_was_lost_is_found_again() {
     let world = World::start(nothing).await;
-    // there is more than one page of other accounts with addresses that contain this one
+    // the addresses of 70 other accounts contain this address, which is more than one page of
+    // search results
     (0..70).for_each(|n| drop(world.accounts.add(&format!("{n}.ada@acme.example"), json!({ "client_id": "c-1" }))));
     world.accounts.lose_a_reply();
     let run = run(&world).await;

@@ -1,5 +1,5 @@
 //! Tests `generate-queries`: three parallel questions, each paid for once, and rows without
-//! repeats.
+//! duplicates.
 
 use serde_json::{Value, json};
 use stepladder::testing::{Fact, Status, TestApp};
@@ -72,7 +72,7 @@ async fn the_usage_of_every_question_is_recorded_also_of_a_useless_answer() {
         let usage = run.usage(step);
         usage.iter().map(|used| (used.model.to_string(), used.input_tokens, used.micro_dollars)).collect()
     };
-    // 1,000 tokens at $0.25 and 100 at $2.00 a million
+    // 1,000 tokens at $0.25 per million, and 100 tokens at $2.00 per million
     let once = ("gpt-5-mini-2025-08-07".to_owned(), 1_000, Some(450));
     assert_eq!(used("ask-openai"), std::slice::from_ref(&once));
     assert_eq!(used("ask-openai:2"), [("llama3".to_owned(), 7, None), once]);

@@ -1,4 +1,4 @@
-//! The services of a test: an AI that answers by the requested schema, tables that accept
+//! Stubs of the services: an AI whose answer depends on the requested schema, tables that accept
 //! everything, and accounts like GoTrue's.
 
 use std::collections::BTreeMap;
@@ -13,13 +13,13 @@ const KEY: &str = "a-key-of-this-test";
 
 pub(crate) struct World {
     pub(crate) ai: MockServer,
-    /// The tables and accounts of one project.
+    /// The tables and accounts of a Supabase project.
     pub(crate) supabase: MockServer,
     pub(crate) accounts: Accounts,
 }
 
 impl World {
-    /// Starts services that work. A test adds other answers with a higher priority.
+    /// Starts stubs without faults. A test adds other responses, which have a higher priority.
     pub(crate) async fn start(knows: fn(&str, &Value) -> Value) -> Self {
         let (ai, supabase) = (MockServer::start().await, MockServer::start().await);
         let answer = move |request: &Request| {
@@ -48,14 +48,14 @@ impl World {
         Services::new(Some(openai), Some(supabase)).with_auth(Auth::new(&self.supabase.uri(), KEY).unwrap())
     }
 
-    /// Makes the stub of Supabase respond with `template` to the next `times` requests with this
-    /// verb and table.
+    /// Makes Supabase's stub respond with `template` to the next `times` requests with this method
+    /// and table.
     pub(crate) async fn table_says(&self, verb: &str, table: &str, times: u64, template: ResponseTemplate) {
         let on_table = Mock::given(method(verb)).and(path(format!("/rest/v1/{table}")));
         on_table.respond_with(template).up_to_n_times(times).with_priority(1).mount(&self.supabase).await;
     }
 
-    /// Returns the schemas of the requests to the AI, in order.
+    /// Returns the names of the schemas that were requested from the AI, in order.
     pub(crate) async fn asked(&self) -> Vec<String> {
         let requests = self.ai.received_requests().await.unwrap();
         let schema = |request: &Request| -> String {
@@ -65,7 +65,7 @@ impl World {
         requests.iter().map(schema).collect()
     }
 
-    /// Returns the bodies of the requests to a table with this method.
+    /// Returns the bodies of the requests with this method to a table.
     pub(crate) async fn sent(&self, verb: &str, table: &str) -> Vec<Value> {
         let requests = self.supabase.received_requests().await.unwrap();
         let path = format!("/rest/v1/{table}");
@@ -83,12 +83,13 @@ struct Kept {
     /// The accounts by id.
     users: BTreeMap<String, Value>,
     made: usize,
-    /// The number of replies to a creation to lose: the account is created, and the answer is 504.
+    /// How many replies to account creations to lose: the account is created, but the response is
+    /// 504.
     lost: usize,
 }
 
 impl Accounts {
-    /// Returns the addresses of all accounts.
+    /// Returns the email addresses of all accounts.
     pub(crate) fn emails(&self) -> Vec<String> {
         let kept = self.0.lock().unwrap();
         kept.users.values().map(|user| user["email"].as_str().unwrap().to_owned()).collect()
@@ -98,7 +99,7 @@ impl Accounts {
         self.0.lock().unwrap().lost += 1;
     }
 
-    /// Adds an account of another client.
+    /// Adds an account with this address and these metadata.
     pub(crate) fn add(&self, email: &str, app_metadata: Value) -> String {
         let mut kept = self.0.lock().unwrap();
         kept.add(json!({ "email": email, "app_metadata": app_metadata }))["id"].as_str().unwrap().to_owned()

@@ -1,10 +1,10 @@
-//! A server with responses that are much larger than the client's limit.
+//! A server whose responses are much larger than the client's limit.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Starts the server, and returns its address. It answers each connection with 200 and 64 MiB in
-/// chunks, then closes it in the middle of the body: a client without a limit sees an interrupted
-/// response.
+/// Starts the server and returns its address. It responds to each connection with 200 and 64 MiB in
+/// chunks, and closes the connection in the middle of the body. A client without a limit reports an
+/// interrupted response.
 pub(crate) async fn server() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());

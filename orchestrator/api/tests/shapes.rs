@@ -1,6 +1,6 @@
-//! Each shape of the REST interface, as it is on the wire: field by field, in order.
+//! Each shape of the REST interface as JSON: field by field, in order.
 //!
-//! Clients outside this repository read these texts. A change that makes one of these tests fail
+//! Clients outside this repository parse this JSON. A change that makes one of these tests fail
 //! breaks such a client.
 
 use serde::Serialize;
@@ -11,7 +11,7 @@ use stepladder_core::{EventId, Fact, Json, RunId, Timestamp};
 const RUN: &str = "01KAVZ9Y3M0000000000000001";
 const EVENT: &str = "01KAVZ9Y3M0000000000000002";
 
-/// Parses a JSON document and writes the value again. The result must be the same document.
+/// Parses a JSON document and serializes the value again. The result must be the same document.
 fn round_trip<T: Serialize + DeserializeOwned>(text: &str) -> T {
     let value: T = serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"));
     assert_eq!(serde_json::to_string(&value).unwrap(), text);

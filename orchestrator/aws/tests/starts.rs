@@ -1,7 +1,7 @@
 //! A call that creates several runs, when the table refuses some of them.
 //!
-//! Table and queue are one HTTP server here, which answers each request as the test says. The
-//! conformance suite covers the answers of the emulators.
+//! One HTTP server stands in for both the table and the queue, and gives each request the response
+//! that the test chooses. The conformance suite covers the responses of the emulators.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-/// Starts a server that answers each transaction by `transact`.
+/// Starts a server that responds to each transaction with the result of `transact`.
 async fn server(transact: impl Fn(&str) -> ResponseTemplate + Send + Sync + 'static) -> MockServer {
     let server = MockServer::start().await;
     let answer = move |request: &Request| match operation(request) {
@@ -74,7 +74,7 @@ fn start(n: u128, flow_state: Vec<FlowStateChange>) -> RunStart {
     }
 }
 
-/// Returns the bodies of the requests of an operation.
+/// Returns the bodies of the requests with this operation.
 async fn requests(server: &MockServer, of: &str) -> Vec<String> {
     let all = server.received_requests().await.expect("they are recorded");
     let of = all.iter().filter(|request| operation(request) == of);
@@ -83,7 +83,7 @@ async fn requests(server: &MockServer, of: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn starts_that_expect_the_flow_state_of_an_overtaken_start_are_not_attempted() {
-    // the condition on the flow state, the last of the writes, is false
+    // the last write of the transaction fails, which is the condition on the flow state
     let server = server(|body| {
         let body: Value = serde_json::from_str(body).expect("JSON");
         let writes = body["TransactItems"].as_array().expect("a list").len();

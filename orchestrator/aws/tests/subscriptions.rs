@@ -1,6 +1,7 @@
 //! A commit that subscribes to an event, shortly before the deadline of its hop.
 //!
-//! Table and queue are one HTTP server here. It has no subscribed event names.
+//! One HTTP server stands in for both the table and the queue. The table lists no event name as
+//! subscribed yet.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +51,7 @@ async fn a_new_event_name_is_not_waited_for_past_the_deadline_of_the_hop() {
     assert!(sentence.contains("its hop ends before all processes know it"), "{sentence}");
     let requests = server.received_requests().await.expect("they are recorded");
     let puts: Vec<_> = requests.iter().filter(|request| operation(request) == "PutItem").collect();
-    // the entry of the name, so that a later hop waits less, and no subscription under it
+    // only the event's name is written, so that the next hop waits less; no subscription is written
     assert_eq!(puts.len(), 1);
     assert!(String::from_utf8_lossy(&puts[0].body).contains("S#waits"));
 }

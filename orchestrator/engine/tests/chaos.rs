@@ -107,7 +107,7 @@ async fn live(world: &World, engine: &Arc<Engine>, dice: &Dice, events: &[NewEve
             let max = 1 + dice.below(3) as usize;
             let mut deliveries = world.memory.receive(max, engine.config().visibility()).await.unwrap();
             if dice.one_in(10) {
-                deliveries.extend(deliveries.clone()); // handles the same wake twice at the same time
+                deliveries.extend(deliveries.clone()); // the same wake twice, in parallel
             }
             let hops = deliveries.into_iter().map(|delivery| match dice.one_in(3) {
                 // the invocation has up to two minutes left

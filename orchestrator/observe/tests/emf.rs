@@ -1,5 +1,5 @@
-//! Checks each kind of metric line against the embedded metric format: against its schema
-//! (`emf-schema.md`), and against the rules that no schema can express.
+//! Checks each kind of metric line against the embedded metric format: its schema
+//! (`emf-schema.md`), and the rules that no schema can express.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -38,8 +38,8 @@ fn lines(stack: &str, log: impl FnOnce()) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// One line for each metric. The sentences differ from those of the engine, because only the
-/// activity counts.
+/// Returns one line per metric. The messages are not the engine's, because only the field
+/// `activity` matters.
 fn metrics() -> Vec<Value> {
     lines("prod", || {
         let _hop = info_span!("hop", run = "01KAVZ9Y3M0000000000000001", function = "enhance").entered();
@@ -65,7 +65,7 @@ fn dimensions(line: &Value) -> &Value {
     &line["_aws"]["CloudWatchMetrics"][0]["Dimensions"]
 }
 
-/// Checks that the members to which a directive refers exist and have the right type.
+/// Checks that the members named in a line's directives exist and have the right type.
 fn assert_references(line: &Value) {
     for directive in line["_aws"]["CloudWatchMetrics"].as_array().unwrap() {
         for name in names(line) {

@@ -1,4 +1,5 @@
-//! Budgets of pages with a hundred thousand runs in the data file: reads and sizes do not grow with the stored data.
+//! Limits on the cost of pages when the data file contains a hundred thousand runs: the number of
+//! reads and the size of a page must not grow with the stored data.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -23,10 +24,10 @@ use tower::ServiceExt;
 const RUNS: u64 = 100_000;
 const BATCH: u64 = 2_000;
 const BYTES: usize = 200 * 1024;
-/// Calls of the storage for one page.
+/// Maximum number of storage calls for a page.
 const CALLS: usize = 400;
 
-/// Counts the calls.
+/// A store that counts its calls.
 struct Counting {
     sqlite: Arc<Sqlite>,
     calls: Arc<AtomicUsize>,
@@ -62,7 +63,8 @@ fn event(n: u64, now: Timestamp) -> Event {
     }
 }
 
-/// A run of one record; one in ten failed, one in a hundred is live.
+/// Returns run number `n`, which consists of one record. One run in ten has failed, and one in a
+/// hundred is live.
 fn start(event: Event, n: u64) -> RunStart {
     let function: Arc<str> = if n.is_multiple_of(2) { "hello-world" } else { "enhance-client-with-ai" }.into();
     let (at, run) = (event.received_at, RunId::started_by(event.id, &function));
@@ -150,8 +152,8 @@ async fn with_a_hundred_thousand_runs_every_page_is_small_and_reads_little() {
     }
 }
 
-/// The largest page of a run: many steps with long names and many attempts, with errors and outputs of which each
-/// character takes five bytes in HTML.
+/// The largest page of a run: many steps with long names, each with many attempts, errors and
+/// outputs. Every character takes five bytes in HTML.
 #[tokio::test]
 async fn a_large_run_has_small_pages() {
     const STEPS: u64 = 250;
@@ -197,7 +199,7 @@ async fn a_large_run_has_small_pages() {
     }
 }
 
-/// Two functions that never run.
+/// Returns two functions that are listed but never run.
 fn programs() -> Vec<Arc<dyn Program>> {
     use stepladder_core::Spec;
     use stepladder_core::spec::{Concurrency, Trigger};

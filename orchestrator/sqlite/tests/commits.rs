@@ -1,4 +1,5 @@
-//! How many transactions a request costs, counted in the write-ahead log: each ends with a sync of the disk.
+//! The number of transactions that a request costs, counted in the write-ahead log. Each
+//! transaction ends with a sync to the disk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,14 +12,14 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::{SharedData, programs};
 use stepladder_sqlite::{Options, Sqlite};
 
-/// The commits in a write-ahead log: its frames that give the size of the database after a commit.
-/// See <https://sqlite.org/fileformat2.html#the_write_ahead_log>.
+/// Counts the commits in a write-ahead log: the frames that contain the size of the database after
+/// a commit. See <https://sqlite.org/fileformat2.html#the_write_ahead_log>.
 fn commits(log: &Path) -> usize {
     let log = std::fs::read(log).expect("a write-ahead log");
     let number = |at: usize| u32::from_be_bytes(log[at..at + 4].try_into().expect("four bytes"));
     let page = number(8) as usize;
     let frames = (32..log.len()).step_by(24 + page).filter(|at| at + 24 + page <= log.len());
-    // a frame of an earlier log has another salt
+    // frames left over from an earlier log have a different salt
     frames.filter(|at| log[at + 8..at + 16] == log[16..24] && number(at + 4) > 0).count()
 }
 
@@ -38,7 +39,7 @@ impl World {
         Self { folder, sqlite, engine }
     }
 
-    /// The commits of a request with these events.
+    /// Sends a request with these events. Returns the number of commits that it cost.
     async fn cost(&self, events: &[NewEvent]) -> usize {
         let log = self.folder.path().join("data.db-wal");
         let before = commits(&log);
@@ -92,7 +93,7 @@ async fn a_repeated_request_repeats_its_writes() {
     let mut named = job();
     named.id = Some("job-1".into());
     assert_eq!(world.cost(std::slice::from_ref(&named)).await, 1);
-    // a repetition costs no more than before, because the runs are known
+    // the repetition finds the event and its run, and costs at most two commits
     assert!(world.cost(&[named]).await <= 2);
     assert_eq!(world.runs().await, 1);
 }

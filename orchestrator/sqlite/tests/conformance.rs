@@ -1,4 +1,4 @@
-//! Runs the conformance suite of all adapters against SQLite.
+//! Runs the conformance suite for adapters on SQLite.
 
 use std::sync::Arc;
 

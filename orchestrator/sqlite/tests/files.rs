@@ -1,5 +1,5 @@
-//! The files that are accepted as a data file, their names and rights, and the files that are
-//! rejected without a change.
+//! Data files: which files are accepted, how they are named, which permissions they have, and that
+//! a rejected file is not changed.
 #![cfg(unix)]
 
 use std::fs;
@@ -15,7 +15,7 @@ use stepladder_engine::ports::{Commit, Commits, Queue};
 use stepladder_sqlite::{OpenError, Options, Sqlite};
 use tempfile::TempDir;
 
-/// "Stld".
+/// The ASCII codes of "Stld".
 const APPLICATION_ID: i32 = 0x5374_6c64;
 
 fn folder() -> (TempDir, PathBuf) {
@@ -28,7 +28,7 @@ fn open(path: &Path) -> Sqlite {
     Sqlite::open(path, Options::default()).expect("a data file")
 }
 
-/// Returns the sentence with which a path is rejected.
+/// Returns the sentence with which a data file at this path is rejected.
 fn rejection(path: impl AsRef<Path>) -> String {
     let Err(error) = Sqlite::open(path, Options::default()) else { panic!("it was opened") };
     let sentence = error.to_string();
@@ -64,7 +64,7 @@ fn rule_30_a_file_has_one_opener_under_all_of_its_names() {
     drop(first);
     drop(open(&by_symlink));
     drop(open(&path));
-    // the log is named after the target of a symbolic link
+    // the write-ahead log is named after the target of a symbolic link, not after the link
     assert!(names(&folder).iter().all(|name| !name.starts_with("symbolic.db-")), "{:?}", names(&folder));
 }
 
@@ -73,7 +73,7 @@ async fn changes_in_the_log_of_another_hard_link_are_not_lost() {
     let (_before, path) = folder();
     let sqlite = open(&path);
     send(&sqlite).await;
-    // the files as a crash would leave them: only the log has the wake
+    // copies the files as a crash would leave them: the wake is only in the write-ahead log
     let (folder, copy) = folder();
     fs::copy(&path, &copy).expect("a copy");
     fs::copy(path.with_extension("db-wal"), folder.path().join("a.db-wal")).expect("a copy");
@@ -84,12 +84,12 @@ async fn changes_in_the_log_of_another_hard_link_are_not_lost() {
     assert!(sentence.contains("a.db") && sentence.contains("last changes"), "{sentence}");
     let received = open(&copy).receive(10, Duration::from_secs(150)).await.expect("a queue");
     assert_eq!(received.len(), 1);
-    // after a regular close there is no log
+    // closing the database removes its write-ahead log
     drop(open(&other));
 }
 
-/// Creates a database with these statements, as another program would. With `log`, the changes stay
-/// in its write-ahead log.
+/// Creates a database with these statements, as another program could. With `log`, the changes stay
+/// in the write-ahead log.
 fn foreign(statements: &str, log: bool) -> (TempDir, PathBuf) {
     let (folder, path) = folder();
     let db = Connection::open(&path).expect("a database");
@@ -110,7 +110,7 @@ fn a_database_of_another_program_is_rejected_and_not_changed() {
     for (make, log) in [
         (tables.to_owned(), false),
         (format!("{tables} PRAGMA user_version = 3"), false),
-        // a table with the name of one of ours
+        // this table has the same name as one of Stepladder's
         ("CREATE TABLE journal (day TEXT)".to_owned(), false),
         ("PRAGMA application_id = 42".to_owned(), false),
         (format!("{wal}{tables}"), false),
@@ -153,7 +153,7 @@ fn only_the_owner_can_read_the_data() {
         assert_eq!(mode(name), 0o600, "{name}");
     }
     drop(sqlite);
-    // the rights of an existing file are kept
+    // the permissions of an existing file are kept
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("rights");
     drop(open(&path));
     assert_eq!(mode("a.db"), 0o640);
@@ -167,7 +167,7 @@ fn a_pipe_is_rejected_without_waiting_for_its_other_end() {
             drop(open(&path));
         }
         let pipe = folder.path().join(pipe);
-        // left by the earlier open
+        // removes the file that the previous round may have created
         let _ = fs::remove_file(&pipe);
         assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is everywhere").success());
         let (answer, answered) = mpsc::channel();

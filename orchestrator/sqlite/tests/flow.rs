@@ -28,7 +28,7 @@ impl EventData for Job {
     const NAME: &'static str = "job/asked";
 }
 
-/// Sleeps between two steps.
+/// A handler with two steps and a sleep between them.
 async fn work(ctx: Context, event: Event<Job>) -> Result<u32> {
     ctx.step("first", async || Ok(())).await?;
     ctx.sleep("a while", 40 * SECOND).await?;
@@ -50,7 +50,7 @@ fn process(path: &Path, clock: &Arc<VirtualClock>, function: Function) -> (Engin
 
 /// Sends events five seconds apart, then executes hops until all runs have ended. Each event and
 /// each hop has a process of its own. Returns the runs in the order of their events, and the
-/// maximum number of runs that were running at the same time.
+/// highest number of runs that were live at the same time.
 async fn run(function: fn() -> Function, events: u32) -> (Vec<RunSummary>, usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
@@ -61,7 +61,8 @@ async fn run(function: fn() -> Function, events: u32) -> (Vec<RunSummary>, usize
     settle(&path, &clock, function).await
 }
 
-/// Sends an event to a process of its own, and advances the clock by five seconds.
+/// Opens the data file in a new process, sends an event there, and advances the clock by five
+/// seconds.
 async fn send<T: EventData + Serialize>(path: &Path, clock: &Arc<VirtualClock>, function: Function, data: &T) {
     let (engine, _sqlite) = process(path, clock, function);
     let event = NewEvent::new(T::NAME, json::to_json(data).expect("JSON"));
@@ -97,7 +98,7 @@ async fn settle(path: &Path, clock: &Arc<VirtualClock>, function: fn() -> Functi
     panic!("the runs do not end");
 }
 
-/// Returns the output of each run, or its status if it has none.
+/// Returns the output of each run, or the run's status if it has no output.
 fn outputs(runs: &[RunSummary]) -> Vec<String> {
     let output =
         |run: &RunSummary| run.output.as_ref().map_or_else(|| format!("{:?}", run.status), |o| o.get().to_owned());
@@ -184,7 +185,8 @@ async fn the_events_of_a_request_are_applied_in_order() {
         let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
         let (engine, _sqlite) = process(&path, &clock, function);
         let mut events: Vec<_> = (0..150).map(|n| event(Job::NAME, n)).collect();
-        // cancels the runs of all earlier events, but not that of the last one
+        // the 149th event cancels the runs of all events before it, but not the run of the last
+        // event
         events.insert(149, event(Stop::NAME, 0));
         engine.intake().ingest(events, None).await.expect("accepted");
         let filter = RunFilter { limit: Some(500), ..RunFilter::default() };
@@ -213,7 +215,7 @@ async fn each_tick_starts_one_run_across_restarts() {
     let function = || Function::new("f", ticks).cron("*/5 * * * *");
     let folder = tempfile::tempdir().expect("a folder");
     let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
-    // from 22:13:20 to 22:33:20
+    // 20 minutes from 22:13:20 on, in steps of five seconds
     for _ in 0..240 {
         let (engine, sqlite) = process(&path, &clock, function());
         engine.sweep().await.expect("a sweep");
@@ -233,7 +235,7 @@ async fn each_tick_starts_one_run_across_restarts() {
 
 #[tokio::test]
 async fn a_run_with_priority_starts_before_earlier_runs() {
-    // each event gains ten seconds of priority over the one before, and arrives five seconds later
+    // each event arrives five seconds after the previous one, and has ten seconds more priority
     let function = || Function::new("f", work).concurrency(Concurrency::runs(1)).priority("event.data.n * 10");
     let (runs, most) = run(function, 4).await;
     let mut order: Vec<_> = runs.iter().map(|run| (run.started_at, run.event)).collect();
@@ -269,7 +271,7 @@ async fn a_pause_survives_restarts() {
     assert_eq!(outputs(&runs), ["7"]);
 }
 
-/// Returns whether all starts are at least `period` apart.
+/// Returns whether any two starts are at least `period` apart.
 fn are_spaced(runs: &[RunSummary], period: Duration) -> bool {
     let mut started: Vec<Timestamp> = runs.iter().map(|run| run.started_at.expect("a start")).collect();
     started.sort_unstable();

@@ -1,5 +1,5 @@
-//! Functions on a data file that is closed and reopened after each hop. Compensation, polling, maps
-//! of runs and races must continue where they were.
+//! Functions on a data file that is closed and reopened after each hop. Compensations, polling,
+//! maps of runs and races must continue after each reopening.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -26,7 +26,7 @@ impl EventData for Requested {
     const NAME: &'static str = "test/asked";
 }
 
-/// The actions of the bodies, in order.
+/// A record of what the bodies did, in order.
 type Ledger = Arc<Mutex<Vec<String>>>;
 
 /// A process that opens the data file and executes at most one hop.
@@ -57,16 +57,16 @@ impl Process {
     }
 }
 
-/// Runs a function to its end, with a process for each hop. Returns its status, its error and the
-/// number of processes.
+/// Runs a function to its end, with a new process for each hop. Returns the run's status and error,
+/// and the number of processes.
 async fn run(functions: fn() -> Vec<Function>, ledger: &Ledger) -> (Status, Option<String>, u32) {
     let (detail, _, processes) = run_with(functions, ledger, async |_, _, _| ()).await;
     (detail.summary.status, detail.summary.error.map(|error| error.message), processes)
 }
 
-/// Runs a function to its end, and calls `before_hop` with the number of each process before its
-/// hop. Returns the run, the statuses of all other runs, and the number of processes until all runs
-/// ended.
+/// Runs a function to its end, with a new process for each hop. Calls `before_hop` with the number
+/// of the process before each hop. Returns the run, the statuses of all other runs, and the number
+/// of processes until all runs have ended.
 async fn run_with(
     functions: fn() -> Vec<Function>,
     ledger: &Ledger,
@@ -256,7 +256,7 @@ fn races() -> Vec<Function> {
             out = ctx.wait_for_event::<Item>("event") => out.map(|_| "event"),
             out = ctx.invoke::<usize>("call", "sleeper", &Item { n: 1 }) => out.map(|_| "call"),
         }?;
-        // long enough for the other branches to finish
+        // sleeps long enough for the losing branches to end
         ctx.sleep("on", Duration::from_secs(900)).await?;
         ctx.step("report", async || Ok(())).await.map(|()| first)
     }

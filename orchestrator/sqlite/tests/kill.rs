@@ -1,8 +1,8 @@
-//! Kills a process while it writes. All answered commits must be stored, and none may be stored in
-//! part.
+//! Kills a process while it writes. All commits that were reported as done must be stored, and no
+//! commit may be stored in part.
 //!
-//! The test has a `main` of its own, because it is also the process that is killed: the variable
-//! [`CHILD`] then names the data file.
+//! The test has its own `main`, because it is also the program that is killed: the variable
+//! [`CHILD`] then contains the path of the data file.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -15,7 +15,8 @@ use stepladder_core::{Fact, Record, Report, RunId, Timestamp, Wake, WakeCause, j
 use stepladder_engine::ports::{Commit, CommitResult, Commits, JournalAppend, Journals, Queue};
 use stepladder_sqlite::{Options, Sqlite};
 
-/// The environment variable with the data file of the process that is killed.
+/// The environment variable with the path of the data file. It is set only for the process that is
+/// killed.
 const CHILD: &str = "STEPLADDER_KILLED_CHILD_DB";
 const WRITERS: u64 = 8;
 
@@ -35,8 +36,9 @@ fn wake(writer: u64, seq: u64) -> Wake {
     Wake { run: run(writer), cause: WakeCause::Step(seq.to_string().into()), group: "f".into() }
 }
 
-/// Each writer appends to its own run, two entries and a wake at a time. It prints each answered
-/// commit. A failed writer ends the process, so that the test does not wait for more output.
+/// Runs several writers. Each appends to a run of its own, two entries and a wake at a time, and
+/// prints each finished commit. A writer that fails ends the process, so that the test does not
+/// wait for more output.
 async fn write_until_killed(db: &Path) {
     let sqlite = std::sync::Arc::new(Sqlite::open(db, Options::default()).expect("a data file"));
     let mut writers = tokio::task::JoinSet::new();
@@ -69,7 +71,8 @@ async fn answered_commits_survive_a_kill_and_none_is_stored_in_part() {
     let folder = tempfile::tempdir().expect("a folder");
     let db = folder.path().join("dev.db");
     let mut answered: HashMap<u64, u64> = HashMap::new();
-    // the numbers of answers before a kill: before the first checkpoint, and after some
+    // the numbers of finished commits before a kill: some before the first checkpoint of the log,
+    // some after several
     for answers in [1, 7, 100, 1_500, 3_000, 2] {
         let program = std::env::current_exe().expect("a program");
         let mut child = Command::new(program).env(CHILD, &db).stdout(Stdio::piped()).spawn().expect("a process");
@@ -80,7 +83,7 @@ async fn answered_commits_survive_a_kill_and_none_is_stored_in_part() {
                 child.kill().expect("the process ends");
                 killed = true;
             }
-            // the kill may have cut off the last line
+            // the kill may have truncated the last line
             let Some((writer, seq)) = line.as_deref().ok().and_then(|line| line.split_once(' ')) else { continue };
             let (Ok(writer), Ok(seq)) = (writer.parse::<u64>(), seq.parse::<u64>()) else { continue };
             let latest = answered.entry(writer).or_default();
@@ -94,7 +97,7 @@ async fn answered_commits_survive_a_kill_and_none_is_stored_in_part() {
 }
 
 async fn check(db: &Path, answered: &HashMap<u64, u64>) {
-    // the lock ended with the process
+    // the lock on the data file ended with the killed process
     let sqlite = Sqlite::open(db, Options::default()).expect("a data file");
     let mut records = 0;
     for writer in 0..WRITERS {
@@ -110,7 +113,7 @@ async fn check(db: &Path, answered: &HashMap<u64, u64>) {
     }
     // each record was committed with its wake
     let mut wakes = 0;
-    // all wakes are due, so a queue that does not answer at once is empty
+    // all wakes are due, so a queue that does not return at the first poll is empty
     while let Poll::Ready(more) = futures::poll!(std::pin::pin!(sqlite.receive(1_000, Duration::from_secs(600)))) {
         wakes += more.expect("a queue").len();
     }

@@ -1,4 +1,4 @@
-//! Retention.
+//! Retention: which runs and events are removed, and when.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +59,7 @@ async fn old_ended_runs_are_deleted_and_live_runs_are_kept() {
     let sqlite = Sqlite::open(folder.path().join("dev.db"), Options { clock }).expect("a data file");
     let events: Vec<_> = (0..250).map(event).collect();
     sqlite.accept(events.clone(), NOW).await.expect("events");
-    // the first event has two runs, and one of them lives
+    // the first event has two runs, and one of them is live
     let mut starts: Vec<_> = events.iter().enumerate().map(|(n, event)| start(n as u64, event)).collect();
     starts.push(start(1_000, &events[0]));
     sqlite.create_runs(starts).await.expect("runs");

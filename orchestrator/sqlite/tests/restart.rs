@@ -1,4 +1,4 @@
-//! The state that a process finds in the data file of an earlier process.
+//! What a process finds in a data file after an earlier process.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -118,7 +118,7 @@ async fn slots_of_a_dead_process_are_free_and_as_many_tickets_are_woken() {
     let mut woken: Vec<_> = receive_due(&sqlite).await.into_iter().map(|d| (d.wake.run, d.wake.cause)).collect();
     woken.sort_by_key(|(run, _)| *run);
     assert_eq!(woken, [(run(3), WakeCause::Step("pay".into())), (run(4), WakeCause::Slot)]);
-    // a run that acquires a slot leaves the wait queue, also after a restart
+    // a run that acquires a slot leaves the wait queue; this is stored, too
     assert_eq!(sqlite.acquire(&two, &holder(3), lease_until, NOW).await.expect("a slot"), AcquireResult::Acquired);
     drop(sqlite);
     assert_eq!(open(&path).tickets(&two, 9).await.expect("a wait queue"), [of_run(4), of_run(5)]);
@@ -140,7 +140,7 @@ async fn a_write_that_is_repeated_late_hides_no_later_entries() {
     let sqlite = open(&path);
     commit(&sqlite, Commit { append: append(0), wakes: vec![wake(1)], ..Commit::default() }).await;
     assert_eq!(sqlite.read(run(1), 1).await.expect("a journal").len(), 2);
-    // the first write had no wakes, and the repetition adds none
+    // the first write had no wake, so its repetition sends none
     assert!(receive_due(&sqlite).await.is_empty());
 }
 
@@ -172,7 +172,8 @@ async fn a_file_of_the_first_version_is_migrated() {
     assert_eq!(receive_due(&sqlite).await.len(), 1, "the earlier wake is kept");
 }
 
-/// Rule 34, for example when an older version runs on the file of a newer one.
+/// Rule 34: a timer may be unreadable, for example if an older version opens the file of a newer
+/// version.
 #[tokio::test]
 async fn a_timer_that_cannot_be_read_keeps_no_other_back() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,5 @@
-//! The data file and the journals of version 0.2.0: runs are listed as they were, and live runs continue to their end.
+//! The data file and the journals of version 0.2.0. Runs are listed as before, and live runs
+//! continue to their end.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,7 +92,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/0.2.0").join(name)
 }
 
-/// An engine on a copy of the data file.
+/// An engine on a copy of a data file that version 0.2.0 wrote.
 struct World {
     _folder: tempfile::TempDir,
     engine: Engine,
@@ -100,7 +101,7 @@ struct World {
 }
 
 impl World {
-    /// Opens a copy of the data file, after `change` has changed it.
+    /// Opens a copy of the data file after `change` has modified the copy.
     fn open(change: impl FnOnce(&Connection)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("dev.db");
@@ -177,7 +178,7 @@ struct OldRun {
     records: Vec<Vec<Box<RawValue>>>,
 }
 
-/// Stores the journals under the names that they were written with.
+/// Inserts journals whose facts have the names of version 0.2.0.
 fn insert(db: &Connection) {
     let runs: Vec<OldRun> =
         serde_json::from_slice(&std::fs::read(fixture("old-names.json")).expect("a file")).expect("JSON");

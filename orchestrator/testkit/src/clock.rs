@@ -11,12 +11,12 @@ use std::time::Duration;
 use stepladder_core::Timestamp;
 use stepladder_engine::clock::{Clock, Entropy};
 
-/// Random bits that repeat: the same seed gives the same bits (SplitMix64).
+/// Pseudorandom bits (SplitMix64). The same seed gives the same bits.
 #[derive(Debug, Default)]
 pub struct SeededEntropy(AtomicU64);
 
 impl SeededEntropy {
-    /// Creates a source with this seed.
+    /// Creates a source of bits with this seed.
     pub fn new(seed: u64) -> Self {
         Self(AtomicU64::new(seed))
     }
@@ -35,12 +35,12 @@ impl Entropy for SeededEntropy {
     }
 }
 
-/// A clock that stands still until a test moves it, so that a sleep of months takes no time.
+/// A clock that stands still until a test moves it. A sleep of months takes no time.
 #[derive(Debug)]
 pub struct VirtualClock {
     now: AtomicI64,
     moved: tokio::sync::watch::Sender<i64>,
-    /// The sleeping futures: when each is due, and its number.
+    /// The sleeping futures: the due time and the number of each.
     sleepers: Mutex<BTreeSet<(Timestamp, u64)>>,
     next_sleeper: AtomicU64,
 }
@@ -57,7 +57,7 @@ impl VirtualClock {
         }
     }
 
-    /// Moves the clock to a moment. An earlier moment changes nothing.
+    /// Sets the clock to a time. Does nothing if that time is earlier than the clock's.
     pub fn set(&self, now: Timestamp) {
         let now = now.as_millis();
         let before = self.now.fetch_max(now, Ordering::SeqCst);
@@ -74,8 +74,8 @@ impl VirtualClock {
         self.sleepers().first().map(|(due, _)| *due)
     }
 
-    /// Returns when the next future sleeping beyond `now` is due. Futures due by `now` may not be
-    /// polled yet.
+    /// Returns when the next future sleeping beyond `now` is due. A future that is due by `now` is
+    /// ignored, because it may not have been polled yet.
     pub fn pending_after(&self, now: Timestamp) -> Option<Timestamp> {
         let later = (Bound::Excluded((now, u64::MAX)), Bound::Unbounded);
         self.sleepers().range(later).next().map(|(due, _)| *due)
@@ -109,7 +109,7 @@ impl Clock for VirtualClock {
         self.sleepers().insert(sleeper.place);
         Box::pin(async move {
             let _sleeper = sleeper;
-            // This cannot fail: the sender lives as long as the clock, which outlives this borrow.
+            // never an error: the clock owns the sender and outlives this borrow
             let _ = moved.wait_for(|now| *now >= due.as_millis()).await;
         })
     }

@@ -1,13 +1,13 @@
-//! The suite that every adapter must pass. It checks each promise of the
+//! The suite that every adapter must pass. It checks each guarantee of the
 //! [ports](stepladder_engine::ports).
 //!
 //! An adapter runs the suite with [`conformance!`](macro@crate::conformance), which turns each
-//! check into a test. An adapter with a single process on its storage promises more, and runs
-//! [`conformance_local!`](macro@crate::conformance_local), too.
+//! check into a test. An adapter that is the only process on its storage guarantees more, and also
+//! runs [`conformance_local!`](macro@crate::conformance_local).
 //!
 //! Time stands still unless a check moves it. The adapter under test measures the delays of its
-//! queue with the [`VirtualClock`] of its [`Subject`]. If it has servers with clocks of their own,
-//! [`Subject::on_advance`] moves these along.
+//! queue with the [`VirtualClock`] of its [`Subject`]. If the adapter uses servers with their own
+//! clocks, [`Subject::on_advance`] moves those clocks too.
 
 mod commits;
 mod events;
@@ -33,12 +33,13 @@ use futures::future::BoxFuture;
 use crate::clock::VirtualClock;
 use stepladder_engine::ports::{Backend, Delivery, StoreResult};
 
-/// Receives at most this many wakes without waiting, and makes them invisible for this long.
+/// A function that receives at most this many wakes without waiting, and makes them invisible for
+/// this long.
 pub type ReceiveNow = Box<dyn Fn(usize, Duration) -> BoxFuture<'static, StoreResult<Vec<Delivery>>> + Send + Sync>;
-/// Moves other clocks to the time of the subject's clock.
+/// A function that moves other clocks to the time of the subject's clock.
 pub type FollowClock = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// An empty adapter for a check.
+/// An empty adapter, and what a check needs to use it.
 pub struct Subject {
     /// The adapter.
     pub backend: Arc<dyn Backend>,
@@ -46,9 +47,9 @@ pub struct Subject {
     pub clock: Arc<VirtualClock>,
     /// A resource that must live as long as the adapter, such as a folder or a server.
     pub keep: Box<dyn Any + Send>,
-    /// Receives all visible wakes, if a single call of the port does not.
+    /// Receives wakes, if the `receive` of the port takes too long to return.
     pub receive_now: Option<ReceiveNow>,
-    /// Is awaited after every move of the clock.
+    /// Called and awaited after every move of the clock.
     pub follow_clock: Option<FollowClock>,
 }
 
@@ -58,7 +59,7 @@ impl Subject {
         Self::of(Arc::new(backend), clock)
     }
 
-    /// Creates a subject from a shared adapter and the adapter's clock.
+    /// Creates a subject from an adapter that others share, and the adapter's clock.
     pub fn of(backend: Arc<dyn Backend>, clock: Arc<VirtualClock>) -> Self {
         Self { backend, clock, keep: Box::new(()), receive_now: None, follow_clock: None }
     }
@@ -69,12 +70,13 @@ impl Subject {
         self
     }
 
-    /// Adds a function that receives the visible wakes right now. An adapter over a network needs
-    /// it, because its [`receive`](stepladder_engine::ports::Queue::receive) takes time to answer.
+    /// Adds a function that receives the wakes that are visible now. An adapter over a network
+    /// needs this function, because its [`receive`](stepladder_engine::ports::Queue::receive) takes
+    /// time to return.
     ///
     /// The function receives at most the given number of wakes (10 or fewer) without waiting, and
-    /// makes them invisible for the given time. The function is called again until it returns no
-    /// wake.
+    /// makes them invisible for the given time. The suite calls the function again until it returns
+    /// no wake.
     pub fn receive_now<F>(mut self, receive: impl Fn(usize, Duration) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = StoreResult<Vec<Delivery>>> + Send + 'static,
@@ -83,8 +85,8 @@ impl Subject {
         self
     }
 
-    /// Adds a function that is awaited after every move of the clock. The function moves a server's
-    /// clock along.
+    /// Adds a function that is called and awaited after every move of the clock, to move a server's
+    /// clock as well.
     pub fn on_advance<F>(mut self, follow: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
@@ -93,7 +95,7 @@ impl Subject {
         self
     }
 
-    /// Moves the clock forward, and the clocks that follow it.
+    /// Moves the clock forward, together with the clocks that follow it.
     pub async fn advance(&self, by: Duration) {
         self.clock.advance(by);
         if let Some(follow) = &self.follow_clock {
@@ -102,20 +104,22 @@ impl Subject {
     }
 }
 
-/// Creates a subject. The macros need this function to accept both an `async fn` and a closure.
+/// Creates a subject. The macros call this function so that they accept an `async fn` as well as a
+/// closure.
 #[doc(hidden)]
 pub async fn make_subject(make: impl AsyncFnOnce() -> Subject) -> Subject {
     make().await
 }
 
-/// Returns the time at which a [`Subject`]'s clock must start. This time is the start of a minute.
+/// Returns the time at which the clock of a [`Subject`] must start. It is the start of a minute.
 pub fn start() -> stepladder_core::Timestamp {
     fixtures::START
 }
 
 macro_rules! suite {
     ($(#[$about:meta])* $name:ident, $checks:ident { $($file:ident: $($check:ident),+ $(,)?;)+ }) => {
-        /// The checks by name. Each takes a new [`Subject`], and panics if the adapter fails it.
+        /// The checks of the suite. Each takes a new [`Subject`], and panics if the adapter fails
+        /// the check.
         pub mod $checks {
             $(pub use super::$file::{$($check),+};)+
         }
@@ -254,8 +258,9 @@ suite! {
 }
 
 suite! {
-    /// Turns the checks of an adapter with a single process on its storage into `#[tokio::test]`s.
-    /// Use it in addition to [`conformance!`](macro@crate::conformance), with the same argument.
+    /// Turns each check for an adapter that is the only process on its storage into a
+    /// `#[tokio::test]`. Use it in addition to [`conformance!`](macro@crate::conformance), with the
+    /// same argument.
     conformance_local, local_checks {
         intake:
             new_events_are_taken_with_their_runs;

@@ -1,4 +1,5 @@
-//! A backend that lets a test observe and change every call: to count, delay or fail it.
+//! A backend that lets a test observe and change every call: to count calls, delay them or let them
+//! fail.
 //!
 //! An [`Intercept`] decides what happens to a call. [`Intercepted`] turns it into a backend.
 
@@ -15,18 +16,18 @@ use stepladder_core::{Event, EventId, RunId, RunOrStep, RunRow, StepId, Timer, T
 
 use stepladder_engine::ports::*;
 
-/// A call on its way to the backend.
+/// A call that is about to be passed to the backend.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
     /// The name of the port's method.
     pub name: &'static str,
-    /// The method's arguments, for logs of calls.
+    /// The method's arguments, to log the call.
     pub arguments: &'a (dyn Debug + Sync),
-    /// The commit, if the method is `commit`.
+    /// The commit, if the method is `commit`; otherwise `None`.
     pub commit: Option<&'a Commit>,
 }
 
-/// Decides what happens to the calls of an [`Intercepted`] backend.
+/// Decides what happens to each call of an [`Intercepted`] backend.
 #[async_trait]
 pub trait Intercept: Send + Sync {
     /// Returns the backend that executes the calls.
@@ -42,24 +43,24 @@ pub trait Intercept: Send + Sync {
         self.backend().max_delay()
     }
 
-    /// Returns whether the backend stores an event with one call. Otherwise each write is a call of
-    /// its own.
+    /// Returns whether one call stores events together with their runs. Otherwise each write is a
+    /// separate call.
     fn takes_at_once(&self) -> bool {
         false
     }
 
-    /// Returns the backend for listings, which may be an older copy.
+    /// Returns the backend for listings, which may be an older copy of the data.
     fn listings(&self) -> &dyn Listings {
         self.backend()
     }
 
-    /// Changes a commit before it is executed. By default it stays as it is.
+    /// Changes a commit before it is executed. By default, returns it unchanged.
     fn amend(&self, commit: Commit) -> Commit {
         commit
     }
 
-    /// Answers a call, either by awaiting `reply` or in another way. The call is not executed
-    /// before `reply` is awaited.
+    /// Returns the result of a call, either by awaiting `reply` or in another way. The call is
+    /// executed only when `reply` is awaited.
     async fn around<'a, T: Debug + Send>(
         &'a self,
         call: Call<'a>,

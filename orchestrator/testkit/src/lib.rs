@@ -1,9 +1,9 @@
 //! Test equipment for the engine:
 //!
-//! - an adapter that keeps everything in [`memory`],
-//! - a [virtual clock](clock),
-//! - the [conformance suite](mod@conformance) that every adapter must pass,
-//! - a backend that [intercepts](intercept) calls to count, delay or fail them.
+//! - [`memory`]: an adapter that keeps everything in memory,
+//! - [`clock`]: a virtual clock,
+//! - [`conformance`](mod@conformance): the suite that every adapter must pass,
+//! - [`intercept`]: a backend that counts calls, delays them or lets them fail.
 //!
 //! The server and the Lambda roles do not use this crate. `TestApp` of the SDK does.
 

@@ -1,5 +1,5 @@
-//! Storage and queue in memory, for tests and for the SDK's `TestApp`. There is one lock and no
-//! durability.
+//! Storage and queue in memory, for tests and for the SDK's `TestApp`. Nothing is durable. A single
+//! lock protects everything.
 
 mod flow_state;
 mod intake;
@@ -18,7 +18,7 @@ use stepladder_engine::clock::Clock;
 use stepladder_engine::local::{Messages, WaitQueues};
 use stepladder_engine::ports::*;
 
-/// The adapter: all storage and the queue of one engine.
+/// The adapter: the storage and the queue of one engine.
 pub struct Memory {
     clock: Arc<dyn Clock>,
     inner: Mutex<Inner>,
@@ -33,36 +33,36 @@ struct Inner {
     /// All runs, in the order of their creation.
     created: Vec<RunId>,
     events: HashMap<EventId, Event>,
-    /// The latest event of each sender's id.
+    /// By sender id, the latest event that has it.
     external: HashMap<Arc<str>, EventId>,
     runs_of: HashMap<EventId, Vec<RunId>>,
     timers: BTreeMap<i64, Vec<Timer>>,
     cursor: Option<Cursor>,
     queue: Messages,
-    /// The number of messages sent so far, which is the number of the latest one.
+    /// The number of wakes sent so far. The latest wake has this number.
     sent: i64,
     wait_queues: WaitQueues,
     subscriptions: subscriptions::Index,
     flow_state: flow_state::FlowStateTable,
     counts: Counts,
-    /// Events that were left to a later delivery.
+    /// Events that a request had no time for.
     postponed: Vec<EventId>,
 }
 
-/// The number of calls of each kind. Tests of budgets compare it.
+/// The number of calls of each kind, for tests that limit them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Reads of journals.
     pub reads: u64,
     /// Writes of journal records.
     pub appends: u64,
-    /// Writes among them that were refused because the number was taken.
+    /// Appends that were refused because the number was taken. `appends` includes them.
     pub conflicts: u64,
-    /// Wakes sent, at once or for later.
+    /// Wakes sent, immediate and delayed ones.
     pub sends: u64,
     /// Wakes received.
     pub receives: u64,
-    /// Calls about slots.
+    /// Calls that acquire, release or list slots and tickets.
     pub slots: u64,
     /// Reads of subscriptions and inboxes.
     pub subscription_reads: u64,
@@ -75,8 +75,8 @@ impl Memory {
     }
 
     /// Returns when the next wake becomes visible or the next timer is due; `None` if there is
-    /// neither. This ignores timers that are already due, because the sweep leaves them in their
-    /// buckets for a while after it sent them.
+    /// neither. Timers that are already due are ignored: the sweep sends them, and leaves them in
+    /// their buckets for a while.
     pub fn next_due(&self) -> Option<Timestamp> {
         let now = self.now();
         let inner = self.lock();
@@ -84,7 +84,7 @@ impl Memory {
         inner.queue.next_due().into_iter().chain(timer).min()
     }
 
-    /// Makes delivered wakes visible again if they are not acknowledged, as after a restart.
+    /// Makes all wakes visible again that were delivered but not acknowledged, as after a restart.
     pub fn redeliver(&self) {
         self.lock().queue.redeliver(self.clock.now());
         self.arrivals.notify_waiters();
@@ -100,12 +100,12 @@ impl Memory {
         self.lock().subscriptions.len()
     }
 
-    /// Returns the number of wakes that are not acknowledged, delivered or not.
+    /// Returns the number of unacknowledged wakes, whether they were delivered or not.
     pub fn wakes(&self) -> usize {
         self.lock().queue.len()
     }
 
-    /// Removes and returns the events that requests had no time for, in their order.
+    /// Removes and returns the events for which requests had no time, in order.
     pub fn take_postponed(&self) -> Vec<EventId> {
         std::mem::take(&mut self.lock().postponed)
     }
@@ -115,7 +115,8 @@ impl Memory {
         self.lock().queue = Default::default();
     }
 
-    /// Returns all runs in the order of their creation, even within a millisecond.
+    /// Returns all runs in the order of their creation, even if several were created in the same
+    /// millisecond.
     pub fn created(&self) -> Vec<RunId> {
         self.lock().created.clone()
     }

@@ -1,5 +1,5 @@
-//! The size of a run is limited for every kind of value, and a step past the limit does not
-//! start.
+//! Limits on the size of a run: they apply to every kind of value, and a step beyond the limit does
+//! not start.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +12,7 @@ use stepladder_sdk::testing::{Fact, Pace, Status, TestApp, TestRun};
 use super::running::{Order, order};
 
 const MIB: usize = 1024 * 1024;
-/// The limits as documented.
+/// The limits as the documentation states them.
 const RUN: usize = 32 * MIB;
 const FAILURE: usize = 16 * 1024;
 const PACES: [Pace; 2] = [Pace::StepPerInvocation, Pace::WithinBudget];
@@ -27,7 +27,7 @@ impl EventData for Part {
     const NAME: &'static str = "order/part";
 }
 
-/// Text that is JSON of this many bytes.
+/// Returns a string whose JSON has this many bytes.
 fn json_of(bytes: usize) -> String {
     "x".repeat(bytes - 2)
 }
@@ -41,7 +41,7 @@ where
     TestApp::new().pace(pace).function(Function::new("f", handler))
 }
 
-/// The values in the journal and their bytes, and those of its failures.
+/// Returns the size in bytes of the values in a run's journal, and of its failures.
 fn kept(run: &TestRun) -> (usize, usize) {
     use stepladder_sdk::testing::Outcome;
     let (mut values, mut failures) = (0, 0);

@@ -1,4 +1,4 @@
-//! Recorded runs under other code: what `stepladder check` reports, and what not.
+//! Recorded runs under changed code: what `stepladder check` reports, and what it must not report.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn checked(run: &TestRun, function: Function) -> Option<String> {
     })
 }
 
-/// The deployed code: two steps, a night between them.
+/// The deployed code: two steps, and a sleep between them.
 async fn deployed(ctx: Context, _: Event<Order>) -> Result<u32> {
     let a = ctx.step("a", async || Ok(1_u32)).await?;
     ctx.sleep("night", DAY).await?;
@@ -30,7 +30,7 @@ async fn deployed(ctx: Context, _: Event<Order>) -> Result<u32> {
     Ok(a + b)
 }
 
-/// Returns a run of it in its night, and one that has ended.
+/// Returns a run of `deployed` that is sleeping, and one that has ended.
 async fn live_and_ended() -> [TestRun; 2] {
     let mut app = TestApp::new().function(Function::new("f", deployed));
     let live = app.start(&order()).await.remove(0);
@@ -70,7 +70,7 @@ async fn the_code_that_a_run_was_recorded_by_never_diverges() {
     let mut app = TestApp::new().function(Function::new("f", everything));
     let run = app.send(&order()).await.remove(0);
     assert_eq!((run.status(), run.attempts("undo undone")), (Status::Failed, 1), "{:?}", run.error());
-    // wherever its journal is truncated, as if it were live there
+    // truncates the journal after each entry, as if the run were still live there
     for end in 1..=run.journal().len() {
         let compiled = programs(Function::new("f", everything), &SharedData::default()).unwrap();
         let found = divergence(&compiled, run.id(), &run.journal()[..end]).await.unwrap();

@@ -1,4 +1,4 @@
-//! Concurrency limits are respected over many runs.
+//! Concurrency limits over many runs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,7 +10,7 @@ use stepladder_sdk::testing::{Status, TestApp};
 
 use crate::running::Order;
 
-/// The number of bodies that run now, and the maximum.
+/// The number of bodies that are executing now, and the highest number so far.
 #[derive(Default)]
 struct Busy {
     now: AtomicU32,

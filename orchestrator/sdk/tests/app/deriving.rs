@@ -1,4 +1,4 @@
-//! `derive(Event)`.
+//! Tests of `derive(Event)`.
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;

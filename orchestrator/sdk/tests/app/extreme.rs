@@ -1,4 +1,4 @@
-//! Times at the ends of the calendar.
+//! Times at the limits of the calendar.
 
 use stepladder_sdk::Timestamp;
 use stepladder_sdk::prelude::*;

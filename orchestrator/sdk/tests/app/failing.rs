@@ -1,4 +1,4 @@
-//! Runs that fail: retries and their waits, timeouts, on-failure functions, mocks.
+//! Runs that fail: retries, the delays between them, timeouts, functions for failures, mocks.
 
 use std::time::Duration;
 

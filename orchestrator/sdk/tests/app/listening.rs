@@ -1,4 +1,4 @@
-//! Functions that listen to the ends of runs.
+//! Functions that are triggered by the ends of other runs.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::running::{Order, order};
 const HOUR: Duration = Duration::from_secs(3_600);
 const PACES: [Pace; 2] = [Pace::StepPerInvocation, Pace::WithinBudget];
 
-/// The data of an end in the form of Inngest's events.
+/// Defines event types for Inngest's names of these events.
 macro_rules! told {
     ($($type:ident: $name:literal),*) => {$(
         #[derive(Serialize, Deserialize)]
@@ -130,7 +130,7 @@ async fn the_ends_of_listeners_are_not_announced() {
         let count = |function: &str| runs.iter().filter(|run| run.function() == function).count();
         let counts = ["f", "f/on-failure", "one", "other", "fails-too", "on-finished"].map(count);
         assert_eq!((counts, runs.len()), ([1, 1, 1, 1, 2, 1], 7), "{pace:?}");
-        // a rerun of a listener is a listener
+        // a rerun of a listener counts as a listener too, so its end is not announced
         let one = runs.iter().find(|run| run.function() == "one").unwrap();
         assert_eq!(app.rerun(one).await.status(), Status::Failed);
         assert_eq!(app.runs().await.len(), 9);
@@ -159,7 +159,7 @@ async fn an_end_without_a_listener_sends_no_event_and_writes_nothing() {
     for listens in [false, true] {
         let mut app = TestApp::new().function(Function::new("well", completes)).function(Function::new("f", fails));
         if listens {
-            // it receives cancelled runs alone, and these are not
+            // this listener receives only cancelled runs, and no run here is cancelled
             app = app.function(gives::<Cancelled>(|_| json!(null), "on-cancelled"));
         }
         app.send(&order()).await;
@@ -219,7 +219,7 @@ async fn a_wait_for_the_end_of_a_run_is_refused() {
     );
 }
 
-/// Why an app with this function does not start.
+/// Returns the reason why an app with this function does not start.
 fn refusal(function: Function) -> String {
     programs(function, &SharedData::default()).unwrap()[0].spec().problem().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Log lines of `ctx.log`, and the usage that bodies record.
+//! Log lines written with `ctx.log`, and the usage that bodies record.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -103,7 +103,7 @@ fn of(model: &str, tokens: u64) -> Usage {
     Usage::new(model).input_tokens(tokens).output_tokens(2 * tokens).micro_dollars(10 * tokens)
 }
 
-/// Models, input tokens and costs of a step.
+/// Returns the recorded usage of a step: models, input tokens and costs.
 fn used(run: &TestRun, step: &str) -> Vec<(String, u64, Option<u64>)> {
     let step = run.detail().steps.iter().find(|view| *view.id == *step).expect("a step");
     step.usage.iter().map(|u| (u.model.to_string(), u.input_tokens, u.micro_dollars)).collect()

@@ -1,4 +1,4 @@
-//! Functions on the real engine, in memory, on a virtual clock.
+//! Tests of functions on the real engine, in memory, with a virtual clock.
 
 mod bounds;
 mod checking;

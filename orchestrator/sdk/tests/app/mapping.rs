@@ -1,4 +1,5 @@
-//! Maps: what happens to the other items when one fails, and items that are runs of their own.
+//! Maps: what happens to the other items when one fails, and maps whose items are runs of their
+//! own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,7 +20,7 @@ impl EventData for Item {
     const NAME: &'static str = "test/item";
 }
 
-/// Takes longer for earlier items, and refuses multiples of 7.
+/// Doubles an item. Earlier items take longer, and multiples of 7 fail.
 async fn double(ctx: Context, event: Event<Item>) -> Result<u32> {
     let n = event.data.n;
     ctx.sleep("a while", Duration::from_secs(u64::from(1_000 - n))).await?;
@@ -38,7 +39,7 @@ where
     TestApp::new().function(Function::new("all", handler)).function(Function::new("double", double))
 }
 
-/// Returns the maximum number of active items, by the journal.
+/// Returns the highest number of items in progress at the same time, according to the journal.
 fn most_at_once(journal: &[stepladder_sdk::testing::Entry]) -> i32 {
     let change = |fact: &Fact| {
         i32::from(matches!(fact, Fact::InvokeStarted { .. })) - i32::from(matches!(fact, Fact::InvokeEnded { .. }))
@@ -144,7 +145,7 @@ async fn ten_thousand_items_complete_with_the_limit_held_throughout() {
 
 #[tokio::test]
 async fn bodies_of_a_failed_map_run_to_their_end_in_other_invocations() {
-    const ITEMS: usize = 20; // more than run side by side in one invocation
+    const ITEMS: usize = 20; // more items than one invocation executes at the same time
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         let (done, all): (Arc<AtomicU32>, _) = (Arc::default(), Arc::new(tokio::sync::Barrier::new(ITEMS)));
         let count = done.clone();
@@ -152,7 +153,7 @@ async fn bodies_of_a_failed_map_run_to_their_end_in_other_invocations() {
             let (count, all) = (count.clone(), all.clone());
             async move {
                 let body = async |n: usize| {
-                    all.wait().await; // each in an invocation of its own
+                    all.wait().await; // each body runs in another invocation
                     if n == 0 {
                         return Err(Error::terminal("the first is refused"));
                     }

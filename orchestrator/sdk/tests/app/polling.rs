@@ -1,5 +1,5 @@
-//! Checks that are repeated: when, how often, and what happens to those that fail or never have a
-//! value.
+//! Polling: when and how often the check is repeated, and what happens if a check fails or never
+//! returns a value.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +13,8 @@ use crate::running::{Order, order};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A check with a value from the `ready`th check on; checks in `failing` fail.
+/// A service that is polled. It returns a value from the `ready`th check on; the checks in
+/// `failing` fail.
 struct Elsewhere {
     ready: u32,
     failing: std::ops::Range<u32>,
@@ -85,7 +86,7 @@ async fn the_last_check_is_made_at_the_timeout_and_its_failure_has_a_code() {
 
 #[tokio::test]
 async fn failed_checks_are_retried_and_a_check_without_a_value_resets_the_count() {
-    // Two failing checks in a row use up the two retries. A third one in a row fails the step.
+    // Two failed checks in a row use up the two retries; a third one in a row fails the step.
     let elsewhere = |failing| app(7, failing);
     let run = elsewhere(2..4).send(&order()).await.remove(0);
     assert_eq!((run.output::<u32>(), run.executions("ready")), (7, 7));

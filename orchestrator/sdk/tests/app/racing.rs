@@ -1,5 +1,5 @@
-//! `select!` over steps, sleeps, waits and calls: the first outcome wins, in the first run as in
-//! every replay, and the loser does not hold the run up.
+//! `select!` over steps, sleeps, waits and calls. The first outcome wins, in the first execution
+//! and in every replay, and the losing branches do not delay the run.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ where
     TestApp::new().function(Function::new("f", handler))
 }
 
-/// What follows a race: replays of it.
+/// Runs two more steps after a race, so that the race is replayed.
 async fn told(ctx: &Context, winner: &str) -> Result<String> {
     for after in ["after", "and after"] {
         ctx.step(after, async || Ok(())).await?;
@@ -127,7 +127,7 @@ async fn a_call_that_loses_a_race_continues_its_run() {
             app.advance(60 * MINUTE).await;
             won(&app.runs_of_function("f").await[0], winner);
             assert_eq!(app.runs_of_function("slow").await[0].status(), Status::Completed, "it was not cancelled");
-            // a result that the handler no longer waits for is not recorded
+            // a result that the handler no longer waits for must not be recorded
             let ended = |entry: &&Entry| matches!(entry.fact, Fact::InvokeEnded { .. });
             let recorded = app.runs_of_function("f").await[0].journal().iter().filter(ended).count();
             assert_eq!(recorded, usize::from(winner == "call"));

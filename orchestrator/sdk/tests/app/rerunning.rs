@@ -1,5 +1,4 @@
-//! Reruns from a step: every outcome before it is taken over, so that the run takes
-//! the same path.
+//! Reruns from a step. Every earlier outcome is carried over, so that the run takes the same path.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,7 +23,7 @@ impl EventData for Paid {
     const NAME: &'static str = "order/paid";
 }
 
-/// How often something was done, by any run.
+/// Counts how often something was done, by any run.
 #[derive(Clone, Default)]
 struct Count(Arc<AtomicU32>);
 
@@ -47,7 +46,7 @@ where
     TestApp::new().pace(pace).function(Function::new("f", handler).retries(0))
 }
 
-/// The steps that a rerun took over.
+/// Returns the steps whose outcomes a rerun carried over.
 fn carried(run: &TestRun) -> Vec<&str> {
     let carried = run.journal().iter().filter_map(|entry| match &entry.fact {
         Fact::StepCarriedOver { step, .. } => Some(&**step),
@@ -87,7 +86,7 @@ async fn a_handled_failure_is_kept_and_the_rerun_takes_the_same_path() {
         assert_eq!(carried(&again), ["charge", "send invoice"]);
         let shown = again.detail().steps.iter().find(|step| &*step.id == "charge").unwrap().clone();
         assert_eq!((shown.status.as_str(), shown.error.unwrap().message.as_str()), ("Failed", "declined"));
-        // from the failed step itself, it is repeated
+        // a rerun from the failed step executes that step again
         let from_charge = app.rerun_from(&first, "charge").await;
         assert_eq!((from_charge.output::<String>().as_str(), charges.get()), ("charged", 2), "{pace:?}");
     }
@@ -129,7 +128,7 @@ async fn calls_that_failed_or_were_cancelled_or_skipped_are_not_repeated() {
                 let ended: Result<()> = ctx.invoke(id, "child", &json!({ "clientId": id })).await;
                 codes.push(ended.err().and_then(|error| error.code().map(str::to_owned)));
             }
-            // the event that started this run has used up its rate
+            // the run's own event has used up the rate limit, so this call fails
             for n in 0..2 {
                 let ended: Result<()> = ctx.invoke("rare", "rare", &json!({ "clientId": n.to_string() })).await;
                 codes.push(ended.err().and_then(|error| error.code().map(str::to_owned)));
@@ -234,7 +233,7 @@ async fn an_event_delivered_to_a_run_is_not_delivered_to_its_rerun() {
     let how = stepladder_engine::RerunOptions { from_step: Some("second".into()), input: None };
     let again = app.engine().control().rerun(first.id(), how).await.unwrap();
     app.advance(Duration::from_secs(1)).await;
-    app.start(&paid).await; // the sender repeats it
+    app.start(&paid).await; // the sender repeats its event
     app.finish().await;
     let again = app.runs().await.into_iter().find(|run| run.id() == again).unwrap();
     assert_eq!(again.output::<(bool, bool)>(), (true, false));

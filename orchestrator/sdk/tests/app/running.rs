@@ -1,4 +1,4 @@
-//! Runs that complete: sleeps, events, calls, fan-outs, races.
+//! Runs that complete: with sleeps, events, calls, fan-outs and races.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Events that functions send, and inputs of calls, have the limits of any event.
+//! Events sent by functions and inputs of calls have the same limits as any other event.
 
 use serde_json::value::RawValue;
 use stepladder_sdk::prelude::*;
@@ -17,7 +17,7 @@ fn nested(levels: usize) -> String {
     format!(r#"{{"a":{}1{}}}"#, "[".repeat(levels - 1), "]".repeat(levels - 1))
 }
 
-/// Data that no event may have, and the error.
+/// Returns data that is not valid for an event, each with a part of its error.
 fn unfit() -> Vec<(String, &'static str)> {
     vec![
         (format!(r#"{{"a":"{}"}}"#, "x".repeat(3 << 20)), "bytes; at most 3145728 are allowed"),
@@ -96,7 +96,7 @@ async fn the_input_of_a_call_has_the_limits_of_an_event() {
         for (sentence, step) in sentences.iter().zip(["one", "each"]) {
             assert!(sentence.contains(&format!("step `{step}`: its input ")) && sentence.contains(said), "{sentence}");
         }
-        // nothing but the sent event started a run of it
+        // only the event sent at first has started a run of `child`
         assert_eq!(app.runs_of_function("child").await.len(), 1);
     }
 }

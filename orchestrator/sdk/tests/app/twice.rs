@@ -1,5 +1,5 @@
-//! Every method of every builder, called twice: both calls count, or the second is refused by name.
-//! None silently replaces the first.
+//! Calls every method of every builder twice. Either both calls count, or the second call is
+//! refused with the method's name. The second must never replace the first silently.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,7 +30,7 @@ impl EventData for Stopped {
 
 const S: Duration = Duration::from_secs(1);
 
-/// The methods whose calls all count.
+/// The methods for which every call counts.
 const BOTH: &[&str] = &[
     "App::dev_flag",
     "App::function",
@@ -53,11 +53,11 @@ const BOTH: &[&str] = &[
     "WaitForEvent::filter",
 ];
 
-/// The methods that other crates of the workspace test.
+/// The methods that tests in other crates of the workspace cover.
 const ELSEWHERE: &[&str] = &["App::code_version", "App::data", "App::pace", "DevSetup::retry_delay"];
 
-/// These replace on purpose: an error that is passed on may get another code, a field of a log
-/// line a newer value.
+/// The methods whose second call replaces the first on purpose: an error may get another code, and
+/// a log line's field a newer value.
 const REPLACES: &[&str] = &["Error::with_code", "Log::with"];
 
 fn asked(data: serde_json::Value) -> Asked {
@@ -77,12 +77,12 @@ fn f() -> Function {
     Function::new("f", quick)
 }
 
-/// Returns the error with which an app of the function does not start.
+/// Returns the reason why an app with this function does not start.
 fn refusal(function: Function) -> String {
     programs(function, &SharedData::default()).err().unwrap_or_default()
 }
 
-/// Returns the failure of a handler's run.
+/// Runs a handler and returns its failure.
 async fn failure<H, Fut>(handler: H) -> String
 where
     H: Fn(Context, Event<Asked>) -> Fut + Send + Sync + 'static,
@@ -92,7 +92,7 @@ where
     run.error().map(|failure| failure.message.to_string()).unwrap_or_default()
 }
 
-/// Returns the panic of a test app.
+/// Returns the message with which creating a test app panics.
 fn panic(app: impl FnOnce() -> TestApp) -> String {
     let payload = catch_unwind(AssertUnwindSafe(|| app().now())).expect_err("it is not refused");
     let text = payload.downcast_ref::<String>().cloned();
@@ -103,7 +103,7 @@ fn backoff() -> stepladder_sdk::Backoff {
     stepladder_sdk::Backoff::Fixed(S)
 }
 
-/// Returns each method that may be called once, and the error of a second call.
+/// Returns each method that may be called only once, with the error of a second call.
 async fn refusals() -> Vec<(&'static str, String)> {
     let rate = || Rate::new(1, S);
     let cancel = || CancelOn::event::<Stopped>();
@@ -159,7 +159,7 @@ async fn refusals() -> Vec<(&'static str, String)> {
     all
 }
 
-/// The same for steps, which a run creates.
+/// Like `refusals`, for the builders of steps, which exist only in a run.
 async fn steps() -> Vec<(&'static str, String)> {
     async fn one() -> Result<u8> {
         Ok(1)
@@ -219,7 +219,7 @@ async fn no_builder_has_a_method_that_is_not_tested_here() {
     assert_eq!(found, tested);
 }
 
-/// Finds the public methods in a folder's sources that take a value and return it.
+/// Finds the public methods in a folder's sources that take `self` by value and return it.
 fn methods(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -230,7 +230,7 @@ fn methods(folder: &Path, found: &mut BTreeSet<String>) {
         let (mut of, mut signature) = (String::new(), None);
         let mut from_macro = None;
         for line in fs::read_to_string(&path).unwrap().lines() {
-            // A macro writes these methods for each type that its invocation lists.
+            // The macro generates this method for each type listed in its invocation.
             match line {
                 "keyed! {" => from_macro = Some("key"),
                 "undoable! {" => from_macro = Some("undo"),
@@ -243,7 +243,7 @@ fn methods(folder: &Path, found: &mut BTreeSet<String>) {
                 found.insert(format!("{listed}::{method}"));
             }
             if let Some(header) = line.strip_prefix("impl") {
-                // `impl<'a, T> Step<'a, T> {`, `impl<T> Future for Step<'_, T> {`
+                // examples: `impl<'a, T> Step<'a, T> {`, `impl<T> Future for Step<'_, T> {`
                 let name = header.rsplit(" for ").next().unwrap();
                 let name = if name.starts_with('<') { name.split_once("> ").unwrap().1 } else { name };
                 of = name.trim().split(['<', ' ']).next().unwrap().to_owned();
@@ -267,7 +267,7 @@ fn methods(folder: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Whether a run that one event started is cancelled by another.
+/// Returns whether the event `stop` cancels a run that another event started.
 async fn is_cancelled(cancel: CancelOn, stop: serde_json::Value) -> bool {
     let mut app = TestApp::new().function(Function::new("f", long).cancel_on(cancel));
     app.start(&asked(json!({"tenant": "a", "id": 1}))).await;
@@ -294,7 +294,7 @@ async fn two_conditions_for_being_cancelled_must_both_hold() {
             assert!(!is_cancelled(cancel(), other.clone()).await, "{:?} by {other}", cancel());
         }
     }
-    // a condition that reads only one of the events
+    // a third condition that never holds must count as well
     let never = || CancelOn::event::<Stopped>().matching("tenant").filter(same_id).filter("false");
     assert!(!is_cancelled(never(), json!({"tenant": "a", "id": 1})).await);
 }

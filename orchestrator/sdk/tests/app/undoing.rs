@@ -1,5 +1,5 @@
-//! Compensations of a run that fails for good: when, in which order, once, and after every kind of
-//! interruption.
+//! Compensations of a run that fails for good: when, in which order and how often they run, even
+//! after interruptions.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use stepladder_sdk::testing::{Pace, Status, TestApp};
 
 use crate::running::{Order, order};
 
-/// The effects and their compensations, in order.
+/// Records the effects and their compensations, in order.
 #[derive(Clone, Default)]
 struct Ledger(Arc<Mutex<Vec<String>>>);
 
@@ -25,7 +25,7 @@ impl Ledger {
     }
 }
 
-/// Books two things, and pays.
+/// Books two things and then fails to pay.
 async fn trip(ctx: Context, _: Event<Order>) -> Result<()> {
     let ledger: Ledger = ctx.data::<Ledger>()?.clone();
     for what in ["flight", "hotel"] {
@@ -73,7 +73,7 @@ async fn a_completed_run_and_a_retried_step_are_not_compensated() {
     assert_eq!(ledger.lines(), ["book flight", "book hotel"]);
 }
 
-/// Fails outside its steps this many times, by a panic.
+/// Panics outside its steps this many times.
 async fn moody(ctx: Context, _: Event<Order>) -> Result<()> {
     let (ledger, fails) = (ctx.data::<Ledger>()?.clone(), *ctx.data::<u32>()?);
     let undone = ledger.clone();
@@ -137,7 +137,8 @@ async fn a_recorded_failure_holds_even_if_a_later_replay_ends_differently() {
             let ledger = ledger.clone();
             ctx.step(what, async || Ok(()))
                 .undo(async move |()| {
-                    WELL.store(true, Ordering::Relaxed); // from now on the handler would return a value
+                    // from now on the handler would succeed, but the run must still fail
+                    WELL.store(true, Ordering::Relaxed);
                     ledger.note(what);
                     Ok(())
                 })

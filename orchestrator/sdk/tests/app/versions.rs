@@ -1,4 +1,4 @@
-//! Versions of a function: which one a new run takes.
+//! Versions of a function: the version that a new run chooses.
 
 use std::sync::Arc;
 use std::time::Duration;

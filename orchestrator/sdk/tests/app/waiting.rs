@@ -1,4 +1,4 @@
-//! Runs that wait for events and signals, and race with them.
+//! Runs that wait for events and signals, alone or in a race.
 
 use std::time::Duration;
 
@@ -167,8 +167,8 @@ async fn a_signal_of_null_is_a_signal() {
     assert!(app.runs().await[0].output::<bool>());
 }
 
-/// Steps, sleeps, waits for events and signals, and calls race alike: the first outcome in the
-/// journal wins, in the first run and in every replay.
+/// Races a step, a sleep, waits for an event and a signal, and a call. The first outcome in the
+/// journal wins, in the first execution and in every replay.
 async fn race(ctx: Context, event: Event<Order>) -> Result<&'static str> {
     let id = &event.data.client_id;
     let winner = tokio::select! {
@@ -178,7 +178,7 @@ async fn race(ctx: Context, event: Event<Order>) -> Result<&'static str> {
         out = ctx.wait_for_signal::<()>("signal") => out.map(|_| "signal"),
         out = ctx.invoke::<()>("invoke", "naps", &json!({})) => out.map(|()| "invoke"),
     }?;
-    // replays end the same
+    // these steps replay the race, which must end the same way
     ctx.step("after", async || Ok(())).await?;
     ctx.sleep("a while", DAY).await?;
     ctx.step("last", async || Ok(winner.to_owned())).await?;
@@ -237,8 +237,8 @@ async fn a_late_outcome_of_a_lost_race_changes_nothing() {
     let mut app = TestApp::new().function(Function::new("f", first_of_two));
     app.start(&order()).await;
     app.advance(DAY).await;
-    // the wait that lost is still open in the journal: the event is delivered there, and the
-    // handler does not ask for it
+    // the losing wait is still open in the journal, so it receives this event; the handler never
+    // asks for the event
     app.start(&approved("acme", 1)).await;
     app.advance(DAY).await;
     app.send(&approved("acme", 2)).await;

@@ -1,4 +1,4 @@
-//! Debounce and batch.
+//! Flow control that collects events: debounce and batch.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn a_debounce_starts_with_the_last_event_after_a_quiet_period() {
     let runs = all_runs(&mut app).await;
     assert_eq!(outputs(&runs), [4]);
     assert_eq!(began_after(&runs[0], sent), 34 * SECOND);
-    // and the next event starts another run
+    // the next event starts another run
     app.send(&job("acme", 9)).await;
     assert_eq!(outputs(&all_runs(&mut app).await), [4, 9]);
 }
@@ -46,7 +46,8 @@ async fn a_debounce_ends_at_its_max_wait_and_counts_each_key_separately() {
     app.finish().await;
     let runs = all_runs(&mut app).await;
     let told: Vec<_> = runs.iter().map(|run| (run.output::<u32>(), began_after(run, sent).as_secs())).collect();
-    // the events of a arrive at 0, 6, … 42 s: five until 25 s, the others from 30 s on
+    // the events with key `a` arrive at 0, 6, … 42 s: five of them join the run that starts at 25
+    // s, the other three the run that starts at 52 s
     assert_eq!(told, [(4, 25), (100, 10), (7, 52)]);
 }
 

@@ -1,4 +1,4 @@
-//! Limits on runs, shared limits, priorities, singletons.
+//! Flow control of concurrent runs: limits on runs, shared limits, priorities, singletons.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use crate::{Job, SECOND, all_runs, began_after, job, outputs, send_all, works_lo
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Returns the maximum number of runs that were live at once, from their first step to their end.
+/// Returns the highest number of runs that were live at the same time, from their first step to
+/// their end.
 fn most_alive(runs: &[TestRun]) -> usize {
     let times = |run: &TestRun| {
         let began = run.journal().iter().find(|entry| matches!(entry.fact, Fact::StepStarted { .. })).unwrap().at;
@@ -64,7 +65,7 @@ async fn a_cancelled_run_and_a_failed_run_release_their_slots() {
     send_all(&mut app, (0..4).map(|n| job("acme", n))).await;
     app.advance(SECOND).await;
     let runs = all_runs(&mut app).await;
-    // the first holds the slot, the third waits in the queue
+    // the first run holds the slot, and the third waits in the queue
     for run in [&runs[0], &runs[2]] {
         app.engine().control().cancel(run.id(), "by hand").await.unwrap();
     }
@@ -104,7 +105,8 @@ async fn priority_moves_a_run_forward_in_the_wait_queue() {
     let mut began: Vec<_> =
         all_runs(&mut app).await.iter().map(|run| (began_after(run, sent), run.output::<u32>())).collect();
     began.sort_unstable();
-    // 120 s of priority outweigh a wait of 100 s, and not one of 200 s
+    // a priority of 120 s overtakes a run that waits 100 s longer, but not one that waits 200 s
+    // longer
     assert_eq!(began.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [0, 2, 1, 3]);
 }
 
@@ -125,7 +127,7 @@ async fn a_singleton_skips_while_a_run_is_live() {
     assert_eq!(runs.iter().filter(|run| run.status() == Status::Skipped).count(), 2);
 }
 
-/// The flow state of the live run is kept for a week, and the run's watchdog renews it.
+/// The flow state of a live run expires after a week, unless the run's watchdog extends it.
 #[tokio::test]
 async fn a_singleton_holds_for_a_run_of_months() {
     async fn sleeps(ctx: Context, event: Event<Job>) -> Result<u32> {
@@ -161,7 +163,8 @@ async fn a_replacing_singleton_cancels_the_live_run() {
     let mut app = TestApp::new().function(Function::new("f", works_long).singleton(Singleton::replace()));
     app.start(&job("a", 0)).await;
     app.advance(SECOND).await;
-    // the second is cancelled before it starts, and has not cancelled the first
+    // the run of the first of these events is replaced before it starts, and has cancelled no other
+    // run
     send_all(&mut app, (1..3).map(|n| job("a", n))).await;
     app.advance(SECOND).await;
     let alive = all_runs(&mut app).await.iter().filter(|run| !run.status().is_end()).count();

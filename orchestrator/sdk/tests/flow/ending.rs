@@ -1,4 +1,4 @@
-//! What cancels a run from outside: events and timeouts.
+//! What ends a run from outside: events that cancel, and timeouts.
 
 use std::time::Duration;
 
@@ -103,7 +103,7 @@ async fn a_run_past_its_finish_timeout_is_cancelled() {
         let runs = all_runs(&mut app).await;
         assert_eq!(statuses(&runs), [ends, ends]);
         if ends == Cancelled {
-            // from its first step on, not from its event
+            // the timeout counts from the run's first step, not from its event
             assert_eq!(began_after(&runs[1], sent), MINUTE);
             assert_eq!(runs[1].journal().last().unwrap().at.since(sent), MINUTE + within);
         }

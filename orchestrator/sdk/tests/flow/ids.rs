@@ -1,4 +1,5 @@
-//! What an event's `id` and an idempotency key identify, where that is not obvious.
+//! What an event's `id` identifies, and what an idempotency key identifies, in cases that are not
+//! obvious.
 
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ async fn one_id_is_one_event_whatever_its_name_for_a_day() {
         assert_eq!(ids[0], ids[1], "the second is a repetition of the first");
         let functions: Vec<String> = all_runs(&mut app).await.iter().map(|run| run.function().to_owned()).collect();
         assert_eq!(functions, ["asked"]);
-        // a day later it is another event
+        // a day later, the same id identifies a new event
         app.advance(DAY).await;
         let again = app.send(&events[1]).await;
         assert_eq!(again.iter().map(|run| run.function()).collect::<Vec<_>>(), ["shipped"]);
@@ -73,7 +74,7 @@ async fn an_idempotency_key_holds_after_a_run_that_failed_or_was_cancelled_and_n
         let ended = if cancels { Status::Cancelled } else { Status::Failed };
         let again = app.send(&job("acme", 2)).await.remove(0);
         assert_eq!((again.id(), again.status()), (first.id(), ended), "it leads to the first one's run");
-        // a rerun is explicit
+        // a rerun is explicit, so the idempotency key does not prevent it
         let rerun = app.rerun_with(&first, &job("acme", 3)).await;
         assert_eq!((rerun.output::<u32>(), app.runs().await.len()), (3, 2));
         app.advance(DAY).await;

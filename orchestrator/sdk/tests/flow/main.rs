@@ -1,4 +1,4 @@
-//! Flow control on the real engine, in memory, on a virtual clock.
+//! Tests of flow control on the real engine, in memory, with a virtual clock.
 
 mod collecting;
 mod counting;
@@ -33,12 +33,12 @@ pub(crate) fn job(client: &str, n: u32) -> Job {
     Job { client: client.into(), n }
 }
 
-/// A function of one step, which returns the job's number.
+/// A handler with one step that returns the job's number.
 pub(crate) async fn works(ctx: Context, event: Event<Job>) -> Result<u32> {
     ctx.step("work", async || Ok(event.data.n)).await
 }
 
-/// The same, in two steps with an hour between.
+/// A handler like `works`, but with a second step an hour later.
 pub(crate) async fn works_long(ctx: Context, event: Event<Job>) -> Result<u32> {
     ctx.step("work", async || Ok(())).await?;
     ctx.sleep("an hour", Duration::from_secs(3_600)).await?;
@@ -54,14 +54,14 @@ pub(crate) async fn send_all(app: &mut TestApp, jobs: impl IntoIterator<Item = J
     app.engine().intake().ingest(events, None).await.unwrap();
 }
 
-/// Returns when the first step of a run started, after a time.
+/// Returns the time between `moment` and the start of a run's first step.
 pub(crate) fn began_after(run: &TestRun, moment: Timestamp) -> Duration {
     use stepladder_sdk::testing::Fact;
     let first = run.journal().iter().find(|entry| matches!(entry.fact, Fact::StepStarted { .. }));
     first.unwrap_or_else(|| panic!("{} has not begun: {:?}", run.id(), run.status())).at.since(moment)
 }
 
-/// Returns the outputs of the runs that have one.
+/// Returns the outputs of all runs that have an output.
 pub(crate) fn outputs(runs: &[TestRun]) -> Vec<u32> {
     use stepladder_sdk::testing::Status;
     runs.iter().filter(|run| run.status() == Status::Completed).map(TestRun::output::<u32>).collect()

@@ -1,4 +1,4 @@
-//! What must not grow with the number of waiting runs.
+//! Costs that must not grow with the number of waiting runs.
 
 use std::sync::{Arc, Mutex};
 
@@ -26,8 +26,8 @@ async fn waits(ctx: Context, event: Event<Job>) -> Result<bool> {
     Ok(wait.await?.is_some())
 }
 
-/// Returns the reads of journals and index lookups to resume one run, among many that wait
-/// for other clients.
+/// Returns the number of journal reads and of index lookups to resume one run, while `many` runs
+/// wait for other clients.
 async fn cost_of_resuming_one_among(many: u64) -> (u64, u64) {
     let mut app = TestApp::new().function(Function::new("f", waits));
     let run = app.start(&job("acme", 1)).await.remove(0);
@@ -54,12 +54,12 @@ async fn one_wait_of_100_000_is_found_with_as_many_reads_as_one_of_ten() {
     assert_eq!(cost_of_resuming_one_among(100_000).await, cost_of_resuming_one_among(10).await);
 }
 
-/// The jobs in the order of their work.
+/// The numbers of the jobs, in the order in which they were worked on.
 #[derive(Clone, Default)]
 struct Order(Arc<Mutex<Vec<u32>>>);
 
-/// Returns the calls for slots and reads of journals for each of many runs that wait for one slot
-/// in order.
+/// Runs `many` runs in order under a limit of one slot. Returns the number of slot calls and
+/// journal reads per run.
 async fn cost_of_waiting_for_a_slot(many: u32) -> f64 {
     async fn tells(ctx: Context, event: Event<Job>) -> Result<()> {
         let order = ctx.data::<Order>()?;

@@ -58,7 +58,7 @@ async fn a_run_that_waits_to_start_does_not_hold_up_started_runs() {
         app.advance(SECOND).await;
         engine.functions().pause("f").await.unwrap();
         send_all(&mut app, (2..5).map(|n| job("a", n))).await;
-        // no watchdog is due by then
+        // no watchdog is due within this time
         app.advance(61 * MINUTE).await;
         assert_eq!(outputs(&all_runs(&mut app).await), [0, 1]);
         assert_eq!(engine.functions().resume("f").await.unwrap(), 3);

@@ -1,4 +1,4 @@
-//! Throttle, rate limit, idempotency.
+//! Flow control of start times: throttle, rate limit, idempotency.
 
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ async fn a_rate_limit_skips_surplus_runs_with_a_reason() {
     use Status::{Completed, Skipped};
     assert_eq!(statuses, [Completed, Completed, Completed, Skipped, Skipped]);
     assert!(runs[4].error().unwrap().message.contains("rate limit (3 in 60s)"), "{:?}", runs[4].error());
-    // a third of the minute later one more run may start
+    // with a rate of 3 per minute, one more run may start every 20 seconds
     app.advance(20 * SECOND).await;
     for n in 5..7 {
         app.send(&job("acme", n)).await;

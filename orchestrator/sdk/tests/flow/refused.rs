@@ -1,4 +1,5 @@
-//! Combinations that make no sense are refused by name when the app starts.
+//! Combinations of options that make no sense. An app with such a function does not start, and the
+//! error names the options.
 
 use std::time::Duration;
 
@@ -115,8 +116,8 @@ fn functions_that_share_a_limit_and_do_not_agree_are_named() {
     assert!(["`f2`", "`f3`", "`api`"].iter().all(|name| said.contains(name)), "{said}");
 }
 
-/// <https://github.com/hatchet-dev/hatchet/issues/4380>: an expression with an unknown name would
-/// fail on every event.
+/// Regression test for <https://github.com/hatchet-dev/hatchet/issues/4380>: an expression with an
+/// unknown name would fail on every event.
 #[test]
 fn an_expression_with_an_unknown_name_is_refused_when_the_app_starts() {
     let stopped = || CancelOn::named("job/stopped");

@@ -1,4 +1,4 @@
-//! Requests of many events: each event is handled as if it had come alone, in the order of the
+//! Requests of many events: each event is handled as if it had been sent alone, in the order of the
 //! request (rule 31).
 
 use stepladder_sdk::prelude::*;
@@ -29,7 +29,8 @@ async fn counts(ctx: Context, events: Vec<Event<crate::Job>>) -> Result<usize> {
     ctx.step("count", async || Ok(events.len())).await
 }
 
-/// More events than a request may need rounds of decisions.
+/// More events than a request may have rounds of decisions: with one round per event, the request
+/// would fail.
 const MANY: u32 = 250;
 
 #[tokio::test]
@@ -135,7 +136,8 @@ async fn a_repeated_stop_cancels_earlier_runs_and_not_later_ones() {
     app.advance(SECOND).await;
     let run = app.start(&job("a", 1)).await.remove(0);
     app.start(&stop).await;
-    // a rerun is a new run, and the event that cancels came before the rerun too
+    // the second `stop` repeats an event that is older than the rerun, so it must not cancel the
+    // rerun
     app.engine().control().rerun(run.id(), Default::default()).await.unwrap();
     app.start(&stop).await;
     app.finish().await;

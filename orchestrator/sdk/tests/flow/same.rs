@@ -1,5 +1,5 @@
-//! Which values are the same: for keys, which are text, and for waits and cancelling events, which
-//! compare a value and its kind.
+//! Which values count as equal. Keys compare values as strings; waits and cancelling events compare
+//! a value and its type.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ impl EventData for Other {
     const NAME: &'static str = "same/other";
 }
 
-/// Two numbers of SIM cards, with up to 20 digits: more than 64 bits.
+/// The numbers of two SIM cards. They have 20 digits, which are more than 64 bits.
 const SIMS: [&str; 2] = [r#"{"k":89014103211118510720}"#, r#"{"k":89014103211118510721}"#];
 
 fn raw(name: &str, data: &str) -> NewEvent {

@@ -1,4 +1,4 @@
-//! Access: event keys, the dashboard token, origins and hosts.
+//! Access checks: event keys, the dashboard token, origins and hosts.
 
 use axum::body::Body;
 use axum::http::{Method, Request};
@@ -14,7 +14,7 @@ fn guarded() -> World {
         loopback: false,
         version: "1".into(),
         bounds: Bounds::default(),
-        // a stream does not end
+        // a stream would never end, and the test reads each response to its end
         streams: false,
         ..Options::default()
     })

@@ -1,4 +1,4 @@
-//! The forms of pages, and their guard.
+//! The forms on pages, and the checks that protect them.
 
 use axum::body::Body;
 use axum::http::{Method, Request};

@@ -1,4 +1,4 @@
-//! Bad input gets 4xx with a sentence; nothing is stored, and no error is logged.
+//! Bad input: the response is a 4xx with a sentence, nothing is stored, and no error is logged.
 
 use axum::body::Body;
 use axum::http::{Method, Request};
@@ -16,7 +16,7 @@ async fn assert_nothing_stored(world: &World, what: &str) {
     world.assert_no_error_logged();
 }
 
-/// Sends a body that must be refused, and returns the sentence.
+/// Sends a body that must be refused. Returns the sentence of the refusal.
 async fn refused(world: &World, status: u16, body: impl Into<Body>, what: &str) -> String {
     let answer = world.post("/e/key", body).await;
     let json = answer.json();

@@ -1,4 +1,4 @@
-//! Bodies have a limit in size and in time on every route.
+//! Request bodies: every route limits their size, and the time that they may take to arrive.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use crate::unknown::ROUTES;
 use crate::world::World;
 
-/// A server with a token, whose guards let these requests pass.
+/// Returns a server that requires a token. The requests of `request` pass its checks.
 fn world() -> World {
     World::with(Options { loopback: true, dashboard_token: Some("the-token".into()), ..Options::default() })
 }
 
-/// A request that passes all guards of a route.
+/// Returns a request that passes all access checks of a route.
 fn request(method: &str, route: &str, body: Body) -> Request<Body> {
     let path = route.replace("{id}", "01HF7YAT00X6E3H2QJ7N9W5K4M").replace("{key}", "k").replace("{token}", "t");
     let query = if route == "/v1/runs/rerun" { "?all=true" } else { "" };

@@ -1,4 +1,4 @@
-//! Answers behind a front with a size limit: omitted values can be read elsewhere, and lists
+//! Responses behind a proxy that limits their size. Omitted values can be read at a link, and lists
 //! continue on the next page.
 
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use stepladder_server::Options;
 
 use crate::world::World;
 
-/// The size limit of the front.
+/// The size limit of the proxy, in bytes.
 const MOST: usize = 10_000;
 
 fn world() -> World {
@@ -43,7 +43,7 @@ async fn the_largest_values_are_left_out_with_links_to_them() {
         let whole = world.get(link["href"].as_str().unwrap()).await;
         assert_eq!((whole.json(), json!(whole.text.len())), (data.clone(), link["bytes"].clone()));
     }
-    // an event with a run that has an output of the same size
+    // the run of the event `mine` has an output of the same size
     let of_event = within(&world, "/v1/events/mine/runs").await;
     assert_eq!(of_event["data"][0]["output"], data, "one such value fits");
 }

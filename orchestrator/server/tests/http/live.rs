@@ -1,4 +1,4 @@
-//! Streams of changes: what they send, and when there are none.
+//! Streams of changes: what they send, and when there is no stream.
 
 use std::time::Duration;
 
@@ -16,14 +16,15 @@ fn streaming() -> World {
     World::with(Options { loopback: true, streams: true, ..Options::default() })
 }
 
-/// Returns the path of a page's stream.
+/// Returns the path of the stream of changes to a page.
 async fn live(world: &World, page: &str) -> String {
     let text = world.get(page).await.text;
     let path = text.split("data-live=\"").nth(1).unwrap_or_else(|| panic!("no news: {text}"));
     path.split('"').next().unwrap().replace("&#38;", "&").replace("&amp;", "&")
 }
 
-/// Returns the next line of a stream that is not empty, and whether it is a change.
+/// Reads the next chunk of a stream. Returns whether the chunk reports a change, or `None` at the
+/// end of the stream.
 async fn next(stream: &mut axum::body::BodyDataStream) -> Option<bool> {
     let chunk = stream.next().await?.unwrap();
     let text = String::from_utf8(chunk.to_vec()).unwrap();
@@ -58,7 +59,7 @@ async fn a_run_that_moves_is_told_of_once() {
     world.form(&format!("/runs/{run}/cancel"), "").await;
     assert_eq!(next(&mut stream).await, Some(true));
     assert_eq!(next(&mut stream).await, Some(false));
-    // a page that was loaded before the change is notified at once
+    // a page that was loaded before the change gets the notification at once
     let mut late = open(&world, &format!("/live/runs/{run}?seen=1")).await;
     assert_eq!(next(&mut late).await, Some(true));
 }
@@ -76,7 +77,7 @@ async fn a_stream_ends_with_the_server() {
 async fn a_stream_does_not_last_for_ever() {
     let world = streaming();
     let mut stream = open(&world, "/live/runs").await;
-    // a comment every 15 seconds, for ten minutes
+    // the stream sends a comment every 15 seconds and ends after ten minutes
     let words = async {
         let mut words = 0;
         while next(&mut stream).await.is_some() {

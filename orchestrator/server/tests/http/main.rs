@@ -1,5 +1,5 @@
 //! The HTTP interface on the real engine with the memory adapter: the responses of each route, and
-//! its refusals, which store nothing and log no error.
+//! its refusals, which must store nothing and log no error.
 
 mod access;
 mod acting;

@@ -1,4 +1,4 @@
-//! Many runs at a time, and functions that are paused.
+//! Actions on many runs at once, and functions that are paused.
 
 use serde_json::json;
 
@@ -29,7 +29,7 @@ async fn runs_are_chosen_by_the_time_of_their_events() {
         world.send(json!({"name": "test/pay"})).await;
         world.clock.advance(std::time::Duration::from_secs(3_600));
     }
-    // they were created at 22:13:20, 23:13:20 and 00:13:20
+    // the runs were created at 22:13:20, 23:13:20 and 00:13:20
     let listed = async |query: &str| world.get(&format!("/v1/runs?{query}")).await.data().as_array().unwrap().len();
     assert_eq!(listed("since=2023-11-14T23:13:20Z").await, 2);
     assert_eq!(listed("until=2023-11-14T23:13:20Z").await, 1);
@@ -71,7 +71,7 @@ async fn every_run_is_chosen_only_where_the_query_says_so() {
             let said = world.post(&format!("/v1/runs/{verb}{query}"), "").await;
             assert!(said.status == 400 && said.sentence().contains("`all=true`"), "{verb}{query}: {}", said.text);
         }
-        // a script with an unset variable sends this
+        // a script with an unset variable would send an empty filter
         for name in ["status", "function", "since", "until"] {
             let said = world.post(&format!("/v1/runs/{verb}?{name}="), "").await;
             let both = world.post(&format!("/v1/runs/{verb}?all=true&{name}="), "").await;

@@ -1,10 +1,10 @@
-//! The pages: what they show, and that nothing from outside becomes markup.
+//! The pages: what they show. Nothing from outside may become markup.
 
 use serde_json::json;
 
 use crate::world::World;
 
-/// Returns a page without the parts for machines.
+/// Returns the links on a page that start with `begin`.
 pub(crate) fn links<'a>(page: &'a str, begin: &str) -> Vec<&'a str> {
     page.split("href=\"")
         .skip(1)
@@ -13,7 +13,7 @@ pub(crate) fn links<'a>(page: &'a str, begin: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// Decodes a link, as a browser does.
+/// Decodes the entities in a link, as a browser does.
 fn followed(link: &str) -> String {
     link.replace("&amp;", "&").replace("&#38;", "&")
 }
@@ -252,7 +252,7 @@ async fn a_step_that_failed_says_when_each_attempt_to_come_would_be() {
     let due = world.get(&format!("/v1/runs/{run}")).await.data()["steps"][0]["due"].as_str().unwrap().to_owned();
     let due: jiff::Timestamp = due.parse().unwrap();
     let page = world.get(&format!("/runs/{run}")).await.text;
-    // 30 s, 1 m and 2 m after one another: the default
+    // the default delays between attempts are 30 s, 1 min and 2 min
     for after in [0, 30, 90, 210] {
         let at = due + jiff::SignedDuration::from_secs(after);
         let shown = at.strftime("%Y-%m-%d %H:%M:%S").to_string();

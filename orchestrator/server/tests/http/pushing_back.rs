@@ -1,4 +1,4 @@
-//! Back-pressure: an overloaded server answers 429 with `Retry-After`, and keeps nothing of a
+//! Back-pressure: an overloaded server responds with 429 and `Retry-After`, and keeps nothing of a
 //! refused request.
 
 use std::convert::Infallible;
@@ -29,7 +29,7 @@ async fn runs(world: &World) -> usize {
     world.get("/v1/runs").await.data().as_array().unwrap().len()
 }
 
-/// Checks that a response is a 429 for clients, and returns its `Retry-After`.
+/// Checks that a response is a 429 that clients understand. Returns its `Retry-After`.
 fn pushed_back(answer: &Answer) -> u64 {
     assert_eq!(answer.status, 429, "{}", answer.text);
     assert!(!answer.sentence().is_empty());
@@ -50,10 +50,10 @@ async fn past_the_backlog_events_are_pushed_back_and_leave_nothing() {
     assert_eq!(refused.header("access-control-allow-origin"), "*", "pages may read it");
     assert_eq!(world.get("/v1/events/c").await.status, 404);
     assert_eq!(runs(&world).await, 2);
-    // without room, a request is refused before it is parsed
+    // while the backlog is full, a request is refused before it is parsed
     pushed_back(&world.post("/e/key", "{").await);
 
-    // the accepted work is served, and then there is room
+    // once the accepted work is done, requests are accepted again
     world.settle().await;
     assert_eq!(world.post("/e/key", echo("c")).await.status, 200);
     world.settle().await;
@@ -98,7 +98,7 @@ async fn what_looks_and_what_cancels_goes_on_while_events_are_pushed_back() {
 #[tokio::test]
 async fn past_what_may_wait_in_memory_events_are_pushed_back() {
     let world = bounded(Bounds { waiting: 3, ..NONE });
-    // each enqueues a ticket when it arrives
+    // each run of `echo` enqueues a ticket at its creation
     for id in ["a", "b", "c"] {
         assert_eq!(world.post("/e/key", echo(id)).await.status, 200);
     }
@@ -120,7 +120,7 @@ async fn a_client_that_hangs_up_keeps_its_place_until_its_events_are_in_and_no_l
     let world = bounded(Bounds { requests: 1, ..NONE });
     let request = Request::post("/e/key").body(Body::from(echo("a"))).unwrap();
     let mut abandoned = Box::pin(world.router.clone().oneshot(request));
-    // on this one thread, the task that ingests the events has not started yet
+    // the test has one thread, so the task that ingests the events has not started yet
     assert!(futures::poll!(&mut abandoned).is_pending());
     drop(abandoned);
     assert_eq!(pushed_back(&world.post("/e/key", echo("b")).await), 1);
@@ -135,19 +135,19 @@ async fn events_that_are_being_taken_in_count_before_their_runs_are_there() {
     let many: Vec<_> = (0..5).map(|n| json!({"name": "test/echo", "id": format!("e{n}")})).collect();
     let request = Request::post("/e/key").body(Body::from(json!(many).to_string())).unwrap();
     let mut first = Box::pin(world.router.clone().oneshot(request));
-    // on this one thread, the task that ingests the events has not started yet
+    // the test has one thread, so the task that ingests the events has not started yet
     assert!(futures::poll!(&mut first).is_pending());
     let refused = world.post("/e/key", echo("more")).await;
     pushed_back(&refused);
     assert!(refused.sentence().starts_with("5 wakes are due"), "{}", refused.sentence());
     assert_eq!(first.await.unwrap().status(), 200);
     assert_eq!((runs(&world).await, world.get("/v1/events/more").await.status.as_u16()), (5, 404));
-    // served wakes no longer count
+    // wakes that were handled no longer count
     world.settle().await;
     assert_eq!(world.post("/e/key", echo("more")).await.status, 200);
 }
 
-/// A body that announces its length and never arrives.
+/// A body that announces its length but never arrives.
 struct Announced(u64);
 
 impl hyper::body::Body for Announced {
@@ -163,7 +163,7 @@ impl hyper::body::Body for Announced {
     }
 }
 
-/// A body of unknown length.
+/// Returns a body whose length is not announced.
 fn chunked(text: String) -> Body {
     Body::from_stream(futures::stream::iter([Ok::<_, Infallible>(text)]))
 }

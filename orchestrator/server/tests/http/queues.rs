@@ -1,4 +1,4 @@
-//! The health page where the queues are a service of their own.
+//! The health page with queues that are a separate service, as on AWS.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use stepladder_server::Options;
 
 use crate::world::World;
 
-/// Queues that a test fills and makes fail.
+/// A queue service in which a test can set the depths and inject errors.
 #[derive(Default)]
 struct Service {
     depths: Mutex<Vec<QueueDepth>>,

@@ -1,4 +1,4 @@
-//! The REST routes: the shape of each response.
+//! The REST routes that read: the shape of each response.
 
 use axum::http::Method;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Repetitions of unanswered requests, from clients that send neither ids nor a seed.
+//! Repetitions of requests without a response, from clients that send neither event ids nor a seed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ use tower::ServiceExt;
 
 use crate::script::Script;
 
-/// Storage that fails or blocks its first lookup of subscriptions. By then, the runs were created.
+/// A store whose first lookup of subscriptions fails or blocks. By then, the runs are created.
 struct Storage {
     memory: Arc<Memory>,
     calls: AtomicUsize,
@@ -71,7 +71,7 @@ fn request() -> Request<Body> {
     Request::post("/e/key").body(Body::from(events.to_string())).unwrap()
 }
 
-/// Returns the status and the ids.
+/// Sends the request. Returns the status and the ids in the response.
 async fn send(router: &Router) -> (u16, Value) {
     let response = router.clone().oneshot(request()).await.unwrap();
     let status = response.status().as_u16();
@@ -89,7 +89,7 @@ async fn what_failed_and_is_sent_again_starts_nothing_twice() {
     assert_eq!((send(&router).await, runs(&engine).await), ((503, json!([])), 2), "they have begun all the same");
     let (status, first) = send(&router).await;
     assert_eq!((status, runs(&engine).await), (200, 2));
-    // after a response, the same body is a new request
+    // after a response, the same body counts as a new request
     let (status, second) = send(&router).await;
     assert_eq!((status, runs(&engine).await), (200, 4));
     assert_ne!(first, second);
@@ -103,7 +103,7 @@ async fn what_a_sender_did_not_wait_for_and_sends_again_starts_nothing_twice() {
         () = storage.has_come.notified() => {}
         answer = &mut abandoned => panic!("{answer:?}"),
     }
-    // in the meantime another client sends the same body
+    // while the first request is pending, another client sends the same body
     let (_, other) = send(&router).await;
     assert_eq!(runs(&engine).await, 4);
     abandoned.abort();

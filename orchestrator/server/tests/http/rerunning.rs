@@ -1,4 +1,4 @@
-//! A rerun from a step keeps every outcome before it, over REST and from the dashboard.
+//! Reruns from a step, over REST and from the dashboard. They keep every outcome before that step.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use stepladder_engine::{Program, Session};
 
 use crate::world::World;
 
-/// `order`, started by `test/order`: the step `charge` fails in the first run, then comes `mail`.
-/// It returns both results.
+/// The function `order`, which is triggered by `test/order`. Its step `charge` fails in the first
+/// run; its step `mail` follows. The function returns both results.
 struct Order {
     spec: Spec,
     charges: Arc<AtomicU32>,

@@ -1,4 +1,4 @@
-//! A function of one step: enough to have runs to show.
+//! A function with one step, enough to have runs to show.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use stepladder_core::{Event, NewEvent, Spec, StepId, json};
 use stepladder_engine::program::{AdvisedFailure, FinishedStep, PollResult, RunHistory};
 use stepladder_engine::{Program, Session};
 
-/// A function whose step returns the event's data. A string `fail` in the data makes the step fail
-/// without a retry, `again` makes each attempt fail, and `fall` makes the handler fail once.
+/// A function whose step returns the event's data. The strings in the data control it: `fail` makes
+/// the step fail for good, `again` makes each attempt fail, and `fall` makes the handler fail once.
 pub(crate) struct Script {
     spec: Spec,
     step: StepId,
@@ -24,7 +24,7 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// `echo`, started by `test/echo`.
+    /// Returns the function `echo`, which is triggered by `test/echo`.
     pub(crate) fn echo() -> Arc<dyn Program> {
         let mut spec = Spec::new("echo");
         spec.triggers.push(Trigger { event: "test/echo".into(), condition: None });
@@ -32,7 +32,8 @@ impl Script {
         Arc::new(Self { spec, step: "say".into(), ask: Operation::Run(Default::default()) })
     }
 
-    /// `nap`, started by `test/nap` where `data.long` is true: sleeps for an hour.
+    /// Returns the function `nap`, which is triggered by `test/nap` if `data.long` is true, and
+    /// sleeps for an hour.
     pub(crate) fn nap() -> Arc<dyn Program> {
         let mut spec = Spec::new("nap");
         let condition = Some(Expr::compile("event.data.long == true").unwrap());
@@ -41,7 +42,8 @@ impl Script {
         Arc::new(Self { spec, step: "rest".into(), ask: Operation::SleepFor(Duration::from_secs(3_600)) })
     }
 
-    /// `pay`, started by `test/pay`: waits for a signal in `payment`, and returns its data.
+    /// Returns the function `pay`, which is triggered by `test/pay`. Its step `payment` waits for a
+    /// signal, and the function returns the signal's data.
     pub(crate) fn pay() -> Arc<dyn Program> {
         let mut spec = Spec::new("pay");
         spec.triggers.push(Trigger { event: "test/pay".into(), condition: None });
@@ -50,7 +52,8 @@ impl Script {
         Arc::new(Self { spec, step: "payment".into(), ask })
     }
 
-    /// `listen`, started by `test/listen`: waits for the event `test/<b>word</b>` in `word`.
+    /// Returns the function `listen`, which is triggered by `test/listen`. Its step `word` waits
+    /// for the event `test/<b>word</b>`.
     pub(crate) fn listen() -> Arc<dyn Program> {
         let mut spec = Spec::new("listen");
         spec.triggers.push(Trigger { event: "test/listen".into(), condition: None });
@@ -59,7 +62,7 @@ impl Script {
         Arc::new(Self { spec, step: "word".into(), ask })
     }
 
-    /// A function with HTML in its names, started by `<i>markup</i>`.
+    /// Returns a function whose names contain HTML. It is triggered by `<i>markup</i>`.
     pub(crate) fn markup() -> Arc<dyn Program> {
         let mut spec = Spec::new("<b>bold</b>");
         spec.triggers.push(Trigger { event: "<i>markup</i>".into(), condition: None });
@@ -89,7 +92,7 @@ impl Program for Script {
     }
 }
 
-/// A string in an event's data.
+/// Returns the string of this name in an event's data, if there is one.
 fn text(event: &Event, name: &str) -> Option<String> {
     let data: serde_json::Value = serde_json::from_str(event.data.get()).unwrap();
     data[name].as_str().map(str::to_owned)
@@ -99,7 +102,7 @@ struct Performance {
     step: StepId,
     ask: Operation,
     event: Arc<Event>,
-    /// The error of the handler.
+    /// The error with which the handler fails.
     fall: Option<String>,
     running: bool,
     outcome: Option<RevealedOutcome>,

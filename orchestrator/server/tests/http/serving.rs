@@ -1,4 +1,4 @@
-//! The server on a real socket: its responses, its limits on connections, and its end.
+//! The server on a real socket: its responses, its limits on connections, and its shutdown.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ async fn a_listener_is_served_until_shutdown() {
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
 
-    // an idle connection does not delay the end of the server
+    // an idle connection must not delay the shutdown
     let idle = TcpStream::connect(address).await.unwrap();
     stop.send(()).unwrap();
     served.await.unwrap();
@@ -50,7 +50,7 @@ async fn a_listener_is_served_until_shutdown() {
 
 const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// Sends a request, and reads until the response is complete or the connection is closed.
+/// Sends a request and reads until the response is complete or the connection is closed.
 async fn exchange(connection: &mut TcpStream, request: &[u8]) -> String {
     connection.write_all(request).await.unwrap();
     let mut answer = vec![0; 4_096];
@@ -85,7 +85,7 @@ async fn a_client_that_does_not_read_its_answers_is_closed() {
     let connections = Connections { max: 1, read_timeout: Duration::from_millis(50), ..Connections::default() };
     tokio::spawn(serve(listener, world.router.clone(), connections, std::future::pending()));
 
-    // requests more than the operating system buffers, and never reads
+    // the client asks for more bytes than the operating system buffers, and never reads them
     let mut deaf = TcpStream::connect(address).await.unwrap();
     let ask = b"GET /app.js HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
     let asking = tokio::spawn(async move { while deaf.write_all(&ask).await.is_ok() {} });
@@ -134,7 +134,7 @@ async fn connections_past_the_bound_wait_until_one_ends() {
     }
     let mut third = TcpStream::connect(address).await.unwrap();
     let mut answer = Box::pin(exchange(&mut third, HEALTH));
-    // in the meantime the two open connections keep working
+    // while the third connection waits, the first two keep working
     for n in 0..4 {
         let connection = if n % 2 == 0 { &mut first } else { &mut second };
         assert!(exchange(connection, HEALTH).await.starts_with("HTTP/1.1 200"));

@@ -1,4 +1,4 @@
-//! `POST /v1/signals/{token}`, and pages of waiting runs.
+//! The route `POST /v1/signals/{token}`, and the pages of runs that wait for a signal.
 
 use axum::http::StatusCode;
 use serde_json::json;
@@ -7,7 +7,7 @@ use stepladder_server::Options;
 
 use crate::world::World;
 
-/// Starts a run that waits for a signal; returns it and the callback token.
+/// Starts a run that waits for a signal. Returns the run's id and the callback token.
 async fn waiting(world: &World) -> (String, String) {
     let run = world.run(json!({"name": "test/pay"})).await;
     let data = world.get(&format!("/v1/runs/{run}")).await.data();

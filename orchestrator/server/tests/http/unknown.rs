@@ -1,5 +1,5 @@
-//! Unknown parameters, fields and bodies: every route answers 400 with their name, and does
-//! nothing.
+//! Unknown parameters and unknown fields in bodies: every route responds with 400 and the unknown
+//! name, and does nothing.
 
 use axum::body::Body;
 use axum::http::{Method, Request};
@@ -7,15 +7,15 @@ use serde_json::json;
 
 use crate::world::{Answer, World};
 
-/// The body that a route reads.
+/// The kind of body that a route reads.
 #[derive(Clone, Copy)]
 pub(crate) enum Reads {
     Nothing,
-    /// Any JSON, so that nothing in it is unknown.
+    /// Any JSON, in which no field can be unknown.
     Anything,
-    /// An object with these fields, and an example.
+    /// A JSON object with only these fields; the string is an example.
     Json(&'static str),
-    /// A form: an example.
+    /// A form; the string is an example.
     Form(&'static str),
 }
 
@@ -26,7 +26,8 @@ const BULK: &[&str] = &["status", "function", "since", "until", "all", "limit", 
 const SEARCH: &[&str] = &["status", "function", "q", "within", "from", "to", "cursor", "did", "n", "missed"];
 const NEWS: &[&str] = &["status", "function", "q", "within", "from", "to", "cursor", "seen"];
 
-/// Every route: its method, its path, the parameters of its query, its body.
+/// Every route: its method, its path, the names of its query parameters, and the body that it
+/// reads.
 pub(crate) const ROUTES: &[(&str, &str, &[&str], Reads)] = &[
     ("POST", "/e/{key}", &[], Json(r#"{"name":"test/echo"}"#)),
     ("GET", "/health", &[], Nothing),
@@ -74,7 +75,7 @@ pub(crate) const ROUTES: &[(&str, &str, &[&str], Reads)] = &[
     ("POST", "/theme", &[], Form("theme=dark")),
 ];
 
-/// The routes of a source file: `.route("/path", get(a).post(b))`.
+/// Returns the routes that a source file defines, such as `.route("/path", get(a).post(b))`.
 fn made(source: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for route in source.split(".route(\"").skip(1) {
@@ -100,7 +101,7 @@ fn every_route_is_in_the_table() {
     assert_eq!(made, known);
 }
 
-/// A server with an event, a live run and an ended run.
+/// A server that has an event, a live run and an ended run.
 struct Given {
     world: World,
     event: String,
@@ -132,8 +133,8 @@ impl Given {
         self.world.ask(request.body(Body::from(body.replace("{id}", &self.live))).unwrap()).await
     }
 
-    /// Panics unless the response is a 400 that names something, as JSON for programs and as a page
-    /// for people.
+    /// Panics unless the response is a 400 that contains `name`: JSON for programs, or a page for
+    /// people.
     #[track_caller]
     fn assert_refused(&self, answer: &Answer, name: &str, what: &str) {
         assert_eq!(answer.status, 400, "{what}: {}", answer.text);
@@ -142,7 +143,7 @@ impl Given {
         assert!(is_page || answer.sentence().contains(name), "{what}: {}", answer.text);
     }
 
-    /// Panics when anything has changed.
+    /// Panics if anything has changed.
     async fn assert_nothing_done(&self) {
         let runs = self.world.get("/v1/runs").await.data();
         let statuses: Vec<_> = runs.as_array().unwrap().iter().map(|run| run["status"].as_str().unwrap()).collect();
@@ -182,7 +183,7 @@ async fn an_unknown_parameter_is_refused_by_name_on_every_route() {
                 if answer.header("content-type").starts_with("text/html") { name.trim_matches('`') } else { name };
             given.assert_refused(&answer, name, &format!("{method} {route}?{query}"));
         }
-        // a known parameter twice
+        // sends a known parameter twice; the error also lists all known parameters
         if let Some(first) = known.first() {
             let path = format!("{}?{first}=&nothing=1", given.path(route));
             let answer = given.ask(method, &path, good(*reads)).await;
@@ -211,7 +212,7 @@ async fn a_known_parameter_is_taken() {
     let given = Given::new().await;
     for (method, route, known, reads) in ROUTES {
         for name in *known {
-            // a route may refuse these values; the test checks only that it accepts the name
+            // the route may refuse this value; the test only checks that the name is accepted
             let path = format!("{}?{name}=1", given.path(route));
             let answer = given.ask(method, &path, good(*reads)).await;
             assert!(!answer.text.contains("is not a parameter"), "{method} {path}: {}", answer.text);
@@ -252,7 +253,7 @@ async fn an_unknown_field_of_a_body_is_refused_by_name() {
         };
         let filter = if *route == "/v1/runs/rerun" { "?status=completed" } else { "" };
         let path = format!("{}{filter}", given.path(route));
-        // the login form is read only with a token configured
+        // the login form is read only if a token is configured
         let world = (*route == "/login").then(|| World::with(guarded()));
         let answer = match &world {
             Some(world) => world.form(&path, body.clone()).await,
@@ -263,7 +264,7 @@ async fn an_unknown_field_of_a_body_is_refused_by_name() {
     given.assert_nothing_done().await;
 }
 
-/// Options with a token.
+/// Returns options with a dashboard token.
 fn guarded() -> stepladder_server::Options {
     stepladder_server::Options { dashboard_token: Some("a-token".into()), loopback: true, ..Default::default() }
 }

@@ -1,4 +1,4 @@
-//! A server without a socket, with its log.
+//! A server under test. It has no socket, and its log is kept in memory.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -30,7 +30,7 @@ pub(crate) struct World {
     _logging: DefaultGuard,
 }
 
-/// A response, read to its end.
+/// A response whose body was read to the end.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -39,29 +39,29 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The body as JSON.
+    /// Returns the body as JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
     }
 
-    /// Returns `data` of the JSON.
+    /// Returns the field `data` of the body.
     pub(crate) fn data(&self) -> Value {
         self.json()["data"].take()
     }
 
-    /// The sentence of a refusal.
+    /// Returns the sentence of a refusal.
     pub(crate) fn sentence(&self) -> String {
         self.json()["error"].as_str().unwrap_or_else(|| panic!("no error: {}", self.text)).to_owned()
     }
 
-    /// Returns a header as text; empty when it is missing.
+    /// Returns the value of a header; the empty string if the header is missing.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
 impl World {
-    /// On loopback, without keys.
+    /// Creates a server on loopback that requires no key.
     pub(crate) fn new() -> Self {
         Self::with(Options { loopback: true, version: "1.2.3".into(), ..Options::default() })
     }
@@ -70,7 +70,7 @@ impl World {
         Self::of(options, Vec::new())
     }
 
-    /// On loopback, without keys, with more functions.
+    /// Creates a server on loopback that requires no key and has these additional functions.
     pub(crate) fn also(programs: Vec<Arc<dyn Program>>) -> Self {
         Self::of(Options { loopback: true, version: "1.2.3".into(), ..Options::default() }, programs)
     }
@@ -112,7 +112,7 @@ impl World {
         self.request(Method::GET, path, "").await
     }
 
-    /// A GET with one header.
+    /// Sends a GET request with one header.
     pub(crate) async fn get_with(&self, path: &str, name: &str, value: &str) -> Answer {
         self.ask(Request::builder().uri(path).header(name, value).body(Body::empty()).unwrap()).await
     }
@@ -121,7 +121,7 @@ impl World {
         self.request(Method::POST, path, body).await
     }
 
-    /// A form, as a browser posts it from a page of this server.
+    /// Posts a form, as a browser does from a page of this server.
     pub(crate) async fn form(&self, path: &str, body: impl Into<Body>) -> Answer {
         let request = Request::builder().method(Method::POST).uri(path).header("host", "localhost:8288");
         let request = request.header("origin", "http://localhost:8288").header("sec-fetch-site", "same-origin");
@@ -142,7 +142,7 @@ impl World {
         answer.json()["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
     }
 
-    /// Sends an event that starts one run, and returns the id of the run.
+    /// Sends an event that starts one run. Returns the run's id.
     pub(crate) async fn run(&self, event: Value) -> String {
         let event = self.send(event).await.remove(0);
         let runs = self.get(&format!("/v1/events/{event}/runs")).await.data();
@@ -158,17 +158,17 @@ impl World {
         }
     }
 
-    /// The time by its clock.
+    /// Returns the time of the world's clock.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// Moves the clock without executing anything.
+    /// Advances the clock without executing anything.
     pub(crate) fn pass(&self, time: Duration) {
         self.clock.set(self.clock.now() + time);
     }
 
-    /// Sets timers.
+    /// Stores timers.
     pub(crate) async fn timers(&self, timers: Vec<Timer>) {
         self.memory.set(timers).await.unwrap();
     }
@@ -178,14 +178,14 @@ impl World {
         String::from_utf8(self.log.0.lock().unwrap().clone()).unwrap()
     }
 
-    /// Panics when an error was logged.
+    /// Panics if an error was logged.
     pub(crate) fn assert_no_error_logged(&self) {
         let log = self.log();
         assert!(!log.contains("ERROR"), "{log}");
     }
 }
 
-/// A log in memory.
+/// A log that is kept in memory.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 

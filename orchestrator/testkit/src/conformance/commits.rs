@@ -1,4 +1,4 @@
-//! Commits: an append, and the writes that belong to it.
+//! Commits: an append to a journal, together with the writes that belong to it.
 
 use stepladder_core::Status;
 
@@ -13,23 +13,23 @@ pub(super) async fn assert_conflict(on: &Subject, commit: Commit) {
     assert_eq!(on.backend.commit(commit).await.expect("a commit"), CommitResult::Conflict);
 }
 
-/// Another writer has used the number.
+/// An append at a number conflicts if another writer has used the number.
 pub async fn an_append_at_a_taken_number_conflicts(on: Subject) {
     on.commit(append(run(1), record(0, 1, 1))).await;
     assert_conflict(&on, append(run(1), record(0, 2, 1))).await;
     assert_eq!(text(&on.backend.read(run(1), 0).await.expect("a read")), text(&[record(0, 1, 1)]));
-    // Each run has numbers of its own.
+    // Another run has its own numbers, so the same number is free there.
     on.commit(append(run(2), record(0, 2, 1))).await;
 }
 
-/// If the reply of a write was lost, its repetition succeeds.
+/// A write whose reply was lost may be repeated, and the repetition succeeds.
 pub async fn rule_1_a_repeated_append_is_not_a_conflict(on: Subject) {
     on.commit(append(run(1), record(0, 1, 1))).await;
     on.commit(append(run(1), record(0, 1, 1))).await;
     assert_eq!(on.backend.read(run(1), 0).await.expect("a read").len(), 1);
 }
 
-/// A repeated write succeeds even after others have appended records.
+/// A repeated write succeeds even after other writers have appended more records.
 pub async fn rule_1_a_repeated_append_is_recognised_below_later_records(on: Subject) {
     on.commit(append(run(1), record(0, 1, 2))).await;
     on.commit(append(run(1), record(2, 2, 1))).await;
@@ -68,7 +68,7 @@ pub async fn nothing_after_the_append_happens_on_a_conflict(on: Subject) {
     assert_eq!(on.woken().await, [run(1)]);
 }
 
-/// A commit may contain wakes, timers, releases and acknowledgements only.
+/// A commit without entries may contain wakes, timers, releases and acknowledgements.
 pub async fn a_commit_without_entries_is_carried_out(on: Subject) {
     let one = limit("orders", 1);
     let due = on.now() + seconds(60);
@@ -86,7 +86,7 @@ pub async fn a_commit_without_entries_is_carried_out(on: Subject) {
     on.commit(Commit::default()).await;
 }
 
-/// When a run ends, its row has the time and the status of the end.
+/// When a run ends, its row gets the time and the status of the end.
 pub async fn an_end_shows_in_the_row(on: Subject) {
     on.backend.create_runs(vec![run_start(1, "orders", event_id(1))]).await.expect("a start");
     let at = on.now() + seconds(5);
@@ -97,7 +97,7 @@ pub async fn an_end_shows_in_the_row(on: Subject) {
     }
 }
 
-/// A repeated commit changes nothing. Only its wakes may be delivered twice.
+/// Repeating a commit changes nothing, except that its wakes may be delivered twice.
 pub async fn a_commit_may_be_repeated(on: Subject) {
     let one = limit("orders", 1);
     on.backend.create_runs(vec![run_start(1, "orders", event_id(1))]).await.expect("a start");

@@ -1,4 +1,4 @@
-//! Accepting events, and recognising repeated ones.
+//! Events: accepting them, and recognising repeated ones.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub async fn events_come_back_in_order(on: Subject) {
     assert!(accept(&on, Vec::new(), Duration::ZERO).await.is_empty());
 }
 
-/// An event that is read by its id has all of its fields.
+/// Reading an event by its id returns all of its fields.
 pub async fn an_event_is_found_by_its_id(on: Subject) {
     let event = Event {
         user: Some(stepladder_core::json::empty_object()),
@@ -39,7 +39,8 @@ pub async fn an_event_is_found_by_its_id(on: Subject) {
     assert!(on.backend.event(event_id(2)).await.expect("a read").is_none());
 }
 
-/// A repeated sender id returns the first event, under its own id.
+/// An event with the sender id of an earlier event is a repetition: the earlier event is returned,
+/// with its own id.
 pub async fn rule_15_a_repeated_sender_id_gives_the_first_event(on: Subject) {
     accept(&on, vec![event_with_sender_id(1, "order-1", Duration::ZERO)], Duration::ZERO).await;
     let later = DAY - Duration::from_millis(1);
@@ -51,7 +52,7 @@ pub async fn rule_15_a_repeated_sender_id_gives_the_first_event(on: Subject) {
     assert!(on.backend.event(event_id(2)).await.expect("a read").is_none());
 }
 
-/// If a batch repeats a sender id, all of these events are the first one.
+/// If several events of a batch have the same sender id, all of them count as the first one.
 pub async fn duplicates_in_one_batch_are_one_event(on: Subject) {
     let batch = vec![
         event(4),
@@ -64,7 +65,8 @@ pub async fn duplicates_in_one_batch_are_one_event(on: Subject) {
     assert!(on.backend.event(event_id(3)).await.expect("a read").is_none());
 }
 
-/// After 24 hours, an event with a known sender id is new. Later repetitions return this event.
+/// After 24 hours, an event with a known sender id is a new event. From then on, repetitions return
+/// the new event.
 pub async fn after_24_hours_a_sender_id_is_new(on: Subject) {
     accept(&on, vec![event_with_sender_id(1, "order-1", Duration::ZERO)], Duration::ZERO).await;
     let stored = accept(&on, vec![event_with_sender_id(2, "order-1", DAY)], DAY).await;
@@ -74,7 +76,7 @@ pub async fn after_24_hours_a_sender_id_is_new(on: Subject) {
     assert!(on.backend.event(event_id(1)).await.expect("a read").is_some());
 }
 
-/// An event with a known id is always a repetition.
+/// An event whose own id is known is always a repetition.
 pub async fn an_event_under_a_known_id_is_that_event(on: Subject) {
     accept(&on, vec![event(1)], Duration::ZERO).await;
     let other = Event { name: "shop/other".into(), received_at: START + DAY * 2, ..event(1) };
@@ -89,14 +91,14 @@ pub async fn events_without_a_sender_id_are_never_repeats(on: Subject) {
     assert_eq!(ids(&stored), [event_id(1), event_id(2)]);
 }
 
-/// A sender id resolves to the latest event with it, after any time.
+/// A sender id resolves to the latest event that has it, however much time has passed.
 pub async fn a_sender_id_resolves_to_its_latest_event(on: Subject) {
     assert_eq!(on.backend.resolve("order-1").await.expect("a read"), None);
     accept(&on, vec![event_with_sender_id(9, "order-1", Duration::ZERO)], Duration::ZERO).await;
     assert_eq!(on.backend.resolve("order-1").await.expect("a read"), Some(event_id(9)));
     on.advance(DAY * 3).await;
     assert_eq!(on.backend.resolve("order-1").await.expect("a read"), Some(event_id(9)));
-    // The second event has the lower id, but it was received last.
+    // The second event has the lower id, but was received later.
     accept(&on, vec![event_with_sender_id(2, "order-1", DAY * 3)], DAY * 3).await;
     assert_eq!(on.backend.resolve("order-1").await.expect("a read"), Some(event_id(2)));
 }

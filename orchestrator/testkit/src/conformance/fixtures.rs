@@ -13,21 +13,21 @@ use stepladder_core::{
 use super::Subject;
 use stepladder_engine::ports::{Backend, Commit, CommitResult, Delivery, JournalAppend, RunStart};
 
-/// The start of every check: 2023-11-14T22:13:00Z.
+/// The time at which every check starts: 2023-11-14T22:13:00Z.
 pub(super) const START: Timestamp = Timestamp::from_millis(1_699_999_980_000);
-/// A visibility timeout that is longer than any check, unless the check moves the clock.
+/// A visibility timeout that does not end during a check, unless the check moves the clock.
 pub(super) const VISIBILITY: Duration = Duration::from_secs(150);
 
 pub(super) fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// Returns the start of the `n`th minute after [`START`].
+/// Returns the start of minute `n` after [`START`].
 pub(super) fn start_of_next(n: u64) -> Timestamp {
     START + seconds(60 * n)
 }
 
-/// Returns the id of run number `n`. A higher number has a later id.
+/// Returns the id of run number `n`. The ids are in the order of the numbers.
 pub(super) fn run(n: u64) -> RunId {
     RunId::new(START + Duration::from_millis(n), u128::from(n))
 }
@@ -106,7 +106,7 @@ pub(super) fn ticket_of_run(n: u64, after: u64) -> Ticket {
     Ticket { of: RunOrStep::Run, ..ticket(n, "", after) }
 }
 
-/// Writes records as JSON, to compare them.
+/// Formats records as JSON strings, to compare them.
 pub(super) fn text(records: &[Record]) -> Vec<String> {
     records.iter().map(|record| serde_json::to_string(record).expect("JSON")).collect()
 }
@@ -131,7 +131,7 @@ impl Subject {
         if let Some(receive_now) = &self.receive_now {
             let mut received = Vec::new();
             while received.len() < max {
-                // A queue may answer with fewer wakes than are visible.
+                // One call may return fewer wakes than are visible.
                 let more = receive_now((max - received.len()).min(10), VISIBILITY).await.expect("a queue");
                 if more.is_empty() {
                     break;

@@ -1,4 +1,4 @@
-//! Flow state: it changes only if it is as it was read.
+//! Flow state: a change succeeds only if the state is still the one that was read.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::Subject;
 use super::fixtures::{event_id, run, run_concurrently, run_start, seconds};
 use stepladder_engine::ports::{Backend, Commit, EarlyWrite, FlowStateChange, RunStart, StartResult};
 
-/// Creates a key with unusual characters, longer than storage keys may be.
+/// Returns a key with unusual characters that is longer than a storage key may be.
 fn key(name: &str) -> Arc<str> {
     format!("throttle/ünï \u{1F980}/{name}/{}", "k".repeat(1_500)).into()
 }
@@ -32,7 +32,7 @@ async fn apply_changes(on: &Subject, changes: Vec<FlowStateChange>) -> Vec<bool>
     on.backend.change_flow_state(changes).await.expect("an answer")
 }
 
-/// Flow state that differs from the state that was read is not changed. If it already has the new
+/// A change fails if the state differs from the one that was read. If the state already has the new
 /// value, the change counts as done.
 pub async fn flow_state_changes_only_from_the_state_that_was_read(on: Subject) {
     assert_eq!(read_states(&on, &["a"]).await, [None]);
@@ -48,7 +48,8 @@ pub async fn flow_state_changes_only_from_the_state_that_was_read(on: Subject) {
     assert_eq!(read_states(&on, &["a"]).await, [None]);
 }
 
-/// Results are in the order of the request, for any number of keys, even if a key repeats.
+/// The results are in the order of the request, for any number of keys, and even if a key occurs
+/// twice.
 pub async fn many_flow_states_are_read_and_changed_in_one_call(on: Subject) {
     let names: Vec<String> = (0..120).map(|n| n.to_string()).collect();
     let changes = names.iter().map(|name| state_change(&on, name, None, Some(name))).collect();
@@ -62,7 +63,7 @@ pub async fn many_flow_states_are_read_and_changed_in_one_call(on: Subject) {
     assert_eq!(found[119..], [Some("0".into()), None, Some("y".into())]);
 }
 
-/// Either the run is created and all of its flow state changes, or nothing happens.
+/// A run is created and all of its flow state is changed, or neither happens.
 pub async fn rule_16_flow_state_changes_with_the_creation_of_a_run(on: Subject) {
     let with = |n, changes| RunStart { flow_state: changes, ..run_start(n, "orders", event_id(n)) };
     let results = |starts| async { on.backend.create_runs(starts).await.expect("a start") };
@@ -74,16 +75,16 @@ pub async fn rule_16_flow_state_changes_with_the_creation_of_a_run(on: Subject) 
     assert_eq!(read_states(&on, &["a", "b"]).await, [Some("1".into()), Some("1".into())]);
     assert!(on.backend.read(run(2), 0).await.expect("a read").is_empty());
     assert_eq!(on.backend.row(run(2)).await.expect("a row"), None);
-    // A run that exists is known even if the flow state has changed since.
+    // A run that exists is reported as known, even if its flow state has changed since.
     assert_eq!(results(vec![first]).await, [StartResult::Known]);
     assert_eq!(read_states(&on, &["a"]).await, [Some("1".into())]);
-    // A change to the same value only requires that the state is as it was read.
+    // A change from a value to the same value succeeds if the state is still the one that was read.
     let third = with(3, vec![state_change(&on, "a", Some("1"), Some("1")), state_change(&on, "b", Some("1"), None)]);
     assert_eq!(results(vec![third]).await, [StartResult::New]);
     assert_eq!(read_states(&on, &["a", "b"]).await, [Some("1".into()), None]);
 }
 
-/// Each start sees the flow state that the one before it has changed.
+/// Each start of a call sees the flow state as changed by the starts before it.
 pub async fn the_starts_of_a_call_are_applied_in_order(on: Subject) {
     let chained = |n: u64| {
         let (seen, becomes) = ((n > 1).then(|| (n - 1).to_string()), n.to_string());
@@ -95,7 +96,7 @@ pub async fn the_starts_of_a_call_are_applied_in_order(on: Subject) {
     assert_eq!(read_states(&on, &["a"]).await, [Some("20".into())]);
 }
 
-/// The other callers learn that another change came first.
+/// Of many concurrent changes only one succeeds; the other callers are told so.
 pub async fn one_of_many_concurrent_changes_of_flow_state_succeeds(on: Subject) {
     let until = on.now() + seconds(600);
     let start = move |i: u64, backend: Arc<dyn Backend>| async move {
@@ -113,7 +114,8 @@ pub async fn one_of_many_concurrent_changes_of_flow_state_succeeds(on: Subject) 
     assert_eq!(runs.iter().map(|row| row.run).collect::<Vec<RunId>>(), [run(new[0])]);
 }
 
-/// A repeated link has no effect, nor has a link to the event that created the run.
+/// Linking an event to a run twice has no effect, and neither has linking the event that created
+/// the run.
 pub async fn an_event_is_linked_to_a_run_of_another_event(on: Subject) {
     on.backend
         .create_runs(vec![run_start(1, "orders", event_id(1)), run_start(2, "mail", event_id(2))])
@@ -128,7 +130,7 @@ pub async fn an_event_is_linked_to_a_run_of_another_event(on: Subject) {
     assert_eq!(runs, [run(1), run(2)]);
 }
 
-/// A store may drop flow state after its time, but not before.
+/// A store may drop flow state after its expiry, but not before.
 pub async fn flow_state_is_kept_until_its_time(on: Subject) {
     apply_changes(&on, vec![state_change(&on, "a", None, Some("1"))]).await;
     let until: Timestamp = on.now() + seconds(600);

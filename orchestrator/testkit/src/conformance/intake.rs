@@ -1,4 +1,4 @@
-//! One call that stores events, creates their runs, and looks up subscriptions.
+//! The single call that stores events, creates their runs, and looks up subscriptions.
 
 use stepladder_core::Event;
 use stepladder_core::waiting::Subscription;
@@ -7,13 +7,14 @@ use super::Subject;
 use super::fixtures::{START, event, event_id, event_text, event_with_sender_id, run, run_start, seconds};
 use stepladder_engine::ports::{AppliedWrites, EarlyWrite, EventWrites, StartResult, TakenEvents};
 
-/// Creates a subscription of run number `n` to all events of the checks.
+/// Creates a subscription of run number `n` to every event of these checks.
 fn subscription(n: u64) -> Subscription {
     let until = START + seconds(3_600);
     Subscription { event: event(1).name, key: None, run: run(n), step: "a".into(), until }
 }
 
-/// Stores events. Each event creates the run of its number, which subscribes to further events.
+/// Stores events with one call. Each of `runs` is created by the event of the same number, and
+/// subscribes to further events.
 async fn take(on: &Subject, events: Vec<Event>, runs: &[u64]) -> TakenEvents {
     let decide = |events: &[Event]| EventWrites {
         before: runs.iter().map(|n| EarlyWrite::Subscribe(subscription(*n))).collect(),
@@ -30,7 +31,7 @@ async fn runs(on: &Subject, n: u64) -> usize {
     on.backend.runs_of(event_id(n)).await.expect("rows").len()
 }
 
-/// Either all decided writes are stored, or the events alone.
+/// The call stores either the events with all of their runs, or only the events.
 pub async fn taken_events_are_stored_with_all_their_runs_or_none(on: Subject) {
     let events: Vec<Event> = [3, 1, 2].map(event).into();
     let TakenEvents { events: stored, applied } = take(&on, events.clone(), &[3, 1, 2]).await;
@@ -52,18 +53,19 @@ pub async fn taken_events_are_stored_with_all_their_runs_or_none(on: Subject) {
     }
 }
 
-/// The caller decides again, with the event that was stored first.
+/// If an event is a repetition, no run is created: the caller must decide again with the event that
+/// was stored first.
 pub async fn rule_15_a_repeated_event_is_taken_without_its_runs(on: Subject) {
     let first = event_with_sender_id(1, "order-1", seconds(0));
     on.backend.accept(vec![first.clone()], on.now()).await.expect("an event");
     let again = take(&on, vec![event_with_sender_id(2, "order-1", seconds(0)), event(3)], &[2, 3]).await;
     assert_eq!(texts(&again.events), texts(&[first, event(3)]));
     assert!(again.applied.is_none());
-    // The same id with other content.
+    // The same id, but another event.
     let other = Event { name: "shop/other".into(), ..event(3) };
     let again = take(&on, vec![other], &[3]).await;
     assert_eq!((texts(&again.events), again.applied.is_none()), (texts(&[event(3)]), true));
-    // Two events of one call with the same sender id.
+    // Two events in one call have the same sender id.
     let again = take(
         &on,
         vec![event_with_sender_id(4, "order-4", seconds(0)), event_with_sender_id(5, "order-4", seconds(0))],
@@ -78,12 +80,12 @@ pub async fn rule_15_a_repeated_event_is_taken_without_its_runs(on: Subject) {
     assert!(on.backend.subscribed_fields(&event(1).name).await.expect("subscribed fields").is_empty());
 }
 
-/// A local store writes new events and their runs in one transaction.
+/// A local store writes new events and their runs in a single transaction.
 pub async fn new_events_are_taken_with_their_runs(on: Subject) {
     let taken = take(&on, vec![event(1)], &[1]).await;
     assert_eq!(taken.applied.expect("all of it").starts, [StartResult::New]);
     assert_eq!(runs(&on, 1).await, 1);
-    // A call without events.
+    // A call may have no events.
     let none = take(&on, Vec::new(), &[]).await.applied.expect("nothing");
     assert!(none.starts.is_empty() && none.subscribed.is_empty());
 }

@@ -1,4 +1,4 @@
-//! Reading journals.
+//! Reading journals, as a whole and in parts.
 
 use stepladder_core::{Fact, Record, Report, json};
 
@@ -24,7 +24,7 @@ pub async fn records_come_back_as_they_were_written(on: Subject) {
     assert_eq!(text(&on.backend.read(run(1), 0).await.expect("a read")), text(&records));
 }
 
-/// A read from a number returns only records that start at this number or later.
+/// Reading from a number on returns only the records that start at that number or later.
 pub async fn records_are_read_from_a_number_on(on: Subject) {
     let records = [record(0, 1, 2), record(2, 2, 3), record(5, 3, 1)];
     for record in &records {
@@ -36,7 +36,7 @@ pub async fn records_are_read_from_a_number_on(on: Subject) {
     }
 }
 
-/// An outcome of 4 MiB, the maximum size, is read as it was written.
+/// An outcome of 4 MiB, which is the maximum size, is read back unchanged.
 pub async fn a_large_value_is_stored(on: Subject) {
     let value = "x".repeat(stepladder_core::limits::OUTCOME_BYTES);
     let fact = Fact::StepSucceeded {

@@ -1,4 +1,4 @@
-//! Listings of runs.
+//! Listings of runs and events.
 
 use stepladder_core::{RunId, RunRow, Status};
 
@@ -29,7 +29,8 @@ fn runs(numbers: &[u64]) -> Vec<RunId> {
     numbers.iter().map(|n| run(*n)).collect()
 }
 
-/// Runs are listed by their ids, which begin with their events' times.
+/// Runs are listed newest first, in the order of their ids. A run's id begins with the time of its
+/// event.
 pub async fn runs_are_listed_newest_first(on: Subject) {
     create_six_runs(&on).await;
     assert_eq!(list(&on, RunQuery { limit: 100, ..RunQuery::default() }).await, runs(&[6, 5, 4, 3, 2, 1]));
@@ -53,7 +54,7 @@ pub async fn listings_are_filtered(on: Subject) {
     assert_eq!(list(&on, filter(RunStatusFilter::Ended(Status::Cancelled), &all)).await, runs(&[]));
 }
 
-/// The page after a run begins with the next older run.
+/// The page after a run starts with the next older run.
 pub async fn pages_follow_each_other(on: Subject) {
     create_six_runs(&on).await;
     for (filter, function, expected) in [
@@ -92,8 +93,8 @@ pub async fn a_listing_ends_at_its_oldest_id(on: Subject) {
     assert_eq!(list(&on, RunQuery { limit: 2, ..from(1) }).await, runs(&[6, 5]));
 }
 
-/// Events are listed by id, and pages follow each other. Each event here started a run, because an
-/// adapter need not list other events.
+/// Events are listed newest first, in pages. Each event here has started a run, because an adapter
+/// need not list other events.
 pub async fn events_are_listed_newest_first(on: Subject) {
     let events: Vec<_> = [4, 1, 3].map(event).into();
     on.backend.accept(events, on.now()).await.expect("events");
@@ -110,7 +111,8 @@ pub async fn events_are_listed_newest_first(on: Subject) {
     assert_eq!(list(Some(event_id(1)), 10).await, ids(&[]));
 }
 
-/// The runs of an event are sorted by creation. An event without runs has none.
+/// The runs of an event are listed in the order of their creation. An event without runs has an
+/// empty list.
 pub async fn runs_of_an_event_come_oldest_first(on: Subject) {
     create_six_runs(&on).await;
     let of = async |event| {

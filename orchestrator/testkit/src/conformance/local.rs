@@ -1,5 +1,6 @@
-//! The further promises of an adapter with a single process on its storage: it refuses appends that
-//! leave a gap, and delivers wakes in order, to the millisecond, and exactly as many as requested.
+//! Additional guarantees of an adapter that is the only process on its storage: it refuses appends
+//! that would leave a gap; it delivers wakes in order, to the millisecond, and exactly as many as
+//! requested.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +16,15 @@ use super::fixtures::{
 use super::queue::send;
 use stepladder_engine::ports::{AcquireResult, Backend, Backlog, Commit, EarlyWrite, LateWrite, StartResult};
 
-/// An append conflicts if its number does not follow the last entry, because it would leave a gap.
+/// An append conflicts if it would leave a gap after the last entry.
 pub async fn an_append_past_the_end_conflicts(on: Subject) {
     on.commit(append(run(1), record(0, 1, 2))).await;
     assert_conflict(&on, append(run(1), record(3, 2, 1))).await;
     assert_eq!(on.backend.read(run(1), 0).await.expect("a read").len(), 1);
 }
 
-/// A record uses the numbers of all its entries, so an append at one of them conflicts.
+/// A record occupies the numbers of all its entries, so an append at any of these numbers
+/// conflicts.
 pub async fn an_append_within_a_record_conflicts(on: Subject) {
     on.commit(append(run(1), record(0, 1, 3))).await;
     assert_conflict(&on, append(run(1), record(2, 2, 1))).await;
@@ -30,7 +32,7 @@ pub async fn an_append_within_a_record_conflicts(on: Subject) {
     assert_eq!(on.backend.read(run(1), 0).await.expect("a read").len(), 1);
 }
 
-/// A repeated start sends no further wake.
+/// Repeating a start sends no second wake.
 pub async fn rule_16_a_repeated_start_sends_no_wake(on: Subject) {
     for expected in [StartResult::New, StartResult::Known, StartResult::Known] {
         assert_eq!(
@@ -41,7 +43,7 @@ pub async fn rule_16_a_repeated_start_sends_no_wake(on: Subject) {
     assert_eq!(on.woken().await, [run(1)]);
 }
 
-/// Of many concurrent starts of a run, only the first one sends its wake.
+/// If many callers start the same run concurrently, only the first start sends a wake.
 pub async fn of_many_starts_of_one_run_one_sends_its_wake(on: Subject) {
     let start = |_, backend: Arc<dyn Backend>| async move {
         backend
@@ -72,7 +74,7 @@ pub async fn a_delayed_wake_comes_to_the_millisecond(on: Subject) {
     assert_eq!(on.woken().await, [run(1)]);
 }
 
-/// A receiver gets the wakes that are due for the longest time. The others stay visible.
+/// A receiver gets the wakes that have been due the longest. The others stay visible.
 pub async fn the_longest_due_wakes_are_received_first(on: Subject) {
     for n in 1..=3 {
         send(&on, n).await;
@@ -82,7 +84,7 @@ pub async fn the_longest_due_wakes_are_received_first(on: Subject) {
     assert_eq!(on.woken().await, [run(3)]);
 }
 
-/// A waiting receiver gets a wake when the wake is sent, and when a delayed wake is due.
+/// A waiting receiver gets a wake as soon as one is sent, or as soon as a delayed one is due.
 pub async fn a_waiting_receiver_gets_a_new_wake(on: Subject) {
     let backend = on.backend.clone();
     let waiting = tokio::spawn(async move { backend.receive(1, VISIBILITY).await });
@@ -105,8 +107,8 @@ fn backlog(on: &Subject) -> Backlog {
     on.backend.backlog().expect("a queue in this process has a backlog")
 }
 
-/// A wake counts as due from its due time until it is received, and again if it was not
-/// acknowledged.
+/// The backlog counts a wake from its due time until the wake is received, and again if the wake is
+/// not acknowledged in time.
 pub async fn the_backlog_counts_due_wakes_that_are_not_received(on: Subject) {
     let before = backlog(&on);
     assert_eq!((before.due, before.waiting), (0, 0));
@@ -132,7 +134,7 @@ pub async fn the_backlog_counts_due_wakes_that_are_not_received(on: Subject) {
     assert_eq!(backlog(&on), Backlog { due: 2, waiting: 0, ..once });
 }
 
-/// The backlog counts tickets until they are dequeued or acquire their slot.
+/// The backlog counts each ticket until the ticket is removed or acquires its slot.
 pub async fn the_backlog_counts_tickets(on: Subject) {
     let one = limit("orders", 1);
     let mut arriving = run_start(1, "orders", event_id(1));
@@ -156,8 +158,8 @@ pub async fn the_backlog_counts_tickets(on: Subject) {
     assert_eq!(backlog(&on).waiting, 0);
 }
 
-/// A delivery that is put back returns exactly when it is due. A receipt of an older delivery
-/// changes nothing.
+/// A delivery that is put back is visible again exactly at its due time. The receipt of an older
+/// delivery changes nothing.
 pub async fn a_delivery_that_is_put_back_returns_when_it_is_due(on: Subject) {
     send(&on, 1).await;
     let first = on.receive(1).await.remove(0);

@@ -10,7 +10,7 @@ pub(super) async fn send(on: &Subject, n: u64) {
     on.commit(Commit { wakes: vec![wake(run(n))], ..Commit::default() }).await;
 }
 
-/// A received wake has all of its fields, and is invisible until its visibility timeout.
+/// A received wake has all of its fields, and stays invisible until its visibility timeout ends.
 pub async fn a_wake_is_received_once_while_it_is_invisible(on: Subject) {
     let sent = Wake { run: run(1), cause: WakeCause::Step("größe:1".into()), group: "orders:\"eu\"".into() };
     on.commit(Commit { wakes: vec![sent.clone()], ..Commit::default() }).await;
@@ -21,7 +21,8 @@ pub async fn a_wake_is_received_once_while_it_is_invisible(on: Subject) {
     assert!(on.receive(9).await.is_empty());
 }
 
-/// Each delivery counts the deliveries so far. An acknowledged wake is not delivered again.
+/// A wake is delivered until it is acknowledged. Each delivery contains the number of deliveries so
+/// far.
 pub async fn a_wake_comes_again_until_it_is_acknowledged(on: Subject) {
     send(&on, 1).await;
     for receives in 1..=3 {
@@ -36,8 +37,8 @@ pub async fn a_wake_comes_again_until_it_is_acknowledged(on: Subject) {
     on.commit(Commit { acks: vec![delivery.receipt], ..Commit::default() }).await;
 }
 
-/// A receipt belongs to one delivery, so a late worker does not acknowledge the delivery of its
-/// successor.
+/// A receipt belongs to one delivery: a late worker cannot acknowledge a newer delivery of the same
+/// wake.
 pub async fn a_late_receipt_does_not_acknowledge_a_newer_delivery(on: Subject) {
     send(&on, 1).await;
     let late = on.receive(9).await.pop().expect("the wake");
@@ -53,10 +54,10 @@ pub async fn a_late_receipt_does_not_acknowledge_a_newer_delivery(on: Subject) {
     assert!(on.receive(9).await.is_empty());
 }
 
-/// A delayed wake is not delivered early, and at most a second late, because a queue may count
-/// whole seconds.
+/// A delayed wake is never delivered early, and at most one second late, because a queue may count
+/// in whole seconds.
 ///
-/// A server's clock advances during the check. So the check looks for an early delivery half a
+/// The clock of a server advances during the check. So the check looks for an early delivery half a
 /// minute before the due time.
 pub async fn a_delayed_wake_is_delivered_when_it_is_due(on: Subject) {
     let longest = on.backend.max_delay();
@@ -71,7 +72,7 @@ pub async fn a_delayed_wake_is_delivered_when_it_is_due(on: Subject) {
     assert_eq!(on.woken().await, [run(1)]);
 }
 
-/// The other wakes stay visible.
+/// A receiver gets at most as many wakes as it requested. The others stay visible.
 pub async fn a_receiver_gets_at_most_the_requested_number(on: Subject) {
     for n in 1..=3 {
         send(&on, n).await;

@@ -1,4 +1,4 @@
-//! Races: the same call from many tasks on several threads.
+//! Races: many tasks on several threads make the same call.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use super::fixtures::{
 };
 use stepladder_engine::ports::{AcquireResult, Backend, Commit, CommitResult, Cursor, StartResult};
 
-/// The journal has the record of the caller to which success was reported.
+/// If many callers append at the same number, one succeeds, and the journal contains the record of
+/// that caller.
 pub async fn one_of_many_appends_at_the_same_number_succeeds(on: Subject) {
     for seq in 0..5 {
         let answers = run_concurrently(
@@ -30,7 +31,7 @@ pub async fn one_of_many_appends_at_the_same_number_succeeds(on: Subject) {
     }
 }
 
-/// The run has one row and at least one wake.
+/// If many callers start the same run, the run has one row and at least one wake.
 pub async fn one_of_many_starts_of_a_run_is_new(on: Subject) {
     let start = |_, backend: Arc<dyn Backend>| async move {
         backend
@@ -46,7 +47,8 @@ pub async fn one_of_many_starts_of_a_run_is_new(on: Subject) {
     assert_eq!(HashSet::from_iter(on.woken().await), HashSet::from([run(1), run(2)]));
 }
 
-/// A refused caller holds no slot.
+/// If many callers acquire slots, only as many succeed as there are slots. A refused caller gets no
+/// slot.
 pub async fn many_acquisitions_never_exceed_the_slots(on: Subject) {
     let three = limit("orders", 3);
     let take = |i, backend: Arc<dyn Backend>| async move {
@@ -60,7 +62,7 @@ pub async fn many_acquisitions_never_exceed_the_slots(on: Subject) {
     assert_eq!(held.into_iter().map(|holding| holding.holder.run()).collect::<HashSet<_>>(), acquired);
 }
 
-/// No wake is delivered twice, and none is left out.
+/// If many receivers share a queue, every wake is delivered, and none twice.
 pub async fn each_wake_goes_to_one_of_many_receivers(on: Subject) {
     on.commit(Commit { wakes: (0..40).map(|n| wake(run(n))).collect(), ..Commit::default() }).await;
     let receive = |_, backend: Arc<dyn Backend>| async move {
@@ -75,7 +77,8 @@ pub async fn each_wake_goes_to_one_of_many_receivers(on: Subject) {
     assert_eq!((received.len(), received.into_iter().collect::<HashSet<_>>().len()), (40, 40));
 }
 
-/// All are given that one's id.
+/// If many callers send events with the same sender id, one event is stored, and all callers get
+/// its id.
 pub async fn one_of_many_repetitions_of_an_event_is_stored(on: Subject) {
     let accept = |i, backend: Arc<dyn Backend>| async move {
         backend.accept(vec![event_with_sender_id(i, "order-1", Duration::ZERO)], START).await.expect("an event")[0].id
@@ -85,7 +88,7 @@ pub async fn one_of_many_repetitions_of_an_event_is_stored(on: Subject) {
     assert_eq!(on.backend.resolve("order-1").await.expect("a read"), ids.into_iter().next());
 }
 
-/// The other callers learn that the cursor was not where they expected it.
+/// If many callers move the cursor, one succeeds, and the others get the cursor's actual position.
 pub async fn one_of_many_concurrent_moves_of_the_cursor_succeeds(on: Subject) {
     let advance = |i, backend: Arc<dyn Backend>| async move {
         let next = Cursor { minute: START.minute() + i as i64, sent: Vec::new() };

@@ -31,7 +31,7 @@ async fn holders(on: &Subject, limit: &Limit) -> Vec<Holder> {
     holders
 }
 
-/// A free slot can be acquired. The store then lists its holder and the end of the lease.
+/// A free slot can be acquired. Then the store lists its holder, and when the lease expires.
 pub async fn a_free_slot_is_acquired(on: Subject) {
     let two = limit("orders", 2);
     assert!(on.backend.holders(&two).await.expect("holders").is_empty());
@@ -42,7 +42,7 @@ pub async fn a_free_slot_is_acquired(on: Subject) {
     assert!(!try_acquire(&on, &two, &holder(2, "pay", 1)).await);
 }
 
-/// A refusal of a full limit contains the end of the lease that ends first.
+/// A refusal at a full limit contains the time at which the first lease expires.
 pub async fn a_full_limit_reports_the_earliest_lease_end(on: Subject) {
     let two = limit("orders", 2);
     for (n, lease) in [(1, start_of_next(2)), (2, start_of_next(1))] {
@@ -55,7 +55,7 @@ pub async fn a_full_limit_reports_the_earliest_lease_end(on: Subject) {
     assert_eq!(none.expect("an answer"), AcquireResult::Full { free_at: None });
 }
 
-/// A release by another attempt, step or run has no effect.
+/// A release by another attempt, another step or another run has no effect.
 pub async fn rule_20_only_the_holder_releases_its_slot(on: Subject) {
     let one = limit("orders", 1);
     assert!(try_acquire(&on, &one, &holder(1, "pay", 2)).await);
@@ -68,8 +68,8 @@ pub async fn rule_20_only_the_holder_releases_its_slot(on: Subject) {
     release(&on, &limit("unknown", 1), holder(1, "pay", 2)).await;
 }
 
-/// A holder that acquires again keeps its slot, gets the new lease, and does not wait behind
-/// tickets.
+/// A holder that acquires its slot again keeps the slot and gets the new lease. It does not wait
+/// behind tickets.
 pub async fn a_holder_keeps_its_slot_with_the_new_lease(on: Subject) {
     let one = limit("orders", 1);
     assert!(try_acquire(&on, &one, &holder(1, "pay", 1)).await);
@@ -82,7 +82,7 @@ pub async fn a_holder_keeps_its_slot_with_the_new_lease(on: Subject) {
     assert_eq!(tickets(&on, &one).await.len(), 1);
 }
 
-/// An expired lease frees its slot at its end, not before.
+/// The slot of an expired lease can be acquired, but not before the lease expires.
 pub async fn the_slot_of_an_expired_lease_can_be_acquired(on: Subject) {
     let one = limit("orders", 1);
     let (end, next) = (start_of_next(1), start_of_next(2));
@@ -95,7 +95,7 @@ pub async fn the_slot_of_an_expired_lease_can_be_acquired(on: Subject) {
     assert_eq!(holders(&on, &one).await, [holder(2, "pay", 1)]);
 }
 
-/// A ticket may acquire a slot only if its position is below the number of free slots.
+/// A ticket may acquire a slot only if fewer tickets are before it than there are free slots.
 pub async fn rule_25_the_first_tickets_acquire_first(on: Subject) {
     let two = limit("orders", 2);
     for n in 1..=3 {
@@ -116,13 +116,13 @@ pub async fn rule_25_a_step_without_a_ticket_waits_behind_the_queue(on: Subject)
     enqueue(&on, &two, ticket(1, "pay", 0)).await;
     let refused = on.backend.acquire(&two, &holder(2, "pay", 1), start_of_next(1), on.now()).await.expect("an answer");
     assert_eq!(refused, AcquireResult::Behind);
-    // The ticket of another step of the same run does not count.
+    // A ticket of another step of the same run does not help.
     assert!(!try_acquire(&on, &two, &holder(1, "ship", 1)).await);
     assert!(try_acquire(&on, &two, &holder(1, "pay", 1)).await);
     assert!(try_acquire(&on, &two, &holder(2, "pay", 1)).await);
 }
 
-/// A step that acquires its slot is dequeued. A refused step is not.
+/// When a step acquires its slot, its ticket is removed. When a step is refused, its ticket stays.
 pub async fn acquiring_a_slot_dequeues_the_ticket(on: Subject) {
     let one = limit("orders", 1);
     enqueue(&on, &one, ticket(1, "pay", 0)).await;
@@ -135,7 +135,8 @@ pub async fn acquiring_a_slot_dequeues_the_ticket(on: Subject) {
     assert_eq!(on.backend.position(&one, run(2)).await.expect("a position"), Some(0));
 }
 
-/// A run that was enqueued before its first step uses that ticket for the first step with any name.
+/// A ticket that a run got at its creation serves the first step of the run, whatever the step's
+/// name.
 pub async fn the_ticket_of_a_runs_arrival_serves_its_first_step(on: Subject) {
     let two = limit("orders", 2);
     enqueue(&on, &two, ticket_of_run(1, 0)).await;
@@ -144,12 +145,13 @@ pub async fn the_ticket_of_a_runs_arrival_serves_its_first_step(on: Subject) {
     assert!(!try_acquire(&on, &two, &holder(3, "pay", 1)).await);
     assert!(try_acquire(&on, &two, &holder(1, "pay", 1)).await);
     assert_eq!(tickets(&on, &two).await, [ticket_of_run(2, 1), ticket_of_run(3, 2)]);
-    // The ticket is used up, so the next step is refused.
+    // That ticket is used up, so the next step is refused.
     assert!(!try_acquire(&on, &two, &holder(1, "ship", 1)).await);
     assert!(try_acquire(&on, &two, &holder(2, "pay", 1)).await);
 }
 
-/// Only the ticket that was used is dequeued.
+/// If both the step and its run have a ticket, acquiring the slot removes only the ticket that was
+/// used.
 pub async fn the_ticket_of_a_step_is_used_before_that_of_the_arrival(on: Subject) {
     let one = limit("orders", 1);
     enqueue(&on, &one, ticket(1, "pay", 0)).await;
@@ -158,7 +160,7 @@ pub async fn the_ticket_of_a_step_is_used_before_that_of_the_arrival(on: Subject
     assert_eq!(tickets(&on, &one).await, [ticket_of_run(1, 1)]);
 }
 
-/// If a step and its run's arrival both have a ticket, the one that is further ahead counts.
+/// If both the step and its run have a ticket, the one that is further ahead counts.
 pub async fn a_step_is_not_behind_the_arrival_of_its_run(on: Subject) {
     let one = limit("orders", 1);
     enqueue(&on, &one, ticket_of_run(1, 0)).await;
@@ -167,7 +169,8 @@ pub async fn a_step_is_not_behind_the_arrival_of_its_run(on: Subject) {
     assert_eq!(tickets(&on, &one).await, [ticket(1, "pay", 1)]);
 }
 
-/// Two hops that are about to start the same attempt hold a slot each, and each releases its own.
+/// Two hops that start the same attempt at the same time hold one slot each. Each hop releases only
+/// its own slot.
 pub async fn rule_20_hops_of_one_attempt_hold_a_slot_each(on: Subject) {
     let (one, two) = (limit("few", 1), limit("orders", 2));
     let (first, second) =
@@ -179,7 +182,8 @@ pub async fn rule_20_hops_of_one_attempt_hold_a_slot_each(on: Subject) {
     assert_eq!(holders(&on, &two).await, [first]);
 }
 
-/// Either all slots are acquired or none. A refusal names the limits that refused.
+/// The slots of several limits are acquired all together or not at all. A refusal names the limits
+/// that are full.
 pub async fn rule_25_slots_of_several_limits_are_acquired_together(on: Subject) {
     let (one, two) = (limit("few", 1), limit("orders", 2));
     let both = [one.clone(), two.clone()];
@@ -194,7 +198,7 @@ pub async fn rule_25_slots_of_several_limits_are_acquired_together(on: Subject) 
     assert!(holders(&on, &two).await.is_empty());
     assert_eq!(ask(1).await, Ok(()));
     assert!(tickets(&on, &one).await.is_empty());
-    // A holder may acquire again.
+    // A holder may acquire its slots again.
     assert_eq!(ask(1).await, Ok(()));
     let full = || AcquireResult::Full { free_at: Some(start_of_next(1)) };
     assert_eq!(ask(2).await, Err(vec![(0, full())]));
@@ -208,7 +212,7 @@ pub async fn rule_25_slots_of_several_limits_are_acquired_together(on: Subject) 
     assert!(holders(&on, &one).await.is_empty());
 }
 
-/// A ticket that is enqueued again keeps its first queue time.
+/// Enqueuing a ticket again does not change its queue time.
 pub async fn a_ticket_keeps_its_position(on: Subject) {
     let one = limit("orders", 1);
     enqueue(&on, &one, ticket(1, "pay", 5)).await;
@@ -216,13 +220,13 @@ pub async fn a_ticket_keeps_its_position(on: Subject) {
     enqueue(&on, &one, ticket(1, "pay", 9)).await;
     enqueue(&on, &one, ticket(2, "pay", 1)).await;
     assert_eq!(tickets(&on, &one).await, [ticket(1, "pay", 5), ticket(2, "pay", 6)]);
-    // Another step of the run gets a ticket of its own.
+    // Another step of the same run gets its own ticket.
     enqueue(&on, &one, ticket(1, "ship", 7)).await;
     assert_eq!(tickets(&on, &one).await.len(), 3);
     assert_eq!(on.backend.position(&one, run(1)).await.expect("a position"), Some(0));
 }
 
-/// Of several tickets of a run, the first one is found. A run that does not wait has none.
+/// Of several tickets of a run, the first one is returned. A run without tickets has none.
 pub async fn the_first_ticket_of_a_run_is_found(on: Subject) {
     let one = limit("orders", 1);
     let of = async |n| on.backend.ticket(&one, run(n), None).await.expect("a ticket");
@@ -243,7 +247,8 @@ pub async fn the_first_ticket_of_a_run_is_found(on: Subject) {
     assert_eq!(of(2).await, None);
 }
 
-/// Tickets are ordered by their queue times. Equal times are ordered by the runs' events.
+/// Tickets are ordered by their queue times. Tickets with equal times are ordered by the events of
+/// their runs.
 pub async fn tickets_are_ordered_by_time_then_by_event(on: Subject) {
     let one = limit("orders", 1);
     for ticket in [ticket(3, "pay", 1), ticket(2, "pay", 1), ticket(9, "pay", 0), ticket(1, "pay", 2)] {
@@ -256,7 +261,8 @@ pub async fn tickets_are_ordered_by_time_then_by_event(on: Subject) {
     assert_eq!(first, [run(9), run(2)]);
 }
 
-/// Dequeuing a run without a ticket has no effect.
+/// Removes one ticket of a run, or all of them. Removing a ticket that does not exist has no
+/// effect.
 pub async fn one_ticket_or_all_tickets_of_a_run_are_dequeued(on: Subject) {
     let one = limit("orders", 1);
     for ticket in [ticket(1, "pay", 0), ticket(1, "ship", 1), ticket_of_run(1, 2), ticket(2, "pay", 3)] {
@@ -279,7 +285,7 @@ pub async fn one_ticket_or_all_tickets_of_a_run_are_dequeued(on: Subject) {
     assert_eq!(tickets(&on, &one).await, [ticket(2, "pay", 3)]);
 }
 
-/// The same run may hold a slot of each limit.
+/// A run may hold a slot of each of several limits.
 pub async fn limits_with_different_keys_are_independent(on: Subject) {
     let (eu, us) = (limit("orders:eu", 1), limit("orders:us", 1));
     enqueue(&on, &us, ticket(2, "pay", 0)).await;

@@ -1,4 +1,4 @@
-//! Creating runs.
+//! Creating runs, one or several at a time.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,8 @@ async fn create(on: &Subject, starts: Vec<RunStart>) -> Vec<StartResult> {
     on.backend.create_runs(starts).await.expect("a start")
 }
 
-/// A start writes entry 0, the row, the link from the event and the watchdog, and sends a wake.
+/// A start writes entry 0, the run's row, the link from its event and the watchdog, and sends a
+/// wake.
 pub async fn a_start_writes_all_parts_of_a_run(on: Subject) {
     let start = run_start(1, "orders", event_id(7));
     assert_eq!(create(&on, vec![start.clone()]).await, [New]);
@@ -27,8 +28,8 @@ pub async fn a_start_writes_all_parts_of_a_run(on: Subject) {
     assert_eq!((delivery.wake.run, delivery.wake.cause, delivery.receives), (run(1), WakeCause::Created, 1));
 }
 
-/// The first record of a rerun may contain failures and values of the earlier run, including large
-/// ones.
+/// The first record of a rerun may contain outcomes of the earlier run: failures and values,
+/// including large ones.
 pub async fn a_start_stores_the_outcomes_that_a_rerun_carries_over(on: Subject) {
     let large = json::to_json(&"ünï".repeat(200_000)).expect("JSON");
     let failed = Failure { message: "declined".into(), code: Some("declined".into()) };
@@ -46,7 +47,7 @@ pub async fn a_start_stores_the_outcomes_that_a_rerun_carries_over(on: Subject) 
     assert_eq!(text(&on.backend.read(run(1), 0).await.expect("a read")), text(std::slice::from_ref(&start.record)));
 }
 
-/// The second start is answered with `Known` and writes nothing.
+/// The second start of the same run returns `Known` and writes nothing.
 pub async fn rule_16_a_run_is_created_once(on: Subject) {
     let mut start = run_start(1, "orders", event_id(7));
     assert_eq!(create(&on, vec![start.clone()]).await, [New]);
@@ -55,13 +56,13 @@ pub async fn rule_16_a_run_is_created_once(on: Subject) {
     assert_eq!(create(&on, vec![start]).await, [Known]);
     assert_eq!(on.backend.read(run(1), 0).await.expect("a read")[0].token, 1_001);
     assert_eq!(on.backend.runs_of(event_id(7)).await.expect("rows").len(), 1);
-    // A repeated start may wake the run again, because the first start may have died before its
-    // wake.
+    // A repeated start may send the wake again, because the first start may have died before it
+    // did.
     assert_eq!(BTreeSet::from_iter(on.woken().await), BTreeSet::from([run(1)]));
     assert!(on.backend.tickets(&limit("orders", 1), 9).await.expect("tickets").is_empty());
 }
 
-/// Each run of a batch is judged on its own. The answers are in the order of the batch.
+/// Each start of a batch is decided separately. The results are in the order of the batch.
 pub async fn a_batch_creates_only_new_runs(on: Subject) {
     create(&on, vec![run_start(2, "orders", event_id(1))]).await;
     let batch = vec![
@@ -77,7 +78,7 @@ pub async fn a_batch_creates_only_new_runs(on: Subject) {
     assert!(create(&on, Vec::new()).await.is_empty());
 }
 
-/// The tickets of a batch are ordered by their queue times.
+/// Starts with tickets enqueue them in the order of their queue times.
 pub async fn a_start_enqueues_its_tickets(on: Subject) {
     let (all, ours) = (limit("orders", 1), limit("orders:eu", 1));
     let places = |n| vec![(all.clone(), ticket_of_run(n, 1)), (ours.clone(), ticket_of_run(n, 1))];
@@ -89,7 +90,7 @@ pub async fn a_start_enqueues_its_tickets(on: Subject) {
     }
 }
 
-/// A repeated start does not change a run that has continued or ended.
+/// A repeated start does not change a run that has made progress or has ended.
 pub async fn a_repeated_start_keeps_the_progress_of_its_run(on: Subject) {
     let all = limit("orders", 1);
     let start = RunStart { tickets: vec![(all.clone(), ticket_of_run(1, 0))], ..run_start(1, "orders", event_id(1)) };

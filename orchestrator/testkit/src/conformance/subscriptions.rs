@@ -44,8 +44,9 @@ pub async fn an_empty_store_has_no_subscriptions(on: Subject) {
     assert!(inbox_of(&on, run(1)).await.is_empty());
 }
 
-/// A subscription is found by the value of its field, or in the bucket of those without a field.
-/// The store also reports which buckets exist for an event.
+/// A subscription is found by the value of its field, or among the subscriptions without a field.
+/// For an event, the store also returns the subscribed fields, and whether there are subscriptions
+/// without a field.
 pub async fn a_subscription_is_found_in_its_bucket_only(on: Subject) {
     let by_id = subscription(1, "a", field_key("briefId", "\"b1\""));
     let other = subscription(2, "a", field_key("briefId", "\"b2\""));
@@ -62,7 +63,8 @@ pub async fn a_subscription_is_found_in_its_bucket_only(on: Subject) {
     assert!(on.backend.subscribed_fields("brief/refused").await.expect("a look").is_empty());
 }
 
-/// A subscription is written before its entry, so it may exist even if the entry is refused.
+/// A commit writes a subscription before the journal, so the subscription may exist even if the
+/// append is refused.
 pub async fn rule_18_a_commit_registers_a_subscription(on: Subject) {
     let one = subscription(1, "a", None);
     let before = vec![EarlyWrite::Subscribe(one.clone())];
@@ -70,8 +72,8 @@ pub async fn rule_18_a_commit_registers_a_subscription(on: Subject) {
     assert_eq!(find(&on, EVENT, &None).await, [one]);
 }
 
-/// A repeated subscription has the later timeout, because the earlier one may belong to a rejected
-/// append.
+/// A repeated subscription gets the later timeout, because the earlier one may belong to an append
+/// that was refused.
 pub async fn a_repeated_subscription_is_stored_once(on: Subject) {
     let one = subscription(1, "a", None);
     let later = Subscription { until: one.until + seconds(60), ..one.clone() };
@@ -81,7 +83,8 @@ pub async fn a_repeated_subscription_is_stored_once(on: Subject) {
     assert_eq!(find(&on, EVENT, &None).await, [later]);
 }
 
-/// Only this subscription is removed. Removing one that does not exist has no effect.
+/// Removes one subscription and no other. Removing a subscription that does not exist has no
+/// effect.
 pub async fn a_removed_subscription_is_not_found(on: Subject) {
     let (one, other) = (subscription(1, "a", field_key("n", "1")), subscription(1, "b", field_key("n", "1")));
     subscribe(&on, [one.clone(), other.clone()]).await;
@@ -91,8 +94,8 @@ pub async fn a_removed_subscription_is_not_found(on: Subject) {
     assert_eq!(find(&on, EVENT, &one.key).await, [other]);
 }
 
-/// Each subscription is read once, even if others are removed between the pages. A page with fewer
-/// than requested is the last.
+/// Each subscription is returned once, even if others are removed between two pages. A page with
+/// fewer subscriptions than requested is the last one.
 pub async fn subscriptions_are_read_in_pages(on: Subject) {
     for bucket in [None, field_key("n", "1")] {
         let all: Vec<Subscription> = (0..25).map(|n| subscription(n / 2, &format!("s{n}"), bucket.clone())).collect();
@@ -114,7 +117,7 @@ pub async fn subscriptions_are_read_in_pages(on: Subject) {
     }
 }
 
-/// The events of an inbox are sorted by id, and each is stored once.
+/// The events of an inbox are listed by id. Each is stored once, however often it is put there.
 pub async fn an_inbox_keeps_each_event_until_it_is_removed(on: Subject) {
     let offer = |n| EarlyWrite::PutInInbox { run: run(1), event: event_id(n) };
     on.commit(Commit { before: vec![offer(2), offer(1)], ..Commit::default() }).await;
@@ -126,7 +129,7 @@ pub async fn an_inbox_keeps_each_event_until_it_is_removed(on: Subject) {
     assert_eq!(inbox_of(&on, run(1)).await, [event_id(2)]);
 }
 
-/// Names, fields, values and steps may contain any text that users write.
+/// The names of events, fields and steps, and values, may contain any characters.
 pub async fn subscriptions_accept_any_text(on: Subject) {
     let odd = Subscription {
         event: "ü#'%_\"".into(),

@@ -27,8 +27,8 @@ pub async fn timers_are_in_the_bucket_of_their_minute(on: Subject) {
     assert_eq!(read_all(on.backend.bucket(minute, 1).await), [at(0)], "the soonest");
 }
 
-/// The first sweep starts at the oldest timer. The adapter may report an earlier minute, but never
-/// a later one.
+/// The first sweep starts at the oldest timer. The store may return an earlier minute than the
+/// timer's, but never a later one.
 pub async fn the_oldest_timer_is_found(on: Subject) {
     assert_eq!(on.backend.oldest().await.expect("an answer"), None);
     let start = run_start(1, "orders", event_id(1));
@@ -38,8 +38,8 @@ pub async fn the_oldest_timer_is_found(on: Subject) {
     assert!((minute - 120..=minute).contains(&oldest), "{oldest}, and the timer is in {minute}");
 }
 
-/// A timer with the same run, purpose and due time is not set again. All others are different
-/// timers.
+/// Setting a timer with the same run, purpose and due time again has no effect. If one of the three
+/// differs, it is another timer.
 pub async fn a_timer_is_set_once(on: Subject) {
     let due = START + seconds(5);
     let of = |of| Timer { purpose: TimerPurpose::Due(of), ..timer(run(1), due) };
@@ -65,7 +65,7 @@ pub async fn a_timer_is_set_once(on: Subject) {
     assert_eq!(bucket(&on, due.minute()).await.len(), timers.len() + 1);
 }
 
-/// A repeated commit sets its timers once.
+/// A commit sets its timers. Repeating the commit has no effect.
 pub async fn timers_are_set_by_a_commit(on: Subject) {
     let timer = timer(run(1), START + seconds(90));
     let commit = Commit { before: vec![EarlyWrite::Timer(timer.clone())], ..Commit::default() };
@@ -74,8 +74,8 @@ pub async fn timers_are_set_by_a_commit(on: Subject) {
     assert_eq!(bucket(&on, START.minute() + 1).await, [timer]);
 }
 
-/// The expected cursor is compared as a whole. Buckets that the cursor has not passed keep their
-/// timers.
+/// The cursor moves only if it is exactly as expected. Buckets that the cursor has not passed keep
+/// their timers.
 pub async fn rule_26_the_cursor_moves_only_from_the_expected_position(on: Subject) {
     assert_eq!(on.backend.cursor().await.expect("a cursor"), None);
     let minute = START.minute();

@@ -10,10 +10,10 @@ use stepladder_core::Timestamp;
 use super::Memory;
 use stepladder_engine::ports::{FlowStateChange, FlowStates, StoreResult};
 
-/// How much longer flow state is kept than promised, because the clocks of processes differ.
+/// How much longer flow state is kept than guaranteed, because the clocks of processes differ.
 const MARGIN: Duration = Duration::from_secs(3_600);
 
-/// The flow state of each key, and until when it is kept.
+/// The flow state of each key, and its expiry.
 #[derive(Debug, Default)]
 pub(super) struct FlowStateTable(HashMap<Arc<str>, (Arc<str>, Timestamp)>);
 
@@ -22,7 +22,7 @@ impl FlowStateTable {
         self.0.get(key).filter(|(_, until)| *until + MARGIN > now).map(|(text, _)| text)
     }
 
-    /// Returns whether the state is still the one on which the change is based.
+    /// Returns whether the state is still the one that the change expects.
     pub(super) fn is_as_seen(&self, change: &FlowStateChange, now: Timestamp) -> bool {
         self.state_of(&change.key, now) == change.seen.as_ref()
     }

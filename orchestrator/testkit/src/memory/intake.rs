@@ -1,4 +1,4 @@
-//! Accepted events and new runs, under one lock.
+//! Storing events and creating runs, together under one lock.
 
 use std::collections::BTreeSet;
 
@@ -50,8 +50,8 @@ impl Inner {
             if let Some(id) = &event.external_id {
                 self.external.insert(id.clone(), event.id);
             }
-            // If an event has a known id and another external id, the event with the known id
-            // counts.
+            // An event may have a known id but a different external id: then the id decides, and
+            // the known event is returned.
             are_new &= !self.events.contains_key(&event.id);
             let known = self.events.entry(event.id).or_insert(event);
             stored.push(known.clone());

@@ -11,7 +11,7 @@ use stepladder_core::{EventId, RunId, StepId, Timestamp};
 use super::Memory;
 use stepladder_engine::ports::{StoreResult, SubscriptionIndex};
 
-/// The waiting steps of one bucket, and the timeout of each.
+/// The waiting steps of a bucket, each with its timeout.
 type Bucket = BTreeMap<(RunId, StepId), Timestamp>;
 
 #[derive(Default)]
