@@ -1,10 +1,10 @@
 // Tests the dashboard in a real browser: node dashboard.mjs SCENE URL [FOLDER FOR SCREENSHOTS]
 //
-// tests/tests/dashboard.rs starts it in the folder with the packages. It exits with 0 if all checks
-// of the scene hold. The scenes:
+// tests/tests/dashboard.rs starts this script in the folder with the npm packages. The exit code is
+// 0 if all checks of the scene succeed. The scenes:
 // - `demonstration`: a server with `--demo`.
-// - `person`: a server without a database, so that steps which write to it fail without a retry.
-// - `retries`: a server without an AI, so that requests to it are retried after 15 s and after 30 s.
+// - `person`: a server without a database, so that steps which write to it fail for good.
+// - `retries`: a server without an AI, so that requests to it are retried after 15 s and 30 s.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
@@ -62,7 +62,7 @@ async function shows(selector, text) {
 async function look(name) {
   for (const scheme of ['light', 'dark']) {
     await page.emulateMedia({ colorScheme: scheme });
-    // by the debugger, because the page's policy allows no other scripts
+    // run axe through the debugger, because the page's policy forbids other scripts
     const { result } = await axeOn();
     const serious = result.violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
     const told = serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => html + '\n' + failureSummary).join('\n')}`);
@@ -99,7 +99,7 @@ async function aRunAdvances() {
   await shows('#output', 'Goodbye, Grace!');
   assert(await isMarked(), 'the run went on without being loaded again');
   assert.equal(await page.locator('main').getAttribute('data-live'), null, 'what is over has no news');
-  // show an earlier state, by the slider
+  // show an earlier state with the slider
   await page.locator('#at').fill('2');
   await shows('#now', 'The run after entry 1');
   await page.locator('#head .status.Running').waitFor();
@@ -141,7 +141,7 @@ async function anotherIsCancelled() {
   await page.locator('#head button.danger').click();
   await page.locator('#head .status.Cancelled').waitFor();
   await shows('.notice', 'Cancelled 1 run.');
-  // cancel one from the list, by keys
+  // cancel a run from the list with the keyboard
   const second = await runOf(await send(two));
   await page.goto(`${base}/?status=Scheduled`);
   await page.locator(`#r-${second}`).waitFor();
@@ -245,7 +245,7 @@ async function retries() {
     await shows('.why', `(attempt ${attempt})`);
     await step.click();
     if (attempt === 2) await look('run-retrying');
-    // two retries in all
+    // the step has two retries in total
     const then = page.locator('.step[open] p', { hasText: `(attempt ${attempt})` }).locator('.dim time');
     assert.equal(await then.count(), attempt === 2 ? 1 : 0, 'attempts after the next');
     await page.locator('.step[open] button', { hasText: 'Retry now' }).click();
@@ -268,7 +268,7 @@ async function demonstration() {
   const journal = await (await fetch(`${base}/v1/runs/${run}/journal`)).json();
   const story = journal.data.map(({ fact }) => Object.keys(fact)[0]).filter((word) => word.startsWith('Invoke'));
   assert.deepEqual(story, ['InvokeStarted', 'InvokeStarted', 'InvokeEnded', 'InvokeEnded'], 'side by side');
-  // the time in which a called run executes is not shown as idle
+  // the time in which a called run executes is shown as work, not as a wait
   const widths = await page.locator('#steps .child rect.done').evaluateAll((all) => all.map((rect) => rect.getBBox().width));
   const lane = await page.locator('#steps .child .lane').first().evaluate((svg) => svg.getBoundingClientRect().width);
   assert(Math.max(...widths) > lane / 2, `${widths} of ${lane}`);
@@ -277,7 +277,7 @@ async function demonstration() {
 
 try {
   await { person, retries, demonstration }[scene]();
-  // the test opened a missing page on purpose
+  // ignore the 404 of the missing page that the test opened on purpose
   const unmeant = complaints.filter((text) => !text.includes('404 (Not Found)'));
   assert.deepEqual(unmeant, [], 'the console');
   console.log('all of it holds');

@@ -1,8 +1,8 @@
 """Deploys template.yaml, unchanged, to an emulator: deploy.py FOLDER BOOTSTRAP STACK [PARAMETER=VALUE …]
 
-The functions' code is the program BOOTSTRAP instead of a build of it. FOLDER is empty and takes what is in between. The
-value of a parameter that names a secret is what the secret is to hold.
-Where the emulator is, and with which credentials, is in the environment. Prints the stack's outputs as JSON.
+The functions' code is the program BOOTSTRAP, which is not built here. FOLDER is an empty folder for
+temporary files. If PARAMETER names a secret, VALUE is the content of the secret. The environment
+contains the emulator's address and credentials. Prints the stack's outputs as JSON.
 """
 
 import json
@@ -26,9 +26,9 @@ def code():
     program, archive = folder / "bootstrap", folder / "code.zip"
     shutil.copy(bootstrap, program)
     if shutil.which("strip"):
-        # four functions unpack it, and a debug binary is ten times as large
+        # each of the four functions unpacks the program, and a debug binary is ten times as large
         subprocess.run(["strip", program], check=False)
-    # the fastest compression, because the archive is sent over loopback only
+    # little compression, because the archive is only sent over loopback
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
         file.write(program, "bootstrap")
     return archive
@@ -67,7 +67,7 @@ def deploy():
 
 
 def set_concurrency_again():
-    # ministack keeps the template's number as text, and its poller stops on that
+    # ministack stores the template's number as a string, with which its poller stops working
     functions = boto3.client("lambda")
     for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
         most = int(mapping["ScalingConfig"]["MaximumConcurrency"])

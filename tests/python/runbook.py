@@ -1,8 +1,8 @@
 """Types the commands of README.md and of the runbook, word for word, into a shell: runbook.py FOLDER PROGRAM
 
-FOLDER is empty and gets a copy of the project. Its `cargo` packs the program PROGRAM instead of
-building one. The environment has the emulator's address and credentials. Prints the output of the
-commands, and fails if it is not what the documents promise.
+FOLDER is empty and gets a copy of the project. A stub of `cargo` in it packs the program PROGRAM
+instead of building one. The environment contains the emulator's address and credentials. Prints the
+output of the commands, and fails if the output is not what the documents say.
 """
 
 import os
@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ["README.md", "docs", "template.yaml", "samconfig.toml", "infra", "functions"]
-# the maximum time of a command: the deployment of a stack
+# the maximum time of a command in seconds; the slowest command deploys a stack
 LIMIT = 240
 PROMPT = "the-next-command> "
 STACK = "stepladder"
@@ -28,7 +28,7 @@ RUNBOOK = ["docs/deploying-on-aws.md", "docs/operating.md"]
 # the emulator supports neither saved queries nor alarms on more than one metric
 FOR_THE_EMULATOR = {"Watch": "no"}
 
-# a stand-in for cargo, which copies the program under test instead of building it
+# a stub of cargo that copies the program under test instead of building it
 CARGO = """#!/usr/bin/env bash
 set -euo pipefail
 project={project}
@@ -86,7 +86,7 @@ def block(documents, part):
 
 
 class Shell:
-    """A shell in which a person types commands."""
+    """A shell into which a person types commands."""
 
     def __init__(self, folder, tools):
         self.folder = folder
@@ -105,8 +105,9 @@ class Shell:
         return found - 2
 
     def type(self, command, answers={}, fails=False):
-        """Types a command. Returns its output, and the names of the parameters that it asked for. Answers each
-        question from `answers`, otherwise by pressing Enter, and confirms with `y`."""
+        """Types a command. Returns the command's output, and the names of the parameters that it
+        asked for. Answers each question from `answers` or by pressing Enter, and confirms with
+        `y`."""
         self.child.sendline(command)
         shown, asked = "", []
         while True:
@@ -152,7 +153,7 @@ def variables(function):
 
 
 def set_concurrency_again():
-    # the emulator keeps the template's number as text, and its poller stops on that
+    # ministack stores the template's number as a string, with which its poller stops working
     functions = boto3.client("lambda")
     for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
         most = int(mapping["ScalingConfig"]["MaximumConcurrency"])
@@ -160,7 +161,7 @@ def set_concurrency_again():
 
 
 def until(what, holds):
-    """Repeats a check until it holds."""
+    """Repeats a check until it succeeds."""
     end = time.monotonic() + LIMIT
     while not holds():
         must(time.monotonic() < end, f"waited {LIMIT} s for {what}")
@@ -174,7 +175,7 @@ def messages(shell, queue):
 
 
 def builds(folder, program):
-    """Sets the program that `cargo` builds from now on."""
+    """Sets the program that the stub of `cargo` copies from now on."""
     copy = folder / "tools" / Path(program).name
     shutil.copy(program, copy)
     if shutil.which("strip"):
@@ -187,7 +188,7 @@ def first_deployments_that_fail(shell):
     """Deploys stacks that must fail before any of their functions runs."""
     builds(shell.folder, shutil.which("true"))
     shell.type("sam build")
-    # one character more than the template allows
+    # the template allows at most 47 characters
     name = "a" * 48
     shell.type(f"sam deploy --stack-name {name} --parameter-overrides Watch=no", fails=True)
     events = boto3.client("cloudformation").describe_stack_events(StackName=name)["StackEvents"]
@@ -204,7 +205,8 @@ def first_deployment(shell):
     must(asked == list(deployed_parameters()), f"asked for {asked}")
     set_concurrency_again()
     shell.type(block(RUNBOOK, "output TableName"))
-    # the emulator's host names need DNS
+    # the emulator's host names would need DNS, so the URL contains the API's name as a part of the
+    # path
     shell.type("URL=$AWS_ENDPOINT_URL/_aws/execute-api/$(echo $URL | sed 's|.*//||; s|[.].*||')/\\$default")
     shell.type(said(README, "aws sqs send-message"))
     shell.type(block(RUNBOOK, "output EventKeyCommand"))
@@ -236,7 +238,7 @@ def dedicated_function(shell):
 
 
 def taken_back(shell):
-    """Its queue is not empty then."""
+    """Takes the function's own queue back while the queue still contains a wake."""
     shell.type(block(RUNBOOK, "work --no-enabled"))
     shell.type(said(RUNBOOK, "curl $URL/e/$KEY"))
     must(messages(shell, "steps-dedicated") == [1, 0, 0], "the wake of a function with a queue of its own is elsewhere")
@@ -245,8 +247,8 @@ def taken_back(shell):
     shell.type("sed -i.bak 's|SecretsRevision=[^ ]*|SecretsRevision=2|' samconfig.toml")
     shell.type(said(RUNBOOK, "sed -i.bak"))
     must(deployed_parameters()["DedicatedFunctionId"] == "", "it is still there")
-    # that the function changes is what makes CloudFormation read the secret again; the emulator
-    # wants a changed template
+    # CloudFormation reads the secret again only if a property of the function changes, so the revision is a
+    # variable of the function
     revisions = [variables(f"stepladder-{role}")["STEPLADDER_SECRETS_REVISION"] for role in ("worker", "http")]
     must(revisions == ["2", "2"], f"SecretsRevision changes nothing of the functions: {revisions}")
     must(messages(shell, "steps-dedicated") == [1, 0, 0], "the wake went with the function's workers")

@@ -1,10 +1,13 @@
-"""Prepares every Python process of the tests: a clock that tests can advance, and no Nagle's algorithm.
+"""Prepares every Python process of the tests: the tests can advance its clock, and Nagle's
+algorithm is off.
 
-`STEPLADDER_TIME_OFFSET` names a file of eight bytes, an unsigned number of nanoseconds, little-endian: `time.time()` is
-that far ahead. The file is mapped, so a new number counts from the next call on, and reading it costs nothing.
+`STEPLADDER_TIME_OFFSET` is the path of a file that contains an unsigned number of nanoseconds
+(eight bytes, little-endian). `time.time()` is ahead by that time. The file is mapped into memory,
+so a new number takes effect at the next call, and reading it costs nothing.
 
-Only `time.time()` is moved: queues, retention and tokens count by it. Timers count by `time.monotonic()`, signatures
-are compared with `datetime`, and a Lambda is told its deadline in the time that it reads itself: those stay.
+Only `time.time()` is ahead: queues, retention and tokens use it. The other clocks are unchanged:
+timers use `time.monotonic()`, signatures are compared with `datetime`, and the deadline of a Lambda
+function must be a time of the clock that the function reads.
 """
 
 import mmap
@@ -13,8 +16,8 @@ import socketserver
 import sys
 import time
 
-# the Runtime API of a local Lambda answers in two writes; Nagle's algorithm makes the second wait
-# 40 ms
+# the Runtime API of a local Lambda function writes each response in two parts; Nagle's algorithm
+# would delay the second one by 40 ms
 socketserver.StreamRequestHandler.disable_nagle_algorithm = True
 
 _NOT_MOVED = {"ministack.core.lambda_runtime"}

@@ -1,4 +1,4 @@
-//! Runs npm's `@copilotkit/aimock`, an OpenAI-compatible server that answers from fixtures and
+//! Runs npm's `@copilotkit/aimock`, an OpenAI-compatible server that responds with fixtures and
 //! records its requests.
 
 use std::fs::File;
@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 
 use crate::parts::{free_port, listening, package_file};
 
-/// A running aimock, which ends with the test.
+/// A running aimock. Its process ends with the test.
 #[derive(Debug)]
 pub struct AiMock {
     port: u16,
@@ -19,7 +19,7 @@ pub struct AiMock {
 }
 
 impl AiMock {
-    /// Starts a server that answers every chat completion with this content.
+    /// Starts a server that responds to every chat completion with this content.
     pub async fn start(content: &Value) -> Self {
         let folder = tempfile::Builder::new().prefix("stepladder-aimock-").tempdir().expect("a temporary folder");
         let fixtures = folder.path().join("fixtures.json");
@@ -36,7 +36,7 @@ impl AiMock {
         Self { port, _process: process, _folder: folder }
     }
 
-    /// Returns the value for `OPENAI_BASE_URL`.
+    /// Returns the URL of aimock, for `OPENAI_BASE_URL`.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/v1", self.port)
     }

@@ -15,7 +15,7 @@ pub struct Api {
     token: Option<String>,
 }
 
-/// A status and a body; the body is null if it is not JSON.
+/// A response's status and body. The body is null if it is not JSON.
 pub type StatusAndBody = (u16, Value);
 
 impl Api {
@@ -25,12 +25,12 @@ impl Api {
         Self { url: url.to_owned(), http, token: None }
     }
 
-    /// Adds a dashboard token.
+    /// Adds a dashboard token to every request.
     pub fn with_token(self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self }
     }
 
-    /// Prepares a request to a path, for cases that the other functions do not cover.
+    /// Prepares a request to a path, for tests that need more than the other functions offer.
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.url));
         match &self.token {
@@ -39,35 +39,35 @@ impl Api {
         }
     }
 
-    /// Sends a GET; fails if the server cannot be reached.
+    /// Sends a GET request. Returns an error if the server cannot be reached.
     pub async fn try_get(&self, path: &str) -> reqwest::Result<StatusAndBody> {
         answered(self.request(reqwest::Method::GET, path)).await
     }
 
-    /// Sends a GET.
+    /// Sends a GET request. Panics if the server cannot be reached.
     pub async fn get(&self, path: &str) -> StatusAndBody {
         self.try_get(path).await.unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
-    /// Sends a POST with raw bytes; fails if the server cannot be reached.
+    /// Sends a POST request with this body. Returns an error if the server cannot be reached.
     pub async fn try_post(&self, path: &str, body: impl Into<reqwest::Body>) -> reqwest::Result<StatusAndBody> {
         let request = self.request(reqwest::Method::POST, path).header("content-type", "application/json");
         answered(request.body(body)).await
     }
 
-    /// Sends a POST with raw bytes.
+    /// Sends a POST request with this body. Panics if the server cannot be reached.
     pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> StatusAndBody {
         self.try_post(path, body).await.unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
-    /// Sends an event or an array of events, and returns their ids.
+    /// Sends an event or an array of events. Returns the ids of the events.
     pub async fn send(&self, events: &Value) -> Vec<String> {
         let (status, body) = self.post("/e/test-event-key", events.to_string()).await;
         assert_eq!((status, &body["status"]), (200, &json!(200)), "{body}");
         body["ids"].as_array().expect("ids").iter().map(|id| id.as_str().expect("text").to_owned()).collect()
     }
 
-    /// Returns the ids of the runs that an event created.
+    /// Returns the ids of the runs that an event started.
     pub async fn runs_of(&self, event: &str) -> Vec<String> {
         let (status, body) = self.get(&format!("/v1/events/{event}/runs")).await;
         assert_eq!(status, 200, "{body}");
@@ -79,7 +79,7 @@ impl Api {
             .collect()
     }
 
-    /// Waits for the only run of an event, and returns its id.
+    /// Waits until an event has a run. Returns the id of this only run.
     pub async fn run_of(&self, event: &str) -> String {
         let runs = wait_within(LIMIT, "the event's run", async || {
             let runs = self.runs_of(event).await;
@@ -97,12 +97,12 @@ impl Api {
         body["data"].take()
     }
 
-    /// Waits until a run has ended, and returns it.
+    /// Waits until a run has ended. Returns the run.
     pub async fn ended(&self, run: &str) -> Value {
         self.ended_within(LIMIT, run).await
     }
 
-    /// Like [`Api::ended`], with the test's own limit of time.
+    /// Like [`Api::ended`], with a time limit chosen by the test.
     pub async fn ended_within(&self, limit: Duration, run: &str) -> Value {
         wait_within(limit, &format!("the end of run {run}"), async || {
             let found = self.run(run).await;
@@ -111,12 +111,12 @@ impl Api {
         .await
     }
 
-    /// Returns a run's whole journal.
+    /// Returns the whole journal of a run. Panics if the server cannot be reached.
     pub async fn journal(&self, run: &str) -> Journal {
         self.try_journal(run).await.unwrap_or_else(|error| panic!("the journal of {run}: {error}"))
     }
 
-    /// Returns a run's whole journal; fails if the server cannot be reached.
+    /// Returns the whole journal of a run, or an error if the server cannot be reached.
     pub async fn try_journal(&self, run: &str) -> reqwest::Result<Journal> {
         let (mut entries, mut from) = (Vec::new(), 0);
         loop {
@@ -131,7 +131,7 @@ impl Api {
         }
     }
 
-    /// Returns the number of runs that the server lists, of all functions.
+    /// Returns the number of runs of all functions that the server lists.
     pub async fn number_of_runs(&self) -> usize {
         let (mut count, mut cursor) = (0, String::new());
         loop {

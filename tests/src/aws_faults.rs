@@ -1,6 +1,6 @@
-//! A proxy in front of DynamoDB or SQS that injects faults which no emulator has: lost requests and
+//! A proxy in front of DynamoDB or SQS. It injects faults that no emulator has: lost requests and
 //! replies, throttling, conflicts, and batches that are carried out in part. It counts requests, so
-//! that tests can check budgets.
+//! that tests can limit them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,15 +18,15 @@ use crate::aws_parts;
 use crate::proxy::forward;
 use crate::stub_server::{Answer, HttpRequest, serve};
 
-/// A request to the service.
+/// A request from a client to the service.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The operation, e.g. `PutItem`.
     pub operation: String,
     /// The input of the request.
     pub body: Value,
-    /// The number of earlier requests for this operation, since the start or
-    /// [`AwsFaults::forget_counts`].
+    /// The number of earlier requests for this operation, since the proxy started or
+    /// [`AwsFaults::forget_counts`] was called.
     pub n: u64,
 }
 
@@ -37,25 +37,26 @@ pub enum Fault {
     Pass,
     /// Closes the connection. The service does not get the request.
     LoseRequest,
-    /// Passes the request on, then closes the connection instead of returning the reply.
+    /// Passes the request on, and closes the connection instead of returning the reply.
     LoseReply,
-    /// Answers `ProvisionedThroughputExceededException`, or SQS's `RequestThrottled`. The service
-    /// does not get the request.
-    Throttle,
-    /// Answers as if another transaction had the item: `TransactionCanceledException` with
-    /// `TransactionConflict` as every reason, or `TransactionConflictException` for a single write.
+    /// Responds with `ProvisionedThroughputExceededException`, or with SQS's `RequestThrottled`.
     /// The service does not get the request.
+    Throttle,
+    /// Responds as if another transaction were using the item: with `TransactionCanceledException`
+    /// and the reason `TransactionConflict` for every item, or with `TransactionConflictException`
+    /// for a single write. The service does not get the request.
     Conflict,
-    /// Answers 400 with this code, e.g. `ThrottlingException`. The service does not get the
-    /// request.
+    /// Responds with 400 and this error code, e.g. `ThrottlingException`. The service does not get
+    /// the request.
     Refuse(&'static str),
-    /// Answers this status, 500 or 503, like a broken service. The service does not get the
+    /// Responds with this status, 500 or 503, like a broken service. The service does not get the
     /// request.
     Status(u16),
-    /// Passes the request on after [`AwsFaults::release`].
+    /// Passes the request on only after a call of [`AwsFaults::release`].
     Hold,
-    /// Passes a batch on without the entries at these positions. The response says that they were
-    /// not processed. Positions count through the tables in the order of their names.
+    /// Passes a batch on without the entries at these positions. The response reports those entries
+    /// as not processed. If a batch has several tables, positions are counted across the tables, in
+    /// the order of the tables' names.
     LeaveOut(Vec<usize>),
 }
 
@@ -77,8 +78,8 @@ struct State {
 }
 
 impl AwsFaults {
-    /// Starts a proxy that passes everything on to the service at `upstream` (an address without a
-    /// final slash), until [`AwsFaults::plan`].
+    /// Starts a proxy in front of the service at `upstream`, an address without a final slash. The
+    /// proxy injects no faults before [`AwsFaults::plan`] is called.
     pub async fn start(upstream: impl Into<String>) -> Self {
         let (upstream, client) = (upstream.into(), plain_client());
         let state =
@@ -94,13 +95,13 @@ impl AwsFaults {
         Self { address, state, gate }
     }
 
-    /// Returns the address of the proxy, which is the endpoint for clients.
+    /// Returns the address of the proxy, which clients use as the service's endpoint.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// From now on, `plan` decides what happens to each request. It is called once for each
-    /// request, in the order of their arrival.
+    /// Sets the function that picks a fault for each request from now on. It is called once per
+    /// request, in the order of arrival.
     pub fn plan(&self, plan: impl Fn(&Request) -> Fault + Send + Sync + 'static) {
         self.state.lock().expect("no panic").plan = Arc::new(plan);
     }
@@ -110,18 +111,19 @@ impl AwsFaults {
         self.plan(|_| Fault::Pass);
     }
 
-    /// From now on, calls `see` with each response of the service, even if it does not reach the
-    /// client. Each request to DynamoDB asks for `ReturnConsumedCapacity`.
+    /// Sets a function that is called with each response of the service from now on, even if the
+    /// response does not reach the client. Adds `ReturnConsumedCapacity` to each request to
+    /// DynamoDB.
     pub fn witness(&self, see: impl Fn(&Request, &Value) + Send + Sync + 'static) {
         self.state.lock().expect("no panic").witness = Some(Arc::new(see));
     }
 
-    /// Passes on the requests that are held now.
+    /// Passes on all requests that are held at this moment.
     pub fn release(&self) {
         self.gate.send_modify(|times| *times += 1);
     }
 
-    /// Returns the number of requests by operation, with and without faults.
+    /// Returns the number of requests per operation, with and without faults.
     pub fn counts(&self) -> BTreeMap<String, u64> {
         self.state.lock().expect("no panic").counts.clone()
     }
@@ -141,7 +143,7 @@ impl fmt::Debug for AwsFaults {
 struct Upstream {
     client: reqwest::Client,
     url: String,
-    /// The function to call with the request and its response.
+    /// The function to call with the response, and the request that the response belongs to.
     witnessed: Option<(Observer, Request)>,
 }
 
@@ -154,7 +156,7 @@ async fn handle(
     let target = asked.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let (service, operation) = target.split_once('.').unwrap_or(("", asked.uri.path()));
     let (is_sqs, operation) = (service == "AmazonSQS", operation.to_owned());
-    // before the request counts, because a test may release it once it is counted
+    // must precede the counting: a test may call `release` as soon as the request is counted
     gate.mark_unchanged();
     let (request, fault) = count_request(state, &operation, asked.json());
     if let Some(witness) = state.lock().expect("no panic").witness.clone() {
@@ -248,8 +250,8 @@ fn refusal(status: u16, code: &str) -> Answer {
     error_answer(status, code, json!({}))
 }
 
-/// Returns an error in the form of both services. The code is in the body, and for SQS also in a
-/// header.
+/// Returns an error response that both services' clients understand: the code is in the body, and
+/// for SQS in a header as well.
 fn error_answer(status: u16, code: &str, mut body: Value) -> Answer {
     body["__type"] = json!(format!("com.amazonaws.fault#{code}"));
     body["message"] = json!("a fault on purpose");

@@ -1,25 +1,25 @@
-//! A client of AWS's JSON protocol for SQS and DynamoDB, over plain HTTP. Tests use it to call an
-//! emulator or a proxy without the SDK and its retries. Requests have no valid signature, because
-//! emulators check only its form.
+//! A client of AWS's JSON protocol for SQS and DynamoDB, over plain HTTP. With it, tests call an
+//! emulator or a proxy without the SDK and its retries. The signatures of requests are not valid,
+//! because emulators check only their form.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-/// The region of all requests.
+/// The region in which all requests are made.
 pub const REGION: &str = "us-east-1";
 
-/// The account of emulators.
+/// The account number that emulators use.
 pub const ACCOUNT: &str = "000000000000";
 
-/// A response with a status other than 2xx.
+/// An error response: its status is not 2xx.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AwsError {
     /// The HTTP status.
     pub status: u16,
-    /// The error's code, without its namespace.
+    /// The error code, without its namespace.
     pub code: String,
-    /// The whole body.
+    /// The complete body.
     pub body: Value,
 }
 
@@ -36,25 +36,25 @@ impl AwsJson {
         Self { endpoint: endpoint.into(), client: plain_client() }
     }
 
-    /// Sends one request to DynamoDB, without retries. Returns `None` if the connection ended
+    /// Sends one request to DynamoDB, without retries. Returns `None` if the connection was closed
     /// without a response.
     pub async fn dynamodb(&self, operation: &str, body: &Value) -> Option<Result<Value, AwsError>> {
         self.ask("dynamodb", &format!("DynamoDB_20120810.{operation}"), body).await
     }
 
-    /// Sends one request to SQS, without retries. Returns `None` if the connection ended without a
-    /// response.
+    /// Sends one request to SQS, without retries. Returns `None` if the connection was closed
+    /// without a response.
     pub async fn sqs(&self, operation: &str, body: &Value) -> Option<Result<Value, AwsError>> {
         self.ask("sqs", &format!("AmazonSQS.{operation}"), body).await
     }
 
-    /// Sends one request to CloudWatch Logs, without retries. Returns `None` if the connection
-    /// ended without a response.
+    /// Sends one request to CloudWatch Logs, without retries. Returns `None` if the connection was
+    /// closed without a response.
     pub async fn logs(&self, operation: &str, body: &Value) -> Option<Result<Value, AwsError>> {
         self.ask("logs", &format!("Logs_20140328.{operation}"), body).await
     }
 
-    /// Creates a standard queue, and returns its address. Attributes have SQS's names, e.g.
+    /// Creates a standard queue and returns its address. The attributes are those of SQS, e.g.
     /// `{"VisibilityTimeout": "60"}`.
     pub async fn create_queue(&self, name: &str, attributes: &Value) -> String {
         let asked = json!({"QueueName": name, "Attributes": attributes});
@@ -62,7 +62,7 @@ impl AwsJson {
         answer["QueueUrl"].as_str().expect("a queue's address").to_owned()
     }
 
-    /// Creates a table with the string keys `pk` and `sk`, billed by request.
+    /// Creates a table that is billed per request. Its keys `pk` and `sk` are strings.
     pub async fn create_table(&self, name: &str) {
         let asked = json!({
             "TableName": name,
@@ -79,7 +79,7 @@ impl AwsJson {
     async fn ask(&self, service: &str, target: &str, body: &Value) -> Option<Result<Value, AwsError>> {
         let request = self.client.post(&self.endpoint).header("x-amz-target", target);
         let request = request.header("content-type", "application/x-amz-json-1.0");
-        // DynamoDB Local answers 500 if the header does not have the form of a signature
+        // DynamoDB Local responds with 500 unless the header looks like a signature
         let signature = format!(
             "AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
         );
@@ -96,7 +96,7 @@ impl AwsJson {
     }
 }
 
-/// Returns a unique name, for a table or a queue in an emulator that tests share.
+/// Returns a unique name for a table or a queue, because tests share an emulator.
 pub fn fresh_name(kind: &str) -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -104,8 +104,8 @@ pub fn fresh_name(kind: &str) -> String {
     format!("{kind}-{since}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Creates an HTTP client that ignores the environment of this process.
+/// Creates an HTTP client that ignores the environment variables of this process.
 pub(crate) fn plain_client() -> reqwest::Client {
-    // no request uses TLS, and reading the machine's certificates takes longer than the rest
+    // without the machine's certificates, because no request uses TLS and reading them is slow
     reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client without options")
 }

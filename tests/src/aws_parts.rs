@@ -1,25 +1,26 @@
-//! Splits batches in AWS's JSON: one part is carried out, and the response says that the other part
-//! was not.
+//! Splits batches in AWS's JSON protocol: one part is carried out, and the response reports the
+//! other part as not processed.
 
 use serde_json::{Map, Value, json};
 
-/// A batch in two parts: one to carry out, and one to leave out.
+/// A batch in two parts: one to carry out, and one to report as not processed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SplitBatch {
-    /// The batch with the part to carry out; `None` if that part is empty.
+    /// The batch to carry out; `None` if it would be empty.
     pub(crate) forwarded: Option<Value>,
     left_out: UnprocessedEntries,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 enum UnprocessedEntries {
-    /// The requests by table, unchanged.
+    /// The entries by table, as they were requested, and the name of the response's field for them.
     Unprocessed(&'static str, Value),
-    /// The ids of entries.
+    /// The ids of the entries.
     Failed(Vec<Value>),
 }
 
-/// Leaves the entries at `places` out of a batch. Returns `None` if the operation is not a batch.
+/// Removes the entries at the positions `places` from a batch. Returns `None` if the operation is
+/// not a batch.
 pub(crate) fn split(operation: &str, body: &Value, places: &[usize]) -> Option<SplitBatch> {
     match operation {
         "BatchWriteItem" => Some(split_tables(body, places, "UnprocessedItems", None)),
@@ -35,7 +36,7 @@ pub(crate) fn split(operation: &str, body: &Value, places: &[usize]) -> Option<S
 }
 
 impl SplitBatch {
-    /// Turns the response for the part that was carried out into the response for the whole batch.
+    /// Adds the entries that were left out to the response, which then covers the whole batch.
     pub(crate) fn complete(&self, mut answer: Value) -> Value {
         match &self.left_out {
             UnprocessedEntries::Unprocessed(field, tables) => {
@@ -63,7 +64,7 @@ impl SplitBatch {
     }
 }
 
-/// Each table has a list, or an object with the list in a field.
+/// Splits a batch for DynamoDB. The entries of a table are a list, either directly or in `field`.
 fn split_tables(body: &Value, places: &[usize], unprocessed: &'static str, field: Option<&str>) -> SplitBatch {
     let (mut kept, mut left, mut place) = (Map::new(), Map::new(), 0);
     for (table, asked) in body["RequestItems"].as_object().into_iter().flatten() {

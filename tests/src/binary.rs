@@ -1,12 +1,12 @@
-//! Finds the binary under test. It is built before it is used, so that tests never run an old
-//! binary.
+//! Finds the binary under test. The binary is built before its first use, so that tests never run
+//! an old one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-/// Returns the path of the `stepladder` binary: `STEPLADDER_BIN` if that is set. Otherwise builds
-/// it beside this test.
+/// Returns the path of the `stepladder` binary. If `STEPLADDER_BIN` is not set, builds the binary
+/// into this test's target folder.
 pub fn path() -> &'static Path {
     static BINARY: LazyLock<PathBuf> = LazyLock::new(|| match std::env::var_os("STEPLADDER_BIN") {
         Some(given) => PathBuf::from(given),
@@ -15,13 +15,13 @@ pub fn path() -> &'static Path {
     &BINARY
 }
 
-/// Returns the root of the checkout.
+/// Returns the root folder of the checkout.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the checkout")
 }
 
 fn build() -> PathBuf {
-    // <target>/<profile>/deps/<this test>
+    // the path of a test is <target>/<profile>/deps/<test>
     let test = std::env::current_exe().expect("a test knows its own path");
     let profile = test.parent().and_then(Path::parent).expect("a test lies in <target>/<profile>/deps");
     let target = profile.parent().expect("a profile lies in the target folder");

@@ -1,4 +1,4 @@
-//! A stub of Supabase in memory, with the parts of PostgREST and of GoTrue's admin interface that
+//! A stub of Supabase in memory. It has the parts of PostgREST and of GoTrue's admin interface that
 //! the functions need.
 
 use std::collections::BTreeMap;
@@ -16,14 +16,14 @@ pub struct Database {
     rows: Arc<Mutex<Rows>>,
 }
 
-/// The data that was written.
+/// The requests and the data that the stub has received.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
-    /// The last PATCH of each client, by the client's id.
+    /// By client id, the body of the latest PATCH.
     pub clients: BTreeMap<String, Value>,
-    /// The requests: method and path.
+    /// The method and path of each request.
     pub requests: Vec<(String, String)>,
-    /// The rows that were sent to other tables, in order.
+    /// By table, the rows that were sent to tables other than `clients`, in order.
     pub tables: BTreeMap<String, Vec<Value>>,
     /// The current accounts, by id.
     pub accounts: BTreeMap<String, Value>,
@@ -34,7 +34,7 @@ pub struct Rows {
 }
 
 impl Database {
-    /// Starts the stub. It has a client for every id.
+    /// Starts the stub, in which a client exists for every id.
     pub async fn start() -> Self {
         let rows = Arc::new(Mutex::new(Rows::default()));
         let inner = Arc::clone(&rows);
@@ -46,17 +46,17 @@ impl Database {
         Self { address, rows }
     }
 
-    /// Returns the value for `SUPABASE_URL`.
+    /// Returns the URL of the stub, for `SUPABASE_URL`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// From now on, the table refuses all writes with a permanent error.
+    /// Makes a table refuse all writes from now on, with a permanent error.
     pub fn refuse(&self, table: &str) {
         self.rows.lock().expect("no panic").refusing.push(table.to_owned());
     }
 
-    /// Returns the data that was written so far.
+    /// Returns the data that was received so far.
     pub fn rows(&self) -> Rows {
         self.rows.lock().expect("no panic").clone()
     }

@@ -1,9 +1,9 @@
 //! Deploys the whole stack: `template.yaml` through CloudFormation to a [`Ministack`], which runs
-//! the binary under test as the processes of the Lambda functions. Tests see what the owner of an
-//! account sees: queues, HTTP, the table, logs.
+//! the binary under test as the processes of the Lambda functions. Tests can observe only what the
+//! owner of an account can observe: queues, HTTP, the table, logs.
 //!
-//! The clock of a Lambda function's process is the machine's, and does not follow
-//! [`Ministack::advance`]. The emulator does not enforce roles, throttling and the limits of an
+//! A Lambda function's process uses the machine's clock, which does not follow
+//! [`Ministack::advance`]. The emulator enforces neither roles nor throttling nor the limits of an
 //! invocation.
 
 use std::collections::BTreeMap;
@@ -37,8 +37,8 @@ pub struct Deployed {
 }
 
 impl Deployed {
-    /// Deploys a new stack with these parameters, in addition to the keys. The value of a parameter
-    /// for a secret is the secret itself.
+    /// Deploys a new stack with the keys and these additional parameters. If a parameter names a
+    /// secret, its value here is the content of the secret.
     pub async fn start(parameters: &[(&str, String)]) -> Self {
         let stack = Ministack::start().await;
         let folder = tempfile::Builder::new().prefix("stepladder-deploy-").tempdir().expect("a temporary folder");
@@ -48,11 +48,11 @@ impl Deployed {
         }
         command.env("AWS_ENDPOINT_URL", stack.url()).env("AWS_DEFAULT_REGION", REGION);
         command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
-        // SAM would keep state in the home folder
+        // otherwise SAM would store state in the user's home folder
         command.env("HOME", folder.path()).env("SAM_CLI_TELEMETRY", "0").env("PYTHONDONTWRITEBYTECODE", "1");
         command.arg(binary::root().join("tests/python/deploy.py")).arg(folder.path().join("work"));
         std::fs::create_dir(folder.path().join("work")).expect("a folder in a folder of our own");
-        // without alarms and dashboard, because the emulator does not support saved queries
+        // the emulator does not support saved queries, so there are no alarms and no dashboard
         command
             .arg(binary::path())
             .args([STACK, "Watch=no"])
@@ -66,46 +66,46 @@ impl Deployed {
         Self { stack, outputs }
     }
 
-    /// Returns an output of the template.
+    /// Returns the value of an output of the template.
     pub fn output(&self, name: &str) -> &str {
         self.outputs.get(name).unwrap_or_else(|| panic!("no output {name}: {:?}", self.outputs))
     }
 
-    /// Returns a client of its HTTP interface, with the token.
+    /// Returns a client of the stack's HTTP interface that sends the dashboard token.
     pub fn api(&self) -> Api {
         self.api_without_token().with_token(TOKEN)
     }
 
-    /// Returns a client of its HTTP interface, without the token.
+    /// Returns a client of the stack's HTTP interface that sends no dashboard token.
     pub fn api_without_token(&self) -> Api {
         Api::new(&self.http_url())
     }
 
-    /// Returns the address of its HTTP interface.
+    /// Returns the address of the stack's HTTP interface.
     pub fn http_url(&self) -> String {
-        // the emulator also accepts the API's host as a part of the path, which needs no DNS
+        // the emulator also accepts the API's host name as a part of the path, which needs no DNS
         let host = self.output("HttpUrl").split("://").nth(1).expect("an address");
         let id = host.split('.').next().expect("a host");
         format!("{}/_aws/execute-api/{id}/$default", self.stack.url())
     }
 
-    /// Returns the endpoint of all services.
+    /// Returns the endpoint of all emulated services.
     pub fn endpoint(&self) -> String {
         self.stack.url()
     }
 
-    /// Returns a client of its queues, table and logs.
+    /// Returns a client of the stack's queues, table and logs.
     pub fn client(&self) -> AwsJson {
         self.stack.client()
     }
 
-    /// Advances the time of the queues and of the schedule.
+    /// Advances the clock of the queues and of the schedule.
     pub fn advance(&self, by: Duration) {
         self.stack.advance(by);
     }
 
-    /// Sends messages to the queue with this output as its address, in one request. Returns their
-    /// ids.
+    /// Sends messages with one request to the queue whose address is the output `queue`. Returns
+    /// the ids of the messages.
     pub async fn send(&self, queue: &str, bodies: &[String]) -> Vec<String> {
         let entries: Vec<_> =
             bodies.iter().enumerate().map(|(n, body)| json!({"Id": n.to_string(), "MessageBody": body})).collect();
@@ -117,8 +117,8 @@ impl Deployed {
         sent.iter().map(|entry| entry["MessageId"].as_str().expect("text").to_owned()).collect()
     }
 
-    /// Returns the numbers of visible, received and delayed messages in the queue with this output
-    /// as its address.
+    /// Returns how many messages are visible, received and delayed in the queue whose address is
+    /// the output `queue`.
     pub async fn messages(&self, queue: &str) -> [u64; 3] {
         let asked = json!({"QueueUrl": self.output(queue), "AttributeNames": ["All"]});
         let answer =
@@ -129,14 +129,15 @@ impl Deployed {
         })
     }
 
-    /// Waits until that queue is empty: each message was received, and its invocation succeeded.
+    /// Waits until the queue is empty, which means that every message was received and its
+    /// invocation succeeded.
     pub async fn until_empty(&self, queue: &str) {
         wait_calmly(&format!("{queue} to be empty"), async || (self.messages(queue).await == [0; 3]).then_some(()))
             .await;
     }
 
-    /// Returns the log lines of this role's Lambda function, each parsed as JSON. Lines of Lambda
-    /// itself are left out.
+    /// Returns the log lines of this role's Lambda function, parsed as JSON. Lines written by
+    /// Lambda itself are left out.
     pub async fn lines(&self, role: &str) -> Vec<Value> {
         let group = format!("/stepladder/{STACK}/{role}");
         let (mut lines, mut next) = (Vec::new(), Value::Null);
@@ -162,7 +163,8 @@ impl Deployed {
         }
     }
 
-    /// Waits for a log line of that Lambda function, and returns it.
+    /// Waits for a log line of this role's Lambda function for which `is` returns true. Returns the
+    /// line.
     pub async fn line(&self, role: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         wait_calmly(&format!("the line of {role}: {what}"), async || {
             self.lines(role).await.into_iter().find(|line| is(line))

@@ -1,6 +1,6 @@
-//! Runs Amazon's DynamoDB Local, in memory. It defines the expected behaviour of conditions,
-//! transactions, limits and paging. It never throttles and leaves nothing unprocessed;
-//! [`crate::aws_faults`] injects that.
+//! Runs Amazon's DynamoDB Local, in memory. It is the reference for conditions, transactions,
+//! limits and paging. It never throttles and processes every entry of a batch;
+//! [`crate::aws_faults`] injects these faults.
 
 use std::process::Command;
 
@@ -19,21 +19,21 @@ pub struct DynamoDbLocal {
 }
 
 impl DynamoDbLocal {
-    /// Returns the server that all tests of this process share, because it takes a second and 200
-    /// MB. Tests name their tables by [`crate::aws_json::fresh_name`]. The server ends with the
-    /// process, even if that is killed.
+    /// Returns the server that all tests of this process share, because starting a server takes a
+    /// second and 200 MB. Tests name their tables with [`crate::aws_json::fresh_name`]. The server
+    /// ends with the test process, even if that process is killed.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<DynamoDbLocal> = OnceCell::const_new();
         SHARED.get_or_init(Self::start).await
     }
 
-    /// Starts a separate server, which ends when it is dropped.
+    /// Starts a separate server that ends when the returned value is dropped.
     pub async fn start() -> Self {
         let emulator = package_file("amplify-dynamodb-simulator/emulator");
         let port = free_port();
         let mut command = Command::new("java");
-        // memory is limited, because Java would use a quarter of the machine's. The other options
-        // halve the start time
+        // -Xmx limits the memory, because Java would use up to a quarter of the machine's; the
+        // other options halve the start time
         command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]);
         command.arg("-Djava.library.path=./DynamoDBLocal_lib").args(["-jar", "DynamoDBLocal.jar"]);
         command.args(["-inMemory", "-sharedDb", "-disableTelemetry", "-port", &port.to_string()]);
@@ -46,12 +46,12 @@ impl DynamoDbLocal {
         Self { port, process: process.await }
     }
 
-    /// Returns the value for `AWS_ENDPOINT_URL_DYNAMODB`.
+    /// Returns the URL of the server, for `AWS_ENDPOINT_URL_DYNAMODB`.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Returns the id of its process.
+    /// Returns the id of the server's process.
     pub fn process(&self) -> u32 {
         self.process.id()
     }

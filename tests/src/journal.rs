@@ -1,5 +1,5 @@
-//! A run's journal as the REST interface returns it, and checks that apply to every journal after
-//! any crash.
+//! A run's journal as the REST interface returns it. Its checks apply to every journal, whatever
+//! crashes there were.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,8 @@ impl Journal {
         self.0.is_empty()
     }
 
-    /// Returns the names of the facts, in order, each with its step: `StepStarted call-openai`.
+    /// Returns the names of the facts in order, each followed by its step, such as `StepStarted
+    /// call-openai`.
     pub fn story(&self) -> Vec<String> {
         let told = self.facts().map(|(name, fact)| match fact["step"].as_str() {
             Some(step) => format!("{name} {step}"),
@@ -29,7 +30,7 @@ impl Journal {
         told.collect()
     }
 
-    /// Returns the names of the facts and their contents.
+    /// Returns the name and the content of each fact.
     pub fn facts(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|entry| {
             let fact = entry["fact"].as_object().and_then(|fact| fact.iter().next());
@@ -38,7 +39,7 @@ impl Journal {
         })
     }
 
-    /// Returns the steps with an outcome.
+    /// Returns the steps that have an outcome.
     pub fn succeeded(&self) -> BTreeSet<String> {
         self.steps("StepSucceeded").into_iter().collect()
     }
@@ -49,27 +50,27 @@ impl Journal {
         facts.filter_map(|(_, fact)| fact["step"].as_str().map(str::to_owned)).collect()
     }
 
-    /// Returns when the first fact with this name was written.
+    /// Returns the time of the first fact with this name.
     pub fn first_at(&self, name: &str) -> Option<&str> {
         let place = self.facts().position(|(found, _)| found == name)?;
         self.0[place]["at"].as_str()
     }
 
-    /// Panics unless this journal continues `earlier`: no entry that was read before a crash is
-    /// missing or changed.
+    /// Panics unless this journal continues `earlier`: every entry that was read before a crash
+    /// must still be there, unchanged.
     pub fn assert_continues(&self, earlier: &Journal) {
         assert!(self.len() >= earlier.len(), "entries are gone: {:#?}\nbefore: {:#?}", self.story(), earlier.story());
         assert_eq!(&self.0[..earlier.len()], &earlier.0[..], "entries changed");
     }
 
-    /// Panics unless the journal is legal (see [`Journal::violation`]).
+    /// Panics if the journal has a [`Journal::violation`].
     pub fn assert_legal(&self) {
         assert_eq!(self.violation(), None, "{:#?}", self.story());
     }
 
-    /// Returns the first violation of these rules: entries are numbered without a gap, the first
-    /// creates the run, nothing follows the end, and each step has at most one outcome, no attempt
-    /// after it, and no attempt twice.
+    /// Returns the first violation of these rules. The entries are numbered without a gap. The
+    /// first entry creates the run, and nothing follows the end. Each step has at most one outcome,
+    /// no attempt after the outcome, and no two attempts with the same number.
     pub fn violation(&self) -> Option<String> {
         let mut done = BTreeSet::new();
         let mut attempts = BTreeMap::new();

@@ -1,8 +1,8 @@
-//! A stub of Lambda's Runtime API. The process of a Lambda function asks it for the next event, and
-//! posts a response or an error. Each process is an execution environment, and has one event at a
-//! time.
+//! A stub of Lambda's Runtime API. The process of a Lambda function asks the stub for the next
+//! event, and posts a response or an error. Each process is an execution environment and handles
+//! one event at a time.
 //!
-//! The test starts and stops processes, also after a timeout.
+//! The test starts and stops the processes, even after a timeout.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,21 +20,22 @@ use crate::stub_server::{Answer, HttpRequest, serve};
 
 const NAME: &str = "stepladder-test";
 const ROOT: &str = "/2018-06-01/runtime";
-/// The maximum size of an event and of a response, in bytes, as Lambda's error message says.
+/// The maximum size of an event and of a response, in bytes. The number is that of Lambda's error
+/// message.
 const PAYLOAD_BYTES: usize = 6_291_556;
 
-/// How an invocation ended.
+/// The result of an invocation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The process responded.
     Response(Value),
     /// The process reported an error: `{"errorType", "errorMessage", …}`.
     Error(Value),
-    /// No process answered by the deadline. A later response is refused.
+    /// No process responded by the deadline. A later response is refused.
     TimedOut,
 }
 
-/// A running Runtime API.
+/// A running stub of the Runtime API.
 #[derive(Clone, Debug)]
 pub struct LambdaApi {
     address: SocketAddr,
@@ -98,8 +99,8 @@ impl LambdaApi {
         own.into_iter().chain(fixed.map(|(name, value)| (name, value.to_owned()))).collect()
     }
 
-    /// Gives an event to the next process that asks for one, and waits for its response, at most
-    /// for `timeout`. This is also the deadline that the process gets.
+    /// Gives an event to the next process that asks for one, and waits for the response. After
+    /// `timeout`, which is also the process's deadline, the invocation has failed.
     pub async fn invoke(&self, payload: &Value, timeout: Duration) -> Outcome {
         let payload = payload.to_string();
         if payload.len() > PAYLOAD_BYTES {
@@ -126,25 +127,25 @@ impl LambdaApi {
         }
     }
 
-    /// Returns when a process first asked for an event. The time from its start to then is what
-    /// Lambda bills as `Init Duration`.
+    /// Returns when a process first asked for an event. Lambda bills the time from the process's
+    /// start to this moment as `Init Duration`.
     pub fn first_asked(&self) -> Option<Instant> {
         self.state.lock().expect("no panic").first_asked
     }
 
-    /// Returns when the first response came. The time from the start of the process to then is its
-    /// cold start, including the first event.
+    /// Returns when the first response arrived. The time from the process's start to this moment is
+    /// the cold start, including the first event.
     pub fn first_answered(&self) -> Option<Instant> {
         self.state.lock().expect("no panic").first_answered
     }
 
-    /// Returns the errors of processes that could not start.
+    /// Returns the errors reported by processes that could not start.
     pub fn init_errors(&self) -> Vec<Value> {
         self.state.lock().expect("no panic").init_errors.clone()
     }
 }
 
-/// Returns Lambda's error for a payload that is too large.
+/// Returns the error that Lambda reports for a payload of this size.
 fn too_large(kind: &str, bytes: usize) -> Outcome {
     let said = format!("payload size ({bytes} bytes) exceeded maximum allowed payload size ({PAYLOAD_BYTES} bytes).");
     Outcome::Error(json!({"errorType": kind, "errorMessage": said}))
@@ -177,13 +178,13 @@ async fn answer(state: &Mutex<State>, queue: &Queue, asked: HttpRequest) -> Answ
     }
 }
 
-/// If a process disconnects while it waits, this future is dropped and the event stays in the
-/// queue.
+/// Waits for the next event and returns it. If the process disconnects, this future is dropped, and
+/// the event stays in the queue.
 async fn next(state: &Mutex<State>, queue: &Queue) -> Answer {
     state.lock().expect("no panic").first_asked.get_or_insert_with(Instant::now);
     let event = loop {
         let Some(event) = queue.lock().await.recv().await else { return Answer::Cut };
-        // an event whose deadline has passed is not delivered
+        // an event whose deadline has passed is skipped
         if state.lock().expect("no panic").open.contains_key(&event.id) {
             break event;
         }
@@ -202,7 +203,7 @@ fn end(state: &Mutex<State>, id: &str, outcome: Outcome) -> Answer {
         let said = json!({"errorType": "InvalidRequestID", "errorMessage": "it is over, or never was"});
         return Answer::json(400, &said);
     };
-    // an error means that the test has dropped the invocation
+    // an error means that the test no longer waits for this invocation
     let _ = waiting.send(outcome);
     Answer::json(202, &json!({"status": "OK"}))
 }

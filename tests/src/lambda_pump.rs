@@ -1,9 +1,9 @@
-//! A stand-in for Lambda's event source mapping between a queue and a Lambda function. For each
-//! call of the test, it receives one batch, invokes the function with the records, and deletes the
+//! A stand-in for Lambda's event source mapping between a queue and a Lambda function. Each time
+//! the test calls it, it receives one batch, invokes the function with the records, and deletes the
 //! messages that did not fail.
 //!
-//! It does not retry, split or filter. A failed message comes back when the queue makes it visible
-//! again.
+//! It does not retry, split or filter. A failed message is received again when the queue makes it
+//! visible.
 
 use std::time::Duration;
 
@@ -18,26 +18,26 @@ pub struct LambdaPump {
     client: AwsJson,
     queue: String,
     api: LambdaApi,
-    /// The maximum number of messages in an invocation, 1 to 10.
+    /// The maximum number of messages in an invocation, from 1 to 10.
     pub batch_size: usize,
-    /// The Lambda function's timeout.
+    /// The timeout of the Lambda function.
     pub timeout: Duration,
 }
 
 /// The result of one batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchResult {
-    /// The ids of the deleted messages.
+    /// The ids of the messages that were deleted.
     pub deleted: Vec<String>,
-    /// The ids of the messages that will come back.
+    /// The ids of the messages that failed and will become visible again.
     pub failed: Vec<String>,
-    /// How the invocation ended.
+    /// The result of the invocation.
     pub outcome: Outcome,
 }
 
 impl LambdaPump {
-    /// Creates a mapping from the queue with this address at the service `endpoint`, with batches
-    /// of ten messages and a timeout of thirty seconds.
+    /// Creates a mapping from the queue with the address `queue`, at the service `endpoint`. A
+    /// batch has up to ten messages, and the timeout is thirty seconds.
     pub fn new(endpoint: impl Into<String>, queue: impl Into<String>, api: LambdaApi) -> Self {
         let (batch_size, timeout) = (10, Duration::from_secs(30));
         Self { client: AwsJson::new(endpoint), queue: queue.into(), api, batch_size, timeout }
@@ -50,8 +50,8 @@ impl LambdaPump {
         Some(pumped)
     }
 
-    /// Receives one batch, invokes the function, and loses its response: no message is deleted, and
-    /// all come back.
+    /// Receives one batch, invokes the function, and drops the response: no message is deleted, and
+    /// all will become visible again.
     pub async fn pump_and_lose(&self) -> Option<BatchResult> {
         let (_, BatchResult { deleted, mut failed, outcome }) = self.invoke().await?;
         failed.extend(deleted);
@@ -99,12 +99,12 @@ impl LambdaPump {
             .collect();
         if !entries.is_empty() {
             let asked = json!({"QueueUrl": self.queue, "Entries": entries});
-            // a handle is refused if the message was received again in the meantime
+            // the queue refuses a receipt handle if the message was received again in the meantime
             self.client.sqs("DeleteMessageBatch", &asked).await.expect("an answer").expect("the queue is there");
         }
     }
 
-    /// Returns a message as a record of the event:
+    /// Converts a message to a record of the event:
     /// <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event>.
     fn record(&self, message: &Value) -> Value {
         let parts: Vec<_> = self.queue.rsplit('/').take(2).collect();
@@ -139,8 +139,8 @@ fn attribute(value: &Value) -> Value {
     attribute
 }
 
-/// Returns the messages that come back, by the rules of `ReportBatchItemFailures`: all of them
-/// after an error, a timeout, or an unknown id.
+/// Returns the messages that failed, by the rules of `ReportBatchItemFailures`: all messages after
+/// an error, after a timeout or if an id is unknown.
 fn failed(outcome: &Outcome, all: &[String]) -> Vec<String> {
     let response = match outcome {
         Outcome::Response(response) => response,

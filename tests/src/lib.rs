@@ -1,6 +1,6 @@
-//! The harness of the end-to-end tests. It starts the real binary on a separate port and data file,
-//! and the services that the functions call. It injects faults between them, and waits for
-//! conditions with a limit of time.
+//! The harness of the end-to-end tests. It starts the real binary on a free port with a separate
+//! data file, and the services that the functions call. It injects faults between them, and waits
+//! for conditions with a time limit.
 //!
 //! It uses only what users use: the command line, HTTP and the environment. Nothing here depends on
 //! the engine's internals.

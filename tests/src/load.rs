@@ -1,7 +1,7 @@
-//! Sends more events than a server can serve, over many connections, and records the responses.
+//! Sends more events than a server can handle, over many connections, and records the responses.
 //!
-//! These clients ignore `Retry-After`: after a refusal they send the next event at once. This is a
-//! harder load than that of clients that wait.
+//! The clients ignore `Retry-After`: after a refusal they send the next event at once. This load is
+//! harder than that of clients that wait.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,29 +15,30 @@ use crate::Api;
 /// The size of a load.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// The number of clients. Each sends one request at a time.
+    /// The number of clients. Each client sends one request at a time.
     pub clients: usize,
-    /// The number of events in a request.
+    /// The number of events per request.
     pub batch: usize,
 }
 
-/// The responses to a load.
+/// The responses that a load received.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
-    /// The numbers of the accepted events, with their ids.
+    /// The numbers of the events that were accepted, each with the id that the server returned.
     pub accepted: Vec<(usize, String)>,
-    /// The numbers of the refused events.
+    /// The numbers of the events that were refused.
     pub refused: Vec<usize>,
-    /// The minimum and maximum of `Retry-After`.
+    /// The shortest and longest `Retry-After`, in seconds; `None` if no request was refused.
     pub waits: Option<(u64, u64)>,
 }
 
 impl Load {
-    /// Sends events until `enough` returns `true`. `event` creates the n-th event.
+    /// Sends events until `enough` returns `true`. `event` creates the event with a number.
     ///
     /// # Panics
-    /// If a response is neither 200 with an id for each event, nor 429 with a `Retry-After` in
-    /// whole seconds and a message.
+    ///
+    /// Panics if a response is neither 200 with an id for each event, nor 429 with a `Retry-After`
+    /// in whole seconds and a message.
     pub async fn send(self, api: &Api, event: impl Fn(usize) -> Value, enough: impl Fn(&Answers) -> bool) -> Answers {
         let (next, answers) = (AtomicUsize::new(0), Mutex::new(Answers::default()));
         let client = async || {

@@ -1,8 +1,8 @@
 //! Runs ministack, an emulator of SQS, DynamoDB and Lambda, with a clock that tests can advance.
 //!
-//! It differs from AWS. It accepts a delay above 900 s and a group's name above 128 characters, and
-//! keeps the order of a standard queue. It refuses a receipt handle that was replaced or used. It
-//! never throttles; [`crate::aws_faults`] injects that.
+//! It differs from AWS: it accepts delays above 900 s and group names above 128 characters, keeps
+//! the order of a standard queue, and refuses a receipt handle that was replaced or used. It never
+//! throttles; [`crate::aws_faults`] injects throttling.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -15,31 +15,31 @@ use crate::binary;
 use crate::owned_server::OwnedServer;
 use crate::parts::{free_port, python_program};
 
-/// The servers that tests no longer use. They run until the process ends.
+/// Servers that no test uses at the moment. They run until the test process ends.
 static IDLE: Mutex<Vec<Server>> = Mutex::new(Vec::new());
 
-/// The file that `python/sitecustomize.py` maps.
+/// The file from which `python/sitecustomize.py` reads how far the clock is ahead.
 const OFFSET: &str = "offset";
 
 #[derive(Debug)]
 struct Server {
     port: u16,
-    /// How far its clock is ahead.
+    /// How far the server's clock is ahead of the machine's.
     offset: Mutex<Duration>,
     process: OwnedServer,
 }
 
-/// A ministack that only one test uses, so that the test can advance its clock. Starting takes a
-/// second, so a dropped one is emptied and reused by the next test.
+/// A ministack that only one test uses, so that the test can advance its clock. Starting a server
+/// takes a second, so the server of a dropped `Ministack` is emptied and used for the next one.
 #[derive(Debug)]
 pub struct Ministack {
-    /// `Some` until it is dropped.
+    /// The server; `None` only while this value is dropped.
     server: Option<Server>,
 }
 
 impl Ministack {
-    /// Returns a ministack without queues, tables or functions. Its clock may be ahead of this
-    /// machine's, and is never behind.
+    /// Returns a ministack without queues, tables and functions. Its clock may be ahead of this
+    /// machine's, but is never behind.
     pub async fn start() -> Self {
         let idle = IDLE.lock().expect("no panic").pop();
         let server = match idle {
@@ -51,34 +51,34 @@ impl Ministack {
         Self { server: Some(server) }
     }
 
-    /// Returns the value for `AWS_ENDPOINT_URL`.
+    /// Returns the URL of the emulator, for `AWS_ENDPOINT_URL`.
     pub fn url(&self) -> String {
         self.server().url()
     }
 
-    /// Returns a client of its services.
+    /// Returns a client of the emulated services.
     pub fn client(&self) -> AwsJson {
         AwsJson::new(self.url())
     }
 
-    /// Advances its clock. This changes neither the engine's clock nor the clocks of Lambda
-    /// processes.
+    /// Advances the emulator's clock. The clocks of the engine and of Lambda processes do not
+    /// change.
     pub fn advance(&self, by: Duration) {
         let mut offset = self.server().offset.lock().expect("no panic");
         *offset += by;
         let nanoseconds = u64::try_from(offset.as_nanos()).expect("less than 584 years");
         let file = OpenOptions::new().write(true).open(self.server().process.path().join(OFFSET));
-        // written in place, because the emulator has mapped the file into memory
+        // written in place, because the emulator has mapped this file into memory
         let written = file.and_then(|file| file.write_all_at(&nanoseconds.to_le_bytes(), 0));
         written.expect("a file in a folder of our own");
     }
 
-    /// Returns what it has printed since its process started.
+    /// Returns what the emulator has printed since its process started.
     pub fn log(&self) -> String {
         self.server().process.log()
     }
 
-    /// Returns the id of its process.
+    /// Returns the id of the emulator's process.
     pub fn process(&self) -> u32 {
         self.server().process.id()
     }
@@ -90,7 +90,7 @@ impl Ministack {
 
 impl Drop for Ministack {
     fn drop(&mut self) {
-        // after a panic it may be in any state, so it is not reused
+        // after a panic, the server may be in any state, so it is not reused
         if let Some(server) = self.server.take().filter(|_| !std::thread::panicking()) {
             IDLE.lock().expect("no panic").push(server);
         }
@@ -107,7 +107,7 @@ impl Server {
         }
         command.env("GATEWAY_PORT", port.to_string()).env("BIND_HOST", "127.0.0.1").env("MINISTACK_HOST", "127.0.0.1");
         command.env("LAMBDA_EXECUTOR", "local").env("AWS_ENDPOINT_URL", &url).env("MINISTACK_REGION", REGION);
-        // disables a listener at a fixed port, which two servers could not both use
+        // disables a listener on a fixed port, which two servers could not share
         command.env("IOT_MTLS_ENABLED", "0");
         command.env("TMPDIR", folder.path()).env("STEPLADDER_TIME_OFFSET", folder.path().join(OFFSET));
         command.env("PYTHONPATH", binary::root().join("tests/python")).env("PYTHONDONTWRITEBYTECODE", "1");

@@ -1,5 +1,6 @@
-//! A stub of OpenAI's chat completions. It answers any JSON schema with a value that fits, counts
-//! requests, and can hold its answers back, so that tests control which requests are in flight.
+//! A stub of OpenAI's chat completions. Its response to a question is a value that fits the
+//! requested JSON schema. It counts requests, and can hold responses back, so that tests control
+//! which requests are in flight.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -19,7 +20,7 @@ pub struct OpenAi {
 
 #[derive(Clone, Copy, Debug)]
 struct Gate {
-    /// Requests with a number up to this one are answered.
+    /// The number of requests that get a response. Later requests wait.
     answered: usize,
 }
 
@@ -28,23 +29,23 @@ struct Gate {
 pub struct Count {
     /// The number of requests.
     pub requests: Vec<Value>,
-    /// The number of requests without an answer yet.
+    /// The number of requests without a response yet.
     pub now: usize,
-    /// The maximum number of such requests at the same time.
+    /// The highest number of requests without a response at the same time.
     pub most: usize,
 }
 
 struct InFlight(Arc<Mutex<Count>>);
 
 impl Drop for InFlight {
-    // also if the client disconnects
+    // this also happens if the client disconnects
     fn drop(&mut self) {
         self.0.lock().expect("no panic").now -= 1;
     }
 }
 
 impl OpenAi {
-    /// Starts a stub that answers everything at once, until [`OpenAi::hold`].
+    /// Starts a stub that responds to everything at once, until [`OpenAi::hold`] is called.
     pub async fn start() -> Self {
         let count = Arc::new(Mutex::new(Count::default()));
         let open = Arc::new(watch::Sender::new(Gate { answered: usize::MAX }));
@@ -65,28 +66,29 @@ impl OpenAi {
         Self { address, count, open }
     }
 
-    /// Returns the value for `OPENAI_BASE_URL`.
+    /// Returns the URL of the stub, for `OPENAI_BASE_URL`.
     pub fn url(&self) -> String {
         format!("http://{}/v1", self.address)
     }
 
-    /// Returns the requests so far.
+    /// Returns the number of requests so far, and the requests.
     pub fn count(&self) -> Count {
         self.count.lock().expect("no panic").clone()
     }
 
-    /// From now on, only the first `n` requests since the start are answered. The others wait.
+    /// Lets only the first `n` requests since the start have a response from now on. The others
+    /// wait.
     pub fn answer_first(&self, n: usize) {
         self.open.send_replace(Gate { answered: n });
     }
 
-    /// Holds all answers back until [`OpenAi::release`], except those that were sent already.
+    /// Holds back the responses to all requests that arrive from now on, until [`OpenAi::release`].
     pub fn hold(&self) {
         let arrived = self.count().requests.len();
         self.answer_first(arrived);
     }
 
-    /// Sends all answers again.
+    /// Sends the responses that are held back, and all later ones at once.
     pub fn release(&self) {
         self.answer_first(usize::MAX);
     }
@@ -117,7 +119,7 @@ fn completion(request: &Value) -> Value {
     })
 }
 
-/// Returns a value that fits a JSON schema of strict answers.
+/// Returns a value that fits a JSON schema, as a model's structured output does.
 pub fn fitting(schema: &Value, name: &str) -> Value {
     if let Some(choice) = schema["enum"].get(0) {
         return choice.clone();
@@ -134,7 +136,7 @@ pub fn fitting(schema: &Value, name: &str) -> Value {
         Some("array") => json!([fitting(&schema["items"], name)]),
         Some("integer" | "number") => json!(1),
         Some("boolean") => json!(true),
-        // a value that is accepted both as a name and as a domain
+        // this string is valid as a name and as a domain
         Some(_) | None => json!(format!("{}.example", name.replace('_', "-"))),
     }
 }

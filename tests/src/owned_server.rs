@@ -1,5 +1,5 @@
-//! A server process that ends with its test: when it is dropped, and also if the test process is
-//! killed or keeps the server in a static.
+//! A server process that ends together with its test: when this value is dropped, and also if the
+//! test process is killed or keeps the value in a static.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,9 +11,9 @@ use tempfile::TempDir;
 
 use crate::wait::wait_for;
 
-/// Starts a watcher, then becomes the program (`exec`). The watcher waits for the end of its
-/// standard input, which only the test process holds open. Then it removes the folder and kills the
-/// process group, including itself.
+/// Starts a watcher in the background, then becomes the program (`exec`). The watcher reads its
+/// standard input until the end, which comes when the test process closes it or dies. Then the
+/// watcher removes the folder and kills the process group, including itself.
 const WRAPPER: &str = r#"
 exec 3<&0
 ( cat <&3 >/dev/null; rm -rf "$TIED_FOLDER"; kill -KILL 0 ) &
@@ -21,10 +21,10 @@ exec 3<&-
 exec "$@" </dev/null
 "#;
 
-/// A running server with a separate folder.
+/// A running server, with a folder that no other server uses.
 #[derive(Debug)]
 pub struct OwnedServer {
-    // dropped before the folder, because the watcher may also remove the folder
+    // dropped before `folder`, because the watcher may also be removing the folder
     process: Child,
     folder: TempDir,
 }
@@ -35,7 +35,8 @@ impl OwnedServer {
         tempfile::Builder::new().prefix(&format!("stepladder-{name}-")).tempdir().expect("a temporary folder")
     }
 
-    /// Starts `command` in a separate process group. Its output goes to `log` in the folder.
+    /// Starts `command` in a separate process group. Its output goes to the file `log` in the
+    /// folder.
     pub fn start(command: &Command, folder: TempDir) -> Self {
         let log = File::create(folder.path().join("log")).expect("a file in a folder of our own");
         let mut wrapper = Command::new("sh");
@@ -54,7 +55,7 @@ impl OwnedServer {
         Self { process: wrapper.spawn().expect("sh starts"), folder }
     }
 
-    /// Waits until `look` returns `Some`. Panics with the log if the process ends first.
+    /// Waits until `look` returns `Some`. If the process ends first, panics with the process's log.
     pub async fn serving(mut self, what: &str, mut look: impl AsyncFnMut() -> Option<()>) -> Self {
         wait_for(what, async || {
             if let Some(status) = self.process.try_wait().expect("the process is ours") {
@@ -66,20 +67,20 @@ impl OwnedServer {
         self
     }
 
-    /// Returns the id of its process, which leads a process group.
+    /// Returns the id of the server's process, which is the leader of its process group.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// Returns its folder.
+    /// Returns the server's folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Returns what it has printed so far.
+    /// Returns what the server has printed so far.
     pub fn log(&self) -> String {
         let mut text = Vec::new();
-        // an unreadable log counts as empty, because the log is only a detail of a panic
+        // an unreadable log counts as empty, because the log is only used in messages of panics
         let _ = File::open(self.path().join("log")).and_then(|mut file| file.read_to_end(&mut text));
         String::from_utf8_lossy(&text).into_owned()
     }
@@ -87,7 +88,7 @@ impl OwnedServer {
 
 impl Drop for OwnedServer {
     fn drop(&mut self) {
-        // the watcher's input ends, and it kills the server's child processes, too
+        // closes the watcher's input, so that the watcher kills the server's child processes, too
         drop(self.process.stdin.take());
         // an error means that the process has ended already
         let _ = self.process.kill();

@@ -1,5 +1,5 @@
-//! The real programs of the full suites: where `./test` installs them, and how to wait for one of
-//! them.
+//! The real programs that the full suites need: where `./test` installs them, and how to wait until
+//! they listen.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -39,13 +39,13 @@ pub fn postgrest() -> PathBuf {
     if packaged.exists() { packaged } else { PathBuf::from("postgrest") }
 }
 
-/// Returns a free port, for a program that cannot choose one itself. The port is below the ports
-/// that the operating system assigns (32768 and up on Linux), so that no other test gets it in the
-/// meantime.
+/// Returns a free port for a program that cannot choose one itself. The port is lower than the
+/// ports that the operating system assigns (32768 and up on Linux), so that no other test is
+/// assigned the same port.
 pub fn free_port() -> u16 {
     const RANGE: std::ops::Range<u64> = 20_000..32_000;
     loop {
-        // a new hasher has a random seed, so that parallel tests try different ports
+        // each new hasher has a random seed, so that parallel tests try different ports
         let random = RandomState::new().hash_one(std::process::id());
         let port = (RANGE.start + random % (RANGE.end - RANGE.start)) as u16;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
@@ -54,7 +54,8 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// Waits until the process listens on the port. Panics with its log if the process ends first.
+/// Waits until the process listens on the port. If the process ends first, panics with the
+/// process's log.
 pub async fn listening(process: &mut Child, port: u16, log: &Path) {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     wait_for(&format!("a listener on port {port}"), async || {

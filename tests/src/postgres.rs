@@ -1,4 +1,5 @@
-//! Runs a separate PostgreSQL with the functions' tables, and the real PostgREST in front of it.
+//! Runs a separate PostgreSQL server with the functions' tables, and the real PostgREST in front of
+//! it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,10 +13,10 @@ use crate::binary;
 use crate::parts::{free_port, listening, postgrest};
 use crate::wait::wait_for;
 
-/// The secret that signs the tokens for PostgREST. Only this test uses it.
+/// The secret with which tokens for PostgREST are signed. Only this test uses it.
 const JWT_SECRET: &str = "a-secret-that-only-this-test-knows-0123456789";
 
-/// A running PostgreSQL and PostgREST. Both end with the test.
+/// A running PostgreSQL and PostgREST. Both processes end with the test.
 #[derive(Debug)]
 pub struct Postgres {
     tools: PathBuf,
@@ -74,7 +75,7 @@ impl Postgres {
         Self { tools, port, rest_port, _server: server, _rest: rest, _folder: folder }
     }
 
-    /// Returns PostgREST's address. Its base path is `/`.
+    /// Returns the address of PostgREST. The tables are directly below `/`.
     pub fn rest_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.rest_port)
     }
@@ -100,11 +101,11 @@ impl Postgres {
     }
 }
 
-/// `{"role": "service_role"}`, signed with [`JWT_SECRET`] (HS256).
+/// The token `{"role": "service_role"}`, signed with [`JWT_SECRET`] (HS256).
 const SERVICE_ROLE_KEY: &str =
     "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.RQ_2P7tq7gCjGRZTgUcJ_xnKNji5ApgsKSzw0ONc67E";
 
-/// The roles that a Supabase project has before its first table.
+/// SQL that creates the roles which a Supabase project has before its first table.
 const ROLES: &str = "
     create role anon nologin;
     create role authenticated nologin;
@@ -126,7 +127,8 @@ fn sql_files() -> Vec<PathBuf> {
     files
 }
 
-/// Returns the folder of the newest PostgreSQL that Debian has installed; otherwise uses `PATH`.
+/// Returns the folder of the newest PostgreSQL that Debian has installed. Otherwise returns an
+/// empty path, so that programs are found through `PATH`.
 fn tools() -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut folders: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
@@ -140,8 +142,8 @@ fn tools() -> PathBuf {
     found.expect("PostgreSQL's initdb is neither in /usr/lib/postgresql nor on the path; ./test says how to get it")
 }
 
-/// Returns whether this process is root. PostgreSQL refuses to run as root, and then runs as the
-/// user of Debian's package.
+/// Returns whether this process runs as root. PostgreSQL refuses to run as root, so it is then
+/// started as the user of Debian's package.
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)

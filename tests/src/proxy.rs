@@ -1,4 +1,4 @@
-//! A reverse proxy that records requests and injects faults between a function and its database.
+//! A reverse proxy between a function and its database. It records requests and injects faults.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -11,16 +11,17 @@ use tokio::sync::watch;
 
 use crate::stub_server::{Answer, HttpRequest, serve};
 
-/// An injected fault, instead of passing the request on.
+/// A fault that is injected instead of passing a request on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Answers with this status. The service does not get the request.
+    /// Responds with this status. The service does not get the request.
     Status(u16),
-    /// Answers 503 with `Retry-After` of this many seconds. The service does not get the request.
+    /// Responds with 503 and a `Retry-After` of this many seconds. The service does not get the
+    /// request.
     RetryAfter(u32),
-    /// Closes the connection. The service does not get the request.
+    /// Closes the connection before the service gets the request.
     CutBefore,
-    /// Passes the request on, then closes the connection instead of returning the reply.
+    /// Passes the request on, and closes the connection instead of returning the reply.
     CutAfter,
 }
 
@@ -32,7 +33,7 @@ pub struct Proxy {
     held: Arc<watch::Sender<HeldRequests>>,
 }
 
-/// Which requests are held.
+/// The requests that are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HeldRequests {
     None,
@@ -61,16 +62,17 @@ struct State {
 pub struct ProxiedRequest {
     /// The method, in upper case.
     pub method: String,
-    /// The path, with the prefix.
+    /// The path, including the prefix.
     pub path: String,
     /// The body.
     pub body: serde_json::Value,
-    /// The fault that it met, if any.
+    /// The fault that was injected into the request, if any.
     pub fault: Option<Fault>,
 }
 
 impl Proxy {
-    /// Starts a proxy that passes `prefix/…` on to `upstream/…` (an address without a final slash).
+    /// Starts a proxy that passes `prefix/…` on to `upstream/…`. `upstream` is an address without a
+    /// final slash.
     pub async fn start(prefix: &'static str, upstream: String) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let held = Arc::new(watch::Sender::new(HeldRequests::None));
@@ -100,37 +102,37 @@ impl Proxy {
         Self { address, state, held }
     }
 
-    /// Returns the address of the proxy, without the prefix.
+    /// Returns the address of the proxy. It does not contain the prefix.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Injects these faults into the next requests of this method, one into each.
+    /// Injects these faults into the next requests with this method, one fault per request.
     pub fn next_meet(&self, method: &'static str, faults: impl IntoIterator<Item = Fault>) {
         self.state.lock().expect("no panic").faults.extend(faults.into_iter().map(|fault| (method, fault)));
     }
 
-    /// Returns all requests that reached the proxy, in order.
+    /// Returns all requests that have reached the proxy, in order.
     pub fn seen(&self) -> Vec<ProxiedRequest> {
         self.state.lock().expect("no panic").seen.clone()
     }
 
-    /// Removes the faults that no request has met yet.
+    /// Cancels the faults that are not injected yet.
     pub fn forget_faults(&self) {
         self.state.lock().expect("no panic").faults.clear();
     }
 
-    /// Holds requests until [`Proxy::release`]. They are recorded when they arrive.
+    /// Holds all requests until [`Proxy::release`]. They are recorded when they arrive.
     pub fn hold(&self) {
         self.held.send_replace(HeldRequests::All);
     }
 
-    /// Like [`Proxy::hold`], for one method only.
+    /// Holds all requests with this method until [`Proxy::release`].
     pub fn hold_method(&self, method: &'static str) {
         self.held.send_replace(HeldRequests::Method(method));
     }
 
-    /// Passes the held requests on.
+    /// Passes on the requests that are held, and all later ones at once.
     pub fn release(&self) {
         self.held.send_replace(HeldRequests::None);
     }
@@ -168,8 +170,8 @@ async fn pass_on(client: &reqwest::Client, prefix: &str, upstream: &str, asked: 
     }
 }
 
-/// Sends the request to the service at `url`. Returns the whole response, without the headers of
-/// the connection.
+/// Sends a request to the service at `url`. Returns the complete response, without headers that
+/// concern only the connection.
 pub(crate) async fn forward(
     client: &reqwest::Client,
     url: String,

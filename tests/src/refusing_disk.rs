@@ -1,6 +1,6 @@
-//! A disk that a test can make full or read-only. The disk is simulated by a C library, compiled
-//! here and preloaded into the server (`LD_PRELOAD`). It affects only the data file and the files
-//! beside it. It needs Linux with glibc.
+//! A disk that a test can make full or read-only. A C library simulates the disk: it is compiled
+//! here and preloaded into the server (`LD_PRELOAD`), and affects only the data file and the files
+//! beside it. This needs Linux with glibc.
 
 use std::fs::{File, remove_file};
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use tempfile::TempDir;
 
 use crate::Server;
 
-/// The source, which documents its environment variables.
+/// The source of the library, which documents the library's environment variables.
 const SOURCE: &str = include_str!("refusing_disk.c");
 
-/// The disk of one server.
+/// A simulated disk for one server.
 #[derive(Debug)]
 pub struct RefusingDisk {
     folder: TempDir,
@@ -33,7 +33,7 @@ impl RefusingDisk {
         disk
     }
 
-    /// Puts the server's data file on this disk.
+    /// Makes the server use this disk for its data file.
     pub fn under(&self, server: Server) -> Server {
         let text = |path: PathBuf| path.to_str().expect("a path of letters").to_owned();
         let files = text(server.db());
@@ -43,20 +43,20 @@ impl RefusingDisk {
             .variable("REFUSING_DISK_FLAGS", text(self.folder.path().join("disk")))
     }
 
-    /// From now on, the disk is full.
+    /// Makes the disk full from now on.
     pub fn fill(&self) {
         self.raise("full");
     }
 
-    /// From now on, the disk is read-only.
+    /// Makes the disk read-only from now on.
     pub fn make_read_only(&self) {
         self.raise("read-only");
     }
 
-    /// From now on, the disk accepts all writes again.
+    /// Makes the disk accept all writes from now on.
     pub fn accept_writes(&self) {
         for flag in ["full", "read-only"] {
-            // a missing flag file need not be removed
+            // an error means that the file does not exist, which is fine
             let _ = remove_file(self.flag(flag));
         }
     }

@@ -1,5 +1,5 @@
-//! The server under test as a process. It starts on a free port and a separate data file, can be
-//! killed like a power cut, and started again on the same file.
+//! The server under test as a process. It starts on a free port with a separate data file. Tests
+//! can kill it, as a power failure would, and start it again with the same file.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -27,14 +27,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Prepares a server without the environment variables of this process that would configure it.
+    /// Prepares a server. Its process does not get those environment variables of this process that
+    /// would configure it.
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("stepladder-test-").tempdir().expect("a temporary folder");
         let (variables, arguments) = (Vec::new(), Vec::new());
         Self { folder, program: None, variables, arguments, process: None, starts: 0, url: String::new() }
     }
 
-    /// Like [`Server::new`], for another program: an app with a test's functions.
+    /// Like [`Server::new`], for another program: an app with functions of the test.
     pub fn of(program: impl Into<PathBuf>) -> Self {
         Self { program: Some(program.into()), ..Self::new() }
     }
@@ -59,19 +60,19 @@ impl Server {
         server
     }
 
-    /// Sets an environment variable.
+    /// Sets an environment variable of the server.
     pub fn variable(mut self, name: &str, value: impl Into<String>) -> Self {
         self.variables.push((name.to_owned(), value.into()));
         self
     }
 
-    /// Adds an argument of `dev`.
+    /// Adds an argument to the command `dev`.
     pub fn argument(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
-    /// Starts the process, on a new port each time, and waits until it serves.
+    /// Starts the process on a new port, and waits until the server accepts requests.
     pub async fn start(&mut self) {
         self.launch();
         let mut process = self.process.take().expect("it was launched");
@@ -100,14 +101,14 @@ impl Server {
         self.process = Some(command.kill_on_drop(true).spawn().expect("the binary starts"));
     }
 
-    /// Waits until the process exits without a signal, and returns its status.
+    /// Waits until the process exits by itself. Returns the exit status.
     pub async fn ended(&mut self) -> ExitStatus {
         let mut process = self.process.take().expect("it runs");
         let end = tokio::time::timeout(LIMIT, process.wait()).await;
         end.unwrap_or_else(|_| panic!("the server runs on:\n{}", self.log())).expect("the process is ours")
     }
 
-    /// Returns the id of its process, if it runs.
+    /// Returns the id of the server's process, if it is running.
     pub fn id(&self) -> Option<u32> {
         self.process.as_ref()?.id()
     }
@@ -118,11 +119,11 @@ impl Server {
         process.kill().await.expect("the process is ours");
     }
 
-    /// Kills the process when the n-th write from now reaches the data file. Returns whether that
-    /// was before `over` returned `true`.
+    /// Kills the process when the n-th write from now reaches the data file. Returns `false` if
+    /// `over` returned `true` before that.
     ///
-    /// It detects writes in the index of SQLite's write-ahead log: the 4 bytes at offset 16 are the
-    /// number of the last valid frame (<https://sqlite.org/walformat.html>).
+    /// Writes are detected in the index of SQLite's write-ahead log: the 4 bytes at offset 16 are
+    /// the number of the last valid frame (<https://sqlite.org/walformat.html>).
     pub async fn kill_at_write(&mut self, n: usize, over: impl Fn() -> bool + Send + 'static) -> bool {
         let mut process = self.process.take().expect("it runs");
         let index = File::open(self.folder.path().join("dev.db-shm")).expect("the data file is open");
@@ -152,13 +153,13 @@ impl Server {
         came
     }
 
-    /// Kills the process, and starts it again.
+    /// Kills the process and starts it again with the same data file.
     pub async fn kill_and_restart(&mut self) {
         self.kill().await;
         self.start().await;
     }
 
-    /// Ends the process as Ctrl-C does, and waits until it has ended.
+    /// Ends the process as Ctrl-C does. Returns the exit status.
     pub async fn interrupt(&mut self) -> ExitStatus {
         let mut process = self.process.take().expect("it runs");
         let id = process.id().expect("it runs").to_string();
@@ -167,22 +168,22 @@ impl Server {
         process.wait().await.expect("the process is ours")
     }
 
-    /// Returns the id of its process.
+    /// Returns the id of the server's process.
     pub fn pid(&self) -> u32 {
         self.process.as_ref().and_then(Child::id).expect("it runs")
     }
 
-    /// Returns a client of its HTTP interface.
+    /// Returns a client of the server's HTTP interface.
     pub fn api(&self) -> Api {
         Api::new(&self.url)
     }
 
-    /// Returns its address, without a final slash.
+    /// Returns the server's address, without a final slash.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Returns its port.
+    /// Returns the port on which the server listens.
     pub fn port(&self) -> u16 {
         let port = self.url.rsplit(':').next().and_then(|port| port.parse().ok());
         port.expect("an address ends with its port")
@@ -193,27 +194,28 @@ impl Server {
         self.folder.path().join("dev.db")
     }
 
-    /// Returns its folder, which is removed on drop.
+    /// Returns the server's folder, which is removed when the server is dropped.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Returns everything that it has printed since its last start: standard output, then standard
-    /// error.
+    /// Returns everything that the server has printed since its last start: standard output, then
+    /// standard error.
     pub fn log(&self) -> String {
         let read = |kind: &str| std::fs::read(self.log_path(kind)).unwrap_or_default();
         let text = [read("out"), read("err")].concat();
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// Panics if anything was logged at error level, or a thread panicked, since the last start.
+    /// Panics if the server has logged an error since its last start, or if one of its threads has
+    /// panicked.
     pub fn assert_no_error_logged(&self) {
         let log = self.log();
         let bad = log.lines().find(|line| line.contains("ERROR") || line.contains("panicked at"));
         assert_eq!(bad, None, "in the log:\n{log}");
     }
 
-    /// Returns a client command of the binary, with the address of this server.
+    /// Returns a command of the binary that is a client of this server.
     pub fn client(&self, arguments: &[&str]) -> Command {
         let mut command = self.command();
         command.args(arguments).env("STEPLADDER_URL", &self.url).current_dir(self.folder.path()).stdin(Stdio::null());
@@ -238,7 +240,7 @@ impl Default for Server {
     }
 }
 
-/// Returns the binary as a command, without environment variables that would configure it.
+/// Returns the binary as a command, without the environment variables that would configure it.
 pub fn command() -> Command {
     command_of(binary::path())
 }
@@ -257,8 +259,8 @@ fn command_of(program: &Path) -> Command {
     command
 }
 
-/// Returns the address in `Stepladder is ready: http://localhost:8288`, with 127.0.0.1, which needs
-/// no DNS.
+/// Returns the address in `Stepladder is ready: http://localhost:8288`, with 127.0.0.1 instead of
+/// localhost, because that needs no DNS.
 fn address(log: &str) -> Option<String> {
     let (_, rest) = log.split_once("ready: http://")?;
     let (_, port) = rest.split_once(':')?;

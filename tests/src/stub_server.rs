@@ -1,5 +1,5 @@
-//! A small HTTP server for stubs and proxies. One async function answers each request or closes the
-//! connection. The server itself has no state.
+//! A small HTTP server for stubs and proxies. An async function returns the response to each
+//! request, or closes the connection. The server itself has no state.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 pub struct HttpRequest {
     /// The method.
     pub method: Method,
-    /// Path and query.
+    /// The path and query.
     pub uri: Uri,
     /// The headers.
     pub headers: HeaderMap,
@@ -27,18 +27,18 @@ pub struct HttpRequest {
 }
 
 impl HttpRequest {
-    /// Returns the body as JSON; null if it is not JSON.
+    /// Parses the body as JSON. Returns null if the body is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 }
 
-/// The response to a request.
+/// What the server does after a request.
 #[derive(Debug)]
 pub enum Answer {
     /// Sends a response.
     Reply(Response<Full<Bytes>>),
-    /// Closes the connection without a response.
+    /// Closes the connection without sending a response.
     Cut,
 }
 
@@ -56,8 +56,8 @@ impl Answer {
     }
 }
 
-/// Serves on a free loopback port until the test's runtime ends. If a client disconnects, the
-/// function that handles its request is dropped.
+/// Serves on a free loopback port until the test's runtime ends. If a client disconnects, the call
+/// of `answer` for its request is dropped.
 pub async fn serve<F, Fut>(answer: F) -> SocketAddr
 where
     F: Fn(HttpRequest) -> Fut + Clone + Send + Sync + 'static,
@@ -86,8 +86,7 @@ where
                 }
             });
             tokio::spawn(async move {
-                // an error means that the response closed the connection, or that a client was
-                // killed
+                // an error means that `answer` closed the connection, or that the client was killed
                 let _ =
                     hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
                 Ok::<_, Infallible>(())

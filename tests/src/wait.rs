@@ -2,20 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-/// The maximum wait for any condition, far above what it takes on a busy machine.
+/// The maximum time that a test waits for a condition. It is much longer than a busy machine needs.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// Calls `look` until it returns `Some`. Panics with `what` after [`LIMIT`].
+/// Calls `look` until it returns `Some`. After [`LIMIT`], panics with `what`.
 pub async fn wait_for<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
     wait_within(LIMIT, what, look).await
 }
 
-/// Like [`wait_for`], with the test's own limit of time.
+/// Like [`wait_for`], with a time limit chosen by the test.
 pub async fn wait_within<T>(limit: Duration, what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
     wait(limit, Duration::from_millis(2), what, look).await
 }
 
-/// Like [`wait_for`], but calls `look` less often, for checks that slow down what the test waits
+/// Like [`wait_for`], but calls `look` less often. For checks that slow down what the test waits
 /// for.
 pub async fn wait_calmly<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
     wait(LIMIT, Duration::from_millis(100), what, look).await

@@ -1,4 +1,4 @@
-//! The command line with `--table`: what it reads, what it changes, and its error messages.
+//! The command line with `--table`: what the commands read and change, and their error messages.
 
 #[path = "aws/queues.rs"]
 mod queues;
@@ -24,7 +24,7 @@ struct World {
 }
 
 impl World {
-    /// Creates a table and queues. The table does not have the queues' addresses yet.
+    /// Creates a table and queues. The table does not contain the addresses of the queues yet.
     async fn start() -> Self {
         let ministack = Ministack::start().await;
         let connection = Connection::emulators(&ministack.url(), &ministack.url());
@@ -49,7 +49,8 @@ impl World {
         Aws::new(&connection, options).publish_addresses(&self.queues).await.expect("the addresses are written");
     }
 
-    /// Runs a command with `--table`. Returns whether it succeeded, and its output.
+    /// Runs a command with `--table`. Returns whether it succeeded, and its standard output and
+    /// standard error.
     async fn run(&self, arguments: &[&str]) -> (bool, String, String) {
         self.run_on(&self.table, arguments).await
     }
@@ -91,7 +92,7 @@ async fn runs_are_created_shown_cancelled_and_rerun_without_a_server() {
     let listed = world.json(&["runs"]).await;
     let id = listed["data"][0]["run_id"].as_str().expect("a run").to_owned();
     assert_eq!(listed["data"][0]["status"], "Scheduled");
-    // the run's wake is in the steps queue
+    // the run's wake is in the queue
     let wakes = world.messages(&world.queues.steps).await;
     assert!(wakes[0]["Body"].as_str().is_some_and(|body| body.contains(&id)), "{wakes:?}");
 
@@ -146,7 +147,7 @@ async fn a_missing_table_or_missing_queues_are_reported_in_one_line() {
     assert_eq!(err.lines().count(), 1, "{err}");
     assert!(err.contains("`no-such-table` cannot be read") && err.contains("AWS_REGION"), "{err}");
 
-    // reading needs no queues, but changing something does
+    // commands that only read need no queues; commands that change something do
     let (good, _, err) = world.run(&["runs"]).await;
     assert!(good && err.contains("no runs match"), "{err}");
     for command in [&["send", "test/hello.world"][..], &["redrive"]] {

@@ -1,5 +1,5 @@
-//! Runs the conformance suite of all adapters on the AWS adapter: with the table on Amazon's
-//! DynamoDB Local, and on a second emulator.
+//! Runs the conformance suite for adapters on the AWS adapter, with the table on Amazon's DynamoDB
+//! Local and on a second emulator.
 
 #[path = "aws/queues.rs"]
 mod queues;

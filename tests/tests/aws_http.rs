@@ -1,5 +1,5 @@
-//! The HTTP role as a process: requests and answers up to Lambda's limit of 6 MB, and no secrets in
-//! logs.
+//! The HTTP role as a process: requests and responses up to Lambda's limit of 6 MB, and no secrets
+//! in the logs.
 
 #[path = "aws/roles.rs"]
 mod roles;
@@ -47,7 +47,7 @@ fn hello(id: &str, name: &str) -> String {
     json!({"name": "test/hello.world", "id": id, "data": {"name": name}}).to_string()
 }
 
-/// Executes a run of hello-world with this name to its end.
+/// Executes a run of hello-world to its end. `id` is the id of its event, and `name` its input.
 async fn run(world: &World, id: &str, name: &str) -> RunId {
     assert_eq!(send(world, &hello(id, name), true).await.expect("it is taken").0, 200);
     let run = world.run_of(id).await;
@@ -59,7 +59,8 @@ async fn run(world: &World, id: &str, name: &str) -> RunId {
 async fn a_run_with_large_values_fits_into_lambdas_answers() {
     let world = world("info").await;
     let (_worker, _front) = (world.worker(), world.http());
-    // quotes take two bytes in the journal's JSON, and four in Lambda's JSON
+    // a quotation mark takes two bytes in the journal's JSON, and four in Lambda's, so both values
+    // are too large for a response
     for (id, name) in [("large", "x".repeat(1_900_000)), ("quotes", "\"".repeat(900_000))] {
         let run = run(&world, id, &name).await;
         let whole = get_json(&world, &format!("/v1/runs/{run}")).await["data"].take();
@@ -98,13 +99,13 @@ async fn a_run_with_large_values_fits_into_lambdas_answers() {
     }
 }
 
-/// The limits of requests in docs/deploying-on-aws.md.
+/// Tests the limits of requests that docs/deploying-on-aws.md states.
 #[tokio::test]
 async fn a_request_is_accepted_if_its_encoding_fits_into_lambdas_limit() {
     let world = world("info").await;
     let _front = world.http();
     let quotes = hello("quotes", &"\"".repeat(1_200_000));
-    // a quote takes two bytes in JSON, and four in Lambda's JSON
+    // a quotation mark takes two bytes in the request's JSON, and four in Lambda's event
     assert_eq!(quotes.len() / 1_000_000, 2);
     assert_eq!(send(&world, &quotes, false).await.expect("it passes").0, 200);
     let many = json!([
@@ -117,7 +118,7 @@ async fn a_request_is_accepted_if_its_encoding_fits_into_lambdas_limit() {
     assert_eq!(send(&world, &many, true).await.expect("as bytes they do").0, 200);
 }
 
-/// Checks each role at the most verbose level.
+/// Runs each role at the most verbose log level.
 #[tokio::test]
 async fn no_secret_is_logged_by_any_role_at_any_level() {
     let world = world("trace,hyper=trace,lambda_runtime=trace,aws_smithy_runtime=trace").await;

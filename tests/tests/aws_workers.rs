@@ -1,5 +1,5 @@
-//! Workers that die and messages that repeat. The test makes each delivery to the roles' processes.
-//! A body is executed again only if its outcome was lost, and every run ends.
+//! Workers that die and messages that are repeated. The test makes each delivery to the processes
+//! of the roles. A body is executed again only if its outcome was lost, and every run ends.
 
 #[path = "aws/blocked.rs"]
 mod blocked;
@@ -28,7 +28,8 @@ use stepladder_tests::{Journal, wait_calmly, wait_for};
 
 use roles::{VISIBILITY, World};
 
-/// The timeout of an invocation that will not end. The leases of the invocation end 5 s later.
+/// The timeout of an invocation that must not end by itself. Its leases expire 5 s after the
+/// timeout.
 const SHORT: Duration = Duration::from_secs(2);
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -41,7 +42,7 @@ fn enhance(id: &str) -> Value {
     json!({"name": "client/enhance.requested", "id": id, "data": data})
 }
 
-/// Starts the roles of the binary, and stubs of the services that its functions call.
+/// Starts the roles of the binary under test, and stubs of the services that the functions call.
 async fn with_stubs() -> (World, OpenAi, Database) {
     let (ai, database) = (OpenAi::start().await, Database::start().await);
     let world = World::start(&[
@@ -54,7 +55,7 @@ async fn with_stubs() -> (World, OpenAi, Database) {
     (world, ai, database)
 }
 
-/// Returns the steps with more than one start, and the number of starts.
+/// Returns the steps that were started more than once, and how often each was started.
 fn again(journal: &Journal) -> Vec<(String, usize)> {
     let started = journal.steps("StepStarted");
     let steps: HashSet<_> = started.iter().collect();
@@ -77,7 +78,8 @@ async fn only_the_body_of_a_killed_worker_runs_again_after_its_lease() {
     pump.timeout = SHORT;
     let asked = async || (!ai.count().requests.is_empty()).then_some(());
     let deliver = async {
-        // an invocation this short hands the step over, once; the next one starts it
+        // an invocation as short as this one first hands the step over to the next one, which
+        // starts it
         let mut last = None;
         while asked().await.is_none() {
             last = pump.pump().await.or(last);
@@ -111,7 +113,7 @@ async fn a_worker_killed_in_the_middle_of_a_batch_loses_none_of_its_runs() {
     let mut dying = world.worker();
     let mut pump = world.steps();
     pump.timeout = SHORT;
-    // an invocation this short hands the steps over, once; the next one starts them
+    // an invocation as short as this one hands the steps over to the next one, which starts them
     let handed_over = pump.pump().await.expect("three wakes");
     assert_eq!((handed_over.deleted.len(), handed_over.failed.len()), (3, 0));
     let kill = async {
@@ -275,7 +277,7 @@ async fn a_redriven_dead_letter_continues_its_run() {
     let looked = aws.redrive(DeadLetterQueue::Wakes, 10, true).await.expect("the queues answer");
     assert_eq!((looked.moved.len(), looked.left.len()), (0, 1));
     assert_eq!((world.wakes().await, world.dead_wakes().await), (0, 1), "looking moves nothing");
-    // a listed message stays hidden for a minute
+    // listing has made the message invisible for a minute
     world.stack.advance(Duration::from_secs(60));
     let redriven = aws.redrive(DeadLetterQueue::Wakes, 10, false).await.expect("the queues answer");
     assert_eq!((redriven.moved.len(), redriven.left.len()), (1, 0));
@@ -285,8 +287,8 @@ async fn a_redriven_dead_letter_continues_its_run() {
     assert_completed(&world, run).await;
 }
 
-/// A permission is removed. Each delivery of the message fails, and it becomes a dead letter. The
-/// log says what to do, and a metric counts the errors.
+/// A permission to write is missing. Each delivery of the message fails, and the message becomes a
+/// dead letter. The log says what to do, and a metric counts the errors.
 #[tokio::test]
 async fn a_wake_becomes_a_dead_letter_if_writes_are_denied_and_the_log_says_why() {
     let world = World::start(&[("RUST_LOG", "info".into())]).await;

@@ -1,5 +1,5 @@
-//! Bad input to the real server: each request gets a 4xx with a sentence, nothing is stored, and
-//! nothing is logged at error level.
+//! Bad input to the real server: the response to each request is a 4xx with a sentence, nothing is
+//! stored, and no error is logged.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 const MIB: usize = 1024 * 1024;
 
-/// An unknown id of the right format.
+/// An id in the right format that belongs to nothing.
 const UNKNOWN: &str = "01JB0000000000000000000000";
 
 fn with_name(name: &str) -> Vec<u8> {
@@ -20,7 +20,7 @@ fn with(field: &str, text: &str) -> Vec<u8> {
     format!(r#"{{"name":"test/hello.world","id":"bad","{field}":{text}}}"#).into_bytes()
 }
 
-/// Returns an event of exactly this many bytes.
+/// Returns an event whose JSON has this many bytes.
 fn of_size(bytes: usize) -> Vec<u8> {
     let (head, tail) = (r#"{"name":"test/large","id":"bad","data":{"x":""#, r#""}}"#);
     format!("{head}{}{tail}", "x".repeat(bytes - head.len() - tail.len())).into_bytes()
@@ -208,7 +208,7 @@ async fn foreign_hosts_and_origins_are_refused() {
             assert!((400..500).contains(&status), "{header}: {value} on {path}: {status}");
         }
     }
-    // a page of another origin may send events
+    // pages of other origins may send events
     let sent = api.request(Method::POST, "/e/test").header("origin", "https://shop.example").body(r#"{"name":"a/b"}"#);
     assert_eq!(sent.send().await.expect("it answers").status().as_u16(), 200);
     server.assert_no_error_logged();
@@ -228,7 +228,7 @@ async fn bytes_that_are_not_http_do_no_harm() {
         socket.write_all(bytes).await.expect("it reads");
         socket.shutdown().await.expect("it reads");
         let mut answer = Vec::new();
-        // an error response and a closed connection are both right
+        // both an error response and a closed connection are right, so read errors are ignored
         let _ = socket.read_to_end(&mut answer).await;
         let line = String::from_utf8_lossy(&answer);
         assert!(!line.starts_with("HTTP/1.1 2") && !line.starts_with("HTTP/1.1 5"), "{line}");

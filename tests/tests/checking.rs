@@ -32,7 +32,7 @@ async fn saved_journals_replay_under_their_own_build_and_not_under_another() {
     let (code, out, err) = tell(&server, &["check", "--against", "kept"]).await;
     assert_eq!((code, out.as_str()), (Some(0), "1 runs replay under this build\n"), "{err}");
 
-    // as if a build with another name of the first step had written it
+    // the journals look as if a build in which the first step has another name had written them
     let older = lines.replace("\"greet\"", "\"hail\"");
     std::fs::write(server.folder().join("older.jsonl"), older).expect("a file of our own");
     let (code, out, err) = tell(&server, &["check", "--against", "older.jsonl"]).await;
@@ -49,7 +49,7 @@ async fn live_runs_are_checked_at_their_server() {
     let server = Server::plain().await;
     let (code, out, _) = tell(&server, &["check"]).await;
     assert_eq!((code, out.as_str()), (Some(0), ""), "there are no runs");
-    // the run starts in the year 2100
+    // the run does not start before the year 2100
     let data = json!({"name": "test/hello.world", "data": {"name": "Ada"}, "ts": 4_102_444_800_000_i64});
     let ids = server.api().send(&data).await;
     server.api().run_of(&ids[0]).await;

@@ -1,4 +1,4 @@
-//! The command line for users: the real binary, its output in a pipe, and its exit codes.
+//! The command line as users see it: the real binary, its output in a pipe, and its exit codes.
 
 use std::process::{Output, Stdio};
 
@@ -23,8 +23,7 @@ impl From<Output> for CommandOutput {
 }
 
 impl CommandOutput {
-    /// Panics unless the command succeeded, without colours in the pipe. Returns its standard
-    /// output.
+    /// Panics unless the command succeeded without printing colours. Returns its standard output.
     #[track_caller]
     fn expect_success(self) -> String {
         assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
@@ -32,7 +31,7 @@ impl CommandOutput {
         self.out
     }
 
-    /// Panics unless the command failed with one line on standard error. Returns that line.
+    /// Panics unless the command failed and printed one line to standard error. Returns that line.
     #[track_caller]
     fn expect_failure(self) -> String {
         assert_eq!(self.code, Some(1), "{}{}", self.out, self.err);
@@ -98,8 +97,8 @@ async fn send_with_wait_prints_how_the_run_ended() {
     let out = run_client(&server, &["send", "test/hello.world", r#"{"name":"Ada"}"#, "--wait"]).await.expect_success();
     assert!(out.contains("Completed") && out.contains("Hello, Ada!"), "{out}");
 
-    // no key is set, so the step that needs it fails without a retry, with an error that names the
-    // key
+    // OPENAI_API_KEY is not set, so the step that needs it fails for good, with an error that names
+    // the variable
     let data = r#"{"clientId":"1","clientName":"Acme","clientDomain":"acme.example"}"#;
     let failed = run_client(&server, &["send", "client/enhance.requested", data, "--wait"]).await;
     assert_eq!(failed.code, Some(1), "{}{}", failed.out, failed.err);
@@ -190,7 +189,7 @@ async fn a_function_is_paused_and_its_runs_are_cancelled_and_rerun_in_bulk() {
         .await;
     assert_eq!(count(&["rerun", "--all", "--status", "cancelled", "--function", "hello-world"]).await, 3);
     wait_for("them to end", async || (count(&["runs", "--status", "completed"]).await == 3).then_some(())).await;
-    // in a pipe, the command cannot ask for confirmation
+    // with a pipe instead of a terminal, the command cannot ask for confirmation
     for all in [&["cancel", "--all"][..], &["rerun", "--all"], &["rerun", "--all", "--from-step", "greet"]] {
         assert!(run_client(&server, all).await.expect_failure().contains("--yes"), "{all:?}");
     }
@@ -228,14 +227,14 @@ async fn a_failed_command_prints_one_line_and_exits_with_a_code() {
         &["send", "test/hello.world", "--key", " "],
     ] {
         let run = run_client(&server, arguments).await;
-        // an event that creates no run was accepted nevertheless, and the command prints that first
+        // `send` prints the accepted event before it fails because the event has no run
         assert!(run.out.is_empty() || arguments[0] == "send", "{arguments:?}: {}", run.out);
         let line = run.expect_failure();
         assert!(!line.contains("pass@") && !line.contains("ada"), "{line}");
     }
     server.assert_no_error_logged();
 
-    // a port that is bound, but not listening: connections are refused, and no other process gets
+    // this port is bound but not listening: connections are refused, and no other process can get
     // the port
     let nobody_listens = TcpSocket::new_v4().expect("a socket");
     nobody_listens.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
@@ -304,7 +303,7 @@ async fn a_server_reachable_from_outside_requires_keys() {
     assert!(line.contains("/proc/no/such/folder"), "{line}");
 }
 
-/// A proxy could not reach a server on this machine.
+/// A proxy elsewhere could not reach a server on this machine.
 #[tokio::test]
 async fn commands_reach_a_local_server_without_the_environments_proxy() {
     let server = Server::plain().await;
@@ -348,14 +347,14 @@ async fn the_demonstration_finishes_its_runs_without_keys() {
         journal.story()
     );
     assert_eq!(journal.steps("StepStarted").iter().filter(|step| *step == "call-openai").count(), 1);
-    // the terminal shows every step, and the retries
+    // the output of the server shows every step, including retries
     for word in ["call-openai", "update-client", "upsert-competitors", "Completed"] {
         assert!(server.log().contains(word), "{word}: {}", server.log());
     }
     assert!(!server.log().contains('\x1b'), "colours in a pipe");
 }
 
-/// The database of the demonstration answers with `Retry-After: 2`.
+/// The demo's database responds with `Retry-After: 2`.
 #[tokio::test]
 async fn retries_wait_as_long_as_retry_after_says() {
     let mut server = Server::new().argument("--demo").argument("--retry-delay").argument("1h");

@@ -1,5 +1,4 @@
-//! Commands of the real binary, with a server in this process that has other functions than the
-//! shipped program.
+//! Commands of the real binary. Their server runs in this process, with a function of the test.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -42,7 +41,7 @@ impl World {
         Api::new(&self.url)
     }
 
-    /// Runs a command that succeeds, and returns what it printed.
+    /// Runs a command that must succeed. Returns what the command printed.
     async fn command(&self, arguments: &[&str]) -> String {
         let mut command = server::command();
         command.args(arguments).env("STEPLADDER_URL", &self.url).stdin(Stdio::null());
@@ -53,14 +52,14 @@ impl World {
         out
     }
 
-    /// Runs a command with `--json`.
+    /// Runs a command with `--json`. Returns its output as JSON.
     async fn data(&self, arguments: &[&str]) -> Value {
         let out = self.command(&[arguments, &["--json"]].concat()).await;
         let mut answer: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"));
         answer["data"].take()
     }
 
-    /// Sends an event, and returns the id of its run.
+    /// Sends an event. Returns the id of the event's run.
     async fn run(&self, event: &Value) -> String {
         let ids = self.api().send(event).await;
         self.api().run_of(&ids[0]).await
@@ -74,7 +73,8 @@ impl EventData for Order {
     const NAME: &'static str = "test/order";
 }
 
-/// The first charge is declined, and the function sends an invoice instead. Later charges succeed.
+/// Returns a function whose first charge is declined, so that it sends an invoice instead. Later
+/// charges succeed.
 fn order(charges: &Arc<AtomicU32>) -> Function {
     let charges = charges.clone();
     let handler = move |ctx: Context, _: Event<Order>| {
@@ -140,7 +140,7 @@ async fn extreme_times_are_shown_by_command_rest_and_dashboard() {
         answer.text().await.expect("HTML")
     };
 
-    // the last timestamp with a four-digit year
+    // sleeps until the last timestamp with a four-digit year
     let last = until(Timestamp::MAX.as_millis()).await;
     let step = wait_for("the sleep", async || {
         let run = world.data(&["run", &last]).await;
@@ -153,7 +153,7 @@ async fn extreme_times_are_shown_by_command_rest_and_dashboard() {
     assert!(shown.contains("to the end") && shown.contains("in 2"), "in more than two million days: {shown}");
     assert!(page(&last).await.contains("9999-12-30"));
 
-    // beyond it
+    // times beyond that are refused
     for ms in [i64::MAX, i64::MIN] {
         let run = until(ms).await;
         let ended = world.api().ended(&run).await;
@@ -164,7 +164,7 @@ async fn extreme_times_are_shown_by_command_rest_and_dashboard() {
         assert!(page(&run).await.contains(&why));
     }
 
-    // before 1970: ends at once
+    // sleeps until a time before 1970 end at once
     for ms in [-1, Timestamp::MIN.as_millis()] {
         let run = until(ms).await;
         assert_eq!(world.api().ended(&run).await["status"], "Completed");

@@ -1,8 +1,8 @@
 //! Tests the dashboard of the real server in a headless Chromium. The steps and checks are in
 //! `tests/node/dashboard.mjs`.
 //!
-//! If `STEPLADDER_SCREENSHOTS` names a folder, the test saves pictures of every page there (`just
-//! screenshots`).
+//! If `STEPLADDER_SCREENSHOTS` is set to a folder, the test saves pictures of every page there
+//! (`just screenshots`).
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -11,7 +11,7 @@ use stepladder_tests::openai::OpenAi;
 use stepladder_tests::{Server, binary, parts};
 use tokio::process::Command;
 
-/// Runs a scene of the script on a server. Panics with its output if a check fails.
+/// Runs a scene of the script against a server. If a check fails, panics with the script's output.
 async fn browse(server: &Server, scene: &str) {
     let mut node = Command::new("node");
     node.arg(binary::root().join("tests/node/dashboard.mjs")).args([scene, server.url()]);
@@ -26,14 +26,14 @@ async fn browse(server: &Server, scene: &str) {
     assert!(output.status.success(), "{said}\n{}", server.log());
 }
 
-/// Returns the path of Debian's Chromium, or of the one in `CHROMIUM`.
+/// Returns the path of Chromium: the value of `CHROMIUM` if it is set, otherwise Debian's.
 fn chromium() -> PathBuf {
     let chromium = std::env::var_os("CHROMIUM").map_or_else(|| PathBuf::from("/usr/bin/chromium"), PathBuf::from);
     assert!(chromium.exists(), "{} is missing; run ./test once, or name another in CHROMIUM", chromium.display());
     chromium
 }
 
-/// With runs that complete, fail and wait, without a database.
+/// The server has runs that complete, fail and wait. It has no database.
 #[tokio::test]
 async fn a_person_uses_the_dashboard() {
     let ai = OpenAi::start().await;
@@ -56,7 +56,7 @@ async fn the_dashboard_shows_a_run_that_calls_parallel_runs() {
     server.assert_no_error_logged();
 }
 
-/// A person skips the wait for a retry of a service that cannot be reached.
+/// A person skips the wait before a retry. The service that the step calls cannot be reached.
 #[tokio::test]
 async fn a_person_skips_the_wait_for_a_retry() {
     let unreachable = format!("http://127.0.0.1:{}/v1", parts::free_port());

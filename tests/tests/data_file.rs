@@ -1,4 +1,4 @@
-//! Which data files a server refuses, and that it does so at once.
+//! Data files that a server refuses. It must do so at once.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,8 @@ use stepladder_tests::wait::LIMIT;
 use stepladder_tests::{Server, server};
 use tempfile::TempDir;
 
-/// Returns the only line with which `dev` ends on this file.
+/// Starts `dev` with this data file and waits until it exits. Returns the only line that it
+/// printed.
 async fn refusal(db: &Path) -> String {
     let mut command = server::command();
     command.args(["dev", "--port", "0", "--db"]).arg(db).stdin(Stdio::null());

@@ -1,5 +1,5 @@
-//! Tests the AWS harness itself: clocks advance, faults happen as planned, a killed test leaves no
-//! server behind, and the stubs of Lambda behave like Lambda.
+//! Tests of the AWS harness itself: clocks advance, faults occur as planned, a killed test leaves
+//! no server behind, and the stubs of Lambda behave like Lambda.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -233,8 +233,8 @@ async fn only_a_failed_message_comes_back() {
     process.abort();
 }
 
-/// Starts itself once more as the process to kill, which starts the servers, prints their addresses
-/// and waits.
+/// Starts this test again in another process, which is then killed. That process starts the
+/// servers, prints their addresses and waits.
 #[tokio::test]
 async fn a_killed_test_leaves_no_server_behind() {
     if std::env::var_os("STEPLADDER_KILLED_TEST").is_some() {
@@ -289,13 +289,13 @@ async fn table_behind_faults() -> (AwsFaults, AwsJson, String) {
     (faults, client, table)
 }
 
-/// Returns an item with only its key.
+/// Returns an item that has only its two keys.
 fn key(sort: &str) -> Value {
     json!({"pk": {"S": "all"}, "sk": {"S": sort}})
 }
 
-/// Acts as the process of a Lambda function: gets the next event, and posts a response or an error,
-/// again and again.
+/// Acts as the process of a Lambda function: in a loop, gets the next event and posts a response or
+/// an error.
 async fn function(api: LambdaApi, handle: impl Fn(&Value) -> Result<Value, Value>) {
     let variables = api.env();
     let (_, address) = variables.iter().find(|(name, _)| *name == "AWS_LAMBDA_RUNTIME_API").unwrap();

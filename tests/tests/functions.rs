@@ -1,11 +1,11 @@
-//! The shipped functions end to end: the real binary, with stubs of OpenAI and Supabase.
+//! The functions of the project end to end: the real binary, with stubs of OpenAI and Supabase.
 
 use serde_json::{Value, json};
 use stepladder_tests::database::Database;
 use stepladder_tests::openai::OpenAi;
 use stepladder_tests::{Server, wait_for};
 
-/// A server and the stubs of its services.
+/// A server, and stubs of the services that its functions call.
 struct World {
     ai: OpenAi,
     database: Database,
@@ -24,13 +24,13 @@ impl World {
         self.server.api().run_of(&ids[0]).await
     }
 
-    /// Returns the rows that were sent to a table.
+    /// Returns the rows that the functions sent to a table.
     fn sent(&self, table: &str) -> Vec<Value> {
         self.database.rows().tables.get(table).cloned().unwrap_or_default()
     }
 }
 
-/// Returns the steps of a run with their statuses.
+/// Returns the name and the status of each step of a run.
 fn steps(run: &Value) -> Vec<(&str, &str)> {
     run["steps"]
         .as_array()
@@ -47,7 +47,7 @@ async fn queries_are_generated_in_parallel_stored_and_counted() {
     let run = world.send("client/queries.requested", data).await;
     let ended = world.server.api().ended(&run).await;
     assert_eq!(ended["status"], "Completed", "{ended}");
-    // the stub returns the same query for every intent, so it is stored once
+    // the stub returns the same query for all three intents, so only one row is stored
     let row = json!({"client_id": "c1", "query": "queries.example", "intent": "learn"});
     assert_eq!(world.sent("queries"), [json!([row])]);
     assert_eq!(world.ai.count().requests.len(), 3);
@@ -71,7 +71,7 @@ async fn a_brief_waits_for_its_approval_across_a_restart() {
     .await;
     let asked = world.ai.count().requests.len();
     world.server.kill_and_restart().await;
-    // the approval of another brief does not count
+    // the approval of brief `b2` must not continue the run of `b1`
     for (brief, approved) in [("b2", true), ("b1", true)] {
         let decided = json!({"name": "content/brief.decided", "data": {"briefId": brief, "approved": approved}});
         world.server.api().send(&decided).await;

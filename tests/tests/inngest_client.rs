@@ -1,5 +1,5 @@
-//! The real `inngest` npm package with the real server: its `send()` works if only the base URL is
-//! changed.
+//! The `inngest` npm package with the real server: its `send()` must work after only its base URL
+//! is changed.
 
 use std::process::Stdio;
 
@@ -17,7 +17,7 @@ const INNGEST_VARIABLES: [&str; 6] = [
     "INNGEST_EVENT_API_BASE_URL",
 ];
 
-/// Runs a script with the package's client as `inngest`. Returns the script's result.
+/// Runs a script in which `inngest` is a client of the package. Returns the script's result.
 async fn with_client(server: &Server, options: &str, script: &str) -> Value {
     let base = server.url();
     let whole = format!(

@@ -1,4 +1,4 @@
-//! A concurrency limit under a burst of events, checked at the service that the steps call, and in
+//! A concurrency limit under a burst of events, checked in the service that the steps call and in
 //! the journals.
 
 use std::collections::BTreeMap;
@@ -35,8 +35,8 @@ async fn fifty_events_against_a_limit_of_three() {
         runs.push(api.run_of(id).await);
     }
 
-    // while no request is answered, three steps execute, and every other run shows what it waits
-    // for
+    // no request has a response yet: three steps execute, and every other run shows what it is
+    // waiting for
     wait_for("three requests, and everybody else in line", async || {
         let mut waiting = 0;
         for run in &runs {
@@ -60,8 +60,8 @@ async fn fifty_events_against_a_limit_of_three() {
     assert_eq!((count.requests.len(), count.most), (EVENTS, LIMIT), "one request a run, never more than the limit");
     assert_eq!(database.rows().clients.len(), EVENTS);
 
-    // Runs start in the order of their events. A run that comes earlier and is seen later held one
-    // of the other slots at that time, and wrote its start or called the AI a moment later.
+    // Runs start in the order of their events, with a tolerance: an earlier run may already hold
+    // another slot, and write its start or call the AI a moment later.
     for (at, n) in &started {
         let overtaken = started.iter().filter(|(other_at, other)| other < n && other_at > at).count();
         assert!(overtaken < LIMIT, "run {n} started before {overtaken} that came earlier: {started:#?}");

@@ -1,4 +1,4 @@
-//! Checks that the log contains no key, no token and no event, even at the most verbose level.
+//! Checks that the log contains no key, no token and no event data, even at the most verbose level.
 
 use serde_json::json;
 use stepladder_tests::Server;
@@ -19,7 +19,7 @@ const SECRETS: [&str; 7] = [
 async fn no_secret_is_logged_at_any_level() {
     let (ai, database) = (OpenAi::start().await, Database::start().await);
     let mut server = Server::new()
-        // levels for libraries are ignored, by name and for all
+        // levels for libraries must be ignored, whether they are set by name or for all
         .variable("RUST_LOG", "trace,hyper=trace,reqwest=trace,hyper_util=trace")
         .variable("OPENAI_API_KEY", "sk-openai-of-this-test")
         .variable("OPENAI_BASE_URL", ai.url())
@@ -44,8 +44,8 @@ async fn no_secret_is_logged_at_any_level() {
         let line = log.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "{secret} is logged");
     }
-    // libraries must not log below info at all, so that a library that is added later cannot log a
-    // secret
+    // no library may log below info, so that a library that is added later cannot log a secret
+    // there
     let talks = |line: &&str| line.contains(" TRACE ") || line.contains(" DEBUG ");
     let lines: Vec<_> = log.lines().filter(talks).collect();
     assert!(lines.iter().any(|line| line.contains("stepladder_server::router: answered")), "the level counts");

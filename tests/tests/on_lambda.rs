@@ -1,6 +1,6 @@
 //! Tests the deployed stack: `template.yaml` through CloudFormation on an emulator, where every
-//! role is a process of the binary under test. Events are sent by queue and by HTTP. The tests see
-//! only what the owner of an account sees.
+//! role is a process of the binary under test. Events are sent to the queue and over HTTP. The
+//! tests can observe only what the owner of an account can.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ const EVENTS_DEAD: &str = "EventsDeadLettersUrl";
 const STEPS: &str = "StepsQueueUrl";
 const STEPS_DEAD: &str = "StepsDeadLettersUrl";
 
-/// Returns a stack that the tests without stubs share, because a deployment takes ten seconds. It
-/// has no settings for OpenAI or Supabase.
+/// Returns the stack that all tests without stubs share, because deploying one takes ten seconds.
+/// The stack has no settings for OpenAI or Supabase.
 async fn shared() -> &'static Deployed {
     static SHARED: OnceCell<Deployed> = OnceCell::const_new();
     SHARED.get_or_init(|| Deployed::start(&[])).await
@@ -34,7 +34,7 @@ fn enhance(id: &str) -> Value {
     json!({"name": "client/enhance.requested", "id": id, "data": data})
 }
 
-/// Waits for the only run of an event, which may not be applied yet.
+/// Waits until an event has a run, which may take a moment. Returns the id of this only run.
 async fn run_of(stack: &Deployed, event: &str) -> String {
     let (api, path) = (stack.api(), format!("/v1/events/{event}/runs"));
     wait_calmly("the event to be known", async || (api.get(&path).await.0 == 200).then_some(())).await;
@@ -80,7 +80,8 @@ async fn an_event_by_http_creates_a_run_that_is_shown_with_the_token() {
 #[tokio::test]
 async fn a_browser_logs_in_with_the_token_and_pages_of_other_sites_cannot() {
     let stack = shared().await;
-    // redirects are checked and not followed: paths are absolute, and the emulator's have a prefix
+    // redirects are not followed but checked: their paths are absolute, and the emulator's URLs
+    // have a prefix
     let plain = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     let browser = plain.build().expect("a client");
     let (url, own) = (stack.http_url(), stack.endpoint());
@@ -218,7 +219,8 @@ async fn every_log_line_is_json_and_ended_runs_are_metrics() {
         assert_eq!((&line["Stack"], &line["Function"]), (&json!(STACK), &json!(function)), "{line}");
         assert_eq!(metric(&line, "RunDuration"), "Milliseconds", "{line}");
     }
-    // a wake is deleted if its invocation succeeds, and is otherwise delivered again
+    // the queue is empty only if every invocation succeeded: the wake of a failed one is delivered
+    // again
     stack.until_empty(STEPS).await;
     assert_eq!(stack.messages(STEPS_DEAD).await, [0; 3]);
     let problems = |line: &&Value| line["level"] == "ERROR" || line["level"] == "WARN";
@@ -229,7 +231,8 @@ async fn every_log_line_is_json_and_ended_runs_are_metrics() {
     }
 }
 
-/// Returns the unit of a metric that a log line declares; null if it does not declare that metric.
+/// Returns the unit that a log line declares for a metric; null if the line does not declare the
+/// metric.
 fn metric(line: &Value, name: &str) -> Value {
     let declared = &line["_aws"]["CloudWatchMetrics"][0];
     let metrics = declared["Metrics"].as_array().cloned().unwrap_or_default();
@@ -253,7 +256,8 @@ async fn an_event_ends_as_a_row_with_one_ai_request_although_the_database_refuse
     let client = "00000000-0000-4000-8000-000000000001";
     postgres.execute(&format!("insert into clients (id, name) values ('{client}', 'Acme')")).await;
     database.next_meet("PATCH", [Fault::RetryAfter(1); 2]);
-    // a message may contain one event or several, and a queue may deliver it twice
+    // a message contains one event or several, and each message is sent twice, as a queue may
+    // deliver it
     let greeting = hello("by-queue", "Ada").to_string();
     let request = json!([enhance(client)]).to_string();
     stack.send(EVENTS, &[greeting.clone(), request.clone(), greeting, request]).await;
@@ -274,7 +278,8 @@ async fn an_event_ends_as_a_row_with_one_ai_request_although_the_database_refuse
     assert_eq!(json!(rows), json!([{"name": "First", "domain": "first.example"}]));
     assert_eq!(stack.api().number_of_runs().await, 2, "two messages of an event are one run");
     stack.until_empty(EVENTS).await;
-    // the second message's wake may have met a lease, and is delivered again after the lease
+    // the second delivery of a wake may have met a live lease, and is then repeated after the lease
+    // has expired
     stack.advance(Duration::from_secs(900));
     stack.until_empty(STEPS).await;
     for secret in ["sk-a-key-of-this-test", postgres.service_role_key(), TOKEN, &format!("/e/{EVENT_KEY}")] {
@@ -285,7 +290,7 @@ async fn an_event_ends_as_a_row_with_one_ai_request_although_the_database_refuse
     }
 }
 
-/// Returns the answer of the AI.
+/// Returns the AI's answer.
 fn intelligence() -> Value {
     json!({
         "industry": "Tea", "description": "Sells tea.", "business_model": "Shops", "tone": "Warm",

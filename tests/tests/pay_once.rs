@@ -1,7 +1,7 @@
-//! After the AI has answered, no failure and no kill makes the server ask the AI again.
+//! Once the AI has answered, neither a failure nor a kill may make the server ask the AI again.
 //!
-//! Uses the real binary, an OpenAI-compatible server, and the real PostgREST with a real
-//! PostgreSQL. A proxy in front of each injects faults and holds requests.
+//! The test uses the real binary, an OpenAI-compatible server, and the real PostgREST with a real
+//! PostgreSQL. A proxy in front of each service injects faults and holds requests.
 
 use serde_json::{Value, json};
 use stepladder_tests::aimock::AiMock;
@@ -33,7 +33,7 @@ impl World {
         world
     }
 
-    /// Starts another server on a separate data file.
+    /// Starts a new server with another data file.
     async fn renew_server(&mut self) {
         self.server = Server::new()
             .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")
@@ -45,7 +45,8 @@ impl World {
         self.server.start().await;
     }
 
-    /// Inserts the row of a new client. The event of this client asks to enhance the client.
+    /// Inserts the row of a new client. The event of the returned client asks for an enhancement of
+    /// that row.
     async fn client(&self, n: usize) -> Client {
         let id = format!("00000000-0000-4000-8000-{n:012}");
         let name = format!("Client number {n} of this test");
@@ -58,13 +59,14 @@ impl World {
         self.server.api().run_of(&ids[0]).await
     }
 
-    /// Returns the number of requests to the AI about a client.
+    /// Returns how many requests to the AI were about a client.
     async fn asked_about(&self, client: &Client) -> usize {
         let requests = self.ai.requests().await;
         requests.iter().filter(|request| request["messages"].to_string().contains(&client.name)).count()
     }
 
-    /// Panics unless the client's rows are those of the AI's answer, each once.
+    /// Panics unless the database has exactly the rows that follow from the AI's answer about the
+    /// client.
     async fn assert_rows(&self, client: &Client) {
         let id = &client.id;
         let rows = self.postgres.rows(&format!("select * from clients where id = '{id}'")).await;
@@ -77,8 +79,8 @@ impl World {
         assert_eq!(json!(self.postgres.rows(&query).await), expected, "each competitor once");
     }
 
-    /// Panics unless the run completed with a legal journal that continues the journal before the
-    /// kill, and no step with an outcome was executed again.
+    /// Panics unless the run completed, its journal is legal and continues the journal from before
+    /// the kill, and no step that had an outcome was executed again.
     async fn assert_survived(&self, what: &str, run: &str, client: &Client, before: &Journal) {
         let ended = self.server.api().ended(run).await;
         assert_eq!(ended["status"], "Completed", "{what}: {ended}");
@@ -108,7 +110,8 @@ impl Client {
     }
 }
 
-/// Returns the AI's answer for every client: more entries than allowed, and one competitor twice.
+/// Returns the AI's answer about every client. Its lists have more entries than allowed, and one
+/// competitor occurs twice.
 fn intelligence() -> Value {
     let many: Vec<_> = (1..=12).map(|n| format!("Product {n}")).collect();
     let competitor = |name: &str, domain: &str| json!({"name": name, "domain": domain, "reason": "Sells tea too."});
@@ -146,7 +149,7 @@ async fn the_ai_is_asked_once_although_the_database_fails_twice() {
 #[tokio::test]
 async fn a_kill_after_each_entry_loses_nothing_and_repeats_nothing() {
     let mut world = World::start().await;
-    // every run meets one fault at each table, so that its journal has failed attempts
+    // in every run, one request to each table fails, so that the journal contains failed attempts
     let undisturbed = world.client(0).await;
     make_faults(&world);
     let run = world.send(&undisturbed).await;
@@ -185,18 +188,19 @@ async fn a_kill_at_each_write_loses_nothing_and_repeats_nothing() {
         }
         kills = n;
         world.server.start().await;
-        // if the kill came before the answer, the sender repeats the event
+        // the sender repeats its event, because the kill may have come before the response
         let run = world.send(&client).await;
         let what = format!("killed at write {n}");
         world.assert_survived(&what, &run, &client, &Journal::default()).await;
         assert_eq!(world.server.api().number_of_runs().await, 1, "{what}");
     }
-    // at least the event, four outcomes, two failures and the end are separate writes. Other
-    // entries may share a write with one of them
+    // the writes of the event, four outcomes, two failures and the end are separate; other entries
+    // may share a write with one of them
     assert!(kills >= 8, "only {kills} writes were seen");
 }
 
-/// Sends an event and waits until its run has ended. Returns `None` if the server was killed.
+/// Sends an event and waits until the run has ended. Returns `None` if the server was killed before
+/// that.
 async fn until_it_ends(api: &Api, event: &Value) -> Option<()> {
     let (_, sent) = api.try_post("/e/test", event.to_string()).await.ok()?;
     let runs = format!("/v1/events/{}/runs", sent["ids"][0].as_str()?);
@@ -206,7 +210,8 @@ async fn until_it_ends(api: &Api, event: &Value) -> Option<()> {
     Some(())
 }
 
-/// Injects one fault at each table, and removes faults of earlier runs that were not met.
+/// Injects one fault into the next request to each table. Cancels older faults that were not
+/// injected yet.
 fn make_faults(world: &World) {
     world.database.forget_faults();
     world.database.next_meet("PATCH", [UNAVAILABLE]);
@@ -227,8 +232,8 @@ async fn a_kill_during_a_body_repeats_only_that_body() {
     world.server.start().await;
     world.server.api().journal(&run).await.assert_continues(&before);
 
-    // when the first request to the database comes, the AI has answered. Then one kill in each of
-    // the two database steps
+    // the AI has answered by the time of the first request to the database; each of the two
+    // database steps is interrupted by one kill
     for method in ["PATCH", "POST"] {
         let asked = async || world.database.seen().iter().any(|seen| seen.method == method).then_some(());
         wait_for("the request to the database", asked).await;
@@ -257,12 +262,12 @@ async fn a_kill_while_an_event_is_accepted_leaves_one_run_after_the_sender_repea
         let client = world.client(n).await;
         let (api, body) = (world.server.api(), client.event().to_string());
         let sending = tokio::spawn(async move { api.try_post("/e/test", body).await });
-        // with each round, the request gets further before the kill
+        // in each round, the request gets further before the kill
         for _ in 0..n * n {
             tokio::task::yield_now().await;
         }
         world.server.kill().await;
-        // answered or interrupted, the sender repeats the event
+        // the sender repeats the event, whether it got a response or not
         let first = sending.await.expect("no panic").ok();
         world.server.start().await;
         let ids = world.server.api().send(&client.event()).await;

@@ -1,4 +1,4 @@
-//! Graceful and abrupt ends of the server process, and how its successor continues.
+//! How the server process ends, gracefully or by a kill, and how the next process continues.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use stepladder_tests::database::Database;
 use stepladder_tests::openai::OpenAi;
 use stepladder_tests::{Server, wait_for};
 
-/// Far below the lease of `call-openai`, which may run for 90 s. A run that ends within this time
-/// did not wait for the lease.
+/// Much shorter than the lease of `call-openai`, whose body may take 90 s. A run that ends within
+/// this time has not waited for the lease to expire.
 const WITHOUT_LEASE_WAIT: Duration = Duration::from_secs(20);
 
 async fn send_enhance(server: &Server) -> String {
@@ -50,8 +50,8 @@ async fn a_step_interrupted_many_times_starts_again_each_time() {
         server.kill_and_restart().await;
     }
     ai.release();
-    // more interruptions than the function has retries: interruptions are not failures and use no
-    // retry
+    // there were more interruptions than the function has retries: an interruption is not a failure
+    // and uses no retry
     assert_eq!(server.api().ended_within(WITHOUT_LEASE_WAIT, &run).await["status"], "Completed");
     let journal = server.api().journal(&run).await;
     journal.assert_legal();

@@ -1,6 +1,6 @@
 //! Executes the commands of `README.md` and of the runbook (`docs/deploying-on-aws.md`,
 //! `docs/operating.md`) word for word in a shell, with an emulator of AWS: from the first
-//! deployment to the last deleted queue. `tests/python/runbook.py` types them.
+//! deployment to the deletion of the last queue. `tests/python/runbook.py` types the commands.
 
 use std::process::Stdio;
 
@@ -22,7 +22,7 @@ async fn the_commands_of_the_runbook_work() {
     }
     command.env("AWS_ENDPOINT_URL", stack.url()).env("AWS_DEFAULT_REGION", REGION);
     command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
-    // SAM would keep state in the home folder
+    // otherwise SAM would store state in the user's home folder
     command.env("HOME", folder.path()).env("SAM_CLI_TELEMETRY", "0").env("PYTHONDONTWRITEBYTECODE", "1");
     command.arg(binary::root().join("tests/python/runbook.py")).arg(&work).arg(binary::path());
     let done = command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("Python starts");

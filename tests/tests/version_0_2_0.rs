@@ -1,4 +1,5 @@
-//! A data file that version 0.2.0 wrote, under the binary: its runs are listed and shown, and the live ones continue.
+//! A data file that version 0.2.0 wrote, used by the binary: its runs are listed and shown, and
+//! live runs continue.
 
 use serde_json::{Value, json};
 use stepladder_tests::{Server, wait_for};
@@ -10,7 +11,7 @@ const BRIEF: &str = "01M8MTZJA9J0RTVEB4N8QXTS1V";
 
 #[tokio::test]
 async fn runs_of_version_0_2_0_are_listed_shown_and_continued() {
-    // whatever the date, the old runs are kept
+    // kept for so long that the old runs are not removed on any date
     let arguments = ["--demo", "--retry-delay", "20ms", "--keep", "10000d"];
     let mut server = arguments.into_iter().fold(Server::new(), |server, argument| server.argument(argument));
     std::fs::copy(format!("{FIXTURE}/dev.db"), server.db()).expect("the fixture");

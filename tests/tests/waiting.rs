@@ -1,5 +1,5 @@
-//! Waits on a data file with the machine's clock: the process that started the wait has ended when
-//! the event comes.
+//! Waits on a data file with the machine's clock. When the event comes, the process in which the
+//! wait started has ended.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ struct Process {
 }
 
 impl Process {
-    /// Starts a process after the previous one has closed the file.
+    /// Starts a process as soon as the previous process has closed the file.
     async fn start(file: &Path) -> Self {
         let sqlite = wait_for("the data file", async || Sqlite::open(file, Options::default()).ok()).await;
         let programs = stepladder_sdk::runtime::programs(Function::new("publish", publish), &Default::default())
@@ -60,7 +60,7 @@ impl Process {
         self.engine.intake().ingest(vec![event], None).await.expect("accepted")[0].to_string()
     }
 
-    /// Waits until the run waits in this step.
+    /// Waits until the run is waiting in this step.
     async fn waits_in(&self, run: RunId, step: &str) {
         wait_for("the run to wait", async || {
             let waiting = self.engine.query().run(run).await.expect("a run").waiting?;

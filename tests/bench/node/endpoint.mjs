@@ -1,7 +1,8 @@
-// The same functions as the benchmark's own, for Restate's server. Prints the port that it serves on.
+// The functions of the benchmark, written for Restate's server. Prints the port on which they are
+// served.
 import http2 from "node:http2";
 
-// the SDK needs this function, which Node.js 20 does not have
+// the SDK calls this function, which Node.js 20 lacks
 Promise.withResolvers ??= function () {
   let resolve, reject;
   const promise = new Promise((yes, no) => ([resolve, reject] = [yes, no]));
@@ -14,7 +15,7 @@ const nanoseconds = () => Number(process.hrtime.bigint());
 const bench = restate.service({
   name: "bench",
   handlers: {
-    // returns the start and end of each body
+    // returns the start and end times of each body
     sequential: async (ctx, steps) => {
       const marks = [];
       for (let i = 0; i < steps; i++) {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use stepladder::App;
 use stepladder::prelude::*;
 
-/// Starts [`sequential`].
+/// The event that triggers [`sequential`].
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Sequential {
     /// The number of steps.
@@ -17,7 +17,7 @@ impl EventData for Sequential {
     const NAME: &'static str = "bench/sequential";
 }
 
-/// Starts three steps.
+/// The event that triggers a function with three steps.
 #[derive(Serialize, Deserialize)]
 struct ThreeSteps {
     n: u64,
@@ -32,7 +32,8 @@ pub(crate) fn app() -> App {
     App::new().function(Function::new("sequential", sequential)).function(Function::new("three", three))
 }
 
-/// Returns the start and end of each body, in nanoseconds of one clock.
+/// Executes `steps` steps. Returns the start and end of each body, in nanoseconds of the same
+/// clock.
 async fn sequential(ctx: Context, event: Event<Sequential>) -> Result<Vec<(u64, u64)>> {
     let mut marks = Vec::new();
     for i in 0..event.data.steps {

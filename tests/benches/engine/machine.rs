@@ -1,4 +1,4 @@
-//! Describes the machine that the figures depend on: its processors, its disk and its load.
+//! Describes the machine on which the figures were measured: its processors, disk and load.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 
 use crate::marks::percentile;
 
-/// The current state of the machine.
+/// The state of the machine at one time.
 #[derive(Debug)]
 pub(crate) struct Machine {
     /// The number of processors that this process may use.
     pub(crate) processors: usize,
     /// The load average of the last minute; `None` if the system does not report it.
     pub(crate) load: Option<f64>,
-    /// The time of a 4 KiB write with its `fdatasync`: the median and the 99th percentile.
+    /// How long a 4 KiB write with `fdatasync` takes: the median and the 99th percentile.
     pub(crate) sync: (Duration, Duration),
 }
 
 impl Machine {
-    /// Measures the machine. Writes to the folder of the servers' files.
+    /// Measures the machine. For the disk, writes into the folder of the servers' files.
     pub(crate) fn look() -> Self {
         let load = std::fs::read_to_string("/proc/loadavg").ok();
         Self {
@@ -34,7 +34,7 @@ fn sync_times() -> std::io::Result<(Duration, Duration)> {
     let block = [7_u8; 4096];
     let mut times = Vec::new();
     for _ in 0..500 {
-        // the same place again and again, so that the file does not grow, like a log that is reused
+        // always the same position, so that the file does not grow, as with a log that is reused
         file.seek(SeekFrom::Start(0))?;
         let begun = Instant::now();
         file.write_all(&block)?;

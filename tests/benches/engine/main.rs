@@ -1,9 +1,9 @@
-//! The benchmark: `just bench` (or `just bench --quick`) measures how fast the engine is on this
+//! The benchmark. `just bench` (or `just bench --quick`) measures how fast the engine is on this
 //! machine. `just load` overloads a server.
 //!
 //! The server is the real one (SQLite, HTTP, workers) in a separate process: this executable again,
 //! with functions that do nothing. Events are sent over HTTP. If npm is installed, Restate's server
-//! is measured with the same functions. The benchmark has no limits that fail, because machines
+//! is measured with the same functions. No figure makes the benchmark fail, because machines
 //! differ.
 
 mod functions;

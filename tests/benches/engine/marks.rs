@@ -1,23 +1,24 @@
-//! The starts and ends of steps, and the figures that follow from them.
+//! The start and end times of steps, and the figures computed from them.
 
 use std::time::Duration;
 
-/// The start and end of each step's body, in nanoseconds of one clock.
+/// The start and end of each step's body in a run, in nanoseconds of the same clock.
 pub(crate) type Marks = Vec<(u64, u64)>;
 
-/// The figures of runs of sequential steps.
+/// The times between sequential steps, over several runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Gaps {
-    /// From the start of a step to the start of the next, in milliseconds: the median of the runs.
+    /// The time from the start of a step to the start of the next one, in milliseconds: the median
+    /// of the runs.
     pub(crate) step_ms: f64,
-    /// From the end of a step to the start of the next: the median.
+    /// The median time from the end of a step to the start of the next one.
     pub(crate) p50: Duration,
-    /// From the end of a step to the start of the next: the 99th percentile.
+    /// The 99th percentile of the time from the end of a step to the start of the next one.
     pub(crate) p99: Duration,
 }
 
 impl Gaps {
-    /// Computes the figures from the marks of some runs.
+    /// Computes the figures from the start and end times of some runs.
     pub(crate) fn of(runs: &[Marks]) -> Self {
         let mut gaps = Vec::new();
         let mut steps = Vec::new();
@@ -31,7 +32,7 @@ impl Gaps {
     }
 }
 
-/// Returns a percentile. Sorts the times.
+/// Sorts the times and returns a percentile.
 pub(crate) fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times.sort_unstable();
     times.get((times.len().max(1) - 1) * percent / 100).copied().unwrap_or_default()

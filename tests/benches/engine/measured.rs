@@ -1,50 +1,50 @@
-//! The figures of an engine: ours or Restate's.
+//! The figures of one engine: ours or Restate's.
 
 use std::time::Duration;
 
 use crate::marks::{Gaps, Marks};
 use crate::process::Usage;
 
-/// The figures of an engine under the two loads.
+/// The figures of one engine under both loads.
 #[derive(Clone, Debug)]
 pub(crate) struct EngineFigures {
     /// The engine's name and settings.
     pub(crate) name: String,
-    /// Long runs, one after the other.
+    /// Long runs, executed one after the other.
     pub(crate) sequential: SequentialFigures,
-    /// Many short runs at the same time, once for each way of sending them.
+    /// Many short runs at the same time: one item for each way of sending their events.
     pub(crate) many: Vec<ParallelFigures>,
-    /// The peak memory of its processes, in bytes.
+    /// The peak memory of the engine's processes, in bytes.
     pub(crate) memory: Option<u64>,
 }
 
-/// Runs of sequential steps, one after the other.
+/// The figures of runs with sequential steps, executed one after the other.
 #[derive(Clone, Debug)]
 pub(crate) struct SequentialFigures {
     /// The times between steps.
     pub(crate) gaps: Gaps,
-    /// Processor time of a step.
+    /// The processor time per step.
     pub(crate) cpu: Option<Duration>,
-    /// Processors that other programs had in the meantime.
+    /// The average number of processors that other programs used during the measurement.
     pub(crate) others: Option<f64>,
 }
 
-/// Many short runs at the same time, measured several times.
+/// The figures of many short runs at the same time, measured several times.
 #[derive(Clone, Debug)]
 pub(crate) struct ParallelFigures {
-    /// The way of sending them.
+    /// How the events were sent.
     pub(crate) sent: String,
-    /// Runs a second, from the first request to the last run's end: one figure for each
-    /// measurement, slowest first.
+    /// The runs per second, from the first request to the end of the last run: one figure per
+    /// measurement, the slowest first.
     pub(crate) rates: Vec<f64>,
-    /// Processor time of a step.
+    /// The processor time per step.
     pub(crate) cpu: Option<Duration>,
-    /// Processors that other programs had in the meantime.
+    /// The average number of processors that other programs used during the measurement.
     pub(crate) others: Option<f64>,
 }
 
 impl SequentialFigures {
-    /// Computes the figures from the marks of runs and their processor time.
+    /// Computes the figures from the start and end times in `runs` and the processor time.
     pub(crate) fn of(runs: &[Marks], used: &Usage) -> Self {
         let steps: usize = runs.iter().map(Vec::len).sum();
         Self { gaps: Gaps::of(runs), cpu: each(used.cpu, steps), others: used.others }
@@ -52,8 +52,7 @@ impl SequentialFigures {
 }
 
 impl ParallelFigures {
-    /// Computes the figures from the times of several measurements, each of `runs` runs with
-    /// `steps` steps.
+    /// Computes the figures from several measurements, each of `runs` runs with `steps` steps.
     pub(crate) fn of(sent: impl Into<String>, runs: usize, steps: usize, times: &[Usage]) -> Self {
         let mut rates: Vec<f64> = times.iter().map(|used| runs as f64 / used.elapsed.as_secs_f64()).collect();
         rates.sort_by(f64::total_cmp);
@@ -62,14 +61,14 @@ impl ParallelFigures {
         Self { sent: sent.into(), rates, cpu: each(cpu, runs * steps * times.len()), others }
     }
 
-    /// Returns the median of the runs a second.
+    /// Returns the median of the runs per second.
     pub(crate) fn rate(&self) -> f64 {
         self.rates[self.rates.len() / 2]
     }
 }
 
 impl EngineFigures {
-    /// Returns the way of sending with the most runs a second.
+    /// Returns the figures for the way of sending that gave the most runs per second.
     pub(crate) fn best(&self) -> &ParallelFigures {
         self.many.iter().max_by(|a, b| a.rate().total_cmp(&b.rate())).expect("at least one way")
     }

@@ -12,17 +12,17 @@ const USAGE: &str = "usage: just bench [--quick] [--alone], or just load [SECOND
 pub(crate) struct Options {
     /// The number of runs of 100 steps, one after the other.
     pub(crate) sequential_runs: usize,
-    /// The number of runs of 3 steps, all at the same time.
+    /// The number of runs of 3 steps, which are all started at the same time.
     pub(crate) runs: usize,
-    /// How often the parallel runs are measured.
+    /// How many times the parallel runs are measured.
     pub(crate) rounds: usize,
     /// The number of events that trigger no function.
     pub(crate) events: usize,
     /// The number of replays of a journal.
     pub(crate) replays: usize,
-    /// Whether only our engine is measured.
+    /// Whether to measure only our engine.
     pub(crate) alone: bool,
-    /// How long to overload a server; if set, nothing else is measured.
+    /// How long to overload a server; `None` for the other measurements.
     pub(crate) overload: Option<Duration>,
 }
 
@@ -30,20 +30,21 @@ pub(crate) struct Options {
 const OVERLOAD: Duration = Duration::from_secs(180);
 /// The number of steps of a sequential run.
 pub(crate) const STEPS: usize = 100;
-/// The number of steps of a parallel run.
+/// The number of steps of each parallel run.
 pub(crate) const STEPS_OF_MANY: usize = 3;
-/// The number of events in a request, if events are sent in batches.
+/// The number of events per request, if events are sent in batches.
 pub(crate) const BATCH: usize = 100;
-/// The number of such requests at the same time.
+/// The number of batches that are sent at the same time.
 pub(crate) const BATCHES: usize = 4;
-/// The number of connections, if each request has one event.
+/// The number of connections, if each request contains one event.
 pub(crate) const CLIENTS: usize = 64;
 
 impl Options {
-    /// Reads the command line.
+    /// Parses the command line.
     ///
     /// # Errors
-    /// The usage text, if the arguments are not valid.
+    ///
+    /// The usage message, if the arguments are not valid.
     pub(crate) fn from_arguments() -> Result<Self, String> {
         let mut options = Self {
             sequential_runs: 20,
@@ -62,7 +63,7 @@ impl Options {
                         Self { sequential_runs: 3, runs: 200, rounds: 1, events: 2_000, replays: 20, alone, overload };
                 }
                 "--alone" => options.alone = true,
-                "--bench" => {} // cargo adds this argument
+                "--bench" => {} // cargo adds this argument itself
                 "--load" => options.overload = Some(OVERLOAD),
                 seconds if options.overload.is_some() && seconds.parse::<u32>().is_ok_and(|n| n > 0) => {
                     options.overload = seconds.parse().map(Duration::from_secs).ok();

@@ -1,4 +1,5 @@
-//! Measures our server, with one step an invocation and within budget.
+//! Measures our server at both paces: one step per invocation, and several steps within an
+//! invocation's time budget.
 
 pub(crate) mod overload;
 mod server;
@@ -18,15 +19,15 @@ use server::Server;
 /// The figures of our server.
 #[derive(Debug)]
 pub(crate) struct OurFigures {
-    /// One step an invocation.
+    /// At the pace of one step per invocation.
     pub(crate) step: EngineFigures,
-    /// Within budget.
+    /// At the pace of several steps within an invocation's time budget.
     pub(crate) budget: EngineFigures,
-    /// Events that trigger no function.
+    /// Accepting events that trigger no function.
     pub(crate) ingest: Usage,
 }
 
-/// How often to check whether runs have ended. More often would be a load of its own.
+/// How often to check whether runs have ended. More frequent checks would slow the server down.
 const CHECK_INTERVAL: Duration = Duration::from_millis(4);
 
 /// Measures our server.
@@ -41,7 +42,7 @@ pub(crate) async fn measure(options: &Options) -> OurFigures {
 async fn at_pace(name: &str, pace: &str, options: &Options) -> EngineFigures {
     let server = Server::start(pace).await;
     let api = server.api();
-    // warm up files, connections and caches
+    // warms up files, connections and caches
     let begun = Instant::now();
     sequential(&api, Duration::ZERO).await;
     let usual = begun.elapsed();
@@ -65,8 +66,8 @@ async fn at_pace(name: &str, pace: &str, options: &Options) -> EngineFigures {
     EngineFigures { name: name.into(), sequential, many: ways, memory }
 }
 
-/// Executes one run, and returns its marks. Waits for `alone` before the first check, because a
-/// check costs the server time.
+/// Executes one run and returns the times of its steps. Waits for `alone` before the first check,
+/// because checks take processor time from the server.
 async fn sequential(api: &Api, alone: Duration) -> Marks {
     let ids = api.send(&json!({"name": "bench/sequential", "data": {"steps": STEPS}})).await;
     tokio::time::sleep(alone).await;
@@ -79,9 +80,9 @@ async fn sequential(api: &Api, alone: Duration) -> Marks {
 /// How events are sent.
 #[derive(Clone, Copy, Debug)]
 enum Sending {
-    /// [`BATCH`] events in a request, [`BATCHES`] requests at the same time.
+    /// [`BATCH`] events per request, and [`BATCHES`] requests at the same time.
     Batches,
-    /// One event in a request, [`CLIENTS`] requests at the same time.
+    /// One event per request, and [`CLIENTS`] requests at the same time.
     Single,
 }
 
@@ -105,12 +106,13 @@ impl Sending {
     }
 }
 
-/// Executes many runs at the same time. Measures from the first request to the end of the last run.
+/// Executes many runs at the same time. Returns the usage from the first request to the end of the
+/// last run.
 async fn many(api: &Api, server: &Server, runs: usize, sending: Sending) -> Usage {
     let watch = Watch::start(&[server.pid()]);
     let ids = sending.send(api, "bench/three", runs).await;
     ended(api, ids.last().expect("at least one run")).await;
-    // the last run to be created may not be the last to end
+    // the run that was created last may not be the last to end
     for status in ["Running", "Scheduled"] {
         while !api.get(&format!("/v1/runs?status={status}&limit=1")).await.1["data"]
             .as_array()

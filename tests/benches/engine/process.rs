@@ -1,12 +1,12 @@
-//! Measures the processor time and memory of processes, from `/proc` on Linux. On other systems
-//! there are no such figures.
+//! Measures the processor time and memory of processes, from `/proc` on Linux. Other systems have
+//! no such figures.
 
 use std::time::{Duration, Instant};
 
-/// The unit of processor time in `/proc`: always a hundredth of a second.
+/// The unit of processor time in `/proc`, which is always a hundredth of a second.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The processor times at the start of a measurement.
+/// The processor times of processes at the start of a measurement.
 #[derive(Clone, Debug)]
 pub(crate) struct Watch {
     pids: Vec<u32>,
@@ -16,10 +16,10 @@ pub(crate) struct Watch {
     busy: Option<Duration>,
 }
 
-/// The time that a measurement took.
+/// The times that a measurement took.
 #[derive(Clone, Debug)]
 pub(crate) struct Usage {
-    /// Elapsed time.
+    /// The elapsed time.
     pub(crate) elapsed: Duration,
     /// The total processor time of the measured processes.
     pub(crate) cpu: Option<Duration>,
@@ -70,8 +70,8 @@ fn cpu_of(pids: &[u32]) -> Option<Duration> {
     pids.iter()
         .map(|pid| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            // the name, in brackets, may contain spaces. User and system time are the 12th and 13th
-            // field after it
+            // the process's name, in parentheses, may contain spaces; user and system time are the
+            // 12th and 13th field after it
             let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
             let ticks = fields.next()?.parse::<u32>().ok()? + fields.next()?.parse::<u32>().ok()?;
             Some(TICK * ticks)
@@ -79,7 +79,7 @@ fn cpu_of(pids: &[u32]) -> Option<Duration> {
         .sum()
 }
 
-/// Returns the user and system time of the whole machine.
+/// Returns the processor time used on the whole machine, by users and by the system.
 fn busy() -> Option<Duration> {
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
     let mut fields = stat.strip_prefix("cpu")?.split_whitespace();

@@ -1,4 +1,4 @@
-//! Measures the replay of a journal of 1,000 steps in this process, from its JSON to the next step.
+//! Measures a replay in this process: from the JSON of a journal with 1,000 steps to the next step.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,16 +14,16 @@ use crate::marks::percentile;
 
 const STEPS: usize = 1_000;
 
-/// The median times of the parts of a replay.
+/// The median times of the three parts of a replay.
 #[derive(Clone, Debug)]
 pub(crate) struct Replay {
     /// The size of each step's outcome, in bytes.
     pub(crate) bytes: usize,
-    /// Reading the journal's JSON.
+    /// The time to parse the journal's JSON.
     pub(crate) read: Duration,
-    /// Folding its entries to the run's state.
+    /// The time to fold the journal's entries into the run's state.
     pub(crate) fold: Duration,
-    /// Running the function up to the next step, including the decoding of outcomes.
+    /// The time to run the function up to the next step, including the decoding of outcomes.
     pub(crate) run: Duration,
 }
 
@@ -42,7 +42,7 @@ async fn thousand(ctx: Context, _: Event<Thousand>) -> Result<usize> {
     ctx.step("last", async || Ok(bytes)).await
 }
 
-/// Replays a journal `times` times. Each of its outcomes has `bytes` bytes.
+/// Replays a journal `times` times. Each outcome in the journal has `bytes` bytes.
 pub(crate) fn measure(bytes: usize, times: usize) -> Replay {
     let program = program();
     let run = RunId::new(Timestamp::from_millis(0), 7);
@@ -85,8 +85,8 @@ fn next_step(program: &dyn Program, state: &RunState) -> String {
     }
 }
 
-/// Returns the records as the engine writes them within budget: an outcome, and the start of the
-/// next step.
+/// Returns records as the engine writes them within a time budget: each contains an outcome and the
+/// start of the next step.
 fn records(bytes: usize) -> Vec<Record> {
     let output = json::to_json(&"x".repeat(bytes.saturating_sub(2))).expect("text is JSON");
     let mut records = vec![record(0, vec![Fact::RunCreated(Box::new(created())), started(0)])];

@@ -18,8 +18,8 @@ pub(crate) fn introduction(machine: &Machine) {
     println!("one before is on disk. Server and functions are one process, the client another, all on this machine.");
 }
 
-/// Prints the state of the machine after the measurements. If it has changed, the figures are
-/// doubtful.
+/// Prints the state of the machine after the measurements, which are doubtful if the state has
+/// changed.
 pub(crate) fn afterwards(machine: &Machine) {
     println!("\nAfterwards: {}", describe(machine));
 }
@@ -63,7 +63,7 @@ pub(crate) fn ours(ours: &OurFigures, options: &Options) {
     }
 }
 
-/// Prints the figures of Restate's server, and the comparison with ours.
+/// Prints the figures of Restate's server and compares them with ours.
 pub(crate) fn restate(restate: &EngineFigures, ours: &OurFigures) {
     println!("\n{} (its default settings: its log is synced too; server and Node.js process together)", restate.name);
     println!("  {:<24} {}", format!("{STEPS} sequential steps"), sequential(&restate.sequential));
@@ -75,7 +75,7 @@ pub(crate) fn restate(restate: &EngineFigures, ours: &OurFigures) {
     let (gap, rate) = (restate.sequential.gaps.p50.as_secs_f64(), restate.best().rate());
     for pace in [&ours.step, &ours.budget] {
         let shorter = gap / pace.sequential.gaps.p50.as_secs_f64();
-        // a fair comparison: one run a request
+        // compares like with like: one run per request
         let single = pace.many.last().expect("at least one way").rate() / rate;
         let batched = pace.many.first().expect("at least one way").rate() / rate;
         println!(
@@ -127,7 +127,7 @@ fn many(of: &ParallelFigures) -> String {
     format!("{rate:.0} runs/s ({slowest:.0} to {fastest:.0}); CPU {cpu} a step; {}{noise}", of.sent)
 }
 
-/// Returns a warning if other programs disturbed a figure.
+/// Returns a warning if other programs may have disturbed a figure.
 fn noise(others: Option<f64>) -> String {
     match others {
         Some(others) if others > 0.1 => format!(" [noisy: other programs had {others:.1} processors]"),

@@ -1,4 +1,4 @@
-//! Measures Restate's server under the same loads, with its default settings and functions in
+//! Measures Restate's server under the same loads, with its default settings and with functions in
 //! Node.js.
 
 mod parts;
@@ -15,15 +15,15 @@ use crate::process::{Usage, Watch, peak_memory};
 pub(crate) use parts::{Installation, install};
 use server::Server;
 
-/// The numbers of requests at the same time. Each request waits for its run's end. The better
-/// figure counts.
+/// How many requests are sent at the same time, each waiting for the end of its run. The better of
+/// the two figures is reported.
 const WAITING: [usize; 2] = [CLIENTS, 4 * CLIENTS];
 
 /// Measures Restate's server.
 pub(crate) async fn measure(parts: &Installation, options: &Options) -> EngineFigures {
     let server = Server::start(parts).await;
     let api = server.api();
-    // warm up: Node.js compiles the functions while they run
+    // warms up: Node.js compiles the functions while they run
     sequential(&api).await;
     sequential(&api).await;
     many(&api, &server, options.runs.div_ceil(5), CLIENTS).await;
@@ -47,7 +47,7 @@ pub(crate) async fn measure(parts: &Installation, options: &Options) -> EngineFi
     EngineFigures { name: format!("Restate {}", parts.version), sequential, many: ways, memory }
 }
 
-/// Executes one run, and returns its marks.
+/// Executes one run and returns the times of its steps.
 async fn sequential(api: &Api) -> Marks {
     let (status, body) = api.post("/bench/sequential", STEPS.to_string()).await;
     assert_eq!(status, 200, "{body}");

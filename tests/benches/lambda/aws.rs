@@ -1,4 +1,4 @@
-//! A stub of DynamoDB and SQS for one hop: it returns a new run, and accepts all writes.
+//! A stub of DynamoDB and SQS for a single hop: it returns a new run and accepts all writes.
 
 use serde_json::{Value, json};
 use stepladder_tests::stub_server::{Answer, serve};
@@ -6,7 +6,7 @@ use stepladder_tests::stub_server::{Answer, serve};
 /// The id of the run.
 pub(crate) const RUN: &str = "01HF7YAT000000000000000001";
 
-/// Starts the stub on a free port, and returns its address.
+/// Starts the stub on a free port. Returns its address.
 pub(crate) async fn start() -> String {
     let address = serve(|asked| async move {
         let target = asked.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
@@ -25,7 +25,7 @@ fn answer(operation: &str) -> Value {
     }
 }
 
-/// Returns the first record of the run, as the adapter writes it.
+/// Returns the first record of the run in the format in which the AWS adapter stores it.
 fn first_record() -> Value {
     let event = json!({
         "id": RUN, "name": "test/hello.world", "data": {"name": "Ada"},

@@ -1,4 +1,4 @@
-//! Builds, strips and starts the binary as it is deployed.
+//! Builds, strips and starts the binary that would be deployed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use stepladder_tests::binary::root;
 use stepladder_tests::lambda_api::LambdaApi;
 
-/// The stripped binary, and its folder.
+/// The stripped binary, and the folder that contains it.
 pub(crate) struct Bootstrap {
     pub(crate) path: PathBuf,
     _folder: tempfile::TempDir,
@@ -37,7 +37,7 @@ fn target() -> PathBuf {
 }
 
 impl Bootstrap {
-    /// Starts a process, with only the environment that Lambda and the template set.
+    /// Starts a process with only the environment variables that Lambda and the template set.
     pub(crate) fn start(&self, lambda: &LambdaApi, aws: String) -> std::io::Result<tokio::process::Child> {
         let mut command = tokio::process::Command::new(&self.path);
         command.env_clear().envs(lambda.env());

@@ -2,10 +2,10 @@
 //! process to the response of its first invocation.
 //!
 //! The process is the real one, built as `cargo lambda` builds it (release, without SQLite and the
-//! local server). Lambda is a stub of its Runtime API. DynamoDB and SQS are a stub that answers at
+//! local server). Lambda is a stub of its Runtime API. DynamoDB and SQS are a stub that responds at
 //! once, so that the figures contain neither an emulator's time nor the network's. The invocation
 //! is a real hop: it reads the journal of a run, executes its first step, writes two records and
-//! sends a wake. The benchmark has no limits that fail, because machines differ.
+//! sends a wake. No figure makes the benchmark fail, because machines differ.
 
 mod aws;
 mod bootstrap;
@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use stepladder_tests::lambda_api::{LambdaApi, Outcome};
 
-/// The number of processes, started one after the other.
+/// The number of processes that are measured, one after the other.
 const STARTS: usize = 40;
-/// The number of first processes that do not count, because the file is not in memory yet.
+/// The number of processes that are started before the measured ones, because the file is not in
+/// memory at first.
 const WARM_UP: usize = 5;
 
 #[tokio::main]
@@ -38,8 +39,8 @@ async fn main() {
     print("has answered it (one hop)", &mut answered);
 }
 
-/// Starts a process, lets it execute one hop, and ends it. Returns the times until it asked for an
-/// invocation and until it answered.
+/// Starts a process, lets it execute one hop, and ends it. Returns the time until the process asked
+/// for an invocation, and the time until it responded.
 async fn first_invocation(bootstrap: &bootstrap::Bootstrap) -> (Duration, Duration) {
     let (lambda, aws) = (LambdaApi::start().await, aws::start().await);
     let begun = Instant::now();

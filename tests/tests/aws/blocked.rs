@@ -1,6 +1,7 @@
-//! A body that blocks its thread: its own timeout cannot fire, so the supervisor's thread ends it.
+//! A body that blocks its thread. The body's own timeout cannot fire, so the thread of the
+//! supervisor ends the attempt.
 //!
-//! No shipped function does this, so the program under test is this executable.
+//! No function of the project does this, so the program under test is this executable.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use stepladder::prelude::{Backoff, Context, Deserialize, Event, EventData, Funct
 use crate::roles::World;
 use crate::{again, assert_completed};
 
-/// Triggers the function that blocks its thread.
+/// The event that triggers the function whose body blocks its thread.
 #[derive(Deserialize)]
 struct Block {}
 
@@ -19,11 +20,12 @@ impl EventData for Block {
     const NAME: &'static str = "test/block";
 }
 
-/// The variable with the path of a file that the first attempt creates when it starts.
+/// The environment variable with the path of a file. The first attempt creates the file when it
+/// starts.
 const BEGUN: &str = "STEPLADDER_TEST_BEGUN";
 
-/// Not a real test: the other test starts this executable with it, as a program with one function.
-/// The first attempt of its step blocks forever.
+/// Not a test, but a program with one function, whose first attempt blocks forever. The other test
+/// starts this executable with only this test and with the environment variable set.
 #[test]
 fn a_program_whose_function_blocks_its_thread() {
     let Some(begun) = std::env::var_os(BEGUN).map(PathBuf::from) else { return };

@@ -1,4 +1,4 @@
-//! Messages with more events than an invocation has time for.
+//! Messages that contain more events than an invocation has time for.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use stepladder_engine::{PIECE, RunFilter};
 
 use crate::roles::World;
 
-/// The number of events in the messages that are timed.
+/// The number of events in each message whose handling is timed.
 const SOME: usize = 32;
 
-/// Returns a message with events without ids.
+/// Returns a message with this many events. The events have no ids.
 fn message(events: usize) -> String {
     json!(vec![json!({"name": "test/hello.world", "data": {"name": "Ada"}}); events]).to_string()
 }
@@ -39,7 +39,7 @@ async fn several_invocations_apply_a_message_with_more_events_than_one_has_time_
     let ingest = world.ingest();
     let mut pump = world.events();
     let mut took = Duration::ZERO;
-    // the first invocation connects
+    // the first invocation also opens connections, so the second one is timed
     for _ in 0..2 {
         world.send(&[message(SOME)]).await;
         let before = Instant::now();
@@ -47,7 +47,7 @@ async fn several_invocations_apply_a_message_with_more_events_than_one_has_time_
         took = before.elapsed();
         assert_eq!(pumped.failed, [] as [String; 0], "{pumped:?}\n{}", ingest.log());
     }
-    // measure some events, then send more than four times as many
+    // the time for some events is known; the next message contains more than four times as many
     pump.timeout = (4 * took).max(Duration::from_secs(1));
     let many = (SOME as f64 * 4.0 * pump.timeout.as_secs_f64() / took.as_secs_f64()).min(5_000.0) as usize;
     world.send(&[message(many)]).await;
@@ -58,8 +58,8 @@ async fn several_invocations_apply_a_message_with_more_events_than_one_has_time_
     assert!(all.len() > 1, "{many} events, {:?}", pump.timeout);
     let all_events = 2 * SOME + many;
     assert_eq!(runs(&world).await, all_events);
-    // an invocation may have started a piece that it had no time for, whose wakes are then
-    // delivered twice
+    // an invocation that ran out of time may have sent the wakes of its last piece, and the next
+    // invocation sends them again
     let wakes = usize::try_from(world.wakes().await).expect("small");
     assert!((all_events..all_events + PIECE * all.len()).contains(&wakes), "{wakes} wakes of {all_events} runs");
 }

@@ -1,4 +1,4 @@
-//! Creates queues like those of `template.yaml` on an emulator.
+//! Creates queues on an emulator, like those of `template.yaml`.
 
 use stepladder_aws::{Connection, QueueAddresses};
 

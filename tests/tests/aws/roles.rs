@@ -1,8 +1,9 @@
 //! Runs the Lambda roles as processes, with a table on DynamoDB Local and queues on ministack. The
-//! test makes each invocation, so it decides which process dies and which message repeats.
+//! test makes each invocation itself, so it decides which process dies and which message is
+//! repeated.
 //!
-//! The clock of a process is the machine's. The test advances the queues' clock, so wakes may come
-//! early.
+//! The processes use the machine's clock. The test advances the clock of the queues, so wakes may
+//! come early.
 
 #![allow(dead_code, reason = "each test uses its own part")]
 
@@ -35,7 +36,7 @@ use crate::table;
 /// How long a received message is invisible: the worker's timeout of 120 s plus 30 s.
 pub(crate) const VISIBILITY: Duration = Duration::from_secs(150);
 
-/// A table, its queues, and the settings of the processes of all Lambda roles.
+/// A table, the queues, and the settings for the processes of all Lambda roles.
 pub(crate) struct World {
     pub(crate) stack: Ministack,
     program: Vec<PathBuf>,
@@ -50,17 +51,17 @@ pub(crate) struct World {
     folder: TempDir,
 }
 
-/// The host of the HTTP API.
+/// The host name of the HTTP API.
 const FRONT: &str = "x.execute-api.us-east-1.amazonaws.com";
 
-/// A request to the HTTP role.
+/// A request to the HTTP API, which invokes the HTTP role.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ask<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
     pub(crate) headers: &'a [(&'a str, &'a str)],
     pub(crate) body: Option<&'a str>,
-    /// Whether the HTTP API encodes the body in base64, as it does for content types that are not
+    /// Whether the HTTP API encodes the body in base64, as it does for content types other than
     /// text.
     pub(crate) base64: bool,
 }
@@ -72,12 +73,12 @@ pub(crate) struct Role {
 }
 
 impl World {
-    /// Prepares roles of the binary under test, with these environment variables.
+    /// Prepares the roles of the binary under test, with these environment variables.
     pub(crate) async fn start(variables: &[(&str, String)]) -> Self {
         Self::of(vec![binary::path().to_owned()], variables).await
     }
 
-    /// Prepares roles of another program, with its arguments.
+    /// Prepares the roles of another program, which is started with its arguments.
     pub(crate) async fn of(program: Vec<PathBuf>, variables: &[(&str, String)]) -> Self {
         let (stack, dynamo) = (Ministack::start().await, DynamoDbLocal::shared().await);
         let connection = Connection::emulators(&dynamo.url(), &stack.url());
@@ -107,7 +108,7 @@ impl World {
         }
     }
 
-    /// Starts a worker.
+    /// Starts a process of the worker role.
     pub(crate) fn worker(&self) -> Role {
         self.role("worker", &self.workers, &[])
     }
@@ -117,7 +118,7 @@ impl World {
         self.role("worker", &self.workers, &[("STEPLADDER_PACE", "breakneck")])
     }
 
-    /// Starts a worker that reaches its table at this address.
+    /// Starts a worker whose table is at the address `dynamo`.
     pub(crate) fn worker_behind(&self, dynamo: &str) -> Role {
         self.role("worker", &self.workers, &[("AWS_ENDPOINT_URL_DYNAMODB", dynamo)])
     }
@@ -137,7 +138,7 @@ impl World {
         self.role("http", &self.fronts, &[])
     }
 
-    /// Sends a request to the HTTP role, as an HTTP API does. Returns the status and body, or
+    /// Sends a request to the HTTP role as the HTTP API does. Returns the status and the body, or
     /// Lambda's error.
     pub(crate) async fn ask(&self, asked: Ask<'_>) -> Result<(u64, String), Value> {
         let Ask { method, path, headers, body, base64 } = asked;
@@ -207,7 +208,7 @@ impl World {
         }
     }
 
-    /// Sends events, one in each message, and applies them. Returns the run of each.
+    /// Sends each event in its own message, and applies them. Returns the run of each event.
     pub(crate) async fn runs<const N: usize>(&self, events: [Value; N]) -> [RunId; N] {
         self.send(&events.each_ref().map(ToString::to_string)).await;
         let ingest = self.ingest();
@@ -221,7 +222,7 @@ impl World {
         runs.try_into().expect("as many as events")
     }
 
-    /// Returns the only run of an event.
+    /// Returns the id of an event's only run.
     pub(crate) async fn run_of(&self, event: &str) -> RunId {
         let runs = self.engine(Arc::new(SystemClock)).query().runs_of_event(event).await.expect("the event is known");
         assert_eq!(runs.len(), 1, "{runs:?}");
@@ -235,7 +236,7 @@ impl World {
         Engine::with_ports(aws, clock, entropy, Vec::new(), Config::default()).expect("no function, no fault")
     }
 
-    /// Creates the adapter in this process.
+    /// Creates the AWS adapter in this process, on the same table and queues.
     pub(crate) fn aws(&self, clock: Arc<dyn Clock>) -> Aws {
         let retention = Duration::from_secs(30 * 86_400);
         let options = Options {
@@ -254,7 +255,7 @@ impl World {
         self.engine(Arc::new(SystemClock)).query().run(run).await.expect("the run is known").summary
     }
 
-    /// Returns a run's journal, and checks that it is legal.
+    /// Returns a run's journal. Panics if the journal is not legal.
     pub(crate) async fn journal(&self, run: RunId) -> Journal {
         let page = self.engine(Arc::new(SystemClock)).query().journal(run, 0, 1_000).await.expect("the run is known");
         let entry = |(seq, entry): &(u64, stepladder_core::Entry)| json!({"seq": seq, "at": entry.at.to_string(), "fact": entry.fact});
@@ -263,8 +264,8 @@ impl World {
         journal
     }
 
-    /// Gives wakes to the workers until all of these runs have ended. Advances the queues' clock
-    /// when no wake is visible.
+    /// Delivers wakes to the workers until all of these runs have ended. When no wake is visible,
+    /// advances the clock of the queues.
     pub(crate) async fn until_ended(&self, runs: &[RunId]) {
         let pump = self.steps();
         wait_calmly("the end of the runs", async || {
@@ -287,7 +288,7 @@ impl World {
         count(&self.stack, &self.queues.steps).await
     }
 
-    /// Returns the number of dead wakes.
+    /// Returns the number of wakes that have become dead letters.
     pub(crate) async fn dead_wakes(&self) -> u64 {
         count(&self.stack, self.queues.steps_dead_letters.as_deref().expect("made above")).await
     }
@@ -297,8 +298,8 @@ impl World {
         post(&self.stack, &self.queues.steps, body).await
     }
 
-    /// Duplicates each visible message of a queue, and reverses their order. Messages in `doubled`
-    /// were duplicated before.
+    /// Duplicates each visible message of a queue and reverses their order. Messages whose ids are
+    /// in `doubled` are not duplicated again.
     pub(crate) async fn double(&self, queue: &str, doubled: &mut HashSet<String>) {
         let client = self.stack.client();
         let asked = json!({"QueueUrl": queue, "MaxNumberOfMessages": 10});
@@ -333,7 +334,7 @@ impl Role {
         self.process.kill().await.expect("the process is ours");
     }
 
-    /// Waits until the process has exited without a signal.
+    /// Waits until the process exits by itself. Returns the exit status.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         self.process.wait().await.expect("the process is ours")
     }
@@ -344,7 +345,8 @@ impl Role {
     }
 }
 
-/// Creates a queue that gives up a message after five receives, and its dead letter queue.
+/// Creates a queue and its dead letter queue, to which a message moves after five receives. Returns
+/// the addresses of both.
 async fn queue(stack: &Ministack, name: &str) -> (String, String) {
     let client = stack.client();
     let dead = client.create_queue(&format!("{name}-dead"), &json!({})).await;

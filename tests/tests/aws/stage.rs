@@ -1,5 +1,5 @@
 //! An engine with the AWS adapter, on two emulators and one virtual clock. It handles one delivery
-//! at a time, like a Lambda worker.
+//! at a time, as a Lambda worker does.
 
 #![allow(dead_code, reason = "each test uses its own part")]
 
@@ -33,30 +33,30 @@ use stepladder_tests::ministack::Ministack;
 use crate::wire::Wire;
 use crate::{queues, table};
 
-/// How long items are kept.
+/// The retention of all items.
 pub(crate) const RETENTION: Duration = Duration::from_secs(30 * 86_400);
-/// How far ahead of their time the sweep sends timers.
+/// How long before their due time the sweep sends timers.
 const AHEAD: Duration = Duration::from_secs(120);
 
-/// How the AWS SDK handles errors.
+/// Which errors the AWS SDK passes to the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sdk {
-    /// Tries 3 times without waits.
+    /// The SDK tries three times without delays, then returns the error.
     Retries,
-    /// Returns the first error to the engine.
+    /// The SDK returns the first error.
     Tells,
 }
 
 pub(crate) struct Stage {
     pub(crate) clock: Arc<VirtualClock>,
     pub(crate) wire: Arc<Wire>,
-    /// A client for reading and changing the table, past the proxy.
+    /// A client that reads and changes the table without the proxy.
     pub(crate) direct: Connection,
     pub(crate) table: String,
     queues: QueueAddresses,
     /// The adapter under test.
     pub(crate) aws: Arc<Aws>,
-    /// An adapter past the proxy, with which Lambda receives and deletes messages.
+    /// An adapter without the proxy. It receives and deletes messages, as Lambda does.
     pub(crate) lambda: Arc<Aws>,
     pub(crate) config: Config,
     pub(crate) dynamo: AwsFaults,
@@ -86,20 +86,21 @@ impl Stage {
             .into_iter()
             .flat_map(|f| stepladder_sdk::runtime::programs(f, &data).expect("a function that can work"));
         let programs = programs.collect();
-        // the clock stands still while a hop waits for the table
+        // failed calls are repeated at once, because the clock stands still while a hop waits for
+        // the table
         let config = Config { storage_retries: Retries::at_once(), ..Config::default() };
         let seed = AtomicU64::new(1);
         Self { clock, wire, direct, table, queues, aws, lambda, config, dynamo, sqs, ministack, programs, seed }
     }
 
-    /// Uses the connection settings of production: timeouts and retries.
+    /// Uses the connection settings of production, with its timeouts and retries.
     pub(crate) async fn with_production_clients(mut self) -> Self {
         let connection = Connection::emulators(&self.dynamo.url(), &self.sqs.url());
         self.aws = Arc::new(Aws::new(&connection, options(&self.table, &self.queues, &self.clock)));
         self
     }
 
-    /// Creates an engine, as a separate process with its own cache and worker id.
+    /// Creates an engine with its own cache and worker id, as a separate process has.
     pub(crate) fn engine(&self) -> Arc<Engine> {
         self.engine_with(&self.config)
     }
@@ -111,7 +112,8 @@ impl Stage {
         Arc::new(engine.expect("functions that can work"))
     }
 
-    /// Sends an event until it is accepted. A sender repeats a failed request with the same id.
+    /// Sends an event until it is accepted. A failed request is repeated with the same event id, as
+    /// a sender does.
     pub(crate) async fn send(&self, engine: &Engine, event: &NewEvent) -> EventId {
         for _ in 0..5 {
             if let Ok(ids) = engine.intake().ingest(vec![event.clone()], None).await {
@@ -126,7 +128,7 @@ impl Stage {
         self.clock.now()
     }
 
-    /// Advances the virtual clock, and with it the emulators.
+    /// Advances the virtual clock and the clocks of the emulators.
     pub(crate) fn advance(&self, by: Duration) {
         self.clock.advance(by);
         self.ministack.advance(by);
@@ -136,12 +138,13 @@ impl Stage {
         self.advance(moment.since(self.clock.now()));
     }
 
-    /// Receives all visible messages, in the order in which they were sent.
+    /// Receives the visible messages, at most ten, in the order in which they were sent.
     pub(crate) async fn look(&self) -> Vec<Delivery> {
         self.lambda.receive_now(10, self.config.visibility()).await.expect("the queue answers")
     }
 
-    /// Makes one invocation for one message. Deletes the message if it succeeds, as Lambda does.
+    /// Invokes the engine with one message. If the invocation succeeds, deletes the message, as
+    /// Lambda does.
     pub(crate) async fn invoke(&self, engine: &Engine, delivery: Delivery) -> bool {
         let Delivery { wake, receipt, receives } = delivery;
         let inner = Delivery { wake, receipt: stepladder_aws::invocation_receipt(), receives };
@@ -161,8 +164,8 @@ impl Stage {
         self.lambda.commit(Commit { acks: vec![receipt], ..Commit::default() }).await.expect("the queue answers");
     }
 
-    /// Handles all messages, one at a time, and advances the clock to the next due time, until
-    /// nothing is due. Returns the number of invocations.
+    /// Handles all messages, one at a time. Advances the clock to the next due time until nothing
+    /// is due. Returns the number of invocations.
     pub(crate) async fn settle(&self, mut engine: impl FnMut() -> Arc<Engine>) -> usize {
         let mut hops = 0;
         loop {
@@ -178,8 +181,8 @@ impl Stage {
         }
     }
 
-    /// Advances the clock to the next due time; returns `false` if nothing is due. Sweeps if a
-    /// timer is due.
+    /// If a timer is due, executes a sweep. Otherwise advances the clock to the next due time.
+    /// Returns `false` if nothing is due.
     pub(crate) async fn move_on(&self, engine: &Engine) -> bool {
         if self.wire.take_timers(AHEAD) {
             self.sweep(engine).await;
@@ -187,7 +190,7 @@ impl Stage {
         }
         match self.wire.next_due() {
             Some(due) => {
-                // a timer is sent before its time
+                // the due time may have passed already, because the sweep sends timers early
                 let now = self.clock.now();
                 self.advance_to(due);
                 self.clock.now() > now
@@ -196,8 +199,8 @@ impl Stage {
         }
     }
 
-    /// Sweeps as if there had been a sweep each minute: skips the minutes before, which have no
-    /// timers.
+    /// Executes a sweep. Before it, advances the cursor over the past minutes, which have no
+    /// timers, as sweeps in each minute would have done.
     pub(crate) async fn sweep(&self, engine: &Engine) {
         let minute = (self.clock.now() - AHEAD).minute() - 1;
         let there = self.lambda.cursor().await.expect("the table answers");
@@ -223,7 +226,7 @@ impl Stage {
         runs
     }
 
-    /// Creates an engine past the proxy, with an empty cache.
+    /// Creates an engine without the proxy and with an empty cache.
     pub(crate) fn onlooker(&self) -> Engine {
         let entropy = Arc::new(SeededEntropy::new(u64::MAX));
         let engine = Engine::with_ports(
@@ -236,15 +239,14 @@ impl Stage {
         engine.expect("functions that can work")
     }
 
-    /// Describes the facts of a journal, without times, leases and worker ids.
+    /// Returns descriptions of the facts in a journal, without times, leases and worker ids.
     pub(crate) async fn facts(&self, run: RunId) -> Vec<String> {
         let page = self.onlooker().query().journal(run, 0, usize::MAX - 1).await.expect("a journal");
         assert_nothing_is_early(page.entries.iter().map(|(_, entry)| entry));
         page.entries.iter().map(|(_, entry)| describe(&entry.fact)).collect()
     }
 
-    /// Fails if a journal in the table is not legal, by a checker that shares no code with the
-    /// engine.
+    /// Panics if a journal in the table is not legal. The checker shares no code with the engine.
     pub(crate) async fn assert_journals(&self) {
         let onlooker = self.onlooker();
         let all = RunFilter { limit: Some(500), ..RunFilter::default() };
@@ -258,7 +260,7 @@ impl Stage {
         assert_eq!(stepladder_proof::check(&journals), [] as [String; 0]);
     }
 
-    /// Fails if a request exceeded a limit of AWS.
+    /// Panics if a request exceeded a limit of AWS.
     pub(crate) fn assert_within_limits(&self) {
         assert_eq!(self.wire.breaches(), [] as [String; 0]);
     }
@@ -269,7 +271,7 @@ fn options(table: &str, queues: &QueueAddresses, clock: &Arc<VirtualClock>) -> O
     Options { table, queues, clock, retention: RETENTION, trace: || None, retries: Retries::at_once() }
 }
 
-/// Fails if a sleep or a retry wait ended before its time.
+/// Panics if a sleep or the wait for a retry ended before its time.
 fn assert_nothing_is_early<'a>(entries: impl Iterator<Item = &'a Entry>) {
     let mut due = BTreeMap::new();
     for Entry { at, fact } in entries {

@@ -1,4 +1,4 @@
-//! Creates a table like that of `template.yaml` on an emulator.
+//! Creates a table on an emulator, like that of `template.yaml`.
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,

@@ -1,13 +1,13 @@
-//! What DynamoDB and SQS count of a request: items by their names and values, writes by the KB,
-//! reads by 4 KB, messages by 64 KB ("Item sizes and formats", "Read and write request units", "SQS
-//! pricing").
+//! The units that DynamoDB and SQS count for a request: items by the size of their names and
+//! values, writes per KB, reads per 4 KB, messages per 64 KB. See "Item sizes and formats", "Read
+//! and write request units" and "SQS pricing" in the documentation of AWS.
 
 use serde_json::Value;
 
-/// The most that an item may have: 400 KB.
+/// The maximum size of an item: 400 KB.
 pub(crate) const ITEM_BYTES: usize = 400 * 1_024;
 
-/// The bytes of an item, names and values.
+/// Returns the size of an item in bytes, including the names of its attributes.
 pub(crate) fn item_bytes(item: &Value) -> usize {
     members(item).map(|(name, value)| name.len() + value_bytes(value)).sum()
 }
@@ -16,7 +16,7 @@ fn value_bytes(value: &Value) -> usize {
     let (kind, inner) = members(value).next().expect("an attribute has a type");
     match kind.as_str() {
         "S" => inner.as_str().expect("text").len(),
-        // two digits a byte, and one more
+        // a number takes one byte per two digits, and one more byte
         "N" => inner.as_str().expect("digits").len().div_ceil(2) + 1,
         "B" => {
             let base64 = inner.as_str().expect("base64");
@@ -33,19 +33,19 @@ fn members(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
     object.as_object().into_iter().flatten()
 }
 
-/// Write units of an item.
+/// Returns the write units of an item.
 pub(crate) fn to_write(item: &Value) -> f64 {
     item_bytes(item).div_ceil(1_024).max(1) as f64
 }
 
-/// Read units of these items together, strongly or not; what finds nothing counts as if it had
-/// found something small.
+/// Returns the units of reading these items with one request, strongly consistent or not. A read
+/// that finds nothing costs as much as one of a small item.
 pub(crate) fn to_read(items: &[Value], strong: bool) -> f64 {
     let bytes: usize = items.iter().map(item_bytes).sum();
     bytes.div_ceil(4_096).max(1) as f64 * if strong { 1.0 } else { 0.5 }
 }
 
-/// The items that a request writes, each with the factor that its units count by.
+/// Returns the items that a request writes, each with the factor by which its units are multiplied.
 pub(crate) fn written<'a>(operation: &str, body: &'a Value) -> Vec<(&'a Value, f64)> {
     match operation {
         "PutItem" => vec![(&body["Item"], 1.0)],
@@ -53,7 +53,7 @@ pub(crate) fn written<'a>(operation: &str, body: &'a Value) -> Vec<(&'a Value, f
             let tables = members(&body["RequestItems"]).flat_map(|(_, writes)| writes.as_array().into_iter().flatten());
             tables.map(|write| (&write["PutRequest"]["Item"], 1.0)).collect()
         }
-        // an item in a transaction is prepared, then written
+        // a transaction writes each item twice: it prepares the write, then carries it out
         "TransactWriteItems" => {
             let all = body["TransactItems"].as_array().into_iter().flatten();
             all.map(|write| (&write["Put"]["Item"], 2.0)).collect()
@@ -62,12 +62,12 @@ pub(crate) fn written<'a>(operation: &str, body: &'a Value) -> Vec<(&'a Value, f
     }
 }
 
-/// How many index entries of its own an item has: each is written for one unit more.
+/// Returns the number of index entries of an item. Each costs one more write unit.
 pub(crate) fn index_entries(item: &Value) -> f64 {
     ["hour", "day"].into_iter().filter(|name| item.get(name).is_some()).count() as f64
 }
 
-/// Requests to SQS as they are paid: one for each 64 KB.
+/// Returns how many requests SQS bills for this request: one per 64 KB.
 pub(crate) fn sqs_requests(body: &Value) -> f64 {
     body.to_string().len().div_ceil(64 * 1_024).max(1) as f64
 }
@@ -81,7 +81,7 @@ pub(crate) fn messages<'a>(operation: &str, body: &'a Value) -> Vec<&'a Value> {
     }
 }
 
-/// Returns the keys of an item as one text.
+/// Returns the two keys of an item as one string.
 pub(crate) fn key(item: &Value) -> String {
     let part = |name: &str| item[name]["S"].as_str().unwrap_or_default().to_owned();
     format!("{}/{}", part("PK"), part("SK"))

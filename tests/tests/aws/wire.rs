@@ -1,5 +1,5 @@
 //! Watches the requests between the adapter and AWS: counts them, checks limits of AWS that
-//! emulators do not enforce, and injects faults by a plan.
+//! emulators do not enforce, and injects faults according to a plan.
 
 #![allow(dead_code, reason = "each test uses its own part")]
 
@@ -15,7 +15,7 @@ use stepladder_tests::aws_faults::{AwsFaults, Fault, Request};
 
 use crate::units;
 
-/// The requests by operation, and the billed units.
+/// The requests by operation, and the units that AWS bills.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Tally {
     pub(crate) requests: BTreeMap<String, u64>,
@@ -23,7 +23,7 @@ pub(crate) struct Tally {
     pub(crate) writes: f64,
     /// The number of read request units.
     pub(crate) reads: f64,
-    /// The billed requests to SQS: one for each 64 KB.
+    /// The number of requests to SQS that are billed: one per 64 KB.
     pub(crate) sqs: f64,
 }
 
@@ -33,7 +33,7 @@ impl Tally {
     }
 }
 
-/// A request, for the plan of faults.
+/// A request, as the plan of faults sees it.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     pub(crate) operation: &'a str,
@@ -43,8 +43,8 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Returns whether it writes something or reads a run's journal. Other reads, such as the
-    /// sweep's, do not count.
+    /// Returns whether the request writes something or reads a run's journal. Other reads, such as
+    /// those of a sweep, are left out.
     pub(crate) fn is_of_a_run(&self) -> bool {
         match self.operation {
             "Query" => {
@@ -67,7 +67,7 @@ struct State {
     tally: Tally,
     plan: Plan,
     seen: BTreeMap<String, usize>,
-    /// The due times of delayed messages and of timers.
+    /// The due times of delayed messages and timers.
     dues: BTreeSet<Timestamp>,
     timers: BTreeSet<Timestamp>,
     /// The requests that exceeded a limit of AWS.
@@ -94,7 +94,7 @@ impl Wire {
         wire
     }
 
-    /// From now on, the plan decides which fault each request meets.
+    /// Sets the plan that decides which fault is injected into each request from now on.
     pub(crate) fn plan(&self, plan: impl FnMut(&Call<'_>) -> Fault + Send + 'static) {
         let mut state = self.lock();
         state.plan = Box::new(plan);
@@ -106,31 +106,33 @@ impl Wire {
         self.plan(|_| Fault::Pass);
     }
 
-    /// Returns the counts since the last call, and resets them.
+    /// Returns the counts since the previous call of this function, and resets them.
     pub(crate) fn take_tally(&self) -> Tally {
         std::mem::take(&mut self.lock().tally)
     }
 
-    /// Returns the next due time of a delayed message or a timer.
+    /// Returns the earliest due time of a delayed message or a timer.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         let (state, now) = (self.lock(), self.clock.now());
         let later = |all: &BTreeSet<Timestamp>| all.iter().copied().find(|due| *due > now);
         later(&state.dues).into_iter().chain(later(&state.timers)).min()
     }
 
-    /// Returns whether a sweep is needed: a timer is due within this time. Removes these timers.
+    /// Returns whether a sweep is needed, because a timer is due within this time. Removes all such
+    /// timers.
     pub(crate) fn take_timers(&self, within: Duration) -> bool {
         let (mut state, soon) = (self.lock(), self.clock.now() + within);
         let later = state.timers.split_off(&(soon + Duration::from_millis(1)));
         !std::mem::replace(&mut state.timers, later).is_empty()
     }
 
-    /// Adds a due time of a message that was not sent here, because it is delivered again.
+    /// Adds the due time of a message that will be delivered again, so no request that sends it is
+    /// seen here.
     pub(crate) fn expect(&self, due: Timestamp) {
         self.lock().dues.insert(due);
     }
 
-    /// Returns the requests that exceeded a limit of AWS.
+    /// Returns descriptions of the requests that exceeded a limit of AWS.
     pub(crate) fn breaches(&self) -> Vec<String> {
         self.lock().breaches.clone()
     }
@@ -188,14 +190,16 @@ impl Wire {
         let (units, counted) = (units::to_read(&found, strong), answer["ConsumedCapacity"]["CapacityUnits"].as_f64());
         let mut state = self.lock();
         state.tally.reads += units;
-        // DynamoDB Local reports no units for items that it does not find
+        // not compared if nothing was found: then DynamoDB Local reports no units, although AWS
+        // bills one
         if counted != Some(units) && !found.is_empty() {
             state.breaches.push(format!("{units} read units are counted as {counted:?}: {}", request.body));
         }
     }
 
-    /// Counts an update or a deletion by the units that the service reports, because the request
-    /// does not show the item's size.
+    /// Counts the units of updates and deletions as the service reports them: the request does not
+    /// contain the size of the item. For a `PutItem`, compares the reported units with the computed
+    /// ones.
     fn count_reported_writes(&self, request: &Request, answer: &Value) {
         if request.operation == "PutItem" {
             let counted = answer["ConsumedCapacity"]["CapacityUnits"].as_f64();
@@ -206,7 +210,7 @@ impl Wire {
             }
         }
         if matches!(request.operation.as_str(), "UpdateItem" | "DeleteItem") {
-            // a failed condition is billed, too
+            // without reported units, the condition failed, which is billed as one unit
             let counted = answer["ConsumedCapacity"]["CapacityUnits"].as_f64().unwrap_or(1.0);
             self.lock().tally.writes += counted;
         }

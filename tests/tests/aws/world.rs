@@ -15,16 +15,16 @@ use stepladder_tests::ministack::Ministack;
 
 use crate::{queues, table};
 
-/// The emulator of the table. The queues are always on ministack.
+/// The emulator of the table. The queues are always emulated by ministack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tables {
-    /// Amazon's own DynamoDB Local.
+    /// Amazon's DynamoDB Local.
     DynamoDbLocal,
-    /// ministack.
+    /// The emulator ministack.
     Ministack,
 }
 
-/// How long items are kept.
+/// The retention of all items.
 pub(crate) const RETENTION: Duration = Duration::from_secs(30 * 86_400);
 
 /// Creates an empty adapter for the conformance suite.

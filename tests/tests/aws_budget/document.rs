@@ -1,4 +1,4 @@
-//! Checks that `infra/COST.md` contains the computed rows, word for word.
+//! Checks that `infra/COST.md` contains the computed rows of tables, word for word.
 
 use stepladder_observe::metrics::Metric;
 use stepladder_tests::binary;
@@ -14,12 +14,12 @@ fn rows() -> Vec<String> {
     text.lines().filter(|line| line.starts_with('|')).map(without_alignment).collect()
 }
 
-/// Removes the spaces that align columns.
+/// Removes the spaces with which a row is aligned.
 fn without_alignment(row: &str) -> String {
     row.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Fails if a row is missing, and prints the expected row.
+/// Panics if a row is missing in the document, and prints the row.
 pub(crate) fn assert_has_rows(computed: &[String]) {
     let there = rows();
     let missing: Vec<&String> = computed.iter().filter(|row| !there.contains(&without_alignment(row))).collect();
@@ -43,8 +43,8 @@ fn the_document_has_the_list_prices_of_the_code() {
     ]);
 }
 
-/// CloudWatch bills each metric once for each set of dimension values: the stack, and the stack
-/// with a function.
+/// CloudWatch bills a metric once per set of dimensions. There are two sets: the stack alone, and
+/// the stack with a function.
 #[test]
 fn metrics_are_priced_for_the_stack_and_for_each_function() {
     let of_the_stack_alone = |name: &str| name.starts_with("Sweep") || name == "PermanentErrors";

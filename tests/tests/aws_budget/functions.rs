@@ -1,4 +1,4 @@
-//! The measured functions. The outcome of a plain step has 200 bytes.
+//! The functions that are measured. The outcome of a plain step has 200 bytes.
 
 use futures::future::try_join_all;
 use stepladder::prelude::*;
@@ -12,27 +12,27 @@ impl EventData for Go {
     const NAME: &'static str = "shop/go";
 }
 
-/// Sequential steps. The event says how many.
+/// A function with sequential steps, as many as the event says.
 pub(crate) fn plain() -> Function {
     Function::new("plain", steps)
 }
 
-/// Sequential steps under a limit with free slots.
+/// A function with sequential steps under a limit that has free slots.
 pub(crate) fn limited() -> Function {
     Function::new("limited", steps).concurrency(Concurrency::limit(10))
 }
 
-/// Sequential steps under a limit of one.
+/// A function with sequential steps under a limit of one slot.
 pub(crate) fn queued() -> Function {
     Function::new("queued", steps).concurrency(Concurrency::limit(1))
 }
 
-/// Sequential steps under a throttle that is not reached.
+/// A function with sequential steps under a throttle that is not reached.
 pub(crate) fn throttled() -> Function {
     Function::new("throttled", steps).throttle(Rate::new(1_000, Duration::from_secs(60)))
 }
 
-/// Sequential steps under a rate limit that is not reached.
+/// A function with sequential steps under a rate limit that is not reached.
 pub(crate) fn rated() -> Function {
     Function::new("rated", steps).rate_limit(Rate::new(1_000, Duration::from_secs(60)))
 }
@@ -44,7 +44,7 @@ async fn steps(ctx: Context, event: Event<Go>) -> Result<()> {
     Ok(())
 }
 
-/// A step, a sleep of the event's number of seconds, and a step.
+/// A function with a step, a sleep of as many seconds as the event says, and another step.
 pub(crate) fn sleeping() -> Function {
     Function::new("sleeping", async |ctx: Context, event: Event<Go>| {
         ctx.step("before", outcome).await?;
@@ -53,13 +53,13 @@ pub(crate) fn sleeping() -> Function {
     })
 }
 
-/// A step with a first attempt that fails.
+/// A function with a step whose first attempt fails.
 pub(crate) fn failing() -> Function {
     Function::new("failing", async |ctx: Context, _: Event<Go>| ctx.step("work", fails_once).await)
         .backoff(Backoff::Fixed(Duration::from_millis(15_300)))
 }
 
-/// Parallel steps. The event says how many.
+/// A function with parallel steps, as many as the event says.
 pub(crate) fn joining() -> Function {
     Function::new("joining", async |ctx: Context, event: Event<Go>| {
         try_join_all((0..event.data.n).map(|_| ctx.step("work", outcome))).await

@@ -1,5 +1,5 @@
-//! Counts the requests and billed units of runs between the adapter and AWS. Checks the prices of
-//! `infra/COST.md`, which follow from these counts.
+//! Counts the requests and billed units of runs between the adapter and AWS. Checks the prices in
+//! `infra/COST.md`, which are computed from these counts.
 
 #[path = "../aws/queues.rs"]
 mod queues;

@@ -1,4 +1,4 @@
-//! Measures one run: the requests of its start, and those of its invocations.
+//! Measures the requests of one run: those that start the run, and those of its invocations.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use stepladder_core::{NewEvent, Status, json};
 use crate::stage::{Sdk, Stage};
 use crate::wire::Tally;
 
-/// Whether each invocation finds the run in its worker's cache.
+/// Whether the run is in the cache of the worker that handles its next invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cache {
     Warm,
@@ -18,13 +18,13 @@ pub(crate) enum Cache {
 #[derive(Clone, Debug)]
 pub(crate) struct MeasuredRun {
     pub(crate) start: Tally,
-    /// The requests from the first invocation to the end, including the sweep.
+    /// The requests from the first invocation to the end of the run, including the sweep.
     pub(crate) rest: Tally,
     pub(crate) invocations: u64,
 }
 
 /// Creates a stage for one function. Executes one run first, so that requests which a process makes
-/// only once do not count.
+/// only once are not counted.
 pub(crate) async fn warmed_up(function: Function, pace: Pace) -> Stage {
     let mut stage = Stage::new(Sdk::Tells, vec![function]).await;
     stage.config.pace = pace;
@@ -36,7 +36,8 @@ pub(crate) async fn warmed_up(function: Function, pace: Pace) -> Stage {
 pub(crate) async fn run(stage: &Stage, n: u32, cache: Cache) -> MeasuredRun {
     let engine = stage.engine();
     if cache == Cache::Warm {
-        // every ten seconds, a worker reads whether the function is paused
+        // a worker reads every ten seconds whether the function is paused; here it does so before
+        // the measurement
         engine.functions().paused().await.expect("the table answers");
     }
     let event = NewEvent::new("shop/go", json::to_json(&serde_json::json!({"n": n})).expect("JSON"));

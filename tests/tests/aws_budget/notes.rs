@@ -1,4 +1,4 @@
-//! The cost of flow states, and of large requests that may be repeated.
+//! The cost of flow state, and of large requests, which may be repeated.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ const OPERATIONS: [&str; 6] = ["GetItem", "PutItem", "UpdateItem", "DeleteItem",
 
 async fn one_step(function: Function) -> MeasuredRun {
     let stage = warmed_up(function, Pace::StepPerInvocation).await;
-    // the next start time of a throttle is some milliseconds after the previous one
+    // after the warm-up, the throttle would delay the next start by some milliseconds
     stage.advance(Duration::from_secs(60));
     run(&stage, 1, Cache::Warm).await
 }
 
-/// Returns the difference of the requests, by operation.
+/// Returns how many more requests `tally` has than `than`, by operation.
 fn more(tally: &Tally, than: &Tally) -> [u64; 6] {
     OPERATIONS.map(|operation| tally.of(operation) - than.of(operation))
 }
@@ -52,7 +52,8 @@ async fn a_large_request_without_ids_costs_one_read_and_two_writes_more() {
         engine.intake().ingest_by(events, seed, body, now + Duration::from_secs(20)).await.expect("taken in");
         stage.wire.take_tally()
     };
-    // the first request of a second reads the subscribed names
+    // the first request in a second also reads the names of subscribed events, so it is not
+    // measured
     tally_of(events(1), None).await;
     let large = PIECE + 1;
     let (plain, noted) = (tally_of(events(large), None).await, tally_of(events(large), Some(7)).await);

@@ -1,32 +1,31 @@
-//! List prices of AWS, us-east-1, November 2026, without taxes, discounts and free tiers; in
-//! dollars.
+//! AWS's list prices in dollars: us-east-1, November 2026, without taxes, discounts and free tiers.
 
 use crate::wire::Tally;
 
-/// DynamoDB on demand: a million write request units.
+/// The price of a million write request units: DynamoDB, on demand.
 pub(crate) const WRITES: f64 = 0.625;
-/// DynamoDB on demand: a million read request units.
+/// The price of a million read request units: DynamoDB, on demand.
 pub(crate) const READS: f64 = 0.125;
-/// SQS standard queues: a million requests.
+/// The price of a million requests to standard queues: SQS.
 pub(crate) const SQS: f64 = 0.40;
-/// Lambda: a million requests.
+/// The price of a million requests: Lambda.
 pub(crate) const INVOCATIONS: f64 = 0.20;
-/// Lambda, arm64: a GB-second.
+/// The price of a GB-second: Lambda, arm64.
 pub(crate) const GB_SECOND: f64 = 0.000_013_333_4;
-/// Step Functions, Standard: a million transitions.
+/// The price of a million state transitions: Step Functions, Standard.
 pub(crate) const STEP_FUNCTIONS: f64 = 25.0;
-/// Lambda durable functions: a million operations.
+/// The price of a million operations: Lambda durable functions.
 pub(crate) const DURABLE_FUNCTIONS: f64 = 8.0;
-/// API Gateway, HTTP API: a million requests.
+/// The price of a million requests: API Gateway, HTTP API.
 pub(crate) const HTTP_API: f64 = 1.0;
-/// X-Ray: a million traces recorded.
+/// The price of a million recorded traces: X-Ray.
 pub(crate) const TRACES: f64 = 5.0;
-/// Secrets Manager: a secret for a month.
+/// The price of a secret per month: Secrets Manager.
 pub(crate) const SECRET: f64 = 0.40;
-/// CloudWatch: a custom metric for a month, of the first 10,000.
+/// The price of one of the first 10,000 custom metrics per month: CloudWatch.
 pub(crate) const METRIC: f64 = 0.30;
 
-/// The billed units.
+/// The units that AWS bills.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Bill {
     pub(crate) writes: f64,
@@ -36,8 +35,8 @@ pub(crate) struct Bill {
 }
 
 impl Bill {
-    /// Computes the bill of counted requests. For each invocation, adds the two requests of the
-    /// event source mapping, which receives and deletes the message. These are billed, too.
+    /// Computes the billed units of requests. Each invocation adds two requests to SQS, because the
+    /// event source mapping receives and deletes the message.
     pub(crate) fn of(tally: &Tally, invocations: u64) -> Self {
         let invocations = invocations as f64;
         Self { writes: tally.writes, reads: tally.reads, sqs: tally.sqs + 2.0 * invocations, invocations }
@@ -57,7 +56,7 @@ impl Bill {
         }
     }
 
-    /// Returns the price of a million of these, in dollars.
+    /// Returns the price of a million such bills, in dollars.
     pub(crate) fn dollars(self) -> f64 {
         self.writes * WRITES + self.reads * READS + self.sqs * SQS + self.invocations * INVOCATIONS
     }
@@ -70,7 +69,7 @@ impl Bill {
     }
 }
 
-/// Formats dollars with cents. Half a cent is rounded up.
+/// Formats dollars with two decimals. Half a cent is rounded up.
 pub(crate) fn dollars(n: f64) -> String {
     format!("${:.2}", n + 1e-9)
 }

@@ -1,4 +1,4 @@
-//! The cost of plain steps at both paces, request by request.
+//! The cost of plain steps at both paces, and the requests that it consists of.
 
 use stepladder::Pace;
 
@@ -14,18 +14,20 @@ fn requests(of: &[(&str, u64)]) -> std::collections::BTreeMap<String, u64> {
     of.iter().filter(|(_, n)| *n > 0).map(|(operation, n)| ((*operation).to_owned(), *n)).collect()
 }
 
-/// Checks the requests of a run's start: the event, the run, its row, its watchdog and its first
-/// wake.
+/// Checks the requests that start a run. They write the event, the run, its row, its watchdog and
+/// its first wake.
 fn assert_start(start: &Tally) {
     assert_eq!(start.requests, requests(&[("PutItem", 1), ("TransactWriteItems", 1), ("SendMessage", 1)]));
-    // the event; four items, each twice because of the transaction; the row in two indexes
+    // one unit for the event, two for each of the four items in the transaction, and one for each
+    // of the row's two index entries
     assert_eq!((start.writes, start.reads, start.sqs), (11.0, 0.0, 1.0));
 }
 
-/// The write units of a run's end: the row, and its two entries in the indexes.
+/// The write units of the end of a run: the row, and the row's entries in two indexes.
 const END: f64 = 3.0;
 
-/// Returns the units of the steps only, without those of the end. The first wake counts as theirs.
+/// Returns the units of a run's steps: without those of its end, and including the run's first
+/// wake.
 fn of_steps(measured: &MeasuredRun) -> Bill {
     let mut bill = Bill::of(&measured.rest, measured.invocations);
     bill.writes -= END;
@@ -60,7 +62,8 @@ async fn with_one_step_an_invocation_a_step_costs_one_query_two_puts_and_one_sen
         assert_eq!(measured.rest.requests, requests(&expected));
         assert_eq!(measured.invocations, n);
         assert_eq!(measured.rest.writes, (2 * n) as f64 + END, "no record of a plain step is above 1 KB");
-        // the first invocation also reads the run's first record, which has less than 4 KB
+        // reads of the first invocation include the run's first record, but it is smaller than 4 KB
+        // and costs no extra unit
         assert_eq!(measured.rest.reads, n as f64);
         let bill = of_steps(&measured).each(n as f64);
         assert!(bill.dollars() <= 3.0, "{bill:?}");
@@ -82,7 +85,8 @@ async fn a_cold_cache_costs_more_read_units_and_no_more_requests() {
         let measured = run(&stage, n, Cache::Cold).await;
         print("a step an invocation, cold", n, &measured);
         let n = u64::from(n);
-        // the first invocation reads whether the function is paused
+        // the only `GetItem` is that of the first invocation, which reads whether the function is
+        // paused
         let expected = [("GetItem", 1), ("Query", n), ("PutItem", 2 * n), ("SendMessage", n - 1), ("UpdateItem", 1)];
         assert_eq!(measured.rest.requests, requests(&expected));
         let bill = of_steps(&measured).each(n as f64);
@@ -116,7 +120,7 @@ async fn within_budget_an_invocation_costs_one_query_and_a_step_one_put() {
     document::assert_has_rows(&rows);
 }
 
-/// The document says from how many steps an invocation on the price holds.
+/// The document states the number of steps per invocation from which the price applies.
 #[test]
 fn the_price_within_budget_holds_from_thirteen_steps_an_invocation() {
     let bill = |n: f64| Bill { writes: n + 1.0, reads: 1.0, sqs: 3.0, invocations: 1.0 }.each(n);

@@ -1,4 +1,4 @@
-//! The surcharges of waits, failures, limits and the sweep. Each is the difference to plain steps.
+//! What waits, failures, limits and the sweep add to the cost of plain steps.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::price::{Bill, SECRET, TRACES, dollars};
 use crate::stage::Stage;
 use crate::wire::Tally;
 
-/// The bill of a sweep without due timers.
+/// The bill of a sweep that finds no due timer.
 const QUIET_SWEEP: Bill = Bill { writes: 1.0, reads: 49.0, sqs: 0.0, invocations: 0.0 };
 
 async fn measured(function: Function, n: u32) -> MeasuredRun {
@@ -23,14 +23,14 @@ async fn measured(function: Function, n: u32) -> MeasuredRun {
     run(&stage, n, Cache::Warm).await
 }
 
-/// Returns the whole bill of a run.
+/// Returns the bill of a whole run.
 fn whole(measured: &MeasuredRun) -> Bill {
     let MeasuredRun { start, rest, invocations } = measured;
     let (start, rest) = (Bill::of(start, 0), Bill::of(rest, *invocations));
     rest.less(Bill::default().less(start))
 }
 
-/// Returns the whole bill of a run of plain steps.
+/// Returns the bill of a whole run of `n` plain steps.
 fn plain_run(n: f64) -> Bill {
     Bill { writes: 14.0 + 2.0 * n, reads: n, sqs: 3.0 * n, invocations: n }
 }
@@ -91,7 +91,7 @@ async fn a_failed_attempt_costs_an_invocation_with_its_two_puts() {
     let failed = run(&stage, 1, Cache::Warm).await;
     let clean = run(&stage, 1, Cache::Warm).await;
     let more = |operation| failed.rest.of(operation) - clean.rest.of(operation);
-    // a wake that comes early would be sent again, and cost one more of each
+    // one more of each would mean that the retry's wake came early and was sent again
     assert_eq!(["Query", "PutItem", "SendMessage"].map(more), [1, 2, 1]);
     let bill = |m: &MeasuredRun| Bill::of(&m.rest, m.invocations);
     document::assert_has_rows(&[tell(
@@ -117,7 +117,7 @@ async fn an_event_that_creates_no_run_costs_one_put() {
     stage.send(&engine, &NewEvent::new("shop/unused", json::empty_object())).await;
     let event = stage.wire.take_tally();
     assert_eq!((event.of("PutItem"), event.requests.len()), (1, 1));
-    // the message is sent, received and deleted; the start of a run includes the event itself
+    // a message is sent, received and deleted; the event itself is already part of the run's start
     let through = Bill { sqs: 3.0, invocations: 1.0, ..Bill::default() };
     let run = plain_run(10.0).less(Bill::default().less(through));
     document::assert_has_rows(&[
@@ -187,7 +187,7 @@ async fn a_sweep_without_due_timers_reads_six_minutes_of_timers() {
     let quiet = stage.wire.take_tally();
     let operations = ["GetItem", "Query", "PutItem"].map(|operation| quiet.of(operation));
     assert_eq!((operations, Bill::of(&quiet, 0)), ([1, 48, 1], QUIET_SWEEP));
-    // the price of a month of minutes, in dollars
+    // the number of minutes in a month, which is the number of sweeps
     let month = 1_440.0 * 30.0;
     let Bill { writes, reads, .. } = QUIET_SWEEP;
     let sweep = Bill { writes: writes * month, reads: reads * month, sqs: 0.0, invocations: month };

@@ -1,4 +1,4 @@
-//! Throttling, broken services, conflicts and stalled connections.
+//! The adapter while AWS throttles, fails, reports conflicts or stalls connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,8 @@ fn is_dynamo(call: &Call<'_>) -> bool {
     call.body.get("QueueUrl").is_none()
 }
 
-/// Executes one run with these faults to its end, and checks the number of executions of each body.
+/// Executes one run to its end while these faults are injected, and checks how often each body was
+/// executed.
 async fn survives(plan: impl Fn(usize, &Call<'_>) -> Fault + Send + 'static) {
     let account = Account::default();
     let stage = Stage::new(Sdk::Retries, everything(&account)).await;
@@ -62,8 +63,8 @@ async fn a_run_is_created_after_conflicts_with_other_transactions() {
     .await;
 }
 
-/// Rule 13: while the table is throttled, the message is not delivered again and again. The run is
-/// woken later.
+/// Rule 13: while the table is throttled, the message is not received again and again. The wake is
+/// sent again with a delay.
 #[tokio::test]
 async fn throttling_of_the_table_delays_wakes_and_loses_none() {
     let account = Account::default();
@@ -87,7 +88,7 @@ async fn throttling_of_the_table_delays_wakes_and_loses_none() {
     stage.assert_within_limits();
 }
 
-/// If the queue fails, too, the message is delivered again at the end of its visibility.
+/// If the queue fails as well, the message is received again when its visibility timeout ends.
 #[tokio::test]
 async fn throttling_of_table_and_queue_leaves_the_message_in_the_queue() {
     let account = Account::default();
@@ -104,8 +105,8 @@ async fn throttling_of_table_and_queue_leaves_the_message_in_the_queue() {
     assert_eq!(account.of(1), everything_once());
 }
 
-/// A request without a response is given up after 5 s and repeated. This is the only test that
-/// waits.
+/// A request that gets no response is abandoned after 5 s and repeated. This is the only test that
+/// waits in real time.
 #[tokio::test]
 async fn an_outcome_is_written_although_a_connection_stalls() {
     let account = Account::default();
@@ -124,7 +125,7 @@ async fn an_outcome_is_written_although_a_connection_stalls() {
     assert_eq!(account.of(1), everything_once());
 }
 
-/// For example, the request of the supervisor, or that of a hop which writes a result at its last
+/// Such a request is that of the supervisor, or that of a hop which writes a result at its last
 /// moment.
 #[tokio::test]
 async fn a_request_past_its_deadline_still_gets_an_attempt() {

@@ -1,4 +1,4 @@
-//! Batches that AWS carries out in part: the remaining entries are requested again.
+//! Batches that AWS carries out only in part. The remaining entries are requested again.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn first_without(operation: &'static str, places: &[usize]) -> impl FnMut(&crate
     }
 }
 
-/// Two timers are set in one batch.
+/// The first batch sets two timers, and one of them is left out.
 #[tokio::test]
 async fn timers_left_out_of_a_batch_are_set_again() {
     let account = Account::default();

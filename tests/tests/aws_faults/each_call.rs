@@ -1,5 +1,5 @@
-//! Injects a fault at each call of a run: the request is lost, the reply is lost, or the process
-//! dies. The run ends as without the fault.
+//! Injects a fault into each call of a run, one after the other: the request is lost, the reply is
+//! lost, or the process dies. The run must end as it does without the fault.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use stepladder_tests::aws_faults::Fault;
 use crate::functions::{Account, everything, everything_once, go, patient};
 use crate::stage::{Sdk, Stage};
 
-/// Executes one run with a fault at call number `at`; `usize::MAX` for none. Returns the number of
-/// calls.
+/// Executes one run with a fault at call number `at`, or without a fault if `at` is `usize::MAX`.
+/// Returns the number of calls.
 async fn run(stage: &Stage, n: u32, at: usize, fault: Fault) -> usize {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
@@ -27,7 +27,7 @@ async fn run(stage: &Stage, n: u32, at: usize, fault: Fault) -> usize {
     calls.load(Ordering::SeqCst)
 }
 
-/// Returns the facts of the run of event `go-n`, and checks that it has completed.
+/// Returns the facts of the run that event `go-n` started. Panics unless the run has completed.
 async fn facts(stage: &Stage, n: u32) -> Vec<String> {
     let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     assert_eq!(runs.len(), 1, "{n}");
@@ -36,8 +36,8 @@ async fn facts(stage: &Stage, n: u32) -> Vec<String> {
     facts
 }
 
-/// Executes a run with a fault at each of its calls. The facts of the run must be those of a run
-/// without faults.
+/// Executes a run for each call, with a fault at that call. The facts of each run must be those of
+/// a run without faults.
 async fn at_each_call(stage: &Stage, fault: Fault, check: impl Fn(u32)) -> usize {
     let calls = run(stage, 0, usize::MAX, Fault::Pass).await;
     let clean = facts(stage, 0).await;
@@ -84,8 +84,8 @@ async fn timers_and_sweeps_survive_lost_replies() {
     at_each_call(&stage, Fault::LoseReply, |n| assert_eq!(account.of(n).values().sum::<u32>(), 1)).await;
 }
 
-/// The process dies at a call, which may or may not be carried out. The message is delivered again,
-/// to another process.
+/// The process dies at a call, before or after the call takes effect. The message is delivered
+/// again, to another process.
 #[tokio::test]
 async fn a_run_completes_although_its_process_dies_at_any_call() {
     let account = Account::default();

@@ -1,5 +1,5 @@
-//! Cancellations, timeouts and pauses on DynamoDB and SQS, with a request or a reply lost at each
-//! call.
+//! Cancellations, timeouts and pauses on DynamoDB and SQS, while a request or a reply is lost at
+//! each call.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::steps::{life, plan};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Two steps with a sleep of ten minutes between them.
+/// A handler with two steps and a sleep of ten minutes between them.
 async fn works_long(ctx: Context, event: Event<Go>) -> Result<u32> {
     ctx.step("first", async || Ok(())).await?;
     ctx.sleep("a while", 10 * MINUTE).await?;
     ctx.step("last", async || Ok(event.data.n)).await
 }
 
-/// Returns the status of an event's only run, and its reason.
+/// Returns the status of an event's only run, and the reason for it.
 async fn end_of(stage: &Stage, n: u32) -> (Status, String) {
     let mut runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     assert_eq!(runs.len(), 1, "{n}");
@@ -30,7 +30,7 @@ async fn end_of(stage: &Stage, n: u32) -> (Status, String) {
     (run.status, run.error.map_or_else(String::new, |error| error.message.to_string()))
 }
 
-/// Handles all messages that are visible now, without advancing the clock.
+/// Handles all messages that are visible now. Does not advance the clock.
 async fn work(stage: &Stage) {
     let engine = stage.engine();
     loop {
@@ -57,7 +57,7 @@ impl EventData for Stop {
 async fn an_event_cancels_the_run_with_the_same_field_under_any_loss() {
     let function = Function::new("f", works_long).cancel_on(CancelOn::event::<Stop>().matching("n"));
     let stage = Stage::new(Sdk::Tells, vec![function]).await;
-    // two runs sleep, and one of them is cancelled
+    // two runs sleep, and the event `Stop` cancels the first one
     let stopped = async |n: u32, at: usize, fault: &Fault| {
         let engine = stage.engine();
         for event in [go(n), go(n + 1)] {
@@ -90,7 +90,7 @@ async fn an_event_cancels_the_run_with_the_same_field_under_any_loss() {
 
 #[tokio::test]
 async fn a_run_that_takes_too_long_is_cancelled_under_any_loss() {
-    // well before the run would continue without the wake, even if a wake is delivered again
+    // four minutes are much less than the sleep, even if a wake is delivered again
     let function = Function::new("f", works_long).timeouts(Timeouts::new().finish(4 * MINUTE));
     let stage = Stage::new(Sdk::Tells, vec![function]).await;
     let calls = life(&stage, &[go(0)], usize::MAX, &Fault::Pass).await;
@@ -141,7 +141,7 @@ async fn a_paused_function_starts_nothing_until_it_is_resumed_under_any_loss() {
             stage.advance(5 * MINUTE);
         }
         let calls = plan(&stage, at, fault);
-        // the caller repeats the request if it got no response
+        // without a response, the caller repeats the request
         while engine.functions().resume("f").await.is_err() {}
         stage.settle(|| engine.clone()).await;
         assert_eq!(end_of(&stage, n).await.0, Status::Completed, "{fault:?} at call {at}");
@@ -169,7 +169,7 @@ async fn many_runs_are_cancelled_and_rerun_in_bulk() {
     }
     work(&stage).await;
     let of = |status| RunFilter { status, functions: vec!["f".into()], limit: Some(2), ..RunFilter::default() };
-    // page by page, like a client
+    // requests one page at a time, as a client does
     let (mut cancelled, mut cursor) = (Vec::new(), None);
     loop {
         let page = engine.control().cancel_all(RunFilter { cursor, ..of(None) }, "by hand").await.expect("cancelled");

@@ -1,5 +1,5 @@
-//! Flow control on DynamoDB and SQS: with a request or a reply lost at each call, each event has
-//! the same result as without the fault.
+//! Flow control on DynamoDB and SQS, while a request or a reply is lost at each call. Each event
+//! must have the same result as without the fault.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::steps::life;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A function that sleeps for half a minute.
+/// A handler that sleeps for half a minute.
 async fn sleeps(ctx: Context, event: Event<Go>) -> Result<u32> {
     ctx.sleep("a while", 30 * SECOND).await?;
     ctx.step("work", async || Ok(event.data.n)).await
@@ -28,7 +28,7 @@ async fn works(ctx: Context, event: Event<Go>) -> Result<u32> {
     ctx.step("work", async || Ok(event.data.n)).await
 }
 
-/// Returns the runs of an event, each with its status and output.
+/// Returns the runs of an event, each with its id, status and output.
 async fn led_to(stage: &Stage, n: u32) -> Vec<(RunId, Status, String)> {
     let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     let told = |run: stepladder_engine::view::RunSummary| {
@@ -50,7 +50,7 @@ async fn a_batch_has_each_event_once_under_any_loss() {
             life(&stage, &[go(n + 1), go(n + 2)], at, &fault).await;
             let (one, two) = (led_to(&stage, n + 1).await, led_to(&stage, n + 2).await);
             assert_eq!((one.len(), two.len()), (1, 1), "{fault:?} at call {at}: {one:?}, {two:?}");
-            // in one batch, or in two batches if the fault came between the events
+            // both events are in one batch, or in two batches if the fault came between them
             let all = if one == two { one[0].2.clone() } else { format!("{} {}", one[0].2, two[0].2) };
             let (a, b) = (n + 1, n + 2);
             assert!(all == format!("[{a},{b}]") || all == format!("[{a}] [{b}]"), "{fault:?} at call {at}: {all}");
@@ -63,7 +63,7 @@ async fn a_batch_has_each_event_once_under_any_loss() {
 
 #[tokio::test]
 async fn a_throttle_counts_each_event_once_under_any_loss() {
-    // the events of each group are sent together
+    // the key puts the two events that are sent together into one group
     let rate = || Rate::new(1, 10 * SECOND).key("string(int((event.data.n - 1) / 2))");
     let function = || Function::new("works", works).throttle(rate());
     let stage = Stage::new(Sdk::Tells, vec![function()]).await;
@@ -78,7 +78,7 @@ async fn a_throttle_counts_each_event_once_under_any_loss() {
                 assert_eq!(led.len(), 1, "{fault:?} at call {at}: {led:?}");
                 assert_eq!((led[0].1, &led[0].2), (Status::Completed, &event.to_string()));
                 let page = stage.onlooker().query().journal(led[0].0, 0, 100).await.expect("a journal");
-                // the planned start, because a lost reply may delay the hop itself
+                // the planned start is compared, because a lost reply may delay the hop itself
                 let (_, first) = &page.entries[0];
                 let Fact::RunCreated(created) = &first.fact else { panic!("{first:?}") };
                 begins.push(created.begins_at.unwrap_or(first.at));
@@ -92,7 +92,7 @@ async fn a_throttle_counts_each_event_once_under_any_loss() {
 
 #[tokio::test]
 async fn a_debounce_gives_the_last_event_to_one_run_under_any_loss() {
-    // the events of each group are sent together
+    // the key puts the two events that are sent together into one group
     let debounce = || Debounce::new(10 * SECOND).key("string(int((event.data.n - 1) / 2))");
     let stage = Stage::new(Sdk::Tells, vec![Function::new("calms", works).debounce(debounce())]).await;
     let calls = life(&stage, &[go(1), go(2)], usize::MAX, &Fault::Pass).await;
@@ -117,8 +117,8 @@ async fn a_debounce_gives_the_last_event_to_one_run_under_any_loss() {
 
 #[tokio::test]
 async fn runs_with_priority_start_before_earlier_runs() {
-    // each event has a minute more priority than the one before, and comes a second later. All runs
-    // are enqueued before the first hop
+    // each event arrives a second after the previous one and has 60 s more priority; all runs are
+    // enqueued before the first hop
     let function = Function::new("f", sleeps).concurrency(Concurrency::runs(1)).priority("event.data.n * 60");
     let stage = Stage::new(Sdk::Retries, vec![function]).await;
     let engine = stage.engine();
@@ -190,7 +190,8 @@ async fn rule_32_a_throttle_holds_on_dynamodb_after_an_hour_without_workers() {
         started.push(stage.onlooker().query().run(run).await.expect("a run").summary.started_at.expect("it began"));
     }
     started.sort_unstable();
-    // SQS delays messages by whole seconds
+    // the interval may be shorter than a minute by some seconds, because SQS counts delays in whole
+    // seconds
     assert!(started.windows(2).all(|pair| pair[1].since(pair[0]) >= 55 * SECOND), "{started:?}");
     stage.assert_journals().await;
     stage.assert_within_limits();

@@ -1,4 +1,4 @@
-//! The functions under test, and an account of the executions of their bodies.
+//! The functions under test, and a record of the executions of their bodies.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -31,7 +31,8 @@ pub(crate) fn go(n: u32) -> NewEvent {
     NewEvent::new(Go::NAME, data).with_id(format!("go-{n}"))
 }
 
-/// Counts the executions of each run's bodies, and how many execute at the same time.
+/// A record of body executions: how often each body was executed, and how many were executing at
+/// the same time.
 #[derive(Clone, Default)]
 pub(crate) struct Account(Arc<Mutex<Bodies>>);
 
@@ -58,7 +59,8 @@ impl Account {
         self.0.lock().expect("no panic").now -= 1;
     }
 
-    /// A body that yields, so that other bodies can start.
+    /// Executes a body that yields 20 times, so that other bodies can start. Returns the number of
+    /// this execution.
     pub(crate) async fn body(&self, n: u32, step: &str) -> u32 {
         let count = self.begin(n, step);
         for _ in 0..20 {
@@ -68,13 +70,13 @@ impl Account {
         count
     }
 
-    /// Returns the number of executions by step.
+    /// Returns how often each body of run number `n` was executed, by step.
     pub(crate) fn of(&self, n: u32) -> BTreeMap<String, u32> {
         let bodies = self.0.lock().expect("no panic");
         bodies.of.iter().filter(|((of, _), _)| *of == n).map(|((_, step), count)| (step.clone(), *count)).collect()
     }
 
-    /// Returns the maximum number of bodies at the same time.
+    /// Returns the highest number of bodies that executed at the same time.
     pub(crate) fn most(&self) -> usize {
         self.0.lock().expect("no panic").most
     }
@@ -88,8 +90,8 @@ impl Account {
     }
 }
 
-/// Functions with parallel steps, a sleep, a failure and an event, so that all kinds of writes
-/// happen.
+/// Returns functions with parallel steps, a sleep, a failure and an event, so that all kinds of
+/// writes occur.
 pub(crate) fn everything(account: &Account) -> Vec<Function> {
     let (mine, theirs) = (account.clone(), account.clone());
     let main = Function::new("everything", move |ctx: Context, event: Event<Go>| {
@@ -116,12 +118,13 @@ pub(crate) fn everything(account: &Account) -> Vec<Function> {
     vec![main.backoff(Backoff::Fixed(Duration::from_millis(15_300))), told]
 }
 
-/// Returns the expected executions of [`everything`].
+/// Returns the number of executions of each body of [`everything`] in one run.
 pub(crate) fn everything_once() -> BTreeMap<String, u32> {
     [("first", 1), ("left", 1), ("right", 1), ("fails", 2), ("told", 1)].map(|(name, n)| (name.to_owned(), n)).into()
 }
 
-/// A function with two sleeps that the sweep ends, the second a minute after the first.
+/// Returns a function with two parallel sleeps whose timers the sweep sends. The second ends a
+/// minute after the first.
 pub(crate) fn patient(account: &Account, wait: Duration) -> Function {
     let account = account.clone();
     Function::new("patient", move |ctx: Context, event: Event<Go>| {
@@ -135,7 +138,7 @@ pub(crate) fn patient(account: &Account, wait: Duration) -> Function {
     })
 }
 
-/// A function with parallel steps, each with its own wake.
+/// Returns a function with parallel steps, each of which has its own wake.
 pub(crate) fn wide(account: &Account, width: u32) -> Function {
     let account = account.clone();
     Function::new("wide", move |ctx: Context, event: Event<Go>| {
@@ -151,7 +154,7 @@ pub(crate) fn wide(account: &Account, width: u32) -> Function {
     })
 }
 
-/// A function with two steps and a limit of two.
+/// Returns a function with two steps and a limit of two slots.
 pub(crate) fn narrow(account: &Account) -> Function {
     let account = account.clone();
     Function::new("narrow", move |ctx: Context, event: Event<Go>| {
@@ -165,7 +168,8 @@ pub(crate) fn narrow(account: &Account) -> Function {
     .concurrency(Concurrency::limit(2))
 }
 
-/// A function with a step whose outcome has 3 MB and compresses badly, and a step that reads it.
+/// Returns a function with two steps. The outcome of the first has 3 MB and compresses badly; the
+/// second reads it.
 pub(crate) fn large() -> Function {
     Function::new("large", async |ctx: Context, _: Event<Go>| {
         let text: String = ctx.step("much", async || Ok(noise(3_000_000))).await?;

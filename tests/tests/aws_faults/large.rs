@@ -1,5 +1,6 @@
-//! Values that are too large for an item. The parts of a value are written before the entry. The
-//! parts are read eventually consistent first, then strongly. A missing part is an error.
+//! Values that are too large for one item. They are split into parts, which are written before the
+//! entry. Parts are read eventually consistent first; if one is missing, they are read again
+//! strongly consistent. A part that is missing then is an error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,7 +25,7 @@ fn is_part(item: &Item) -> bool {
     item["PK"].as_s().is_ok_and(|pk| pk.starts_with("B#"))
 }
 
-/// Returns all items of the table that are parts.
+/// Returns all items of the table that are parts of large values.
 async fn parts(stage: &Stage) -> Vec<Item> {
     let pages = stage.direct.dynamo().scan().table_name(&stage.table).into_paginator().items().send();
     let items: Vec<Item> = pages.try_collect().await.expect("scanned");
@@ -79,7 +80,8 @@ async fn a_missing_part_is_read_again_strongly_and_a_lost_part_is_reported() {
     let error = stage.engine().query().run(run).await.expect_err("no run without its parts").to_string();
     assert!(error.contains("parts of a large value are missing or damaged in partition B#"), "{error}");
 
-    // the first read comes from a stale replica, the second is strongly consistent
+    // the first read must be eventually consistent, and misses parts as on a stale replica; the
+    // second must be strongly consistent
     let reads = Arc::new(std::sync::Mutex::new(Vec::new()));
     let seen = reads.clone();
     stage.wire.plan(move |call| {

@@ -10,15 +10,15 @@ use crate::functions::{Account, everything, everything_once, go};
 use crate::stage::{Sdk, Stage};
 use crate::wire::Call;
 
-/// The number of receives after which the queue gives up a message.
+/// The number of receives after which a message moves to the dead letter queue.
 const RECEIVES: u32 = 5;
 
 fn is_of_a_journal(call: &Call<'_>) -> bool {
     call.body["Item"]["SK"]["S"].as_str().is_some_and(|sk| sk.starts_with("J#"))
 }
 
-/// Lets each receive of a run's wake fail with these faults. Afterwards the sweep wakes the run,
-/// and it ends.
+/// Lets every receive of a run's wake fail with these faults. After the faults have ended, the
+/// sweep wakes the run, and the run ends.
 async fn fails_each_time(plan: impl Fn(&Call<'_>) -> Fault + Send + 'static) {
     let account = Account::default();
     let stage = Stage::new(Sdk::Retries, everything(&account)).await;
@@ -73,7 +73,7 @@ async fn a_wake_fails_if_the_kms_key_is_disabled() {
 
 #[tokio::test]
 async fn a_wake_fails_if_the_steps_queue_is_deleted() {
-    // reads fail, too, so the wake would be sent again with a delay if the queue existed
+    // reads fail too: if the queue existed, the wake would be sent again with a delay
     fails_each_time(|call| match call.body.get("QueueUrl") {
         None => Fault::Throttle,
         Some(_) => Fault::Refuse("AWS.SimpleQueueService.NonExistentQueue"),

@@ -1,6 +1,6 @@
 //! Faults between the engine and AWS: requests and replies lost at every call of a run, throttling,
-//! stalls, batches carried out in part, duplicated and reordered messages, large values, and
-//! expiry.
+//! stalled connections, batches carried out in part, duplicated and reordered messages, large
+//! values, and expired items.
 
 #[path = "../aws/queues.rs"]
 mod queues;

@@ -1,4 +1,4 @@
-//! Messages that are delivered twice, in the wrong order, and to several workers at the same time,
+//! Messages that are delivered twice, in the wrong order, or to several workers at the same time,
 //! as SQS may deliver them.
 
 use std::sync::Arc;
@@ -47,7 +47,7 @@ async fn runs_complete_with_wakes_that_come_twice_in_reverse_order_and_to_cold_w
     assert_ended(&stage, &account, 0..3).await;
 }
 
-/// Two workers handle the same wake at the same time, on separate threads.
+/// Two workers handle the same wake at the same time, each on its own thread.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn two_racing_workers_execute_each_body_once() {
     let account = Account::default();

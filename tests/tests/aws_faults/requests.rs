@@ -1,4 +1,4 @@
-//! Requests of several events on DynamoDB: their order, and repeated requests.
+//! Requests of several events on DynamoDB: the order of their events, and repetitions.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::functions::{Go, go};
 use crate::stage::{Sdk, Stage};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// The number of events in a request. The adapter gives up after fewer rounds of retries without
-/// progress.
+/// The number of events in a request. It exceeds the number of rounds without progress after which
+/// the adapter gives up.
 const MANY: u32 = 110;
 
 #[derive(Serialize, Deserialize)]
@@ -23,7 +23,7 @@ impl EventData for Word {
     const NAME: &'static str = "shop/word";
 }
 
-/// Returns an event about number 1, with this id.
+/// Returns an event `word` for run number 1, with this id.
 fn word(id: &str) -> NewEvent {
     NewEvent::new(Word::NAME, json::to_json(&Word { n: 1 }).expect("JSON")).with_id(id)
 }

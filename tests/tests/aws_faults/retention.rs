@@ -1,5 +1,5 @@
-//! Rule 27: the items of a live run do not expire. The remaining items of an expired run do not
-//! count as a run.
+//! Rule 27: the items of a live run do not expire. If some items of an expired run are left, they
+//! do not count as a run.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -26,7 +26,7 @@ async fn all_items(stage: &Stage) -> Vec<Item> {
     pages.try_collect().await.expect("scanned")
 }
 
-/// Deletes expired items, as DynamoDB does some time later.
+/// Deletes the items that have expired, as DynamoDB does after some time.
 async fn expire(stage: &Stage) {
     let now = stage.clock.now().as_millis() / 1_000;
     for item in all_items(stage).await {
@@ -39,8 +39,8 @@ async fn expire(stage: &Stage) {
     }
 }
 
-/// Advances the clock to the watchdog's due time, and sweeps. The minutes in between have no
-/// timers.
+/// Advances the clock to `moment`, at which a watchdog is due, and executes a sweep. The minutes in
+/// between have no timers.
 async fn sweep_at(stage: &Stage, moment: Timestamp) {
     stage.advance(moment.since(stage.clock.now()));
     let there = stage.lambda.cursor().await.expect("a cursor");
@@ -59,7 +59,7 @@ async fn the_items_of_a_run_that_sleeps_for_seventy_days_do_not_expire() {
     let hop = stage.look().await.remove(0);
     assert!(stage.invoke(&engine, hop).await);
     let wakes_at = begun + 70 * DAY;
-    // the first visit is an hour after the start, the others are a day apart
+    // the first visit of the watchdog is after an hour, and the others are daily
     for day in 0..70 {
         sweep_at(&stage, begun + Duration::from_secs(3_600) + day * DAY).await;
         if day % 10 == 9 {
@@ -75,8 +75,8 @@ async fn the_items_of_a_run_that_sleeps_for_seventy_days_do_not_expire() {
     };
     let kept: Vec<&Item> = items.iter().filter(of_run).collect();
     let kinds: Vec<String> = kept.iter().map(|item| format!("{}/{}", text(item, "PK"), text(item, "SK"))).collect();
-    // two records, the row, the event, its link to the run, and the index items of its hour and its
-    // day
+    // two records, the row, the event, the link from the event to the run, and the two items that
+    // list the hour and the day
     assert_eq!(kept.len(), 7, "{kinds:#?}");
     for (item, kind) in kept.iter().zip(&kinds) {
         let ttl: i64 = item["ttl"].as_n().expect("a number").parse().expect("digits");
@@ -93,8 +93,8 @@ async fn the_items_of_a_run_that_sleeps_for_seventy_days_do_not_expire() {
     stage.assert_within_limits();
 }
 
-/// Rule 26: the first sweeps failed for an hour, so no cursor was stored. Rule 34: one of the
-/// timers cannot be read.
+/// Rule 26: the sweeps failed for an hour, so no cursor is stored. Rule 34: one of the timers
+/// cannot be read.
 #[tokio::test]
 async fn the_first_successful_sweep_sends_the_timers_due_before_it() {
     let account = Account::default();
@@ -131,6 +131,6 @@ async fn the_rest_of_an_expired_run_does_not_count_as_a_run() {
     let deletion = stage.direct.dynamo().delete_item().table_name(&stage.table).set_key(Some(key.into()));
     deletion.send().await.expect("deleted");
     gone(stage.onlooker().query().run(run).await.expect_err("its first record is gone").to_string());
-    // a late wake of the run does nothing
+    // the run's wake is still delivered, and has no effect
     assert_eq!(stage.settle(|| stage.engine()).await, 0);
 }

@@ -1,5 +1,5 @@
-//! Limits under faults: never more bodies than slots, every ticket is promoted, and tickets are
-//! promoted in order.
+//! Limits under faults: there are never more bodies than slots, every ticket is promoted, and
+//! tickets are promoted in order.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -72,8 +72,8 @@ async fn with_lost_replies_limits_hold_and_no_step_waits_for_ever() {
     assert!((0..RUNS).all(|n| account.of(n).values().all(|times| *times == 1)));
 }
 
-/// A step counts the holders, and then reads the queue. In between, another step acquires the last
-/// slot and its ticket is removed.
+/// A step reads the holders and then the wait queue. Between the two reads, another step acquires
+/// the last slot, and that step's ticket is removed.
 #[tokio::test]
 async fn the_last_free_slot_is_not_given_twice() {
     let stage = Stage::new(Sdk::Tells, vec![narrow(&Account::default())]).await;
@@ -81,7 +81,7 @@ async fn the_last_free_slot_is_not_given_twice() {
     let holder =
         |n| Holder::Attempt { run: RunId::new(Timestamp::from_millis(1), n), step: "s".into(), attempt: 1, hop: 0 };
     let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
-    // so that the item with the holders exists
+    // acquires and releases a slot, so that the item with the holders exists
     stage.lambda.acquire(&one, &holder(0), until, now).await.expect("taken");
     let after = vec![LateWrite::Release { limit: one.clone(), holder: holder(0) }];
     stage.lambda.commit(Commit { after, ..Commit::default() }).await.expect("released");
@@ -100,7 +100,7 @@ async fn the_last_free_slot_is_not_given_twice() {
     assert_eq!(stage.lambda.holders(&one).await.expect("holders").len(), 1);
 }
 
-/// Rule 24: a ticket that is left behind would be promoted without effect, and the slot would stay
+/// Rule 24: a ticket that stays behind would be promoted without effect, and the slot would stay
 /// free.
 #[tokio::test]
 async fn acquiring_a_slot_removes_the_ticket_also_if_the_reply_is_lost() {
@@ -111,7 +111,7 @@ async fn acquiring_a_slot_removes_the_ticket_also_if_the_reply_is_lost() {
         let event = stage.send(&engine, &go(n)).await;
         let run = stage.runs(event).await[0].summary.run;
         stage.wire.plan(|call| {
-            // the first acquisition creates the item, the second changes it
+            // the first acquisition creates the item of the holders, and later ones update it
             let takes = call.body["Item"].get("h").is_some() || call.operation == "UpdateItem";
             if takes && call.n == 0 { Fault::LoseReply } else { Fault::Pass }
         });
@@ -123,7 +123,7 @@ async fn acquiring_a_slot_removes_the_ticket_also_if_the_reply_is_lost() {
     }
 }
 
-/// The reply to an enqueue is lost, and the ticket is used before the SDK repeats the request.
+/// The reply to an enqueue is lost. Before the SDK repeats the request, the ticket is used.
 #[tokio::test]
 async fn a_repeated_request_does_not_restore_a_used_ticket() {
     let stage = Stage::new(Sdk::Retries, vec![narrow(&Account::default())]).await;
@@ -152,7 +152,7 @@ async fn a_repeated_request_does_not_restore_a_used_ticket() {
     assert_eq!(stage.lambda.tickets(&one, 9).await.expect("a line"), []);
 }
 
-/// Deletes the item that lists a run's tickets.
+/// Deletes the item that lists the tickets of a run.
 async fn forget_places(stage: &Stage, run: RunId) {
     let dynamo = stage.direct.dynamo();
     let all = dynamo.scan().table_name(&stage.table).send().await.expect("the table answers");
@@ -167,7 +167,8 @@ async fn forget_places(stage: &Stage, run: RunId) {
     }
 }
 
-/// A process died between the two writes that remove a ticket.
+/// A process died between the two writes that remove a ticket, so the run no longer knows the
+/// ticket.
 #[tokio::test]
 async fn a_ticket_that_its_run_does_not_know_is_removed_at_its_turn() {
     let account = Account::default();
@@ -189,8 +190,8 @@ async fn a_ticket_that_its_run_does_not_know_is_removed_at_its_turn() {
     assert_ended(&stage, &account).await;
 }
 
-/// Other holders have both slots while all runs are enqueued. Every reply to a successful
-/// acquisition is lost.
+/// Other holders have both slots until all runs are enqueued. From then on, the reply to every
+/// successful acquisition is lost.
 #[tokio::test]
 async fn slots_are_given_in_order_also_if_replies_are_lost() {
     let account = Account::default();
@@ -215,7 +216,7 @@ async fn slots_are_given_in_order_also_if_replies_are_lost() {
     assert_ended(&stage, &account).await;
 }
 
-/// A slot is held, but its step never starts. After the lease has ended, the next acquisition
+/// A slot is held for a step that never starts. When the lease has expired, the next acquisition
 /// removes the holder.
 #[tokio::test]
 async fn a_slot_of_a_dead_worker_is_free_at_the_end_of_its_lease() {

@@ -1,5 +1,5 @@
-//! The kinds of steps on DynamoDB and SQS: with a request or a reply lost at each call, a run ends
-//! as without the fault.
+//! The kinds of steps on DynamoDB and SQS, while a request or a reply is lost at each call. A run
+//! must end as it does without the fault.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ use crate::wire::Call;
 const BOTH: [Fault; 2] = [Fault::LoseReply, Fault::LoseRequest];
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Sends these events one by one and lets their runs end, with a fault at the `at`th call. Returns
+/// Sends these events one by one and lets their runs end, with a fault at call number `at`. Returns
 /// the number of calls.
 pub(crate) async fn life(stage: &Stage, events: &[NewEvent], at: usize, fault: &Fault) -> usize {
     let calls = plan(stage, at, fault);
@@ -31,12 +31,12 @@ pub(crate) async fn life(stage: &Stage, events: &[NewEvent], at: usize, fault: &
     calls.load(Ordering::SeqCst)
 }
 
-/// From now on, injects the fault into the `at`th call. Returns the count of calls.
+/// Injects the fault into call number `at` from now on. Returns the counter of the calls.
 pub(crate) fn plan(stage: &Stage, at: usize, fault: &Fault) -> Arc<AtomicUsize> {
     plan_of(stage, |_| true, at, fault)
 }
 
-/// Like [`plan`], but counts only these calls.
+/// Like [`plan`], but counts only the calls for which `counts` returns true.
 pub(crate) fn plan_of(
     stage: &Stage,
     of: impl Fn(&Call<'_>) -> bool + Send + 'static,
@@ -52,8 +52,8 @@ pub(crate) fn plan_of(
     calls
 }
 
-/// Executes a run of these functions for each fault at each call. Calls `check` with the run and a
-/// description of the fault.
+/// For each fault and each call, executes a run of these functions with the fault at that call.
+/// Passes the run and a description of the fault to `check`.
 async fn at_each_call(stage: &Stage, faults: &[Fault], check: impl AsyncFn(RunDetail, &str)) {
     let calls = life(stage, &[go(0)], usize::MAX, &Fault::Pass).await;
     assert!(calls > 8, "{calls}");
@@ -204,7 +204,7 @@ async fn the_winner_of_a_race_stays_the_winner_under_any_loss() {
             out = ctx.sleep("long", 5 * MINUTE) => out.map(|()| "long"),
             out = ctx.wait_for_event::<ShopTold>("event").timeout(10 * MINUTE) => out.map(|_| "event"),
         }?;
-        // long enough for the other events to arrive
+        // sleeps long enough for the other events to arrive
         ctx.sleep("on", 14 * MINUTE).await?;
         Ok(first)
     });
@@ -215,8 +215,8 @@ async fn the_winner_of_a_race_stays_the_winner_under_any_loss() {
     .await;
 }
 
-/// One called run is bound to its caller, and the other is not. The caller is cancelled while both
-/// sleep.
+/// One called run is cancelled with its caller, and the other is not. The caller is cancelled while
+/// both are sleeping.
 #[tokio::test]
 async fn a_called_run_is_cancelled_with_its_caller_under_any_lost_reply() {
     let input = |n: u32| serde_json::json!({"n": n, "of": 0});
@@ -239,7 +239,7 @@ async fn a_called_run_is_cancelled_with_its_caller_under_any_lost_reply() {
             }
         }
         let (run, calls) = (run_of(&stage, n).await.summary.run, plan(&stage, at, fault));
-        // the caller repeats the request if it got no response
+        // without a response, the caller repeats the request
         while engine.control().cancel(run, "by hand").await.is_err() {}
         stage.settle(|| engine.clone()).await;
         let what = format!("{fault:?} at call {at}");

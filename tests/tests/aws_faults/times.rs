@@ -1,5 +1,5 @@
-//! Runs that start at a given time, by their event or by a cron schedule, with a request or a reply
-//! lost at each call.
+//! Runs that start at a given time, which their event or a cron schedule sets, while a request or a
+//! reply is lost at each call.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::stage::{Sdk, Stage};
 use crate::steps::{life, plan_of};
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Longer than the maximum delay of a message, so that the sweep sends the wake.
+/// Longer than a message can be delayed, so that the sweep sends the wake.
 const HALF_AN_HOUR: Duration = Duration::from_secs(30 * 60);
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn each_tick_starts_one_run_under_any_loss() {
         .cron("*/5 * * * *");
     let stage = Stage::new(Sdk::Tells, vec![function]).await;
     let engine = stage.engine();
-    // sweeps each minute, and handles the visible messages
+    // sweeps every minute, and handles the visible messages four times a minute
     let live = async |minutes: u32| {
         for _ in 0..minutes {
             while engine.sweep().await.is_err() {}
@@ -62,7 +62,8 @@ async fn each_tick_starts_one_run_under_any_loss() {
         }
     };
     live(10).await;
-    // a read that fails in one sweep is repeated by the next sweep
+    // only these calls get a fault: a read that fails in one sweep is simply repeated by the next
+    // one
     let calls = plan_of(&stage, |call| call.is_of_a_run(), usize::MAX, &Fault::Pass);
     live(5).await;
     let calls = calls.load(Ordering::SeqCst);
@@ -81,7 +82,8 @@ async fn each_tick_starts_one_run_under_any_loss() {
         .expect("listed")
         .runs;
     assert!(runs.iter().all(|run| run.status == Status::Completed));
-    // the wake of a failed hop is delivered again a little later
+    // two ticks may be created more than five minutes apart, because the wake of a failed hop is
+    // delivered again later
     let mut ticks: Vec<i64> = runs.iter().map(|run| run.created_at.minute() / 5).collect();
     ticks.sort_unstable();
     assert!(ticks.len() > calls, "{ticks:?}");

@@ -1,4 +1,5 @@
-//! Waits for events and callbacks on DynamoDB and SQS, with a request or a reply lost at each call.
+//! Waits for events and callbacks on DynamoDB and SQS, while a request or a reply is lost at each
+//! call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +15,7 @@ use crate::functions::{Go, go};
 use crate::stage::{Sdk, Stage};
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
-/// Longer than the maximum delay of a message.
+/// Longer than a message can be delayed.
 const HOURS: Duration = Duration::from_secs(3 * 3_600);
 
 #[derive(Serialize, Deserialize)]
@@ -26,8 +27,8 @@ impl EventData for Word {
     const NAME: &'static str = "shop/word";
 }
 
-/// A function that waits for an event and then for a callback, each for this time. The function
-/// returns the event's number and the posted data.
+/// Returns a function that waits for an event and then for a callback, each at most for `time`. Its
+/// output is the event's number and the data of the callback.
 fn waits(time: Duration) -> Function {
     Function::new("waits", move |ctx: Context, event: Event<Go>| async move {
         let word = ctx.wait_for_event::<Word>("word").matching("n", &event.data.n).timeout(time).await?;
@@ -48,7 +49,8 @@ async fn run_of(stage: &Stage, n: u32) -> RunId {
     runs[0].run
 }
 
-/// Handles messages and advances the clock until the run's journal has a matching fact.
+/// Handles messages and advances the clock until `there` returns true for a fact in the run's
+/// journal.
 async fn until(stage: &Stage, engine: &Arc<Engine>, run: RunId, there: impl Fn(&Fact) -> bool) {
     for _ in 0..20 {
         loop {
@@ -69,7 +71,7 @@ async fn until(stage: &Stage, engine: &Arc<Engine>, run: RunId, there: impl Fn(&
     panic!("it did not come so far: {:#?}", stage.facts(run).await);
 }
 
-/// Executes a run with a fault at call number `at`, from its event to its end. Returns the number
+/// Executes a run from its event to its end, with a fault at call number `at`. Returns the number
 /// of calls.
 async fn life(stage: &Stage, n: u32, at: usize, fault: Fault) -> usize {
     let calls = Arc::new(AtomicUsize::new(0));
@@ -113,7 +115,7 @@ async fn an_event_and_a_callback_reach_only_the_run_that_waits_for_them() {
     for run in [one, two] {
         until(&stage, &engine, run, |fact| matches!(fact, Fact::EventAwaited { .. })).await;
     }
-    // by a process with an empty cache
+    // the events are sent by a process with an empty cache
     let ingest = stage.engine();
     stage.send(&ingest, &word(3)).await;
     stage.send(&ingest, &word(1)).await;

@@ -1,5 +1,5 @@
-//! Overloads the real server: it serves all accepted events, refused events leave nothing, its
-//! memory stays small, and afterwards it is as fast as before.
+//! Overloads the real server. It must handle all accepted events, keep nothing of refused events,
+//! use little memory, and be as fast as before afterwards.
 
 mod stored;
 
@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 use stepladder_tests::load::{Answers, Load};
 use stepladder_tests::{Server, wait_calmly, wait_for};
 
-/// The limit of due wakes: small, so that a short load exceeds it at once.
+/// The maximum number of due wakes. It is so low that a short load exceeds it at once.
 const BACKLOG: usize = 20;
-/// The maximum memory of the server: about twice that of an idle one. `just load` shows the memory
-/// over minutes of load.
+/// The maximum memory of the server in bytes, about twice that of an idle server. `just load` shows
+/// the memory over minutes of load.
 const MEMORY: usize = 96 * 1024 * 1024;
 
 fn event(n: usize) -> Value {
     json!({"name": "test/hello.world", "id": format!("load-{n}"), "data": {"name": "Ada", "padding": "x".repeat(1_024)}})
 }
 
-/// Returns whether the number of refused events is a multiple of the number of accepted events.
+/// Returns whether enough events were accepted, and at least three times as many refused.
 fn enough(answers: &Answers) -> bool {
     let (accepted, refused) = (answers.accepted.len(), answers.refused.len());
     accepted >= 300 && refused >= 3 * accepted
@@ -28,8 +28,8 @@ fn enough(answers: &Answers) -> bool {
 #[tokio::test]
 async fn under_overload_accepted_events_are_served_and_refused_ones_leave_nothing() {
     let mut server = Server::new().argument("--quiet").argument("--max-backlog").argument(BACKLOG.to_string());
-    // one hop at a time: the clients send several times more events than the server can serve, on
-    // any machine
+    // with one hop at a time, the clients send several times more events than the server can
+    // handle, on any machine
     server = server.argument("--concurrency").argument("1");
     server.start().await;
     let api = server.api();
@@ -37,7 +37,7 @@ async fn under_overload_accepted_events_are_served_and_refused_ones_leave_nothin
     let (least, most) = answers.waits.expect("some were pushed back");
     assert!(1 <= least && most <= 60, "{least} to {most} s");
 
-    // it recovers: all accepted events are served, and new ones are accepted
+    // afterwards, the server handles all accepted events and accepts new ones
     let first = answers.accepted.first().expect("some were accepted");
     api.ended(&api.run_of(&first.1).await).await;
     for status in ["Scheduled", "Running"] {
@@ -73,7 +73,7 @@ async fn under_overload_accepted_events_are_served_and_refused_ones_leave_nothin
 
 #[tokio::test]
 async fn the_send_command_waits_until_the_server_accepts() {
-    // one sleeping run stays within this limit, and a burst of events exceeds it
+    // a single sleeping run stays within this limit, and the burst of events below exceeds it
     let mut server = Server::new().argument("--max-backlog").argument("1").argument("--quiet");
     server.start().await;
     let api = server.api();

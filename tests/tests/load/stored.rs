@@ -1,4 +1,4 @@
-//! Reads a server's data file after the server has ended.
+//! Reads the data file of a server that has ended.
 
 use std::path::Path;
 
@@ -6,11 +6,11 @@ use stepladder_engine::ports::{Events, Journals, Listings, RunQuery};
 use stepladder_proof::Journal;
 use stepladder_sqlite::{Options, Sqlite};
 
-/// A data file and its runs.
+/// The content of a data file.
 pub(crate) struct Stored {
     file: Sqlite,
     pub(crate) journals: Vec<Journal>,
-    /// The event of each run.
+    /// The id of each run's event.
     pub(crate) started: Vec<String>,
 }
 
@@ -28,7 +28,7 @@ pub(crate) async fn read(path: &Path) -> Stored {
 }
 
 impl Stored {
-    /// Returns whether an event with this sender's id is stored.
+    /// Returns whether an event with this sender id is stored.
     pub(crate) async fn has(&self, external_id: &str) -> bool {
         self.file.resolve(external_id).await.expect("the events").is_some()
     }

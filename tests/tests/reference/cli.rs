@@ -1,4 +1,4 @@
-//! Checks that `docs/reference/cli.md` has the help of each command, as the binary prints it.
+//! Checks that `docs/reference/cli.md` contains the help of each command as the binary prints it.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -6,12 +6,12 @@ use std::process::{Command, Stdio};
 use stepladder_tests::binary::{self, root};
 
 const PAGE: &str = "docs/reference/cli.md";
-/// The text above this mark is written by hand.
+/// The part of the page before this mark is written by hand.
 const MARK: &str = "<!-- What follows is generated. To renew it: just reference -->\n";
 /// If this variable is set, the test writes the page instead of comparing it.
 const RENEW: &str = "STEPLADDER_RENEW_REFERENCE";
 
-/// Returns the output of `stepladder ARGS… --help`, without a terminal.
+/// Returns the output of `stepladder ARGS… --help` when it is not printed to a terminal.
 fn help(args: &[&str]) -> String {
     let mut command = Command::new(binary::path());
     command.args(args).arg("--help").stdin(Stdio::null()).env("NO_COLOR", "1").env_remove("COLUMNS");
@@ -25,10 +25,10 @@ fn help(args: &[&str]) -> String {
     lines.join("\n").trim().to_owned()
 }
 
-/// Returns the commands that the program's help lists.
+/// Returns the names of the commands that the program's help lists.
 fn commands(help: &str) -> Vec<String> {
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| line.starts_with("  "));
-    // a continued description is indented further
+    // the continuation of a description is indented further than a command
     let names = listed.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
     names.filter(|name| *name != "help").map(str::to_owned).collect()
 }

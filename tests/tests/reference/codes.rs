@@ -1,4 +1,4 @@
-//! Checks that `docs/reference/error-codes.md` has every error code of Stepladder, and no others.
+//! Checks that `docs/reference/error-codes.md` lists every error code of Stepladder, and no others.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,8 @@ use crate::pages::{self, Page};
 
 const PAGE: &str = "docs/reference/error-codes.md";
 
-/// Returns the error codes in the source of the core: `PollTimeout = "poll-timeout",`.
+/// Returns the error codes in the source of the core, which have the form `PollTimeout =
+/// "poll-timeout",`.
 fn own_codes(source: &str) -> BTreeSet<&str> {
     let variants = source.lines().filter_map(|line| line.trim().split_once(" = \""));
     variants.filter_map(|(_, code)| code.strip_suffix("\",")).collect()

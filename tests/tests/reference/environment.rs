@@ -1,4 +1,4 @@
-//! Checks that `docs/reference/environment.md` has every variable that the code reads or
+//! Checks that `docs/reference/environment.md` lists every variable that the code reads or
 //! `template.yaml` sets, and no others.
 
 use std::collections::BTreeSet;
@@ -10,9 +10,9 @@ use stepladder_tests::binary::root;
 use crate::pages::{self, Page};
 
 const PAGE: &str = "docs/reference/environment.md";
-/// The prefixes of our variables and of those for services.
+/// The prefixes of Stepladder's variables, and of the variables for services.
 const OURS: [&str; 3] = ["STEPLADDER_", "OPENAI_", "SUPABASE_"];
-/// Other variables that the code reads.
+/// Variables without these prefixes that the code reads.
 const OTHERS: [&str; 7] = [
     "RUST_LOG",
     "AWS_REGION",
@@ -29,7 +29,8 @@ fn is_name(text: &str) -> bool {
     text.len() > 3 && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
 }
 
-/// Returns the names of variables in a source file: string literals before its tests.
+/// Returns the names of variables in a source file: its string literals that are such names, up to
+/// its tests.
 fn read_by(source: &str) -> BTreeSet<String> {
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
     let literals = code.split('"').filter(|text| is_name(text));
@@ -37,7 +38,7 @@ fn read_by(source: &str) -> BTreeSet<String> {
     named.map(str::to_owned).collect()
 }
 
-/// Returns the names of variables that the template sets: keys below `Variables`.
+/// Returns the names of the variables that the template sets, which are the keys below `Variables`.
 fn set_by(template: &str) -> BTreeSet<String> {
     let keys = template.lines().filter_map(|line| line.trim().split_once(": ").or(line.trim().split_once(':')));
     let names =

@@ -1,4 +1,4 @@
-//! Checks that `docs/reference/http.md` has every route of the server, and no others.
+//! Checks that `docs/reference/http.md` lists every route of the server, and no others.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,12 +10,12 @@ use crate::pages::{self, Page};
 const PAGE: &str = "docs/reference/http.md";
 const METHODS: [&str; 5] = ["get", "post", "delete", "put", "patch"];
 
-/// Returns the routes in a source file: `.route("/path", get(a).post(b))`.
+/// Returns the routes that a source file defines, such as `.route("/path", get(a).post(b))`.
 fn routes_in(source: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for route in source.split(".route(\"").skip(1) {
         let (path, rest) = route.split_once('"').expect("a path ends");
-        // up to the next route, or the end of the statement
+        // the handlers of a route are followed by the next route or by the end of the statement
         let handlers = rest.split_once(';').map_or(rest, |(handlers, _)| handlers);
         let is_used =
             |method: &str| [" ", ".", "\n"].iter().any(|before| handlers.contains(&format!("{before}{method}(")));

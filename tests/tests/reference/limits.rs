@@ -1,4 +1,4 @@
-//! Checks that each number in the table of limits is the value of the constant in its row.
+//! Checks the table of limits: each number must be the value of the constant in its row.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ struct Row {
     file: PathBuf,
 }
 
-/// `| thing | limit | exactly | [`CONSTANT`](file) | past it |`.
+/// Returns the rows of the form `| thing | limit | exactly | [`CONSTANT`](file) | past it |`.
 fn rows(page: &Page) -> Vec<Row> {
     let folder = root().join(PAGE);
     let folder = folder.parent().expect("the page lies in a folder");
@@ -33,7 +33,8 @@ fn rows(page: &Page) -> Vec<Row> {
     page.rows().filter_map(read).collect()
 }
 
-/// Returns the value of a constant: a sum of products of numbers and other constants.
+/// Returns the value of a constant, whose expression is a sum of products of numbers and other
+/// constants.
 fn value(constant: &str, file: &Path) -> i64 {
     let source = fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     let text = source
@@ -41,7 +42,7 @@ fn value(constant: &str, file: &Path) -> i64 {
         .and_then(|(_, rest)| rest.split_once("= ")?.1.split_once(';'))
         .unwrap_or_else(|| panic!("{} has no constant {constant}", file.display()))
         .0;
-    // for a duration, the value in seconds
+    // the value of a duration is its number of seconds
     let text = text.strip_prefix("Duration::from_secs(").and_then(|text| text.strip_suffix(')')).unwrap_or(text);
     let number = |text: &str| text.replace('_', "").parse().unwrap_or_else(|_| value(text, &root().join(CORE)));
     text.split('+').map(|term| term.split('*').map(|factor| number(factor.trim())).product::<i64>()).sum()
@@ -55,7 +56,7 @@ fn every_limit_on_the_page_is_that_of_the_code() {
         assert_eq!(*exactly, value(constant, file), "{constant}");
     }
     let limits = fs::read_to_string(root().join(CORE)).expect("the limits");
-    // a text constant is a name, not a limit
+    // a string constant is a name, not a limit
     for line in limits.lines().filter(|line| !line.contains(": &str")) {
         let Some((name, _)) = line.strip_prefix("pub const ").and_then(|rest| rest.split_once(':')) else { continue };
         assert!(rows.iter().any(|row| row.constant == name), "{name} is not on {PAGE}");

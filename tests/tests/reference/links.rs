@@ -1,4 +1,4 @@
-//! Checks the links within the repository, and the contents of the book.
+//! Checks the links within the repository, and the table of contents of the book.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
@@ -7,11 +7,11 @@ use stepladder_tests::binary::root;
 
 use crate::pages::{self, Page};
 
-/// Returns the targets of the links and pictures on a page.
+/// Returns the targets of the links and images on a page.
 fn targets(page: &Page) -> Vec<String> {
     let mut found = Vec::new();
     for line in page.prose() {
-        // brackets in a code span are not a link
+        // brackets in a code span are no link
         let text: String =
             line.split('`').enumerate().map(|(i, part)| if i % 2 == 0 { part } else { "code" }).collect();
         for rest in text.split("](").skip(1) {
@@ -21,14 +21,14 @@ fn targets(page: &Page) -> Vec<String> {
     found
 }
 
-/// Returns the anchor of a heading on GitHub and in mdBook.
+/// Returns the anchor that GitHub and mdBook give to a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.to_lowercase();
     let kept = kept.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-/// Returns the anchors of a page. The anchor of a repeated heading is numbered.
+/// Returns the anchors of all headings on a page. Repeated headings have numbered anchors.
 fn anchors(page: &Page) -> BTreeSet<String> {
     let mut uses: HashMap<String, u32> = HashMap::new();
     let headings = page.prose().filter(|line| line.starts_with('#'));
@@ -42,7 +42,7 @@ fn anchors(page: &Page) -> BTreeSet<String> {
         .collect()
 }
 
-/// Removes `.` and `..` from a path.
+/// Resolves `.` and `..` in a path.
 fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in path.components() {

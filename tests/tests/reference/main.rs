@@ -1,5 +1,5 @@
-//! Checks the documents: links work, named files and tests exist, and the reference tables agree
-//! with the code.
+//! Checks the documents: links work, the files and tests that they name exist, and the reference
+//! tables agree with the code.
 //!
 //! Two checks are elsewhere: `runbook.rs` executes the commands of the runbook, and `aws_budget`
 //! computes the figures of `infra/COST.md`.

@@ -1,4 +1,4 @@
-//! Checks that the files and tests exist that documents name.
+//! Checks that the files and tests named in documents exist.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,16 +7,17 @@ use stepladder_tests::binary::root;
 
 use crate::pages::{self, Page};
 
-/// The folders with which a path in a document begins.
+/// The folders with which the path of a file in a document may begin.
 const FOLDERS: [&str; 6] = ["orchestrator/", "functions/", "proof/", "tests/", "infra/", "docs/"];
 
-/// Returns the file of a path. In docs/features.md, `orchestrator/` may be left out.
+/// Converts a path in a document to the path of the file. A path without one of the [`FOLDERS`] is
+/// below `orchestrator/`.
 fn file(path: &str) -> PathBuf {
     let is_whole = FOLDERS.iter().any(|folder| path.starts_with(folder));
     if is_whole { root().join(path) } else { root().join("orchestrator").join(path) }
 }
 
-/// Returns whether a code span is a path: it has no spaces, pattern or placeholder.
+/// Returns whether a code span is a path: it must not contain spaces, patterns or placeholders.
 fn is_path(span: &str) -> bool {
     FOLDERS.iter().any(|folder| span.starts_with(folder))
         && !span.contains([' ', '*', '<', '…', '{', '$', ':', '('])
@@ -28,7 +29,7 @@ fn every_path_in_a_document_exists() {
     let mut missing = Vec::new();
     for page in pages::all().iter().filter(|page| !page.path.ends_with("CHANGELOG.md")) {
         let folder = root().join(page.path.parent().expect("a file lies in a folder"));
-        // a crate's page names files relative to the crate's folder
+        // the page of a crate names files relative to the folder of the crate
         let near = page.code_spans().filter(|span| span.starts_with("src/") || span.starts_with("sql/"));
         let near = near.map(|span| (span, folder.join(span)));
         let named = page.code_spans().filter(|span| is_path(span)).map(|span| (span, root().join(span)));
@@ -41,7 +42,7 @@ fn every_path_in_a_document_exists() {
     assert!(missing.is_empty(), "not there:\n{}", missing.join("\n"));
 }
 
-/// Checks that each test on a page is in the file that the page names before it.
+/// Checks that each test named on a page exists in the file that the page names before the test.
 fn check_tests(path: &str, least: usize) {
     let page = Page::read(path);
     let (mut names, mut source) = (0, String::new());

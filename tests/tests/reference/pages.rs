@@ -7,7 +7,7 @@ use stepladder_tests::binary::root;
 
 /// One Markdown file.
 pub(crate) struct Page {
-    /// The path from the repository's root.
+    /// The path, relative to the root of the repository.
     pub(crate) path: PathBuf,
     pub(crate) text: String,
 }
@@ -18,7 +18,7 @@ impl Page {
         Self { path: path.into(), text }
     }
 
-    /// Returns the lines outside code blocks.
+    /// Returns the lines that are outside code blocks.
     pub(crate) fn prose(&self) -> impl Iterator<Item = &str> {
         let mut in_code = false;
         self.text.lines().filter(move |line| {
@@ -28,12 +28,12 @@ impl Page {
         })
     }
 
-    /// Returns the code spans outside code blocks.
+    /// Returns the code spans that are outside code blocks.
     pub(crate) fn code_spans(&self) -> impl Iterator<Item = &str> {
         self.prose().flat_map(|line| line.split('`').skip(1).step_by(2))
     }
 
-    /// Returns the cells of each table row, without the row of dashes.
+    /// Returns the cells of each row of the tables, without the rows of dashes.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Vec<&str>> {
         self.prose().filter_map(|line| {
             let cells = line.strip_prefix("| ")?.strip_suffix(" |")?;
@@ -49,8 +49,8 @@ pub(crate) fn all() -> Vec<Page> {
     found.iter().map(|path| Page::read(path.to_str().expect("a path of ours is UTF-8"))).collect()
 }
 
-/// Returns the files below a folder with this extension, as paths from the repository's root. Skips
-/// hidden folders and folders that builds and installations create.
+/// Returns all files with this extension below a folder, as paths relative to the root of the
+/// repository. Skips hidden folders, and folders that builds and installations create.
 pub(crate) fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];

@@ -10,12 +10,12 @@ use stepladder::prelude::*;
 
 use crate::ledger::Ledger;
 
-/// The limit of bodies of all orders at the same time.
+/// The maximum number of bodies of `order` that may execute at the same time.
 pub(crate) const LIMIT: usize = 4;
-/// One of this many orders fails in the end.
+/// One in this many orders fails for good.
 const DOOMED: u64 = 7;
 
-/// Starts an order.
+/// The event that starts an order.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Order {
     n: u64,
@@ -45,7 +45,7 @@ impl EventData for OrderSent {
     const NAME: &'static str = "fire/told";
 }
 
-/// Starts an item: a run of two short steps, of which there are many.
+/// The event that starts a short run of two steps. There are many such runs.
 #[derive(Serialize, Deserialize)]
 struct Item {
     n: u64,
@@ -56,7 +56,7 @@ impl EventData for Item {
     const NAME: &'static str = "fire/item";
 }
 
-/// Returns whether this order fails in the end.
+/// Returns whether this order fails for good.
 pub(crate) fn is_doomed(n: u64) -> bool {
     n.is_multiple_of(DOOMED)
 }
@@ -66,13 +66,14 @@ pub(crate) fn total(n: u64) -> u64 {
     (n + 1) + (n + 2) + (n + 3) + n * 2
 }
 
-/// Returns the app.
+/// Returns the app with all functions.
 pub(crate) fn app() -> App {
     ledger().life();
     App::new()
         .function(
             Function::new("order", order)
-                .retries(50) // its first attempts fail after each restart of the server, and there are many restarts
+                // attempts fail after each restart of the server, and there are many restarts
+                .retries(50)
                 .concurrency(Concurrency::limit(u32::try_from(LIMIT).unwrap_or(u32::MAX)))
                 .on_failure(sorry),
         )
@@ -113,7 +114,7 @@ async fn item(ctx: Context, event: Event<Item>) -> Result<u64> {
     ctx.step("pack", || at_once(ctx, "pack", weight + 1)).await
 }
 
-/// A step body that takes up to 8 ms, so that some kills of the server interrupt the body.
+/// Executes a body that takes up to 8 ms, so that some kills of the server interrupt it.
 async fn body<T>(ctx: &Context, step: &str, value: T) -> Result<T> {
     ledger().begin(ctx.run_id(), step);
     tokio::time::sleep(Duration::from_millis(ctx.random() % 8)).await;
@@ -121,7 +122,7 @@ async fn body<T>(ctx: &Context, step: &str, value: T) -> Result<T> {
     Ok(value)
 }
 
-/// A body that fails at its first execution in each process.
+/// Executes a body that fails the first time in each process.
 async fn shaky(ctx: &Context, step: &str, value: u64) -> Result<u64> {
     static FAILED: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
     let run = ctx.run_id().to_string();

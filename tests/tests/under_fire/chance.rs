@@ -1,4 +1,4 @@
-//! Random numbers with a printed seed (SplitMix64).
+//! Random numbers with a seed that is printed (SplitMix64).
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -10,14 +10,15 @@ use crate::setting;
 pub(crate) struct Chance(u64);
 
 impl Chance {
-    /// Creates a sequence from `STEPLADDER_FIRE_SEED` or a new seed, and prints the seed.
+    /// Creates a sequence with the seed in `STEPLADDER_FIRE_SEED` or a new seed, and prints the
+    /// seed.
     pub(crate) fn of_this_run() -> Self {
         let seed = setting("STEPLADDER_FIRE_SEED", RandomState::new().hash_one(0) % 1_000_000);
         println!("STEPLADDER_FIRE_SEED={seed}");
         Self(seed)
     }
 
-    /// Returns an independent sequence.
+    /// Returns a new sequence that is independent of this one.
     pub(crate) fn fork(&mut self) -> Self {
         Self(self.next())
     }
@@ -35,7 +36,7 @@ impl Chance {
         self.next() % n
     }
 
-    /// Returns a duration shorter than this, in whole microseconds.
+    /// Returns a random duration that is shorter than `most`, in whole microseconds.
     pub(crate) fn shorter_than(&mut self, most: Duration) -> Duration {
         Duration::from_micros(self.below(u64::try_from(most.as_micros()).unwrap_or(u64::MAX)))
     }

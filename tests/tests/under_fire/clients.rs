@@ -1,5 +1,5 @@
-//! The clients, which send events and read runs while the server is killed and restarted. Each
-//! event is sent with the same id until a server accepts it.
+//! The clients: they send events and read runs while the server is killed and restarted. Each event
+//! is sent with the same id until a server accepts it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,12 +13,12 @@ use tokio::task::JoinHandle;
 
 use crate::chance::Chance;
 
-/// The maximum wait of a client before it repeats a request.
+/// The maximum time that a client waits before it repeats a request.
 const MAX_RETRY_WAIT: Duration = Duration::from_millis(10);
-/// One of this many requests has several events.
+/// One in this many requests contains several events.
 const BATCHES: u64 = 8;
 
-/// The clients.
+/// The running clients.
 pub(crate) struct Clients {
     shared: Arc<Shared>,
     tasks: Vec<JoinHandle<()>>,
@@ -32,24 +32,24 @@ struct Shared {
     answers: Mutex<Answers>,
 }
 
-/// The responses to all clients.
+/// The responses that all clients have received.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answers {
-    /// The accepted orders, and the ids of their events.
+    /// The orders that were accepted, each with the id of its event.
     pub(crate) accepted: BTreeMap<u64, String>,
-    /// The number of orders that were sent, accepted or not.
+    /// The number of orders that were sent, whether accepted or not.
     pub(crate) sent: u64,
-    /// The runs that the server returned as ended.
+    /// The runs that the server has reported as ended.
     pub(crate) ended: HashMap<String, Value>,
-    /// The number of refusals, by status and message.
+    /// The number of refusals with each status and message.
     pub(crate) refusals: BTreeMap<(u16, String), usize>,
     /// The number of requests without a response.
     pub(crate) unanswered: usize,
 }
 
 impl Clients {
-    /// Starts this many senders, each waiting up to `pause` between requests, and one client that
-    /// reads the events' runs.
+    /// Starts this many senders, and one client that reads the runs of their events. Each waits up
+    /// to `pause` between two requests.
     pub(crate) fn start(server: &Server, senders: usize, pause: Duration, chance: &mut Chance) -> Self {
         let shared = Arc::new(Shared {
             api: Mutex::new(server.api()),
@@ -63,17 +63,17 @@ impl Clients {
         Self { shared, tasks }
     }
 
-    /// Sets the address of the restarted server.
+    /// Tells the clients the address of the restarted server.
     pub(crate) fn moved(&self, server: &Server) {
         *lock(&self.shared.api) = server.api();
     }
 
-    /// Returns the number of orders accepted so far.
+    /// Returns the number of orders that were accepted so far.
     pub(crate) fn accepted(&self) -> usize {
         lock(&self.shared.answers).accepted.len()
     }
 
-    /// Returns the number of requests refused so far.
+    /// Returns the number of requests that were refused so far.
     pub(crate) fn refused(&self) -> usize {
         lock(&self.shared.answers).refusals.values().sum()
     }
@@ -90,7 +90,7 @@ impl Clients {
     }
 }
 
-/// Returns the id that the client gives to the event of order `n`.
+/// Returns the event id that a client gives to order `n`.
 pub(crate) fn name_of(n: u64) -> String {
     format!("order-{n}")
 }
@@ -107,7 +107,7 @@ async fn send(shared: Arc<Shared>, pause: Duration, mut chance: Chance) {
                 shared.api().request(Method::POST, "/e/test").header(header::CONTENT_TYPE, "application/json");
             match request.body(body.clone()).send().await {
                 Ok(response) if response.status().is_success() => {
-                    // the server may be killed in the middle of its response
+                    // the server may be killed while it sends the response
                     if let Ok(answer) = response.json::<Value>().await {
                         accepted(&shared, orders, &answer);
                         break;
@@ -129,7 +129,8 @@ fn accepted(shared: &Shared, orders: std::ops::Range<u64>, answer: &Value) {
     lock(&shared.answers).accepted.extend(orders.zip(ids));
 }
 
-/// Checks that a refusal has a message and a `Retry-After`. None of its events counts as accepted.
+/// Checks that a refusal has a message and a `Retry-After`. The events of the request do not count
+/// as accepted.
 async fn refused(shared: &Shared, response: Response) {
     let status = response.status().as_u16();
     let again = response.headers().get(header::RETRY_AFTER).cloned();
@@ -141,7 +142,7 @@ async fn refused(shared: &Shared, response: Response) {
     *lock(&shared.answers).refusals.entry((status, sentence)).or_default() += 1;
 }
 
-/// Reads the runs of accepted events, and keeps those that have ended.
+/// Reads the runs of accepted events at random, and records those that have ended.
 async fn look(shared: Arc<Shared>, pause: Duration, mut chance: Chance) {
     while !shared.stop.load(Ordering::Relaxed) {
         tokio::time::sleep(chance.shorter_than(pause)).await;

@@ -1,4 +1,4 @@
-//! The disk is full or read-only for a while: under load, and at the start.
+//! A disk that is full or read-only for a while: under load, and when the server starts.
 
 use std::time::{Duration, Instant};
 
@@ -12,14 +12,14 @@ use crate::kills::{server, settled};
 use crate::trial;
 use crate::verdict::Sum;
 
-/// How often the disk refuses writes and accepts them again.
+/// How often the disk starts and stops refusing writes.
 const ROUNDS: usize = 2;
-/// The maximum wait of a sender between requests.
+/// The maximum time that a sender waits between two requests.
 const PAUSE: Duration = Duration::from_millis(40);
-/// The number of responses of each kind to wait for in each round.
+/// How many responses of each kind to wait for in each round.
 const ANSWERS: usize = 15;
 
-/// How a disk refuses.
+/// The reason why a disk refuses writes.
 #[derive(Clone, Copy, Debug)]
 enum Refusal {
     Full,
@@ -43,7 +43,7 @@ impl Refusal {
         }
     }
 
-    /// Returns the log message about it.
+    /// Returns the message that the server logs about the refusal.
     fn sentence(self) -> &'static str {
         match self {
             Self::Full => "the disk is full; free some space, then work continues without a restart",
@@ -124,7 +124,7 @@ async fn starts_that_end() {
     server.assert_no_error_logged();
 }
 
-/// Waits for [`ANSWERS`] more responses of a kind.
+/// Waits until `count` has grown by [`ANSWERS`].
 async fn more(clients: &Clients, what: &str, count: impl Fn(&Clients) -> usize) {
     let before = count(clients);
     let told = format!("{ANSWERS} more requests to be {what}");

@@ -1,4 +1,4 @@
-//! Reads the data file of a dead server through the adapter, without the engine.
+//! Reads the data file of a dead server, with the adapter but without the engine.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -13,20 +13,20 @@ use stepladder_engine::ports::{Events, Journals, Listings, Queue, RunQuery, Slot
 use stepladder_proof::Journal;
 use stepladder_sqlite::{Options, Sqlite};
 
-/// The number of rows in a page of the listing.
+/// The number of rows on a page of the listing.
 const PAGE: usize = 500;
 
-/// A data file with all its runs.
+/// The content of a data file, with all runs.
 pub(crate) struct Stored {
     file: Sqlite,
     pub(crate) journals: Vec<Journal>,
     pub(crate) rows: HashMap<RunId, RunRow>,
-    /// The runs of wakes that the server had not acknowledged and that are due.
+    /// The runs whose wakes were due but not acknowledged when the server died.
     pub(crate) due: HashSet<RunId>,
 }
 
 impl Stored {
-    /// Reads a data file. Its server must have ended.
+    /// Reads a data file whose server has ended.
     pub(crate) async fn read(path: &Path) -> Self {
         let file = Sqlite::open(path, Options::default()).expect("the data file opens");
         let (mut journals, mut rows) = (Vec::new(), HashMap::new());
@@ -48,20 +48,20 @@ impl Stored {
         Self { file, journals, rows, due }
     }
 
-    /// Returns the id of the event with this sender's id, if it was stored.
+    /// Returns the id of the stored event that has this sender id; `None` if there is none.
     pub(crate) async fn event(&self, external_id: &str) -> Option<EventId> {
         let id = self.file.resolve(external_id).await.expect("a look-up")?;
         self.file.event(id).await.expect("a look-up").map(|event| event.id)
     }
 
-    /// Returns the tickets of a function with one limit.
+    /// Returns the tickets at the only limit of a function.
     pub(crate) async fn line(&self, function: &str) -> Vec<Ticket> {
         let limit = Limit { key: format!("{function}/0").into(), slots: 1 };
         self.file.tickets(&limit, usize::MAX).await.expect("a line")
     }
 }
 
-/// Returns entry 0 of a run.
+/// Returns the creation of a run, which is its entry 0.
 pub(crate) fn created(journal: &Journal) -> &NewRun {
     match journal.entries.first().map(|entry| &entry.fact) {
         Some(Fact::RunCreated(created)) => created,
@@ -69,7 +69,8 @@ pub(crate) fn created(journal: &Journal) -> &NewRun {
     }
 }
 
-/// Returns the run that called this run, or whose failure it handles.
+/// Returns the run from which this run was started: its caller, the failed run that it handles, or
+/// the run that it reruns.
 pub(crate) fn started_by(journal: &Journal) -> Option<RunId> {
     match created(journal).origin {
         Origin::Event | Origin::Cron => None,
@@ -78,7 +79,7 @@ pub(crate) fn started_by(journal: &Journal) -> Option<RunId> {
     }
 }
 
-/// Returns how the run ended.
+/// Returns how the run ended; `None` if it has not ended.
 pub(crate) fn ending(journal: &Journal) -> Option<RunOutcome> {
     journal.entries.iter().find_map(RunEnd::from).map(|end| end.how)
 }
@@ -101,7 +102,7 @@ async fn journal(file: &Sqlite, run: RunId) -> Journal {
     Journal { run, entries }
 }
 
-/// Returns whether a run is of this function, given without the app's prefix.
+/// Returns whether a run belongs to this function. The name is given without the prefix of the app.
 pub(crate) fn is_of(journal: &Journal, function: &str) -> bool {
     created(journal).function == Arc::from(function)
 }

@@ -1,4 +1,4 @@
-//! Kills the server (`kill -9`) again and again, while clients send events.
+//! Kills the server (`kill -9`) many times while clients send events.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,13 +14,13 @@ use crate::journals::Stored;
 use crate::verdict::{self, Sum};
 use crate::{ledger, setting, trial};
 
-/// One of this many kills comes while the server is starting.
+/// One in this many kills comes while the server is starting.
 const EARLY: u64 = 5;
-/// The maximum time from the start of serving to the kill.
+/// The maximum time for which a started server runs before it is killed.
 const LIFE: Duration = Duration::from_millis(400);
-/// The usual maximum time to start. An early kill comes within this time.
+/// The usual time that the server takes to start. A kill during the start comes within this time.
 const START: Duration = Duration::from_millis(60);
-/// The maximum wait of a sender between requests.
+/// The maximum time that a sender waits between two requests.
 const PAUSE: Duration = Duration::from_millis(60);
 
 /// How often to check whether all runs have ended.
@@ -41,7 +41,7 @@ async fn killed_again_and_again(pace: &str) {
     let clients = Clients::start(&server, 2, PAUSE, &mut chance);
     let (begun, mut early) = (Instant::now(), 0);
     for _ in 0..kills {
-        // the random moment of the kill is the point of this test
+        // the kill must come at a random moment, so this test sleeps
         tokio::time::sleep(chance.shorter_than(LIFE)).await;
         server.kill().await;
         while chance.below(EARLY) == 0 {
@@ -67,7 +67,7 @@ async fn killed_again_and_again(pace: &str) {
     assert!(interrupted > 0, "no kill hit a body");
 }
 
-/// Prepares the server with the app and its ledger.
+/// Prepares the server with the app and the app's ledger.
 pub(crate) fn server(pace: &str) -> Server {
     let server = Server::of(std::env::current_exe().expect("a program knows its own path"));
     let ledger = server.folder().join("ledger");
@@ -75,7 +75,7 @@ pub(crate) fn server(pace: &str) -> Server {
     ["--quiet", "--retry-delay", "20ms", "--pace", pace].into_iter().fold(server, Server::argument)
 }
 
-/// Stops the clients, waits until all runs have ended, kills the server, and checks its data file.
+/// Stops the clients, waits until all runs have ended, kills the server, and checks the data file.
 pub(crate) async fn settled(server: &mut Server, clients: Clients) -> (Answers, Sum) {
     let answers = clients.stop().await;
     let api = server.api();
@@ -87,13 +87,13 @@ pub(crate) async fn settled(server: &mut Server, clients: Clients) -> (Answers, 
     (answers, sum)
 }
 
-/// Waits until no run is live, as long as bodies still start. If none starts for a long time,
-/// panics with the remaining runs.
+/// Waits until no run is live. If no body starts or ends for a long time, panics with the live
+/// runs.
 async fn wait_while_bodies_run(api: &Api, ledger: &Path) {
     let written = || std::fs::metadata(ledger).map_or(0, |file| file.len());
     let (mut before, mut since) = (written(), Instant::now());
     loop {
-        // twice: a run that was created after the first look may have started before the second one
+        // each list is read twice: a run may move from one to the other between the reads
         let mut left = Vec::new();
         for status in ["Running", "Scheduled", "Running", "Scheduled"] {
             left.extend(live(api, status).await);
@@ -116,7 +116,7 @@ async fn wait_while_bodies_run(api: &Api, ledger: &Path) {
     }
 }
 
-/// Returns a few runs with this status.
+/// Returns some runs with this status.
 async fn live(api: &Api, status: &str) -> Vec<Value> {
     let (code, body) = api.get(&format!("/v1/runs?status={status}&limit=3")).await;
     assert_eq!(code, 200, "{body}");

@@ -1,6 +1,6 @@
 //! The ledger: a file to which each body appends a line when it starts and when it ends, even if
-//! its outcome is lost. Each line is one write, so the lines are in the order of events, across
-//! restarts of the server.
+//! the body's outcome is lost later. Each line is a single write, so the lines are in the order of
+//! events, even across restarts of the server.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -10,30 +10,30 @@ use std::time::SystemTime;
 
 use stepladder_core::{RunId, Timestamp};
 
-/// The environment variable that names the file.
+/// The environment variable with the path of the ledger.
 pub(crate) const LEDGER: &str = "FIRE_LEDGER";
 
-/// The file that the server appends to.
+/// The ledger of a server process, open for appending.
 #[derive(Debug)]
 pub(crate) struct Ledger(File);
 
 /// A line of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// A server starts. All bodies before are dead.
+    /// A server has started. All bodies that started before are dead.
     Life,
-    /// A body starts.
+    /// A body has started.
     Begin { run: RunId, step: String, at: Timestamp },
-    /// A body has ended, with a value or an error.
+    /// A body has returned a value or an error.
     End { run: RunId, step: String },
 }
 
-/// All executions of one step.
+/// The executions of one step's body.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Executed {
-    /// The positions of the starts of its bodies, in order.
+    /// The times at which the body was started, in order.
     pub(crate) began: Vec<Timestamp>,
-    /// The number of bodies that ended.
+    /// How often the body has ended.
     pub(crate) ended: usize,
 }
 
@@ -61,7 +61,7 @@ impl Ledger {
     }
 }
 
-/// Reads the lines of all servers.
+/// Reads the lines that all server processes have written.
 pub(crate) fn read(path: &Path) -> Vec<Line> {
     let text = std::fs::read_to_string(path).expect("the ledger");
     text.lines().map(|line| parse(line).unwrap_or_else(|| panic!("`{line}` in the ledger"))).collect()
@@ -94,7 +94,8 @@ pub(crate) fn by_step(lines: &[Line]) -> HashMap<(RunId, String), Executed> {
     steps
 }
 
-/// Returns the maximum number of bodies at the same time, of runs that count.
+/// Returns the highest number of bodies that executed at the same time. Only the runs for which
+/// `counts` returns true are counted.
 pub(crate) fn most_at_once(lines: &[Line], counts: impl Fn(RunId) -> bool) -> usize {
     let (mut now, mut most) = (0_usize, 0);
     for line in lines {

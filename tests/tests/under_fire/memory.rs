@@ -1,16 +1,18 @@
-//! Judges from samples whether memory is steady while the load is constant.
+//! Decides from samples whether memory is steady under a constant load.
 //!
-//! A leak of each run shows in every part of the time. A table that doubles, or a region that the
-//! allocator adds, shows in one part only. So the growth that counts is the median growth of the
-//! parts, from a third of the time on, when caches are full. Single steps have a separate limit.
+//! The time is divided into parts. If each run leaks memory, the memory grows in every part. If a
+//! table doubles or the allocator adds a region, the memory grows in one part only. So the median
+//! growth of a part is limited, over the last two thirds of the time, when caches are full. Single
+//! jumps have another limit.
 
-/// The number of parts.
+/// The number of parts into which the time is divided.
 const PARTS: u64 = 30;
 
-/// The number of ended runs, and the memory at that time.
+/// The number of runs that had ended, and the memory at that time in bytes.
 pub(crate) type Sample = (u64, u64);
 
-/// Returns what is wrong with the memory over the last two thirds of the runs, if anything.
+/// Returns what is wrong with the memory during the last two thirds of the runs; `None` if the
+/// memory is steady.
 pub(crate) fn unsteady(samples: &[Sample], runs: u64) -> Option<String> {
     let level = |part: u64| {
         let within = |ended: u64| (runs * part / PARTS..=runs * (part + 1) / PARTS).contains(&ended);
@@ -36,7 +38,7 @@ fn median(values: impl Iterator<Item = i64>) -> Option<i64> {
     values.get(values.len() / 2).copied()
 }
 
-/// Tests the judgement itself.
+/// Tests `unsteady` itself, with computed samples.
 pub(crate) fn what_each_run_leaves_is_told_from_a_step() {
     const RUNS: u64 = 36_000;
     let samples = |bytes: fn(u64) -> u64| (0..=RUNS).step_by(100).map(|n| (n, bytes(n))).collect::<Vec<_>>();

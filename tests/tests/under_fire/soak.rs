@@ -1,5 +1,5 @@
-//! Sends an hour's worth of events (36,000, ten a second) as fast as the server ends their runs,
-//! and checks its memory.
+//! Sends an hour's worth of events (36,000, ten per second) as fast as the server can end their
+//! runs, and checks the server's memory.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -16,15 +16,15 @@ use crate::kills::server;
 use crate::ledger::LEDGER;
 use crate::{memory, setting, trial};
 
-/// The number of events in a request.
+/// The number of events per request.
 const BATCH: u64 = 10;
-/// The maximum number of unfinished events. More would lengthen the queue and so need more memory,
+/// The maximum number of events whose runs have not ended. A longer queue would need more memory,
 /// but this test looks for leaks of ended runs.
 const UNDER_WAY: u64 = 200;
-/// The number of events that share the key of a limit. New keys appear all the time, so unused keys
-/// must be forgotten.
+/// How many events share the key of a limit. New keys appear all the time, so the server must drop
+/// unused keys.
 const SHELF: u64 = 20;
-/// The number of steps in a run.
+/// The number of steps per run.
 const STEPS: u64 = 2;
 /// The number of parts for which the memory is printed.
 const PARTS: u64 = 10;
@@ -65,10 +65,10 @@ async fn send(api: &Api, items: std::ops::Range<u64>) {
     assert_eq!(sent.len() as u64, BATCH);
 }
 
-/// Counts the ends of runs from the ledger, without requests to the server.
+/// Counts the runs that have ended by reading the ledger, without requests to the server.
 struct Ends {
     lines: BufReader<std::fs::File>,
-    /// The beginning of a line that is not complete yet.
+    /// The start of a line that is not complete yet.
     line: String,
     seen: u64,
 }
@@ -90,7 +90,7 @@ impl Ends {
     }
 }
 
-/// Returns the resident memory of the server, in bytes.
+/// Returns the resident memory of the server in bytes.
 fn resident(server: &Server) -> u64 {
     let id = server.id().expect("it runs");
     let Ok(status) = std::fs::read_to_string(format!("/proc/{id}/status")) else { return 0 };
@@ -106,7 +106,7 @@ fn tell(events: u64, took: Duration, samples: &[(u64, u64)]) {
     println!("  {}", memory.collect::<Vec<_>>().join("  "));
 }
 
-/// Checks that each event has one run that ended as expected.
+/// Checks that each event has one run, and that the run ended as expected.
 async fn check(mut server: Server, events: u64) {
     let api = server.api();
     wait_for("the last run to be written down", async || {

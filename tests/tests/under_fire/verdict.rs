@@ -1,4 +1,4 @@
-//! Checks that the responses to clients, the ledger of the bodies and the journals agree.
+//! Checks that the clients' responses, the bodies' ledger and the journals agree.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -13,7 +13,7 @@ use crate::clients::{Answers, name_of};
 use crate::journals::{Stored, created, ending, is_of, sent, started_by};
 use crate::ledger::{Line, by_step, most_at_once};
 
-/// Numbers of runs, entries, interruptions and bodies in all journals.
+/// The numbers of runs, entries, interruptions and bodies in all journals.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sum {
     pub(crate) runs: usize,
@@ -22,7 +22,7 @@ pub(crate) struct Sum {
     pub(crate) bodies: usize,
 }
 
-/// Panics with all violations.
+/// Panics with all violations, if there are any.
 pub(crate) async fn check_orders(stored: &Stored, answers: &Answers, lines: &[Line]) -> Sum {
     let mut wrong = stepladder_proof::check(&stored.journals);
     wrong.extend(stepladder_proof::unfinished(&stored.journals).iter().map(|run| format!("{run} has not ended")));
@@ -35,7 +35,8 @@ pub(crate) async fn check_orders(stored: &Stored, answers: &Answers, lines: &[Li
     if most > app::LIMIT {
         wrong.push(format!("{most} bodies of orders executed at a time, {} may", app::LIMIT));
     }
-    // a worker that died after it enqueued a step leaves a ticket: the wake that it did not acknowledge removes it
+    // a worker that enqueued a step and died leaves a ticket, which its unacknowledged wake would
+    // remove later
     let mut line = stored.line("order").await;
     line.retain(|ticket| !stored.due.contains(&ticket.run));
     if !line.is_empty() {
@@ -45,7 +46,7 @@ pub(crate) async fn check_orders(stored: &Stored, answers: &Answers, lines: &[Li
     sum(stored, lines)
 }
 
-/// Computes and prints the totals.
+/// Computes the totals.
 fn sum(stored: &Stored, lines: &[Line]) -> Sum {
     let entries = || stored.journals.iter().flat_map(|journal| &journal.entries);
     Sum {
@@ -56,7 +57,7 @@ fn sum(stored: &Stored, lines: &[Line]) -> Sum {
     }
 }
 
-/// Checks that the listing agrees with each run's journal.
+/// Checks that the row of each run agrees with its journal.
 fn rows(stored: &Stored) -> Vec<String> {
     let mut wrong = Vec::new();
     for journal in &stored.journals {
@@ -69,8 +70,8 @@ fn rows(stored: &Stored) -> Vec<String> {
     wrong
 }
 
-/// Checks that each accepted order has one run of `order`, one called run, one sent event with one
-/// run, and, if it failed, one run of its failure handler. There must be no other runs.
+/// Checks that each accepted order has one run of `order`, one called run, and one sent event with
+/// one run. A failed order also has one run of its failure handler. There must be no other runs.
 async fn orders(stored: &Stored, answers: &Answers) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut of_event: HashMap<EventId, Vec<&Journal>> = HashMap::new();
@@ -123,7 +124,7 @@ async fn orders(stored: &Stored, answers: &Answers) -> Vec<String> {
     wrong
 }
 
-/// Checks that each run that a client saw as ended has that end in its journal.
+/// Checks that each end of a run that a client has seen is the end in the run's journal.
 fn told(stored: &Stored, answers: &Answers) -> Vec<String> {
     let journals: HashMap<String, &Journal> = stored.journals.iter().map(|j| (j.run.to_string(), j)).collect();
     let mut wrong = Vec::new();
@@ -147,8 +148,8 @@ fn text(value: &Value) -> String {
     value.to_string()
 }
 
-/// Checks that each body was executed for a started attempt, at least once for a value, and never
-/// after its outcome was written.
+/// Checks the executions of each body: each belongs to an attempt that was started, a step with a
+/// value has at least one, and none comes after the outcome was written.
 fn executions(journals: &[Journal], lines: &[Line]) -> Vec<String> {
     let mut steps: BTreeMap<(RunId, String), Attempts> = BTreeMap::new();
     for journal in journals {
@@ -188,7 +189,7 @@ fn executions(journals: &[Journal], lines: &[Line]) -> Vec<String> {
     wrong
 }
 
-/// The attempts of a step in a journal.
+/// The attempts of a step, as its journal contains them.
 #[derive(Default)]
 struct Attempts {
     started: usize,

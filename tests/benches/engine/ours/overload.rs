@@ -1,5 +1,5 @@
-//! Overloads a server for minutes. Measures what it accepts and refuses, its memory, and how soon
-//! it is as fast as before.
+//! Overloads a server for minutes. Measures what the server accepts and refuses, its memory, and
+//! how long it takes to become as fast as before.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,9 +13,10 @@ use super::server::Server;
 use crate::options::STEPS_OF_MANY;
 use crate::process::{memory, peak_memory};
 
-/// The number of clients. None of them waits after a refusal.
+/// The load: so many clients and events that the server must refuse some. A client does not wait
+/// after a refusal.
 pub(crate) const LOAD: Load = Load { clients: 64, batch: 10 };
-/// On an idle server, the first step of an event's run starts within this time.
+/// On an idle server, a run's first step starts within this time after the creation of the run.
 pub(crate) const SOON: Duration = Duration::from_millis(100);
 
 /// The figures of an overload.
@@ -25,19 +26,19 @@ pub(crate) struct Overload {
     pub(crate) lasted: Duration,
     pub(crate) accepted: usize,
     pub(crate) refused: usize,
-    /// The minimum and maximum of `Retry-After`, in seconds; `None` if no request was refused.
+    /// The shortest and longest `Retry-After`, in seconds; `None` if no request was refused.
     pub(crate) waits: Option<(u64, u64)>,
-    /// The peak memory, and the memory after a quarter of the time, in bytes.
+    /// The peak memory, and the memory after a quarter of the overload, in bytes.
     pub(crate) memory: (Option<u64>, Option<u64>),
-    /// The time from the end of the overload until no run was left.
+    /// The time from the end of the overload until all runs had ended.
     pub(crate) until_empty: Duration,
-    /// The time from the end of the overload until the first event whose first step started within
-    /// [`SOON`].
+    /// The time from the end of the overload until an event was sent whose first step started
+    /// within [`SOON`].
     pub(crate) until_soon: Duration,
 }
 
 impl Overload {
-    /// Returns the steps a second, from the first event to the end of the last run.
+    /// Returns the steps per second, from the first event to the end of the last run.
     pub(crate) fn steps_a_second(&self) -> f64 {
         (self.accepted * STEPS_OF_MANY) as f64 / (self.lasted + self.until_empty).as_secs_f64()
     }
@@ -65,7 +66,7 @@ pub(crate) async fn measure(lasts: Duration) -> Overload {
         over.elapsed()
     };
     let (until_empty, (until_soon, probes)) = futures::join!(left, quick(&api, over));
-    // the run of the last probe may have ended after the last check
+    // the run of the last probing event may not have ended yet
     while !is_idle(&api).await {
         tokio::time::sleep(CHECK_INTERVAL).await;
     }
@@ -93,8 +94,8 @@ async fn is_idle(api: &Api) -> bool {
     true
 }
 
-/// Sends events one after the other until the first step of one starts soon. Returns the time until
-/// that event, and the number of accepted events.
+/// Sends one event at a time until the first step of its run starts within [`SOON`]. Returns the
+/// time until that event was sent, and the number of accepted events.
 async fn quick(api: &Api, over: Instant) -> (Duration, usize) {
     let mut accepted = 0;
     loop {
@@ -111,8 +112,8 @@ async fn quick(api: &Api, over: Instant) -> (Duration, usize) {
     }
 }
 
-/// Returns the time from the creation of an event's run to the start of its first step, by the
-/// server's clock.
+/// Returns the time from the creation of an event's run to the start of the run's first step, by
+/// the server's clock.
 async fn first_step(api: &Api, event: &str) -> Duration {
     let run = api.run_of(event).await;
     loop {

@@ -1,4 +1,4 @@
-//! Starts this executable again as the server: `dev`, on a free port and a separate data file.
+//! Starts this executable again as the server: `dev` on a free port, with a separate data file.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -17,7 +17,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts a server at a pace, and waits until it serves.
+    /// Starts a server with this pace, and waits until it accepts requests.
     pub(super) async fn start(pace: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("stepladder-bench-").tempdir().expect("a temporary folder");
         let mut command = Command::new(std::env::current_exe().expect("a program knows its own path"));
@@ -41,7 +41,7 @@ impl Server {
         Api::new(&self.url)
     }
 
-    /// Returns the id of its process.
+    /// Returns the id of the server's process.
     pub(super) fn pid(&self) -> u32 {
         self.process.id()
     }

@@ -1,5 +1,5 @@
-//! Installs Restate from npm, in the versions of `tests/bench/node/package-lock.json`, into a
-//! folder of this project.
+//! Installs Restate from npm into a folder of this project, in the versions that
+//! `tests/bench/node/package-lock.json` names.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,9 +9,9 @@ use stepladder_tests::binary::root;
 /// The installed files of Restate.
 #[derive(Clone, Debug)]
 pub(crate) struct Installation {
-    /// The server.
+    /// The path of the server.
     pub(super) server: PathBuf,
-    /// The functions, beside the packages that they import.
+    /// The path of the functions. They are beside the packages that they import.
     pub(super) functions: PathBuf,
     /// The server's version.
     pub(crate) version: String,
@@ -19,10 +19,11 @@ pub(crate) struct Installation {
 
 const FILES: [&str; 4] = ["package.json", "package-lock.json", ".npmrc", "endpoint.mjs"];
 
-/// Installs the packages that are not installed yet.
+/// Installs the packages that are missing.
 ///
 /// # Errors
-/// A sentence that says what is missing.
+///
+/// A sentence that says why Restate cannot be installed.
 pub(crate) fn install() -> Result<Installation, String> {
     let platform = match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => "linux-x64",
@@ -59,7 +60,7 @@ fn copy(from: &Path, into: &Path) -> Result<(), String> {
     FILES.iter().try_for_each(|file| std::fs::copy(from.join(file), into.join(file)).map(|_| ())).map_err(failed)
 }
 
-/// Returns what the command prints; `None` if it is not installed or fails.
+/// Returns what the command prints; `None` if the command is not installed or fails.
 fn run(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())

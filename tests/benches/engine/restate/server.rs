@@ -1,4 +1,4 @@
-//! Starts Restate's two processes: its server, and the functions that it calls.
+//! Starts Restate's two processes: the server, and the functions that the server calls.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -21,7 +21,7 @@ pub(super) struct Server {
     _folder: TempDir,
 }
 
-/// A process that is killed on drop.
+/// A process that is killed when this value is dropped.
 #[derive(Debug)]
 struct Process(Child);
 
@@ -34,8 +34,8 @@ impl Drop for Process {
 }
 
 impl Server {
-    /// Starts both processes, registers the functions at the server, and waits until a function
-    /// answers.
+    /// Starts both processes, registers the functions with the server, and waits until a function
+    /// responds.
     pub(super) async fn start(parts: &Installation) -> Self {
         let folder = tempfile::Builder::new().prefix("stepladder-bench-").tempdir().expect("a temporary folder");
         let (functions, port) = functions(parts, folder.path());
@@ -69,8 +69,8 @@ impl Server {
         Api::new(&format!("http://127.0.0.1:{}", self.ingress))
     }
 
-    /// Returns the ids of its processes. Both count, because our server executes the functions
-    /// itself.
+    /// Returns the ids of both processes. Both are measured, because our server executes its
+    /// functions itself.
     pub(super) fn pids(&self) -> [u32; 2] {
         [self.server.0.id(), self.functions.0.id()]
     }
@@ -87,7 +87,7 @@ fn functions(parts: &Installation, folder: &Path) -> (Process, u16) {
     (process, port)
 }
 
-/// Redirects the output to a file, because a terminal would slow the process down.
+/// Redirects the output to a file, because printing to a terminal would slow the process down.
 fn quietly<'a>(command: &'a mut Command, folder: &Path, name: &str) -> &'a mut Command {
     let log = |kind: &str| File::create(folder.join(format!("{name}.{kind}"))).expect("a file in a folder of our own");
     command.stdin(Stdio::null()).stdout(log("out")).stderr(log("err"))
