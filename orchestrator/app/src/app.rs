@@ -35,7 +35,7 @@ pub struct App {
     pub(crate) pace: Pace,
     pub(crate) code: Option<String>,
     pub(crate) dev_flags: Vec<DevFlag>,
-    /// The calls of methods that may be called once.
+    /// The methods called so far that may be called only once.
     single_calls: Vec<&'static str>,
 }
 
@@ -78,15 +78,15 @@ impl App {
         self
     }
 
-    /// Sets how many steps one hop runs. By default, one. `dev --pace` overrides it.
+    /// Sets how many steps one hop executes. The default is one. `dev --pace` overrides it.
     pub fn pace(mut self, pace: Pace) -> Self {
         self.single_calls.push("pace");
         self.pace = pace;
         self
     }
 
-    /// Sets the version of the code, for example `env!("CARGO_PKG_VERSION")` or a commit. Every
-    /// journal record contains it, so it shows which deployment wrote the record.
+    /// Sets the version of the code, for example `env!("CARGO_PKG_VERSION")` or a commit hash.
+    /// Every journal record contains the version, so it shows which deployment wrote the record.
     pub fn code_version(mut self, version: impl Into<String>) -> Self {
         self.single_calls.push("code_version");
         self.code = Some(version.into());
@@ -113,13 +113,12 @@ impl App {
         self
     }
 
-    /// Runs the command line: `dev` starts the local server, `--help` lists the other commands. The
-    /// exit code is 0 for success, 1 after an error, which is printed in one line, and 2 for an
+    /// Runs the command line. `dev` starts the local server; `--help` lists the other commands. The
+    /// exit code is 0 after success, 1 after an error, which is printed in one line, and 2 for an
     /// invalid command line.
     ///
-    /// Inside AWS Lambda (`AWS_LAMBDA_RUNTIME_API` is set) there is no command line.
-    /// `STEPLADDER_ROLE` sets the role of the process, which serves invocations until Lambda ends
-    /// it.
+    /// Inside AWS Lambda (`AWS_LAMBDA_RUNTIME_API` is set) there is no command line: the process
+    /// serves invocations until Lambda ends it. `STEPLADDER_ROLE` sets the role of the process.
     pub fn run(self) -> ExitCode {
         #[cfg(feature = "aws")]
         if crate::lambda::is_here() {
@@ -145,7 +144,7 @@ impl App {
         ExitCode::FAILURE
     }
 
-    /// Compiles the functions to what the engine runs.
+    /// Compiles the functions to programs that the engine executes.
     pub(crate) fn programs(&mut self) -> Result<Vec<Arc<dyn Program>>, String> {
         let mut calls = self.single_calls.iter().enumerate();
         if let Some((_, method)) = calls.find(|(i, method)| self.single_calls[..*i].contains(method)) {

@@ -1,4 +1,5 @@
-//! The command line: its commands, options and help texts. Each command has a file of its own.
+//! The command line: its commands, options and help texts. Each command is implemented in a
+//! separate file.
 
 pub(crate) mod cancel;
 pub(crate) mod check;
@@ -104,7 +105,7 @@ pub(crate) struct ServerArgs {
     pub(crate) table: Option<String>,
 }
 
-/// Whether a command writes.
+/// Whether a command only reads, or also writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     Reads,
@@ -152,7 +153,7 @@ pub(crate) fn run(app: App, args: impl IntoIterator<Item = OsString>) -> Command
         }
         #[cfg(not(feature = "local"))]
         Ok((cli, _)) => cli,
-        // clap prints its errors and its help
+        // clap prints its own errors and its help
         Err(e) => {
             let code = e.exit_code();
             terminal::written(e.print())?;
@@ -161,7 +162,7 @@ pub(crate) fn run(app: App, args: impl IntoIterator<Item = OsString>) -> Command
     };
     let runtime = runtime(cli.is_server())?;
     let done = runtime.block_on(cli.execute(app));
-    // a body that blocks its thread must not keep the process alive
+    // does not wait for bodies that block their threads, because the process must end now
     runtime.shutdown_background();
     done
 }

@@ -1,4 +1,4 @@
-//! A client of the REST interface, for the commands.
+//! A client of the REST interface, which the commands of the command line use.
 
 mod address;
 #[cfg(feature = "aws")]
@@ -20,22 +20,22 @@ use stepladder_core::{Json, RunId};
 use self::token::Token;
 use crate::terminal::Stop;
 
-/// The default server.
+/// The address of the default server.
 const LOCAL: &str = "http://127.0.0.1:8288";
-/// The variable that names another server.
+/// The environment variable with the address of another server.
 const URL: &str = "STEPLADDER_URL";
-/// Maximum size of a response: larger than any run and any page of a journal.
+/// The maximum size of a response. It is larger than any run and any page of a journal.
 const ANSWER_BYTES: usize = 128 * 1024 * 1024;
-/// Maximum time until a response is complete.
+/// The maximum time until a response is complete.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A connection to a server.
+/// A client of one server.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
     token: Token,
-    /// The server itself, with `--table`: it runs in this process.
+    /// With `--table`: the server's router, which runs in this process.
     #[cfg(feature = "aws")]
     here: Option<axum::Router>,
 }
@@ -43,48 +43,48 @@ pub(crate) struct Client {
 /// A response of a server.
 pub(crate) struct Answer {
     status: StatusCode,
-    /// The value of `Retry-After`.
+    /// The value of the header `Retry-After`.
     after: Duration,
     text: String,
 }
 
-/// Whether a route requires the dashboard token.
+/// Whether a route of the server requires the dashboard token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route {
     Guarded,
-    /// Events and signals, whose key or callback token is in the path.
+    /// Events and signals: their paths contain an event key or a callback token instead.
     Open,
 }
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
-    /// No server listens at the address, or it went away.
+    /// No server listens at the address, or the connection was lost.
     #[error("no server answers at {0}; start one with `cargo run`, or name another with --url")]
     Unreachable(String),
     /// The server refused the request.
     #[error("{message}")]
     Refused {
-        /// The status of the response.
+        /// The HTTP status of the response.
         status: StatusCode,
-        /// The server's sentence.
+        /// The message of the server: one sentence.
         message: String,
     },
-    /// The server is overloaded, and stored nothing of the request.
+    /// The server is overloaded, and has stored nothing of the request.
     #[error("{message}")]
     PushedBack {
-        /// The server's sentence.
+        /// The message of the server: one sentence.
         message: String,
-        /// The time after which there may be room.
+        /// How long to wait before the request is sent again.
         after: Duration,
     },
-    /// A part of the path that no URL can contain: another route would answer.
+    /// A part of the path cannot be part of a URL, so the request would reach another route.
     #[error("`{0}` cannot be part of a URL; check it")]
     NoPath(String),
-    /// The response is not one of a Stepladder server.
+    /// The response does not come from a Stepladder server.
     #[error("what answers at {url} does not look like a Stepladder server ({why}); check --url")]
     Foreign {
-        /// The address.
+        /// The address of the server.
         url: String,
         /// What is wrong with the response.
         why: String,
@@ -98,11 +98,11 @@ impl From<ClientError> for Stop {
 }
 
 impl Client {
-    /// Creates a client for the server of `--url`, of the environment, or of this machine, in this
-    /// order.
+    /// Creates a client. The address of the server is that of `--url`, or else that of the
+    /// environment, or else a server on this machine.
     ///
     /// # Errors
-    /// When the text is not an address.
+    /// The given address is invalid.
     pub(crate) fn of(url: Option<&str>) -> Result<Self, Stop> {
         let variable = environment_url();
         let token = Token::of_environment(url, variable.as_deref());
@@ -115,7 +115,7 @@ impl Client {
         // a redirect would send the event key and the body to another server
         let mut http = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).redirect(redirect::Policy::none());
         if is_loopback(&base) {
-            // a proxy cannot reach this machine
+            // a proxy could not reach a server on this machine
             http = http.no_proxy();
         }
         let http =
@@ -147,7 +147,7 @@ impl Client {
         Ok(Answer { status, after, text: String::from_utf8_lossy(&bytes).into_owned() })
     }
 
-    /// Sends an event, already JSON.
+    /// Sends an event that is already JSON.
     pub(crate) async fn send(&self, key: &str, event: String) -> Result<(EventsAnswer, String), ClientError> {
         let text = self.call(Route::Open, self.request(Method::POST, &["e", key])?.body(event)).await?;
         Ok((self.decode(&text)?, text))
@@ -167,13 +167,13 @@ impl Client {
         Ok((self.decode(&text)?, text))
     }
 
-    /// Reads a run.
+    /// Returns a run in full.
     pub(crate) async fn run(&self, run: RunId) -> Result<(RunDetail, String), ClientError> {
         let text = self.call(Route::Guarded, self.request(Method::GET, &["v1", "runs", &run.to_string()])?).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
-    /// Reads a page of a run's journal.
+    /// Returns a page of a run's journal.
     pub(crate) async fn journal(&self, run: RunId, from: u64) -> Result<JournalPage<Json>, ClientError> {
         let mut url = self.url(&["v1", "runs", &run.to_string(), "journal"])?;
         url.query_pairs_mut().append_pair("from", &from.to_string());
@@ -194,7 +194,7 @@ impl Client {
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
-    /// Cancels or reruns the runs of a page.
+    /// Cancels or reruns the runs on one page of a listing.
     pub(crate) async fn bulk(
         &self,
         verb: &str,
@@ -237,10 +237,11 @@ impl Client {
         Ok(self.http.request(method, self.url(path)?))
     }
 
-    /// Builds a URL.
+    /// Builds a URL from the parts of a path.
     ///
     /// # Errors
-    /// For a part that no URL can hold: URLs drop it, and the path would be that of another route.
+    /// A part that cannot be part of a URL: it would be dropped, and the URL would be that of
+    /// another route.
     fn url(&self, path: &[&str]) -> Result<Url, ClientError> {
         if let Some(part) = path.iter().find(|part| matches!(**part, "" | "." | "..")) {
             return Err(ClientError::NoPath((*part).to_owned()));
@@ -253,7 +254,7 @@ impl Client {
         Ok(url)
     }
 
-    /// Sends a request, and returns the body of a successful answer.
+    /// Sends a request, and returns the body of a successful response.
     async fn call(&self, route: Route, request: RequestBuilder) -> Result<String, ClientError> {
         let request = request.header(CONTENT_TYPE, "application/json");
         let Answer { status, after, text } = match route {
@@ -282,7 +283,8 @@ impl Client {
         }
     }
 
-    /// Sends a request, with the token once the server has required it: most local servers do not.
+    /// Sends a request. The dashboard token is added only if the server has asked for it, because
+    /// most local servers do not.
     async fn answer_with_token(&self, request: RequestBuilder) -> Result<Answer, ClientError> {
         let Some(token) = self.token.text() else { return self.answer(request).await };
         if self.token.is_required() {
@@ -307,7 +309,7 @@ impl Client {
         if error.is_connect() || error.is_timeout() || error.is_request() || error.is_body() {
             ClientError::Unreachable(address::shown(&self.base))
         } else {
-            // the URL may contain a password or an event key
+            // the URL is removed, because it may contain a password or an event key
             self.foreign(root_cause(&error.without_url()))
         }
     }
@@ -317,12 +319,13 @@ impl Client {
     }
 }
 
-/// The server of the environment.
+/// Returns the address of the server that the environment names.
 pub(crate) fn environment_url() -> Option<String> {
     std::env::var(URL).ok().map(|url| url.trim().to_owned()).filter(|url| !url.is_empty())
 }
 
-/// Reads `Retry-After` in whole seconds, as Stepladder's servers send it; by default one second.
+/// Reads the header `Retry-After` in whole seconds, as Stepladder's servers send it. The default is
+/// one second.
 fn retry_after(headers: &HeaderMap) -> Duration {
     let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     Duration::from_secs(seconds.unwrap_or(1))

@@ -1,4 +1,5 @@
-//! Flags that a program adds to `dev`, and what they prepare before the local server starts.
+//! The command line flags that a program adds to `dev`, and what each of them sets up before the
+//! local server starts.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -26,11 +27,11 @@ pub struct DevSetup {
     pub(crate) functions: Vec<Function>,
     pub(crate) notes: Vec<String>,
     pub(crate) events: Vec<NewEvent>,
-    /// More than one is an error.
+    /// The retry delays that were set. More than one is an error.
     pub(crate) retry_delays: Vec<Duration>,
 }
 
-/// A flag of `dev`.
+/// A command line flag that a program adds to `dev`.
 #[cfg_attr(not(feature = "local"), expect(dead_code, reason = "only `dev` reads flags"))]
 pub(crate) struct DevFlag {
     pub(crate) name: &'static str,
@@ -41,29 +42,29 @@ pub(crate) struct DevFlag {
 pub(crate) type SetupHook = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<DevSetup>> + Send>> + Send>;
 
 impl DevSetup {
-    /// Prepares nothing.
+    /// Creates an empty setup.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Registers a function.
+    /// Registers a function at the server.
     #[must_use]
     pub fn function(mut self, function: Function) -> Self {
         self.functions.push(function);
         self
     }
 
-    /// Prints a line when the server is ready.
+    /// Prints a line once the server is ready.
     #[must_use]
     pub fn note(mut self, line: impl Into<String>) -> Self {
         self.notes.push(line.into());
         self
     }
 
-    /// Sends an event when the server is ready.
+    /// Sends an event once the server is ready.
     ///
     /// # Errors
-    /// When the event would be refused: its name is reserved, or its data is not a JSON object.
+    /// The server would refuse the event: its name is reserved, or its data is not a JSON object.
     pub fn event(mut self, event: &impl ToEvent) -> Result<Self> {
         let event = event.to_event()?;
         if let Some(fault) = event.problem() {
@@ -73,7 +74,8 @@ impl DevSetup {
         Ok(self)
     }
 
-    /// Waits this long before every retry, unless `--retry-delay` sets another time. Call it once.
+    /// Sets the delay before every retry, unless `--retry-delay` sets another one. Call this at
+    /// most once.
     #[must_use]
     pub fn retry_delay(mut self, wait: Duration) -> Self {
         self.retry_delays.push(wait);

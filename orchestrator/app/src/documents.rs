@@ -1,4 +1,4 @@
-//! Compiles the Rust examples of the documents, as documentation tests.
+//! Compiles the Rust examples in the documents, as documentation tests.
 
 #[doc = include_str!("../../../README.md")]
 struct Readme;

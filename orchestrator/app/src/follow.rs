@@ -1,5 +1,5 @@
-//! Following runs until they end: with a live list of steps at a terminal, with plain lines in a
-//! pipe.
+//! Follows runs until they end. On a terminal, shows a live list of steps; in a pipe, prints plain
+//! lines.
 
 mod board;
 mod changes;
@@ -17,18 +17,19 @@ use crate::client::{Client, ClientError};
 use crate::terminal::text::{one_line, pretty_json};
 use crate::terminal::{self, CommandResult, Stop, is_watched, print, status};
 
-/// The first poll interval: a short run is reported at once.
+/// The first interval between two polls. It is short, so that the end of a short run is reported
+/// immediately.
 const MIN_INTERVAL: Duration = Duration::from_millis(40);
-/// The longest poll interval.
+/// The maximum interval between two polls.
 const MAX_INTERVAL: Duration = Duration::from_millis(250);
-/// How long a server may be away, for example while it restarts.
+/// How long the server may be unreachable, for example while it restarts.
 const MAX_ABSENCE: Duration = Duration::from_secs(60);
 
-/// Follows runs until all have ended, and prints their outputs; with `json`, only the JSON of the
-/// server.
+/// Follows runs until all have ended, and prints their outputs. With `json`, prints only the JSON
+/// of the server.
 ///
 /// # Errors
-/// [`Stop::Failed`] when a run did not complete; [`Stop::Problem`] when the server is away for a
+/// [`Stop::Failed`] if a run did not complete; [`Stop::Problem`] if the server is unreachable for a
 /// minute.
 pub(crate) async fn to_the_end(client: &Client, runs: &[RunId], json: bool) -> CommandResult {
     let mut follower = Follower { client, board: (!json && is_watched()).then(Board::new), away: None, json };
@@ -62,13 +63,13 @@ pub(crate) async fn to_the_end(client: &Client, runs: &[RunId], json: bool) -> C
 struct Follower<'a> {
     client: &'a Client,
     board: Option<Board>,
-    /// When the server stopped answering.
+    /// When the server became unreachable; `None` if it is reachable.
     away: Option<Instant>,
     json: bool,
 }
 
 impl Follower<'_> {
-    /// Reads a run; `None` while the server is away.
+    /// Reads a run; returns `None` while the server is unreachable.
     async fn read(&mut self, id: RunId) -> Result<Option<(RunDetail, String)>, Stop> {
         match self.client.run(id).await {
             Ok(run) => {
@@ -96,7 +97,7 @@ impl Follower<'_> {
         }
     }
 
-    /// Prints what is new, and returns whether anything is.
+    /// Prints the changes of a run since the last call, and returns whether there were any.
     fn report(&mut self, run: &RunDetail, changes: &mut Changes) -> Result<bool, Stop> {
         let lines = changes.lines(run);
         let moved = !lines.is_empty();

@@ -1,8 +1,8 @@
-//! Journals in files: one entry a line, as JSON. `journal` prints them and `check --against` reads
-//! them.
+//! Journals in files: one entry per line, as JSON. The command `journal` prints this format, and
+//! `check --against` reads it.
 //!
-//! A line is an entry of the REST interface with the id of its run. The entries of several runs may
-//! be interleaved.
+//! A line is a journal entry of the REST interface, with the id of its run. The entries of several
+//! runs may be interleaved.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,8 @@ use stepladder_core::{Entry, Fact, Json, RunId, Seq};
 use crate::client::Client;
 use crate::terminal::{Stop, json};
 
-/// One entry of the run `run_id`; `F` is the fact, as text or read.
+/// One journal entry of the run `run_id`. `F` is the type of the fact: JSON text, or the parsed
+/// fact.
 #[derive(Debug, Serialize, Deserialize)]
 struct Line<F> {
     run_id: RunId,
@@ -23,7 +24,7 @@ struct Line<F> {
     fact: F,
 }
 
-/// Journals by run, each from entry 0.
+/// The journals of runs, each starting at entry 0.
 pub(crate) type Journals = BTreeMap<RunId, Vec<Entry>>;
 
 /// Reads the journal of a run as lines, page by page.
@@ -39,7 +40,8 @@ pub(crate) async fn lines(client: &Client, run: RunId) -> Result<Vec<String>, St
     Ok(lines)
 }
 
-/// Adds lines to journals. `source` names their origin in errors.
+/// Adds the entries in `text` to the journals. `source` says in error messages where the text comes
+/// from.
 pub(crate) fn read(journals: &mut Journals, source: &str, text: &str) -> Result<(), Stop> {
     for (n, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
         let bad = |why: String| Stop::problem(format!("{source}, line {n}: {why}"));
@@ -54,7 +56,7 @@ pub(crate) fn read(journals: &mut Journals, source: &str, text: &str) -> Result<
     Ok(())
 }
 
-/// Reads the journals of a file, or of all `.jsonl` files of a folder.
+/// Reads the journals in a file, or in all `.jsonl` files of a folder.
 pub(crate) fn of_path(path: &Path) -> Result<Journals, Stop> {
     let unread = |path: &Path, e: std::io::Error| Stop::problem(format!("{} cannot be read: {e}", path.display()));
     let mut files: Vec<PathBuf> = vec![path.to_owned()];

@@ -1,12 +1,12 @@
-//! Lambda: one binary with four roles. The environment names the role of a process.
+//! AWS Lambda: one binary with four roles. An environment variable sets the role of a process.
 //!
 //! - `worker` executes hops; its event source is the steps queue.
 //! - `ingest` ingests events; its event source is the events queue.
 //! - `sweep` fires timers; a schedule invokes it once a minute.
 //! - `http` serves the same HTTP interface as the local server.
 //!
-//! What is deliberately not here: decisions about runs (the crate `stepladder-engine`), and
-//! permissions (`template.yaml`).
+//! Decisions about runs are deliberately not made here, but in the crate `stepladder-engine`.
+//! Permissions are in `template.yaml`.
 
 mod answer;
 mod environment;
@@ -30,24 +30,24 @@ use stepladder_engine::{Config, Engine};
 use crate::app::App;
 use environment::{Role, Settings};
 
-/// The time that ingest and the HTTP function keep at the end of an invocation, to send on the rest
-/// of their work.
+/// The time at the end of an invocation that ingest and the HTTP function reserve for sending the
+/// rest of their work to the queue.
 const RESERVE: Duration = Duration::from_secs(3);
 
-/// Whether Lambda started this process.
+/// Returns whether Lambda started this process.
 pub(crate) fn is_here() -> bool {
     std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some()
 }
 
-/// What all roles share.
+/// The state that all roles share.
 pub(crate) struct Process {
     pub(crate) engine: Arc<Engine>,
     pub(crate) aws: Arc<Aws>,
     pub(crate) settings: Settings,
 }
 
-/// Serves invocations until Lambda ends the process. A failed start is one line of the log and exit
-/// code 1; Lambda then reports the invocation as failed.
+/// Serves invocations until Lambda ends the process. If the start fails, this logs one line and
+/// returns the exit code 1; Lambda then reports the invocation as failed.
 pub(crate) fn run(app: App) -> ExitCode {
     let settings = match Settings::read(|name| std::env::var(name).ok()) {
         Ok(settings) => settings,
@@ -57,7 +57,7 @@ pub(crate) fn run(app: App) -> ExitCode {
         }
     };
     logs(&settings, app.code.as_deref().unwrap_or_default());
-    // a second thread, so that a body that blocks its thread does not stop the others
+    // with a second thread, a body that blocks its thread does not stop the other bodies
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -83,8 +83,8 @@ async fn serve(mut app: App, settings: Settings) -> Result<(), String> {
     served.map_err(|e| format!("the runtime cannot continue: {e}"))
 }
 
-/// Returns the deadline of an invocation: its end less a reserve, in which it sends on the rest of
-/// its work.
+/// Returns the deadline of an invocation. The reserve after the deadline is used to send the rest
+/// of the work to the queue.
 pub(crate) fn deadline(context: &lambda_runtime::Context) -> Timestamp {
     let end = Timestamp::from_millis(i64::try_from(context.deadline).unwrap_or(i64::MAX));
     end - RESERVE.min(end.since(SystemClock.now()) / 4)

@@ -1,9 +1,9 @@
-//! Durable functions: ordinary async Rust made of named steps, each of which runs once and is
-//! remembered.
+//! Durable functions: ordinary async Rust made of named steps. The result of each step is
+//! remembered, so that a finished step is not executed again.
 //!
-//! This is the one crate that a program depends on. It exports what functions are written with
-//! ([`prelude`], [`Context`], [`Function`]) and how they are tested ([`testing`]). [`App`] is the
-//! whole program: the command line, the local server and the roles on AWS.
+//! This is the only crate that a program depends on. It exports everything that is needed to write
+//! functions ([`prelude`], [`Context`], [`Function`]) and to test them ([`testing`]). [`App`] is
+//! the whole program: the command line, the local server and the roles on AWS.
 //!
 //! The crates `stepladder-core` and `stepladder-engine` execute runs. Their types are not exported,
 //! except the few that functions use, such as [`Timestamp`].
@@ -12,7 +12,7 @@
 //! - `cli`: the command line, with the commands that talk to a server elsewhere.
 //! - `local` (default): the local server `dev`, with SQLite and the HTTP API. Includes `cli`.
 //! - `aws` (default): the roles of a Lambda function, and `--table` of the command line. A binary
-//!   for Lambda has this feature alone, which keeps it small.
+//!   for Lambda has only this feature, which keeps the binary small.
 
 mod app;
 #[cfg(feature = "cli")]
@@ -33,7 +33,7 @@ mod terminal;
 
 pub use app::App;
 pub use dev_setup::DevSetup;
-/// Set it with [`App::pace`]:
+/// How many steps one hop executes. Set this with [`App::pace`]:
 ///
 /// ```
 /// use stepladder::{App, Pace};

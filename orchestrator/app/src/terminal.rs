@@ -1,7 +1,7 @@
 //! The output of the command line, and its exit codes.
 //!
-//! Colours are always written, and removed in a pipe and under `NO_COLOR`. A closed pipe
-//! (`stepladder runs | head -1`) ends the command silently.
+//! Colours are always written; they are removed if the output is a pipe, or if `NO_COLOR` is set.
+//! If the reader closes the pipe (`stepladder runs | head -1`), the command ends silently.
 
 pub(crate) mod table;
 pub(crate) mod text;
@@ -15,19 +15,20 @@ use serde::Serialize;
 use stepladder_api::StepStatus;
 use stepladder_core::Status;
 
-/// Why a command ends early.
+/// Why a command ends before it is done.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// It cannot do its work. The line says why, and what to do.
+    /// The command cannot do its work. The line says why, and what to do.
     Problem(String),
-    /// It did its work, and a run that it followed did not complete. All output was printed.
+    /// The command did its work, but a run that it followed did not complete. All output was
+    /// printed.
     Failed,
-    /// It was stopped at once, by a second Ctrl-C.
+    /// The command was stopped immediately by a second Ctrl-C.
     #[cfg(feature = "local")]
     Interrupted,
-    /// The command line is wrong. clap has printed why.
+    /// The command line is invalid. clap has already printed the reason.
     Usage,
-    /// The reader of its output is gone.
+    /// The reader of the output has closed the pipe.
     ClosedPipe,
 }
 
@@ -44,13 +45,13 @@ impl Stop {
         match self {
             Self::Problem(sentence) => {
                 let line = text::one_line(&sentence, usize::MAX);
-                // a failure to write this cannot be reported anywhere
+                // if this fails, the failure cannot be reported anywhere
                 let _ = writeln!(anstream::stderr(), "{} {line}", "error:".red().bold());
                 ExitCode::FAILURE
             }
             Self::Failed => ExitCode::FAILURE,
             #[cfg(feature = "local")]
-            // 128 + SIGINT, as shells count
+            // 128 + SIGINT, as shells do
             Self::Interrupted => ExitCode::from(130),
             Self::Usage => ExitCode::from(2),
             Self::ClosedPipe => ExitCode::SUCCESS,
@@ -64,20 +65,20 @@ pub(crate) fn print(line: impl Display) -> CommandResult {
     written(writeln!(out, "{line}").and_then(|()| out.flush()))
 }
 
-/// Writes a value as JSON.
+/// Converts a value to JSON.
 ///
 /// # Errors
-/// Where a type of this program cannot be written, which is a defect of it.
+/// The value cannot be converted. This would be a defect of this program.
 pub(crate) fn json(value: &impl Serialize) -> Result<String, Stop> {
     serde_json::to_string(value).map_err(|e| Stop::problem(format!("the output cannot be written as JSON: {e}")))
 }
 
-/// Prints a remark, which is not part of the output.
+/// Prints a remark to standard error, because it is not part of the output.
 pub(crate) fn remark(line: impl Display) -> CommandResult {
     written(writeln!(anstream::stderr(), "{line}"))
 }
 
-/// Converts the result of writing.
+/// Converts the result of writing to the result of a command.
 pub(crate) fn written(result: io::Result<()>) -> CommandResult {
     result.map_err(|e| match e.kind() {
         ErrorKind::BrokenPipe => Stop::ClosedPipe,
@@ -85,12 +86,12 @@ pub(crate) fn written(result: io::Result<()>) -> CommandResult {
     })
 }
 
-/// Whether the output is at a terminal, where lines may be updated.
+/// Returns whether the output goes to a terminal, where lines can be updated in place.
 pub(crate) fn is_watched() -> bool {
     io::stdout().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Writes a status in its colour.
+/// Formats a status in its colour.
 pub(crate) fn status(status: Status) -> String {
     match status {
         Status::Scheduled => status.cyan().to_string(),
@@ -101,7 +102,7 @@ pub(crate) fn status(status: Status) -> String {
     }
 }
 
-/// Writes a step's status in its colour.
+/// Formats the status of a step in its colour.
 pub(crate) fn step_status(status: StepStatus) -> String {
     match status {
         StepStatus::Completed => status.green().to_string(),

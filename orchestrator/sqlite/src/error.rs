@@ -1,4 +1,4 @@
-//! The errors of this adapter, and their conversion to the errors of the engine's ports.
+//! The errors of this crate, and their conversion to the errors of the engine's ports.
 
 use rusqlite::ErrorCode;
 use stepladder_engine::ports::StoreError;
@@ -21,7 +21,7 @@ pub(crate) enum SqliteError {
 }
 
 impl SqliteError {
-    /// Converts to the error of a port. The text says what an operator can do.
+    /// Converts this error to the error of a port. The message says what an operator can do.
     pub(crate) fn into_store_error(self) -> StoreError {
         let error = match self {
             Self::Unreadable(reason) => return StoreError::Unreadable(reason),
@@ -53,8 +53,9 @@ impl SqliteError {
     }
 }
 
-/// Returns whether the same statement on the same file would fail again. Examples are a missing
-/// table or column, a value of the wrong type or size, and a violated constraint.
+/// Returns whether the same statement on the same file would fail again. This is true for example
+/// if a table or column is missing, if a value has the wrong type or size, or if a constraint is
+/// violated.
 fn is_permanent(code: ErrorCode) -> bool {
     matches!(
         code,

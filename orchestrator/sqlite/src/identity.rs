@@ -1,5 +1,5 @@
-//! Checks whether a file is a data file of this program before anything is written. A file of
-//! another program is not changed.
+//! Checks, before anything is written, whether a file is a data file of this program. A file of
+//! another program is never changed.
 
 use std::fs::{File, Metadata};
 use std::io::{Read, Seek, SeekFrom};
@@ -21,7 +21,7 @@ const HEADER_BYTES: usize = 100;
 /// The offset of the application id in the header.
 const APPLICATION_ID_OFFSET: usize = 68;
 
-/// Returns why a path cannot name a file on a disk, or `None` if it can.
+/// Returns why a path cannot name a file on a disk; `None` if it can.
 pub(crate) fn name_problem(db: &Path) -> Option<&'static str> {
     let name = db.as_os_str().as_encoded_bytes();
     if name.is_empty() {
@@ -33,7 +33,7 @@ pub(crate) fn name_problem(db: &Path) -> Option<&'static str> {
     name.starts_with(b"file:").then_some("it is written as a URL; write the path without `file:`")
 }
 
-/// Returns why the thing at a path is not an ordinary file, or `None` if it is one.
+/// Returns why the file at a path is not an ordinary file; `None` if it is one.
 pub(crate) fn type_problem(metadata: &Metadata) -> Option<&'static str> {
     if metadata.is_dir() {
         return Some("it is a folder; name a file in it");
@@ -41,7 +41,7 @@ pub(crate) fn type_problem(metadata: &Metadata) -> Option<&'static str> {
     (!metadata.is_file()).then_some("it is a pipe, a socket or a device; name an ordinary file")
 }
 
-/// Checks that the file is empty or a data file.
+/// Checks that the file is empty or is a data file of this program.
 pub(crate) fn check(db: &Path, canonical: &Path, mut file: &File) -> Result<(), OpenError> {
     let mut header = Vec::with_capacity(HEADER_BYTES);
     let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(HEADER_BYTES as u64).read_to_end(&mut header));
@@ -55,20 +55,21 @@ pub(crate) fn check(db: &Path, canonical: &Path, mut file: &File) -> Result<(), 
     }
     let is_ours = match header[APPLICATION_ID_OFFSET..].first_chunk().map(|id| i32::from_be_bytes(*id)) {
         Some(APPLICATION_ID) => true,
-        // version 0.2.0 wrote no id
+        // version 0.2.0 wrote no application id
         Some(0) => has_our_tables_or_none(canonical),
         Some(_) | None => false,
     };
     if is_ours { Ok(()) } else { Err(OpenError::Foreign { db: db.to_owned() }) }
 }
 
-/// Returns whether a file without an id has the tables of a data file, or no table.
+/// Returns whether a file without an application id has either no tables or those of a data file.
 fn has_our_tables_or_none(path: &Path) -> bool {
-    // first without the write-ahead log: that writes nothing, not even the index of the log
+    // tries without the write-ahead log first, because that writes nothing, not even the index of
+    // the log
     let in_file = tables(path, true);
     let log = std::fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
     let found = if in_file.as_ref().is_some_and(Vec::is_empty) && log { tables(path, false) } else { in_file };
-    // a file that cannot be read is damaged: the attempt to open it will report how
+    // a file that cannot be read is damaged; opening it will report the details
     let Some(found) = found else { return true };
     found.is_empty() || ["journal", "wakes"].iter().all(|ours| found.iter().any(|table| table == ours))
 }
@@ -82,8 +83,9 @@ fn tables(path: &Path, without_log: bool) -> Option<Vec<String>> {
     query.query_map([], |row| row.get(0)).ok()?.collect::<rusqlite::Result<_>>().ok()
 }
 
-/// Rejects a hard link if the latest changes are in the write-ahead log of another name of the
-/// file. SQLite names the log after the name with which the file was opened, so they would be lost.
+/// Rejects a hard link if the latest changes are in the write-ahead log beside another name of the
+/// file. SQLite derives the name of the log from the name under which the file is opened, so these
+/// changes would be lost.
 #[cfg(unix)]
 pub(crate) fn check_names(db: &Path, canonical: &Path, metadata: &Metadata) -> Result<(), OpenError> {
     use std::os::unix::fs::MetadataExt;
@@ -112,14 +114,14 @@ pub(crate) fn check_names(db: &Path, canonical: &Path, metadata: &Metadata) -> R
     }
 }
 
-/// Hard links cannot be counted on this system.
+/// Does nothing, because hard links cannot be counted on this system.
 #[cfg(not(unix))]
 pub(crate) fn check_names(_: &Path, _: &Path, _: &Metadata) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Warns if other users can open an existing file. The rights of the file are kept, because they
-/// may be intended.
+/// Logs a warning if other users can open an existing file. The permissions of the file are not
+/// changed, because they may be intended.
 #[cfg(unix)]
 pub(crate) fn warn_of_readers(db: &Path, existing: Option<&Metadata>) {
     use std::os::unix::fs::PermissionsExt;
@@ -128,7 +130,7 @@ pub(crate) fn warn_of_readers(db: &Path, existing: Option<&Metadata>) {
     tracing::warn!("other users can open the data file `{db}` (mode {mode:o}); `chmod 600 {db}` keeps it to yourself");
 }
 
-/// On this system the folder has the rights.
+/// Does nothing, because on this system the folder has the permissions.
 #[cfg(not(unix))]
 pub(crate) fn warn_of_readers(_: &Path, _: Option<&Metadata>) {}
 

@@ -5,11 +5,11 @@
 //! - Journals, events, runs, wakes, timers and wait queues are rows.
 //! - Slots of steps and deliveries to workers are kept in memory, because they are no longer valid
 //!   once the process ends.
-//! - The file is locked while it is open. Therefore a process that opens it knows that its
-//!   predecessor is dead. The new process delivers the predecessor's wakes again, frees its slots,
-//!   and wakes the first tickets of each wait queue.
+//! - The file is locked while it is open. So a process that opens the file knows that the previous
+//!   process is dead. The new process delivers the wakes of the previous process again, frees its
+//!   slots, and wakes the first tickets of each wait queue.
 //!
-//! Not here: decisions. The engine makes them; this crate is its
+//! This crate makes no decisions about runs. The engine makes them; this crate is its
 //! [`Backend`](stepladder_engine::ports::Backend).
 
 mod error;
@@ -34,7 +34,8 @@ use std::sync::atomic::AtomicI64;
 
 use stepladder_engine::clock::Clock;
 
-/// The adapter. Drop it to close the file. All answered writes are on disk by then.
+/// The store and the queue in a data file. Dropping this value closes the file; by then all
+/// acknowledged writes are on disk.
 pub struct Sqlite {
     clock: Arc<dyn Clock>,
     readers: Arc<readers::Readers>,
@@ -43,7 +44,7 @@ pub struct Sqlite {
     /// The number of the latest wake.
     latest_wake: AtomicI64,
     _log_growth: wal::LogGrowth,
-    // dropped last, after the connections are closed
+    // this field is dropped last, after the connections are closed
     _lock: lock::Lock,
 }
 

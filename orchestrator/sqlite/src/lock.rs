@@ -1,15 +1,15 @@
-//! The lock that keeps all other processes off a data file (rule 30). The operating system releases
-//! it when the process ends, also by a kill.
+//! The lock that prevents other processes from opening a data file (rule 30). The operating system
+//! releases the lock when the process ends, even if it is killed.
 //!
-//! A file may have several names: a symbolic link, a hard link, a bind mount. Therefore the file
-//! itself is locked, not a name:
+//! A file may have several names: a symbolic link, a hard link, a bind mount. Therefore the lock
+//! applies to the file itself, not to a name:
 //!
 //! - Within this process, a list contains the open files by device and inode.
-//! - On Linux, the data file is locked with `flock`. That is independent of the byte ranges that
-//!   SQLite locks with `fcntl`. On other systems both locks exclude each other, so a data file with
-//!   a second hard link is rejected there.
-//! - On all systems, the file beside it with the suffix `.lock` is locked, after symbolic links are
-//!   resolved. Version 0.2.0 locks only this file.
+//! - On Linux, the data file is locked with `flock`. This lock is independent of the byte ranges
+//!   that SQLite locks with `fcntl`. On other systems the two kinds of lock exclude each other, so
+//!   a data file with a second hard link is rejected there.
+//! - On all systems, a second file is locked: the one beside the data file with the suffix `.lock`,
+//!   after symbolic links are resolved. Version 0.2.0 locks only this file.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -20,23 +20,24 @@ use crate::{identity, open_files};
 /// The lock of a data file. Dropping it releases the lock.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    /// The data file without symbolic links. SQLite's own files are beside this path.
+    /// The path of the data file, with symbolic links resolved. SQLite's own files are beside this
+    /// path.
     path: PathBuf,
     _beside: File,
-    // Closing any descriptor of a file drops all `fcntl` locks of the process on it, including
-    // SQLite's. So this descriptor must be closed after all connections.
+    // This descriptor must be closed after all connections. Closing any descriptor of a file drops
+    // all `fcntl` locks of the process on the file, including SQLite's.
     _file: File,
     _open_file: open_files::OpenFile,
 }
 
 impl Lock {
-    /// Acquires the lock, and creates the data file if it is missing. A file that is not a data
-    /// file is not changed.
+    /// Acquires the lock, and creates the data file if it is missing. If the file is not a data
+    /// file, it is not changed.
     pub(crate) fn acquire(db: &Path) -> Result<Self, OpenError> {
         if let Some(reason) = identity::name_problem(db) {
             return Err(OpenError::unusable(db, reason));
         }
-        // before the file is opened: opening a FIFO waits for its other end
+        // this comes before the file is opened, because opening a FIFO waits for its other end
         let existing = std::fs::metadata(db).ok();
         if let Some(metadata) = &existing {
             if let Some(reason) = identity::type_problem(metadata) {
@@ -87,8 +88,8 @@ fn lock(file: &File, db: &Path, path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Opens a file for writing. A missing file is created, readable and writable by its owner only.
-/// SQLite gives its log and the log's index the same rights.
+/// Returns options that open a file for writing. A missing file is created so that only its owner
+/// can read and write it. SQLite creates its log and the log's index with the same permissions.
 fn owner_only() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true);

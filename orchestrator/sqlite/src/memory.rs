@@ -1,6 +1,6 @@
-//! State that is kept in memory only, because it is no longer valid once the process ends:
-//! deliveries to workers, and slots that steps hold. Wakes and tickets are rows too. Memory follows
-//! the rows after each commit.
+//! State that is only in memory, because it is no longer valid once the process ends: deliveries to
+//! workers, and slots that steps hold. Wakes and tickets are in memory and in rows; after each
+//! commit, memory is updated to match the rows.
 
 mod journal_ends;
 
@@ -15,7 +15,7 @@ pub(crate) struct MemoryState {
     messages: Mutex<Messages>,
     wait_queues: Mutex<WaitQueues>,
     pub(crate) journal_ends: JournalEnds,
-    /// Notified when a wake is added.
+    /// Notifies receivers when a wake is added.
     pub(crate) arrivals: Notify,
 }
 

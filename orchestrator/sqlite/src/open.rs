@@ -1,5 +1,5 @@
 //! Opens a data file: acquires the lock, creates or migrates the tables, and loads the state that
-//! the previous process left.
+//! the previous process left behind.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -29,13 +29,13 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Uses the clock of the machine.
+    /// Uses the system clock.
     fn default() -> Self {
         Self { clock: Arc::new(SystemClock) }
     }
 }
 
-/// The reason why a data file cannot be opened. The text is one sentence that says what to do.
+/// The reason why a data file cannot be opened. The message is one sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has the file open.
@@ -64,10 +64,10 @@ pub enum OpenError {
         /// The version of its tables.
         found: usize,
     },
-    /// The file is a SQLite file of another program. The file is not changed.
+    /// The file is a SQLite file of another program. It was not changed.
     #[error("`{}` is a SQLite file of another program and was not changed; name another file with --db", db.display())]
     Foreign {
-        /// The file.
+        /// The path of the file.
         db: PathBuf,
     },
     /// The file is not a data file, is damaged, or cannot be read or written.
@@ -75,9 +75,9 @@ pub enum OpenError {
     Unusable {
         /// The data file.
         db: PathBuf,
-        /// The reason, with what to do.
+        /// What is wrong, and what to do.
         reason: String,
-        /// The error that led to this, if there is one.
+        /// The error that caused this one, if any.
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
 }
@@ -93,15 +93,17 @@ impl OpenError {
 }
 
 impl Sqlite {
-    /// Opens a data file and locks it, under all of its names, until the adapter is dropped.
+    /// Opens a data file, and locks it under all of its names until the adapter is dropped.
     ///
-    /// A missing file is created, readable by its owner only. Its folder must exist.
+    /// A missing file is created so that only its owner can read it. The folder of the file must
+    /// exist.
     ///
-    /// Wakes that the previous process received and did not acknowledge are delivered again. The
-    /// slots of its steps are free, and the first tickets of their wait queues are woken.
+    /// Wakes that the previous process received but did not acknowledge are delivered again. The
+    /// slots of the previous process's steps are free, and the first tickets in the wait queues of
+    /// these slots are woken.
     ///
     /// # Errors
-    /// Returns an [`OpenError`] if the file is in use, is not a data file, or cannot be written.
+    /// An [`OpenError`] if the file is in use, is not a data file, or cannot be written.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let lock = Lock::acquire(path)?;
@@ -136,8 +138,8 @@ impl Sqlite {
     }
 }
 
-/// Checks at startup, not at the first event, that the data file can be written. A full disk does
-/// not prevent the start, because there may be space soon.
+/// Checks that the data file can be written, so that a problem is found at startup and not at the
+/// first event. A full disk does not prevent the start, because there may be space soon.
 fn check_writable(db: &mut Connection) -> rusqlite::Result<()> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
@@ -151,13 +153,13 @@ fn check_writable(db: &mut Connection) -> rusqlite::Result<()> {
     }
 }
 
-/// Opens the connection that writes.
+/// Opens the connection for writing.
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
     cache_statements(&db)?;
-    // before the write-ahead log exists, so that the id is in the file itself, where other
-    // programs read it
+    // this comes before the write-ahead log exists, so that the id is in the file itself, where
+    // other programs can read it
     schema::sign(&db)?;
     db.pragma_update(None, "journal_mode", "wal")?;
     db.pragma_update(None, "synchronous", "full")?;
@@ -166,8 +168,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(db)
 }
 
-/// Makes SQLite compile each statement once. Without the planner's "stability guarantee", a build
-/// with STAT4 recompiles a statement if a bound value may change its plan
+/// Makes SQLite compile each statement only once. Without the "stability guarantee" of the query
+/// planner, a build with STAT4 compiles a statement again if a bound value may change its plan
 /// (<https://sqlite.org/queryplanner-ng.html#qpstab>).
 pub(crate) fn cache_statements(db: &Connection) -> rusqlite::Result<()> {
     db.set_prepared_statement_cache_capacity(64);
@@ -175,8 +177,8 @@ pub(crate) fn cache_statements(db: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Returns the queue that the previous process left, with a wake for each ticket that may have a
-/// slot now, and the number of the latest wake.
+/// Loads the queue that the previous process left behind, and adds a wake for each ticket that may
+/// get a slot now. Also returns the number of the latest wake.
 fn load_queue(db: &mut Connection, now: Timestamp) -> Result<(Messages, i64), SqliteError> {
     let promoted = promotable_tickets(db)?;
     let mut messages = Messages::default();
@@ -200,8 +202,8 @@ fn load_queue(db: &mut Connection, now: Timestamp) -> Result<(Messages, i64), Sq
     Ok((messages, latest))
 }
 
-/// Returns wakes for the first tickets of each wait queue, one for each free slot. All slots are
-/// free except those that a run holds until its end.
+/// Returns a wake for each ticket that may get a slot now. All slots are free, except those that a
+/// run holds until its end.
 fn promotable_tickets(db: &Connection) -> Result<Vec<Wake>, SqliteError> {
     let mut waiting: HashMap<Arc<str>, (usize, Vec<Ticket>)> = HashMap::new();
     let mut held: HashMap<Arc<str>, usize> = HashMap::new();
@@ -224,7 +226,7 @@ fn promotable_tickets(db: &Connection) -> Result<Vec<Wake>, SqliteError> {
     Ok(wakes)
 }
 
-/// Returns the runs that hold a slot until their end, each with the key of the limit.
+/// Returns the runs that hold a slot until they end, each with the key of the limit.
 fn load_holders(db: &Connection) -> Result<Vec<(Arc<str>, RunId)>, SqliteError> {
     let mut query = db.prepare("SELECT key, run FROM holders")?;
     let found = query.query_map([], |row| Ok((row.get(0)?, RunId::from_bytes(row.get(1)?))))?;

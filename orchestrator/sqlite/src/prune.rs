@@ -1,5 +1,4 @@
-//! Retention: deletes old runs and events in small transactions, so that other writes are not
-//! delayed.
+//! Deletes old runs and events in small transactions, so that other writes are not delayed.
 
 use rusqlite::Connection;
 use stepladder_core::{RunId, Timestamp};
@@ -9,31 +8,31 @@ use crate::Sqlite;
 use crate::error::SqliteError;
 use crate::writer::Durability;
 
-/// The maximum number of runs or events in one transaction.
+/// The maximum number of runs or events that one transaction deletes.
 const BATCH: i64 = 100;
 
-/// The number of deleted runs and events.
+/// How many runs and events were deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PruneResult {
-    /// Runs, with their journals.
+    /// The number of deleted runs, each with its journal.
     pub runs: usize,
-    /// Events without a run.
+    /// The number of deleted events that had no run.
     pub events: usize,
 }
 
 impl Sqlite {
-    /// Deletes runs that ended before `older_than`, with their journals. Then it deletes events
-    /// that were received before `older_than` and have no run left. Live runs are never deleted.
+    /// Deletes runs that ended before `older_than`, with their journals. Then deletes events that
+    /// were received before `older_than` and have no runs left. Live runs are never deleted.
     ///
-    /// Deleting an event also forgets its external id, so `older_than` should be more than 24 hours
-    /// ago.
+    /// When an event is deleted, its external id is forgotten too, so `older_than` should be more
+    /// than 24 hours ago.
     ///
     /// # Errors
-    /// Returns a [`StoreError`](stepladder_engine::ports::StoreError) if the file cannot be read or
-    /// written. Earlier deletions of this call remain.
+    /// A [`StoreError`](stepladder_engine::ports::StoreError) if the file cannot be read or
+    /// written. What was already deleted stays deleted.
     pub async fn prune(&self, older_than: Timestamp) -> StoreResult<PruneResult> {
         let mut pruned = PruneResult::default();
-        // a reader finds the rows, so that the writer only deletes
+        // a reading connection finds the rows, so that the writer only deletes
         loop {
             let ended = self.readers.list(move |db| ended_runs(db, older_than)).await?;
             if ended.is_empty() {
@@ -59,7 +58,8 @@ impl Sqlite {
     }
 }
 
-/// Ids start with the time of creation, so the query ends at the first run that is too young.
+/// Returns runs that ended before `older_than`. Ids start with the time of creation, so the query
+/// stops at the first run that was created after it.
 fn ended_runs(db: &Connection, older_than: Timestamp) -> Result<Vec<[u8; 16]>, SqliteError> {
     let mut ended = db.prepare_cached(
         "SELECT run FROM runs WHERE run < ?1 AND status IS NOT NULL AND ended_at < ?2 ORDER BY run LIMIT ?3",
@@ -80,7 +80,8 @@ fn delete_runs(db: &Connection, runs: &[[u8; 16]]) -> Result<(), SqliteError> {
     Ok(())
 }
 
-/// Events are numbered in the order of arrival, so the query ends at the first that is too young.
+/// Returns events without runs that were received before `older_than`. Events are numbered in the
+/// order in which they were received, so the query stops at the first younger event.
 fn orphaned_events(db: &Connection, older_than: Timestamp) -> Result<Vec<i64>, SqliteError> {
     let mut orphans = db.prepare_cached(
         "SELECT n FROM events \
@@ -99,8 +100,8 @@ fn delete_expired_flow_states(db: &Connection, older_than: Timestamp) -> Result<
     Ok(delete.execute((older_than.as_millis(), BATCH))?)
 }
 
-/// Deletes the events that still have no run. A repeated event may have started one in the
-/// meantime.
+/// Deletes those of the events that still have no run. In the meantime, a repeated event may have
+/// started a run.
 fn delete_events(db: &Connection, events: &[i64]) -> Result<usize, SqliteError> {
     let mut delete = db.prepare_cached(
         "DELETE FROM events WHERE n = ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.event = events.id) \

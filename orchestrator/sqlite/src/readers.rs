@@ -1,4 +1,4 @@
-//! The connections that read. A new one is opened if all are in use.
+//! The connections for reading. If all are in use, another one is opened.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use stepladder_engine::ports::{StoreError, StoreResult};
 use crate::error::SqliteError;
 use crate::open::cache_statements;
 
-/// The maximum number of idle connections.
+/// The maximum number of idle connections that are kept open.
 const MAX_IDLE: usize = 16;
 
 pub(crate) struct Readers {
@@ -27,7 +27,8 @@ impl Readers {
         &self.path
     }
 
-    /// Reads on this thread. Use it for a lookup of a few rows, which takes microseconds.
+    /// Executes a query on this thread. Use this for a look-up of a few rows, which takes
+    /// microseconds.
     pub(crate) fn read<T>(&self, query: impl FnOnce(&Connection) -> Result<T, SqliteError>) -> StoreResult<T> {
         let idle = self.idle.lock().pop();
         let db = match idle {
@@ -42,7 +43,8 @@ impl Readers {
         result
     }
 
-    /// Reads on a thread for blocking work. Use it for queries that may visit many rows.
+    /// Executes a query on a thread for blocking work. Use this for queries that may visit many
+    /// rows.
     pub(crate) async fn list<T: Send + 'static>(
         self: &Arc<Self>,
         query: impl FnOnce(&Connection) -> Result<T, SqliteError> + Send + 'static,

@@ -8,7 +8,7 @@ use stepladder_core::{Event, EventId, Record, RunId, RunRow, Timer, Timestamp};
 
 use crate::error::SqliteError;
 
-/// A row of `journal`.
+/// A row of the table `journal`.
 pub(crate) struct RecordRow {
     pub(crate) run: [u8; 16],
     pub(crate) seq: i64,
@@ -31,7 +31,7 @@ impl RecordRow {
     }
 }
 
-/// Reads the columns `seq, token, code, entries`.
+/// Reads a journal record from the columns `seq, token, code, entries`.
 pub(crate) fn record(row: &Row<'_>) -> Result<Record, SqliteError> {
     Ok(Record {
         seq: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
@@ -41,7 +41,7 @@ pub(crate) fn record(row: &Row<'_>) -> Result<Record, SqliteError> {
     })
 }
 
-/// A row of `timers`.
+/// A row of the table `timers`.
 pub(crate) struct TimerRow {
     pub(crate) minute: i64,
     pub(crate) due: i64,
@@ -62,7 +62,7 @@ impl TimerRow {
     }
 }
 
-/// A row of `events`.
+/// A row of the table `events`.
 pub(crate) struct EventRow {
     pub(crate) id: [u8; 16],
     pub(crate) external_id: Option<Arc<str>>,

@@ -1,5 +1,5 @@
-//! The tables, and the migration of a file from an earlier version. `user_version` counts the
-//! steps.
+//! The tables, and the migration of files from earlier versions. SQLite's `user_version` contains
+//! the number of migration steps that were applied.
 //!
 //! - An id is stored as its 16 bytes, which sort by time.
 //! - A time is stored as milliseconds since 1970.
@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use crate::identity::APPLICATION_ID;
 
-/// The migration steps. A released step never changes; append another one.
+/// The migration steps. A released step must never change; append a new step instead.
 const STEPS: &[&str] = &[
     "
     -- one row per write; rows are appended, and found by the index, so that many runs
@@ -125,10 +125,10 @@ const STEPS: &[&str] = &[
 ",
 ];
 
-/// The version of the files that this code writes.
+/// The version of the files that this code writes: the number of migration steps.
 pub(crate) const VERSION: usize = STEPS.len();
 
-/// Returns the version of a file. An empty file has version 0.
+/// Returns the version of a file. An empty file has the version 0.
 pub(crate) fn version(db: &Connection) -> rusqlite::Result<usize> {
     let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     Ok(usize::try_from(version).unwrap_or(usize::MAX))

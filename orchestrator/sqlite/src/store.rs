@@ -1,4 +1,4 @@
-//! The implementations of the engine's ports, one file each.
+//! The implementations of the engine's ports, one file per port.
 
 mod commits;
 mod events;

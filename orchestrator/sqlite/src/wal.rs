@@ -1,9 +1,11 @@
-//! Grows the write-ahead log in advance. Syncing an overwritten file is faster, and varies less,
-//! than syncing a file that grows. So the log gets the length that it will reach anyway.
+//! Extends the write-ahead log in advance. Syncing an overwritten part of a file is faster, and
+//! varies less, than syncing a file that grows. So the log gets the length that it will reach
+//! anyway.
 //!
-//! This does not change the content. SQLite reads the log up to the first page without a valid
-//! checksum (<https://sqlite.org/fileformat2.html#walformat>), so it ignores zeros at the end. The
-//! zeros are appended, so they never overwrite a page, even if SQLite writes at the same time.
+//! This does not change what SQLite reads. SQLite reads the log up to the first page without a
+//! valid checksum (<https://sqlite.org/fileformat2.html#walformat>), so it ignores zeros at the
+//! end. The zeros are appended, so they never overwrite a page, even if SQLite writes at the same
+//! time.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -12,8 +14,8 @@ use std::sync::{Arc, Weak};
 
 use crate::identity::beside;
 
-/// The number of pages in the log (16 MiB) after which SQLite moves them to the data file. In a
-/// longer log, more pages are changed several times and moved once.
+/// The number of pages in the log (16 MiB) after which SQLite moves them to the data file. With a
+/// longer log, more pages are changed several times but moved only once.
 pub(crate) const CHECKPOINT_PAGES: u32 = 4_000;
 
 /// The length of the log's header, in bytes.
@@ -22,17 +24,18 @@ const HEADER_BYTES: u64 = 32;
 /// The length of a page in the log with its header, in bytes.
 const PAGE_BYTES: u64 = 24 + 4_096;
 
-/// The number of bytes that are written at once. A concurrent commit waits for at most one chunk.
+/// The number of bytes that are written at once. A concurrent commit waits for at most one such
+/// chunk.
 const CHUNK_BYTES: usize = 512 * 1024;
 
-/// The growth of a log in the background. Dropping it stops the growth.
+/// Extends a log in the background. Dropping this value stops the work.
 #[derive(Debug)]
 pub(crate) struct LogGrowth {
     _alive: Arc<()>,
 }
 
 impl LogGrowth {
-    /// Grows the log of a data file on a thread of its own.
+    /// Extends the log of a data file on a separate thread.
     pub(crate) fn start(db: &Path) -> Self {
         let log = beside(db, "-wal");
         let alive = Arc::new(());
@@ -79,7 +82,7 @@ mod tests {
         assert!(length >= 1_000_000);
         db.execute_batch("INSERT INTO t VALUES (2)").expect("a row");
         assert_eq!(std::fs::metadata(&log).expect("a log").len(), length);
-        // the files as a crash would leave them
+        // copies the files as a crash would leave them
         std::fs::copy(&path, &copy).expect("a copy");
         std::fs::copy(&log, folder.path().join("copy.db-wal")).expect("a copy");
         let found = Connection::open(&copy).expect("a database");

@@ -1,12 +1,13 @@
-//! Writes the data file, one transaction at a time. Jobs that wait go into one transaction, so that
-//! one sync of the disk serves all of them.
+//! Writes the data file, one transaction at a time. All waiting jobs go into one transaction, so
+//! that they need only one sync of the disk.
 //!
-//! A thread of its own executes submitted jobs. If that thread is idle and the disk is quick, a
-//! commit is executed on its caller's thread instead. That saves two thread switches, which cost
-//! more than the write.
+//! A separate thread executes submitted jobs. If that thread is idle and the disk is fast, a commit
+//! is executed on the thread of its caller instead. That saves two thread switches, which cost more
+//! than the write.
 //!
-//! A transaction is synced if one of its jobs requires it. Other transactions survive the death of
-//! the process, because the operating system has them. The next sync puts them on disk.
+//! A transaction is synced if one of its jobs requires it. A transaction without a sync survives
+//! the death of the process, because the operating system has it, and the next sync writes it to
+//! the disk.
 
 mod connection;
 mod job;
@@ -28,7 +29,7 @@ use crate::memory::MemoryState;
 use connection::WriteConnection;
 use job::Task;
 
-/// The entry point for jobs.
+/// Accepts jobs for the data file.
 pub(crate) struct Writer {
     queue: Arc<JobQueue>,
     connection: Arc<Mutex<WriteConnection>>,
@@ -55,8 +56,8 @@ impl Writer {
         let write = move || {
             let _close = CloseOnExit(&jobs);
             while jobs.wait() {
-                // the lock comes first: a caller that finds the queue empty must not overtake these
-                // jobs
+                // the connection is locked before the queue is emptied, so that a caller that finds
+                // the queue empty cannot execute its job before these
                 let mut connection = shared.lock();
                 connection.write_all(jobs.take());
             }
@@ -65,10 +66,11 @@ impl Writer {
         Ok(Self { queue, connection, thread: Some(thread) })
     }
 
-    /// Executes `work` in a transaction, then `after` once that is committed, and returns the
-    /// result.
+    /// Executes `work` in a transaction, then executes `after` once the transaction is committed,
+    /// and returns the result.
     ///
-    /// `work` may be called several times: the failure of another job rolls the transaction back.
+    /// `work` may be called several times, because the failure of another job rolls back the
+    /// transaction.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         durability: Durability,
@@ -80,8 +82,8 @@ impl Writer {
         receive_answer(answer).await
     }
 
-    /// Does the same as [`run`](Self::run), on this thread if the writer is idle and the disk is
-    /// quick. Use it for small work only, because it blocks the thread.
+    /// Does the same as [`run`](Self::run), but on this thread if the writer is idle and the disk
+    /// is fast. Use this only for small work, because it blocks the thread.
     pub(crate) async fn run_here<T: Send + 'static>(
         &self,
         durability: Durability,
@@ -95,7 +97,7 @@ impl Writer {
         receive_answer(answer).await
     }
 
-    /// Executes a job on this thread. Returns the job if it has to wait.
+    /// Executes a job on this thread. If the job has to wait, returns it instead.
     fn try_write_here(&self, job: Box<dyn Job>) -> Option<Box<dyn Job>> {
         let Some(mut connection) = self.connection.try_lock() else { return Some(job) };
         if !connection.is_quick(job.durability()) || !self.queue.is_idle() {
@@ -106,7 +108,7 @@ impl Writer {
     }
 
     /// Submits a job without waiting for its result. The job is executed before any job that is
-    /// submitted later. A failed job is retried with each later transaction until it succeeds.
+    /// submitted later. A failed job is retried in each later transaction until it succeeds.
     pub(crate) fn run_in_background(&self, work: impl FnMut(&Connection) -> Result<(), SqliteError> + Send + 'static) {
         self.submit(Box::new(job::BackgroundJob::new(work)));
     }
@@ -114,7 +116,7 @@ impl Writer {
     fn submit(&self, job: Box<dyn Job>) {
         let mut state = self.queue.state.lock();
         if state.closed {
-            // dropping the job closes the channel of its answer, which reports this to the caller
+            // the job is dropped, which closes its result channel and so tells the caller
             return;
         }
         state.jobs.push(job);
@@ -131,12 +133,12 @@ async fn receive_answer<T>(answer: oneshot::Receiver<StoreResult<T>>) -> StoreRe
 }
 
 impl Drop for Writer {
-    /// Waits until all submitted jobs are executed.
+    /// Waits until all submitted jobs have been executed.
     fn drop(&mut self) {
         self.queue.state.lock().closed = true;
         self.queue.submitted.notify_one();
         if let Some(thread) = self.thread.take() {
-            // a panic of the writer was reported by its thread
+            // the thread has already reported its panic
             let _ = thread.join();
         }
     }
@@ -162,7 +164,7 @@ impl JobQueue {
     }
 }
 
-/// Closes the queue when the writer's thread ends, also by a panic, so that no caller waits
+/// Closes the queue when the writer's thread ends, even because of a panic, so that no caller waits
 /// forever.
 struct CloseOnExit<'a>(&'a JobQueue);
 

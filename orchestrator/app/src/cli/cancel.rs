@@ -1,4 +1,4 @@
-//! `cancel ID`, `cancel --all`.
+//! The command `cancel ID` or `cancel --all`.
 
 use clap::Args;
 use stepladder_api::Data;

@@ -1,4 +1,4 @@
-//! `check`: whether this build can continue the runs of another build.
+//! The command `check`: whether this build can continue the runs that another build started.
 
 use std::path::PathBuf;
 
@@ -61,7 +61,7 @@ pub(crate) async fn execute(mut app: App, args: CheckArgs) -> CommandResult {
     }
 }
 
-/// Reads the journals of a server's runs: by default those of live runs.
+/// Reads the journals of runs from a server. By default, reads those of live runs.
 async fn of_server(app: App, args: &CheckArgs) -> Result<Journals, Stop> {
     let client = args.server.client(app, Access::Reads).await?;
     let statuses = match args.filter.status {
@@ -73,7 +73,7 @@ async fn of_server(app: App, args: &CheckArgs) -> Result<Journals, Stop> {
         let mut filter = args.filter.clone();
         filter.status = Some(status);
         for run in listed(&client, &filter).await? {
-            // a run that changes its status in the meantime is in both listings
+            // a run whose status changes in the meantime appears in both listings
             if !journals.contains_key(&run) {
                 let lines = journals::lines(&client, run).await?;
                 journals::read(&mut journals, &format!("the journal of {run}"), &lines.join("\n"))?;

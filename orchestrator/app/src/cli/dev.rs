@@ -1,4 +1,5 @@
-//! `dev`: the local server. HTTP, workers and dashboard, in one process on one SQLite file.
+//! The command `dev`: the local server, with HTTP, workers and the dashboard in one process on one
+//! SQLite file.
 
 mod access;
 mod banner;
@@ -41,7 +42,7 @@ Examples:
 After Ctrl-C, steps that execute may end within 10 s; a second Ctrl-C stops at once.
 The next start continues all runs.";
 
-/// How long steps may execute after a stop was requested.
+/// How long steps may continue after the server was told to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
 #[derive(Args, Debug)]
@@ -82,7 +83,8 @@ pub(crate) struct DevArgs {
     quiet: bool,
 }
 
-// without doc comments, because a help text for each value would double the length of the help
+// these values have no doc comments, because a help text for each would double the length of the
+// help
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum PaceArg {
     Step,
@@ -100,7 +102,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     let config = config(&app, &args, &setup);
     let programs = app.programs().map_err(Stop::problem)?;
     let address = address(&args.host, listener.local_addr().map_err(|e| cannot_listen(&args.host, args.port, &e))?);
-    // on a thread of its own: Ctrl-C must work when the disk does not answer
+    // on a separate thread, so that Ctrl-C works even if the disk does not respond
     let db = args.db.clone();
     let backend = tokio::select! {
         opened = tokio::task::spawn_blocking(move || open(&db)) => Arc::new(opened.map_err(Stop::problem)??),
@@ -119,14 +121,14 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
             bounds: args.bounds.intake(),
             streams: true,
             answer_bytes: None,
-            // the queue is in the data file
+            // `None`, because the queue is in the data file
             queues: None,
             deadline: None,
         },
     );
     let (stop, mut stopped) = watch::channel(false);
     let mut http = tokio::spawn(stepladder_server::serve(listener, router, args.bounds.connections(), async move {
-        // the sender is dropped when the server ends anyhow
+        // the sender is dropped when the server ends for another reason
         let _ = stopped.wait_for(|stopped| *stopped).await;
     }));
     let pruning = tokio::spawn(retention::run(backend, engine.clone(), args.keep));
@@ -205,7 +207,7 @@ fn cannot_listen(host: &str, port: u16, error: &std::io::Error) -> Stop {
     })
 }
 
-/// The address to open in a browser.
+/// Returns the address to open in a browser.
 fn address(host: &str, bound: SocketAddr) -> String {
     match host {
         "127.0.0.1" | "localhost" | "::1" | "[::1]" => format!("http://localhost:{}", bound.port()),
@@ -225,8 +227,8 @@ fn open(db: &Path) -> Result<Sqlite, Stop> {
     Sqlite::open(db, stepladder_sqlite::Options::default()).map_err(Stop::problem)
 }
 
-/// Creates folders that only their owner can read, because data files contain the data of events
-/// and steps.
+/// Returns a builder of folders that only their owner can read, because data files contain the data
+/// of events and steps.
 fn private_folder() -> std::fs::DirBuilder {
     let mut folder = std::fs::DirBuilder::new();
     #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! `functions`: lists the functions of this program or of a server.
+//! The command `functions`: lists the functions of this program or of a server.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ fn registered(mut app: App) -> Result<(Vec<Function>, String), Stop> {
     Ok((answer.data, text))
 }
 
-/// Lists each function on a line.
+/// Returns a table with one function per line.
 pub(crate) fn listing(functions: &[Function]) -> Table {
     let mut table = Table::new(["FUNCTION", "TRIGGERS", "RETRIES", "TIMEOUT", "LIMITS"]);
     for function in functions {

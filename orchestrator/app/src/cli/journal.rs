@@ -1,4 +1,4 @@
-//! `journal`: the journals of runs, one entry a line.
+//! The command `journal`: prints the journals of runs, one entry per line.
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
@@ -27,7 +27,7 @@ pub(crate) struct JournalArgs {
     server: ServerArgs,
 }
 
-/// Filters on runs.
+/// Options that select runs.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RunFilterArgs {
     /// Only runs of this status: scheduled, running, completed, failed, cancelled, skipped
@@ -55,7 +55,7 @@ pub(crate) async fn execute(app: App, args: JournalArgs) -> CommandResult {
     Ok(())
 }
 
-/// Lists the ids of runs, page by page, newest first.
+/// Lists the ids of the selected runs, page by page, newest first.
 pub(crate) async fn listed(client: &Client, filter: &RunFilterArgs) -> Result<Vec<RunId>, Stop> {
     const PAGE: usize = 500;
     let limit = filter.limit as usize;

@@ -1,4 +1,4 @@
-//! `pause FUNCTION`, `resume FUNCTION`.
+//! The commands `pause FUNCTION` and `resume FUNCTION`.
 
 use clap::Args;
 

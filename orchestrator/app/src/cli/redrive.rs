@@ -1,4 +1,4 @@
-//! `redrive`: lists dead letters, and moves them back to their queues.
+//! The command `redrive`: lists dead letters, or moves them back to their queues.
 
 use clap::Args;
 use owo_colors::OwoColorize;
@@ -44,7 +44,7 @@ pub(crate) struct RedriveArgs {
     output: OutputArgs,
 }
 
-/// A dead letter as JSON.
+/// A dead letter in JSON, as one line of the output.
 #[derive(Serialize)]
 struct Line<'a> {
     queue: &'static str,

@@ -1,4 +1,4 @@
-//! `rerun ID`, `rerun --all`.
+//! The command `rerun ID` or `rerun --all`.
 
 use clap::Args;
 use stepladder_api::{Data, RerunAllRequest, RerunRequest};

@@ -1,4 +1,4 @@
-//! `run ID`: one run with its steps, attempts, timings and errors.
+//! The command `run ID`: shows one run with its steps, attempts, timings and errors.
 
 use std::fmt::Write;
 
@@ -77,7 +77,7 @@ fn steps(run: &RunDetail, now: Timestamp) -> Table {
     for step in &run.steps {
         let remark = match (step.child, step.due) {
             (Some(child), _) => format!("run {child}"),
-            // an ended run has no next attempt
+            // the due time of a run that has ended has no meaning
             (None, Some(due)) if !run.status.is_end() => relative(due.0, now),
             (None, Some(_) | None) => String::new(),
         };
@@ -104,7 +104,7 @@ fn steps(run: &RunDetail, now: Timestamp) -> Table {
     table
 }
 
-/// Prints each line of a log as one line of the terminal.
+/// Formats a log, with one line of the terminal for each log line.
 fn lines(logs: &[LogLine]) -> String {
     let line = |log: &LogLine| {
         let level = match log.level {
@@ -124,7 +124,7 @@ fn lines(logs: &[LogLine]) -> String {
     logs.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Says in one line why an attempt did not succeed; `None` if it did.
+/// Returns a line that says why an attempt did not succeed; `None` if it succeeded.
 pub(crate) fn attempt_problem(attempt: &Attempt) -> Option<String> {
     let after = attempt.ended_at.map(|end| duration(end.0.since(attempt.started_at.0))).unwrap_or_default();
     let number = attempt.attempt;
@@ -137,7 +137,7 @@ pub(crate) fn attempt_problem(attempt: &Attempt) -> Option<String> {
     }
 }
 
-/// Prints a failure with all lines of its message.
+/// Formats a failure with all lines of its message.
 fn failure_text(error: &Failure) -> String {
     let mut lines: Vec<String> = error.message.lines().map(|line| one_line(line, usize::MAX)).collect();
     lines.extend(error.code.as_ref().map(|code| format!("code: {code}")));

@@ -1,4 +1,4 @@
-//! The selection of runs: one by its id, or many by filters.
+//! The options that select runs: one run by its id, or many by filters.
 
 use std::io::{BufRead, IsTerminal, Read, Write};
 
@@ -12,12 +12,12 @@ use crate::client::Client;
 use crate::terminal::text::parse_duration;
 use crate::terminal::{Stop, is_watched, remark};
 
-/// The number of runs on a page. A small number keeps each request short, however many runs are
-/// selected.
+/// The number of runs in one request. A small number keeps each request short, even if many runs
+/// are selected.
 const PAGE: &str = "100";
 
-/// One run, or many. The filters also conflict with an id, because clap drops a requirement that
-/// conflicts with a given argument.
+/// Options that select one run or many. The filters are declared to conflict with an id, because
+/// clap drops a requirement that conflicts with a given argument.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RunSelectionArgs {
     /// The run's id, as `runs` shows it
@@ -44,7 +44,7 @@ pub(crate) struct RunSelectionArgs {
     yes: bool,
 }
 
-/// A time span.
+/// Options that select runs by the time of their creation.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TimeSpanArgs {
     /// Only runs that were created since this time (2026-11-24T21:00:00Z) or within this time span
@@ -57,7 +57,7 @@ pub(crate) struct TimeSpanArgs {
 }
 
 impl TimeSpanArgs {
-    /// Returns its query parameters.
+    /// Returns the query parameters of these options.
     pub(crate) fn query(&self) -> impl Iterator<Item = (&'static str, String)> {
         let parts = [("since", self.since), ("until", self.until)];
         parts.into_iter().filter_map(|(name, at)| Some((name, at?.to_string())))
@@ -74,7 +74,7 @@ impl RunSelectionArgs {
     /// Returns the query parameters of the filters.
     ///
     /// # Errors
-    /// When every run is selected without a confirmation.
+    /// Every run is selected, and the user did not confirm this.
     fn query(&self, question: &str) -> Result<Vec<(&'static str, String)>, Stop> {
         let mut filters = Vec::new();
         filters.extend(self.status.map(|status| ("status", status.to_string())));
@@ -87,8 +87,8 @@ impl RunSelectionArgs {
         Ok(filters)
     }
 
-    /// Applies `verb` to all selected runs, page by page, and returns the runs that it changed. It
-    /// asks for confirmation when every run is selected.
+    /// Applies `verb` to all selected runs, page by page, and returns the runs that were changed.
+    /// If every run is selected, asks the user for confirmation first.
     pub(crate) async fn each_page(
         &self,
         client: &Client,
@@ -115,7 +115,7 @@ impl RunSelectionArgs {
     }
 }
 
-/// Asks at a terminal for confirmation that every run is meant.
+/// Asks the user on the terminal to confirm that every run is selected.
 fn confirm(yes: bool, question: &str) -> Result<(), Stop> {
     const ANSWER_BYTES: u64 = 100;
     if yes {
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn every_run_is_selected_only_with_a_confirmation() {
-        // tests have no terminal
+        // tests have no terminal to ask on
         let refused = query(&[]);
         assert!(matches!(refused, Err(Stop::Problem(sentence)) if sentence.contains("--yes")));
         assert_eq!(query(&["--yes"]).unwrap(), [("all", "true".to_owned())]);

@@ -1,4 +1,4 @@
-//! `runs`: lists runs.
+//! The command `runs`: lists runs.
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;

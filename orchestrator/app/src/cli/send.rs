@@ -1,4 +1,4 @@
-//! `send NAME [DATA]`.
+//! The command `send NAME [DATA]`: sends an event.
 
 use std::io::Read;
 
@@ -75,7 +75,7 @@ pub(crate) async fn execute(app: App, args: SendArgs) -> CommandResult {
     follow::to_the_end(&client, &runs, args.output.json).await
 }
 
-/// Returns the event key to send. A server without keys accepts any key.
+/// Returns the event key to send. If the server has no keys, it accepts any key.
 fn key(given: Option<String>) -> Result<String, Stop> {
     let configured = || std::env::var("STEPLADDER_EVENT_KEYS").ok();
     match given.map(|key| key.trim().to_owned()) {
@@ -87,20 +87,20 @@ fn key(given: Option<String>) -> Result<String, Stop> {
     }
 }
 
-/// Reads a JSON object from the command line, a file or standard input. The JSON stays text:
-/// numbers keep their digits.
+/// Reads a JSON object from the command line, a file or standard input. The JSON is kept as text,
+/// so that numbers keep all their digits.
 ///
 /// # Errors
-/// When it cannot be read, or is not a JSON object.
+/// The input cannot be read, or is not a JSON object.
 pub(crate) fn read_data(what: &str, given: &str) -> Result<Json, Stop> {
     let data = read_json(what, given)?;
     if data.get().starts_with('{') { Ok(data) } else { Err(Stop::problem(format!("{what} must be a JSON object"))) }
 }
 
-/// Reads any JSON, as [`read_data`] reads an object.
+/// Reads any JSON value from the command line, a file or standard input. See [`read_data`].
 ///
 /// # Errors
-/// When it cannot be read, or is not JSON.
+/// The input cannot be read, or is not JSON.
 pub(crate) fn read_json(what: &str, given: &str) -> Result<Json, Stop> {
     let text = match given {
         "-" => {
@@ -118,7 +118,7 @@ pub(crate) fn read_json(what: &str, given: &str) -> Result<Json, Stop> {
     })
 }
 
-/// Reads a string, which must not be larger than an event.
+/// Reads a string that is at most as large as an event.
 fn read_limited(from: impl Read) -> std::io::Result<String> {
     let mut text = String::new();
     from.take(EVENT_BYTES as u64 + 1).read_to_string(&mut text)?;
@@ -139,7 +139,7 @@ mod tests {
         }
     }
 
-    /// Fails when it is read.
+    /// A reader that always fails.
     struct Unreadable;
 
     impl Read for Unreadable {

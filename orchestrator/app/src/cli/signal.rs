@@ -1,4 +1,4 @@
-//! `signal TOKEN [DATA]`.
+//! The command `signal TOKEN [DATA]`: completes a signal.
 
 use clap::Args;
 

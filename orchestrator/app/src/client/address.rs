@@ -1,4 +1,4 @@
-//! The address of a server. It is shown without a password.
+//! The address of a server. Passwords in it are never shown.
 
 use reqwest::Url;
 
@@ -7,7 +7,7 @@ use crate::terminal::Stop;
 /// Parses the address of a server.
 ///
 /// # Errors
-/// When the text is not an HTTP address without a query.
+/// The text is not an HTTP address, or it has a query.
 pub(super) fn read(text: &str) -> Result<Url, Stop> {
     let is_base = |base: &Url| {
         matches!(base.scheme(), "http" | "https")
@@ -21,15 +21,15 @@ pub(super) fn read(text: &str) -> Result<Url, Stop> {
     })
 }
 
-/// Formats an address without user, password and final slash.
+/// Formats an address without user name, password and final slash.
 pub(super) fn shown(url: &Url) -> String {
     let mut url = url.clone();
-    // this cannot fail: the URL has a host
+    // this cannot fail, because the URL has a host
     let _ = url.set_username("").and_then(|()| url.set_password(None));
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-/// Formats a text that is no address without what may be a password.
+/// Formats an invalid address without the part that may be a password.
 fn masked(text: &str) -> String {
     let Some((before, after)) = text.rsplit_once('@') else { return text.to_owned() };
     match before.split_once("://") {

@@ -1,5 +1,5 @@
-//! `--table`: the server in this process, on a DynamoDB table. It answers the same requests without
-//! a connection.
+//! `--table`: runs the server in this process, on a DynamoDB table. It handles the same requests as
+//! a remote server, but without a connection.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -15,13 +15,13 @@ use super::{ANSWER_BYTES, Answer, Client, retry_after};
 use crate::app::App;
 use crate::terminal::Stop;
 
-/// The address in requests; the router ignores it.
+/// A placeholder for the address in requests, which the router ignores.
 const NOWHERE: &str = "http://127.0.0.1";
-/// How long items that the command line writes are kept. The command line does not know the setting
-/// of the stack.
+/// How long items written by the command line are kept. This is the default of a stack, because the
+/// command line does not know the stack's setting.
 const RETENTION: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
 
-/// Answers a request.
+/// Handles a request in this process.
 pub(super) async fn answer(router: Router, request: RequestBuilder) -> Result<Answer, String> {
     let request = request.build().map_err(|e| e.to_string())?;
     let request = axum::http::Request::try_from(request).map_err(|e| e.to_string())?;
@@ -31,7 +31,7 @@ pub(super) async fn answer(router: Router, request: RequestBuilder) -> Result<An
     Ok(Answer { status, after, text: String::from_utf8_lossy(&body).into_owned() })
 }
 
-/// Opens a table, with the queues that an item of the table names.
+/// Opens a table, with the queues whose addresses the table contains.
 pub(crate) async fn open(table: &str) -> Result<(Aws, Option<QueueAddresses>), Stop> {
     let connection = stepladder_aws::connect().await;
     let over = |queues| {
@@ -55,11 +55,11 @@ pub(crate) async fn open(table: &str) -> Result<(Aws, Option<QueueAddresses>), S
 }
 
 impl Client {
-    /// Creates a client of a table, with this program's functions. With `writes`, the table must
-    /// name its queues.
+    /// Creates a client for a table, with the functions of this program. With `writes`, the table
+    /// must contain the addresses of its queues.
     ///
     /// # Errors
-    /// When the table cannot be read, or does not name its queues.
+    /// The table cannot be read, or does not contain the addresses of its queues.
     pub(crate) async fn of_table(mut app: App, table: &str, writes: bool) -> Result<Self, Stop> {
         let (aws, published) = open(table).await?;
         if writes && published.is_none() {
@@ -67,7 +67,7 @@ impl Client {
         }
         let defaults = Config::default();
         let config = Config {
-            // the maximum of Lambda, so that no function is refused here
+            // the maximum of Lambda, so that no function is refused because of its timeout
             worker_timeout: std::time::Duration::from_secs(900),
             code: app.code.clone().map_or(defaults.code, Into::into),
             ..defaults
@@ -84,7 +84,7 @@ impl Client {
     }
 }
 
-/// The problem of a table that does not name its queues.
+/// Returns the error for a table that does not contain the addresses of its queues.
 pub(crate) fn queues_unknown(table: &str) -> Stop {
     Stop::problem(format!(
         "the table `{table}` does not name its queues yet; the sweep adds them within a minute of a deployment"

@@ -1,5 +1,5 @@
-//! Retries of requests that an overloaded server refused with 429. The server stored nothing of
-//! them, and says when to retry.
+//! Retries requests that an overloaded server refused with a 429. The server has stored nothing of
+//! them, and its response says when to retry.
 
 use std::time::Duration;
 
@@ -8,16 +8,17 @@ use stepladder_api::text::duration;
 use super::ClientError;
 use crate::terminal::{Stop, remark};
 
-/// Maximum sum of all waits.
+/// The maximum total of all waits.
 const MAX_WAIT: Duration = Duration::from_secs(120);
 
-/// Minimum wait, whatever the server says.
+/// The minimum wait, even if the server asks for a shorter one.
 const MIN_WAIT: Duration = Duration::from_secs(1);
 
-/// Sends a request, and retries it when the server says, for at most two minutes.
+/// Sends a request. If the server is overloaded, retries it when the server says, for at most two
+/// minutes.
 ///
 /// # Errors
-/// Any other error; and when the server is still overloaded after that time.
+/// Any other error, or the server is still overloaded after two minutes.
 pub(crate) async fn retry_while_overloaded<T>(send: impl AsyncFnMut() -> Result<T, ClientError>) -> Result<T, Stop> {
     within(MAX_WAIT, send, tokio::time::sleep).await
 }
@@ -54,13 +55,13 @@ mod tests {
     /// The result of several requests.
     struct Outcome {
         times: usize,
-        /// In seconds.
+        /// The total wait, in seconds.
         waited: u64,
         answer: Result<&'static str, Stop>,
     }
 
-    /// Sends a request to a server that is overloaded `pushes` times, with 10 seconds for all
-    /// retries.
+    /// Sends a request to a server that refuses the first `pushes` attempts. All retries together
+    /// may take 10 seconds.
     async fn send(pushes: usize, after: Duration) -> Outcome {
         let (mut times, mut waited) = (0, 0);
         let ask = async || {

@@ -1,4 +1,4 @@
-//! The client against a server made of fixed answers.
+//! Tests of the client, with servers that return fixed responses.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,10 +10,10 @@ use axum::response::IntoResponse;
 
 use super::*;
 
-/// The requests that a server got.
+/// The requests that a server received.
 type Requests = Arc<Mutex<Vec<(Method, String, String)>>>;
 
-/// A server that gives the same answer to everything.
+/// Starts a server that gives the same response to every request.
 async fn server(status: u16, body: &'static str) -> (Client, Requests) {
     let requests = Requests::default();
     let answer = move |State(requests): State<Requests>, method: Method, uri: Uri, body_in: Bytes| async move {
@@ -133,7 +133,8 @@ async fn ids_of_any_letters_are_one_part_of_the_path() {
     assert_eq!(paths, of.map(|id| format!("{id}/pause")));
 }
 
-/// A server that asks for this token, and its requests: the path, and the token that came.
+/// Starts a server that requires this token. Also returns its requests: the path, and the token
+/// that was sent.
 async fn guarded(token: &'static str) -> (String, Arc<Mutex<Vec<(String, Option<String>)>>>) {
     let requests = Arc::<Mutex<Vec<_>>>::default();
     let answer = move |State(requests): State<Arc<Mutex<Vec<_>>>>, headers: axum::http::HeaderMap, uri: Uri| async move {
@@ -200,7 +201,8 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn an_endless_answer_is_read_up_to_the_limit() {
     use futures::StreamExt;
-    // it ends, so that a client without the limit fails this test and does not fill the memory
+    // the body ends after a while, so that a client without the limit fails this test instead of
+    // filling the memory
     let endless = || async {
         let chunk = axum::body::Bytes::from(vec![b' '; 1 << 20]);
         let chunks = futures::stream::repeat_with(move || Ok::<_, std::io::Error>(chunk.clone())).take(136);

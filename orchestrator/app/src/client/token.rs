@@ -1,5 +1,5 @@
-//! The dashboard token. It is sent to a server that requires it. If the environment names a server,
-//! only that server gets it.
+//! The dashboard token. The client sends it to a server that requires it. If the environment names
+//! a server, only that server gets the token.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,28 +8,29 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{URL, address};
 
-/// The variable with the token.
+/// The environment variable that contains the token.
 const TOKEN: &str = "STEPLADDER_DASHBOARD_TOKEN";
 
-/// The token for a server, if there is one.
+/// The dashboard token for one server, if there is one.
 #[derive(Clone, Default)]
 pub(super) struct Token {
     text: Option<String>,
-    /// Whether there is a token, but for another server.
+    /// Whether the environment contains a token that is meant for another server.
     withheld: bool,
-    /// Whether the server requires the token.
+    /// Whether the server has asked for the token.
     required: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Token {
-    /// Leaves the secret out.
+    /// Formats the token without its secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token").field("text", &self.text.is_some()).field("withheld", &self.withheld).finish()
     }
 }
 
 impl Token {
-    /// Reads the token of the environment, for the server of `--url` or of the environment.
+    /// Reads the token from the environment, for the server that is given by `--url` or by the
+    /// environment.
     pub(super) fn of_environment(url: Option<&str>, named: Option<&str>) -> Self {
         let text = std::env::var(TOKEN).ok().map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
         Self::of(text, url, named)
@@ -56,7 +57,7 @@ impl Token {
         self.required.store(true, Relaxed);
     }
 
-    /// Says what to do when a server requires a token and none was sent.
+    /// Returns advice if the server requires a token and none was sent.
     pub(super) fn hint(&self) -> Option<String> {
         match (&self.text, self.withheld) {
             (Some(_), _) => None,

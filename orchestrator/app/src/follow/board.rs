@@ -1,5 +1,5 @@
-//! The live part of the terminal: a line with a spinner for each step under way. Finished steps
-//! scroll by above it.
+//! The live part of the terminal: a line with a spinner for each step that is in progress. Finished
+//! steps are printed above these lines.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use stepladder_core::{RunId, StepId, Timestamp};
 
 use crate::terminal::text::{now, one_line};
 
-/// Maximum number of live lines: more do not fit into a terminal.
+/// The maximum number of live lines, because more may not fit into a terminal.
 const LINES: usize = 12;
 
-/// The live lines.
+/// The live lines at the bottom of the terminal.
 #[derive(Debug)]
 pub(super) struct Board {
     lines: MultiProgress,
@@ -29,11 +29,11 @@ impl Board {
 
     /// Prints a line above the live lines.
     pub(super) fn above(&self, line: &str) {
-        // the terminal may be gone; the runs continue
+        // a failure means that the terminal is gone; the runs continue
         let _ = self.lines.println(line);
     }
 
-    /// Shows the steps of a run that are under way.
+    /// Shows the steps of a run that are in progress.
     pub(super) fn show(&mut self, run: &RunDetail) {
         let now = now();
         let mut shown: Vec<(Option<StepId>, String)> = run

@@ -1,4 +1,4 @@
-//! What happened to a run since the last poll, in lines. Each change is reported once.
+//! Describes in lines what happened to a run since the last poll. Each change is reported once.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use crate::cli::run::attempt_problem;
 use crate::terminal::text::one_line;
 use crate::terminal::{status, step_status};
 
-/// The changes of a run that were reported.
+/// The changes of a run that were already reported.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     reported: HashSet<Change>,
@@ -28,7 +28,7 @@ enum Change {
 }
 
 impl Changes {
-    /// Returns the lines of new changes.
+    /// Returns a line for each change that was not reported yet.
     pub(super) fn lines(&mut self, run: &RunDetail) -> Vec<String> {
         let start = self.reported.insert(Change::Start).then(|| format!("{} {}", "run".dimmed(), tag(run)));
         let mut lines = Vec::new();
@@ -41,7 +41,7 @@ impl Changes {
                 lines.push((failed.at, format!("  {} {}", "the handler failed:".yellow(), error.red())));
             }
         }
-        // a stable sort: changes of the same time keep the order of the steps
+        // the sort is stable, so changes at the same time keep the order of their steps
         lines.sort_by_key(|(at, _)| *at);
         let mut lines: Vec<String> = start.into_iter().chain(lines.into_iter().map(|(_, line)| line)).collect();
         if let Some(end) = run.ended_at

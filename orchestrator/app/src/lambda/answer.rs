@@ -1,7 +1,7 @@
-//! HTTP answers for Lambda, which limits the JSON of an answer to 6 MB.
+//! HTTP responses for Lambda, which limits the JSON of a response to 6 MB.
 //!
 //! A text body is sent as a JSON string, in which each quote and line break takes two bytes. If
-//! that is too long, the text is sent in base64, which always takes a third more.
+//! that would be too long, the text is sent in base64, which always takes a third more.
 
 use std::pin::Pin;
 
@@ -9,14 +9,14 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use lambda_http::{Body, IntoResponse};
 
-/// Maximum size of the result of a synchronous invocation: a quota of Lambda.
+/// The maximum size of the result of a synchronous invocation, which is a quota of Lambda.
 const LAMBDA_BYTES: usize = 6 * 1024 * 1024;
-/// The size of a body that passes in any case: in base64, with 24 KB for headers.
+/// The size of a body that always fits: in base64, with 24 KB for headers.
 pub(super) const ANSWER_BYTES: usize = 4_700_000;
-/// Bytes of the JSON around body and headers.
+/// The number of bytes in the JSON around the body and the headers.
 const ENVELOPE_BYTES: usize = 512;
 
-/// A complete answer.
+/// A complete HTTP response.
 pub(super) struct Answer {
     parts: axum::http::response::Parts,
     body: Bytes,
@@ -27,7 +27,7 @@ impl Answer {
         Self { parts, body }
     }
 
-    /// Encodes the answer for Lambda.
+    /// Encodes the response for Lambda.
     fn encode(mut self) -> Response<Body> {
         let room = LAMBDA_BYTES.saturating_sub(ENVELOPE_BYTES + header_bytes(&self.parts.headers));
         let body = match (as_text(&self.parts.headers, &self.body), &self.body) {
@@ -46,7 +46,8 @@ impl Answer {
                 Body::Text(serde_json::json!({ "error": sentence }).to_string())
             }
         };
-        // the length of the sent body may differ; Lambda sets it
+        // the header is removed, because the encoded body may have another length; Lambda adds the
+        // header
         self.parts.headers.remove(header::CONTENT_LENGTH);
         Response::from_parts(self.parts, body)
     }
@@ -58,14 +59,14 @@ impl IntoResponse for Answer {
     }
 }
 
-/// Returns the body if its content type says that it is text.
+/// Returns the body as a string if its content type is text.
 fn as_text<'a>(headers: &HeaderMap, body: &'a [u8]) -> Option<&'a str> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("text/plain");
     let is_text = kind.starts_with("text/") || kind.starts_with("application/json");
     std::str::from_utf8(body).ok().filter(|_| is_text && !headers.contains_key(header::CONTENT_ENCODING))
 }
 
-/// Returns the size of a string as a JSON string.
+/// Returns the number of bytes of a string as JSON.
 fn string_bytes(text: &str) -> usize {
     let of = |byte| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
@@ -79,9 +80,9 @@ fn base64_bytes(bytes: usize) -> usize {
     2 + bytes.div_ceil(3) * 4
 }
 
-/// Returns the size of the headers in JSON, at most.
+/// Returns the maximum number of bytes of the headers as JSON.
 fn header_bytes(headers: &HeaderMap) -> usize {
-    // each byte of a value may need an escape
+    // each byte of a value may need an escape, so it counts twice
     headers.iter().map(|(name, value)| name.as_str().len() + 2 * value.len() + 8).sum()
 }
 
@@ -89,7 +90,7 @@ fn header_bytes(headers: &HeaderMap) -> usize {
 mod tests {
     use super::*;
 
-    /// Encodes a body, and returns the size of its JSON.
+    /// Encodes a response body, and returns the number of bytes of its JSON.
     fn sent(kind: &str, body: &[u8]) -> (usize, Response<Body>) {
         let parts = Response::builder().header("content-type", kind).body(()).unwrap().into_parts().0;
         let response = Answer::new(parts, Bytes::copy_from_slice(body)).encode();
@@ -116,7 +117,7 @@ mod tests {
         assert_eq!(large.status(), StatusCode::OK);
         assert!(bytes < LAMBDA_BYTES, "{bytes}");
         assert_eq!(large.body().as_ref(), quotes.as_bytes());
-        // a string without escapes needs no base64, and may be longer
+        // a string without escapes needs no base64, so it may be longer
         let (bytes, plain) = sent("text/html; charset=utf-8", "x".repeat(6_200_000).as_bytes());
         assert!(matches!(plain.body(), Body::Text(_)) && bytes < LAMBDA_BYTES);
     }

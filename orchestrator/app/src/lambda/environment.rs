@@ -30,7 +30,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// All settings.
+/// All settings of a process.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) role: Role,
@@ -51,10 +51,10 @@ const RETENTION_DAYS: u64 = 30;
 const DAY: Duration = Duration::from_secs(86_400);
 
 impl Settings {
-    /// Reads the variables; an empty one counts as missing.
+    /// Reads the settings from environment variables. An empty variable counts as missing.
     ///
     /// # Errors
-    /// A sentence that names the variable, and says what it must be.
+    /// A sentence that names the variable and says which values are valid.
     pub(crate) fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let optional = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let required = |name: &str| optional(name).ok_or_else(|| format!("{name} is not set; template.yaml sets it"));
@@ -121,7 +121,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Settings for the log of a process whose settings cannot be read.
+    /// Returns the settings for logging that are used if the real settings cannot be read.
     pub(crate) fn unknown() -> Self {
         Self {
             role: Role::Worker,

@@ -1,4 +1,4 @@
-//! HTTP: the router of the local server, behind API Gateway.
+//! The role `http`: the router of the local server, behind API Gateway.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
             dashboard_token: settings.dashboard_token.clone(),
             loopback: false,
             version: env!("CARGO_PKG_VERSION").into(),
-            // a process serves one request at a time, and SQS has no limit: API Gateway limits the
-            // rate
+            // no bounds: a process serves one request at a time, SQS accepts any number of
+            // messages, and API Gateway limits the rate
             bounds: stepladder_server::Bounds::default(),
-            // Lambda takes complete answers only
+            // no streams, because Lambda only returns complete responses
             streams: false,
             answer_bytes: Some(ANSWER_BYTES),
             queues: Some(process.aws.clone()),
@@ -37,7 +37,7 @@ async fn answer(router: Router, request: Request) -> Result<Answer, Infallible> 
     let (parts, body) = router.oneshot(request.map(axum::body::Body::new)).await?.into_parts();
     match axum::body::to_bytes(body, usize::MAX).await {
         Ok(body) => Ok(Answer::new(parts, body)),
-        // this cannot happen: the router creates all bodies in memory
+        // this cannot happen, because the router creates all bodies in memory
         Err(error) => {
             tracing::error!(%error, "an answer cannot be read");
             let (parts, _) = axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response().into_parts();

@@ -1,6 +1,6 @@
-//! Ingest: the body of a message on the events queue is one event or an array, as for `POST
-//! /e/{key}`. It may also be the rest of such a message, for which an earlier invocation had no
-//! time.
+//! The role `ingest`. The body of a message on the events queue is one event or an array of events,
+//! as for `POST /e/{key}`. It may also be the rest of an earlier message that an invocation had no
+//! time for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use stepladder_engine::{IdSeed, PIECE, Progress, TimeLimit, permanent};
 
 use super::{Process, deadline, records};
 
-/// The delay of the rest of a message after an error.
+/// The delay before the rest of a message is processed after an error.
 const ERROR_DELAY: Duration = Duration::from_secs(10);
 
 pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
@@ -27,11 +27,12 @@ pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
     .await
 }
 
-/// Ingests the events of a message. An unreadable message, or one of which no event could be
-/// ingested, fails: the queue delivers it again until it becomes a dead letter. If some events were
-/// ingested, the rest is sent as a new message, so that each invocation makes progress.
+/// Ingests the events of a message. If the message is unreadable or none of its events could be
+/// ingested, this fails: the queue delivers the message again until it becomes a dead letter. If
+/// some events were ingested, the rest is sent as a new message, so that each invocation makes
+/// progress.
 async fn process_message(process: Arc<Process>, record: SqsMessage, deadline: Timestamp) -> Result<(), String> {
-    // a message that failed before is ingested event by event
+    // if a message failed before, its events are ingested one by one
     let piece = if records::receives(&record) > 1 { 1 } else { PIECE };
     let within = TimeLimit { deadline, piece };
     match EventsMessage::parse(record.body.as_deref().unwrap_or_default()).inspect_err(|bad| unreadable(bad))? {
@@ -43,7 +44,7 @@ async fn process_message(process: Arc<Process>, record: SqsMessage, deadline: Ti
         }
         EventsMessage::Sent(body) => {
             let seed = seed(&record);
-            // the time when SQS received them, however late they are ingested
+            // the events count as received when SQS received them, however late they are ingested
             let received_at = Some(seed.at).filter(|at| *at > Timestamp::default());
             ingest(&process, body, seed, received_at, within).await
         }
@@ -73,12 +74,13 @@ async fn ingest(
     process.aws.send_rest(&all[progress.applied..], first, received_at, delay).await.map_err(|e| e.to_string())
 }
 
-/// Reports a message that no repetition makes readable.
+/// Logs that a message is unreadable, and that delivering it again cannot help.
 fn unreadable(bad: &str) {
     records::report("read events", StoreError::Unreadable(bad.to_owned()));
 }
 
-/// Logs the progress of a message, and returns the delay of its rest; `None` if there is no rest.
+/// Logs the progress of a message, and returns the delay for the rest of the message; `None` if
+/// there is no rest.
 fn delay_of_rest(progress: &Progress, left: usize) -> Result<Option<Duration>, String> {
     let Progress { applied, error } = progress;
     if let Some(error) = error {
@@ -96,13 +98,14 @@ fn delay_of_rest(progress: &Progress, left: usize) -> Result<Option<Duration>, S
     Ok(Some(if error.is_some() { ERROR_DELAY } else { Duration::ZERO }))
 }
 
-/// Computes the seed of the ids of a message's events (rule 15): a repeated delivery has the same
-/// seed. A redriven message still has the id of its first message.
+/// Computes the seed for the ids of a message's events (rule 15). A repeated delivery has the same
+/// seed. A redriven message keeps the id of its first message, and so has the same seed too.
 fn seed(record: &SqsMessage) -> IdSeed {
     let first = records::attribute(record, MESSAGE_ID).or(record.message_id.as_deref()).unwrap_or_default();
     let sent_at = records::attribute(record, SENT_AT).and_then(|ms| ms.parse().ok()).map(Timestamp::from_millis);
     let at = sent_at.or_else(|| records::sent_at(record)).unwrap_or_default();
-    // the last 16 bits number the events in a message, so that ids from two messages do not collide
+    // the last 16 bits number the events of the message, so that ids from two messages do not
+    // collide
     IdSeed { at, random: id::hash(&[b"message", first.as_bytes()]) & !0xFFFF }
 }
 

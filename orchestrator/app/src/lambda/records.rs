@@ -1,4 +1,5 @@
-//! Records of an SQS event. A record that fails or panics is reported alone; the others succeed.
+//! The records of an SQS event. If a record fails or panics, only this record is reported as
+//! failed.
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures::future::join_all;
@@ -6,8 +7,8 @@ use stepladder_core::Timestamp;
 use stepladder_engine::permanent;
 use stepladder_engine::ports::StoreError;
 
-/// Processes all records concurrently, each in a task of its own, so that a panic fails one record
-/// only. The answer names the failed records (`ReportBatchItemFailures`), which the queue delivers
+/// Processes all records concurrently, each in its own task, so that a panic fails only one record.
+/// The response names the failed records (`ReportBatchItemFailures`), which the queue delivers
 /// again.
 pub(super) async fn each<F, Fut>(event: SqsEvent, work: F) -> SqsBatchResponse
 where
@@ -20,7 +21,7 @@ where
         async move {
             match task.await {
                 Ok(Ok(())) => return None,
-                // a permanent error has been reported at ERROR, with what to do
+                // a permanent error was already logged at the level ERROR, with advice
                 Ok(Err(error)) => {
                     tracing::warn!(message_id = id, error, "a record failed; the queue delivers it again");
                 }
@@ -39,13 +40,12 @@ where
     answer
 }
 
-/// Reports an error that no repetition can fix. The record fails, and the queue makes it a dead
-/// letter.
+/// Reports an error that no retry can fix. The record fails until the queue makes it a dead letter.
 pub(super) fn report(doing: &str, error: StoreError) {
     permanent::report(doing, None, &error);
 }
 
-/// Returns the number of deliveries of a record, including this one.
+/// Returns how often the record was delivered, including this delivery.
 pub(super) fn receives(record: &SqsMessage) -> u32 {
     record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
 }
@@ -56,7 +56,7 @@ pub(super) fn sent_at(record: &SqsMessage) -> Option<Timestamp> {
     sent.map(Timestamp::from_millis)
 }
 
-/// Returns a text attribute of the message.
+/// Returns a string attribute of the message.
 pub(super) fn attribute<'a>(record: &'a SqsMessage, name: &str) -> Option<&'a str> {
     record.message_attributes.get(name).and_then(|attribute| attribute.string_value.as_deref())
 }

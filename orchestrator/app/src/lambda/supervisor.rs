@@ -1,5 +1,5 @@
-//! The supervisor: it fails a body that blocks its thread past its timeout (rule 29), and ends the
-//! process, so that the body cannot continue in a later invocation.
+//! The supervisor. If a body blocks its thread past its timeout, the supervisor fails the body
+//! (rule 29) and ends the process, so that the body cannot continue in a later invocation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use super::{Process, backend};
 
 /// The time between two checks.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The longest wait after permanent errors.
+/// The maximum wait after permanent errors.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// Starts the supervisor, on its own thread and with its own connections: bodies may block the
+/// Starts the supervisor on its own thread with its own connections, because bodies may block the
 /// threads of the runtime.
 pub(super) fn start(process: &Arc<Process>) {
     let process = process.clone();
@@ -39,7 +39,7 @@ async fn watch(process: Arc<Process>) {
                 for (run, step) in expelled {
                     tracing::error!(%run, %step, "a step blocks its thread past its timeout; its run continues without it");
                 }
-                // other workers take over the remaining runs of this process when their leases end
+                // other workers continue the runs of this process once its leases have expired
                 std::process::exit(1);
             }
             Err(error) if permanent::report("fail a step that blocks its thread", None, &error) => {

@@ -1,5 +1,5 @@
-//! The sweep, invoked once a minute. It fires due timers, and writes the addresses of the queues
-//! into the table.
+//! The role `sweep`, which is invoked once a minute. It fires due timers, and writes the addresses
+//! of the queues into the table.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,8 @@ async fn sweep(process: Arc<Process>, published: Arc<AtomicBool>) -> Result<(), 
     };
     let swept = process.engine.sweep().await.inspect_err(reported)?;
     Activity::SweepCompleted { timers: swept.timers, watched: swept.watched }.emit();
-    // once a process: addresses change only with a deployment, which starts new processes
+    // once per process is enough: the addresses change only with a deployment, which starts new
+    // processes
     if !published.load(Ordering::Relaxed) {
         process.aws.publish_addresses(&process.settings.queues).await.inspect_err(reported)?;
         published.store(true, Ordering::Relaxed);

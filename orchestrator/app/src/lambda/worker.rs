@@ -1,4 +1,5 @@
-//! The worker: each record of the steps queue is a wake, which asks for a hop.
+//! The role `worker`: each record of the steps queue is a wake, for which the worker executes a
+//! hop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use tracing::Instrument;
 
 use super::{Process, records, supervisor};
 
-/// The time that an invocation keeps for its answer; the deadline of a hop is earlier.
+/// The time that an invocation reserves for its response. The deadline of a hop is earlier by this
+/// time.
 const RESERVE: Duration = Duration::from_millis(500);
 
 pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
@@ -39,7 +41,7 @@ async fn invoke(
     Ok(answer.await)
 }
 
-/// The trace of a hop.
+/// The trace in which a hop is recorded.
 struct TraceTarget {
     daemon: Arc<Daemon>,
     header: Option<Header>,

@@ -1,12 +1,12 @@
-//! Tables: columns under headings, each as wide as its widest cell. Each row is one line, so that
-//! `grep` works on it.
+//! Tables: columns with headings, each as wide as its widest cell. Each row is a single line, so
+//! that `grep` works.
 
 use std::fmt;
 
 use console::measure_text_width;
 use owo_colors::OwoColorize;
 
-/// A table.
+/// A table for the terminal.
 #[derive(Debug)]
 pub(crate) struct Table {
     headings: Vec<&'static str>,
@@ -16,7 +16,7 @@ pub(crate) struct Table {
 #[derive(Debug)]
 enum Row {
     Cells(Vec<String>),
-    /// A line that belongs to the row above, and spans all columns.
+    /// A line that belongs to the row above it and spans all columns.
     Note(String),
 }
 

@@ -1,4 +1,4 @@
-//! Durations, ages, JSON and texts from outside, for a terminal.
+//! Formats durations, ages, JSON and strings from outside for a terminal.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use stepladder_engine::clock::{Clock, SystemClock};
 /// Parses a duration such as `50ms`, `2s`, `1m 30s` or `30d`. A day has 24 hours.
 ///
 /// # Errors
-/// A sentence with an example.
+/// A sentence that contains an example.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let span: Option<jiff::Span> = text.trim().parse().ok();
     span.and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok())
@@ -17,12 +17,12 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is not a duration; write it like 50ms, 2s or 1m"))
 }
 
-/// The time by this machine's clock.
+/// Returns the time of this machine's clock.
 pub(crate) fn now() -> Timestamp {
     SystemClock.now()
 }
 
-/// Says how far away a time is: `12.0 s ago`, `in 3 m 12 s`.
+/// Formats a time relative to now, such as `12.0 s ago` or `in 3 m 12 s`.
 pub(crate) fn relative(at: Timestamp, now: Timestamp) -> String {
     if at > now { format!("in {}", duration(at.since(now))) } else { format!("{} ago", duration(now.since(at))) }
 }
@@ -40,7 +40,7 @@ pub(crate) fn one_line(text: &str, longest: usize) -> String {
     format!("{cut}…")
 }
 
-/// Indents JSON, with its keys in their order.
+/// Indents JSON, and keeps the order of its keys.
 pub(crate) fn pretty_json(json: &str) -> String {
     let pretty = || {
         let mut out = Vec::new();

@@ -1,14 +1,14 @@
-//! Caches where recently written journals end. A worker that has read a journal up to its end is
-//! answered from memory. The cache is exact, because no other process writes the file.
+//! Caches the lengths of recently written journals. If a worker has read a journal to its end, the
+//! next read is answered from memory. The cache is exact, because no other process writes the file.
 
 use hashlink::LruCache;
 use parking_lot::Mutex;
 use stepladder_core::{RunId, Seq};
 
-/// The maximum number of runs. The journals of other runs are read from the file.
+/// The maximum number of cached runs. The journals of other runs are read from the file.
 const MAX_RUNS: usize = 32_768;
 
-/// For each run, the number after the last entry.
+/// For each run, the number that follows its last journal entry.
 pub(crate) struct JournalEnds(Mutex<LruCache<RunId, Seq>>);
 
 impl Default for JournalEnds {
@@ -18,14 +18,15 @@ impl Default for JournalEnds {
 }
 
 impl JournalEnds {
-    /// Records that a commit extended a run's journal up to `next`, exclusive.
+    /// Records that a commit extended the journal of a run. `next` is the number that follows the
+    /// last entry.
     pub(crate) fn record(&self, run: RunId, next: Seq) {
         let mut ends = self.0.lock();
         let latest = ends.peek(&run).copied().unwrap_or_default().max(next);
         ends.insert(run, latest);
     }
 
-    /// Returns whether a run's journal is known to have no entry from this number on.
+    /// Returns whether the journal of a run is known to have no entries from the number `from` on.
     pub(crate) fn is_past(&self, run: RunId, from: Seq) -> bool {
         self.0.lock().get(&run).is_some_and(|next| from >= *next)
     }

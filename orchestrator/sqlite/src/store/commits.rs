@@ -1,4 +1,4 @@
-//! Commits. Each is one transaction.
+//! Commits. Each commit is one transaction.
 
 use std::sync::atomic::Ordering;
 
@@ -16,7 +16,7 @@ use crate::memory::MemoryState;
 use crate::rows::{RecordRow, TimerRow};
 use crate::writer::Durability;
 
-/// A wake that is being sent: its row, and its entry in the queue in memory.
+/// A wake that is being sent: its row, and its entry for the queue in memory.
 pub(super) struct OutgoingWake {
     n: i64,
     due: Timestamp,
@@ -27,7 +27,8 @@ pub(super) struct OutgoingWake {
 #[async_trait]
 impl Commits for Sqlite {
     async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
-        // releases need no sync: after a restart no step holds a slot
+        // a commit that only releases slots needs no sync, because no step holds a slot after a
+        // restart
         let durability = if commit.is_bookkeeping() { Durability::NextSync } else { Durability::Synced };
         let Commit { before, append, after, wakes, acks } = commit;
         let now = self.clock.now();
@@ -58,8 +59,8 @@ impl Commits for Sqlite {
         let work = move |db: &Connection| {
             let written = record.as_ref().map_or(Ok(AppendResult::Appended), |record| append_record(db, record))?;
             if written != AppendResult::Appended {
-                // another record has the number, or this one was committed before with all that
-                // belongs to it
+                // another record has this number, or an earlier attempt has already committed
+                // everything
                 return Ok(written);
             }
             timers.iter().try_for_each(|timer| set_timer(db, timer))?;
@@ -87,7 +88,7 @@ impl Commits for Sqlite {
 }
 
 impl OutgoingWake {
-    /// Takes the row out. The rest goes into the queue in memory.
+    /// Takes the row out of the wake. The rest of the wake goes into the queue in memory.
     pub(super) fn take_row(&mut self) -> (i64, i64, String) {
         (self.n, self.due.as_millis(), std::mem::take(&mut self.text))
     }
@@ -112,9 +113,9 @@ impl Sqlite {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AppendResult {
     Appended,
-    /// The record with this token is stored already (rule 1).
+    /// The record is already stored with the same token (rule 1).
     Repeated,
-    /// Another record has the number.
+    /// Another record has the same number.
     Conflict,
 }
 
@@ -130,7 +131,7 @@ fn append_record(db: &Connection, record: &RecordRow) -> Result<AppendResult, Sq
     Ok(if token == Some(record.token) { AppendResult::Repeated } else { AppendResult::Conflict })
 }
 
-/// Inserts a record. The record's number must be free.
+/// Inserts a record. The number of the record must be free.
 pub(super) fn insert(db: &Connection, record: &RecordRow) -> Result<(), SqliteError> {
     let RecordRow { run, seq, next, token, code, entries } = record;
     db.prepare_cached("INSERT INTO journal (run, seq, next, token, code, entries) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
@@ -148,7 +149,7 @@ fn acknowledge(db: &Connection, n: i64) -> Result<(), SqliteError> {
     Ok(())
 }
 
-/// Applies the part of a late write that is stored in rows. Memory keeps the other part.
+/// Executes the part of a late write that is stored in rows. The other part is kept in memory.
 fn apply(db: &Connection, after: &LateWrite) -> Result<(), SqliteError> {
     match after {
         LateWrite::MarkEnded { run, at, status } => {
@@ -174,7 +175,7 @@ fn apply(db: &Connection, after: &LateWrite) -> Result<(), SqliteError> {
     Ok(())
 }
 
-/// Applies the part of the follow-ups that is kept in memory.
+/// Executes the part of late writes that is kept in memory.
 fn apply_in_memory(after: Vec<LateWrite>, memory: &MemoryState) {
     let concerns_queues = |after: &LateWrite| matches!(after, LateWrite::Release { .. } | LateWrite::Dequeue { .. });
     if !after.iter().any(concerns_queues) {
@@ -198,7 +199,7 @@ fn apply_in_memory(after: Vec<LateWrite>, memory: &MemoryState) {
     }
 }
 
-/// Adds wakes to the queue in memory and removes the acknowledged ones.
+/// Adds wakes to the queue in memory, and removes the acknowledged ones.
 pub(super) fn deliver(sent: Vec<OutgoingWake>, acked: &[i64], memory: &MemoryState) {
     if sent.is_empty() && acked.is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! Received events, and their deduplication by external id.
+//! Stores received events, and deduplicates them by external id.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -38,7 +38,7 @@ impl Events for Sqlite {
 
 /// The rows of received events.
 pub(super) struct NewEvents {
-    /// The time before which an event with the same external id is another event.
+    /// An earlier event with the same external id counts only if it was received after this time.
     since: i64,
     rows: Vec<EventRow>,
 }
@@ -49,12 +49,14 @@ impl NewEvents {
         Ok(Self { since: now.as_millis() - DEDUPLICATION_MS, rows })
     }
 
-    /// Stores the events. Returns for each the JSON of the event that it repeats, if there is one.
+    /// Stores the events. For each event that repeats an earlier one, returns the JSON of the
+    /// earlier event.
     pub(super) fn store(&self, db: &Connection) -> Result<Vec<Option<String>>, SqliteError> {
         self.rows.iter().map(|row| store(db, row, self.since)).collect()
     }
 
-    /// Returns the events as stored: each one, or the one that it repeats.
+    /// Returns the stored events. An event that repeats an earlier one is replaced with the earlier
+    /// one.
     pub(super) fn stored(events: Vec<Event>, repeated: Vec<Option<String>>) -> StoreResult<Vec<Event>> {
         let stored = events.into_iter().zip(repeated).map(|(event, first)| match first {
             None => Ok(event),
@@ -64,8 +66,8 @@ impl NewEvents {
     }
 }
 
-/// Stores an event. If it repeats one that was received after `since`, it returns that event's
-/// JSON.
+/// Stores an event. If the event repeats one that was received after `since`, returns the JSON of
+/// that event instead.
 fn store(db: &Connection, new: &EventRow, since: i64) -> Result<Option<String>, SqliteError> {
     let EventRow { id, external_id, received_at, event } = new;
     let json = |row: &Row<'_>| row.get::<_, String>(0);

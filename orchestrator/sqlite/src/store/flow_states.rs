@@ -1,4 +1,4 @@
-//! Flow state, and the links from events to runs that another event created.
+//! Flow state, and the links from events to runs that other events created.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! New events, their runs, and the look-up of who waits for them: one job, so one commit.
+//! Stores new events, creates their runs and looks up the runs that wait for them, in a single job
+//! and so in a single commit.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::memory::MemoryState;
 use crate::rows::TimerRow;
 use crate::writer::Durability;
 
-/// What a job found: the texts of repeated events, and what was written if there are none.
+/// The result of a job: the JSON of repeated events, and what was written if there were none.
 struct Found {
     repeated: Vec<Option<String>>,
     applied: Option<(Vec<StartResult>, Vec<SubscribedFields>)>,

@@ -18,7 +18,7 @@ impl Listings for Sqlite {
     async fn events(&self, before: Option<EventId>, limit: usize) -> StoreResult<Vec<Event>> {
         self.readers
             .list(move |db| {
-                // no id is larger, so the first page needs no query of its own
+                // no id is larger, so the first page can use the same query as the others
                 let before = before.map_or([u8::MAX; 16], EventId::to_bytes);
                 let limit = i64::try_from(limit).unwrap_or(i64::MAX);
                 let mut query =

@@ -1,4 +1,4 @@
-//! Receives wakes from memory, so that receiving writes nothing.
+//! Receives wakes from memory, so that receiving a wake writes nothing.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ impl Queue for Sqlite {
 
     async fn put_back(&self, receipt: &Receipt, due: Timestamp) -> StoreResult<bool> {
         self.memory.messages().put_back(receipt, due);
-        // a receiver that waits for the next due wake may have to return earlier now
+        // a receiver that waits for the next due wake may now have to return earlier
         self.memory.arrivals.notify_waiters();
         Ok(true)
     }

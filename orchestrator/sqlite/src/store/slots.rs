@@ -1,9 +1,9 @@
-//! Slots and wait queues. Memory decides, because a slot of a step is no longer valid once the
-//! process ends.
+//! Slots and wait queues. The state in memory decides, because a slot of a step is no longer valid
+//! once the process ends.
 //!
-//! Tickets, and slots that a run holds until its end, are rows too. They are written in the order
-//! in which memory changes, and before any commit that is submitted later. So after a restart the
-//! wait queues agree with the journals.
+//! Tickets, and slots that a run holds until its end, are also stored as rows. These rows are
+//! written in the order in which memory changes, and before any commit that is submitted later. So
+//! after a restart the wait queues agree with the journals.
 
 use std::sync::Arc;
 
@@ -80,7 +80,8 @@ impl Slots for Sqlite {
 }
 
 impl Sqlite {
-    /// Stores that a run holds a slot until its end, so that it holds the slot after a restart too.
+    /// Stores that a run holds a slot until its end, so that the run still holds the slot after a
+    /// restart.
     fn store_holder(&self, key: Arc<str>, run: RunId) {
         self.writer.run_in_background(move |db| {
             let mut holders = db.prepare_cached("INSERT OR IGNORE INTO holders (key, run) VALUES (?1, ?2)")?;
@@ -89,8 +90,8 @@ impl Sqlite {
         });
     }
 
-    /// Deletes a ticket. The caller holds the lock of the wait queues, so rows change in the same
-    /// order as memory.
+    /// Deletes the row of a ticket. The caller holds the lock of the wait queues, so that rows
+    /// change in the same order as memory.
     fn delete_ticket(&self, key: Arc<str>, ticket: Ticket) {
         self.writer.run_in_background(move |db| {
             let mut tickets = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2 AND step = ?3")?;

@@ -1,4 +1,4 @@
-//! Creates runs. All rows of all runs of a call are written in one transaction (rule 16).
+//! Creates runs. All rows of all runs in one call are written in one transaction (rule 16).
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -15,7 +15,7 @@ use crate::memory::MemoryState;
 use crate::rows::{RecordRow, TimerRow};
 use crate::writer::Durability;
 
-/// The part of a new run that is kept in memory, after the rows are committed.
+/// The part of a new run that is kept in memory once the rows of the run are committed.
 pub(super) struct StartInMemory {
     run: RunId,
     next: Seq,
@@ -64,7 +64,7 @@ impl Sqlite {
     }
 }
 
-/// Keeps new runs in memory and delivers their wakes, after their rows are committed.
+/// Puts new runs into memory and delivers their wakes, once their rows are committed.
 pub(super) fn start_in_memory(starts: Vec<StartInMemory>, results: &[StartResult], memory: &MemoryState) {
     let mut wakes = Vec::with_capacity(starts.len());
     let new = starts.into_iter().zip(results).filter(|(_, result)| **result == StartResult::New);
@@ -104,7 +104,7 @@ pub(super) fn create(db: &Connection, start: &StartRows) -> Result<StartResult, 
     Ok(StartResult::New)
 }
 
-/// Adds a ticket to a wait queue, unless the run and step have one.
+/// Adds a ticket to a wait queue, unless its run or step already has one.
 pub(super) fn insert_ticket(db: &Connection, limit: &Limit, ticket: &Ticket, text: &str) -> Result<(), SqliteError> {
     db.prepare_cached("INSERT OR IGNORE INTO places (key, run, step, slots, place) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute((&limit.key, ticket.run.to_bytes(), ticket.of.as_stored(), limit.slots, text))?;

@@ -55,7 +55,8 @@ impl SubscriptionIndex for Sqlite {
     }
 }
 
-/// Runs one query per field, however many runs wait.
+/// Returns the fields by which runs subscribe to an event. Needs one query per field, however many
+/// runs wait.
 pub(super) fn subscribed_fields(db: &Connection, event: &str) -> Result<SubscribedFields, SqliteError> {
     let mut next = db.prepare_cached("SELECT path FROM waiters WHERE event = ?1 AND path > ?2 LIMIT 1")?;
     let mut each = db.prepare_cached("SELECT 1 FROM waiters WHERE event = ?1 AND path = '' LIMIT 1")?;
@@ -68,7 +69,8 @@ pub(super) fn subscribed_fields(db: &Connection, event: &str) -> Result<Subscrib
     Ok(subscribed)
 }
 
-/// Stores a subscription, an event in an inbox, or a link. Ignores the other writes.
+/// Stores a subscription, an event in an inbox, or a link between an event and a run. Ignores all
+/// other writes.
 pub(super) fn apply(db: &Connection, write: &EarlyWrite) -> Result<(), SqliteError> {
     match write {
         EarlyWrite::Subscribe(Subscription { event, key: bucket, run, step, until }) => {
@@ -102,7 +104,7 @@ pub(super) fn delete_from_inbox(db: &Connection, run: RunId, event: EventId) -> 
     Ok(())
 }
 
-/// Returns the columns `path` and `value`. They are empty only for a bucket without a field.
+/// Returns the columns `path` and `value`. They are empty if the subscription has no field.
 fn columns(bucket: &SubscriptionKey) -> (&str, &str) {
     match bucket {
         Some(Field { path, value }) => (path, value),

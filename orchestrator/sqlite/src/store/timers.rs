@@ -1,4 +1,4 @@
-//! The sweep's timers, and its cursor.
+//! The timers, and the cursor of the sweep.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -58,7 +58,7 @@ impl Timers for Sqlite {
     }
 }
 
-/// Returns a timer. The error of an unreadable row names the run.
+/// Reads a timer from its row. If the row is unreadable, the error names the run.
 fn timer(row: &Row<'_>) -> StoreResult<Timer> {
     rows::from_json(row, 0).map_err(|error: SqliteError| {
         let run = row.get(1).map_or_else(|_| "an unknown run".into(), |run| format!("run {}", RunId::from_bytes(run)));

@@ -1,4 +1,4 @@
-//! The connection that writes, and its transactions.
+//! The connection for writing, and its transactions.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,20 +9,21 @@ use super::{Durability, Job};
 use crate::error::SqliteError;
 use crate::memory::MemoryState;
 
-/// The maximum number of jobs in one transaction, so that later jobs do not wait forever.
+/// The maximum number of jobs in one transaction. It ensures that later jobs do not wait forever.
 const MAX_GROUP: usize = 1_024;
 
-/// The maximum average time of a sync up to which callers write on their own threads.
+/// The disk counts as fast up to this average time of a sync. Then callers write on their own
+/// threads.
 const QUICK_SYNC: Duration = Duration::from_micros(500);
 
 pub(super) struct WriteConnection {
     db: Connection,
     memory: Arc<MemoryState>,
-    /// The durability for which `PRAGMA synchronous` was last set.
+    /// The durability for which `PRAGMA synchronous` is set at the moment.
     durability: Option<Durability>,
     /// The running average of the time that a synced commit takes.
     pub(super) sync_time: Duration,
-    /// Failed background jobs. They are retried with the next transaction.
+    /// Failed background jobs, which are retried in the next transaction.
     retries: Vec<Box<dyn Job>>,
 }
 
@@ -31,12 +32,12 @@ impl WriteConnection {
         Self { db, memory, durability: None, sync_time: Duration::ZERO, retries: Vec::new() }
     }
 
-    /// Returns whether a thread that has other work can wait for a transaction of this durability.
+    /// Returns whether a transaction of this durability is so fast that any thread can wait for it.
     pub(super) fn is_quick(&self, durability: Durability) -> bool {
         durability == Durability::NextSync || self.sync_time < QUICK_SYNC
     }
 
-    /// Executes jobs, in groups.
+    /// Executes jobs, in groups of one transaction each.
     pub(super) fn write_all(&mut self, mut jobs: Vec<Box<dyn Job>>) {
         while !jobs.is_empty() {
             let rest = jobs.split_off(jobs.len().min(MAX_GROUP));
@@ -47,8 +48,9 @@ impl WriteConnection {
         }
     }
 
-    /// Executes a group. If one job fails, each job gets a transaction of its own, so that no job
-    /// fails because of another. If the transaction itself fails, it fails for all jobs.
+    /// Executes a group of jobs in one transaction. If a job fails, each job is executed again in
+    /// its own transaction, so that no job fails because of another. If the transaction itself
+    /// fails, all jobs fail.
     fn write(&mut self, mut group: Vec<Box<dyn Job>>) {
         match self.transact(&mut group) {
             Ok(()) => group.into_iter().for_each(|job| job.succeed(&self.memory)),
@@ -64,7 +66,7 @@ impl WriteConnection {
 
     fn transact(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), TransactionError> {
         let result = self.attempt(group);
-        // SQLite rolls back automatically only after some errors
+        // after some errors SQLite has already rolled back
         if result.is_err()
             && !self.db.is_autocommit()
             && let Err(error) = self.db.execute_batch("ROLLBACK")
@@ -93,7 +95,7 @@ impl WriteConnection {
         if self.durability == Some(durability) {
             return Ok(());
         }
-        // takes effect when it is compiled, so it cannot be a cached statement
+        // this pragma takes effect when it is compiled, so it cannot be a cached statement
         self.db.execute_batch(match durability {
             Durability::Synced => "PRAGMA synchronous = FULL",
             Durability::NextSync => "PRAGMA synchronous = NORMAL",
@@ -103,7 +105,7 @@ impl WriteConnection {
     }
 }
 
-/// The reason why a transaction was rolled back.
+/// Why a transaction was rolled back.
 enum TransactionError {
     /// One of the jobs failed.
     Job(SqliteError),

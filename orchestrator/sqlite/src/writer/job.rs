@@ -7,25 +7,27 @@ use tokio::sync::oneshot;
 use crate::error::SqliteError;
 use crate::memory::MemoryState;
 
-/// The time by which the changes of a job must be on disk.
+/// When the changes of a job must be on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durability {
-    /// Before the job is answered.
+    /// Before the caller gets the result of the job.
     Synced,
-    /// With the next transaction that is synced.
+    /// When the next synced transaction is committed.
     NextSync,
 }
 
 pub(crate) trait Job: Send {
     fn durability(&self) -> Durability;
 
-    /// Executes the job within a transaction. The job is executed again after a rollback.
+    /// Executes the job within a transaction. If the transaction is rolled back, the job is
+    /// executed again.
     fn work(&mut self, db: &Connection) -> Result<(), SqliteError>;
 
-    /// Handles the commit.
+    /// Reports the success of the job, after its transaction was committed.
     fn succeed(self: Box<Self>, memory: &MemoryState);
 
-    /// Handles a failure in a transaction of its own. A returned job is retried later.
+    /// Reports that the job failed in its own transaction. If the job is returned, it is retried
+    /// later.
     fn fail(self: Box<Self>, error: StoreError) -> Option<Box<dyn Job>>;
 }
 
@@ -72,10 +74,11 @@ where
     }
 }
 
-/// A job without a waiting caller. It is retried until it succeeds.
+/// A job whose caller does not wait for it. It is retried until it succeeds.
 pub(super) struct BackgroundJob<W> {
     work: W,
-    /// Whether a failure was logged. A full disk makes it fail with each transaction.
+    /// Whether a failure of this job was already logged. On a full disk, the job fails in each
+    /// transaction.
     is_logged: bool,
 }
 

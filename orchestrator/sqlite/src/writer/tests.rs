@@ -1,4 +1,4 @@
-//! The writer: groups, syncs, and the isolation of failed jobs.
+//! Tests of the writer: grouped jobs, syncs, and the isolation of failed jobs.
 
 use std::sync::mpsc;
 
@@ -15,14 +15,14 @@ fn writer() -> (tempfile::TempDir, Writer) {
     (folder, Writer::start(db, memory).expect("a thread"))
 }
 
-/// Keeps the writer busy until the sender is dropped. Jobs that are submitted in the meantime
-/// become one group.
+/// Keeps the writer busy until the returned sender is dropped. Jobs that are submitted in the
+/// meantime form one group.
 fn block(writer: &Writer) -> mpsc::Sender<()> {
     let (release, released) = mpsc::channel::<()>();
     let (busy, is_busy) = mpsc::channel();
     writer.run_in_background(move |_| {
         busy.send(()).expect("the test waits");
-        // returns when the sender is dropped
+        // this returns once the sender is dropped
         let _ = released.recv();
         Ok(())
     });
@@ -159,7 +159,7 @@ async fn a_single_commit_is_written_on_its_callers_thread_unless_the_disk_is_slo
     assert_eq!(writer.run_here(Durability::Synced, thread, |_, _| {}).await.expect("a thread"), here);
     writer.connection.lock().sync_time = std::time::Duration::from_secs(1);
     assert_ne!(writer.run_here(Durability::Synced, thread, |_, _| {}).await.expect("a thread"), here);
-    // the writer answers shortly before it releases the connection
+    // the writer sends the result shortly before it unlocks the connection
     drop(writer.connection.lock());
     assert_eq!(writer.run_here(Durability::NextSync, thread, |_, _| {}).await.expect("a thread"), here);
     let release = block(&writer);

@@ -1,11 +1,11 @@
-//! Access to a local server. The server does not start with options that would open it to
+//! The access to a local server. The server refuses to start with options that would open it to
 //! strangers.
 
 use std::net::IpAddr;
 
 use crate::terminal::Stop;
 
-/// The secrets of a server, and whether it is on loopback.
+/// The secrets of a server, and whether the server listens on loopback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Access {
     pub(super) loopback: bool,
@@ -17,8 +17,8 @@ impl Access {
     /// Checks the options.
     ///
     /// # Errors
-    /// On a public address: when the event key or the dashboard token is missing or short, and with
-    /// `--retry-delay`. On any address: for a blank key or token.
+    /// On a public address: the event key or the dashboard token is missing or short, or
+    /// `--retry-delay` is set. On any address: a key or a token is blank.
     pub(super) fn check(
         host: &str,
         event_keys: Vec<String>,

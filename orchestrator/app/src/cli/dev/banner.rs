@@ -1,4 +1,4 @@
-//! The banner of a local server: its address, its functions, and a command to try.
+//! The banner that a local server prints: its address, its functions, and a command to try.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -9,18 +9,18 @@ use stepladder_api::Function;
 use crate::cli::functions::listing;
 use crate::terminal::text::one_line;
 
-/// The values of the banner.
+/// The values that the banner shows.
 pub(super) struct Banner<'a> {
     pub(super) address: &'a str,
     pub(super) db: &'a Path,
     pub(super) functions: &'a [Function],
-    /// Whether events need a key.
+    /// Whether events must be sent with a key.
     pub(super) keyed: bool,
     pub(super) notes: &'a [String],
 }
 
 impl Banner<'_> {
-    /// Returns the banner, on several lines.
+    /// Returns the banner, which has several lines.
     pub(super) fn text(&self) -> String {
         let mut out = format!("{} {}\n", "Stepladder is ready:".green().bold(), self.address.bold());
         let mut add = |line: String| {
@@ -45,7 +45,7 @@ impl Banner<'_> {
         out
     }
 
-    /// Returns a command that sends the first event that always starts a function.
+    /// Returns a command that sends an event for the first trigger without a condition.
     fn curl(&self) -> Option<String> {
         let mut triggers = self.functions.iter().flat_map(|function| &function.triggers);
         let event = &triggers.find(|trigger| trigger.condition.is_none())?.event;

@@ -1,4 +1,4 @@
-//! Options for the limits of the local server, past which clients get 429.
+//! The options for the limits of the local server. Clients that exceed a limit get a 429.
 
 use clap::Args;
 use stepladder_server::{Bounds, Connections};

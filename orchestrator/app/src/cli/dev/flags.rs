@@ -1,4 +1,4 @@
-//! The flags that the program adds to `dev`.
+//! The command line flags that a program adds to `dev`.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -9,7 +9,7 @@ use crate::terminal::Stop;
 /// Adds the flags to `dev`, and to the command line without a command.
 ///
 /// # Errors
-/// When an option has the name already.
+/// Another option already has the name of a flag.
 pub(in crate::cli) fn add(mut command: Command, flags: &[DevFlag]) -> Result<Command, Stop> {
     for DevFlag { name, help, .. } in flags {
         if command.get_arguments().any(|arg| arg.get_long() == Some(name)) {
@@ -24,7 +24,7 @@ pub(in crate::cli) fn add(mut command: Command, flags: &[DevFlag]) -> Result<Com
     Ok(command)
 }
 
-/// Keeps only the flags that are set.
+/// Keeps only the flags that were given on the command line.
 pub(in crate::cli) fn retain(matches: &ArgMatches, flags: &mut Vec<DevFlag>) {
     let matches = match matches.subcommand() {
         Some(("dev", dev)) => dev,
@@ -34,7 +34,7 @@ pub(in crate::cli) fn retain(matches: &ArgMatches, flags: &mut Vec<DevFlag>) {
     flags.retain(|flag| matches.get_flag(flag.name));
 }
 
-/// Runs what the flags prepare, and adds their functions to the app.
+/// Runs the setup of each flag, and adds the functions of the setups to the app.
 pub(super) async fn set_up(app: &mut App) -> Result<DevSetup, Stop> {
     let mut whole = DevSetup::new();
     for DevFlag { name, setup, .. } in std::mem::take(&mut app.dev_flags) {

@@ -1,7 +1,7 @@
-//! The progress of runs: one line for each event that the engine traces.
+//! Prints the progress of runs: one line for each event that the engine traces.
 //!
-//! A thread of its own writes the lines, so that a slow terminal or a full pipe delays no run.
-//! Lines that do not fit into its buffer are counted and left out.
+//! A separate thread writes the lines, so that a slow terminal or a full pipe delays no run. Lines
+//! that do not fit into the buffer of this thread are counted and omitted.
 
 use std::fmt::{self, Write as _};
 use std::io::{BufWriter, Write};
@@ -26,7 +26,7 @@ use crate::terminal::{status, step_status};
 /// The target of the log lines of runs.
 pub(super) const LOG_TARGET: &str = "stepladder::log";
 
-/// Maximum number of lines that wait to be written.
+/// The maximum number of lines that wait to be written.
 const MAX_WAITING: usize = 4_096;
 
 /// Turns traced events into lines.
@@ -38,12 +38,12 @@ pub(super) struct Live {
 
 enum Line {
     Text(String),
-    /// Is answered when all lines before it are written.
+    /// Marks a position: the sender is notified once all lines before it are written.
     Mark(SyncSender<()>),
 }
 
 impl Live {
-    /// Starts the thread that writes to standard output.
+    /// Starts the thread that writes the lines to standard output.
     pub(super) fn start() -> Self {
         let (live, waiting) = Self::with_room(MAX_WAITING);
         let left_out = live.left_out.clone();
@@ -56,11 +56,11 @@ impl Live {
         (Self { lines, left_out: Arc::default() }, waiting)
     }
 
-    /// Waits until the lines so far are written, for at most half a second.
+    /// Waits until all lines so far are written, but at most half a second.
     pub(super) fn flush(&self) {
         let (written, wait) = sync_channel(1);
         if self.lines.try_send(Line::Mark(written)).is_ok() {
-            // a reader that stopped reading must not keep the process alive
+            // a reader of the output that has stopped reading must not keep the process alive
             let _ = wait.recv_timeout(Duration::from_millis(500));
         }
     }
@@ -95,11 +95,11 @@ fn write_all(waiting: &Receiver<Line>, left_out: &AtomicU64) {
             written = written.and_then(|()| writeln!(out, "… {missing} lines left out"));
         }
         if written.and_then(|()| out.flush()).is_err() {
-            // the reader is gone; the runs continue
+            // the reader of the output has gone away, but the runs continue
             return;
         }
         for mark in marks.drain(..) {
-            // `flush` may have stopped waiting
+            // a `flush` that stopped waiting has dropped the receiver
             let _ = mark.send(());
         }
     }
@@ -117,14 +117,14 @@ struct Fields {
     error: Option<String>,
     retry_at: Option<String>,
     status: Option<String>,
-    /// The level of a log line of a run; `None` for an event of the engine.
+    /// The level of a log line that a run wrote; `None` for an event of the engine.
     log_level: Option<Level>,
     fields: Option<String>,
 }
 
 impl Fields {
     fn line(&self, now: Timestamp) -> Option<String> {
-        // the end of a ULID distinguishes runs; its beginning is the time
+        // shows the end of the run id, which distinguishes runs; its start is the time
         let run = self.run.get(self.run.len().saturating_sub(6)..).unwrap_or(&self.run);
         let mut line = format!("{} {} {}", clock(now).dimmed(), run.dimmed(), one_line(&self.function, 60).bold());
         let step = one_line(&self.step, 60);
@@ -161,7 +161,7 @@ impl Fields {
         Some(line)
     }
 
-    /// Returns the line of a run's own log line.
+    /// Formats a log line that a run wrote.
     fn log_line(&self, line: &str, level: Level) -> String {
         let message = one_line(&self.message, 500);
         let message = match level {

@@ -1,5 +1,5 @@
-//! Logs go to standard error, filtered by `RUST_LOG` and without libraries that would write
-//! secrets. The progress of runs goes to standard output.
+//! Logs go to standard error. They are filtered by `RUST_LOG`, and libraries that would log secrets
+//! are excluded. The progress of runs goes to standard output.
 
 use std::io::{self, IsTerminal};
 
@@ -19,7 +19,7 @@ use crate::terminal::Stop;
 /// Starts logging. With `live`, the progress of runs is printed too.
 ///
 /// # Errors
-/// When `RUST_LOG` cannot be parsed.
+/// `RUST_LOG` cannot be parsed.
 pub(super) fn start(live: Option<Live>) -> Result<(), Stop> {
     let levels = std::env::var("RUST_LOG").unwrap_or_default();
     let levels = if levels.trim().is_empty() { "info" } else { &levels };
@@ -39,12 +39,13 @@ pub(super) fn start(live: Option<Live>) -> Result<(), Stop> {
         let shown = move |of: &Metadata<'_>| is_of_runs(of.target()) && *of.level() <= tracing::Level::INFO;
         live.with_filter(filter_fn(shown))
     });
-    // a program that has set up its own logs keeps them
+    // if the program has already set up logging, that remains in effect
     let _ = tracing_subscriber::registry().with(runs).with(logs).try_init();
     Ok(())
 }
 
-/// The time of a log line, in UTC: short at a terminal, complete in a file.
+/// Writes the time of a log line in UTC: only the time of day on a terminal, date and time in a
+/// file.
 struct Clock {
     short: bool,
 }

@@ -1,4 +1,4 @@
-//! Retention: deletes old runs at the start and then once an hour.
+//! Deletes old runs when the server starts, and then once an hour.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use stepladder_sqlite::Sqlite;
 /// The time between two passes.
 const INTERVAL: Duration = Duration::from_secs(3_600);
 
-/// Deletes runs that ended longer than `keep` ago, until the future is dropped.
+/// Deletes runs that ended more than `keep` ago. Repeats this until the future is dropped.
 pub(super) async fn run(db: Arc<Sqlite>, engine: Arc<Engine>, keep: Duration) {
     loop {
         match db.prune(engine.now() - keep).await {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// StopRequests to stop, one after the other.
+/// Receives requests to stop, one after the other.
 pub(super) struct StopRequests {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
@@ -11,26 +11,26 @@ pub(super) struct StopRequests {
 }
 
 impl StopRequests {
-    /// Starts to listen. From now on these signals no longer end the process.
+    /// Starts to listen for requests to stop. From now on the signals do not end the process.
     ///
     /// # Errors
-    /// When the operating system refuses.
+    /// The operating system refuses to register the signals.
     #[cfg(unix)]
     pub(super) fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Starts to listen. From now on these signals no longer end the process.
+    /// Starts to listen for requests to stop. From now on the signals do not end the process.
     ///
     /// # Errors
-    /// When the operating system refuses.
+    /// The operating system refuses to register the signals.
     #[cfg(not(unix))]
     pub(super) fn listen() -> io::Result<Self> {
         Ok(Self {})
     }
 
-    /// Waits for the next request.
+    /// Waits for the next request to stop.
     #[cfg(unix)]
     pub(super) async fn next(&mut self) {
         tokio::select! {
@@ -39,7 +39,7 @@ impl StopRequests {
         }
     }
 
-    /// Waits for the next request.
+    /// Waits for the next request to stop.
     #[cfg(not(unix))]
     pub(super) async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
