@@ -1,13 +1,13 @@
--- The tables that `enhance-client-with-ai` writes: `clients` (one row a client, created by your own application) and
--- `competitors` (one row a client and domain, merged on each run).
+-- Creates the tables that `enhance-client-with-ai` writes: `clients` (one row per client, inserted by your own
+-- application) and `competitors` (one row per client and domain, merged on each run).
 --
--- Runs on Supabase (SQL editor, or `supabase db push`) and on plain PostgreSQL 15 or newer. It can be run again at
--- any time. A table that is there already keeps its rows, grants and policies; it only gets the columns it lacks.
+-- Works on Supabase (SQL editor, or `supabase db push`) and on plain PostgreSQL 15 or newer. You can run it again at
+-- any time: an existing table keeps its rows, grants and policies, and only missing columns are added.
 
 begin;
 
--- Supabase has these roles. On plain PostgreSQL they are made here, without a password or a login; making them needs
--- the right to create roles.
+-- Supabase has these roles. On plain PostgreSQL they are created here, without a login or password. Your user needs
+-- the permission to create roles.
 do $$
 begin
     if not exists (select from pg_roles where rolname = 'anon') then
@@ -22,8 +22,8 @@ begin
 end;
 $$;
 
--- A new table is for the service role alone, whose key the functions hold: nobody else sees a row until you add a
--- grant and a policy of your own.
+-- Only the service role, whose key the functions use, can access a new table. To let other roles see rows, add a
+-- grant and a policy.
 do $$
 begin
     if to_regclass('public.clients') is null then
@@ -67,7 +67,7 @@ alter table public.competitors
     add column if not exists reason     text,
     add column if not exists updated_at timestamptz not null default now();
 
--- what `on_conflict=client_id,domain` merges on
+-- requests with `on_conflict=client_id,domain` merge rows by this index
 create unique index if not exists competitors_client_id_domain_key on public.competitors (client_id, domain);
 
 create or replace function public.stepladder_touch_updated_at() returns trigger

@@ -1,7 +1,8 @@
--- The table that `generate-queries` writes: one row a client and search query, merged on each run. After 001.
+-- Creates the table that `generate-queries` writes: one row per client and search query, merged on each run. Run 001
+-- first.
 --
--- Runs on Supabase and on plain PostgreSQL 15 or newer, and can be run again at any time. A table that is there already
--- keeps its rows, grants and policies; it only gets the columns it lacks.
+-- Works on Supabase and on plain PostgreSQL 15 or newer. You can run it again at any time: an existing table keeps its
+-- rows, grants and policies, and only missing columns are added.
 
 begin;
 
@@ -24,7 +25,8 @@ alter table public.queries
     add column if not exists intent     text,
     add column if not exists updated_at timestamptz not null default now();
 
--- what `on_conflict=client_id,query` merges on; the function writes queries in small letters, with single spaces
+-- requests with `on_conflict=client_id,query` merge rows by this index; the function writes queries in lower case, with
+-- single spaces
 create unique index if not exists queries_client_id_query_key on public.queries (client_id, query);
 
 create or replace trigger queries_touch_updated_at

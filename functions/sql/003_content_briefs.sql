@@ -1,7 +1,7 @@
--- The table that `content-brief-generator` writes: one row a brief, under the id that the event gives. After 001.
+-- Creates the table that `content-brief-generator` writes: one row per brief, with the id from the event. Run 001 first.
 --
--- Runs on Supabase and on plain PostgreSQL 15 or newer, and can be run again at any time. A table that is there already
--- keeps its rows, grants and policies; it only gets the columns it lacks.
+-- Works on Supabase and on plain PostgreSQL 15 or newer. You can run it again at any time: an existing table keeps its
+-- rows, grants and policies, and only missing columns are added.
 
 begin;
 
@@ -20,7 +20,7 @@ begin
 end;
 $$;
 
--- `research` is a list of {"question", "answer"}; `status` is writing, approval, ready, rejected or failed
+-- `research` is a list of objects {"question", "answer"}; `status` is writing, approval, ready, rejected or failed
 alter table public.content_briefs
     add column if not exists audience   text,
     add column if not exists status     text        not null default 'writing',

@@ -1,8 +1,8 @@
--- The table that `create-client-user` writes: one row an account, under the account's id. After 001.
+-- Creates the table that `create-client-user` writes: one row per account, with the account's id. Run 001 first.
 --
--- Runs on Supabase, where accounts are rows of `auth.users`, and on plain PostgreSQL 15 or newer, where there are none. It
--- can be run again at any time. A table that is there already keeps its rows, grants and policies; it only gets the
--- columns it lacks.
+-- Works on Supabase, where accounts are rows of `auth.users`, and on plain PostgreSQL 15 or newer, which has no accounts.
+-- You can run it again at any time: an existing table keeps its rows, grants and policies, and only missing columns are
+-- added.
 
 begin;
 
@@ -13,7 +13,7 @@ begin
             id         uuid        primary key,
             created_at timestamptz not null default now()
         );
-        -- a deleted account takes its profile with it
+        -- deleting an account deletes its profile
         if to_regclass('auth.users') is not null then
             alter table public.profiles
                 add constraint profiles_id_fkey foreign key (id) references auth.users (id) on delete cascade;

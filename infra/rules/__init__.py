@@ -1,1 +1,1 @@
-"""The rules for the templates, which `infra/check` checks."""
+"""The rules for the templates. `infra/check` checks the templates against them."""

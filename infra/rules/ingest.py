@@ -1,19 +1,20 @@
-"""The timeout, memory and batch size of ingest must fit together, so that each invocation makes progress."""
+"""Checks that the timeout, memory and batch size of ingest fit together, so that each invocation
+makes progress."""
 
 import re
 
 from .reading import as_list, of_type, rule, target, text
 
-# The memory of ingest: without work, and per byte of the messages of a batch. An unoptimised build
-# needed 38 MB, and 63 MB with 6 MB of messages (events of 60 bytes or of 190,000). These figures
-# are twice that.
+# The memory that ingest needs: a base in MB, and bytes per byte of the messages in a batch. Both
+# figures are twice what an unoptimised build needed: 38 MB without messages, and 63 MB for 6 MB of
+# messages, whose events had 60 or 190,000 bytes.
 INGEST_BASE_MB, INGEST_BYTES_PER_BYTE = 60, 8
-# the maximum size of a batch, whatever its number of messages
+# the maximum size of a batch in MB, whatever its number of messages
 PAYLOAD_MB = 6
 
 
 def minimum(template, value):
-    """Returns the smallest number that `value` may be."""
+    """Returns the smallest number that `value` can be: a number, or a reference to a parameter."""
     if isinstance(value, int):
         return value
     parameter = template["Parameters"][value["Ref"]]

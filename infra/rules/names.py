@@ -1,4 +1,5 @@
-"""Names and descriptions must not exceed the limits of AWS, whatever the names of stack and function."""
+"""Checks that names and descriptions do not exceed the limits of AWS, however long the names of the
+stack and of a function are."""
 
 import re
 
@@ -21,7 +22,7 @@ LIMITS = {
 
 
 def max_length(parameters, bound, value):
-    """Returns the maximum length of a name."""
+    """Returns the length that a name can have at most."""
     def length(name):
         if name in ("AWS::StackName", "Watched"):
             return bound

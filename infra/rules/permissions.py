@@ -1,4 +1,4 @@
-"""The permissions of the roles, and the use of secrets."""
+"""The rules for the permissions of roles, and for the use of secrets."""
 
 import json
 import re
@@ -38,7 +38,8 @@ def check_reasons(path):
 
 
 def check_secrets(template):
-    """Parameters must name secrets, not hold them: typed values stay in the history of a shell."""
+    """Parameters must contain the names of secrets, not the secrets: what is typed stays in the
+    history of a shell."""
     for name, parameter in template["Parameters"].items():
         rule("NoEcho" not in parameter, f"{name}: `sam deploy --guided` asks for a hidden parameter until it gets a value")
         rule(not re.search(r"(Key|Keys|Token|Password)$", name), f"{name}: everyone with access to the stack can read it")
@@ -56,7 +57,7 @@ def check_secrets(template):
 
 
 def check_guided_deploy(template):
-    """`sam deploy --guided` must succeed if the user only presses Enter."""
+    """`sam deploy --guided` must succeed if the user presses only Enter."""
     for name, parameter in template["Parameters"].items():
         rule("Default" in parameter, f"{name}: has no default, so Enter is no answer")
         default = parameter.get("Default")

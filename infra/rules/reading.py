@@ -1,4 +1,4 @@
-"""Reads templates, and collects the problems that the rules find."""
+"""Reads templates, and collects the violations that the rules find."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ problems = []
 
 
 class Template(yaml.SafeLoader):
-    """Reads short forms such as !Ref and !Sub as the maps that they abbreviate."""
+    """Parses short forms such as !Ref and !Sub as the maps that they stand for."""
 
 
 def short_form(loader, suffix, node):
@@ -49,14 +49,14 @@ def as_list(value):
 
 
 def target(value):
-    """Returns the logical id to which a !Ref or !GetAtt points."""
+    """Returns the logical id that a !Ref or !GetAtt refers to."""
     if isinstance(value, dict):
         return value.get("Ref") or (value.get("Fn::GetAtt") or "").split(".")[0]
     return None
 
 
 def by_condition(value, condition):
-    """Returns the value if the condition holds, and the value if it does not."""
+    """Returns two values: what `value` is if the condition is true, and what it is otherwise."""
     if isinstance(value, dict) and "Fn::If" in value:
         name, then, otherwise = value["Fn::If"]
         return (then, otherwise) if name == condition else (value, value)
@@ -64,7 +64,7 @@ def by_condition(value, condition):
 
 
 def choices(template, value):
-    """Returns all values that a property may have."""
+    """Returns all values that a property can have."""
     if isinstance(value, dict) and "Ref" in value:
         parameter = template["Parameters"][value["Ref"]]
         return parameter.get("AllowedValues", [parameter.get("Default")])
@@ -72,6 +72,6 @@ def choices(template, value):
 
 
 def chapter(document, title):
-    """Returns the text under a heading, up to the next heading."""
+    """Returns the text below a heading, up to the next heading."""
     found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#+ |\Z)", text(document), re.M | re.S)
     return found[1] if found else ""

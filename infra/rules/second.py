@@ -1,4 +1,5 @@
-"""Adds a second dedicated function to a copy of the templates, as the runbook describes it."""
+"""Adds a second dedicated function to a copy of the templates, following the runbook's
+instructions."""
 
 import re
 import textwrap
@@ -7,7 +8,8 @@ from .reading import DEPLOYING, OPERATING
 
 
 def blocks(runbook):
-    """Returns the YAML of the runbook: the resources, and the variable with the queue."""
+    """Returns the YAML blocks of the runbook: the new resources, and the environment variable with
+    the queue."""
     chapter = runbook.split("**A second one**", 1)[1].split("\n## ", 1)[0]
     return [textwrap.dedent(block) for block in re.findall(r"^ *```yaml\n(.*?)^ *```$", chapter, re.M | re.S)]
 
@@ -25,11 +27,11 @@ def copy_for_second(text, name):
 
 
 def add(folder):
-    """Adds the function to the templates."""
+    """Adds the second function to the templates."""
     stack, watch = folder / "template.yaml", folder / "infra/watch.yaml"
     new, variable = blocks((folder / DEPLOYING).read_text())
     text = stack.read_text()
-    # resources that the runbook does not list are the copies that it mentions
+    # the runbook lists some resources, and says that the others are copies
     function = copy_for_second(text, "DedicatedFunction")
     function = re.sub(r"      Timeout: .*\n", "      Timeout: 120\n", function)
     function = re.sub(r"      ReservedConcurrentExecutions: .*\n",
@@ -41,7 +43,7 @@ def add(folder):
                                                  "[!GetAtt StepsQueue.Arn, !GetAtt DedicatedQueue.Arn, !GetAtt QueriesQueue.Arn]")
     others = role + copy_for_second(text, "DedicatedLogs")
     resources = textwrap.indent(new.split("QueriesFunction:", 1)[0], "  ") + function + others
-    # the other resources that refer to it
+    # changes the existing resources that refer to dedicated functions
     text = re.sub(r"        STEPLADDER_DEDICATED: !If\n(?: {10}.*\n)+", textwrap.indent(variable, " " * 8), text, count=1)
     text = re.sub(r"          STEPLADDER_DEDICATED: !Sub .*\n", "", text)
     sends = r"(Sid: SendWakes\n(?: {16}.*\n)+? {18}- !GetAtt DedicatedQueue.Arn\n)"
@@ -61,7 +63,7 @@ def add(folder):
 
 
 def document(folder):
-    """Adds the new alarms and their price to the documents."""
+    """Adds the new alarms and their price to the runbook and COST.md."""
     runbook, costs = folder / OPERATING, folder / "infra/COST.md"
     text = runbook.read_text()
     for name in ("-steps-dedicated-queue-age", "-worker-dedicated-errors"):

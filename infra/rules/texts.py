@@ -1,4 +1,5 @@
-"""The documents must agree with the templates, and no file may hold account numbers or keys."""
+"""Checks that the documents agree with the templates, and that no file contains account numbers or
+keys."""
 
 import re
 
@@ -8,7 +9,7 @@ WORDS = ["no", "one", "two", "three", "four", "five"]
 
 
 def check_parameters(template):
-    """The documented table of parameters must list those of the template."""
+    """The table of parameters in the documents must list the parameters of the template."""
     table = chapter(DEPLOYING, "Parameters")
     rows = "\n".join(line.split("|")[1] for line in table.splitlines() if line.startswith("|"))
     named = set(re.findall(r"`([A-Z]\w+)`", rows))
@@ -23,7 +24,7 @@ def check_parameters(template):
 
 
 def check_defaults(template):
-    """The defaults in that table must be those of the template."""
+    """The defaults in the documented table of parameters must be those of the template."""
     for line in chapter(DEPLOYING, "Parameters").splitlines():
         cells = [cell.strip() for cell in line.split("|")[1:-1]]
         names = re.findall(r"`([A-Z]\w+)`", cells[0]) if cells else []
@@ -36,7 +37,7 @@ def check_defaults(template):
 
 
 def check_figures(template, watched):
-    """The figures in the runbook must follow from the templates."""
+    """The figures in the runbook must be those that follow from the templates."""
     runbook = " ".join(text(OPERATING).split())
     queues, parameters = of_type(template, "AWS::SQS::Queue"), template["Parameters"]
     alarms = {name: alarm["Properties"] for name, alarm in of_type(watched, "AWS::CloudWatch::Alarm").items()}
@@ -74,7 +75,8 @@ def check_figures(template, watched):
 
 
 def check_commands():
-    """Commands must not set parameters, because the next deployment takes those of samconfig.toml."""
+    """Documented commands must not set parameters, because the next deployment would use those of
+    samconfig.toml."""
     for document in ("README.md", DEPLOYING, OPERATING):
         for block in re.findall(r"^ *```sh\n(.*?)^ *```$", text(document), re.M | re.S):
             rule("--parameter-overrides" not in block, f"{document}: a command sets parameters that the next deployment resets")

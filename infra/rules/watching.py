@@ -1,4 +1,4 @@
-"""Alarms and the dashboard, and their description in the runbook and COST.md."""
+"""The rules for alarms and the dashboard, and for their description in the runbook and COST.md."""
 
 import json
 import re
@@ -26,12 +26,13 @@ def check_dashboard(template):
 
 
 def suffix(name):
-    """Returns a name without the name of the stack."""
+    """Returns a name without its prefix, the name of the stack."""
     return re.sub(r"^\$\{(Watched|AWS::StackName)\}", "", name.get("Fn::Sub", "")) if isinstance(name, dict) else name
 
 
 def metrics(alarm):
-    """Yields the metrics of an alarm: the name, and the last dimension without the name of the stack."""
+    """Yields the metrics of an alarm: the name of each, and its last dimension without the name of
+    the stack."""
     properties = alarm["Properties"]
     for metric in [m["MetricStat"]["Metric"] for m in properties.get("Metrics", []) if "MetricStat" in m] or [properties]:
         yield metric["MetricName"], suffix(metric["Dimensions"][-1]["Value"])
@@ -61,7 +62,7 @@ def check_alarms(template, watched):
 
 
 def check_coverage(watched, alarms_by_metric):
-    """Failed or throttled functions, stalled queues and dead letters must raise an alarm."""
+    """There must be alarms for failed or throttled functions, stalled queues and dead letters."""
     for name, function in of_type(watched, "AWS::Serverless::Function").items():
         own = suffix(function["Properties"]["FunctionName"])
         rule(("Errors", own) in alarms_by_metric, f"{name}: may fail without an alarm")
@@ -76,7 +77,7 @@ def check_coverage(watched, alarms_by_metric):
 
 
 def check_price(template):
-    """COST.md must have the price of the alarms, which depends on their number of metrics."""
+    """COST.md must state the price of the alarms, which depends on how many metrics they have."""
     every = of_type(template, "AWS::CloudWatch::Alarm")
     for label, counted in [("a function of its own", every), ("without one", {k: v for k, v in every.items() if "Condition" not in v})]:
         watched_metrics = sum(len(list(metrics(alarm))) for alarm in counted.values())

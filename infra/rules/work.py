@@ -1,14 +1,16 @@
-"""Functions, their queues, and the retention of data."""
+"""The rules for functions, their queues, and the retention of data."""
 
 from .reading import as_list, choices, by_condition, of_type, rule, target
 
-# A throttled message must survive this time, in seconds. The watchdog visits each run once in it.
+# How long a throttled message must survive, in seconds. Within this time, the watchdog visits each
+# run once.
 HOUR = 3600
 KEPT = ("AWS::DynamoDB::Table", "AWS::SQS::Queue")
 
 
 def seconds(template, value, of):
-    """Returns each timeout that `value` may be, with the visibility timeout that `of` then is."""
+    """Returns pairs: each timeout that `value` can be, and the visibility timeout that `of` has
+    then."""
     if isinstance(value, int) and isinstance(of, int):
         return [(value, of)]
     if not (isinstance(value, dict) and isinstance(of, dict) and "Fn::FindInMap" in of):
@@ -21,7 +23,7 @@ def seconds(template, value, of):
 
 
 def mappings(template):
-    """Yields each event source mapping: name, function, queue, condition and properties."""
+    """Yields the name, function, queue, condition and properties of each event source mapping."""
     functions = of_type(template, "AWS::Serverless::Function")
     for name, function in functions.items():
         for event in function["Properties"].get("Events", {}).values():
@@ -76,7 +78,8 @@ def check_deliveries(template):
 
 
 def check_wakes(template):
-    """Roles that send wakes may send to all queues of wakes, and each of these has a dead-letter queue."""
+    """Each role that sends wakes must have the permission for all queues of wakes, and each such
+    queue must have a dead-letter queue."""
     served = {queue for _, function, queue, _, _ in mappings(template)
               if template["Resources"][function]["Properties"]["Environment"]["Variables"]["STEPLADDER_ROLE"] == "worker"}
     for name, role in of_type(template, "AWS::IAM::Role").items():

@@ -1,9 +1,9 @@
 /* A disk that refuses writes while a file exists: a library for LD_PRELOAD, loaded before the C library.
 
-   REFUSING_DISK_FILES is how the paths of the files begin that are on the disk. While $REFUSING_DISK_FLAGS.full exists,
-   writing to them, lengthening and making them fails with ENOSPC, and so does syncing: on file systems that allocate
-   late, that is where it shows. While $REFUSING_DISK_FLAGS.read-only exists, all of that and opening them for writing
-   fails with EROFS. */
+   The disk contains the files whose paths start with $REFUSING_DISK_FILES. While the file $REFUSING_DISK_FLAGS.full
+   exists, creating, writing and extending these files fails with ENOSPC. Syncing them fails as well, because a file
+   system that allocates late reports a full disk there. While $REFUSING_DISK_FLAGS.read-only exists, all of these
+   calls, and opening the files for writing, fail with EROFS. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -16,7 +16,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* The error of writes to the disk now; 0 if it accepts them. */
+/* Returns the error with which a write to the disk must fail now; 0 if the disk accepts writes. */
 static int refuses(void) {
     const char *flags = getenv("REFUSING_DISK_FLAGS");
     char path[4096];
