@@ -10,6 +10,8 @@ mod words;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use admission::Admission;
 
 use crate::expr::{Expr, ExprError};
@@ -91,7 +93,8 @@ pub struct Singleton {
 }
 
 /// What a further event does while a run is live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SingletonMode {
     /// Skips the new run.
     Skip,

@@ -8,6 +8,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Timestamp;
 use crate::cron::{CronSchedule, LONGEST_JITTER};
 
@@ -21,7 +23,8 @@ pub const MOST_MISSED: usize = 1_000;
 const SEARCHED_MINUTES: i64 = 32 * 24 * 60;
 
 /// What happens to the missed ticks of a function.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MissedTicks {
     /// Missed ticks start no runs.

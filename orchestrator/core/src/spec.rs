@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cron::{CronSchedule, LONGEST_JITTER};
 use crate::event::{Event, NewEvent};
 use crate::expr::{Expr, ExprError, Scope};
@@ -26,6 +28,8 @@ const SHARED: &str = "account/";
 pub struct Spec {
     /// The id of the function, such as `enhance-client-with-ai`.
     pub id: Arc<str>,
+    /// Its name for people; `None` if it has only its id.
+    pub name: Option<Arc<str>>,
     /// The events that start the function. A function without triggers starts only when another run
     /// calls it, or as the `on_failure` of another function.
     pub triggers: Vec<Trigger>,
@@ -68,9 +72,11 @@ pub struct Concurrency {
 }
 
 /// What a concurrency limit counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CountedUnit {
     /// Executing steps. A step that sleeps, waits or is about to be retried does not count.
+    #[default]
     Steps,
     /// Live runs, from their first step to their end.
     Runs,
@@ -93,6 +99,7 @@ impl Spec {
     pub fn new(id: impl Into<Arc<str>>) -> Self {
         Self {
             id: id.into(),
+            name: None,
             triggers: Vec::new(),
             schedule: CronSchedule::default(),
             retry: RetryPolicy::default(),
