@@ -1,17 +1,17 @@
 //! Flow control of a function: how many runs at a time and in a period, which of many events, and
 //! until when.
 
-mod compile;
-
 use std::time::Duration;
 
 use stepladder_core::flow::SingletonMode;
+use stepladder_core::function::{
+    BatchConfig, CancelCondition, CancelOnConfig, ConcurrencyConfig, DebounceConfig, RateConfig, SingletonConfig,
+    TimeoutsConfig,
+};
 use stepladder_core::spec::CountedUnit;
 
 use crate::EventData;
 use crate::single_calls::SingleCalls;
-
-pub(crate) use compile::{Compiler, FlowConfig};
 
 /// A limit on how many steps of a function execute, or how many of its runs are live, at the same
 /// time.
@@ -30,23 +30,24 @@ pub(crate) use compile::{Compiler, FlowConfig};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Concurrency {
-    limit: u32,
-    key: Option<String>,
-    counted: CountedUnit,
-    shared: Option<String>,
-    calls: SingleCalls,
+    pub(crate) config: ConcurrencyConfig,
+    pub(crate) calls: SingleCalls,
 }
 
 impl Concurrency {
     /// Limits the executing steps to `n`, at least 1.
     pub fn limit(n: u32) -> Self {
-        Self { limit: n, key: None, counted: CountedUnit::Steps, shared: None, calls: SingleCalls::default() }
+        Self::counting(n, CountedUnit::Steps)
     }
 
     /// Limits the live runs to `n`, at least 1. A run counts from its first step to its end, also
     /// while it sleeps.
     pub fn runs(n: u32) -> Self {
-        Self { counted: CountedUnit::Runs, ..Self::limit(n) }
+        Self::counting(n, CountedUnit::Runs)
+    }
+
+    fn counting(limit: u32, of: CountedUnit) -> Self {
+        Self { config: ConcurrencyConfig { limit, of, key: None, shared: None }, calls: SingleCalls::default() }
     }
 
     /// Shares the limit with all functions that use this name, for example for an API that they
@@ -57,7 +58,7 @@ impl Concurrency {
     #[must_use]
     pub fn shared(mut self, name: impl Into<String>) -> Self {
         self.calls.record("shared");
-        self.shared = Some(name.into());
+        self.config.shared = Some(name.into().into());
         self
     }
 }
@@ -78,17 +79,14 @@ impl Concurrency {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Rate {
-    limit: u32,
-    period: Duration,
-    burst: Option<u32>,
-    key: Option<String>,
-    calls: SingleCalls,
+    pub(crate) config: RateConfig,
+    pub(crate) calls: SingleCalls,
 }
 
 impl Rate {
     /// Allows at most `limit` starts in each `period`, which is at most 31 days.
     pub fn new(limit: u32, period: Duration) -> Self {
-        Self { limit, period, burst: None, key: None, calls: SingleCalls::default() }
+        Self { config: RateConfig { limit, period, burst: None, key: None }, calls: SingleCalls::default() }
     }
 
     /// Sets how many runs may start at once after a quiet time. By default 1 for a throttle, which
@@ -96,7 +94,7 @@ impl Rate {
     #[must_use]
     pub fn burst(mut self, n: u32) -> Self {
         self.calls.record("burst");
-        self.burst = Some(n);
+        self.config.burst = Some(n);
         self
     }
 }
@@ -115,16 +113,14 @@ impl Rate {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Debounce {
-    period: Duration,
-    max_wait: Option<Duration>,
-    key: Option<String>,
-    calls: SingleCalls,
+    pub(crate) config: DebounceConfig,
+    pub(crate) calls: SingleCalls,
 }
 
 impl Debounce {
     /// Starts the run when no event has arrived for `period`, which is at most 31 days.
     pub fn new(period: Duration) -> Self {
-        Self { period, max_wait: None, key: None, calls: SingleCalls::default() }
+        Self { config: DebounceConfig { period, max_wait: None, key: None }, calls: SingleCalls::default() }
     }
 
     /// Starts the run at most this long after the first event, even if further events arrive. By
@@ -132,7 +128,7 @@ impl Debounce {
     #[must_use]
     pub fn max_wait(mut self, limit: Duration) -> Self {
         self.calls.record("max_wait");
-        self.max_wait = Some(limit);
+        self.config.max_wait = Some(limit);
         self
     }
 }
@@ -150,17 +146,15 @@ impl Debounce {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Batch {
-    size: u32,
-    timeout: Duration,
-    key: Option<String>,
-    calls: SingleCalls,
+    pub(crate) config: BatchConfig,
+    pub(crate) calls: SingleCalls,
 }
 
 impl Batch {
     /// Starts a run with `size` events (at most 1,000), or with fewer `timeout` after the first (at
     /// most 31 days).
     pub fn new(size: u32, timeout: Duration) -> Self {
-        Self { size, timeout, key: None, calls: SingleCalls::default() }
+        Self { config: BatchConfig { size, timeout, key: None }, calls: SingleCalls::default() }
     }
 }
 
@@ -177,20 +171,23 @@ impl Batch {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Singleton {
-    second: SingletonMode,
-    key: Option<String>,
-    calls: SingleCalls,
+    pub(crate) config: SingletonConfig,
+    pub(crate) calls: SingleCalls,
 }
 
 impl Singleton {
     /// Skips further runs while one is live.
     pub fn skip() -> Self {
-        Self { second: SingletonMode::Skip, key: None, calls: SingleCalls::default() }
+        Self::with_mode(SingletonMode::Skip)
     }
 
     /// Cancels the live run when a further one is created.
     pub fn replace() -> Self {
-        Self { second: SingletonMode::Replace, ..Self::skip() }
+        Self::with_mode(SingletonMode::Replace)
+    }
+
+    fn with_mode(mode: SingletonMode) -> Self {
+        Self { config: SingletonConfig { mode, key: None }, calls: SingleCalls::default() }
     }
 }
 
@@ -202,7 +199,7 @@ macro_rules! keyed {
             #[must_use]
             pub fn key(mut self, cel: impl Into<String>) -> Self {
                 self.calls.record("key");
-                self.key = Some(cel.into());
+                self.config.key = Some(cel.into());
                 self
             }
         }
@@ -236,9 +233,8 @@ keyed! {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Timeouts {
-    start: Option<Duration>,
-    finish: Option<Duration>,
-    calls: SingleCalls,
+    pub(crate) config: TimeoutsConfig,
+    pub(crate) calls: SingleCalls,
 }
 
 impl Timeouts {
@@ -252,7 +248,7 @@ impl Timeouts {
     #[must_use]
     pub fn start(mut self, limit: Duration) -> Self {
         self.calls.record("start");
-        self.start = Some(limit);
+        self.config.start = Some(limit);
         self
     }
 
@@ -260,7 +256,7 @@ impl Timeouts {
     #[must_use]
     pub fn finish(mut self, limit: Duration) -> Self {
         self.calls.record("finish");
-        self.finish = Some(limit);
+        self.config.finish = Some(limit);
         self
     }
 }
@@ -281,17 +277,8 @@ impl Timeouts {
 /// ```
 #[derive(Clone, Debug)]
 pub struct CancelOn {
-    event: String,
-    /// All conditions must be true.
-    conditions: Vec<CancelCondition>,
-    timeout: Option<Duration>,
-    calls: SingleCalls,
-}
-
-#[derive(Clone, Debug)]
-enum CancelCondition {
-    SameField(String),
-    Cel(String),
+    pub(crate) config: CancelOnConfig,
+    pub(crate) calls: SingleCalls,
 }
 
 impl CancelOn {
@@ -302,7 +289,9 @@ impl CancelOn {
 
     /// Cancels runs on events with this name.
     pub fn named(name: impl Into<String>) -> Self {
-        Self { event: name.into(), conditions: Vec::new(), timeout: None, calls: SingleCalls::default() }
+        let event = name.into().into();
+        let config = CancelOnConfig { event, conditions: Vec::new(), timeout: None };
+        Self { config, calls: SingleCalls::default() }
     }
 
     /// Cancels only runs whose own event has the same value in this field of its `data`, for
@@ -313,7 +302,7 @@ impl CancelOn {
     /// true.
     #[must_use]
     pub fn matching(mut self, field: impl Into<String>) -> Self {
-        self.conditions.push(CancelCondition::SameField(field.into()));
+        self.config.conditions.push(CancelCondition::SameField(field.into()));
         self
     }
 
@@ -324,7 +313,7 @@ impl CancelOn {
     /// true.
     #[must_use]
     pub fn filter(mut self, cel: impl Into<String>) -> Self {
-        self.conditions.push(CancelCondition::Cel(cel.into()));
+        self.config.conditions.push(CancelCondition::Cel(cel.into()));
         self
     }
 
@@ -332,7 +321,7 @@ impl CancelOn {
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.calls.record("timeout");
-        self.timeout = Some(limit);
+        self.config.timeout = Some(limit);
         self
     }
 }

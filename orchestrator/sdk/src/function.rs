@@ -10,15 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use stepladder_core::function::TriggerConfig;
 use stepladder_core::retry::Backoff;
-use stepladder_core::spec::Trigger;
-use stepladder_core::{NewEvent, Spec};
+use stepladder_core::{FunctionConfig, NewEvent};
 
-use crate::flow::{Batch, Concurrency, FlowConfig};
+use crate::flow::Batch;
 use crate::single_calls::SingleCalls;
 use crate::{Context, Event, EventData, FunctionFailed, Result};
 use handler::{Handler, batch_handler, event_handler};
-use triggers::{CronConfig, Filter};
+use triggers::Filter;
 
 /// A function to register with `App::function`.
 ///
@@ -42,19 +42,19 @@ use triggers::{CronConfig, Filter};
 /// let function = Function::new("hello-world", hello).retries(2).concurrency(limit);
 /// ```
 pub struct Function {
-    spec: Spec,
-    version: Option<Arc<str>>,
+    config: FunctionConfig,
     /// The events that the last call of `on` selected; `None` before the first call.
     selected: Option<&'static [&'static str]>,
     selections: Vec<&'static [&'static str]>,
     filters: Vec<Filter>,
     example: Option<serde_json::Result<NewEvent>>,
-    cron: CronConfig,
-    concurrency: Vec<Concurrency>,
-    flow: FlowConfig,
+    /// Whether the handler's type accepts a tick.
+    can_decode_tick: fn() -> bool,
     handler: Handler,
     on_failure: Option<Handler>,
     calls: SingleCalls,
+    /// The first method that was called twice on a part of the function.
+    repeated_call: Option<String>,
 }
 
 impl Function {
@@ -93,32 +93,37 @@ impl Function {
         Fut: Future<Output = Result<O>> + Send + 'static,
     {
         let mut function = Self::with_handler::<T>(id.into(), batch_handler(handler));
-        function.flow.batch = Some(batch);
+        function.record_calls("the batch", &batch.calls);
+        function.config.batch = Some(batch.config);
         function
     }
 
     fn with_handler<T: EventData>(id: Arc<str>, handler: Handler) -> Self {
-        let mut spec = Spec::new(id);
-        spec.triggers = T::NAMES.iter().map(|name| Trigger { event: (*name).into(), condition: None }).collect();
+        let mut config = FunctionConfig::new(id);
+        config.triggers = T::NAMES.iter().map(|name| TriggerConfig::new(*name)).collect();
         Self {
-            spec,
-            version: None,
+            config,
             selected: None,
             selections: Vec::new(),
             filters: Vec::new(),
             example: None,
-            cron: CronConfig::new::<T>(),
-            concurrency: Vec::new(),
-            flow: FlowConfig::default(),
+            can_decode_tick: triggers::can_decode_tick::<T>,
             handler,
             on_failure: None,
             calls: SingleCalls::default(),
+            repeated_call: None,
         }
+    }
+
+    /// Records a method that was called twice on a part of the function.
+    fn record_calls(&mut self, subject: &str, calls: &SingleCalls) {
+        let repeated = calls.check(&format!("{subject} of function `{}`", self.config.id)).err();
+        self.repeated_call = self.repeated_call.take().or(repeated);
     }
 
     /// Returns the function's id.
     pub fn id(&self) -> &str {
-        &self.spec.id
+        &self.config.id
     }
 
     /// Sets the version: a number, a date, `1.10`. Register a function in several versions, so that
@@ -141,7 +146,7 @@ impl Function {
     #[must_use]
     pub fn version(mut self, version: impl Into<Arc<str>>) -> Self {
         self.calls.record("version");
-        self.version = Some(version.into());
+        self.config.version = Some(version.into());
         self
     }
 
@@ -150,7 +155,7 @@ impl Function {
     #[must_use]
     pub fn retries(mut self, n: u32) -> Self {
         self.calls.record("retries");
-        self.spec.retry.retries = n;
+        self.config.retry.retries = n;
         self
     }
 
@@ -158,7 +163,7 @@ impl Function {
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.calls.record("backoff");
-        self.spec.retry.backoff = backoff;
+        self.config.retry.backoff = backoff.into();
         self
     }
 
@@ -167,7 +172,7 @@ impl Function {
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.calls.record("timeout");
-        self.spec.timeout = limit;
+        self.config.timeout = limit;
         self
     }
 

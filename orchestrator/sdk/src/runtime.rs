@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use stepladder_core::FunctionConfig;
 use stepladder_engine::view::RunDetail;
 use stepladder_engine::{Config, Engine, Program};
 use stepladder_testkit::memory::Memory;
@@ -18,6 +19,14 @@ pub use crate::shared_data::SharedData;
 /// A sentence that names the function, and the expression or the method that cannot work.
 pub fn programs(function: Function, data: &SharedData) -> Result<Vec<Arc<dyn Program>>, String> {
     function.into_programs(data)
+}
+
+/// Returns the config of a function, and that of its on-failure function if it has one.
+///
+/// # Errors
+/// A sentence that names the function, and the method that was not used as it must be.
+pub fn configs(function: Function) -> Result<Vec<FunctionConfig>, String> {
+    Ok(function.into_configs()?.into_iter().map(|(config, _)| config).collect())
 }
 
 /// The engine behind a [`TestApp`](crate::testing::TestApp).

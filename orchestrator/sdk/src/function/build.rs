@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use stepladder_core::Spec;
+use stepladder_core::FunctionConfig;
 use stepladder_engine::Program;
 
 use super::Function;
+use super::handler::Handler;
 use super::program::RustProgram;
-use super::triggers::{check_selections, compile_cron, compile_filters};
+use super::triggers::{add_filters, check_selections};
 use crate::SharedData;
-use crate::flow::Compiler;
 
 impl Function {
     /// Compiles the function, and its on-failure function if it has one, to what the engine runs.
@@ -17,28 +17,41 @@ impl Function {
     /// # Errors
     /// A sentence that names the function, and the expression or the method that cannot work.
     pub(crate) fn into_programs(self, data: &SharedData) -> Result<Vec<Arc<dyn Program>>, String> {
-        let mut spec = self.spec;
-        let id = spec.id.clone();
+        let program = |(config, handler): (FunctionConfig, Handler)| -> Result<Arc<dyn Program>, String> {
+            let spec = config.compile().map_err(|error| error.to_string())?;
+            Ok(Arc::new(RustProgram::new(spec, config.version, handler, data.clone())))
+        };
+        self.into_configs()?.into_iter().map(program).collect()
+    }
+
+    /// Returns the function's config and handler, and those of its on-failure function if it has
+    /// one.
+    ///
+    /// # Errors
+    /// A sentence that names the function and the method that was not used as it must be.
+    pub(crate) fn into_configs(self) -> Result<Vec<(FunctionConfig, Handler)>, String> {
+        let mut config = self.config;
+        let id = config.id.clone();
         self.calls.check(&format!("function `{id}`"))?;
         let unwritten = |error| format!("the example of function `{id}` cannot be written as JSON: {error}");
-        spec.example = self.example.transpose().map_err(unwritten)?;
-        let compiler = Compiler { function: &id };
-        compile_cron(&mut spec, self.cron)?;
-        check_selections(&spec, &self.selections)?;
-        compile_filters(&mut spec, &self.filters, &compiler)?;
-        for limit in self.concurrency {
-            spec.concurrency.push(limit.compile(&compiler)?);
+        config.example = self.example.transpose().map_err(unwritten)?.map(Into::into);
+        if !config.cron.schedules.is_empty() && !(self.can_decode_tick)() {
+            return Err(format!("function `{id}` has a cron schedule; its handler must take an `Event<Tick>`"));
         }
-        spec.flow = self.flow.compile(&compiler)?;
-        let mut programs: Vec<Arc<dyn Program>> = Vec::new();
+        check_selections(&config, &self.selections)?;
+        add_filters(&mut config, &self.filters)?;
+        self.repeated_call.map_or(Ok(()), Err)?;
+        let mut after = None;
         if let Some(handler) = self.on_failure {
-            let mut after = Spec::new(format!("{id}/on-failure"));
-            after.retry = spec.retry.clone();
-            after.timeout = spec.timeout;
-            spec.on_failure = Some(after.id.clone());
-            programs.push(Arc::new(RustProgram::new(after, self.version.clone(), handler, data.clone())));
+            let on_failure = FunctionConfig {
+                version: config.version.clone(),
+                retry: config.retry.clone(),
+                timeout: config.timeout,
+                ..FunctionConfig::new(format!("{id}/on-failure"))
+            };
+            config.on_failure = Some(on_failure.id.clone());
+            after = Some((on_failure, handler));
         }
-        programs.insert(0, Arc::new(RustProgram::new(spec, self.version, self.handler, data.clone())));
-        Ok(programs)
+        Ok([(config, self.handler)].into_iter().chain(after).collect())
     }
 }

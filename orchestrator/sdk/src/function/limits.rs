@@ -8,7 +8,8 @@ impl Function {
     /// limits are set, all of them apply.
     #[must_use]
     pub fn concurrency(mut self, limit: Concurrency) -> Self {
-        self.concurrency.push(limit);
+        self.record_calls("a concurrency limit", &limit.calls);
+        self.config.concurrency.push(limit.config);
         self
     }
 
@@ -17,7 +18,8 @@ impl Function {
     #[must_use]
     pub fn throttle(mut self, rate: Rate) -> Self {
         self.calls.record("throttle");
-        self.flow.throttle = Some(rate);
+        self.record_calls("the throttle", &rate.calls);
+        self.config.throttle = Some(rate.config);
         self
     }
 
@@ -25,7 +27,8 @@ impl Function {
     #[must_use]
     pub fn rate_limit(mut self, rate: Rate) -> Self {
         self.calls.record("rate_limit");
-        self.flow.rate_limit = Some(rate);
+        self.record_calls("the rate limit", &rate.calls);
+        self.config.rate_limit = Some(rate.config);
         self
     }
 
@@ -33,7 +36,8 @@ impl Function {
     #[must_use]
     pub fn debounce(mut self, debounce: Debounce) -> Self {
         self.calls.record("debounce");
-        self.flow.debounce = Some(debounce);
+        self.record_calls("the debounce", &debounce.calls);
+        self.config.debounce = Some(debounce.config);
         self
     }
 
@@ -41,7 +45,8 @@ impl Function {
     #[must_use]
     pub fn singleton(mut self, singleton: Singleton) -> Self {
         self.calls.record("singleton");
-        self.flow.singleton = Some(singleton);
+        self.record_calls("the singleton", &singleton.calls);
+        self.config.singleton = Some(singleton.config);
         self
     }
 
@@ -50,7 +55,7 @@ impl Function {
     #[must_use]
     pub fn idempotency(mut self, cel: impl Into<String>) -> Self {
         self.calls.record("idempotency");
-        self.flow.idempotency = Some(cel.into());
+        self.config.idempotency = Some(cel.into());
         self
     }
 
@@ -60,14 +65,16 @@ impl Function {
     #[must_use]
     pub fn priority(mut self, cel: impl Into<String>) -> Self {
         self.calls.record("priority");
-        self.flow.priority = Some(cel.into());
+        self.config.priority = Some(cel.into());
         self
     }
 
     /// Cancels live runs when an event arrives.
     #[must_use]
     pub fn cancel_on(mut self, cancel: CancelOn) -> Self {
-        self.flow.cancel_on.push(cancel);
+        let subject = format!("the event `{}` that cancels runs", cancel.config.event);
+        self.record_calls(&subject, &cancel.calls);
+        self.config.cancel_on.push(cancel.config);
         self
     }
 
@@ -75,7 +82,8 @@ impl Function {
     #[must_use]
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.calls.record("timeouts");
-        self.flow.timeouts = timeouts;
+        self.record_calls("the timeouts", &timeouts.calls);
+        self.config.timeouts = timeouts.config;
         self
     }
 }

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use stepladder_core::Spec;
-use stepladder_core::cron::CronExpression;
+use stepladder_core::FunctionConfig;
+use stepladder_core::expr::Expr;
 use stepladder_core::missed::MissedTicks;
 
 use super::Function;
-use crate::flow::Compiler;
 use crate::{EventData, Tick, ToEvent};
 
 /// A condition for the events that start a function.
@@ -18,22 +17,7 @@ pub(super) struct Filter {
     cel: String,
 }
 
-/// The cron schedules of a function, before they are parsed.
-pub(super) struct CronConfig {
-    schedules: Vec<String>,
-    time_zone: Option<String>,
-    missed_ticks: Option<MissedTicks>,
-    /// Whether the handler's type accepts a tick.
-    can_decode_tick: fn() -> bool,
-}
-
-impl CronConfig {
-    pub(super) fn new<T: EventData>() -> Self {
-        Self { schedules: Vec::new(), time_zone: None, missed_ticks: None, can_decode_tick: can_decode_tick::<T> }
-    }
-}
-
-fn can_decode_tick<T: EventData>() -> bool {
+pub(super) fn can_decode_tick<T: EventData>() -> bool {
     let tick = RawValue::from_string(r#"{"at":0}"#.to_owned());
     tick.is_ok_and(|tick| T::decode(Tick::NAME, &tick).is_ok())
 }
@@ -115,7 +99,7 @@ impl Function {
     /// ```
     #[must_use]
     pub fn cron(mut self, schedule: impl Into<String>) -> Self {
-        self.cron.schedules.push(schedule.into());
+        self.config.cron.schedules.push(schedule.into());
         self
     }
 
@@ -124,7 +108,7 @@ impl Function {
     #[must_use]
     pub fn time_zone(mut self, name: impl Into<String>) -> Self {
         self.calls.record("time_zone");
-        self.cron.time_zone = Some(name.into());
+        self.config.cron.time_zone = Some(name.into());
         self
     }
 
@@ -133,7 +117,7 @@ impl Function {
     #[must_use]
     pub fn jitter(mut self, max: Duration) -> Self {
         self.calls.record("jitter");
-        self.spec.schedule.jitter = max;
+        self.config.cron.jitter = max;
         self
     }
 
@@ -150,7 +134,7 @@ impl Function {
     #[must_use]
     pub fn missed_ticks(mut self, policy: MissedTicks) -> Self {
         self.calls.record("missed_ticks");
-        self.cron.missed_ticks = Some(policy);
+        self.config.cron.missed_ticks = Some(policy);
         self
     }
 
@@ -174,65 +158,35 @@ impl Function {
 }
 
 /// Checks that each event selected by `on` starts the function.
-pub(super) fn check_selections(spec: &Spec, selections: &[&[&str]]) -> Result<(), String> {
-    let starts = |name: &str| spec.triggers.iter().any(|trigger| &*trigger.event == name);
+pub(super) fn check_selections(config: &FunctionConfig, selections: &[&[&str]]) -> Result<(), String> {
+    let starts = |name: &str| config.triggers.iter().any(|trigger| &*trigger.event == name);
     match selections.iter().copied().flatten().find(|name| !starts(name)) {
         None => Ok(()),
         Some(name) => Err(format!(
             "function `{}` calls `.on` for the event `{name}`, which its handler does not take; take a type that stands \
              for it",
-            spec.id
+            config.id
         )),
     }
 }
 
-/// Parses the cron schedules into the function's spec.
-pub(super) fn compile_cron(spec: &mut Spec, cron: CronConfig) -> Result<(), String> {
-    let id = spec.id.clone();
-    let CronConfig { schedules, time_zone, missed_ticks, can_decode_tick } = cron;
-    if schedules.is_empty() {
-        let without =
-            |setting| Err(format!("function `{id}` has {setting} and no cron schedule; remove it, or add `.cron`"));
-        if time_zone.is_some() {
-            return without("a time zone");
-        }
-        if missed_ticks.is_some() {
-            return without("missed_ticks");
-        }
-    } else if !can_decode_tick() {
-        return Err(format!("function `{id}` has a cron schedule; its handler must take an `Event<Tick>`"));
-    }
-    spec.schedule.missed_ticks = missed_ticks.unwrap_or_default();
-    for schedule in schedules {
-        let zone = time_zone.as_deref().unwrap_or("UTC");
-        let parsed = CronExpression::parse(&schedule, zone).map_err(|bad| format!("function `{id}`: {bad}"))?;
-        spec.schedule.lines.push(parsed);
-    }
-    Ok(())
-}
-
-/// Compiles the filters into the triggers. An event's own filters replace those of all events.
-pub(super) fn compile_filters(spec: &mut Spec, filters: &[Filter], compiler: &Compiler<'_>) -> Result<(), String> {
+/// Adds the filters to the triggers. An event's own filters replace those of all events.
+pub(super) fn add_filters(config: &mut FunctionConfig, filters: &[Filter]) -> Result<(), String> {
+    let id = &config.id;
+    // here too, since a filter of all events may apply to none
     for Filter { events, cel } in filters {
-        // each filter is compiled separately, so that a surplus bracket does not change what
-        // another filter means
-        compiler.expr("filter", cel)?;
-        if events.is_none() && spec.triggers.is_empty() {
-            return Err(format!("function `{}` has a filter, and no event starts it", spec.id));
+        Expr::compile(cel).map_err(|bad| format!("the filter of function `{id}`: {bad}"))?;
+        if events.is_none() && config.triggers.is_empty() {
+            return Err(format!("function `{id}` has a filter, and no event starts it"));
         }
     }
-    for trigger in &mut spec.triggers {
+    for trigger in &mut config.triggers {
         let is_own = |filter: &&Filter| filter.events.is_some_and(|names| names.contains(&&*trigger.event));
-        let mut chosen: Vec<&str> = filters.iter().filter(is_own).map(|filter| &*filter.cel).collect();
+        let mut chosen: Vec<&Filter> = filters.iter().filter(is_own).collect();
         if chosen.is_empty() {
-            chosen = filters.iter().filter(|filter| filter.events.is_none()).map(|filter| &*filter.cel).collect();
+            chosen = filters.iter().filter(|filter| filter.events.is_none()).collect();
         }
-        trigger.condition = match chosen.as_slice() {
-            [] => None,
-            [one] => Some(compiler.expr("filter", one)?),
-            // on lines of their own, since each may end in a comment
-            several => Some(compiler.expr("filters", &format!("({}\n)", several.join("\n) && (")))?),
-        };
+        trigger.conditions = chosen.into_iter().map(|filter| filter.cel.clone()).collect();
     }
     Ok(())
 }

@@ -221,7 +221,7 @@ async fn a_wait_for_the_end_of_a_run_is_refused() {
 
 /// Returns the reason why an app with this function does not start.
 fn refusal(function: Function) -> String {
-    programs(function, &SharedData::default()).unwrap()[0].spec().problem().unwrap_or_default()
+    programs(function, &SharedData::default()).err().unwrap_or_default()
 }
 
 #[test]

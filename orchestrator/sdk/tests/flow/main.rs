@@ -1,6 +1,7 @@
 //! Tests of flow control on the real engine, in memory, with a virtual clock.
 
 mod collecting;
+mod configs;
 mod counting;
 mod ending;
 mod ids;
