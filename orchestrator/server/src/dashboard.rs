@@ -1,11 +1,12 @@
-//! The dashboard: pages for people. Templates escape all text from outside, and mark it as text
-//! with a direction of its own.
+//! The dashboard: pages for people. Templates escape all text from outside, and isolate its text
+//! direction from the text around it.
 //!
-//! A page works without its script (`templates/app.js`). The script fetches a page again when the
-//! server says that it has changed, and replaces its parts; it knows nothing about runs.
+//! A page works without its script (`templates/app.js`). When the server says that the page has
+//! changed, the script fetches it again and replaces the changed parts. The script knows nothing
+//! about runs.
 //!
-//! What is deliberately not here: rules about runs, and reads that grow with the stored data. Each
-//! module says how much its page reads.
+//! Rules about runs are deliberately not part of the dashboard, nor are reads that grow with the
+//! stored data. Each module says how much its page reads.
 
 mod act;
 mod cost;
@@ -40,11 +41,12 @@ use crate::guard::inputs::{self, Parameters};
 use crate::guard::origin;
 use crate::router::Shared;
 
-/// The server's own style sheet, script and streams, and forms that go back to it. Nothing inline.
+/// The content security policy. A page may use only the server's own style sheet, script and
+/// streams, and may send forms only to this server. Nothing may be inline.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; \
                       form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-/// The pages that require the dashboard token, and their forms.
+/// Returns the routes of pages and forms that require the dashboard token.
 pub(crate) fn routes(shared: &Shared) -> Router<Shared> {
     let only_known = from_fn_with_state(shared.clone(), inputs::guard);
     let pages = Router::new()
@@ -75,12 +77,12 @@ pub(crate) fn routes(shared: &Shared) -> Router<Shared> {
     pages.merge(forms)
 }
 
-/// The login page.
+/// Returns the routes of the login page.
 pub(crate) fn login_routes() -> Router<Shared> {
     Router::new().route("/login", get(login::form).post(login::log_in))
 }
 
-/// The routes that require no token: assets, and the choice of a theme.
+/// Returns the routes that require no token: assets, and the choice of a theme.
 pub(crate) fn open_routes(shared: &Shared) -> Router<Shared> {
     let only_known = from_fn_with_state(shared.clone(), inputs::guard);
     Router::new()
@@ -99,8 +101,8 @@ async fn script() -> Response {
     asset("text/javascript; charset=utf-8", include_str!("../templates/app.js"))
 }
 
-/// Answers from memory. Browsers check for a new version each time, because an update of the server
-/// may change it.
+/// Returns a response with an asset from memory. Browsers check for a new version each time,
+/// because an update of the server may change the asset.
 fn asset(kind: &'static str, text: &'static str) -> Response {
     ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text).into_response()
 }
@@ -119,12 +121,13 @@ struct LoginPage<'a> {
     problem: Option<&'a str>,
 }
 
-/// Answers with the login form, and with the problem of the last attempt.
+/// Returns a response with the login form, and with the problem of the last attempt if there was
+/// one.
 fn login_page(shared: &Shared, headers: &HeaderMap, status: StatusCode, problem: Option<&str>) -> Response {
     html_page(status, &LoginPage { shell: Shell::new(shared, headers, Tab::None), problem })
 }
 
-/// Answers with a problem as a page.
+/// Returns a response with a page that shows a problem.
 pub(crate) fn problem_page(shared: &Shared, headers: &HeaderMap, problem: &Problem) -> Response {
     let shell = Shell::new(shared, headers, Tab::None);
     problem.with_body(html_page(problem.status, &ProblemPage { shell, sentence: &problem.sentence }))
@@ -142,7 +145,7 @@ fn html_page(status: StatusCode, page: &impl Template) -> Response {
     let mut response = (status, Html(text)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    // not `no-referrer`: browsers would then send forms with `Origin: null`
+    // with `no-referrer`, browsers would send forms with `Origin: null`
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
@@ -155,7 +158,7 @@ struct PageRequest {
 }
 
 impl PageRequest {
-    /// Returns a parameter without the white space around it. An empty one counts as missing.
+    /// Returns a parameter without the white space around it. An empty parameter counts as missing.
     fn parameter(&self, name: &str) -> Option<&str> {
         self.query.get(name).map(str::trim)
     }

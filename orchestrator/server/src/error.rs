@@ -1,5 +1,5 @@
-//! Requests that cannot be served: a status and a sentence. Bad input is never logged as an error,
-//! and never answered with 500.
+//! Refused and failed requests: a status and a sentence. Invalid input is never logged as an error,
+//! and never gets a response with the status 500.
 
 use std::fmt::Display;
 
@@ -12,21 +12,22 @@ use stepladder_core::sentence::shortened;
 use stepladder_engine::ports::StoreError;
 use stepladder_engine::{EngineError, permanent};
 
-/// The default of `Retry-After`, in seconds.
+/// The default value of `Retry-After`, in seconds.
 const RETRY_AFTER: u64 = 1;
 
-/// A status, and a sentence that says what is wrong and what to do.
+/// An HTTP status, with a sentence that says what is wrong and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) sentence: String,
-    /// `Retry-After` in seconds, which only 429 and 503 have.
+    /// The value of `Retry-After` in seconds. Only responses with the status 429 or 503 have this
+    /// header.
     retry_after: u64,
 }
 
 impl Problem {
-    /// Creates a problem. A long sentence is truncated: it may quote the request, and a response
-    /// must not grow with that.
+    /// Creates a problem. A long sentence is truncated, because it may quote the request, and a
+    /// response must not grow with the request.
     pub(crate) fn new(status: StatusCode, sentence: impl Display) -> Self {
         Self { status, sentence: shortened(sentence), retry_after: RETRY_AFTER }
     }
@@ -43,12 +44,12 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, sentence)
     }
 
-    /// Creates a 429: after `seconds` there may be room.
+    /// Creates a problem with the status 429. After `seconds` the client may try again.
     pub(crate) fn too_many_requests(sentence: impl Display, seconds: u64) -> Self {
         Self { retry_after: seconds, ..Self::new(StatusCode::TOO_MANY_REQUESTS, sentence) }
     }
 
-    /// Answers with the given body, and adds the headers that belong to the status.
+    /// Returns a response with the given body and with the headers that belong to the status.
     pub(crate) fn with_body(&self, body: impl IntoResponse) -> Response {
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();

@@ -1,5 +1,5 @@
-//! What a request must pass before a handler sees it: secrets, its origin, what its route takes,
-//! and how much the server takes in at a time.
+//! What is checked before a handler receives a request: secrets, the origin, the parameters and the
+//! body, and the load of the server.
 
 pub(crate) mod auth;
 pub(crate) mod body;

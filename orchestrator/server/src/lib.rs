@@ -1,11 +1,11 @@
-//! The HTTP server: event API, REST interface and dashboard.
+//! The HTTP server: the event API, the REST interface and the dashboard.
 //!
-//! [`router()`] serves an [`Engine`](stepladder_engine::Engine); [`serve`] runs the router on a
-//! listener. Handlers translate a request into a call of the engine, and its response into JSON
-//! (the crate `stepladder-api`) or into a page.
+//! [`router()`] creates the routes for an [`Engine`](stepladder_engine::Engine); [`serve`] runs
+//! them on a listener. A handler translates a request into a call of the engine, and translates the
+//! result into JSON (the crate `stepladder-api`) or into a page.
 //!
-//! What is deliberately not here: decisions about runs (the crate `stepladder-engine`), and the
-//! check that a public server has an event key and a token (the command line).
+//! Decisions about runs are deliberately not made here, but in the crate `stepladder-engine`. The
+//! command line checks that a public server has an event key and a token.
 
 mod dashboard;
 mod error;

@@ -1,4 +1,5 @@
-//! Ids in paths. A string that cannot be an id is unknown, not malformed: 404.
+//! Parses ids in paths. A string that cannot be an id is treated as unknown (404), not as
+//! malformed.
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
@@ -7,19 +8,19 @@ use stepladder_core::limits::name_problem;
 
 use crate::error::Problem;
 
-/// The id of a run in a path.
+/// The run id in a path.
 pub(crate) struct RunPath(pub(crate) RunId);
 
-/// The id of an event in a path: the server's or the sender's.
+/// The event id in a path: the server's id or the sender's id.
 pub(crate) struct EventPath(pub(crate) String);
 
-/// The id of a function in a path.
+/// The function id in a path.
 pub(crate) struct FunctionPath(pub(crate) String);
 
-/// A callback token in a path; empty when it is not UTF-8, which no token is.
+/// The callback token in a path. It is empty if the path is not UTF-8, because no token is.
 pub(crate) struct TokenPath(pub(crate) String);
 
-/// The event key in a path; `None` when it is not UTF-8.
+/// The event key in a path; `None` if it is not UTF-8.
 pub(crate) struct KeyPath(pub(crate) Option<String>);
 
 impl<S: Send + Sync> FromRequestParts<S> for RunPath {
@@ -36,7 +37,7 @@ impl<S: Send + Sync> FromRequestParts<S> for EventPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        // no event has an invalid id: the store need not be read
+        // an invalid id belongs to no event, so the store is not read
         let text = segment(parts, state).await.filter(|text| name_problem(text).is_none());
         text.map(Self).ok_or_else(|| Problem::not_found("there is no such event: this cannot be the id of an event"))
     }
@@ -67,7 +68,7 @@ impl<S: Send + Sync> FromRequestParts<S> for KeyPath {
     }
 }
 
-/// Decodes the variable segment of a path; `None` when it is not UTF-8.
+/// Decodes the variable segment of a path. Returns `None` if it is not UTF-8.
 async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Option<String> {
     Path::<String>::from_request_parts(parts, state).await.ok().map(|Path(text)| text)
 }

@@ -1,8 +1,8 @@
 //! The REST interface: handlers that translate a request into a call of the engine, and the result
 //! into JSON.
 //!
-//! The JSON is that of the crate `stepladder-api`; only what clients of Inngest probe has its
-//! shapes here.
+//! The JSON types are those of the crate `stepladder-api`. Only responses that just clients of
+//! Inngest read have their types here.
 
 mod answer;
 mod bulk;
@@ -19,17 +19,17 @@ use axum::routing::{delete, get, post};
 
 use crate::router::Shared;
 
-/// The event API, which asks for an event key.
+/// Returns the routes of the event API, which require an event key.
 pub(crate) fn event_routes() -> Router<Shared> {
     Router::new().route("/e/{key}", post(events::receive).options(events::preflight))
 }
 
-/// The routes that ask for no secret, or for one in their path.
+/// Returns the routes that require no secret, or that carry it in their path.
 pub(crate) fn open_routes() -> Router<Shared> {
     Router::new().route("/health", get(compat::health)).route("/v1/signals/{token}", post(signals::complete))
 }
 
-/// The routes that ask for the dashboard token.
+/// Returns the routes that require the dashboard token.
 pub(crate) fn routes() -> Router<Shared> {
     Router::new()
         .route("/v1/events/{id}", get(events::one))

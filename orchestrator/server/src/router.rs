@@ -1,4 +1,4 @@
-//! The routes, and the guards of each.
+//! The routes of the server, each with its guards.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,39 +22,39 @@ use crate::guard::{inputs, origin};
 use crate::rest::unanswered::UnansweredRequests;
 use crate::{dashboard, rest};
 
-/// The reason that a cancelled run shows when a client or a page asked for it.
+/// The reason that is shown for a run that a client or a user of the dashboard cancelled.
 pub(crate) const CANCEL_REASON: &str = "on request";
 
 /// The settings of a server.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// The event keys. Without any, every key is accepted on loopback, and none elsewhere.
+    /// The event keys. If there are none, every key is accepted on loopback, and no key elsewhere.
     pub event_keys: Vec<String>,
     /// The token that all routes require except `/e`, `/health` and signals.
     pub dashboard_token: Option<String>,
-    /// Whether the server listens on a loopback address. The server then answers to names of this
-    /// machine only.
+    /// Whether the server listens on a loopback address. Then it only accepts requests with a host
+    /// name of this machine.
     pub loopback: bool,
     /// The version that pages show.
     pub version: String,
     /// The limits of back-pressure.
     pub bounds: Bounds,
-    /// Whether pages may keep a stream of changes open; without streams they poll. A front that
-    /// waits for the end of a response, such as Lambda, cannot pass a stream on.
+    /// Whether pages may keep a stream of changes open; without streams, pages poll. Streams do not
+    /// work behind a service that waits for the end of a response, such as Lambda.
     pub streams: bool,
-    /// The maximum size of a response, in bytes, where a front has one: a larger response of `/v1`
-    /// omits values or ends early. By default there is no limit.
+    /// The maximum size of a response in bytes, if a service in front of the server has a limit. A
+    /// larger response of `/v1` omits values or is shortened. By default there is no limit.
     pub answer_bytes: Option<usize>,
-    /// The queues, where they are a service of their own: the health page counts their messages and
-    /// redrives dead letters.
+    /// The queues, if they are separate services. The health page counts their messages and
+    /// redrives their dead letters.
     pub queues: Option<Arc<dyn Queues>>,
-    /// Reads the deadline of a request, where it has one: an event request leaves to the queue what
-    /// it has no time for.
+    /// Returns the deadline of a request, if it has one. Work for which an event request has no
+    /// time left is sent to the queue.
     pub deadline: Option<fn(&Extensions) -> Option<Timestamp>>,
 }
 
 impl fmt::Debug for Options {
-    /// Leaves the secrets out.
+    /// Formats the options without the secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("event_keys", &self.event_keys.len())
@@ -72,7 +72,7 @@ impl fmt::Debug for Options {
 /// The state that all handlers share.
 pub(crate) type Shared = Arc<SharedState>;
 
-/// See [`Shared`].
+/// The content of [`Shared`].
 pub(crate) struct SharedState {
     pub(crate) engine: Arc<Engine>,
     pub(crate) keys: EventKeys,
@@ -81,7 +81,7 @@ pub(crate) struct SharedState {
     pub(crate) version: String,
     pub(crate) bodies: BodyBudget,
     pub(crate) intake: Arc<Intake>,
-    /// A permit for each stream; `None` where there are no streams.
+    /// The permits for streams; `None` if there are no streams.
     pub(crate) streams: Option<Arc<Semaphore>>,
     pub(crate) answer_bytes: Option<usize>,
     pub(crate) queues: Option<Arc<dyn Queues>>,
@@ -89,7 +89,7 @@ pub(crate) struct SharedState {
     pub(crate) unanswered: UnansweredRequests,
 }
 
-/// Creates the HTTP interface of an engine.
+/// Creates the routes for an engine.
 pub fn router(engine: Arc<Engine>, options: Options) -> Router {
     let shared: Shared = Arc::new(SharedState {
         engine,
@@ -105,8 +105,8 @@ pub fn router(engine: Arc<Engine>, options: Options) -> Router {
         deadline: options.deadline,
         unanswered: UnansweredRequests::default(),
     });
-    // inside the fallbacks: a method that a route does not take gets 405 whatever its query and
-    // body are
+    // this guard is inside the fallbacks, so that a method that a route does not accept gets a 405,
+    // whatever its query and body are
     let only_known = from_fn_with_state(shared.clone(), inputs::guard);
     let events = rest::event_routes()
         .layer(only_known.clone())
@@ -139,8 +139,8 @@ async fn method_not_allowed(method: Method) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, sentence)
 }
 
-/// Logs one line for each request. The line names the template of the route, because a path may
-/// contain an event key.
+/// Logs one line for each request. The line contains the template of the route instead of the path,
+/// because a path may contain an event key.
 async fn log(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -148,7 +148,7 @@ async fn log(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // no cache may keep the data of runs
+    // no cache may store the data of runs
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     tracing::debug!(
         %method,

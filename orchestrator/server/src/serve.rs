@@ -1,5 +1,5 @@
-//! The server on a listener, with limits on connections: their number, the time to send a request's
-//! head, and the time to read a response.
+//! Runs the server on a listener, with limits on connections: their number, the time to send the
+//! head of a request, and the time to read a response.
 
 mod slow;
 
@@ -21,26 +21,26 @@ use self::slow::WriteLimited;
 /// The limits on connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connections {
-    /// Maximum number of connections at a time; others wait in the queue of the operating system. 0
-    /// means no limit.
+    /// The maximum number of connections at the same time; others wait in the queue of the
+    /// operating system. 0 means no limit.
     pub max: usize,
-    /// The maximum time for the head of a request; after that the connection is closed.
+    /// The maximum time to send the head of a request. Then the connection is closed.
     pub head_timeout: Duration,
-    /// The maximum time in which a client reads no response; after that the connection is closed. A
-    /// client must read 1 KiB a second on average over this time.
+    /// The maximum time without reading a response. Then the connection is closed. Over this time,
+    /// a client must read 1 KiB a second on average.
     pub read_timeout: Duration,
 }
 
 impl Default for Connections {
-    /// Half of the 1,024 files that a process may commonly open, and half a minute for each time
-    /// limit.
+    /// Allows 512 connections, half of the 1,024 files that a process may commonly open, and 30
+    /// seconds for each time limit.
     fn default() -> Self {
         let half_a_minute = Duration::from_secs(30);
         Self { max: 512, head_timeout: half_a_minute, read_timeout: half_a_minute }
     }
 }
 
-/// Serves until `shutdown` completes, and then finishes the requests that are under way.
+/// Serves requests until `shutdown` completes, and then finishes the requests that are in progress.
 pub async fn serve(
     mut listener: TcpListener,
     router: Router,
@@ -62,7 +62,8 @@ pub async fn serve(
             () = &mut shutdown => break,
         };
         let Some((connection, permit)) = next else { break };
-        // answers are small and complete: waiting for more data to fill a packet only delays them
+        // responses are small and complete, so waiting for more data to fill a packet would only
+        // delay them
         if let Err(error) = connection.set_nodelay(true) {
             tracing::debug!(%error, "a connection keeps delaying small packets");
         }
@@ -80,12 +81,12 @@ pub async fn serve(
     ending.shutdown().await;
 }
 
-/// Accepts the next connection, once there is a permit for it. `None` would mean that the semaphore
-/// is closed, which it never is.
+/// Accepts the next connection once a permit is free. Returns `None` if the semaphore is closed,
+/// which never happens.
 async fn accept(listener: &mut TcpListener, permits: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     let permit = permits.clone().acquire_owned().await.ok()?;
-    // axum's `accept` survives errors of single connections, and waits a second when the process
-    // has no file left
+    // axum's `accept` survives errors of single connections, and waits a second if the process
+    // cannot open more files
     let (connection, _) = Listener::accept(listener).await;
     Some((connection, permit))
 }

@@ -1,7 +1,7 @@
-//! Forms of pages. Each leads to a page that shows the result.
+//! Handles the forms of pages. The response to each form redirects to a page that shows the result.
 //!
-//! [`same_site`](crate::guard::origin::same_site) guards all of them: the login cookie does not
-//! prove that the user sent the form.
+//! [`same_site`](crate::guard::origin::same_site) guards all forms, because the login cookie does
+//! not prove that the user sent the form.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -22,8 +22,8 @@ use crate::guard::body::json_text;
 use crate::path::RunPath;
 use crate::router::{CANCEL_REASON, Shared};
 
-/// The result of a form, read from the address of the page that follows: a word and numbers, never
-/// free text.
+/// The result of a form, as encoded in the address of the page that follows. It consists of a
+/// keyword and numbers, never of free text.
 pub(super) struct Notice {
     pub(super) sentence: String,
     pub(super) failed: bool,
@@ -51,7 +51,7 @@ impl Notice {
     }
 }
 
-/// What the form of the list does with runs.
+/// What the form of the list of runs does with the selected runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RunAction {
     Cancel,
@@ -80,7 +80,7 @@ async fn apply_to_runs(shared: &Shared, body: Body) -> Result<String, Problem> {
         "rerun" => RunAction::Rerun,
         other => return Err(Problem::bad_request(format!("`do` is `{other}`; use cancel or rerun"))),
     };
-    // a cancellation needs no room
+    // a cancellation is never refused because of load
     let mut admitted = None;
     if action == RunAction::Rerun {
         admitted.insert(shared.intake.admit(&shared.engine)?).reserve(runs.len())?;
@@ -106,7 +106,7 @@ async fn apply_to_runs(shared: &Shared, body: Body) -> Result<String, Problem> {
     Ok(format!("{back}{mark}did={did}&n={done}&missed={missed}"))
 }
 
-/// `POST /runs/{id}/cancel`.
+/// `POST /runs/{id}/cancel`: cancels a run.
 pub(super) async fn cancel(
     State(shared): State<Shared>,
     headers: HeaderMap,
@@ -124,8 +124,8 @@ pub(super) async fn cancel(
     }
 }
 
-/// `POST /runs/{id}/hasten`: skips the sleep or the retry delay of a step; without a step, the
-/// retry delay of the handler.
+/// `POST /runs/{id}/hasten`: skips the sleep or the retry delay of a step. Without a step, skips
+/// the retry delay of the handler.
 pub(super) async fn skip_wait(
     State(shared): State<Shared>,
     headers: HeaderMap,
@@ -141,7 +141,7 @@ pub(super) async fn skip_wait(
 async fn skip_wait_of_form(shared: &Shared, path: Result<RunPath, Problem>, body: Body) -> Result<RunId, Problem> {
     let RunPath(run) = path?;
     let fields = Fields::read(shared, body, FORM_BYTES, &["step"]).await?;
-    // no step has an empty name
+    // an empty field means no step, because no step has an empty name
     match fields.get("step") {
         "" => shared.engine.control().skip_handler_wait(run).await?,
         step => shared.engine.control().skip_wait(run, step).await?,
@@ -168,8 +168,8 @@ async fn pause_or_resume(shared: &Shared, body: Body) -> Result<String, Problem>
     Ok(format!("/function{}", query([("id", id), ("did", did), ("n", "1")])))
 }
 
-/// `POST /runs/{id}/rerun`: reruns a run as a whole or from a step, with the same input or another.
-/// Leads to the new run.
+/// `POST /runs/{id}/rerun`: reruns a run from the beginning or from a step, with the same input or
+/// with new input. Redirects to the new run.
 pub(super) async fn rerun(
     State(shared): State<Shared>,
     headers: HeaderMap,

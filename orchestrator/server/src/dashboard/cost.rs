@@ -1,8 +1,9 @@
-//! The cost of runs at the list prices of AWS, and what remembering their steps saved.
+//! The cost of runs at the list prices of AWS, and how much was saved because finished steps were
+//! not repeated.
 //!
-//! The crate `stepladder-cost` counts it from journals. On one machine nothing of it is paid: the
-//! page says what the same runs would cost on AWS. The page reads the journals of the newest
-//! [`RUNS`] runs.
+//! The crate `stepladder-cost` computes the cost from journals. On one machine nothing has to be
+//! paid: the page shows what the same runs would cost on AWS. The page reads the journals of the
+//! newest [`RUNS`] runs.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +22,7 @@ use super::text::{Moment, brief, query};
 use super::{PageRequest, html_page, problem_page};
 use crate::router::Shared;
 
-/// Runs that are counted.
+/// The number of runs whose cost is computed.
 const RUNS: usize = 50;
 
 #[derive(Template)]
@@ -37,7 +38,7 @@ struct CostPage {
     prices: Prices,
 }
 
-/// The list prices that the page names: dollars for a million.
+/// The list prices that the page shows, in dollars per million units.
 struct Prices {
     write_units: f64,
     read_units: f64,
@@ -64,7 +65,7 @@ struct FunctionRow {
     cost: CostWords,
 }
 
-/// A cost, formatted for a page.
+/// The cost of one or more runs, as strings for a page.
 pub(super) struct CostWords {
     pub(super) write_units: u64,
     pub(super) read_units: u64,
@@ -73,10 +74,10 @@ pub(super) struct CostWords {
     pub(super) requests: String,
     pub(super) compute: String,
     pub(super) executed: String,
-    /// The price of models, and their tokens; `None` when no model was used.
+    /// The price of the models and the number of tokens; `None` if no model was used.
     pub(super) ai: Option<String>,
     pub(super) tokens: Option<String>,
-    /// Steps that were not repeated, and their time; `None` when nothing was saved.
+    /// The number of steps that were not repeated, and the time saved; `None` if nothing was saved.
     pub(super) saved: Option<String>,
 }
 
@@ -104,7 +105,7 @@ impl CostWords {
     }
 }
 
-/// `GET /cost`.
+/// `GET /cost`: the page with the cost of runs.
 pub(super) async fn page(State(shared): State<Shared>, request: PageRequest) -> Response {
     let before = match request.query.number("cursor", "a link of the previous page") {
         Ok(before) => before,

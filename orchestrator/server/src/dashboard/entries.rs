@@ -1,4 +1,4 @@
-//! The journal, entry by entry, in words.
+//! Describes the entries of a journal for the page of a run.
 
 use stepladder_core::journal::{
     AttemptEnd, DirectOutcome, FactVisitor, NewRun, Origin, Outcome, Seq, StartChange, Wait, WaitEnd,
@@ -10,28 +10,29 @@ use stepladder_core::{Entry, Event, Failure, StepId, Timestamp};
 use super::text::{Moment, brief, clock, sentence, size, time};
 use super::value::ByteBudget;
 
-/// Bytes of an error in the list of entries.
+/// The maximum size of an error in the list of entries, in bytes.
 const ERROR_BYTES: usize = 200;
 
-/// Bytes of a step's name in the list, and of the description of an entry.
+/// The maximum size of a step's name in the list, and of an entry's description, in bytes.
 const NAME_BYTES: usize = 120;
 const DETAIL_BYTES: usize = 600;
 
-/// Names of steps in the description of an entry.
+/// The maximum number of step names in the description of an entry.
 const NAMES: usize = 10;
 
-/// An entry in the list.
+/// A row in the list of entries.
 pub(super) struct EntryRow {
     pub(super) seq: Seq,
-    /// The number of entries of the run after it, for the link.
+    /// The number of entries up to and including this one. The link of the row shows the run as it
+    /// was then.
     pub(super) at: Seq,
     pub(super) moment: Moment,
-    /// The name of the fact.
+    /// The name of the fact, as a label.
     pub(super) word: String,
-    /// The step that it belongs to.
+    /// The step that the entry is about.
     pub(super) step: String,
     pub(super) detail: String,
-    /// Whether it is the last one that the page takes into account.
+    /// Whether this is the latest entry that the page takes into account.
     pub(super) current: bool,
 }
 
@@ -51,7 +52,7 @@ impl EntryRow {
     }
 }
 
-/// Writes the name of a fact as a label: `Step started` for `StepStarted`.
+/// Converts the name of a fact to a label, such as `Step started` for `StepStarted`.
 fn label(name: &str) -> String {
     let mut label = String::with_capacity(name.len() + 2);
     for letter in name.chars() {
@@ -73,7 +74,7 @@ fn until(at: Timestamp) -> String {
     format!("until {}", time(at))
 }
 
-/// The details of one entry, in words; empty where the label says everything.
+/// The details of an entry, as a phrase. They are empty if the label says everything.
 #[derive(Default)]
 struct Details {
     text: String,

@@ -1,4 +1,5 @@
-//! Events: the list with the runs of each, one event, and the forms that send one.
+//! Events: the list with the runs of each event, the page of one event, and the forms that send an
+//! event.
 //!
 //! The list reads [`PAGE`] events, and the runs of each.
 
@@ -23,10 +24,11 @@ use crate::error::Problem;
 use crate::path::EventPath;
 use crate::router::Shared;
 
-/// Events on a page.
+/// The number of events on a page.
 const PAGE: usize = 25;
-/// Runs of one event in the list, and on its page.
+/// The maximum number of runs of an event that the list shows.
 const RUNS_IN_LIST: usize = 5;
+/// The maximum number of runs of an event that the page of the event shows.
 const RUNS: usize = 100;
 
 struct EventRow {
@@ -71,11 +73,11 @@ struct EventsPage {
     events: Vec<EventRow>,
     older: Option<EventId>,
     is_first: bool,
-    /// Names that start a function, for the editor.
+    /// The names of events that start a function, for the editor.
     names: Vec<String>,
 }
 
-/// `GET /events`.
+/// `GET /events`: the list of events.
 pub(super) async fn list(State(shared): State<Shared>, request: PageRequest) -> Response {
     match load_page(&shared, &request).await {
         Ok(page) => html_page(StatusCode::OK, &page),
@@ -120,7 +122,7 @@ struct EventPage {
     notice: Option<Notice>,
 }
 
-/// `GET /events/{id}`, by the server's id or the sender's.
+/// `GET /events/{id}`: the page of one event, by the server's id or by the sender's id.
 pub(super) async fn one(
     State(shared): State<Shared>,
     path: Result<EventPath, Problem>,
@@ -150,7 +152,7 @@ fn page_of(shared: &Shared, look: &EventDetail, request: &PageRequest) -> EventP
     }
 }
 
-/// `GET /events/{id}/data`: the data as a file.
+/// `GET /events/{id}/data`: the event's data as a file.
 pub(super) async fn data(
     State(shared): State<Shared>,
     path: Result<EventPath, Problem>,
@@ -166,7 +168,7 @@ pub(super) async fn data(
     }
 }
 
-/// `POST /events`: sends an event. Leads to its page.
+/// `POST /events`: sends an event, and redirects to the page of the event.
 pub(super) async fn send(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
     match send_form(&shared, body).await {
         Ok(id) => Redirect::to(&format!("/events/{id}?did=send&n=1")).into_response(),
@@ -181,7 +183,7 @@ async fn send_form(shared: &Shared, body: Body) -> Result<EventId, Problem> {
     if let Some(id) = Some(fields.get("id").trim()).filter(|id| !id.is_empty()) {
         event["id"] = id.into();
     }
-    // the data stays text: its numbers and the order of its fields must not change
+    // the data is kept as text, because its numbers and the order of its fields must not change
     let mut text = event.to_string();
     if let Some(data) = data {
         text.truncate(text.len() - 1);
@@ -190,7 +192,7 @@ async fn send_form(shared: &Shared, body: Body) -> Result<EventId, Problem> {
     ingest_one(shared, NewEvent::decode_all(text.as_bytes())?).await
 }
 
-/// `POST /events/{id}/replay`: sends the same name and data as a new event.
+/// `POST /events/{id}/replay`: sends a new event with the same name and data.
 pub(super) async fn replay(
     State(shared): State<Shared>,
     path: Result<EventPath, Problem>,
@@ -213,8 +215,8 @@ async fn send_again(shared: &Shared, path: Result<EventPath, Problem>) -> Result
     ingest_one(shared, vec![again]).await
 }
 
-/// Ingests an event, in a task of its own: when the browser goes away, all runs of the stored event
-/// are still created.
+/// Ingests an event in a separate task: even if the browser closes the connection, all runs of the
+/// stored event are created.
 async fn ingest_one(shared: &Shared, events: Vec<NewEvent>) -> Result<EventId, Problem> {
     let mut admitted = shared.intake.admit(&shared.engine)?;
     admitted.reserve(events.len())?;

@@ -1,8 +1,10 @@
-//! Functions: the list, and one function with its triggers, its limits and its latest runs.
+//! Functions: the list, and the page of one function with its triggers, its limits and its latest
+//! runs.
 //!
-//! The list reads the newest [`STRIP`] rows of each of the first [`STRIP_FUNCTIONS`] functions. A
-//! function's page reads its newest [`HISTORY`] rows, the journals of at most [`TIMED`] ended runs
-//! for the times of their steps, and those of live runs for their wait queues.
+//! The list reads the newest [`STRIP`] rows of each of the first [`STRIP_FUNCTIONS`] functions. The
+//! page of a function reads its newest [`HISTORY`] rows. It also reads the journals of at most
+//! [`TIMED`] ended runs, for the times of their steps, and those of live runs, for their wait
+//! queues.
 
 mod history;
 
@@ -25,18 +27,18 @@ use super::{PageRequest, html_page, problem_page};
 use crate::error::Problem;
 use crate::router::Shared;
 
-/// Runs in a function's row of the list.
+/// The number of newest runs in each row of the list.
 const STRIP: usize = 20;
-/// Functions whose newest runs the list shows.
+/// The maximum number of functions in the list for which the newest runs are shown.
 const STRIP_FUNCTIONS: usize = 50;
-/// Runs that a function's page counts.
+/// The maximum number of runs that are counted on the page of a function.
 const HISTORY: usize = 300;
-/// Ended runs whose steps are timed.
+/// The maximum number of ended runs whose steps are timed.
 const TIMED: usize = 30;
-/// Runs that the page lists.
+/// The maximum number of runs that are listed on the page of a function.
 const LISTED: usize = 10;
 
-/// A function.
+/// A row in the list of functions.
 struct FunctionRow {
     id: String,
     link: String,
@@ -46,9 +48,9 @@ struct FunctionRow {
     timeout: String,
     limits: Vec<String>,
     on_failure: Option<String>,
-    /// Its newest runs, oldest first: status and id.
+    /// The newest runs of the function, oldest first: status and id of each.
     strip: Vec<(Status, RunId)>,
-    /// When it was paused.
+    /// When the function was paused; `None` if it is not paused.
     paused: Option<Moment>,
 }
 
@@ -83,7 +85,7 @@ struct FunctionsPage {
     strip: usize,
 }
 
-/// `GET /functions`.
+/// `GET /functions`: the list of functions.
 pub(super) async fn list(State(shared): State<Shared>, request: PageRequest) -> Response {
     let strips =
         join_all(shared.engine.functions().specs().take(STRIP_FUNCTIONS).map(|spec| strip(&shared.engine, &spec.id)))
@@ -120,29 +122,31 @@ struct FunctionPage {
     timed: usize,
     wait_queues: Vec<WaitQueueRow>,
     runs: Vec<RunRow>,
-    /// The event that starts it, and an example of its data; `None` when no event does.
+    /// An event that starts the function, with example data; `None` if no event starts the
+    /// function.
     event: Option<String>,
     example: String,
-    /// Whether the function declares the example.
+    /// Whether the function itself declares the example.
     declared: bool,
-    /// Otherwise, the run whose event is the example.
+    /// The run whose event is the example, if the function declares none.
     example_of: Option<RunId>,
     notice: Option<Notice>,
 }
 
-/// A concurrency limit: its holders and its wait queue.
+/// The holders and the wait queue of a concurrency limit.
 struct WaitQueueRow {
     key: String,
     slots: u32,
     held: Vec<(RunId, String)>,
     tickets: Vec<(RunId, Moment)>,
-    /// Whether the wait queue may be longer than what is shown.
+    /// Whether the wait queue may be longer than the part that is shown.
     more: bool,
 }
 
-/// `GET /function?id=`: an id may contain a `/`.
+/// `GET /function?id=`: the page of one function. The id is a query parameter, because it may
+/// contain a `/`.
 pub(super) async fn one(State(shared): State<Shared>, request: PageRequest) -> Response {
-    // not trimmed: an id may begin or end with a space
+    // the id is not trimmed, because it may start or end with a space
     let id = request.query.get("id").unwrap_or_default().to_owned();
     match load_page(&shared, &id, &request).await {
         Ok(page) => html_page(StatusCode::OK, &page),
@@ -157,7 +161,7 @@ async fn load_page(shared: &Shared, id: &str, request: &PageRequest) -> Result<F
     let rows = engine.query().newest_rows(id, HISTORY).await?;
     let now = engine.now();
     let ended = rows.iter().filter(|row| row.ended.is_some()).take(TIMED);
-    // a run that was deleted in the meantime is left out
+    // a run that was deleted in the meantime is omitted
     let details: Vec<_> = join_all(ended.map(|row| engine.query().run(row.run))).await.into_iter().flatten().collect();
     let newest = rows.iter().take(LISTED);
     let runs = join_all(newest.map(|row| engine.query().listed_run(row.run))).await;

@@ -1,8 +1,9 @@
-//! Health: the backlog, bodies that execute, due timers, and dead letters with a button to redrive
+//! Health: the backlog, executing bodies, due timers, and dead letters with a button to redrive
 //! them.
 //!
 //! The page reads the sweep's cursor and at most [`MOST_TIMERS`](stepladder_engine::MOST_TIMERS)
-//! timers of 11 minutes. Where the queues are a service of their own, one request counts each.
+//! timers within 11 minutes. If the queues are a separate service, each is counted with one
+//! request.
 
 use std::time::Duration;
 
@@ -22,30 +23,31 @@ use super::{PageRequest, html_page, problem_page};
 use crate::error::Problem;
 use crate::router::Shared;
 
-/// Rows of a table.
+/// The maximum number of rows in a table.
 const ROWS: usize = 50;
-/// Maximum number of dead letters of a kind that one press of the button moves.
+/// The maximum number of dead letters of each queue that one press of the button moves.
 const REDRIVE_BATCH: usize = 100;
-/// Maximum time of one press: much less than any timeout of the HTTP function.
+/// The maximum time that one press of the button may take. It is much less than any timeout of the
+/// HTTP function.
 const REDRIVE_TIME: Duration = Duration::from_secs(2);
 
 #[derive(Template)]
 #[template(path = "health.html")]
 struct HealthPage {
     shell: Shell,
-    /// Due wakes, waiting wakes, and served wakes; `None` where the queue is a service of its own.
+    /// The numbers of due, waiting and served wakes; `None` if the queue is a separate service.
     backlog: Option<(usize, usize, u64)>,
-    /// Whether the queues are services of their own.
+    /// Whether the queues are separate services.
     remote: bool,
-    /// Those queues; `None` when the service did not answer.
+    /// The queues that are separate services; `None` if the service did not respond.
     queues: Option<Vec<QueueRow>>,
-    /// Messages in the queues of dead letters.
+    /// The number of dead letters in all queues.
     dead: u64,
     executing: Vec<BodyRow>,
     bodies: usize,
     swept_to: Option<Moment>,
     timers: Vec<TimerRow>,
-    /// The number of timers, when it exceeds the rows.
+    /// The number of timers, if there are more than the table shows.
     all_timers: Option<String>,
     late: String,
     notice: Option<Notice>,
@@ -95,7 +97,7 @@ struct TimerRow {
     late: bool,
 }
 
-/// `GET /health/page`; `/health` is for load balancers.
+/// `GET /health/page`: the health page. (`/health` is for load balancers.)
 pub(super) async fn page(State(shared): State<Shared>, request: PageRequest) -> Response {
     match load_page(&shared, &request).await {
         Ok(page) => html_page(StatusCode::OK, &page),
@@ -143,7 +145,7 @@ async fn load_page(shared: &Shared, request: &PageRequest) -> Result<HealthPage,
     })
 }
 
-/// Counts the messages of each queue. Returns `None` when the service does not answer: the page
+/// Counts the messages in each queue. Returns `None` if the service does not respond; then the page
 /// still shows the rest.
 async fn depths(shared: &Shared) -> Option<Vec<QueueDepth>> {
     let Some(queues) = &shared.queues else { return Some(Vec::new()) };

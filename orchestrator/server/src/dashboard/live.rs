@@ -1,8 +1,9 @@
-//! Streams that say that a page has changed, but not how. The script of the page then fetches it
-//! again, through the same route, guard and templates.
+//! Streams that tell a page that it has changed, but not how. The script of the page then fetches
+//! the page again, through the same route, guard and templates.
 //!
-//! Each stream queries the engine once a second, as polling would, but without requests and answers
-//! that say nothing new. Where HTTP cannot stream, 204 tells the script to poll.
+//! Each stream queries the engine once a second. This costs as much as polling by the browser, but
+//! saves requests and responses without news. If HTTP cannot stream, the response 204 tells the
+//! script to poll.
 
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -28,18 +29,18 @@ use crate::error::Problem;
 use crate::path::RunPath;
 use crate::router::Shared;
 
-/// Maximum number of streams at a time. Other pages poll.
+/// The maximum number of streams at the same time. All other pages poll.
 pub(crate) const MAX_STREAMS: usize = 64;
 /// The time between two queries.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// The lifetime of a stream. The browser then opens another; a client that reads nothing frees its
-/// permit.
+/// The maximum lifetime of a stream. Then the browser opens another one. If a client reads nothing,
+/// its permit is freed after this time.
 const STREAM_LIFETIME: Duration = Duration::from_secs(10 * 60);
-/// Queries without a change after which a comment is sent: it keeps the connection open, and
-/// detects a closed one.
+/// The number of queries without a change after which a comment is sent. The comment keeps the
+/// connection open, and shows whether the client has closed it.
 const SILENT_POLLS: u32 = 15;
 
-/// `GET /live/runs?…`: says when the first page of this search changes.
+/// `GET /live/runs?…`: a stream that says when the first page of this search has changed.
 pub(super) async fn of_listing(State(shared): State<Shared>, request: PageRequest) -> Response {
     if let Err(problem) = Search::of(&request, shared.engine.now()) {
         return problem.into_response();
@@ -53,15 +54,15 @@ pub(super) async fn of_listing(State(shared): State<Shared>, request: PageReques
     stream(shared.engine.clone(), permit, seen, move |engine| {
         let request = request.clone();
         async move {
-            // a time span that ends now moves with the clock
+            // a time span that ends now moves with the clock, so the search is parsed each time
             let Ok(search) = Search::of(&request, engine.now()) else { return Ok(0) };
             Ok(fingerprint(&search.run(&engine).await?.found.runs))
         }
     })
 }
 
-/// Returns a number that changes with the list. The number differs between processes: a stream that
-/// reconnects to another process reports one change too many.
+/// Returns a hash of the list of runs. The hash differs between processes: if a stream is reopened
+/// at another process, it reports one change too many.
 pub(super) fn fingerprint(runs: &[RunSummary]) -> u64 {
     let mut hash = DefaultHasher::new();
     for run in runs {
@@ -70,7 +71,8 @@ pub(super) fn fingerprint(runs: &[RunSummary]) -> u64 {
     hash.finish()
 }
 
-/// `GET /live/runs/{id}?seen=`: says when the run has more entries than the page shows.
+/// `GET /live/runs/{id}?seen=`: a stream that says when the run has more entries than the page
+/// shows.
 pub(super) async fn of_run(
     State(shared): State<Shared>,
     path: Result<RunPath, Problem>,
@@ -89,7 +91,8 @@ pub(super) async fn of_run(
     stream(shared.engine.clone(), permit, Some(seen), move |engine| count_entries(engine, run, entries.clone()))
 }
 
-/// Counts the entries of a run. Only new entries are read: a long journal is not read each second.
+/// Returns the number of entries of a run. Reads only new entries, so that a long journal is not
+/// read each second.
 async fn count_entries(engine: Arc<Engine>, run: RunId, entries: Arc<AtomicU64>) -> Result<u64, EngineError> {
     let now = engine.query().entries_since(run, entries.load(Relaxed)).await?;
     entries.store(now, Relaxed);
@@ -100,12 +103,12 @@ fn permit(shared: &Shared) -> Option<OwnedSemaphorePermit> {
     shared.streams.clone()?.try_acquire_owned().ok()
 }
 
-/// `GET /live/none`: for pages without a stream, which poll.
+/// `GET /live/none`: the route for pages without a stream. They poll.
 pub(super) async fn none() -> Response {
     no_stream()
 }
 
-/// Answers with 204, after which a browser does not request the stream again.
+/// Returns the response 204, after which the browser does not request the stream again.
 fn no_stream() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
@@ -120,8 +123,9 @@ struct NewsStream<A> {
     _permit: OwnedSemaphorePermit,
 }
 
-/// Sends `changed` when the result of `query` changes. The stream ends after [`STREAM_LIFETIME`],
-/// with the server, and when the storage fails. The browser then opens another.
+/// Sends `changed` each time the result of `query` changes. The stream ends after
+/// [`STREAM_LIFETIME`], with the server, or if the storage fails. Then the browser opens another
+/// one.
 fn stream<F>(
     engine: Arc<Engine>,
     permit: OwnedSemaphorePermit,

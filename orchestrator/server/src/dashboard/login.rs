@@ -1,4 +1,4 @@
-//! The login page: it takes the dashboard token once, and sets a cookie.
+//! The login page: the user enters the dashboard token once, and the response sets a cookie.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -13,7 +13,7 @@ use crate::router::Shared;
 /// How long a login lasts, in seconds: 30 days.
 const LIFETIME: u32 = 30 * 24 * 60 * 60;
 
-/// `GET /login`.
+/// `GET /login`: the login form.
 pub(super) async fn form(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     match shared.token {
         Some(_) => super::login_page(&shared, &headers, StatusCode::OK, None),
@@ -21,7 +21,7 @@ pub(super) async fn form(State(shared): State<Shared>, headers: HeaderMap) -> Re
     }
 }
 
-/// `POST /login`.
+/// `POST /login`: checks the token and sets the cookie.
 pub(super) async fn log_in(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
     let Some(token) = &shared.token else { return Redirect::to("/").into_response() };
     let given = match Fields::read(&shared, body, OPEN_FORM_BYTES, &["token"]).await {
@@ -36,7 +36,7 @@ pub(super) async fn log_in(State(shared): State<Shared>, headers: HeaderMap, bod
         let sentence = "this is not the dashboard token of this server";
         return super::login_page(&shared, &headers, StatusCode::UNAUTHORIZED, Some(sentence));
     }
-    // behind a proxy that ends TLS, the browser must send the cookie over TLS only
+    // if a proxy terminates TLS, the browser must send the cookie over TLS only
     let secure = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     let cookie = format!(
         "{COOKIE}={}; Path=/; Max-Age={LIFETIME}; HttpOnly; SameSite=Strict{}",

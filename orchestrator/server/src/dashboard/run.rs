@@ -1,7 +1,8 @@
-//! One run: its waterfall, its journal, and the run as it was after any entry.
+//! The page of one run: its waterfall, its journal, and the run as it was after any entry.
 //!
-//! The page reads the run's journal, and those of at most [`MAX_CHILDREN`] runs that it invoked. It
-//! shows a limited number of steps, marks, entries and bytes of values, and links to the rest.
+//! The page reads the run's journal, and those of at most [`MAX_CHILDREN`] runs that the run
+//! called. The page shows a limited number of steps, marks, entries and bytes of values, and links
+//! to the rest.
 
 mod rows;
 mod to_come;
@@ -32,23 +33,24 @@ use super::{PageRequest, html_page, problem_page};
 use crate::path::RunPath;
 use crate::router::Shared;
 
-/// Steps on a page.
+/// The maximum number of steps on a page.
 const STEPS: usize = 60;
-/// Attempts that are drawn on a page, shared among its steps.
+/// The maximum number of attempts that are drawn on a page, shared by all steps.
 const ATTEMPTS: usize = 80;
-/// Entries on a page.
+/// The maximum number of journal entries on a page.
 const ENTRIES: usize = 50;
-/// Maximum number of invoked runs whose steps are drawn.
+/// The maximum number of called runs whose steps are drawn.
 const MAX_CHILDREN: usize = 5;
-/// Maximum size of an input that the editor shows. Leaving the editor empty keeps a larger one.
+/// The maximum size of an input that the editor shows. If the editor is left empty, a larger input
+/// is not changed.
 pub(super) const EDITOR_BYTES: usize = 16 * 1024;
-/// Bytes of errors and ids in lists.
+/// The maximum size of an error or an id in a list, in bytes.
 const ERROR_BYTES: usize = 2_000;
-/// Maximum size of the names of the steps that a rerun may start from.
+/// The maximum total size of the names of the steps from which a rerun may start, in bytes.
 const NAMES_BYTES: usize = 10 * 1024;
-/// Lines of the log that are shown.
+/// The maximum number of log lines on the page.
 const LOGS: usize = 40;
-/// Errors of the handler that are shown.
+/// The maximum number of handler errors on the page.
 const HANDLER_ERRORS: usize = 10;
 
 #[derive(Template)]
@@ -66,35 +68,35 @@ struct RunPage {
     sender_id: Option<String>,
     output: Option<ShownValue>,
     handler_errors: Vec<(Moment, String)>,
-    /// The next attempts of the handler.
+    /// The next attempts of the handler, if it waits for a retry.
     next_attempts: Option<UpcomingAttempts>,
-    /// The version of the function that it continues under.
+    /// The version of the function that the run uses.
     version: Option<String>,
-    /// The latest lines of its log, and the number of all lines.
+    /// The latest log lines of the run.
     logs: Vec<LogRow>,
     all_logs: usize,
     cost: CostWords,
     axis: Vec<CompressedSpan>,
     steps: Vec<StepRow>,
-    /// The number of all steps, and the links to those before and after.
+    /// The number of all steps of the run.
     all_steps: usize,
     fewer: Option<String>,
     more: Option<String>,
     entries: Vec<EntryRow>,
-    /// The number of all entries, and of those that the page takes into account.
+    /// The number of all entries of the run.
     total: Seq,
     at: Seq,
     past: bool,
     previous: Option<Seq>,
     next: Option<Seq>,
-    /// Steps that a rerun may start from.
+    /// The names of the steps from which a rerun may start.
     names: Vec<String>,
     editor: String,
     registered: bool,
     notice: Option<Notice>,
 }
 
-/// `GET /runs/{id}`; with `at`, the run as it was after that many entries.
+/// `GET /runs/{id}`: the page of a run. With `at`, shows the run as it was after that many entries.
 pub(super) async fn page(
     State(shared): State<Shared>,
     path: Result<RunPath, crate::error::Problem>,
@@ -130,7 +132,7 @@ async fn load_page(
     let RunAtEntry { detail, entries, total } = &look;
     let seen = entries.len() as Seq;
     let past = seen < *total;
-    // the past is drawn as of its own time
+    // a past state of the run is drawn as of the time of its latest entry
     let now = entries.last().filter(|_| past).map_or_else(|| engine.now(), |(_, entry)| entry.at);
     let end = detail.summary.ended_at.unwrap_or(now).max(detail.summary.created_at);
     let spec = engine.functions().specs().find(|spec| spec.id == detail.summary.function);
@@ -208,8 +210,8 @@ async fn load_page(
     })
 }
 
-/// Reads the first few invoked runs, with the number of the step that invoked each. A run that
-/// cannot be read is left out; the page still links to it.
+/// Reads the first called runs, each with the number of the step that called it. A run that cannot
+/// be read is omitted; the page still links to it.
 async fn children(engine: &Engine, shown: &[(usize, &StepView)]) -> Vec<(usize, RunDetail)> {
     let invoked = shown.iter().filter_map(|(n, step)| Some((*n, step.child?))).take(MAX_CHILDREN);
     let looks = invoked.map(async |(n, child)| {
@@ -219,7 +221,8 @@ async fn children(engine: &Engine, shown: &[(usize, &StepView)]) -> Vec<(usize, 
     join_all(looks).await.into_iter().flatten().collect()
 }
 
-/// Says what a live run does that waits for nothing: it executes steps, or waits for a worker.
+/// Describes what a live run is doing if it waits for nothing: it executes steps, or waits for a
+/// worker.
 fn activity(look: &RunAtEntry) -> Option<String> {
     let executes = |step: &&StepView| step.status == StepStatus::Running;
     let names: Vec<String> = look.detail.steps.iter().filter(executes).take(5).map(executing_step).collect();
@@ -229,7 +232,7 @@ fn activity(look: &RunAtEntry) -> Option<String> {
     })
 }
 
-/// Names a step that executes: `` `a` (attempt 2, since 12:00:01)``.
+/// Describes an executing step, such as `` `a` (attempt 2, since 12:00:01)``.
 fn executing_step(step: &StepView) -> String {
     let name = brief(&step.id, 100);
     match step.attempts.last() {
@@ -250,12 +253,12 @@ fn handler_errors(errors: &[(Timestamp, stepladder_core::Failure)], budget: &mut
         .collect()
 }
 
-/// Returns the names of the first steps, within [`NAMES_BYTES`]. A rerun from a later step needs
-/// the REST interface.
+/// Returns the names of the first steps, at most [`NAMES_BYTES`] in total. To rerun from a later
+/// step, a user needs the REST interface.
 fn names(steps: &[StepView]) -> Vec<String> {
     let mut room = NAMES_BYTES;
     let fitting = steps.iter().take(STEPS).take_while(|step| {
-        // the page has each twice: as a value and as a label
+        // the page contains each name twice: as a value and as a label
         let bytes = 2 * escaped(&step.id);
         let fits = bytes <= room;
         room = room.saturating_sub(bytes);
@@ -264,14 +267,14 @@ fn names(steps: &[StepView]) -> Vec<String> {
     fitting.map(|step| step.id.to_string()).collect()
 }
 
-/// Returns the latest entries, newest first.
+/// Returns the rows of the latest entries, newest first.
 fn entry_rows(look: &RunAtEntry, past: bool, budget: &mut ByteBudget) -> Vec<EntryRow> {
     let entries = latest(&look.entries, ENTRIES);
     let last = look.entries.last().map(|(seq, _)| *seq);
     entries.iter().rev().map(|(seq, entry)| EntryRow::of(*seq, entry, past && Some(*seq) == last, budget)).collect()
 }
 
-/// Returns the path of a whole value of a run.
+/// Returns the path under which a value of a run can be read in full.
 pub(super) fn value_link(run: RunId, of: &str) -> String {
     format!("/runs/{run}/value?of={of}")
 }

@@ -1,7 +1,7 @@
-//! Runs: the list with its filters, and the forms for several runs at once.
+//! Runs: the list with its filters, and the forms for several runs at the same time.
 //!
 //! The page is a [quick](stepladder_engine::ListingDepth::Quick) listing: it reads at most
-//! [`MAX_ROWS_READ`](stepladder_engine::MAX_ROWS_READ) rows a function, however many are stored.
+//! [`MAX_ROWS_READ`](stepladder_engine::MAX_ROWS_READ) rows per function, however many are stored.
 
 mod search;
 
@@ -21,9 +21,9 @@ use super::text::{self, Moment, brief, duration, sentence};
 use super::{PageRequest, html_page, problem_page};
 use crate::router::Shared;
 
-/// Runs on a page.
+/// The number of runs on a page.
 pub(super) const PAGE: usize = 50;
-/// Bytes of an error in the list.
+/// The maximum size of an error in the list, in bytes.
 const ERROR_BYTES: usize = 300;
 
 #[derive(Template)]
@@ -31,33 +31,34 @@ const ERROR_BYTES: usize = 300;
 struct RunsPage {
     shell: Shell,
     search: Search,
-    /// Each status, whether it is selected, and its link.
+    /// The statuses to filter by: each with whether it is selected, and with its link.
     statuses: Vec<(Status, bool, String)>,
-    /// The link to runs of every status.
+    /// The link to runs of all statuses.
     every: String,
     functions: Vec<(String, bool)>,
     spans: Vec<(&'static str, &'static str, bool)>,
     runs: Vec<RunRow>,
-    /// How the text was understood.
+    /// A description of how the searched text was interpreted, if any.
     meaning: Option<String>,
-    /// The link to older runs.
+    /// The link to older runs, if there are any.
     older: Option<String>,
-    /// The link to the newest, from a page of older ones.
+    /// The link to the newest runs, if this page shows older ones.
     newest: Option<String>,
-    /// The address of this page, to which forms return.
+    /// The address of this page, to which forms redirect.
     here: String,
     notice: Option<Notice>,
     any_filter: bool,
 }
 
-/// A run in the list.
+/// A row in the list of runs.
 pub(super) struct RunRow {
     pub(super) id: RunId,
     pub(super) function: String,
     pub(super) status: Status,
     pub(super) created: Moment,
     pub(super) took: String,
-    /// When it was created, in milliseconds, while it is live: the script updates the elapsed time.
+    /// When a live run was created, in milliseconds. The script uses this time to update the
+    /// elapsed time.
     pub(super) since: Option<i64>,
     pub(super) error: Option<String>,
 }
@@ -76,7 +77,7 @@ impl RunRow {
     }
 }
 
-/// `GET /`.
+/// `GET /`: the list of runs.
 pub(super) async fn page(State(shared): State<Shared>, request: PageRequest) -> Response {
     let search = match Search::of(&request, shared.engine.now()) {
         Ok(search) => search,
@@ -122,7 +123,8 @@ pub(super) async fn page(State(shared): State<Shared>, request: PageRequest) -> 
     html_page(StatusCode::OK, &page)
 }
 
-/// Removes the cursor: the first page.
+/// A change of the link's parameters that removes the cursor, so that the link leads to the first
+/// page.
 const NEWEST: (&str, &str) = ("cursor", "");
 
 /// `GET /runs`: redirects to `/`, where the list is.

@@ -1,6 +1,6 @@
-//! The time axis of a waterfall, as percentages. Long spans in which nothing executes are
-//! compressed: a month of sleep would otherwise leave no room for the seconds around it. The axis
-//! marks a compressed span with its length.
+//! The time axis of a waterfall, in percent. Long spans in which nothing executes are compressed;
+//! otherwise a month of sleep would leave no room for the seconds around it. The axis shows the
+//! length of each compressed span.
 
 use std::time::Duration;
 
@@ -8,17 +8,18 @@ use stepladder_core::Timestamp;
 
 use super::text::duration;
 
-/// The part of the axis that idle spans may take, compared with all that executes.
+/// The maximum part of the axis for idle spans, relative to the part for spans in which something
+/// executes.
 const IDLE_SHARE: f64 = 0.8;
-/// A span is compressed when it is this many times longer than its share.
+/// A span is compressed if it is this many times longer than its share of the axis.
 const COMPRESS_FACTOR: f64 = 2.0;
 
-/// A time axis, from the start of a run to its end or to now.
+/// A time axis, from the start of a run to the end of the run or to now.
 pub(super) struct Scale {
     spans: Vec<Span>,
 }
 
-/// A part of the axis with one scale.
+/// A part of the axis with a uniform scale.
 struct Span {
     from: i64,
     to: i64,
@@ -27,25 +28,25 @@ struct Span {
     compressed: bool,
 }
 
-/// A compressed span, for the axis.
+/// A compressed span of time, as the axis shows it.
 pub(super) struct CompressedSpan {
-    /// Its middle, in percent.
+    /// The position of the middle of the span, in percent.
     pub(super) x: String,
     pub(super) from: String,
     pub(super) width: String,
-    /// Its length, in words.
+    /// The length of the span as text, such as `2 minutes`.
     pub(super) length: String,
 }
 
-/// Returns a time in milliseconds, limited to what can be subtracted: a damaged journal may hold
-/// any number.
+/// Returns a time in milliseconds, limited so that times can be subtracted without overflow. A
+/// damaged journal may contain any number.
 fn millis(at: Timestamp) -> i64 {
     let most = Timestamp::MAX.as_millis();
     at.as_millis().clamp(-most, most)
 }
 
 impl Scale {
-    /// Creates an axis from `begin` to `end`. In the spans of `busy` something executes.
+    /// Creates an axis from `begin` to `end`. In the time spans of `busy`, something is executing.
     pub(super) fn new(begin: Timestamp, end: Timestamp, busy: Vec<(Timestamp, Timestamp)>) -> Self {
         let (begin, end) = (millis(begin), millis(end).max(millis(begin) + 1));
         let mut spans = spans(begin, end, busy);
@@ -69,7 +70,8 @@ impl Scale {
         Self { spans }
     }
 
-    /// Returns the position of a time, in percent. A time outside is at the nearer end.
+    /// Returns the position of a time on the axis, in percent. A time outside the axis is placed at
+    /// the nearer end.
     pub(super) fn x(&self, at: Timestamp) -> f64 {
         let at = millis(at);
         let Some(span) = self.spans.iter().find(|span| at < span.to).or(self.spans.last()) else { return 0.0 };
@@ -77,7 +79,7 @@ impl Scale {
         span.x + part.clamp(0.0, 1.0) * span.width
     }
 
-    /// Returns the spans of time that the axis shows compressed.
+    /// Returns the spans of time that are compressed.
     pub(super) fn compressed(&self) -> Vec<CompressedSpan> {
         let of = |span: &Span| CompressedSpan {
             x: percent(span.x + span.width / 2.0),
@@ -89,7 +91,7 @@ impl Scale {
     }
 }
 
-/// Divides the axis into busy and idle spans; `compressed` marks the idle ones.
+/// Divides the axis into busy and idle spans. `compressed` is set for idle spans.
 fn spans(begin: i64, end: i64, busy: Vec<(Timestamp, Timestamp)>) -> Vec<Span> {
     let span = |from, to, idle| Span { from, to, x: 0.0, width: 0.0, compressed: idle };
     let mut busy: Vec<(i64, i64)> =
@@ -113,7 +115,7 @@ fn spans(begin: i64, end: i64, busy: Vec<(Timestamp, Timestamp)>) -> Vec<Span> {
     spans
 }
 
-/// Writes a percentage for an attribute.
+/// Formats a percentage for an HTML attribute.
 pub(super) fn percent(x: f64) -> String {
     format!("{x:.3}%")
 }

@@ -1,4 +1,4 @@
-//! The frame of every page: navigation, and the theme.
+//! The frame of every page: the navigation and the theme.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -10,9 +10,9 @@ use super::problem_page;
 use crate::error::Problem;
 use crate::router::Shared;
 
-/// The cookie of the theme. It is no secret: the page's script may set it too.
+/// The cookie that contains the theme. It is not secret: the page's script may set it too.
 const COOKIE: &str = "stepladder_theme";
-/// How long the cookie lasts, in seconds: a year.
+/// The lifetime of the cookie in seconds: a year.
 const LIFETIME: u32 = 365 * 24 * 60 * 60;
 
 /// The part of the dashboard that a page belongs to.
@@ -23,11 +23,11 @@ pub(super) enum Tab {
     Events,
     Cost,
     Health,
-    /// No part: problems, the login.
+    /// No part of the dashboard: problems and the login.
     None,
 }
 
-/// The tabs in their order, with their paths and names.
+/// The tabs in their order, each with its path and its name.
 const TABS: [(Tab, &str, &str); 5] = [
     (Tab::Runs, "/", "Runs"),
     (Tab::Functions, "/functions", "Functions"),
@@ -36,13 +36,13 @@ const TABS: [(Tab, &str, &str); 5] = [
     (Tab::Health, "/health/page", "Health"),
 ];
 
-/// The values of the base template.
+/// The values that the base template needs.
 pub(super) struct Shell {
     pub(super) version: String,
     pub(super) theme: Theme,
-    /// Path, name, and whether it is the current tab.
+    /// The tabs: path, name, and whether it is the current tab.
     pub(super) tabs: Vec<(&'static str, &'static str, bool)>,
-    /// The path of the stream of changes; `None` when the page does not change.
+    /// The path of the stream of changes; `None` if the page does not change.
     pub(super) live: Option<String>,
 }
 
@@ -56,16 +56,16 @@ impl Shell {
         }
     }
 
-    /// Sets the stream of changes.
+    /// Sets the path of the stream of changes.
     pub(super) fn live(self, path: String) -> Self {
         Self { live: Some(path), ..self }
     }
 }
 
-/// The colours of all pages.
+/// The colour theme of all pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Theme {
-    /// That of the operating system.
+    /// The theme of the operating system.
     System,
     Light,
     Dark,
@@ -74,7 +74,7 @@ pub(super) enum Theme {
 impl Theme {
     const ALL: [Self; 3] = [Self::System, Self::Light, Self::Dark];
 
-    /// The word for it in forms and cookies.
+    /// Returns the value of the theme in forms and cookies.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::System => "system",
@@ -87,12 +87,12 @@ impl Theme {
         Self::ALL.into_iter().find(|theme| theme.word() == word)
     }
 
-    /// Whether the system chooses it.
+    /// Returns whether the operating system chooses the theme.
     pub(super) fn is_system(&self) -> bool {
         *self == Self::System
     }
 
-    /// The theme that the switch changes to.
+    /// Returns the theme to which the switch changes.
     pub(super) fn next(self) -> Self {
         match self {
             Self::Dark => Self::Light,
@@ -111,8 +111,8 @@ fn theme(headers: &HeaderMap) -> Theme {
     chosen.and_then(|(_, value)| Theme::of_word(value)).unwrap_or(Theme::System)
 }
 
-/// `POST /theme`, for browsers without the script: stores the choice, and returns to the page of
-/// the switch.
+/// `POST /theme`: stores the chosen theme, for browsers without scripts. Redirects to the page from
+/// which the form was sent.
 pub(super) async fn choose(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
     let theme = match Fields::read(&shared, body, OPEN_FORM_BYTES, &["theme"]).await.and_then(|form| chosen(&form)) {
         Ok(theme) => theme,
@@ -127,16 +127,16 @@ fn chosen(form: &Fields) -> Result<Theme, Problem> {
     Theme::of_word(word).ok_or_else(|| Problem::bad_request(format!("`theme` is `{word}`; use light, dark or system")))
 }
 
-/// Returns the path of the page of a form. The host of the `Referer` is dropped, so that the
-/// redirect stays on this server.
+/// Returns the path of the page from which a form was sent. The host of the `Referer` is dropped,
+/// so that the redirect stays on this server.
 fn back(headers: &HeaderMap) -> String {
     let from = headers.get(header::REFERER).and_then(|from| from.to_str().ok()).unwrap_or_default();
     let page = from.parse::<axum::http::Uri>().ok().and_then(|uri| uri.into_parts().path_and_query);
     page.map(|page| page.to_string()).filter(|page| is_local(page)).unwrap_or_else(|| "/".into())
 }
 
-/// Whether a redirect to this path stays on this server. Browsers read `//host` and `/\host` as
-/// another host.
+/// Returns whether a redirect to this path stays on this server. Browsers interpret `//host` and
+/// `/\host` as another host.
 pub(super) fn is_local(path: &str) -> bool {
     path.starts_with('/')
         && !path.starts_with("//")

@@ -1,4 +1,4 @@
-//! Times, texts and links on pages.
+//! Formats times, texts and links for pages.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ pub(super) use stepladder_api::text::{clock, duration, size};
 use stepladder_core::Timestamp;
 use stepladder_core::journal::Failure;
 
-/// Writes a time in UTC, to the second: `2026-11-24 21:47:32`.
+/// Formats a time in UTC, to the second: `2026-11-24 21:47:32`.
 pub(super) fn time(at: Timestamp) -> String {
     let text = at.to_string();
     match text.get(..19) {
@@ -15,11 +15,12 @@ pub(super) fn time(at: Timestamp) -> String {
     }
 }
 
-/// A time on a page: as text, and for the script, which adds the local time of the reader.
+/// A time on a page, as text and in an exact form. The script uses the exact form to add the
+/// reader's local time.
 pub(super) struct Moment {
-    /// In UTC, to the second.
+    /// The time in UTC, to the second.
     pub(super) shown: String,
-    /// RFC 3339, to the millisecond.
+    /// The time as RFC 3339, to the millisecond.
     pub(super) exact: String,
     pub(super) millis: i64,
 }
@@ -30,7 +31,7 @@ impl Moment {
     }
 }
 
-/// Writes a failure with its code.
+/// Formats a failure with its code.
 pub(super) fn sentence(failure: &Failure) -> String {
     match &failure.code {
         None => failure.message.clone(),
@@ -38,12 +39,12 @@ pub(super) fn sentence(failure: &Failure) -> String {
     }
 }
 
-/// Truncates a string between characters, at `bytes` at most.
+/// Truncates a string to at most `bytes` bytes, between two characters.
 pub(super) fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
-/// Truncates a string that is longer than `bytes`, and marks the end with `…`.
+/// Truncates a string that is longer than `bytes`, and appends `…`.
 pub(super) fn brief(text: &str, bytes: usize) -> String {
     match text.len() <= bytes {
         true => text.to_owned(),
@@ -51,7 +52,8 @@ pub(super) fn brief(text: &str, bytes: usize) -> String {
     }
 }
 
-/// Writes the query of a link: `?status=Failed&function=a%20b`; empty without parts.
+/// Formats the query of a link, such as `?status=Failed&function=a%20b`. The result is empty if
+/// there are no parts.
 pub(super) fn query<'a>(parts: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut query = String::new();
     for (name, value) in parts {

@@ -1,5 +1,5 @@
-//! JSON on a page: indented, folded where it is long, truncated where it is large. A page has a
-//! byte budget for all its values; a value beyond it becomes a link.
+//! JSON values on a page: indented, folded if long, truncated if large. A page has a byte budget
+//! for all its values; a value that exceeds the budget becomes a link.
 
 use std::fmt::Write;
 
@@ -7,36 +7,37 @@ use serde_json::value::RawValue;
 
 use super::text::{brief, cut, size};
 
-/// Maximum size of one value as HTML, where quotes and line breaks take several bytes.
+/// The maximum size of one value as HTML, in bytes. In HTML, quotes and line breaks take several
+/// bytes.
 const VALUE_BYTES: usize = 24 * 1024;
-/// Maximum size of all values of a page as HTML.
+/// The maximum size of all values on a page as HTML, in bytes.
 const PAGE_BYTES: usize = 40 * 1024;
-/// Maximum size of all errors, names and log lines of a page as HTML.
+/// The maximum size of all errors, names and log lines on a page as HTML, in bytes.
 const WORDS_BYTES: usize = 32 * 1024;
-/// Bytes of a string when the budget is used up.
+/// The maximum size of a string once the budget is used up, in bytes.
 const SHORT_BYTES: usize = 24;
-/// Bytes that are shown of a value that is too large.
+/// The number of bytes that are shown of a value that is too large.
 const CUT_BYTES: usize = 1024;
-/// Lines above which an array or an object within a value is folded.
+/// An array or an object within a value is folded if it has more lines than this.
 const FOLD_LINES: usize = 12;
-/// Maximum nesting of folds: HTML parsers limit nesting.
+/// The maximum nesting depth of folds, because HTML parsers limit nesting.
 const FOLD_LEVELS: usize = 8;
 
-/// What is left of a page's byte budget for values and for words.
+/// The unused part of a page's byte budget, separately for values and for words.
 pub(super) struct ByteBudget {
     values: usize,
     words: usize,
 }
 
-/// A value as a page shows it.
+/// A value in the form in which a page shows it.
 pub(super) struct ShownValue {
-    /// HTML: escaped text with folds in it.
+    /// The value as HTML: escaped text with folds.
     pub(super) html: String,
     /// Whether the value was truncated.
     pub(super) cut: bool,
-    /// Its size, in words.
+    /// The size of the value, formatted for people.
     pub(super) size: String,
-    /// The path of the whole value.
+    /// The path under which the value can be read in full.
     pub(super) link: String,
 }
 
@@ -45,20 +46,21 @@ impl ByteBudget {
         Self { values: PAGE_BYTES, words: WORDS_BYTES }
     }
 
-    /// Shows a value whose whole text is at `link`.
+    /// Prepares a value for the page. The value can be read in full at `link`.
     pub(super) fn show(&mut self, json: &RawValue, link: String) -> ShownValue {
         let whole = json.get();
         let most = VALUE_BYTES.min(self.values);
-        // indenting and escaping only make a value longer
+        // indenting and escaping only make a value longer, so a value that is too long needs
+        // neither
         let fitting = (whole.len() <= most).then(|| folded(&indented(whole))).filter(|html| html.len() <= most);
         let is_cut = fitting.is_none();
-        // a truncated value is no JSON: there is nothing to fold
+        // a truncated value is not valid JSON, so it cannot be folded
         let html = fitting.unwrap_or_else(|| text(cut(whole, most.min(CUT_BYTES))));
         self.values = self.values.saturating_sub(html.len());
         ShownValue { html, cut: is_cut, size: size(whole.len()), link }
     }
 
-    /// Truncates a string at `most` bytes, or earlier when the budget is used up.
+    /// Truncates a string to `most` bytes, or to fewer once the budget is used up.
     pub(super) fn words(&mut self, text: &str, most: usize) -> String {
         let mut words = brief(text, most);
         if escaped(&words) > self.words {
@@ -69,13 +71,13 @@ impl ByteBudget {
     }
 }
 
-/// Returns the size of a string as HTML.
+/// Returns the size of a string as HTML, in bytes.
 pub(super) fn escaped(text: &str) -> usize {
     let marks = text.bytes().filter(|byte| matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'')).count();
     text.len() + 4 * marks
 }
 
-/// Indents JSON, with its fields in their order. Unreadable JSON stays as it is.
+/// Indents JSON, and keeps the order of its fields. Invalid JSON is returned unchanged.
 pub(super) fn indented(json: &str) -> String {
     let mut out = Vec::with_capacity(json.len() * 2);
     let mut from = serde_json::Deserializer::from_str(json);
@@ -86,8 +88,8 @@ pub(super) fn indented(json: &str) -> String {
     }
 }
 
-/// Writes indented JSON as HTML in which long parts can be folded. Each line has a text direction
-/// of its own.
+/// Converts indented JSON to HTML in which long parts can be folded. Each line isolates its own
+/// text direction.
 fn folded(pretty: &str) -> String {
     let lines: Vec<&str> = pretty.lines().collect();
     let ends = ends(&lines);
@@ -113,7 +115,7 @@ fn folded(pretty: &str) -> String {
     html
 }
 
-/// Finds, for each line that opens a bracket without closing it, the line that closes it.
+/// For each line that opens a bracket without closing it, finds the line that closes it.
 fn ends(lines: &[&str]) -> Vec<Option<usize>> {
     let mut ends = vec![None; lines.len()];
     let mut open = Vec::new();
@@ -135,7 +137,8 @@ fn line_of(html: &mut String, line: &str) {
     let body = line.trim_start();
     html.push_str(&line[..line.len() - body.len()]);
     match body.strip_prefix('"').and_then(|rest| rest.find("\": ").map(|end| end + 2)) {
-        // a key: serde_json writes `": "` behind keys, and in values only with the quote escaped
+        // this is a key: serde_json writes `": "` after keys, and within values only with an
+        // escaped quote
         Some(end) if is_key(body, end) => {
             html.push_str("<b>");
             escape(html, &body[..end]);
@@ -147,13 +150,14 @@ fn line_of(html: &mut String, line: &str) {
     html.push_str("</span>\n");
 }
 
-/// Whether the first string of a line ends there: its quote is not escaped.
+/// Returns whether the first string of a line ends at this position, because the quote there is not
+/// escaped.
 fn is_key(body: &str, end: usize) -> bool {
     let slashes = body[..end - 1].bytes().rev().take_while(|byte| *byte == b'\\').count();
     slashes % 2 == 0
 }
 
-/// Writes text as HTML.
+/// Escapes a string for HTML.
 pub(super) fn text(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     html.push_str("<span dir=\"auto\">");
@@ -183,7 +187,7 @@ mod tests {
         ByteBudget::new().show(&RawValue::from_string(json.to_owned()).unwrap(), "/all".into())
     }
 
-    /// Returns the text of HTML, without tags.
+    /// Returns the text of HTML without the tags.
     fn plain(html: &str) -> String {
         let mut text = String::new();
         let mut inside = false;

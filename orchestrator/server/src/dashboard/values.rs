@@ -1,4 +1,4 @@
-//! Whole values as files: pages cut and fold large ones.
+//! Values as files, in full, because pages truncate and fold large values.
 
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -10,7 +10,7 @@ use crate::error::Problem;
 use crate::path::RunPath;
 use crate::router::Shared;
 
-/// `GET /runs/{id}/value?of=event|output|step&n=`: one value as a file.
+/// `GET /runs/{id}/value?of=event|output|step&n=`: one value of a run as a file.
 pub(super) async fn download(
     State(shared): State<Shared>,
     path: Result<RunPath, Problem>,
@@ -44,7 +44,7 @@ async fn value(
     }
 }
 
-/// Answers with a download, which a browser never shows in place.
+/// Returns a response that the browser saves as a file and never displays.
 pub(super) fn file(name: &str, text: String) -> Response {
     let disposition = HeaderValue::try_from(format!("attachment; filename=\"{name}\""));
     let headers = [

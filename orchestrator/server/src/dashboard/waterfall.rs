@@ -1,9 +1,9 @@
-//! A run as a waterfall: one row for each step, on one time axis. It is drawn from the journal
-//! alone.
+//! Draws a run as a waterfall: one row per step, on a common time axis. The journal contains
+//! everything that is drawn.
 //!
-//! The form of a mark shows its meaning, not only its colour: a block executes, a block with a
-//! cross failed, a thin bar is queued, a line waits for the next attempt, and a dashed bar sleeps
-//! or waits.
+//! The shape of a mark shows its meaning, not only its colour. A block is an executing attempt, and
+//! a block with a cross a failed one. A thin bar is a step that is queued. A line is a step that
+//! waits for its next attempt. A dashed bar is a step that sleeps or waits.
 
 use std::time::Duration;
 
@@ -13,35 +13,35 @@ use stepladder_engine::view::{AttemptView, StepStatus, StepView};
 use super::scale::{CompressedSpan, Scale, percent};
 use super::text::duration;
 
-/// The narrowest that a mark is drawn, in percent: what took a millisecond is seen.
+/// The minimum width of a mark in percent, so that even a millisecond is visible.
 const NARROWEST: f64 = 0.35;
 
-/// A mark on a row.
+/// A mark in a row of the waterfall.
 pub(super) struct Mark {
-    /// Its class in the style sheet, which gives its form and colour.
+    /// The CSS class of the mark, which determines its shape and colour.
     pub(super) class: &'static str,
     pub(super) x: String,
     pub(super) width: String,
-    /// Where it ends, for a symbol there.
+    /// The position at which the mark ends, for a symbol there.
     pub(super) end: String,
     pub(super) title: String,
 }
 
-/// The marks of a row, and the same in words.
+/// The marks of a row, and a description of them in words.
 pub(super) struct Lane {
     pub(super) marks: Vec<Mark>,
     pub(super) words: String,
 }
 
-/// The time axis of all rows.
+/// A waterfall: the time axis that all rows share.
 pub(super) struct Waterfall {
     scale: Scale,
     end: Timestamp,
 }
 
 impl Waterfall {
-    /// Creates the axis of a run from `begin` to `end`. `invoked` are steps of invoked runs that are
-    /// drawn too.
+    /// Creates the axis of a run from `begin` to `end`. `invoked` contains the steps of called runs
+    /// that are drawn too.
     pub(super) fn new(begin: Timestamp, end: Timestamp, steps: &[StepView], invoked: &[&StepView]) -> Self {
         let mut busy: Vec<_> = steps
             .iter()
@@ -49,12 +49,12 @@ impl Waterfall {
             .flat_map(|step| &step.attempts)
             .map(|attempt| (attempt.started_at, attempt.ended_at.unwrap_or(end)))
             .collect();
-        // queueing is not compressed: a waterfall must show it
+        // time in a wait queue counts as busy, so that it is not compressed and stays visible
         busy.extend(steps.iter().filter_map(|step| Some((step.ready_at, step.attempts.first()?.started_at))));
         Self { scale: Scale::new(begin, end, busy), end }
     }
 
-    /// Returns the compressed spans of the axis.
+    /// Returns the compressed spans of the time axis.
     pub(super) fn compressed(&self) -> Vec<CompressedSpan> {
         self.scale.compressed()
     }
@@ -64,7 +64,7 @@ impl Waterfall {
         self.draw(step, Some(step.ready_at), attempts)
     }
 
-    /// Draws a step of an invoked run.
+    /// Draws a step of a called run.
     pub(super) fn lane_of_child(&self, step: &StepView) -> Lane {
         self.draw(step, None, 3)
     }
@@ -76,7 +76,7 @@ impl Waterfall {
     }
 }
 
-/// Returns the last attempts of a step: a poll may have thousands.
+/// Returns the last attempts of a step, at most `most`, because a poll may have thousands.
 pub(super) fn latest(step: &StepView, most: usize) -> &[AttemptView] {
     &step.attempts[step.attempts.len().saturating_sub(most)..]
 }
@@ -129,7 +129,7 @@ impl Drawing<'_> {
         self.mark(class, *started_at, ended_at.unwrap_or(self.of.end), |took| format!("attempt {n} {outcome} {took}"));
     }
 
-    /// Draws a step that ended without executing here: a sleep, a wait, an invoked run.
+    /// Draws a step that ended without an attempt in this run: a sleep, a wait or a called run.
     fn settled(&mut self, step: &StepView) {
         use stepladder_core::StepKind;
         let end = step.ended_at.unwrap_or(self.of.end);

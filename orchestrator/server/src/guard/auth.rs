@@ -1,7 +1,7 @@
-//! Event keys and the dashboard token, compared in constant time.
+//! Checks event keys and the dashboard token, in constant time.
 //!
-//! Only hashes are kept and compared. The time of a comparison therefore reveals neither the
-//! content nor the length of a secret, and a debug print shows none.
+//! Only hashes are kept and compared. The duration of a comparison therefore reveals neither the
+//! content nor the length of a secret, and debug output shows no secret.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -13,14 +13,13 @@ use subtle::ConstantTimeEq;
 use crate::error::Problem;
 use crate::router::Shared;
 
-/// The minimum length of a key or a token, in characters, where other machines can reach the
-/// server.
+/// The minimum length of a key or a token in characters, if other machines can reach the server.
 const MIN_CHARS: usize = 8;
 
-/// Checks event keys and a dashboard token. Returns a sentence that says what is wrong; `None` when
-/// a server may start with them.
+/// Checks event keys and a dashboard token. Returns a sentence that says what is wrong; `None` if a
+/// server may start with them.
 ///
-/// A key must be one segment of a path. On a `public` address, a short key or token is refused
+/// A key must be a valid segment of a path. On a `public` address, a short key or token is refused
 /// because it can be guessed.
 pub fn secrets_fault(event_keys: &[String], dashboard_token: Option<&str>, public: bool) -> Option<String> {
     const KEY: &str = "an event key (--event-key, STEPLADDER_EVENT_KEYS)";
@@ -59,11 +58,11 @@ impl Secret {
     }
 }
 
-/// The event keys of the server.
+/// The event keys that the server accepts.
 #[derive(Clone, Debug)]
 pub(crate) struct EventKeys {
     keys: Vec<Secret>,
-    /// Whether every key is accepted: on loopback, while no key is configured.
+    /// Whether every key is accepted. This is the case on loopback if no key is configured.
     accepts_any: bool,
 }
 
@@ -76,11 +75,11 @@ impl EventKeys {
         self.keys.is_empty()
     }
 
-    /// Accepts a key of the server. The key is compared with all of them, so that the time does not
-    /// reveal which one it is.
+    /// Checks the key of a request. The key is compared with all keys of the server, so that the
+    /// duration does not reveal which one is equal.
     ///
     /// # Errors
-    /// 401 for any other key.
+    /// 401 if the key is not one of the server's.
     pub(crate) fn admit(&self, key: Option<&str>) -> Result<(), Problem> {
         let known = key.is_some_and(|key| self.keys.iter().fold(false, |known, own| own.matches(key) | known));
         if known || self.accepts_any {
@@ -95,14 +94,14 @@ impl EventKeys {
 #[derive(Clone, Debug)]
 pub(crate) struct Token {
     token: Secret,
-    /// The value of the login cookie: a hash, because a token may have characters that a cookie may
-    /// not.
+    /// The value of the login cookie. This is a hash, because a token may contain characters that a
+    /// cookie may not contain.
     pub(crate) cookie: String,
 }
 
 impl Token {
     pub(crate) fn new(token: &str) -> Self {
-        // a header or a form field loses the white space around a token
+        // white space around the token is removed, because a header or a form field loses it
         let token = token.trim();
         let digest = Sha256::digest(format!("stepladder login\0{token}"));
         let cookie = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -129,8 +128,8 @@ impl Token {
     }
 }
 
-/// Requires the dashboard token, where one is configured. A browser that opens a page is redirected
-/// to the login.
+/// Requires the dashboard token if one is configured. A browser that opens a page without the token
+/// is redirected to the login page.
 pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let Some(token) = &shared.token else { return next.run(request).await };
     if token.admits(request.headers()) {

@@ -1,5 +1,5 @@
-//! Request bodies: each within its limit, and all of them within a memory budget. A burst of large
-//! requests gets 429 instead of filling the memory.
+//! Reads request bodies, each within its limit and all together within a memory budget. In a burst
+//! of large requests, some get the status 429, so that the memory does not fill up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,23 +13,23 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::Problem;
 
-/// The maximum size of all bodies that are read or processed at a time: 256 MiB.
+/// The maximum size of all bodies that are read or processed at the same time: 256 MiB.
 const BUDGET_BYTES: usize = 256 * 1024 * 1024;
-/// The maximum time for reading a body: one that trickles in would keep its share of the budget
-/// forever.
+/// The maximum time for reading a body. Without it, a client that sends very slowly would use its
+/// share of the budget forever.
 const BODY_TIMEOUT: Duration = Duration::from_secs(120);
-/// Bytes of a unit of the budget.
+/// The number of bytes in one unit of the budget.
 const UNIT: usize = 1024;
 
-/// The memory that all bodies may take together.
+/// The memory that all bodies together may use.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyBudget(Arc<Semaphore>);
 
-/// A body, with its share of the budget until it is dropped.
+/// The bytes of a body. They use a share of the budget until this is dropped.
 #[derive(Debug)]
 pub(crate) struct BodyBytes {
     pub(crate) bytes: Vec<u8>,
-    /// Released on drop.
+    /// The share of the budget, which is released on drop.
     share: Option<OwnedSemaphorePermit>,
 }
 
@@ -47,8 +47,8 @@ impl BodyBudget {
     /// Reads a body of at most `limit` bytes.
     ///
     /// # Errors
-    /// 413 past the limit; 429 while other bodies use up the budget; 400 when the body breaks off;
-    /// 408 after two minutes.
+    /// 413 if the body exceeds the limit; 429 if other bodies use up the budget; 400 if the body is
+    /// incomplete; 408 after two minutes.
     pub(crate) async fn read(&self, stream: Body, limit: usize) -> Result<BodyBytes, Problem> {
         let announced = stream.size_hint().lower();
         if announced > limit as u64 {
@@ -74,7 +74,7 @@ impl BodyBudget {
         Ok(body)
     }
 
-    /// Grows the share of a body to `bytes`.
+    /// Increases a body's share of the budget to `bytes`.
     fn reserve(&self, body: &mut BodyBytes, bytes: usize) -> Result<(), Problem> {
         let has = body.share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let more = bytes.div_ceil(UNIT).saturating_sub(has);
@@ -94,11 +94,12 @@ impl BodyBudget {
     }
 }
 
-/// Reads a body as JSON text; `None` when it is blank. `name` begins the sentence of an error.
+/// Checks that a body is JSON and returns it as text; `None` if the body is blank. `name` is the
+/// start of the error sentence.
 ///
 /// # Errors
-/// 400 with the place, for bytes that are not UTF-8 and for JSON that is too deep or that databases
-/// cannot store.
+/// 400 with the position of the problem: the bytes are not UTF-8, the JSON is nested too deep, or
+/// the JSON contains something that databases cannot store.
 pub(crate) fn json_text<'a>(bytes: &'a [u8], name: &str) -> Result<Option<&'a str>, Problem> {
     let text = std::str::from_utf8(bytes)
         .map_err(|e| Problem::bad_request(format!("{name} is not UTF-8 at byte {}", e.valid_up_to())))?;

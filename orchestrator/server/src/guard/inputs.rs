@@ -1,7 +1,8 @@
-//! What each route takes besides its path: the parameters of its query, and whether it reads a
-//! body. Everything else is refused by name: a misspelt filter would otherwise select every run.
+//! What each route accepts besides its path: the parameters of its query, and whether it reads a
+//! body. Everything else is refused, with its name. Otherwise a misspelt filter would select every
+//! run.
 //!
-//! A route that is not listed here takes no query and no body.
+//! A route that is not listed here accepts no query and no body.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -20,11 +21,11 @@ use crate::error::Problem;
 use crate::router::Shared;
 use crate::{dashboard, rest};
 
-/// The maximum size of a body that is read only to be refused: a client that is still sending would
-/// not see the response.
+/// The maximum size of a body that is read although the request is refused. If the body were not
+/// read, a client that is still sending would not see the response.
 const REFUSED_BYTES: usize = 64 * 1024;
 
-/// The parameters of a route's query.
+/// Returns the query parameters that a route accepts.
 fn parameters(method: &str, route: &str) -> &'static [&'static str] {
     match (method, route) {
         ("GET", "/v1/runs") => &["status", "function", "since", "until", "limit", "cursor"],
@@ -46,7 +47,7 @@ fn parameters(method: &str, route: &str) -> &'static [&'static str] {
     }
 }
 
-/// Whether a route reads a body. Such a route checks the fields itself.
+/// Returns whether a route reads a body. Such a route checks the fields of the body itself.
 fn reads_body(method: &str, route: &str) -> bool {
     method == "POST"
         && matches!(
@@ -65,7 +66,7 @@ fn reads_body(method: &str, route: &str) -> bool {
         )
 }
 
-/// Refuses a parameter or a body that the route does not take: 400, with its name.
+/// Refuses a parameter or a body that the route does not accept, with the status 400 and the name.
 pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let Some(route) = request.extensions().get::<MatchedPath>().cloned() else { return next.run(request).await };
     let (head, body) = request.into_parts();
@@ -77,13 +78,13 @@ pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: 
     }
 }
 
-/// Checks a request, and returns the body that the route may read.
+/// Checks a request, and returns the body for the route to read.
 async fn check(shared: &Shared, head: &Parts, route: &str, body: Body) -> Result<Body, Problem> {
     let method = match head.method {
         Method::GET | Method::HEAD => "GET",
         Method::POST => "POST",
         Method::DELETE => "DELETE",
-        // a preflight, or a method that no route takes
+        // this is a preflight, or a method that no route accepts
         _ => return Ok(body),
     };
     let known = parameters(method, route);
@@ -103,7 +104,7 @@ async fn check(shared: &Shared, head: &Parts, route: &str, body: Body) -> Result
     }
 }
 
-/// Refuses an unknown name, and a name that is given twice unless it is `repeated`.
+/// Refuses an unknown name. Also refuses a name that occurs twice, unless it is `repeated`.
 ///
 /// # Errors
 /// 400 with the first such name.
@@ -125,12 +126,12 @@ pub(crate) fn check_names(
     Ok(())
 }
 
-/// Truncates a name that a client sent, so that the rest of the sentence is not truncated.
+/// Truncates a name that a client sent, so that the rest of the error sentence is not truncated.
 fn quoted(name: &str) -> &str {
     &name[..name.floor_char_boundary(200)]
 }
 
-/// Lists names: `status`, `function` or `limit`.
+/// Formats a list of names, such as `status`, `function` or `limit`.
 fn listed(names: &[&str]) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     match names.split_last() {
@@ -140,10 +141,10 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
-/// Reads the names and values of a query or of a form.
+/// Parses the names and values of a query or of a form.
 ///
 /// # Errors
-/// 400 where one is not UTF-8.
+/// 400 if a name or a value is not UTF-8.
 pub(crate) fn pairs(text: &str, what: &str) -> Result<Vec<(String, String)>, Problem> {
     let fault = || Problem::bad_request(format!("{what} is not UTF-8"));
     text.split('&')
@@ -159,34 +160,34 @@ fn decoded(text: &str) -> Option<String> {
     Some(percent_decode_str(&text.replace('+', " ")).decode_utf8().ok()?.into_owned())
 }
 
-/// The query of a request. [`guard`] has refused unknown parameters.
+/// The query parameters of a request. [`guard`] has already refused unknown parameters.
 #[derive(Clone, Debug)]
 pub(crate) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    /// Returns a parameter. An empty one counts as missing.
+    /// Returns the value of a parameter. An empty value counts as missing.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.given(name).filter(|value| !value.is_empty())
     }
 
-    /// Returns a parameter, empty or not.
+    /// Returns the value of a parameter, even if it is empty.
     pub(crate) fn given(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(given, _)| given == name).map(|(_, value)| &value[..])
     }
 
-    /// Reads a parameter as a number. `range` completes the sentence "use …".
+    /// Parses a parameter as a number. `range` completes the sentence "use …".
     ///
     /// # Errors
-    /// 400 with its name and the range.
+    /// 400 with the name of the parameter and the valid range.
     pub(crate) fn number<T: FromStr>(&self, name: &str, range: &str) -> Result<Option<T>, Problem> {
         let fault = |text: &str| Problem::bad_request(format!("`{name}` is `{text}`; use {range}"));
         self.get(name).map(|text| text.parse().map_err(|_| fault(text))).transpose()
     }
 
-    /// Reads a parameter as a time in RFC 3339.
+    /// Parses a parameter as a time in RFC 3339.
     ///
     /// # Errors
-    /// 400 with its name and an example.
+    /// 400 with the name of the parameter and an example.
     pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let millis = text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond()).filter(|millis| *millis >= 0);
@@ -194,7 +195,7 @@ impl Parameters {
         millis.map(|millis| Some(Timestamp::from_millis(millis))).ok_or_else(fault)
     }
 
-    /// Returns all parameters, in their order.
+    /// Returns all parameters, in the order of the query.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&name[..], &value[..]))
     }

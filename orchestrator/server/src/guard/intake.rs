@@ -1,8 +1,9 @@
-//! Back-pressure: limits on the requests that are processed at a time and on the work that waits.
-//! Past a limit a client gets 429 and `Retry-After`, before anything of its request is stored.
+//! Back-pressure: limits on the number of concurrent requests and on the amount of waiting work. If
+//! a limit is exceeded, a client gets the status 429 and `Retry-After`, before anything of its
+//! request is stored.
 //!
-//! The queue says how much waits ([`Engine::backlog`]). A queue that is a service of its own does
-//! not say it; then only the number of requests is limited.
+//! The queue reports how much work is waiting ([`Engine::backlog`]). A queue that is a separate
+//! service does not report this; then only the number of requests is limited.
 
 mod pace;
 
@@ -16,37 +17,37 @@ use stepladder_engine::ports::Backlog;
 
 use crate::error::Problem;
 
-/// How much a server takes in. 0 means no limit.
+/// The limits on what a server accepts. 0 means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Maximum number of wakes that are due and not served. A request that arrives below the limit
-    /// is accepted as a whole.
+    /// The maximum number of wakes that are due but not served yet. If the backlog is below this
+    /// limit, the next request is accepted as a whole.
     pub backlog: usize,
-    /// Maximum number of waiting runs in memory: runs that sleep for less than 15 minutes, and
-    /// tickets in wait queues.
+    /// The maximum number of runs that wait in memory: runs that sleep for less than 15 minutes,
+    /// and tickets in wait queues.
     pub waiting: usize,
-    /// Maximum number of requests with events that are processed at a time.
+    /// The maximum number of requests with events that are processed at the same time.
     pub requests: usize,
 }
 
-/// Decides whether a request is accepted.
+/// Decides whether the server accepts a request with events.
 #[derive(Debug)]
 pub(crate) struct Intake {
     bounds: Bounds,
     load: Mutex<Load>,
 }
 
-/// The present load.
+/// The current load of the server.
 #[derive(Debug, Default)]
 struct Load {
-    /// Requests that are processed.
+    /// The number of requests in progress.
     requests: usize,
-    /// Their events. The runs of these are not in the backlog yet.
+    /// The number of events in these requests. Their runs are not part of the backlog yet.
     events: usize,
     pace: Pace,
 }
 
-/// A request that was accepted and counts as load until this is dropped.
+/// An accepted request. It counts as load until this value is dropped.
 pub(crate) struct AdmittedRequest {
     intake: Arc<Intake>,
     engine: Arc<Engine>,
@@ -65,10 +66,10 @@ impl Intake {
         Self { bounds, load: Mutex::default() }
     }
 
-    /// Accepts a request, whose events are not known yet.
+    /// Accepts a request before its events are known.
     ///
     /// # Errors
-    /// 429 past a limit, with the time after which there may be room.
+    /// 429 if a limit is exceeded, with the time after which the client may try again.
     pub(crate) fn admit(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<AdmittedRequest, Problem> {
         let mut load = self.lock();
         if is_reached(self.bounds.requests, load.requests) {
@@ -86,8 +87,8 @@ impl Intake {
         load.pace.record(now, served);
         let coming = due + load.events;
         if is_reached(self.bounds.backlog, coming) {
-            // by then half of the backlog is served, so that not all clients return for the first
-            // free place
+            // the wait is long enough to serve half of the backlog, so that not all clients return
+            // for the first free place
             let seconds = load.pace.seconds_for(coming - self.bounds.backlog / 2, now, served);
             let sentence = format!("{coming} wakes are due and not served yet; send this again in {seconds} s");
             return Err(Problem::too_many_requests(sentence, seconds));
@@ -105,11 +106,12 @@ impl Intake {
 }
 
 impl AdmittedRequest {
-    /// Reserves room for events, counted as one run each. An idle server accepts a request of any
+    /// Reserves room for events, each counted as one run. An idle server accepts a request of any
     /// size.
     ///
     /// # Errors
-    /// As [`Intake::admit`]: other requests may have come in between.
+    /// The same as those of [`Intake::admit`], because other requests may have been accepted in
+    /// between.
     pub(crate) fn reserve(&mut self, events: usize) -> Result<(), Problem> {
         let mut load = self.intake.lock();
         self.intake.check_room(&mut load, self.engine.query().backlog())?;
@@ -127,7 +129,7 @@ impl Drop for AdmittedRequest {
     }
 }
 
-/// Whether a limit is reached; 0 means no limit.
+/// Returns whether a limit is reached; 0 means no limit.
 fn is_reached(limit: usize, count: usize) -> bool {
     limit > 0 && count >= limit
 }

@@ -1,10 +1,11 @@
-//! The origin of a request. Pages of other sites are refused: they could read and cancel runs
-//! through the browser of their visitor. On loopback, host names of other machines are refused too:
-//! a site can point its own name at this machine (DNS rebinding).
+//! Checks the origin of a request. Requests from pages of other sites are refused, because such
+//! pages could read and cancel runs through the browser of their visitor. On loopback, host names
+//! of other machines are refused too, because a site can point its own name at this machine (DNS
+//! rebinding).
 //!
-//! A browser's request for another site is refused as well, except for a link to a page.
+//! A request that a browser marks as cross-site is refused as well, except for a link to a page.
 //!
-//! The event API is not guarded here: front ends send to it from the browser.
+//! The event API is not guarded here, because front ends send events to it from the browser.
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
@@ -15,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use crate::error::Problem;
 use crate::router::Shared;
 
-/// Refuses requests of other sites and, on loopback, for other hosts.
+/// Refuses requests from other sites and, on loopback, requests for other hosts.
 pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let allowed = check(request.headers(), request.uri().authority(), shared.loopback).and_then(|()| {
         let is_page = request.method().is_safe() && is_page(request.uri().path());
@@ -27,7 +28,7 @@ pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: 
     }
 }
 
-/// Whether a path is that of a page, which other sites may link to. All other paths are for
+/// Returns whether a path is that of a page, which other sites may link to. All other paths are for
 /// programs.
 pub(crate) fn is_page(path: &str) -> bool {
     let first = path.split('/').nth(1).unwrap_or_default();
@@ -35,7 +36,7 @@ pub(crate) fn is_page(path: &str) -> bool {
 }
 
 /// Refuses a request that a page of another site makes the browser send, except for a link to a
-/// page. Such a request may have no `Origin`: that of an image or a script has none.
+/// page. Such a request may have no `Origin`, for example if it loads an image or a script.
 fn check_site(headers: &HeaderMap, is_page: bool) -> Result<(), Problem> {
     let own = |site: &HeaderValue| site == "same-origin" || site == "none";
     if headers.get_all("sec-fetch-site").iter().all(own) {
@@ -49,8 +50,8 @@ fn check_site(headers: &HeaderMap, is_page: bool) -> Result<(), Problem> {
 }
 
 /// Guards the forms of pages: the browser must prove that a page of this server sent the request.
-/// The login cookie is no proof, because browsers also add it to requests of other sites. Other
-/// clients use the REST interface.
+/// The login cookie is no proof, because browsers also add it to requests from other sites. Clients
+/// that are not browsers use the REST interface.
 pub(crate) async fn same_site(request: Request, next: Next) -> Response {
     if request.method().is_safe() || is_proven(request.headers()) {
         return next.run(request).await;
@@ -59,8 +60,8 @@ pub(crate) async fn same_site(request: Request, next: Next) -> Response {
         .into_response()
 }
 
-/// Whether a request proves that a page of this server sent it. `guard` has compared each `Origin`
-/// with the host, and no page can forge `Sec-Fetch-Site`.
+/// Returns whether a request proves that a page of this server sent it. The headers are reliable:
+/// `guard` has compared each `Origin` with the host, and no page can forge `Sec-Fetch-Site`.
 fn is_proven(headers: &HeaderMap) -> bool {
     let mut sites = headers.get_all("sec-fetch-site").iter().peekable();
     match sites.peek() {
@@ -69,7 +70,7 @@ fn is_proven(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Checks each host that a request names, and its origins.
+/// Checks all hosts that a request names, and its origins.
 fn check(headers: &HeaderMap, authority: Option<&Authority>, loopback: bool) -> Result<(), Problem> {
     let unreadable = || Problem::forbidden("the `Host` header is not a host name and a port");
     let mut hosts = Vec::new();
@@ -78,7 +79,7 @@ fn check(headers: &HeaderMap, authority: Option<&Authority>, loopback: bool) -> 
         hosts.push(text.parse::<Authority>().ok().filter(|_| !text.contains('@')).ok_or_else(unreadable)?);
     }
     hosts.extend(authority.cloned());
-    // browsers always name the host; a client that does not is no browser, and needs no guard
+    // browsers always name the host; a client that names none is not a browser and needs no guard
     if loopback && let Some(foreign) = hosts.iter().find(|host| !is_this_machine(host.host())) {
         return Err(Problem::forbidden(format!(
             "this server answers to names of this machine only, not to `{}`; use http://localhost",
@@ -102,8 +103,8 @@ fn is_this_machine(host: &str) -> bool {
         || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Whether an origin is the host of the request. The scheme is not compared: a proxy may have ended
-/// TLS.
+/// Returns whether an origin is the host of the request. The scheme is not compared, because a
+/// proxy may have terminated TLS.
 fn is_same(origin: &str, host: &Authority) -> bool {
     let (rest, port) = match (origin.strip_prefix("http://"), origin.strip_prefix("https://")) {
         (Some(rest), _) => (rest, 80),

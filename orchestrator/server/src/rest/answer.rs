@@ -1,9 +1,9 @@
-//! The engine's read models as the JSON types of the API.
+//! Converts the engine's read models to the JSON types of the API.
 
 use stepladder_api::{Attempt, Failure, HandlerError, LogLine, Run, RunDetail, Step, StepStatus, Time, Usage};
 use stepladder_engine::view;
 
-/// A run in a listing.
+/// Converts a run for a listing.
 pub(super) fn run(run: &view::RunSummary) -> Run {
     Run {
         run_id: run.run,
@@ -18,7 +18,7 @@ pub(super) fn run(run: &view::RunSummary) -> Run {
     }
 }
 
-/// A run in full.
+/// Converts a run in full.
 pub(super) fn run_detail(detail: &view::RunDetail) -> RunDetail {
     let Run { run_id, function_id, status, event_id, created_at, run_started_at, ended_at, output, error } =
         run(&detail.summary);

@@ -1,4 +1,4 @@
-//! Many runs at a time, over REST.
+//! Routes that cancel or rerun many runs in one request.
 
 use axum::Json;
 use axum::body::Body;
@@ -12,21 +12,22 @@ use crate::error::Problem;
 use crate::guard::inputs::Parameters;
 use crate::router::{CANCEL_REASON, Shared};
 
-/// The maximum size of the body of a rerun of many runs, which names a step.
+/// The maximum size of the body of a request that reruns many runs. The body only names a step.
 const RERUN_BYTES: usize = 64 * 1024;
-/// Runs of a page where the request does not say how many.
+/// The number of runs in a request that does not say how many.
 const DEFAULT_LIMIT: usize = 50;
 
-/// The runs that were changed, and where the next request continues with the same filter.
+/// Returns a response with the changed runs, and with the cursor for the next request with the same
+/// filter.
 fn answer(bulk: BulkResult) -> Response {
     let data = bulk.done.into_iter().map(|run_id| RunRef { run_id }).collect();
     Json(Page { data, cursor: bulk.cursor }).into_response()
 }
 
-/// Reads the filter of a query. It selects every run only where the query says so.
+/// Parses the filter in a query. It selects all runs only if the query says so explicitly.
 ///
 /// # Errors
-/// 400 where a parameter is wrong, and where no filter is given or one is empty, as in a script
+/// 400 if a parameter is invalid. 400 also if no filter is given or one is empty, as in a script
 /// with an unset variable.
 fn filter(query: &Parameters) -> Result<RunFilter, Problem> {
     const FILTERS: [&str; 4] = ["status", "function", "since", "until"];
@@ -42,15 +43,15 @@ fn filter(query: &Parameters) -> Result<RunFilter, Problem> {
     }
 }
 
-/// `POST /v1/runs/cancel?status=&function=&limit=&cursor=`: cancels the runs of a page that have
-/// not ended.
+/// `POST /v1/runs/cancel?status=&function=&limit=&cursor=`: cancels the live runs on one page of a
+/// listing.
 pub(super) async fn cancel(State(shared): State<Shared>, query: Parameters) -> Result<Response, Problem> {
     let filter = filter(&query)?;
     Ok(answer(shared.engine.control().cancel_all(filter, CANCEL_REASON).await?))
 }
 
-/// `POST /v1/runs/rerun?status=&function=&limit=&cursor=`: reruns the runs of a page that have
-/// ended.
+/// `POST /v1/runs/rerun?status=&function=&limit=&cursor=`: reruns the ended runs on one page of a
+/// listing.
 pub(super) async fn rerun(State(shared): State<Shared>, query: Parameters, body: Body) -> Result<Response, Problem> {
     let filter = filter(&query)?;
     let body = shared.bodies.read(body, RERUN_BYTES).await?;

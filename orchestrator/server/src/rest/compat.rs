@@ -1,5 +1,5 @@
-//! Routes that Inngest's clients probe before they send events, and the route that load balancers
-//! probe.
+//! The routes that Inngest's clients request before they send events, and the health check of load
+//! balancers.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::router::Shared;
 
-/// `GET /health`: a response means that the server serves.
+/// `GET /health`: a response means that the server is running.
 pub(super) async fn health() -> Response {
     #[derive(Serialize)]
     struct Health {
@@ -17,7 +17,7 @@ pub(super) async fn health() -> Response {
     Json(Health { status: "ok" }).into_response()
 }
 
-/// `GET /api/inngest`: introspection.
+/// `GET /api/inngest`: a description of the server for Inngest's clients.
 pub(super) async fn introspection(State(shared): State<Shared>) -> Response {
     #[derive(Serialize)]
     struct Introspection {
@@ -35,7 +35,7 @@ pub(super) async fn introspection(State(shared): State<Shared>) -> Response {
     .into_response()
 }
 
-/// `GET /dev`: a response tells older clients of Inngest that this is a local server.
+/// `GET /dev`: the response tells older clients of Inngest that this is a local server.
 pub(super) async fn dev(State(shared): State<Shared>) -> Response {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]

@@ -1,4 +1,5 @@
-//! The event API, for Inngest's clients, webhooks and scripts; and accepted events.
+//! The event API, which receives events from Inngest's clients, webhooks and scripts, and the
+//! routes that show accepted events.
 
 use std::convert::Infallible;
 
@@ -21,15 +22,15 @@ use crate::error::Problem;
 use crate::path::{EventPath, KeyPath};
 use crate::router::Shared;
 
-/// The maximum size of a request with events: 64 MiB. Each event has its own limit.
+/// The maximum size of a request with events: 64 MiB. Each event has a limit of its own.
 const BODY_BYTES: usize = 64 * 1024 * 1024;
-/// The header of a client that may repeat a request: `millis,base64 of 10 bytes`, as the `inngest`
-/// package sends it.
+/// The header with which a client marks repeated requests. Its form is `millis,base64 of 10 bytes`,
+/// as the `inngest` package sends it.
 const SEED: &str = "x-inngest-event-id-seed";
-/// How long a browser may cache the response of a preflight, in seconds.
+/// How long a browser may cache the response to a preflight, in seconds.
 const PREFLIGHT_SECONDS: &str = "7200";
 
-/// `POST /e/{key}`.
+/// `POST /e/{key}`: receives events.
 pub(super) async fn receive(
     State(shared): State<Shared>,
     KeyPath(key): KeyPath,
@@ -43,13 +44,13 @@ pub(super) async fn receive(
     }
 }
 
-/// Refuses a request, with the JSON that clients of the event API read.
+/// Returns the response to a refused request, with the JSON that clients of the event API expect.
 pub(crate) fn refused(problem: &Problem) -> Response {
     let status = problem.status.as_u16();
     problem.with_body(Json(EventsAnswer { ids: Vec::new(), status, error: Some(problem.sentence.clone()) }))
 }
 
-/// The deadline of a request, if it has one.
+/// The deadline of a request; `None` if it has none.
 pub(crate) struct Deadline(Option<Timestamp>);
 
 impl FromRequestParts<Shared> for Deadline {
@@ -67,21 +68,22 @@ async fn accept(
     body: Body,
 ) -> Result<Vec<EventId>, Problem> {
     shared.keys.admit(key)?;
-    // the body is read even if the request is refused: a client that is still sending would not see
-    // the response
+    // the body is read even if the request is refused; otherwise a client that is still sending
+    // would not see the response
     let body = shared.bodies.read(body, BODY_BYTES).await?;
     let mut admitted = shared.intake.admit(&shared.engine)?;
     let events = NewEvent::decode_all(&body.bytes)?;
     admitted.reserve(events.len())?;
     let seed = seed(headers);
-    // without a seed, the body identifies a repetition
+    // without a seed, a repeated request is recognised by its body
     let attempt = match seed {
         Some(_) => None,
         None => Some(shared.unanswered.start(&body.bytes, || shared.engine.intake().seed(events.len()))),
     };
     let seed = seed.or(attempt.as_ref().map(RequestAttempt::seed));
     let hash = attempt.as_ref().map(RequestAttempt::body);
-    // in a task of its own: when the client hangs up, all runs of a stored event are still created
+    // in a separate task, so that all runs of a stored event are created even if the client
+    // disconnects
     let ingest = tokio::spawn(async move {
         let ids = match (deadline, seed) {
             (Some(deadline), Some(seed)) => shared.engine.intake().ingest_by(events, seed, hash, deadline).await,
@@ -99,7 +101,7 @@ async fn accept(
     Ok(ids?)
 }
 
-/// Reads the seed of a request. An unreadable seed is ignored, as by Inngest.
+/// Reads the seed from the headers of a request. An invalid seed is ignored, as Inngest does.
 fn seed(headers: &HeaderMap) -> Option<IdSeed> {
     let (millis, entropy) = headers.get(SEED)?.to_str().ok()?.split_once(',')?;
     let millis: i64 = millis.parse().ok().filter(|millis| (1..=Timestamp::MAX.as_millis()).contains(millis))?;
@@ -108,12 +110,13 @@ fn seed(headers: &HeaderMap) -> Option<IdSeed> {
     Some(IdSeed { at: Timestamp::from_millis(millis), random })
 }
 
-/// `OPTIONS /e/{key}`: a browser asks whether a page may send events.
+/// `OPTIONS /e/{key}`: tells a browser that pages of any origin may send events.
 pub(super) async fn preflight(headers: HeaderMap) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let allow = response.headers_mut();
     allow.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, OPTIONS"));
-    // Lambda passes headers on as text: another header would turn the response into a 502
+    // Lambda passes headers on as strings; a header that is not a string would turn the response
+    // into a 502
     let requested = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).filter(|names| names.to_str().is_ok()).cloned();
     allow.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, requested.unwrap_or(HeaderValue::from_static("content-type")));
     allow.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_SECONDS));
@@ -121,21 +124,21 @@ pub(super) async fn preflight(headers: HeaderMap) -> Response {
     response
 }
 
-/// Lets pages of every origin read the responses of `/e`, including refusals. This is safe because
-/// no cookie counts there.
+/// Allows pages of every origin to read the responses of `/e`, including refusals. This is safe
+/// because cookies have no effect on these routes.
 pub(crate) async fn allow_every_origin(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     response
 }
 
-/// `GET /v1/events/{id}`.
+/// `GET /v1/events/{id}`: one event.
 pub(super) async fn one(State(shared): State<Shared>, EventPath(id): EventPath) -> Result<Response, Problem> {
     let event = shared.engine.query().event(&id).await?;
     Ok(Json(Data { data: Event::from(&event) }).into_response())
 }
 
-/// `GET /v1/events/{id}/runs`.
+/// `GET /v1/events/{id}/runs`: the runs of an event.
 pub(super) async fn runs(State(shared): State<Shared>, EventPath(id): EventPath) -> Result<Response, Problem> {
     let runs = shared.engine.query().runs_of_event(&id).await?;
     let mut answer = Data { data: runs.iter().map(answer::run).collect() };

@@ -1,5 +1,6 @@
-//! Answers that must pass a front with a size limit, such as Lambda: the largest values of a run
-//! are replaced by links to them, and lists end early and say where they continue.
+//! Makes responses fit the size limit of a service in front of the server, such as Lambda. The
+//! largest values of a run are replaced with links to them. Long lists are shortened and say where
+//! they continue.
 
 use std::io::{self, Write};
 
@@ -9,12 +10,12 @@ use stepladder_core::{Json, RunId, json};
 
 use crate::error::Problem;
 
-/// Values of up to this size stay: their link would hardly be smaller.
+/// Values up to this size are never replaced, because a link would hardly be smaller.
 const KEPT_BYTES: usize = 512;
-/// Bytes that remain of an error's message where leaving out values is not enough.
+/// The maximum size of an error message in bytes, if replacing values is not enough.
 const MESSAGE_BYTES: usize = 2 * 1024;
 
-/// The size of a value as JSON.
+/// Returns the size of a value as JSON, in bytes.
 fn json_bytes(value: &impl Serialize) -> usize {
     struct Count(usize);
     impl Write for Count {
@@ -27,7 +28,7 @@ fn json_bytes(value: &impl Serialize) -> usize {
         }
     }
     let mut count = Count(0);
-    // the same value is serialized into the response, which reports the error
+    // an error is ignored here, because serializing the same value into the response reports it
     let _ = serde_json::to_writer(&mut count, value);
     count.0
 }
@@ -35,7 +36,7 @@ fn json_bytes(value: &impl Serialize) -> usize {
 /// Makes a run fit into `limit` bytes.
 ///
 /// # Errors
-/// 413 for a run with so many steps that it is too large without any value.
+/// 413 if the run has so many steps that it is too large even without any values.
 pub(super) fn run(answer: &mut Data<RunDetail>, limit: usize) -> Result<(), Problem> {
     let total = json_bytes(answer);
     if total <= limit {
@@ -70,18 +71,18 @@ pub(super) fn run(answer: &mut Data<RunDetail>, limit: usize) -> Result<(), Prob
     }
 }
 
-/// Makes the runs of an event, which are not paged, fit into `limit` bytes.
+/// Makes the runs of an event fit into `limit` bytes. (They are not divided into pages.)
 pub(super) fn runs(answer: &mut Data<Vec<Run>>, limit: usize) {
     let total = json_bytes(answer);
     let values = answer.data.iter_mut().filter_map(|run| Some((href(run.run_id, "output"), run.output.as_mut()?)));
     leave_out(values.map(|(href, output)| (output, href)).collect(), total, limit);
 }
 
-/// Counts the items of a list that fit into `limit` bytes: at least one.
+/// Returns how many items of a list fit into `limit` bytes, but at least one.
 pub(super) fn count_fitting<T: Serialize>(items: &[T], limit: usize) -> usize {
     let mut room = limit;
     let fitting = items.iter().enumerate().take_while(|(n, item)| {
-        // with its comma
+        // each item is followed by a comma
         let bytes = json_bytes(item) + 1;
         let fits = *n == 0 || bytes <= room;
         room = room.saturating_sub(bytes);
@@ -90,7 +91,7 @@ pub(super) fn count_fitting<T: Serialize>(items: &[T], limit: usize) -> usize {
     fitting.count()
 }
 
-/// Replaces values by links, the largest first, until `total` is at most `limit` or only small
+/// Replaces values with links, the largest first, until `total` is at most `limit` or only small
 /// values are left.
 fn leave_out(mut values: Vec<(&mut Json, String)>, mut total: usize, limit: usize) {
     values.sort_by_key(|(value, _)| std::cmp::Reverse(value.get().len()));
@@ -113,7 +114,7 @@ fn shorten(error: &mut Failure) {
     }
 }
 
-/// Where a value of a run can be read.
+/// Returns the path under which a value of a run can be read.
 fn href(run: RunId, value: &str) -> String {
     format!("/runs/{run}/value?of={value}")
 }

@@ -1,4 +1,4 @@
-//! Functions over REST: list, pause, resume.
+//! Routes that list, pause and resume functions.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,7 +9,7 @@ use crate::error::Problem;
 use crate::path::FunctionPath;
 use crate::router::Shared;
 
-/// `GET /v1/functions`.
+/// `GET /v1/functions`: the registered functions.
 pub(super) async fn list(State(shared): State<Shared>) -> Result<Response, Problem> {
     let paused = shared.engine.functions().paused().await?;
     let functions: Vec<_> =
@@ -17,14 +17,14 @@ pub(super) async fn list(State(shared): State<Shared>) -> Result<Response, Probl
     Ok(Json(Data { data: functions }).into_response())
 }
 
-/// `POST /v1/functions/{id}/pause`.
+/// `POST /v1/functions/{id}/pause`: pauses a function.
 pub(super) async fn pause(State(shared): State<Shared>, FunctionPath(id): FunctionPath) -> Result<Response, Problem> {
     shared.engine.functions().pause(&id).await?;
     let paused_since = shared.engine.functions().paused_since(&id).await?.map(Time);
     Ok(Json(Data { data: FunctionPaused { function_id: id, paused_since } }).into_response())
 }
 
-/// `POST /v1/functions/{id}/resume`.
+/// `POST /v1/functions/{id}/resume`: resumes a function.
 pub(super) async fn resume(State(shared): State<Shared>, FunctionPath(id): FunctionPath) -> Result<Response, Problem> {
     let woken = shared.engine.functions().resume(&id).await?;
     Ok(Json(Data { data: FunctionResumed { function_id: id, woken } }).into_response())

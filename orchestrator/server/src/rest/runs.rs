@@ -1,4 +1,4 @@
-//! Runs over REST: list, show, cancel, rerun.
+//! Routes that list, show, cancel and rerun runs.
 
 use axum::Json;
 use axum::body::Body;
@@ -17,18 +17,20 @@ use crate::guard::inputs::Parameters;
 use crate::path::RunPath;
 use crate::router::{CANCEL_REASON, Shared};
 
-/// The maximum size of the body of a rerun: the data of an event, and the name of a step.
+/// The maximum size of the body of a request that reruns one run: the data of an event, and the
+/// name of a step.
 const RERUN_BYTES: usize = EVENT_BYTES + 64 * 1024;
-/// The default number of journal entries on a page; and then the maximum number.
+/// The default number of journal entries on a page.
 const DEFAULT_ENTRIES: usize = 500;
+/// The maximum number of journal entries on a page.
 const MAX_ENTRIES: usize = 1_000;
-/// Bytes of a page besides its items.
+/// The number of bytes of a page besides its items.
 const ENVELOPE_BYTES: usize = 128;
 
-/// Reads the filter of a query. An empty parameter counts as missing.
+/// Parses the filter in a query. An empty parameter counts as missing.
 ///
 /// # Errors
-/// 400 with the name of a parameter that is wrong.
+/// 400 with the name of an invalid parameter.
 pub(super) fn filter(query: &Parameters) -> Result<RunFilter, Problem> {
     let status = query.get("status").map(str::parse::<Status>).transpose();
     let cursor = query.get("cursor").map(|text| {
@@ -47,7 +49,7 @@ pub(super) fn filter(query: &Parameters) -> Result<RunFilter, Problem> {
     })
 }
 
-/// `GET /v1/runs`.
+/// `GET /v1/runs`: a page of runs.
 pub(super) async fn list(State(shared): State<Shared>, query: Parameters) -> Result<Response, Problem> {
     let page = shared.engine.query().runs(filter(&query)?).await?;
     let mut page = Page { data: page.runs.iter().map(answer::run).collect::<Vec<Run>>(), cursor: page.cursor };
@@ -61,7 +63,7 @@ pub(super) async fn list(State(shared): State<Shared>, query: Parameters) -> Res
     Ok(Json(page).into_response())
 }
 
-/// `GET /v1/runs/{id}`.
+/// `GET /v1/runs/{id}`: one run in full.
 pub(super) async fn one(State(shared): State<Shared>, RunPath(run): RunPath) -> Result<Response, Problem> {
     let mut answer = Data { data: answer::run_detail(&shared.engine.query().run(run).await?) };
     if let Some(limit) = shared.answer_bytes {
@@ -70,7 +72,7 @@ pub(super) async fn one(State(shared): State<Shared>, RunPath(run): RunPath) -> 
     Ok(Json(answer).into_response())
 }
 
-/// `GET /v1/runs/{id}/journal`.
+/// `GET /v1/runs/{id}/journal`: a page of the run's journal.
 pub(super) async fn journal(
     State(shared): State<Shared>,
     RunPath(run): RunPath,
@@ -93,13 +95,13 @@ pub(super) async fn journal(
     Ok(Json(answer).into_response())
 }
 
-/// `DELETE /v1/runs/{id}`.
+/// `DELETE /v1/runs/{id}`: cancels a run.
 pub(super) async fn cancel(State(shared): State<Shared>, RunPath(run): RunPath) -> Result<Response, Problem> {
     let status = shared.engine.control().cancel(run, CANCEL_REASON).await?;
     Ok((StatusCode::ACCEPTED, Json(Data { data: RunCancelled { run_id: run, status } })).into_response())
 }
 
-/// `POST /v1/runs/{id}/rerun`.
+/// `POST /v1/runs/{id}/rerun`: reruns a run.
 pub(super) async fn rerun(
     State(shared): State<Shared>,
     RunPath(run): RunPath,
@@ -113,7 +115,7 @@ pub(super) async fn rerun(
     Ok((StatusCode::CREATED, Json(Data { data: RunRef { run_id } })).into_response())
 }
 
-/// Reads the body of a rerun. Without a body, all of the run is run again.
+/// Parses the body of a rerun request. Without a body, the run is rerun from the beginning.
 fn rerun_request(body: &[u8]) -> Result<RerunRequest, Problem> {
     let Some(text) = json_text(body, "the body")? else { return Ok(RerunRequest::default()) };
     if !text.trim_start().starts_with('{') {

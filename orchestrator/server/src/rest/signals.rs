@@ -1,5 +1,5 @@
-//! `POST /v1/signals/{token}`: a third party completes a callback that a run waits for. The first
-//! post counts. The callback token is the only credential.
+//! `POST /v1/signals/{token}`: a third party completes a signal that a run waits for. Only the
+//! first post counts. The callback token is the only credential.
 
 use axum::Json;
 use axum::body::Body;
@@ -13,11 +13,11 @@ use crate::guard::body::json_text;
 use crate::path::TokenPath;
 use crate::router::Shared;
 
-/// Completes a signal. The body is any JSON; an empty body is `null`. A repetition with the same
-/// data gets the same answer.
+/// Completes a signal. The body is any JSON; an empty body means `null`. A repeated request with
+/// the same data gets the same response.
 ///
 /// # Errors
-/// 409 for other data, and after the end of the wait or of its run.
+/// 409 for different data, or after the end of the wait or of the run.
 pub(super) async fn complete(
     State(shared): State<Shared>,
     TokenPath(token): TokenPath,

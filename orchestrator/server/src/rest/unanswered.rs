@@ -1,9 +1,9 @@
-//! Requests with events that got no successful answer. The next request with the same body counts
-//! as a repetition: its events get the same ids, so that it starts nothing a second time (rule 31).
+//! Requests with events that got no successful response. If the next request has the same body, it
+//! counts as a repetition: its events get the same ids, so that nothing is started twice (rule 31).
 //!
 //! This is for clients that send neither ids nor a seed. The first attempt of such a client may
-//! have stored events and started runs before the store failed or the client hung up. A request
-//! that follows an answered one is no repetition.
+//! have stored events and started runs before the store failed or the client disconnected. A
+//! request is not a repetition if the one before it was successful.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use stepladder_core::id;
 use stepladder_engine::IdSeed;
 use tokio::time::Instant;
 
-/// How long a request is remembered. After that, the same body is a new request.
+/// How long a request is remembered. After this time, a request with the same body counts as new.
 const MEMORY: Duration = Duration::from_secs(120);
-/// The maximum number of remembered requests, of about 100 bytes each.
+/// The maximum number of remembered requests. Each takes about 100 bytes.
 const MAX_REQUESTS: usize = 10_000;
 
-/// The unanswered requests, by the hash of their body.
+/// The requests without a successful response, by the hash of the body.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UnansweredRequests(Arc<Mutex<HashMap<u128, (Instant, IdSeed)>>>);
 
-/// An attempt at a request. If the attempt is dropped before
-/// [`mark_answered`](Self::mark_answered), its seed is kept for a repetition of the request.
+/// An attempt of a request. If this value is dropped before [`mark_answered`](Self::mark_answered),
+/// the seed is kept for a repetition of the request.
 #[derive(Debug)]
 pub(crate) struct RequestAttempt {
     unanswered: UnansweredRequests,
@@ -34,7 +34,7 @@ pub(crate) struct RequestAttempt {
 }
 
 impl UnansweredRequests {
-    /// Starts an attempt, with the seed of the attempt that it repeats or with a new one.
+    /// Starts an attempt. It gets the seed of the attempt that it repeats, or a new seed.
     pub(crate) fn start(&self, body: &[u8], new: impl FnOnce() -> IdSeed) -> RequestAttempt {
         let body = id::hash(&[b"request", body]);
         let before = self.lock().remove(&body).filter(|(since, _)| since.elapsed() < MEMORY);
@@ -48,17 +48,17 @@ impl UnansweredRequests {
 }
 
 impl RequestAttempt {
-    /// The seed of the ids of its events.
+    /// Returns the seed for the ids of the request's events.
     pub(crate) fn seed(&self) -> IdSeed {
         self.seed
     }
 
-    /// The hash of its body.
+    /// Returns the hash of the request's body.
     pub(crate) fn body(&self) -> u128 {
         self.body
     }
 
-    /// Forgets the attempt: its client knows the result, which is all of it or nothing.
+    /// Forgets the attempt, because the client got a response that says what was stored.
     pub(crate) fn mark_answered(mut self) {
         self.is_answered = true;
     }
@@ -99,7 +99,7 @@ mod tests {
         drop(attempt(&unanswered, 1));
         let again = attempt(&unanswered, 2);
         assert_eq!(again.seed(), seed(1));
-        // in the meantime another client sends the same body
+        // in the meantime, another client sends the same body
         let other = attempt(&unanswered, 3);
         assert_eq!(other.seed(), seed(3));
         other.mark_answered();

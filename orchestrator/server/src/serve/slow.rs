@@ -1,5 +1,5 @@
-//! Clients that do not read their responses: their connections are closed instead of being kept
-//! forever.
+//! Closes the connections of clients that do not read their responses. Otherwise these connections
+//! would stay open forever.
 
 use std::io;
 use std::pin::Pin;
@@ -9,20 +9,20 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// Bytes a second that a client must read on average while a response waits to be sent.
+/// The number of bytes a second that a client must read on average while data waits to be sent.
 const MIN_BYTES: u64 = 1024;
 
-/// A connection whose writes fail when the client reads too little for too long.
+/// A connection whose writes fail if the client reads too little for too long.
 ///
-/// While data waits to be written, each period of length `period` must write [`MIN_BYTES`] a
-/// second.
+/// While data waits to be written, at least [`MIN_BYTES`] a second must be written in each period
+/// of the length `period`.
 #[derive(Debug)]
 pub(super) struct WriteLimited<S> {
     stream: S,
     period: Duration,
-    /// The end of the present period; `None` while no data waits.
+    /// The end of the current period; `None` if no data waits.
     period_end: Option<Pin<Box<Sleep>>>,
-    /// Bytes that were written in this period.
+    /// The number of bytes written in the current period.
     written: u64,
 }
 
@@ -31,8 +31,7 @@ impl<S> WriteLimited<S> {
         Self { stream, period, period_end: None, written: 0 }
     }
 
-    /// Passes on the result of a write, or fails when the period is over and too little was written
-    /// in it.
+    /// Returns the result of a write. Fails if the period is over and too little was written in it.
     fn check(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match result {
             Poll::Ready(Ok(n)) => self.written += n as u64,
@@ -50,7 +49,7 @@ impl<S> WriteLimited<S> {
         result
     }
 
-    /// Ends the period.
+    /// Ends the current period.
     fn reset(&mut self) {
         self.period_end = None;
         self.written = 0;
@@ -82,7 +81,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteLimited<S> {
         self.stream.is_write_vectored()
     }
 
-    /// Is called when all data was written: none waits any more.
+    /// Flushes the connection. Then no data waits any more, so the current period ends.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.reset();
@@ -103,7 +102,7 @@ mod tests {
 
     const PERIOD: Duration = Duration::from_secs(10);
 
-    /// A connection that buffers 1 KiB, and its other side.
+    /// Returns a connection that buffers 1 KiB, and the other side of the connection.
     fn connection() -> (WriteLimited<DuplexStream>, DuplexStream) {
         let (own, other) = duplex(1024);
         (WriteLimited::new(own, PERIOD), other)
@@ -139,7 +138,7 @@ mod tests {
                     0 => return all,
                     n => all += n,
                 }
-                // 1 KiB each half second
+                // reads 1 KiB every half second
                 sleep(Duration::from_millis(500)).await;
             }
         });

@@ -1,4 +1,5 @@
-//! The latest runs of a function: counted over time, and timed by step.
+//! Statistics of a function's latest runs: the number of runs over time, and the duration of each
+//! step.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,14 +10,14 @@ use stepladder_engine::view::{RunDetail, StepStatus, StepView};
 use crate::dashboard::scale::percent;
 use crate::dashboard::text::{Moment, brief, duration};
 
-/// Bars of the chart.
+/// The number of bars in the chart.
 const BARS: usize = 40;
-/// The height of the chart, in its own units.
+/// The height of the chart, in units of its own.
 const HEIGHT: f64 = 100.0;
-/// Steps in the table.
+/// The maximum number of steps in the table of durations.
 const STEPS: usize = 50;
 
-/// Runs over time.
+/// The chart with the number of runs over time.
 pub(in crate::dashboard) struct History {
     pub(in crate::dashboard) bars: Vec<Bar>,
     pub(in crate::dashboard) from: Moment,
@@ -24,20 +25,20 @@ pub(in crate::dashboard) struct History {
     pub(in crate::dashboard) failed: usize,
     pub(in crate::dashboard) completed: usize,
     pub(in crate::dashboard) live: usize,
-    /// The chart in words, for screen readers.
+    /// A description of the chart in words, for screen readers.
     pub(in crate::dashboard) words: String,
 }
 
-/// A time span with the runs that were created in it, by status.
+/// A bar of the chart: the runs that were created within a time span, by status.
 pub(in crate::dashboard) struct Bar {
     pub(in crate::dashboard) x: String,
     pub(in crate::dashboard) width: String,
-    /// Class, top and height of each part, from below: completed, failed, others.
+    /// The CSS class, the top and the height of each part. From below: completed, failed, others.
     pub(in crate::dashboard) parts: Vec<(&'static str, String, String)>,
     pub(in crate::dashboard) title: String,
 }
 
-/// Draws the bars of rows, which come newest first, until `now`.
+/// Creates the bars of the chart up to `now`. The rows must be sorted, newest first.
 pub(in crate::dashboard) fn bars(rows: &[RunRow], now: Timestamp) -> History {
     let from = rows.last().map_or(now, |row| row.created_at).min(now);
     let span = now.since(from).as_millis().max(1);
@@ -95,8 +96,8 @@ pub(in crate::dashboard) struct StepTimes {
     pub(in crate::dashboard) failed: usize,
 }
 
-/// Computes the median and the 95th percentile of the execution time of each step: the sum of its
-/// attempts, without waits.
+/// Computes the median and the 95th percentile of the execution time of each step. The execution
+/// time is the sum of all attempts, without waits.
 pub(in crate::dashboard) fn times(runs: &[RunDetail]) -> Vec<StepTimes> {
     #[derive(Default)]
     struct Measured {
@@ -110,7 +111,7 @@ pub(in crate::dashboard) fn times(runs: &[RunDetail]) -> Vec<StepTimes> {
     let numbered = runs.iter().flat_map(|run| run.steps.iter().enumerate());
     for (order, step) in numbered.filter(|(_, step)| executed(step)) {
         let seen = seen.entry(&step.id).or_default();
-        // its latest position in any run
+        // steps are sorted by their latest position in any run
         seen.order = seen.order.max(order);
         seen.took.push(step.attempts.iter().filter_map(|a| Some(a.ended_at?.since(a.started_at))).sum());
         seen.attempts += step.attempts.len();
@@ -132,7 +133,7 @@ pub(in crate::dashboard) fn times(runs: &[RunDetail]) -> Vec<StepTimes> {
     steps.into_iter().take(STEPS).map(of).collect()
 }
 
-/// Returns the smallest value that is not below `percent` of all values (nearest rank).
+/// Returns the smallest value that is at least as large as `percent` of all values (nearest rank).
 fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or_default()

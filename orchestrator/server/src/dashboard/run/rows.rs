@@ -1,4 +1,4 @@
-//! The steps on a run's page.
+//! The rows of steps and log lines on the page of a run.
 
 use stepladder_api::text::usage;
 use stepladder_api::{StepKind, Usage};
@@ -12,23 +12,24 @@ use crate::dashboard::text::{Moment, brief, duration, sentence};
 use crate::dashboard::value::{ByteBudget, ShownValue};
 use crate::dashboard::waterfall::{Lane, Waterfall, latest};
 
-/// Bytes of a step's name in its row.
+/// The maximum size of a step's name in its row, in bytes.
 const NAME_BYTES: usize = 120;
-/// Bytes of an attempt's error.
+/// The maximum size of an attempt's error, in bytes.
 const ATTEMPT_ERROR_BYTES: usize = 400;
-/// Bytes of the error that a step failed with.
+/// The maximum size of a failed step's error, in bytes.
 const ERROR_BYTES: usize = 2_000;
-/// Models whose usage is shown of a step, and bytes of the name of each.
+/// The maximum number of models whose usage is shown for a step.
 const MODELS: usize = 5;
+/// The maximum size of a model's name, in bytes.
 const MODEL_BYTES: usize = 100;
-/// Bytes of a log line, and of its fields.
+/// The maximum size of a log line, in bytes.
 const LINE_BYTES: usize = 300;
-/// Steps of an invoked run that are drawn.
+/// The maximum number of steps of a called run that are drawn.
 const CHILD_STEPS: usize = 10;
 
-/// A step.
+/// The row of a step.
 pub(super) struct StepRow {
-    /// Its index among the run's steps.
+    /// The index of the step among all steps of the run.
     pub(super) n: usize,
     pub(super) name: String,
     pub(super) kind: &'static str,
@@ -37,11 +38,11 @@ pub(super) struct StepRow {
     pub(super) since: Option<i64>,
     pub(super) lane: Lane,
     pub(super) due: Option<Moment>,
-    /// Its whole name and the label of the button, where its wait can be skipped.
+    /// The full name of the step and the label of the button, if the step's wait can be skipped.
     pub(super) skip_wait: Option<(String, &'static str)>,
-    /// Its next attempts, while it waits to be retried.
+    /// The next attempts of the step, while it waits for a retry.
     pub(super) upcoming: Option<UpcomingAttempts>,
-    /// The label of its due time.
+    /// The label of the step's due time.
     pub(super) then: &'static str,
     pub(super) child: Option<RunId>,
     pub(super) awaits: Option<String>,
@@ -49,21 +50,21 @@ pub(super) struct StepRow {
     pub(super) error: Option<String>,
     pub(super) output: Option<ShownValue>,
     pub(super) attempts: Vec<AttemptRow>,
-    /// The number of attempts before the listed ones.
+    /// The number of attempts before those that are listed.
     pub(super) earlier: usize,
     pub(super) children: Vec<ChildRow>,
-    /// What it used of models, one line for each model.
+    /// The step's usage of models, one line per model.
     pub(super) usage: Vec<String>,
 }
 
-/// What all rows of a page have in common.
+/// The values that all rows of a page share.
 pub(super) struct RowContext<'a> {
     pub(super) run: RunId,
     pub(super) waterfall: &'a Waterfall,
     /// The number of attempts that a row shows.
     pub(super) attempts: usize,
     pub(super) now: Timestamp,
-    /// The retry policy of the function; `None` where it is not registered.
+    /// The retry policy of the function; `None` if the function is not registered.
     pub(super) retries: Option<&'a RetryPolicy>,
 }
 
@@ -131,7 +132,7 @@ impl StepRow {
     }
 }
 
-/// A log line.
+/// A log line of the run.
 pub(super) struct LogRow {
     pub(super) moment: Moment,
     pub(super) level: &'static str,
@@ -154,7 +155,7 @@ impl LogRow {
     }
 }
 
-/// An attempt at a step.
+/// An attempt of a step.
 pub(super) struct AttemptRow {
     pub(super) number: u32,
     pub(super) started: Moment,
@@ -181,7 +182,7 @@ impl AttemptRow {
     }
 }
 
-/// A step of an invoked run.
+/// A step of a called run.
 pub(super) struct ChildRow {
     pub(super) name: String,
     pub(super) status: &'static str,
@@ -200,7 +201,7 @@ impl ChildRow {
         Self::drawn(run).map(of).collect()
     }
 
-    /// The steps that are drawn.
+    /// Returns the steps of a called run that are drawn.
     pub(super) fn drawn(run: &RunDetail) -> impl Iterator<Item = &StepView> {
         run.steps.iter().take(CHILD_STEPS)
     }

@@ -1,4 +1,5 @@
-//! The next attempts of a step or a handler that waits to be retried, if each failed at once.
+//! The next attempts of a step or a handler that waits for a retry, assuming that each attempt
+//! fails immediately.
 
 use stepladder_core::Timestamp;
 use stepladder_core::retry::RetryPolicy;
@@ -6,23 +7,25 @@ use stepladder_engine::view::StepView;
 
 use crate::dashboard::text::Moment;
 
-/// Maximum number of attempts after the next one that are shown.
+/// The maximum number of attempts that are shown after the next one.
 const MAX_SHOWN: usize = 8;
 
-/// See the module.
+/// The next attempts of a step or a handler, assuming that each fails immediately.
 pub(super) struct UpcomingAttempts {
-    /// The number and the time of the next attempt.
+    /// The number of the next attempt.
     pub(super) number: u32,
+    /// The time of the next attempt.
     pub(super) next: Moment,
-    /// The attempts after it.
+    /// The times of the attempts after the next one.
     pub(super) then: Vec<Moment>,
-    /// The number of attempts that are not shown.
+    /// The number of further attempts that are not shown.
     pub(super) more: u32,
 }
 
 impl UpcomingAttempts {
-    /// Computes the attempts after `failures`, from the number and the time of the next one. Of a
-    /// function that is not registered (`policy` is `None`) only the next one is known.
+    /// Computes the attempts after `failures` failures, given the number and the time of the next
+    /// attempt. If the function is not registered (`policy` is `None`), only the next attempt is
+    /// known.
     pub(super) fn of(
         policy: Option<&RetryPolicy>,
         failures: u32,
@@ -36,8 +39,9 @@ impl UpcomingAttempts {
         Self { number, next: Moment::of(due), then, more }
     }
 
-    /// Computes the next attempts of a step that waits to be retried. Of a poll whose condition is
-    /// not met yet only the next one is known, because the step itself decides how often it polls.
+    /// Computes the next attempts of a step that waits for a retry. If the step polls and its
+    /// condition is not met yet, only the next attempt is known, because the step itself decides
+    /// how often it polls.
     pub(super) fn of_step(step: &StepView, policy: Option<&RetryPolicy>, most: usize) -> Option<Self> {
         let (last, due) = (step.attempts.last()?, step.due?);
         let is_check = last.error.is_none() && !last.interrupted;

@@ -1,5 +1,6 @@
-//! The search for runs. The searched string is an id, the beginning of a run's id, or part of a
-//! function's id: all storages find these through an index. The values of runs are not searched.
+//! The search for runs. The searched text is an id, the start of a run's id, or part of a
+//! function's id, because every storage finds these through an index. The values of runs are not
+//! searched.
 
 use std::time::Duration;
 
@@ -13,12 +14,12 @@ use crate::dashboard::PageRequest;
 use crate::dashboard::text::{brief, query};
 use crate::error::Problem;
 
-/// Maximum number of functions that a string may match: each takes a listing of its own.
+/// The maximum number of functions that the text may match. Each of them needs its own listing.
 const MAX_FUNCTIONS: usize = 8;
-/// Maximum size of a string; ids and names are shorter.
+/// The maximum size of the text in bytes. Ids and names are shorter.
 const TEXT_BYTES: usize = 1_024;
 const HOUR: u64 = 60 * 60;
-/// Time spans that end now.
+/// The time spans to filter by, all of which end now.
 pub(super) const SPANS: [(&str, &str, Duration); 4] = [
     ("1h", "the last hour", Duration::from_secs(HOUR)),
     ("24h", "the last 24 hours", Duration::from_secs(24 * HOUR)),
@@ -26,14 +27,14 @@ pub(super) const SPANS: [(&str, &str, Duration); 4] = [
     ("30d", "the last 30 days", Duration::from_secs(30 * 24 * HOUR)),
 ];
 
-/// A search, as the query of the page has it.
+/// A search, as given by the query of the page.
 pub(in crate::dashboard) struct Search {
     pub(super) status: Option<Status>,
     pub(super) function: Option<String>,
     pub(super) text: String,
-    /// A word of [`SPANS`].
+    /// The selected time span: a keyword of [`SPANS`].
     pub(super) within: Option<String>,
-    /// The start of the time span, as a form field has it: `2026-11-24T21:00`, in UTC.
+    /// The start of the time span in UTC, as in a form field: `2026-11-24T21:00`.
     pub(super) from: String,
     pub(super) to: String,
     pub(super) cursor: Option<RunId>,
@@ -41,17 +42,17 @@ pub(in crate::dashboard) struct Search {
     ends: Option<Timestamp>,
 }
 
-/// The runs of a search, and how its text was understood.
+/// The runs that a search found, and how its text was interpreted.
 pub(in crate::dashboard) struct SearchResult {
     pub(in crate::dashboard) found: RunPage,
     pub(super) meaning: Option<String>,
 }
 
 impl Search {
-    /// Reads a search from a query.
+    /// Parses a search from a query.
     ///
     /// # Errors
-    /// 400 with the name of a parameter that is wrong.
+    /// 400 with the name of an invalid parameter.
     pub(in crate::dashboard) fn of(request: &PageRequest, now: Timestamp) -> Result<Self, Problem> {
         let status = request.parameter("status").map(|text| text.parse::<Status>()).transpose();
         let within = request.parameter("within");
@@ -75,7 +76,7 @@ impl Search {
         }
         Ok(Self {
             status: status.map_err(|fault| Problem::bad_request(format!("`status`: {fault}")))?,
-            // not trimmed: an id may begin or end with a space
+            // the id is not trimmed, because it may start or end with a space
             function: request.query.get("function").map(str::to_owned),
             text: text.to_owned(),
             within: within.map(str::to_owned),
@@ -87,7 +88,7 @@ impl Search {
         })
     }
 
-    /// Whether it has any filter.
+    /// Returns whether the search has a filter.
     pub(super) fn has_filter(&self) -> bool {
         self.status.is_some()
             || self.function.is_some()
@@ -96,8 +97,8 @@ impl Search {
             || self.ends.is_some()
     }
 
-    /// Returns the link to this search with some parameters changed. `seen` is a parameter of its
-    /// stream only.
+    /// Returns the link to this search with some parameters changed. The parameter `seen` is left
+    /// out, because only the stream uses it.
     pub(super) fn link(&self, changes: &[(&str, &str)]) -> String {
         let (status, cursor) = (self.status.map(|status| status.to_string()), self.cursor.map(|run| run.to_string()));
         let parts = [
@@ -117,7 +118,7 @@ impl Search {
         format!("/{}", query(changed.into_iter().filter(|(_, value)| !value.is_empty())))
     }
 
-    /// Runs the search.
+    /// Executes the search.
     pub(in crate::dashboard) async fn run(&self, engine: &Engine) -> Result<SearchResult, EngineError> {
         let filter = RunFilter {
             status: self.status,
@@ -192,8 +193,8 @@ fn moment(request: &PageRequest, name: &str) -> Result<Option<Timestamp>, Proble
     (millis >= 0).then(|| Some(Timestamp::from_millis(millis))).ok_or_else(fault)
 }
 
-/// Returns the range of run ids that begin with a string: the first of them, and the first after
-/// them. Returns `None` for a string that no id of this millennium begins with.
+/// Returns the range of run ids that start with a string: the first such id, and the first id after
+/// them. Returns `None` if no id of this millennium starts with the string.
 fn id_range(text: &str) -> Option<(RunId, RunId)> {
     const LENGTH: usize = 26;
     if !text.starts_with('0') || text.len() < 2 || text.len() > LENGTH {

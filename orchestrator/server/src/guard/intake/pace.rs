@@ -1,16 +1,18 @@
-//! How fast wakes are served, which tells how long it takes until there is room.
+//! Measures how fast wakes are served. From this pace, the server computes when a client may try
+//! again.
 
 use std::time::{Duration, Instant};
 
-/// The shortest and the longest wait that a client is asked for.
+/// The minimum number of seconds after which a client is asked to try again.
 const MIN_SECONDS: u64 = 1;
+/// The maximum number of seconds after which a client is asked to try again.
 pub(super) const MAX_SECONDS: u64 = 60;
-/// The pace is measured over the last one or two of these spans.
+/// The length of a measurement span. The pace is measured over the last one or two spans.
 const SPAN: Duration = Duration::from_secs(5);
-/// A shorter time is too short to measure a pace.
+/// The minimum time over which a pace can be measured.
 const MIN_ELAPSED: Duration = Duration::from_millis(100);
 
-/// Two samples of a counter; the later one is at most a span old.
+/// Two samples of the number of served wakes. The later sample is at most a span old.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     earlier: Option<(Instant, u64)>,
@@ -18,7 +20,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Records how many wakes were served so far.
+    /// Records the number of wakes that were served so far.
     pub(super) fn record(&mut self, now: Instant, served: u64) {
         let age = self.later.map(|(at, _)| now.saturating_duration_since(at));
         match age {
@@ -27,8 +29,8 @@ impl Pace {
                 self.earlier = self.later;
                 self.later = Some((now, served));
             }
-            // between requests the server may have been idle: an old sample says nothing about the
-            // pace
+            // the server may have been idle between requests, so an old sample says nothing about
+            // the pace
             Some(_) | None => {
                 self.earlier = None;
                 self.later = Some((now, served));
@@ -36,7 +38,8 @@ impl Pace {
         }
     }
 
-    /// Returns the whole seconds in which `wakes` are served at the present pace.
+    /// Returns after how many whole seconds `wakes` more wakes will have been served at the current
+    /// pace.
     pub(super) fn seconds_for(&self, wakes: usize, now: Instant, served: u64) -> u64 {
         let Some((since, before)) = self.earlier.or(self.later) else { return MIN_SECONDS };
         let elapsed = now.saturating_duration_since(since);
@@ -44,7 +47,7 @@ impl Pace {
             return MIN_SECONDS;
         }
         let pace = served.saturating_sub(before) as f64 / elapsed.as_secs_f64();
-        // a pace of 0 makes this infinite, which becomes the maximum
+        // with a pace of 0 this is infinite, so the maximum is used
         let seconds = (wakes as f64 / pace).ceil().min(MAX_SECONDS as f64);
         (seconds as u64).max(MIN_SECONDS)
     }
@@ -66,7 +69,7 @@ mod tests {
         assert_eq!(pace.seconds_for(1_000, after(start, 50), 1_000), 1, "too soon to say");
         let now = after(start, 2_000);
         pace.record(now, 1_200);
-        // 100 a second
+        // the pace is 100 wakes a second
         assert_eq!(pace.seconds_for(1_000, now, 1_200), 10);
         assert_eq!(pace.seconds_for(1_001, now, 1_200), 11);
         assert_eq!(pace.seconds_for(3, now, 1_200), 1);
@@ -79,7 +82,7 @@ mod tests {
     fn the_pace_is_that_of_the_last_seconds() {
         let (start, mut pace) = (Instant::now(), Pace::default());
         let mut served = 0;
-        // 1,000 a second for half a minute, then 10 a second for a quarter
+        // 1,000 wakes a second for 30 seconds, then 10 a second for 15 seconds
         for second in 0..45 {
             served += if second < 30 { 1_000 } else { 10 };
             pace.record(after(start, second * 1_000), served);
@@ -92,7 +95,7 @@ mod tests {
         let (start, mut pace) = (Instant::now(), Pace::default());
         pace.record(start, 0);
         pace.record(after(start, 6_000), 10);
-        // an hour later
+        // the next sample comes an hour later
         pace.record(after(start, 3_600_000), 20);
         let now = after(start, 3_601_000);
         pace.record(now, 120);
