@@ -43,7 +43,7 @@ pub struct NewUser<'a> {
 pub struct User {
     /// The account's id.
     pub id: String,
-    /// Whether this run created the account, in this attempt or in one whose answer was lost.
+    /// Whether this run created the account, in this attempt or in one that got no response.
     pub is_new: bool,
 }
 

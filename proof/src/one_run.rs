@@ -102,7 +102,9 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
                     wrong("a line was said before its time, or after it");
                 }
             }
-            Fact::StepCarriedOver { .. } if !is_rerun => wrong("an outcome was taken over, though from nobody"),
+            Fact::StepCarriedOver { .. } if !is_rerun => {
+                wrong("an outcome was carried over, but the run is not a rerun")
+            }
             fact if collects && fact.is_requested_by_handler() => {
                 wrong("a run that collects events went on before it began")
             }

@@ -47,7 +47,7 @@ impl Server {
         server
     }
 
-    /// Starts a server whose functions call these services, with short retry delays.
+    /// Starts a server with functions that call these services, with short retry delays.
     pub async fn with_services(ai: &OpenAi, database: &Database) -> Self {
         let mut server = Self::new()
             .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")

@@ -231,7 +231,7 @@ async fn only_the_invalid_message_of_a_batch_is_reported_as_failed() {
     }
 }
 
-/// Creates a run whose only wake became a dead letter, because five workers in a row could not
+/// Creates a run that lost its only wake as a dead letter, because five workers in a row could not
 /// start.
 async fn run_without_wake(world: &World) -> RunId {
     let [run] = world.runs([hello("given-up")]).await;

@@ -1,7 +1,7 @@
 //! Cron schedules: the minutes at which they start a run.
 //!
 //! The syntax is that of Vixie cron with `L`, `#` and `W`: see `fields`. This module applies it in
-//! a time zone whose clock changes, as Vixie cron does:
+//! a time zone with clock changes, as Vixie cron does:
 //!
 //! - An expression that names its hours fires once a day for each hour. If the clock skips the
 //!   hour, it fires right after the change. If the hour repeats, it fires the first time.

@@ -128,7 +128,7 @@ pub struct Plan {
     pub register: Vec<Want>,
     /// Sleeps that have ended.
     pub awake: Vec<StepId>,
-    /// Waits whose timeout has passed.
+    /// Waits past their timeout.
     pub expired: Vec<StepId>,
     /// Calls of other functions whose runs may have ended.
     pub children: Vec<ChildCall>,
@@ -213,10 +213,17 @@ pub fn plan(state: &RunState, wants: &[Want], now: PlanContext<'_>) -> Plan {
     plan
 }
 
+/// A step with a body that the handler wants, and its recorded state, if there is one.
+struct WantedBody<'a> {
+    want: &'a Want,
+    options: &'a StepOptions,
+    step: Option<&'a Step>,
+}
+
 impl Plan {
     fn unknown(&mut self, state: &RunState, want: &Want, now: &PlanContext<'_>) {
         match &want.operation {
-            Operation::Run(options) => self.body(state, want, (options, None), now),
+            Operation::Run(options) => self.body(state, WantedBody { want, options, step: None }, now),
             Operation::SleepFor(_)
             | Operation::SleepUntil(_)
             | Operation::Send(_)
@@ -248,11 +255,11 @@ impl Plan {
                 } else if now.now < *lease_until {
                     self.leased_until = self.leased_until.max(Some(*lease_until));
                 } else {
-                    self.body(state, want, (options, Some(step)), now);
+                    self.body(state, WantedBody { want, options, step: Some(step) }, now);
                 }
             }
             (StepState::Wanted | StepState::Retrying { .. }, Operation::Run(options)) => {
-                self.body(state, want, (options, Some(step)), now)
+                self.body(state, WantedBody { want, options, step: Some(step) }, now)
             }
             // the outcome is about to be returned to the handler, or the handler is about to drop
             // the step again
@@ -269,13 +276,8 @@ impl Plan {
         }
     }
 
-    fn body(
-        &mut self,
-        state: &RunState,
-        want: &Want,
-        (options, step): (&StepOptions, Option<&Step>),
-        now: &PlanContext<'_>,
-    ) {
+    fn body(&mut self, state: &RunState, body: WantedBody<'_>, now: &PlanContext<'_>) {
+        let WantedBody { want, options, step } = body;
         let bytes = state.bytes + now.pending;
         // a step without room in the journal fails before its body is executed (rule 33); the
         // record of a failed run needs almost no space

@@ -241,7 +241,7 @@ struct DecidedRuns {
     skipped: SkippedRuns,
 }
 
-/// What remains to be done with stored events, some of whose runs are created.
+/// What remains to be done with stored events after some of their runs were created.
 struct TakenRuns {
     /// Runs that flow control decides on.
     controlled: Vec<RunDraft>,

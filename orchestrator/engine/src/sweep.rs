@@ -1,5 +1,5 @@
 //! The sweep, which runs once a minute. It sends a delayed wake for each timer and cron tick that
-//! is due soon, and visits quiet runs whose watchdog is due.
+//! is due soon, and visits quiet runs with a due watchdog.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -172,7 +172,7 @@ async fn repeated_timer_wakes_do_not_multiply() {
     assert_eq!((status(&engine).await, world.memory.wakes()), (Status::Completed, 0));
 }
 
-/// A function whose handler fails once, outside any step.
+/// A function with a handler that fails once, outside any step.
 struct Unlucky(Spec);
 
 impl Unlucky {

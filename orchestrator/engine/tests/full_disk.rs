@@ -93,7 +93,7 @@ async fn a_wake_that_met_a_full_disk_is_delivered_again_within_seconds() {
         assert_eq!(due, world.clock.now() + Duration::from_secs(2));
         world.clock.set(due);
     }
-    assert_eq!(executed.of("a"), 0, "a body ran whose start was not written");
+    assert_eq!(executed.of("a"), 0, "a body ran without a written start");
     full.store(false, SeqCst);
     world.settle_within(&engine, Duration::from_secs(1)).await;
     assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);

@@ -44,7 +44,7 @@ async fn rule_34_a_wake_fails_if_its_workers_writes_are_denied() {
     assert_eq!(world.memory.counts().sends, sends, "no wake is sent beside the one that fails");
     assert_eq!(errors.count("permanent error doing=\"move a run\""), DELIVERIES, "{:?}", errors.lines());
     assert!(errors.lines()[0].contains("AccessDeniedException"), "{:?}", errors.lines());
-    assert_eq!(executed.of("a"), 0, "no body is executed whose outcome cannot be written");
+    assert_eq!(executed.of("a"), 0, "no body is executed if its outcome cannot be written");
 
     // the error is fixed and the wake has become a dead letter; the watchdog continues the run
     refuses.store(false, SeqCst);

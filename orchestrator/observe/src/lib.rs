@@ -24,7 +24,7 @@
 //! - Fields keep the type with which they were recorded.
 //! - A field of the event hides that of a span, and a field of an inner span hides that of an outer
 //!   one.
-//! - A field whose name the line itself uses (for example `code`) becomes `fields.code`.
+//! - A field with a name that the line itself uses (for example `code`) becomes `fields.code`.
 //! - A string ends at 64 KiB, with a mark that gives its full length.
 //! - A line ends at 256 KiB. `left_out` counts the fields that were left out.
 

@@ -51,7 +51,7 @@ impl<'a, T> WaitForEvent<'a, T> {
         Self { step }
     }
 
-    /// Accepts only events whose `data` has this value in this field. The value is a string, a
+    /// Accepts only events with this value in this field of their `data`. The value is a string, a
     /// number, a boolean or null.
     ///
     /// `brief.id` is the field `id` of `brief`; a leading `data.` is ignored. An index finds the

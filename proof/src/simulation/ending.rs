@@ -71,7 +71,7 @@ impl Simulation {
                 Fact::StepStarted { attempt, .. } => {
                     if let Some(before) = running.insert(key, attempt) {
                         return Err(format!(
-                            "attempt {before} of `{step}` of {run} was given up, though nobody died",
+                            "attempt {before} of `{step}` of {run} was given up, though no process died",
                             step = fact.step().expect("of a step")
                         ));
                     }

@@ -116,7 +116,7 @@ impl Simulation {
 
     fn cancel(&mut self, run: RunId, why: &'static str) {
         let at = self.one();
-        self.tell(format!("somebody cancels {run} at worker {at}: {why}"));
+        self.tell(format!("{run} is cancelled at worker {at}: {why}"));
         let (engine, cancelled, clock) =
             (self.processes[at].engine.clone(), self.cancelled.clone(), self.clock.clone());
         let patience = self.patience_for_the_future();
@@ -240,11 +240,11 @@ impl Simulation {
         let patience = self.patience();
         match self.invariants.idle(now) {
             Some((time, limit)) if time > patience => {
-                Err(format!("a slot of `{}` is free for {time:?} while somebody waits for it", limit.key))
+                Err(format!("a slot of `{}` is free for {time:?} while a ticket waits for it", limit.key))
             }
             _ => match self.invariants.holdings.longest_unused(now) {
                 Some((time, key, holder)) if time > patience => {
-                    Err(format!("a slot of `{key}` is held for {time:?} by {holder:?}, which nobody executes"))
+                    Err(format!("a slot of `{key}` is held for {time:?} by {holder:?}, which no process executes"))
                 }
                 _ => Ok(()),
             },

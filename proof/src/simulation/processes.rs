@@ -11,7 +11,7 @@ use stepladder_engine::{Engine, Program};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 use stepladder_testkit::intercept::Intercepted;
 
-use super::wire::Wire;
+use super::wire::{Wire, WireSettings};
 use super::{Simulation, functions};
 
 /// A worker's clock. It differs from the true time by some milliseconds.
@@ -39,10 +39,18 @@ pub(super) struct Process {
 
 impl Simulation {
     pub(super) fn process(&mut self, n: usize, clock: Arc<Skewed>) -> Process {
-        let chance = (self.dice.clone(), self.fate.clone(), self.every);
-        let store = (self.memory.clone(), self.listings.clone());
-        let wire =
-            Wire::new(store, self.clock.clone(), self.shared.clone(), chance, (clock.by, n == 0, self.latency_of(n)));
+        let wire = Wire::new(WireSettings {
+            memory: self.memory.clone(),
+            listings: self.listings.clone(),
+            clock: self.clock.clone(),
+            shared: self.shared.clone(),
+            dice: self.dice.clone(),
+            fate: self.fate.clone(),
+            every: self.every,
+            ahead: clock.by,
+            is_first: n == 0,
+            latency: self.latency_of(n),
+        });
         let wire = Arc::new(Intercepted(wire));
         // The first worker may have an older version of the code.
         let is_old = self.knobs.old > 0 && self.processes.is_empty() && self.knobs.processes > 1;

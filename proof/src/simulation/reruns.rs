@@ -35,7 +35,7 @@ impl Simulation {
         let meets = steps.iter().any(|step| step.starts_with("meet-"));
         let from_step = (!steps.is_empty() && !meets && !self.dice.one_in(3))
             .then(|| steps[self.dice.below(steps.len() as u64) as usize].clone());
-        self.tell(format!("somebody runs {run} again from {from_step:?} at worker {at}"));
+        self.tell(format!("{run} is rerun from {from_step:?} at worker {at}"));
         let (engine, reruns) = (self.processes[at].engine.clone(), self.reruns.clone());
         self.scheduler.spawn(at, async move {
             let how = RerunOptions { from_step: from_step.clone(), input: None };

@@ -39,7 +39,7 @@ impl Simulation {
     /// Pauses a function for a time.
     pub(super) fn somebody_pauses(&mut self, time: Duration) {
         let (at, function) = (self.one(), self.pausable);
-        self.tell(format!("somebody pauses `{function}` at worker {at} for {time:?}"));
+        self.tell(format!("`{function}` is paused at worker {at} for {time:?}"));
         self.pauses.set(self.pauses.get() + 1);
         // The function is not resumed before the request has a response or its worker dies.
         self.paused.set(Some(Timestamp::MAX));
@@ -63,7 +63,7 @@ impl Simulation {
             return;
         }
         self.paused.set(Some(now + Duration::from_secs(1)));
-        self.tell(format!("somebody resumes `{function}` at worker {at}"));
+        self.tell(format!("`{function}` is resumed at worker {at}"));
         let (engine, paused, pauses) = (self.processes[at].engine.clone(), self.paused.clone(), self.pauses.clone());
         let which = pauses.get();
         self.scheduler.spawn(at, async move {

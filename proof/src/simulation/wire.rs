@@ -170,14 +170,23 @@ pub(crate) struct Wire {
     latency: u64,
 }
 
+/// The settings of the store of one process. See [`Wire`] for the fields.
+pub(crate) struct WireSettings {
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) listings: Arc<Lagging>,
+    pub(crate) clock: Arc<VirtualClock>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) dice: Dice,
+    pub(crate) fate: Dice,
+    pub(crate) every: u64,
+    pub(crate) ahead: i64,
+    pub(crate) is_first: bool,
+    pub(crate) latency: u64,
+}
+
 impl Wire {
-    pub(crate) fn new(
-        (memory, listings): (Arc<Memory>, Arc<Lagging>),
-        clock: Arc<VirtualClock>,
-        shared: Arc<Shared>,
-        (dice, fate, every): (Dice, Dice, u64),
-        (ahead, is_first, latency): (i64, bool, u64),
-    ) -> Self {
+    pub(crate) fn new(settings: WireSettings) -> Self {
+        let WireSettings { memory, listings, clock, shared, dice, fate, every, ahead, is_first, latency } = settings;
         let (countdown, died) = (Mutex::default(), AtomicBool::new(false));
         let wire =
             Self { memory, listings, clock, shared, dice, fate, every, countdown, died, ahead, is_first, latency };

@@ -33,7 +33,7 @@ async fn fails_each_time(plan: impl Fn(&Call<'_>) -> Fault + Send + 'static) {
         assert!(!stage.invoke(&engine, delivery).await, "the record is reported as failed");
         stage.advance(stage.config.visibility() + Duration::from_secs(1));
     }
-    assert_eq!(account.of(1).values().sum::<u32>(), 0, "no body is executed whose outcome cannot be written");
+    assert_eq!(account.of(1).values().sum::<u32>(), 0, "no body is executed if its outcome cannot be written");
     stage.wire.clear();
     stage.settle(|| engine.clone()).await;
     assert_eq!(stage.runs(event).await[0].summary.status, Status::Completed);

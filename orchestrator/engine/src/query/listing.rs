@@ -27,9 +27,9 @@ pub struct RunFilter {
     pub live: bool,
     /// Only runs of these functions; of all functions if it is empty.
     pub functions: Vec<String>,
-    /// Only runs whose id is not below this one. A run's id begins with the time of its event.
+    /// Only runs with this id or a higher one. A run's id begins with the time of its event.
     pub from: Option<RunId>,
-    /// Only runs whose id is below this one.
+    /// Only runs with an id below this one.
     pub before: Option<RunId>,
     /// Where the previous page ended.
     pub cursor: Option<RunId>,

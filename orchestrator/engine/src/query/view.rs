@@ -124,7 +124,7 @@ impl RunDetail {
 pub struct LogView {
     /// When it was recorded.
     pub at: Timestamp,
-    /// The step whose body wrote it; `None` for the handler.
+    /// The step that wrote it in its body; `None` for the handler.
     pub step: Option<StepId>,
     /// The attempt that wrote it: of the step, or of the handler.
     pub attempt: u32,

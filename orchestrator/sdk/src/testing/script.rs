@@ -85,7 +85,7 @@ impl Script {
         executed.handlers > 0 || !executed.active.is_empty()
     }
 
-    /// Returns the steps whose bodies run now.
+    /// Returns the steps that execute their bodies now.
     pub(super) fn active(&self) -> Vec<String> {
         let mut steps: Vec<_> = self.executed().active.iter().map(|(_, step)| step.to_string()).collect();
         steps.sort();

@@ -19,7 +19,7 @@ use stepladder_engine::view::{RunDetail, StepStatus, StepView};
 use stepladder_engine::{Engine, EngineError, RunAtEntry};
 
 use self::rows::{ChildRow, LogRow, RowContext, StepRow};
-use self::to_come::UpcomingAttempts;
+use self::to_come::{NextAttempt, UpcomingAttempts};
 use super::act::Notice;
 use super::cost::CostWords;
 use super::entries::EntryRow;
@@ -39,7 +39,7 @@ const STEPS: usize = 60;
 const ATTEMPTS: usize = 80;
 /// The maximum number of journal entries on a page.
 const ENTRIES: usize = 50;
-/// The maximum number of called runs whose steps are drawn.
+/// The maximum number of called runs that are drawn with their steps.
 const MAX_CHILDREN: usize = 5;
 /// The maximum size of an input that the editor shows. If the editor is left empty, a larger input
 /// is not changed.
@@ -183,7 +183,12 @@ async fn load_page(
         handler_errors: handler_errors(&detail.handler_errors, &mut budget),
         next_attempts: detail.handler_due.map(|due| {
             let failures = u32::try_from(detail.handler_errors.len()).unwrap_or(u32::MAX);
-            UpcomingAttempts::of(retries.as_ref(), failures, (failures.saturating_add(1), due), attempts)
+            UpcomingAttempts::of(
+                retries.as_ref(),
+                failures,
+                NextAttempt { number: failures.saturating_add(1), due },
+                attempts,
+            )
         }),
         version: detail.version.as_deref().map(|version| brief(version, 120)),
         logs: latest(&detail.logs, LOGS).iter().map(|log| LogRow::of(log, &mut budget)).collect(),

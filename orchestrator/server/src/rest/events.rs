@@ -38,7 +38,7 @@ pub(super) async fn receive(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    match accept(shared, key.as_deref(), (&headers, deadline), body).await {
+    match accept(shared, key.as_deref(), &headers, deadline, body).await {
         Ok(ids) => Json(EventsAnswer { ids, status: 200, error: None }).into_response(),
         Err(problem) => refused(&problem),
     }
@@ -64,7 +64,8 @@ impl FromRequestParts<Shared> for Deadline {
 async fn accept(
     shared: Shared,
     key: Option<&str>,
-    (headers, deadline): (&HeaderMap, Option<Timestamp>),
+    headers: &HeaderMap,
+    deadline: Option<Timestamp>,
     body: Body,
 ) -> Result<Vec<EventId>, Problem> {
     shared.keys.admit(key)?;

@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep};
 /// The number of bytes a second that a client must read on average while data waits to be sent.
 const MIN_BYTES: u64 = 1024;
 
-/// A connection whose writes fail if the client reads too little for too long.
+/// A connection with writes that fail if the client reads too little for too long.
 ///
 /// While data waits to be written, at least [`MIN_BYTES`] a second must be written in each period
 /// of the length `period`.

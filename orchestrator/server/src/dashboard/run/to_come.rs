@@ -22,16 +22,18 @@ pub(super) struct UpcomingAttempts {
     pub(super) more: u32,
 }
 
+/// The number of the next attempt, and the time when it is due.
+pub(super) struct NextAttempt {
+    pub(super) number: u32,
+    pub(super) due: Timestamp,
+}
+
 impl UpcomingAttempts {
     /// Computes the attempts after `failures` failures, given the number and the time of the next
     /// attempt. If the function is not registered (`policy` is `None`), only the next attempt is
     /// known.
-    pub(super) fn of(
-        policy: Option<&RetryPolicy>,
-        failures: u32,
-        (number, due): (u32, Timestamp),
-        most: usize,
-    ) -> Self {
+    pub(super) fn of(policy: Option<&RetryPolicy>, failures: u32, next: NextAttempt, most: usize) -> Self {
+        let NextAttempt { number, due } = next;
         let all = policy.map(|policy| policy.upcoming(failures, due, most.min(MAX_SHOWN) + 1)).unwrap_or_default();
         let then: Vec<Moment> = all.iter().skip(1).map(|at| Moment::of(*at)).collect();
         let left = policy.map_or(0, |policy| policy.retries.saturating_sub(failures));
@@ -47,6 +49,11 @@ impl UpcomingAttempts {
         let is_check = last.error.is_none() && !last.interrupted;
         let failures = step.attempts.iter().filter(|attempt| attempt.error.is_some()).count();
         let failures = u32::try_from(failures).unwrap_or(u32::MAX);
-        Some(Self::of(policy.filter(|_| !is_check), failures, (last.attempt.saturating_add(1), due), most))
+        Some(Self::of(
+            policy.filter(|_| !is_check),
+            failures,
+            NextAttempt { number: last.attempt.saturating_add(1), due },
+            most,
+        ))
     }
 }

@@ -144,7 +144,7 @@ impl Search {
             let before = filter.before.into_iter().chain([last]).min();
             let found = engine.query().runs(RunFilter { from, before, ..filter.clone() }).await?;
             if !found.runs.is_empty() || found.cursor.is_some() {
-                return Ok(SearchResult { found, meaning: Some("runs whose id begins with this".into()) });
+                return Ok(SearchResult { found, meaning: Some("runs with an id that begins with this".into()) });
             }
         }
         let lower = text.to_lowercase();
