@@ -1,7 +1,8 @@
-//! Supabase's accounts, by GoTrue's admin interface. No other file uses it.
+//! Supabase's user accounts, through the admin interface of GoTrue. No other file uses this
+//! interface.
 //!
-//! It creates, finds and deletes an account. The engine retries, so a repeated request has the same
-//! effect.
+//! The client creates, finds and deletes an account. Because the engine retries requests, a
+//! repeated request has the same effect as a single one.
 
 use reqwest::{Client, Method, RequestBuilder, Response, Url};
 use serde_json::Value;
@@ -10,16 +11,18 @@ use stepladder::prelude::*;
 use crate::http;
 use crate::secret::Secret;
 
-/// Accounts of one page.
+/// The number of accounts per page.
 const PER_PAGE: usize = 50;
-/// Maximum pages to search. The filter finds every address that *contains* the one in question.
+/// The maximum number of pages to search. The filter finds every address that *contains* the given
+/// one.
 const PAGES: usize = 20;
 
-/// A client for one project's accounts, with its service role: its key belongs on servers only.
+/// A client for the accounts of one project. It uses the service role, whose key must stay on
+/// servers.
 #[derive(Debug, Clone)]
 pub struct Auth {
     client: Client,
-    /// `…/auth/v1/admin/users`
+    /// The URL `…/auth/v1/admin/users`.
     users: Url,
     key: Secret,
 }
@@ -31,14 +34,15 @@ pub struct NewUser<'a> {
     pub email: &'a str,
     /// The name to show.
     pub full_name: Option<&'a str>,
-    /// The client that the account is for. Kept in `app_metadata`, which users cannot change.
+    /// The id of the client that the account is for. It is stored in `app_metadata`, which users
+    /// cannot change.
     pub client_id: &'a str,
-    /// The run that creates the account. The id distinguishes an account of this run from an older
-    /// one.
+    /// The id of the run that creates the account. It distinguishes an account of this run from an
+    /// older one.
     pub made_by: &'a str,
 }
 
-/// An account.
+/// A user account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// The account's id.
@@ -48,10 +52,10 @@ pub struct User {
 }
 
 impl Auth {
-    /// Creates the client that `SUPABASE_URL` and `SUPABASE_SERVICE_ROLE_KEY` configure.
+    /// Creates a client with the settings in `SUPABASE_URL` and `SUPABASE_SERVICE_ROLE_KEY`.
     ///
     /// # Errors
-    /// Terminal, with the variable's name, when one is missing or invalid.
+    /// Returns a terminal error with the variable's name if a variable is missing or invalid.
     pub fn from_environment() -> Result<Self> {
         Self::new(&stepladder::env("SUPABASE_URL")?, &stepladder::env("SUPABASE_SERVICE_ROLE_KEY")?)
     }
@@ -71,13 +75,14 @@ impl Auth {
         Ok(Self { client: http::client()?, users, key })
     }
 
-    /// Creates a confirmed account without a known password; the user sets one by the link of
-    /// "forgotten password". An existing account of the same client is returned as it is.
+    /// Creates a confirmed account without a known password; the user sets a password with the link
+    /// "forgotten password". If the same client already has an account with this address, it is
+    /// returned unchanged.
     ///
     /// # Errors
-    /// Returns a terminal error with code `user-exists` if another client's account has the
-    /// address. No connection, 408, 429 and 5xx are retried, after `Retry-After` if the service
-    /// sent one. Every other 4xx is terminal.
+    /// Returns a terminal error with the code `user-exists` if another client's account has the
+    /// address. A failed connection and the statuses 408, 429 and 5xx are retried, after
+    /// `Retry-After` if the service sent this header. Every other 4xx is terminal.
     pub async fn create(&self, new: NewUser<'_>) -> Result<User> {
         let body = json!({
             "email": new.email,
@@ -95,7 +100,7 @@ impl Auth {
     /// Deletes an account. A missing account is not an error.
     ///
     /// # Errors
-    /// As [`Self::create`].
+    /// The same as those of [`Self::create`].
     pub async fn delete(&self, id: &str) -> Result<()> {
         let mut url = self.users.clone();
         url.path_segments_mut().map_err(|()| Error::terminal("SUPABASE_URL cannot have a path"))?.push(id);
@@ -105,7 +110,7 @@ impl Auth {
         }
     }
 
-    /// Finds the account with the address, if it belongs to the client.
+    /// Finds the account with the given address, if it belongs to the given client.
     async fn find(&self, wanted: NewUser<'_>) -> Result<User> {
         for page in 1..=PAGES {
             let mut url = self.users.clone();
@@ -118,7 +123,7 @@ impl Auth {
                 refused @ Answer::Refused { .. } => return Err(self.refusal("search for the account", refused)),
             };
             let users = answer["users"].as_array().map(Vec::as_slice).unwrap_or_default();
-            // the filter finds every address that contains this one
+            // the filter finds every address that contains the given one
             let has_address =
                 |user: &&Value| user["email"].as_str().is_some_and(|email| email.eq_ignore_ascii_case(wanted.email));
             if let Some(user) = users.iter().find(has_address) {
@@ -128,7 +133,7 @@ impl Auth {
                 break;
             }
         }
-        // deleted in the meantime: the next attempt creates it
+        // the account was deleted in the meantime, so the next attempt creates it
         Err(Error::new(format!("supabase says that {} has an account, but does not list it", wanted.email)))
     }
 
@@ -180,7 +185,7 @@ impl Auth {
 /// A response of GoTrue.
 enum Answer {
     Ok(Value),
-    /// The status is 404, 409 or 422. Secrets in the message are masked, and a long message is
+    /// The status is 404, 409 or 422. In the message, secrets are masked; a long message is
     /// truncated.
     Refused {
         status: u16,
@@ -188,7 +193,7 @@ enum Answer {
     },
 }
 
-// newer versions send `"error_code":"email_exists"`, older ones only the sentence
+// newer versions send `"error_code":"email_exists"`, older ones only send the sentence
 fn is_taken(message: &str) -> bool {
     message.contains("email_exists") || message.contains("already been registered")
 }

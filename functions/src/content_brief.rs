@@ -1,9 +1,9 @@
-//! `content-brief-generator`: researches a topic, outlines and drafts an article, and stores
-//! all of it as a brief.
+//! `content-brief-generator`: researches a topic, outlines and drafts an article, and stores the
+//! result as a brief.
 //!
 //! Each research question, the outline and the draft are separate steps, so that no answer of the
-//! AI is paid for twice. The brief's row exists from the start, so that people see its status; if
-//! the run fails for good, so does the row.
+//! AI is paid for twice. The row of the brief exists from the start, so that people see its status.
+//! If the run fails permanently, the row gets the status "failed".
 
 mod questions;
 
@@ -15,17 +15,17 @@ use crate::{
     text::{clean, distinct, require_filled},
 };
 
-/// Maximum research questions of a brief.
+/// The maximum number of research questions for a brief.
 pub const QUESTIONS: usize = 6;
-/// Maximum headings of an outline.
+/// The maximum number of headings in an outline.
 pub const HEADINGS: usize = 12;
-/// Maximum characters of a question, a heading or a title.
+/// The maximum number of characters in a question, a heading or a title.
 pub const LINE_CHARS: usize = 300;
-/// Maximum characters of an answer or a draft.
+/// The maximum number of characters in an answer or a draft.
 pub const TEXT_CHARS: usize = 20_000;
-/// Maximum research questions that run in parallel.
+/// The maximum number of research questions that are answered in parallel.
 const MAX_PARALLEL: usize = 3;
-/// The time to approve a draft: 7 days.
+/// How long a person has to approve a draft: 7 days.
 const APPROVAL_TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
 
 /// The data of `content/brief.requested`.
@@ -33,17 +33,17 @@ const APPROVAL_TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
 #[event(name = "content/brief.requested")]
 #[serde(rename_all = "camelCase")]
 pub struct BriefRequested {
-    /// The `id` that the brief's row in `content_briefs` gets, a UUID. The same id writes the same
-    /// row again.
+    /// The `id` of the brief's row in `content_briefs`, a UUID. If the same id is sent again, the
+    /// same row is overwritten.
     pub brief_id: String,
     /// The `id` of the client's row in `clients`.
     pub client_id: String,
     /// The topic of the article.
     pub topic: String,
-    /// The readers, optional.
+    /// The readers of the article, optional.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
-    /// Whether a person must approve the draft. By default, not.
+    /// Whether a person must approve the draft. The default is false.
     #[serde(default)]
     pub approval: bool,
 }
@@ -62,44 +62,44 @@ impl BriefRequested {
     }
 }
 
-/// The data of `content/brief.ready`, which the function sends when the brief is stored.
+/// The data of `content/brief.ready`, which the function sends once the brief is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[event(name = "content/brief.ready")]
 #[serde(rename_all = "camelCase")]
 pub struct BriefReady {
-    /// The `id` of the brief's row.
+    /// The `id` of the brief's row in `content_briefs`.
     pub brief_id: String,
     /// The `id` of the client's row in `clients`.
     pub client_id: String,
-    /// The title.
+    /// The title of the brief.
     pub title: String,
 }
 
-/// The data of `content/brief.decided`, for which a run with an approval waits.
+/// The data of `content/brief.decided`. If a draft needs an approval, the run waits for this event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[event(name = "content/brief.decided")]
 #[serde(rename_all = "camelCase")]
 pub struct BriefDecided {
-    /// The `id` of the brief's row.
+    /// The `id` of the brief's row in `content_briefs`.
     pub brief_id: String,
-    /// Whether it may be used.
+    /// Whether the brief may be used.
     pub approved: bool,
 }
 
-/// The output of a run, and the columns of `content_briefs` that it fills.
+/// The output of a run, and the values of the columns of `content_briefs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Brief {
-    /// The text's title.
+    /// The title of the article.
     pub title: String,
-    /// The headings, in order.
+    /// The headings of the article, in order.
     pub headings: Vec<String>,
     /// The results of the research.
     pub research: Vec<Finding>,
-    /// The text, as Markdown.
+    /// The article, as Markdown.
     pub draft: String,
 }
 
-/// A row of `content_briefs` at the start of a run.
+/// The row of `content_briefs` that is written at the start of a run.
 #[derive(Debug, Serialize)]
 struct OpenedRow<'a> {
     id: &'a str,
@@ -109,7 +109,7 @@ struct OpenedRow<'a> {
     status: &'static str,
 }
 
-/// The columns that the last step fills.
+/// The columns of `content_briefs` that the last step fills.
 #[derive(Debug, Serialize)]
 struct WrittenRow<'a> {
     #[serde(flatten)]
@@ -117,7 +117,7 @@ struct WrittenRow<'a> {
     status: &'static str,
 }
 
-/// Returns the function. The environment configures its services.
+/// Returns the function. Environment variables configure the services that it calls.
 #[must_use]
 pub fn function() -> Function {
     function_with(Services::from_environment())
@@ -166,7 +166,7 @@ async fn write_brief(ctx: Context, event: Event<BriefRequested>, services: Servi
 
     let Outline { title, headings } = outline;
     let brief = Brief { title, headings, research, draft: clean(&written.markdown, TEXT_CHARS) };
-    // all answers are paid for: the database gets more attempts than the AI
+    // all answers are paid for by now, so storing them gets more retries than asking the AI
     let save = |step, status| {
         let (services, brief, id) = (&services, &brief, &request.brief_id);
         let body =
@@ -174,7 +174,8 @@ async fn write_brief(ctx: Context, event: Event<BriefRequested>, services: Servi
         ctx.step(step, body).retries(5).timeout(Duration::from_secs(30))
     };
     if request.approval {
-        // in parallel: the wait is recorded before the row asks for a decision
+        // both futures are polled together, so that the wait is recorded before the row asks a
+        // person for a decision
         let decided = ctx.wait_for_event::<BriefDecided>("approval").matching("briefId", &request.brief_id);
         let (decided, saved) = tokio::join!(decided.timeout(APPROVAL_TIMEOUT), save("save-for-approval", "approval"));
         saved?;

@@ -1,7 +1,7 @@
 //! `create-client-user`: creates an account for a client's user, and links it to the client.
 //!
-//! The two systems share no transaction. If the link fails for good, the account is deleted, unless
-//! it existed before.
+//! The two systems share no transaction. If the link fails permanently, the account is deleted,
+//! unless it existed before.
 
 use stepladder::prelude::*;
 
@@ -50,7 +50,7 @@ pub struct UserCreated {
     pub email: String,
 }
 
-/// One row of `profiles`.
+/// A row of `profiles`.
 #[derive(Debug, Serialize)]
 struct ProfileRow<'a> {
     id: &'a str,
@@ -59,7 +59,7 @@ struct ProfileRow<'a> {
     full_name: Option<&'a str>,
 }
 
-/// Returns the function. The environment configures its services.
+/// Returns the function. Environment variables configure the services that it calls.
 #[must_use]
 pub fn function() -> Function {
     function_with(Services::from_environment())

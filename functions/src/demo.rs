@@ -1,8 +1,8 @@
-//! `dev --demo`: stand-ins for OpenAI and Supabase on loopback. They show the functions retry
-//! and complete without a key.
+//! `dev --demo`: starts stand-ins for OpenAI and Supabase on loopback. With them, the functions
+//! complete without a key and show how they retry.
 //!
-//! Every answer and log line names them as stand-ins. Tests use other stubs, which check what they
-//! receive.
+//! Every answer and every log line says that it comes from a stand-in. Tests use other stubs, which
+//! check what they receive.
 
 mod onboarding;
 mod openai;
@@ -20,20 +20,20 @@ use tokio::net::TcpListener;
 
 use crate::{enhance_client::EnhanceRequested, hello_world::Hello};
 
-/// The label of every stand-in.
+/// The label in every answer and log line of a stand-in.
 pub const LABEL: &str = "stand-in";
-/// The key for both stand-ins, which ignore the key.
+/// The key for both stand-ins, which accept any key.
 pub const KEY: &str = "no-key-is-needed";
 
-/// The wait before every retry: long enough to be seen.
+/// The delay before every retry, which is long enough to be seen.
 const RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// The behaviour of the stand-ins.
+/// How the stand-ins behave.
 #[derive(Debug, Clone, Copy)]
 pub struct Behaviour {
-    /// The time that the AI takes.
+    /// How long the AI takes to answer.
     pub thinking: Duration,
-    /// The number of requests that the database refuses at first.
+    /// The number of requests that the database refuses before it accepts any.
     pub failures: u32,
 }
 
@@ -43,7 +43,7 @@ impl Default for Behaviour {
     }
 }
 
-/// The addresses of the stand-ins, which listen until the process ends.
+/// The addresses of the stand-ins. They listen until the process ends.
 #[derive(Debug, Clone, Copy)]
 pub struct StandIns {
     /// The address of the stand-in for OpenAI.
@@ -53,10 +53,10 @@ pub struct StandIns {
 }
 
 impl StandIns {
-    /// Starts both, on free ports of the loopback address.
+    /// Starts both stand-ins on free ports of the loopback address.
     ///
     /// # Errors
-    /// When no port is free.
+    /// No port is free.
     pub async fn start(behaviour: Behaviour) -> io::Result<Self> {
         Ok(Self {
             openai: serve(openai::router(behaviour.thinking)).await?,
@@ -64,7 +64,7 @@ impl StandIns {
         })
     }
 
-    /// Returns the environment variables with the addresses.
+    /// Returns the environment variables that direct the functions to the stand-ins.
     #[must_use]
     pub fn variables(&self) -> Vec<(String, String)> {
         let pairs = [
@@ -78,11 +78,11 @@ impl StandIns {
     }
 }
 
-/// Prepares `dev --demo`: both stand-ins, the variables with their addresses, a function that
-/// invokes others, and example events for two functions.
+/// Prepares `dev --demo`: both stand-ins, the variables with their addresses, a function that calls
+/// other functions, and example events for two functions.
 ///
 /// # Errors
-/// When no port is free.
+/// No port is free.
 pub async fn start() -> Result<DevSetup> {
     let stand_ins = StandIns::start(Behaviour::default()).await?;
     for (name, value) in stand_ins.variables() {

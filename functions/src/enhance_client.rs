@@ -1,8 +1,9 @@
-//! `enhance-client-with-ai`: asks an AI for business intelligence about a client, and stores it.
+//! `enhance-client-with-ai`: asks an AI for business intelligence about a client, and stores the
+//! answer.
 //!
-//! The AI call is slow and costs money, so it is a separate step: no later failure repeats it.
-//! `enhance_client/intelligence.rs` has the type of the answer, `enhance_client/tidy.rs` prepares
-//! it for storage.
+//! The AI call is slow and costs money, so it is a separate step that is not repeated because of a
+//! later failure. `enhance_client/intelligence.rs` contains the type of the answer;
+//! `enhance_client/tidy.rs` prepares the answer for storage.
 
 mod intelligence;
 mod tidy;
@@ -40,7 +41,7 @@ impl EnhanceRequested {
     }
 }
 
-/// One row of `competitors`.
+/// A row of `competitors`.
 #[derive(Debug, Serialize)]
 struct CompetitorRow<'a> {
     client_id: &'a str,
@@ -48,7 +49,7 @@ struct CompetitorRow<'a> {
     competitor: &'a Competitor,
 }
 
-/// Returns the function. The environment configures its services.
+/// Returns the function. Environment variables configure the services that it calls.
 #[must_use]
 pub fn function() -> Function {
     function_with(Services::from_environment())
@@ -85,7 +86,7 @@ async fn enhance_client(
 
     let enhanced = ctx.step("process-data", || async { Ok(limit_array_fields(raw, &client.client_domain)) }).await?;
 
-    // the answer is paid for: the database gets more attempts than the AI
+    // the answer is paid for by now, so storing it gets more retries than asking the AI
     ctx.step("update-client", || async {
         services.supabase()?.update_by_id("clients", &client.client_id, &enhanced.profile).await
     })
@@ -117,7 +118,7 @@ pub fn question(client: &EnhanceRequested) -> Question {
                        list empty, and a text blank, rather than guess. Name competitors with the bare domain of \
                        their web site, such as example.com, and never the company itself."
             .to_owned(),
-        // JSON keeps a name with line breaks or quotes in one string
+        // as JSON, a name with line breaks or quotes stays a single string
         input: serde_json::json!({ "company": client.client_name, "domain": client.client_domain }).to_string(),
         schema_name: "business_intelligence",
         schema: schema(),

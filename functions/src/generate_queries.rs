@@ -1,7 +1,8 @@
-//! `generate-queries`: asks an AI for the search queries of a client's customers, and stores them.
+//! `generate-queries`: asks an AI for the queries with which a client's customers search, and
+//! stores them.
 //!
-//! Each intent has a step of its own, and the steps run in parallel. If one fails, only that one is
-//! repeated.
+//! Each intent is a separate step, and the steps run in parallel. If one of them fails, only this
+//! one is repeated.
 
 use std::collections::HashSet;
 
@@ -13,9 +14,9 @@ use crate::{
     text::{clean, object_schema, require_filled, strings_schema},
 };
 
-/// Maximum queries of one intent.
+/// The maximum number of queries for one intent.
 pub const QUERIES_PER_INTENT: usize = 20;
-/// Maximum characters of a query.
+/// The maximum number of characters in a query.
 pub const QUERY_CHARS: usize = 200;
 
 /// The data of `client/queries.requested`.
@@ -29,7 +30,7 @@ pub struct QueriesRequested {
     pub client_name: String,
     /// The company's web domain, such as `example.com`.
     pub client_domain: String,
-    /// Optional topics of the queries.
+    /// Topics for the queries, optional.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<String>,
 }
@@ -47,14 +48,14 @@ impl QueriesRequested {
     }
 }
 
-/// The data of `client/queries.generated`, which the function sends when the queries are stored.
+/// The data of `client/queries.generated`, which the function sends once the queries are stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[event(name = "client/queries.generated")]
 #[serde(rename_all = "camelCase")]
 pub struct QueriesGenerated {
     /// The `id` of the client's row in `clients`.
     pub client_id: String,
-    /// The number of queries, including those that were stored before.
+    /// The number of queries, including queries that were already stored before this run.
     pub count: usize,
 }
 
@@ -62,16 +63,16 @@ pub struct QueriesGenerated {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Intent {
-    /// To learn about a problem.
+    /// The customer wants to learn about a problem.
     Learn,
-    /// To compare offers.
+    /// The customer wants to compare offers.
     Compare,
-    /// To buy.
+    /// The customer wants to buy.
     Buy,
 }
 
 impl Intent {
-    /// All intents, in the order of the steps.
+    /// All intents, in the order of their steps.
     pub const ALL: [Self; 3] = [Self::Learn, Self::Compare, Self::Buy];
 
     fn description(self) -> &'static str {
@@ -83,12 +84,12 @@ impl Intent {
     }
 }
 
-/// One query. A row of `queries` contains it, and the output of a run is a list of them.
+/// A search query. It is stored in a row of `queries`; the output of a run is a list of queries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Query {
-    /// The text, in lower case with single spaces. It identifies the query.
+    /// The text of the query, in lower case with single spaces. It identifies the query.
     pub query: String,
-    /// The intent.
+    /// Why the customer searches for this query.
     pub intent: Intent,
 }
 
@@ -106,7 +107,7 @@ pub struct Suggestions {
     pub queries: Vec<String>,
 }
 
-/// Returns the function. The environment configures its services.
+/// Returns the function. Environment variables configure the services that it calls.
 #[must_use]
 pub fn function() -> Function {
     function_with(Services::from_environment())
@@ -150,8 +151,8 @@ async fn generate_queries(ctx: Context, event: Event<QueriesRequested>, services
     Ok(queries)
 }
 
-/// Merges the answers, given in the order of [`Intent::ALL`], into one list without repeats. A
-/// repeated query belongs to the first intent that has it.
+/// Merges the answers into one list without repeated queries. The answers must be in the order of
+/// [`Intent::ALL`]. A repeated query gets the first of its intents.
 #[must_use]
 pub fn merge(suggestions: Vec<Suggestions>) -> Vec<Query> {
     let mut seen = HashSet::new();
@@ -164,13 +165,13 @@ pub fn merge(suggestions: Vec<Suggestions>) -> Vec<Query> {
     queries
 }
 
-// search engines ignore case and white space
+// two queries are equal for search engines if they differ only in case and white space
 fn normalize(query: &str) -> String {
     let words: Vec<&str> = query.split_whitespace().collect();
     clean(&words.join(" ").to_lowercase(), QUERY_CHARS)
 }
 
-/// Returns the question to the AI for one intent.
+/// Returns the question that asks the AI for queries with one intent.
 #[must_use]
 pub fn question(client: &QueriesRequested, intent: Intent) -> Question {
     Question {

@@ -1,7 +1,8 @@
-//! `hello-world`: the smallest durable function. It returns a greeting, sleeps a second, and
-//! returns a farewell.
+//! `hello-world`: the smallest durable function. It creates a greeting, sleeps for a second, and
+//! creates a farewell.
 //!
-//! It needs no service and no key, so it shows that events arrive and that runs complete.
+//! It needs no service and no key, so it can be used to check that events arrive and that runs
+//! complete.
 
 use stepladder::prelude::*;
 
@@ -10,9 +11,9 @@ use stepladder::prelude::*;
 #[event(name = "test/hello.world")]
 #[serde(default)]
 pub struct Hello {
-    /// The name in the greeting; by default, `World`.
+    /// The name in the greeting. The default is `World`.
     pub name: Option<String>,
-    /// Text after the greeting.
+    /// A text that follows the greeting.
     pub message: Option<String>,
 }
 
@@ -27,9 +28,9 @@ impl Hello {
 /// The output of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Greeted {
-    /// The text from before the sleep.
+    /// The greeting, created before the sleep.
     pub greeting: String,
-    /// The text from after the sleep.
+    /// The farewell, created after the sleep.
     pub farewell: String,
 }
 

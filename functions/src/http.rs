@@ -1,7 +1,7 @@
-//! How every service is called: by one HTTP client, which follows no redirect, and with responses
-//! within bounds.
+//! How all services are called: with one HTTP client that follows no redirects, and with bounded
+//! responses.
 //!
-//! This module knows no service and retries nothing: the engine retries.
+//! This module knows no particular service and retries nothing, because the engine retries.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,31 +9,31 @@ use std::time::Duration;
 use reqwest::{Client, Response};
 use stepladder::prelude::*;
 
-/// A response of more bytes than this is refused. The limit leaves room for JSON's escapes around a
-/// step's outcome (4 MiB).
+/// The maximum size of a response in bytes; a larger one is refused. The limit leaves room for the
+/// JSON escapes around a step's outcome (4 MiB).
 pub const RESPONSE_BYTES: usize = 16 * 1024 * 1024;
-/// A server that has not accepted the connection by then is unreachable.
+/// How long a server may take to accept a connection. After this time it counts as unreachable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The last limit of a whole request. The step's own timeout ends it earlier; this one applies
-/// where no step does.
+/// The timeout of a whole request. The timeout of a step is shorter; this one is for requests
+/// outside steps.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// The client for every service.
+/// Creates the HTTP client for all services.
 ///
 /// # Errors
-/// When TLS cannot be set up.
+/// TLS cannot be set up.
 pub(crate) fn client() -> Result<Client> {
-    // a redirect would send the key, and a client's data, to a server that is not configured
+    // a redirect would send the key and a client's data to a server that is not configured
     let redirects = reqwest::redirect::Policy::none();
     let builder = Client::builder().redirect(redirects).connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT);
     Ok(builder.build()?)
 }
 
-/// Reads a response's body, at most [`RESPONSE_BYTES`] of it. A compressed response arrives as it
-/// was sent: the client asks for none and decodes none.
+/// Reads the body of a response, at most [`RESPONSE_BYTES`]. The body is not decompressed, because
+/// the client does not ask for compression.
 ///
 /// # Errors
-/// When the body is larger, or when the connection ends before the body does.
+/// The body is too large, or the connection ends before the body does.
 pub(crate) async fn body(mut response: Response) -> Result<Vec<u8>, BodyError> {
     let announced = response.content_length().unwrap_or_default();
     if announced > RESPONSE_BYTES as u64 {
@@ -49,22 +49,24 @@ pub(crate) async fn body(mut response: Response) -> Result<Vec<u8>, BodyError> {
     Ok(body)
 }
 
-/// Returns the `Retry-After` header of a response: when the service accepts the next request.
+/// Returns the header `Retry-After` of a response, which says when the service accepts the next
+/// request.
 pub(crate) fn retry_after(response: &Response) -> Option<String> {
     response.headers().get("retry-after")?.to_str().ok().map(str::to_owned)
 }
 
-/// Why a response has no body that can be used.
+/// Why the body of a response cannot be used.
 #[derive(Debug)]
 pub(crate) enum BodyError {
-    /// The connection ended too early.
+    /// The connection ended before the body was complete.
     Interrupted(reqwest::Error),
     /// The response is larger than [`RESPONSE_BYTES`].
     TooLarge,
 }
 
 impl BodyError {
-    /// The error of the step: asking again may mend a connection, but not a size.
+    /// Converts this problem to the error of a step. A retry may help after a lost connection, but
+    /// not if the response is too large.
     pub(crate) fn into_error(self, service: &str) -> Error {
         match self {
             Self::Interrupted(error) => unreachable(service, error),
@@ -84,8 +86,8 @@ impl fmt::Display for BodyError {
     }
 }
 
-/// The error of a request that has no response. It is retried, unless no request could be made at
-/// all.
+/// Returns the error of a request without a response. The error is retried, unless the request
+/// could not even be built.
 pub(crate) fn unreachable(service: &str, error: reqwest::Error) -> Error {
     let cannot_be_sent = error.is_builder();
     // a URL may contain a password

@@ -1,6 +1,8 @@
-//! The functions of this project, one file each, and one file for each service that they call.
+//! The functions of this project, each in its own file, and the clients of the services that they
+//! call, each in its own file.
 //!
-//! The binary registers [`all`]. To add a function, write a file and add a line to [`all`].
+//! The binary registers the functions that [`all`] returns. To add a function, write a file and add
+//! a line to [`all`].
 
 use stepladder::prelude::*;
 
@@ -19,7 +21,7 @@ pub mod services;
 pub mod supabase;
 pub mod text;
 
-/// Returns every function, in the order in which listings show them.
+/// Returns every function, in the order in which they are listed.
 #[must_use]
 pub fn all() -> Vec<Function> {
     vec![

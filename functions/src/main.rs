@@ -1,4 +1,4 @@
-//! The binary: the command line, the local server and the roles on AWS, with every function of this
+//! The binary: the command line, the local server and the roles on AWS, with all functions of this
 //! crate.
 
 use std::process::ExitCode;

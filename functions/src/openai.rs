@@ -1,8 +1,10 @@
-//! OpenAI, or any server with its chat completions. No other file uses the `async-openai` client.
+//! A client for OpenAI, or for any server that offers the same chat completions. No other file uses
+//! the crate `async-openai`.
 //!
-//! The client sends one question and decodes one answer by a JSON schema, at once or in the
-//! background (`openai/background.rs`). The step records the model usage (`openai/usage.rs`). The
-//! engine retries, not the client: the transport sends each request once (`openai/transport.rs`).
+//! The client sends one question and decodes one answer by a JSON schema, either directly or in the
+//! background (`openai/background.rs`). The model usage is recorded with the step
+//! (`openai/usage.rs`). The engine retries, not the client: the transport sends each request once
+//! (`openai/transport.rs`).
 
 mod background;
 mod prices;
@@ -25,12 +27,12 @@ use stepladder::prelude::*;
 pub use self::background::{PendingResponse, in_background};
 use crate::secret::Secret;
 
-/// The default of `OPENAI_BASE_URL`: OpenAI itself.
+/// The default of `OPENAI_BASE_URL`: OpenAI's own server.
 pub const DEFAULT_BASE_URL: &str = "https://api.openai.com/v1";
-/// The default of `OPENAI_MODEL`: small, fast, and able to answer in a strict schema.
+/// The default of `OPENAI_MODEL`. It is small and fast, and supports strict schemas.
 pub const DEFAULT_MODEL: &str = "gpt-5-mini";
 
-/// A client for one server, key and model.
+/// A client for one server, with one key and one model.
 #[derive(Debug, Clone)]
 pub struct OpenAi {
     client: Client<OpenAIConfig>,
@@ -38,22 +40,23 @@ pub struct OpenAi {
     key: Secret,
 }
 
-/// A question, and the JSON schema of its answer.
+/// A question to the model, with the JSON schema of the answer.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// The role of the model, and how it answers.
+    /// The instructions for the model: its role, and how it must answer.
     pub instructions: String,
     /// The question.
     pub input: String,
-    /// The schema's name: at most 64 letters, digits, `_` and `-`.
+    /// The name of the schema: at most 64 letters, digits, `_` and `-`.
     pub schema_name: &'static str,
-    /// A JSON schema in the strict subset: every property is required, and no other is allowed.
+    /// A JSON schema in the subset that strict mode accepts: every property is required, and no
+    /// other property is allowed.
     pub schema: Value,
 }
 
 impl OpenAi {
-    /// Creates the client that `OPENAI_API_KEY`, `OPENAI_BASE_URL` and `OPENAI_MODEL` configure.
-    /// The last two have defaults.
+    /// Creates a client with the settings in `OPENAI_API_KEY`, `OPENAI_BASE_URL` and
+    /// `OPENAI_MODEL`. The last two have defaults.
     ///
     /// # Errors
     /// Returns a terminal error with the variable's name if the key is missing or a variable is
@@ -65,7 +68,7 @@ impl OpenAi {
         Self::new(&key, &base, &model)
     }
 
-    /// Creates a client for the server at `base`, which includes `/v1`.
+    /// Creates a client for the server at `base`, which must include `/v1`.
     ///
     /// # Errors
     /// Returns a terminal error if the key or the address is invalid.
@@ -88,12 +91,13 @@ impl OpenAi {
     /// Sends the question once, and decodes the answer.
     ///
     /// # Errors
-    /// - Retryable: no connection, 408, 429 and 5xx (after `Retry-After`, if the server sent one).
-    /// - Retryable: an answer that is incomplete or does not fit the schema, since the next answer
-    ///   may fit.
+    /// - Retryable: a failed connection, and the statuses 408, 429 and 5xx (after `Retry-After`, if
+    ///   the server sent this header).
+    /// - Retryable: an answer that is incomplete or does not match the schema, because the next
+    ///   answer may match.
     /// - Terminal: every other 4xx.
-    /// - Terminal: the model or its content filter refused. The same question would cost the same
-    ///   and be refused again.
+    /// - Terminal: the model or its content filter refused to answer. The same question would cost
+    ///   the same and be refused again.
     pub async fn answer<T: DeserializeOwned>(&self, question: Question) -> Result<T> {
         let answer: Value = self.client.chat().create_byot(self.request(question)).await.map_err(|e| self.error(e))?;
         usage::record(&answer, &self.model);
@@ -120,11 +124,13 @@ impl OpenAi {
         })
     }
 
-    /// Decodes the model's text. The transport has masked the key in the response, but this text is
-    /// JSON within JSON, where the key may be escaped once more.
+    /// Decodes the model's answer. The transport has already masked the key in the response. But
+    /// the answer is JSON within JSON, where the key may be escaped a second time, so it is masked
+    /// again here.
     fn decode<T: DeserializeOwned>(&self, text: &str) -> serde_json::Result<T> {
         let mut value: Value = serde_json::from_str(text)?;
-        // decode the text itself if nothing was masked: a `Value` rounds integers beyond 64 bits
+        // if nothing was masked, the text itself is decoded, because a `Value` rounds integers
+        // beyond 64 bits
         if self.key.mask_json(&mut value) { serde_json::from_value(value) } else { serde_json::from_str(text) }
     }
 
@@ -154,15 +160,15 @@ impl OpenAi {
                 Err(other) => Error::new(self.key.mask(&other.to_string())),
             },
             OpenAIError::InvalidArgument(what) => Error::terminal(self.key.mask(&what)),
-            // this transport returns no other error; the message stays whole, so that a new one is
-            // noticed
+            // the transport returns no other error; the message is kept in full, so that a new kind
+            // of error is noticed
             other => Error::new(self.key.mask(&other.to_string())),
         }
     }
 }
 
-// The fields that are used. Servers that imitate OpenAI differ in the others, and an answer that
-// costs money must not be lost to that.
+// Only the fields that are used. Servers that imitate OpenAI differ in the others, and an answer
+// that costs money must not be lost because of them.
 #[derive(Deserialize)]
 struct Completion {
     #[serde(default)]
@@ -185,7 +191,7 @@ fn optional_variable(name: &str) -> Option<String> {
     stepladder::env(name).ok().filter(|value| !value.trim().is_empty())
 }
 
-// enough of an answer to see what is wrong with it
+// returns enough of an answer to see what is wrong with it
 fn beginning(text: &str) -> &str {
     &text[..text.floor_char_boundary(300)]
 }

@@ -1,9 +1,9 @@
-//! A key that is sent but never shown in an error, the journal or a log.
+//! A key that is sent to a service, but never shown in an error, the journal or a log.
 //!
-//! Some services repeat the request in their answer, with the key. So every text of a service is
-//! masked by [`Secret::mask`] or [`Secret::mask_json`] before it becomes part of an error or an
-//! outcome. It is decoded first, because a key may be escaped (`\u0073k-…`). The key is not
-//! protected in memory.
+//! Some services repeat the request in their response, including the key. So every text from a
+//! service is masked by [`Secret::mask`] or [`Secret::mask_json`] before it becomes part of an
+//! error or an outcome. JSON is decoded first, because the key may be escaped (`\u0073k-…`). The
+//! key is not protected in memory.
 
 use std::fmt;
 
@@ -13,11 +13,11 @@ use stepladder::prelude::*;
 
 const MASK: &str = "***";
 
-/// The maximum size of a service's text in an error, in bytes, so that a proxy's HTML page does not
-/// fill the journal.
+/// The maximum size of a service's text within an error, in bytes, so that the HTML page of a proxy
+/// does not fill the journal.
 pub const EXCERPT_BYTES: usize = 2048;
 /// The minimum length of a key that is masked in JSON. A shorter key may be an ordinary word, which
-/// answers contain for other reasons.
+/// answers may contain anyway.
 const MIN_MASKED_CHARS: usize = 8;
 
 /// An API key. `Debug` shows `***`; [`Secret::expose`] is the only way to read the key.
@@ -25,12 +25,12 @@ const MIN_MASKED_CHARS: usize = 8;
 pub struct Secret(String);
 
 impl Secret {
-    /// Creates a key from the value of the variable `name`, without the white space around it.
-    /// Values from files often end with a line break.
+    /// Creates a key from the value of the variable `name`. White space around the value is
+    /// removed, because values from files often end with a line break.
     ///
     /// # Errors
-    /// Terminal, with the variable's name, if the key is empty or has a character that is not
-    /// allowed in an HTTP header.
+    /// Returns a terminal error with the variable's name if the key is empty or contains a
+    /// character that is not allowed in an HTTP header.
     pub fn new(name: &str, text: &str) -> Result<Self> {
         let text = text.trim();
         if text.is_empty() {
@@ -50,27 +50,28 @@ impl Secret {
         &self.0
     }
 
-    /// Returns the key as a header's value, after `prefix`. HTTP clients do not log such a value.
+    /// Returns the key as the value of a header, after `prefix`. HTTP clients do not log this
+    /// value.
     ///
     /// # Errors
-    /// None in practice: [`Secret::new`] refuses a key that is not allowed in a header.
+    /// None in practice, because [`Secret::new`] refuses a key that is not allowed in a header.
     pub(crate) fn header(&self, prefix: &str) -> Result<HeaderValue> {
         let mut value = HeaderValue::from_str(&format!("{prefix}{}", self.0))?;
         value.set_sensitive(true);
         Ok(value)
     }
 
-    /// Returns `text` with every occurrence of the key replaced by `***`.
+    /// Returns `text` with every occurrence of the key replaced with `***`.
     #[must_use]
     pub fn mask(&self, text: &str) -> String {
         text.replace(&self.0, MASK)
     }
 
-    /// Masks the key in every string of `value`, including the names of fields. Returns whether the
-    /// key was there.
+    /// Masks the key in every string of `value`, including the names of fields. Returns whether
+    /// `value` contained the key.
     ///
     /// A key of fewer than 8 characters is not masked. Local servers accept any word as a key, and
-    /// masking a word would change answers that contain it for other reasons.
+    /// masking a word would change answers that contain this word anyway.
     pub fn mask_json(&self, value: &mut Value) -> bool {
         if self.0.len() < MIN_MASKED_CHARS {
             return false;
@@ -95,8 +96,9 @@ impl Secret {
         }
     }
 
-    /// Returns an excerpt of a service's answer, for an error. JSON is decoded, masked and written
-    /// again, other text is masked, and the result is truncated to [`EXCERPT_BYTES`].
+    /// Returns an excerpt of a service's response, for an error message. JSON is decoded, masked
+    /// and serialized again; other text is only masked. The result is truncated to
+    /// [`EXCERPT_BYTES`].
     #[must_use]
     pub fn excerpt_of_body(&self, body: &str) -> String {
         match serde_json::from_str::<Value>(body) {
@@ -105,8 +107,8 @@ impl Secret {
         }
     }
 
-    /// Returns `text`, first masked and then truncated to [`EXCERPT_BYTES`] at the end of a
-    /// character.
+    /// Returns `text`, first masked and then truncated to at most [`EXCERPT_BYTES`], between two
+    /// characters.
     #[must_use]
     pub fn excerpt(&self, text: &str) -> String {
         let masked = self.mask(text.trim());

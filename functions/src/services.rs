@@ -1,8 +1,8 @@
-//! The services that the functions call: OpenAI, and Supabase's tables and accounts.
+//! The services that the functions call: OpenAI, and the tables and accounts of Supabase.
 //!
-//! By default, environment variables configure them. They are read when a step first needs a
-//! service, so a missing variable fails that step and not the server. Tests pass other clients.
-//! Nothing connects here.
+//! By default, environment variables configure the services. The variables are read when a step
+//! first needs a service, so a missing variable fails this step and not the server. Tests pass
+//! other clients. This module opens no connection.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,7 +10,8 @@ use stepladder::prelude::*;
 
 use crate::{auth::Auth, openai::OpenAi, supabase::Supabase};
 
-/// The clients. Each is built at its first use, and then shared with its connections.
+/// The clients of the services. Each client is built when it is first used, and is shared from then
+/// on.
 #[derive(Debug, Clone, Default)]
 pub struct Services(Arc<Clients>);
 
@@ -22,13 +23,13 @@ struct Clients {
 }
 
 impl Services {
-    /// Uses the clients that the environment configures.
+    /// Uses clients that environment variables configure.
     #[must_use]
     pub fn from_environment() -> Self {
         Self::default()
     }
 
-    /// Uses these clients; the environment configures a client that is `None`.
+    /// Uses the given clients. For `None`, environment variables configure the client.
     #[must_use]
     pub fn new(openai: Option<OpenAi>, supabase: Option<Supabase>) -> Self {
         Self(Arc::new(Clients {
@@ -38,7 +39,7 @@ impl Services {
         }))
     }
 
-    /// Sets the client for accounts.
+    /// Sets the client for Supabase's accounts.
     #[must_use]
     pub fn with_auth(self, auth: Auth) -> Self {
         let Clients { openai, supabase, .. } = &*self.0;
@@ -73,7 +74,7 @@ impl Services {
     }
 }
 
-// a failure is not kept, so that the next attempt reads the environment again
+// an error is not stored, so that the next attempt reads the environment again
 fn get_or_build<T>(cell: &OnceLock<T>, build: fn() -> Result<T>) -> Result<&T> {
     match cell.get() {
         Some(client) => Ok(client),

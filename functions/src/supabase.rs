@@ -1,10 +1,10 @@
-//! Supabase's tables over its REST interface (PostgREST). No other file uses the `postgrest`
-//! client.
+//! Supabase's tables, through the REST interface of PostgREST. No other file uses the crate
+//! `postgrest`.
 //!
-//! The client updates rows by id and upserts rows. It does not retry: the engine does. `postgrest`
-//! only builds the requests. The HTTP client of all services ([`crate::http`]) sends them, because
-//! `postgrest`'s own client follows redirects and would send the key to them. `postgrest` does not
-//! get the key.
+//! The client updates rows by id, and upserts rows. It does not retry, because the engine does.
+//! `postgrest` only builds the requests. The HTTP client of all services ([`crate::http`]) sends
+//! them, because the client in `postgrest` follows redirects and would send the key along.
+//! `postgrest` does not get the key.
 
 use std::fmt;
 
@@ -16,8 +16,8 @@ use stepladder::prelude::*;
 use crate::http;
 use crate::secret::Secret;
 
-/// A client for one project, with its service role. This role bypasses row level security, so its
-/// key belongs on servers only.
+/// A client for the tables of one project. It uses the service role, which bypasses row level
+/// security, so its key must stay on servers.
 #[derive(Clone)]
 pub struct Supabase {
     rest: Postgrest,
@@ -26,15 +26,15 @@ pub struct Supabase {
 }
 
 impl Supabase {
-    /// Creates the client that `SUPABASE_URL` and `SUPABASE_SERVICE_ROLE_KEY` configure.
+    /// Creates a client with the settings in `SUPABASE_URL` and `SUPABASE_SERVICE_ROLE_KEY`.
     ///
     /// # Errors
-    /// Terminal, with the variable's name, when one is missing or invalid.
+    /// Returns a terminal error with the variable's name if a variable is missing or invalid.
     pub fn from_environment() -> Result<Self> {
         Self::new(&stepladder::env("SUPABASE_URL")?, &stepladder::env("SUPABASE_SERVICE_ROLE_KEY")?)
     }
 
-    /// Creates a client for the project at `url`. Its tables are at `{url}/rest/v1`.
+    /// Creates a client for the project at `url`. The URL of its tables is `{url}/rest/v1`.
     ///
     /// # Errors
     /// Returns a terminal error if the address or the key is invalid.
@@ -52,12 +52,12 @@ impl Supabase {
         Ok(Self { rest: Postgrest::new(format!("{url}/rest/v1")), client: http::client()?, key })
     }
 
-    /// Sets the columns in `row` on the row of `table` with this `id`.
+    /// Updates the row of `table` that has this `id`, with the columns in `row`.
     ///
     /// # Errors
-    /// Returns a terminal error if no row has that id. No connection, 408, 429 and 5xx are retried
-    /// (after `Retry-After`, if the service sent one). Every other 4xx is terminal, with the
-    /// database's message.
+    /// Returns a terminal error if no row has this id. A failed connection and the statuses 408,
+    /// 429 and 5xx are retried (after `Retry-After`, if the service sent this header). Every other
+    /// 4xx is terminal, with the database's message.
     pub async fn update_by_id(&self, table: &str, id: &str, row: &impl Serialize) -> Result<()> {
         let request = self.rest.from(table).eq("id", id).select("id").update(serde_json::to_string(row)?);
         let answer = self.execute("update", table, request).await?;
@@ -69,12 +69,12 @@ impl Supabase {
         Ok(())
     }
 
-    /// Inserts `rows` into `table`. A row with the same values in the columns `unique` as an
-    /// existing row is merged into that row. `unique` is a comma-separated list of columns with a
-    /// unique index. A repeated call changes nothing.
+    /// Inserts `rows` into `table`. If an existing row has the same values in the columns `unique`,
+    /// the new row is merged into it. `unique` is a comma-separated list of columns with a unique
+    /// index. A repeated call changes nothing.
     ///
     /// # Errors
-    /// As [`Self::update_by_id`].
+    /// The same as those of [`Self::update_by_id`].
     pub async fn upsert(&self, table: &str, unique: &str, rows: &[impl Serialize]) -> Result<()> {
         if rows.is_empty() {
             return Ok(());
@@ -95,17 +95,17 @@ impl Supabase {
         let said = self.key.excerpt(&error_message(&body));
         let hint = if matches!(status.as_u16(), 401 | 403) { " (check SUPABASE_SERVICE_ROLE_KEY)" } else { "" };
         let message = format!("supabase answered {status} to the {what} of `{table}`: {said}{hint}");
-        // PostgREST's 409 is a violated constraint, which a retry does not fix
+        // PostgREST's status 409 means a violated constraint, which a retry cannot fix
         if status.as_u16() == 409 {
             return Err(Error::terminal(message).with_code("http-409"));
         }
         Err(Error::from_http_status(status.as_u16(), retry_after.as_deref(), message))
     }
 
-    /// Converts a request of `postgrest` into one of the client that sends it, and adds the key.
+    /// Converts a request that `postgrest` built into a request of the shared HTTP client, and adds
+    /// the key.
     fn request(&self, built: Builder) -> Result<RequestBuilder> {
-        // an error of the builder means that the address or a header is invalid, which a retry does
-        // not fix
+        // an error here means that the address or a header is invalid, which a retry cannot fix
         let built = built.build().build().map_err(|error| {
             Error::terminal(format!("the request to supabase cannot be made: {}", error.without_url()))
         })?;
@@ -134,7 +134,7 @@ fn error_message(body: &str) -> String {
     let Ok(json) = serde_json::from_str::<Value>(body) else {
         return if body.trim().is_empty() { "(no message)".to_owned() } else { body.to_owned() };
     };
-    // JSON is written again, so that the key is not escaped and can be masked
+    // the JSON is serialized again, so that the key is not escaped and can be masked
     let Some(message) = json["message"].as_str() else { return json.to_string() };
     let more: Vec<String> = ["code", "details", "hint"]
         .iter()

@@ -1,19 +1,19 @@
-//! Text of people and models, prepared for storage: trimmed, without NUL, of limited length,
-//! without blanks and repeats.
+//! Prepares texts from people and models for storage: trims them, removes NUL characters, limits
+//! their length, and removes empty and repeated entries.
 
 use std::collections::HashSet;
 
 use stepladder::prelude::*;
 
-/// Removes NUL characters and outer white space, and cuts the text to `max_chars` characters.
+/// Removes NUL characters and outer white space, and truncates the text to `max_chars` characters.
 #[must_use]
 pub fn clean(text: &str, max_chars: usize) -> String {
     let clean: String = text.chars().filter(|c| *c != '\0').collect();
     clean.trim().chars().take(max_chars).collect::<String>().trim_end().to_owned()
 }
 
-/// Returns the first `max_len` entries, each [clean]. Blanks and repeats are left out; case makes
-/// no difference.
+/// Returns the first `max_len` entries, each [cleaned](clean). Empty and repeated entries are
+/// removed; entries that differ only in case count as repeated.
 pub fn distinct(entries: impl IntoIterator<Item = String>, max_chars: usize, max_len: usize) -> Vec<String> {
     let mut seen = HashSet::new();
     entries
@@ -27,7 +27,7 @@ pub fn distinct(entries: impl IntoIterator<Item = String>, max_chars: usize, max
 /// Checks that no field of an event is blank, before a step costs money.
 ///
 /// # Errors
-/// Terminal, with the name of the first blank field.
+/// Returns a terminal error with the name of the first blank field.
 pub fn require_filled(fields: &[(&str, &str)]) -> Result<()> {
     match fields.iter().find(|(_, value)| value.trim().is_empty()) {
         Some((field, _)) => Err(Error::terminal(format!("the event's {field} is blank; set it"))),
@@ -35,8 +35,8 @@ pub fn require_filled(fields: &[(&str, &str)]) -> Result<()> {
     }
 }
 
-/// Returns the JSON schema of an object in the strict subset: every property is required, and no
-/// other is allowed.
+/// Returns the JSON schema of an object in the subset that strict mode accepts: every property is
+/// required, and no other property is allowed.
 #[must_use]
 pub fn object_schema(properties: Vec<(&str, serde_json::Value)>) -> serde_json::Value {
     let required: Vec<&str> = properties.iter().map(|(name, _)| *name).collect();

@@ -1,5 +1,5 @@
-//! `demo-onboard-client`: a function of the demonstration. It invokes two functions in
-//! parallel, so that the dashboard shows nested runs.
+//! `demo-onboard-client`: a function for the demonstration. It calls two functions in parallel, so
+//! that the dashboard shows nested runs.
 
 use serde_json::Value;
 use stepladder::prelude::*;
@@ -11,7 +11,7 @@ use crate::{enhance_client::EnhanceRequested, generate_queries::QueriesRequested
 #[event(name = "demo/client.signed")]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ClientSigned {
-    /// The client, as both functions take it.
+    /// The client, in the form that both called functions accept.
     #[serde(flatten)]
     pub(super) client: EnhanceRequested,
 }

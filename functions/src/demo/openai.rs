@@ -1,6 +1,7 @@
 //! A stand-in for OpenAI, which invents answers to the questions of these functions.
 //!
-//! No model runs here. An answer fits the schema, and its text names the stand-in.
+//! No model is involved. An answer conforms to the schema, and its text says that it comes from a
+//! stand-in.
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use crate::{
     generate_queries::Suggestions,
 };
 
-/// Returns the routes. Each answer takes `delay`, so that the running step can be seen.
+/// Returns the routes of the stand-in. Each answer is delayed, so that the executing step is
+/// visible.
 pub(super) fn router(delay: Duration) -> Router {
     Router::new().route("/v1/chat/completions", post(move |Json(body): Json<Value>| answer(body, delay)))
 }
@@ -46,7 +48,7 @@ async fn answer(body: Value, delay: Duration) -> impl IntoResponse {
     (StatusCode::OK, [("x-stand-in", "openai")], Json(answer))
 }
 
-// returns an answer that fits the schema, or `None` for an unknown schema
+// returns an answer that conforms to the schema, or `None` for an unknown schema
 fn invent_answer(schema: &str, question: &Value) -> Option<String> {
     let text = |field: &str, other: &str| question[field].as_str().unwrap_or(other).to_owned();
     let (company, domain) = (text("company", "The company"), text("domain", "company.example"));
@@ -54,7 +56,7 @@ fn invent_answer(schema: &str, question: &Value) -> Option<String> {
     let about = |parts: &[&str]| parts.iter().map(|part| format!("{part} {topic}")).collect::<Vec<_>>();
     let content = match schema {
         "business_intelligence" => serde_json::to_string(&intelligence(&company, &domain)),
-        // with a repeat, so that `process-data` has something to do
+        // contains a repeated query, so that `process-data` has something to remove
         "search_queries" => serde_json::to_string(&Suggestions {
             queries: ["best", "cheap", "Best "].iter().map(|kind| format!("{kind} alternative to {company}")).collect(),
         }),
@@ -75,7 +77,7 @@ fn invent_answer(schema: &str, question: &Value) -> Option<String> {
     content.ok()
 }
 
-// more entries than the caps allow, and repeats, so that `process-data` has something to do
+// contains too many and repeated entries, so that `process-data` has something to remove
 fn intelligence(company: &str, domain: &str) -> BusinessIntelligence {
     let numbered = |what: &str, n: usize| (1..=n).map(|i| format!("{what} {i} of {company}")).collect::<Vec<_>>();
     let lines = |entries: &[&str]| entries.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>();

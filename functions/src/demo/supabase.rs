@@ -1,6 +1,6 @@
-//! A stand-in for Supabase with tables and accounts in memory. Its first requests fail.
+//! A stand-in for Supabase, with tables and accounts in memory. The first requests fail.
 //!
-//! It treats every id as an existing row. Nothing outlives the process.
+//! Every id is treated as that of an existing row. All data is lost when the process ends.
 
 use std::{
     collections::BTreeMap,
@@ -23,17 +23,17 @@ use super::LABEL;
 pub(super) struct Tables {
     failures_left: u32,
     failures: u32,
-    /// Rows by table and unique key.
+    /// The rows, by table and unique key.
     rows: BTreeMap<(String, String), Value>,
-    /// Accounts by id.
+    /// The accounts, by id.
     accounts: BTreeMap<String, Value>,
-    /// Accounts that were created, including deleted ones.
+    /// The number of accounts that were created, including deleted ones.
     created: u32,
 }
 
 type Shared = Arc<Mutex<Tables>>;
 
-/// Returns the routes. The first `failures` requests get 503.
+/// Returns the routes of the stand-in. The first `failures` requests get the status 503.
 pub(super) fn router(failures: u32) -> Router {
     let tables = Tables { failures_left: failures, failures, ..Tables::default() };
     Router::new()
@@ -126,13 +126,13 @@ impl Tables {
 fn labelled(status: StatusCode, body: Value) -> Response {
     let mut response = (status, [("x-stand-in", "supabase")], Json(body)).into_response();
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        // short enough to watch the retry
+        // short enough that the user sees the retry
         response.headers_mut().insert("retry-after", axum::http::HeaderValue::from_static("2"));
     }
     response
 }
 
-// the tables of a demonstration are usable even if a request panicked
+// the tables of the demonstration stay usable even if a request panicked
 fn lock(tables: &Shared) -> std::sync::MutexGuard<'_, Tables> {
     tables.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

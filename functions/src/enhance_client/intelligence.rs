@@ -1,9 +1,9 @@
-//! Business intelligence about a client: the AI's answer, its JSON schema, and the columns that it
-//! fills.
+//! Business intelligence about a client: the AI's answer, its JSON schema, and the database columns
+//! with its values.
 //!
-//! The fields are named as in the JSON schema and in the table `clients`. The schema states the
-//! limits in its descriptions, because not every server accepts them in a strict schema. `tidy.rs`
-//! applies the limits.
+//! The fields have the same names in the JSON schema and in the table `clients`. The schema only
+//! states the limits in its descriptions, because some servers do not accept limits in a strict
+//! schema. `tidy.rs` applies the limits.
 
 use serde_json::{Value, json};
 use stepladder::prelude::*;
@@ -11,13 +11,13 @@ use stepladder::prelude::*;
 use super::tidy::Caps;
 use crate::text::object_schema;
 
-/// The AI's answer. Tidied, it is the output of a run.
+/// The AI's answer. After it was tidied, it is also the output of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BusinessIntelligence {
-    /// The columns of the client's row.
+    /// The values for the columns of the client's row.
     #[serde(flatten)]
     pub profile: Profile,
-    /// Companies that sell to the same customers, for rows of their own.
+    /// Competitors for the same customers; each is stored in its own row.
     pub competitors: Vec<Competitor>,
 }
 
@@ -28,21 +28,21 @@ pub struct Profile {
     pub industry: String,
     /// What the company does, in two to four sentences.
     pub description: String,
-    /// How it earns money.
+    /// How the company earns money.
     pub business_model: String,
-    /// The voice of its own texts.
+    /// The tone of the company's own texts.
     pub tone: String,
-    /// What it sells.
+    /// The products that the company sells.
     pub products: Vec<String>,
-    /// What it does for others.
+    /// The services that the company offers.
     pub services: Vec<String>,
-    /// The customers.
+    /// The groups of customers.
     pub audiences: Vec<String>,
-    /// What buyers search for.
+    /// The keywords that buyers search for.
     pub keywords: Vec<String>,
-    /// What sets it apart.
+    /// What distinguishes the company from others.
     pub unique_selling_points: Vec<String>,
-    /// Where the company is and where it sells.
+    /// Where the company is located and where it sells.
     pub locations: Vec<String>,
 }
 
@@ -53,11 +53,11 @@ pub struct Competitor {
     pub name: String,
     /// The bare web domain, such as `example.com`.
     pub domain: String,
-    /// Why it competes.
+    /// Why the company is a competitor.
     pub reason: String,
 }
 
-/// Returns the JSON schema of [`BusinessIntelligence`], in the strict subset.
+/// Returns the JSON schema of [`BusinessIntelligence`], in the subset that strict mode accepts.
 #[must_use]
 pub fn schema() -> Value {
     let text = |description: &str| json!({ "type": "string", "description": description });

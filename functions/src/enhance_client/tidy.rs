@@ -1,41 +1,42 @@
-//! Tidies an AI's answer: trims text, removes blanks and repeats from lists, and limits both.
+//! Tidies the answer of an AI: trims texts, removes empty and repeated entries from lists, and
+//! limits the length of both.
 //!
-//! The result can be stored: it has no NUL characters, which PostgreSQL refuses, and no domain
-//! twice, because one upsert must not change a row twice.
+//! The result can be stored: it contains no NUL characters, which PostgreSQL refuses. It contains
+//! no domain twice, because one upsert must not change the same row twice.
 
 use std::collections::HashSet;
 
 use super::intelligence::{BusinessIntelligence, Competitor, Profile};
 use crate::text::{clean, distinct};
 
-/// Maximum entries of each list, and maximum characters. The first entries are kept.
+/// The maximum number of entries in each list, and of characters. The first entries are kept.
 #[derive(Debug)]
 pub struct Caps;
 
 impl Caps {
-    /// `products`.
+    /// The maximum number of `products`.
     pub const PRODUCTS: usize = 10;
-    /// `services`.
+    /// The maximum number of `services`.
     pub const SERVICES: usize = 10;
-    /// `audiences`.
+    /// The maximum number of `audiences`.
     pub const AUDIENCES: usize = 8;
-    /// `keywords`.
+    /// The maximum number of `keywords`.
     pub const KEYWORDS: usize = 20;
-    /// `unique_selling_points`.
+    /// The maximum number of `unique_selling_points`.
     pub const UNIQUE_SELLING_POINTS: usize = 8;
-    /// `locations`.
+    /// The maximum number of `locations`.
     pub const LOCATIONS: usize = 10;
-    /// `competitors`.
+    /// The maximum number of `competitors`.
     pub const COMPETITORS: usize = 10;
-    /// Maximum characters of an entry, a name or a domain.
+    /// The maximum number of characters in an entry, a name or a domain.
     pub const ENTRY_CHARS: usize = 200;
-    /// Maximum characters of the industry, the description, the business model, the tone and a
-    /// competitor's reason.
+    /// The maximum number of characters in the industry, the description, the business model, the
+    /// tone and a competitor's reason.
     pub const TEXT_CHARS: usize = 2000;
 }
 
-/// Limits the answer to [`Caps`]. Removes competitors without a valid domain, and the client
-/// itself.
+/// Limits the answer to [`Caps`]. Removes competitors without a valid domain, and the client itself
+/// if the AI listed it.
 #[must_use]
 pub fn limit_array_fields(raw: BusinessIntelligence, client_domain: &str) -> BusinessIntelligence {
     let BusinessIntelligence { profile, competitors } = raw;
@@ -79,7 +80,7 @@ fn list(entries: Vec<String>, cap: usize) -> Vec<String> {
     distinct(entries, Caps::ENTRY_CHARS, cap)
 }
 
-// `https://WWW.Example.com/about` and `example.com` are the same competitor
+// `https://WWW.Example.com/about` and `example.com` must count as the same competitor
 fn bare_domain(text: &str) -> Option<String> {
     let lower = text.trim().to_lowercase();
     let bare = lower.split_once("://").map_or(lower.as_str(), |(_, rest)| rest);
@@ -119,7 +120,8 @@ mod tests {
             competitors: (0..50).map(|i| competitor("Rival", &format!("rival-{i}.example"))).collect(),
         };
         let tidy = limit_array_fields(raw, "client.example");
-        // JSON contains every list, also one that is added to the type and forgotten in this test
+        // the JSON contains every list, even one that is later added to the type but not to this
+        // test
         let json = serde_json::to_value(&tidy).unwrap();
         let lists: Vec<_> =
             json.as_object().unwrap().iter().filter_map(|(name, v)| Some((name, v.as_array()?))).collect();

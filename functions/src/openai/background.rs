@@ -1,9 +1,10 @@
-//! Models that take minutes: one step submits the question, another polls for the answer.
+//! For models that take minutes to answer: one step submits the question, and another step polls
+//! for the answer.
 //!
-//! OpenAI's background mode (<https://platform.openai.com/docs/guides/background>) holds no
-//! connection open, and [`poll_until`](Context::poll_until) runs nothing between checks: on AWS no
-//! Lambda is billed in the meantime. A step of its own records the response's id. A later failure
-//! polls for the same answer, which is paid for once.
+//! OpenAI's background mode (<https://platform.openai.com/docs/guides/background>) keeps no
+//! connection open, and [`poll_until`](Context::poll_until) runs nothing between checks. So on AWS
+//! no Lambda is billed in the meantime. The first step records the id of the response. After a
+//! later failure, the poll continues for the same answer, which is paid for once.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -12,31 +13,32 @@ use stepladder::prelude::*;
 use super::{OpenAi, Question, beginning, usage};
 use crate::services::Services;
 
-/// The waits between checks.
+/// The delays between checks.
 const POLL_EVERY: Backoff = Backoff::exponential(Duration::from_secs(5), Duration::from_secs(120));
-/// Maximum characters of a response's id, which the journal keeps and which becomes a part of an
-/// address.
+/// The maximum number of characters in the id of a response. The journal keeps the id, and the id
+/// becomes a part of a URL.
 const ID_CHARS: usize = 255;
-/// The time to poll for an answer.
+/// How long to poll for an answer.
 const POLL_TIMEOUT: Duration = Duration::from_secs(3 * 3_600);
 
-/// A response that OpenAI is working on.
+/// A response that OpenAI has not finished yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingResponse {
-    /// The response's id.
+    /// The id of the response.
     #[serde(alias = "response")]
     pub id: String,
 }
 
-/// Asks in the background, by two steps: `hand in <name>` submits the question, `<name>` polls for
-/// the answer for three hours, and records its usage.
+/// Sends a question in the background with two steps. The step `hand in <name>` submits the
+/// question. The step `<name>` polls for the answer for up to three hours, and records the model
+/// usage.
 ///
 /// # Errors
-/// Those of the steps, and these terminal errors, by their codes:
+/// The errors of the two steps, and these terminal errors, which have a code:
 ///
-/// - `openai-failed`, `openai-cancelled`, `openai-incomplete`: the response ended like this.
-/// - `openai-unfit`: the answer does not fit `T`.
-/// - `poll-timeout`: no answer in time.
+/// - `openai-failed`, `openai-cancelled`, `openai-incomplete`: the response has this status.
+/// - `openai-unfit`: the answer does not match `T`.
+/// - `poll-timeout`: there was no answer in time.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -60,10 +62,11 @@ where
 }
 
 impl OpenAi {
-    /// Submits a question. Returns the response that will contain the answer.
+    /// Submits a question. Returns the pending response, which will contain the answer.
     ///
     /// # Errors
-    /// As [`OpenAi::answer`]. If the reply is lost, the response costs money and is not used.
+    /// The same as those of [`OpenAi::answer`]. If the reply to this request is lost, the response
+    /// costs money and is never used.
     pub async fn submit(&self, question: Question) -> Result<PendingResponse> {
         let Question { instructions, input, schema_name, schema } = question;
         let format = json!({ "type": "json_schema", "name": schema_name, "schema": schema, "strict": true });
@@ -77,7 +80,7 @@ impl OpenAi {
         });
         let response: Value = self.client.responses().create_byot(request).await.map_err(|e| self.error(e))?;
         let ResponseFields { id, .. } = decode_fields(&response)?;
-        // the id becomes a part of a URL
+        // the id becomes a part of a URL, so it is checked
         match id.filter(|id| {
             (1..=ID_CHARS).contains(&id.len()) && id.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
         }) {
@@ -86,10 +89,10 @@ impl OpenAi {
         }
     }
 
-    /// Returns the answer, or `None` while OpenAI works on it.
+    /// Returns the answer, or `None` if OpenAI has not finished it yet.
     ///
     /// # Errors
-    /// Returns a terminal error if no response will come; see [`in_background`].
+    /// Returns a terminal error if there will be no answer; see [`in_background`].
     pub async fn fetch_answer<T: DeserializeOwned>(&self, pending: &PendingResponse) -> Result<Option<T>> {
         let id = &pending.id;
         let response: Value = self.client.responses().retrieve_byot(id).await.map_err(|e| self.error(e))?;
@@ -134,7 +137,7 @@ fn decode_fields(response: &Value) -> Result<ResponseFields> {
         .map_err(|fault| Error::new(format!("openai's answer is not a response: {fault}")))
 }
 
-// The fields that are used.
+// Only the fields that are used.
 #[derive(Deserialize)]
 struct ResponseFields {
     id: Option<String>,
@@ -155,7 +158,7 @@ struct Incomplete {
     reason: Option<String>,
 }
 
-/// A message has content; the model's reasoning has none.
+/// An item of a response. A message has content; the model's reasoning has none.
 #[derive(Deserialize)]
 struct Item {
     content: Option<Vec<Part>>,

@@ -1,11 +1,11 @@
-//! Prices of OpenAI's models.
+//! The prices of OpenAI's models.
 //!
-//! From OpenAI's price list, <https://platform.openai.com/docs/pricing>: standard tier, without
-//! batches and regional surcharges. The numbers were read from lists that quote that page and agree
-//! (2026-11-28), so check them before you bill by them. A model that is missing here is recorded
-//! with its tokens and without a cost.
+//! Source: OpenAI's price list, <https://platform.openai.com/docs/pricing>, standard tier, without
+//! batch prices and regional surcharges. The numbers come from third-party lists that cite this
+//! page and agree with each other (2026-11-28), so check them before you use them for billing. For
+//! a model that is not listed here, the tokens are recorded without a cost.
 
-/// Prices of one token in nano-dollars: 250 is 25 cents for a million tokens.
+/// The prices of one token in nano-dollars. For example, 250 means 25 cents per million tokens.
 struct Price {
     model: &'static str,
     input: u64,
@@ -30,7 +30,7 @@ const PRICES: [Price; 9] = [
 ];
 
 /// Returns the cost in micro-dollars, rounded up; `None` if the model's price is unknown. `cached`
-/// is the part of the input tokens that came from a cache.
+/// is the number of input tokens that came from a cache.
 pub(super) fn micro_dollars(model: &str, input: u64, cached: u64, output: u64) -> Option<u64> {
     let price = PRICES.iter().find(|price| is_version_of(price.model, model))?;
     let cached = cached.min(input);
@@ -39,7 +39,8 @@ pub(super) fn micro_dollars(model: &str, input: u64, cached: u64, output: u64) -
     Some(cost.div_ceil(1_000))
 }
 
-/// Whether a model is this one, or a dated version of it: `gpt-5-mini-2025-08-07` is `gpt-5-mini`.
+/// Returns whether a name means this model or a dated version of it. For example,
+/// `gpt-5-mini-2025-08-07` is a version of `gpt-5-mini`.
 fn is_version_of(name: &str, model: &str) -> bool {
     let Some(rest) = model.strip_prefix(name) else { return false };
     let is_date = |date: &str| {

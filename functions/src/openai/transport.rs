@@ -1,9 +1,9 @@
-//! Sends each request to OpenAI once, and keeps the status, `Retry-After` and the service's
-//! message.
+//! Sends each request to OpenAI once, and keeps the status, the header `Retry-After` and the
+//! service's message.
 //!
-//! Without this, the client would retry three times on its own. Its errors lack the header and, if
-//! the body has another shape, the status. As the client's HTTP service, this code sees the
-//! response first. The engine retries by the error's advice.
+//! The `async-openai` client would retry three times on its own. Its errors also lack the header,
+//! and lack the status if the body has an unexpected form. This module is the HTTP service of the
+//! client, so it sees the response first. The engine retries by the advice in the error.
 
 use std::{
     fmt,
@@ -21,30 +21,30 @@ use stepladder::Error;
 use crate::http::{self as services_http, BodyError};
 use crate::secret::Secret;
 
-/// The client's HTTP service.
+/// The HTTP service that the `async-openai` client uses.
 #[derive(Clone, Debug)]
 pub(super) struct SendOnce {
     client: reqwest::Client,
     key: Secret,
 }
 
-/// Why a request has no answer.
+/// Why a request got no usable response.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The server did not answer, or the connection ended early.
+    /// The server did not respond, or the connection ended early.
     Unreachable(reqwest::Error),
     /// The response exceeds the maximum size.
     TooLarge,
-    /// A 2xx whose body is not JSON. Contains the body. Secrets are masked, and a long body is
-    /// truncated.
+    /// A response with the status 2xx whose body is not JSON. Contains the body, with masked
+    /// secrets and truncated if long.
     NotJson(String),
-    /// A status other than 2xx.
+    /// A response with a status other than 2xx.
     Rejected {
         status: StatusCode,
         retry_after: Option<String>,
-        /// OpenAI's own header, in milliseconds.
+        /// The value of OpenAI's own header for retries, in milliseconds.
         retry_after_ms: Option<u64>,
-        /// The service's message. Secrets are masked, and a long message is truncated.
+        /// The service's message, with masked secrets and truncated if long.
         message: String,
     },
 }
@@ -64,8 +64,8 @@ impl SendOnce {
             BodyError::TooLarge => boxed(Failure::TooLarge),
         })?;
         if status.is_success() {
-            // decoded here, because the client logs an answer that it cannot decode, with all of
-            // its contents
+            // decoded here, because the `async-openai` client would log an undecodable answer with
+            // all its contents
             return match serde_json::from_slice::<Value>(&body) {
                 Ok(mut json) => {
                     let body = if self.key.mask_json(&mut json) { json.to_string().into_bytes() } else { body };
@@ -99,11 +99,11 @@ impl tower::Service<HttpRequestFactory> for SendOnce {
 }
 
 impl Failure {
-    /// Converts to the error of a step: 408, 409, 425, 429 and 5xx are retried, every other status
-    /// is terminal.
+    /// Converts the failure to the error of a step. The statuses 408, 409, 425, 429 and 5xx are
+    /// retried; every other status is terminal.
     pub(super) fn into_error(self) -> Error {
         match self {
-            // the cause decides whether it is retried
+            // the cause of the error decides whether it is retried
             Self::Unreachable(_) => Error::new(self),
             Self::TooLarge => BodyError::TooLarge.into_error("openai"),
             Self::NotJson(body) => Error::new(format!("openai's answer is not JSON (check OPENAI_BASE_URL): {body}")),
@@ -144,7 +144,7 @@ fn boxed(failure: Failure) -> OpenAIError {
     OpenAIError::Boxed(Box::new(failure))
 }
 
-// a URL may contain a password, and its query may contain a key
+// the URL may contain a password, and its query may contain a key
 fn unreachable(error: reqwest::Error) -> OpenAIError {
     boxed(Failure::Unreachable(error.without_url()))
 }
@@ -161,8 +161,8 @@ fn hint(status: StatusCode) -> &'static str {
     }
 }
 
-// OpenAI sends {"error":{"message","code"}}; similar servers send {"error":"…"}, {"message":"…"},
-// or plain text
+// OpenAI sends {"error":{"message","code"}}; similar servers send {"error":"…"}, {"message":"…"} or
+// plain text
 fn error_message(body: &str) -> String {
     let Ok(json) = serde_json::from_str::<Value>(body) else {
         return if body.trim().is_empty() { "(no message)".to_owned() } else { body.to_owned() };
@@ -173,7 +173,7 @@ fn error_message(body: &str) -> String {
     match (message, code) {
         (Some(message), Some(code)) => format!("{message} [{code}]"),
         (Some(message), None) => message.to_owned(),
-        // JSON is written again, so that the key is not escaped and can be masked
+        // the JSON is serialized again, so that the key is not escaped and can be masked
         (None, _) => json.to_string(),
     }
 }

@@ -1,14 +1,14 @@
-//! Records the tokens and the cost of an answer with the step.
+//! Records the tokens and the cost of an answer with the executing step.
 //!
-//! The two interfaces name the same numbers differently. If a server leaves them out, nothing is
-//! recorded.
+//! OpenAI's two interfaces have different names for the same numbers. If a server sends no numbers,
+//! nothing is recorded.
 
 use serde::Deserialize;
 use stepladder::Usage;
 
 use super::prices::micro_dollars;
 
-/// The fields of a response that report the model and the number of tokens.
+/// The part of a response that contains the model and the numbers of tokens.
 #[derive(Debug, Default, Deserialize)]
 struct Metered {
     model: Option<String>,
@@ -30,9 +30,9 @@ struct Details {
     cached_tokens: Option<u64>,
 }
 
-/// Records the usage of an answer with the running step. If the answer names no model, `requested`
-/// is recorded. Call it before anything else reads the answer: the answer costs money, even if it
-/// is useless.
+/// Records the usage of an answer with the executing step. If the answer names no model,
+/// `requested` is recorded. Call this before anything else reads the answer, because the answer
+/// costs money even if it cannot be used.
 pub(super) fn record(answer: &serde_json::Value, requested: &str) {
     usage_of(answer, requested).into_iter().for_each(stepladder::record_usage);
 }

@@ -1,12 +1,13 @@
-//! Code that blocks its thread: long computations, files, drivers without async.
+//! Runs code that blocks its thread: long computations, file access, drivers without async.
 
 use crate::Result;
 use crate::error::panicked;
 
-/// Runs blocking code on a thread of its own and waits for the result.
+/// Runs blocking code on a separate thread and waits for the result.
 ///
-/// A step's timeout cannot stop code that blocks the step's thread, and other runs wait behind it.
-/// Within `blocking`, the timeout ends the step, while the code itself runs to its end.
+/// A step's timeout cannot stop code that blocks the step's thread, and other runs on that thread
+/// have to wait. Within `blocking`, the timeout ends the step, while the code itself continues to
+/// its end.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -16,7 +17,7 @@ use crate::error::panicked;
 /// ```
 ///
 /// # Errors
-/// The error of `code`. If `code` panics, an error with code `panic`.
+/// The error that `code` returns. If `code` panics, an error with the code `panic`.
 pub async fn blocking<T, F>(code: F) -> Result<T>
 where
     T: Send + 'static,

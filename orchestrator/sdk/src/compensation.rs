@@ -1,11 +1,12 @@
-//! Compensations: if a run fails for good, its finished steps are undone in reverse order.
+//! Compensations: if a run fails permanently, its finished steps are undone in reverse order.
 //!
-//! [`Step::undo`](crate::Step::undo) and [`Context::undo`](crate::Context::undo) register them. The
-//! handler is wrapped here, so no function has to call anything. The failure is recorded first, as
-//! a step of its own (`stepladder/undo`). A later replay then finishes the compensations, even if
-//! the handler ends differently. Each compensation is an ordinary step, recorded and retried.
+//! [`Step::undo`](crate::Step::undo) and [`Context::undo`](crate::Context::undo) register
+//! compensations. This module wraps the handler, so a function does not have to call anything else.
+//! When the handler fails, the failure is recorded first, as an internal step (`stepladder/undo`).
+//! A later replay then finishes the compensations, even if the handler ends differently. Each
+//! compensation is an ordinary step, which is recorded and retried.
 //!
-//! A cancelled run is not compensated: after a cancellation none of its code runs.
+//! A cancelled run is not compensated, because none of its code is executed after the cancellation.
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
@@ -29,7 +30,7 @@ pub(crate) type Compensating = BoxFuture<'static, Result<()>>;
 
 /// How one step is undone.
 pub(crate) struct Compensation {
-    /// The step's id, or the name that the function gave.
+    /// The id of the undone step, or the name that the function gave to the compensation.
     pub(crate) name: StepId,
     pub(crate) at: &'static Location<'static>,
     pub(crate) compensate: Box<dyn FnOnce() -> Compensating + Send>,
@@ -38,19 +39,18 @@ pub(crate) struct Compensation {
 /// The retry policy of a function and its current attempt.
 pub(crate) struct HandlerRetries {
     pub(crate) policy: RetryPolicy,
-    /// The current attempt, from 1.
+    /// The number of the handler's current attempt, from 1.
     pub(crate) attempt: u32,
 }
 
 impl HandlerRetries {
-    /// Whether the handler is not tried again after this error. The engine decides by the same
-    /// rule.
+    /// Returns whether the handler is not retried after this error. The engine uses the same rule.
     fn is_final(&self, error: &Error) -> bool {
         self.policy.next_delay(self.attempt, error.retry(), 0).is_none()
     }
 }
 
-/// Runs the handler, and its compensations if it fails for good.
+/// Runs the handler. If it fails permanently, runs its compensations.
 pub(crate) async fn compensated(
     handler: BoxFuture<'static, Result<Json>>,
     ledger: Arc<ReplayLedger>,
@@ -80,13 +80,14 @@ pub(crate) async fn compensated(
         }
     }
     if !not_undone.is_empty() {
-        // a long failure must not hide what could not be undone
+        // the failure is truncated, so that the message also shows which steps could not be undone
         message = truncated(message, FAILURE_BYTES / 2) + &not_undone;
     }
     Err(Error::recorded(Failure { message, code: failure.code }))
 }
 
-/// Records that the run has failed. Returns the failure on record, which later replays keep.
+/// Records that the run has failed. If a failure is already recorded, returns that one, which all
+/// replays then use.
 async fn record_failure(ledger: &Arc<ReplayLedger>, failure: Failure) -> Failure {
     let record = json::to_json(&failure).unwrap_or_else(|_| json::null());
     let body: Body<'static> = Box::new(move || Box::pin(async move { Ok(record) }));
@@ -105,7 +106,8 @@ async fn run_step(
     poll_fn(|cx| step.poll(cx)).await
 }
 
-/// Returns what the handler returned, its panic, or the error with which it was aborted.
+/// Runs the handler to its end. Returns its result, its panic as an error, or the error with which
+/// it was aborted.
 async fn run_to_end(handler: BoxFuture<'static, Result<Json>>, ledger: &ReplayLedger) -> Result<Json> {
     let mut handler = Some(handler);
     poll_fn(|cx| {
@@ -113,7 +115,7 @@ async fn run_to_end(handler: BoxFuture<'static, Result<Json>>, ledger: &ReplayLe
             Some(error) => Err(error),
             None => std::task::ready!(poll(handler.as_mut(), cx)),
         };
-        // a value of the handler may panic when it is dropped; that does not fail the run
+        // dropping the handler may panic, because of one of its values; this must not fail the run
         let handler = handler.take();
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
             let error = panicked(&*payload);
@@ -130,7 +132,7 @@ fn poll(handler: Option<&mut BoxFuture<'static, Result<Json>>>, cx: &mut Context
         .unwrap_or_else(|payload| Poll::Ready(Err(panicked(&*payload))))
 }
 
-/// Checks the size of the output here, where compensations can still run.
+/// Checks the size of the output. This is done here, because compensations can still run now.
 fn check_size(output: Json) -> Result<Json> {
     let bytes = output.get().len();
     if bytes <= OUTCOME_BYTES {

@@ -1,4 +1,4 @@
-//! The context of a run: what a function creates steps with.
+//! The context of a run, with which a function creates steps.
 
 mod calls;
 mod random;
@@ -21,14 +21,16 @@ use crate::ledger::ReplayLedger;
 use crate::step::{Body, Decode, Recorded, UntypedStep};
 use crate::{Error, Log, Map, PollUntil, Result, SharedData, Step};
 
-/// The run that a function works on. It creates steps, and has the run's time, randomness and log.
+/// The run that a function executes. The context creates steps, and provides the time, randomness
+/// and log of the run.
 ///
-/// Code between steps runs again at every replay. Put it in a [`step`](Self::step) if it has an
+/// Code between steps runs again in every replay. Put it into a [`step`](Self::step) if it has an
 /// effect, takes long, or may return something else the second time. For time and randomness use
-/// [`now`](Self::now), [`uuid`](Self::uuid) and [`random`](Self::random), which return the same at
+/// [`now`](Self::now), [`uuid`](Self::uuid) and [`random`](Self::random), which return the same in
 /// every replay.
 ///
-/// A context is not `Clone`: its steps belong to the function's own future, not to other tasks.
+/// A context is not `Clone`, because its steps belong to the future of the function and must not
+/// move to other tasks.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -47,11 +49,11 @@ pub struct Context {
     ledger: Arc<ReplayLedger>,
     data: SharedData,
     attempt: u32,
-    /// Seals the tokens of signals.
+    /// The secret of the run, which seals callback tokens.
     secret: u128,
 }
 
-/// What a [`Context`] is created from.
+/// The values from which a [`Context`] is created.
 pub(crate) struct ContextParts {
     pub(crate) ledger: Arc<ReplayLedger>,
     pub(crate) data: SharedData,
@@ -65,11 +67,12 @@ impl Context {
         Self { ledger, data, attempt, secret }
     }
 
-    /// Creates a step with a body. The body's value is recorded as JSON, and a replay returns the
-    /// record.
+    /// Creates a step with a body. The value that the body returns is recorded as JSON, and a
+    /// replay returns the recorded value.
     ///
-    /// If a name is used again it is numbered in the order in which the steps are created: `name`,
-    /// `name:1`, `name:2`. A name has at most 255 characters and must not end in `:` and digits.
+    /// If several steps have the same name, they are numbered in the order in which they are
+    /// created: `name`, `name:1`, `name:2`. A name has at most 255 characters and must not end in
+    /// `:` and digits.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -94,8 +97,8 @@ impl Context {
         Step::new(self.create(name.into(), Operation::Run(StepOptions::default()), Some(body), decode))
     }
 
-    /// Creates one step for each item, all with this name. At most [`limit`](Map::limit) of them
-    /// are active.
+    /// Creates one step for each item. All steps have this name. At most [`limit`](Map::limit) of
+    /// them are active at the same time.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -122,11 +125,11 @@ impl Context {
         Map::new(steps)
     }
 
-    /// Repeats a check until it returns a value: a report that another service renders, a payment
-    /// that settles.
+    /// Repeats a check until it returns a value. Use this to wait, for example, until another
+    /// service has rendered a report or a payment has settled.
     ///
-    /// `Ok(None)` means that there is no value yet; it uses no retry. Nothing runs between checks.
-    /// An error is retried like the error of any step.
+    /// `Ok(None)` means that there is no value yet; this uses no retry. Nothing runs between
+    /// checks. An error is retried like the error of any step.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -150,12 +153,12 @@ impl Context {
         }))
     }
 
-    /// Registers how something is undone if the run fails for good from now on.
+    /// Registers a compensation: `undo` runs if the run fails permanently from now on.
     ///
-    /// Unlike [`Step::undo`] it does not depend on a step that succeeded. Use it for a step that
-    /// may have its effect although it fails. The body runs as the step `undo <name>`, and must
-    /// accept that there is nothing to undo. Call this from the function, not from the body of a
-    /// step.
+    /// Unlike [`Step::undo`], this does not depend on the success of a step. Use it for a step that
+    /// may have had its effect although it failed. The compensation runs as the step `undo <name>`,
+    /// and must work even if there is nothing to undo. Call this from the function, not from the
+    /// body of a step.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -175,21 +178,21 @@ impl Context {
         Fut: Future<Output = Result<()>> + Send + 'static,
     {
         let compensate = Box::new(move || -> Compensating { Box::pin(undo()) });
-        // a name that a step could not have must not keep the compensation from running
+        // an invalid name must not prevent the compensation, so it is corrected
         let name: String = name.as_ref().chars().filter(|c| !c.is_control()).take(NAME_CHARS).collect();
         self.ledger.add_compensation(Compensation { name: name.into(), at: Location::caller(), compensate });
     }
 
-    /// Adds a line to the run's log, once and not at every replay. The line is text, or a [`Log`]
-    /// with a level and fields.
+    /// Adds a line to the run's log, once and not in every replay. The line is a string, or a
+    /// [`Log`] with a level and fields.
     ///
-    /// It is recorded with the next write of the run, and goes to the process's own log (`tracing`,
-    /// target `stepladder::log`). A line of a step's body belongs to the attempt, and is recorded
-    /// with its outcome.
+    /// The line is recorded with the next write of the run. It also goes to the log of the process
+    /// (`tracing`, target `stepladder::log`). A line from the body of a step belongs to the
+    /// attempt, and is recorded with the outcome of the attempt.
     ///
-    /// A line has at most 4 KiB, a run at most 1,000 lines and 256 KiB. A function's line is
-    /// identified by the number of outcomes before it, and of lines since. If code between steps is
-    /// not deterministic, lines may appear twice or not at all.
+    /// A line has at most 4 KiB, and a run at most 1,000 lines and 256 KiB. A line of a function is
+    /// identified by the number of outcomes before it, and the number of lines since the last of
+    /// them. If code between steps is not deterministic, lines may appear twice or not at all.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -204,8 +207,8 @@ impl Context {
         self.ledger.log(line.into().into_line());
     }
 
-    /// Returns the value of this type that all functions share: a client, a pool, settings.
-    /// `App::data` adds it.
+    /// Returns the value of this type that all functions share, for example a client, a pool or
+    /// settings. `App::data` adds such a value.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -217,26 +220,26 @@ impl Context {
     /// ```
     ///
     /// # Errors
-    /// Terminal with code `missing-data` if no value of the type was added.
+    /// Terminal with the code `missing-data` if no value of this type was added.
     pub fn data<T: Send + Sync + 'static>(&self) -> Result<&T> {
         self.data.get()
     }
 
-    /// Returns when the last outcome that the function has received was recorded, or when the run
-    /// was created. It is the same at every replay.
+    /// Returns the time at which the last outcome that the function has received was recorded, or
+    /// at which the run was created. It is the same in every replay.
     pub fn now(&self) -> Timestamp {
         self.ledger.now()
     }
 
-    /// Returns a random (version 4) UUID, the same at every replay. It is derived from the run's
-    /// id, so it is not a secret. Within a step's body it is the same for every attempt, which
-    /// makes it an idempotency key.
+    /// Returns a random (version 4) UUID, which is the same in every replay. It is derived from the
+    /// run's id, so it is not a secret. Within the body of a step, it is the same in every attempt,
+    /// which makes it suitable as an idempotency key.
     pub fn uuid(&self) -> Uuid {
         random::uuid(&self.ledger)
     }
 
-    /// Returns a random number, the same at every replay. It is derived from the run's id, so it is
-    /// not a secret.
+    /// Returns a random number, which is the same in every replay. It is derived from the run's id,
+    /// so it is not a secret.
     pub fn random(&self) -> u64 {
         random::number(&self.ledger)
     }
@@ -246,8 +249,8 @@ impl Context {
         self.ledger.run()
     }
 
-    /// Returns the function's attempt, from 1. This number counts errors that the function
-    /// returned, not those of its steps.
+    /// Returns the number of the function's attempt, from 1. The number increases when the function
+    /// itself returns an error, but not when a step fails.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }

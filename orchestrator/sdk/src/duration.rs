@@ -1,10 +1,10 @@
-//! Durations in messages for people.
+//! Formats durations for messages to people.
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
-/// Formats a duration as `1h 30m`.
+/// Formats a duration such as `1h 30m`.
 pub(crate) fn friendly(duration: Duration) -> String {
     format!("{:#}", SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX))
 }

@@ -1,7 +1,7 @@
-//! Environment variables, with overrides.
+//! Environment variables, which a program can override.
 //!
-//! A program may start a service after its threads run, and must then tell its functions the
-//! address. The real environment cannot be changed safely while threads run.
+//! A program may start a service after its threads have started, and must then tell its functions
+//! the address. The real environment cannot be changed safely while threads are running.
 
 use std::collections::HashMap;
 use std::env::VarError;
@@ -12,8 +12,8 @@ use crate::{Error, Result};
 
 static OVERRIDES: RwLock<Option<HashMap<String, String>>> = RwLock::new(None);
 
-/// Returns an environment variable. Read it inside the step that needs it: then only that step
-/// fails without it.
+/// Returns an environment variable. Read it inside the step that needs it, so that only this step
+/// fails if the variable is missing.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -29,8 +29,8 @@ static OVERRIDES: RwLock<Option<HashMap<String, String>>> = RwLock::new(None);
 /// ```
 ///
 /// # Errors
-/// Terminal with code `missing-variable` if the variable is not set, is empty or is not Unicode.
-/// The message names it.
+/// Terminal with the code `missing-variable` if the variable is not set, is empty or is not
+/// Unicode. The message contains the variable's name.
 pub fn env(name: &str) -> Result<String> {
     let missing = |why: &str| {
         Error::terminal(format!("the environment variable {name} {why}; set it and run this again"))
@@ -46,8 +46,8 @@ pub fn env(name: &str) -> Result<String> {
 
 /// Makes [`env()`] return this value from now on, whatever the environment contains.
 ///
-/// The setting applies to the whole process, so call it when a program starts, not in tests that
-/// run side by side.
+/// The setting applies to the whole process. So call this when a program starts, but not in tests
+/// that run at the same time as others.
 pub fn override_env(name: impl Into<String>, value: impl Into<String>) {
     let mut overrides = OVERRIDES.write().unwrap_or_else(PoisonError::into_inner);
     overrides.get_or_insert_default().insert(name.into(), value.into());

@@ -1,7 +1,7 @@
-//! The error of functions and steps: opaque, and clear about retries.
+//! The error type of functions and steps: opaque, and explicit about retries.
 //!
-//! It does not implement `std::error::Error`, so that `?` converts every type that does. A journal
-//! keeps only its [`Failure`].
+//! [`Error`] does not implement `std::error::Error`, so that `?` converts every type that does. A
+//! journal only keeps the [`Failure`] of an error.
 
 pub mod http;
 mod panic;
@@ -35,9 +35,9 @@ type Source = Box<dyn StdError + Send + Sync + 'static>;
 
 /// Why a step or a function failed, whether it is retried, and a code to branch on.
 ///
-/// By default, an error is retried. An error is not retried if it is [`Error::terminal`], or if one
-/// of its causes is known to fail the same way again, such as an HTTP 400 or a missing environment
-/// variable.
+/// By default, an error is retried. There are two exceptions: an [`Error::terminal`], and an error
+/// with a cause that is known to fail the same way again, such as an HTTP 400 or a missing
+/// environment variable.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -86,20 +86,20 @@ impl Error {
         self
     }
 
-    /// Sets the code. Journals keep codes, but not error types: after a replay only the
-    /// [`code`](Self::code) tells one failure from another. A second code replaces the first.
+    /// Sets the code. Journals keep codes, but not error types: after a replay, failures can only
+    /// be distinguished by their [`code`](Self::code). A second code replaces the first.
     #[must_use]
     pub fn with_code(mut self, code: impl Into<ErrorCode>) -> Self {
         self.0.code = Some(code.into());
         self
     }
 
-    /// Returns the code.
+    /// Returns the code of the error, if it has one.
     pub fn code(&self) -> Option<&str> {
         self.0.code.as_ref().map(ErrorCode::as_str)
     }
 
-    /// Whether the error has this code.
+    /// Returns whether the error has this code.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -118,12 +118,12 @@ impl Error {
         self.0.code.as_ref() == Some(&code)
     }
 
-    /// Whether the error is never retried.
+    /// Returns whether the error is never retried.
     pub fn is_terminal(&self) -> bool {
         self.0.retry == RetryAdvice::Never
     }
 
-    /// Returns the wait before the next attempt, if the error sets one.
+    /// Returns the delay before the next attempt, if the error sets one.
     pub fn retry_delay(&self) -> Option<Duration> {
         match self.0.retry {
             RetryAdvice::After(wait) => Some(wait),
@@ -135,14 +135,14 @@ impl Error {
         self.0.retry
     }
 
-    /// Returns the error that this was made from, if that is an `E`. An error that comes out of a
-    /// step was read from the journal, and has only its message and its code.
+    /// Returns the error from which this one was created, if that is an `E`. The error of a step
+    /// was read from the journal, so it only has a message and a code.
     pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
         self.0.source.downcast_ref()
     }
 
-    /// Converts a recorded failure. It is terminal for the function, since the step's retries are
-    /// used up.
+    /// Converts a recorded failure to an error. The error is terminal for the function, because the
+    /// step has no retries left.
     pub(crate) fn recorded(failure: Failure) -> Self {
         let error = Self::terminal(failure.message);
         match failure.code {
@@ -151,13 +151,14 @@ impl Error {
         }
     }
 
-    /// The result of a check that has no value yet. The engine does not treat it as a failure.
+    /// Returns the result of a check that has no value yet. The engine does not treat it as a
+    /// failure.
     pub(crate) fn not_yet() -> Self {
         Self::recorded(Failure::not_yet())
     }
 
-    /// Sets the start of the message, and makes the error terminal. The causes and the code are
-    /// kept.
+    /// Adds the step's name to the start of the message, and makes the error terminal. The causes
+    /// and the code are kept.
     pub(crate) fn in_step(self, name: &str) -> Self {
         let Inner { source, code, .. } = *self.0;
         let mut error = Self::terminal(InStep { message: format!("step `{name}`: {source}"), source });
@@ -165,16 +166,16 @@ impl Error {
         error
     }
 
-    /// Converts to what the engine records.
+    /// Converts the error to the form that the engine records.
     pub(crate) fn into_fault(self) -> AdvisedFailure {
-        // a message may quote megabytes: stop writing where the journal would truncate it
+        // the message may quote megabytes, so formatting stops where the journal would truncate it
         let message = truncated(format_args!("{self:#}"), FAILURE_BYTES);
         let failure = Failure { message, code: self.0.code }.bounded();
         AdvisedFailure { failure, retry: self.0.retry }
     }
 }
 
-/// An error of a step that cannot be asked for.
+/// An error in the definition of a step, which prevents the step from starting.
 #[derive(Debug)]
 struct InStep {
     message: String,
@@ -199,15 +200,15 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Error {
     }
 }
 
-/// Converts back, for [`Error::terminal`], [`Error::retry_after`] and `Box<dyn Error>`. The source
-/// chain is kept.
+/// Converts an error back, for [`Error::terminal`], [`Error::retry_after`] and `Box<dyn Error>`.
+/// The chain of sources is kept.
 impl From<Error> for Source {
     fn from(error: Error) -> Self {
         error.0.source
     }
 }
 
-/// `{}` shows the error, `{:#}` the error and its causes, separated by colons.
+/// `{}` shows the error; `{:#}` shows the error and its causes, separated by colons.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = self.0.source.to_string();
@@ -218,7 +219,7 @@ impl fmt::Display for Error {
         let mut cause = self.0.source.source();
         while let Some(error) = cause {
             let text = error.to_string();
-            // many errors repeat their cause in their own text
+            // many errors already contain the text of their cause
             if !shown.contains(&text) {
                 write!(f, ": {text}")?;
                 shown = text;
@@ -244,7 +245,7 @@ impl fmt::Debug for Error {
     }
 }
 
-/// Returns the retry advice of the first cause that has any.
+/// Returns the retry advice of the first cause that has one.
 fn classify(error: &(dyn StdError + 'static)) -> RetryAdvice {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -259,7 +260,7 @@ fn classify(error: &(dyn StdError + 'static)) -> RetryAdvice {
     RetryAdvice::Default
 }
 
-/// Sets retry advice or a code on the error of any result.
+/// Sets retry advice or a code on the error of a result.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -275,19 +276,19 @@ pub trait ResultExt<T> {
     /// Makes the error terminal.
     ///
     /// # Errors
-    /// The error, terminal.
+    /// The original error, but terminal.
     fn terminal(self) -> Result<T>;
 
-    /// Retries the error after `wait`, while retries are left.
+    /// Makes the error retryable after `wait`, while retries are left.
     ///
     /// # Errors
-    /// The error, with the wait.
+    /// The original error, with this delay.
     fn retry_after(self, wait: Duration) -> Result<T>;
 
     /// Sets a code to branch on.
     ///
     /// # Errors
-    /// The error, with the code.
+    /// The original error, with this code.
     fn with_code(self, code: impl Into<ErrorCode>) -> Result<T>;
 }
 
@@ -305,7 +306,8 @@ impl<T, E: Into<Source> + 'static> ResultExt<T> for std::result::Result<T, E> {
     }
 }
 
-/// Converts any error. An [`Error`] stays as it is, with its code and its retry advice.
+/// Converts any error to an [`Error`]. An [`Error`] is not changed and keeps its code and its retry
+/// advice.
 fn converted<E: Into<Source> + 'static>(error: E) -> Error {
     let mut error = Some(error);
     let own = (&mut error as &mut dyn Any).downcast_mut::<Option<Error>>().and_then(Option::take);

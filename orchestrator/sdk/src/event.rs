@@ -1,4 +1,4 @@
-//! Events as functions see them: typed data, and what the engine adds.
+//! Events as functions receive them: typed data, and what the engine adds.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -9,10 +9,10 @@ use stepladder_core::{EventId, Failure, Json, NewEvent, RunId, Timestamp, json};
 use crate::error::ErrorCode;
 use crate::{Error, Result};
 
-/// The data of an event, and the event's name. The name is the trigger of the functions that take
-/// this type.
+/// The data of an event, with the event's name. A function that takes this type is started by
+/// events with this name.
 ///
-/// [`derive(Event)`](derive@crate::Event) implements it:
+/// Use [`derive(Event)`](derive@crate::Event) to implement this trait:
 ///
 /// ```
 /// use stepladder::prelude::*;
@@ -22,7 +22,7 @@ use crate::{Error, Result};
 /// struct Hello { name: String }
 /// ```
 ///
-/// By hand:
+/// Without the macro:
 ///
 /// ```
 /// use stepladder::prelude::*;
@@ -33,8 +33,8 @@ use crate::{Error, Result};
 /// impl EventData for Hello { const NAME: &'static str = "test/hello.world"; }
 /// ```
 ///
-/// A type that stands for several events sets [`NAMES`](Self::NAMES) and [`decode`](Self::decode).
-/// For an enum, the derive macro does.
+/// A type for several events sets [`NAMES`](Self::NAMES) and [`decode`](Self::decode). For an enum,
+/// the derive macro does this.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the data of an event",
     note = "add `#[derive(Event)]` and `#[event(name = \"area/thing.happened\")]` to `{Self}`"
@@ -43,13 +43,13 @@ pub trait EventData: DeserializeOwned + Send + Sync + 'static {
     /// The event's name.
     const NAME: &'static str;
 
-    /// The names of all events that start a function of this type.
+    /// The names of all events that start a function with this event type.
     const NAMES: &'static [&'static str] = &[Self::NAME];
 
     /// Decodes the data of an event with this name.
     ///
     /// # Errors
-    /// When the data has another shape. The run then fails without a retry.
+    /// The data does not match this type. The run then fails without a retry.
     fn decode(name: &str, data: &RawValue) -> serde_json::Result<Self> {
         let _ = name;
         serde_json::from_str(data.get())
@@ -71,8 +71,8 @@ pub trait EventData: DeserializeOwned + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Tick {
-    /// The minute that the schedule names. The run is created a moment later, or up to the
-    /// [jitter](crate::Function::jitter) later.
+    /// The minute of the tick according to the schedule. The run is created a moment later, or up
+    /// to the [jitter](crate::Function::jitter) later.
     pub at: Timestamp,
 }
 
@@ -96,27 +96,29 @@ impl EventData for Tick {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event<T> {
-    /// The id that the engine gave the event when it accepted it.
+    /// The id that the engine gave to the event.
     pub id: EventId,
     /// The event's name.
     pub name: String,
     /// The event's data.
     pub data: T,
-    /// When the event happened: the sender's time, or else when it was received.
+    /// When the event happened. If the sender gave no time, this is the time at which the event was
+    /// received.
     pub ts: Timestamp,
     /// When the event was accepted.
     pub received_at: Timestamp,
-    /// The user whom the event is about, if the sender names one: a JSON object.
+    /// The user that the event is about, if the sender named one: a JSON object.
     pub user: Option<Json>,
-    /// The id that the sender gave, if any.
+    /// The id given by the sender, if any.
     pub external_id: Option<String>,
 }
 
 impl<T: EventData> Event<T> {
-    /// Decodes an event's data.
+    /// Decodes an event for a function.
     ///
     /// # Errors
-    /// With code `bad-event`. The message names the event, the type and what does not fit.
+    /// A failure with the code `bad-event`. The message names the event, the type, and what does
+    /// not match.
     pub(crate) fn decode(event: &stepladder_core::Event) -> Result<Self, Failure> {
         let data = T::decode(&event.name, &event.data).map_err(|error| Failure {
             message: format!(
@@ -138,7 +140,7 @@ impl<T: EventData> Event<T> {
     }
 }
 
-/// What can be sent: the data of an event, or a [`NewEvent`] with any name.
+/// A value that can be sent as an event: the data of an event, or a [`NewEvent`] with any name.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -156,10 +158,10 @@ impl<T: EventData> Event<T> {
     note = "`{Self}` needs `derive(Event)` and `derive(Serialize)`; or send a `NewEvent`"
 )]
 pub trait ToEvent {
-    /// Converts to an event.
+    /// Converts the value to an event.
     ///
     /// # Errors
-    /// When the data cannot be written as JSON.
+    /// The data cannot be written as JSON.
     fn to_event(&self) -> serde_json::Result<NewEvent>;
 }
 
@@ -175,17 +177,19 @@ impl ToEvent for NewEvent {
     }
 }
 
+/// Converts a value to an event.
+///
 /// # Errors
 /// Returns a terminal error if the data cannot be written as JSON.
 pub(crate) fn encode_event(event: &impl ToEvent) -> Result<NewEvent> {
     event.to_event().map_err(|error| Error::terminal(format!("the event is not JSON: {error}")))
 }
 
-/// The data of the event that an on-failure handler gets.
+/// The data of the event that a failure handler receives.
 ///
 /// A function that takes `Event<FunctionFailed>` is started by every failure of every function. A
-/// filter selects some: `.filter("event.data.functionId == 'sync-client'")`. The failure of a run
-/// that such an event started sends no further event.
+/// filter selects some of them: `.filter("event.data.functionId == 'sync-client'")`. If a run that
+/// was started by such an event fails, no further event is sent.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -201,16 +205,16 @@ pub(crate) fn encode_event(event: &impl ToEvent) -> Result<NewEvent> {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct FunctionFailed {
-    /// The id of the function.
+    /// The id of the function whose run failed.
     pub function_id: String,
     /// The run that failed.
     pub run_id: RunId,
-    /// The failure.
+    /// The failure of the run.
     pub error: Failure,
-    /// The event that had started the run, as JSON.
+    /// The event that started the failed run, as JSON.
     pub event: serde_json::Value,
-    /// Fields that were left out because the event would be too large, such as `event.data`. The
-    /// run still has them.
+    /// The fields that were left out because this event would be too large, such as `event.data`.
+    /// The failed run still contains them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub omitted: Vec<String>,
 }

@@ -1,5 +1,5 @@
-//! Flow control of a function: how many runs at a time and in a period, which of many events, and
-//! until when.
+//! Flow control of a function: how many runs are live at the same time and start per period, which
+//! of many events start a run, and how long a run may take.
 
 use std::time::Duration;
 
@@ -35,13 +35,13 @@ pub struct Concurrency {
 }
 
 impl Concurrency {
-    /// Limits the executing steps to `n`, at least 1.
+    /// Limits the number of executing steps to `n`, which is at least 1.
     pub fn limit(n: u32) -> Self {
         Self::counting(n, CountedUnit::Steps)
     }
 
-    /// Limits the live runs to `n`, at least 1. A run counts from its first step to its end, also
-    /// while it sleeps.
+    /// Limits the number of live runs to `n`, which is at least 1. A run counts from its first step
+    /// to its end, even while it sleeps.
     pub fn runs(n: u32) -> Self {
         Self::counting(n, CountedUnit::Runs)
     }
@@ -50,11 +50,11 @@ impl Concurrency {
         Self { config: ConcurrencyConfig { limit, of, key: None, shared: None }, calls: SingleCalls::default() }
     }
 
-    /// Shares the limit with all functions that use this name, for example for an API that they
-    /// call.
+    /// Shares the limit with all functions that use this name, for example because they call the
+    /// same API.
     ///
-    /// The functions must all have the same limit, or the app does not start. The name must not
-    /// contain `/`.
+    /// All these functions must have the same limit; otherwise the app does not start. The name
+    /// must not contain `/`.
     #[must_use]
     pub fn shared(mut self, name: impl Into<String>) -> Self {
         self.calls.record("shared");
@@ -63,8 +63,8 @@ impl Concurrency {
     }
 }
 
-/// A maximum number of starts in a period. A [throttle](crate::Function::throttle) delays further
-/// starts, a [rate limit](crate::Function::rate_limit) skips them.
+/// A maximum number of starts per period. A [throttle](crate::Function::throttle) delays further
+/// starts; a [rate limit](crate::Function::rate_limit) skips them.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -89,8 +89,8 @@ impl Rate {
         Self { config: RateConfig { limit, period, burst: None, key: None }, calls: SingleCalls::default() }
     }
 
-    /// Sets how many runs may start at once after a quiet time. By default 1 for a throttle, which
-    /// then spaces starts evenly, and the whole limit for a rate limit.
+    /// Sets how many runs may start at the same time after a quiet period. The default is 1 for a
+    /// throttle, which then spaces starts evenly, and the whole limit for a rate limit.
     #[must_use]
     pub fn burst(mut self, n: u32) -> Self {
         self.calls.record("burst");
@@ -99,7 +99,7 @@ impl Rate {
     }
 }
 
-/// Starts one run for events that arrive close together, with the last of them.
+/// Starts one run for several events that arrive close together. The run gets the last of them.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -118,13 +118,13 @@ pub struct Debounce {
 }
 
 impl Debounce {
-    /// Starts the run when no event has arrived for `period`, which is at most 31 days.
+    /// Starts the run once no event has arrived for `period`, which is at most 31 days.
     pub fn new(period: Duration) -> Self {
         Self { config: DebounceConfig { period, max_wait: None, key: None }, calls: SingleCalls::default() }
     }
 
-    /// Starts the run at most this long after the first event, even if further events arrive. By
-    /// default, there is no maximum.
+    /// Sets the maximum time from the first event to the start of the run, even if further events
+    /// arrive. By default, there is no maximum.
     #[must_use]
     pub fn max_wait(mut self, limit: Duration) -> Self {
         self.calls.record("max_wait");
@@ -133,7 +133,7 @@ impl Debounce {
     }
 }
 
-/// Collects events, which start one run together: see [`Function::batch`](crate::Function::batch).
+/// Collects events that start one run together: see [`Function::batch`](crate::Function::batch).
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -151,8 +151,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Starts a run with `size` events (at most 1,000), or with fewer `timeout` after the first (at
-    /// most 31 days).
+    /// Starts a run once `size` events have arrived (at most 1,000). If fewer arrive, the run
+    /// starts `timeout` after the first event (at most 31 days).
     pub fn new(size: u32, timeout: Duration) -> Self {
         Self { config: BatchConfig { size, timeout, key: None }, calls: SingleCalls::default() }
     }
@@ -176,12 +176,12 @@ pub struct Singleton {
 }
 
 impl Singleton {
-    /// Skips further runs while one is live.
+    /// Skips a new run while another one is live.
     pub fn skip() -> Self {
         Self::with_mode(SingletonMode::Skip)
     }
 
-    /// Cancels the live run when a further one is created.
+    /// Cancels the live run when a new one is created.
     pub fn replace() -> Self {
         Self::with_mode(SingletonMode::Replace)
     }
@@ -207,19 +207,20 @@ macro_rules! keyed {
 }
 
 keyed! {
-    /// Limits each value of a CEL expression over the `event` separately: `event.data.clientId`.
+    /// Applies the limit separately to each value of a CEL expression over the `event`, such as
+    /// `event.data.clientId`.
     Concurrency;
-    /// Counts each value of a CEL expression over the `event` separately.
+    /// Counts starts separately for each value of a CEL expression over the `event`.
     Rate;
-    /// Debounces each value of a CEL expression over the `event` separately.
+    /// Debounces separately for each value of a CEL expression over the `event`.
     Debounce;
-    /// Batches each value of a CEL expression over the `event` separately.
+    /// Collects a separate batch for each value of a CEL expression over the `event`.
     Batch;
     /// Allows one live run for each value of a CEL expression over the `event`.
     Singleton;
 }
 
-/// Cancels runs that start or finish late: see [`Function::timeouts`](crate::Function::timeouts).
+/// Cancels runs that start or end too late: see [`Function::timeouts`](crate::Function::timeouts).
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -243,8 +244,8 @@ impl Timeouts {
         Self::default()
     }
 
-    /// Cancels a run that has not started this long after it was created. The run may be waiting
-    /// for a slot or its throttle.
+    /// Cancels a run that has not started this long after it was created, for example because it is
+    /// waiting for a slot or for its throttle.
     #[must_use]
     pub fn start(mut self, limit: Duration) -> Self {
         self.calls.record("start");
@@ -261,7 +262,7 @@ impl Timeouts {
     }
 }
 
-/// Cancels a function's live runs when an event arrives. By default, all of them.
+/// Cancels live runs of a function when an event arrives. By default, all live runs are cancelled.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -294,12 +295,12 @@ impl CancelOn {
         Self { config, calls: SingleCalls::default() }
     }
 
-    /// Cancels only runs whose own event has the same value in this field of its `data`, for
-    /// example `clientId` or `client.id`; a leading `data.` is ignored.
+    /// Cancels only runs whose own event has the same value in this field of its `data`. The field
+    /// is for example `clientId` or `client.id`; a leading `data.` is ignored.
     ///
-    /// The value is a string, a number, a boolean or null. A run whose event has no such field is
-    /// not cancelled. An index finds the runs. If there are several conditions, all of them must be
-    /// true.
+    /// The value is a string, a number, a boolean or null. A run whose event does not have the
+    /// field is not cancelled. The runs are found through an index. If there are several
+    /// conditions, all of them must be true.
     #[must_use]
     pub fn matching(mut self, field: impl Into<String>) -> Self {
         self.config.conditions.push(CancelCondition::SameField(field.into()));
@@ -307,17 +308,18 @@ impl CancelOn {
     }
 
     /// Cancels only runs for which this CEL expression is true. `event` is the event that started
-    /// the run, `async` the event that arrives.
+    /// the run, and `async` is the event that arrives.
     ///
-    /// It is evaluated for each live run. If there are several conditions, all of them must be
-    /// true.
+    /// The expression is evaluated for each live run. If there are several conditions, all of them
+    /// must be true.
     #[must_use]
     pub fn filter(mut self, cel: impl Into<String>) -> Self {
         self.config.conditions.push(CancelCondition::Cel(cel.into()));
         self
     }
 
-    /// Accepts the event only this long after the run was created. By default, until the run ends.
+    /// Sets how long after its creation a run can be cancelled by the event. By default, it can be
+    /// cancelled until it ends.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.calls.record("timeout");

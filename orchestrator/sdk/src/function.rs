@@ -24,8 +24,8 @@ use triggers::Filter;
 ///
 /// Some methods may be called several times: [`on`](Self::on), [`filter`](Self::filter),
 /// [`cron`](Self::cron), [`concurrency`](Self::concurrency) and [`cancel_on`](Self::cancel_on).
-/// Every other method may be called once. An app with a second call does not start; the error names
-/// the method.
+/// Every other method may be called once. If one of them is called twice, the app does not start,
+/// and the error names the method.
 ///
 /// ```
 /// use stepladder::prelude::*;
@@ -43,12 +43,12 @@ use triggers::Filter;
 /// ```
 pub struct Function {
     config: FunctionConfig,
-    /// The events that the last call of `on` selected; `None` before the first call.
+    /// The events that the latest call of `on` selected; `None` before the first call.
     selected: Option<&'static [&'static str]>,
     selections: Vec<&'static [&'static str]>,
     filters: Vec<Filter>,
     example: Option<serde_json::Result<NewEvent>>,
-    /// Whether the handler's type accepts a tick.
+    /// Whether the handler's event type can be decoded from a tick.
     can_decode_tick: fn() -> bool,
     handler: Handler,
     on_failure: Option<Handler>,
@@ -58,11 +58,11 @@ pub struct Function {
 }
 
 impl Function {
-    /// Creates a function with an id of at most 255 characters, which is unique in an app. Events
-    /// of the handler's type start it.
+    /// Creates a function. The id has at most 255 characters and is unique within an app. Events of
+    /// the handler's type start the function.
     ///
-    /// The handler is an `async fn`, or a closure that returns a future. By default it has 4
-    /// retries, a timeout of 60 s for each step, and no limits.
+    /// The handler is an `async fn`, or a closure that returns a future. By default, the function
+    /// has 4 retries, a timeout of 60 s for each step, and no limits.
     pub fn new<T, O, H, Fut>(id: impl Into<Arc<str>>, handler: H) -> Self
     where
         T: EventData,
@@ -73,8 +73,8 @@ impl Function {
         Self::with_handler::<T>(id.into(), event_handler(handler))
     }
 
-    /// Creates a function that collects events, which start one run together, in the order in which
-    /// they arrived. If the data of one event does not fit the type, the run fails.
+    /// Creates a function that collects events. They start one run together, in the order in which
+    /// they arrived. If the data of one event does not match the type, the run fails.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -126,12 +126,14 @@ impl Function {
         &self.config.id
     }
 
-    /// Sets the version: a number, a date, `1.10`. Register a function in several versions, so that
-    /// live runs continue with the code that they started with.
+    /// Sets the version of the function: a number, a date, or a version such as `1.10`. If you
+    /// register a function in several versions, live runs continue with the code with which they
+    /// started.
     ///
     /// A run takes the newest version when its first step starts, and keeps it while that version
-    /// is registered. After that it continues with the newest, and the log says so. Triggers, cron
-    /// schedules and limits on starts are those of the newest version.
+    /// is registered. Once the version is no longer registered, the run continues with the newest
+    /// one, and its log says so. Triggers, cron schedules and limits on starts are those of the
+    /// newest version.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -150,8 +152,8 @@ impl Function {
         self
     }
 
-    /// Sets the maximum number of retries of each step, and of the function itself if it returns an
-    /// error. The default is 4. With 0, there is only one attempt.
+    /// Sets the maximum number of retries of each step. It also applies to the function itself if
+    /// it returns an error. The default is 4. With 0, there is only one attempt.
     #[must_use]
     pub fn retries(mut self, n: u32) -> Self {
         self.calls.record("retries");
@@ -159,7 +161,7 @@ impl Function {
         self
     }
 
-    /// Sets the waits between attempts. By default, [`Backoff::Default`].
+    /// Sets the delays between attempts. The default is [`Backoff::Default`].
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.calls.record("backoff");
@@ -167,8 +169,8 @@ impl Function {
         self
     }
 
-    /// Sets the timeout of one attempt of a step, unless the step sets its own. By default, 60 s.
-    /// The app does not start if no worker has that long.
+    /// Sets the timeout of each attempt of a step. A step can override it. The default is 60 s. If
+    /// the workers' time limit is shorter, the app does not start.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.calls.record("timeout");
@@ -176,8 +178,8 @@ impl Function {
         self
     }
 
-    /// Runs a handler when a run of this function has failed for good. The handler is a function of
-    /// its own, with id `<id>/on-failure` and steps of its own.
+    /// Sets a handler that runs after a run of this function has failed permanently. The handler
+    /// becomes a function with the id `<id>/on-failure` and its own steps.
     ///
     /// ```
     /// # use stepladder::prelude::*;

@@ -1,11 +1,12 @@
-//! What a function is written with: [`Context`], [`Function`], [`Error`], and [`testing`].
+//! Everything that is needed to write functions: [`Context`], [`Function`], [`Error`], and
+//! [`testing`].
 //!
-//! A function is an ordinary async fn over a [`Context`]. Its named [steps](Context::step) are
-//! recorded, so a run can be suspended and replayed at any of them. Programs use this crate through
-//! `stepladder`.
+//! A function is an ordinary async fn that takes a [`Context`]. Its named [steps](Context::step)
+//! are recorded, so a run can be suspended and replayed at any step. Programs use this crate
+//! through the crate `stepladder`.
 //!
-//! Storage, queues and the decision when a step runs are not here. They belong to the engine, which
-//! knows functions only as [`Program`](stepladder_engine::Program)s.
+//! Storage, queues and the decision when a step runs are not part of this crate. They belong to the
+//! engine, which sees functions only as [`Program`](stepladder_engine::Program)s.
 
 mod blocking;
 mod compensation;
@@ -42,7 +43,7 @@ pub use map::{Map, MapResults, MapRuns};
 pub use poll::PollUntil;
 pub use serde_json::json;
 pub use step::{Invoke, SendEvent, SendEvents, Sleep, Step};
-/// Its text sorts by time, and is read back by `parse`:
+/// The text of an event id sorts by time. `parse` converts it back to an id:
 ///
 /// ```
 /// use stepladder::EventId;
@@ -52,7 +53,7 @@ pub use step::{Invoke, SendEvent, SendEvents, Sleep, Step};
 /// assert_eq!(id.time().to_string(), "2016-07-30T23:54:10.259Z");
 /// ```
 pub use stepladder_core::EventId;
-/// A function that reacts to failures gets it in [`FunctionFailed`]:
+/// The recorded error of a run or a step. A failure handler receives it in [`FunctionFailed`]:
 ///
 /// ```
 /// use stepladder::Failure;
@@ -64,7 +65,7 @@ pub use stepladder_core::EventId;
 /// assert!(!is_declined(&Failure::new("the bank did not answer")));
 /// ```
 pub use stepladder_core::Failure;
-/// It keeps its text as it was written. serde reads a value from it:
+/// A JSON document that keeps its text exactly as it was written. Decode it with serde:
 ///
 /// ```
 /// use stepladder::prelude::*;
@@ -78,7 +79,8 @@ pub use stepladder_core::Failure;
 /// }
 /// ```
 pub use stepladder_core::Json;
-/// [`ToEvent`] makes one of an event's data, for example to give it an id:
+/// An event to send. [`ToEvent`] creates one from the data of an event, for example to give it an
+/// id:
 ///
 /// ```
 /// use stepladder::prelude::*;
@@ -94,7 +96,7 @@ pub use stepladder_core::Json;
 /// # Ok(()) }
 /// ```
 pub use stepladder_core::NewEvent;
-/// The id of the current run is an idempotency key that all retries share:
+/// The id of a run. It can be part of an idempotency key, because all retries of the run share it:
 ///
 /// ```
 /// use stepladder::prelude::*;
@@ -107,7 +109,8 @@ pub use stepladder_core::NewEvent;
 /// # Ok(()) }
 /// ```
 pub use stepladder_core::RunId;
-/// It converts from and to `jiff::Timestamp` and `SystemTime`, and takes a `Duration`:
+/// A moment in time. It can be converted from and to `jiff::Timestamp` and `SystemTime`, and a
+/// `Duration` can be added:
 ///
 /// ```
 /// use stepladder::prelude::*;
@@ -120,7 +123,7 @@ pub use stepladder_core::RunId;
 /// assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
 /// ```
 pub use stepladder_core::Timestamp;
-/// A body records it with [`record_usage`]:
+/// The usage of a paid model. The body of a step records it with [`record_usage`]:
 ///
 /// ```
 /// use stepladder::prelude::*;
@@ -136,7 +139,7 @@ pub use stepladder_core::Timestamp;
 /// # Ok(()) }
 /// ```
 pub use stepladder_core::Usage;
-/// Set it with [`Function::missed_ticks`]:
+/// What happens to missed ticks of a cron schedule. Set this with [`Function::missed_ticks`]:
 ///
 /// ```
 /// use stepladder::prelude::*;
@@ -149,7 +152,7 @@ pub use stepladder_core::Usage;
 /// let function = Function::new("daily-report", report).cron("0 9 * * MON-FRI").missed_ticks(MissedTicks::Skip);
 /// ```
 pub use stepladder_core::missed::MissedTicks;
-/// Set it for a step, or for all steps of a function:
+/// The delays between attempts. Set them for a step, or for all steps of a function:
 ///
 /// ```
 /// use stepladder::prelude::*;
@@ -176,8 +179,8 @@ pub use stepladder_core::retry::Backoff;
 /// assert_eq!(EnhanceRequested::NAME, "client/enhance.requested");
 /// ```
 ///
-/// On an enum, each variant contains the data of one event. The enum stands for all of them, and
-/// the event's name selects the variant:
+/// On an enum, each variant contains the data of one event. The enum is a type for all these
+/// events, and the name of an event selects the variant:
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -209,13 +212,13 @@ pub use wait::{WaitForEvent, WaitForSignal};
 
 pub(crate) use shared_data::SharedData;
 
-/// What the expansion of `derive(Event)` uses.
+/// Items that the code generated by `derive(Event)` uses.
 #[doc(hidden)]
 pub mod __private {
     pub use serde_json::Error as DecodeError;
     pub use serde_json::value::RawValue;
 
-    /// The error for an event that no variant of an enum stands for.
+    /// Returns the error for an event for which an enum has no variant.
     pub fn unknown_event(name: &str) -> DecodeError {
         serde::de::Error::custom(format_args!("no variant stands for the event `{name}`"))
     }

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use stepladder_core::json;
 use stepladder_core::report::{LogLevel, LogLine};
 
-/// A log line with a level and fields, for [`Context::log`](crate::Context::log). Plain text works
-/// too.
+/// A log line with a level and fields, for [`Context::log`](crate::Context::log). A plain string
+/// works too.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -24,23 +24,23 @@ pub struct Log {
 }
 
 impl Log {
-    /// Creates a line at level `info`.
+    /// Creates a line with the level `info`.
     pub fn info(message: impl Into<String>) -> Self {
         Self { level: LogLevel::Info, message: message.into(), fields: Map::new() }
     }
 
-    /// Creates a line at level `warn`.
+    /// Creates a line with the level `warn`.
     pub fn warn(message: impl Into<String>) -> Self {
         Self { level: LogLevel::Warn, ..Self::info(message) }
     }
 
-    /// Creates a line at level `error`.
+    /// Creates a line with the level `error`.
     pub fn error(message: impl Into<String>) -> Self {
         Self { level: LogLevel::Error, ..Self::info(message) }
     }
 
-    /// Adds a field. A later value replaces an earlier one of the same name. If the value cannot be
-    /// written as JSON, the field contains the reason.
+    /// Adds a field. A later value replaces an earlier one with the same name. If the value cannot
+    /// be written as JSON, the field contains the reason.
     pub fn with(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
         let value = serde_json::to_value(value).unwrap_or_else(|error| Value::String(error.to_string()));
         self.fields.insert(name.into(), value);

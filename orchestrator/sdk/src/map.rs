@@ -1,4 +1,4 @@
-//! Maps: one step, or one run, for each item, with a limit on how many are active.
+//! Maps: one step, or one called run, for each item, with a limit on how many are active.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -22,9 +22,9 @@ use crate::{Invoke, Result, Step};
 /// ```
 ///
 /// # Errors
-/// The first recorded failure. Then no further item starts, and steps of the same invocation are
-/// abandoned. Steps that run in invocations of their own continue to their end.
-/// [`results`](Self::results) tries every item instead.
+/// The first recorded failure. Then no further item starts, and steps in the same invocation are
+/// abandoned. Steps that run in other invocations continue to their end. To try every item, use
+/// [`results`](Self::results).
 #[must_use = "a map does nothing until it is awaited"]
 pub struct Map<'a, T> {
     steps: Vec<Step<'a, T>>,
@@ -45,9 +45,9 @@ pub struct Map<'a, T> {
 /// ```
 ///
 /// # Errors
-/// The first recorded failure. Then no further run is created; runs that exist continue to their
-/// end, unless they are [cancelled with this run](Self::cancelled_with_run).
-/// [`results`](Self::results) tries every item instead.
+/// The first recorded failure. Then no further run is created. Existing runs continue to their end,
+/// unless they are [cancelled with this run](Self::cancelled_with_run). To try every item, use
+/// [`results`](Self::results).
 #[must_use = "a map does nothing until it is awaited"]
 pub struct MapRuns<'a, T> {
     calls: Vec<Invoke<'a, T>>,
@@ -78,14 +78,15 @@ impl<'a, T> Map<'a, T> {
         Self { steps, limit: usize::MAX, running: None }
     }
 
-    /// Sets the maximum number of active steps, at least one. By default, all steps are active.
+    /// Sets the maximum number of active steps, which is at least one. By default, there is no
+    /// maximum.
     pub fn limit(mut self, n: usize) -> Self {
         self.limit = n.max(1);
         self.steps.iter_mut().for_each(|step| step.record_call("limit"));
         self
     }
 
-    /// Tries every item. Returns the value or the error of each, in the order of the items.
+    /// Tries every item. Returns the value or the error of each item, in the order of the items.
     pub fn results(self) -> MapResults<'a, T>
     where
         T: Send + 'a,
@@ -93,22 +94,22 @@ impl<'a, T> Map<'a, T> {
         MapResults { running: Box::pin(all_results(self.steps, self.limit)) }
     }
 
-    /// Sets [`Step::retries`] of each step.
+    /// Sets [`Step::retries`] for each step.
     pub fn retries(self, n: u32) -> Self {
         self.each(|step| step.retries(n))
     }
 
-    /// Sets [`Step::timeout`] of each step.
+    /// Sets [`Step::timeout`] for each step.
     pub fn timeout(self, limit: Duration) -> Self {
         self.each(|step| step.timeout(limit))
     }
 
-    /// Sets [`Step::backoff`] of each step.
+    /// Sets [`Step::backoff`] for each step.
     pub fn backoff(self, backoff: Backoff) -> Self {
         self.each(|step| step.backoff(backoff.clone()))
     }
 
-    /// Sets [`Step::undo`] of each step.
+    /// Sets [`Step::undo`] for each step.
     pub fn undo<F, Fut>(self, undo: F) -> Self
     where
         T: Send + 'static,
@@ -129,14 +130,14 @@ impl<'a, T> MapRuns<'a, T> {
         Self { calls, limit, running: None }
     }
 
-    /// Sets the maximum number of live runs, at least one. By default, 100.
+    /// Sets the maximum number of live runs, which is at least one. The default is 100.
     pub fn limit(mut self, n: usize) -> Self {
         self.limit = n.max(1);
         self.calls.iter_mut().for_each(|call| call.record_call("limit"));
         self
     }
 
-    /// Tries every item. Returns the value or the error of each, in the order of the items.
+    /// Tries every item. Returns the value or the error of each item, in the order of the items.
     pub fn results(self) -> MapResults<'a, T>
     where
         T: Send + 'a,
@@ -144,12 +145,12 @@ impl<'a, T> MapRuns<'a, T> {
         MapResults { running: Box::pin(all_results(self.calls, self.limit)) }
     }
 
-    /// Sets [`Invoke::cancelled_with_run`] of each call.
+    /// Sets [`Invoke::cancelled_with_run`] for each call.
     pub fn cancelled_with_run(self) -> Self {
         self.each(Invoke::cancelled_with_run)
     }
 
-    /// Sets [`Invoke::undo`] of each call.
+    /// Sets [`Invoke::undo`] for each call.
     pub fn undo<F, Fut>(self, undo: F) -> Self
     where
         T: Send + 'static,
@@ -199,8 +200,8 @@ async fn all_results<T, F: Future<Output = Result<T>>>(items: Vec<F>, limit: usi
     run_limited(items, limit, Ok).await.unwrap_or_default()
 }
 
-/// Keeps at most `limit` items active. A slow item does not hold back the items after it. An error
-/// of `convert` ends the map.
+/// Runs the futures with at most `limit` of them active. A slow item does not delay the start of
+/// later items. An error that `convert` returns ends the map.
 async fn run_limited<T, V, F: Future<Output = Result<T>>>(
     items: Vec<F>,
     limit: usize,

@@ -1,5 +1,5 @@
-//! Polls: a check that is repeated until it returns a value. A poll is a step whose attempts may
-//! have no value yet.
+//! Polls: a check is repeated until it returns a value. A poll is a step whose attempts may return
+//! no value yet.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,16 +13,16 @@ use crate::duration::friendly;
 use crate::error::ErrorCode;
 use crate::{Error, Result, Step};
 
-/// The default waits between checks.
+/// The default delays between checks.
 const EVERY: Backoff = Backoff::exponential(Duration::from_secs(5), Duration::from_secs(300));
-/// The default timeout.
+/// The default timeout of a poll.
 const TIMEOUT: Duration = Duration::from_secs(3_600);
 
-/// A repeated check: see [`Context::poll_until`](crate::Context::poll_until). Await it, or compose
-/// it like any future.
+/// A repeated check: see [`Context::poll_until`](crate::Context::poll_until). Await it, or combine
+/// it with others like any future.
 ///
-/// Each check adds two entries to the run's journal, which every replay reads. The timeout may
-/// therefore be at most 2,000 times the longest wait.
+/// Each check adds two entries to the run's journal, which every replay reads. Therefore the
+/// timeout may be at most 2,000 times the longest delay.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -35,12 +35,13 @@ const TIMEOUT: Duration = Duration::from_secs(3_600);
 /// ```
 ///
 /// # Errors
-/// Those of any [`Step`], and these, which are terminal:
+/// The errors of any [`Step`], and these terminal errors:
 ///
-/// - `poll-timeout`: the last check, made at the timeout, had no value.
-/// - `bad-poll`: the timeout is more than 2,000 times the longest wait.
+/// - `poll-timeout`: the last check, made at the timeout, returned no value.
+/// - `bad-poll`: the timeout is more than 2,000 times the longest delay.
 ///
-/// Retries count the failures since the last check that ended without an error.
+/// A check that fails is retried. Retries are counted anew after each check that ended without an
+/// error.
 #[must_use = "a check is not made until it is awaited"]
 pub struct PollUntil<'a, T> {
     step: Step<'a, T>,
@@ -52,30 +53,31 @@ impl<'a, T> PollUntil<'a, T> {
         Self { step, poll: decide::PollSchedule { every: EVERY, timeout: TIMEOUT } }.with_poll_set()
     }
 
-    /// Sets the waits between checks: a duration, or a [`Backoff`]. By default, 5 s at first,
-    /// doubled up to 5 minutes.
+    /// Sets the delays between checks: a duration, or a [`Backoff`]. The default is 5 s at first,
+    /// doubled each time up to 5 minutes.
     pub fn every(mut self, every: impl Into<Backoff>) -> Self {
         self.step.record_call("every");
         self.poll.every = every.into();
         self.with_poll_set()
     }
 
-    /// Sets the time from the first check to the last. By default, an hour.
+    /// Sets the time from the first check to the last. The default is an hour.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.step.record_call("timeout");
         self.poll.timeout = limit;
         self.with_poll_set()
     }
 
-    /// Sets the timeout of one check. By default, the function's timeout of a step.
+    /// Sets the timeout of a single check. The default is the timeout that the function sets for
+    /// its steps.
     pub fn check_timeout(mut self, limit: Duration) -> Self {
         self.step.record_call("check_timeout");
         self.step.set_options(|options| options.timeout = Some(limit));
         self
     }
 
-    /// Sets the maximum number of retries in a row of a check that fails. By default, the
-    /// function's.
+    /// Sets the maximum number of consecutive retries of a check that fails. The default is that of
+    /// the function.
     pub fn retries(mut self, n: u32) -> Self {
         self.step = self.step.retries(n);
         self

@@ -1,4 +1,4 @@
-//! What a file with functions needs: `use stepladder::prelude::*;`.
+//! Everything that a file with functions needs: `use stepladder::prelude::*;`.
 
 pub use std::time::Duration;
 

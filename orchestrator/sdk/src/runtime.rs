@@ -1,5 +1,5 @@
-//! What runs functions: for the other crates of this workspace and their tests. `stepladder` does
-//! not export it.
+//! Items for the other crates of this workspace and their tests, which execute functions.
+//! `stepladder` does not export this module.
 
 use std::sync::Arc;
 
@@ -13,10 +13,11 @@ use crate::Function;
 pub use crate::environment::override_env;
 pub use crate::shared_data::SharedData;
 
-/// Compiles a function, and its on-failure function if it has one, to what the engine runs.
+/// Compiles a function, and its failure handler if it has one, to programs that the engine
+/// executes.
 ///
 /// # Errors
-/// A sentence that names the function, and the expression or the method that cannot work.
+/// A sentence that names the function, and the invalid expression or method.
 pub fn programs(function: Function, data: &SharedData) -> Result<Vec<Arc<dyn Program>>, String> {
     function.into_programs(data)
 }
@@ -29,21 +30,22 @@ pub fn configs(function: Function) -> Result<Vec<FunctionConfig>, String> {
     Ok(function.into_configs()?.into_iter().map(|(config, _)| config).collect())
 }
 
-/// The engine behind a [`TestApp`](crate::testing::TestApp).
+/// Gives access to the engine behind a [`TestApp`](crate::testing::TestApp).
 pub trait TestEngine: Sized {
     /// Returns the engine.
     fn engine(&mut self) -> Arc<Engine>;
 
-    /// Returns the storage.
+    /// Returns the storage in memory.
     fn memory(&mut self) -> Arc<Memory>;
 
-    /// Changes the engine's settings, before the app runs.
+    /// Changes the settings of the engine before the app runs.
     #[must_use]
     fn config(self, change: impl FnOnce(&mut Config)) -> Self;
 }
 
-/// The engine's view of a [`TestRun`](crate::testing::TestRun).
+/// Gives access to the engine's view of a [`TestRun`](crate::testing::TestRun).
 pub trait TestRunDetail {
-    /// Returns the steps with their attempts, the event, the log, and why the run waits.
+    /// Returns the run in full: its steps with their attempts, the event, the log, and why the run
+    /// waits.
     fn detail(&self) -> &RunDetail;
 }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use crate::error::ErrorCode;
 use crate::{Error, Result};
 
-/// Shared values by type, at most one of each. Clones share the values.
+/// Values that functions share, by type, at most one of each type. Clones share the same values.
 #[derive(Clone, Default)]
 pub struct SharedData {
     by_type: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
-    /// The first type that was inserted twice.
+    /// The first type that was added twice.
     repeated: Option<&'static str>,
 }
 
@@ -23,7 +23,7 @@ impl SharedData {
         }
     }
 
-    /// Checks that no type was inserted twice.
+    /// Checks that no type was added twice.
     ///
     /// # Errors
     /// A sentence that names the type.
@@ -36,10 +36,10 @@ impl SharedData {
         }
     }
 
-    /// Returns the value of a type.
+    /// Returns the value of this type.
     ///
     /// # Errors
-    /// Terminal with code `missing-data` if no value of the type was added.
+    /// Terminal with the code `missing-data` if no value of this type was added.
     pub fn get<T: Send + Sync + 'static>(&self) -> Result<&T> {
         self.by_type.get(&TypeId::of::<T>()).and_then(|value| value.downcast_ref()).ok_or_else(|| {
             Error::terminal(format!("no shared data has the type {}; add it with App::data", type_name::<T>()))

@@ -1,4 +1,5 @@
-//! Builder methods that may be called once. A second call would silently replace the first.
+//! Detects builder methods that are called twice but may be called only once. Otherwise the second
+//! call would silently replace the first.
 
 /// Records which methods of a builder were called.
 #[derive(Clone, Debug, Default)]
@@ -16,13 +17,15 @@ impl SingleCalls {
         }
     }
 
-    /// Returns the end of a sentence about a method that was called twice.
+    /// Returns the end of a sentence about a method that was called twice; `None` if there is none.
     pub(crate) fn error(&self) -> Option<String> {
         self.repeated.map(|method| format!("calls `.{method}` twice; call it once"))
     }
 
+    /// Checks that no method was called twice.
+    ///
     /// # Errors
-    /// A sentence about `subject` if a method was called twice.
+    /// A sentence that starts with `subject`.
     pub(crate) fn check(&self, subject: &str) -> Result<(), String> {
         self.error().map_or(Ok(()), |error| Err(format!("{subject} {error}")))
     }

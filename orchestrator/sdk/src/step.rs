@@ -1,4 +1,4 @@
-//! Steps: plain `Unpin` futures with options, which do nothing before their first poll.
+//! Steps: `Unpin` futures with options, which do nothing before they are first polled.
 
 mod invoke;
 mod recorded;
@@ -17,18 +17,19 @@ pub use send::{SendEvent, SendEvents};
 pub use sleep::Sleep;
 pub(crate) use untyped::{Body, UntypedStep};
 
-/// A step with a body: see [`Context::step`](crate::Context::step). Await it, or compose it like
-/// any future with `join!`, `try_join_all` or `select!`.
+/// A step with a body: see [`Context::step`](crate::Context::step). Await it, or combine it with
+/// other futures, for example with `join!`, `try_join_all` or `select!`.
 ///
-/// The body runs once for each attempt. Its value is recorded, and every replay returns the record.
-/// If a `select!` drops the step while its body runs, the body is abandoned.
+/// The body is executed once for each attempt. The value that it returns is recorded, and every
+/// replay returns the recorded value. If a `select!` drops the step while its body is running, the
+/// body is abandoned.
 ///
 /// # Errors
-/// The body's error, once its retries are used up, or at once if it is terminal. The error was
-/// recorded: it has a message and a [`code`](crate::Error::code), and is terminal for the function.
-/// Stepladder's own errors have these codes: `undecodable-memo`, `nondeterminism`, `timeout`,
-/// `too-large`, `misplaced-step`, `bad-step` and `bad-step-name`. [`ErrorCode`](crate::ErrorCode)
-/// explains them.
+/// The body's error, once no retries are left, or immediately if the error is terminal. Because the
+/// error was recorded, it has only a message and a [`code`](crate::Error::code), and it is terminal
+/// for the function. Errors of Stepladder itself have these codes: `undecodable-memo`,
+/// `nondeterminism`, `timeout`, `too-large`, `misplaced-step`, `bad-step` and `bad-step-name`.
+/// [`ErrorCode`](crate::ErrorCode) explains them.
 #[must_use = "a step does nothing until it is awaited"]
 pub struct Step<'a, T> {
     step: Recorded<'a, T>,
@@ -39,8 +40,8 @@ impl<T> Step<'_, T> {
         self.step.set_options(change);
     }
 
-    /// Sets the maximum number of retries after the first attempt. By default, the function's. 0
-    /// makes one attempt.
+    /// Sets the maximum number of retries after the first attempt. The default is that of the
+    /// function. With 0, there is only one attempt.
     pub fn retries(mut self, n: u32) -> Self {
         self.record_call("retries");
         self.set_options(|options| options.retries = Some(n));
@@ -55,7 +56,7 @@ impl<T> Step<'_, T> {
         self
     }
 
-    /// Sets the waits between attempts. By default, the function's.
+    /// Sets the delays between attempts. The default is those of the function.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.record_call("backoff");
         self.set_options(|options| options.backoff = Some(backoff));
@@ -68,11 +69,12 @@ delegate_future! {
 }
 
 undoable! {
-    /// Sets how the step is undone if the run fails for good after the step has succeeded.
+    /// Registers a compensation: `undo` runs if the run fails permanently after this step has
+    /// succeeded.
     ///
-    /// Steps are undone in reverse order, each by a step `undo <step>`. That step gets the value
-    /// which the undone step returned. It has the function's retries, but at least 4. If it fails,
-    /// the others are still undone, and the run's error names it.
+    /// Compensations run in reverse order, each as a step `undo <step>`. Such a step receives the
+    /// value that the undone step returned. It has the function's retries, but at least 4. If it
+    /// fails, the other compensations still run, and the error of the run names the failed one.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -85,13 +87,13 @@ undoable! {
     /// # Ok(()) }
     /// ```
     ///
-    /// These are not undone:
+    /// These steps are not undone:
     ///
     /// - steps of a *cancelled* run
-    /// - steps that a rerun took over from the run before
+    /// - steps whose outcomes a rerun copied from the original run
     /// - a step that failed, although its last attempt may have had its effect
     /// - a step that a `select!` or a `try_join!` dropped
     ///
-    /// For the last two, call [`Context::undo`](crate::Context::undo) before the step.
+    /// In the last two cases, call [`Context::undo`](crate::Context::undo) before the step.
     Step
 }

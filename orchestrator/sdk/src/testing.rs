@@ -50,7 +50,7 @@ use world::World;
 
 pub use run::TestRun;
 pub use stepladder_core::Status;
-/// A test may look for a fact in a run's journal:
+/// What an entry of a run's journal records. A test may search a journal for a fact:
 ///
 /// ```
 /// use stepladder::testing::{Fact, TestRun};
@@ -65,9 +65,9 @@ pub use stepladder_engine::Pace;
 
 /// An app for tests.
 ///
-/// Its clock stands still while any code runs. When nothing runs, it jumps to the next time at
-/// which something is due. A body that never ends is therefore not timed out; [`hang`](Self::hang)
-/// simulates one.
+/// The clock of the app stands still while any code is running. When nothing is running, the clock
+/// jumps to the next time at which something is due. Therefore a body that never ends is not timed
+/// out; use [`hang`](Self::hang) to simulate such a body.
 ///
 /// Everything that cannot work ends the test with a panic that says why: a function that does not
 /// compile, an event that is refused, a run that waits for something that never happens.
@@ -98,16 +98,16 @@ pub struct TestApp {
 }
 
 impl TestApp {
-    /// Sends an event, and runs everything until no run is live. Returns the runs that the event
-    /// started.
+    /// Sends an event, and executes everything until no run is live. Returns the runs that the
+    /// event started.
     pub async fn send<E: ToEvent>(&mut self, event: &E) -> Vec<TestRun> {
         let id = self.ingest(event).await;
         self.world().run_to_end().await;
         self.runs_of(id).await
     }
 
-    /// Sends an event, and runs everything that can run without moving the clock. Returns the runs
-    /// that the event started.
+    /// Sends an event, and executes everything that is due without moving the clock. Returns the
+    /// runs that the event started.
     pub async fn start<E: ToEvent>(&mut self, event: &E) -> Vec<TestRun> {
         let id = self.ingest(event).await;
         let now = self.now();
@@ -115,8 +115,8 @@ impl TestApp {
         self.runs_of(id).await
     }
 
-    /// Posts to the token of a signal, and runs everything until no run is live. Panics if the post
-    /// is refused.
+    /// Posts data to the callback token of a signal, and executes everything until no run is live.
+    /// Panics if the post is refused.
     pub async fn signal(&mut self, token: &str, data: &(impl Serialize + ?Sized)) {
         let data = json::to_json(data).unwrap_or_else(|error| panic!("the signal is not JSON: {error}"));
         let world = self.world();
@@ -124,8 +124,8 @@ impl TestApp {
         world.run_to_end().await;
     }
 
-    /// Returns the token of a step that waits for a signal, or will: the one that the function
-    /// passes on.
+    /// Returns the callback token of a step that waits for a signal, or will wait for one. This is
+    /// the token that the function passes to a third party.
     pub async fn token(&mut self, run: &TestRun, step: &str) -> String {
         self.world()
             .engine
@@ -135,8 +135,8 @@ impl TestApp {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Cancels a run, and runs everything that can run without moving the clock. Returns the run as
-    /// it is then. A run that has ended stays as it is.
+    /// Cancels a run, and executes everything that is due without moving the clock. Returns the
+    /// cancelled run. A run that has already ended is not changed.
     pub async fn cancel(&mut self, run: &TestRun) -> TestRun {
         let now = self.now();
         let world = self.world();
@@ -150,12 +150,13 @@ impl TestApp {
         world.inspect(run.id()).await
     }
 
-    /// Pauses a function: its runs that have not started wait until [`resume`](Self::resume).
+    /// Pauses a function. Runs of the function that have not started wait until
+    /// [`resume`](Self::resume).
     pub async fn pause(&mut self, function: &str) {
         self.world().engine.functions().pause(function).await.unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// Resumes a paused function, and runs everything that can run without moving the clock.
+    /// Resumes a paused function, and executes everything that is due without moving the clock.
     pub async fn resume(&mut self, function: &str) {
         let now = self.now();
         let world = self.world();
@@ -163,20 +164,20 @@ impl TestApp {
         world.run_until(now).await;
     }
 
-    /// Reruns a run from its beginning, and runs everything until no run is live. Returns the new
-    /// run.
+    /// Reruns a run from its beginning, and executes everything until no run is live. Returns the
+    /// new run.
     pub async fn rerun(&mut self, run: &TestRun) -> TestRun {
         self.rerun_as(run, RerunOptions::default()).await
     }
 
-    /// Reruns a run from a step, with the outcomes of the steps before it, and runs everything
+    /// Reruns a run from a step, with the outcomes of the steps before it, and executes everything
     /// until no run is live. Returns the new run.
     pub async fn rerun_from(&mut self, run: &TestRun, step: &str) -> TestRun {
         self.rerun_as(run, RerunOptions { from_step: Some(step.into()), input: None }).await
     }
 
-    /// Reruns a run from its beginning with other event data, and runs everything until no run is
-    /// live. Returns the new run.
+    /// Reruns a run from its beginning with other event data, and executes everything until no run
+    /// is live. Returns the new run.
     pub async fn rerun_with(&mut self, run: &TestRun, data: &(impl Serialize + ?Sized)) -> TestRun {
         let input = json::to_json(data).unwrap_or_else(|error| panic!("the input is not JSON: {error}"));
         self.rerun_as(run, RerunOptions { from_step: None, input: Some(input) }).await
@@ -189,13 +190,13 @@ impl TestApp {
         world.inspect(new).await
     }
 
-    /// Moves the clock forward, and runs everything that becomes due in the meantime.
+    /// Moves the clock forward, and executes everything that becomes due in the meantime.
     pub async fn advance(&mut self, duration: Duration) {
         let end = self.now() + duration;
         self.world().run_until(end).await;
     }
 
-    /// Runs everything until no run is live.
+    /// Executes everything until no run is live.
     pub async fn finish(&mut self) {
         self.world().run_to_end().await;
     }
@@ -205,8 +206,8 @@ impl TestApp {
         self.world().now()
     }
 
-    /// Returns all runs in the order in which they were created, including those that another run
-    /// invoked and those that a failure started. The runs of one event are created in the order in
+    /// Returns all runs in the order in which they were created. This includes runs that another
+    /// run called, and runs of failure handlers. The runs of one event are created in the order in
     /// which their functions were added.
     pub async fn runs(&mut self) -> Vec<TestRun> {
         let world = self.world();
@@ -245,7 +246,7 @@ impl TestApp {
         runs
     }
 
-    /// Returns the engine and its surroundings, which the first call creates.
+    /// Returns the engine and everything around it. The first call creates them.
     fn world(&mut self) -> &mut World {
         let Self { functions, data, script, config, calls, world } = self;
         world.get_or_insert_with(|| {

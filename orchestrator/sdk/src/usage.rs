@@ -1,4 +1,4 @@
-//! Model usage that a step's body reports.
+//! The usage of paid models that the body of a step reports.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use stepladder_core::Usage;
 use crate::ledger::ReplayLedger;
 
 thread_local! {
-    /// The body that this thread polls: its ledger and its index there.
+    /// The body that this thread is polling: the ledger, and the index of the step in the ledger.
     static BODY: RefCell<Option<(Arc<ReplayLedger>, usize)>> = const { RefCell::new(None) };
 }
 
-/// Records what a step's body used of a model. Call it inside the body.
+/// Records the usage of a paid model. Call this inside the body of a step.
 ///
 /// The usage is recorded with the attempt, even if the attempt fails. Usage of the same model adds
-/// up. After 16 models in one attempt, the rest adds up as `others`.
+/// up. Beyond 16 models in one attempt, usage is added up as `others`.
 ///
-/// The thread that polls the body identifies it. A task or thread of its own (`tokio::spawn`,
+/// The body is identified by the thread that polls it. A separate task or thread (`tokio::spawn`,
 /// [`blocking`](crate::blocking())) must return its usage to the body. Outside a body the call has
 /// no effect, so a client that records usage works anywhere.
 ///
@@ -41,7 +41,7 @@ thread_local! {
 /// # Ok(()) }
 /// ```
 pub fn record_usage(usage: Usage) {
-    // the borrow ends before the ledger is locked
+    // the borrow must end before the ledger is locked
     let body = BODY.with_borrow(Clone::clone);
     match body {
         Some((ledger, at)) => ledger.add_usage(at, usage),
@@ -49,7 +49,7 @@ pub fn record_usage(usage: Usage) {
     }
 }
 
-/// Marks the thread as polling a body, until it is dropped.
+/// Marks this thread as polling a body, until the guard is dropped.
 pub(crate) struct BodyGuard(Option<(Arc<ReplayLedger>, usize)>);
 
 impl BodyGuard {

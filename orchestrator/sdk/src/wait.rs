@@ -1,4 +1,4 @@
-//! Waits for events and signals: plain `Unpin` futures with options.
+//! Waits for events and signals: `Unpin` futures with options.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,8 @@ use crate::{Event, EventData, Result};
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
 
 /// A wait for an event: see [`Context::wait_for_event`](crate::Context::wait_for_event). Await it,
-/// or compose it like any future. If a `select!` drops it, the run continues without the event.
+/// or combine it with others like any future. If a `select!` drops it, the run continues without
+/// the event.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -34,13 +35,13 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
 /// ```
 ///
 /// # Errors
-/// Terminal, with these codes:
+/// Terminal errors with these codes:
 ///
 /// - `bad-wait`: a condition cannot be used.
-/// - `undecodable-memo`: the data of the event does not fit the type.
+/// - `undecodable-memo`: the data of the event does not match the type.
 /// - `too-large`: the run would keep more than 32 MiB.
 ///
-/// An expression that is not CEL fails the run.
+/// If an expression is not CEL, the run fails.
 #[must_use = "a wait does nothing until it is awaited"]
 pub struct WaitForEvent<'a, T> {
     step: Recorded<'a, Option<Event<T>>>,
@@ -64,15 +65,15 @@ impl<'a, T> WaitForEvent<'a, T> {
     /// Accepts only events for which this CEL expression is true, for example `async.data.score >
     /// event.data.least`.
     ///
-    /// `event` is the event that started the run, `async` the event that arrives. An expression
-    /// that fails, for example because a field is missing, is not true. The engine evaluates it for
-    /// each run that waits; prefer [`matching`](Self::matching). If there are several conditions,
-    /// all of them must be true.
+    /// `event` is the event that started the run, and `async` is the event that arrives. If the
+    /// evaluation fails, for example because a field is missing, the expression is not true. The
+    /// engine evaluates the expression for each waiting run, so prefer
+    /// [`matching`](Self::matching). If there are several conditions, all of them must be true.
     pub fn filter(self, cel: impl Into<Arc<str>>) -> Self {
         self.and(Ok(EventMatch::When(cel.into())))
     }
 
-    /// Sets how long to wait, from the first poll on. By default, 7 days.
+    /// Sets how long to wait, from the first poll on. The default is 7 days.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.step.record_call("timeout");
         self.step.change_ask(|ask| set_timeout(ask, limit));
@@ -92,7 +93,7 @@ impl<'a, T> WaitForEvent<'a, T> {
 }
 
 /// A wait for a signal: see [`Context::wait_for_signal`](crate::Context::wait_for_signal). Await
-/// it, or compose it like any future.
+/// it, or combine it with others like any future.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -106,7 +107,7 @@ impl<'a, T> WaitForEvent<'a, T> {
 /// ```
 ///
 /// # Errors
-/// Terminal with code `undecodable-memo` if the posted data does not fit the type.
+/// Terminal with the code `undecodable-memo` if the posted data does not match the type.
 #[must_use = "a wait does nothing until it is awaited"]
 pub struct WaitForSignal<'a, T> {
     step: Recorded<'a, Option<T>>,
@@ -120,14 +121,14 @@ impl<'a, T> WaitForSignal<'a, T> {
 
     /// Returns the callback token, for `POST /v1/signals/{token}` or `stepladder signal TOKEN`.
     ///
-    /// It is the same at every replay, and belongs to this run and this step. Anyone with the token
-    /// can complete the signal, so keep it secret. It contains the run's id and the step's name, in
-    /// letters, digits, `.`, `-` and `_`.
+    /// The token belongs to this run and this step, and is the same in every replay. Anyone with
+    /// the token can complete the signal, so keep it secret. The token contains the run's id and
+    /// the step's name, in letters, digits, `.`, `-` and `_`.
     pub fn token(&self) -> &str {
         &self.token
     }
 
-    /// Sets how long to wait, from the first poll on. By default, 7 days.
+    /// Sets how long to wait, from the first poll on. The default is 7 days.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.step.record_call("timeout");
         self.step.change_ask(|ask| set_timeout(ask, limit));
@@ -152,14 +153,14 @@ fn set_timeout(ask: &mut Operation, limit: Duration) -> Result<(), String> {
     Ok(())
 }
 
-/// Decodes the event that arrived; `null` if none did.
+/// Decodes the event that ended the wait; `null` means that no event arrived.
 pub(crate) fn decode_event<T: EventData>(outcome: &RawValue) -> serde_json::Result<Option<Event<T>>> {
     let event: Option<stepladder_core::Event> = serde_json::from_str(outcome.get())?;
     let decode = |event| Event::decode(&event).map_err(|failure| serde_json::Error::custom(failure.message));
     event.map(decode).transpose()
 }
 
-/// Decodes the data that was posted; `null` if nothing was.
+/// Decodes the data that was posted; `null` means that nothing was posted.
 pub(crate) fn decode_signal<T: DeserializeOwned>(outcome: &RawValue) -> serde_json::Result<Option<T>> {
     #[derive(Deserialize)]
     struct Posted<T> {

@@ -44,7 +44,7 @@ impl FunctionConfig {
     }
 }
 
-/// Compiles the parts of one function. Its errors name the function.
+/// Compiles the settings of one function. Its errors name the function.
 struct Compiler<'a> {
     function: &'a Arc<str>,
 }
@@ -96,7 +96,7 @@ impl Compiler<'_> {
             let condition = match trigger.conditions.as_slice() {
                 [] => None,
                 [one] => Some(self.expr(&field, "filter", one, Names::Event)?),
-                // on lines of their own, since each may end in a comment
+                // each filter is on its own line, because it may end in a comment
                 several => {
                     let all = format!("({}\n)", several.join("\n) && ("));
                     Some(self.expr(&field, "filters", &all, Names::Event)?)

@@ -1,4 +1,4 @@
-//! Steps that reach other functions: events and invocations.
+//! Steps that reach other functions: they send events or call functions.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ use crate::event::encode_event;
 use crate::step::{Decode, Recorded};
 use crate::{Error, Invoke, MapRuns, Result, SendEvent, SendEvents, ToEvent};
 
-/// The default maximum of live runs of a [`Context::map_runs`].
+/// The default maximum number of live runs of a [`Context::map_runs`].
 const MAX_LIVE_RUNS: usize = 100;
 
 impl Context {
-    /// Sends an event, once, and returns its id. The functions that it triggers run independently
-    /// of this run.
+    /// Sends an event once, and returns the event's id. The functions that the event triggers run
+    /// independently of this run.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -36,10 +36,10 @@ impl Context {
         SendEvent::new(self.send(name.into(), encode_event(&event).map(|event| vec![event]), decode_one))
     }
 
-    /// Sends several events, once, and returns their ids in order.
+    /// Sends several events once, and returns their ids in order.
     ///
-    /// A step sends at most 5,000 events and 64 MiB. Each event has the limits of any event: 3 MiB,
-    /// 100 levels, no NUL.
+    /// A step sends at most 5,000 events and 64 MiB. The usual limits apply to each event: 3 MiB,
+    /// 100 levels, no NUL characters.
     #[track_caller]
     pub fn send_events<E: ToEvent>(
         &self,
@@ -49,8 +49,9 @@ impl Context {
         SendEvents::new(self.send(name.into(), events.into_iter().map(|event| encode_event(&event)).collect(), decode))
     }
 
-    /// Runs another function and returns its output. `input` is the data of its event: a JSON
-    /// object within the limits of any event (3 MiB, 100 levels, no NUL).
+    /// Calls another function and returns its output. `input` is the data of the event for the
+    /// called run: a JSON object within the limits of an event (3 MiB, 100 levels, no NUL
+    /// characters).
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -77,15 +78,15 @@ impl Context {
         Invoke::new(step)
     }
 
-    /// Runs another function once for each item, with at most [`limit`](MapRuns::limit) live runs,
-    /// by default 100.
+    /// Calls another function once for each item. At most [`limit`](MapRuns::limit) of the called
+    /// runs are live at the same time, by default 100.
     ///
-    /// Each item is the data of its run's event: a JSON object. Each run has retries, limits and a
-    /// journal of its own, and may take months.
+    /// Each item is the data of the event for one called run: a JSON object. Each called run has
+    /// its own retries, limits and journal, and may take months.
     ///
-    /// Every run that ends wakes this one, which replays what came before: the work grows with the
-    /// square of the items. For tens of thousands of items, map over lists of items, and map over
-    /// the items in the other function.
+    /// Whenever a called run ends, this run is woken and replays everything before, so the work
+    /// grows with the square of the number of items. For tens of thousands of items, map over lists
+    /// of items, and map over the items of one list in the other function.
     ///
     /// ```
     /// # use stepladder::prelude::*;

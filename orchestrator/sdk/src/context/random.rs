@@ -1,4 +1,5 @@
-//! Randomness that replays: a hash of the run's id and of the number of draws before.
+//! Randomness that is the same in every replay: a hash of the run's id and of the number of random
+//! values drawn before.
 
 use sha2::{Digest, Sha256};
 use uuid::{Builder, Uuid};

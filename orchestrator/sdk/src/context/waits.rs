@@ -15,7 +15,7 @@ use crate::wait::{self, TIMEOUT};
 use crate::{EventData, Sleep, WaitForEvent, WaitForSignal};
 
 impl Context {
-    /// Sleeps for this long, from the first poll on. Nothing runs in the meantime, and it may be
+    /// Sleeps for this long, from the first poll on. Nothing runs in the meantime. A sleep may take
     /// months.
     ///
     /// ```
@@ -29,8 +29,9 @@ impl Context {
         Sleep::new(self.create(name.into(), Operation::SleepFor(duration), None, decode_nothing))
     }
 
-    /// Sleeps until a time: a [`Timestamp`], a `jiff::Timestamp` or a `SystemTime`. A time that has
-    /// passed does not sleep. A time outside the years 0 to 9999 fails the step.
+    /// Sleeps until a time: a [`Timestamp`], a `jiff::Timestamp` or a `SystemTime`. If the time has
+    /// passed, the step ends immediately. If the time is outside the years 0 to 9999, the step
+    /// fails.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -48,12 +49,12 @@ impl Context {
     }
 
     /// Waits for the first event of this type that arrives from now on.
-    /// [`matching`](WaitForEvent::matching) and [`filter`](WaitForEvent::filter) restrict it.
-    /// Returns `None` if no event arrives within 7 days, or within the
+    /// [`matching`](WaitForEvent::matching) and [`filter`](WaitForEvent::filter) restrict which
+    /// events count. Returns `None` if no event arrives within 7 days, or within the
     /// [`timeout`](WaitForEvent::timeout).
     ///
-    /// An event is delivered to a run once, and completes all waits that are open at that time. The
-    /// event that started the run completes none.
+    /// An event is delivered to a run once. It completes all waits for it that are open at that
+    /// time. The event that started the run completes no wait.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -73,11 +74,11 @@ impl Context {
         WaitForEvent::new(self.create(name.into(), ask, None, wait::decode_event))
     }
 
-    /// Waits for a third party to post to its [`token`](WaitForSignal::token), which the function
-    /// passes on before. Returns `None` if nothing is posted within 7 days, or within the
-    /// [`timeout`](WaitForSignal::timeout).
+    /// Waits for a third party to post data to the [`token`](WaitForSignal::token) of this wait.
+    /// The function must give the token to the third party first. Returns `None` if nothing is
+    /// posted within 7 days, or within the [`timeout`](WaitForSignal::timeout).
     ///
-    /// Data that is posted before the wait starts is kept for it.
+    /// Data that is posted before the wait starts is kept until then.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -98,7 +99,7 @@ impl Context {
     }
 }
 
-/// A sleep that ended has no value, whatever its record contains.
+/// Decodes the outcome of a sleep, which has no value, whatever its record contains.
 fn decode_nothing(_: &RawValue) -> serde_json::Result<()> {
     Ok(())
 }

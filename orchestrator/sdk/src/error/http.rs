@@ -1,7 +1,7 @@
-//! HTTP failures: which status is retried, and when.
+//! HTTP failures: which statuses are retried, and when.
 //!
-//! Clients with error types of their own use [`Error::from_http_status`]. For `reqwest` (feature
-//! `reqwest`) there is [`check`]. Its errors are classified wherever they are among the causes of
+//! HTTP clients with their own error types use [`Error::from_http_status`]. For `reqwest` (feature
+//! `reqwest`) there is [`check`]; the errors of `reqwest` are also recognised among the causes of
 //! an error.
 
 use std::error::Error as StdError;
@@ -11,19 +11,19 @@ use stepladder_core::retry::RetryAdvice;
 
 use super::{Error, Source};
 
-/// Maximum number of bytes of a response's body that are kept in an error.
+/// The maximum number of bytes of a response body that an error keeps.
 const BODY_BYTES: usize = 2_048;
-/// Maximum bytes of white space before a body's text.
+/// The maximum number of bytes of white space that are skipped before the text of a body.
 const WHITE_SPACE_BYTES: usize = 1_024;
-/// A longer `Retry-After` is limited to a day.
+/// The maximum delay from a `Retry-After` header: a day.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Error {
-    /// Converts a failing HTTP status, with code `http-<status>`.
+    /// Creates the error for a failing HTTP status, with the code `http-<status>`.
     ///
     /// A 4xx is terminal, except 408, 409, 423, 425 and 429; every other status is retried.
-    /// `retry_after` is the response's `Retry-After`: seconds or an HTTP date (RFC 9110, 10.2.3),
-    /// at most a day. A value that cannot be parsed is ignored.
+    /// `retry_after` is the response's header `Retry-After`: seconds or an HTTP date (RFC 9110,
+    /// 10.2.3). It delays the retry by at most a day. A value that cannot be parsed is ignored.
     ///
     /// ```
     /// use stepladder::Error;
@@ -60,13 +60,13 @@ fn parse_retry_after(text: &str) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// Returns the part of a service's answer that an error keeps: at most 2 KB, truncated between
+/// Returns the part of a response body that an error keeps: at most 2 KB, truncated between two
 /// characters.
 pub fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(BODY_BYTES)]
 }
 
-/// Turns a response that is not a 2xx into an error with its status, its body (at most 2 KB) and
+/// Converts a response that is not a 2xx to an error with its status, its body (at most 2 KB) and
 /// its `Retry-After`.
 ///
 /// ```
@@ -80,8 +80,8 @@ pub fn cut(text: &str) -> &str {
 /// ```
 ///
 /// # Errors
-/// [`Error::from_http_status`] of the response. The message has the address without its query,
-/// which may contain a key.
+/// [`Error::from_http_status`] for the response. The message contains the address without the
+/// query, because the query may contain a key.
 #[cfg(feature = "reqwest")]
 pub async fn check(mut response: reqwest::Response) -> super::Result<reqwest::Response> {
     let status = response.status();
@@ -90,7 +90,7 @@ pub async fn check(mut response: reqwest::Response) -> super::Result<reqwest::Re
     }
     let retry_after = response.headers().get("retry-after").and_then(|v| v.to_str().ok()).map(str::to_owned);
     let address = format!("{}{}", response.url().host_str().unwrap_or_default(), response.url().path());
-    // an error page may have any size: read no more than the error keeps
+    // an error page may have any size, so only the part that the error keeps is read
     let mut body = Vec::new();
     while body.len() < BODY_BYTES + WHITE_SPACE_BYTES
         && let Ok(Some(chunk)) = response.chunk().await
@@ -123,14 +123,14 @@ pub(super) fn classify(_: &(dyn StdError + 'static)) -> Option<RetryAdvice> {
     None
 }
 
-/// Removes the query and the credentials of the address that an error would print. They may be
-/// secrets, and the journal keeps the message.
+/// Removes the query and the credentials from the address that the error message contains. They may
+/// be secret, and the journal keeps the message.
 #[cfg(feature = "reqwest")]
 pub(super) fn without_secrets(mut source: Source) -> Source {
     if let Some(url) = source.downcast_mut::<reqwest::Error>().and_then(reqwest::Error::url_mut) {
         url.set_query(None);
         url.set_fragment(None);
-        // these fail only for an address that cannot have credentials
+        // these calls only fail for an address that cannot have credentials
         let _ = url.set_username("");
         let _ = url.set_password(None);
     }

@@ -1,11 +1,11 @@
-//! A caught panic as an error: a bug in one body must not end the process.
+//! Converts a caught panic to an error, so that a bug in one body does not end the process.
 
 use std::any::Any;
 
 use super::{Error, ErrorCode};
 
-/// Converts a panic. It is retried like any error, since many panics unwrap an answer that was
-/// missing.
+/// Converts a panic to an error. The error is retried like any other, because a panic often comes
+/// from an unexpected response, which may not occur again.
 pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Error {
     let text = payload
         .downcast_ref::<&str>()

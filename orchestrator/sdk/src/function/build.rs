@@ -12,10 +12,11 @@ use super::triggers::{add_filters, check_selections};
 use crate::SharedData;
 
 impl Function {
-    /// Compiles the function, and its on-failure function if it has one, to what the engine runs.
+    /// Compiles the function, and its failure handler if it has one, to programs that the engine
+    /// executes.
     ///
     /// # Errors
-    /// A sentence that names the function, and the expression or the method that cannot work.
+    /// A sentence that names the function, and the invalid expression or method.
     pub(crate) fn into_programs(self, data: &SharedData) -> Result<Vec<Arc<dyn Program>>, String> {
         let program = |(config, handler): (FunctionConfig, Handler)| -> Result<Arc<dyn Program>, String> {
             let spec = config.compile().map_err(|error| error.to_string())?;

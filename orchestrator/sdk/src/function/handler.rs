@@ -1,4 +1,4 @@
-//! Handlers without their types.
+//! Handlers of functions without their event and output types.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use stepladder_engine::program::RunHistory;
 use crate::error::ErrorCode;
 use crate::{Context, Error, Event, EventData, Result};
 
-/// Decodes the event, or the events, and returns the handler's future.
+/// A handler without its types. It decodes the event or the events, and returns a future.
 pub(super) type Handler = Arc<dyn Fn(Context, &RunHistory) -> Result<HandlerFuture, Failure> + Send + Sync>;
 
 type HandlerFuture = BoxFuture<'static, Result<Json>>;
@@ -25,7 +25,7 @@ where
     let handler = Arc::new(handler);
     Arc::new(move |ctx, history| {
         let (handler, event) = (handler.clone(), Event::<T>::decode(&history.event)?);
-        // the handler is called inside the future, where a panic is caught
+        // the handler is called inside the future, because a panic is caught there
         Ok(Box::pin(async move { encode(handler(ctx, event).await?) }))
     })
 }

@@ -13,8 +13,8 @@ impl Function {
         self
     }
 
-    /// Limits the starts in a period. Further runs wait, and start in the order in which they were
-    /// created.
+    /// Limits the number of starts per period. Further runs wait, and start in the order in which
+    /// they were created.
     #[must_use]
     pub fn throttle(mut self, rate: Rate) -> Self {
         self.calls.record("throttle");
@@ -23,7 +23,7 @@ impl Function {
         self
     }
 
-    /// Limits the starts in a period. Further runs are skipped.
+    /// Limits the number of starts per period. Further runs are skipped.
     #[must_use]
     pub fn rate_limit(mut self, rate: Rate) -> Self {
         self.calls.record("rate_limit");
@@ -32,7 +32,7 @@ impl Function {
         self
     }
 
-    /// Starts one run for events that arrive close together, with the last of them.
+    /// Starts one run for several events that arrive close together. The run gets the last of them.
     #[must_use]
     pub fn debounce(mut self, debounce: Debounce) -> Self {
         self.calls.record("debounce");
@@ -50,8 +50,8 @@ impl Function {
         self
     }
 
-    /// Starts one run for all events with the same value of this CEL expression within 24 hours,
-    /// that of the first: `event.data.orderId`.
+    /// Starts only one run for all events with the same value of this CEL expression within 24
+    /// hours, for example `event.data.orderId`. The run gets the first of these events.
     #[must_use]
     pub fn idempotency(mut self, cel: impl Into<String>) -> Self {
         self.calls.record("idempotency");
@@ -59,9 +59,9 @@ impl Function {
         self
     }
 
-    /// Moves a run forward in the wait queue by this many seconds, at most 600, or back by a
-    /// negative number. The number is a CEL expression over the `event`: `event.data.plan == "pro"
-    /// ? 120 : 0`.
+    /// Moves a run forward in the wait queue by this many seconds, at most 600. A negative number
+    /// moves the run back. The number is a CEL expression over the `event`, for example
+    /// `event.data.plan == "pro" ? 120 : 0`.
     #[must_use]
     pub fn priority(mut self, cel: impl Into<String>) -> Self {
         self.calls.record("priority");
@@ -78,7 +78,7 @@ impl Function {
         self
     }
 
-    /// Cancels runs that start or finish late.
+    /// Cancels runs that start or end too late.
     #[must_use]
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.calls.record("timeouts");

@@ -1,4 +1,4 @@
-//! A Rust function as the engine sees it.
+//! A Rust function in the form in which the engine executes it.
 
 use std::sync::Arc;
 

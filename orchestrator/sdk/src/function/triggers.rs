@@ -12,7 +12,8 @@ use crate::{EventData, Tick, ToEvent};
 
 /// A condition for the events that start a function.
 pub(super) struct Filter {
-    /// The events that it applies to; `None` for all events without a filter of their own.
+    /// The events to which the condition applies. `None` means all events that have no filter of
+    /// their own.
     events: Option<&'static [&'static str]>,
     cel: String,
 }
@@ -24,9 +25,9 @@ pub(super) fn can_decode_tick<T: EventData>() -> bool {
 
 impl Function {
     /// Selects one of the events that start the function. The [`filter`](Self::filter)s that follow
-    /// apply to it alone.
+    /// apply only to this event.
     ///
-    /// The handler's type must stand for this event, or the app does not start.
+    /// The handler's type must include this event; otherwise the app does not start.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -55,12 +56,13 @@ impl Function {
         self
     }
 
-    /// Lets only events start the function for which this CEL expression is true: `event.data.plan
-    /// == "pro"`.
+    /// Restricts the events that start the function to those for which this CEL expression is true,
+    /// for example `event.data.plan == "pro"`.
     ///
-    /// After [`on`](Self::on) it applies to that event, before to all events that have no filter of
-    /// their own. If there are several filters, all of them must be true. The app does not start
-    /// with an expression that is not CEL, or that uses an unknown name.
+    /// After a call of [`on`](Self::on), the filter applies to the selected event. Before, it
+    /// applies to all events that have no filter of their own. If there are several filters, all of
+    /// them must be true. If the expression is not CEL or uses an unknown name, the app does not
+    /// start.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -79,13 +81,14 @@ impl Function {
     /// Starts the function by a cron schedule. The handler takes an `Event<`[`Tick`]`>`.
     ///
     /// A schedule has five fields (minute, hour, day of the month, month, day of the week), or is
-    /// `@hourly`, `@daily`, `@weekly`, `@monthly` or `@yearly`. `0 9 * * MON-FRI` is nine o'clock
-    /// on weekdays. The time zone is UTC, or the [`time_zone`](Self::time_zone). A minute that
-    /// several schedules name is one tick.
+    /// `@hourly`, `@daily`, `@weekly`, `@monthly` or `@yearly`. For example, `0 9 * * MON-FRI` is
+    /// nine o'clock on weekdays. The time zone is UTC, or that set by
+    /// [`time_zone`](Self::time_zone). If several schedules have a tick in the same minute, they
+    /// count as one tick.
     ///
-    /// Each tick starts one run, within a second of its minute. A tick that has not started a
+    /// Each tick starts one run, within a second of its minute. A tick that has not started a run a
     /// minute after its time is missed; see [`missed_ticks`](Self::missed_ticks). `docs/cron.md`
-    /// explains clocks that change.
+    /// explains what happens when the clock changes.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -103,8 +106,8 @@ impl Function {
         self
     }
 
-    /// Sets the time zone of the cron schedules: an IANA name, for example `Europe/Berlin`. By
-    /// default, UTC.
+    /// Sets the time zone of the cron schedules: an IANA name, for example `Europe/Berlin`. The
+    /// default is UTC.
     #[must_use]
     pub fn time_zone(mut self, name: impl Into<String>) -> Self {
         self.calls.record("time_zone");
@@ -112,8 +115,9 @@ impl Function {
         self
     }
 
-    /// Delays each tick by up to this time, at most 10 minutes, so that functions do not all start
-    /// on the hour. The same tick always has the same delay. By default, there is none.
+    /// Delays each tick by a random time up to `max`, which is at most 10 minutes, so that
+    /// functions do not all start at the full hour. The same tick always has the same delay. By
+    /// default, there is no delay.
     #[must_use]
     pub fn jitter(mut self, max: Duration) -> Self {
         self.calls.record("jitter");
@@ -121,8 +125,8 @@ impl Function {
         self
     }
 
-    /// Sets what happens to ticks that did not start within a minute of their time, because the
-    /// function was paused or no server ran. By default, [`MissedTicks::RunOnce`].
+    /// Sets what happens to ticks that did not start a run within a minute of their time, because
+    /// the function was paused or no server was running. The default is [`MissedTicks::RunOnce`].
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -138,8 +142,8 @@ impl Function {
         self
     }
 
-    /// Sets an example event for people: the dashboard's form contains its data. The app does not
-    /// start if such an event does not start the function.
+    /// Sets an example event for people: the form in the dashboard shows its data. If the event
+    /// would not start the function, the app does not start.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -157,7 +161,7 @@ impl Function {
     }
 }
 
-/// Checks that each event selected by `on` starts the function.
+/// Checks that each event that was selected by `on` starts the function.
 pub(super) fn check_selections(config: &FunctionConfig, selections: &[&[&str]]) -> Result<(), String> {
     let starts = |name: &str| config.triggers.iter().any(|trigger| &*trigger.event == name);
     match selections.iter().copied().flatten().find(|name| !starts(name)) {

@@ -1,11 +1,11 @@
-//! Steps that run another function.
+//! Steps that call another function.
 
 use stepladder_core::decide::Operation;
 
 use super::{Recorded, delegate_future, undoable};
 
-/// Runs another function: see [`Context::invoke`](crate::Context::invoke). Await it, or compose it
-/// like any future.
+/// A call of another function: see [`Context::invoke`](crate::Context::invoke). Await it, or
+/// combine it with others like any future.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -15,7 +15,7 @@ use super::{Recorded, delegate_future, undoable};
 /// # Ok(()) }
 /// ```
 ///
-/// The other function has retries of its own, so there are none to set here:
+/// The other function has its own retries, so there are none to set here:
 ///
 /// ```compile_fail,E0599
 /// # use stepladder::prelude::*;
@@ -26,16 +26,16 @@ use super::{Recorded, delegate_future, undoable};
 /// ```
 ///
 /// # Errors
-/// Terminal, with the failure of the other run. Also terminal if that run was cancelled or skipped,
-/// and with code `bad-event` if the input exceeds a limit.
+/// A terminal error with the failure of the called run. The error is also terminal if the called
+/// run was cancelled or skipped. If the input exceeds a limit, the error has the code `bad-event`.
 #[must_use = "a function is not invoked until this is awaited"]
 pub struct Invoke<'a, T> {
     step: Recorded<'a, T>,
 }
 
 impl<T> Invoke<'_, T> {
-    /// Cancels the invoked run when this run ends before it: because it is cancelled, fails, or
-    /// drops the call. By default, the invoked run continues.
+    /// Cancels the called run if this run ends before it, or drops the call. By default, the called
+    /// run continues.
     pub fn cancelled_with_run(mut self) -> Self {
         self.step.change_ask(|ask| {
             if let Operation::Invoke { bound, .. } = ask {
@@ -52,7 +52,7 @@ delegate_future! {
 }
 
 undoable! {
-    /// Sets how the call is undone if the run fails for good after the call has succeeded. See
-    /// [`Step::undo`](crate::Step::undo).
+    /// Registers a compensation: `undo` runs if this run fails permanently after the call has
+    /// succeeded. See [`Step::undo`](crate::Step::undo).
     Invoke
 }

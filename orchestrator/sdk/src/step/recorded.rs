@@ -1,4 +1,4 @@
-//! A recorded step with its type: what every kind of step is made of.
+//! A recorded step with the type of its value. All kinds of steps are built on it.
 
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
@@ -13,16 +13,17 @@ use crate::compensation::Compensating;
 use crate::error::ErrorCode;
 use crate::{Error, Json, Result};
 
-/// Reads a recorded outcome.
+/// A function that decodes a recorded outcome.
 pub(crate) type Decode<T> = fn(&RawValue) -> serde_json::Result<T>;
 
-/// Undoes a step, given its recorded outcome.
+/// A function that undoes a step, given the recorded outcome of the step.
 type Compensate = Box<dyn FnOnce(Json) -> Compensating + Send>;
 
 pub(crate) struct Recorded<'a, T> {
     step: UntypedStep<'a>,
     decode: Decode<T>,
-    /// The lock is never contended: it keeps the step `Sync`.
+    /// A compensation, if there is one. The mutex is never contended; it only makes the step
+    /// `Sync`.
     compensate: Mutex<Option<Compensate>>,
 }
 
@@ -51,7 +52,7 @@ impl<'a, T> Recorded<'a, T> {
         self.step.fail_with(error);
     }
 
-    /// Registers how the step is undone, once its outcome is known.
+    /// Registers a compensation, which becomes effective once the outcome of the step is known.
     pub(crate) fn undo<F, Fut>(&mut self, undo: F)
     where
         T: Send + 'static,
@@ -96,7 +97,7 @@ impl<T> Future for Recorded<'_, T> {
     }
 }
 
-/// Implements `Future` for types that wrap a [`Recorded`] in a field `step`.
+/// Implements `Future` for types that contain a [`Recorded`] in a field `step`.
 macro_rules! delegate_future {
     ($($name:ident<$life:lifetime $(, $generic:ident)?> => $output:ty;)*) => {$(
         impl<$life $(, $generic)?> Future for $name<$life $(, $generic)?> {
@@ -113,8 +114,7 @@ macro_rules! delegate_future {
 }
 pub(crate) use delegate_future;
 
-/// Adds to a type that wraps a [`Recorded`] in a field `step` what every step has that can be
-/// undone.
+/// Adds the methods of steps that can be undone to a type with a [`Recorded`] in a field `step`.
 macro_rules! undoable {
     ($(#[$doc:meta])* $name:ident) => {
         impl<'a, T> $name<'a, T> {

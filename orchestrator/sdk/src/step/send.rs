@@ -4,8 +4,8 @@ use stepladder_core::EventId;
 
 use super::{Recorded, delegate_future};
 
-/// Sends one event: see [`Context::send_event`](crate::Context::send_event). Await it, or compose
-/// it like any future.
+/// A step that sends one event: see [`Context::send_event`](crate::Context::send_event). Await it,
+/// or combine it with others like any future.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -18,7 +18,7 @@ use super::{Recorded, delegate_future};
 /// # Ok(()) }
 /// ```
 ///
-/// The engine sends the event, not a body, so there are no retries to set:
+/// The engine sends the event itself, without a body, so there are no retries to set:
 ///
 /// ```compile_fail,E0599
 /// # use stepladder::prelude::*;
@@ -31,14 +31,14 @@ use super::{Recorded, delegate_future};
 /// ```
 ///
 /// # Errors
-/// Terminal with code `bad-event` if the event exceeds a limit or has a reserved name.
+/// Terminal with the code `bad-event` if the event exceeds a limit or has a reserved name.
 #[must_use = "an event is not sent until this is awaited"]
 pub struct SendEvent<'a> {
     step: Recorded<'a, EventId>,
 }
 
-/// Sends several events: see [`Context::send_events`](crate::Context::send_events). Await it, or
-/// compose it like any future.
+/// A step that sends several events: see [`Context::send_events`](crate::Context::send_events).
+/// Await it, or combine it with others like any future.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -51,8 +51,8 @@ pub struct SendEvent<'a> {
 /// ```
 ///
 /// # Errors
-/// Terminal with code `bad-event` if an event exceeds a limit or has a reserved name. Then no event
-/// is sent.
+/// Terminal with the code `bad-event` if an event exceeds a limit or has a reserved name. Then no
+/// event is sent.
 #[must_use = "events are not sent until this is awaited"]
 pub struct SendEvents<'a> {
     step: Recorded<'a, Vec<EventId>>,

@@ -1,9 +1,10 @@
-//! Durable sleeps.
+//! Steps that sleep.
 
 use super::{Recorded, delegate_future};
 
 /// A sleep: see [`Context::sleep`](crate::Context::sleep) and
-/// [`Context::sleep_until`](crate::Context::sleep_until). Await it, or compose it like any future.
+/// [`Context::sleep_until`](crate::Context::sleep_until). Await it, or combine it with others like
+/// any future.
 ///
 /// ```
 /// # use stepladder::prelude::*;

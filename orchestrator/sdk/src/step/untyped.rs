@@ -1,5 +1,5 @@
-//! A step without its type: it enters its request in the ledger, polls the body and takes the
-//! recorded JSON.
+//! A step without the type of its value. It adds its request to the ledger, polls the body and
+//! returns the recorded JSON.
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ use crate::single_calls::SingleCalls;
 use crate::usage::BodyGuard;
 use crate::{Error, Result};
 
-/// Creates the future of a body.
+/// A function that creates the future of a body.
 pub(crate) type Body<'a> = Box<dyn FnOnce() -> BoxFuture<'a, Result<Json>> + Send + 'a>;
 
 pub(crate) struct UntypedStep<'a> {
@@ -26,18 +26,18 @@ pub(crate) struct UntypedStep<'a> {
     id: StepId,
     ask: Operation,
     code: Mutex<Code<'a>>,
-    /// The index in the ledger, from the first poll on.
+    /// The index of the step in the ledger, once the step was polled.
     index: Option<usize>,
     at: &'static Location<'static>,
-    /// The step fails with this when it is polled.
+    /// An error with which the step fails when it is polled.
     error: Option<Error>,
-    /// Whether the outcome was taken over from the run that this one repeats.
+    /// Whether the outcome was copied from the original run into this rerun.
     carried: bool,
     calls: SingleCalls,
 }
 
-/// A body and its future. The lock is never contended: it makes the step `Sync`, so that a body may
-/// use another step's token.
+/// A body and its future. The mutex is never contended; it only makes the step `Sync`, so that a
+/// body may use the token of another step.
 struct Code<'a> {
     body: Option<Body<'a>>,
     running: Option<BoxFuture<'a, Result<Json>>>,
@@ -55,7 +55,8 @@ impl<'a> UntypedStep<'a> {
         Self { ledger, id, ask, code, index: None, at, error: None, carried: false, calls: SingleCalls::default() }
     }
 
-    /// Makes the step fail when it is polled. The first error counts.
+    /// Makes the step fail with this error when it is polled. If there are several errors, the
+    /// first one counts.
     pub(crate) fn fail_with(&mut self, error: Error) {
         self.error.get_or_insert(error);
     }
@@ -68,7 +69,8 @@ impl<'a> UntypedStep<'a> {
         self.at
     }
 
-    /// Registers how this step is undone. What an earlier run did is not undone by this one.
+    /// Registers how this step is undone. Does nothing if the outcome was copied from the original
+    /// run, because a rerun does not undo what the original run did.
     pub(crate) fn add_compensation(&self, compensate: Box<dyn FnOnce() -> Compensating + Send>) {
         if !self.carried {
             self.ledger.add_compensation(Compensation { name: self.id.clone(), at: self.at, compensate });
@@ -88,7 +90,7 @@ impl<'a> UntypedStep<'a> {
         }
     }
 
-    /// Records a call of a method that may be called once. A second call makes the step fail.
+    /// Records the call of a method that may be called once. If it is called twice, the step fails.
     pub(crate) fn record_call(&mut self, method: &'static str) {
         self.calls.record(method);
         if let Some(error) = self.calls.error() {
@@ -97,7 +99,7 @@ impl<'a> UntypedStep<'a> {
         }
     }
 
-    /// Changes what the step asks for. An error of `change` makes the step fail.
+    /// Changes the request of the step. If `change` returns an error, the step fails.
     pub(crate) fn change_ask(&mut self, change: impl FnOnce(&mut Operation) -> Result<(), String>) {
         if let Err(error) = change(&mut self.ask) {
             let message = format!("step `{}` ({}) cannot wait: {error}", self.id, self.at);
@@ -177,7 +179,7 @@ impl<'a> UntypedStep<'a> {
     fn outcome(&self, revealed: RevealedOutcome) -> Result<Json> {
         let RevealedOutcome { kind, outcome, .. } = revealed;
         match outcome {
-            // the engine's own message says more than the one below
+            // in this case the message of the engine is more precise than the one below
             Outcome::Failed(failure) if kind == self.ask.kind() || failure.code == Some(ErrorCode::Nondeterminism) => {
                 Err(Error::recorded(failure))
             }

@@ -1,4 +1,5 @@
-//! The settings of a test app: functions, shared data, and what the steps do instead of running.
+//! The settings of a test app: functions, shared data, and what steps do instead of executing their
+//! bodies.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ impl Default for TestApp {
 }
 
 impl TestApp {
-    /// Creates an app without functions. Its time is 2024-01-01T00:00:00Z.
+    /// Creates an app without functions. Its clock starts at 2024-01-01T00:00:00Z.
     pub fn new() -> Self {
         Self {
             functions: Vec::new(),
@@ -37,15 +38,15 @@ impl TestApp {
         self
     }
 
-    /// Adds a value that functions share: [`Context::data`](crate::Context::data).
+    /// Adds a value that all functions share: see [`Context::data`](crate::Context::data).
     #[must_use]
     pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.data.insert(value);
         self
     }
 
-    /// Returns this value from a step instead of running its body. `step` is a step's name, for all
-    /// steps of that name, or an id with its number.
+    /// Makes a step return this value instead of executing its body. `step` is the name of a step,
+    /// which applies to all steps with this name, or the id of a single step.
     #[must_use]
     pub fn mock(mut self, step: &str, value: impl Serialize) -> Self {
         let value =
@@ -55,8 +56,8 @@ impl TestApp {
         self
     }
 
-    /// Fails the first `times` attempts of a step in each run with this error. The body does not
-    /// run then.
+    /// Makes the first `times` attempts of a step fail with this error in each run, without
+    /// executing the body.
     #[must_use]
     pub fn fail(mut self, step: &str, times: u32, error: impl Into<Error>) -> Self {
         let before = self.script.entry(step).failures.replace((times, error.into().into_fault()));
@@ -64,14 +65,15 @@ impl TestApp {
         self
     }
 
-    /// Makes a step's body hang: it never ends, and the clock moves on to its timeout.
+    /// Makes the body of a step hang: it never ends, and the clock moves on to the timeout of the
+    /// step.
     #[must_use]
     pub fn hang(mut self, step: &str) -> Self {
         self.script.entry(step).hangs = true;
         self
     }
 
-    /// Sets how many steps one invocation runs. By default, [`Pace::StepPerInvocation`].
+    /// Sets how many steps one invocation executes. The default is [`Pace::StepPerInvocation`].
     #[must_use]
     pub fn pace(mut self, pace: Pace) -> Self {
         self.calls.record("pace");
@@ -79,8 +81,8 @@ impl TestApp {
         self
     }
 
-    /// Sets how long one invocation may take. A step's timeout must fit into it. By default, 2
-    /// minutes.
+    /// Sets the time limit of one invocation. The timeout of each step must fit into it. The
+    /// default is 2 minutes.
     #[must_use]
     pub fn worker_timeout(mut self, limit: Duration) -> Self {
         self.calls.record("worker_timeout");

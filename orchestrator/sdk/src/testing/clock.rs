@@ -1,4 +1,4 @@
-//! A virtual clock that also knows the times for which something waits.
+//! A virtual clock that also knows the times until which something sleeps.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -11,7 +11,7 @@ use stepladder_testkit::clock::VirtualClock;
 
 pub(super) struct TestClock {
     clock: VirtualClock,
-    /// The number of sleeps until each time.
+    /// For each time, the number of sleeps that end at it.
     alarms: Mutex<BTreeMap<Timestamp, usize>>,
 }
 
@@ -24,7 +24,7 @@ impl TestClock {
         self.clock.set(now);
     }
 
-    /// Returns the next time for which something waits.
+    /// Returns the next time at which a sleep ends.
     pub(super) fn next_alarm(&self) -> Option<Timestamp> {
         let now = self.now();
         self.alarms().keys().copied().find(|due| *due > now && *due < Timestamp::MAX)
@@ -49,7 +49,7 @@ impl Clock for TestClock {
     }
 }
 
-/// A sleep until a time. Dropping it ends the sleep.
+/// A sleep until a certain time. Dropping it removes the sleep from the clock.
 struct Alarm<'c> {
     clock: &'c TestClock,
     due: Timestamp,

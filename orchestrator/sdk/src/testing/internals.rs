@@ -1,4 +1,4 @@
-//! The engine behind a test app, for the tests of the workspace.
+//! Access to the engine behind a test app, for the tests of this workspace.
 
 use std::sync::Arc;
 

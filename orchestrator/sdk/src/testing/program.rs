@@ -1,4 +1,4 @@
-//! A function under test: the script replaces some of its bodies.
+//! A function under test. The script of the test replaces the bodies of some steps.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -51,11 +51,11 @@ struct TestSession {
     run: RunId,
     inner: Box<dyn Session>,
     script: Arc<Script>,
-    /// Bodies that run.
+    /// The steps whose bodies are running.
     running: HashSet<StepId>,
-    /// Bodies that hang.
+    /// The steps whose bodies hang.
     hanging: HashSet<StepId>,
-    /// Steps that the script completed. The inner session still waits for their outcomes.
+    /// The steps that the script completed. The inner session still waits for their outcomes.
     replaced: HashSet<StepId>,
     finished: Vec<FinishedStep>,
     dropped: Vec<StepId>,
@@ -83,7 +83,7 @@ impl Session for TestSession {
             }
             PollResult::Wanted(wants) => wants,
         };
-        // the handler has dropped a hanging step that it no longer asks for
+        // if the handler no longer requests a hanging step, it has dropped the step
         let asked: HashSet<&StepId> = wants.iter().map(|want| &want.step).collect();
         self.dropped.extend(self.hanging.extract_if(|step| !asked.contains(step)));
         wants.retain(|want| !self.hanging.contains(&want.step) && !self.replaced.contains(&want.step));

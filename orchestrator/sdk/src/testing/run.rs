@@ -1,4 +1,4 @@
-//! A run as a test asserts on it.
+//! A run, with the methods that a test needs for its assertions.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use stepladder_engine::view::RunDetail;
 
 use crate::runtime::TestRunDetail;
 
-/// A run, as it was when the test asked for it.
+/// A run, as it was at the time of the call that returned it.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -52,7 +52,8 @@ impl TestRun {
         &self.detail.summary.function
     }
 
-    /// Returns the version of the function, if it has one and the run has started.
+    /// Returns the version of the function that the run uses, if the function has versions and the
+    /// run has started.
     pub fn version(&self) -> Option<&str> {
         self.detail.version.as_deref()
     }
@@ -62,8 +63,8 @@ impl TestRun {
         self.detail.summary.status
     }
 
-    /// Returns the function's output. Panics if the run has not completed; the message contains the
-    /// run's failure.
+    /// Returns the output of the function. Panics if the run has not completed; the message
+    /// contains the failure of the run.
     #[track_caller]
     pub fn output<T: DeserializeOwned>(&self) -> T {
         let Some(output) = &self.detail.summary.output else {
@@ -74,12 +75,12 @@ impl TestRun {
         })
     }
 
-    /// Returns the run's failure.
+    /// Returns the failure of the run, if it failed.
     pub fn error(&self) -> Option<&Failure> {
         self.detail.summary.error.as_ref()
     }
 
-    /// Returns why a live run waits.
+    /// Returns why a live run waits, as a sentence.
     pub fn waiting(&self) -> Option<&str> {
         self.detail.waiting.as_deref()
     }
@@ -89,28 +90,29 @@ impl TestRun {
         &self.journal
     }
 
-    /// Returns the ids of the run's steps, in the order in which the journal first names them.
+    /// Returns the ids of the run's steps, in the order in which they first appear in the journal.
     pub fn steps(&self) -> Vec<&str> {
         self.detail.steps.iter().map(|step| &*step.id).collect()
     }
 
-    /// Returns the number of attempts at a step in the journal; 0 if there is no such step.
+    /// Returns the number of attempts of a step that the journal records; 0 if there is no such
+    /// step.
     pub fn attempts(&self, step: &str) -> usize {
         let started = |entry: &&Entry| matches!(&entry.fact, Fact::StepStarted { step: of, .. } if **of == *step);
         self.journal.iter().filter(started).count()
     }
 
-    /// Returns how often a step's body was started, mocked or not.
+    /// Returns how often the body of a step was started, whether or not it was mocked.
     pub fn executions(&self, step: &str) -> u32 {
         self.executions.get(step).copied().unwrap_or_default()
     }
 
-    /// Returns the model usage of a step, the sum of all its attempts for each model.
+    /// Returns the model usage of a step, summed over all attempts, one item per model.
     pub fn usage(&self, step: &str) -> Vec<Usage> {
         self.detail.steps.iter().find(|view| *view.id == *step).map(|view| view.usage.clone()).unwrap_or_default()
     }
 
-    /// Returns the messages of `ctx.log`, in order.
+    /// Returns the messages that were logged with `ctx.log`, in order.
     pub fn logs(&self) -> Vec<&str> {
         self.detail.logs.iter().map(|log| &*log.line.message).collect()
     }

@@ -1,4 +1,4 @@
-//! What steps do instead of running their bodies, and how often they were executed.
+//! What steps do instead of executing their bodies, and how often each step was executed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,38 +6,38 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use stepladder_core::{Json, RunId, StepId};
 use stepladder_engine::program::AdvisedFailure;
 
-/// The script of all steps.
+/// The behaviour of all steps in a test.
 #[derive(Default)]
 pub(super) struct Script {
     steps: HashMap<String, Mock>,
     executed: Mutex<Executed>,
 }
 
-/// The script of one step.
+/// The behaviour of one step in a test.
 #[derive(Clone, Default)]
 pub(super) struct Mock {
     pub(super) value: Option<Json>,
-    /// The number of attempts that fail, and their error.
+    /// The number of attempts that fail, and the error of these attempts.
     pub(super) failures: Option<(u32, AdvisedFailure)>,
     pub(super) hangs: bool,
 }
 
-/// What an attempt does.
+/// What an attempt of a step does.
 pub(super) enum Attempt {
-    /// Run the body.
+    /// Execute the body.
     Run,
-    /// End at once.
+    /// End immediately with this result.
     End(Result<Json, AdvisedFailure>),
-    /// Never end.
+    /// Hang: never end.
     Hang,
 }
 
 #[derive(Default)]
 struct Executed {
     counts: HashMap<(RunId, StepId), u32>,
-    /// Bodies that run now.
+    /// The bodies that are running.
     active: HashSet<(RunId, StepId)>,
-    /// Handlers that run now.
+    /// The number of handlers that are running.
     handlers: usize,
 }
 
@@ -50,7 +50,7 @@ impl Script {
         self.executed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts an attempt, and returns what it does.
+    /// Counts an attempt, and returns what the attempt does.
     pub(super) fn start(&self, run: RunId, step: &StepId) -> Attempt {
         let mut executed = self.executed();
         let count = executed.counts.entry((run, step.clone())).or_default();
@@ -68,18 +68,18 @@ impl Script {
         }
     }
 
-    /// Records that a body ended.
+    /// Records that a body has ended.
     pub(super) fn end(&self, run: RunId, step: &StepId) {
         self.executed().active.remove(&(run, step.clone()));
     }
 
-    /// Records that a handler runs, until the guard is dropped.
+    /// Records that a handler is running, until the returned guard is dropped.
     pub(super) fn start_handler(&self) -> HandlerGuard<'_> {
         self.executed().handlers += 1;
         HandlerGuard(self)
     }
 
-    /// Whether a handler or a body runs now.
+    /// Returns whether a handler or a body is running.
     pub(super) fn is_active(&self) -> bool {
         let executed = self.executed();
         executed.handlers > 0 || !executed.active.is_empty()
@@ -108,7 +108,7 @@ impl Drop for HandlerGuard<'_> {
     }
 }
 
-/// Returns a step's name: its id without the number of a repeated name.
+/// Returns the name of a step: its id without the number of a repeated name.
 fn name(id: &str) -> &str {
     match id.rsplit_once(':') {
         Some((name, number)) if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => name,

@@ -1,5 +1,5 @@
-//! The surroundings of a test's engine. Hops run concurrently while there is work; then the clock
-//! moves.
+//! Drives the engine of a test app. While there is work, hops are executed concurrently; otherwise
+//! the clock is moved.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,17 +19,17 @@ use super::run::TestRun;
 use super::script::Script;
 use crate::{Function, SharedData};
 
-/// When the virtual clock starts: 2024-01-01T00:00:00Z.
+/// The time at which the virtual clock starts: 2024-01-01T00:00:00Z.
 const START: Timestamp = Timestamp::from_millis(1_704_067_200_000);
 
-/// Real time after which a test with a running body fails.
+/// The real time after which a test with a running body fails.
 const REAL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Virtual time within which every run must end: 10 years.
+/// The virtual time within which every run must end: 10 years.
 const VIRTUAL_TIMEOUT: Duration = Duration::from_secs(10 * 366 * 86_400);
-/// Maximum wakes received at a time.
+/// The maximum number of wakes that are received at the same time.
 const MAX_RECEIVED: usize = 64;
 
-/// An engine and its surroundings.
+/// The engine of a test app, with its storage, queue and clock.
 pub(super) struct World {
     pub(super) engine: Arc<Engine>,
     pub(super) memory: Arc<Memory>,
@@ -57,7 +57,7 @@ impl World {
         self.clock.now()
     }
 
-    /// Runs everything until no run is live.
+    /// Executes everything until no run is live.
     pub(super) async fn run_to_end(&mut self) {
         let end = self.now() + VIRTUAL_TIMEOUT;
         loop {
@@ -72,7 +72,7 @@ impl World {
         }
     }
 
-    /// Runs everything that is due until `end`.
+    /// Executes everything that is due until `end`.
     pub(super) async fn run_until(&mut self, end: Timestamp) {
         loop {
             self.settle().await;
@@ -84,7 +84,7 @@ impl World {
         self.clock.set(end);
     }
 
-    /// Runs everything that can run while the clock stands still.
+    /// Executes everything that is due while the clock stands still.
     async fn settle(&mut self) {
         self.engine.sweep().await.unwrap_or_else(|error| panic!("{error}"));
         loop {
@@ -143,7 +143,7 @@ impl World {
         TestRun::new(detail, journal, self.script.executions(run))
     }
 
-    /// Lists the runs that do not end, and why.
+    /// Describes the runs that do not end, and why.
     async fn describe_live_runs(&self) -> String {
         let page = self.engine.query().runs(RunFilter::default()).await.map(|page| page.runs).unwrap_or_default();
         let mut text = String::from("runs that do not end:");
