@@ -318,7 +318,7 @@ mod tests {
         // the sender's clock is ahead, and this machine's clock was set back
         assert_eq!(before(&event((500, 1), 5), &event((6, 1), 6)), (false, false));
         assert_eq!(before(&event((900, 1), 900), &event((1_000, 9), 5)), (false, false));
-        // sent by a run: the id contains the time of the run's creation
+        // a run sent the event: the event's id contains the time of the run's creation
         assert_eq!(before(&event((10, 1), 10), &event((1, 1 << 70), 20)), (true, false));
         let one = event((5, 1), 5);
         assert!(!one.came_before(&one));

@@ -103,8 +103,8 @@ mod tests {
         }
     }
 
-    /// Returns the ticks that a sweep sends after `minutes` without a sweep, as minutes relative to
-    /// the last full hour. `past` is the number of seconds since that hour.
+    /// Returns the ticks that a sweep sends after a gap of `minutes` without sweeps, as minutes
+    /// relative to the last full hour. The sweep comes `past` seconds after that hour.
     fn sent(line: &str, missed: MissedTicks, minutes: i64, past: u64) -> Vec<i64> {
         let full = 20_000 * 24 * HOUR;
         let now = Timestamp::of_minute(full) + Duration::from_secs(past);
@@ -119,11 +119,11 @@ mod tests {
         assert_eq!(sent("* * * * *", Skip, 3 * HOUR, 30), [0, 1, 2]);
         assert_eq!(sent("* * * * *", RunOnce, 3 * HOUR, 30), [0, 1, 2]);
         assert_eq!(sent("* * * * *", RunAll, 3 * HOUR, 30).len(), 183);
-        // a tick every hour; three were missed
+        // an hourly tick, of which three were missed
         assert!(sent("50 * * * *", Skip, 3 * HOUR, 0).is_empty());
         assert_eq!(sent("50 * * * *", RunOnce, 3 * HOUR, 0), [-10]);
         assert_eq!(sent("50 * * * *", RunAll, 3 * HOUR, 0), [-130, -70, -10]);
-        // more missed ticks than the maximum
+        // more ticks were missed than may be made up for
         let all = sent("* * * * *", RunAll, 30 * 24 * HOUR, 0);
         assert_eq!((all.len(), all.last()), (MOST_MISSED + 4, Some(&2)));
     }

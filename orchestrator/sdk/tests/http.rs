@@ -1,4 +1,4 @@
-//! Answers of HTTP services over a real socket.
+//! Responses of HTTP services as functions see them, over a real socket.
 #![cfg(feature = "reqwest")]
 
 use std::time::Duration;
@@ -45,7 +45,7 @@ async fn a_long_answer_is_cut() {
 async fn errors_of_the_client_are_classified_wherever_they_are() {
     let wrong: Error = reqwest::get("not an address").await.unwrap_err().into();
     assert!(wrong.is_terminal(), "no request was made: {wrong:?}");
-    // no process listens on port 9 of the loopback
+    // no process listens on port 9 of loopback
     let refused: Error = reqwest::get("http://127.0.0.1:9/x?apikey=secret").await.unwrap_err().into();
     assert!(!refused.is_terminal());
     assert!(
@@ -78,6 +78,6 @@ async fn an_error_without_end_is_read_no_further_than_it_is_kept() {
     let error = check(reqwest::get(address).await.unwrap()).await.unwrap_err();
     assert_eq!(error.code(), Some("http-500"));
     assert!(error.to_string().len() < 2_200, "{}", error.to_string().len());
-    // the connection was closed while the server was still sending
+    // the server stopped sending when the client closed the connection
     server.await.unwrap();
 }

@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn every_run_is_selected_only_with_a_confirmation() {
-        // tests have no terminal to ask on
+        // tests have no terminal on which the command could ask
         let refused = query(&[]);
         assert!(matches!(refused, Err(Stop::Problem(sentence)) if sentence.contains("--yes")));
         assert_eq!(query(&["--yes"]).unwrap(), [("all", "true".to_owned())]);

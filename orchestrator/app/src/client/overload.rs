@@ -55,13 +55,13 @@ mod tests {
     /// The result of several requests.
     struct Outcome {
         times: usize,
-        /// The total wait, in seconds.
+        /// The total time that the client waited, in seconds.
         waited: u64,
         answer: Result<&'static str, Stop>,
     }
 
-    /// Sends a request to a server that refuses the first `pushes` attempts. All retries together
-    /// may take 10 seconds.
+    /// Sends a request to a server that refuses the first `pushes` attempts with this
+    /// `Retry-After`. All retries together may take 10 seconds.
     async fn send(pushes: usize, after: Duration) -> Outcome {
         let (mut times, mut waited) = (0, 0);
         let ask = async || {

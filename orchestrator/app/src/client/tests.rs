@@ -133,8 +133,8 @@ async fn ids_of_any_letters_are_one_part_of_the_path() {
     assert_eq!(paths, of.map(|id| format!("{id}/pause")));
 }
 
-/// Starts a server that requires this token. Also returns its requests: the path, and the token
-/// that was sent.
+/// Starts a server that requires this token. Returns the server's address, and the requests that it
+/// receives: the path of each, and the token that was sent.
 async fn guarded(token: &'static str) -> (String, Arc<Mutex<Vec<(String, Option<String>)>>>) {
     let requests = Arc::<Mutex<Vec<_>>>::default();
     let answer = move |State(requests): State<Arc<Mutex<Vec<_>>>>, headers: axum::http::HeaderMap, uri: Uri| async move {

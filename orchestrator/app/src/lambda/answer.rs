@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(large.status(), StatusCode::OK);
         assert!(bytes < LAMBDA_BYTES, "{bytes}");
         assert_eq!(large.body().as_ref(), quotes.as_bytes());
-        // a string without escapes needs no base64, so it may be longer
+        // a string without escapes is sent without base64, so it may be longer
         let (bytes, plain) = sent("text/html; charset=utf-8", "x".repeat(6_200_000).as_bytes());
         assert!(matches!(plain.body(), Body::Text(_)) && bytes < LAMBDA_BYTES);
     }

@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(prepare(&SubscriptionIndex::default(), until), new);
         let wait = |added_at| prepare(&index(added_at, NOW + DAY * 20), until);
         assert_eq!(wait(NOW - Duration::from_secs(2)), known(None, Duration::from_secs(4)));
-        // added by a process with a fast clock
+        // the entry was added by a process whose clock is ahead
         assert_eq!(wait(NOW + Duration::from_secs(2)), known(None, YOUNG_AGE));
         assert_eq!(wait(NOW - YOUNG_AGE), known(None, Duration::ZERO));
     }

@@ -75,9 +75,9 @@ mod tests {
         Rate { limit, period: Duration::from_secs(seconds), burst, key: None }
     }
 
-    /// Returns when runs really start, in milliseconds. `asking` contains the planned time of each
-    /// run, and the time at which the run tries to start. A delayed run tries again at its new
-    /// time.
+    /// Returns when runs really start, in milliseconds. `asking` contains, for each run, the
+    /// planned start and the time at which the run first tries to start. A delayed run tries again
+    /// at its new start time.
     fn starts(rate: &Rate, asking: &[(i64, i64)]) -> Vec<i64> {
         let at = |ms: i64| Timestamp::from_millis(1_000_000_000 + ms);
         let mut asking: Vec<(i64, usize, i64)> =
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_run_that_starts_in_time_is_never_delayed() {
-        // ten runs a second, each up to 900 ms late and out of order with its neighbours
+        // ten runs per second, each up to 900 ms late and in another order than its neighbours
         let asking: Vec<_> = (0..100).map(|n| (n * 100, n * 100 + (n * 7 % 10) * 100)).collect();
         let starts = starts(&rate(10, 1, 1), &asking);
         let mut asked: Vec<_> = asking.iter().map(|(_, asks)| *asks).collect();

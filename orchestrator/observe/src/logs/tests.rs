@@ -43,7 +43,7 @@ fn written(filter: &str, say: impl FnOnce()) -> Shared {
     out
 }
 
-/// Returns the log lines that `say` writes, at a fixed time.
+/// Returns the log lines that `say` writes, with a fixed time in each.
 fn written_at_fixed_time(say: impl FnOnce()) -> String {
     let out = Shared::default();
     let logs = Logs::new(options(""), out.clone(), || "2026-01-01T10:20:30.5Z".parse().unwrap());

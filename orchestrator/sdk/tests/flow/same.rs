@@ -47,7 +47,8 @@ fn live(runs: &[TestRun]) -> usize {
     runs.iter().filter(|run| !matches!(run.status(), Status::Skipped | Status::Cancelled)).count()
 }
 
-/// Runs of two events, one right after the other.
+/// Starts runs by two events, one after the other. Returns how many runs have started after a
+/// minute.
 async fn runs_of_two(function: Function, data: [&str; 2]) -> usize {
     let mut app = TestApp::new().function(function);
     for data in data {
@@ -57,8 +58,8 @@ async fn runs_of_two(function: Function, data: [&str; 2]) -> usize {
     live(&app.runs().await)
 }
 
-/// Every flow control with a key, with the number of runs that two events of one key start
-/// at once.
+/// Returns a function for each kind of flow control with a key, and its name. Of two events with
+/// the same key, at most one starts a run at once.
 fn keyed() -> [(&'static str, Function); 5] {
     [
         ("idempotency", Function::new("f", quick).idempotency("event.data.k")),
@@ -69,8 +70,8 @@ fn keyed() -> [(&'static str, Function); 5] {
     ]
 }
 
-/// <https://github.com/kurrent-io/KurrentDB/issues/1541>: integers past 64 bits become the same
-/// float.
+/// Regression test for <https://github.com/kurrent-io/KurrentDB/issues/1541>: integers of more than
+/// 64 bits became the same float.
 #[tokio::test]
 async fn two_long_numbers_are_two_keys() {
     for (what, function) in keyed() {
@@ -85,7 +86,7 @@ async fn one_value_is_one_key_however_it_is_written() {
         [SIMS[0], r#"{"k":89014103211118510720.0}"#],
         [r#"{"k":100}"#, r#"{"k":100.0}"#],
         [r#"{"k":0}"#, r#"{"k":-0.0}"#],
-        // a key is text
+        // a key is a string
         [r#"{"k":1}"#, r#"{"k":"1"}"#],
         [r#"{"k":null}"#, r#"{"k":"null"}"#],
         [r#"{"k":true}"#, r#"{"k":"true"}"#],
@@ -128,7 +129,8 @@ async fn limits_and_throttles_tell_long_numbers_apart() {
     }
 }
 
-/// Pairs of data, and whether an event with the second affects a run of an event with the first.
+/// Pairs of event data. The flag says whether an event with the second data affects a run that an
+/// event with the first data started.
 const PAIRS: [([&str; 2], bool); 14] = [
     (SIMS, false),
     ([SIMS[0], SIMS[0]], true),
@@ -184,7 +186,7 @@ async fn a_wait_ends_by_an_event_of_the_same_value_alone() {
     }
     for function in [|| Function::new("f", by_field), (|| Function::new("f", by_condition)) as fn() -> Function] {
         for (data, is_same) in PAIRS {
-            // an `Option` has no null of its own
+            // skipped, because an `Option` decodes null like a missing field
             if data[0].contains("null") {
                 continue;
             }

@@ -1,5 +1,5 @@
-//! After a standstill (rule 32): overdue starts are spaced as their throttle promises, and
-//! missed ticks follow their policy.
+//! Flow control after a standstill (rule 32): overdue starts are spaced as the throttle requires,
+//! and missed ticks follow their policy.
 
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::{TestEngine, programs};
@@ -10,7 +10,7 @@ use crate::{MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Returns when the runs started, in order, in seconds after a time.
+/// Returns the start times of the runs in ascending order, in seconds after `after`.
 fn started(runs: &[TestRun], after: Timestamp) -> Vec<u64> {
     let mut started: Vec<u64> = runs.iter().map(|run| began_after(run, after).as_secs()).collect();
     started.sort_unstable();
@@ -26,7 +26,7 @@ async fn rule_32_a_throttle_holds_after_a_pause() {
     let resumed = app.now();
     assert_eq!(app.engine().functions().resume("f").await.unwrap(), 5);
     app.advance(10 * SECOND).await;
-    // a new run waits for its turn, too
+    // a new run must wait for its turn as well
     send_all(&mut app, [job("a", 5)]).await;
     app.finish().await;
     let runs = all_runs(&mut app).await;
@@ -88,7 +88,7 @@ async fn rule_32_events_for_one_later_moment_are_spaced_from_then_on() {
 
 #[tokio::test]
 async fn a_run_that_waits_for_a_slot_is_not_counted_again() {
-    // an hour passes before the next run gets the slot; the throttle allows one each minute
+    // the next run gets the slot after an hour, although the throttle allows a start every minute
     for limit in [Concurrency::runs(1), Concurrency::limit(1)] {
         let mut app = TestApp::new().function(limited_by(limit));
         send_all(&mut app, (0..4).map(|n| job("a", n))).await;
@@ -106,8 +106,8 @@ fn limited_by(limit: Concurrency) -> Function {
 
 #[tokio::test]
 async fn rule_32_a_delayed_run_leaves_the_wait_queue() {
-    // two functions share a slot: the tickets of runs that the throttle delays must not hold up
-    // those of the other function
+    // two functions share a slot; tickets of runs that the throttle delays must not hold up runs of
+    // the other function
     let throttled =
         Function::new("f", works).throttle(Rate::new(1, MINUTE)).concurrency(Concurrency::limit(1).shared("api"));
     #[derive(Serialize, Deserialize)]
@@ -130,8 +130,8 @@ async fn rule_32_a_delayed_run_leaves_the_wait_queue() {
     app.finish().await;
 }
 
-/// Pauses a function with a tick every ten minutes for three hours. Returns the statuses of its
-/// runs, and when those that ran started, in minutes after it was resumed.
+/// Pauses a function with a tick every ten minutes for three hours. Returns the statuses of the
+/// function's runs, and the start times of its runs in minutes after the resumption.
 async fn paused_cron(policy: Option<MissedTicks>) -> (Vec<Status>, Vec<i64>) {
     async fn ticks(ctx: Context, _: Event<Tick>) -> Result<()> {
         ctx.step("work", async || Ok(())).await
@@ -142,7 +142,7 @@ async fn paused_cron(policy: Option<MissedTicks>) -> (Vec<Status>, Vec<i64>) {
         None => cron,
     });
     app.engine().functions().pause("f").await.unwrap();
-    // 00:00 to 03:05
+    // from 00:00 to 03:05
     for _ in 0..185 {
         app.advance(MINUTE).await;
     }
@@ -166,7 +166,7 @@ async fn paused_cron(policy: Option<MissedTicks>) -> (Vec<Status>, Vec<i64>) {
 #[tokio::test]
 async fn rule_32_missed_ticks_of_a_paused_function_follow_its_policy() {
     use Status::{Completed, Skipped};
-    // the ticks of 03:10 and 03:20 are in time
+    // the function is resumed at 03:05, so the ticks of 03:10 and 03:20 are not missed
     assert_eq!(paused_cron(Some(MissedTicks::Skip)).await, (vec![Skipped, Completed], vec![5, 15]));
     assert_eq!(paused_cron(Some(MissedTicks::RunOnce)).await, (vec![Skipped, Completed], vec![0, 5, 15]));
     assert_eq!(paused_cron(None).await, paused_cron(Some(MissedTicks::RunOnce)).await);

@@ -1,4 +1,4 @@
-//! Bodies: started, stopped, dropped, panicking, too large.
+//! Bodies of steps that start, are stopped or dropped, panic, or return too large a result.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +12,7 @@ use stepladder_sdk::{Context, Error, Event, Function, Result, blocking};
 
 use crate::driver::{Run, Start, end, ids, never, wanted};
 
-/// Counts how often it is dropped.
+/// Counts how often a guard is dropped.
 struct Guard(Arc<AtomicU32>);
 
 impl Drop for Guard {
@@ -31,7 +31,7 @@ fn counted(function: Function) -> (Run, Arc<AtomicU32>) {
 async fn raced(ctx: Context, _: Event<Start>) -> Result<&'static str> {
     let drops = ctx.data::<Arc<AtomicU32>>()?;
     tokio::select! {
-        biased; // the order of the wishes is asserted on
+        biased; // biased, so that the order of the wanted steps is fixed
         r = ctx.step("slow", async || { let _guard = Guard(drops.clone()); never().await; Ok(()) }) => r.map(|()| "step"),
         r = ctx.sleep("limit", Duration::from_secs(1)) => r.map(|()| "sleep"),
     }

@@ -1,5 +1,4 @@
-//! Rule 6: code that changed under a run which older code
-//! recorded.
+//! Rule 6: a run that older code has recorded is replayed by changed code.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Steps compose like plain futures.
+//! Steps can be combined like any other futures.
 
 use futures::future::try_join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -83,8 +83,7 @@ async fn a_map_has_at_most_its_limit_of_active_steps() {
     assert_eq!(ids(&wanted(run.open().as_mut()).await), ["item", "item:1"]);
     assert_eq!(run.run(true).await, Ok("[0,2,4,6,8]".into()));
     assert_eq!(run.steps().len(), 5);
-    // the next item takes the place of one that ends at once, and does not wait for the last of a
-    // wave
+    // when an item has ended, the next item starts at once and does not wait for the others
     let run = Run::of(Function::new("f", mapped)).recorded("item:1", 2);
     assert_eq!(ids(&wanted(run.open().as_mut()).await), ["item", "item:2"]);
     let run = run.recorded("item:2", 4).recorded("item:3", 6).recorded("item:4", 8);

@@ -1,5 +1,5 @@
-//! A small driver over the engine's seam: keeps a journal of outcomes, and opens a session for each
-//! hop. It has no storage and no queue.
+//! A small driver of the interface between engine and SDK. It keeps a journal of outcomes, and
+//! opens a session for each hop. It has no storage and no queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use stepladder_engine::program::{AdvisedFailure, FinishedStep, PollResult, RunHi
 use stepladder_sdk::runtime::{SharedData, programs};
 use stepladder_sdk::{EventData, Function};
 
-/// When the run was created.
+/// The time at which every run is created.
 pub(crate) const CREATED: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 #[derive(Serialize, Deserialize)]
@@ -26,11 +26,11 @@ impl EventData for Start {
     const NAME: &'static str = "test/start";
 }
 
-/// One run: its function and its recorded outcomes.
+/// A run: its function, and the outcomes recorded so far.
 pub(crate) struct Run {
     pub(crate) program: Arc<dyn Program>,
     pub(crate) journal: Vec<RevealedOutcome>,
-    /// Failed attempts, in order.
+    /// The failures of attempts, in order.
     pub(crate) failures: Vec<(StepId, Failure)>,
     pub(crate) hops: u32,
 }
@@ -47,19 +47,19 @@ impl Run {
         Self { program, journal: Vec::new(), failures: Vec::new(), hops: 0 }
     }
 
-    /// A recorded value of a body.
+    /// Records a value as the outcome of a step with a body.
     pub(crate) fn recorded(mut self, step: &str, value: impl Serialize) -> Self {
         self.record(step.into(), StepKind::Run, Outcome::Value(json::to_json(&value).unwrap()));
         self
     }
 
-    /// A sleep that has ended.
+    /// Records that a sleep has ended.
     pub(crate) fn slept(mut self, step: &str) -> Self {
         self.record(step.into(), StepKind::Sleep, Outcome::Value(json::null()));
         self
     }
 
-    /// A recorded failure of a body.
+    /// Records a failure as the outcome of a step with a body.
     pub(crate) fn failed(mut self, step: &str, failure: Failure) -> Self {
         self.record(step.into(), StepKind::Run, Outcome::Failed(failure));
         self
@@ -97,8 +97,8 @@ impl Run {
         })
     }
 
-    /// Runs to the end: one body (or one sleep) after another, in a session of its own each, or all
-    /// in one session.
+    /// Executes the run to its end, one body or sleep at a time. With `a_session_each`, each gets a
+    /// new session; otherwise one session continues.
     pub(crate) async fn run(&mut self, a_session_each: bool) -> Ended {
         loop {
             self.hops += 1;
@@ -117,7 +117,8 @@ impl Run {
         }
     }
 
-    /// Runs the first body, or else ends the first sleep. Returns whether the body is retried.
+    /// Executes the first wanted body. If no body is wanted, ends the first wanted sleep. Returns
+    /// whether the body will be retried.
     async fn carry_out(&mut self, session: &mut dyn Session, wants: &[Want]) -> bool {
         let Some(want) = wants.iter().find(|want| want.operation.kind() == StepKind::Run) else {
             let want = &wants[0];
@@ -157,13 +158,13 @@ impl Run {
         retried
     }
 
-    /// The steps with an outcome, in journal order.
+    /// Returns the steps that have an outcome, in the order of the journal.
     pub(crate) fn steps(&self) -> Vec<&str> {
         self.journal.iter().map(|revealed| &*revealed.step).collect()
     }
 }
 
-/// Returns the end of a session that needs no further outcome.
+/// Returns the result of a session that must end without further outcomes.
 pub(crate) async fn end(session: &mut dyn Session) -> Ended {
     match session.advance().await {
         PollResult::Ended(result) => said(result),
@@ -171,7 +172,7 @@ pub(crate) async fn end(session: &mut dyn Session) -> Ended {
     }
 }
 
-/// Returns the steps that a session waits for.
+/// Returns the steps that a session wants. The session must not end.
 pub(crate) async fn wanted(session: &mut dyn Session) -> Vec<Want> {
     match session.advance().await {
         PollResult::Wanted(wants) => wants,
@@ -187,7 +188,7 @@ pub(crate) fn said(result: Result<stepladder_core::Json, AdvisedFailure>) -> End
     result.map(|json| json.get().to_owned()).map_err(|fault| fault.failure)
 }
 
-/// A future that is never ready.
+/// A future that never completes.
 pub(crate) async fn never() {
     std::future::pending::<()>().await;
 }

@@ -1,4 +1,4 @@
-//! How functions are described to the engine.
+//! How the SDK describes functions to the engine.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Journal in, outcome out: how a handler replays recorded outcomes.
+//! Tests of replays: a handler gets the recorded outcomes of a journal, and must want the right
+//! steps or return the right result.
 
 mod bodies;
 mod changes;

@@ -1,4 +1,4 @@
-//! What functions must not do, and the errors for it.
+//! Mistakes that functions must not make, and the errors that report them.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Rule 7: outcomes are revealed one at a time, in journal order, the handler polled to quiescence
-//! in between.
+//! Rule 7: outcomes are revealed one at a time, in the order of the journal, and the handler is
+//! polled to quiescence after each.
 
 use std::task::Poll;
 use std::time::Duration;
@@ -32,7 +32,7 @@ async fn raced_biased(ctx: Context, _: Event<Start>) -> Result<String> {
     }
 }
 
-/// Replays many times; every replay must end the same.
+/// Replays the run many times. Every replay must end with this result.
 async fn always(run: &Run, expected: &str) {
     for _ in 0..REPLAYS {
         let mut session = run.open();

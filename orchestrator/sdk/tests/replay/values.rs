@@ -1,4 +1,4 @@
-//! Time, randomness, shared data, and steps without a body.
+//! Time, randomness, shared data, and steps that have no body.
 
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -187,7 +187,7 @@ mod tests {
         ByteBudget::new().show(&RawValue::from_string(json.to_owned()).unwrap(), "/all".into())
     }
 
-    /// Returns the text of HTML without the tags.
+    /// Returns the text in an HTML fragment, without the tags.
     fn plain(html: &str) -> String {
         let mut text = String::new();
         let mut inside = false;

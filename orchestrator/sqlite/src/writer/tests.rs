@@ -114,7 +114,7 @@ async fn memory_changes_only_after_a_commit() {
 async fn a_background_job_is_retried_until_it_succeeds() {
     let (_folder, writer) = writer();
     writer.run(Durability::Synced, insert(1), |_, _| {}).await.expect("a row");
-    // fails until the row is deleted
+    // this job fails until the row is deleted
     writer.run_in_background(insert(1));
     writer.run_in_background(insert(2));
     let remove = |db: &Connection| Ok(db.execute("DELETE FROM t WHERE n = 1", [])?);

@@ -69,7 +69,7 @@ mod tests {
         assert_eq!(pace.seconds_for(1_000, after(start, 50), 1_000), 1, "too soon to say");
         let now = after(start, 2_000);
         pace.record(now, 1_200);
-        // the pace is 100 wakes a second
+        // the measured pace is 100 wakes per second
         assert_eq!(pace.seconds_for(1_000, now, 1_200), 10);
         assert_eq!(pace.seconds_for(1_001, now, 1_200), 11);
         assert_eq!(pace.seconds_for(3, now, 1_200), 1);
@@ -82,7 +82,7 @@ mod tests {
     fn the_pace_is_that_of_the_last_seconds() {
         let (start, mut pace) = (Instant::now(), Pace::default());
         let mut served = 0;
-        // 1,000 wakes a second for 30 seconds, then 10 a second for 15 seconds
+        // 1,000 wakes per second for 30 seconds, then 10 per second for 15 seconds
         for second in 0..45 {
             served += if second < 30 { 1_000 } else { 10 };
             pace.record(after(start, second * 1_000), served);
@@ -95,7 +95,7 @@ mod tests {
         let (start, mut pace) = (Instant::now(), Pace::default());
         pace.record(start, 0);
         pace.record(after(start, 6_000), 10);
-        // the next sample comes an hour later
+        // the next sample is an hour later
         pace.record(after(start, 3_600_000), 20);
         let now = after(start, 3_601_000);
         pace.record(now, 120);
