@@ -1,8 +1,8 @@
 //! Logs what runs, sweeps and workers do, for metrics and for people.
 //!
 //! Each log line has the field `activity`, which names its [`ActivityKind`]. Times are in
-//! milliseconds. Metrics count the lines. Therefore each fact is logged once, by the process that
-//! wrote it to the journal, after the write.
+//! milliseconds. Metrics count the lines. Therefore each fact is logged exactly once: by the
+//! process that wrote it to the journal, after the write.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use stepladder_core::activity::{ActivityKind, PERMANENT_TARGET, RUN_TARGET, SWEE
 use stepladder_core::{RunId, Status, StepId, Timestamp};
 use tracing::field::display;
 
-/// Something that happened, with its details.
+/// Something that a process did, with its details.
 #[derive(Debug, Clone, Copy)]
 pub enum Activity<'a> {
     /// A run executed its handler for the first time.
     RunStarted {
         /// The run.
         run: RunId,
-        /// The id of its function.
+        /// The id of the run's function.
         function: &'a str,
     },
     /// A run ended.
     RunEnded {
         /// The run.
         run: RunId,
-        /// The id of its function.
+        /// The id of the run's function.
         function: &'a str,
         /// How it ended.
         status: Status,
@@ -33,68 +33,68 @@ pub enum Activity<'a> {
         /// The message of the error, if the run failed.
         error: Option<&'a str>,
     },
-    /// Something happened to an attempt at a step.
+    /// Something happened to an attempt of a step.
     Step {
         /// The run.
         run: RunId,
-        /// The id of its function.
+        /// The id of the run's function.
         function: &'a str,
         /// The step.
         step: &'a StepId,
-        /// The attempt, counted from 1.
+        /// The number of the attempt, from 1.
         attempt: u32,
-        /// What happened.
+        /// What happened to the attempt.
         change: StepChange<'a>,
     },
     /// A sweep was completed.
     SweepCompleted {
-        /// The number of timers that it fired.
+        /// The number of timers that the sweep fired.
         timers: usize,
-        /// The number of quiet runs that it woke.
+        /// The number of runs that the sweep woke because they had made no progress for a while.
         watched: usize,
     },
-    /// Something failed with an error that no retry can fix.
+    /// An operation failed with an error that no retry can fix.
     PermanentError {
-        /// The run, if the error concerns one.
+        /// The run that the error concerns, if any.
         run: Option<RunId>,
-        /// What was attempted, for example `move a run`.
+        /// The operation that failed, for example `move a run`.
         doing: &'a str,
-        /// The error's message.
+        /// The message of the error.
         error: &'a str,
-        /// What an operator can do about it.
+        /// What an operator can do about the error.
         advice: &'a str,
     },
 }
 
-/// What happened to an attempt at a step.
+/// What happened to an attempt of a step.
 #[derive(Debug, Clone, Copy)]
 pub enum StepChange<'a> {
     /// The body of the step started.
     Started,
     /// The body of the step returned a value.
     Succeeded {
-        /// The time that the body took.
+        /// The execution time of the body.
         took: Duration,
     },
     /// The body of the step failed.
     Failed {
-        /// The time that the body took.
+        /// The execution time of the body.
         took: Duration,
-        /// The error's message.
+        /// The message of the error.
         error: &'a str,
         /// The time of the next attempt, if there is one.
         retry_at: Option<Timestamp>,
     },
-    /// Its body checked a condition that is not true yet (`ctx.poll`).
+    /// The body of the step checked a condition that is not true yet (`ctx.poll_until`).
     Checked {
-        /// The time that the body took.
+        /// The execution time of the body.
         took: Duration,
         /// The time of the next check, if there is one.
         retry_at: Option<Timestamp>,
     },
-    /// The worker of the step died.
+    /// The worker of the attempt died.
     Interrupted,
-    /// It found no free slot and was enqueued.
+    /// The step found no free slot and was enqueued.
     Enqueued {
         /// The key of the limit.
         limit: &'a str,
@@ -102,7 +102,7 @@ pub enum StepChange<'a> {
 }
 
 impl Activity<'_> {
-    /// Returns its kind, which logs and metrics use as its name.
+    /// Returns the kind of this activity. Logs and metrics use its name.
     #[must_use]
     pub const fn kind(&self) -> ActivityKind {
         match self {
@@ -121,7 +121,7 @@ impl Activity<'_> {
         }
     }
 
-    /// Emits the log line.
+    /// Writes the log line of this activity.
     pub fn emit(&self) {
         let activity = self.kind().name();
         match *self {

@@ -1,4 +1,4 @@
-//! Time and randomness as traits, so that tests can move the clock and choose the seed.
+//! Traits for time and randomness, so that tests can move the clock and choose the random numbers.
 
 mod system;
 
@@ -9,7 +9,7 @@ use stepladder_core::Timestamp;
 
 pub use system::SystemClock;
 
-/// Tells the time, and waits.
+/// A clock that returns the current time and waits.
 pub trait Clock: Send + Sync {
     /// Returns the current time.
     fn now(&self) -> Timestamp;
@@ -24,7 +24,7 @@ pub trait Entropy: Send + Sync {
     fn bits(&self) -> u128;
 }
 
-/// The machine's randomness.
+/// The random numbers of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemEntropy;
 

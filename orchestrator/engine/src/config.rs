@@ -6,43 +6,43 @@ use std::time::Duration;
 
 use crate::retries::Retries;
 
-/// How far one hop goes.
+/// How many steps one hop executes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pace {
-    /// One step (or one small set of parallel steps) an invocation.
+    /// One step, or one small set of parallel steps, per invocation.
     #[default]
     StepPerInvocation,
-    /// Many steps, while the invocation's time budget lasts.
+    /// As many steps as fit into the time budget of the invocation.
     WithinBudget,
 }
 
-/// Settings of an engine.
+/// The settings of an engine.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How far one hop goes.
+    /// How many steps one hop executes.
     pub pace: Pace,
-    /// The maximum duration of an invocation of a worker.
+    /// The maximum duration of a worker's invocation.
     pub worker_timeout: Duration,
-    /// The maximum duration for functions with separate workers, by the function's id.
+    /// The maximum duration of an invocation for functions with dedicated workers, by function id.
     pub worker_timeouts: HashMap<Arc<str>, Duration>,
-    /// A lease ends this long after its invocation's deadline, because clocks differ.
+    /// How long a lease lasts beyond the deadline of its invocation, because clocks differ.
     pub lease_margin: Duration,
-    /// A received wake stays invisible for the worker's timeout plus this margin.
+    /// How long a received wake stays invisible beyond the timeout of the worker.
     pub visibility_margin: Duration,
-    /// The maximum number of parallel steps that one invocation executes at the same time. If a
-    /// run wants more at once, each step gets its own wake and so its own invocation.
+    /// The maximum number of parallel steps that one invocation executes at the same time. If a run
+    /// needs more, each step gets its own wake and so its own invocation.
     pub side_by_side: usize,
-    /// Whether this is the only process that uses the storage, as is true for a local server, which
-    /// holds its file's lock. Leases of earlier processes are then no longer valid.
+    /// Whether this is the only process that uses the storage. This is true for a local server,
+    /// which locks its file. Then leases of earlier processes are no longer valid.
     pub is_only_process: bool,
-    /// Replaces the wait before each retry, for tests and demonstrations. This setting takes
-    /// precedence over the function, the step and the error. A poll is repeated after this time or
-    /// its own interval, whichever is shorter.
+    /// If set, replaces the delay before each retry, for tests and demonstrations. It takes
+    /// precedence over the settings of the function, the step and the error. A poll is repeated
+    /// after this delay or after its own interval, whichever is shorter.
     pub retry_delay: Option<Duration>,
     /// How calls are retried while the storage is unavailable.
     pub storage_retries: Retries,
-    /// The version of the code, written into every record.
+    /// The version of the code, which is written into every record.
     pub code: Arc<str>,
     /// The maximum size of the cache of run states, in bytes.
     pub cache_bytes: usize,
@@ -68,19 +68,20 @@ impl Default for Config {
 
 impl Config {
     /// Returns how long a received wake stays invisible: the longest worker timeout plus a margin
-    /// (rule 13). The function of a wake is not known before it is received.
+    /// (rule 13). The longest timeout is used because the function of a wake is not known before
+    /// the wake is received.
     pub fn visibility(&self) -> Duration {
         let longest = self.worker_timeouts.values().fold(self.worker_timeout, |longest, own| longest.max(*own));
         longest + self.visibility_margin
     }
 
-    /// Returns the maximum duration of an invocation that moves a run of this function.
+    /// Returns the maximum duration of a worker's invocation for this function.
     pub fn worker_timeout_of(&self, function: &str) -> Duration {
         self.worker_timeouts.get(function).copied().unwrap_or(self.worker_timeout)
     }
 
-    /// Returns the longest step timeout that fits into a worker of this function. The remaining
-    /// time is for loading the run and for writing the outcome.
+    /// Returns the maximum timeout of a step that fits into a worker's invocation for this
+    /// function. The rest of the invocation is needed to load the run and to write the outcome.
     pub fn longest_step(&self, function: &str) -> Duration {
         self.worker_timeout_of(function).saturating_sub(Duration::from_secs(5))
     }

@@ -1,5 +1,5 @@
-//! Actions of people on runs: cancel, rerun, skip a wait. Cancel and rerun also act on all runs
-//! that a filter finds.
+//! Actions that people request: cancel a run, rerun a run, skip a wait. Cancel and rerun can also
+//! be applied to all runs that match a filter.
 
 mod bulk;
 mod rerun;
@@ -27,9 +27,9 @@ pub struct Control {
 }
 
 impl Control {
-    /// Cancels a run and returns its status. A body that is executing continues, but its outcome is
-    /// not recorded. A run that has ended is left unchanged, and its finishing work is repeated
-    /// (rule 28).
+    /// Cancels a run and returns its status. If a body is executing, it continues, but its outcome
+    /// is not recorded. If the run has already ended, it is not changed, but the work that follows
+    /// the end of a run is repeated (rule 28).
     ///
     /// # Errors
     /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Store`].

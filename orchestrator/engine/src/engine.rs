@@ -1,4 +1,4 @@
-//! The engine: a façade over the services that move runs and answer queries. All of them use the
+//! The engine: a façade over the services that move runs and answer queries. All services use the
 //! same backend.
 
 use std::sync::atomic::Ordering;
@@ -23,7 +23,7 @@ use crate::slots::Slots;
 use crate::subscriptions::Subscriptions;
 use crate::sweep::{Sweep, SweepReport};
 
-/// Moves runs forward and answers queries about them. A process needs one engine.
+/// Moves runs forward and answers queries about them. A process needs only one engine.
 pub struct Engine {
     pub(crate) runtime: Arc<Runtime>,
     functions: Arc<Functions>,
@@ -38,27 +38,27 @@ pub struct Engine {
 /// An error of a call to the engine.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// A run, event, function or token does not exist. The message names it.
+    /// The run, event, function or token does not exist. The message names it.
     #[error("{0}")]
     NotFound(String),
-    /// The request is not valid. The message says why.
+    /// The request is invalid. The message says why.
     #[error("{0}")]
     Invalid(String),
-    /// The request is valid but comes too late, for example after the run ended. The message says
-    /// what has happened already.
+    /// The request is valid but too late, for example because the run has ended. The message says
+    /// what has already happened.
     #[error("{0}")]
     TooLate(String),
-    /// The store failed. A later call may succeed.
+    /// The storage failed. A later call may succeed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Engine {
-    /// Creates an engine for these functions, on the machine's clock and randomness.
+    /// Creates an engine for these functions, with the system clock and the system's randomness.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] if a function cannot work, for example because of a duplicate id, a
-    /// limit of 0, or a step timeout that is longer than its worker's. The message names the
+    /// limit of 0, or a step timeout that is longer than that of its worker. The message names the
     /// function.
     pub fn new(
         backend: Arc<dyn Backend>,
@@ -68,10 +68,10 @@ impl Engine {
         Self::with_ports(backend, Arc::new(SystemClock), Arc::new(SystemEntropy), programs, config)
     }
 
-    /// Creates an engine with the caller's clock and randomness.
+    /// Creates an engine with the given clock and source of randomness.
     ///
     /// # Errors
-    /// The same as for [`Engine::new`].
+    /// The same as those of [`Engine::new`].
     pub fn with_ports(
         backend: Arc<dyn Backend>,
         clock: Arc<dyn Clock>,
@@ -122,44 +122,45 @@ impl Engine {
         Self { runtime, functions, subscriptions, intake, query, control, hops, sweep }
     }
 
-    /// Creates the same engine over another backend, for the thread that supervises this engine's
-    /// bodies. A body that blocks its thread may also block the connections of this engine's
-    /// backend. Both engines share the list of running bodies (see [`Engine::expel_overdue`]) and
-    /// no other mutable state.
+    /// Creates the same engine with another backend, for the thread that supervises the bodies of
+    /// this engine. It needs another backend because a body that blocks its thread may also block
+    /// the connections of this engine's backend. The two engines share the list of executing bodies
+    /// (see [`Engine::expel_overdue`]) and no other mutable state.
     pub fn supervisor(&self, backend: Arc<dyn Backend>) -> Self {
         Self::assemble(self.runtime.over(backend), self.hops.bodies.clone())
     }
 
-    /// Moves the run of a delivered wake, and acknowledges the wake. The hop may take as long as a
-    /// worker of the run's function (see [`Config::worker_timeout_of`]).
+    /// Executes the hop for a delivered wake, and acknowledges the wake. The hop may take as long
+    /// as the worker timeout of the run's function (see [`Config::worker_timeout_of`]).
     ///
     /// # Errors
-    /// [`StoreError`] if the hop failed and its wake could not be sent again with a delay either.
-    /// The queue then delivers the wake again.
+    /// [`StoreError`] if the hop failed and its wake could not be sent again with a delay. Then the
+    /// queue delivers the wake again.
     pub async fn hop(&self, delivery: Delivery) -> Result<(), StoreError> {
         self.hops.hop(delivery, None).await
     }
 
-    /// Like [`Engine::hop`], in an invocation that is killed at `deadline`. A step that does not
-    /// fit into the remaining time is handed to a fresh invocation, once.
+    /// Executes a hop like [`Engine::hop`], in an invocation that is killed at `deadline`. A step
+    /// that does not fit into the remaining time is passed to a new invocation, but only once.
     ///
     /// # Errors
-    /// The same as for [`Engine::hop`].
+    /// The same as those of [`Engine::hop`].
     pub async fn hop_until(&self, delivery: Delivery, deadline: Timestamp) -> Result<(), StoreError> {
         self.hops.hop(delivery, Some(deadline)).await
     }
 
-    /// Sends the timers and cron ticks that are due soon, and checks quiet runs. Call it once a
-    /// minute. Any number of processes may call it at the same time.
+    /// Sends the wakes of timers and cron ticks that are due soon, and checks runs without recent
+    /// progress. Call this once a minute. Any number of processes may call it at the same time.
     ///
     /// # Errors
-    /// [`StoreError`]. The next sweep begins after the last minute that this sweep sent completely.
+    /// [`StoreError`]. The next sweep starts after the last minute that this sweep handled
+    /// completely.
     pub async fn sweep(&self) -> Result<SweepReport, StoreError> {
         self.sweep.sweep().await
     }
 
-    /// Fails the attempts with bodies that did not stop at their timeout (rule 29). Returns their
-    /// steps.
+    /// Fails the attempts whose bodies did not stop at their timeout (rule 29). Returns the steps
+    /// of these attempts.
     ///
     /// # Errors
     /// [`StoreError`]. The next call fails the remaining attempts.
@@ -167,27 +168,27 @@ impl Engine {
         self.hops.expel_overdue().await
     }
 
-    /// Accepts events and creates the runs that they trigger.
+    /// Returns the service that accepts events and creates the runs that they trigger.
     pub fn intake(&self) -> &Intake {
         &self.intake
     }
 
-    /// Cancels and reruns runs, and skips their waits.
+    /// Returns the service that cancels and reruns runs, and skips waits.
     pub fn control(&self) -> &Control {
         &self.control
     }
 
-    /// Answers questions about runs, events, limits and health.
+    /// Returns the service that answers queries about runs, events, limits and health.
     pub fn query(&self) -> &Query {
         &self.query
     }
 
-    /// Delivers events and callbacks to the runs that wait for them.
+    /// Returns the service that delivers events and callbacks to waiting runs.
     pub fn subscriptions(&self) -> &Subscriptions {
         &self.subscriptions
     }
 
-    /// Describes, pauses and resumes the registered functions.
+    /// Returns the service that describes, pauses and resumes the registered functions.
     pub fn functions(&self) -> &Functions {
         &self.functions
     }
@@ -202,8 +203,8 @@ impl Engine {
         &self.runtime.config
     }
 
-    /// Makes each hop end before its next step, although it has time left. Another invocation
-    /// continues its run.
+    /// Makes each hop end before its next step, even if it has time left. Another invocation then
+    /// continues the run.
     pub fn stop(&self) {
         self.hops.stopping.store(true, Ordering::Relaxed);
     }
@@ -214,7 +215,7 @@ impl Engine {
     }
 }
 
-/// Checks the functions. Returns them by id and version, and their ids in the order of
+/// Checks the functions. Returns them by id and version, and also their ids in the order of
 /// registration.
 fn build_catalog(programs: Vec<Arc<dyn Program>>, config: &Config) -> Result<(Versions, Vec<Arc<str>>), EngineError> {
     let mut versions = Versions::default();

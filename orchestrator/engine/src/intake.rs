@@ -1,7 +1,8 @@
 //! Intake: accepts events and creates runs.
 //!
-//! Every write is idempotent, and nothing is skipped because it was seen before (rule 15). A
-//! request that is repeated after a crash redoes what the first one did not reach.
+//! Every write is idempotent, and no work is skipped because an event was seen before (rule 15). If
+//! a request is repeated after a crash, the repetition also does what the first attempt did not
+//! reach.
 
 mod admission;
 mod collect;
@@ -37,16 +38,17 @@ pub struct Intake {
     runs: Arc<Runs>,
     slots: Arc<Slots>,
     subscriptions: Arc<Subscriptions>,
-    /// The latest event id that this process has assigned.
+    /// The last event id that this process has assigned.
     latest_event: Mutex<Option<EventId>>,
 }
 
-/// Where a sender's event ids begin: a repeated request with the same seed creates the same events.
+/// The start of the event ids of a request. If a request is repeated with the same seed, its events
+/// get the same ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdSeed {
-    /// The time within the ids.
+    /// The time that the ids contain.
     pub at: Timestamp,
-    /// Their random part, incremented by one for each event.
+    /// The random part of the first id. It is incremented by one for each further event.
     pub random: u128,
 }
 
@@ -61,26 +63,26 @@ impl Intake {
     }
 
     /// Accepts events and creates the runs that they trigger. Returns the ids in the order of the
-    /// events. For a repeated event, this is the id of the first one.
+    /// events. For a repeated event, this is the id of the original event.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] if an event is not valid: then no event is accepted. After
-    /// [`EngineError::Store`], some may be accepted. Sending the same events again (with ids or a
-    /// seed) is harmless.
+    /// [`EngineError::Invalid`] if an event is invalid; then no event is accepted. After
+    /// [`EngineError::Store`], some events may be accepted. Sending the same events again (with ids
+    /// or a seed) is harmless.
     pub async fn ingest(&self, events: Vec<NewEvent>, seed: Option<IdSeed>) -> Result<Vec<EventId>, EngineError> {
         let now = self.runtime.now();
         let accepted = self.assign_ids(events, seed, now)?;
         Ok(self.accept(accepted, now).await?)
     }
 
-    /// Returns a seed for a request of this many events. The seed identifies the events when they
-    /// are sent again.
+    /// Returns a new seed for a request with this many events. If the events are sent again, the
+    /// same seed identifies them.
     pub fn seed(&self, events: usize) -> IdSeed {
         let first = self.next_event_ids(self.runtime.now(), events);
         IdSeed { at: first.time(), random: first.random() }
     }
 
-    /// Returns the events under their ids, as they will be stored.
+    /// Returns the events as they will be stored, with their ids.
     pub(crate) fn assign_ids(
         &self,
         events: Vec<NewEvent>,
@@ -104,7 +106,7 @@ impl Intake {
         Ok(accepted.collect())
     }
 
-    /// Stores events under their ids, creates their runs, and delivers them to subscriptions.
+    /// Stores events that have ids, creates their runs, and delivers the events to subscriptions.
     pub(crate) async fn accept(&self, events: Vec<Event>, now: Timestamp) -> Result<Vec<EventId>, StoreError> {
         let names: Vec<Arc<str>> = events.iter().map(|event| event.name.clone()).collect();
         let (events, taken) = self.take(events, now).await?;
@@ -119,10 +121,10 @@ impl Intake {
         Ok(events.iter().map(|event| event.id).collect())
     }
 
-    /// Stores events. If the store can and all events are new, the same call creates the runs that
-    /// flow control does not decide on. Returns `None` if only the events are stored.
+    /// Stores events. If the store supports it and all events are new, the same call creates the
+    /// runs that flow control need not decide on. Returns `None` if only the events were stored.
     async fn take(&self, events: Vec<Event>, now: Timestamp) -> Result<(Vec<Event>, Option<TakenRuns>), StoreError> {
-        // the parts of a request are applied one after another (rule 31)
+        // the parts of such a request must be applied one after another (rule 31)
         if self.split_at_cancellations(&events).nth(1).is_some() {
             return Ok((self.runtime.backend.accept(events, now).await?, None));
         }
@@ -133,7 +135,7 @@ impl Intake {
             let (plain, controlled) = self.split(triggered.runs);
             let starts: Vec<RunStart> = plain.into_iter().map(|draft| self.prepare_start(draft, Vec::new())).collect();
             let skipped = starts::skipped(&starts);
-            // a second call would decide the same
+            // `set` fails at a second call, which would decide the same
             let _ = decided.set(DecidedRuns { controlled, collected: triggered.collected, skipped });
             EventWrites { before: self.early_writes(&starts), starts }
         };
@@ -146,8 +148,8 @@ impl Intake {
         Ok((events, taken))
     }
 
-    /// Creates the runs that flow control decides on, and delivers the events to subscriptions. The
-    /// other runs of these events exist already.
+    /// Creates the runs that flow control must decide on, and delivers the events to subscriptions.
+    /// The other runs of these events already exist.
     async fn finish(&self, events: &[Event], taken: TakenRuns) -> Result<(), StoreError> {
         let TakenRuns { controlled, collected, subscribed } = taken;
         if controlled.is_empty() && collected.is_empty() {
@@ -155,7 +157,8 @@ impl Intake {
         }
         self.start_with_flow_control(controlled).await?;
         self.collect_all(collected).await?;
-        // another event of the request may cancel these runs: look up again
+        // another event of the same request may cancel these runs, so the subscriptions are looked
+        // up again
         self.subscriptions.deliver(events, HashMap::new()).await
     }
 
@@ -167,9 +170,9 @@ impl Intake {
         Ok(())
     }
 
-    /// Applies stored events in their order (rule 31). For each part, first creates all runs, then
-    /// delivers the events. A run still gets no event that came before its own: event ids are in
-    /// the order of arrival, and delivery compares them.
+    /// Applies stored events in their order (rule 31). For each part of the events, creates all
+    /// runs and then delivers the events. Nevertheless a run gets no event that came before its own
+    /// event: event ids are in the order of arrival, and the delivery compares them.
     pub(crate) async fn apply(&self, events: &[Event], now: Timestamp) -> Result<(), StoreError> {
         for part in self.split_at_cancellations(events) {
             let mut triggered = TriggeredRuns::default();
@@ -185,9 +188,9 @@ impl Intake {
         Ok(())
     }
 
-    /// Splits events into parts that may each be applied at once. A part ends with each event that
-    /// may cancel runs of a singleton. A later event creates a run only if the singleton's run has
-    /// ended.
+    /// Splits events into parts that can each be applied in one go. Each event that may cancel runs
+    /// of a singleton ends a part, because a later event creates a run only if the singleton's run
+    /// has ended.
     fn split_at_cancellations<'a>(&self, events: &'a [Event]) -> impl Iterator<Item = &'a [Event]> {
         let singletons = self.runtime.specs().filter(|spec| spec.flow.singleton.is_some());
         let cancel: HashSet<Arc<str>> =
@@ -195,8 +198,8 @@ impl Intake {
         events.split_inclusive(move |event| cancel.contains(&event.name))
     }
 
-    /// Returns the first of `n` consecutive ids. The ids sort after all ids that this process has
-    /// assigned, so events keep their order.
+    /// Reserves `n` consecutive ids and returns the first. They sort after all ids that this
+    /// process has assigned before, so events keep their order.
     fn next_event_ids(&self, now: Timestamp, n: usize) -> EventId {
         let mut latest = self.latest_event.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let first = match *latest {
@@ -207,7 +210,7 @@ impl Intake {
         first
     }
 
-    /// Adds the runs that an event triggers.
+    /// Adds the runs that an event triggers to `triggered`.
     fn add_triggered(&self, event: &Event, now: Timestamp, triggered: &mut TriggeredRuns) {
         let mut scope = LazyScope::new(event);
         for spec in self.runtime.specs() {
@@ -226,7 +229,7 @@ impl Intake {
     }
 }
 
-/// The runs that events create.
+/// The runs that a list of events triggers.
 #[derive(Default)]
 struct TriggeredRuns {
     runs: Vec<RunDraft>,
@@ -234,7 +237,7 @@ struct TriggeredRuns {
     collected: BTreeMap<Arc<str>, Vec<Event>>,
 }
 
-/// What is decided while events are stored, besides the runs that are created with them.
+/// Decisions that are made while events are stored, for runs that are not created at the same time.
 struct DecidedRuns {
     controlled: Vec<RunDraft>,
     collected: BTreeMap<Arc<str>, Vec<Event>>,
@@ -243,10 +246,11 @@ struct DecidedRuns {
 
 /// What remains to be done with stored events after some of their runs were created.
 struct TakenRuns {
-    /// Runs that flow control decides on.
+    /// The runs that flow control must decide on.
     controlled: Vec<RunDraft>,
     /// The events that each function collects.
     collected: BTreeMap<Arc<str>, Vec<Event>>,
-    /// The fields that runs wait by, for each event name, after the runs were created.
+    /// For each event name, the fields by which runs subscribe to it, read after the runs were
+    /// created.
     subscribed: Vec<(Arc<str>, SubscribedFields)>,
 }

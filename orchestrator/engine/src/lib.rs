@@ -1,10 +1,11 @@
-//! The engine: the async shell around the core. It does all I/O, and the core decides.
+//! The engine: the async shell around the core. The engine does all I/O, and the core makes the
+//! decisions.
 //!
 //! Storage, queue and clock are traits ([`ports`], [`clock`]) that adapters implement. Functions
 //! are [programs](program) that front ends such as the SDK implement. The [`Engine`] accepts
 //! events, executes hops, sweeps and answers queries. [`Workers`] receive wakes from the queue and
-//! call the engine for each. The crate `stepladder-testkit` has an adapter in memory and the
-//! conformance suite.
+//! call the engine for each wake. The crate `stepladder-testkit` contains an adapter in memory and
+//! the conformance suite.
 
 pub mod activity;
 pub mod clock;

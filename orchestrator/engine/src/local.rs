@@ -1,8 +1,8 @@
 //! Deliveries and wait queues in memory, for adapters that serve only one process.
 //!
-//! When the process ends, its open deliveries are delivered again and its held slots are free.
-//! Nothing here is durable: an adapter that needs wakes and tickets after a restart stores them
-//! too.
+//! After the process has ended, its open deliveries are delivered again, and the slots that it held
+//! are free. Nothing here is durable: an adapter that needs wakes and tickets after a restart must
+//! also store them elsewhere.
 
 mod messages;
 mod wait_queue;

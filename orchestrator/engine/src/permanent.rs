@@ -1,6 +1,6 @@
 //! Reports permanent errors, which no retry can fix (rule 34): a missing permission, a deleted
-//! queue, a journal that this version cannot read. Each failed attempt is one log line at ERROR. A
-//! metric counts these lines, and an alarm watches the metric.
+//! queue, a journal that this version cannot read. Each failed attempt is logged in one line at the
+//! level ERROR. A metric counts these lines, and an alarm watches the metric.
 
 use stepladder_core::RunId;
 
@@ -9,7 +9,7 @@ use crate::activity::Activity;
 use crate::ports::StoreError;
 
 /// Reports an error if it is permanent, and returns whether it is. Call this once for each failed
-/// attempt. `doing` says what was attempted, for example `move a run`.
+/// attempt. `doing` names the failed operation, for example `move a run`.
 pub fn report(doing: &str, run: Option<RunId>, error: &StoreError) -> bool {
     if !error.is_permanent() {
         return false;
@@ -24,7 +24,7 @@ pub fn report(doing: &str, run: Option<RunId>, error: &StoreError) -> bool {
     true
 }
 
-/// Like [`report`], for an error of the engine. Only the store's errors can be permanent.
+/// Reports an error of the engine like [`report`]. Only errors of the store can be permanent.
 pub fn report_engine(doing: &str, error: &EngineError) -> bool {
     matches!(error, EngineError::Store(error) if report(doing, None, error))
 }

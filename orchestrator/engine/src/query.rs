@@ -1,5 +1,5 @@
-//! Read models for people: runs, events, limits, and the health of the engine. Nothing here changes
-//! anything.
+//! Read models for people: runs, events, limits, and the health of the engine. Queries change
+//! nothing.
 
 mod events;
 mod health;
@@ -27,7 +27,7 @@ pub use listing::{ListingDepth, MAX_ROWS_READ, RunFilter, RunPage};
 pub use run::RunAtEntry;
 pub use wait_queues::{MAX_TICKETS, WaitQueueView};
 
-/// Answers questions about runs, events, limits and health.
+/// Answers queries about runs, events, limits and health.
 pub struct Query {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) runs: Arc<Runs>,
@@ -36,14 +36,14 @@ pub struct Query {
 }
 
 impl Query {
-    /// Returns what waits in this process to be processed; `None` if the queue is a service of its
-    /// own. Reads no storage.
+    /// Returns the amount of work that waits in this process; `None` if the queue is a separate
+    /// service. Reads no storage.
     pub fn backlog(&self) -> Option<Backlog> {
         self.runtime.backend.backlog()
     }
 
-    /// Returns the summary of a run. This method reads the journal: a row does not say whether a
-    /// live run has started, nor any output.
+    /// Returns the summary of a run. This reads the journal, because the row of a run contains no
+    /// output and does not say whether a live run has started.
     pub(crate) async fn summary(&self, row: &RunRow) -> Result<RunSummary, EngineError> {
         Ok(match self.runs.state(row.run).await? {
             Some(state) => RunSummary::of(&state),

@@ -17,7 +17,7 @@ use crate::ports::{Commit, CommitResult, JournalAppend, StoreError};
 use crate::retries::RepeatedCall;
 use crate::runtime::Runtime;
 
-/// Reads and writes journals. Caches the states of runs that this process moved lately.
+/// Reads and writes journals. Caches the states of runs that this process moved recently.
 pub(crate) struct Runs {
     runtime: Arc<Runtime>,
     pub(crate) cache: Cache,
@@ -28,9 +28,10 @@ pub(crate) struct Runs {
 pub(crate) enum Appended {
     /// The entries were written, and the rest of the commit was carried out.
     Done,
-    /// Another writer was faster. The state now includes its entries; decide again.
+    /// Another writer was faster. The state now includes the entries of that writer, so the caller
+    /// must decide again.
     Conflict,
-    /// The entries are no longer admitted by the state; decide again.
+    /// The state no longer admits the entries, so the caller must decide again.
     Refused,
 }
 
@@ -52,7 +53,7 @@ impl Runs {
     }
 
     /// Returns the current state of a run and removes it from the cache, so that the caller can
-    /// change it without a copy; `None` for an unknown run.
+    /// change it without a copy. Returns `None` for an unknown run.
     pub(crate) async fn take_state(&self, run: RunId) -> Result<Option<Arc<RunState>>, StoreError> {
         self.read_newer(run, self.cache.take(run)).await
     }
@@ -73,11 +74,11 @@ impl Runs {
         Ok(Some(state))
     }
 
-    /// Appends entries and carries out the rest of the commit with them. Without entries, carries
+    /// Appends entries, and carries out the rest of the commit with them. Without entries, carries
     /// out only the rest.
     ///
-    /// On success, `commit` is empty afterwards. Otherwise it is unchanged, so that the caller can
-    /// release the slots that it acquired for it.
+    /// On success, `commit` is empty afterwards. Otherwise it is not changed, so that the caller
+    /// can release the slots that it acquired for the commit.
     pub(crate) async fn append(
         &self,
         state: &mut RunState,
@@ -88,7 +89,7 @@ impl Runs {
             self.runtime.carry_out(std::mem::take(commit)).await?;
             return Ok(Appended::Done);
         }
-        // rule 33: every entry passes here
+        // rule 33: every entry of a journal passes through here
         let entries = bounds::fit_entries(state, entries);
         if let Err(refusal) = state.admits_all(&entries) {
             tracing::debug!(run = %state.run, %refusal, "not admitted; deciding again");
@@ -107,9 +108,9 @@ impl Runs {
         }
     }
 
-    /// Appends entries that the run admits, and carries out the rest of the commit with them. After a
-    /// conflict, returns what others have written since. While the storage is unavailable, a commit
-    /// with entries is repeated until `until`.
+    /// Appends entries that the run admits, and carries out the rest of the commit with them. After
+    /// a conflict, returns what other writers have written in the meantime. If the storage is
+    /// unavailable, a commit with entries is repeated until `until`.
     pub(crate) async fn append_record(
         &self,
         run: &RunState,
@@ -130,19 +131,19 @@ impl Runs {
         }
     }
 
-    /// Reads the entries that other writers have appended. A failed read is repeated: the caller
-    /// may have an outcome that is not written yet, and its body would execute once more if this
-    /// failed.
+    /// Reads the entries that other writers have appended. A failed read is repeated, because the
+    /// caller may have an outcome that is not written yet: if this call failed, the body would be
+    /// executed again.
     pub(crate) async fn read_since(&self, run: &RunState) -> Result<Vec<Record>, StoreError> {
         self.runtime.again(RepeatedCall::Read, None, || self.runtime.backend.read(run.run, run.next)).await
     }
 
-    /// Cancels a run and returns its status. A body that is executing continues, but its outcome is
-    /// not recorded. A run that has ended is left unchanged, and its finishing work is repeated
-    /// (rule 28).
+    /// Cancels a run and returns its status. If a body is executing, it continues, but its outcome
+    /// is not recorded. If the run has already ended, it is not changed, but the work that follows
+    /// the end of a run is repeated (rule 28).
     ///
     /// # Errors
-    /// [`EngineError::NotFound`]; [`EngineError::Store`].
+    /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Store`].
     pub(crate) async fn cancel(&self, run: RunId, reason: &str) -> Result<Status, EngineError> {
         let state = self.state(run).await?.ok_or_else(|| no_such_run(run))?;
         let mut state = Arc::unwrap_or_clone(state);

@@ -1,15 +1,15 @@
 //! Delivers events to waiting runs. Each accepted event is delivered once to each matching
 //! subscription (rule 17), and wakes the run.
 //!
-//! Subscriptions are read from an index. The index may be behind or ahead of the journal, and the
+//! Subscriptions are read from an index. The index may be behind or ahead of the journal; the
 //! journal decides:
 //!
-//! - If the journal does not have the subscription yet, the event is put into the run's inbox,
-//!   which a hop empties once it has written the subscription (`Input::Inbox` of the hop).
-//! - If the journal's wait is over, the subscription is removed from the index.
+//! - If the journal does not contain the wait yet, the event is put into the run's inbox. A hop
+//!   empties the inbox after it has written the wait (`Input::Inbox` of the hop).
+//! - If the wait in the journal is over, the subscription is removed from the index.
 //!
-//! A repeated event repeats all of this and wakes the run again: the process that handled it first
-//! may have died before it sent the wake.
+//! If an event is repeated, all this is repeated, and the run is woken again: the process that
+//! handled the event first may have died before it sent the wake.
 
 mod callbacks;
 
@@ -31,19 +31,19 @@ use crate::ports::{Commit, EarlyWrite, LateWrite, StoreError};
 use crate::runs::Runs;
 use crate::runtime::Runtime;
 
-/// The number of subscriptions read at a time.
+/// The number of subscriptions that are read in one request.
 const PAGE: usize = 100;
 /// How long expired subscriptions stay in the index. An event that was accepted in time may be
-/// delivered this late.
+/// delivered later than the end of the wait by this time.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
-/// The number of runs that an event is delivered to at a time.
+/// The number of runs to which an event is delivered concurrently.
 const PARALLEL_RUNS: usize = 16;
 
-/// Delivers events and callbacks to the runs that wait for them.
+/// Delivers events and callbacks to waiting runs.
 pub struct Subscriptions {
     runtime: Arc<Runtime>,
     runs: Arc<Runs>,
-    /// The compiled filters of waits.
+    /// The compiled expressions of waits.
     pub(crate) exprs: Arc<ExprCache>,
 }
 
@@ -52,8 +52,8 @@ impl Subscriptions {
         Self { runtime, runs, exprs: Arc::default() }
     }
 
-    /// Delivers events to the runs that wait for them. Looks up the fields of each event name that
-    /// is not in `known`.
+    /// Delivers events to the runs that wait for them. If an event name is not in `known`, looks up
+    /// the fields by which runs subscribe to it.
     pub(crate) async fn deliver(
         &self,
         events: &[Event],
@@ -117,8 +117,8 @@ impl Subscriptions {
                     self.handle_unmatched(&state, &subscriptions, arriving).await?;
                     break;
                 };
-                // the wake is sent before the index item is removed: if this process dies in
-                // between, a repeated event finds the run again
+                // the wake is sent before the subscription is removed from the index: if this
+                // process dies in between, a repeated event finds the run again
                 let wakes = vec![self.runtime.wake_of(&state, WakeCause::Arrived)];
                 let mut commit = Commit { wakes, ..Commit::default() };
                 if self.runs.append(&mut state, vec![entry], &mut commit).await?.is_done() {
@@ -139,7 +139,7 @@ impl Subscriptions {
     }
 
     /// Cancels a run if its `cancel_on` matches this event. Returns whether the run has ended,
-    /// through this call or earlier.
+    /// because of this call or before it.
     async fn cancel_if_matching(&self, run: RunId, arriving: &ArrivingEvent<'_>) -> Result<bool, StoreError> {
         let Some(state) = self.runs.state(run).await? else { return Ok(false) };
         let Some(spec) = self.runtime.spec_of(&state.created) else { return Ok(state.end.is_some()) };
@@ -162,21 +162,21 @@ impl Subscriptions {
     }
 
     /// Returns the entry that delivers an event to a run. Returns `None` if no open wait of the run
-    /// matches the event, or if the run has received it before.
+    /// matches the event, or if the run has already received it.
     pub(crate) fn delivery_entry(&self, state: &RunState, arriving: &ArrivingEvent<'_>) -> Option<Entry> {
         let steps = state.fulfilled_by(arriving, &self.exprs);
         if steps.is_empty() {
             return None;
         }
-        // if the event does not fit into the run, the append replaces it by a failure of these
+        // if the event is too large for the run, the append replaces it with a failure of these
         // steps
         let fact = Fact::EventDelivered { event: Box::new(arriving.event.clone()), steps };
         Some(fact.at(self.runtime.now())).filter(|entry| state.admits(entry).is_ok())
     }
 
-    /// Handles an event that no open wait of the run matches. If the run is just registering its
-    /// subscription, the event is put into its inbox. If the run has received the event before, its
-    /// wake may be lost, so the run is woken again (rule 15).
+    /// Handles an event that matches no open wait of the run. If the run is just registering its
+    /// subscription, the event is put into the run's inbox. If the run has already received the
+    /// event, its wake may have been lost, so the run is woken again (rule 15).
     async fn handle_unmatched(
         &self,
         state: &RunState,
@@ -199,13 +199,13 @@ impl Subscriptions {
         self.runtime.carry_out(commit).await.map(drop)
     }
 
-    /// Returns whether the journal does not have this subscription's wait yet.
+    /// Returns whether the journal does not contain the wait of this subscription yet.
     fn is_registering(&self, state: &RunState, subscription: &Subscription) -> bool {
         !state.steps.contains_key(&subscription.step) && subscription.until >= self.runtime.now()
     }
 
-    /// Returns whether this subscription can be removed from the index: its wait is over, or
-    /// differs from the subscription.
+    /// Returns whether this subscription can be removed from the index, because its wait is over or
+    /// is another one.
     fn is_stale(&self, state: &RunState, subscription: &Subscription) -> bool {
         if state.end.is_some() {
             return true;

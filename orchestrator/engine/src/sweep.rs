@@ -18,49 +18,51 @@ use crate::runs::Runs;
 use crate::runtime::Runtime;
 use crate::slots::Slots;
 
-/// How far ahead of their time timers are sent. The next sweep is a minute away and may be late.
+/// How far ahead of their due time timers are sent. The next sweep runs in a minute and may be
+/// late.
 const SEND_AHEAD: Duration = Duration::from_secs(120);
-/// How long after its minute a bucket may still get timers, because writers' clocks differ (rule
-/// 26).
+/// How long after its minute a bucket may still get timers, because the clocks of writers differ
+/// (rule 26).
 const BUCKET_OPEN_FOR: Duration = Duration::from_secs(120);
-/// The number of buckets that are read at the same time.
+/// The number of buckets that are read concurrently.
 const PARALLEL_READS: usize = 16;
 /// The number of wakes that are sent in one commit.
 const WAKES_PER_COMMIT: usize = 100;
-/// The number of runs that are visited at the same time.
+/// The number of runs that are checked concurrently.
 const PARALLEL_VISITS: usize = 16;
-/// The longest time between two visits of a sleeping run.
+/// The maximum time between two checks of a sleeping run.
 const MAX_VISIT_INTERVAL: Duration = Duration::from_secs(24 * 3_600);
 
-/// Sends timers and cron ticks, and visits quiet runs.
+/// Sends timers and cron ticks, and checks runs without recent progress.
 pub(crate) struct Sweep {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) runs: Arc<Runs>,
     pub(crate) slots: Arc<Slots>,
     pub(crate) intake: Arc<Intake>,
-    /// The progress of this process's last sweep, if its cursor could not be stored.
+    /// The progress of the last sweep of this process, if its cursor could not be stored.
     pub(crate) unstored: Mutex<Option<UnstoredCursor>>,
 }
 
-/// A cursor that could not be stored. While the storage refuses that write, the sweeps of this
-/// process continue from here. Otherwise each would send all due timers again (rule 34).
+/// A cursor that could not be stored. While the storage refuses the write, the sweeps of this
+/// process continue from this cursor. Otherwise each sweep would send all due timers again (rule
+/// 34).
 pub(crate) struct UnstoredCursor {
-    /// The stored cursor that the sweep began with.
+    /// The stored cursor from which the sweep started.
     stored: Option<Cursor>,
-    /// The progress of the sweep.
+    /// How far the sweep has progressed.
     cursor: Cursor,
 }
 
-/// The result of a sweep.
+/// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SweepReport {
-    /// Timers with a wake that was sent.
+    /// The number of timers for which a wake was sent.
     pub timers: usize,
-    /// Cron ticks with a wake that was sent.
+    /// The number of cron ticks for which a wake was sent.
     pub ticks: usize,
-    /// Runs that were visited.
+    /// The number of runs that were checked.
     pub watched: usize,
-    /// Timers that cannot be read. Each is reported as a permanent error and skipped.
+    /// The number of timers that cannot be read. Each is reported as a permanent error and skipped.
     pub unreadable: usize,
 }
 
@@ -69,7 +71,8 @@ impl Sweep {
     /// run at the same time.
     ///
     /// # Errors
-    /// [`StoreError`]. The next sweep begins after the last minute that this sweep sent completely.
+    /// [`StoreError`]. The next sweep starts after the last minute that this sweep handled
+    /// completely.
     pub(crate) async fn sweep(&self) -> Result<SweepReport, StoreError> {
         self.slots.release_pending().await;
         let now = self.runtime.now();
@@ -83,7 +86,8 @@ impl Sweep {
         };
         let mut report = SweepReport::default();
         if stored.is_none() {
-            // stored at once, so that ticks from here on count as missed even if this sweep fails
+            // the cursor is stored immediately, so that ticks from this minute on count as missed
+            // even if this sweep fails
             let first = cursor.minute;
             match self.move_cursor(&mut stored, &mut cursor, first).await {
                 Ok(true) => {}
@@ -112,12 +116,13 @@ impl Sweep {
                 continue;
             }
             self.send_due(due, ticks, now, &mut report).await?;
-            // stored after each minute, so that a later failure does not repeat this minute
+            // the cursor is stored after each minute, so that a later failure does not repeat this
+            // minute
             match self.move_cursor(&mut stored, &mut cursor, (minute + 1).min(open_from)).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(report),
-                // the other minutes are sent nevertheless. If the last move also fails, the sweep
-                // returns its error
+                // the other minutes are sent nevertheless; if the last move of the cursor also
+                // fails, the sweep returns its error
                 Err(error) => tracing::warn!(%error, "the sweep's cursor could not be moved"),
             }
         }
@@ -125,8 +130,8 @@ impl Sweep {
         Ok(report)
     }
 
-    /// Returns the minute at which the first sweep begins: that of the oldest timer. Timers may be
-    /// old if sweeps were not possible since the first deploy. Ticks count as missed from this
+    /// Returns the minute at which the first sweep starts: that of the oldest timer. Timers may be
+    /// old if no sweep was possible since the first deployment. Ticks count as missed from this
     /// minute on.
     async fn first_minute(&self, open_from: i64) -> Result<i64, StoreError> {
         let Some(oldest) = self.runtime.backend.oldest().await? else { return Ok(open_from) };
@@ -141,8 +146,8 @@ impl Sweep {
         Ok(open_from)
     }
 
-    /// Returns the timers that can be read, and reports the others. An unreadable timer must not
-    /// stop the sweep (rule 34).
+    /// Returns the readable timers, and reports the others. An unreadable timer must not stop the
+    /// sweep (rule 34).
     fn keep_readable(&self, timers: Vec<StoreResult<Timer>>, report: &mut SweepReport) -> Vec<Timer> {
         let mut readable = Vec::with_capacity(timers.len());
         for timer in timers {
@@ -159,7 +164,7 @@ impl Sweep {
 
     /// Advances the cursor to `minute` (rule 26). Call this only after the buckets before `minute`
     /// were sent and can get no more timers. Returns `false` if another sweep has advanced the
-    /// cursor in the meantime: that sweep continues, and this one ends.
+    /// cursor in the meantime: then that sweep continues, and this one ends.
     async fn move_cursor(
         &self,
         stored: &mut Option<Cursor>,
@@ -188,8 +193,8 @@ impl Sweep {
         self.unstored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends the wakes of timers and ticks, and visits the runs of watchdogs. Ten thousand timers
-    /// may be due in one minute, so many are handled at the same time.
+    /// Sends the wakes of timers and ticks, and checks the runs whose watchdog is due. Ten thousand
+    /// timers may be due in one minute, so they are handled concurrently.
     async fn send_due(
         &self,
         timers: Vec<Timer>,
@@ -221,7 +226,7 @@ impl Sweep {
         Ok(())
     }
 
-    /// Visits a run. After a permanent error, for example an unreadable journal, sets the watchdog
+    /// Checks a run. After a permanent error, such as an unreadable journal, sets the watchdog
     /// again and succeeds, so that the sweep continues with other runs (rule 34).
     async fn visit_or_postpone(&self, run: RunId, group: Arc<str>, now: Timestamp) -> Result<(), StoreError> {
         let Err(error) = self.visit(run, now).await else { return Ok(()) };
@@ -234,17 +239,18 @@ impl Sweep {
             .await
     }
 
-    /// Visits a run: wakes it if it should have moved, sets its watchdog again (rule 12), and
-    /// extends its retention (rule 27).
+    /// Checks a run: wakes it if it should have made progress, sets its watchdog again (rule 12),
+    /// and extends its retention (rule 27).
     async fn visit(&self, run: RunId, now: Timestamp) -> Result<(), StoreError> {
-        // most runs have ended. The row is marked last, so their finishing work is done, too
+        // most runs have ended; the row is marked last, so if it is marked, the work after the end
+        // is done too
         if self.runtime.backend.row(run).await?.is_some_and(|row| row.ended.is_some()) {
             return Ok(());
         }
         let Some(state) = self.runs.state(run).await? else { return Ok(()) };
         if state.end.is_some() {
-            // the run has ended and its row is not marked: its finishing work failed, and its wake
-            // became a dead letter. The work is repeated until it succeeds
+            // the run has ended but its row is not marked: the work after the end failed, and its
+            // wake became a dead letter; this timer repeats the work until it succeeds
             let timer = Timer {
                 due: now + WATCHDOG_INTERVAL,
                 run,
@@ -256,7 +262,7 @@ impl Sweep {
             self.runtime.carry_out(Commit { before, wakes, ..Commit::default() }).await?;
             return Ok(());
         }
-        // before anything that may fail, because an expired item cannot be restored
+        // this comes before anything that may fail, because an expired item cannot be restored
         self.runtime.backend.renew_retention(run, state.created.event.id, now).await?;
         self.intake.renew_singleton(&state).await?;
         let next = next_due(&state);
@@ -275,7 +281,8 @@ impl Sweep {
     }
 }
 
-/// Returns the next time at which a timer or lease of the run ends; `None` if there is none.
+/// Returns the next time at which a timer of the run is due or a lease expires; `None` if there is
+/// none.
 fn next_due(state: &RunState) -> Option<Timestamp> {
     let of_step = state.steps.values().filter_map(|step| match &step.state {
         StepState::Sleeping { until } | StepState::Awaiting { until, .. } => Some(*until),
@@ -286,14 +293,15 @@ fn next_due(state: &RunState) -> Option<Timestamp> {
     of_step.chain(state.handler_retry_at).chain(state.begins_at()).min()
 }
 
-/// Returns whether the run waits for a wake that may be lost: the own wake of a step, that of a
-/// called run's end, or that of a delivered event. Progress of other steps does not replace it.
+/// Returns whether the run waits for a wake that may have been lost: the separate wake of a step,
+/// the wake at the end of a called run, or the wake after a delivered event. Progress of other
+/// steps does not make up for such a wake.
 fn waits_for_a_wake(state: &RunState) -> bool {
     state.arrived
         || state.steps.values().any(|step| matches!(step.state, StepState::Wanted | StepState::Invoking { .. }))
 }
 
-/// Returns the hash that stands for a timer in the cursor.
+/// Returns the hash that represents a timer in the cursor of the sweep.
 fn cursor_hash(timer: &Timer) -> u64 {
     let purpose: &[u8] = match &timer.purpose {
         TimerPurpose::Watchdog => b"\0",

@@ -1,5 +1,5 @@
-//! The workers of a server process. They receive wakes and execute hops, many at a time. They also
-//! sweep once a minute, and fail the steps of bodies that do not stop at their timeout.
+//! The workers of a server process. They receive wakes and execute hops concurrently. They also
+//! sweep once a minute, and fail the steps whose bodies do not stop at their timeout.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +12,12 @@ use crate::{Engine, permanent};
 
 /// The time between two sweeps.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-/// How often the supervisor checks the running bodies.
+/// How often the supervisor checks the executing bodies.
 const SUPERVISOR_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the supervisor waits after a permanent error. With a longer wait, its thread would
-/// delay the end of the process.
+/// How long the supervisor waits after a permanent error. A longer wait of its thread would delay
+/// the end of the process.
 const SUPERVISOR_INTERVAL_AFTER_ERROR: Duration = Duration::from_secs(5);
-/// How long to wait after the queue failed, and the maximum after repeated permanent errors.
+/// How long to wait after the queue failed: at first, and at most after repeated permanent errors.
 const QUEUE_RETRY_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// The running workers of a process.
@@ -32,8 +32,8 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts receiving wakes, with at most `n` hops at the same time. Must be called within a
-    /// tokio runtime.
+    /// Starts to receive wakes, and executes at most `n` hops at the same time. Must be called
+    /// within a tokio runtime.
     pub fn start(engine: Arc<Engine>, n: usize) -> Self {
         let (stop, stopped) = watch::channel(false);
         let slots = Arc::new(Semaphore::new(n));
@@ -44,15 +44,16 @@ impl Workers {
         Self { engine, stop, receiver, sweeper, slots, n: u32::try_from(n).unwrap_or(u32::MAX), supervised }
     }
 
-    /// Stops receiving wakes and waits until the running hops have ended, at most for `grace`. The
-    /// next process continues the remaining runs, as after a crash. Returns whether all hops ended.
+    /// Stops receiving wakes, and waits until the running hops have ended, but at most for `grace`.
+    /// The next process continues the remaining runs, as after a crash. Returns whether all hops
+    /// ended.
     pub async fn stop(self, grace: Duration) -> bool {
         self.engine.stop();
         self.stop.send_replace(true);
         self.supervised.store(false, Ordering::Relaxed);
         let everything = async {
-            // the receiver may be waiting for the queue. Each wake that it has received is either
-            // being handled, or is delivered again
+            // the receiver may be waiting for the queue, so it is aborted; each wake that it has
+            // received is either being handled or will be delivered again
             self.receiver.abort();
             self.sweeper.abort();
             self.slots.acquire_many(self.n).await.is_ok()
@@ -113,8 +114,8 @@ async fn sweep(engine: Arc<Engine>, stopped: watch::Receiver<bool>) {
     }
 }
 
-/// Starts the supervisor. It has a separate thread, because bodies that block may occupy all
-/// threads of the runtime.
+/// Starts the supervisor on a separate thread, because bodies that block may occupy all threads of
+/// the runtime.
 fn supervise(engine: Arc<Engine>, on: Arc<AtomicBool>) {
     let check = move || {
         let mut wait = SUPERVISOR_INTERVAL;

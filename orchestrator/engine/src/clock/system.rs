@@ -1,11 +1,10 @@
-//! The machine's clock, for a process that runs for a long time. The wall clock may be set
-//! while the process waits.
+//! The system clock, for a process that runs for a long time. The wall clock may be changed while
+//! the process waits.
 //!
-//! - If the wall clock is set forward, waits notice it within [`POLL_INTERVAL`].
-//! - If it is set back by at most [`MAX_SMOOTHED_STEP`], this clock does not go back. It runs at
-//!   half speed until the wall clock has caught up, so that running waits take at most twice as
-//!   long.
-//! - If it is set back by more, this clock follows at once.
+//! - If the wall clock is set forward, waits notice this within [`POLL_INTERVAL`].
+//! - If the wall clock is set back by at most [`MAX_SMOOTHED_STEP`], this clock does not go back.
+//!   It runs at half speed until the wall clock has caught up, so waits take at most twice as long.
+//! - If the wall clock is set back by more, this clock follows immediately.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,14 +17,14 @@ use super::Clock;
 
 /// How often a wait reads the wall clock.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
-/// The largest step back of the wall clock that this clock smooths out.
+/// The largest step back of the wall clock that this clock compensates by running slowly.
 const MAX_SMOOTHED_STEP: Duration = Duration::from_secs(600);
 
-/// The latest time that a clock of this process returned, in nanoseconds since 1970, and when it
-/// did. This value is global so that all clocks of the process agree.
+/// The latest time that a clock of this process returned (in nanoseconds since 1970), and the
+/// instant at which it was returned. The value is global, so that all clocks of the process agree.
 static LATEST_READING: Mutex<Option<(Instant, i128)>> = Mutex::new(None);
 
-/// The machine's clock.
+/// The clock of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -44,7 +43,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// Waits until `now` returns `due` or later. Calls `now` every [`POLL_INTERVAL`].
+/// Waits until `now` returns `due` or a later time. Calls `now` every [`POLL_INTERVAL`].
 async fn wait<F: Future<Output = ()> + Send>(
     due: Timestamp,
     now: impl Fn() -> Timestamp + Send,
@@ -59,8 +58,9 @@ async fn wait<F: Future<Output = ()> + Send>(
     }
 }
 
-/// Returns the time of this clock, in nanoseconds since 1970. `elapsed` is the time since it
-/// returned `shown`, and `wall` is the wall clock's time now.
+/// Returns the time of this clock, in nanoseconds since 1970. `shown` is the time that the clock
+/// returned last, `elapsed` is the time since then, and `wall` is the current time of the wall
+/// clock.
 fn smooth(shown: i128, elapsed: Duration, wall: i128) -> i128 {
     let least = shown + elapsed.as_nanos() as i128 / 2;
     if wall >= least || least - wall > MAX_SMOOTHED_STEP.as_nanos() as i128 { wall } else { least }
@@ -80,8 +80,8 @@ mod tests {
         let now = || Timestamp::from_millis(wall.load(Ordering::Relaxed));
         let sleep = |time: Duration| {
             let before = slept.fetch_add(time.as_millis() as i64, Ordering::Relaxed);
-            // the wall clock is set forward by an hour after five seconds, and otherwise stands
-            // still
+            // the wall clock is set forward by an hour after five seconds, and otherwise does not
+            // move
             if before >= 5_000 {
                 wall.store(3_600_000, Ordering::Relaxed);
             }
@@ -95,14 +95,14 @@ mod tests {
     #[test]
     fn a_wait_of_a_second_takes_two_when_the_wall_clock_is_set_back_meanwhile() {
         let start = 1_000_000 * SECOND;
-        // the wall clock is set back by 154 s, and the clock is read every millisecond
+        // the wall clock is set back by 154 s, and this clock is read every millisecond
         let (mut shown, mut took) = (start, 0);
         while shown < start + SECOND {
             took += 1;
             shown = smooth(shown, Duration::from_millis(1), start - 154 * SECOND + took * SECOND / 1_000);
         }
         assert_eq!(took, 2_000);
-        // after twice the step, the clock agrees with the wall clock again
+        // after twice the length of the step back, this clock agrees with the wall clock again
         let later = smooth(shown, Duration::from_secs(310), start + 158 * SECOND);
         assert_eq!(later, start + 158 * SECOND);
     }

@@ -1,5 +1,5 @@
-//! Bulk actions: cancels or reruns all runs that a filter finds. Each call handles one page, so
-//! that no request takes long. The caller continues with the returned cursor.
+//! Bulk actions: cancel or rerun all runs that match a filter. Each call handles one page of runs,
+//! so that no request takes long. The caller continues with the returned cursor.
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
@@ -10,24 +10,24 @@ use crate::query::RunFilter;
 use crate::query::view::RunSummary;
 use stepladder_core::{RunId, Status};
 
-/// The number of runs that are cancelled or created at the same time.
+/// The number of runs that are handled concurrently.
 const PARALLEL_RUNS: usize = 16;
 
 /// The result of a bulk action on one page of runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BulkResult {
-    /// The cancelled runs, or the new runs of a rerun.
+    /// The runs that were cancelled, or the new runs that a rerun created.
     pub done: Vec<RunId>,
-    /// The last run of the page, where the next call continues; `None` after the last page.
+    /// The last run of the page, from which the next call continues; `None` after the last page.
     pub cursor: Option<RunId>,
 }
 
 impl Control {
-    /// Cancels the runs of a page that have not ended.
+    /// Cancels the live runs on a page.
     ///
     /// # Errors
-    /// Those of [`Query::runs`](crate::Query::runs). After [`EngineError::Store`], some runs may be
-    /// cancelled; the same call again cancels the others.
+    /// The same as those of [`Query::runs`](crate::Query::runs). After [`EngineError::Store`], some
+    /// runs may be cancelled; repeating the call cancels the others.
     pub async fn cancel_all(&self, filter: RunFilter, reason: &str) -> Result<BulkResult, EngineError> {
         let page = self.query.runs(RunFilter { live: true, ..filter }).await?;
         let live = page.runs.iter().filter(|run| !run.status.is_end());
@@ -43,11 +43,11 @@ impl Control {
         Ok(BulkResult { done: done.into_iter().flatten().collect(), cursor: page.cursor })
     }
 
-    /// Reruns the runs of a page that have ended.
+    /// Reruns the ended runs on a page.
     ///
     /// # Errors
-    /// Those of [`Query::runs`](crate::Query::runs) and [`Control::rerun`]. After an error, some
-    /// new runs may exist; the same call again creates them once more.
+    /// The same as those of [`Query::runs`](crate::Query::runs) and [`Control::rerun`]. After an
+    /// error, some new runs may exist; repeating the call creates them a second time.
     pub async fn rerun_all(&self, filter: RunFilter, options: RerunOptions) -> Result<BulkResult, EngineError> {
         let page = self.query.runs(filter).await?;
         let ended = page.runs.iter().filter(|run| run.status.is_end());

@@ -1,8 +1,8 @@
-//! Reruns a run as a new run, from its beginning or from a step.
+//! Reruns a run as a new run, from the beginning or from a step.
 //!
-//! A rerun from a step copies the old run's outcomes before that step, in their order. The rerun
-//! copies failures as well as values: the function may have handled a failure, and would otherwise
-//! take another path.
+//! A rerun from a step copies the original run's outcomes before that step, in their order.
+//! Failures are copied as well as values, because the function may have handled a failure and would
+//! otherwise take another path.
 
 use stepladder_core::event::data_problem;
 use stepladder_core::journal::{Fact, NewRun, Origin, Record};
@@ -14,27 +14,28 @@ use crate::control::Control;
 use crate::engine::{EngineError, no_such_run};
 use crate::ports::StoreError;
 
-/// Options of a rerun.
+/// The options of a rerun.
 #[derive(Clone, Debug, Default)]
 pub struct RerunOptions {
-    /// The first step to execute again; the outcomes before it are copied. `None` executes all
-    /// steps again.
+    /// The first step that is executed again; the outcomes before it are copied. With `None`, all
+    /// steps are executed again.
     pub from_step: Option<String>,
-    /// Replaces the `data` of the event.
+    /// New `data` for the event, if it must be replaced.
     pub input: Option<Json>,
 }
 
 impl Control {
-    /// Reruns a run as a new run, and returns the new run's id.
+    /// Reruns a run as a new run, and returns the id of the new run.
     ///
-    /// With [`RerunOptions::from_step`], the new run gets every outcome that the old run recorded
-    /// before the outcome of that step. These include failures, waits that timed out, and calls
-    /// that failed or were cancelled or skipped. If the function dropped the step (`select!`), the
-    /// step has no outcome. The new run then gets the outcomes before the step's first entry.
+    /// With [`RerunOptions::from_step`], the new run gets all outcomes that the original run
+    /// recorded before the outcome of that step. This includes failures, waits that timed out, and
+    /// calls that failed, were cancelled or were skipped. If the function dropped the step
+    /// (`select!`), the step has no outcome. Then the new run gets the outcomes before the first
+    /// entry of the step.
     ///
     /// # Errors
     /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Invalid`] for an unknown step
-    /// or an input that is not valid as event data; [`EngineError::Store`].
+    /// or for an input that is not valid as event data; [`EngineError::Store`].
     pub async fn rerun(&self, run: RunId, options: RerunOptions) -> Result<RunId, EngineError> {
         let records = self.runtime.backend.read(run, 0).await?;
         if records.is_empty() {
@@ -66,7 +67,7 @@ impl Control {
         };
         let first: Vec<Fact> = joined.chain(copied).collect();
         let bytes: usize = first.iter().map(bounds::kept_bytes).sum();
-        // an event that fulfilled several waits is copied once for each of them
+        // an event that ended several waits is copied once for each of them
         if bytes > RUN_BYTES.max(state.bytes) {
             return Err(EngineError::Invalid(format!(
                 "the outcomes before that step have {bytes} bytes; a run keeps at most {RUN_BYTES}, start from an earlier step"
@@ -102,8 +103,8 @@ fn outcomes_to_copy(state: &RunState, records: &[Record], step: &str) -> Result<
         matches!(known.state, StepState::Abandoned) || state.end.as_ref().is_some_and(|end| ended_by_handler(&end.how));
     let before = match state.outcomes.iter().position(|revealed| &*revealed.step == step) {
         Some(at) => at,
-        // the step was dropped because another branch won the race or failed. That branch's outcome
-        // came after the step's first entry, and must not be copied
+        // The step was dropped because another branch of the `select!` ended first or failed. The
+        // outcome of that branch came after the first entry of the step, and must not be copied.
         None if is_dropped => count_outcomes_before_first_entry(records, step),
         None => state.outcomes.len(),
     };
@@ -115,7 +116,7 @@ fn outcomes_to_copy(state: &RunState, records: &[Record], step: &str) -> Result<
     Ok(state.outcomes[..before].iter().map(copy).collect())
 }
 
-/// Returns the number of outcomes in the journal before its first entry about a step.
+/// Returns the number of outcomes in the journal before the first entry about a step.
 fn count_outcomes_before_first_entry(records: &[Record], step: &str) -> usize {
     let is_about_step = |fact: &Fact| match fact {
         Fact::StepsWoken { steps } => steps.iter().any(|id| **id == *step),

@@ -1,7 +1,7 @@
 //! Skips a wait: a sleep ends now, or a retry starts now.
 //!
-//! A wake alone is not enough, because a hop compares the clock with the due time in the journal.
-//! Therefore a `WaitSkipped` entry sets the due time to now, and a wake follows.
+//! Sending a wake is not enough, because a hop compares the current time with the due time in the
+//! journal. Therefore a `WaitSkipped` entry first sets the due time to now; then a wake is sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +14,16 @@ use crate::control::Control;
 use crate::engine::{EngineError, no_such_run};
 use crate::ports::{Commit, EarlyWrite};
 
-/// The delay of a second wake, in case the process dies before it sends the first one (rule 11).
+/// The delay of the copy of the wake. The copy continues the run if the process dies before it
+/// sends the first wake (rule 11).
 const COPY_DELAY: Duration = Duration::from_secs(5);
 
 impl Control {
-    /// Lets a step that sleeps or waits for a retry continue now. If its time has come already,
-    /// only its wake is sent again.
+    /// Lets a step that sleeps or waits for a retry continue now. If the wait is already over, only
+    /// the wake of the step is sent again.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`] for an unknown run; [`EngineError::TooLate`] when it has ended;
+    /// [`EngineError::NotFound`] for an unknown run; [`EngineError::TooLate`] if the run has ended;
     /// [`EngineError::Invalid`] for a step that neither sleeps nor waits for a retry;
     /// [`EngineError::Store`].
     pub async fn skip_wait(&self, run: RunId, step: &str) -> Result<Status, EngineError> {
@@ -30,10 +31,10 @@ impl Control {
         self.skip(run, |state| skippable_step(state, step), none).await
     }
 
-    /// Lets a function that failed outside its steps, and waits for its retry, continue now.
+    /// Lets a function that failed outside its steps and waits for its retry continue now.
     ///
     /// # Errors
-    /// Those of [`skip_wait`](Self::skip_wait).
+    /// The same as those of [`skip_wait`](Self::skip_wait).
     pub async fn skip_handler_wait(&self, run: RunId) -> Result<Status, EngineError> {
         let waits =
             |state: &RunState| Some(SkippableWait { step: None, due: state.handler_retry_at?, cause: WakeCause::Due });
@@ -55,8 +56,8 @@ impl Control {
             let now = self.runtime.now();
             let SkippableWait { step, due, cause } = waits(&state).ok_or_else(|| EngineError::Invalid(none()))?;
             let wake = self.runtime.wake_of(&state, cause);
-            // if this process dies between the entry and its wake, the delayed copy of the wake
-            // continues the run (rule 11)
+            // if this process dies after the entry was written and before the wake is sent, the
+            // delayed copy of the wake continues the run (rule 11)
             let copy = EarlyWrite::Wake { wake: wake.clone(), due: now + COPY_DELAY };
             let mut commit = Commit { before: vec![copy], wakes: vec![wake], ..Commit::default() };
             let entries = if now < due { vec![Fact::WaitSkipped { step }.at(now)] } else { Vec::new() };
@@ -69,10 +70,10 @@ impl Control {
 
 /// A wait that ends at a known time.
 struct SkippableWait {
-    /// The step that waits; `None` for the function itself.
+    /// The waiting step; `None` for the function itself.
     step: Option<StepId>,
     due: Timestamp,
-    /// The cause of the wake that continues the step.
+    /// The cause of the wake that ends the wait.
     cause: WakeCause,
 }
 
@@ -80,7 +81,7 @@ fn skippable_step(state: &RunState, step: &str) -> Option<SkippableWait> {
     let (id, step) = state.steps.get_key_value(step)?;
     match &step.state {
         StepState::Sleeping { until: due } | StepState::Retrying { retry_at: due, .. } => {
-            // a step with its own wakes is started only by these
+            // a step for which a separate wake was sent is started only by such a wake
             let cause = if step.woken { WakeCause::Step(id.clone()) } else { WakeCause::Due };
             Some(SkippableWait { step: Some(id.clone()), due: *due, cause })
         }

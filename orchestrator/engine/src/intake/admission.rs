@@ -1,11 +1,11 @@
 //! Admission: how a throttle and a rate limit decide about a run that is about to start (rule 32).
 //!
-//! When an event arrives, its run gets a start time (`flow_control.rs`), so that the wakes are
-//! spaced. After an outage, many of these times have passed at once. Therefore a run is counted
-//! again when it really starts. The count is a flow state of the key, which each start reads and
-//! changes with a compare-and-set. If the limit is reached, the run gets the next free time,
-//! records it, and starts then. If its worker dies before the run's first entry, that time is lost
-//! and the run gets another. The limit is respected in every case.
+//! When an event arrives, its run gets a start time (`flow_control.rs`), so that starts are spaced.
+//! After an outage, many of these times may have passed at once. Therefore a run is counted again
+//! when it really starts. The count is a flow state of the key, which each start reads and changes
+//! with a compare-and-set. If the limit is reached, the run gets the next free time, records it,
+//! and starts then. If its worker dies before the first entry of the run is written, this time is
+//! lost and the run gets another. The limit is respected in every case.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ use crate::intake::flow_control::evaluate_key;
 use crate::intake::starts::{bypasses_flow_control, flow_state_key};
 use crate::ports::{FlowStateChange, StoreError};
 
-/// The maximum number of attempts to change the flow state, before the wake is delayed. Each
-/// conflict means that another run of the key was admitted.
+/// The maximum number of attempts to change the flow state before the wake is delayed. Each
+/// conflict means that another run of the same key was admitted.
 const MAX_ATTEMPTS: u32 = 20;
 
 impl Intake {
@@ -33,7 +33,7 @@ impl Intake {
         let planned = state.begins_at().unwrap_or(state.created_at);
         for (kind, rate) in rates {
             let Some(rate) = rate else { continue };
-            // the key could be evaluated when the event was accepted. If it cannot now, the code
+            // the key could be evaluated when the event was accepted; if this fails now, the code
             // has changed, and the run is not counted
             let Ok(value) = evaluate_key(rate.key.as_ref(), scope) else { continue };
             let key = flow_state_key(kind, &spec.id, &value);
@@ -44,9 +44,9 @@ impl Intake {
                 }
                 let seen = self.runtime.backend.read_flow_state(vec![key.clone()]).await?.pop().flatten();
                 let admission = rate.admit(seen.as_deref(), planned, self.runtime.now(), self.tolerance());
-                // two runs may get the same time at the same moment, and would write the same flow
-                // state. A store that finds the wanted value reports success to both. The random
-                // token makes the values differ
+                // Two runs may get the same time at the same moment, and would write the same flow
+                // state. A store reports success if it finds the wanted value, so both would
+                // succeed. The random token makes the values differ.
                 let kept = format!("{} {:x}", admission.kept, self.runtime.entropy.bits());
                 let (becomes, until) = (Some(kept.into()), admission.until);
                 let change = FlowStateChange { key: key.clone(), seen, becomes, until };
@@ -61,8 +61,8 @@ impl Intake {
         Ok(None)
     }
 
-    /// Returns how late a wake may come and still count as in time. SQS delays messages by whole
-    /// seconds, and an invocation may start cold. On one machine both take milliseconds.
+    /// Returns how late a wake may arrive and still count as in time. SQS delays messages by whole
+    /// seconds, and an invocation may be a cold start. On one machine both take milliseconds.
     fn tolerance(&self) -> Duration {
         if self.runtime.config.is_only_process { Duration::from_secs(1) } else { Duration::from_secs(5) }
     }

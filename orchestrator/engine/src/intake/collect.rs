@@ -1,14 +1,14 @@
 //! Collects events before a run starts, for debounce and batch.
 //!
-//! The first event creates the run, and the run starts at a later time. Until then it is open:
-//! further events join it, as entries of its journal. Two kinds of flow states are kept:
+//! The first event creates the run, and the run starts at a later time. Until then the run is open:
+//! further events join it, as entries of its journal. There are two kinds of flow state:
 //!
-//! - One for each key names the open run of the key.
-//! - One for each event names the run of the event. So a repeated event finds its run and joins no
-//!   second one (rules 15 to 17).
+//! - For each key, a flow state names the open run of the key.
+//! - For each event, a flow state names the run of the event. So a repeated event finds its run and
+//!   joins no second run (rules 15 to 17).
 //!
-//! A run that has started takes no further event. Its start is an entry, so an event and the start
-//! cannot miss each other.
+//! A run that has started accepts no further event. The start is an entry of the journal, so either
+//! the event or the start is written first, and the other one sees it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -25,12 +25,12 @@ use crate::intake::flow_control::evaluate_key;
 use crate::intake::starts::{RunDraft, flow_state_key};
 use crate::ports::{Commit, EarlyWrite, FlowStateChange, StartResult, StoreError};
 
-/// The maximum number of consecutive rounds in which no event joins a run, because another process
-/// was faster each time. A call of many events may need more rounds in total.
+/// The maximum number of consecutive rounds in which no event joins a run because another process
+/// was faster each time. A call with many events may need more rounds in total.
 const MAX_IDLE_ROUNDS: u32 = 1_000;
 
 impl Intake {
-    /// Adds events to the runs of a function that collects them, in their order.
+    /// Adds events to runs of a function that collects them, in the order of the events.
     pub(crate) async fn collect(&self, spec: &Spec, events: Vec<Event>) -> Result<(), StoreError> {
         let mut by_key: BTreeMap<String, Vec<Event>> = BTreeMap::new();
         let mut separate = Vec::new();
@@ -38,7 +38,7 @@ impl Intake {
             let of_batch = spec.flow.batch.as_ref().and_then(|batch| batch.key.as_ref());
             let key = of_batch.or(spec.flow.debounce.as_ref().and_then(|debounce| debounce.key.as_ref()));
             match evaluate_key(key, &mut LazyScope::new(&event)) {
-                // an event with a future `ts` gets a separate run: in a common run it would delay
+                // an event with a future `ts` gets a run of its own: in a common run it would delay
                 // the other events, or start too early
                 Ok(_) if event.starts_not_before().is_some() => {
                     separate.push(self.draft_separate(spec, event, Vec::new()))
@@ -64,7 +64,7 @@ impl Intake {
         Ok(())
     }
 
-    /// Drafts a separate run for an event that does not join other events.
+    /// Prepares a separate run for an event that does not join other events.
     fn draft_separate(&self, spec: &Spec, event: Event, more: Vec<Entry>) -> RunDraft {
         let run = RunId::started_by(event.id, &spec.id);
         (run, NewRun::new(spec.id.clone(), event, Origin::Event), more)
@@ -97,10 +97,11 @@ impl Intake {
                     left.pop_front();
                     Vec::new()
                 }
-                // another process opened a run in the meantime, or the event is in a run already
+                // either another process opened a run in the meantime, or the event is already in a
+                // run
                 None => self.find_undelivered(spec, None, left.pop_front().into_iter().collect()).await?,
             };
-            // to keep the order, they go before the events that were not tried yet
+            // these events go before the events that were not tried yet, so that the order is kept
             back.sort_by_key(|event| order.get(&event.id));
             back.into_iter().rev().for_each(|event| left.push_front(event));
             idle_rounds = if left.len() < before { 0 } else { idle_rounds + 1 };
@@ -111,11 +112,12 @@ impl Intake {
     /// Adds events to the open run of their key. Returns the events that the run does not accept.
     async fn join_open(&self, spec: &Spec, state: &RunState, events: Vec<Event>) -> Result<Vec<Event>, StoreError> {
         let order = positions(&events);
-        // rule 15: the run may have an event without its wake, because the process died in between
+        // rule 15: an event may be in the run although no wake was sent for it, because the process
+        // died in between
         let (met, joining) = events.into_iter().partition(|event| state.has_seen(event.id));
         let (mut ours, mut elsewhere) = self.assign_to_run(spec, state.run, joining).await?;
         elsewhere.extend::<Vec<_>>(met);
-        // rule 31: an earlier attempt may have assigned some events to a run. They keep their place
+        // rule 31: an earlier attempt may have assigned some events to a run; they are handled
         // before the other events, in this run or in another
         let mut back = self.find_undelivered(spec, Some(state.run), elsewhere).await?;
         if !back.is_empty() {
@@ -132,9 +134,9 @@ impl Intake {
         Ok(back)
     }
 
-    /// Returns the events that are in no run yet. A flow state may name a run that started without
-    /// the event. Events that are assigned to the run `joining` are also returned: they join it
-    /// together with other events, in their order.
+    /// Returns the events that are not in a run yet. This includes an event whose flow state names
+    /// a run that started without the event. It also includes events that are assigned to the run
+    /// `joining`: they join this run together with other events, in their order.
     async fn find_undelivered(
         &self,
         spec: &Spec,
@@ -155,12 +157,13 @@ impl Intake {
     }
 
     /// Makes sure that an event is in the run that its flow state names. Returns `false` if there
-    /// is no such flow state, if the run has started without the event, or if the run is `joining`
-    /// and does not have the event yet.
+    /// is no such flow state, or if the run has started without the event. Also returns `false` if
+    /// the run is `joining` and does not contain the event yet.
     async fn ensure_delivered(&self, spec: &Spec, joining: Option<RunId>, event: &Event) -> Result<bool, StoreError> {
         let noted = self.read_one_flow_state(&destination_key(spec, event)).await?;
         let Some(run) = noted.as_deref().and_then(|run| run.parse::<RunId>().ok()) else { return Ok(false) };
-        // the named run existed. If it is missing now, it ended and its retention is over
+        // the run that the flow state names existed once; if it is missing now, it has ended and
+        // its retention is over
         let Some(state) = self.runs.state(run).await? else { return Ok(true) };
         if state.has_seen(event.id) {
             if state.first_run_at.is_none() && state.end.is_none() {
@@ -170,8 +173,8 @@ impl Intake {
             }
             return Ok(true);
         }
-        // rule 31: a parallel attempt of the same request has assigned the event to this run. By
-        // itself it would overtake events that come before it
+        // rule 31: a parallel attempt of the same request has assigned the event to this run; if
+        // the event were added alone, it would overtake the events before it
         if joining == Some(run) {
             return Ok(false);
         }
@@ -182,8 +185,8 @@ impl Intake {
         Ok(false)
     }
 
-    /// Assigns events to this run, each by a flow state. Returns the assigned events, and the
-    /// events that another run was assigned before.
+    /// Assigns events to this run, each by a flow state. Returns the events that were assigned now,
+    /// and the events that were already assigned to another run.
     async fn assign_to_run(
         &self,
         spec: &Spec,
@@ -206,8 +209,8 @@ impl Intake {
         Ok((ours, elsewhere))
     }
 
-    /// Removes the flow state that assigns an event to a run. The run has started without the event
-    /// and can no longer accept it.
+    /// Removes the flow state that assigns an event to a run, because the run has started without
+    /// the event and no longer accepts it.
     async fn unassign(&self, spec: &Spec, run: RunId, event: &Event) -> Result<(), StoreError> {
         let seen = Some(run.to_string().into());
         let note =
@@ -254,7 +257,7 @@ impl Intake {
             let before = events.iter().map(|event| EarlyWrite::LinkEvent { run, event: event.id }).collect();
             let wakes = closes.then(|| self.runtime.wake_of(&state, WakeCause::Arrived)).into_iter().collect();
             let mut commit = Commit { before, wakes, ..Commit::default() };
-            // the next round finds the run closed, and returns the events that did not fit
+            // the next round sees that the run is closed, and returns the events that did not fit
             let done = self.runs.append(&mut state, entries, &mut commit).await?.is_done();
             match done {
                 true => events = late,
@@ -272,8 +275,8 @@ impl Intake {
         let entry = |(i, event): (usize, &Event)| {
             let begins_at = match i == last {
                 true if closes => Some(now),
-                // an event may also join after the start time, while the function is paused. The
-                // run then starts after another quiet period
+                // while the function is paused, an event may join even after the start time; then
+                // the run starts after another quiet period
                 true if replaces => Some(start_time(&spec.flow, state.created_at, now)),
                 _ => None,
             };
@@ -289,7 +292,7 @@ fn positions(events: &[Event]) -> HashMap<EventId, usize> {
     events.iter().enumerate().map(|(n, event)| (event.id, n)).collect()
 }
 
-/// Returns when a run starts that got its first event at `first` and its latest event at `now`.
+/// Returns when a run starts. Its first event arrived at `first`, and its latest event at `now`.
 fn start_time(flow: &FlowControl, first: Timestamp, now: Timestamp) -> Timestamp {
     match (&flow.batch, &flow.debounce) {
         (Some(batch), _) => first + batch.timeout,
@@ -298,14 +301,16 @@ fn start_time(flow: &FlowControl, first: Timestamp, now: Timestamp) -> Timestamp
     }
 }
 
-/// Returns the maximum number of events of a run.
+/// Returns the maximum number of events in one run.
 fn max_events(flow: &FlowControl) -> u32 {
     flow.batch.as_ref().map_or(COLLECTED, |batch| batch.size)
 }
 
-/// Returns how many of these events a run accepts (at least one), and whether it is full then.
+/// Returns how many of these events a run accepts (at least one), and whether the run is full
+/// afterwards.
 fn count_fitting(flow: &FlowControl, state: &RunState, events: &[Event]) -> (usize, bool) {
-    // a run that has not started has one entry for each event, so `next` is the number of events
+    // a run that has not started has exactly one entry per event, so `next` is the number of its
+    // events
     let room = u64::from(max_events(flow)).saturating_sub(state.next).max(1);
     let mut bytes = state.created.event.bytes() + state.bytes;
     for (i, event) in events.iter().enumerate() {
@@ -317,7 +322,7 @@ fn count_fitting(flow: &FlowControl, state: &RunState, events: &[Event]) -> (usi
     (events.len(), false)
 }
 
-/// Returns the key of the flow state that names an event's run.
+/// Returns the key of the flow state that names the run of an event.
 fn destination_key(spec: &Spec, event: &Event) -> Arc<str> {
     flow_state_key("met", &spec.id, &event.id.to_string())
 }

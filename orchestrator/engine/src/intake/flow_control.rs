@@ -1,5 +1,5 @@
-//! Decides about each new run by the function's flow control: throttle, rate limit, singleton and
-//! idempotency.
+//! Decides about each new run by the flow control of its function: throttle, rate limit, singleton
+//! and idempotency.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,40 +17,43 @@ use crate::intake::Intake;
 use crate::intake::starts::flow_state_key;
 use crate::ports::{FlowStateChange, StoreError};
 
-/// How long the flow state of a singleton is kept. The watchdog of its live run renews it.
+/// How long the flow state of a singleton is kept. The watchdog of the live run renews it.
 const SINGLETON_STATE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3_600);
 
-/// The decision about a new run.
+/// The decision about creating a run.
 pub(crate) enum StartDecision {
-    /// The run exists already.
+    /// The run already exists.
     Exists,
-    /// The call contains the run twice. Only the first occurrence counts.
+    /// The call contains the same run twice. Only the first occurrence counts.
     Duplicate,
-    /// The event has the idempotency key of this run, which exists or which the same call creates.
+    /// The event has the same idempotency key as this run, which exists or is created by the same
+    /// call.
     BelongsTo(RunId, DecisionBasis),
-    /// The run is skipped, for this reason.
+    /// The run is skipped for this reason.
     Skip(String, DecisionBasis),
-    /// The run is created, perhaps with a delay, and these flow states change with it.
+    /// The run is created, perhaps with a delay, and these flow states are changed in the same
+    /// write.
     Create(Box<NewRun>, Vec<FlowStateChange>),
 }
 
-/// What a decision relies on.
+/// What a decision is based on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DecisionBasis {
-    /// Stored data.
+    /// Data that is already stored.
     Stored,
-    /// Other runs of the same call. The decision is made again if one of them meets a conflict.
+    /// Other runs of the same call. If one of them has a conflict, the decision is made again.
     SameCall,
 }
 
-/// The flow states as one call sees them. Each run sees the changes of the runs before it.
+/// The flow states as one call sees them. The changes of a run are visible to the runs after it.
 #[derive(Default)]
 pub(crate) struct SeenFlowStates {
     values: HashMap<Arc<str>, (Option<Arc<str>>, DecisionBasis)>,
     starting: HashSet<RunId>,
 }
 
-/// The changes of a new run to flow states, until it is decided whether the run is created.
+/// The changes that a new run makes to flow states. They are pending until it is decided whether
+/// the run is created.
 struct PendingChanges<'a> {
     seen: &'a mut SeenFlowStates,
     changes: Vec<FlowStateChange>,
@@ -59,7 +62,7 @@ struct PendingChanges<'a> {
 
 impl Intake {
     /// Returns the decision of the function's flow control. Idempotency and singleton are checked
-    /// first, so that an event that creates no run uses nothing of a rate.
+    /// first, so that an event that creates no run does not use up a rate.
     pub(crate) async fn decide(
         &self,
         spec: &Spec,
@@ -142,7 +145,8 @@ impl Intake {
         Ok(StartDecision::Create(Box::new(created), std::mem::take(&mut changing.changes)))
     }
 
-    /// Returns the run of an event with this idempotency key within 24 hours, if there is one.
+    /// Returns the run that an event with the same idempotency key started in the last 24 hours, if
+    /// there is one.
     async fn first_run_with_key(
         &self,
         spec: &Spec,
@@ -162,8 +166,8 @@ impl Intake {
         Ok(None)
     }
 
-    /// Returns the live run with this value of the singleton's key, if there is one. Adds the
-    /// change that makes the new run the live run, which is written if the new run is created.
+    /// Returns the live run with the same value of the singleton's key, if there is one. Also adds
+    /// the change that makes the new run the live run. It is written if the new run is created.
     async fn live_singleton(
         &self,
         spec: &Spec,
@@ -180,7 +184,7 @@ impl Intake {
         Ok(lives.then_some(known))
     }
 
-    /// Renews the flow state of a singleton's run. The watchdog calls this while the run lives.
+    /// Renews the flow state of a singleton's run. The watchdog calls this while the run is live.
     pub(crate) async fn renew_singleton(&self, state: &RunState) -> Result<(), StoreError> {
         let Some(spec) = self.runtime.spec_of(&state.created) else { return Ok(()) };
         let Some(singleton) = &spec.flow.singleton else { return Ok(()) };
@@ -198,8 +202,8 @@ impl Intake {
         self.runtime.backend.change_flow_state(vec![note]).await.map(drop)
     }
 
-    /// Returns the start time that a rate gives the next run of its key, and adds the change that
-    /// records it.
+    /// Returns the start time that a rate assigns to the next run of the key, and adds the change
+    /// that records it.
     async fn book_start(
         &self,
         spec: &Spec,
@@ -215,14 +219,14 @@ impl Intake {
         let state = self.flow_state(kind, spec, &value, changing).await?;
         let booking = rate.book(state.seen.as_deref(), self.runtime.now());
         // Two concurrent requests may compute the same start time and write the same flow state.
-        // The conditional writes would then both succeed, and the order would be lost (rule 31).
-        // The random token makes the values differ.
+        // Then both conditional writes would succeed, and the order would be lost (rule 31). The
+        // random token makes the values differ.
         let kept = format!("{} {:x}", booking.kept, self.runtime.entropy.bits());
         changing.change(state, kept, booking.until);
         Ok(Ok(booking.starts_at))
     }
 
-    /// Returns the flow state of a key's value. It is read only once in a call, however many runs
+    /// Returns the flow state of a key's value. It is read only once per call, however many runs
     /// need it.
     async fn flow_state(
         &self,
@@ -244,7 +248,7 @@ impl Intake {
     }
 }
 
-/// A flow state as it was read.
+/// A flow state, with the value that was read.
 struct FlowState {
     key: Arc<str>,
     seen: Option<Arc<str>>,
@@ -256,12 +260,12 @@ impl PendingChanges<'_> {
     }
 }
 
-/// Returns the value of a key. Without a key, all runs have the same value.
+/// Evaluates a key for an event. Without a key, all runs have the same value.
 pub(crate) fn evaluate_key(key: Option<&Expr>, scope: &mut LazyScope<'_>) -> Result<String, ExprError> {
     key.map_or_else(|| Ok(String::new()), |key| key.eval_key(scope.get()))
 }
 
-/// Parses the flow state of an idempotency key: the run, and until when the key counts.
+/// Parses the flow state of an idempotency key: the run, and the time until which the key applies.
 fn parse_idempotency_state(text: &str) -> Option<(RunId, Timestamp)> {
     let (run, until) = text.split_once(' ')?;
     Some((run.parse().ok()?, Timestamp::from_millis(until.parse().ok()?)))

@@ -1,9 +1,9 @@
-//! Applies requests of many events that must end by a deadline, in pieces. The runs of a piece are
-//! created and woken before the next piece begins. If a deadline or an error stops the request, the
-//! caller leaves the rest to a later invocation. So each invocation makes progress, and repeats at
-//! most one piece.
+//! Applies a request with many events in pieces, so that it can end by a deadline. The runs of a
+//! piece are created and woken before the next piece starts. If a deadline or an error stops the
+//! request, a later invocation handles the rest. So each invocation makes progress, and at most one
+//! piece is repeated.
 //!
-//! A local server has no deadline. It applies a whole request at once ([`Intake::ingest`]).
+//! A local server has no deadline. It applies a whole request in one go ([`Intake::ingest`]).
 
 use std::time::Duration;
 
@@ -16,33 +16,36 @@ use crate::intake::Intake;
 use crate::ports::StoreError;
 use crate::retries;
 
-/// The number of events in a piece. A repeated request applies at most this many events again.
+/// The number of events in a piece. If a request is repeated, at most this many events are applied
+/// a second time.
 pub const PIECE: usize = 16;
 
-/// When work must end, and the size of its pieces.
+/// When the work must end, and in pieces of which size it is done.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeLimit {
-    /// When work ends: no further piece is started, and a running one is abandoned.
+    /// When the work must end. After this time no further piece is started, and a running piece is
+    /// abandoned.
     pub deadline: Timestamp,
     /// The number of events in a piece; at least 1.
     pub piece: usize,
 }
 
-/// The progress of a request.
+/// How much of a request was applied.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// The number of its events that were applied, from the first one on.
+    /// The number of events that were applied, counted from the start of the request.
     pub applied: usize,
-    /// The error that stopped it; `None` if it finished or the deadline stopped it.
+    /// The error that stopped the request; `None` if the request is complete or the deadline
+    /// stopped it.
     pub error: Option<StoreError>,
 }
 
 impl Intake {
-    /// Stores events and applies them, piece by piece. Events that are not applied may be stored.
-    /// Under the same seed, they are the same events the next time.
+    /// Stores events and applies them, piece by piece. Events that were not applied may be stored
+    /// nevertheless. If they are sent again with the same seed, they get the same ids.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] if an event is not valid: then no event is accepted.
+    /// [`EngineError::Invalid`] if an event is invalid; then no event is accepted.
     pub async fn ingest_pieces(
         &self,
         events: Vec<NewEvent>,
@@ -61,7 +64,7 @@ impl Intake {
         Ok(self.apply_in_pieces(&accepted, within, each).await)
     }
 
-    /// Applies stored events, piece by piece. Events past their retention are skipped.
+    /// Applies stored events, piece by piece. Events whose retention is over are skipped.
     pub async fn apply_pieces(&self, events: &[EventId], within: TimeLimit) -> Progress {
         let each = |piece: &[EventId]| {
             let piece = piece.to_vec();
@@ -74,13 +77,13 @@ impl Intake {
         self.apply_in_pieces(events, within, each).await
     }
 
-    /// Accepts events like [`Intake::ingest`], but answers by a deadline. It leaves the events that
-    /// it could not apply by then to a queue. All events are stored before any run is created, so a
-    /// request that fails while they are stored has created nothing. `body` is the hash of the
-    /// request's body. It identifies a repeated request if the events have no ids.
+    /// Accepts events like [`Intake::ingest`], but returns by a deadline. Events that could not be
+    /// applied by then are sent to a queue. All events are stored before any run is created, so a
+    /// request that fails while its events are stored has created nothing. `body` is the hash of
+    /// the request's body. It identifies a repeated request whose events have no ids.
     ///
     /// # Errors
-    /// Like [`Intake::ingest`].
+    /// The same as those of [`Intake::ingest`].
     pub async fn ingest_by(
         &self,
         events: Vec<NewEvent>,
@@ -96,7 +99,7 @@ impl Intake {
         let ingested = self.store_and_apply(events, seed, deadline);
         let ingested = retries::within(self.runtime.clock.clone(), deadline, ingested).await;
         if let Some(attempt) = attempt {
-            // the flow state must change before the answer. Otherwise the next request with the
+            // the flow state must change before this returns; otherwise the next request with the
             // same body would count as a repetition
             let ended = self.end_attempt(attempt, ingested.is_err()).await;
             if ingested.is_ok() {
@@ -150,7 +153,8 @@ impl Intake {
         let mut late = self.runtime.clock.sleep_until(within.deadline);
         for piece in all.chunks(within.piece.max(1)) {
             let started = self.runtime.now();
-            // a piece is not started if it would not finish, judging by the slowest one so far
+            // a piece is not started if it would probably not finish, judging by the slowest piece
+            // so far
             if started >= within.deadline || started + slowest > within.deadline {
                 break;
             }

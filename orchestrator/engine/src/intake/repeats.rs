@@ -1,9 +1,10 @@
-//! Recognizes a large request that its sender repeats after the first attempt died, although the
-//! events have no ids. A flow state under the hash of the request's body contains the first event
-//! id of the attempt, and when the attempt ends (rule 31). The repetition uses the same ids.
+//! Recognizes a large request that its sender repeats after the first attempt died, even if the
+//! events have no ids. A flow state, identified by the hash of the request's body, contains the
+//! first event id of the attempt and the time at which the attempt ends (rule 31). The repetition
+//! uses the same event ids.
 //!
-//! A request of at most [`PIECE`](super::PIECE) events has no such state, because it would cost two
-//! writes.
+//! A request of at most [`PIECE`](super::PIECE) events has no such flow state, because it would
+//! cost two writes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,11 +18,11 @@ use crate::intake::starts::flow_state_key;
 use crate::ports::{FlowStateChange, StoreError};
 use crate::retries::RepeatedCall;
 
-/// How long after its deadline an attempt may be repeated. After that, the same body is a new
-/// request.
+/// How long after its deadline an attempt may be repeated. After this time, a request with the same
+/// body counts as new.
 const REPEATABLE_FOR: Duration = Duration::from_secs(120);
 
-/// The flow state of an attempt.
+/// An attempt of a request, as its flow state describes it.
 pub(crate) struct RequestAttempt {
     key: Arc<str>,
     text: Arc<str>,
@@ -29,9 +30,9 @@ pub(crate) struct RequestAttempt {
 }
 
 impl Intake {
-    /// Records an attempt at the request with this body. Returns the seed of the attempt that it
-    /// repeats, or `own`. Returns no attempt if another process is working on the same body: this
-    /// is a separate request then, with seed `own`.
+    /// Records an attempt of the request with this body. Returns the seed of the attempt that this
+    /// one repeats, or else `own`. If another process is working on a request with the same body,
+    /// returns `own` and no attempt, because this is then a separate request.
     pub(crate) async fn record_attempt(
         &self,
         body: u128,
@@ -60,14 +61,14 @@ impl Intake {
         }
     }
 
-    /// Ends the attempt. A failed attempt may be repeated at once. After a successful attempt, the
-    /// same body is a new request.
+    /// Ends the attempt. After a failed attempt, the request may be repeated immediately. After a
+    /// successful attempt, a request with the same body counts as new.
     pub(crate) async fn end_attempt(&self, attempt: RequestAttempt, failed: bool) -> Result<(), StoreError> {
         let RequestAttempt { key, text, first } = attempt;
         let now = self.runtime.now();
         let becomes = failed.then(|| format!("{first} {}", AttemptState::Failed { at: now }).into());
         let note = FlowStateChange { key, seen: Some(text), becomes, until: now + REPEATABLE_FOR };
-        // a lost reply does not mean that the write failed. Without a retry here, the sender would
+        // a lost reply does not mean that the write failed; without a retry here, the sender would
         // get an error and repeat a request that has succeeded
         self.runtime
             .again(RepeatedCall::FlowStateChange, None, || self.runtime.backend.change_flow_state(vec![note.clone()]))
@@ -76,11 +77,12 @@ impl Intake {
     }
 }
 
-/// How far an attempt is, as far as its flow state tells.
+/// The state of a request's attempt, according to its flow state.
 enum AttemptState {
-    /// It may still be at work until its deadline.
+    /// The attempt may still be in progress until its deadline.
     Running { until: Timestamp },
-    /// It failed. The time alone would not tell: the clock of the next process may be behind.
+    /// The attempt failed. This is recorded explicitly, because the clock of the next process may
+    /// be slow.
     Failed { at: Timestamp },
 }
 

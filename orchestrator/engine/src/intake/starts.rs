@@ -1,9 +1,9 @@
-//! Creates runs: decides each by flow control, and prepares everything that is written with a new
-//! run.
+//! Creates runs: decides on each run by flow control, and prepares everything that is written with
+//! a new run.
 //!
 //! A decision reads flow states and changes them. The changes are part of the transaction that
-//! creates the run. The transaction fails if another process has changed the flow states in the
-//! meantime (rule 16). The decision is then made again.
+//! creates the run. If another process has changed the flow states in the meantime, the transaction
+//! fails (rule 16). Then the decision is made again.
 
 use std::sync::Arc;
 
@@ -17,19 +17,21 @@ use crate::intake::Intake;
 use crate::intake::flow_control::{DecisionBasis, SeenFlowStates, StartDecision};
 use crate::ports::{Commit, EarlyWrite, FlowStateChange, RunStart, StartResult, StoreError};
 
-/// How long after a run's creation or its next timer the watchdog checks the run (rule 12).
+/// How long after the creation of a run, or after its next timer, the watchdog checks the run (rule
+/// 12).
 pub(crate) const WATCHDOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(3_600);
-/// The maximum number of consecutive rounds in which no run of a call is created, because another
-/// process was faster each time. A call of many runs under one key may need more rounds in total.
+/// The maximum number of consecutive rounds in which no run of a call is created because another
+/// process was faster each time. A call with many runs of one key may need more rounds in total.
 const MAX_IDLE_ROUNDS: u32 = 100;
 
-/// A run to create: its id, entry 0, and further entries (copied outcomes, or its end).
+/// A run to create: the id, entry 0, and further entries (copied outcomes, or the end of the run).
 pub(crate) type RunDraft = (RunId, NewRun, Vec<Entry>);
 
 /// A run to create, with its position in the call.
 type NumberedDraft = (usize, RunDraft);
 
-/// The runs to create and the events to link, each with the draft to decide again after a conflict.
+/// The runs to create and the events to link. Each has its draft, so that it can be decided again
+/// after a conflict.
 #[derive(Default)]
 struct DecidedStarts {
     starts: Vec<(RunStart, NumberedDraft)>,
@@ -43,8 +45,8 @@ impl DecidedStarts {
 }
 
 impl DecisionBasis {
-    /// Returns the list for a decision. Decisions that rely on other runs of the same call go into
-    /// `last`, which is written only after all of `now` has succeeded.
+    /// Returns the list to which a decision belongs. Decisions that rely on other runs of the same
+    /// call go into `last`, which is written only after all of `now` was written successfully.
     fn list_for<'a>(self, now: &'a mut DecidedStarts, last: &'a mut DecidedStarts) -> &'a mut DecidedStarts {
         match self {
             Self::Stored => now,
@@ -54,7 +56,7 @@ impl DecisionBasis {
 }
 
 impl Intake {
-    /// Creates or skips runs, as flow control decides. Runs that exist are left unchanged.
+    /// Creates or skips runs, as flow control decides. Runs that already exist are not changed.
     pub(crate) async fn start_runs(&self, runs: Vec<RunDraft>) -> Result<(), StoreError> {
         let (plain, controlled) = self.split(runs);
         if !plain.is_empty() {
@@ -64,7 +66,8 @@ impl Intake {
         self.start_with_flow_control(controlled).await
     }
 
-    /// Splits runs into those without flow control and those that flow control decides on.
+    /// Splits runs into those that flow control need not decide on, and those that it must decide
+    /// on.
     pub(crate) fn split(&self, runs: Vec<RunDraft>) -> (Vec<RunDraft>, Vec<RunDraft>) {
         runs.into_iter().partition(|(_, created, more)| {
             let asks = self.runtime.spec_of(created).is_some_and(|spec| !spec.flow.is_unrestricted());
@@ -89,8 +92,8 @@ impl Intake {
                 let draft = (n, (run, created.clone(), more.clone()));
                 match self.decide(&spec, run, &created, &mut seen).await? {
                     StartDecision::Duplicate => {}
-                    // rule 15: the process that created it may have died before it sent the first
-                    // wake
+                    // rule 15: the process that created the run may have died before it sent the
+                    // first wake
                     StartDecision::Exists => {
                         now.starts.push((self.prepare_start((run, created, more), Vec::new()), draft))
                     }
@@ -119,7 +122,7 @@ impl Intake {
         Ok(())
     }
 
-    /// Creates the decided runs. Returns the runs with a conflict.
+    /// Creates the runs that were decided on. Returns the runs that had a conflict.
     async fn commit_decided(&self, decided: DecidedStarts) -> Result<Vec<NumberedDraft>, StoreError> {
         let DecidedStarts { starts, links } = decided;
         let (starts, drafts): (Vec<_>, Vec<_>) = starts.into_iter().unzip();
@@ -132,7 +135,8 @@ impl Intake {
             .collect())
     }
 
-    /// Creates runs. Their subscriptions and deadlines are written first (rules 11 and 18).
+    /// Creates runs. Their subscriptions and the wakes at their deadlines are written first (rules
+    /// 11 and 18).
     pub(crate) async fn commit_starts(
         &self,
         starts: Vec<RunStart>,
@@ -151,8 +155,8 @@ impl Intake {
         Ok(results)
     }
 
-    /// Returns what is written before these runs: subscriptions that cancel them, and the wakes at
-    /// their deadlines.
+    /// Returns what must be written before these runs: the subscriptions that can cancel them, and
+    /// the wakes at their deadlines.
     pub(crate) fn early_writes(&self, starts: &[RunStart]) -> Vec<EarlyWrite> {
         let mut before = Vec::new();
         for start in starts {
@@ -209,11 +213,11 @@ impl Intake {
         }
     }
 
-    /// Returns the tickets that a run gets when it is created.
+    /// Returns the tickets that a run gets at its creation.
     ///
     /// A run waits in one queue only: that of its first limit, where limits on runs come before
     /// limits on steps. A run with a later start time gets its ticket at that time. If a key cannot
-    /// be evaluated, the run gets no ticket, and its first hop fails it with the reason.
+    /// be evaluated, the run gets no ticket, and its first hop fails the run with the reason.
     fn arrival_tickets(&self, run: RunId, created: &NewRun, now: Timestamp) -> Vec<(Limit, Ticket)> {
         let Some(spec) = self.runtime.spec_of(created) else { return Vec::new() };
         let by_event = created.origin == Origin::Event && created.event.starts_not_before().is_some();
@@ -229,7 +233,8 @@ impl Intake {
     }
 }
 
-/// The ids and functions of runs that are created as skipped; `None` for each other run of a call.
+/// For each run of a call, the id and the function if the run is created as skipped, or else
+/// `None`.
 pub(crate) type SkippedRuns = Vec<Option<(RunId, Arc<str>)>>;
 
 pub(crate) fn skipped(starts: &[RunStart]) -> SkippedRuns {
@@ -246,8 +251,8 @@ pub(crate) fn log_skipped(skipped: SkippedRuns, results: &[StartResult]) {
     }
 }
 
-/// Returns whether a run of this origin is created without flow control: a person asked for it, or
-/// it handles a failure.
+/// Returns whether a run with this origin is created without flow control. This is true if a person
+/// requested the run, or if it handles a failure.
 pub(crate) fn bypasses_flow_control(origin: &Origin) -> bool {
     match origin {
         Origin::Rerun { .. } | Origin::Failure { .. } => true,
@@ -255,8 +260,8 @@ pub(crate) fn bypasses_flow_control(origin: &Origin) -> bool {
     }
 }
 
-/// Returns the key of a flow state: its kind, the function's id, and the value of the function's
-/// key.
+/// Returns the key of a flow state. It consists of a kind, the function's id, and the value of the
+/// function's key.
 pub(crate) fn flow_state_key(kind: &str, function: &str, value: &str) -> Arc<str> {
     format!("{kind}/{function}/{value}").into()
 }

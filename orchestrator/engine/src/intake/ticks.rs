@@ -1,6 +1,6 @@
 //! Creates the runs of cron schedules. The sweep sends a wake for each tick, ahead of its time. The
-//! hop of that wake creates the run. The run's id derives from the function and the minute, so a
-//! tick creates one run even if its wake is sent several times.
+//! hop of this wake creates the run. The run's id is derived from the function and the minute, so a
+//! tick creates only one run even if its wake is sent several times.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -13,31 +13,31 @@ use stepladder_core::{Event, EventId, RunId, Timestamp, Wake, WakeCause, id, jso
 use crate::intake::Intake;
 use crate::ports::{EarlyWrite, StoreError};
 
-/// The name of the event that a tick's run starts with.
+/// The name of the event with which the run of a tick starts.
 const TICK: &str = "stepladder/cron.tick";
-/// The data of that event.
+/// The data of the event with which the run of a tick starts.
 #[derive(Serialize)]
 struct TickData {
-    /// The time of the cron schedule, in milliseconds since 1970.
+    /// The time of the tick according to the cron schedule, in milliseconds since 1970.
     at: Timestamp,
 }
 
-/// One time at which a function's cron schedule starts a run.
+/// A tick: a time at which the cron schedule of a function starts a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tick {
     pub(crate) function: Arc<str>,
-    /// The minute of the cron schedule, counted from the epoch.
+    /// The minute of the tick, counted from the epoch.
     pub(crate) minute: i64,
     pub(crate) due: Timestamp,
 }
 
 impl Tick {
-    /// Returns the hash that stands for it in the sweep's cursor.
+    /// Returns the hash that represents this tick in the cursor of the sweep.
     pub(crate) fn cursor_hash(&self) -> u64 {
         id::hash(&[b"tick", self.function.as_bytes(), &self.minute.to_be_bytes()]) as u64
     }
 
-    /// Returns the wake that creates the tick's run.
+    /// Returns the write of the wake that creates the run of this tick.
     pub(crate) fn wake(&self) -> EarlyWrite {
         let run = tick_run(&self.function, self.minute);
         EarlyWrite::Wake {
@@ -58,8 +58,8 @@ fn tick_run(function: &str, minute: i64) -> RunId {
 }
 
 impl Intake {
-    /// Returns the ticks to send for these minutes, by minute. These are all ticks in time, and the
-    /// missed ticks that the function's policy allows.
+    /// Returns the ticks to send in these minutes, by minute: all ticks in time, and the missed
+    /// ticks that the function's policy allows.
     pub(crate) fn ticks(&self, minutes: Range<i64>, now: Timestamp) -> HashMap<i64, Vec<Tick>> {
         let mut ticks: HashMap<i64, Vec<Tick>> = HashMap::new();
         for spec in self.runtime.specs().filter(|spec| !spec.schedule.lines.is_empty()) {

@@ -1,5 +1,5 @@
-//! A queue of wakes in memory. A wake becomes visible when it is due. Delivering it makes it
-//! invisible for a time. If it is not acknowledged by then, it becomes visible again.
+//! A queue of wakes in memory. A wake becomes visible when it is due. A delivered wake is invisible
+//! for a while; if it is not acknowledged by then, it becomes visible again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -15,18 +15,18 @@ pub const MAX_DELAY: Duration = Duration::from_secs(900);
 /// The receipt of a delivery: its number.
 struct DeliveryNumber(i64);
 
-/// All messages in a queue. The storage adapter assigns a number to each message.
+/// All messages in a queue. The storage adapter gives each message a number.
 #[derive(Debug, Default)]
 pub struct Messages {
     messages: HashMap<i64, Message>,
-    /// The visible messages, by due time and then by number.
+    /// The visible messages, sorted by due time and then by number.
     due: BTreeSet<(Timestamp, i64)>,
-    /// The invisible messages, by the time when they become visible.
+    /// The invisible messages, sorted by the time at which they become visible.
     later: BTreeSet<(Timestamp, i64)>,
-    /// The number of messages that were acknowledged and removed.
+    /// The number of messages that were acknowledged and removed so far.
     served: u64,
-    /// The messages by the number of their latest delivery. Receipts of earlier deliveries are no
-    /// longer valid.
+    /// For each delivered message, the number of its latest delivery. Receipts of earlier
+    /// deliveries are no longer valid.
     delivered: HashMap<i64, i64>,
     deliveries: i64,
 }
@@ -40,14 +40,14 @@ struct Message {
 }
 
 impl Messages {
-    /// Adds a message under a number that no other message has.
+    /// Adds a message with a number that no other message has.
     pub fn send(&mut self, number: i64, wake: Wake, due: Timestamp) {
         self.messages.insert(number, Message { wake, visible_at: due, receives: 0, delivery: None });
         self.later.insert((due, number));
     }
 
-    /// Delivers at most `max` messages that are visible at `now`, earliest due time first. Each
-    /// becomes invisible for `visibility`.
+    /// Delivers at most `max` messages that are visible at `now`, those with the earliest due time
+    /// first. Each delivered message becomes invisible for `visibility`.
     pub fn receive(&mut self, now: Timestamp, max: usize, visibility: Duration) -> Vec<Delivery> {
         self.make_due_visible(now);
         let mut received = Vec::new();
@@ -71,8 +71,8 @@ impl Messages {
         received
     }
 
-    /// Returns the number of the message that this receipt acknowledges; `None` for a receipt that
-    /// is no longer valid.
+    /// Returns the number of the message that this receipt acknowledges; `None` if the receipt is
+    /// no longer valid.
     pub fn number(&self, receipt: &Receipt) -> Option<i64> {
         let DeliveryNumber(delivery) = receipt.value()?;
         self.delivered.get(delivery).copied()
@@ -92,8 +92,8 @@ impl Messages {
         }
     }
 
-    /// Makes a delivered message visible at `due`, if it would become visible later. Nothing
-    /// happens if the receipt is no longer valid.
+    /// Makes a delivered message visible at `due`, if it would otherwise become visible later. Does
+    /// nothing if the receipt is no longer valid.
     pub fn put_back(&mut self, receipt: &Receipt, due: Timestamp) {
         let Some(number) = self.number(receipt) else { return };
         if let Some(message) = self.messages.get_mut(&number).filter(|message| message.visible_at > due) {
@@ -111,8 +111,8 @@ impl Messages {
         first(&self.due).into_iter().chain(first(&self.later)).min()
     }
 
-    /// Returns the number of visible messages. This is cheap to call often: each message is moved
-    /// to the visible ones only once.
+    /// Returns the number of visible messages. This is cheap to call often, because each message is
+    /// moved to the visible messages only once.
     pub fn due_count(&mut self, now: Timestamp) -> usize {
         self.make_due_visible(now);
         self.due.len()
@@ -130,7 +130,7 @@ impl Messages {
         }
     }
 
-    /// Makes all delivered messages visible again that were not acknowledged, as a restart does.
+    /// Makes all delivered messages that were not acknowledged visible again, as a restart does.
     pub fn redeliver(&mut self, now: Timestamp) {
         for (number, message) in &mut self.messages {
             if message.delivery.is_some() && message.visible_at > now {

@@ -1,4 +1,4 @@
-//! The slots of one key, and its wait queue.
+//! The slots of one key, and the wait queue for these slots.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,12 +12,12 @@ use crate::ports::AcquireResult;
 pub struct WaitQueue {
     held: Vec<HeldSlot>,
     tickets: BTreeSet<Ticket>,
-    /// The tickets by run: most runs have one.
+    /// The tickets by run. Most runs have one ticket.
     of_run: HashMap<RunId, Vec<Ticket>>,
 }
 
 impl WaitQueue {
-    /// Returns what [`acquire`](Self::acquire) would return.
+    /// Returns what [`acquire`](Self::acquire) would return, without acquiring a slot.
     pub fn peek(&self, slots: u32, holder: &Holder, now: Timestamp) -> AcquireResult {
         if self.held.iter().any(|holding| holding.holder == *holder) {
             return AcquireResult::Acquired;
@@ -27,13 +27,13 @@ impl WaitQueue {
         if free == 0 {
             return AcquireResult::Full { free_at: alive().map(|holding| holding.lease_until).min() };
         }
-        // tickets after the first `free` need not be counted
+        // counting stops at `free` tickets, because then the holder gets no slot anyway
         let ahead = self.ticket_of(holder).map(|own| self.tickets.range(..own).take(free as usize).count());
         if may_acquire(free, ahead, self.tickets.len()) { AcquireResult::Acquired } else { AcquireResult::Behind }
     }
 
     /// Acquires a slot, as [`Slots::acquire`](crate::ports::Slots::acquire) does. Also returns the
-    /// removed ticket, if there was one.
+    /// ticket that was removed, if there was one.
     pub fn acquire(
         &mut self,
         slots: u32,
@@ -43,7 +43,8 @@ impl WaitQueue {
     ) -> (AcquireResult, Option<Ticket>) {
         if let Some(held) = self.held.iter_mut().find(|holding| holding.holder == *holder) {
             held.lease_until = lease_until;
-            // two hops of a step may have met: one acquired the slot, then the other enqueued
+            // two hops may handle the same step: one acquired the slot, and then the other one
+            // enqueued a ticket
             let own = holder.run_or_step();
             let ticket = self.ticket(holder.run(), Some(&own)).cloned();
             self.dequeue(holder.run(), Some(&own));
@@ -62,12 +63,13 @@ impl WaitQueue {
         (AcquireResult::Acquired, ticket)
     }
 
-    /// Releases a slot; nothing happens if the holder has none.
+    /// Releases the slot of a holder. Does nothing if the holder has none.
     pub fn release(&mut self, holder: &Holder) {
         self.held.retain(|holding| holding.holder != *holder);
     }
 
-    /// Enqueues a ticket, and returns whether it is new. A step that has a ticket keeps it.
+    /// Enqueues a ticket, and returns whether it is new. If the step already has a ticket, it is
+    /// kept.
     pub fn enqueue(&mut self, ticket: Ticket) -> bool {
         if self.ticket(ticket.run, Some(&ticket.of)).is_some() {
             return false;
@@ -76,7 +78,7 @@ impl WaitQueue {
         self.tickets.insert(ticket)
     }
 
-    /// Removes the ticket of the run or of its step, or all tickets of the run.
+    /// Removes the ticket of the run or of one of its steps, or all tickets of the run.
     pub fn dequeue(&mut self, run: RunId, of: Option<&RunOrStep>) {
         let Some(mut tickets) = self.of_run.remove(&run) else { return };
         tickets.retain(|ticket| {
@@ -91,7 +93,7 @@ impl WaitQueue {
         }
     }
 
-    /// Returns the tickets, first to last.
+    /// Returns the tickets in the order in which they are served.
     pub fn tickets(&self) -> impl Iterator<Item = &Ticket> {
         self.tickets.iter()
     }
@@ -101,17 +103,17 @@ impl WaitQueue {
         self.tickets.len()
     }
 
-    /// Returns whether there is no ticket.
+    /// Returns whether the queue has no tickets.
     pub fn is_empty(&self) -> bool {
         self.tickets.is_empty()
     }
 
-    /// Returns the slots held, including those with an ended lease.
+    /// Returns the held slots, including those whose lease has expired.
     pub fn holders(&self) -> &[HeldSlot] {
         &self.held
     }
 
-    /// Returns the ticket of the run or of its step, or the run's first ticket.
+    /// Returns the ticket of the run or of one of its steps, or the first ticket of the run.
     pub fn ticket(&self, run: RunId, of: Option<&RunOrStep>) -> Option<&Ticket> {
         let tickets = self.of_run.get(&run)?;
         match of {
@@ -125,13 +127,13 @@ impl WaitQueue {
         self.ticket(run, None).map(|first| self.tickets.range(..first).count())
     }
 
-    /// Returns whether there is neither a holder nor a ticket, so that it can be dropped.
+    /// Returns whether there is neither a holder nor a ticket. Such a wait queue can be dropped.
     pub fn is_idle(&self) -> bool {
         self.held.is_empty() && self.tickets.is_empty()
     }
 
-    /// Returns the first ticket that this holder may use: that of its step or of its run's
-    /// creation.
+    /// Returns the first ticket that this holder may use: the ticket of its step, or the ticket
+    /// that its run got at its creation.
     fn ticket_of(&self, holder: &Holder) -> Option<&Ticket> {
         self.of_run.get(&holder.run())?.iter().filter(|ticket| holder.may_use(ticket)).min()
     }

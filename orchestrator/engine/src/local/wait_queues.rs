@@ -1,4 +1,4 @@
-//! The slots and wait queues of all keys, and the number of all tickets.
+//! The slots and wait queues of all keys, and the total number of tickets.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,24 +9,25 @@ use stepladder_core::slot::{Holder, Limit, Ticket};
 use super::WaitQueue;
 use crate::ports::AcquireResult;
 
-/// Removed tickets, with the keys of their wait queues.
+/// Tickets that were removed, each with the key of its wait queue.
 pub type RemovedTickets = Vec<(Arc<str>, Ticket)>;
 
-/// A [`WaitQueue`] for each key with a holder or a ticket.
+/// A [`WaitQueue`] for each key that has a holder or a ticket.
 #[derive(Debug, Default)]
 pub struct WaitQueues {
     queues: HashMap<Arc<str>, WaitQueue>,
-    /// The number of all tickets. It is kept so that reading it need not visit every key.
+    /// The total number of tickets. It is kept here, so that reading it does not need to visit
+    /// every key.
     ticket_count: usize,
 }
 
 impl WaitQueues {
-    /// Returns the wait queue of a key, if it has a holder or a ticket.
+    /// Returns the wait queue of a key; `None` if the key has neither a holder nor a ticket.
     pub fn get(&self, key: &str) -> Option<&WaitQueue> {
         self.queues.get(key)
     }
 
-    /// Changes a key's wait queue. The queue is created if it is missing, and dropped once it is
+    /// Changes the wait queue of a key. Creates the queue if it is missing, and drops it once it is
     /// idle.
     pub fn change<T>(&mut self, key: &Arc<str>, change: impl FnOnce(&mut WaitQueue) -> T) -> T {
         let queue = self.queues.entry(key.clone()).or_default();
@@ -39,8 +40,8 @@ impl WaitQueues {
         changed
     }
 
-    /// Acquires a slot of each limit, or none. Returns the removed tickets. On refusal, returns the
-    /// index of each refusing limit and its answer.
+    /// Acquires a slot of each limit, or no slot at all. Returns the tickets that were removed. If
+    /// a slot is refused, returns the index of each limit that refused one, with its result.
     pub fn acquire_all(
         &mut self,
         limits: &[Limit],

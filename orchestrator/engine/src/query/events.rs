@@ -1,4 +1,4 @@
-//! Events: what arrived, and the runs that it started.
+//! Queries of events, and of the runs that they started.
 
 use futures::future::try_join_all;
 use stepladder_core::spec::LazyScope;
@@ -8,17 +8,17 @@ use crate::EngineError;
 use crate::query::Query;
 use crate::query::view::RunSummary;
 
-/// Maximum number of events of a page.
+/// The maximum number of events on a page.
 const MAX_EVENTS: usize = 100;
 
-/// An event, and the runs that it started.
+/// An event, with the runs that it started.
 #[derive(Clone, Debug)]
 pub struct EventDetail {
     /// The event.
     pub event: Event,
-    /// The runs, oldest first.
+    /// The runs that the event started, oldest first.
     pub runs: Vec<RunRow>,
-    /// Why it started no run, in a sentence; `None` if it started one.
+    /// Why the event started no run, as a sentence; `None` if it started one.
     pub why_no_runs: Option<String>,
 }
 
@@ -26,7 +26,7 @@ impl Query {
     /// Returns an event, by its id or by the id that its sender gave it.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`]; [`EngineError::Store`].
+    /// [`EngineError::NotFound`] for an unknown event; [`EngineError::Store`].
     pub async fn event(&self, id: &str) -> Result<Event, EngineError> {
         let unknown = || EngineError::NotFound(format!("there is no event `{id}`"));
         if let Ok(known) = id.parse::<EventId>()
@@ -51,11 +51,11 @@ impl Query {
         Ok(runs)
     }
 
-    /// Returns the events before `before`, newest first, with the runs that each started: one
-    /// listing, and a look-up for each event.
+    /// Returns the events before `before`, newest first, each with the runs that it started. This
+    /// needs one listing, and one look-up per event.
     ///
     /// # Errors
-    /// - [`EngineError::Invalid`] if the limit is not within 1 to 100
+    /// - [`EngineError::Invalid`] if the limit is not between 1 and 100
     /// - [`EngineError::Store`]
     pub async fn events(&self, before: Option<EventId>, limit: usize) -> Result<Vec<EventDetail>, EngineError> {
         if !(1..=MAX_EVENTS).contains(&limit) {
@@ -65,10 +65,11 @@ impl Query {
         try_join_all(events.into_iter().map(|event| self.detail_of(event))).await
     }
 
-    /// Returns one event, by its id or its sender's, with the runs that it started.
+    /// Returns one event, by its id or by the id that its sender gave it, with the runs that it
+    /// started.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`]; [`EngineError::Store`].
+    /// [`EngineError::NotFound`] for an unknown event; [`EngineError::Store`].
     pub async fn event_with_runs(&self, id: &str) -> Result<EventDetail, EngineError> {
         self.detail_of(self.event(id).await?).await
     }
@@ -79,8 +80,8 @@ impl Query {
         Ok(EventDetail { event, runs, why_no_runs })
     }
 
-    /// Compares the event with the functions that are registered now. When it arrived, there may
-    /// have been others.
+    /// Explains why an event started no run. This compares the event with the functions that are
+    /// registered now; when the event arrived, there may have been others.
     fn why_no_runs(&self, event: &Event) -> String {
         let triggered: Vec<_> = self
             .runtime

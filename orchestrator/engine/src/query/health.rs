@@ -1,4 +1,4 @@
-//! The health of the engine: what waits, what executes, and what is due.
+//! The health of the engine: waiting work, executing bodies, and due timers.
 
 use futures::{StreamExt, stream};
 use stepladder_core::{Timer, Timestamp};
@@ -8,32 +8,32 @@ use crate::hop::RunningBody;
 use crate::ports::Backlog;
 use crate::query::Query;
 
-/// How many minutes ahead timers are shown, and at most how many behind.
+/// The number of minutes before and after now for which timers are shown.
 const MINUTES: i64 = 5;
-/// Maximum number of timers that are shown.
+/// The maximum number of timers that are shown.
 pub const MAX_TIMERS: usize = 200;
-/// Minutes that are read at the same time.
+/// The number of minutes whose timers are read concurrently.
 const READS: usize = 4;
 
-/// What waits, what executes, and what is due.
+/// The health of the engine: waiting work, executing bodies, and due timers.
 #[derive(Clone, Debug)]
 pub struct Health {
-    /// What waits in this process; `None` if the queue is a service of its own.
+    /// The amount of work that waits in this process; `None` if the queue is a separate service.
     pub backlog: Option<Backlog>,
-    /// Bodies that execute in this process, oldest first.
+    /// The bodies that are executing in this process, oldest first.
     pub executing: Vec<RunningBody>,
-    /// The time up to which all timers are sent; `None` before the first sweep.
+    /// The time up to which all timers were sent; `None` before the first sweep.
     pub swept_to: Option<Timestamp>,
-    /// Timers of the last and the next five minutes that the sweep has not passed, soonest first; at
-    /// most [`MAX_TIMERS`].
+    /// The timers of the last and the next five minutes that the sweep has not sent yet, soonest
+    /// first; at most [`MAX_TIMERS`].
     pub timers: Vec<Timer>,
-    /// Whether there are more timers.
+    /// Whether there are more timers than are shown.
     pub more_timers: bool,
 }
 
 impl Query {
-    /// Reads the cursor, and the timers of at most 11 minutes. Timers that cannot be read are left
-    /// out; the sweep reports them.
+    /// Reads the cursor of the sweep, and the timers of at most 11 minutes. Timers that cannot be
+    /// read are omitted, because the sweep reports them.
     ///
     /// # Errors
     /// [`EngineError::Store`].

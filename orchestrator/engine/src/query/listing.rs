@@ -9,54 +9,54 @@ use crate::ports::{RunQuery, RunStatusFilter, StoreError};
 use crate::query::Query;
 use crate::query::view::RunSummary;
 
-/// Runs of a page by default.
+/// The default number of runs on a page.
 const DEFAULT_RUNS: usize = 50;
-/// Maximum number of runs of a page.
+/// The maximum number of runs on a page.
 const MAX_RUNS: usize = 500;
-/// Maximum number of rows of each function that a quick listing reads for one page.
+/// The maximum number of rows per function that a quick listing reads for one page.
 pub const MAX_ROWS_READ: usize = 200;
-/// Journals that are read at the same time.
+/// The number of journals that are read concurrently.
 const READS: usize = 16;
 
 /// Which runs to list, and how many.
 #[derive(Clone, Debug, Default)]
 pub struct RunFilter {
-    /// Only runs of this status.
+    /// If set, lists only runs with this status.
     pub status: Option<Status>,
-    /// Only runs that have not ended. A `status` takes precedence.
+    /// If true, lists only live runs. A `status` takes precedence.
     pub live: bool,
-    /// Only runs of these functions; of all functions if it is empty.
+    /// Lists only runs of these functions; if empty, runs of all functions.
     pub functions: Vec<String>,
     /// Only runs with this id or a higher one. A run's id begins with the time of its event.
     pub from: Option<RunId>,
     /// Only runs with an id below this one.
     pub before: Option<RunId>,
-    /// Where the previous page ended.
+    /// The cursor of the previous page; `None` for the first page.
     pub cursor: Option<RunId>,
-    /// Runs of the page: 1 to 500, by default 50.
+    /// The number of runs on the page, between 1 and 500; by default 50.
     pub limit: Option<usize>,
-    /// How much is read for it.
+    /// How much is read for the listing.
     pub depth: ListingDepth,
 }
 
 /// How much a listing reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ListingDepth {
-    /// The journal of each run. A page is full unless it is the last one.
+    /// Reads the journal of each run. A page is full unless it is the last one.
     #[default]
     Full,
-    /// Only the journals of live runs, for their status, and of failed runs, for their error. It
-    /// reads at most [`MAX_ROWS_READ`] rows of each function. A page may therefore be short, or
-    /// empty, and still have a cursor.
+    /// Reads only the journals of live runs (for the status) and of failed runs (for the error).
+    /// Reads at most [`MAX_ROWS_READ`] rows per function. Therefore a page may be short or empty,
+    /// and still have a cursor.
     Quick,
 }
 
 /// A page of runs.
 #[derive(Clone, Debug)]
 pub struct RunPage {
-    /// The runs, newest first. They have no output, because 500 outputs may be 2 GiB.
+    /// The runs, newest first. Outputs are not included, because 500 outputs may take 2 GiB.
     pub runs: Vec<RunSummary>,
-    /// The cursor of the next page; `None` at the end.
+    /// The cursor of the next page; `None` on the last page.
     pub cursor: Option<RunId>,
 }
 
@@ -64,7 +64,7 @@ impl Query {
     /// Lists a page of runs, newest first.
     ///
     /// # Errors
-    /// - [`EngineError::Invalid`] if the limit is not within 1 to 500
+    /// - [`EngineError::Invalid`] if the limit is not between 1 and 500
     /// - [`EngineError::Store`]
     pub async fn runs(&self, filter: RunFilter) -> Result<RunPage, EngineError> {
         let limit = filter.limit.unwrap_or(DEFAULT_RUNS);
@@ -98,9 +98,9 @@ impl Query {
         }
     }
 
-    /// Reads the next rows after the cursor.
+    /// Reads the rows after the cursor.
     async fn rows(&self, filter: &RunFilter, cursor: Option<RunId>, limit: usize) -> Result<Vec<RunRow>, StoreError> {
-        // which live runs have started is in their journals
+        // only the journals say which live runs have started
         let status = match filter.status {
             None if filter.live => RunStatusFilter::Live,
             None => RunStatusFilter::All,
@@ -123,7 +123,7 @@ impl Query {
         }
     }
 
-    /// Returns what a listing shows of a run.
+    /// Returns the summary of a run for a listing.
     async fn listed(&self, row: &RunRow, depth: ListingDepth) -> Result<RunSummary, EngineError> {
         match (depth, row.ended) {
             (ListingDepth::Quick, Some((_, Status::Completed | Status::Cancelled | Status::Skipped))) => {
@@ -134,7 +134,7 @@ impl Query {
         }
     }
 
-    /// Returns one run as a quick listing shows it; `None` if it does not exist.
+    /// Returns the summary of one run for a quick listing; `None` if the run does not exist.
     ///
     /// # Errors
     /// [`EngineError::Store`].
@@ -145,7 +145,7 @@ impl Query {
         }
     }
 
-    /// Returns the rows of the newest runs of a function, without their journals.
+    /// Returns the rows of a function's newest runs, without reading their journals.
     ///
     /// # Errors
     /// [`EngineError::Store`].

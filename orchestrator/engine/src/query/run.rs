@@ -1,4 +1,4 @@
-//! One run: in full, as it was after any entry, and its journal.
+//! Queries of one run: the run in full, the run as it was after any entry, and its journal.
 
 use stepladder_core::journal::{Record, Seq};
 use stepladder_core::state::RunState;
@@ -9,14 +9,14 @@ use crate::ports::StoreError;
 use crate::query::Query;
 use crate::query::view::{JournalPage, RunDetail, RunTimeline};
 
-/// A run after some of its entries, and these entries.
+/// A run as it was after some of its journal entries, with these entries.
 #[derive(Clone, Debug)]
 pub struct RunAtEntry {
-    /// The run as it was then.
+    /// The run as it was after these entries.
     pub detail: RunDetail,
-    /// The entries until then, with their numbers from 0.
+    /// The entries, with their numbers from 0.
     pub entries: Vec<(Seq, Entry)>,
-    /// The number of all entries by now.
+    /// The number of all entries that the run has now.
     pub total: Seq,
 }
 
@@ -24,7 +24,7 @@ impl Query {
     /// Returns a run in full, as it is now.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`]; [`EngineError::Store`].
+    /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Store`].
     pub async fn run(&self, run: RunId) -> Result<RunDetail, EngineError> {
         Ok(self.run_at(run, None).await?.detail)
     }
@@ -33,7 +33,7 @@ impl Query {
     /// no [`waiting`](RunDetail::waiting) and no callback tokens.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`]; [`EngineError::Store`].
+    /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Store`].
     pub async fn run_at(&self, run: RunId, at: Option<Seq>) -> Result<RunAtEntry, EngineError> {
         let mut records = self.records(run).await?;
         let total = records.last().map_or(0, Record::next);
@@ -48,7 +48,8 @@ impl Query {
             None => self.waiting(&state).await?,
         };
         if past.is_some() {
-            // the callback that was waited for then may have arrived by now
+            // the token is removed, because the callback that the run waited for at that time may
+            // have arrived since
             timeline.steps.iter_mut().for_each(|step| step.token = None);
         }
         let detail = RunDetail::of(&state, timeline, waiting);
@@ -58,9 +59,9 @@ impl Query {
     /// Returns a page of a run's journal, from the entry `from` on.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`]; [`EngineError::Store`].
+    /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Store`].
     pub async fn journal(&self, run: RunId, from: Seq, limit: usize) -> Result<JournalPage, EngineError> {
-        // all records, because one may begin before `from` and reach past it
+        // all records are read, because a record may start before `from` and contain later entries
         let all = numbered(self.records(run).await?);
         let mut entries: Vec<_> = all.filter(|(seq, _)| *seq >= from).take(limit.saturating_add(1)).collect();
         let next = (entries.len() > limit).then(|| entries[limit].0);
@@ -68,8 +69,8 @@ impl Query {
         Ok(JournalPage { entries, next })
     }
 
-    /// Returns the number of entries of a run. The caller knows the first `from` entries; for an
-    /// unknown run, `from` is returned.
+    /// Returns the number of entries of a run. Only entries from `from` on are read, because the
+    /// caller knows the ones before. For an unknown run, returns `from`.
     ///
     /// # Errors
     /// [`EngineError::Store`].
@@ -83,7 +84,7 @@ impl Query {
     }
 }
 
-/// Returns the entries of records with their numbers.
+/// Returns the entries in the records, each with its number.
 fn numbered(records: Vec<Record>) -> impl Iterator<Item = (Seq, Entry)> {
     records.into_iter().flat_map(|record| (record.seq..).zip(record.entries))
 }

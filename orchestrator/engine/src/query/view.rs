@@ -1,4 +1,4 @@
-//! A run as people look at it: a row of a listing, or its steps, attempts and log.
+//! Runs as people see them: a row in a listing, or a run with its steps, attempts and log.
 
 mod step;
 mod timeline;
@@ -18,21 +18,21 @@ pub(crate) use timeline::RunTimeline;
 pub struct RunSummary {
     /// The id of the run.
     pub run: RunId,
-    /// The id of its function.
+    /// The id of the run's function.
     pub function: Arc<str>,
-    /// The event that started it.
+    /// The id of the event that started the run.
     pub event: EventId,
-    /// The status of the run now.
+    /// The current status of the run.
     pub status: Status,
-    /// When it was created.
+    /// When the run was created.
     pub created_at: Timestamp,
-    /// When its first step started.
+    /// When the first step of the run started.
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// When the run ended; `None` while it is live.
     pub ended_at: Option<Timestamp>,
-    /// The value that the handler returned.
+    /// The value that the run's handler returned.
     pub output: Option<Json>,
-    /// Why it failed, was cancelled or was skipped.
+    /// Why the run failed, was cancelled or was skipped.
     pub error: Option<Failure>,
 }
 
@@ -59,8 +59,8 @@ impl RunSummary {
         }
     }
 
-    /// Creates the summary of a run from its row, without its journal: it has no output and no
-    /// error, and a live run counts as scheduled.
+    /// Creates the summary of a run from its row, without reading its journal. Such a summary has
+    /// no output and no error, and a live run counts as scheduled.
     pub fn of_row(row: &RunRow) -> Self {
         Self {
             run: row.run,
@@ -76,28 +76,28 @@ impl RunSummary {
     }
 }
 
-/// One run in full.
+/// A run in full.
 #[derive(Clone, Debug)]
 pub struct RunDetail {
-    /// The run as a listing shows it, with its output.
+    /// The summary of the run, with its output.
     pub summary: RunSummary,
-    /// What created it.
+    /// What created the run.
     pub origin: Origin,
-    /// The event that started it, in full.
+    /// The event that started the run, in full.
     pub event: Event,
-    /// The events that joined it before it started.
+    /// The events that joined the run before it started.
     pub joined: Vec<EventId>,
-    /// Its steps, in the order of their first entries.
+    /// The steps of the run, in the order of their first entries.
     pub steps: Vec<StepView>,
-    /// Errors of the handler outside its steps.
+    /// Errors that the handler returned outside its steps, with their times.
     pub handler_errors: Vec<(Timestamp, Failure)>,
-    /// When the handler is retried, while the run waits for that.
+    /// When the handler is retried, if the run waits for that.
     pub handler_due: Option<Timestamp>,
-    /// What the run waits for, in a sentence; `None` while it executes and after its end.
+    /// What the run waits for, as a sentence; `None` if it is executing or has ended.
     pub waiting: Option<String>,
-    /// Its log, in order.
+    /// The log of the run, in order.
     pub logs: Vec<LogView>,
-    /// The version of its function that it uses, if the function has versions.
+    /// The version of the function that the run uses, if the function has versions.
     pub version: Option<Arc<str>>,
 }
 
@@ -119,24 +119,24 @@ impl RunDetail {
     }
 }
 
-/// One line of a run's log.
+/// A line of a run's log.
 #[derive(Clone, Debug)]
 pub struct LogView {
-    /// When it was recorded.
+    /// When the line was recorded.
     pub at: Timestamp,
     /// The step that wrote it in its body; `None` for the handler.
     pub step: Option<StepId>,
-    /// The attempt that wrote it: of the step, or of the handler.
+    /// The number of the step's or the handler's attempt that wrote the line.
     pub attempt: u32,
-    /// The line.
+    /// The log line itself.
     pub line: LogLine,
 }
 
 /// A page of a journal.
 #[derive(Clone, Debug)]
 pub struct JournalPage {
-    /// Entries with their numbers, in order.
+    /// The entries with their numbers, in order.
     pub entries: Vec<(Seq, Entry)>,
-    /// The number to ask for next; `None` at the end.
+    /// The number from which the next page starts; `None` on the last page.
     pub next: Option<Seq>,
 }

@@ -1,4 +1,5 @@
-//! The limits of a function: which runs hold slots, and which wait in their queues.
+//! The limits of a function: which runs hold slots, and which runs wait in the queues of these
+//! limits.
 
 use std::collections::BTreeMap;
 
@@ -11,27 +12,27 @@ use crate::EngineError;
 use crate::ports::{RunQuery, RunStatusFilter};
 use crate::query::Query;
 
-/// Live runs of a function whose limits are shown.
+/// The maximum number of live runs whose limits are read.
 const RUNS: usize = 30;
-/// Maximum number of limits that are shown.
+/// The maximum number of limits that are shown.
 const LIMITS: usize = 10;
-/// Maximum number of tickets that are shown of a wait queue.
+/// The maximum number of tickets of a wait queue that are shown.
 pub const MAX_TICKETS: usize = 20;
 
-/// One limit: its slots, and its wait queue.
+/// A limit with its held slots and its wait queue.
 #[derive(Clone, Debug)]
 pub struct WaitQueueView {
     /// The limit.
     pub limit: Limit,
-    /// The slots that are held under a lease that has not ended.
+    /// The held slots whose lease has not expired.
     pub held: Vec<HeldSlot>,
     /// The first tickets of the wait queue, at most [`MAX_TICKETS`].
     pub tickets: Vec<Ticket>,
 }
 
 impl Query {
-    /// Returns the limits of the newest live runs of a function. Reads at most 30 journals and 10
-    /// wait queues.
+    /// Returns the limits that apply to the newest live runs of a function. Reads at most 30
+    /// journals and 10 wait queues.
     ///
     /// # Errors
     /// [`EngineError::NotFound`] for a function that is not registered; [`EngineError::Store`].
@@ -53,7 +54,8 @@ impl Query {
         let states = try_join_all(rows.iter().map(|row| self.runs.state(row.run))).await?;
         let mut limits = BTreeMap::new();
         for state in states.into_iter().flatten() {
-            // a limit whose key fails on the event has no wait queue: its run has failed for that
+            // a limit whose key cannot be evaluated has no wait queue, because the run has failed
+            // for this reason
             let scope = &mut LazyScope::new(&state.created.event);
             let (of_runs, of_steps) = (spec.run_limits(scope), spec.limits(scope));
             let of_event = of_runs.into_iter().chain(of_steps).flatten();

@@ -1,4 +1,4 @@
-//! What a live run waits for, in a sentence.
+//! Describes in a sentence what a live run is waiting for.
 
 use stepladder_core::slot::Limit;
 use stepladder_core::spec::{LazyScope, Spec};
@@ -9,7 +9,7 @@ use crate::engine::EngineError;
 use crate::query::Query;
 
 impl Query {
-    /// Says what a run waits for; `None` if it executes or has ended.
+    /// Describes what a run is waiting for. Returns `None` if the run is executing or has ended.
     pub(crate) async fn waiting(&self, state: &RunState) -> Result<Option<String>, EngineError> {
         if state.end.is_some() || state.steps.values().any(|s| matches!(s.state, StepState::Running { .. })) {
             return Ok(None);
@@ -34,7 +34,7 @@ impl Query {
         Ok(waits.min().map(|(_, sentence)| sentence))
     }
 
-    /// Says in which wait queue a run is.
+    /// Describes the wait queue in which a run has a ticket; `None` if it has no ticket.
     async fn wait_queue(&self, state: &RunState, spec: &Spec) -> Result<Option<String>, EngineError> {
         let scope = &mut LazyScope::new(&state.created.event);
         let (of_runs, of_steps) = (spec.run_limits(scope), spec.limits(scope));
@@ -58,7 +58,7 @@ fn delayed_start(state: &RunState, at: Timestamp) -> String {
     }
 }
 
-/// Says what a step waits for, with the time at which the wait ends at the latest.
+/// Describes what a step is waiting for, and returns the latest time at which the wait ends.
 fn step_wait(id: &StepId, attempt: u32, state: &StepState) -> Option<(Timestamp, String)> {
     match state {
         StepState::Sleeping { until } => Some((*until, format!("sleeps in `{id}` until {until}"))),

@@ -1,14 +1,14 @@
-//! A cache of the states of runs that this process moved lately, so that a hop reads only newer
-//! entries.
+//! A cache of the states of runs that this process moved recently, so that a hop needs to read only
+//! newer entries.
 //!
-//! A cached state may be stale. The caller must read the entries after it before using it.
+//! A cached state may be stale. Before using it, the caller must read the entries after it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stepladder_core::{RunId, RunState};
 
-/// The approximate size of a state without its outcomes, event data and steps, in bytes.
+/// The approximate size in bytes of a state without its outcomes, event data and steps.
 const OVERHEAD: usize = 2_048;
 
 pub(crate) struct Cache {
@@ -19,10 +19,10 @@ pub(crate) struct Cache {
 #[derive(Default)]
 struct Inner {
     states: HashMap<RunId, Arc<RunState>>,
-    /// The runs in the order in which they were put in, each with a number. A run that was taken
-    /// and put back is here twice. Only the entry with its number in `latest` counts.
+    /// The runs in the order in which they were added, each with a sequence number. A run that was
+    /// taken and added again occurs twice. Only the item with the number in `latest` is valid.
     order: VecDeque<(RunId, u64)>,
-    /// For each cached run, the number of its latest item in `order`.
+    /// For each cached run, the sequence number of its valid item in `order`.
     latest: HashMap<RunId, u64>,
     tick: u64,
     bytes: usize,
@@ -37,7 +37,7 @@ impl Cache {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes a state and returns it.
+    /// Removes the state of a run and returns it.
     pub(crate) fn take(&self, run: RunId) -> Option<Arc<RunState>> {
         let mut inner = self.lock();
         let state = inner.states.remove(&run)?;
@@ -46,12 +46,12 @@ impl Cache {
         Some(state)
     }
 
-    /// Returns a state without removing it.
+    /// Returns the state of a run without removing it.
     pub(crate) fn peek(&self, run: RunId) -> Option<Arc<RunState>> {
         self.lock().states.get(&run).cloned()
     }
 
-    /// Adds a state. Removes the oldest states if the cache is full.
+    /// Adds a state. If the cache is full, removes the oldest states.
     pub(crate) fn put(&self, state: Arc<RunState>) {
         let bytes = size(&state);
         if bytes > self.capacity {

@@ -1,7 +1,8 @@
-//! Receives callbacks: a third party posts data to a callback token, once (`wait_for_signal`).
+//! Receives callbacks: a third party posts data to a callback token once (`wait_for_signal`).
 //!
-//! The data is written to the journal at once, even if the run does not wait for it yet. No index
-//! is needed: the token names its run and step, and is sealed with the run's secret.
+//! The data is written to the journal immediately, even if the run does not wait for it yet. No
+//! index is needed, because the token contains its run and step, and is sealed with the run's
+//! secret.
 
 use std::sync::Arc;
 
@@ -15,20 +16,21 @@ use crate::EngineError;
 use crate::ports::Commit;
 use crate::subscriptions::Subscriptions;
 
-/// The result of an accepted post to a callback token.
+/// What an accepted post to a callback token did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignalReceipt {
     /// The run of the token.
     pub run: RunId,
     /// The step that waits for the callback, or will wait for it.
     pub step: StepId,
-    /// Whether the same data was posted before. Then this call has changed nothing.
+    /// Whether the same data had already been posted. Then this call has changed nothing.
     pub before: bool,
 }
 
 impl Subscriptions {
-    /// Completes the wait of a callback token with this data, once. Data that is posted before the
-    /// run waits is kept until it does. Posting the same data again succeeds and changes nothing.
+    /// Posts data to a callback token, which completes the wait. Only the first post counts. Data
+    /// that is posted before the run waits is kept until then. Posting the same data again succeeds
+    /// and changes nothing.
     ///
     /// # Errors
     /// - [`EngineError::NotFound`] for a token that no run has issued.
@@ -57,7 +59,8 @@ impl Subscriptions {
             return Err(unknown());
         }
         let answer = loop {
-            // if the process of the first post died before it sent the wake, this call sends it
+            // the process of the first post may have died before it sent the wake, so this call
+            // sends it
             let wakes = vec![self.runtime.wake_of(&state, WakeCause::Arrived)];
             let mut commit = Commit { wakes, ..Commit::default() };
             match earlier_post(&state, &step) {
@@ -96,7 +99,7 @@ impl Subscriptions {
     }
 }
 
-/// Returns the outcome of an earlier post to this step.
+/// Returns the outcome that an earlier post to this step recorded, if there is one.
 fn earlier_post<'a>(state: &'a RunState, step: &StepId) -> Option<&'a RevealedOutcome> {
     let is_callback = |revealed: &&RevealedOutcome| match &revealed.outcome {
         Outcome::Value(value) => revealed.kind == StepKind::Signal && json::is_object(value),
@@ -115,7 +118,7 @@ fn has_same_data(earlier: &RevealedOutcome, data: &Json) -> bool {
     serde_json::from_str::<Arrived<'_>>(value.get()).is_ok_and(|arrived| json::is_same(arrived.data, data))
 }
 
-/// Returns the reason if nothing can be posted to this step any more.
+/// Returns why nothing can be posted to this step any more; `None` if a post is possible.
 fn refusal_reason(state: &RunState, step: &StepId, data: &Json) -> Option<String> {
     if let Some(end) = &state.end {
         let status = end.how.status();

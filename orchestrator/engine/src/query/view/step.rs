@@ -1,10 +1,10 @@
-//! A step as people look at it, with its attempts.
+//! Steps as people see them, with their attempts.
 
 use stepladder_core::journal::{Failure, Outcome, StepKind};
 use stepladder_core::report::Report;
 use stepladder_core::{Json, RunId, StepId, Timestamp, Usage};
 
-/// One step.
+/// A step of a run.
 #[derive(Clone, Debug)]
 pub struct StepView {
     /// The id of the step.
@@ -13,51 +13,51 @@ pub struct StepView {
     pub kind: StepKind,
     /// The status of the step.
     pub status: StepStatus,
-    /// Its attempts, first to last.
+    /// The attempts of the step, first to last.
     pub attempts: Vec<AttemptView>,
-    /// The value of the step.
+    /// The value that the step returned.
     pub output: Option<Json>,
-    /// Why it failed for good.
+    /// Why the step failed permanently.
     pub error: Option<Failure>,
-    /// When it could have started: when its wake was sent, or when the entry before its first one
-    /// was written.
+    /// When the step could have started: when its wake was sent, or when the entry before its first
+    /// one was written.
     pub ready_at: Timestamp,
-    /// When its first entry was written.
+    /// When the first entry of the step was written.
     pub started_at: Timestamp,
-    /// When its outcome was written.
+    /// When the outcome of the step was written.
     pub ended_at: Option<Timestamp>,
-    /// When the step continues without an event: at the end of a sleep, or with the next attempt.
+    /// When the step continues by itself: at the end of its sleep, or with its next attempt.
     pub due: Option<Timestamp>,
-    /// The run that it invoked.
+    /// The run that the step called.
     pub child: Option<RunId>,
-    /// What it waits for, while it waits: "event `a/b` where `data.id` is 7", "a signal".
+    /// What the step is waiting for, such as "event `a/b` where `data.id` is 7" or "a signal".
     pub awaits: Option<String>,
-    /// The callback token, while it waits for a callback.
+    /// The callback token of the step, while it waits for a callback.
     pub token: Option<String>,
-    /// What all its attempts used of models, one item for each model.
+    /// The usage of paid models by all attempts together, one item per model.
     pub usage: Vec<Usage>,
 }
 
 /// The status of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepStatus {
-    /// It was sent a wake, and no attempt has started.
+    /// A wake was sent for the step, but no attempt has started.
     Scheduled,
-    /// An attempt executes.
+    /// An attempt is being executed.
     Running,
-    /// An attempt failed, and the next one starts later.
+    /// An attempt failed, and the next attempt starts later.
     Retrying,
-    /// It waits for a time.
+    /// The step sleeps.
     Sleeping,
-    /// It waits for the end of another run.
+    /// The step waits for the end of a called run.
     Invoking,
-    /// It waits for an event or a callback.
+    /// The step waits for an event or a callback.
     Awaiting,
-    /// It has a value.
+    /// The step succeeded.
     Completed,
-    /// It failed for good.
+    /// The step failed permanently.
     Failed,
-    /// The handler dropped it.
+    /// The handler dropped the step.
     Abandoned,
 }
 
@@ -78,20 +78,20 @@ impl StepStatus {
     }
 }
 
-/// One attempt at a step.
+/// An attempt of a step.
 #[derive(Clone, Debug)]
 pub struct AttemptView {
-    /// Its number, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// When it started.
+    /// When the attempt started.
     pub started_at: Timestamp,
-    /// When it ended.
+    /// When the attempt ended.
     pub ended_at: Option<Timestamp>,
-    /// Why it failed.
+    /// Why the attempt failed.
     pub error: Option<Failure>,
-    /// Whether its worker died.
+    /// Whether the worker of the attempt died.
     pub interrupted: bool,
-    /// What it used of models, one item for each model.
+    /// The usage of paid models by the attempt, one item per model.
     pub usage: Vec<Usage>,
 }
 

@@ -1,4 +1,4 @@
-//! The steps, handler errors and log of a run, read from its journal.
+//! Reads the steps, the handler errors and the log of a run from its journal.
 
 use std::collections::HashMap;
 
@@ -12,15 +12,15 @@ use stepladder_core::{Event, StepId, Timestamp, json};
 
 use super::{LogView, StepStatus, StepView};
 
-/// What a journal says about a run besides its state.
+/// What the journal of a run contains besides the state of the run.
 #[derive(Default)]
 pub(crate) struct RunTimeline {
     pub(crate) steps: Vec<StepView>,
-    /// The position of each step in `steps`.
+    /// The index of each step in `steps`.
     index: HashMap<StepId, usize>,
     pub(crate) handler_errors: Vec<(Timestamp, Failure)>,
     pub(crate) logs: Vec<LogView>,
-    /// The time of the entry before the current one.
+    /// The time of the entry before the one that is being read.
     previous: Option<Timestamp>,
 }
 
@@ -41,7 +41,7 @@ impl RunTimeline {
         timeline
     }
 
-    /// Returns a step; creates it at its first entry.
+    /// Returns a step. Creates it when its first entry is read.
     fn step(&mut self, id: &StepId, kind: StepKind, at: Timestamp) -> &mut StepView {
         self.step_ready_at(id, kind, at, self.previous.unwrap_or(at))
     }
@@ -80,7 +80,7 @@ impl FactVisitor for RunTimeline {
                 view.complete(at, Some(output.clone()));
             }
             AttemptEnd::Failed { error, retry_at, .. } => {
-                // a check of a poll that has no value yet has not failed
+                // if a poll has no value yet, its check does not count as failed
                 view.close_attempt(at, Some(error.clone()).filter(|error| !error.is_not_yet()), false);
                 match retry_at {
                     Some(due) => (view.status, view.due) = (StepStatus::Retrying, Some(due)),
