@@ -162,33 +162,19 @@ impl Hop {
             Phase::Delivery(phase) => self.deliver(phase, at, input, &mut effects),
             Phase::Active(mut active) => {
                 active.on(at, input, &mut effects);
-                Self { phase: Phase::Active(active), ..self }.leave_if_over(at, &mut effects)
+                self.go_on_or_leave(active, at, &mut effects)
             }
             done @ Phase::Done { .. } => Self { phase: done, ..self },
         };
         (next, effects)
     }
 
-    /// Begins to move a loaded run.
-    fn begin(mut self, at: Moment, effects: &mut Vec<Effect>) -> Self {
-        if let Phase::Active(active) = &mut self.phase {
-            active.begin(at, effects);
-        }
-        self.leave_if_over(at, effects)
-    }
-
-    /// Leaves the run once its work is over.
-    fn leave_if_over(self, at: Moment, effects: &mut Vec<Effect>) -> Self {
-        let Self { phase: Phase::Active(active), invocation, catalog } = self else { return self };
+    /// Goes on with the run, or leaves it once its work is over.
+    fn go_on_or_leave(self, active: Box<ActiveHop>, at: Moment, effects: &mut Vec<Effect>) -> Self {
         match active.into_end() {
-            Ok((run, None)) => {
-                Self { phase: Phase::Done { run: Some(Box::new(run)), fault: None }, invocation, catalog }
-            }
-            Ok((_, Some(fault))) => {
-                let phase = Phase::Done { run: None, fault: None };
-                Self { phase, invocation, catalog }.put_back(fault, at, effects)
-            }
-            Err(active) => Self { phase: Phase::Active(active), invocation, catalog },
+            Ok((run, None)) => Self { phase: Phase::Done { run: Some(Box::new(run)), fault: None }, ..self },
+            Ok((_, Some(fault))) => self.put_back(fault, at, effects),
+            Err(active) => Self { phase: Phase::Active(active), ..self },
         }
     }
 
@@ -196,7 +182,7 @@ impl Hop {
     pub fn run(&self) -> Option<&RunState> {
         match &self.phase {
             Phase::Active(active) => Some(&active.run),
-            Phase::Delivery(DeliveryPhase::Announcing(run)) => Some(run),
+            Phase::Delivery(DeliveryPhase::Announcing(ended)) => Some(&ended.0),
             Phase::Delivery(_) | Phase::Done { .. } => None,
         }
     }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use crate::decide::PlanContext;
 use crate::hop::admitting::Admitting;
-use crate::hop::catalog::{Catalog, FunctionVersion};
+use crate::hop::catalog::{Catalog, FunctionVersion, Versions};
 use crate::hop::effect::{EarlyWrite, Effect, LateWrite, LogEvent};
 use crate::hop::ending::Ending;
 use crate::hop::input::{Finished, Input, LoadedRun, Moment, StoreFault};
 use crate::hop::keeping::KeepReason;
-use crate::hop::progress::{Debts, Execution, Progress, RunLimits, WorkerTime};
+use crate::hop::progress::{Debts, Execution, Progress, RunLimits, WorkerTime, release};
 use crate::hop::registering::Registering;
 use crate::hop::round::{Preparing, RunSlots};
 use crate::hop::starting::Starting;
@@ -29,6 +29,8 @@ use crate::{RunId, RunOrStep, Spec, StepId, Timestamp, Wake, WakeCause, bounds, 
 pub(super) struct ActiveHop {
     pub(super) invocation: Arc<Invocation>,
     pub(super) catalog: Arc<Catalog>,
+    /// The versions of the run's function.
+    pub(super) versions: Versions,
     /// The version of the function under which the run goes on.
     pub(super) function: Arc<FunctionVersion>,
     pub(super) run: RunState,
@@ -119,10 +121,11 @@ impl ActiveHop {
     pub(super) fn new(
         invocation: Arc<Invocation>,
         catalog: Arc<Catalog>,
-        function: Arc<FunctionVersion>,
+        versions: Versions,
         loaded: LoadedRun,
     ) -> Self {
         let LoadedRun { run, worker_timeout, longest_step } = loaded;
+        let function = versions.for_run(&run).function.clone();
         let deadline = invocation.deadline.unwrap_or(invocation.began + worker_timeout);
         let lease_until = deadline + invocation.worker.lease_margin;
         let progress = Progress {
@@ -137,6 +140,7 @@ impl ActiveHop {
         Self {
             invocation,
             catalog,
+            versions,
             function,
             run,
             time: WorkerTime { deadline, lease_until, longest_step },
@@ -245,11 +249,21 @@ impl ActiveHop {
         Holder::Attempt { run: self.run.run, step: step.clone(), attempt, hop: self.invocation.hop }
     }
 
+    /// Returns the slots that this hop holds for an attempt.
+    fn slots_of(&self, step: &StepId, attempt: u32) -> impl Iterator<Item = (Limit, Holder)> + use<'_> {
+        let holder = self.holder(step, attempt);
+        self.limits.of_steps.iter().map(move |limit| (limit.clone(), holder.clone()))
+    }
+
     /// Returns the releases of the slots that this hop holds for an attempt.
     pub(super) fn releases_of(&self, step: &StepId, attempt: u32) -> impl Iterator<Item = LateWrite> + use<'_> {
-        let holder = self.holder(step, attempt);
-        let of = move |limit: &Limit| LateWrite::Release { limit: limit.clone(), holder: holder.clone() };
-        self.limits.of_steps.iter().map(of)
+        self.slots_of(step, attempt).map(release)
+    }
+
+    /// Leaves the slots that this hop holds for an attempt to a later write.
+    pub(super) fn owe_slots(&mut self, step: &StepId, attempt: u32) {
+        let slots: Vec<(Limit, Holder)> = self.slots_of(step, attempt).collect();
+        self.debts.releases.extend(slots);
     }
 
     /// Returns the removals of a ticket.

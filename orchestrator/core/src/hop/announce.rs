@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::event::data_problem;
 use crate::journal::Failure;
 use crate::state::{RunEnd, RunOutcome, RunState};
-use crate::system::{FUNCTION_FAILED, INNGEST_FINISHED};
+use crate::system::FUNCTION_FAILED;
 use crate::{Event, EventId, Json, RunId, Timestamp, json};
 
 /// Inngest's message for every cancelled run.
@@ -17,63 +17,57 @@ const CANCELLED: &str = "function cancelled";
 /// Returns the data of an end event, within the size limit of events. Larger parts are left out and
 /// named.
 pub fn end_data(name: &str, state: &RunState, end: &RunEnd) -> Json {
+    let parts: &[&'static str] = match (name, &end.how) {
+        (FUNCTION_FAILED, _) => &["event.data"],
+        (_, RunOutcome::Completed(_)) => &["events", "result", "event.data"],
+        (_, RunOutcome::Failed(_) | RunOutcome::Cancelled(_) | RunOutcome::Skipped(_)) => &["events", "event.data"],
+    };
+    let mut omitted = 0;
+    loop {
+        let data = data_without(&parts[..omitted], name, state, end);
+        if omitted == parts.len() || data_problem(&data).is_none() {
+            return data;
+        }
+        omitted += 1;
+    }
+}
+
+/// Returns the data of an end event without these parts.
+fn data_without(omitted: &[&'static str], name: &str, state: &RunState, end: &RunEnd) -> Json {
     let error = match &end.how {
         RunOutcome::Failed(error) => Some(error.clone().bounded()),
         RunOutcome::Cancelled(_) => Some(Failure::new(CANCELLED)),
         RunOutcome::Completed(_) | RunOutcome::Skipped(_) => None,
     };
     let reason = match &end.how {
-        RunOutcome::Cancelled(reason) => Some(reason.clone()),
-        _ => None,
+        RunOutcome::Cancelled(reason) => Some(&**reason),
+        RunOutcome::Completed(_) | RunOutcome::Failed(_) | RunOutcome::Skipped(_) => None,
     };
     let result = match &end.how {
-        RunOutcome::Completed(output) => Some(output.clone()),
-        _ => None,
+        RunOutcome::Completed(output) => Some(output),
+        RunOutcome::Failed(_) | RunOutcome::Cancelled(_) | RunOutcome::Skipped(_) => None,
     };
-    let (function, run, event) = (&*state.created.function, state.run, &state.created.event);
-    let mut omitted: Vec<&'static str> = Vec::new();
-    loop {
-        let keeps = |what: &str| !omitted.contains(&what);
-        let data = if name == FUNCTION_FAILED {
-            let (empty, whole);
-            let event = if keeps("event.data") {
-                event
-            } else {
-                (empty, whole) = (json::empty_object(), event.clone());
-                &Event { data: empty, user: None, ..whole }
-            };
-            json::to_json(&FailedEventData {
-                function_id: function,
-                run_id: run,
-                error: error.as_ref(),
-                event,
-                omitted: &omitted,
-            })
-        } else {
-            let event = SentEvent::of(event, keeps("event.data"));
-            let joined = state.joined.iter().map(|event| SentEvent::of(event, true));
-            json::to_json(&InngestEndData {
-                function_id: function,
-                run_id: run,
-                error: error.as_ref().map(SerializedError::of),
-                reason: reason.as_deref(),
-                result: result.as_ref().filter(|_| name == INNGEST_FINISHED && keeps("result")),
-                events: keeps("events").then(|| std::iter::once(event.clone()).chain(joined).collect()),
-                event,
-                omitted: &omitted,
-            })
-        };
-        let data = data.unwrap_or_else(|_| json::empty_object());
-        let fits = data_problem(&data).is_none();
-        let next = match omitted.len() {
-            _ if fits => return data,
-            0 if name != FUNCTION_FAILED => "events",
-            1 if result.is_some() && name == INNGEST_FINISHED => "result",
-            _ if keeps("event.data") => "event.data",
-            _ => return data,
-        };
-        omitted.push(next);
-    }
+    let (function_id, run_id, event) = (&*state.created.function, state.run, &state.created.event);
+    let keeps = |part: &str| !omitted.contains(&part);
+    let data = if name == FUNCTION_FAILED {
+        let whole = event.clone();
+        let event = if keeps("event.data") { whole } else { Event { data: json::empty_object(), user: None, ..whole } };
+        json::to_json(&FailedEventData { function_id, run_id, error: error.as_ref(), event: &event, omitted })
+    } else {
+        let event = SentEvent::of(event, keeps("event.data"));
+        let joined = state.joined.iter().map(|event| SentEvent::of(event, true));
+        json::to_json(&InngestEndData {
+            function_id,
+            run_id,
+            error: error.as_ref().map(SerializedError::of),
+            reason,
+            result: result.filter(|_| keeps("result")),
+            events: keeps("events").then(|| std::iter::once(event.clone()).chain(joined).collect()),
+            event,
+            omitted,
+        })
+    };
+    data.unwrap_or(json::empty_object())
 }
 
 /// The data of `stepladder/function.failed`.

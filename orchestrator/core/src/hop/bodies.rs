@@ -64,7 +64,7 @@ impl ActiveHop {
             return self.advance(turn);
         }
         let is_final = |entry: &Entry| RevealedOutcome::from(entry).is_some();
-        if self.execution.bodies.is_empty() && self.run.end.is_none() && draft.entries.iter().all(is_final) {
+        if self.execution.bodies.is_empty() && draft.entries.iter().all(is_final) {
             return self.poll(draft, turn);
         }
         // only failures with a later retry: their wakes are written, and this wake is acknowledged.
@@ -79,7 +79,7 @@ impl ActiveHop {
 
     /// Returns the entries of ended attempts, with their releases and the wakes of their retries.
     pub(super) fn draft_of(&mut self, results: Vec<StepResult>, turn: &mut Turn<'_>) -> Draft {
-        let mut draft = Draft { after: std::mem::take(&mut self.debts.releases), ..Draft::default() };
+        let mut draft = Draft { after: self.debts.take_releases(), ..Draft::default() };
         for result in results {
             let Some(body) = self.execution.bodies.remove(&result.step) else { continue };
             draft.after.extend(self.releases_of(&result.step, body.ready.attempt));

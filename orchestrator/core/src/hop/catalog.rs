@@ -1,6 +1,7 @@
 //! The functions that a process knows: their descriptions and versions, without their code.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use crate::Spec;
@@ -20,9 +21,16 @@ pub struct FunctionVersion {
 /// The functions of a process.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    /// Each function in its versions, from the oldest to the newest.
-    functions: HashMap<Arc<str>, Vec<Arc<FunctionVersion>>>,
+    functions: HashMap<Arc<str>, Versions>,
     listeners: EndListeners,
+}
+
+/// The versions of a function, of which there is at least one.
+#[derive(Clone, Debug)]
+pub(super) struct Versions {
+    newest: Arc<FunctionVersion>,
+    /// The others, from the oldest on.
+    older: Vec<Arc<FunctionVersion>>,
 }
 
 /// The version of its function under which a run goes on.
@@ -39,41 +47,60 @@ impl Catalog {
     pub fn new(functions: impl IntoIterator<Item = FunctionVersion>) -> Self {
         let mut catalog = Self::default();
         for function in functions {
-            let versions = catalog.functions.entry(function.spec.id.clone()).or_default();
-            let is_older = |known: &Arc<FunctionVersion>| {
-                compare_versions(known.version.as_deref(), function.version.as_deref()).is_lt()
-            };
-            let at = versions.partition_point(is_older);
-            versions.insert(at, Arc::new(function));
+            let function = Arc::new(function);
+            match catalog.functions.entry(function.spec.id.clone()) {
+                Entry::Vacant(unknown) => {
+                    unknown.insert(Versions { newest: function, older: Vec::new() });
+                }
+                Entry::Occupied(mut known) => known.get_mut().add(function),
+            }
         }
-        let newest = catalog.functions.values().filter_map(|versions| versions.last());
-        catalog.listeners = EndListeners::by(newest.map(|function| &function.spec));
+        catalog.listeners = EndListeners::by(catalog.functions.values().map(|versions| &versions.newest.spec));
         catalog
     }
 
     /// Returns the newest version of a function: new runs begin under it.
     pub fn newest(&self, function: &str) -> Option<&Arc<FunctionVersion>> {
-        self.functions.get(function)?.last()
+        Some(&self.functions.get(function)?.newest)
     }
 
     /// Returns the version under which a run goes on: its own while that is registered, otherwise
     /// the newest.
     pub fn for_run(&self, run: &RunState) -> Option<ChosenVersion<'_>> {
-        let versions = self.functions.get(&run.created.function)?;
-        let newest = ChosenVersion { function: versions.last()?, is_other_version: false };
-        if !run.has_requested() {
-            return Some(newest);
-        }
-        let own = versions.iter().find(|known| known.version == run.version);
-        Some(own.map_or(ChosenVersion { is_other_version: true, ..newest }, |function| ChosenVersion {
-            function,
-            is_other_version: false,
-        }))
+        Some(self.versions(&run.created.function)?.for_run(run))
+    }
+
+    /// Returns the versions of a function.
+    pub(super) fn versions(&self, function: &str) -> Option<&Versions> {
+        self.functions.get(function)
     }
 
     /// Returns the ends of runs that functions listen to.
     pub fn listeners(&self) -> EndListeners {
         self.listeners
+    }
+}
+
+impl Versions {
+    fn add(&mut self, function: Arc<FunctionVersion>) {
+        let is_older = |known: &Arc<FunctionVersion>| {
+            compare_versions(known.version.as_deref(), function.version.as_deref()).is_lt()
+        };
+        if is_older(&self.newest) {
+            self.older.push(std::mem::replace(&mut self.newest, function));
+        } else {
+            self.older.insert(self.older.partition_point(is_older), function);
+        }
+    }
+
+    /// Returns the version under which a run goes on.
+    pub(super) fn for_run(&self, run: &RunState) -> ChosenVersion<'_> {
+        let newest = ChosenVersion { function: &self.newest, is_other_version: false };
+        if !run.has_requested() {
+            return newest;
+        }
+        let own = self.older.iter().chain([&self.newest]).find(|known| known.version == run.version);
+        own.map_or(ChosenVersion { is_other_version: true, ..newest }, |function| ChosenVersion { function, ..newest })
     }
 }
 

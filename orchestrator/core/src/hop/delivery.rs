@@ -7,7 +7,7 @@ use crate::hop::active::ActiveHop;
 use crate::hop::effect::{EarlyWrite, Effect, LogEvent, Write};
 use crate::hop::input::{Input, LoadedRun, Moment, StoreFault, WriteResult};
 use crate::hop::{Hop, Invocation, Phase, later};
-use crate::state::RunState;
+use crate::state::{RunEnd, RunState};
 use crate::{Timestamp, Wake, WakeCause};
 
 /// How long a wake is delayed after a failure of the storage (rule 13).
@@ -33,7 +33,7 @@ pub(super) enum DeliveryPhase {
     /// The run of a tick is created.
     CreatingTick,
     /// The end of a run is announced, whose function is not registered.
-    Announcing(Box<RunState>),
+    Announcing(Box<(RunState, RunEnd)>),
     /// The wake is acknowledged, perhaps with a later copy of it.
     Acknowledging,
     /// The storage failed: the queue is asked to deliver the wake again.
@@ -70,11 +70,10 @@ impl Hop {
                 }
             }
             (DeliveryPhase::CreatingTick, Input::Done) => self.acknowledge(Write::default(), effects),
-            (DeliveryPhase::Announcing(run), Input::Done) => {
+            (DeliveryPhase::Announcing(ended), Input::Done) => {
+                let (run, end) = &*ended;
                 let mut write = Write::default();
-                if let Some(end) = &run.end {
-                    super::ending::write_end(&self.catalog, &run, end, (&mut write.after, &mut write.wakes));
-                }
+                super::ending::write_end(&self.catalog, run, end, (&mut write.after, &mut write.wakes));
                 self.acknowledge(write, effects)
             }
             (DeliveryPhase::Acknowledging, Input::Written(WriteResult::Done(_))) => self.into_done(None),
@@ -109,16 +108,17 @@ impl Hop {
     fn take_up(self, loaded: LoadedRun, at: Moment, effects: &mut Vec<Effect>) -> Self {
         let Self { invocation, catalog, .. } = &self;
         let run = &loaded.run;
-        if let Some(chosen) = catalog.for_run(run) {
-            let function = chosen.function.clone();
-            let (invocation, catalog) = (self.invocation.clone(), self.catalog.clone());
-            let active = ActiveHop::new(invocation, catalog, function, loaded);
-            return Self { phase: Phase::Active(Box::new(active)), ..self }.begin(at, effects);
+        if let Some(versions) = catalog.versions(&run.created.function) {
+            let (invocation, catalog, versions) = (invocation.clone(), catalog.clone(), versions.clone());
+            let mut active = Box::new(ActiveHop::new(invocation, catalog, versions, loaded));
+            active.begin(at, effects);
+            return self.go_on_or_leave(active, at, effects);
         }
         match &run.end {
             Some(end) if catalog.listeners().has_listener(end) => {
+                let end = end.clone();
                 effects.push(Effect::AnnounceEnd(end.clone()));
-                self.into_phase(DeliveryPhase::Announcing(Box::new(loaded.run)))
+                self.into_phase(DeliveryPhase::Announcing(Box::new((loaded.run, end))))
             }
             Some(end) => {
                 let mut write = Write::default();

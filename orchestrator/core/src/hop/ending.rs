@@ -3,7 +3,7 @@
 
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::announce::end_data;
-use crate::hop::catalog::Catalog;
+use crate::hop::catalog::{Catalog, Versions};
 use crate::hop::effect::{Effect, LateWrite, TicketSearch, Write};
 use crate::hop::input::Input;
 use crate::journal::{NewRun, Origin};
@@ -44,8 +44,7 @@ enum Stage {
 
 impl ActiveHop {
     /// Begins the finishing work.
-    pub(super) fn begin_ending(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
-        let Some(end) = self.run.end.clone() else { return self.begin_round(turn) };
+    pub(super) fn begin_ending(&mut self, end: RunEnd, turn: &mut Turn<'_>) -> ActivePhase {
         if self.debts.unpromoted.is_some() {
             turn.emit(Effect::Promote(self.limits.of_steps.clone()));
             return self.ending(end, Stage::Promotion);
@@ -116,7 +115,7 @@ impl ActiveHop {
     }
 
     fn start_failure_run(&mut self, end: RunEnd, turn: &mut Turn<'_>) -> ActivePhase {
-        let Some(run) = failure_run(&self.catalog, &self.run, &end) else { return self.announce_end(end, turn) };
+        let Some(run) = failure_run(&self.versions, &self.run, &end) else { return self.announce_end(end, turn) };
         turn.emit(Effect::StartRun(Box::new(run)));
         self.ending(end, Stage::FailureRun)
     }
@@ -160,7 +159,7 @@ impl ActiveHop {
 pub(super) fn needs_finishing_work(hop: &ActiveHop, end: &RunEnd) -> bool {
     !hop.all_limits().is_empty()
         || hop.run.bound_children().next().is_some()
-        || failure_run(&hop.catalog, &hop.run, end).is_some()
+        || failure_run(&hop.versions, &hop.run, end).is_some()
         || hop.catalog.listeners().has_listener(end)
 }
 
@@ -184,9 +183,9 @@ pub(super) fn write_end(
 }
 
 /// Returns the run that handles this run's failure, if its function has a failure handler.
-fn failure_run(catalog: &Catalog, run: &RunState, end: &RunEnd) -> Option<(RunId, NewRun)> {
+fn failure_run(versions: &Versions, run: &RunState, end: &RunEnd) -> Option<(RunId, NewRun)> {
     let RunOutcome::Failed(_) = &end.how else { return None };
-    let function = catalog.for_run(run)?.function.spec.on_failure.clone()?;
+    let function = versions.for_run(run).function.spec.on_failure.clone()?;
     let handler = run.run.on_failure_of(end.at);
     let event = Event {
         id: EventId::from_bytes(handler.to_bytes()),

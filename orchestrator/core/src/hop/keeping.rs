@@ -3,8 +3,9 @@
 //! give back their slots.
 
 use crate::hop::active::{ActiveHop, ActivePhase, Draining, Saving, Turn};
-use crate::hop::effect::{Effect, LateWrite, Write};
+use crate::hop::effect::{Effect, Write};
 use crate::hop::input::{Finished, Input, PollResult, StoreFault};
+use crate::hop::progress::release;
 use crate::hop::writing::{Ack, Draft, Next, is_outcome};
 use crate::journal::Entry;
 
@@ -118,17 +119,16 @@ impl ActiveHop {
                 let before = std::mem::take(&mut self.execution.dropped);
                 let steps = results.into_iter().map(|result| result.step);
                 let steps = steps.chain(before.into_iter().chain(dropped).map(|(step, _)| step));
-                let mut after: Vec<LateWrite> = std::mem::take(&mut self.debts.releases);
                 for step in steps {
                     if let Some(body) = self.execution.bodies.remove(&step) {
-                        after.extend(self.releases_of(&step, body.ready.attempt));
+                        self.owe_slots(&step, body.ready.attempt);
                     }
                 }
-                if after.is_empty() {
+                if self.debts.releases.is_empty() {
                     return self.drain(turn);
                 }
                 // kept for a later hop, should the write fail
-                self.debts.releases = after.clone();
+                let after = self.debts.releases.iter().cloned().map(release).collect();
                 turn.emit(Effect::Write(Write { after, ..Write::default() }));
                 ActivePhase::Draining(Draining::Release)
             }

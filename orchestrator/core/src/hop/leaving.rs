@@ -5,7 +5,6 @@ use crate::hop::active::{ActiveHop, ActivePhase, Saving, Turn};
 use crate::hop::effect::{Effect, LateWrite};
 use crate::hop::input::StoreFault;
 use crate::hop::starting::Starts;
-use crate::slot::{Holder, Limit};
 
 impl ActiveHop {
     /// Ends the hop with its wake acknowledged. If tickets are not promoted, the wake must come again.
@@ -25,19 +24,9 @@ impl ActiveHop {
     /// are dropped with the hop.
     fn defer(&mut self, turn: &mut Turn<'_>) {
         for (step, body) in std::mem::take(&mut self.execution.bodies) {
-            let releases: Vec<LateWrite> = self.releases_of(&step, body.ready.attempt).collect();
-            self.debts.releases.extend(releases);
+            self.owe_slots(&step, body.ready.attempt);
         }
-        let releases: Vec<(Limit, Holder)> = std::mem::take(&mut self.debts.releases)
-            .into_iter()
-            .filter_map(|after| match after {
-                LateWrite::Release { limit, holder } => Some((limit, holder)),
-                LateWrite::MarkEnded { .. }
-                | LateWrite::Dequeue { .. }
-                | LateWrite::Unsubscribe(_)
-                | LateWrite::TakeFromInbox { .. } => None,
-            })
-            .collect();
+        let releases = std::mem::take(&mut self.debts.releases);
         let promote = match self.debts.unpromoted.take() {
             Some(_) => self.limits.of_steps.clone(),
             None => Vec::new(),
@@ -57,13 +46,19 @@ impl ActiveHop {
     }
 
     pub(super) fn owe_releases(&mut self, after: Vec<LateWrite>) {
-        self.debts.releases.extend(after.into_iter().filter(|after| matches!(after, LateWrite::Release { .. })));
+        let slot = |after| match after {
+            LateWrite::Release { limit, holder } => Some((limit, holder)),
+            LateWrite::MarkEnded { .. }
+            | LateWrite::Dequeue { .. }
+            | LateWrite::Unsubscribe(_)
+            | LateWrite::TakeFromInbox { .. } => None,
+        };
+        self.debts.releases.extend(after.into_iter().filter_map(slot));
     }
 
     pub(super) fn owe_starts(&mut self, starts: &Starts) {
         for ready in &starts.starting {
-            let releases: Vec<LateWrite> = self.releases_of(&ready.step, ready.attempt).collect();
-            self.debts.releases.extend(releases);
+            self.owe_slots(&ready.step, ready.attempt);
         }
     }
 }

@@ -41,7 +41,7 @@ impl ActiveHop {
     pub(super) fn on_polled(&mut self, polled: Polled, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         let Polled { result, dropped, lines, orphans } = polled;
         self.execution.log.extend(lines);
-        draft.after.append(&mut self.debts.releases);
+        draft.after.extend(self.debts.take_releases());
         self.execution.dropped.extend(dropped);
         self.abandon_dropped(&mut draft, turn);
         match result {

@@ -9,7 +9,7 @@ use crate::hop::input::StoreFault;
 use crate::hop::lines::HandlerLog;
 use crate::hop::timing::Punctuality;
 use crate::report::Report;
-use crate::slot::Limit;
+use crate::slot::{Holder, Limit};
 use crate::{StepId, Timestamp};
 
 /// The time of the invocation.
@@ -76,9 +76,21 @@ pub(super) struct Body {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Debts {
     /// Slots to release with the next write (rule 22).
-    pub(super) releases: Vec<LateWrite>,
+    pub(super) releases: Vec<(Limit, Holder)>,
     /// Why waiting tickets could not be promoted yet.
     pub(super) unpromoted: Option<StoreFault>,
     /// The wake of a deadline that came early, for its due time.
     pub(super) early_deadline: Option<EarlyWrite>,
+}
+
+impl Debts {
+    /// Returns the releases that are owed, for the next write.
+    pub(super) fn take_releases(&mut self) -> Vec<LateWrite> {
+        std::mem::take(&mut self.releases).into_iter().map(release).collect()
+    }
+}
+
+/// Creates the release of a slot.
+pub(super) fn release((limit, holder): (Limit, Holder)) -> LateWrite {
+    LateWrite::Release { limit, holder }
 }

@@ -9,6 +9,7 @@ use crate::event::problem_of_all;
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::effect::{EarlyWrite, Effect, LateWrite};
 use crate::hop::input::Input;
+use crate::hop::progress::release;
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::journal::{Fact, Failure, StepKind};
 use crate::slot::{Holder, Limit};
@@ -124,7 +125,6 @@ impl ActiveHop {
                         *run == self.run.run && registering.plan.interrupted.iter().any(is_dead)
                     }
                 };
-                let release = |(limit, holder)| LateWrite::Release { limit, holder };
                 draft.after.extend(held.into_iter().filter(of_dead).map(release));
             }
             (Some(Awaited::Send(step)), Input::Sent(ids)) => {

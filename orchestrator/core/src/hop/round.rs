@@ -9,7 +9,7 @@ use crate::hop::effect::{Effect, LateWrite, LogEvent, Opening, SlotRequest, Tick
 use crate::hop::ending::holds_slot;
 use crate::hop::input::{Input, SlotAnswer};
 use crate::hop::lines::HandlerLog;
-use crate::hop::progress::Execution;
+use crate::hop::progress::{Execution, release};
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::journal::{Entry, Fact, Failure};
 use crate::slot::{Holder, Limit};
@@ -94,7 +94,6 @@ impl ActiveHop {
     /// Returns the releases of slots without a running attempt in the journal (rules 20 and 22).
     pub(super) fn settled_releases(&self, held: Vec<(Limit, Holder)>) -> Vec<LateWrite> {
         let is_settled = |(_, holder): &(Limit, Holder)| holder.run() == self.run.run && !holds_slot(&self.run, holder);
-        let release = |(limit, holder)| LateWrite::Release { limit, holder };
         held.into_iter().filter(is_settled).map(release).collect()
     }
 
@@ -103,8 +102,8 @@ impl ActiveHop {
         if std::mem::take(&mut self.execution).is_open {
             turn.emit(Effect::Close);
         }
-        if self.run.end.is_some() {
-            return self.begin_ending(turn);
+        if let Some(end) = self.run.end.clone() {
+            return self.begin_ending(end, turn);
         }
         if self.limits.of_run.is_empty() || self.run.first_run_at.is_some() {
             return self.check_inbox(turn);
@@ -184,9 +183,6 @@ impl ActiveHop {
     /// Leaves a run whose handler waits for its retry; its wake was written before its entry.
     /// Otherwise opens a new execution of the function.
     pub(super) fn retry_or_open(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
-        if self.run.end.is_some() {
-            return self.begin_round(turn);
-        }
         if let Some(due) = self.run.handler_retry_at.filter(|due| *due > turn.now()) {
             let mut draft = Draft::default();
             self.resend_if_early(due, turn.now(), &mut draft);
@@ -208,7 +204,7 @@ impl ActiveHop {
 
     /// Selects the run's version again: another hop may have started the run under another version.
     fn choose_version(&mut self, turn: &mut Turn<'_>) {
-        let Some(chosen) = self.catalog.for_run(&self.run) else { return };
+        let chosen = self.versions.for_run(&self.run);
         self.function = chosen.function.clone();
         if chosen.is_other_version {
             let (own, now) = (self.run.version.clone(), self.function.version.clone());

@@ -4,14 +4,13 @@ use std::collections::VecDeque;
 
 use crate::decide::{Plan, ReadyStep};
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
-use crate::hop::effect::{Attempt, EarlyWrite, Effect, LateWrite, LogEvent, SlotRequest};
+use crate::hop::effect::{Attempt, EarlyWrite, Effect, LogEvent, SlotRequest};
 use crate::hop::input::{Input, SlotAnswer};
 use crate::hop::progress::Body;
 use crate::hop::suspending::Suspending;
 use crate::hop::timing::MARGIN;
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::journal::{Entry, Fact};
-use crate::slot::Holder;
 use crate::{RunOrStep, StepId, Timestamp, WakeCause};
 
 /// Attempts that acquire their slots, one after the other.
@@ -24,7 +23,7 @@ pub(super) struct Starting {
     /// Attempts with slots.
     acquired: Vec<ReadyStep>,
     /// Attempts that were enqueued just now.
-    joined: Vec<Holder>,
+    joined: Vec<(StepId, u32)>,
     /// Steps for other invocations.
     handed: Vec<ReadyStep>,
     /// Whether the wake is for no ready step.
@@ -76,9 +75,6 @@ impl ActiveHop {
     pub(super) fn start_on(&mut self, mut starting: Starting, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
         match (starting.awaits.take(), input) {
             (Some(Awaited::Slots(ready)), Input::Slots(SlotAnswer::Acquired)) => {
-                // a slot to be released is acquired again
-                let holder = self.holder(&ready.step, ready.attempt);
-                starting.draft.after.retain(|after| !is_release_of(after, &holder));
                 turn.emit(Effect::PassOnLeaseWakes(self.limits.of_steps.clone()));
                 starting.awaits = Some(Awaited::LeaseWakes(ready));
                 ActivePhase::Starting(Box::new(starting))
@@ -88,7 +84,7 @@ impl ActiveHop {
                 // a run waits with its first ticket from its first wake on
                 let arrives = *self.cause() == WakeCause::Created && !self.is_redelivered() && !joined;
                 if joined {
-                    starting.joined.push(self.holder(&step, attempt));
+                    starting.joined.push((step.clone(), attempt));
                 }
                 if (is_new || arrives) && self.progress.logged_waits.insert(step.clone()) {
                     turn.log(LogEvent::Enqueued { step, attempt, limit: key });
@@ -248,8 +244,4 @@ impl ActiveHop {
         }
         turn.emit(Effect::Run(attempts));
     }
-}
-
-fn is_release_of(after: &LateWrite, by: &Holder) -> bool {
-    matches!(after, LateWrite::Release { holder, .. } if holder == by)
 }

@@ -7,9 +7,9 @@ use crate::hop::effect::{Effect, LateWrite, TicketSearch};
 use crate::hop::input::Input;
 use crate::hop::keeping::KeepReason;
 use crate::hop::writing::{Ack, Draft, Next};
-use crate::slot::{Holder, Limit};
+use crate::slot::Limit;
 use crate::state::{Step, StepState};
-use crate::{RunOrStep, Timestamp, Wake, WakeCause};
+use crate::{RunOrStep, StepId, Timestamp, Wake, WakeCause};
 
 /// A run that is suspended.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub(super) struct Suspending {
     plan: Plan,
     draft: Draft,
     /// Attempts that were enqueued just now.
-    joined: Vec<Holder>,
+    joined: Vec<(StepId, u32)>,
     /// Whether the wake is for no ready step.
     is_unasked: bool,
     /// The ticket that is looked up.
@@ -25,7 +25,7 @@ pub(super) struct Suspending {
 }
 
 impl Suspending {
-    pub(super) fn of(plan: Plan, draft: Draft, joined: Vec<Holder>, is_unasked: bool) -> Self {
+    pub(super) fn of(plan: Plan, draft: Draft, joined: Vec<(StepId, u32)>, is_unasked: bool) -> Self {
         Self { plan, draft, joined, is_unasked, ticket: None }
     }
 
@@ -76,10 +76,9 @@ impl ActiveHop {
 
     /// Returns the removals of the tickets of attempts that another hop has started meanwhile, and
     /// wakes for their steps. Before a ticket is removed, a later attempt may find it and rely on it.
-    fn dequeue_started(&self, joined: Vec<Holder>) -> (Vec<LateWrite>, Vec<Wake>) {
+    fn dequeue_started(&self, joined: Vec<(StepId, u32)>) -> (Vec<LateWrite>, Vec<Wake>) {
         let (mut after, mut wakes) = (Vec::new(), Vec::new());
-        for holder in joined {
-            let Holder::Attempt { step, attempt, .. } = holder else { continue };
+        for (step, attempt) in joined {
             let Some(state) = self.run.steps.get(&step).filter(|state| state.attempt >= attempt) else { continue };
             after.extend(self.dequeue(&RunOrStep::Step(step.clone())));
             if !is_settled(state) {

@@ -97,7 +97,7 @@ impl ActiveHop {
     /// Writes a decision, together with the slots that earlier writes did not release.
     pub(super) fn write(&mut self, draft: Draft, ack: Ack, next: Next, turn: &mut Turn<'_>) -> ActivePhase {
         let mut writing = Writing { draft, ack, next, promotes: Vec::new() };
-        writing.draft.after.append(&mut self.debts.releases);
+        writing.draft.after.extend(self.debts.take_releases());
         let limits = if writing.draft.frees.is_empty() { &self.limits.of_steps } else { &writing.draft.frees };
         let is_release = |after: &LateWrite| matches!(after, LateWrite::Release { .. } | LateWrite::Dequeue { .. });
         let is_freed = !limits.is_empty() && writing.draft.after.iter().any(is_release);
