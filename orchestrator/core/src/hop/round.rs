@@ -38,13 +38,15 @@ pub(super) enum RunSlots {
 }
 
 impl ActiveHop {
-    /// Evaluates the run's limits. A run whose key cannot be evaluated fails.
+    /// Evaluates the run's limits. A run whose key cannot be evaluated fails; if it has ended, it has
+    /// no slots.
     pub(super) fn prepare(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
         match self.limits_of(&self.run) {
             Ok((of_steps, of_run)) => {
                 (self.limits.of_steps, self.limits.of_run) = (of_steps, of_run);
                 self.redo_releases(turn)
             }
+            Err(_) if self.run.end.is_some() => self.redo_releases(turn),
             Err(error) => {
                 self.write(Draft::of(vec![Fact::RunFailed { error }.at(turn.now())]), Ack::Later, Next::Prepare, turn)
             }

@@ -126,7 +126,8 @@ impl ActiveHop {
     /// Adds the admission to the entries, so that a later hop does not ask flow control again.
     fn with_admission(&self, mut entries: Vec<Entry>, now: Timestamp) -> Vec<Entry> {
         let (run, progress) = (&self.run, &self.progress);
-        if progress.is_admitted && !run.admitted && run.first_run_at.is_none() && run.end.is_none() {
+        let is_before_start = run.first_run_at.is_none() && run.end.is_none() && !run.collecting;
+        if progress.is_admitted && !run.admitted && is_before_start {
             entries.insert(0, Fact::RunAdmitted.at(now));
         }
         entries

@@ -1,11 +1,16 @@
 //! The part of a hop before its run starts.
 
+use stepladder_core::cron::CronExpression;
+use stepladder_core::expr::Expr;
 use stepladder_core::flow::Rate;
-use stepladder_core::hop::{Effect, FoundRun, Input, LateWrite};
-use stepladder_core::journal::{NewRun, Origin, Outcome};
+use stepladder_core::hop::{EarlyWrite, Effect, FoundRun, Input, LateWrite, TicketSearch};
+use stepladder_core::journal::{Fact, NewRun, Origin, Outcome};
+use stepladder_core::missed::MissedTicks;
+use stepladder_core::spec::Concurrency;
+use stepladder_core::wake::{Timer, TimerPurpose};
 use stepladder_core::{RunId, WakeCause, json};
 
-use crate::world::{START, Setup, body, event, later_wakes, run, secs};
+use crate::world::{START, Setup, body, event, later_wakes, run, secs, started};
 
 fn throttled() -> Setup {
     Setup::new().spec(|spec| spec.flow.throttle = Some(Rate { limit: 1, period: secs(60), burst: 1, key: None }))
@@ -34,7 +39,7 @@ fn a_delay_that_is_overtaken_is_decided_again() {
     let mut world = throttled().loaded();
     world.answer_until(|effect| matches!(effect, Effect::AskFlowControl));
     world.on(Input::Admission(Some(START + secs(60))));
-    world.overtaken_by(vec![stepladder_core::Fact::RunDelayed { begins_at: START + secs(2) }]);
+    world.overtaken_by(vec![Fact::RunDelayed { begins_at: START + secs(2) }]);
     assert_eq!(later_wakes(world.write()), [(WakeCause::Due, START + secs(2))], "the run's own time");
 }
 
@@ -128,13 +133,179 @@ fn a_collecting_run_takes_no_event_once_it_starts() {
     assert_eq!(world.facts(), ["CollectingEnded"]);
 }
 
+/// Gives the function these limits. Each has a key that no event has.
+fn without_key(limits: Vec<Concurrency>) -> Setup {
+    let key = Some(Expr::compile("event.data.none").unwrap());
+    let limits = limits.into_iter().map(|limit| Concurrency { key: key.clone(), ..limit }).collect();
+    Setup::new().spec(|spec| spec.concurrency = limits)
+}
+
 #[test]
 fn a_run_whose_limit_has_no_key_fails() {
-    let setup = Setup::new().one_at_a_time();
-    let setup = setup.spec(|spec| {
-        spec.concurrency[0].key = Some(stepladder_core::expr::Expr::compile("event.data.none").unwrap());
-    });
+    for limit in [Concurrency::steps(1), Concurrency::runs(1)] {
+        let mut world = without_key(vec![limit]).loaded();
+        world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+        assert_eq!(world.facts(), ["RunFailed"]);
+        let mut overtaken = world.clone();
+        overtaken.overtaken_by(vec![Fact::RunCancelled { reason: "a user".into() }]);
+        for mut world in [world.finish().clone(), overtaken.finish().clone()] {
+            assert!(world.written.pop().unwrap().acknowledges);
+        }
+    }
+}
+
+#[test]
+fn an_ended_run_whose_limit_has_no_key_is_finished_without_its_limits() {
+    let ended = vec![Fact::RunCancelled { reason: "a user".into() }];
+    let mut world = without_key(vec![Concurrency::steps(1)]).after(ended).woken(WakeCause::Cancelled).loaded();
+    assert!(world.write().acknowledges && world.written().is_done());
+}
+
+#[test]
+fn rule_32_a_missed_tick_starts_no_run() {
+    let ticked = |origin: Origin, history: Vec<Fact>, seconds| {
+        let mut setup = Setup { now: START + secs(seconds), ..Setup::new() }.after(history).spec(|spec| {
+            spec.schedule.lines.push(CronExpression::parse("* * * * *", "UTC").unwrap());
+            spec.schedule.missed_ticks = MissedTicks::Skip;
+        });
+        setup.created.origin = origin;
+        setup.loaded()
+    };
+    let mut missed = ticked(Origin::Cron, vec![], 100);
+    assert_eq!(missed.facts(), ["RunSkipped"]);
+    assert!(matches!(&missed.write().after[..], [LateWrite::Dequeue { .. }]), "of the queue of paused runs");
+    missed.finish();
+    assert!(missed.written.last().unwrap().acknowledges);
+    for world in [
+        ticked(Origin::Cron, vec![], 1),
+        ticked(Origin::Cron, vec![Fact::RunAdmitted], 100),
+        ticked(Origin::Event, vec![], 100),
+    ] {
+        assert!(matches!(world.question(), Effect::AskIfPaused), "{:?}", world.question());
+    }
+}
+
+#[test]
+fn a_delayed_run_gives_up_the_ticket_that_its_wake_promoted() {
+    let mut setup = Setup::new().one_at_a_time();
+    setup.created.begins_at = Some(START + secs(30));
+    for setup in [setup.clone().woken(WakeCause::Slot), setup.clone().redelivered()] {
+        let mut world = setup.loaded();
+        let Effect::FindTickets { limits, place: TicketSearch::OfRun } = world.question().clone() else {
+            panic!("{:?}", world.question())
+        };
+        world.on(Input::Tickets(limits));
+        assert!(matches!(&world.write().after[..], [LateWrite::Dequeue { .. }]));
+        assert_eq!(later_wakes(world.write()), [(WakeCause::Due, START + secs(30))]);
+    }
+    assert!(later_wakes(setup.loaded().write()).len() == 1, "the wake of its creation promoted no ticket");
+}
+
+#[test]
+fn rule_32_flow_control_admits_a_run_once() {
+    let mut admitted = throttled().after(vec![Fact::RunAdmitted]).loaded();
+    admitted.on(Input::Paused(false));
+    assert!(matches!(admitted.question(), Effect::Open(_)), "{:?}", admitted.question());
+    let mut world = throttled().polled();
+    world.wants(vec![body("a")]).written().succeed(&["a"]).wants(vec![body("b")]);
+    assert_eq!(world.facts(), ["StepSucceeded", "StepStarted"], "the admission is in the journal");
+}
+
+#[test]
+fn rule_32_a_collecting_run_is_admitted_once_and_starts_after_its_last_event() {
+    let mut setup = throttled();
+    setup.created.collects = true;
     let mut world = setup.loaded();
     world.answer_until(|effect| matches!(effect, Effect::Write(_)));
-    assert_eq!(world.facts(), ["RunFailed"]);
+    assert_eq!(world.facts(), ["CollectingEnded"], "an admission would be refused");
+    world.overtaken_by(vec![Fact::EventJoined {
+        event: Box::new(event(2)),
+        replaces: false,
+        begins_at: None,
+        closes: true,
+    }]);
+    world.on(Input::Paused(false));
+    assert!(matches!(world.question(), Effect::Open(_)), "{:?}", world.question());
+    world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+    world.wants(vec![body("a")]);
+    assert_eq!(world.facts(), ["RunAdmitted", "StepStarted"]);
+}
+
+#[test]
+fn rule_32_an_admission_is_not_recorded_after_the_start_or_the_end() {
+    let asks = || {
+        let mut world = throttled().one_at_a_time().polled();
+        world.wants(vec![body("a")]);
+        world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+        world
+    };
+    for fact in [started("a", 1, START + secs(600)), Fact::RunCancelled { reason: "a user".into() }] {
+        let mut world = asks();
+        world.overtaken_by(vec![fact]);
+        assert!(world.write().entries.is_empty(), "{:?}", world.write());
+        assert_eq!(world.write().after.len(), 1, "the slot is released");
+    }
+}
+
+#[test]
+fn a_collecting_run_goes_on_to_start_once_no_event_may_join() {
+    let mut setup = Setup::new();
+    setup.created.collects = true;
+    let mut world = setup.loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    world.written();
+    assert!(matches!(world.question(), Effect::AskIfPaused), "an event may have joined and delayed the run");
+    world.answer_until(|effect| matches!(effect, Effect::Open(_)));
+}
+
+#[test]
+fn a_bound_run_starts_while_its_caller_lives() {
+    let origin = Origin::Invoke { parent: RunId::new(START, 1), step: "call".into() };
+    let mut setup = Setup::new();
+    setup.created = NewRun { bound: true, ..NewRun::new("f".into(), event(1), origin) };
+    let mut world = setup.loaded();
+    world.answer_until(|effect| matches!(effect, Effect::FindRun(_)));
+    world.on(Input::Found(Some(FoundRun { next: 9, end: None })));
+    assert!(matches!(world.question(), Effect::Open(_)));
+    setup.created.bound = false;
+    let mut unbound = setup.loaded();
+    unbound.on(Input::Paused(false)).on(Input::Admission(None));
+    assert!(matches!(unbound.question(), Effect::Open(_)), "its caller is not asked for");
+}
+
+#[test]
+fn a_deadline_that_is_not_close_leaves_no_copy_of_the_wake() {
+    for (cause, within) in [(WakeCause::Due, 10), (WakeCause::Deadline, 100)] {
+        let setup = Setup::new().spec(|spec| spec.flow.start_within = Some(secs(within))).woken(cause);
+        let mut world = setup.polled();
+        world.wants(vec![body("a")]);
+        assert!(world.write().before.is_empty(), "{:?}", world.write());
+    }
+}
+
+#[test]
+fn a_run_that_has_not_ended_in_time_is_cancelled() {
+    let setup = Setup::new().spec(|spec| spec.flow.finish_within = Some(secs(100)));
+    let setup = setup.after(vec![started("a", 1, START)]).woken(WakeCause::Deadline);
+    let mut world = Setup { now: START + secs(100), ..setup.clone() }.loaded();
+    assert_eq!(world.facts(), ["RunCancelled"]);
+    assert!(world.write().before.is_empty(), "the wake of its deadline is not written again");
+    let mut overtaken = world.clone();
+    overtaken.overtaken_by(vec![Fact::RunCompleted { output: json::null() }]);
+    for mut world in [world.finish().clone(), overtaken.finish().clone()] {
+        assert!(world.written.pop().unwrap().acknowledges);
+    }
+    let before = Setup { now: START + secs(99), ..setup }.loaded();
+    assert!(matches!(before.question(), Effect::Open(_)));
+}
+
+#[test]
+fn a_wake_for_a_deadline_beyond_the_queues_longest_delay_is_a_timer() {
+    let mut setup = Setup::new().spec(|spec| spec.flow.finish_within = Some(secs(10_000)));
+    setup.worker.max_delay = secs(800);
+    let mut world = setup.polled();
+    world.wants(vec![body("a")]);
+    let is_timer =
+        |early: &EarlyWrite| matches!(early, EarlyWrite::Timer(Timer { purpose: TimerPurpose::Deadline, .. }));
+    assert!(world.write().before.iter().any(is_timer), "{:?}", world.write());
 }

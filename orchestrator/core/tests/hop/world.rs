@@ -25,6 +25,8 @@ pub(crate) const HOP: u64 = 42;
 pub(crate) struct World {
     hop: Hop,
     pub(crate) now: Timestamp,
+    /// Whether the process is about to stop.
+    pub(crate) is_stopping: bool,
     pub(crate) effects: Vec<Effect>,
     pub(crate) records: Vec<Record>,
     pub(crate) logged: Vec<LogEvent>,
@@ -142,7 +144,7 @@ impl Setup {
         let facts = std::iter::once(created).chain(self.history.clone());
         let entries = facts.map(|fact| fact.at(START)).collect();
         let records = vec![Record { seq: 0, token: 1, code: "".into(), entries }];
-        World { hop, now: self.now, effects, records, logged: Vec::new(), written: Vec::new() }
+        World { hop, now: self.now, is_stopping: false, effects, records, logged: Vec::new(), written: Vec::new() }
     }
 
     /// Begins the hop and gives it its run.
@@ -164,7 +166,7 @@ impl Setup {
 impl World {
     /// Gives the hop an input, which makes one transition.
     pub(crate) fn on(&mut self, input: Input) -> &mut Self {
-        let moment = Moment { now: self.now, is_stopping: false };
+        let moment = Moment { now: self.now, is_stopping: self.is_stopping };
         let placeholder = self.hop.clone();
         let (hop, effects) = std::mem::replace(&mut self.hop, placeholder).on(moment, input);
         self.hop = hop;
@@ -177,6 +179,10 @@ impl World {
             }
         }
         self
+    }
+
+    pub(crate) fn hop(&self) -> &Hop {
+        &self.hop
     }
 
     pub(crate) fn phase(&self) -> &'static str {
