@@ -2,8 +2,9 @@
 
 const BOOK: &str = include_str!("../../../../docs/hop.md");
 const SOURCE: &str = include_str!("../../src/hop.rs");
-const TESTS: [&str; 7] = [
+const TESTS: [&str; 8] = [
     include_str!("admitting.rs"),
+    include_str!("calling.rs"),
     include_str!("ending.rs"),
     include_str!("failing.rs"),
     include_str!("replaying.rs"),

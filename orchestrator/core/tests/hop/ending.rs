@@ -1,12 +1,13 @@
 //! The part of a hop after the run's last entry.
 
-use stepladder_core::hop::{Effect, Input, LateWrite};
-use stepladder_core::journal::{Fact, NewRun, Origin};
+use stepladder_core::hop::{Effect, Input, LateWrite, TicketSearch, holds_slot};
+use stepladder_core::journal::{Fact, Failure, NewRun, Origin};
+use stepladder_core::slot::Holder;
 use stepladder_core::spec::Trigger;
 use stepladder_core::system::INNGEST_FINISHED;
-use stepladder_core::{RunId, Spec, WakeCause, json};
+use stepladder_core::{Report, RunId, Spec, WakeCause, json};
 
-use crate::world::{START, Setup, World, event, failure, run};
+use crate::world::{HOP, START, Setup, World, body, event, failure, run, secs, started, succeeded};
 
 fn ended(fact: Fact, setup: Setup) -> World {
     setup.after(vec![fact]).woken(WakeCause::Cancelled).loaded()
@@ -111,4 +112,110 @@ fn rule_22_a_redelivered_wake_of_an_ended_run_promotes_in_any_case() {
     let mut world = ended(completed(), Setup::new().one_at_a_time().redelivered());
     world.on(Input::Holders(Vec::new())).on(Input::Tickets(Vec::new())).written();
     assert!(matches!(world.question(), Effect::Promote(_)));
+}
+
+#[test]
+fn a_promotion_that_failed_is_repeated_before_the_finishing_work() {
+    let mut world = Setup::new().one_at_a_time().polled();
+    world.wants(vec![body("a")]);
+    world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
+    world.succeed(&["a"]).returns(Ok(json::null())).written();
+    assert!(matches!(world.question(), Effect::Promote(_)));
+    world.unavailable();
+    assert!(matches!(world.question(), Effect::Promote(_)), "{:?}", world.question());
+    world.on(Input::Done).finish();
+    assert!(world.written.last().unwrap().acknowledges);
+    assert!(!world.effects.iter().any(|effect| matches!(effect, Effect::Defer { .. })), "nothing is left to do");
+}
+
+#[test]
+fn a_run_that_ends_during_a_bound_call_is_acknowledged_after_the_called_run_is_cancelled() {
+    let child = run().invoked_by("c", START);
+    let call = Fact::InvokeStarted { step: "c".into(), function: "g".into(), child, input: json::null(), bound: true };
+    let mut world = Setup::new().after(vec![call]).polled();
+    world.returns(Ok(json::null()));
+    assert!(!world.write().acknowledges);
+    world.written();
+    assert!(matches!(world.question(), Effect::CancelRuns { .. }));
+}
+
+#[test]
+fn rule_24_a_promoted_ticket_of_an_ended_run_is_looked_up_at_the_head_of_its_queue() {
+    let limited = || Setup::new().one_at_a_time().after(vec![completed()]);
+    for (setup, at_head) in [
+        (limited().woken(WakeCause::Slot), true),
+        (limited().woken(WakeCause::Step("a".into())), true),
+        (limited().woken(WakeCause::Cancelled), false),
+        (limited().woken(WakeCause::Slot).redelivered(), false),
+    ] {
+        let mut world = setup.loaded();
+        world.on(Input::Holders(Vec::new()));
+        let Effect::FindTickets { place, .. } = world.question() else { panic!("{:?}", world.question()) };
+        assert_eq!(*place == TicketSearch::AtHeadOrOfRun, at_head, "{place:?}");
+    }
+    // the run ends in this hop: its journal shows the ticket
+    let mut world = Setup::new().one_at_a_time().woken(WakeCause::Slot).polled();
+    world.returns(Ok(json::null())).written();
+    world.on(Input::Holders(Vec::new()));
+    assert!(matches!(world.question(), Effect::FindTickets { place: TicketSearch::OfRun, .. }));
+}
+
+#[test]
+fn rule_22_the_slot_of_an_ended_run_is_released_and_another_runs_is_not() {
+    let mut world = ended(completed(), Setup::new().one_at_a_time());
+    let Effect::FindHolders(limits) = world.question().clone() else { panic!("{:?}", world.question()) };
+    let other = RunId::new(START, 9);
+    let held = [Holder::Run(run()), Holder::Run(other)].map(|holder| (limits[0].clone(), holder));
+    world.on(Input::Holders(held.to_vec())).on(Input::Tickets(Vec::new()));
+    let release = LateWrite::Release { limit: limits[0].clone(), holder: Holder::Run(run()) };
+    assert!(matches!(&world.write().after[..], [first, LateWrite::Dequeue { .. }] if *first == release));
+}
+
+#[test]
+fn rule_22_a_watchdog_repeats_all_finishing_work_of_a_run_that_had_ended() {
+    let watched = Setup::new().one_at_a_time().woken(WakeCause::Watchdog);
+    let mut world = watched.clone().after(vec![completed()]).loaded();
+    world.on(Input::Holders(Vec::new())).on(Input::Tickets(Vec::new())).written();
+    assert!(matches!(world.question(), Effect::Promote(_)));
+    let mut live = watched.polled();
+    live.returns(Ok(json::null())).written();
+    live.on(Input::Holders(Vec::new())).on(Input::Tickets(Vec::new()));
+    assert!(live.write().acknowledges, "it ends in this hop");
+}
+
+#[test]
+fn rule_20_a_slot_is_held_while_its_attempt_runs_or_may_be_about_to_start() {
+    let attempt = |attempt| Holder::Attempt { run: run(), step: "a".into(), attempt, hop: HOP };
+    let running = || vec![started("a", 2, START + secs(100))];
+    let (error, report) = (Failure::new("boom"), Report::default());
+    let retrying = Fact::StepFailed { step: "a".into(), attempt: 2, error, retry_at: Some(START), report };
+    let napping = Fact::SleepStarted { step: "a".into(), until: START };
+    let (done, cancelled) = (succeeded("a", 2), Fact::RunCancelled { reason: "a user".into() });
+    let and = |fact: &Fact| running().into_iter().chain([fact.clone()]).collect();
+    let first = || started("a", 1, START);
+    for (history, holder, holds) in [
+        (vec![], attempt(1), true),
+        (vec![], Holder::Run(run()), true),
+        (vec![completed()], Holder::Run(run()), false),
+        (running(), attempt(1), false),
+        (running(), attempt(2), true),
+        (running(), attempt(3), true),
+        (and(&retrying), attempt(2), false),
+        (and(&retrying), attempt(3), true),
+        (vec![napping], attempt(1), false),
+        (and(&done), attempt(3), false),
+        (and(&cancelled), attempt(1), false),
+        (and(&cancelled), attempt(2), true),
+        (and(&cancelled), attempt(3), false),
+        (vec![completed()], attempt(1), false),
+    ] {
+        let history: Vec<Fact> = match history.first() {
+            Some(Fact::StepStarted { .. }) => std::iter::once(first()).chain(history).collect(),
+            _ => history,
+        };
+        let state = Setup::new().after(history.clone()).begin().state();
+        assert_eq!(holds_slot(&state, &holder), holds, "{holder:?} after {history:?}");
+    }
+    let state = Setup::new().after(and(&done).into_iter().chain([completed()]).collect()).begin().state();
+    assert!(!holds_slot(&state, &attempt(2)), "its outcome is recorded");
 }

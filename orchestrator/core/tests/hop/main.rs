@@ -2,13 +2,19 @@
 //! store.
 
 mod admitting;
+mod announcing;
+mod calling;
 mod documented;
 mod ending;
 mod failing;
+mod keeping;
 mod pairs;
 mod random;
+mod registering;
 mod replaying;
 mod slots;
 mod starting;
+mod suspending;
 mod timing;
+mod versions;
 mod world;

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use stepladder_core::decide::{Operation, StepOptions};
-use stepladder_core::hop::{EarlyWrite, Effect, Finished, FoundRun, Input, LateWrite, LogEvent, PollResult, Polled};
+use stepladder_core::hop::{EarlyWrite, Effect, Finished, Input, LateWrite, LogEvent, PollResult, Polled};
 use stepladder_core::journal::{Fact, Failure, Outcome};
 use stepladder_core::limits::OUTCOME_BYTES;
-use stepladder_core::report::{HandlerLogLine, LogLevel, LogLine};
 use stepladder_core::waiting::{EventMatch, EventWait};
-use stepladder_core::{EventId, NewEvent, Report, Spec, WakeCause, json};
+use stepladder_core::{EventId, NewEvent, Report, WakeCause, json};
 
-use crate::world::{START, Setup, body, failure, later_wakes, polled, run, secs, started, succeeded, want};
+use crate::world::{START, Setup, body, failure, later_wakes, polled, secs, started, succeeded, want};
 
 fn wait(name: &str) -> Arc<EventWait> {
     Arc::new(EventWait { events: vec![name.into()], matching: EventMatch::Any })
@@ -18,14 +17,6 @@ fn wait(name: &str) -> Arc<EventWait> {
 
 fn waiting() -> Operation {
     Operation::WaitForEvent { wait: wait("paid"), timeout: secs(600) }
-}
-
-fn call(bound: bool) -> Operation {
-    Operation::Invoke { function: "g".into(), input: json::empty_object(), bound }
-}
-
-fn with_g() -> Setup {
-    Setup { others: vec![Spec::new("g")], ..Setup::new() }
 }
 
 #[test]
@@ -44,21 +35,6 @@ fn rule_6_outcomes_that_the_code_does_not_ask_for_are_reported() {
     let result = PollResult::Ended(Ok(json::null()));
     world.on(Input::Polled(Polled { result, dropped: vec![], lines: vec![], orphans: vec!["a".into()] }));
     assert!(world.logged.iter().any(|event| matches!(event, LogEvent::Orphans(steps) if **steps == ["a".into()])));
-}
-
-#[test]
-fn rule_6_a_run_goes_on_under_its_own_version() {
-    let mut setup = Setup::new().after(vec![Fact::VersionChosen { version: "1".into() }, started("a", 1, START)]);
-    setup.version = Some("2");
-    let world = setup.polled();
-    assert!(world.logged.iter().any(|event| matches!(event, LogEvent::OtherVersion { .. })));
-}
-
-#[test]
-fn a_run_chooses_its_version_with_its_first_entry() {
-    let mut world = Setup { version: Some("2"), ..Setup::new() }.polled();
-    world.wants(vec![body("a")]);
-    assert_eq!(world.facts(), ["VersionChosen", "StepStarted"]);
 }
 
 #[test]
@@ -154,42 +130,6 @@ fn an_expired_wait_leaves_the_index() {
 }
 
 #[test]
-fn rule_19_a_call_is_written_before_its_run_is_created() {
-    let mut world = with_g().polled();
-    world.wants(vec![want("c", call(false))]);
-    assert_eq!(world.facts(), ["InvokeStarted"]);
-    world.written();
-    let Effect::StartRun(start) = world.question() else { panic!("{:?}", world.question()) };
-    assert_eq!(start.0, run().invoked_by("c", START), "the id derives from the caller and the step");
-    world.on(Input::Done);
-    assert!(matches!(world.question(), Effect::Poll(_)));
-}
-
-#[test]
-fn rule_15_a_call_whose_run_is_missing_creates_it_again() {
-    let child = run().invoked_by("c", START);
-    let history =
-        vec![Fact::InvokeStarted { step: "c".into(), function: "g".into(), child, input: json::null(), bound: false }];
-    let mut world = with_g().after(history).woken(WakeCause::ChildEnded).polled();
-    world.wants(vec![want("c", call(false))]);
-    assert!(matches!(world.question(), Effect::FindRun(of) if *of == child));
-    let mut missing = world.clone();
-    missing.on(Input::Found(None));
-    assert!(matches!(missing.question(), Effect::StartRun(_)));
-    world.on(Input::Found(Some(FoundRun { next: 5, end: Some(Outcome::Value(json::null())) })));
-    assert_eq!(world.facts(), ["InvokeEnded"]);
-}
-
-#[test]
-fn a_call_of_an_unknown_function_ends_as_it_starts() {
-    let mut world = Setup::new().polled();
-    world.wants(vec![want("c", call(false))]);
-    assert_eq!(world.facts(), ["InvokeStarted", "InvokeEnded"]);
-    world.written();
-    assert!(matches!(world.question(), Effect::Poll(_)), "no run is created");
-}
-
-#[test]
 fn events_are_sent_under_the_same_ids_each_time() {
     let ids = |world: &crate::world::World| match world.question() {
         Effect::Send(events) => events.iter().map(|event| event.id).collect::<Vec<_>>(),
@@ -268,18 +208,6 @@ fn an_attempt_that_select_drops_is_abandoned_and_gives_back_its_slot() {
     world.on(polled(PollResult::Wanted(vec![want("nap", Operation::SleepFor(secs(30)))])));
     assert_eq!(world.facts(), ["StepAbandoned", "SleepStarted"]);
     assert!(matches!(&world.write().after[..], [LateWrite::Release { .. }]));
-}
-
-#[test]
-fn log_lines_follow_the_outcomes_and_precede_the_rest() {
-    let mut world = Setup::new().polled();
-    world.wants(vec![body("a")]).written().succeed(&["a"]);
-    let lines = vec![HandlerLogLine { after: 1, nth: 0, line: LogLine::new(LogLevel::Info, "a is done", None) }];
-    let result = PollResult::Wanted(vec![body("b")]);
-    world.on(Input::Polled(Polled { result, dropped: vec![], lines, orphans: vec![] }));
-    assert_eq!(world.facts(), ["StepSucceeded", "LogWritten", "StepStarted"]);
-    world.written();
-    assert!(world.logged.iter().any(|event| matches!(event, LogEvent::Lines(_))));
 }
 
 #[test]

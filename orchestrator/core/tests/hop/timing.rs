@@ -1,13 +1,13 @@
 //! Wakes that come early or late, and leases that are live.
 
-use stepladder_core::WakeCause;
-use stepladder_core::decide::Operation;
-use stepladder_core::hop::{EarlyWrite, Effect, Input};
+use stepladder_core::decide::{Operation, Want};
+use stepladder_core::hop::{EarlyWrite, Effect, Input, TicketSearch};
 use stepladder_core::journal::{Fact, Failure};
+use stepladder_core::{Report, RunOrStep, WakeCause};
 
-use crate::world::{START, Setup, body, later_wakes, secs, started, want};
+use crate::world::{START, Setup, World, body, later_wakes, secs, started, want};
 
-fn napping(cause: WakeCause, wait: u64) -> crate::world::World {
+fn napping(cause: WakeCause, wait: u64) -> World {
     let until = START + secs(1) + secs(wait);
     let history = vec![Fact::SleepStarted { step: "nap".into(), until }];
     let mut world = Setup::new().after(history).woken(cause).polled();
@@ -90,4 +90,85 @@ fn a_promoted_ticket_is_given_up_while_the_handler_waits_for_its_retry() {
     let mut soon = Setup { now: retry_at - secs(2), ..setup }.loaded();
     soon.answer_until(|effect| matches!(effect, Effect::Write(_)));
     assert_eq!(later_wakes(soon.write()), [(WakeCause::Slot, retry_at)]);
+}
+
+/// Returns a sleep that began with the run, and the want of it.
+fn nap(step: &str, wait: u64) -> (Fact, Want) {
+    let started = Fact::SleepStarted { step: step.into(), until: START + secs(wait) };
+    (started, want(step, Operation::SleepFor(secs(wait))))
+}
+
+/// Returns the failure of the step `a`, whose retry is due this many seconds after the run's creation.
+fn failed(retry: u64) -> Vec<Fact> {
+    let (error, report, retry_at) = (Failure::new("boom"), Report::default(), Some(START + secs(retry)));
+    vec![started("a", 1, START), Fact::StepFailed { step: "a".into(), attempt: 1, error, retry_at, report }]
+}
+
+#[test]
+fn a_wake_that_came_in_time_for_another_timer_leaves_no_copy() {
+    let ((due, first), (later, second)) = (nap("first", 1), nap("second", 6));
+    let mut world = Setup::new().after(vec![due, later]).woken(WakeCause::Due).polled();
+    world.wants(vec![first, second.clone()]);
+    assert_eq!(world.facts(), ["SleepEnded"]);
+    world.written().wants(vec![second]);
+    assert!(world.write().acknowledges && later_wakes(world.write()).is_empty(), "the other timer has its own wake");
+}
+
+#[test]
+fn a_wake_that_came_in_time_for_a_retry_leaves_no_copy() {
+    // of a step that has wakes of its own, the wake is for something else
+    for (woken, copies) in [(vec![], 0), (vec![Fact::StepsWoken { steps: vec!["a".into()] }], 1)] {
+        let (later, second) = nap("second", 30);
+        let history = woken.into_iter().chain(failed(1)).chain([later]).collect();
+        let cause = if copies == 0 { WakeCause::Due } else { WakeCause::Fresh(None) };
+        let mut world = Setup::new().after(history).woken(cause).polled();
+        world.wants(vec![body("a"), second.clone()]);
+        if copies == 0 {
+            world.written().succeed(&["a"]).wants(vec![second]);
+        }
+        assert!(world.write().acknowledges);
+        assert_eq!(later_wakes(world.write()).len(), copies);
+    }
+}
+
+#[test]
+fn a_first_attempt_does_not_make_an_early_wake_punctual() {
+    let (later, second) = nap("second", 30);
+    let mut world = Setup::new().after(vec![later]).woken(WakeCause::Due).polled();
+    world.wants(vec![body("a"), second.clone()]);
+    world.written().fail("a");
+    assert!(!world.write().acknowledges, "the early wake must leave its copy");
+    world.written().wants(vec![body("a"), second]);
+    assert_eq!(later_wakes(world.write()), [(WakeCause::Due, START + secs(30))]);
+}
+
+#[test]
+fn rule_10_an_early_wake_that_meets_a_lease_comes_again_at_the_earlier_of_both() {
+    let lease = START + secs(20);
+    let after_lease = lease + std::time::Duration::from_millis(1);
+    for (due, copy) in [(10, (WakeCause::Due, START + secs(10))), (30, (WakeCause::Lease, after_lease))] {
+        let (later, second) = nap("second", due);
+        let mut world = Setup::new().after(vec![later, started("a", 1, lease)]).woken(WakeCause::Due).polled();
+        world.wants(vec![body("a"), second]);
+        assert_eq!(later_wakes(world.write()), [copy]);
+    }
+}
+
+#[test]
+fn the_early_wake_of_a_step_is_sent_again_for_its_own_retry_only() {
+    for (step, copies) in [("a", vec![(WakeCause::Step("a".into()), START + secs(6))]), ("b", vec![])] {
+        let mut world = Setup::new().after(failed(6)).woken(WakeCause::Step(step.into())).polled();
+        world.wants(vec![body("a")]);
+        assert_eq!(later_wakes(world.write()), copies);
+    }
+}
+
+#[test]
+fn the_ticket_of_a_step_is_given_up_while_the_handler_waits_for_its_retry() {
+    let retry_at = START + secs(600);
+    let history = vec![Fact::HandlerFailed { attempt: 1, error: Failure::new("boom"), retry_at }];
+    let mut world = Setup::new().one_at_a_time().after(history).woken(WakeCause::Step("a".into())).loaded();
+    world.answer_until(|effect| matches!(effect, Effect::FindTickets { .. }));
+    let step = RunOrStep::Step("a".into());
+    assert!(matches!(world.question(), Effect::FindTickets { place: TicketSearch::Own(of), .. } if *of == step));
 }

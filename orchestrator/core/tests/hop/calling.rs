@@ -1,0 +1,152 @@
+//! Calls of other functions.
+
+use stepladder_core::decide::Operation;
+use stepladder_core::hop::{Effect, FoundRun, Input, LogEvent};
+use stepladder_core::journal::{Fact, Outcome};
+use stepladder_core::limits::{EVENT_BYTES, OUTCOME_BYTES};
+use stepladder_core::{Json, NewEvent, Report, Spec, StepId, WakeCause, json};
+
+use crate::world::{START, Setup, World, later_wakes, run, secs, started, want};
+
+fn call(bound: bool) -> Operation {
+    Operation::Invoke { function: "g".into(), input: json::empty_object(), bound }
+}
+
+fn with_g() -> Setup {
+    Setup { others: vec![Spec::new("g")], ..Setup::new() }
+}
+
+fn called(function: &str) -> Fact {
+    let child = run().invoked_by("c", START);
+    Fact::InvokeStarted { step: "c".into(), function: function.into(), child, input: json::null(), bound: false }
+}
+
+/// Returns a hop that asks for the run of an earlier call.
+fn looking_after(function: &str, setup: Setup) -> World {
+    let mut world = setup.after(vec![called(function)]).polled();
+    world.wants(vec![want("c", call(false))]);
+    assert!(matches!(world.question(), Effect::FindRun(of) if *of == run().invoked_by("c", START)));
+    world
+}
+
+/// Returns the code and the message of the failure with which the hop refuses a step.
+fn refusal(world: &World) -> (String, &str) {
+    let [entry] = &world.write().entries[..] else { panic!("{:?}", world.write()) };
+    let Fact::StepRefused { error, .. } = &entry.fact else { panic!("{entry:?}") };
+    (error.code().unwrap_or_default().to_owned(), &error.message)
+}
+
+#[test]
+fn rule_19_a_call_is_written_before_its_run_is_created() {
+    let mut world = with_g().polled();
+    world.wants(vec![want("c", call(false))]);
+    assert_eq!(world.facts(), ["InvokeStarted"]);
+    world.written();
+    let Effect::StartRun(start) = world.question() else { panic!("{:?}", world.question()) };
+    assert_eq!(start.0, run().invoked_by("c", START), "the id derives from the caller and the step");
+    world.on(Input::Done);
+    assert!(matches!(world.question(), Effect::Poll(_)));
+}
+
+#[test]
+fn rule_15_a_call_whose_run_is_missing_creates_it_again() {
+    let child = run().invoked_by("c", START);
+    let history =
+        vec![Fact::InvokeStarted { step: "c".into(), function: "g".into(), child, input: json::null(), bound: false }];
+    let mut world = with_g().after(history).woken(WakeCause::ChildEnded).polled();
+    world.wants(vec![want("c", call(false))]);
+    assert!(matches!(world.question(), Effect::FindRun(of) if *of == child));
+    let mut missing = world.clone();
+    missing.on(Input::Found(None));
+    assert!(matches!(missing.question(), Effect::StartRun(_)));
+    world.on(Input::Found(Some(FoundRun { next: 5, end: Some(Outcome::Value(json::null())) })));
+    assert_eq!(world.facts(), ["InvokeEnded"]);
+}
+
+#[test]
+fn a_call_of_an_unknown_function_ends_as_it_starts() {
+    let mut world = Setup::new().polled();
+    world.wants(vec![want("c", call(false))]);
+    assert_eq!(world.facts(), ["InvokeStarted", "InvokeEnded"]);
+    world.written();
+    assert!(matches!(world.question(), Effect::Poll(_)), "no run is created");
+}
+
+#[test]
+fn a_call_with_a_name_or_an_input_that_no_event_may_have_is_refused() {
+    let text = |bytes: usize| json::to_json(&serde_json::json!({"x": "x".repeat(bytes)})).unwrap();
+    let mut setup = with_g();
+    setup.created.event.user = Some(text(EVENT_BYTES / 2));
+    for (function, input, why) in [
+        ("", json::empty_object(), "cannot call: the name of the function is empty"),
+        ("g", json::null(), "cannot call: its input must be a JSON object"),
+        ("g", text(EVENT_BYTES / 2), "cannot call: its input and the event's `user` have"),
+    ] {
+        let mut world = setup.polled();
+        world.wants(vec![want("c", Operation::Invoke { function: function.into(), input, bound: false })]);
+        let (code, message) = refusal(&world);
+        assert!(code == "bad-event" && message.contains(why), "{code} {message}");
+        world.written();
+        assert!(matches!(world.question(), Effect::Poll(_)), "no run is created");
+    }
+}
+
+#[test]
+fn rule_33_a_run_without_room_makes_no_call_and_sends_no_event() {
+    let output: Json = json::to_json(&"x".repeat(OUTCOME_BYTES - 2)).unwrap();
+    let step = |n: u32| StepId::from(format!("s{n}"));
+    let of = |n| {
+        let succeeded =
+            Fact::StepSucceeded { step: step(n), attempt: 1, output: output.clone(), report: Report::default() };
+        [started(&step(n), 1, START), succeeded]
+    };
+    let full = with_g().after((0..8).flat_map(of).collect());
+    for wanted in [call(false), Operation::Send(vec![NewEvent::new("x", json::empty_object())])] {
+        let mut world = full.polled();
+        world.wants(vec![want("c", wanted)]);
+        let (code, message) = refusal(&world);
+        assert!(code == "too-large" && message.contains("step `c` was not begun"), "{code} {message}");
+    }
+}
+
+#[test]
+fn rule_15_a_called_run_that_has_not_moved_is_created_again_only_by_a_repeated_wake() {
+    let found = |next| Input::Found(Some(FoundRun { next, end: None }));
+    let first = [WakeCause::ChildEnded, WakeCause::Next, WakeCause::Fresh(None)].map(|cause| with_g().woken(cause));
+    let again =
+        [WakeCause::Again, WakeCause::Lease, WakeCause::Watchdog, WakeCause::Tick(1), WakeCause::Step("c".into())];
+    let again = again.map(|cause| with_g().woken(cause)).into_iter().chain([with_g().redelivered()]);
+    for setup in first {
+        let mut world = looking_after("g", setup);
+        world.on(found(1));
+        assert!(world.write().entries.is_empty() && world.write().acknowledges, "its creator wakes it");
+    }
+    for setup in again {
+        let mut world = looking_after("g", setup);
+        let mut moved = world.clone();
+        world.on(found(1));
+        assert!(matches!(world.question(), Effect::StartRun(_)), "{:?}", world.question());
+        world.on(Input::Done);
+        assert!(world.write().acknowledges);
+        moved.on(found(2));
+        assert!(moved.write().acknowledges, "it had its first wake");
+    }
+}
+
+#[test]
+fn a_called_run_that_ended_before_its_first_wake_ends_the_call() {
+    let mut world = looking_after("g", with_g().woken(WakeCause::Again));
+    world.on(Input::Found(Some(FoundRun { next: 1, end: Some(Outcome::Value(json::null())) })));
+    assert_eq!(world.facts(), ["InvokeEnded"]);
+}
+
+#[test]
+fn a_call_whose_function_is_not_registered_here_is_looked_after_again_later() {
+    for (cause, copy) in [(WakeCause::ChildEnded, WakeCause::Again), (WakeCause::Watchdog, WakeCause::Watchdog)] {
+        let mut world = looking_after("gone", with_g().woken(cause));
+        world.on(Input::Found(None));
+        assert!(world.logged.iter().any(|event| matches!(event, LogEvent::UnregisteredChild { .. })));
+        assert_eq!(later_wakes(world.write()), [(copy, world.now + secs(60))]);
+        assert!(world.write().acknowledges);
+    }
+}

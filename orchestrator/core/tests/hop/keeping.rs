@@ -1,0 +1,234 @@
+//! Outcomes that are written again, outcomes that are saved, and attempts of a run that has ended.
+
+use stepladder_core::decide::Operation;
+use stepladder_core::hop::{Effect, Finished, Input, LateWrite, LogEvent, PollResult, Polled, StoreFault};
+use stepladder_core::journal::Fact;
+use stepladder_core::slot::Holder;
+use stepladder_core::{Report, StepId, WakeCause, json};
+
+use crate::world::{HOP, START, Setup, World, body, polled, run, secs, want};
+
+fn cancelled() -> Vec<Fact> {
+    vec![Fact::RunCancelled { reason: "a user".into() }]
+}
+
+fn dropped(steps: &[&str]) -> Vec<(StepId, Report)> {
+    steps.iter().map(|step| ((*step).into(), Report::default())).collect()
+}
+
+fn finished(dropped: Vec<(StepId, Report)>) -> Input {
+    Input::Finished(Finished { results: vec![], dropped })
+}
+
+/// Returns a hop that executes the bodies `a` and `b`, perhaps under a limit.
+fn executing(setup: Setup) -> World {
+    let mut world = setup.polled();
+    world.wants(vec![body("a"), body("b")]);
+    world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
+    world
+}
+
+fn limited() -> Setup {
+    Setup::new().one_at_a_time().spec(|spec| spec.concurrency[0].limit = 2)
+}
+
+/// Returns a hop that saves the outcome of `b`, because the storage failed when it was to write that
+/// of `a`.
+fn saving(setup: Setup) -> World {
+    let mut world = executing(setup);
+    world.succeed(&["a"]).unavailable();
+    assert_eq!(world.phase(), "Saving");
+    world
+}
+
+/// Returns the attempts whose slots are left to the next hop.
+fn deferred(world: &World) -> Vec<Holder> {
+    let of = |effect: &Effect| match effect {
+        Effect::Defer { releases, .. } => releases.iter().map(|(_, holder)| holder.clone()).collect(),
+        _ => Vec::new(),
+    };
+    world.effects.iter().flat_map(of).collect()
+}
+
+fn holder(step: &str) -> Holder {
+    Holder::Attempt { run: run(), step: step.into(), attempt: 1, hop: HOP }
+}
+
+fn has_lost_outcomes(world: &World) -> bool {
+    world.logged.iter().any(|event| matches!(event, LogEvent::OutcomesLost(_)))
+}
+
+#[test]
+fn rule_4_an_outcome_is_written_again_while_another_body_executes() {
+    let mut world = executing(Setup::new());
+    world.succeed(&["a"]);
+    world.overtaken_by(vec![Fact::SleepStarted { step: "x".into(), until: START }]);
+    assert_eq!(world.facts(), ["StepSucceeded"]);
+    let mut refused = world.clone();
+    world.written();
+    assert!(matches!(world.question(), Effect::Poll(shown) if shown.len() == 1), "the execution goes on");
+    refused.overtaken_by(vec![Fact::AttemptInterrupted { step: "a".into(), attempt: 1 }]);
+    assert!(matches!(refused.question(), Effect::Poll(shown) if shown.is_empty()), "nothing is left to write");
+    assert!(!refused.effects.iter().any(|effect| matches!(effect, Effect::Close)), "b executes");
+}
+
+#[test]
+fn a_result_of_an_attempt_that_does_not_execute_here_is_ignored() {
+    let mut world = executing(Setup::new());
+    world.succeed(&["z"]);
+    assert!(matches!(world.question(), Effect::Poll(shown) if shown.is_empty()));
+}
+
+#[test]
+fn a_dropped_attempt_that_does_not_execute_here_is_not_abandoned() {
+    let mut world = executing(Setup::new());
+    world.on(finished(dropped(&["z", "a"]))).wants(vec![]);
+    assert_eq!(world.facts(), ["StepAbandoned"]);
+    assert_eq!(world.write().entries[0].fact.step(), Some(&"a".into()));
+}
+
+#[test]
+fn attempts_of_a_function_that_has_ended_are_abandoned() {
+    let mut world = executing(Setup::new());
+    world.succeed(&["a"]);
+    world.written().returns(Ok(json::null()));
+    assert_eq!(world.facts(), ["StepAbandoned", "RunCompleted"]);
+}
+
+#[test]
+fn while_outcomes_are_saved_attempts_are_stopped_at_their_time_out() {
+    let mut world = saving(Setup::new());
+    world.now = START + secs(70);
+    world.on(Input::TimeIs);
+    assert!(matches!(&world.effects[..], [Effect::Stop { step, .. }, Effect::AwaitAttempts(_)] if **step == *"b"));
+    assert_eq!(world.phase(), "Saving");
+}
+
+#[test]
+fn a_function_that_moves_on_while_outcomes_are_saved_abandons_what_it_drops() {
+    let mut world = saving(limited());
+    world.on(finished(dropped(&["b"])));
+    assert!(matches!(world.question(), Effect::Poll(shown) if shown.is_empty()));
+    let mut ended = world.clone();
+    world.on(polled(PollResult::Wanted(vec![body("c")])));
+    assert_eq!(world.facts(), ["StepAbandoned"], "and c does not start");
+    world.written().on(Input::Done);
+    assert!(matches!(world.question(), Effect::PutBack(_)));
+    ended.returns(Ok(json::null()));
+    assert!(matches!(ended.question(), Effect::PutBack(_)), "its end is decided again");
+    assert_eq!(deferred(&ended), [holder("a"), holder("b")]);
+}
+
+#[test]
+fn attempts_that_the_function_drops_in_its_poll_are_abandoned_while_outcomes_are_saved() {
+    let mut world = saving(Setup::new());
+    world.on(finished(vec![]));
+    let result = PollResult::Wanted(vec![]);
+    world.on(Input::Polled(Polled { result, dropped: dropped(&["b"]), lines: vec![], orphans: vec![] }));
+    assert_eq!(world.facts(), ["StepAbandoned"]);
+}
+
+#[test]
+fn outcomes_are_saved_again_after_a_conflict() {
+    let mut world = saving(Setup::new());
+    world.succeed(&["b"]);
+    world.overtaken_by(vec![Fact::SleepStarted { step: "x".into(), until: START }]);
+    assert_eq!(world.facts(), ["StepSucceeded"]);
+    world.written();
+    assert!(matches!(world.question(), Effect::PutBack(_)));
+}
+
+#[test]
+fn outcomes_that_cannot_be_saved_are_lost_and_their_slots_are_left_to_the_next_hop() {
+    let mut waiting = saving(limited());
+    let mut polling = waiting.clone();
+    polling.on(finished(vec![]));
+    let mut writing = waiting.clone();
+    writing.succeed(&["b"]);
+    for world in [&mut waiting, &mut polling, &mut writing] {
+        world.on(Input::StoreFailed(StoreFault::Refused("no permission".into())));
+        assert!(has_lost_outcomes(world));
+        assert_eq!(deferred(world), [holder("a"), holder("b")]);
+        let due = world.now + secs(2);
+        assert!(matches!(world.question(), Effect::PutBack(at) if *at == due), "the first failure passes");
+    }
+}
+
+#[test]
+fn an_outcome_that_cannot_be_kept_is_lost_but_those_of_executing_bodies_are_saved() {
+    let mut world = executing(Setup::new());
+    world.succeed(&["a"]);
+    world.written().unavailable();
+    assert_eq!(world.phase(), "Saving", "nothing is to be kept");
+    let mut alone = Setup::new().polled();
+    alone.wants(vec![body("a")]).written().succeed(&["a"]).unavailable();
+    assert_eq!(alone.facts(), ["StepSucceeded"]);
+    alone.on(Input::StoreFailed(StoreFault::Refused("no permission".into())));
+    assert!(has_lost_outcomes(&alone));
+    assert!(matches!(alone.question(), Effect::PutBack(at) if *at == alone.now + secs(2)), "the first failure passes");
+}
+
+#[test]
+fn rule_22_a_start_that_cannot_be_written_leaves_its_slots_to_the_next_hop() {
+    let mut world = limited().polled();
+    world.wants(vec![body("a")]);
+    world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    world.unavailable();
+    assert_eq!(deferred(&world), [holder("a")]);
+    assert!(matches!(world.question(), Effect::PutBack(_)));
+}
+
+/// Returns a hop whose run was cancelled while `b` executes.
+fn draining(setup: Setup) -> World {
+    let mut world = executing(setup);
+    world.succeed(&["a"]).overtaken_by(cancelled());
+    world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
+    assert_eq!(world.phase(), "Draining");
+    world
+}
+
+#[test]
+fn rule_22_an_attempt_of_an_ended_run_gives_back_its_slot_when_it_ends() {
+    let mut world = draining(limited());
+    world.succeed(&["z"]);
+    assert_eq!((world.phase(), world.effects.len()), ("Draining", 1), "no slot is released");
+    for (mut world, input) in [(world.clone(), "result"), (world, "dropped")] {
+        match input {
+            "result" => world.succeed(&["b"]),
+            _ => world.on(finished(dropped(&["b"]))),
+        };
+        assert!(matches!(&world.write().after[..], [LateWrite::Release { holder: of, .. }] if *of == holder("b")));
+        assert!(world.write().entries.is_empty(), "its outcome is refused");
+        let mut failed = world.clone();
+        world.written();
+        assert!(matches!(world.question(), Effect::Promote(_)));
+        world.on(Input::Done).finish();
+        assert!(world.written.last().unwrap().acknowledges);
+        failed.unavailable();
+        assert_eq!(deferred(&failed), [holder("b")]);
+    }
+}
+
+#[test]
+fn an_attempt_of_an_ended_run_is_stopped_at_its_time_out() {
+    let mut world = draining(Setup::new());
+    world.now = START + secs(70);
+    world.on(Input::TimeIs);
+    assert!(matches!(&world.effects[..], [Effect::Stop { step, .. }, Effect::AwaitAttempts(_)] if **step == *"b"));
+    world.succeed(&["b"]);
+    assert!(world.effects.iter().any(|effect| matches!(effect, Effect::Close)), "without a limit, no slot is released");
+    assert!(world.write().acknowledges && world.written().is_done());
+}
+
+#[test]
+fn the_outcome_before_a_suspension_is_kept_when_the_storage_fails() {
+    let nap = || want("nap", Operation::SleepFor(secs(600)));
+    let history = vec![Fact::SleepStarted { step: "nap".into(), until: START + secs(600) }];
+    let mut world = limited().after(history).woken(WakeCause::Step("a".into())).polled();
+    world.wants(vec![body("a"), nap()]);
+    world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
+    world.succeed(&["a"]).wants(vec![nap()]);
+    assert!(matches!(world.question(), Effect::FindTickets { .. }), "{:?}", world.question());
+    world.unavailable();
+    assert_eq!(world.facts(), ["StepSucceeded"]);
+}

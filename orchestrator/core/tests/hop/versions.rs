@@ -1,0 +1,124 @@
+//! The version of its function under which a run goes on, and the log lines of its handler.
+
+use stepladder_core::hop::{Catalog, Effect, FunctionVersion, Input, LogEvent, PollResult, Polled};
+use stepladder_core::journal::{Fact, Failure};
+use stepladder_core::report::{HandlerLogLine, LogLevel, LogLine};
+use stepladder_core::{Spec, json};
+
+use crate::world::{START, Setup, World, body, secs, started};
+
+/// Returns a hop that opens the function, of which these versions are registered.
+fn opened(setup: &Setup, versions: &[&str]) -> World {
+    let of = |version: &&str| FunctionVersion { spec: Spec::new("f"), version: Some((*version).into()) };
+    let mut world = setup.begin_in(Catalog::new(versions.iter().map(of)));
+    world.load();
+    world.answer_until(|effect| matches!(effect, Effect::Open(_)));
+    world
+}
+
+fn version(world: &World) -> &str {
+    let Effect::Open(opening) = world.question() else { panic!("{:?}", world.question()) };
+    opening.version.as_deref().unwrap_or_default()
+}
+
+/// Returns the answer of a function that has logged this line and wants a body.
+fn logs(text: &str, (after, nth): (u64, u32), wanted: &str) -> Input {
+    let lines = vec![HandlerLogLine { after, nth, line: LogLine::new(LogLevel::Info, text, None) }];
+    let result = PollResult::Wanted(vec![body(wanted)]);
+    Input::Polled(Polled { result, dropped: vec![], lines, orphans: vec![] })
+}
+
+#[test]
+fn rule_6_a_run_goes_on_under_its_own_version() {
+    let mut setup = Setup::new().after(vec![Fact::VersionChosen { version: "1".into() }, started("a", 1, START)]);
+    setup.version = Some("2");
+    let world = setup.polled();
+    assert!(world.logged.iter().any(|event| matches!(event, LogEvent::OtherVersion { .. })));
+}
+
+#[test]
+fn a_run_chooses_its_version_with_its_first_entry() {
+    let mut world = Setup { version: Some("2"), ..Setup::new() }.polled();
+    world.wants(vec![body("a")]);
+    assert_eq!(world.facts(), ["VersionChosen", "StepStarted"]);
+}
+
+#[test]
+fn a_run_begins_under_the_newest_version_in_whatever_order_they_are_registered() {
+    for versions in [["2", "10", "9"], ["10", "9", "2"], ["9", "2", "10"]] {
+        assert_eq!(version(&opened(&Setup::new(), &versions)), "10");
+    }
+}
+
+#[test]
+fn rule_6_a_run_goes_on_under_its_own_version_while_that_is_registered() {
+    let begun =
+        |own: &str| Setup::new().after(vec![Fact::VersionChosen { version: own.into() }, started("a", 1, START)]);
+    for own in ["1", "2", "3"] {
+        let world = opened(&begun(own), &["3", "1", "2"]);
+        assert_eq!(version(&world), own);
+        assert!(!world.logged.iter().any(|event| matches!(event, LogEvent::OtherVersion { .. })));
+    }
+}
+
+#[test]
+fn a_version_is_chosen_once_with_an_entry_and_not_while_the_run_collects_events() {
+    let versioned = || Setup { version: Some("2"), ..Setup::new() };
+    let mut delayed = versioned();
+    delayed.created.begins_at = Some(START + secs(30));
+    assert!(delayed.loaded().write().entries.is_empty(), "no entry, no version");
+    let mut collecting = versioned();
+    collecting.created.collects = true;
+    let mut collecting = collecting.loaded();
+    collecting.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    assert_eq!(collecting.facts(), ["CollectingEnded"]);
+    let mut world = versioned().polled();
+    world.wants(vec![body("a")]).written().succeed(&["a"]).wants(vec![body("b")]);
+    assert_eq!(world.facts(), ["StepSucceeded", "StepStarted"], "the version is in the journal");
+}
+
+#[test]
+fn log_lines_follow_the_outcomes_and_precede_the_rest() {
+    let mut world = Setup::new().polled();
+    world.wants(vec![body("a")]).written().succeed(&["a"]);
+    let lines = vec![HandlerLogLine { after: 1, nth: 0, line: LogLine::new(LogLevel::Info, "a is done", None) }];
+    let result = PollResult::Wanted(vec![body("b")]);
+    world.on(Input::Polled(Polled { result, dropped: vec![], lines, orphans: vec![] }));
+    assert_eq!(world.facts(), ["StepSucceeded", "LogWritten", "StepStarted"]);
+    world.written();
+    assert!(world.logged.iter().any(|event| matches!(event, LogEvent::Lines(_))));
+}
+
+#[test]
+fn a_log_line_that_the_journal_has_is_not_recorded_again() {
+    let line = HandlerLogLine { after: 0, nth: 0, line: LogLine::new(LogLevel::Info, "begun", None) };
+    let history = vec![Fact::LogWritten { attempt: 1, lines: vec![line] }];
+    let mut world = Setup::new().after(history).polled();
+    let mut new = world.clone();
+    world.on(logs("begun", (0, 0), "a"));
+    assert_eq!(world.facts(), ["StepStarted"]);
+    new.on(logs("going on", (0, 1), "a"));
+    assert_eq!(new.facts(), ["LogWritten", "StepStarted"]);
+}
+
+#[test]
+fn what_an_earlier_attempt_of_the_handler_logged_is_not_recorded_after_it() {
+    let logged = || {
+        let mut world = Setup::new().polled();
+        world.wants(vec![body("a"), body("b")]).written().succeed(&["a"]);
+        world.written().on(logs("a is done", (1, 0), "c"));
+        assert_eq!(world.facts(), ["LogWritten", "StepStarted"]);
+        world
+    };
+    let failed = Fact::HandlerFailed { attempt: 1, error: Failure::new("boom"), retry_at: START + secs(60) };
+    for (fact, facts) in [(failed, vec!["StepSucceeded"]), (Fact::RunAdmitted, vec!["StepSucceeded", "LogWritten"])] {
+        let mut world = logged();
+        world.overtaken_by(vec![fact]);
+        // b executes, so the execution goes on
+        world.wants(vec![]);
+        world.succeed(&["b"]);
+        world.returns(Ok(json::null()));
+        let written: Vec<String> = world.facts().into_iter().take(facts.len()).collect();
+        assert_eq!(written, facts);
+    }
+}
