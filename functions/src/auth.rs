@@ -182,7 +182,7 @@ impl Auth {
     }
 }
 
-/// A response of GoTrue.
+/// A response from GoTrue.
 enum Answer {
     Ok(Value),
     /// The status is 404, 409 or 422. In the message, secrets are masked; a long message is

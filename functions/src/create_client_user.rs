@@ -50,7 +50,6 @@ pub struct UserCreated {
     pub email: String,
 }
 
-/// A row of `profiles`.
 #[derive(Debug, Serialize)]
 struct ProfileRow<'a> {
     id: &'a str,

@@ -41,7 +41,6 @@ impl EnhanceRequested {
     }
 }
 
-/// A row of `competitors`.
 #[derive(Debug, Serialize)]
 struct CompetitorRow<'a> {
     client_id: &'a str,

@@ -34,7 +34,7 @@ pub struct Greeted {
     pub farewell: String,
 }
 
-/// Returns the function.
+/// Returns the function `hello-world`.
 #[must_use]
 pub fn function() -> Function {
     Function::new("hello-world", hello_world).example(&Hello::example())

@@ -16,7 +16,7 @@ pub(super) struct ClientSigned {
     pub(super) client: EnhanceRequested,
 }
 
-/// Returns the function.
+/// Returns the function of the demonstration.
 #[must_use]
 pub(super) fn function() -> Function {
     Function::new("demo-onboard-client", onboard).example(&ClientSigned { client: EnhanceRequested::example() })

@@ -1,4 +1,4 @@
-//! Tidies the answer of an AI: trims texts, removes empty and repeated entries from lists, and
+//! Tidies the answer of an AI: trims strings, removes empty and repeated entries from lists, and
 //! limits the length of both.
 //!
 //! The result can be stored: it contains no NUL characters, which PostgreSQL refuses. It contains

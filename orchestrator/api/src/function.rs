@@ -95,7 +95,7 @@ pub struct Concurrency {
     pub shared: Option<Arc<str>>,
 }
 
-/// What takes the slots of a concurrency limit.
+/// What a concurrency limit counts: steps or runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LimitScope {

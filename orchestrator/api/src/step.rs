@@ -32,7 +32,7 @@ pub struct Step {
     /// What the step waits for, as a phrase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaits: Option<String>,
-    /// The callback token of the step. Whoever posts to it completes the step.
+    /// The callback token of the step. A post to this token completes the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// The usage of paid models by all attempts together, one item per model.

@@ -29,7 +29,6 @@ const ANSWER_BYTES: usize = 128 * 1024 * 1024;
 /// The maximum time until a response is complete.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client of one server.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -153,13 +152,11 @@ impl Client {
         Ok((self.decode(&text)?, text))
     }
 
-    /// Lists the runs of an event.
     pub(crate) async fn runs_of_event(&self, event: &str) -> Result<(Vec<Run>, String), ClientError> {
         let text = self.call(Route::Guarded, self.request(Method::GET, &["v1", "events", event, "runs"])?).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
-    /// Lists runs.
     pub(crate) async fn runs(&self, query: &[(&str, String)]) -> Result<(Page<Run>, String), ClientError> {
         let mut url = self.url(&["v1", "runs"])?;
         url.query_pairs_mut().extend_pairs(query);
@@ -181,13 +178,11 @@ impl Client {
         self.decode(&text)
     }
 
-    /// Cancels a run.
     pub(crate) async fn cancel(&self, run: RunId) -> Result<(RunCancelled, String), ClientError> {
         let text = self.call(Route::Guarded, self.request(Method::DELETE, &["v1", "runs", &run.to_string()])?).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
-    /// Reruns a run.
     pub(crate) async fn rerun(&self, run: RunId, body: &RerunRequest) -> Result<(RunRef, String), ClientError> {
         let request = self.request(Method::POST, &["v1", "runs", &run.to_string(), "rerun"])?.json(body);
         let text = self.call(Route::Guarded, request).await?;
@@ -207,14 +202,12 @@ impl Client {
         self.decode(&text)
     }
 
-    /// Pauses a function.
     pub(crate) async fn pause(&self, function: &str) -> Result<(FunctionPaused, String), ClientError> {
         let text =
             self.call(Route::Guarded, self.request(Method::POST, &["v1", "functions", function, "pause"])?).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
-    /// Resumes a function.
     pub(crate) async fn resume(&self, function: &str) -> Result<(FunctionResumed, String), ClientError> {
         let text =
             self.call(Route::Guarded, self.request(Method::POST, &["v1", "functions", function, "resume"])?).await?;

@@ -32,7 +32,6 @@ pub(crate) enum Stop {
     ClosedPipe,
 }
 
-/// The result of a command.
 pub(crate) type CommandResult = Result<(), Stop>;
 
 impl Stop {

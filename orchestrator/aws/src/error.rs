@@ -68,7 +68,6 @@ where
     })
 }
 
-/// Returns the error of a response with an error status.
 fn response_error(operation: &str, status: u16, code: &str, message: &str) -> StoreError {
     let sentence = format!("{operation}: {code}: {message}{}", advice(code));
     let is_permanent = (400..500).contains(&status) && !matches!(status, 408 | 429) && !is_transient(code);

@@ -35,7 +35,6 @@ pub(crate) enum PutOutcome {
     Refused(Item),
 }
 
-/// The condition of a put.
 #[derive(Clone, Debug)]
 pub(crate) struct Condition<'a> {
     pub(crate) expression: &'a str,
@@ -146,7 +145,6 @@ impl Aws {
         }
     }
 
-    /// Returns all items of a partition.
     pub(crate) async fn query_partition(&self, pk: &str, strong: bool) -> StoreResult<Vec<Item>> {
         self.query(TableQuery { partition: ("PK", pk.to_owned()), strong, ..TableQuery::default() }).await
     }

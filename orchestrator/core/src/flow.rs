@@ -55,7 +55,7 @@ pub struct Rate {
     pub limit: u32,
     /// The period.
     pub period: Duration,
-    /// The number of runs that may start at once.
+    /// The number of runs that may start at the same time.
     pub burst: u32,
     /// A CEL expression. Starts are counted separately for each of its values.
     pub key: Option<Expr>,
@@ -79,7 +79,7 @@ pub struct Batch {
     pub size: u32,
     /// The maximum time from the first event to the start.
     pub timeout: Duration,
-    /// A CEL expression. Each of its values has a batch of its own.
+    /// A CEL expression. Each of its values has its own batch.
     pub key: Option<Expr>,
 }
 

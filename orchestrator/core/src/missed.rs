@@ -103,8 +103,8 @@ mod tests {
         }
     }
 
-    /// Returns the ticks that a sweep sends after a gap of `minutes` without sweeps, as minutes
-    /// relative to the last full hour. The sweep comes `past` seconds after that hour.
+    /// Returns the ticks that a sweep sends after `minutes` without sweeps, as minutes relative to
+    /// the last full hour. The sweep runs `past` seconds after that hour.
     fn sent(line: &str, missed: MissedTicks, minutes: i64, past: u64) -> Vec<i64> {
         let full = 20_000 * 24 * HOUR;
         let now = Timestamp::of_minute(full) + Duration::from_secs(past);

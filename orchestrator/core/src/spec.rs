@@ -28,7 +28,7 @@ const SHARED: &str = "account/";
 pub struct Spec {
     /// The id of the function, such as `enhance-client-with-ai`.
     pub id: Arc<str>,
-    /// Its name for people; `None` if it has only its id.
+    /// The name of the function for people; `None` if the id serves as the name.
     pub name: Option<Arc<str>>,
     /// The events that start the function. A function without triggers starts only when another run
     /// calls it, or as the `on_failure` of another function.

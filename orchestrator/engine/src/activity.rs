@@ -26,7 +26,7 @@ pub enum Activity<'a> {
         run: RunId,
         /// The id of the run's function.
         function: &'a str,
-        /// How it ended.
+        /// The status with which the run ended.
         status: Status,
         /// The time since the run was created.
         took: Duration,
@@ -50,7 +50,7 @@ pub enum Activity<'a> {
     SweepCompleted {
         /// The number of timers that the sweep fired.
         timers: usize,
-        /// The number of runs that the sweep woke because they had made no progress for a while.
+        /// The number of runs that the sweep checked because their watchdog was due.
         watched: usize,
     },
     /// An operation failed with an error that no retry can fix.

@@ -1,5 +1,5 @@
 //! The sweep, which runs once a minute. It sends a delayed wake for each timer and cron tick that
-//! is due soon, and visits quiet runs with a due watchdog.
+//! is due soon, and checks the runs whose watchdog is due.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

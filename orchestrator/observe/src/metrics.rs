@@ -79,7 +79,7 @@ pub enum Metric {
     StepDuration,
     /// The number of timers that a sweep fired.
     SweepTimers,
-    /// The number of runs that a sweep woke because they had made no progress for a while.
+    /// The number of runs that a sweep checked because their watchdog was due.
     SweepWatched,
     /// The number of operations that failed with an error that no retry can fix.
     PermanentErrors,

@@ -77,7 +77,6 @@ pub(crate) fn routes(shared: &Shared) -> Router<Shared> {
     pages.merge(forms)
 }
 
-/// Returns the routes of the login page.
 pub(crate) fn login_routes() -> Router<Shared> {
     Router::new().route("/login", get(login::form).post(login::log_in))
 }
@@ -133,7 +132,6 @@ pub(crate) fn problem_page(shared: &Shared, headers: &HeaderMap, problem: &Probl
     problem.with_body(html_page(problem.status, &ProblemPage { shell, sentence: &problem.sentence }))
 }
 
-/// Renders a page.
 fn html_page(status: StatusCode, page: &impl Template) -> Response {
     let text = match page.render() {
         Ok(text) => text,

@@ -8,13 +8,11 @@ use stepladder_core::limits::name_problem;
 
 use crate::error::Problem;
 
-/// The run id in a path.
 pub(crate) struct RunPath(pub(crate) RunId);
 
 /// The event id in a path: the server's id or the sender's id.
 pub(crate) struct EventPath(pub(crate) String);
 
-/// The function id in a path.
 pub(crate) struct FunctionPath(pub(crate) String);
 
 /// The callback token in a path. It is empty if the path is not UTF-8, because no token is.

@@ -41,7 +41,6 @@ pub struct Sqlite {
     readers: Arc<readers::Readers>,
     writer: writer::Writer,
     memory: Arc<memory::MemoryState>,
-    /// The number of the latest wake.
     latest_wake: AtomicI64,
     _log_growth: wal::LogGrowth,
     // this field is dropped last, after the connections are closed

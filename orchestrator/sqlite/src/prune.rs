@@ -93,7 +93,6 @@ fn orphaned_events(db: &Connection, older_than: Timestamp) -> Result<Vec<i64>, S
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Deletes flow state that has expired.
 fn delete_expired_flow_states(db: &Connection, older_than: Timestamp) -> Result<usize, SqliteError> {
     let mut delete =
         db.prepare_cached("DELETE FROM notes WHERE key IN (SELECT key FROM notes WHERE until < ?1 LIMIT ?2)")?;

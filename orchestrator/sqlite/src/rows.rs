@@ -8,7 +8,6 @@ use stepladder_core::{Event, EventId, Record, RunId, RunRow, Timer, Timestamp};
 
 use crate::error::SqliteError;
 
-/// A row of the table `journal`.
 pub(crate) struct RecordRow {
     pub(crate) run: [u8; 16],
     pub(crate) seq: i64,
@@ -41,7 +40,6 @@ pub(crate) fn record(row: &Row<'_>) -> Result<Record, SqliteError> {
     })
 }
 
-/// A row of the table `timers`.
 pub(crate) struct TimerRow {
     pub(crate) minute: i64,
     pub(crate) due: i64,
@@ -62,7 +60,6 @@ impl TimerRow {
     }
 }
 
-/// A row of the table `events`.
 pub(crate) struct EventRow {
     pub(crate) id: [u8; 16],
     pub(crate) external_id: Option<Arc<str>>,

@@ -35,16 +35,16 @@ pub struct DeadLetter {
     pub content: DeadLetterContent,
     /// When the message was first sent.
     pub sent_at: Option<Timestamp>,
-    /// The id of the first message.
+    /// The id of the original message. It stays the same when the dead letter is moved.
     pub message: String,
 }
 
 /// The content of a dead letter.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DeadLetterContent {
-    /// A wake.
+    /// The message is a wake.
     Wake(Wake),
-    /// Events, by their names.
+    /// The message contains events with these names.
     Events(Vec<String>),
     /// A message that cannot be read: its first characters.
     Unreadable(String),

@@ -236,7 +236,6 @@ impl Aws {
 /// The name of an attribute, and the value that it must have.
 pub(super) type ExpectedAttribute<'a> = (&'a str, &'a str);
 
-/// The outcome of a transaction.
 pub(super) enum TransactionOutcome {
     Committed,
     /// The condition on the first item was false.

@@ -150,7 +150,6 @@ impl Aws {
         self.query(query).await?.iter().map(ticket).collect()
     }
 
-    /// Returns the number of tickets before this one.
     pub(super) async fn count_before(&self, limit: &Limit, ticket: &Ticket) -> StoreResult<usize> {
         let range = Some(("SK < :a", vec![layout::ticket_sk(ticket)]));
         self.count(TableQuery { partition: ("PK", layout::wait_queue(limit)), range, ..TableQuery::default() }).await

@@ -48,15 +48,15 @@ pub trait FactVisitor {
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "fields as in the fact of the same name")]
 pub enum StartChange<'a> {
-    /// [`Fact::EventJoined`].
+    /// An event joined a run that collects events ([`Fact::EventJoined`]).
     EventJoined { event: &'a Event, replaces: bool, begins_at: Option<Timestamp>, closes: bool },
-    /// [`Fact::CollectingEnded`].
+    /// The run stopped collecting events ([`Fact::CollectingEnded`]).
     CollectingEnded,
-    /// [`Fact::RunDelayed`].
+    /// The start of the run was delayed ([`Fact::RunDelayed`]).
     Delayed { begins_at: Timestamp },
-    /// [`Fact::RunAdmitted`].
+    /// Flow control admitted the run ([`Fact::RunAdmitted`]).
     Admitted,
-    /// [`Fact::VersionChosen`].
+    /// The run uses this version of its function ([`Fact::VersionChosen`]).
     VersionChosen { version: &'a str },
 }
 
@@ -64,13 +64,13 @@ pub enum StartChange<'a> {
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "fields as in the fact of the same name")]
 pub enum AttemptEnd<'a> {
-    /// [`Fact::StepSucceeded`].
+    /// The attempt returned a value ([`Fact::StepSucceeded`]).
     Succeeded { output: &'a Json, report: &'a Report },
-    /// [`Fact::StepFailed`].
+    /// The attempt failed ([`Fact::StepFailed`]).
     Failed { error: &'a Failure, retry_at: Option<Timestamp>, report: &'a Report },
-    /// [`Fact::AttemptInterrupted`].
+    /// The worker of the attempt died ([`Fact::AttemptInterrupted`]).
     Interrupted,
-    /// [`Fact::StepAbandoned`].
+    /// The handler dropped the step ([`Fact::StepAbandoned`]).
     Abandoned { report: &'a Report },
 }
 
@@ -87,11 +87,11 @@ impl<'a> AttemptEnd<'a> {
 /// An outcome without an attempt and without a wait.
 #[derive(Clone, Copy, Debug)]
 pub enum DirectOutcome<'a> {
-    /// [`Fact::StepRefused`].
+    /// The step failed without another attempt ([`Fact::StepRefused`]).
     Refused(StepKind, &'a Failure),
-    /// [`Fact::StepCarriedOver`].
+    /// The outcome was copied from the original run ([`Fact::StepCarriedOver`]).
     CarriedOver(StepKind, &'a Outcome),
-    /// [`Fact::EventsSent`].
+    /// The step sent events with these ids ([`Fact::EventsSent`]).
     EventsSent(&'a [EventId]),
 }
 
@@ -99,26 +99,26 @@ pub enum DirectOutcome<'a> {
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "fields as in the fact of the same name")]
 pub enum Wait<'a> {
-    /// [`Fact::SleepStarted`].
+    /// The step sleeps ([`Fact::SleepStarted`]).
     Sleep { until: Timestamp },
-    /// [`Fact::EventAwaited`].
+    /// The step waits for an event ([`Fact::EventAwaited`]).
     Event { wait: &'a EventWait, until: Timestamp },
-    /// [`Fact::SignalAwaited`].
+    /// The step waits for a callback ([`Fact::SignalAwaited`]).
     Signal { until: Timestamp },
-    /// [`Fact::InvokeStarted`].
+    /// The step waits for a called run ([`Fact::InvokeStarted`]).
     Run { function: &'a str, child: RunId },
 }
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug)]
 pub enum WaitEnd<'a> {
-    /// [`Fact::SleepEnded`].
+    /// A sleep is over ([`Fact::SleepEnded`]).
     SleepOver,
-    /// [`Fact::SignalReceived`].
+    /// A callback arrived ([`Fact::SignalReceived`]).
     Signal(&'a Json),
-    /// [`Fact::WaitExpired`].
+    /// The wait timed out ([`Fact::WaitExpired`]).
     Expired,
-    /// [`Fact::InvokeEnded`].
+    /// A called run ended ([`Fact::InvokeEnded`]).
     Run(&'a Outcome),
 }
 

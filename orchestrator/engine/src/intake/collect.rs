@@ -287,7 +287,6 @@ impl Intake {
     }
 }
 
-/// Returns the position of each event in the list.
 fn positions(events: &[Event]) -> HashMap<EventId, usize> {
     events.iter().enumerate().map(|(n, event)| (event.id, n)).collect()
 }

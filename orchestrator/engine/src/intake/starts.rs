@@ -242,7 +242,6 @@ pub(crate) fn skipped(starts: &[RunStart]) -> SkippedRuns {
     starts.iter().map(skipped).collect()
 }
 
-/// Logs the skipped runs that are new.
 pub(crate) fn log_skipped(skipped: SkippedRuns, results: &[StartResult]) {
     for (skipped, result) in skipped.into_iter().zip(results) {
         if let (Some((run, function)), StartResult::New) = (skipped, result) {

@@ -27,9 +27,10 @@ pub struct RunFilter {
     pub live: bool,
     /// Lists only runs of these functions; if empty, runs of all functions.
     pub functions: Vec<String>,
-    /// Only runs with this id or a higher one. A run's id begins with the time of its event.
+    /// If set, lists only runs with this id or a greater one. A run's id starts with the time of
+    /// its event.
     pub from: Option<RunId>,
-    /// Only runs with an id below this one.
+    /// If set, lists only runs with an id less than this one.
     pub before: Option<RunId>,
     /// The cursor of the previous page; `None` for the first page.
     pub cursor: Option<RunId>,
@@ -123,7 +124,6 @@ impl Query {
         }
     }
 
-    /// Returns the summary of a run for a listing.
     async fn listed(&self, row: &RunRow, depth: ListingDepth) -> Result<RunSummary, EngineError> {
         match (depth, row.ended) {
             (ListingDepth::Quick, Some((_, Status::Completed | Status::Cancelled | Status::Skipped))) => {

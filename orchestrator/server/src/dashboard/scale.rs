@@ -79,7 +79,6 @@ impl Scale {
         span.x + part.clamp(0.0, 1.0) * span.width
     }
 
-    /// Returns the spans of time that are compressed.
     pub(super) fn compressed(&self) -> Vec<CompressedSpan> {
         let of = |span: &Span| CompressedSpan {
             x: percent(span.x + span.width / 2.0),

@@ -109,7 +109,6 @@ impl Sqlite {
     }
 }
 
-/// The result of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AppendResult {
     Appended,

@@ -23,7 +23,6 @@ pub(super) struct StartInMemory {
     tickets: Vec<(Limit, Ticket)>,
 }
 
-/// The rows of a new run.
 pub(super) struct StartRows {
     row: RunRow,
     record: RecordRow,

@@ -12,7 +12,7 @@ use crate::dashboard::text::{Moment, brief, duration};
 
 /// The number of bars in the chart.
 const BARS: usize = 40;
-/// The height of the chart, in units of its own.
+/// The height of the whole chart, in percent.
 const HEIGHT: f64 = 100.0;
 /// The maximum number of steps in the table of durations.
 const STEPS: usize = 50;
@@ -91,7 +91,6 @@ pub(in crate::dashboard) struct StepTimes {
     pub(in crate::dashboard) n: usize,
     pub(in crate::dashboard) half: String,
     pub(in crate::dashboard) most: String,
-    /// The number of all attempts.
     pub(in crate::dashboard) attempts: usize,
     pub(in crate::dashboard) failed: usize,
 }

@@ -27,7 +27,6 @@ const LINE_BYTES: usize = 300;
 /// The maximum number of steps of a called run that are drawn.
 const CHILD_STEPS: usize = 10;
 
-/// The row of a step.
 pub(super) struct StepRow {
     /// The index of the step among all steps of the run.
     pub(super) n: usize,

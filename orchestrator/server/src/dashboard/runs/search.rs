@@ -88,7 +88,6 @@ impl Search {
         })
     }
 
-    /// Returns whether the search has a filter.
     pub(super) fn has_filter(&self) -> bool {
         self.status.is_some()
             || self.function.is_some()
@@ -118,7 +117,6 @@ impl Search {
         format!("/{}", query(changed.into_iter().filter(|(_, value)| !value.is_empty())))
     }
 
-    /// Executes the search.
     pub(in crate::dashboard) async fn run(&self, engine: &Engine) -> Result<SearchResult, EngineError> {
         let filter = RunFilter {
             status: self.status,
