@@ -35,7 +35,7 @@ impl Journal {
 
 /// Checks all journals of a store. Returns a sentence for each violation.
 ///
-/// The list must be complete: a parent that is not in it counts as missing.
+/// The list must be complete: a parent that is not in the list counts as missing.
 pub fn check(journals: &[Journal]) -> Vec<String> {
     let mut broken: Vec<String> = journals.iter().flat_map(one_run::check).collect();
     let by_run: HashMap<RunId, &Journal> = journals.iter().map(|journal| (journal.run, journal)).collect();

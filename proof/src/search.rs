@@ -131,7 +131,7 @@ impl Covered {
     }
 
     /// Of the places that `met` has reached, returns the one at which the fewest processes have
-    /// died here. Among equals, returns the one with the fewest calls.
+    /// died according to `self`. Among equals, returns the one with the fewest calls.
     pub fn least_crashed(&self, met: &Self) -> Option<Place> {
         let here = self.0.sites();
         let met = met.0.sites().into_iter().filter(|(_, befell)| befell.calls > 0).map(|(site, _)| site);

@@ -111,7 +111,7 @@ pub(crate) struct Simulation {
     seed: u64,
     /// Number of engines created so far.
     engines: u64,
-    /// The settings that are left: each disturbance lowers one. `allowed` keeps the original
+    /// What may still happen: each disturbance lowers its setting. `allowed` contains the original
     /// settings.
     knobs: Knobs,
     allowed: Knobs,

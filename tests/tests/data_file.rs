@@ -1,4 +1,4 @@
-//! Data files that a server refuses. It must do so at once.
+//! Data files that a server must refuse at once.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 use std::os::unix::fs::PermissionsExt;

@@ -55,8 +55,8 @@ fn ticks_come_at_the_minutes_of_the_expression() {
         ("50/5 * * * *", "2026-11-25T17:50"),
         // If both a day of the month and a weekday are given, a day that matches either has a tick.
         ("0 0 13 * FRI", "2026-11-27T00:00"),
-        // If one of the two fields begins with a star, both must match: a Friday with an odd day of
-        // the month.
+        // If one of the two day fields begins with a star, both fields must match: here, Fridays on
+        // an odd day of the month.
         ("0 0 */2 * FRI", "2026-11-27T00:00"),
         ("0 0 */10 * FRI", "2026-12-11T00:00"),
         // The first Sunday of a month.

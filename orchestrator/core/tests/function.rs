@@ -9,7 +9,8 @@ use stepladder_core::json;
 use stepladder_core::missed::MissedTicks;
 use stepladder_core::spec::CountedUnit;
 
-/// A config with every field. It does not compile, since a batch does not go with most others.
+/// A function config in which every field is set. The config does not compile, because a batch
+/// excludes most other settings.
 const EVERY_FIELD: &str = r#"{
     "id": "sync", "name": "Sync a client", "version": "2",
     "triggers": [

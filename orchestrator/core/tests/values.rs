@@ -261,7 +261,7 @@ fn index_form_of_0_2_0(number: &serde_json::Number) -> String {
 
 proptest! {
     /// Keys and index entries of numbers that version 0.2.0 stored are still found. The exceptions
-    /// are pairs of numbers to which it gave the same key.
+    /// are pairs of numbers to which that version gave the same key.
     #[test]
     fn numbers_have_the_forms_of_version_0_2_0(int in any::<i64>(), uint in any::<u64>(), bits in any::<u64>(), cents in any::<i32>()) {
         let floats = [f64::from_bits(bits), f64::from(cents) / 100.0, f64::from(cents)];

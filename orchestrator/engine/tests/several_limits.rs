@@ -174,8 +174,8 @@ async fn a_run_new_at_the_second_limit_does_not_overtake_waiting_tickets() {
     assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [waits.run(), run]);
 }
 
-/// A step that moves to another queue keeps the time of its ticket, so it need not be the last one
-/// there.
+/// A step that moves to another queue keeps the time of its ticket, so that the step need not be
+/// the last in that queue.
 #[tokio::test]
 async fn a_ticket_keeps_its_time_in_another_queue() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).program()]);
@@ -200,9 +200,8 @@ async fn a_ticket_keeps_its_time_in_another_queue() {
     assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [run, later.run()]);
 }
 
-/// The reply to the acquisition is lost, or the call after it fails, which reads the tickets to
-/// give the first one its lease wake. The slot must be released, so that steps do not wait until
-/// the lease expires.
+/// Either the reply to the acquisition is lost, or the next call fails, which reads the tickets.
+/// The slot must then be released, so that no step has to wait until the lease expires.
 #[tokio::test]
 async fn a_slot_acquired_with_a_lost_reply_is_released() {
     for asked in ["acquire", "acquire_all", "tickets"] {

@@ -34,8 +34,8 @@ async fn a_sleep_is_skipped() {
     assert_eq!(count(&journal, |fact| matches!(fact, Fact::WaitSkipped { .. })), 1);
 }
 
-/// The step that waits is the only step of its run, or another step runs beside it, so that the
-/// retry has a wake of its own.
+/// Tests both cases: the waiting step is the run's only step, or another step runs beside it, so
+/// that the retry has its own wake.
 #[tokio::test]
 async fn the_wait_for_a_retry_is_skipped() {
     for beside in [false, true] {

@@ -82,7 +82,8 @@ async fn only_the_latest_of_several_late_ticks_starts_a_run() {
     world.memory.lose_wakes();
     world.clock.advance(Duration::from_secs(7 * 86_400));
     live(&world, &engine, MINUTE).await;
-    // the current tick, the next one, and possibly the one before, unless it counts as missed
+    // the runs of the current tick, of the next one, and possibly of the previous one, if that tick
+    // is not missed yet
     let runs = created(&engine).await.len();
     assert!((2..=3).contains(&runs), "{runs} runs");
     let once = at(&["0 4 1 * *"]).program();

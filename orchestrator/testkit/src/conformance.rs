@@ -47,7 +47,7 @@ pub struct Subject {
     pub clock: Arc<VirtualClock>,
     /// A resource that must live as long as the adapter, such as a folder or a server.
     pub keep: Box<dyn Any + Send>,
-    /// Receives wakes, if the `receive` of the port takes too long to return.
+    /// Receives wakes in place of the port's `receive`, if that takes time to return.
     pub receive_now: Option<ReceiveNow>,
     /// Called and awaited after every move of the clock.
     pub follow_clock: Option<FollowClock>,

@@ -33,7 +33,7 @@ struct Inner {
     /// All runs, in the order of their creation.
     created: Vec<RunId>,
     events: HashMap<EventId, Event>,
-    /// By sender id, the latest event that has it.
+    /// For each sender id, the latest event with that id.
     external: HashMap<Arc<str>, EventId>,
     runs_of: HashMap<EventId, Vec<RunId>>,
     timers: BTreeMap<i64, Vec<Timer>>,

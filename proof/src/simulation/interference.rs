@@ -96,7 +96,7 @@ impl Simulation {
         }
     }
 
-    /// Kills a busy process when its time has come.
+    /// Kills a busy process once `doom` has counted down to zero.
     pub(super) fn somebody_ends_in_the_middle(&mut self) {
         match self.doom {
             None => return,
@@ -228,8 +228,8 @@ impl Simulation {
             + WATCHDOG * mishaps.losses
     }
 
-    /// Returns the patience to compare with a later one. The difference between two moments covers
-    /// what went wrong in between: a fault counts when it occurs, not when it is prepared.
+    /// Like [`Self::patience`], but to compare two moments: the difference covers what went wrong
+    /// between them. A fault counts when it occurs, not when it is prepared.
     fn patience_for_the_future(&self) -> Duration {
         self.patience() + MISHAP * self.shared.faults_met.load(SeqCst)
     }

@@ -35,7 +35,7 @@ struct Line {
     limit: Limit,
     places: Vec<Ticket>,
     held: Vec<HeldSlot>,
-    /// Since when a slot is free while a ticket could use it.
+    /// The time since when a slot has been free although a ticket could use it.
     idle_since: Option<Timestamp>,
 }
 

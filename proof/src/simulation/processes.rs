@@ -73,7 +73,8 @@ impl Simulation {
         Arc::new(engine.expect("functions that can work"))
     }
 
-    /// Runs the supervisor of a process after a freeze, because its bodies may have timed out.
+    /// Runs the supervisor of a process after a freeze, because bodies may have timed out during
+    /// the freeze.
     pub(super) fn supervise(&mut self) {
         let now = self.clock.now();
         for n in 0..self.processes.len() {

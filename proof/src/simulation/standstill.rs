@@ -56,7 +56,8 @@ impl Simulation {
     /// after a second.
     pub(super) fn somebody_resumes(&mut self) {
         let (at, now, function) = (self.one(), self.clock.now(), self.pausable);
-        // A frozen worker gets no requests: it would respond to thousands of them at once later.
+        // A frozen worker gets no requests: when it continues, it would respond to thousands of
+        // them at once.
         let until = self.processes[at].frozen_until;
         if until > now {
             self.paused.set(Some(until));
@@ -77,7 +78,7 @@ impl Simulation {
     }
 
     /// Starts a standstill of one of three kinds. Does nothing before the first sweep has stored
-    /// its cursor: a server sweeps when it starts.
+    /// its cursor, because a real server sweeps when it starts.
     pub(super) fn nothing_goes_on_for_hours(&mut self) {
         if at_once(self.memory.cursor()).is_none() {
             return;

@@ -19,11 +19,11 @@ use server::Server;
 /// The figures of our server.
 #[derive(Debug)]
 pub(crate) struct OurFigures {
-    /// At the pace of one step per invocation.
+    /// The figures at the pace of one step per invocation.
     pub(crate) step: EngineFigures,
-    /// At the pace of several steps within an invocation's time budget.
+    /// The figures at the pace of several steps within an invocation's time budget.
     pub(crate) budget: EngineFigures,
-    /// Accepting events that trigger no function.
+    /// The usage while accepting events that trigger no function.
     pub(crate) ingest: Usage,
 }
 

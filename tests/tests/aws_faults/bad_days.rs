@@ -125,7 +125,7 @@ async fn an_outcome_is_written_although_a_connection_stalls() {
     assert_eq!(account.of(1), everything_once());
 }
 
-/// Such a request is that of the supervisor, or that of a hop which writes a result at its last
+/// Examples are a request of the supervisor, and one of a hop that writes a result at the last
 /// moment.
 #[tokio::test]
 async fn a_request_past_its_deadline_still_gets_an_attempt() {

@@ -224,7 +224,7 @@ fn every_phase_goes_on_or_gives_its_wake_back_at_every_input() {
 #[test]
 fn a_wrong_answer_never_acknowledges_the_wake() {
     for world in worlds().into_iter().filter(|world| !world.is_done()) {
-        // these two inputs answer no question of the other phases
+        // neither input answers the question that the phase is asking
         let wrong = match world.question() {
             Effect::Load => Input::Sent(Vec::new()),
             _ => Input::Loaded(None),

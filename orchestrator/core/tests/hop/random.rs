@@ -110,7 +110,8 @@ impl Random {
         Some(fact.at(now)).into_iter().filter(|entry| state.admits(entry).is_ok()).collect()
     }
 
-    /// Polls the function. It wants all steps without an outcome, either together or one at a time.
+    /// Polls the function, which wants all steps without an outcome, either together or one at a
+    /// time.
     fn poll(&mut self) -> Input {
         let state = self.world.state();
         let is_open = |step: &&str| {

@@ -69,7 +69,7 @@ pub(crate) fn secs(n: u64) -> Duration {
 }
 
 impl Setup {
-    /// A new run of the function `f`, with the wake of its creation.
+    /// Creates a setup with a new run of the function `f`, and the wake of the run's creation.
     pub(crate) fn new() -> Self {
         let worker = Worker {
             process: PROCESS.into(),

@@ -35,8 +35,8 @@ impl Dice {
     }
 }
 
-/// Returns a random function with at least two and fewer than `most` steps, and the slots of its
-/// limit; 0 means no limit.
+/// Returns a random function with at least two and fewer than `most` steps, and the number of slots
+/// of the function's limit; 0 means no limit.
 pub fn graph(dice: &Dice, most: u64) -> (Script, usize) {
     let mut script = Script::new("main");
     let limit = dice.below(3) as u32;

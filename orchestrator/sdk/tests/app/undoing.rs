@@ -11,7 +11,7 @@ use stepladder_sdk::testing::{Pace, Status, TestApp};
 
 use crate::running::{Order, order};
 
-/// Records the effects and their compensations, in order.
+/// A record of the effects and their compensations, in order.
 #[derive(Clone, Default)]
 struct Ledger(Arc<Mutex<Vec<String>>>);
 

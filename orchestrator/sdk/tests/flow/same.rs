@@ -47,8 +47,7 @@ fn live(runs: &[TestRun]) -> usize {
     runs.iter().filter(|run| !matches!(run.status(), Status::Skipped | Status::Cancelled)).count()
 }
 
-/// Starts runs by two events, one after the other. Returns how many runs have started after a
-/// minute.
+/// Sends two events, one after the other. Returns how many runs have started after a minute.
 async fn runs_of_two(function: Function, data: [&str; 2]) -> usize {
     let mut app = TestApp::new().function(function);
     for data in data {
@@ -58,8 +57,8 @@ async fn runs_of_two(function: Function, data: [&str; 2]) -> usize {
     live(&app.runs().await)
 }
 
-/// Returns a function for each kind of flow control with a key, and its name. Of two events with
-/// the same key, at most one starts a run at once.
+/// Returns the name of each kind of flow control with a key, and a function that uses it. Of two
+/// events with the same key, at most one starts a run at once.
 fn keyed() -> [(&'static str, Function); 5] {
     [
         ("idempotency", Function::new("f", quick).idempotency("event.data.k")),

@@ -14,7 +14,7 @@ use tower::ServiceExt;
 
 use crate::world::{Answer, World};
 
-/// No limits; tests set one of them.
+/// No limits at all. Each test sets the limit that it needs.
 const NONE: Bounds = Bounds { backlog: 0, waiting: 0, requests: 0 };
 
 fn bounded(bounds: Bounds) -> World {

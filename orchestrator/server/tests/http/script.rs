@@ -1,4 +1,4 @@
-//! A function with one step, enough to have runs to show.
+//! A small function with one step, so that the tests have runs to show.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -96,7 +96,8 @@ pub async fn the_starts_of_a_call_are_applied_in_order(on: Subject) {
     assert_eq!(read_states(&on, &["a"]).await, [Some("20".into())]);
 }
 
-/// Of many concurrent changes only one succeeds; the other callers are told so.
+/// Of many concurrent changes only one succeeds; the results of the others say that the state had
+/// changed.
 pub async fn one_of_many_concurrent_changes_of_flow_state_succeeds(on: Subject) {
     let until = on.now() + seconds(600);
     let start = move |i: u64, backend: Arc<dyn Backend>| async move {

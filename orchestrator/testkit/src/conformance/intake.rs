@@ -13,8 +13,8 @@ fn subscription(n: u64) -> Subscription {
     Subscription { event: event(1).name, key: None, run: run(n), step: "a".into(), until }
 }
 
-/// Stores events with one call. Each of `runs` is created by the event of the same number, and
-/// subscribes to further events.
+/// Stores events with one call. For each number in `runs`, the event with that number creates a
+/// run, which subscribes to further events.
 async fn take(on: &Subject, events: Vec<Event>, runs: &[u64]) -> TakenEvents {
     let decide = |events: &[Event]| EventWrites {
         before: runs.iter().map(|n| EarlyWrite::Subscribe(subscription(*n))).collect(),

@@ -56,8 +56,8 @@ pub async fn rule_16_a_run_is_created_once(on: Subject) {
     assert_eq!(create(&on, vec![start]).await, [Known]);
     assert_eq!(on.backend.read(run(1), 0).await.expect("a read")[0].token, 1_001);
     assert_eq!(on.backend.runs_of(event_id(7)).await.expect("rows").len(), 1);
-    // A repeated start may send the wake again, because the first start may have died before it
-    // did.
+    // A repeated start may send the wake again, because the process of the first start may have
+    // died before it sent the wake.
     assert_eq!(BTreeSet::from_iter(on.woken().await), BTreeSet::from([run(1)]));
     assert!(on.backend.tickets(&limit("orders", 1), 9).await.expect("tickets").is_empty());
 }
@@ -78,7 +78,7 @@ pub async fn a_batch_creates_only_new_runs(on: Subject) {
     assert!(create(&on, Vec::new()).await.is_empty());
 }
 
-/// Starts with tickets enqueue them in the order of their queue times.
+/// Starts enqueue their tickets. The wait queue is in the order of the tickets' queue times.
 pub async fn a_start_enqueues_its_tickets(on: Subject) {
     let (all, ours) = (limit("orders", 1), limit("orders:eu", 1));
     let places = |n| vec![(all.clone(), ticket_of_run(n, 1)), (ours.clone(), ticket_of_run(n, 1))];
