@@ -22,7 +22,7 @@ LIMITS = {
 
 
 def max_length(parameters, bound, value):
-    """Returns the length that a name can have at most."""
+    """Returns the maximum length of a name."""
     def length(name):
         if name in ("AWS::StackName", "Watched"):
             return bound

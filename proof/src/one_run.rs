@@ -239,7 +239,7 @@ fn kind_of(fact: &Fact) -> Option<StepKind> {
         Fact::InvokeStarted { .. } | Fact::InvokeEnded { .. } => Some(StepKind::Invoke),
         Fact::EventAwaited { .. } | Fact::EventDelivered { .. } => Some(StepKind::Event),
         Fact::SignalAwaited { .. } | Fact::SignalReceived { .. } => Some(StepKind::Signal),
-        // A step with a body and a wait for an event or a callback all have such entries.
+        // These entries occur for steps with a body, and for waits for an event or a callback.
         Fact::StepRefused { .. } | Fact::WaitExpired { .. } | Fact::WaitSkipped { .. } => None,
         Fact::RunCreated(_)
         | Fact::EventJoined { .. }

@@ -13,9 +13,10 @@ pub(crate) struct SplitBatch {
 
 #[derive(Clone, Debug, PartialEq)]
 enum UnprocessedEntries {
-    /// The entries by table, as they were requested, and the name of the response's field for them.
+    /// The entries that were left out, by table, and the name of the response's field that lists
+    /// them.
     Unprocessed(&'static str, Value),
-    /// The ids of the entries.
+    /// The ids of the entries that were left out.
     Failed(Vec<Value>),
 }
 

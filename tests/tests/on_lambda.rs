@@ -112,8 +112,8 @@ async fn an_invalid_message_becomes_a_dead_letter_and_its_neighbours_create_runs
     let [first, second] = good;
     let ids = stack.send(EVENTS, &[first, broken.clone(), second]).await;
     for delivery in 1..=30 {
-        // counted by the queue's state, because the emulator shows a log line that is late only with
-        // the next invocation
+        // checks the state of the queue, because the emulator shows a late log line only with the
+        // next invocation
         let is_received = async || (stack.messages(EVENTS).await == [0, 1, 0]).then_some(());
         wait_calmly(&format!("delivery {delivery}"), is_received).await;
         assert_eq!(stack.messages(EVENTS_DEAD).await, [0; 3], "after {delivery} deliveries");

@@ -87,7 +87,7 @@ fn a_tick_in_a_skipped_hour_comes_when_that_hour_would_have_started() {
         ticks("30 * * * *", "Europe/Berlin", "2026-03-28T23:45:00Z", 3),
         ["2026-03-29T00:30", "2026-03-29T01:30", "2026-03-29T02:30"]
     );
-    // In Beirut, 01:00 follows 23:59 on this day.
+    // In Beirut, midnight of 29 March 2026 is skipped: 01:00 follows 23:59.
     assert_eq!(ticks("@daily", "Asia/Beirut", "2026-03-28T12:00:00Z", 2), ["2026-03-28T22:00", "2026-03-29T21:00"]);
 }
 

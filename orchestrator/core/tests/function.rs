@@ -148,7 +148,7 @@ fn an_error_of_compilation_names_the_function_and_the_field() {
         assert_eq!((error.function(), error.field()), (Some("sync"), Some(field)), "{error}");
         assert!(error.to_string().contains("function `sync`"), "{error}");
     }
-    // what does not fit together is a sentence without a field
+    // options that exclude each other give an error that names no field
     for (error, says) in [
         (with(|f| f.concurrency[0].limit = 0), "function `sync` has a concurrency limit of 0; use at least 1"),
         (

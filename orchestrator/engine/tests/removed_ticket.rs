@@ -109,7 +109,7 @@ async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
         let memory = m.clone();
         tokio::spawn(async move { support::hop_all(&memory, &worker).await });
         starts.notified().await;
-        // a third run has a ticket in front
+        // the ticket of a third run comes first in the queue
         m.enqueue(&limit_of_ticket, ticket).await.expect("enqueued");
     });
     let (m, worker, at, limit_again, next) =

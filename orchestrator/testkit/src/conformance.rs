@@ -49,7 +49,7 @@ pub struct Subject {
     pub keep: Box<dyn Any + Send>,
     /// Receives wakes in place of the port's `receive`, if that takes time to return.
     pub receive_now: Option<ReceiveNow>,
-    /// Called and awaited after every move of the clock.
+    /// A function that is called and awaited after every move of the clock.
     pub follow_clock: Option<FollowClock>,
 }
 

@@ -32,7 +32,7 @@ pub(crate) const BULK: &str = "sim/bulk";
 pub(crate) const EACH: &str = "each";
 /// The time that an invocation reserves before its deadline for sending the rest of its work.
 const RESERVE: Duration = Duration::from_secs(3);
-/// Maximum duration of a storage call of a role, in milliseconds.
+/// Maximum duration of each storage call that a role makes, in milliseconds.
 const LATENCY: u64 = 120;
 
 /// The data of an event, which contains its request and its position in it.
@@ -58,7 +58,7 @@ pub(super) struct Bulk {
     requests: Vec<Request>,
     queue: Arc<Mutex<Messages>>,
     /// The seeds of attempts that did not succeed, by process and hash of the body. A server
-    /// process remembers the same.
+    /// process remembers the same seeds.
     unanswered: HashMap<(usize, u128), (Timestamp, IdSeed)>,
     deliveries: u32,
     /// Deliveries that have ended since the last check.

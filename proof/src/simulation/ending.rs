@@ -1,4 +1,4 @@
-//! Checks after every run has ended.
+//! The checks that follow the end of all runs.
 
 use std::collections::HashMap;
 use std::sync::Arc;

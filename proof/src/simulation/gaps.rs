@@ -18,8 +18,8 @@ pub(crate) fn longest(
     let mut state = RunState::fold(run, std::slice::from_ref(first)).ok()?;
     let mut longest: Option<(Duration, Entry)> = None;
     for record in rest {
-        // All entries of a record are written at the same time, so one of them is enough. Log lines
-        // do not count: they wait for the next entry.
+        // The entries of a record are written at the same time, so checking one of them is enough.
+        // Log lines are skipped, because they wait for the next other entry.
         if let Some(entry) = record
             .entries
             .iter()

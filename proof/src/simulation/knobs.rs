@@ -108,7 +108,7 @@ impl Knobs {
     pub(crate) fn of(seed: u64) -> Self {
         let dice = Dice::new(seed);
         let rarely = |n: u64| u64::from(dice.one_in(n));
-        // Every third seed has no faults at all, so nothing excuses a delay.
+        // One seed in three has no faults at all, so nothing excuses a delay.
         let calm = dice.one_in(3);
         let only = |amount: u64| if calm { 0 } else { amount };
         Self {
@@ -171,7 +171,7 @@ impl Knobs {
             0 => Self { crowd: 100 + dice.below(30), events: 1, leaves: 1, words: 0, faults: 0, kills: 0, ..self },
             1..8 => Self { stops: 1, events: 2 + dice.below(4), ..self },
             8..12 => Self { crowd: 3 + dice.below(8), standstills: 1 + dice.below(2), ..self },
-            // Without faults, a start that is too early has no excuse.
+            // These settings have no faults, so nothing excuses a run that starts too early.
             12..16 => Self {
                 crowd: 3 + dice.below(8),
                 standstills: 1 + dice.below(2),

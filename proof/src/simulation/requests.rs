@@ -88,7 +88,7 @@ impl Requests {
         (!self.are_accepted() && !self.sending).then_some(self.again_at)
     }
 
-    /// The accepted events that start [`MAIN`] and [`OTHER`].
+    /// Returns the accepted events that start [`MAIN`] and [`OTHER`].
     pub(super) fn jobs(&self) -> &[EventId] {
         &self.jobs
     }

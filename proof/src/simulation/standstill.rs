@@ -36,7 +36,7 @@ impl Drop for Asked {
 }
 
 impl Simulation {
-    /// Pauses a function for a time.
+    /// Pauses the function that may be paused, for this long.
     pub(super) fn somebody_pauses(&mut self, time: Duration) {
         let (at, function) = (self.one(), self.pausable);
         self.tell(format!("`{function}` is paused at worker {at} for {time:?}"));

@@ -148,7 +148,7 @@ impl Shared {
     }
 }
 
-/// The store of one process.
+/// One process's access to the store. Faults are injected into its calls.
 pub(crate) struct Wire {
     memory: Arc<Memory>,
     listings: Arc<Lagging>,
@@ -204,7 +204,7 @@ impl Wire {
         self.died.load(SeqCst)
     }
 
-    /// Stops the faults.
+    /// Stops injecting faults.
     pub(crate) fn disarm(&self) {
         *self.countdown.lock().expect("no panic") = None;
     }

@@ -33,7 +33,7 @@ impl Tally {
     }
 }
 
-/// A request, as the plan of faults sees it.
+/// The parts of a request by which a plan of faults picks a fault.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     pub(crate) operation: &'a str,
@@ -75,7 +75,7 @@ struct State {
 }
 
 impl Wire {
-    /// Watches the requests to these two services.
+    /// Watches the requests that pass through the two proxies.
     pub(crate) fn new(clock: Arc<VirtualClock>, proxies: [&AwsFaults; 2]) -> Arc<Self> {
         let state = State {
             tally: Tally::default(),

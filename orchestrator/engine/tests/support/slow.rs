@@ -27,16 +27,16 @@ pub struct Slow {
     cursor: bool,
     /// The minute whose timers include an unreadable one.
     unreadable: Option<i64>,
-    /// While this is set, all writes to the store fail. `put_back` still works, because the queue
-    /// is in memory.
+    /// While this flag is true, all writes to the store fail. `put_back` still works, because the
+    /// queue is in memory.
     full: Option<Arc<AtomicBool>>,
     /// Whether failed writes fail with a permanent error.
     refuses: bool,
     /// Two commits with a matching fact wait for each other here.
     together: Option<Arc<tokio::sync::Barrier>>,
-    /// Runs just before a ticket is enqueued.
+    /// Creates a future that runs just before a ticket is enqueued.
     before_park: Option<Interlude>,
-    /// Runs just before the tickets of a queue are read.
+    /// Creates a future that runs just before the tickets of a queue are read.
     before_line: Option<Interlude>,
     /// The runs whose retention was extended (rule 27), once per call.
     kept: Mutex<Vec<RunId>>,

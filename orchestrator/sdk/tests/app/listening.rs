@@ -12,7 +12,7 @@ use super::running::{Order, order};
 const HOUR: Duration = Duration::from_secs(3_600);
 const PACES: [Pace; 2] = [Pace::StepPerInvocation, Pace::WithinBudget];
 
-/// Defines event types for Inngest's names of these events.
+/// Defines event types with the names that Inngest gives to the ends of runs.
 macro_rules! told {
     ($($type:ident: $name:literal),*) => {$(
         #[derive(Serialize, Deserialize)]

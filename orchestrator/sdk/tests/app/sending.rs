@@ -17,7 +17,8 @@ fn nested(levels: usize) -> String {
     format!(r#"{{"a":{}1{}}}"#, "[".repeat(levels - 1), "]".repeat(levels - 1))
 }
 
-/// Returns data that is not valid for an event, each with a part of its error.
+/// Returns data that is not valid for an event. The second part of each pair is a part of the
+/// expected error.
 fn unfit() -> Vec<(String, &'static str)> {
     vec![
         (format!(r#"{{"a":"{}"}}"#, "x".repeat(3 << 20)), "bytes; at most 3145728 are allowed"),

@@ -43,7 +43,7 @@ async fn the_largest_values_are_left_out_with_links_to_them() {
         let whole = world.get(link["href"].as_str().unwrap()).await;
         assert_eq!((whole.json(), json!(whole.text.len())), (data.clone(), link["bytes"].clone()));
     }
-    // the run of the event `mine` has an output of the same size
+    // the run of the event `mine` has an output of that size, and one such value fits
     let of_event = within(&world, "/v1/events/mine/runs").await;
     assert_eq!(of_event["data"][0]["output"], data, "one such value fits");
 }

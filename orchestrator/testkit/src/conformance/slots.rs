@@ -116,7 +116,7 @@ pub async fn rule_25_a_step_without_a_ticket_waits_behind_the_queue(on: Subject)
     enqueue(&on, &two, ticket(1, "pay", 0)).await;
     let refused = on.backend.acquire(&two, &holder(2, "pay", 1), start_of_next(1), on.now()).await.expect("an answer");
     assert_eq!(refused, AcquireResult::Behind);
-    // A ticket of another step of the same run does not help.
+    // A ticket of another step of the same run does not count.
     assert!(!try_acquire(&on, &two, &holder(1, "ship", 1)).await);
     assert!(try_acquire(&on, &two, &holder(1, "pay", 1)).await);
     assert!(try_acquire(&on, &two, &holder(2, "pay", 1)).await);
