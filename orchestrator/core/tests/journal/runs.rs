@@ -35,7 +35,7 @@ fn entries_of_version_0_2_0_are_read_under_their_old_names() {
     ));
 }
 
-/// The entry has no step if it skips the wait before a retry of the handler.
+/// An entry that skips the wait before a retry of the handler has no step.
 #[test]
 fn a_skipped_wait_is_read_with_a_step_and_without() {
     let read = |json: &str| serde_json::from_str::<Fact>(json).expect("a fact");
