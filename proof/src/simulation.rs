@@ -177,7 +177,10 @@ impl Simulation {
         let cache_bytes = 1 << (10 + settings.below(12));
         // A single worker may know that no other process exists, as a local server does.
         let alone = knobs.processes == 1 && settings.one_in(2);
-        let config = Config { pace, side_by_side, cache_bytes, is_only_process: alone, ..Config::default() };
+        let config = Config { pace, side_by_side, cache_bytes, ..Config::default() };
+        if alone {
+            memory.set_exclusive();
+        }
         let max_delay = if settings.one_in(2) { MAX_DELAY } else { MIN_DELAY };
         let is_controlled = functions.control.is_some() && (knobs.standstills > 0 || settings.one_in(2));
         let pausable = if is_controlled { controls::CONTROLLED } else { functions::MAIN };

@@ -15,10 +15,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stepladder_aws::DeadLetterQueue;
 use stepladder_core::{RunId, Status};
 use stepladder_engine::RunFilter;
 use stepladder_engine::clock::SystemClock;
+use stepladder_engine::ports::queues::{DeadLetterQueue, Queues};
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_tests::aws_faults::{AwsFaults, Fault};
 use stepladder_tests::database::Database;
@@ -274,12 +274,12 @@ async fn a_redriven_dead_letter_continues_its_run() {
     let world = World::start(&[]).await;
     let run = run_without_wake(&world).await;
     let aws = world.aws(Arc::new(SystemClock));
-    let looked = aws.redrive(DeadLetterQueue::Wakes, 10, true).await.expect("the queues answer");
+    let looked = aws.redrive_listed(DeadLetterQueue::Wakes, 10, true).await.expect("the queues answer");
     assert_eq!((looked.moved.len(), looked.left.len()), (0, 1));
     assert_eq!((world.wakes().await, world.dead_wakes().await), (0, 1), "looking moves nothing");
     // listing has made the message invisible for a minute
     world.stack.advance(Duration::from_secs(60));
-    let redriven = aws.redrive(DeadLetterQueue::Wakes, 10, false).await.expect("the queues answer");
+    let redriven = aws.redrive_listed(DeadLetterQueue::Wakes, 10, false).await.expect("the queues answer");
     assert_eq!((redriven.moved.len(), redriven.left.len()), (1, 0));
     assert_eq!((world.wakes().await, world.dead_wakes().await), (1, 0));
     let _worker = world.worker();

@@ -50,7 +50,7 @@ impl Process {
         let sqlite = wait_for("the data file", async || Sqlite::open(file, Options::default()).ok()).await;
         let programs = stepladder_sdk::runtime::programs(Function::new("publish", publish), &Default::default())
             .expect("a function");
-        let config = Config { is_only_process: true, ..Config::default() };
+        let config = Config::default();
         let engine = Arc::new(Engine::new(Arc::new(sqlite), programs, config).expect("an engine"));
         let workers = Workers::start(engine.clone(), 4);
         Self { engine, workers }

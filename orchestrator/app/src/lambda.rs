@@ -21,13 +21,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_aws::{Aws, Connection};
+use stepladder_aws::Aws;
 use stepladder_core::Timestamp;
 use stepladder_engine::clock::{Clock, SystemClock};
-use stepladder_engine::retries::Retries;
 use stepladder_engine::{Config, Engine};
 
 use crate::app::App;
+use crate::storage;
 use environment::{Role, Settings};
 
 /// The time at the end of an invocation that ingest and the HTTP function reserve for sending the
@@ -71,7 +71,7 @@ pub(crate) fn run(app: App) -> ExitCode {
 
 async fn serve(mut app: App, settings: Settings) -> Result<(), String> {
     let programs = app.programs()?;
-    let aws = Arc::new(backend(&Connection::from_environment(), &settings));
+    let aws = Arc::new(backend(&settings));
     let engine = Engine::new(aws.clone(), programs, config(&app, &settings)).map_err(|e| e.to_string())?;
     let process = Arc::new(Process { engine: Arc::new(engine), aws, settings });
     let served = match process.settings.role {
@@ -90,16 +90,9 @@ pub(crate) fn deadline(context: &lambda_runtime::Context) -> Timestamp {
     end - RESERVE.min(end.since(SystemClock.now()) / 4)
 }
 
-fn backend(connection: &Connection, settings: &Settings) -> Aws {
-    let options = stepladder_aws::Options {
-        table: settings.table.clone(),
-        queues: settings.queues.clone(),
-        clock: Arc::new(SystemClock),
-        retention: settings.retention,
-        trace: stepladder_observe::trace::current,
-        retries: Retries::default(),
-    };
-    Aws::new(connection, options)
+/// Opens the store, with connections of its own.
+fn backend(settings: &Settings) -> Aws {
+    storage::open_stack(&settings.table, &settings.queues, settings.retention)
 }
 
 fn config(app: &App, settings: &Settings) -> Config {

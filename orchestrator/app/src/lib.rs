@@ -28,6 +28,8 @@ mod follow;
 mod journals;
 #[cfg(feature = "aws")]
 mod lambda;
+#[cfg(any(feature = "local", feature = "aws"))]
+mod storage;
 #[cfg(feature = "cli")]
 mod terminal;
 

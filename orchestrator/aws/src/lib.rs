@@ -35,7 +35,7 @@ pub use connect::Connection;
 #[cfg(feature = "profiles")]
 pub use connect::connect;
 pub use queue::addresses::{DedicatedQueue, QueueAddresses};
-pub use queue::dead_letters::{DeadLetter, DeadLetterContent, DeadLetterQueue, MESSAGE_ID, RedriveReport, SENT_AT};
+pub use queue::dead_letters::{MESSAGE_ID, SENT_AT};
 pub use queue::events::EventsMessage;
 pub use queue::invocation_receipt;
 pub use queue::message::decode as decode_wake;

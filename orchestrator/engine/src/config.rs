@@ -33,9 +33,6 @@ pub struct Config {
     /// The maximum number of parallel steps that one invocation executes at the same time. If a run
     /// needs more, each step gets its own wake and so its own invocation.
     pub side_by_side: usize,
-    /// Whether this is the only process that uses the storage. This is true for a local server,
-    /// which locks its file. Then leases of earlier processes are no longer valid.
-    pub is_only_process: bool,
     /// If set, replaces the delay before each retry, for tests and demonstrations. It takes
     /// precedence over the settings of the function, the step and the error. A poll is repeated
     /// after this delay or after its own interval, whichever is shorter.
@@ -57,7 +54,6 @@ impl Default for Config {
             lease_margin: Duration::from_secs(5),
             visibility_margin: Duration::from_secs(30),
             side_by_side: 16,
-            is_only_process: false,
             retry_delay: None,
             storage_retries: Retries::default(),
             code: "0".into(),

@@ -26,6 +26,7 @@ mod commit;
 mod intake;
 mod queue;
 pub mod queues;
+mod retention;
 
 use std::sync::Arc;
 
@@ -40,14 +41,36 @@ use stepladder_core::{Event, EventId, RunId, RunOrStep, StepId, Timestamp};
 pub use commit::{Commit, CommitResult, EarlyWrite, JournalAppend, LateWrite};
 pub use intake::{AppliedWrites, Decide, EventWrites, Intake, TakenEvents};
 pub use queue::{Backlog, Delivery, MIN_DELAY, Queue, Receipt};
+pub use retention::{PruneResult, Retention};
 
 /// Everything an adapter provides.
 pub trait Backend:
-    Journals + Commits + Intake + RunCreation + FlowStates + Listings + Slots + SubscriptionIndex + Timers + Queue
+    Journals
+    + Commits
+    + Intake
+    + RunCreation
+    + FlowStates
+    + Listings
+    + Slots
+    + SubscriptionIndex
+    + Timers
+    + Retention
+    + Queue
 {
 }
-impl<T: Journals + Commits + Intake + RunCreation + FlowStates + Listings + Slots + SubscriptionIndex + Timers + Queue>
-    Backend for T
+impl<
+    T: Journals
+        + Commits
+        + Intake
+        + RunCreation
+        + FlowStates
+        + Listings
+        + Slots
+        + SubscriptionIndex
+        + Timers
+        + Retention
+        + Queue,
+> Backend for T
 {
 }
 
@@ -93,15 +116,6 @@ pub trait Journals: Send + Sync {
     /// Returns the records of a run that begin at entry `from` or later, in order. The
     /// read is strongly consistent. The list is empty for an unknown run.
     async fn read(&self, run: RunId, from: Seq) -> StoreResult<Vec<Record>>;
-
-    /// Extends the retention of everything that belongs to a live run: journal, row, tickets and
-    /// event (rule 27). The watchdog calls this at each visit. A store whose items expire must keep
-    /// them until after the next visits. It may do nothing while enough time is left. By default,
-    /// this does nothing.
-    async fn renew_retention(&self, run: RunId, event: EventId, now: Timestamp) -> StoreResult<()> {
-        let _ = (run, event, now);
-        Ok(())
-    }
 }
 
 /// Writes what a hop decides.
@@ -115,6 +129,10 @@ pub trait Commits: Send + Sync {
     fn repeats_requests(&self) -> bool {
         false
     }
+
+    /// Returns whether no other process can use the store while it is open here, for example because
+    /// it locks its file. Leases of earlier processes are then no longer valid.
+    fn is_exclusive(&self) -> bool;
 }
 
 /// Stores accepted events.

@@ -121,7 +121,7 @@ impl Runtime {
     pub(crate) fn worker_of_hops(&self, exprs: Arc<ExprCache>) -> hop::Worker {
         hop::Worker {
             process: self.worker.clone(),
-            is_alone: self.config.is_only_process,
+            is_alone: self.backend.is_exclusive(),
             goes_on: self.config.pace == Pace::WithinBudget,
             side_by_side: self.config.side_by_side,
             lease_margin: self.config.lease_margin,

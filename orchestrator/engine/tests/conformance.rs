@@ -8,7 +8,9 @@ use stepladder_testkit::memory::Memory;
 
 async fn memory() -> Subject {
     let clock = Arc::new(VirtualClock::new(start()));
-    Subject::new(Memory::new(clock.clone()), clock)
+    let memory = Memory::new(clock.clone());
+    memory.set_exclusive();
+    Subject::new(memory, clock)
 }
 
 stepladder_testkit::conformance!(memory);

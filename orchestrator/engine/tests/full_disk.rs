@@ -45,10 +45,9 @@ async fn attempts(world: &World, engine: &Engine, step: &str) -> usize {
 #[tokio::test]
 async fn an_outcome_is_kept_until_the_disk_has_space() {
     let (script, begun, open) = gated(Script::new("f"), "a", &[]);
-    let mut world = World::new(vec![script.step("b", &["a"]).program()]).config(|config| {
-        config.is_only_process = true;
-        config.storage_retries = Retries::default();
-    });
+    let mut world = World::new(vec![script.step("b", &["a"]).program()])
+        .config(|config| config.storage_retries = Retries::default());
+    world.memory.set_exclusive();
     let (engine, full) = process(&mut world);
     world.go(&engine).await;
     let hop = spawn_hop(&world, &engine);
@@ -68,7 +67,8 @@ async fn an_outcome_is_kept_until_the_disk_has_space() {
 #[tokio::test]
 async fn a_slot_is_released_after_its_start_met_a_full_disk() {
     let script = Script::new("f").step("a", &[]).spec(|spec| spec.concurrency.push(Concurrency::steps(1)));
-    let mut world = World::new(vec![script.program()]).config(|config| config.is_only_process = true);
+    let mut world = World::new(vec![script.program()]);
+    world.memory.set_exclusive();
     let (engine, full) = process(&mut world);
     world.go(&engine).await;
     full.store(true, SeqCst);
@@ -83,7 +83,8 @@ async fn a_slot_is_released_after_its_start_met_a_full_disk() {
 async fn a_wake_that_met_a_full_disk_is_delivered_again_within_seconds() {
     let script = Script::new("f").step("a", &[]);
     let executed = script.executed();
-    let mut world = World::new(vec![script.program()]).config(|config| config.is_only_process = true);
+    let mut world = World::new(vec![script.program()]);
+    world.memory.set_exclusive();
     let (engine, full) = process(&mut world);
     world.go(&engine).await;
     full.store(true, SeqCst);

@@ -27,7 +27,6 @@ mod wal;
 mod writer;
 
 pub use open::{OpenError, Options};
-pub use prune::PruneResult;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;

@@ -1,8 +1,9 @@
 //! Deletes old runs and events in small transactions, so that other writes are not delayed.
 
+use async_trait::async_trait;
 use rusqlite::Connection;
 use stepladder_core::{RunId, Timestamp};
-use stepladder_engine::ports::StoreResult;
+use stepladder_engine::ports::{PruneResult, Retention, StoreResult};
 
 use crate::Sqlite;
 use crate::error::SqliteError;
@@ -11,26 +12,9 @@ use crate::writer::Durability;
 /// The maximum number of runs or events that one transaction deletes.
 const BATCH: i64 = 100;
 
-/// How many runs and events were deleted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PruneResult {
-    /// The number of deleted runs, each with its journal.
-    pub runs: usize,
-    /// The number of deleted events that had no run.
-    pub events: usize,
-}
-
-impl Sqlite {
-    /// Deletes runs that ended before `older_than`, with their journals. Then deletes events that
-    /// were received before `older_than` and have no runs left. Live runs are never deleted.
-    ///
-    /// When an event is deleted, its external id is forgotten too, so `older_than` should be more
-    /// than 24 hours ago.
-    ///
-    /// # Errors
-    /// A [`StoreError`](stepladder_engine::ports::StoreError) if the file cannot be read or
-    /// written. What was already deleted stays deleted.
-    pub async fn prune(&self, older_than: Timestamp) -> StoreResult<PruneResult> {
+#[async_trait]
+impl Retention for Sqlite {
+    async fn prune(&self, older_than: Timestamp) -> StoreResult<PruneResult> {
         let mut pruned = PruneResult::default();
         // a reading connection finds the rows, so that the writer only deletes
         loop {

@@ -42,7 +42,7 @@ async fn collect(ctx: Context, events: Vec<Event<Job>>) -> Result<Vec<u32>> {
 fn process(path: &Path, clock: &Arc<VirtualClock>, function: Function) -> (Engine, Arc<Sqlite>) {
     let sqlite = Arc::new(Sqlite::open(path, Options { clock: clock.clone() }).expect("a data file"));
     let compiled = programs(function, &SharedData::default()).expect("a function");
-    let config = Config { is_only_process: true, ..Config::default() };
+    let config = Config::default();
     let entropy = Arc::new(SeededEntropy::new(clock.now().as_millis() as u64));
     let engine = Engine::with_ports(sqlite.clone(), clock.clone(), entropy, compiled, config).expect("an engine");
     (engine, sqlite)

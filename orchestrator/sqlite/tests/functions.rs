@@ -41,7 +41,7 @@ impl Process {
         let mut data = SharedData::default();
         data.insert(ledger.clone());
         let programs = functions.into_iter().flat_map(|f| programs(f, &data).expect("a function")).collect();
-        let config = Config { is_only_process: true, ..Config::default() };
+        let config = Config::default();
         let entropy = Arc::new(SeededEntropy::new(clock.now().as_millis() as u64));
         let engine = Engine::with_ports(sqlite.clone(), clock.clone(), entropy, programs, config).expect("an engine");
         Self { engine, sqlite }

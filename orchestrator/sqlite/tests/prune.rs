@@ -8,10 +8,10 @@ use stepladder_core::waiting::Subscription;
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{Event, EventId, Fact, Record, RunId, RunRow, Status, Timer, Timestamp, Wake, WakeCause, json};
 use stepladder_engine::ports::{
-    Commit, Commits, EarlyWrite, Events, Journals, LateWrite, Listings, RunCreation, RunQuery, RunStart,
-    SubscriptionIndex,
+    Commit, Commits, EarlyWrite, Events, Journals, LateWrite, Listings, PruneResult, Retention, RunCreation, RunQuery,
+    RunStart, SubscriptionIndex,
 };
-use stepladder_sqlite::{Options, PruneResult, Sqlite};
+use stepladder_sqlite::{Options, Sqlite};
 use stepladder_testkit::clock::VirtualClock;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);

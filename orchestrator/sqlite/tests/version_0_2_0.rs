@@ -111,7 +111,7 @@ impl World {
         let sqlite = Arc::new(Sqlite::open(&path, Options { clock: clock.clone() }).expect("a data file"));
         let data = SharedData::default();
         let programs = functions().into_iter().flat_map(|f| programs(f, &data).expect("a function")).collect();
-        let config = Config { is_only_process: true, ..Config::default() };
+        let config = Config::default();
         let entropy = Arc::new(SeededEntropy::new(1));
         let engine = Engine::with_ports(sqlite.clone(), clock.clone(), entropy, programs, config).expect("an engine");
         Self { _folder: folder, engine, sqlite, clock }

@@ -19,6 +19,7 @@ mod listings;
 mod local;
 mod queue;
 mod races;
+mod retention;
 mod slots;
 mod starts;
 mod subscriptions;
@@ -151,7 +152,9 @@ suite! {
     ///
     /// async fn memory() -> Subject {
     ///     let clock = Arc::new(VirtualClock::new(conformance::start()));
-    ///     Subject::new(Memory::new(clock.clone()), clock)
+    ///     let memory = Memory::new(clock.clone());
+    ///     memory.set_exclusive();
+    ///     Subject::new(memory, clock)
     /// }
     ///
     /// stepladder_testkit::conformance!(memory);
@@ -247,6 +250,8 @@ suite! {
             a_wake_comes_again_until_it_is_acknowledged,
             a_late_receipt_does_not_acknowledge_a_newer_delivery,
             a_receiver_gets_at_most_the_requested_number;
+        retention:
+            rule_27_a_live_run_is_kept_with_its_event;
         races:
             one_of_many_appends_at_the_same_number_succeeds,
             one_of_many_starts_of_a_run_is_new,
@@ -276,5 +281,8 @@ suite! {
             the_backlog_counts_due_wakes_that_are_not_received,
             the_backlog_counts_tickets,
             a_delivery_that_is_put_back_returns_when_it_is_due;
+        retention:
+            old_ended_runs_are_pruned_with_their_events,
+            a_local_store_is_exclusive;
     }
 }

@@ -38,6 +38,11 @@ pub trait Intercept: Send + Sync {
         self.backend().repeats_requests()
     }
 
+    /// Returns whether no other process can use the backend.
+    fn is_exclusive(&self) -> bool {
+        self.backend().is_exclusive()
+    }
+
     /// Returns the longest delay of the backend's queue.
     fn max_delay(&self) -> Duration {
         self.backend().max_delay()
@@ -106,7 +111,10 @@ intercept! {
     }
     Journals of backend {
         read(run: RunId, from: Seq) -> Vec<Record>;
+    }
+    Retention of backend {
         renew_retention(run: RunId, event: EventId, now: Timestamp) -> ();
+        prune(older_than: Timestamp) -> PruneResult;
     }
     Slots of backend {
         acquire(limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> AcquireResult;
@@ -161,6 +169,10 @@ impl<I: Intercept> Commits for Intercepted<I> {
 
     fn repeats_requests(&self) -> bool {
         self.0.repeats_requests()
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.0.is_exclusive()
     }
 }
 

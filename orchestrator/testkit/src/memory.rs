@@ -4,10 +4,12 @@
 mod flow_state;
 mod intake;
 mod queue;
+mod retention;
 mod slots;
 mod subscriptions;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -24,6 +26,8 @@ pub struct Memory {
     inner: Mutex<Inner>,
     /// Notified when a wake is added.
     arrivals: tokio::sync::Notify,
+    /// Whether no other process can use the adapter.
+    is_exclusive: AtomicBool,
 }
 
 #[derive(Default)]
@@ -71,7 +75,13 @@ pub struct Counts {
 impl Memory {
     /// Creates an empty adapter.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, inner: Mutex::default(), arrivals: tokio::sync::Notify::new() }
+        let (arrivals, is_exclusive) = (tokio::sync::Notify::new(), AtomicBool::new(false));
+        Self { clock, inner: Mutex::default(), arrivals, is_exclusive }
+    }
+
+    /// Says that no other process can use the adapter, as for a file that its process locks.
+    pub fn set_exclusive(&self) {
+        self.is_exclusive.store(true, Ordering::Relaxed);
     }
 
     /// Returns when the next wake becomes visible or the next timer is due; `None` if there is
@@ -165,6 +175,10 @@ impl Commits for Memory {
         drop(inner);
         self.arrivals.notify_waiters();
         Ok(CommitResult::Done)
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.is_exclusive.load(Ordering::Relaxed)
     }
 }
 

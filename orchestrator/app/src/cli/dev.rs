@@ -12,7 +12,7 @@ mod stop_requests;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,13 +23,13 @@ use live::Live;
 use stepladder_api::Function;
 use stepladder_api::text::duration;
 use stepladder_engine::{Config, Engine, Pace, Workers};
-use stepladder_sqlite::Sqlite;
 use stop_requests::StopRequests;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::app::App;
 use crate::dev_setup::DevSetup;
+use crate::storage::{self, Location, Store};
 use crate::terminal::text::parse_duration;
 use crate::terminal::{CommandResult, Stop, print, remark};
 
@@ -102,10 +102,8 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     let config = config(&app, &args, &setup);
     let programs = app.programs().map_err(Stop::problem)?;
     let address = address(&args.host, listener.local_addr().map_err(|e| cannot_listen(&args.host, args.port, &e))?);
-    // on a separate thread, so that Ctrl-C works even if the disk does not respond
-    let db = args.db.clone();
-    let backend = tokio::select! {
-        opened = tokio::task::spawn_blocking(move || open(&db)) => Arc::new(opened.map_err(Stop::problem)??),
+    let Store { backend, queues } = tokio::select! {
+        opened = storage::open(Location::File(args.db.clone())) => opened.map_err(Stop::problem)?,
         () = stop_requests.next() => return Err(Stop::Interrupted),
     };
     let engine = Arc::new(Engine::new(backend.clone(), programs, config).map_err(Stop::problem)?);
@@ -121,8 +119,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
             bounds: args.bounds.intake(),
             streams: true,
             answer_bytes: None,
-            // `None`, because the queue is in the data file
-            queues: None,
+            queues,
             deadline: None,
         },
     );
@@ -182,7 +179,6 @@ fn config(app: &App, args: &DevArgs, setup: &DevSetup) -> Config {
             None => app.pace,
         },
         worker_timeout: args.worker_timeout,
-        is_only_process: true,
         retry_delay: args.retry_delay.or(setup.retry_delays.first().copied()),
         code: app.code.clone().map_or(defaults.code, Into::into),
         ..defaults
@@ -213,27 +209,6 @@ fn address(host: &str, bound: SocketAddr) -> String {
         "127.0.0.1" | "localhost" | "::1" | "[::1]" => format!("http://localhost:{}", bound.port()),
         _ => format!("http://{bound}"),
     }
-}
-
-fn open(db: &Path) -> Result<Sqlite, Stop> {
-    if let Some(folder) = db.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        private_folder().recursive(true).create(folder).map_err(|e| {
-            Stop::problem(format!(
-                "the folder `{}` cannot be created: {e}; name another file with --db",
-                folder.display()
-            ))
-        })?;
-    }
-    Sqlite::open(db, stepladder_sqlite::Options::default()).map_err(Stop::problem)
-}
-
-/// Returns a builder of folders that only their owner can read, because data files contain the data
-/// of events and steps.
-fn private_folder() -> std::fs::DirBuilder {
-    let mut folder = std::fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
-    folder
 }
 
 fn notes(setup: &DevSetup, config: &Config) -> Vec<String> {

@@ -4,8 +4,8 @@ use clap::Args;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 use stepladder_api::Data;
-use stepladder_aws::{DeadLetter, DeadLetterContent, DeadLetterQueue};
 use stepladder_core::Timestamp;
+use stepladder_engine::ports::queues::{DeadLetter, DeadLetterContent, DeadLetterQueue};
 
 use super::OutputArgs;
 use crate::client::here;
@@ -62,14 +62,13 @@ struct Line<'a> {
 }
 
 pub(crate) async fn execute(args: RedriveArgs) -> CommandResult {
-    let (aws, published) = here::open(&args.table).await?;
-    if published.is_none() {
+    let Some(service) = here::open(&args.table).await?.queues else {
         return Err(here::queues_unknown(&args.table));
-    }
+    };
     let queues = [(DeadLetterQueue::Wakes, "steps", !args.events), (DeadLetterQueue::Events, "events", !args.steps)];
     let (mut found, mut moved) = (Vec::new(), 0);
     for (letters, queue, _) in queues.into_iter().filter(|(_, _, wanted)| *wanted) {
-        let redriven = aws.redrive(letters, args.limit as usize, args.look).await.map_err(Stop::problem)?;
+        let redriven = service.redrive_listed(letters, args.limit as usize, args.look).await.map_err(Stop::problem)?;
         moved += redriven.moved.len();
         found.extend(redriven.moved.into_iter().map(|letter| (queue, true, letter)));
         found.extend(redriven.left.into_iter().map(|letter| (queue, false, letter)));

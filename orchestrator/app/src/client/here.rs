@@ -4,23 +4,17 @@
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use reqwest::RequestBuilder;
-use stepladder_aws::{Aws, QueueAddresses};
-use stepladder_engine::clock::SystemClock;
-use stepladder_engine::retries::Retries;
 use stepladder_engine::{Config, Engine};
 use tower::ServiceExt;
 
 use super::token::Token;
 use super::{ANSWER_BYTES, Answer, Client, retry_after};
 use crate::app::App;
+use crate::storage::{self, Location, Store};
 use crate::terminal::Stop;
 
 /// A placeholder for the address in requests, which the router ignores.
 const NOWHERE: &str = "http://127.0.0.1";
-/// How long items written by the command line are kept. This is the default of a stack, because the
-/// command line does not know the stack's setting.
-const RETENTION: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
-
 /// Handles a request in this process.
 pub(super) async fn answer(router: Router, request: RequestBuilder) -> Result<Answer, String> {
     let request = request.build().map_err(|e| e.to_string())?;
@@ -31,27 +25,12 @@ pub(super) async fn answer(router: Router, request: RequestBuilder) -> Result<An
     Ok(Answer { status, after, text: String::from_utf8_lossy(&body).into_owned() })
 }
 
-/// Opens a table, with the queues whose addresses the table contains.
-pub(crate) async fn open(table: &str) -> Result<(Aws, Option<QueueAddresses>), Stop> {
-    let connection = stepladder_aws::connect().await;
-    let over = |queues| {
-        let clock = std::sync::Arc::new(SystemClock);
-        let options = stepladder_aws::Options {
-            table: table.to_owned(),
-            queues,
-            clock,
-            retention: RETENTION,
-            trace: || None,
-            retries: Retries::default(),
-        };
-        Aws::new(&connection, options)
-    };
-    let published = over(QueueAddresses::default()).read_addresses().await.map_err(|e| {
-        Stop::problem(format!(
-            "the table `{table}` cannot be read: {e}; are AWS_REGION (or AWS_PROFILE) and credentials set?"
-        ))
-    })?;
-    Ok((over(published.clone().unwrap_or_default()), published))
+/// Opens a table with its queues.
+///
+/// # Errors
+/// When the table cannot be read.
+pub(crate) async fn open(table: &str) -> Result<Store, Stop> {
+    storage::open(Location::Table(table.to_owned())).await.map_err(Stop::problem)
 }
 
 impl Client {
@@ -61,8 +40,8 @@ impl Client {
     /// # Errors
     /// The table cannot be read, or does not contain the addresses of its queues.
     pub(crate) async fn of_table(mut app: App, table: &str, writes: bool) -> Result<Self, Stop> {
-        let (aws, published) = open(table).await?;
-        if writes && published.is_none() {
+        let Store { backend, queues } = open(table).await?;
+        if writes && queues.is_none() {
             return Err(queues_unknown(table));
         }
         let defaults = Config::default();
@@ -72,8 +51,7 @@ impl Client {
             code: app.code.clone().map_or(defaults.code, Into::into),
             ..defaults
         };
-        let engine = Engine::new(std::sync::Arc::new(aws), app.programs().map_err(Stop::problem)?, config)
-            .map_err(Stop::problem)?;
+        let engine = Engine::new(backend, app.programs().map_err(Stop::problem)?, config).map_err(Stop::problem)?;
         let options = stepladder_server::Options {
             loopback: true,
             version: env!("CARGO_PKG_VERSION").into(),

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_aws::Connection;
 use stepladder_engine::permanent;
 
 use super::{Process, backend};
@@ -29,7 +28,7 @@ pub(super) fn start(process: &Arc<Process>) {
 
 async fn watch(process: Arc<Process>) {
     tokio::time::sleep(INTERVAL).await;
-    let own = Arc::new(backend(&Connection::from_environment(), &process.settings));
+    let own = Arc::new(backend(&process.settings));
     let engine = process.engine.supervisor(own);
     let mut wait = INTERVAL;
     loop {

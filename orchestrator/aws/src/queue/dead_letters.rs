@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
 use futures::future::try_join_all;
-use stepladder_core::{Timestamp, Wake};
-use stepladder_engine::ports::queues::RedriveBounds;
+use stepladder_core::Timestamp;
+use stepladder_engine::ports::queues::{DeadLetter, DeadLetterContent, DeadLetterQueue, RedriveBounds, RedriveReport};
 use stepladder_engine::ports::{StoreError, StoreResult};
 
 use super::events::EventsMessage;
@@ -28,96 +28,64 @@ pub const SENT_AT: &str = "stepladder-sent-at";
 /// How long a message that is being moved is invisible to other receivers.
 const VISIBILITY: Duration = Duration::from_secs(60);
 
-/// A message that its queue gave up.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DeadLetter {
-    /// The content of the message.
-    pub content: DeadLetterContent,
-    /// When the message was first sent.
-    pub sent_at: Option<Timestamp>,
-    /// The id of the original message. It stays the same when the dead letter is moved.
-    pub message: String,
-}
-
-/// The content of a dead letter.
-#[derive(Clone, Debug, PartialEq)]
-pub enum DeadLetterContent {
-    /// The message is a wake.
-    Wake(Wake),
-    /// The message contains events with these names.
-    Events(Vec<String>),
-    /// A message that cannot be read: its first characters.
-    Unreadable(String),
-}
-
-/// What a redrive did.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RedriveReport {
-    /// The dead letters that were moved back.
-    pub moved: Vec<DeadLetter>,
-    /// The dead letters that were not moved, because they cannot be read.
-    pub left: Vec<DeadLetter>,
+/// A redrive in progress.
+#[derive(Default)]
+pub(super) struct Redrive {
+    pub(super) report: RedriveReport,
     /// The receipt handles of the dead letters that were not moved.
     handles: Vec<String>,
     /// Whether the redrive stopped at its bounds, before it had read all dead letters.
     pub(super) is_cut_short: bool,
 }
 
-/// A dead-letter queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeadLetterQueue {
-    /// The dead letters of the steps queue.
-    Wakes,
-    /// The dead letters of the events queue.
-    Events,
-}
-
 impl Aws {
-    /// Moves at most `most` dead letters back to their queue. With `dry_run`, only lists them. Dead
-    /// letters that were not moved become visible to other receivers immediately.
-    ///
-    /// # Errors
-    /// A queue does not respond. What was already moved stays moved.
-    pub async fn redrive(&self, queue: DeadLetterQueue, most: usize, dry_run: bool) -> StoreResult<RedriveReport> {
-        let report = self.redrive_within(queue, RedriveBounds { most, within: Duration::MAX }, dry_run).await?;
+    /// Moves dead letters back to their queue, or lists them. Dead letters that were not moved become
+    /// visible to other receivers immediately.
+    pub(super) async fn redrive_visibly(
+        &self,
+        queue: DeadLetterQueue,
+        most: usize,
+        dry_run: bool,
+    ) -> StoreResult<RedriveReport> {
+        let redrive = self.redrive_within(queue, RedriveBounds { most, within: Duration::MAX }, dry_run).await?;
         let dead = self.dead_letters_url(queue)?;
-        try_join_all(report.handles.iter().map(|handle| self.make_visible(dead, handle))).await?;
-        Ok(report)
+        try_join_all(redrive.handles.iter().map(|handle| self.make_visible(dead, handle))).await?;
+        Ok(redrive.report)
     }
 
-    /// Redrives like [`redrive`](Self::redrive), but within bounds. Dead letters that were not
+    /// Redrives within bounds. Dead letters that were not
     /// moved stay hidden for a minute, so that the next call reaches the ones behind them.
     pub(super) async fn redrive_within(
         &self,
         queue: DeadLetterQueue,
         bounds: RedriveBounds,
         dry_run: bool,
-    ) -> StoreResult<RedriveReport> {
+    ) -> StoreResult<Redrive> {
         let (dead, start) = (self.dead_letters_url(queue)?, Instant::now());
-        let (mut report, mut seen) = (RedriveReport::default(), HashSet::new());
+        let (mut redrive, mut seen) = (Redrive::default(), HashSet::new());
         loop {
-            let left = bounds.most.saturating_sub(report.moved.len() + report.left.len());
-            report.is_cut_short = left == 0 || start.elapsed() >= bounds.within;
-            if report.is_cut_short {
-                return Ok(report);
+            let left = bounds.most.saturating_sub(redrive.report.moved.len() + redrive.report.left.len());
+            redrive.is_cut_short = left == 0 || start.elapsed() >= bounds.within;
+            if redrive.is_cut_short {
+                return Ok(redrive);
             }
             let mut messages = self.receive_dead(dead, left).await?;
             messages.retain(|message| seen.insert(message.message_id.clone().unwrap_or_default()));
             if messages.is_empty() {
-                return Ok(report);
+                return Ok(redrive);
             }
             let (mut done, mut failed) = (Vec::new(), None);
             for message in messages {
                 let letter = dead_letter(&message, queue);
                 let handle = message.receipt_handle.clone().unwrap_or_default();
                 if dry_run || matches!(letter.content, DeadLetterContent::Unreadable(_)) {
-                    report.left.push(letter);
-                    report.handles.push(handle);
+                    redrive.report.left.push(letter);
+                    redrive.handles.push(handle);
                 } else if let Err(error) = self.send_back(&message, &letter).await {
                     failed = Some(error);
                     break;
                 } else {
-                    report.moved.push(letter);
+                    redrive.report.moved.push(letter);
                     done.push(handle);
                 }
             }

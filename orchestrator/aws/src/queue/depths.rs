@@ -8,9 +8,10 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use futures::future::try_join_all;
 use futures::join;
 use stepladder_engine::ports::StoreResult;
-use stepladder_engine::ports::queues::{QueueContents, QueueDepth, Queues, RedriveBounds, RedriveResult};
+use stepladder_engine::ports::queues::{
+    DeadLetterQueue, QueueContents, QueueDepth, Queues, RedriveBounds, RedriveReport, RedriveResult,
+};
 
-use super::dead_letters::DeadLetterQueue;
 use crate::Aws;
 use crate::error::request_error;
 
@@ -37,11 +38,15 @@ impl Queues for Aws {
         let (wakes, events) = join!(redrive(DeadLetterQueue::Wakes), redrive(DeadLetterQueue::Events));
         let (wakes, events) = (wakes?, events?);
         Ok(RedriveResult {
-            wakes: wakes.moved.len(),
-            events: events.moved.len(),
-            unreadable: wakes.left.len() + events.left.len(),
+            wakes: wakes.report.moved.len(),
+            events: events.report.moved.len(),
+            unreadable: wakes.report.left.len() + events.report.left.len(),
             cut_short: wakes.is_cut_short || events.is_cut_short,
         })
+    }
+
+    async fn redrive_listed(&self, queue: DeadLetterQueue, most: usize, dry_run: bool) -> StoreResult<RedriveReport> {
+        self.redrive_visibly(queue, most, dry_run).await
     }
 }
 

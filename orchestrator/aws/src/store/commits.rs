@@ -39,6 +39,10 @@ impl Commits for Aws {
     fn repeats_requests(&self) -> bool {
         self.dynamo.config().retry_config().is_none_or(|retries| retries.max_attempts() > 1)
     }
+
+    fn is_exclusive(&self) -> bool {
+        false
+    }
 }
 
 /// The writes that must be done before the append, sorted by kind.

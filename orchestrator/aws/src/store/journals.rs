@@ -42,10 +42,6 @@ impl Journals for Aws {
         }
         Ok(records)
     }
-
-    async fn renew_retention(&self, run: RunId, event: stepladder_core::EventId, now: Timestamp) -> StoreResult<()> {
-        self.renew(run, event, now).await
-    }
 }
 
 /// Returns whether the journal has expired. After the retention, DynamoDB deletes the items of an

@@ -5,9 +5,10 @@
 //! items of the run are renewed, including the hour and the day under which listings find the run.
 //! The first record is renewed last: as long as it exists, all other items exist.
 
+use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use stepladder_core::{EventId, RunId, Timestamp};
-use stepladder_engine::ports::StoreResult;
+use stepladder_engine::ports::{Retention, StoreResult};
 
 use crate::Aws;
 use crate::error::{condition_failed, request_error};
@@ -19,8 +20,9 @@ use crate::value::partition;
 /// The maximum number of items that are renewed concurrently.
 const CONCURRENCY: usize = 16;
 
-impl Aws {
-    pub(super) async fn renew(&self, run: RunId, event: EventId, now: Timestamp) -> StoreResult<()> {
+#[async_trait]
+impl Retention for Aws {
+    async fn renew_retention(&self, run: RunId, event: EventId, now: Timestamp) -> StoreResult<()> {
         let first = layout::record(run, 0);
         let Some(first_item) = self.get(&first).await? else { return Ok(()) };
         let half = (now + self.retention / 2).as_millis() / 1_000;
@@ -60,7 +62,9 @@ impl Aws {
             .await?;
         self.set_ttl(first, ttl).await
     }
+}
 
+impl Aws {
     async fn set_ttl(&self, key: Key, ttl: i64) -> StoreResult<()> {
         let request = self
             .dynamo

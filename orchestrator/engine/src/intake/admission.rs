@@ -64,6 +64,6 @@ impl Intake {
     /// Returns how late a wake may arrive and still count as in time. SQS delays messages by whole
     /// seconds, and an invocation may be a cold start. On one machine both take milliseconds.
     fn tolerance(&self) -> Duration {
-        if self.runtime.config.is_only_process { Duration::from_secs(1) } else { Duration::from_secs(5) }
+        if self.runtime.backend.is_exclusive() { Duration::from_secs(1) } else { Duration::from_secs(5) }
     }
 }

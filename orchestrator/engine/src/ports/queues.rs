@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use stepladder_core::{Timestamp, Wake};
 
 use super::StoreResult;
 
@@ -18,6 +19,50 @@ pub trait Queues: Send + Sync {
     /// Moves dead letters back to their queues, within the bounds. After an error, the letters
     /// that were moved before it stay in their queues.
     async fn redrive(&self, bounds: RedriveBounds) -> StoreResult<RedriveResult>;
+
+    /// Moves at most `most` dead letters back to their queue, and returns their contents. With
+    /// `dry_run`, it lists them and moves none. After an error, earlier moves of this call remain.
+    async fn redrive_listed(&self, queue: DeadLetterQueue, most: usize, dry_run: bool) -> StoreResult<RedriveReport>;
+}
+
+/// A message that its queue gave up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetter {
+    /// The content of the message.
+    pub content: DeadLetterContent,
+    /// When the message was first sent.
+    pub sent_at: Option<Timestamp>,
+    /// The id of the original message. It stays the same when the dead letter is moved.
+    pub message: String,
+}
+
+/// The content of a dead letter.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DeadLetterContent {
+    /// The message is a wake.
+    Wake(Wake),
+    /// The message contains events with these names.
+    Events(Vec<String>),
+    /// A message that cannot be read: its first characters.
+    Unreadable(String),
+}
+
+/// A dead-letter queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadLetterQueue {
+    /// The dead letters of the queues of wakes.
+    Wakes,
+    /// The dead letters of the queue of events.
+    Events,
+}
+
+/// The dead letters of a redrive.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RedriveReport {
+    /// The dead letters that were moved back.
+    pub moved: Vec<DeadLetter>,
+    /// The dead letters that stay, because they cannot be read or the call was a dry run.
+    pub left: Vec<DeadLetter>,
 }
 
 /// The depth of one queue.

@@ -144,7 +144,14 @@ macro_rules! pass_through {
 pass_through!(Journals { read(run: RunId, from: Seq) -> Vec<Record>; });
 
 #[async_trait]
+impl Retention for Faulty {}
+
+#[async_trait]
 impl Commits for Faulty {
+    fn is_exclusive(&self) -> bool {
+        self.inner.is_exclusive()
+    }
+
     async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
         let fault = *self.fault.lock().unwrap();
         if let Fault::Tear(parts) = fault

@@ -150,7 +150,10 @@ impl Journals for Slow {
     async fn read(&self, run: RunId, from: Seq) -> StoreResult<Vec<Record>> {
         if self.reads { self.inner.read(run, from).await } else { Err(StoreError::Unavailable("brown-out".into())) }
     }
+}
 
+#[async_trait]
+impl Retention for Slow {
     async fn renew_retention(&self, run: RunId, _: EventId, _: Timestamp) -> StoreResult<()> {
         self.kept.lock().unwrap().push(run);
         Ok(())
@@ -162,6 +165,10 @@ impl Intake for Slow {}
 
 #[async_trait]
 impl Commits for Slow {
+    fn is_exclusive(&self) -> bool {
+        self.inner.is_exclusive()
+    }
+
     async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
         if self.full.as_ref().is_some_and(|full| full.load(SeqCst)) {
             let (full, refused) = ("the disk is full", "the file is read-only");

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use stepladder_engine::ports::queues::{QueueContents, QueueDepth, Queues, RedriveBounds, RedriveResult};
+use stepladder_engine::ports::queues::{
+    DeadLetterQueue, QueueContents, QueueDepth, Queues, RedriveBounds, RedriveReport, RedriveResult,
+};
 use stepladder_engine::ports::{StoreError, StoreResult};
 use stepladder_server::Options;
 
@@ -33,6 +35,10 @@ impl Queues for Service {
         assert!(bounds.most <= 100 && bounds.within.as_secs() <= 3, "{bounds:?}");
         self.asked.fetch_add(1, Ordering::Relaxed);
         self.moved.lock().unwrap().ok_or_else(broken)
+    }
+
+    async fn redrive_listed(&self, _: DeadLetterQueue, _: usize, _: bool) -> StoreResult<RedriveReport> {
+        Err(broken())
     }
 }
 

@@ -26,6 +26,11 @@ pub(super) struct OutgoingWake {
 
 #[async_trait]
 impl Commits for Sqlite {
+    /// Returns `true`: the file is locked while it is open.
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
     async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
         // a commit that only releases slots needs no sync, because no step holds a slot after a
         // restart

@@ -38,6 +38,18 @@ impl Index {
         }
     }
 
+    /// Removes everything that belongs to a run.
+    pub(super) fn remove_run(&mut self, run: RunId) {
+        for bucket in self.subscribed.values_mut().flat_map(BTreeMap::values_mut) {
+            bucket.retain(|(of, _), _| *of != run);
+        }
+        for buckets in self.subscribed.values_mut() {
+            buckets.retain(|_, bucket| !bucket.is_empty());
+        }
+        self.subscribed.retain(|_, buckets| !buckets.is_empty());
+        self.inboxes.remove(&run);
+    }
+
     pub(super) fn put_in_inbox(&mut self, run: RunId, event: EventId) {
         self.inboxes.entry(run).or_default().insert(event);
     }
