@@ -222,11 +222,11 @@ impl ActiveHop {
             | ActivePhase::Preparing(_)
             | ActivePhase::RunSlots(_)
             | ActivePhase::GivingUpTurn(_)
-            | ActivePhase::Ending(_) => self.give_up(fault, turn),
+            | ActivePhase::Ending(_)
+            | ActivePhase::Over(_) => self.give_up(fault, turn),
             ActivePhase::Inbox { .. } | ActivePhase::Opening | ActivePhase::Calling(_) | ActivePhase::Running(_) => {
                 self.fail(fault, turn)
             }
-            ActivePhase::Over(before) => ActivePhase::Over(before.or(Some(fault))),
         }
     }
 
@@ -345,8 +345,7 @@ impl ActiveHop {
             ActivePhase::Running(_) => "Running",
             ActivePhase::Saving(_) => "Saving",
             ActivePhase::Draining(_) => "Draining",
-            ActivePhase::Ending(_) => "Ending",
-            ActivePhase::Over(_) => "Done",
+            ActivePhase::Ending(_) | ActivePhase::Over(_) => "Ending",
         }
     }
 }

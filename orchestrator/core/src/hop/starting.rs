@@ -124,7 +124,7 @@ impl ActiveHop {
         let due = plan.later.iter().map(|(_, due)| *due).min();
         let handed = handed.into_iter().map(|ready| ready.step).collect();
         let starts = Starts { starting: acquired, handed, due };
-        if draft.entries.is_empty() && draft.wakes.is_empty() && draft.after.is_empty() {
+        if draft.entries.is_empty() && draft.wakes.is_empty() {
             return self.started_here(starts, turn);
         }
         self.write(draft, Ack::Later, Next::Start(starts), turn)

@@ -345,8 +345,11 @@ pub(super) fn is_outcome(entry: &Entry) -> bool {
 
 /// Returns how many outcomes among entries the function saw ahead of the journal: those of bodies.
 fn shown_ahead(entries: &[Entry]) -> usize {
-    let of_body = |e: &&Entry| matches!(e.fact, Fact::StepSucceeded { .. } | Fact::StepFailed { retry_at: None, .. });
-    entries.iter().filter(of_body).count()
+    entries.iter().filter(|entry| is_final_outcome(&entry.fact)).count()
+}
+
+fn is_final_outcome(fact: &Fact) -> bool {
+    matches!(fact, Fact::StepSucceeded { .. } | Fact::StepFailed { retry_at: None, .. })
 }
 
 /// Returns whether a fact that is the first of its kind starts the run: its handler was run.

@@ -74,6 +74,8 @@ fn a_failed_run_starts_its_failure_handler() {
     world.returns(Err(failure("boom"))).written();
     let Effect::StartRun(start) = world.question() else { panic!("{:?}", world.question()) };
     assert_eq!((&*start.1.function, &start.1.origin), ("h", &Origin::Failure { of: run() }));
+    world.on(Input::Done);
+    assert!(world.write().acknowledges && world.written().is_done());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use stepladder_core::hop::{Catalog, Effect, Input, LogEvent, StoreFault};
 use stepladder_core::{WakeCause, json};
 
-use crate::world::{START, Setup, body, later_wakes, secs};
+use crate::world::{START, Setup, World, body, later_wakes, secs};
 
 fn refused() -> Input {
     Input::StoreFailed(StoreFault::Refused("no permission".into()))
@@ -167,4 +167,71 @@ fn an_ended_run_of_an_unknown_function_is_marked() {
     world.load();
     assert_eq!(world.write().after.len(), 1);
     assert!(world.write().acknowledges && world.written().is_done());
+}
+
+#[test]
+fn a_hop_shows_its_run_and_its_deadline_while_it_moves_the_run() {
+    let shows = |world: &World| (world.hop().run().is_some(), world.hop().deadline(), world.hop().has_failed());
+    let mut setup = Setup::new();
+    let mut world = setup.begin();
+    assert_eq!(shows(&world), (false, None, false));
+    assert_eq!(world.hop().wake().cause, WakeCause::Created);
+    world.load();
+    assert_eq!(shows(&world), (true, Some(world.now + secs(120)), false), "the time of a worker of its function");
+    let mut failing = world.clone();
+    failing.unavailable();
+    assert_eq!(shows(&failing), (false, None, true));
+    failing.on(Input::PutBack(false));
+    assert_eq!(shows(&failing), (false, None, true));
+    failing.written();
+    assert_eq!(shows(&failing), (false, None, false));
+    setup.deadline = Some(setup.now + secs(30));
+    for world in [setup.begin(), setup.loaded(), setup.polled()] {
+        assert_eq!(world.hop().deadline(), setup.deadline);
+    }
+}
+
+#[test]
+fn a_hop_keeps_its_run_only_if_it_is_over_and_has_not_failed() {
+    let mut world = Setup::new().polled();
+    let mut failed = world.clone();
+    assert!(world.hop().clone().into_end().run.is_none(), "it goes on");
+    world.returns(Ok(json::null())).written();
+    assert!(world.hop().clone().into_end().run.is_some_and(|run| run.end.is_some()));
+    failed.unavailable();
+    failed.on(Input::PutBack(true));
+    assert!(failed.is_done() && failed.hop().clone().into_end().run.is_none());
+}
+
+#[test]
+fn rule_13_a_queue_that_cannot_take_the_wake_back_counts_the_delivery() {
+    let mut world = Setup::new().begin();
+    world.unavailable();
+    world.on(refused());
+    assert!(world.is_done());
+    assert!(matches!(world.fault(), Some(StoreFault::Refused(_))));
+}
+
+#[test]
+fn an_answer_to_another_question_gives_the_wake_of_a_run_that_is_not_loaded_back() {
+    let mut world = Setup::new().begin();
+    world.on(Input::Sent(Vec::new()));
+    assert!(matches!(world.question(), Effect::PutBack(_)));
+}
+
+#[test]
+fn a_hop_that_is_over_ignores_every_input() {
+    let mut world = Setup::new().polled();
+    world.returns(Ok(json::null())).written();
+    world.on(Input::Done);
+    assert!(world.is_done() && world.effects.is_empty());
+}
+
+#[test]
+fn a_storage_that_fails_while_a_body_executes_lets_it_end() {
+    let mut world = Setup::new().polled();
+    world.wants(vec![body("a")]).written().unavailable();
+    assert!(matches!(world.question(), Effect::AwaitAttempts(_)));
+    world.succeed(&["a"]);
+    assert_eq!(world.facts(), ["StepSucceeded"]);
 }

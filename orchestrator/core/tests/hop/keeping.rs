@@ -232,3 +232,15 @@ fn the_outcome_before_a_suspension_is_kept_when_the_storage_fails() {
     world.unavailable();
     assert_eq!(world.facts(), ["StepSucceeded"]);
 }
+
+#[test]
+fn rule_4_an_outcome_that_the_journal_already_refuses_is_not_sent_to_it() {
+    let mut world = executing(Setup::new());
+    world.succeed(&["a"]);
+    world.overtaken_by(vec![Fact::AttemptInterrupted { step: "b".into(), attempt: 1 }]);
+    world.written().wants(vec![]);
+    let before = world.written.len();
+    world.succeed(&["b"]).wants(vec![]);
+    assert_eq!(world.written.len(), before);
+    assert!(matches!(world.question(), Effect::Open(_)), "b is wanted again: {:?}", world.question());
+}

@@ -4,9 +4,11 @@
 mod admitting;
 mod announcing;
 mod calling;
+mod deadlines;
 mod documented;
 mod ending;
 mod failing;
+mod handing_over;
 mod keeping;
 mod pairs;
 mod random;

@@ -7,7 +7,7 @@ use stepladder_core::hop::{EarlyWrite, Effect, Finished, Input, LateWrite, LogEv
 use stepladder_core::journal::{Fact, Failure, Outcome};
 use stepladder_core::limits::OUTCOME_BYTES;
 use stepladder_core::waiting::{EventMatch, EventWait};
-use stepladder_core::{EventId, NewEvent, Report, WakeCause, json};
+use stepladder_core::{Event, EventId, NewEvent, Report, WakeCause, json};
 
 use crate::world::{START, Setup, body, failure, later_wakes, polled, secs, started, succeeded, want};
 
@@ -230,4 +230,64 @@ fn a_poll_checks_again_at_its_schedule_and_at_last_times_out() {
     world.wants(vec![check]).written();
     not_yet(&mut world);
     assert!(matches!(world.question(), Effect::Poll(shown) if matches!(shown[0].outcome, Outcome::Failed(_))));
+}
+
+#[test]
+fn a_check_of_a_poll_that_fails_is_retried_like_any_attempt() {
+    let every = stepladder_core::retry::Backoff::Fixed(secs(10));
+    let poll = stepladder_core::decide::PollSchedule { every, timeout: secs(15) };
+    let options = StepOptions { poll: Some(poll), retries: Some(0), ..StepOptions::default() };
+    let mut world = Setup::new().polled();
+    world.wants(vec![want("p", Operation::Run(options))]).written().fail("p");
+    assert!(
+        matches!(world.question(), Effect::Poll(shown) if matches!(shown[0].outcome, Outcome::Failed(_))),
+        "no retries"
+    );
+}
+
+#[test]
+fn rule_33_a_run_fails_that_returns_too_much() {
+    for (bytes, fact) in [(OUTCOME_BYTES, "RunCompleted"), (OUTCOME_BYTES + 1, "RunFailed")] {
+        let mut world = Setup::new().polled();
+        world.returns(Ok(json::to_json(&"x".repeat(bytes - 2)).unwrap()));
+        assert_eq!(world.facts(), [fact]);
+    }
+}
+
+/// Returns the event `n` with this name, which came after the run was created.
+fn arrived(name: &str, n: u128) -> (EventId, Option<Event>) {
+    let event = NewEvent::new(name, json::empty_object()).accept(EventId::new(START, n), START + secs(1));
+    (event.id, Some(event))
+}
+
+#[test]
+fn rule_18_the_inbox_is_read_once_the_wait_is_in_the_journal() {
+    let mut world = Setup::new().woken(WakeCause::Offered).polled();
+    world.wants(vec![want("w", waiting())]).written();
+    assert!(matches!(world.question(), Effect::ReadInbox));
+    let mut empty = world.clone();
+    empty.on(Input::Inbox(vec![]));
+    assert!(matches!(empty.question(), Effect::Poll(_)), "the execution goes on");
+    world.on(Input::Inbox(vec![arrived("other", 8), arrived("paid", 9)]));
+    assert_eq!(world.facts(), ["EventDelivered"], "the other one fulfils no wait");
+    let mut overtaken = world.clone();
+    world.written();
+    assert!(matches!(world.question(), Effect::Poll(shown) if shown.len() == 1));
+    overtaken.overtaken_by(vec![Fact::WaitExpired { step: "x".into() }]);
+    assert!(matches!(overtaken.question(), Effect::Open(_)), "all is decided again");
+}
+
+#[test]
+fn rule_17_a_delivery_from_the_inbox_that_is_overtaken_is_decided_again() {
+    let history = vec![Fact::EventAwaited { step: "w".into(), wait: wait("paid"), until: START + secs(600) }];
+    let mut world = Setup::new().after(history).woken(WakeCause::Offered).loaded();
+    world.answer_until(|effect| matches!(effect, Effect::ReadInbox));
+    let mut empty = world.clone();
+    empty.on(Input::Inbox(vec![]));
+    assert!(matches!(empty.question(), Effect::Open(_)));
+    let (_, event) = arrived("paid", 9);
+    world.on(Input::Inbox(vec![arrived("paid", 9)]));
+    world.overtaken_by(vec![Fact::EventDelivered { event: Box::new(event.unwrap()), steps: vec!["w".into()] }]);
+    let Effect::Open(opening) = world.question() else { panic!("{:?}", world.question()) };
+    assert_eq!(opening.memo.len(), 1, "delivered once");
 }

@@ -1,12 +1,16 @@
 //! Slots and tickets of concurrency limits.
 
+use std::sync::Arc;
+
 use stepladder_core::WakeCause;
+use stepladder_core::decide::Operation;
 use stepladder_core::hop::{Effect, Input, LateWrite, LogEvent, SlotAnswer, TicketSearch, WriteResult};
 use stepladder_core::journal::Fact;
 use stepladder_core::slot::Holder;
 use stepladder_core::spec::Concurrency;
+use stepladder_core::waiting::{EventMatch, EventWait};
 
-use crate::world::{HOP, START, Setup, World, body, run, secs, started, succeeded};
+use crate::world::{HOP, START, Setup, World, body, run, secs, started, succeeded, want};
 
 fn queued() -> Input {
     Input::Slots(SlotAnswer::Queued { key: "f/0".into(), joined: true, is_new: true })
@@ -201,4 +205,38 @@ fn slots_that_a_failed_hop_holds_are_left_to_the_next_one() {
         |effect| matches!(effect, Effect::Defer { releases, .. } if releases.len() == 1 && releases[0].1 == holder),
     );
     assert!(deferred, "{:?}", world.effects);
+}
+
+#[test]
+fn a_run_that_has_started_has_its_slot_of_the_run_limit() {
+    let setup = Setup::new().spec(|spec| spec.concurrency.push(Concurrency::runs(1)));
+    let mut world = setup.after(vec![started("a", 1, START), succeeded("a", 1)]).loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Acquire(_) | Effect::Open(_)));
+    assert!(matches!(world.question(), Effect::Open(_)));
+}
+
+#[test]
+fn a_wake_comes_again_if_it_cannot_be_acknowledged_after_the_promotion() {
+    let mut world = asks_for_a_slot();
+    world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
+    world.fail("a").written();
+    world.on(Input::Done);
+    assert!(world.write().acknowledges);
+    world.unavailable();
+    assert!(matches!(world.question(), Effect::PutBack(_)));
+}
+
+#[test]
+fn an_overtaken_write_owes_its_releases_and_nothing_else() {
+    let history = vec![Fact::EventAwaited { step: "w".into(), wait: expired(), until: START }];
+    let mut world = Setup::new().one_at_a_time().after(history).woken(WakeCause::Due).polled();
+    let waits = Operation::WaitForEvent { wait: expired(), timeout: secs(1) };
+    world.wants(vec![body("a"), want("w", waits)]);
+    assert!(matches!(&world.write().after[..], [LateWrite::Unsubscribe(_)]));
+    world.overtaken_by(vec![Fact::WaitExpired { step: "w".into() }]);
+    assert!(matches!(world.question(), Effect::Open(_)), "the other hop removes the subscription");
+}
+
+fn expired() -> Arc<EventWait> {
+    Arc::new(EventWait { events: vec!["paid".into()], matching: EventMatch::Any })
 }

@@ -1,6 +1,7 @@
 //! Attempts that start in this hop, and attempts that are handed to other hops.
 
 use stepladder_core::WakeCause;
+use stepladder_core::decide::ReadyStep;
 use stepladder_core::hop::{EarlyWrite, Effect, Input, LateWrite, LogEvent, OverdueAttempt};
 use stepladder_core::journal::Fact;
 use stepladder_core::limits::INTERRUPTIONS;
@@ -128,30 +129,6 @@ fn the_attempt_of_a_dead_process_is_interrupted_where_no_other_can_live() {
 }
 
 #[test]
-fn a_hop_hands_over_when_it_must_not_go_on() {
-    let mut setup = Setup::new();
-    setup.worker.goes_on = false;
-    let mut world = setup.polled();
-    world.wants(vec![body("a")]).written().succeed(&["a"]).wants(vec![body("b")]);
-    assert_eq!(world.facts(), ["StepSucceeded"]);
-    assert_eq!(world.write().wakes[0].cause, WakeCause::Next);
-    assert!(world.write().acknowledges && world.written().is_done());
-}
-
-#[test]
-fn a_body_without_time_gets_a_fresh_invocation_once() {
-    let mut setup = Setup::new();
-    setup.deadline = Some(setup.now + secs(30));
-    let mut world = setup.clone().polled();
-    world.wants(vec![body("a")]);
-    assert_eq!(world.write().wakes[0].cause, WakeCause::Fresh(None));
-    assert!(world.written().is_done());
-    let mut fresh = setup.woken(WakeCause::Fresh(None)).polled();
-    fresh.wants(vec![body("a")]);
-    assert_eq!(fresh.facts(), ["StepStarted"]);
-}
-
-#[test]
 fn an_attempt_is_stopped_at_its_time_out() {
     let mut world = Setup::new().spec(|spec| spec.timeout = secs(10)).polled();
     world.wants(vec![body("a")]).written();
@@ -255,4 +232,7 @@ fn rule_29_a_body_that_does_not_stop_is_failed_with_its_slots_and_its_wake() {
     assert!(state.admits_all(&write.entries).is_ok());
     assert_eq!(later_wakes(&write), [(WakeCause::Due, world.now + secs(3))]);
     assert!(matches!(&write.after[..], [LateWrite::Release { holder: of, .. }] if of == holder));
+    let woken = ReadyStep { woken: true, ..ready.clone() };
+    let write = OverdueAttempt { ready: &woken, ..overdue }.fail(&state, world.now, 1);
+    assert_eq!(later_wakes(&write), [(WakeCause::Step("a".into()), world.now + secs(3))]);
 }

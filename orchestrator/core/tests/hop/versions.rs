@@ -122,3 +122,12 @@ fn what_an_earlier_attempt_of_the_handler_logged_is_not_recorded_after_it() {
         assert_eq!(written, facts);
     }
 }
+
+#[test]
+fn a_run_of_an_unknown_function_has_no_version() {
+    let state = Setup::new().begin().state();
+    assert!(Catalog::default().for_run(&state).is_none());
+    let known = Catalog::new([FunctionVersion { spec: Spec::new("f"), version: Some("1".into()) }]);
+    let chosen = known.for_run(&state).unwrap();
+    assert_eq!((chosen.function.version.as_deref(), chosen.is_other_version), (Some("1"), false));
+}

@@ -1,0 +1,109 @@
+//! Attempts that are handed over to another invocation.
+
+use stepladder_core::hop::{Effect, Finished, Input};
+use stepladder_core::journal::Fact;
+use stepladder_core::{WakeCause, json};
+
+use crate::world::{START, Setup, World, body, secs};
+
+/// Returns a hop that executes the body `a`, and whose function then wants other steps too.
+fn going_on(setup: &Setup) -> World {
+    let mut world = setup.polled();
+    world.wants(vec![body("a")]).written();
+    assert_eq!(world.executed(), ["a".into()]);
+    world.on(Input::Finished(Finished::default()));
+    world
+}
+
+fn causes(world: &World) -> Vec<WakeCause> {
+    world.write().wakes.iter().map(|wake| wake.cause.clone()).collect()
+}
+
+#[test]
+fn a_hop_hands_over_when_it_must_not_go_on() {
+    let mut setup = Setup::new();
+    setup.worker.goes_on = false;
+    let mut world = setup.polled();
+    world.wants(vec![body("a")]).written().succeed(&["a"]).wants(vec![body("b")]);
+    assert_eq!(world.facts(), ["StepSucceeded"]);
+    assert_eq!(world.write().wakes[0].cause, WakeCause::Next);
+    assert!(world.write().acknowledges && world.written().is_done());
+}
+
+#[test]
+fn a_body_without_time_gets_a_fresh_invocation_once() {
+    let mut setup = Setup::new();
+    setup.deadline = Some(setup.now + secs(30));
+    let mut world = setup.clone().polled();
+    world.wants(vec![body("a")]);
+    assert_eq!(world.write().wakes[0].cause, WakeCause::Fresh(None));
+    assert!(world.written().is_done());
+    let mut fresh = setup.woken(WakeCause::Fresh(None)).polled();
+    fresh.wants(vec![body("a")]);
+    assert_eq!(fresh.facts(), ["StepStarted"]);
+}
+
+#[test]
+fn a_process_that_is_about_to_stop_hands_over_further_steps_once() {
+    let mut world = going_on(&Setup::new());
+    world.is_stopping = true;
+    world.wants(vec![body("b")]);
+    assert_eq!((causes(&world), world.write().entries.len()), (vec![WakeCause::Next], 0));
+    world.written();
+    assert!(matches!(world.question(), Effect::AwaitAttempts(_)), "a executes");
+    world.on(Input::Finished(Finished::default())).wants(vec![body("b")]);
+    assert!(matches!(world.question(), Effect::AwaitAttempts(_)), "b has its wake");
+    world.succeed(&["a"]);
+    world.returns(Ok(json::null()));
+    assert_eq!(world.facts(), ["StepSucceeded", "RunCompleted"]);
+}
+
+#[test]
+fn a_step_whose_time_out_does_not_fit_the_remaining_time_is_handed_over() {
+    for (left, here) in [(62, false), (63, true)] {
+        let mut setup = Setup::new();
+        setup.deadline = Some(setup.now + secs(200));
+        let mut world = going_on(&setup);
+        world.now = setup.now + secs(200 - left);
+        world.wants(vec![body("b")]);
+        assert_eq!((world.write().entries.len() == 1, world.write().wakes.is_empty()), (here, here), "{left}");
+    }
+}
+
+#[test]
+fn a_step_with_a_wake_of_its_own_is_handed_over_under_such_a_wake() {
+    let woken =
+        || Setup::new().after(vec![Fact::StepsWoken { steps: vec!["b".into()] }]).woken(WakeCause::Step("b".into()));
+    let mut late = woken();
+    late.deadline = Some(late.now + secs(30));
+    let mut late = late.polled();
+    late.wants(vec![body("b")]);
+    assert_eq!(causes(&late), [WakeCause::Fresh(Some("b".into()))], "that invocation starts it in any case");
+    let mut world = going_on(&woken());
+    world.is_stopping = true;
+    world.wants(vec![body("b"), body("c")]);
+    assert_eq!(causes(&world), [WakeCause::Step("b".into()), WakeCause::Next]);
+}
+
+#[test]
+fn a_hop_whose_lease_has_ended_waits_for_its_attempts_if_it_starts_nothing() {
+    let mut world = going_on(&Setup::new());
+    world.now = START + secs(1_000);
+    world.wants(vec![]);
+    assert!(matches!(world.question(), Effect::AwaitAttempts(_)), "{:?}", world.question());
+}
+
+#[test]
+fn a_slot_is_asked_for_with_the_ticket_of_the_step_if_it_has_one() {
+    let history = vec![Fact::StepsWoken { steps: vec!["b".into()] }];
+    let woken = Setup::new().one_at_a_time().after(history);
+    for (setup, step, by_itself) in [
+        (Setup::new().one_at_a_time(), "a", false),
+        (Setup::new().one_at_a_time().woken(WakeCause::Step("a".into())), "a", true),
+        (woken.woken(WakeCause::Watchdog), "b", true),
+    ] {
+        let mut world = setup.polled();
+        world.wants(vec![body(step)]);
+        assert!(matches!(world.question(), Effect::Acquire(request) if request.by_itself == by_itself), "{step}");
+    }
+}
