@@ -1,15 +1,16 @@
-//! What a front end registers: a function's description as plain data, which [`compile`] turns into
-//! a [`Spec`].
+//! The description of a function as plain data. A front end registers it, and [`compile`] converts
+//! it to a [`Spec`].
 //!
-//! A [`FunctionConfig`] is what is sent and stored. CEL expressions and cron schedules are texts,
-//! durations are texts such as `1h 30m`. Only [`compile`] parses them, for every front end.
+//! A [`FunctionConfig`] is what a front end sends and what the store keeps. CEL expressions, cron
+//! schedules and durations (such as `1h 30m`) are strings. Only [`compile`] parses them, for every
+//! front end.
 //!
-//! A config that is sent must not have unknown fields: a misspelt limit would not limit anything.
-//! [`FunctionConfig::decode`] refuses them by name. A config that is stored may come from a newer
-//! version of the program. [`FunctionConfig::decode_stored`] therefore ignores unknown fields, and
-//! names them, so that the reader can report them.
+//! A config that a front end sends must not have unknown fields, because a misspelt limit would not
+//! limit anything. [`FunctionConfig::decode`] refuses such fields and names them. A stored config
+//! may come from a newer version of the program. Therefore [`FunctionConfig::decode_stored`]
+//! ignores unknown fields and returns their names, so that the caller can report them.
 //!
-//! What is deliberately not here: the code of the function, and how it is executed.
+//! The code of the function, and how it is executed, are deliberately not part of the config.
 //!
 //! [`compile`]: FunctionConfig::compile
 
@@ -40,28 +41,28 @@ pub use flow::{
 /// The description of a function, as a front end registers it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FunctionConfig {
-    /// Its id: `enhance-client-with-ai`. At most 255 characters.
+    /// The id of the function, such as `enhance-client-with-ai`. It has at most 255 characters.
     pub id: Arc<str>,
-    /// Its name for people. By default, its id.
+    /// The name of the function for people. The default is the id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
-    /// Its version: a number, a date, `1.10`. A started run continues under its version while that
-    /// version is known.
+    /// The version of the function: a number, a date, or a version such as `1.10`. A started run
+    /// keeps its version while that version is registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Arc<str>>,
-    /// The events that start it.
+    /// The events that start the function.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub triggers: Vec<TriggerConfig>,
-    /// Its cron schedules.
+    /// The cron schedules that start the function.
     #[serde(default, skip_serializing_if = "CronConfig::is_empty")]
     pub cron: CronConfig,
-    /// The retries of its steps and of its handler.
+    /// The retries of the function's steps and of its handler.
     #[serde(default)]
     pub retry: RetryConfig,
-    /// The timeout of its steps. By default, 60 s.
+    /// The timeout of the function's steps. The default is 60 s.
     #[serde(default = "default_timeout", with = "duration")]
     pub timeout: Duration,
-    /// Limits on its executing steps or its live runs. All of them apply.
+    /// Limits on executing steps or on live runs of the function. All of them apply.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub concurrency: Vec<ConcurrencyConfig>,
     /// Delays starts that exceed the rate.
@@ -79,22 +80,23 @@ pub struct FunctionConfig {
     /// Allows at most one live run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub singleton: Option<SingletonConfig>,
-    /// Events for which this CEL expression returns the same text start one run in 24 hours.
+    /// Events for which this CEL expression returns the same value start only one run in 24 hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency: Option<String>,
-    /// A CEL expression: the seconds by which a run moves forward in a wait queue.
+    /// A CEL expression that returns the number of seconds by which a run moves forward in a wait
+    /// queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<String>,
     /// Events that cancel a run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cancel_on: Vec<CancelOnConfig>,
-    /// When late runs are cancelled.
+    /// When runs are cancelled because they start or end too late.
     #[serde(default, skip_serializing_if = "TimeoutsConfig::is_empty")]
     pub timeouts: TimeoutsConfig,
-    /// The id of the function that starts when a run of this one fails.
+    /// The id of the function that starts if a run of this function fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<Arc<str>>,
-    /// An example event that starts it, for people who try it out.
+    /// An example event that starts the function, for people who want to try it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub example: Option<ExampleConfig>,
 }
@@ -119,16 +121,18 @@ impl TriggerConfig {
 /// The cron schedules of a function.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CronConfig {
-    /// Cron expressions: `0 9 * * MON-FRI`. A minute that several of them name is one tick.
+    /// Cron expressions such as `0 9 * * MON-FRI`. A minute that matches several of them is one
+    /// tick.
     #[serde(default)]
     pub schedules: Vec<String>,
-    /// An IANA time zone: `Europe/Berlin`. By default, UTC.
+    /// The IANA name of the time zone, such as `Europe/Berlin`. The default is UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
-    /// The maximum delay of a tick, at most 10 minutes. By default, ticks are not delayed.
+    /// The maximum random delay of a tick, at most 10 minutes. By default, ticks are not delayed.
     #[serde(default, with = "duration", skip_serializing_if = "Duration::is_zero")]
     pub jitter: Duration,
-    /// What happens to ticks that did not start in time. By default, the latest starts.
+    /// What happens to ticks that did not start a run in time. By default, the latest one starts a
+    /// run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed_ticks: Option<MissedTicks>,
 }
@@ -139,13 +143,13 @@ impl CronConfig {
     }
 }
 
-/// How often a step or a handler is retried, and after which waits.
+/// How often a step or a handler is retried, and after which delays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryConfig {
-    /// The maximum number of retries after the first attempt. By default, 4.
+    /// The maximum number of retries after the first attempt. The default is 4.
     #[serde(default = "default_retries")]
     pub retries: u32,
-    /// The waits between attempts.
+    /// The delays between attempts.
     #[serde(default)]
     pub backoff: BackoffConfig,
 }
@@ -156,21 +160,21 @@ impl Default for RetryConfig {
     }
 }
 
-/// The waits between attempts, as [`Backoff`] has them.
+/// The delays between attempts, with the same variants as [`Backoff`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BackoffConfig {
-    /// [`Backoff::Default`].
+    /// The default delays ([`Backoff::Default`]).
     #[default]
     Default,
-    /// [`Backoff::Fixed`].
+    /// The same delay each time ([`Backoff::Fixed`]).
     Fixed(#[serde(with = "duration")] Duration),
-    /// [`Backoff::Exponential`].
+    /// A delay that doubles each time ([`Backoff::Exponential`]).
     Exponential {
-        /// The wait before the first retry.
+        /// The delay before the first retry.
         #[serde(with = "duration")]
         first: Duration,
-        /// The longest wait, without jitter.
+        /// The maximum delay, without jitter.
         #[serde(with = "duration")]
         max: Duration,
     },
@@ -196,7 +200,7 @@ impl From<BackoffConfig> for Backoff {
     }
 }
 
-/// An example event, with the fields that a sender writes.
+/// An example event, with the fields that a sender can set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExampleConfig {
     /// The event's name.
@@ -204,19 +208,19 @@ pub struct ExampleConfig {
     /// The payload: a JSON object. By default, it is empty.
     #[serde(default = "json::empty_object")]
     pub data: Json,
-    /// The sender's id.
+    /// The id given by the sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<Arc<str>>,
     /// When the event happened, in milliseconds since the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ts: Option<i64>,
-    /// The user whom the event is about: a JSON object.
+    /// The user that the event is about: a JSON object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<Json>,
 }
 
 impl PartialEq for ExampleConfig {
-    /// Compares `data` and `user` by their values.
+    /// Compares `data` and `user` by their JSON values, not by their text.
     fn eq(&self, other: &Self) -> bool {
         let is_same_user = match (&self.user, &other.user) {
             (None, None) => true,

@@ -207,7 +207,7 @@ pub struct HandlerLogLine {
     /// The number of lines that the function logged between the last of these outcomes and this
     /// line.
     pub nth: u32,
-    /// The line.
+    /// The log line itself.
     pub line: LogLine,
 }
 

@@ -284,7 +284,7 @@ impl RunState {
         self.end.is_none() && self.steps.values().any(for_event)
     }
 
-    /// Returns the steps that wait for an event like this one, sorted by id.
+    /// Returns the steps whose open wait matches this event, sorted by id.
     pub fn fulfilled_by(&self, arriving: &ArrivingEvent<'_>, exprs: &ExprCache) -> Vec<StepId> {
         let trigger = &self.created.event;
         if !self.is_created_before(arriving.event) {

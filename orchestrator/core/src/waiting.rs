@@ -235,7 +235,7 @@ impl fmt::Display for EventWait {
 
 /// An arriving event, parsed once for all subscriptions.
 pub struct ArrivingEvent<'a> {
-    /// The event.
+    /// The event that arrived.
     pub event: &'a Event,
     values: EventValues,
 }

@@ -117,10 +117,11 @@ struct Count {
     limits: u64,
     /// The start of each attempt that has not ended yet.
     started: HashMap<StepId, Timestamp>,
-    /// The number of steps that have succeeded. The next fields contain their execution time and
-    /// their tokens.
+    /// The number of steps that have succeeded.
     succeeded: u64,
+    /// The execution time of the steps that have succeeded.
     succeeded_time: Duration,
+    /// The number of tokens that the steps that have succeeded used.
     succeeded_tokens: u64,
 }
 

@@ -1,4 +1,5 @@
-//! Steps: `Unpin` futures with options, which do nothing before they are first polled.
+//! The futures of steps. They are `Unpin` and have options, and do nothing before they are first
+//! polled.
 
 mod invoke;
 mod recorded;

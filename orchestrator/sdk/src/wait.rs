@@ -1,4 +1,4 @@
-//! Waits for events and signals: `Unpin` futures with options.
+//! The futures that wait for events and signals. They are `Unpin` and have options.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Compiles a config: parses expressions and schedules, and refuses what cannot work.
+//! Compiles a config: parses expressions and schedules, and refuses settings that cannot work.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::spec::{Concurrency, Spec, Trigger};
 use crate::waiting::field_path;
 
 impl FunctionConfig {
-    /// Compiles the config to what the engine uses.
+    /// Compiles the config to the form that the engine uses.
     ///
     /// # Errors
     /// A sentence that names the function, and the field or the fields that cannot work.
@@ -54,7 +54,7 @@ impl Compiler<'_> {
         ConfigError::new(Some(self.function), Some(field.into()), message)
     }
 
-    /// Compiles an expression. `subject` says what it is for.
+    /// Compiles an expression. `subject` says in errors what the expression is for.
     fn expr(&self, field: &str, subject: &str, cel: &str, names: Names) -> Result<Expr, ConfigError> {
         let sentence = |bad| self.error(field, format!("the {subject} of function `{}`: {bad}", self.function));
         Expr::compile_over(cel, names).map_err(sentence)
@@ -88,8 +88,8 @@ impl Compiler<'_> {
     fn triggers(&self, config: &FunctionConfig) -> Result<Vec<Trigger>, ConfigError> {
         numbered("triggers", &config.triggers, |field, trigger| {
             let field = format!("{field}.conditions");
-            // each condition is compiled separately, so that a surplus bracket does not change what
-            // another condition means
+            // each condition is also compiled alone, so that a surplus bracket cannot change the
+            // meaning of another condition
             for cel in &trigger.conditions {
                 self.expr(&field, "filter", cel, Names::Event)?;
             }
@@ -169,7 +169,7 @@ impl Compiler<'_> {
     }
 }
 
-/// Compiles each element of a list, under its path: `triggers[0]`.
+/// Compiles each element of a list. The path of an element in errors is for example `triggers[0]`.
 fn numbered<T, O>(
     field: &str,
     each: &[T],

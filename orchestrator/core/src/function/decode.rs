@@ -1,4 +1,4 @@
-//! Reads configs: strictly from a front end, leniently from the store.
+//! Decodes configs: strictly if a front end sent them, leniently if the store kept them.
 
 use std::sync::Arc;
 
@@ -9,22 +9,22 @@ use super::{ConfigError, FunctionConfig};
 use crate::json;
 use crate::sentence::shortened;
 
-/// A config as it was stored.
+/// A config that was read from the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredConfig {
     /// The config.
     pub config: FunctionConfig,
-    /// The fields that this version of the program does not know, as paths. They have no effect
-    /// here.
+    /// The paths of the fields that this version of the program does not know. These fields have no
+    /// effect.
     pub unknown_fields: Vec<String>,
 }
 
 impl FunctionConfig {
-    /// Reads a config that a front end sends.
+    /// Decodes a config that a front end sent.
     ///
     /// # Errors
-    /// A sentence that names the function and the field: for text that is not JSON, a field of the
-    /// wrong type, and a field that does not exist.
+    /// A sentence that names the function and the field. The text is not JSON, a field has the
+    /// wrong type, or a field does not exist.
     pub fn decode(text: &str) -> Result<Self, ConfigError> {
         let id = id_of(text);
         let subject = subject(id.as_deref());
@@ -40,11 +40,11 @@ impl FunctionConfig {
         }
     }
 
-    /// Reads a config from the store, where a newer version of the program may have written it.
+    /// Decodes a config from the store, where a newer version of the program may have written it.
     /// Fields that this version does not know are listed and otherwise ignored.
     ///
     /// # Errors
-    /// A sentence that names the function and the field. A known field has a value that this
+    /// A sentence that names the function and the field: a known field has a value that this
     /// version cannot read, for example a new variant.
     pub fn decode_stored(text: &str) -> Result<StoredConfig, ConfigError> {
         let mut unknown_fields = Vec::new();
@@ -68,7 +68,7 @@ impl FunctionConfig {
     }
 }
 
-/// Returns the id of a config that is otherwise not valid.
+/// Returns the id of a config that is otherwise invalid.
 fn id_of(text: &str) -> Option<Arc<str>> {
     #[derive(Deserialize)]
     struct Identified {
@@ -77,7 +77,7 @@ fn id_of(text: &str) -> Option<Arc<str>> {
     serde_json::from_str(text).ok().map(|Identified { id }| id)
 }
 
-/// Writes a path like `serde_path_to_error` does: `triggers[0].conditions`.
+/// Formats a path as `serde_path_to_error` does, such as `triggers[0].conditions`.
 fn place(path: &Path<'_>) -> String {
     match path {
         Path::Root => String::new(),

@@ -1,4 +1,5 @@
-//! Durations as text, for serde: written as `1h 30m`, read in that form or as ISO 8601 (`PT90M`).
+//! Durations as strings, for serde. They are written as `1h 30m`, and read in this form or as ISO
+//! 8601 (`PT90M`).
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use serde::{Deserializer, Serialize, Serializer};
 
 use crate::sentence::shortened;
 
-/// A duration longer than about 292 billion years is written as that.
+/// Writes a duration. A duration longer than about 292 billion years is written as 292 billion
+/// years.
 pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     format!("{:#}", SignedDuration::try_from(*duration).unwrap_or(SignedDuration::MAX)).serialize(serializer)
 }
@@ -18,7 +20,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     deserializer.deserialize_str(DurationText)
 }
 
-/// The same for a duration that may be missing or `null`.
+/// Durations that may be missing or `null`.
 pub(super) mod optional {
     use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! Why a config is refused.
+//! The error of a config that is refused.
 
 use std::sync::Arc;
 
-/// Why a function's config is refused, as a sentence that names the function and the field.
+/// Why the config of a function is refused, as a sentence that names the function and the field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ConfigError {
@@ -21,8 +21,8 @@ impl ConfigError {
         self.function.as_deref()
     }
 
-    /// Returns the field that is wrong, as a path: `throttle.key`. It is `None` if several fields
-    /// do not fit together.
+    /// Returns the path of the invalid field, such as `throttle.key`. Returns `None` if several
+    /// fields contradict each other.
     pub fn field(&self) -> Option<&str> {
         self.field.as_deref()
     }

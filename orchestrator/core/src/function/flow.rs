@@ -1,4 +1,5 @@
-//! The configs of flow control: limits, which of many events start a run, and until when.
+//! The configs of flow control: limits, which of many events start a run, and how long a run may
+//! take.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +13,12 @@ use crate::spec::CountedUnit;
 /// A limit on executing steps or on live runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConcurrencyConfig {
-    /// The maximum number at the same time, at least 1.
+    /// The maximum number of steps or runs at the same time, at least 1.
     pub limit: u32,
-    /// What the limit counts. By default, executing steps.
+    /// Whether the limit counts steps or runs. The default is executing steps.
     #[serde(default)]
     pub of: CountedUnit,
-    /// A CEL expression over `event`; each value has its own slots.
+    /// A CEL expression over `event`. Each of its values has its own slots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// The name under which several functions share the limit.
@@ -25,7 +26,7 @@ pub struct ConcurrencyConfig {
     pub shared: Option<Arc<str>>,
 }
 
-/// A number of starts per period: a throttle or a rate limit.
+/// A maximum number of starts per period, for a throttle or a rate limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateConfig {
     /// The number of starts per period.
@@ -33,11 +34,11 @@ pub struct RateConfig {
     /// The period, at most 31 days.
     #[serde(with = "duration")]
     pub period: Duration,
-    /// The number of runs that may start at once. By default 1 for a throttle, and `limit` for a
-    /// rate limit.
+    /// The number of runs that may start at the same time. The default is 1 for a throttle, and
+    /// `limit` for a rate limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
-    /// A CEL expression over `event`; each value is counted separately.
+    /// A CEL expression over `event`. Starts are counted separately for each of its values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
@@ -48,10 +49,10 @@ pub struct DebounceConfig {
     /// The quiet period, at most 31 days.
     #[serde(with = "duration")]
     pub period: Duration,
-    /// The maximum delay after the first event. By default, there is none.
+    /// The maximum delay after the first event. By default, there is no maximum.
     #[serde(default, with = "duration::optional", skip_serializing_if = "Option::is_none")]
     pub max_wait: Option<Duration>,
-    /// A CEL expression over `event`; each value has its own run.
+    /// A CEL expression over `event`. Each of its values is debounced separately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
@@ -59,12 +60,12 @@ pub struct DebounceConfig {
 /// Starts a run with many events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchConfig {
-    /// The number of events that starts the run at once, at most 1,000.
+    /// The number of events that starts the run immediately, at most 1,000.
     pub size: u32,
     /// The maximum time from the first event to the start, at most 31 days.
     #[serde(with = "duration")]
     pub timeout: Duration,
-    /// A CEL expression over `event`; each value has its own run.
+    /// A CEL expression over `event`. Each of its values has its own batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
@@ -72,9 +73,9 @@ pub struct BatchConfig {
 /// Allows at most one live run; with a key, one per value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SingletonConfig {
-    /// What a further event does.
+    /// What a further event does while a run is live.
     pub mode: SingletonMode,
-    /// A CEL expression over `event`; each value has its own run.
+    /// A CEL expression over `event`. At most one run is live for each of its values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
@@ -84,10 +85,11 @@ pub struct SingletonConfig {
 pub struct CancelOnConfig {
     /// The event's name.
     pub event: Arc<str>,
-    /// Conditions that must all be true. Without conditions, every event of that name cancels.
+    /// Conditions that must all be true. Without conditions, every event with this name cancels the
+    /// run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<CancelCondition>,
-    /// The time after the run's creation in which the event cancels it. By default, until its end.
+    /// How long after the run's creation the event can cancel it. By default, until the run ends.
     #[serde(default, with = "duration::optional", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
 }
@@ -98,17 +100,18 @@ pub struct CancelOnConfig {
 pub enum CancelCondition {
     /// The event has the same value in this field of its `data` as the run's own event.
     SameField(String),
-    /// This CEL expression is true: `event` started the run, `async` is the arriving event.
+    /// This CEL expression is true. `event` is the event that started the run, and `async` is the
+    /// arriving event.
     Cel(String),
 }
 
-/// When late runs are cancelled.
+/// When runs are cancelled because they start or end too late.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeoutsConfig {
-    /// A run that has not started this long after its creation is cancelled.
+    /// The maximum time from the creation of a run to its start.
     #[serde(default, with = "duration::optional", skip_serializing_if = "Option::is_none")]
     pub start: Option<Duration>,
-    /// A run that has not ended this long after its start is cancelled.
+    /// The maximum time from the start of a run to its end.
     #[serde(default, with = "duration::optional", skip_serializing_if = "Option::is_none")]
     pub finish: Option<Duration>,
 }

@@ -24,7 +24,7 @@ use crate::error::Problem;
 use crate::path::EventPath;
 use crate::router::Shared;
 
-/// The number of events on a page.
+/// The number of events on a page of the list.
 const PAGE: usize = 25;
 /// The maximum number of runs of an event that the list shows.
 const RUNS_IN_LIST: usize = 5;
