@@ -74,8 +74,8 @@ async fn the_stand_ins_answer_for_every_function() {
 fn every_function_has_an_example_that_starts_it() {
     for function in stepladder_functions::all() {
         let id = function.id().to_owned();
-        let program = stepladder_sdk::runtime::programs(function, &Default::default()).expect("a function").remove(0);
-        let spec = program.spec();
+        let function = stepladder_sdk::runtime::compile(function, &Default::default()).expect("a function").remove(0);
+        let spec = function.spec();
         assert!(spec.example.is_some(), "{id} has no example");
         assert_eq!(spec.problem(), None);
     }

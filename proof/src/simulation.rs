@@ -39,7 +39,7 @@ use stepladder_core::{RunId, Timestamp, Wake};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::local::MAX_DELAY;
 use stepladder_engine::ports::MIN_DELAY;
-use stepladder_engine::{Config, Pace, Program};
+use stepladder_engine::{Config, Pace, RegisteredFunction};
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_testkit::memory::Memory;
 
@@ -103,10 +103,10 @@ struct Mishaps {
 pub(crate) struct Simulation {
     memory: Arc<Memory>,
     clock: Arc<VirtualClock>,
-    programs: Vec<Arc<dyn Program>>,
-    /// The program that the first worker uses instead, if that worker has an older version of the
+    registered: Vec<RegisteredFunction>,
+    /// The function that the first worker uses instead, if that worker has an older version of the
     /// code.
-    older: Option<Arc<dyn Program>>,
+    older: Option<RegisteredFunction>,
     config: Config,
     seed: u64,
     /// Number of engines created so far.
@@ -187,12 +187,12 @@ impl Simulation {
         let now = clock.now();
         let skew = Duration::from_millis(2 * knobs.skew);
         let mut simulation = Self {
-            invariants: Invariants::new(memory.clone(), account, &functions.limits, &functions.programs, skew),
+            invariants: Invariants::new(memory.clone(), account, &functions.limits, &functions.registered, skew),
             controlled: Controlled::new(memory.clone(), functions.control, knobs.old > 0),
             listings: Arc::new(Lagging::new(memory.clone())),
             memory,
             clock,
-            programs: functions.programs,
+            registered: functions.registered,
             older: functions.older,
             config,
             seed,

@@ -25,9 +25,9 @@ impl World {
     async fn of(function: Function) -> Self {
         let clock = Arc::new(SystemClock);
         let memory = Arc::new(Memory::new(clock.clone()));
-        let programs =
-            stepladder_sdk::runtime::programs(function, &Default::default()).expect("a function that can work");
-        let engine = Engine::with_ports(memory, clock, Arc::new(SystemEntropy), programs, Config::default());
+        let compiled =
+            stepladder_sdk::runtime::compile(function, &Default::default()).expect("a function that can work");
+        let engine = Engine::with_ports(memory, clock, Arc::new(SystemEntropy), compiled, Config::default());
         let engine = Arc::new(engine.expect("an engine"));
         let workers = Workers::start(engine.clone(), 4);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

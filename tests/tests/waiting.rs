@@ -48,10 +48,10 @@ impl Process {
     /// Starts a process as soon as the previous process has closed the file.
     async fn start(file: &Path) -> Self {
         let sqlite = wait_for("the data file", async || Sqlite::open(file, Options::default()).ok()).await;
-        let programs = stepladder_sdk::runtime::programs(Function::new("publish", publish), &Default::default())
+        let compiled = stepladder_sdk::runtime::compile(Function::new("publish", publish), &Default::default())
             .expect("a function");
         let config = Config::default();
-        let engine = Arc::new(Engine::new(Arc::new(sqlite), programs, config).expect("an engine"));
+        let engine = Arc::new(Engine::new(Arc::new(sqlite), compiled, config).expect("an engine"));
         let workers = Workers::start(engine.clone(), 4);
         Self { engine, workers }
     }

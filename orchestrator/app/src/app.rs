@@ -2,9 +2,8 @@
 
 use std::future::Future;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use stepladder_engine::{Pace, Program};
+use stepladder_engine::{Pace, RegisteredFunction};
 use stepladder_sdk::runtime::{self, SharedData};
 use stepladder_sdk::{Function, Result};
 
@@ -145,17 +144,17 @@ impl App {
     }
 
     /// Compiles the functions to programs that the engine executes.
-    pub(crate) fn programs(&mut self) -> Result<Vec<Arc<dyn Program>>, String> {
+    pub(crate) fn compile(&mut self) -> Result<Vec<RegisteredFunction>, String> {
         let mut calls = self.single_calls.iter().enumerate();
         if let Some((_, method)) = calls.find(|(i, method)| self.single_calls[..*i].contains(method)) {
             return Err(format!("the app calls `.{method}` twice; call it once"));
         }
         self.data.check()?;
-        let mut programs = Vec::new();
+        let mut compiled = Vec::new();
         for function in std::mem::take(&mut self.functions) {
-            programs.extend(runtime::programs(function, &self.data)?);
+            compiled.extend(runtime::compile(function, &self.data)?);
         }
-        Ok(programs)
+        Ok(compiled)
     }
 }
 
@@ -166,13 +165,13 @@ mod tests {
     #[test]
     fn a_second_call_of_a_method_is_refused_by_name() {
         let version = || App::new().code_version("1");
-        assert!(version().programs().is_ok());
+        assert!(version().compile().is_ok());
         for (mut app, says) in [
             (App::new().pace(Pace::WithinBudget).pace(Pace::WithinBudget), "`.pace` twice"),
             (version().code_version("2"), "`.code_version` twice"),
             (App::new().data(1_u8).data(2_u8), "two values of type u8"),
         ] {
-            let error = app.programs().err().unwrap_or_default();
+            let error = app.compile().err().unwrap_or_default();
             assert!(error.contains(says), "{error}");
         }
     }

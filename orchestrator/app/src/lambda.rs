@@ -70,9 +70,9 @@ pub(crate) fn run(app: App) -> ExitCode {
 }
 
 async fn serve(mut app: App, settings: Settings) -> Result<(), String> {
-    let programs = app.programs()?;
+    let compiled = app.compile()?;
     let aws = Arc::new(backend(&settings));
-    let engine = Engine::new(aws.clone(), programs, config(&app, &settings)).map_err(|e| e.to_string())?;
+    let engine = Engine::new(aws.clone(), compiled, config(&app, &settings)).map_err(|e| e.to_string())?;
     let process = Arc::new(Process { engine: Arc::new(engine), aws, settings });
     let served = match process.settings.role {
         Role::Worker => worker::serve(process).await,

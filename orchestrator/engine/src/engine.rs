@@ -4,18 +4,15 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use stepladder_core::limits::name_problem;
-use stepladder_core::{RunId, StepId, Timestamp, spec};
+use stepladder_core::{RunId, StepId, Timestamp};
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::control::Control;
-use crate::functions::Functions;
-use crate::functions::versions::Versions;
+use crate::functions::{Catalog, FixedFunctions, FunctionControl, Functions, RegisteredFunction};
 use crate::hop::{Hops, RunningBodies};
 use crate::intake::Intake;
 use crate::ports::{Backend, Delivery, StoreError};
-use crate::program::Program;
 use crate::query::Query;
 use crate::runs::Runs;
 use crate::runtime::Runtime;
@@ -26,7 +23,7 @@ use crate::sweep::{Sweep, SweepReport};
 /// Moves runs forward and answers queries about them. A process needs only one engine.
 pub struct Engine {
     pub(crate) runtime: Arc<Runtime>,
-    functions: Arc<Functions>,
+    functions: Arc<FunctionControl>,
     subscriptions: Arc<Subscriptions>,
     intake: Arc<Intake>,
     query: Arc<Query>,
@@ -62,10 +59,10 @@ impl Engine {
     /// function.
     pub fn new(
         backend: Arc<dyn Backend>,
-        programs: Vec<Arc<dyn Program>>,
+        functions: Vec<RegisteredFunction>,
         config: Config,
     ) -> Result<Self, EngineError> {
-        Self::with_ports(backend, Arc::new(SystemClock), Arc::new(SystemEntropy), programs, config)
+        Self::with_ports(backend, Arc::new(SystemClock), Arc::new(SystemEntropy), functions, config)
     }
 
     /// Creates an engine with the given clock and source of randomness.
@@ -76,20 +73,30 @@ impl Engine {
         backend: Arc<dyn Backend>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
-        programs: Vec<Arc<dyn Program>>,
+        functions: Vec<RegisteredFunction>,
         config: Config,
     ) -> Result<Self, EngineError> {
-        let (programs, order) = build_catalog(programs, &config)?;
-        let catalog = Arc::new(programs.catalog());
+        let functions = Arc::new(FixedFunctions::new(Catalog::new(functions, &config)?));
+        Ok(Self::with_functions(backend, clock, entropy, functions, config))
+    }
+
+    /// Creates an engine for a set of functions that may change while the process runs.
+    pub fn with_functions(
+        backend: Arc<dyn Backend>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        functions: Arc<dyn Functions>,
+        config: Config,
+    ) -> Self {
         let worker = format!("{:016x}", entropy.bits() as u64).into();
-        let runtime = Runtime { backend, clock, entropy, config, programs, catalog, order, worker };
-        Ok(Self::assemble(runtime, RunningBodies::default()))
+        let runtime = Runtime { backend, clock, entropy, config, functions, worker };
+        Self::assemble(runtime, RunningBodies::default())
     }
 
     fn assemble(runtime: Runtime, bodies: RunningBodies) -> Self {
         let runtime = Arc::new(runtime);
         let runs = Arc::new(Runs::new(runtime.clone()));
-        let functions = Arc::new(Functions::new(runtime.clone()));
+        let functions = Arc::new(FunctionControl::new(runtime.clone()));
         let slots = Arc::new(Slots::new(runtime.clone(), runs.clone()));
         let subscriptions = Arc::new(Subscriptions::new(runtime.clone(), runs.clone()));
         let intake = Arc::new(Intake::new(runtime.clone(), runs.clone(), slots.clone(), subscriptions.clone()));
@@ -189,7 +196,7 @@ impl Engine {
     }
 
     /// Returns the service that describes, pauses and resumes the registered functions.
-    pub fn functions(&self) -> &Functions {
+    pub fn functions(&self) -> &FunctionControl {
         &self.functions
     }
 
@@ -212,53 +219,6 @@ impl Engine {
     /// Returns whether [`Engine::stop`] was called.
     pub fn is_stopping(&self) -> bool {
         self.hops.stopping.load(Ordering::Relaxed)
-    }
-}
-
-/// Checks the functions. Returns them by id and version, and also their ids in the order of
-/// registration.
-fn build_catalog(programs: Vec<Arc<dyn Program>>, config: &Config) -> Result<(Versions, Vec<Arc<str>>), EngineError> {
-    let mut versions = Versions::default();
-    let mut order: Vec<Arc<str>> = Vec::new();
-    for program in programs {
-        let spec = program.spec();
-        if let Some(problem) = spec.problem() {
-            return Err(EngineError::Invalid(problem));
-        }
-        if let Some(problem) = program.version().and_then(name_problem) {
-            return Err(EngineError::Invalid(format!("the version of function `{}` {problem}", spec.id)));
-        }
-        let longest = config.longest_step(&spec.id);
-        if spec.timeout > longest {
-            return Err(EngineError::Invalid(format!(
-                "function `{}` has a step time-out of {:?}, but a worker of it has at most {longest:?} for a step; \
-                 shorten it or give its workers more time",
-                spec.id, spec.timeout
-            )));
-        }
-        let id = spec.id.clone();
-        if !order.contains(&id) {
-            order.push(id.clone());
-        }
-        if !versions.add(program) {
-            return Err(EngineError::Invalid(format!(
-                "two functions have the id `{id}`; give one another id, or another version"
-            )));
-        }
-    }
-    for program in versions.all_newest() {
-        if let Some(handler) = &program.spec().on_failure
-            && versions.newest(handler).is_none()
-        {
-            return Err(EngineError::Invalid(format!(
-                "function `{}` names `{handler}` as its on_failure, which is not registered",
-                program.spec().id
-            )));
-        }
-    }
-    match spec::conflict(versions.all_newest().map(|program| program.spec())) {
-        Some(problem) => Err(EngineError::Invalid(problem)),
-        None => Ok((versions, order)),
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use stepladder_core::Timestamp;
 use stepladder_core::hop::{Effect, Hop, Input, Invocation, Moment, StoreFault, Worker};
 
-use crate::functions::Functions;
+use crate::functions::FunctionControl;
 use crate::intake::Intake;
 use crate::ports::{Delivery, StoreError};
 use crate::runs::Runs;
@@ -32,7 +32,7 @@ pub use supervise::RunningBody;
 pub(crate) struct Hops {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) runs: Arc<Runs>,
-    pub(crate) functions: Arc<Functions>,
+    pub(crate) functions: Arc<FunctionControl>,
     pub(crate) slots: Arc<Slots>,
     pub(crate) intake: Arc<Intake>,
     pub(crate) worker: Arc<Worker>,
@@ -60,8 +60,9 @@ impl Hops {
         let until = deadline.unwrap_or_else(|| self.runtime.now() + self.runtime.config.worker_timeout_of(&wake.group));
         let (began, hop) = (self.runtime.now(), self.runtime.entropy.bits() as u64);
         let invocation = Invocation { wake, receives, began, deadline, hop, worker: self.worker.clone() };
-        let (mut hop, mut effects) = Hop::begin_with(invocation, self.runtime.catalog.clone());
-        let storage = Storage { hops: self, receipt, until };
+        let catalog = self.runtime.snapshot();
+        let (mut hop, mut effects) = Hop::begin_with(invocation, catalog.descriptions().clone());
+        let storage = Storage { hops: self, catalog, receipt, until };
         let mut shell = Shell { storage, subject: None, execution: None };
         while let Some(input) = shell.carry_out(&hop, effects).await {
             (hop, effects) = hop.on(self.moment(), input);

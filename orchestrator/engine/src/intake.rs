@@ -21,6 +21,7 @@ use stepladder_core::waiting::SubscribedFields;
 use stepladder_core::{Event, EventId, NewEvent, RunId, Timestamp};
 
 use crate::EngineError;
+use crate::functions::Catalog;
 use crate::intake::starts::{RunDraft, SkippedRuns};
 pub use pieces::{PIECE, Progress, TimeLimit};
 pub(crate) use starts::{WATCHDOG_INTERVAL, flow_state_key};
@@ -109,35 +110,42 @@ impl Intake {
     /// Stores events that have ids, creates their runs, and delivers the events to subscriptions.
     pub(crate) async fn accept(&self, events: Vec<Event>, now: Timestamp) -> Result<Vec<EventId>, StoreError> {
         let names: Vec<Arc<str>> = events.iter().map(|event| event.name.clone()).collect();
-        let (events, taken) = self.take(events, now).await?;
+        let catalog = self.runtime.snapshot();
+        let (events, taken) = self.take(&catalog, events, now).await?;
         for (name, first) in names.iter().zip(&events).filter(|(name, first)| **name != first.name) {
             let (id, first) = (first.external_id.as_deref(), &first.name);
             tracing::warn!(id, %name, %first, "an event has the id of another event and counts as its repetition");
         }
         match taken {
-            None => self.apply(&events, now).await?,
-            Some(taken) => self.finish(&events, taken).await?,
+            None => self.apply_under(&catalog, &events, now).await?,
+            Some(taken) => self.finish(&catalog, &events, taken).await?,
         }
         Ok(events.iter().map(|event| event.id).collect())
     }
 
     /// Stores events. If the store supports it and all events are new, the same call creates the
     /// runs that flow control need not decide on. Returns `None` if only the events were stored.
-    async fn take(&self, events: Vec<Event>, now: Timestamp) -> Result<(Vec<Event>, Option<TakenRuns>), StoreError> {
+    async fn take(
+        &self,
+        catalog: &Catalog,
+        events: Vec<Event>,
+        now: Timestamp,
+    ) -> Result<(Vec<Event>, Option<TakenRuns>), StoreError> {
         // the parts of such a request must be applied one after another (rule 31)
-        if self.split_at_cancellations(&events).nth(1).is_some() {
+        if split_at_cancellations(catalog, &events).nth(1).is_some() {
             return Ok((self.runtime.backend.accept(events, now).await?, None));
         }
         let decided: OnceLock<DecidedRuns> = OnceLock::new();
         let decide = |events: &[Event]| {
             let mut triggered = TriggeredRuns::default();
-            events.iter().for_each(|event| self.add_triggered(event, now, &mut triggered));
-            let (plain, controlled) = self.split(triggered.runs);
-            let starts: Vec<RunStart> = plain.into_iter().map(|draft| self.prepare_start(draft, Vec::new())).collect();
+            events.iter().for_each(|event| add_triggered(catalog, event, now, &mut triggered));
+            let (plain, controlled) = starts::split(catalog, triggered.runs);
+            let starts: Vec<RunStart> =
+                plain.into_iter().map(|draft| self.prepare_start(catalog, draft, Vec::new())).collect();
             let skipped = starts::skipped(&starts);
             // `set` fails at a second call, which would decide the same
             let _ = decided.set(DecidedRuns { controlled, collected: triggered.collected, skipped });
-            EventWrites { before: self.early_writes(&starts), starts }
+            EventWrites { before: self.early_writes(catalog, &starts), starts }
         };
         let TakenEvents { events, applied } = self.runtime.backend.take(events, now, &decide).await?;
         let taken = applied.zip(decided.into_inner()).map(|(applied, decided)| {
@@ -150,22 +158,26 @@ impl Intake {
 
     /// Creates the runs that flow control must decide on, and delivers the events to subscriptions.
     /// The other runs of these events already exist.
-    async fn finish(&self, events: &[Event], taken: TakenRuns) -> Result<(), StoreError> {
+    async fn finish(&self, catalog: &Catalog, events: &[Event], taken: TakenRuns) -> Result<(), StoreError> {
         let TakenRuns { controlled, collected, subscribed } = taken;
         if controlled.is_empty() && collected.is_empty() {
             return self.subscriptions.deliver(events, subscribed.into_iter().collect()).await;
         }
-        self.start_with_flow_control(controlled).await?;
-        self.collect_all(collected).await?;
+        self.start_with_flow_control(catalog, controlled).await?;
+        self.collect_all(catalog, collected).await?;
         // another event of the same request may cancel these runs, so the subscriptions are looked
         // up again
         self.subscriptions.deliver(events, HashMap::new()).await
     }
 
-    async fn collect_all(&self, collected: BTreeMap<Arc<str>, Vec<Event>>) -> Result<(), StoreError> {
+    async fn collect_all(
+        &self,
+        catalog: &Catalog,
+        collected: BTreeMap<Arc<str>, Vec<Event>>,
+    ) -> Result<(), StoreError> {
         for (function, events) in collected {
-            let Some(program) = self.runtime.program(&function).cloned() else { continue };
-            self.collect(program.spec(), events).await?;
+            let Some(spec) = catalog.spec(&function) else { continue };
+            self.collect(catalog, spec, events).await?;
         }
         Ok(())
     }
@@ -174,28 +186,22 @@ impl Intake {
     /// runs and then delivers the events. Nevertheless a run gets no event that came before its own
     /// event: event ids are in the order of arrival, and the delivery compares them.
     pub(crate) async fn apply(&self, events: &[Event], now: Timestamp) -> Result<(), StoreError> {
-        for part in self.split_at_cancellations(events) {
+        self.apply_under(&self.runtime.snapshot(), events, now).await
+    }
+
+    async fn apply_under(&self, catalog: &Catalog, events: &[Event], now: Timestamp) -> Result<(), StoreError> {
+        for part in split_at_cancellations(catalog, events) {
             let mut triggered = TriggeredRuns::default();
             for event in part {
-                self.add_triggered(event, now, &mut triggered);
+                add_triggered(catalog, event, now, &mut triggered);
             }
             if !triggered.runs.is_empty() {
-                self.start_runs(triggered.runs).await?;
+                self.start_runs_under(catalog, triggered.runs).await?;
             }
-            self.collect_all(triggered.collected).await?;
+            self.collect_all(catalog, triggered.collected).await?;
             self.subscriptions.deliver(part, HashMap::new()).await?;
         }
         Ok(())
-    }
-
-    /// Splits events into parts that can each be applied in one go. Each event that may cancel runs
-    /// of a singleton ends a part, because a later event creates a run only if the singleton's run
-    /// has ended.
-    fn split_at_cancellations<'a>(&self, events: &'a [Event]) -> impl Iterator<Item = &'a [Event]> {
-        let singletons = self.runtime.specs().filter(|spec| spec.flow.singleton.is_some());
-        let cancel: HashSet<Arc<str>> =
-            singletons.flat_map(|spec| spec.flow.cancel_on.iter().map(|cancel| cancel.event.clone())).collect();
-        events.split_inclusive(move |event| cancel.contains(&event.name))
     }
 
     /// Reserves `n` consecutive ids and returns the first. They sort after all ids that this
@@ -209,23 +215,33 @@ impl Intake {
         *latest = Some((1..n).fold(first, |id, _| id.next()));
         first
     }
+}
 
-    /// Adds the runs that an event triggers to `triggered`.
-    fn add_triggered(&self, event: &Event, now: Timestamp, triggered: &mut TriggeredRuns) {
-        let mut scope = LazyScope::new(event);
-        for spec in self.runtime.specs() {
-            let end = match spec.matches(event, &mut scope) {
-                Ok(false) => continue,
-                Ok(true) if spec.flow.collects_events() => {
-                    triggered.collected.entry(spec.id.clone()).or_default().push(event.clone());
-                    continue;
-                }
-                Ok(true) => Vec::new(),
-                Err(bad) => vec![Fact::RunSkipped { reason: format!("the trigger's {bad}").into() }.at(now)],
-            };
-            let created = NewRun::new(spec.id.clone(), event.clone(), Origin::Event);
-            triggered.runs.push((RunId::started_by(event.id, &spec.id), created, end));
-        }
+/// Splits events into parts that can each be applied in one go. Each event that may cancel runs
+/// of a singleton ends a part, because a later event creates a run only if the singleton's run
+/// has ended.
+fn split_at_cancellations<'a>(catalog: &Catalog, events: &'a [Event]) -> impl Iterator<Item = &'a [Event]> + use<'a> {
+    let singletons = catalog.specs().filter(|spec| spec.flow.singleton.is_some());
+    let cancel: HashSet<Arc<str>> =
+        singletons.flat_map(|spec| spec.flow.cancel_on.iter().map(|cancel| cancel.event.clone())).collect();
+    events.split_inclusive(move |event| cancel.contains(&event.name))
+}
+
+/// Adds the runs that an event triggers to `triggered`.
+fn add_triggered(catalog: &Catalog, event: &Event, now: Timestamp, triggered: &mut TriggeredRuns) {
+    let mut scope = LazyScope::new(event);
+    for spec in catalog.specs() {
+        let end = match spec.matches(event, &mut scope) {
+            Ok(false) => continue,
+            Ok(true) if spec.flow.collects_events() => {
+                triggered.collected.entry(spec.id.clone()).or_default().push(event.clone());
+                continue;
+            }
+            Ok(true) => Vec::new(),
+            Err(bad) => vec![Fact::RunSkipped { reason: format!("the trigger's {bad}").into() }.at(now)],
+        };
+        let created = NewRun::new(spec.id.clone(), event.clone(), Origin::Event);
+        triggered.runs.push((RunId::started_by(event.id, &spec.id), created, end));
     }
 }
 

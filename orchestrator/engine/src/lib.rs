@@ -2,7 +2,7 @@
 //! decisions.
 //!
 //! Storage, queue and clock are traits ([`ports`], [`clock`]) that adapters implement. Functions
-//! are [programs](program) that front ends such as the SDK implement. The [`Engine`] accepts
+//! are executed by [executors](executor) that front ends such as the SDK implement. The [`Engine`] accepts
 //! events, executes hops, sweeps and answers queries. [`Workers`] receive wakes from the queue and
 //! call the engine for each wake. The crate `stepladder-testkit` contains an adapter in memory and
 //! the conformance suite.
@@ -12,13 +12,13 @@ pub mod clock;
 pub mod config;
 mod control;
 mod engine;
+pub mod executor;
 mod functions;
 mod hop;
 mod intake;
 pub mod local;
 pub mod permanent;
 pub mod ports;
-pub mod program;
 mod query;
 pub mod retries;
 mod runs;
@@ -31,10 +31,10 @@ mod workers;
 pub use config::{Config, Pace};
 pub use control::{BulkResult, Control, RerunOptions};
 pub use engine::{Engine, EngineError};
-pub use functions::{Functions, check};
+pub use executor::{Executor, Session};
+pub use functions::{Catalog, FixedFunctions, FunctionControl, Functions, RegisteredFunction, check};
 pub use hop::RunningBody;
 pub use intake::{IdSeed, Intake, PIECE, Progress, TimeLimit};
-pub use program::{Program, Session};
 pub use query::{
     EventDetail, Health, ListingDepth, MAX_ROWS_READ, MAX_TICKETS, MAX_TIMERS, Query, RunAtEntry, RunFilter, RunPage,
     WaitQueueView, view,

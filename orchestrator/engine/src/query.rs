@@ -14,7 +14,7 @@ use std::sync::Arc;
 use stepladder_core::RunRow;
 
 use crate::engine::EngineError;
-use crate::functions::Functions;
+use crate::functions::FunctionControl;
 use crate::hop::RunningBodies;
 use crate::ports::Backlog;
 use crate::runs::Runs;
@@ -31,7 +31,7 @@ pub use wait_queues::{MAX_TICKETS, WaitQueueView};
 pub struct Query {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) runs: Arc<Runs>,
-    pub(crate) functions: Arc<Functions>,
+    pub(crate) functions: Arc<FunctionControl>,
     pub(crate) bodies: RunningBodies,
 }
 

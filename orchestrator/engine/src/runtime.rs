@@ -4,16 +4,14 @@
 use std::sync::Arc;
 
 use stepladder_core::expr::ExprCache;
-use stepladder_core::hop::{self, Catalog, later};
-use stepladder_core::journal::NewRun;
+use stepladder_core::hop::{self, later};
 use stepladder_core::state::RunState;
-use stepladder_core::{Spec, Timestamp, Wake, WakeCause};
+use stepladder_core::{Timestamp, Wake, WakeCause};
 
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Pace};
-use crate::functions::versions::Versions;
+use crate::functions::{Catalog, Functions};
 use crate::ports::{Backend, Commit, CommitResult, EarlyWrite, StoreError};
-use crate::program::Program;
 use crate::retries::{self, RepeatedCall, Retries};
 
 /// The ports, the settings and the functions of an engine.
@@ -22,11 +20,7 @@ pub(crate) struct Runtime {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) config: Config,
-    pub(crate) programs: Versions,
-    /// The descriptions of the functions in all versions.
-    pub(crate) catalog: Arc<Catalog>,
-    /// Function ids, in the order of registration.
-    pub(crate) order: Vec<Arc<str>>,
+    pub(crate) functions: Arc<dyn Functions>,
     /// Identifies this process in its leases.
     pub(crate) worker: Arc<str>,
 }
@@ -39,9 +33,7 @@ impl Runtime {
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
             config: self.config.clone(),
-            programs: self.programs.clone(),
-            catalog: self.catalog.clone(),
-            order: self.order.clone(),
+            functions: self.functions.clone(),
             worker: self.worker.clone(),
         }
     }
@@ -50,17 +42,9 @@ impl Runtime {
         self.clock.now()
     }
 
-    /// Returns the functions' descriptions, in the order of registration.
-    pub(crate) fn specs(&self) -> impl Iterator<Item = &Spec> {
-        self.order.iter().filter_map(|id| self.program(id)).map(|program| program.spec())
-    }
-
-    pub(crate) fn program(&self, function: &str) -> Option<&Arc<dyn Program>> {
-        self.programs.newest(function)
-    }
-
-    pub(crate) fn spec_of(&self, created: &NewRun) -> Option<&Spec> {
-        self.program(&created.function).map(|program| program.spec())
+    /// Returns the functions of this moment. A task takes one snapshot, and keeps it.
+    pub(crate) fn snapshot(&self) -> Arc<Catalog> {
+        self.functions.snapshot()
     }
 
     /// Carries out a commit. A commit whose reply is lost is sent again as it is: its token shows

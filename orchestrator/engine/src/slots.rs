@@ -169,7 +169,7 @@ impl Slots {
     ) -> Result<(Ticket, bool), StoreError> {
         // the first steps have waited since the run was created
         let now = if state.started_at.is_none() { state.ready_at() } else { self.runtime.now() };
-        let queued_at = queued_at.unwrap_or_else(|| match self.runtime.spec_of(&state.created) {
+        let queued_at = queued_at.unwrap_or_else(|| match self.runtime.snapshot().spec(&state.created.function) {
             Some(spec) => self.queue_time(spec, &mut LazyScope::new(&state.created.event), now),
             None => now,
         });

@@ -142,7 +142,8 @@ impl Subscriptions {
     /// because of this call or before it.
     async fn cancel_if_matching(&self, run: RunId, arriving: &ArrivingEvent<'_>) -> Result<bool, StoreError> {
         let Some(state) = self.runs.state(run).await? else { return Ok(false) };
-        let Some(spec) = self.runtime.spec_of(&state.created) else { return Ok(state.end.is_some()) };
+        let catalog = self.runtime.snapshot();
+        let Some(spec) = catalog.spec(&state.created.function) else { return Ok(state.end.is_some()) };
         let (trigger, event) = (&state.created.event, arriving.event);
         // an event that came before the run's own event does not concern the run, even if it is
         // repeated later

@@ -36,7 +36,7 @@ async fn the_activity_of_a_run_is_logged_with_times() {
     let logged = Logged::of("stepladder::run");
     let _guard = tracing::subscriber::set_default(logged.clone());
     let clock = Arc::default();
-    let mut world = World::new(vec![slow_step(Arc::clone(&clock)).program()]);
+    let mut world = World::new(vec![slow_step(Arc::clone(&clock)).function()]);
     *clock.lock().unwrap() = Some(world.clock.clone());
     let slow = support::slow::Slow::new(world.memory.clone(), world.clock.clone(), |fact| {
         matches!(fact, Fact::StepStarted { attempt: 1, .. }).then_some(Duration::from_secs(300))
@@ -73,7 +73,7 @@ async fn a_waiting_step_is_logged_once_although_it_tries_often() {
     let logged = Logged::of("stepladder::run");
     let _guard = tracing::subscriber::set_default(logged.clone());
     let script = Script::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1))).step("a", &[]);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     let begun = world.clock.now();
     let other = Holder::Attempt { run: RunId::new(begun, 1), step: "a".into(), attempt: 1, hop: 0 };

@@ -24,8 +24,8 @@ fn listener(name: &'static str) -> Script {
 /// Returns whether the fault occurred.
 async fn ends_well(pace: Pace, fault: Fault, at: u32) -> bool {
     let main = Script::new("main").body("fails", &[], |_| async { Err(terminal("no")) });
-    let programs = ENDS.into_iter().map(|name| listener(name).program()).chain([main.program()]);
-    let mut world = World::new(programs.collect()).pace(pace);
+    let functions = ENDS.into_iter().map(|name| listener(name).function()).chain([main.function()]);
+    let mut world = World::new(functions.collect()).pace(pace);
     let faulty = Faulty::new(world.memory.clone(), fault, at);
     let mut engine = world.engine_on(faulty.clone());
     let onlooker = world.engine();
@@ -84,13 +84,13 @@ async fn an_end_is_announced_once_after_each_fault_at_each_call() {
 async fn the_cancellation_of_a_run_of_an_unregistered_function_is_announced() {
     let sleep = stepladder_core::decide::Operation::SleepFor(Duration::from_secs(60));
     let main = Script::new("main").ask("sleep", &[], sleep);
-    let heard = || listener("inngest/function.cancelled").program();
-    let mut world = World::new(vec![main.program(), heard()]);
+    let heard = || listener("inngest/function.cancelled").function();
+    let mut world = World::new(vec![main.function(), heard()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;
     // this worker has another version of the code, which lacks the function
-    world.programs = vec![heard()];
+    world.functions = vec![heard()];
     let engine = world.engine();
     let run = engine.query().runs(RunFilter::default()).await.unwrap().runs[0].run;
     engine.control().cancel(run, "by hand").await.unwrap();

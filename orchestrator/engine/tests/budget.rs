@@ -19,7 +19,7 @@ async fn counts_of(script: Script, pace: Pace, n: usize) -> Counts {
         0 => script.step(&names[0], &[]),
         _ => script.step(&names[i], &[&names[i - 1]]),
     });
-    let mut world = World::new(vec![script.program()]).pace(pace);
+    let mut world = World::new(vec![script.function()]).pace(pace);
     let engine = world.engine();
     world.go(&engine).await;
     // this loop replaces `settle`, because `settle` reads the runs between hops

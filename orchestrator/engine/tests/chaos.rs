@@ -30,7 +30,7 @@ async fn chaos(seed: u64) {
     let (main_done, helper_done) = (main.executed(), helper.executed());
     let pace = if dice.one_in(2) { Pace::StepPerInvocation } else { Pace::WithinBudget };
     let side_by_side = 1 + dice.below(4) as usize;
-    let mut world = World::new(vec![main.program(), helper.program()])
+    let mut world = World::new(vec![main.function(), helper.function()])
         .pace(pace)
         .config(|config| (config.side_by_side, config.cache_bytes) = (side_by_side, 1 << (10 + dice.below(12))));
     world.seed = seed << 8;

@@ -86,7 +86,7 @@ impl Clients {
 async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
     let (main, helper) = everything(limited);
     let (main_done, helper_done) = (main.executed(), helper.executed());
-    let mut world = World::new(vec![main.program(), helper.program()]).pace(pace);
+    let mut world = World::new(vec![main.function(), helper.function()]).pace(pace);
     let faulty = Faulty::new(world.memory.clone(), fault, at);
     let engine = world.engine_on(faulty.clone());
     let event = NewEvent::new("go", json::empty_object()).with_id("once");

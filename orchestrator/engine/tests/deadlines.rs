@@ -41,7 +41,7 @@ async fn leases(world: &World, engine: &Engine) -> Vec<Timestamp> {
 async fn a_function_with_separate_workers_has_their_timeout() {
     for (function, fits) in [("long", true), ("short", false)] {
         let script = Script::new(function).body_with("a", &[], with_timeout(600), |_| async { Ok(()) });
-        let mut world = World::new(vec![script.program()]).config(own_workers);
+        let mut world = World::new(vec![script.function()]).config(own_workers);
         let engine = world.engine();
         world.go(&engine).await;
         let now = world.clock.now();
@@ -61,9 +61,9 @@ async fn a_function_with_separate_workers_has_their_timeout() {
 async fn a_step_timeout_longer_than_that_of_the_functions_workers_is_refused() {
     let made = |function: &str| {
         let script = Script::new(function).spec(|spec| spec.timeout = seconds(600));
-        let world = World::new(vec![script.program()]).config(own_workers);
+        let world = World::new(vec![script.function()]).config(own_workers);
         let entropy = std::sync::Arc::new(SeededEntropy::new(1));
-        Engine::with_ports(world.memory, world.clock, entropy, world.programs, world.config)
+        Engine::with_ports(world.memory, world.clock, entropy, world.functions, world.config)
     };
     assert!(made("long").is_ok());
     let Err(EngineError::Invalid(why)) = made("short") else { panic!("600 s in a worker of 120 s") };
@@ -82,7 +82,7 @@ async fn visible(world: &World) -> Delivery {
 async fn an_invocation_without_enough_time_hands_its_step_to_a_fresh_one_once() {
     let script = Script::new("f").body_with("a", &[], with_timeout(60), |_| async { Ok(()) }).step("b", &["a"]);
     let executed = script.executed();
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     let spent = world.clock.now() + seconds(61);
@@ -100,7 +100,7 @@ async fn an_invocation_without_enough_time_hands_its_step_to_a_fresh_one_once() 
 async fn an_invocation_starts_a_step_that_just_fits_into_its_time() {
     let script = Script::new("f").body_with("a", &[], with_timeout(60), |_| async { Ok(()) });
     let executed = script.executed();
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     engine.hop_until(visible(&world).await, world.clock.now() + seconds(62)).await.unwrap();
@@ -111,7 +111,7 @@ async fn an_invocation_starts_a_step_that_just_fits_into_its_time() {
 async fn a_step_with_its_own_wake_is_handed_over_by_name_and_once() {
     let script = Script::new("f").step("a", &[]).step("b", &[]);
     let executed = script.executed();
-    let mut world = World::new(vec![script.program()]).config(|config| config.side_by_side = 1);
+    let mut world = World::new(vec![script.function()]).config(|config| config.side_by_side = 1);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;
@@ -134,7 +134,7 @@ async fn a_step_with_its_own_wake_is_handed_over_by_name_and_once() {
 async fn a_step_whose_lease_ends_before_its_body_starts_goes_to_a_fresh_invocation() {
     let script = Script::new("f").step("a", &[]);
     let executed = script.executed();
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let slow = support::slow::Slow::new(world.memory.clone(), world.clock.clone(), |fact| {
         matches!(fact, Fact::StepStarted { attempt: 1, .. }).then_some(seconds(600))
     });
@@ -148,7 +148,7 @@ async fn a_step_whose_lease_ends_before_its_body_starts_goes_to_a_fresh_invocati
 #[tokio::test]
 async fn a_stuck_body_is_failed_before_its_invocation_ends() {
     let (script, begun, _open) = gated(Script::new("f"), "a", &[]);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     let (delivery, hopping) = (visible(&world).await, engine.clone());

@@ -23,7 +23,7 @@ fn world(limit: Option<u32>) -> (World, Arc<Engine>) {
     let script = Script::new("f").step("a", &[]).spec(|spec| {
         spec.concurrency.extend(limit.map(Concurrency::steps));
     });
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     (world, engine)
 }

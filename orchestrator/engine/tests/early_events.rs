@@ -39,7 +39,7 @@ async fn rule_15_a_repeated_event_sends_the_wake_that_the_first_did_not_get_to()
 #[tokio::test]
 async fn rule_18_the_index_is_there_before_the_entry() {
     let script = Script::new("f").ask("w", &[], any("approved"));
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let is_wait = |fact: &Fact| matches!(fact, Fact::EventAwaited { .. });
     let dying = world.engine_on(support::slow::only_before(world.memory.clone(), is_wait));
     world.go(&dying).await;
@@ -100,7 +100,7 @@ fn offers(commit: &Commit) -> bool {
 #[tokio::test]
 async fn rule_18_an_event_between_the_index_and_the_entry_is_not_lost() {
     let script = Script::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let sender = world.engine();
     let sends = move || -> BoxFuture<'static, ()> {
         let sender = sender.clone();
@@ -122,7 +122,7 @@ async fn rule_18_an_event_between_the_index_and_the_entry_is_not_lost() {
 #[tokio::test]
 async fn rule_18_the_wake_of_an_offer_that_comes_before_the_entry_writes_the_wait_down() {
     let script = Script::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let is_wait = |fact: &Fact| matches!(fact, Fact::EventAwaited { .. });
     let dying = world.engine_on(support::slow::only_before(world.memory.clone(), is_wait));
     world.go(&dying).await;
@@ -141,7 +141,7 @@ async fn rule_18_the_wake_of_an_offer_that_comes_before_the_entry_writes_the_wai
 #[tokio::test]
 async fn rule_18_an_event_that_is_offered_after_the_entry_is_found_by_its_wake() {
     let script = Script::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     // The subscription is in the index, but the journal has no `EventAwaited`: the hop stopped
     // between the two writes.
     let dying = world

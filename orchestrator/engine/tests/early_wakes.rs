@@ -11,11 +11,12 @@ use stepladder_core::decide::{Operation, StepOptions};
 use stepladder_core::journal::{Fact, Failure};
 use stepladder_core::retry::Backoff;
 use stepladder_core::state::RevealedOutcome;
-use stepladder_core::{Spec, Status, StepId, Timestamp, Wake, WakeCause};
+use stepladder_core::{Status, StepId, Timestamp, Wake, WakeCause};
 use stepladder_engine::Engine;
+use stepladder_engine::RegisteredFunction;
 use stepladder_engine::clock::Clock;
+use stepladder_engine::executor::{Executor, FinishedStep, PollResult, RunHistory, Session};
 use stepladder_engine::ports::{Commit, Commits, Queue};
-use stepladder_engine::program::{FinishedStep, PollResult, Program, RunHistory, Session};
 use support::script::{Script, fault};
 use support::{World, only_run};
 
@@ -62,7 +63,7 @@ fn retried() -> Script {
 #[tokio::test]
 async fn a_wake_that_comes_before_its_sleep_ends_is_repeated() {
     for cause in [WakeCause::Due, WakeCause::Again, WakeCause::Fresh(None), WakeCause::Lease] {
-        let mut world = World::new(vec![sleeper(NAP).program()]);
+        let mut world = World::new(vec![sleeper(NAP).function()]);
         let engine = world.engine();
         world.go(&engine).await;
         world.hop_once(&engine).await;
@@ -76,7 +77,7 @@ async fn a_wake_that_comes_before_its_retry_is_repeated() {
     for side_by_side in [16, 1] {
         let script = retried().step("b", &[]);
         let executed = script.executed();
-        let mut world = World::new(vec![script.program()]).config(|config| config.side_by_side = side_by_side);
+        let mut world = World::new(vec![script.function()]).config(|config| config.side_by_side = side_by_side);
         let engine = world.engine();
         world.go(&engine).await;
         hop(&world, &engine).await;
@@ -90,7 +91,7 @@ async fn a_wake_that_comes_before_its_retry_is_repeated() {
 
 #[tokio::test]
 async fn a_wake_that_comes_before_the_handlers_retry_is_repeated() {
-    let mut world = World::new(vec![Arc::new(Unlucky::new())]);
+    let mut world = World::new(vec![Unlucky::function()]);
     let engine = world.engine();
     world.go(&engine).await;
     hop(&world, &engine).await;
@@ -101,7 +102,7 @@ async fn a_wake_that_comes_before_the_handlers_retry_is_repeated() {
 #[tokio::test]
 async fn an_early_wake_that_makes_other_progress_is_repeated_too() {
     let script = retried().ask("nap", &[], Operation::SleepFor(NAP * 2));
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     hop(&world, &engine).await;
@@ -119,7 +120,7 @@ async fn an_early_wake_that_makes_other_progress_is_repeated_too() {
 
 #[tokio::test]
 async fn a_repeated_wake_without_a_timer_sends_nothing_more() {
-    let mut world = World::new(vec![sleeper(NAP).program()]);
+    let mut world = World::new(vec![sleeper(NAP).function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;
@@ -140,7 +141,7 @@ async fn a_repeated_wake_without_a_timer_sends_nothing_more() {
 
 #[tokio::test]
 async fn an_early_wake_is_not_repeated_for_a_timer_that_is_due_much_later() {
-    let mut world = World::new(vec![sleeper(NAP * 3).program()]);
+    let mut world = World::new(vec![sleeper(NAP * 3).function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;
@@ -156,7 +157,7 @@ async fn repeated_timer_wakes_do_not_multiply() {
         let after: Vec<&str> = names[..n].last().map(String::as_str).into_iter().collect();
         script.ask(&names[n], &after, Operation::SleepFor(NAP))
     });
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;
@@ -173,21 +174,17 @@ async fn repeated_timer_wakes_do_not_multiply() {
 }
 
 /// A function with a handler that fails once, outside any step.
-struct Unlucky(Spec);
+struct Unlucky;
 
 impl Unlucky {
-    fn new() -> Self {
-        let mut spec = sleeper(NAP).program().spec().clone();
+    fn function() -> RegisteredFunction {
+        let mut spec = sleeper(NAP).function().spec().clone();
         spec.retry.backoff = Backoff::Fixed(NAP);
-        Self(spec)
+        RegisteredFunction::new(spec, None, Arc::new(Self))
     }
 }
 
-impl Program for Unlucky {
-    fn spec(&self) -> &Spec {
-        &self.0
-    }
-
+impl Executor for Unlucky {
     fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
         Ok(Box::new(FailingOnce(history.attempt)))
     }
@@ -229,7 +226,7 @@ async fn when_two_early_wakes_meet_the_second_is_repeated_for_the_later_timer() 
         |seconds| StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(seconds))), ..StepOptions::default() };
     let once = |n| async move { if n == 1 { Err(fault("once")) } else { Ok(()) } };
     let script = Script::new("f").body_with("a", &[], failing(3), once).body_with("b", &[], failing(4), once);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;

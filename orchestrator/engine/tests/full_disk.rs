@@ -45,7 +45,7 @@ async fn attempts(world: &World, engine: &Engine, step: &str) -> usize {
 #[tokio::test]
 async fn an_outcome_is_kept_until_the_disk_has_space() {
     let (script, begun, open) = gated(Script::new("f"), "a", &[]);
-    let mut world = World::new(vec![script.step("b", &["a"]).program()])
+    let mut world = World::new(vec![script.step("b", &["a"]).function()])
         .config(|config| config.storage_retries = Retries::default());
     world.memory.set_exclusive();
     let (engine, full) = process(&mut world);
@@ -67,7 +67,7 @@ async fn an_outcome_is_kept_until_the_disk_has_space() {
 #[tokio::test]
 async fn a_slot_is_released_after_its_start_met_a_full_disk() {
     let script = Script::new("f").step("a", &[]).spec(|spec| spec.concurrency.push(Concurrency::steps(1)));
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     world.memory.set_exclusive();
     let (engine, full) = process(&mut world);
     world.go(&engine).await;
@@ -83,7 +83,7 @@ async fn a_slot_is_released_after_its_start_met_a_full_disk() {
 async fn a_wake_that_met_a_full_disk_is_delivered_again_within_seconds() {
     let script = Script::new("f").step("a", &[]);
     let executed = script.executed();
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     world.memory.set_exclusive();
     let (engine, full) = process(&mut world);
     world.go(&engine).await;
@@ -106,7 +106,7 @@ async fn a_body_finishes_although_the_outcome_of_a_parallel_body_is_refused() {
     let (script, a_begun, a_open) = gated(Script::new("f"), "a", &[]);
     let (script, b_begun, b_open) = gated(script, "b", &[]);
     // an outcome is not kept in memory while another body executes, and must not be lost either
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let (engine, full) = process(&mut world);
     world.go(&engine).await;
     let hop = spawn_hop(&world, &engine);

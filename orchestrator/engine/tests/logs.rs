@@ -72,7 +72,7 @@ async fn a_log_line_is_recorded_and_logged_once_although_the_run_is_replayed() {
     let messages = CollectedMessages::default();
     let _guard = tracing::subscriber::set_default(messages.clone());
     let script = Script::new("f").talks().step("a", &[]).step("b", &["a"]).step("c", &["b"]);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.settle(&engine).await;
@@ -87,7 +87,7 @@ async fn a_log_line_is_recorded_and_logged_once_although_the_run_is_replayed() {
 #[tokio::test]
 async fn log_lines_are_recorded_between_the_entries_around_them() {
     let script = Script::new("f").talks().step("a", &[]).step("b", &["a"]);
-    let mut world = World::new(vec![script.program()]).pace(Pace::WithinBudget);
+    let mut world = World::new(vec![script.function()]).pace(Pace::WithinBudget);
     let engine = world.engine();
     world.go(&engine).await;
     world.settle(&engine).await;
@@ -113,7 +113,7 @@ async fn a_write_with_a_conflict_logs_nothing_and_the_replay_logs_once() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         messages.0.lock().unwrap().clear();
         let (script, begun, open) = gated(Script::new("f").talks(), "a", &[]);
-        let mut world = World::new(vec![script.step("b", &["a"]).program()]).pace(pace);
+        let mut world = World::new(vec![script.step("b", &["a"]).function()]).pace(pace);
         let engine = world.engine();
         world.go(&engine).await;
         let hop = spawn_hop(&world, &engine);
@@ -133,7 +133,7 @@ async fn a_log_line_without_another_entry_is_written_by_itself() {
     let signal = Operation::WaitForSignal { timeout: Duration::from_secs(7_200) };
     let nap = Operation::SleepFor(Duration::from_secs(3_600));
     let script = Script::new("f").talks().ask("word", &[], signal).ask("nap", &[], nap);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;

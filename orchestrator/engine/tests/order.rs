@@ -34,7 +34,7 @@ async fn statuses(engine: &Engine) -> Vec<Status> {
 fn waits_at_once() -> (World, Arc<Engine>, Arc<Engine>) {
     let wait = EventWait { events: vec!["word".into()], matching: EventMatch::Any };
     let ask = Operation::WaitForEvent { wait: Arc::new(wait), timeout: MINUTE };
-    let mut world = World::new(vec![Script::new("f").ask("w", &[], ask).program()]);
+    let mut world = World::new(vec![Script::new("f").ask("w", &[], ask).function()]);
     let other = world.engine();
     let (memory, worker) = (world.memory.clone(), other.clone());
     let hops: Interlude = Box::pin(async move { support::hop_all(&memory, &worker).await });
@@ -61,7 +61,7 @@ async fn rule_31_an_event_is_not_delivered_to_a_run_that_a_later_event_of_its_re
 
 /// Sends a request of two events with one key, while another process starts a run with that key.
 async fn request_with_conflict(spec: impl FnOnce(&mut Spec)) -> (World, Arc<Engine>, [String; 2]) {
-    let mut world = World::new(vec![Script::new("f").spec(spec).step("a", &[]).program()]);
+    let mut world = World::new(vec![Script::new("f").spec(spec).step("a", &[]).function()]);
     let other = world.engine();
     let faster = other.clone();
     let interlude: Interlude = Box::pin(async move {
@@ -131,7 +131,7 @@ async fn stored(engine: &Engine, id: &str) -> EventId {
 async fn rule_31_an_event_that_a_parallel_attempt_assigned_to_the_run_joins_it_in_its_order() {
     let debounce = Debounce { period: MINUTE, longest: None, key: None };
     let mut world =
-        World::new(vec![Script::new("f").spec(|spec| spec.flow.debounce = Some(debounce)).step("a", &[]).program()]);
+        World::new(vec![Script::new("f").spec(|spec| spec.flow.debounce = Some(debounce)).step("a", &[]).function()]);
     let other = world.engine();
     other.intake().ingest(vec![event("go", "zero")], None).await.expect("accepted");
     world.settle(&other).await;
@@ -166,7 +166,7 @@ async fn rule_31_an_event_that_a_parallel_attempt_assigned_to_the_run_joins_it_i
 fn stoppable(spec: impl FnOnce(&mut Spec)) -> World {
     let stop = CancelOn { event: "stop".into(), matching: CancelMatch::Any, within: None };
     let script = Script::new("f").spec(spec).spec(|spec| spec.flow.cancel_on.push(stop)).step("a", &[]);
-    World::new(vec![script.program()])
+    World::new(vec![script.function()])
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn an_event_cancels_the_runs_that_flow_control_admits_after_it_is_stored()
 
 #[tokio::test]
 async fn rule_15_an_event_that_was_stored_without_its_run_creates_it_when_it_comes_again() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
     let engine = world.engine();
     let now = engine.now();
     // a process stored this event and died before it created the run

@@ -14,7 +14,7 @@ use support::script::Script;
 
 #[tokio::test]
 async fn rule_21_a_run_enqueued_at_a_paused_function_reads_the_pause_once_more() {
-    let mut world = World::new(vec![Arc::new(Script::new("f").step("a", &[]))]);
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
     let (known, met): (Arc<OnceLock<Arc<Engine>>>, Arc<AtomicU32>) = Default::default();
     let resumes = {
         let (known, met) = (known.clone(), met.clone());
@@ -39,7 +39,7 @@ async fn rule_21_a_run_enqueued_at_a_paused_function_reads_the_pause_once_more()
 
 #[tokio::test]
 async fn another_process_notices_a_pause_within_ten_seconds_and_reads_no_more_often() {
-    let mut world = World::new(vec![Arc::new(Script::new("f").step("a", &[]))]);
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
     let (one, other) = (world.engine(), world.engine());
     let status = async |world: &World| {
         let event = world.go(&one).await;

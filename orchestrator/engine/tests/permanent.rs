@@ -34,7 +34,7 @@ async fn rule_34_a_wake_fails_if_its_workers_writes_are_denied() {
     let _guard = tracing::subscriber::set_default(errors.clone());
     let script = Script::new("f").step("a", &[]);
     let executed = script.executed();
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let (backend, refuses) = refusing(&world.memory, |call| appends(call).then(denied));
     let engine = world.engine_on(backend);
     engine.sweep().await.unwrap();
@@ -58,7 +58,7 @@ async fn rule_34_a_wake_fails_if_its_workers_writes_are_denied() {
 async fn rule_34_a_permanent_error_while_sending_a_wake_is_reported() {
     let errors = Logged::of("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
     // reads fail as if the table were throttled, and commits fail as if the queue were deleted
     let (backend, _) = refusing(&world.memory, |call| match call.name {
         "read" => Some(StoreError::Unavailable("throttled".into())),
@@ -74,7 +74,7 @@ async fn rule_34_a_permanent_error_while_sending_a_wake_is_reported() {
 
 #[tokio::test]
 async fn rule_34_an_unreadable_journal_fails_its_wake_and_no_other() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
     let engine = world.engine();
     world.go(&engine).await;
     let broken = only_run(&engine).await;
@@ -96,7 +96,7 @@ fn unreadable(call: &stepladder_testkit::intercept::Call<'_>, run: RunId) -> Opt
 async fn rule_34_an_unreadable_run_does_not_stop_the_sweep() {
     let errors = Logged::of("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
     let engine = world.engine();
     engine.sweep().await.unwrap();
     world.go(&engine).await;
@@ -127,7 +127,7 @@ async fn rule_34_an_unreadable_run_does_not_stop_the_sweep() {
 /// failure.
 #[tokio::test]
 async fn rule_34_a_local_wake_that_meets_a_permanent_error_backs_off() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
     let full = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
     let refused = support::slow::on_refusing_disk(world.memory.clone(), full.clone());
     let engine = world.engine_on(refused);
@@ -150,7 +150,7 @@ async fn rule_34_a_local_wake_that_meets_a_permanent_error_backs_off() {
 async fn rule_34_a_worker_backs_off_from_a_queue_that_refuses() {
     let errors = Logged::of("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
     let (backend, _) = refusing(&world.memory, |call| {
         (call.name == "receive").then(|| StoreError::Refused("ReceiveMessage: QueueDoesNotExist".into()))
     });
@@ -172,7 +172,7 @@ async fn rule_34_a_worker_backs_off_from_a_queue_that_refuses() {
 async fn a_run_is_counted_as_started_once_however_often_its_writes_fail() {
     let logged = Logged::of("stepladder::run");
     let _guard = tracing::subscriber::set_default(logged.clone());
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
     let (backend, refuses) = refusing(&world.memory, |call| appends(call).then(denied));
     let engine = world.engine_on(backend);
     world.go(&engine).await;
@@ -190,7 +190,7 @@ async fn an_outcome_is_counted_once_when_it_is_written() {
     let _guard = tracing::subscriber::set_default(logged.clone());
     let script = Script::new("f").step("a", &[]);
     let executed = script.executed();
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let outcome = |call: &stepladder_testkit::intercept::Call<'_>| {
         let entries = call.commit?.append.as_ref()?.record.entries.iter();
         entries.into_iter().any(|e| matches!(e.fact, Fact::StepSucceeded { .. })).then(denied)
@@ -212,7 +212,7 @@ async fn a_run_that_collects_events_is_counted_as_started() {
     let _guard = tracing::subscriber::set_default(logged.clone());
     let batch = Batch { size: 2, timeout: Duration::from_secs(60), key: None };
     let script = Script::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.go(&engine).await;
@@ -228,7 +228,7 @@ async fn a_run_that_fails_before_its_handler_and_a_skipped_run_are_counted() {
     let key = || Some(Expr::compile("event.data.missing").unwrap());
     let fails =
         Script::new("f").spec(|spec| spec.concurrency.push(Concurrency { key: key(), ..Concurrency::steps(1) }));
-    let mut world = World::new(vec![fails.step("a", &[]).program()]);
+    let mut world = World::new(vec![fails.step("a", &[]).function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.settle(&engine).await;
@@ -237,7 +237,7 @@ async fn a_run_that_fails_before_its_handler_and_a_skipped_run_are_counted() {
 
     let once = Rate { limit: 1, period: Duration::from_secs(3_600), burst: 1, key: None };
     let limited = Script::new("g").spec(|spec| spec.flow.rate_limit = Some(once)).step("a", &[]);
-    let mut world = World::new(vec![limited.program()]);
+    let mut world = World::new(vec![limited.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.go(&engine).await;
@@ -252,7 +252,7 @@ async fn a_run_that_fails_before_its_handler_and_a_skipped_run_are_counted() {
 async fn rule_34_wakes_of_a_wait_queue_do_not_multiply_while_writes_are_denied() {
     let script = Script::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1)));
     let (script, begun, finish) = gated(script, "a", &[]);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let healthy = world.engine();
     world.go(&healthy).await;
     let first = spawn_hop(&world, &healthy);
@@ -291,7 +291,7 @@ async fn rule_34_wakes_of_a_wait_queue_do_not_multiply_while_writes_are_denied()
 /// error lasts, then without the error.
 async fn finishing_is_denied(script: Script, denies: fn(&Call<'_>) -> bool) -> (World, Arc<Engine>) {
     let handler = Script::new("handler").spec(|spec| spec.triggers.clear()).step("b", &[]);
-    let mut world = World::new(vec![script.program(), handler.program()]);
+    let mut world = World::new(vec![script.function(), handler.function()]);
     let (backend, refuses) = tearing(&world.memory, move |call| denies(call).then(denied));
     let engine = world.engine_on(backend);
     engine.sweep().await.unwrap();

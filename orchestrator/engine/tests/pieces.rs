@@ -97,7 +97,7 @@ impl Intercept for Storage {
 }
 
 fn world(fault: CallFault) -> (World, Arc<Engine>) {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
     let storage = Storage { memory, clock, fault, calls: AtomicUsize::new(0) };
     let engine = world.engine_on(Arc::new(Intercepted(storage)));

@@ -33,7 +33,7 @@ async fn runs(engine: &Engine) -> Vec<(RunId, Status)> {
 async fn rule_17_an_event_too_late_for_its_batch_starts_the_next() {
     let batch = Batch { size: 9, timeout: MINUTE, key: None };
     let script = Script::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let other = world.engine();
     send(&other, "one").await;
     let (clock, memory, worker) = (world.clock.clone(), world.memory.clone(), other.clone());
@@ -60,7 +60,7 @@ async fn rule_31_events_of_an_interrupted_request_join_a_batch_in_order() {
     for is_over in [true, false] {
         let batch = Batch { size: 9, timeout: MINUTE, key: None };
         let script = Script::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]);
-        let mut world = World::new(vec![script.program()]);
+        let mut world = World::new(vec![script.function()]);
         let other = world.engine();
         send(&other, "zero").await;
         let request = |ids: &[&str]| {
@@ -92,7 +92,7 @@ async fn a_bound_run_that_is_created_after_its_callers_end_does_nothing() {
     let call = Operation::Invoke { function: "called".into(), input: json::empty_object(), bound: true };
     let called = Script::new("called").spec(|spec| spec.triggers.clear()).step("a", &[]);
     let executed = called.executed();
-    let mut world = World::new(vec![Script::new("f").ask("call", &[], call).program(), called.program()]);
+    let mut world = World::new(vec![Script::new("f").ask("call", &[], call).function(), called.function()]);
     let other = world.engine();
     send(&other, "one").await;
     let (memory, canceller) = (world.memory.clone(), other.clone());
@@ -116,17 +116,17 @@ async fn rule_22_a_waiting_run_finds_the_slot_of_a_run_that_ended_after_its_limi
         let limit = Concurrency { of: CountedUnit::Runs, ..Concurrency::steps(1) };
         let limits = if limited { vec![limit] } else { Vec::new() };
         let sleep = Operation::SleepFor(MINUTE);
-        Script::new("f").spec(|spec| spec.concurrency = limits).ask("s", &[], sleep).step("a", &["s"]).program()
+        Script::new("f").spec(|spec| spec.concurrency = limits).ask("s", &[], sleep).step("a", &["s"]).function()
     };
     let mut world = World::new(vec![script(true)]);
     let limited = world.engine();
     send(&limited, "one").await;
     support::hop_all(&world.memory, &limited).await;
-    world.programs = vec![script(false)];
+    world.functions = vec![script(false)];
     let free = world.engine();
     world.settle(&free).await;
     assert_eq!(runs(&free).await[0].1, Status::Completed);
-    world.programs = vec![script(true)];
+    world.functions = vec![script(true)];
     let limited = world.engine();
     send(&limited, "two").await;
     let sent = world.clock.now();

@@ -80,7 +80,7 @@ async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
         spec.concurrency.push(Concurrency::steps(1));
         spec.retry.backoff = Backoff::Fixed(SECOND);
     });
-    let mut world = World::new(vec![script.program()]).pace(Pace::StepPerInvocation);
+    let mut world = World::new(vec![script.function()]).pace(Pace::StepPerInvocation);
     let (memory, clock, other) = (world.memory.clone(), world.clock.clone(), world.engine());
     let event = world.go(&other).await;
     world.hop_once(&other).await;
@@ -141,7 +141,7 @@ async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
 #[tokio::test]
 async fn a_resumed_run_that_relied_on_a_removed_ticket_is_woken() {
     let script = Script::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1))).step("a", &[]);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let (memory, clock, other) = (world.memory.clone(), world.clock.clone(), world.engine());
     let limit = Limit { key: "f/0".into(), slots: 1 };
     let first = Holder::Attempt { run: RunId::new(clock.now(), 1), step: "x".into(), attempt: 1, hop: 1 };

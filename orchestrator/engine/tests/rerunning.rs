@@ -23,12 +23,12 @@ async fn rerun(engine: &Engine, run: RunId, from_step: Option<&str>) -> Result<R
 
 #[tokio::test]
 async fn a_run_of_an_unregistered_function_is_not_rerun() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.settle(&engine).await;
     let run = only_run(&engine).await;
-    world.programs.clear();
+    world.functions.clear();
     let without = world.engine();
     let refused = rerun(&without, run, None).await.expect_err("its function is not there");
     assert!(refused.contains("belongs to function `f`, which is not registered"), "{refused}");
@@ -39,7 +39,7 @@ async fn a_run_of_an_unregistered_function_is_not_rerun() {
 async fn a_rerun_of_a_batch_has_all_of_its_events() {
     let batch = Batch { size: 3, timeout: HOUR, key: None };
     let mut world =
-        World::new(vec![Script::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]).program()]);
+        World::new(vec![Script::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]).function()]);
     let engine = world.engine();
     let events = (0..3).map(|_| NewEvent::new("go", json::empty_object())).collect();
     engine.intake().ingest(events, None).await.expect("accepted");
@@ -65,7 +65,7 @@ async fn outcomes_larger_than_a_run_may_keep_are_not_copied() {
     let names: Vec<String> = (0..12).map(|n| format!("w{n}")).collect();
     let waits = names.iter().fold(Script::new("f"), |script, name| script.ask(name, &[], wait()));
     let names: Vec<&str> = names.iter().map(|name| &**name).collect();
-    let mut world = World::new(vec![waits.step("last", &names).program()]);
+    let mut world = World::new(vec![waits.step("last", &names).function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;

@@ -131,7 +131,7 @@ struct BrownHop {
 async fn brown_hop(refuses: u32, repeats: bool, left: Duration) -> BrownHop {
     let script = Script::new("f").step("a", &[]);
     let executed = script.executed();
-    let mut world = World::new(vec![script.program()])
+    let mut world = World::new(vec![script.function()])
         .pace(Pace::StepPerInvocation)
         .config(|config| config.storage_retries = Retries::default());
     let (clock, deadline) = (world.clock.clone(), world.clock.now() + HOP);

@@ -25,7 +25,7 @@ fn fixed(secs: u64) -> StepOptions {
 #[tokio::test]
 async fn rule_10_a_hop_that_meets_a_live_lease_leaves_a_wake_for_its_end() {
     let (script, begun, _open) = gated(Script::new("f"), "a", &[]);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let (dies, lives) = (world.engine(), world.engine());
     world.go(&dies).await;
     let hop = spawn_hop(&world, &dies);
@@ -50,7 +50,7 @@ async fn rule_11_a_delayed_wake_is_written_before_its_entry() {
     // the process dies after it wrote the delayed wakes and before it wrote the entry. The next hop
     // decides on the sleep again, and the sleep ends once
     let script = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_600))).step("a", &["nap"]);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let torn = support::slow::only_before(world.memory.clone(), |fact| matches!(fact, Fact::SleepStarted { .. }));
     let dying = world.engine_on(torn);
     world.go(&dying).await;
@@ -73,7 +73,7 @@ async fn rule_12_a_run_whose_wakes_were_lost_is_woken_by_its_watchdog() {
             None => script.step("a", &[]),
             Some(nap) => script.ask("nap", &[], Operation::SleepFor(nap)).step("a", &["nap"]),
         };
-        let mut world = World::new(vec![script.program()]);
+        let mut world = World::new(vec![script.function()]);
         let engine = world.engine();
         world.go(&engine).await;
         if nap.is_some() {
@@ -104,7 +104,7 @@ async fn rule_12_a_run_whose_wakes_were_lost_is_woken_by_its_watchdog() {
 async fn rule_12_the_watchdog_wakes_a_step_although_another_step_sleeps() {
     let nap = Operation::SleepFor(Duration::from_secs(40 * 86_400));
     let script = Script::new("f").ask("nap", &[], nap).step("a", &[]).step("b", &[]);
-    let mut world = World::new(vec![script.program()]).config(|config| config.side_by_side = 1);
+    let mut world = World::new(vec![script.function()]).config(|config| config.side_by_side = 1);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await; // sends a separate wake for each of the two steps
@@ -120,7 +120,7 @@ async fn rule_12_the_watchdog_wakes_a_step_although_another_step_sleeps() {
 
 #[tokio::test]
 async fn rule_13_a_storage_error_delays_the_wake_and_acknowledges_it() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
     let engine = world.engine();
     world.go(&engine).await;
     let brown_out = support::slow::refuse_reads(world.memory.clone());
@@ -136,7 +136,7 @@ async fn rule_13_a_storage_error_delays_the_wake_and_acknowledges_it() {
 #[tokio::test]
 async fn rule_14_ten_interruptions_fail_a_step_and_the_queue_never_counts_to_three() {
     let (script, begun, _open) = gated(Script::new("f"), "a", &[]);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let mut most = 0;
     let engine = world.engine();
     world.go(&engine).await;
@@ -167,7 +167,7 @@ async fn rule_14_ten_interruptions_fail_a_step_and_the_queue_never_counts_to_thr
 
 #[tokio::test]
 async fn rule_15_a_repeated_event_finishes_what_the_first_left_undone() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
     // call 1 stores the event; call 2, which creates the run, kills the process
     let faulty = Faulty::new(world.memory.clone(), Fault::DieBefore, 2);
     let dying = world.engine_on(faulty.clone());
@@ -186,7 +186,7 @@ async fn rule_15_a_repeated_event_finishes_what_the_first_left_undone() {
 #[tokio::test]
 async fn rule_18_subscriptions_are_written_before_any_step_of_the_same_poll_starts() {
     let script = Script::new("f").step("a", &[]).ask("nap", &[], Operation::SleepFor(Duration::from_secs(5)));
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.settle(&engine).await;
@@ -206,7 +206,7 @@ async fn rule_19_every_end_of_a_called_run_reaches_its_caller() {
     ] {
         let child = child.spec(|spec| spec.triggers.clear());
         let parent = Script::new("parent").ask("call", &[], ask.clone());
-        let mut world = World::new(vec![parent.program(), child.program()]);
+        let mut world = World::new(vec![parent.function(), child.function()]);
         let engine = world.engine();
         let event = world.go(&engine).await;
         if cancel {
@@ -224,7 +224,7 @@ async fn rule_19_every_end_of_a_called_run_reaches_its_caller() {
 
 #[tokio::test]
 async fn rule_28_cancelling_a_finished_run_repeats_its_finishing_work() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.settle(&engine).await;
@@ -255,7 +255,7 @@ async fn rule_29_the_supervisor_fails_a_body_that_blocks_its_thread() {
         }
     });
     let executed = script.executed();
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     let (memory, stuck) = (world.memory.clone(), engine.clone());

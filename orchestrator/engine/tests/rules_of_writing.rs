@@ -20,7 +20,7 @@ async fn rule_1_a_write_with_a_lost_reply_is_not_done_twice() {
     for at in 1..40 {
         let script = Script::new("f").step("a", &[]).step("b", &["a"]);
         let executed = script.executed();
-        let mut world = World::new(vec![script.program()]);
+        let mut world = World::new(vec![script.function()]);
         let faulty = Faulty::new(world.memory.clone(), Fault::LoseReply, at);
         let engine = world.engine_on(faulty);
         let event = NewEvent::new("go", json::empty_object()).with_id("once");
@@ -45,7 +45,7 @@ async fn run_with_conflict(
     let (script, begun, open) = gated(Script::new("f"), "a", &[]);
     let script = after(script);
     let executed = script.executed();
-    let mut world = World::new(vec![script.program()]).pace(pace).config(|config| config.side_by_side = side_by_side);
+    let mut world = World::new(vec![script.function()]).pace(pace).config(|config| config.side_by_side = side_by_side);
     let engine = world.engine();
     world.go(&engine).await;
     let hop = spawn_hop(&world, &engine);
@@ -78,7 +78,7 @@ async fn rule_2_a_fan_out_is_sent_after_a_conflict() {
 async fn rule_3_a_body_does_not_start_after_its_lease_has_ended() {
     let script = Script::new("f").step("a", &[]);
     let executed = script.executed();
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let slow = support::slow::Slow::new(world.memory.clone(), world.clock.clone(), |fact| {
         matches!(fact, Fact::StepStarted { attempt: 1, .. }).then_some(Duration::from_secs(3_600))
     });
@@ -103,7 +103,7 @@ async fn rule_4_an_outcome_survives_a_conflict_that_drops_the_next_start() {
 #[tokio::test]
 async fn rule_6_records_carry_the_version_of_the_code_that_wrote_them() {
     use stepladder_engine::ports::Journals;
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]).config(|c| c.code = "v7".into());
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]).config(|c| c.code = "v7".into());
     let engine = world.engine();
     world.go(&engine).await;
     world.settle(&engine).await;
@@ -130,7 +130,7 @@ async fn rule_8_steps_after_an_outcome_start_before_its_siblings_end() {
                 tell.notify_one();
                 async { Ok(()) }
             });
-        let mut world = World::new(vec![script.program()]).pace(pace);
+        let mut world = World::new(vec![script.function()]).pace(pace);
         let engine = world.engine();
         world.go(&engine).await;
         let first = spawn_hop(&world, &engine);
@@ -155,7 +155,7 @@ async fn rule_8_steps_after_an_outcome_start_before_its_siblings_end() {
 #[tokio::test]
 async fn rule_9_a_fan_out_is_sent_once_although_its_wake_is_repeated() {
     let script = (0..40).fold(Script::new("f"), |script, n| script.step(&format!("s{n}"), &[]));
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     let first = world.memory.receive(1, Duration::ZERO).await.unwrap().remove(0);

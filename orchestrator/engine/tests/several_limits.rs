@@ -86,7 +86,7 @@ fn of_user(user: usize) -> NewEvent {
 /// Returns the number of wakes per step, with `runs` runs spread over eight users.
 async fn wakes_a_step(runs: usize, (for_each, for_all): (u32, u32), parallel: bool) -> f64 {
     let mut world = World::new(Vec::new()).pace(Pace::StepPerInvocation);
-    world.programs.push(script(&world.clock, parallel).spec(limits(for_each, for_all)).program());
+    world.functions.push(script(&world.clock, parallel).spec(limits(for_each, for_all)).function());
     let engine = world.engine();
     engine.intake().ingest((0..runs).map(|n| of_user(n % USERS)).collect(), None).await.expect("accepted");
     work_in_parallel(&world, &engine).await;
@@ -131,7 +131,7 @@ fn other_holder(n: u128) -> Holder {
 /// other hop relies on.
 #[tokio::test]
 async fn a_step_that_moves_between_queues_ends_with_one_ticket() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).program()]);
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).function()]);
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
     let plain = world.engine();
     let now = clock.now();
@@ -157,7 +157,7 @@ async fn a_step_that_moves_between_queues_ends_with_one_ticket() {
 /// ticket, so it comes after all tickets there.
 #[tokio::test]
 async fn a_run_new_at_the_second_limit_does_not_overtake_waiting_tickets() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).program()]);
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).function()]);
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
     let engine = world.engine();
     let (now, waits) = (clock.now(), other_holder(3));
@@ -178,7 +178,7 @@ async fn a_run_new_at_the_second_limit_does_not_overtake_waiting_tickets() {
 /// the last in that queue.
 #[tokio::test]
 async fn a_ticket_keeps_its_time_in_another_queue() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).program()]);
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).function()]);
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
     let engine = world.engine();
     let arrived = clock.now();
@@ -209,7 +209,7 @@ async fn a_slot_acquired_with_a_lost_reply_is_released() {
             "acquire_all" => limits(1, 1)(spec),
             _ => spec.concurrency.push(Concurrency::steps(1)),
         });
-        let mut world = World::new(vec![for_all.program()]);
+        let mut world = World::new(vec![for_all.function()]);
         let engine = world.engine_on(around::unanswered(&world.memory, asked));
         engine.intake().ingest(vec![of_user(0), of_user(0)], None).await.expect("accepted");
         world.settle_within(&engine, Duration::from_secs(60)).await;

@@ -21,7 +21,7 @@ async fn work(world: &World, engine: &Arc<Engine>) {
 #[tokio::test]
 async fn a_sleep_is_skipped() {
     let script = Script::new("f").ask("rest", &[], Operation::SleepFor(MONTH)).step("after", &["rest"]);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     work(&world, &engine).await;
@@ -48,7 +48,7 @@ async fn the_wait_for_a_retry_is_skipped() {
             spec.retry.backoff = MONTH.into();
         });
         let tried = script.executed();
-        let mut world = World::new(vec![script.program()]);
+        let mut world = World::new(vec![script.function()]);
         let engine = world.engine();
         world.go(&engine).await;
         work(&world, &engine).await;
@@ -68,7 +68,7 @@ async fn the_wait_for_a_retry_is_skipped() {
 #[tokio::test]
 async fn the_wait_for_a_retry_of_the_function_is_skipped() {
     let script = Script::new("f").step("done", &[]).falls(1).spec(|spec| spec.retry.backoff = MONTH.into());
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     work(&world, &engine).await;
@@ -88,7 +88,7 @@ async fn the_wait_for_a_retry_of_the_function_is_skipped() {
 #[tokio::test]
 async fn a_step_without_a_timed_wait_cannot_be_skipped() {
     let script = Script::new("f").step("done", &[]).ask("rest", &["done"], Operation::SleepFor(MONTH));
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     work(&world, &engine).await;

@@ -81,7 +81,7 @@ async fn fifty_runs_share_three_slots_in_the_order_of_their_creation() {
             }
         };
         let script = limited(Script::new("f"), 3).body("a", &[], body.clone()).body("b", &["a"], body);
-        let mut world = World::new(vec![script.program()]).pace(pace);
+        let mut world = World::new(vec![script.function()]).pace(pace);
         clocks.set(world.clock.clone()).ok();
         let engines = [world.engine(), world.engine(), world.engine()];
         let events = go(&engines[0], 50).await;
@@ -120,7 +120,7 @@ async fn each_value_of_a_key_has_separate_slots() {
                 Ok(())
             }
         });
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     let of = |client: &str| NewEvent::new("go", json::to_json(&serde_json::json!({ "client": client })).unwrap());
     engine.intake().ingest(vec![of("x"), of("x"), of("y"), of("y")], None).await.unwrap();
@@ -156,7 +156,7 @@ async fn a_key_that_cannot_be_evaluated_fails_the_run_with_the_reason() {
     let script = Script::new("f")
         .spec(|spec| spec.concurrency.push(Concurrency { key, ..Concurrency::steps(1) }))
         .step("a", &[]);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     go(&engine, 1).await;
     work(&world, from_ref(&engine)).await;
@@ -186,7 +186,7 @@ async fn rule_20_a_hop_with_a_conflict_does_not_release_the_winners_slot() {
     // a wake is delivered twice: both hops acquire a slot, and both write the start at the same
     // time
     let (script, begun, open) = gated(2);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let same_time = support::slow::together(world.memory.clone(), |fact| matches!(fact, Fact::StepStarted { .. }));
     let engines = [world.engine_on(same_time.clone()), world.engine_on(same_time)];
     go(&engines[0], 1).await;
@@ -211,7 +211,7 @@ async fn rule_20_a_hop_with_a_conflict_does_not_release_the_winners_slot() {
 async fn rule_20_the_slot_of_a_start_that_was_not_written_is_released() {
     // the run is cancelled after the hop acquired the slot and before it wrote the start
     let (script, _begun, _open) = gated(1);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     go(&engine, 1).await;
     let run = engine.query().runs(RunFilter::default()).await.unwrap().runs[0].run;
@@ -231,7 +231,7 @@ async fn rule_21_a_refused_step_is_enqueued_and_then_tries_once_more() {
     // a hop is refused. Before it enqueues the step, another hop releases the slot and finds the
     // queue empty
     let script = limited(Script::new("f"), 1).step("a", &[]).step("b", &["a"]);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     let events = go(&engine, 1).await;
     world.hop_once(&engine).await;
@@ -255,7 +255,7 @@ async fn rule_22_a_redelivered_wake_repeats_the_release_and_the_promotion() {
     // and another run waits for the slot
     let script =
         limited(Script::new("f"), 1).step("a", &[]).ask("nap", &["a"], Operation::SleepFor(Duration::from_secs(60)));
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let torn = support::slow::only_journal(world.memory.clone(), |fact| matches!(fact, Fact::StepSucceeded { .. }));
     let (dying, engine) = (world.engine_on(torn), world.engine());
     go(&engine, 2).await;
@@ -291,7 +291,7 @@ async fn rule_22_a_redelivered_wake_repeats_the_release_and_the_promotion() {
 #[tokio::test]
 async fn rule_22_the_worker_of_a_cancelled_run_still_releases_its_slot() {
     let (script, begun, open) = gated(1);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     let events = go(&engine, 2).await;
     let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
@@ -312,7 +312,7 @@ async fn rule_22_the_worker_of_a_cancelled_run_still_releases_its_slot() {
 #[tokio::test]
 async fn rule_23_the_first_ticket_tries_again_at_the_end_of_a_dead_holders_lease() {
     let (script, begun, open) = gated(1);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let (dies, lives) = (world.engine(), world.engine());
     let events = go(&dies, 3).await;
     let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
@@ -338,7 +338,7 @@ async fn rule_24_a_woken_run_that_cannot_use_the_slot_promotes_the_next_ticket()
     // the run with the first ticket is cancelled while it waits. The cancelled run's wake must
     // promote the next ticket
     let (script, begun, open) = gated(1);
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     let events = go(&engine, 3).await;
     let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
@@ -362,7 +362,7 @@ async fn rule_25_a_run_that_needs_no_slot_does_not_block_the_queue() {
     let sleeper = limited(Script::new("f"), 1)
         .ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_000)))
         .step("a", &["nap"]);
-    let mut world = World::new(vec![sleeper.program()]);
+    let mut world = World::new(vec![sleeper.function()]);
     let engine = world.engine();
     go(&engine, 2).await;
     work(&world, from_ref(&engine)).await;

@@ -14,8 +14,8 @@ use support::script::Script;
 #[tokio::test]
 async fn an_older_version_leaves_the_call_of_an_unknown_function_to_other_workers() {
     let call = Operation::Invoke { function: "new".into(), input: json::empty_object(), bound: false };
-    let caller = Script::new("f").ask("call", &[], call).program();
-    let called = Script::new("new").step("a", &[]).spec(|spec| spec.triggers.clear()).program();
+    let caller = Script::new("f").ask("call", &[], call).function();
+    let called = Script::new("new").step("a", &[]).spec(|spec| spec.triggers.clear()).function();
     let mut world = World::new(vec![caller.clone(), called]);
     let engine = world.engine();
     let mut older = World::new(vec![caller]);
@@ -47,13 +47,13 @@ fn nightly(name: &str) -> Script {
 /// Starts a run under the versions `begun` and ends it under `ended`. Returns the run's steps and
 /// version.
 async fn ends_under(begun: Vec<Script>, ended: Vec<Script>) -> (Vec<String>, Option<String>) {
-    let mut world = World::new(begun.into_iter().map(Script::program).collect());
+    let mut world = World::new(begun.into_iter().map(Script::function).collect());
     let engine = world.engine();
     world.go(&engine).await;
     world.settle_within(&engine, Duration::from_secs(60)).await;
     let run = support::only_run(&engine).await;
     assert_eq!(engine.query().run(run).await.unwrap().steps.len(), 2, "it sleeps");
-    world.programs = ended.into_iter().map(Script::program).collect();
+    world.functions = ended.into_iter().map(Script::function).collect();
     let engine = world.engine();
     world.settle(&engine).await;
     let run = engine.query().run(run).await.unwrap();
@@ -85,7 +85,7 @@ async fn the_version_is_written_with_the_first_entries_and_costs_no_write() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         let mut counts = Vec::new();
         for script in [nightly("a"), nightly("a").version("1")] {
-            let mut world = World::new(vec![script.program()]).pace(pace);
+            let mut world = World::new(vec![script.function()]).pace(pace);
             let engine = world.engine();
             world.go(&engine).await;
             world.settle(&engine).await;

@@ -52,7 +52,7 @@ async fn a_retry_that_was_enqueued_meanwhile_keeps_its_ticket() {
     let fails_once = |n| async move { if n == 1 { Err(fault("not this time")) } else { Ok(()) } };
     let (script, begun, open) = gated(Script::new("f").body_with("a", &[], retried, fails_once), "b", &[]);
     let script = script.spec(|spec| spec.concurrency.push(Concurrency::steps(2)));
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let other = world.engine();
     let (memory, clock, first) = (world.memory.clone(), world.clock.clone(), AtomicBool::new(false));
     let armed = Arc::new(AtomicBool::new(false));
@@ -99,7 +99,7 @@ async fn a_retry_that_was_enqueued_meanwhile_keeps_its_ticket() {
 async fn rule_23_the_first_ticket_owns_one_wake_even_after_many_refusals() {
     let script = Script::new("f").step("a", &[]).step("b", &[]);
     let script = script.spec(|spec| spec.concurrency.push(Concurrency::steps(2)));
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     let now = world.clock.now();
     for n in [1, 2] {
@@ -126,7 +126,7 @@ async fn a_due_retry_does_not_overtake_waiting_tickets() {
     let fails_once = |n| async move { if n == 1 { Err(fault("not this time")) } else { Ok(()) } };
     let script = Script::new("f").body_with("a", &[], retried, fails_once);
     let script = script.spec(|spec| spec.concurrency.push(Concurrency::steps(2)));
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let (engine, memory) = (world.engine(), world.memory.clone());
     world.go(&engine).await;
     world.hop_once(&engine).await;
@@ -165,7 +165,7 @@ fn limited(script: Script) -> Script {
 
 #[tokio::test]
 async fn rule_24_a_ticket_that_no_step_will_use_is_removed_when_another_waits_behind_it() {
-    let mut world = World::new(vec![limited(Script::new("f").step("a", &[])).program()]);
+    let mut world = World::new(vec![limited(Script::new("f").step("a", &[])).function()]);
     let engine = world.engine();
     let event = world.go(&engine).await;
     world.settle(&engine).await;
@@ -186,7 +186,7 @@ async fn rule_21_a_step_enqueued_after_it_was_done_is_dequeued() {
     // a wake is delivered twice. The first hop is refused. Before it enqueues the step, the second
     // hop executes the step and ends the run, and another holder acquires the slot
     let script = limited(Script::new("f").step("a", &[]).step("b", &["a"]));
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     let event = world.go(&engine).await;
     world.hop_once(&engine).await;

@@ -69,7 +69,7 @@ async fn rule_17_an_event_enters_once_for_all_open_waits_and_fulfils_no_later_on
 #[tokio::test]
 async fn rule_17_the_event_that_started_a_run_does_not_fulfil_its_wait() {
     let script = Script::new("f").ask("w", &[], any("go"));
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     let trigger = send(&engine, named("go", "x")).await;
     work(&world, &engine).await;
@@ -85,7 +85,7 @@ async fn rule_17_the_event_that_started_a_run_does_not_fulfil_its_wait() {
 #[tokio::test]
 async fn only_the_runs_with_the_value_in_the_field_get_an_event() {
     let wait = |n: i64| Script::new(&format!("f{n}")).ask("w", &[], wait_for("approved", by("brief.n", n.into())));
-    let mut world = World::new((0..5).map(|n| wait(n).program()).collect());
+    let mut world = World::new((0..5).map(|n| wait(n).function()).collect());
     let engine = world.engine();
     let go = world.go(&engine).await;
     work(&world, &engine).await;
@@ -101,7 +101,7 @@ async fn only_the_runs_with_the_value_in_the_field_get_an_event() {
 async fn an_expression_sees_what_started_the_run() {
     let when = EventMatch::When("async.data.id == event.data.id && async.data.score > 7".into());
     let script = Script::new("f").ask("w", &[], wait_for("scored", when));
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     let (one, two) = (
         send(&engine, event("go", serde_json::json!({"id": "one"}))).await,
@@ -129,7 +129,7 @@ async fn an_expression_that_is_none_fails_the_run_and_says_so() {
 #[tokio::test]
 async fn one_event_is_given_to_hundreds_that_wait() {
     let script = Script::new("f").ask("w", &[], any("approved"));
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     let events = (0..250).map(|n| named("go", &format!("e{n}"))).collect();
     engine.intake().ingest(events, None).await.unwrap();

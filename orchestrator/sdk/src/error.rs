@@ -15,7 +15,7 @@ use stepladder_core::Failure;
 use stepladder_core::limits::FAILURE_BYTES;
 use stepladder_core::retry::RetryAdvice;
 use stepladder_core::sentence::truncated;
-use stepladder_engine::program::AdvisedFailure;
+use stepladder_engine::executor::AdvisedFailure;
 
 pub(crate) use panic::panicked;
 pub use stepladder_core::ErrorCode;

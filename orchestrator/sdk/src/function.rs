@@ -1,9 +1,9 @@
 //! A function: a handler with its id, triggers, retries and limits.
 
 mod build;
+mod executor;
 mod handler;
 mod limits;
-mod program;
 mod triggers;
 
 use std::sync::Arc;

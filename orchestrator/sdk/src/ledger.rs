@@ -17,7 +17,7 @@ use stepladder_core::decide::Want;
 use stepladder_core::retry::RetryAdvice;
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Failure, Json, RunId, StepId, Timestamp};
-use stepladder_engine::program::{AdvisedFailure, FinishedStep};
+use stepladder_engine::executor::{AdvisedFailure, FinishedStep};
 
 use crate::compensation::Compensation;
 use crate::duration::friendly;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use stepladder_core::FunctionConfig;
 use stepladder_engine::view::RunDetail;
-use stepladder_engine::{Config, Engine, Program};
+use stepladder_engine::{Config, Engine, RegisteredFunction};
 use stepladder_testkit::memory::Memory;
 
 use crate::Function;
@@ -18,8 +18,8 @@ pub use crate::shared_data::SharedData;
 ///
 /// # Errors
 /// A sentence that names the function, and the invalid expression or method.
-pub fn programs(function: Function, data: &SharedData) -> Result<Vec<Arc<dyn Program>>, String> {
-    function.into_programs(data)
+pub fn compile(function: Function, data: &SharedData) -> Result<Vec<RegisteredFunction>, String> {
+    function.compile(data)
 }
 
 /// Returns the config of a function, and that of its on-failure function if it has one.

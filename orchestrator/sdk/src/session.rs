@@ -15,7 +15,7 @@ use futures::future::{BoxFuture, poll_fn};
 use stepladder_core::report::HandlerLogLine;
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Json, Report, StepId};
-use stepladder_engine::program::{AdvisedFailure, FinishedStep, PollResult, Session};
+use stepladder_engine::executor::{AdvisedFailure, FinishedStep, PollResult, Session};
 
 use crate::error::{ErrorCode, panicked};
 use crate::ledger::{ReplayLedger, Scope};

@@ -28,8 +28,8 @@
 
 mod build;
 mod clock;
+mod executor;
 mod internals;
-mod program;
 mod run;
 mod script;
 mod world;

@@ -15,7 +15,7 @@ use stepladder_core::report::Report;
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{Event, EventId, Fact, Record, RunId, RunRow, Status, Timer, Timestamp, Wake, WakeCause, json};
 use stepladder_engine::ports::{Backend, Events, RunCreation, RunStart, StoreResult};
-use stepladder_engine::{Config, Engine, Program};
+use stepladder_engine::{Config, Engine, RegisteredFunction};
 use stepladder_server::Options;
 use stepladder_sqlite::Sqlite;
 use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
@@ -117,8 +117,8 @@ async fn with_a_hundred_thousand_runs_every_page_is_small_and_reads_little() {
     let (run, id) = last.expect("there are runs");
     let calls = Arc::new(AtomicUsize::new(0));
     let backend = Arc::new(Intercepted(Counting { sqlite, calls: calls.clone() }));
-    let programs: Vec<Arc<dyn Program>> = programs();
-    let engine = Arc::new(Engine::new(backend, programs, Config::default()).expect("an engine"));
+    let functions = described();
+    let engine = Arc::new(Engine::new(backend, functions, Config::default()).expect("an engine"));
     let router = stepladder_server::router(engine, Options { loopback: true, ..Options::default() });
     for path in [
         "/".to_owned(),
@@ -188,7 +188,7 @@ async fn a_large_run_has_small_pages() {
     }
     let total = entries.len();
     sqlite.create_runs(vec![start]).await.expect("stored");
-    let engine = Arc::new(Engine::new(sqlite, programs(), Config::default()).expect("an engine"));
+    let engine = Arc::new(Engine::new(sqlite, described(), Config::default()).expect("an engine"));
     let router = stepladder_server::router(engine, Options { loopback: true, ..Options::default() });
     for query in ["", "?steps=60", "?steps=190", "?steps=9999", "?at=900", &format!("?at={total}&steps=249")] {
         let path = format!("/runs/{run}{query}");
@@ -200,16 +200,12 @@ async fn a_large_run_has_small_pages() {
 }
 
 /// Returns two functions that are listed but never run.
-fn programs() -> Vec<Arc<dyn Program>> {
+fn described() -> Vec<RegisteredFunction> {
     use stepladder_core::Spec;
     use stepladder_core::spec::{Concurrency, Trigger};
-    use stepladder_engine::Session;
-    use stepladder_engine::program::RunHistory;
-    struct Described(Spec);
-    impl Program for Described {
-        fn spec(&self) -> &Spec {
-            &self.0
-        }
+    use stepladder_engine::executor::{Executor, RunHistory, Session};
+    struct NeverExecuted;
+    impl Executor for NeverExecuted {
         fn open(&self, _: RunHistory) -> Result<Box<dyn Session>, Failure> {
             Err(Failure::new("nothing is executed here"))
         }
@@ -218,7 +214,7 @@ fn programs() -> Vec<Arc<dyn Program>> {
         let mut spec = Spec::new(id);
         spec.triggers.push(Trigger { event: event.into(), condition: None });
         spec.concurrency.push(Concurrency::steps(3));
-        Arc::new(Described(spec)) as Arc<dyn Program>
+        RegisteredFunction::new(spec, None, Arc::new(NeverExecuted))
     };
     vec![of("hello-world", "test/hello.world"), of("enhance-client-with-ai", "client/enhance.requested")]
 }

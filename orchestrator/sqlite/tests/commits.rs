@@ -9,7 +9,7 @@ use stepladder_core::{NewEvent, json};
 use stepladder_engine::ports::{Listings, RunQuery};
 use stepladder_engine::{Config, Engine};
 use stepladder_sdk::prelude::*;
-use stepladder_sdk::runtime::{SharedData, programs};
+use stepladder_sdk::runtime::{SharedData, compile};
 use stepladder_sqlite::{Options, Sqlite};
 
 /// Counts the commits in a write-ahead log: the frames that contain the size of the database after
@@ -34,8 +34,8 @@ impl World {
         let folder = tempfile::tempdir().expect("a folder");
         let sqlite = Arc::new(Sqlite::open(folder.path().join("data.db"), Options::default()).expect("a data file"));
         let data = SharedData::default();
-        let programs = functions.into_iter().flat_map(|f| programs(f, &data).expect("a function"));
-        let engine = Engine::new(sqlite.clone(), programs.collect(), Config::default()).expect("functions that work");
+        let compiled = functions.into_iter().flat_map(|f| compile(f, &data).expect("a function"));
+        let engine = Engine::new(sqlite.clone(), compiled.collect(), Config::default()).expect("functions that work");
         Self { folder, sqlite, engine }
     }
 

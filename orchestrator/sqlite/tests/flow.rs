@@ -12,7 +12,7 @@ use stepladder_engine::ports::Queue;
 use stepladder_engine::view::RunSummary;
 use stepladder_engine::{Config, Engine, RunFilter};
 use stepladder_sdk::prelude::*;
-use stepladder_sdk::runtime::{SharedData, programs};
+use stepladder_sdk::runtime::{SharedData, compile};
 use stepladder_sqlite::{Options, Sqlite};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 
@@ -41,7 +41,7 @@ async fn collect(ctx: Context, events: Vec<Event<Job>>) -> Result<Vec<u32>> {
 
 fn process(path: &Path, clock: &Arc<VirtualClock>, function: Function) -> (Engine, Arc<Sqlite>) {
     let sqlite = Arc::new(Sqlite::open(path, Options { clock: clock.clone() }).expect("a data file"));
-    let compiled = programs(function, &SharedData::default()).expect("a function");
+    let compiled = compile(function, &SharedData::default()).expect("a function");
     let config = Config::default();
     let entropy = Arc::new(SeededEntropy::new(clock.now().as_millis() as u64));
     let engine = Engine::with_ports(sqlite.clone(), clock.clone(), entropy, compiled, config).expect("an engine");

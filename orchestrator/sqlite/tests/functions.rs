@@ -12,7 +12,7 @@ use stepladder_engine::ports::{Delivery, Queue};
 use stepladder_engine::view::RunDetail;
 use stepladder_engine::{Config, Engine, RunFilter};
 use stepladder_sdk::prelude::*;
-use stepladder_sdk::runtime::{SharedData, programs};
+use stepladder_sdk::runtime::{SharedData, compile};
 use stepladder_sdk::{Usage, record_usage};
 use stepladder_sqlite::{Options, Sqlite};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
@@ -40,10 +40,10 @@ impl Process {
         let sqlite = Arc::new(Sqlite::open(path, Options { clock: clock.clone() }).expect("a data file"));
         let mut data = SharedData::default();
         data.insert(ledger.clone());
-        let programs = functions.into_iter().flat_map(|f| programs(f, &data).expect("a function")).collect();
+        let compiled = functions.into_iter().flat_map(|f| compile(f, &data).expect("a function")).collect();
         let config = Config::default();
         let entropy = Arc::new(SeededEntropy::new(clock.now().as_millis() as u64));
-        let engine = Engine::with_ports(sqlite.clone(), clock.clone(), entropy, programs, config).expect("an engine");
+        let engine = Engine::with_ports(sqlite.clone(), clock.clone(), entropy, compiled, config).expect("an engine");
         Self { engine, sqlite }
     }
 

@@ -13,7 +13,7 @@ use stepladder_core::{EventId, RunId, Status, Timestamp};
 use stepladder_engine::ports::Queue;
 use stepladder_engine::{Config, Engine, RunFilter};
 use stepladder_sdk::prelude::*;
-use stepladder_sdk::runtime::{SharedData, programs};
+use stepladder_sdk::runtime::{SharedData, compile};
 use stepladder_sqlite::{Options, Sqlite};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 
@@ -110,10 +110,10 @@ impl World {
         let clock = Arc::new(VirtualClock::new(NOW));
         let sqlite = Arc::new(Sqlite::open(&path, Options { clock: clock.clone() }).expect("a data file"));
         let data = SharedData::default();
-        let programs = functions().into_iter().flat_map(|f| programs(f, &data).expect("a function")).collect();
+        let compiled = functions().into_iter().flat_map(|f| compile(f, &data).expect("a function")).collect();
         let config = Config::default();
         let entropy = Arc::new(SeededEntropy::new(1));
-        let engine = Engine::with_ports(sqlite.clone(), clock.clone(), entropy, programs, config).expect("an engine");
+        let engine = Engine::with_ports(sqlite.clone(), clock.clone(), entropy, compiled, config).expect("an engine");
         Self { _folder: folder, engine, sqlite, clock }
     }
 

@@ -11,8 +11,8 @@ use stepladder_core::retry::RetryAdvice;
 use stepladder_core::spec::{Concurrency, Trigger};
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Event, Spec, StepId};
-use stepladder_engine::program::{AdvisedFailure, FinishedStep, PollResult, RunHistory};
-use stepladder_engine::{Program, Session};
+use stepladder_engine::RegisteredFunction;
+use stepladder_engine::executor::{AdvisedFailure, Executor, FinishedStep, PollResult, RunHistory, Session};
 
 /// Returns all functions:
 ///
@@ -22,34 +22,29 @@ use stepladder_engine::{Program, Session};
 /// - `<b>markup</b>` has names that contain HTML.
 ///
 /// With `event.data.fail`, the step fails.
-pub(super) fn all() -> Vec<Arc<dyn Program>> {
+pub(super) fn all() -> Vec<RegisteredFunction> {
     let of = |id: &str, event: &str, ask: Operation| {
         let mut spec = Spec::new(id);
         spec.triggers.push(Trigger { event: event.into(), condition: None });
-        One { spec, step: "<u>step</u>".into(), ask }
+        (spec, One { step: "<u>step</u>".into(), ask })
     };
     let expr = |source: &str| Expr::compile(source).expect("a good expression");
     let echo = of("echo", "test/echo", Operation::Run(Default::default()));
     let mut keyed = of("keyed", "test/keyed", Operation::Run(Default::default()));
-    keyed.spec.concurrency.push(Concurrency { key: Some(expr("event.data.client")), ..Concurrency::steps(1) });
-    keyed.spec.on_failure = Some("echo".into());
+    keyed.0.concurrency.push(Concurrency { key: Some(expr("event.data.client")), ..Concurrency::steps(1) });
+    keyed.0.on_failure = Some("echo".into());
     let mut nap = of("nap", "test/nap", Operation::SleepFor(Duration::from_secs(3_600)));
-    nap.spec.triggers[0].condition = Some(expr("event.data.long == true && size(event.data.tags) < 10"));
+    nap.0.triggers[0].condition = Some(expr("event.data.long == true && size(event.data.tags) < 10"));
     let markup = of("<b>markup</b>", "<i>markup</i>", Operation::Run(Default::default()));
-    [echo, keyed, nap, markup].map(|one| Arc::new(one) as Arc<dyn Program>).into()
+    [echo, keyed, nap, markup].map(|(spec, one)| RegisteredFunction::new(spec, None, Arc::new(one))).into()
 }
 
 struct One {
-    spec: Spec,
     step: StepId,
     ask: Operation,
 }
 
-impl Program for One {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
+impl Executor for One {
     fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
         let outcome = history.outcomes.into_iter().find(|revealed| revealed.step == self.step);
         let (step, ask) = (self.step.clone(), self.ask.clone());

@@ -8,8 +8,8 @@ use stepladder_core::report::HandlerLogLine;
 use stepladder_core::state::{RunOutcome, RunState};
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::clock::Clock;
+use stepladder_engine::executor::{PollResult, RunHistory};
 use stepladder_engine::ports::{Journals, Listings, Slots};
-use stepladder_engine::program::{PollResult, RunHistory};
 use stepladder_sdk::MissedTicks;
 
 use super::controls::Control;
@@ -196,8 +196,8 @@ impl Simulation {
         for row in rows(&self.memory) {
             let Some(state) = self.state(row.run) else { continue };
             let Some(end) = &state.end else { continue };
-            let program = self.programs.iter().find(|program| *program.spec().id == *row.function);
-            let Some(program) = program else { continue };
+            let function = self.registered.iter().find(|function| *function.spec().id == *row.function);
+            let Some(function) = function else { continue };
             let history = RunHistory {
                 run: row.run,
                 secret: state.secret,
@@ -207,7 +207,7 @@ impl Simulation {
                 created_at: state.created_at,
                 outcomes: state.outcomes.clone(),
             };
-            let mut session = program.open(history).map_err(|failure| failure.message)?;
+            let mut session = function.executor.open(history).map_err(|failure| failure.message)?;
             let replayed = block_on(session.advance());
             let is_same = match (&end.how, &replayed) {
                 (RunOutcome::Completed(output), PollResult::Ended(Ok(again))) => output.get() == again.get(),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepladder_core::slot::Limit;
-use stepladder_engine::Program;
+use stepladder_engine::RegisteredFunction;
 use stepladder_sdk::prelude::*;
-use stepladder_sdk::runtime::{SharedData, programs};
+use stepladder_sdk::runtime::{SharedData, compile};
 use stepladder_sdk::{Backoff, FunctionFailed};
 
 use super::bulk::{BULK, EACH, Numbered};
@@ -84,9 +84,9 @@ impl EventData for Called {
 
 /// The functions of a simulation.
 pub(crate) struct Functions {
-    pub(crate) programs: Vec<Arc<dyn Program>>,
+    pub(crate) registered: Vec<RegisteredFunction>,
     /// An older version of the controlled function, which has no limit on the number of its runs.
-    pub(crate) older: Option<Arc<dyn Program>>,
+    pub(crate) older: Option<RegisteredFunction>,
     /// All concurrency limits.
     pub(crate) limits: Vec<Limit>,
     /// The flow control of [`CONTROLLED`](super::controls::CONTROLLED); `None` if the simulation
@@ -151,9 +151,9 @@ pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
     let all = all.chain(control.map(|control| patient(control.function(place, pause))));
     let older = control.filter(|control| *control == Control::Runs).map(|_| patient(controls::unlimited(place)));
     let data = SharedData::default();
-    let made = |f: Function| programs(f, &data).expect("functions that can work");
-    let (programs, older) = (all.flat_map(made).collect(), older.and_then(|older| made(older).pop()));
-    Functions { programs, older, limits, control, told }
+    let made = |f: Function| compile(f, &data).expect("functions that can work");
+    let (registered, older) = (all.flat_map(made).collect(), older.and_then(|older| made(older).pop()));
+    Functions { registered, older, limits, control, told }
 }
 
 /// Sets so many retries that injected faults alone cannot make a run fail.

@@ -8,7 +8,7 @@ use stepladder_core::slot::{Holder, Limit};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::{RunId, StepId, Timestamp};
-use stepladder_engine::Program;
+use stepladder_engine::RegisteredFunction;
 use stepladder_engine::ports::{Journals, Listings, Slots};
 use stepladder_testkit::memory::Memory;
 
@@ -18,7 +18,7 @@ use super::invariants::{Broken, at_once};
 /// The checks of slots and their holders.
 pub(crate) struct Holdings {
     memory: Arc<Memory>,
-    programs: Vec<Arc<dyn Program>>,
+    registered: Vec<RegisteredFunction>,
     /// The limits of each known run.
     limits: HashMap<RunId, Vec<Limit>>,
     /// Slots whose holder has no executing body, and the time since when.
@@ -26,8 +26,8 @@ pub(crate) struct Holdings {
 }
 
 impl Holdings {
-    pub(crate) fn new(memory: Arc<Memory>, programs: Vec<Arc<dyn Program>>) -> Self {
-        Self { memory, programs, limits: HashMap::new(), unused: HashMap::new() }
+    pub(crate) fn new(memory: Arc<Memory>, registered: Vec<RegisteredFunction>) -> Self {
+        Self { memory, registered, limits: HashMap::new(), unused: HashMap::new() }
     }
 
     /// Checks that each body with a live lease holds a slot of each of its limits (rule 20). Called
@@ -112,8 +112,8 @@ impl Holdings {
 
     fn find_limits(&self, run: RunId) -> Option<Vec<Limit>> {
         let row = at_once(self.memory.row(run))?;
-        let program = self.programs.iter().find(|program| *program.spec().id == *row.function)?;
+        let function = self.registered.iter().find(|function| *function.spec().id == *row.function)?;
         let state = RunState::fold(run, &at_once(self.memory.read(run, 0))).ok()?;
-        program.spec().limits(&mut LazyScope::new(&state.created.event)).ok()
+        function.spec().limits(&mut LazyScope::new(&state.created.event)).ok()
     }
 }

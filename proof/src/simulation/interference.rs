@@ -255,8 +255,8 @@ impl Simulation {
     pub(super) fn no_run_stood_still(&self) -> Result<(), Broken> {
         let patience = self.patience();
         for row in rows(&self.memory) {
-            let limited = self.programs.iter().any(|program| {
-                let spec = program.spec();
+            let limited = self.registered.iter().any(|function| {
+                let spec = function.spec();
                 *spec.id == *row.function && !spec.concurrency.is_empty()
             });
             if limited {

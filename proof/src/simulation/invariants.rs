@@ -8,7 +8,7 @@ use futures::FutureExt;
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::slot::{HeldSlot, Limit, Ticket};
 use stepladder_core::{RunId, RunRow, StepId, Timestamp};
-use stepladder_engine::Program;
+use stepladder_engine::RegisteredFunction;
 use stepladder_engine::ports::{Journals, Listings, RunQuery, Slots};
 use stepladder_testkit::memory::Memory;
 
@@ -60,10 +60,10 @@ impl Invariants {
         memory: Arc<Memory>,
         account: Account,
         limits: &[Limit],
-        programs: &[Arc<dyn Program>],
+        registered: &[RegisteredFunction],
         skew: Duration,
     ) -> Self {
-        let holdings = Holdings::new(memory.clone(), programs.to_vec());
+        let holdings = Holdings::new(memory.clone(), registered.to_vec());
         let line = |limit: &Limit| Line { limit: limit.clone(), places: vec![], held: vec![], idle_since: None };
         Self { memory, account, skew, lines: limits.iter().map(line).collect(), holdings, memoized: HashMap::new() }
     }

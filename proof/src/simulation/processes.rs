@@ -7,7 +7,7 @@ use std::sync::Arc;
 use stepladder_core::Timestamp;
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Backend;
-use stepladder_engine::{Engine, Program};
+use stepladder_engine::{Engine, RegisteredFunction};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 use stepladder_testkit::intercept::Intercepted;
 
@@ -60,16 +60,16 @@ impl Simulation {
 
     fn engine(&mut self, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, is_old: bool) -> Arc<Engine> {
         self.engines += 1;
-        let mut programs = self.programs.clone();
+        let mut registered = self.registered.clone();
         if is_old {
-            let older = |program: &Arc<dyn Program>| {
-                self.older.as_ref().is_some_and(|older| older.spec().id == program.spec().id)
+            let older = |function: &RegisteredFunction| {
+                self.older.as_ref().is_some_and(|older| older.spec().id == function.spec().id)
             };
-            programs.retain(|program| *program.spec().id != *functions::HELPER && !older(program));
-            programs.extend(self.older.clone());
+            registered.retain(|function| *function.spec().id != *functions::HELPER && !older(function));
+            registered.extend(self.older.clone());
         }
         let entropy = Arc::new(SeededEntropy::new((self.seed << 8).wrapping_add(self.engines)));
-        let engine = Engine::with_ports(backend, clock, entropy, programs, self.config.clone());
+        let engine = Engine::with_ports(backend, clock, entropy, registered, self.config.clone());
         Arc::new(engine.expect("functions that can work"))
     }
 

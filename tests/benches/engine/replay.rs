@@ -7,8 +7,8 @@ use stepladder::prelude::*;
 use stepladder::{Json, RunId, Timestamp};
 use stepladder_core::journal::{Entry, Fact, NewRun, Origin, Record};
 use stepladder_core::{EventId, Report, RunState, json};
-use stepladder_engine::Program;
-use stepladder_engine::program::{PollResult, RunHistory};
+use stepladder_engine::RegisteredFunction;
+use stepladder_engine::executor::{PollResult, RunHistory};
 
 use crate::marks::percentile;
 
@@ -44,7 +44,7 @@ async fn thousand(ctx: Context, _: Event<Thousand>) -> Result<usize> {
 
 /// Replays a journal `times` times. Each outcome in the journal has `bytes` bytes.
 pub(crate) fn measure(bytes: usize, times: usize) -> Replay {
-    let program = program();
+    let function = compiled();
     let run = RunId::new(Timestamp::from_millis(0), 7);
     let text = serde_json::to_string(&records(bytes)).expect("records are JSON");
     let (mut read, mut fold, mut ran) = (Vec::new(), Vec::new(), Vec::new());
@@ -56,19 +56,19 @@ pub(crate) fn measure(bytes: usize, times: usize) -> Replay {
         let state = RunState::fold(run, &records).expect("the records follow each other");
         fold.push(begun.elapsed());
         let begun = Instant::now();
-        assert_eq!(next_step(program.as_ref(), &state), "last");
+        assert_eq!(next_step(&function, &state), "last");
         ran.push(begun.elapsed());
     }
     Replay { bytes, read: percentile(&mut read, 50), fold: percentile(&mut fold, 50), run: percentile(&mut ran, 50) }
 }
 
-fn program() -> Arc<dyn Program> {
-    let programs = stepladder_sdk::runtime::programs(Function::new("thousand", thousand), &Default::default());
-    programs.expect("a function without expressions").remove(0)
+fn compiled() -> RegisteredFunction {
+    let compiled = stepladder_sdk::runtime::compile(Function::new("thousand", thousand), &Default::default());
+    compiled.expect("a function without expressions").remove(0)
 }
 
 /// Returns the step that the function requests after all recorded outcomes.
-fn next_step(program: &dyn Program, state: &RunState) -> String {
+fn next_step(function: &RegisteredFunction, state: &RunState) -> String {
     let history = RunHistory {
         run: state.run,
         secret: state.secret,
@@ -78,7 +78,7 @@ fn next_step(program: &dyn Program, state: &RunState) -> String {
         created_at: state.created_at,
         outcomes: state.outcomes.clone(),
     };
-    let mut session = program.open(history).expect("the event is what the function takes");
+    let mut session = function.executor.open(history).expect("the event is what the function takes");
     match futures::executor::block_on(session.advance()) {
         PollResult::Wanted(wants) if wants.len() == 1 => wants[0].step.to_string(),
         other => panic!("one step is wanted after a replay: {other:?}"),

@@ -20,7 +20,7 @@ use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Commit, Commits, Cursor, Delivery, Receipt, Timers};
 use stepladder_engine::retries::Retries;
 use stepladder_engine::view::RunDetail;
-use stepladder_engine::{Config, Engine, Program, RunFilter};
+use stepladder_engine::{Config, Engine, RegisteredFunction, RunFilter};
 use stepladder_proof::Journal;
 use stepladder_sdk::runtime::SharedData;
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
@@ -62,7 +62,7 @@ pub(crate) struct Stage {
     pub(crate) dynamo: AwsFaults,
     sqs: AwsFaults,
     ministack: Ministack,
-    programs: Vec<Arc<dyn Program>>,
+    registered: Vec<RegisteredFunction>,
     seed: AtomicU64,
 }
 
@@ -82,15 +82,15 @@ impl Stage {
         let aws = Arc::new(Aws::new(&connection(sdk, &dynamo.url(), &sqs.url()).await, options()));
         let lambda = Arc::new(Aws::new(&direct, options()));
         let data = SharedData::default();
-        let programs = functions
+        let registered = functions
             .into_iter()
-            .flat_map(|f| stepladder_sdk::runtime::programs(f, &data).expect("a function that can work"));
-        let programs = programs.collect();
+            .flat_map(|f| stepladder_sdk::runtime::compile(f, &data).expect("a function that can work"));
+        let registered = registered.collect();
         // failed calls are repeated at once, because the clock stands still while a hop waits for
         // the table
         let config = Config { storage_retries: Retries::at_once(), ..Config::default() };
         let seed = AtomicU64::new(1);
-        Self { clock, wire, direct, table, queues, aws, lambda, config, dynamo, sqs, ministack, programs, seed }
+        Self { clock, wire, direct, table, queues, aws, lambda, config, dynamo, sqs, ministack, registered, seed }
     }
 
     /// Uses the connection settings of production, with its timeouts and retries.
@@ -108,7 +108,7 @@ impl Stage {
     pub(crate) fn engine_with(&self, config: &Config) -> Arc<Engine> {
         let entropy = Arc::new(SeededEntropy::new(self.seed.fetch_add(1, Ordering::Relaxed) << 32));
         let engine =
-            Engine::with_ports(self.aws.clone(), self.clock.clone(), entropy, self.programs.clone(), config.clone());
+            Engine::with_ports(self.aws.clone(), self.clock.clone(), entropy, self.registered.clone(), config.clone());
         Arc::new(engine.expect("functions that can work"))
     }
 
@@ -233,7 +233,7 @@ impl Stage {
             self.lambda.clone(),
             self.clock.clone(),
             entropy,
-            self.programs.clone(),
+            self.registered.clone(),
             self.config.clone(),
         );
         engine.expect("functions that can work")

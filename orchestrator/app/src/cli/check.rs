@@ -36,7 +36,7 @@ pub(crate) struct CheckArgs {
 }
 
 pub(crate) async fn execute(mut app: App, args: CheckArgs) -> CommandResult {
-    let programs = app.programs().map_err(Stop::problem)?;
+    let compiled = app.compile().map_err(Stop::problem)?;
     let journals = match &args.against {
         Some(path) => journals::of_path(path)?,
         None => of_server(app, &args).await?,
@@ -46,7 +46,7 @@ pub(crate) async fn execute(mut app: App, args: CheckArgs) -> CommandResult {
     }
     let mut diverging = 0;
     for (run, entries) in &journals {
-        let divergence = divergence(&programs, *run, entries).await;
+        let divergence = divergence(&compiled, *run, entries).await;
         let divergence = divergence.map_err(|e| Stop::problem(format!("run {run} cannot be replayed: {e}")))?;
         if let Some(Divergence { at, why }) = divergence {
             diverging += 1;

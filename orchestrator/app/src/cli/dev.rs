@@ -100,15 +100,16 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     let listener = listen(&args.host, args.port).await?;
     let setup = flags::set_up(&mut app).await?;
     let config = config(&app, &args, &setup);
-    let programs = app.programs().map_err(Stop::problem)?;
+    let compiled = app.compile().map_err(Stop::problem)?;
     let address = address(&args.host, listener.local_addr().map_err(|e| cannot_listen(&args.host, args.port, &e))?);
     let Store { backend, queues } = tokio::select! {
         opened = storage::open(Location::File(args.db.clone())) => opened.map_err(Stop::problem)?,
         () = stop_requests.next() => return Err(Stop::Interrupted),
     };
-    let engine = Arc::new(Engine::new(backend.clone(), programs, config).map_err(Stop::problem)?);
+    let engine = Arc::new(Engine::new(backend.clone(), compiled, config).map_err(Stop::problem)?);
 
-    let functions: Vec<Function> = engine.functions().specs().map(|spec| Function::new(spec, None)).collect();
+    let functions: Vec<Function> =
+        engine.functions().snapshot().specs().map(|spec| Function::new(spec, None)).collect();
     let router = stepladder_server::router(
         engine.clone(),
         stepladder_server::Options {

@@ -38,7 +38,7 @@ pub(crate) async fn execute(app: App, args: FunctionsArgs) -> CommandResult {
 
 fn registered(mut app: App) -> Result<(Vec<Function>, String), Stop> {
     let functions: Vec<Function> =
-        app.programs().map_err(Stop::problem)?.iter().map(|program| Function::new(program.spec(), None)).collect();
+        app.compile().map_err(Stop::problem)?.iter().map(|function| Function::new(function.spec(), None)).collect();
     let answer = Data { data: functions };
     let text = json(&answer)?;
     Ok((answer.data, text))

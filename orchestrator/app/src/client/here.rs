@@ -51,7 +51,7 @@ impl Client {
             code: app.code.clone().map_or(defaults.code, Into::into),
             ..defaults
         };
-        let engine = Engine::new(backend, app.programs().map_err(Stop::problem)?, config).map_err(Stop::problem)?;
+        let engine = Engine::new(backend, app.compile().map_err(Stop::problem)?, config).map_err(Stop::problem)?;
         let options = stepladder_server::Options {
             loopback: true,
             version: env!("CARGO_PKG_VERSION").into(),

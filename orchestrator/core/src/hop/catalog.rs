@@ -44,10 +44,10 @@ pub struct ChosenVersion<'c> {
 
 impl Catalog {
     /// Creates the catalog of these functions.
-    pub fn new(functions: impl IntoIterator<Item = FunctionVersion>) -> Self {
+    pub fn new(functions: impl IntoIterator<Item = impl Into<Arc<FunctionVersion>>>) -> Self {
         let mut catalog = Self::default();
         for function in functions {
-            let function = Arc::new(function);
+            let function: Arc<FunctionVersion> = function.into();
             match catalog.functions.entry(function.spec.id.clone()) {
                 Entry::Vacant(unknown) => {
                     unknown.insert(Versions { newest: function, older: Vec::new() });

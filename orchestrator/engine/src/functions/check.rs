@@ -17,7 +17,8 @@ use stepladder_core::state::{CorruptJournal, RunState};
 use stepladder_core::version::compare_versions;
 use stepladder_core::{ErrorCode, RunId, StepId};
 
-use crate::program::{AdvisedFailure, PollResult, Program, RunHistory, Session};
+use crate::executor::{AdvisedFailure, PollResult, RunHistory, Session};
+use crate::functions::RegisteredFunction;
 
 /// The first difference between a journal and the code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub struct Divergence {
 /// # Errors
 /// [`CorruptJournal`] if the entries are not a valid journal.
 pub async fn divergence(
-    programs: &[Arc<dyn Program>],
+    functions: &[RegisteredFunction],
     run: RunId,
     entries: &[Entry],
 ) -> Result<Option<Divergence>, CorruptJournal> {
@@ -47,14 +48,14 @@ pub async fn divergence(
         _ => None,
     });
     // like the engine: the run's own version if it is registered, otherwise the newest
-    let all = programs.iter().filter(|program| program.spec().id == function);
+    let all = functions.iter().filter(|known| known.spec().id == function);
     let newest = all.clone().max_by(|a, b| compare_versions(a.version(), b.version()));
-    let own = all.into_iter().find(|program| program.version() == chosen.as_deref());
-    let Some(program) = own.or(newest) else {
+    let own = all.into_iter().find(|known| known.version() == chosen.as_deref());
+    let Some(registered) = own.or(newest) else {
         let why = format!("function `{function}` is not in this build; its runs wait until it is");
         return Ok(is_live(entries).then_some(Divergence { at: None, why }));
     };
-    let mut replay = Replay { program, session: None };
+    let mut replay = Replay { function: registered, session: None };
     for (seq, entry) in (1..).zip(rest) {
         if let Some(why) = replay.mismatch(&state, entry).await {
             return Ok(Some(Divergence { at: Some(seq), why }));
@@ -70,8 +71,8 @@ fn is_live(entries: &[Entry]) -> bool {
     !entries.iter().any(|entry| entry.fact.is_end())
 }
 
-struct Replay<'p> {
-    program: &'p Arc<dyn Program>,
+struct Replay<'f> {
+    function: &'f RegisteredFunction,
     /// Opened when it is first needed, and again for each attempt of the handler.
     session: Option<Box<dyn Session>>,
 }
@@ -179,7 +180,7 @@ impl Replay<'_> {
                 created_at: state.created_at,
                 outcomes: state.outcomes.clone(),
             };
-            let opened = self.program.open(history);
+            let opened = self.function.executor.open(history);
             self.session = Some(opened.map_err(|failure| format!("the event does not fit: {}", failure.message))?);
         }
         match &mut self.session {

@@ -14,7 +14,7 @@ use stepladder_core::state::RunState;
 use stepladder_core::{RunOrStep, Timestamp, Wake, WakeCause};
 
 use crate::EngineError;
-use crate::functions::Functions;
+use crate::functions::FunctionControl;
 use crate::intake::flow_state_key;
 use crate::ports::{Commit, FlowStateChange, LateWrite, StoreError};
 
@@ -25,7 +25,7 @@ const UNPAUSED_FOR: Duration = Duration::from_secs(10);
 /// The number of runs that are woken in one commit.
 const PAGE: usize = 100;
 
-impl Functions {
+impl FunctionControl {
     /// Pauses a function: its runs that have not started wait. Returns `false` if it was paused
     /// already.
     ///
@@ -96,7 +96,8 @@ impl Functions {
     /// # Errors
     /// [`EngineError::Store`].
     pub async fn paused(&self) -> Result<HashMap<Arc<str>, Timestamp>, EngineError> {
-        let functions: Vec<&Arc<str>> = self.runtime.specs().map(|spec| &spec.id).collect();
+        let catalog = self.runtime.snapshot();
+        let functions: Vec<&Arc<str>> = catalog.specs().map(|spec| &spec.id).collect();
         let stored = self
             .runtime
             .backend
@@ -139,7 +140,7 @@ impl Functions {
     }
 
     fn require_registered(&self, function: &str) -> Result<(), EngineError> {
-        match self.runtime.program(function) {
+        match self.runtime.snapshot().newest(function) {
             Some(_) => Ok(()),
             None => Err(EngineError::NotFound(format!("there is no function `{function}`"))),
         }

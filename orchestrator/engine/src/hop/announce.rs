@@ -8,7 +8,7 @@
 //! Some ends are not announced: those of runs that such an event created, of runs that they called,
 //! and of failure handlers. Otherwise a failing listener would start itself without end.
 
-use stepladder_core::hop::end_data;
+use stepladder_core::hop::{EndListeners, end_data};
 use stepladder_core::journal::Origin;
 use stepladder_core::state::{RunEnd, RunState};
 use stepladder_core::system::is_run_end_event;
@@ -22,8 +22,12 @@ use crate::ports::StoreError;
 const CALLERS: usize = 100;
 impl Hops {
     /// Sends those events of a run's end that some function listens to.
-    pub(crate) async fn send_end_events(&self, state: &RunState, end: &RunEnd) -> Result<(), StoreError> {
-        let listeners = self.runtime.catalog.listeners();
+    pub(crate) async fn send_end_events(
+        &self,
+        listeners: EndListeners,
+        state: &RunState,
+        end: &RunEnd,
+    ) -> Result<(), StoreError> {
         if !listeners.has_listener(end) || self.is_caused_by_end_event(state).await? {
             return Ok(());
         }

@@ -8,9 +8,9 @@ use stepladder_core::hop::{Attempt, Finished, Hop, Input, Opening, PollResult, P
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Report, StepId, Timestamp};
 
+use crate::executor::{FinishedStep, RunHistory, Session};
 use crate::hop::Shell;
 use crate::hop::supervise::BodyWatch;
-use crate::program::{FinishedStep, RunHistory, Session};
 
 /// An open execution of a function, and its attempts. Dropping it drops their bodies.
 pub(super) struct Execution {
@@ -43,11 +43,11 @@ impl Shell<'_> {
 
     pub(super) fn open(&mut self, hop: &Hop, opening: Opening) -> Input {
         let Opening { function, version, attempt, memo } = opening;
-        let program = self.storage.hops.runtime.programs.exact(&function, version.as_deref());
-        let (Some(run), Some(program)) = (hop.run(), program) else {
+        let found = self.storage.catalog.exact(&function, version.as_deref());
+        let (Some(run), Some(found)) = (hop.run(), found) else {
             return Input::StoreFailed(StoreFault::Unavailable(format!("function `{function}` is gone")));
         };
-        let opened = program.open(RunHistory {
+        let opened = found.executor.open(RunHistory {
             run: run.run,
             secret: run.secret,
             attempt,

@@ -1,5 +1,7 @@
 //! The effects on the store and the queue, through the engine's services.
 
+use std::sync::Arc;
+
 use stepladder_core::hop::{
     Effect, FoundRun, Hop, Input, LoadedRun, SlotRequest as Request, StoreFault, TicketSearch, Write,
 };
@@ -8,6 +10,7 @@ use stepladder_core::state::RunState;
 use stepladder_core::{EventId, RunId, Timestamp};
 
 use crate::EngineError;
+use crate::functions::Catalog;
 use crate::hop::Hops;
 use crate::ports::{Commit, Receipt, StoreError};
 use crate::retries;
@@ -18,6 +21,8 @@ type Answer = Result<Input, StoreError>;
 /// The store and the queue of one hop.
 pub(super) struct Storage<'h> {
     pub(super) hops: &'h Hops,
+    /// The functions, as the hop began.
+    pub(super) catalog: Arc<Catalog>,
     /// Acknowledges the wake.
     pub(super) receipt: Receipt,
     /// The end of the invocation.
@@ -76,7 +81,9 @@ impl Storage<'_> {
                 hops.intake.start_runs(vec![(run, created, Vec::new())]).await?;
             }
             Effect::CancelRuns { runs, reason } => self.cancel_runs(runs, &reason).await?,
-            Effect::AnnounceEnd(end) => hops.send_end_events(run, &end).await?,
+            Effect::AnnounceEnd(end) => {
+                hops.send_end_events(self.catalog.descriptions().listeners(), run, &end).await?
+            }
             Effect::Load
             | Effect::Write(_)
             | Effect::CreateTick { .. }
@@ -97,7 +104,7 @@ impl Storage<'_> {
         let (runs, config) = (&self.hops.runs, &self.hops.runtime.config);
         let Some(run) = runs.take_state(hop.wake().run).await? else { return Ok(Input::Loaded(None)) };
         let function = run.created.function.clone();
-        let run = std::sync::Arc::unwrap_or_clone(run);
+        let run = Arc::unwrap_or_clone(run);
         let (worker_timeout, longest_step) = (config.worker_timeout_of(&function), config.longest_step(&function));
         Ok(Input::Loaded(Some(Box::new(LoadedRun { run, worker_timeout, longest_step }))))
     }
@@ -117,7 +124,7 @@ impl Storage<'_> {
     }
 
     async fn ask_flow_control(&self, run: &RunState) -> Answer {
-        let chosen = self.hops.runtime.catalog.for_run(run);
+        let chosen = self.catalog.descriptions().for_run(run);
         let spec = chosen.map(|chosen| &chosen.function.spec);
         let Some(spec) = spec else { return Ok(Input::Admission(None)) };
         self.hops.intake.admission(spec, run).await.map(Input::Admission)

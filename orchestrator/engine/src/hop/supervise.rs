@@ -123,7 +123,7 @@ impl Hops {
         let run = holder.run();
         let Some(state) = self.runs.state(run).await? else { return Ok(()) };
         let mut state = Arc::unwrap_or_clone(state);
-        let limits = match self.runtime.catalog.for_run(&state) {
+        let limits = match self.runtime.snapshot().descriptions().for_run(&state) {
             Some(chosen) => chosen.function.spec.limits(&mut LazyScope::new(&state.created.event)).unwrap_or_default(),
             None => Vec::new(),
         };

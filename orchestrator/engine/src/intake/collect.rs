@@ -20,6 +20,7 @@ use stepladder_core::spec::LazyScope;
 use stepladder_core::state::RunState;
 use stepladder_core::{Event, EventId, RunId, Spec, Timestamp, WakeCause};
 
+use crate::functions::Catalog;
 use crate::intake::Intake;
 use crate::intake::flow_control::evaluate_key;
 use crate::intake::starts::{RunDraft, flow_state_key};
@@ -31,7 +32,7 @@ const MAX_IDLE_ROUNDS: u32 = 1_000;
 
 impl Intake {
     /// Adds events to runs of a function that collects them, in the order of the events.
-    pub(crate) async fn collect(&self, spec: &Spec, events: Vec<Event>) -> Result<(), StoreError> {
+    pub(crate) async fn collect(&self, catalog: &Catalog, spec: &Spec, events: Vec<Event>) -> Result<(), StoreError> {
         let mut by_key: BTreeMap<String, Vec<Event>> = BTreeMap::new();
         let mut separate = Vec::new();
         for event in events {
@@ -55,11 +56,11 @@ impl Intake {
             }
         }
         if !separate.is_empty() {
-            let starts = separate.into_iter().map(|draft| self.prepare_start(draft, Vec::new())).collect();
-            self.commit_starts(starts, Vec::new()).await?;
+            let starts = separate.into_iter().map(|draft| self.prepare_start(catalog, draft, Vec::new())).collect();
+            self.commit_starts(catalog, starts, Vec::new()).await?;
         }
         for (value, events) in by_key {
-            self.collect_for_key(spec, &value, events).await?;
+            self.collect_for_key(catalog, spec, &value, events).await?;
         }
         Ok(())
     }
@@ -70,7 +71,13 @@ impl Intake {
         (run, NewRun::new(spec.id.clone(), event, Origin::Event), more)
     }
 
-    async fn collect_for_key(&self, spec: &Spec, value: &str, events: Vec<Event>) -> Result<(), StoreError> {
+    async fn collect_for_key(
+        &self,
+        catalog: &Catalog,
+        spec: &Spec,
+        value: &str,
+        events: Vec<Event>,
+    ) -> Result<(), StoreError> {
         let open = flow_state_key("open", &spec.id, value);
         let order = positions(&events);
         let mut left = VecDeque::from(events);
@@ -93,7 +100,7 @@ impl Intake {
                     let (fits, _) = count_fitting(&spec.flow, &state, left.make_contiguous());
                     self.join_open(spec, &state, left.drain(..fits).collect()).await?
                 }
-                None if self.open_run(spec, &open, pointer, first).await? => {
+                None if self.open_run(catalog, spec, (&open, pointer), first).await? => {
                     left.pop_front();
                     Vec::new()
                 }
@@ -222,9 +229,9 @@ impl Intake {
     /// run for the key in the meantime.
     async fn open_run(
         &self,
+        catalog: &Catalog,
         spec: &Spec,
-        open: &Arc<str>,
-        pointer: Option<Arc<str>>,
+        (open, pointer): (&Arc<str>, Option<Arc<str>>),
         event: &Event,
     ) -> Result<bool, StoreError> {
         let (run, now) = (RunId::started_by(event.id, &spec.id), self.runtime.now());
@@ -238,8 +245,8 @@ impl Intake {
             created.collects = true;
             created.begins_at = Some(start_time(&spec.flow, now, now));
         }
-        let start = self.prepare_start((run, created, Vec::new()), notes);
-        Ok(self.commit_starts(vec![start], Vec::new()).await? != [StartResult::Overtaken])
+        let start = self.prepare_start(catalog, (run, created, Vec::new()), notes);
+        Ok(self.commit_starts(catalog, vec![start], Vec::new()).await? != [StartResult::Overtaken])
     }
 
     /// Adds events to a run. Returns the events that the run no longer accepts.

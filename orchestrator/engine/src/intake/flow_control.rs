@@ -186,7 +186,8 @@ impl Intake {
 
     /// Renews the flow state of a singleton's run. The watchdog calls this while the run is live.
     pub(crate) async fn renew_singleton(&self, state: &RunState) -> Result<(), StoreError> {
-        let Some(spec) = self.runtime.spec_of(&state.created) else { return Ok(()) };
+        let catalog = self.runtime.snapshot();
+        let Some(spec) = catalog.spec(&state.created.function) else { return Ok(()) };
         let Some(singleton) = &spec.flow.singleton else { return Ok(()) };
         let Ok(value) = evaluate_key(singleton.key.as_ref(), &mut LazyScope::new(&state.created.event)) else {
             return Ok(());

@@ -13,6 +13,7 @@ use stepladder_core::spec::LazyScope;
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{RunId, RunOrStep, RunRow, Status, Timer, Timestamp, Wake, WakeCause};
 
+use crate::functions::Catalog;
 use crate::intake::Intake;
 use crate::intake::flow_control::{DecisionBasis, SeenFlowStates, StartDecision};
 use crate::ports::{Commit, EarlyWrite, FlowStateChange, RunStart, StartResult, StoreError};
@@ -58,26 +59,26 @@ impl DecisionBasis {
 impl Intake {
     /// Creates or skips runs, as flow control decides. Runs that already exist are not changed.
     pub(crate) async fn start_runs(&self, runs: Vec<RunDraft>) -> Result<(), StoreError> {
-        let (plain, controlled) = self.split(runs);
-        if !plain.is_empty() {
-            let starts = plain.into_iter().map(|draft| self.prepare_start(draft, Vec::new())).collect();
-            self.commit_starts(starts, Vec::new()).await?;
-        }
-        self.start_with_flow_control(controlled).await
+        self.start_runs_under(&self.runtime.snapshot(), runs).await
     }
 
-    /// Splits runs into those that flow control need not decide on, and those that it must decide
-    /// on.
-    pub(crate) fn split(&self, runs: Vec<RunDraft>) -> (Vec<RunDraft>, Vec<RunDraft>) {
-        runs.into_iter().partition(|(_, created, more)| {
-            let asks = self.runtime.spec_of(created).is_some_and(|spec| !spec.flow.is_unrestricted());
-            !asks || !more.is_empty() || bypasses_flow_control(&created.origin)
-        })
+    /// Like [`Intake::start_runs`], for the functions of this snapshot.
+    pub(crate) async fn start_runs_under(&self, catalog: &Catalog, runs: Vec<RunDraft>) -> Result<(), StoreError> {
+        let (plain, controlled) = split(catalog, runs);
+        if !plain.is_empty() {
+            let starts = plain.into_iter().map(|draft| self.prepare_start(catalog, draft, Vec::new())).collect();
+            self.commit_starts(catalog, starts, Vec::new()).await?;
+        }
+        self.start_with_flow_control(catalog, controlled).await
     }
 
     /// Decides on all runs in their order, and creates them. After a conflict, decides again on the
     /// run and on those that depend on it.
-    pub(crate) async fn start_with_flow_control(&self, runs: Vec<RunDraft>) -> Result<(), StoreError> {
+    pub(crate) async fn start_with_flow_control(
+        &self,
+        catalog: &Catalog,
+        runs: Vec<RunDraft>,
+    ) -> Result<(), StoreError> {
         let mut runs: Vec<NumberedDraft> = runs.into_iter().enumerate().collect();
         let mut idle_rounds = 0;
         while !runs.is_empty() {
@@ -88,17 +89,17 @@ impl Intake {
                 (SeenFlowStates::default(), DecidedStarts::default(), DecidedStarts::default());
             let all = runs.len();
             for (n, (run, created, more)) in runs {
-                let Some(spec) = self.runtime.spec_of(&created).cloned() else { continue };
+                let Some(spec) = catalog.spec(&created.function) else { continue };
                 let draft = (n, (run, created.clone(), more.clone()));
-                match self.decide(&spec, run, &created, &mut seen).await? {
+                match self.decide(spec, run, &created, &mut seen).await? {
                     StartDecision::Duplicate => {}
                     // rule 15: the process that created the run may have died before it sent the
                     // first wake
                     StartDecision::Exists => {
-                        now.starts.push((self.prepare_start((run, created, more), Vec::new()), draft))
+                        now.starts.push((self.prepare_start(catalog, (run, created, more), Vec::new()), draft))
                     }
                     StartDecision::Create(admitted, changes) => {
-                        now.starts.push((self.prepare_start((run, *admitted, more), changes), draft))
+                        now.starts.push((self.prepare_start(catalog, (run, *admitted, more), changes), draft))
                     }
                     StartDecision::BelongsTo(first, basis) => {
                         let link = EarlyWrite::LinkEvent { run: first, event: created.event.id };
@@ -106,14 +107,14 @@ impl Intake {
                     }
                     StartDecision::Skip(reason, basis) => {
                         let end = Fact::RunSkipped { reason: reason.into() }.at(self.runtime.now());
-                        let start = self.prepare_start((run, created, vec![end]), Vec::new());
+                        let start = self.prepare_start(catalog, (run, created, vec![end]), Vec::new());
                         basis.list_for(&mut now, &mut last).starts.push((start, draft));
                     }
                 }
             }
-            runs = self.commit_decided(now).await?;
+            runs = self.commit_decided(catalog, now).await?;
             match runs.is_empty() {
-                true => runs = self.commit_decided(last).await?,
+                true => runs = self.commit_decided(catalog, last).await?,
                 false => runs.extend(last.into_drafts()),
             }
             runs.sort_by_key(|(n, _)| *n);
@@ -123,10 +124,15 @@ impl Intake {
     }
 
     /// Creates the runs that were decided on. Returns the runs that had a conflict.
-    async fn commit_decided(&self, decided: DecidedStarts) -> Result<Vec<NumberedDraft>, StoreError> {
+    async fn commit_decided(
+        &self,
+        catalog: &Catalog,
+        decided: DecidedStarts,
+    ) -> Result<Vec<NumberedDraft>, StoreError> {
         let DecidedStarts { starts, links } = decided;
         let (starts, drafts): (Vec<_>, Vec<_>) = starts.into_iter().unzip();
-        let results = self.commit_starts(starts, links.into_iter().map(|(link, _)| link).collect()).await?;
+        let links = links.into_iter().map(|(link, _)| link).collect();
+        let results = self.commit_starts(catalog, starts, links).await?;
         Ok(drafts
             .into_iter()
             .zip(results)
@@ -139,10 +145,11 @@ impl Intake {
     /// 11 and 18).
     pub(crate) async fn commit_starts(
         &self,
+        catalog: &Catalog,
         starts: Vec<RunStart>,
         mut before: Vec<EarlyWrite>,
     ) -> Result<Vec<StartResult>, StoreError> {
-        before.extend(self.early_writes(&starts));
+        before.extend(self.early_writes(catalog, &starts));
         if !before.is_empty() {
             self.runtime.carry_out(Commit { before, ..Commit::default() }).await?;
         }
@@ -157,12 +164,12 @@ impl Intake {
 
     /// Returns what must be written before these runs: the subscriptions that can cancel them, and
     /// the wakes at their deadlines.
-    pub(crate) fn early_writes(&self, starts: &[RunStart]) -> Vec<EarlyWrite> {
+    pub(crate) fn early_writes(&self, catalog: &Catalog, starts: &[RunStart]) -> Vec<EarlyWrite> {
         let mut before = Vec::new();
         for start in starts {
             if let Some(Fact::RunCreated(created)) = start.record.entries.first().map(|entry| &entry.fact)
                 && start.row.ended.is_none()
-                && let Some(spec) = self.runtime.spec_of(created)
+                && let Some(spec) = catalog.spec(&created.function)
             {
                 let (run, at) = (start.row.run, start.row.created_at);
                 before.extend(
@@ -179,12 +186,17 @@ impl Intake {
     }
 
     /// Prepares everything that is written with a new run.
-    pub(crate) fn prepare_start(&self, (run, created, more): RunDraft, changes: Vec<FlowStateChange>) -> RunStart {
+    pub(crate) fn prepare_start(
+        &self,
+        catalog: &Catalog,
+        (run, created, more): RunDraft,
+        changes: Vec<FlowStateChange>,
+    ) -> RunStart {
         let now = self.runtime.now();
         let function = created.function.clone();
         let event = created.event.id;
         let ended = more.iter().any(|entry| entry.fact.is_end());
-        let tickets = if ended { Vec::new() } else { self.arrival_tickets(run, &created, now) };
+        let tickets = if ended { Vec::new() } else { self.arrival_tickets(catalog, run, &created, now) };
         let mut entries = vec![Fact::RunCreated(Box::new(created)).at(now)];
         entries.extend(more);
         RunStart {
@@ -218,8 +230,8 @@ impl Intake {
     /// A run waits in one queue only: that of its first limit, where limits on runs come before
     /// limits on steps. A run with a later start time gets its ticket at that time. If a key cannot
     /// be evaluated, the run gets no ticket, and its first hop fails the run with the reason.
-    fn arrival_tickets(&self, run: RunId, created: &NewRun, now: Timestamp) -> Vec<(Limit, Ticket)> {
-        let Some(spec) = self.runtime.spec_of(created) else { return Vec::new() };
+    fn arrival_tickets(&self, catalog: &Catalog, run: RunId, created: &NewRun, now: Timestamp) -> Vec<(Limit, Ticket)> {
+        let Some(spec) = catalog.spec(&created.function) else { return Vec::new() };
         let by_event = created.origin == Origin::Event && created.event.starts_not_before().is_some();
         if by_event || created.begins_at.is_some() || created.collects || spec.concurrency.is_empty() {
             return Vec::new();
@@ -231,6 +243,15 @@ impl Intake {
         let ticket = || Ticket { queued_at, event: created.event.id, run, of: RunOrStep::Run };
         limits.into_iter().take(1).map(|limit| (limit, ticket())).collect()
     }
+}
+
+/// Splits runs into those that flow control need not decide on, and those that it must decide
+/// on.
+pub(crate) fn split(catalog: &Catalog, runs: Vec<RunDraft>) -> (Vec<RunDraft>, Vec<RunDraft>) {
+    runs.into_iter().partition(|(_, created, more)| {
+        let asks = catalog.spec(&created.function).is_some_and(|spec| !spec.flow.is_unrestricted());
+        !asks || !more.is_empty() || bypasses_flow_control(&created.origin)
+    })
 }
 
 /// For each run of a call, the id and the function if the run is created as skipped, or else

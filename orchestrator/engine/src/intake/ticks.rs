@@ -62,7 +62,8 @@ impl Intake {
     /// ticks that the function's policy allows.
     pub(crate) fn ticks(&self, minutes: Range<i64>, now: Timestamp) -> HashMap<i64, Vec<Tick>> {
         let mut ticks: HashMap<i64, Vec<Tick>> = HashMap::new();
-        for spec in self.runtime.specs().filter(|spec| !spec.schedule.lines.is_empty()) {
+        let catalog = self.runtime.snapshot();
+        for spec in catalog.specs().filter(|spec| !spec.schedule.lines.is_empty()) {
             for minute in spec.schedule.ticks(&spec.id, minutes.clone(), now) {
                 let due = spec.schedule.due(&spec.id, minute);
                 ticks.entry(minute).or_default().push(Tick { function: spec.id.clone(), minute, due });

@@ -83,11 +83,9 @@ impl Query {
     /// Explains why an event started no run. This compares the event with the functions that are
     /// registered now; when the event arrived, there may have been others.
     fn why_no_runs(&self, event: &Event) -> String {
-        let triggered: Vec<_> = self
-            .runtime
-            .specs()
-            .filter(|spec| spec.triggers.iter().any(|trigger| trigger.event == event.name))
-            .collect();
+        let catalog = self.runtime.snapshot();
+        let triggered: Vec<_> =
+            catalog.specs().filter(|spec| spec.triggers.iter().any(|trigger| trigger.event == event.name)).collect();
         if triggered.is_empty() {
             return format!("no function is started by `{}`; it may have reached runs that waited for it", event.name);
         }

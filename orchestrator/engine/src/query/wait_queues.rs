@@ -37,10 +37,10 @@ impl Query {
     /// # Errors
     /// [`EngineError::NotFound`] for a function that is not registered; [`EngineError::Store`].
     pub async fn wait_queues_of(&self, function: &str) -> Result<Vec<WaitQueueView>, EngineError> {
-        let Some(program) = self.runtime.program(function) else {
+        let catalog = self.runtime.snapshot();
+        let Some(spec) = catalog.spec(function) else {
             return Err(EngineError::NotFound(format!("there is no function `{function}`")));
         };
-        let spec = program.spec();
         if spec.concurrency.is_empty() {
             return Ok(Vec::new());
         }

@@ -15,7 +15,8 @@ impl Query {
             return Ok(None);
         }
         let function = &state.created.function;
-        let Some(program) = self.runtime.program(function) else {
+        let catalog = self.runtime.snapshot();
+        let Some(spec) = catalog.spec(function) else {
             return Ok(Some(format!("waits for the function `{function}` to be registered")));
         };
         if let Some(at) = state.begins_at().filter(|at| *at > self.runtime.now()) {
@@ -24,7 +25,7 @@ impl Query {
         if state.first_run_at.is_none() && self.functions.paused_since(function).await?.is_some() {
             return Ok(Some(format!("waits to start: function `{function}` is paused")));
         }
-        if let Some(queue) = self.wait_queue(state, program.spec()).await? {
+        if let Some(queue) = self.wait_queue(state, spec).await? {
             return Ok(Some(queue));
         }
         if let Some(due) = state.handler_retry_at.filter(|due| *due > self.runtime.now()) {

@@ -21,7 +21,7 @@ use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Backend, Commit, Commits, JournalAppend, Queue};
 use stepladder_engine::retries::Retries;
 use stepladder_engine::view::RunDetail;
-use stepladder_engine::{Config, Engine, Pace, Program, RunFilter};
+use stepladder_engine::{Config, Engine, Pace, RegisteredFunction, RunFilter};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 use stepladder_testkit::memory::Memory;
 use tokio::sync::Notify;
@@ -32,18 +32,18 @@ use script::Script;
 pub struct World {
     pub memory: Arc<Memory>,
     pub clock: Arc<VirtualClock>,
-    pub programs: Vec<Arc<dyn Program>>,
+    pub functions: Vec<RegisteredFunction>,
     pub config: Config,
     pub seed: u64,
 }
 
 impl World {
-    pub fn new(programs: Vec<Arc<dyn Program>>) -> Self {
+    pub fn new(functions: Vec<RegisteredFunction>) -> Self {
         let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
         let memory = Arc::new(Memory::new(clock.clone()));
         // repeats failed calls at once: the clock stands still while a hop waits for the storage
         let config = Config { storage_retries: Retries::at_once(), ..Config::default() };
-        Self { memory, clock, programs, config, seed: 1 }
+        Self { memory, clock, functions, config, seed: 1 }
     }
 
     pub fn pace(mut self, pace: Pace) -> Self {
@@ -69,7 +69,7 @@ impl World {
     pub fn engine_at(&mut self, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>) -> Arc<Engine> {
         self.seed += 1;
         let entropy = Arc::new(SeededEntropy::new(self.seed));
-        let engine = Engine::with_ports(backend, clock, entropy, self.programs.clone(), self.config.clone());
+        let engine = Engine::with_ports(backend, clock, entropy, self.functions.clone(), self.config.clone());
         Arc::new(engine.expect("functions that can work"))
     }
 

@@ -17,7 +17,8 @@ use stepladder_core::retry::RetryAdvice;
 use stepladder_core::spec::Trigger;
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Json, RunId, Spec, StepId, json};
-use stepladder_engine::program::{AdvisedFailure, FinishedStep, PollResult, Program, RunHistory, Session};
+use stepladder_engine::RegisteredFunction;
+use stepladder_engine::executor::{AdvisedFailure, Executor, FinishedStep, PollResult, RunHistory, Session};
 
 type BodyFuture = Pin<Box<dyn Future<Output = Result<Json, AdvisedFailure>> + Send>>;
 type RunningBody = Pin<Box<dyn Future<Output = (StepId, Result<Json, AdvisedFailure>)> + Send>>;
@@ -218,8 +219,8 @@ impl Script {
     }
 
     /// Returns the script as a function for the engine.
-    pub fn program(self) -> Arc<dyn Program> {
-        Arc::new(self)
+    pub fn function(self) -> RegisteredFunction {
+        RegisteredFunction::new(self.spec.clone(), self.version.map(Into::into), Arc::new(self))
     }
 }
 
@@ -237,15 +238,7 @@ pub fn terminal(message: &str) -> AdvisedFailure {
     AdvisedFailure { failure: Failure::new(message), retry: RetryAdvice::Never }
 }
 
-impl Program for Script {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
-    fn version(&self) -> Option<&str> {
-        self.version
-    }
-
+impl Executor for Script {
     fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
         Ok(Box::new(Play {
             run: history.run,

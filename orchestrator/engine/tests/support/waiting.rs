@@ -57,7 +57,7 @@ pub async fn delivered(world: &World, engine: &Engine, run: RunId) -> usize {
 
 /// Starts the only run of a script, and works until the run waits.
 pub async fn waiting_run(script: Script) -> (World, Arc<Engine>, RunId) {
-    let mut world = World::new(vec![script.program()]);
+    let mut world = World::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     work(&world, &engine).await;

@@ -1,28 +1,26 @@
 //! Checks and compiles a function when the app starts.
 
-use std::sync::Arc;
-
 use stepladder_core::FunctionConfig;
-use stepladder_engine::Program;
+use stepladder_engine::RegisteredFunction;
 
 use super::Function;
+use super::executor::RustExecutor;
 use super::handler::Handler;
-use super::program::RustProgram;
 use super::triggers::{add_filters, check_selections};
 use crate::SharedData;
 
 impl Function {
-    /// Compiles the function, and its failure handler if it has one, to programs that the engine
-    /// executes.
+    /// Compiles the function, and its failure handler if it has one, to functions that the
+    /// engine executes.
     ///
     /// # Errors
     /// A sentence that names the function, and the invalid expression or method.
-    pub(crate) fn into_programs(self, data: &SharedData) -> Result<Vec<Arc<dyn Program>>, String> {
-        let program = |(config, handler): (FunctionConfig, Handler)| -> Result<Arc<dyn Program>, String> {
+    pub(crate) fn compile(self, data: &SharedData) -> Result<Vec<RegisteredFunction>, String> {
+        let register = |(config, handler): (FunctionConfig, Handler)| -> Result<RegisteredFunction, String> {
             let spec = config.compile().map_err(|error| error.to_string())?;
-            Ok(Arc::new(RustProgram::new(spec, config.version, handler, data.clone())))
+            Ok(RustExecutor::register(spec, config.version, handler, data.clone()))
         };
-        self.into_configs()?.into_iter().map(program).collect()
+        self.into_configs()?.into_iter().map(register).collect()
     }
 
     /// Returns the function's config and handler, and those of its on-failure function if it has

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use stepladder_core::{Failure, Json, json};
-use stepladder_engine::program::RunHistory;
+use stepladder_engine::executor::RunHistory;
 
 use crate::error::ErrorCode;
 use crate::{Context, Error, Event, EventData, Result};

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use stepladder_core::{Json, RunId, StepId};
-use stepladder_engine::program::AdvisedFailure;
+use stepladder_engine::executor::AdvisedFailure;
 
 /// The behaviour of all steps in a test.
 #[derive(Default)]

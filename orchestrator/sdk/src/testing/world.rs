@@ -14,7 +14,7 @@ use stepladder_testkit::clock::SeededEntropy;
 use stepladder_testkit::memory::Memory;
 
 use super::clock::TestClock;
-use super::program::TestProgram;
+use super::executor::TestExecutor;
 use super::run::TestRun;
 use super::script::Script;
 use crate::{Function, SharedData};
@@ -42,13 +42,13 @@ impl World {
     pub(super) fn new(functions: Vec<Function>, data: &SharedData, script: Arc<Script>, config: Config) -> Self {
         let clock = Arc::new(TestClock::new(START));
         let memory = Arc::new(Memory::new(clock.clone()));
-        let mut programs = Vec::new();
+        let mut registered = Vec::new();
         for function in functions {
-            let compiled = function.into_programs(data).unwrap_or_else(|error| panic!("{error}"));
-            programs.extend(compiled.into_iter().map(|program| TestProgram::wrap(program, script.clone())));
+            let compiled = function.compile(data).unwrap_or_else(|error| panic!("{error}"));
+            registered.extend(compiled.into_iter().map(|function| TestExecutor::wrap(function, script.clone())));
         }
         let entropy = Arc::new(SeededEntropy::new(1));
-        let engine = Engine::with_ports(memory.clone(), clock.clone(), entropy, programs, config);
+        let engine = Engine::with_ports(memory.clone(), clock.clone(), entropy, registered, config);
         let engine = Arc::new(engine.unwrap_or_else(|error| panic!("{error}")));
         Self { engine, memory, clock, script, hops: FuturesUnordered::new() }
     }

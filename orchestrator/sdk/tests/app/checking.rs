@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stepladder_engine::check::{Divergence, divergence};
 use stepladder_sdk::prelude::*;
-use stepladder_sdk::runtime::{SharedData, programs};
+use stepladder_sdk::runtime::{SharedData, compile};
 use stepladder_sdk::testing::{Status, TestApp, TestRun};
 
 use crate::running::{Order, order};
@@ -14,7 +14,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Checks whether `function` can replay the run's journal. Returns the reported divergence, if
 /// there is one.
 async fn checked(run: &TestRun, function: Function) -> Option<String> {
-    let compiled = programs(function, &SharedData::default()).expect("a function that can work");
+    let compiled = compile(function, &SharedData::default()).expect("a function that can work");
     let found = divergence(&compiled, run.id(), run.journal()).await.expect("a journal");
     found.map(|Divergence { at, why }| match at {
         Some(at) => format!("{at}: {why}"),
@@ -72,7 +72,7 @@ async fn the_code_that_a_run_was_recorded_by_never_diverges() {
     assert_eq!((run.status(), run.attempts("undo undone")), (Status::Failed, 1), "{:?}", run.error());
     // truncates the journal after each entry, as if the run were still live there
     for end in 1..=run.journal().len() {
-        let compiled = programs(Function::new("f", everything), &SharedData::default()).unwrap();
+        let compiled = compile(Function::new("f", everything), &SharedData::default()).unwrap();
         let found = divergence(&compiled, run.id(), &run.journal()[..end]).await.unwrap();
         assert_eq!(found, None, "cut at {end}");
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stepladder_engine::ports::Listings;
 use stepladder_sdk::prelude::*;
-use stepladder_sdk::runtime::{SharedData, TestEngine, programs};
+use stepladder_sdk::runtime::{SharedData, TestEngine, compile};
 use stepladder_sdk::testing::{Pace, Status, TestApp};
 
 use super::running::{Order, order};
@@ -221,7 +221,7 @@ async fn a_wait_for_the_end_of_a_run_is_refused() {
 
 /// Returns the reason why an app with this function does not start.
 fn refusal(function: Function) -> String {
-    programs(function, &SharedData::default()).err().unwrap_or_default()
+    compile(function, &SharedData::default()).err().unwrap_or_default()
 }
 
 #[test]

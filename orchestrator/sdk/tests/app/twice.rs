@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use stepladder_sdk::Json;
 use stepladder_sdk::prelude::*;
-use stepladder_sdk::runtime::{SharedData, programs};
+use stepladder_sdk::runtime::{SharedData, compile};
 use stepladder_sdk::testing::{Pace, Status, TestApp};
 
 #[derive(Serialize, Deserialize, Clone)]
@@ -79,7 +79,7 @@ fn f() -> Function {
 
 /// Returns the reason why an app with this function does not start.
 fn refusal(function: Function) -> String {
-    programs(function, &SharedData::default()).err().unwrap_or_default()
+    compile(function, &SharedData::default()).err().unwrap_or_default()
 }
 
 /// Runs a handler and returns its failure.
@@ -343,11 +343,11 @@ async fn two_conditions_of_a_wait_must_both_hold() {
 #[tokio::test]
 async fn calls_that_add_up_are_all_kept() {
     let limits = f().concurrency(Concurrency::limit(2)).concurrency(Concurrency::limit(1).key("event.data.a"));
-    let compiled = programs(limits.cron("@hourly").cron("@daily"), &SharedData::default()).unwrap();
+    let compiled = compile(limits.cron("@hourly").cron("@daily"), &SharedData::default()).unwrap();
     let spec = compiled[0].spec();
     assert_eq!((spec.concurrency.len(), spec.schedule.lines.len()), (2, 2));
     let both = f().cancel_on(CancelOn::named("a")).cancel_on(CancelOn::named("b"));
-    let both = programs(both, &SharedData::default()).unwrap();
+    let both = compile(both, &SharedData::default()).unwrap();
     assert_eq!(both[0].spec().flow.cancel_on.len(), 2);
     let mut app = TestApp::new().function(f()).function(Function::new("g", quick));
     app.send(&asked(json!({}))).await;

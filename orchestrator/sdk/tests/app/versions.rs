@@ -6,7 +6,7 @@ use std::time::Duration;
 use stepladder_engine::{Config, Engine};
 use stepladder_sdk::Timestamp;
 use stepladder_sdk::prelude::*;
-use stepladder_sdk::runtime::{SharedData, TestRunDetail, programs};
+use stepladder_sdk::runtime::{SharedData, TestRunDetail, compile};
 use stepladder_sdk::testing::{Fact, Pace, Status, TestApp};
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_testkit::memory::Memory;
@@ -47,9 +47,9 @@ async fn a_function_without_a_version_records_none() {
 #[tokio::test]
 async fn one_version_twice_is_refused() {
     let twice = [Function::new("f", old).version("2"), Function::new("f", new).version("2")];
-    let programs =
-        twice.into_iter().flat_map(|f| programs(f, &SharedData::default()).expect("a good function")).collect();
+    let compiled =
+        twice.into_iter().flat_map(|f| compile(f, &SharedData::default()).expect("a good function")).collect();
     let memory = Arc::new(Memory::new(Arc::new(VirtualClock::new(Timestamp::from_millis(1)))));
-    let refused = Engine::new(memory, programs, Config::default()).err().expect("two of one version").to_string();
+    let refused = Engine::new(memory, compiled, Config::default()).err().expect("two of one version").to_string();
     assert!(refused.contains("two functions have the id `f`"), "{refused}");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stepladder_sdk::NewEvent;
 use stepladder_sdk::prelude::*;
-use stepladder_sdk::runtime::{SharedData, programs};
+use stepladder_sdk::runtime::{SharedData, compile};
 
 use crate::{Job, MINUTE, SECOND, works};
 
@@ -14,11 +14,11 @@ async fn counts(_: Context, events: Vec<Event<Job>>) -> Result<usize> {
 }
 
 fn refusal(function: Function) -> String {
-    let program = match programs(function, &SharedData::default()) {
+    let function = match compile(function, &SharedData::default()) {
         Err(fault) => return fault,
-        Ok(mut programs) => programs.remove(0),
+        Ok(mut compiled) => compiled.remove(0),
     };
-    program.spec().problem().unwrap_or_else(|| panic!("it is not refused"))
+    function.spec().problem().unwrap_or_else(|| panic!("it is not refused"))
 }
 
 fn f() -> Function {
@@ -38,9 +38,9 @@ fn ticks() -> Function {
 
 #[test]
 fn a_cron_schedule_needs_a_handler_that_takes_ticks() {
-    assert!(programs(ticks(), &SharedData::default()).is_ok());
+    assert!(compile(ticks(), &SharedData::default()).is_ok());
     for function in [f().cron("@hourly"), batch().cron("@hourly")] {
-        let error = programs(function, &SharedData::default()).err().unwrap_or_default();
+        let error = compile(function, &SharedData::default()).err().unwrap_or_default();
         assert_eq!(error, "function `f` has a cron schedule; its handler must take an `Event<Tick>`");
     }
 }
@@ -99,7 +99,7 @@ fn limits_that_look_like_shared_ones_are_refused() {
         assert!(said.contains("as shared ones are") && said.contains(&format!("`{id}`")), "{said}");
     }
     assert!(
-        programs(Function::new("accounts", works).concurrency(Concurrency::limit(1)), &SharedData::default()).is_ok()
+        compile(Function::new("accounts", works).concurrency(Concurrency::limit(1)), &SharedData::default()).is_ok()
     );
 }
 
@@ -109,7 +109,7 @@ fn functions_that_share_a_limit_and_do_not_agree_are_named() {
         .into_iter()
         .map(|n| {
             let function = Function::new(format!("f{n}"), works).concurrency(Concurrency::limit(n).shared("api"));
-            programs(function, &SharedData::default()).unwrap().remove(0).spec().clone()
+            compile(function, &SharedData::default()).unwrap().remove(0).spec().clone()
         })
         .collect();
     let said = stepladder_core::spec::conflict(specs.iter()).unwrap();
@@ -149,12 +149,12 @@ fn an_expression_with_an_unknown_name_is_refused_when_the_app_starts() {
             "did you mean `async`?",
         ),
     ] {
-        let said = programs(function, &SharedData::default()).err().unwrap_or_default();
+        let said = compile(function, &SharedData::default()).err().unwrap_or_default();
         assert!(said.starts_with(what) && said.contains(says) && said.contains("at character"), "{said}");
     }
     let known =
         f().filter("timestamp(event.data.at) > timestamp('2020-01-01T00:00:00Z') && event.data.plan.matches('^p')");
-    assert!(programs(known, &SharedData::default()).is_ok());
+    assert!(compile(known, &SharedData::default()).is_ok());
 }
 
 #[test]

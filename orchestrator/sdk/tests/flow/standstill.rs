@@ -2,7 +2,7 @@
 //! and missed ticks follow their policy.
 
 use stepladder_sdk::prelude::*;
-use stepladder_sdk::runtime::{TestEngine, programs};
+use stepladder_sdk::runtime::{TestEngine, compile};
 use stepladder_sdk::testing::{Fact, Status, TestApp, TestRun};
 use stepladder_sdk::{Tick, Timestamp, ToEvent};
 
@@ -177,7 +177,7 @@ async fn rule_32_missed_ticks_of_a_paused_function_follow_its_policy() {
 
 #[tokio::test]
 async fn missed_ticks_are_for_cron_functions_and_said_once() {
-    let fault = |function: Function| programs(function, &Default::default()).err().unwrap_or_default();
+    let fault = |function: Function| compile(function, &Default::default()).err().unwrap_or_default();
     let said = fault(Function::new("f", works).missed_ticks(MissedTicks::Skip));
     assert!(said.contains("`f` has missed_ticks and no cron schedule"), "{said}");
     let twice = Function::new("f", works).cron("@daily").missed_ticks(MissedTicks::Skip);

@@ -174,7 +174,9 @@ async fn a_recorded_failure_is_terminal_for_the_handler() {
     let failure = Failure { message: "HTTP 503".into(), code: Some("http-503".into()) };
     let run = Run::of(Function::new("f", passes_on)).failed("a", failure.clone());
     let mut session = run.open();
-    let stepladder_engine::program::PollResult::Ended(Err(fault)) = session.advance().await else { panic!("an error") };
+    let stepladder_engine::executor::PollResult::Ended(Err(fault)) = session.advance().await else {
+        panic!("an error")
+    };
     assert_eq!((fault.failure, fault.retry), (failure, RetryAdvice::Never));
 }
 

@@ -9,9 +9,9 @@ use stepladder_core::decide::{Operation, Want};
 use stepladder_core::retry::RetryAdvice;
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Event, EventId, Failure, Outcome, RunId, StepId, StepKind, Timestamp, json};
-use stepladder_engine::Program;
-use stepladder_engine::program::{AdvisedFailure, FinishedStep, PollResult, RunHistory, Session};
-use stepladder_sdk::runtime::{SharedData, programs};
+use stepladder_engine::RegisteredFunction;
+use stepladder_engine::executor::{AdvisedFailure, FinishedStep, PollResult, RunHistory, Session};
+use stepladder_sdk::runtime::{SharedData, compile};
 use stepladder_sdk::{EventData, Function};
 
 /// The time at which every run is created.
@@ -28,7 +28,7 @@ impl EventData for Start {
 
 /// A run: its function, and the outcomes recorded so far.
 pub(crate) struct Run {
-    pub(crate) program: Arc<dyn Program>,
+    pub(crate) function: RegisteredFunction,
     pub(crate) journal: Vec<RevealedOutcome>,
     /// The failures of attempts, in order.
     pub(crate) failures: Vec<(StepId, Failure)>,
@@ -43,8 +43,8 @@ impl Run {
     }
 
     pub(crate) fn with_data(function: Function, data: &SharedData) -> Self {
-        let program = programs(function, data).expect("a good function").swap_remove(0);
-        Self { program, journal: Vec::new(), failures: Vec::new(), hops: 0 }
+        let function = compile(function, data).expect("a good function").swap_remove(0);
+        Self { function, journal: Vec::new(), failures: Vec::new(), hops: 0 }
     }
 
     /// Records a value as the outcome of a step with a body.
@@ -86,7 +86,7 @@ impl Run {
             external_id: None,
             received_at: CREATED,
         };
-        self.program.open(RunHistory {
+        self.function.executor.open(RunHistory {
             run: RunId::new(CREATED, 7),
             secret: 1,
             attempt: 1,
@@ -137,7 +137,7 @@ impl Run {
                     self.failures.push((step.clone(), failure.clone()));
                     let tried = self.failures.iter().filter(|(of, _)| *of == step).count();
                     let retries = match &want.operation {
-                        Operation::Run(options) => options.policy(self.program.spec()).retries,
+                        Operation::Run(options) => options.policy(self.function.spec()).retries,
                         Operation::SleepFor(_)
                         | Operation::SleepUntil(_)
                         | Operation::Send(_)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use stepladder_sdk::runtime::{SharedData, programs};
+use stepladder_sdk::runtime::{SharedData, compile};
 use stepladder_sdk::{Backoff, Concurrency, Context, Event, EventData, Function, FunctionFailed, Result};
 
 use crate::driver::{Run, Start, end};
@@ -14,7 +14,7 @@ async fn handler(_: Context, _: Event<Start>) -> Result<()> {
 }
 
 fn refused(function: Function) -> String {
-    programs(function, &SharedData::default()).err().expect("refused")
+    compile(function, &SharedData::default()).err().expect("refused")
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn the_settings_of_the_builder_are_in_the_spec() {
         .concurrency(Concurrency::limit(1).key("event.data.id"))
         .filter("event.data.id != ''");
     assert_eq!(function.id(), "f");
-    let compiled = programs(function, &SharedData::default()).unwrap();
+    let compiled = compile(function, &SharedData::default()).unwrap();
     let spec = compiled[0].spec();
     assert_eq!((compiled.len(), &*spec.id, spec.retry.retries), (1, "f", 2));
     assert_eq!((spec.timeout, &spec.retry.backoff), (Duration::from_secs(9), &Backoff::Fixed(Duration::from_secs(1))));
@@ -71,10 +71,10 @@ fn an_event_may_have_a_filter_of_its_own() {
         Ok(())
     }
     let function = || Function::new("f", either).filter("event.data.any").on::<B>().filter("event.data.b");
-    let compiled = programs(function(), &SharedData::default()).unwrap();
+    let compiled = compile(function(), &SharedData::default()).unwrap();
     let of = compiled[0].spec().triggers.iter().map(|t| t.condition.as_ref().map_or("", |c| c.source()));
     assert_eq!(of.collect::<Vec<_>>(), ["event.data.any", "event.data.b", "event.data.any"]);
-    let alone = programs(Function::new("f", either).on::<C>().filter("true"), &SharedData::default()).unwrap();
+    let alone = compile(Function::new("f", either).on::<C>().filter("true"), &SharedData::default()).unwrap();
     let of = alone[0].spec().triggers.iter().map(|t| t.condition.is_some());
     assert_eq!(of.collect::<Vec<_>>(), [false, false, true]);
     let said = refused(function().on::<D>().filter("true"));
@@ -87,7 +87,7 @@ fn an_on_failure_handler_is_a_function_of_its_own() {
         Ok(event.data.function_id)
     }
     let function = Function::new("f", handler).retries(1).on_failure(undo);
-    let compiled = programs(function, &SharedData::default()).unwrap();
+    let compiled = compile(function, &SharedData::default()).unwrap();
     assert_eq!(compiled[0].spec().on_failure.as_deref(), Some("f/on-failure"));
     let after = compiled[1].spec();
     assert_eq!((&*after.id, after.triggers.len(), after.retry.retries), ("f/on-failure", 0, 1));
@@ -118,7 +118,7 @@ async fn a_type_may_stand_for_several_events() {
         })
     }
     let run = Run::of(Function::new("f", changed));
-    let names: Vec<_> = run.program.spec().triggers.iter().map(|t| &*t.event).collect();
+    let names: Vec<_> = run.function.spec().triggers.iter().map(|t| &*t.event).collect();
     assert_eq!(names, ["test/start", "test/gone"]);
     assert_eq!(end(run.open().as_mut()).await, Ok(r#""abc""#.into()));
 }

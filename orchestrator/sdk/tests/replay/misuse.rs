@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stepladder_core::retry::RetryAdvice;
 use stepladder_core::{Json, NewEvent, json};
-use stepladder_engine::program::PollResult;
+use stepladder_engine::executor::PollResult;
 use stepladder_sdk::{Context, Event, Function, Result};
 
 use crate::driver::{Run, Start, end, ids, never, wanted};

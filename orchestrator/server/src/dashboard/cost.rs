@@ -168,6 +168,7 @@ async fn load_page(shared: &Shared, before: Option<RunId>, request: &PageRequest
 
 async fn cost_of(engine: &Engine, run: RunId) -> Result<RunCost, EngineError> {
     let look = engine.query().run_at(run, None).await?;
-    let spec = engine.functions().specs().find(|spec| spec.id == look.detail.summary.function);
+    let catalog = engine.functions().snapshot();
+    let spec = catalog.spec(&look.detail.summary.function);
     Ok(RunCost::of(look.entries.iter().map(|(_, entry)| entry), spec.map_or(0, |spec| spec.concurrency.len())))
 }

@@ -95,6 +95,7 @@ async fn load_page(shared: &Shared, request: &PageRequest) -> Result<EventsPage,
     let mut names: Vec<String> = shared
         .engine
         .functions()
+        .snapshot()
         .specs()
         .flat_map(|spec| &spec.triggers)
         .map(|trigger| trigger.event.to_string())

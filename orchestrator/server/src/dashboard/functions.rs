@@ -87,16 +87,15 @@ struct FunctionsPage {
 
 /// `GET /functions`: the list of functions.
 pub(super) async fn list(State(shared): State<Shared>, request: PageRequest) -> Response {
-    let strips =
-        join_all(shared.engine.functions().specs().take(STRIP_FUNCTIONS).map(|spec| strip(&shared.engine, &spec.id)))
-            .await;
+    let catalog = shared.engine.functions().snapshot();
+    let strips = join_all(catalog.specs().take(STRIP_FUNCTIONS).map(|spec| strip(&shared.engine, &spec.id))).await;
     let paused = match shared.engine.functions().paused().await {
         Ok(paused) => paused,
         Err(error) => return problem_page(&shared, &request.headers, &error.into()),
     };
     let mut strips = strips.into_iter();
     let mut functions = Vec::new();
-    for spec in shared.engine.functions().specs() {
+    for spec in catalog.specs() {
         match strips.next().unwrap_or_else(|| Ok(Vec::new())) {
             Ok(strip) => functions.push(FunctionRow::of(spec, strip, paused.get(&spec.id).copied())),
             Err(error) => return problem_page(&shared, &request.headers, &error.into()),
@@ -157,7 +156,8 @@ pub(super) async fn one(State(shared): State<Shared>, request: PageRequest) -> R
 async fn load_page(shared: &Shared, id: &str, request: &PageRequest) -> Result<FunctionPage, Problem> {
     let engine = &shared.engine;
     let none = || Problem::not_found(format!("there is no function `{}`", brief(id, 100)));
-    let spec = engine.functions().specs().find(|spec| *spec.id == *id).ok_or_else(none)?;
+    let catalog = engine.functions().snapshot();
+    let spec = catalog.spec(id).ok_or_else(none)?;
     let rows = engine.query().newest_rows(id, HISTORY).await?;
     let now = engine.now();
     let ended = rows.iter().filter(|row| row.ended.is_some()).take(TIMED);

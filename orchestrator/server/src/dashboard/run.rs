@@ -135,7 +135,8 @@ async fn load_page(
     // a past state of the run is drawn as of the time of its latest entry
     let now = entries.last().filter(|_| past).map_or_else(|| engine.now(), |(_, entry)| entry.at);
     let end = detail.summary.ended_at.unwrap_or(now).max(detail.summary.created_at);
-    let spec = engine.functions().specs().find(|spec| spec.id == detail.summary.function);
+    let catalog = engine.functions().snapshot();
+    let spec = catalog.spec(&detail.summary.function);
     let limits = spec.map_or(0, |spec| spec.concurrency.len());
     let first = if first < detail.steps.len() { first } else { 0 };
     let shown: Vec<(usize, &StepView)> = detail.steps.iter().enumerate().skip(first).take(STEPS).collect();

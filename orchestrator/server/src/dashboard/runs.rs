@@ -107,6 +107,7 @@ pub(super) async fn page(State(shared): State<Shared>, request: PageRequest) -> 
         functions: shared
             .engine
             .functions()
+            .snapshot()
             .specs()
             .map(|spec| (spec.id.to_string(), chosen == Some(&spec.id)))
             .collect(),

@@ -27,7 +27,7 @@ pub(super) async fn introspection(State(shared): State<Shared>) -> Response {
         has_signing_key: bool,
     }
     Json(Introspection {
-        function_count: shared.engine.functions().specs().count(),
+        function_count: shared.engine.functions().snapshot().specs().count(),
         mode: "dev",
         has_event_key: !shared.keys.is_empty(),
         has_signing_key: false,
@@ -52,6 +52,7 @@ pub(super) async fn dev(State(shared): State<Shared>) -> Response {
         id: &'a str,
         name: &'a str,
     }
-    let functions = shared.engine.functions().specs().map(|spec| Function { id: &spec.id, name: &spec.id }).collect();
+    let catalog = shared.engine.functions().snapshot();
+    let functions = catalog.specs().map(|spec| Function { id: &spec.id, name: &spec.id }).collect();
     Json(Dev { version: &shared.version, authed: false, start_opts: StartOptions {}, functions }).into_response()
 }

@@ -12,8 +12,13 @@ use crate::router::Shared;
 /// `GET /v1/functions`: the registered functions.
 pub(super) async fn list(State(shared): State<Shared>) -> Result<Response, Problem> {
     let paused = shared.engine.functions().paused().await?;
-    let functions: Vec<_> =
-        shared.engine.functions().specs().map(|spec| Function::new(spec, paused.get(&spec.id).copied())).collect();
+    let functions: Vec<_> = shared
+        .engine
+        .functions()
+        .snapshot()
+        .specs()
+        .map(|spec| Function::new(spec, paused.get(&spec.id).copied()))
+        .collect();
     Ok(Json(Data { data: functions }).into_response())
 }
 

@@ -13,31 +13,26 @@ use stepladder_core::retry::RetryAdvice;
 use stepladder_core::spec::Trigger;
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Spec, StepId, json as core_json};
-use stepladder_engine::program::{AdvisedFailure, FinishedStep, PollResult, RunHistory};
-use stepladder_engine::{Program, Session};
+use stepladder_engine::RegisteredFunction;
+use stepladder_engine::executor::{AdvisedFailure, Executor, FinishedStep, PollResult, RunHistory, Session};
 
 use crate::world::World;
 
 /// The function `order`, which is triggered by `test/order`. Its step `charge` fails in the first
 /// run; its step `mail` follows. The function returns both results.
 struct Order {
-    spec: Spec,
     charges: Arc<AtomicU32>,
 }
 
 impl Order {
-    fn program(charges: &Arc<AtomicU32>) -> Arc<dyn Program> {
+    fn function(charges: &Arc<AtomicU32>) -> RegisteredFunction {
         let mut spec = Spec::new("order");
         spec.triggers.push(Trigger { event: "test/order".into(), condition: None });
-        Arc::new(Self { spec, charges: charges.clone() })
+        RegisteredFunction::new(spec, None, Arc::new(Self { charges: charges.clone() }))
     }
 }
 
-impl Program for Order {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
+impl Executor for Order {
     fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
         let outcomes = history.outcomes.into_iter().map(|revealed| (revealed.step, revealed.outcome)).collect();
         Ok(Box::new(Play { outcomes, running: None, charges: self.charges.clone() }))
@@ -99,7 +94,7 @@ impl Session for Play {
 #[tokio::test]
 async fn a_failure_that_was_handled_is_kept_by_every_way_to_run_it_again() {
     let charges = Arc::default();
-    let world = World::also(vec![Order::program(&charges)]);
+    let world = World::also(vec![Order::function(&charges)]);
     let run = world.run(json!({"name": "test/order"})).await;
     assert_eq!(world.get(&format!("/v1/runs/{run}")).await.data()["output"], "invoice");
 

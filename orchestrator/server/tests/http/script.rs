@@ -12,73 +12,70 @@ use stepladder_core::spec::{Concurrency, Trigger};
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::waiting::{EventMatch, EventWait};
 use stepladder_core::{Event, NewEvent, Spec, StepId, json};
-use stepladder_engine::program::{AdvisedFailure, FinishedStep, PollResult, RunHistory};
-use stepladder_engine::{Program, Session};
+use stepladder_engine::RegisteredFunction;
+use stepladder_engine::executor::{AdvisedFailure, Executor, FinishedStep, PollResult, RunHistory, Session};
 
 /// A function whose step returns the event's data. The strings in the data control it: `fail` makes
 /// the step fail for good, `again` makes each attempt fail, and `fall` makes the handler fail once.
 pub(crate) struct Script {
-    spec: Spec,
     step: StepId,
     ask: Operation,
 }
 
 impl Script {
+    /// Returns the function of this description. `pay` has a version.
+    fn register(self, spec: Spec) -> RegisteredFunction {
+        let version = (&*spec.id == "pay").then(|| "7<b>".into());
+        RegisteredFunction::new(spec, version, Arc::new(self))
+    }
+
     /// Returns the function `echo`, which is triggered by `test/echo`.
-    pub(crate) fn echo() -> Arc<dyn Program> {
+    pub(crate) fn echo() -> RegisteredFunction {
         let mut spec = Spec::new("echo");
         spec.triggers.push(Trigger { event: "test/echo".into(), condition: None });
         spec.concurrency.push(Concurrency { key: Some(Expr::compile("event.name").unwrap()), ..Concurrency::steps(2) });
-        Arc::new(Self { spec, step: "say".into(), ask: Operation::Run(Default::default()) })
+        Self { step: "say".into(), ask: Operation::Run(Default::default()) }.register(spec)
     }
 
     /// Returns the function `nap`, which is triggered by `test/nap` if `data.long` is true, and
     /// sleeps for an hour.
-    pub(crate) fn nap() -> Arc<dyn Program> {
+    pub(crate) fn nap() -> RegisteredFunction {
         let mut spec = Spec::new("nap");
         let condition = Some(Expr::compile("event.data.long == true").unwrap());
         spec.triggers.push(Trigger { event: "test/nap".into(), condition });
         spec.on_failure = Some("echo".into());
-        Arc::new(Self { spec, step: "rest".into(), ask: Operation::SleepFor(Duration::from_secs(3_600)) })
+        Self { step: "rest".into(), ask: Operation::SleepFor(Duration::from_secs(3_600)) }.register(spec)
     }
 
     /// Returns the function `pay`, which is triggered by `test/pay`. Its step `payment` waits for a
     /// signal, and the function returns the signal's data.
-    pub(crate) fn pay() -> Arc<dyn Program> {
+    pub(crate) fn pay() -> RegisteredFunction {
         let mut spec = Spec::new("pay");
         spec.triggers.push(Trigger { event: "test/pay".into(), condition: None });
         spec.example = Some(NewEvent::new("test/pay", json::to_json(&serde_json::json!({"amount": "<7>"})).unwrap()));
         let ask = Operation::WaitForSignal { timeout: Duration::from_secs(3_600) };
-        Arc::new(Self { spec, step: "payment".into(), ask })
+        Self { step: "payment".into(), ask }.register(spec)
     }
 
     /// Returns the function `listen`, which is triggered by `test/listen`. Its step `word` waits
     /// for the event `test/<b>word</b>`.
-    pub(crate) fn listen() -> Arc<dyn Program> {
+    pub(crate) fn listen() -> RegisteredFunction {
         let mut spec = Spec::new("listen");
         spec.triggers.push(Trigger { event: "test/listen".into(), condition: None });
         let wait = Arc::new(EventWait { events: vec!["test/<b>word</b>".into()], matching: EventMatch::Any });
         let ask = Operation::WaitForEvent { wait, timeout: Duration::from_secs(3_600) };
-        Arc::new(Self { spec, step: "word".into(), ask })
+        Self { step: "word".into(), ask }.register(spec)
     }
 
     /// Returns a function whose names contain HTML. It is triggered by `<i>markup</i>`.
-    pub(crate) fn markup() -> Arc<dyn Program> {
+    pub(crate) fn markup() -> RegisteredFunction {
         let mut spec = Spec::new("<b>bold</b>");
         spec.triggers.push(Trigger { event: "<i>markup</i>".into(), condition: None });
-        Arc::new(Self { spec, step: "<u>step</u>".into(), ask: Operation::Run(Default::default()) })
+        Self { step: "<u>step</u>".into(), ask: Operation::Run(Default::default()) }.register(spec)
     }
 }
 
-impl Program for Script {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
-    fn version(&self) -> Option<&str> {
-        Some("7<b>").filter(|_| &*self.spec.id == "pay")
-    }
-
+impl Executor for Script {
     fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
         let outcome = history.outcomes.into_iter().find(|revealed| revealed.step == self.step);
         Ok(Box::new(Performance {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use stepladder_core::{Timer, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Queue, Timers};
-use stepladder_engine::{Config, Engine, Program};
+use stepladder_engine::{Config, Engine, RegisteredFunction};
 use stepladder_server::{Options, router};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 use stepladder_testkit::memory::Memory;
@@ -71,11 +71,11 @@ impl World {
     }
 
     /// Creates a server on loopback that requires no key and has these additional functions.
-    pub(crate) fn also(programs: Vec<Arc<dyn Program>>) -> Self {
-        Self::of(Options { loopback: true, version: "1.2.3".into(), ..Options::default() }, programs)
+    pub(crate) fn also(functions: Vec<RegisteredFunction>) -> Self {
+        Self::of(Options { loopback: true, version: "1.2.3".into(), ..Options::default() }, functions)
     }
 
-    fn of(options: Options, also: Vec<Arc<dyn Program>>) -> Self {
+    fn of(options: Options, also: Vec<RegisteredFunction>) -> Self {
         let log = Log::default();
         let logging = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
@@ -88,10 +88,10 @@ impl World {
         let logging = tracing::subscriber::set_default(logging);
         let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
         let memory = Arc::new(Memory::new(clock.clone()));
-        let mut programs = vec![Script::echo(), Script::nap(), Script::markup(), Script::pay(), Script::listen()];
-        programs.extend(also);
+        let mut functions = vec![Script::echo(), Script::nap(), Script::markup(), Script::pay(), Script::listen()];
+        functions.extend(also);
         let entropy = Arc::new(SeededEntropy::new(7));
-        let engine = Engine::with_ports(memory.clone(), clock.clone(), entropy, programs, Config::default()).unwrap();
+        let engine = Engine::with_ports(memory.clone(), clock.clone(), entropy, functions, Config::default()).unwrap();
         let engine = Arc::new(engine);
         let router = router(engine.clone(), options);
         Self { memory, clock, engine, router, log, _logging: logging }

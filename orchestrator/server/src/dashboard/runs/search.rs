@@ -148,6 +148,7 @@ impl Search {
         let lower = text.to_lowercase();
         let mut functions: Vec<String> = engine
             .functions()
+            .snapshot()
             .specs()
             .filter(|spec| self.function.as_deref().is_none_or(|chosen| *chosen == *spec.id))
             .map(|spec| spec.id.to_string())

@@ -7,32 +7,27 @@ use std::time::Duration;
 use async_trait::async_trait;
 use stepladder_core::report::HandlerLogLine;
 use stepladder_core::state::RevealedOutcome;
-use stepladder_core::{Failure, Report, RunId, Spec, StepId};
-use stepladder_engine::program::{FinishedStep, PollResult, Program, RunHistory, Session};
+use stepladder_core::{Failure, Report, RunId, StepId};
+use stepladder_engine::RegisteredFunction;
+use stepladder_engine::executor::{Executor, FinishedStep, PollResult, RunHistory, Session};
 
 use super::script::{Attempt, Script};
 use crate::ledger::timed_out;
 
-pub(super) struct TestProgram {
-    inner: Arc<dyn Program>,
+pub(super) struct TestExecutor {
+    inner: Arc<dyn Executor>,
     script: Arc<Script>,
 }
 
-impl TestProgram {
-    pub(super) fn wrap(inner: Arc<dyn Program>, script: Arc<Script>) -> Arc<dyn Program> {
-        Arc::new(Self { inner, script })
+impl TestExecutor {
+    /// Returns the function with this executor around its own.
+    pub(super) fn wrap(function: RegisteredFunction, script: Arc<Script>) -> RegisteredFunction {
+        let RegisteredFunction { description, executor: inner } = function;
+        RegisteredFunction { description, executor: Arc::new(Self { inner, script }) }
     }
 }
 
-impl Program for TestProgram {
-    fn spec(&self) -> &Spec {
-        self.inner.spec()
-    }
-
-    fn version(&self) -> Option<&str> {
-        self.inner.version()
-    }
-
+impl Executor for TestExecutor {
     fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
         Ok(Box::new(TestSession {
             run: history.run,

@@ -1,7 +1,7 @@
 //! The interface between the engine and front ends such as the SDK.
 //!
-//! A [`Program`] is a function. For each hop, it opens a [`Session`] over the run's history. The
-//! session runs the handler until it waits, returns what it waits for, and executes bodies. The
+//! An [`Executor`] executes functions. For each hop, it opens a [`Session`] over the run's history.
+//! The session runs the handler until it waits, returns what it waits for, and executes bodies. The
 //! engine reveals recorded outcomes to it. How a session does this is up to the front end: the Rust
 //! SDK polls a future, and another front end may use HTTP.
 
@@ -12,20 +12,12 @@ use async_trait::async_trait;
 use stepladder_core::journal::Failure;
 use stepladder_core::report::{HandlerLogLine, Report};
 use stepladder_core::state::RevealedOutcome;
-use stepladder_core::{Event, Json, RunId, Spec, StepId, Timestamp};
+use stepladder_core::{Event, Json, RunId, StepId, Timestamp};
 
 pub use stepladder_core::hop::{AdvisedFailure, PollResult};
 
-/// A function.
-pub trait Program: Send + Sync {
-    /// Returns its description.
-    fn spec(&self) -> &Spec;
-
-    /// Returns its version, if it has one. Several versions may be registered at the same time.
-    fn version(&self) -> Option<&str> {
-        None
-    }
-
+/// Executes functions: one, or all of a front end.
+pub trait Executor: Send + Sync {
     /// Opens a session for a run. No outcome is revealed yet.
     ///
     /// # Errors

@@ -1,9 +1,11 @@
-//! A Rust function in the form in which the engine executes it.
+//! Executes a Rust function for the engine.
 
 use std::sync::Arc;
 
+use stepladder_core::retry::RetryPolicy;
 use stepladder_core::{Failure, Spec};
-use stepladder_engine::program::{Program, RunHistory, Session};
+use stepladder_engine::RegisteredFunction;
+use stepladder_engine::executor::{Executor, RunHistory, Session};
 
 use super::Handler;
 use crate::compensation::{HandlerRetries, compensated};
@@ -12,28 +14,27 @@ use crate::ledger::ReplayLedger;
 use crate::session::RustSession;
 use crate::shared_data::SharedData;
 
-pub(super) struct RustProgram {
-    spec: Spec,
-    version: Option<Arc<str>>,
+/// Executes one function.
+pub(super) struct RustExecutor {
+    retry: RetryPolicy,
     handler: Handler,
     data: SharedData,
 }
 
-impl RustProgram {
-    pub(super) fn new(spec: Spec, version: Option<Arc<str>>, handler: Handler, data: SharedData) -> Self {
-        Self { spec, version, handler, data }
+impl RustExecutor {
+    /// Returns the function with its executor.
+    pub(super) fn register(
+        spec: Spec,
+        version: Option<Arc<str>>,
+        handler: Handler,
+        data: SharedData,
+    ) -> RegisteredFunction {
+        let executor = Self { retry: spec.retry.clone(), handler, data };
+        RegisteredFunction::new(spec, version, Arc::new(executor))
     }
 }
 
-impl Program for RustProgram {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
-    fn version(&self) -> Option<&str> {
-        self.version.as_deref()
-    }
-
+impl Executor for RustExecutor {
     fn open(&self, mut history: RunHistory) -> Result<Box<dyn Session>, Failure> {
         let outcomes = std::mem::take(&mut history.outcomes);
         let ledger = Arc::new(ReplayLedger::new(history.run, history.created_at, outcomes));
@@ -44,7 +45,7 @@ impl Program for RustProgram {
             secret: history.secret,
         });
         let handler = (self.handler)(context, &history)?;
-        let retries = HandlerRetries { policy: self.spec.retry.clone(), attempt: history.attempt };
+        let retries = HandlerRetries { policy: self.retry.clone(), attempt: history.attempt };
         let future = Box::pin(compensated(handler, ledger.clone(), retries));
         Ok(Box::new(RustSession::new(future, ledger)))
     }
