@@ -107,7 +107,7 @@ fn a_collecting_run_takes_no_event_once_it_starts() {
     assert_eq!(world.facts(), ["CollectingEnded"]);
 }
 
-/// Gives the function these limits. Each has a key that no event has.
+/// Returns a setup whose function has these limits. No event has the key that the limits use.
 fn without_key(limits: Vec<Concurrency>) -> Setup {
     let key = Some(Expr::compile("event.data.none").unwrap());
     let limits = limits.into_iter().map(|limit| Concurrency { key: key.clone(), ..limit }).collect();

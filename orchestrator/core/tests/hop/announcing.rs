@@ -1,4 +1,5 @@
-//! The events about a run's end: which functions hear of it, and what the events say.
+//! Tests of the events that announce a run's end: which functions receive them, and what they
+//! contain.
 
 use serde_json::{Value, json};
 use stepladder_core::flow::{CancelMatch, CancelOn};
@@ -32,23 +33,25 @@ fn skipped() -> Fact {
     Fact::RunSkipped { reason: "a limit".into() }
 }
 
-/// Returns a value of this many levels. An event has at most 100, with its data as the second.
+/// Returns nested arrays of this depth. An event may have at most 100 levels, and its data is the
+/// second of them.
 fn nested(levels: usize) -> Value {
     (1..levels).fold(json!([]), |inner, _| json!([inner]))
 }
 
-/// Returns an event with a user, and with this many bytes of data.
+/// Returns an event with a user and this many bytes of data.
 fn large(n: u128, bytes: usize) -> Event {
     Event { data: json_of(&json!({"x": "x".repeat(bytes)})), ..deep(n, 2) }
 }
 
-/// Returns an event with a user, and with data of this many levels.
+/// Returns an event with a user, whose data has this many levels.
 fn deep(n: u128, levels: usize) -> Event {
     let (data, user) = (json_of(&json!({"x": nested(levels - 1)})), Some(json_of(&json!({"id": "u1"}))));
     Event { data, user, ..event(n) }
 }
 
-/// Returns the data of an end event of a run that these events created.
+/// Returns the data of the event `name` that announces the end of a run. The run was created by
+/// these events.
 fn data(name: &str, events: Vec<Event>, end: Fact) -> Value {
     let mut events = events.into_iter();
     let mut setup = Setup::new();

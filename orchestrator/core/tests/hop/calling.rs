@@ -1,4 +1,4 @@
-//! Calls of other functions.
+//! Tests of steps that call other functions.
 
 use stepladder_core::decide::Operation;
 use stepladder_core::hop::{Effect, FoundRun, Input, LogEvent};
@@ -21,7 +21,7 @@ fn called(function: &str) -> Fact {
     Fact::InvokeStarted { step: "c".into(), function: function.into(), child, input: json::null(), bound: false }
 }
 
-/// Returns a hop that asks for the run of an earlier call.
+/// Returns a hop that looks up the run of a call which an earlier hop recorded.
 fn looking_after(function: &str, setup: Setup) -> World {
     let mut world = setup.after(vec![called(function)]).polled();
     world.wants(vec![want("c", call(false))]);
@@ -29,7 +29,7 @@ fn looking_after(function: &str, setup: Setup) -> World {
     world
 }
 
-/// Returns the code and the message of the failure with which the hop refuses a step.
+/// Returns the code and the message of the error with which the hop refuses a step.
 fn refusal(world: &World) -> (String, &str) {
     let [entry] = &world.write().entries[..] else { panic!("{:?}", world.write()) };
     let Fact::StepRefused { error, .. } = &entry.fact else { panic!("{entry:?}") };

@@ -155,7 +155,7 @@ fn rule_24_a_promoted_ticket_of_an_ended_run_is_looked_up_at_the_head_of_its_que
         let Effect::FindTickets { place, .. } = world.question() else { panic!("{:?}", world.question()) };
         assert_eq!(*place == TicketSearch::AtHeadOrOfRun, at_head, "{place:?}");
     }
-    // the run ends in this hop: its journal shows the ticket
+    // the run ends in this hop, so its journal shows any ticket of the run
     let mut world = Setup::new().one_at_a_time().woken(WakeCause::Slot).polled();
     world.returns(Ok(json::null())).written();
     world.on(Input::Holders(Vec::new()));

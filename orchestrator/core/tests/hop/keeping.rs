@@ -1,4 +1,5 @@
-//! Outcomes that are written again, outcomes that are saved, and attempts of a run that has ended.
+//! Tests of outcomes that are written again, outcomes that are saved, and attempts of a run that
+//! has ended.
 
 use stepladder_core::decide::Operation;
 use stepladder_core::hop::{Effect, Finished, Input, LateWrite, LogEvent, PollResult, Polled, StoreFault};
@@ -20,7 +21,8 @@ fn finished(dropped: Vec<(StepId, Report)>) -> Input {
     Input::Finished(Finished { results: vec![], dropped })
 }
 
-/// Returns a hop that executes the bodies `a` and `b`, perhaps under a limit.
+/// Returns a hop that executes the bodies of `a` and `b`. The setup decides whether a limit
+/// applies.
 fn executing(setup: Setup) -> World {
     let mut world = setup.polled();
     world.wants(vec![body("a"), body("b")]);
@@ -32,8 +34,8 @@ fn limited() -> Setup {
     Setup::new().one_at_a_time().spec(|spec| spec.concurrency[0].limit = 2)
 }
 
-/// Returns a hop that saves the outcome of `b`, because the storage failed when it was to write that
-/// of `a`.
+/// Returns a hop in the phase `Saving`: the outcome of `a` could not be written because the storage
+/// failed, and the body of `b` still executes.
 fn saving(setup: Setup) -> World {
     let mut world = executing(setup);
     world.succeed(&["a"]).unavailable();
@@ -41,7 +43,7 @@ fn saving(setup: Setup) -> World {
     world
 }
 
-/// Returns the attempts whose slots are left to the next hop.
+/// Returns the attempts whose slots the next hop must release.
 fn deferred(world: &World) -> Vec<Holder> {
     let of = |effect: &Effect| match effect {
         Effect::Defer { releases, .. } => releases.iter().map(|(_, holder)| holder.clone()).collect(),
@@ -178,7 +180,7 @@ fn rule_22_a_start_that_cannot_be_written_leaves_its_slots_to_the_next_hop() {
     assert!(matches!(world.question(), Effect::PutBack(_)));
 }
 
-/// Returns a hop whose run was cancelled while `b` executes.
+/// Returns a hop whose run was cancelled while the body of `b` executes.
 fn draining(setup: Setup) -> World {
     let mut world = executing(setup);
     world.succeed(&["a"]).overtaken_by(cancelled());

@@ -83,7 +83,7 @@ fn worlds() -> Vec<World> {
     queued.on(Input::Slots(SlotAnswer::Queued { key: "k".into(), joined: true, is_new: true }));
     visit(queued, 30);
 
-    // hops after a poll, and in the phases to which each kind of want leads
+    // hops that have polled their function, in the phase to which each kind of wanted step leads
     let others = || vec![Spec::new("g")];
     let setup = || Setup { others: others(), ..Setup::new() }.one_at_a_time();
     let call = |bound| Operation::Invoke { function: "g".into(), input: json::empty_object(), bound };
@@ -106,7 +106,7 @@ fn worlds() -> Vec<World> {
     calling.wants(vec![want("call", call(true))]);
     visit(calling, 30);
 
-    // hops in the phases Running, Saving and Draining
+    // hops in the phases `Running`, `Saving` and `Draining`
     let mut executing = setup().polled();
     executing.wants(vec![body("a")]);
     executing.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
@@ -130,7 +130,7 @@ fn worlds() -> Vec<World> {
     draining.succeed(&["b"]);
     visit(draining, 30);
 
-    // a hop in the phase Suspending
+    // a hop in the phase `Suspending`
     let mut waiting = setup().polled();
     waiting.wants(vec![body("a")]);
     waiting.on(Input::Slots(SlotAnswer::Queued { key: "k".into(), joined: true, is_new: true }));
@@ -141,7 +141,7 @@ fn worlds() -> Vec<World> {
     assert!(matches!(unused.question(), Effect::FindTickets { place: TicketSearch::OwnAtHead(_), .. }));
     visit(unused, 30);
 
-    // hops that read the inbox, repeat a write after a conflict, or have reached their end
+    // hops that read the inbox, that repeat a write after a conflict, or that have ended
     let wait = stepladder_core::waiting::EventWait {
         events: vec!["go".into()],
         matching: stepladder_core::waiting::EventMatch::Any,
@@ -163,7 +163,7 @@ fn worlds() -> Vec<World> {
     visit(ending.clone().begin(), 30);
     visit(ending.redelivered().begin(), 30);
 
-    // hops without a run, without a function, and without storage
+    // hops without a run, hops without a function, and hops whose storage fails
     let minute = START.as_millis() / 60_000;
     let mut tick = Setup::new().woken(WakeCause::Tick(minute)).begin();
     tick.on(Input::Loaded(None));

@@ -1,4 +1,4 @@
-//! What a function wants and needs no body: sleeps, events, waits. The slots of dead attempts.
+//! Tests of steps without a body (sleeps, sent events, waits), and of the slots of dead attempts.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ fn wait(events: &[&str], timeout: u64) -> Operation {
     Operation::WaitForEvent { wait: Arc::new(wait), timeout: secs(timeout) }
 }
 
-/// Returns a hop whose function wants this step.
+/// Returns a hop whose function wants a step with this operation.
 fn wanted(operation: Operation) -> World {
     let mut world = Setup::new().polled();
     world.wants(vec![want("s", operation)]);

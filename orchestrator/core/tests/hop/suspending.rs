@@ -1,4 +1,5 @@
-//! Runs in which nothing starts: tickets that are not needed, and what other hops did meanwhile.
+//! Tests of hops in which no body starts: tickets that are no longer needed, and entries that other
+//! hops wrote meanwhile.
 
 use stepladder_core::decide::{Operation, Want};
 use stepladder_core::hop::{Effect, Input, LateWrite, LogEvent, SlotAnswer, TicketSearch, WriteResult};
@@ -12,7 +13,7 @@ fn queued(joined: bool, is_new: bool) -> Input {
     Input::Slots(SlotAnswer::Queued { key: "f/0".into(), joined, is_new })
 }
 
-/// Returns a hop that has just enqueued the step `a`.
+/// Returns a hop that has just put the step `a` into its wait queue.
 fn enqueued() -> World {
     let mut world = Setup::new().one_at_a_time().polled();
     world.wants(vec![body("a")]);
@@ -29,7 +30,8 @@ fn napping() -> Fact {
     Fact::SleepStarted { step: "nap".into(), until: START + secs(600) }
 }
 
-/// Returns a hop with a wake for the ticket of the step `a`, which looks up the ticket, and the limits.
+/// Returns a hop whose wake is for the ticket of the step `a`, and the limits of that step. The hop
+/// is looking up the ticket.
 fn looks_up(mut history: Vec<Fact>) -> (World, Vec<Limit>) {
     history.push(napping());
     let setup = Setup::new().one_at_a_time().after(history);

@@ -92,13 +92,14 @@ fn a_promoted_ticket_is_given_up_while_the_handler_waits_for_its_retry() {
     assert_eq!(later_wakes(soon.write()), [(WakeCause::Slot, retry_at)]);
 }
 
-/// Returns a sleep that began with the run, and the want of it.
+/// Returns the entry of a sleep that started with the run, and the wanted step that belongs to it.
 fn nap(step: &str, wait: u64) -> (Fact, Want) {
     let started = Fact::SleepStarted { step: step.into(), until: START + secs(wait) };
     (started, want(step, Operation::SleepFor(secs(wait))))
 }
 
-/// Returns the failure of the step `a`, whose retry is due this many seconds after the run's creation.
+/// Returns the entries of a failed attempt of the step `a`. Its retry is due this many seconds
+/// after the run's creation.
 fn failed(retry: u64) -> Vec<Fact> {
     let (error, report, retry_at) = (Failure::new("boom"), Report::default(), Some(START + secs(retry)));
     vec![started("a", 1, START), Fact::StepFailed { step: "a".into(), attempt: 1, error, retry_at, report }]
@@ -116,7 +117,7 @@ fn a_wake_that_came_in_time_for_another_timer_leaves_no_copy() {
 
 #[test]
 fn a_wake_that_came_in_time_for_a_retry_leaves_no_copy() {
-    // of a step that has wakes of its own, the wake is for something else
+    // if the step has its own wakes, the present wake belongs to another timer
     for (woken, copies) in [(vec![], 0), (vec![Fact::StepsWoken { steps: vec!["a".into()] }], 1)] {
         let (later, second) = nap("second", 30);
         let history = woken.into_iter().chain(failed(1)).chain([later]).collect();

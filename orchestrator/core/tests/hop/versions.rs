@@ -1,4 +1,4 @@
-//! The version of its function under which a run goes on, and the log lines of its handler.
+//! Tests of the function version that a run keeps, and of the log lines of its handler.
 
 use stepladder_core::hop::{Catalog, Effect, FunctionVersion, Input, LogEvent, PollResult, Polled};
 use stepladder_core::journal::{Fact, Failure};
@@ -7,7 +7,7 @@ use stepladder_core::{Spec, json};
 
 use crate::world::{START, Setup, World, body, secs, started};
 
-/// Returns a hop that opens the function, of which these versions are registered.
+/// Returns a hop that opens its function. These versions of the function are registered.
 fn opened(setup: &Setup, versions: &[&str]) -> World {
     let of = |version: &&str| FunctionVersion { spec: Spec::new("f"), version: Some((*version).into()) };
     let mut world = setup.begin_in(Catalog::new(versions.iter().map(of)));
@@ -21,7 +21,7 @@ fn version(world: &World) -> &str {
     opening.version.as_deref().unwrap_or_default()
 }
 
-/// Returns the answer of a function that has logged this line and wants a body.
+/// Returns the poll result of a function that has logged this line and wants the body of one step.
 fn logs(text: &str, (after, nth): (u64, u32), wanted: &str) -> Input {
     let lines = vec![HandlerLogLine { after, nth, line: LogLine::new(LogLevel::Info, text, None) }];
     let result = PollResult::Wanted(vec![body(wanted)]);
@@ -114,7 +114,7 @@ fn what_an_earlier_attempt_of_the_handler_logged_is_not_recorded_after_it() {
     for (fact, facts) in [(failed, vec!["StepSucceeded"]), (Fact::RunAdmitted, vec!["StepSucceeded", "LogWritten"])] {
         let mut world = logged();
         world.overtaken_by(vec![fact]);
-        // b executes, so the execution goes on
+        // the body of `b` still executes, so the handler's execution continues
         world.wants(vec![]);
         world.succeed(&["b"]);
         world.returns(Ok(json::null()));

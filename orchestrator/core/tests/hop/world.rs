@@ -353,7 +353,7 @@ pub(crate) fn want(step: &str, operation: Operation) -> Want {
     Want { step: step.into(), operation, at: None }
 }
 
-/// Returns a `Want` for a step with a body.
+/// Returns a wanted step with a body.
 pub(crate) fn body(step: &str) -> Want {
     want(step, Operation::Run(StepOptions::default()))
 }

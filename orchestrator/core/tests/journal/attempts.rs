@@ -1,4 +1,4 @@
-//! The attempts of a step: leases, late outcomes, interruptions and abandoned attempts.
+//! Tests of the attempts of a step: leases, late outcomes, interruptions and abandoned attempts.
 
 use stepladder_core::journal::{Fact, Failure};
 use stepladder_core::{Refusal, Report};

@@ -1,4 +1,4 @@
-//! The rules of the journal: which entries may be added, and the state that they give.
+//! Tests of the rules of the journal: which entries may be appended, and which state they produce.
 
 mod attempts;
 mod histories;

@@ -1,4 +1,4 @@
-//! What a journal says about its whole run: its entries, its version, its log and its admission.
+//! Tests of the entries that concern a whole run: its creation, version, log and admission.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Waits for events, callbacks and times.
+//! Tests of waits for events, for callbacks and for times.
 
 use stepladder_core::expr::ExprCache;
 use stepladder_core::journal::{Fact, Failure, StepKind};

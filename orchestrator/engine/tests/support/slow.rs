@@ -34,9 +34,9 @@ pub struct Slow {
     refuses: bool,
     /// Two commits with a matching fact wait for each other here.
     together: Option<Arc<tokio::sync::Barrier>>,
-    /// Creates a future that runs just before a ticket is enqueued.
+    /// Creates a future that is awaited just before a ticket is enqueued.
     before_park: Option<Interlude>,
-    /// Creates a future that runs just before the tickets of a queue are read.
+    /// Creates a future that is awaited just before the tickets of a queue are read.
     before_line: Option<Interlude>,
     /// The runs whose retention was extended (rule 27), once per call.
     kept: Mutex<Vec<RunId>>,
