@@ -3,7 +3,7 @@
 //! These types belong to the interface, not to the engine: a change inside the engine does not
 //! change what clients read. Times are RFC 3339 in UTC, except for an event's `ts`, which is a
 //! number of milliseconds. A client ignores fields that it does not know, and reads an unknown
-//! value of an enum as `Unknown`, so that a newer server does not break it.
+//! value of an enum as `Unknown`. So a newer server does not break a client.
 //!
 //! Two things are deliberately not part of this crate: the conversion from the engine's read
 //! models, which belongs to the server, and responses that only clients of Inngest read.

@@ -184,8 +184,8 @@ impl Aws {
     }
 }
 
-/// Converts a message to a delivery. A message that is not a wake is skipped and not deleted, so
-/// that the queue moves it to the dead letters, where an operator finds it.
+/// Converts a message to a delivery. A message that is not a wake is skipped and not deleted. The
+/// queue then moves it to the dead letters, where an operator finds it.
 fn delivery(message: Message) -> Option<Delivery> {
     let (body, handle) = (message.body?, message.receipt_handle?);
     let wake = match decode(&body) {

@@ -197,9 +197,9 @@ impl PartialEq for LogLine {
 
 /// A line that a function logged outside its steps, with the position at which it was logged.
 ///
-/// The position consists of the number of outcomes that were revealed to the function before the
-/// line, and the number of lines since the last of these outcomes. A replay reaches the same
-/// positions, so it recognises lines that are already recorded.
+/// The position consists of two numbers: that of outcomes revealed to the function before the line,
+/// and that of lines since the last of these outcomes. A replay reaches the same positions, so it
+/// recognises lines that are already recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HandlerLogLine {
     /// The number of outcomes that were revealed to the function before this line.

@@ -54,8 +54,8 @@ impl Engine {
     /// Creates an engine for these functions, with the system clock and the system's randomness.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] if a function cannot work, for example because of a duplicate id, a
-    /// limit of 0, or a step timeout that is longer than that of its worker. The message names the
+    /// [`EngineError::Invalid`] if a function cannot work. Examples are a duplicate id, a limit of
+    /// 0, and a step timeout that is longer than that of its worker. The message names the
     /// function.
     pub fn new(
         backend: Arc<dyn Backend>,

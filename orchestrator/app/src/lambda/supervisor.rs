@@ -1,5 +1,5 @@
 //! The supervisor. If a body blocks its thread past its timeout, the supervisor fails the body
-//! (rule 29) and ends the process, so that the body cannot continue in a later invocation.
+//! (rule 29). Then it ends the process, so that the body cannot continue in a later invocation.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! Tickets in wait queues. A ticket is stored as two items: one in the wait queue, so that one
-//! Query finds the first ticket, and one in the partition of the run, so that the run finds its
-//! ticket without reading the queue.
+//! Tickets in wait queues. A ticket is stored as two items. The item in the wait queue lets one
+//! Query find the first ticket. The item in the partition of the run lets the run find its ticket
+//! without reading the queue.
 //!
 //! Both items are written in one transaction, because the SDK repeats a transaction under the same
 //! token and DynamoDB executes it once. A plain put whose reply was lost would also be repeated,

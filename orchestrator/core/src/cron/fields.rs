@@ -1,6 +1,6 @@
-//! Parses the five fields of a cron expression as Vixie cron does. No library is used, because a
-//! library's errors would not name the position, and it would treat `*/10` as a restriction of the
-//! day, which cron does not.
+//! Parses the five fields of a cron expression as Vixie cron does. No library is used: its errors
+//! would not name the position. It would also treat `*/10` as a restriction of the day, which cron
+//! does not.
 
 use jiff::civil::{Date, Weekday};
 

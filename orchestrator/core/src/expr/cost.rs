@@ -6,8 +6,8 @@
 //! cannot be stopped, so it is bounded before it starts.
 //!
 //! The bound is never less than the real number of steps. For a macro over the parts of each item
-//! (`a.all(x, x.b.all(…))`) the bound is not the square of the size, because the parts of all items
-//! together are no larger than the whole.
+//! (`a.all(x, x.b.all(…))`) the bound is not the square of the size. The reason is that the parts
+//! of all items together are no larger than the whole.
 
 use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue};
 

@@ -1,6 +1,6 @@
 //! Recognizes a large request that its sender repeats after the first attempt died, even if the
-//! events have no ids. A flow state, identified by the hash of the request's body, contains the
-//! first event id of the attempt and the time at which the attempt ends (rule 31). The repetition
+//! events have no ids. A flow state is stored under the hash of the request's body. It contains the
+//! first event id of the attempt, and the time at which the attempt ends (rule 31). The repetition
 //! uses the same event ids.
 //!
 //! A request of at most [`PIECE`](super::PIECE) events has no such flow state, because it would

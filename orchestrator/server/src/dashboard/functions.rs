@@ -2,9 +2,9 @@
 //! runs.
 //!
 //! The list reads the newest [`STRIP`] rows of each of the first [`STRIP_FUNCTIONS`] functions. The
-//! page of a function reads its newest [`HISTORY`] rows. It also reads the journals of at most
-//! [`TIMED`] ended runs, for the times of their steps, and those of live runs, for their wait
-//! queues.
+//! page of a function reads its newest [`HISTORY`] rows. For the times of steps, it also reads the
+//! journals of at most [`TIMED`] ended runs. For the wait queues, it reads the journals of live
+//! runs.
 
 mod history;
 

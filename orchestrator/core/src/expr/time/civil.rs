@@ -1,6 +1,6 @@
 //! Dates, times and zones of CEL timestamps. This module computes them itself, because the
-//! timestamps of the library `jiff` end a day before the year 9999 does, and many people write that
-//! end when they mean "never".
+//! timestamps of the library `jiff` end a day before the year 9999 does. Many people write the end
+//! of that year when they mean "never".
 
 use cel::ExecutionError;
 use cel::common::functions::Function;
