@@ -36,8 +36,8 @@ pub struct BatchResult {
 }
 
 impl LambdaPump {
-    /// Creates a mapping from the queue with the address `queue`, at the service `endpoint`. A
-    /// batch has up to ten messages, and the timeout is thirty seconds.
+    /// Creates a stand-in for the mapping of the queue at the URL `queue`. The queue service is at
+    /// `endpoint`. A batch has up to ten messages, and the timeout is thirty seconds.
     pub fn new(endpoint: impl Into<String>, queue: impl Into<String>, api: LambdaApi) -> Self {
         let (batch_size, timeout) = (10, Duration::from_secs(30));
         Self { client: AwsJson::new(endpoint), queue: queue.into(), api, batch_size, timeout }

@@ -11,9 +11,10 @@ use tempfile::TempDir;
 
 use crate::wait::wait_for;
 
-/// Starts a watcher in the background, then becomes the program (`exec`). The watcher reads its
-/// standard input until the end, which comes when the test process closes it or dies. Then the
-/// watcher removes the folder and kills the process group, including itself.
+/// A shell script that starts a watcher in the background and then becomes the server program
+/// (`exec`). The watcher reads its standard input until the end, which comes when the test process
+/// closes that input or dies. Then the watcher removes the folder and kills the process group,
+/// including itself.
 const WRAPPER: &str = r#"
 exec 3<&0
 ( cat <&3 >/dev/null; rm -rf "$TIED_FOLDER"; kill -KILL 0 ) &

@@ -260,7 +260,7 @@ fn command_of(program: &Path) -> Command {
 }
 
 /// Returns the address in `Stepladder is ready: http://localhost:8288`, with 127.0.0.1 instead of
-/// localhost, because that needs no DNS.
+/// localhost, because an IP address needs no DNS.
 fn address(log: &str) -> Option<String> {
     let (_, rest) = log.split_once("ready: http://")?;
     let (_, port) = rest.split_once(':')?;

@@ -153,7 +153,7 @@ async fn extreme_times_are_shown_by_command_rest_and_dashboard() {
     assert!(shown.contains("to the end") && shown.contains("in 2"), "in more than two million days: {shown}");
     assert!(page(&last).await.contains("9999-12-30"));
 
-    // times beyond that are refused
+    // times that are even further from 1970 are refused
     for ms in [i64::MAX, i64::MIN] {
         let run = until(ms).await;
         let ended = world.api().ended(&run).await;

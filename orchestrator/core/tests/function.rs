@@ -1,4 +1,4 @@
-//! Configs of functions: as JSON, and compiled.
+//! Tests of function configs, in JSON and compiled.
 
 use std::time::Duration;
 
@@ -39,7 +39,8 @@ const EVERY_FIELD: &str = r#"{
         "user": {"id": 7}}
 }"#;
 
-/// The fields that a function cannot have together with a batch or a debounce.
+/// Returns a config in which every field is set except `batch` and `debounce`, which exclude many
+/// of the others.
 fn without_collecting() -> FunctionConfig {
     let config = FunctionConfig::decode(EVERY_FIELD).unwrap();
     FunctionConfig { batch: None, debounce: None, ..config }

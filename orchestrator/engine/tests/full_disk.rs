@@ -105,7 +105,8 @@ async fn a_wake_that_met_a_full_disk_is_delivered_again_within_seconds() {
 async fn a_body_finishes_although_the_outcome_of_a_parallel_body_is_refused() {
     let (script, a_begun, a_open) = gated(Script::new("f"), "a", &[]);
     let (script, b_begun, b_open) = gated(script, "b", &[]);
-    // an outcome is not kept in memory while another body executes, and must not be lost either
+    // While another body executes, an outcome is not kept in memory. Such an outcome must not be
+    // lost either.
     let mut world = World::new(vec![script.function()]);
     let (engine, full) = process(&mut world);
     world.go(&engine).await;

@@ -35,7 +35,7 @@ enum CallFault {
     FailsFrom(usize),
     /// The call that stores the events never returns.
     NotEvenStored,
-    /// All calls succeed, but the reply to this change of a flow state is lost.
+    /// All calls succeed, but the reply to the change of flow state with this number is lost.
     NoteIsUnanswered(usize),
 }
 

@@ -39,7 +39,7 @@ async fn work_in_parallel(world: &World, engine: &Engine) {
                     hops.push(engine.hop(delivery));
                 }
             }
-            // several times, because a task yields after some polls
+            // polls the hops several times, because a task yields after some polls
             for _ in 0..hops.len() {
                 tokio::task::yield_now().await;
                 while let Some(Some(done)) = hops.next().now_or_never() {
@@ -153,8 +153,8 @@ async fn a_step_that_moves_between_queues_ends_with_one_ticket() {
     assert!(memory.ticket(&key(), run, None).await.expect("read").is_none());
 }
 
-/// A run has a ticket at its first limit, as the first in the queue. At the second limit it has no
-/// ticket, so it comes after all tickets there.
+/// A run has the first ticket in the queue of its first limit. The run has no ticket at the second
+/// limit, so it comes after all tickets there.
 #[tokio::test]
 async fn a_run_new_at_the_second_limit_does_not_overtake_waiting_tickets() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).function()]);

@@ -73,8 +73,8 @@ async fn fifty_runs_share_three_slots_in_the_order_of_their_creation() {
             async move {
                 m.fetch_max(n.fetch_add(1, SeqCst) + 1, SeqCst);
                 tokio::task::yield_now().await;
-                // so that no two bodies start in the same millisecond, and the journals show the
-                // order
+                // advances the clock so that no two bodies start in the same millisecond, and the
+                // journals show their order
                 clock.get().unwrap().advance(Duration::from_millis(1));
                 n.fetch_sub(1, SeqCst);
                 Ok(())

@@ -60,7 +60,7 @@ impl Subject {
         Self::of(Arc::new(backend), clock)
     }
 
-    /// Creates a subject from an adapter that others share, and the adapter's clock.
+    /// Creates a subject from a shared adapter and the adapter's clock.
     pub fn of(backend: Arc<dyn Backend>, clock: Arc<VirtualClock>) -> Self {
         Self { backend, clock, keep: Box::new(()), receive_now: None, follow_clock: None }
     }

@@ -91,13 +91,13 @@ struct Request {
 /// How a request is sent, and how a repetition is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// As a message of the events queue. The message's id identifies a repetition.
+    /// The request is a message of the events queue. The message's id identifies a repetition.
     Message,
-    /// Over HTTP. The ids of the events identify a repetition.
+    /// The request is sent over HTTP. The ids of its events identify a repetition.
     Ids,
-    /// Over HTTP. A seed identifies a repetition.
+    /// The request is sent over HTTP. A seed identifies a repetition.
     Seed(IdSeed),
-    /// Over HTTP. The body identifies a repetition.
+    /// The request is sent over HTTP. The body identifies a repetition.
     Body,
 }
 

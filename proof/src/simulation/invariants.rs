@@ -193,7 +193,7 @@ impl Line {
 
     /// Checks that each new holder had one of the first tickets, or that no ticket was waiting.
     fn in_order(&self, held: &[HeldSlot], now: Timestamp, skew: Duration) -> Result<(), Broken> {
-        // A live lease may have expired by a fast clock.
+        // A lease that is live by the true time may have expired by a fast clock.
         let alive = self.held.iter().filter(|before| before.lease_until > now + skew).count();
         let free = (self.limit.slots as usize).saturating_sub(alive);
         for new in held.iter().filter(|new| self.held.iter().all(|before| before.holder != new.holder)) {

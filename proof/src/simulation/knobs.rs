@@ -167,7 +167,7 @@ impl Knobs {
     /// Adds rare settings. They take long to simulate or exclude other settings.
     fn with_what_is_rare(self, dice: &Dice) -> Self {
         match dice.below(64) {
-            // More events than a request may have rounds of decisions.
+            // The crowd has more events than a request may have rounds of decisions.
             0 => Self { crowd: 100 + dice.below(30), events: 1, leaves: 1, words: 0, faults: 0, kills: 0, ..self },
             1..8 => Self { stops: 1, events: 2 + dice.below(4), ..self },
             8..12 => Self { crowd: 3 + dice.below(8), standstills: 1 + dice.below(2), ..self },

@@ -288,8 +288,8 @@ fn created(entries: &[Entry]) -> Option<&NewRun> {
     }
 }
 
-/// Returns the event that an entry delivered to a run, or that cancelled the run. The id of the
-/// latter is part of the reason.
+/// Returns the event that an entry delivered to a run, or the event that cancelled the run. The
+/// reason of a cancellation contains the event's id.
 fn met(fact: &Fact) -> Option<EventId> {
     match fact {
         Fact::EventDelivered { event, .. } => Some(event.id),

@@ -126,8 +126,8 @@ impl Wire {
         !std::mem::replace(&mut state.timers, later).is_empty()
     }
 
-    /// Adds the due time of a message that will be delivered again, so no request that sends it is
-    /// seen here.
+    /// Adds the due time of a message that the queue will deliver again. No request contains that
+    /// time.
     pub(crate) fn expect(&self, due: Timestamp) {
         self.lock().dues.insert(due);
     }

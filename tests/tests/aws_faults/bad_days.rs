@@ -125,8 +125,8 @@ async fn an_outcome_is_written_although_a_connection_stalls() {
     assert_eq!(account.of(1), everything_once());
 }
 
-/// Examples are a request of the supervisor, and one of a hop that writes a result at the last
-/// moment.
+/// A request may start after its deadline. For example, the supervisor sends such requests, and so
+/// does a hop that writes a result at the last moment.
 #[tokio::test]
 async fn a_request_past_its_deadline_still_gets_an_attempt() {
     let stage = Stage::new(Sdk::Retries, Vec::new()).await.with_production_clients().await;

@@ -73,7 +73,8 @@ async fn a_wake_fails_if_the_kms_key_is_disabled() {
 
 #[tokio::test]
 async fn a_wake_fails_if_the_steps_queue_is_deleted() {
-    // reads fail too: if the queue existed, the wake would be sent again with a delay
+    // calls to the table are throttled. If the queue existed, the wake would therefore be sent
+    // again with a delay
     fails_each_time(|call| match call.body.get("QueueUrl") {
         None => Fault::Throttle,
         Some(_) => Fault::Refuse("AWS.SimpleQueueService.NonExistentQueue"),

@@ -1,4 +1,4 @@
-//! The part of a hop before its run starts.
+//! Tests of the part of a hop before its run starts.
 
 use stepladder_core::cron::CronExpression;
 use stepladder_core::expr::Expr;

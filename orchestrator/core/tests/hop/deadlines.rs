@@ -1,4 +1,4 @@
-//! Deadlines: when a run must have started, and when it must have ended.
+//! Tests of deadlines: when a run must have started, and when it must have ended.
 
 use stepladder_core::hop::{EarlyWrite, Effect};
 use stepladder_core::journal::Fact;

@@ -1,4 +1,4 @@
-//! The part of a hop after the run's last entry.
+//! Tests of the part of a hop after the run's last entry.
 
 use stepladder_core::hop::{Effect, Input, LateWrite, TicketSearch, holds_slot};
 use stepladder_core::journal::{Fact, Failure, NewRun, Origin};

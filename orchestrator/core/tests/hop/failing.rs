@@ -1,4 +1,4 @@
-//! Failures of the storage, wakes without a run, and functions that are not registered.
+//! Tests of storage failures, wakes without a run, and functions that are not registered.
 
 use stepladder_core::hop::{Catalog, Effect, Input, LogEvent, StoreFault};
 use stepladder_core::{WakeCause, json};

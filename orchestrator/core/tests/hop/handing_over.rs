@@ -1,4 +1,4 @@
-//! Attempts that are handed over to another invocation.
+//! Tests of attempts that are handed over to another invocation.
 
 use stepladder_core::hop::{Effect, Finished, Input};
 use stepladder_core::journal::Fact;
@@ -6,7 +6,7 @@ use stepladder_core::{WakeCause, json};
 
 use crate::world::{START, Setup, World, body, secs};
 
-/// Returns a hop that executes the body `a`, and whose function then wants other steps too.
+/// Returns a hop that has executed the body of `a`. Its function may now want other steps.
 fn going_on(setup: &Setup) -> World {
     let mut world = setup.polled();
     world.wants(vec![body("a")]).written();

@@ -1,5 +1,5 @@
-//! The hop as a state machine: inputs in, effects out. One test for each rule of a hop, without a
-//! store.
+//! Tests of the hop as a state machine: inputs in, effects out. There is one test for each rule of
+//! a hop, and no store.
 
 mod admitting;
 mod announcing;

@@ -1,4 +1,4 @@
-//! What a function wants, and which outcomes are revealed to it.
+//! Tests of what a function wants, and of the outcomes that are revealed to the function.
 
 use std::sync::Arc;
 

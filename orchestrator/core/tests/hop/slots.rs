@@ -1,4 +1,4 @@
-//! Slots and tickets of concurrency limits.
+//! Tests of slots and tickets of concurrency limits.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Attempts that start in this hop, and attempts that are handed to other hops.
+//! Tests of attempts that start in a hop, and of attempts that a hop hands to other hops.
 
 use stepladder_core::WakeCause;
 use stepladder_core::decide::ReadyStep;

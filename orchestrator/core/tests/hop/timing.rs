@@ -1,4 +1,4 @@
-//! Wakes that come early or late, and leases that are live.
+//! Tests of wakes that come early or late, and of live leases.
 
 use stepladder_core::decide::{Operation, Want};
 use stepladder_core::hop::{EarlyWrite, Effect, Input, TicketSearch};

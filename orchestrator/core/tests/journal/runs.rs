@@ -56,7 +56,7 @@ fn a_recorded_line_is_recognised_by_its_position_and_its_attempt() {
     assert!(run.logs.has(2, &log_line(0, 1, "tries, for the third time")));
     assert!(run.logs.has(2, &log_line(0, 0, "started")) && !run.logs.has(2, &log_line(0, 0, "started anew")));
     assert!(run.logs.has(3, &log_line(0, 1, "tries again")) && !run.logs.has(3, &log_line(0, 1, "tries")));
-    // An added step before the line moves it to another position.
+    // A step that was added before the line moves the line to another position.
     assert!(!run.logs.has(2, &log_line(1, 0, "started")) && !run.logs.has(2, &log_line(0, 2, "tries again")));
 }
 

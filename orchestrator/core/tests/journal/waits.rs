@@ -32,7 +32,7 @@ fn rule_31_an_event_from_before_the_runs_trigger_is_not_delivered() {
     let earlier = arriving_event(0, START - 1);
     assert_eq!(state.admits(&delivered(earlier.clone(), &["a"]).at(at(1))), Err(Refusal::OlderThanRun(earlier.id)));
     assert_eq!(state.fulfilled_by(&ArrivingEvent::new(&earlier), &ExprCache::default()), Vec::<StepId>::new());
-    // The step gets another event of the same name.
+    // Another event of the same name fulfils the wait of the step.
     assert_eq!(
         state.fulfilled_by(&ArrivingEvent::new(&arriving_event(2, START)), &ExprCache::default()),
         ["a".into()] as [StepId; 1]

@@ -29,8 +29,8 @@ async fn counts(ctx: Context, events: Vec<Event<crate::Job>>) -> Result<usize> {
     ctx.step("count", async || Ok(events.len())).await
 }
 
-/// More events than a request may have rounds of decisions: with one round per event, the request
-/// would fail.
+/// The number of events. It exceeds the number of rounds of decisions that a request may have, so a
+/// request with one round per event would fail.
 const MANY: u32 = 250;
 
 #[tokio::test]

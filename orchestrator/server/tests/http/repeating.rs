@@ -21,7 +21,8 @@ use tower::ServiceExt;
 
 use crate::script::Script;
 
-/// A store whose first lookup of subscriptions fails or blocks. By then, the runs are created.
+/// A store whose first lookup of subscriptions fails or blocks. At that time, the runs have already
+/// been created.
 struct Storage {
     memory: Arc<Memory>,
     calls: AtomicUsize,

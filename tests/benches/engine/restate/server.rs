@@ -64,7 +64,7 @@ impl Server {
         server
     }
 
-    /// Returns a client of its functions.
+    /// Returns a client of the server's functions.
     pub(super) fn api(&self) -> Api {
         Api::new(&format!("http://127.0.0.1:{}", self.ingress))
     }
