@@ -61,9 +61,6 @@ impl ActiveHop {
             room.fit(&mut report.lines);
         }
         let log = &mut self.execution.log;
-        if log.lines.is_empty() {
-            return entries;
-        }
         log.forget_recorded(&self.run);
         let (attempt, mut lines) = (log.attempt, log.lines.clone());
         room.fit_handler_lines(&mut lines);
@@ -83,38 +80,4 @@ pub(super) fn with_log_lines(entries: &[Entry]) -> Vec<Entry> {
         other => other.report().is_some_and(|report| !report.lines.is_empty()),
     };
     entries.iter().filter(has_lines).cloned().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::journal::{Failure, NewRun, Origin, Record};
-    use crate::report::{LogLevel, LogLine};
-    use crate::{Event, EventId, RunId, json};
-
-    #[test]
-    fn what_an_earlier_attempt_of_the_handler_said_is_not_recorded_after_it() {
-        let at = Timestamp::from_millis(1);
-        let event = Event {
-            id: EventId::new(at, 1),
-            name: "a".into(),
-            data: json::empty_object(),
-            ts: at,
-            user: None,
-            external_id: None,
-            received_at: at,
-        };
-        let created = Fact::RunCreated(Box::new(NewRun::new("f".into(), event, Origin::Event)));
-        let failed = Fact::HandlerFailed { attempt: 1, error: Failure::new("x"), retry_at: at };
-        let record = |entries| Record { seq: 0, token: 1, code: "".into(), entries };
-        let state = |entries| RunState::fold(RunId::new(at, 1), &[record(entries)]).unwrap();
-        let said = || {
-            let placed = HandlerLogLine { after: 0, nth: 0, line: LogLine::new(LogLevel::Info, "begun", None) };
-            HandlerLog { attempt: 1, lines: vec![placed] }
-        };
-        let (mut before, mut after) = (said(), said());
-        before.forget_recorded(&state(vec![created.clone().at(at)]));
-        after.forget_recorded(&state(vec![created.at(at), failed.at(at)]));
-        assert_eq!((before.lines.len(), after.lines.len()), (1, 0));
-    }
 }

@@ -128,7 +128,7 @@ impl ActiveHop {
 /// for the SDK's. An id may consist of a name and a number.
 fn name_fault(want: &Want) -> Option<Failure> {
     let most = NAME_CHARS + 16;
-    let is_good = want.step.len() <= most || want.step.chars().nth(most).is_none();
+    let is_too_long = want.step.chars().nth(most).is_some();
     let code = Some(ErrorCode::BadStepName);
-    (!is_good).then(|| Failure { message: format!("the step `{}` has too long a name", shortened(&want.step)), code })
+    is_too_long.then(|| Failure { message: format!("the step `{}` has too long a name", shortened(&want.step)), code })
 }

@@ -149,7 +149,7 @@ impl ActiveHop {
         if let Some(end) = draft.entries[before..].iter().position(|entry| entry.fact.is_end()) {
             draft.entries.truncate(before + end + 1);
         }
-        let frees = !self.limits.of_steps.is_empty() && !plan.ready.is_empty() && !draft.after.is_empty();
+        let frees = !plan.ready.is_empty() && !draft.after.is_empty();
         if draft.entries.len() > before || frees {
             // outcomes among these change what the function wants, so show them first. A slot is also
             // released before the next one is acquired

@@ -108,13 +108,11 @@ impl ActiveHop {
         before.extend(self.debts.early_deadline.clone());
         let entries = self.with_admission(draft.entries.clone(), turn.now());
         before.extend(self.deadline_wake(&entries, turn.now()));
-        let mut entries = self.with_lines(entries, turn.now());
-        if !entries.is_empty() {
-            // rule 33, for every way into a journal
-            entries = bounds::fit_entries(&self.run, entries);
-            if self.run.admits_all(&entries).is_err() {
-                return self.overtaken(writing.draft, writing.next, turn);
-            }
+        let entries = self.with_lines(entries, turn.now());
+        // rule 33, for every way into a journal
+        let entries = bounds::fit_entries(&self.run, entries);
+        if self.run.admits_all(&entries).is_err() {
+            return self.overtaken(writing.draft, writing.next, turn);
         }
         let (after, wakes) = (draft.after.clone(), draft.wakes.clone());
         let acknowledges = *ack == Ack::Now && !frees;

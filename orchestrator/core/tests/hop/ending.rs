@@ -21,6 +21,7 @@ fn completed() -> Fact {
 fn a_simple_end_is_one_write() {
     let mut world = Setup::new().polled();
     world.returns(Ok(json::null()));
+    assert!(world.logged.is_empty(), "{:?}", world.logged);
     assert_eq!(world.facts(), ["RunCompleted"]);
     assert!(matches!(&world.write().after[..], [LateWrite::MarkEnded { .. }]));
     assert!(world.write().acknowledges && world.written().is_done());

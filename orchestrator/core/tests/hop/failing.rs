@@ -11,11 +11,13 @@ fn refused() -> Input {
 
 #[test]
 fn rule_13_the_queue_delivers_the_wake_again_after_a_failure() {
-    let mut world = Setup::new().begin();
-    world.unavailable();
-    assert!(matches!(world.question(), Effect::PutBack(due) if *due == world.now + secs(2)));
-    world.on(Input::PutBack(true));
-    assert!(world.is_done() && world.fault().is_none());
+    for receives in [1, 5] {
+        let mut world = Setup { receives, ..Setup::new() }.begin();
+        world.unavailable();
+        assert!(matches!(world.question(), Effect::PutBack(due) if *due == world.now + secs(2)), "{receives}");
+        world.on(Input::PutBack(true));
+        assert!(world.is_done() && world.fault().is_none());
+    }
 }
 
 #[test]
@@ -43,6 +45,16 @@ fn rule_34_the_delay_after_a_lasting_error_grows_with_each_delivery() {
         let mut world = Setup { receives, ..Setup::new() }.begin();
         world.on(refused());
         assert!(matches!(world.question(), Effect::PutBack(due) if *due == world.now + secs(wait)), "{receives}");
+    }
+}
+
+#[test]
+fn rule_34_a_lasting_error_is_reported_as_such() {
+    let worlds = [Setup::new().begin(), Setup::new().loaded(), Setup::new().polled()];
+    for mut world in worlds {
+        world.on(refused());
+        let reports = |event: &LogEvent| matches!(event, LogEvent::StoreFailed(StoreFault::Refused(_)));
+        assert!(world.logged.iter().any(reports) && matches!(world.question(), Effect::PutBack(_)));
     }
 }
 
@@ -97,7 +109,11 @@ fn a_single_process_repeats_a_write_of_outcomes_while_their_lease_lasts() {
         let mut world = setup.polled();
         world.wants(vec![body("a")]);
         assert_eq!(world.write().repeat_until, None, "a start would be late");
-        world.written().succeed(&["a"]).returns(Ok(json::null()));
+        world.written().succeed(&["a"]);
+        let mut further = world.clone();
+        further.wants(vec![body("b")]);
+        assert_eq!((further.write().entries.len(), further.write().repeat_until), (2, None), "the start would be late");
+        world.returns(Ok(json::null()));
         assert_eq!(world.write().repeat_until, is_alone.then_some(world.now + secs(125)));
     }
 }

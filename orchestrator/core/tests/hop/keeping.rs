@@ -151,8 +151,9 @@ fn outcomes_that_cannot_be_saved_are_lost_and_their_slots_are_left_to_the_next_h
         world.on(Input::StoreFailed(StoreFault::Refused("no permission".into())));
         assert!(has_lost_outcomes(world));
         assert_eq!(deferred(world), [holder("a"), holder("b")]);
-        let due = world.now + secs(2);
-        assert!(matches!(world.question(), Effect::PutBack(at) if *at == due), "the first failure passes");
+        let first = StoreFault::Unavailable("throttled".into());
+        let reports = |event: &LogEvent| matches!(event, LogEvent::StoreFailed(fault) if *fault == first);
+        assert!(world.logged.iter().any(reports) && matches!(world.question(), Effect::PutBack(_)));
     }
 }
 
@@ -245,4 +246,14 @@ fn rule_4_an_outcome_that_the_journal_already_refuses_is_not_sent_to_it() {
     world.succeed(&["b"]).wants(vec![]);
     assert_eq!(world.written.len(), before);
     assert!(matches!(world.question(), Effect::Open(_)), "b is wanted again: {:?}", world.question());
+}
+
+#[test]
+fn a_wake_is_not_acknowledged_with_a_failure_while_another_body_executes() {
+    let mut world = Setup::new().polled();
+    world.wants(vec![body("a"), body("b"), body("c")]).written().succeed(&["a"]);
+    world.overtaken_by(vec![Fact::AttemptInterrupted { step: "b".into(), attempt: 1 }]);
+    world.written().wants(vec![]);
+    world.fail("c");
+    assert_eq!((world.facts(), world.write().acknowledges), (vec!["StepFailed".to_owned()], false), "b executes here");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use stepladder_core::decide::{Operation, StepOptions};
 use stepladder_core::hop::{EarlyWrite, Effect, Finished, Input, LateWrite, LogEvent, PollResult, Polled};
 use stepladder_core::journal::{Fact, Failure, Outcome};
-use stepladder_core::limits::OUTCOME_BYTES;
+use stepladder_core::limits::{NAME_CHARS, OUTCOME_BYTES};
 use stepladder_core::waiting::{EventMatch, EventWait};
 use stepladder_core::{Event, EventId, NewEvent, Report, WakeCause, json};
 
@@ -193,9 +193,12 @@ fn a_step_of_another_kind_fails_the_run() {
 
 #[test]
 fn a_step_with_too_long_a_name_fails_the_run() {
-    let mut world = Setup::new().polled();
-    world.wants(vec![body(&"x".repeat(10_000))]);
-    assert_eq!(world.facts(), ["RunFailed"]);
+    // the name of a step and the number of its repetition
+    for (chars, fact) in [(NAME_CHARS + 16, "StepStarted"), (NAME_CHARS + 17, "RunFailed")] {
+        let mut world = Setup::new().polled();
+        world.wants(vec![body(&"é".repeat(chars))]);
+        assert_eq!(world.facts(), [fact]);
+    }
 }
 
 #[test]

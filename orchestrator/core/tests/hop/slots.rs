@@ -90,6 +90,15 @@ fn rule_22_a_redelivered_wake_repeats_the_release_and_the_promotion() {
 }
 
 #[test]
+fn slots_are_looked_up_only_where_there_are_any_and_a_worker_may_have_died() {
+    for setup in [Setup::new().one_at_a_time(), Setup::new().redelivered(), Setup::new().woken(WakeCause::Watchdog)] {
+        let mut world = setup.loaded();
+        world.on(Input::Paused(false)).on(Input::Admission(None));
+        assert!(matches!(&world.effects[..], [Effect::Open(_)]), "{:?}", world.effects);
+    }
+}
+
+#[test]
 fn rule_22_a_running_attempt_keeps_its_slot() {
     let history = vec![started("a", 1, START + secs(600))];
     let mut world = Setup::new().one_at_a_time().after(history).redelivered().loaded();
@@ -224,6 +233,7 @@ fn a_wake_comes_again_if_it_cannot_be_acknowledged_after_the_promotion() {
     assert!(world.write().acknowledges);
     world.unavailable();
     assert!(matches!(world.question(), Effect::PutBack(_)));
+    assert!(!world.effects.iter().any(|effect| matches!(effect, Effect::Defer { .. })), "the tickets are promoted");
 }
 
 #[test]

@@ -159,6 +159,18 @@ fn a_sleep_that_is_due_is_decided_while_a_body_executes() {
 }
 
 #[test]
+fn an_attempt_is_stopped_at_its_time_out_although_a_sleep_is_due_then() {
+    let expires = START + secs(61);
+    let history = vec![Fact::SleepStarted { step: "nap".into(), until: expires }];
+    let mut world = Setup::new().after(history).polled();
+    let nap = crate::world::want("nap", stepladder_core::decide::Operation::SleepUntil(expires));
+    world.wants(vec![body("a"), nap]).written();
+    world.now = expires;
+    world.on(Input::TimeIs);
+    assert!(matches!(&world.effects[..], [Effect::Stop { .. }, Effect::Poll(_)]), "{:?}", world.effects);
+}
+
+#[test]
 fn a_failure_is_retried_until_the_retries_are_used_up() {
     let mut world = Setup::new().spec(|spec| spec.retry.retries = 0).polled();
     world.wants(vec![body("a")]).written().fail("a");

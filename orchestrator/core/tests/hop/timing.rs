@@ -71,6 +71,10 @@ fn an_early_wake_of_the_handlers_retry_is_sent_again() {
     world.answer_until(|effect| matches!(effect, Effect::Write(_)));
     assert_eq!(later_wakes(world.write()), [(WakeCause::Due, retry_at)]);
     assert!(world.write().acknowledges && world.written().is_done());
+    let history = vec![Fact::HandlerFailed { attempt: 1, error: Failure::new("boom"), retry_at: START + secs(62) }];
+    let mut far = Setup::new().after(history).woken(WakeCause::Due).loaded();
+    far.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    assert!(far.write().before.is_empty(), "it was sent for something else");
 }
 
 #[test]

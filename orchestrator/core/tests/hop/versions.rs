@@ -5,7 +5,7 @@ use stepladder_core::journal::{Fact, Failure};
 use stepladder_core::report::{HandlerLogLine, LogLevel, LogLine};
 use stepladder_core::{Spec, json};
 
-use crate::world::{START, Setup, World, body, secs, started};
+use crate::world::{START, Setup, World, body, failure, secs, started};
 
 /// Returns a hop that opens its function. These versions of the function are registered.
 fn opened(setup: &Setup, versions: &[&str]) -> World {
@@ -111,15 +111,15 @@ fn what_an_earlier_attempt_of_the_handler_logged_is_not_recorded_after_it() {
         world
     };
     let failed = Fact::HandlerFailed { attempt: 1, error: Failure::new("boom"), retry_at: START + secs(60) };
-    for (fact, facts) in [(failed, vec!["StepSucceeded"]), (Fact::RunAdmitted, vec!["StepSucceeded", "LogWritten"])] {
+    for (fact, facts) in [
+        (failed, vec!["StepSucceeded", "RunCompleted"]),
+        (Fact::RunAdmitted, vec!["StepSucceeded", "LogWritten", "RunCompleted"]),
+    ] {
         let mut world = logged();
         world.overtaken_by(vec![fact]);
         // the body of `b` still executes, so the handler's execution continues
-        world.wants(vec![]);
-        world.succeed(&["b"]);
-        world.returns(Ok(json::null()));
-        let written: Vec<String> = world.facts().into_iter().take(facts.len()).collect();
-        assert_eq!(written, facts);
+        world.wants(vec![]).succeed(&["b"]).returns(Ok(json::null()));
+        assert_eq!(world.facts(), facts);
     }
 }
 
@@ -130,4 +130,45 @@ fn a_run_of_an_unknown_function_has_no_version() {
     let known = Catalog::new([FunctionVersion { spec: Spec::new("f"), version: Some("1".into()) }]);
     let chosen = known.for_run(&state).unwrap();
     assert_eq!((chosen.function.version.as_deref(), chosen.is_other_version), (Some("1"), false));
+}
+
+#[test]
+fn the_log_lines_of_a_rejected_write_are_left_to_the_replay() {
+    let mut world = Setup::new().polled();
+    world.wants(vec![body("a")]).written().succeed(&["a"]);
+    world.on(logs("a is done", (1, 0), "b"));
+    world.overtaken_by(vec![Fact::SleepStarted { step: "x".into(), until: START }]);
+    assert_eq!(world.facts(), ["StepSucceeded"]);
+}
+
+#[test]
+fn a_write_is_reported_by_what_it_says() {
+    let kinds = |world: &World| -> Vec<String> {
+        world
+            .logged
+            .iter()
+            .map(|event| format!("{event:?}").split([' ', '(', '{']).next().unwrap().to_owned())
+            .collect()
+    };
+    let mut world = Setup::new().polled();
+    world.wants(vec![body("a")]).written();
+    world.now = world.now + secs(5);
+    world.fail("a");
+    assert_eq!(kinds(&world), ["RunStarted", "AttemptStarted"], "what is not written is not reported");
+    world.written();
+    assert!(matches!(&world.logged[2], LogEvent::AttemptEnded { took, .. } if *took == secs(5)));
+    assert_eq!(kinds(&world), ["RunStarted", "AttemptStarted", "AttemptEnded"]);
+    let mut later = Setup::new().after(vec![started("a", 1, START)]).polled();
+    later.wants(vec![body("b")]).written();
+    assert_eq!(kinds(&later), ["AttemptStarted"], "the run has started before");
+    for (result, logged) in
+        [(Ok(json::null()), vec!["RunStarted", "RunEnded"]), (Err(failure("boom")), vec!["RunStarted"])]
+    {
+        let mut world = Setup::new().polled();
+        world.returns(result).written();
+        assert_eq!(kinds(&world), logged);
+    }
+    let mut delayed = Setup::new().spec(|spec| spec.flow.start_within = Some(secs(0))).loaded();
+    delayed.written();
+    assert_eq!(kinds(&delayed), ["RunEnded"], "a run that is cancelled before its start has not started");
 }
