@@ -24,6 +24,8 @@
 //! | hours with runs | `S#hours` | `hour` |
 //! | days with runs | `S#days#function` | `day` |
 //! | addresses of queues | `S#queues` | `M` |
+//! | version of the registered apps | `S#apps` | `M` |
+//! | registered app | `S#apps` | `app#name` (hashed) |
 //!
 //! | index | keys | purpose |
 //! | --- | --- | --- |
@@ -62,6 +64,9 @@
 //!   belongs to one. Read by a Get or BatchGet.
 //! - **Hours and days with runs.** A put, once per hour (or day and function) and process. Read by
 //!   a Query, newest first.
+//! - **Registered apps.** A registration is a transaction of two items: 2 WRU, and 2 per KB of its
+//!   compressed configs. Read by a Query, 1 RRU per 4 KB, once per change and process. A process with
+//!   a front end for such apps reads the version by a Get, 1 RRU, at most once in two seconds.
 //! - **Addresses of queues.** Put by the sweep, once per process. Read by a Get of the command line
 //!   tool.
 //!
@@ -180,6 +185,18 @@ pub(crate) fn cursor() -> Key {
 
 pub(crate) fn queues() -> Key {
     Key::new("S#queues".into(), MAIN)
+}
+
+/// The partition of the registered apps. Their version sorts first, so that a Query of several pages
+/// never returns apps that are older than it.
+pub(crate) const APPS: &str = "S#apps";
+
+pub(crate) fn apps_version() -> Key {
+    Key::new(APPS.into(), MAIN)
+}
+
+pub(crate) fn app(app: &str) -> Key {
+    Key::new(APPS.into(), format!("app#{}", digest(&[app.as_bytes()])))
 }
 
 pub(crate) fn holders(limit: &Limit) -> String {
@@ -341,6 +358,11 @@ mod tests {
         keys.sort();
         assert_eq!(keys[0], first);
         assert!(ticket_sk(&ticket(999_999, 9)) < ticket_sk(&ticket(1_000_000, 0)));
+    }
+
+    #[test]
+    fn the_version_sorts_before_the_apps() {
+        assert!(apps_version().sk < app("").sk);
     }
 
     #[test]

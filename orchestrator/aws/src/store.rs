@@ -6,6 +6,7 @@ mod flow_states;
 mod holders;
 mod journals;
 mod listings;
+mod registrations;
 mod retention;
 mod slots;
 mod starts;

@@ -15,17 +15,19 @@
 //!   [bookkeeping](Commit::is_bookkeeping) survive at least the death of the process.
 //! - Every method that writes may be called again with the same arguments. The second call changes
 //!   nothing. After a lost answer, the second answer is the same for a [`Commit`], a change of flow
-//!   states, accepted events, timers and acquired slots. It differs for three methods:
+//!   states, accepted events, timers and acquired slots. It differs for five methods:
 //!   [`create_runs`](RunCreation::create_runs) answers [`StartResult::Known`],
-//!   [`enqueue`](Slots::enqueue) answers that the ticket is not new, and
-//!   [`advance`](Timers::advance) answers that the cursor was another one. The engine relies on
-//!   none of these three after a repeated call.
+//!   [`enqueue`](Slots::enqueue) answers that the ticket is not new,
+//!   [`advance`](Timers::advance) answers that the cursor was another one, and the two changes of
+//!   [`Registrations`] answer that the version was another one. The engine relies on none of these
+//!   five after a repeated call.
 //! - [`receive`](Queue::receive) is different: a second call returns other wakes.
 
 mod commit;
 mod intake;
 mod queue;
 pub mod queues;
+mod registrations;
 mod retention;
 
 use std::sync::Arc;
@@ -41,6 +43,7 @@ use stepladder_core::{Event, EventId, RunId, RunOrStep, StepId, Timestamp};
 pub use commit::{Commit, CommitResult, EarlyWrite, JournalAppend, LateWrite};
 pub use intake::{AppliedWrites, Decide, EventWrites, Intake, TakenEvents};
 pub use queue::{Backlog, Delivery, MIN_DELAY, Queue, Receipt};
+pub use registrations::{Registration, Registrations, StoredRegistrations};
 pub use retention::{PruneResult, Retention};
 
 /// Everything an adapter provides.
@@ -55,6 +58,7 @@ pub trait Backend:
     + SubscriptionIndex
     + Timers
     + Retention
+    + Registrations
     + Queue
 {
 }
@@ -69,6 +73,7 @@ impl<
         + SubscriptionIndex
         + Timers
         + Retention
+        + Registrations
         + Queue,
 > Backend for T
 {

@@ -123,6 +123,21 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (key, run)
     ) WITHOUT ROWID;
 ",
+    "
+    -- apps whose functions were registered at run time
+    CREATE TABLE apps (
+        app       TEXT PRIMARY KEY,
+        address   TEXT NOT NULL,
+        functions TEXT NOT NULL    -- the configs, as an array of JSON texts
+    ) WITHOUT ROWID;
+
+    -- how often the apps have changed, in one row
+    CREATE TABLE registrations (
+        n       INTEGER PRIMARY KEY CHECK (n = 1),
+        version INTEGER NOT NULL
+    );
+    INSERT INTO registrations (n, version) VALUES (1, 0);
+",
 ];
 
 /// The version of the files that this code writes: the number of migration steps.

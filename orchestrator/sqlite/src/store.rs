@@ -7,6 +7,7 @@ mod intake;
 mod journals;
 mod listings;
 mod queue;
+mod registrations;
 mod slots;
 mod starts;
 mod subscriptions;

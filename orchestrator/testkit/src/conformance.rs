@@ -19,6 +19,7 @@ mod listings;
 mod local;
 mod queue;
 mod races;
+mod registrations;
 mod retention;
 mod slots;
 mod starts;
@@ -252,6 +253,14 @@ suite! {
             a_receiver_gets_at_most_the_requested_number;
         retention:
             rule_27_a_live_run_is_kept_with_its_event;
+        registrations:
+            an_empty_store_has_no_apps,
+            apps_come_back_as_they_were_registered,
+            a_later_registration_replaces_the_earlier_one,
+            a_removed_app_is_gone_and_can_be_registered_again,
+            a_change_of_another_version_is_refused,
+            a_large_app_is_registered_replaced_and_removed,
+            one_of_many_concurrent_registrations_wins;
         races:
             one_of_many_appends_at_the_same_number_succeeds,
             one_of_many_starts_of_a_run_is_new,

@@ -131,6 +131,12 @@ intercept! {
         subscriptions(event: &str, bucket: &SubscriptionKey, after: Option<(RunId, StepId)>, limit: usize) -> Vec<Subscription>;
         inbox(run: RunId) -> Vec<EventId>;
     }
+    Registrations of backend {
+        registrations_version() -> u64;
+        registrations() -> StoredRegistrations;
+        put_registration(seen: u64, registration: Registration) -> bool;
+        remove_registration(seen: u64, app: &str) -> bool;
+    }
     Timers of backend {
         bucket(minute: i64, limit: usize) -> Vec<StoreResult<Timer>>;
         oldest() -> Option<i64>;

@@ -4,6 +4,7 @@
 mod flow_state;
 mod intake;
 mod queue;
+mod registrations;
 mod retention;
 mod slots;
 mod subscriptions;
@@ -48,6 +49,7 @@ struct Inner {
     wait_queues: WaitQueues,
     subscriptions: subscriptions::Index,
     flow_state: flow_state::FlowStateTable,
+    registrations: registrations::RegistrationTable,
     counts: Counts,
     /// Events that a request had no time for.
     postponed: Vec<EventId>,
@@ -70,6 +72,8 @@ pub struct Counts {
     pub slots: u64,
     /// Reads of subscriptions and inboxes.
     pub subscription_reads: u64,
+    /// Reads of registered apps and of their version.
+    pub registration_reads: u64,
 }
 
 impl Memory {

@@ -311,3 +311,19 @@ impl Queue for Slow {
         if self.full.is_some() { self.inner.put_back(receipt, due).await } else { Ok(false) }
     }
 }
+
+#[async_trait]
+impl Registrations for Slow {
+    async fn registrations_version(&self) -> StoreResult<u64> {
+        self.inner.registrations_version().await
+    }
+    async fn registrations(&self) -> StoreResult<StoredRegistrations> {
+        self.inner.registrations().await
+    }
+    async fn put_registration(&self, seen: u64, registration: Registration) -> StoreResult<bool> {
+        self.inner.put_registration(seen, registration).await
+    }
+    async fn remove_registration(&self, seen: u64, app: &str) -> StoreResult<bool> {
+        self.inner.remove_registration(seen, app).await
+    }
+}

@@ -1,0 +1,122 @@
+//! Apps whose functions were registered at run time: an item for each, and one for their version.
+//!
+//! The configs of a large app are stored as parts, under a token of their own for each
+//! registration. A writer deletes the parts that its change replaces, and its own after a refusal.
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::types::AttributeValue;
+use futures::future::try_join_all;
+use stepladder_core::Timestamp;
+use stepladder_engine::clock::{Entropy, SystemEntropy};
+use stepladder_engine::ports::{Registration, Registrations, StoreError, StoreResult, StoredRegistrations};
+
+use super::starts::TransactionOutcome;
+use crate::Aws;
+use crate::item::{Item, ReadItem, item, keys, text};
+use crate::layout::{self, Key};
+use crate::value;
+
+/// The attribute of an app that was removed.
+const REMOVED: &str = "removed";
+
+/// The attribute of the version. (It is compared as text.)
+const VERSION: &str = "version";
+
+#[async_trait]
+impl Registrations for Aws {
+    async fn registrations_version(&self) -> StoreResult<u64> {
+        self.get(&layout::apps_version()).await?.map_or(Ok(0), |item| version_of(&item))
+    }
+
+    async fn registrations(&self) -> StoreResult<StoredRegistrations> {
+        let mut round = 0;
+        loop {
+            self.pause(&mut round, "Query", 1).await?;
+            let items = self.query_partition(layout::APPS, true).await?;
+            let (versions, apps): (Vec<_>, Vec<_>) =
+                items.into_iter().partition(|item| item.text("SK").is_ok_and(|sk| sk == layout::MAIN));
+            let version = versions.first().map_or(Ok(0), version_of)?;
+            let present = apps.iter().filter(|item| !item.contains_key(REMOVED));
+            match try_join_all(present.map(|item| self.app(item))).await {
+                Ok(mut apps) => {
+                    apps.sort_by(|a, b| a.app.cmp(&b.app));
+                    return Ok(StoredRegistrations { version, apps });
+                }
+                // a change may have deleted the parts between the two reads
+                Err(StoreError::Unreadable(_)) if self.registrations_version().await? != version => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn put_registration(&self, seen: u64, registration: Registration) -> StoreResult<bool> {
+        let Registration { app, address, functions } = registration;
+        let json = serde_json::to_string(&functions).map_err(|e| StoreError::Unreadable(e.to_string()))?;
+        let token = format!("{:032x}", SystemEntropy.bits());
+        let packed = value::pack(json, layout::APPS, &token)?;
+        if packed.has_parts() {
+            // a registration has no end
+            self.put_parts(&packed, self.ttl(Timestamp::MAX)).await?;
+        }
+        let mut item = keys(&layout::app(&app));
+        packed.add_to(&mut item);
+        item.insert("app".into(), text(&*app));
+        item.insert("address".into(), text(&*address));
+        self.change_apps(seen, item).await
+    }
+
+    /// Replaces the app by a mark, which expires: [`Aws::transact`] only puts items.
+    async fn remove_registration(&self, seen: u64, app: &str) -> StoreResult<bool> {
+        let mut mark = item(&layout::app(app), self.ttl(self.now()));
+        mark.insert(REMOVED.into(), AttributeValue::Bool(true));
+        self.change_apps(seen, mark).await
+    }
+}
+
+impl Aws {
+    /// Writes the item of an app and counts the change, if the version is the expected one.
+    async fn change_apps(&self, seen: u64, app: Item) -> StoreResult<bool> {
+        let key = Key { pk: app.text("PK")?.to_owned(), sk: app.text("SK")?.to_owned() };
+        let replaced = self.get(&key).await?;
+        let mut version = keys(&layout::apps_version());
+        version.insert(VERSION.into(), text((seen + 1).to_string()));
+        let expected = seen.to_string();
+        let expected = (seen > 0).then_some((VERSION, expected.as_str()));
+        let mut round = 0;
+        let is_changed = loop {
+            self.pause(&mut round, "TransactWriteItems", 2).await?;
+            match self.transact(&version, expected, std::slice::from_ref(&app), &[]).await? {
+                TransactionOutcome::Committed => break true,
+                TransactionOutcome::Refused | TransactionOutcome::Overtaken => break false,
+                TransactionOutcome::Busy => {}
+            }
+        };
+        let unused = if is_changed { replaced } else { Some(app) };
+        if let Some(item) = unused {
+            self.delete_parts_of(&item).await?;
+        }
+        Ok(is_changed)
+    }
+
+    async fn delete_parts_of(&self, item: &Item) -> StoreResult<()> {
+        let Some(partition) = value::partition(item) else { return Ok(()) };
+        let parts = usize::try_from(item.number("n")?).unwrap_or(0);
+        let keys: Vec<Key> = (0..parts).map(|i| layout::part(partition, i)).collect();
+        try_join_all(keys.iter().map(|key| self.delete(key))).await.map(drop)
+    }
+
+    async fn app(&self, item: &Item) -> StoreResult<Registration> {
+        let functions = serde_json::from_str(&self.unpack(item).await?);
+        let invalid = |error| StoreError::Unreadable(format!("the functions of a registered app: {error}"));
+        Ok(Registration {
+            app: item.text("app")?.into(),
+            address: item.text("address")?.into(),
+            functions: functions.map_err(invalid)?,
+        })
+    }
+}
+
+fn version_of(item: &Item) -> StoreResult<u64> {
+    let invalid = |_| StoreError::Unreadable("the version of the registered apps is not a number".into());
+    item.text(VERSION)?.parse().map_err(invalid)
+}
