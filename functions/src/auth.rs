@@ -20,7 +20,7 @@ const PAGES: usize = 20;
 /// A client for the accounts of one project. It uses the service role, whose key must stay on
 /// servers.
 #[derive(Debug, Clone)]
-pub struct Auth {
+pub struct AuthClient {
     client: Client,
     /// The URL `…/auth/v1/admin/users`.
     users: Url,
@@ -51,7 +51,7 @@ pub struct User {
     pub is_new: bool,
 }
 
-impl Auth {
+impl AuthClient {
     /// Creates a client with the settings in `SUPABASE_URL` and `SUPABASE_SERVICE_ROLE_KEY`.
     ///
     /// # Errors
@@ -91,9 +91,9 @@ impl Auth {
             "app_metadata": { "client_id": new.client_id, "made_by": new.made_by },
         });
         match self.send(Method::POST, self.users.clone(), Some(&body)).await? {
-            Answer::Ok(user) => Ok(User { id: id(&user)?, is_new: true }),
-            Answer::Refused { status: 409 | 422, message } if is_taken(&message) => self.find(new).await,
-            refused @ Answer::Refused { .. } => Err(self.refusal("creation of the account", refused)),
+            GoTrueResponse::Ok(user) => Ok(User { id: id(&user)?, is_new: true }),
+            GoTrueResponse::Refused { status: 409 | 422, message } if is_taken(&message) => self.find(new).await,
+            refused @ GoTrueResponse::Refused { .. } => Err(self.refusal("creation of the account", refused)),
         }
     }
 
@@ -105,8 +105,8 @@ impl Auth {
         let mut url = self.users.clone();
         url.path_segments_mut().map_err(|()| Error::terminal("SUPABASE_URL cannot have a path"))?.push(id);
         match self.send(Method::DELETE, url, None).await? {
-            Answer::Ok(_) | Answer::Refused { status: 404, .. } => Ok(()),
-            refused @ Answer::Refused { .. } => Err(self.refusal("deletion of the account", refused)),
+            GoTrueResponse::Ok(_) | GoTrueResponse::Refused { status: 404, .. } => Ok(()),
+            refused @ GoTrueResponse::Refused { .. } => Err(self.refusal("deletion of the account", refused)),
         }
     }
 
@@ -119,8 +119,8 @@ impl Auth {
                 .append_pair("page", &page.to_string())
                 .append_pair("per_page", &PER_PAGE.to_string());
             let answer = match self.send(Method::GET, url, None).await? {
-                Answer::Ok(answer) => answer,
-                refused @ Answer::Refused { .. } => return Err(self.refusal("search for the account", refused)),
+                GoTrueResponse::Ok(answer) => answer,
+                refused @ GoTrueResponse::Refused { .. } => return Err(self.refusal("search for the account", refused)),
             };
             let users = answer["users"].as_array().map(Vec::as_slice).unwrap_or_default();
             // the filter finds every address that contains the given one
@@ -137,7 +137,7 @@ impl Auth {
         Err(Error::new(format!("supabase says that {} has an account, but does not list it", wanted.email)))
     }
 
-    async fn send(&self, method: Method, url: Url, body: Option<&Value>) -> Result<Answer> {
+    async fn send(&self, method: Method, url: Url, body: Option<&Value>) -> Result<GoTrueResponse> {
         let mut request: RequestBuilder = self.client.request(method, url);
         request = request.header("apikey", self.key.header("")?).header("authorization", self.key.header("Bearer ")?);
         if let Some(body) = body {
@@ -147,22 +147,22 @@ impl Auth {
         self.read(response).await
     }
 
-    async fn read(&self, response: Response) -> Result<Answer> {
+    async fn read(&self, response: Response) -> Result<GoTrueResponse> {
         let status = response.status();
         let retry_after = http::retry_after(&response);
         let body = http::body(response).await.map_err(|error| error.into_error("supabase"))?;
         if status.is_success() {
             if body.trim_ascii().is_empty() {
-                return Ok(Answer::Ok(Value::Null));
+                return Ok(GoTrueResponse::Ok(Value::Null));
             }
             let mut answer = serde_json::from_slice(&body)
                 .map_err(|fault| Error::new(format!("supabase's answer is not JSON: {fault}")))?;
             self.key.mask_json(&mut answer);
-            return Ok(Answer::Ok(answer));
+            return Ok(GoTrueResponse::Ok(answer));
         }
         let message = self.key.excerpt_of_body(&String::from_utf8_lossy(&body));
         match status.as_u16() {
-            status @ (404 | 409 | 422) => Ok(Answer::Refused { status, message }),
+            status @ (404 | 409 | 422) => Ok(GoTrueResponse::Refused { status, message }),
             status => {
                 let hint = if matches!(status, 401 | 403) { " (check SUPABASE_SERVICE_ROLE_KEY)" } else { "" };
                 let text = format!("supabase answered {status} to a request about accounts: {message}{hint}");
@@ -171,19 +171,19 @@ impl Auth {
         }
     }
 
-    fn refusal(&self, what: &str, answer: Answer) -> Error {
+    fn refusal(&self, what: &str, answer: GoTrueResponse) -> Error {
         match answer {
-            Answer::Refused { status, message } => {
+            GoTrueResponse::Refused { status, message } => {
                 Error::terminal(format!("supabase answered {status} to the {what}: {message}"))
                     .with_code(format!("http-{status}"))
             }
-            Answer::Ok(_) => Error::new(format!("supabase's answer to the {what} is unknown")),
+            GoTrueResponse::Ok(_) => Error::new(format!("supabase's answer to the {what} is unknown")),
         }
     }
 }
 
 /// A response from GoTrue.
-enum Answer {
+enum GoTrueResponse {
     Ok(Value),
     /// The status is 404, 409 or 422. In the message, secrets are masked; a long message is
     /// truncated.

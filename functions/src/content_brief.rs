@@ -9,7 +9,7 @@ mod questions;
 
 use stepladder::prelude::*;
 
-pub use self::questions::{Draft, Finding, Outline, Plan, draft, finding, outline, plan};
+pub use self::questions::{Draft, Outline, ResearchFinding, ResearchPlan, draft, finding, outline, plan};
 use crate::{
     services::Services,
     text::{clean, distinct, require_filled},
@@ -94,14 +94,14 @@ pub struct Brief {
     /// The headings of the article, in order.
     pub headings: Vec<String>,
     /// The results of the research.
-    pub research: Vec<Finding>,
+    pub research: Vec<ResearchFinding>,
     /// The article, as Markdown.
     pub draft: String,
 }
 
 /// The row of `content_briefs` that is written at the start of a run.
 #[derive(Debug, Serialize)]
-struct OpenedRow<'a> {
+struct OpenedBriefRow<'a> {
     id: &'a str,
     client_id: &'a str,
     topic: &'a str,
@@ -111,7 +111,7 @@ struct OpenedRow<'a> {
 
 /// The columns of `content_briefs` that the last step fills.
 #[derive(Debug, Serialize)]
-struct WrittenRow<'a> {
+struct WrittenBriefRow<'a> {
     #[serde(flatten)]
     brief: &'a Brief,
     status: &'static str,
@@ -148,14 +148,14 @@ async fn write_brief(ctx: Context, event: Event<BriefRequested>, services: Servi
         })
         .await?;
 
-    let plan: Plan = ctx.step("plan-research", async || services.openai()?.answer(plan(request)).await).await?;
+    let plan: ResearchPlan = ctx.step("plan-research", async || services.openai()?.answer(plan(request)).await).await?;
     let questions = distinct(plan.questions, LINE_CHARS, QUESTIONS);
 
     let research = async |question: String| {
-        let finding: Finding = services.openai()?.answer(finding(request, &question)).await?;
-        Ok(Finding { question, answer: clean(&finding.answer, TEXT_CHARS) })
+        let finding: ResearchFinding = services.openai()?.answer(finding(request, &question)).await?;
+        Ok(ResearchFinding { question, answer: clean(&finding.answer, TEXT_CHARS) })
     };
-    let research: Vec<Finding> = ctx.map("research", questions, research).limit(MAX_PARALLEL).await?;
+    let research: Vec<ResearchFinding> = ctx.map("research", questions, research).limit(MAX_PARALLEL).await?;
 
     let outline: Outline =
         ctx.step("outline", async || services.openai()?.answer(outline(request, &research)).await).await?;
@@ -169,8 +169,9 @@ async fn write_brief(ctx: Context, event: Event<BriefRequested>, services: Servi
     // all answers are paid for by now, so storing them gets more retries than asking the AI
     let save = |step, status| {
         let (services, brief, id) = (&services, &brief, &request.brief_id);
-        let body =
-            async move || services.supabase()?.update_by_id("content_briefs", id, &WrittenRow { brief, status }).await;
+        let body = async move || {
+            services.supabase()?.update_by_id("content_briefs", id, &WrittenBriefRow { brief, status }).await
+        };
         ctx.step(step, body).retries(5).timeout(Duration::from_secs(30))
     };
     if request.approval {
@@ -199,7 +200,7 @@ async fn write_brief(ctx: Context, event: Event<BriefRequested>, services: Servi
 }
 
 async fn open(services: &Services, request: &BriefRequested) -> Result<()> {
-    let row = OpenedRow {
+    let row = OpenedBriefRow {
         id: &request.brief_id,
         client_id: &request.client_id,
         topic: &request.topic,

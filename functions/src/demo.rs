@@ -18,7 +18,7 @@ use axum::Router;
 use stepladder::{DevSetup, Result};
 use tokio::net::TcpListener;
 
-use crate::{enhance_client::EnhanceRequested, hello_world::Hello};
+use crate::{enhance_client::EnhanceRequested, hello_world::HelloEvent};
 
 /// The label in every answer and log line of a stand-in.
 pub const LABEL: &str = "stand-in";
@@ -30,14 +30,14 @@ const RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// How the stand-ins behave.
 #[derive(Debug, Clone, Copy)]
-pub struct Behaviour {
+pub struct StandInBehaviour {
     /// How long the AI takes to answer.
     pub thinking: Duration,
     /// The number of requests that the database refuses before it accepts any.
     pub failures: u32,
 }
 
-impl Default for Behaviour {
+impl Default for StandInBehaviour {
     fn default() -> Self {
         Self { thinking: Duration::from_secs(1), failures: 2 }
     }
@@ -45,19 +45,19 @@ impl Default for Behaviour {
 
 /// The addresses of the stand-ins. They listen until the process ends.
 #[derive(Debug, Clone, Copy)]
-pub struct StandIns {
+pub struct StandInAddresses {
     /// The address of the stand-in for OpenAI.
     pub openai: SocketAddr,
     /// The address of the stand-in for Supabase.
     pub supabase: SocketAddr,
 }
 
-impl StandIns {
+impl StandInAddresses {
     /// Starts both stand-ins on free ports of the loopback address.
     ///
     /// # Errors
     /// No port is free.
-    pub async fn start(behaviour: Behaviour) -> io::Result<Self> {
+    pub async fn start(behaviour: StandInBehaviour) -> io::Result<Self> {
         Ok(Self {
             openai: serve(openai::router(behaviour.thinking)).await?,
             supabase: serve(supabase::router(behaviour.failures)).await?,
@@ -84,7 +84,7 @@ impl StandIns {
 /// # Errors
 /// No port is free.
 pub async fn start() -> Result<DevSetup> {
-    let stand_ins = StandIns::start(Behaviour::default()).await?;
+    let stand_ins = StandInAddresses::start(StandInBehaviour::default()).await?;
     for (name, value) in stand_ins.variables() {
         stepladder::override_env(name, value);
     }
@@ -94,7 +94,7 @@ pub async fn start() -> Result<DevSetup> {
         .note(format!("OpenAI is a {LABEL} at http://{}: no model is called, nothing is paid", stand_ins.openai))
         .note(format!("Supabase is a {LABEL} at http://{}: it refuses its first two requests", stand_ins.supabase))
         .event(&EnhanceRequested::example())?
-        .event(&Hello::example())
+        .event(&HelloEvent::example())
 }
 
 async fn serve(router: Router) -> io::Result<SocketAddr> {

@@ -11,8 +11,8 @@ mod tidy;
 use stepladder::prelude::*;
 
 pub use self::{
-    intelligence::{BusinessIntelligence, Competitor, Profile, schema},
-    tidy::{Caps, limit_array_fields},
+    intelligence::{BusinessIntelligence, CompanyProfile, Competitor, schema},
+    tidy::{ListLimits, limit_array_fields},
 };
 use crate::{openai::Question, services::Services, text::require_filled};
 

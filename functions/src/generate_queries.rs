@@ -62,7 +62,7 @@ pub struct QueriesGenerated {
 /// Why a customer searches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Intent {
+pub enum SearchIntent {
     /// The customer wants to learn about a problem.
     Learn,
     /// The customer wants to compare offers.
@@ -71,7 +71,7 @@ pub enum Intent {
     Buy,
 }
 
-impl Intent {
+impl SearchIntent {
     /// All intents, in the order of their steps.
     pub const ALL: [Self; 3] = [Self::Learn, Self::Compare, Self::Buy];
 
@@ -90,7 +90,7 @@ pub struct Query {
     /// The text of the query, in lower case with single spaces. It identifies the query.
     pub query: String,
     /// Why the customer searches for this query.
-    pub intent: Intent,
+    pub intent: SearchIntent,
 }
 
 #[derive(Debug, Serialize)]
@@ -102,7 +102,7 @@ struct QueryRow<'a> {
 
 /// The AI's answer for one intent.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Suggestions {
+pub struct QuerySuggestions {
     /// The queries as the AI wrote them.
     pub queries: Vec<String>,
 }
@@ -133,8 +133,8 @@ async fn generate_queries(ctx: Context, event: Event<QueriesRequested>, services
         ("clientDomain", &client.client_domain),
     ])?;
 
-    let ask = async |intent| services.openai()?.answer::<Suggestions>(question(client, intent)).await;
-    let suggestions = ctx.map("ask-openai", Intent::ALL, ask).timeout(Duration::from_secs(90)).await?;
+    let ask = async |intent| services.openai()?.answer::<QuerySuggestions>(question(client, intent)).await;
+    let suggestions = ctx.map("ask-openai", SearchIntent::ALL, ask).timeout(Duration::from_secs(90)).await?;
 
     let queries = ctx.step("process-data", async || Ok(merge(suggestions))).await?;
 
@@ -154,10 +154,10 @@ async fn generate_queries(ctx: Context, event: Event<QueriesRequested>, services
 /// Merges the answers into one list without repeated queries. The answers must be in the order of
 /// [`Intent::ALL`]. A repeated query gets the first of its intents.
 #[must_use]
-pub fn merge(suggestions: Vec<Suggestions>) -> Vec<Query> {
+pub fn merge(suggestions: Vec<QuerySuggestions>) -> Vec<Query> {
     let mut seen = HashSet::new();
     let mut queries = Vec::new();
-    for (intent, Suggestions { queries: raw }) in Intent::ALL.into_iter().zip(suggestions) {
+    for (intent, QuerySuggestions { queries: raw }) in SearchIntent::ALL.into_iter().zip(suggestions) {
         let new =
             raw.iter().map(|query| normalize(query)).filter(|query| !query.is_empty() && seen.insert(query.clone()));
         queries.extend(new.take(QUERIES_PER_INTENT).map(|query| Query { query, intent }));
@@ -173,7 +173,7 @@ fn normalize(query: &str) -> String {
 
 /// Returns the question that asks the AI for queries with one intent.
 #[must_use]
-pub fn question(client: &QueriesRequested, intent: Intent) -> Question {
+pub fn question(client: &QueriesRequested, intent: SearchIntent) -> Question {
     Question {
         instructions: format!(
             "You know how people use search engines. You are given a company's name, its web domain and perhaps topics \
@@ -194,17 +194,21 @@ mod tests {
 
     #[test]
     fn a_query_belongs_to_the_first_intent_that_has_it() {
-        let raw = |queries: &[&str]| Suggestions { queries: queries.iter().map(|q| (*q).to_owned()).collect() };
+        let raw = |queries: &[&str]| QuerySuggestions { queries: queries.iter().map(|q| (*q).to_owned()).collect() };
         let merged =
             merge(vec![raw(&["What is  Tea", " "]), raw(&["tea\tor coffee"]), raw(&["WHAT IS TEA", "buy tea"])]);
         let queries: Vec<_> = merged.iter().map(|q| (q.query.as_str(), q.intent)).collect();
-        let expected = [("what is tea", Intent::Learn), ("tea or coffee", Intent::Compare), ("buy tea", Intent::Buy)];
+        let expected = [
+            ("what is tea", SearchIntent::Learn),
+            ("tea or coffee", SearchIntent::Compare),
+            ("buy tea", SearchIntent::Buy),
+        ];
         assert_eq!(queries, expected);
     }
 
     #[test]
     fn an_intent_has_a_maximum_of_queries_and_each_a_maximum_length() {
-        let many = Suggestions { queries: (0..50).map(|n| format!("{n} {}", "é".repeat(500))).collect() };
+        let many = QuerySuggestions { queries: (0..50).map(|n| format!("{n} {}", "é".repeat(500))).collect() };
         let merged = merge(vec![many]);
         assert_eq!(merged.len(), QUERIES_PER_INTENT);
         assert!(merged.iter().all(|query| query.query.chars().count() == QUERY_CHARS));

@@ -10,14 +10,14 @@ use stepladder::prelude::*;
 #[derive(Debug, Clone, Default, Serialize, Deserialize, Event)]
 #[event(name = "test/hello.world")]
 #[serde(default)]
-pub struct Hello {
+pub struct HelloEvent {
     /// The name in the greeting. The default is `World`.
     pub name: Option<String>,
     /// A text that follows the greeting.
     pub message: Option<String>,
 }
 
-impl Hello {
+impl HelloEvent {
     /// Returns example data for the dashboard.
     #[must_use]
     pub fn example() -> Self {
@@ -27,7 +27,7 @@ impl Hello {
 
 /// The output of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Greeted {
+pub struct HelloOutput {
     /// The greeting, created before the sleep.
     pub greeting: String,
     /// The farewell, created after the sleep.
@@ -37,10 +37,10 @@ pub struct Greeted {
 /// Returns the function `hello-world`.
 #[must_use]
 pub fn function() -> Function {
-    Function::new("hello-world", hello_world).example(&Hello::example())
+    Function::new("hello-world", hello_world).example(&HelloEvent::example())
 }
 
-async fn hello_world(ctx: Context, event: Event<Hello>) -> Result<Greeted> {
+async fn hello_world(ctx: Context, event: Event<HelloEvent>) -> Result<HelloOutput> {
     let name = event.data.name.as_deref().map(str::trim).filter(|name| !name.is_empty()).unwrap_or("World");
     let message = event.data.message.as_deref().map(str::trim).filter(|message| !message.is_empty());
     let greeting = ctx
@@ -53,5 +53,5 @@ async fn hello_world(ctx: Context, event: Event<Hello>) -> Result<Greeted> {
         .await?;
     ctx.sleep("a-short-sleep", Duration::from_secs(1)).await?;
     let farewell = ctx.step("farewell", || async move { Ok(format!("Goodbye, {name}!")) }).await?;
-    Ok(Greeted { greeting, farewell })
+    Ok(HelloOutput { greeting, farewell })
 }

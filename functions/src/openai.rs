@@ -84,7 +84,7 @@ impl OpenAi {
             }
         }
         let config = OpenAIConfig::new().with_api_key(key.expose()).with_api_base(base);
-        let client = Client::with_config(config).with_http_service(transport::SendOnce::new(key.clone())?);
+        let client = Client::with_config(config).with_http_service(transport::SendOnceService::new(key.clone())?);
         Ok(Self { client, model: model.trim().to_owned(), key })
     }
 
@@ -155,7 +155,7 @@ impl OpenAi {
 
     fn error(&self, error: OpenAIError) -> Error {
         match error {
-            OpenAIError::Boxed(error) => match error.downcast::<transport::Failure>() {
+            OpenAIError::Boxed(error) => match error.downcast::<transport::RequestFailure>() {
                 Ok(failure) => failure.into_error(),
                 Err(other) => Error::new(self.key.mask(&other.to_string())),
             },
@@ -172,17 +172,17 @@ impl OpenAi {
 #[derive(Deserialize)]
 struct Completion {
     #[serde(default)]
-    choices: Vec<Choice>,
+    choices: Vec<CompletionChoice>,
 }
 
 #[derive(Deserialize)]
-struct Choice {
-    message: Message,
+struct CompletionChoice {
+    message: CompletionMessage,
     finish_reason: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Message {
+struct CompletionMessage {
     content: Option<String>,
     refusal: Option<String>,
 }

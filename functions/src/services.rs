@@ -8,18 +8,18 @@ use std::sync::{Arc, OnceLock};
 
 use stepladder::prelude::*;
 
-use crate::{auth::Auth, openai::OpenAi, supabase::Supabase};
+use crate::{auth::AuthClient, openai::OpenAi, supabase::Supabase};
 
 /// The clients of the services. Each client is built when it is first used, and is shared from then
 /// on.
 #[derive(Debug, Clone, Default)]
-pub struct Services(Arc<Clients>);
+pub struct Services(Arc<ServiceClients>);
 
 #[derive(Debug, Default)]
-struct Clients {
+struct ServiceClients {
     openai: OnceLock<OpenAi>,
     supabase: OnceLock<Supabase>,
-    auth: OnceLock<Auth>,
+    auth: OnceLock<AuthClient>,
 }
 
 impl Services {
@@ -32,7 +32,7 @@ impl Services {
     /// Uses the given clients. For `None`, environment variables configure the client.
     #[must_use]
     pub fn new(openai: Option<OpenAi>, supabase: Option<Supabase>) -> Self {
-        Self(Arc::new(Clients {
+        Self(Arc::new(ServiceClients {
             openai: openai.map(OnceLock::from).unwrap_or_default(),
             supabase: supabase.map(OnceLock::from).unwrap_or_default(),
             auth: OnceLock::new(),
@@ -41,9 +41,13 @@ impl Services {
 
     /// Sets the client for Supabase's accounts.
     #[must_use]
-    pub fn with_auth(self, auth: Auth) -> Self {
-        let Clients { openai, supabase, .. } = &*self.0;
-        Self(Arc::new(Clients { openai: openai.clone(), supabase: supabase.clone(), auth: OnceLock::from(auth) }))
+    pub fn with_auth(self, auth: AuthClient) -> Self {
+        let ServiceClients { openai, supabase, .. } = &*self.0;
+        Self(Arc::new(ServiceClients {
+            openai: openai.clone(),
+            supabase: supabase.clone(),
+            auth: OnceLock::from(auth),
+        }))
     }
 
     /// Returns the client for OpenAI.
@@ -69,8 +73,8 @@ impl Services {
     /// # Errors
     /// Returns a terminal error if a variable is missing or invalid; see
     /// [`Auth::from_environment`].
-    pub fn auth(&self) -> Result<&Auth> {
-        get_or_build(&self.0.auth, Auth::from_environment)
+    pub fn auth(&self) -> Result<&AuthClient> {
+        get_or_build(&self.0.auth, AuthClient::from_environment)
     }
 }
 

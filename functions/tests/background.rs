@@ -17,27 +17,27 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 const KEY: &str = "sk-test-0123456789";
 
 #[derive(Serialize, Deserialize)]
-struct Asked {
+struct TopicEvent {
     topic: String,
 }
 
-impl EventData for Asked {
+impl EventData for TopicEvent {
     const NAME: &'static str = "test/asked";
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Report {
+struct ReportOutput {
     text: String,
 }
 
 /// A server that accepts questions. It responds to the nth check with the nth of these responses,
 /// and repeats the last one.
-struct Ai {
+struct AiServer {
     server: MockServer,
     looks: Arc<AtomicUsize>,
 }
 
-impl Ai {
+impl AiServer {
     async fn start(answers: Vec<ResponseTemplate>) -> Self {
         let (server, looks) = (MockServer::start().await, Arc::new(AtomicUsize::new(0)));
         let queued = json!({ "id": "resp_1", "object": "response", "status": "queued", "output": [], "usage": null });
@@ -55,10 +55,11 @@ impl Ai {
     fn app(&self) -> TestApp {
         let openai = OpenAi::new(KEY, &format!("{}/v1", self.server.uri()), "gpt-5-mini").unwrap();
         let services = Services::new(Some(openai), None);
-        let function = Function::new("report", move |ctx: Context, event: Event<Asked>| {
+        let function = Function::new("report", move |ctx: Context, event: Event<TopicEvent>| {
             let services = services.clone();
             async move {
-                let report: Report = openai::in_background(&ctx, &services, "report", question(&event.data)).await?;
+                let report: ReportOutput =
+                    openai::in_background(&ctx, &services, "report", question(&event.data)).await?;
                 ctx.step("store", async || Err::<(), _>(Error::new("the disk is full"))).retries(2).await?;
                 Ok(report)
             }
@@ -68,7 +69,7 @@ impl Ai {
 
     async fn run(&self, app: TestApp) -> TestRun {
         let mut app = app;
-        app.send(&Asked { topic: "tea".to_owned() }).await.remove(0)
+        app.send(&TopicEvent { topic: "tea".to_owned() }).await.remove(0)
     }
 
     /// Returns the submitted questions.
@@ -78,7 +79,7 @@ impl Ai {
     }
 }
 
-fn question(asked: &Asked) -> Question {
+fn question(asked: &TopicEvent) -> Question {
     Question {
         instructions: "You write reports.".to_owned(),
         input: json!({ "topic": asked.topic }).to_string(),
@@ -110,9 +111,9 @@ fn thinking() -> ResponseTemplate {
 #[tokio::test]
 async fn a_question_is_submitted_once_and_polled_until_its_answer_is_there() {
     let busy = ResponseTemplate::new(503);
-    let ai = Ai::start(vec![thinking(), busy, thinking(), completed(r#"{"text":"Tea."}"#)]).await;
+    let ai = AiServer::start(vec![thinking(), busy, thinking(), completed(r#"{"text":"Tea."}"#)]).await;
     let run = ai.run(ai.app().mock("store", ())).await;
-    assert_eq!(run.output::<Report>(), Report { text: "Tea.".to_owned() });
+    assert_eq!(run.output::<ReportOutput>(), ReportOutput { text: "Tea.".to_owned() });
     assert_eq!((run.attempts("hand in report"), run.attempts("report")), (1, 4));
     let submitted = ai.submitted().await;
     assert_eq!(submitted.len(), 1);
@@ -126,7 +127,7 @@ async fn a_question_is_submitted_once_and_polled_until_its_answer_is_there() {
 
 #[tokio::test]
 async fn usage_is_recorded_once_with_the_answer() {
-    let ai = Ai::start(vec![thinking(), completed(r#"{"text":"Tea."}"#)]).await;
+    let ai = AiServer::start(vec![thinking(), completed(r#"{"text":"Tea."}"#)]).await;
     let run = ai.run(ai.app()).await;
     assert_eq!(run.status(), Status::Failed, "the store does not work");
     let usage = run.usage("report");
@@ -150,7 +151,7 @@ async fn an_answer_that_will_not_come_fails_with_the_reason() {
         (response("completed", json!({ "output": [refusal] })), None, "the model refused: I will not"),
         (ResponseTemplate::new(404).set_body_json(json!({ "error": { "message": "gone" } })), Some("http-404"), "gone"),
     ] {
-        let ai = Ai::start(vec![answer]).await;
+        let ai = AiServer::start(vec![answer]).await;
         let run = ai.run(ai.app()).await;
         let error = run.error().unwrap();
         assert!(error.message.contains(says), "{says}: {error:?}");
@@ -168,7 +169,7 @@ async fn an_id_that_could_change_the_address_is_refused() {
         let body = json!({ "id": id, "status": "queued" });
         submission.respond_with(ResponseTemplate::new(200).set_body_json(body)).mount(&server).await;
         let openai = OpenAi::new(KEY, &format!("{}/v1", server.uri()), "m").unwrap();
-        let error = openai.submit(question(&Asked { topic: "tea".to_owned() })).await.unwrap_err();
+        let error = openai.submit(question(&TopicEvent { topic: "tea".to_owned() })).await.unwrap_err();
         assert!(error.to_string().contains("returned no valid id"), "{error}");
     }
 }
@@ -176,7 +177,7 @@ async fn an_id_that_could_change_the_address_is_refused() {
 #[tokio::test]
 async fn a_key_that_the_service_sends_back_as_the_models_name_reaches_no_journal() {
     let answer = json!({ "model": KEY, "output": [], "usage": usage() });
-    let ai = Ai::start(vec![response("incomplete", answer)]).await;
+    let ai = AiServer::start(vec![response("incomplete", answer)]).await;
     let run = ai.run(ai.app()).await;
     let models: Vec<_> = run.usage("report").into_iter().map(|usage| usage.model.to_string()).collect();
     assert_eq!(models, ["***"]);

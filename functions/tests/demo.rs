@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 use stepladder::testing::{Status, TestApp};
 use stepladder_functions::{
-    auth::Auth,
+    auth::AuthClient,
     content_brief::{self, Brief, BriefRequested},
     create_client_user::{self, UserCreated, UserRequested},
-    demo::{Behaviour, KEY, LABEL, StandIns},
+    demo::{KEY, LABEL, StandInAddresses, StandInBehaviour},
     enhance_client::{BusinessIntelligence, EnhanceRequested, limit_array_fields, question},
     generate_queries::{self, QueriesRequested, Query},
     openai::OpenAi,
@@ -18,7 +18,7 @@ use stepladder_functions::{
 
 #[tokio::test]
 async fn the_stand_in_for_openai_fits_the_schema_and_names_itself() {
-    let stand_ins = StandIns::start(Behaviour { thinking: Duration::ZERO, failures: 0 }).await.unwrap();
+    let stand_ins = StandInAddresses::start(StandInBehaviour { thinking: Duration::ZERO, failures: 0 }).await.unwrap();
     let openai = OpenAi::new(KEY, &format!("http://{}/v1", stand_ins.openai), LABEL).unwrap();
     let client = EnhanceRequested {
         client_id: "c-1".to_owned(),
@@ -36,7 +36,7 @@ async fn the_stand_in_for_openai_fits_the_schema_and_names_itself() {
 
 #[tokio::test]
 async fn the_stand_in_for_supabase_refuses_twice_and_then_works() {
-    let stand_ins = StandIns::start(Behaviour { thinking: Duration::ZERO, failures: 2 }).await.unwrap();
+    let stand_ins = StandInAddresses::start(StandInBehaviour { thinking: Duration::ZERO, failures: 2 }).await.unwrap();
     let supabase = Supabase::new(&format!("http://{}", stand_ins.supabase), KEY).unwrap();
     for nth in ["failure 1 of 2", "failure 2 of 2"] {
         let error = supabase.update_by_id("clients", "c-1", &json!({})).await.unwrap_err();
@@ -50,11 +50,11 @@ async fn the_stand_in_for_supabase_refuses_twice_and_then_works() {
 
 #[tokio::test]
 async fn the_stand_ins_answer_for_every_function() {
-    let stand_ins = StandIns::start(Behaviour { thinking: Duration::ZERO, failures: 2 }).await.unwrap();
+    let stand_ins = StandInAddresses::start(StandInBehaviour { thinking: Duration::ZERO, failures: 2 }).await.unwrap();
     let supabase = format!("http://{}", stand_ins.supabase);
     let openai = OpenAi::new(KEY, &format!("http://{}/v1", stand_ins.openai), LABEL).unwrap();
     let services = Services::new(Some(openai), Some(Supabase::new(&supabase, KEY).unwrap()));
-    let services = services.with_auth(Auth::new(&supabase, KEY).unwrap());
+    let services = services.with_auth(AuthClient::new(&supabase, KEY).unwrap());
     let mut app = TestApp::new()
         .function(generate_queries::function_with(services.clone()))
         .function(content_brief::function_with(services.clone()))

@@ -20,12 +20,12 @@ const AI_KEY: &str = "sk-test-0123456789";
 const DATABASE_KEY: &str = "service-role-0123456789";
 
 /// Stubs of the two services. Each test sets their responses.
-struct World {
+struct ServiceStubs {
     ai: MockServer,
     database: MockServer,
 }
 
-impl World {
+impl ServiceStubs {
     async fn start() -> Self {
         Self { ai: MockServer::start().await, database: MockServer::start().await }
     }
@@ -94,60 +94,60 @@ fn rival() -> Value {
 
 #[tokio::test]
 async fn the_ai_is_paid_once_when_the_database_fails_twice() {
-    let world = World::start().await;
+    let world = ServiceStubs::start().await;
     world.ai_knows(rival()).await;
     world.database_says_first("PATCH", 2, ResponseTemplate::new(503).set_body_string("away")).await;
     world.database_works().await;
 
     let run = world.run("c-1").await;
     assert_eq!(run.status(), Status::Completed, "{:?}", run.error());
-    assert_eq!(World::asked(&world.ai, "POST").await.len(), 1);
+    assert_eq!(ServiceStubs::asked(&world.ai, "POST").await.len(), 1);
     assert_eq!((run.attempts("call-openai"), run.attempts("update-client")), (1, 3));
 
     // the run's output and the stored row are both the AI's answer, without duplicates and with
     // lists of limited length
     let output: BusinessIntelligence = run.output();
-    let patches = World::asked(&world.database, "PATCH").await;
+    let patches = ServiceStubs::asked(&world.database, "PATCH").await;
     assert_eq!(patches.len(), 3);
     assert_eq!(patches[2], serde_json::to_value(&output.profile).unwrap());
     assert_eq!(output.profile.description, "Makes tools.");
     assert_eq!((output.profile.products.len(), output.profile.keywords.len()), (1, 20));
     let row = json!({ "client_id": "c-1", "name": "Rival", "domain": "rival.example", "reason": "hammers too" });
-    assert_eq!(World::asked(&world.database, "POST").await, [json!([row])]);
+    assert_eq!(ServiceStubs::asked(&world.database, "POST").await, [json!([row])]);
 }
 
 #[tokio::test]
 async fn without_competitors_the_last_step_sends_no_request() {
-    let world = World::start().await;
+    let world = ServiceStubs::start().await;
     world.ai_knows(json!([])).await;
     world.database_works().await;
     let run = world.run("c-1").await;
     assert_eq!(run.status(), Status::Completed, "{:?}", run.error());
     assert_eq!(run.attempts("upsert-competitors"), 1);
-    assert_eq!(World::asked(&world.database, "POST").await.len(), 0);
+    assert_eq!(ServiceStubs::asked(&world.database, "POST").await.len(), 0);
 }
 
 #[tokio::test]
 async fn a_busy_ai_gets_three_attempts_after_its_retry_after_and_the_database_none() {
-    let world = World::start().await;
+    let world = ServiceStubs::start().await;
     world.ai_says(ResponseTemplate::new(429).insert_header("retry-after", "7")).await;
     let mut app = world.app();
     let started = app.now();
     let run = app.send(&requested("c-1")).await.remove(0);
     assert_eq!(run.status(), Status::Failed);
-    assert_eq!(World::asked(&world.ai, "POST").await.len(), 3);
+    assert_eq!(ServiceStubs::asked(&world.ai, "POST").await.len(), 3);
     assert_eq!(app.now().since(started), 2 * Duration::from_secs(7));
     assert!(world.database.received_requests().await.unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn a_refused_key_fails_the_run_at_once_and_is_shown_nowhere() {
-    let world = World::start().await;
+    let world = ServiceStubs::start().await;
     let body = json!({ "error": { "message": format!("Incorrect API key provided: {AI_KEY}") } });
     world.ai_says(ResponseTemplate::new(401).set_body_json(body)).await;
     let run = world.run("c-1").await;
     assert_eq!(run.status(), Status::Failed);
-    assert_eq!(World::asked(&world.ai, "POST").await.len(), 1);
+    assert_eq!(ServiceStubs::asked(&world.ai, "POST").await.len(), 1);
     let told = format!("{:?} {:?}", run.error(), run.journal());
     assert!(told.contains("Incorrect API key provided: ***"), "{told}");
     assert!(!told.contains(AI_KEY) && !told.contains(DATABASE_KEY), "{told}");
@@ -155,7 +155,7 @@ async fn a_refused_key_fails_the_run_at_once_and_is_shown_nowhere() {
 
 #[tokio::test]
 async fn a_client_without_a_row_fails_the_run_at_once_and_stores_no_competitors() {
-    let world = World::start().await;
+    let world = ServiceStubs::start().await;
     world.ai_knows(rival()).await;
     world.database_says_first("PATCH", 9, ResponseTemplate::new(200).set_body_json(json!([]))).await;
     world.database_works().await;
@@ -163,16 +163,16 @@ async fn a_client_without_a_row_fails_the_run_at_once_and_stores_no_competitors(
     assert_eq!(run.status(), Status::Failed);
     let told = format!("{:?}", run.error());
     assert!(told.contains("no row of `clients` has the id c-404"), "{told}");
-    assert_eq!(World::asked(&world.database, "PATCH").await.len(), 1);
-    assert_eq!(World::asked(&world.database, "POST").await.len(), 0);
+    assert_eq!(ServiceStubs::asked(&world.database, "PATCH").await.len(), 1);
+    assert_eq!(ServiceStubs::asked(&world.database, "POST").await.len(), 0);
 }
 
 #[tokio::test]
 async fn a_blank_id_fails_before_a_step_costs_money() {
-    let world = World::start().await;
+    let world = ServiceStubs::start().await;
     world.ai_knows(rival()).await;
     let run = world.run(" ").await;
     assert_eq!(run.status(), Status::Failed);
     assert!(format!("{:?}", run.error()).contains("clientId is blank"), "{:?}", run.error());
-    assert_eq!(World::asked(&world.ai, "POST").await.len(), 0);
+    assert_eq!(ServiceStubs::asked(&world.ai, "POST").await.len(), 0);
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use stepladder::testing::{Status, TestApp};
-use stepladder_functions::hello_world::{Greeted, Hello, function};
+use stepladder_functions::hello_world::{HelloEvent, HelloOutput, function};
 
-async fn greeted(hello: Hello) -> Greeted {
+async fn greeted(hello: HelloEvent) -> HelloOutput {
     let mut app = TestApp::new().function(function());
     let started = app.now();
     let run = app.send(&hello).await.remove(0);
@@ -16,14 +16,14 @@ async fn greeted(hello: Hello) -> Greeted {
 
 #[tokio::test]
 async fn it_greets_by_name_with_the_message() {
-    let hello = Hello { name: Some(" Ada ".to_owned()), message: Some("Welcome.".to_owned()) };
-    let expected = Greeted { greeting: "Hello, Ada! Welcome.".to_owned(), farewell: "Goodbye, Ada!".to_owned() };
+    let hello = HelloEvent { name: Some(" Ada ".to_owned()), message: Some("Welcome.".to_owned()) };
+    let expected = HelloOutput { greeting: "Hello, Ada! Welcome.".to_owned(), farewell: "Goodbye, Ada!".to_owned() };
     assert_eq!(greeted(hello).await, expected);
 }
 
 #[tokio::test]
 async fn it_greets_the_world_by_default() {
-    let expected = Greeted { greeting: "Hello, World!".to_owned(), farewell: "Goodbye, World!".to_owned() };
-    assert_eq!(greeted(Hello::default()).await, expected);
-    assert_eq!(greeted(Hello { name: Some("  ".to_owned()), message: Some(String::new()) }).await, expected);
+    let expected = HelloOutput { greeting: "Hello, World!".to_owned(), farewell: "Goodbye, World!".to_owned() };
+    assert_eq!(greeted(HelloEvent::default()).await, expected);
+    assert_eq!(greeted(HelloEvent { name: Some("  ".to_owned()), message: Some(String::new()) }).await, expected);
 }

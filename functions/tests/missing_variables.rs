@@ -4,7 +4,7 @@
 use stepladder::testing::{Status, TestApp};
 use stepladder_functions::{
     enhance_client::{BusinessIntelligence, EnhanceRequested, function},
-    hello_world::{self, Hello},
+    hello_world::{self, HelloEvent},
 };
 
 #[tokio::test]
@@ -29,6 +29,6 @@ async fn a_missing_variable_fails_its_step_at_once_and_names_it() {
     assert!(format!("{:?}", run.error()).contains("SUPABASE_URL"), "{:?}", run.error());
 
     // a run whose steps need neither variable succeeds
-    let run = TestApp::new().function(hello_world::function()).send(&Hello::default()).await.remove(0);
+    let run = TestApp::new().function(hello_world::function()).send(&HelloEvent::default()).await.remove(0);
     assert_eq!(run.status(), Status::Completed);
 }

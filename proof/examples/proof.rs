@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Instant;
 
 use clap::Parser;
-use stepladder_proof::{Broken, Covered, Place, Site, has_bulk_requests, run_seed, run_seed_aimed};
+use stepladder_proof::{
+    CallCoverage, CallPlace, CountedPlace, FailedSeed, has_bulk_requests, run_seed, run_seed_aimed,
+};
 
 /// The default number of actions is at least `LEAST`. It grows up to `MOST` until a process has
 /// died at each place that calls the store.
@@ -22,7 +24,7 @@ const MOST: u64 = 100_000_000;
     version,
     after_help = "A failure prints its seed and its shortest story; --seed runs that one again."
 )]
-struct Args {
+struct ProofArgs {
     /// Simulate this many actions: polls of tasks and calls of the store [default: 20 million, and
     /// until a process has died at each place that calls the store; at most 100 million]
     #[arg(long, value_name = "N")]
@@ -35,7 +37,7 @@ struct Args {
     seed: Option<u64>,
     /// With --seed: also let a process die at this place when the place is first reached
     #[arg(long, value_name = "PLACE", requires = "seed")]
-    die_at: Option<Place>,
+    die_at: Option<CallPlace>,
     /// List every place in the engine that calls the store, with its calls and faults
     #[arg(long)]
     places: bool,
@@ -51,7 +53,7 @@ struct Args {
     until_broken: Option<u64>,
 }
 
-impl Args {
+impl ProofArgs {
     /// Returns the next seed to run.
     fn next(&self, next: &AtomicU64) -> u64 {
         loop {
@@ -63,7 +65,7 @@ impl Args {
     }
 
     /// Returns the progress as a fraction from 0 to 1.
-    fn share(&self, actions: u64, covered: &Covered) -> f64 {
+    fn share(&self, actions: u64, covered: &CallCoverage) -> f64 {
         let share = actions as f64 / self.actions.unwrap_or(LEAST) as f64;
         let is_complete = || covered.sites().iter().all(|site| site.crashes > 0);
         match self.actions {
@@ -74,19 +76,19 @@ impl Args {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = ProofArgs::parse();
     if let Some(most) = args.until_broken {
         return until_broken(&args, most);
     }
-    let (covered, begun) = (Covered::default(), Instant::now());
+    let (covered, begun) = (CallCoverage::default(), Instant::now());
     let (first, threads) = match args.seed {
         Some(seed) => (seed, 1),
         None => (args.from, std::thread::available_parallelism().map_or(1, Into::into)),
     };
     // The next seed, and the numbers of finished seeds and actions.
     let (next, done, actions) = (AtomicU64::new(first), AtomicU64::new(0), AtomicU64::new(0));
-    let failed: Mutex<Option<Failed>> = Mutex::default();
-    let (told, failing) = (Mutex::new(Progress::new()), AtomicBool::new(false));
+    let failed: Mutex<Option<ReproducibleFailure>> = Mutex::default();
+    let (told, failing) = (Mutex::new(ProgressLine::new()), AtomicBool::new(false));
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -97,7 +99,7 @@ fn main() -> ExitCode {
                             failing.store(true, SeqCst);
                             let mut failed = failed.lock().expect("no panic");
                             // Of several failures, the one with the lowest seed is reported.
-                            let seed = |failed: &Failed| failed.0.seed;
+                            let seed = |failed: &ReproducibleFailure| failed.0.seed;
                             *failed = failed.take().into_iter().chain([other]).min_by_key(seed);
                             return;
                         }
@@ -126,10 +128,10 @@ fn main() -> ExitCode {
 }
 
 /// Runs up to `most` seeds on all cores. Prints the lowest seed that fails, and why.
-fn until_broken(args: &Args, most: u64) -> ExitCode {
+fn until_broken(args: &ProofArgs, most: u64) -> ExitCode {
     let (begun, next, left) = (Instant::now(), AtomicU64::new(args.from), AtomicU64::new(most));
     let from = args.from;
-    let first: Mutex<Option<Box<Broken>>> = Mutex::default();
+    let first: Mutex<Option<Box<FailedSeed>>> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, Into::into) {
             scope.spawn(|| {
@@ -150,7 +152,7 @@ fn until_broken(args: &Args, most: u64) -> ExitCode {
     let seconds = begun.elapsed().as_secs_f64();
     match first.into_inner().expect("no panic") {
         Some(broken) => {
-            let Broken { seed, why, .. } = *broken;
+            let FailedSeed { seed, why, .. } = *broken;
             println!("broken after {} seeds, in {seconds:.1} s, by seed {seed}: {why}", seed - from + 1);
             ExitCode::FAILURE
         }
@@ -162,11 +164,11 @@ fn until_broken(args: &Args, most: u64) -> ExitCode {
 }
 
 /// A failed seed, and the arguments that run it again.
-type Failed = (Box<Broken>, String);
+type ReproducibleFailure = (Box<FailedSeed>, String);
 
 /// Runs a seed, then runs it again with one more death. The process dies at the place that the seed
 /// reached and at which the fewest processes have died so far.
-fn once_and_again(seed: u64, args: &Args, covered: &Covered) -> Result<u64, Failed> {
+fn once_and_again(seed: u64, args: &ProofArgs, covered: &CallCoverage) -> Result<u64, ReproducibleFailure> {
     let aimed = |place| {
         let again = format!("--seed {seed} --die-at '{place}'");
         run_seed_aimed(seed, place, !args.no_shrink, Some(covered)).map_err(|broken| (broken, again))
@@ -174,7 +176,7 @@ fn once_and_again(seed: u64, args: &Args, covered: &Covered) -> Result<u64, Fail
     if let Some(place) = args.die_at {
         return aimed(place);
     }
-    let met = Covered::default();
+    let met = CallCoverage::default();
     let actions = run_seed(seed, !args.no_shrink, Some(&met)).map_err(|broken| (broken, format!("--seed {seed}")))?;
     covered.add(&met);
     Ok(actions + covered.least_crashed(&met).map_or(Ok(0), aimed)?)
@@ -182,8 +184,8 @@ fn once_and_again(seed: u64, args: &Args, covered: &Covered) -> Result<u64, Fail
 
 /// Prints the counts of the places that call the store: of all places with `each`, otherwise only
 /// of those at which no process died.
-fn report(sites: &[Site], each: bool) {
-    let count = |is: fn(&Site) -> bool| sites.iter().filter(|site| is(site)).count();
+fn report(sites: &[CountedPlace], each: bool) {
+    let count = |is: fn(&CountedPlace) -> bool| sites.iter().filter(|site| is(site)).count();
     println!(
         "{} places in the engine call the storage: {} were met, a process died at {}, a call failed at {}",
         sites.len(),
@@ -192,18 +194,18 @@ fn report(sites: &[Site], each: bool) {
         count(|site| site.failures > 0),
     );
     for site in sites.iter().filter(|site| each || site.crashes == 0) {
-        let Site { function, method, calls, crashes, failures } = site;
+        let CountedPlace { function, method, calls, crashes, failures } = site;
         println!("  {function:34} {method:10} {calls:>10} calls {crashes:>8} crashes {failures:>8} failures");
     }
 }
 
 /// The progress line on a terminal. It is not printed if the output is a pipe.
-struct Progress {
+struct ProgressLine {
     is_terminal: bool,
     said: Instant,
 }
 
-impl Progress {
+impl ProgressLine {
     fn new() -> Self {
         Self { is_terminal: std::io::stderr().is_terminal(), said: Instant::now() }
     }

@@ -7,9 +7,9 @@ use stepladder_testkit::clock::SeededEntropy;
 
 /// A stream of random numbers, the same for the same seed.
 #[derive(Clone)]
-pub(crate) struct Dice(Arc<SeededEntropy>);
+pub(crate) struct SeededDice(Arc<SeededEntropy>);
 
-impl Dice {
+impl SeededDice {
     pub(crate) fn new(seed: u64) -> Self {
         Self(Arc::new(SeededEntropy::new(seed)))
     }

@@ -22,8 +22,8 @@ pub use journal::journal;
 pub use wake::wake;
 
 /// A function that takes hostile bytes and panics if an invariant is broken.
-pub type Target = fn(&[u8]);
+pub type FuzzTarget = fn(&[u8]);
 
 /// All targets, each with the name of its corpus.
-pub const TARGETS: [(&str, Target); 6] =
+pub const TARGETS: [(&str, FuzzTarget); 6] =
     [("event", event), ("journal", journal), ("cel", cel), ("cron", cron), ("http", http), ("wake", wake)];

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use stepladder_core::journal::{Entry, Fact, Origin, Outcome};
+use stepladder_core::journal::{Entry, Fact, Outcome, RunOrigin};
 use stepladder_core::state::{RunEnd, RunOutcome};
 use stepladder_core::{EventId, RunId, StepId};
 
@@ -11,21 +11,21 @@ use crate::one_run;
 
 /// A run and its journal.
 #[derive(Clone, Debug)]
-pub struct Journal {
+pub struct RunJournal {
     /// The run's id.
     pub run: RunId,
     /// The entries, ordered and numbered from 0.
     pub entries: Vec<Entry>,
 }
 
-impl Journal {
+impl RunJournal {
     /// Returns how the run ended; `None` if it is live.
     fn ending(&self) -> Option<RunOutcome> {
         self.entries.iter().find_map(RunEnd::from).map(|end| end.how)
     }
 
     /// Returns the event, the function and the origin of the run.
-    fn created(&self) -> Option<(EventId, &str, &Origin)> {
+    fn created(&self) -> Option<(EventId, &str, &RunOrigin)> {
         match &self.entries.first()?.fact {
             Fact::RunCreated(created) => Some((created.event.id, &created.function, &created.origin)),
             _ => None,
@@ -36,9 +36,9 @@ impl Journal {
 /// Checks all journals of a store. Returns a sentence for each violation.
 ///
 /// The list must be complete: a parent that is not in the list counts as missing.
-pub fn check(journals: &[Journal]) -> Vec<String> {
+pub fn check(journals: &[RunJournal]) -> Vec<String> {
     let mut broken: Vec<String> = journals.iter().flat_map(one_run::check).collect();
-    let by_run: HashMap<RunId, &Journal> = journals.iter().map(|journal| (journal.run, journal)).collect();
+    let by_run: HashMap<RunId, &RunJournal> = journals.iter().map(|journal| (journal.run, journal)).collect();
     if by_run.len() != journals.len() {
         broken.push("a run has more than one journal".into());
     }
@@ -47,27 +47,27 @@ pub fn check(journals: &[Journal]) -> Vec<String> {
     for journal in journals {
         let Some((event, function, origin)) = journal.created() else { continue };
         match origin {
-            Origin::Event if !started.insert((event, function)) => {
+            RunOrigin::Event if !started.insert((event, function)) => {
                 broken.push(format!(
                     "event {event} started `{function}` more than once, {} is one of the runs",
                     journal.run
                 ));
             }
-            Origin::Failure { of } if !failed.insert(*of) => {
+            RunOrigin::Failure { of } if !failed.insert(*of) => {
                 broken.push(format!("the failure of {of} is handled twice"));
             }
-            Origin::Failure { of } => match by_run.get(of).and_then(|run| run.ending()) {
+            RunOrigin::Failure { of } => match by_run.get(of).and_then(|run| run.ending()) {
                 Some(RunOutcome::Failed(_)) => {}
                 _ => broken.push(format!("{} handles the failure of {of}, which did not fail", journal.run)),
             },
-            Origin::Invoke { parent, step } => {
+            RunOrigin::Invoke { parent, step } => {
                 let asked = by_run.get(parent).is_some_and(|parent| invoked(parent, step) == Some(journal.run));
                 if !asked {
                     broken
                         .push(format!("{} was called by `{step}` of {parent}, which says nothing of it", journal.run));
                 }
             }
-            Origin::Event | Origin::Cron | Origin::Rerun { .. } => {}
+            RunOrigin::Event | RunOrigin::Cron | RunOrigin::Rerun { .. } => {}
         }
         broken.extend(told_of_children(journal, &by_run));
     }
@@ -75,12 +75,12 @@ pub fn check(journals: &[Journal]) -> Vec<String> {
 }
 
 /// Returns the runs that have not ended.
-pub fn unfinished(journals: &[Journal]) -> Vec<RunId> {
+pub fn unfinished(journals: &[RunJournal]) -> Vec<RunId> {
     journals.iter().filter(|journal| journal.ending().is_none()).map(|journal| journal.run).collect()
 }
 
 /// Returns the run that a step invoked.
-fn invoked(parent: &Journal, by: &StepId) -> Option<RunId> {
+fn invoked(parent: &RunJournal, by: &StepId) -> Option<RunId> {
     parent.entries.iter().find_map(|entry| match &entry.fact {
         Fact::InvokeStarted { step, child, .. } if step == by => Some(*child),
         _ => None,
@@ -88,7 +88,7 @@ fn invoked(parent: &Journal, by: &StepId) -> Option<RunId> {
 }
 
 /// Checks that the outcomes recorded in a parent are those of its children.
-fn told_of_children(parent: &Journal, by_run: &HashMap<RunId, &Journal>) -> Vec<String> {
+fn told_of_children(parent: &RunJournal, by_run: &HashMap<RunId, &RunJournal>) -> Vec<String> {
     let mut broken = Vec::new();
     for entry in &parent.entries {
         let Fact::InvokeEnded { step, outcome } = &entry.fact else { continue };
@@ -123,7 +123,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
-    fn journal(n: u128, origin: Origin, facts: Vec<Fact>) -> Journal {
+    fn journal(n: u128, origin: RunOrigin, facts: Vec<Fact>) -> RunJournal {
         let event = Event {
             id: EventId::from_bytes([7; 16]),
             name: "go".into(),
@@ -135,7 +135,7 @@ mod tests {
         };
         let created = Fact::RunCreated(Box::new(NewRun::new("f".into(), event, origin)));
         let entries = std::iter::once(created).chain(facts).map(|fact| fact.at(NOW)).collect();
-        Journal { run: RunId::new(NOW, n), entries }
+        RunJournal { run: RunId::new(NOW, n), entries }
     }
 
     fn completed() -> Fact {
@@ -161,14 +161,14 @@ mod tests {
     fn a_run_and_its_child_are_as_they_must_be() {
         let step = StepId::from("call");
         let parent =
-            journal(1, Origin::Event, vec![called(2), told(Outcome::Value(json::empty_object())), completed()]);
-        let child = journal(2, Origin::Invoke { parent: parent.run, step }, vec![completed()]);
+            journal(1, RunOrigin::Event, vec![called(2), told(Outcome::Value(json::empty_object())), completed()]);
+        let child = journal(2, RunOrigin::Invoke { parent: parent.run, step }, vec![completed()]);
         assert_eq!(check(&[parent, child]), [] as [String; 0]);
     }
 
     #[test]
     fn an_event_that_started_a_function_twice_is_seen() {
-        let twice = [1, 2].map(|n| journal(n, Origin::Event, vec![]));
+        let twice = [1, 2].map(|n| journal(n, RunOrigin::Event, vec![]));
         assert_eq!(check(&twice).len(), 1);
         assert_eq!(unfinished(&twice).len(), 2);
     }
@@ -177,16 +177,16 @@ mod tests {
     fn a_parent_that_was_told_something_else_is_seen() {
         let step = StepId::from("call");
         let failed = Outcome::Failed(Failure::new("no"));
-        let parent = journal(1, Origin::Event, vec![called(2), told(failed), completed()]);
-        let child = journal(2, Origin::Invoke { parent: parent.run, step }, vec![completed()]);
+        let parent = journal(1, RunOrigin::Event, vec![called(2), told(failed), completed()]);
+        let child = journal(2, RunOrigin::Invoke { parent: parent.run, step }, vec![completed()]);
         assert_eq!(check(&[parent, child]).len(), 1);
     }
 
     #[test]
     fn a_child_that_nobody_asked_for_and_a_failure_that_was_none_are_seen() {
-        let parent = journal(1, Origin::Event, vec![completed()]);
-        let child = journal(2, Origin::Invoke { parent: parent.run, step: "call".into() }, vec![completed()]);
-        let handler = journal(3, Origin::Failure { of: parent.run }, vec![completed()]);
+        let parent = journal(1, RunOrigin::Event, vec![completed()]);
+        let child = journal(2, RunOrigin::Invoke { parent: parent.run, step: "call".into() }, vec![completed()]);
+        let handler = journal(3, RunOrigin::Failure { of: parent.run }, vec![completed()]);
         assert_eq!(check(&[parent, child, handler]).len(), 2);
     }
 }

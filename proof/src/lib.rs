@@ -16,5 +16,5 @@ mod one_run;
 mod search;
 mod simulation;
 
-pub use journals::{Journal, check, unfinished};
-pub use search::{Broken, Covered, Place, Site, has_bulk_requests, run_seed, run_seed_aimed};
+pub use journals::{RunJournal, check, unfinished};
+pub use search::{CallCoverage, CallPlace, CountedPlace, FailedSeed, has_bulk_requests, run_seed, run_seed_aimed};

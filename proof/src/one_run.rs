@@ -7,15 +7,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use stepladder_core::journal::{Entry, Fact, Origin, StepKind};
+use stepladder_core::journal::{Entry, Fact, RunOrigin, StepKind};
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{StepId, Timestamp};
 
-use crate::Journal;
+use crate::RunJournal;
 
 /// The state of a step, according to the entries read so far.
 #[derive(Default)]
-struct Step {
+struct StepProgress {
     /// The number of the latest attempt.
     attempt: u32,
     /// The end of the running attempt's lease; `None` if no attempt runs.
@@ -35,9 +35,9 @@ struct Step {
 }
 
 /// Returns a sentence for each violation.
-pub(crate) fn check(journal: &Journal) -> Vec<String> {
+pub(crate) fn check(journal: &RunJournal) -> Vec<String> {
     let mut broken = Vec::new();
-    let mut known: HashMap<StepId, Step> = HashMap::new();
+    let mut known: HashMap<StepId, StepProgress> = HashMap::new();
     let mut is_rerun = false;
     let mut ended = false;
     let mut handler = 0;
@@ -55,7 +55,7 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
         }
         match &entry.fact {
             Fact::RunCreated(created) if n == 0 => {
-                is_rerun = matches!(created.origin, Origin::Rerun { .. });
+                is_rerun = matches!(created.origin, RunOrigin::Rerun { .. });
                 entered.insert(created.event.id);
                 collects = created.collects;
             }
@@ -121,12 +121,12 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
     broken
 }
 
-fn steps_of<'a>(known: &'a mut HashMap<StepId, Step>, step: &StepId) -> &'a mut Step {
+fn steps_of<'a>(known: &'a mut HashMap<StepId, StepProgress>, step: &StepId) -> &'a mut StepProgress {
     known.entry(step.clone()).or_default()
 }
 
 /// Applies one entry to the state of its step.
-fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
+fn follow(step: &mut StepProgress, entry: &Entry) -> Result<(), &'static str> {
     if step.settled {
         return Err("the step has its outcome already");
     }
@@ -258,7 +258,7 @@ fn kind_of(fact: &Fact) -> Option<StepKind> {
 }
 
 /// Checks that the ending attempt is the one that is running.
-fn ends(step: &mut Step, attempt: u32) -> Result<(), &'static str> {
+fn ends(step: &mut StepProgress, attempt: u32) -> Result<(), &'static str> {
     if step.running.take().is_none() || attempt != step.attempt {
         return Err("this attempt was not running");
     }
@@ -268,7 +268,7 @@ fn ends(step: &mut Step, attempt: u32) -> Result<(), &'static str> {
 #[cfg(test)]
 mod tests {
     use stepladder_core::journal::{Failure, NewRun};
-    use stepladder_core::{Event, EventId, Report, RunId, json};
+    use stepladder_core::{AttemptReport, Event, EventId, RunId, json};
 
     use super::*;
 
@@ -286,7 +286,7 @@ mod tests {
             external_id: None,
             received_at: at(0),
         };
-        Fact::RunCreated(Box::new(NewRun::new("f".into(), event, Origin::Event))).at(at(0))
+        Fact::RunCreated(Box::new(NewRun::new("f".into(), event, RunOrigin::Event))).at(at(0))
     }
 
     fn started(attempt: u32, when: i64) -> Entry {
@@ -294,19 +294,30 @@ mod tests {
     }
 
     fn succeeded(attempt: u32, when: i64) -> Entry {
-        Fact::StepSucceeded { step: "a".into(), attempt, output: json::empty_object(), report: Report::default() }
-            .at(at(when))
+        Fact::StepSucceeded {
+            step: "a".into(),
+            attempt,
+            output: json::empty_object(),
+            report: AttemptReport::default(),
+        }
+        .at(at(when))
     }
 
     fn failed(attempt: u32, retry_at: Option<i64>) -> Entry {
         let error = Failure::new("no");
-        Fact::StepFailed { step: "a".into(), attempt, error, retry_at: retry_at.map(at), report: Report::default() }
-            .at(at(1))
+        Fact::StepFailed {
+            step: "a".into(),
+            attempt,
+            error,
+            retry_at: retry_at.map(at),
+            report: AttemptReport::default(),
+        }
+        .at(at(1))
     }
 
     fn first_broken(entries: Vec<Entry>) -> Option<String> {
         let entries = std::iter::once(created()).chain(entries).collect();
-        let found = check(&Journal { run: RunId::new(at(0), 1), entries });
+        let found = check(&RunJournal { run: RunId::new(at(0), 1), entries });
         found.first().map(|found| found.split(':').next().unwrap_or_default().to_owned())
     }
 

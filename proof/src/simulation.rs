@@ -43,22 +43,22 @@ use stepladder_engine::{Config, Pace, RegisteredFunction};
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_testkit::memory::Memory;
 
-use crate::dice::Dice;
-use account::Account;
-use bulk::Bulk;
-use controls::Controlled;
-use counted::Counted;
+use crate::dice::SeededDice;
+use account::ExecutionLog;
+use bulk::BulkRequests;
+use controls::FlowControlChecks;
+use counted::StartLineCounts;
 use coverage::Coverage;
-use invariants::{Broken, Invariants, journal, rows};
-use knobs::Knobs;
-use listings::Lagging;
-use processes::{Process, Skewed};
-use requests::Requests;
-use reruns::Reruns;
-use scheduler::Scheduler;
-use tree::Place;
-use wire::Shared;
-use words::Words;
+use invariants::{InvariantChecks, Violation, journal, rows};
+use knobs::SimulationSettings;
+use listings::LaggingListings;
+use processes::{SimulatedProcess, SkewedClock};
+use requests::ClientRequests;
+use reruns::StepReruns;
+use scheduler::TaskScheduler;
+use tree::BodyEnvironment;
+use wire::SharedFaults;
+use words::SentMessages;
 
 /// Maximum number of actions. A run that is still live after these counts as stuck.
 const TURNS: u32 = 400_000;
@@ -72,18 +72,18 @@ const STANDSTILL: Duration = Duration::from_secs(5 * 3_600);
 const DELIVERIES: u32 = 5;
 
 /// A failure of a simulation: the violation, and the story up to it.
-pub(crate) struct Failed {
-    pub(crate) why: Broken,
+pub(crate) struct SimulationFailure {
+    pub(crate) why: Violation,
     pub(crate) story: Vec<String>,
 }
 
 /// Runs with an acknowledged cancellation: the run, the time of the acknowledgement, and the delay
 /// that was allowed at that time.
-type Cancelled = Vec<(RunId, Timestamp, Duration)>;
+type CancelledRuns = Vec<(RunId, Timestamp, Duration)>;
 
 /// How many disturbances of each kind were injected. Disturbances excuse delays and repetitions.
 #[derive(Clone, Copy, Debug, Default)]
-struct Mishaps {
+struct DisturbanceCounts {
     deaths: u32,
     /// The deaths caused by a body that kills its invocation.
     of_bodies: u32,
@@ -113,19 +113,19 @@ pub(crate) struct Simulation {
     engines: u64,
     /// What may still happen: each disturbance lowers its setting. `allowed` contains the original
     /// settings.
-    knobs: Knobs,
-    allowed: Knobs,
-    mishaps: Mishaps,
+    knobs: SimulationSettings,
+    allowed: SimulationSettings,
+    mishaps: DisturbanceCounts,
     /// Picks the next task, and the disturbances around the workers.
-    dice: Dice,
+    dice: SeededDice,
     /// Picks the calls that fail: on average, one call in `every`.
-    fate: Dice,
+    fate: SeededDice,
     every: u64,
-    shared: Arc<Shared>,
-    scheduler: Scheduler,
-    processes: Vec<Process>,
-    invariants: Invariants,
-    controlled: Controlled,
+    shared: Arc<SharedFaults>,
+    scheduler: TaskScheduler,
+    processes: Vec<SimulatedProcess>,
+    invariants: InvariantChecks,
+    controlled: FlowControlChecks,
     begun: Timestamp,
     swept: Timestamp,
     /// When a journal was last written to.
@@ -133,10 +133,10 @@ pub(crate) struct Simulation {
     /// Whether the second round has begun: all runs of the first round have ended, and there are no
     /// more faults.
     afterwards: bool,
-    requests: Rc<RefCell<Requests>>,
-    bulk: Rc<RefCell<Bulk>>,
-    cancelled: Rc<RefCell<Cancelled>>,
-    reruns: Rc<RefCell<Reruns>>,
+    requests: Rc<RefCell<ClientRequests>>,
+    bulk: Rc<RefCell<BulkRequests>>,
+    cancelled: Rc<RefCell<CancelledRuns>>,
+    reruns: Rc<RefCell<StepReruns>>,
     /// Wakes that became dead letters while a worker could not write. They are moved back to the
     /// queue later, as an operator would do.
     letters: Vec<Wake>,
@@ -148,29 +148,29 @@ pub(crate) struct Simulation {
     paused: Rc<Cell<Option<Timestamp>>>,
     /// How often the function was paused.
     pauses: Rc<Cell<u32>>,
-    words: Rc<RefCell<Words>>,
+    words: Rc<RefCell<SentMessages>>,
     exprs: ExprCache,
     /// Number of invocations that were interrupted by their deadline.
     cut: Rc<Cell<u32>>,
     /// The number of actions until a busy process is killed; `None` if no kill is planned.
     doom: Option<u64>,
-    listings: Arc<Lagging>,
-    counted: Counted,
+    listings: Arc<LaggingListings>,
+    counted: StartLineCounts,
     story: Vec<String>,
     /// A violation that was found by other code than the checks after each action.
-    broken: Option<Broken>,
+    broken: Option<Violation>,
     /// A violation found by a query: its result was wrong.
-    untrue: Rc<RefCell<Option<Broken>>>,
+    untrue: Rc<RefCell<Option<Violation>>>,
 }
 
 impl Simulation {
-    pub(crate) fn new(seed: u64, knobs: Knobs, loud: bool, coverage: Option<Arc<Coverage>>) -> Self {
-        let stream = |n: u64| Dice::stream(seed, n);
+    pub(crate) fn new(seed: u64, knobs: SimulationSettings, loud: bool, coverage: Option<Arc<Coverage>>) -> Self {
+        let stream = |n: u64| SeededDice::stream(seed, n);
         let settings = stream(1);
         let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
         let memory = Arc::new(Memory::new(clock.clone()));
-        let (account, scheduler) = (Account::default(), Scheduler::default());
-        let place = Place { account: account.clone(), clock: clock.clone(), dying: scheduler.dying.clone() };
+        let (account, scheduler) = (ExecutionLog::default(), TaskScheduler::default());
+        let place = BodyEnvironment { account: account.clone(), clock: clock.clone(), dying: scheduler.dying.clone() };
         let functions = functions::functions(&stream(2), &place, knobs);
         let pace = if settings.one_in(2) { Pace::StepPerInvocation } else { Pace::WithinBudget };
         let side_by_side = 1 + settings.below(4) as usize;
@@ -187,9 +187,9 @@ impl Simulation {
         let now = clock.now();
         let skew = Duration::from_millis(2 * knobs.skew);
         let mut simulation = Self {
-            invariants: Invariants::new(memory.clone(), account, &functions.limits, &functions.registered, skew),
-            controlled: Controlled::new(memory.clone(), functions.control, knobs.old > 0),
-            listings: Arc::new(Lagging::new(memory.clone())),
+            invariants: InvariantChecks::new(memory.clone(), account, &functions.limits, &functions.registered, skew),
+            controlled: FlowControlChecks::new(memory.clone(), functions.control, knobs.old > 0),
+            listings: Arc::new(LaggingListings::new(memory.clone())),
             memory,
             clock,
             registered: functions.registered,
@@ -199,11 +199,11 @@ impl Simulation {
             engines: 0,
             knobs,
             allowed: knobs,
-            mishaps: Mishaps::default(),
+            mishaps: DisturbanceCounts::default(),
             dice: stream(3),
             every: 5 + stream(4).below(60),
             fate: stream(4),
-            shared: Shared::new(&knobs, max_delay, loud, coverage),
+            shared: SharedFaults::new(&knobs, max_delay, loud, coverage),
             scheduler,
             processes: Vec::new(),
             begun: now,
@@ -211,8 +211,8 @@ impl Simulation {
             swept: now - Duration::from_secs(60),
             moved: now,
             afterwards: false,
-            requests: Rc::new(RefCell::new(Requests::new(&knobs))),
-            bulk: Rc::new(RefCell::new(Bulk::new(&knobs))),
+            requests: Rc::new(RefCell::new(ClientRequests::new(&knobs))),
+            bulk: Rc::new(RefCell::new(BulkRequests::new(&knobs))),
             cancelled: Rc::default(),
             reruns: Rc::default(),
             letters: Vec::new(),
@@ -224,7 +224,7 @@ impl Simulation {
             exprs: ExprCache::default(),
             cut: Rc::default(),
             doom: None,
-            counted: Counted::default(),
+            counted: StartLineCounts::default(),
             broken: None,
             untrue: Rc::default(),
             story: vec![functions.told, format!("{pace:?}, {side_by_side} side by side")],
@@ -233,7 +233,7 @@ impl Simulation {
         let intakes = Self::intakes(&knobs, &clocks);
         for n in 0..knobs.processes as usize + intakes {
             let by = clocks.below(2 * knobs.skew + 1) as i64 - knobs.skew as i64;
-            let clock = Arc::new(Skewed { clock: simulation.clock.clone(), by });
+            let clock = Arc::new(SkewedClock { clock: simulation.clock.clone(), by });
             let process = simulation.process(n, clock);
             simulation.processes.push(process);
         }
@@ -241,11 +241,11 @@ impl Simulation {
     }
 
     /// Runs the simulation to its end. Returns the number of actions.
-    pub(crate) fn run(mut self) -> Result<u64, Failed> {
+    pub(crate) fn run(mut self) -> Result<u64, SimulationFailure> {
         let listening = self.counted.listen();
         let result = self.turns();
         drop(listening);
-        result.map_err(|why| Failed { why, story: self.whole_story() })
+        result.map_err(|why| SimulationFailure { why, story: self.whole_story() })
     }
 
     /// Runs the simulation and returns the story, even if the simulation did not fail.
@@ -255,7 +255,7 @@ impl Simulation {
         self.whole_story()
     }
 
-    fn turns(&mut self) -> Result<u64, Broken> {
+    fn turns(&mut self) -> Result<u64, Violation> {
         for turn in 0..TURNS {
             self.bury();
             self.supervise();
@@ -350,8 +350,8 @@ impl Simulation {
     /// Starts the second round, without faults. All of its runs must succeed.
     fn begin_afterwards(&mut self) {
         self.afterwards = true;
-        let Knobs { processes, skew, leaves, .. } = self.knobs;
-        self.knobs = Knobs { processes, skew, leaves, ..Knobs::default() };
+        let SimulationSettings { processes, skew, leaves, .. } = self.knobs;
+        self.knobs = SimulationSettings { processes, skew, leaves, ..SimulationSettings::default() };
         self.shared.faults_left.store(0, SeqCst);
         self.shared.aim_at_nothing();
         self.shared.denied_until.store(0, SeqCst);

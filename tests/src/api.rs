@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::journal::Journal;
+use crate::journal::JsonJournal;
 use crate::wait::{LIMIT, wait_within};
 
 /// A client of one server.
 #[derive(Clone, Debug)]
-pub struct Api {
+pub struct ApiClient {
     url: String,
     http: reqwest::Client,
     token: Option<String>,
@@ -18,7 +18,7 @@ pub struct Api {
 /// A response's status and body. The body is null if it is not JSON.
 pub type StatusAndBody = (u16, Value);
 
-impl Api {
+impl ApiClient {
     /// Creates a client of the server at this address.
     pub fn new(url: &str) -> Self {
         let http = reqwest::Client::builder().no_proxy().timeout(LIMIT).build().expect("a client without options");
@@ -112,12 +112,12 @@ impl Api {
     }
 
     /// Returns the whole journal of a run. Panics if the server cannot be reached.
-    pub async fn journal(&self, run: &str) -> Journal {
+    pub async fn journal(&self, run: &str) -> JsonJournal {
         self.try_journal(run).await.unwrap_or_else(|error| panic!("the journal of {run}: {error}"))
     }
 
     /// Returns the whole journal of a run, or an error if the server cannot be reached.
-    pub async fn try_journal(&self, run: &str) -> reqwest::Result<Journal> {
+    pub async fn try_journal(&self, run: &str) -> reqwest::Result<JsonJournal> {
         let (mut entries, mut from) = (Vec::new(), 0);
         loop {
             let (status, mut body) = self.try_get(&format!("/v1/runs/{run}/journal?from={from}")).await?;
@@ -126,7 +126,7 @@ impl Api {
             entries.extend(page);
             match body["next"].as_u64() {
                 Some(next) => from = next,
-                None => return Ok(Journal(entries)),
+                None => return Ok(JsonJournal(entries)),
             }
         }
     }

@@ -16,11 +16,11 @@ use tokio::sync::watch;
 use crate::aws_json::plain_client;
 use crate::aws_parts;
 use crate::proxy::forward;
-use crate::stub_server::{Answer, HttpRequest, serve};
+use crate::stub_server::{HttpRequest, StubResponse, serve};
 
 /// A request from a client to the service.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct AwsRequest {
     /// The operation, e.g. `PutItem`.
     pub operation: String,
     /// The input of the request.
@@ -32,7 +32,7 @@ pub struct Request {
 
 /// What the proxy does with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum AwsFault {
     /// Passes the request on.
     Pass,
     /// Closes the connection. The service does not get the request.
@@ -60,36 +60,39 @@ pub enum Fault {
     LeaveOut(Vec<usize>),
 }
 
-type Plan = Arc<dyn Fn(&Request) -> Fault + Send + Sync>;
-type Observer = Arc<dyn Fn(&Request, &Value) + Send + Sync>;
+type FaultPlan = Arc<dyn Fn(&AwsRequest) -> AwsFault + Send + Sync>;
+type ResponseObserver = Arc<dyn Fn(&AwsRequest, &Value) + Send + Sync>;
 
 /// A running proxy.
 #[derive(Clone)]
-pub struct AwsFaults {
+pub struct AwsFaultProxy {
     address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ProxyState>>,
     gate: Arc<watch::Sender<u64>>,
 }
 
-struct State {
-    plan: Plan,
-    witness: Option<Observer>,
+struct ProxyState {
+    plan: FaultPlan,
+    witness: Option<ResponseObserver>,
     counts: BTreeMap<String, u64>,
 }
 
-impl AwsFaults {
+impl AwsFaultProxy {
     /// Starts a proxy in front of the service at `upstream`, an address without a final slash. The
     /// proxy injects no faults before [`AwsFaults::plan`] is called.
     pub async fn start(upstream: impl Into<String>) -> Self {
         let (upstream, client) = (upstream.into(), plain_client());
-        let state =
-            Arc::new(Mutex::new(State { plan: Arc::new(|_| Fault::Pass), witness: None, counts: BTreeMap::new() }));
+        let state = Arc::new(Mutex::new(ProxyState {
+            plan: Arc::new(|_| AwsFault::Pass),
+            witness: None,
+            counts: BTreeMap::new(),
+        }));
         let gate = Arc::new(watch::Sender::new(0));
         let (inner, opens) = (Arc::clone(&state), gate.subscribe());
         let address = serve(move |asked| {
             let (state, opens) = (Arc::clone(&inner), opens.clone());
             let (client, upstream) = (client.clone(), upstream.clone());
-            async move { handle(&state, opens, Upstream { client, url: upstream, witnessed: None }, asked).await }
+            async move { handle(&state, opens, UpstreamService { client, url: upstream, witnessed: None }, asked).await }
         })
         .await;
         Self { address, state, gate }
@@ -102,19 +105,19 @@ impl AwsFaults {
 
     /// Sets the function that picks a fault for each request from now on. It is called once per
     /// request, in the order of arrival.
-    pub fn plan(&self, plan: impl Fn(&Request) -> Fault + Send + Sync + 'static) {
+    pub fn plan(&self, plan: impl Fn(&AwsRequest) -> AwsFault + Send + Sync + 'static) {
         self.state.lock().expect("no panic").plan = Arc::new(plan);
     }
 
     /// Stops injecting faults.
     pub fn clear(&self) {
-        self.plan(|_| Fault::Pass);
+        self.plan(|_| AwsFault::Pass);
     }
 
     /// Sets a function that is called with each response of the service from now on, even if the
     /// response does not reach the client. Adds `ReturnConsumedCapacity` to each request to
     /// DynamoDB.
-    pub fn witness(&self, see: impl Fn(&Request, &Value) + Send + Sync + 'static) {
+    pub fn witness(&self, see: impl Fn(&AwsRequest, &Value) + Send + Sync + 'static) {
         self.state.lock().expect("no panic").witness = Some(Arc::new(see));
     }
 
@@ -134,25 +137,25 @@ impl AwsFaults {
     }
 }
 
-impl fmt::Debug for AwsFaults {
+impl fmt::Debug for AwsFaultProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AwsFaults").field("address", &self.address).field("counts", &self.counts()).finish()
     }
 }
 
-struct Upstream {
+struct UpstreamService {
     client: reqwest::Client,
     url: String,
     /// The function to call with the response, and the request that the response belongs to.
-    witnessed: Option<(Observer, Request)>,
+    witnessed: Option<(ResponseObserver, AwsRequest)>,
 }
 
 async fn handle(
-    state: &Mutex<State>,
+    state: &Mutex<ProxyState>,
     mut gate: watch::Receiver<u64>,
-    mut upstream: Upstream,
+    mut upstream: UpstreamService,
     mut asked: HttpRequest,
-) -> Answer {
+) -> StubResponse {
     let target = asked.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let (service, operation) = target.split_once('.').unwrap_or(("", asked.uri.path()));
     let (is_sqs, operation) = (service == "AmazonSQS", operation.to_owned());
@@ -168,42 +171,42 @@ async fn handle(
         upstream.witnessed = Some((witness, request.clone()));
     }
     match fault {
-        Fault::Pass => upstream.answer(asked).await,
-        Fault::LoseRequest => Answer::Cut,
-        Fault::LoseReply => {
+        AwsFault::Pass => upstream.answer(asked).await,
+        AwsFault::LoseRequest => StubResponse::Cut,
+        AwsFault::LoseReply => {
             upstream.answer(asked).await;
-            Answer::Cut
+            StubResponse::Cut
         }
-        Fault::Throttle if is_sqs => refusal(400, "RequestThrottled"),
-        Fault::Throttle => refusal(400, "ProvisionedThroughputExceededException"),
-        Fault::Conflict => conflict(&request),
-        Fault::Refuse(code) => refusal(400, code),
-        Fault::Status(status) => {
+        AwsFault::Throttle if is_sqs => refusal(400, "RequestThrottled"),
+        AwsFault::Throttle => refusal(400, "ProvisionedThroughputExceededException"),
+        AwsFault::Conflict => conflict(&request),
+        AwsFault::Refuse(code) => refusal(400, code),
+        AwsFault::Status(status) => {
             refusal(status, if status == 503 { "ServiceUnavailable" } else { "InternalServerError" })
         }
-        Fault::Hold => {
+        AwsFault::Hold => {
             gate.changed().await.expect("the proxy outlives its requests");
             upstream.answer(asked).await
         }
-        Fault::LeaveOut(places) => upstream.answer_partly(&request, &places, asked).await,
+        AwsFault::LeaveOut(places) => upstream.answer_partly(&request, &places, asked).await,
     }
 }
 
-fn count_request(state: &Mutex<State>, operation: &str, body: Value) -> (Request, Fault) {
+fn count_request(state: &Mutex<ProxyState>, operation: &str, body: Value) -> (AwsRequest, AwsFault) {
     let mut state = state.lock().expect("no panic");
     let count = state.counts.entry(operation.to_owned()).or_default();
-    let request = Request { operation: operation.to_owned(), body, n: *count };
+    let request = AwsRequest { operation: operation.to_owned(), body, n: *count };
     *count += 1;
     let fault = (state.plan)(&request);
     (request, fault)
 }
 
-impl Upstream {
-    async fn answer(&self, asked: HttpRequest) -> Answer {
+impl UpstreamService {
+    async fn answer(&self, asked: HttpRequest) -> StubResponse {
         let path = asked.uri.path_and_query().map_or("/", |whole| whole.as_str());
         match forward(&self.client, format!("{}{path}", self.url), asked.clone()).await {
-            Ok(reply) => Answer::Reply(self.observed(reply).await),
-            Err(error) => Answer::json(502, &json!({"message": format!("the service does not answer: {error}")})),
+            Ok(reply) => StubResponse::Reply(self.observed(reply).await),
+            Err(error) => StubResponse::json(502, &json!({"message": format!("the service does not answer: {error}")})),
         }
     }
 
@@ -216,17 +219,17 @@ impl Upstream {
         Response::from_parts(head, Full::new(body))
     }
 
-    async fn answer_partly(&self, request: &Request, places: &[usize], mut asked: HttpRequest) -> Answer {
+    async fn answer_partly(&self, request: &AwsRequest, places: &[usize], mut asked: HttpRequest) -> StubResponse {
         let Some(parts) = aws_parts::split(&request.operation, &request.body, places) else {
             let message = format!("{} is no batch: a plan left out a part of it", request.operation);
-            return Answer::json(501, &json!({"message": message}));
+            return StubResponse::json(501, &json!({"message": message}));
         };
         let Some(forwarded) = &parts.forwarded else {
-            return Answer::json(200, &parts.complete(json!({})));
+            return StubResponse::json(200, &parts.complete(json!({})));
         };
         asked.body = forwarded.to_string().into();
         let reply = match self.answer(asked).await {
-            Answer::Reply(reply) if reply.status().is_success() => reply,
+            StubResponse::Reply(reply) if reply.status().is_success() => reply,
             other => return other,
         };
         let (mut head, body) = reply.into_parts();
@@ -234,11 +237,11 @@ impl Upstream {
         let body: Value = serde_json::from_slice(&body.to_bytes()).expect("the service answers with JSON");
         // these headers describe the original body
         head.headers.remove("x-amz-crc32");
-        Answer::Reply(Response::from_parts(head, Full::new(Bytes::from(parts.complete(body).to_string()))))
+        StubResponse::Reply(Response::from_parts(head, Full::new(Bytes::from(parts.complete(body).to_string()))))
     }
 }
 
-fn conflict(request: &Request) -> Answer {
+fn conflict(request: &AwsRequest) -> StubResponse {
     let Some(items) = request.body["TransactItems"].as_array() else {
         return refusal(400, "TransactionConflictException");
     };
@@ -246,17 +249,17 @@ fn conflict(request: &Request) -> Answer {
     error_answer(400, "TransactionCanceledException", json!({"CancellationReasons": vec![reason; items.len()]}))
 }
 
-fn refusal(status: u16, code: &str) -> Answer {
+fn refusal(status: u16, code: &str) -> StubResponse {
     error_answer(status, code, json!({}))
 }
 
 /// Returns an error response that both services' clients understand: the code is in the body, and
 /// for SQS in a header as well.
-fn error_answer(status: u16, code: &str, mut body: Value) -> Answer {
+fn error_answer(status: u16, code: &str, mut body: Value) -> StubResponse {
     body["__type"] = json!(format!("com.amazonaws.fault#{code}"));
     body["message"] = json!("a fault on purpose");
     let side = if status < 500 { "Sender" } else { "Receiver" };
     let reply = Response::builder().status(status).header("content-type", "application/x-amz-json-1.0");
     let reply = reply.header("x-amzn-query-error", format!("{code};{side}")).body(Full::new(body.to_string().into()));
-    Answer::Reply(reply.expect("a code is a header value"))
+    StubResponse::Reply(reply.expect("a code is a header value"))
 }

@@ -8,11 +8,11 @@ use serde_json::{Map, Value, json};
 pub(crate) struct SplitBatch {
     /// The batch to carry out; `None` if it would be empty.
     pub(crate) forwarded: Option<Value>,
-    left_out: UnprocessedEntries,
+    left_out: LeftOutEntries,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum UnprocessedEntries {
+enum LeftOutEntries {
     /// The entries that were left out, by table, and the name of the response's field that lists
     /// them.
     Unprocessed(&'static str, Value),
@@ -30,7 +30,7 @@ pub(crate) fn split(operation: &str, body: &Value, places: &[usize]) -> Option<S
             let (kept, left) = divide(&body["Entries"], &mut 0, places);
             let forwarded = (!kept.is_empty()).then(|| with(body, "Entries", kept.into()));
             let ids = left.iter().map(|entry| entry["Id"].clone()).collect();
-            Some(SplitBatch { forwarded, left_out: UnprocessedEntries::Failed(ids) })
+            Some(SplitBatch { forwarded, left_out: LeftOutEntries::Failed(ids) })
         }
         _ => None,
     }
@@ -40,7 +40,7 @@ impl SplitBatch {
     /// Adds the entries that were left out to the response, which then covers the whole batch.
     pub(crate) fn complete(&self, mut answer: Value) -> Value {
         match &self.left_out {
-            UnprocessedEntries::Unprocessed(field, tables) => {
+            LeftOutEntries::Unprocessed(field, tables) => {
                 for (table, rest) in tables.as_object().expect("made here") {
                     answer[*field][table] = rest.clone();
                 }
@@ -48,7 +48,7 @@ impl SplitBatch {
                     answer["Responses"] = json!({});
                 }
             }
-            UnprocessedEntries::Failed(ids) => {
+            LeftOutEntries::Failed(ids) => {
                 for list in ["Successful", "Failed"] {
                     if !answer[list].is_array() {
                         answer[list] = json!([]);
@@ -79,7 +79,7 @@ fn split_tables(body: &Value, places: &[usize], unprocessed: &'static str, field
         }
     }
     let forwarded = (!kept.is_empty()).then(|| with(body, "RequestItems", kept.into()));
-    SplitBatch { forwarded, left_out: UnprocessedEntries::Unprocessed(unprocessed, left.into()) }
+    SplitBatch { forwarded, left_out: LeftOutEntries::Unprocessed(unprocessed, left.into()) }
 }
 
 fn divide(list: &Value, place: &mut usize, places: &[usize]) -> (Vec<Value>, Vec<Value>) {

@@ -7,18 +7,18 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::stub_server::{Answer, HttpRequest, serve};
+use crate::stub_server::{HttpRequest, StubResponse, serve};
 
 /// A running stub.
 #[derive(Clone, Debug)]
-pub struct Database {
+pub struct DatabaseStub {
     address: SocketAddr,
-    rows: Arc<Mutex<Rows>>,
+    rows: Arc<Mutex<WrittenRows>>,
 }
 
 /// The requests and the data that the stub has received.
 #[derive(Clone, Debug, Default)]
-pub struct Rows {
+pub struct WrittenRows {
     /// By client id, the body of the latest PATCH.
     pub clients: BTreeMap<String, Value>,
     /// The method and path of each request.
@@ -33,10 +33,10 @@ pub struct Rows {
     pub refusing: Vec<String>,
 }
 
-impl Database {
+impl DatabaseStub {
     /// Starts the stub, in which a client exists for every id.
     pub async fn start() -> Self {
-        let rows = Arc::new(Mutex::new(Rows::default()));
+        let rows = Arc::new(Mutex::new(WrittenRows::default()));
         let inner = Arc::clone(&rows);
         let address = serve(move |asked| {
             let answer = answer(&inner, &asked);
@@ -57,12 +57,12 @@ impl Database {
     }
 
     /// Returns the data that was received so far.
-    pub fn rows(&self) -> Rows {
+    pub fn rows(&self) -> WrittenRows {
         self.rows.lock().expect("no panic").clone()
     }
 }
 
-fn answer(rows: &Mutex<Rows>, asked: &HttpRequest) -> Answer {
+fn answer(rows: &Mutex<WrittenRows>, asked: &HttpRequest) -> StubResponse {
     let mut rows = rows.lock().expect("no panic");
     rows.requests.push((asked.method.to_string(), asked.uri.path().to_owned()));
     match (asked.method.as_str(), asked.uri.path()) {
@@ -70,32 +70,32 @@ fn answer(rows: &Mutex<Rows>, asked: &HttpRequest) -> Answer {
             let query = asked.uri.query().unwrap_or_default();
             let id = query.split('&').find_map(|part| part.strip_prefix("id=eq.")).unwrap_or_default();
             rows.clients.insert(id.to_owned(), asked.json());
-            Answer::json(200, &json!([{"id": id}]))
+            StubResponse::json(200, &json!([{"id": id}]))
         }
-        ("POST", "/rest/v1/competitors") => Answer::json(201, &asked.json()),
+        ("POST", "/rest/v1/competitors") => StubResponse::json(201, &asked.json()),
         ("POST", "/auth/v1/admin/users") => {
             rows.made += 1;
             let (mut user, id) = (asked.json(), format!("00000000-0000-4000-8000-{:012}", rows.made));
             user["id"] = json!(id);
             rows.accounts.insert(id, user.clone());
-            Answer::json(200, &user)
+            StubResponse::json(200, &user)
         }
         ("DELETE", path) if path.starts_with("/auth/v1/admin/users/") => {
             let id = path.rsplit('/').next().unwrap_or_default();
             match rows.accounts.remove(id) {
-                Some(_) => Answer::json(200, &json!({})),
-                None => Answer::json(404, &json!({"msg": "User not found"})),
+                Some(_) => StubResponse::json(200, &json!({})),
+                None => StubResponse::json(404, &json!({"msg": "User not found"})),
             }
         }
         (verb @ ("PATCH" | "POST"), path) if path.starts_with("/rest/v1/") => {
             let table = path.trim_start_matches("/rest/v1/").to_owned();
             if rows.refusing.contains(&table) {
                 let said = json!({"code": "23503", "message": format!("{table} breaks a rule of this test")});
-                return Answer::json(409, &said);
+                return StubResponse::json(409, &said);
             }
             rows.tables.entry(table).or_default().push(asked.json());
-            Answer::json(if verb == "POST" { 201 } else { 200 }, &json!([{"id": "some-row"}]))
+            StubResponse::json(if verb == "POST" { 201 } else { 200 }, &json!([{"id": "some-row"}]))
         }
-        (method, path) => Answer::json(404, &json!({"message": format!("the stub has no {method} {path}")})),
+        (method, path) => StubResponse::json(404, &json!({"message": format!("the stub has no {method} {path}")})),
     }
 }

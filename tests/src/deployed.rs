@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::api::Api;
+use crate::api::ApiClient;
 use crate::aws_json::{AwsJson, REGION};
 use crate::binary;
 use crate::ministack::Ministack;
@@ -31,12 +31,12 @@ pub const TOKEN: &str = "a-token-of-this-test";
 
 /// A deployed stack.
 #[derive(Debug)]
-pub struct Deployed {
+pub struct DeployedStack {
     stack: Ministack,
     outputs: BTreeMap<String, String>,
 }
 
-impl Deployed {
+impl DeployedStack {
     /// Deploys a new stack with the keys and these additional parameters. If a parameter names a
     /// secret, its value here is the content of the secret.
     pub async fn start(parameters: &[(&str, String)]) -> Self {
@@ -72,13 +72,13 @@ impl Deployed {
     }
 
     /// Returns a client of the stack's HTTP interface that sends the dashboard token.
-    pub fn api(&self) -> Api {
+    pub fn api(&self) -> ApiClient {
         self.api_without_token().with_token(TOKEN)
     }
 
     /// Returns a client of the stack's HTTP interface that sends no dashboard token.
-    pub fn api_without_token(&self) -> Api {
-        Api::new(&self.http_url())
+    pub fn api_without_token(&self) -> ApiClient {
+        ApiClient::new(&self.http_url())
     }
 
     /// Returns the address of the stack's HTTP interface.

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 /// The entries, in order. Each is `{"seq", "at", "fact"}`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Journal(pub Vec<Value>);
+pub struct JsonJournal(pub Vec<Value>);
 
-impl Journal {
+impl JsonJournal {
     /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -58,7 +58,7 @@ impl Journal {
 
     /// Panics unless this journal continues `earlier`: every entry that was read before a crash
     /// must still be there, unchanged.
-    pub fn assert_continues(&self, earlier: &Journal) {
+    pub fn assert_continues(&self, earlier: &JsonJournal) {
         assert!(self.len() >= earlier.len(), "entries are gone: {:#?}\nbefore: {:#?}", self.story(), earlier.story());
         assert_eq!(&self.0[..earlier.len()], &earlier.0[..], "entries changed");
     }
@@ -110,8 +110,8 @@ mod tests {
 
     use super::*;
 
-    fn journal(facts: &[Value]) -> Journal {
-        Journal(facts.iter().enumerate().map(|(seq, fact)| json!({"seq": seq, "at": "", "fact": fact})).collect())
+    fn journal(facts: &[Value]) -> JsonJournal {
+        JsonJournal(facts.iter().enumerate().map(|(seq, fact)| json!({"seq": seq, "at": "", "fact": fact})).collect())
     }
 
     fn started(attempt: u64) -> Value {
@@ -139,6 +139,6 @@ mod tests {
         assert!(found(&[started(1), started(1)]).contains("follows attempt"));
         assert!(found(&[end.clone(), end]).contains("follows the end"));
         assert!(found(&[json!({"RunCreated": {}})]).contains("is entry 1"));
-        assert!(Journal(vec![json!({"seq": 1, "fact": {"RunCreated": {}}})]).violation().is_some());
+        assert!(JsonJournal(vec![json!({"seq": 1, "fact": {"RunCreated": {}}})]).violation().is_some());
     }
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::aws_json::{ACCOUNT, REGION};
-use crate::stub_server::{Answer, HttpRequest, serve};
+use crate::stub_server::{HttpRequest, StubResponse, serve};
 
 const NAME: &str = "stepladder-test";
 const ROOT: &str = "/2018-06-01/runtime";
@@ -26,7 +26,7 @@ const PAYLOAD_BYTES: usize = 6_291_556;
 
 /// The result of an invocation.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub enum InvocationOutcome {
     /// The process responded.
     Response(Value),
     /// The process reported an error: `{"errorType", "errorMessage", …}`.
@@ -39,21 +39,21 @@ pub enum Outcome {
 #[derive(Clone, Debug)]
 pub struct LambdaApi {
     address: SocketAddr,
-    events: mpsc::UnboundedSender<Event>,
-    state: Arc<Mutex<State>>,
+    events: mpsc::UnboundedSender<InvocationEvent>,
+    state: Arc<Mutex<LambdaApiState>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LambdaApiState {
     invocations: u64,
-    open: HashMap<String, oneshot::Sender<Outcome>>,
+    open: HashMap<String, oneshot::Sender<InvocationOutcome>>,
     first_asked: Option<Instant>,
     first_answered: Option<Instant>,
     init_errors: Vec<Value>,
 }
 
 #[derive(Debug)]
-struct Event {
+struct InvocationEvent {
     id: String,
     trace: String,
     deadline: SystemTime,
@@ -63,7 +63,7 @@ struct Event {
 impl LambdaApi {
     /// Starts the stub on a free port.
     pub async fn start() -> Self {
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Arc::new(Mutex::new(LambdaApiState::default()));
         let (events, queue) = mpsc::unbounded_channel();
         let (inner, queue) = (Arc::clone(&state), Arc::new(tokio::sync::Mutex::new(queue)));
         let address = serve(move |asked| {
@@ -101,7 +101,7 @@ impl LambdaApi {
 
     /// Gives an event to the next process that asks for one, and waits for the response. After
     /// `timeout`, which is also the process's deadline, the invocation has failed.
-    pub async fn invoke(&self, payload: &Value, timeout: Duration) -> Outcome {
+    pub async fn invoke(&self, payload: &Value, timeout: Duration) -> InvocationOutcome {
         let payload = payload.to_string();
         if payload.len() > PAYLOAD_BYTES {
             return too_large("RequestTooLarge", payload.len());
@@ -114,7 +114,7 @@ impl LambdaApi {
             let id = format!("00000000-0000-4000-8000-{n:012x}");
             state.open.insert(id.clone(), done);
             let trace = format!("Root=1-00000000-{n:024x};Parent={n:016x};Sampled=1");
-            Event { id, trace, deadline: SystemTime::now() + timeout, payload: payload.into() }
+            InvocationEvent { id, trace, deadline: SystemTime::now() + timeout, payload: payload.into() }
         };
         let id = event.id.clone();
         self.events.send(event).expect("the server outlives its clients");
@@ -122,7 +122,7 @@ impl LambdaApi {
             Ok(outcome) => outcome.expect("it is answered once"),
             Err(_) => {
                 self.state.lock().expect("no panic").open.remove(&id);
-                Outcome::TimedOut
+                InvocationOutcome::TimedOut
             }
         }
     }
@@ -146,17 +146,17 @@ impl LambdaApi {
 }
 
 /// Returns the error that Lambda reports for a payload of this size.
-fn too_large(kind: &str, bytes: usize) -> Outcome {
+fn too_large(kind: &str, bytes: usize) -> InvocationOutcome {
     let said = format!("payload size ({bytes} bytes) exceeded maximum allowed payload size ({PAYLOAD_BYTES} bytes).");
-    Outcome::Error(json!({"errorType": kind, "errorMessage": said}))
+    InvocationOutcome::Error(json!({"errorType": kind, "errorMessage": said}))
 }
 
-type Queue = tokio::sync::Mutex<mpsc::UnboundedReceiver<Event>>;
+type InvocationQueue = tokio::sync::Mutex<mpsc::UnboundedReceiver<InvocationEvent>>;
 
-async fn answer(state: &Mutex<State>, queue: &Queue, asked: HttpRequest) -> Answer {
+async fn answer(state: &Mutex<LambdaApiState>, queue: &InvocationQueue, asked: HttpRequest) -> StubResponse {
     let path = asked.uri.path().to_owned();
     let Some(rest) = path.strip_prefix(ROOT) else {
-        return Answer::json(404, &json!({"errorMessage": format!("{path} is not of the Runtime API")}));
+        return StubResponse::json(404, &json!({"errorMessage": format!("{path} is not of the Runtime API")}));
     };
     let parts: Vec<_> = rest.trim_start_matches('/').split('/').collect();
     match (&asked.method, parts.as_slice()) {
@@ -165,25 +165,25 @@ async fn answer(state: &Mutex<State>, queue: &Queue, asked: HttpRequest) -> Answ
             state.lock().expect("no panic").first_answered.get_or_insert_with(Instant::now);
             if asked.body.len() > PAYLOAD_BYTES {
                 end(state, id, too_large("Function.ResponseSizeTooLarge", asked.body.len()));
-                return Answer::json(413, &json!({"errorType": "RequestEntityTooLarge"}));
+                return StubResponse::json(413, &json!({"errorType": "RequestEntityTooLarge"}));
             }
-            end(state, id, Outcome::Response(asked.json()))
+            end(state, id, InvocationOutcome::Response(asked.json()))
         }
-        (&Method::POST, ["invocation", id, "error"]) => end(state, id, Outcome::Error(asked.json())),
+        (&Method::POST, ["invocation", id, "error"]) => end(state, id, InvocationOutcome::Error(asked.json())),
         (&Method::POST, ["init", "error"]) => {
             state.lock().expect("no panic").init_errors.push(asked.json());
-            Answer::json(202, &json!({"status": "OK"}))
+            StubResponse::json(202, &json!({"status": "OK"}))
         }
-        (method, _) => Answer::json(404, &json!({"errorMessage": format!("{method} {path} is not served")})),
+        (method, _) => StubResponse::json(404, &json!({"errorMessage": format!("{method} {path} is not served")})),
     }
 }
 
 /// Waits for the next event and returns it. If the process disconnects, this future is dropped, and
 /// the event stays in the queue.
-async fn next(state: &Mutex<State>, queue: &Queue) -> Answer {
+async fn next(state: &Mutex<LambdaApiState>, queue: &InvocationQueue) -> StubResponse {
     state.lock().expect("no panic").first_asked.get_or_insert_with(Instant::now);
     let event = loop {
-        let Some(event) = queue.lock().await.recv().await else { return Answer::Cut };
+        let Some(event) = queue.lock().await.recv().await else { return StubResponse::Cut };
         // an event whose deadline has passed is skipped
         if state.lock().expect("no panic").open.contains_key(&event.id) {
             break event;
@@ -195,15 +195,15 @@ async fn next(state: &Mutex<State>, queue: &Queue) -> Answer {
     let reply = reply.header("lambda-runtime-aws-request-id", event.id).header("lambda-runtime-trace-id", event.trace);
     let reply = reply.header("lambda-runtime-deadline-ms", deadline.to_string());
     let reply = reply.header("lambda-runtime-invoked-function-arn", arn).body(Full::new(event.payload));
-    Answer::Reply(reply.expect("all of these are header values"))
+    StubResponse::Reply(reply.expect("all of these are header values"))
 }
 
-fn end(state: &Mutex<State>, id: &str, outcome: Outcome) -> Answer {
+fn end(state: &Mutex<LambdaApiState>, id: &str, outcome: InvocationOutcome) -> StubResponse {
     let Some(waiting) = state.lock().expect("no panic").open.remove(id) else {
         let said = json!({"errorType": "InvalidRequestID", "errorMessage": "it is over, or never was"});
-        return Answer::json(400, &said);
+        return StubResponse::json(400, &said);
     };
     // an error means that the test no longer waits for this invocation
     let _ = waiting.send(outcome);
-    Answer::json(202, &json!({"status": "OK"}))
+    StubResponse::json(202, &json!({"status": "OK"}))
 }

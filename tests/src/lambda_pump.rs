@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::aws_json::{AwsJson, REGION};
-use crate::lambda_api::{LambdaApi, Outcome};
+use crate::lambda_api::{InvocationOutcome, LambdaApi};
 
 /// A mapping between one queue and one Lambda function.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub struct BatchResult {
     /// The ids of the messages that failed and will become visible again.
     pub failed: Vec<String>,
     /// The result of the invocation.
-    pub outcome: Outcome,
+    pub outcome: InvocationOutcome,
 }
 
 impl LambdaPump {
@@ -141,10 +141,10 @@ fn attribute(value: &Value) -> Value {
 
 /// Returns the messages that failed, by the rules of `ReportBatchItemFailures`: all messages after
 /// an error, after a timeout or if an id is unknown.
-fn failed(outcome: &Outcome, all: &[String]) -> Vec<String> {
+fn failed(outcome: &InvocationOutcome, all: &[String]) -> Vec<String> {
     let response = match outcome {
-        Outcome::Response(response) => response,
-        Outcome::Error(_) | Outcome::TimedOut => return all.to_vec(),
+        InvocationOutcome::Response(response) => response,
+        InvocationOutcome::Error(_) | InvocationOutcome::TimedOut => return all.to_vec(),
     };
     let items = response["batchItemFailures"].as_array().cloned().unwrap_or_default();
     let reported: Vec<_> = items.iter().map(|item| text(&item["itemIdentifier"])).collect();

@@ -30,8 +30,8 @@ pub mod server;
 pub mod stub_server;
 pub mod wait;
 
-pub use api::Api;
+pub use api::ApiClient;
 pub use aws_json::AwsJson;
-pub use journal::Journal;
-pub use server::Server;
+pub use journal::JsonJournal;
+pub use server::ServerProcess;
 pub use wait::{wait_calmly, wait_for};

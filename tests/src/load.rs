@@ -10,11 +10,11 @@ use futures::future::join_all;
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::Api;
+use crate::ApiClient;
 
 /// The size of a load.
 #[derive(Clone, Copy, Debug)]
-pub struct Load {
+pub struct LoadSize {
     /// The number of clients. Each client sends one request at a time.
     pub clients: usize,
     /// The number of events per request.
@@ -23,7 +23,7 @@ pub struct Load {
 
 /// The responses that a load received.
 #[derive(Clone, Debug, Default)]
-pub struct Answers {
+pub struct LoadResponses {
     /// The numbers of the events that were accepted, each with the id that the server returned.
     pub accepted: Vec<(usize, String)>,
     /// The numbers of the events that were refused.
@@ -32,15 +32,20 @@ pub struct Answers {
     pub waits: Option<(u64, u64)>,
 }
 
-impl Load {
+impl LoadSize {
     /// Sends events until `enough` returns `true`. `event` creates the event with a number.
     ///
     /// # Panics
     ///
     /// Panics if a response is neither 200 with an id for each event, nor 429 with a `Retry-After`
     /// in whole seconds and a message.
-    pub async fn send(self, api: &Api, event: impl Fn(usize) -> Value, enough: impl Fn(&Answers) -> bool) -> Answers {
-        let (next, answers) = (AtomicUsize::new(0), Mutex::new(Answers::default()));
+    pub async fn send(
+        self,
+        api: &ApiClient,
+        event: impl Fn(usize) -> Value,
+        enough: impl Fn(&LoadResponses) -> bool,
+    ) -> LoadResponses {
+        let (next, answers) = (AtomicUsize::new(0), Mutex::new(LoadResponses::default()));
         let client = async || {
             while !enough(&answers.lock().expect("no client panicked")) {
                 let first = next.fetch_add(self.batch, Ordering::Relaxed);

@@ -16,13 +16,13 @@ use crate::owned_server::OwnedServer;
 use crate::parts::{free_port, python_program};
 
 /// Servers that no test uses at the moment. They run until the test process ends.
-static IDLE: Mutex<Vec<Server>> = Mutex::new(Vec::new());
+static IDLE: Mutex<Vec<MinistackProcess>> = Mutex::new(Vec::new());
 
 /// The file from which `python/sitecustomize.py` reads how far the clock is ahead.
 const OFFSET: &str = "offset";
 
 #[derive(Debug)]
-struct Server {
+struct MinistackProcess {
     port: u16,
     /// How far the server's clock is ahead of the machine's.
     offset: Mutex<Duration>,
@@ -34,7 +34,7 @@ struct Server {
 #[derive(Debug)]
 pub struct Ministack {
     /// The server; `None` only while this value is dropped.
-    server: Option<Server>,
+    server: Option<MinistackProcess>,
 }
 
 impl Ministack {
@@ -44,7 +44,7 @@ impl Ministack {
         let idle = IDLE.lock().expect("no panic").pop();
         let server = match idle {
             Some(server) => server,
-            None => Server::start().await,
+            None => MinistackProcess::start().await,
         };
         let reset = plain_client().post(format!("{}/_ministack/reset", server.url())).send().await;
         assert!(reset.expect("ministack answers").status().is_success(), "{}", server.process.log());
@@ -83,7 +83,7 @@ impl Ministack {
         self.server().process.id()
     }
 
-    fn server(&self) -> &Server {
+    fn server(&self) -> &MinistackProcess {
         self.server.as_ref().expect("there until it is dropped")
     }
 }
@@ -97,7 +97,7 @@ impl Drop for Ministack {
     }
 }
 
-impl Server {
+impl MinistackProcess {
     async fn start() -> Self {
         let (port, folder) = (free_port(), OwnedServer::folder("ministack"));
         let url = format!("http://127.0.0.1:{port}");

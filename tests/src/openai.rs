@@ -8,25 +8,25 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
-use crate::stub_server::{Answer, HttpRequest, serve};
+use crate::stub_server::{HttpRequest, StubResponse, serve};
 
 /// A running stub.
 #[derive(Clone, Debug)]
-pub struct OpenAi {
+pub struct OpenAiStub {
     address: SocketAddr,
-    count: Arc<Mutex<Count>>,
-    open: Arc<watch::Sender<Gate>>,
+    count: Arc<Mutex<RequestCount>>,
+    open: Arc<watch::Sender<AnswerGate>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Gate {
+struct AnswerGate {
     /// The number of requests that get a response. Later requests wait.
     answered: usize,
 }
 
 /// The requests that the stub has received.
 #[derive(Clone, Debug, Default)]
-pub struct Count {
+pub struct RequestCount {
     /// The number of requests.
     pub requests: Vec<Value>,
     /// The number of requests without a response yet.
@@ -35,31 +35,34 @@ pub struct Count {
     pub most: usize,
 }
 
-struct InFlight(Arc<Mutex<Count>>);
+struct InFlightGuard(Arc<Mutex<RequestCount>>);
 
-impl Drop for InFlight {
+impl Drop for InFlightGuard {
     // this also happens if the client disconnects
     fn drop(&mut self) {
         self.0.lock().expect("no panic").now -= 1;
     }
 }
 
-impl OpenAi {
+impl OpenAiStub {
     /// Starts a stub that responds to everything at once, until [`OpenAi::hold`] is called.
     pub async fn start() -> Self {
-        let count = Arc::new(Mutex::new(Count::default()));
-        let open = Arc::new(watch::Sender::new(Gate { answered: usize::MAX }));
+        let count = Arc::new(Mutex::new(RequestCount::default()));
+        let open = Arc::new(watch::Sender::new(AnswerGate { answered: usize::MAX }));
         let (inner, gate) = (Arc::clone(&count), open.subscribe());
         let address = serve(move |asked| {
             let (count, mut gate) = (Arc::clone(&inner), gate.clone());
             async move {
                 if !asked.uri.path().ends_with("/chat/completions") {
-                    return Answer::json(404, &json!({"error": {"message": "the stub knows chat completions only"}}));
+                    return StubResponse::json(
+                        404,
+                        &json!({"error": {"message": "the stub knows chat completions only"}}),
+                    );
                 }
                 let number = arrive(&count, &asked);
-                let _in_flight = InFlight(count);
+                let _in_flight = InFlightGuard(count);
                 gate.wait_for(|gate| number <= gate.answered).await.expect("the stub outlives its requests");
-                Answer::json(200, &completion(&asked.json()))
+                StubResponse::json(200, &completion(&asked.json()))
             }
         })
         .await;
@@ -72,14 +75,14 @@ impl OpenAi {
     }
 
     /// Returns the number of requests so far, and the requests.
-    pub fn count(&self) -> Count {
+    pub fn count(&self) -> RequestCount {
         self.count.lock().expect("no panic").clone()
     }
 
     /// Lets only the first `n` requests since the start have a response from now on. The others
     /// wait.
     pub fn answer_first(&self, n: usize) {
-        self.open.send_replace(Gate { answered: n });
+        self.open.send_replace(AnswerGate { answered: n });
     }
 
     /// Holds back the responses to all requests that arrive from now on, until [`OpenAi::release`].
@@ -94,7 +97,7 @@ impl OpenAi {
     }
 }
 
-fn arrive(count: &Mutex<Count>, asked: &HttpRequest) -> usize {
+fn arrive(count: &Mutex<RequestCount>, asked: &HttpRequest) -> usize {
     let mut count = count.lock().expect("no panic");
     count.requests.push(asked.json());
     count.now += 1;

@@ -9,11 +9,11 @@ use hyper::Response;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::stub_server::{Answer, HttpRequest, serve};
+use crate::stub_server::{HttpRequest, StubResponse, serve};
 
 /// A fault that is injected instead of passing a request on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum ProxyFault {
     /// Responds with this status. The service does not get the request.
     Status(u16),
     /// Responds with 503 and a `Retry-After` of this many seconds. The service does not get the
@@ -27,9 +27,9 @@ pub enum Fault {
 
 /// A running proxy.
 #[derive(Clone, Debug)]
-pub struct Proxy {
+pub struct HttpProxy {
     address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<HttpProxyState>>,
     held: Arc<watch::Sender<HeldRequests>>,
 }
 
@@ -52,8 +52,8 @@ impl HeldRequests {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    faults: Vec<(&'static str, Fault)>,
+struct HttpProxyState {
+    faults: Vec<(&'static str, ProxyFault)>,
     seen: Vec<ProxiedRequest>,
 }
 
@@ -67,14 +67,14 @@ pub struct ProxiedRequest {
     /// The body.
     pub body: serde_json::Value,
     /// The fault that was injected into the request, if any.
-    pub fault: Option<Fault>,
+    pub fault: Option<ProxyFault>,
 }
 
-impl Proxy {
+impl HttpProxy {
     /// Starts a proxy that passes `prefix/…` on to `upstream/…`. `upstream` is an address without a
     /// final slash.
     pub async fn start(prefix: &'static str, upstream: String) -> Self {
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Arc::new(Mutex::new(HttpProxyState::default()));
         let held = Arc::new(watch::Sender::new(HeldRequests::None));
         let client = reqwest::Client::new();
         let (inner, gate) = (Arc::clone(&state), held.subscribe());
@@ -87,15 +87,15 @@ impl Proxy {
                     .await
                     .expect("the proxy outlives its requests");
                 match fault {
-                    Some(Fault::Status(status)) => {
-                        return Answer::json(status, &json!({"message": "a fault on purpose"}));
+                    Some(ProxyFault::Status(status)) => {
+                        return StubResponse::json(status, &json!({"message": "a fault on purpose"}));
                     }
-                    Some(Fault::RetryAfter(seconds)) => return retry_after(seconds),
-                    Some(Fault::CutBefore) => return Answer::Cut,
-                    Some(Fault::CutAfter) | None => {}
+                    Some(ProxyFault::RetryAfter(seconds)) => return retry_after(seconds),
+                    Some(ProxyFault::CutBefore) => return StubResponse::Cut,
+                    Some(ProxyFault::CutAfter) | None => {}
                 }
                 let answer = pass_on(&client, prefix, &upstream, asked).await;
-                if fault == Some(Fault::CutAfter) { Answer::Cut } else { answer }
+                if fault == Some(ProxyFault::CutAfter) { StubResponse::Cut } else { answer }
             }
         })
         .await;
@@ -108,7 +108,7 @@ impl Proxy {
     }
 
     /// Injects these faults into the next requests with this method, one fault per request.
-    pub fn next_meet(&self, method: &'static str, faults: impl IntoIterator<Item = Fault>) {
+    pub fn next_meet(&self, method: &'static str, faults: impl IntoIterator<Item = ProxyFault>) {
         self.state.lock().expect("no panic").faults.extend(faults.into_iter().map(|fault| (method, fault)));
     }
 
@@ -138,14 +138,14 @@ impl Proxy {
     }
 }
 
-fn retry_after(seconds: u32) -> Answer {
+fn retry_after(seconds: u32) -> StubResponse {
     let body = json!({"message": "a fault on purpose"}).to_string();
     let reply = Response::builder().status(503).header("content-type", "application/json");
     let reply = reply.header("retry-after", seconds).body(Full::new(Bytes::from(body)));
-    Answer::Reply(reply.expect("a number is a header value"))
+    StubResponse::Reply(reply.expect("a number is a header value"))
 }
 
-fn record(state: &Mutex<State>, asked: &HttpRequest) -> Option<Fault> {
+fn record(state: &Mutex<HttpProxyState>, asked: &HttpRequest) -> Option<ProxyFault> {
     let mut state = state.lock().expect("no panic");
     let due = state.faults.iter().position(|(method, _)| asked.method == *method);
     let fault = due.map(|place| state.faults.remove(place).1);
@@ -158,15 +158,18 @@ fn record(state: &Mutex<State>, asked: &HttpRequest) -> Option<Fault> {
     fault
 }
 
-async fn pass_on(client: &reqwest::Client, prefix: &str, upstream: &str, asked: HttpRequest) -> Answer {
+async fn pass_on(client: &reqwest::Client, prefix: &str, upstream: &str, asked: HttpRequest) -> StubResponse {
     let path = asked.uri.path_and_query().map_or("/", |whole| whole.as_str());
     let Some(rest) = path.strip_prefix(prefix) else {
-        return Answer::json(404, &json!({"message": format!("nothing is served at {path}, only under {prefix}")}));
+        return StubResponse::json(
+            404,
+            &json!({"message": format!("nothing is served at {path}, only under {prefix}")}),
+        );
     };
     let url = format!("{upstream}{rest}");
     match forward(client, url, asked).await {
-        Ok(reply) => Answer::Reply(reply),
-        Err(error) => Answer::json(502, &json!({"message": format!("the service does not answer: {error}")})),
+        Ok(reply) => StubResponse::Reply(reply),
+        Err(error) => StubResponse::json(502, &json!({"message": format!("the service does not answer: {error}")})),
     }
 }
 

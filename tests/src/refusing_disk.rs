@@ -8,7 +8,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::Server;
+use crate::ServerProcess;
 
 /// The source of the library, which documents the library's environment variables.
 const SOURCE: &str = include_str!("refusing_disk.c");
@@ -34,7 +34,7 @@ impl RefusingDisk {
     }
 
     /// Makes the server use this disk for its data file.
-    pub fn under(&self, server: Server) -> Server {
+    pub fn under(&self, server: ServerProcess) -> ServerProcess {
         let text = |path: PathBuf| path.to_str().expect("a path of letters").to_owned();
         let files = text(server.db());
         server

@@ -9,14 +9,14 @@ use std::process::{ExitStatus, Stdio};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::database::Database;
-use crate::openai::OpenAi;
+use crate::database::DatabaseStub;
+use crate::openai::OpenAiStub;
 use crate::wait::{LIMIT, wait_for};
-use crate::{Api, binary};
+use crate::{ApiClient, binary};
 
 /// A server, running or not. Dropping it kills the process and removes the folder.
 #[derive(Debug)]
-pub struct Server {
+pub struct ServerProcess {
     folder: TempDir,
     program: Option<PathBuf>,
     variables: Vec<(String, String)>,
@@ -26,7 +26,7 @@ pub struct Server {
     url: String,
 }
 
-impl Server {
+impl ServerProcess {
     /// Prepares a server. Its process does not get those environment variables of this process that
     /// would configure it.
     pub fn new() -> Self {
@@ -48,7 +48,7 @@ impl Server {
     }
 
     /// Starts a server with functions that call these services, with short retry delays.
-    pub async fn with_services(ai: &OpenAi, database: &Database) -> Self {
+    pub async fn with_services(ai: &OpenAiStub, database: &DatabaseStub) -> Self {
         let mut server = Self::new()
             .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")
             .variable("OPENAI_BASE_URL", ai.url())
@@ -174,8 +174,8 @@ impl Server {
     }
 
     /// Returns a client of the server's HTTP interface.
-    pub fn api(&self) -> Api {
-        Api::new(&self.url)
+    pub fn api(&self) -> ApiClient {
+        ApiClient::new(&self.url)
     }
 
     /// Returns the server's address, without a final slash.
@@ -234,7 +234,7 @@ impl Server {
     }
 }
 
-impl Default for Server {
+impl Default for ServerProcess {
     fn default() -> Self {
         Self::new()
     }

@@ -35,14 +35,14 @@ impl HttpRequest {
 
 /// What the server does after a request.
 #[derive(Debug)]
-pub enum Answer {
+pub enum StubResponse {
     /// Sends a response.
     Reply(Response<Full<Bytes>>),
     /// Closes the connection without sending a response.
     Cut,
 }
 
-impl Answer {
+impl StubResponse {
     /// Creates a JSON response.
     pub fn json(status: u16, body: &Value) -> Self {
         Self::bytes(status, "application/json", body.to_string())
@@ -61,7 +61,7 @@ impl Answer {
 pub async fn serve<F, Fut>(answer: F) -> SocketAddr
 where
     F: Fn(HttpRequest) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Answer> + Send + 'static,
+    Fut: Future<Output = StubResponse> + Send + 'static,
 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let address = listener.local_addr().expect("a bound socket has an address");
@@ -80,8 +80,8 @@ where
                         body: body.to_bytes(),
                     };
                     match answer(asked).await {
-                        Answer::Reply(reply) => Ok(reply),
-                        Answer::Cut => Err("cut".to_owned()),
+                        StubResponse::Reply(reply) => Ok(reply),
+                        StubResponse::Cut => Err("cut".to_owned()),
                     }
                 }
             });

@@ -9,21 +9,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stepladder_aws::{Aws, Connection, Options, QueueAddresses};
+use stepladder_aws::{Aws, AwsOptions, Connection, QueueAddresses};
 use stepladder_engine::clock::SystemClock;
-use stepladder_engine::retries::Retries;
+use stepladder_engine::retries::StorageRetries;
 use stepladder_tests::aws_json::{AwsJson, REGION, fresh_name};
 use stepladder_tests::ministack::Ministack;
 use stepladder_tests::server::command;
 
-struct World {
+struct TableAndQueues {
     ministack: Ministack,
     sqs: AwsJson,
     table: String,
     queues: QueueAddresses,
 }
 
-impl World {
+impl TableAndQueues {
     /// Creates a table and queues. The table does not contain the addresses of the queues yet.
     async fn start() -> Self {
         let ministack = Ministack::start().await;
@@ -38,13 +38,13 @@ impl World {
     /// Writes the queues' addresses into the table, as the first sweep after a deployment does.
     async fn publish(&self) {
         let connection = Connection::emulators(&self.ministack.url(), &self.ministack.url());
-        let options = Options {
+        let options = AwsOptions {
             table: self.table.clone(),
             queues: self.queues.clone(),
             clock: Arc::new(SystemClock),
             retention: Duration::from_secs(86_400),
             trace: || None,
-            retries: Retries::at_once(),
+            retries: StorageRetries::at_once(),
         };
         Aws::new(&connection, options).publish_addresses(&self.queues).await.expect("the addresses are written");
     }
@@ -85,7 +85,7 @@ impl World {
 
 #[tokio::test]
 async fn runs_are_created_shown_cancelled_and_rerun_without_a_server() {
-    let world = World::start().await;
+    let world = TableAndQueues::start().await;
     world.publish().await;
     let (good, out, err) = world.run(&["send", "test/hello.world", r#"{"name":"Ada"}"#]).await;
     assert!(good && out.contains("test/hello.world"), "{out}{err}");
@@ -109,7 +109,7 @@ async fn runs_are_created_shown_cancelled_and_rerun_without_a_server() {
 
 #[tokio::test]
 async fn dead_letters_are_listed_and_redriven_and_unreadable_ones_stay() {
-    let world = World::start().await;
+    let world = TableAndQueues::start().await;
     world.publish().await;
     let wake = json!({"run": "01HF7YAT000000000000000001", "cause": "Next", "group": "hello-world"});
     world.dead_letter(&world.queues.steps_dead_letters, &wake.to_string()).await;
@@ -141,7 +141,7 @@ async fn dead_letters_are_listed_and_redriven_and_unreadable_ones_stay() {
 
 #[tokio::test]
 async fn a_missing_table_or_missing_queues_are_reported_in_one_line() {
-    let world = World::start().await;
+    let world = TableAndQueues::start().await;
     let (good, out, err) = world.run_on("no-such-table", &["runs"]).await;
     assert!(!good && out.is_empty());
     assert_eq!(err.lines().count(), 1, "{err}");

@@ -9,13 +9,13 @@ mod table;
 mod world;
 
 mod on_dynamodb_local {
-    use crate::world::{Tables, subject};
+    use crate::world::{TableEmulator, subject};
 
-    stepladder_testkit::conformance!(async || subject(Tables::DynamoDbLocal).await);
+    stepladder_testkit::conformance!(async || subject(TableEmulator::DynamoDbLocal).await);
 }
 
 mod on_ministack {
-    use crate::world::{Tables, subject};
+    use crate::world::{TableEmulator, subject};
 
-    stepladder_testkit::conformance!(async || subject(Tables::Ministack).await);
+    stepladder_testkit::conformance!(async || subject(TableEmulator::Ministack).await);
 }

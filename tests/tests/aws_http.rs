@@ -9,13 +9,13 @@ mod table;
 use serde_json::{Value, json};
 use stepladder_core::RunId;
 
-use roles::{Ask, World};
+use roles::{LambdaRoles, RoleRequest};
 
 const KEY: &str = "EVENT-KEY-OF-THIS-TEST";
 const TOKEN: &str = "TOKEN-OF-THIS-TEST";
 
-async fn world(level: &str) -> World {
-    World::start(&[
+async fn world(level: &str) -> LambdaRoles {
+    LambdaRoles::start(&[
         ("RUST_LOG", level.into()),
         ("STEPLADDER_EVENT_KEYS", KEY.into()),
         ("STEPLADDER_DASHBOARD_TOKEN", TOKEN.into()),
@@ -25,22 +25,22 @@ async fn world(level: &str) -> World {
     .await
 }
 
-async fn get(world: &World, path: &str) -> (u64, String) {
+async fn get(world: &LambdaRoles, path: &str) -> (u64, String) {
     let authorization = format!("Bearer {TOKEN}");
     let headers = [("authorization", &*authorization)];
-    let ask = Ask { method: "GET", path, headers: &headers, body: None, base64: false };
+    let ask = RoleRequest { method: "GET", path, headers: &headers, body: None, base64: false };
     world.ask(ask).await.unwrap_or_else(|error| panic!("GET {path}: {error}"))
 }
 
-async fn get_json(world: &World, path: &str) -> Value {
+async fn get_json(world: &LambdaRoles, path: &str) -> Value {
     let (status, body) = get(world, path).await;
     assert_eq!(status, 200, "GET {path}: {body:.300}");
     serde_json::from_str(&body).expect("JSON")
 }
 
-async fn send(world: &World, body: &str, base64: bool) -> Result<(u64, String), Value> {
+async fn send(world: &LambdaRoles, body: &str, base64: bool) -> Result<(u64, String), Value> {
     let path = format!("/e/{KEY}");
-    world.ask(Ask { method: "POST", path: &path, headers: &[], body: Some(body), base64 }).await
+    world.ask(RoleRequest { method: "POST", path: &path, headers: &[], body: Some(body), base64 }).await
 }
 
 fn hello(id: &str, name: &str) -> String {
@@ -48,7 +48,7 @@ fn hello(id: &str, name: &str) -> String {
 }
 
 /// Executes a run of hello-world to its end. `id` is the id of its event, and `name` its input.
-async fn run(world: &World, id: &str, name: &str) -> RunId {
+async fn run(world: &LambdaRoles, id: &str, name: &str) -> RunId {
     assert_eq!(send(world, &hello(id, name), true).await.expect("it is taken").0, 200);
     let run = world.run_of(id).await;
     world.until_ended(&[run]).await;
@@ -131,7 +131,7 @@ async fn no_secret_is_logged_by_any_role_at_any_level() {
     get_json(&world, &format!("/v1/runs/{}", runs[0])).await;
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let token = format!("token={TOKEN}");
-    let login = Ask { method: "POST", path: "/login", headers: &form, body: Some(&token), base64: false };
+    let login = RoleRequest { method: "POST", path: "/login", headers: &form, body: Some(&token), base64: false };
     assert_eq!(world.ask(login).await.expect("an answer").0, 303);
     for (role, log) in [("worker", worker.log()), ("ingest", ingest.log()), ("http", front.log())] {
         for secret in [

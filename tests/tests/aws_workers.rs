@@ -20,13 +20,13 @@ use stepladder_engine::RunFilter;
 use stepladder_engine::clock::SystemClock;
 use stepladder_engine::ports::queues::{DeadLetterQueue, Queues};
 use stepladder_testkit::clock::VirtualClock;
-use stepladder_tests::aws_faults::{AwsFaults, Fault};
-use stepladder_tests::database::Database;
-use stepladder_tests::lambda_api::Outcome;
-use stepladder_tests::openai::OpenAi;
-use stepladder_tests::{Journal, wait_calmly, wait_for};
+use stepladder_tests::aws_faults::{AwsFault, AwsFaultProxy};
+use stepladder_tests::database::DatabaseStub;
+use stepladder_tests::lambda_api::InvocationOutcome;
+use stepladder_tests::openai::OpenAiStub;
+use stepladder_tests::{JsonJournal, wait_calmly, wait_for};
 
-use roles::{VISIBILITY, World};
+use roles::{LambdaRoles, VISIBILITY};
 
 /// The timeout of an invocation that must not end by itself. Its leases expire 5 s after the
 /// timeout.
@@ -43,9 +43,9 @@ fn enhance(id: &str) -> Value {
 }
 
 /// Starts the roles of the binary under test, and stubs of the services that the functions call.
-async fn with_stubs() -> (World, OpenAi, Database) {
-    let (ai, database) = (OpenAi::start().await, Database::start().await);
-    let world = World::start(&[
+async fn with_stubs() -> (LambdaRoles, OpenAiStub, DatabaseStub) {
+    let (ai, database) = (OpenAiStub::start().await, DatabaseStub::start().await);
+    let world = LambdaRoles::start(&[
         ("OPENAI_API_KEY", "sk-a-key-of-this-test".into()),
         ("OPENAI_BASE_URL", ai.url()),
         ("SUPABASE_URL", database.url()),
@@ -56,14 +56,14 @@ async fn with_stubs() -> (World, OpenAi, Database) {
 }
 
 /// Returns the steps that were started more than once, and how often each was started.
-fn again(journal: &Journal) -> Vec<(String, usize)> {
+fn again(journal: &JsonJournal) -> Vec<(String, usize)> {
     let started = journal.steps("StepStarted");
     let steps: HashSet<_> = started.iter().collect();
     let counted = steps.into_iter().map(|step| (step.clone(), started.iter().filter(|other| *other == step).count()));
     counted.filter(|(_, times)| *times > 1).collect()
 }
 
-async fn assert_completed(world: &World, run: RunId) {
+async fn assert_completed(world: &LambdaRoles, run: RunId) {
     let summary = world.run(run).await;
     assert_eq!(summary.status, Status::Completed, "{summary:?}");
 }
@@ -91,7 +91,7 @@ async fn only_the_body_of_a_killed_worker_runs_again_after_its_lease() {
         dying.kill().await;
     };
     let (outcome, ()) = tokio::join!(deliver, kill);
-    assert_eq!(outcome, Outcome::TimedOut);
+    assert_eq!(outcome, InvocationOutcome::TimedOut);
     ai.release();
 
     let _other = world.worker();
@@ -126,7 +126,7 @@ async fn a_worker_killed_in_the_middle_of_a_batch_loses_none_of_its_runs() {
     };
     let (batch, ()) = tokio::join!(pump.pump(), kill);
     let batch = batch.expect("three wakes");
-    assert_eq!((batch.outcome, batch.failed.len()), (Outcome::TimedOut, 3));
+    assert_eq!((batch.outcome, batch.failed.len()), (InvocationOutcome::TimedOut, 3));
     ai.release();
 
     let _other = world.worker();
@@ -185,7 +185,7 @@ async fn messages_delivered_twice_and_in_reverse_execute_every_body_once() {
 
 #[tokio::test]
 async fn an_event_without_an_id_is_one_event_although_its_message_is_repeated() {
-    let world = World::start(&[]).await;
+    let world = LambdaRoles::start(&[]).await;
     let event = json!({"name": "test/hello.world", "data": {"name": "anonymous"}});
     world.send(&[json!([event, event]).to_string()]).await;
     let pump = world.events();
@@ -193,7 +193,7 @@ async fn an_event_without_an_id_is_one_event_although_its_message_is_repeated() 
     for delivery in 1..=3 {
         let mut ingest = world.ingest();
         let pumped = pump.pump_and_lose().await.expect("the message");
-        assert!(matches!(pumped.outcome, Outcome::Response(_)), "{pumped:?}");
+        assert!(matches!(pumped.outcome, InvocationOutcome::Response(_)), "{pumped:?}");
         ingest.kill().await;
         world.stack.advance(VISIBILITY);
         let page = world.engine(Arc::new(SystemClock)).query().runs(RunFilter::default()).await.expect("a page");
@@ -210,7 +210,7 @@ async fn an_event_without_an_id_is_one_event_although_its_message_is_repeated() 
 
 #[tokio::test]
 async fn only_the_invalid_message_of_a_batch_is_reported_as_failed() {
-    let world = World::start(&[]).await;
+    let world = LambdaRoles::start(&[]).await;
     let [first, second] = world.runs([hello("beside-1"), hello("beside-2")]).await;
     let worker = world.worker();
     let broken = world.post_wake(r#"{"run": "no id"}"#).await;
@@ -233,7 +233,7 @@ async fn only_the_invalid_message_of_a_batch_is_reported_as_failed() {
 
 /// Creates a run that lost its only wake as a dead letter, because five workers in a row could not
 /// start.
-async fn run_without_wake(world: &World) -> RunId {
+async fn run_without_wake(world: &LambdaRoles) -> RunId {
     let [run] = world.runs([hello("given-up")]).await;
     let mut pump = world.steps();
     pump.timeout = Duration::from_millis(1);
@@ -243,7 +243,7 @@ async fn run_without_wake(world: &World) -> RunId {
         let said: Value = serde_json::from_str(worker.log().trim()).expect("a line of JSON");
         assert!(said["error"].as_str().is_some_and(|said| said.contains("STEPLADDER_PACE")), "{said}");
         let pumped = pump.pump().await.unwrap_or_else(|| panic!("delivery {delivery}"));
-        assert_eq!((pumped.outcome, pumped.failed.len()), (Outcome::TimedOut, 1));
+        assert_eq!((pumped.outcome, pumped.failed.len()), (InvocationOutcome::TimedOut, 1));
         assert_eq!((world.wakes().await, world.dead_wakes().await), (1, 0), "after delivery {delivery}");
         world.stack.advance(VISIBILITY);
     }
@@ -254,7 +254,7 @@ async fn run_without_wake(world: &World) -> RunId {
 
 #[tokio::test]
 async fn the_watchdog_wakes_a_run_whose_wake_is_a_dead_letter_after_an_hour() {
-    let world = World::start(&[]).await;
+    let world = LambdaRoles::start(&[]).await;
     let run = run_without_wake(&world).await;
     let created = world.run(run).await.created_at;
     let clock = Arc::new(VirtualClock::new(created + HOUR - Duration::from_secs(180)));
@@ -271,7 +271,7 @@ async fn the_watchdog_wakes_a_run_whose_wake_is_a_dead_letter_after_an_hour() {
 
 #[tokio::test]
 async fn a_redriven_dead_letter_continues_its_run() {
-    let world = World::start(&[]).await;
+    let world = LambdaRoles::start(&[]).await;
     let run = run_without_wake(&world).await;
     let aws = world.aws(Arc::new(SystemClock));
     let looked = aws.redrive_listed(DeadLetterQueue::Wakes, 10, true).await.expect("the queues answer");
@@ -291,12 +291,12 @@ async fn a_redriven_dead_letter_continues_its_run() {
 /// dead letter. The log says what to do, and a metric counts the errors.
 #[tokio::test]
 async fn a_wake_becomes_a_dead_letter_if_writes_are_denied_and_the_log_says_why() {
-    let world = World::start(&[("RUST_LOG", "info".into())]).await;
+    let world = LambdaRoles::start(&[("RUST_LOG", "info".into())]).await;
     let [run] = world.runs([hello("denied")]).await;
-    let proxy = AwsFaults::start(world.dynamo()).await;
+    let proxy = AwsFaultProxy::start(world.dynamo()).await;
     proxy.plan(|request| {
         let of_a_journal = request.body["Item"]["SK"]["S"].as_str().is_some_and(|sk| sk.starts_with("J#"));
-        if of_a_journal { Fault::Refuse("AccessDeniedException") } else { Fault::Pass }
+        if of_a_journal { AwsFault::Refuse("AccessDeniedException") } else { AwsFault::Pass }
     });
     let worker = world.worker_behind(&proxy.url());
     let pump = world.steps();

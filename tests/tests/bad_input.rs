@@ -3,7 +3,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use stepladder_tests::{Api, Server};
+use stepladder_tests::{ApiClient, ServerProcess};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -87,12 +87,12 @@ fn assert_refused(what: &str, (status, body): (u16, Value)) {
     assert!(sentence.len() > 10 && sentence.contains(' '), "{what}: {sentence:?} is no sentence");
 }
 
-async fn assert_nothing_stored(api: &Api, what: &str) {
+async fn assert_nothing_stored(api: &ApiClient, what: &str) {
     assert_eq!(api.get("/v1/events/bad").await.0, 404, "{what}: an event was stored");
     assert_eq!(api.number_of_runs().await, 0, "{what}: a run was created");
 }
 
-async fn assert_unharmed(server: &Server) {
+async fn assert_unharmed(server: &ServerProcess) {
     let api = server.api();
     let ids = api.send(&json!({"name": "test/hello.world"})).await;
     let run = api.run_of(&ids[0]).await;
@@ -102,7 +102,7 @@ async fn assert_unharmed(server: &Server) {
 
 #[tokio::test]
 async fn bad_events_are_refused_and_leave_nothing() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     let api = server.api();
     for (what, body) in bodies() {
         let answer = api.post("/e/test", body).await;
@@ -115,7 +115,7 @@ async fn bad_events_are_refused_and_leave_nothing() {
 
 #[tokio::test]
 async fn events_just_within_the_limits_are_accepted() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     let api = server.api();
     let (status, body) = api.post("/e/test", of_size(3 * MIB)).await;
     assert_eq!(status, 200, "an event of 3 MiB: {body}");
@@ -132,7 +132,7 @@ async fn events_just_within_the_limits_are_accepted() {
 
 #[tokio::test]
 async fn unknown_ids_and_bad_parameters_are_refused() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     let api = server.api();
     let get = [
         "/v1/events/unknown",
@@ -183,7 +183,7 @@ async fn unknown_ids_and_bad_parameters_are_refused() {
 
 #[tokio::test]
 async fn an_invalid_rerun_is_refused() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     let api = server.api();
     let ids = api.send(&json!({"name": "test/hello.world"})).await;
     let run = api.run_of(&ids[0]).await;
@@ -199,7 +199,7 @@ async fn an_invalid_rerun_is_refused() {
 
 #[tokio::test]
 async fn foreign_hosts_and_origins_are_refused() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     let api = server.api();
     for (header, value) in [("origin", "https://evil.example"), ("host", "evil.example")] {
         for path in ["/v1/runs", "/v1/functions", "/"] {
@@ -216,7 +216,7 @@ async fn foreign_hosts_and_origins_are_refused() {
 
 #[tokio::test]
 async fn bytes_that_are_not_http_do_no_harm() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     for bytes in [
         &b"\0\0\0\0\r\n\r\n"[..],
         b"GET\r\n\r\n",

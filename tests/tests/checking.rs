@@ -4,9 +4,9 @@
 use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
-use stepladder_tests::Server;
+use stepladder_tests::ServerProcess;
 
-async fn tell(server: &Server, arguments: &[&str]) -> (Option<i32>, String, String) {
+async fn tell(server: &ServerProcess, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = server.client(arguments);
     let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().await.expect("the binary starts");
     let text = |bytes| String::from_utf8(bytes).expect("the command line writes UTF-8");
@@ -15,7 +15,7 @@ async fn tell(server: &Server, arguments: &[&str]) -> (Option<i32>, String, Stri
 
 #[tokio::test]
 async fn saved_journals_replay_under_their_own_build_and_not_under_another() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     let ids = server.api().send(&json!({"name": "test/hello.world", "data": {"name": "Ada"}})).await;
     let run = server.api().run_of(&ids[0]).await;
     server.api().ended(&run).await;
@@ -46,7 +46,7 @@ async fn saved_journals_replay_under_their_own_build_and_not_under_another() {
 
 #[tokio::test]
 async fn live_runs_are_checked_at_their_server() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     let (code, out, _) = tell(&server, &["check"]).await;
     assert_eq!((code, out.as_str()), (Some(0), ""), "there are no runs");
     // the run does not start before the year 2100

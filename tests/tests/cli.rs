@@ -4,7 +4,7 @@ use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 use stepladder_tests::wait::LIMIT;
-use stepladder_tests::{Server, server, wait_for};
+use stepladder_tests::{ServerProcess, server, wait_for};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::process::Command;
@@ -47,7 +47,7 @@ async fn execute(mut command: Command) -> CommandOutput {
     tokio::time::timeout(LIMIT, output).await.expect("the command ends").expect("the binary starts").into()
 }
 
-async fn run_client(server: &Server, arguments: &[&str]) -> CommandOutput {
+async fn run_client(server: &ServerProcess, arguments: &[&str]) -> CommandOutput {
     execute(server.client(arguments)).await
 }
 
@@ -93,7 +93,7 @@ async fn functions_are_listed_without_a_server() {
 
 #[tokio::test]
 async fn send_with_wait_prints_how_the_run_ended() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     let out = run_client(&server, &["send", "test/hello.world", r#"{"name":"Ada"}"#, "--wait"]).await.expect_success();
     assert!(out.contains("Completed") && out.contains("Hello, Ada!"), "{out}");
 
@@ -107,7 +107,7 @@ async fn send_with_wait_prints_how_the_run_ended() {
 
 #[tokio::test]
 async fn an_event_is_read_from_a_file_or_a_pipe_and_its_id_counts_once() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     let file = server.folder().join("data.json");
     std::fs::write(&file, r#"{"name":"File"}"#).expect("a file in a folder of our own");
     let out = run_client(&server, &["send", "test/hello.world", "@data.json", "--wait"]).await.expect_success();
@@ -129,7 +129,7 @@ async fn an_event_is_read_from_a_file_or_a_pipe_and_its_id_counts_once() {
 
 #[tokio::test]
 async fn runs_are_listed_shown_cancelled_and_rerun() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     let api = server.api();
     let ids = api.send(&json!({"name": "test/hello.world", "data": {"name": "Ada"}})).await;
     let run = api.run_of(&ids[0]).await;
@@ -169,7 +169,7 @@ async fn runs_are_listed_shown_cancelled_and_rerun() {
 
 #[tokio::test]
 async fn a_function_is_paused_and_its_runs_are_cancelled_and_rerun_in_bulk() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     let api = server.api();
     assert!(run_client(&server, &["pause", "hello-world"]).await.expect_success().contains("hello-world is paused"));
     for n in 0..3 {
@@ -202,7 +202,7 @@ async fn a_function_is_paused_and_its_runs_are_cancelled_and_rerun_in_bulk() {
 
 #[tokio::test]
 async fn a_failed_command_prints_one_line_and_exits_with_a_code() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     let unknown = "01JB0000000000000000000000";
     for arguments in [
         &["run", unknown][..],
@@ -249,7 +249,7 @@ async fn a_failed_command_prints_one_line_and_exits_with_a_code() {
 
 #[tokio::test]
 async fn a_second_server_on_one_file_or_port_is_refused() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     let file = server.db();
     let file = file.to_str().expect("a readable path");
     let line = execute(without_server(&["dev", "--port", "0", "--db", file])).await.expect_failure();
@@ -306,7 +306,7 @@ async fn a_server_reachable_from_outside_requires_keys() {
 /// A proxy elsewhere could not reach a server on this machine.
 #[tokio::test]
 async fn commands_reach_a_local_server_without_the_environments_proxy() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     let proxy = TcpSocket::new_v4().expect("a socket");
     proxy.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let proxy = format!("http://{}", proxy.local_addr().expect("it is bound"));
@@ -318,7 +318,7 @@ async fn commands_reach_a_local_server_without_the_environments_proxy() {
 
 #[tokio::test]
 async fn a_closed_pipe_is_not_a_failure() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     let mut command = server.client(&["functions"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     drop(child.stdout.take());
@@ -329,7 +329,7 @@ async fn a_closed_pipe_is_not_a_failure() {
 
 #[tokio::test]
 async fn the_demonstration_finishes_its_runs_without_keys() {
-    let mut server = Server::new().argument("--demo").argument("--retry-delay").argument("50ms");
+    let mut server = ServerProcess::new().argument("--demo").argument("--retry-delay").argument("50ms");
     server.start().await;
     let api = server.api();
     let run = wait_for("the enhance run of the demonstration", async || {
@@ -357,7 +357,7 @@ async fn the_demonstration_finishes_its_runs_without_keys() {
 /// The demo's database responds with `Retry-After: 2`.
 #[tokio::test]
 async fn retries_wait_as_long_as_retry_after_says() {
-    let mut server = Server::new().argument("--demo").argument("--retry-delay").argument("1h");
+    let mut server = ServerProcess::new().argument("--demo").argument("--retry-delay").argument("1h");
     server.start().await;
     let api = server.api();
     let due = wait_for("the step that the database refused", async || {

@@ -10,18 +10,18 @@ use stepladder::prelude::*;
 use stepladder_core::Timestamp;
 use stepladder_engine::clock::{SystemClock, SystemEntropy};
 use stepladder_engine::{Config, Engine, Workers};
-use stepladder_server::{Connections, Options, router, serve};
+use stepladder_server::{ConnectionLimits, ServerOptions, router, serve};
 use stepladder_testkit::memory::Memory;
-use stepladder_tests::{Api, server, wait_for};
+use stepladder_tests::{ApiClient, server, wait_for};
 use tokio::net::TcpListener;
 
 /// A server in this process with one function.
-struct World {
+struct CommandServer {
     url: String,
     _workers: Workers,
 }
 
-impl World {
+impl CommandServer {
     async fn of(function: Function) -> Self {
         let clock = Arc::new(SystemClock);
         let memory = Arc::new(Memory::new(clock.clone()));
@@ -32,13 +32,13 @@ impl World {
         let workers = Workers::start(engine.clone(), 4);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let router = router(engine, Options { loopback: true, ..Options::default() });
-        tokio::spawn(serve(listener, router, Connections::default(), std::future::pending()));
+        let router = router(engine, ServerOptions { loopback: true, ..ServerOptions::default() });
+        tokio::spawn(serve(listener, router, ConnectionLimits::default(), std::future::pending()));
         Self { url, _workers: workers }
     }
 
-    fn api(&self) -> Api {
-        Api::new(&self.url)
+    fn api(&self) -> ApiClient {
+        ApiClient::new(&self.url)
     }
 
     /// Runs a command that must succeed. Returns what the command printed.
@@ -67,9 +67,9 @@ impl World {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Order {}
+struct OrderEvent {}
 
-impl EventData for Order {
+impl EventData for OrderEvent {
     const NAME: &'static str = "test/order";
 }
 
@@ -77,7 +77,7 @@ impl EventData for Order {
 /// charges succeed.
 fn order(charges: &Arc<AtomicU32>) -> Function {
     let charges = charges.clone();
-    let handler = move |ctx: Context, _: Event<Order>| {
+    let handler = move |ctx: Context, _: Event<OrderEvent>| {
         let charges = charges.clone();
         async move {
             let charge = async || match charges.fetch_add(1, Ordering::Relaxed) {
@@ -98,7 +98,7 @@ fn order(charges: &Arc<AtomicU32>) -> Function {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rerun_by_command_copies_a_handled_failure() {
     let charges = Arc::default();
-    let world = World::of(order(&charges)).await;
+    let world = CommandServer::of(order(&charges)).await;
     let first = world.run(&json!({"name": "test/order"})).await;
     assert_eq!(world.api().ended(&first).await["output"], "invoice");
 
@@ -118,21 +118,21 @@ async fn a_rerun_by_command_copies_a_handled_failure() {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Until {
+struct UntilEvent {
     ms: i64,
 }
 
-impl EventData for Until {
+impl EventData for UntilEvent {
     const NAME: &'static str = "test/until";
 }
 
-async fn sleeps(ctx: Context, event: Event<Until>) -> Result<()> {
+async fn sleeps(ctx: Context, event: Event<UntilEvent>) -> Result<()> {
     ctx.sleep_until("to the end", Timestamp::from_millis(event.data.ms)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn extreme_times_are_shown_by_command_rest_and_dashboard() {
-    let world = World::of(Function::new("sleeps", sleeps)).await;
+    let world = CommandServer::of(Function::new("sleeps", sleeps)).await;
     let until = async |ms: i64| world.run(&json!({"name": "test/until", "data": {"ms": ms}})).await;
     let page = async |run: &str| {
         let answer = world.api().request(reqwest::Method::GET, &format!("/runs/{run}")).send().await.expect("a page");

@@ -7,12 +7,12 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use stepladder_tests::openai::OpenAi;
-use stepladder_tests::{Server, binary, parts};
+use stepladder_tests::openai::OpenAiStub;
+use stepladder_tests::{ServerProcess, binary, parts};
 use tokio::process::Command;
 
 /// Runs a scene of the script against a server. If a check fails, panics with the script's output.
-async fn browse(server: &Server, scene: &str) {
+async fn browse(server: &ServerProcess, scene: &str) {
     let mut node = Command::new("node");
     node.arg(binary::root().join("tests/node/dashboard.mjs")).args([scene, server.url()]);
     if let Some(folder) = std::env::var_os("STEPLADDER_SCREENSHOTS") {
@@ -36,8 +36,8 @@ fn chromium() -> PathBuf {
 /// The server has runs that complete, fail and wait. It has no database.
 #[tokio::test]
 async fn a_person_uses_the_dashboard() {
-    let ai = OpenAi::start().await;
-    let mut server = Server::new()
+    let ai = OpenAiStub::start().await;
+    let mut server = ServerProcess::new()
         .argument("--retry-delay")
         .argument("50ms")
         .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")
@@ -50,7 +50,7 @@ async fn a_person_uses_the_dashboard() {
 /// In the demonstration, a run calls several runs at the same time.
 #[tokio::test]
 async fn the_dashboard_shows_a_run_that_calls_parallel_runs() {
-    let mut server = Server::new().argument("--demo").argument("--retry-delay").argument("300ms");
+    let mut server = ServerProcess::new().argument("--demo").argument("--retry-delay").argument("300ms");
     server.start().await;
     browse(&server, "demonstration").await;
     server.assert_no_error_logged();
@@ -60,8 +60,9 @@ async fn the_dashboard_shows_a_run_that_calls_parallel_runs() {
 #[tokio::test]
 async fn a_person_skips_the_wait_for_a_retry() {
     let unreachable = format!("http://127.0.0.1:{}/v1", parts::free_port());
-    let mut server =
-        Server::new().variable("OPENAI_API_KEY", "sk-a-key-of-this-test").variable("OPENAI_BASE_URL", unreachable);
+    let mut server = ServerProcess::new()
+        .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")
+        .variable("OPENAI_BASE_URL", unreachable);
     server.start().await;
     browse(&server, "retries").await;
     server.assert_no_error_logged();

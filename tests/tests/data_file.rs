@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use stepladder_tests::refusing_disk::RefusingDisk;
 use stepladder_tests::wait::LIMIT;
-use stepladder_tests::{Server, server};
+use stepladder_tests::{ServerProcess, server};
 use tempfile::TempDir;
 
 /// Starts `dev` with this data file and waits until it exits. Returns the only line that it
@@ -23,7 +23,7 @@ async fn refusal(db: &Path) -> String {
 
 #[tokio::test]
 async fn a_second_server_is_refused_under_every_name_of_the_file() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     let links = TempDir::new_in(server.folder()).expect("a temporary folder");
     let (symbolic, hard) = (links.path().join("symbolic.db"), links.path().join("hard.db"));
     std::os::unix::fs::symlink(server.db(), &symbolic).expect("a link");
@@ -38,7 +38,7 @@ async fn a_second_server_is_refused_under_every_name_of_the_file() {
 #[tokio::test]
 async fn an_unwritable_data_file_is_refused_at_the_start() {
     let disk = RefusingDisk::new();
-    let mut server = disk.under(Server::new());
+    let mut server = disk.under(ServerProcess::new());
     server.start().await;
     server.interrupt().await;
     disk.make_read_only();

@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use stepladder_tests::aws_faults::{AwsFaults, Fault};
+use stepladder_tests::aws_faults::{AwsFault, AwsFaultProxy};
 use stepladder_tests::aws_json::{AwsJson, fresh_name};
 use stepladder_tests::dynamodb_local::DynamoDbLocal;
-use stepladder_tests::lambda_api::{LambdaApi, Outcome};
+use stepladder_tests::lambda_api::{InvocationOutcome, LambdaApi};
 use stepladder_tests::lambda_pump::LambdaPump;
 use stepladder_tests::ministack::Ministack;
 use stepladder_tests::wait_for;
@@ -70,9 +70,9 @@ async fn a_reused_ministack_is_empty() {
 async fn a_lost_request_has_no_effect_and_a_lost_reply_has() {
     let (faults, client, table) = table_behind_faults().await;
     faults.plan(|request| match (request.operation.as_str(), request.n) {
-        ("PutItem", 0) => Fault::LoseRequest,
-        ("PutItem", 1) => Fault::LoseReply,
-        _ => Fault::Pass,
+        ("PutItem", 0) => AwsFault::LoseRequest,
+        ("PutItem", 1) => AwsFault::LoseReply,
+        _ => AwsFault::Pass,
     });
     for (sort, there) in [("lost request", false), ("lost reply", true)] {
         let put = json!({"TableName": table, "Item": key(sort)});
@@ -91,22 +91,22 @@ async fn refusals_have_the_form_of_the_service() {
     let (faults, client, table) = table_behind_faults().await;
     let put = json!({"TableName": table, "Item": key("a")});
     for (fault, status, code) in [
-        (Fault::Throttle, 400, "ProvisionedThroughputExceededException"),
-        (Fault::Refuse("ThrottlingException"), 400, "ThrottlingException"),
-        (Fault::Conflict, 400, "TransactionConflictException"),
-        (Fault::Status(500), 500, "InternalServerError"),
-        (Fault::Status(503), 503, "ServiceUnavailable"),
+        (AwsFault::Throttle, 400, "ProvisionedThroughputExceededException"),
+        (AwsFault::Refuse("ThrottlingException"), 400, "ThrottlingException"),
+        (AwsFault::Conflict, 400, "TransactionConflictException"),
+        (AwsFault::Status(500), 500, "InternalServerError"),
+        (AwsFault::Status(503), 503, "ServiceUnavailable"),
     ] {
         faults.plan(move |_| fault.clone());
         let refused = client.dynamodb("PutItem", &put).await.unwrap().unwrap_err();
         assert_eq!((refused.status, refused.code.as_str()), (status, code));
     }
-    faults.plan(|_| Fault::Conflict);
+    faults.plan(|_| AwsFault::Conflict);
     let two = json!([{"Put": {"TableName": table, "Item": key("a")}}, {"Put": {"TableName": table, "Item": key("b")}}]);
     let asked = json!({"TransactItems": two});
     let refused = client.dynamodb("TransactWriteItems", &asked).await.unwrap().unwrap_err();
     assert_eq!(refused.body["CancellationReasons"][1]["Code"], "TransactionConflict");
-    faults.plan(|_| Fault::Throttle);
+    faults.plan(|_| AwsFault::Throttle);
     let refused = client.sqs("SendMessage", &json!({})).await.unwrap().unwrap_err();
     assert_eq!(refused.code, "RequestThrottled");
     faults.clear();
@@ -116,7 +116,7 @@ async fn refusals_have_the_form_of_the_service() {
 #[tokio::test]
 async fn a_held_request_goes_on_when_it_is_released() {
     let (faults, client, table) = table_behind_faults().await;
-    faults.plan(|request| if request.operation == "PutItem" { Fault::Hold } else { Fault::Pass });
+    faults.plan(|request| if request.operation == "PutItem" { AwsFault::Hold } else { AwsFault::Pass });
     let put = tokio::spawn({
         let (client, table) = (client.clone(), table.clone());
         async move { client.dynamodb("PutItem", &json!({"TableName": table, "Item": key("held")})).await }
@@ -134,7 +134,7 @@ async fn a_held_request_goes_on_when_it_is_released() {
 #[tokio::test]
 async fn entries_left_out_of_a_batch_are_reported_as_unprocessed() {
     let (faults, client, table) = table_behind_faults().await;
-    faults.plan(|request| if request.n == 0 { Fault::LeaveOut(vec![0, 2]) } else { Fault::Pass });
+    faults.plan(|request| if request.n == 0 { AwsFault::LeaveOut(vec![0, 2]) } else { AwsFault::Pass });
     let puts: Vec<_> = ["a", "b", "c"].map(|sort| json!({"PutRequest": {"Item": key(sort)}})).into();
     let asked = json!({"RequestItems": {&table: puts}});
     let answer = client.dynamodb("BatchWriteItem", &asked).await.unwrap().unwrap();
@@ -148,7 +148,7 @@ async fn entries_left_out_of_a_batch_are_reported_as_unprocessed() {
     assert_eq!(answer["Responses"][&table], json!([key("b")]), "the others were not");
     assert_eq!(answer["UnprocessedKeys"], json!({}));
 
-    faults.plan(|_| Fault::LeaveOut(vec![0, 1, 2]));
+    faults.plan(|_| AwsFault::LeaveOut(vec![0, 1, 2]));
     let answer = client.dynamodb("BatchWriteItem", &asked).await.unwrap().unwrap();
     assert_eq!(answer["UnprocessedItems"], json!({&table: puts}), "nothing of it");
 }
@@ -157,9 +157,9 @@ async fn entries_left_out_of_a_batch_are_reported_as_unprocessed() {
 async fn messages_left_out_of_a_batch_are_reported_as_failed() {
     let stack = Ministack::start().await;
     let (client, queue) = queue(&stack).await;
-    let faults = AwsFaults::start(stack.url()).await;
+    let faults = AwsFaultProxy::start(stack.url()).await;
     let between = AwsJson::new(faults.url());
-    faults.plan(|request| if request.n == 0 { Fault::LeaveOut(vec![0]) } else { Fault::Pass });
+    faults.plan(|request| if request.n == 0 { AwsFault::LeaveOut(vec![0]) } else { AwsFault::Pass });
     let entries = json!([{"Id": "a", "MessageBody": "a"}, {"Id": "b", "MessageBody": "b"}]);
     let asked = json!({"QueueUrl": queue, "Entries": entries});
     let answer = between.sqs("SendMessageBatch", &asked).await.unwrap().unwrap();
@@ -185,14 +185,14 @@ async fn a_response_an_error_and_a_timeout_end_their_invocations() {
     }));
     let minute = Duration::from_secs(60);
     let good = api.invoke(&json!({"is": "good"}), minute).await;
-    assert_eq!(good, Outcome::Response(json!({"was": {"is": "good"}})));
+    assert_eq!(good, InvocationOutcome::Response(json!({"was": {"is": "good"}})));
     let bad = api.invoke(&json!({"is": "bad"}), minute).await;
-    assert_eq!(bad, Outcome::Error(json!({"errorType": "Bad", "errorMessage": "no good"})));
+    assert_eq!(bad, InvocationOutcome::Error(json!({"errorType": "Bad", "errorMessage": "no good"})));
     let (asked, answered) = (api.first_asked().unwrap(), api.first_answered().unwrap());
     assert!(started <= asked && asked <= answered && answered.elapsed() < minute);
     process.abort();
     assert!(process.await.unwrap_err().is_cancelled());
-    assert_eq!(api.invoke(&json!({"is": "good"}), Duration::from_millis(50)).await, Outcome::TimedOut);
+    assert_eq!(api.invoke(&json!({"is": "good"}), Duration::from_millis(50)).await, InvocationOutcome::TimedOut);
 }
 
 #[tokio::test]
@@ -282,8 +282,8 @@ async fn receive(client: &AwsJson, queue: &str) -> Vec<Value> {
     answer["Messages"].as_array().cloned().unwrap_or_default()
 }
 
-async fn table_behind_faults() -> (AwsFaults, AwsJson, String) {
-    let faults = AwsFaults::start(DynamoDbLocal::shared().await.url()).await;
+async fn table_behind_faults() -> (AwsFaultProxy, AwsJson, String) {
+    let faults = AwsFaultProxy::start(DynamoDbLocal::shared().await.url()).await;
     let (client, table) = (AwsJson::new(faults.url()), fresh_name("table"));
     client.create_table(&table).await;
     (faults, client, table)

@@ -1,21 +1,21 @@
 //! The functions of the project end to end: the real binary, with stubs of OpenAI and Supabase.
 
 use serde_json::{Value, json};
-use stepladder_tests::database::Database;
-use stepladder_tests::openai::OpenAi;
-use stepladder_tests::{Server, wait_for};
+use stepladder_tests::database::DatabaseStub;
+use stepladder_tests::openai::OpenAiStub;
+use stepladder_tests::{ServerProcess, wait_for};
 
 /// A server, and stubs of the services that its functions call.
-struct World {
-    ai: OpenAi,
-    database: Database,
-    server: Server,
+struct FunctionsFixture {
+    ai: OpenAiStub,
+    database: DatabaseStub,
+    server: ServerProcess,
 }
 
-impl World {
+impl FunctionsFixture {
     async fn start() -> Self {
-        let (ai, database) = (OpenAi::start().await, Database::start().await);
-        let server = Server::with_services(&ai, &database).await;
+        let (ai, database) = (OpenAiStub::start().await, DatabaseStub::start().await);
+        let server = ServerProcess::with_services(&ai, &database).await;
         Self { ai, database, server }
     }
 
@@ -42,7 +42,7 @@ fn steps(run: &Value) -> Vec<(&str, &str)> {
 
 #[tokio::test]
 async fn queries_are_generated_in_parallel_stored_and_counted() {
-    let world = World::start().await;
+    let world = FunctionsFixture::start().await;
     let data = json!({"clientId": "c1", "clientName": "Acme", "clientDomain": "acme.example"});
     let run = world.send("client/queries.requested", data).await;
     let ended = world.server.api().ended(&run).await;
@@ -59,7 +59,7 @@ async fn queries_are_generated_in_parallel_stored_and_counted() {
 
 #[tokio::test]
 async fn a_brief_waits_for_its_approval_across_a_restart() {
-    let mut world = World::start().await;
+    let mut world = FunctionsFixture::start().await;
     let data = json!({"briefId": "b1", "clientId": "c1", "topic": "tea", "approval": true});
     let run = world.send("content/brief.requested", data).await;
     wait_for("a brief that waits for its approval", async || {
@@ -93,7 +93,7 @@ async fn a_brief_waits_for_its_approval_across_a_restart() {
 
 #[tokio::test]
 async fn an_account_is_deleted_if_its_profile_is_refused() {
-    let world = World::start().await;
+    let world = FunctionsFixture::start().await;
     world.database.refuse("profiles");
     let data = json!({"clientId": "c1", "email": "Ada@Acme.example", "fullName": "Ada"});
     let run = world.send("client/user.requested", data).await;
@@ -109,7 +109,7 @@ async fn an_account_is_deleted_if_its_profile_is_refused() {
 
 #[tokio::test]
 async fn an_account_with_its_profile_is_announced() {
-    let world = World::start().await;
+    let world = FunctionsFixture::start().await;
     let data = json!({"clientId": "c1", "email": "Ada@Acme.example", "fullName": "Ada"});
     let run = world.send("client/user.requested", data).await;
     let ended = world.server.api().ended(&run).await;

@@ -4,7 +4,7 @@
 use std::process::Stdio;
 
 use serde_json::{Value, json};
-use stepladder_tests::{Server, parts};
+use stepladder_tests::{ServerProcess, parts};
 use tokio::process::Command;
 
 /// The environment variables that the `inngest` package reads.
@@ -18,7 +18,7 @@ const INNGEST_VARIABLES: [&str; 6] = [
 ];
 
 /// Runs a script in which `inngest` is a client of the package. Returns the script's result.
-async fn with_client(server: &Server, options: &str, script: &str) -> Value {
+async fn with_client(server: &ServerProcess, options: &str, script: &str) -> Value {
     let base = server.url();
     let whole = format!(
         "import {{ Inngest }} from 'inngest';
@@ -38,7 +38,7 @@ async fn with_client(server: &Server, options: &str, script: &str) -> Value {
 
 #[tokio::test]
 async fn a_single_event_starts_its_run() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     let script =
         "return inngest.send({ name: 'test/hello.world', data: { name: 'Ada' }, user: { external_id: 'u1' } });";
     let sent = with_client(&server, "", script).await;
@@ -58,7 +58,7 @@ async fn a_single_event_starts_its_run() {
 
 #[tokio::test]
 async fn a_batch_returns_its_ids_in_order() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     let script = "return inngest.send([1, 2, 3].map((n) => ({ name: 'shop/order.placed', data: { n } })));";
     let sent = with_client(&server, "", script).await;
     let ids = sent["ids"].as_array().expect("ids");
@@ -71,7 +71,7 @@ async fn a_batch_returns_its_ids_in_order() {
 
 #[tokio::test]
 async fn an_id_sent_twice_is_one_event_and_one_run() {
-    let server = Server::plain().await;
+    let server = ServerProcess::plain().await;
     let script = "const event = { id: 'order-7', name: 'test/hello.world', data: { n: 7 } };
                   const first = await inngest.send(event);
                   const again = await inngest.send([event, { ...event, data: { n: 8 } }]);
@@ -91,7 +91,7 @@ async fn an_id_sent_twice_is_one_event_and_one_run() {
 
 #[tokio::test]
 async fn a_configured_event_key_is_required() {
-    let mut server = Server::new().argument("--event-key").argument("a-key-of-this-test");
+    let mut server = ServerProcess::new().argument("--event-key").argument("a-key-of-this-test");
     server.start().await;
     let send =
         "return inngest.send({ name: 'shop/order.placed' }).then((sent) => sent.ids.length, (error) => String(error));";

@@ -4,17 +4,17 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use stepladder_tests::database::Database;
-use stepladder_tests::openai::OpenAi;
-use stepladder_tests::{Server, wait_for};
+use stepladder_tests::database::DatabaseStub;
+use stepladder_tests::openai::OpenAiStub;
+use stepladder_tests::{ServerProcess, wait_for};
 
 const EVENTS: usize = 50;
 const LIMIT: usize = 3;
 
 #[tokio::test]
 async fn fifty_events_against_a_limit_of_three() {
-    let (ai, database) = (OpenAi::start().await, Database::start().await);
-    let mut server = Server::new()
+    let (ai, database) = (OpenAiStub::start().await, DatabaseStub::start().await);
+    let mut server = ServerProcess::new()
         .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")
         .variable("OPENAI_BASE_URL", ai.url())
         .variable("SUPABASE_URL", database.url())

@@ -1,9 +1,9 @@
 //! Checks that the log contains no key, no token and no event data, even at the most verbose level.
 
 use serde_json::json;
-use stepladder_tests::Server;
-use stepladder_tests::database::Database;
-use stepladder_tests::openai::OpenAi;
+use stepladder_tests::ServerProcess;
+use stepladder_tests::database::DatabaseStub;
+use stepladder_tests::openai::OpenAiStub;
 
 const SECRETS: [&str; 7] = [
     "EVENT-KEY-OF-THIS-TEST",
@@ -17,8 +17,8 @@ const SECRETS: [&str; 7] = [
 
 #[tokio::test]
 async fn no_secret_is_logged_at_any_level() {
-    let (ai, database) = (OpenAi::start().await, Database::start().await);
-    let mut server = Server::new()
+    let (ai, database) = (OpenAiStub::start().await, DatabaseStub::start().await);
+    let mut server = ServerProcess::new()
         // levels for libraries must be ignored, whether they are set by name or for all
         .variable("RUST_LOG", "trace,hyper=trace,reqwest=trace,hyper_util=trace")
         .variable("OPENAI_API_KEY", "sk-openai-of-this-test")

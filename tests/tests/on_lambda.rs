@@ -7,9 +7,9 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use stepladder_tests::aimock::AiMock;
-use stepladder_tests::deployed::{Deployed, EVENT_KEY, STACK, TOKEN};
+use stepladder_tests::deployed::{DeployedStack, EVENT_KEY, STACK, TOKEN};
 use stepladder_tests::postgres::Postgres;
-use stepladder_tests::proxy::{Fault, Proxy};
+use stepladder_tests::proxy::{HttpProxy, ProxyFault};
 use stepladder_tests::wait_calmly;
 use tokio::sync::OnceCell;
 
@@ -20,9 +20,9 @@ const STEPS_DEAD: &str = "StepsDeadLettersUrl";
 
 /// Returns the stack that all tests without stubs share, because deploying one takes ten seconds.
 /// The stack has no settings for OpenAI or Supabase.
-async fn shared() -> &'static Deployed {
-    static SHARED: OnceCell<Deployed> = OnceCell::const_new();
-    SHARED.get_or_init(|| Deployed::start(&[])).await
+async fn shared() -> &'static DeployedStack {
+    static SHARED: OnceCell<DeployedStack> = OnceCell::const_new();
+    SHARED.get_or_init(|| DeployedStack::start(&[])).await
 }
 
 fn hello(id: &str, name: &str) -> Value {
@@ -35,7 +35,7 @@ fn enhance(id: &str) -> Value {
 }
 
 /// Waits until an event has a run, which may take a moment. Returns the id of this only run.
-async fn run_of(stack: &Deployed, event: &str) -> String {
+async fn run_of(stack: &DeployedStack, event: &str) -> String {
     let (api, path) = (stack.api(), format!("/v1/events/{event}/runs"));
     wait_calmly("the event to be known", async || (api.get(&path).await.0 == 200).then_some(())).await;
     api.run_of(event).await
@@ -137,7 +137,7 @@ async fn an_invalid_message_becomes_a_dead_letter_and_its_neighbours_create_runs
 
 #[tokio::test]
 async fn the_health_page_counts_and_redrives_dead_letters() {
-    let stack = Deployed::start(&[("DedicatedFunctionId", "content-brief-generator".into())]).await;
+    let stack = DeployedStack::start(&[("DedicatedFunctionId", "content-brief-generator".into())]).await;
     let dead_event = hello("was-dead", "Ada").to_string();
     stack.send(EVENTS_DEAD, &[dead_event, "<what is this>".into()]).await;
     let ask = async |request: reqwest::RequestBuilder| request.send().await.expect("an answer");
@@ -244,9 +244,9 @@ fn metric(line: &Value, name: &str) -> Value {
 async fn an_event_ends_as_a_row_with_one_ai_request_although_the_database_refuses_twice() {
     let answer = intelligence();
     let (ai, postgres) = tokio::join!(AiMock::start(&answer), Postgres::start());
-    let line = Proxy::start("/v1", ai.url()).await;
-    let database = Proxy::start("/rest/v1", postgres.rest_url()).await;
-    let stack = Deployed::start(&[
+    let line = HttpProxy::start("/v1", ai.url()).await;
+    let database = HttpProxy::start("/rest/v1", postgres.rest_url()).await;
+    let stack = DeployedStack::start(&[
         ("OpenAiApiKeySecret", "sk-a-key-of-this-test".into()),
         ("OpenAiBaseUrl", format!("{}/v1", line.url())),
         ("SupabaseUrl", database.url()),
@@ -255,7 +255,7 @@ async fn an_event_ends_as_a_row_with_one_ai_request_although_the_database_refuse
     .await;
     let client = "00000000-0000-4000-8000-000000000001";
     postgres.execute(&format!("insert into clients (id, name) values ('{client}', 'Acme')")).await;
-    database.next_meet("PATCH", [Fault::RetryAfter(1); 2]);
+    database.next_meet("PATCH", [ProxyFault::RetryAfter(1); 2]);
     // a message contains one event or several, and each message is sent twice, as a queue may
     // deliver it
     let greeting = hello("by-queue", "Ada").to_string();

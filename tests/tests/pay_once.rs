@@ -6,36 +6,36 @@
 use serde_json::{Value, json};
 use stepladder_tests::aimock::AiMock;
 use stepladder_tests::postgres::Postgres;
-use stepladder_tests::proxy::{Fault, Proxy};
-use stepladder_tests::{Api, Journal, Server, wait_for};
+use stepladder_tests::proxy::{HttpProxy, ProxyFault};
+use stepladder_tests::{ApiClient, JsonJournal, ServerProcess, wait_for};
 
-const UNAVAILABLE: Fault = Fault::Status(503);
+const UNAVAILABLE: ProxyFault = ProxyFault::Status(503);
 
 /// The server and all services that a run of `enhance-client-with-ai` uses.
-struct World {
+struct PaidServices {
     ai: AiMock,
     /// The proxy in front of the AI.
-    line: Proxy,
+    line: HttpProxy,
     postgres: Postgres,
     /// The proxy in front of the database.
-    database: Proxy,
-    server: Server,
+    database: HttpProxy,
+    server: ServerProcess,
 }
 
-impl World {
+impl PaidServices {
     async fn start() -> Self {
         let answer = intelligence();
         let (ai, postgres) = tokio::join!(AiMock::start(&answer), Postgres::start());
-        let line = Proxy::start("/v1", ai.url()).await;
-        let database = Proxy::start("/rest/v1", postgres.rest_url()).await;
-        let mut world = Self { ai, line, postgres, database, server: Server::new() };
+        let line = HttpProxy::start("/v1", ai.url()).await;
+        let database = HttpProxy::start("/rest/v1", postgres.rest_url()).await;
+        let mut world = Self { ai, line, postgres, database, server: ServerProcess::new() };
         world.renew_server().await;
         world
     }
 
     /// Starts a new server with another data file.
     async fn renew_server(&mut self) {
-        self.server = Server::new()
+        self.server = ServerProcess::new()
             .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")
             .variable("OPENAI_BASE_URL", format!("{}/v1", self.line.url()))
             .variable("SUPABASE_URL", self.database.url())
@@ -47,27 +47,27 @@ impl World {
 
     /// Inserts the row of a new client. The event of the returned client asks for an enhancement of
     /// that row.
-    async fn client(&self, n: usize) -> Client {
+    async fn client(&self, n: usize) -> ClientRow {
         let id = format!("00000000-0000-4000-8000-{n:012}");
         let name = format!("Client number {n} of this test");
         self.postgres.execute(&format!("insert into clients (id, name) values ('{id}', '{name}')")).await;
-        Client { id, name }
+        ClientRow { id, name }
     }
 
-    async fn send(&self, client: &Client) -> String {
+    async fn send(&self, client: &ClientRow) -> String {
         let ids = self.server.api().send(&client.event()).await;
         self.server.api().run_of(&ids[0]).await
     }
 
     /// Returns how many requests to the AI were about a client.
-    async fn asked_about(&self, client: &Client) -> usize {
+    async fn asked_about(&self, client: &ClientRow) -> usize {
         let requests = self.ai.requests().await;
         requests.iter().filter(|request| request["messages"].to_string().contains(&client.name)).count()
     }
 
     /// Panics unless the database has exactly the rows that follow from the AI's answer about the
     /// client.
-    async fn assert_rows(&self, client: &Client) {
+    async fn assert_rows(&self, client: &ClientRow) {
         let id = &client.id;
         let rows = self.postgres.rows(&format!("select * from clients where id = '{id}'")).await;
         let row = &rows[0];
@@ -81,13 +81,13 @@ impl World {
 
     /// Panics unless the run completed, its journal is legal and continues the journal from before
     /// the kill, and no step that had an outcome was executed again.
-    async fn assert_survived(&self, what: &str, run: &str, client: &Client, before: &Journal) {
+    async fn assert_survived(&self, what: &str, run: &str, client: &ClientRow, before: &JsonJournal) {
         let ended = self.server.api().ended(run).await;
         assert_eq!(ended["status"], "Completed", "{what}: {ended}");
         let journal = self.server.api().journal(run).await;
         journal.assert_legal();
         journal.assert_continues(before);
-        let later = Journal(journal.0[before.len()..].to_vec()).steps("StepStarted");
+        let later = JsonJournal(journal.0[before.len()..].to_vec()).steps("StepStarted");
         let again = before.succeeded().into_iter().find(|step| later.contains(step));
         assert_eq!(again, None, "{what}: a step ran again after its outcome: {:#?}", journal.story());
         let attempts = journal.steps("StepStarted").iter().filter(|step| *step == "call-openai").count();
@@ -98,12 +98,12 @@ impl World {
     }
 }
 
-struct Client {
+struct ClientRow {
     id: String,
     name: String,
 }
 
-impl Client {
+impl ClientRow {
     fn event(&self) -> Value {
         let data = json!({"clientId": self.id, "clientName": self.name, "clientDomain": "acme.example"});
         json!({"name": "client/enhance.requested", "id": self.id, "data": data})
@@ -129,13 +129,14 @@ fn intelligence() -> Value {
 
 #[tokio::test]
 async fn the_ai_is_asked_once_although_the_database_fails_twice() {
-    let world = World::start().await;
-    for (n, faults) in [[UNAVAILABLE; 2], [Fault::CutBefore; 2], [Fault::CutAfter; 2]].into_iter().enumerate() {
+    let world = PaidServices::start().await;
+    for (n, faults) in [[UNAVAILABLE; 2], [ProxyFault::CutBefore; 2], [ProxyFault::CutAfter; 2]].into_iter().enumerate()
+    {
         let client = world.client(n).await;
         world.database.next_meet("PATCH", faults);
         world.database.next_meet("POST", faults);
         let run = world.send(&client).await;
-        world.assert_survived(&format!("{faults:?}"), &run, &client, &Journal::default()).await;
+        world.assert_survived(&format!("{faults:?}"), &run, &client, &JsonJournal::default()).await;
         assert_eq!(world.asked_about(&client).await, 1, "{faults:?}");
         let failed = world.server.api().journal(&run).await.steps("StepFailed");
         assert_eq!(
@@ -148,12 +149,12 @@ async fn the_ai_is_asked_once_although_the_database_fails_twice() {
 
 #[tokio::test]
 async fn a_kill_after_each_entry_loses_nothing_and_repeats_nothing() {
-    let mut world = World::start().await;
+    let mut world = PaidServices::start().await;
     // in every run, one request to each table fails, so that the journal contains failed attempts
     let undisturbed = world.client(0).await;
     make_faults(&world);
     let run = world.send(&undisturbed).await;
-    world.assert_survived("undisturbed", &run, &undisturbed, &Journal::default()).await;
+    world.assert_survived("undisturbed", &run, &undisturbed, &JsonJournal::default()).await;
     let entries = world.server.api().journal(&run).await.len();
     assert!(entries >= 14, "an event, four steps, two failures and an end are 14 entries: {entries}");
 
@@ -174,7 +175,7 @@ async fn a_kill_after_each_entry_loses_nothing_and_repeats_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_kill_at_each_write_loses_nothing_and_repeats_nothing() {
-    let mut world = World::start().await;
+    let mut world = PaidServices::start().await;
     let mut kills = 0;
     loop {
         let n = kills + 1;
@@ -191,7 +192,7 @@ async fn a_kill_at_each_write_loses_nothing_and_repeats_nothing() {
         // the sender repeats its event, because the kill may have come before the response
         let run = world.send(&client).await;
         let what = format!("killed at write {n}");
-        world.assert_survived(&what, &run, &client, &Journal::default()).await;
+        world.assert_survived(&what, &run, &client, &JsonJournal::default()).await;
         assert_eq!(world.server.api().number_of_runs().await, 1, "{what}");
     }
     // the writes of the event, four outcomes, two failures and the end are separate; other entries
@@ -201,7 +202,7 @@ async fn a_kill_at_each_write_loses_nothing_and_repeats_nothing() {
 
 /// Sends an event and waits until the run has ended. Returns `None` if the server was killed before
 /// that.
-async fn until_it_ends(api: &Api, event: &Value) -> Option<()> {
+async fn until_it_ends(api: &ApiClient, event: &Value) -> Option<()> {
     let (_, sent) = api.try_post("/e/test", event.to_string()).await.ok()?;
     let runs = format!("/v1/events/{}/runs", sent["ids"][0].as_str()?);
     while api.try_get(&runs).await.ok()?.1["data"][0]["ended_at"].is_null() {
@@ -212,15 +213,15 @@ async fn until_it_ends(api: &Api, event: &Value) -> Option<()> {
 
 /// Injects one fault into the next request to each table. Cancels older faults that were not
 /// injected yet.
-fn make_faults(world: &World) {
+fn make_faults(world: &PaidServices) {
     world.database.forget_faults();
     world.database.next_meet("PATCH", [UNAVAILABLE]);
-    world.database.next_meet("POST", [Fault::CutAfter]);
+    world.database.next_meet("POST", [ProxyFault::CutAfter]);
 }
 
 #[tokio::test]
 async fn a_kill_during_a_body_repeats_only_that_body() {
-    let mut world = World::start().await;
+    let mut world = PaidServices::start().await;
     let client = world.client(1).await;
     world.line.hold();
     let run = world.send(&client).await;
@@ -249,7 +250,7 @@ async fn a_kill_during_a_body_repeats_only_that_body() {
         wait_for("the database to be asked again", async || (world.database.seen().len() > seen).then_some(())).await;
         world.server.api().journal(&run).await.assert_continues(&before);
     }
-    world.assert_survived("in flight", &run, &client, &Journal::default()).await;
+    world.assert_survived("in flight", &run, &client, &JsonJournal::default()).await;
     let journal = world.server.api().journal(&run).await;
     let interrupted = journal.steps("AttemptInterrupted");
     assert_eq!(interrupted, ["call-openai", "update-client", "upsert-competitors"], "{:#?}", journal.story());
@@ -257,7 +258,7 @@ async fn a_kill_during_a_body_repeats_only_that_body() {
 
 #[tokio::test]
 async fn a_kill_while_an_event_is_accepted_leaves_one_run_after_the_sender_repeats_it() {
-    let mut world = World::start().await;
+    let mut world = PaidServices::start().await;
     for n in 1..=5 {
         let client = world.client(n).await;
         let (api, body) = (world.server.api(), client.event().to_string());
@@ -275,16 +276,16 @@ async fn a_kill_while_an_event_is_accepted_leaves_one_run_after_the_sender_repea
             assert_eq!(answer["ids"], json!(ids), "an acknowledged id stands");
         }
         let run = world.server.api().run_of(&ids[0]).await;
-        world.assert_survived("repeated event", &run, &client, &Journal::default()).await;
+        world.assert_survived("repeated event", &run, &client, &JsonJournal::default()).await;
         assert_eq!(world.server.api().number_of_runs().await, n, "one run an event");
     }
 }
 
 #[tokio::test]
 async fn secrets_reach_neither_journal_nor_log() {
-    let world = World::start().await;
+    let world = PaidServices::start().await;
     let client = world.client(1).await;
-    world.database.next_meet("PATCH", [Fault::Status(401)]);
+    world.database.next_meet("PATCH", [ProxyFault::Status(401)]);
     let run = world.send(&client).await;
     let ended = world.server.api().ended(&run).await;
     assert_eq!(ended["status"], "Failed", "a 401 is not retried: {ended}");

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use serde_json::json;
-use stepladder_tests::database::Database;
-use stepladder_tests::openai::OpenAi;
-use stepladder_tests::{Server, wait_for};
+use stepladder_tests::database::DatabaseStub;
+use stepladder_tests::openai::OpenAiStub;
+use stepladder_tests::{ServerProcess, wait_for};
 
 /// Much shorter than the lease of `call-openai`, whose body may take 90 s. A run that ends within
 /// this time has not waited for the lease to expire.
 const WITHOUT_LEASE_WAIT: Duration = Duration::from_secs(20);
 
-async fn send_enhance(server: &Server) -> String {
+async fn send_enhance(server: &ServerProcess) -> String {
     let data = json!({"clientId": "c1", "clientName": "Acme", "clientDomain": "acme.example"});
     let ids = server.api().send(&json!({"name": "client/enhance.requested", "data": data})).await;
     server.api().run_of(&ids[0]).await
@@ -19,8 +19,8 @@ async fn send_enhance(server: &Server) -> String {
 
 #[tokio::test]
 async fn steps_interrupted_by_a_kill_start_again_at_once() {
-    let (ai, database) = (OpenAi::start().await, Database::start().await);
-    let mut server = Server::with_services(&ai, &database).await;
+    let (ai, database) = (OpenAiStub::start().await, DatabaseStub::start().await);
+    let mut server = ServerProcess::with_services(&ai, &database).await;
     ai.hold();
     let run = send_enhance(&server).await;
     wait_for("the request to the AI", async || (ai.count().now == 1).then_some(())).await;
@@ -41,8 +41,8 @@ async fn steps_interrupted_by_a_kill_start_again_at_once() {
 
 #[tokio::test]
 async fn a_step_interrupted_many_times_starts_again_each_time() {
-    let (ai, database) = (OpenAi::start().await, Database::start().await);
-    let mut server = Server::with_services(&ai, &database).await;
+    let (ai, database) = (OpenAiStub::start().await, DatabaseStub::start().await);
+    let mut server = ServerProcess::with_services(&ai, &database).await;
     ai.hold();
     let run = send_enhance(&server).await;
     for kills in 1..=5 {
@@ -60,8 +60,8 @@ async fn a_step_interrupted_many_times_starts_again_each_time() {
 
 #[tokio::test]
 async fn a_gentle_stop_lets_the_running_step_finish() {
-    let (ai, database) = (OpenAi::start().await, Database::start().await);
-    let mut server = Server::with_services(&ai, &database).await;
+    let (ai, database) = (OpenAiStub::start().await, DatabaseStub::start().await);
+    let mut server = ServerProcess::with_services(&ai, &database).await;
     ai.hold();
     let run = send_enhance(&server).await;
     wait_for("the request to the AI", async || (ai.count().now == 1).then_some(())).await;
@@ -82,7 +82,7 @@ async fn a_gentle_stop_lets_the_running_step_finish() {
 
 #[tokio::test]
 async fn a_sleep_continues_after_a_kill() {
-    let mut server = Server::plain().await;
+    let mut server = ServerProcess::plain().await;
     let ids = server.api().send(&json!({"name": "test/hello.world", "data": {"name": "Ada"}})).await;
     let run = server.api().run_of(&ids[0]).await;
     let before = wait_for("the sleep", async || {
@@ -100,7 +100,7 @@ async fn a_sleep_continues_after_a_kill() {
 
 #[tokio::test]
 async fn an_accepted_event_outlives_a_kill_right_after_its_answer() {
-    let mut server = Server::plain().await;
+    let mut server = ServerProcess::plain().await;
     let batch: Vec<_> = (0..20).map(|n| json!({"name": "test/hello.world", "data": {"name": n.to_string()}})).collect();
     let ids = server.api().send(&json!(batch)).await;
     server.kill_and_restart().await;

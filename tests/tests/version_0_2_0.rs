@@ -2,7 +2,7 @@
 //! live runs continue.
 
 use serde_json::{Value, json};
-use stepladder_tests::{Server, wait_for};
+use stepladder_tests::{ServerProcess, wait_for};
 
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/0.2.0");
 const FINISHED: &str = "01M8MTZJ433SX2PVP8CDYWXAYP";
@@ -13,7 +13,7 @@ const BRIEF: &str = "01M8MTZJA9J0RTVEB4N8QXTS1V";
 async fn runs_of_version_0_2_0_are_listed_shown_and_continued() {
     // kept for so long that the old runs are not removed on any date
     let arguments = ["--demo", "--retry-delay", "20ms", "--keep", "10000d"];
-    let mut server = arguments.into_iter().fold(Server::new(), |server, argument| server.argument(argument));
+    let mut server = arguments.into_iter().fold(ServerProcess::new(), |server, argument| server.argument(argument));
     std::fs::copy(format!("{FIXTURE}/dev.db"), server.db()).expect("the fixture");
     server.start().await;
     let api = server.api();

@@ -9,45 +9,45 @@ use stepladder::Function;
 use stepladder::prelude::*;
 use stepladder_core::{NewEvent, RunId, Status, json};
 use stepladder_engine::{Config, Engine, Workers};
-use stepladder_sqlite::{Options, Sqlite};
+use stepladder_sqlite::{Sqlite, SqliteOptions};
 use stepladder_tests::wait_for;
 
 #[derive(Serialize, Deserialize)]
-struct BriefWritten {
+struct BriefWrittenEvent {
     id: u32,
 }
 
-impl EventData for BriefWritten {
+impl EventData for BriefWrittenEvent {
     const NAME: &'static str = "brief/written";
 }
 
 #[derive(Serialize, Deserialize)]
-struct BriefApproved {
+struct BriefApprovedEvent {
     id: u32,
     by: String,
 }
 
-impl EventData for BriefApproved {
+impl EventData for BriefApprovedEvent {
     const NAME: &'static str = "brief/approved";
 }
 
-async fn publish(ctx: Context, event: Event<BriefWritten>) -> Result<String> {
-    let approved = ctx.wait_for_event::<BriefApproved>("approval").matching("id", &event.data.id).await?;
+async fn publish(ctx: Context, event: Event<BriefWrittenEvent>) -> Result<String> {
+    let approved = ctx.wait_for_event::<BriefApprovedEvent>("approval").matching("id", &event.data.id).await?;
     let by = approved.map(|approved| approved.data.by).unwrap_or_default();
     let paid = ctx.wait_for_signal::<u32>("payment").await?;
     Ok(format!("{by} {paid:?}"))
 }
 
 /// A server process on the data file.
-struct Process {
+struct ServerProcess {
     engine: Arc<Engine>,
     workers: Workers,
 }
 
-impl Process {
+impl ServerProcess {
     /// Starts a process as soon as the previous process has closed the file.
     async fn start(file: &Path) -> Self {
-        let sqlite = wait_for("the data file", async || Sqlite::open(file, Options::default()).ok()).await;
+        let sqlite = wait_for("the data file", async || Sqlite::open(file, SqliteOptions::default()).ok()).await;
         let compiled = stepladder_sdk::runtime::compile(Function::new("publish", publish), &Default::default())
             .expect("a function");
         let config = Config::default();
@@ -82,23 +82,23 @@ fn event<T: EventData + Serialize>(data: &T) -> NewEvent {
 async fn an_event_for_a_dead_process_reaches_the_next_within_a_second() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("dev.db");
-    let first = Process::start(&file).await;
-    let written = first.send(event(&BriefWritten { id: 7 })).await;
+    let first = ServerProcess::start(&file).await;
+    let written = first.send(event(&BriefWrittenEvent { id: 7 })).await;
     let run = first.engine.query().runs_of_event(&written).await.expect("listed")[0].run;
     first.waits_in(run, "approval").await;
     first.stop().await;
 
-    let second = Process::start(&file).await;
-    second.send(event(&BriefApproved { id: 8, by: "Bob".into() })).await;
+    let second = ServerProcess::start(&file).await;
+    second.send(event(&BriefApprovedEvent { id: 8, by: "Bob".into() })).await;
     let sent = Instant::now();
-    second.send(event(&BriefApproved { id: 7, by: "Ada".into() })).await;
+    second.send(event(&BriefApprovedEvent { id: 7, by: "Ada".into() })).await;
     second.waits_in(run, "payment").await;
     let took = sent.elapsed();
     assert!(took < Duration::from_secs(1), "it took {took:?}: not by the next sweep");
     let token = second.engine.subscriptions().callback_token(run, "payment").await.expect("a token");
     second.stop().await;
 
-    let third = Process::start(&file).await;
+    let third = ServerProcess::start(&file).await;
     third.engine.subscriptions().signal(&token, json::to_json(&995).expect("JSON")).await.expect("completed");
     let ended = wait_for("the end of the run", async || {
         let detail = third.engine.query().run(run).await.expect("a run");

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::LABEL;
 use crate::{
-    content_brief::{Draft, Finding, Outline, Plan},
-    enhance_client::{BusinessIntelligence, Competitor, Profile},
-    generate_queries::Suggestions,
+    content_brief::{Draft, Outline, ResearchFinding, ResearchPlan},
+    enhance_client::{BusinessIntelligence, CompanyProfile, Competitor},
+    generate_queries::QuerySuggestions,
 };
 
 /// Returns the routes of the stand-in. Each answer is delayed, so that the executing step is
@@ -57,11 +57,13 @@ fn invent_answer(schema: &str, question: &Value) -> Option<String> {
     let content = match schema {
         "business_intelligence" => serde_json::to_string(&intelligence(&company, &domain)),
         // contains a repeated query, so that `process-data` has something to remove
-        "search_queries" => serde_json::to_string(&Suggestions {
+        "search_queries" => serde_json::to_string(&QuerySuggestions {
             queries: ["best", "cheap", "Best "].iter().map(|kind| format!("{kind} alternative to {company}")).collect(),
         }),
-        "research_plan" => serde_json::to_string(&Plan { questions: about(&["What is", "Who needs", "What costs"]) }),
-        "finding" => serde_json::to_string(&Finding {
+        "research_plan" => {
+            serde_json::to_string(&ResearchPlan { questions: about(&["What is", "Who needs", "What costs"]) })
+        }
+        "finding" => serde_json::to_string(&ResearchFinding {
             question: String::new(),
             answer: format!("The {LABEL} for OpenAI does not know much about {topic}. No model was asked."),
         }),
@@ -83,7 +85,7 @@ fn intelligence(company: &str, domain: &str) -> BusinessIntelligence {
     let lines = |entries: &[&str]| entries.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>();
     let stem = domain.split('.').next().unwrap_or("company");
     BusinessIntelligence {
-        profile: Profile {
+        profile: CompanyProfile {
             industry: "Software".to_owned(),
             description: format!("{company} ({domain}), as the {LABEL} for OpenAI imagines it. No model was asked."),
             business_model: "Subscriptions, billed by month or by year".to_owned(),

@@ -31,7 +31,7 @@ pub(super) struct Tables {
     created: u32,
 }
 
-type Shared = Arc<Mutex<Tables>>;
+type SharedTables = Arc<Mutex<Tables>>;
 
 /// Returns the routes of the stand-in. The first `failures` requests get the status 503.
 pub(super) fn router(failures: u32) -> Router {
@@ -44,7 +44,7 @@ pub(super) fn router(failures: u32) -> Router {
 }
 
 async fn update(
-    State(tables): State<Shared>,
+    State(tables): State<SharedTables>,
     Path(table): Path<String>,
     Query(filter): Query<BTreeMap<String, String>>,
     Json(row): Json<Value>,
@@ -60,7 +60,7 @@ async fn update(
 }
 
 async fn upsert(
-    State(tables): State<Shared>,
+    State(tables): State<SharedTables>,
     Path(table): Path<String>,
     Query(options): Query<BTreeMap<String, String>>,
     Json(rows): Json<Vec<Value>>,
@@ -81,7 +81,7 @@ async fn upsert(
     labelled(StatusCode::CREATED, json!([]))
 }
 
-async fn create_account(State(tables): State<Shared>, Json(mut user): Json<Value>) -> Response {
+async fn create_account(State(tables): State<SharedTables>, Json(mut user): Json<Value>) -> Response {
     let mut tables = lock(&tables);
     if let Some(failure) = tables.fail("POST users") {
         return failure;
@@ -99,12 +99,12 @@ async fn create_account(State(tables): State<Shared>, Json(mut user): Json<Value
     labelled(StatusCode::OK, user)
 }
 
-async fn list_accounts(State(tables): State<Shared>) -> Response {
+async fn list_accounts(State(tables): State<SharedTables>) -> Response {
     let users: Vec<Value> = lock(&tables).accounts.values().cloned().collect();
     labelled(StatusCode::OK, json!({ "users": users, "aud": "authenticated" }))
 }
 
-async fn delete_account(State(tables): State<Shared>, Path(id): Path<String>) -> Response {
+async fn delete_account(State(tables): State<SharedTables>, Path(id): Path<String>) -> Response {
     tracing::info!(target: "stepladder::demo", "{LABEL} for Supabase: deleted account {id}");
     match lock(&tables).accounts.remove(&id) {
         Some(_) => labelled(StatusCode::OK, json!({})),
@@ -133,6 +133,6 @@ fn labelled(status: StatusCode, body: Value) -> Response {
 }
 
 // the tables of the demonstration stay usable even if a request panicked
-fn lock(tables: &Shared) -> std::sync::MutexGuard<'_, Tables> {
+fn lock(tables: &SharedTables) -> std::sync::MutexGuard<'_, Tables> {
     tables.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

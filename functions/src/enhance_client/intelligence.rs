@@ -8,7 +8,7 @@
 use serde_json::{Value, json};
 use stepladder::prelude::*;
 
-use super::tidy::Caps;
+use super::tidy::ListLimits;
 use crate::text::object_schema;
 
 /// The AI's answer. After it was tidied, it is also the output of a run.
@@ -16,14 +16,14 @@ use crate::text::object_schema;
 pub struct BusinessIntelligence {
     /// The values for the columns of the client's row.
     #[serde(flatten)]
-    pub profile: Profile,
+    pub profile: CompanyProfile,
     /// Competitors for the same customers; each is stored in its own row.
     pub competitors: Vec<Competitor>,
 }
 
 /// The columns of `clients` that a run fills.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Profile {
+pub struct CompanyProfile {
     /// The industry, in a few words.
     pub industry: String,
     /// What the company does, in two to four sentences.
@@ -76,19 +76,19 @@ pub fn schema() -> Value {
     let competitors = json!({
         "type": "array",
         "items": competitor,
-        "description": format!("at most {}", Caps::COMPETITORS),
+        "description": format!("at most {}", ListLimits::COMPETITORS),
     });
     object_schema(vec![
         ("industry", text("the industry, in a few words")),
         ("description", text("what the company does, in two to four sentences")),
         ("business_model", text("how it earns money")),
         ("tone", text("the voice of the company's own texts, in a few words")),
-        ("products", list("what it sells", Caps::PRODUCTS)),
-        ("services", list("what it does for others", Caps::SERVICES)),
-        ("audiences", list("who buys", Caps::AUDIENCES)),
-        ("keywords", list("what buyers search for", Caps::KEYWORDS)),
-        ("unique_selling_points", list("what sets it apart", Caps::UNIQUE_SELLING_POINTS)),
-        ("locations", list("where it is and where it sells", Caps::LOCATIONS)),
+        ("products", list("what it sells", ListLimits::PRODUCTS)),
+        ("services", list("what it does for others", ListLimits::SERVICES)),
+        ("audiences", list("who buys", ListLimits::AUDIENCES)),
+        ("keywords", list("what buyers search for", ListLimits::KEYWORDS)),
+        ("unique_selling_points", list("what sets it apart", ListLimits::UNIQUE_SELLING_POINTS)),
+        ("locations", list("where it is and where it sells", ListLimits::LOCATIONS)),
         ("competitors", competitors),
     ])
 }

@@ -6,14 +6,14 @@
 
 use std::collections::HashSet;
 
-use super::intelligence::{BusinessIntelligence, Competitor, Profile};
+use super::intelligence::{BusinessIntelligence, CompanyProfile, Competitor};
 use crate::text::{clean, distinct};
 
 /// The maximum number of entries in each list, and of characters. The first entries are kept.
 #[derive(Debug)]
-pub struct Caps;
+pub struct ListLimits;
 
-impl Caps {
+impl ListLimits {
     /// The maximum number of `products`.
     pub const PRODUCTS: usize = 10;
     /// The maximum number of `services`.
@@ -41,17 +41,17 @@ impl Caps {
 pub fn limit_array_fields(raw: BusinessIntelligence, client_domain: &str) -> BusinessIntelligence {
     let BusinessIntelligence { profile, competitors } = raw;
     BusinessIntelligence {
-        profile: Profile {
-            industry: clean(&profile.industry, Caps::TEXT_CHARS),
-            description: clean(&profile.description, Caps::TEXT_CHARS),
-            business_model: clean(&profile.business_model, Caps::TEXT_CHARS),
-            tone: clean(&profile.tone, Caps::TEXT_CHARS),
-            products: list(profile.products, Caps::PRODUCTS),
-            services: list(profile.services, Caps::SERVICES),
-            audiences: list(profile.audiences, Caps::AUDIENCES),
-            keywords: list(profile.keywords, Caps::KEYWORDS),
-            unique_selling_points: list(profile.unique_selling_points, Caps::UNIQUE_SELLING_POINTS),
-            locations: list(profile.locations, Caps::LOCATIONS),
+        profile: CompanyProfile {
+            industry: clean(&profile.industry, ListLimits::TEXT_CHARS),
+            description: clean(&profile.description, ListLimits::TEXT_CHARS),
+            business_model: clean(&profile.business_model, ListLimits::TEXT_CHARS),
+            tone: clean(&profile.tone, ListLimits::TEXT_CHARS),
+            products: list(profile.products, ListLimits::PRODUCTS),
+            services: list(profile.services, ListLimits::SERVICES),
+            audiences: list(profile.audiences, ListLimits::AUDIENCES),
+            keywords: list(profile.keywords, ListLimits::KEYWORDS),
+            unique_selling_points: list(profile.unique_selling_points, ListLimits::UNIQUE_SELLING_POINTS),
+            locations: list(profile.locations, ListLimits::LOCATIONS),
         },
         competitors: tidy_competitors(competitors, client_domain),
     }
@@ -64,20 +64,20 @@ fn tidy_competitors(competitors: Vec<Competitor>, client_domain: &str) -> Vec<Co
         .filter_map(|competitor| {
             let domain = bare_domain(&competitor.domain)?;
             seen.insert(domain.clone()).then(|| {
-                let name = clean(&competitor.name, Caps::ENTRY_CHARS);
+                let name = clean(&competitor.name, ListLimits::ENTRY_CHARS);
                 Competitor {
                     name: if name.is_empty() { domain.clone() } else { name },
                     domain,
-                    reason: clean(&competitor.reason, Caps::TEXT_CHARS),
+                    reason: clean(&competitor.reason, ListLimits::TEXT_CHARS),
                 }
             })
         })
-        .take(Caps::COMPETITORS)
+        .take(ListLimits::COMPETITORS)
         .collect()
 }
 
 fn list(entries: Vec<String>, cap: usize) -> Vec<String> {
-    distinct(entries, Caps::ENTRY_CHARS, cap)
+    distinct(entries, ListLimits::ENTRY_CHARS, cap)
 }
 
 // `https://WWW.Example.com/about` and `example.com` must count as the same competitor
@@ -88,7 +88,7 @@ fn bare_domain(text: &str) -> Option<String> {
     let host = host.strip_prefix("www.").unwrap_or(host).trim_end_matches('.');
     let is_valid = host.contains('.')
         && !host.starts_with('.')
-        && host.len() <= Caps::ENTRY_CHARS
+        && host.len() <= ListLimits::ENTRY_CHARS
         && host.chars().all(|c| c.is_alphanumeric() || c == '.' || c == '-');
     is_valid.then(|| host.to_owned())
 }
@@ -108,14 +108,14 @@ mod tests {
     #[test]
     fn every_list_is_capped_and_keeps_its_first_entries() {
         let raw = BusinessIntelligence {
-            profile: Profile {
+            profile: CompanyProfile {
                 products: many(50),
                 services: many(50),
                 audiences: many(50),
                 keywords: many(50),
                 unique_selling_points: many(50),
                 locations: many(50),
-                ..Profile::default()
+                ..CompanyProfile::default()
             },
             competitors: (0..50).map(|i| competitor("Rival", &format!("rival-{i}.example"))).collect(),
         };
@@ -129,40 +129,40 @@ mod tests {
         for (name, entries) in lists {
             assert!((1..=20).contains(&entries.len()), "{name} has {}", entries.len());
         }
-        assert_eq!(tidy.profile.keywords, many(Caps::KEYWORDS));
-        assert_eq!(tidy.profile.products, many(Caps::PRODUCTS));
-        assert_eq!(tidy.competitors.len(), Caps::COMPETITORS);
+        assert_eq!(tidy.profile.keywords, many(ListLimits::KEYWORDS));
+        assert_eq!(tidy.profile.products, many(ListLimits::PRODUCTS));
+        assert_eq!(tidy.competitors.len(), ListLimits::COMPETITORS);
         assert_eq!(tidy.competitors[9].domain, "rival-9.example");
     }
 
     #[test]
     fn blanks_and_repeats_are_removed_before_the_list_is_cut() {
         let mut entries = vec![" Tea ".to_owned(), String::new(), "tea".to_owned(), " \n".to_owned(), "TEA".to_owned()];
-        entries.extend(many(Caps::AUDIENCES));
+        entries.extend(many(ListLimits::AUDIENCES));
         let raw = BusinessIntelligence {
-            profile: Profile { audiences: entries, ..Profile::default() },
+            profile: CompanyProfile { audiences: entries, ..CompanyProfile::default() },
             ..BusinessIntelligence::default()
         };
         let tidy = limit_array_fields(raw, "client.example");
         let mut expected = vec!["Tea".to_owned()];
-        expected.extend(many(Caps::AUDIENCES - 1));
+        expected.extend(many(ListLimits::AUDIENCES - 1));
         assert_eq!(tidy.profile.audiences, expected);
     }
 
     #[test]
     fn text_loses_nul_characters_and_is_cut() {
         let raw = BusinessIntelligence {
-            profile: Profile {
+            profile: CompanyProfile {
                 description: format!(" a\0b{} ", "é".repeat(3000)),
                 keywords: vec!["k".repeat(500)],
-                ..Profile::default()
+                ..CompanyProfile::default()
             },
             ..BusinessIntelligence::default()
         };
         let tidy = limit_array_fields(raw, "client.example");
         assert!(tidy.profile.description.starts_with("abé"));
-        assert_eq!(tidy.profile.description.chars().count(), Caps::TEXT_CHARS);
-        assert_eq!(tidy.profile.keywords[0].len(), Caps::ENTRY_CHARS);
+        assert_eq!(tidy.profile.description.chars().count(), ListLimits::TEXT_CHARS);
+        assert_eq!(tidy.profile.keywords[0].len(), ListLimits::ENTRY_CHARS);
     }
 
     #[test]
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn tidying_twice_changes_nothing() {
         let raw = BusinessIntelligence {
-            profile: Profile { description: "x ".repeat(1500), products: many(30), ..Profile::default() },
+            profile: CompanyProfile { description: "x ".repeat(1500), products: many(30), ..CompanyProfile::default() },
             competitors: vec![competitor("A", "http://a.example/"), competitor("B", "b.example")],
         };
         let once = limit_array_fields(raw, "client.example");

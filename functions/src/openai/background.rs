@@ -142,30 +142,30 @@ fn decode_fields(response: &Value) -> Result<ResponseFields> {
 struct ResponseFields {
     id: Option<String>,
     status: Option<String>,
-    error: Option<Failure>,
-    incomplete_details: Option<Incomplete>,
+    error: Option<ResponseFailure>,
+    incomplete_details: Option<IncompleteDetails>,
     #[serde(default)]
-    output: Vec<Item>,
+    output: Vec<OutputItem>,
 }
 
 #[derive(Deserialize)]
-struct Failure {
+struct ResponseFailure {
     message: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Incomplete {
+struct IncompleteDetails {
     reason: Option<String>,
 }
 
 /// An item of a response. A message has content; the model's reasoning has none.
 #[derive(Deserialize)]
-struct Item {
-    content: Option<Vec<Part>>,
+struct OutputItem {
+    content: Option<Vec<ContentPart>>,
 }
 
 #[derive(Deserialize)]
-struct Part {
+struct ContentPart {
     text: Option<String>,
     refusal: Option<String>,
 }

@@ -23,14 +23,14 @@ use crate::secret::Secret;
 
 /// The HTTP service that the `async-openai` client uses.
 #[derive(Clone, Debug)]
-pub(super) struct SendOnce {
+pub(super) struct SendOnceService {
     client: reqwest::Client,
     key: Secret,
 }
 
 /// Why a request got no usable response.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum RequestFailure {
     /// The server did not respond, or the connection ended early.
     Unreachable(reqwest::Error),
     /// The response exceeds the maximum size.
@@ -49,7 +49,7 @@ pub(super) enum Failure {
     },
 }
 
-impl SendOnce {
+impl SendOnceService {
     pub(super) fn new(key: Secret) -> Result<Self, Error> {
         Ok(Self { client: services_http::client()?, key })
     }
@@ -61,7 +61,7 @@ impl SendOnce {
         let headers = response.headers().clone();
         let body = services_http::body(response).await.map_err(|error| match error {
             BodyError::Interrupted(error) => unreachable(error),
-            BodyError::TooLarge => boxed(Failure::TooLarge),
+            BodyError::TooLarge => boxed(RequestFailure::TooLarge),
         })?;
         if status.is_success() {
             // decoded here, because the `async-openai` client would log an undecodable answer with
@@ -71,11 +71,11 @@ impl SendOnce {
                     let body = if self.key.mask_json(&mut json) { json.to_string().into_bytes() } else { body };
                     Ok(http::Response::new(body).into())
                 }
-                Err(_) => Err(boxed(Failure::NotJson(self.key.excerpt(&String::from_utf8_lossy(&body))))),
+                Err(_) => Err(boxed(RequestFailure::NotJson(self.key.excerpt(&String::from_utf8_lossy(&body))))),
             };
         }
         let text = String::from_utf8_lossy(&body);
-        Err(boxed(Failure::Rejected {
+        Err(boxed(RequestFailure::Rejected {
             status,
             retry_after: header(&headers, "retry-after"),
             retry_after_ms: header(&headers, "retry-after-ms").and_then(|ms| ms.trim().parse().ok()),
@@ -84,7 +84,7 @@ impl SendOnce {
     }
 }
 
-impl tower::Service<HttpRequestFactory> for SendOnce {
+impl tower::Service<HttpRequestFactory> for SendOnceService {
     type Response = Response;
     type Error = OpenAIError;
     type Future = Pin<Box<dyn Future<Output = Result<Response, OpenAIError>> + Send>>;
@@ -98,7 +98,7 @@ impl tower::Service<HttpRequestFactory> for SendOnce {
     }
 }
 
-impl Failure {
+impl RequestFailure {
     /// Converts the failure to the error of a step. The statuses 408, 409, 425, 429 and 5xx are
     /// retried; every other status is terminal.
     pub(super) fn into_error(self) -> Error {
@@ -120,7 +120,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for RequestFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(_) => f.write_str("openai cannot be reached"),
@@ -131,7 +131,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {
+impl std::error::Error for RequestFailure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unreachable(error) => Some(error),
@@ -140,13 +140,13 @@ impl std::error::Error for Failure {
     }
 }
 
-fn boxed(failure: Failure) -> OpenAIError {
+fn boxed(failure: RequestFailure) -> OpenAIError {
     OpenAIError::Boxed(Box::new(failure))
 }
 
 // the URL may contain a password, and its query may contain a key
 fn unreachable(error: reqwest::Error) -> OpenAIError {
-    boxed(Failure::Unreachable(error.without_url()))
+    boxed(RequestFailure::Unreachable(error.without_url()))
 }
 
 fn header(headers: &HeaderMap, name: &str) -> Option<String> {

@@ -10,23 +10,23 @@ use super::prices::micro_dollars;
 
 /// The part of a response that contains the model and the numbers of tokens.
 #[derive(Debug, Default, Deserialize)]
-struct Metered {
+struct MeteredResponse {
     model: Option<String>,
-    usage: Option<Tokens>,
+    usage: Option<TokenUsage>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct Tokens {
+struct TokenUsage {
     #[serde(alias = "prompt_tokens")]
     input_tokens: Option<u64>,
     #[serde(alias = "completion_tokens")]
     output_tokens: Option<u64>,
     #[serde(alias = "prompt_tokens_details")]
-    input_tokens_details: Option<Details>,
+    input_tokens_details: Option<TokenDetails>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct Details {
+struct TokenDetails {
     cached_tokens: Option<u64>,
 }
 
@@ -38,8 +38,8 @@ pub(super) fn record(answer: &serde_json::Value, requested: &str) {
 }
 
 fn usage_of(answer: &serde_json::Value, requested: &str) -> Option<Usage> {
-    let Metered { model, usage } = Metered::deserialize(answer).ok()?;
-    let Tokens { input_tokens, output_tokens, input_tokens_details } = usage?;
+    let MeteredResponse { model, usage } = MeteredResponse::deserialize(answer).ok()?;
+    let TokenUsage { input_tokens, output_tokens, input_tokens_details } = usage?;
     let (input, output) = (input_tokens?, output_tokens.unwrap_or_default());
     let cached = input_tokens_details.and_then(|details| details.cached_tokens).unwrap_or_default();
     let model = model.filter(|name| !name.is_empty()).unwrap_or_else(|| requested.to_owned());

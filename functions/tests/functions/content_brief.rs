@@ -7,7 +7,7 @@ use stepladder_functions::content_brief::{Brief, BriefDecided, BriefRequested, f
 use wiremock::matchers::body_string_contains;
 use wiremock::{Mock, ResponseTemplate};
 
-use crate::world::World;
+use crate::world::ServiceStubs;
 
 fn requested() -> BriefRequested {
     BriefRequested {
@@ -32,13 +32,13 @@ fn knows(schema: &str, input: &Value) -> Value {
     }
 }
 
-async fn run(world: &World) -> TestRun {
+async fn run(world: &ServiceStubs) -> TestRun {
     TestApp::new().function(function_with(world.services())).send(&requested()).await.remove(0)
 }
 
 #[tokio::test]
 async fn a_brief_is_researched_outlined_drafted_and_stored() {
-    let world = World::start(knows).await;
+    let world = ServiceStubs::start(knows).await;
     let run = run(&world).await;
     assert_eq!(run.status(), Status::Completed, "{:?}", run.error());
     let brief: Brief = run.output();
@@ -62,7 +62,7 @@ async fn a_brief_is_researched_outlined_drafted_and_stored() {
 
 #[tokio::test]
 async fn no_answer_is_requested_twice() {
-    let world = World::start(knows).await;
+    let world = ServiceStubs::start(knows).await;
     let busy = |what| Mock::given(body_string_contains(what)).respond_with(ResponseTemplate::new(503));
     busy("When?").up_to_n_times(1).with_priority(1).mount(&world.ai).await;
     busy("You draft a text").up_to_n_times(2).with_priority(1).mount(&world.ai).await;
@@ -78,7 +78,7 @@ async fn no_answer_is_requested_twice() {
 
 #[tokio::test]
 async fn a_brief_that_fails_for_good_has_the_status_failed() {
-    let world = World::start(knows).await;
+    let world = ServiceStubs::start(knows).await;
     let refusing = Mock::given(body_string_contains("You outline a text")).respond_with(ResponseTemplate::new(400));
     refusing.with_priority(1).mount(&world.ai).await;
     world.table_says("PATCH", "content_briefs", 2, ResponseTemplate::new(503)).await;
@@ -91,7 +91,7 @@ async fn a_brief_that_fails_for_good_has_the_status_failed() {
 
 #[tokio::test]
 async fn a_brief_that_was_not_opened_has_no_row() {
-    let world = World::start(knows).await;
+    let world = ServiceStubs::start(knows).await;
     let missing = json!({ "code": "23503", "message": "violates foreign key constraint" });
     world.table_says("POST", "content_briefs", 1, ResponseTemplate::new(409).set_body_json(missing)).await;
     let run = run(&world).await;
@@ -103,7 +103,7 @@ async fn a_brief_that_was_not_opened_has_no_row() {
 /// Runs the function and sends these decisions. Returns the run, and the statuses that the brief's
 /// row had.
 async fn decided(decisions: &[(&str, bool)]) -> (TestRun, Vec<String>) {
-    let world = World::start(knows).await;
+    let world = ServiceStubs::start(knows).await;
     let mut app = TestApp::new().function(function_with(world.services()));
     app.start(&BriefRequested { approval: true, ..requested() }).await;
     for (brief_id, approved) in decisions {

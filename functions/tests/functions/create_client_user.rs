@@ -6,7 +6,7 @@ use stepladder::testing::{Fact, Status, TestApp, TestRun};
 use stepladder_functions::create_client_user::{UserCreated, UserRequested, function_with};
 use wiremock::ResponseTemplate;
 
-use crate::world::World;
+use crate::world::ServiceStubs;
 
 fn requested() -> UserRequested {
     let full_name = Some("Ada Lovelace".to_owned());
@@ -17,7 +17,7 @@ fn nothing(schema: &str, _: &Value) -> Value {
     panic!("no AI is asked here: {schema}")
 }
 
-async fn run(world: &World) -> TestRun {
+async fn run(world: &ServiceStubs) -> TestRun {
     TestApp::new().function(function_with(world.services())).send(&requested()).await.remove(0)
 }
 
@@ -28,7 +28,7 @@ fn constraint() -> ResponseTemplate {
 
 #[tokio::test]
 async fn an_account_is_created_linked_and_announced() {
-    let world = World::start(nothing).await;
+    let world = ServiceStubs::start(nothing).await;
     let run = run(&world).await;
     assert_eq!(run.status(), Status::Completed, "{:?}", run.error());
     let created: UserCreated = run.output();
@@ -45,7 +45,7 @@ async fn an_account_is_created_linked_and_announced() {
 
 #[tokio::test]
 async fn an_account_whose_reply_was_lost_is_found_again() {
-    let world = World::start(nothing).await;
+    let world = ServiceStubs::start(nothing).await;
     // the addresses of 70 other accounts contain this address, which is more than one page of
     // search results
     (0..70).for_each(|n| drop(world.accounts.add(&format!("{n}.ada@acme.example"), json!({ "client_id": "c-1" }))));
@@ -58,7 +58,7 @@ async fn an_account_whose_reply_was_lost_is_found_again() {
 #[tokio::test]
 async fn an_account_that_cannot_be_linked_is_deleted() {
     for replies_lost in 0..2 {
-        let world = World::start(nothing).await;
+        let world = ServiceStubs::start(nothing).await;
         (0..replies_lost).for_each(|_| world.accounts.lose_a_reply());
         world.table_says("POST", "profiles", 9, constraint()).await;
         let run = run(&world).await;
@@ -70,7 +70,7 @@ async fn an_account_that_cannot_be_linked_is_deleted() {
 
 #[tokio::test]
 async fn a_database_that_is_down_for_a_while_leaves_no_account() {
-    let world = World::start(nothing).await;
+    let world = ServiceStubs::start(nothing).await;
     world.table_says("POST", "profiles", 4, ResponseTemplate::new(503)).await;
     let run = run(&world).await;
     assert_eq!((run.status(), run.attempts("link-profile")), (Status::Completed, 5), "{:?}", run.error());
@@ -79,7 +79,7 @@ async fn a_database_that_is_down_for_a_while_leaves_no_account() {
 
 #[tokio::test]
 async fn an_existing_account_of_the_client_is_linked_and_never_deleted() {
-    let world = World::start(nothing).await;
+    let world = ServiceStubs::start(nothing).await;
     let id = world.accounts.add("ada@acme.example", json!({ "client_id": "c-1", "made_by": "another run" }));
     assert_eq!(run(&world).await.output::<UserCreated>().user_id, id);
     world.table_says("POST", "profiles", 9, constraint()).await;
@@ -90,7 +90,7 @@ async fn an_existing_account_of_the_client_is_linked_and_never_deleted() {
 #[tokio::test]
 async fn an_account_of_another_client_is_not_changed() {
     for of_another in [json!({ "client_id": "c-2" }), json!({})] {
-        let world = World::start(nothing).await;
+        let world = ServiceStubs::start(nothing).await;
         world.accounts.add("ada@acme.example", of_another);
         let run = run(&world).await;
         assert_eq!((run.status(), run.attempts("create-auth-user")), (Status::Failed, 1));

@@ -3,11 +3,11 @@
 
 use serde_json::{Value, json};
 use stepladder::testing::{Fact, Status, TestApp};
-use stepladder_functions::generate_queries::{Intent, QueriesRequested, Query, function_with};
+use stepladder_functions::generate_queries::{QueriesRequested, Query, SearchIntent, function_with};
 use wiremock::matchers::body_string_contains;
 use wiremock::{Mock, ResponseTemplate};
 
-use crate::world::World;
+use crate::world::ServiceStubs;
 
 fn requested() -> QueriesRequested {
     QueriesRequested {
@@ -25,10 +25,10 @@ fn queries(schema: &str, input: &Value) -> Value {
 
 #[tokio::test]
 async fn suggestions_are_stored_once_and_announced() {
-    let world = World::start(queries).await;
+    let world = ServiceStubs::start(queries).await;
     let run = TestApp::new().function(function_with(world.services())).send(&requested()).await.remove(0);
     assert_eq!(run.status(), Status::Completed, "{:?}", run.error());
-    let best = Query { query: "best hammer".to_owned(), intent: Intent::Learn };
+    let best = Query { query: "best hammer".to_owned(), intent: SearchIntent::Learn };
     assert_eq!(run.output::<Vec<Query>>(), [best]);
     let row = json!({ "client_id": "c-1", "query": "best hammer", "intent": "learn" });
     assert_eq!(world.sent("POST", "queries").await, [json!([row])]);
@@ -39,7 +39,7 @@ async fn suggestions_are_stored_once_and_announced() {
 
 #[tokio::test]
 async fn a_failed_intent_is_repeated_alone() {
-    let world = World::start(queries).await;
+    let world = ServiceStubs::start(queries).await;
     let busy = Mock::given(body_string_contains("about to buy")).respond_with(ResponseTemplate::new(503));
     busy.up_to_n_times(2).with_priority(1).mount(&world.ai).await;
     world.table_says("POST", "queries", 3, ResponseTemplate::new(503)).await;
@@ -52,7 +52,7 @@ async fn a_failed_intent_is_repeated_alone() {
 
 #[tokio::test]
 async fn a_blank_name_fails_before_a_step_costs_money() {
-    let world = World::start(queries).await;
+    let world = ServiceStubs::start(queries).await;
     let blank = QueriesRequested { client_name: " ".to_owned(), ..requested() };
     let run = TestApp::new().function(function_with(world.services())).send(&blank).await.remove(0);
     assert!(run.error().unwrap().message.contains("clientName is blank"), "{:?}", run.error());
@@ -61,7 +61,7 @@ async fn a_blank_name_fails_before_a_step_costs_money() {
 
 #[tokio::test]
 async fn the_usage_of_every_question_is_recorded_also_of_a_useless_answer() {
-    let world = World::start(queries).await;
+    let world = ServiceStubs::start(queries).await;
     let message = json!({ "role": "assistant", "content": "no JSON" });
     let body = json!({ "choices": [{ "message": message }], "model": "llama3", "usage": { "prompt_tokens": 7, "completion_tokens": 3 } });
     let vain =

@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use stepladder_functions::{auth::Auth, openai::OpenAi, services::Services, supabase::Supabase};
+use stepladder_functions::{auth::AuthClient, openai::OpenAi, services::Services, supabase::Supabase};
 use wiremock::matchers::{method, path, path_regex};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 const KEY: &str = "a-key-of-this-test";
 
-pub(crate) struct World {
+pub(crate) struct ServiceStubs {
     pub(crate) ai: MockServer,
     /// The tables and accounts of a Supabase project.
     pub(crate) supabase: MockServer,
-    pub(crate) accounts: Accounts,
+    pub(crate) accounts: AccountsStub,
 }
 
-impl World {
+impl ServiceStubs {
     /// Starts stubs without faults. A test adds other responses, which have a higher priority.
     pub(crate) async fn start(knows: fn(&str, &Value) -> Value) -> Self {
         let (ai, supabase) = (MockServer::start().await, MockServer::start().await);
@@ -37,7 +37,7 @@ impl World {
         let row = ResponseTemplate::new(200).set_body_json(json!([{ "id": "some-row" }]));
         tables("PATCH").respond_with(row).mount(&supabase).await;
         tables("POST").respond_with(ResponseTemplate::new(201).set_body_json(json!([]))).mount(&supabase).await;
-        let accounts = Accounts::default();
+        let accounts = AccountsStub::default();
         Mock::given(path_regex("^/auth/v1/admin/users")).respond_with(accounts.clone()).mount(&supabase).await;
         Self { ai, supabase, accounts }
     }
@@ -45,7 +45,7 @@ impl World {
     pub(crate) fn services(&self) -> Services {
         let openai = OpenAi::new(KEY, &format!("{}/v1", self.ai.uri()), "some-model").unwrap();
         let supabase = Supabase::new(&self.supabase.uri(), KEY).unwrap();
-        Services::new(Some(openai), Some(supabase)).with_auth(Auth::new(&self.supabase.uri(), KEY).unwrap())
+        Services::new(Some(openai), Some(supabase)).with_auth(AuthClient::new(&self.supabase.uri(), KEY).unwrap())
     }
 
     /// Makes Supabase's stub respond with `template` to the next `times` requests with this method
@@ -76,10 +76,10 @@ impl World {
 
 /// A stub of GoTrue's admin interface.
 #[derive(Clone, Default)]
-pub(crate) struct Accounts(Arc<Mutex<Kept>>);
+pub(crate) struct AccountsStub(Arc<Mutex<StoredAccounts>>);
 
 #[derive(Default)]
-struct Kept {
+struct StoredAccounts {
     /// The accounts by id.
     users: BTreeMap<String, Value>,
     made: usize,
@@ -88,7 +88,7 @@ struct Kept {
     lost: usize,
 }
 
-impl Accounts {
+impl AccountsStub {
     /// Returns the email addresses of all accounts.
     pub(crate) fn emails(&self) -> Vec<String> {
         let kept = self.0.lock().unwrap();
@@ -106,7 +106,7 @@ impl Accounts {
     }
 }
 
-impl Kept {
+impl StoredAccounts {
     fn add(&mut self, mut user: Value) -> Value {
         self.made += 1;
         let id = format!("00000000-0000-4000-8000-{:012}", self.made);
@@ -116,7 +116,7 @@ impl Kept {
     }
 }
 
-impl Respond for Accounts {
+impl Respond for AccountsStub {
     fn respond(&self, request: &Request) -> ResponseTemplate {
         let mut kept = self.0.lock().unwrap();
         let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);

@@ -45,7 +45,7 @@ impl From<&stepladder_core::Event> for Event {
 /// The response of `POST /e/{key}`, for accepted and refused requests. It is the only response
 /// whose body repeats the HTTP status.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct EventsAnswer {
+pub struct EventsResponse {
     /// The ids of the accepted events, in the order of the request.
     pub ids: Vec<EventId>,
     /// The status of the HTTP response.

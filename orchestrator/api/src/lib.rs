@@ -17,12 +17,12 @@ mod step;
 pub mod text;
 mod time;
 
-pub use event::{Event, EventsAnswer};
+pub use event::{Event, EventsResponse};
 pub use function::{Concurrency, CronSchedule, Function, FunctionPaused, FunctionResumed, LimitScope, Trigger};
 pub use journal::{JournalEntry, JournalPage};
 pub use request::{NewEvent, RerunAllRequest, RerunRequest};
 pub use run::{
-    Failure, HandlerError, LogLevel, LogLine, Origin, Run, RunCancelled, RunDetail, RunRef, SignalCompleted,
+    Failure, HandlerError, LogLevel, LogLine, Run, RunCancelled, RunDetail, RunOrigin, RunRef, SignalCompleted,
 };
 pub use step::{Attempt, Step, StepKind, StepStatus, Usage};
 pub use time::Time;
@@ -32,7 +32,7 @@ use stepladder_core::RunId;
 
 /// The envelope of a successful response.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Data<T> {
+pub struct DataResponse<T> {
     /// The requested value.
     pub data: T,
 }
@@ -49,21 +49,21 @@ pub struct Page<T> {
 
 /// The response to a request that was refused or that failed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ErrorAnswer {
+pub struct ErrorResponse {
     /// One sentence that says what is wrong and what to do.
     pub error: String,
 }
 
 /// The replacement for a value that is too large for a response.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct LeftOut {
+pub struct OmittedValue {
     /// A link to the value that was left out.
-    pub stepladder_left_out: Link,
+    pub stepladder_left_out: ValueLink,
 }
 
 /// A link to a value that was left out of a response.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Link {
+pub struct ValueLink {
     /// The size of the value, in bytes.
     pub bytes: usize,
     /// The path of the value on the same server.

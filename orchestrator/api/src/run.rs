@@ -58,7 +58,7 @@ pub struct RunDetail {
     /// The error of a failed run, or the reason why the run was cancelled or skipped.
     pub error: Option<Failure>,
     /// What started the run.
-    pub origin: Origin,
+    pub origin: RunOrigin,
     /// The event that started the run, in full.
     pub event: Event,
     /// Why the run does not continue at the moment, as a sentence; `None` if it is executing or has
@@ -81,7 +81,7 @@ pub struct RunDetail {
 /// What started a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
-pub enum Origin {
+pub enum RunOrigin {
     /// An event that matches a trigger of the function.
     Event,
     /// A step of another run, which waits for the end of this run.
@@ -94,14 +94,14 @@ pub enum Origin {
     Cron,
 }
 
-impl From<&journal::Origin> for Origin {
-    fn from(origin: &journal::Origin) -> Self {
+impl From<&journal::RunOrigin> for RunOrigin {
+    fn from(origin: &journal::RunOrigin) -> Self {
         match origin {
-            journal::Origin::Event => Self::Event,
-            journal::Origin::Invoke { parent, step } => Self::Invoke { parent: *parent, step: step.clone() },
-            journal::Origin::Failure { of } => Self::Failure { of: *of },
-            journal::Origin::Rerun { of } => Self::Rerun { of: *of },
-            journal::Origin::Cron => Self::Cron,
+            journal::RunOrigin::Event => Self::Event,
+            journal::RunOrigin::Invoke { parent, step } => Self::Invoke { parent: *parent, step: step.clone() },
+            journal::RunOrigin::Failure { of } => Self::Failure { of: *of },
+            journal::RunOrigin::Rerun { of } => Self::Rerun { of: *of },
+            journal::RunOrigin::Cron => Self::Cron,
         }
     }
 }

@@ -27,7 +27,7 @@ fn an_event_has_all_its_fields() {
     let text = format!(
         r#"{{"data":{{"id":"{EVENT}","name":"a/b","data":{{"n":1.00}},"ts":1767225600123,"user":{{"id":7}},"external_id":"mine","received_at":"2026-01-01T00:00:00.120Z"}}}}"#
     );
-    let Data { data } = round_trip::<Data<Event>>(&text);
+    let DataResponse { data } = round_trip::<DataResponse<Event>>(&text);
     assert_eq!(data.received_at, Time(Timestamp::from_millis(1_767_225_600_120)));
     let accepted = stepladder_core::Event {
         id: EVENT.parse().unwrap(),
@@ -38,7 +38,7 @@ fn an_event_has_all_its_fields() {
         external_id: Some("mine".into()),
         received_at: Timestamp::from_millis(1_767_225_600_120),
     };
-    assert_eq!(serde_json::to_string(&Data { data: Event::from(&accepted) }).unwrap(), text);
+    assert_eq!(serde_json::to_string(&DataResponse { data: Event::from(&accepted) }).unwrap(), text);
 }
 
 #[test]
@@ -50,9 +50,9 @@ fn an_event_leaves_out_a_user_and_a_senders_id_that_it_does_not_have() {
 
 #[test]
 fn the_answer_to_events_has_ids_a_status_and_an_error_only_when_it_is_one() {
-    let good = round_trip::<EventsAnswer>(&format!(r#"{{"ids":["{EVENT}"],"status":200}}"#));
+    let good = round_trip::<EventsResponse>(&format!(r#"{{"ids":["{EVENT}"],"status":200}}"#));
     assert_eq!(good.ids, [EVENT.parse::<EventId>().unwrap()]);
-    round_trip::<EventsAnswer>(r#"{"ids":[],"status":400,"error":"no"}"#);
+    round_trip::<EventsResponse>(r#"{"ids":[],"status":400,"error":"no"}"#);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_run_in_full_has_its_event_steps_attempts_usage_and_log() {
         r#"[{{"at":"{at}","level":"warn","message":"few","fields":{{"rows":7}},"step":"s","attempt":2}},{{"at":"{at}","level":"info","message":"begun","attempt":1}}]"#
     );
     let event = format!(r#"{{"id":"{EVENT}","name":"a","data":{{}},"ts":1,"received_at":"{at}"}}"#);
-    let run = round_trip::<Data<RunDetail>>(&format!(
+    let run = round_trip::<DataResponse<RunDetail>>(&format!(
         r#"{{"data":{{"run_id":"{RUN}","function_id":"f","status":"Running","event_id":"{EVENT}","created_at":"{at}","run_started_at":"{at}","ended_at":null,"output":null,"error":null,"origin":{{"Rerun":{{"of":"{RUN}"}}}},"event":{event},"waiting":"it waits","handler_errors":[{{"at":"{at}","error":{{"message":"no"}}}}],"version":"2","steps":[{step},{wait}],"logs":{logs}}}}}"#
     ));
     assert_eq!(run.data.steps[0].attempts.len(), 2);
@@ -103,7 +103,7 @@ fn every_origin_has_its_name() {
         format!(r#"{{"Failure":{{"of":"{RUN}"}}}}"#),
         format!(r#"{{"Rerun":{{"of":"{RUN}"}}}}"#),
     ] {
-        round_trip::<Origin>(&text);
+        round_trip::<RunOrigin>(&text);
     }
 }
 
@@ -149,7 +149,7 @@ fn a_page_of_a_journal_has_numbered_facts() {
 
 #[test]
 fn a_function_has_its_triggers_schedules_and_limits() {
-    round_trip::<Data<Vec<Function>>>(
+    round_trip::<DataResponse<Vec<Function>>>(
         r#"{"data":[{"id":"f","triggers":[{"event":"a","if":null},{"event":"b","if":"event.data.n > 1"}],"cron":[{"line":"0 9 * * MON","time_zone":"UTC"}],"retries":4,"timeout_ms":60000,"concurrency":[{"limit":3,"of":"steps","key":null,"shared":null},{"limit":1,"of":"runs","key":"event.data.id","shared":"api"}],"flow_control":["throttle: 2 in 1s"],"on_failure":"g","paused_since":"2026-01-01T00:00:00.000Z"}]}"#,
     );
     round_trip::<Function>(
@@ -159,13 +159,13 @@ fn a_function_has_its_triggers_schedules_and_limits() {
 
 #[test]
 fn what_is_done_with_runs_and_functions_is_answered_in_few_fields() {
-    round_trip::<Data<RunCancelled>>(&format!(r#"{{"data":{{"run_id":"{RUN}","status":"Cancelled"}}}}"#));
-    round_trip::<Data<RunRef>>(&format!(r#"{{"data":{{"run_id":"{RUN}"}}}}"#));
+    round_trip::<DataResponse<RunCancelled>>(&format!(r#"{{"data":{{"run_id":"{RUN}","status":"Cancelled"}}}}"#));
+    round_trip::<DataResponse<RunRef>>(&format!(r#"{{"data":{{"run_id":"{RUN}"}}}}"#));
     round_trip::<SignalCompleted>(&format!(r#"{{"run_id":"{RUN}","step":"s","before":true}}"#));
     round_trip::<FunctionPaused>(r#"{"function_id":"f","paused_since":"2026-01-01T00:00:00.000Z"}"#);
     round_trip::<FunctionResumed>(r#"{"function_id":"f","woken":3}"#);
-    round_trip::<ErrorAnswer>(r#"{"error":"there is no such run"}"#);
-    round_trip::<LeftOut>(r#"{"stepladder_left_out":{"bytes":9,"href":"/runs/x/value?of=output"}}"#);
+    round_trip::<ErrorResponse>(r#"{"error":"there is no such run"}"#);
+    round_trip::<OmittedValue>(r#"{"stepladder_left_out":{"bytes":9,"href":"/runs/x/value?of=output"}}"#);
 }
 
 #[test]

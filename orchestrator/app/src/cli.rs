@@ -24,7 +24,7 @@ use stepladder_core::{RunId, Status};
 
 use crate::app::App;
 use crate::client::Client;
-use crate::terminal::{self, CommandResult, Stop};
+use crate::terminal::{self, CommandResult, StopReason};
 
 /// Runs and manages durable functions.
 ///
@@ -107,7 +107,7 @@ pub(crate) struct ServerArgs {
 
 /// Whether a command only reads, or also writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
+pub(crate) enum CommandAccess {
     Reads,
     Writes,
 }
@@ -129,10 +129,10 @@ pub(crate) struct RunIdArg {
 }
 
 impl ServerArgs {
-    pub(crate) async fn client(&self, app: App, access: Access) -> Result<Client, Stop> {
+    pub(crate) async fn client(&self, app: App, access: CommandAccess) -> Result<Client, StopReason> {
         #[cfg(feature = "aws")]
         if let Some(table) = &self.table {
-            return Client::of_table(app, table, access == Access::Writes).await;
+            return Client::of_table(app, table, access == CommandAccess::Writes).await;
         }
         let _ = (app, access);
         Client::of(self.url.as_deref())
@@ -157,7 +157,7 @@ pub(crate) fn run(app: App, args: impl IntoIterator<Item = OsString>) -> Command
         Err(e) => {
             let code = e.exit_code();
             terminal::written(e.print())?;
-            return if code == 0 { Ok(()) } else { Err(Stop::Usage) };
+            return if code == 0 { Ok(()) } else { Err(StopReason::Usage) };
         }
     };
     let runtime = runtime(cli.is_server())?;
@@ -167,13 +167,13 @@ pub(crate) fn run(app: App, args: impl IntoIterator<Item = OsString>) -> Command
     done
 }
 
-fn runtime(server: bool) -> Result<tokio::runtime::Runtime, Stop> {
+fn runtime(server: bool) -> Result<tokio::runtime::Runtime, StopReason> {
     let mut builder = if server {
         tokio::runtime::Builder::new_multi_thread()
     } else {
         tokio::runtime::Builder::new_current_thread()
     };
-    builder.enable_all().build().map_err(|e| Stop::problem(format!("cannot start threads: {e}")))
+    builder.enable_all().build().map_err(|e| StopReason::problem(format!("cannot start threads: {e}")))
 }
 
 impl Cli {
@@ -189,7 +189,7 @@ impl Cli {
             #[cfg(feature = "local")]
             None => dev::execute(app, self.dev).await,
             #[cfg(not(feature = "local"))]
-            None => Err(Stop::problem("no command is given; `--help` lists them")),
+            None => Err(StopReason::problem("no command is given; `--help` lists them")),
             #[cfg(feature = "local")]
             Some(Command::Dev(args)) => dev::execute(app, args).await,
             Some(Command::Functions(args)) => functions::execute(app, args).await,

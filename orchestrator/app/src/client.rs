@@ -12,13 +12,13 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
 use stepladder_api::{
-    Data, ErrorAnswer, EventsAnswer, Function, FunctionPaused, FunctionResumed, JournalPage, Page, RerunRequest, Run,
-    RunCancelled, RunDetail, RunRef, SignalCompleted,
+    DataResponse, ErrorResponse, EventsResponse, Function, FunctionPaused, FunctionResumed, JournalPage, Page,
+    RerunRequest, Run, RunCancelled, RunDetail, RunRef, SignalCompleted,
 };
 use stepladder_core::{Json, RunId};
 
-use self::token::Token;
-use crate::terminal::Stop;
+use self::token::ServerToken;
+use crate::terminal::StopReason;
 
 /// The address of the default server.
 const LOCAL: &str = "http://127.0.0.1:8288";
@@ -33,14 +33,14 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
-    token: Token,
+    token: ServerToken,
     /// With `--table`: the server's router, which runs in this process.
     #[cfg(feature = "aws")]
     here: Option<axum::Router>,
 }
 
 /// A response of a server.
-pub(crate) struct Answer {
+pub(crate) struct ServerResponse {
     status: StatusCode,
     /// The value of the header `Retry-After`.
     after: Duration,
@@ -49,7 +49,7 @@ pub(crate) struct Answer {
 
 /// Whether a route of the server requires the dashboard token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Route {
+enum RouteAccess {
     Guarded,
     /// Events and signals: their paths contain an event key or a callback token instead.
     Open,
@@ -90,7 +90,7 @@ pub(crate) enum ClientError {
     },
 }
 
-impl From<ClientError> for Stop {
+impl From<ClientError> for StopReason {
     fn from(error: ClientError) -> Self {
         Self::problem(error)
     }
@@ -102,14 +102,14 @@ impl Client {
     ///
     /// # Errors
     /// The given address is invalid.
-    pub(crate) fn of(url: Option<&str>) -> Result<Self, Stop> {
+    pub(crate) fn of(url: Option<&str>) -> Result<Self, StopReason> {
         let variable = environment_url();
-        let token = Token::of_environment(url, variable.as_deref());
+        let token = ServerToken::of_environment(url, variable.as_deref());
         Self::new(url.or(variable.as_deref()).unwrap_or(LOCAL), token)
     }
 
     /// Creates a client for the server at `url`.
-    fn new(url: &str, token: Token) -> Result<Self, Stop> {
+    fn new(url: &str, token: ServerToken) -> Result<Self, StopReason> {
         let base = address::read(url)?;
         // a redirect would send the event key and the body to another server
         let mut http = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).redirect(redirect::Policy::none());
@@ -117,8 +117,9 @@ impl Client {
             // a proxy could not reach a server on this machine
             http = http.no_proxy();
         }
-        let http =
-            http.build().map_err(|e| Stop::problem(format!("cannot create an HTTP client: {}", root_cause(&e))))?;
+        let http = http
+            .build()
+            .map_err(|e| StopReason::problem(format!("cannot create an HTTP client: {}", root_cause(&e))))?;
         Ok(Self {
             http,
             base,
@@ -129,7 +130,7 @@ impl Client {
     }
 
     /// Sends a request, and returns the response.
-    async fn answer(&self, request: RequestBuilder) -> Result<Answer, ClientError> {
+    async fn answer(&self, request: RequestBuilder) -> Result<ServerResponse, ClientError> {
         #[cfg(feature = "aws")]
         if let Some(router) = &self.here {
             return here::answer(router.clone(), request).await.map_err(|why| self.foreign(why));
@@ -143,50 +144,53 @@ impl Client {
             }
             bytes.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, after, text: String::from_utf8_lossy(&bytes).into_owned() })
+        Ok(ServerResponse { status, after, text: String::from_utf8_lossy(&bytes).into_owned() })
     }
 
     /// Sends an event that is already JSON.
-    pub(crate) async fn send(&self, key: &str, event: String) -> Result<(EventsAnswer, String), ClientError> {
-        let text = self.call(Route::Open, self.request(Method::POST, &["e", key])?.body(event)).await?;
+    pub(crate) async fn send(&self, key: &str, event: String) -> Result<(EventsResponse, String), ClientError> {
+        let text = self.call(RouteAccess::Open, self.request(Method::POST, &["e", key])?.body(event)).await?;
         Ok((self.decode(&text)?, text))
     }
 
     pub(crate) async fn runs_of_event(&self, event: &str) -> Result<(Vec<Run>, String), ClientError> {
-        let text = self.call(Route::Guarded, self.request(Method::GET, &["v1", "events", event, "runs"])?).await?;
-        Ok((self.decode::<Data<_>>(&text)?.data, text))
+        let text =
+            self.call(RouteAccess::Guarded, self.request(Method::GET, &["v1", "events", event, "runs"])?).await?;
+        Ok((self.decode::<DataResponse<_>>(&text)?.data, text))
     }
 
     pub(crate) async fn runs(&self, query: &[(&str, String)]) -> Result<(Page<Run>, String), ClientError> {
         let mut url = self.url(&["v1", "runs"])?;
         url.query_pairs_mut().extend_pairs(query);
-        let text = self.call(Route::Guarded, self.http.get(url)).await?;
+        let text = self.call(RouteAccess::Guarded, self.http.get(url)).await?;
         Ok((self.decode(&text)?, text))
     }
 
     /// Returns a run in full.
     pub(crate) async fn run(&self, run: RunId) -> Result<(RunDetail, String), ClientError> {
-        let text = self.call(Route::Guarded, self.request(Method::GET, &["v1", "runs", &run.to_string()])?).await?;
-        Ok((self.decode::<Data<_>>(&text)?.data, text))
+        let text =
+            self.call(RouteAccess::Guarded, self.request(Method::GET, &["v1", "runs", &run.to_string()])?).await?;
+        Ok((self.decode::<DataResponse<_>>(&text)?.data, text))
     }
 
     /// Returns a page of a run's journal.
     pub(crate) async fn journal(&self, run: RunId, from: u64) -> Result<JournalPage<Json>, ClientError> {
         let mut url = self.url(&["v1", "runs", &run.to_string(), "journal"])?;
         url.query_pairs_mut().append_pair("from", &from.to_string());
-        let text = self.call(Route::Guarded, self.http.get(url)).await?;
+        let text = self.call(RouteAccess::Guarded, self.http.get(url)).await?;
         self.decode(&text)
     }
 
     pub(crate) async fn cancel(&self, run: RunId) -> Result<(RunCancelled, String), ClientError> {
-        let text = self.call(Route::Guarded, self.request(Method::DELETE, &["v1", "runs", &run.to_string()])?).await?;
-        Ok((self.decode::<Data<_>>(&text)?.data, text))
+        let text =
+            self.call(RouteAccess::Guarded, self.request(Method::DELETE, &["v1", "runs", &run.to_string()])?).await?;
+        Ok((self.decode::<DataResponse<_>>(&text)?.data, text))
     }
 
     pub(crate) async fn rerun(&self, run: RunId, body: &RerunRequest) -> Result<(RunRef, String), ClientError> {
         let request = self.request(Method::POST, &["v1", "runs", &run.to_string(), "rerun"])?.json(body);
-        let text = self.call(Route::Guarded, request).await?;
-        Ok((self.decode::<Data<_>>(&text)?.data, text))
+        let text = self.call(RouteAccess::Guarded, request).await?;
+        Ok((self.decode::<DataResponse<_>>(&text)?.data, text))
     }
 
     /// Cancels or reruns the runs on one page of a listing.
@@ -198,32 +202,35 @@ impl Client {
     ) -> Result<Page<RunRef>, ClientError> {
         let mut url = self.url(&["v1", "runs", verb])?;
         url.query_pairs_mut().extend_pairs(query);
-        let text = self.call(Route::Guarded, self.http.post(url).body(body.to_owned())).await?;
+        let text = self.call(RouteAccess::Guarded, self.http.post(url).body(body.to_owned())).await?;
         self.decode(&text)
     }
 
     pub(crate) async fn pause(&self, function: &str) -> Result<(FunctionPaused, String), ClientError> {
-        let text =
-            self.call(Route::Guarded, self.request(Method::POST, &["v1", "functions", function, "pause"])?).await?;
-        Ok((self.decode::<Data<_>>(&text)?.data, text))
+        let text = self
+            .call(RouteAccess::Guarded, self.request(Method::POST, &["v1", "functions", function, "pause"])?)
+            .await?;
+        Ok((self.decode::<DataResponse<_>>(&text)?.data, text))
     }
 
     pub(crate) async fn resume(&self, function: &str) -> Result<(FunctionResumed, String), ClientError> {
-        let text =
-            self.call(Route::Guarded, self.request(Method::POST, &["v1", "functions", function, "resume"])?).await?;
-        Ok((self.decode::<Data<_>>(&text)?.data, text))
+        let text = self
+            .call(RouteAccess::Guarded, self.request(Method::POST, &["v1", "functions", function, "resume"])?)
+            .await?;
+        Ok((self.decode::<DataResponse<_>>(&text)?.data, text))
     }
 
     /// Completes a signal.
     pub(crate) async fn signal(&self, token: &str, data: String) -> Result<(SignalCompleted, String), ClientError> {
-        let text = self.call(Route::Open, self.request(Method::POST, &["v1", "signals", token])?.body(data)).await?;
-        Ok((self.decode::<Data<_>>(&text)?.data, text))
+        let text =
+            self.call(RouteAccess::Open, self.request(Method::POST, &["v1", "signals", token])?.body(data)).await?;
+        Ok((self.decode::<DataResponse<_>>(&text)?.data, text))
     }
 
     /// Lists the registered functions.
     pub(crate) async fn functions(&self) -> Result<(Vec<Function>, String), ClientError> {
-        let text = self.call(Route::Guarded, self.request(Method::GET, &["v1", "functions"])?).await?;
-        Ok((self.decode::<Data<_>>(&text)?.data, text))
+        let text = self.call(RouteAccess::Guarded, self.request(Method::GET, &["v1", "functions"])?).await?;
+        Ok((self.decode::<DataResponse<_>>(&text)?.data, text))
     }
 
     fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, ClientError> {
@@ -248,11 +255,11 @@ impl Client {
     }
 
     /// Sends a request, and returns the body of a successful response.
-    async fn call(&self, route: Route, request: RequestBuilder) -> Result<String, ClientError> {
+    async fn call(&self, route: RouteAccess, request: RequestBuilder) -> Result<String, ClientError> {
         let request = request.header(CONTENT_TYPE, "application/json");
-        let Answer { status, after, text } = match route {
-            Route::Open => self.answer(request).await?,
-            Route::Guarded => self.answer_with_token(request).await?,
+        let ServerResponse { status, after, text } = match route {
+            RouteAccess::Open => self.answer(request).await?,
+            RouteAccess::Guarded => self.answer_with_token(request).await?,
         };
         if status.is_success() {
             return Ok(text);
@@ -263,8 +270,8 @@ impl Client {
                 status.as_u16()
             )));
         }
-        match serde_json::from_str::<ErrorAnswer>(&text) {
-            Ok(refused) if status == StatusCode::UNAUTHORIZED && route == Route::Guarded => {
+        match serde_json::from_str::<ErrorResponse>(&text) {
+            Ok(refused) if status == StatusCode::UNAUTHORIZED && route == RouteAccess::Guarded => {
                 let hint = self.token.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
                 Err(ClientError::Refused { status, message: format!("{}{hint}", refused.error) })
             }
@@ -278,7 +285,7 @@ impl Client {
 
     /// Sends a request. The dashboard token is added only if the server has asked for it, because
     /// most local servers do not.
-    async fn answer_with_token(&self, request: RequestBuilder) -> Result<Answer, ClientError> {
+    async fn answer_with_token(&self, request: RequestBuilder) -> Result<ServerResponse, ClientError> {
         let Some(token) = self.token.text() else { return self.answer(request).await };
         if self.token.is_required() {
             return self.answer(request.bearer_auth(token)).await;

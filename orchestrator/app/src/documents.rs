@@ -1,13 +1,13 @@
 //! Compiles the Rust examples in the documents, as documentation tests.
 
 #[doc = include_str!("../../../README.md")]
-struct Readme;
+struct ReadmeExamples;
 
 #[doc = include_str!("../../../docs/functions.md")]
-struct Functions;
+struct FunctionExamples;
 
 #[doc = include_str!("../../../docs/waiting.md")]
-struct Waiting;
+struct WaitingExamples;
 
 #[doc = include_str!("../../../docs/cron.md")]
-struct Cron;
+struct CronExamples;

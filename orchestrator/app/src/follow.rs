@@ -7,15 +7,15 @@ mod changes;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use board::Board;
-use changes::Changes;
+use board::ProgressBoard;
+use changes::ReportedChanges;
 use owo_colors::OwoColorize;
 use stepladder_api::RunDetail;
 use stepladder_core::{RunId, Status};
 
 use crate::client::{Client, ClientError};
 use crate::terminal::text::{one_line, pretty_json};
-use crate::terminal::{self, CommandResult, Stop, is_watched, print, status};
+use crate::terminal::{self, CommandResult, StopReason, is_watched, print, status};
 
 /// The first interval between two polls. It is short, so that the end of a short run is reported
 /// immediately.
@@ -32,8 +32,9 @@ const MAX_ABSENCE: Duration = Duration::from_secs(60);
 /// [`Stop::Failed`] if a run did not complete; [`Stop::Problem`] if the server is unreachable for a
 /// minute.
 pub(crate) async fn to_the_end(client: &Client, runs: &[RunId], json: bool) -> CommandResult {
-    let mut follower = Follower { client, board: (!json && is_watched()).then(Board::new), away: None, json };
-    let mut live: Vec<(RunId, Changes)> = runs.iter().map(|run| (*run, Changes::default())).collect();
+    let mut follower =
+        RunFollower { client, board: (!json && is_watched()).then(ProgressBoard::new), away: None, json };
+    let mut live: Vec<(RunId, ReportedChanges)> = runs.iter().map(|run| (*run, ReportedChanges::default())).collect();
     let mut ended: Vec<(RunDetail, String)> = Vec::new();
     let mut wait = MIN_INTERVAL;
     loop {
@@ -57,20 +58,20 @@ pub(crate) async fn to_the_end(client: &Client, runs: &[RunId], json: bool) -> C
     drop(follower);
     ended.iter().try_for_each(|(run, text)| if json { print(text) } else { outcome(run) })?;
     let failed: HashSet<Status> = ended.iter().map(|(run, _)| run.status).filter(|s| *s != Status::Completed).collect();
-    if failed.is_empty() { Ok(()) } else { Err(Stop::Failed) }
+    if failed.is_empty() { Ok(()) } else { Err(StopReason::Failed) }
 }
 
-struct Follower<'a> {
+struct RunFollower<'a> {
     client: &'a Client,
-    board: Option<Board>,
+    board: Option<ProgressBoard>,
     /// When the server became unreachable; `None` if it is reachable.
     away: Option<Instant>,
     json: bool,
 }
 
-impl Follower<'_> {
+impl RunFollower<'_> {
     /// Reads a run; returns `None` while the server is unreachable.
-    async fn read(&mut self, id: RunId) -> Result<Option<(RunDetail, String)>, Stop> {
+    async fn read(&mut self, id: RunId) -> Result<Option<(RunDetail, String)>, StopReason> {
         match self.client.run(id).await {
             Ok(run) => {
                 self.away = None;
@@ -98,7 +99,7 @@ impl Follower<'_> {
     }
 
     /// Prints the changes of a run since the last call, and returns whether there were any.
-    fn report(&mut self, run: &RunDetail, changes: &mut Changes) -> Result<bool, Stop> {
+    fn report(&mut self, run: &RunDetail, changes: &mut ReportedChanges) -> Result<bool, StopReason> {
         let lines = changes.lines(run);
         let moved = !lines.is_empty();
         for line in lines {

@@ -12,12 +12,12 @@ use stepladder_api::Time;
 use stepladder_core::{Entry, Fact, Json, RunId, Seq};
 
 use crate::client::Client;
-use crate::terminal::{Stop, json};
+use crate::terminal::{StopReason, json};
 
 /// One journal entry of the run `run_id`. `F` is the type of the fact: JSON text, or the parsed
 /// fact.
 #[derive(Debug, Serialize, Deserialize)]
-struct Line<F> {
+struct JournalLine<F> {
     run_id: RunId,
     seq: Seq,
     at: Time,
@@ -28,12 +28,12 @@ struct Line<F> {
 pub(crate) type Journals = BTreeMap<RunId, Vec<Entry>>;
 
 /// Reads the journal of a run as lines, page by page.
-pub(crate) async fn lines(client: &Client, run: RunId) -> Result<Vec<String>, Stop> {
+pub(crate) async fn lines(client: &Client, run: RunId) -> Result<Vec<String>, StopReason> {
     let (mut lines, mut from) = (Vec::new(), Some(0));
     while let Some(seq) = from {
         let page = client.journal(run, seq).await?;
         for entry in &page.data {
-            lines.push(json(&Line::<&Json> { run_id: run, seq: entry.seq, at: entry.at, fact: &entry.fact })?);
+            lines.push(json(&JournalLine::<&Json> { run_id: run, seq: entry.seq, at: entry.at, fact: &entry.fact })?);
         }
         from = page.next;
     }
@@ -42,10 +42,10 @@ pub(crate) async fn lines(client: &Client, run: RunId) -> Result<Vec<String>, St
 
 /// Adds the entries in `text` to the journals. `source` says in error messages where the text comes
 /// from.
-pub(crate) fn read(journals: &mut Journals, source: &str, text: &str) -> Result<(), Stop> {
+pub(crate) fn read(journals: &mut Journals, source: &str, text: &str) -> Result<(), StopReason> {
     for (n, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-        let bad = |why: String| Stop::problem(format!("{source}, line {n}: {why}"));
-        let Line::<Fact> { run_id, seq, at, fact } = serde_json::from_str(line)
+        let bad = |why: String| StopReason::problem(format!("{source}, line {n}: {why}"));
+        let JournalLine::<Fact> { run_id, seq, at, fact } = serde_json::from_str(line)
             .map_err(|e| bad(format!("it is no entry of a journal ({e}); `stepladder journal ID` prints entries")))?;
         let entries = journals.entry(run_id).or_default();
         if seq != entries.len() as Seq {
@@ -57,8 +57,9 @@ pub(crate) fn read(journals: &mut Journals, source: &str, text: &str) -> Result<
 }
 
 /// Reads the journals in a file, or in all `.jsonl` files of a folder.
-pub(crate) fn of_path(path: &Path) -> Result<Journals, Stop> {
-    let unread = |path: &Path, e: std::io::Error| Stop::problem(format!("{} cannot be read: {e}", path.display()));
+pub(crate) fn of_path(path: &Path) -> Result<Journals, StopReason> {
+    let unread =
+        |path: &Path, e: std::io::Error| StopReason::problem(format!("{} cannot be read: {e}", path.display()));
     let mut files: Vec<PathBuf> = vec![path.to_owned()];
     if path.is_dir() {
         let entries = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);

@@ -28,7 +28,7 @@ use stepladder_engine::{Config, Engine};
 
 use crate::app::App;
 use crate::storage;
-use environment::{Role, Settings};
+use environment::{LambdaRole, LambdaSettings};
 
 /// The time at the end of an invocation that ingest and the HTTP function reserve for sending the
 /// rest of their work to the queue.
@@ -40,19 +40,19 @@ pub(crate) fn is_here() -> bool {
 }
 
 /// The state that all roles share.
-pub(crate) struct Process {
+pub(crate) struct LambdaProcess {
     pub(crate) engine: Arc<Engine>,
     pub(crate) aws: Arc<Aws>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: LambdaSettings,
 }
 
 /// Serves invocations until Lambda ends the process. If the start fails, this logs one line and
 /// returns the exit code 1; Lambda then reports the invocation as failed.
 pub(crate) fn run(app: App) -> ExitCode {
-    let settings = match Settings::read(|name| std::env::var(name).ok()) {
+    let settings = match LambdaSettings::read(|name| std::env::var(name).ok()) {
         Ok(settings) => settings,
         Err(problem) => {
-            logs(&Settings::unknown(), "");
+            logs(&LambdaSettings::unknown(), "");
             return fail(&problem);
         }
     };
@@ -69,16 +69,16 @@ pub(crate) fn run(app: App) -> ExitCode {
     }
 }
 
-async fn serve(mut app: App, settings: Settings) -> Result<(), String> {
+async fn serve(mut app: App, settings: LambdaSettings) -> Result<(), String> {
     let compiled = app.compile()?;
     let aws = Arc::new(backend(&settings));
     let engine = Engine::new(aws.clone(), compiled, config(&app, &settings)).map_err(|e| e.to_string())?;
-    let process = Arc::new(Process { engine: Arc::new(engine), aws, settings });
+    let process = Arc::new(LambdaProcess { engine: Arc::new(engine), aws, settings });
     let served = match process.settings.role {
-        Role::Worker => worker::serve(process).await,
-        Role::Ingest => ingest::serve(process).await,
-        Role::Sweep => sweep::serve(process).await,
-        Role::Http => http::serve(process).await,
+        LambdaRole::Worker => worker::serve(process).await,
+        LambdaRole::Ingest => ingest::serve(process).await,
+        LambdaRole::Sweep => sweep::serve(process).await,
+        LambdaRole::Http => http::serve(process).await,
     };
     served.map_err(|e| format!("the runtime cannot continue: {e}"))
 }
@@ -91,11 +91,11 @@ pub(crate) fn deadline(context: &lambda_runtime::Context) -> Timestamp {
 }
 
 /// Opens the store, with connections of its own.
-fn backend(settings: &Settings) -> Aws {
+fn backend(settings: &LambdaSettings) -> Aws {
     storage::open_stack(&settings.table, &settings.queues, settings.retention)
 }
 
-fn config(app: &App, settings: &Settings) -> Config {
+fn config(app: &App, settings: &LambdaSettings) -> Config {
     let defaults = Config::default();
     let dedicated = &settings.queues.dedicated;
     Config {
@@ -107,8 +107,8 @@ fn config(app: &App, settings: &Settings) -> Config {
     }
 }
 
-fn logs(settings: &Settings, code: &str) {
-    let options = stepladder_observe::Options {
+fn logs(settings: &LambdaSettings, code: &str) {
+    let options = stepladder_observe::LogOptions {
         role: settings.role.to_string(),
         stack: settings.stack.clone(),
         code: code.to_owned(),

@@ -17,7 +17,7 @@ use stepladder_core::Status;
 
 /// Why a command ends before it is done.
 #[derive(Debug)]
-pub(crate) enum Stop {
+pub(crate) enum StopReason {
     /// The command cannot do its work. The line says why, and what to do.
     Problem(String),
     /// The command did its work, but a run that it followed did not complete. All output was
@@ -32,9 +32,9 @@ pub(crate) enum Stop {
     ClosedPipe,
 }
 
-pub(crate) type CommandResult = Result<(), Stop>;
+pub(crate) type CommandResult = Result<(), StopReason>;
 
-impl Stop {
+impl StopReason {
     pub(crate) fn problem(sentence: impl Display) -> Self {
         Self::Problem(sentence.to_string())
     }
@@ -68,8 +68,8 @@ pub(crate) fn print(line: impl Display) -> CommandResult {
 ///
 /// # Errors
 /// The value cannot be converted. This would be a defect of this program.
-pub(crate) fn json(value: &impl Serialize) -> Result<String, Stop> {
-    serde_json::to_string(value).map_err(|e| Stop::problem(format!("the output cannot be written as JSON: {e}")))
+pub(crate) fn json(value: &impl Serialize) -> Result<String, StopReason> {
+    serde_json::to_string(value).map_err(|e| StopReason::problem(format!("the output cannot be written as JSON: {e}")))
 }
 
 /// Prints a remark to standard error, because it is not part of the output.
@@ -80,8 +80,8 @@ pub(crate) fn remark(line: impl Display) -> CommandResult {
 /// Converts the result of writing to the result of a command.
 pub(crate) fn written(result: io::Result<()>) -> CommandResult {
     result.map_err(|e| match e.kind() {
-        ErrorKind::BrokenPipe => Stop::ClosedPipe,
-        _ => Stop::Problem(format!("the output cannot be written: {e}")),
+        ErrorKind::BrokenPipe => StopReason::ClosedPipe,
+        _ => StopReason::Problem(format!("the output cannot be written: {e}")),
     })
 }
 

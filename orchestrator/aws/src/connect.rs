@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::config::interceptors::BeforeSerializationInterceptorContex
 use aws_sdk_dynamodb::config::{BehaviorVersion, ConfigBag, Credentials, Intercept, Region};
 use aws_sdk_dynamodb::error::BoxError;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
-use stepladder_engine::retries::{Retries, time_left};
+use stepladder_engine::retries::{StorageRetries, time_left};
 
 /// The timeout of each attempt of a request. A connection that hangs must not use up a Lambda
 /// invocation.
@@ -47,15 +47,15 @@ pub async fn connect() -> Connection {
 /// Returns the retry settings: the SDK's standard mode with the engine's limits. In this mode the
 /// SDK retries less often while most requests fail.
 fn retries() -> RetryConfig {
-    let Retries { attempts, first, longest } = Retries::default();
+    let StorageRetries { attempts, first, longest } = StorageRetries::default();
     RetryConfig::standard().with_max_attempts(attempts).with_initial_backoff(first).with_max_backoff(longest)
 }
 
 /// Ends a request and its retries at the deadline of the task that sends the request.
 #[derive(Debug)]
-struct UntilDeadline;
+struct DeadlineInterceptor;
 
-impl Intercept for UntilDeadline {
+impl Intercept for DeadlineInterceptor {
     fn name(&self) -> &'static str {
         "UntilDeadline"
     }
@@ -147,8 +147,8 @@ impl Connection {
     }
 
     fn each(dynamo: &SdkConfig, sqs: &SdkConfig) -> Self {
-        let dynamo = aws_sdk_dynamodb::config::Builder::from(dynamo).interceptor(UntilDeadline).build();
-        let sqs = aws_sdk_sqs::config::Builder::from(sqs).interceptor(UntilDeadline).build();
+        let dynamo = aws_sdk_dynamodb::config::Builder::from(dynamo).interceptor(DeadlineInterceptor).build();
+        let sqs = aws_sdk_sqs::config::Builder::from(sqs).interceptor(DeadlineInterceptor).build();
         Self { dynamo: aws_sdk_dynamodb::Client::from_conf(dynamo), sqs: aws_sdk_sqs::Client::from_conf(sqs) }
     }
 

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use stepladder_core::{EventId, RunId, RunOrStep, StepId, Timestamp};
 use stepladder_engine::ports::StoreError;
 
-use crate::layout::Key;
+use crate::layout::ItemKey;
 
 /// An item of the table, in the type that the AWS SDK uses.
 pub(crate) type Item = HashMap<String, AttributeValue>;
@@ -25,14 +25,14 @@ pub(crate) fn bytes(value: impl Into<Vec<u8>>) -> AttributeValue {
 }
 
 /// Creates an item with only its keys and its time to live.
-pub(crate) fn item(key: &Key, ttl: i64) -> Item {
+pub(crate) fn item(key: &ItemKey, ttl: i64) -> Item {
     let mut item = keys(key);
     item.insert("ttl".into(), number(ttl));
     item
 }
 
 /// Returns the keys of an item, for a Get or a Delete.
-pub(crate) fn keys(key: &Key) -> Item {
+pub(crate) fn keys(key: &ItemKey) -> Item {
     Item::from([("PK".to_owned(), text(&key.pk)), ("SK".to_owned(), text(&key.sk))])
 }
 

@@ -115,12 +115,12 @@ pub(crate) const MAIN: &str = "M";
 
 /// The partition key and the sort key of an item.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
+pub(crate) struct ItemKey {
     pub(crate) pk: String,
     pub(crate) sk: String,
 }
 
-impl Key {
+impl ItemKey {
     fn new(pk: String, sk: impl Into<String>) -> Self {
         Self { pk, sk: sk.into() }
     }
@@ -130,8 +130,8 @@ pub(crate) fn run(run: RunId) -> String {
     format!("R#{run}")
 }
 
-pub(crate) fn record(run: RunId, seq: u64) -> Key {
-    Key::new(self::run(run), record_sk(seq))
+pub(crate) fn record(run: RunId, seq: u64) -> ItemKey {
+    ItemKey::new(self::run(run), record_sk(seq))
 }
 
 /// Returns the sort key of a journal record: 10 digits. A journal has far fewer than 10^10 entries;
@@ -140,35 +140,35 @@ pub(crate) fn record_sk(seq: u64) -> String {
     format!("J#{:010}", seq.min(9_999_999_999))
 }
 
-pub(crate) fn row(run: RunId) -> Key {
-    Key::new(self::run(run), MAIN)
+pub(crate) fn row(run: RunId) -> ItemKey {
+    ItemKey::new(self::run(run), MAIN)
 }
 
 pub(crate) fn parts(owner: &str, token: &str) -> String {
     format!("B#{owner}#{token}")
 }
 
-pub(crate) fn part(partition: &str, i: usize) -> Key {
-    Key::new(partition.to_owned(), format!("{i:04}"))
+pub(crate) fn part(partition: &str, i: usize) -> ItemKey {
+    ItemKey::new(partition.to_owned(), format!("{i:04}"))
 }
 
-pub(crate) fn event(event: EventId) -> Key {
-    Key::new(format!("E#{event}"), MAIN)
+pub(crate) fn event(event: EventId) -> ItemKey {
+    ItemKey::new(format!("E#{event}"), MAIN)
 }
 
-pub(crate) fn run_of(event: EventId, run: RunId) -> Key {
-    Key::new(format!("E#{event}"), format!("R#{run}"))
+pub(crate) fn run_of(event: EventId, run: RunId) -> ItemKey {
+    ItemKey::new(format!("E#{event}"), format!("R#{run}"))
 }
 
-pub(crate) fn external_id(external_id: &str) -> Key {
-    Key::new(format!("D#{}", digest(&[external_id.as_bytes()])), MAIN)
+pub(crate) fn external_id(external_id: &str) -> ItemKey {
+    ItemKey::new(format!("D#{}", digest(&[external_id.as_bytes()])), MAIN)
 }
 
 pub(crate) fn timers(minute: i64, shard: u64) -> String {
     format!("T#{minute:010}#{shard}")
 }
 
-pub(crate) fn timer(timer: &Timer) -> Key {
+pub(crate) fn timer(timer: &Timer) -> ItemKey {
     let purpose = match &timer.purpose {
         TimerPurpose::Watchdog => "watchdog".to_owned(),
         TimerPurpose::Deadline => "deadline".to_owned(),
@@ -176,35 +176,35 @@ pub(crate) fn timer(timer: &Timer) -> Key {
     };
     let shard = shard(timer.run, TIMER_SHARDS);
     let (due, run) = (timer.due.as_millis(), timer.run);
-    Key::new(timers(timer.due.minute(), shard), format!("{due:015}#{run}#{purpose}"))
+    ItemKey::new(timers(timer.due.minute(), shard), format!("{due:015}#{run}#{purpose}"))
 }
 
-pub(crate) fn cursor() -> Key {
-    Key::new("S#sweep".into(), MAIN)
+pub(crate) fn cursor() -> ItemKey {
+    ItemKey::new("S#sweep".into(), MAIN)
 }
 
-pub(crate) fn queues() -> Key {
-    Key::new("S#queues".into(), MAIN)
+pub(crate) fn queues() -> ItemKey {
+    ItemKey::new("S#queues".into(), MAIN)
 }
 
 /// The partition of the registered apps. Their version sorts first, so that a Query of several pages
 /// never returns apps that are older than it.
 pub(crate) const APPS: &str = "S#apps";
 
-pub(crate) fn apps_version() -> Key {
-    Key::new(APPS.into(), MAIN)
+pub(crate) fn apps_version() -> ItemKey {
+    ItemKey::new(APPS.into(), MAIN)
 }
 
-pub(crate) fn app(app: &str) -> Key {
-    Key::new(APPS.into(), format!("app#{}", digest(&[app.as_bytes()])))
+pub(crate) fn app(app: &str) -> ItemKey {
+    ItemKey::new(APPS.into(), format!("app#{}", digest(&[app.as_bytes()])))
 }
 
 pub(crate) fn holders(limit: &Limit) -> String {
     format!("C#{}", hash_of(limit))
 }
 
-pub(crate) fn holders_shard(limit: &Limit, shard: u32) -> Key {
-    Key::new(holders(limit), format!("S#{shard:05}"))
+pub(crate) fn holders_shard(limit: &Limit, shard: u32) -> ItemKey {
+    ItemKey::new(holders(limit), format!("S#{shard:05}"))
 }
 
 pub(crate) fn wait_queue(limit: &Limit) -> String {
@@ -222,21 +222,21 @@ pub(crate) fn tickets_prefix(limit: &Limit) -> String {
     format!("P#{}#", hash_of(limit))
 }
 
-pub(crate) fn ticket_of_run(limit: &Limit, run: RunId, of: &RunOrStep) -> Key {
-    Key::new(self::run(run), format!("{}{}", tickets_prefix(limit), digest(&[of.as_stored().as_bytes()])))
+pub(crate) fn ticket_of_run(limit: &Limit, run: RunId, of: &RunOrStep) -> ItemKey {
+    ItemKey::new(self::run(run), format!("{}{}", tickets_prefix(limit), digest(&[of.as_stored().as_bytes()])))
 }
 
-pub(crate) fn flow_state(key: &str) -> Key {
-    Key::new(format!("N#{}", digest(&[key.as_bytes()])), MAIN)
+pub(crate) fn flow_state(key: &str) -> ItemKey {
+    ItemKey::new(format!("N#{}", digest(&[key.as_bytes()])), MAIN)
 }
 
 /// The partition that lists the event names and fields to which runs subscribe.
 pub(crate) const SUBSCRIPTION_INDEX: &str = "S#waits";
 
 /// Returns the key of the entry that lists the event name and the field of a subscription.
-pub(crate) fn index_entry(subscription: &Subscription) -> Key {
+pub(crate) fn index_entry(subscription: &Subscription) -> ItemKey {
     let by = subscription.key.as_ref().map_or_else(|| "*".to_owned(), |field| digest(&[field.path.as_bytes()]));
-    Key::new(SUBSCRIPTION_INDEX.into(), format!("{}#{by}", digest(&[subscription.event.as_bytes()])))
+    ItemKey::new(SUBSCRIPTION_INDEX.into(), format!("{}#{by}", digest(&[subscription.event.as_bytes()])))
 }
 
 /// Returns the partitions that contain the subscriptions with this key, in the order in which they
@@ -262,17 +262,17 @@ pub(crate) fn subscription_sk(run: RunId, step: &str) -> String {
     format!("{run}#{}", digest(&[step.as_bytes()]))
 }
 
-pub(crate) fn subscription(subscription: &Subscription) -> Key {
+pub(crate) fn subscription(subscription: &Subscription) -> ItemKey {
     let Subscription { event, key: bucket, run, step, .. } = subscription;
     let partition = subscriptions(event, bucket).swap_remove(subscription_shard(bucket, *run));
-    Key::new(partition, subscription_sk(*run, step))
+    ItemKey::new(partition, subscription_sk(*run, step))
 }
 
 /// The prefix of the sort keys of events in a run's inbox.
 pub(crate) const INBOX_PREFIX: &str = "I#";
 
-pub(crate) fn inbox_event(run: RunId, event: EventId) -> Key {
-    Key::new(self::run(run), format!("{INBOX_PREFIX}{event}"))
+pub(crate) fn inbox_event(run: RunId, event: EventId) -> ItemKey {
+    ItemKey::new(self::run(run), format!("{INBOX_PREFIX}{event}"))
 }
 
 pub(crate) fn hour_of(at: Timestamp) -> i64 {
@@ -303,9 +303,12 @@ pub(crate) fn days(function: &str) -> String {
 
 /// Returns the keys of the items that list the hour of a run, and the day of a run for its
 /// function.
-pub(crate) fn period_keys(run: RunId, function: &str) -> [Key; 2] {
+pub(crate) fn period_keys(run: RunId, function: &str) -> [ItemKey; 2] {
     let at = run.time();
-    [Key::new(HOURS.into(), format!("{:08}", hour_of(at))), Key::new(days(function), format!("{:06}", day_of(at)))]
+    [
+        ItemKey::new(HOURS.into(), format!("{:08}", hour_of(at))),
+        ItemKey::new(days(function), format!("{:06}", day_of(at))),
+    ]
 }
 
 /// Returns which of `n` shards contains a run.

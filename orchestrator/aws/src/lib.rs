@@ -27,7 +27,7 @@ use hashlink::LruCache;
 use parking_lot::Mutex;
 use stepladder_core::Timestamp;
 use stepladder_engine::clock::Clock;
-use stepladder_engine::retries::Retries;
+use stepladder_engine::retries::StorageRetries;
 
 use store::subscription_index::SubscriptionIndex;
 
@@ -49,18 +49,18 @@ pub struct Aws {
     clock: Arc<dyn Clock>,
     retention: Duration,
     trace: fn() -> Option<String>,
-    retries: Retries,
+    retries: StorageRetries,
     /// The hours and days that this process has already listed as having runs.
-    listed_periods: Mutex<LruCache<layout::Key, ()>>,
+    listed_periods: Mutex<LruCache<layout::ItemKey, ()>>,
     /// The list of event names and fields to which runs subscribe, as last read.
     subscription_index: Mutex<Option<Arc<SubscriptionIndex>>>,
     /// The entries of that list that all processes know, because this process has waited long
     /// enough.
-    propagated: Mutex<HashSet<layout::Key>>,
+    propagated: Mutex<HashSet<layout::ItemKey>>,
 }
 
 /// Settings of the adapter.
-pub struct Options {
+pub struct AwsOptions {
     /// The name of the table.
     pub table: String,
     /// The URLs of the queues.
@@ -73,7 +73,7 @@ pub struct Options {
     pub trace: fn() -> Option<String>,
     /// How to repeat the unfinished part of a batch, or a busy transaction. The connection repeats
     /// whole requests.
-    pub retries: Retries,
+    pub retries: StorageRetries,
 }
 
 /// How long items are kept beyond the retention, because clocks differ and DynamoDB deletes by TTL
@@ -85,8 +85,8 @@ const MAX_LISTED_PERIODS: usize = 10_000;
 
 impl Aws {
     /// Creates the adapter over a connection.
-    pub fn new(connection: &Connection, options: Options) -> Self {
-        let Options { table, queues, clock, retention, trace, retries } = options;
+    pub fn new(connection: &Connection, options: AwsOptions) -> Self {
+        let AwsOptions { table, queues, clock, retention, trace, retries } = options;
         let Connection { dynamo, sqs } = connection.clone();
         Self {
             dynamo,

@@ -28,7 +28,7 @@ use stepladder_engine::ports::{Delivery, Queue, Receipt, StoreError, StoreResult
 
 use crate::Aws;
 use crate::error::{is_transient, part_error, request_error};
-use message::{Envelope, decode, envelope};
+use message::{MessageParameters, decode, envelope};
 
 /// The maximum number of entries in one batch.
 const MAX_BATCH: usize = 10;
@@ -97,7 +97,7 @@ impl Aws {
 
     /// Sends wakes, each due at its time. A request contains at most 10 wakes for one queue.
     pub(crate) async fn send(&self, wakes: Vec<(Wake, Timestamp)>, now: Timestamp) -> StoreResult<()> {
-        let mut by_queue: BTreeMap<&str, Vec<Envelope>> = BTreeMap::new();
+        let mut by_queue: BTreeMap<&str, Vec<MessageParameters>> = BTreeMap::new();
         for (wake, due) in &wakes {
             by_queue.entry(self.queues.for_group(&wake.group)).or_default().push(envelope(wake, *due, now)?);
         }
@@ -105,7 +105,7 @@ impl Aws {
         try_join_all(batches.map(|(queue, batch)| self.send_batch(queue, batch))).await.map(drop)
     }
 
-    async fn send_batch(&self, queue: &str, batch: &[Envelope]) -> StoreResult<()> {
+    async fn send_batch(&self, queue: &str, batch: &[MessageParameters]) -> StoreResult<()> {
         let trace = (self.trace)().map(|header| {
             let value = MessageSystemAttributeValue::builder().data_type("String").string_value(header).build();
             value.map_err(|e| StoreError::Unreadable(e.to_string()))

@@ -12,7 +12,7 @@ use stepladder_engine::ports::{StoreError, StoreResult};
 use crate::Aws;
 use crate::error::{condition_failed, request_error};
 use crate::item::{Item, keys, text};
-use crate::layout::Key;
+use crate::layout::ItemKey;
 
 /// The condition that the item does not exist.
 pub(crate) const IS_NEW: &str = "attribute_not_exists(PK)";
@@ -36,7 +36,7 @@ pub(crate) enum PutOutcome {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Condition<'a> {
+pub(crate) struct PutCondition<'a> {
     pub(crate) expression: &'a str,
     /// An alias in the expression, with the reserved attribute name that it represents.
     pub(crate) alias: Option<(&'a str, &'a str)>,
@@ -70,14 +70,14 @@ impl Aws {
 
     /// Writes an item if none with the same key exists yet.
     pub(crate) async fn put_new(&self, item: Item) -> StoreResult<PutOutcome> {
-        self.put_if(item, Condition { expression: IS_NEW, alias: None, value: None }).await
+        self.put_if(item, PutCondition { expression: IS_NEW, alias: None, value: None }).await
     }
 
     /// Writes an item if the condition is true for the existing item with the same key.
-    pub(crate) async fn put_if(&self, item: Item, condition: Condition<'_>) -> StoreResult<PutOutcome> {
+    pub(crate) async fn put_if(&self, item: Item, condition: PutCondition<'_>) -> StoreResult<PutOutcome> {
         let names = condition.alias.map(|(alias, name)| HashMap::from([(alias.to_owned(), name.to_owned())]));
         let values = condition.value.map(|(placeholder, value)| HashMap::from([(placeholder.to_owned(), value)]));
-        let key = Key { pk: item_text(&item, "PK"), sk: item_text(&item, "SK") };
+        let key = ItemKey { pk: item_text(&item, "PK"), sk: item_text(&item, "SK") };
         let request = self
             .dynamo
             .put_item()
@@ -105,13 +105,13 @@ impl Aws {
     }
 
     /// Reads an item with strong consistency.
-    pub(crate) async fn get(&self, key: &Key) -> StoreResult<Option<Item>> {
+    pub(crate) async fn get(&self, key: &ItemKey) -> StoreResult<Option<Item>> {
         let request = self.dynamo.get_item().table_name(&self.table).set_key(Some(keys(key))).consistent_read(true);
         request.send().await.map(|answer| answer.item).map_err(|e| request_error("GetItem", &e))
     }
 
     /// Deletes an item. Does nothing if it does not exist.
-    pub(crate) async fn delete(&self, key: &Key) -> StoreResult<()> {
+    pub(crate) async fn delete(&self, key: &ItemKey) -> StoreResult<()> {
         let request = self.dynamo.delete_item().table_name(&self.table).set_key(Some(keys(key)));
         request.send().await.map(drop).map_err(|e| request_error("DeleteItem", &e))
     }
@@ -208,7 +208,7 @@ impl Aws {
 
     /// Reads many items with strong consistency. Items that do not exist are not part of the
     /// result. Keys that DynamoDB did not process are requested again.
-    pub(crate) async fn get_many(&self, wanted: Vec<Key>) -> StoreResult<Vec<Item>> {
+    pub(crate) async fn get_many(&self, wanted: Vec<ItemKey>) -> StoreResult<Vec<Item>> {
         let mut found = Vec::new();
         for chunk in wanted.chunks(MAX_GETS) {
             let mut left: Vec<Item> = chunk.iter().map(keys).collect();

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stepladder_aws::{Aws, Connection, Options, QueueAddresses};
-use stepladder_core::journal::{Fact, NewRun, Origin, Record};
+use stepladder_aws::{Aws, AwsOptions, Connection, QueueAddresses};
+use stepladder_core::journal::{Fact, NewRun, Record, RunOrigin};
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{EventId, NewEvent, RunId, RunRow, Timer, Timestamp, Wake, WakeCause};
 use stepladder_engine::ports::{FlowStateChange, RunCreation, RunStart, StartResult};
-use stepladder_engine::retries::Retries;
+use stepladder_engine::retries::StorageRetries;
 use stepladder_testkit::clock::VirtualClock;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
@@ -48,13 +48,13 @@ fn aws(server: &MockServer) -> Aws {
         dedicated: Default::default(),
     };
     let clock = Arc::new(VirtualClock::new(NOW));
-    let options = Options {
+    let options = AwsOptions {
         table: "table".into(),
         queues,
         clock,
         retention: Duration::from_secs(86_400),
         trace: || None,
-        retries: Retries::at_once(),
+        retries: StorageRetries::at_once(),
     };
     Aws::new(&Connection::emulators(&server.uri(), &server.uri()), options)
 }
@@ -63,7 +63,7 @@ fn start(n: u128, flow_state: Vec<FlowStateChange>) -> RunStart {
     let (run, event) = (RunId::new(NOW, n), EventId::new(NOW, n));
     let event = NewEvent::new("go", stepladder_core::json::empty_object()).accept(event, NOW);
     let row = RunRow { run, function: "f".into(), event: event.id, created_at: NOW, ended: None };
-    let entries = vec![Fact::RunCreated(Box::new(NewRun::new("f".into(), event, Origin::Event))).at(NOW)];
+    let entries = vec![Fact::RunCreated(Box::new(NewRun::new("f".into(), event, RunOrigin::Event))).at(NOW)];
     RunStart {
         row,
         record: Record { seq: 0, token: n, code: "1".into(), entries },

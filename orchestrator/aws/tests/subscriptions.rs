@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use stepladder_aws::{Aws, Connection, Options, QueueAddresses};
+use stepladder_aws::{Aws, AwsOptions, Connection, QueueAddresses};
 use stepladder_core::waiting::Subscription;
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::ports::{Commit, Commits, EarlyWrite, StoreError};
-use stepladder_engine::retries::{Retries, within};
+use stepladder_engine::retries::{StorageRetries, within};
 use stepladder_testkit::clock::VirtualClock;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
@@ -28,13 +28,13 @@ async fn a_new_event_name_is_not_waited_for_past_the_deadline_of_the_hop() {
     let empty = ResponseTemplate::new(200).set_body_json(json!({ "Items": [], "Count": 0, "ScannedCount": 0 }));
     Mock::given(wiremock::matchers::any()).respond_with(empty).mount(&server).await;
     let clock = Arc::new(VirtualClock::new(NOW));
-    let options = Options {
+    let options = AwsOptions {
         table: "table".into(),
         queues: QueueAddresses { steps: format!("{}/steps", server.uri()), ..QueueAddresses::default() },
         clock: clock.clone(),
         retention: Duration::from_secs(86_400),
         trace: || None,
-        retries: Retries::at_once(),
+        retries: StorageRetries::at_once(),
     };
     let aws = Aws::new(&Connection::emulators(&server.uri(), &server.uri()), options);
     let run = RunId::new(NOW, 1);

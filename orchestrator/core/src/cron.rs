@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fields::Fields;
+use fields::CronFields;
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 
@@ -47,7 +47,7 @@ pub struct CronExpression {
     expression: Arc<str>,
     zone_name: Arc<str>,
     zone: TimeZone,
-    fields: Fields,
+    fields: CronFields,
 }
 
 /// The error of an invalid cron expression or time zone, as a sentence.
@@ -85,7 +85,7 @@ impl CronExpression {
         if line.len() > 255 {
             return Err(bad("it has more than 255 characters".into()));
         }
-        let fields = Fields::read(line).map_err(bad)?;
+        let fields = CronFields::read(line).map_err(bad)?;
         let tz = TimeZoneDatabase::bundled().get(zone).map_err(|_| {
             CronError(format!("`{}` is no time zone; use a name of the IANA data: Europe/Berlin, UTC", shortened(zone)))
         })?;

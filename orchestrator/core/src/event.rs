@@ -149,7 +149,7 @@ impl NewEvent {
         // its data.
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Incoming {
+        struct IncomingEvent {
             name: String,
             #[serde(default)]
             data: Option<Box<RawValue>>,
@@ -176,7 +176,7 @@ impl NewEvent {
         if !text.trim_start().starts_with('{') {
             return Err(malformed_error(format_args!("{place} is not a JSON object with at least a `name`")));
         }
-        let incoming: Incoming = serde_json::from_str(text)
+        let incoming: IncomingEvent = serde_json::from_str(text)
             .map_err(|e| malformed_error(format_args!("{place} is not a valid event: {e}")))?;
         let event = Self {
             name: incoming.name.into(),

@@ -26,13 +26,13 @@ use regex_lite::Regex;
 
 use crate::limits::{EXPR_BYTES, EXPR_EVENT, EXPR_LEVELS, EXPR_STEPS, KEY_BYTES};
 use crate::sentence::shortened;
-use environment::{Pattern, as_truth};
+use environment::{CompiledPattern, as_truth};
 use number::Number;
 
-pub use names::Names;
+pub use names::AllowedVariables;
 pub(crate) use operators::is_same_json;
 pub(crate) use scope::indexed_scalar;
-pub use scope::{EventValues, Scope};
+pub use scope::{EventValues, ExprScope};
 
 /// The stack size of the thread that parses expressions. The parser accepts up to 96 levels, which
 /// take 8 to 16 MiB in a build without optimisation. On a thread of 2 MiB, 20 nested brackets
@@ -72,7 +72,7 @@ impl Expr {
     /// # Errors
     /// The same errors as those of [`Self::compile_over`].
     pub fn compile(source: &str) -> Result<Self, ExprError> {
-        Self::compile_over(source, Names::Event)
+        Self::compile_over(source, AllowedVariables::Event)
     }
 
     /// Compiles an expression over these variables. This happens on a separate thread, because the
@@ -84,7 +84,7 @@ impl Expr {
     ///   contains the position.
     /// - The source is longer than [`EXPR_BYTES`], or nested deeper than [`EXPR_LEVELS`].
     /// - The evaluation may need more than [`EXPR_STEPS`] for an event of [`EXPR_EVENT`] values.
-    pub fn compile_over(source: &str, names: Names) -> Result<Self, ExprError> {
+    pub fn compile_over(source: &str, names: AllowedVariables) -> Result<Self, ExprError> {
         let bad = |message: String| ExprError { source_text: shortened(source), message };
         if source.len() > EXPR_BYTES {
             return Err(bad(format!("has {} bytes; at most {EXPR_BYTES} are allowed", source.len())));
@@ -108,7 +108,7 @@ impl Expr {
     /// # Errors
     /// The evaluation failed, for example because of a missing field, or the value is not a
     /// boolean.
-    pub fn eval_bool(&self, scope: &Scope) -> Result<bool, ExprError> {
+    pub fn eval_bool(&self, scope: &ExprScope) -> Result<bool, ExprError> {
         self.evaluate(scope, |value| {
             as_truth(value).ok_or_else(|| format!("gives {}, not true or false", shortened(format_args!("{value:?}"))))
         })
@@ -122,7 +122,7 @@ impl Expr {
     /// # Errors
     /// The evaluation failed, the value is a list or a map, or the key is longer than
     /// [`KEY_BYTES`].
-    pub fn eval_key(&self, scope: &Scope) -> Result<String, ExprError> {
+    pub fn eval_key(&self, scope: &ExprScope) -> Result<String, ExprError> {
         let number = |value: &dyn Val| Number::of_value(value)?.plain();
         self.evaluate(scope, |value| {
             if let Some(text) = value.downcast_ref::<CelString>() {
@@ -147,14 +147,14 @@ impl Expr {
     ///
     /// # Errors
     /// The evaluation failed, or the value is not a whole number.
-    pub fn eval_int(&self, scope: &Scope) -> Result<i64, ExprError> {
+    pub fn eval_int(&self, scope: &ExprScope) -> Result<i64, ExprError> {
         self.evaluate(scope, |value| match Number::of_value(value) {
             Some(Number::Whole(whole)) => Ok(whole.clamp(i64::MIN.into(), i64::MAX.into()) as i64),
             Some(_) | None => Err(format!("gives {}, not a whole number", shortened(format_args!("{value:?}")))),
         })
     }
 
-    fn evaluate<T>(&self, scope: &Scope, take: impl FnOnce(&dyn Val) -> Result<T, String>) -> Result<T, ExprError> {
+    fn evaluate<T>(&self, scope: &ExprScope, take: impl FnOnce(&dyn Val) -> Result<T, String>) -> Result<T, ExprError> {
         if let Some(problem) = &scope.problem {
             return Err(self.error(problem));
         }
@@ -167,7 +167,7 @@ impl Expr {
         }
         let mut context = scope.context.new_inner_scope();
         for (i, pattern) in patterns.iter().enumerate() {
-            context.add_variable_as_val(patterns::variable_of(i), Box::new(Pattern(pattern.clone())));
+            context.add_variable_as_val(patterns::variable_of(i), Box::new(CompiledPattern(pattern.clone())));
         }
         let value = Value::resolve_val(expression, &context).map_err(|e| self.error(e))?;
         take(&*value).map_err(|why| self.error(why))
@@ -180,7 +180,7 @@ impl Expr {
     }
 }
 
-fn parse(source: &str, names: Names) -> Result<CompiledExpr, String> {
+fn parse(source: &str, names: AllowedVariables) -> Result<CompiledExpr, String> {
     let parsed = environment::shared().parser().parse_with_source_info(source);
     let (mut expression, places) = parsed.map_err(|bad| syntax_error(&bad))?;
     let levels = depth::levels(&expression);
@@ -254,7 +254,7 @@ impl ExprCache {
         if let Some(known) = self.lock().get(source) {
             return known.clone();
         }
-        let compiled = Expr::compile_over(source, Names::EventAndAsync);
+        let compiled = Expr::compile_over(source, AllowedVariables::EventAndAsync);
         let mut cached = self.lock();
         if cached.len() >= MAX_CACHED {
             cached.clear();
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn conditions_see_the_event() {
-        let scope = Scope::of(&event(r#"{"plan":"pro","seats":3,"tags":["a"]}"#));
+        let scope = ExprScope::of(&event(r#"{"plan":"pro","seats":3,"tags":["a"]}"#));
         for (source, wanted) in [
             ("event.data.plan == 'pro'", true),
             ("event.data.seats + 1 > 4", false),
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn keys_are_texts() {
-        let scope = Scope::of(&event(r#"{"client":"acme","n":7}"#));
+        let scope = ExprScope::of(&event(r#"{"client":"acme","n":7}"#));
         assert_eq!(Expr::compile("event.data.client").unwrap().eval_key(&scope), Ok("acme".into()));
         assert_eq!(Expr::compile("event.data.n").unwrap().eval_key(&scope), Ok("7".into()));
         assert!(Expr::compile("event.data").unwrap().eval_key(&scope).is_err());
@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn an_error_quotes_the_expression() {
         assert!(Expr::compile("event.data.").unwrap_err().to_string().contains("`event.data.`"));
-        let scope = Scope::of(&event("{}"));
+        let scope = ExprScope::of(&event("{}"));
         assert!(Expr::compile("event.data.missing == 1").unwrap().eval_bool(&scope).is_err());
         assert!(
             Expr::compile("1 + 1").unwrap().eval_bool(&scope).unwrap_err().to_string().contains("not true or false")

@@ -16,7 +16,7 @@ pub use admission::Admission;
 
 use crate::expr::{Expr, ExprError};
 use crate::limits::{COLLECTED, LONGEST_PERIOD, MOST_PRIORITY};
-use crate::spec::{LazyScope, Spec};
+use crate::spec::{LazyExprScope, Spec};
 use crate::waiting::{ArrivingEvent, EventMatch, EventWait, Field, Subscription, path_problem};
 use crate::{Event, OwnStep, RunId, StepId, Timestamp};
 
@@ -161,7 +161,7 @@ impl Rate {
     /// This is the generic cell rate algorithm (ITU-T I.371). The flow state is the time at which
     /// all booked starts are done at an even pace. A new start may be at most `burst` intervals
     /// before that time.
-    pub fn book(&self, kept: Option<&str>, now: Timestamp) -> Booking {
+    pub fn book(&self, kept: Option<&str>, now: Timestamp) -> StartBooking {
         let micros = |ms: i64| i128::from(ms) * 1_000;
         let pace = (self.period.as_micros() as i128 / i128::from(self.limit.max(1))).max(1);
         let now = micros(now.as_millis());
@@ -170,7 +170,7 @@ impl Rate {
         let begins = (worked_off - pace * i128::from(self.burst.max(1))).max(now);
         // rounds up to milliseconds, so that no run starts too early
         let ms = |micros: i128| Timestamp::from_millis(i64::try_from((micros + 999) / 1_000).unwrap_or(i64::MAX));
-        Booking { starts_at: ms(begins), kept: worked_off.to_string(), until: ms(worked_off) }
+        StartBooking { starts_at: ms(begins), kept: worked_off.to_string(), until: ms(worked_off) }
     }
 
     fn problem(&self) -> Option<String> {
@@ -184,7 +184,7 @@ impl Rate {
 
 /// A booked start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Booking {
+pub struct StartBooking {
     /// The earliest start.
     pub starts_at: Timestamp,
     /// The flow state to store.
@@ -254,7 +254,7 @@ impl FlowControl {
     ///
     /// # Errors
     /// The expression failed on the event or returned no whole number.
-    pub fn priority_ms(&self, scope: &mut LazyScope<'_>) -> Result<i64, ExprError> {
+    pub fn priority_ms(&self, scope: &mut LazyExprScope<'_>) -> Result<i64, ExprError> {
         let Some(priority) = &self.priority else { return Ok(0) };
         Ok(priority.eval_int(scope.get())?.clamp(-MOST_PRIORITY, MOST_PRIORITY) * 1_000)
     }
@@ -373,7 +373,7 @@ mod tests {
         let booking = rate.book(Some("0"), Timestamp::from_millis(3_600_000));
         let next = rate.book(Some(&booking.kept), Timestamp::from_millis(3_600_000));
         let third = rate.book(Some(&next.kept), Timestamp::from_millis(3_600_000));
-        let at = |booking: &Booking| booking.starts_at.as_millis() - 3_600_000;
+        let at = |booking: &StartBooking| booking.starts_at.as_millis() - 3_600_000;
         assert_eq!([at(&booking), at(&next), at(&third)], [0, 0, 1_000]);
     }
 

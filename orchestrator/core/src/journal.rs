@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
 pub use crate::failure::Failure;
-use crate::report::{HandlerLogLine, Report};
+use crate::report::{AttemptReport, HandlerLogLine};
 use crate::waiting::EventWait;
 use crate::{Event, EventId, Json, RunId, StepId, Timestamp};
 
@@ -90,8 +90,8 @@ pub enum Fact {
         step: StepId,
         attempt: u32,
         output: Json,
-        #[serde(default, skip_serializing_if = "Report::is_empty")]
-        report: Report,
+        #[serde(default, skip_serializing_if = "AttemptReport::is_empty")]
+        report: AttemptReport,
     },
     /// The attempt failed. The step is retried at `retry_at`; if that is `None`, the failure is
     /// memoized.
@@ -101,8 +101,8 @@ pub enum Fact {
         error: Failure,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_at: Option<Timestamp>,
-        #[serde(default, skip_serializing_if = "Report::is_empty")]
-        report: Report,
+        #[serde(default, skip_serializing_if = "AttemptReport::is_empty")]
+        report: AttemptReport,
     },
     /// The worker of the attempt died. This does not count as a failure and uses no retry.
     AttemptInterrupted { step: StepId, attempt: u32 },
@@ -110,8 +110,8 @@ pub enum Fact {
     StepAbandoned {
         step: StepId,
         attempt: u32,
-        #[serde(default, skip_serializing_if = "Report::is_empty")]
-        report: Report,
+        #[serde(default, skip_serializing_if = "AttemptReport::is_empty")]
+        report: AttemptReport,
     },
     /// The step failed without another attempt: its timeout exceeds its worker's time limit, or it
     /// was interrupted too often.
@@ -192,7 +192,7 @@ pub struct NewRun {
     /// The event that started the run, in full, so that reading the run needs no second read.
     pub event: Event,
     /// What created the run.
-    pub origin: Origin,
+    pub origin: RunOrigin,
     /// The earliest time at which the run may start, if its start is delayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begins_at: Option<Timestamp>,
@@ -209,7 +209,7 @@ pub struct NewRun {
 
 impl NewRun {
     /// Creates the data of a run of this function with this event and without a delay.
-    pub fn new(function: Arc<str>, event: Event, origin: Origin) -> Self {
+    pub fn new(function: Arc<str>, event: Event, origin: RunOrigin) -> Self {
         Self { function, event, origin, begins_at: None, collects: false, replaces: None, bound: false }
     }
 }
@@ -222,7 +222,7 @@ fn is_false(flag: &bool) -> bool {
 /// What created a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
-pub enum Origin {
+pub enum RunOrigin {
     /// An event that matches a trigger of the function.
     Event,
     /// A step of another run, which waits for the end of this run.
@@ -306,7 +306,7 @@ impl Fact {
     }
 
     /// Returns the report of the attempt that the fact ends; `None` for every other fact.
-    pub fn report(&self) -> Option<&Report> {
+    pub fn report(&self) -> Option<&AttemptReport> {
         let (Self::StepSucceeded { report, .. } | Self::StepFailed { report, .. } | Self::StepAbandoned { report, .. }) =
             self
         else {
@@ -317,7 +317,7 @@ impl Fact {
 
     /// Returns the report of the attempt that the fact ends, so that it can be changed before it is
     /// written.
-    pub fn report_mut(&mut self) -> Option<&mut Report> {
+    pub fn report_mut(&mut self) -> Option<&mut AttemptReport> {
         let (Self::StepSucceeded { report, .. } | Self::StepFailed { report, .. } | Self::StepAbandoned { report, .. }) =
             self
         else {
@@ -391,7 +391,7 @@ mod tests {
     fn outcomes_keep_their_text() {
         let at = Timestamp::from_millis(7);
         let output = json::to_json(&serde_json::json!({"b": 1.0, "a": [1, 2]})).unwrap();
-        let fact = Fact::StepSucceeded { step: "load".into(), attempt: 1, output, report: Report::default() };
+        let fact = Fact::StepSucceeded { step: "load".into(), attempt: 1, output, report: AttemptReport::default() };
         let record = Record { seq: 3, token: u128::MAX, code: "1".into(), entries: vec![fact.at(at)] };
         let text = serde_json::to_string(&record).unwrap();
         let back: Record = serde_json::from_str(&text).unwrap();

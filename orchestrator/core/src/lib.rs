@@ -50,7 +50,7 @@ pub use id::{EventId, RunId, RunOrStep, StepId};
 pub use journal::{Entry, Fact, Outcome, Record, Seq, StepKind};
 pub use json::Json;
 pub use own_step::OwnStep;
-pub use report::{Report, Usage};
+pub use report::{AttemptReport, Usage};
 pub use row::{RunRow, Status};
 pub use source_location::SourceLocation;
 pub use spec::Spec;

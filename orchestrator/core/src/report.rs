@@ -14,7 +14,7 @@ use crate::limits::{LOG_BYTES, LOG_LINE_BYTES, LOG_LINES, NAME_CHARS, USAGE_MODE
 /// The log lines and the model usage that a body reported. They are recorded with the attempt's
 /// outcome, even if that is a failure, because used tokens must be paid for in any case.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct AttemptReport {
     /// The log lines of the body, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<LogLine>,
@@ -23,7 +23,7 @@ pub struct Report {
     pub usage: Vec<Usage>,
 }
 
-impl Report {
+impl AttemptReport {
     /// Returns this report, truncated to the limits of a journal: the size of each log line, the
     /// number of models, and the length of their names.
     pub(crate) fn bounded(self) -> Self {

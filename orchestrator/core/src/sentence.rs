@@ -53,14 +53,14 @@ mod tests {
 
     #[test]
     fn nothing_is_written_after_the_cut() {
-        struct Endless;
-        impl Display for Endless {
+        struct EndlessDisplay;
+        impl Display for EndlessDisplay {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 loop {
                     f.write_str("again and ")?;
                 }
             }
         }
-        assert!(shortened(Endless).ends_with('…'));
+        assert!(shortened(EndlessDisplay).ends_with('…'));
     }
 }

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::cron::{CronSchedule, LONGEST_JITTER};
 use crate::event::{Event, NewEvent};
-use crate::expr::{Expr, ExprError, Scope};
+use crate::expr::{Expr, ExprError, ExprScope};
 use crate::flow::FlowControl;
-use crate::journal::Origin;
+use crate::journal::RunOrigin;
 use crate::limits::name_problem;
 use crate::retry::RetryPolicy;
 use crate::sentence::shortened;
@@ -167,15 +167,15 @@ impl Spec {
 
     /// Returns whether the journal of a run records its admission by flow control. The journal
     /// records it if the run may be delayed just before it starts.
-    pub fn records_admission(&self, origin: &Origin) -> bool {
-        *origin == Origin::Cron || self.flow.throttle.is_some() || self.flow.rate_limit.is_some()
+    pub fn records_admission(&self, origin: &RunOrigin) -> bool {
+        *origin == RunOrigin::Cron || self.flow.throttle.is_some() || self.flow.rate_limit.is_some()
     }
 
     /// Returns whether an event starts this function.
     ///
     /// # Errors
     /// The evaluation of a condition failed, and no other condition was true.
-    pub fn matches(&self, event: &Event, scope: &mut LazyScope<'_>) -> Result<bool, ExprError> {
+    pub fn matches(&self, event: &Event, scope: &mut LazyExprScope<'_>) -> Result<bool, ExprError> {
         let mut failed = None;
         for trigger in self.triggers.iter().filter(|t| t.event == event.name) {
             match trigger.condition.as_ref().map_or(Ok(true), |c| c.eval_bool(scope.get())) {
@@ -192,7 +192,7 @@ impl Spec {
     ///
     /// # Errors
     /// The evaluation of a key's expression failed.
-    pub fn limits(&self, scope: &mut LazyScope<'_>) -> Result<Vec<Limit>, ExprError> {
+    pub fn limits(&self, scope: &mut LazyExprScope<'_>) -> Result<Vec<Limit>, ExprError> {
         self.limits_of(CountedUnit::Steps, scope)
     }
 
@@ -201,11 +201,11 @@ impl Spec {
     ///
     /// # Errors
     /// The evaluation of a key's expression failed.
-    pub fn run_limits(&self, scope: &mut LazyScope<'_>) -> Result<Vec<Limit>, ExprError> {
+    pub fn run_limits(&self, scope: &mut LazyExprScope<'_>) -> Result<Vec<Limit>, ExprError> {
         self.limits_of(CountedUnit::Runs, scope)
     }
 
-    fn limits_of(&self, of: CountedUnit, scope: &mut LazyScope<'_>) -> Result<Vec<Limit>, ExprError> {
+    fn limits_of(&self, of: CountedUnit, scope: &mut LazyExprScope<'_>) -> Result<Vec<Limit>, ExprError> {
         let mut limits = Vec::with_capacity(self.concurrency.len());
         for (i, concurrency) in self.concurrency.iter().enumerate().filter(|(_, c)| c.of == of) {
             let mut key = match &concurrency.shared {
@@ -243,20 +243,20 @@ pub fn conflict<'a>(specs: impl Iterator<Item = &'a Spec>) -> Option<String> {
 
 /// The CEL scope of an event. It is created on its first use, because most functions have no
 /// expression.
-pub struct LazyScope<'a> {
+pub struct LazyExprScope<'a> {
     event: &'a Event,
-    scope: Option<Scope>,
+    scope: Option<ExprScope>,
 }
 
-impl<'a> LazyScope<'a> {
+impl<'a> LazyExprScope<'a> {
     /// Prepares the scope of this event without creating it.
     pub fn new(event: &'a Event) -> Self {
         Self { event, scope: None }
     }
 
     /// Returns the scope, and creates it on the first call.
-    pub fn get(&mut self) -> &Scope {
-        self.scope.get_or_insert_with(|| Scope::of(self.event))
+    pub fn get(&mut self) -> &ExprScope {
+        self.scope.get_or_insert_with(|| ExprScope::of(self.event))
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::admits::Refusal;
 use crate::bounds::kept_bytes;
 use crate::expr::ExprCache;
-use crate::journal::{Entry, Fact, NewRun, Origin, Outcome, Record, Seq, StepKind};
+use crate::journal::{Entry, Fact, NewRun, Outcome, Record, RunOrigin, Seq, StepKind};
 use crate::waiting::ArrivingEvent;
 use crate::{Event, EventId, RunId, Status, StepId, Timestamp};
 
@@ -263,8 +263,8 @@ impl RunState {
     pub fn is_created_before(&self, event: &Event) -> bool {
         match self.created.origin {
             // if several events were collected, the last one created the run
-            Origin::Event => !event.came_before(self.joined.last().unwrap_or(&self.created.event)),
-            Origin::Rerun { .. } | Origin::Invoke { .. } | Origin::Cron | Origin::Failure { .. } => {
+            RunOrigin::Event => !event.came_before(self.joined.last().unwrap_or(&self.created.event)),
+            RunOrigin::Rerun { .. } | RunOrigin::Invoke { .. } | RunOrigin::Cron | RunOrigin::Failure { .. } => {
                 event.received_at >= self.created_at
             }
         }
@@ -330,7 +330,7 @@ impl RunState {
 
     /// Returns the start time that the event requests (`ts`), if there is one.
     pub fn due_at(&self) -> Option<Timestamp> {
-        let by_event = self.created.origin == Origin::Event && !self.created.collects;
+        let by_event = self.created.origin == RunOrigin::Event && !self.created.collects;
         self.created.event.starts_not_before().filter(|_| by_event)
     }
 
@@ -377,12 +377,12 @@ impl RunState {
 /// Returns the id of the event that a copied outcome contains, if there is one.
 fn id_of_copied_event(kind: StepKind, outcome: &Outcome) -> Option<EventId> {
     #[derive(serde::Deserialize)]
-    struct CopiedEvent {
+    struct EventIdField {
         id: EventId,
     }
     let Outcome::Value(event) = outcome else { return None };
     if kind != StepKind::Event {
         return None;
     }
-    serde_json::from_str::<Option<CopiedEvent>>(event.get()).ok().flatten().map(|copied| copied.id)
+    serde_json::from_str::<Option<EventIdField>>(event.get()).ok().flatten().map(|copied| copied.id)
 }

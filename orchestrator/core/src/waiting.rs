@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::expr::{self, EventValues, ExprCache, Scope};
+use crate::expr::{self, EventValues, ExprCache, ExprScope};
 use crate::limits::{KEY_BYTES, name_problem};
 use crate::sentence::shortened;
 use crate::system::wait_problem;
@@ -205,7 +205,7 @@ impl EventWait {
             EventMatch::All(_) => false,
             EventMatch::Field(field) => arriving.value(&field.path).is_some_and(|value| value == *field.value),
             EventMatch::When(source) => exprs.get(source).is_ok_and(|expr| {
-                let scope = Scope::with_async(trigger, &arriving.values);
+                let scope = ExprScope::with_async(trigger, &arriving.values);
                 expr.eval_bool(&scope).unwrap_or(false)
             }),
         })

@@ -2,14 +2,14 @@
 //! them.
 
 use stepladder_core::bounds::{fit_entries, kept_bytes};
-use stepladder_core::journal::{Entry, Failure, NewRun, Origin};
+use stepladder_core::journal::{Entry, Failure, NewRun, RunOrigin};
 use stepladder_core::limits::{
     FAILURE_BYTES, LOG_LINE_BYTES, NAME_CHARS, OUTCOME_BYTES, ROOM_BYTES, RUN_BYTES, USAGE_MODELS,
 };
 use stepladder_core::report::{HandlerLogLine, LogLevel, LogLine};
 use stepladder_core::{
-    Event, EventId, Fact, Json, Outcome, OwnStep, Record, Report, RunId, RunState, StepId, StepKind, Timestamp, Usage,
-    json,
+    AttemptReport, Event, EventId, Fact, Json, Outcome, OwnStep, Record, RunId, RunState, StepId, StepKind, Timestamp,
+    Usage, json,
 };
 
 const AT: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -26,11 +26,16 @@ fn event_of_size(bytes: usize) -> Event {
 }
 
 fn succeeded(step: &str, bytes: usize) -> Fact {
-    Fact::StepSucceeded { step: step.into(), attempt: 1, output: value_of_size(bytes), report: Report::default() }
+    Fact::StepSucceeded {
+        step: step.into(),
+        attempt: 1,
+        output: value_of_size(bytes),
+        report: AttemptReport::default(),
+    }
 }
 
 fn state(facts: Vec<Fact>) -> RunState {
-    let created = NewRun::new("f".into(), event_of_size(8), Origin::Event);
+    let created = NewRun::new("f".into(), event_of_size(8), RunOrigin::Event);
     let facts = std::iter::once(Fact::RunCreated(Box::new(created))).chain(facts);
     let entries = facts.map(|fact| fact.at(AT)).collect();
     RunState::fold(RunId::new(AT, 1), &[Record { seq: 0, token: 1, code: "".into(), entries }]).unwrap()
@@ -101,7 +106,7 @@ fn results_of_calls_and_events_count_against_the_same_limit() {
 fn all_values_in_a_journal_are_counted() {
     let failure = || Failure { message: "x".repeat(40), code: Some("y".repeat(2).into()) };
     let step = || StepId::from("a");
-    let report = Report::default;
+    let report = AttemptReport::default;
     let counted = [
         (succeeded("a", 40), 40),
         (Fact::StepFailed { step: step(), attempt: 1, error: failure(), retry_at: Some(AT), report: report() }, 42),
@@ -135,7 +140,13 @@ fn failures_are_cut_and_contain_no_nul() {
         Fact::HandlerFailed { attempt: 1, error: long.clone(), retry_at: AT },
         Fact::StepRefused { step: "a".into(), error: long.clone(), kind: None },
         Fact::InvokeEnded { step: "a".into(), outcome: Outcome::Failed(long.clone()) },
-        Fact::StepFailed { step: "a".into(), attempt: 1, error: long, retry_at: None, report: Report::default() },
+        Fact::StepFailed {
+            step: "a".into(),
+            attempt: 1,
+            error: long,
+            retry_at: None,
+            report: AttemptReport::default(),
+        },
     ];
     for fact in fit_facts(&run_with_values(8), facts.to_vec()) {
         let (Fact::RunFailed { error }
@@ -181,7 +192,7 @@ fn compensations_are_recorded_in_a_full_journal() {
 fn log_lines_and_usage_are_cut() {
     let line = || LogLine { level: LogLevel::Info, message: "x".repeat(1 << 20).into(), fields: None };
     let usage = |n: usize| Usage::new(format!("{n}{}", "m".repeat(1_000)));
-    let report = Report { lines: vec![line()], usage: (0..100).map(usage).collect() };
+    let report = AttemptReport { lines: vec![line()], usage: (0..100).map(usage).collect() };
     let succeeded = Fact::StepSucceeded { step: "a".into(), attempt: 1, output: value_of_size(4), report };
     let logged = Fact::LogWritten { attempt: 1, lines: vec![HandlerLogLine { after: 0, nth: 0, line: line() }] };
     let facts = fit_facts(&run_with_values(8), vec![succeeded, logged]);

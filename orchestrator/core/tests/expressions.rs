@@ -4,15 +4,15 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use stepladder_core::expr::{Expr, Scope};
+use stepladder_core::expr::{Expr, ExprScope};
 use stepladder_core::limits::{EXPR_BYTES, EXPR_EVENT, EXPR_LEVELS, KEY_BYTES};
 use stepladder_core::sentence::SENTENCE_BYTES;
 use stepladder_core::{EventId, NewEvent, Timestamp};
 
-fn scope(data: &str) -> Scope {
+fn scope(data: &str) -> ExprScope {
     let now = Timestamp::from_millis(1_000);
     let body = format!(r#"{{"name":"a/b","data":{data}}}"#);
-    Scope::of(&NewEvent::decode_all(body.as_bytes()).unwrap().remove(0).accept(EventId::new(now, 1), now))
+    ExprScope::of(&NewEvent::decode_all(body.as_bytes()).unwrap().remove(0).accept(EventId::new(now, 1), now))
 }
 
 /// Returns one expression for each way to nest or to grow, with `n` levels.

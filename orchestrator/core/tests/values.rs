@@ -1,7 +1,7 @@
 //! The values of an event in expressions: numbers of a single type, strings, times, and equality.
 
 use proptest::prelude::*;
-use stepladder_core::expr::{EventValues, Expr, Names, Scope};
+use stepladder_core::expr::{AllowedVariables, EventValues, Expr, ExprScope};
 use stepladder_core::waiting::Field;
 use stepladder_core::{Event, EventId, NewEvent, Timestamp};
 
@@ -13,12 +13,12 @@ fn event(data: &str) -> Event {
 
 fn is_true(source: &str, data: &str) -> Result<bool, String> {
     let expr = Expr::compile(source).unwrap_or_else(|bad| panic!("{bad}"));
-    expr.eval_bool(&Scope::of(&event(data))).map_err(|bad| bad.to_string())
+    expr.eval_bool(&ExprScope::of(&event(data))).map_err(|bad| bad.to_string())
 }
 
 fn text(source: &str, data: &str) -> Result<String, String> {
     let expr = Expr::compile(source).unwrap_or_else(|bad| panic!("{bad}"));
-    expr.eval_key(&Scope::of(&event(data))).map_err(|bad| bad.to_string())
+    expr.eval_key(&ExprScope::of(&event(data))).map_err(|bad| bad.to_string())
 }
 
 #[track_caller]
@@ -175,7 +175,7 @@ fn the_standard_functions_work() {
     assert_eq!(text("timestamp(event.data.at).getDate() + event.data.n", data), Ok("119".into()));
 }
 
-fn refused(source: &str, names: Names) -> String {
+fn refused(source: &str, names: AllowedVariables) -> String {
     Expr::compile_over(source, names).map(|expr| format!("{expr:?}")).expect_err(source).to_string()
 }
 
@@ -218,7 +218,7 @@ fn an_unknown_name_is_refused_with_its_place_and_a_hint() {
         ("event.data.a.matches('a{1000}{1000}')", "cannot be used"),
         ("event.data.a.matches('a{60000}')", "cannot be used"),
     ] {
-        let refused = refused(source, Names::Event);
+        let refused = refused(source, AllowedVariables::Event);
         assert!(refused.contains(says), "{source}: {refused}");
     }
     for known in
@@ -226,8 +226,11 @@ fn an_unknown_name_is_refused_with_its_place_and_a_hint() {
     {
         assert!(Expr::compile(known).is_ok(), "{known}");
     }
-    assert!(Expr::compile_over("async.data.id == event.data.id && async.ts > event.ts", Names::EventAndAsync).is_ok());
-    assert!(refused("asnyc.ts > 1", Names::EventAndAsync).contains("did you mean `async`?"));
+    assert!(
+        Expr::compile_over("async.data.id == event.data.id && async.ts > event.ts", AllowedVariables::EventAndAsync)
+            .is_ok()
+    );
+    assert!(refused("asnyc.ts > 1", AllowedVariables::EventAndAsync).contains("did you mean `async`?"));
 }
 
 #[test]
@@ -235,18 +238,18 @@ fn a_pattern_takes_no_more_steps_than_estimated() {
     // A regex engine that backtracks would take exponential time for this pattern.
     let expr = Expr::compile("event.data.text.matches('^(a|aa)+$')").unwrap();
     let data = |n: usize| format!(r#"{{"text":"{}!"}}"#, "a".repeat(n));
-    assert_eq!(expr.eval_bool(&Scope::of(&event(&data(10_000)))), Ok(false));
+    assert_eq!(expr.eval_bool(&ExprScope::of(&event(&data(10_000)))), Ok(false));
     let large = Expr::compile("event.data.text.matches('^(a|b){60}$')").unwrap();
-    let refused = large.eval_bool(&Scope::of(&event(&data(2_000_000)))).unwrap_err().to_string();
+    let refused = large.eval_bool(&ExprScope::of(&event(&data(2_000_000)))).unwrap_err().to_string();
     assert!(refused.contains("may take more than 10000000 steps"), "{refused}");
 }
 
 #[test]
 fn an_expression_compares_two_events() {
     let (trigger, arriving) = (event(r#"{"sim":89014103211118510720}"#), event(r#"{"sim":89014103211118510721}"#));
-    let expr = Expr::compile_over("async.data.sim == event.data.sim", Names::EventAndAsync).unwrap();
-    assert_eq!(expr.eval_bool(&Scope::with_async(&trigger, &EventValues::of(&arriving))), Ok(false));
-    assert_eq!(expr.eval_bool(&Scope::with_async(&trigger, &EventValues::of(&trigger))), Ok(true));
+    let expr = Expr::compile_over("async.data.sim == event.data.sim", AllowedVariables::EventAndAsync).unwrap();
+    assert_eq!(expr.eval_bool(&ExprScope::with_async(&trigger, &EventValues::of(&arriving))), Ok(false));
+    assert_eq!(expr.eval_bool(&ExprScope::with_async(&trigger, &EventValues::of(&trigger))), Ok(true));
 }
 
 /// Returns the value of a field in the format in which version 0.2.0 wrote it into its index.

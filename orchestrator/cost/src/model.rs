@@ -69,7 +69,7 @@ impl RunCost {
     /// Computes the cost of a run from its journal. `limits` is the number of concurrency limits of
     /// the run's function.
     pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>, limits: usize) -> Self {
-        let mut count = Count::of_new_run(limits as u64);
+        let mut count = RunCostCounter::of_new_run(limits as u64);
         entries.into_iter().for_each(|entry| entry.visit(&mut count));
         count.cost
     }
@@ -111,7 +111,7 @@ impl RunCost {
 }
 
 /// The cost of a run while its journal is read, with the state that is needed to count the rest.
-struct Count {
+struct RunCostCounter {
     cost: RunCost,
     /// The number of concurrency limits of the function.
     limits: u64,
@@ -125,7 +125,7 @@ struct Count {
     succeeded_tokens: u64,
 }
 
-impl Count {
+impl RunCostCounter {
     /// Creates the count for a new run: its creation, the requests that its event needs on the
     /// events queue, and its tickets.
     fn of_new_run(limits: u64) -> Self {
@@ -148,7 +148,7 @@ impl Count {
     }
 }
 
-impl FactVisitor for Count {
+impl FactVisitor for RunCostCounter {
     fn start_changed(&mut self, _: Timestamp, change: StartChange<'_>) {
         self.cost.write_units += match change {
             StartChange::EventJoined { .. } | StartChange::Delayed { .. } => 1,

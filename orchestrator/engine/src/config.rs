@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::retries::Retries;
+use crate::retries::StorageRetries;
 
 /// How many steps one hop executes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct Config {
     /// after this delay or after its own interval, whichever is shorter.
     pub retry_delay: Option<Duration>,
     /// How calls are retried while the storage is unavailable.
-    pub storage_retries: Retries,
+    pub storage_retries: StorageRetries,
     /// The version of the code, which is written into every record.
     pub code: Arc<str>,
     /// The maximum size of the cache of run states, in bytes.
@@ -55,7 +55,7 @@ impl Default for Config {
             visibility_margin: Duration::from_secs(30),
             side_by_side: 16,
             retry_delay: None,
-            storage_retries: Retries::default(),
+            storage_retries: StorageRetries::default(),
             code: "0".into(),
             cache_bytes: 16 * 1024 * 1024,
         }

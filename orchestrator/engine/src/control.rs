@@ -19,14 +19,14 @@ use crate::runs::Runs;
 use crate::runtime::Runtime;
 
 /// Cancels and reruns runs, and skips their waits.
-pub struct Control {
+pub struct RunControl {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) runs: Arc<Runs>,
     pub(crate) intake: Arc<Intake>,
     pub(crate) query: Arc<Query>,
 }
 
-impl Control {
+impl RunControl {
     /// Cancels a run and returns its status. If a body is executing, it continues, but its outcome
     /// is not recorded. If the run has already ended, it is not changed, but the work that follows
     /// the end of a run is repeated (rule 28).

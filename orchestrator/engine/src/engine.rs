@@ -8,7 +8,7 @@ use stepladder_core::{RunId, StepId, Timestamp};
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::Config;
-use crate::control::Control;
+use crate::control::RunControl;
 use crate::functions::{Catalog, FixedFunctions, FunctionControl, Functions, RegisteredFunction};
 use crate::hop::{Hops, RunningBodies};
 use crate::intake::Intake;
@@ -27,7 +27,7 @@ pub struct Engine {
     subscriptions: Arc<Subscriptions>,
     intake: Arc<Intake>,
     query: Arc<Query>,
-    control: Control,
+    control: RunControl,
     hops: Hops,
     sweep: Sweep,
 }
@@ -107,7 +107,7 @@ impl Engine {
             bodies: bodies.clone(),
         });
         let control =
-            Control { runtime: runtime.clone(), runs: runs.clone(), intake: intake.clone(), query: query.clone() };
+            RunControl { runtime: runtime.clone(), runs: runs.clone(), intake: intake.clone(), query: query.clone() };
         let sweep = Sweep {
             runtime: runtime.clone(),
             runs: runs.clone(),
@@ -181,7 +181,7 @@ impl Engine {
     }
 
     /// Returns the service that cancels and reruns runs, and skips waits.
-    pub fn control(&self) -> &Control {
+    pub fn control(&self) -> &RunControl {
         &self.control
     }
 

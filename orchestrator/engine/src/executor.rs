@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepladder_core::journal::Failure;
-use stepladder_core::report::{HandlerLogLine, Report};
+use stepladder_core::report::{AttemptReport, HandlerLogLine};
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Event, Json, RunId, StepId, Timestamp};
 
@@ -79,8 +79,8 @@ pub trait Session: Send {
 
     /// Takes what a body reported, such as log lines and usage. Call it after the body has ended,
     /// was stopped or was dropped. A second call returns an empty report.
-    fn take_report(&mut self, _step: &StepId) -> Report {
-        Report::default()
+    fn take_report(&mut self, _step: &StepId) -> AttemptReport {
+        AttemptReport::default()
     }
 
     /// Takes the log lines that the handler has written since the last call. A replay writes all of

@@ -15,15 +15,15 @@ mod ticks;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use stepladder_core::journal::{Fact, NewRun, Origin};
-use stepladder_core::spec::LazyScope;
+use stepladder_core::journal::{Fact, NewRun, RunOrigin};
+use stepladder_core::spec::LazyExprScope;
 use stepladder_core::waiting::SubscribedFields;
 use stepladder_core::{Event, EventId, NewEvent, RunId, Timestamp};
 
 use crate::EngineError;
 use crate::functions::Catalog;
 use crate::intake::starts::{RunDraft, SkippedRuns};
-pub use pieces::{PIECE, Progress, TimeLimit};
+pub use pieces::{PIECE, PieceLimits, RequestProgress};
 pub(crate) use starts::{WATCHDOG_INTERVAL, flow_state_key};
 pub(crate) use ticks::Tick;
 
@@ -229,7 +229,7 @@ fn split_at_cancellations<'a>(catalog: &Catalog, events: &'a [Event]) -> impl It
 
 /// Adds the runs that an event triggers to `triggered`.
 fn add_triggered(catalog: &Catalog, event: &Event, now: Timestamp, triggered: &mut TriggeredRuns) {
-    let mut scope = LazyScope::new(event);
+    let mut scope = LazyExprScope::new(event);
     for spec in catalog.specs() {
         let end = match spec.matches(event, &mut scope) {
             Ok(false) => continue,
@@ -240,7 +240,7 @@ fn add_triggered(catalog: &Catalog, event: &Event, now: Timestamp, triggered: &m
             Ok(true) => Vec::new(),
             Err(bad) => vec![Fact::RunSkipped { reason: format!("the trigger's {bad}").into() }.at(now)],
         };
-        let created = NewRun::new(spec.id.clone(), event.clone(), Origin::Event);
+        let created = NewRun::new(spec.id.clone(), event.clone(), RunOrigin::Event);
         triggered.runs.push((RunId::started_by(event.id, &spec.id), created, end));
     }
 }

@@ -29,12 +29,12 @@ mod sweep;
 mod workers;
 
 pub use config::{Config, Pace};
-pub use control::{BulkResult, Control, RerunOptions};
+pub use control::{BulkResult, RerunOptions, RunControl};
 pub use engine::{Engine, EngineError};
 pub use executor::{Executor, Session};
 pub use functions::{Catalog, FixedFunctions, FunctionControl, Functions, RegisteredFunction, check};
 pub use hop::RunningBody;
-pub use intake::{IdSeed, Intake, PIECE, Progress, TimeLimit};
+pub use intake::{IdSeed, Intake, PIECE, PieceLimits, RequestProgress};
 pub use query::{
     EventDetail, Health, ListingDepth, MAX_ROWS_READ, MAX_TICKETS, MAX_TIMERS, Query, RunAtEntry, RunFilter, RunPage,
     WaitQueueView, view,

@@ -8,6 +8,6 @@ mod messages;
 mod wait_queue;
 mod wait_queues;
 
-pub use messages::{MAX_DELAY, Messages};
+pub use messages::{MAX_DELAY, QueueMessages};
 pub use wait_queue::WaitQueue;
 pub use wait_queues::{RemovedTickets, WaitQueues};

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 
 /// The number of attempts of a call, and the delays between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retries {
+pub struct StorageRetries {
     /// The maximum number of attempts, including the first.
     pub attempts: u32,
     /// The maximum delay before the second attempt. It doubles with each further attempt.
@@ -23,7 +23,7 @@ pub struct Retries {
     pub longest: Duration,
 }
 
-impl Default for Retries {
+impl Default for StorageRetries {
     /// Sets five attempts, with delays of up to 50, 100, 200 and 400 ms: at most 0.75 s in total,
     /// and half of that on average.
     fn default() -> Self {
@@ -60,18 +60,18 @@ impl RepeatedCall {
 
 /// The time by which the storage calls of a task must have returned.
 #[derive(Clone)]
-struct Deadline {
+struct CallDeadline {
     clock: Arc<dyn Clock>,
     at: Timestamp,
 }
 
 tokio::task_local! {
-    static DEADLINE: Deadline;
+    static DEADLINE: CallDeadline;
 }
 
 /// Runs `work` with a deadline: after `at`, no storage call in it is repeated.
 pub async fn within<F: Future>(clock: Arc<dyn Clock>, at: Timestamp, work: F) -> F::Output {
-    DEADLINE.scope(Deadline { clock, at }, work).await
+    DEADLINE.scope(CallDeadline { clock, at }, work).await
 }
 
 /// Returns the time until the deadline of the current task; `None` if it has no deadline.
@@ -79,7 +79,7 @@ pub fn time_left() -> Option<Duration> {
     DEADLINE.try_with(|deadline| deadline.at.since(deadline.clock.now())).ok()
 }
 
-impl Retries {
+impl StorageRetries {
     /// Returns the default retries without delays, for tests whose clock stands still.
     pub fn at_once() -> Self {
         Self { first: Duration::ZERO, longest: Duration::ZERO, ..Self::default() }

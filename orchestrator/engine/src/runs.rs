@@ -9,7 +9,7 @@ use stepladder_core::journal::{Entry, Fact, Record};
 use stepladder_core::state::RunState;
 use stepladder_core::{RunId, Status, Timestamp, WakeCause, bounds};
 
-use cache::Cache;
+use cache::RunStateCache;
 
 use crate::EngineError;
 use crate::engine::no_such_run;
@@ -20,12 +20,12 @@ use crate::runtime::Runtime;
 /// Reads and writes journals. Caches the states of runs that this process moved recently.
 pub(crate) struct Runs {
     runtime: Arc<Runtime>,
-    pub(crate) cache: Cache,
+    pub(crate) cache: RunStateCache,
 }
 
 /// The result of an append.
 #[derive(Debug)]
-pub(crate) enum Appended {
+pub(crate) enum AppendOutcome {
     /// The entries were written, and the rest of the commit was carried out.
     Done,
     /// Another writer was faster. The state now includes the entries of that writer, so the caller
@@ -35,7 +35,7 @@ pub(crate) enum Appended {
     Refused,
 }
 
-impl Appended {
+impl AppendOutcome {
     pub(crate) fn is_done(&self) -> bool {
         matches!(self, Self::Done)
     }
@@ -43,7 +43,7 @@ impl Appended {
 
 impl Runs {
     pub(crate) fn new(runtime: Arc<Runtime>) -> Self {
-        let cache = Cache::new(runtime.config.cache_bytes);
+        let cache = RunStateCache::new(runtime.config.cache_bytes);
         Self { runtime, cache }
     }
 
@@ -84,26 +84,26 @@ impl Runs {
         state: &mut RunState,
         entries: Vec<Entry>,
         commit: &mut Commit,
-    ) -> Result<Appended, StoreError> {
+    ) -> Result<AppendOutcome, StoreError> {
         if entries.is_empty() {
             self.runtime.carry_out(std::mem::take(commit)).await?;
-            return Ok(Appended::Done);
+            return Ok(AppendOutcome::Done);
         }
         // rule 33: every entry of a journal passes through here
         let entries = bounds::fit_entries(state, entries);
         if let Err(refusal) = state.admits_all(&entries) {
             tracing::debug!(run = %state.run, %refusal, "not admitted; deciding again");
-            return Ok(Appended::Refused);
+            return Ok(AppendOutcome::Refused);
         }
         match self.append_record(state, entries, commit.clone(), None).await? {
             WriteResult::Done(record) => {
                 record.iter().try_for_each(|record| state.extend(record)).map_err(unreadable)?;
                 *commit = Commit::default();
-                Ok(Appended::Done)
+                Ok(AppendOutcome::Done)
             }
             WriteResult::Conflict(records) => {
                 records.iter().try_for_each(|record| state.extend(record)).map_err(unreadable)?;
-                Ok(Appended::Conflict)
+                Ok(AppendOutcome::Conflict)
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Pace};
 use crate::functions::{Catalog, Functions};
 use crate::ports::{Backend, Commit, CommitResult, EarlyWrite, StoreError};
-use crate::retries::{self, RepeatedCall, Retries};
+use crate::retries::{self, RepeatedCall, StorageRetries};
 
 /// The ports, the settings and the functions of an engine.
 pub(crate) struct Runtime {
@@ -67,8 +67,8 @@ impl Runtime {
     {
         let policy = self.config.storage_retries;
         let retries = match until {
-            Some(_) => Retries { attempts: u32::MAX, ..policy },
-            None if self.backend.repeats_requests() => Retries { attempts: 1, ..policy },
+            Some(_) => StorageRetries { attempts: u32::MAX, ..policy },
+            None if self.backend.repeats_requests() => StorageRetries { attempts: 1, ..policy },
             None => policy,
         };
         let mut attempt = 1;

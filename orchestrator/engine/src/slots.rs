@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use stepladder_core::hop::SlotAnswer;
 use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
-use stepladder_core::spec::LazyScope;
+use stepladder_core::spec::LazyExprScope;
 use stepladder_core::state::RunState;
 use stepladder_core::{RunOrStep, Spec, Timestamp};
 
@@ -170,7 +170,7 @@ impl Slots {
         // the first steps have waited since the run was created
         let now = if state.started_at.is_none() { state.ready_at() } else { self.runtime.now() };
         let queued_at = queued_at.unwrap_or_else(|| match self.runtime.snapshot().spec(&state.created.function) {
-            Some(spec) => self.queue_time(spec, &mut LazyScope::new(&state.created.event), now),
+            Some(spec) => self.queue_time(spec, &mut LazyExprScope::new(&state.created.event), now),
             None => now,
         });
         let ticket = Ticket { queued_at, event: state.created.event.id, run: holder.run(), of: holder.run_or_step() };
@@ -205,7 +205,7 @@ impl Slots {
 
     /// Returns the time by which a run is sorted in wait queues: `at`, moved back by its priority.
     /// A priority that cannot be evaluated counts as 0.
-    pub(crate) fn queue_time(&self, spec: &Spec, scope: &mut LazyScope<'_>, at: Timestamp) -> Timestamp {
+    pub(crate) fn queue_time(&self, spec: &Spec, scope: &mut LazyExprScope<'_>, at: Timestamp) -> Timestamp {
         let ahead = spec.flow.priority_ms(scope).unwrap_or_else(|bad| {
             tracing::warn!(function = %spec.id, "a priority counts as 0: {bad}");
             0

@@ -14,14 +14,14 @@ use stepladder_core::{RunId, Timestamp, Wake, WakeCause};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Commit, Commits, Slots};
 use stepladder_testkit::clock::VirtualClock;
-use support::World;
-use support::logged::Logged;
-use support::script::{Script, fault};
+use support::EngineFixture;
+use support::logged::LogCollector;
+use support::script::{ScriptedFunction, fault};
 
 /// A function whose only step takes 70 ms and fails once. The retry is 30 s later.
-fn slow_step(clock: Arc<Mutex<Option<Arc<VirtualClock>>>>) -> Script {
+fn slow_step(clock: Arc<Mutex<Option<Arc<VirtualClock>>>>) -> ScriptedFunction {
     let options = StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(30))), ..StepOptions::default() };
-    let script = Script::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1)));
+    let script = ScriptedFunction::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1)));
     script.body_with("a", &[], options, move |n| {
         let clock = clock.lock().unwrap().clone().unwrap();
         async move {
@@ -33,12 +33,12 @@ fn slow_step(clock: Arc<Mutex<Option<Arc<VirtualClock>>>>) -> Script {
 
 #[tokio::test]
 async fn the_activity_of_a_run_is_logged_with_times() {
-    let logged = Logged::of("stepladder::run");
+    let logged = LogCollector::of("stepladder::run");
     let _guard = tracing::subscriber::set_default(logged.clone());
     let clock = Arc::default();
-    let mut world = World::new(vec![slow_step(Arc::clone(&clock)).function()]);
+    let mut world = EngineFixture::new(vec![slow_step(Arc::clone(&clock)).function()]);
     *clock.lock().unwrap() = Some(world.clock.clone());
-    let slow = support::slow::Slow::new(world.memory.clone(), world.clock.clone(), |fact| {
+    let slow = support::slow::SlowBackend::new(world.memory.clone(), world.clock.clone(), |fact| {
         matches!(fact, Fact::StepStarted { attempt: 1, .. }).then_some(Duration::from_secs(300))
     });
     let engine = world.engine_on(slow);
@@ -70,10 +70,10 @@ async fn the_activity_of_a_run_is_logged_with_times() {
 /// meantime.
 #[tokio::test]
 async fn a_waiting_step_is_logged_once_although_it_tries_often() {
-    let logged = Logged::of("stepladder::run");
+    let logged = LogCollector::of("stepladder::run");
     let _guard = tracing::subscriber::set_default(logged.clone());
-    let script = Script::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1))).step("a", &[]);
-    let mut world = World::new(vec![script.function()]);
+    let script = ScriptedFunction::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1))).step("a", &[]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     let begun = world.clock.now();
     let other = Holder::Attempt { run: RunId::new(begun, 1), step: "a".into(), attempt: 1, hop: 0 };

@@ -11,22 +11,22 @@ use stepladder_core::{NewEvent, Status, json};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Listings;
 use stepladder_engine::{Pace, RunFilter};
-use support::faults::{FAULTS, Fault, Faulty};
-use support::script::{Script, terminal};
-use support::{World, have_ended};
+use support::faults::{FAULTS, FaultyBackend, InjectedFault};
+use support::script::{ScriptedFunction, terminal};
+use support::{EngineFixture, have_ended};
 
-fn listener(name: &'static str) -> Script {
+fn listener(name: &'static str) -> ScriptedFunction {
     let trigger = Trigger { event: name.into(), condition: None };
-    Script::new(&format!("on {name}")).spec(|spec| spec.triggers = vec![trigger]).step("hear", &[])
+    ScriptedFunction::new(&format!("on {name}")).spec(|spec| spec.triggers = vec![trigger]).step("hear", &[])
 }
 
 /// Works until every run has ended. If the fault kills the process, another process continues.
 /// Returns whether the fault occurred.
-async fn ends_well(pace: Pace, fault: Fault, at: u32) -> bool {
-    let main = Script::new("main").body("fails", &[], |_| async { Err(terminal("no")) });
+async fn ends_well(pace: Pace, fault: InjectedFault, at: u32) -> bool {
+    let main = ScriptedFunction::new("main").body("fails", &[], |_| async { Err(terminal("no")) });
     let functions = ENDS.into_iter().map(|name| listener(name).function()).chain([main.function()]);
-    let mut world = World::new(functions.collect()).pace(pace);
-    let faulty = Faulty::new(world.memory.clone(), fault, at);
+    let mut world = EngineFixture::new(functions.collect()).pace(pace);
+    let faulty = FaultyBackend::new(world.memory.clone(), fault, at);
     let mut engine = world.engine_on(faulty.clone());
     let onlooker = world.engine();
     let event = NewEvent::new("go", json::empty_object()).with_id("once");
@@ -83,9 +83,9 @@ async fn an_end_is_announced_once_after_each_fault_at_each_call() {
 #[tokio::test]
 async fn the_cancellation_of_a_run_of_an_unregistered_function_is_announced() {
     let sleep = stepladder_core::decide::Operation::SleepFor(Duration::from_secs(60));
-    let main = Script::new("main").ask("sleep", &[], sleep);
+    let main = ScriptedFunction::new("main").ask("sleep", &[], sleep);
     let heard = || listener("inngest/function.cancelled").function();
-    let mut world = World::new(vec![main.function(), heard()]);
+    let mut world = EngineFixture::new(vec![main.function(), heard()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;

@@ -13,8 +13,8 @@ use stepladder_core::{Json, NewEvent, Status};
 use stepladder_engine::ports::Listings;
 use stepladder_engine::view::StepStatus;
 use stepladder_engine::{Engine, Pace};
-use support::World;
-use support::script::Script;
+use support::EngineFixture;
+use support::script::ScriptedFunction;
 
 const PACES: [Pace; 2] = [Pace::StepPerInvocation, Pace::WithinBudget];
 
@@ -38,8 +38,9 @@ async fn a_send_or_call_with_invalid_event_data_fails_its_step_and_starts_nothin
         let send = Operation::Send(vec![NewEvent::new("told", data.clone())]);
         let call = Operation::Invoke { function: "called".into(), input: data.clone(), bound: false };
         for (ask, word) in [(send, "cannot send"), (call, "cannot call")] {
-            let called = Script::new("called").spec(|spec| spec.triggers.clear()).step("a", &[]);
-            let mut world = World::new(vec![Script::new("f").ask("ask", &[], ask).function(), called.function()]);
+            let called = ScriptedFunction::new("called").spec(|spec| spec.triggers.clear()).step("a", &[]);
+            let mut world =
+                EngineFixture::new(vec![ScriptedFunction::new("f").ask("ask", &[], ask).function(), called.function()]);
             let engine = world.engine();
             let event = world.go(&engine).await;
             world.settle(&engine).await;
@@ -57,8 +58,8 @@ async fn a_send_or_call_with_invalid_event_data_fails_its_step_and_starts_nothin
 #[tokio::test]
 async fn an_outcome_larger_than_allowed_is_refused_from_any_front_end() {
     for pace in PACES {
-        let script = Script::new("f").large("a", &[], OUTCOME_BYTES + 1, || async {});
-        let mut world = World::new(vec![script.function()]).pace(pace);
+        let script = ScriptedFunction::new("f").large("a", &[], OUTCOME_BYTES + 1, || async {});
+        let mut world = EngineFixture::new(vec![script.function()]).pace(pace);
         let engine = world.engine();
         let event = world.go(&engine).await;
         world.settle(&engine).await;
@@ -82,7 +83,7 @@ async fn simultaneous_outcomes_of_two_workers_keep_within_the_limit_of_a_run() {
                 support::hop_all(memory, engine).await;
             }
         };
-        let mut script = Script::new("f");
+        let mut script = ScriptedFunction::new("f");
         let names: Vec<String> = (0..7).map(|n| format!("large {n}")).collect();
         for (n, name) in names.iter().enumerate() {
             let after = if n == 0 { vec![] } else { vec![&*names[n - 1]] };
@@ -90,7 +91,7 @@ async fn simultaneous_outcomes_of_two_workers_keep_within_the_limit_of_a_run() {
         }
         let script = script.large("one", &["large 6"], OUTCOME_BYTES - 1, meanwhile);
         let script = script.large("other", &["large 6"], OUTCOME_BYTES - 1, || async {});
-        let mut world = World::new(vec![script.function()]).pace(pace).config(|config| config.side_by_side = 1);
+        let mut world = EngineFixture::new(vec![script.function()]).pace(pace).config(|config| config.side_by_side = 1);
         let (first, other) = (world.engine(), world.engine());
         second.set((world.memory.clone(), other)).ok().unwrap();
         let event = world.go(&first).await;
@@ -112,7 +113,7 @@ async fn simultaneous_outcomes_of_two_workers_keep_within_the_limit_of_a_run() {
 #[tokio::test]
 async fn a_step_with_an_invalid_name_fails_the_run() {
     let name = "x".repeat(100_000);
-    let mut world = World::new(vec![Script::new("f").step(&name, &[]).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step(&name, &[]).function()]);
     let engine = world.engine();
     let event = world.go(&engine).await;
     world.settle(&engine).await;
@@ -125,7 +126,7 @@ async fn a_step_with_an_invalid_name_fails_the_run() {
 #[tokio::test]
 async fn a_callback_has_the_limits_of_json_from_outside() {
     let ask = Operation::WaitForSignal { timeout: Duration::from_secs(60) };
-    let mut world = World::new(vec![Script::new("f").ask("payment", &[], ask).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").ask("payment", &[], ask).function()]);
     let engine = world.engine();
     let event = world.go(&engine).await;
     world.hop_once(&engine).await;

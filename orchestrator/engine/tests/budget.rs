@@ -4,22 +4,22 @@
 mod support;
 
 use stepladder_engine::Pace;
-use stepladder_testkit::memory::Counts;
-use support::World;
-use support::script::Script;
+use stepladder_testkit::memory::CallCounts;
+use support::EngineFixture;
+use support::script::ScriptedFunction;
 
 /// Returns the requests of a run with `n` sequential steps, from its first hop to its end.
-async fn counts(pace: Pace, n: usize) -> Counts {
-    counts_of(Script::new("f"), pace, n).await
+async fn counts(pace: Pace, n: usize) -> CallCounts {
+    counts_of(ScriptedFunction::new("f"), pace, n).await
 }
 
-async fn counts_of(script: Script, pace: Pace, n: usize) -> Counts {
+async fn counts_of(script: ScriptedFunction, pace: Pace, n: usize) -> CallCounts {
     let names: Vec<String> = (0..n).map(|i| format!("s{i}")).collect();
     let script = (0..n).fold(script, |script, i| match i {
         0 => script.step(&names[0], &[]),
         _ => script.step(&names[i], &[&names[i - 1]]),
     });
-    let mut world = World::new(vec![script.function()]).pace(pace);
+    let mut world = EngineFixture::new(vec![script.function()]).pace(pace);
     let engine = world.engine();
     world.go(&engine).await;
     // this loop replaces `settle`, because `settle` reads the runs between hops
@@ -52,7 +52,7 @@ async fn within_budget_a_run_costs_one_write_a_step_and_one_more() {
 async fn log_lines_of_a_run_cost_no_request() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         for n in [1, 3, 30] {
-            let (silent, talks) = (counts(pace, n).await, counts_of(Script::new("f").talks(), pace, n).await);
+            let (silent, talks) = (counts(pace, n).await, counts_of(ScriptedFunction::new("f").talks(), pace, n).await);
             assert_eq!(silent, talks, "{pace:?}, {n} steps");
         }
     }

@@ -18,26 +18,26 @@ use stepladder_core::{NewEvent, RunId, Status, json};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Queue, Slots};
 use stepladder_engine::{Engine, Pace, RunFilter};
-use support::chance::{Dice, graph};
-use support::faults::Faulty;
-use support::script::{Executed, Script};
-use support::{World, count};
+use support::chance::{SeededDice, graph};
+use support::faults::FaultyBackend;
+use support::script::{ExecutionLog, ScriptedFunction};
+use support::{EngineFixture, count};
 
 async fn chaos(seed: u64) {
-    let dice = Dice::new(seed);
+    let dice = SeededDice::new(seed);
     let (main, limit) = graph(&dice, 9);
-    let helper = Script::new("helper").spec(|spec| spec.triggers.clear()).step("help", &[]);
+    let helper = ScriptedFunction::new("helper").spec(|spec| spec.triggers.clear()).step("help", &[]);
     let (main_done, helper_done) = (main.executed(), helper.executed());
     let pace = if dice.one_in(2) { Pace::StepPerInvocation } else { Pace::WithinBudget };
     let side_by_side = 1 + dice.below(4) as usize;
-    let mut world = World::new(vec![main.function(), helper.function()])
+    let mut world = EngineFixture::new(vec![main.function(), helper.function()])
         .pace(pace)
         .config(|config| (config.side_by_side, config.cache_bytes) = (side_by_side, 1 << (10 + dice.below(12))));
     world.seed = seed << 8;
     let every = 5 + dice.below(60) as u32;
     let faults_at_most = dice.below(5) as u32;
     let faults = Arc::new(AtomicU32::new(faults_at_most));
-    let mut faulty = Faulty::often(world.memory.clone(), dice.bits(), every, faults.clone());
+    let mut faulty = FaultyBackend::often(world.memory.clone(), dice.bits(), every, faults.clone());
     let mut engine = world.engine_on(faulty.clone());
     let onlooker = world.engine();
     let events: Vec<NewEvent> =
@@ -52,7 +52,7 @@ async fn chaos(seed: u64) {
             () = life => false,
         };
         if died {
-            faulty = Faulty::often(world.memory.clone(), dice.bits(), every, faults.clone());
+            faulty = FaultyBackend::often(world.memory.clone(), dice.bits(), every, faults.clone());
             engine = world.engine_on(faulty.clone());
         }
         if ingested && all_ended(&onlooker, events.len()).await {
@@ -74,7 +74,7 @@ async fn chaos(seed: u64) {
 }
 
 /// Formats the journals for the message of a failed test.
-async fn describe(world: &World, onlooker: &Engine) -> String {
+async fn describe(world: &EngineFixture, onlooker: &Engine) -> String {
     let mut lines = Vec::new();
     for run in onlooker.query().runs(RunFilter::default()).await.unwrap().runs {
         lines.push(format!("{} {}", run.run, run.function));
@@ -87,7 +87,13 @@ async fn describe(world: &World, onlooker: &Engine) -> String {
 
 /// Lets a process act for a moment: it sends the events until they are accepted, repeats deliveries
 /// and cancels runs at random, and then handles due wakes or moves the clock.
-async fn live(world: &World, engine: &Arc<Engine>, dice: &Dice, events: &[NewEvent], ingested: &mut bool) {
+async fn live(
+    world: &EngineFixture,
+    engine: &Arc<Engine>,
+    dice: &SeededDice,
+    events: &[NewEvent],
+    ingested: &mut bool,
+) {
     if !*ingested {
         *ingested = engine.intake().ingest(events.to_vec(), None).await.is_ok();
     }
@@ -125,7 +131,7 @@ async fn live(world: &World, engine: &Arc<Engine>, dice: &Dice, events: &[NewEve
 }
 
 /// Returns the longest time that any run slept, in total.
-async fn longest_sleep(world: &World, onlooker: &Engine) -> Duration {
+async fn longest_sleep(world: &EngineFixture, onlooker: &Engine) -> Duration {
     let mut longest = Duration::ZERO;
     for run in onlooker.query().runs(RunFilter::default()).await.unwrap().runs {
         let journal = world.journal(onlooker, run.run).await;
@@ -143,7 +149,7 @@ async fn all_ended(onlooker: &Engine, events: usize) -> bool {
     runs.len() >= events && runs.iter().all(|run| run.status.is_end())
 }
 
-async fn check(world: &World, onlooker: &Arc<Engine>, seed: u64, executed: (&Executed, &Executed)) {
+async fn check(world: &EngineFixture, onlooker: &Arc<Engine>, seed: u64, executed: (&ExecutionLog, &ExecutionLog)) {
     for run in onlooker.query().runs(RunFilter::default()).await.unwrap().runs {
         let done = if &*run.function == "main" { executed.0 } else { executed.1 };
         let called = cancelled_call(onlooker, run.run).await;

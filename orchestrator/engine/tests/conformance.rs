@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use stepladder_testkit::clock::VirtualClock;
-use stepladder_testkit::conformance::{Subject, start};
+use stepladder_testkit::conformance::{TestedAdapter, start};
 use stepladder_testkit::memory::Memory;
 
-async fn memory() -> Subject {
+async fn memory() -> TestedAdapter {
     let clock = Arc::new(VirtualClock::new(start()));
     let memory = Memory::new(clock.clone());
     memory.set_exclusive();
-    Subject::new(memory, clock)
+    TestedAdapter::new(memory, clock)
 }
 
 stepladder_testkit::conformance!(memory);

@@ -15,17 +15,17 @@ use stepladder_core::{NewEvent, Status, json};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::view::StepStatus;
 use stepladder_engine::{Engine, Pace};
-use support::faults::{FAULTS, Fault, Faulty};
-use support::script::{Executed, Script, fault};
-use support::{World, count, have_ended};
+use support::faults::{FAULTS, FaultyBackend, InjectedFault};
+use support::script::{ExecutionLog, ScriptedFunction, fault};
+use support::{EngineFixture, count, have_ended};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Returns a function with every kind of step (parallel steps of unequal length, a retry, a sleep,
 /// events, a call, waits), and the function that it calls.
-fn everything(limited: bool) -> (Script, Script) {
+fn everything(limited: bool) -> (ScriptedFunction, ScriptedFunction) {
     let retry = StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(7))), ..StepOptions::default() };
-    let main = Script::new("main")
+    let main = ScriptedFunction::new("main")
         .spec(|spec| {
             if limited {
                 spec.concurrency.push(Concurrency::steps(1));
@@ -44,7 +44,7 @@ fn everything(limited: bool) -> (Script, Script) {
         .ask("word", &["told"], wait_for_event())
         .ask("payment", &["asked"], Operation::WaitForSignal { timeout: HOUR })
         .step("last", &["word", "payment"]);
-    let helper = Script::new("helper").spec(|spec| spec.triggers.clear()).step("help", &[]);
+    let helper = ScriptedFunction::new("helper").spec(|spec| spec.triggers.clear()).step("help", &[]);
     (main, helper)
 }
 
@@ -56,12 +56,12 @@ fn wait_for_event() -> Operation {
 
 /// The clients. They repeat each request until it succeeds.
 #[derive(Default)]
-struct Clients {
+struct OutsideClients {
     event: bool,
     signal: bool,
 }
 
-impl Clients {
+impl OutsideClients {
     /// Posts the callback, even before the run waits for it. Sends the event once the run waits for
     /// it or has ended.
     async fn act(&mut self, engine: &Engine, onlooker: &Engine) {
@@ -83,11 +83,11 @@ impl Clients {
 
 /// Works until every run has ended. If the fault kills the process, another process continues.
 /// Returns whether the fault occurred.
-async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
+async fn ends_well(pace: Pace, limited: bool, fault: InjectedFault, at: u32) -> bool {
     let (main, helper) = everything(limited);
     let (main_done, helper_done) = (main.executed(), helper.executed());
-    let mut world = World::new(vec![main.function(), helper.function()]).pace(pace);
-    let faulty = Faulty::new(world.memory.clone(), fault, at);
+    let mut world = EngineFixture::new(vec![main.function(), helper.function()]).pace(pace);
+    let faulty = FaultyBackend::new(world.memory.clone(), fault, at);
     let engine = world.engine_on(faulty.clone());
     let event = NewEvent::new("go", json::empty_object()).with_id("once");
 
@@ -95,7 +95,7 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
     let onlooker = world.engine();
     let mut engine = engine;
     let mut ingested = false;
-    let mut clients = Clients::default();
+    let mut clients = OutsideClients::default();
     let mut last_sweep = world.clock.now();
     for _ in 0..400 {
         // the client repeats its request until it succeeds
@@ -135,7 +135,7 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
     let journal = world.journal(&engine, runs[0].run).await;
     let came = |f: &Fact| matches!(f, Fact::EventDelivered { .. } | Fact::SignalReceived { .. });
     assert_eq!(count(&journal, came), 2, "{place}: an event and a signal, once each: {journal:#?}");
-    if fault == Fault::LoseReply {
+    if fault == InjectedFault::LoseReply {
         let conflicts = world.memory.counts().conflicts;
         assert_eq!(conflicts, 0, "{place}: a write was not recognized by its token (rule 1)");
     }
@@ -149,7 +149,13 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
 
 /// Checks that each body was executed only after the `StepStarted` of its attempt, and that each
 /// step has one outcome.
-async fn check(world: &World, engine: &Engine, run: stepladder_core::RunId, executed: &Executed, place: &str) {
+async fn check(
+    world: &EngineFixture,
+    engine: &Engine,
+    run: stepladder_core::RunId,
+    executed: &ExecutionLog,
+    place: &str,
+) {
     let journal = world.journal(engine, run).await;
     for entry in &journal {
         let Fact::StepSucceeded { step, .. } = &entry.fact else { continue };

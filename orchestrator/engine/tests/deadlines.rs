@@ -11,8 +11,8 @@ use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Delivery, Queue};
 use stepladder_engine::{Config, Engine, EngineError};
 use stepladder_testkit::clock::SeededEntropy;
-use support::script::Script;
-use support::{World, gated, only_run};
+use support::script::ScriptedFunction;
+use support::{EngineFixture, gated, only_run};
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -28,7 +28,7 @@ fn own_workers(config: &mut Config) {
 }
 
 /// Returns the expiry times of all leases in the journal.
-async fn leases(world: &World, engine: &Engine) -> Vec<Timestamp> {
+async fn leases(world: &EngineFixture, engine: &Engine) -> Vec<Timestamp> {
     let journal = world.journal(engine, only_run(engine).await).await;
     let lease = |fact: &Fact| match fact {
         Fact::StepStarted { lease_until, .. } => Some(*lease_until),
@@ -40,8 +40,8 @@ async fn leases(world: &World, engine: &Engine) -> Vec<Timestamp> {
 #[tokio::test]
 async fn a_function_with_separate_workers_has_their_timeout() {
     for (function, fits) in [("long", true), ("short", false)] {
-        let script = Script::new(function).body_with("a", &[], with_timeout(600), |_| async { Ok(()) });
-        let mut world = World::new(vec![script.function()]).config(own_workers);
+        let script = ScriptedFunction::new(function).body_with("a", &[], with_timeout(600), |_| async { Ok(()) });
+        let mut world = EngineFixture::new(vec![script.function()]).config(own_workers);
         let engine = world.engine();
         world.go(&engine).await;
         let now = world.clock.now();
@@ -60,8 +60,8 @@ async fn a_function_with_separate_workers_has_their_timeout() {
 #[tokio::test]
 async fn a_step_timeout_longer_than_that_of_the_functions_workers_is_refused() {
     let made = |function: &str| {
-        let script = Script::new(function).spec(|spec| spec.timeout = seconds(600));
-        let world = World::new(vec![script.function()]).config(own_workers);
+        let script = ScriptedFunction::new(function).spec(|spec| spec.timeout = seconds(600));
+        let world = EngineFixture::new(vec![script.function()]).config(own_workers);
         let entropy = std::sync::Arc::new(SeededEntropy::new(1));
         Engine::with_ports(world.memory, world.clock, entropy, world.functions, world.config)
     };
@@ -71,7 +71,7 @@ async fn a_step_timeout_longer_than_that_of_the_functions_workers_is_refused() {
 }
 
 /// Receives the only visible wake.
-async fn visible(world: &World) -> Delivery {
+async fn visible(world: &EngineFixture) -> Delivery {
     assert_eq!(world.memory.next_due(), Some(world.clock.now()), "nothing is visible");
     let mut deliveries = world.memory.receive(9, seconds(150)).await.unwrap();
     assert_eq!(deliveries.len(), 1);
@@ -80,9 +80,10 @@ async fn visible(world: &World) -> Delivery {
 
 #[tokio::test]
 async fn an_invocation_without_enough_time_hands_its_step_to_a_fresh_one_once() {
-    let script = Script::new("f").body_with("a", &[], with_timeout(60), |_| async { Ok(()) }).step("b", &["a"]);
+    let script =
+        ScriptedFunction::new("f").body_with("a", &[], with_timeout(60), |_| async { Ok(()) }).step("b", &["a"]);
     let executed = script.executed();
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     let spent = world.clock.now() + seconds(61);
@@ -98,9 +99,9 @@ async fn an_invocation_without_enough_time_hands_its_step_to_a_fresh_one_once() 
 
 #[tokio::test]
 async fn an_invocation_starts_a_step_that_just_fits_into_its_time() {
-    let script = Script::new("f").body_with("a", &[], with_timeout(60), |_| async { Ok(()) });
+    let script = ScriptedFunction::new("f").body_with("a", &[], with_timeout(60), |_| async { Ok(()) });
     let executed = script.executed();
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     engine.hop_until(visible(&world).await, world.clock.now() + seconds(62)).await.unwrap();
@@ -109,9 +110,9 @@ async fn an_invocation_starts_a_step_that_just_fits_into_its_time() {
 
 #[tokio::test]
 async fn a_step_with_its_own_wake_is_handed_over_by_name_and_once() {
-    let script = Script::new("f").step("a", &[]).step("b", &[]);
+    let script = ScriptedFunction::new("f").step("a", &[]).step("b", &[]);
     let executed = script.executed();
-    let mut world = World::new(vec![script.function()]).config(|config| config.side_by_side = 1);
+    let mut world = EngineFixture::new(vec![script.function()]).config(|config| config.side_by_side = 1);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;
@@ -132,10 +133,10 @@ async fn a_step_with_its_own_wake_is_handed_over_by_name_and_once() {
 
 #[tokio::test]
 async fn a_step_whose_lease_ends_before_its_body_starts_goes_to_a_fresh_invocation() {
-    let script = Script::new("f").step("a", &[]);
+    let script = ScriptedFunction::new("f").step("a", &[]);
     let executed = script.executed();
-    let mut world = World::new(vec![script.function()]);
-    let slow = support::slow::Slow::new(world.memory.clone(), world.clock.clone(), |fact| {
+    let mut world = EngineFixture::new(vec![script.function()]);
+    let slow = support::slow::SlowBackend::new(world.memory.clone(), world.clock.clone(), |fact| {
         matches!(fact, Fact::StepStarted { attempt: 1, .. }).then_some(seconds(600))
     });
     let engine = world.engine_on(slow);
@@ -147,8 +148,8 @@ async fn a_step_whose_lease_ends_before_its_body_starts_goes_to_a_fresh_invocati
 
 #[tokio::test]
 async fn a_stuck_body_is_failed_before_its_invocation_ends() {
-    let (script, begun, _open) = gated(Script::new("f"), "a", &[]);
-    let mut world = World::new(vec![script.function()]);
+    let (script, begun, _open) = gated(ScriptedFunction::new("f"), "a", &[]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     let (delivery, hopping) = (visible(&world).await, engine.clone());

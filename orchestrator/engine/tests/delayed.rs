@@ -9,8 +9,8 @@ use stepladder_core::spec::Concurrency;
 use stepladder_core::{EventId, NewEvent, Status, Timestamp, json};
 use stepladder_engine::Engine;
 use stepladder_engine::clock::Clock;
-use support::World;
-use support::script::Script;
+use support::EngineFixture;
+use support::script::ScriptedFunction;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -19,11 +19,11 @@ async fn send(engine: &Engine, ts: Timestamp) -> EventId {
     engine.intake().ingest(vec![event], None).await.unwrap()[0]
 }
 
-fn world(limit: Option<u32>) -> (World, Arc<Engine>) {
-    let script = Script::new("f").step("a", &[]).spec(|spec| {
+fn world(limit: Option<u32>) -> (EngineFixture, Arc<Engine>) {
+    let script = ScriptedFunction::new("f").step("a", &[]).spec(|spec| {
         spec.concurrency.extend(limit.map(Concurrency::steps));
     });
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     (world, engine)
 }

@@ -11,15 +11,15 @@ use futures::future::BoxFuture;
 use stepladder_core::journal::Fact;
 use stepladder_core::{Status, WakeCause};
 use stepladder_engine::ports::{Backend, Commit, Commits, EarlyWrite, Queue, StoreResult, SubscriptionIndex};
-use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
+use stepladder_testkit::intercept::{Intercept, InterceptedBackend, StorageCall};
 use stepladder_testkit::memory::Memory;
-use support::script::Script;
+use support::script::ScriptedFunction;
 use support::waiting::{HOUR, any, delivered, named, send, status, waiting_run, work};
-use support::{World, count, only_run};
+use support::{EngineFixture, count, only_run};
 
 #[tokio::test]
 async fn rule_15_a_repeated_event_sends_the_wake_that_the_first_did_not_get_to() {
-    let script = Script::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
+    let script = ScriptedFunction::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
     let (mut world, engine, run) = waiting_run(script).await;
     let dying = world.engine_on(support::slow::only_journal(world.memory.clone(), |fact| {
         matches!(fact, Fact::EventDelivered { .. })
@@ -38,8 +38,8 @@ async fn rule_15_a_repeated_event_sends_the_wake_that_the_first_did_not_get_to()
 
 #[tokio::test]
 async fn rule_18_the_index_is_there_before_the_entry() {
-    let script = Script::new("f").ask("w", &[], any("approved"));
-    let mut world = World::new(vec![script.function()]);
+    let script = ScriptedFunction::new("f").ask("w", &[], any("approved"));
+    let mut world = EngineFixture::new(vec![script.function()]);
     let is_wait = |fact: &Fact| matches!(fact, Fact::EventAwaited { .. });
     let dying = world.engine_on(support::slow::only_before(world.memory.clone(), is_wait));
     world.go(&dying).await;
@@ -56,14 +56,14 @@ async fn rule_18_the_index_is_there_before_the_entry() {
 
 /// Runs `interlude` in the middle of a commit: after the writes that precede the journal, and
 /// before the journal.
-struct Between<F, I> {
+struct MidCommitHook<F, I> {
     memory: Arc<Memory>,
     is: F,
     interlude: I,
 }
 
 #[async_trait]
-impl<F, I> Intercept for Between<F, I>
+impl<F, I> Intercept for MidCommitHook<F, I>
 where
     F: Fn(&Commit) -> bool + Send + Sync,
     I: Fn() -> BoxFuture<'static, ()> + Send + Sync,
@@ -74,7 +74,7 @@ where
 
     async fn around<'a, T: std::fmt::Debug + Send>(
         &'a self,
-        call: Call<'a>,
+        call: StorageCall<'a>,
         reply: BoxFuture<'a, StoreResult<T>>,
     ) -> StoreResult<T> {
         if let Some(commit) = call.commit.filter(|commit| (self.is)(commit)) {
@@ -99,8 +99,8 @@ fn offers(commit: &Commit) -> bool {
 
 #[tokio::test]
 async fn rule_18_an_event_between_the_index_and_the_entry_is_not_lost() {
-    let script = Script::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
-    let mut world = World::new(vec![script.function()]);
+    let script = ScriptedFunction::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let sender = world.engine();
     let sends = move || -> BoxFuture<'static, ()> {
         let sender = sender.clone();
@@ -108,8 +108,8 @@ async fn rule_18_an_event_between_the_index_and_the_entry_is_not_lost() {
             send(&sender, named("approved", "x")).await;
         })
     };
-    let between = Between { memory: world.memory.clone(), is: registers, interlude: sends };
-    let engine = world.engine_on(Arc::new(Intercepted(between)));
+    let between = MidCommitHook { memory: world.memory.clone(), is: registers, interlude: sends };
+    let engine = world.engine_on(Arc::new(InterceptedBackend(between)));
     world.go(&engine).await;
     world.hop_once(&engine).await;
     let run = only_run(&engine).await;
@@ -121,8 +121,8 @@ async fn rule_18_an_event_between_the_index_and_the_entry_is_not_lost() {
 
 #[tokio::test]
 async fn rule_18_the_wake_of_an_offer_that_comes_before_the_entry_writes_the_wait_down() {
-    let script = Script::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
-    let mut world = World::new(vec![script.function()]);
+    let script = ScriptedFunction::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let is_wait = |fact: &Fact| matches!(fact, Fact::EventAwaited { .. });
     let dying = world.engine_on(support::slow::only_before(world.memory.clone(), is_wait));
     world.go(&dying).await;
@@ -140,8 +140,8 @@ async fn rule_18_the_wake_of_an_offer_that_comes_before_the_entry_writes_the_wai
 
 #[tokio::test]
 async fn rule_18_an_event_that_is_offered_after_the_entry_is_found_by_its_wake() {
-    let script = Script::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
-    let mut world = World::new(vec![script.function()]);
+    let script = ScriptedFunction::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     // The subscription is in the index, but the journal has no `EventAwaited`: the hop stopped
     // between the two writes.
     let dying = world
@@ -163,8 +163,8 @@ async fn rule_18_an_event_that_is_offered_after_the_entry_is_found_by_its_wake()
             }
         })
     };
-    let between = Between { memory: world.memory.clone(), is: offers, interlude: hops };
-    let sender = world.engine_on(Arc::new(Intercepted(between)));
+    let between = MidCommitHook { memory: world.memory.clone(), is: offers, interlude: hops };
+    let sender = world.engine_on(Arc::new(InterceptedBackend(between)));
     send(&sender, named("approved", "x")).await;
     let engine = world.engine();
     let run = only_run(&engine).await;
@@ -176,7 +176,7 @@ async fn rule_18_an_event_that_is_offered_after_the_entry_is_found_by_its_wake()
 
 #[tokio::test]
 async fn the_wake_of_an_offer_comes_again_as_what_it_is() {
-    let script = Script::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
+    let script = ScriptedFunction::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
     let (mut world, _, run) = waiting_run(script).await;
     let wake = stepladder_core::Wake { run, cause: WakeCause::Offered, group: "f".into() };
     world.memory.commit(Commit { wakes: vec![wake], ..Commit::default() }).await.unwrap();
@@ -190,7 +190,7 @@ async fn the_wake_of_an_offer_comes_again_as_what_it_is() {
 
 #[tokio::test]
 async fn an_offer_that_no_wait_is_for_is_dropped() {
-    let script = Script::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
+    let script = ScriptedFunction::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
     let (mut world, engine, run) = waiting_run(script).await;
     let accepted = world.engine().intake().ingest(vec![named("other", "x")], None).await.unwrap()[0];
     assert_eq!(delivered(&world, &engine, run).await, 0);

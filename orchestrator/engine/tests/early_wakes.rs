@@ -17,12 +17,12 @@ use stepladder_engine::RegisteredFunction;
 use stepladder_engine::clock::Clock;
 use stepladder_engine::executor::{Executor, FinishedStep, PollResult, RunHistory, Session};
 use stepladder_engine::ports::{Commit, Commits, Queue};
-use support::script::{Script, fault};
-use support::{World, only_run};
+use support::script::{ScriptedFunction, fault};
+use support::{EngineFixture, only_run};
 
 const NAP: Duration = Duration::from_secs(30);
 
-async fn send(world: &World, engine: &Engine, cause: WakeCause) {
+async fn send(world: &EngineFixture, engine: &Engine, cause: WakeCause) {
     let wake = Wake { run: only_run(engine).await, cause, group: "f".into() };
     world.memory.commit(Commit { wakes: vec![wake], ..Commit::default() }).await.unwrap();
 }
@@ -32,14 +32,14 @@ async fn status(engine: &Engine) -> Status {
 }
 
 /// Executes hops until the queue has no visible wake.
-async fn hop(world: &World, engine: &Arc<Engine>) {
+async fn hop(world: &EngineFixture, engine: &Arc<Engine>) {
     while world.memory.next_due().is_some_and(|due| due <= world.clock.now()) {
         world.hop_once(engine).await;
     }
 }
 
 /// Delivers the only wake of a run some milliseconds early. The run waits until `due`.
-async fn comes_early(world: &World, engine: &Arc<Engine>, cause: WakeCause, due: Timestamp) {
+async fn comes_early(world: &EngineFixture, engine: &Arc<Engine>, cause: WakeCause, due: Timestamp) {
     world.clock.set(due - Duration::from_millis(7));
     world.memory.lose_wakes();
     send(world, engine, cause).await;
@@ -49,21 +49,21 @@ async fn comes_early(world: &World, engine: &Arc<Engine>, cause: WakeCause, due:
     hop(world, engine).await;
 }
 
-fn sleeper(nap: Duration) -> Script {
-    Script::new("f").ask("nap", &[], Operation::SleepFor(nap))
+fn sleeper(nap: Duration) -> ScriptedFunction {
+    ScriptedFunction::new("f").ask("nap", &[], Operation::SleepFor(nap))
 }
 
 /// A function whose only step fails once.
-fn retried() -> Script {
+fn retried() -> ScriptedFunction {
     let options = StepOptions { backoff: Some(Backoff::Fixed(NAP)), ..StepOptions::default() };
     let body = |n| async move { if n == 1 { Err(fault("once")) } else { Ok(()) } };
-    Script::new("f").body_with("a", &[], options, body)
+    ScriptedFunction::new("f").body_with("a", &[], options, body)
 }
 
 #[tokio::test]
 async fn a_wake_that_comes_before_its_sleep_ends_is_repeated() {
     for cause in [WakeCause::Due, WakeCause::Again, WakeCause::Fresh(None), WakeCause::Lease] {
-        let mut world = World::new(vec![sleeper(NAP).function()]);
+        let mut world = EngineFixture::new(vec![sleeper(NAP).function()]);
         let engine = world.engine();
         world.go(&engine).await;
         world.hop_once(&engine).await;
@@ -77,7 +77,7 @@ async fn a_wake_that_comes_before_its_retry_is_repeated() {
     for side_by_side in [16, 1] {
         let script = retried().step("b", &[]);
         let executed = script.executed();
-        let mut world = World::new(vec![script.function()]).config(|config| config.side_by_side = side_by_side);
+        let mut world = EngineFixture::new(vec![script.function()]).config(|config| config.side_by_side = side_by_side);
         let engine = world.engine();
         world.go(&engine).await;
         hop(&world, &engine).await;
@@ -91,7 +91,7 @@ async fn a_wake_that_comes_before_its_retry_is_repeated() {
 
 #[tokio::test]
 async fn a_wake_that_comes_before_the_handlers_retry_is_repeated() {
-    let mut world = World::new(vec![Unlucky::function()]);
+    let mut world = EngineFixture::new(vec![FailingOnceProgram::function()]);
     let engine = world.engine();
     world.go(&engine).await;
     hop(&world, &engine).await;
@@ -102,7 +102,7 @@ async fn a_wake_that_comes_before_the_handlers_retry_is_repeated() {
 #[tokio::test]
 async fn an_early_wake_that_makes_other_progress_is_repeated_too() {
     let script = retried().ask("nap", &[], Operation::SleepFor(NAP * 2));
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     hop(&world, &engine).await;
@@ -120,7 +120,7 @@ async fn an_early_wake_that_makes_other_progress_is_repeated_too() {
 
 #[tokio::test]
 async fn a_repeated_wake_without_a_timer_sends_nothing_more() {
-    let mut world = World::new(vec![sleeper(NAP).function()]);
+    let mut world = EngineFixture::new(vec![sleeper(NAP).function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;
@@ -141,7 +141,7 @@ async fn a_repeated_wake_without_a_timer_sends_nothing_more() {
 
 #[tokio::test]
 async fn an_early_wake_is_not_repeated_for_a_timer_that_is_due_much_later() {
-    let mut world = World::new(vec![sleeper(NAP * 3).function()]);
+    let mut world = EngineFixture::new(vec![sleeper(NAP * 3).function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;
@@ -153,11 +153,11 @@ async fn an_early_wake_is_not_repeated_for_a_timer_that_is_due_much_later() {
 #[tokio::test]
 async fn repeated_timer_wakes_do_not_multiply() {
     let names: Vec<String> = (0..20).map(|n| format!("nap{n}")).collect();
-    let script = (0..20).fold(Script::new("f"), |script, n| {
+    let script = (0..20).fold(ScriptedFunction::new("f"), |script, n| {
         let after: Vec<&str> = names[..n].last().map(String::as_str).into_iter().collect();
         script.ask(&names[n], &after, Operation::SleepFor(NAP))
     });
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;
@@ -174,9 +174,9 @@ async fn repeated_timer_wakes_do_not_multiply() {
 }
 
 /// A function with a handler that fails once, outside any step.
-struct Unlucky;
+struct FailingOnceProgram;
 
-impl Unlucky {
+impl FailingOnceProgram {
     fn function() -> RegisteredFunction {
         let mut spec = sleeper(NAP).function().spec().clone();
         spec.retry.backoff = Backoff::Fixed(NAP);
@@ -184,17 +184,17 @@ impl Unlucky {
     }
 }
 
-impl Executor for Unlucky {
+impl Executor for FailingOnceProgram {
     fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
-        Ok(Box::new(FailingOnce(history.attempt)))
+        Ok(Box::new(FailingOnceSession(history.attempt)))
     }
 }
 
 /// A session of the handler, with the number of the handler's attempt.
-struct FailingOnce(u32);
+struct FailingOnceSession(u32);
 
 #[async_trait]
-impl Session for FailingOnce {
+impl Session for FailingOnceSession {
     async fn advance(&mut self) -> PollResult {
         PollResult::Ended(if self.0 == 1 { Err(fault("once")) } else { Ok(stepladder_core::json::null()) })
     }
@@ -225,8 +225,8 @@ async fn when_two_early_wakes_meet_the_second_is_repeated_for_the_later_timer() 
     let failing =
         |seconds| StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(seconds))), ..StepOptions::default() };
     let once = |n| async move { if n == 1 { Err(fault("once")) } else { Ok(()) } };
-    let script = Script::new("f").body_with("a", &[], failing(3), once).body_with("b", &[], failing(4), once);
-    let mut world = World::new(vec![script.function()]);
+    let script = ScriptedFunction::new("f").body_with("a", &[], failing(3), once).body_with("b", &[], failing(4), once);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;

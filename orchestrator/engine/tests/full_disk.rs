@@ -12,19 +12,19 @@ use stepladder_core::journal::Fact;
 use stepladder_core::spec::Concurrency;
 use stepladder_engine::Engine;
 use stepladder_engine::clock::Clock;
-use stepladder_engine::retries::Retries;
-use support::script::Script;
-use support::{World, count, gated, only_run, slow, spawn_hop};
+use stepladder_engine::retries::StorageRetries;
+use support::script::ScriptedFunction;
+use support::{EngineFixture, count, gated, only_run, slow, spawn_hop};
 
 /// Creates a process whose disk the test can fill.
-fn process(world: &mut World) -> (Arc<Engine>, Arc<AtomicBool>) {
+fn process(world: &mut EngineFixture) -> (Arc<Engine>, Arc<AtomicBool>) {
     let full = Arc::new(AtomicBool::new(false));
     let disk = slow::on_disk(world.memory.clone(), full.clone());
     (world.engine_on(disk), full)
 }
 
 /// Advances the clock second by second, and runs all tasks after each second.
-async fn pass(world: &World, seconds: u64) {
+async fn pass(world: &EngineFixture, seconds: u64) {
     for _ in 0..seconds {
         world.clock.advance(Duration::from_secs(1));
         run_all_tasks().await;
@@ -37,16 +37,16 @@ async fn run_all_tasks() {
     }
 }
 
-async fn attempts(world: &World, engine: &Engine, step: &str) -> usize {
+async fn attempts(world: &EngineFixture, engine: &Engine, step: &str) -> usize {
     let journal = world.journal(engine, only_run(engine).await).await;
     count(&journal, |fact| matches!(fact, Fact::StepStarted { step: started, .. } if **started == *step))
 }
 
 #[tokio::test]
 async fn an_outcome_is_kept_until_the_disk_has_space() {
-    let (script, begun, open) = gated(Script::new("f"), "a", &[]);
-    let mut world = World::new(vec![script.step("b", &["a"]).function()])
-        .config(|config| config.storage_retries = Retries::default());
+    let (script, begun, open) = gated(ScriptedFunction::new("f"), "a", &[]);
+    let mut world = EngineFixture::new(vec![script.step("b", &["a"]).function()])
+        .config(|config| config.storage_retries = StorageRetries::default());
     world.memory.set_exclusive();
     let (engine, full) = process(&mut world);
     world.go(&engine).await;
@@ -66,8 +66,8 @@ async fn an_outcome_is_kept_until_the_disk_has_space() {
 
 #[tokio::test]
 async fn a_slot_is_released_after_its_start_met_a_full_disk() {
-    let script = Script::new("f").step("a", &[]).spec(|spec| spec.concurrency.push(Concurrency::steps(1)));
-    let mut world = World::new(vec![script.function()]);
+    let script = ScriptedFunction::new("f").step("a", &[]).spec(|spec| spec.concurrency.push(Concurrency::steps(1)));
+    let mut world = EngineFixture::new(vec![script.function()]);
     world.memory.set_exclusive();
     let (engine, full) = process(&mut world);
     world.go(&engine).await;
@@ -81,9 +81,9 @@ async fn a_slot_is_released_after_its_start_met_a_full_disk() {
 
 #[tokio::test]
 async fn a_wake_that_met_a_full_disk_is_delivered_again_within_seconds() {
-    let script = Script::new("f").step("a", &[]);
+    let script = ScriptedFunction::new("f").step("a", &[]);
     let executed = script.executed();
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     world.memory.set_exclusive();
     let (engine, full) = process(&mut world);
     world.go(&engine).await;
@@ -103,11 +103,11 @@ async fn a_wake_that_met_a_full_disk_is_delivered_again_within_seconds() {
 
 #[tokio::test]
 async fn a_body_finishes_although_the_outcome_of_a_parallel_body_is_refused() {
-    let (script, a_begun, a_open) = gated(Script::new("f"), "a", &[]);
+    let (script, a_begun, a_open) = gated(ScriptedFunction::new("f"), "a", &[]);
     let (script, b_begun, b_open) = gated(script, "b", &[]);
     // While another body executes, an outcome is not kept in memory. Such an outcome must not be
     // lost either.
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let (engine, full) = process(&mut world);
     world.go(&engine).await;
     let hop = spawn_hop(&world, &engine);

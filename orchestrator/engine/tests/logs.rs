@@ -10,8 +10,8 @@ use std::time::Duration;
 use stepladder_core::decide::Operation;
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_engine::Pace;
-use support::script::Script;
-use support::{World, gated, only_run, overtake, spawn_hop};
+use support::script::ScriptedFunction;
+use support::{EngineFixture, gated, only_run, overtake, spawn_hop};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -20,9 +20,9 @@ use tracing::{Event, Metadata, Subscriber};
 #[derive(Clone, Default)]
 struct CollectedMessages(Arc<Mutex<Vec<String>>>);
 
-struct Message(String);
+struct MessageVisitor(String);
 
-impl Visit for Message {
+impl Visit for MessageVisitor {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         if field.name() == "message" {
             self.0 = format!("{value:?}");
@@ -44,7 +44,7 @@ impl Subscriber for CollectedMessages {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut message = Message(String::new());
+        let mut message = MessageVisitor(String::new());
         event.record(&mut message);
         self.0.lock().unwrap().push(message.0);
     }
@@ -71,8 +71,8 @@ fn numbered(n: usize) -> Vec<String> {
 async fn a_log_line_is_recorded_and_logged_once_although_the_run_is_replayed() {
     let messages = CollectedMessages::default();
     let _guard = tracing::subscriber::set_default(messages.clone());
-    let script = Script::new("f").talks().step("a", &[]).step("b", &["a"]).step("c", &["b"]);
-    let mut world = World::new(vec![script.function()]);
+    let script = ScriptedFunction::new("f").talks().step("a", &[]).step("b", &["a"]).step("c", &["b"]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.settle(&engine).await;
@@ -86,8 +86,8 @@ async fn a_log_line_is_recorded_and_logged_once_although_the_run_is_replayed() {
 
 #[tokio::test]
 async fn log_lines_are_recorded_between_the_entries_around_them() {
-    let script = Script::new("f").talks().step("a", &[]).step("b", &["a"]);
-    let mut world = World::new(vec![script.function()]).pace(Pace::WithinBudget);
+    let script = ScriptedFunction::new("f").talks().step("a", &[]).step("b", &["a"]);
+    let mut world = EngineFixture::new(vec![script.function()]).pace(Pace::WithinBudget);
     let engine = world.engine();
     world.go(&engine).await;
     world.settle(&engine).await;
@@ -112,8 +112,8 @@ async fn a_write_with_a_conflict_logs_nothing_and_the_replay_logs_once() {
     let _guard = tracing::subscriber::set_default(messages.clone());
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         messages.0.lock().unwrap().clear();
-        let (script, begun, open) = gated(Script::new("f").talks(), "a", &[]);
-        let mut world = World::new(vec![script.step("b", &["a"]).function()]).pace(pace);
+        let (script, begun, open) = gated(ScriptedFunction::new("f").talks(), "a", &[]);
+        let mut world = EngineFixture::new(vec![script.step("b", &["a"]).function()]).pace(pace);
         let engine = world.engine();
         world.go(&engine).await;
         let hop = spawn_hop(&world, &engine);
@@ -132,8 +132,8 @@ async fn a_write_with_a_conflict_logs_nothing_and_the_replay_logs_once() {
 async fn a_log_line_without_another_entry_is_written_by_itself() {
     let signal = Operation::WaitForSignal { timeout: Duration::from_secs(7_200) };
     let nap = Operation::SleepFor(Duration::from_secs(3_600));
-    let script = Script::new("f").talks().ask("word", &[], signal).ask("nap", &[], nap);
-    let mut world = World::new(vec![script.function()]);
+    let script = ScriptedFunction::new("f").talks().ask("word", &[], signal).ask("nap", &[], nap);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;

@@ -13,9 +13,9 @@ use stepladder_core::waiting::{EventMatch, EventWait};
 use stepladder_core::{EventId, Fact, NewEvent, RunId, Spec, Status, Timestamp, json};
 use stepladder_engine::ports::{Events, FlowStateChange, FlowStates};
 use stepladder_engine::{Engine, RunFilter};
-use support::World;
-use support::around::{self, Interlude};
-use support::script::Script;
+use support::EngineFixture;
+use support::around::{self, HookFuture};
+use support::script::ScriptedFunction;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -31,13 +31,13 @@ async fn statuses(engine: &Engine) -> Vec<Status> {
 
 /// Returns a world whose function waits for `word`, and two engines. With the first one, the run
 /// starts to wait before the other events of its request are delivered.
-fn waits_at_once() -> (World, Arc<Engine>, Arc<Engine>) {
+fn waits_at_once() -> (EngineFixture, Arc<Engine>, Arc<Engine>) {
     let wait = EventWait { events: vec!["word".into()], matching: EventMatch::Any };
     let ask = Operation::WaitForEvent { wait: Arc::new(wait), timeout: MINUTE };
-    let mut world = World::new(vec![Script::new("f").ask("w", &[], ask).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").ask("w", &[], ask).function()]);
     let other = world.engine();
     let (memory, worker) = (world.memory.clone(), other.clone());
-    let hops: Interlude = Box::pin(async move { support::hop_all(&memory, &worker).await });
+    let hops: HookFuture = Box::pin(async move { support::hop_all(&memory, &worker).await });
     let engine = world.engine_on(around::after(&world.memory, "create_runs", hops));
     (world, engine, other)
 }
@@ -60,11 +60,11 @@ async fn rule_31_an_event_is_not_delivered_to_a_run_that_a_later_event_of_its_re
 }
 
 /// Sends a request of two events with one key, while another process starts a run with that key.
-async fn request_with_conflict(spec: impl FnOnce(&mut Spec)) -> (World, Arc<Engine>, [String; 2]) {
-    let mut world = World::new(vec![Script::new("f").spec(spec).step("a", &[]).function()]);
+async fn request_with_conflict(spec: impl FnOnce(&mut Spec)) -> (EngineFixture, Arc<Engine>, [String; 2]) {
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").spec(spec).step("a", &[]).function()]);
     let other = world.engine();
     let faster = other.clone();
-    let interlude: Interlude = Box::pin(async move {
+    let interlude: HookFuture = Box::pin(async move {
         faster.intake().ingest(vec![event("go", "zero")], None).await.expect("accepted");
     });
     let engine = world.engine_on(around::before(&world.memory, "create_runs", interlude));
@@ -130,8 +130,9 @@ async fn stored(engine: &Engine, id: &str) -> EventId {
 #[tokio::test]
 async fn rule_31_an_event_that_a_parallel_attempt_assigned_to_the_run_joins_it_in_its_order() {
     let debounce = Debounce { period: MINUTE, longest: None, key: None };
-    let mut world =
-        World::new(vec![Script::new("f").spec(|spec| spec.flow.debounce = Some(debounce)).step("a", &[]).function()]);
+    let mut world = EngineFixture::new(vec![
+        ScriptedFunction::new("f").spec(|spec| spec.flow.debounce = Some(debounce)).step("a", &[]).function(),
+    ]);
     let other = world.engine();
     other.intake().ingest(vec![event("go", "zero")], None).await.expect("accepted");
     world.settle(&other).await;
@@ -149,7 +150,7 @@ async fn rule_31_an_event_that_a_parallel_attempt_assigned_to_the_run_joins_it_i
     // a parallel attempt assigns that event to the open run, while this attempt has only reached
     // the second event
     let memory = world.memory.clone();
-    let interlude: Interlude = Box::pin(async move {
+    let interlude: HookFuture = Box::pin(async move {
         memory.change_flow_state(vec![assign(text(ended), text(run))]).await.expect("written");
     });
     let engine = world.engine_on(around::after(&world.memory, "change_flow_state", interlude));
@@ -163,10 +164,10 @@ async fn rule_31_an_event_that_a_parallel_attempt_assigned_to_the_run_joins_it_i
 
 /// Returns a world whose function is cancelled by each `stop`, and whose store accepts events and
 /// runs with one call.
-fn stoppable(spec: impl FnOnce(&mut Spec)) -> World {
+fn stoppable(spec: impl FnOnce(&mut Spec)) -> EngineFixture {
     let stop = CancelOn { event: "stop".into(), matching: CancelMatch::Any, within: None };
-    let script = Script::new("f").spec(spec).spec(|spec| spec.flow.cancel_on.push(stop)).step("a", &[]);
-    World::new(vec![script.function()])
+    let script = ScriptedFunction::new("f").spec(spec).spec(|spec| spec.flow.cancel_on.push(stop)).step("a", &[]);
+    EngineFixture::new(vec![script.function()])
 }
 
 #[tokio::test]
@@ -188,7 +189,7 @@ async fn an_event_cancels_the_runs_that_flow_control_admits_after_it_is_stored()
 
 #[tokio::test]
 async fn rule_15_an_event_that_was_stored_without_its_run_creates_it_when_it_comes_again() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let engine = world.engine();
     let now = engine.now();
     // a process stored this event and died before it created the run

@@ -9,12 +9,12 @@ use std::time::Duration;
 use stepladder_core::Status;
 use stepladder_engine::Engine;
 
-use support::World;
-use support::script::Script;
+use support::EngineFixture;
+use support::script::ScriptedFunction;
 
 #[tokio::test]
 async fn rule_21_a_run_enqueued_at_a_paused_function_reads_the_pause_once_more() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let (known, met): (Arc<OnceLock<Arc<Engine>>>, Arc<AtomicU32>) = Default::default();
     let resumes = {
         let (known, met) = (known.clone(), met.clone());
@@ -39,9 +39,9 @@ async fn rule_21_a_run_enqueued_at_a_paused_function_reads_the_pause_once_more()
 
 #[tokio::test]
 async fn another_process_notices_a_pause_within_ten_seconds_and_reads_no_more_often() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let (one, other) = (world.engine(), world.engine());
-    let status = async |world: &World| {
+    let status = async |world: &EngineFixture| {
         let event = world.go(&one).await;
         world.settle_within(&one, Duration::from_secs(1)).await;
         world.runs(&one, event).await[0].summary.status

@@ -15,26 +15,26 @@ use stepladder_core::{RunId, Status};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{LateWrite, StoreError};
 use stepladder_engine::{Engine, RunFilter, Workers};
-use stepladder_testkit::intercept::Call;
-use support::logged::Logged;
+use stepladder_testkit::intercept::StorageCall;
+use support::logged::LogCollector;
 use support::refusing::{deliver, denied, refusing, tearing};
-use support::script::{Script, terminal};
-use support::{World, gated, only_run, spawn_hop};
+use support::script::{ScriptedFunction, terminal};
+use support::{EngineFixture, gated, only_run, spawn_hop};
 
 /// The number of deliveries after which the queue turns a wake into a dead letter.
 const DELIVERIES: usize = 5;
 
-fn appends(call: &stepladder_testkit::intercept::Call<'_>) -> bool {
+fn appends(call: &stepladder_testkit::intercept::StorageCall<'_>) -> bool {
     call.commit.is_some_and(|commit| commit.append.is_some())
 }
 
 #[tokio::test]
 async fn rule_34_a_wake_fails_if_its_workers_writes_are_denied() {
-    let errors = Logged::of("stepladder::permanent");
+    let errors = LogCollector::of("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
-    let script = Script::new("f").step("a", &[]);
+    let script = ScriptedFunction::new("f").step("a", &[]);
     let executed = script.executed();
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let (backend, refuses) = refusing(&world.memory, |call| appends(call).then(denied));
     let engine = world.engine_on(backend);
     engine.sweep().await.unwrap();
@@ -56,9 +56,9 @@ async fn rule_34_a_wake_fails_if_its_workers_writes_are_denied() {
 
 #[tokio::test]
 async fn rule_34_a_permanent_error_while_sending_a_wake_is_reported() {
-    let errors = Logged::of("stepladder::permanent");
+    let errors = LogCollector::of("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     // reads fail as if the table were throttled, and commits fail as if the queue were deleted
     let (backend, _) = refusing(&world.memory, |call| match call.name {
         "read" => Some(StoreError::Unavailable("throttled".into())),
@@ -74,7 +74,7 @@ async fn rule_34_a_permanent_error_while_sending_a_wake_is_reported() {
 
 #[tokio::test]
 async fn rule_34_an_unreadable_journal_fails_its_wake_and_no_other() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let engine = world.engine();
     world.go(&engine).await;
     let broken = only_run(&engine).await;
@@ -87,16 +87,16 @@ async fn rule_34_an_unreadable_journal_fails_its_wake_and_no_other() {
     assert_eq!(world.status(&engine, other).await, Status::Completed);
 }
 
-fn unreadable(call: &stepladder_testkit::intercept::Call<'_>, run: RunId) -> Option<StoreError> {
+fn unreadable(call: &stepladder_testkit::intercept::StorageCall<'_>, run: RunId) -> Option<StoreError> {
     let is_it = call.name == "read" && format!("{:?}", call.arguments).contains(&format!("{run:?}"));
     is_it.then(|| StoreError::Unreadable("record 0: unknown variant `FactOfTomorrow`".into()))
 }
 
 #[tokio::test]
 async fn rule_34_an_unreadable_run_does_not_stop_the_sweep() {
-    let errors = Logged::of("stepladder::permanent");
+    let errors = LogCollector::of("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let engine = world.engine();
     engine.sweep().await.unwrap();
     world.go(&engine).await;
@@ -127,7 +127,7 @@ async fn rule_34_an_unreadable_run_does_not_stop_the_sweep() {
 /// failure.
 #[tokio::test]
 async fn rule_34_a_local_wake_that_meets_a_permanent_error_backs_off() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let full = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
     let refused = support::slow::on_refusing_disk(world.memory.clone(), full.clone());
     let engine = world.engine_on(refused);
@@ -148,9 +148,9 @@ async fn rule_34_a_local_wake_that_meets_a_permanent_error_backs_off() {
 /// A worker must not call a deleted queue every second forever.
 #[tokio::test]
 async fn rule_34_a_worker_backs_off_from_a_queue_that_refuses() {
-    let errors = Logged::of("stepladder::permanent");
+    let errors = LogCollector::of("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let (backend, _) = refusing(&world.memory, |call| {
         (call.name == "receive").then(|| StoreError::Refused("ReceiveMessage: QueueDoesNotExist".into()))
     });
@@ -170,9 +170,9 @@ async fn rule_34_a_worker_backs_off_from_a_queue_that_refuses() {
 
 #[tokio::test]
 async fn a_run_is_counted_as_started_once_however_often_its_writes_fail() {
-    let logged = Logged::of("stepladder::run");
+    let logged = LogCollector::of("stepladder::run");
     let _guard = tracing::subscriber::set_default(logged.clone());
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let (backend, refuses) = refusing(&world.memory, |call| appends(call).then(denied));
     let engine = world.engine_on(backend);
     world.go(&engine).await;
@@ -186,12 +186,12 @@ async fn a_run_is_counted_as_started_once_however_often_its_writes_fail() {
 
 #[tokio::test]
 async fn an_outcome_is_counted_once_when_it_is_written() {
-    let logged = Logged::of("stepladder::run");
+    let logged = LogCollector::of("stepladder::run");
     let _guard = tracing::subscriber::set_default(logged.clone());
-    let script = Script::new("f").step("a", &[]);
+    let script = ScriptedFunction::new("f").step("a", &[]);
     let executed = script.executed();
-    let mut world = World::new(vec![script.function()]);
-    let outcome = |call: &stepladder_testkit::intercept::Call<'_>| {
+    let mut world = EngineFixture::new(vec![script.function()]);
+    let outcome = |call: &stepladder_testkit::intercept::StorageCall<'_>| {
         let entries = call.commit?.append.as_ref()?.record.entries.iter();
         entries.into_iter().any(|e| matches!(e.fact, Fact::StepSucceeded { .. })).then(denied)
     };
@@ -208,11 +208,11 @@ async fn an_outcome_is_counted_once_when_it_is_written() {
 
 #[tokio::test]
 async fn a_run_that_collects_events_is_counted_as_started() {
-    let logged = Logged::of("stepladder::run");
+    let logged = LogCollector::of("stepladder::run");
     let _guard = tracing::subscriber::set_default(logged.clone());
     let batch = Batch { size: 2, timeout: Duration::from_secs(60), key: None };
-    let script = Script::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]);
-    let mut world = World::new(vec![script.function()]);
+    let script = ScriptedFunction::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.go(&engine).await;
@@ -223,12 +223,12 @@ async fn a_run_that_collects_events_is_counted_as_started() {
 /// Every end of a run is counted, even if the handler never ran.
 #[tokio::test]
 async fn a_run_that_fails_before_its_handler_and_a_skipped_run_are_counted() {
-    let logged = Logged::of("stepladder::run");
+    let logged = LogCollector::of("stepladder::run");
     let _guard = tracing::subscriber::set_default(logged.clone());
     let key = || Some(Expr::compile("event.data.missing").unwrap());
-    let fails =
-        Script::new("f").spec(|spec| spec.concurrency.push(Concurrency { key: key(), ..Concurrency::steps(1) }));
-    let mut world = World::new(vec![fails.step("a", &[]).function()]);
+    let fails = ScriptedFunction::new("f")
+        .spec(|spec| spec.concurrency.push(Concurrency { key: key(), ..Concurrency::steps(1) }));
+    let mut world = EngineFixture::new(vec![fails.step("a", &[]).function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.settle(&engine).await;
@@ -236,8 +236,8 @@ async fn a_run_that_fails_before_its_handler_and_a_skipped_run_are_counted() {
     assert_eq!(logged.count("run ended function=f status=Failed"), 1, "{:?}", logged.lines());
 
     let once = Rate { limit: 1, period: Duration::from_secs(3_600), burst: 1, key: None };
-    let limited = Script::new("g").spec(|spec| spec.flow.rate_limit = Some(once)).step("a", &[]);
-    let mut world = World::new(vec![limited.function()]);
+    let limited = ScriptedFunction::new("g").spec(|spec| spec.flow.rate_limit = Some(once)).step("a", &[]);
+    let mut world = EngineFixture::new(vec![limited.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.go(&engine).await;
@@ -250,9 +250,9 @@ async fn a_run_that_fails_before_its_handler_and_a_skipped_run_are_counted() {
 /// ticket fails as well.
 #[tokio::test]
 async fn rule_34_wakes_of_a_wait_queue_do_not_multiply_while_writes_are_denied() {
-    let script = Script::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1)));
+    let script = ScriptedFunction::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1)));
     let (script, begun, finish) = gated(script, "a", &[]);
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let healthy = world.engine();
     world.go(&healthy).await;
     let first = spawn_hop(&world, &healthy);
@@ -264,8 +264,9 @@ async fn rule_34_wakes_of_a_wait_queue_do_not_multiply_while_writes_are_denied()
     finish.notify_one();
     first.await.unwrap();
     // the slot is free and three tickets wait; from here on, the store refuses every write
-    let writes =
-        |call: &stepladder_testkit::intercept::Call<'_>| appends(call) || matches!(call.name, "acquire" | "enqueue");
+    let writes = |call: &stepladder_testkit::intercept::StorageCall<'_>| {
+        appends(call) || matches!(call.name, "acquire" | "enqueue")
+    };
     let (backend, refuses) = refusing(&world.memory, move |call| writes(call).then(denied));
     let denied_engine = world.engine_on(backend);
     let sends = world.memory.counts().sends;
@@ -289,9 +290,12 @@ async fn rule_34_wakes_of_a_wait_queue_do_not_multiply_while_writes_are_denied()
 /// Lets every delivery of the run's wake fail until the queue gives the wake up. By then the run
 /// has ended, but is still listed as live. Then the watchdog visits the run twice: first while the
 /// error lasts, then without the error.
-async fn finishing_is_denied(script: Script, denies: fn(&Call<'_>) -> bool) -> (World, Arc<Engine>) {
-    let handler = Script::new("handler").spec(|spec| spec.triggers.clear()).step("b", &[]);
-    let mut world = World::new(vec![script.function(), handler.function()]);
+async fn finishing_is_denied(
+    script: ScriptedFunction,
+    denies: fn(&StorageCall<'_>) -> bool,
+) -> (EngineFixture, Arc<Engine>) {
+    let handler = ScriptedFunction::new("handler").spec(|spec| spec.triggers.clear()).step("b", &[]);
+    let mut world = EngineFixture::new(vec![script.function(), handler.function()]);
     let (backend, refuses) = tearing(&world.memory, move |call| denies(call).then(denied));
     let engine = world.engine_on(backend);
     engine.sweep().await.unwrap();
@@ -322,19 +326,19 @@ async fn finishing_is_denied(script: Script, denies: fn(&Call<'_>) -> bool) -> (
 /// On a store without transactions, the last entry is written but the run's row is not updated.
 #[tokio::test]
 async fn the_watchdog_marks_the_row_of_an_ended_run() {
-    let ends_a_row = |call: &Call<'_>| {
+    let ends_a_row = |call: &StorageCall<'_>| {
         let after = call.commit.map_or(&[][..], |commit| &commit.after);
         after.iter().any(|after| matches!(after, LateWrite::MarkEnded { .. }))
     };
-    finishing_is_denied(Script::new("f").step("a", &[]), ends_a_row).await;
+    finishing_is_denied(ScriptedFunction::new("f").step("a", &[]), ends_a_row).await;
 }
 
 #[tokio::test]
 async fn the_watchdog_starts_the_on_failure_handler_of_a_failed_run() {
-    let script = Script::new("f").spec(|spec| spec.on_failure = Some("handler".into()));
+    let script = ScriptedFunction::new("f").spec(|spec| spec.on_failure = Some("handler".into()));
     let script = script.body("a", &[], async |_| Err(terminal("broken")));
     let starts_a_handler =
-        |call: &Call<'_>| call.name == "create_runs" && format!("{:?}", call.arguments).contains("Failure {");
+        |call: &StorageCall<'_>| call.name == "create_runs" && format!("{:?}", call.arguments).contains("Failure {");
     let (_, engine) = finishing_is_denied(script, starts_a_handler).await;
     let runs = engine.query().runs(RunFilter::default()).await.unwrap().runs;
     let ends: Vec<_> = runs.iter().map(|run| (&*run.function, run.status)).collect();

@@ -12,12 +12,12 @@ use futures::future::BoxFuture;
 use stepladder_core::{NewEvent, Timestamp, json};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Backend, Listings, StoreError, StoreResult};
-use stepladder_engine::{Engine, EngineError, PIECE, RunFilter, TimeLimit};
+use stepladder_engine::{Engine, EngineError, PIECE, PieceLimits, RunFilter};
 use stepladder_testkit::clock::VirtualClock;
-use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
+use stepladder_testkit::intercept::{Intercept, InterceptedBackend, StorageCall};
 use stepladder_testkit::memory::Memory;
-use support::World;
-use support::script::Script;
+use support::EngineFixture;
+use support::script::ScriptedFunction;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MANY: usize = 3 * PIECE;
@@ -39,7 +39,7 @@ enum CallFault {
     NoteIsUnanswered(usize),
 }
 
-struct Storage {
+struct FaultyStorage {
     memory: Arc<Memory>,
     clock: Arc<VirtualClock>,
     fault: CallFault,
@@ -47,14 +47,14 @@ struct Storage {
 }
 
 #[async_trait]
-impl Intercept for Storage {
+impl Intercept for FaultyStorage {
     fn backend(&self) -> &dyn Backend {
         &*self.memory
     }
 
     async fn around<'a, T: std::fmt::Debug + Send>(
         &'a self,
-        call: Call<'a>,
+        call: StorageCall<'a>,
         reply: BoxFuture<'a, StoreResult<T>>,
     ) -> StoreResult<T> {
         if matches!((self.fault, call.name), (CallFault::NotEvenStored, "accept")) {
@@ -96,11 +96,11 @@ impl Intercept for Storage {
     }
 }
 
-fn world(fault: CallFault) -> (World, Arc<Engine>) {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
+fn world(fault: CallFault) -> (EngineFixture, Arc<Engine>) {
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
-    let storage = Storage { memory, clock, fault, calls: AtomicUsize::new(0) };
-    let engine = world.engine_on(Arc::new(Intercepted(storage)));
+    let storage = FaultyStorage { memory, clock, fault, calls: AtomicUsize::new(0) };
+    let engine = world.engine_on(Arc::new(InterceptedBackend(storage)));
     (world, engine)
 }
 
@@ -113,8 +113,8 @@ async fn runs(engine: &Engine) -> usize {
     engine.query().runs(filter).await.expect("listed").runs.len()
 }
 
-fn within(world: &World, time: Duration) -> TimeLimit {
-    TimeLimit { deadline: world.clock.now() + time, piece: PIECE }
+fn within(world: &EngineFixture, time: Duration) -> PieceLimits {
+    PieceLimits { deadline: world.clock.now() + time, piece: PIECE }
 }
 
 #[tokio::test]
@@ -203,7 +203,7 @@ async fn a_request_without_time_creates_no_run_itself() {
 
 /// Sends a request with the same body, and with a deadline in an hour. Returns the ids of the
 /// events.
-async fn attempt(world: &World, engine: &Engine) -> Vec<stepladder_core::EventId> {
+async fn attempt(world: &EngineFixture, engine: &Engine) -> Vec<stepladder_core::EventId> {
     let deadline = world.clock.now() + 3_600 * SECOND;
     engine.intake().ingest_by(events(), engine.intake().seed(MANY), Some(7), deadline).await.expect("accepted")
 }

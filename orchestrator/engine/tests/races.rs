@@ -12,9 +12,9 @@ use stepladder_core::spec::{Concurrency, CountedUnit};
 use stepladder_core::{NewEvent, RunId, Status, json};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::{Engine, RunFilter};
-use support::around::{self, Interlude};
-use support::script::Script;
-use support::{World, count};
+use support::around::{self, HookFuture};
+use support::script::ScriptedFunction;
+use support::{EngineFixture, count};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -32,12 +32,12 @@ async fn runs(engine: &Engine) -> Vec<(RunId, Status)> {
 #[tokio::test]
 async fn rule_17_an_event_too_late_for_its_batch_starts_the_next() {
     let batch = Batch { size: 9, timeout: MINUTE, key: None };
-    let script = Script::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]);
-    let mut world = World::new(vec![script.function()]);
+    let script = ScriptedFunction::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let other = world.engine();
     send(&other, "one").await;
     let (clock, memory, worker) = (world.clock.clone(), world.memory.clone(), other.clone());
-    let begins: Interlude = Box::pin(async move {
+    let begins: HookFuture = Box::pin(async move {
         clock.advance(MINUTE);
         support::hop_all(&memory, &worker).await;
         assert_eq!(runs(&worker).await[0].1, Status::Completed, "the batch has started before the event joins it");
@@ -59,8 +59,8 @@ async fn rule_31_events_of_an_interrupted_request_join_a_batch_in_order() {
     // the batch with the first attempt's events has either started already or is still open
     for is_over in [true, false] {
         let batch = Batch { size: 9, timeout: MINUTE, key: None };
-        let script = Script::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]);
-        let mut world = World::new(vec![script.function()]);
+        let script = ScriptedFunction::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]);
+        let mut world = EngineFixture::new(vec![script.function()]);
         let other = world.engine();
         send(&other, "zero").await;
         let request = |ids: &[&str]| {
@@ -90,13 +90,14 @@ async fn rule_31_events_of_an_interrupted_request_join_a_batch_in_order() {
 #[tokio::test]
 async fn a_bound_run_that_is_created_after_its_callers_end_does_nothing() {
     let call = Operation::Invoke { function: "called".into(), input: json::empty_object(), bound: true };
-    let called = Script::new("called").spec(|spec| spec.triggers.clear()).step("a", &[]);
+    let called = ScriptedFunction::new("called").spec(|spec| spec.triggers.clear()).step("a", &[]);
     let executed = called.executed();
-    let mut world = World::new(vec![Script::new("f").ask("call", &[], call).function(), called.function()]);
+    let mut world =
+        EngineFixture::new(vec![ScriptedFunction::new("f").ask("call", &[], call).function(), called.function()]);
     let other = world.engine();
     send(&other, "one").await;
     let (memory, canceller) = (world.memory.clone(), other.clone());
-    let cancels: Interlude = Box::pin(async move {
+    let cancels: HookFuture = Box::pin(async move {
         let (caller, _) = runs(&canceller).await[0];
         canceller.control().cancel(caller, "by hand").await.expect("cancelled");
         support::hop_all(&memory, &canceller).await;
@@ -116,9 +117,13 @@ async fn rule_22_a_waiting_run_finds_the_slot_of_a_run_that_ended_after_its_limi
         let limit = Concurrency { of: CountedUnit::Runs, ..Concurrency::steps(1) };
         let limits = if limited { vec![limit] } else { Vec::new() };
         let sleep = Operation::SleepFor(MINUTE);
-        Script::new("f").spec(|spec| spec.concurrency = limits).ask("s", &[], sleep).step("a", &["s"]).function()
+        ScriptedFunction::new("f")
+            .spec(|spec| spec.concurrency = limits)
+            .ask("s", &[], sleep)
+            .step("a", &["s"])
+            .function()
     };
-    let mut world = World::new(vec![script(true)]);
+    let mut world = EngineFixture::new(vec![script(true)]);
     let limited = world.engine();
     send(&limited, "one").await;
     support::hop_all(&world.memory, &limited).await;

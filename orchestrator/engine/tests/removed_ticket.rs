@@ -14,32 +14,32 @@ use stepladder_core::{EventId, RunId, Status, Wake, WakeCause};
 use stepladder_engine::Pace;
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Backend, Commit, Commits, LateWrite, Slots, StoreResult};
-use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
+use stepladder_testkit::intercept::{Intercept, InterceptedBackend, StorageCall};
 use stepladder_testkit::memory::Memory;
-use support::World;
-use support::around::Interlude;
-use support::script::{Script, fault};
+use support::EngineFixture;
+use support::around::HookFuture;
+use support::script::{ScriptedFunction, fault};
 use tokio::sync::{Mutex, Notify};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A memory adapter that runs a future after the first attempt to acquire a slot, and another one
 /// before the first removal of a ticket.
-struct Interludes {
+struct HookedStorage {
     memory: Arc<Memory>,
-    after_acquire: Mutex<Option<Interlude>>,
-    before_dequeue: Mutex<Option<Interlude>>,
+    after_acquire: Mutex<Option<HookFuture>>,
+    before_dequeue: Mutex<Option<HookFuture>>,
 }
 
 #[async_trait]
-impl Intercept for Interludes {
+impl Intercept for HookedStorage {
     fn backend(&self) -> &dyn Backend {
         &*self.memory
     }
 
     async fn around<'a, T: std::fmt::Debug + Send>(
         &'a self,
-        call: Call<'a>,
+        call: StorageCall<'a>,
         reply: BoxFuture<'a, StoreResult<T>>,
     ) -> StoreResult<T> {
         let is_dequeue = |after: &LateWrite| matches!(after, LateWrite::Dequeue { .. });
@@ -65,7 +65,7 @@ impl Intercept for Interludes {
 async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
     let (started, open) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (s, o) = (started.clone(), open.clone());
-    let script = Script::new("f").step("first", &[]).body("a", &["first"], move |n| {
+    let script = ScriptedFunction::new("f").step("first", &[]).body("a", &["first"], move |n| {
         let (s, o) = (s.clone(), o.clone());
         async move {
             if n > 1 {
@@ -80,7 +80,7 @@ async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
         spec.concurrency.push(Concurrency::steps(1));
         spec.retry.backoff = Backoff::Fixed(SECOND);
     });
-    let mut world = World::new(vec![script.function()]).pace(Pace::StepPerInvocation);
+    let mut world = EngineFixture::new(vec![script.function()]).pace(Pace::StepPerInvocation);
     let (memory, clock, other) = (world.memory.clone(), world.clock.clone(), world.engine());
     let event = world.go(&other).await;
     world.hop_once(&other).await;
@@ -103,7 +103,7 @@ async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
     let ticket =
         Ticket { queued_at: at.now(), event: EventId::new(at.now(), 2), run: second.run(), of: second.run_or_step() };
     let (limit_of_ticket, twin) = (limit.clone(), Wake { run, cause: WakeCause::Next, group: "f".into() });
-    let after_acquire: Interlude = Box::pin(async move {
+    let after_acquire: HookFuture = Box::pin(async move {
         m.commit(free_first).await.expect("released");
         m.commit(Commit { wakes: vec![twin], ..Commit::default() }).await.expect("sent");
         let memory = m.clone();
@@ -114,7 +114,7 @@ async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
     });
     let (m, worker, at, limit_again, next) =
         (memory.clone(), other.clone(), clock.clone(), limit.clone(), second.clone());
-    let before_dequeue: Interlude = Box::pin(async move {
+    let before_dequeue: HookFuture = Box::pin(async move {
         open.notify_one();
         while m.holders(&limit_again).await.expect("read").iter().any(|held| held.holder.run() == run) {
             tokio::task::yield_now().await;
@@ -123,12 +123,12 @@ async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
         at.advance(SECOND);
         support::hop_all(&m, &worker).await;
     });
-    let interludes = Interludes {
+    let interludes = HookedStorage {
         memory: memory.clone(),
         after_acquire: Mutex::new(Some(after_acquire)),
         before_dequeue: Mutex::new(Some(before_dequeue)),
     };
-    let engine = world.engine_on(Arc::new(Intercepted(interludes)));
+    let engine = world.engine_on(Arc::new(InterceptedBackend(interludes)));
     world.hop_once(&engine).await;
     assert_eq!(world.status(&other, event).await, Status::Running);
     memory.commit(release(&second)).await.expect("released");
@@ -140,8 +140,8 @@ async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
 /// the hop of the resumption finds the ticket and relies on it.
 #[tokio::test]
 async fn a_resumed_run_that_relied_on_a_removed_ticket_is_woken() {
-    let script = Script::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1))).step("a", &[]);
-    let mut world = World::new(vec![script.function()]);
+    let script = ScriptedFunction::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1))).step("a", &[]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let (memory, clock, other) = (world.memory.clone(), world.clock.clone(), world.engine());
     let limit = Limit { key: "f/0".into(), slots: 1 };
     let first = Holder::Attempt { run: RunId::new(clock.now(), 1), step: "x".into(), attempt: 1, hop: 1 };
@@ -155,16 +155,16 @@ async fn a_resumed_run_that_relied_on_a_removed_ticket_is_woken() {
     let wakes = vec![Wake { run, cause: WakeCause::Slot, group: "f".into() }];
     memory.commit(Commit { wakes, ..Commit::default() }).await.expect("sent");
     let (m, worker) = (memory.clone(), other.clone());
-    let before_dequeue: Interlude = Box::pin(async move {
+    let before_dequeue: HookFuture = Box::pin(async move {
         worker.functions().resume("f").await.expect("resumed");
         support::hop_all(&m, &worker).await;
     });
-    let interludes = Interludes {
+    let interludes = HookedStorage {
         memory: memory.clone(),
         after_acquire: Mutex::new(None),
         before_dequeue: Mutex::new(Some(before_dequeue)),
     };
-    let engine = world.engine_on(Arc::new(Intercepted(interludes)));
+    let engine = world.engine_on(Arc::new(InterceptedBackend(interludes)));
     world.hop_once(&engine).await;
     let after = vec![LateWrite::Release { limit: limit.clone(), holder: first }];
     memory.commit(Commit { after, ..Commit::default() }).await.expect("released");

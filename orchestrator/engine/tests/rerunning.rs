@@ -11,8 +11,8 @@ use stepladder_core::journal::Fact;
 use stepladder_core::waiting::{EventMatch, EventWait};
 use stepladder_core::{NewEvent, RunId, Status, json};
 use stepladder_engine::{Engine, RerunOptions};
-use support::script::Script;
-use support::{World, count, only_run};
+use support::script::ScriptedFunction;
+use support::{EngineFixture, count, only_run};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -23,7 +23,7 @@ async fn rerun(engine: &Engine, run: RunId, from_step: Option<&str>) -> Result<R
 
 #[tokio::test]
 async fn a_run_of_an_unregistered_function_is_not_rerun() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.settle(&engine).await;
@@ -38,8 +38,9 @@ async fn a_run_of_an_unregistered_function_is_not_rerun() {
 #[tokio::test]
 async fn a_rerun_of_a_batch_has_all_of_its_events() {
     let batch = Batch { size: 3, timeout: HOUR, key: None };
-    let mut world =
-        World::new(vec![Script::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]).function()]);
+    let mut world = EngineFixture::new(vec![
+        ScriptedFunction::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]).function(),
+    ]);
     let engine = world.engine();
     let events = (0..3).map(|_| NewEvent::new("go", json::empty_object())).collect();
     engine.intake().ingest(events, None).await.expect("accepted");
@@ -63,9 +64,9 @@ async fn outcomes_larger_than_a_run_may_keep_are_not_copied() {
         Operation::WaitForEvent { wait: Arc::new(wait), timeout: HOUR }
     };
     let names: Vec<String> = (0..12).map(|n| format!("w{n}")).collect();
-    let waits = names.iter().fold(Script::new("f"), |script, name| script.ask(name, &[], wait()));
+    let waits = names.iter().fold(ScriptedFunction::new("f"), |script, name| script.ask(name, &[], wait()));
     let names: Vec<&str> = names.iter().map(|name| &**name).collect();
-    let mut world = World::new(vec![waits.step("last", &names).function()]);
+    let mut world = EngineFixture::new(vec![waits.step("last", &names).function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;

@@ -14,21 +14,22 @@ use stepladder_core::journal::{Entry, Fact};
 use stepladder_engine::Pace;
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Backend, Queue, StoreError, StoreResult};
-use stepladder_engine::retries::{Retries, time_left, within};
+use stepladder_engine::retries::{StorageRetries, time_left, within};
 use stepladder_testkit::clock::VirtualClock;
-use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
+use stepladder_testkit::intercept::{Intercept, InterceptedBackend, StorageCall};
 use stepladder_testkit::memory::Memory;
-use support::World;
-use support::script::Script;
+use support::EngineFixture;
+use support::script::ScriptedFunction;
 
-const RETRIES: Retries = Retries { attempts: 5, first: Duration::from_millis(50), longest: Duration::from_millis(200) };
+const RETRIES: StorageRetries =
+    StorageRetries { attempts: 5, first: Duration::from_millis(50), longest: Duration::from_millis(200) };
 
 #[test]
 fn waits_double_up_to_the_longest_and_may_be_none() {
     let longest = |failed| (0..1_000).map(|random| RETRIES.wait(failed, random)).max().unwrap().as_millis();
     assert_eq!([1, 2, 3, 4, 99].map(longest), [50, 100, 200, 200, 200]);
     assert_eq!((1..9).map(|failed| RETRIES.wait(failed, 0)).max(), Some(Duration::ZERO));
-    assert_eq!((0..1_000).map(|random| Retries::at_once().wait(3, random)).max(), Some(Duration::ZERO));
+    assert_eq!((0..1_000).map(|random| StorageRetries::at_once().wait(3, random)).max(), Some(Duration::ZERO));
 }
 
 /// Repeats a call that always fails. Returns the number of attempts, and the total time.
@@ -69,7 +70,7 @@ async fn no_wait_reaches_the_deadline() {
 }
 
 /// A store that refuses a number of commits that contain a step's result.
-struct BrownOut {
+struct BrownOutStorage {
     memory: Arc<Memory>,
     clock: Arc<VirtualClock>,
     /// The time at which the first of these commits fails.
@@ -83,7 +84,7 @@ struct BrownOut {
 }
 
 #[async_trait]
-impl Intercept for BrownOut {
+impl Intercept for BrownOutStorage {
     fn backend(&self) -> &dyn Backend {
         &*self.memory
     }
@@ -94,7 +95,7 @@ impl Intercept for BrownOut {
 
     async fn around<'a, T: std::fmt::Debug + Send>(
         &'a self,
-        call: Call<'a>,
+        call: StorageCall<'a>,
         reply: BoxFuture<'a, StoreResult<T>>,
     ) -> StoreResult<T> {
         let append = call.commit.and_then(|commit| commit.append.as_ref());
@@ -116,7 +117,7 @@ impl Intercept for BrownOut {
 const HOP: Duration = Duration::from_secs(120);
 
 /// What happened in a hop of one step on a `BrownOut`.
-struct BrownHop {
+struct BrownOutResult {
     /// How often the step's result was sent to the store.
     asked: u32,
     /// The time from the first refusal to the end of the hop.
@@ -128,17 +129,17 @@ struct BrownHop {
 /// Executes a hop of a run with one step `a`. When the store first refuses the step's result, the
 /// hop has the time `left` until its deadline. From then on, the clock moves only when the hop
 /// sleeps.
-async fn brown_hop(refuses: u32, repeats: bool, left: Duration) -> BrownHop {
-    let script = Script::new("f").step("a", &[]);
+async fn brown_hop(refuses: u32, repeats: bool, left: Duration) -> BrownOutResult {
+    let script = ScriptedFunction::new("f").step("a", &[]);
     let executed = script.executed();
-    let mut world = World::new(vec![script.function()])
+    let mut world = EngineFixture::new(vec![script.function()])
         .pace(Pace::StepPerInvocation)
-        .config(|config| config.storage_retries = Retries::default());
+        .config(|config| config.storage_retries = StorageRetries::default());
     let (clock, deadline) = (world.clock.clone(), world.clock.now() + HOP);
     let (memory, asked) = (world.memory.clone(), AtomicU32::new(0));
     let answers_at = deadline - left;
-    let storage = BrownOut { memory, clock, answers_at, refuses: refuses.into(), asked, repeats };
-    let storage = Arc::new(Intercepted(storage));
+    let storage = BrownOutStorage { memory, clock, answers_at, refuses: refuses.into(), asked, repeats };
+    let storage = Arc::new(InterceptedBackend(storage));
     let engine = world.engine_on(storage.clone());
     world.go(&engine).await;
     let delivery = world.memory.receive(1, engine.config().visibility()).await.unwrap().remove(0);
@@ -160,12 +161,12 @@ async fn brown_hop(refuses: u32, repeats: bool, left: Duration) -> BrownHop {
     storage.0.refuses.store(0, SeqCst);
     let engine = world.engine();
     world.settle(&engine).await;
-    BrownHop { asked, took, executed: executed.of("a") }
+    BrownOutResult { asked, took, executed: executed.of("a") }
 }
 
 #[tokio::test]
 async fn a_result_that_meets_a_brown_out_is_sent_until_it_is_written() {
-    let BrownHop { asked, took, executed } = brown_hop(4, false, Duration::from_secs(60)).await;
+    let BrownOutResult { asked, took, executed } = brown_hop(4, false, Duration::from_secs(60)).await;
     assert_eq!((asked, executed), (5, 1));
     assert!(took > Duration::ZERO && took <= Duration::from_millis(750), "it waits {took:?} between attempts");
 }
@@ -173,7 +174,7 @@ async fn a_result_that_meets_a_brown_out_is_sent_until_it_is_written() {
 #[tokio::test]
 async fn a_result_is_given_up_before_the_hops_deadline() {
     let left = Duration::from_millis(60);
-    let BrownHop { asked, took, executed } = brown_hop(u32::MAX, false, left).await;
+    let BrownOutResult { asked, took, executed } = brown_hop(u32::MAX, false, left).await;
     assert!((1..5).contains(&asked), "{asked} attempts do not fit into {left:?}");
     assert!(took < left, "the hop took {took:?} of {left:?}");
     assert!(executed > 1, "the body runs again, for its result was not written");
@@ -181,6 +182,6 @@ async fn a_result_is_given_up_before_the_hops_deadline() {
 
 #[tokio::test]
 async fn the_engine_repeats_nothing_that_the_adapter_repeats() {
-    let BrownHop { asked, .. } = brown_hop(u32::MAX, true, Duration::from_secs(60)).await;
+    let BrownOutResult { asked, .. } = brown_hop(u32::MAX, true, Duration::from_secs(60)).await;
     assert_eq!(asked, 1);
 }

@@ -14,9 +14,9 @@ use stepladder_core::{NewEvent, Status, WakeCause, json};
 use stepladder_engine::EngineError;
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Queue;
-use support::faults::{Fault, Faulty};
-use support::script::{Script, terminal};
-use support::{World, count, gated, only_run, spawn_hop};
+use support::faults::{FaultyBackend, InjectedFault};
+use support::script::{ScriptedFunction, terminal};
+use support::{EngineFixture, count, gated, only_run, spawn_hop};
 
 fn fixed(secs: u64) -> StepOptions {
     StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(secs))), ..StepOptions::default() }
@@ -24,8 +24,8 @@ fn fixed(secs: u64) -> StepOptions {
 
 #[tokio::test]
 async fn rule_10_a_hop_that_meets_a_live_lease_leaves_a_wake_for_its_end() {
-    let (script, begun, _open) = gated(Script::new("f"), "a", &[]);
-    let mut world = World::new(vec![script.function()]);
+    let (script, begun, _open) = gated(ScriptedFunction::new("f"), "a", &[]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let (dies, lives) = (world.engine(), world.engine());
     world.go(&dies).await;
     let hop = spawn_hop(&world, &dies);
@@ -49,8 +49,9 @@ async fn rule_10_a_hop_that_meets_a_live_lease_leaves_a_wake_for_its_end() {
 async fn rule_11_a_delayed_wake_is_written_before_its_entry() {
     // the process dies after it wrote the delayed wakes and before it wrote the entry. The next hop
     // decides on the sleep again, and the sleep ends once
-    let script = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_600))).step("a", &["nap"]);
-    let mut world = World::new(vec![script.function()]);
+    let script =
+        ScriptedFunction::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_600))).step("a", &["nap"]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let torn = support::slow::only_before(world.memory.clone(), |fact| matches!(fact, Fact::SleepStarted { .. }));
     let dying = world.engine_on(torn);
     world.go(&dying).await;
@@ -68,12 +69,12 @@ async fn rule_11_a_delayed_wake_is_written_before_its_entry() {
 #[tokio::test]
 async fn rule_12_a_run_whose_wakes_were_lost_is_woken_by_its_watchdog() {
     for nap in [None, Some(Duration::from_secs(40 * 86_400))] {
-        let script = Script::new("f");
+        let script = ScriptedFunction::new("f");
         let script = match nap {
             None => script.step("a", &[]),
             Some(nap) => script.ask("nap", &[], Operation::SleepFor(nap)).step("a", &["nap"]),
         };
-        let mut world = World::new(vec![script.function()]);
+        let mut world = EngineFixture::new(vec![script.function()]);
         let engine = world.engine();
         world.go(&engine).await;
         if nap.is_some() {
@@ -103,8 +104,8 @@ async fn rule_12_a_run_whose_wakes_were_lost_is_woken_by_its_watchdog() {
 #[tokio::test]
 async fn rule_12_the_watchdog_wakes_a_step_although_another_step_sleeps() {
     let nap = Operation::SleepFor(Duration::from_secs(40 * 86_400));
-    let script = Script::new("f").ask("nap", &[], nap).step("a", &[]).step("b", &[]);
-    let mut world = World::new(vec![script.function()]).config(|config| config.side_by_side = 1);
+    let script = ScriptedFunction::new("f").ask("nap", &[], nap).step("a", &[]).step("b", &[]);
+    let mut world = EngineFixture::new(vec![script.function()]).config(|config| config.side_by_side = 1);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await; // sends a separate wake for each of the two steps
@@ -120,7 +121,7 @@ async fn rule_12_the_watchdog_wakes_a_step_although_another_step_sleeps() {
 
 #[tokio::test]
 async fn rule_13_a_storage_error_delays_the_wake_and_acknowledges_it() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let engine = world.engine();
     world.go(&engine).await;
     let brown_out = support::slow::refuse_reads(world.memory.clone());
@@ -135,8 +136,8 @@ async fn rule_13_a_storage_error_delays_the_wake_and_acknowledges_it() {
 
 #[tokio::test]
 async fn rule_14_ten_interruptions_fail_a_step_and_the_queue_never_counts_to_three() {
-    let (script, begun, _open) = gated(Script::new("f"), "a", &[]);
-    let mut world = World::new(vec![script.function()]);
+    let (script, begun, _open) = gated(ScriptedFunction::new("f"), "a", &[]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let mut most = 0;
     let engine = world.engine();
     world.go(&engine).await;
@@ -167,9 +168,9 @@ async fn rule_14_ten_interruptions_fail_a_step_and_the_queue_never_counts_to_thr
 
 #[tokio::test]
 async fn rule_15_a_repeated_event_finishes_what_the_first_left_undone() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     // call 1 stores the event; call 2, which creates the run, kills the process
-    let faulty = Faulty::new(world.memory.clone(), Fault::DieBefore, 2);
+    let faulty = FaultyBackend::new(world.memory.clone(), InjectedFault::DieBefore, 2);
     let dying = world.engine_on(faulty.clone());
     let event = NewEvent::new("go", json::empty_object()).with_id("once");
     tokio::select! {
@@ -185,8 +186,8 @@ async fn rule_15_a_repeated_event_finishes_what_the_first_left_undone() {
 
 #[tokio::test]
 async fn rule_18_subscriptions_are_written_before_any_step_of_the_same_poll_starts() {
-    let script = Script::new("f").step("a", &[]).ask("nap", &[], Operation::SleepFor(Duration::from_secs(5)));
-    let mut world = World::new(vec![script.function()]);
+    let script = ScriptedFunction::new("f").step("a", &[]).ask("nap", &[], Operation::SleepFor(Duration::from_secs(5)));
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.settle(&engine).await;
@@ -199,14 +200,14 @@ async fn rule_18_subscriptions_are_written_before_any_step_of_the_same_poll_star
 async fn rule_19_every_end_of_a_called_run_reaches_its_caller() {
     let ask = Operation::Invoke { function: "child".into(), input: json::empty_object(), bound: false };
     for (name, child, cancel) in [
-        ("completed", Script::new("child").step("x", &[]), false),
-        ("failed", Script::new("child").body("x", &[], |_| async { Err(terminal("no")) }), false),
-        ("cancelled", Script::new("child").ask("x", &[], Operation::SleepFor(Duration::from_secs(9))), true),
-        ("unknown", Script::new("other").step("x", &[]), false),
+        ("completed", ScriptedFunction::new("child").step("x", &[]), false),
+        ("failed", ScriptedFunction::new("child").body("x", &[], |_| async { Err(terminal("no")) }), false),
+        ("cancelled", ScriptedFunction::new("child").ask("x", &[], Operation::SleepFor(Duration::from_secs(9))), true),
+        ("unknown", ScriptedFunction::new("other").step("x", &[]), false),
     ] {
         let child = child.spec(|spec| spec.triggers.clear());
-        let parent = Script::new("parent").ask("call", &[], ask.clone());
-        let mut world = World::new(vec![parent.function(), child.function()]);
+        let parent = ScriptedFunction::new("parent").ask("call", &[], ask.clone());
+        let mut world = EngineFixture::new(vec![parent.function(), child.function()]);
         let engine = world.engine();
         let event = world.go(&engine).await;
         if cancel {
@@ -224,7 +225,7 @@ async fn rule_19_every_end_of_a_called_run_reaches_its_caller() {
 
 #[tokio::test]
 async fn rule_28_cancelling_a_finished_run_repeats_its_finishing_work() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.settle(&engine).await;
@@ -244,7 +245,7 @@ async fn rule_29_the_supervisor_fails_a_body_that_blocks_its_thread() {
     let blocked = released.clone();
     let options = StepOptions { timeout: Some(Duration::from_secs(5)), ..fixed(1) };
     let (begun, began) = std::sync::mpsc::channel();
-    let script = Script::new("f").body_with("a", &[], options, move |n| {
+    let script = ScriptedFunction::new("f").body_with("a", &[], options, move |n| {
         let (blocked, begun) = (blocked.clone(), begun.clone());
         async move {
             begun.send(()).unwrap();
@@ -255,7 +256,7 @@ async fn rule_29_the_supervisor_fails_a_body_that_blocks_its_thread() {
         }
     });
     let executed = script.executed();
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     let (memory, stuck) = (world.memory.clone(), engine.clone());

@@ -10,18 +10,18 @@ use stepladder_core::journal::Fact;
 use stepladder_core::{NewEvent, Status, json};
 use stepladder_engine::ports::Queue;
 use stepladder_engine::{Pace, RunFilter};
-use support::faults::{Fault, Faulty};
-use support::script::{Executed, Script};
-use support::{World, count, gated, only_run, overtake, spawn_hop};
+use support::faults::{FaultyBackend, InjectedFault};
+use support::script::{ExecutionLog, ScriptedFunction};
+use support::{EngineFixture, count, gated, only_run, overtake, spawn_hop};
 use tokio::sync::Notify;
 
 #[tokio::test]
 async fn rule_1_a_write_with_a_lost_reply_is_not_done_twice() {
     for at in 1..40 {
-        let script = Script::new("f").step("a", &[]).step("b", &["a"]);
+        let script = ScriptedFunction::new("f").step("a", &[]).step("b", &["a"]);
         let executed = script.executed();
-        let mut world = World::new(vec![script.function()]);
-        let faulty = Faulty::new(world.memory.clone(), Fault::LoseReply, at);
+        let mut world = EngineFixture::new(vec![script.function()]);
+        let faulty = FaultyBackend::new(world.memory.clone(), InjectedFault::LoseReply, at);
         let engine = world.engine_on(faulty);
         let event = NewEvent::new("go", json::empty_object()).with_id("once");
         while engine.intake().ingest(vec![event.clone()], None).await.is_err() {}
@@ -40,12 +40,13 @@ async fn rule_1_a_write_with_a_lost_reply_is_not_done_twice() {
 async fn run_with_conflict(
     pace: Pace,
     side_by_side: usize,
-    after: impl FnOnce(Script) -> Script,
-) -> (Status, Executed) {
-    let (script, begun, open) = gated(Script::new("f"), "a", &[]);
+    after: impl FnOnce(ScriptedFunction) -> ScriptedFunction,
+) -> (Status, ExecutionLog) {
+    let (script, begun, open) = gated(ScriptedFunction::new("f"), "a", &[]);
     let script = after(script);
     let executed = script.executed();
-    let mut world = World::new(vec![script.function()]).pace(pace).config(|config| config.side_by_side = side_by_side);
+    let mut world =
+        EngineFixture::new(vec![script.function()]).pace(pace).config(|config| config.side_by_side = side_by_side);
     let engine = world.engine();
     world.go(&engine).await;
     let hop = spawn_hop(&world, &engine);
@@ -57,7 +58,7 @@ async fn run_with_conflict(
     (engine.query().run(only_run(&engine).await).await.unwrap().summary.status, executed)
 }
 
-fn then_b(script: Script) -> Script {
+fn then_b(script: ScriptedFunction) -> ScriptedFunction {
     script.step("b", &["a"])
 }
 
@@ -69,17 +70,17 @@ async fn rule_2_a_hop_decides_again_after_a_conflict_instead_of_stopping() {
 
 #[tokio::test]
 async fn rule_2_a_fan_out_is_sent_after_a_conflict() {
-    let two = |script: Script| script.step("b", &["a"]).step("c", &["a"]);
+    let two = |script: ScriptedFunction| script.step("b", &["a"]).step("c", &["a"]);
     let (status, executed) = run_with_conflict(Pace::WithinBudget, 1, two).await;
     assert_eq!((status, executed.of("b"), executed.of("c")), (Status::Completed, 1, 1));
 }
 
 #[tokio::test]
 async fn rule_3_a_body_does_not_start_after_its_lease_has_ended() {
-    let script = Script::new("f").step("a", &[]);
+    let script = ScriptedFunction::new("f").step("a", &[]);
     let executed = script.executed();
-    let mut world = World::new(vec![script.function()]);
-    let slow = support::slow::Slow::new(world.memory.clone(), world.clock.clone(), |fact| {
+    let mut world = EngineFixture::new(vec![script.function()]);
+    let slow = support::slow::SlowBackend::new(world.memory.clone(), world.clock.clone(), |fact| {
         matches!(fact, Fact::StepStarted { attempt: 1, .. }).then_some(Duration::from_secs(3_600))
     });
     let engine = world.engine_on(slow);
@@ -103,7 +104,8 @@ async fn rule_4_an_outcome_survives_a_conflict_that_drops_the_next_start() {
 #[tokio::test]
 async fn rule_6_records_carry_the_version_of_the_code_that_wrote_them() {
     use stepladder_engine::ports::Journals;
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]).config(|c| c.code = "v7".into());
+    let mut world =
+        EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]).config(|c| c.code = "v7".into());
     let engine = world.engine();
     world.go(&engine).await;
     world.settle(&engine).await;
@@ -117,7 +119,7 @@ async fn rule_8_steps_after_an_outcome_start_before_its_siblings_end() {
         // the function is `join!(async { a; c }, b)`, and the body of `b` waits for the body of `c`
         let c_ran = Arc::new(Notify::new());
         let (tell, wait) = (c_ran.clone(), c_ran);
-        let script = Script::new("f")
+        let script = ScriptedFunction::new("f")
             .step("a", &[])
             .body("b", &[], move |_| {
                 let wait = wait.clone();
@@ -130,7 +132,7 @@ async fn rule_8_steps_after_an_outcome_start_before_its_siblings_end() {
                 tell.notify_one();
                 async { Ok(()) }
             });
-        let mut world = World::new(vec![script.function()]).pace(pace);
+        let mut world = EngineFixture::new(vec![script.function()]).pace(pace);
         let engine = world.engine();
         world.go(&engine).await;
         let first = spawn_hop(&world, &engine);
@@ -154,8 +156,8 @@ async fn rule_8_steps_after_an_outcome_start_before_its_siblings_end() {
 
 #[tokio::test]
 async fn rule_9_a_fan_out_is_sent_once_although_its_wake_is_repeated() {
-    let script = (0..40).fold(Script::new("f"), |script, n| script.step(&format!("s{n}"), &[]));
-    let mut world = World::new(vec![script.function()]);
+    let script = (0..40).fold(ScriptedFunction::new("f"), |script, n| script.step(&format!("s{n}"), &[]));
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     let first = world.memory.receive(1, Duration::ZERO).await.unwrap().remove(0);

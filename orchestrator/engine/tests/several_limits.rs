@@ -17,9 +17,9 @@ use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Commit, Commits, LateWrite, Queue, Slots};
 use stepladder_engine::{Engine, Pace, RunFilter};
 use stepladder_testkit::clock::VirtualClock;
-use support::around::{self, Interlude};
-use support::script::Script;
-use support::{World, only_run};
+use support::around::{self, HookFuture};
+use support::script::ScriptedFunction;
+use support::{EngineFixture, only_run};
 
 const STEPS: usize = 3;
 const USERS: usize = 8;
@@ -27,7 +27,7 @@ const TAKES: Duration = Duration::from_secs(5);
 const LEASE: Duration = Duration::from_secs(125);
 
 /// Handles all due wakes at the same time. Advances the clock only when there is nothing to do.
-async fn work_in_parallel(world: &World, engine: &Engine) {
+async fn work_in_parallel(world: &EngineFixture, engine: &Engine) {
     let mut hops = FuturesUnordered::new();
     loop {
         let mut calls = None;
@@ -63,8 +63,8 @@ fn limits(for_each: u32, for_all: u32) -> impl FnOnce(&mut stepladder_core::Spec
 }
 
 /// A function with steps of five seconds, sequential or parallel.
-fn script(clock: &Arc<VirtualClock>, parallel: bool) -> Script {
-    (0..STEPS).fold(Script::new("f"), |script, n| {
+fn script(clock: &Arc<VirtualClock>, parallel: bool) -> ScriptedFunction {
+    (0..STEPS).fold(ScriptedFunction::new("f"), |script, n| {
         let clock = clock.clone();
         let body = move |_| {
             let clock = clock.clone();
@@ -85,7 +85,7 @@ fn of_user(user: usize) -> NewEvent {
 
 /// Returns the number of wakes per step, with `runs` runs spread over eight users.
 async fn wakes_a_step(runs: usize, (for_each, for_all): (u32, u32), parallel: bool) -> f64 {
-    let mut world = World::new(Vec::new()).pace(Pace::StepPerInvocation);
+    let mut world = EngineFixture::new(Vec::new()).pace(Pace::StepPerInvocation);
     world.functions.push(script(&world.clock, parallel).spec(limits(for_each, for_all)).function());
     let engine = world.engine();
     engine.intake().ingest((0..runs).map(|n| of_user(n % USERS)).collect(), None).await.expect("accepted");
@@ -131,7 +131,7 @@ fn other_holder(n: u128) -> Holder {
 /// other hop relies on.
 #[tokio::test]
 async fn a_step_that_moves_between_queues_ends_with_one_ticket() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).spec(limits(1, 1)).function()]);
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
     let plain = world.engine();
     let now = clock.now();
@@ -139,7 +139,7 @@ async fn a_step_that_moves_between_queues_ends_with_one_ticket() {
     plain.intake().ingest(vec![of_user(0)], None).await.expect("accepted");
     let run = only_run(&plain).await;
     assert!(memory.ticket(&key(), run, None).await.expect("read").is_some(), "it has a ticket at its first limit");
-    let leaves: Interlude = {
+    let leaves: HookFuture = {
         let memory = memory.clone();
         Box::pin(async move {
             let leave = LateWrite::Dequeue { limit: all(), run, of: None };
@@ -157,7 +157,7 @@ async fn a_step_that_moves_between_queues_ends_with_one_ticket() {
 /// limit, so it comes after all tickets there.
 #[tokio::test]
 async fn a_run_new_at_the_second_limit_does_not_overtake_waiting_tickets() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).spec(limits(1, 1)).function()]);
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
     let engine = world.engine();
     let (now, waits) = (clock.now(), other_holder(3));
@@ -178,7 +178,7 @@ async fn a_run_new_at_the_second_limit_does_not_overtake_waiting_tickets() {
 /// the last in that queue.
 #[tokio::test]
 async fn a_ticket_keeps_its_time_in_another_queue() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).spec(limits(1, 1)).function()]);
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
     let engine = world.engine();
     let arrived = clock.now();
@@ -205,11 +205,11 @@ async fn a_ticket_keeps_its_time_in_another_queue() {
 #[tokio::test]
 async fn a_slot_acquired_with_a_lost_reply_is_released() {
     for asked in ["acquire", "acquire_all", "tickets"] {
-        let for_all = Script::new("f").step("a", &[]).spec(|spec| match asked {
+        let for_all = ScriptedFunction::new("f").step("a", &[]).spec(|spec| match asked {
             "acquire_all" => limits(1, 1)(spec),
             _ => spec.concurrency.push(Concurrency::steps(1)),
         });
-        let mut world = World::new(vec![for_all.function()]);
+        let mut world = EngineFixture::new(vec![for_all.function()]);
         let engine = world.engine_on(around::unanswered(&world.memory, asked));
         engine.intake().ingest(vec![of_user(0), of_user(0)], None).await.expect("accepted");
         world.settle_within(&engine, Duration::from_secs(60)).await;

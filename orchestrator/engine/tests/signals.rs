@@ -14,22 +14,22 @@ use stepladder_core::{Json, Refusal, RunId, Status, json};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Journals;
 use stepladder_engine::{Engine, EngineError};
-use support::script::Script;
-use support::{World, count, only_run};
+use support::script::ScriptedFunction;
+use support::{EngineFixture, count, only_run};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A function that executes a step and then waits for a callback.
-fn pays() -> Script {
+fn pays() -> ScriptedFunction {
     let wait = Operation::WaitForSignal { timeout: HOUR };
-    Script::new("f").step("ask", &[]).ask("payment", &["ask"], wait).step("ship", &["payment"])
+    ScriptedFunction::new("f").step("ask", &[]).ask("payment", &["ask"], wait).step("ship", &["payment"])
 }
 
 fn data(value: serde_json::Value) -> Json {
     json::to_json(&value).unwrap()
 }
 
-async fn work(world: &World, engine: &Arc<Engine>) {
+async fn work(world: &EngineFixture, engine: &Arc<Engine>) {
     world.settle_within(engine, Duration::ZERO).await;
 }
 
@@ -37,7 +37,7 @@ async fn status(engine: &Engine, run: RunId) -> Status {
     engine.query().run(run).await.unwrap().summary.status
 }
 
-async fn start_waiting_run(world: &mut World) -> (Arc<Engine>, RunId, String) {
+async fn start_waiting_run(world: &mut EngineFixture) -> (Arc<Engine>, RunId, String) {
     let engine = world.engine();
     world.go(&engine).await;
     let run = only_run(&engine).await;
@@ -47,7 +47,7 @@ async fn start_waiting_run(world: &mut World) -> (Arc<Engine>, RunId, String) {
 
 #[tokio::test]
 async fn a_callback_wakes_the_waiting_run_at_once() {
-    let mut world = World::new(vec![pays().function()]);
+    let mut world = EngineFixture::new(vec![pays().function()]);
     let (engine, run, token) = start_waiting_run(&mut world).await;
     work(&world, &engine).await;
     let detail = engine.query().run(run).await.unwrap();
@@ -66,7 +66,7 @@ async fn a_callback_wakes_the_waiting_run_at_once() {
 
 #[tokio::test]
 async fn an_early_callback_is_kept_until_the_run_waits() {
-    let mut world = World::new(vec![pays().function()]);
+    let mut world = EngineFixture::new(vec![pays().function()]);
     let (engine, run, token) = start_waiting_run(&mut world).await;
     // the callback is posted before the run's first hop
     engine.subscriptions().signal(&token, json::null()).await.unwrap();
@@ -78,7 +78,7 @@ async fn an_early_callback_is_kept_until_the_run_waits() {
 
 #[tokio::test]
 async fn a_callback_is_completed_once() {
-    let mut world = World::new(vec![pays().function()]);
+    let mut world = EngineFixture::new(vec![pays().function()]);
     let (engine, run, token) = start_waiting_run(&mut world).await;
     work(&world, &engine).await;
     engine.subscriptions().signal(&token, data(serde_json::json!({"a": 1, "b": 2}))).await.unwrap();
@@ -99,7 +99,7 @@ async fn a_callback_is_completed_once() {
 #[tokio::test]
 async fn the_journal_refuses_a_second_post_whether_the_run_waits_or_not() {
     for waits in [false, true] {
-        let mut world = World::new(vec![pays().function()]);
+        let mut world = EngineFixture::new(vec![pays().function()]);
         let (engine, run, token) = start_waiting_run(&mut world).await;
         if waits {
             work(&world, &engine).await;
@@ -113,7 +113,7 @@ async fn the_journal_refuses_a_second_post_whether_the_run_waits_or_not() {
 
 #[tokio::test]
 async fn a_repeated_post_is_compared_by_all_digits() {
-    let mut world = World::new(vec![pays().function()]);
+    let mut world = EngineFixture::new(vec![pays().function()]);
     let (engine, _, token) = start_waiting_run(&mut world).await;
     work(&world, &engine).await;
     let sim = |digits: &str| Json::from(RawValue::from_string(format!(r#"{{"sim":{digits}}}"#)).unwrap());
@@ -125,7 +125,7 @@ async fn a_repeated_post_is_compared_by_all_digits() {
 
 #[tokio::test]
 async fn one_of_many_simultaneous_posts_is_received() {
-    let mut world = World::new(vec![pays().function()]);
+    let mut world = EngineFixture::new(vec![pays().function()]);
     let (engine, run, token) = start_waiting_run(&mut world).await;
     let slow = support::slow::together(world.memory.clone(), |f| matches!(f, Fact::SignalReceived { .. }));
     let (one, two) = (world.engine_on(slow.clone()), world.engine_on(slow));
@@ -141,7 +141,7 @@ async fn one_of_many_simultaneous_posts_is_received() {
 
 #[tokio::test]
 async fn a_repeated_post_sends_the_wake_that_the_first_did_not_send() {
-    let mut world = World::new(vec![pays().function()]);
+    let mut world = EngineFixture::new(vec![pays().function()]);
     let (engine, run, token) = start_waiting_run(&mut world).await;
     work(&world, &engine).await;
     let received = |fact: &Fact| matches!(fact, Fact::SignalReceived { .. });
@@ -161,7 +161,7 @@ async fn a_repeated_post_sends_the_wake_that_the_first_did_not_send() {
 
 #[tokio::test]
 async fn a_callback_that_does_not_come_times_out() {
-    let mut world = World::new(vec![pays().function()]);
+    let mut world = EngineFixture::new(vec![pays().function()]);
     let (engine, run, token) = start_waiting_run(&mut world).await;
     let start = world.clock.now();
     world.settle(&engine).await;
@@ -172,7 +172,7 @@ async fn a_callback_that_does_not_come_times_out() {
 
 #[tokio::test]
 async fn a_callback_for_a_cancelled_run_is_too_late() {
-    let mut world = World::new(vec![pays().function()]);
+    let mut world = EngineFixture::new(vec![pays().function()]);
     let (engine, run, token) = start_waiting_run(&mut world).await;
     work(&world, &engine).await;
     engine.control().cancel(run, "enough").await.unwrap();
@@ -184,7 +184,7 @@ async fn a_callback_for_a_cancelled_run_is_too_late() {
 
 #[tokio::test]
 async fn tokens_that_no_run_has_issued_are_unknown() {
-    let mut world = World::new(vec![pays().function()]);
+    let mut world = EngineFixture::new(vec![pays().function()]);
     let (engine, run, token) = start_waiting_run(&mut world).await;
     let other = stepladder_core::signal::CallbackToken::new(run, 0, &"payment".into()).to_string();
     let nowhere = RunId::new(world.clock.now(), 1);

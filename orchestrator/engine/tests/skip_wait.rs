@@ -8,20 +8,20 @@ use std::time::Duration;
 use stepladder_core::decide::Operation;
 use stepladder_core::{Fact, Status};
 use stepladder_engine::{Engine, EngineError};
-use support::script::{Script, fault};
-use support::{World, count, only_run};
+use support::script::{ScriptedFunction, fault};
+use support::{EngineFixture, count, only_run};
 
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
 /// Does all work that is due now.
-async fn work(world: &World, engine: &Arc<Engine>) {
+async fn work(world: &EngineFixture, engine: &Arc<Engine>) {
     world.settle_within(engine, Duration::ZERO).await;
 }
 
 #[tokio::test]
 async fn a_sleep_is_skipped() {
-    let script = Script::new("f").ask("rest", &[], Operation::SleepFor(MONTH)).step("after", &["rest"]);
-    let mut world = World::new(vec![script.function()]);
+    let script = ScriptedFunction::new("f").ask("rest", &[], Operation::SleepFor(MONTH)).step("after", &["rest"]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     work(&world, &engine).await;
@@ -40,7 +40,7 @@ async fn a_sleep_is_skipped() {
 async fn the_wait_for_a_retry_is_skipped() {
     for beside in [false, true] {
         let body = |n| async move { if n == 1 { Err(fault("not today")) } else { Ok(()) } };
-        let mut script = Script::new("f").body("flaky", &[], body);
+        let mut script = ScriptedFunction::new("f").body("flaky", &[], body);
         if beside {
             script = script.step("other", &[]);
         }
@@ -48,7 +48,7 @@ async fn the_wait_for_a_retry_is_skipped() {
             spec.retry.backoff = MONTH.into();
         });
         let tried = script.executed();
-        let mut world = World::new(vec![script.function()]);
+        let mut world = EngineFixture::new(vec![script.function()]);
         let engine = world.engine();
         world.go(&engine).await;
         work(&world, &engine).await;
@@ -67,8 +67,8 @@ async fn the_wait_for_a_retry_is_skipped() {
 
 #[tokio::test]
 async fn the_wait_for_a_retry_of_the_function_is_skipped() {
-    let script = Script::new("f").step("done", &[]).falls(1).spec(|spec| spec.retry.backoff = MONTH.into());
-    let mut world = World::new(vec![script.function()]);
+    let script = ScriptedFunction::new("f").step("done", &[]).falls(1).spec(|spec| spec.retry.backoff = MONTH.into());
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     work(&world, &engine).await;
@@ -87,8 +87,8 @@ async fn the_wait_for_a_retry_of_the_function_is_skipped() {
 
 #[tokio::test]
 async fn a_step_without_a_timed_wait_cannot_be_skipped() {
-    let script = Script::new("f").step("done", &[]).ask("rest", &["done"], Operation::SleepFor(MONTH));
-    let mut world = World::new(vec![script.function()]);
+    let script = ScriptedFunction::new("f").step("done", &[]).ask("rest", &["done"], Operation::SleepFor(MONTH));
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     work(&world, &engine).await;

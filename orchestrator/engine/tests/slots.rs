@@ -17,11 +17,11 @@ use stepladder_core::{EventId, NewEvent, RunId, Status, Timestamp, json};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Commit, Commits, LateWrite, Queue, Slots};
 use stepladder_engine::{Engine, Pace, RunFilter};
-use support::World;
-use support::script::Script;
+use support::EngineFixture;
+use support::script::ScriptedFunction;
 use tokio::sync::{Notify, Semaphore};
 
-fn limited(script: Script, limit: u32) -> Script {
+fn limited(script: ScriptedFunction, limit: u32) -> ScriptedFunction {
     script.spec(|spec| spec.concurrency.push(Concurrency::steps(limit)))
 }
 
@@ -34,7 +34,7 @@ async fn go(engine: &Engine, n: usize) -> Vec<EventId> {
 }
 
 /// Works with several workers at the same time until nothing is left that is due now.
-async fn work(world: &World, engines: &[Arc<Engine>]) {
+async fn work(world: &EngineFixture, engines: &[Arc<Engine>]) {
     while world.memory.next_due().is_some_and(|due| due <= world.clock.now()) {
         let deliveries = world.memory.receive(8, Duration::from_secs(150)).await.unwrap();
         let hops = deliveries.into_iter().enumerate().map(|(i, delivery)| {
@@ -80,8 +80,8 @@ async fn fifty_runs_share_three_slots_in_the_order_of_their_creation() {
                 Ok(())
             }
         };
-        let script = limited(Script::new("f"), 3).body("a", &[], body.clone()).body("b", &["a"], body);
-        let mut world = World::new(vec![script.function()]).pace(pace);
+        let script = limited(ScriptedFunction::new("f"), 3).body("a", &[], body.clone()).body("b", &["a"], body);
+        let mut world = EngineFixture::new(vec![script.function()]).pace(pace);
         clocks.set(world.clock.clone()).ok();
         let engines = [world.engine(), world.engine(), world.engine()];
         let events = go(&engines[0], 50).await;
@@ -111,7 +111,7 @@ async fn each_value_of_a_key_has_separate_slots() {
     let gate = Arc::new(Semaphore::new(0));
     let open = gate.clone();
     let key = Some(Expr::compile("event.data.client").unwrap());
-    let script = Script::new("f")
+    let script = ScriptedFunction::new("f")
         .spec(|spec| spec.concurrency.push(Concurrency { key, ..Concurrency::steps(1) }))
         .body("a", &[], move |_| {
             let open = open.clone();
@@ -120,7 +120,7 @@ async fn each_value_of_a_key_has_separate_slots() {
                 Ok(())
             }
         });
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     let of = |client: &str| NewEvent::new("go", json::to_json(&serde_json::json!({ "client": client })).unwrap());
     engine.intake().ingest(vec![of("x"), of("x"), of("y"), of("y")], None).await.unwrap();
@@ -153,10 +153,10 @@ async fn each_value_of_a_key_has_separate_slots() {
 #[tokio::test]
 async fn a_key_that_cannot_be_evaluated_fails_the_run_with_the_reason() {
     let key = Some(Expr::compile("event.data.missing").unwrap());
-    let script = Script::new("f")
+    let script = ScriptedFunction::new("f")
         .spec(|spec| spec.concurrency.push(Concurrency { key, ..Concurrency::steps(1) }))
         .step("a", &[]);
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     go(&engine, 1).await;
     work(&world, from_ref(&engine)).await;
@@ -167,10 +167,10 @@ async fn a_key_that_cannot_be_evaluated_fails_the_run_with_the_reason() {
 
 /// Returns a function whose body notifies the test when it starts, and then waits for a permit to
 /// end.
-fn gated(limit: u32) -> (Script, Arc<Notify>, Arc<Semaphore>) {
+fn gated(limit: u32) -> (ScriptedFunction, Arc<Notify>, Arc<Semaphore>) {
     let (begun, open) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
     let (b, o) = (begun.clone(), open.clone());
-    let script = limited(Script::new("f"), limit).body("a", &[], move |_| {
+    let script = limited(ScriptedFunction::new("f"), limit).body("a", &[], move |_| {
         let (b, o) = (b.clone(), o.clone());
         async move {
             b.notify_one();
@@ -186,7 +186,7 @@ async fn rule_20_a_hop_with_a_conflict_does_not_release_the_winners_slot() {
     // a wake is delivered twice: both hops acquire a slot, and both write the start at the same
     // time
     let (script, begun, open) = gated(2);
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let same_time = support::slow::together(world.memory.clone(), |fact| matches!(fact, Fact::StepStarted { .. }));
     let engines = [world.engine_on(same_time.clone()), world.engine_on(same_time)];
     go(&engines[0], 1).await;
@@ -211,12 +211,12 @@ async fn rule_20_a_hop_with_a_conflict_does_not_release_the_winners_slot() {
 async fn rule_20_the_slot_of_a_start_that_was_not_written_is_released() {
     // the run is cancelled after the hop acquired the slot and before it wrote the start
     let (script, _begun, _open) = gated(1);
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     go(&engine, 1).await;
     let run = engine.query().runs(RunFilter::default()).await.unwrap().runs[0].run;
     let onlooker = world.engine();
-    let cancels = support::slow::Slow::new(world.memory.clone(), world.clock.clone(), |_| None);
+    let cancels = support::slow::SlowBackend::new(world.memory.clone(), world.clock.clone(), |_| None);
     let hopping = world.engine_on(cancels);
     onlooker.control().cancel(run, "enough").await.unwrap();
     let holder = Holder::Attempt { run, step: "a".into(), attempt: 1, hop: 0 };
@@ -230,8 +230,8 @@ async fn rule_20_the_slot_of_a_start_that_was_not_written_is_released() {
 async fn rule_21_a_refused_step_is_enqueued_and_then_tries_once_more() {
     // a hop is refused. Before it enqueues the step, another hop releases the slot and finds the
     // queue empty
-    let script = limited(Script::new("f"), 1).step("a", &[]).step("b", &["a"]);
-    let mut world = World::new(vec![script.function()]);
+    let script = limited(ScriptedFunction::new("f"), 1).step("a", &[]).step("b", &["a"]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     let events = go(&engine, 1).await;
     world.hop_once(&engine).await;
@@ -253,9 +253,12 @@ async fn rule_21_a_refused_step_is_enqueued_and_then_tries_once_more() {
 async fn rule_22_a_redelivered_wake_repeats_the_release_and_the_promotion() {
     // the worker dies after it wrote the outcome and before it released the slot. Its run sleeps,
     // and another run waits for the slot
-    let script =
-        limited(Script::new("f"), 1).step("a", &[]).ask("nap", &["a"], Operation::SleepFor(Duration::from_secs(60)));
-    let mut world = World::new(vec![script.function()]);
+    let script = limited(ScriptedFunction::new("f"), 1).step("a", &[]).ask(
+        "nap",
+        &["a"],
+        Operation::SleepFor(Duration::from_secs(60)),
+    );
+    let mut world = EngineFixture::new(vec![script.function()]);
     let torn = support::slow::only_journal(world.memory.clone(), |fact| matches!(fact, Fact::StepSucceeded { .. }));
     let (dying, engine) = (world.engine_on(torn), world.engine());
     go(&engine, 2).await;
@@ -291,7 +294,7 @@ async fn rule_22_a_redelivered_wake_repeats_the_release_and_the_promotion() {
 #[tokio::test]
 async fn rule_22_the_worker_of_a_cancelled_run_still_releases_its_slot() {
     let (script, begun, open) = gated(1);
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     let events = go(&engine, 2).await;
     let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
@@ -312,7 +315,7 @@ async fn rule_22_the_worker_of_a_cancelled_run_still_releases_its_slot() {
 #[tokio::test]
 async fn rule_23_the_first_ticket_tries_again_at_the_end_of_a_dead_holders_lease() {
     let (script, begun, open) = gated(1);
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let (dies, lives) = (world.engine(), world.engine());
     let events = go(&dies, 3).await;
     let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
@@ -338,7 +341,7 @@ async fn rule_24_a_woken_run_that_cannot_use_the_slot_promotes_the_next_ticket()
     // the run with the first ticket is cancelled while it waits. The cancelled run's wake must
     // promote the next ticket
     let (script, begun, open) = gated(1);
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     let events = go(&engine, 3).await;
     let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
@@ -359,10 +362,10 @@ async fn rule_24_a_woken_run_that_cannot_use_the_slot_promotes_the_next_ticket()
 #[tokio::test]
 async fn rule_25_a_run_that_needs_no_slot_does_not_block_the_queue() {
     // a run whose first step is a sleep removes the ticket that it got at its creation
-    let sleeper = limited(Script::new("f"), 1)
+    let sleeper = limited(ScriptedFunction::new("f"), 1)
         .ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_000)))
         .step("a", &["nap"]);
-    let mut world = World::new(vec![sleeper.function()]);
+    let mut world = EngineFixture::new(vec![sleeper.function()]);
     let engine = world.engine();
     go(&engine, 2).await;
     work(&world, from_ref(&engine)).await;

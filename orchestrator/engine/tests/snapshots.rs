@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use stepladder_core::Status;
 use stepladder_engine::{Catalog, Config, Engine, Functions, RegisteredFunction};
 use stepladder_testkit::clock::SeededEntropy;
-use support::World;
-use support::script::Script;
+use support::EngineFixture;
+use support::script::ScriptedFunction;
 
 /// Functions that a test replaces.
 struct Changing(Mutex<Arc<Catalog>>);
@@ -33,7 +33,7 @@ fn catalog(functions: Vec<RegisteredFunction>) -> Arc<Catalog> {
     Arc::new(Catalog::new(functions, &Config::default()).expect("functions that work"))
 }
 
-fn engine(world: &World, functions: Arc<Changing>) -> Arc<Engine> {
+fn engine(world: &EngineFixture, functions: Arc<Changing>) -> Arc<Engine> {
     let entropy = Arc::new(SeededEntropy::new(7));
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
     Arc::new(Engine::with_functions(memory, clock, entropy, functions, world.config.clone()))
@@ -41,12 +41,12 @@ fn engine(world: &World, functions: Arc<Changing>) -> Arc<Engine> {
 
 #[tokio::test]
 async fn a_function_that_is_registered_later_starts_runs_without_a_restart() {
-    let world = World::new(Vec::new());
+    let world = EngineFixture::new(Vec::new());
     let functions = Arc::new(Changing::of(Vec::new()));
     let engine = engine(&world, functions.clone());
     let before = world.go(&engine).await;
     assert!(world.runs(&engine, before).await.is_empty());
-    functions.replace(vec![Script::new("f").step("a", &[]).function()]);
+    functions.replace(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let after = world.go(&engine).await;
     world.settle(&engine).await;
     assert_eq!(world.status(&engine, after).await, Status::Completed);
@@ -54,8 +54,8 @@ async fn a_function_that_is_registered_later_starts_runs_without_a_restart() {
 
 #[tokio::test]
 async fn a_run_whose_function_is_removed_waits_and_goes_on_once_it_is_back() {
-    let world = World::new(Vec::new());
-    let script = || vec![Script::new("f").step("a", &[]).function()];
+    let world = EngineFixture::new(Vec::new());
+    let script = || vec![ScriptedFunction::new("f").step("a", &[]).function()];
     let functions = Arc::new(Changing::of(script()));
     let engine = engine(&world, functions.clone());
     let event = world.go(&engine).await;

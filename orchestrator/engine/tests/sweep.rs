@@ -12,15 +12,16 @@ use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{RunOrStep, Status, Timer, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{StoreError, Timers};
-use support::World;
-use support::logged::Logged;
+use support::EngineFixture;
+use support::logged::LogCollector;
 use support::only_run;
-use support::script::Script;
+use support::script::ScriptedFunction;
 
 #[tokio::test]
 async fn rule_26_a_sweep_that_dies_is_repeated_and_no_timer_is_sent_three_times() {
-    let script = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(7_200))).step("a", &["nap"]);
-    let mut world = World::new(vec![script.function()]);
+    let script =
+        ScriptedFunction::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(7_200))).step("a", &["nap"]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     engine.sweep().await.unwrap();
     world.go(&engine).await;
@@ -46,7 +47,7 @@ async fn rule_26_a_sweep_that_dies_is_repeated_and_no_timer_is_sent_three_times(
 
 #[tokio::test]
 async fn rule_26_a_late_timer_is_found_in_a_minute_that_has_begun() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let engine = world.engine();
     world.go(&engine).await;
     engine.sweep().await.unwrap();
@@ -64,7 +65,7 @@ async fn rule_26_a_late_timer_is_found_in_a_minute_that_has_begun() {
 
 #[tokio::test]
 async fn rule_26_the_next_sweep_continues_after_the_last_minute_that_a_dead_one_sent() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let engine = world.engine();
     world.go(&engine).await;
     engine.sweep().await.unwrap();
@@ -84,10 +85,10 @@ async fn rule_26_the_next_sweep_continues_after_the_last_minute_that_a_dead_one_
 
 #[tokio::test]
 async fn rule_27_each_visit_extends_the_retention_of_a_live_run() {
-    let sleeper = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(20 * 86_400)));
-    let ended = Script::new("g").step("a", &[]);
-    let mut world = World::new(vec![sleeper.function(), ended.function()]);
-    let store = support::slow::Slow::new(world.memory.clone(), world.clock.clone(), |_| None);
+    let sleeper = ScriptedFunction::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(20 * 86_400)));
+    let ended = ScriptedFunction::new("g").step("a", &[]);
+    let mut world = EngineFixture::new(vec![sleeper.function(), ended.function()]);
+    let store = support::slow::SlowBackend::new(world.memory.clone(), world.clock.clone(), |_| None);
     let engine = world.engine_on(store.clone());
     let event = world.go(&engine).await;
     for _ in 0..2 {
@@ -107,8 +108,9 @@ async fn rule_27_each_visit_extends_the_retention_of_a_live_run() {
 /// The sweeps of the first hours fail, so there is no cursor.
 #[tokio::test]
 async fn rule_26_timers_from_before_the_first_sweep_that_works_are_sent() {
-    let script = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(7_200))).step("a", &["nap"]);
-    let mut world = World::new(vec![script.function()]);
+    let script =
+        ScriptedFunction::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(7_200))).step("a", &["nap"]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;
@@ -122,12 +124,12 @@ async fn rule_26_timers_from_before_the_first_sweep_that_works_are_sent() {
 #[tokio::test]
 async fn rule_26_ticks_count_as_missed_from_the_oldest_timer_on() {
     // the world's clock starts at 22:13:20
-    let cron = Script::new("f").step("a", &[]).spec(|spec| {
+    let cron = ScriptedFunction::new("f").step("a", &[]).spec(|spec| {
         spec.triggers.clear();
         spec.schedule.lines = vec![CronExpression::parse("5 * * * *", "UTC").unwrap()];
         spec.schedule.missed_ticks = MissedTicks::RunAll;
     });
-    let mut world = World::new(vec![cron.function(), Script::new("g").step("a", &[]).function()]);
+    let mut world = EngineFixture::new(vec![cron.function(), ScriptedFunction::new("g").step("a", &[]).function()]);
     // this store returns the time of its oldest timer rounded to the hour
     let store = support::slow::hours_alone(world.memory.clone());
     let engine = world.engine_on(store);
@@ -135,7 +137,7 @@ async fn rule_26_ticks_count_as_missed_from_the_oldest_timer_on() {
     assert_eq!(engine.sweep().await.unwrap().ticks, 0, "the tick of 22:05 is from before the first deploy");
 
     // on another store, the first sweep is at 00:43, and the oldest timer is the watchdog of 23:13
-    let mut world = World::new(world.functions);
+    let mut world = EngineFixture::new(world.functions);
     let engine = world.engine_on(support::slow::hours_alone(world.memory.clone()));
     world.go(&engine).await;
     world.clock.advance(Duration::from_secs(150 * 60));
@@ -146,7 +148,7 @@ async fn rule_26_ticks_count_as_missed_from_the_oldest_timer_on() {
 /// If a sweep cannot store its first cursor, the next sweep begins at the same minute.
 #[tokio::test]
 async fn rule_26_the_first_cursor_is_stored_before_anything_is_sent() {
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.clock.advance(Duration::from_secs(3 * 3_600));
@@ -159,8 +161,9 @@ async fn rule_26_the_first_cursor_is_stored_before_anything_is_sent() {
 
 #[tokio::test]
 async fn rule_34_timers_are_sent_once_while_the_cursor_cannot_be_stored() {
-    let script = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_000))).step("a", &["nap"]);
-    let mut world = World::new(vec![script.function()]);
+    let script =
+        ScriptedFunction::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_000))).step("a", &["nap"]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let denied = || StoreError::Refused("the worker has lost its rights".into());
     let (store, refuses) =
         support::refusing::refusing(&world.memory, move |call| (call.name == "advance").then(denied));
@@ -183,10 +186,11 @@ async fn rule_34_timers_are_sent_once_while_the_cursor_cannot_be_stored() {
 /// advances.
 #[tokio::test]
 async fn rule_34_an_unreadable_timer_stops_no_other() {
-    let errors = Logged::of("stepladder::permanent");
+    let errors = LogCollector::of("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
-    let script = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_600))).step("a", &["nap"]);
-    let mut world = World::new(vec![script.function()]);
+    let script =
+        ScriptedFunction::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_600))).step("a", &["nap"]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     engine.sweep().await.unwrap();
     world.go(&engine).await;

@@ -6,27 +6,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepladder_core::cron::CronExpression;
-use stepladder_core::journal::Origin;
+use stepladder_core::journal::RunOrigin;
 use stepladder_core::{RunId, Status, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Journals, Timers};
 use stepladder_engine::{Engine, RunFilter};
-use support::World;
-use support::script::Script;
+use support::EngineFixture;
+use support::script::ScriptedFunction;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Returns a function with these cron schedules and one step.
-fn at(lines: &[&str]) -> Script {
+fn at(lines: &[&str]) -> ScriptedFunction {
     let lines = lines.iter().map(|line| CronExpression::parse(line, "UTC").unwrap()).collect();
-    Script::new("f").step("a", &[]).spec(|spec| {
+    ScriptedFunction::new("f").step("a", &[]).spec(|spec| {
         spec.triggers.clear();
         spec.schedule.lines = lines;
     })
 }
 
 /// Sweeps every minute and executes all due hops, for this long.
-async fn live(world: &World, engine: &Arc<Engine>, time: Duration) {
+async fn live(world: &EngineFixture, engine: &Arc<Engine>, time: Duration) {
     let end = world.clock.now() + time;
     let mut swept = world.clock.now();
     engine.sweep().await.unwrap();
@@ -57,14 +57,14 @@ async fn created(engine: &Engine) -> Vec<i64> {
 // the world's clock starts at 22:13:20
 #[tokio::test]
 async fn rule_26_each_tick_starts_one_run_at_its_time_although_it_is_sent_often() {
-    let mut world = World::new(vec![at(&["*/10 * * * *", "20 22 * * *"]).function()]);
+    let mut world = EngineFixture::new(vec![at(&["*/10 * * * *", "20 22 * * *"]).function()]);
     let engine = world.engine();
     live(&world, &engine, Duration::from_secs(30 * 60)).await;
     assert_eq!(created(&engine).await, [20 * 60, 30 * 60, 40 * 60]);
     let runs = engine.query().runs(RunFilter::default()).await.unwrap().runs;
     assert!(runs.iter().all(|run| run.status == Status::Completed));
     let run = engine.query().run(runs[0].run).await.unwrap();
-    assert_eq!(run.origin, Origin::Cron);
+    assert_eq!(run.origin, RunOrigin::Cron);
     assert_eq!(run.event.ts.as_millis() % 600_000, 0);
     // the ticks are sent once more, by a sweep without a cursor
     let cursor = world.memory.cursor().await.unwrap();
@@ -76,7 +76,7 @@ async fn rule_26_each_tick_starts_one_run_at_its_time_although_it_is_sent_often(
 
 #[tokio::test]
 async fn only_the_latest_of_several_late_ticks_starts_a_run() {
-    let mut world = World::new(vec![at(&["* * * * *"]).function()]);
+    let mut world = EngineFixture::new(vec![at(&["* * * * *"]).function()]);
     let engine = world.engine();
     engine.sweep().await.unwrap();
     world.memory.lose_wakes();
@@ -87,7 +87,7 @@ async fn only_the_latest_of_several_late_ticks_starts_a_run() {
     let runs = created(&engine).await.len();
     assert!((2..=3).contains(&runs), "{runs} runs");
     let once = at(&["0 4 1 * *"]).function();
-    let mut world = World::new(vec![once]);
+    let mut world = EngineFixture::new(vec![once]);
     let engine = world.engine();
     engine.sweep().await.unwrap();
     // the clock has passed the first of the month
@@ -98,9 +98,9 @@ async fn only_the_latest_of_several_late_ticks_starts_a_run() {
 
 #[tokio::test]
 async fn a_tick_waits_for_a_worker_that_knows_its_function() {
-    let mut world = World::new(vec![at(&["15 * * * *"]).function()]);
+    let mut world = EngineFixture::new(vec![at(&["15 * * * *"]).function()]);
     let engine = world.engine();
-    let mut old = World::new(vec![Script::new("other").step("a", &[]).function()]);
+    let mut old = EngineFixture::new(vec![ScriptedFunction::new("other").step("a", &[]).function()]);
     (old.memory, old.clock) = (world.memory.clone(), world.clock.clone());
     let old = old.engine();
     engine.sweep().await.unwrap();
@@ -116,7 +116,7 @@ async fn a_tick_waits_for_a_worker_that_knows_its_function() {
 async fn a_tick_with_the_run_id_of_another_tick_starts_nothing() {
     use stepladder_core::{Wake, WakeCause};
     use stepladder_engine::ports::{Commit, Commits};
-    let mut world = World::new(vec![at(&["0 0 1 1 *"]).function()]);
+    let mut world = EngineFixture::new(vec![at(&["0 0 1 1 *"]).function()]);
     let engine = world.engine();
     let run = RunId::new(world.clock.now(), 7);
     let wake = Wake { run, cause: WakeCause::Tick(world.clock.now().minute()), group: "f".into() };
@@ -128,7 +128,7 @@ async fn a_tick_with_the_run_id_of_another_tick_starts_nothing() {
 
 #[tokio::test]
 async fn rule_13_a_tick_whose_run_cannot_be_created_is_sent_again() {
-    let mut world = World::new(vec![at(&["*/10 * * * *"]).function()]);
+    let mut world = EngineFixture::new(vec![at(&["*/10 * * * *"]).function()]);
     let unlucky = world.engine_on(support::around::lost(&world.memory, "create_runs"));
     live(&world, &unlucky, Duration::from_secs(8 * 60)).await;
     // the run is created ten seconds late, by the repetition of the failed call

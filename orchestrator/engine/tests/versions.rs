@@ -8,17 +8,17 @@ use stepladder_core::decide::Operation;
 use stepladder_core::journal::Fact;
 use stepladder_core::{Status, json};
 use stepladder_engine::Pace;
-use support::World;
-use support::script::Script;
+use support::EngineFixture;
+use support::script::ScriptedFunction;
 
 #[tokio::test]
 async fn an_older_version_leaves_the_call_of_an_unknown_function_to_other_workers() {
     let call = Operation::Invoke { function: "new".into(), input: json::empty_object(), bound: false };
-    let caller = Script::new("f").ask("call", &[], call).function();
-    let called = Script::new("new").step("a", &[]).spec(|spec| spec.triggers.clear()).function();
-    let mut world = World::new(vec![caller.clone(), called]);
+    let caller = ScriptedFunction::new("f").ask("call", &[], call).function();
+    let called = ScriptedFunction::new("new").step("a", &[]).spec(|spec| spec.triggers.clear()).function();
+    let mut world = EngineFixture::new(vec![caller.clone(), called]);
     let engine = world.engine();
-    let mut older = World::new(vec![caller]);
+    let mut older = EngineFixture::new(vec![caller]);
     (older.memory, older.clock) = (world.memory.clone(), world.clock.clone());
     let older = older.engine();
     // the newer worker dies after it wrote the entry of the call and before it created the called
@@ -39,21 +39,21 @@ async fn an_older_version_leaves_the_call_of_an_unknown_function_to_other_worker
 }
 
 /// A function that sleeps for a night between two steps.
-fn nightly(name: &str) -> Script {
+fn nightly(name: &str) -> ScriptedFunction {
     let night = Operation::SleepFor(Duration::from_secs(86_400));
-    Script::new("f").step("first", &[]).ask("night", &["first"], night).step(name, &["night"])
+    ScriptedFunction::new("f").step("first", &[]).ask("night", &["first"], night).step(name, &["night"])
 }
 
 /// Starts a run under the versions `begun` and ends it under `ended`. Returns the run's steps and
 /// version.
-async fn ends_under(begun: Vec<Script>, ended: Vec<Script>) -> (Vec<String>, Option<String>) {
-    let mut world = World::new(begun.into_iter().map(Script::function).collect());
+async fn ends_under(begun: Vec<ScriptedFunction>, ended: Vec<ScriptedFunction>) -> (Vec<String>, Option<String>) {
+    let mut world = EngineFixture::new(begun.into_iter().map(ScriptedFunction::function).collect());
     let engine = world.engine();
     world.go(&engine).await;
     world.settle_within(&engine, Duration::from_secs(60)).await;
     let run = support::only_run(&engine).await;
     assert_eq!(engine.query().run(run).await.unwrap().steps.len(), 2, "it sleeps");
-    world.functions = ended.into_iter().map(Script::function).collect();
+    world.functions = ended.into_iter().map(ScriptedFunction::function).collect();
     let engine = world.engine();
     world.settle(&engine).await;
     let run = engine.query().run(run).await.unwrap();
@@ -85,7 +85,7 @@ async fn the_version_is_written_with_the_first_entries_and_costs_no_write() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         let mut counts = Vec::new();
         for script in [nightly("a"), nightly("a").version("1")] {
-            let mut world = World::new(vec![script.function()]).pace(pace);
+            let mut world = EngineFixture::new(vec![script.function()]).pace(pace);
             let engine = world.engine();
             world.go(&engine).await;
             world.settle(&engine).await;

@@ -17,8 +17,8 @@ use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Commit, Commits, Delivery, LateWrite, Queue, Slots};
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_testkit::memory::Memory;
-use support::script::{Script, fault};
-use support::{World, gated, hop_all, only_run, slow};
+use support::script::{ScriptedFunction, fault};
+use support::{EngineFixture, gated, hop_all, only_run, slow};
 
 const RETRY: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(125);
@@ -50,9 +50,9 @@ async fn enqueue_the_retry(memory: Arc<Memory>, clock: Arc<VirtualClock>, other:
 async fn a_retry_that_was_enqueued_meanwhile_keeps_its_ticket() {
     let retried = StepOptions { backoff: Some(Backoff::Fixed(RETRY)), ..StepOptions::default() };
     let fails_once = |n| async move { if n == 1 { Err(fault("not this time")) } else { Ok(()) } };
-    let (script, begun, open) = gated(Script::new("f").body_with("a", &[], retried, fails_once), "b", &[]);
+    let (script, begun, open) = gated(ScriptedFunction::new("f").body_with("a", &[], retried, fails_once), "b", &[]);
     let script = script.spec(|spec| spec.concurrency.push(Concurrency::steps(2)));
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let other = world.engine();
     let (memory, clock, first) = (world.memory.clone(), world.clock.clone(), AtomicBool::new(false));
     let armed = Arc::new(AtomicBool::new(false));
@@ -97,9 +97,9 @@ async fn a_retry_that_was_enqueued_meanwhile_keeps_its_ticket() {
 
 #[tokio::test]
 async fn rule_23_the_first_ticket_owns_one_wake_even_after_many_refusals() {
-    let script = Script::new("f").step("a", &[]).step("b", &[]);
+    let script = ScriptedFunction::new("f").step("a", &[]).step("b", &[]);
     let script = script.spec(|spec| spec.concurrency.push(Concurrency::steps(2)));
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     let now = world.clock.now();
     for n in [1, 2] {
@@ -124,9 +124,9 @@ async fn rule_23_the_first_ticket_owns_one_wake_even_after_many_refusals() {
 async fn a_due_retry_does_not_overtake_waiting_tickets() {
     let retried = StepOptions { backoff: Some(Backoff::Fixed(RETRY)), ..StepOptions::default() };
     let fails_once = |n| async move { if n == 1 { Err(fault("not this time")) } else { Ok(()) } };
-    let script = Script::new("f").body_with("a", &[], retried, fails_once);
+    let script = ScriptedFunction::new("f").body_with("a", &[], retried, fails_once);
     let script = script.spec(|spec| spec.concurrency.push(Concurrency::steps(2)));
-    let mut world = World::new(vec![script.function()]);
+    let mut world = EngineFixture::new(vec![script.function()]);
     let (engine, memory) = (world.engine(), world.memory.clone());
     world.go(&engine).await;
     world.hop_once(&engine).await;
@@ -159,13 +159,13 @@ fn one() -> Limit {
     Limit { key: "f/0".into(), slots: 1 }
 }
 
-fn limited(script: Script) -> Script {
+fn limited(script: ScriptedFunction) -> ScriptedFunction {
     script.spec(|spec| spec.concurrency.push(Concurrency::steps(1)))
 }
 
 #[tokio::test]
 async fn rule_24_a_ticket_that_no_step_will_use_is_removed_when_another_waits_behind_it() {
-    let mut world = World::new(vec![limited(Script::new("f").step("a", &[])).function()]);
+    let mut world = EngineFixture::new(vec![limited(ScriptedFunction::new("f").step("a", &[])).function()]);
     let engine = world.engine();
     let event = world.go(&engine).await;
     world.settle(&engine).await;
@@ -185,8 +185,8 @@ async fn rule_24_a_ticket_that_no_step_will_use_is_removed_when_another_waits_be
 async fn rule_21_a_step_enqueued_after_it_was_done_is_dequeued() {
     // a wake is delivered twice. The first hop is refused. Before it enqueues the step, the second
     // hop executes the step and ends the run, and another holder acquires the slot
-    let script = limited(Script::new("f").step("a", &[]).step("b", &["a"]));
-    let mut world = World::new(vec![script.function()]);
+    let script = limited(ScriptedFunction::new("f").step("a", &[]).step("b", &["a"]));
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     let event = world.go(&engine).await;
     world.hop_once(&engine).await;

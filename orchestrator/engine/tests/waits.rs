@@ -9,8 +9,8 @@ use stepladder_core::decide::Operation;
 use stepladder_core::journal::Fact;
 use stepladder_core::waiting::{EventMatch, Field};
 use stepladder_engine::clock::Clock;
-use support::World;
-use support::script::Script;
+use support::EngineFixture;
+use support::script::ScriptedFunction;
 use support::waiting::{HOUR, any, delivered, event, named, send, status, wait_at_most, wait_for, waiting_run, work};
 
 fn by(path: &str, value: serde_json::Value) -> EventMatch {
@@ -19,7 +19,7 @@ fn by(path: &str, value: serde_json::Value) -> EventMatch {
 
 #[tokio::test]
 async fn an_event_wakes_the_run_that_waits_for_it_at_once() {
-    let script = Script::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
+    let script = ScriptedFunction::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
     let (world, engine, run) = waiting_run(script).await;
     let waiting = engine.query().run(run).await.unwrap().waiting.expect("it waits");
     assert!(waiting.starts_with("waits in `w` for event `approved` until "), "{waiting}");
@@ -32,7 +32,7 @@ async fn an_event_wakes_the_run_that_waits_for_it_at_once() {
 
 #[tokio::test]
 async fn a_wait_that_nothing_comes_for_ends_at_its_time() {
-    let script = Script::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
+    let script = ScriptedFunction::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
     let (world, engine, run) = waiting_run(script).await;
     let begun = world.clock.now();
     world.settle(&engine).await;
@@ -47,7 +47,7 @@ async fn a_wait_that_nothing_comes_for_ends_at_its_time() {
 
 #[tokio::test]
 async fn rule_17_an_event_enters_once_for_all_open_waits_and_fulfils_no_later_one() {
-    let script = Script::new("f").ask("one", &[], any("approved")).ask("two", &[], any("approved")).ask(
+    let script = ScriptedFunction::new("f").ask("one", &[], any("approved")).ask("two", &[], any("approved")).ask(
         "later",
         &["one", "two"],
         any("approved"),
@@ -68,8 +68,8 @@ async fn rule_17_an_event_enters_once_for_all_open_waits_and_fulfils_no_later_on
 
 #[tokio::test]
 async fn rule_17_the_event_that_started_a_run_does_not_fulfil_its_wait() {
-    let script = Script::new("f").ask("w", &[], any("go"));
-    let mut world = World::new(vec![script.function()]);
+    let script = ScriptedFunction::new("f").ask("w", &[], any("go"));
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     let trigger = send(&engine, named("go", "x")).await;
     work(&world, &engine).await;
@@ -84,8 +84,9 @@ async fn rule_17_the_event_that_started_a_run_does_not_fulfil_its_wait() {
 
 #[tokio::test]
 async fn only_the_runs_with_the_value_in_the_field_get_an_event() {
-    let wait = |n: i64| Script::new(&format!("f{n}")).ask("w", &[], wait_for("approved", by("brief.n", n.into())));
-    let mut world = World::new((0..5).map(|n| wait(n).function()).collect());
+    let wait =
+        |n: i64| ScriptedFunction::new(&format!("f{n}")).ask("w", &[], wait_for("approved", by("brief.n", n.into())));
+    let mut world = EngineFixture::new((0..5).map(|n| wait(n).function()).collect());
     let engine = world.engine();
     let go = world.go(&engine).await;
     work(&world, &engine).await;
@@ -100,8 +101,8 @@ async fn only_the_runs_with_the_value_in_the_field_get_an_event() {
 #[tokio::test]
 async fn an_expression_sees_what_started_the_run() {
     let when = EventMatch::When("async.data.id == event.data.id && async.data.score > 7".into());
-    let script = Script::new("f").ask("w", &[], wait_for("scored", when));
-    let mut world = World::new(vec![script.function()]);
+    let script = ScriptedFunction::new("f").ask("w", &[], wait_for("scored", when));
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     let (one, two) = (
         send(&engine, event("go", serde_json::json!({"id": "one"}))).await,
@@ -119,7 +120,7 @@ async fn an_expression_sees_what_started_the_run() {
 
 #[tokio::test]
 async fn an_expression_that_is_none_fails_the_run_and_says_so() {
-    let script = Script::new("f").ask("w", &[], wait_for("scored", EventMatch::When("async.data.".into())));
+    let script = ScriptedFunction::new("f").ask("w", &[], wait_for("scored", EventMatch::When("async.data.".into())));
     let (_, engine, run) = waiting_run(script).await;
     let detail = engine.query().run(run).await.unwrap();
     let error = detail.summary.error.expect("it failed").message;
@@ -128,8 +129,8 @@ async fn an_expression_that_is_none_fails_the_run_and_says_so() {
 
 #[tokio::test]
 async fn one_event_is_given_to_hundreds_that_wait() {
-    let script = Script::new("f").ask("w", &[], any("approved"));
-    let mut world = World::new(vec![script.function()]);
+    let script = ScriptedFunction::new("f").ask("w", &[], any("approved"));
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     let events = (0..250).map(|n| named("go", &format!("e{n}"))).collect();
     engine.intake().ingest(events, None).await.unwrap();
@@ -145,7 +146,7 @@ async fn one_event_is_given_to_hundreds_that_wait() {
 
 #[tokio::test]
 async fn what_is_stale_in_the_index_is_met_and_forgotten() {
-    let script = Script::new("f").ask("w", &[], any("approved"));
+    let script = ScriptedFunction::new("f").ask("w", &[], any("approved"));
     let (world, engine, run) = waiting_run(script).await;
     engine.control().cancel(run, "enough").await.unwrap();
     work(&world, &engine).await;
@@ -160,7 +161,7 @@ async fn rule_12_an_event_whose_wake_was_lost_is_found_beside_a_sleep_that_goes_
     let nap = Operation::SleepFor(Duration::from_secs(10 * 86_400));
     // the wait's own timeout is far away as well
     let wait = wait_at_most(Duration::from_secs(7 * 86_400), "approved", EventMatch::Any);
-    let script = Script::new("f").ask("w", &[], wait).ask("nap", &[], nap).step("a", &["w"]);
+    let script = ScriptedFunction::new("f").ask("w", &[], wait).ask("nap", &[], nap).step("a", &["w"]);
     let executed = script.executed();
     let (world, engine, _) = waiting_run(script).await;
     send(&engine, named("approved", "x")).await;
@@ -176,7 +177,7 @@ async fn rule_12_an_event_whose_wake_was_lost_is_found_beside_a_sleep_that_goes_
 #[tokio::test]
 async fn a_run_that_waits_is_looked_after_once_a_day_and_woken_at_the_end_of_its_wait() {
     let week = Duration::from_secs(7 * 86_400);
-    let script = Script::new("f").ask("w", &[], wait_at_most(week, "approved", EventMatch::Any));
+    let script = ScriptedFunction::new("f").ask("w", &[], wait_at_most(week, "approved", EventMatch::Any));
     let (world, engine, run) = waiting_run(script).await;
     let begun = world.clock.now();
     while status(&engine, run).await == Status::Running && world.clock.now() < begun + 2 * week {

@@ -5,13 +5,13 @@ use quote::quote;
 use syn::{Data, DataEnum, DeriveInput, Error, Fields, LitStr, Path, Result, Type, parse_quote};
 
 /// The arguments of the attribute `#[event(…)]`.
-struct Attributes {
+struct EventAttributes {
     name: Option<LitStr>,
     krate: Path,
 }
 
 pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
-    let Attributes { name, krate } = attributes(input)?;
+    let EventAttributes { name, krate } = attributes(input)?;
     let items = match &input.data {
         Data::Struct(_) => struct_items(input, name)?,
         Data::Enum(data) => enum_items(input, data, name, &krate)?,
@@ -74,8 +74,8 @@ fn enum_items(input: &DeriveInput, data: &DataEnum, name: Option<LitStr>, krate:
     })
 }
 
-fn attributes(input: &DeriveInput) -> Result<Attributes> {
-    let mut found = Attributes { name: None, krate: parse_quote!(::stepladder) };
+fn attributes(input: &DeriveInput) -> Result<EventAttributes> {
+    let mut found = EventAttributes { name: None, krate: parse_quote!(::stepladder) };
     for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("event")) {
         attribute.parse_nested_meta(|meta| {
             if meta.path.is_ident("name") {

@@ -32,4 +32,4 @@ pub mod logs;
 pub mod metrics;
 pub mod trace;
 
-pub use logs::{Options, start};
+pub use logs::{LogOptions, start};

@@ -26,12 +26,12 @@ use tracing_subscriber::layer::{Context, Filter, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-pub(crate) use fields::Fields;
+pub(crate) use fields::LineFields;
 pub use libraries::may_be_written;
+use line::JsonLine;
 pub use line::LINE_BYTES;
-use line::Line;
 
-use crate::metrics::{self, Origin};
+use crate::metrics::{self, LineOrigin};
 
 /// The fields that come first in a line, because readers look for them most often.
 const FIRST_FIELDS: [&str; 5] = [ACTIVITY_FIELD, "run", "function", "step", "attempt"];
@@ -41,7 +41,7 @@ const CONSTANT_BYTES: usize = 1024;
 
 /// The constant members of all lines, and the minimum level of lines that are written.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub struct LogOptions {
     /// The role of this process: `worker`, `ingest`, `sweep` or `http`.
     pub role: String,
     /// The name of the deployment. It is the dimension `Stack` of the metrics.
@@ -58,7 +58,7 @@ pub struct Options {
 /// nothing.
 ///
 /// If the filter is invalid, the first line reports this and the level is `info`.
-pub fn start<W: Write + Send + 'static>(options: Options, writer: W) {
+pub fn start<W: Write + Send + 'static>(options: LogOptions, writer: W) {
     // an error means that the program has already set up logging
     let _ = subscriber(options, writer).try_init();
 }
@@ -73,13 +73,13 @@ pub fn start<W: Write + Send + 'static>(options: Options, writer: W) {
 ///     tracing::info!(target: "stepladder::run", activity = "run_started", run = "01J", "run started");
 /// });
 /// ```
-pub fn subscriber<W: Write + Send + 'static>(options: Options, writer: W) -> impl Subscriber + Send + Sync {
+pub fn subscriber<W: Write + Send + 'static>(options: LogOptions, writer: W) -> impl Subscriber + Send + Sync {
     let levels = options.filter.clone().or_else(|| Some(std::env::var_os("RUST_LOG")?.to_string_lossy().into_owned()));
     let levels = levels.filter(|levels| !levels.trim().is_empty()).unwrap_or_else(|| "info".into());
-    let logs = Logs::new(options, writer, Timestamp::now);
+    let logs = LogLayer::new(options, writer, Timestamp::now);
     let filter = parse(&levels).unwrap_or_else(|error| {
         let message = format!("RUST_LOG is `{levels}`: {error}; write it like info or stepladder_engine=debug");
-        logs.write(Level::WARN, module_path!(), Some(message.into()), Fields::default());
+        logs.write(Level::WARN, module_path!(), Some(message.into()), LineFields::default());
         Targets::new().with_default(LevelFilter::INFO)
     });
     tracing_subscriber::registry().with(logs.with_filter(with_spans(filter)))
@@ -103,25 +103,25 @@ fn with_spans<S: Subscriber>(filter: Targets) -> impl Filter<S> {
 }
 
 /// The tracing layer that writes the log lines.
-struct Logs<W> {
+struct LogLayer<W> {
     constants: [(&'static str, String); 3],
     stack: String,
     now: fn() -> Timestamp,
     writer: Mutex<W>,
 }
 
-impl<W: Write> Logs<W> {
-    fn new(options: Options, writer: W, now: fn() -> Timestamp) -> Self {
-        let Options { role, stack, code, filter: _ } = options;
+impl<W: Write> LogLayer<W> {
+    fn new(options: LogOptions, writer: W, now: fn() -> Timestamp) -> Self {
+        let LogOptions { role, stack, code, filter: _ } = options;
         let constant = |text: &str| fields::cut(text, CONSTANT_BYTES);
         let constants = [("role", constant(&role)), ("stack", constant(&stack)), ("code", constant(&code))];
         Self { constants, stack, now, writer: Mutex::new(writer) }
     }
 
-    fn write(&self, level: Level, target: &str, message: Option<Value>, mut fields: Fields) {
+    fn write(&self, level: Level, target: &str, message: Option<Value>, mut fields: LineFields) {
         let now = (self.now)();
-        let metrics = metrics::members(&Origin { target, stack: &self.stack, at: now }, &fields);
-        let mut line = Line::new();
+        let metrics = metrics::members(&LineOrigin { target, stack: &self.stack, at: now }, &fields);
+        let mut line = JsonLine::new();
         line.member("timestamp", format!("{now:.3}"));
         line.member("level", level.as_str());
         line.member("target", fields::cut(target, CONSTANT_BYTES));
@@ -149,31 +149,31 @@ impl<W: Write> Logs<W> {
     }
 }
 
-impl<S, W> Layer<S> for Logs<W>
+impl<S, W> Layer<S> for LogLayer<W>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: Write + 'static,
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        let mut fields = Fields::default();
+        let mut fields = LineFields::default();
         attributes.record(&mut fields);
         span.extensions_mut().insert(fields);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
+        if let Some(fields) = span.extensions_mut().get_mut::<LineFields>() {
             values.record(fields);
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = LineFields::default();
         event.record(&mut fields);
         let message = fields.take("message");
         for span in context.event_scope(event).into_iter().flatten() {
-            if let Some(outer) = span.extensions().get::<Fields>() {
+            if let Some(outer) = span.extensions().get::<LineFields>() {
                 fields.add_missing(outer);
             }
         }

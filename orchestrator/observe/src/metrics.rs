@@ -40,7 +40,7 @@ use serde_json::{Value, json};
 use stepladder_core::Status;
 use stepladder_core::activity::{ACTIVITY_FIELD, ActivityKind, RUN_TARGET};
 
-use crate::logs::Fields;
+use crate::logs::LineFields;
 
 /// The namespace of all metrics.
 pub const NAMESPACE: &str = "Stepladder";
@@ -87,7 +87,7 @@ pub enum Metric {
 
 /// The unit of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Unit {
+pub enum MetricUnit {
     /// A number of occurrences.
     Count,
     /// A duration in milliseconds.
@@ -137,9 +137,9 @@ impl Metric {
 
     /// Returns the unit of the metric's values.
     #[must_use]
-    pub fn unit(self) -> Unit {
+    pub fn unit(self) -> MetricUnit {
         match self {
-            Self::RunDuration | Self::StepDuration => Unit::Milliseconds,
+            Self::RunDuration | Self::StepDuration => MetricUnit::Milliseconds,
             Self::RunsStarted
             | Self::RunsCompleted
             | Self::RunsFailed
@@ -151,12 +151,12 @@ impl Metric {
             | Self::StepsWaiting
             | Self::SweepTimers
             | Self::SweepWatched
-            | Self::PermanentErrors => Unit::Count,
+            | Self::PermanentErrors => MetricUnit::Count,
         }
     }
 }
 
-impl Unit {
+impl MetricUnit {
     /// Returns the name of the unit in CloudWatch.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -168,7 +168,7 @@ impl Unit {
 }
 
 /// The process and the time of a log line.
-pub(crate) struct Origin<'a> {
+pub(crate) struct LineOrigin<'a> {
     pub(crate) target: &'a str,
     pub(crate) stack: &'a str,
     pub(crate) at: Timestamp,
@@ -176,7 +176,7 @@ pub(crate) struct Origin<'a> {
 
 /// Returns the members that turn a log line into a metric. The result is empty if the line carries
 /// no metric.
-pub(crate) fn members(origin: &Origin<'_>, fields: &Fields) -> Vec<(&'static str, Value)> {
+pub(crate) fn members(origin: &LineOrigin<'_>, fields: &LineFields) -> Vec<(&'static str, Value)> {
     let values = activity(origin, fields).map(|kind| values(kind, fields)).unwrap_or_default();
     if values.is_empty() {
         return Vec::new();
@@ -197,12 +197,12 @@ pub(crate) fn members(origin: &Origin<'_>, fields: &Fields) -> Vec<(&'static str
 
 /// Returns the kind of activity that a line reports. A line with another target than that of its
 /// kind is ignored, because it is not from this program.
-fn activity(origin: &Origin<'_>, fields: &Fields) -> Option<ActivityKind> {
+fn activity(origin: &LineOrigin<'_>, fields: &LineFields) -> Option<ActivityKind> {
     let kind: ActivityKind = fields.text(ACTIVITY_FIELD)?.parse().ok()?;
     (kind.target() == origin.target).then_some(kind)
 }
 
-fn values(kind: ActivityKind, fields: &Fields) -> Vec<(Metric, Value)> {
+fn values(kind: ActivityKind, fields: &LineFields) -> Vec<(Metric, Value)> {
     let one = |metric| Some((metric, Value::from(1)));
     let field = |metric, name| number(fields.get(name)).map(|value| (metric, value));
     let (first, second) = match kind {

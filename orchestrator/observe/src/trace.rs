@@ -21,8 +21,8 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-pub use daemon::{DEFAULT_ADDRESS, Daemon};
-pub use segment::{DOCUMENT_BYTES, Outcome, Subsegment};
+pub use daemon::{DEFAULT_ADDRESS, XRayDaemon};
+pub use segment::{DOCUMENT_BYTES, SegmentOutcome, Subsegment};
 
 tokio::task_local! {
     static HEADER: String;
@@ -44,7 +44,7 @@ pub fn current() -> Option<String> {
 
 /// The sampling decision of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sampling {
+pub enum SamplingDecision {
     /// The trace is recorded: `Sampled=1`.
     Yes,
     /// The trace is not recorded: `Sampled=0`.
@@ -95,17 +95,17 @@ impl fmt::Display for SegmentId {
 ///
 /// [loops]: https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
+pub struct TraceHeader {
     root: String,
     parent: Option<SegmentId>,
-    sampling: Sampling,
+    sampling: SamplingDecision,
 }
 
-impl Header {
+impl TraceHeader {
     /// Creates the header of a new trace. The trace id consists of the time `at` in seconds and the
     /// lower 96 bits of `bits`, which must be random.
     #[must_use]
-    pub fn new(at: Timestamp, bits: u128, sampling: Sampling) -> Self {
+    pub fn new(at: Timestamp, bits: u128, sampling: SamplingDecision) -> Self {
         // the trace id has 32 bits for the time, which is enough until 2106
         let second = at.as_second() as u32;
         Self { root: format!("1-{second:08x}-{:024x}", bits << 32 >> 32), parent: None, sampling }
@@ -120,9 +120,9 @@ impl Header {
         let root = part("Root").filter(|root| is_trace_id(root))?.to_owned();
         let parent = part("Parent").and_then(SegmentId::parse);
         let sampling = match part("Sampled") {
-            Some("1") => Sampling::Yes,
-            Some("0") => Sampling::No,
-            Some(_) | None => Sampling::Undecided,
+            Some("1") => SamplingDecision::Yes,
+            Some("0") => SamplingDecision::No,
+            Some(_) | None => SamplingDecision::Undecided,
         };
         Some(Self { root, parent, sampling })
     }
@@ -148,7 +148,7 @@ impl Header {
 
     /// Returns the sampling decision of the trace.
     #[must_use]
-    pub fn sampling(&self) -> Sampling {
+    pub fn sampling(&self) -> SamplingDecision {
         self.sampling
     }
 
@@ -159,23 +159,23 @@ impl Header {
     #[must_use]
     pub fn pass_on(&self, id: SegmentId) -> Self {
         let parent = match self.sampling {
-            Sampling::Yes => Some(id),
-            Sampling::No | Sampling::Undecided => self.parent,
+            SamplingDecision::Yes => Some(id),
+            SamplingDecision::No | SamplingDecision::Undecided => self.parent,
         };
         Self { parent, ..self.clone() }
     }
 }
 
-impl fmt::Display for Header {
+impl fmt::Display for TraceHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Root={}", self.root)?;
         if let Some(parent) = self.parent {
             write!(f, ";Parent={parent}")?;
         }
         match self.sampling {
-            Sampling::Yes => f.write_str(";Sampled=1"),
-            Sampling::No => f.write_str(";Sampled=0"),
-            Sampling::Undecided => Ok(()),
+            SamplingDecision::Yes => f.write_str(";Sampled=1"),
+            SamplingDecision::No => f.write_str(";Sampled=0"),
+            SamplingDecision::Undecided => Ok(()),
         }
     }
 }

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 use stepladder_core::activity::{ActivityKind, PERMANENT_TARGET, RUN_TARGET, SWEEP_TARGET};
-use stepladder_observe::logs::{self, LINE_BYTES, Options};
+use stepladder_observe::logs::{self, LINE_BYTES, LogOptions};
 use stepladder_observe::metrics::Metric;
 use tracing::{error, info, info_span};
 
 #[derive(Clone, Default)]
-struct Shared(Arc<Mutex<Vec<u8>>>);
+struct SharedBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Shared {
+impl Write for SharedBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().write(bytes)
     }
@@ -30,9 +30,9 @@ fn schema() -> Validator {
 }
 
 fn lines(stack: &str, log: impl FnOnce()) -> Vec<Value> {
-    let out = Shared::default();
+    let out = SharedBuffer::default();
     let options =
-        Options { role: "worker".into(), stack: stack.into(), code: "42".into(), filter: Some("info".into()) };
+        LogOptions { role: "worker".into(), stack: stack.into(), code: "42".into(), filter: Some("info".into()) };
     tracing::subscriber::with_default(logs::subscriber(options, out.clone()), log);
     let text = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

@@ -22,18 +22,18 @@ use stepladder_core::{Failure, Json, StepId, json};
 
 use crate::error::{ErrorCode, panicked};
 use crate::ledger::ReplayLedger;
-use crate::step::{Body, UntypedStep};
+use crate::step::{StepBodyFn, UntypedStep};
 use crate::{Error, Result};
 
 /// The boxed future that a compensation returns.
-pub(crate) type Compensating = BoxFuture<'static, Result<()>>;
+pub(crate) type CompensationFuture = BoxFuture<'static, Result<()>>;
 
 /// How one step is undone.
 pub(crate) struct Compensation {
     /// The id of the undone step, or the name that the function gave to the compensation.
     pub(crate) name: StepId,
     pub(crate) at: &'static Location<'static>,
-    pub(crate) compensate: Box<dyn FnOnce() -> Compensating + Send>,
+    pub(crate) compensate: Box<dyn FnOnce() -> CompensationFuture + Send>,
 }
 
 /// The retry policy of a function and its current attempt.
@@ -70,7 +70,7 @@ pub(crate) async fn compensated(
     let mut not_undone = String::new();
     for Compensation { name, at, compensate } in ledger.take_compensations().into_iter().rev() {
         let id = ledger.unused_id(format!("undo {name}"));
-        let body: Body<'static> = Box::new(move || {
+        let body: StepBodyFn<'static> = Box::new(move || {
             let compensating = compensate();
             Box::pin(async move { compensating.await.map(|()| json::null()) })
         });
@@ -90,7 +90,7 @@ pub(crate) async fn compensated(
 /// replays then use.
 async fn record_failure(ledger: &Arc<ReplayLedger>, failure: Failure) -> Failure {
     let record = json::to_json(&failure).unwrap_or_else(|_| json::null());
-    let body: Body<'static> = Box::new(move || Box::pin(async move { Ok(record) }));
+    let body: StepBodyFn<'static> = Box::new(move || Box::pin(async move { Ok(record) }));
     let recorded = run_step(ledger, OwnStep::Compensation.id(), StepOptions::default(), body, Location::caller()).await;
     recorded.ok().and_then(|record| serde_json::from_str(record.get()).ok()).unwrap_or(failure)
 }
@@ -99,7 +99,7 @@ async fn run_step(
     ledger: &Arc<ReplayLedger>,
     id: StepId,
     options: StepOptions,
-    body: Body<'static>,
+    body: StepBodyFn<'static>,
     at: &'static Location<'static>,
 ) -> Result<Json> {
     let mut step = UntypedStep::new(ledger.clone(), id, Operation::Run(options), Some(body), at);

@@ -15,10 +15,10 @@ use stepladder_core::limits::{NAME_CHARS, step_name_problem};
 use stepladder_core::{Json, RunId, Timestamp, json};
 use uuid::Uuid;
 
-use crate::compensation::{Compensating, Compensation};
+use crate::compensation::{Compensation, CompensationFuture};
 use crate::error::ErrorCode;
 use crate::ledger::ReplayLedger;
-use crate::step::{Body, Decode, Recorded, UntypedStep};
+use crate::step::{DecodeFn, RecordedStep, StepBodyFn, UntypedStep};
 use crate::{Error, Log, Map, PollUntil, Result, SharedData, Step};
 
 /// The run that a function executes. The context creates steps, and provides the time, randomness
@@ -90,7 +90,7 @@ impl Context {
         F: FnOnce() -> Fut + Send + 'a,
         Fut: Future<Output = Result<T>> + Send + 'a,
     {
-        let body: Body<'a> = Box::new(move || {
+        let body: StepBodyFn<'a> = Box::new(move || {
             let running = body();
             Box::pin(async move { encode(&running.await?) })
         });
@@ -177,7 +177,7 @@ impl Context {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<()>> + Send + 'static,
     {
-        let compensate = Box::new(move || -> Compensating { Box::pin(undo()) });
+        let compensate = Box::new(move || -> CompensationFuture { Box::pin(undo()) });
         // an invalid name must not prevent the compensation, so it is corrected
         let name: String = name.as_ref().chars().filter(|c| !c.is_control()).take(NAME_CHARS).collect();
         self.ledger.add_compensation(Compensation { name: name.into(), at: Location::caller(), compensate });
@@ -260,9 +260,9 @@ impl Context {
         &'a self,
         name: String,
         ask: Operation,
-        body: Option<Body<'a>>,
-        decode: Decode<T>,
-    ) -> Recorded<'a, T> {
+        body: Option<StepBodyFn<'a>>,
+        decode: DecodeFn<T>,
+    ) -> RecordedStep<'a, T> {
         let at = Location::caller();
         let name_error = step_name_problem(&name).map(|fault| {
             Error::terminal(format!("the step name `{name}` ({at}) {fault}")).with_code(ErrorCode::BadStepName)
@@ -272,7 +272,7 @@ impl Context {
         if let Some(error) = name_error {
             step.fail_with(error);
         }
-        Recorded::new(step, decode)
+        RecordedStep::new(step, decode)
     }
 }
 

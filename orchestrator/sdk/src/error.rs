@@ -31,7 +31,7 @@ pub use stepladder_core::ErrorCode;
 /// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-type Source = Box<dyn StdError + Send + Sync + 'static>;
+type ErrorSource = Box<dyn StdError + Send + Sync + 'static>;
 
 /// Why a step or a function failed, whether it is retried, and a code to branch on.
 ///
@@ -50,10 +50,10 @@ type Source = Box<dyn StdError + Send + Sync + 'static>;
 /// }
 /// assert!(refuse(-1).unwrap_err().is_terminal());
 /// ```
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorParts>);
 
-struct Inner {
-    source: Source,
+struct ErrorParts {
+    source: ErrorSource,
     retry: RetryAdvice,
     code: Option<ErrorCode>,
 }
@@ -61,24 +61,24 @@ struct Inner {
 impl Error {
     /// Creates an error that is retried, unless one of its causes is known to fail the same way
     /// again.
-    pub fn new(error: impl Into<Source>) -> Self {
+    pub fn new(error: impl Into<ErrorSource>) -> Self {
         let source = http::without_secrets(error.into());
         let retry = classify(&*source);
         Self::with_retry(source, retry)
     }
 
     /// Creates an error that is not retried.
-    pub fn terminal(error: impl Into<Source>) -> Self {
+    pub fn terminal(error: impl Into<ErrorSource>) -> Self {
         Self::with_retry(http::without_secrets(error.into()), RetryAdvice::Never)
     }
 
     /// Creates an error that is retried after `wait`, while retries are left.
-    pub fn retry_after(wait: Duration, error: impl Into<Source>) -> Self {
+    pub fn retry_after(wait: Duration, error: impl Into<ErrorSource>) -> Self {
         Self::with_retry(http::without_secrets(error.into()), RetryAdvice::After(wait))
     }
 
-    fn with_retry(source: Source, retry: RetryAdvice) -> Self {
-        Self(Box::new(Inner { source, retry, code: None }))
+    fn with_retry(source: ErrorSource, retry: RetryAdvice) -> Self {
+        Self(Box::new(ErrorParts { source, retry, code: None }))
     }
 
     fn advised(mut self, retry: RetryAdvice) -> Self {
@@ -160,8 +160,8 @@ impl Error {
     /// Adds the step's name to the start of the message, and makes the error terminal. The causes
     /// and the code are kept.
     pub(crate) fn in_step(self, name: &str) -> Self {
-        let Inner { source, code, .. } = *self.0;
-        let mut error = Self::terminal(InStep { message: format!("step `{name}`: {source}"), source });
+        let ErrorParts { source, code, .. } = *self.0;
+        let mut error = Self::terminal(InvalidStepError { message: format!("step `{name}`: {source}"), source });
         error.0.code = code;
         error
     }
@@ -177,18 +177,18 @@ impl Error {
 
 /// An error in the definition of a step, which prevents the step from starting.
 #[derive(Debug)]
-struct InStep {
+struct InvalidStepError {
     message: String,
-    source: Source,
+    source: ErrorSource,
 }
 
-impl fmt::Display for InStep {
+impl fmt::Display for InvalidStepError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl StdError for InStep {
+impl StdError for InvalidStepError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(&*self.source)
     }
@@ -202,7 +202,7 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Error {
 
 /// Converts an error back, for [`Error::terminal`], [`Error::retry_after`] and `Box<dyn Error>`.
 /// The chain of sources is kept.
-impl From<Error> for Source {
+impl From<Error> for ErrorSource {
     fn from(error: Error) -> Self {
         error.0.source
     }
@@ -292,7 +292,7 @@ pub trait ResultExt<T> {
     fn with_code(self, code: impl Into<ErrorCode>) -> Result<T>;
 }
 
-impl<T, E: Into<Source> + 'static> ResultExt<T> for std::result::Result<T, E> {
+impl<T, E: Into<ErrorSource> + 'static> ResultExt<T> for std::result::Result<T, E> {
     fn terminal(self) -> Result<T> {
         self.map_err(|error| converted(error).advised(RetryAdvice::Never))
     }
@@ -308,7 +308,7 @@ impl<T, E: Into<Source> + 'static> ResultExt<T> for std::result::Result<T, E> {
 
 /// Converts any error to an [`Error`]. An [`Error`] is not changed and keeps its code and its retry
 /// advice.
-fn converted<E: Into<Source> + 'static>(error: E) -> Error {
+fn converted<E: Into<ErrorSource> + 'static>(error: E) -> Error {
     let mut error = Some(error);
     let own = (&mut error as &mut dyn Any).downcast_mut::<Option<Error>>().and_then(Option::take);
     match (own, error) {

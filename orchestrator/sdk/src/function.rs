@@ -18,7 +18,7 @@ use crate::flow::Batch;
 use crate::single_calls::SingleCalls;
 use crate::{Context, Event, EventData, FunctionFailed, Result};
 use handler::{Handler, batch_handler, event_handler};
-use triggers::Filter;
+use triggers::TriggerFilter;
 
 /// A function to register with `App::function`.
 ///
@@ -46,7 +46,7 @@ pub struct Function {
     /// The events that the latest call of `on` selected; `None` before the first call.
     selected: Option<&'static [&'static str]>,
     selections: Vec<&'static [&'static str]>,
-    filters: Vec<Filter>,
+    filters: Vec<TriggerFilter>,
     example: Option<serde_json::Result<NewEvent>>,
     /// Whether the handler's event type can be decoded from a tick.
     can_decode_tick: fn() -> bool,

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use futures::future::{BoxFuture, poll_fn};
 use stepladder_core::report::HandlerLogLine;
 use stepladder_core::state::RevealedOutcome;
-use stepladder_core::{Json, Report, StepId};
+use stepladder_core::{AttemptReport, Json, StepId};
 use stepladder_engine::executor::{AdvisedFailure, FinishedStep, PollResult, Session};
 
 use crate::error::{ErrorCode, panicked};
@@ -176,7 +176,7 @@ impl Session for RustSession {
         self.ledger.orphans()
     }
 
-    fn take_report(&mut self, step: &StepId) -> Report {
+    fn take_report(&mut self, step: &StepId) -> AttemptReport {
         self.ledger.take_report(step)
     }
 

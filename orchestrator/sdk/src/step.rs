@@ -13,10 +13,10 @@ use stepladder_core::decide::StepOptions;
 use stepladder_core::retry::Backoff;
 
 pub use invoke::Invoke;
-pub(crate) use recorded::{Decode, Recorded, delegate_future, undoable};
+pub(crate) use recorded::{DecodeFn, RecordedStep, delegate_future, undoable};
 pub use send::{SendEvent, SendEvents};
 pub use sleep::Sleep;
-pub(crate) use untyped::{Body, UntypedStep};
+pub(crate) use untyped::{StepBodyFn, UntypedStep};
 
 /// A step with a body: see [`Context::step`](crate::Context::step). Await it, or combine it with
 /// other futures, for example with `join!`, `try_join_all` or `select!`.
@@ -33,7 +33,7 @@ pub(crate) use untyped::{Body, UntypedStep};
 /// [`ErrorCode`](crate::ErrorCode) explains them.
 #[must_use = "a step does nothing until it is awaited"]
 pub struct Step<'a, T> {
-    step: Recorded<'a, T>,
+    step: RecordedStep<'a, T>,
 }
 
 impl<T> Step<'_, T> {

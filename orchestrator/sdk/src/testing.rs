@@ -45,8 +45,8 @@ use stepladder_engine::{Config, RerunOptions};
 use crate::event::encode_event;
 use crate::single_calls::SingleCalls;
 use crate::{Function, SharedData, ToEvent};
-use script::Script;
-use world::World;
+use script::StepScripts;
+use world::TestEnvironment;
 
 pub use run::TestRun;
 pub use stepladder_core::Status;
@@ -91,10 +91,10 @@ pub use stepladder_engine::Pace;
 pub struct TestApp {
     functions: Vec<Function>,
     data: SharedData,
-    script: Script,
+    script: StepScripts,
     config: Config,
     calls: SingleCalls,
-    world: Option<World>,
+    world: Option<TestEnvironment>,
 }
 
 impl TestApp {
@@ -247,12 +247,12 @@ impl TestApp {
     }
 
     /// Returns the engine and everything around it. The first call creates them.
-    fn world(&mut self) -> &mut World {
+    fn world(&mut self) -> &mut TestEnvironment {
         let Self { functions, data, script, config, calls, world } = self;
         world.get_or_insert_with(|| {
             calls.check("the app").and_then(|()| data.check()).unwrap_or_else(|error| panic!("{error}"));
             let script = Arc::new(std::mem::take(script));
-            World::new(std::mem::take(functions), data, script, config.clone())
+            TestEnvironment::new(std::mem::take(functions), data, script, config.clone())
         })
     }
 }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use stepladder_core::decide::Operation;
 use stepladder_core::waiting::{EventMatch, Field};
 
-use crate::step::{Recorded, delegate_future};
+use crate::step::{RecordedStep, delegate_future};
 use crate::{Event, EventData, Result};
 
 /// The default timeout of a wait: 7 days.
@@ -44,11 +44,11 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
 /// If an expression is not CEL, the run fails.
 #[must_use = "a wait does nothing until it is awaited"]
 pub struct WaitForEvent<'a, T> {
-    step: Recorded<'a, Option<Event<T>>>,
+    step: RecordedStep<'a, Option<Event<T>>>,
 }
 
 impl<'a, T> WaitForEvent<'a, T> {
-    pub(crate) fn new(step: Recorded<'a, Option<Event<T>>>) -> Self {
+    pub(crate) fn new(step: RecordedStep<'a, Option<Event<T>>>) -> Self {
         Self { step }
     }
 
@@ -110,12 +110,12 @@ impl<'a, T> WaitForEvent<'a, T> {
 /// Terminal with the code `undecodable-memo` if the posted data does not match the type.
 #[must_use = "a wait does nothing until it is awaited"]
 pub struct WaitForSignal<'a, T> {
-    step: Recorded<'a, Option<T>>,
+    step: RecordedStep<'a, Option<T>>,
     token: String,
 }
 
 impl<'a, T> WaitForSignal<'a, T> {
-    pub(crate) fn new(step: Recorded<'a, Option<T>>, token: String) -> Self {
+    pub(crate) fn new(step: RecordedStep<'a, Option<T>>, token: String) -> Self {
         Self { step, token }
     }
 
@@ -163,9 +163,9 @@ pub(crate) fn decode_event<T: EventData>(outcome: &RawValue) -> serde_json::Resu
 /// Decodes the data that was posted; `null` means that nothing was posted.
 pub(crate) fn decode_signal<T: DeserializeOwned>(outcome: &RawValue) -> serde_json::Result<Option<T>> {
     #[derive(Deserialize)]
-    struct Posted<T> {
+    struct PostedData<T> {
         data: T,
     }
-    let posted: Option<Posted<T>> = serde_json::from_str(outcome.get())?;
+    let posted: Option<PostedData<T>> = serde_json::from_str(outcome.get())?;
     Ok(posted.map(|posted| posted.data))
 }

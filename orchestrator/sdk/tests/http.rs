@@ -57,8 +57,8 @@ async fn errors_of_the_client_are_classified_wherever_they_are() {
     let status = reqwest::get(server.uri()).await.unwrap().error_for_status().unwrap_err();
     #[derive(Debug, thiserror::Error)]
     #[error("outer")]
-    struct Outer(#[source] reqwest::Error);
-    assert!(Error::from(Outer(status)).is_terminal(), "found among the causes");
+    struct OuterError(#[source] reqwest::Error);
+    assert!(Error::from(OuterError(status)).is_terminal(), "found among the causes");
 }
 
 #[tokio::test]

@@ -35,11 +35,11 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 
 pub(crate) use self::live::MAX_STREAMS;
-use self::shell::{Shell, Tab};
-use crate::error::Problem;
-use crate::guard::inputs::{self, Parameters};
+use self::shell::{DashboardTab, PageShell};
+use crate::error::HttpProblem;
+use crate::guard::inputs::{self, QueryParameters};
 use crate::guard::origin;
-use crate::router::Shared;
+use crate::router::SharedServerState;
 
 /// The content security policy. A page may use only the server's own style sheet, script and
 /// streams, and may send forms only to this server. Nothing may be inline.
@@ -47,7 +47,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// Returns the routes of pages and forms that require the dashboard token.
-pub(crate) fn routes(shared: &Shared) -> Router<Shared> {
+pub(crate) fn routes(shared: &SharedServerState) -> Router<SharedServerState> {
     let only_known = from_fn_with_state(shared.clone(), inputs::guard);
     let pages = Router::new()
         .route("/", get(runs::page))
@@ -77,12 +77,12 @@ pub(crate) fn routes(shared: &Shared) -> Router<Shared> {
     pages.merge(forms)
 }
 
-pub(crate) fn login_routes() -> Router<Shared> {
+pub(crate) fn login_routes() -> Router<SharedServerState> {
     Router::new().route("/login", get(login::form).post(login::log_in))
 }
 
 /// Returns the routes that require no token: assets, and the choice of a theme.
-pub(crate) fn open_routes(shared: &Shared) -> Router<Shared> {
+pub(crate) fn open_routes(shared: &SharedServerState) -> Router<SharedServerState> {
     let only_known = from_fn_with_state(shared.clone(), inputs::guard);
     Router::new()
         .route("/style.css", get(style))
@@ -109,26 +109,26 @@ fn asset(kind: &'static str, text: &'static str) -> Response {
 #[derive(Template)]
 #[template(path = "problem.html")]
 struct ProblemPage<'a> {
-    shell: Shell,
+    shell: PageShell,
     sentence: &'a str,
 }
 
 #[derive(Template)]
 #[template(path = "login.html")]
 struct LoginPage<'a> {
-    shell: Shell,
+    shell: PageShell,
     problem: Option<&'a str>,
 }
 
 /// Returns a response with the login form, and with the problem of the last attempt if there was
 /// one.
-fn login_page(shared: &Shared, headers: &HeaderMap, status: StatusCode, problem: Option<&str>) -> Response {
-    html_page(status, &LoginPage { shell: Shell::new(shared, headers, Tab::None), problem })
+fn login_page(shared: &SharedServerState, headers: &HeaderMap, status: StatusCode, problem: Option<&str>) -> Response {
+    html_page(status, &LoginPage { shell: PageShell::new(shared, headers, DashboardTab::None), problem })
 }
 
 /// Returns a response with a page that shows a problem.
-pub(crate) fn problem_page(shared: &Shared, headers: &HeaderMap, problem: &Problem) -> Response {
-    let shell = Shell::new(shared, headers, Tab::None);
+pub(crate) fn problem_page(shared: &SharedServerState, headers: &HeaderMap, problem: &HttpProblem) -> Response {
+    let shell = PageShell::new(shared, headers, DashboardTab::None);
     problem.with_body(html_page(problem.status, &ProblemPage { shell, sentence: &problem.sentence }))
 }
 
@@ -137,7 +137,7 @@ fn html_page(status: StatusCode, page: &impl Template) -> Response {
         Ok(text) => text,
         Err(error) => {
             tracing::error!(%error, "a page cannot be rendered");
-            return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be rendered").into_response();
+            return HttpProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be rendered").into_response();
         }
     };
     let mut response = (status, Html(text)).into_response();
@@ -152,7 +152,7 @@ fn html_page(status: StatusCode, page: &impl Template) -> Response {
 /// A request for a page: its headers and its query.
 struct PageRequest {
     headers: HeaderMap,
-    query: Parameters,
+    query: QueryParameters,
 }
 
 impl PageRequest {
@@ -162,11 +162,14 @@ impl PageRequest {
     }
 }
 
-impl FromRequestParts<Shared> for PageRequest {
-    type Rejection = Problem;
+impl FromRequestParts<SharedServerState> for PageRequest {
+    type Rejection = HttpProblem;
 
-    async fn from_request_parts(parts: &mut axum::http::request::Parts, state: &Shared) -> Result<Self, Problem> {
-        let query = Parameters::from_request_parts(parts, state).await?;
+    async fn from_request_parts(
+        parts: &mut axum::http::request::Parts,
+        state: &SharedServerState,
+    ) -> Result<Self, HttpProblem> {
+        let query = QueryParameters::from_request_parts(parts, state).await?;
         Ok(Self { headers: parts.headers.clone(), query })
     }
 }

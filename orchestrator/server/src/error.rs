@@ -17,7 +17,7 @@ const RETRY_AFTER: u64 = 1;
 
 /// An HTTP status, with a sentence that says what is wrong and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
+pub(crate) struct HttpProblem {
     pub(crate) status: StatusCode,
     pub(crate) sentence: String,
     /// The value of `Retry-After` in seconds. Only responses with the status 429 or 503 have this
@@ -25,7 +25,7 @@ pub(crate) struct Problem {
     retry_after: u64,
 }
 
-impl Problem {
+impl HttpProblem {
     /// Creates a problem. A long sentence is truncated, because it may quote the request, and a
     /// response must not grow with the request.
     pub(crate) fn new(status: StatusCode, sentence: impl Display) -> Self {
@@ -63,17 +63,17 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for HttpProblem {
     fn into_response(self) -> Response {
         #[derive(Serialize)]
-        struct Body<'a> {
+        struct ErrorBody<'a> {
             error: &'a str,
         }
-        self.with_body(Json(Body { error: &self.sentence }))
+        self.with_body(Json(ErrorBody { error: &self.sentence }))
     }
 }
 
-impl From<EngineError> for Problem {
+impl From<EngineError> for HttpProblem {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::NotFound(sentence) => Self::not_found(sentence),
@@ -97,7 +97,7 @@ impl From<EngineError> for Problem {
     }
 }
 
-impl From<EventError> for Problem {
+impl From<EventError> for HttpProblem {
     fn from(bad: EventError) -> Self {
         match bad {
             EventError::Malformed(sentence) => Self::bad_request(sentence),
@@ -112,25 +112,25 @@ mod tests {
 
     #[test]
     fn answers_of_429_and_503_say_when_to_try_again() {
-        let down = Problem::from(EngineError::Store(StoreError::Unavailable("disk full at /secret".into())));
+        let down = HttpProblem::from(EngineError::Store(StoreError::Unavailable("disk full at /secret".into())));
         assert!(!down.sentence.contains("secret"));
         let down = down.into_response();
         assert_eq!(down.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(down.headers()[header::RETRY_AFTER], "1");
-        let busy = Problem::too_many_requests("busy", 17).into_response();
+        let busy = HttpProblem::too_many_requests("busy", 17).into_response();
         assert_eq!(
             (busy.status(), &busy.headers()[header::RETRY_AFTER]),
             (StatusCode::TOO_MANY_REQUESTS, &"17".parse().unwrap())
         );
-        assert!(Problem::bad_request("no").into_response().headers().get(header::RETRY_AFTER).is_none());
+        assert!(HttpProblem::bad_request("no").into_response().headers().get(header::RETRY_AFTER).is_none());
     }
 
     #[test]
     fn bad_input_is_a_4xx() {
-        let of = |error: EngineError| Problem::from(error).status.as_u16();
+        let of = |error: EngineError| HttpProblem::from(error).status.as_u16();
         assert_eq!(of(EngineError::NotFound("x".into())), 404);
         assert_eq!(of(EngineError::Invalid("x".into())), 400);
         assert_eq!(of(EngineError::TooLate("x".into())), 409);
-        assert_eq!(Problem::from(EventError::TooLarge("x".into())).status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(HttpProblem::from(EventError::TooLarge("x".into())).status, StatusCode::PAYLOAD_TOO_LARGE);
     }
 }

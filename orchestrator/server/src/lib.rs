@@ -16,6 +16,6 @@ mod router;
 mod serve;
 
 pub use guard::auth::secrets_fault;
-pub use guard::intake::Bounds;
-pub use router::{Options, router};
-pub use serve::{Connections, serve};
+pub use guard::intake::IntakeBounds;
+pub use router::{ServerOptions, router};
+pub use serve::{ConnectionLimits, serve};

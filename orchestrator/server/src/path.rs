@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use stepladder_core::RunId;
 use stepladder_core::limits::name_problem;
 
-use crate::error::Problem;
+use crate::error::HttpProblem;
 
 pub(crate) struct RunPath(pub(crate) RunId);
 
@@ -22,31 +22,32 @@ pub(crate) struct TokenPath(pub(crate) String);
 pub(crate) struct KeyPath(pub(crate) Option<String>);
 
 impl<S: Send + Sync> FromRequestParts<S> for RunPath {
-    type Rejection = Problem;
+    type Rejection = HttpProblem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpProblem> {
         let run = segment(parts, state).await.and_then(|text| text.parse().ok());
         run.map(Self)
-            .ok_or_else(|| Problem::not_found("there is no such run: the id of a run is a ULID of 26 characters"))
+            .ok_or_else(|| HttpProblem::not_found("there is no such run: the id of a run is a ULID of 26 characters"))
     }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for EventPath {
-    type Rejection = Problem;
+    type Rejection = HttpProblem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpProblem> {
         // an invalid id belongs to no event, so the store is not read
         let text = segment(parts, state).await.filter(|text| name_problem(text).is_none());
-        text.map(Self).ok_or_else(|| Problem::not_found("there is no such event: this cannot be the id of an event"))
+        text.map(Self)
+            .ok_or_else(|| HttpProblem::not_found("there is no such event: this cannot be the id of an event"))
     }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for FunctionPath {
-    type Rejection = Problem;
+    type Rejection = HttpProblem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpProblem> {
         let text = segment(parts, state).await;
-        text.map(Self).ok_or_else(|| Problem::not_found("there is no such function: its id is not UTF-8"))
+        text.map(Self).ok_or_else(|| HttpProblem::not_found("there is no such function: its id is not UTF-8"))
     }
 }
 

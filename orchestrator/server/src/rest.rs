@@ -17,20 +17,20 @@ pub(crate) mod unanswered;
 use axum::Router;
 use axum::routing::{delete, get, post};
 
-use crate::router::Shared;
+use crate::router::SharedServerState;
 
 /// Returns the routes of the event API, which require an event key.
-pub(crate) fn event_routes() -> Router<Shared> {
+pub(crate) fn event_routes() -> Router<SharedServerState> {
     Router::new().route("/e/{key}", post(events::receive).options(events::preflight))
 }
 
 /// Returns the routes that require no secret, or that carry it in their path.
-pub(crate) fn open_routes() -> Router<Shared> {
+pub(crate) fn open_routes() -> Router<SharedServerState> {
     Router::new().route("/health", get(compat::health)).route("/v1/signals/{token}", post(signals::complete))
 }
 
 /// Returns the routes that require the dashboard token.
-pub(crate) fn routes() -> Router<Shared> {
+pub(crate) fn routes() -> Router<SharedServerState> {
     Router::new()
         .route("/v1/events/{id}", get(events::one))
         .route("/v1/events/{id}/runs", get(events::runs))

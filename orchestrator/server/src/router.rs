@@ -14,10 +14,10 @@ use stepladder_engine::Engine;
 use stepladder_engine::ports::queues::Queues;
 use tokio::sync::Semaphore;
 
-use crate::error::Problem;
-use crate::guard::auth::{self, EventKeys, Token};
+use crate::error::HttpProblem;
+use crate::guard::auth::{self, DashboardToken, EventKeys};
 use crate::guard::body::BodyBudget;
-use crate::guard::intake::{Bounds, Intake};
+use crate::guard::intake::{IntakeBounds, IntakeGuard};
 use crate::guard::{inputs, origin};
 use crate::rest::unanswered::UnansweredRequests;
 use crate::{dashboard, rest};
@@ -27,7 +27,7 @@ pub(crate) const CANCEL_REASON: &str = "on request";
 
 /// The settings of a server.
 #[derive(Clone, Default)]
-pub struct Options {
+pub struct ServerOptions {
     /// The event keys. If there are none, every key is accepted on loopback, and no key elsewhere.
     pub event_keys: Vec<String>,
     /// The token that all routes require except `/e`, `/health` and signals.
@@ -38,7 +38,7 @@ pub struct Options {
     /// The version that pages show.
     pub version: String,
     /// The limits of back-pressure.
-    pub bounds: Bounds,
+    pub bounds: IntakeBounds,
     /// Whether pages may keep a stream of changes open; without streams, pages poll. Streams do not
     /// work behind a service that waits for the end of a response, such as Lambda.
     pub streams: bool,
@@ -53,7 +53,7 @@ pub struct Options {
     pub deadline: Option<fn(&Extensions) -> Option<Timestamp>>,
 }
 
-impl fmt::Debug for Options {
+impl fmt::Debug for ServerOptions {
     /// Formats the options without the secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
@@ -70,17 +70,17 @@ impl fmt::Debug for Options {
 }
 
 /// The state that all handlers share.
-pub(crate) type Shared = Arc<SharedState>;
+pub(crate) type SharedServerState = Arc<ServerState>;
 
 /// The content of [`Shared`].
-pub(crate) struct SharedState {
+pub(crate) struct ServerState {
     pub(crate) engine: Arc<Engine>,
     pub(crate) keys: EventKeys,
-    pub(crate) token: Option<Token>,
+    pub(crate) token: Option<DashboardToken>,
     pub(crate) loopback: bool,
     pub(crate) version: String,
     pub(crate) bodies: BodyBudget,
-    pub(crate) intake: Arc<Intake>,
+    pub(crate) intake: Arc<IntakeGuard>,
     /// The permits for streams; `None` if there are no streams.
     pub(crate) streams: Option<Arc<Semaphore>>,
     pub(crate) answer_bytes: Option<usize>,
@@ -90,15 +90,15 @@ pub(crate) struct SharedState {
 }
 
 /// Creates the routes for an engine.
-pub fn router(engine: Arc<Engine>, options: Options) -> Router {
-    let shared: Shared = Arc::new(SharedState {
+pub fn router(engine: Arc<Engine>, options: ServerOptions) -> Router {
+    let shared: SharedServerState = Arc::new(ServerState {
         engine,
         keys: EventKeys::new(&options.event_keys, options.loopback),
-        token: options.dashboard_token.as_deref().map(Token::new),
+        token: options.dashboard_token.as_deref().map(DashboardToken::new),
         loopback: options.loopback,
         version: options.version,
         bodies: BodyBudget::default(),
-        intake: Arc::new(Intake::new(options.bounds)),
+        intake: Arc::new(IntakeGuard::new(options.bounds)),
         streams: options.streams.then(|| Arc::new(Semaphore::new(dashboard::MAX_STREAMS))),
         answer_bytes: options.answer_bytes,
         queues: options.queues,
@@ -128,15 +128,15 @@ pub fn router(engine: Arc<Engine>, options: Options) -> Router {
     guarded.merge(open).merge(events).layer(from_fn(log)).with_state(shared)
 }
 
-async fn no_such_route() -> Problem {
-    Problem::not_found(
+async fn no_such_route() -> HttpProblem {
+    HttpProblem::not_found(
         "there is no such route; events go to POST /e/{key}, the REST interface is under /v1, pages are under /",
     )
 }
 
-async fn method_not_allowed(method: Method) -> Problem {
+async fn method_not_allowed(method: Method) -> HttpProblem {
     let sentence = format!("this route does not take {method}; the `allow` header lists what it takes");
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, sentence)
+    HttpProblem::new(StatusCode::METHOD_NOT_ALLOWED, sentence)
 }
 
 /// Logs one line for each request. The line contains the template of the route instead of the path,

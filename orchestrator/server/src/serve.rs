@@ -16,11 +16,11 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use self::slow::WriteLimited;
+use self::slow::WriteLimitedStream;
 
 /// The limits on connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connections {
+pub struct ConnectionLimits {
     /// The maximum number of connections at the same time; others wait in the queue of the
     /// operating system. 0 means no limit.
     pub max: usize,
@@ -31,7 +31,7 @@ pub struct Connections {
     pub read_timeout: Duration,
 }
 
-impl Default for Connections {
+impl Default for ConnectionLimits {
     /// Allows 512 connections, half of the 1,024 files that a process may commonly open, and 30
     /// seconds for each time limit.
     fn default() -> Self {
@@ -44,7 +44,7 @@ impl Default for Connections {
 pub async fn serve(
     mut listener: TcpListener,
     router: Router,
-    connections: Connections,
+    connections: ConnectionLimits,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
     let max = match connections.max {
@@ -68,7 +68,7 @@ pub async fn serve(
             tracing::debug!(%error, "a connection keeps delaying small packets");
         }
         let service = TowerToHyperService::new(router.clone());
-        let connection = TokioIo::new(WriteLimited::new(connection, connections.read_timeout));
+        let connection = TokioIo::new(WriteLimitedStream::new(connection, connections.read_timeout));
         let served = ending.watch(http.serve_connection(connection, service));
         tokio::spawn(async move {
             if let Err(error) = served.await {

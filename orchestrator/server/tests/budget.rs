@@ -10,15 +10,15 @@ use async_trait::async_trait;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use futures::future::BoxFuture;
-use stepladder_core::journal::{Failure, NewRun, Origin, Outcome, StepKind};
-use stepladder_core::report::Report;
+use stepladder_core::journal::{Failure, NewRun, Outcome, RunOrigin, StepKind};
+use stepladder_core::report::AttemptReport;
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{Event, EventId, Fact, Record, RunId, RunRow, Status, Timer, Timestamp, Wake, WakeCause, json};
 use stepladder_engine::ports::{Backend, Events, RunCreation, RunStart, StoreResult};
 use stepladder_engine::{Config, Engine, RegisteredFunction};
-use stepladder_server::Options;
+use stepladder_server::ServerOptions;
 use stepladder_sqlite::Sqlite;
-use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
+use stepladder_testkit::intercept::{Intercept, InterceptedBackend, StorageCall};
 use tower::ServiceExt;
 
 const RUNS: u64 = 100_000;
@@ -28,20 +28,20 @@ const BYTES: usize = 200 * 1024;
 const CALLS: usize = 400;
 
 /// A store that counts its calls.
-struct Counting {
+struct CountingBackend {
     sqlite: Arc<Sqlite>,
     calls: Arc<AtomicUsize>,
 }
 
 #[async_trait]
-impl Intercept for Counting {
+impl Intercept for CountingBackend {
     fn backend(&self) -> &dyn Backend {
         &*self.sqlite
     }
 
     async fn around<'a, T: Debug + Send>(
         &'a self,
-        _: Call<'a>,
+        _: StorageCall<'a>,
         reply: BoxFuture<'a, StoreResult<T>>,
     ) -> StoreResult<T> {
         self.calls.fetch_add(1, Ordering::Relaxed);
@@ -68,7 +68,7 @@ fn event(n: u64, now: Timestamp) -> Event {
 fn start(event: Event, n: u64) -> RunStart {
     let function: Arc<str> = if n.is_multiple_of(2) { "hello-world" } else { "enhance-client-with-ai" }.into();
     let (at, run) = (event.received_at, RunId::started_by(event.id, &function));
-    let created = NewRun::new(function.clone(), event.clone(), Origin::Event);
+    let created = NewRun::new(function.clone(), event.clone(), RunOrigin::Event);
     let outcome = Outcome::Value(json::to_json(&"a value").expect("JSON"));
     let mut entries = vec![
         Fact::RunCreated(Box::new(created)).at(at),
@@ -103,8 +103,9 @@ fn start(event: Event, n: u64) -> RunStart {
 #[tokio::test]
 async fn with_a_hundred_thousand_runs_every_page_is_small_and_reads_little() {
     let folder = tempfile::tempdir().expect("a folder");
-    let sqlite =
-        Arc::new(Sqlite::open(folder.path().join("a.db"), stepladder_sqlite::Options::default()).expect("a file"));
+    let sqlite = Arc::new(
+        Sqlite::open(folder.path().join("a.db"), stepladder_sqlite::SqliteOptions::default()).expect("a file"),
+    );
     let now = Timestamp::from_millis(jiff::Timestamp::now().as_millisecond());
     let mut last = None;
     for first in (0..RUNS).step_by(usize::try_from(BATCH).expect("small")) {
@@ -116,10 +117,10 @@ async fn with_a_hundred_thousand_runs_every_page_is_small_and_reads_little() {
     }
     let (run, id) = last.expect("there are runs");
     let calls = Arc::new(AtomicUsize::new(0));
-    let backend = Arc::new(Intercepted(Counting { sqlite, calls: calls.clone() }));
+    let backend = Arc::new(InterceptedBackend(CountingBackend { sqlite, calls: calls.clone() }));
     let functions = described();
     let engine = Arc::new(Engine::new(backend, functions, Config::default()).expect("an engine"));
-    let router = stepladder_server::router(engine, Options { loopback: true, ..Options::default() });
+    let router = stepladder_server::router(engine, ServerOptions { loopback: true, ..ServerOptions::default() });
     for path in [
         "/".to_owned(),
         "/?status=Failed".into(),
@@ -158,8 +159,9 @@ async fn with_a_hundred_thousand_runs_every_page_is_small_and_reads_little() {
 async fn a_large_run_has_small_pages() {
     const STEPS: u64 = 250;
     let folder = tempfile::tempdir().expect("a folder");
-    let sqlite =
-        Arc::new(Sqlite::open(folder.path().join("a.db"), stepladder_sqlite::Options::default()).expect("a file"));
+    let sqlite = Arc::new(
+        Sqlite::open(folder.path().join("a.db"), stepladder_sqlite::SqliteOptions::default()).expect("a file"),
+    );
     let now = Timestamp::from_millis(jiff::Timestamp::now().as_millisecond());
     let event =
         Event { data: json::to_json(&serde_json::json!({"x": "<\"&".repeat(20_000)})).expect("JSON"), ..event(0, now) };
@@ -173,7 +175,7 @@ async fn a_large_run_has_small_pages() {
         for attempt in 1..=4 {
             let (step, worker) = (step.clone(), Arc::from("w"));
             entries.push(Fact::StepStarted { step: step.clone(), attempt, lease_until: at, worker }.at(at));
-            let report = Report::default();
+            let report = AttemptReport::default();
             entries.push(match attempt {
                 4 => {
                     let output = json::to_json(&vec!["<\"&"; 300]).expect("JSON");
@@ -189,7 +191,7 @@ async fn a_large_run_has_small_pages() {
     let total = entries.len();
     sqlite.create_runs(vec![start]).await.expect("stored");
     let engine = Arc::new(Engine::new(sqlite, described(), Config::default()).expect("an engine"));
-    let router = stepladder_server::router(engine, Options { loopback: true, ..Options::default() });
+    let router = stepladder_server::router(engine, ServerOptions { loopback: true, ..ServerOptions::default() });
     for query in ["", "?steps=60", "?steps=190", "?steps=9999", "?at=900", &format!("?at={total}&steps=249")] {
         let path = format!("/runs/{run}{query}");
         let response = router.clone().oneshot(Request::get(&path).body(Body::empty()).expect("a request")).await;

@@ -8,15 +8,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stepladder_core::{Fact, Record, Report, RunId, Timestamp, Wake, WakeCause, json};
+use stepladder_core::{AttemptReport, Fact, Record, RunId, Timestamp, Wake, WakeCause, json};
 use stepladder_engine::ports::{Commit, CommitResult, Commits, JournalAppend, Queue};
-use stepladder_sqlite::{Options, Sqlite};
+use stepladder_sqlite::{Sqlite, SqliteOptions};
 
 #[tokio::main]
 async fn main() {
     let folder = std::env::args().nth(1).unwrap_or_else(|| ".".into());
     let path = std::path::Path::new(&folder).join(format!("commits-{}.db", std::process::id()));
-    let sqlite = Arc::new(Sqlite::open(&path, Options::default()).expect("a data file"));
+    let sqlite = Arc::new(Sqlite::open(&path, SqliteOptions::default()).expect("a data file"));
     for (callers, steps) in [(1, 2_000), (8, 1_000), (64, 500), (256, 200)] {
         measure(&sqlite, callers, steps).await;
     }
@@ -56,7 +56,7 @@ async fn chain(sqlite: &Sqlite, run: RunId, steps: u64) -> (Vec<Duration>, Vec<D
     for step in 0..steps {
         let started = Fact::StepStarted { step: "pay".into(), attempt: 1, lease_until: now(), worker: "w".into() };
         let output = json::to_json("an outcome of about forty bytes of text").expect("JSON");
-        let ended = Fact::StepSucceeded { step: "pay".into(), attempt: 1, output, report: Report::default() };
+        let ended = Fact::StepSucceeded { step: "pay".into(), attempt: 1, output, report: AttemptReport::default() };
         let start = Instant::now();
         commit(sqlite, Commit { append: Some(append(run, 2 * step, started)), ..Commit::default() }).await;
         unsynced.push(start.elapsed());

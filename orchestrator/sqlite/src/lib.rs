@@ -26,7 +26,7 @@ mod store;
 mod wal;
 mod writer;
 
-pub use open::{OpenError, Options};
+pub use open::{OpenError, SqliteOptions};
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -37,13 +37,13 @@ use stepladder_engine::clock::Clock;
 /// acknowledged writes are on disk.
 pub struct Sqlite {
     clock: Arc<dyn Clock>,
-    readers: Arc<readers::Readers>,
-    writer: writer::Writer,
+    readers: Arc<readers::ReadConnections>,
+    writer: writer::JobWriter,
     memory: Arc<memory::MemoryState>,
     latest_wake: AtomicI64,
-    _log_growth: wal::LogGrowth,
+    _log_growth: wal::BackgroundWalGrowth,
     // this field is dropped last, after the connections are closed
-    _lock: lock::Lock,
+    _lock: lock::DataFileLock,
 }
 
 impl std::fmt::Debug for Sqlite {

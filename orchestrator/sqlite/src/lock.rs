@@ -19,7 +19,7 @@ use crate::{identity, open_files};
 
 /// The lock of a data file. Dropping it releases the lock.
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub(crate) struct DataFileLock {
     /// The path of the data file, with symbolic links resolved. SQLite's own files are beside this
     /// path.
     path: PathBuf,
@@ -30,7 +30,7 @@ pub(crate) struct Lock {
     _open_file: open_files::OpenFile,
 }
 
-impl Lock {
+impl DataFileLock {
     /// Acquires the lock, and creates the data file if it is missing. If the file is not a data
     /// file, it is not changed.
     pub(crate) fn acquire(db: &Path) -> Result<Self, OpenError> {

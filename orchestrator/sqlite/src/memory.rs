@@ -5,14 +5,14 @@
 mod journal_ends;
 
 use parking_lot::{Mutex, MutexGuard};
-use stepladder_engine::local::{Messages, WaitQueues};
+use stepladder_engine::local::{QueueMessages, WaitQueues};
 use tokio::sync::Notify;
 
 use journal_ends::JournalEnds;
 
 /// The queue of wakes, the wait queues of the limits, and the ends of journals.
 pub(crate) struct MemoryState {
-    messages: Mutex<Messages>,
+    messages: Mutex<QueueMessages>,
     wait_queues: Mutex<WaitQueues>,
     pub(crate) journal_ends: JournalEnds,
     /// Notifies receivers when a wake is added.
@@ -20,7 +20,7 @@ pub(crate) struct MemoryState {
 }
 
 impl MemoryState {
-    pub(crate) fn new(messages: Messages, wait_queues: WaitQueues) -> Self {
+    pub(crate) fn new(messages: QueueMessages, wait_queues: WaitQueues) -> Self {
         Self {
             messages: Mutex::new(messages),
             wait_queues: Mutex::new(wait_queues),
@@ -29,7 +29,7 @@ impl MemoryState {
         }
     }
 
-    pub(crate) fn messages(&self) -> MutexGuard<'_, Messages> {
+    pub(crate) fn messages(&self) -> MutexGuard<'_, QueueMessages> {
         self.messages.lock()
     }
 

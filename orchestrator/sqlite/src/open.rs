@@ -11,24 +11,24 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use stepladder_core::slot::{Holder, Ticket};
 use stepladder_core::{RunId, Timestamp, Wake, WakeCause};
 use stepladder_engine::clock::{Clock, SystemClock};
-use stepladder_engine::local::{Messages, WaitQueues};
+use stepladder_engine::local::{QueueMessages, WaitQueues};
 
 use crate::error::SqliteError;
-use crate::lock::Lock;
+use crate::lock::DataFileLock;
 use crate::memory::MemoryState;
-use crate::readers::Readers;
-use crate::wal::LogGrowth;
-use crate::writer::Writer;
+use crate::readers::ReadConnections;
+use crate::wal::BackgroundWalGrowth;
+use crate::writer::JobWriter;
 use crate::{Sqlite, rows, schema, wal};
 
 /// Settings of the adapter.
 #[derive(Clone)]
-pub struct Options {
+pub struct SqliteOptions {
     /// The clock for the delays of wakes.
     pub clock: Arc<dyn Clock>,
 }
 
-impl Default for Options {
+impl Default for SqliteOptions {
     /// Uses the system clock.
     fn default() -> Self {
         Self { clock: Arc::new(SystemClock) }
@@ -104,9 +104,9 @@ impl Sqlite {
     ///
     /// # Errors
     /// An [`OpenError`] if the file is in use, is not a data file, or cannot be written.
-    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
+    pub fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, OpenError> {
         let path = path.as_ref();
-        let lock = Lock::acquire(path)?;
+        let lock = DataFileLock::acquire(path)?;
         let unusable = |error: SqliteError| {
             let store_error = error.into_store_error();
             let reason = store_error.reason().to_owned();
@@ -122,17 +122,17 @@ impl Sqlite {
         let (messages, latest) = load_queue(&mut db, options.clock.now()).map_err(unusable)?;
         let wait_queues = load_wait_queues(&db).map_err(unusable)?;
         let memory = Arc::new(MemoryState::new(messages, wait_queues));
-        let writer = Writer::start(db, memory.clone()).map_err(|error| {
+        let writer = JobWriter::start(db, memory.clone()).map_err(|error| {
             OpenError::unusable_by_io(path, format!("its writer cannot be started: {error}"), error)
         })?;
-        let readers = Arc::new(Readers::new(lock.path()));
+        let readers = Arc::new(ReadConnections::new(lock.path()));
         Ok(Self {
             clock: options.clock,
             readers,
             writer,
             memory,
             latest_wake: AtomicI64::new(latest),
-            _log_growth: LogGrowth::start(lock.path()),
+            _log_growth: BackgroundWalGrowth::start(lock.path()),
             _lock: lock,
         })
     }
@@ -179,9 +179,9 @@ pub(crate) fn cache_statements(db: &Connection) -> rusqlite::Result<()> {
 
 /// Loads the queue that the previous process left behind, and adds a wake for each ticket that may
 /// get a slot now. Also returns the number of the latest wake.
-fn load_queue(db: &mut Connection, now: Timestamp) -> Result<(Messages, i64), SqliteError> {
+fn load_queue(db: &mut Connection, now: Timestamp) -> Result<(QueueMessages, i64), SqliteError> {
     let promoted = promotable_tickets(db)?;
-    let mut messages = Messages::default();
+    let mut messages = QueueMessages::default();
     let mut latest = 0;
     {
         let mut query = db.prepare("SELECT n, due, wake FROM wakes ORDER BY n")?;

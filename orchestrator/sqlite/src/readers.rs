@@ -13,12 +13,12 @@ use crate::open::cache_statements;
 /// The maximum number of idle connections that are kept open.
 const MAX_IDLE: usize = 16;
 
-pub(crate) struct Readers {
+pub(crate) struct ReadConnections {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
 }
 
-impl Readers {
+impl ReadConnections {
     pub(crate) fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), idle: Mutex::default() }
     }

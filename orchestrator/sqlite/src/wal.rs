@@ -30,11 +30,11 @@ const CHUNK_BYTES: usize = 512 * 1024;
 
 /// Extends a log in the background. Dropping this value stops the work.
 #[derive(Debug)]
-pub(crate) struct LogGrowth {
+pub(crate) struct BackgroundWalGrowth {
     _alive: Arc<()>,
 }
 
-impl LogGrowth {
+impl BackgroundWalGrowth {
     /// Extends the log of a data file on a separate thread.
     pub(crate) fn start(db: &Path) -> Self {
         let log = beside(db, "-wal");

@@ -22,15 +22,15 @@ use rusqlite::Connection;
 use stepladder_engine::ports::{StoreError, StoreResult};
 use tokio::sync::oneshot;
 
-pub(crate) use job::{Durability, Job};
+pub(crate) use job::{Durability, WriteJob};
 
 use crate::error::SqliteError;
 use crate::memory::MemoryState;
 use connection::WriteConnection;
-use job::Task;
+use job::AwaitedJob;
 
 /// Accepts jobs for the data file.
-pub(crate) struct Writer {
+pub(crate) struct JobWriter {
     queue: Arc<JobQueue>,
     connection: Arc<Mutex<WriteConnection>>,
     thread: Option<JoinHandle<()>>,
@@ -44,11 +44,11 @@ struct JobQueue {
 
 #[derive(Default)]
 struct QueueState {
-    jobs: Vec<Box<dyn Job>>,
+    jobs: Vec<Box<dyn WriteJob>>,
     closed: bool,
 }
 
-impl Writer {
+impl JobWriter {
     pub(crate) fn start(db: Connection, memory: Arc<MemoryState>) -> std::io::Result<Self> {
         let queue = Arc::new(JobQueue::default());
         let connection = Arc::new(Mutex::new(WriteConnection::new(db, memory)));
@@ -78,7 +78,7 @@ impl Writer {
         after: impl FnOnce(&T, &MemoryState) + Send + 'static,
     ) -> StoreResult<T> {
         let (reply, answer) = oneshot::channel();
-        self.submit(Box::new(Task::new(durability, work, after, reply)));
+        self.submit(Box::new(AwaitedJob::new(durability, work, after, reply)));
         receive_answer(answer).await
     }
 
@@ -91,14 +91,14 @@ impl Writer {
         after: impl FnOnce(&T, &MemoryState) + Send + 'static,
     ) -> StoreResult<T> {
         let (reply, answer) = oneshot::channel();
-        if let Some(job) = self.try_write_here(Box::new(Task::new(durability, work, after, reply))) {
+        if let Some(job) = self.try_write_here(Box::new(AwaitedJob::new(durability, work, after, reply))) {
             self.submit(job);
         }
         receive_answer(answer).await
     }
 
     /// Executes a job on this thread. If the job has to wait, returns it instead.
-    fn try_write_here(&self, job: Box<dyn Job>) -> Option<Box<dyn Job>> {
+    fn try_write_here(&self, job: Box<dyn WriteJob>) -> Option<Box<dyn WriteJob>> {
         let Some(mut connection) = self.connection.try_lock() else { return Some(job) };
         if !connection.is_quick(job.durability()) || !self.queue.is_idle() {
             return Some(job);
@@ -113,7 +113,7 @@ impl Writer {
         self.submit(Box::new(job::BackgroundJob::new(work)));
     }
 
-    fn submit(&self, job: Box<dyn Job>) {
+    fn submit(&self, job: Box<dyn WriteJob>) {
         let mut state = self.queue.state.lock();
         if state.closed {
             // the job is dropped, which closes its result channel and so tells the caller
@@ -132,7 +132,7 @@ async fn receive_answer<T>(answer: oneshot::Receiver<StoreResult<T>>) -> StoreRe
     answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the data file is being closed".into())))
 }
 
-impl Drop for Writer {
+impl Drop for JobWriter {
     /// Waits until all submitted jobs have been executed.
     fn drop(&mut self) {
         self.queue.state.lock().closed = true;
@@ -154,7 +154,7 @@ impl JobQueue {
         !state.jobs.is_empty()
     }
 
-    fn take(&self) -> Vec<Box<dyn Job>> {
+    fn take(&self) -> Vec<Box<dyn WriteJob>> {
         std::mem::take(&mut self.state.lock().jobs)
     }
 

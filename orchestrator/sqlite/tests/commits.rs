@@ -10,7 +10,7 @@ use stepladder_engine::ports::{Listings, RunQuery};
 use stepladder_engine::{Config, Engine};
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::{SharedData, compile};
-use stepladder_sqlite::{Options, Sqlite};
+use stepladder_sqlite::{Sqlite, SqliteOptions};
 
 /// Counts the commits in a write-ahead log: the frames that contain the size of the database after
 /// a commit. See <https://sqlite.org/fileformat2.html#the_write_ahead_log>.
@@ -23,16 +23,17 @@ fn commits(log: &Path) -> usize {
     frames.filter(|at| log[at + 8..at + 16] == log[16..24] && number(at + 4) > 0).count()
 }
 
-struct World {
+struct EngineFixture {
     folder: tempfile::TempDir,
     sqlite: Arc<Sqlite>,
     engine: Engine,
 }
 
-impl World {
+impl EngineFixture {
     fn new(functions: Vec<Function>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let sqlite = Arc::new(Sqlite::open(folder.path().join("data.db"), Options::default()).expect("a data file"));
+        let sqlite =
+            Arc::new(Sqlite::open(folder.path().join("data.db"), SqliteOptions::default()).expect("a data file"));
         let data = SharedData::default();
         let compiled = functions.into_iter().flat_map(|f| compile(f, &data).expect("a function"));
         let engine = Engine::new(sqlite.clone(), compiled.collect(), Config::default()).expect("functions that work");
@@ -53,32 +54,32 @@ impl World {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Job {}
+struct JobEvent {}
 
-impl EventData for Job {
+impl EventData for JobEvent {
     const NAME: &'static str = "job/asked";
 }
 
 #[derive(Serialize, Deserialize)]
-struct Stop {}
+struct StopEvent {}
 
-impl EventData for Stop {
+impl EventData for StopEvent {
     const NAME: &'static str = "job/stopped";
 }
 
-async fn works(ctx: Context, _: Event<Job>) -> Result<()> {
+async fn works(ctx: Context, _: Event<JobEvent>) -> Result<()> {
     ctx.step("work", async || Ok(())).await
 }
 
 fn job() -> NewEvent {
-    NewEvent::new(Job::NAME, json::empty_object())
+    NewEvent::new(JobEvent::NAME, json::empty_object())
 }
 
 #[tokio::test]
 async fn a_request_and_all_its_runs_are_one_commit() {
-    let cancelled = Function::new("cancelled", works).cancel_on(CancelOn::event::<Stop>());
+    let cancelled = Function::new("cancelled", works).cancel_on(CancelOn::event::<StopEvent>());
     let limited = Function::new("limited", works).concurrency(Concurrency::runs(1));
-    let world = World::new(vec![Function::new("plain", works), cancelled, limited]);
+    let world = EngineFixture::new(vec![Function::new("plain", works), cancelled, limited]);
     assert_eq!(world.cost(&[job()]).await, 1);
     assert_eq!(world.runs().await, 3);
     assert_eq!(world.cost(&[job(), job(), job()]).await, 1);
@@ -89,7 +90,7 @@ async fn a_request_and_all_its_runs_are_one_commit() {
 
 #[tokio::test]
 async fn a_repeated_request_repeats_its_writes() {
-    let world = World::new(vec![Function::new("plain", works)]);
+    let world = EngineFixture::new(vec![Function::new("plain", works)]);
     let mut named = job();
     named.id = Some("job-1".into());
     assert_eq!(world.cost(std::slice::from_ref(&named)).await, 1);
@@ -101,7 +102,7 @@ async fn a_repeated_request_repeats_its_writes() {
 #[tokio::test]
 async fn flow_control_costs_one_commit_more() {
     let rate = Rate::new(5, Duration::from_secs(60));
-    let world = World::new(vec![Function::new("plain", works), Function::new("rated", works).rate_limit(rate)]);
+    let world = EngineFixture::new(vec![Function::new("plain", works), Function::new("rated", works).rate_limit(rate)]);
     assert_eq!(world.cost(&[job()]).await, 2);
     assert_eq!(world.runs().await, 2);
 }

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use stepladder_sqlite::{Options, Sqlite};
+use stepladder_sqlite::{Sqlite, SqliteOptions};
 use stepladder_testkit::clock::VirtualClock;
-use stepladder_testkit::conformance::{Subject, start};
+use stepladder_testkit::conformance::{TestedAdapter, start};
 
-async fn sqlite() -> Subject {
+async fn sqlite() -> TestedAdapter {
     let folder = tempfile::tempdir().expect("a folder");
     let clock = Arc::new(VirtualClock::new(start()));
-    let sqlite = Sqlite::open(folder.path().join("data.db"), Options { clock: clock.clone() }).expect("a data file");
-    Subject::new(sqlite, clock).keeping(folder)
+    let sqlite =
+        Sqlite::open(folder.path().join("data.db"), SqliteOptions { clock: clock.clone() }).expect("a data file");
+    TestedAdapter::new(sqlite, clock).keeping(folder)
 }
 
 stepladder_testkit::conformance!(sqlite);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use stepladder_core::{RunId, Timestamp, Wake, WakeCause};
 use stepladder_engine::ports::{Commit, Commits, Queue};
-use stepladder_sqlite::{OpenError, Options, Sqlite};
+use stepladder_sqlite::{OpenError, Sqlite, SqliteOptions};
 use tempfile::TempDir;
 
 /// The ASCII codes of "Stld".
@@ -25,12 +25,12 @@ fn folder() -> (TempDir, PathBuf) {
 }
 
 fn open(path: &Path) -> Sqlite {
-    Sqlite::open(path, Options::default()).expect("a data file")
+    Sqlite::open(path, SqliteOptions::default()).expect("a data file")
 }
 
 /// Returns the sentence with which a data file at this path is rejected.
 fn rejection(path: impl AsRef<Path>) -> String {
-    let Err(error) = Sqlite::open(path, Options::default()) else { panic!("it was opened") };
+    let Err(error) = Sqlite::open(path, SqliteOptions::default()) else { panic!("it was opened") };
     let sentence = error.to_string();
     assert!(!sentence.contains('\n'), "{sentence}");
     sentence
@@ -58,7 +58,7 @@ fn rule_30_a_file_has_one_opener_under_all_of_its_names() {
     fs::hard_link(&path, &by_hard_link).expect("a link");
     fs::create_dir(folder.path().join("sub")).expect("a folder");
     for name in [&by_symlink, &by_hard_link, &folder.path().join("sub/../a.db")] {
-        let Err(error) = Sqlite::open(name, Options::default()) else { panic!("{} was opened", name.display()) };
+        let Err(error) = Sqlite::open(name, SqliteOptions::default()) else { panic!("{} was opened", name.display()) };
         assert!(matches!(error, OpenError::InUse { .. }), "{error}");
     }
     drop(first);

@@ -13,34 +13,34 @@ use stepladder_engine::view::RunSummary;
 use stepladder_engine::{Config, Engine, RunFilter};
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::{SharedData, compile};
-use stepladder_sqlite::{Options, Sqlite};
+use stepladder_sqlite::{Sqlite, SqliteOptions};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Serialize, Deserialize)]
-struct Job {
+struct JobEvent {
     n: u32,
 }
 
-impl EventData for Job {
+impl EventData for JobEvent {
     const NAME: &'static str = "job/asked";
 }
 
 /// A handler with two steps and a sleep between them.
-async fn work(ctx: Context, event: Event<Job>) -> Result<u32> {
+async fn work(ctx: Context, event: Event<JobEvent>) -> Result<u32> {
     ctx.step("first", async || Ok(())).await?;
     ctx.sleep("a while", 40 * SECOND).await?;
     ctx.step("last", async || Ok(event.data.n)).await
 }
 
-async fn collect(ctx: Context, events: Vec<Event<Job>>) -> Result<Vec<u32>> {
+async fn collect(ctx: Context, events: Vec<Event<JobEvent>>) -> Result<Vec<u32>> {
     ctx.step("gather", async || Ok(events.iter().map(|event| event.data.n).collect())).await
 }
 
 fn process(path: &Path, clock: &Arc<VirtualClock>, function: Function) -> (Engine, Arc<Sqlite>) {
-    let sqlite = Arc::new(Sqlite::open(path, Options { clock: clock.clone() }).expect("a data file"));
+    let sqlite = Arc::new(Sqlite::open(path, SqliteOptions { clock: clock.clone() }).expect("a data file"));
     let compiled = compile(function, &SharedData::default()).expect("a function");
     let config = Config::default();
     let entropy = Arc::new(SeededEntropy::new(clock.now().as_millis() as u64));
@@ -56,7 +56,7 @@ async fn run(function: fn() -> Function, events: u32) -> (Vec<RunSummary>, usize
     let path = folder.path().join("dev.db");
     let clock = Arc::new(VirtualClock::new(NOW));
     for n in 0..events {
-        send(&path, &clock, function(), &Job { n }).await;
+        send(&path, &clock, function(), &JobEvent { n }).await;
     }
     settle(&path, &clock, function).await
 }
@@ -149,19 +149,19 @@ async fn a_deadline_to_finish_survives_restarts() {
 #[tokio::test]
 async fn an_event_cancels_a_run_of_an_earlier_process() {
     #[derive(Serialize, Deserialize)]
-    struct Stop {
+    struct StopEvent {
         n: u32,
     }
-    impl EventData for Stop {
+    impl EventData for StopEvent {
         const NAME: &'static str = "job/stopped";
     }
-    let function = || Function::new("f", work).cancel_on(CancelOn::event::<Stop>().matching("n"));
+    let function = || Function::new("f", work).cancel_on(CancelOn::event::<StopEvent>().matching("n"));
     let folder = tempfile::tempdir().expect("a folder");
     let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
     for n in 0..3 {
-        send(&path, &clock, function(), &Job { n }).await;
+        send(&path, &clock, function(), &JobEvent { n }).await;
     }
-    send(&path, &clock, function(), &Stop { n: 1 }).await;
+    send(&path, &clock, function(), &StopEvent { n: 1 }).await;
     let (runs, _) = settle(&path, &clock, function).await;
     assert_eq!(outputs(&runs), ["0", "Cancelled", "2"]);
 }
@@ -175,7 +175,7 @@ async fn the_events_of_a_request_are_applied_in_order() {
     impl EventData for Stop {
         const NAME: &'static str = "job/stopped";
     }
-    let event = |name: &str, n: u32| NewEvent::new(name, json::to_json(&Job { n }).expect("JSON"));
+    let event = |name: &str, n: u32| NewEvent::new(name, json::to_json(&JobEvent { n }).expect("JSON"));
     let functions = [
         Function::new("f", work).throttle(Rate::new(25, SECOND)),
         Function::new("f", work).singleton(Singleton::replace()).cancel_on(CancelOn::event::<Stop>()),
@@ -184,7 +184,7 @@ async fn the_events_of_a_request_are_applied_in_order() {
         let folder = tempfile::tempdir().expect("a folder");
         let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
         let (engine, _sqlite) = process(&path, &clock, function);
-        let mut events: Vec<_> = (0..150).map(|n| event(Job::NAME, n)).collect();
+        let mut events: Vec<_> = (0..150).map(|n| event(JobEvent::NAME, n)).collect();
         // the 149th event cancels the runs of all events before it, but not the run of the last
         // event
         events.insert(149, event(Stop::NAME, 0));
@@ -200,8 +200,8 @@ async fn the_events_of_a_request_are_applied_in_order() {
 async fn a_start_at_a_later_time_survives_restarts() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
-    let data = json::to_json(&Job { n: 1 }).expect("JSON");
-    let event = NewEvent::new(Job::NAME, data).with_ts(NOW + 1_800 * SECOND);
+    let data = json::to_json(&JobEvent { n: 1 }).expect("JSON");
+    let event = NewEvent::new(JobEvent::NAME, data).with_ts(NOW + 1_800 * SECOND);
     process(&path, &clock, Function::new("f", work)).0.intake().ingest(vec![event], None).await.expect("accepted");
     let (runs, _) = settle(&path, &clock, || Function::new("f", work)).await;
     assert_eq!((outputs(&runs), runs[0].started_at.expect("a start").since(NOW)), (vec!["1".into()], 1_800 * SECOND));
@@ -252,7 +252,7 @@ async fn a_pause_survives_restarts() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
     let paused = process(&path, &clock, function()).0.functions().pause("f").await.expect("paused");
-    send(&path, &clock, function(), &Job { n: 7 }).await;
+    send(&path, &clock, function(), &JobEvent { n: 7 }).await;
     for _ in 0..3 {
         let (engine, sqlite) = process(&path, &clock, function());
         let receive = sqlite.receive(1, Duration::from_secs(150));
@@ -285,7 +285,7 @@ async fn rule_32_a_throttle_holds_after_downtime() {
     let clock = Arc::new(VirtualClock::new(NOW));
     let function = || Function::new("f", work).throttle(Rate::new(1, 60 * SECOND));
     for n in 0..4 {
-        send(&path, &clock, function(), &Job { n }).await;
+        send(&path, &clock, function(), &JobEvent { n }).await;
     }
     clock.advance(3_600 * SECOND);
     let (runs, _) = settle(&path, &clock, function).await;

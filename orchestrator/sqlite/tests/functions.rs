@@ -14,30 +14,30 @@ use stepladder_engine::{Config, Engine, RunFilter};
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::{SharedData, compile};
 use stepladder_sdk::{Usage, record_usage};
-use stepladder_sqlite::{Options, Sqlite};
+use stepladder_sqlite::{Sqlite, SqliteOptions};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 #[derive(Serialize, Deserialize)]
-struct Requested {}
+struct RequestedEvent {}
 
-impl EventData for Requested {
+impl EventData for RequestedEvent {
     const NAME: &'static str = "test/asked";
 }
 
 /// A record of what the bodies did, in order.
-type Ledger = Arc<Mutex<Vec<String>>>;
+type ActionLog = Arc<Mutex<Vec<String>>>;
 
 /// A process that opens the data file and executes at most one hop.
-struct Process {
+struct TestProcess {
     engine: Engine,
     sqlite: Arc<Sqlite>,
 }
 
-impl Process {
-    fn start(path: &Path, clock: &Arc<VirtualClock>, functions: Vec<Function>, ledger: &Ledger) -> Self {
-        let sqlite = Arc::new(Sqlite::open(path, Options { clock: clock.clone() }).expect("a data file"));
+impl TestProcess {
+    fn start(path: &Path, clock: &Arc<VirtualClock>, functions: Vec<Function>, ledger: &ActionLog) -> Self {
+        let sqlite = Arc::new(Sqlite::open(path, SqliteOptions { clock: clock.clone() }).expect("a data file"));
         let mut data = SharedData::default();
         data.insert(ledger.clone());
         let compiled = functions.into_iter().flat_map(|f| compile(f, &data).expect("a function")).collect();
@@ -59,7 +59,7 @@ impl Process {
 
 /// Runs a function to its end, with a new process for each hop. Returns the run's status and error,
 /// and the number of processes.
-async fn run(functions: fn() -> Vec<Function>, ledger: &Ledger) -> (Status, Option<String>, u32) {
+async fn run(functions: fn() -> Vec<Function>, ledger: &ActionLog) -> (Status, Option<String>, u32) {
     let (detail, _, processes) = run_with(functions, ledger, async |_, _, _| ()).await;
     (detail.summary.status, detail.summary.error.map(|error| error.message), processes)
 }
@@ -69,19 +69,19 @@ async fn run(functions: fn() -> Vec<Function>, ledger: &Ledger) -> (Status, Opti
 /// of processes until all runs have ended.
 async fn run_with(
     functions: fn() -> Vec<Function>,
-    ledger: &Ledger,
+    ledger: &ActionLog,
     before_hop: impl AsyncFn(&Engine, RunId, u32),
 ) -> (RunDetail, Vec<Status>, u32) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
     let clock = Arc::new(VirtualClock::new(NOW));
-    let first = Process::start(&path, &clock, functions(), ledger);
-    let event = NewEvent::new(Requested::NAME, json::to_json(&Requested {}).expect("JSON"));
+    let first = TestProcess::start(&path, &clock, functions(), ledger);
+    let event = NewEvent::new(RequestedEvent::NAME, json::to_json(&RequestedEvent {}).expect("JSON"));
     let id = first.engine.intake().ingest(vec![event], None).await.expect("accepted")[0];
     let run: RunId = first.engine.query().runs_of_event(&id.to_string()).await.expect("a run")[0].run;
     drop(first);
     for processes in 1..500 {
-        let process = Process::start(&path, &clock, functions(), ledger);
+        let process = TestProcess::start(&path, &clock, functions(), ledger);
         before_hop(&process.engine, run, processes).await;
         let all = process.engine.query().runs(RunFilter::default()).await.expect("a listing").runs;
         if all.iter().all(|run| run.status.is_end()) {
@@ -99,8 +99,8 @@ async fn run_with(
 }
 
 fn trip() -> Vec<Function> {
-    async fn trip(ctx: Context, _: Event<Requested>) -> Result<()> {
-        let ledger = ctx.data::<Ledger>()?.clone();
+    async fn trip(ctx: Context, _: Event<RequestedEvent>) -> Result<()> {
+        let ledger = ctx.data::<ActionLog>()?.clone();
         for item in ["flight", "hotel"] {
             let (booked, cancelled) = (ledger.clone(), ledger.clone());
             ctx.step(item, async move || {
@@ -120,7 +120,7 @@ fn trip() -> Vec<Function> {
 
 #[tokio::test]
 async fn a_failed_run_is_compensated_once_across_processes() {
-    let ledger = Ledger::default();
+    let ledger = ActionLog::default();
     let (status, error, processes) = run(trip, &ledger).await;
     assert_eq!((status, error.as_deref()), (Status::Failed, Some("refused")));
     assert!(processes > 6, "{processes}: a hop for each of the three steps and each compensation");
@@ -128,8 +128,8 @@ async fn a_failed_run_is_compensated_once_across_processes() {
 }
 
 fn waits() -> Vec<Function> {
-    async fn waits(ctx: Context, _: Event<Requested>) -> Result<usize> {
-        let ledger = ctx.data::<Ledger>()?;
+    async fn waits(ctx: Context, _: Event<RequestedEvent>) -> Result<usize> {
+        let ledger = ctx.data::<ActionLog>()?;
         let check = async || {
             let mut checks = ledger.lock().unwrap();
             checks.push("check".into());
@@ -142,7 +142,7 @@ fn waits() -> Vec<Function> {
 
 #[tokio::test]
 async fn polling_continues_across_processes() {
-    let ledger = Ledger::default();
+    let ledger = ActionLog::default();
     let (status, error, processes) = run(waits, &ledger).await;
     assert_eq!((status, error), (Status::Completed, None));
     assert!(processes > 20, "{processes}");
@@ -150,18 +150,18 @@ async fn polling_continues_across_processes() {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Item {
+struct ItemEvent {
     n: usize,
 }
 
-impl EventData for Item {
+impl EventData for ItemEvent {
     const NAME: &'static str = "test/item";
 }
 
 fn maps() -> Vec<Function> {
-    async fn maps(ctx: Context, _: Event<Requested>) -> Result<()> {
-        let ledger = ctx.data::<Ledger>()?;
-        let items = (0..12).map(|n| Item { n });
+    async fn maps(ctx: Context, _: Event<RequestedEvent>) -> Result<()> {
+        let ledger = ctx.data::<ActionLog>()?;
+        let items = (0..12).map(|n| ItemEvent { n });
         let results = ctx.map_runs::<usize, _>("item", "double", items).limit(3).results().await;
         let texts: Vec<String> =
             results.iter().map(|r| r.as_ref().map_or("refused".into(), ToString::to_string)).collect();
@@ -171,8 +171,8 @@ fn maps() -> Vec<Function> {
         })
         .await
     }
-    async fn double(ctx: Context, event: Event<Item>) -> Result<usize> {
-        let (ledger, n) = (ctx.data::<Ledger>()?, event.data.n);
+    async fn double(ctx: Context, event: Event<ItemEvent>) -> Result<usize> {
+        let (ledger, n) = (ctx.data::<ActionLog>()?, event.data.n);
         ctx.sleep("a while", Duration::from_secs(60 * (12 - n as u64))).await?;
         ctx.step("double", async || {
             ledger.lock().unwrap().push(format!("double {n}"));
@@ -185,7 +185,7 @@ fn maps() -> Vec<Function> {
 
 #[tokio::test]
 async fn a_map_of_runs_returns_each_result_across_processes() {
-    let ledger = Ledger::default();
+    let ledger = ActionLog::default();
     let (status, error, processes) = run(maps, &ledger).await;
     assert_eq!((status, error), (Status::Completed, None));
     assert!(processes > 36, "{processes}: three hops for each item");
@@ -195,12 +195,12 @@ async fn a_map_of_runs_returns_each_result_across_processes() {
 }
 
 fn calls() -> Vec<Function> {
-    async fn calls(ctx: Context, _: Event<Requested>) -> Result<()> {
-        let bound = ctx.invoke::<usize>("bound", "sleeper", &Item { n: 1 }).cancelled_with_run();
-        let free = ctx.invoke::<usize>("free", "sleeper", &Item { n: 2 });
+    async fn calls(ctx: Context, _: Event<RequestedEvent>) -> Result<()> {
+        let bound = ctx.invoke::<usize>("bound", "sleeper", &ItemEvent { n: 1 }).cancelled_with_run();
+        let free = ctx.invoke::<usize>("free", "sleeper", &ItemEvent { n: 2 });
         futures::try_join!(bound, free).map(drop)
     }
-    async fn sleeps(ctx: Context, event: Event<Item>) -> Result<usize> {
+    async fn sleeps(ctx: Context, event: Event<ItemEvent>) -> Result<usize> {
         ctx.sleep("a while", Duration::from_secs(600)).await?;
         Ok(event.data.n)
     }
@@ -214,14 +214,14 @@ async fn an_invoked_run_is_cancelled_with_its_parent_across_processes() {
             engine.control().cancel(run, "by hand").await.expect("cancelled");
         }
     };
-    let (run, invoked, processes) = run_with(calls, &Ledger::default(), cancels).await;
+    let (run, invoked, processes) = run_with(calls, &ActionLog::default(), cancels).await;
     assert_eq!(run.summary.status, Status::Cancelled);
     assert_eq!(invoked, [Status::Cancelled, Status::Completed]);
     assert!(processes > 12, "{processes}");
 }
 
 fn logs() -> Vec<Function> {
-    async fn logs(ctx: Context, _: Event<Requested>) -> Result<()> {
+    async fn logs(ctx: Context, _: Event<RequestedEvent>) -> Result<()> {
         ctx.log("begun");
         for step in ["ask", "ask again"] {
             ctx.step(step, async || {
@@ -240,7 +240,7 @@ fn logs() -> Vec<Function> {
 
 #[tokio::test]
 async fn each_log_line_is_written_once_across_processes() {
-    let (run, _, processes) = run_with(logs, &Ledger::default(), async |_, _, _| ()).await;
+    let (run, _, processes) = run_with(logs, &ActionLog::default(), async |_, _, _| ()).await;
     assert!(processes > 4, "{processes}");
     let lines: Vec<_> = run.logs.iter().map(|log| &*log.line.message).collect();
     assert_eq!(lines, ["begun", "ask", "ask again", "done"]);
@@ -249,12 +249,12 @@ async fn each_log_line_is_written_once_across_processes() {
 }
 
 fn races() -> Vec<Function> {
-    async fn races(ctx: Context, _: Event<Requested>) -> Result<&'static str> {
+    async fn races(ctx: Context, _: Event<RequestedEvent>) -> Result<&'static str> {
         let first = tokio::select! {
             out = ctx.sleep("short", Duration::from_secs(60)) => out.map(|()| "short"),
             out = ctx.sleep("long", Duration::from_secs(90)) => out.map(|()| "long"),
-            out = ctx.wait_for_event::<Item>("event") => out.map(|_| "event"),
-            out = ctx.invoke::<usize>("call", "sleeper", &Item { n: 1 }) => out.map(|_| "call"),
+            out = ctx.wait_for_event::<ItemEvent>("event") => out.map(|_| "event"),
+            out = ctx.invoke::<usize>("call", "sleeper", &ItemEvent { n: 1 }) => out.map(|_| "call"),
         }?;
         // sleeps long enough for the losing branches to end
         ctx.sleep("on", Duration::from_secs(900)).await?;
@@ -266,7 +266,7 @@ fn races() -> Vec<Function> {
 
 #[tokio::test]
 async fn a_race_has_the_same_winner_in_each_process() {
-    let (run, invoked, processes) = run_with(races, &Ledger::default(), async |_, _, _| ()).await;
+    let (run, invoked, processes) = run_with(races, &ActionLog::default(), async |_, _, _| ()).await;
     assert_eq!(run.summary.output.as_ref().map(|output| output.get()), Some("\"short\""));
     assert_eq!(invoked, [Status::Completed], "the invoked run that lost goes on");
     assert!(processes > 8, "{processes}");

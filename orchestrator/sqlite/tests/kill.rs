@@ -11,9 +11,9 @@ use std::process::{Command, Stdio};
 use std::task::Poll;
 use std::time::Duration;
 
-use stepladder_core::{Fact, Record, Report, RunId, Timestamp, Wake, WakeCause, json};
+use stepladder_core::{AttemptReport, Fact, Record, RunId, Timestamp, Wake, WakeCause, json};
 use stepladder_engine::ports::{Commit, CommitResult, Commits, JournalAppend, Journals, Queue};
-use stepladder_sqlite::{Options, Sqlite};
+use stepladder_sqlite::{Sqlite, SqliteOptions};
 
 /// The environment variable with the path of the data file. It is set only for the process that is
 /// killed.
@@ -40,7 +40,7 @@ fn wake(writer: u64, seq: u64) -> Wake {
 /// prints each finished commit. A writer that fails ends the process, so that the test does not
 /// wait for more output.
 async fn write_until_killed(db: &Path) {
-    let sqlite = std::sync::Arc::new(Sqlite::open(db, Options::default()).expect("a data file"));
+    let sqlite = std::sync::Arc::new(Sqlite::open(db, SqliteOptions::default()).expect("a data file"));
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..WRITERS {
         let sqlite = sqlite.clone();
@@ -51,7 +51,7 @@ async fn write_until_killed(db: &Path) {
                     step: "s".into(),
                     attempt: 1,
                     output: json::null(),
-                    report: Report::default(),
+                    report: AttemptReport::default(),
                 };
                 let entries = vec![fact.at(Timestamp::from_millis(0)); 2];
                 let record = Record { seq, token: u128::from(seq), code: "1".into(), entries };
@@ -98,7 +98,7 @@ async fn answered_commits_survive_a_kill_and_none_is_stored_in_part() {
 
 async fn check(db: &Path, answered: &HashMap<u64, u64>) {
     // the lock on the data file ended with the killed process
-    let sqlite = Sqlite::open(db, Options::default()).expect("a data file");
+    let sqlite = Sqlite::open(db, SqliteOptions::default()).expect("a data file");
     let mut records = 0;
     for writer in 0..WRITERS {
         let journal = sqlite.read(run(writer), 0).await.expect("a journal");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::journal::{NewRun, Origin};
+use stepladder_core::journal::{NewRun, RunOrigin};
 use stepladder_core::waiting::Subscription;
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{Event, EventId, Fact, Record, RunId, RunRow, Status, Timer, Timestamp, Wake, WakeCause, json};
@@ -11,7 +11,7 @@ use stepladder_engine::ports::{
     Commit, Commits, EarlyWrite, Events, Journals, LateWrite, Listings, PruneResult, Retention, RunCreation, RunQuery,
     RunStart, SubscriptionIndex,
 };
-use stepladder_sqlite::{Options, Sqlite};
+use stepladder_sqlite::{Sqlite, SqliteOptions};
 use stepladder_testkit::clock::VirtualClock;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -35,7 +35,7 @@ fn event(n: u64) -> Event {
 
 fn start(n: u64, event: &Event) -> RunStart {
     let row = RunRow { run: run(n), function: "f".into(), event: event.id, created_at: NOW, ended: None };
-    let created = NewRun::new("f".into(), event.clone(), Origin::Event);
+    let created = NewRun::new("f".into(), event.clone(), RunOrigin::Event);
     let entries = vec![Fact::RunCreated(Box::new(created)).at(NOW)];
     RunStart {
         row,
@@ -56,7 +56,7 @@ async fn end(sqlite: &Sqlite, n: u64, at: Timestamp) {
 async fn old_ended_runs_are_deleted_and_live_runs_are_kept() {
     let folder = tempfile::tempdir().expect("a folder");
     let clock = Arc::new(VirtualClock::new(NOW));
-    let sqlite = Sqlite::open(folder.path().join("dev.db"), Options { clock }).expect("a data file");
+    let sqlite = Sqlite::open(folder.path().join("dev.db"), SqliteOptions { clock }).expect("a data file");
     let events: Vec<_> = (0..250).map(event).collect();
     sqlite.accept(events.clone(), NOW).await.expect("events");
     // the first event has two runs, and one of them is live

@@ -12,14 +12,14 @@ use stepladder_engine::ports::{
     AcquireResult, Commit, Commits, Delivery, EarlyWrite, JournalAppend, Journals, Queue, Slots, StoreError,
     SubscriptionIndex, Timers,
 };
-use stepladder_sqlite::{OpenError, Options, Sqlite};
+use stepladder_sqlite::{OpenError, Sqlite, SqliteOptions};
 use stepladder_testkit::clock::VirtualClock;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const VISIBILITY: Duration = Duration::from_secs(150);
 
 fn open_at(path: &Path, now: Timestamp) -> Result<Sqlite, OpenError> {
-    Sqlite::open(path, Options { clock: Arc::new(VirtualClock::new(now)) })
+    Sqlite::open(path, SqliteOptions { clock: Arc::new(VirtualClock::new(now)) })
 }
 
 fn open(path: &Path) -> Sqlite {
@@ -227,7 +227,7 @@ async fn a_folder_is_refused_and_nothing_is_left_beside_it() {
     let outer = tempfile::tempdir().expect("a folder");
     let path = outer.path().join("data");
     std::fs::create_dir(&path).expect("a folder");
-    let Err(refused) = Sqlite::open(&path, Options::default()) else { panic!("it was opened") };
+    let Err(refused) = Sqlite::open(&path, SqliteOptions::default()) else { panic!("it was opened") };
     let refused = refused.to_string();
     assert!(refused.contains("is a folder"), "{refused}");
     let left: Vec<_> = std::fs::read_dir(outer.path()).expect("a listing").collect();

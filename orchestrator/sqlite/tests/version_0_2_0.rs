@@ -14,7 +14,7 @@ use stepladder_engine::ports::Queue;
 use stepladder_engine::{Config, Engine, RunFilter};
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::{SharedData, compile};
-use stepladder_sqlite::{Options, Sqlite};
+use stepladder_sqlite::{Sqlite, SqliteOptions};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 
 /// Ten minutes after the process of version 0.2.0 was killed.
@@ -24,58 +24,58 @@ const RENAMED: &str = "01M8MTZK000000000000000001";
 const COLLECTING: &str = "01M8MTZK000000000000000002";
 
 #[derive(Serialize, Deserialize)]
-struct UserRequested {
+struct UserRequestedEvent {
     email: String,
 }
 
-impl EventData for UserRequested {
+impl EventData for UserRequestedEvent {
     const NAME: &'static str = "client/user.requested";
 }
 
 #[derive(Serialize, Deserialize)]
-struct BriefRequested {
+struct BriefRequestedEvent {
     topic: String,
 }
 
-impl EventData for BriefRequested {
+impl EventData for BriefRequestedEvent {
     const NAME: &'static str = "content/brief.requested";
 }
 
 #[derive(Serialize, Deserialize)]
-struct Asked {}
+struct AskedEvent {}
 
-impl EventData for Asked {
+impl EventData for AskedEvent {
     const NAME: &'static str = "test/asked";
 }
 
 #[derive(Serialize, Deserialize)]
-struct Decided {
+struct DecidedEvent {
     approved: bool,
 }
 
-impl EventData for Decided {
+impl EventData for DecidedEvent {
     const NAME: &'static str = "test/decided";
 }
 
-async fn create_user(ctx: Context, event: Event<UserRequested>) -> Result<String> {
+async fn create_user(ctx: Context, event: Event<UserRequestedEvent>) -> Result<String> {
     ctx.step("create-auth-user", async || Ok(event.data.email.clone())).await
 }
 
-async fn write_brief(ctx: Context, event: Event<BriefRequested>) -> Result<String> {
+async fn write_brief(ctx: Context, event: Event<BriefRequestedEvent>) -> Result<String> {
     ctx.step("open-brief", async || Ok(())).await?;
     ctx.step("draft", async || Ok(event.data.topic.clone())).await
 }
 
-async fn renamed(ctx: Context, _: Event<Asked>) -> Result<(String, bool, u32)> {
+async fn renamed(ctx: Context, _: Event<AskedEvent>) -> Result<(String, bool, u32)> {
     let first = ctx.step("first", async || Ok("executed again".to_owned())).await?;
     ctx.log("waits for a decision");
-    let decided = ctx.wait_for_event::<Decided>("decision").timeout(Duration::from_secs(3_600)).await?;
+    let decided = ctx.wait_for_event::<DecidedEvent>("decision").timeout(Duration::from_secs(3_600)).await?;
     ctx.sleep("a day", Duration::from_secs(86_400)).await?;
     let last = ctx.step("last", async || Ok(3)).await?;
     Ok((first, decided.is_some_and(|event| event.data.approved), last))
 }
 
-async fn collecting(ctx: Context, _: Event<Asked>) -> Result<String> {
+async fn collecting(ctx: Context, _: Event<AskedEvent>) -> Result<String> {
     ctx.step("only", async || Ok("collected".to_owned())).await
 }
 
@@ -93,14 +93,14 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 /// An engine on a copy of a data file that version 0.2.0 wrote.
-struct World {
+struct OldFileFixture {
     _folder: tempfile::TempDir,
     engine: Engine,
     sqlite: Arc<Sqlite>,
     clock: Arc<VirtualClock>,
 }
 
-impl World {
+impl OldFileFixture {
     /// Opens a copy of the data file after `change` has modified the copy.
     fn open(change: impl FnOnce(&Connection)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
@@ -108,7 +108,7 @@ impl World {
         std::fs::copy(fixture("dev.db"), &path).expect("the fixture");
         change(&Connection::open(&path).expect("a data file"));
         let clock = Arc::new(VirtualClock::new(NOW));
-        let sqlite = Arc::new(Sqlite::open(&path, Options { clock: clock.clone() }).expect("a data file"));
+        let sqlite = Arc::new(Sqlite::open(&path, SqliteOptions { clock: clock.clone() }).expect("a data file"));
         let data = SharedData::default();
         let compiled = functions().into_iter().flat_map(|f| compile(f, &data).expect("a function")).collect();
         let config = Config::default();
@@ -147,7 +147,7 @@ impl World {
 
 #[tokio::test]
 async fn the_runs_of_a_data_file_are_listed_as_they_were_and_the_live_ones_end() {
-    let world = World::open(|_| ());
+    let world = OldFileFixture::open(|_| ());
     let before: Value = serde_json::from_slice(&std::fs::read(fixture("runs.json")).expect("a file")).expect("JSON");
     let expected: Vec<(String, String)> = before["data"]
         .as_array()
@@ -208,7 +208,7 @@ fn insert(db: &Connection) {
 
 #[tokio::test]
 async fn facts_with_another_name_today_are_read_and_their_runs_end() {
-    let world = World::open(insert);
+    let world = OldFileFixture::open(insert);
     world.settle().await;
     let (renamed, collecting) = (RENAMED.parse().expect("an id"), COLLECTING.parse().expect("an id"));
     assert_eq!(world.output(renamed).await, r#"["kept",true,3]"#);

@@ -87,12 +87,12 @@ impl VirtualClock {
 }
 
 /// The registration of a sleeping future. Dropping it removes the future from the clock.
-struct Sleeper<'a> {
+struct SleeperGuard<'a> {
     clock: &'a VirtualClock,
     place: (Timestamp, u64),
 }
 
-impl Drop for Sleeper<'_> {
+impl Drop for SleeperGuard<'_> {
     fn drop(&mut self) {
         self.clock.sleepers().remove(&self.place);
     }
@@ -105,7 +105,7 @@ impl Clock for VirtualClock {
 
     fn sleep_until(&self, due: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         let mut moved = self.moved.subscribe();
-        let sleeper = Sleeper { clock: self, place: (due, self.next_sleeper.fetch_add(1, Ordering::Relaxed)) };
+        let sleeper = SleeperGuard { clock: self, place: (due, self.next_sleeper.fetch_add(1, Ordering::Relaxed)) };
         self.sleepers().insert(sleeper.place);
         Box::pin(async move {
             let _sleeper = sleeper;

@@ -6,7 +6,7 @@
 //! runs [`conformance_local!`](macro@crate::conformance_local).
 //!
 //! Time stands still unless a check moves it. The adapter under test measures the delays of its
-//! queue with the [`VirtualClock`] of its [`Subject`]. If the adapter uses servers with their own
+//! queue with the [`VirtualClock`] of its [`TestedAdapter`]. If the adapter uses servers with their own
 //! clocks, [`Subject::on_advance`] moves those clocks too.
 
 mod commits;
@@ -37,12 +37,12 @@ use stepladder_engine::ports::{Backend, Delivery, StoreResult};
 
 /// A function that receives at most this many wakes without waiting, and makes them invisible for
 /// this long.
-pub type ReceiveNow = Box<dyn Fn(usize, Duration) -> BoxFuture<'static, StoreResult<Vec<Delivery>>> + Send + Sync>;
+pub type ReceiveNowFn = Box<dyn Fn(usize, Duration) -> BoxFuture<'static, StoreResult<Vec<Delivery>>> + Send + Sync>;
 /// A function that moves other clocks to the time of the subject's clock.
-pub type FollowClock = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+pub type FollowClockFn = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// An empty adapter, and what a check needs to use it.
-pub struct Subject {
+pub struct TestedAdapter {
     /// The adapter.
     pub backend: Arc<dyn Backend>,
     /// The clock of the adapter.
@@ -50,12 +50,12 @@ pub struct Subject {
     /// A resource that must live as long as the adapter, such as a folder or a server.
     pub keep: Box<dyn Any + Send>,
     /// Receives wakes in place of the port's `receive`, if that takes time to return.
-    pub receive_now: Option<ReceiveNow>,
+    pub receive_now: Option<ReceiveNowFn>,
     /// A function that is called and awaited after every move of the clock.
-    pub follow_clock: Option<FollowClock>,
+    pub follow_clock: Option<FollowClockFn>,
 }
 
-impl Subject {
+impl TestedAdapter {
     /// Creates a subject from an adapter and the adapter's clock.
     pub fn new(backend: impl Backend + 'static, clock: Arc<VirtualClock>) -> Self {
         Self::of(Arc::new(backend), clock)
@@ -109,18 +109,18 @@ impl Subject {
 /// Creates a subject. The macros call this function so that they accept an `async fn` as well as a
 /// closure.
 #[doc(hidden)]
-pub async fn make_subject(make: impl AsyncFnOnce() -> Subject) -> Subject {
+pub async fn make_subject(make: impl AsyncFnOnce() -> TestedAdapter) -> TestedAdapter {
     make().await
 }
 
-/// Returns the time at which the clock of a [`Subject`] must start. It is the start of a minute.
+/// Returns the time at which the clock of a [`TestedAdapter`] must start. It is the start of a minute.
 pub fn start() -> stepladder_core::Timestamp {
     fixtures::START
 }
 
 macro_rules! suite {
     ($(#[$about:meta])* $name:ident, $checks:ident { $($file:ident: $($check:ident),+ $(,)?;)+ }) => {
-        /// The checks of the suite. Each takes a new [`Subject`], and panics if the adapter fails
+        /// The checks of the suite. Each takes a new [`TestedAdapter`], and panics if the adapter fails
         /// the check.
         pub mod $checks {
             $(pub use super::$file::{$($check),+};)+
@@ -143,7 +143,7 @@ macro_rules! suite {
 
 suite! {
     /// Turns every check of the suite into a `#[tokio::test]`. Takes an `async fn`, or a closure
-    /// that returns a future, which creates an empty [`Subject`](crate::conformance::Subject).
+    /// that returns a future, which creates an empty [`TestedAdapter`](crate::conformance::Subject).
     ///
     /// ```no_run
     /// use std::sync::Arc;

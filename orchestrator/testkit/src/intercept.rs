@@ -1,7 +1,7 @@
 //! A backend that lets a test observe and change every call: to count calls, delay them or let them
 //! fail.
 //!
-//! An [`Intercept`] decides what happens to a call. [`Intercepted`] turns it into a backend.
+//! An [`Intercept`] decides what happens to a call. [`InterceptedBackend`] turns it into a backend.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use stepladder_engine::ports::*;
 
 /// A call that is about to be passed to the backend.
 #[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
+pub struct StorageCall<'a> {
     /// The name of the port's method.
     pub name: &'static str,
     /// The method's arguments, to log the call.
@@ -27,7 +27,7 @@ pub struct Call<'a> {
     pub commit: Option<&'a Commit>,
 }
 
-/// Decides what happens to each call of an [`Intercepted`] backend.
+/// Decides what happens to each call of an [`InterceptedBackend`] backend.
 #[async_trait]
 pub trait Intercept: Send + Sync {
     /// Returns the backend that executes the calls.
@@ -68,22 +68,22 @@ pub trait Intercept: Send + Sync {
     /// executed only when `reply` is awaited.
     async fn around<'a, T: Debug + Send>(
         &'a self,
-        call: Call<'a>,
+        call: StorageCall<'a>,
         reply: BoxFuture<'a, StoreResult<T>>,
     ) -> StoreResult<T>;
 }
 
 /// A backend that passes each call to an [`Intercept`].
 #[derive(Clone, Debug)]
-pub struct Intercepted<I>(pub I);
+pub struct InterceptedBackend<I>(pub I);
 
 macro_rules! intercept {
     ($($port:ident of $from:ident { $($name:ident($($arg:ident: $ty:ty),*) -> $out:ty;)* })*) => {$(
         #[async_trait]
-        impl<I: Intercept> $port for Intercepted<I> {
+        impl<I: Intercept> $port for InterceptedBackend<I> {
             $(async fn $name(&self, $($arg: $ty),*) -> StoreResult<$out> {
                 let arguments = ($($arg.to_owned(),)*);
-                let call = Call { name: stringify!($name), arguments: &arguments, commit: None };
+                let call = StorageCall { name: stringify!($name), arguments: &arguments, commit: None };
                 self.0.around(call, self.0.$from().$name($($arg),*)).await
             })*
         }
@@ -147,9 +147,9 @@ intercept! {
 }
 
 #[async_trait]
-impl<I: Intercept> Queue for Intercepted<I> {
+impl<I: Intercept> Queue for InterceptedBackend<I> {
     async fn receive(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>> {
-        let call = Call { name: "receive", arguments: &(max, visibility), commit: None };
+        let call = StorageCall { name: "receive", arguments: &(max, visibility), commit: None };
         self.0.around(call, self.0.backend().receive(max, visibility)).await
     }
 
@@ -159,17 +159,17 @@ impl<I: Intercept> Queue for Intercepted<I> {
 
     async fn postpone(&self, events: Vec<EventId>) -> StoreResult<bool> {
         let arguments = events.clone();
-        let call = Call { name: "postpone", arguments: &arguments, commit: None };
+        let call = StorageCall { name: "postpone", arguments: &arguments, commit: None };
         self.0.around(call, self.0.backend().postpone(events)).await
     }
 }
 
 #[async_trait]
-impl<I: Intercept> Commits for Intercepted<I> {
+impl<I: Intercept> Commits for InterceptedBackend<I> {
     async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
         let commit = self.0.amend(commit);
         let arguments = commit.clone();
-        let call = Call { name: "commit", arguments: &arguments, commit: Some(&arguments) };
+        let call = StorageCall { name: "commit", arguments: &arguments, commit: Some(&arguments) };
         self.0.around(call, self.0.backend().commit(commit)).await
     }
 
@@ -183,13 +183,13 @@ impl<I: Intercept> Commits for Intercepted<I> {
 }
 
 #[async_trait]
-impl<I: Intercept> Intake for Intercepted<I> {
+impl<I: Intercept> Intake for InterceptedBackend<I> {
     async fn take(&self, events: Vec<Event>, now: Timestamp, decide: Decide<'_>) -> StoreResult<TakenEvents> {
         if !self.0.takes_at_once() {
             return Ok(TakenEvents { events: self.accept(events, now).await?, applied: None });
         }
         let arguments = (events.clone(), now);
-        let call = Call { name: "take", arguments: &arguments, commit: None };
+        let call = StorageCall { name: "take", arguments: &arguments, commit: None };
         self.0.around(call, self.0.backend().take(events, now, decide)).await
     }
 }

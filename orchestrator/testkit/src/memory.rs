@@ -18,13 +18,13 @@ use stepladder_core::journal::{Record, Seq};
 use stepladder_core::{Event, EventId, RunId, RunRow, Timer, Timestamp};
 
 use stepladder_engine::clock::Clock;
-use stepladder_engine::local::{Messages, WaitQueues};
+use stepladder_engine::local::{QueueMessages, WaitQueues};
 use stepladder_engine::ports::*;
 
 /// The adapter: the storage and the queue of one engine.
 pub struct Memory {
     clock: Arc<dyn Clock>,
-    inner: Mutex<Inner>,
+    inner: Mutex<MemoryTables>,
     /// Notified when a wake is added.
     arrivals: tokio::sync::Notify,
     /// Whether no other process can use the adapter.
@@ -32,7 +32,7 @@ pub struct Memory {
 }
 
 #[derive(Default)]
-struct Inner {
+struct MemoryTables {
     journals: HashMap<RunId, Vec<Record>>,
     rows: BTreeMap<RunId, RunRow>,
     /// All runs, in the order of their creation.
@@ -43,21 +43,21 @@ struct Inner {
     runs_of: HashMap<EventId, Vec<RunId>>,
     timers: BTreeMap<i64, Vec<Timer>>,
     cursor: Option<Cursor>,
-    queue: Messages,
+    queue: QueueMessages,
     /// The number of wakes sent so far. The latest wake has this number.
     sent: i64,
     wait_queues: WaitQueues,
-    subscriptions: subscriptions::Index,
+    subscriptions: subscriptions::SubscriptionTable,
     flow_state: flow_state::FlowStateTable,
     registrations: registrations::RegistrationTable,
-    counts: Counts,
+    counts: CallCounts,
     /// Events that a request had no time for.
     postponed: Vec<EventId>,
 }
 
 /// The number of calls of each kind, for tests that limit them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct CallCounts {
     /// Reads of journals.
     pub reads: u64,
     /// Writes of journal records.
@@ -136,11 +136,11 @@ impl Memory {
     }
 
     /// Returns the number of calls so far.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> CallCounts {
         self.lock().counts
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, MemoryTables> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -186,7 +186,7 @@ impl Commits for Memory {
     }
 }
 
-impl Inner {
+impl MemoryTables {
     fn append(&mut self, JournalAppend { run, record }: JournalAppend) -> CommitResult {
         self.counts.appends += 1;
         let records = self.journals.entry(run).or_default();

@@ -1,7 +1,7 @@
 //! CEL: any string as an expression, evaluated on any JSON body as its event. An empty line
 //! separates the two in the input.
 
-use stepladder_core::expr::{Expr, Scope};
+use stepladder_core::expr::{Expr, ExprScope};
 use stepladder_core::limits::{EXPR_BYTES, KEY_BYTES};
 use stepladder_core::sentence::SENTENCE_BYTES;
 use stepladder_core::{EventId, NewEvent, Timestamp};
@@ -33,7 +33,7 @@ pub fn cel(input: &[u8]) {
         let Ok(events) = NewEvent::decode_all(body.as_bytes()) else { continue };
         for event in events.into_iter().take(3) {
             let now = Timestamp::from_millis(1_700_000_000_000);
-            let scope = Scope::of(&event.accept(EventId::new(now, 7), now));
+            let scope = ExprScope::of(&event.accept(EventId::new(now, 7), now));
             if let Err(bad) = expr.eval_bool(&scope) {
                 assert!(bad.to_string().len() <= 2 * SENTENCE_BYTES + 100, "{bad}");
             }

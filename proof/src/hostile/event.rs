@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use stepladder_core::event::EventError;
-use stepladder_core::expr::Scope;
+use stepladder_core::expr::ExprScope;
 use stepladder_core::limits::{EVENT_BYTES, EVENTS_PER_REQUEST, JSON_DEPTH, name_problem};
 use stepladder_core::sentence::SENTENCE_BYTES;
 use stepladder_core::{Event, EventId, NewEvent, Timestamp, json};
@@ -42,7 +42,7 @@ fn taken(event: NewEvent, id: EventId, now: Timestamp) {
     let read: Event = serde_json::from_str(&stored).expect("a stored event can be read");
     assert_eq!(serde_json::to_string(&read).expect("it was stored before"), stored);
     assert_eq!((read.id, read.ts, read.received_at), (id, event.ts, now));
-    drop(Scope::of(&event));
+    drop(ExprScope::of(&event));
 }
 
 /// Counts the levels of arrays and objects, independently of the decoder's check.

@@ -26,7 +26,7 @@ pub(super) fn all() -> Vec<RegisteredFunction> {
     let of = |id: &str, event: &str, ask: Operation| {
         let mut spec = Spec::new(id);
         spec.triggers.push(Trigger { event: event.into(), condition: None });
-        (spec, One { step: "<u>step</u>".into(), ask })
+        (spec, OneStepProgram { step: "<u>step</u>".into(), ask })
     };
     let expr = |source: &str| Expr::compile(source).expect("a good expression");
     let echo = of("echo", "test/echo", Operation::Run(Default::default()));
@@ -39,20 +39,20 @@ pub(super) fn all() -> Vec<RegisteredFunction> {
     [echo, keyed, nap, markup].map(|(spec, one)| RegisteredFunction::new(spec, None, Arc::new(one))).into()
 }
 
-struct One {
+struct OneStepProgram {
     step: StepId,
     ask: Operation,
 }
 
-impl Executor for One {
+impl Executor for OneStepProgram {
     fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
         let outcome = history.outcomes.into_iter().find(|revealed| revealed.step == self.step);
         let (step, ask) = (self.step.clone(), self.ask.clone());
-        Ok(Box::new(Performance { step, ask, event: history.event, running: false, outcome }))
+        Ok(Box::new(OneStepSession { step, ask, event: history.event, running: false, outcome }))
     }
 }
 
-struct Performance {
+struct OneStepSession {
     step: StepId,
     ask: Operation,
     event: Arc<Event>,
@@ -60,7 +60,7 @@ struct Performance {
     outcome: Option<RevealedOutcome>,
 }
 
-impl Performance {
+impl OneStepSession {
     fn body(&self) -> Result<stepladder_core::Json, AdvisedFailure> {
         let data: serde_json::Value = serde_json::from_str(self.event.data.get()).unwrap_or_default();
         match data["fail"].as_str() {
@@ -74,7 +74,7 @@ impl Performance {
 }
 
 #[async_trait]
-impl Session for Performance {
+impl Session for OneStepSession {
     async fn advance(&mut self) -> PollResult {
         match &self.outcome {
             Some(RevealedOutcome { outcome: Outcome::Value(value), .. }) => PollResult::Ended(Ok(value.clone())),

@@ -13,14 +13,14 @@ use stepladder_core::{EventId, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Events, Journals, Listings, Queue, RunQuery};
 use stepladder_engine::{Config, Engine};
-use stepladder_server::{Options, router};
+use stepladder_server::{ServerOptions, router};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 use stepladder_testkit::memory::Memory;
 use tower::ServiceExt;
 
 use super::function;
-use super::script::{Ids, KEY, Script, TOKEN, request};
-use crate::{Journal, check};
+use super::script::{KEY, LatestIds, RequestScript, TOKEN, request};
+use crate::{RunJournal, check};
 
 /// Maximum size of a refusal, including escaping.
 const REFUSAL_BYTES: usize = 8 * 1024;
@@ -35,15 +35,15 @@ const MOST_HOPS: usize = 200;
 /// - Accepted events are stored.
 /// - The journals are valid.
 pub fn http(input: &[u8]) {
-    let script = Script::read(input);
+    let script = RequestScript::read(input);
     block_on(async {
-        let world = World::new(script.guarded);
-        let mut ids = Ids::default();
+        let world = HttpFixture::new(script.guarded);
+        let mut ids = LatestIds::default();
         let mut sent = 0;
         for bytes in &script.requests {
             let Some(request) = request(bytes, &ids) else { continue };
             sent += bytes.len();
-            let asked = Asked {
+            let asked = SentRequest {
                 method: request.method().clone(),
                 path: request.uri().path().to_owned(),
                 may_look: !script.guarded || has_secret(bytes),
@@ -73,14 +73,14 @@ pub(super) fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// The properties of a request that the checks of its response need.
-struct Asked {
+struct SentRequest {
     method: Method,
     path: String,
     /// Whether the request may see protected pages.
     may_look: bool,
 }
 
-impl Asked {
+impl SentRequest {
     fn check(&self, status: StatusCode, headers: &HeaderMap, body: &[u8], sent: usize) {
         let what = format!("{} {}: {status} {:.300}", self.method, self.path, String::from_utf8_lossy(body));
         assert!(!status.is_server_error(), "{what}");
@@ -123,14 +123,14 @@ fn told(body: &[u8]) -> Option<Vec<EventId>> {
     answer["ids"].as_array()?.iter().map(|id| id.as_str()?.parse().ok()).collect()
 }
 
-struct World {
+struct HttpFixture {
     memory: Arc<Memory>,
     clock: Arc<VirtualClock>,
     engine: Arc<Engine>,
     router: Router,
 }
 
-impl World {
+impl HttpFixture {
     fn new(guarded: bool) -> Self {
         let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
         let memory = Arc::new(Memory::new(clock.clone()));
@@ -138,13 +138,13 @@ impl World {
         let engine = Engine::with_ports(memory.clone(), clock.clone(), entropy, function::all(), Config::default());
         let engine = Arc::new(engine.expect("the functions are good"));
         let options = match guarded {
-            false => Options { loopback: true, version: "1.2.3".into(), ..Options::default() },
-            true => Options {
+            false => ServerOptions { loopback: true, version: "1.2.3".into(), ..ServerOptions::default() },
+            true => ServerOptions {
                 event_keys: vec![KEY.into()],
                 dashboard_token: Some(TOKEN.into()),
                 loopback: false,
                 version: "1.2.3".into(),
-                ..Options::default()
+                ..ServerOptions::default()
             },
         };
         let router = router(engine.clone(), options);
@@ -181,7 +181,7 @@ impl World {
         for row in self.memory.runs(query).await.expect("memory gives them") {
             let records = self.memory.read(row.run, 0).await.expect("memory gives it");
             let entries = records.into_iter().flat_map(|record| record.entries).collect();
-            journals.push(Journal { run: row.run, entries });
+            journals.push(RunJournal { run: row.run, entries });
         }
         let broken = check(&journals);
         assert!(broken.is_empty(), "{broken:#?}");

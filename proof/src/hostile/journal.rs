@@ -9,13 +9,13 @@ use stepladder_core::state::RunState;
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::ports::{Commit, Commits, JournalAppend};
 use stepladder_engine::{Config, Engine};
-use stepladder_server::{Options, router};
+use stepladder_server::{ServerOptions, router};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 use stepladder_testkit::memory::Memory;
 use tower::ServiceExt;
 
 use super::{function, http};
-use crate::{Journal, check};
+use crate::{RunJournal, check};
 
 /// Reads records and folds them.
 ///
@@ -45,7 +45,7 @@ pub fn journal(input: &[u8]) {
     assert_eq!(format!("{:?}", grown.end), format!("{:?}", state.end));
     assert!(state.handler_attempt() > 0);
     let entries = records.iter().flat_map(|record| record.entries.clone()).collect();
-    drop(check(&[Journal { run, entries }]));
+    drop(check(&[RunJournal { run, entries }]));
     look(run, records);
 }
 
@@ -55,8 +55,10 @@ fn look(run: RunId, records: Vec<Record>) {
     let memory = Arc::new(Memory::new(clock.clone()));
     let entropy = Arc::new(SeededEntropy::new(7));
     let engine = Engine::with_ports(memory.clone(), clock, entropy, function::all(), Config::default());
-    let router =
-        router(Arc::new(engine.expect("the functions are good")), Options { loopback: true, ..Options::default() });
+    let router = router(
+        Arc::new(engine.expect("the functions are good")),
+        ServerOptions { loopback: true, ..ServerOptions::default() },
+    );
     http::block_on(async {
         for record in records {
             let commit = Commit { append: Some(JournalAppend { run, record }), ..Commit::default() };

@@ -14,12 +14,12 @@ pub(super) const TOKEN: &str = "sesame";
 const MOST_REQUESTS: usize = 8;
 
 /// A conversation: the requests, and whether the server is guarded.
-pub(super) struct Script<'a> {
+pub(super) struct RequestScript<'a> {
     pub(super) guarded: bool,
     pub(super) requests: Vec<&'a [u8]>,
 }
 
-impl<'a> Script<'a> {
+impl<'a> RequestScript<'a> {
     pub(super) fn read(input: &'a [u8]) -> Self {
         let (guarded, rest) = match input.strip_prefix(b"@guarded\n") {
             Some(rest) => (true, rest),
@@ -31,7 +31,7 @@ impl<'a> Script<'a> {
 
 /// Parses a request: its first line, headers up to an empty line, and the body. Returns `None` for
 /// a request that is not valid HTTP, because the server's HTTP parser would refuse it.
-pub(super) fn request(bytes: &[u8], ids: &Ids) -> Option<Request<Body>> {
+pub(super) fn request(bytes: &[u8], ids: &LatestIds) -> Option<Request<Body>> {
     let (head, body) = match split(bytes, b"\n\n").next() {
         Some(head) => (head, bytes.get(head.len() + 2..).unwrap_or_default()),
         None => (bytes, &[][..]),
@@ -50,7 +50,7 @@ pub(super) fn request(bytes: &[u8], ids: &Ids) -> Option<Request<Body>> {
 
 /// The latest event id and run id in the responses.
 #[derive(Default)]
-pub(super) struct Ids {
+pub(super) struct LatestIds {
     pub(super) event: String,
     pub(super) run: String,
 }

@@ -6,36 +6,36 @@ use std::sync::{Arc, Mutex};
 use stepladder_core::{RunId, StepId};
 
 /// A body: the run and the step.
-pub(crate) type Body = (RunId, StepId);
+pub(crate) type BodyId = (RunId, StepId);
 
 /// The log, which all bodies share.
 #[derive(Clone, Default)]
-pub(crate) struct Account(Arc<Mutex<Entries>>);
+pub(crate) struct ExecutionLog(Arc<Mutex<ExecutionCounts>>);
 
 #[derive(Default)]
-struct Entries {
+struct ExecutionCounts {
     /// How often each body was started.
-    begun: HashMap<Body, u32>,
+    begun: HashMap<BodyId, u32>,
     /// The bodies that returned at least once.
-    ended: HashSet<Body>,
+    ended: HashSet<BodyId>,
     /// The bodies that are executing now. A body that executes twice is listed twice.
-    now: Vec<Body>,
+    now: Vec<BodyId>,
 }
 
 /// The registration of an executing body. Dropping it ends the execution.
-pub(crate) struct Executing {
-    account: Account,
-    body: Body,
+pub(crate) struct ExecutionGuard {
+    account: ExecutionLog,
+    body: BodyId,
 }
 
-impl Executing {
+impl ExecutionGuard {
     /// Records that the body returned.
     pub(crate) fn end(&self) {
         self.account.0.lock().expect("no panic").ended.insert(self.body.clone());
     }
 }
 
-impl Drop for Executing {
+impl Drop for ExecutionGuard {
     fn drop(&mut self) {
         let now = &mut self.account.0.lock().expect("no panic").now;
         let at = now.iter().position(|body| *body == self.body).expect("begun");
@@ -43,20 +43,20 @@ impl Drop for Executing {
     }
 }
 
-impl Account {
+impl ExecutionLog {
     /// Records the start of a body. Returns how often the body has started so far, and the
     /// registration of this execution.
-    pub(crate) fn begin(&self, run: RunId, step: &str) -> (u32, Executing) {
+    pub(crate) fn begin(&self, run: RunId, step: &str) -> (u32, ExecutionGuard) {
         let body = (run, StepId::from(step));
         let mut entries = self.0.lock().expect("no panic");
         entries.now.push(body.clone());
         let count = entries.begun.entry(body.clone()).or_default();
         *count += 1;
-        (*count, Executing { account: self.clone(), body })
+        (*count, ExecutionGuard { account: self.clone(), body })
     }
 
     /// Returns how often a body was started.
-    pub(crate) fn executions(&self, body: &Body) -> u32 {
+    pub(crate) fn executions(&self, body: &BodyId) -> u32 {
         self.0.lock().expect("no panic").begun.get(body).copied().unwrap_or(0)
     }
 
@@ -73,7 +73,7 @@ impl Account {
     }
 
     /// Returns the bodies that are executing now.
-    pub(crate) fn executing(&self) -> Vec<Body> {
+    pub(crate) fn executing(&self) -> Vec<BodyId> {
         self.0.lock().expect("no panic").now.clone()
     }
 
@@ -83,7 +83,7 @@ impl Account {
     }
 
     /// Returns the bodies that are executing more than once now.
-    pub(crate) fn twice(&self) -> Vec<Body> {
+    pub(crate) fn twice(&self) -> Vec<BodyId> {
         let entries = self.0.lock().expect("no panic");
         let mut seen = HashSet::new();
         entries.now.iter().filter(|body| !seen.insert(*body)).cloned().collect()

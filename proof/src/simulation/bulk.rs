@@ -19,12 +19,12 @@ use stepladder_engine::clock::Clock;
 use stepladder_sdk::prelude::*;
 
 use super::Simulation;
-use super::controls::Control;
-use super::functions::Word;
-use super::invariants::Broken;
-use super::knobs::Knobs;
-use crate::dice::Dice;
-use messages::{Content, Messages};
+use super::controls::FlowControlKind;
+use super::functions::AwaitedEvent;
+use super::invariants::Violation;
+use super::knobs::SimulationSettings;
+use crate::dice::SeededDice;
+use messages::{EventsQueue, MessageContent};
 
 /// The name of the events of a bulk request.
 pub(crate) const BULK: &str = "sim/bulk";
@@ -37,7 +37,7 @@ const LATENCY: u64 = 120;
 
 /// The data of an event, which contains its request and its position in it.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Numbered {
+pub(crate) struct NumberedEvent {
     /// The key for flow control. No two requests share a key.
     pub(crate) k: u64,
     /// The number of the request.
@@ -46,23 +46,23 @@ pub(crate) struct Numbered {
     pub(crate) n: usize,
 }
 
-impl EventData for Numbered {
+impl EventData for NumberedEvent {
     const NAME: &'static str = BULK;
 }
 
 /// The state of all bulk requests.
-pub(super) struct Bulk {
+pub(super) struct BulkRequests {
     to_send: u64,
     /// Maximum number of events of a request.
     size: u64,
-    requests: Vec<Request>,
-    queue: Arc<Mutex<Messages>>,
+    requests: Vec<BulkRequest>,
+    queue: Arc<Mutex<EventsQueue>>,
     /// The seeds of attempts that did not succeed, by process and hash of the body. A server
     /// process remembers the same seeds.
     unanswered: HashMap<(usize, u128), (Timestamp, IdSeed)>,
     deliveries: u32,
     /// Deliveries that have ended since the last check.
-    ended: Vec<Delivered>,
+    ended: Vec<DeliveryResult>,
     /// Invocations that exceeded their deadline since the last check. Each item is the number of
     /// disturbances when the invocation started.
     overran: Vec<Option<u64>>,
@@ -70,7 +70,7 @@ pub(super) struct Bulk {
 }
 
 /// The result of a delivery.
-struct Delivered {
+struct DeliveryResult {
     applied: usize,
     /// Whether the message had been delivered before; then its events are applied one by one.
     again: bool,
@@ -78,10 +78,10 @@ struct Delivered {
     mishaps: Option<u64>,
 }
 
-struct Request {
+struct BulkRequest {
     events: Vec<NewEvent>,
-    way: Way,
-    state: State,
+    way: SendMethod,
+    state: RequestState,
     /// The deadline of the first attempt, by the true time.
     first_end: Option<Timestamp>,
     attempts: u32,
@@ -90,7 +90,7 @@ struct Request {
 
 /// How a request is sent, and how a repetition is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum SendMethod {
     /// The request is a message of the events queue. The message's id identifies a repetition.
     Message,
     /// The request is sent over HTTP. The ids of its events identify a repetition.
@@ -103,7 +103,7 @@ enum Way {
 
 /// The state of a request, as its sender knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum RequestState {
     /// The request must be sent, or sent again, at this time.
     Unsent(Timestamp),
     /// A process is handling attempt `attempt`. The sender waits for the response until `until`.
@@ -118,8 +118,8 @@ enum State {
     GivenUp,
 }
 
-impl Bulk {
-    pub(super) fn new(knobs: &Knobs) -> Self {
+impl BulkRequests {
+    pub(super) fn new(knobs: &SimulationSettings) -> Self {
         Self {
             to_send: if knobs.bulk > 0 { knobs.bulks } else { 0 },
             size: knobs.bulk,
@@ -135,15 +135,15 @@ impl Bulk {
 
     /// Returns whether all requests are applied, as far as the senders and the queue know.
     pub(super) fn is_done(&self) -> bool {
-        let is_over = |request: &Request| matches!(request.state, State::Accepted | State::GivenUp);
+        let is_over = |request: &BulkRequest| matches!(request.state, RequestState::Accepted | RequestState::GivenUp);
         self.to_send == 0 && self.requests.iter().all(is_over) && self.queue.lock().expect("no panic").is_empty()
     }
 
     /// Returns when the next request or message is due; `None` if there is none.
     pub(super) fn next_at(&self) -> Option<Timestamp> {
         let times = self.requests.iter().filter_map(|request| match request.state {
-            State::Unsent(at) | State::Sent { until: at, .. } => Some(at),
-            State::Accepted | State::GivenUp => None,
+            RequestState::Unsent(at) | RequestState::Sent { until: at, .. } => Some(at),
+            RequestState::Accepted | RequestState::GivenUp => None,
         });
         times.chain(self.queue.lock().expect("no panic").next_at()).min()
     }
@@ -162,7 +162,7 @@ impl Bulk {
 impl Simulation {
     /// Picks the number of processes that receive bulk requests. They follow the workers in the
     /// list.
-    pub(super) fn intakes(knobs: &Knobs, dice: &Dice) -> usize {
+    pub(super) fn intakes(knobs: &SimulationSettings, dice: &SeededDice) -> usize {
         if knobs.bulk == 0 { 0 } else { 1 + dice.below(2) as usize }
     }
 
@@ -185,40 +185,40 @@ impl Simulation {
 
     /// Creates a request. Some of its events cancel runs, if the flow control reacts to such
     /// events.
-    fn bulk_request(&mut self) -> Request {
+    fn bulk_request(&mut self) -> BulkRequest {
         let (number, size) = (self.bulk.borrow().requests.len(), self.bulk.borrow().size);
         let way = match self.dice.below(6) {
-            0..3 => Way::Message,
-            3 => Way::Ids,
-            4 => Way::Seed(IdSeed { at: self.clock.now(), random: u128::from(self.dice.below(u64::MAX)) << 16 }),
-            _ => Way::Body,
+            0..3 => SendMethod::Message,
+            3 => SendMethod::Ids,
+            4 => SendMethod::Seed(IdSeed { at: self.clock.now(), random: u128::from(self.dice.below(u64::MAX)) << 16 }),
+            _ => SendMethod::Body,
         };
-        let stops = matches!(self.controlled.control(), Some(Control::CancelOn | Control::StopOne));
+        let stops = matches!(self.controlled.control(), Some(FlowControlKind::CancelOn | FlowControlKind::StopOne));
         // Only a request of more than one piece is identified by its body.
         let least = stepladder_engine::PIECE as u64 + 1;
         let events = least.max(size / 2 + self.dice.below(1 + size / 2)) as usize;
-        let with_ids = way == Way::Ids || (way == Way::Message && self.dice.one_in(2));
+        let with_ids = way == SendMethod::Ids || (way == SendMethod::Message && self.dice.one_in(2));
         let event = |n: usize| {
             let k = 100 * (number as u64 + 1) + self.dice.below(2);
-            let name = if stops && self.dice.one_in(8) { Word::NAME } else { BULK };
-            let event = NewEvent::new(name, json::to_json(&Numbered { k, request: number, n }).expect("JSON"));
+            let name = if stops && self.dice.one_in(8) { AwaitedEvent::NAME } else { BULK };
+            let event = NewEvent::new(name, json::to_json(&NumberedEvent { k, request: number, n }).expect("JSON"));
             if with_ids { event.with_id(format!("bulk-{number}-{n}")) } else { event }
         };
         let events: Vec<NewEvent> = (0..events).map(event).collect();
         let now = self.clock.now();
         self.tell(format!("request {number} of {} events comes: {way:?}", events.len()));
-        let mut state = State::Unsent(now);
-        if way == Way::Message {
+        let mut state = RequestState::Unsent(now);
+        if way == SendMethod::Message {
             let random = id::hash(&[b"message", &number.to_be_bytes(), &self.seed.to_be_bytes()]) & !0xFFFF;
             let first = EventId::new(now, random);
             let ids = std::iter::successors(Some(first), |id| Some(id.next())).take(events.len()).collect();
             self.requests.borrow_mut().accept_bulk(ids, &events);
-            let content = Content::Events { first, received_at: now, events: events.clone() };
+            let content = MessageContent::Events { first, received_at: now, events: events.clone() };
             self.bulk.borrow().queue.lock().expect("no panic").send(content, now);
-            state = State::Accepted;
+            state = RequestState::Accepted;
         }
         let body = id::hash(&[b"request", &number.to_be_bytes()]);
-        Request { events, way, state, first_end: None, attempts: 0, body }
+        BulkRequest { events, way, state, first_end: None, attempts: 0, body }
     }
 
     /// Returns the number of disturbances so far. It only grows.
@@ -236,12 +236,12 @@ impl Simulation {
 
     /// Checks that each undisturbed delivery makes progress, and that there are not too many
     /// deliveries.
-    pub(super) fn bulk_gets_further(&mut self) -> Result<(), Broken> {
+    pub(super) fn bulk_gets_further(&mut self) -> Result<(), Violation> {
         let postponed = self.memory.take_postponed();
         let now = self.clock.now();
         if !postponed.is_empty() {
             self.tell(format!("{} stored events are left to the events queue", postponed.len()));
-            self.bulk.borrow().queue.lock().expect("no panic").send(Content::Stored(postponed), now);
+            self.bulk.borrow().queue.lock().expect("no panic").send(MessageContent::Stored(postponed), now);
         }
         let (ended, refused) = {
             let mut bulk = self.bulk.borrow_mut();

@@ -5,17 +5,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::journal::{Entry, Fact, NewRun, Origin};
+use stepladder_core::journal::{Entry, Fact, NewRun, RunOrigin};
 use stepladder_core::{EventId, RunId, RunRow, Timestamp};
 use stepladder_engine::ports::Timers;
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::{MissedTicks, Tick};
 use stepladder_testkit::memory::Memory;
 
-use super::functions::{Come, Word};
-use super::invariants::{Broken, journal, rows};
-use super::tree::Place;
-use crate::dice::Dice;
+use super::functions::{AwaitedEvent, CrowdEvent};
+use super::invariants::{Violation, journal, rows};
+use super::tree::BodyEnvironment;
+use crate::dice::SeededDice;
 
 /// The function with flow control.
 pub(crate) const CONTROLLED: &str = "controlled";
@@ -30,7 +30,7 @@ pub(super) const EVERY: i64 = 2;
 
 /// A kind of flow control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Control {
+pub(crate) enum FlowControlKind {
     Batch(u32),
     Debounce,
     Skip,
@@ -46,9 +46,9 @@ pub(crate) enum Control {
     Cron(MissedTicks),
 }
 
-impl Control {
+impl FlowControlKind {
     /// Picks a kind of flow control at random.
-    pub(crate) fn by_chance(dice: &Dice) -> Option<Self> {
+    pub(crate) fn by_chance(dice: &SeededDice) -> Option<Self> {
         Some(match dice.below(14) {
             0 | 1 => Self::Batch(2 + dice.below(2) as u32),
             2 => Self::Debounce,
@@ -64,13 +64,13 @@ impl Control {
         })
     }
 
-    pub(crate) fn function(self, place: &Place, pause: Duration) -> Function {
+    pub(crate) fn function(self, place: &BodyEnvironment, pause: Duration) -> Function {
         let one = |control: fn(Function) -> Function| control(open(place, pause));
         match self {
             Self::Batch(size) => {
                 let place = place.clone();
                 let batch = Batch::new(size, PERIOD);
-                let handler = move |ctx: Context, _: Vec<Event<Come>>| works(ctx, place.clone(), PAUSE);
+                let handler = move |ctx: Context, _: Vec<Event<CrowdEvent>>| works(ctx, place.clone(), PAUSE);
                 Function::batch(CONTROLLED, batch, handler)
             }
             Self::Debounce => one(|f| f.debounce(Debounce::new(PERIOD / 4).max_wait(PERIOD))),
@@ -87,27 +87,28 @@ impl Control {
             }
             Self::StopOne => one(|f| {
                 let singleton = Singleton::skip().key("string(event.data.k)");
-                f.singleton(singleton).cancel_on(CancelOn::event::<Word>().matching("k"))
+                f.singleton(singleton).cancel_on(CancelOn::event::<AwaitedEvent>().matching("k"))
             }),
             Self::CancelOn => one(|f| {
-                f.cancel_on(CancelOn::event::<Word>().matching("k")).timeouts(Timeouts::new().finish(PERIOD * 30))
+                f.cancel_on(CancelOn::event::<AwaitedEvent>().matching("k"))
+                    .timeouts(Timeouts::new().finish(PERIOD * 30))
             }),
         }
     }
 }
 
 /// Creates the function without flow control.
-pub(crate) fn unlimited(place: &Place) -> Function {
+pub(crate) fn unlimited(place: &BodyEnvironment) -> Function {
     open(place, PAUSE)
 }
 
-fn open(place: &Place, pause: Duration) -> Function {
+fn open(place: &BodyEnvironment, pause: Duration) -> Function {
     let place = place.clone();
-    Function::new(CONTROLLED, move |ctx: Context, _: Event<Come>| works(ctx, place.clone(), pause))
+    Function::new(CONTROLLED, move |ctx: Context, _: Event<CrowdEvent>| works(ctx, place.clone(), pause))
 }
 
 /// The handler: two steps, and a sleep between them.
-async fn works(ctx: Context, place: Place, time: Duration) -> Result<u32> {
+async fn works(ctx: Context, place: BodyEnvironment, time: Duration) -> Result<u32> {
     let run = ctx.run_id();
     for (step, pause) in [("one", true), ("two", false)] {
         ctx.step(step, async || {
@@ -124,14 +125,14 @@ async fn works(ctx: Context, place: Place, time: Duration) -> Result<u32> {
 }
 
 /// A run of the controlled function, as read from its journal.
-struct Run {
+struct ControlledRun {
     run: RunId,
     created: NewRun,
     created_at: Timestamp,
     entries: Vec<Entry>,
 }
 
-impl Run {
+impl ControlledRun {
     fn is_live(&self) -> bool {
         !self.entries.iter().any(|entry| entry.fact.is_end())
     }
@@ -146,7 +147,7 @@ impl Run {
 
     /// Returns the flow control key of the run's first event.
     fn key(&self) -> u64 {
-        serde_json::from_str(self.created.event.data.get()).map_or(0, |Come { k }| k)
+        serde_json::from_str(self.created.event.data.get()).map_or(0, |CrowdEvent { k }| k)
     }
 
     /// Returns the events of the run: the one that started it, and those that joined.
@@ -161,16 +162,16 @@ impl Run {
 
 /// Returns the runs that events started. Reruns are left out, because flow control does not apply
 /// to them.
-fn runs(memory: &Memory) -> Vec<Run> {
+fn runs(memory: &Memory) -> Vec<ControlledRun> {
     runs_but(memory, &HashSet::new())
 }
 
 /// Returns the runs that events started, except those in `passed_over`.
-fn runs_but(memory: &Memory, passed_over: &HashSet<RunId>) -> Vec<Run> {
+fn runs_but(memory: &Memory, passed_over: &HashSet<RunId>) -> Vec<ControlledRun> {
     let of_events = |(run, entries): (RunId, Vec<Entry>)| match &entries.first()?.fact {
-        Fact::RunCreated(created) if created.origin == Origin::Event => {
+        Fact::RunCreated(created) if created.origin == RunOrigin::Event => {
             let (created, created_at) = ((**created).clone(), entries[0].at);
-            Some(Run { run, created, created_at, entries })
+            Some(ControlledRun { run, created, created_at, entries })
         }
         _ => None,
     };
@@ -180,9 +181,9 @@ fn runs_but(memory: &Memory, passed_over: &HashSet<RunId>) -> Vec<Run> {
 }
 
 /// The checks of the function's flow control.
-pub(crate) struct Controlled {
+pub(crate) struct FlowControlChecks {
     memory: Arc<Memory>,
-    control: Option<Control>,
+    control: Option<FlowControlKind>,
     /// Whether a worker has an older version of the function, which has no limit on the number of
     /// runs.
     uncounted: bool,
@@ -190,12 +191,12 @@ pub(crate) struct Controlled {
     over: RefCell<HashSet<RunId>>,
 }
 
-impl Controlled {
-    pub(crate) fn new(memory: Arc<Memory>, control: Option<Control>, uncounted: bool) -> Self {
+impl FlowControlChecks {
+    pub(crate) fn new(memory: Arc<Memory>, control: Option<FlowControlKind>, uncounted: bool) -> Self {
         Self { memory, control, uncounted, over: RefCell::default() }
     }
 
-    pub(crate) fn control(&self) -> Option<Control> {
+    pub(crate) fn control(&self) -> Option<FlowControlKind> {
         self.control
     }
 
@@ -203,22 +204,22 @@ impl Controlled {
     pub(crate) fn started(&self) -> Vec<Timestamp> {
         // An admitted run counts as started, even if its worker died right after the admission.
         let starts = |fact: &Fact| matches!(fact, Fact::RunAdmitted) || fact.is_requested_by_handler();
-        let first = |run: Run| run.entries.into_iter().find(|entry| starts(&entry.fact));
+        let first = |run: ControlledRun| run.entries.into_iter().find(|entry| starts(&entry.fact));
         let mut started: Vec<Timestamp> = runs(&self.memory).into_iter().filter_map(first).map(|e| e.at).collect();
         started.sort_unstable();
         started
     }
 
     /// Checks the flow control of the runs. Called after every action that wrote something.
-    pub(crate) fn check(&self) -> Result<(), Broken> {
-        use Control::{Replace, Runs, Skip, StopOne};
+    pub(crate) fn check(&self) -> Result<(), Violation> {
+        use FlowControlKind::{Replace, Runs, Skip, StopOne};
         if !matches!(self.control, Some(Skip | Replace | StopOne | Runs)) {
             return Ok(());
         }
-        let (live, ended): (Vec<Run>, Vec<Run>) =
-            runs_but(&self.memory, &self.over.borrow()).into_iter().partition(Run::is_live);
+        let (live, ended): (Vec<ControlledRun>, Vec<ControlledRun>) =
+            runs_but(&self.memory, &self.over.borrow()).into_iter().partition(ControlledRun::is_live);
         self.over.borrow_mut().extend(ended.iter().map(|run| run.run));
-        let most_one = |what: &str, counts: fn(&Run) -> bool| match live
+        let most_one = |what: &str, counts: fn(&ControlledRun) -> bool| match live
             .iter()
             .filter(|run| counts(run))
             .map(|run| run.created.event.id)
@@ -228,25 +229,27 @@ impl Controlled {
             _ => Ok(()),
         };
         match self.control {
-            Some(Control::Skip) => most_one("of a singleton live", Run::is_live),
-            Some(Control::Replace) => most_one("of a singleton go on", Run::is_moving),
-            Some(Control::StopOne) => {
-                let mut keys: Vec<u64> = live.iter().map(Run::key).collect();
+            Some(FlowControlKind::Skip) => most_one("of a singleton live", ControlledRun::is_live),
+            Some(FlowControlKind::Replace) => most_one("of a singleton go on", ControlledRun::is_moving),
+            Some(FlowControlKind::StopOne) => {
+                let mut keys: Vec<u64> = live.iter().map(ControlledRun::key).collect();
                 keys.sort_unstable();
                 match keys.windows(2).find(|two| two[0] == two[1]) {
                     Some(two) => Err(format!("two runs of the singleton of key {} are live at once", two[0])),
                     None => Ok(()),
                 }
             }
-            Some(Control::Runs) if !self.uncounted => most_one("go on under a limit of one", Run::is_moving),
+            Some(FlowControlKind::Runs) if !self.uncounted => {
+                most_one("go on under a limit of one", ControlledRun::is_moving)
+            }
             _ => Ok(()),
         }
     }
 
     /// Checks that each tick since `from` has started one run. Ticks that the sweep has not reached
     /// are not checked. While wakes are pending, ticks after `late` are not checked either.
-    pub(crate) fn check_ticks(&self, from: Timestamp, late: Timestamp) -> Result<(), Broken> {
-        if !matches!(self.control, Some(Control::Cron(_))) {
+    pub(crate) fn check_ticks(&self, from: Timestamp, late: Timestamp) -> Result<(), Violation> {
+        if !matches!(self.control, Some(FlowControlKind::Cron(_))) {
             return Ok(());
         }
         let swept = super::invariants::at_once(self.memory.cursor()).map_or(0, |cursor| cursor.minute);
@@ -255,7 +258,7 @@ impl Controlled {
             .into_iter()
             .filter(|row| *row.function == *CONTROLLED)
             .filter_map(|row| match &journal(&self.memory, row.run).first()?.fact {
-                Fact::RunCreated(created) if created.origin == Origin::Cron => Some(created.event.ts.minute()),
+                Fact::RunCreated(created) if created.origin == RunOrigin::Cron => Some(created.event.ts.minute()),
                 _ => None,
             })
             .collect();
@@ -275,17 +278,19 @@ impl Controlled {
         accepted: &[EventId],
         perhaps: &[EventId],
         took: Duration,
-    ) -> Result<(), Broken> {
-        let Some(control) = self.control.filter(|control| !matches!(control, Control::Cron(_))) else { return Ok(()) };
+    ) -> Result<(), Violation> {
+        let Some(control) = self.control.filter(|control| !matches!(control, FlowControlKind::Cron(_))) else {
+            return Ok(());
+        };
         let runs = runs(&self.memory);
         let mut led: HashMap<EventId, usize> = HashMap::new();
-        runs.iter().flat_map(Run::events).for_each(|event| *led.entry(event).or_default() += 1);
+        runs.iter().flat_map(ControlledRun::events).for_each(|event| *led.entry(event).or_default() += 1);
         for event in accepted {
             match (control, led.get(event).copied().unwrap_or(0)) {
                 (_, 1) => {}
                 // The event has no run of its own: it joined the run of an earlier event with the
                 // same key.
-                (Control::Once, 0) if !self.linked(*event).is_empty() => {}
+                (FlowControlKind::Once, 0) if !self.linked(*event).is_empty() => {}
                 (_, n) => return Err(format!("event {event} is in {n} runs of a function under {control:?}")),
             }
         }
@@ -294,19 +299,19 @@ impl Controlled {
         {
             return Err(format!("event {event} is in {n} runs of a function under {control:?}"));
         }
-        if let Control::Batch(size) = control
+        if let FlowControlKind::Batch(size) = control
             && let Some(run) = runs.iter().find(|run| run.events().count() > size as usize)
         {
             return Err(format!("{} events began in a batch of {size}", run.events().count()));
         }
-        if control == Control::Once && took < Duration::from_secs(86_000) {
+        if control == FlowControlKind::Once && took < Duration::from_secs(86_000) {
             let mut of_keys: HashMap<u64, usize> = HashMap::new();
             runs.iter().for_each(|run| *of_keys.entry(run.key()).or_default() += 1);
             if let Some((key, n)) = of_keys.iter().find(|(_, n)| **n > 1) {
                 return Err(format!("{n} runs of one idempotency key, {key}"));
             }
         }
-        if matches!(control, Control::Throttle | Control::Rate) {
+        if matches!(control, FlowControlKind::Throttle | FlowControlKind::Rate) {
             let starts = runs.iter().filter(|run| !run.is_skipped());
             let mut begins: Vec<_> = starts.map(|run| run.created.begins_at.unwrap_or(run.created_at)).collect();
             begins.sort_unstable();

@@ -12,13 +12,13 @@ use tracing::subscriber::{DefaultGuard, Interest};
 use tracing::{Event, Metadata, Subscriber};
 
 use super::Simulation;
-use super::invariants::{Broken, journal, rows};
+use super::invariants::{Violation, journal, rows};
 
 /// For each run, the number of log lines that report its start.
 #[derive(Clone, Default)]
-pub(super) struct Counted(Arc<Mutex<HashMap<String, u32>>>);
+pub(super) struct StartLineCounts(Arc<Mutex<HashMap<String, u32>>>);
 
-impl Counted {
+impl StartLineCounts {
     /// Counts the log lines that this thread writes until the guard is dropped.
     pub(super) fn listen(&self) -> DefaultGuard {
         tracing::subscriber::set_default(self.clone())
@@ -27,12 +27,12 @@ impl Counted {
 
 /// A log line: the activity that it reports, and the run.
 #[derive(Default)]
-struct Line {
+struct ActivityLine {
     activity: Option<ActivityKind>,
     run: String,
 }
 
-impl Visit for Line {
+impl Visit for ActivityLine {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == ACTIVITY_FIELD {
             self.activity = value.parse().ok();
@@ -46,7 +46,7 @@ impl Visit for Line {
     }
 }
 
-impl Subscriber for Counted {
+impl Subscriber for StartLineCounts {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         if self.enabled(metadata) { Interest::always() } else { Interest::never() }
     }
@@ -64,7 +64,7 @@ impl Subscriber for Counted {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line::default();
+        let mut line = ActivityLine::default();
         event.record(&mut line);
         if line.activity == Some(ActivityKind::RunStarted) {
             *self.0.lock().expect("no panic").entry(line.run).or_default() += 1;
@@ -79,7 +79,7 @@ impl Subscriber for Counted {
 impl Simulation {
     /// Checks that the start of each run is logged once. The line may be missing if a process died
     /// or the reply to a write was lost.
-    pub(super) fn each_start_is_counted_once(&self) -> Result<(), Broken> {
+    pub(super) fn each_start_is_counted_once(&self) -> Result<(), Violation> {
         let counted = self.counted.0.lock().expect("no panic");
         let of = |run: RunId| counted.get(&run.to_string()).copied().unwrap_or(0);
         for run in rows(&self.memory).into_iter().map(|row| row.run) {

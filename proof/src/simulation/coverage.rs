@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use super::places::{Places, Site};
-use super::wire::Fault;
+use super::places::{CallSite, CallSites};
+use super::wire::InjectedFault;
 
 /// The counts of one place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Befell {
+pub(crate) struct PlaceCounts {
     pub(crate) calls: u64,
     /// Calls at which the process died before, during or after the call.
     pub(crate) crashes: u64,
@@ -19,21 +19,25 @@ pub(crate) struct Befell {
 
 /// The counts so far, by place.
 #[derive(Default)]
-pub(crate) struct Coverage(Mutex<BTreeMap<Site, Befell>>);
+pub(crate) struct Coverage(Mutex<BTreeMap<CallSite, PlaceCounts>>);
 
 impl Coverage {
     /// Counts the current call and its fault.
-    pub(crate) fn note(&self, name: &'static str, fault: Option<Fault>) {
-        let Some(function) = Places::all().caller() else { return };
+    pub(crate) fn note(&self, name: &'static str, fault: Option<InjectedFault>) {
+        let Some(function) = CallSites::all().caller() else { return };
         let mut sites = self.0.lock().expect("no panic");
         let befell = sites.entry((function, name)).or_default();
         befell.calls += 1;
         match fault {
             None => {}
-            Some(Fault::DieBefore | Fault::DieAfter | Fault::Tear(_)) => befell.crashes += 1,
-            Some(Fault::LoseReply | Fault::Refuse | Fault::Deny | Fault::DelayRequest(_) | Fault::DelayReply(_)) => {
-                befell.failures += 1
-            }
+            Some(InjectedFault::DieBefore | InjectedFault::DieAfter | InjectedFault::Tear(_)) => befell.crashes += 1,
+            Some(
+                InjectedFault::LoseReply
+                | InjectedFault::Refuse
+                | InjectedFault::Deny
+                | InjectedFault::DelayRequest(_)
+                | InjectedFault::DelayReply(_),
+            ) => befell.failures += 1,
         }
     }
 
@@ -49,9 +53,9 @@ impl Coverage {
     }
 
     /// Returns the counts of all places, including those that no call reached.
-    pub(crate) fn sites(&self) -> BTreeMap<Site, Befell> {
+    pub(crate) fn sites(&self) -> BTreeMap<CallSite, PlaceCounts> {
         let mut sites = self.0.lock().expect("no panic").clone();
-        for site in Places::all().sites() {
+        for site in CallSites::all().sites() {
             sites.entry(site.clone()).or_default();
         }
         sites

@@ -10,7 +10,7 @@ use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Commit, Commits, Queue};
 
 use super::invariants::at_once;
-use super::processes::Process;
+use super::processes::SimulatedProcess;
 use super::{AT_A_TIME, DELIVERIES, STANDSTILL, Simulation};
 
 impl Simulation {
@@ -105,7 +105,8 @@ impl Simulation {
             return self.somebody_tells();
         }
         let due = self.memory.next_due().map(|due| due.max(self.queue_until));
-        let is_free = |(n, p): (usize, &Process)| p.frozen_until <= now && self.scheduler.tasks_of(n) < AT_A_TIME;
+        let is_free =
+            |(n, p): (usize, &SimulatedProcess)| p.frozen_until <= now && self.scheduler.tasks_of(n) < AT_A_TIME;
         if due.is_some_and(|due| due <= now) && self.processes.iter().enumerate().take(self.workers()).any(is_free) {
             return self.receive();
         }

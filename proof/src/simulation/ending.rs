@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use stepladder_core::journal::{Fact, Origin};
+use stepladder_core::journal::{Fact, RunOrigin};
 use stepladder_core::report::HandlerLogLine;
 use stepladder_core::state::{RunOutcome, RunState};
 use stepladder_core::{RunId, Timestamp};
@@ -12,14 +12,14 @@ use stepladder_engine::executor::{PollResult, RunHistory};
 use stepladder_engine::ports::{Journals, Listings, Slots};
 use stepladder_sdk::MissedTicks;
 
-use super::controls::Control;
+use super::controls::FlowControlKind;
 use super::functions::{HEARER, MAIN, OTHER};
-use super::invariants::{Broken, at_once, journal, rows};
-use super::{Mishaps, Simulation};
-use crate::{Journal, check, unfinished};
+use super::invariants::{Violation, at_once, journal, rows};
+use super::{DisturbanceCounts, Simulation};
+use crate::{RunJournal, check, unfinished};
 
 impl Simulation {
-    pub(super) fn at_the_end(&mut self) -> Result<(), Broken> {
+    pub(super) fn at_the_end(&mut self) -> Result<(), Violation> {
         self.no_run_stood_still()?;
         self.no_attempt_was_lost_for_no_reason()?;
         self.nobody_is_left_in_line()?;
@@ -33,11 +33,11 @@ impl Simulation {
         self.controlled.check_at_the_end(&accepted, &perhaps, took)?;
         self.bulk_requests_are_applied_once()?;
         self.ends_are_announced_once()?;
-        let Mishaps { brown_outs, freezes, losses, standstills, deaths, .. } = self.mishaps;
+        let DisturbanceCounts { brown_outs, freezes, losses, standstills, deaths, .. } = self.mishaps;
         // After a standstill, missed ticks may have no run unless the policy starts all of them.
         // Two deaths count as a standstill: if both hit sweeps in a row, the ticks are late by
         // minutes.
-        let all_start = matches!(self.controlled.control(), Some(Control::Cron(MissedTicks::RunAll)));
+        let all_start = matches!(self.controlled.control(), Some(FlowControlKind::Cron(MissedTicks::RunAll)));
         let stood = (standstills > 0 || deaths > 1) && !all_start;
         if brown_outs + freezes + losses == 0 && !stood && !self.afterwards {
             let patience = self.patience();
@@ -58,8 +58,8 @@ impl Simulation {
 
     /// Checks that each started attempt has an end, unless a worker died or stood still or at least
     /// three writes failed.
-    fn no_attempt_was_lost_for_no_reason(&self) -> Result<(), Broken> {
-        let Mishaps { deaths, freezes, brown_outs, standstills, .. } = self.mishaps;
+    fn no_attempt_was_lost_for_no_reason(&self) -> Result<(), Violation> {
+        let DisturbanceCounts { deaths, freezes, brown_outs, standstills, .. } = self.mishaps;
         if deaths + freezes + brown_outs + standstills > 0 || self.used_faults() > 2 {
             return Ok(());
         }
@@ -91,8 +91,8 @@ impl Simulation {
     }
 
     /// Checks that no ended run has a ticket left, unless a worker died or stood still.
-    fn nobody_is_left_in_line(&self) -> Result<(), Broken> {
-        let Mishaps { deaths, freezes, brown_outs, losses, .. } = self.mishaps;
+    fn nobody_is_left_in_line(&self) -> Result<(), Violation> {
+        let DisturbanceCounts { deaths, freezes, brown_outs, losses, .. } = self.mishaps;
         if deaths + freezes + brown_outs + losses + self.used_faults() > 0 {
             return Ok(());
         }
@@ -104,7 +104,7 @@ impl Simulation {
     }
 
     /// Checks that each event led to exactly one run of each matching function.
-    fn each_event_led_to_its_runs(&self) -> Result<(), Broken> {
+    fn each_event_led_to_its_runs(&self) -> Result<(), Violation> {
         let accepted = self.requests.borrow().jobs().to_vec();
         let sent = self.entries().filter_map(|(_, fact)| match fact {
             Fact::EventsSent { ids, .. } => Some(ids),
@@ -125,19 +125,19 @@ impl Simulation {
 
     fn is_of_event(&self, run: RunId) -> bool {
         match journal(&self.memory, run).first().map(|entry| &entry.fact) {
-            Some(Fact::RunCreated(created)) => created.origin == Origin::Event,
+            Some(Fact::RunCreated(created)) => created.origin == RunOrigin::Event,
             _ => false,
         }
     }
 
     /// Checks that the number of wakes is at most a few per entry, or twice as many with wait
     /// queues. Not checked with brown-outs, which repeat wakes every ten seconds.
-    fn wakes_did_not_multiply(&self) -> Result<(), Broken> {
+    fn wakes_did_not_multiply(&self) -> Result<(), Violation> {
         if self.mishaps.brown_outs > 0 {
             return Ok(());
         }
         let entries = self.entries().count() as u64;
-        let Mishaps { deaths, freezes, redeliveries, .. } = self.mishaps;
+        let DisturbanceCounts { deaths, freezes, redeliveries, .. } = self.mishaps;
         let mishaps = u64::from(deaths + freezes + redeliveries) + self.allowed.faults;
         // With limits there are more wakes: a hop that releases a slot, or cannot use one, wakes
         // the next ticket.
@@ -151,7 +151,7 @@ impl Simulation {
 
     /// Checks that each run failed only if its function may fail, and that the listed status of
     /// each run is its real one.
-    fn runs_ended_as_they_should(&self) -> Result<(), Broken> {
+    fn runs_ended_as_they_should(&self) -> Result<(), Violation> {
         let known = ["hopeless", "tripped", "the child failed"];
         for (run, fact) in self.entries() {
             if let Fact::RunFailed { error } = fact
@@ -181,9 +181,9 @@ impl Simulation {
         RunState::fold(run, &at_once(self.memory.read(run, 0))).ok()
     }
 
-    fn journals_are_right(&self) -> Result<(), Broken> {
-        let of = |run| Journal { run, entries: journal(&self.memory, run) };
-        let journals: Vec<Journal> = rows(&self.memory).into_iter().map(|row| of(row.run)).collect();
+    fn journals_are_right(&self) -> Result<(), Violation> {
+        let of = |run| RunJournal { run, entries: journal(&self.memory, run) };
+        let journals: Vec<RunJournal> = rows(&self.memory).into_iter().map(|row| of(row.run)).collect();
         match check(&journals).into_iter().next() {
             Some(broken) => Err(broken),
             None if unfinished(&journals).is_empty() => Ok(()),
@@ -192,7 +192,7 @@ impl Simulation {
     }
 
     /// Checks that replaying each handler over its journal gives the recorded end.
-    fn replays_end_the_same_way(&self) -> Result<(), Broken> {
+    fn replays_end_the_same_way(&self) -> Result<(), Violation> {
         for row in rows(&self.memory) {
             let Some(state) = self.state(row.run) else { continue };
             let Some(end) = &state.end else { continue };
@@ -227,7 +227,7 @@ impl Simulation {
 
     /// Checks that the log lines recorded for the handler's last attempt are those of a replay, at
     /// the same positions.
-    fn lines_are_where_a_replay_says_them(&self, state: &RunState, said: &[HandlerLogLine]) -> Result<(), Broken> {
+    fn lines_are_where_a_replay_says_them(&self, state: &RunState, said: &[HandlerLogLine]) -> Result<(), Violation> {
         let attempt = state.handler_attempt();
         if let Some(lost) = said.iter().find(|placed| !state.logs.has(attempt, placed)) {
             return Err(format!("{} said a line that is not in its journal: {lost:?}", state.run));
@@ -243,7 +243,7 @@ impl Simulation {
     }
 
     /// Checks that no ticket and no live slot is left after the second round.
-    pub(super) fn nothing_is_left(&self) -> Result<(), Broken> {
+    pub(super) fn nothing_is_left(&self) -> Result<(), Violation> {
         for limit in self.invariants.limits() {
             let (line, held) = (at_once(self.memory.tickets(limit, 9)), at_once(self.memory.holders(limit)));
             let alive: Vec<_> = held.into_iter().filter(|h| h.lease_until > self.clock.now()).collect();

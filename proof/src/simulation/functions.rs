@@ -10,12 +10,12 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::{SharedData, compile};
 use stepladder_sdk::{Backoff, FunctionFailed};
 
-use super::bulk::{BULK, EACH, Numbered};
-use super::controls::{self, Control};
-use super::knobs::Knobs;
+use super::bulk::{BULK, EACH, NumberedEvent};
+use super::controls::{self, FlowControlKind};
+use super::knobs::SimulationSettings;
 use super::listeners;
-use super::tree::{Allowed, Node, Place, grow};
-use crate::dice::Dice;
+use super::tree::{AllowedNodes, BodyEnvironment, FunctionNode, grow};
+use crate::dice::SeededDice;
 
 /// The function with the large tree.
 pub(crate) const MAIN: &str = "main";
@@ -28,62 +28,62 @@ pub(crate) const HEARER: &str = "hearer";
 
 /// The event that starts [`MAIN`] and [`OTHER`].
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Go {
+pub(crate) struct GoEvent {
     /// The key of the concurrency limit.
     pub(crate) k: u64,
 }
 
-impl EventData for Go {
+impl EventData for GoEvent {
     const NAME: &'static str = "sim/go";
 }
 
 /// The events that start [`CONTROLLED`](super::controls::CONTROLLED): [`Go`], and the events of a
 /// crowd.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Come {
+pub(crate) struct CrowdEvent {
     pub(crate) k: u64,
 }
 
 /// The name of the events of a crowd.
 pub(crate) const CROWD: &str = "sim/crowd";
 
-impl EventData for Come {
-    const NAME: &'static str = Go::NAME;
-    const NAMES: &'static [&'static str] = &[Go::NAME, CROWD, BULK];
+impl EventData for CrowdEvent {
+    const NAME: &'static str = GoEvent::NAME;
+    const NAMES: &'static [&'static str] = &[GoEvent::NAME, CROWD, BULK];
 }
 
 /// The event that starts [`HEARER`].
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Told {
+pub(crate) struct HearerEvent {
     pub(crate) n: u64,
 }
 
-impl EventData for Told {
+impl EventData for HearerEvent {
     const NAME: &'static str = "sim/told";
 }
 
 /// The event that runs wait for.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Word {
+pub(crate) struct AwaitedEvent {
     pub(crate) k: u64,
 }
 
-impl EventData for Word {
+impl EventData for AwaitedEvent {
     const NAME: &'static str = "sim/word";
 }
 
 #[derive(Serialize, Deserialize)]
-struct Called {
+struct HelperInput {
     n: u64,
 }
 
-impl EventData for Called {
+impl EventData for HelperInput {
     const NAME: &'static str = "";
     const NAMES: &'static [&'static str] = &[];
 }
 
 /// The functions of a simulation.
-pub(crate) struct Functions {
+pub(crate) struct SimulatedFunctions {
     pub(crate) registered: Vec<RegisteredFunction>,
     /// An older version of the controlled function, which has no limit on the number of its runs.
     pub(crate) older: Option<RegisteredFunction>,
@@ -91,14 +91,14 @@ pub(crate) struct Functions {
     pub(crate) limits: Vec<Limit>,
     /// The flow control of [`CONTROLLED`](super::controls::CONTROLLED); `None` if the simulation
     /// does not have that function.
-    pub(crate) control: Option<Control>,
+    pub(crate) control: Option<FlowControlKind>,
     /// A description of the functions, for the story.
     pub(crate) told: String,
 }
 
 /// Creates random functions.
-pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
-    let Knobs { leaves, deadly, words, bulk, listens, .. } = knobs;
+pub(crate) fn functions(dice: &SeededDice, place: &BodyEnvironment, knobs: SimulationSettings) -> SimulatedFunctions {
+    let SimulationSettings { leaves, deadly, words, bulk, listens, .. } = knobs;
     let (deadly, waits) = (deadly > 0, words > 0);
     let mut limits = Vec::new();
     let mut limit = |id: &str| -> Option<Concurrency> {
@@ -116,44 +116,51 @@ pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
     // A second limit, shared by all keys of the first one.
     let second = (main_limit.is_some() && dice.one_in(3)).then(|| 1 + dice.below(2) as u32);
     limits.extend(second.map(|slots| Limit { key: format!("{MAIN}/1").into(), slots }));
-    let allowed =
-        Allowed { leaves, calls: true, meets: main_limit.is_none(), deadly: deadly && main_limit.is_none(), waits };
+    let allowed = AllowedNodes {
+        leaves,
+        calls: true,
+        meets: main_limit.is_none(),
+        deadly: deadly && main_limit.is_none(),
+        waits,
+    };
     let trees = [
         (MAIN, grow(dice, allowed)),
-        (OTHER, grow(dice, Allowed { leaves: 2, calls: dice.one_in(2), meets: false, deadly: false, waits })),
-        (HELPER, grow(dice, Allowed { leaves: 3, calls: false, meets: false, deadly: false, waits })),
+        (OTHER, grow(dice, AllowedNodes { leaves: 2, calls: dice.one_in(2), meets: false, deadly: false, waits })),
+        (HELPER, grow(dice, AllowedNodes { leaves: 3, calls: false, meets: false, deadly: false, waits })),
     ];
     let trees = trees.map(|(id, tree)| (id, if id == HELPER && dice.one_in(4) { tree.doomed() } else { tree }));
-    let control = Control::by_chance(dice);
+    let control = FlowControlKind::by_chance(dice);
     let control = knobs.wanted_control(dice).or(control);
     let told = format!("{trees:?}, limits: {main_limit:?}, {second:?}, {helper_limit}, {control:?}");
     let [main, other, helper] = trees.map(|(_, tree)| Arc::new(tree));
-    let mut main = patient(function::<Go>(MAIN, main, place)).on_failure(hears::<FunctionFailed>(place));
+    let mut main = patient(function::<GoEvent>(MAIN, main, place)).on_failure(hears::<FunctionFailed>(place));
     if let Some(limit) = main_limit {
         main = main.concurrency(limit);
     }
     if let Some(slots) = second {
         main = main.concurrency(Concurrency::limit(slots));
     }
-    let mut helper = patient(function::<Called>(HELPER, helper, place));
+    let mut helper = patient(function::<HelperInput>(HELPER, helper, place));
     if helper_limit {
         limits.push(Limit { key: format!("{HELPER}/0").into(), slots: 1 });
         helper = helper.concurrency(Concurrency::limit(1));
     }
-    let hearer = Function::new(HEARER, hears::<Told>(place));
-    let all = [main, patient(function::<Go>(OTHER, other, place)), helper, patient(hearer)];
+    let hearer = Function::new(HEARER, hears::<HearerEvent>(place));
+    let all = [main, patient(function::<GoEvent>(OTHER, other, place)), helper, patient(hearer)];
     let listener = (listens > 0).then(|| patient(listeners::listener(place, listens > 1)));
-    let each = (bulk > 0).then(|| patient(Function::new(EACH, hears::<Numbered>(place))));
+    let each = (bulk > 0).then(|| patient(Function::new(EACH, hears::<NumberedEvent>(place))));
     let all = all.into_iter().chain(each).chain(listener);
     // With a singleton, the sleep is long, so that a watchdog finds its run alive.
-    let is_single = matches!(control, Some(Control::Skip | Control::Replace | Control::StopOne));
+    let is_single =
+        matches!(control, Some(FlowControlKind::Skip | FlowControlKind::Replace | FlowControlKind::StopOne));
     let pause = if is_single && dice.one_in(3) { controls::LONG } else { controls::PAUSE };
     let all = all.chain(control.map(|control| patient(control.function(place, pause))));
-    let older = control.filter(|control| *control == Control::Runs).map(|_| patient(controls::unlimited(place)));
+    let older =
+        control.filter(|control| *control == FlowControlKind::Runs).map(|_| patient(controls::unlimited(place)));
     let data = SharedData::default();
     let made = |f: Function| compile(f, &data).expect("functions that can work");
     let (registered, older) = (all.flat_map(made).collect(), older.and_then(|older| made(older).pop()));
-    Functions { registered, older, limits, control, told }
+    SimulatedFunctions { registered, older, limits, control, told }
 }
 
 /// Sets so many retries that injected faults alone cannot make a run fail.
@@ -161,7 +168,7 @@ fn patient(function: Function) -> Function {
     function.retries(20).backoff(Backoff::Fixed(Duration::from_secs(2)))
 }
 
-fn function<T: EventData>(id: &'static str, tree: Arc<Node>, place: &Place) -> Function {
+fn function<T: EventData>(id: &'static str, tree: Arc<FunctionNode>, place: &BodyEnvironment) -> Function {
     let place = place.clone();
     Function::new(id, move |ctx: Context, _: Event<T>| {
         let (tree, place) = (tree.clone(), place.clone());
@@ -169,10 +176,10 @@ fn function<T: EventData>(id: &'static str, tree: Arc<Node>, place: &Place) -> F
     })
 }
 
-type Heard = std::pin::Pin<Box<dyn Future<Output = Result<u32>> + Send>>;
+type HearerFuture = std::pin::Pin<Box<dyn Future<Output = Result<u32>> + Send>>;
 
 /// Creates a handler that has one step.
-fn hears<T: EventData>(place: &Place) -> impl Fn(Context, Event<T>) -> Heard + Send + Sync + 'static {
+fn hears<T: EventData>(place: &BodyEnvironment) -> impl Fn(Context, Event<T>) -> HearerFuture + Send + Sync + 'static {
     let place = place.clone();
     move |ctx, _| {
         let account = place.account.clone();

@@ -5,18 +5,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use stepladder_core::slot::{Holder, Limit};
-use stepladder_core::spec::LazyScope;
+use stepladder_core::spec::LazyExprScope;
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::{RunId, StepId, Timestamp};
 use stepladder_engine::RegisteredFunction;
 use stepladder_engine::ports::{Journals, Listings, Slots};
 use stepladder_testkit::memory::Memory;
 
-use super::account::Account;
-use super::invariants::{Broken, at_once};
+use super::account::ExecutionLog;
+use super::invariants::{Violation, at_once};
 
 /// The checks of slots and their holders.
-pub(crate) struct Holdings {
+pub(crate) struct SlotChecks {
     memory: Arc<Memory>,
     registered: Vec<RegisteredFunction>,
     /// The limits of each known run.
@@ -25,7 +25,7 @@ pub(crate) struct Holdings {
     unused: HashMap<(Arc<str>, Holder), Timestamp>,
 }
 
-impl Holdings {
+impl SlotChecks {
     pub(crate) fn new(memory: Arc<Memory>, registered: Vec<RegisteredFunction>) -> Self {
         Self { memory, registered, limits: HashMap::new(), unused: HashMap::new() }
     }
@@ -37,11 +37,11 @@ impl Holdings {
     /// may have expired by a fast clock.
     pub(crate) fn check(
         &mut self,
-        account: &Account,
+        account: &ExecutionLog,
         limits: &[Limit],
         now: Timestamp,
         skew: std::time::Duration,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), Violation> {
         for (run, step) in account.executing() {
             for limit in self.limits_of(run) {
                 let held = at_once(self.memory.holders(&limit));
@@ -69,7 +69,7 @@ impl Holdings {
 
     /// Records the unused slots. A slot is unused if its body is not executing, and its attempt is
     /// not running or its run has ended.
-    fn note_unused(&mut self, account: &Account, limits: &[Limit], now: Timestamp) {
+    fn note_unused(&mut self, account: &ExecutionLog, limits: &[Limit], now: Timestamp) {
         let mut unused = HashMap::new();
         for limit in limits {
             for holding in at_once(self.memory.holders(limit)) {
@@ -114,6 +114,6 @@ impl Holdings {
         let row = at_once(self.memory.row(run))?;
         let function = self.registered.iter().find(|function| *function.spec().id == *row.function)?;
         let state = RunState::fold(run, &at_once(self.memory.read(run, 0))).ok()?;
-        function.spec().limits(&mut LazyScope::new(&state.created.event)).ok()
+        function.spec().limits(&mut LazyExprScope::new(&state.created.event)).ok()
     }
 }

@@ -10,9 +10,9 @@ use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Commit, Commits, Events, Journals, Listings};
 use stepladder_engine::view::{StepStatus, StepView};
 
-use super::invariants::{Broken, at_once, journal, rows};
+use super::invariants::{Violation, at_once, journal, rows};
 use super::standstill::PAUSE;
-use super::{Mishaps, Simulation, gaps};
+use super::{DisturbanceCounts, Simulation, gaps};
 
 /// How long a run may stand still, or a slot stay free, if nothing went wrong.
 const PROMPT: Duration = Duration::from_secs(15);
@@ -179,7 +179,7 @@ impl Simulation {
     /// Returns whether the disturbances explain a dead letter. Each failed delivery of its wake
     /// must have a cause: a dead or frozen worker, a repetition, or a failed call.
     pub(super) fn has_an_excuse_for_dead_letters(&self) -> bool {
-        let Mishaps { deaths, of_bodies, freezes, redeliveries, .. } = self.mishaps;
+        let DisturbanceCounts { deaths, of_bodies, freezes, redeliveries, .. } = self.mishaps;
         // A deadly body costs each wake only one delivery, because the takeover of its attempt
         // sends a new wake (rule 14).
         let excuses = deaths - of_bodies + of_bodies.min(1) + freezes + redeliveries + self.used_faults();
@@ -190,7 +190,7 @@ impl Simulation {
 
     /// Returns whether nothing has gone wrong so far.
     pub(super) fn is_calm(&self) -> bool {
-        let Mishaps { deaths, freezes, brown_outs, losses, redeliveries, standstills, .. } = self.mishaps;
+        let DisturbanceCounts { deaths, freezes, brown_outs, losses, redeliveries, standstills, .. } = self.mishaps;
         deaths + freezes + brown_outs + losses + redeliveries + standstills + self.used_faults() == 0
     }
 
@@ -201,7 +201,7 @@ impl Simulation {
     }
 
     /// Describes the runs that are still live although nothing is left to do.
-    pub(super) fn who_stands_still(&self) -> Broken {
+    pub(super) fn who_stands_still(&self) -> Violation {
         let live = rows(&self.memory).into_iter().filter(|row| row.ended.is_none());
         let live: Vec<_> = live.map(|row| format!("{} of `{}`", row.run, row.function)).collect();
         format!("nothing happens any more, and these have not ended: {}", live.join(", "))
@@ -236,7 +236,7 @@ impl Simulation {
 
     /// Checks that no slot stays free while a ticket waits for it, and that no slot is held without
     /// an executing body.
-    pub(super) fn nobody_waits_for_nothing(&self, now: Timestamp) -> Result<(), Broken> {
+    pub(super) fn nobody_waits_for_nothing(&self, now: Timestamp) -> Result<(), Violation> {
         let patience = self.patience();
         match self.invariants.idle(now) {
             Some((time, limit)) if time > patience => {
@@ -252,7 +252,7 @@ impl Simulation {
     }
 
     /// Checks that no run stood still without a reason.
-    pub(super) fn no_run_stood_still(&self) -> Result<(), Broken> {
+    pub(super) fn no_run_stood_still(&self) -> Result<(), Violation> {
         let patience = self.patience();
         for row in rows(&self.memory) {
             let limited = self.registered.iter().any(|function| {
@@ -275,7 +275,7 @@ impl Simulation {
 
     /// Checks that every accepted event is stored with its runs, and that every cancelled run has
     /// ended.
-    pub(super) fn what_was_told_is_true(&mut self) -> Result<(), Broken> {
+    pub(super) fn what_was_told_is_true(&mut self) -> Result<(), Violation> {
         for id in self.requests.borrow().jobs() {
             if at_once(self.memory.event(*id)).is_none() {
                 return Err(format!("event {id} was accepted and is not there"));

@@ -12,26 +12,26 @@ use stepladder_engine::RegisteredFunction;
 use stepladder_engine::ports::{Journals, Listings, RunQuery, Slots};
 use stepladder_testkit::memory::Memory;
 
-use super::account::{Account, Body};
-use super::holding::Holdings;
+use super::account::{BodyId, ExecutionLog};
+use super::holding::SlotChecks;
 
 /// A violation, as a sentence.
-pub(crate) type Broken = String;
+pub(crate) type Violation = String;
 
 /// The checks of the invariants, against the store and the log of executed bodies.
-pub(crate) struct Invariants {
+pub(crate) struct InvariantChecks {
     memory: Arc<Memory>,
-    account: Account,
+    account: ExecutionLog,
     /// The largest difference between two clocks. A lease may expire earlier by this time.
     skew: Duration,
-    lines: Vec<Line>,
-    pub(crate) holdings: Holdings,
+    lines: Vec<LimitSnapshot>,
+    pub(crate) holdings: SlotChecks,
     /// How often each body had been executed when its outcome was recorded.
-    memoized: HashMap<Body, u32>,
+    memoized: HashMap<BodyId, u32>,
 }
 
 /// The slots and tickets of a limit at the last check.
-struct Line {
+struct LimitSnapshot {
     limit: Limit,
     places: Vec<Ticket>,
     held: Vec<HeldSlot>,
@@ -55,22 +55,23 @@ pub(crate) fn at_once<T, E: std::fmt::Debug>(answer: impl Future<Output = Result
     answer.now_or_never().expect("memory answers at once").expect("memory answers")
 }
 
-impl Invariants {
+impl InvariantChecks {
     pub(crate) fn new(
         memory: Arc<Memory>,
-        account: Account,
+        account: ExecutionLog,
         limits: &[Limit],
         registered: &[RegisteredFunction],
         skew: Duration,
     ) -> Self {
-        let holdings = Holdings::new(memory.clone(), registered.to_vec());
-        let line = |limit: &Limit| Line { limit: limit.clone(), places: vec![], held: vec![], idle_since: None };
+        let holdings = SlotChecks::new(memory.clone(), registered.to_vec());
+        let line =
+            |limit: &Limit| LimitSnapshot { limit: limit.clone(), places: vec![], held: vec![], idle_since: None };
         Self { memory, account, skew, lines: limits.iter().map(line).collect(), holdings, memoized: HashMap::new() }
     }
 
     /// Checks all invariants. `now` is the true time, without any worker's clock skew. `touched`
     /// lists the runs with new entries.
-    pub(crate) fn check(&mut self, now: Timestamp, touched: Vec<RunId>) -> Result<(), Broken> {
+    pub(crate) fn check(&mut self, now: Timestamp, touched: Vec<RunId>) -> Result<(), Violation> {
         for run in touched.into_iter().collect::<HashSet<_>>() {
             self.run(run)?;
         }
@@ -86,7 +87,7 @@ impl Invariants {
     /// Records idle slots. A slot is idle if it is free and a ticket could acquire it: the ticket
     /// is among the first, and no other limit stops its run.
     fn note_idle(&mut self, now: Timestamp) {
-        let free = |line: &Line| {
+        let free = |line: &LimitSnapshot| {
             let alive = line.held.iter().filter(|holding| holding.lease_until > now).count();
             (line.limit.slots as usize).saturating_sub(alive)
         };
@@ -97,7 +98,7 @@ impl Invariants {
                 None => true,
             })
         };
-        let is_idle = |line: &Line| line.places.iter().take(free(line)).any(|place| may_take(place.run));
+        let is_idle = |line: &LimitSnapshot| line.places.iter().take(free(line)).any(|place| may_take(place.run));
         let idle: Vec<bool> = self.lines.iter().map(is_idle).collect();
         for (line, is_idle) in self.lines.iter_mut().zip(idle) {
             line.idle_since = line.idle_since.or(Some(now)).filter(|_| is_idle);
@@ -116,7 +117,7 @@ impl Invariants {
     }
 
     /// Returns how often a body was executed.
-    pub(crate) fn executions(&self, body: &Body) -> u32 {
+    pub(crate) fn executions(&self, body: &BodyId) -> u32 {
         self.account.executions(body)
     }
 
@@ -127,7 +128,7 @@ impl Invariants {
 
     /// Checks a run: each step has at most one outcome, no body executes before its start is
     /// recorded, and none executes after its outcome is recorded.
-    fn run(&mut self, run: RunId) -> Result<(), Broken> {
+    fn run(&mut self, run: RunId) -> Result<(), Violation> {
         let mut outcomes: HashMap<StepId, u32> = HashMap::new();
         let mut starts: HashMap<StepId, u32> = HashMap::new();
         for entry in journal(&self.memory, run) {
@@ -159,7 +160,7 @@ impl Invariants {
         Ok(())
     }
 
-    fn no_body_under_two_live_leases(&self, now: Timestamp) -> Result<(), Broken> {
+    fn no_body_under_two_live_leases(&self, now: Timestamp) -> Result<(), Violation> {
         for (run, step) in self.account.twice() {
             let leases = journal(&self.memory, run).into_iter().filter_map(|entry| match entry.fact {
                 Fact::StepStarted { step: started, lease_until, .. } if started == step => Some(lease_until),
@@ -178,8 +179,8 @@ impl Invariants {
     }
 }
 
-impl Line {
-    fn look(&mut self, memory: &Memory, now: Timestamp, skew: Duration) -> Result<(), Broken> {
+impl LimitSnapshot {
+    fn look(&mut self, memory: &Memory, now: Timestamp, skew: Duration) -> Result<(), Violation> {
         let held = at_once(memory.holders(&self.limit));
         let places = at_once(memory.tickets(&self.limit, usize::MAX));
         let slots = self.limit.slots as usize;
@@ -192,7 +193,7 @@ impl Line {
     }
 
     /// Checks that each new holder had one of the first tickets, or that no ticket was waiting.
-    fn in_order(&self, held: &[HeldSlot], now: Timestamp, skew: Duration) -> Result<(), Broken> {
+    fn in_order(&self, held: &[HeldSlot], now: Timestamp, skew: Duration) -> Result<(), Violation> {
         // A lease that is live by the true time may have expired by a fast clock.
         let alive = self.held.iter().filter(|before| before.lease_until > now + skew).count();
         let free = (self.limit.slots as usize).saturating_sub(alive);

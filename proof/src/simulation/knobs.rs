@@ -4,13 +4,13 @@
 
 use stepladder_sdk::MissedTicks;
 
-use super::controls::Control;
-use super::places::{Places, Site};
-use crate::dice::Dice;
+use super::controls::FlowControlKind;
+use super::places::{CallSite, CallSites};
+use crate::dice::SeededDice;
 
 /// The settings of a simulation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Knobs {
+pub(crate) struct SimulationSettings {
     /// Workers that share the storage.
     pub(crate) processes: u64,
     /// Number of crashes, lost replies, refusals and torn commits, over all processes.
@@ -18,9 +18,9 @@ pub(crate) struct Knobs {
     /// Whether faults only refuse calls, delay calls or lose replies, so that no process dies.
     pub(crate) gentle: u64,
     /// The place at which an additional process dies when the place is first reached.
-    pub(crate) aim: Option<&'static Site>,
+    pub(crate) aim: Option<&'static CallSite>,
     /// A second such place, if the seed is run again to reach it.
-    pub(crate) aim_too: Option<&'static Site>,
+    pub(crate) aim_too: Option<&'static CallSite>,
     /// The number of times that a busy process is killed.
     pub(crate) kills: u64,
     /// How often a process freezes for minutes, together with its bodies.
@@ -72,11 +72,11 @@ pub(crate) struct Knobs {
     pub(crate) takes: u64,
 }
 
-impl Knobs {
+impl SimulationSettings {
     /// Returns the flow control that these settings require, if any.
-    pub(crate) fn wanted_control(&self, dice: &Dice) -> Option<Control> {
-        let of = |controls: &[Control]| Some(controls[dice.below(controls.len() as u64) as usize]);
-        use Control::{Batch, CancelOn, Cron, Debounce, Once, Rate, Replace, Skip as One, StopOne, Throttle};
+    pub(crate) fn wanted_control(&self, dice: &SeededDice) -> Option<FlowControlKind> {
+        let of = |controls: &[FlowControlKind]| Some(controls[dice.below(controls.len() as u64) as usize]);
+        use FlowControlKind::{Batch, CancelOn, Cron, Debounce, Once, Rate, Replace, Skip as One, StopOne, Throttle};
         use MissedTicks::{RunAll, RunOnce, Skip};
         match self {
             Self { bulk: 1.., .. } => of(&[
@@ -106,7 +106,7 @@ impl Knobs {
 
     /// Returns the settings of a seed.
     pub(crate) fn of(seed: u64) -> Self {
-        let dice = Dice::new(seed);
+        let dice = SeededDice::new(seed);
         let rarely = |n: u64| u64::from(dice.one_in(n));
         // One seed in three has no faults at all, so nothing excuses a delay.
         let calm = dice.one_in(3);
@@ -116,7 +116,7 @@ impl Knobs {
             faults: only(dice.below(16)),
             gentle: rarely(3),
             aim: (dice.one_in(2) && !calm).then(|| {
-                let sites = Places::all().sites();
+                let sites = CallSites::all().sites();
                 &sites[dice.below(sites.len() as u64) as usize]
             }),
             aim_too: None,
@@ -150,13 +150,13 @@ impl Knobs {
     }
 
     /// Chosen last, so that the other settings of each seed stay the same.
-    fn with_one_call_for_events(self, dice: &Dice) -> Self {
+    fn with_one_call_for_events(self, dice: &SeededDice) -> Self {
         Self { takes: dice.below(2), ..self }
     }
 
     /// Adds a listener, except with bulk requests: handling the ends of all their runs takes too
     /// long.
-    fn with_listeners(self, dice: &Dice) -> Self {
+    fn with_listeners(self, dice: &SeededDice) -> Self {
         match dice.below(8) {
             _ if self.bulk > 0 => self,
             1 => Self { listens: 1, ..self },
@@ -165,7 +165,7 @@ impl Knobs {
     }
 
     /// Adds rare settings. They take long to simulate or exclude other settings.
-    fn with_what_is_rare(self, dice: &Dice) -> Self {
+    fn with_what_is_rare(self, dice: &SeededDice) -> Self {
         match dice.below(64) {
             // The crowd has more events than a request may have rounds of decisions.
             0 => Self { crowd: 100 + dice.below(30), events: 1, leaves: 1, words: 0, faults: 0, kills: 0, ..self },

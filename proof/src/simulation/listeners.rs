@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
-use stepladder_core::journal::{NewRun, Origin};
+use stepladder_core::journal::{NewRun, RunOrigin};
 use stepladder_core::state::RunOutcome;
 use stepladder_core::system::{FUNCTION_FAILED, INNGEST_CANCELLED, INNGEST_FAILED, INNGEST_FINISHED, is_run_end_event};
 use stepladder_core::{Event, EventId, RunId};
@@ -14,28 +14,28 @@ use stepladder_sdk::{Event as Received, EventData};
 
 use super::Simulation;
 use super::functions::HELPER;
-use super::invariants::{Broken, at_once, rows};
-use super::tree::Place;
+use super::invariants::{Violation, at_once, rows};
+use super::tree::BodyEnvironment;
 
 /// The id of the function that listens.
 pub(super) const LISTENER: &str = "listener";
 
 /// The data that the listener reads from an announced end.
 #[derive(Serialize, Deserialize)]
-struct Ended {
+struct EndedRunData {
     #[serde(alias = "runId")]
     run_id: RunId,
 }
 
-impl EventData for Ended {
+impl EventData for EndedRunData {
     const NAME: &'static str = "";
     const NAMES: &'static [&'static str] = &[FUNCTION_FAILED, INNGEST_FAILED, INNGEST_FINISHED, INNGEST_CANCELLED];
 }
 
 /// Creates the function. With `calls`, it also calls [`HELPER`].
-pub(super) fn listener(place: &Place, calls: bool) -> Function {
+pub(super) fn listener(place: &BodyEnvironment, calls: bool) -> Function {
     let place = place.clone();
-    Function::new(LISTENER, move |ctx: Context, _: Received<Ended>| {
+    Function::new(LISTENER, move |ctx: Context, _: Received<EndedRunData>| {
         let account = place.account.clone();
         async move {
             let run = ctx.run_id();
@@ -57,7 +57,7 @@ pub(super) fn listener(place: &Place, calls: bool) -> Function {
 
 impl Simulation {
     /// Checks that each end is announced exactly once.
-    pub(super) fn ends_are_announced_once(&self) -> std::result::Result<(), Broken> {
+    pub(super) fn ends_are_announced_once(&self) -> std::result::Result<(), Violation> {
         if self.allowed.listens == 0 {
             return Ok(());
         }
@@ -104,12 +104,12 @@ impl Simulation {
     }
 
     fn is_by_event(&self, run: RunId) -> bool {
-        self.state_of(run).is_some_and(|state| state.created.origin == Origin::Event)
+        self.state_of(run).is_some_and(|state| state.created.origin == RunOrigin::Event)
     }
 
     fn is_of_a_listener(&self, created: &NewRun) -> bool {
         let parent = match created.origin {
-            Origin::Invoke { parent, .. } => self.state_of(parent),
+            RunOrigin::Invoke { parent, .. } => self.state_of(parent),
             _ => None,
         };
         is_run_end_event(&created.event.name) || parent.is_some_and(|parent| self.is_of_a_listener(&parent.created))
@@ -117,6 +117,6 @@ impl Simulation {
 }
 
 fn announced_run(event: &Event) -> Option<RunId> {
-    let told = is_run_end_event(&event.name).then(|| serde_json::from_str::<Ended>(event.data.get()).ok());
-    told.flatten().map(|Ended { run_id }| run_id)
+    let told = is_run_end_event(&event.name).then(|| serde_json::from_str::<EndedRunData>(event.data.get()).ok());
+    told.flatten().map(|EndedRunData { run_id }| run_id)
 }

@@ -10,12 +10,12 @@ use stepladder_testkit::memory::Memory;
 use super::invariants::rows;
 
 /// The listings of the store in memory, either current or frozen at an earlier moment.
-pub(crate) struct Lagging {
+pub(crate) struct LaggingListings {
     memory: Arc<Memory>,
     stands: Mutex<Option<Vec<RunRow>>>,
 }
 
-impl Lagging {
+impl LaggingListings {
     pub(crate) fn new(memory: Arc<Memory>) -> Self {
         Self { memory, stands: Mutex::default() }
     }
@@ -38,7 +38,7 @@ impl Lagging {
 }
 
 #[async_trait]
-impl Listings for Lagging {
+impl Listings for LaggingListings {
     async fn runs(&self, query: RunQuery) -> StoreResult<Vec<RunRow>> {
         let is_shown = |row: &&RunRow| {
             let is_of = query.function.as_ref().is_none_or(|function| **function == *row.function);

@@ -61,24 +61,24 @@ const METHODS: &[(&str, &str)] = &[
 ];
 
 /// A place in the engine: `file: function`, and the port's method that it calls.
-pub(crate) type Site = (String, &'static str);
+pub(crate) type CallSite = (String, &'static str);
 
 /// The places that call the store.
-pub(crate) struct Places {
-    source: Source,
+pub(crate) struct CallSites {
+    source: EngineSource,
     /// All places that the source contains, sorted.
-    sites: Vec<Site>,
+    sites: Vec<CallSite>,
     /// By code address, the engine's function there; `None` for code outside the engine.
     known: Mutex<HashMap<usize, Option<String>>>,
 }
 
-impl Places {
+impl CallSites {
     /// Returns the places in this engine. The source is read only once.
     pub(crate) fn all() -> &'static Self {
-        static PLACES: OnceLock<Places> = OnceLock::new();
+        static PLACES: OnceLock<CallSites> = OnceLock::new();
         PLACES.get_or_init(|| {
             let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../orchestrator/engine/src");
-            let source = Source::read(&engine);
+            let source = EngineSource::read(&engine);
             let mut sites = source.expected();
             sites.sort();
             Self { source, sites, known: Mutex::default() }
@@ -87,9 +87,9 @@ impl Places {
 
     /// Returns the place with this name, whether the source contains it or an earlier call reached
     /// it.
-    pub(crate) fn site(&self, function: &str, method: &str) -> Option<&'static Site> {
-        static MORE: Mutex<Vec<&'static Site>> = Mutex::new(Vec::new());
-        let is_it = |site: &Site| site.0 == function && site.1 == method;
+    pub(crate) fn site(&self, function: &str, method: &str) -> Option<&'static CallSite> {
+        static MORE: Mutex<Vec<&'static CallSite>> = Mutex::new(Vec::new());
+        let is_it = |site: &CallSite| site.0 == function && site.1 == method;
         if let Some(site) = Self::all().sites.iter().find(|site| is_it(site)) {
             return Some(site);
         }
@@ -99,13 +99,13 @@ impl Places {
         if let Some(site) = more.iter().find(|site| is_it(site)) {
             return Some(site);
         }
-        let site: &'static Site = Box::leak(Box::new((function.to_owned(), method)));
+        let site: &'static CallSite = Box::leak(Box::new((function.to_owned(), method)));
         more.push(site);
         Some(site)
     }
 
     /// Returns all places of the source.
-    pub(crate) fn sites(&'static self) -> &'static [Site] {
+    pub(crate) fn sites(&'static self) -> &'static [CallSite] {
         &self.sites
     }
 
@@ -131,19 +131,19 @@ impl Places {
 }
 
 /// The engine's source: the functions of each file.
-struct Source {
+struct EngineSource {
     /// The functions of each file, by path below the engine's folder.
-    functions: HashMap<PathBuf, Vec<Function>>,
+    functions: HashMap<PathBuf, Vec<SourceFunction>>,
 }
 
-struct Function {
+struct SourceFunction {
     line: usize,
     name: String,
     /// The source without white space, because a call may span lines.
     code: String,
 }
 
-impl Source {
+impl EngineSource {
     fn read(engine: &Path) -> Self {
         let mut functions = HashMap::new();
         let mut folders = vec![engine.to_owned()];
@@ -171,7 +171,7 @@ impl Source {
     }
 
     /// Returns all places in the source that call the store.
-    fn expected(&self) -> Vec<Site> {
+    fn expected(&self) -> Vec<CallSite> {
         let mut sites = Vec::new();
         for (file, functions) in &self.functions {
             for function in functions.iter().filter(|function| !HANDED_ON.contains(&function.name.as_str())) {
@@ -187,8 +187,8 @@ fn named(file: &Path, function: &str) -> String {
     format!("{}: {function}", file.with_extension("").display())
 }
 
-fn functions_of(source: &str) -> Vec<Function> {
-    let mut functions: Vec<Function> = Vec::new();
+fn functions_of(source: &str) -> Vec<SourceFunction> {
+    let mut functions: Vec<SourceFunction> = Vec::new();
     for (n, line) in source.lines().enumerate() {
         let code = line.split("//").next().unwrap_or_default().trim();
         let private = ["pub(crate) ", "pub(super) ", "pub "]
@@ -198,7 +198,7 @@ fn functions_of(source: &str) -> Vec<Function> {
         let head = ["fn ", "async fn "].iter().find_map(|head| private.strip_prefix(head));
         if let Some(head) = head {
             let name = head.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            functions.push(Function { line: n + 1, name, code: String::new() });
+            functions.push(SourceFunction { line: n + 1, name, code: String::new() });
         }
         if let Some(function) = functions.last_mut() {
             function.code.extend(code.split_whitespace());
@@ -217,6 +217,6 @@ mod tests {
         let functions = functions_of(source);
         assert_eq!(functions.iter().map(|f| (f.line, f.name.as_str())).collect::<Vec<_>>(), [(1, "one"), (5, "two")]);
         assert!(functions[0].code.contains(".backend.line("));
-        assert!(Places::all().sites().len() > 30);
+        assert!(CallSites::all().sites().len() > 30);
     }
 }

@@ -9,18 +9,18 @@ use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Backend;
 use stepladder_engine::{Engine, RegisteredFunction};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
-use stepladder_testkit::intercept::Intercepted;
+use stepladder_testkit::intercept::InterceptedBackend;
 
-use super::wire::{Wire, WireSettings};
+use super::wire::{FaultyStore, FaultyStoreSettings};
 use super::{Simulation, functions};
 
 /// A worker's clock. It differs from the true time by some milliseconds.
-pub(super) struct Skewed {
+pub(super) struct SkewedClock {
     pub(super) clock: Arc<VirtualClock>,
     pub(super) by: i64,
 }
 
-impl Clock for Skewed {
+impl Clock for SkewedClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.clock.now().as_millis() + self.by)
     }
@@ -30,16 +30,16 @@ impl Clock for Skewed {
     }
 }
 
-pub(super) struct Process {
-    pub(super) wire: Arc<Intercepted<Wire>>,
+pub(super) struct SimulatedProcess {
+    pub(super) wire: Arc<InterceptedBackend<FaultyStore>>,
     pub(super) engine: Arc<Engine>,
-    pub(super) clock: Arc<Skewed>,
+    pub(super) clock: Arc<SkewedClock>,
     pub(super) frozen_until: Timestamp,
 }
 
 impl Simulation {
-    pub(super) fn process(&mut self, n: usize, clock: Arc<Skewed>) -> Process {
-        let wire = Wire::new(WireSettings {
+    pub(super) fn process(&mut self, n: usize, clock: Arc<SkewedClock>) -> SimulatedProcess {
+        let wire = FaultyStore::new(FaultyStoreSettings {
             memory: self.memory.clone(),
             listings: self.listings.clone(),
             clock: self.clock.clone(),
@@ -51,11 +51,11 @@ impl Simulation {
             is_first: n == 0,
             latency: self.latency_of(n),
         });
-        let wire = Arc::new(Intercepted(wire));
+        let wire = Arc::new(InterceptedBackend(wire));
         // The first worker may have an older version of the code.
         let is_old = self.knobs.old > 0 && self.processes.is_empty() && self.knobs.processes > 1;
         let engine = self.engine(wire.clone(), clock.clone(), is_old);
-        Process { wire, engine, clock, frozen_until: self.begun }
+        SimulatedProcess { wire, engine, clock, frozen_until: self.begun }
     }
 
     fn engine(&mut self, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, is_old: bool) -> Arc<Engine> {

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::future::{Either, select};
-use stepladder_core::journal::{Entry, Fact, NewRun, Origin};
+use stepladder_core::journal::{Entry, Fact, NewRun, RunOrigin};
 use stepladder_core::{EventId, NewEvent, RunId, Timestamp, json};
 use stepladder_engine::IdSeed;
 use stepladder_engine::clock::Clock;
@@ -15,14 +15,14 @@ use stepladder_engine::ports::Events;
 use stepladder_sdk::EventData;
 
 use super::bulk::BULK;
-use super::controls::{CONTROLLED, Control};
-use super::functions::{CROWD, Come, Go, MAIN, OTHER, Word};
-use super::invariants::{Broken, at_once, journal, rows};
-use super::knobs::Knobs;
-use super::{Mishaps, Simulation};
+use super::controls::{CONTROLLED, FlowControlKind};
+use super::functions::{AwaitedEvent, CROWD, CrowdEvent, GoEvent, MAIN, OTHER};
+use super::invariants::{Violation, at_once, journal, rows};
+use super::knobs::SimulationSettings;
+use super::{DisturbanceCounts, Simulation};
 
 /// The state of all clients.
-pub(super) struct Requests {
+pub(super) struct ClientRequests {
     /// The request that is being sent; `None` between requests.
     open: Option<(Vec<NewEvent>, Option<IdSeed>)>,
     /// Number of events that start runs in the next request; 0 if all requests are accepted.
@@ -42,20 +42,20 @@ pub(super) struct Requests {
     /// The events of each accepted request, in order.
     together: Vec<Vec<EventId>>,
     /// Requests that were accepted since the last check.
-    fresh: Vec<Accepted>,
+    fresh: Vec<AcceptedEvents>,
     /// The latest refusal since the last check.
     refused: Option<String>,
 }
 
 /// The events of an accepted request.
-pub(super) struct Accepted {
+pub(super) struct AcceptedEvents {
     pub(super) events: Vec<(EventId, NewEvent)>,
     /// The runs of the controlled function that were live when the events were sent.
     pub(super) live: Vec<RunId>,
 }
 
-impl Requests {
-    pub(super) fn new(knobs: &Knobs) -> Self {
+impl ClientRequests {
+    pub(super) fn new(knobs: &SimulationSettings) -> Self {
         Self {
             open: None,
             jobs_to_send: knobs.events,
@@ -105,10 +105,10 @@ impl Requests {
         self.together.push(ids);
     }
 
-    pub(super) fn accept(&mut self, accepted: Accepted) {
+    pub(super) fn accept(&mut self, accepted: AcceptedEvents) {
         for (id, event) in &accepted.events {
             match &*event.name {
-                Go::NAME => self.jobs.push(*id),
+                GoEvent::NAME => self.jobs.push(*id),
                 CROWD => self.crowded.push(*id),
                 _ => {}
             }
@@ -147,7 +147,7 @@ impl Simulation {
                 None => cut.set(cut.get() + 1),
                 Some(Ok(ids)) => {
                     (requests.open, requests.jobs_to_send) = (None, 0);
-                    requests.accept(Accepted { events: ids.into_iter().zip(events).collect(), live });
+                    requests.accept(AcceptedEvents { events: ids.into_iter().zip(events).collect(), live });
                 }
                 Some(Err(error)) => requests.refused = Some(error.to_string()),
             }
@@ -165,11 +165,11 @@ impl Simulation {
         let mut events = Vec::new();
         for n in 0..jobs {
             self.put_stops(stops, &mut events);
-            let data = json::to_json(&Go { k: n % 2 }).expect("JSON");
-            events.push(NewEvent::new(Go::NAME, data).with_id(format!("{when}{n}")));
+            let data = json::to_json(&GoEvent { k: n % 2 }).expect("JSON");
+            events.push(NewEvent::new(GoEvent::NAME, data).with_id(format!("{when}{n}")));
         }
         self.put_stops(stops, &mut events);
-        let of_crowd = || NewEvent::new(CROWD, json::to_json(&Come { k: 0 }).expect("JSON"));
+        let of_crowd = || NewEvent::new(CROWD, json::to_json(&CrowdEvent { k: 0 }).expect("JSON"));
         events.extend((0..crowd).map(|_| of_crowd()));
         let random = u128::from(self.dice.below(u64::MAX));
         let seed = (crowd > 0).then(|| IdSeed { at: self.clock.now(), random });
@@ -178,15 +178,15 @@ impl Simulation {
 
     fn put_stops(&self, stops: bool, events: &mut Vec<NewEvent>) {
         while stops && self.dice.one_in(2) {
-            let data = json::to_json(&Word { k: self.dice.below(2) }).expect("JSON");
+            let data = json::to_json(&AwaitedEvent { k: self.dice.below(2) }).expect("JSON");
             let id = format!("stop-{}", events.len());
-            events.push(NewEvent::new(Word::NAME, data).with_id(id));
+            events.push(NewEvent::new(AwaitedEvent::NAME, data).with_id(id));
         }
     }
 
     /// Returns the live runs of the controlled function.
     pub(super) fn live_of_the_controlled(&self) -> Vec<RunId> {
-        if self.controlled.control() != Some(Control::CancelOn) {
+        if self.controlled.control() != Some(FlowControlKind::CancelOn) {
             return Vec::new();
         }
         let live = rows(&self.memory).into_iter().filter(|row| *row.function == *CONTROLLED && row.ended.is_none());
@@ -196,27 +196,27 @@ impl Simulation {
     /// Checks that an accepted event that cancels runs has ended all runs of earlier events, of its
     /// own request and of others. Also checks that no request was refused unless something went
     /// wrong.
-    pub(super) fn requests_are_applied_in_order(&mut self) -> Result<(), Broken> {
+    pub(super) fn requests_are_applied_in_order(&mut self) -> Result<(), Violation> {
         let (fresh, refused) = {
             let mut requests = self.requests.borrow_mut();
             (std::mem::take(&mut requests.fresh), requests.refused.take())
         };
-        let Mishaps { deaths, freezes, brown_outs, .. } = self.mishaps;
+        let DisturbanceCounts { deaths, freezes, brown_outs, .. } = self.mishaps;
         let failed =
             deaths + freezes + brown_outs + self.used_faults() > 0 || self.knobs.denials < self.allowed.denials;
         if let Some(why) = refused.filter(|_| !failed) {
             return Err(format!("a request was refused, though nothing went wrong: {why}"));
         }
         for accepted in fresh {
-            let stops = |(_, event): &&(EventId, NewEvent)| *event.name == *Word::NAME;
+            let stops = |(_, event): &&(EventId, NewEvent)| *event.name == *AwaitedEvent::NAME;
             if accepted.events.len() > 1 {
                 self.words.borrow_mut().repeat(accepted.events.iter().filter(stops).map(|(_, event)| event.clone()));
             }
-            if self.controlled.control() != Some(Control::CancelOn) {
+            if self.controlled.control() != Some(FlowControlKind::CancelOn) {
                 continue;
             }
             for (n, (stop, event)) in accepted.events.iter().enumerate().filter(|(_, one)| stops(one)) {
-                let jobs = accepted.events[..n].iter().filter(|(_, event)| *event.name == *Go::NAME);
+                let jobs = accepted.events[..n].iter().filter(|(_, event)| *event.name == *GoEvent::NAME);
                 let begun = jobs.map(|(id, _)| RunId::started_by(*id, CONTROLLED));
                 for run in begun.chain(accepted.live.iter().copied()) {
                     self.is_cancelled(run, *stop, event)?;
@@ -226,10 +226,10 @@ impl Simulation {
         Ok(())
     }
 
-    fn is_cancelled(&self, run: RunId, stop: EventId, event: &NewEvent) -> Result<(), Broken> {
+    fn is_cancelled(&self, run: RunId, stop: EventId, event: &NewEvent) -> Result<(), Violation> {
         let entries = journal(&self.memory, run);
         // A rerun has an old event but started later, so it is ignored here.
-        let of_event = created(&entries).filter(|created| created.origin == Origin::Event);
+        let of_event = created(&entries).filter(|created| created.origin == RunOrigin::Event);
         let Some(created) = of_event else { return Ok(()) };
         let is_meant = created.event.data.get() == event.data.get() && created.event.id < stop;
         match is_meant && !entries.iter().any(|entry| entry.fact.is_end()) {
@@ -254,12 +254,14 @@ impl Simulation {
 
     /// Checks that each run was started by an event that a client has sent, and that no earlier
     /// event was delivered to it or cancelled it.
-    pub(super) fn no_run_is_of_an_event_that_nobody_sent(&self) -> Result<(), Broken> {
+    pub(super) fn no_run_is_of_an_event_that_nobody_sent(&self) -> Result<(), Violation> {
         let known: HashSet<EventId> =
             self.requests.borrow().for_the_controlled().into_iter().chain(self.given_up_in_bulk()).collect();
         for row in rows(&self.memory).iter().filter(|row| [MAIN, OTHER, CONTROLLED].contains(&&*row.function)) {
             let entries = journal(&self.memory, row.run);
-            let Some(created) = created(&entries).filter(|created| created.origin == Origin::Event) else { continue };
+            let Some(created) = created(&entries).filter(|created| created.origin == RunOrigin::Event) else {
+                continue;
+            };
             let trigger = created.event.id;
             if !known.contains(&trigger) {
                 return Err(format!("{} is of event {trigger}, of which no client knows", row.run));

@@ -6,10 +6,10 @@ use stepladder_engine::RerunOptions;
 use stepladder_engine::ports::Journals;
 
 use super::Simulation;
-use super::invariants::{Broken, at_once};
+use super::invariants::{Violation, at_once};
 
 /// The reruns that started from a step: the new run, the original run, and the step.
-pub(super) type Reruns = Vec<(RunId, RunId, String)>;
+pub(super) type StepReruns = Vec<(RunId, RunId, String)>;
 
 impl Simulation {
     /// Reruns an ended run. Returns false if no more reruns are allowed or no run has ended.
@@ -46,7 +46,7 @@ impl Simulation {
     }
 
     /// Checks that a rerun from a step executes no body of the steps that ended before that step.
-    pub(super) fn reruns_kept_what_came_before(&self) -> Result<(), Broken> {
+    pub(super) fn reruns_kept_what_came_before(&self) -> Result<(), Violation> {
         for (again, of, from) in self.reruns.borrow().iter() {
             let Some(first) = self.state_of(*of) else { continue };
             // A dropped step has no outcome, so it is unknown which steps ended before it.

@@ -6,42 +6,42 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Wake, Waker};
 
-use crate::dice::Dice;
+use crate::dice::SeededDice;
 
 /// The tasks of all processes.
 #[derive(Default)]
-pub(crate) struct Scheduler {
-    tasks: Vec<Task>,
+pub(crate) struct TaskScheduler {
+    tasks: Vec<ProcessTask>,
     /// Set by a body that kills its own invocation.
     pub(crate) dying: Arc<AtomicBool>,
 }
 
-struct Task {
+struct ProcessTask {
     /// The process that the task belongs to.
     process: usize,
     future: Pin<Box<dyn Future<Output = ()>>>,
-    woken: Arc<Woken>,
+    woken: Arc<WokenFlag>,
 }
 
-struct Woken(AtomicBool);
+struct WokenFlag(AtomicBool);
 
-impl Wake for Woken {
+impl Wake for WokenFlag {
     fn wake(self: Arc<Self>) {
         self.0.store(true, SeqCst);
     }
 }
 
-impl Scheduler {
+impl TaskScheduler {
     /// Adds a task to a process.
     pub(crate) fn spawn(&mut self, process: usize, future: impl Future<Output = ()> + 'static) {
-        let woken = Arc::new(Woken(AtomicBool::new(true)));
-        self.tasks.push(Task { process, future: Box::pin(future), woken });
+        let woken = Arc::new(WokenFlag(AtomicBool::new(true)));
+        self.tasks.push(ProcessTask { process, future: Box::pin(future), woken });
     }
 
     /// Polls a random task that is ready and whose process is not frozen. Returns whether the task
     /// killed its invocation; `None` if no task was ready.
-    pub(crate) fn poll_one(&mut self, dice: &Dice, is_frozen: impl Fn(usize) -> bool) -> Option<bool> {
-        let ready = |task: &Task| task.woken.0.load(SeqCst) && !is_frozen(task.process);
+    pub(crate) fn poll_one(&mut self, dice: &SeededDice, is_frozen: impl Fn(usize) -> bool) -> Option<bool> {
+        let ready = |task: &ProcessTask| task.woken.0.load(SeqCst) && !is_frozen(task.process);
         let ready: Vec<usize> = (0..self.tasks.len()).filter(|n| ready(&self.tasks[*n])).collect();
         if ready.is_empty() {
             return None;

@@ -23,13 +23,13 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A request to pause a function for `time`. The time starts when the request is dropped: after its
 /// response, or when its worker dies.
-struct Asked {
+struct PauseRequest {
     time: Duration,
     paused: Rc<Cell<Option<Timestamp>>>,
     clock: Arc<VirtualClock>,
 }
 
-impl Drop for Asked {
+impl Drop for PauseRequest {
     fn drop(&mut self) {
         self.paused.set(Some(self.clock.now() + self.time));
     }
@@ -44,7 +44,7 @@ impl Simulation {
         // The function is not resumed before the request has a response or its worker dies.
         self.paused.set(Some(Timestamp::MAX));
         self.mishaps.stood += time;
-        let asked = Asked { paused: self.paused.clone(), clock: self.clock.clone(), time };
+        let asked = PauseRequest { paused: self.paused.clone(), clock: self.clock.clone(), time };
         let engine = self.processes[at].engine.clone();
         self.scheduler.spawn(at, async move {
             drop(engine.functions().pause(function).await);

@@ -13,14 +13,14 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::{Backoff, Error};
 use stepladder_testkit::clock::VirtualClock;
 
-use super::account::Account;
-use super::functions::{HELPER, Told, Word};
-use crate::dice::Dice;
+use super::account::ExecutionLog;
+use super::functions::{AwaitedEvent, HELPER, HearerEvent};
+use crate::dice::SeededDice;
 
 /// A part of a function.
 #[derive(Clone, Debug)]
-pub(crate) enum Node {
-    Step(String, Fate),
+pub(crate) enum FunctionNode {
+    Step(String, BodyBehaviour),
     Sleep(String, Duration),
     /// Two steps with the same name, which are numbered.
     Twice(String),
@@ -29,13 +29,13 @@ pub(crate) enum Node {
     Call(String, bool),
     /// The handler itself fails in its first attempts, this many times.
     Trip(u32),
-    Seq(Vec<Node>),
-    Join(Vec<Node>),
+    Seq(Vec<FunctionNode>),
+    Join(Vec<FunctionNode>),
     /// All parts in parallel, until the first one fails, which drops the others.
-    TryJoin(Vec<Node>),
-    Race(Vec<Node>),
+    TryJoin(Vec<FunctionNode>),
+    Race(Vec<FunctionNode>),
     /// A wait for an event with this key, with a timeout.
-    Listen(String, u64, How, Duration),
+    Listen(String, u64, EventSelection, Duration),
     /// A wait for a callback, with a timeout.
     Signal(String, Duration),
     /// Two bodies that wait for each other: the first body ends only after the step that follows
@@ -45,7 +45,7 @@ pub(crate) enum Node {
 
 /// The behaviour of a step's body.
 #[derive(Clone, Debug)]
-pub(crate) enum Fate {
+pub(crate) enum BodyBehaviour {
     /// The body fails `times` times, and yields `turns` times in each attempt.
     Fails { times: u32, turns: u64, wait: Duration },
     /// The body takes this long.
@@ -58,7 +58,7 @@ pub(crate) enum Fate {
 
 /// How the awaited event is selected.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum How {
+pub(crate) enum EventSelection {
     ByField,
     ByExpression,
     Any,
@@ -66,7 +66,7 @@ pub(crate) enum How {
 
 /// The nodes that a tree may contain.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Allowed {
+pub(crate) struct AllowedNodes {
     /// The approximate maximum number of leaves.
     pub(crate) leaves: u64,
     pub(crate) calls: bool,
@@ -76,7 +76,7 @@ pub(crate) struct Allowed {
 }
 
 /// Creates a random tree.
-pub(crate) fn grow(dice: &Dice, allowed: Allowed) -> Node {
+pub(crate) fn grow(dice: &SeededDice, allowed: AllowedNodes) -> FunctionNode {
     let mut leaves = 1 + dice.below(allowed.leaves);
     let mut count = 0;
     let mut all = Vec::new();
@@ -84,25 +84,25 @@ pub(crate) fn grow(dice: &Dice, allowed: Allowed) -> Node {
         all.push(branch(dice, allowed, &mut leaves, &mut count, 0));
     }
     if allowed.deadly {
-        all.push(Node::Step("deadly".into(), Fate::Deadly));
+        all.push(FunctionNode::Step("deadly".into(), BodyBehaviour::Deadly));
     }
-    Node::Seq(all)
+    FunctionNode::Seq(all)
 }
 
-fn branch(dice: &Dice, allowed: Allowed, leaves: &mut u64, count: &mut u32, depth: u32) -> Node {
-    let several_of = |allowed: Allowed, leaves: &mut u64, count: &mut u32| {
+fn branch(dice: &SeededDice, allowed: AllowedNodes, leaves: &mut u64, count: &mut u32, depth: u32) -> FunctionNode {
+    let several_of = |allowed: AllowedNodes, leaves: &mut u64, count: &mut u32| {
         let n = 2 + dice.below(3);
         (0..n).map(|_| branch(dice, allowed, leaves, count, depth + 1)).collect::<Vec<_>>()
     };
     let several = |leaves: &mut u64, count: &mut u32| several_of(allowed, leaves, count);
     // No meetings inside races with waits: if another hop records the winner, the loser's body
     // would wait for a step that never starts.
-    let racing = Allowed { meets: false, ..allowed };
+    let racing = AllowedNodes { meets: false, ..allowed };
     match dice.below(10) {
-        0 if depth < 3 && *leaves > 2 => Node::Seq(several(leaves, count)),
-        1 | 2 if depth < 3 && *leaves > 1 => Node::Join(several(leaves, count)),
-        3 if depth < 3 && *leaves > 1 => Node::Race(several_of(racing, leaves, count)),
-        4 if depth < 3 && *leaves > 1 => Node::TryJoin(several(leaves, count)),
+        0 if depth < 3 && *leaves > 2 => FunctionNode::Seq(several(leaves, count)),
+        1 | 2 if depth < 3 && *leaves > 1 => FunctionNode::Join(several(leaves, count)),
+        3 if depth < 3 && *leaves > 1 => FunctionNode::Race(several_of(racing, leaves, count)),
+        4 if depth < 3 && *leaves > 1 => FunctionNode::TryJoin(several(leaves, count)),
         _ => {
             *leaves = leaves.saturating_sub(1);
             *count += 1;
@@ -111,50 +111,50 @@ fn branch(dice: &Dice, allowed: Allowed, leaves: &mut u64, count: &mut u32, dept
     }
 }
 
-fn leaf(dice: &Dice, allowed: Allowed, n: u32) -> Node {
+fn leaf(dice: &SeededDice, allowed: AllowedNodes, n: u32) -> FunctionNode {
     let seconds = |most: u64| Duration::from_secs(dice.below(most));
     if allowed.waits && dice.one_in(3) {
         let time = seconds(if dice.one_in(2) { 100 } else { 3_000 });
         return match dice.below(4) {
-            0 => Node::Signal(format!("signal-{n}"), time),
-            1 => Node::Listen(format!("listen-{n}"), dice.below(2), How::ByField, time),
-            2 => Node::Listen(format!("listen-{n}"), dice.below(2), How::ByExpression, time),
-            _ => Node::Listen(format!("listen-{n}"), 0, How::Any, time),
+            0 => FunctionNode::Signal(format!("signal-{n}"), time),
+            1 => FunctionNode::Listen(format!("listen-{n}"), dice.below(2), EventSelection::ByField, time),
+            2 => FunctionNode::Listen(format!("listen-{n}"), dice.below(2), EventSelection::ByExpression, time),
+            _ => FunctionNode::Listen(format!("listen-{n}"), 0, EventSelection::Any, time),
         };
     }
     match dice.below(16) {
-        0 | 1 => Node::Sleep(format!("sleep-{n}"), seconds(if dice.one_in(2) { 60 } else { 3_000 })),
-        2 => Node::Send(format!("send-{n}"), 1 + dice.below(2)),
-        3 | 4 if allowed.calls => Node::Call(format!("call-{n}"), dice.one_in(2)),
-        5 => Node::Trip(1 + dice.below(2) as u32),
-        6 => Node::Twice(format!("twice-{n}")),
-        7 if allowed.meets => Node::Meet(format!("meet-{n}")),
-        8 => Node::Step(format!("slow-{n}"), Fate::Takes(seconds(55))),
-        9 => Node::Step(format!("hopeless-{n}"), Fate::Hopeless { caught: !dice.one_in(4) }),
+        0 | 1 => FunctionNode::Sleep(format!("sleep-{n}"), seconds(if dice.one_in(2) { 60 } else { 3_000 })),
+        2 => FunctionNode::Send(format!("send-{n}"), 1 + dice.below(2)),
+        3 | 4 if allowed.calls => FunctionNode::Call(format!("call-{n}"), dice.one_in(2)),
+        5 => FunctionNode::Trip(1 + dice.below(2) as u32),
+        6 => FunctionNode::Twice(format!("twice-{n}")),
+        7 if allowed.meets => FunctionNode::Meet(format!("meet-{n}")),
+        8 => FunctionNode::Step(format!("slow-{n}"), BodyBehaviour::Takes(seconds(55))),
+        9 => FunctionNode::Step(format!("hopeless-{n}"), BodyBehaviour::Hopeless { caught: !dice.one_in(4) }),
         _ => {
             let (times, turns) = (dice.below(3) as u32, dice.below(4));
-            Node::Step(format!("step-{n}"), Fate::Fails { times, turns, wait: seconds(30) })
+            FunctionNode::Step(format!("step-{n}"), BodyBehaviour::Fails { times, turns, wait: seconds(30) })
         }
     }
 }
 
 /// What the bodies use of the simulation.
 #[derive(Clone)]
-pub(crate) struct Place {
-    pub(crate) account: Account,
+pub(crate) struct BodyEnvironment {
+    pub(crate) account: ExecutionLog,
     pub(crate) clock: Arc<VirtualClock>,
     /// Set by a body to kill the invocation that is being polled.
     pub(crate) dying: Arc<AtomicBool>,
 }
 
-impl Node {
+impl FunctionNode {
     /// Returns this tree with a failing step at its end.
     pub(crate) fn doomed(self) -> Self {
-        Self::Seq(vec![self, Self::Step("doom".into(), Fate::Hopeless { caught: false })])
+        Self::Seq(vec![self, Self::Step("doom".into(), BodyBehaviour::Hopeless { caught: false })])
     }
 
     /// Runs this part of a function.
-    pub(crate) fn run<'a>(&'a self, ctx: &'a Context, place: &'a Place) -> BoxFuture<'a, Result<Value>> {
+    pub(crate) fn run<'a>(&'a self, ctx: &'a Context, place: &'a BodyEnvironment) -> BoxFuture<'a, Result<Value>> {
         async move {
             match self {
                 Self::Step(name, fate) => step(ctx, place, name, fate).await,
@@ -165,15 +165,15 @@ impl Node {
                     Ok(json!(join_all(both).await.into_iter().collect::<Result<Vec<_>>>()?))
                 }
                 Self::Send(name, n) => {
-                    let events = (0..*n).map(|n| Told { n });
+                    let events = (0..*n).map(|n| HearerEvent { n });
                     ctx.send_events(name, events).await.map(|ids| json!(ids.len()))
                 }
                 Self::Listen(name, k, how, time) => {
-                    let wait = ctx.wait_for_event::<Word>(name).timeout(*time);
+                    let wait = ctx.wait_for_event::<AwaitedEvent>(name).timeout(*time);
                     let wait = match how {
-                        How::ByField => wait.matching("k", k),
-                        How::ByExpression => wait.filter(format!("async.data.k == {k}")),
-                        How::Any => wait,
+                        EventSelection::ByField => wait.matching("k", k),
+                        EventSelection::ByExpression => wait.filter(format!("async.data.k == {k}")),
+                        EventSelection::Any => wait,
                     };
                     Ok(json!(wait.await?.map(|word| word.data.k)))
                 }
@@ -217,10 +217,10 @@ impl Node {
     }
 }
 
-async fn step(ctx: &Context, place: &Place, name: &str, fate: &Fate) -> Result<Value> {
+async fn step(ctx: &Context, place: &BodyEnvironment, name: &str, fate: &BodyBehaviour) -> Result<Value> {
     let run = ctx.run_id();
     match fate {
-        Fate::Fails { times, turns, wait } => {
+        BodyBehaviour::Fails { times, turns, wait } => {
             let body = async move || {
                 let (n, executing) = place.account.begin(run, name);
                 for _ in 0..*turns {
@@ -233,7 +233,7 @@ async fn step(ctx: &Context, place: &Place, name: &str, fate: &Fate) -> Result<V
             // than failures.
             ctx.step(name, body).retries(50).backoff(Backoff::Fixed(*wait)).await
         }
-        Fate::Takes(time) => {
+        BodyBehaviour::Takes(time) => {
             let body = async move || {
                 let (n, executing) = place.account.begin(run, name);
                 place.clock.sleep_until(place.clock.now() + *time).await;
@@ -243,7 +243,7 @@ async fn step(ctx: &Context, place: &Place, name: &str, fate: &Fate) -> Result<V
             // A frozen worker exceeds the step's timeout, so the step has retries.
             ctx.step(name, body).retries(50).backoff(Backoff::Fixed(Duration::from_secs(5))).await
         }
-        Fate::Hopeless { caught } => {
+        BodyBehaviour::Hopeless { caught } => {
             let body = async move || {
                 let (_, executing) = place.account.begin(run, name);
                 executing.end();
@@ -252,7 +252,7 @@ async fn step(ctx: &Context, place: &Place, name: &str, fate: &Fate) -> Result<V
             let result: Result<Value> = ctx.step(name, body).await;
             if *caught { Ok(result.unwrap_or_else(|error| json!(error.to_string()))) } else { result }
         }
-        Fate::Deadly => {
+        BodyBehaviour::Deadly => {
             let body = async move || {
                 let (_, _executing) = place.account.begin(run, name);
                 place.dying.store(true, SeqCst);
@@ -264,7 +264,7 @@ async fn step(ctx: &Context, place: &Place, name: &str, fate: &Fate) -> Result<V
     }
 }
 
-async fn meet(ctx: &Context, place: &Place, name: &str) -> Result<Value> {
+async fn meet(ctx: &Context, place: &BodyEnvironment, name: &str) -> Result<Value> {
     let run = ctx.run_id();
     let [first, second, third] = ["waits", "first", "then"].map(|part| format!("{name}-{part}"));
     let awaited = third.clone();

@@ -12,18 +12,18 @@ use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Backend, Commit, Commits, EarlyWrite, Listings, StoreError, StoreResult};
 use stepladder_testkit::clock::VirtualClock;
-use stepladder_testkit::intercept::{Call, Intercept};
+use stepladder_testkit::intercept::{Intercept, StorageCall};
 use stepladder_testkit::memory::Memory;
 
 use super::coverage::Coverage;
-use super::knobs::Knobs;
-use super::listings::Lagging;
-use super::places::{Places, Site};
-use crate::dice::Dice;
+use super::knobs::SimulationSettings;
+use super::listings::LaggingListings;
+use super::places::{CallSite, CallSites};
+use crate::dice::SeededDice;
 
 /// A fault that is injected into a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum InjectedFault {
     /// The process dies before the call does anything.
     DieBefore,
     /// The process dies after the call has taken full effect.
@@ -44,7 +44,12 @@ pub(crate) enum Fault {
     Tear(u8),
 }
 
-const GENTLE: &[Fault] = &[Fault::LoseReply, Fault::Refuse, Fault::DelayRequest(LATE), Fault::DelayReply(LATE)];
+const GENTLE: &[InjectedFault] = &[
+    InjectedFault::LoseReply,
+    InjectedFault::Refuse,
+    InjectedFault::DelayRequest(LATE),
+    InjectedFault::DelayReply(LATE),
+];
 
 /// Maximum delay of a request or a reply, in milliseconds.
 const LATE: u64 = 60_000;
@@ -52,17 +57,17 @@ const LATE: u64 = 60_000;
 /// Replies of slow calls arrive at multiples of this many milliseconds.
 const TICK: i64 = 40;
 
-const FAULTS: &[Fault] = &[
-    Fault::DieBefore,
-    Fault::DieAfter,
-    Fault::LoseReply,
-    Fault::Refuse,
-    Fault::DelayRequest(LATE),
-    Fault::DelayReply(LATE),
-    Fault::Tear(1),
-    Fault::Tear(2),
-    Fault::Tear(3),
-    Fault::Tear(4),
+const FAULTS: &[InjectedFault] = &[
+    InjectedFault::DieBefore,
+    InjectedFault::DieAfter,
+    InjectedFault::LoseReply,
+    InjectedFault::Refuse,
+    InjectedFault::DelayRequest(LATE),
+    InjectedFault::DelayReply(LATE),
+    InjectedFault::Tear(1),
+    InjectedFault::Tear(2),
+    InjectedFault::Tear(3),
+    InjectedFault::Tear(4),
 ];
 
 /// The methods of ports that write.
@@ -83,11 +88,17 @@ const WRITES: &[&str] = &[
 /// Calls of the queue of events.
 const QUEUE: &[&str] = &["postpone", "send"];
 
-const DEATHS: &[Fault] = &[Fault::DieBefore, Fault::DieAfter, Fault::Tear(2), Fault::Tear(3), Fault::Tear(4)];
+const DEATHS: &[InjectedFault] = &[
+    InjectedFault::DieBefore,
+    InjectedFault::DieAfter,
+    InjectedFault::Tear(2),
+    InjectedFault::Tear(3),
+    InjectedFault::Tear(4),
+];
 
 /// The state that all processes share, such as the faults that are left and the log of calls.
 #[derive(Default)]
-pub(crate) struct Shared {
+pub(crate) struct SharedFaults {
     pub(crate) faults_left: AtomicU32,
     /// How many faults have occurred. A fault leaves `faults_left` when it is planned, which is
     /// long before it occurs.
@@ -99,7 +110,7 @@ pub(crate) struct Shared {
     /// The longest delay of a wake in the queue.
     max_delay: Duration,
     /// The places at which an additional process will die.
-    aims: Mutex<Vec<&'static Site>>,
+    aims: Mutex<Vec<&'static CallSite>>,
     /// Every call is refused until this time, in milliseconds since 1970.
     pub(crate) brown_out_until: AtomicI64,
     /// Writes of the first worker are refused until this time, in milliseconds since 1970.
@@ -115,8 +126,13 @@ pub(crate) struct Shared {
     pub(crate) coverage: Option<Arc<Coverage>>,
 }
 
-impl Shared {
-    pub(crate) fn new(knobs: &Knobs, max_delay: Duration, loud: bool, coverage: Option<Arc<Coverage>>) -> Arc<Self> {
+impl SharedFaults {
+    pub(crate) fn new(
+        knobs: &SimulationSettings,
+        max_delay: Duration,
+        loud: bool,
+        coverage: Option<Arc<Coverage>>,
+    ) -> Arc<Self> {
         let log = loud.then(Mutex::default);
         let faults_left = AtomicU32::new(u32::try_from(knobs.faults).unwrap_or(u32::MAX));
         let aims = Mutex::new(knobs.aim.into_iter().chain(knobs.aim_too).collect());
@@ -149,14 +165,14 @@ impl Shared {
 }
 
 /// One process's access to the store. Faults are injected into its calls.
-pub(crate) struct Wire {
+pub(crate) struct FaultyStore {
     memory: Arc<Memory>,
-    listings: Arc<Lagging>,
+    listings: Arc<LaggingListings>,
     clock: Arc<VirtualClock>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedFaults>,
     /// Picks the task that continues, the calls that fail, and their faults.
-    dice: Dice,
-    fate: Dice,
+    dice: SeededDice,
+    fate: SeededDice,
     /// The mean number of calls between two faults.
     every: u64,
     /// The number of calls until the next fault; `None` if there is no further fault.
@@ -170,23 +186,24 @@ pub(crate) struct Wire {
     latency: u64,
 }
 
-/// The settings of the store of one process. See [`Wire`] for the fields.
-pub(crate) struct WireSettings {
+/// The settings of the store of one process. See [`FaultyStore`] for the fields.
+pub(crate) struct FaultyStoreSettings {
     pub(crate) memory: Arc<Memory>,
-    pub(crate) listings: Arc<Lagging>,
+    pub(crate) listings: Arc<LaggingListings>,
     pub(crate) clock: Arc<VirtualClock>,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) dice: Dice,
-    pub(crate) fate: Dice,
+    pub(crate) shared: Arc<SharedFaults>,
+    pub(crate) dice: SeededDice,
+    pub(crate) fate: SeededDice,
     pub(crate) every: u64,
     pub(crate) ahead: i64,
     pub(crate) is_first: bool,
     pub(crate) latency: u64,
 }
 
-impl Wire {
-    pub(crate) fn new(settings: WireSettings) -> Self {
-        let WireSettings { memory, listings, clock, shared, dice, fate, every, ahead, is_first, latency } = settings;
+impl FaultyStore {
+    pub(crate) fn new(settings: FaultyStoreSettings) -> Self {
+        let FaultyStoreSettings { memory, listings, clock, shared, dice, fate, every, ahead, is_first, latency } =
+            settings;
         let (countdown, died) = (Mutex::default(), AtomicBool::new(false));
         let wire =
             Self { memory, listings, clock, shared, dice, fate, every, countdown, died, ahead, is_first, latency };
@@ -218,22 +235,22 @@ impl Wire {
     /// Returns whether a process must die at this call, and removes the place from `aims`.
     fn is_aimed_at(&self, method: &str) -> bool {
         let mut aims = self.shared.aims.lock().expect("no panic");
-        let is_here = |(function, of): &Site| *of == method && Places::all().caller().as_ref() == Some(function);
+        let is_here = |(function, of): &CallSite| *of == method && CallSites::all().caller().as_ref() == Some(function);
         let here = aims.iter().position(|site| is_here(site));
         here.map(|here| aims.remove(here)).is_some()
     }
 
     /// Returns the fault to inject into this call, if any.
-    fn fault(&self, call: &Call<'_>) -> Option<Fault> {
+    fn fault(&self, call: &StorageCall<'_>) -> Option<InjectedFault> {
         // A brown-out affects the table, but not the queue.
         let only_queue = call.commit.is_some_and(|commit| commit.append.is_none() && commit.after.is_empty())
             || QUEUE.contains(&call.name);
         if self.clock.now().as_millis() < self.shared.brown_out_until.load(SeqCst) && !only_queue {
-            return Some(Fault::Refuse);
+            return Some(InjectedFault::Refuse);
         }
         let is_denied = self.is_first && self.clock.now().as_millis() < self.shared.denied_until.load(SeqCst);
         if is_denied && !only_queue && WRITES.contains(&call.name) {
-            return Some(Fault::Deny);
+            return Some(InjectedFault::Deny);
         }
         if self.is_aimed_at(call.name) {
             return Some(DEATHS[self.shared.calls.load(SeqCst) as usize % DEATHS.len()]);
@@ -249,8 +266,8 @@ impl Wire {
             self.arm();
             let faults = if self.shared.gentle { GENTLE } else { FAULTS };
             match faults[self.fate.below(faults.len() as u64) as usize] {
-                Fault::DelayRequest(most) => Fault::DelayRequest(self.fate.below(most)),
-                Fault::DelayReply(most) => Fault::DelayReply(self.fate.below(most)),
+                InjectedFault::DelayRequest(most) => InjectedFault::DelayRequest(self.fate.below(most)),
+                InjectedFault::DelayReply(most) => InjectedFault::DelayReply(self.fate.below(most)),
                 fault => fault,
             }
         })
@@ -263,39 +280,39 @@ impl Wire {
 
     async fn meet<T>(
         &self,
-        call: Call<'_>,
-        fault: Option<Fault>,
+        call: StorageCall<'_>,
+        fault: Option<InjectedFault>,
         reply: BoxFuture<'_, StoreResult<T>>,
     ) -> StoreResult<T> {
         match (fault, call.commit) {
             (None, _) => reply.await,
-            (Some(Fault::Tear(parts)), Some(commit)) => {
+            (Some(InjectedFault::Tear(parts)), Some(commit)) => {
                 self.memory.commit(torn(commit.clone(), parts)).await.ok();
                 self.die().await
             }
-            (Some(Fault::DieBefore | Fault::Tear(_)), _) => self.die().await,
-            (Some(Fault::DieAfter), _) => {
+            (Some(InjectedFault::DieBefore | InjectedFault::Tear(_)), _) => self.die().await,
+            (Some(InjectedFault::DieAfter), _) => {
                 reply.await.ok();
                 self.die().await
             }
-            (Some(Fault::LoseReply), _) => {
+            (Some(InjectedFault::LoseReply), _) => {
                 reply.await.ok();
                 Err(StoreError::Unavailable("the reply was lost".into()))
             }
-            (Some(Fault::DelayRequest(late)), commit) => {
+            (Some(InjectedFault::DelayRequest(late)), commit) => {
                 if let Some(commit) = commit {
                     self.memory.commit(torn(commit.clone(), 1)).await.ok();
                 }
                 self.clock.sleep_until(self.clock.now() + Duration::from_millis(late)).await;
                 reply.await
             }
-            (Some(Fault::DelayReply(late)), _) => {
+            (Some(InjectedFault::DelayReply(late)), _) => {
                 let reply = reply.await;
                 self.clock.sleep_until(self.clock.now() + Duration::from_millis(late)).await;
                 reply
             }
-            (Some(Fault::Refuse), _) => Err(StoreError::Unavailable("throttled".into())),
-            (Some(Fault::Deny), _) => Err(StoreError::Refused("the worker has lost its rights".into())),
+            (Some(InjectedFault::Refuse), _) => Err(StoreError::Unavailable("throttled".into())),
+            (Some(InjectedFault::Deny), _) => Err(StoreError::Refused("the worker has lost its rights".into())),
         }
     }
 }
@@ -314,7 +331,7 @@ fn torn(commit: Commit, parts: u8) -> Commit {
 }
 
 #[async_trait]
-impl Intercept for Wire {
+impl Intercept for FaultyStore {
     fn backend(&self) -> &dyn Backend {
         &*self.memory
     }
@@ -346,7 +363,7 @@ impl Intercept for Wire {
 
     async fn around<'a, T: Debug + Send>(
         &'a self,
-        call: Call<'a>,
+        call: StorageCall<'a>,
         reply: BoxFuture<'a, StoreResult<T>>,
     ) -> StoreResult<T> {
         tokio::task::yield_now().await;

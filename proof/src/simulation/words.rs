@@ -12,33 +12,33 @@ use stepladder_engine::ports::Events;
 use stepladder_sdk::EventData;
 
 use super::Simulation;
-use super::functions::Word;
-use super::invariants::{Broken, at_once, journal, rows};
-use super::requests::Accepted;
+use super::functions::AwaitedEvent;
+use super::invariants::{Violation, at_once, journal, rows};
+use super::requests::AcceptedEvents;
 
 /// The steps that were waiting when an event was sent.
-type Waiting = Vec<(RunId, StepId)>;
+type WaitingSteps = Vec<(RunId, StepId)>;
 
 /// The events and callbacks that were sent.
 #[derive(Default)]
-pub(super) struct Words {
+pub(super) struct SentMessages {
     /// Events that were sent so far, accepted or not.
     sent: Vec<NewEvent>,
     /// Events that were accepted since the last check, and the steps that waited when they were
     /// sent.
-    accepted: Vec<(EventId, Waiting)>,
+    accepted: Vec<(EventId, WaitingSteps)>,
     /// Callbacks that were completed since the last check.
     completed: Vec<(RunId, StepId)>,
     /// Posts without a response yet, and the worker of each; `None` if that worker died.
-    posted: Vec<(Post, Option<usize>)>,
+    posted: Vec<(CallbackPost, Option<usize>)>,
     /// Events without a response yet, and the worker of each; `None` if that worker died.
     unanswered: Vec<(NewEvent, Option<usize>)>,
 }
 
 /// A post of a number to a step's callback token.
-type Post = (RunId, StepId, u64);
+type CallbackPost = (RunId, StepId, u64);
 
-impl Words {
+impl SentMessages {
     /// Adds sent events, which may be sent again under the same ids.
     pub(super) fn repeat(&mut self, more: impl Iterator<Item = NewEvent>) {
         self.sent.extend(more);
@@ -65,9 +65,9 @@ impl Simulation {
             }
             _ if self.knobs.words > 0 => {
                 self.knobs.words -= 1;
-                let data = json::to_json(&Word { k: self.dice.below(2) }).expect("JSON");
+                let data = json::to_json(&AwaitedEvent { k: self.dice.below(2) }).expect("JSON");
                 let id = format!("word-{}", self.knobs.words);
-                let word = NewEvent::new(Word::NAME, data).with_id(id);
+                let word = NewEvent::new(AwaitedEvent::NAME, data).with_id(id);
                 self.words.borrow_mut().sent.push(word.clone());
                 self.send_word(word);
             }
@@ -87,7 +87,7 @@ impl Simulation {
             words.borrow_mut().unanswered.retain(|(of, worker)| of.id != word.id || *worker != Some(at));
             if let Ok(ids) = response {
                 words.borrow_mut().accepted.push((ids[0], waiting));
-                requests.borrow_mut().accept(Accepted { events: vec![(ids[0], word)], live });
+                requests.borrow_mut().accept(AcceptedEvents { events: vec![(ids[0], word)], live });
             }
         });
     }
@@ -117,7 +117,7 @@ impl Simulation {
         true
     }
 
-    fn post(&mut self, (run, step, n): Post) {
+    fn post(&mut self, (run, step, n): CallbackPost) {
         let Some(state) = self.state_of(run) else { return };
         let at = self.one();
         self.words.borrow_mut().posted.push(((run, step.clone(), n), Some(at)));
@@ -138,10 +138,10 @@ impl Simulation {
         });
     }
 
-    fn waiting(&self, is: impl Fn(&WaitTarget) -> bool) -> Waiting {
+    fn waiting(&self, is: impl Fn(&WaitTarget) -> bool) -> WaitingSteps {
         let live = rows(&self.memory).into_iter().filter(|row| row.ended.is_none());
         let states = live.filter_map(|row| self.state_of(row.run)).filter(|state| state.end.is_none());
-        let mut waiting: Waiting = Vec::new();
+        let mut waiting: WaitingSteps = Vec::new();
         for state in states {
             for (step, known) in &state.steps {
                 if matches!(&known.state, StepState::Awaiting { what, .. } if is(what)) {
@@ -155,7 +155,7 @@ impl Simulation {
 
     /// Checks rule 17. A step may still be waiting after an event was accepted. If it was waiting
     /// when the event was sent, the event must not match it, or the run must have seen the event.
-    pub(super) fn what_was_said_arrived(&mut self) -> Result<(), Broken> {
+    pub(super) fn what_was_said_arrived(&mut self) -> Result<(), Violation> {
         let accepted = std::mem::take(&mut self.words.borrow_mut().accepted);
         for (id, waiting) in accepted {
             let Some(event) = at_once(self.memory.event(id)) else {

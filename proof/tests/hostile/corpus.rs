@@ -5,19 +5,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// An input of the corpus.
-pub(crate) struct Kept {
+pub(crate) struct CorpusInput {
     pub(crate) file: PathBuf,
     pub(crate) bytes: Vec<u8>,
 }
 
 /// Reads the corpus of a target, sorted by name.
-pub(crate) fn of(target: &str) -> Vec<Kept> {
+pub(crate) fn of(target: &str) -> Vec<CorpusInput> {
     let folder = folder().join(target);
     let files = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let mut files: Vec<PathBuf> = files.map(|file| file.expect("a readable folder").path()).collect();
     files.sort();
-    let kept: Vec<Kept> =
-        files.into_iter().map(|file| Kept { bytes: fs::read(&file).expect("a readable file"), file }).collect();
+    let kept: Vec<CorpusInput> =
+        files.into_iter().map(|file| CorpusInput { bytes: fs::read(&file).expect("a readable file"), file }).collect();
     assert!(!kept.is_empty(), "{} has no inputs", folder.display());
     kept
 }

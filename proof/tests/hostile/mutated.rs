@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use stepladder_proof::hostile::{self, Target};
+use stepladder_proof::hostile::{self, FuzzTarget};
 
 use crate::corpus;
 
@@ -38,7 +38,7 @@ const WORDS: [&str; 24] = [
 
 /// One change to an input.
 #[derive(Clone, Debug)]
-enum Change {
+enum InputChange {
     /// Replaces a byte.
     Byte(Index, u8),
     /// Removes this many bytes from this position on.
@@ -51,20 +51,20 @@ enum Change {
     Cross(Index, Index),
 }
 
-fn change() -> impl Strategy<Value = Change> {
+fn change() -> impl Strategy<Value = InputChange> {
     let at = any::<Index>;
     prop_oneof![
-        (at(), any::<u8>()).prop_map(|(at, byte)| Change::Byte(at, byte)),
-        (at(), 1..40_usize).prop_map(|(at, n)| Change::Cut(at, n)),
+        (at(), any::<u8>()).prop_map(|(at, byte)| InputChange::Byte(at, byte)),
+        (at(), 1..40_usize).prop_map(|(at, n)| InputChange::Cut(at, n)),
         (at(), select(&WORDS[..]), prop_oneof![9 => 1..3_usize, 1 => 90..200_usize])
-            .prop_map(|(at, word, n)| Change::Word(at, word, n)),
+            .prop_map(|(at, word, n)| InputChange::Word(at, word, n)),
         (at(), 1..60_usize, prop_oneof![9 => 1..4_usize, 1 => 20..120_usize])
-            .prop_map(|(at, n, times)| Change::Again(at, n, times)),
-        (at(), at()).prop_map(|(at, other)| Change::Cross(at, other)),
+            .prop_map(|(at, n, times)| InputChange::Again(at, n, times)),
+        (at(), at()).prop_map(|(at, other)| InputChange::Cross(at, other)),
     ]
 }
 
-impl Change {
+impl InputChange {
     fn apply(&self, bytes: &mut Vec<u8>, corpus: &[Vec<u8>]) {
         let place = |at: &Index, bytes: &[u8]| at.index(bytes.len() + 1);
         match self {
@@ -96,15 +96,15 @@ impl Change {
 
 /// Runs a target on this many mutations. If one fails, reduces it to few changes and prints the
 /// input.
-fn tries(name: &str, target: Target, cases: u32) {
+fn tries(name: &str, target: FuzzTarget, cases: u32) {
     let corpus: Vec<Vec<u8>> = corpus::of(name).into_iter().map(|kept| kept.bytes).collect();
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let inputs = (select(corpus.clone()), vec(change(), 1..6)).prop_map(|(mut bytes, changes)| {
         changes.iter().for_each(|change| change.apply(&mut bytes, &corpus));
-        Input(bytes)
+        PrintedInput(bytes)
     });
-    let run = |Input(bytes): Input| {
+    let run = |PrintedInput(bytes): PrintedInput| {
         target(&bytes);
         Ok(())
     };
@@ -113,9 +113,9 @@ fn tries(name: &str, target: Target, cases: u32) {
 
 /// An input whose `Debug` output is readable text.
 #[derive(Clone)]
-struct Input(Vec<u8>);
+struct PrintedInput(Vec<u8>);
 
-impl std::fmt::Debug for Input {
+impl std::fmt::Debug for PrintedInput {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "b\"{}\"", self.0.escape_ascii())
     }

@@ -8,22 +8,22 @@ use stepladder::prelude::*;
 
 /// The event that triggers [`sequential`].
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Sequential {
+pub(crate) struct SequentialStepsEvent {
     /// The number of steps.
     pub(crate) steps: usize,
 }
 
-impl EventData for Sequential {
+impl EventData for SequentialStepsEvent {
     const NAME: &'static str = "bench/sequential";
 }
 
 /// The event that triggers a function with three steps.
 #[derive(Serialize, Deserialize)]
-struct ThreeSteps {
+struct ThreeStepsEvent {
     n: u64,
 }
 
-impl EventData for ThreeSteps {
+impl EventData for ThreeStepsEvent {
     const NAME: &'static str = "bench/three";
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn app() -> App {
 
 /// Executes `steps` steps. Returns the start and end of each body, in nanoseconds of the same
 /// clock.
-async fn sequential(ctx: Context, event: Event<Sequential>) -> Result<Vec<(u64, u64)>> {
+async fn sequential(ctx: Context, event: Event<SequentialStepsEvent>) -> Result<Vec<(u64, u64)>> {
     let mut marks = Vec::new();
     for i in 0..event.data.steps {
         marks.push(ctx.step(format!("step-{i}"), async || Ok((nanoseconds(), nanoseconds()))).await?);
@@ -42,7 +42,7 @@ async fn sequential(ctx: Context, event: Event<Sequential>) -> Result<Vec<(u64, 
     Ok(marks)
 }
 
-async fn three(ctx: Context, event: Event<ThreeSteps>) -> Result<u64> {
+async fn three(ctx: Context, event: Event<ThreeStepsEvent>) -> Result<u64> {
     let first = ctx.step("first", async || Ok(event.data.n + 1)).await?;
     let second = ctx.step("second", async || Ok(first + 1)).await?;
     ctx.step("third", async || Ok(second + 1)).await

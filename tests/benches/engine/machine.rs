@@ -8,7 +8,7 @@ use crate::marks::percentile;
 
 /// The state of the machine at one time.
 #[derive(Debug)]
-pub(crate) struct Machine {
+pub(crate) struct MachineState {
     /// The number of processors that this process may use.
     pub(crate) processors: usize,
     /// The load average of the last minute; `None` if the system does not report it.
@@ -17,7 +17,7 @@ pub(crate) struct Machine {
     pub(crate) sync: (Duration, Duration),
 }
 
-impl Machine {
+impl MachineState {
     /// Measures the machine. For the disk, writes into the folder of the servers' files.
     pub(crate) fn look() -> Self {
         let load = std::fs::read_to_string("/proc/loadavg").ok();

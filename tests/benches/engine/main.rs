@@ -19,14 +19,14 @@ mod restate;
 
 use std::process::ExitCode;
 
-use machine::Machine;
-use options::Options;
+use machine::MachineState;
+use options::BenchOptions;
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|command| command == "dev") {
         return functions::app().run();
     }
-    let options = match Options::from_arguments() {
+    let options = match BenchOptions::from_arguments() {
         Ok(options) => options,
         Err(fault) => {
             eprintln!("{fault}");
@@ -38,11 +38,11 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn measure(options: &Options) {
-    report::introduction(&Machine::look());
+async fn measure(options: &BenchOptions) {
+    report::introduction(&MachineState::look());
     if let Some(lasts) = options.overload {
         report::overload(&ours::overload::measure(lasts).await);
-        report::afterwards(&Machine::look());
+        report::afterwards(&MachineState::look());
         return;
     }
     report::replays(&[20, 700].map(|bytes| replay::measure(bytes, options.replays)));
@@ -54,5 +54,5 @@ async fn measure(options: &Options) {
             Err(why) => println!("\nRestate is not measured beside it: {why}"),
         }
     }
-    report::afterwards(&Machine::look());
+    report::afterwards(&MachineState::look());
 }

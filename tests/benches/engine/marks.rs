@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 /// The start and end of each step's body in a run, in nanoseconds of the same clock.
-pub(crate) type Marks = Vec<(u64, u64)>;
+pub(crate) type BodyTimes = Vec<(u64, u64)>;
 
 /// The times between sequential steps, over several runs.
 #[derive(Clone, Debug)]
-pub(crate) struct Gaps {
+pub(crate) struct StepGaps {
     /// The time from the start of a step to the start of the next one, in milliseconds: the median
     /// of the runs.
     pub(crate) step_ms: f64,
@@ -17,9 +17,9 @@ pub(crate) struct Gaps {
     pub(crate) p99: Duration,
 }
 
-impl Gaps {
+impl StepGaps {
     /// Computes the figures from the start and end times of some runs.
-    pub(crate) fn of(runs: &[Marks]) -> Self {
+    pub(crate) fn of(runs: &[BodyTimes]) -> Self {
         let mut gaps = Vec::new();
         let mut steps = Vec::new();
         for marks in runs {

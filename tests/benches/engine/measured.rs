@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::marks::{Gaps, Marks};
-use crate::process::Usage;
+use crate::marks::{BodyTimes, StepGaps};
+use crate::process::ProcessorUsage;
 
 /// The figures of one engine under both loads.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct EngineFigures {
 #[derive(Clone, Debug)]
 pub(crate) struct SequentialFigures {
     /// The times between steps.
-    pub(crate) gaps: Gaps,
+    pub(crate) gaps: StepGaps,
     /// The processor time per step.
     pub(crate) cpu: Option<Duration>,
     /// The average number of processors that other programs used during the measurement.
@@ -45,15 +45,15 @@ pub(crate) struct ParallelFigures {
 
 impl SequentialFigures {
     /// Computes the figures from the start and end times in `runs` and the processor time.
-    pub(crate) fn of(runs: &[Marks], used: &Usage) -> Self {
+    pub(crate) fn of(runs: &[BodyTimes], used: &ProcessorUsage) -> Self {
         let steps: usize = runs.iter().map(Vec::len).sum();
-        Self { gaps: Gaps::of(runs), cpu: each(used.cpu, steps), others: used.others }
+        Self { gaps: StepGaps::of(runs), cpu: each(used.cpu, steps), others: used.others }
     }
 }
 
 impl ParallelFigures {
     /// Computes the figures from several measurements, each of `runs` runs with `steps` steps.
-    pub(crate) fn of(sent: impl Into<String>, runs: usize, steps: usize, times: &[Usage]) -> Self {
+    pub(crate) fn of(sent: impl Into<String>, runs: usize, steps: usize, times: &[ProcessorUsage]) -> Self {
         let mut rates: Vec<f64> = times.iter().map(|used| runs as f64 / used.elapsed.as_secs_f64()).collect();
         rates.sort_by(f64::total_cmp);
         let cpu = times.iter().map(|used| used.cpu).sum();

@@ -9,7 +9,7 @@ const USAGE: &str = "usage: just bench [--quick] [--alone], or just load [SECOND
 
 /// What to measure, and how much.
 #[derive(Clone, Debug)]
-pub(crate) struct Options {
+pub(crate) struct BenchOptions {
     /// The number of runs of 100 steps, one after the other.
     pub(crate) sequential_runs: usize,
     /// The number of runs of 3 steps, which are all started at the same time.
@@ -39,7 +39,7 @@ pub(crate) const BATCHES: usize = 4;
 /// The number of connections, if each request contains one event.
 pub(crate) const CLIENTS: usize = 64;
 
-impl Options {
+impl BenchOptions {
     /// Parses the command line.
     ///
     /// # Errors

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
-use stepladder_tests::Api;
+use stepladder_tests::ApiClient;
 
-use crate::marks::Marks;
+use crate::marks::BodyTimes;
 use crate::measured::{EngineFigures, ParallelFigures, SequentialFigures};
-use crate::options::{BATCH, BATCHES, CLIENTS, Options, STEPS, STEPS_OF_MANY};
-use crate::process::{Usage, Watch, peak_memory};
-use server::Server;
+use crate::options::{BATCH, BATCHES, BenchOptions, CLIENTS, STEPS, STEPS_OF_MANY};
+use crate::process::{ProcessorUsage, ProcessorWatch, peak_memory};
+use server::BenchServer;
 
 /// The figures of our server.
 #[derive(Debug)]
@@ -24,14 +24,14 @@ pub(crate) struct OurFigures {
     /// The figures at the pace of several steps within an invocation's time budget.
     pub(crate) budget: EngineFigures,
     /// The usage while accepting events that trigger no function.
-    pub(crate) ingest: Usage,
+    pub(crate) ingest: ProcessorUsage,
 }
 
 /// How often to check whether runs have ended. More frequent checks would slow the server down.
 const CHECK_INTERVAL: Duration = Duration::from_millis(4);
 
 /// Measures our server.
-pub(crate) async fn measure(options: &Options) -> OurFigures {
+pub(crate) async fn measure(options: &BenchOptions) -> OurFigures {
     OurFigures {
         step: at_pace("one step an invocation", "step", options).await,
         budget: at_pace("within budget", "budget", options).await,
@@ -39,23 +39,23 @@ pub(crate) async fn measure(options: &Options) -> OurFigures {
     }
 }
 
-async fn at_pace(name: &str, pace: &str, options: &Options) -> EngineFigures {
-    let server = Server::start(pace).await;
+async fn at_pace(name: &str, pace: &str, options: &BenchOptions) -> EngineFigures {
+    let server = BenchServer::start(pace).await;
     let api = server.api();
     // warms up files, connections and caches
     let begun = Instant::now();
     sequential(&api, Duration::ZERO).await;
     let usual = begun.elapsed();
-    many(&api, &server, options.runs.div_ceil(5), Sending::Batches).await;
+    many(&api, &server, options.runs.div_ceil(5), SendMode::Batches).await;
 
-    let watch = Watch::start(&[server.pid()]);
+    let watch = ProcessorWatch::start(&[server.pid()]);
     let mut marks = Vec::new();
     for _ in 0..options.sequential_runs {
         marks.push(sequential(&api, usual.mul_f64(0.7)).await);
     }
     let sequential = SequentialFigures::of(&marks, &watch.stop());
     let mut ways = Vec::new();
-    for sending in [Sending::Batches, Sending::Single] {
+    for sending in [SendMode::Batches, SendMode::Single] {
         let mut times = Vec::new();
         for _ in 0..options.rounds {
             times.push(many(&api, &server, options.runs, sending).await);
@@ -68,25 +68,25 @@ async fn at_pace(name: &str, pace: &str, options: &Options) -> EngineFigures {
 
 /// Executes one run and returns the times of its steps. Waits for `alone` before the first check,
 /// because checks take processor time from the server.
-async fn sequential(api: &Api, alone: Duration) -> Marks {
+async fn sequential(api: &ApiClient, alone: Duration) -> BodyTimes {
     let ids = api.send(&json!({"name": "bench/sequential", "data": {"steps": STEPS}})).await;
     tokio::time::sleep(alone).await;
     let run = ended(api, &ids[0]).await;
-    let marks: Marks = serde_json::from_value(run["output"].clone()).expect("the function gives marks");
+    let marks: BodyTimes = serde_json::from_value(run["output"].clone()).expect("the function gives marks");
     assert_eq!(marks.len(), STEPS);
     marks
 }
 
 /// How events are sent.
 #[derive(Clone, Copy, Debug)]
-enum Sending {
+enum SendMode {
     /// [`BATCH`] events per request, and [`BATCHES`] requests at the same time.
     Batches,
     /// One event per request, and [`CLIENTS`] requests at the same time.
     Single,
 }
 
-impl Sending {
+impl SendMode {
     fn name(self) -> String {
         match self {
             Self::Batches => format!("{BATCH} events a request, {BATCHES} requests at a time"),
@@ -94,7 +94,7 @@ impl Sending {
         }
     }
 
-    async fn send(self, api: &Api, name: &str, n: usize) -> Vec<String> {
+    async fn send(self, api: &ApiClient, name: &str, n: usize) -> Vec<String> {
         let events: Vec<Value> = (0..n).map(|n| json!({"name": name, "data": {"n": n}})).collect();
         let (size, at_once) = match self {
             Self::Batches => (BATCH, BATCHES),
@@ -108,8 +108,8 @@ impl Sending {
 
 /// Executes many runs at the same time. Returns the usage from the first request to the end of the
 /// last run.
-async fn many(api: &Api, server: &Server, runs: usize, sending: Sending) -> Usage {
-    let watch = Watch::start(&[server.pid()]);
+async fn many(api: &ApiClient, server: &BenchServer, runs: usize, sending: SendMode) -> ProcessorUsage {
+    let watch = ProcessorWatch::start(&[server.pid()]);
     let ids = sending.send(api, "bench/three", runs).await;
     ended(api, ids.last().expect("at least one run")).await;
     // the run that was created last may not be the last to end
@@ -130,7 +130,7 @@ async fn many(api: &Api, server: &Server, runs: usize, sending: Sending) -> Usag
 }
 
 /// Waits until the only run of an event has completed, and returns the run.
-async fn ended(api: &Api, event: &str) -> Value {
+async fn ended(api: &ApiClient, event: &str) -> Value {
     loop {
         let (status, mut answer) = api.get(&format!("/v1/events/{event}/runs")).await;
         assert_eq!(status, 200, "{answer}");
@@ -143,12 +143,12 @@ async fn ended(api: &Api, event: &str) -> Value {
     }
 }
 
-async fn ingest(options: &Options) -> Usage {
-    let server = Server::start("step").await;
+async fn ingest(options: &BenchOptions) -> ProcessorUsage {
+    let server = BenchServer::start("step").await;
     let api = server.api();
-    Sending::Batches.send(&api, "bench/unused", options.events / 10).await;
-    let watch = Watch::start(&[server.pid()]);
-    let ids = Sending::Batches.send(&api, "bench/unused", options.events).await;
+    SendMode::Batches.send(&api, "bench/unused", options.events / 10).await;
+    let watch = ProcessorWatch::start(&[server.pid()]);
+    let ids = SendMode::Batches.send(&api, "bench/unused", options.events).await;
     let used = watch.stop();
     assert_eq!(ids.len(), options.events);
     used

@@ -8,7 +8,7 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// The processor times of processes at the start of a measurement.
 #[derive(Clone, Debug)]
-pub(crate) struct Watch {
+pub(crate) struct ProcessorWatch {
     pids: Vec<u32>,
     begun: Instant,
     used: Option<Duration>,
@@ -18,7 +18,7 @@ pub(crate) struct Watch {
 
 /// The times that a measurement took.
 #[derive(Clone, Debug)]
-pub(crate) struct Usage {
+pub(crate) struct ProcessorUsage {
     /// The elapsed time.
     pub(crate) elapsed: Duration,
     /// The total processor time of the measured processes.
@@ -27,7 +27,7 @@ pub(crate) struct Usage {
     pub(crate) others: Option<f64>,
 }
 
-impl Watch {
+impl ProcessorWatch {
     /// Starts measuring these processes.
     pub(crate) fn start(pids: &[u32]) -> Self {
         Self {
@@ -40,13 +40,13 @@ impl Watch {
     }
 
     /// Ends the measurement.
-    pub(crate) fn stop(&self) -> Usage {
+    pub(crate) fn stop(&self) -> ProcessorUsage {
         let now = Self::start(&self.pids);
         let elapsed = self.begun.elapsed();
         let since = |now: Option<Duration>, then: Option<Duration>| now?.checked_sub(then?);
         let (cpu, own, busy) = (since(now.used, self.used), since(now.own, self.own), since(now.busy, self.busy));
         let others = || Some(busy?.saturating_sub(cpu? + own?).as_secs_f64() / elapsed.as_secs_f64());
-        Usage { elapsed, cpu, others: others() }
+        ProcessorUsage { elapsed, cpu, others: others() }
     }
 }
 

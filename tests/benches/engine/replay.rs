@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use stepladder::prelude::*;
 use stepladder::{Json, RunId, Timestamp};
-use stepladder_core::journal::{Entry, Fact, NewRun, Origin, Record};
-use stepladder_core::{EventId, Report, RunState, json};
+use stepladder_core::journal::{Entry, Fact, NewRun, Record, RunOrigin};
+use stepladder_core::{AttemptReport, EventId, RunState, json};
 use stepladder_engine::RegisteredFunction;
 use stepladder_engine::executor::{PollResult, RunHistory};
 
@@ -16,7 +16,7 @@ const STEPS: usize = 1_000;
 
 /// The median times of the three parts of a replay.
 #[derive(Clone, Debug)]
-pub(crate) struct Replay {
+pub(crate) struct ReplayTimes {
     /// The size of each step's outcome, in bytes.
     pub(crate) bytes: usize,
     /// The time to parse the journal's JSON.
@@ -28,13 +28,13 @@ pub(crate) struct Replay {
 }
 
 #[derive(Deserialize)]
-struct Thousand {}
+struct ThousandStepsEvent {}
 
-impl EventData for Thousand {
+impl EventData for ThousandStepsEvent {
     const NAME: &'static str = "bench/thousand";
 }
 
-async fn thousand(ctx: Context, _: Event<Thousand>) -> Result<usize> {
+async fn thousand(ctx: Context, _: Event<ThousandStepsEvent>) -> Result<usize> {
     let mut bytes = 0;
     for _ in 0..STEPS {
         bytes += ctx.step("page", async || Ok(String::new())).await?.len();
@@ -43,7 +43,7 @@ async fn thousand(ctx: Context, _: Event<Thousand>) -> Result<usize> {
 }
 
 /// Replays a journal `times` times. Each outcome in the journal has `bytes` bytes.
-pub(crate) fn measure(bytes: usize, times: usize) -> Replay {
+pub(crate) fn measure(bytes: usize, times: usize) -> ReplayTimes {
     let function = compiled();
     let run = RunId::new(Timestamp::from_millis(0), 7);
     let text = serde_json::to_string(&records(bytes)).expect("records are JSON");
@@ -59,7 +59,12 @@ pub(crate) fn measure(bytes: usize, times: usize) -> Replay {
         assert_eq!(next_step(&function, &state), "last");
         ran.push(begun.elapsed());
     }
-    Replay { bytes, read: percentile(&mut read, 50), fold: percentile(&mut fold, 50), run: percentile(&mut ran, 50) }
+    ReplayTimes {
+        bytes,
+        read: percentile(&mut read, 50),
+        fold: percentile(&mut fold, 50),
+        run: percentile(&mut ran, 50),
+    }
 }
 
 fn compiled() -> RegisteredFunction {
@@ -95,7 +100,7 @@ fn records(bytes: usize) -> Vec<Record> {
             step: name(step).into(),
             attempt: 1,
             output: output.clone(),
-            report: Report::default(),
+            report: AttemptReport::default(),
         }];
         if step + 1 < STEPS {
             facts.push(started(step + 1));
@@ -125,12 +130,12 @@ fn created() -> NewRun {
     let data: Json = json::empty_object();
     let event = stepladder_core::Event {
         id: EventId::new(now, 1),
-        name: Thousand::NAME.into(),
+        name: ThousandStepsEvent::NAME.into(),
         data,
         ts: now,
         user: None,
         external_id: None,
         received_at: now,
     };
-    NewRun::new("thousand".into(), event, Origin::Event)
+    NewRun::new("thousand".into(), event, RunOrigin::Event)
 }

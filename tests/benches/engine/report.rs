@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use stepladder_tests::load::Load;
+use stepladder_tests::load::LoadSize;
 
-use crate::machine::Machine;
+use crate::machine::MachineState;
 use crate::measured::{EngineFigures, ParallelFigures, SequentialFigures};
-use crate::options::{Options, STEPS, STEPS_OF_MANY};
+use crate::options::{BenchOptions, STEPS, STEPS_OF_MANY};
 use crate::ours::OurFigures;
-use crate::ours::overload::{self, Overload};
-use crate::replay::Replay;
+use crate::ours::overload::{self, OverloadFigures};
+use crate::replay::ReplayTimes;
 
 /// Prints the state of the machine before the measurements.
-pub(crate) fn introduction(machine: &Machine) {
+pub(crate) fn introduction(machine: &MachineState) {
     println!("{}", describe(machine));
     println!("Stepladder: SQLite with WAL, synchronous=FULL, group commit; no step starts before the outcome of the");
     println!("one before is on disk. Server and functions are one process, the client another, all on this machine.");
@@ -20,19 +20,19 @@ pub(crate) fn introduction(machine: &Machine) {
 
 /// Prints the state of the machine after the measurements, which are doubtful if the state has
 /// changed.
-pub(crate) fn afterwards(machine: &Machine) {
+pub(crate) fn afterwards(machine: &MachineState) {
     println!("\nAfterwards: {}", describe(machine));
 }
 
-fn describe(Machine { processors, load, sync: (p50, p99) }: &Machine) -> String {
+fn describe(MachineState { processors, load, sync: (p50, p99) }: &MachineState) -> String {
     let load = load.map_or("unknown".into(), |load| format!("{load:.1}"));
     format!("{processors} processors, load {load}; a 4 KiB write with fdatasync: p50 {}, p99 {}", ms(*p50), ms(*p99))
 }
 
 /// Prints the figures of replays.
-pub(crate) fn replays(replays: &[Replay]) {
+pub(crate) fn replays(replays: &[ReplayTimes]) {
     println!("\nReplay of 1,000 steps (medians)");
-    for Replay { bytes, read, fold, run } in replays {
+    for ReplayTimes { bytes, read, fold, run } in replays {
         let (all, read, fold, run) = (ms(*read + *fold + *run), ms(*read), ms(*fold), ms(*run));
         println!(
             "  outcomes of {bytes:>3} bytes: {all} = {read} reading JSON + {fold} folding + {run} running the function"
@@ -41,7 +41,7 @@ pub(crate) fn replays(replays: &[Replay]) {
 }
 
 /// Prints the figures of our server.
-pub(crate) fn ours(ours: &OurFigures, options: &Options) {
+pub(crate) fn ours(ours: &OurFigures, options: &BenchOptions) {
     println!("\n{} runs of {STEPS} sequential steps, one after the other", options.sequential_runs);
     for pace in [&ours.step, &ours.budget] {
         println!("  {:<24} {}", pace.name, sequential(&pace.sequential));
@@ -86,11 +86,11 @@ pub(crate) fn restate(restate: &EngineFigures, ours: &OurFigures) {
 }
 
 /// Prints the figures of an overload.
-pub(crate) fn overload(of: &Overload) {
+pub(crate) fn overload(of: &OverloadFigures) {
     let lasted = of.lasted.as_secs_f64();
     let rate = |n: usize| n as f64 / lasted;
     let (peak, early) = of.memory;
-    let Load { clients, batch } = overload::LOAD;
+    let LoadSize { clients, batch } = overload::LOAD;
     println!(
         "\n{clients} clients that never wait send {batch} events a request, {STEPS_OF_MANY} steps each, for {lasted:.0} s"
     );

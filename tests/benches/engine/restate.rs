@@ -6,29 +6,29 @@ mod server;
 
 use futures::{StreamExt, stream};
 use serde_json::json;
-use stepladder_tests::Api;
+use stepladder_tests::ApiClient;
 
-use crate::marks::Marks;
+use crate::marks::BodyTimes;
 use crate::measured::{EngineFigures, ParallelFigures, SequentialFigures};
-use crate::options::{CLIENTS, Options, STEPS, STEPS_OF_MANY};
-use crate::process::{Usage, Watch, peak_memory};
-pub(crate) use parts::{Installation, install};
-use server::Server;
+use crate::options::{BenchOptions, CLIENTS, STEPS, STEPS_OF_MANY};
+use crate::process::{ProcessorUsage, ProcessorWatch, peak_memory};
+pub(crate) use parts::{RestateInstallation, install};
+use server::RestateServer;
 
 /// How many requests are sent at the same time, each waiting for the end of its run. The better of
 /// the two figures is reported.
 const WAITING: [usize; 2] = [CLIENTS, 4 * CLIENTS];
 
 /// Measures Restate's server.
-pub(crate) async fn measure(parts: &Installation, options: &Options) -> EngineFigures {
-    let server = Server::start(parts).await;
+pub(crate) async fn measure(parts: &RestateInstallation, options: &BenchOptions) -> EngineFigures {
+    let server = RestateServer::start(parts).await;
     let api = server.api();
     // warms up: Node.js compiles the functions while they run
     sequential(&api).await;
     sequential(&api).await;
     many(&api, &server, options.runs.div_ceil(5), CLIENTS).await;
 
-    let watch = Watch::start(&server.pids());
+    let watch = ProcessorWatch::start(&server.pids());
     let mut marks = Vec::new();
     for _ in 0..options.sequential_runs {
         marks.push(sequential(&api).await);
@@ -48,18 +48,18 @@ pub(crate) async fn measure(parts: &Installation, options: &Options) -> EngineFi
 }
 
 /// Executes one run and returns the times of its steps.
-async fn sequential(api: &Api) -> Marks {
+async fn sequential(api: &ApiClient) -> BodyTimes {
     let (status, body) = api.post("/bench/sequential", STEPS.to_string()).await;
     assert_eq!(status, 200, "{body}");
-    let marks: Marks = serde_json::from_value(body).expect("the function gives marks");
+    let marks: BodyTimes = serde_json::from_value(body).expect("the function gives marks");
     assert_eq!(marks.len(), STEPS);
     marks
 }
 
 /// Executes many runs at the same time. Measures the usage from the first request to the last
 /// response.
-async fn many(api: &Api, server: &Server, runs: usize, at_once: usize) -> Usage {
-    let watch = Watch::start(&server.pids());
+async fn many(api: &ApiClient, server: &RestateServer, runs: usize, at_once: usize) -> ProcessorUsage {
+    let watch = ProcessorWatch::start(&server.pids());
     let answers = stream::iter(0..runs).map(|n| api.post("/bench/three", n.to_string())).buffered(at_once);
     let answers: Vec<_> = answers.collect().await;
     let used = watch.stop();

@@ -1,7 +1,7 @@
 //! A stub of DynamoDB and SQS for a single hop: it returns a new run and accepts all writes.
 
 use serde_json::{Value, json};
-use stepladder_tests::stub_server::{Answer, serve};
+use stepladder_tests::stub_server::{StubResponse, serve};
 
 /// The id of the run.
 pub(crate) const RUN: &str = "01HF7YAT000000000000000001";
@@ -11,7 +11,7 @@ pub(crate) async fn start() -> String {
     let address = serve(|asked| async move {
         let target = asked.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default();
-        Answer::json(200, &answer(operation))
+        StubResponse::json(200, &answer(operation))
     })
     .await;
     format!("http://{address}")

@@ -7,14 +7,14 @@ use stepladder_tests::binary::root;
 use stepladder_tests::lambda_api::LambdaApi;
 
 /// The stripped binary, and the folder that contains it.
-pub(crate) struct Bootstrap {
+pub(crate) struct BootstrapBinary {
     pub(crate) path: PathBuf,
     _folder: tempfile::TempDir,
 }
 
 /// Builds the binary for this machine, with the features of `functions/CargoLambda.toml` and the
 /// profile of `functions/.cargo/config.toml`.
-pub(crate) fn build() -> Bootstrap {
+pub(crate) fn build() -> BootstrapBinary {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.current_dir(root().join("functions"));
@@ -27,7 +27,7 @@ pub(crate) fn build() -> Bootstrap {
     let stripped =
         Command::new("strip").arg(&path).status().expect("strip is there (Debian: apt-get install binutils)");
     assert!(stripped.success(), "the binary cannot be stripped");
-    Bootstrap { path, _folder: folder }
+    BootstrapBinary { path, _folder: folder }
 }
 
 /// Returns the target folder of this benchmark, which is at `<target>/<profile>/deps/<this>`.
@@ -36,7 +36,7 @@ fn target() -> PathBuf {
     this.ancestors().nth(3).map(Path::to_path_buf).expect("a benchmark lies in <target>/<profile>/deps")
 }
 
-impl Bootstrap {
+impl BootstrapBinary {
     /// Starts a process with only the environment variables that Lambda and the template set.
     pub(crate) fn start(&self, lambda: &LambdaApi, aws: String) -> std::io::Result<tokio::process::Child> {
         let mut command = tokio::process::Command::new(&self.path);

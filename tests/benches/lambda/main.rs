@@ -13,7 +13,7 @@ mod bootstrap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use stepladder_tests::lambda_api::{LambdaApi, Outcome};
+use stepladder_tests::lambda_api::{InvocationOutcome, LambdaApi};
 
 /// The number of processes that are measured, one after the other.
 const STARTS: usize = 40;
@@ -41,12 +41,12 @@ async fn main() {
 
 /// Starts a process, lets it execute one hop, and ends it. Returns the time until the process asked
 /// for an invocation, and the time until it responded.
-async fn first_invocation(bootstrap: &bootstrap::Bootstrap) -> (Duration, Duration) {
+async fn first_invocation(bootstrap: &bootstrap::BootstrapBinary) -> (Duration, Duration) {
     let (lambda, aws) = (LambdaApi::start().await, aws::start().await);
     let begun = Instant::now();
     let mut process = bootstrap.start(&lambda, aws).expect("the binary starts");
     let outcome = lambda.invoke(&delivery(), Duration::from_secs(120)).await;
-    assert_eq!(outcome, Outcome::Response(json!({"batchItemFailures": []})), "the hop succeeds");
+    assert_eq!(outcome, InvocationOutcome::Response(json!({"batchItemFailures": []})), "the hop succeeds");
     let at = |instant: Option<Instant>| instant.expect("it was invoked").duration_since(begun);
     let times = (at(lambda.first_asked()), at(lambda.first_answered()));
     process.kill().await.expect("the process is ours");

@@ -9,14 +9,14 @@ use std::time::Duration;
 use serde_json::json;
 use stepladder::prelude::{Backoff, Context, Deserialize, Event, EventData, Function, Result};
 
-use crate::roles::World;
+use crate::roles::LambdaRoles;
 use crate::{again, assert_completed};
 
 /// The event that triggers the function whose body blocks its thread.
 #[derive(Deserialize)]
-struct Block {}
+struct BlockEvent {}
 
-impl EventData for Block {
+impl EventData for BlockEvent {
     const NAME: &'static str = "test/block";
 }
 
@@ -29,7 +29,7 @@ const BEGUN: &str = "STEPLADDER_TEST_BEGUN";
 #[test]
 fn a_program_whose_function_blocks_its_thread() {
     let Some(begun) = std::env::var_os(BEGUN).map(PathBuf::from) else { return };
-    let function = Function::new("block", move |ctx: Context, _: Event<Block>| {
+    let function = Function::new("block", move |ctx: Context, _: Event<BlockEvent>| {
         let begun = begun.clone();
         async move { block_once(ctx, begun).await }
     });
@@ -56,7 +56,7 @@ async fn the_supervisor_fails_a_blocked_body_and_ends_its_process() {
     let this = std::env::current_exe().expect("a test knows its own path");
     let arguments = ["--exact", "blocked::a_program_whose_function_blocks_its_thread", "--nocapture"];
     let program = std::iter::once(this).chain(arguments.map(PathBuf::from)).collect();
-    let world = World::of(program, &[(BEGUN, begun)]).await;
+    let world = LambdaRoles::of(program, &[(BEGUN, begun)]).await;
     let [run] = world.runs([json!({"name": "test/block", "id": "block", "data": {}})]).await;
     let mut blocked = world.worker();
     let pump = world.steps();

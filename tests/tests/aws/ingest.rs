@@ -8,7 +8,7 @@ use serde_json::json;
 use stepladder_engine::clock::SystemClock;
 use stepladder_engine::{PIECE, RunFilter};
 
-use crate::roles::World;
+use crate::roles::LambdaRoles;
 
 /// The number of events in each message whose handling is timed.
 const SOME: usize = 32;
@@ -19,7 +19,7 @@ fn message(events: usize) -> String {
 }
 
 /// Returns the number of runs of all accepted events.
-async fn runs(world: &World) -> usize {
+async fn runs(world: &LambdaRoles) -> usize {
     let engine = world.engine(Arc::new(SystemClock));
     let mut runs = HashSet::new();
     let mut filter = RunFilter { limit: Some(500), ..RunFilter::default() };
@@ -35,7 +35,7 @@ async fn runs(world: &World) -> usize {
 
 #[tokio::test]
 async fn several_invocations_apply_a_message_with_more_events_than_one_has_time_for() {
-    let world = World::start(&[]).await;
+    let world = LambdaRoles::start(&[]).await;
     let ingest = world.ingest();
     let mut pump = world.events();
     let mut took = Duration::ZERO;

@@ -16,18 +16,18 @@ use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
-use stepladder_aws::{Aws, Connection, Options, QueueAddresses};
+use stepladder_aws::{Aws, AwsOptions, Connection, QueueAddresses};
 use stepladder_core::RunId;
 use stepladder_engine::clock::{Clock, SystemClock};
-use stepladder_engine::retries::Retries;
+use stepladder_engine::retries::StorageRetries;
 use stepladder_engine::view::RunSummary;
 use stepladder_engine::{Config, Engine};
 use stepladder_tests::aws_json::{ACCOUNT, REGION, fresh_name};
 use stepladder_tests::dynamodb_local::DynamoDbLocal;
-use stepladder_tests::lambda_api::{LambdaApi, Outcome};
+use stepladder_tests::lambda_api::{InvocationOutcome, LambdaApi};
 use stepladder_tests::lambda_pump::LambdaPump;
 use stepladder_tests::ministack::Ministack;
-use stepladder_tests::{Journal, binary, wait_calmly};
+use stepladder_tests::{JsonJournal, binary, wait_calmly};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -37,7 +37,7 @@ use crate::table;
 pub(crate) const VISIBILITY: Duration = Duration::from_secs(150);
 
 /// A table, the queues, and the settings for the processes of all Lambda roles.
-pub(crate) struct World {
+pub(crate) struct LambdaRoles {
     pub(crate) stack: Ministack,
     program: Vec<PathBuf>,
     variables: Vec<(String, String)>,
@@ -56,7 +56,7 @@ const FRONT: &str = "x.execute-api.us-east-1.amazonaws.com";
 
 /// A request to the HTTP API, which invokes the HTTP role.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ask<'a> {
+pub(crate) struct RoleRequest<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
     pub(crate) headers: &'a [(&'a str, &'a str)],
@@ -67,12 +67,12 @@ pub(crate) struct Ask<'a> {
 }
 
 /// The running process of a role.
-pub(crate) struct Role {
+pub(crate) struct RoleProcess {
     process: Child,
     log: PathBuf,
 }
 
-impl World {
+impl LambdaRoles {
     /// Prepares the roles of the binary under test, with these environment variables.
     pub(crate) async fn start(variables: &[(&str, String)]) -> Self {
         Self::of(vec![binary::path().to_owned()], variables).await
@@ -109,17 +109,17 @@ impl World {
     }
 
     /// Starts a process of the worker role.
-    pub(crate) fn worker(&self) -> Role {
+    pub(crate) fn worker(&self) -> RoleProcess {
         self.role("worker", &self.workers, &[])
     }
 
     /// Starts a worker with an invalid environment variable.
-    pub(crate) fn broken_worker(&self) -> Role {
+    pub(crate) fn broken_worker(&self) -> RoleProcess {
         self.role("worker", &self.workers, &[("STEPLADDER_PACE", "breakneck")])
     }
 
     /// Starts a worker whose table is at the address `dynamo`.
-    pub(crate) fn worker_behind(&self, dynamo: &str) -> Role {
+    pub(crate) fn worker_behind(&self, dynamo: &str) -> RoleProcess {
         self.role("worker", &self.workers, &[("AWS_ENDPOINT_URL_DYNAMODB", dynamo)])
     }
 
@@ -129,19 +129,19 @@ impl World {
     }
 
     /// Starts a process of the ingest role.
-    pub(crate) fn ingest(&self) -> Role {
+    pub(crate) fn ingest(&self) -> RoleProcess {
         self.role("ingest", &self.ingests, &[])
     }
 
     /// Starts a process of the HTTP role.
-    pub(crate) fn http(&self) -> Role {
+    pub(crate) fn http(&self) -> RoleProcess {
         self.role("http", &self.fronts, &[])
     }
 
     /// Sends a request to the HTTP role as the HTTP API does. Returns the status and the body, or
     /// Lambda's error.
-    pub(crate) async fn ask(&self, asked: Ask<'_>) -> Result<(u64, String), Value> {
-        let Ask { method, path, headers, body, base64 } = asked;
+    pub(crate) async fn ask(&self, asked: RoleRequest<'_>) -> Result<(u64, String), Value> {
+        let RoleRequest { method, path, headers, body, base64 } = asked;
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let mut all = json!({"host": FRONT, "x-forwarded-proto": "https", "content-type": "application/json"});
         for (name, value) in headers {
@@ -161,7 +161,7 @@ impl World {
             event["body"] = if base64 { json!(BASE64_STANDARD.encode(body)) } else { json!(body) };
         }
         match self.fronts.invoke(&event, Duration::from_secs(60)).await {
-            Outcome::Response(answer) => {
+            InvocationOutcome::Response(answer) => {
                 let body = answer["body"].as_str().unwrap_or_default();
                 let body = match answer["isBase64Encoded"].as_bool() {
                     Some(true) => String::from_utf8(BASE64_STANDARD.decode(body).expect("base64")).expect("text"),
@@ -169,12 +169,12 @@ impl World {
                 };
                 Ok((answer["statusCode"].as_u64().expect("a status"), body))
             }
-            Outcome::Error(error) => Err(error),
-            Outcome::TimedOut => Err(json!("timed out")),
+            InvocationOutcome::Error(error) => Err(error),
+            InvocationOutcome::TimedOut => Err(json!("timed out")),
         }
     }
 
-    fn role(&self, role: &str, api: &LambdaApi, more: &[(&str, &str)]) -> Role {
+    fn role(&self, role: &str, api: &LambdaApi, more: &[(&str, &str)]) -> RoleProcess {
         let mut command = Command::new(&self.program[0]);
         command.args(&self.program[1..]).env_clear().envs(api.env());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -186,7 +186,7 @@ impl World {
         let log = self.folder.path().join(fresh_name(role));
         let file = File::create(&log).expect("a file in a folder of our own");
         command.stdin(Stdio::null()).stdout(file.try_clone().expect("a file")).stderr(file).kill_on_drop(true);
-        Role { process: command.spawn().expect("the program starts"), log }
+        RoleProcess { process: command.spawn().expect("the program starts"), log }
     }
 
     /// Returns the event source mapping between the steps queue and the workers.
@@ -239,13 +239,13 @@ impl World {
     /// Creates the AWS adapter in this process, on the same table and queues.
     pub(crate) fn aws(&self, clock: Arc<dyn Clock>) -> Aws {
         let retention = Duration::from_secs(30 * 86_400);
-        let options = Options {
+        let options = AwsOptions {
             table: self.table.clone(),
             queues: self.queues.clone(),
             clock,
             retention,
             trace: || None,
-            retries: Retries::at_once(),
+            retries: StorageRetries::at_once(),
         };
         Aws::new(&self.connection, options)
     }
@@ -256,10 +256,10 @@ impl World {
     }
 
     /// Returns a run's journal. Panics if the journal is not legal.
-    pub(crate) async fn journal(&self, run: RunId) -> Journal {
+    pub(crate) async fn journal(&self, run: RunId) -> JsonJournal {
         let page = self.engine(Arc::new(SystemClock)).query().journal(run, 0, 1_000).await.expect("the run is known");
         let entry = |(seq, entry): &(u64, stepladder_core::Entry)| json!({"seq": seq, "at": entry.at.to_string(), "fact": entry.fact});
-        let journal = Journal(page.entries.iter().map(entry).collect());
+        let journal = JsonJournal(page.entries.iter().map(entry).collect());
         journal.assert_legal();
         journal
     }
@@ -328,7 +328,7 @@ impl World {
     }
 }
 
-impl Role {
+impl RoleProcess {
     /// Kills the process (`kill -9`), and waits until it has ended.
     pub(crate) async fn kill(&mut self) {
         self.process.kill().await.expect("the process is ours");

@@ -13,24 +13,24 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::config::Credentials;
 use stepladder::Function;
-use stepladder_aws::{Aws, Connection, Options, QueueAddresses};
+use stepladder_aws::{Aws, AwsOptions, Connection, QueueAddresses};
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::{EventId, NewEvent, RunId, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Commit, Commits, Cursor, Delivery, Receipt, Timers};
-use stepladder_engine::retries::Retries;
+use stepladder_engine::retries::StorageRetries;
 use stepladder_engine::view::RunDetail;
 use stepladder_engine::{Config, Engine, RegisteredFunction, RunFilter};
-use stepladder_proof::Journal;
+use stepladder_proof::RunJournal;
 use stepladder_sdk::runtime::SharedData;
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 use stepladder_testkit::conformance::start;
-use stepladder_tests::aws_faults::AwsFaults;
+use stepladder_tests::aws_faults::AwsFaultProxy;
 use stepladder_tests::aws_json::fresh_name;
 use stepladder_tests::dynamodb_local::DynamoDbLocal;
 use stepladder_tests::ministack::Ministack;
 
-use crate::wire::Wire;
+use crate::wire::CountingWire;
 use crate::{queues, table};
 
 /// The retention of all items.
@@ -40,16 +40,16 @@ const AHEAD: Duration = Duration::from_secs(120);
 
 /// Which errors the AWS SDK passes to the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sdk {
+pub(crate) enum SdkRetryMode {
     /// The SDK tries three times without delays, then returns the error.
     Retries,
     /// The SDK returns the first error.
     Tells,
 }
 
-pub(crate) struct Stage {
+pub(crate) struct AwsStage {
     pub(crate) clock: Arc<VirtualClock>,
-    pub(crate) wire: Arc<Wire>,
+    pub(crate) wire: Arc<CountingWire>,
     /// A client that reads and changes the table without the proxy.
     pub(crate) direct: Connection,
     pub(crate) table: String,
@@ -59,22 +59,22 @@ pub(crate) struct Stage {
     /// An adapter without the proxy. It receives and deletes messages, as Lambda does.
     pub(crate) lambda: Arc<Aws>,
     pub(crate) config: Config,
-    pub(crate) dynamo: AwsFaults,
-    sqs: AwsFaults,
+    pub(crate) dynamo: AwsFaultProxy,
+    sqs: AwsFaultProxy,
     ministack: Ministack,
     registered: Vec<RegisteredFunction>,
     seed: AtomicU64,
 }
 
-impl Stage {
+impl AwsStage {
     /// Creates a stage with these functions.
-    pub(crate) async fn new(sdk: Sdk, functions: Vec<Function>) -> Self {
+    pub(crate) async fn new(sdk: SdkRetryMode, functions: Vec<Function>) -> Self {
         let (ministack, tables) = (Ministack::start().await, DynamoDbLocal::shared().await);
-        let dynamo = AwsFaults::start(tables.url()).await;
-        let sqs = AwsFaults::start(ministack.url()).await;
+        let dynamo = AwsFaultProxy::start(tables.url()).await;
+        let sqs = AwsFaultProxy::start(ministack.url()).await;
         let clock = Arc::new(VirtualClock::new(start()));
-        let wire = Wire::new(clock.clone(), [&dynamo, &sqs]);
-        let direct = connection(Sdk::Retries, &tables.url(), &ministack.url()).await;
+        let wire = CountingWire::new(clock.clone(), [&dynamo, &sqs]);
+        let direct = connection(SdkRetryMode::Retries, &tables.url(), &ministack.url()).await;
         let table = fresh_name("runs");
         table::create(direct.dynamo(), &table).await;
         let queues = queues::create(&direct, &table).await;
@@ -88,7 +88,7 @@ impl Stage {
         let registered = registered.collect();
         // failed calls are repeated at once, because the clock stands still while a hop waits for
         // the table
-        let config = Config { storage_retries: Retries::at_once(), ..Config::default() };
+        let config = Config { storage_retries: StorageRetries::at_once(), ..Config::default() };
         let seed = AtomicU64::new(1);
         Self { clock, wire, direct, table, queues, aws, lambda, config, dynamo, sqs, ministack, registered, seed }
     }
@@ -254,7 +254,7 @@ impl Stage {
         for run in onlooker.query().runs(all).await.expect("a listing").runs.into_iter().map(|run| run.run) {
             let page = onlooker.query().journal(run, 0, usize::MAX - 1).await.expect("a journal");
             let entries = page.entries.into_iter().map(|(_, entry)| entry).collect();
-            journals.push(Journal { run, entries });
+            journals.push(RunJournal { run, entries });
         }
         assert_ne!(journals.len(), 0, "there is something to check");
         assert_eq!(stepladder_proof::check(&journals), [] as [String; 0]);
@@ -266,9 +266,9 @@ impl Stage {
     }
 }
 
-fn options(table: &str, queues: &QueueAddresses, clock: &Arc<VirtualClock>) -> Options {
+fn options(table: &str, queues: &QueueAddresses, clock: &Arc<VirtualClock>) -> AwsOptions {
     let (table, queues, clock) = (table.to_owned(), queues.clone(), clock.clone());
-    Options { table, queues, clock, retention: RETENTION, trace: || None, retries: Retries::at_once() }
+    AwsOptions { table, queues, clock, retention: RETENTION, trace: || None, retries: StorageRetries::at_once() }
 }
 
 /// Panics if a sleep or the wait for a retry ended before its time.
@@ -306,13 +306,13 @@ fn describe(fact: &Fact) -> String {
     }
 }
 
-async fn connection(sdk: Sdk, dynamo: &str, sqs: &str) -> Connection {
+async fn connection(sdk: SdkRetryMode, dynamo: &str, sqs: &str) -> Connection {
     let retries = match sdk {
-        Sdk::Retries => {
+        SdkRetryMode::Retries => {
             let at_once = Duration::from_millis(1);
             RetryConfig::standard().with_initial_backoff(at_once).with_max_backoff(at_once)
         }
-        Sdk::Tells => RetryConfig::disabled(),
+        SdkRetryMode::Tells => RetryConfig::disabled(),
     };
     let shared = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))

@@ -11,13 +11,13 @@ use serde_json::Value;
 use stepladder_core::Timestamp;
 use stepladder_engine::clock::Clock;
 use stepladder_testkit::clock::VirtualClock;
-use stepladder_tests::aws_faults::{AwsFaults, Fault, Request};
+use stepladder_tests::aws_faults::{AwsFault, AwsFaultProxy, AwsRequest};
 
 use crate::units;
 
 /// The requests by operation, and the units that AWS bills.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Tally {
+pub(crate) struct RequestTally {
     pub(crate) requests: BTreeMap<String, u64>,
     /// The number of write request units.
     pub(crate) writes: f64,
@@ -27,7 +27,7 @@ pub(crate) struct Tally {
     pub(crate) sqs: f64,
 }
 
-impl Tally {
+impl RequestTally {
     pub(crate) fn of(&self, operation: &str) -> u64 {
         self.requests.get(operation).copied().unwrap_or(0)
     }
@@ -35,14 +35,14 @@ impl Tally {
 
 /// The parts of a request by which a plan of faults picks a fault.
 #[derive(Debug)]
-pub(crate) struct Call<'a> {
+pub(crate) struct AwsCall<'a> {
     pub(crate) operation: &'a str,
     pub(crate) body: &'a Value,
     /// The number of earlier requests for the same operation, since the plan was set.
     pub(crate) n: usize,
 }
 
-impl Call<'_> {
+impl AwsCall<'_> {
     /// Returns whether the request writes something or reads a run's journal. Other reads, such as
     /// those of a sweep, are left out.
     pub(crate) fn is_of_a_run(&self) -> bool {
@@ -56,16 +56,16 @@ impl Call<'_> {
     }
 }
 
-type Plan = Box<dyn FnMut(&Call<'_>) -> Fault + Send>;
+type CallFaultPlan = Box<dyn FnMut(&AwsCall<'_>) -> AwsFault + Send>;
 
-pub(crate) struct Wire {
+pub(crate) struct CountingWire {
     clock: Arc<VirtualClock>,
-    state: Mutex<State>,
+    state: Mutex<WireState>,
 }
 
-struct State {
-    tally: Tally,
-    plan: Plan,
+struct WireState {
+    tally: RequestTally,
+    plan: CallFaultPlan,
     seen: BTreeMap<String, usize>,
     /// The due times of delayed messages and timers.
     dues: BTreeSet<Timestamp>,
@@ -74,12 +74,12 @@ struct State {
     breaches: Vec<String>,
 }
 
-impl Wire {
+impl CountingWire {
     /// Watches the requests that pass through the two proxies.
-    pub(crate) fn new(clock: Arc<VirtualClock>, proxies: [&AwsFaults; 2]) -> Arc<Self> {
-        let state = State {
-            tally: Tally::default(),
-            plan: Box::new(|_| Fault::Pass),
+    pub(crate) fn new(clock: Arc<VirtualClock>, proxies: [&AwsFaultProxy; 2]) -> Arc<Self> {
+        let state = WireState {
+            tally: RequestTally::default(),
+            plan: Box::new(|_| AwsFault::Pass),
             seen: BTreeMap::new(),
             dues: BTreeSet::new(),
             timers: BTreeSet::new(),
@@ -95,7 +95,7 @@ impl Wire {
     }
 
     /// Sets the plan that decides which fault is injected into each request from now on.
-    pub(crate) fn plan(&self, plan: impl FnMut(&Call<'_>) -> Fault + Send + 'static) {
+    pub(crate) fn plan(&self, plan: impl FnMut(&AwsCall<'_>) -> AwsFault + Send + 'static) {
         let mut state = self.lock();
         state.plan = Box::new(plan);
         state.seen.clear();
@@ -103,11 +103,11 @@ impl Wire {
 
     /// Stops injecting faults.
     pub(crate) fn clear(&self) {
-        self.plan(|_| Fault::Pass);
+        self.plan(|_| AwsFault::Pass);
     }
 
     /// Returns the counts since the previous call of this function, and resets them.
-    pub(crate) fn take_tally(&self) -> Tally {
+    pub(crate) fn take_tally(&self) -> RequestTally {
         std::mem::take(&mut self.lock().tally)
     }
 
@@ -137,11 +137,11 @@ impl Wire {
         self.lock().breaches.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WireState> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn decide_fault(&self, request: &Request) -> Fault {
+    fn decide_fault(&self, request: &AwsRequest) -> AwsFault {
         let (operation, body) = (request.operation.as_str(), &request.body);
         let now = self.clock.now();
         let mut guard = self.lock();
@@ -175,12 +175,12 @@ impl Wire {
             }
         }
         let seen = state.seen.entry(operation.to_owned()).or_default();
-        let call = Call { operation, body, n: *seen };
+        let call = AwsCall { operation, body, n: *seen };
         *seen += 1;
         (state.plan)(&call)
     }
 
-    fn count_answer(&self, request: &Request, answer: &Value) {
+    fn count_answer(&self, request: &AwsRequest, answer: &Value) {
         let strong = request.body["ConsistentRead"] == true;
         let found = match request.operation.as_str() {
             "Query" => answer["Items"].as_array().cloned().unwrap_or_default(),
@@ -200,7 +200,7 @@ impl Wire {
     /// Counts the units of updates and deletions as the service reports them: the request does not
     /// contain the size of the item. For a `PutItem`, compares the reported units with the computed
     /// ones.
-    fn count_reported_writes(&self, request: &Request, answer: &Value) {
+    fn count_reported_writes(&self, request: &AwsRequest, answer: &Value) {
         if request.operation == "PutItem" {
             let counted = answer["ConsumedCapacity"]["CapacityUnits"].as_f64();
             let item = &request.body["Item"];

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use stepladder_aws::{Aws, Connection, Options};
+use stepladder_aws::{Aws, AwsOptions, Connection};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::retries::Retries;
+use stepladder_engine::retries::StorageRetries;
 use stepladder_testkit::clock::VirtualClock;
-use stepladder_testkit::conformance::{Subject, start};
+use stepladder_testkit::conformance::{TestedAdapter, start};
 use stepladder_tests::aws_json::fresh_name;
 use stepladder_tests::dynamodb_local::DynamoDbLocal;
 use stepladder_tests::ministack::Ministack;
@@ -17,7 +17,7 @@ use crate::{queues, table};
 
 /// The emulator of the table. The queues are always emulated by ministack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tables {
+pub(crate) enum TableEmulator {
     /// Amazon's DynamoDB Local.
     DynamoDbLocal,
     /// The emulator ministack.
@@ -28,11 +28,11 @@ pub(crate) enum Tables {
 pub(crate) const RETENTION: Duration = Duration::from_secs(30 * 86_400);
 
 /// Creates an empty adapter for the conformance suite.
-pub(crate) async fn subject(tables: Tables) -> Subject {
+pub(crate) async fn subject(tables: TableEmulator) -> TestedAdapter {
     let ministack = Arc::new(Ministack::start().await);
     let dynamo = match tables {
-        Tables::DynamoDbLocal => DynamoDbLocal::shared().await.url().to_owned(),
-        Tables::Ministack => ministack.url(),
+        TableEmulator::DynamoDbLocal => DynamoDbLocal::shared().await.url().to_owned(),
+        TableEmulator::Ministack => ministack.url(),
     };
     let connection = Connection::emulators(&dynamo, &ministack.url());
     let clock = Arc::new(VirtualClock::new(start()));
@@ -40,7 +40,7 @@ pub(crate) async fn subject(tables: Tables) -> Subject {
     let look = aws.clone();
     let (moving, clock_there) = (ministack.clone(), clock.clone());
     let moved_to = Arc::new(AtomicI64::new(clock.now().as_millis()));
-    Subject::of(aws, clock)
+    TestedAdapter::of(aws, clock)
         .keeping(ministack)
         .receive_now(move |max, visibility| {
             let aws = look.clone();
@@ -61,6 +61,6 @@ async fn adapter(connection: &Connection, clock: Arc<dyn Clock>) -> Aws {
     let queues = queues::create(connection, &table).await;
     Aws::new(
         connection,
-        Options { table, queues, clock, retention: RETENTION, trace: || None, retries: Retries::at_once() },
+        AwsOptions { table, queues, clock, retention: RETENTION, trace: || None, retries: StorageRetries::at_once() },
     )
 }

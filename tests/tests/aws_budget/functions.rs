@@ -4,11 +4,11 @@ use futures::future::try_join_all;
 use stepladder::prelude::*;
 
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Go {
+pub(crate) struct GoEvent {
     n: u32,
 }
 
-impl EventData for Go {
+impl EventData for GoEvent {
     const NAME: &'static str = "shop/go";
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn rated() -> Function {
     Function::new("rated", steps).rate_limit(Rate::new(1_000, Duration::from_secs(60)))
 }
 
-async fn steps(ctx: Context, event: Event<Go>) -> Result<()> {
+async fn steps(ctx: Context, event: Event<GoEvent>) -> Result<()> {
     for _ in 0..event.data.n {
         ctx.step("work", outcome).await?;
     }
@@ -46,7 +46,7 @@ async fn steps(ctx: Context, event: Event<Go>) -> Result<()> {
 
 /// A function with a step, a sleep of as many seconds as the event says, and another step.
 pub(crate) fn sleeping() -> Function {
-    Function::new("sleeping", async |ctx: Context, event: Event<Go>| {
+    Function::new("sleeping", async |ctx: Context, event: Event<GoEvent>| {
         ctx.step("before", outcome).await?;
         ctx.sleep("wait", Duration::from_secs(event.data.n.into())).await?;
         ctx.step("after", outcome).await
@@ -55,13 +55,13 @@ pub(crate) fn sleeping() -> Function {
 
 /// A function with a step whose first attempt fails.
 pub(crate) fn failing() -> Function {
-    Function::new("failing", async |ctx: Context, _: Event<Go>| ctx.step("work", fails_once).await)
+    Function::new("failing", async |ctx: Context, _: Event<GoEvent>| ctx.step("work", fails_once).await)
         .backoff(Backoff::Fixed(Duration::from_millis(15_300)))
 }
 
 /// A function with parallel steps, as many as the event says.
 pub(crate) fn joining() -> Function {
-    Function::new("joining", async |ctx: Context, event: Event<Go>| {
+    Function::new("joining", async |ctx: Context, event: Event<GoEvent>| {
         try_join_all((0..event.data.n).map(|_| ctx.step("work", outcome))).await
     })
 }

@@ -5,37 +5,37 @@ use std::sync::Arc;
 use stepladder::{Function, Pace};
 use stepladder_core::{NewEvent, Status, json};
 
-use crate::stage::{Sdk, Stage};
-use crate::wire::Tally;
+use crate::stage::{AwsStage, SdkRetryMode};
+use crate::wire::RequestTally;
 
 /// Whether the run is in the cache of the worker that handles its next invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cache {
+pub(crate) enum WorkerCache {
     Warm,
     Cold,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct MeasuredRun {
-    pub(crate) start: Tally,
+    pub(crate) start: RequestTally,
     /// The requests from the first invocation to the end of the run, including the sweep.
-    pub(crate) rest: Tally,
+    pub(crate) rest: RequestTally,
     pub(crate) invocations: u64,
 }
 
 /// Creates a stage for one function. Executes one run first, so that requests which a process makes
 /// only once are not counted.
-pub(crate) async fn warmed_up(function: Function, pace: Pace) -> Stage {
-    let mut stage = Stage::new(Sdk::Tells, vec![function]).await;
+pub(crate) async fn warmed_up(function: Function, pace: Pace) -> AwsStage {
+    let mut stage = AwsStage::new(SdkRetryMode::Tells, vec![function]).await;
     stage.config.pace = pace;
-    run(&stage, 1, Cache::Warm).await;
+    run(&stage, 1, WorkerCache::Warm).await;
     stage
 }
 
 /// Measures a run of the stage's function.
-pub(crate) async fn run(stage: &Stage, n: u32, cache: Cache) -> MeasuredRun {
+pub(crate) async fn run(stage: &AwsStage, n: u32, cache: WorkerCache) -> MeasuredRun {
     let engine = stage.engine();
-    if cache == Cache::Warm {
+    if cache == WorkerCache::Warm {
         // a worker reads every ten seconds whether the function is paused; here it does so before
         // the measurement
         engine.functions().paused().await.expect("the table answers");
@@ -45,8 +45,8 @@ pub(crate) async fn run(stage: &Stage, n: u32, cache: Cache) -> MeasuredRun {
     let event = stage.send(&engine, &event).await;
     let start = stage.wire.take_tally();
     let one = || match cache {
-        Cache::Warm => Arc::clone(&engine),
-        Cache::Cold => stage.engine(),
+        WorkerCache::Warm => Arc::clone(&engine),
+        WorkerCache::Cold => stage.engine(),
     };
     let invocations = stage.settle(one).await as u64;
     let rest = stage.wire.take_tally();

@@ -9,9 +9,9 @@ use stepladder_engine::{IdSeed, PIECE};
 
 use crate::document;
 use crate::functions::{plain, rated, throttled};
-use crate::measure::{Cache, MeasuredRun, run, warmed_up};
-use crate::price::Bill;
-use crate::wire::Tally;
+use crate::measure::{MeasuredRun, WorkerCache, run, warmed_up};
+use crate::price::BilledUnits;
+use crate::wire::RequestTally;
 
 const OPERATIONS: [&str; 6] = ["GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "SendMessage"];
 
@@ -19,18 +19,18 @@ async fn one_step(function: Function) -> MeasuredRun {
     let stage = warmed_up(function, Pace::StepPerInvocation).await;
     // after the warm-up, the throttle would delay the next start by some milliseconds
     stage.advance(Duration::from_secs(60));
-    run(&stage, 1, Cache::Warm).await
+    run(&stage, 1, WorkerCache::Warm).await
 }
 
 /// Returns how many more requests `tally` has than `than`, by operation.
-fn more(tally: &Tally, than: &Tally) -> [u64; 6] {
+fn more(tally: &RequestTally, than: &RequestTally) -> [u64; 6] {
     OPERATIONS.map(|operation| tally.of(operation) - than.of(operation))
 }
 
 #[tokio::test]
 async fn an_admission_costs_one_read_and_one_write() {
     let free = one_step(plain()).await;
-    let bill = |measured: &MeasuredRun| Bill::of(&measured.rest, measured.invocations);
+    let bill = |measured: &MeasuredRun| BilledUnits::of(&measured.rest, measured.invocations);
     for function in [throttled(), rated()] {
         let limited = one_step(function).await;
         assert_eq!(more(&limited.rest, &free.rest), [1, 1, 0, 0, 0, 0]);
@@ -58,8 +58,8 @@ async fn a_large_request_without_ids_costs_one_read_and_two_writes_more() {
     let large = PIECE + 1;
     let (plain, noted) = (tally_of(events(large), None).await, tally_of(events(large), Some(7)).await);
     assert_eq!(more(&noted, &plain), [1, 1, 0, 1, 0, 0]);
-    document::assert_has_rows(&[Bill::of(&noted, 0)
-        .less(Bill::of(&plain, 0))
+    document::assert_has_rows(&[BilledUnits::of(&noted, 0)
+        .less(BilledUnits::of(&plain, 0))
         .row("an HTTP request with more than 16 events, of which one has no `id`")]);
 
     let small = tally_of(events(PIECE), Some(8)).await;

@@ -1,6 +1,6 @@
 //! AWS's list prices in dollars: us-east-1, November 2026, without taxes, discounts and free tiers.
 
-use crate::wire::Tally;
+use crate::wire::RequestTally;
 
 /// The price of a million write request units: DynamoDB, on demand.
 pub(crate) const WRITES: f64 = 0.625;
@@ -27,17 +27,17 @@ pub(crate) const METRIC: f64 = 0.30;
 
 /// The units that AWS bills.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Bill {
+pub(crate) struct BilledUnits {
     pub(crate) writes: f64,
     pub(crate) reads: f64,
     pub(crate) sqs: f64,
     pub(crate) invocations: f64,
 }
 
-impl Bill {
+impl BilledUnits {
     /// Computes the billed units of requests. Each invocation adds two requests to SQS, because the
     /// event source mapping receives and deletes the message.
-    pub(crate) fn of(tally: &Tally, invocations: u64) -> Self {
+    pub(crate) fn of(tally: &RequestTally, invocations: u64) -> Self {
         let invocations = invocations as f64;
         Self { writes: tally.writes, reads: tally.reads, sqs: tally.sqs + 2.0 * invocations, invocations }
     }

@@ -4,9 +4,9 @@ use stepladder::Pace;
 
 use crate::document;
 use crate::functions::plain;
-use crate::measure::{Cache, MeasuredRun, run, warmed_up};
-use crate::price::Bill;
-use crate::wire::Tally;
+use crate::measure::{MeasuredRun, WorkerCache, run, warmed_up};
+use crate::price::BilledUnits;
+use crate::wire::RequestTally;
 
 const LENGTHS: [u32; 4] = [1, 3, 30, 300];
 
@@ -16,7 +16,7 @@ fn requests(of: &[(&str, u64)]) -> std::collections::BTreeMap<String, u64> {
 
 /// Checks the requests that start a run. They write the event, the run, its row, its watchdog and
 /// its first wake.
-fn assert_start(start: &Tally) {
+fn assert_start(start: &RequestTally) {
     assert_eq!(start.requests, requests(&[("PutItem", 1), ("TransactWriteItems", 1), ("SendMessage", 1)]));
     // one unit for the event, two for each of the four items in the transaction, and one for each
     // of the row's two index entries
@@ -28,8 +28,8 @@ const END: f64 = 3.0;
 
 /// Returns the units of a run's steps: without those of its end, and including the run's first
 /// wake.
-fn of_steps(measured: &MeasuredRun) -> Bill {
-    let mut bill = Bill::of(&measured.rest, measured.invocations);
+fn of_steps(measured: &MeasuredRun) -> BilledUnits {
+    let mut bill = BilledUnits::of(&measured.rest, measured.invocations);
     bill.writes -= END;
     bill.sqs += measured.start.sqs;
     bill
@@ -54,7 +54,7 @@ fn print(what: &str, n: u32, measured: &MeasuredRun) {
 async fn with_one_step_an_invocation_a_step_costs_one_query_two_puts_and_one_send() {
     let stage = warmed_up(plain(), Pace::StepPerInvocation).await;
     for n in LENGTHS {
-        let measured = run(&stage, n, Cache::Warm).await;
+        let measured = run(&stage, n, WorkerCache::Warm).await;
         print("a step an invocation", n, &measured);
         assert_start(&measured.start);
         let n = u64::from(n);
@@ -70,8 +70,10 @@ async fn with_one_step_an_invocation_a_step_costs_one_query_two_puts_and_one_sen
         if n == 30 {
             document::assert_has_rows(&[
                 bill.row("a plain step at `StepPerInvocation`"),
-                Bill::of(&measured.start, 0).less(Bill { sqs: 1.0, ..Bill::default() }).row("a run's creation"),
-                Bill { writes: END, ..Bill::default() }.row("a run's end"),
+                BilledUnits::of(&measured.start, 0)
+                    .less(BilledUnits { sqs: 1.0, ..BilledUnits::default() })
+                    .row("a run's creation"),
+                BilledUnits { writes: END, ..BilledUnits::default() }.row("a run's end"),
             ]);
         }
     }
@@ -82,7 +84,7 @@ async fn a_cold_cache_costs_more_read_units_and_no_more_requests() {
     let stage = warmed_up(plain(), Pace::StepPerInvocation).await;
     let mut rows = Vec::new();
     for n in [1, 3, 30, 100] {
-        let measured = run(&stage, n, Cache::Cold).await;
+        let measured = run(&stage, n, WorkerCache::Cold).await;
         print("a step an invocation, cold", n, &measured);
         let n = u64::from(n);
         // the only `GetItem` is that of the first invocation, which reads whether the function is
@@ -102,7 +104,7 @@ async fn within_budget_an_invocation_costs_one_query_and_a_step_one_put() {
     let stage = warmed_up(plain(), Pace::WithinBudget).await;
     let mut rows = Vec::new();
     for n in LENGTHS {
-        let measured = run(&stage, n, Cache::Warm).await;
+        let measured = run(&stage, n, WorkerCache::Warm).await;
         print("within budget", n, &measured);
         assert_start(&measured.start);
         let n = u64::from(n);
@@ -123,6 +125,6 @@ async fn within_budget_an_invocation_costs_one_query_and_a_step_one_put() {
 /// The document states the number of steps per invocation from which the price applies.
 #[test]
 fn the_price_within_budget_holds_from_thirteen_steps_an_invocation() {
-    let bill = |n: f64| Bill { writes: n + 1.0, reads: 1.0, sqs: 3.0, invocations: 1.0 }.each(n);
+    let bill = |n: f64| BilledUnits { writes: n + 1.0, reads: 1.0, sqs: 3.0, invocations: 1.0 }.each(n);
     assert!(bill(12.0).dollars() > 0.80 && bill(13.0).dollars() <= 0.80);
 }

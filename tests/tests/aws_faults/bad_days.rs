@@ -7,21 +7,21 @@ use std::time::Duration;
 use stepladder_core::Status;
 use stepladder_engine::ports::FlowStates;
 use stepladder_engine::retries::within;
-use stepladder_tests::aws_faults::Fault;
+use stepladder_tests::aws_faults::AwsFault;
 
-use crate::functions::{Account, everything, everything_once, go};
-use crate::stage::{Sdk, Stage};
-use crate::wire::Call;
+use crate::functions::{ExecutionLog, everything, everything_once, go};
+use crate::stage::{AwsStage, SdkRetryMode};
+use crate::wire::AwsCall;
 
-fn is_dynamo(call: &Call<'_>) -> bool {
+fn is_dynamo(call: &AwsCall<'_>) -> bool {
     call.body.get("QueueUrl").is_none()
 }
 
 /// Executes one run to its end while these faults are injected, and checks how often each body was
 /// executed.
-async fn survives(plan: impl Fn(usize, &Call<'_>) -> Fault + Send + 'static) {
-    let account = Account::default();
-    let stage = Stage::new(Sdk::Retries, everything(&account)).await;
+async fn survives(plan: impl Fn(usize, &AwsCall<'_>) -> AwsFault + Send + 'static) {
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Retries, everything(&account)).await;
     let mut n = 0;
     stage.wire.plan(move |call| {
         n += 1;
@@ -40,15 +40,15 @@ async fn survives(plan: impl Fn(usize, &Call<'_>) -> Fault + Send + 'static) {
 
 #[tokio::test]
 async fn a_run_completes_although_every_third_request_is_throttled() {
-    survives(|n, _| if n % 3 == 0 { Fault::Throttle } else { Fault::Pass }).await;
+    survives(|n, _| if n % 3 == 0 { AwsFault::Throttle } else { AwsFault::Pass }).await;
 }
 
 #[tokio::test]
 async fn a_run_completes_although_every_third_request_fails() {
     survives(|n, _| match n % 6 {
-        0 => Fault::Status(500),
-        3 => Fault::Status(503),
-        _ => Fault::Pass,
+        0 => AwsFault::Status(500),
+        3 => AwsFault::Status(503),
+        _ => AwsFault::Pass,
     })
     .await;
 }
@@ -56,9 +56,9 @@ async fn a_run_completes_although_every_third_request_fails() {
 #[tokio::test]
 async fn a_run_is_created_after_conflicts_with_other_transactions() {
     survives(|_, call| match call.operation {
-        "TransactWriteItems" if call.n < 3 => Fault::Conflict,
-        "TransactWriteItems" if call.n < 4 => Fault::Refuse("TransactionInProgressException"),
-        _ => Fault::Pass,
+        "TransactWriteItems" if call.n < 3 => AwsFault::Conflict,
+        "TransactWriteItems" if call.n < 4 => AwsFault::Refuse("TransactionInProgressException"),
+        _ => AwsFault::Pass,
     })
     .await;
 }
@@ -67,11 +67,11 @@ async fn a_run_is_created_after_conflicts_with_other_transactions() {
 /// sent again with a delay.
 #[tokio::test]
 async fn throttling_of_the_table_delays_wakes_and_loses_none() {
-    let account = Account::default();
-    let stage = Stage::new(Sdk::Retries, everything(&account)).await;
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Retries, everything(&account)).await;
     let engine = stage.engine();
     let event = stage.send(&engine, &go(1)).await;
-    stage.wire.plan(|call| if is_dynamo(call) { Fault::Throttle } else { Fault::Pass });
+    stage.wire.plan(|call| if is_dynamo(call) { AwsFault::Throttle } else { AwsFault::Pass });
     for _ in 0..10 {
         let mut deliveries = stage.look().await;
         assert_eq!(deliveries.len(), 1, "one message, and one only");
@@ -91,11 +91,11 @@ async fn throttling_of_the_table_delays_wakes_and_loses_none() {
 /// If the queue fails as well, the message is received again when its visibility timeout ends.
 #[tokio::test]
 async fn throttling_of_table_and_queue_leaves_the_message_in_the_queue() {
-    let account = Account::default();
-    let stage = Stage::new(Sdk::Retries, everything(&account)).await;
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Retries, everything(&account)).await;
     let engine = stage.engine();
     let event = stage.send(&engine, &go(1)).await;
-    stage.wire.plan(|_| Fault::Throttle);
+    stage.wire.plan(|_| AwsFault::Throttle);
     let delivery = stage.look().await.remove(0);
     assert!(!stage.invoke(&engine, delivery).await);
     assert!(stage.look().await.is_empty());
@@ -109,14 +109,14 @@ async fn throttling_of_table_and_queue_leaves_the_message_in_the_queue() {
 /// waits in real time.
 #[tokio::test]
 async fn an_outcome_is_written_although_a_connection_stalls() {
-    let account = Account::default();
-    let stage = Stage::new(Sdk::Retries, everything(&account)).await.with_production_clients().await;
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Retries, everything(&account)).await.with_production_clients().await;
     let engine = stage.engine();
     let stalled = Arc::new(AtomicBool::new(false));
     let stalls = stalled.clone();
     stage.wire.plan(move |call| {
         let is_outcome = call.operation == "PutItem" && call.body.to_string().contains("StepSucceeded");
-        if is_outcome && !stalls.swap(true, Ordering::SeqCst) { Fault::Hold } else { Fault::Pass }
+        if is_outcome && !stalls.swap(true, Ordering::SeqCst) { AwsFault::Hold } else { AwsFault::Pass }
     });
     let event = stage.send(&engine, &go(1)).await;
     stage.settle(|| engine.clone()).await;
@@ -129,7 +129,7 @@ async fn an_outcome_is_written_although_a_connection_stalls() {
 /// does a hop that writes a result at the last moment.
 #[tokio::test]
 async fn a_request_past_its_deadline_still_gets_an_attempt() {
-    let stage = Stage::new(Sdk::Retries, Vec::new()).await.with_production_clients().await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, Vec::new()).await.with_production_clients().await;
     let request = stage.aws.read_flow_state(vec!["unknown".into()]);
     let answer = within(stage.clock.clone(), stage.clock_now(), request).await;
     assert_eq!(answer.expect("an answer"), [None]);

@@ -5,24 +5,27 @@ use std::time::Duration;
 use stepladder_core::{RunId, Status, Timestamp, Wake};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Commit, Commits, EarlyWrite, Listings};
-use stepladder_tests::aws_faults::Fault;
+use stepladder_tests::aws_faults::AwsFault;
 
-use crate::functions::{Account, everything, go, patient, wide};
-use crate::stage::{Sdk, Stage};
+use crate::functions::{ExecutionLog, everything, go, patient, wide};
+use crate::stage::{AwsStage, SdkRetryMode};
 
-fn first_without(operation: &'static str, places: &[usize]) -> impl FnMut(&crate::wire::Call<'_>) -> Fault + use<> {
+fn first_without(
+    operation: &'static str,
+    places: &[usize],
+) -> impl FnMut(&crate::wire::AwsCall<'_>) -> AwsFault + use<> {
     let places = places.to_vec();
     move |call| match call.operation == operation && call.n == 0 {
-        true => Fault::LeaveOut(places.clone()),
-        false => Fault::Pass,
+        true => AwsFault::LeaveOut(places.clone()),
+        false => AwsFault::Pass,
     }
 }
 
 /// The first batch sets two timers, and one of them is left out.
 #[tokio::test]
 async fn timers_left_out_of_a_batch_are_set_again() {
-    let account = Account::default();
-    let stage = Stage::new(Sdk::Tells, vec![patient(&account, Duration::from_secs(1_800))]).await;
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![patient(&account, Duration::from_secs(1_800))]).await;
     stage.wire.plan(first_without("BatchWriteItem", &[1]));
     let engine = stage.engine();
     stage.wire.take_tally();
@@ -39,8 +42,8 @@ async fn timers_left_out_of_a_batch_are_set_again() {
 
 #[tokio::test]
 async fn wakes_left_out_of_a_batch_are_sent_again() {
-    let account = Account::default();
-    let mut stage = Stage::new(Sdk::Tells, vec![wide(&account, 12)]).await;
+    let account = ExecutionLog::default();
+    let mut stage = AwsStage::new(SdkRetryMode::Tells, vec![wide(&account, 12)]).await;
     stage.config.side_by_side = 4;
     stage.wire.plan(first_without("SendMessageBatch", &[0, 3, 7]));
     let engine = stage.engine();
@@ -54,8 +57,8 @@ async fn wakes_left_out_of_a_batch_are_sent_again() {
 
 #[tokio::test]
 async fn rows_left_out_of_a_batch_are_read_again() {
-    let account = Account::default();
-    let stage = Stage::new(Sdk::Tells, {
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Tells, {
         let mut functions = everything(&account);
         functions.push(wide(&account, 1));
         functions.push(patient(&account, Duration::from_secs(60)));
@@ -70,8 +73,8 @@ async fn rows_left_out_of_a_batch_are_read_again() {
 
 #[tokio::test]
 async fn messages_left_out_of_a_batch_are_deleted_again() {
-    let account = Account::default();
-    let stage = Stage::new(Sdk::Tells, everything(&account)).await;
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Tells, everything(&account)).await;
     let wake = |n| Wake {
         run: RunId::new(Timestamp::from_millis(1), n),
         cause: stepladder_core::WakeCause::Due,

@@ -8,18 +8,18 @@ use std::time::Duration;
 
 use stepladder::Pace;
 use stepladder_core::Status;
-use stepladder_tests::aws_faults::Fault;
+use stepladder_tests::aws_faults::AwsFault;
 
-use crate::functions::{Account, everything, everything_once, go, patient};
-use crate::stage::{Sdk, Stage};
+use crate::functions::{ExecutionLog, everything, everything_once, go, patient};
+use crate::stage::{AwsStage, SdkRetryMode};
 
 /// Executes one run with a fault at call number `at`, or without a fault if `at` is `usize::MAX`.
 /// Returns the number of calls.
-async fn run(stage: &Stage, n: u32, at: usize, fault: Fault) -> usize {
+async fn run(stage: &AwsStage, n: u32, at: usize, fault: AwsFault) -> usize {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     stage.wire.plan(move |call| {
-        if call.is_of_a_run() && counted.fetch_add(1, Ordering::SeqCst) == at { fault.clone() } else { Fault::Pass }
+        if call.is_of_a_run() && counted.fetch_add(1, Ordering::SeqCst) == at { fault.clone() } else { AwsFault::Pass }
     });
     let engine = stage.engine();
     stage.send(&engine, &go(n)).await;
@@ -28,7 +28,7 @@ async fn run(stage: &Stage, n: u32, at: usize, fault: Fault) -> usize {
 }
 
 /// Returns the facts of the run that event `go-n` started. Panics unless the run has completed.
-async fn facts(stage: &Stage, n: u32) -> Vec<String> {
+async fn facts(stage: &AwsStage, n: u32) -> Vec<String> {
     let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     assert_eq!(runs.len(), 1, "{n}");
     let facts = stage.facts(runs[0].run).await;
@@ -38,8 +38,8 @@ async fn facts(stage: &Stage, n: u32) -> Vec<String> {
 
 /// Executes a run for each call, with a fault at that call. The facts of each run must be those of
 /// a run without faults.
-async fn at_each_call(stage: &Stage, fault: Fault, check: impl Fn(u32)) -> usize {
-    let calls = run(stage, 0, usize::MAX, Fault::Pass).await;
+async fn at_each_call(stage: &AwsStage, fault: AwsFault, check: impl Fn(u32)) -> usize {
+    let calls = run(stage, 0, usize::MAX, AwsFault::Pass).await;
     let clean = facts(stage, 0).await;
     for at in 0..calls {
         let n = at as u32 + 1;
@@ -52,9 +52,9 @@ async fn at_each_call(stage: &Stage, fault: Fault, check: impl Fn(u32)) -> usize
     calls
 }
 
-async fn everything_at_each_call(sdk: Sdk, pace: Pace, fault: Fault) {
-    let account = Account::default();
-    let mut stage = Stage::new(sdk, everything(&account)).await;
+async fn everything_at_each_call(sdk: SdkRetryMode, pace: Pace, fault: AwsFault) {
+    let account = ExecutionLog::default();
+    let mut stage = AwsStage::new(sdk, everything(&account)).await;
     stage.config.pace = pace;
     let calls = at_each_call(&stage, fault.clone(), |n| {
         assert_eq!(account.of(n), everything_once(), "{fault:?} at call {}", n - 1);
@@ -64,46 +64,46 @@ async fn everything_at_each_call(sdk: Sdk, pace: Pace, fault: Fault) {
 
 #[tokio::test]
 async fn a_lost_reply_at_any_call_changes_nothing_with_retries_of_the_sdk() {
-    everything_at_each_call(Sdk::Retries, Pace::WithinBudget, Fault::LoseReply).await;
+    everything_at_each_call(SdkRetryMode::Retries, Pace::WithinBudget, AwsFault::LoseReply).await;
 }
 
 #[tokio::test]
 async fn a_lost_reply_at_any_call_changes_nothing_with_retries_of_the_engine() {
-    everything_at_each_call(Sdk::Tells, Pace::StepPerInvocation, Fault::LoseReply).await;
+    everything_at_each_call(SdkRetryMode::Tells, Pace::StepPerInvocation, AwsFault::LoseReply).await;
 }
 
 #[tokio::test]
 async fn a_lost_request_at_any_call_changes_nothing() {
-    everything_at_each_call(Sdk::Tells, Pace::StepPerInvocation, Fault::LoseRequest).await;
+    everything_at_each_call(SdkRetryMode::Tells, Pace::StepPerInvocation, AwsFault::LoseRequest).await;
 }
 
 #[tokio::test]
 async fn timers_and_sweeps_survive_lost_replies() {
-    let account = Account::default();
-    let stage = Stage::new(Sdk::Retries, vec![patient(&account, Duration::from_secs(1_800))]).await;
-    at_each_call(&stage, Fault::LoseReply, |n| assert_eq!(account.of(n).values().sum::<u32>(), 1)).await;
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![patient(&account, Duration::from_secs(1_800))]).await;
+    at_each_call(&stage, AwsFault::LoseReply, |n| assert_eq!(account.of(n).values().sum::<u32>(), 1)).await;
 }
 
 /// The process dies at a call, before or after the call takes effect. The message is delivered
 /// again, to another process.
 #[tokio::test]
 async fn a_run_completes_although_its_process_dies_at_any_call() {
-    let account = Account::default();
-    let stage = Stage::new(Sdk::Tells, everything(&account)).await;
-    let calls = run(&stage, 0, usize::MAX, Fault::Pass).await;
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Tells, everything(&account)).await;
+    let calls = run(&stage, 0, usize::MAX, AwsFault::Pass).await;
     for at in 0..calls {
         let n = at as u32 + 1;
         let dead = Arc::new(AtomicBool::new(false));
         let (count, dying) = (Cell::new(0), dead.clone());
         stage.wire.plan(move |call| {
             if dying.load(Ordering::SeqCst) {
-                return Fault::LoseRequest;
+                return AwsFault::LoseRequest;
             }
             if !call.is_of_a_run() || count.replace(count.get() + 1) != at {
-                return Fault::Pass;
+                return AwsFault::Pass;
             }
             dying.store(true, Ordering::SeqCst);
-            if at % 2 == 0 { Fault::LoseReply } else { Fault::LoseRequest }
+            if at % 2 == 0 { AwsFault::LoseReply } else { AwsFault::LoseRequest }
         });
         let mut engine = stage.engine();
         let mut living = || {

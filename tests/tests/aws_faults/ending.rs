@@ -7,23 +7,23 @@ use std::time::Duration;
 use stepladder::prelude::*;
 use stepladder_core::{NewEvent, Status, json};
 use stepladder_engine::{RerunOptions, RunFilter};
-use stepladder_tests::aws_faults::Fault;
+use stepladder_tests::aws_faults::AwsFault;
 
-use crate::functions::{Go, go};
-use crate::stage::{Sdk, Stage};
+use crate::functions::{GoEvent, go};
+use crate::stage::{AwsStage, SdkRetryMode};
 use crate::steps::{life, plan};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A handler with two steps and a sleep of ten minutes between them.
-async fn works_long(ctx: Context, event: Event<Go>) -> Result<u32> {
+async fn works_long(ctx: Context, event: Event<GoEvent>) -> Result<u32> {
     ctx.step("first", async || Ok(())).await?;
     ctx.sleep("a while", 10 * MINUTE).await?;
     ctx.step("last", async || Ok(event.data.n)).await
 }
 
 /// Returns the status of an event's only run, and the reason for it.
-async fn end_of(stage: &Stage, n: u32) -> (Status, String) {
+async fn end_of(stage: &AwsStage, n: u32) -> (Status, String) {
     let mut runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     assert_eq!(runs.len(), 1, "{n}");
     let run = runs.remove(0);
@@ -31,7 +31,7 @@ async fn end_of(stage: &Stage, n: u32) -> (Status, String) {
 }
 
 /// Handles all messages that are visible now. Does not advance the clock.
-async fn work(stage: &Stage) {
+async fn work(stage: &AwsStage) {
     let engine = stage.engine();
     loop {
         let deliveries = stage.look().await;
@@ -45,28 +45,28 @@ async fn work(stage: &Stage) {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Stop {
+struct StopEvent {
     n: u32,
 }
 
-impl EventData for Stop {
+impl EventData for StopEvent {
     const NAME: &'static str = "shop/stop";
 }
 
 #[tokio::test]
 async fn an_event_cancels_the_run_with_the_same_field_under_any_loss() {
-    let function = Function::new("f", works_long).cancel_on(CancelOn::event::<Stop>().matching("n"));
-    let stage = Stage::new(Sdk::Tells, vec![function]).await;
+    let function = Function::new("f", works_long).cancel_on(CancelOn::event::<StopEvent>().matching("n"));
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![function]).await;
     // two runs sleep, and the event `Stop` cancels the first one
-    let stopped = async |n: u32, at: usize, fault: &Fault| {
+    let stopped = async |n: u32, at: usize, fault: &AwsFault| {
         let engine = stage.engine();
         for event in [go(n), go(n + 1)] {
             stage.send(&engine, &event).await;
         }
         work(&stage).await;
         let calls = plan(&stage, at, fault);
-        let data = json::to_json(&Stop { n }).expect("JSON");
-        let stop = NewEvent::new(Stop::NAME, data).with_id(format!("stop-{n}"));
+        let data = json::to_json(&StopEvent { n }).expect("JSON");
+        let stop = NewEvent::new(StopEvent::NAME, data).with_id(format!("stop-{n}"));
         stage.send(&engine, &stop).await;
         stage.settle(|| engine.clone()).await;
         let (status, why) = end_of(&stage, n).await;
@@ -75,10 +75,10 @@ async fn an_event_cancels_the_run_with_the_same_field_under_any_loss() {
         assert_eq!(end_of(&stage, n + 1).await.0, Status::Completed, "{fault:?} at call {at}");
         calls.load(Ordering::SeqCst)
     };
-    let calls = stopped(0, usize::MAX, &Fault::Pass).await;
+    let calls = stopped(0, usize::MAX, &AwsFault::Pass).await;
     assert!(calls > 8, "{calls}");
     let mut n = 0;
-    for fault in [Fault::LoseReply, Fault::LoseRequest] {
+    for fault in [AwsFault::LoseReply, AwsFault::LoseRequest] {
         for at in 0..calls {
             n += 2;
             stopped(n, at, &fault).await;
@@ -92,11 +92,11 @@ async fn an_event_cancels_the_run_with_the_same_field_under_any_loss() {
 async fn a_run_that_takes_too_long_is_cancelled_under_any_loss() {
     // four minutes are much less than the sleep, even if a wake is delivered again
     let function = Function::new("f", works_long).timeouts(Timeouts::new().finish(4 * MINUTE));
-    let stage = Stage::new(Sdk::Tells, vec![function]).await;
-    let calls = life(&stage, &[go(0)], usize::MAX, &Fault::Pass).await;
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![function]).await;
+    let calls = life(&stage, &[go(0)], usize::MAX, &AwsFault::Pass).await;
     assert!(calls > 8, "{calls}");
     let mut n = 0;
-    for fault in [Fault::LoseReply, Fault::LoseRequest] {
+    for fault in [AwsFault::LoseReply, AwsFault::LoseRequest] {
         for at in 0..calls {
             n += 1;
             life(&stage, &[go(n)], at, &fault).await;
@@ -113,12 +113,12 @@ async fn a_run_that_takes_too_long_is_cancelled_under_any_loss() {
 async fn a_run_that_does_not_start_in_time_is_cancelled_under_any_lost_reply() {
     let function =
         Function::new("f", works_long).concurrency(Concurrency::runs(1)).timeouts(Timeouts::new().start(4 * MINUTE));
-    let stage = Stage::new(Sdk::Tells, vec![function]).await;
-    let calls = life(&stage, &[go(0), go(1)], usize::MAX, &Fault::Pass).await;
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![function]).await;
+    let calls = life(&stage, &[go(0), go(1)], usize::MAX, &AwsFault::Pass).await;
     assert!(calls > 8, "{calls}");
     for at in 0..calls {
         let n = 2 * at as u32 + 2;
-        life(&stage, &[go(n), go(n + 1)], at, &Fault::LoseReply).await;
+        life(&stage, &[go(n), go(n + 1)], at, &AwsFault::LoseReply).await;
         let mut ends = [end_of(&stage, n).await, end_of(&stage, n + 1).await];
         ends.sort_by_key(|(status, _)| status.to_string());
         assert_eq!(ends.each_ref().map(|(status, _)| *status), [Status::Cancelled, Status::Completed], "at call {at}");
@@ -130,8 +130,8 @@ async fn a_run_that_does_not_start_in_time_is_cancelled_under_any_lost_reply() {
 
 #[tokio::test]
 async fn a_paused_function_starts_nothing_until_it_is_resumed_under_any_loss() {
-    let stage = Stage::new(Sdk::Tells, vec![Function::new("f", works_long)]).await;
-    let resumed = async |n: u32, at: usize, fault: &Fault| {
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![Function::new("f", works_long)]).await;
+    let resumed = async |n: u32, at: usize, fault: &AwsFault| {
         assert!(stage.engine().functions().pause("f").await.expect("paused"));
         let engine = stage.engine();
         stage.send(&engine, &go(n)).await;
@@ -147,10 +147,10 @@ async fn a_paused_function_starts_nothing_until_it_is_resumed_under_any_loss() {
         assert_eq!(end_of(&stage, n).await.0, Status::Completed, "{fault:?} at call {at}");
         calls.load(Ordering::SeqCst)
     };
-    let calls = resumed(0, usize::MAX, &Fault::Pass).await;
+    let calls = resumed(0, usize::MAX, &AwsFault::Pass).await;
     assert!(calls > 8, "{calls}");
     let mut n = 0;
-    for fault in [Fault::LoseReply, Fault::LoseRequest] {
+    for fault in [AwsFault::LoseReply, AwsFault::LoseRequest] {
         for at in 0..calls {
             n += 1;
             resumed(n, at, &fault).await;
@@ -162,7 +162,7 @@ async fn a_paused_function_starts_nothing_until_it_is_resumed_under_any_loss() {
 
 #[tokio::test]
 async fn many_runs_are_cancelled_and_rerun_in_bulk() {
-    let stage = Stage::new(Sdk::Retries, vec![Function::new("f", works_long)]).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![Function::new("f", works_long)]).await;
     let engine = stage.engine();
     for n in 0..5 {
         stage.send(&engine, &go(n)).await;

@@ -6,30 +6,30 @@ use std::time::Duration;
 use stepladder::prelude::*;
 use stepladder_core::journal::Fact;
 use stepladder_core::{RunId, Status};
-use stepladder_tests::aws_faults::Fault;
+use stepladder_tests::aws_faults::AwsFault;
 
-use crate::functions::{Go, go};
-use crate::stage::{Sdk, Stage};
+use crate::functions::{GoEvent, go};
+use crate::stage::{AwsStage, SdkRetryMode};
 use crate::steps::life;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A handler that sleeps for half a minute.
-async fn sleeps(ctx: Context, event: Event<Go>) -> Result<u32> {
+async fn sleeps(ctx: Context, event: Event<GoEvent>) -> Result<u32> {
     ctx.sleep("a while", 30 * SECOND).await?;
     ctx.step("work", async || Ok(event.data.n)).await
 }
 
-async fn gathers(ctx: Context, events: Vec<Event<Go>>) -> Result<Vec<u32>> {
+async fn gathers(ctx: Context, events: Vec<Event<GoEvent>>) -> Result<Vec<u32>> {
     ctx.step("gather", async || Ok(events.iter().map(|event| event.data.n).collect())).await
 }
 
-async fn works(ctx: Context, event: Event<Go>) -> Result<u32> {
+async fn works(ctx: Context, event: Event<GoEvent>) -> Result<u32> {
     ctx.step("work", async || Ok(event.data.n)).await
 }
 
 /// Returns the runs of an event, each with its id, status and output.
-async fn led_to(stage: &Stage, n: u32) -> Vec<(RunId, Status, String)> {
+async fn led_to(stage: &AwsStage, n: u32) -> Vec<(RunId, Status, String)> {
     let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     let told = |run: stepladder_engine::view::RunSummary| {
         (run.run, run.status, run.output.map_or_else(String::new, |output| output.get().to_owned()))
@@ -40,12 +40,12 @@ async fn led_to(stage: &Stage, n: u32) -> Vec<(RunId, Status, String)> {
 #[tokio::test]
 async fn a_batch_has_each_event_once_under_any_loss() {
     let function = || Function::batch("gathers", Batch::new(2, 60 * SECOND), gathers);
-    let stage = Stage::new(Sdk::Tells, vec![function()]).await;
-    let calls = life(&stage, &[go(1), go(2)], usize::MAX, &Fault::Pass).await;
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![function()]).await;
+    let calls = life(&stage, &[go(1), go(2)], usize::MAX, &AwsFault::Pass).await;
     assert_eq!(led_to(&stage, 2).await, led_to(&stage, 1).await);
     assert!(calls > 8, "{calls}");
     let mut n = 2;
-    for fault in [Fault::LoseReply, Fault::LoseRequest] {
+    for fault in [AwsFault::LoseReply, AwsFault::LoseRequest] {
         for at in 0..calls {
             life(&stage, &[go(n + 1), go(n + 2)], at, &fault).await;
             let (one, two) = (led_to(&stage, n + 1).await, led_to(&stage, n + 2).await);
@@ -66,10 +66,10 @@ async fn a_throttle_counts_each_event_once_under_any_loss() {
     // the key puts the two events that are sent together into one group
     let rate = || Rate::new(1, 10 * SECOND).key("string(int((event.data.n - 1) / 2))");
     let function = || Function::new("works", works).throttle(rate());
-    let stage = Stage::new(Sdk::Tells, vec![function()]).await;
-    let calls = life(&stage, &[go(1), go(2)], usize::MAX, &Fault::Pass).await;
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![function()]).await;
+    let calls = life(&stage, &[go(1), go(2)], usize::MAX, &AwsFault::Pass).await;
     let mut n = 2;
-    for fault in [Fault::LoseReply, Fault::LoseRequest] {
+    for fault in [AwsFault::LoseReply, AwsFault::LoseRequest] {
         for at in 0..calls {
             life(&stage, &[go(n + 1), go(n + 2)], at, &fault).await;
             let mut begins = Vec::new();
@@ -94,11 +94,11 @@ async fn a_throttle_counts_each_event_once_under_any_loss() {
 async fn a_debounce_gives_the_last_event_to_one_run_under_any_loss() {
     // the key puts the two events that are sent together into one group
     let debounce = || Debounce::new(10 * SECOND).key("string(int((event.data.n - 1) / 2))");
-    let stage = Stage::new(Sdk::Tells, vec![Function::new("calms", works).debounce(debounce())]).await;
-    let calls = life(&stage, &[go(1), go(2)], usize::MAX, &Fault::Pass).await;
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![Function::new("calms", works).debounce(debounce())]).await;
+    let calls = life(&stage, &[go(1), go(2)], usize::MAX, &AwsFault::Pass).await;
     assert!(calls > 8, "{calls}");
     let mut n = 2;
-    for fault in [Fault::LoseReply, Fault::LoseRequest] {
+    for fault in [AwsFault::LoseReply, AwsFault::LoseRequest] {
         for at in 0..calls {
             let sent = stage.clock_now();
             life(&stage, &[go(n + 1), go(n + 2)], at, &fault).await;
@@ -120,7 +120,7 @@ async fn runs_with_priority_start_before_earlier_runs() {
     // each event arrives a second after the previous one and has 60 s more priority; all runs are
     // enqueued before the first hop
     let function = Function::new("f", sleeps).concurrency(Concurrency::runs(1)).priority("event.data.n * 60");
-    let stage = Stage::new(Sdk::Retries, vec![function]).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![function]).await;
     let engine = stage.engine();
     for n in 0..5 {
         stage.advance(SECOND);
@@ -146,9 +146,9 @@ async fn a_singleton_an_idempotency_key_and_a_limit_on_runs_hold_on_dynamodb() {
         Function::new("alive", sleeps).concurrency(Concurrency::runs(1)),
         Function::new("limited", sleeps).rate_limit(Rate::new(1, 60 * SECOND)),
     ];
-    let stage = Stage::new(Sdk::Retries, functions).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, functions).await;
     let events = [go(1), go(2), go(3)];
-    life(&stage, &events, usize::MAX, &Fault::Pass).await;
+    life(&stage, &events, usize::MAX, &AwsFault::Pass).await;
     let mut outcomes = Vec::new();
     for function in ["single", "replaced", "once", "alive", "limited"] {
         let filter = stepladder_engine::RunFilter { functions: vec![function.into()], ..Default::default() };
@@ -177,7 +177,7 @@ async fn a_singleton_an_idempotency_key_and_a_limit_on_runs_hold_on_dynamodb() {
 #[tokio::test]
 async fn rule_32_a_throttle_holds_on_dynamodb_after_an_hour_without_workers() {
     let function = Function::new("works", works).throttle(Rate::new(1, 60 * SECOND));
-    let stage = Stage::new(Sdk::Retries, vec![function]).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![function]).await;
     let engine = stage.engine();
     for n in 0..5 {
         stage.send(&engine, &go(n)).await;

@@ -8,43 +8,43 @@ use stepladder::prelude::*;
 use stepladder_core::{NewEvent, json};
 
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Go {
+pub(crate) struct GoEvent {
     pub(crate) n: u32,
 }
 
-impl EventData for Go {
+impl EventData for GoEvent {
     const NAME: &'static str = "shop/go";
 }
 
 #[derive(Serialize, Deserialize)]
-pub(crate) struct ShopTold {
+pub(crate) struct ShopEvent {
     n: u32,
 }
 
-impl EventData for ShopTold {
+impl EventData for ShopEvent {
     const NAME: &'static str = "shop/told";
 }
 
 /// Returns the event that starts run number `n`.
 pub(crate) fn go(n: u32) -> NewEvent {
-    let data = json::to_json(&Go { n }).expect("JSON");
-    NewEvent::new(Go::NAME, data).with_id(format!("go-{n}"))
+    let data = json::to_json(&GoEvent { n }).expect("JSON");
+    NewEvent::new(GoEvent::NAME, data).with_id(format!("go-{n}"))
 }
 
 /// A record of body executions: how often each body was executed, and how many were executing at
 /// the same time.
 #[derive(Clone, Default)]
-pub(crate) struct Account(Arc<Mutex<Bodies>>);
+pub(crate) struct ExecutionLog(Arc<Mutex<ExecutionCounts>>);
 
 #[derive(Default)]
-struct Bodies {
+struct ExecutionCounts {
     of: BTreeMap<(u32, String), u32>,
     now: usize,
     most: usize,
     order: Vec<u32>,
 }
 
-impl Account {
+impl ExecutionLog {
     fn begin(&self, n: u32, step: &str) -> u32 {
         let mut bodies = self.0.lock().expect("no panic");
         bodies.now += 1;
@@ -92,9 +92,9 @@ impl Account {
 
 /// Returns functions with parallel steps, a sleep, a failure and an event, so that all kinds of
 /// writes occur.
-pub(crate) fn everything(account: &Account) -> Vec<Function> {
+pub(crate) fn everything(account: &ExecutionLog) -> Vec<Function> {
     let (mine, theirs) = (account.clone(), account.clone());
-    let main = Function::new("everything", move |ctx: Context, event: Event<Go>| {
+    let main = Function::new("everything", move |ctx: Context, event: Event<GoEvent>| {
         let account = mine.clone();
         async move {
             let (n, account) = (event.data.n, &account);
@@ -107,11 +107,11 @@ pub(crate) fn everything(account: &Account) -> Vec<Function> {
                 _ => Ok(()),
             };
             ctx.step("fails", fails).await?;
-            ctx.send_event("tell", ShopTold { n }).await?;
+            ctx.send_event("tell", ShopEvent { n }).await?;
             Ok("done")
         }
     });
-    let told = Function::new("told", move |ctx: Context, event: Event<ShopTold>| {
+    let told = Function::new("told", move |ctx: Context, event: Event<ShopEvent>| {
         let account = theirs.clone();
         async move { ctx.step("told", async || Ok(account.body(event.data.n, "told").await)).await }
     });
@@ -125,9 +125,9 @@ pub(crate) fn everything_once() -> BTreeMap<String, u32> {
 
 /// Returns a function with two parallel sleeps whose timers the sweep sends. The second ends a
 /// minute after the first.
-pub(crate) fn patient(account: &Account, wait: Duration) -> Function {
+pub(crate) fn patient(account: &ExecutionLog, wait: Duration) -> Function {
     let account = account.clone();
-    Function::new("patient", move |ctx: Context, event: Event<Go>| {
+    Function::new("patient", move |ctx: Context, event: Event<GoEvent>| {
         let account = account.clone();
         async move {
             let sleeps =
@@ -139,9 +139,9 @@ pub(crate) fn patient(account: &Account, wait: Duration) -> Function {
 }
 
 /// Returns a function with parallel steps, each of which has its own wake.
-pub(crate) fn wide(account: &Account, width: u32) -> Function {
+pub(crate) fn wide(account: &ExecutionLog, width: u32) -> Function {
     let account = account.clone();
-    Function::new("wide", move |ctx: Context, event: Event<Go>| {
+    Function::new("wide", move |ctx: Context, event: Event<GoEvent>| {
         let account = account.clone();
         async move {
             let n = event.data.n;
@@ -155,9 +155,9 @@ pub(crate) fn wide(account: &Account, width: u32) -> Function {
 }
 
 /// Returns a function with two steps and a limit of two slots.
-pub(crate) fn narrow(account: &Account) -> Function {
+pub(crate) fn narrow(account: &ExecutionLog) -> Function {
     let account = account.clone();
-    Function::new("narrow", move |ctx: Context, event: Event<Go>| {
+    Function::new("narrow", move |ctx: Context, event: Event<GoEvent>| {
         let account = account.clone();
         async move {
             let (n, account) = (event.data.n, &account);
@@ -171,7 +171,7 @@ pub(crate) fn narrow(account: &Account) -> Function {
 /// Returns a function with two steps. The outcome of the first has 3 MB and compresses badly; the
 /// second reads it.
 pub(crate) fn large() -> Function {
-    Function::new("large", async |ctx: Context, _: Event<Go>| {
+    Function::new("large", async |ctx: Context, _: Event<GoEvent>| {
         let text: String = ctx.step("much", async || Ok(noise(3_000_000))).await?;
         ctx.step("after", async || Ok(text == noise(3_000_000))).await
     })

@@ -7,34 +7,34 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use stepladder_core::{RunId, Status};
-use stepladder_tests::aws_faults::Fault;
+use stepladder_tests::aws_faults::AwsFault;
 use stepladder_tests::wait_for;
 
 use crate::functions::{go, large};
-use crate::stage::{Sdk, Stage};
+use crate::stage::{AwsStage, SdkRetryMode};
 
-type Item = std::collections::HashMap<String, AttributeValue>;
+type TableItem = std::collections::HashMap<String, AttributeValue>;
 
-async fn only_run(stage: &Stage) -> RunId {
+async fn only_run(stage: &AwsStage) -> RunId {
     let runs = stage.onlooker().query().runs_of_event("go-1").await.expect("listed");
     assert_eq!(runs.len(), 1);
     runs[0].run
 }
 
-fn is_part(item: &Item) -> bool {
+fn is_part(item: &TableItem) -> bool {
     item["PK"].as_s().is_ok_and(|pk| pk.starts_with("B#"))
 }
 
 /// Returns all items of the table that are parts of large values.
-async fn parts(stage: &Stage) -> Vec<Item> {
+async fn parts(stage: &AwsStage) -> Vec<TableItem> {
     let pages = stage.direct.dynamo().scan().table_name(&stage.table).into_paginator().items().send();
-    let items: Vec<Item> = pages.try_collect().await.expect("scanned");
+    let items: Vec<TableItem> = pages.try_collect().await.expect("scanned");
     items.into_iter().filter(is_part).collect()
 }
 
 #[tokio::test]
 async fn an_outcome_of_three_megabytes_survives_lost_replies_and_cold_workers() {
-    let stage = Stage::new(Sdk::Retries, vec![large()]).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![large()]).await;
     let (late, early) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (after, before) = (late.clone(), early.clone());
     let (mut puts, mut named) = (0, false);
@@ -42,14 +42,14 @@ async fn an_outcome_of_three_megabytes_survives_lost_replies_and_cold_workers() 
         let item = &call.body["Item"];
         let pk = item["PK"]["S"].as_str().unwrap_or_default();
         if call.operation != "PutItem" || !(pk.starts_with("B#") || pk.starts_with("R#")) {
-            return Fault::Pass;
+            return AwsFault::Pass;
         }
         puts += 1;
         named |= item.get("b").is_some();
         if pk.starts_with("B#") {
             if named { &after } else { &before }.fetch_add(1, Ordering::SeqCst);
         }
-        if puts % 4 == 0 { Fault::LoseReply } else { Fault::Pass }
+        if puts % 4 == 0 { AwsFault::LoseReply } else { AwsFault::Pass }
     });
     let engine = stage.engine();
     stage.send(&engine, &go(1)).await;
@@ -67,14 +67,14 @@ async fn an_outcome_of_three_megabytes_survives_lost_replies_and_cold_workers() 
 
 #[tokio::test]
 async fn a_missing_part_is_read_again_strongly_and_a_lost_part_is_reported() {
-    let stage = Stage::new(Sdk::Retries, vec![large()]).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![large()]).await;
     let engine = stage.engine();
     let event = stage.send(&engine, &go(1)).await;
     stage.settle(|| engine.clone()).await;
     assert_eq!(stage.runs(event).await[0].summary.status, Status::Completed);
     let run = only_run(&stage).await;
     let part = parts(&stage).await.remove(3);
-    let key: Item = ["PK", "SK"].map(|name| (name.to_owned(), part[name].clone())).into();
+    let key: TableItem = ["PK", "SK"].map(|name| (name.to_owned(), part[name].clone())).into();
     let dynamo = stage.direct.dynamo();
     dynamo.delete_item().table_name(&stage.table).set_key(Some(key)).send().await.expect("deleted");
     let error = stage.engine().query().run(run).await.expect_err("no run without its parts").to_string();
@@ -87,14 +87,14 @@ async fn a_missing_part_is_read_again_strongly_and_a_lost_part_is_reported() {
     stage.wire.plan(move |call| {
         let of = call.body["ExpressionAttributeValues"][":p"]["S"].as_str().unwrap_or_default();
         if call.operation != "Query" || !of.starts_with("B#") {
-            return Fault::Pass;
+            return AwsFault::Pass;
         }
         let (strong, page) = (call.body["ConsistentRead"] == true, call.body.get("ExclusiveStartKey").is_some());
         if page {
-            return Fault::Pass;
+            return AwsFault::Pass;
         }
         seen.lock().expect("no panic").push(strong);
-        if strong { Fault::Hold } else { Fault::Pass }
+        if strong { AwsFault::Hold } else { AwsFault::Pass }
     });
     let cold = stage.engine();
     let reading = tokio::spawn(async move { cold.query().run(run).await.map(|run| run.summary.status) });

@@ -4,24 +4,24 @@
 use std::time::Duration;
 
 use stepladder_core::Status;
-use stepladder_tests::aws_faults::Fault;
+use stepladder_tests::aws_faults::AwsFault;
 
-use crate::functions::{Account, everything, everything_once, go};
-use crate::stage::{Sdk, Stage};
-use crate::wire::Call;
+use crate::functions::{ExecutionLog, everything, everything_once, go};
+use crate::stage::{AwsStage, SdkRetryMode};
+use crate::wire::AwsCall;
 
 /// The number of receives after which a message moves to the dead letter queue.
 const RECEIVES: u32 = 5;
 
-fn is_of_a_journal(call: &Call<'_>) -> bool {
+fn is_of_a_journal(call: &AwsCall<'_>) -> bool {
     call.body["Item"]["SK"]["S"].as_str().is_some_and(|sk| sk.starts_with("J#"))
 }
 
 /// Lets every receive of a run's wake fail with these faults. After the faults have ended, the
 /// sweep wakes the run, and the run ends.
-async fn fails_each_time(plan: impl Fn(&Call<'_>) -> Fault + Send + 'static) {
-    let account = Account::default();
-    let stage = Stage::new(Sdk::Retries, everything(&account)).await;
+async fn fails_each_time(plan: impl Fn(&AwsCall<'_>) -> AwsFault + Send + 'static) {
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Retries, everything(&account)).await;
     let engine = stage.engine();
     let event = stage.send(&engine, &go(1)).await;
     stage.wire.plan(plan);
@@ -43,21 +43,25 @@ async fn fails_each_time(plan: impl Fn(&Call<'_>) -> Fault + Send + 'static) {
 
 #[tokio::test]
 async fn a_wake_fails_without_the_permission_to_write() {
-    fails_each_time(|call| if is_of_a_journal(call) { Fault::Refuse("AccessDeniedException") } else { Fault::Pass })
-        .await;
+    fails_each_time(
+        |call| if is_of_a_journal(call) { AwsFault::Refuse("AccessDeniedException") } else { AwsFault::Pass },
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_wake_fails_if_the_table_rejects_a_request() {
-    fails_each_time(|call| if is_of_a_journal(call) { Fault::Refuse("ValidationException") } else { Fault::Pass })
-        .await;
+    fails_each_time(
+        |call| if is_of_a_journal(call) { AwsFault::Refuse("ValidationException") } else { AwsFault::Pass },
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_wake_fails_if_the_table_is_deleted() {
     fails_each_time(|call| match call.body.get("QueueUrl") {
-        None => Fault::Refuse("ResourceNotFoundException"),
-        Some(_) => Fault::Pass,
+        None => AwsFault::Refuse("ResourceNotFoundException"),
+        Some(_) => AwsFault::Pass,
     })
     .await;
 }
@@ -65,8 +69,8 @@ async fn a_wake_fails_if_the_table_is_deleted() {
 #[tokio::test]
 async fn a_wake_fails_if_the_kms_key_is_disabled() {
     fails_each_time(|call| match call.operation {
-        "Query" => Fault::Refuse("KMSDisabledException"),
-        _ => Fault::Pass,
+        "Query" => AwsFault::Refuse("KMSDisabledException"),
+        _ => AwsFault::Pass,
     })
     .await;
 }
@@ -76,8 +80,8 @@ async fn a_wake_fails_if_the_steps_queue_is_deleted() {
     // calls to the table are throttled. If the queue existed, the wake would therefore be sent
     // again with a delay
     fails_each_time(|call| match call.body.get("QueueUrl") {
-        None => Fault::Throttle,
-        Some(_) => Fault::Refuse("AWS.SimpleQueueService.NonExistentQueue"),
+        None => AwsFault::Throttle,
+        Some(_) => AwsFault::Refuse("AWS.SimpleQueueService.NonExistentQueue"),
     })
     .await;
 }

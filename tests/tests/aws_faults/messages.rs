@@ -6,14 +6,14 @@ use std::sync::Arc;
 use stepladder_core::Status;
 use stepladder_engine::ports::Delivery;
 
-use crate::functions::{Account, everything, everything_once, go};
-use crate::stage::{Sdk, Stage};
+use crate::functions::{ExecutionLog, everything, everything_once, go};
+use crate::stage::{AwsStage, SdkRetryMode};
 
 fn copy(delivery: &Delivery) -> Delivery {
     Delivery { wake: delivery.wake.clone(), receipt: stepladder_aws::invocation_receipt(), receives: 2 }
 }
 
-async fn assert_ended(stage: &Stage, account: &Account, numbers: std::ops::Range<u32>) {
+async fn assert_ended(stage: &AwsStage, account: &ExecutionLog, numbers: std::ops::Range<u32>) {
     for n in numbers {
         let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
         assert_eq!((runs.len(), runs[0].status), (1, Status::Completed), "{:#?}", stage.facts(runs[0].run).await);
@@ -25,8 +25,8 @@ async fn assert_ended(stage: &Stage, account: &Account, numbers: std::ops::Range
 
 #[tokio::test]
 async fn runs_complete_with_wakes_that_come_twice_in_reverse_order_and_to_cold_workers() {
-    let account = Account::default();
-    let stage = Stage::new(Sdk::Tells, everything(&account)).await;
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Tells, everything(&account)).await;
     let engine = stage.engine();
     for n in 0..3 {
         stage.send(&engine, &go(n)).await;
@@ -50,8 +50,8 @@ async fn runs_complete_with_wakes_that_come_twice_in_reverse_order_and_to_cold_w
 /// Two workers handle the same wake at the same time, each on its own thread.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn two_racing_workers_execute_each_body_once() {
-    let account = Account::default();
-    let stage = Arc::new(Stage::new(Sdk::Tells, everything(&account)).await);
+    let account = ExecutionLog::default();
+    let stage = Arc::new(AwsStage::new(SdkRetryMode::Tells, everything(&account)).await);
     let workers = [stage.engine(), stage.engine()];
     for n in 0..6 {
         stage.send(&workers[0], &go(n)).await;

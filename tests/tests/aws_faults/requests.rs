@@ -6,8 +6,8 @@ use stepladder::prelude::*;
 use stepladder_core::{NewEvent, Status, json};
 use stepladder_engine::RunFilter;
 
-use crate::functions::{Go, go};
-use crate::stage::{Sdk, Stage};
+use crate::functions::{GoEvent, go};
+use crate::stage::{AwsStage, SdkRetryMode};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The number of events in a request. It exceeds the number of rounds without progress after which
@@ -15,28 +15,28 @@ const SECOND: Duration = Duration::from_secs(1);
 const MANY: u32 = 110;
 
 #[derive(Serialize, Deserialize)]
-struct Word {
+struct WordEvent {
     n: u32,
 }
 
-impl EventData for Word {
+impl EventData for WordEvent {
     const NAME: &'static str = "shop/word";
 }
 
 /// Returns an event `word` for run number 1, with this id.
 fn word(id: &str) -> NewEvent {
-    NewEvent::new(Word::NAME, json::to_json(&Word { n: 1 }).expect("JSON")).with_id(id)
+    NewEvent::new(WordEvent::NAME, json::to_json(&WordEvent { n: 1 }).expect("JSON")).with_id(id)
 }
 
-async fn works(ctx: Context, event: Event<Go>) -> Result<u32> {
+async fn works(ctx: Context, event: Event<GoEvent>) -> Result<u32> {
     ctx.step("work", async || Ok(event.data.n)).await
 }
 
-async fn waits(ctx: Context, _: Event<Go>) -> Result<bool> {
-    Ok(ctx.wait_for_event::<Word>("word").timeout(600 * SECOND).await?.is_some())
+async fn waits(ctx: Context, _: Event<GoEvent>) -> Result<bool> {
+    Ok(ctx.wait_for_event::<WordEvent>("word").timeout(600 * SECOND).await?.is_some())
 }
 
-async fn sleeps(ctx: Context, _: Event<Go>) -> Result<bool> {
+async fn sleeps(ctx: Context, _: Event<GoEvent>) -> Result<bool> {
     ctx.sleep("a while", 20 * SECOND).await?;
     Ok(true)
 }
@@ -44,7 +44,7 @@ async fn sleeps(ctx: Context, _: Event<Go>) -> Result<bool> {
 #[tokio::test]
 async fn a_request_of_many_events_of_one_key_creates_each_run_once() {
     let function = Function::new("many", works).throttle(Rate::new(1_000, SECOND).burst(1_000));
-    let stage = Stage::new(Sdk::Retries, vec![function]).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![function]).await;
     let engine = stage.engine();
     let events: Vec<_> = (0..MANY).map(go).collect();
     let ids = engine.intake().ingest(events.clone(), None).await.expect("accepted");
@@ -60,10 +60,10 @@ async fn a_request_of_many_events_of_one_key_creates_each_run_once() {
 #[tokio::test]
 async fn an_event_cancels_and_reaches_only_runs_of_earlier_events() {
     let functions = vec![
-        Function::new("stopped", sleeps).cancel_on(CancelOn::event::<Word>().matching("n")),
+        Function::new("stopped", sleeps).cancel_on(CancelOn::event::<WordEvent>().matching("n")),
         Function::new("waits", waits),
     ];
-    let stage = Stage::new(Sdk::Retries, functions).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, functions).await;
     let engine = stage.engine();
     let ids = engine.intake().ingest(vec![word("one"), go(1)], None).await.expect("accepted");
     let statuses = async || {

@@ -10,29 +10,29 @@ use stepladder_engine::RunFilter;
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Cursor, Timers};
 
-use crate::functions::{Account, everything, go, patient};
-use crate::stage::{RETENTION, Sdk, Stage};
+use crate::functions::{ExecutionLog, everything, go, patient};
+use crate::stage::{AwsStage, RETENTION, SdkRetryMode};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-type Item = HashMap<String, AttributeValue>;
+type TableItem = HashMap<String, AttributeValue>;
 
-fn text<'a>(item: &'a Item, name: &str) -> &'a str {
+fn text<'a>(item: &'a TableItem, name: &str) -> &'a str {
     item.get(name).and_then(|value| value.as_s().ok()).map_or("", String::as_str)
 }
 
-async fn all_items(stage: &Stage) -> Vec<Item> {
+async fn all_items(stage: &AwsStage) -> Vec<TableItem> {
     let pages = stage.direct.dynamo().scan().table_name(&stage.table).into_paginator().items().send();
     pages.try_collect().await.expect("scanned")
 }
 
 /// Deletes the items that have expired, as DynamoDB does after some time.
-async fn expire(stage: &Stage) {
+async fn expire(stage: &AwsStage) {
     let now = stage.clock.now().as_millis() / 1_000;
     for item in all_items(stage).await {
         let ttl = item.get("ttl").and_then(|ttl| ttl.as_n().ok()).and_then(|ttl| ttl.parse::<i64>().ok());
         if ttl.is_some_and(|ttl| ttl <= now) {
-            let key: Item = ["PK", "SK"].map(|name| (name.to_owned(), item[name].clone())).into();
+            let key: TableItem = ["PK", "SK"].map(|name| (name.to_owned(), item[name].clone())).into();
             let deletion = stage.direct.dynamo().delete_item().table_name(&stage.table).set_key(Some(key));
             deletion.send().await.expect("deleted");
         }
@@ -41,7 +41,7 @@ async fn expire(stage: &Stage) {
 
 /// Advances the clock to `moment`, at which a watchdog is due, and executes a sweep. The minutes in
 /// between have no timers.
-async fn sweep_at(stage: &Stage, moment: Timestamp) {
+async fn sweep_at(stage: &AwsStage, moment: Timestamp) {
     stage.advance(moment.since(stage.clock.now()));
     let there = stage.lambda.cursor().await.expect("a cursor");
     stage.lambda.advance(there, Cursor { minute: moment.minute(), sent: Vec::new() }).await.expect("moved");
@@ -50,8 +50,8 @@ async fn sweep_at(stage: &Stage, moment: Timestamp) {
 
 #[tokio::test]
 async fn the_items_of_a_run_that_sleeps_for_seventy_days_do_not_expire() {
-    let account = Account::default();
-    let stage = Stage::new(Sdk::Tells, vec![patient(&account, 70 * DAY)]).await;
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![patient(&account, 70 * DAY)]).await;
     let engine = stage.engine();
     let event = stage.send(&engine, &go(1)).await;
     let run = stage.runs(event).await[0].summary.run;
@@ -67,13 +67,13 @@ async fn the_items_of_a_run_that_sleeps_for_seventy_days_do_not_expire() {
         }
     }
     let items = all_items(&stage).await;
-    let of_run = |item: &&Item| {
+    let of_run = |item: &&TableItem| {
         let pk = text(item, "PK");
         [run.to_string(), event.to_string()].iter().any(|id| pk.ends_with(id))
             || pk == "S#hours"
             || pk.starts_with("S#days#")
     };
-    let kept: Vec<&Item> = items.iter().filter(of_run).collect();
+    let kept: Vec<&TableItem> = items.iter().filter(of_run).collect();
     let kinds: Vec<String> = kept.iter().map(|item| format!("{}/{}", text(item, "PK"), text(item, "SK"))).collect();
     // two records, the row, the event, the link from the event to the run, and the two items that
     // list the hour and the day
@@ -97,15 +97,15 @@ async fn the_items_of_a_run_that_sleeps_for_seventy_days_do_not_expire() {
 /// cannot be read.
 #[tokio::test]
 async fn the_first_successful_sweep_sends_the_timers_due_before_it() {
-    let account = Account::default();
-    let stage = Stage::new(Sdk::Tells, vec![patient(&account, Duration::from_secs(1_800))]).await;
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![patient(&account, Duration::from_secs(1_800))]).await;
     let engine = stage.engine();
     let event = stage.send(&engine, &go(1)).await;
     let hop = stage.look().await.remove(0);
     assert!(stage.invoke(&engine, hop).await);
     let due = stage.clock.now() + Duration::from_secs(1_800);
     let broken = [("PK", format!("T#{:010}#3", due.minute())), ("SK", format!("{:015}#unknown", due.as_millis()))];
-    let broken: Item = broken.map(|(name, s)| (name.to_owned(), AttributeValue::S(s))).into();
+    let broken: TableItem = broken.map(|(name, s)| (name.to_owned(), AttributeValue::S(s))).into();
     stage.direct.dynamo().put_item().table_name(&stage.table).set_item(Some(broken)).send().await.expect("written");
     stage.advance(Duration::from_secs(3_600));
     let swept = engine.sweep().await.expect("swept");
@@ -117,8 +117,8 @@ async fn the_first_successful_sweep_sends_the_timers_due_before_it() {
 
 #[tokio::test]
 async fn the_rest_of_an_expired_run_does_not_count_as_a_run() {
-    let account = Account::default();
-    let stage = Stage::new(Sdk::Tells, everything(&account)).await;
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Tells, everything(&account)).await;
     let engine = stage.engine();
     let event = stage.send(&engine, &go(1)).await;
     stage.settle(|| engine.clone()).await;

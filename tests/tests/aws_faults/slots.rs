@@ -12,11 +12,11 @@ use stepladder_core::slot::{Holder, Limit, Ticket};
 use stepladder_core::{EventId, RunId, RunOrStep, Status, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{AcquireResult, Commit, Commits, LateWrite, Slots};
-use stepladder_tests::aws_faults::Fault;
+use stepladder_tests::aws_faults::AwsFault;
 use stepladder_tests::wait_for;
 
-use crate::functions::{Account, go, narrow};
-use crate::stage::{Sdk, Stage};
+use crate::functions::{ExecutionLog, go, narrow};
+use crate::stage::{AwsStage, SdkRetryMode};
 
 const RUNS: u32 = 6;
 
@@ -24,7 +24,7 @@ fn limit() -> Limit {
     Limit { key: "narrow/0".into(), slots: 2 }
 }
 
-async fn assert_ended(stage: &Stage, account: &Account) {
+async fn assert_ended(stage: &AwsStage, account: &ExecutionLog) {
     assert!(account.most() <= 2, "{} bodies at once", account.most());
     for n in 0..RUNS {
         let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
@@ -43,7 +43,7 @@ async fn assert_ended(stage: &Stage, account: &Account) {
 }
 
 /// Handles all visible messages at the same time, as Lambda does, until no message is left.
-async fn work_in_parallel(stage: &Stage) {
+async fn work_in_parallel(stage: &AwsStage) {
     let engine = stage.engine();
     for n in 0..RUNS {
         stage.send(&engine, &go(n)).await;
@@ -59,12 +59,12 @@ async fn work_in_parallel(stage: &Stage) {
 
 #[tokio::test]
 async fn with_lost_replies_limits_hold_and_no_step_waits_for_ever() {
-    let account = Account::default();
-    let stage = Stage::new(Sdk::Retries, vec![narrow(&account)]).await;
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![narrow(&account)]).await;
     let mut n = 0;
     stage.wire.plan(move |_| {
         n += 1;
-        if n % 3 == 0 { Fault::LoseReply } else { Fault::Pass }
+        if n % 3 == 0 { AwsFault::LoseReply } else { AwsFault::Pass }
     });
     work_in_parallel(&stage).await;
     stage.wire.clear();
@@ -76,7 +76,7 @@ async fn with_lost_replies_limits_hold_and_no_step_waits_for_ever() {
 /// the last slot, and that step's ticket is removed.
 #[tokio::test]
 async fn the_last_free_slot_is_not_given_twice() {
-    let stage = Stage::new(Sdk::Tells, vec![narrow(&Account::default())]).await;
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![narrow(&ExecutionLog::default())]).await;
     let one = Limit { key: "one".into(), slots: 1 };
     let holder =
         |n| Holder::Attempt { run: RunId::new(Timestamp::from_millis(1), n), step: "s".into(), attempt: 1, hop: 0 };
@@ -89,7 +89,7 @@ async fn the_last_free_slot_is_not_given_twice() {
     let holding = held.clone();
     stage.wire.plan(move |call| {
         let line = call.body["ExpressionAttributeValues"][":p"]["S"].as_str().is_some_and(|pk| pk.starts_with("Q#"));
-        if line && !holding.swap(true, Ordering::SeqCst) { Fault::Hold } else { Fault::Pass }
+        if line && !holding.swap(true, Ordering::SeqCst) { AwsFault::Hold } else { AwsFault::Pass }
     });
     let (aws, limit) = (stage.aws.clone(), one.clone());
     let slow = tokio::spawn(async move { aws.acquire(&limit, &holder(1), until, now).await });
@@ -104,8 +104,8 @@ async fn the_last_free_slot_is_not_given_twice() {
 /// free.
 #[tokio::test]
 async fn acquiring_a_slot_removes_the_ticket_also_if_the_reply_is_lost() {
-    let account = Account::default();
-    let stage = Stage::new(Sdk::Retries, vec![narrow(&account)]).await;
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![narrow(&account)]).await;
     let engine = stage.engine();
     for n in 0..2 {
         let event = stage.send(&engine, &go(n)).await;
@@ -113,7 +113,7 @@ async fn acquiring_a_slot_removes_the_ticket_also_if_the_reply_is_lost() {
         stage.wire.plan(|call| {
             // the first acquisition creates the item of the holders, and later ones update it
             let takes = call.body["Item"].get("h").is_some() || call.operation == "UpdateItem";
-            if takes && call.n == 0 { Fault::LoseReply } else { Fault::Pass }
+            if takes && call.n == 0 { AwsFault::LoseReply } else { AwsFault::Pass }
         });
         let holder = Holder::Attempt { run, step: "one".into(), attempt: 1, hop: 0 };
         let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
@@ -126,7 +126,7 @@ async fn acquiring_a_slot_removes_the_ticket_also_if_the_reply_is_lost() {
 /// The reply to an enqueue is lost. Before the SDK repeats the request, the ticket is used.
 #[tokio::test]
 async fn a_repeated_request_does_not_restore_a_used_ticket() {
-    let stage = Stage::new(Sdk::Retries, vec![narrow(&Account::default())]).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![narrow(&ExecutionLog::default())]).await;
     let one = Limit { key: "one".into(), slots: 1 };
     let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
     let run = RunId::new(Timestamp::from_millis(1), 1);
@@ -134,12 +134,12 @@ async fn a_repeated_request_does_not_restore_a_used_ticket() {
     let repeated = Arc::new(AtomicBool::new(false));
     let repeats = repeated.clone();
     stage.wire.plan(move |call| match (call.operation, call.n) {
-        ("TransactWriteItems", 0) => Fault::LoseReply,
+        ("TransactWriteItems", 0) => AwsFault::LoseReply,
         ("TransactWriteItems", 1) => {
             repeats.store(true, Ordering::SeqCst);
-            Fault::Hold
+            AwsFault::Hold
         }
-        _ => Fault::Pass,
+        _ => AwsFault::Pass,
     });
     let (aws, limit) = (stage.aws.clone(), one.clone());
     let slow = tokio::spawn(async move { aws.enqueue(&limit, place).await });
@@ -153,7 +153,7 @@ async fn a_repeated_request_does_not_restore_a_used_ticket() {
 }
 
 /// Deletes the item that lists the tickets of a run.
-async fn forget_places(stage: &Stage, run: RunId) {
+async fn forget_places(stage: &AwsStage, run: RunId) {
     let dynamo = stage.direct.dynamo();
     let all = dynamo.scan().table_name(&stage.table).send().await.expect("the table answers");
     let of_run = |item: &&HashMap<String, AttributeValue>| {
@@ -171,8 +171,8 @@ async fn forget_places(stage: &Stage, run: RunId) {
 /// ticket.
 #[tokio::test]
 async fn a_ticket_that_its_run_does_not_know_is_removed_at_its_turn() {
-    let account = Account::default();
-    let stage = Stage::new(Sdk::Retries, vec![narrow(&account)]).await;
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![narrow(&account)]).await;
     let engine = stage.engine();
     let event = stage.send(&engine, &go(0)).await;
     stage.settle(|| engine.clone()).await;
@@ -194,8 +194,8 @@ async fn a_ticket_that_its_run_does_not_know_is_removed_at_its_turn() {
 /// successful acquisition is lost.
 #[tokio::test]
 async fn slots_are_given_in_order_also_if_replies_are_lost() {
-    let account = Account::default();
-    let stage = Stage::new(Sdk::Retries, vec![narrow(&account)]).await;
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![narrow(&account)]).await;
     let until = stage.clock.now() + Duration::from_secs(100);
     for attempt in [1, 2] {
         let other =
@@ -204,7 +204,7 @@ async fn slots_are_given_in_order_also_if_replies_are_lost() {
     }
     stage.wire.plan(|call| {
         let takes = call.body["UpdateExpression"].as_str().is_some_and(|update| update.starts_with("SET h.#me"));
-        if takes && call.n % 2 == 0 { Fault::LoseReply } else { Fault::Pass }
+        if takes && call.n % 2 == 0 { AwsFault::LoseReply } else { AwsFault::Pass }
     });
     let engine = stage.engine();
     for n in 0..RUNS {
@@ -220,8 +220,8 @@ async fn slots_are_given_in_order_also_if_replies_are_lost() {
 /// removes the holder.
 #[tokio::test]
 async fn a_slot_of_a_dead_worker_is_free_at_the_end_of_its_lease() {
-    let account = Account::default();
-    let stage = Stage::new(Sdk::Tells, vec![narrow(&account)]).await;
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![narrow(&account)]).await;
     let dead = Arc::new(AtomicBool::new(false));
     let (dying, mut died) = (dead.clone(), false);
     stage.wire.plan(move |call| {
@@ -229,7 +229,7 @@ async fn a_slot_of_a_dead_worker_is_free_at_the_end_of_its_lease() {
         if starts && !died {
             (died, _) = (true, dying.swap(true, Ordering::SeqCst));
         }
-        if dying.load(Ordering::SeqCst) { Fault::LoseRequest } else { Fault::Pass }
+        if dying.load(Ordering::SeqCst) { AwsFault::LoseRequest } else { AwsFault::Pass }
     });
     let mut engine = stage.engine();
     for n in 0..RUNS {

@@ -10,18 +10,18 @@ use stepladder::{Usage, record_usage};
 use stepladder_core::journal::Fact;
 use stepladder_core::{NewEvent, Status};
 use stepladder_engine::view::RunDetail;
-use stepladder_tests::aws_faults::Fault;
+use stepladder_tests::aws_faults::AwsFault;
 
-use crate::functions::{Account, Go, ShopTold, go};
-use crate::stage::{Sdk, Stage};
-use crate::wire::Call;
+use crate::functions::{ExecutionLog, GoEvent, ShopEvent, go};
+use crate::stage::{AwsStage, SdkRetryMode};
+use crate::wire::AwsCall;
 
-const BOTH: [Fault; 2] = [Fault::LoseReply, Fault::LoseRequest];
+const BOTH: [AwsFault; 2] = [AwsFault::LoseReply, AwsFault::LoseRequest];
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Sends these events one by one and lets their runs end, with a fault at call number `at`. Returns
 /// the number of calls.
-pub(crate) async fn life(stage: &Stage, events: &[NewEvent], at: usize, fault: &Fault) -> usize {
+pub(crate) async fn life(stage: &AwsStage, events: &[NewEvent], at: usize, fault: &AwsFault) -> usize {
     let calls = plan(stage, at, fault);
     let engine = stage.engine();
     for event in events {
@@ -32,30 +32,30 @@ pub(crate) async fn life(stage: &Stage, events: &[NewEvent], at: usize, fault: &
 }
 
 /// Injects the fault into call number `at` from now on. Returns the counter of the calls.
-pub(crate) fn plan(stage: &Stage, at: usize, fault: &Fault) -> Arc<AtomicUsize> {
+pub(crate) fn plan(stage: &AwsStage, at: usize, fault: &AwsFault) -> Arc<AtomicUsize> {
     plan_of(stage, |_| true, at, fault)
 }
 
 /// Like [`plan`], but counts only the calls for which `counts` returns true.
 pub(crate) fn plan_of(
-    stage: &Stage,
-    of: impl Fn(&Call<'_>) -> bool + Send + 'static,
+    stage: &AwsStage,
+    of: impl Fn(&AwsCall<'_>) -> bool + Send + 'static,
     at: usize,
-    fault: &Fault,
+    fault: &AwsFault,
 ) -> Arc<AtomicUsize> {
     let calls = Arc::new(AtomicUsize::new(0));
     let (counted, fault) = (calls.clone(), fault.clone());
     stage.wire.plan(move |call| match of(call) && counted.fetch_add(1, Ordering::SeqCst) == at {
         true => fault.clone(),
-        false => Fault::Pass,
+        false => AwsFault::Pass,
     });
     calls
 }
 
 /// For each fault and each call, executes a run of these functions with the fault at that call.
 /// Passes the run and a description of the fault to `check`.
-async fn at_each_call(stage: &Stage, faults: &[Fault], check: impl AsyncFn(RunDetail, &str)) {
-    let calls = life(stage, &[go(0)], usize::MAX, &Fault::Pass).await;
+async fn at_each_call(stage: &AwsStage, faults: &[AwsFault], check: impl AsyncFn(RunDetail, &str)) {
+    let calls = life(stage, &[go(0)], usize::MAX, &AwsFault::Pass).await;
     assert!(calls > 8, "{calls}");
     let mut n = 0;
     check(run_of(stage, n).await, "a good day").await;
@@ -70,7 +70,7 @@ async fn at_each_call(stage: &Stage, faults: &[Fault], check: impl AsyncFn(RunDe
     stage.assert_within_limits();
 }
 
-async fn run_of(stage: &Stage, n: u32) -> RunDetail {
+async fn run_of(stage: &AwsStage, n: u32) -> RunDetail {
     let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     assert_eq!(runs.len(), 1, "{n}");
     stage.onlooker().query().run(runs[0].run).await.expect("a run")
@@ -82,16 +82,16 @@ fn number_of(run: &RunDetail) -> u32 {
 
 #[tokio::test]
 async fn a_poll_repeats_its_check_until_it_has_a_value_under_any_loss() {
-    let account = Account::default();
+    let account = ExecutionLog::default();
     let mine = account.clone();
-    let function = Function::new("polls", move |ctx: Context, event: Event<Go>| {
+    let function = Function::new("polls", move |ctx: Context, event: Event<GoEvent>| {
         let account = mine.clone();
         async move {
             let check = async || Ok(Some(account.body(event.data.n, "check").await).filter(|checks| *checks == 4));
             ctx.poll_until("ready", check).every(MINUTE).timeout(10 * MINUTE).await
         }
     });
-    let stage = Stage::new(Sdk::Tells, vec![function]).await;
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![function]).await;
     at_each_call(&stage, &BOTH, async |run, what| {
         assert_eq!(run.summary.status, Status::Completed, "{what}");
         assert_eq!(run.summary.output.as_ref().map(|output| output.get()), Some("4"), "{what}");
@@ -102,9 +102,9 @@ async fn a_poll_repeats_its_check_until_it_has_a_value_under_any_loss() {
 
 #[tokio::test]
 async fn each_step_is_compensated_once_under_any_loss() {
-    let account = Account::default();
+    let account = ExecutionLog::default();
     let mine = account.clone();
-    let function = Function::new("trip", move |ctx: Context, event: Event<Go>| {
+    let function = Function::new("trip", move |ctx: Context, event: Event<GoEvent>| {
         let account = mine.clone();
         async move {
             let n = event.data.n;
@@ -120,7 +120,7 @@ async fn each_step_is_compensated_once_under_any_loss() {
             ctx.step("pay", async || -> Result<()> { Err(Error::terminal("refused")) }).await
         }
     });
-    let stage = Stage::new(Sdk::Tells, vec![function]).await;
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![function]).await;
     at_each_call(&stage, &BOTH, async |run, what| {
         let said = run.summary.error.as_ref().map(|error| &*error.message);
         assert_eq!((run.summary.status, said), (Status::Failed, Some("refused")), "{what}");
@@ -131,29 +131,29 @@ async fn each_step_is_compensated_once_under_any_loss() {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Item {
+struct ItemEvent {
     n: u32,
     of: u32,
 }
 
-impl EventData for Item {
+impl EventData for ItemEvent {
     const NAME: &'static str = "shop/item";
     const NAMES: &'static [&'static str] = &[];
 }
 
 #[tokio::test]
 async fn a_map_of_runs_returns_the_results_in_order_under_any_lost_reply() {
-    let account = Account::default();
+    let account = ExecutionLog::default();
     let theirs = account.clone();
-    let maps = Function::new("maps", async |ctx: Context, event: Event<Go>| {
-        let items = (0..3).map(|n| Item { n, of: event.data.n });
+    let maps = Function::new("maps", async |ctx: Context, event: Event<GoEvent>| {
+        let items = (0..3).map(|n| ItemEvent { n, of: event.data.n });
         let results = ctx.map_runs::<u32, _>("item", "double", items).limit(2).results().await;
         Ok(results.into_iter().map(|result| result.unwrap_or(99)).collect::<Vec<_>>())
     });
-    let double = Function::new("double", move |ctx: Context, event: Event<Item>| {
+    let double = Function::new("double", move |ctx: Context, event: Event<ItemEvent>| {
         let account = theirs.clone();
         async move {
-            let Item { n, of } = event.data;
+            let ItemEvent { n, of } = event.data;
             ctx.step("double", async || {
                 account.body(of, &format!("item {n}")).await;
                 if n == 1 { Err(Error::terminal("refused")) } else { Ok(2 * n) }
@@ -161,8 +161,8 @@ async fn a_map_of_runs_returns_the_results_in_order_under_any_lost_reply() {
             .await
         }
     });
-    let stage = Stage::new(Sdk::Tells, vec![maps, double]).await;
-    at_each_call(&stage, &[Fault::LoseReply], async |run, what| {
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![maps, double]).await;
+    at_each_call(&stage, &[AwsFault::LoseReply], async |run, what| {
         let output = run.summary.output.as_ref().map(|output| output.get());
         let facts = stage.facts(run.summary.run).await;
         assert_eq!(output, Some("[0,99,4]"), "{what}: {:?} {facts:#?}", run.waiting);
@@ -174,7 +174,7 @@ async fn a_map_of_runs_returns_the_results_in_order_under_any_lost_reply() {
 
 #[tokio::test]
 async fn a_log_line_and_usage_are_recorded_once_under_any_loss() {
-    let function = Function::new("says", async |ctx: Context, _: Event<Go>| {
+    let function = Function::new("says", async |ctx: Context, _: Event<GoEvent>| {
         ctx.log("begun");
         ctx.step("ask", async || {
             ctx.log("asks");
@@ -186,7 +186,7 @@ async fn a_log_line_and_usage_are_recorded_once_under_any_loss() {
         ctx.log("done");
         Ok(())
     });
-    let stage = Stage::new(Sdk::Tells, vec![function]).await;
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![function]).await;
     at_each_call(&stage, &BOTH, async |run, what| {
         let lines: Vec<_> = run.logs.iter().map(|log| &*log.line.message).collect();
         assert_eq!(lines, ["begun", "asks", "done"], "{what}");
@@ -198,17 +198,17 @@ async fn a_log_line_and_usage_are_recorded_once_under_any_loss() {
 
 #[tokio::test]
 async fn the_winner_of_a_race_stays_the_winner_under_any_loss() {
-    let function = Function::new("races", async |ctx: Context, _: Event<Go>| {
+    let function = Function::new("races", async |ctx: Context, _: Event<GoEvent>| {
         let first = tokio::select! {
             out = ctx.sleep("short", MINUTE) => out.map(|()| "short"),
             out = ctx.sleep("long", 5 * MINUTE) => out.map(|()| "long"),
-            out = ctx.wait_for_event::<ShopTold>("event").timeout(10 * MINUTE) => out.map(|_| "event"),
+            out = ctx.wait_for_event::<ShopEvent>("event").timeout(10 * MINUTE) => out.map(|_| "event"),
         }?;
         // sleeps long enough for the other events to arrive
         ctx.sleep("on", 14 * MINUTE).await?;
         Ok(first)
     });
-    let stage = Stage::new(Sdk::Tells, vec![function]).await;
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![function]).await;
     at_each_call(&stage, &BOTH, async |run, what| {
         assert_eq!(run.summary.output.as_ref().map(|output| output.get()), Some("\"short\""), "{what}");
     })
@@ -220,17 +220,17 @@ async fn the_winner_of_a_race_stays_the_winner_under_any_loss() {
 #[tokio::test]
 async fn a_called_run_is_cancelled_with_its_caller_under_any_lost_reply() {
     let input = |n: u32| serde_json::json!({"n": n, "of": 0});
-    let calls = Function::new("calls", move |ctx: Context, _: Event<Go>| async move {
+    let calls = Function::new("calls", move |ctx: Context, _: Event<GoEvent>| async move {
         let bound = ctx.invoke::<u32>("bound", "sleeper", &input(1)).cancelled_with_run();
         let free = ctx.invoke::<u32>("free", "sleeper", &input(2));
         futures::try_join!(bound, free).map(drop)
     });
-    let sleeper = Function::new("sleeper", async |ctx: Context, event: Event<Item>| {
+    let sleeper = Function::new("sleeper", async |ctx: Context, event: Event<ItemEvent>| {
         ctx.sleep("a while", 10 * MINUTE).await?;
         Ok(event.data.n)
     });
-    let stage = Stage::new(Sdk::Tells, vec![calls, sleeper]).await;
-    let cancelled = async |n: u32, at: usize, fault: &Fault| {
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![calls, sleeper]).await;
+    let cancelled = async |n: u32, at: usize, fault: &AwsFault| {
         let engine = stage.engine();
         stage.send(&engine, &go(n)).await;
         for _ in 0..3 {
@@ -253,10 +253,10 @@ async fn a_called_run_is_cancelled_with_its_caller_under_any_lost_reply() {
         assert_eq!(ends, [Status::Cancelled, Status::Completed], "{what}");
         calls.load(Ordering::SeqCst)
     };
-    let calls = cancelled(0, usize::MAX, &Fault::Pass).await;
+    let calls = cancelled(0, usize::MAX, &AwsFault::Pass).await;
     assert!(calls > 8, "{calls}");
     for at in 0..calls {
-        cancelled(at as u32 + 1, at, &Fault::LoseReply).await;
+        cancelled(at as u32 + 1, at, &AwsFault::LoseReply).await;
     }
     stage.assert_journals().await;
     stage.assert_within_limits();

@@ -8,10 +8,10 @@ use stepladder::Tick;
 use stepladder::prelude::*;
 use stepladder_core::Status;
 use stepladder_engine::RunFilter;
-use stepladder_tests::aws_faults::Fault;
+use stepladder_tests::aws_faults::AwsFault;
 
-use crate::functions::{Go, go};
-use crate::stage::{Sdk, Stage};
+use crate::functions::{GoEvent, go};
+use crate::stage::{AwsStage, SdkRetryMode};
 use crate::steps::{life, plan_of};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -20,10 +20,11 @@ const HALF_AN_HOUR: Duration = Duration::from_secs(30 * 60);
 
 #[tokio::test]
 async fn a_run_starts_at_the_time_of_its_event_under_any_loss() {
-    let function =
-        Function::new("f", async |ctx: Context, event: Event<Go>| ctx.step("work", async || Ok(event.data.n)).await);
-    let stage = Stage::new(Sdk::Tells, vec![function]).await;
-    let begins = async |n: u32, at: usize, fault: &Fault| {
+    let function = Function::new("f", async |ctx: Context, event: Event<GoEvent>| {
+        ctx.step("work", async || Ok(event.data.n)).await
+    });
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![function]).await;
+    let begins = async |n: u32, at: usize, fault: &AwsFault| {
         let says = stage.clock_now() + HALF_AN_HOUR;
         let event = go(n).with_ts(says);
         let calls = life(&stage, &[event], at, fault).await;
@@ -34,10 +35,10 @@ async fn a_run_starts_at_the_time_of_its_event_under_any_loss() {
         assert!(began >= says && late < 6 * MINUTE, "{fault:?} at call {at}: {began}, {late:?} late");
         calls
     };
-    let calls = begins(0, usize::MAX, &Fault::Pass).await;
+    let calls = begins(0, usize::MAX, &AwsFault::Pass).await;
     assert!(calls > 8, "{calls}");
     for at in 0..calls {
-        begins(at as u32 + 1, at, &Fault::LoseReply).await;
+        begins(at as u32 + 1, at, &AwsFault::LoseReply).await;
     }
     stage.assert_journals().await;
     stage.assert_within_limits();
@@ -47,7 +48,7 @@ async fn a_run_starts_at_the_time_of_its_event_under_any_loss() {
 async fn each_tick_starts_one_run_under_any_loss() {
     let function = Function::new("f", async |ctx: Context, _: Event<Tick>| ctx.step("work", async || Ok(())).await)
         .cron("*/5 * * * *");
-    let stage = Stage::new(Sdk::Tells, vec![function]).await;
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![function]).await;
     let engine = stage.engine();
     // sweeps every minute, and handles the visible messages four times a minute
     let live = async |minutes: u32| {
@@ -64,12 +65,12 @@ async fn each_tick_starts_one_run_under_any_loss() {
     live(10).await;
     // only these calls get a fault: a read that fails in one sweep is simply repeated by the next
     // one
-    let calls = plan_of(&stage, |call| call.is_of_a_run(), usize::MAX, &Fault::Pass);
+    let calls = plan_of(&stage, |call| call.is_of_a_run(), usize::MAX, &AwsFault::Pass);
     live(5).await;
     let calls = calls.load(Ordering::SeqCst);
     assert!(calls > 8, "{calls}");
     for at in 0..calls {
-        plan_of(&stage, |call| call.is_of_a_run(), at, &Fault::LoseReply);
+        plan_of(&stage, |call| call.is_of_a_run(), at, &AwsFault::LoseReply);
         live(5).await;
     }
     stage.wire.clear();

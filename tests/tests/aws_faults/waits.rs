@@ -9,29 +9,29 @@ use stepladder::prelude::*;
 use stepladder_core::journal::Fact;
 use stepladder_core::{NewEvent, RunId, Status, json};
 use stepladder_engine::Engine;
-use stepladder_tests::aws_faults::Fault;
+use stepladder_tests::aws_faults::AwsFault;
 
-use crate::functions::{Go, go};
-use crate::stage::{Sdk, Stage};
+use crate::functions::{GoEvent, go};
+use crate::stage::{AwsStage, SdkRetryMode};
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 /// Longer than a message can be delayed.
 const HOURS: Duration = Duration::from_secs(3 * 3_600);
 
 #[derive(Serialize, Deserialize)]
-struct Word {
+struct WordEvent {
     n: u32,
 }
 
-impl EventData for Word {
+impl EventData for WordEvent {
     const NAME: &'static str = "shop/word";
 }
 
 /// Returns a function that waits for an event and then for a callback, each at most for `time`. Its
 /// output is the event's number and the data of the callback.
 fn waits(time: Duration) -> Function {
-    Function::new("waits", move |ctx: Context, event: Event<Go>| async move {
-        let word = ctx.wait_for_event::<Word>("word").matching("n", &event.data.n).timeout(time).await?;
+    Function::new("waits", move |ctx: Context, event: Event<GoEvent>| async move {
+        let word = ctx.wait_for_event::<WordEvent>("word").matching("n", &event.data.n).timeout(time).await?;
         ctx.step("between", async || Ok(())).await?;
         let payment = ctx.wait_for_signal::<String>("payment").timeout(time).await?;
         Ok((word.map(|word| word.data.n), payment))
@@ -39,11 +39,11 @@ fn waits(time: Duration) -> Function {
 }
 
 fn word(n: u32) -> NewEvent {
-    let data = json::to_json(&Word { n }).expect("JSON");
-    NewEvent::new(Word::NAME, data).with_id(format!("word-{n}"))
+    let data = json::to_json(&WordEvent { n }).expect("JSON");
+    NewEvent::new(WordEvent::NAME, data).with_id(format!("word-{n}"))
 }
 
-async fn run_of(stage: &Stage, n: u32) -> RunId {
+async fn run_of(stage: &AwsStage, n: u32) -> RunId {
     let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     assert_eq!(runs.len(), 1, "{n}");
     runs[0].run
@@ -51,7 +51,7 @@ async fn run_of(stage: &Stage, n: u32) -> RunId {
 
 /// Handles messages and advances the clock until `there` returns true for a fact in the run's
 /// journal.
-async fn until(stage: &Stage, engine: &Arc<Engine>, run: RunId, there: impl Fn(&Fact) -> bool) {
+async fn until(stage: &AwsStage, engine: &Arc<Engine>, run: RunId, there: impl Fn(&Fact) -> bool) {
     for _ in 0..20 {
         loop {
             let deliveries = stage.look().await;
@@ -73,10 +73,10 @@ async fn until(stage: &Stage, engine: &Arc<Engine>, run: RunId, there: impl Fn(&
 
 /// Executes a run from its event to its end, with a fault at call number `at`. Returns the number
 /// of calls.
-async fn life(stage: &Stage, n: u32, at: usize, fault: Fault) -> usize {
+async fn life(stage: &AwsStage, n: u32, at: usize, fault: AwsFault) -> usize {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
-    stage.wire.plan(move |_| if counted.fetch_add(1, Ordering::SeqCst) == at { fault.clone() } else { Fault::Pass });
+    stage.wire.plan(move |_| if counted.fetch_add(1, Ordering::SeqCst) == at { fault.clone() } else { AwsFault::Pass });
     let engine = stage.engine();
     stage.send(&engine, &go(n)).await;
     let run = run_of(stage, n).await;
@@ -96,7 +96,7 @@ async fn life(stage: &Stage, n: u32, at: usize, fault: Fault) -> usize {
     calls.load(Ordering::SeqCst)
 }
 
-async fn assert_well(stage: &Stage, n: u32, what: &str) {
+async fn assert_well(stage: &AwsStage, n: u32, what: &str) {
     let run = run_of(stage, n).await;
     let detail = stage.onlooker().query().run(run).await.expect("a run");
     let facts = stage.facts(run).await;
@@ -106,7 +106,7 @@ async fn assert_well(stage: &Stage, n: u32, what: &str) {
 
 #[tokio::test]
 async fn an_event_and_a_callback_reach_only_the_run_that_waits_for_them() {
-    let stage = Stage::new(Sdk::Retries, vec![waits(YEAR)]).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![waits(YEAR)]).await;
     let engine = stage.engine();
     for n in [1, 2] {
         stage.send(&engine, &go(n)).await;
@@ -128,7 +128,7 @@ async fn an_event_and_a_callback_reach_only_the_run_that_waits_for_them() {
 
 #[tokio::test]
 async fn a_wait_without_an_event_ends_at_its_timeout() {
-    let stage = Stage::new(Sdk::Retries, vec![waits(HOURS)]).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![waits(HOURS)]).await;
     let engine = stage.engine();
     stage.send(&engine, &go(1)).await;
     let begun = stage.clock_now();
@@ -141,9 +141,9 @@ async fn a_wait_without_an_event_ends_at_its_timeout() {
 
 #[tokio::test]
 async fn each_event_is_delivered_once_under_any_loss() {
-    for fault in [Fault::LoseReply, Fault::LoseRequest] {
-        let stage = Stage::new(Sdk::Tells, vec![waits(YEAR)]).await;
-        let calls = life(&stage, 0, usize::MAX, Fault::Pass).await;
+    for fault in [AwsFault::LoseReply, AwsFault::LoseRequest] {
+        let stage = AwsStage::new(SdkRetryMode::Tells, vec![waits(YEAR)]).await;
+        let calls = life(&stage, 0, usize::MAX, AwsFault::Pass).await;
         assert_well(&stage, 0, "clean").await;
         assert!(calls > 20, "{calls}");
         for at in 0..calls {

@@ -6,8 +6,8 @@ mod stored;
 use std::collections::HashSet;
 
 use serde_json::{Value, json};
-use stepladder_tests::load::{Answers, Load};
-use stepladder_tests::{Server, wait_calmly, wait_for};
+use stepladder_tests::load::{LoadResponses, LoadSize};
+use stepladder_tests::{ServerProcess, wait_calmly, wait_for};
 
 /// The maximum number of due wakes. It is so low that a short load exceeds it at once.
 const BACKLOG: usize = 20;
@@ -20,20 +20,20 @@ fn event(n: usize) -> Value {
 }
 
 /// Returns whether enough events were accepted, and at least three times as many refused.
-fn enough(answers: &Answers) -> bool {
+fn enough(answers: &LoadResponses) -> bool {
     let (accepted, refused) = (answers.accepted.len(), answers.refused.len());
     accepted >= 300 && refused >= 3 * accepted
 }
 
 #[tokio::test]
 async fn under_overload_accepted_events_are_served_and_refused_ones_leave_nothing() {
-    let mut server = Server::new().argument("--quiet").argument("--max-backlog").argument(BACKLOG.to_string());
+    let mut server = ServerProcess::new().argument("--quiet").argument("--max-backlog").argument(BACKLOG.to_string());
     // with one hop at a time, the clients send several times more events than the server can
     // handle, on any machine
     server = server.argument("--concurrency").argument("1");
     server.start().await;
     let api = server.api();
-    let answers = Load { clients: 32, batch: 5 }.send(&api, event, enough).await;
+    let answers = LoadSize { clients: 32, batch: 5 }.send(&api, event, enough).await;
     let (least, most) = answers.waits.expect("some were pushed back");
     assert!(1 <= least && most <= 60, "{least} to {most} s");
 
@@ -74,7 +74,7 @@ async fn under_overload_accepted_events_are_served_and_refused_ones_leave_nothin
 #[tokio::test]
 async fn the_send_command_waits_until_the_server_accepts() {
     // a single sleeping run stays within this limit, and the burst of events below exceeds it
-    let mut server = Server::new().argument("--max-backlog").argument("1").argument("--quiet");
+    let mut server = ServerProcess::new().argument("--max-backlog").argument("1").argument("--quiet");
     server.start().await;
     let api = server.api();
     let burst: Vec<Value> = (0..2_000).map(|_| json!({"name": "test/hello.world"})).collect();

@@ -5,7 +5,7 @@ use std::fs;
 
 use stepladder_tests::binary::root;
 
-use crate::pages::{self, Page};
+use crate::pages::{self, MarkdownPage};
 
 const PAGE: &str = "docs/reference/error-codes.md";
 
@@ -21,7 +21,7 @@ fn the_page_has_every_code() {
     let source = fs::read_to_string(root().join("orchestrator/core/src/failure.rs")).expect("the codes of Stepladder");
     let own = own_codes(&source);
     assert!(own.len() > 10, "{own:?}");
-    let page = Page::read(PAGE);
+    let page = MarkdownPage::read(PAGE);
     let listed: BTreeSet<&str> = page.rows().flat_map(|cells| cells[0].split('`').skip(1).step_by(2)).collect();
     let missing: Vec<&&str> = own.difference(&listed).collect();
     assert!(missing.is_empty(), "{PAGE} lacks {missing:?}");

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use stepladder_tests::binary::root;
 
-use crate::pages::{self, Page};
+use crate::pages::{self, MarkdownPage};
 
 const PAGE: &str = "docs/reference/environment.md";
 /// The prefixes of Stepladder's variables, and of the variables for services.
@@ -61,7 +61,7 @@ fn the_page_has_every_variable() {
     used.append(&mut set_by(&fs::read_to_string(root().join(Path::new("template.yaml"))).expect("the template")));
     used.extend(LIBRARIES.map(str::to_owned));
     assert!(used.len() > 20, "{used:?}");
-    let page = Page::read(PAGE);
+    let page = MarkdownPage::read(PAGE);
     let listed: BTreeSet<String> = page
         .rows()
         .flat_map(|cells| {

@@ -5,7 +5,7 @@ use std::fs;
 
 use stepladder_tests::binary::root;
 
-use crate::pages::{self, Page};
+use crate::pages::{self, MarkdownPage};
 
 const PAGE: &str = "docs/reference/http.md";
 const METHODS: [&str; 5] = ["get", "post", "delete", "put", "patch"];
@@ -31,7 +31,7 @@ fn the_page_has_every_route() {
     let read = |path: &std::path::PathBuf| fs::read_to_string(root().join(path)).expect("a source file");
     let made: BTreeSet<String> = sources.iter().flat_map(|path| routes_in(&read(path))).collect();
     assert!(made.len() > 40, "{made:?}");
-    let page = Page::read(PAGE);
+    let page = MarkdownPage::read(PAGE);
     let rows = page.rows();
     let listed = rows.filter_map(|cells| {
         let (method, path) = cells[0].strip_prefix('`')?.split_once('`')?.0.split_once(' ')?;

@@ -5,26 +5,26 @@ use std::path::{Path, PathBuf};
 
 use stepladder_tests::binary::root;
 
-use crate::pages::Page;
+use crate::pages::MarkdownPage;
 
 const PAGE: &str = "docs/reference/limits.md";
 const CORE: &str = "orchestrator/core/src/limits.rs";
 
 /// A row of the table that names a constant.
-struct Row {
+struct LimitRow {
     exactly: i64,
     constant: String,
     file: PathBuf,
 }
 
 /// Returns the rows of the form `| thing | limit | exactly | [`CONSTANT`](file) | past it |`.
-fn rows(page: &Page) -> Vec<Row> {
+fn rows(page: &MarkdownPage) -> Vec<LimitRow> {
     let folder = root().join(PAGE);
     let folder = folder.parent().expect("the page lies in a folder");
     let read = |cells: Vec<&str>| {
         let (constant, file) = cells.get(3)?.strip_prefix("[`")?.split_once("`](")?;
         let exactly = cells[2].replace(',', "").parse();
-        Some(Row {
+        Some(LimitRow {
             exactly: exactly.unwrap_or_else(|e| panic!("{e}: {cells:?}")),
             constant: constant.into(),
             file: folder.join(file.strip_suffix(')')?),
@@ -50,9 +50,9 @@ fn value(constant: &str, file: &Path) -> i64 {
 
 #[test]
 fn every_limit_on_the_page_is_that_of_the_code() {
-    let rows = rows(&Page::read(PAGE));
+    let rows = rows(&MarkdownPage::read(PAGE));
     assert!(rows.len() > 40, "{} rows", rows.len());
-    for Row { exactly, constant, file } in &rows {
+    for LimitRow { exactly, constant, file } in &rows {
         assert_eq!(*exactly, value(constant, file), "{constant}");
     }
     let limits = fs::read_to_string(root().join(CORE)).expect("the limits");

@@ -5,10 +5,10 @@ use std::path::{Component, Path, PathBuf};
 
 use stepladder_tests::binary::root;
 
-use crate::pages::{self, Page};
+use crate::pages::{self, MarkdownPage};
 
 /// Returns the targets of the links and images on a page.
-fn targets(page: &Page) -> Vec<String> {
+fn targets(page: &MarkdownPage) -> Vec<String> {
     let mut found = Vec::new();
     for line in page.prose() {
         // brackets in a code span are no link
@@ -29,7 +29,7 @@ fn anchor(heading: &str) -> String {
 }
 
 /// Returns the anchors of all headings on a page. Repeated headings have numbered anchors.
-fn anchors(page: &Page) -> BTreeSet<String> {
+fn anchors(page: &MarkdownPage) -> BTreeSet<String> {
     let mut uses: HashMap<String, u32> = HashMap::new();
     let headings = page.prose().filter(|line| line.starts_with('#'));
     headings
@@ -78,7 +78,7 @@ fn every_link_leads_to_a_file_and_a_heading_that_exist() {
 
 #[test]
 fn the_book_has_each_page_once() {
-    let listed: Vec<String> = targets(&Page::read("docs/SUMMARY.md"));
+    let listed: Vec<String> = targets(&MarkdownPage::read("docs/SUMMARY.md"));
     let mut sorted = listed.clone();
     sorted.sort_unstable();
     let pages = pages::files(&root().join("docs"), "md");
@@ -96,6 +96,6 @@ fn the_book_has_each_page_once() {
 fn anchors_are_those_of_github() {
     assert_eq!(anchor("Who can read what?"), "who-can-read-what");
     assert_eq!(anchor("`check`, before a deploy"), "check-before-a-deploy");
-    let page = Page { path: "a.md".into(), text: "# A\n## A\n```sh\n# no heading\n```\n".into() };
+    let page = MarkdownPage { path: "a.md".into(), text: "# A\n## A\n```sh\n# no heading\n```\n".into() };
     assert_eq!(anchors(&page).into_iter().collect::<Vec<_>>(), ["a", "a-1"]);
 }

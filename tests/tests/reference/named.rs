@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use stepladder_tests::binary::root;
 
-use crate::pages::{self, Page};
+use crate::pages::{self, MarkdownPage};
 
 /// The folders with which the path of a file in a document may begin.
 const FOLDERS: [&str; 6] = ["orchestrator/", "functions/", "proof/", "tests/", "infra/", "docs/"];
@@ -44,7 +44,7 @@ fn every_path_in_a_document_exists() {
 
 /// Checks that each test named on a page exists in the file that the page names before the test.
 fn check_tests(path: &str, least: usize) {
-    let page = Page::read(path);
+    let page = MarkdownPage::read(path);
     let (mut names, mut source) = (0, String::new());
     for span in page.code_spans() {
         if span.ends_with(".rs") {
@@ -71,7 +71,8 @@ fn every_test_that_a_page_names_exists() {
 fn the_example_of_an_adapters_suite_is_the_one_that_runs() {
     let source = fs::read_to_string(root().join("orchestrator/sqlite/tests/conformance.rs")).expect("a test");
     let (_, source) = source.split_once("\n\n").expect("a comment comes first");
-    let contributing: Vec<String> = Page::read("CONTRIBUTING.md").text.lines().map(|l| l.trim().to_owned()).collect();
+    let contributing: Vec<String> =
+        MarkdownPage::read("CONTRIBUTING.md").text.lines().map(|l| l.trim().to_owned()).collect();
     let expected: Vec<&str> = source.trim_end().lines().map(str::trim).collect();
     assert!(contributing.windows(expected.len()).any(|lines| lines == expected), "CONTRIBUTING.md shows another one");
 }

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use stepladder_tests::binary::root;
 
 /// One Markdown file.
-pub(crate) struct Page {
+pub(crate) struct MarkdownPage {
     /// The path, relative to the root of the repository.
     pub(crate) path: PathBuf,
     pub(crate) text: String,
 }
 
-impl Page {
+impl MarkdownPage {
     pub(crate) fn read(path: &str) -> Self {
         let text = fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
         Self { path: path.into(), text }
@@ -43,10 +43,10 @@ impl Page {
 }
 
 /// Returns all Markdown files, sorted by path.
-pub(crate) fn all() -> Vec<Page> {
+pub(crate) fn all() -> Vec<MarkdownPage> {
     let mut found = files(root(), "md");
     found.retain(|path| !path.starts_with("proof/fuzz/corpus"));
-    found.iter().map(|path| Page::read(path.to_str().expect("a path of ours is UTF-8"))).collect()
+    found.iter().map(|path| MarkdownPage::read(path.to_str().expect("a path of ours is UTF-8"))).collect()
 }
 
 /// Returns all files with this extension below a folder, as paths relative to the root of the

@@ -8,7 +8,7 @@ use futures::try_join;
 use stepladder::App;
 use stepladder::prelude::*;
 
-use crate::ledger::Ledger;
+use crate::ledger::BodyLedger;
 
 /// The maximum number of bodies of `order` that may execute at the same time.
 pub(crate) const LIMIT: usize = 4;
@@ -17,42 +17,42 @@ const DOOMED: u64 = 7;
 
 /// The event that starts an order.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Order {
+pub(crate) struct OrderEvent {
     n: u64,
 }
 
-impl EventData for Order {
+impl EventData for OrderEvent {
     const NAME: &'static str = "fire/order";
 }
 
 /// The data of an order's call of another function.
 #[derive(Serialize, Deserialize)]
-struct Part {
+struct PartInput {
     n: u64,
 }
 
-impl EventData for Part {
+impl EventData for PartInput {
     const NAME: &'static str = "fire/part.asked";
 }
 
 /// The event that an order sends.
 #[derive(Serialize, Deserialize)]
-struct OrderSent {
+struct OrderSentEvent {
     n: u64,
 }
 
-impl EventData for OrderSent {
+impl EventData for OrderSentEvent {
     const NAME: &'static str = "fire/told";
 }
 
 /// The event that starts a short run of two steps. There are many such runs.
 #[derive(Serialize, Deserialize)]
-struct Item {
+struct ItemEvent {
     n: u64,
     shelf: u64,
 }
 
-impl EventData for Item {
+impl EventData for ItemEvent {
     const NAME: &'static str = "fire/item";
 }
 
@@ -82,25 +82,25 @@ pub(crate) fn app() -> App {
         .function(Function::new("item", item).concurrency(Concurrency::limit(2).key("event.data.shelf")))
 }
 
-async fn order(ctx: Context, event: Event<Order>) -> Result<u64> {
+async fn order(ctx: Context, event: Event<OrderEvent>) -> Result<u64> {
     let (ctx, n) = (&ctx, event.data.n);
     let reserved = ctx.step("reserve", || body(ctx, "reserve", n + 1)).await?;
     let (charged, labelled) =
         try_join!(ctx.step("charge", || shaky(ctx, "charge", n + 2)), ctx.step("label", || body(ctx, "label", n + 3)))?;
     ctx.sleep("pause", Duration::from_millis(20)).await?;
-    let part: u64 = ctx.invoke("part", "part", &Part { n }).await?;
-    ctx.send_event("tell", OrderSent { n }).await?;
+    let part: u64 = ctx.invoke("part", "part", &PartInput { n }).await?;
+    ctx.send_event("tell", OrderSentEvent { n }).await?;
     if is_doomed(n) {
         ctx.step("doomed", async || Err::<(), _>(Error::terminal("the order is doomed"))).await?;
     }
     ctx.step("close", || body(ctx, "close", reserved + charged + labelled + part)).await
 }
 
-async fn part(ctx: Context, event: Event<Part>) -> Result<u64> {
+async fn part(ctx: Context, event: Event<PartInput>) -> Result<u64> {
     ctx.step("double", || body(&ctx, "double", event.data.n * 2)).await
 }
 
-async fn told(ctx: Context, event: Event<OrderSent>) -> Result<u64> {
+async fn told(ctx: Context, event: Event<OrderSentEvent>) -> Result<u64> {
     ctx.step("hear", || body(&ctx, "hear", event.data.n)).await
 }
 
@@ -108,7 +108,7 @@ async fn sorry(ctx: Context, failed: Event<FunctionFailed>) -> Result<String> {
     ctx.step("apologise", || body(&ctx, "apologise", failed.data.error.message.clone())).await
 }
 
-async fn item(ctx: Context, event: Event<Item>) -> Result<u64> {
+async fn item(ctx: Context, event: Event<ItemEvent>) -> Result<u64> {
     let ctx = &ctx;
     let weight = ctx.step("weigh", || at_once(ctx, "weigh", event.data.n % 100)).await?;
     ctx.step("pack", || at_once(ctx, "pack", weight + 1)).await
@@ -141,7 +141,7 @@ async fn at_once(ctx: &Context, step: &str, value: u64) -> Result<u64> {
     Ok(value)
 }
 
-fn ledger() -> &'static Ledger {
-    static LEDGER: LazyLock<Ledger> = LazyLock::new(Ledger::of_this_process);
+fn ledger() -> &'static BodyLedger {
+    static LEDGER: LazyLock<BodyLedger> = LazyLock::new(BodyLedger::of_this_process);
     &LEDGER
 }

@@ -7,9 +7,9 @@ use crate::setting;
 
 /// A sequence of random numbers.
 #[derive(Clone, Debug)]
-pub(crate) struct Chance(u64);
+pub(crate) struct SeededRandom(u64);
 
-impl Chance {
+impl SeededRandom {
     /// Creates a sequence with the seed in `STEPLADDER_FIRE_SEED` or a new seed, and prints the
     /// seed.
     pub(crate) fn of_this_run() -> Self {

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use reqwest::{Method, Response, header};
 use serde_json::{Value, json};
-use stepladder_tests::{Api, Server};
+use stepladder_tests::{ApiClient, ServerProcess};
 use tokio::task::JoinHandle;
 
-use crate::chance::Chance;
+use crate::chance::SeededRandom;
 
 /// The maximum time that a client waits before it repeats a request.
 const MAX_RETRY_WAIT: Duration = Duration::from_millis(10);
@@ -19,22 +19,22 @@ const MAX_RETRY_WAIT: Duration = Duration::from_millis(10);
 const BATCHES: u64 = 8;
 
 /// The running clients.
-pub(crate) struct Clients {
-    shared: Arc<Shared>,
+pub(crate) struct LoadClients {
+    shared: Arc<SharedClientState>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 /// The state that all clients share.
-struct Shared {
-    api: Mutex<Api>,
+struct SharedClientState {
+    api: Mutex<ApiClient>,
     stop: AtomicBool,
     next: AtomicU64,
-    answers: Mutex<Answers>,
+    answers: Mutex<ClientResponses>,
 }
 
 /// The responses that all clients have received.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Answers {
+pub(crate) struct ClientResponses {
     /// The orders that were accepted, each with the id of its event.
     pub(crate) accepted: BTreeMap<u64, String>,
     /// The number of orders that were sent, whether accepted or not.
@@ -47,11 +47,11 @@ pub(crate) struct Answers {
     pub(crate) unanswered: usize,
 }
 
-impl Clients {
+impl LoadClients {
     /// Starts this many senders, and one client that reads the runs of their events. Each waits up
     /// to `pause` between two requests.
-    pub(crate) fn start(server: &Server, senders: usize, pause: Duration, chance: &mut Chance) -> Self {
-        let shared = Arc::new(Shared {
+    pub(crate) fn start(server: &ServerProcess, senders: usize, pause: Duration, chance: &mut SeededRandom) -> Self {
+        let shared = Arc::new(SharedClientState {
             api: Mutex::new(server.api()),
             stop: AtomicBool::new(false),
             next: AtomicU64::new(0),
@@ -64,7 +64,7 @@ impl Clients {
     }
 
     /// Tells the clients the address of the restarted server.
-    pub(crate) fn moved(&self, server: &Server) {
+    pub(crate) fn moved(&self, server: &ServerProcess) {
         *lock(&self.shared.api) = server.api();
     }
 
@@ -79,7 +79,7 @@ impl Clients {
     }
 
     /// Stops the clients after their current requests. The server must be running.
-    pub(crate) async fn stop(self) -> Answers {
+    pub(crate) async fn stop(self) -> ClientResponses {
         self.shared.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
             task.await.expect("a client does not panic");
@@ -95,7 +95,7 @@ pub(crate) fn name_of(n: u64) -> String {
     format!("order-{n}")
 }
 
-async fn send(shared: Arc<Shared>, pause: Duration, mut chance: Chance) {
+async fn send(shared: Arc<SharedClientState>, pause: Duration, mut chance: SeededRandom) {
     while !shared.stop.load(Ordering::Relaxed) {
         let size = if chance.below(BATCHES) == 0 { 5 } else { 1 };
         let first = shared.next.fetch_add(size, Ordering::Relaxed);
@@ -122,7 +122,7 @@ async fn send(shared: Arc<Shared>, pause: Duration, mut chance: Chance) {
     }
 }
 
-fn accepted(shared: &Shared, orders: std::ops::Range<u64>, answer: &Value) {
+fn accepted(shared: &SharedClientState, orders: std::ops::Range<u64>, answer: &Value) {
     let ids = answer["ids"].as_array().expect("ids");
     assert_eq!(ids.len() as u64, orders.end - orders.start, "{answer}");
     let ids = ids.iter().map(|id| id.as_str().expect("text").to_owned());
@@ -131,7 +131,7 @@ fn accepted(shared: &Shared, orders: std::ops::Range<u64>, answer: &Value) {
 
 /// Checks that a refusal has a message and a `Retry-After`. The events of the request do not count
 /// as accepted.
-async fn refused(shared: &Shared, response: Response) {
+async fn refused(shared: &SharedClientState, response: Response) {
     let status = response.status().as_u16();
     let again = response.headers().get(header::RETRY_AFTER).cloned();
     let Ok(answer) = response.json::<Value>().await else { return };
@@ -143,7 +143,7 @@ async fn refused(shared: &Shared, response: Response) {
 }
 
 /// Reads the runs of accepted events at random, and records those that have ended.
-async fn look(shared: Arc<Shared>, pause: Duration, mut chance: Chance) {
+async fn look(shared: Arc<SharedClientState>, pause: Duration, mut chance: SeededRandom) {
     while !shared.stop.load(Ordering::Relaxed) {
         tokio::time::sleep(chance.shorter_than(pause)).await;
         let event = {
@@ -161,8 +161,8 @@ async fn look(shared: Arc<Shared>, pause: Duration, mut chance: Chance) {
     }
 }
 
-impl Shared {
-    fn api(&self) -> Api {
+impl SharedClientState {
+    fn api(&self) -> ApiClient {
         lock(&self.api).clone()
     }
 }

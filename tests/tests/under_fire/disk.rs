@@ -6,11 +6,11 @@ use libtest_mimic::Trial;
 use stepladder_tests::refusing_disk::RefusingDisk;
 use stepladder_tests::wait_for;
 
-use crate::chance::Chance;
-use crate::clients::Clients;
+use crate::chance::SeededRandom;
+use crate::clients::LoadClients;
 use crate::kills::{server, settled};
 use crate::trial;
-use crate::verdict::Sum;
+use crate::verdict::JournalTotals;
 
 /// How often the disk starts and stops refusing writes.
 const ROUNDS: usize = 2;
@@ -21,21 +21,21 @@ const ANSWERS: usize = 15;
 
 /// The reason why a disk refuses writes.
 #[derive(Clone, Copy, Debug)]
-enum Refusal {
+enum DiskRefusal {
     Full,
     ReadOnly,
 }
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_full_disk_is_said_and_outlived_without_a_loss", || refused_for_a_while(Refusal::Full)),
-        trial("a_read_only_disk_is_said_and_outlived_without_a_loss", || refused_for_a_while(Refusal::ReadOnly)),
+        trial("a_full_disk_is_said_and_outlived_without_a_loss", || refused_for_a_while(DiskRefusal::Full)),
+        trial("a_read_only_disk_is_said_and_outlived_without_a_loss", || refused_for_a_while(DiskRefusal::ReadOnly)),
         trial("a_server_killed_on_a_full_disk_goes_on_when_there_is_room", killed_on_a_full_disk),
         trial("a_start_on_a_disk_that_refuses_ends_with_a_sentence", starts_that_end),
     ]
 }
 
-impl Refusal {
+impl DiskRefusal {
     fn begin(self, disk: &RefusingDisk) {
         match self {
             Self::Full => disk.fill(),
@@ -52,25 +52,25 @@ impl Refusal {
     }
 }
 
-async fn refused_for_a_while(refusal: Refusal) {
-    let mut chance = Chance::of_this_run();
+async fn refused_for_a_while(refusal: DiskRefusal) {
+    let mut chance = SeededRandom::of_this_run();
     let disk = RefusingDisk::new();
     let mut server = disk.under(server("step"));
     server.start().await;
-    let clients = Clients::start(&server, 3, PAUSE, &mut chance);
+    let clients = LoadClients::start(&server, 3, PAUSE, &mut chance);
     for _ in 0..ROUNDS {
-        more(&clients, "accepted", Clients::accepted).await;
+        more(&clients, "accepted", LoadClients::accepted).await;
         refusal.begin(&disk);
-        more(&clients, "refused", Clients::refused).await;
+        more(&clients, "refused", LoadClients::refused).await;
         disk.accept_writes();
     }
     let relented = Instant::now();
-    more(&clients, "accepted", Clients::accepted).await;
+    more(&clients, "accepted", LoadClients::accepted).await;
     let (answers, sum) = settled(&mut server, clients).await;
     let log = server.log();
     assert!(log.contains(refusal.sentence()), "{log}");
     assert!(!log.contains("panicked at"), "{log}");
-    let Sum { runs, interrupted, .. } = sum;
+    let JournalTotals { runs, interrupted, .. } = sum;
     println!(
         "{refusal:?}: {} orders accepted, refused {:?}; all {runs} runs had ended {:.1?} after the disk relented for the \
          last time, {interrupted} attempts interrupted",
@@ -82,15 +82,15 @@ async fn refused_for_a_while(refusal: Refusal) {
 }
 
 async fn killed_on_a_full_disk() {
-    let mut chance = Chance::of_this_run();
+    let mut chance = SeededRandom::of_this_run();
     let disk = RefusingDisk::new();
     let mut server = disk.under(server("budget"));
     server.start().await;
-    let clients = Clients::start(&server, 2, PAUSE, &mut chance);
+    let clients = LoadClients::start(&server, 2, PAUSE, &mut chance);
     for _ in 0..ROUNDS {
-        more(&clients, "accepted", Clients::accepted).await;
+        more(&clients, "accepted", LoadClients::accepted).await;
         disk.fill();
-        more(&clients, "refused", Clients::refused).await;
+        more(&clients, "refused", LoadClients::refused).await;
         server.kill().await;
         disk.accept_writes();
         server.start().await;
@@ -108,7 +108,7 @@ async fn starts_that_end() {
             server.start().await;
             server.kill().await;
         }
-        for refusal in [Refusal::Full, Refusal::ReadOnly] {
+        for refusal in [DiskRefusal::Full, DiskRefusal::ReadOnly] {
             refusal.begin(&disk);
             server.launch();
             let status = server.ended().await;
@@ -125,7 +125,7 @@ async fn starts_that_end() {
 }
 
 /// Waits until `count` has grown by [`ANSWERS`].
-async fn more(clients: &Clients, what: &str, count: impl Fn(&Clients) -> usize) {
+async fn more(clients: &LoadClients, what: &str, count: impl Fn(&LoadClients) -> usize) {
     let before = count(clients);
     let told = format!("{ANSWERS} more requests to be {what}");
     wait_for(&told, async || (count(clients) >= before + ANSWERS).then_some(())).await;

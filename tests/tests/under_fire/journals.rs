@@ -5,30 +5,30 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::journal::{Entry, Fact, NewRun, Origin};
+use stepladder_core::journal::{Entry, Fact, NewRun, RunOrigin};
 use stepladder_core::slot::{Limit, Ticket};
 use stepladder_core::state::{RunEnd, RunOutcome};
 use stepladder_core::{EventId, RunId, RunRow};
 use stepladder_engine::ports::{Events, Journals, Listings, Queue, RunQuery, Slots};
-use stepladder_proof::Journal;
-use stepladder_sqlite::{Options, Sqlite};
+use stepladder_proof::RunJournal;
+use stepladder_sqlite::{Sqlite, SqliteOptions};
 
 /// The number of rows on a page of the listing.
 const PAGE: usize = 500;
 
 /// The content of a data file, with all runs.
-pub(crate) struct Stored {
+pub(crate) struct StoredRuns {
     file: Sqlite,
-    pub(crate) journals: Vec<Journal>,
+    pub(crate) journals: Vec<RunJournal>,
     pub(crate) rows: HashMap<RunId, RunRow>,
     /// The runs whose wakes were due but not acknowledged when the server died.
     pub(crate) due: HashSet<RunId>,
 }
 
-impl Stored {
+impl StoredRuns {
     /// Reads a data file whose server has ended.
     pub(crate) async fn read(path: &Path) -> Self {
-        let file = Sqlite::open(path, Options::default()).expect("the data file opens");
+        let file = Sqlite::open(path, SqliteOptions::default()).expect("the data file opens");
         let (mut journals, mut rows) = (Vec::new(), HashMap::new());
         let mut query = RunQuery { limit: PAGE, ..RunQuery::default() };
         loop {
@@ -62,7 +62,7 @@ impl Stored {
 }
 
 /// Returns the creation of a run, which is its entry 0.
-pub(crate) fn created(journal: &Journal) -> &NewRun {
+pub(crate) fn created(journal: &RunJournal) -> &NewRun {
     match journal.entries.first().map(|entry| &entry.fact) {
         Some(Fact::RunCreated(created)) => created,
         other => panic!("{} begins with {other:?}", journal.run),
@@ -71,21 +71,21 @@ pub(crate) fn created(journal: &Journal) -> &NewRun {
 
 /// Returns the run from which this run was started: its caller, the failed run that it handles, or
 /// the run that it reruns.
-pub(crate) fn started_by(journal: &Journal) -> Option<RunId> {
+pub(crate) fn started_by(journal: &RunJournal) -> Option<RunId> {
     match created(journal).origin {
-        Origin::Event | Origin::Cron => None,
-        Origin::Invoke { parent, .. } => Some(parent),
-        Origin::Failure { of } | Origin::Rerun { of } => Some(of),
+        RunOrigin::Event | RunOrigin::Cron => None,
+        RunOrigin::Invoke { parent, .. } => Some(parent),
+        RunOrigin::Failure { of } | RunOrigin::Rerun { of } => Some(of),
     }
 }
 
 /// Returns how the run ended; `None` if it has not ended.
-pub(crate) fn ending(journal: &Journal) -> Option<RunOutcome> {
+pub(crate) fn ending(journal: &RunJournal) -> Option<RunOutcome> {
     journal.entries.iter().find_map(RunEnd::from).map(|end| end.how)
 }
 
 /// Returns the events that the run sent.
-pub(crate) fn sent(journal: &Journal) -> Vec<EventId> {
+pub(crate) fn sent(journal: &RunJournal) -> Vec<EventId> {
     let ids = journal.entries.iter().filter_map(|entry| match &entry.fact {
         Fact::EventsSent { ids, .. } => Some(ids.clone()),
         _ => None,
@@ -93,16 +93,16 @@ pub(crate) fn sent(journal: &Journal) -> Vec<EventId> {
     ids.flatten().collect()
 }
 
-async fn journal(file: &Sqlite, run: RunId) -> Journal {
+async fn journal(file: &Sqlite, run: RunId) -> RunJournal {
     let mut entries: Vec<Entry> = Vec::new();
     for record in file.read(run, 0).await.expect("a journal") {
         assert_eq!(record.seq, entries.len() as u64, "the journal of {run} has a gap");
         entries.extend(record.entries);
     }
-    Journal { run, entries }
+    RunJournal { run, entries }
 }
 
 /// Returns whether a run belongs to this function. The name is given without the prefix of the app.
-pub(crate) fn is_of(journal: &Journal, function: &str) -> bool {
+pub(crate) fn is_of(journal: &RunJournal, function: &str) -> bool {
     created(journal).function == Arc::from(function)
 }

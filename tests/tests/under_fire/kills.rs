@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Trial;
 use serde_json::Value;
 use stepladder_tests::wait::LIMIT;
-use stepladder_tests::{Api, Server};
+use stepladder_tests::{ApiClient, ServerProcess};
 
-use crate::chance::Chance;
-use crate::clients::{Answers, Clients};
-use crate::journals::Stored;
-use crate::verdict::{self, Sum};
+use crate::chance::SeededRandom;
+use crate::clients::{ClientResponses, LoadClients};
+use crate::journals::StoredRuns;
+use crate::verdict::{self, JournalTotals};
 use crate::{ledger, setting, trial};
 
 /// One in this many kills comes while the server is starting.
@@ -34,11 +34,11 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 async fn killed_again_and_again(pace: &str) {
-    let mut chance = Chance::of_this_run();
+    let mut chance = SeededRandom::of_this_run();
     let kills = setting("STEPLADDER_KILLS", 15).div_ceil(2);
     let mut server = server(pace);
     server.start().await;
-    let clients = Clients::start(&server, 2, PAUSE, &mut chance);
+    let clients = LoadClients::start(&server, 2, PAUSE, &mut chance);
     let (begun, mut early) = (Instant::now(), 0);
     for _ in 0..kills {
         // the kill must come at a random moment, so this test sleeps
@@ -56,7 +56,7 @@ async fn killed_again_and_again(pace: &str) {
     let took = begun.elapsed();
     let (answers, sum) = settled(&mut server, clients).await;
     server.assert_no_error_logged();
-    let Sum { runs, entries, interrupted, bodies } = sum;
+    let JournalTotals { runs, entries, interrupted, bodies } = sum;
     println!(
         "{pace}: {kills} kills of a serving and {early} of a starting server in {took:.1?}; {} orders accepted, {} requests \
          unanswered, {} ends of runs told; {runs} runs, {entries} entries, {bodies} bodies executed, {interrupted} interrupted",
@@ -68,28 +68,28 @@ async fn killed_again_and_again(pace: &str) {
 }
 
 /// Prepares the server with the app and the app's ledger.
-pub(crate) fn server(pace: &str) -> Server {
-    let server = Server::of(std::env::current_exe().expect("a program knows its own path"));
+pub(crate) fn server(pace: &str) -> ServerProcess {
+    let server = ServerProcess::of(std::env::current_exe().expect("a program knows its own path"));
     let ledger = server.folder().join("ledger");
     let server = server.variable(ledger::LEDGER, ledger.to_str().expect("a path of letters"));
-    ["--quiet", "--retry-delay", "20ms", "--pace", pace].into_iter().fold(server, Server::argument)
+    ["--quiet", "--retry-delay", "20ms", "--pace", pace].into_iter().fold(server, ServerProcess::argument)
 }
 
 /// Stops the clients, waits until all runs have ended, kills the server, and checks the data file.
-pub(crate) async fn settled(server: &mut Server, clients: Clients) -> (Answers, Sum) {
+pub(crate) async fn settled(server: &mut ServerProcess, clients: LoadClients) -> (ClientResponses, JournalTotals) {
     let answers = clients.stop().await;
     let api = server.api();
     wait_while_bodies_run(&api, &server.folder().join("ledger")).await;
     server.kill().await;
     let lines = ledger::read(&server.folder().join("ledger"));
-    let stored = Stored::read(&server.db()).await;
+    let stored = StoredRuns::read(&server.db()).await;
     let sum = verdict::check_orders(&stored, &answers, &lines).await;
     (answers, sum)
 }
 
 /// Waits until no run is live. If no body starts or ends for a long time, panics with the live
 /// runs.
-async fn wait_while_bodies_run(api: &Api, ledger: &Path) {
+async fn wait_while_bodies_run(api: &ApiClient, ledger: &Path) {
     let written = || std::fs::metadata(ledger).map_or(0, |file| file.len());
     let (mut before, mut since) = (written(), Instant::now());
     loop {
@@ -117,7 +117,7 @@ async fn wait_while_bodies_run(api: &Api, ledger: &Path) {
 }
 
 /// Returns some runs with this status.
-async fn live(api: &Api, status: &str) -> Vec<Value> {
+async fn live(api: &ApiClient, status: &str) -> Vec<Value> {
     let (code, body) = api.get(&format!("/v1/runs?status={status}&limit=3")).await;
     assert_eq!(code, 200, "{body}");
     body["data"].as_array().expect("data").clone()

@@ -15,11 +15,11 @@ pub(crate) const LEDGER: &str = "FIRE_LEDGER";
 
 /// The ledger of a server process, open for appending.
 #[derive(Debug)]
-pub(crate) struct Ledger(File);
+pub(crate) struct BodyLedger(File);
 
 /// A line of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Line {
+pub(crate) enum LedgerLine {
     /// A server has started. All bodies that started before are dead.
     Life,
     /// A body has started.
@@ -30,14 +30,14 @@ pub(crate) enum Line {
 
 /// The executions of one step's body.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Executed {
+pub(crate) struct StepExecutions {
     /// The times at which the body was started, in order.
     pub(crate) began: Vec<Timestamp>,
     /// How often the body has ended.
     pub(crate) ended: usize,
 }
 
-impl Ledger {
+impl BodyLedger {
     pub(crate) fn of_this_process() -> Self {
         let path = std::env::var_os(LEDGER).unwrap_or_else(|| panic!("{LEDGER} names the file to write to"));
         Self(OpenOptions::new().create(true).append(true).open(path).expect("a file to append to"))
@@ -62,33 +62,33 @@ impl Ledger {
 }
 
 /// Reads the lines that all server processes have written.
-pub(crate) fn read(path: &Path) -> Vec<Line> {
+pub(crate) fn read(path: &Path) -> Vec<LedgerLine> {
     let text = std::fs::read_to_string(path).expect("the ledger");
     text.lines().map(|line| parse(line).unwrap_or_else(|| panic!("`{line}` in the ledger"))).collect()
 }
 
-fn parse(line: &str) -> Option<Line> {
+fn parse(line: &str) -> Option<LedgerLine> {
     let mut words = line.split(' ');
     let kind = words.next()?;
     if kind == "life" {
-        return Some(Line::Life);
+        return Some(LedgerLine::Life);
     }
     let (run, step) = (words.next()?.parse().ok()?, words.next()?.to_owned());
     match kind {
-        "begin" => Some(Line::Begin { run, step, at: Timestamp::from_millis(words.next()?.parse().ok()?) }),
-        "end" => Some(Line::End { run, step }),
+        "begin" => Some(LedgerLine::Begin { run, step, at: Timestamp::from_millis(words.next()?.parse().ok()?) }),
+        "end" => Some(LedgerLine::End { run, step }),
         _ => None,
     }
 }
 
 /// Groups the lines by step.
-pub(crate) fn by_step(lines: &[Line]) -> HashMap<(RunId, String), Executed> {
-    let mut steps: HashMap<(RunId, String), Executed> = HashMap::new();
+pub(crate) fn by_step(lines: &[LedgerLine]) -> HashMap<(RunId, String), StepExecutions> {
+    let mut steps: HashMap<(RunId, String), StepExecutions> = HashMap::new();
     for line in lines {
         match line {
-            Line::Life => {}
-            Line::Begin { run, step, at } => steps.entry((*run, step.clone())).or_default().began.push(*at),
-            Line::End { run, step } => steps.entry((*run, step.clone())).or_default().ended += 1,
+            LedgerLine::Life => {}
+            LedgerLine::Begin { run, step, at } => steps.entry((*run, step.clone())).or_default().began.push(*at),
+            LedgerLine::End { run, step } => steps.entry((*run, step.clone())).or_default().ended += 1,
         }
     }
     steps
@@ -96,17 +96,17 @@ pub(crate) fn by_step(lines: &[Line]) -> HashMap<(RunId, String), Executed> {
 
 /// Returns the highest number of bodies that executed at the same time. Only the runs for which
 /// `counts` returns true are counted.
-pub(crate) fn most_at_once(lines: &[Line], counts: impl Fn(RunId) -> bool) -> usize {
+pub(crate) fn most_at_once(lines: &[LedgerLine], counts: impl Fn(RunId) -> bool) -> usize {
     let (mut now, mut most) = (0_usize, 0);
     for line in lines {
         match line {
-            Line::Life => now = 0,
-            Line::Begin { run, .. } if counts(*run) => {
+            LedgerLine::Life => now = 0,
+            LedgerLine::Begin { run, .. } if counts(*run) => {
                 now += 1;
                 most = most.max(now);
             }
-            Line::End { run, .. } if counts(*run) => now -= 1,
-            Line::Begin { .. } | Line::End { .. } => {}
+            LedgerLine::End { run, .. } if counts(*run) => now -= 1,
+            LedgerLine::Begin { .. } | LedgerLine::End { .. } => {}
         }
     }
     most

@@ -9,11 +9,11 @@
 const PARTS: u64 = 30;
 
 /// The number of runs that had ended, and the memory at that time in bytes.
-pub(crate) type Sample = (u64, u64);
+pub(crate) type MemorySample = (u64, u64);
 
 /// Returns what is wrong with the memory during the last two thirds of the runs; `None` if the
 /// memory is steady.
-pub(crate) fn unsteady(samples: &[Sample], runs: u64) -> Option<String> {
+pub(crate) fn unsteady(samples: &[MemorySample], runs: u64) -> Option<String> {
     let level = |part: u64| {
         let within = |ended: u64| (runs * part / PARTS..=runs * (part + 1) / PARTS).contains(&ended);
         median(samples.iter().filter(|(ended, _)| within(*ended)).map(|(_, bytes)| *bytes as i64))

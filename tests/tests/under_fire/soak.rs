@@ -9,9 +9,9 @@ use futures::future::join_all;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use stepladder_core::state::RunOutcome;
-use stepladder_tests::{Api, Server, wait_for};
+use stepladder_tests::{ApiClient, ServerProcess, wait_for};
 
-use crate::journals::{Stored, ending, is_of};
+use crate::journals::{StoredRuns, ending, is_of};
 use crate::kills::server;
 use crate::ledger::LEDGER;
 use crate::{memory, setting, trial};
@@ -41,7 +41,7 @@ async fn memory_is_steady_over_many_events() {
     let mut server = server("step");
     server.start().await;
     let api = server.api();
-    let mut ends = Ends::of(&server.folder().join("ledger"));
+    let mut ends = RunEndCounter::of(&server.folder().join("ledger"));
     let begun = Instant::now();
     let (mut sent, mut samples) = (0, Vec::new());
     while ends.seen < events {
@@ -59,21 +59,21 @@ async fn memory_is_steady_over_many_events() {
     assert_eq!(memory::unsteady(&samples, events), None);
 }
 
-async fn send(api: &Api, items: std::ops::Range<u64>) {
+async fn send(api: &ApiClient, items: std::ops::Range<u64>) {
     let event = |n| json!({"name": "fire/item", "id": format!("item-{n}"), "data": {"n": n, "shelf": n / SHELF}});
     let sent = api.send(&Value::Array(items.map(event).collect())).await;
     assert_eq!(sent.len() as u64, BATCH);
 }
 
 /// Counts the runs that have ended by reading the ledger, without requests to the server.
-struct Ends {
+struct RunEndCounter {
     lines: BufReader<std::fs::File>,
     /// The start of a line that is not complete yet.
     line: String,
     seen: u64,
 }
 
-impl Ends {
+impl RunEndCounter {
     fn of(ledger: &Path) -> Self {
         let file = std::fs::File::open(ledger).unwrap_or_else(|error| panic!("{LEDGER}: {error}"));
         Self { lines: BufReader::new(file), line: String::new(), seen: 0 }
@@ -91,7 +91,7 @@ impl Ends {
 }
 
 /// Returns the resident memory of the server in bytes.
-fn resident(server: &Server) -> u64 {
+fn resident(server: &ServerProcess) -> u64 {
     let id = server.id().expect("it runs");
     let Ok(status) = std::fs::read_to_string(format!("/proc/{id}/status")) else { return 0 };
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells it");
@@ -107,7 +107,7 @@ fn tell(events: u64, took: Duration, samples: &[(u64, u64)]) {
 }
 
 /// Checks that each event has one run, and that the run ended as expected.
-async fn check(mut server: Server, events: u64) {
+async fn check(mut server: ServerProcess, events: u64) {
     let api = server.api();
     wait_for("the last run to be written down", async || {
         let (_, body) = api.get("/v1/runs?status=Running&limit=1").await;
@@ -116,7 +116,7 @@ async fn check(mut server: Server, events: u64) {
     .await;
     server.assert_no_error_logged();
     server.kill().await;
-    let stored = Stored::read(&server.db()).await;
+    let stored = StoredRuns::read(&server.db()).await;
     assert_eq!(stepladder_proof::check(&stored.journals), [] as [String; 0]);
     assert_eq!(stored.journals.len() as u64, events);
     let right = |journal| is_of(journal, "item") && matches!(ending(journal), Some(RunOutcome::Completed(_)));

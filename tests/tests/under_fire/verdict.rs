@@ -6,16 +6,16 @@ use serde_json::Value;
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::state::RunOutcome;
 use stepladder_core::{EventId, RunId, Timestamp};
-use stepladder_proof::Journal;
+use stepladder_proof::RunJournal;
 
 use crate::app;
-use crate::clients::{Answers, name_of};
-use crate::journals::{Stored, created, ending, is_of, sent, started_by};
-use crate::ledger::{Line, by_step, most_at_once};
+use crate::clients::{ClientResponses, name_of};
+use crate::journals::{StoredRuns, created, ending, is_of, sent, started_by};
+use crate::ledger::{LedgerLine, by_step, most_at_once};
 
 /// The numbers of runs, entries, interruptions and bodies in all journals.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Sum {
+pub(crate) struct JournalTotals {
     pub(crate) runs: usize,
     pub(crate) entries: usize,
     pub(crate) interrupted: usize,
@@ -23,7 +23,11 @@ pub(crate) struct Sum {
 }
 
 /// Panics with all violations, if there are any.
-pub(crate) async fn check_orders(stored: &Stored, answers: &Answers, lines: &[Line]) -> Sum {
+pub(crate) async fn check_orders(
+    stored: &StoredRuns,
+    answers: &ClientResponses,
+    lines: &[LedgerLine],
+) -> JournalTotals {
     let mut wrong = stepladder_proof::check(&stored.journals);
     wrong.extend(stepladder_proof::unfinished(&stored.journals).iter().map(|run| format!("{run} has not ended")));
     wrong.extend(rows(stored));
@@ -47,18 +51,18 @@ pub(crate) async fn check_orders(stored: &Stored, answers: &Answers, lines: &[Li
 }
 
 /// Computes the totals.
-fn sum(stored: &Stored, lines: &[Line]) -> Sum {
+fn sum(stored: &StoredRuns, lines: &[LedgerLine]) -> JournalTotals {
     let entries = || stored.journals.iter().flat_map(|journal| &journal.entries);
-    Sum {
+    JournalTotals {
         runs: stored.journals.len(),
         entries: entries().count(),
         interrupted: entries().filter(|e| matches!(e.fact, Fact::AttemptInterrupted { .. })).count(),
-        bodies: lines.iter().filter(|line| matches!(line, Line::Begin { .. })).count(),
+        bodies: lines.iter().filter(|line| matches!(line, LedgerLine::Begin { .. })).count(),
     }
 }
 
 /// Checks that the row of each run agrees with its journal.
-fn rows(stored: &Stored) -> Vec<String> {
+fn rows(stored: &StoredRuns) -> Vec<String> {
     let mut wrong = Vec::new();
     for journal in &stored.journals {
         let row = &stored.rows[&journal.run];
@@ -72,10 +76,10 @@ fn rows(stored: &Stored) -> Vec<String> {
 
 /// Checks that each accepted order has one run of `order`, one called run, and one sent event with
 /// one run. A failed order also has one run of its failure handler. There must be no other runs.
-async fn orders(stored: &Stored, answers: &Answers) -> Vec<String> {
+async fn orders(stored: &StoredRuns, answers: &ClientResponses) -> Vec<String> {
     let mut wrong = Vec::new();
-    let mut of_event: HashMap<EventId, Vec<&Journal>> = HashMap::new();
-    let mut of_run: HashMap<RunId, Vec<&Journal>> = HashMap::new();
+    let mut of_event: HashMap<EventId, Vec<&RunJournal>> = HashMap::new();
+    let mut of_run: HashMap<RunId, Vec<&RunJournal>> = HashMap::new();
     for journal in &stored.journals {
         match started_by(journal) {
             None => of_event.entry(created(journal).event.id).or_default().push(journal),
@@ -125,8 +129,8 @@ async fn orders(stored: &Stored, answers: &Answers) -> Vec<String> {
 }
 
 /// Checks that each end of a run that a client has seen is the end in the run's journal.
-fn told(stored: &Stored, answers: &Answers) -> Vec<String> {
-    let journals: HashMap<String, &Journal> = stored.journals.iter().map(|j| (j.run.to_string(), j)).collect();
+fn told(stored: &StoredRuns, answers: &ClientResponses) -> Vec<String> {
+    let journals: HashMap<String, &RunJournal> = stored.journals.iter().map(|j| (j.run.to_string(), j)).collect();
     let mut wrong = Vec::new();
     for (run, shown) in &answers.ended {
         let end = journals.get(run).and_then(|journal| ending(journal));
@@ -150,8 +154,8 @@ fn text(value: &Value) -> String {
 
 /// Checks the executions of each body: each belongs to an attempt that was started, a step with a
 /// value has at least one, and none comes after the outcome was written.
-fn executions(journals: &[Journal], lines: &[Line]) -> Vec<String> {
-    let mut steps: BTreeMap<(RunId, String), Attempts> = BTreeMap::new();
+fn executions(journals: &[RunJournal], lines: &[LedgerLine]) -> Vec<String> {
+    let mut steps: BTreeMap<(RunId, String), StepAttempts> = BTreeMap::new();
     for journal in journals {
         for Entry { at, fact } in &journal.entries {
             let Some(step) = fact.step() else { continue };
@@ -191,7 +195,7 @@ fn executions(journals: &[Journal], lines: &[Line]) -> Vec<String> {
 
 /// The attempts of a step, as its journal contains them.
 #[derive(Default)]
-struct Attempts {
+struct StepAttempts {
     started: usize,
     settled: Option<Timestamp>,
 }

@@ -1,10 +1,10 @@
 //! The command `cancel ID` or `cancel --all`.
 
 use clap::Args;
-use stepladder_api::Data;
+use stepladder_api::DataResponse;
 
 use super::run_selection::RunSelectionArgs;
-use super::{Access, OutputArgs, ServerArgs};
+use super::{CommandAccess, OutputArgs, ServerArgs};
 use crate::app::App;
 use crate::terminal::{CommandResult, json, print, status};
 
@@ -26,11 +26,11 @@ pub(crate) struct CancelArgs {
 }
 
 pub(crate) async fn execute(app: App, args: CancelArgs) -> CommandResult {
-    let client = args.server.client(app, Access::Writes).await?;
+    let client = args.server.client(app, CommandAccess::Writes).await?;
     let Some(run) = args.selection.id else {
         let done = args.selection.each_page(&client, "cancel", "", "Cancel every run that has not ended?").await?;
         return match args.output.json {
-            true => print(json(&Data { data: done })?),
+            true => print(json(&DataResponse { data: done })?),
             false => print(format_args!("{} runs cancelled", done.len())),
         };
     };

@@ -8,11 +8,11 @@ use stepladder_core::Status;
 use stepladder_engine::check::{Divergence, divergence};
 
 use super::journal::{RunFilterArgs, listed};
-use super::{Access, ServerArgs};
+use super::{CommandAccess, ServerArgs};
 use crate::app::App;
 use crate::journals::{self, Journals};
 use crate::terminal::text::one_line;
-use crate::terminal::{CommandResult, Stop, print, remark};
+use crate::terminal::{CommandResult, StopReason, print, remark};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -36,7 +36,7 @@ pub(crate) struct CheckArgs {
 }
 
 pub(crate) async fn execute(mut app: App, args: CheckArgs) -> CommandResult {
-    let compiled = app.compile().map_err(Stop::problem)?;
+    let compiled = app.compile().map_err(StopReason::problem)?;
     let journals = match &args.against {
         Some(path) => journals::of_path(path)?,
         None => of_server(app, &args).await?,
@@ -47,7 +47,7 @@ pub(crate) async fn execute(mut app: App, args: CheckArgs) -> CommandResult {
     let mut diverging = 0;
     for (run, entries) in &journals {
         let divergence = divergence(&compiled, *run, entries).await;
-        let divergence = divergence.map_err(|e| Stop::problem(format!("run {run} cannot be replayed: {e}")))?;
+        let divergence = divergence.map_err(|e| StopReason::problem(format!("run {run} cannot be replayed: {e}")))?;
         if let Some(Divergence { at, why }) = divergence {
             diverging += 1;
             let at = at.map(|at| format!(" at entry {at}")).unwrap_or_default();
@@ -57,13 +57,15 @@ pub(crate) async fn execute(mut app: App, args: CheckArgs) -> CommandResult {
     let all = journals.len();
     match diverging {
         0 => print(format!("{all} runs replay under this build")),
-        n => Err(Stop::problem(format!("{n} of {all} runs would diverge under this build; see docs/changing-code.md"))),
+        n => Err(StopReason::problem(format!(
+            "{n} of {all} runs would diverge under this build; see docs/changing-code.md"
+        ))),
     }
 }
 
 /// Reads the journals of runs from a server. By default, reads those of live runs.
-async fn of_server(app: App, args: &CheckArgs) -> Result<Journals, Stop> {
-    let client = args.server.client(app, Access::Reads).await?;
+async fn of_server(app: App, args: &CheckArgs) -> Result<Journals, StopReason> {
+    let client = args.server.client(app, CommandAccess::Reads).await?;
     let statuses = match args.filter.status {
         Some(status) => vec![status],
         None => vec![Status::Running, Status::Scheduled],

@@ -16,10 +16,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::Access;
+use access::AccessSettings;
 use banner::Banner;
 use clap::{Args, ValueEnum};
-use live::Live;
+use live::LiveLines;
 use stepladder_api::Function;
 use stepladder_api::text::duration;
 use stepladder_engine::{Config, Engine, Pace, Workers};
@@ -31,7 +31,7 @@ use crate::app::App;
 use crate::dev_setup::DevSetup;
 use crate::storage::{self, Location, Store};
 use crate::terminal::text::parse_duration;
-use crate::terminal::{CommandResult, Stop, print, remark};
+use crate::terminal::{CommandResult, StopReason, print, remark};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -94,25 +94,25 @@ enum PaceArg {
 pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     let access = access(&args)?;
     let mut stop_requests =
-        StopRequests::listen().map_err(|e| Stop::problem(format!("cannot listen for Ctrl-C: {e}")))?;
-    let live = (!args.quiet).then(Live::start);
+        StopRequests::listen().map_err(|e| StopReason::problem(format!("cannot listen for Ctrl-C: {e}")))?;
+    let live = (!args.quiet).then(LiveLines::start);
     logs::start(live.clone())?;
     let listener = listen(&args.host, args.port).await?;
     let setup = flags::set_up(&mut app).await?;
     let config = config(&app, &args, &setup);
-    let compiled = app.compile().map_err(Stop::problem)?;
+    let compiled = app.compile().map_err(StopReason::problem)?;
     let address = address(&args.host, listener.local_addr().map_err(|e| cannot_listen(&args.host, args.port, &e))?);
     let Store { backend, queues } = tokio::select! {
-        opened = storage::open(Location::File(args.db.clone())) => opened.map_err(Stop::problem)?,
-        () = stop_requests.next() => return Err(Stop::Interrupted),
+        opened = storage::open(Location::File(args.db.clone())) => opened.map_err(StopReason::problem)?,
+        () = stop_requests.next() => return Err(StopReason::Interrupted),
     };
-    let engine = Arc::new(Engine::new(backend.clone(), compiled, config).map_err(Stop::problem)?);
+    let engine = Arc::new(Engine::new(backend.clone(), compiled, config).map_err(StopReason::problem)?);
 
     let functions: Vec<Function> =
         engine.functions().snapshot().specs().map(|spec| Function::new(spec, None)).collect();
     let router = stepladder_server::router(
         engine.clone(),
-        stepladder_server::Options {
+        stepladder_server::ServerOptions {
             event_keys: access.event_keys.clone(),
             dashboard_token: access.dashboard_token.clone(),
             loopback: access.loopback,
@@ -135,7 +135,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     let keyed = !access.event_keys.is_empty();
     print(Banner { address: &address, db: &args.db, functions: &functions, keyed, notes: &notes }.text())?;
     if !setup.events.is_empty() {
-        engine.intake().ingest(setup.events, None).await.map_err(Stop::problem)?;
+        engine.intake().ingest(setup.events, None).await.map_err(StopReason::problem)?;
     }
 
     tokio::select! {
@@ -146,7 +146,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     stop.send_replace(true);
     pruning.abort();
     let done = tokio::select! {
-        () = stop_requests.next() => Err(Stop::Interrupted),
+        () = stop_requests.next() => Err(StopReason::Interrupted),
         (in_time, _) = async { tokio::join!(workers.stop(GRACE), tokio::time::timeout(GRACE, &mut http)) } => match in_time {
             true => Ok(()),
             false => remark("some steps did not end in time; the next start runs them again"),
@@ -158,17 +158,17 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     done
 }
 
-fn access(args: &DevArgs) -> Result<Access, Stop> {
+fn access(args: &DevArgs) -> Result<AccessSettings, StopReason> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     let mut keys = args.event_keys.clone();
     if let Some(more) = variable("STEPLADDER_EVENT_KEYS") {
         let given = keys.len();
         keys.extend(more.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned));
         if keys.len() == given {
-            return Err(Stop::problem("STEPLADDER_EVENT_KEYS has no key; write it like KEY or KEY,OTHER-KEY"));
+            return Err(StopReason::problem("STEPLADDER_EVENT_KEYS has no key; write it like KEY or KEY,OTHER-KEY"));
         }
     }
-    Access::check(&args.host, keys, variable("STEPLADDER_DASHBOARD_TOKEN"), args.retry_delay.is_some())
+    AccessSettings::check(&args.host, keys, variable("STEPLADDER_DASHBOARD_TOKEN"), args.retry_delay.is_some())
 }
 
 fn config(app: &App, args: &DevArgs, setup: &DevSetup) -> Config {
@@ -186,12 +186,12 @@ fn config(app: &App, args: &DevArgs, setup: &DevSetup) -> Config {
     }
 }
 
-async fn listen(host: &str, port: u16) -> Result<TcpListener, Stop> {
+async fn listen(host: &str, port: u16) -> Result<TcpListener, StopReason> {
     TcpListener::bind((host.trim_matches(['[', ']']), port)).await.map_err(|e| cannot_listen(host, port, &e))
 }
 
-fn cannot_listen(host: &str, port: u16, error: &std::io::Error) -> Stop {
-    Stop::problem(match error.kind() {
+fn cannot_listen(host: &str, port: u16, error: &std::io::Error) -> StopReason {
+    StopReason::problem(match error.kind() {
         ErrorKind::AddrInUse => {
             format!(
                 "port {port} is in use, perhaps by another `stepladder dev`; stop that one, or choose another with --port"
@@ -220,8 +220,8 @@ fn notes(setup: &DevSetup, config: &Config) -> Vec<String> {
     notes
 }
 
-fn server_ended(ended: Result<(), tokio::task::JoinError>) -> Stop {
-    Stop::problem(match ended {
+fn server_ended(ended: Result<(), tokio::task::JoinError>) -> StopReason {
+    StopReason::problem(match ended {
         Ok(()) => "the server ended unexpectedly".into(),
         Err(e) => format!("the server cannot continue: {e}"),
     })

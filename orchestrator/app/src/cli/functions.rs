@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use clap::Args;
 use stepladder_api::text::duration;
-use stepladder_api::{Concurrency, Data, Function, LimitScope};
+use stepladder_api::{Concurrency, DataResponse, Function, LimitScope};
 
 use super::OutputArgs;
 use crate::app::App;
 use crate::client::{self, Client};
 use crate::terminal::table::Table;
 use crate::terminal::text::one_line;
-use crate::terminal::{CommandResult, Stop, json, print, remark};
+use crate::terminal::{CommandResult, StopReason, json, print, remark};
 
 #[derive(Args, Debug)]
 pub(crate) struct FunctionsArgs {
@@ -36,10 +36,14 @@ pub(crate) async fn execute(app: App, args: FunctionsArgs) -> CommandResult {
     print(listing(&functions))
 }
 
-fn registered(mut app: App) -> Result<(Vec<Function>, String), Stop> {
-    let functions: Vec<Function> =
-        app.compile().map_err(Stop::problem)?.iter().map(|function| Function::new(function.spec(), None)).collect();
-    let answer = Data { data: functions };
+fn registered(mut app: App) -> Result<(Vec<Function>, String), StopReason> {
+    let functions: Vec<Function> = app
+        .compile()
+        .map_err(StopReason::problem)?
+        .iter()
+        .map(|function| Function::new(function.spec(), None))
+        .collect();
+    let answer = DataResponse { data: functions };
     let text = json(&answer)?;
     Ok((answer.data, text))
 }

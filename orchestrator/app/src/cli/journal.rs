@@ -4,11 +4,11 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use stepladder_core::{RunId, Status};
 
-use super::{Access, ServerArgs, parse_run_id, parse_status};
+use super::{CommandAccess, ServerArgs, parse_run_id, parse_status};
 use crate::app::App;
 use crate::client::Client;
 use crate::journals;
-use crate::terminal::{CommandResult, Stop, print};
+use crate::terminal::{CommandResult, StopReason, print};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -42,7 +42,7 @@ pub(crate) struct RunFilterArgs {
 }
 
 pub(crate) async fn execute(app: App, args: JournalArgs) -> CommandResult {
-    let client = args.server.client(app, Access::Reads).await?;
+    let client = args.server.client(app, CommandAccess::Reads).await?;
     let runs = match args.runs.is_empty() {
         true => listed(&client, &args.filter).await?,
         false => args.runs,
@@ -56,7 +56,7 @@ pub(crate) async fn execute(app: App, args: JournalArgs) -> CommandResult {
 }
 
 /// Lists the ids of the selected runs, page by page, newest first.
-pub(crate) async fn listed(client: &Client, filter: &RunFilterArgs) -> Result<Vec<RunId>, Stop> {
+pub(crate) async fn listed(client: &Client, filter: &RunFilterArgs) -> Result<Vec<RunId>, StopReason> {
     const PAGE: usize = 500;
     let limit = filter.limit as usize;
     let (mut runs, mut cursor) = (Vec::new(), None::<RunId>);

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Access, OutputArgs, ServerArgs};
+use super::{CommandAccess, OutputArgs, ServerArgs};
 use crate::app::App;
 use crate::terminal::text::one_line;
 use crate::terminal::{CommandResult, print};
@@ -19,7 +19,7 @@ pub(crate) struct PauseArgs {
 }
 
 pub(crate) async fn pause(app: App, args: PauseArgs) -> CommandResult {
-    let (_, json) = args.server.client(app, Access::Writes).await?.pause(&args.function).await?;
+    let (_, json) = args.server.client(app, CommandAccess::Writes).await?.pause(&args.function).await?;
     if args.output.json {
         return print(json);
     }
@@ -27,7 +27,7 @@ pub(crate) async fn pause(app: App, args: PauseArgs) -> CommandResult {
 }
 
 pub(crate) async fn resume(app: App, args: PauseArgs) -> CommandResult {
-    let (resumed, json) = args.server.client(app, Access::Writes).await?.resume(&args.function).await?;
+    let (resumed, json) = args.server.client(app, CommandAccess::Writes).await?.resume(&args.function).await?;
     if args.output.json {
         return print(json);
     }

@@ -3,7 +3,7 @@
 use clap::Args;
 use owo_colors::OwoColorize;
 use serde::Serialize;
-use stepladder_api::Data;
+use stepladder_api::DataResponse;
 use stepladder_core::Timestamp;
 use stepladder_engine::ports::queues::{DeadLetter, DeadLetterContent, DeadLetterQueue};
 
@@ -11,7 +11,7 @@ use super::OutputArgs;
 use crate::client::here;
 use crate::terminal::table::Table;
 use crate::terminal::text::{now, one_line, relative};
-use crate::terminal::{CommandResult, Stop, json, print, remark};
+use crate::terminal::{CommandResult, StopReason, json, print, remark};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -46,7 +46,7 @@ pub(crate) struct RedriveArgs {
 
 /// A dead letter in JSON, as one line of the output.
 #[derive(Serialize)]
-struct Line<'a> {
+struct DeadLetterLine<'a> {
     queue: &'static str,
     moved: bool,
     message: &'a str,
@@ -68,14 +68,15 @@ pub(crate) async fn execute(args: RedriveArgs) -> CommandResult {
     let queues = [(DeadLetterQueue::Wakes, "steps", !args.events), (DeadLetterQueue::Events, "events", !args.steps)];
     let (mut found, mut moved) = (Vec::new(), 0);
     for (letters, queue, _) in queues.into_iter().filter(|(_, _, wanted)| *wanted) {
-        let redriven = service.redrive_listed(letters, args.limit as usize, args.look).await.map_err(Stop::problem)?;
+        let redriven =
+            service.redrive_listed(letters, args.limit as usize, args.look).await.map_err(StopReason::problem)?;
         moved += redriven.moved.len();
         found.extend(redriven.moved.into_iter().map(|letter| (queue, true, letter)));
         found.extend(redriven.left.into_iter().map(|letter| (queue, false, letter)));
     }
     if args.output.json {
-        let lines: Vec<Line<'_>> = found.iter().map(line).collect();
-        return print(json(&Data { data: lines })?);
+        let lines: Vec<DeadLetterLine<'_>> = found.iter().map(line).collect();
+        return print(json(&DataResponse { data: lines })?);
     }
     if found.is_empty() {
         return remark("no dead letters");
@@ -89,8 +90,8 @@ pub(crate) async fn execute(args: RedriveArgs) -> CommandResult {
     }
 }
 
-fn line<'a>((queue, moved, letter): &'a (&'static str, bool, DeadLetter)) -> Line<'a> {
-    let mut line = Line {
+fn line<'a>((queue, moved, letter): &'a (&'static str, bool, DeadLetter)) -> DeadLetterLine<'a> {
+    let mut line = DeadLetterLine {
         queue,
         moved: *moved,
         message: &letter.message,

@@ -1,12 +1,12 @@
 //! The command `rerun ID` or `rerun --all`.
 
 use clap::Args;
-use stepladder_api::{Data, RerunAllRequest, RerunRequest};
+use stepladder_api::{DataResponse, RerunAllRequest, RerunRequest};
 use stepladder_core::Json;
 
 use super::run_selection::RunSelectionArgs;
 use super::send::read_data;
-use super::{Access, OutputArgs, ServerArgs};
+use super::{CommandAccess, OutputArgs, ServerArgs};
 use crate::app::App;
 use crate::client::overload::retry_while_overloaded;
 use crate::follow;
@@ -40,12 +40,12 @@ pub(crate) struct RerunArgs {
 
 pub(crate) async fn execute(app: App, args: RerunArgs) -> CommandResult {
     let input: Option<Json> = args.input.as_deref().map(|input| read_data("--input", input)).transpose()?;
-    let client = args.server.client(app, Access::Writes).await?;
+    let client = args.server.client(app, CommandAccess::Writes).await?;
     let Some(run) = args.selection.id else {
         let body = json(&RerunAllRequest { from_step: args.from_step })?;
         let done = args.selection.each_page(&client, "rerun", &body, "Rerun every run that has ended?").await?;
         return match args.output.json {
-            true => print(json(&Data { data: done })?),
+            true => print(json(&DataResponse { data: done })?),
             false => print(format_args!("{} runs started", done.len())),
         };
     };

@@ -5,10 +5,10 @@ use std::fmt::Write;
 use clap::Args;
 use owo_colors::OwoColorize;
 use stepladder_api::text::{clock, duration, usage};
-use stepladder_api::{Attempt, Failure, LogLevel, LogLine, Origin, RunDetail};
+use stepladder_api::{Attempt, Failure, LogLevel, LogLine, RunDetail, RunOrigin};
 use stepladder_core::Timestamp;
 
-use super::{Access, OutputArgs, RunIdArg, ServerArgs};
+use super::{CommandAccess, OutputArgs, RunIdArg, ServerArgs};
 use crate::app::App;
 use crate::terminal::table::Table;
 use crate::terminal::text::{now, one_line, pretty_json, relative};
@@ -25,7 +25,7 @@ pub(crate) struct RunArgs {
 }
 
 pub(crate) async fn execute(app: App, args: RunArgs) -> CommandResult {
-    let (run, json) = args.server.client(app, Access::Reads).await?.run(args.run.id).await?;
+    let (run, json) = args.server.client(app, CommandAccess::Reads).await?.run(args.run.id).await?;
     if args.output.json { print(json) } else { print(describe(&run, now()).trim_end()) }
 }
 
@@ -37,11 +37,11 @@ fn describe(run: &RunDetail, now: Timestamp) -> String {
     };
     add("event", format!("{} {}", one_line(&run.event.name, 80), run.event_id));
     match &run.origin {
-        Origin::Event => {}
-        Origin::Cron => add("origin", "a cron schedule of the function".into()),
-        Origin::Invoke { parent, step } => add("origin", format!("invoked by step `{step}` of run {parent}")),
-        Origin::Failure { of } => add("origin", format!("failure of run {of}")),
-        Origin::Rerun { of } => add("origin", format!("rerun of run {of}")),
+        RunOrigin::Event => {}
+        RunOrigin::Cron => add("origin", "a cron schedule of the function".into()),
+        RunOrigin::Invoke { parent, step } => add("origin", format!("invoked by step `{step}` of run {parent}")),
+        RunOrigin::Failure { of } => add("origin", format!("failure of run {of}")),
+        RunOrigin::Rerun { of } => add("origin", format!("rerun of run {of}")),
     }
     if let Some(version) = &run.version {
         add("version", one_line(version, 80));

@@ -10,7 +10,7 @@ use stepladder_core::{RunId, Status};
 use super::{parse_run_id, parse_status};
 use crate::client::Client;
 use crate::terminal::text::parse_duration;
-use crate::terminal::{Stop, is_watched, remark};
+use crate::terminal::{StopReason, is_watched, remark};
 
 /// The number of runs in one request. A small number keeps each request short, even if many runs
 /// are selected.
@@ -75,7 +75,7 @@ impl RunSelectionArgs {
     ///
     /// # Errors
     /// Every run is selected, and the user did not confirm this.
-    fn query(&self, question: &str) -> Result<Vec<(&'static str, String)>, Stop> {
+    fn query(&self, question: &str) -> Result<Vec<(&'static str, String)>, StopReason> {
         let mut filters = Vec::new();
         filters.extend(self.status.map(|status| ("status", status.to_string())));
         filters.extend(self.function.clone().map(|function| ("function", function)));
@@ -95,7 +95,7 @@ impl RunSelectionArgs {
         verb: &str,
         body: &str,
         question: &str,
-    ) -> Result<Vec<RunId>, Stop> {
+    ) -> Result<Vec<RunId>, StopReason> {
         let mut query = self.query(question)?;
         query.push(("limit", PAGE.to_owned()));
         let (mut done, mut cursor) = (Vec::new(), None::<RunId>);
@@ -116,14 +116,14 @@ impl RunSelectionArgs {
 }
 
 /// Asks the user on the terminal to confirm that every run is selected.
-fn confirm(yes: bool, question: &str) -> Result<(), Stop> {
+fn confirm(yes: bool, question: &str) -> Result<(), StopReason> {
     const ANSWER_BYTES: u64 = 100;
     if yes {
         return Ok(());
     }
     let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());
     if !stdin.is_terminal() || !stderr.is_terminal() {
-        return Err(Stop::problem(
+        return Err(StopReason::problem(
             "--all without a filter selects every run; add --function, --status, --since or --until, or confirm it with --yes",
         ));
     }
@@ -131,8 +131,8 @@ fn confirm(yes: bool, question: &str) -> Result<(), Stop> {
     let asked = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());
     asked
         .and_then(|()| stdin.lock().take(ANSWER_BYTES).read_line(&mut answer))
-        .map_err(|e| Stop::problem(format!("the confirmation cannot be read: {e}; use --yes")))?;
-    if is_yes(&answer) { Ok(()) } else { Err(Stop::problem("not confirmed; nothing was done")) }
+        .map_err(|e| StopReason::problem(format!("the confirmation cannot be read: {e}; use --yes")))?;
+    if is_yes(&answer) { Ok(()) } else { Err(StopReason::problem("not confirmed; nothing was done")) }
 }
 
 fn is_yes(answer: &str) -> bool {
@@ -146,20 +146,20 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Command {
+    struct TestCommand {
         #[command(flatten)]
         selection: RunSelectionArgs,
     }
 
-    fn query(args: &[&str]) -> Result<Vec<(&'static str, String)>, Stop> {
-        Command::try_parse_from([&["x", "--all"], args].concat()).unwrap().selection.query("Every run?")
+    fn query(args: &[&str]) -> Result<Vec<(&'static str, String)>, StopReason> {
+        TestCommand::try_parse_from([&["x", "--all"], args].concat()).unwrap().selection.query("Every run?")
     }
 
     #[test]
     fn every_run_is_selected_only_with_a_confirmation() {
         // tests have no terminal on which the command could ask
         let refused = query(&[]);
-        assert!(matches!(refused, Err(Stop::Problem(sentence)) if sentence.contains("--yes")));
+        assert!(matches!(refused, Err(StopReason::Problem(sentence)) if sentence.contains("--yes")));
         assert_eq!(query(&["--yes"]).unwrap(), [("all", "true".to_owned())]);
         assert_eq!(query(&["--function", "f"]).unwrap(), [("function", "f".to_owned())]);
         let since = ["--since", "2026-11-24T21:00:00Z", "--yes"];

@@ -8,7 +8,7 @@ use stepladder_api::text::duration;
 use stepladder_core::{Status, Timestamp};
 
 use super::run_selection::TimeSpanArgs;
-use super::{Access, OutputArgs, ServerArgs, parse_status};
+use super::{CommandAccess, OutputArgs, ServerArgs, parse_status};
 use crate::app::App;
 use crate::terminal::table::Table;
 use crate::terminal::text::{now, one_line, relative};
@@ -48,7 +48,7 @@ pub(crate) async fn execute(app: App, args: RunsArgs) -> CommandResult {
     query.extend(args.function.map(|function| ("function", function)));
     query.extend(args.span.query());
     query.extend(args.cursor.map(|cursor| ("cursor", cursor)));
-    let (page, json) = args.server.client(app, Access::Reads).await?.runs(&query).await?;
+    let (page, json) = args.server.client(app, CommandAccess::Reads).await?.runs(&query).await?;
     if args.output.json {
         return print(json);
     }

@@ -8,11 +8,11 @@ use stepladder_api::NewEvent;
 use stepladder_core::Json;
 use stepladder_core::limits::EVENT_BYTES;
 
-use super::{Access, OutputArgs, ServerArgs};
+use super::{CommandAccess, OutputArgs, ServerArgs};
 use crate::app::App;
 use crate::client::overload::retry_while_overloaded;
 use crate::follow;
-use crate::terminal::{CommandResult, Stop, json, print};
+use crate::terminal::{CommandResult, StopReason, json, print};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -49,11 +49,11 @@ pub(crate) async fn execute(app: App, args: SendArgs) -> CommandResult {
     let data = args.data.as_deref().map(|data| read_data("DATA", data)).transpose()?;
     let event = NewEvent { name: args.name, data, id: args.id };
     let body = json(&event)?;
-    let client = args.server.client(app, Access::Writes).await?;
+    let client = args.server.client(app, CommandAccess::Writes).await?;
     let key = key(args.key)?;
     let (sent, text) = retry_while_overloaded(async || client.send(&key, body.clone()).await).await?;
     let Some(id) = sent.ids.first().map(ToString::to_string) else {
-        return Err(Stop::problem("the server accepted the event but gave it no id"));
+        return Err(StopReason::problem("the server accepted the event but gave it no id"));
     };
     if args.output.json && !args.wait {
         return print(text);
@@ -66,7 +66,7 @@ pub(crate) async fn execute(app: App, args: SendArgs) -> CommandResult {
     }
     let (runs, _) = client.runs_of_event(&id).await?;
     if runs.is_empty() {
-        return Err(Stop::problem(format!(
+        return Err(StopReason::problem(format!(
             "`{}` starts no function of this server; `stepladder functions` lists the triggers",
             event.name
         )));
@@ -76,10 +76,10 @@ pub(crate) async fn execute(app: App, args: SendArgs) -> CommandResult {
 }
 
 /// Returns the event key to send. If the server has no keys, it accepts any key.
-fn key(given: Option<String>) -> Result<String, Stop> {
+fn key(given: Option<String>) -> Result<String, StopReason> {
     let configured = || std::env::var("STEPLADDER_EVENT_KEYS").ok();
     match given.map(|key| key.trim().to_owned()) {
-        Some(key) if key.is_empty() => Err(Stop::problem("--key is blank; give the event key, or leave it out")),
+        Some(key) if key.is_empty() => Err(StopReason::problem("--key is blank; give the event key, or leave it out")),
         Some(key) => Ok(key),
         None => Ok(configured()
             .and_then(|keys| keys.split(',').map(str::trim).find(|key| !key.is_empty()).map(str::to_owned))
@@ -92,29 +92,32 @@ fn key(given: Option<String>) -> Result<String, Stop> {
 ///
 /// # Errors
 /// The input cannot be read, or is not a JSON object.
-pub(crate) fn read_data(what: &str, given: &str) -> Result<Json, Stop> {
+pub(crate) fn read_data(what: &str, given: &str) -> Result<Json, StopReason> {
     let data = read_json(what, given)?;
-    if data.get().starts_with('{') { Ok(data) } else { Err(Stop::problem(format!("{what} must be a JSON object"))) }
+    if data.get().starts_with('{') {
+        Ok(data)
+    } else {
+        Err(StopReason::problem(format!("{what} must be a JSON object")))
+    }
 }
 
 /// Reads any JSON value from the command line, a file or standard input. See [`read_data`].
 ///
 /// # Errors
 /// The input cannot be read, or is not JSON.
-pub(crate) fn read_json(what: &str, given: &str) -> Result<Json, Stop> {
+pub(crate) fn read_json(what: &str, given: &str) -> Result<Json, StopReason> {
     let text = match given {
-        "-" => {
-            read_limited(std::io::stdin()).map_err(|e| Stop::problem(format!("standard input cannot be read: {e}")))?
-        }
+        "-" => read_limited(std::io::stdin())
+            .map_err(|e| StopReason::problem(format!("standard input cannot be read: {e}")))?,
         _ => match given.strip_prefix('@') {
             Some(path) => std::fs::File::open(path)
                 .and_then(read_limited)
-                .map_err(|e| Stop::problem(format!("the file `{path}` cannot be read: {e}")))?,
+                .map_err(|e| StopReason::problem(format!("the file `{path}` cannot be read: {e}")))?,
             None => given.to_owned(),
         },
     };
     serde_json::from_str(text.trim()).map_err(|e| {
-        Stop::problem(format!("{what} is not valid JSON: {e}; quote it for the shell: '{{\"clientId\": \"1\"}}'"))
+        StopReason::problem(format!("{what} is not valid JSON: {e}; quote it for the shell: '{{\"clientId\": \"1\"}}'"))
     })
 }
 
@@ -134,15 +137,15 @@ mod tests {
 
     fn refused(given: &str) -> String {
         match read_data("DATA", given) {
-            Err(Stop::Problem(sentence)) => sentence,
+            Err(StopReason::Problem(sentence)) => sentence,
             other => panic!("{other:?}"),
         }
     }
 
     /// A reader that always fails.
-    struct Unreadable;
+    struct UnreadableInput;
 
-    impl Read for Unreadable {
+    impl Read for UnreadableInput {
         fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
             Err(std::io::Error::other("read past the limit"))
         }
@@ -150,7 +153,7 @@ mod tests {
 
     #[test]
     fn an_endless_file_is_read_up_to_the_limit() {
-        let file = std::io::repeat(b' ').take(EVENT_BYTES as u64 + 1).chain(Unreadable);
+        let file = std::io::repeat(b' ').take(EVENT_BYTES as u64 + 1).chain(UnreadableInput);
         let fault = read_limited(file).unwrap_err().to_string();
         assert!(fault.contains("more than 3145728 bytes"), "{fault}");
         assert_eq!(read_limited(&b"{}"[..]).unwrap(), "{}");
@@ -159,7 +162,9 @@ mod tests {
     #[test]
     fn a_blank_key_is_refused() {
         assert_eq!(key(Some(" k\n".into())).unwrap(), "k");
-        assert!(matches!(key(Some(" ".into())), Err(Stop::Problem(sentence)) if sentence.contains("--key is blank")));
+        assert!(
+            matches!(key(Some(" ".into())), Err(StopReason::Problem(sentence)) if sentence.contains("--key is blank"))
+        );
     }
 
     #[test]

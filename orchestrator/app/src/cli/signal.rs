@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::send::read_json;
-use super::{Access, OutputArgs, ServerArgs};
+use super::{CommandAccess, OutputArgs, ServerArgs};
 use crate::app::App;
 use crate::terminal::text::one_line;
 use crate::terminal::{CommandResult, print};
@@ -33,7 +33,7 @@ pub(crate) struct SignalArgs {
 pub(crate) async fn execute(app: App, args: SignalArgs) -> CommandResult {
     let data = args.data.as_deref().map(|data| read_json("DATA", data)).transpose()?;
     let body = data.map_or_else(|| "null".to_owned(), |data| data.get().to_owned());
-    let client = args.server.client(app, Access::Writes).await?;
+    let client = args.server.client(app, CommandAccess::Writes).await?;
     let (completed, json) = client.signal(&args.token, body).await?;
     if args.output.json {
         return print(json);

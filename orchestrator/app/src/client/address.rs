@@ -2,13 +2,13 @@
 
 use reqwest::Url;
 
-use crate::terminal::Stop;
+use crate::terminal::StopReason;
 
 /// Parses the address of a server.
 ///
 /// # Errors
 /// The text is not an HTTP address, or it has a query.
-pub(super) fn read(text: &str) -> Result<Url, Stop> {
+pub(super) fn read(text: &str) -> Result<Url, StopReason> {
     let is_base = |base: &Url| {
         matches!(base.scheme(), "http" | "https")
             && base.has_host()
@@ -17,7 +17,7 @@ pub(super) fn read(text: &str) -> Result<Url, Stop> {
     };
     text.trim().parse().ok().filter(is_base).ok_or_else(|| {
         let shown = masked(text);
-        Stop::problem(format!("`{shown}` is not the address of a server; write it like http://127.0.0.1:8288"))
+        StopReason::problem(format!("`{shown}` is not the address of a server; write it like http://127.0.0.1:8288"))
     })
 }
 
@@ -44,7 +44,7 @@ mod tests {
 
     fn refused(text: &str) -> String {
         match read(text) {
-            Err(Stop::Problem(sentence)) => sentence,
+            Err(StopReason::Problem(sentence)) => sentence,
             other => panic!("{other:?}"),
         }
     }

@@ -7,30 +7,30 @@ use reqwest::RequestBuilder;
 use stepladder_engine::{Config, Engine};
 use tower::ServiceExt;
 
-use super::token::Token;
-use super::{ANSWER_BYTES, Answer, Client, retry_after};
+use super::token::ServerToken;
+use super::{ANSWER_BYTES, Client, ServerResponse, retry_after};
 use crate::app::App;
 use crate::storage::{self, Location, Store};
-use crate::terminal::Stop;
+use crate::terminal::StopReason;
 
 /// A placeholder for the address in requests, which the router ignores.
 const NOWHERE: &str = "http://127.0.0.1";
 /// Handles a request in this process.
-pub(super) async fn answer(router: Router, request: RequestBuilder) -> Result<Answer, String> {
+pub(super) async fn answer(router: Router, request: RequestBuilder) -> Result<ServerResponse, String> {
     let request = request.build().map_err(|e| e.to_string())?;
     let request = axum::http::Request::try_from(request).map_err(|e| e.to_string())?;
     let Ok(response) = router.oneshot(request.map(Body::new)).await;
     let (status, after) = (response.status(), retry_after(response.headers()));
     let body = to_bytes(response.into_body(), ANSWER_BYTES).await.map_err(|e| e.to_string())?;
-    Ok(Answer { status, after, text: String::from_utf8_lossy(&body).into_owned() })
+    Ok(ServerResponse { status, after, text: String::from_utf8_lossy(&body).into_owned() })
 }
 
 /// Opens a table with its queues.
 ///
 /// # Errors
 /// When the table cannot be read.
-pub(crate) async fn open(table: &str) -> Result<Store, Stop> {
-    storage::open(Location::Table(table.to_owned())).await.map_err(Stop::problem)
+pub(crate) async fn open(table: &str) -> Result<Store, StopReason> {
+    storage::open(Location::Table(table.to_owned())).await.map_err(StopReason::problem)
 }
 
 impl Client {
@@ -39,7 +39,7 @@ impl Client {
     ///
     /// # Errors
     /// The table cannot be read, or does not contain the addresses of its queues.
-    pub(crate) async fn of_table(mut app: App, table: &str, writes: bool) -> Result<Self, Stop> {
+    pub(crate) async fn of_table(mut app: App, table: &str, writes: bool) -> Result<Self, StopReason> {
         let Store { backend, queues } = open(table).await?;
         if writes && queues.is_none() {
             return Err(queues_unknown(table));
@@ -51,20 +51,21 @@ impl Client {
             code: app.code.clone().map_or(defaults.code, Into::into),
             ..defaults
         };
-        let engine = Engine::new(backend, app.compile().map_err(Stop::problem)?, config).map_err(Stop::problem)?;
-        let options = stepladder_server::Options {
+        let engine =
+            Engine::new(backend, app.compile().map_err(StopReason::problem)?, config).map_err(StopReason::problem)?;
+        let options = stepladder_server::ServerOptions {
             loopback: true,
             version: env!("CARGO_PKG_VERSION").into(),
             ..Default::default()
         };
         let here = stepladder_server::router(std::sync::Arc::new(engine), options);
-        Ok(Self { here: Some(here), ..Self::new(NOWHERE, Token::default())? })
+        Ok(Self { here: Some(here), ..Self::new(NOWHERE, ServerToken::default())? })
     }
 }
 
 /// Returns the error for a table that does not contain the addresses of its queues.
-pub(crate) fn queues_unknown(table: &str) -> Stop {
-    Stop::problem(format!(
+pub(crate) fn queues_unknown(table: &str) -> StopReason {
+    StopReason::problem(format!(
         "the table `{table}` does not name its queues yet; the sweep adds them within a minute of a deployment"
     ))
 }

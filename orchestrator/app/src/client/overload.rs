@@ -6,7 +6,7 @@ use std::time::Duration;
 use stepladder_api::text::duration;
 
 use super::ClientError;
-use crate::terminal::{Stop, remark};
+use crate::terminal::{StopReason, remark};
 
 /// The maximum total of all waits.
 const MAX_WAIT: Duration = Duration::from_secs(120);
@@ -19,7 +19,9 @@ const MIN_WAIT: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// Any other error, or the server is still overloaded after two minutes.
-pub(crate) async fn retry_while_overloaded<T>(send: impl AsyncFnMut() -> Result<T, ClientError>) -> Result<T, Stop> {
+pub(crate) async fn retry_while_overloaded<T>(
+    send: impl AsyncFnMut() -> Result<T, ClientError>,
+) -> Result<T, StopReason> {
     within(MAX_WAIT, send, tokio::time::sleep).await
 }
 
@@ -27,7 +29,7 @@ async fn within<T>(
     limit: Duration,
     mut send: impl AsyncFnMut() -> Result<T, ClientError>,
     mut sleep: impl AsyncFnMut(Duration),
-) -> Result<T, Stop> {
+) -> Result<T, StopReason> {
     let mut waited = Duration::ZERO;
     loop {
         let (message, after) = match send().await {
@@ -35,7 +37,7 @@ async fn within<T>(
             answer => return Ok(answer?),
         };
         if waited + after > limit {
-            return Err(Stop::problem(format!(
+            return Err(StopReason::problem(format!(
                 "the server is overloaded: {message} (waited for {}); try again later",
                 duration(waited)
             )));
@@ -53,36 +55,36 @@ mod tests {
     const NOW: Duration = Duration::ZERO;
 
     /// The result of several requests.
-    struct Outcome {
+    struct RepeatedOutcome {
         times: usize,
         /// The total time that the client waited, in seconds.
         waited: u64,
-        answer: Result<&'static str, Stop>,
+        answer: Result<&'static str, StopReason>,
     }
 
     /// Sends a request to a server that refuses the first `pushes` attempts with this
     /// `Retry-After`. All retries together may take 10 seconds.
-    async fn send(pushes: usize, after: Duration) -> Outcome {
+    async fn send(pushes: usize, after: Duration) -> RepeatedOutcome {
         let (mut times, mut waited) = (0, 0);
         let ask = async || {
             times += 1;
             if times > pushes { Ok("done") } else { Err(ClientError::PushedBack { message: "full".into(), after }) }
         };
         let answer = within(Duration::from_secs(10), ask, async |wait| waited += wait.as_secs()).await;
-        Outcome { times, waited, answer }
+        RepeatedOutcome { times, waited, answer }
     }
 
     #[tokio::test]
     async fn a_request_is_retried_when_the_server_says_until_there_is_room() {
         let outcome = send(3, Duration::from_secs(2)).await;
-        assert!(matches!(outcome, Outcome { times: 4, waited: 6, answer: Ok("done") }));
+        assert!(matches!(outcome, RepeatedOutcome { times: 4, waited: 6, answer: Ok("done") }));
     }
 
     #[tokio::test]
     async fn retries_end_with_a_sentence() {
         for (after, most) in [(NOW, 10), (Duration::from_secs(4), 8), (Duration::from_secs(11), 0)] {
-            let Outcome { times, waited, answer } = send(1_000, after).await;
-            let Err(Stop::Problem(sentence)) = answer else { panic!("there was no room") };
+            let RepeatedOutcome { times, waited, answer } = send(1_000, after).await;
+            let Err(StopReason::Problem(sentence)) = answer else { panic!("there was no room") };
             assert!(sentence.contains("full") && sentence.contains("try again later"), "{sentence}");
             assert_eq!(waited, most, "after {times} times");
         }

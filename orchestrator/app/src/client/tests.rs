@@ -11,12 +11,12 @@ use axum::response::IntoResponse;
 use super::*;
 
 /// The requests that a server received.
-type Requests = Arc<Mutex<Vec<(Method, String, String)>>>;
+type ReceivedRequests = Arc<Mutex<Vec<(Method, String, String)>>>;
 
 /// Starts a server that gives the same response to every request.
-async fn server(status: u16, body: &'static str) -> (Client, Requests) {
-    let requests = Requests::default();
-    let answer = move |State(requests): State<Requests>, method: Method, uri: Uri, body_in: Bytes| async move {
+async fn server(status: u16, body: &'static str) -> (Client, ReceivedRequests) {
+    let requests = ReceivedRequests::default();
+    let answer = move |State(requests): State<ReceivedRequests>, method: Method, uri: Uri, body_in: Bytes| async move {
         let body_in = String::from_utf8_lossy(&body_in).into_owned();
         requests.lock().unwrap().push((method, uri.to_string(), body_in));
         (axum::http::StatusCode::from_u16(status).unwrap(), body).into_response()
@@ -25,7 +25,7 @@ async fn server(status: u16, body: &'static str) -> (Client, Requests) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (Client::new(&url, Token::default()).unwrap(), requests)
+    (Client::new(&url, ServerToken::default()).unwrap(), requests)
 }
 
 fn id() -> RunId {
@@ -99,7 +99,7 @@ async fn an_unreachable_server_is_reported_with_a_hint() {
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", free.local_addr().unwrap());
     drop(free);
-    let error = Client::new(&url, Token::default()).unwrap().functions().await.unwrap_err().to_string();
+    let error = Client::new(&url, ServerToken::default()).unwrap().functions().await.unwrap_err().to_string();
     let url = url.trim_end_matches('/');
     assert_eq!(error, format!("no server answers at {url}; start one with `cargo run`, or name another with --url"));
 }
@@ -156,14 +156,14 @@ async fn guarded(token: &'static str) -> (String, Arc<Mutex<Vec<(String, Option<
 #[tokio::test]
 async fn the_token_goes_to_a_server_that_asks_for_it() {
     let (url, requests) = guarded("sesame").await;
-    let client = Client::new(&url, Token::of(Some("sesame".into()), None, None)).unwrap();
+    let client = Client::new(&url, ServerToken::of(Some("sesame".into()), None, None)).unwrap();
     client.functions().await.unwrap();
     client.functions().await.unwrap();
     let came: Vec<bool> = requests.lock().unwrap().drain(..).map(|(_, came)| came.is_some()).collect();
     assert_eq!(came, [false, true, true], "it is sent at once after the first request");
 
     let (client, open) = server(200, r#"{"data":[]}"#).await;
-    let client = Client { token: Token::of(Some("sesame".into()), None, None), ..client };
+    let client = Client { token: ServerToken::of(Some("sesame".into()), None, None), ..client };
     client.functions().await.unwrap();
     assert_eq!(open.lock().unwrap().len(), 1, "the request was not repeated");
 }
@@ -171,14 +171,14 @@ async fn the_token_goes_to_a_server_that_asks_for_it() {
 #[tokio::test]
 async fn the_token_goes_neither_to_events_and_signals_nor_to_another_server() {
     let (url, requests) = guarded("sesame").await;
-    let client = Client::new(&url, Token::of(Some("sesame".into()), None, None)).unwrap();
+    let client = Client::new(&url, ServerToken::of(Some("sesame".into()), None, None)).unwrap();
     for refused in [client.send("k", "{}".into()).await.unwrap_err(), client.signal("s", "1".into()).await.unwrap_err()]
     {
         assert_eq!(refused.to_string(), "who are you?", "the token is of no use there");
     }
-    let without = Client::new(&url, Token::default()).unwrap().send("k", "{}".into()).await.unwrap_err();
+    let without = Client::new(&url, ServerToken::default()).unwrap().send("k", "{}".into()).await.unwrap_err();
     assert_eq!(without.to_string(), "who are you?", "nor is the hint to set one");
-    let other = Client::new(&url, Token::of(Some("sesame".into()), Some(&url), Some("https://steps.example")));
+    let other = Client::new(&url, ServerToken::of(Some("sesame".into()), Some(&url), Some("https://steps.example")));
     let refused = other.unwrap().functions().await.unwrap_err().to_string();
     assert!(refused.contains("STEPLADDER_URL"), "{refused}");
     assert!(requests.lock().unwrap().iter().all(|(_, came)| came.is_none()), "the token was sent");
@@ -191,7 +191,7 @@ async fn a_redirect_is_not_followed() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://ada:secret@{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, elsewhere).await });
-    let client = Client::new(&url, Token::of(Some("sesame".into()), None, None)).unwrap();
+    let client = Client::new(&url, ServerToken::of(Some("sesame".into()), None, None)).unwrap();
     let error = client.functions().await.unwrap_err().to_string();
     assert!(error.contains("HTTP 308: it redirects to another address") && !error.contains("secret"), "{error}");
     assert!(client.send("key", "{}".into()).await.is_err());
@@ -211,7 +211,7 @@ async fn an_endless_answer_is_read_up_to_the_limit() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(endless)).await });
-    let error = Client::new(&url, Token::default()).unwrap().functions().await.unwrap_err().to_string();
+    let error = Client::new(&url, ServerToken::default()).unwrap().functions().await.unwrap_err().to_string();
     assert!(error.contains("more than 128 MiB"), "{error}");
 }
 
@@ -220,7 +220,7 @@ async fn a_password_in_an_address_is_not_printed() {
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
-    let client = Client::new(&format!("http://ada:secret@{address}"), Token::default()).unwrap();
+    let client = Client::new(&format!("http://ada:secret@{address}"), ServerToken::default()).unwrap();
     let error = client.functions().await.unwrap_err().to_string();
     assert!(error.contains(&format!("http://{address}")) && !error.contains("secret"), "{error}");
 }

@@ -13,7 +13,7 @@ const TOKEN: &str = "STEPLADDER_DASHBOARD_TOKEN";
 
 /// The dashboard token for one server, if there is one.
 #[derive(Clone, Default)]
-pub(super) struct Token {
+pub(super) struct ServerToken {
     text: Option<String>,
     /// Whether the environment contains a token that is meant for another server.
     withheld: bool,
@@ -21,14 +21,14 @@ pub(super) struct Token {
     required: Arc<AtomicBool>,
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for ServerToken {
     /// Formats the token without its secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token").field("text", &self.text.is_some()).field("withheld", &self.withheld).finish()
     }
 }
 
-impl Token {
+impl ServerToken {
     /// Reads the token from the environment, for the server that is given by `--url` or by the
     /// environment.
     pub(super) fn of_environment(url: Option<&str>, named: Option<&str>) -> Self {
@@ -73,15 +73,15 @@ mod tests {
 
     #[test]
     fn a_token_is_for_the_server_that_the_environment_names() {
-        let sent = |url, named| Token::of(Some("t".into()), url, named).text().is_some();
+        let sent = |url, named| ServerToken::of(Some("t".into()), url, named).text().is_some();
         let named = Some("https://steps.example");
         assert!(sent(None, None) && sent(None, named) && sent(Some("http://localhost:1"), None));
         assert!(sent(Some("https://ada:b@steps.example:443/x"), named));
         for other in ["http://steps.example", "https://steps.example:8443", "https://steps.example.evil", "nonsense"] {
             assert!(!sent(Some(other), named), "{other}");
         }
-        let hint = Token::of(Some("t".into()), Some("http://other"), named).hint().unwrap();
+        let hint = ServerToken::of(Some("t".into()), Some("http://other"), named).hint().unwrap();
         assert!(hint.contains("STEPLADDER_URL") && !hint.contains("`t`"), "{hint}");
-        assert!(!format!("{:?}", Token::of(Some("t-o-k".into()), None, None)).contains("t-o-k"));
+        assert!(!format!("{:?}", ServerToken::of(Some("t-o-k".into()), None, None)).contains("t-o-k"));
     }
 }

@@ -17,12 +17,12 @@ const LINES: usize = 12;
 
 /// The live lines at the bottom of the terminal.
 #[derive(Debug)]
-pub(super) struct Board {
+pub(super) struct ProgressBoard {
     lines: MultiProgress,
     moving: HashMap<(RunId, Option<StepId>), ProgressBar>,
 }
 
-impl Board {
+impl ProgressBoard {
     pub(super) fn new() -> Self {
         Self { lines: MultiProgress::new(), moving: HashMap::new() }
     }
@@ -65,7 +65,7 @@ impl Board {
     }
 }
 
-impl Drop for Board {
+impl Drop for ProgressBoard {
     fn drop(&mut self) {
         self.moving.values().for_each(ProgressBar::finish_and_clear);
     }

@@ -13,12 +13,12 @@ use crate::terminal::{status, step_status};
 
 /// The changes of a run that were already reported.
 #[derive(Debug, Default)]
-pub(super) struct Changes {
-    reported: HashSet<Change>,
+pub(super) struct ReportedChanges {
+    reported: HashSet<RunChange>,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-enum Change {
+enum RunChange {
     Start,
     Attempt(StepId, u32),
     Sleep(StepId),
@@ -27,16 +27,16 @@ enum Change {
     End,
 }
 
-impl Changes {
+impl ReportedChanges {
     /// Returns a line for each change that was not reported yet.
     pub(super) fn lines(&mut self, run: &RunDetail) -> Vec<String> {
-        let start = self.reported.insert(Change::Start).then(|| format!("{} {}", "run".dimmed(), tag(run)));
+        let start = self.reported.insert(RunChange::Start).then(|| format!("{} {}", "run".dimmed(), tag(run)));
         let mut lines = Vec::new();
         for step in &run.steps {
             self.add_step(step, &mut lines);
         }
         for (i, failed) in run.handler_errors.iter().enumerate() {
-            if self.reported.insert(Change::Handler(i)) {
+            if self.reported.insert(RunChange::Handler(i)) {
                 let error = one_line(&failed.error.message, 300);
                 lines.push((failed.at, format!("  {} {}", "the handler failed:".yellow(), error.red())));
             }
@@ -45,7 +45,7 @@ impl Changes {
         lines.sort_by_key(|(at, _)| *at);
         let mut lines: Vec<String> = start.into_iter().chain(lines.into_iter().map(|(_, line)| line)).collect();
         if let Some(end) = run.ended_at
-            && self.reported.insert(Change::End)
+            && self.reported.insert(RunChange::End)
         {
             let took = duration(end.0.since(run.created_at.0));
             lines.push(format!("{} {} {} in {took}", "run".dimmed(), tag(run), status(run.status)));
@@ -57,20 +57,20 @@ impl Changes {
         let name = one_line(&step.id, 80);
         for attempt in &step.attempts {
             if let (Some(at), Some(problem)) = (attempt.ended_at, attempt_problem(attempt))
-                && self.reported.insert(Change::Attempt(step.id.clone(), attempt.attempt))
+                && self.reported.insert(RunChange::Attempt(step.id.clone(), attempt.attempt))
             {
                 lines.push((at, format!("  {name} {problem}")));
             }
         }
         if step.kind == StepKind::Sleep
             && step.ended_at.is_none()
-            && self.reported.insert(Change::Sleep(step.id.clone()))
+            && self.reported.insert(RunChange::Sleep(step.id.clone()))
         {
             let until = step.due.map(|due| format!(" for {}", duration(due.0.since(step.started_at.0))));
             lines.push((step.started_at, format!("  {name} {}{}", "sleeps".cyan(), until.unwrap_or_default())));
         }
         if let Some(end) = step.ended_at
-            && self.reported.insert(Change::Step(step.id.clone()))
+            && self.reported.insert(RunChange::Step(step.id.clone()))
         {
             let took = duration(end.0.since(step.started_at.0));
             lines.push((end, format!("  {name} {} {}", step_status(step.status), took.dimmed())));
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn each_change_is_reported_once_and_in_order() {
-        let mut changes = Changes::default();
+        let mut changes = ReportedChanges::default();
         let failed = r#"{"attempt":1,"started_at":"2026-01-01T00:00:00Z","ended_at":"2026-01-01T00:00:01Z",
             "error":{"message":"no"},"interrupted":false}"#;
         let retrying = run(&format!(
@@ -131,14 +131,14 @@ mod tests {
         let carried = run(r#""status":"Running","steps":[{"id":"s","kind":"run","status":"Completed",
                 "started_at":"2025-12-31T23:59:59Z","ended_at":"2025-12-31T23:59:59Z"}]"#);
         assert_eq!(
-            plain(&Changes::default().lines(&carried)),
+            plain(&ReportedChanges::default().lines(&carried)),
             ["run 01KAVZ9Y3M0000000000000001 f", "  s Completed 0 ms"]
         );
     }
 
     #[test]
     fn a_sleep_is_reported_when_it_starts() {
-        let mut changes = Changes::default();
+        let mut changes = ReportedChanges::default();
         let asleep = run(r#""status":"Running","steps":[{"id":"nap","kind":"sleep","status":"Sleeping",
                 "started_at":"2026-01-01T00:00:00Z","due":"2026-01-01T00:02:00Z"}]"#);
         assert_eq!(plain(&changes.lines(&asleep))[1], "  nap sleeps for 2 m");

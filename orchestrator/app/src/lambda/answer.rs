@@ -17,12 +17,12 @@ pub(super) const ANSWER_BYTES: usize = 4_700_000;
 const ENVELOPE_BYTES: usize = 512;
 
 /// A complete HTTP response.
-pub(super) struct Answer {
+pub(super) struct CompleteResponse {
     parts: axum::http::response::Parts,
     body: Bytes,
 }
 
-impl Answer {
+impl CompleteResponse {
     pub(super) fn new(parts: axum::http::response::Parts, body: Bytes) -> Self {
         Self { parts, body }
     }
@@ -53,7 +53,7 @@ impl Answer {
     }
 }
 
-impl IntoResponse for Answer {
+impl IntoResponse for CompleteResponse {
     fn into_response(self) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
         Box::pin(std::future::ready(self.encode()))
     }
@@ -93,7 +93,7 @@ mod tests {
     /// Encodes a response body, and returns the number of bytes of its JSON.
     fn sent(kind: &str, body: &[u8]) -> (usize, Response<Body>) {
         let parts = Response::builder().header("content-type", kind).body(()).unwrap().into_parts().0;
-        let response = Answer::new(parts, Bytes::copy_from_slice(body)).encode();
+        let response = CompleteResponse::new(parts, Bytes::copy_from_slice(body)).encode();
         let whole = match response.body() {
             Body::Text(text) => serde_json::json!({"body": text, "isBase64Encoded": false}),
             body => serde_json::json!({"body": body, "isBase64Encoded": true}),

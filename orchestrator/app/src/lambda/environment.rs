@@ -8,7 +8,7 @@ use stepladder_engine::Pace;
 
 /// The role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+pub(crate) enum LambdaRole {
     /// Executes hops.
     Worker,
     /// Ingests events from the events queue.
@@ -19,7 +19,7 @@ pub(crate) enum Role {
     Http,
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for LambdaRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Worker => "worker",
@@ -32,8 +32,8 @@ impl fmt::Display for Role {
 
 /// All settings of a process.
 #[derive(Clone)]
-pub(crate) struct Settings {
-    pub(crate) role: Role,
+pub(crate) struct LambdaSettings {
+    pub(crate) role: LambdaRole,
     pub(crate) table: String,
     pub(crate) queues: QueueAddresses,
     pub(crate) stack: String,
@@ -50,7 +50,7 @@ const WORKER_TIMEOUT: Duration = Duration::from_secs(120);
 const RETENTION_DAYS: u64 = 30;
 const DAY: Duration = Duration::from_secs(86_400);
 
-impl Settings {
+impl LambdaSettings {
     /// Reads the settings from environment variables. An empty variable counts as missing.
     ///
     /// # Errors
@@ -64,10 +64,10 @@ impl Settings {
             optional(name).map(read).transpose()
         };
         let role = match required("STEPLADDER_ROLE")?.as_str() {
-            "worker" => Role::Worker,
-            "ingest" => Role::Ingest,
-            "sweep" => Role::Sweep,
-            "http" => Role::Http,
+            "worker" => LambdaRole::Worker,
+            "ingest" => LambdaRole::Ingest,
+            "sweep" => LambdaRole::Sweep,
+            "http" => LambdaRole::Http,
             other => return Err(format!("STEPLADDER_ROLE is `{other}`; it must be worker, ingest, sweep or http")),
         };
         let pace = match optional("STEPLADDER_PACE").as_deref() {
@@ -107,12 +107,12 @@ impl Settings {
 
     /// Checks that the public HTTP function has secrets that cannot be guessed.
     fn check(&self) -> Result<(), String> {
-        if self.role == Role::Http && (self.event_keys.is_empty() || self.dashboard_token.is_none()) {
+        if self.role == LambdaRole::Http && (self.event_keys.is_empty() || self.dashboard_token.is_none()) {
             return Err(
                 "this address is public: STEPLADDER_EVENT_KEYS and STEPLADDER_DASHBOARD_TOKEN must be set".into()
             );
         }
-        if self.role == Role::Http
+        if self.role == LambdaRole::Http
             && let Some(fault) =
                 stepladder_server::secrets_fault(&self.event_keys, self.dashboard_token.as_deref(), true)
         {
@@ -124,7 +124,7 @@ impl Settings {
     /// Returns the settings for logging that are used if the real settings cannot be read.
     pub(crate) fn unknown() -> Self {
         Self {
-            role: Role::Worker,
+            role: LambdaRole::Worker,
             table: String::new(),
             queues: QueueAddresses::default(),
             stack: std::env::var("STEPLADDER_STACK").unwrap_or_default(),
@@ -141,7 +141,7 @@ impl Settings {
 mod tests {
     use super::*;
 
-    fn read(more: &[(&str, &str)]) -> Result<Settings, String> {
+    fn read(more: &[(&str, &str)]) -> Result<LambdaSettings, String> {
         let required = [
             ("STEPLADDER_ROLE", "worker"),
             ("STEPLADDER_TABLE", "runs"),
@@ -149,7 +149,9 @@ mod tests {
         ];
         // a later value overrides an earlier one
         let all: Vec<_> = required.iter().chain(more).collect();
-        Settings::read(|name| all.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+        LambdaSettings::read(|name| {
+            all.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        })
     }
 
     fn refused(more: &[(&str, &str)]) -> String {
@@ -159,7 +161,7 @@ mod tests {
     #[test]
     fn optional_variables_have_defaults() {
         let settings = read(&[]).unwrap();
-        assert_eq!((settings.role, settings.worker_timeout, settings.pace), (Role::Worker, WORKER_TIMEOUT, None));
+        assert_eq!((settings.role, settings.worker_timeout, settings.pace), (LambdaRole::Worker, WORKER_TIMEOUT, None));
         assert_eq!((settings.retention, &*settings.stack), (DAY * 30, "stepladder"));
     }
 

@@ -8,21 +8,21 @@ use axum::response::IntoResponse;
 use lambda_http::{Error, Request, RequestExt, service_fn};
 use tower::ServiceExt;
 
-use super::Process;
-use super::answer::{ANSWER_BYTES, Answer};
+use super::LambdaProcess;
+use super::answer::{ANSWER_BYTES, CompleteResponse};
 
-pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
+pub(super) async fn serve(process: Arc<LambdaProcess>) -> Result<(), Error> {
     let settings = &process.settings;
     let router = stepladder_server::router(
         process.engine.clone(),
-        stepladder_server::Options {
+        stepladder_server::ServerOptions {
             event_keys: settings.event_keys.clone(),
             dashboard_token: settings.dashboard_token.clone(),
             loopback: false,
             version: env!("CARGO_PKG_VERSION").into(),
             // no bounds: a process serves one request at a time, SQS accepts any number of
             // messages, and API Gateway limits the rate
-            bounds: stepladder_server::Bounds::default(),
+            bounds: stepladder_server::IntakeBounds::default(),
             // no streams, because Lambda only returns complete responses
             streams: false,
             answer_bytes: Some(ANSWER_BYTES),
@@ -33,15 +33,15 @@ pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
     lambda_http::run(service_fn(move |request| answer(router.clone(), request))).await
 }
 
-async fn answer(router: Router, request: Request) -> Result<Answer, Infallible> {
+async fn answer(router: Router, request: Request) -> Result<CompleteResponse, Infallible> {
     let (parts, body) = router.oneshot(request.map(axum::body::Body::new)).await?.into_parts();
     match axum::body::to_bytes(body, usize::MAX).await {
-        Ok(body) => Ok(Answer::new(parts, body)),
+        Ok(body) => Ok(CompleteResponse::new(parts, body)),
         // this cannot happen, because the router creates all bodies in memory
         Err(error) => {
             tracing::error!(%error, "an answer cannot be read");
             let (parts, _) = axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response().into_parts();
-            Ok(Answer::new(parts, axum::body::Bytes::new()))
+            Ok(CompleteResponse::new(parts, axum::body::Bytes::new()))
         }
     }
 }

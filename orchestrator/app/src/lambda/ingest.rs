@@ -11,14 +11,14 @@ use serde_json::value::RawValue;
 use stepladder_aws::{EventsMessage, MESSAGE_ID, SENT_AT};
 use stepladder_core::{EventId, NewEvent, Timestamp, id};
 use stepladder_engine::ports::StoreError;
-use stepladder_engine::{IdSeed, PIECE, Progress, TimeLimit, permanent};
+use stepladder_engine::{IdSeed, PIECE, PieceLimits, RequestProgress, permanent};
 
-use super::{Process, deadline, records};
+use super::{LambdaProcess, deadline, records};
 
 /// The delay before the rest of a message is processed after an error.
 const ERROR_DELAY: Duration = Duration::from_secs(10);
 
-pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
+pub(super) async fn serve(process: Arc<LambdaProcess>) -> Result<(), Error> {
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
         let (process, deadline) = (process.clone(), deadline(&event.context));
         let work = move |record| process_message(process.clone(), record, deadline);
@@ -31,12 +31,12 @@ pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
 /// ingested, this fails: the queue delivers the message again until it becomes a dead letter. If
 /// some events were ingested, the rest is sent as a new message, so that each invocation makes
 /// progress.
-async fn process_message(process: Arc<Process>, record: SqsMessage, deadline: Timestamp) -> Result<(), String> {
+async fn process_message(process: Arc<LambdaProcess>, record: SqsMessage, deadline: Timestamp) -> Result<(), String> {
     // if a message failed before, its events are ingested one by one
     let piece = if records::receives(&record) > 1 { 1 } else { PIECE };
-    let within = TimeLimit { deadline, piece };
+    let within = PieceLimits { deadline, piece };
     match EventsMessage::parse(record.body.as_deref().unwrap_or_default()).inspect_err(|bad| unreadable(bad))? {
-        EventsMessage::Stored(events) => {
+        EventsMessage::StoredEvents(events) => {
             let progress = process.engine.intake().apply_pieces(&events, within).await;
             let left = events[progress.applied..].to_vec();
             let Some(delay) = delay_of_rest(&progress, left.len())? else { return Ok(()) };
@@ -48,7 +48,7 @@ async fn process_message(process: Arc<Process>, record: SqsMessage, deadline: Ti
             let received_at = Some(seed.at).filter(|at| *at > Timestamp::default());
             ingest(&process, body, seed, received_at, within).await
         }
-        EventsMessage::Rest { first, received_at, events } => {
+        EventsMessage::RemainingEvents { first, received_at, events } => {
             let seed = IdSeed { at: first.time(), random: first.random() };
             ingest(&process, &events, seed, Some(received_at), within).await
         }
@@ -56,11 +56,11 @@ async fn process_message(process: Arc<Process>, record: SqsMessage, deadline: Ti
 }
 
 async fn ingest(
-    process: &Process,
+    process: &LambdaProcess,
     body: &str,
     seed: IdSeed,
     received_at: Option<Timestamp>,
-    within: TimeLimit,
+    within: PieceLimits,
 ) -> Result<(), String> {
     let events =
         NewEvent::decode_all(body.as_bytes()).map_err(|bad| bad.to_string()).inspect_err(|bad| unreadable(bad))?;
@@ -81,8 +81,8 @@ fn unreadable(bad: &str) {
 
 /// Logs the progress of a message, and returns the delay for the rest of the message; `None` if
 /// there is no rest.
-fn delay_of_rest(progress: &Progress, left: usize) -> Result<Option<Duration>, String> {
-    let Progress { applied, error } = progress;
+fn delay_of_rest(progress: &RequestProgress, left: usize) -> Result<Option<Duration>, String> {
+    let RequestProgress { applied, error } = progress;
     if let Some(error) = error {
         permanent::report("ingest events", None, error);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stepladder_engine::permanent;
 
-use super::{Process, backend};
+use super::{LambdaProcess, backend};
 
 /// The time between two checks.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -15,7 +15,7 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Starts the supervisor on its own thread with its own connections, because bodies may block the
 /// threads of the runtime.
-pub(super) fn start(process: &Arc<Process>) {
+pub(super) fn start(process: &Arc<LambdaProcess>) {
     let process = process.clone();
     let watch = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(watch(process)),
@@ -26,7 +26,7 @@ pub(super) fn start(process: &Arc<Process>) {
     }
 }
 
-async fn watch(process: Arc<Process>) {
+async fn watch(process: Arc<LambdaProcess>) {
     tokio::time::sleep(INTERVAL).await;
     let own = Arc::new(backend(&process.settings));
     let engine = process.engine.supervisor(own);

@@ -10,14 +10,14 @@ use stepladder_engine::activity::Activity;
 use stepladder_engine::permanent;
 use stepladder_engine::ports::StoreError;
 
-use super::Process;
+use super::LambdaProcess;
 
-pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
+pub(super) async fn serve(process: Arc<LambdaProcess>) -> Result<(), Error> {
     let published = Arc::new(AtomicBool::new(false));
     lambda_runtime::run(service_fn(move |_: LambdaEvent<IgnoredAny>| sweep(process.clone(), published.clone()))).await
 }
 
-async fn sweep(process: Arc<Process>, published: Arc<AtomicBool>) -> Result<(), Error> {
+async fn sweep(process: Arc<LambdaProcess>, published: Arc<AtomicBool>) -> Result<(), Error> {
     let reported = |error: &StoreError| {
         permanent::report("sweep", None, error);
     };

@@ -9,30 +9,30 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use stepladder_core::Timestamp;
 use stepladder_engine::clock::{Entropy, SystemEntropy};
 use stepladder_engine::ports::{Delivery, StoreError};
-use stepladder_observe::trace::{self, Daemon, Header, Outcome, SegmentId, Subsegment};
+use stepladder_observe::trace::{self, SegmentId, SegmentOutcome, Subsegment, TraceHeader, XRayDaemon};
 use tracing::Instrument;
 
-use super::{Process, records, supervisor};
+use super::{LambdaProcess, records, supervisor};
 
 /// The time that an invocation reserves for its response. The deadline of a hop is earlier by this
 /// time.
 const RESERVE: Duration = Duration::from_millis(500);
 
-pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
+pub(super) async fn serve(process: Arc<LambdaProcess>) -> Result<(), Error> {
     supervisor::start(&process);
-    let daemon = Arc::new(Daemon::from_env());
+    let daemon = Arc::new(XRayDaemon::from_env());
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| invoke(process.clone(), daemon.clone(), event)))
         .await
 }
 
 async fn invoke(
-    process: Arc<Process>,
-    daemon: Arc<Daemon>,
+    process: Arc<LambdaProcess>,
+    daemon: Arc<XRayDaemon>,
     event: LambdaEvent<SqsEvent>,
 ) -> Result<SqsBatchResponse, Error> {
     let context = event.context;
     let deadline = Timestamp::from_millis(i64::try_from(context.deadline).unwrap_or(i64::MAX)) - RESERVE;
-    let header = context.xray_trace_id.as_deref().and_then(Header::parse).or_else(Header::from_env);
+    let header = context.xray_trace_id.as_deref().and_then(TraceHeader::parse).or_else(TraceHeader::from_env);
     let answer = records::each(event.payload, |record| {
         let span = tracing::info_span!("hop", request_id = context.request_id, run = tracing::field::Empty);
         let trace_target = TraceTarget { daemon: daemon.clone(), header: header.clone() };
@@ -43,12 +43,12 @@ async fn invoke(
 
 /// The trace in which a hop is recorded.
 struct TraceTarget {
-    daemon: Arc<Daemon>,
-    header: Option<Header>,
+    daemon: Arc<XRayDaemon>,
+    header: Option<TraceHeader>,
 }
 
 async fn hop(
-    process: Arc<Process>,
+    process: Arc<LambdaProcess>,
     record: SqsMessage,
     deadline: Timestamp,
     trace_target: TraceTarget,
@@ -74,7 +74,7 @@ async fn hop(
         header: &header,
         start,
         end: jiff::Timestamp::now(),
-        outcome: if result.is_ok() { Outcome::Ok } else { Outcome::Fault },
+        outcome: if result.is_ok() { SegmentOutcome::Ok } else { SegmentOutcome::Fault },
         namespace: None,
         annotations: &annotations,
     });

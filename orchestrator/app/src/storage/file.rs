@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stepladder_sqlite::{Options, Sqlite};
+use stepladder_sqlite::{Sqlite, SqliteOptions};
 
 use super::Store;
 
@@ -20,7 +20,7 @@ fn open_blocking(path: &Path) -> Result<Sqlite, String> {
             format!("the folder `{}` cannot be created: {e}; name another file with --db", folder.display())
         })?;
     }
-    Sqlite::open(path, Options::default()).map_err(|error| error.to_string())
+    Sqlite::open(path, SqliteOptions::default()).map_err(|error| error.to_string())
 }
 
 /// Returns a builder of folders that only their owner can read, because data files contain the data

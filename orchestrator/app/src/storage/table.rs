@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_aws::{Aws, Connection, Options, QueueAddresses};
+use stepladder_aws::{Aws, AwsOptions, Connection, QueueAddresses};
 use stepladder_engine::clock::SystemClock;
-use stepladder_engine::retries::Retries;
+use stepladder_engine::retries::StorageRetries;
 
 #[cfg(feature = "cli")]
 use super::Store;
@@ -34,17 +34,17 @@ pub(super) async fn open(table: &str) -> Result<Store, String> {
 
 /// Opens the table and the queues of a stack, in a Lambda function.
 pub(crate) fn open_stack(table: &str, queues: &QueueAddresses, retention: Duration) -> Aws {
-    let options = Options { trace: stepladder_observe::trace::current, ..options(table, queues.clone(), retention) };
+    let options = AwsOptions { trace: stepladder_observe::trace::current, ..options(table, queues.clone(), retention) };
     Aws::new(&Connection::from_environment(), options)
 }
 
-fn options(table: &str, queues: QueueAddresses, retention: Duration) -> Options {
-    Options {
+fn options(table: &str, queues: QueueAddresses, retention: Duration) -> AwsOptions {
+    AwsOptions {
         table: table.to_owned(),
         queues,
         clock: Arc::new(SystemClock),
         retention,
         trace: || None,
-        retries: Retries::default(),
+        retries: StorageRetries::default(),
     }
 }

@@ -175,8 +175,8 @@ fn dead_letter(message: &Message, queue: DeadLetterQueue) -> DeadLetter {
 fn event_names(body: &str) -> Option<Vec<String>> {
     let events = match EventsMessage::parse(body).ok()? {
         EventsMessage::Sent(body) => stepladder_core::NewEvent::decode_all(body.as_bytes()),
-        EventsMessage::Rest { events, .. } => stepladder_core::NewEvent::decode_all(events.as_bytes()),
-        EventsMessage::Stored(events) => return Some(events.iter().map(|id| format!("event {id}")).collect()),
+        EventsMessage::RemainingEvents { events, .. } => stepladder_core::NewEvent::decode_all(events.as_bytes()),
+        EventsMessage::StoredEvents(events) => return Some(events.iter().map(|id| format!("event {id}")).collect()),
     };
     let events = events.ok()?;
     Some(events.iter().map(|event| event.name.to_string()).collect())

@@ -23,7 +23,7 @@ pub enum EventsMessage<'a> {
     /// Events in the form in which the sender sent them: one event, or an array.
     Sent(&'a str),
     /// The remaining events of a larger request.
-    Rest {
+    RemainingEvents {
         /// The id of the first event. The other events have the consecutive ids.
         first: EventId,
         /// When the request was received.
@@ -32,7 +32,7 @@ pub enum EventsMessage<'a> {
         events: String,
     },
     /// Events that are stored but have not started their runs yet.
-    Stored(Vec<EventId>),
+    StoredEvents(Vec<EventId>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -62,11 +62,11 @@ impl<'a> EventsMessage<'a> {
         if body.starts_with(r#"{"stepladder/rest""#) {
             let Rest { first, received_at, events } = serde_json::from_str(body).map_err(invalid)?;
             let events = serde_json::to_string(&events).map_err(invalid)?;
-            return Ok(Self::Rest { first, received_at, events });
+            return Ok(Self::RemainingEvents { first, received_at, events });
         }
         if body.starts_with(r#"{"stepladder/stored""#) {
             let Stored { events } = serde_json::from_str(body).map_err(invalid)?;
-            return Ok(Self::Stored(events));
+            return Ok(Self::StoredEvents(events));
         }
         Ok(Self::Sent(body))
     }
@@ -131,13 +131,14 @@ mod tests {
             .map(|text| RawValue::from_string(text.into()).unwrap());
         let events = raw.iter().map(|raw| &**raw).collect();
         let body = serde_json::to_string(&Rest { first, received_at: Timestamp::from_millis(9), events }).unwrap();
-        let EventsMessage::Rest { first: id, received_at, events } = EventsMessage::parse(&body).unwrap() else {
+        let EventsMessage::RemainingEvents { first: id, received_at, events } = EventsMessage::parse(&body).unwrap()
+        else {
             panic!("{body}")
         };
         assert_eq!((id, received_at.as_millis()), (first, 9));
         assert_eq!(events, r#"[{"name":"a","data":{"n":1.50}},{"name":"b"}]"#);
         let body = serde_json::to_string(&Stored { events: vec![first] }).unwrap();
-        assert_eq!(EventsMessage::parse(&body), Ok(EventsMessage::Stored(vec![first])));
+        assert_eq!(EventsMessage::parse(&body), Ok(EventsMessage::StoredEvents(vec![first])));
     }
 
     #[test]

@@ -13,16 +13,16 @@ pub(crate) const MAX_DELAY_SECONDS: u16 = 900;
 
 /// The parameters of a message to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Envelope {
+pub(crate) struct MessageParameters {
     pub(crate) body: String,
     pub(crate) group: String,
     pub(crate) delay: i32,
 }
 
-pub(crate) fn envelope(wake: &Wake, due: Timestamp, now: Timestamp) -> StoreResult<Envelope> {
+pub(crate) fn envelope(wake: &Wake, due: Timestamp, now: Timestamp) -> StoreResult<MessageParameters> {
     let body = serde_json::to_string(wake)
         .map_err(|e| StoreError::Unreadable(format!("a wake cannot be written as JSON: {e}")))?;
-    Ok(Envelope { body, group: group_id(&wake.group), delay: delay(due, now) })
+    Ok(MessageParameters { body, group: group_id(&wake.group), delay: delay(due, now) })
 }
 
 /// Parses a wake from the body of a message.

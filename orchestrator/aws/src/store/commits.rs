@@ -18,7 +18,8 @@ impl Commits for Aws {
     async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
         let Commit { before, append, after, wakes, acks } = commit;
         let now = self.now();
-        let WritesBefore { wakes: later_wakes, timers, subscriptions, inbox_events, links } = group_by_kind(before);
+        let WritesBeforeAppend { wakes: later_wakes, timers, subscriptions, inbox_events, links } =
+            group_by_kind(before);
         let indexed = try_join3(
             self.register(subscriptions, now),
             self.put_inbox_events(inbox_events, now),
@@ -47,7 +48,7 @@ impl Commits for Aws {
 
 /// The writes that must be done before the append, sorted by kind.
 #[derive(Default)]
-struct WritesBefore {
+struct WritesBeforeAppend {
     wakes: Vec<(Wake, Timestamp)>,
     timers: Vec<Timer>,
     subscriptions: Vec<Subscription>,
@@ -55,8 +56,8 @@ struct WritesBefore {
     links: Vec<(RunId, EventId)>,
 }
 
-fn group_by_kind(before: Vec<EarlyWrite>) -> WritesBefore {
-    let mut writes = WritesBefore::default();
+fn group_by_kind(before: Vec<EarlyWrite>) -> WritesBeforeAppend {
+    let mut writes = WritesBeforeAppend::default();
     for write in before {
         match write {
             EarlyWrite::Wake { wake, due } => writes.wakes.push((wake, due)),

@@ -12,7 +12,7 @@ use stepladder_engine::ports::{Events, Intake, StoreError, StoreResult};
 use crate::Aws;
 use crate::item::{Item, ReadItem, item, number, text};
 use crate::layout;
-use crate::table::{Condition, PutOutcome};
+use crate::table::{PutCondition, PutOutcome};
 use crate::value::pack;
 
 /// The maximum number of events that are stored concurrently.
@@ -105,7 +105,7 @@ impl Aws {
         let mut item = item(&layout::external_id(external_id), self.ttl(now));
         item.insert("id".into(), text(event.id.to_string()));
         item.insert("at".into(), number(event.received_at.as_millis()));
-        let is_new_or_old = Condition {
+        let is_new_or_old = PutCondition {
             expression: "attribute_not_exists(PK) OR #at <= :since",
             alias: Some(("#at", "at")),
             value: Some((":since", number(now.as_millis() - DEDUPLICATION_MS))),

@@ -13,8 +13,8 @@ use stepladder_engine::ports::{FlowStateChange, FlowStates, StoreError, StoreRes
 use crate::Aws;
 use crate::error::{condition_failed, request_error};
 use crate::item::{Item, ReadItem, item, keys, text};
-use crate::layout::{self, Key};
-use crate::table::{Condition, IS_NEW, PutOutcome};
+use crate::layout::{self, ItemKey};
+use crate::table::{IS_NEW, PutCondition, PutOutcome};
 
 /// How long flow state is kept after it has expired, because clocks differ.
 const TTL_MARGIN: Duration = Duration::from_secs(3_600);
@@ -35,7 +35,7 @@ impl FlowStates for Aws {
             return Ok(vec![self.get(&layout::flow_state(key)).await?.map(|item| state_of(&item)).transpose()?]);
         }
         // a batch must not contain a key twice
-        let distinct: HashSet<Key> = wanted.iter().map(|key| layout::flow_state(key)).collect();
+        let distinct: HashSet<ItemKey> = wanted.iter().map(|key| layout::flow_state(key)).collect();
         let found = self.get_many(distinct.into_iter().collect()).await?;
         let states: HashMap<&str, Arc<str>> =
             found.iter().map(|item| Ok((item.text("PK")?, state_of(item)?))).collect::<StoreResult<_>>()?;
@@ -55,7 +55,7 @@ impl Aws {
             (None, Some(_)) => self.put_new(self.state_item(change)).await?,
             (Some(seen), Some(_)) => {
                 let value = Some((":seen", text(&**seen)));
-                let is_unchanged = Condition { expression: IS_UNCHANGED, alias: None, value };
+                let is_unchanged = PutCondition { expression: IS_UNCHANGED, alias: None, value };
                 self.put_if(self.state_item(change), is_unchanged).await?
             }
             (Some(seen), None) => self.delete_if(&layout::flow_state(&change.key), seen).await?,
@@ -69,7 +69,7 @@ impl Aws {
         })
     }
 
-    async fn delete_if(&self, key: &Key, seen: &str) -> StoreResult<PutOutcome> {
+    async fn delete_if(&self, key: &ItemKey, seen: &str) -> StoreResult<PutOutcome> {
         let request = self
             .dynamo
             .delete_item()

@@ -14,11 +14,11 @@ use stepladder_engine::ports::{StoreError, StoreResult};
 use crate::Aws;
 use crate::error::{condition_failed, permanent_reason, request_error};
 use crate::item::{Item, item, keys, number, text};
-use crate::layout::{self, Key, MAX_HOLDERS};
+use crate::layout::{self, ItemKey, MAX_HOLDERS};
 use crate::table::IS_NEW;
 
 /// An item with some of the holders of a limit.
-pub(super) struct Shard {
+pub(super) struct HolderShard {
     pub(super) number: u32,
     pub(super) exists: bool,
     pub(super) holders: Vec<HeldSlot>,
@@ -26,7 +26,7 @@ pub(super) struct Shard {
 
 /// The lease of a holder that is being added.
 #[derive(Clone, Copy)]
-pub(super) struct Lease {
+pub(super) struct HolderLease {
     pub(super) until: Timestamp,
     /// The current time. Holders whose leases ended before it are removed.
     pub(super) now: Timestamp,
@@ -41,7 +41,7 @@ pub(super) enum HolderWrite {
 
 /// A conditional update of one item with holders.
 pub(super) struct HolderUpdate {
-    pub(super) key: Key,
+    pub(super) key: ItemKey,
     pub(super) update: String,
     pub(super) condition: String,
     pub(super) names: Vec<(String, String)>,
@@ -67,9 +67,9 @@ impl Aws {
     pub(super) fn holder_write(
         &self,
         limit: &Limit,
-        shard: &Shard,
+        shard: &HolderShard,
         holder: &Holder,
-        Lease { until, now }: Lease,
+        HolderLease { until, now }: HolderLease,
     ) -> HolderWrite {
         let until = number(until.as_millis());
         let key = layout::holders_shard(limit, shard.number);

@@ -13,7 +13,7 @@ use stepladder_engine::ports::{Registration, Registrations, StoreError, StoreRes
 use super::starts::TransactionOutcome;
 use crate::Aws;
 use crate::item::{Item, ReadItem, item, keys, text};
-use crate::layout::{self, Key};
+use crate::layout::{self, ItemKey};
 use crate::value;
 
 /// The attribute of an app that was removed.
@@ -76,7 +76,7 @@ impl Registrations for Aws {
 impl Aws {
     /// Writes the item of an app and counts the change, if the version is the expected one.
     async fn change_apps(&self, seen: u64, app: Item) -> StoreResult<bool> {
-        let key = Key { pk: app.text("PK")?.to_owned(), sk: app.text("SK")?.to_owned() };
+        let key = ItemKey { pk: app.text("PK")?.to_owned(), sk: app.text("SK")?.to_owned() };
         let replaced = self.get(&key).await?;
         let mut version = keys(&layout::apps_version());
         version.insert(VERSION.into(), text((seen + 1).to_string()));
@@ -101,7 +101,7 @@ impl Aws {
     async fn delete_parts_of(&self, item: &Item) -> StoreResult<()> {
         let Some(partition) = value::partition(item) else { return Ok(()) };
         let parts = usize::try_from(item.number("n")?).unwrap_or(0);
-        let keys: Vec<Key> = (0..parts).map(|i| layout::part(partition, i)).collect();
+        let keys: Vec<ItemKey> = (0..parts).map(|i| layout::part(partition, i)).collect();
         try_join_all(keys.iter().map(|key| self.delete(key))).await.map(drop)
     }
 

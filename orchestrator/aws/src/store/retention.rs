@@ -13,7 +13,7 @@ use stepladder_engine::ports::{Retention, StoreResult};
 use crate::Aws;
 use crate::error::{condition_failed, request_error};
 use crate::item::{Item, ReadItem, keys, number};
-use crate::layout::{self, Key};
+use crate::layout::{self, ItemKey};
 use crate::table::TableQuery;
 use crate::value::partition;
 
@@ -43,7 +43,7 @@ impl Retention for Aws {
                     renewed.extend(parts.iter().map(key).collect::<StoreResult<Vec<_>>>()?);
                 }
                 if item.contains_key("line") {
-                    renewed.push(Key { pk: item.text("line")?.into(), sk: item.text("at")?.into() });
+                    renewed.push(ItemKey { pk: item.text("line")?.into(), sk: item.text("at")?.into() });
                 }
                 if item.contains_key("function") {
                     for key in layout::period_keys(run, item.text("function")?) {
@@ -65,7 +65,7 @@ impl Retention for Aws {
 }
 
 impl Aws {
-    async fn set_ttl(&self, key: Key, ttl: i64) -> StoreResult<()> {
+    async fn set_ttl(&self, key: ItemKey, ttl: i64) -> StoreResult<()> {
         let request = self
             .dynamo
             .update_item()
@@ -84,6 +84,6 @@ impl Aws {
     }
 }
 
-fn key(item: &Item) -> StoreResult<Key> {
-    Ok(Key { pk: item.text("PK")?.into(), sk: item.text("SK")?.into() })
+fn key(item: &Item) -> StoreResult<ItemKey> {
+    Ok(ItemKey { pk: item.text("PK")?.into(), sk: item.text("SK")?.into() })
 }

@@ -17,10 +17,10 @@ use stepladder_engine::ports::{AcquireResult, Slots, StoreError, StoreResult};
 
 use crate::Aws;
 use crate::item::{ReadItem, number};
-use crate::layout::{self, Key, MAX_HOLDERS};
+use crate::layout::{self, ItemKey, MAX_HOLDERS};
 use crate::table::PutOutcome;
 
-use super::holders::{HolderUpdate, HolderWrite, Lease, Shard, holder_name, shard_slots};
+use super::holders::{HolderLease, HolderShard, HolderUpdate, HolderWrite, holder_name, shard_slots};
 
 /// The maximum number of attempts to acquire a slot, if other holders acquire the free slots first.
 const MAX_ATTEMPTS: usize = 40;
@@ -30,7 +30,7 @@ enum SlotView {
     /// The holder already has a slot, in the item with this number.
     Held(u32),
     /// This item has a free slot. If the holder has a ticket, it is included.
-    Free(Shard, Option<Ticket>),
+    Free(HolderShard, Option<Ticket>),
     /// The holder gets no slot now.
     Refused(AcquireResult),
 }
@@ -53,7 +53,7 @@ impl Slots for Aws {
                 },
                 SlotView::Free(shard, ticket) => (shard, ticket),
             };
-            if self.add_holder(limit, &shard, holder, Lease { until: lease_until, now }).await? {
+            if self.add_holder(limit, &shard, holder, HolderLease { until: lease_until, now }).await? {
                 self.delete_used_ticket(limit, ticket).await?;
                 return Ok(AcquireResult::Acquired);
             }
@@ -85,7 +85,7 @@ impl Slots for Aws {
                     continue 'rounds;
                 }
             }
-            let lease = Lease { until: lease_until, now };
+            let lease = HolderLease { until: lease_until, now };
             let writes = free.iter().map(|(limit, shard, _)| self.holder_write(limit, shard, holder, lease));
             if free.is_empty() || self.write_together(writes).await? {
                 for (limit, _, ticket) in free {
@@ -132,7 +132,7 @@ fn own_ticket<'a>(queue: &'a [Ticket], holder: &Holder) -> Option<(usize, &'a Ti
 }
 
 /// Returns how many holders may be added to an item, after expired holders were removed.
-fn free_slots(limit: &Limit, shard: &Shard, now: Timestamp) -> u32 {
+fn free_slots(limit: &Limit, shard: &HolderShard, now: Timestamp) -> u32 {
     let alive = shard.holders.iter().filter(|h| h.lease_until > now).count();
     shard_slots(limit, shard.number).saturating_sub(u32::try_from(alive).unwrap_or(u32::MAX))
 }
@@ -153,18 +153,18 @@ fn parse_holding(name: &str, lease_until: &AttributeValue) -> Option<HeldSlot> {
 impl Aws {
     /// Returns all items with holders of a limit. An item that is not stored yet is returned as
     /// empty.
-    async fn shards(&self, limit: &Limit) -> StoreResult<Vec<Shard>> {
+    async fn shards(&self, limit: &Limit) -> StoreResult<Vec<HolderShard>> {
         let items = self.query_partition(&layout::holders(limit), true).await?;
         let n = limit.slots.div_ceil(MAX_HOLDERS).max(1);
-        let mut shards: Vec<Shard> =
-            (0..n).map(|number| Shard { number, exists: false, holders: Vec::new() }).collect();
+        let mut shards: Vec<HolderShard> =
+            (0..n).map(|number| HolderShard { number, exists: false, holders: Vec::new() }).collect();
         for item in &items {
             let broken = || StoreError::Unreadable(format!("the holders of `{}` are not valid", limit.key));
             let number = item.text("SK")?.strip_prefix("S#").and_then(|n| n.parse().ok()).ok_or_else(broken)?;
             let map = item.get("h").and_then(|h| h.as_m().ok()).ok_or_else(broken)?;
             let holders =
                 map.iter().map(|(name, lease)| parse_holding(name, lease)).collect::<Option<_>>().ok_or_else(broken)?;
-            let shard = Shard { number, exists: true, holders };
+            let shard = HolderShard { number, exists: true, holders };
             match shards.iter().position(|known| known.number == number) {
                 Some(i) => shards[i] = shard,
                 // this item is left over from a time when the limit was higher
@@ -228,13 +228,19 @@ impl Aws {
 
     async fn delete_used_ticket(&self, limit: &Limit, ticket: Option<Ticket>) -> StoreResult<()> {
         let Some(ticket) = ticket else { return Ok(()) };
-        let key = Key { pk: layout::wait_queue(limit), sk: layout::ticket_sk(&ticket) };
+        let key = ItemKey { pk: layout::wait_queue(limit), sk: layout::ticket_sk(&ticket) };
         self.delete_ticket(&key, &layout::ticket_of_run(limit, ticket.run, &ticket.of)).await
     }
 
     /// Adds a holder, and removes holders whose leases have expired. Returns false if another write
     /// came first.
-    async fn add_holder(&self, limit: &Limit, shard: &Shard, holder: &Holder, lease: Lease) -> StoreResult<bool> {
+    async fn add_holder(
+        &self,
+        limit: &Limit,
+        shard: &HolderShard,
+        holder: &Holder,
+        lease: HolderLease,
+    ) -> StoreResult<bool> {
         match self.holder_write(limit, shard, holder, lease) {
             HolderWrite::Create(item) => Ok(matches!(self.put_new(item).await?, PutOutcome::Written)),
             HolderWrite::Update(update) => self.update_holders(update).await,

@@ -16,7 +16,7 @@ use super::timers::timer_item;
 use crate::Aws;
 use crate::error::{permanent_reason, request_error};
 use crate::item::{Item, item, number, text};
-use crate::layout::{self, Key, LISTING_SHARDS};
+use crate::layout::{self, ItemKey, LISTING_SHARDS};
 use crate::table::{IS_NEW, TableQuery};
 
 /// The maximum number of runs that are created concurrently.
@@ -228,7 +228,7 @@ impl Aws {
 
     /// Lists an hour or a day for twice the retention: its runs may end late, and their retention
     /// starts when they end.
-    pub(super) async fn put_listed(&self, key: &Key, now: Timestamp) -> StoreResult<()> {
+    pub(super) async fn put_listed(&self, key: &ItemKey, now: Timestamp) -> StoreResult<()> {
         self.put(item(key, self.ttl(now + self.retention))).await
     }
 }

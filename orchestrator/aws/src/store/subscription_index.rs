@@ -22,8 +22,8 @@ use stepladder_engine::retries::time_left;
 
 use crate::Aws;
 use crate::item::{Item, ReadItem, item, number, text};
-use crate::layout::{self, Key};
-use crate::table::Condition;
+use crate::layout::{self, ItemKey};
+use crate::table::PutCondition;
 
 /// How long a process may cache the list, measured by its own clock.
 const CACHE_TIME: Duration = Duration::from_secs(1);
@@ -49,12 +49,12 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(86_400);
 pub(crate) struct SubscriptionIndex {
     read_at: Timestamp,
     by_event: HashMap<Arc<str>, SubscribedFields>,
-    by_key: HashMap<Key, Entry>,
+    by_key: HashMap<ItemKey, IndexEntry>,
 }
 
 /// An entry of the list: an event name with a field, or an event name alone.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct IndexEntry {
     added_at: Timestamp,
     /// When the entry expires, in seconds since 1970.
     ttl: i64,
@@ -62,7 +62,7 @@ struct Entry {
 
 /// What must be done before a subscription for an entry may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Preparation {
+struct EntryPreparation {
     /// The time to write as `added_at`, if the entry is new or must be renewed; otherwise `None`.
     write: Option<Timestamp>,
     /// How long to wait until all processes know the entry.
@@ -90,21 +90,21 @@ impl SubscriptionIndex {
                 true => subscribed.fields.push(item.text("path")?.into()),
                 false => subscribed.each = true,
             }
-            let key = Key { pk: item.text("PK")?.into(), sk: item.text("SK")?.into() };
-            index.by_key.insert(key, Entry { added_at: item.time("since")?, ttl: item.number("ttl")? });
+            let key = ItemKey { pk: item.text("PK")?.into(), sk: item.text("SK")?.into() };
+            index.by_key.insert(key, IndexEntry { added_at: item.time("since")?, ttl: item.number("ttl")? });
         }
         Ok(index)
     }
 
     /// Returns what must be done before a subscription that lasts until `until` may be written.
-    fn prepare(&self, key: &Key, until: Timestamp, now: Timestamp) -> Preparation {
+    fn prepare(&self, key: &ItemKey, until: Timestamp, now: Timestamp) -> EntryPreparation {
         match self.by_key.get(key) {
-            Some(entry) if entry.ttl > seconds(now + EXPIRY_MARGIN) => Preparation {
+            Some(entry) if entry.ttl > seconds(now + EXPIRY_MARGIN) => EntryPreparation {
                 write: (entry.ttl < seconds(until + SUBSCRIPTION_RETENTION)).then_some(entry.added_at),
                 wait: YOUNG_AGE.saturating_sub(now.since(entry.added_at)),
                 is_new: false,
             },
-            Some(_) | None => Preparation { write: Some(now), wait: PROPAGATION_TIME, is_new: true },
+            Some(_) | None => EntryPreparation { write: Some(now), wait: PROPAGATION_TIME, is_new: true },
         }
     }
 }
@@ -126,7 +126,7 @@ impl Aws {
     /// Adds the entries for new subscriptions, and waits until all processes know them. If the
     /// deadline of the hop would pass first, this fails without waiting.
     pub(super) async fn propagate(&self, subscriptions: &[Subscription], now: Timestamp) -> StoreResult<()> {
-        let mut latest: HashMap<Key, (&Subscription, Timestamp)> = HashMap::new();
+        let mut latest: HashMap<ItemKey, (&Subscription, Timestamp)> = HashMap::new();
         for subscription in subscriptions {
             let entry = latest.entry(layout::index_entry(subscription)).or_insert((subscription, now));
             entry.1 = entry.1.max(subscription.until);
@@ -163,14 +163,14 @@ impl Aws {
 
     /// Returns whether this process has already waited for an entry. For a new entry it waits
     /// again, because the earlier wait was for an entry that has expired since.
-    fn has_propagated(&self, key: &Key, preparation: Preparation) -> bool {
+    fn has_propagated(&self, key: &ItemKey, preparation: EntryPreparation) -> bool {
         !preparation.is_new && self.propagated.lock().contains(key)
     }
 
     /// Adds an entry, or extends how long it is kept. Never shortens that time.
     async fn put_entry(
         &self,
-        key: Key,
+        key: ItemKey,
         subscription: &Subscription,
         until: Timestamp,
         added_at: Timestamp,
@@ -183,7 +183,7 @@ impl Aws {
             item.insert("path".into(), text(&*field.path));
         }
         // if the condition is false, another process has written an entry that is kept for longer
-        let is_sooner = Condition {
+        let is_sooner = PutCondition {
             expression: "attribute_not_exists(PK) OR #t < :ttl",
             alias: Some(("#t", "ttl")),
             value: Some((":ttl", number(ttl))),
@@ -217,18 +217,18 @@ mod tests {
         Subscription { event: "a".into(), key: None, run, step: "w".into(), until: NOW + DAY }
     }
 
-    fn known(write: Option<Timestamp>, wait: Duration) -> Preparation {
-        Preparation { write, wait, is_new: false }
+    fn known(write: Option<Timestamp>, wait: Duration) -> EntryPreparation {
+        EntryPreparation { write, wait, is_new: false }
     }
 
-    fn prepare(index: &SubscriptionIndex, until: Timestamp) -> Preparation {
+    fn prepare(index: &SubscriptionIndex, until: Timestamp) -> EntryPreparation {
         index.prepare(&layout::index_entry(&subscription()), until, NOW)
     }
 
     #[test]
     fn a_process_waits_for_an_entry_that_others_may_not_know() {
         let until = NOW + DAY;
-        let new = Preparation { write: Some(NOW), wait: PROPAGATION_TIME, is_new: true };
+        let new = EntryPreparation { write: Some(NOW), wait: PROPAGATION_TIME, is_new: true };
         assert_eq!(prepare(&SubscriptionIndex::default(), until), new);
         let wait = |added_at| prepare(&index(added_at, NOW + DAY * 20), until);
         assert_eq!(wait(NOW - Duration::from_secs(2)), known(None, Duration::from_secs(4)));
@@ -244,7 +244,7 @@ mod tests {
         let wait = Duration::ZERO;
         assert_eq!(prepare(&index(NOW + DAY * 8), NOW + DAY), known(None, wait));
         assert_eq!(prepare(&index(NOW + DAY * 8), NOW + DAY * 2), known(Some(added_at), wait));
-        let new = Preparation { write: Some(NOW), wait: PROPAGATION_TIME, is_new: true };
+        let new = EntryPreparation { write: Some(NOW), wait: PROPAGATION_TIME, is_new: true };
         assert_eq!(prepare(&index(NOW + DAY), NOW + DAY * 2), new);
     }
 

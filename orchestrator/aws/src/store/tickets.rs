@@ -17,7 +17,7 @@ use stepladder_engine::ports::{StoreError, StoreResult};
 
 use crate::Aws;
 use crate::item::{Item, ReadItem, item, text};
-use crate::layout::{self, Key};
+use crate::layout::{self, ItemKey};
 use crate::table::TableQuery;
 
 use super::starts::TransactionOutcome;
@@ -27,7 +27,7 @@ impl Aws {
     /// written.
     pub(super) fn ticket_items(&self, limit: &Limit, ticket: &Ticket, now: Timestamp) -> [Item; 2] {
         let ttl = self.ttl(now);
-        let key = Key { pk: layout::wait_queue(limit), sk: layout::ticket_sk(ticket) };
+        let key = ItemKey { pk: layout::wait_queue(limit), sk: layout::ticket_sk(ticket) };
         let mut of_run = item(&layout::ticket_of_run(limit, ticket.run, &ticket.of), ttl);
         of_run.insert("line".into(), text(&key.pk));
         of_run.insert("at".into(), text(&key.sk));
@@ -69,13 +69,13 @@ impl Aws {
         for item in items {
             self.delete_ticket(
                 &key_in_queue(&item)?,
-                &Key { pk: item.text("PK")?.into(), sk: item.text("SK")?.into() },
+                &ItemKey { pk: item.text("PK")?.into(), sk: item.text("SK")?.into() },
             )
             .await?;
         }
         for ticket in self.first_tickets(limit, limit.slots as usize).await? {
             if ticket.run == run && of.is_none_or(|of| ticket.of == *of) {
-                self.delete(&Key { pk: layout::wait_queue(limit), sk: layout::ticket_sk(&ticket) }).await?;
+                self.delete(&ItemKey { pk: layout::wait_queue(limit), sk: layout::ticket_sk(&ticket) }).await?;
             }
         }
         Ok(())
@@ -96,7 +96,7 @@ impl Aws {
         }
     }
 
-    pub(super) async fn delete_ticket(&self, in_queue: &Key, of_run: &Key) -> StoreResult<()> {
+    pub(super) async fn delete_ticket(&self, in_queue: &ItemKey, of_run: &ItemKey) -> StoreResult<()> {
         self.delete(of_run).await?;
         self.delete(in_queue).await
     }
@@ -158,8 +158,8 @@ impl Aws {
 
 /// Returns the key of a ticket's item in the queue. `of_run` is the item of the run for the same
 /// ticket.
-fn key_in_queue(of_run: &Item) -> StoreResult<Key> {
-    Ok(Key { pk: of_run.text("line")?.into(), sk: of_run.text("at")?.into() })
+fn key_in_queue(of_run: &Item) -> StoreResult<ItemKey> {
+    Ok(ItemKey { pk: of_run.text("line")?.into(), sk: of_run.text("at")?.into() })
 }
 
 /// Reads a ticket from its item in the queue. The sort key is `queued_at#event#run#hash`; an

@@ -16,7 +16,7 @@ use stepladder_engine::ports::{Cursor, StoreError, StoreResult, Timers};
 use crate::Aws;
 use crate::item::{Item, ReadItem, bytes, item, number, text};
 use crate::layout::{self, TIMER_SHARDS};
-use crate::table::{Condition, PutOutcome, TableQuery};
+use crate::table::{PutCondition, PutOutcome, TableQuery};
 
 /// How long a timer is kept after it is due. A running sweep is only minutes behind.
 const TIMER_RETENTION: Duration = Duration::from_secs(7 * 86_400);
@@ -77,7 +77,7 @@ impl Timers for Aws {
         let put = match &expected {
             None => self.put_new(item).await?,
             Some(expected) => {
-                let is_expected = Condition {
+                let is_expected = PutCondition {
                     expression: "#hash = :expected",
                     alias: Some(("#hash", "hash")),
                     value: Some((":expected", text(hash(expected.minute, &encode(expected))))),

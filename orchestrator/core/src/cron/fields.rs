@@ -6,18 +6,18 @@ use jiff::civil::{Date, Weekday};
 
 /// The minutes, hours, days and months of an expression.
 #[derive(Clone, Debug)]
-pub(super) struct Fields {
+pub(super) struct CronFields {
     minutes: u64,
     hours: u64,
     months: u64,
-    days: Days,
+    days: MonthDays,
     weekdays: Weekdays,
     /// Whether the expression names single hours, without `*` or a step.
     pub(super) at_hours: bool,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Days {
+struct MonthDays {
     on: u64,
     /// Days such as `15W`: the expression fires on the weekday nearest to each. Bit N stands for
     /// day N.
@@ -38,7 +38,7 @@ struct Weekdays {
 const LAST: u8 = 6;
 
 /// A field of a cron expression, with its range of values.
-struct Unit {
+struct FieldUnit {
     what: &'static str,
     least: u32,
     most: u32,
@@ -49,12 +49,12 @@ struct Unit {
 const MONTHS: [&str; 12] = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
 const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 
-const MINUTE: Unit = Unit { what: "minute", least: 0, most: 59, names: &[] };
-const HOUR: Unit = Unit { what: "hour", least: 0, most: 23, names: &[] };
-const DAY: Unit = Unit { what: "day of the month", least: 1, most: 31, names: &[] };
-const MONTH: Unit = Unit { what: "month", least: 1, most: 12, names: &MONTHS };
+const MINUTE: FieldUnit = FieldUnit { what: "minute", least: 0, most: 59, names: &[] };
+const HOUR: FieldUnit = FieldUnit { what: "hour", least: 0, most: 23, names: &[] };
+const DAY: FieldUnit = FieldUnit { what: "day of the month", least: 1, most: 31, names: &[] };
+const MONTH: FieldUnit = FieldUnit { what: "month", least: 1, most: 12, names: &MONTHS };
 /// 7 also means Sunday.
-const WEEKDAY: Unit = Unit { what: "weekday", least: 0, most: 7, names: &WEEKDAYS };
+const WEEKDAY: FieldUnit = FieldUnit { what: "weekday", least: 0, most: 7, names: &WEEKDAYS };
 
 /// Nicknames such as `@daily`, with the expressions that they stand for.
 const NICKNAMES: [(&str, &str); 7] = [
@@ -67,14 +67,14 @@ const NICKNAMES: [(&str, &str); 7] = [
     ("@hourly", "0 * * * *"),
 ];
 
-impl Fields {
+impl CronFields {
     /// Parses an expression.
     ///
     /// # Errors
     /// The end of a sentence about the expression: what is wrong, at which character, and what to
     /// write instead.
     pub(super) fn read(line: &str) -> Result<Self, String> {
-        let reader = Reader { line };
+        let reader = CronReader { line };
         let first = line.split_whitespace().next().unwrap_or("");
         if let Some((_, zone)) = first.split_once('=').filter(|(name, _)| name.ends_with("TZ")) {
             return Err(reader.wrong(first, &format!("is no field; give the zone by `.time_zone(\"{zone}\")`")));
@@ -123,7 +123,7 @@ impl Fields {
     }
 }
 
-impl Days {
+impl MonthDays {
     fn fits(&self, date: Date) -> bool {
         let (day, length) = (date.day(), date.days_in_month());
         let has_nearest = (1..=length).filter(|of| has(self.nearest, of.unsigned_abs().into()));
@@ -159,11 +159,11 @@ fn has(bits: u64, value: u64) -> bool {
     bits & (1 << value) != 0
 }
 
-struct Reader<'l> {
+struct CronReader<'l> {
     line: &'l str,
 }
 
-impl<'l> Reader<'l> {
+impl<'l> CronReader<'l> {
     /// Returns an error sentence about a part of the expression, with its position.
     fn wrong(&self, part: &str, why: &str) -> String {
         let bytes = part.as_ptr() as usize - self.line.as_ptr() as usize;
@@ -178,12 +178,12 @@ impl<'l> Reader<'l> {
         }
     }
 
-    fn values(&self, field: &'l str, unit: &Unit) -> Result<u64, String> {
+    fn values(&self, field: &'l str, unit: &FieldUnit) -> Result<u64, String> {
         self.entries(field)?.try_fold(0, |bits, entry| Ok(bits | self.range(entry, unit)?))
     }
 
-    fn days(&self, field: &'l str) -> Result<Days, String> {
-        let mut days = Days { is_star: field.starts_with(['*', '?']), ..Days::default() };
+    fn days(&self, field: &'l str) -> Result<MonthDays, String> {
+        let mut days = MonthDays { is_star: field.starts_with(['*', '?']), ..MonthDays::default() };
         for entry in self.entries(field)? {
             let upper = entry.to_ascii_uppercase();
             match (&*upper, upper.strip_suffix('W')) {
@@ -220,7 +220,7 @@ impl<'l> Reader<'l> {
     }
 
     /// Parses `5`, `1-5` or `*`, each with an optional step.
-    fn range(&self, entry: &'l str, unit: &Unit) -> Result<u64, String> {
+    fn range(&self, entry: &'l str, unit: &FieldUnit) -> Result<u64, String> {
         let (base, step) = match entry.split_once('/') {
             None => (entry, None),
             Some((base, step)) => match step.parse::<u32>() {
@@ -245,7 +245,7 @@ impl<'l> Reader<'l> {
         Ok((first..=last).step_by(step.unwrap_or(1) as usize).fold(0, |bits, value| bits | 1 << value))
     }
 
-    fn number(&self, text: &str, unit: &Unit) -> Result<u32, String> {
+    fn number(&self, text: &str, unit: &FieldUnit) -> Result<u32, String> {
         let named = unit.names.iter().position(|name| name.eq_ignore_ascii_case(text));
         let number = match named {
             Some(at) => Some(at as u32 + unit.least),
@@ -253,7 +253,7 @@ impl<'l> Reader<'l> {
             None => None,
         };
         number.filter(|number| (unit.least..=unit.most).contains(number)).ok_or_else(|| {
-            let Unit { what, least, most, names } = unit;
+            let FieldUnit { what, least, most, names } = unit;
             let names = match (names.first(), names.last()) {
                 (Some(first), Some(last)) => format!(" or {first} to {last}"),
                 _ => String::new(),

@@ -23,7 +23,7 @@ const PARTS_PER_STEP: f64 = 16.0;
 
 /// The bounds of a subexpression: the number of its steps, and the size of its result in values.
 #[derive(Clone, Copy)]
-struct Bounds {
+struct CostBounds {
     steps: f64,
     size: f64,
 }
@@ -46,20 +46,20 @@ pub(super) fn size(values: usize, bytes: usize) -> f64 {
     values as f64 + bytes as f64 / TEXT_BYTES_PER_VALUE
 }
 
-fn bound_work<'e>(of: &'e IdedExpr, event: f64, variables: &mut VariableSizes<'e>) -> Bounds {
+fn bound_work<'e>(of: &'e IdedExpr, event: f64, variables: &mut VariableSizes<'e>) -> CostBounds {
     match &of.expr {
-        Expr::Unspecified => Bounds { steps: 1.0, size: 1.0 },
+        Expr::Unspecified => CostBounds { steps: 1.0, size: 1.0 },
         Expr::Literal(LiteralValue::String(text)) => {
-            Bounds { steps: 1.0, size: 1.0 + text.inner().len() as f64 / TEXT_BYTES_PER_VALUE }
+            CostBounds { steps: 1.0, size: 1.0 + text.inner().len() as f64 / TEXT_BYTES_PER_VALUE }
         }
-        Expr::Literal(_) => Bounds { steps: 1.0, size: 1.0 },
+        Expr::Literal(_) => CostBounds { steps: 1.0, size: 1.0 },
         Expr::Ident(name) => {
             let size = variables.iter().rev().find(|(of, _)| of == name).map_or(event, |(_, size)| *size);
-            Bounds { steps: 1.0, size }
+            CostBounds { steps: 1.0, size }
         }
         Expr::Select(select) => {
             let from = bound_work(&select.operand, event, variables);
-            Bounds { steps: from.steps + 1.0, size: if select.test { 1.0 } else { from.size } }
+            CostBounds { steps: from.steps + 1.0, size: if select.test { 1.0 } else { from.size } }
         }
         Expr::Call(call) => bound_call(call, event, variables),
         Expr::Comprehension(of) => bound_macro(of, event, variables),
@@ -78,16 +78,16 @@ fn bound_copies<'e>(
     parts: impl Iterator<Item = &'e IdedExpr>,
     event: f64,
     variables: &mut VariableSizes<'e>,
-) -> Bounds {
-    parts.fold(Bounds { steps: 1.0, size: 1.0 }, |sum, part| {
-        let Bounds { steps, size } = bound_work(part, event, variables);
-        Bounds { steps: sum.steps + steps + size, size: sum.size + size }
+) -> CostBounds {
+    parts.fold(CostBounds { steps: 1.0, size: 1.0 }, |sum, part| {
+        let CostBounds { steps, size } = bound_work(part, event, variables);
+        CostBounds { steps: sum.steps + steps + size, size: sum.size + size }
     })
 }
 
 /// Bounds the call of a function or an operator.
-fn bound_call<'e>(call: &'e CallExpr, event: f64, variables: &mut VariableSizes<'e>) -> Bounds {
-    let parts: Vec<Bounds> =
+fn bound_call<'e>(call: &'e CallExpr, event: f64, variables: &mut VariableSizes<'e>) -> CostBounds {
+    let parts: Vec<CostBounds> =
         call.target.as_deref().into_iter().chain(&call.args).map(|part| bound_work(part, event, variables)).collect();
     let steps = 1.0 + parts.iter().map(|part| part.steps).sum::<f64>();
     let sizes: f64 = parts.iter().map(|part| part.size).sum();
@@ -103,7 +103,7 @@ fn bound_call<'e>(call: &'e CallExpr, event: f64, variables: &mut VariableSizes<
         // receives
         _ => (sizes, sizes.max(1.0)),
     };
-    Bounds { steps: steps + extra, size }
+    CostBounds { steps: steps + extra, size }
 }
 
 /// Bounds the cost of a regular expression match, which tries each part of the pattern on each
@@ -121,7 +121,7 @@ fn bound_matching(call: &CallExpr, text: f64) -> f64 {
 /// Bounds a macro. Its body is bounded twice: for an item of size 1, and for an item as large as
 /// the whole range. The body takes at most the first bound for each item, plus the second bound
 /// once, however the range is divided among its items.
-fn bound_macro<'e>(of: &'e ComprehensionExpr, event: f64, variables: &mut VariableSizes<'e>) -> Bounds {
+fn bound_macro<'e>(of: &'e ComprehensionExpr, event: f64, variables: &mut VariableSizes<'e>) -> CostBounds {
     let range = bound_work(&of.iter_range, event, variables);
     let init = bound_work(&of.accu_init, event, variables);
     let mut body = |item: f64| {
@@ -132,7 +132,7 @@ fn bound_macro<'e>(of: &'e ComprehensionExpr, event: f64, variables: &mut Variab
         variables.push((&of.accu_var, 0.0));
         let (cond, step) = (bound_work(&of.loop_cond, event, variables), bound_work(&of.loop_step, event, variables));
         variables.truncate(before);
-        Bounds { steps: cond.steps + step.steps + 1.0, size: step.size }
+        CostBounds { steps: cond.steps + step.steps + 1.0, size: step.size }
     };
     let (small, whole) = (body(1.0), body(range.size));
     let gathered = init.size + range.size * small.size + whole.size;
@@ -141,5 +141,5 @@ fn bound_macro<'e>(of: &'e ComprehensionExpr, event: f64, variables: &mut Variab
     variables.pop();
     // each item is copied once, so the size of the range is added
     let visits = range.size + range.size * small.steps + whole.steps;
-    Bounds { steps: range.steps + init.steps + visits + result.steps, size: result.size }
+    CostBounds { steps: range.steps + init.steps + visits + result.steps, size: result.size }
 }

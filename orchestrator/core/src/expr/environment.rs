@@ -15,7 +15,7 @@ use super::scope::no_overload;
 use super::time;
 
 static SHARED: LazyLock<Arc<Env>> = LazyLock::new(|| {
-    let mut declare = Declare(Env::stdlib());
+    let mut declare = FunctionDeclarations(Env::stdlib());
     operators::declare(&mut declare);
     declare_conversions(&mut declare);
     time::declare(&mut declare);
@@ -29,9 +29,9 @@ pub(super) fn shared() -> Arc<Env> {
 
 /// Declares functions in an environment. Declaring the same name twice has no effect, so a test
 /// calls each function.
-pub(super) struct Declare(pub(super) Env);
+pub(super) struct FunctionDeclarations(pub(super) Env);
 
-impl Declare {
+impl FunctionDeclarations {
     /// Declares a function that takes values of any type.
     pub(super) fn of_any(&mut self, name: &str, arguments: usize, function: Function) {
         self.of(name, name, (0..arguments).map(|_| DYN_TYPE).collect(), function);
@@ -51,7 +51,7 @@ impl Declare {
     }
 }
 
-fn declare_conversions(declare: &mut Declare) {
+fn declare_conversions(declare: &mut FunctionDeclarations) {
     declare.of("int", "number_to_int", vec![NUMBER], |of| {
         convert_number("int", &of, |number| number.truncated().map(|int| CowVal::owned(CelInt::from(int))))
     });
@@ -77,8 +77,8 @@ fn declare_conversions(declare: &mut Declare) {
         }))
     });
     declare.of("@matches", "@matches", vec![STRING_TYPE, PATTERN], |of| {
-        match (of[0].downcast_ref::<CelString>(), of[1].downcast_ref::<Pattern>()) {
-            (Some(text), Some(Pattern(regex))) => Ok(bool_value(regex.is_match(text.inner()))),
+        match (of[0].downcast_ref::<CelString>(), of[1].downcast_ref::<CompiledPattern>()) {
+            (Some(text), Some(CompiledPattern(regex))) => Ok(bool_value(regex.is_match(text.inner()))),
             _ => Err(no_overload("matches", &[&*of[0], &*of[1]])),
         }
     });
@@ -98,9 +98,9 @@ static PATTERN_TYPE: Type = PATTERN;
 
 /// A regular expression that was compiled together with the CEL expression around it.
 #[derive(Clone, Debug)]
-pub(super) struct Pattern(pub(super) Regex);
+pub(super) struct CompiledPattern(pub(super) Regex);
 
-impl Val for Pattern {
+impl Val for CompiledPattern {
     fn get_type(&self) -> &Type {
         &PATTERN_TYPE
     }
@@ -118,7 +118,7 @@ impl Val for Pattern {
     }
 }
 
-impl StaticVal for Pattern {}
+impl StaticVal for CompiledPattern {}
 
 /// Returns the boolean of a CEL value; `None` if it is not a boolean.
 pub(super) fn as_truth(value: &dyn Val) -> Option<bool> {

@@ -3,12 +3,12 @@
 
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, SourceInfo};
 
-use super::time::{Moment, Span, check_zone};
+use super::time::{NanoDuration, NanoTimestamp, check_zone};
 use crate::sentence::shortened;
 
 /// The variables that an expression may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Names {
+pub enum AllowedVariables {
     /// Only `event`.
     Event,
     /// `event` (the event that started the run) and `async` (the event that arrives).
@@ -62,13 +62,13 @@ const MACROS: [&str; 7] = ["all", "exists", "exists_one", "existsOne", "filter",
 ///
 /// # Errors
 /// A sentence about the first problem, with its position.
-pub(super) fn check(of: &IdedExpr, places: &SourceInfo, names: Names) -> Result<(), String> {
+pub(super) fn check(of: &IdedExpr, places: &SourceInfo, names: AllowedVariables) -> Result<(), String> {
     NameCheck { places, names, macro_variables: Vec::new() }.check(of)
 }
 
 struct NameCheck<'e> {
     places: &'e SourceInfo,
-    names: Names,
+    names: AllowedVariables,
     /// The variables of the enclosing macros; the innermost macro comes last.
     macro_variables: Vec<&'e str>,
 }
@@ -105,7 +105,8 @@ impl<'e> NameCheck<'e> {
     }
 
     fn is_event(&self, name: &str) -> bool {
-        !self.is_macro_variable(name) && (name == "event" || name == "async" && self.names == Names::EventAndAsync)
+        !self.is_macro_variable(name)
+            && (name == "event" || name == "async" && self.names == AllowedVariables::EventAndAsync)
     }
 
     fn check_variable(&self, of: &IdedExpr, name: &str) -> Result<(), String> {
@@ -116,7 +117,8 @@ impl<'e> NameCheck<'e> {
             "async" => "`async` is the event that arrives, where a run waits for one or is cancelled by one".into(),
             name if FIELDS.contains(&name) => format!("write `event.{name}`"),
             name => {
-                let events: &[&str] = if self.names == Names::Event { &["event"] } else { &["event", "async"] };
+                let events: &[&str] =
+                    if self.names == AllowedVariables::Event { &["event"] } else { &["event", "async"] };
                 match nearest_name(name, events.iter().copied().chain(self.macro_variables.iter().copied())) {
                     Some(meant) => format!("did you mean `{meant}`?"),
                     None => {
@@ -203,10 +205,10 @@ impl<'e> NameCheck<'e> {
         let bad = |why: String| Err(format!("{why}, {}", self.place(of)));
         match (&*call.func_name, call.args.first().map(|arg| &arg.expr)) {
             ("timestamp", Some(Expr::Literal(LiteralValue::String(text)))) => {
-                Moment::read(text.inner()).map(drop).or_else(|why| bad(why.to_string()))
+                NanoTimestamp::read(text.inner()).map(drop).or_else(|why| bad(why.to_string()))
             }
             ("duration", Some(Expr::Literal(LiteralValue::String(text)))) => {
-                Span::read(text.inner()).map(drop).or_else(|why| bad(why.to_string()))
+                NanoDuration::read(text.inner()).map(drop).or_else(|why| bad(why.to_string()))
             }
             ("timestamp", Some(Expr::Select(select))) if select.field == "ts" => match &select.operand.expr {
                 Expr::Ident(name) if self.is_event(name) => bad(format!(

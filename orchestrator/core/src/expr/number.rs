@@ -25,7 +25,7 @@ pub(super) enum Number {
 
 /// An arithmetic operator on two numbers.
 #[derive(Clone, Copy)]
-pub(super) enum Operator {
+pub(super) enum ArithmeticOperator {
     Add,
     Subtract,
     Multiply,
@@ -129,17 +129,17 @@ impl Number {
     ///
     /// # Errors
     /// The divisor is zero, or the result is too large for a float.
-    pub(super) fn combine(&self, by: Operator, other: &Self) -> Result<Self, &'static str> {
-        if matches!(by, Operator::Divide | Operator::Remainder) && *other == Self::Whole(0) {
+    pub(super) fn combine(&self, by: ArithmeticOperator, other: &Self) -> Result<Self, &'static str> {
+        if matches!(by, ArithmeticOperator::Divide | ArithmeticOperator::Remainder) && *other == Self::Whole(0) {
             return Err("a number is divided by zero");
         }
         let exact = match (self, other) {
             (Self::Whole(a), Self::Whole(b)) => match by {
-                Operator::Add => a.checked_add(*b),
-                Operator::Subtract => a.checked_sub(*b),
-                Operator::Multiply => a.checked_mul(*b),
-                Operator::Divide => a.checked_div(*b).filter(|_| a.checked_rem(*b) == Some(0)),
-                Operator::Remainder => a.checked_rem(*b),
+                ArithmeticOperator::Add => a.checked_add(*b),
+                ArithmeticOperator::Subtract => a.checked_sub(*b),
+                ArithmeticOperator::Multiply => a.checked_mul(*b),
+                ArithmeticOperator::Divide => a.checked_div(*b).filter(|_| a.checked_rem(*b) == Some(0)),
+                ArithmeticOperator::Remainder => a.checked_rem(*b),
             },
             _ => None,
         };
@@ -149,11 +149,11 @@ impl Number {
         }
         let (a, b) = (self.float(), other.float());
         let float = match by {
-            Operator::Add => a + b,
-            Operator::Subtract => a - b,
-            Operator::Multiply => a * b,
-            Operator::Divide => a / b,
-            Operator::Remainder => a % b,
+            ArithmeticOperator::Add => a + b,
+            ArithmeticOperator::Subtract => a - b,
+            ArithmeticOperator::Multiply => a * b,
+            ArithmeticOperator::Divide => a / b,
+            ArithmeticOperator::Remainder => a % b,
         };
         Self::of_float(float).ok_or("the result is larger than a number can be")
     }
@@ -191,23 +191,23 @@ mod tests {
         Number::read(text).unwrap()
     }
 
-    fn combined(a: &str, by: Operator, b: &str) -> String {
+    fn combined(a: &str, by: ArithmeticOperator, b: &str) -> String {
         read(a).combine(by, &read(b)).unwrap().plain().unwrap()
     }
 
     #[test]
     fn arithmetic_does_not_depend_on_how_a_number_is_written() {
         for (three, two) in [("3", "2"), ("3.0", "2"), ("30e-1", "2.00")] {
-            assert_eq!(combined(three, Operator::Divide, two), "1.5");
-            assert_eq!(combined(three, Operator::Remainder, two), "1");
-            assert_eq!(combined(three, Operator::Add, two), "5");
+            assert_eq!(combined(three, ArithmeticOperator::Divide, two), "1.5");
+            assert_eq!(combined(three, ArithmeticOperator::Remainder, two), "1");
+            assert_eq!(combined(three, ArithmeticOperator::Add, two), "5");
         }
-        assert_eq!(combined("100.0", Operator::Divide, "8"), "12.5");
-        assert_eq!(combined("5.5", Operator::Remainder, "2"), "1.5");
-        assert_eq!(combined("0.1", Operator::Add, "0.2"), "0.30000000000000004");
-        assert_eq!(combined("89014103211118510720", Operator::Add, "1"), "89014103211118510721");
-        assert!(read("1").combine(Operator::Divide, &read("-0.0")).is_err());
-        assert!(read("1e308").combine(Operator::Multiply, &read("10")).is_err());
+        assert_eq!(combined("100.0", ArithmeticOperator::Divide, "8"), "12.5");
+        assert_eq!(combined("5.5", ArithmeticOperator::Remainder, "2"), "1.5");
+        assert_eq!(combined("0.1", ArithmeticOperator::Add, "0.2"), "0.30000000000000004");
+        assert_eq!(combined("89014103211118510720", ArithmeticOperator::Add, "1"), "89014103211118510721");
+        assert!(read("1").combine(ArithmeticOperator::Divide, &read("-0.0")).is_err());
+        assert!(read("1e308").combine(ArithmeticOperator::Multiply, &read("10")).is_err());
     }
 
     #[test]

@@ -12,8 +12,8 @@ use cel::common::ast::{EntryExpr, Expr, IdedExpr, operators as op};
 use cel::common::types::{CelBool, CelDouble, CelInt, CelUInt, Kind};
 use cel::common::value::{CowVal, Val};
 
-use super::environment::Declare;
-use super::number::{Number, Operator};
+use super::environment::FunctionDeclarations;
+use super::number::{ArithmeticOperator, Number};
 use super::read;
 use super::scope::no_overload;
 use super::time;
@@ -88,7 +88,7 @@ fn wrap_index(of: &mut IdedExpr) {
     }
 }
 
-pub(super) fn declare(env: &mut Declare) {
+pub(super) fn declare(env: &mut FunctionDeclarations) {
     for (name, function) in [
         ("@add", add as cel::common::functions::Function),
         ("@subtract", subtract),
@@ -127,13 +127,13 @@ fn mixed_numbers(a: &dyn Val, b: &dyn Val) -> Option<(Number, Number)> {
     Some((Number::of_value(a)?, Number::of_value(b)?))
 }
 
-fn combine_numbers<'b, 'v>(by: Operator, of: &[CowVal<'b, 'v>]) -> Option<CallResult<'b, 'v>> {
+fn combine_numbers<'b, 'v>(by: ArithmeticOperator, of: &[CowVal<'b, 'v>]) -> Option<CallResult<'b, 'v>> {
     let (a, b) = mixed_numbers(&*of[0], &*of[1])?;
     Some(a.combine(by, &b).map(CowVal::owned).map_err(arithmetic_error))
 }
 
 fn add<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
-    if let Some(given) = combine_numbers(Operator::Add, &of).or_else(|| time::add_times(&*of[0], &*of[1])) {
+    if let Some(given) = combine_numbers(ArithmeticOperator::Add, &of).or_else(|| time::add_times(&*of[0], &*of[1])) {
         return given;
     }
     let adder = of[0].as_adder().ok_or_else(|| no_overload("_+_", &[&*of[0], &*of[1]]))?;
@@ -141,7 +141,9 @@ fn add<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
 }
 
 fn subtract<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
-    if let Some(given) = combine_numbers(Operator::Subtract, &of).or_else(|| time::subtract_times(&*of[0], &*of[1])) {
+    if let Some(given) =
+        combine_numbers(ArithmeticOperator::Subtract, &of).or_else(|| time::subtract_times(&*of[0], &*of[1]))
+    {
         return given;
     }
     let subtractor = of[0].as_subtractor().ok_or_else(|| no_overload("_-_", &[&*of[0], &*of[1]]))?;
@@ -149,7 +151,7 @@ fn subtract<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
 }
 
 fn multiply<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
-    if let Some(given) = combine_numbers(Operator::Multiply, &of) {
+    if let Some(given) = combine_numbers(ArithmeticOperator::Multiply, &of) {
         return given;
     }
     let multiplier = of[0].as_multiplier().ok_or_else(|| no_overload("_*_", &[&*of[0], &*of[1]]))?;
@@ -157,7 +159,7 @@ fn multiply<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
 }
 
 fn divide<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
-    if let Some(given) = combine_numbers(Operator::Divide, &of) {
+    if let Some(given) = combine_numbers(ArithmeticOperator::Divide, &of) {
         return given;
     }
     let divider = of[0].as_divider().ok_or_else(|| no_overload("_/_", &[&*of[0], &*of[1]]))?;
@@ -165,7 +167,7 @@ fn divide<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
 }
 
 fn remainder<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
-    if let Some(given) = combine_numbers(Operator::Remainder, &of) {
+    if let Some(given) = combine_numbers(ArithmeticOperator::Remainder, &of) {
         return given;
     }
     let modder = of[0].as_modder().ok_or_else(|| no_overload("_%_", &[&*of[0], &*of[1]]))?;
@@ -175,7 +177,7 @@ fn remainder<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
 fn negate<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
     if let Some(number) = of[0].downcast_ref::<Number>() {
         let zero = Number::Whole(0);
-        return zero.combine(Operator::Subtract, number).map(CowVal::owned).map_err(arithmetic_error);
+        return zero.combine(ArithmeticOperator::Subtract, number).map(CowVal::owned).map_err(arithmetic_error);
     }
     let negator = of[0].as_negator().ok_or_else(|| no_overload("-_", &[&*of[0]]))?;
     Ok(CowVal::Owned(negator.negate()?))

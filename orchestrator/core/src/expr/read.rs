@@ -13,7 +13,7 @@ use crate::limits::JSON_DEPTH;
 const MAX_DEPTH: usize = JSON_DEPTH + 28;
 
 /// A reader of one JSON document, which must be valid.
-pub(super) struct Reader<'j> {
+pub(super) struct JsonReader<'j> {
     text: &'j str,
     at: usize,
     depth: usize,
@@ -25,13 +25,13 @@ type ReadResult<T> = Result<T, String>;
 
 /// Reads a JSON document into a CEL value, and adds the number of its values to `values`.
 pub(super) fn read(json: &str, values: &mut usize) -> ReadResult<Box<dyn Val>> {
-    let mut reader = Reader { text: json, at: 0, depth: 0, values: 0 };
+    let mut reader = JsonReader { text: json, at: 0, depth: 0, values: 0 };
     let value = reader.value();
     *values += reader.values;
     value
 }
 
-impl<'j> Reader<'j> {
+impl<'j> JsonReader<'j> {
     fn value(&mut self) -> ReadResult<Box<dyn Val>> {
         self.values += 1;
         Ok(match self.peek() {

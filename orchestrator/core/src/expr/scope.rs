@@ -15,7 +15,7 @@ use crate::limits::KEY_BYTES;
 
 /// The variables of an evaluation. A scope is created once per event, and all expressions on the
 /// event share it.
-pub struct Scope {
+pub struct ExprScope {
     pub(super) context: Context<'static, 'static>,
     /// The size of the event, in values. With two events, this is the size of the larger one.
     pub(super) size: f64,
@@ -24,7 +24,7 @@ pub struct Scope {
     pub(super) problem: Option<String>,
 }
 
-impl Scope {
+impl ExprScope {
     /// Creates the scope of an event.
     pub fn of(event: &Event) -> Self {
         let EventValues { value, size, problem } = EventValues::of(event);

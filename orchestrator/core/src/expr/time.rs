@@ -10,7 +10,7 @@ use cel::common::traits::Comparer;
 use cel::common::types::{CelInt, CelString, DURATION_TYPE, INT_TYPE, STRING_TYPE, TIMESTAMP_TYPE, Type};
 use cel::common::value::{CowVal, StaticVal, Val};
 
-use super::environment::Declare;
+use super::environment::FunctionDeclarations;
 use super::number::{NUMBER, Number};
 use super::operators::CallResult;
 use super::scope::no_overload;
@@ -22,16 +22,16 @@ const SECONDS: std::ops::RangeInclusive<i128> = -62_135_596_800..=253_402_300_79
 
 /// A moment, as nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(i128);
+pub(super) struct NanoTimestamp(i128);
 
 /// A duration in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Span(i128);
+pub(super) struct NanoDuration(i128);
 
 static MOMENT_TYPE: Type = TIMESTAMP_TYPE;
 static SPAN_TYPE: Type = DURATION_TYPE;
 
-impl Moment {
+impl NanoTimestamp {
     fn new(nanos: i128) -> Result<Self, ExecutionError> {
         match SECONDS.contains(&nanos.div_euclid(SECOND)) {
             true => Ok(Self(nanos)),
@@ -52,7 +52,7 @@ impl Moment {
     }
 }
 
-impl Span {
+impl NanoDuration {
     fn new(nanos: i128) -> Result<Self, ExecutionError> {
         // CEL's limit: about the time from the year 1 to the year 9999
         match nanos.abs() <= 315_576_000_000 * SECOND {
@@ -119,49 +119,51 @@ fn read_nanos(text: &str) -> Option<i128> {
 
 /// Adds a duration to a timestamp or to a duration; `None` if the values are of other types.
 pub(super) fn add_times<'b, 'v>(a: &dyn Val, b: &dyn Val) -> Option<CallResult<'b, 'v>> {
-    let (a, b) = if b.downcast_ref::<Moment>().is_some() { (b, a) } else { (a, b) };
-    let Span(by) = *b.downcast_ref::<Span>()?;
-    if let Some(Moment(at)) = a.downcast_ref::<Moment>() {
-        return Some(Moment::new(at + by).map(CowVal::owned));
+    let (a, b) = if b.downcast_ref::<NanoTimestamp>().is_some() { (b, a) } else { (a, b) };
+    let NanoDuration(by) = *b.downcast_ref::<NanoDuration>()?;
+    if let Some(NanoTimestamp(at)) = a.downcast_ref::<NanoTimestamp>() {
+        return Some(NanoTimestamp::new(at + by).map(CowVal::owned));
     }
-    let Span(nanos) = *a.downcast_ref::<Span>()?;
-    Some(Span::new(nanos + by).map(CowVal::owned))
+    let NanoDuration(nanos) = *a.downcast_ref::<NanoDuration>()?;
+    Some(NanoDuration::new(nanos + by).map(CowVal::owned))
 }
 
 /// Subtracts two timestamps, or a duration from a timestamp or a duration; `None` if the values are
 /// of other types.
 pub(super) fn subtract_times<'b, 'v>(a: &dyn Val, b: &dyn Val) -> Option<CallResult<'b, 'v>> {
-    if let (Some(Moment(a)), Some(Moment(b))) = (a.downcast_ref::<Moment>(), b.downcast_ref::<Moment>()) {
-        return Some(Span::new(a - b).map(CowVal::owned));
+    if let (Some(NanoTimestamp(a)), Some(NanoTimestamp(b))) =
+        (a.downcast_ref::<NanoTimestamp>(), b.downcast_ref::<NanoTimestamp>())
+    {
+        return Some(NanoDuration::new(a - b).map(CowVal::owned));
     }
-    let Span(by) = *b.downcast_ref::<Span>()?;
-    if let Some(Moment(at)) = a.downcast_ref::<Moment>() {
-        return Some(Moment::new(at - by).map(CowVal::owned));
+    let NanoDuration(by) = *b.downcast_ref::<NanoDuration>()?;
+    if let Some(NanoTimestamp(at)) = a.downcast_ref::<NanoTimestamp>() {
+        return Some(NanoTimestamp::new(at - by).map(CowVal::owned));
     }
-    let Span(nanos) = *a.downcast_ref::<Span>()?;
-    Some(Span::new(nanos - by).map(CowVal::owned))
+    let NanoDuration(nanos) = *a.downcast_ref::<NanoDuration>()?;
+    Some(NanoDuration::new(nanos - by).map(CowVal::owned))
 }
 
-pub(super) fn declare(declare: &mut Declare) {
+pub(super) fn declare(declare: &mut FunctionDeclarations) {
     declare.of("timestamp", "string_to_timestamp", vec![STRING_TYPE], |of| match of[0].downcast_ref::<CelString>() {
-        Some(text) => Moment::read(text.inner()).map(CowVal::owned),
+        Some(text) => NanoTimestamp::read(text.inner()).map(CowVal::owned),
         None => Err(no_overload("timestamp", &[&*of[0]])),
     });
     for (id, of) in [("int_to_timestamp", INT_TYPE), ("number_to_timestamp", NUMBER)] {
         declare.of("timestamp", id, vec![of], |of| {
             let second = Number::of_value(&*of[0]).and_then(|number| number.truncated());
             let second = second.ok_or_else(|| no_overload("timestamp", &[&*of[0]]))?;
-            Moment::new(i128::from(second) * SECOND).map(CowVal::owned)
+            NanoTimestamp::new(i128::from(second) * SECOND).map(CowVal::owned)
         });
     }
     declare.of("timestamp", "timestamp_to_timestamp", vec![TIMESTAMP_TYPE], return_argument);
     declare.of("duration", "string_to_duration", vec![STRING_TYPE], |of| match of[0].downcast_ref::<CelString>() {
-        Some(text) => Span::read(text.inner()).map(CowVal::owned),
+        Some(text) => NanoDuration::read(text.inner()).map(CowVal::owned),
         None => Err(no_overload("duration", &[&*of[0]])),
     });
     declare.of("duration", "duration_to_duration", vec![DURATION_TYPE], return_argument);
-    declare.of("int", "timestamp_to_int", vec![TIMESTAMP_TYPE], |of| match of[0].downcast_ref::<Moment>() {
-        Some(Moment(nanos)) => Ok(int_value(nanos.div_euclid(SECOND))),
+    declare.of("int", "timestamp_to_int", vec![TIMESTAMP_TYPE], |of| match of[0].downcast_ref::<NanoTimestamp>() {
+        Some(NanoTimestamp(nanos)) => Ok(int_value(nanos.div_euclid(SECOND))),
         None => Err(no_overload("int", &[&*of[0]])),
     });
     declare.of("string", "timestamp_to_string", vec![TIMESTAMP_TYPE], to_text);
@@ -186,7 +188,8 @@ const SPAN_PARTS: [(&str, cel::common::functions::Function); 4] = [
 
 /// Returns the number of whole units in a duration. A unit is given in nanoseconds.
 fn whole_units<'b, 'v>(of: &[CowVal<'b, 'v>], unit: i128) -> CallResult<'b, 'v> {
-    let Span(nanos) = of[0].downcast_ref::<Span>().ok_or_else(|| no_overload("a part of a duration", &[&*of[0]]))?;
+    let NanoDuration(nanos) =
+        of[0].downcast_ref::<NanoDuration>().ok_or_else(|| no_overload("a part of a duration", &[&*of[0]]))?;
     Ok(int_value(nanos / unit))
 }
 
@@ -199,10 +202,10 @@ fn int_value<'b, 'v>(of: i128) -> CowVal<'b, 'v> {
 }
 
 fn to_text<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
-    if let Some(Moment(nanos)) = of[0].downcast_ref::<Moment>() {
+    if let Some(NanoTimestamp(nanos)) = of[0].downcast_ref::<NanoTimestamp>() {
         return Ok(CowVal::owned(CelString::from(civil::write(*nanos))));
     }
-    let Span(nanos) = of[0].downcast_ref::<Span>().ok_or_else(|| no_overload("string", &[&*of[0]]))?;
+    let NanoDuration(nanos) = of[0].downcast_ref::<NanoDuration>().ok_or_else(|| no_overload("string", &[&*of[0]]))?;
     let sign = if *nanos < 0 { "-" } else { "" };
     let (seconds, fraction) = (nanos.abs() / SECOND, civil::fraction(nanos.abs() % SECOND));
     Ok(CowVal::owned(CelString::from(format!("{sign}{seconds}{fraction}s"))))
@@ -249,5 +252,5 @@ macro_rules! time_value {
     };
 }
 
-time_value!(Moment, MOMENT_TYPE);
-time_value!(Span, SPAN_TYPE);
+time_value!(NanoTimestamp, MOMENT_TYPE);
+time_value!(NanoDuration, SPAN_TYPE);

@@ -7,7 +7,7 @@ use super::{
     RateConfig, SingletonConfig,
 };
 use crate::cron::{CronExpression, CronSchedule};
-use crate::expr::{Expr, Names};
+use crate::expr::{AllowedVariables, Expr};
 use crate::flow::{self, CancelMatch, FlowControl};
 use crate::limits::name_problem;
 use crate::retry::RetryPolicy;
@@ -55,13 +55,13 @@ impl Compiler<'_> {
     }
 
     /// Compiles an expression. `subject` says in errors what the expression is for.
-    fn expr(&self, field: &str, subject: &str, cel: &str, names: Names) -> Result<Expr, ConfigError> {
+    fn expr(&self, field: &str, subject: &str, cel: &str, names: AllowedVariables) -> Result<Expr, ConfigError> {
         let sentence = |bad| self.error(field, format!("the {subject} of function `{}`: {bad}", self.function));
         Expr::compile_over(cel, names).map_err(sentence)
     }
 
     fn key(&self, field: &str, subject: &str, cel: Option<&String>) -> Result<Option<Expr>, ConfigError> {
-        cel.map(|cel| self.expr(field, subject, cel, Names::Event)).transpose()
+        cel.map(|cel| self.expr(field, subject, cel, AllowedVariables::Event)).transpose()
     }
 
     fn schedule(&self, config: &FunctionConfig) -> Result<CronSchedule, ConfigError> {
@@ -91,15 +91,15 @@ impl Compiler<'_> {
             // each condition is also compiled alone, so that a surplus bracket cannot change the
             // meaning of another condition
             for cel in &trigger.conditions {
-                self.expr(&field, "filter", cel, Names::Event)?;
+                self.expr(&field, "filter", cel, AllowedVariables::Event)?;
             }
             let condition = match trigger.conditions.as_slice() {
                 [] => None,
-                [one] => Some(self.expr(&field, "filter", one, Names::Event)?),
+                [one] => Some(self.expr(&field, "filter", one, AllowedVariables::Event)?),
                 // each filter is on its own line, because it may end in a comment
                 several => {
                     let all = format!("({}\n)", several.join("\n) && ("));
-                    Some(self.expr(&field, "filters", &all, Names::Event)?)
+                    Some(self.expr(&field, "filters", &all, AllowedVariables::Event)?)
                 }
             };
             Ok(Trigger { event: trigger.event.clone(), condition })
@@ -155,9 +155,12 @@ impl Compiler<'_> {
         let mut each = numbered(&format!("{field}.conditions"), &config.conditions, |field, condition| {
             Ok(match condition {
                 CancelCondition::SameField(path) => CancelMatch::Field(field_path(path).into()),
-                CancelCondition::Cel(cel) => {
-                    CancelMatch::When(self.expr(&field, "filter for being cancelled", cel, Names::EventAndAsync)?)
-                }
+                CancelCondition::Cel(cel) => CancelMatch::When(self.expr(
+                    &field,
+                    "filter for being cancelled",
+                    cel,
+                    AllowedVariables::EventAndAsync,
+                )?),
             })
         })?;
         let matching = match each.len() {

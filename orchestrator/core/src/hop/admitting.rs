@@ -8,9 +8,9 @@ use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::effect::{EarlyWrite, Effect, LateWrite, TicketSearch};
 use crate::hop::input::Input;
 use crate::hop::writing::{Ack, Draft, Next};
-use crate::journal::{Fact, Origin};
+use crate::journal::{Fact, RunOrigin};
 use crate::slot::{self, Limit};
-use crate::spec::LazyScope;
+use crate::spec::LazyExprScope;
 use crate::state::RunState;
 use crate::{Timestamp, WakeCause};
 
@@ -128,13 +128,15 @@ impl ActiveHop {
     /// Asks whether the run's caller has ended, if the run must end with it.
     fn find_caller(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
         match &self.run.created.origin {
-            Origin::Invoke { parent, .. } if self.run.created.bound => {
+            RunOrigin::Invoke { parent, .. } if self.run.created.bound => {
                 turn.emit(Effect::FindRun(*parent));
                 ActivePhase::Admitting(Admitting::Caller)
             }
-            Origin::Invoke { .. } | Origin::Event | Origin::Failure { .. } | Origin::Rerun { .. } | Origin::Cron => {
-                self.close_collection(turn)
-            }
+            RunOrigin::Invoke { .. }
+            | RunOrigin::Event
+            | RunOrigin::Failure { .. }
+            | RunOrigin::Rerun { .. }
+            | RunOrigin::Cron => self.close_collection(turn),
         }
     }
 
@@ -149,7 +151,7 @@ impl ActiveHop {
     /// Gives up the tickets of the run's creation. Other runs may then use the slots while this one is
     /// delayed. The run is enqueued again with its original time.
     fn leave_wait_queues(&mut self, delay: Delay, turn: &mut Turn<'_>) -> ActivePhase {
-        let scope = &mut LazyScope::new(&self.run.created.event);
+        let scope = &mut LazyExprScope::new(&self.run.created.event);
         let (of_steps, of_run) = (self.spec().limits(scope), self.spec().run_limits(scope));
         let limits: Vec<Limit> = of_steps.into_iter().chain(of_run).flatten().collect();
         if limits.is_empty() {
@@ -182,7 +184,7 @@ impl ActiveHop {
     /// Returns why the run of a tick must not start any more.
     fn missed_tick(&self, now: Timestamp) -> Option<&'static str> {
         let (spec, run) = (self.spec(), &self.run);
-        if run.created.origin != Origin::Cron || run.admitted {
+        if run.created.origin != RunOrigin::Cron || run.admitted {
             return None;
         }
         let minute = run.created.event.ts.minute();

@@ -10,7 +10,7 @@ use crate::hop::delivery::UNREGISTERED;
 use crate::hop::effect::{Effect, LogEvent};
 use crate::hop::input::FoundRun;
 use crate::hop::writing::Draft;
-use crate::journal::{Fact, Failure, NewRun, Origin, Outcome, StepKind};
+use crate::journal::{Fact, Failure, NewRun, Outcome, RunOrigin, StepKind};
 use crate::limits::{EVENT_BYTES, name_problem};
 use crate::system::FUNCTION_INVOKED;
 use crate::{ErrorCode, Event, EventId, Json, RunId, StepId, Timestamp, WakeCause};
@@ -136,7 +136,7 @@ impl ActiveHop {
             external_id: None,
             received_at: self.run.created_at,
         };
-        let origin = Origin::Invoke { parent: self.run.run, step: child.step.clone() };
+        let origin = RunOrigin::Invoke { parent: self.run.run, step: child.step.clone() };
         NewRun { bound: child.bound, ..NewRun::new(child.function.clone(), event, origin) }
     }
 }

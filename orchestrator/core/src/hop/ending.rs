@@ -6,7 +6,7 @@ use crate::hop::announce::end_data;
 use crate::hop::catalog::{Catalog, Versions};
 use crate::hop::effect::{Effect, LateWrite, TicketSearch, Write};
 use crate::hop::input::Input;
-use crate::journal::{NewRun, Origin};
+use crate::journal::{NewRun, RunOrigin};
 use crate::slot::{Holder, Limit};
 use crate::state::{RunEnd, RunOutcome, RunState, StepState};
 use crate::system::FUNCTION_FAILED;
@@ -177,7 +177,7 @@ pub(super) fn write_end(
         let cancellers = flow.cancel_subscriptions(run.run, &run.created.event, run.created_at);
         after.extend(cancellers.into_iter().map(LateWrite::Unsubscribe));
     }
-    if let Origin::Invoke { parent, .. } = &run.created.origin {
+    if let RunOrigin::Invoke { parent, .. } = &run.created.origin {
         wakes.push(Wake { run: *parent, cause: WakeCause::ChildEnded, group: run.created.function.clone() });
     }
 }
@@ -196,7 +196,7 @@ fn failure_run(versions: &Versions, run: &RunState, end: &RunEnd) -> Option<(Run
         external_id: None,
         received_at: end.at,
     };
-    Some((handler, NewRun::new(function, event, Origin::Failure { of: run.run })))
+    Some((handler, NewRun::new(function, event, RunOrigin::Failure { of: run.run })))
 }
 
 /// Returns whether a holder still needs its slot: it is running according to the journal, or may be

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::decide::Want;
 use crate::journal::{Failure, Outcome, Record, Seq};
-use crate::report::{HandlerLogLine, Report};
+use crate::report::{AttemptReport, HandlerLogLine};
 use crate::retry::RetryAdvice;
 use crate::slot::{Holder, Limit};
 use crate::state::RunState;
@@ -115,7 +115,7 @@ pub struct Polled {
     pub result: PollResult,
     /// Attempts that the function has dropped while they executed, with their reports. If the
     /// function has ended, these are all of its attempts.
-    pub dropped: Vec<(StepId, Report)>,
+    pub dropped: Vec<(StepId, AttemptReport)>,
     /// What the function has logged since the last poll.
     pub lines: Vec<HandlerLogLine>,
     /// Recorded outcomes that the function has not asked for, if it has ended.
@@ -138,7 +138,7 @@ pub struct Finished {
     /// Attempts with a result. Without any, the function has moved on for another reason.
     pub results: Vec<StepResult>,
     /// Attempts that the function has dropped, with their reports.
-    pub dropped: Vec<(StepId, Report)>,
+    pub dropped: Vec<(StepId, AttemptReport)>,
 }
 
 /// An attempt that ended.
@@ -149,7 +149,7 @@ pub struct StepResult {
     /// The value or the failure.
     pub result: Result<Json, AdvisedFailure>,
     /// The log lines and the usage of the body.
-    pub report: Report,
+    pub report: AttemptReport,
 }
 
 /// A failure, and its advice on retrying.

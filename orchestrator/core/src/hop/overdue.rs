@@ -5,7 +5,7 @@ use crate::decide::ReadyStep;
 use crate::hop::effect::{LateWrite, Write};
 use crate::hop::{Worker, later};
 use crate::journal::{Fact, Failure};
-use crate::report::Report;
+use crate::report::AttemptReport;
 use crate::retry::RetryAdvice;
 use crate::slot::{Holder, Limit};
 use crate::state::RunState;
@@ -39,7 +39,7 @@ impl OverdueAttempt<'_> {
         let cause = if *woken { WakeCause::Step(step.clone()) } else { WakeCause::Due };
         let wake = Wake { run: run.run, cause, group: run.created.function.clone() };
         // what the body has reported is lost with its thread
-        let report = Report::default();
+        let report = AttemptReport::default();
         let failed = Fact::StepFailed { step: step.clone(), attempt: *attempt, error, retry_at, report };
         let release = |limit: &Limit| LateWrite::Release { limit: limit.clone(), holder: self.holder.clone() };
         Write {

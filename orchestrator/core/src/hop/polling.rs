@@ -9,7 +9,7 @@ use crate::hop::registering::Registering;
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::journal::{Entry, Fact, Failure};
 use crate::limits::{NAME_CHARS, OUTCOME_BYTES};
-use crate::report::Report;
+use crate::report::AttemptReport;
 use crate::sentence::shortened;
 use crate::state::RunEnd;
 use crate::{ErrorCode, Json, StepId, WakeCause};
@@ -74,10 +74,10 @@ impl ActiveHop {
     /// Abandons the attempts of a function that has ended: it has not seen their outcomes.
     fn abandon_rest(&mut self, draft: &mut Draft, turn: &mut Turn<'_>) {
         let rest: Vec<StepId> = self.execution.bodies.keys().cloned().collect();
-        rest.into_iter().for_each(|step| self.abandon(step, Report::default(), draft, turn));
+        rest.into_iter().for_each(|step| self.abandon(step, AttemptReport::default(), draft, turn));
     }
 
-    fn abandon(&mut self, step: StepId, report: Report, draft: &mut Draft, turn: &mut Turn<'_>) {
+    fn abandon(&mut self, step: StepId, report: AttemptReport, draft: &mut Draft, turn: &mut Turn<'_>) {
         let Some(body) = self.execution.bodies.remove(&step) else { return };
         let attempt = body.ready.attempt;
         draft.after.extend(self.releases_of(&step, attempt));

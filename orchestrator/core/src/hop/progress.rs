@@ -8,7 +8,7 @@ use crate::hop::effect::{EarlyWrite, LateWrite};
 use crate::hop::input::StoreFault;
 use crate::hop::lines::HandlerLog;
 use crate::hop::timing::Punctuality;
-use crate::report::Report;
+use crate::report::AttemptReport;
 use crate::slot::{Holder, Limit};
 use crate::{StepId, Timestamp};
 
@@ -56,7 +56,7 @@ pub(super) struct Execution {
     pub(super) log: HandlerLog,
     pub(super) bodies: BTreeMap<StepId, Body>,
     /// Attempts that the function has dropped since the last poll.
-    pub(super) dropped: Vec<(StepId, Report)>,
+    pub(super) dropped: Vec<(StepId, AttemptReport)>,
     /// The durations of attempts without a written outcome. They are logged once written.
     pub(super) took: HashMap<StepId, Duration>,
 }

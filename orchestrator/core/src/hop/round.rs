@@ -13,7 +13,7 @@ use crate::hop::progress::{Execution, release};
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::journal::{Entry, Fact, Failure};
 use crate::slot::{Holder, Limit};
-use crate::spec::LazyScope;
+use crate::spec::LazyExprScope;
 use crate::waiting::ArrivingEvent;
 use crate::{Timestamp, state::RunState};
 
@@ -54,7 +54,7 @@ impl ActiveHop {
     }
 
     fn limits_of(&self, run: &RunState) -> Result<(Vec<Limit>, Vec<Limit>), Failure> {
-        let scope = &mut LazyScope::new(&run.created.event);
+        let scope = &mut LazyExprScope::new(&run.created.event);
         let limits = self.spec().limits(scope).and_then(|limits| Ok((limits, self.spec().run_limits(scope)?)));
         limits.map_err(|bad| Failure::new(format!("the key of a concurrency limit: {bad}")))
     }

@@ -5,7 +5,7 @@
 //! use the visitor: they match on every [`Fact`].
 
 use super::{Entry, Fact, Failure, NewRun, Outcome, StepKind};
-use crate::report::{HandlerLogLine, Report};
+use crate::report::{AttemptReport, HandlerLogLine};
 use crate::state::RunEnd;
 use crate::waiting::EventWait;
 use crate::{Event, EventId, Json, RunId, StepId, Timestamp};
@@ -65,18 +65,18 @@ pub enum StartChange<'a> {
 #[allow(missing_docs, reason = "fields as in the fact of the same name")]
 pub enum AttemptEnd<'a> {
     /// The attempt returned a value ([`Fact::StepSucceeded`]).
-    Succeeded { output: &'a Json, report: &'a Report },
+    Succeeded { output: &'a Json, report: &'a AttemptReport },
     /// The attempt failed ([`Fact::StepFailed`]).
-    Failed { error: &'a Failure, retry_at: Option<Timestamp>, report: &'a Report },
+    Failed { error: &'a Failure, retry_at: Option<Timestamp>, report: &'a AttemptReport },
     /// The worker of the attempt died ([`Fact::AttemptInterrupted`]).
     Interrupted,
     /// The handler dropped the step ([`Fact::StepAbandoned`]).
-    Abandoned { report: &'a Report },
+    Abandoned { report: &'a AttemptReport },
 }
 
 impl<'a> AttemptEnd<'a> {
     /// Returns the report of the attempt; `None` if its worker died.
-    pub fn report(self) -> Option<&'a Report> {
+    pub fn report(self) -> Option<&'a AttemptReport> {
         match self {
             Self::Succeeded { report, .. } | Self::Failed { report, .. } | Self::Abandoned { report } => Some(report),
             Self::Interrupted => None,

@@ -4,15 +4,15 @@ use stepladder_core::cron::CronExpression;
 use stepladder_core::expr::Expr;
 use stepladder_core::flow::Rate;
 use stepladder_core::hop::{Effect, FoundRun, Input, LateWrite, TicketSearch};
-use stepladder_core::journal::{Fact, NewRun, Origin, Outcome};
+use stepladder_core::journal::{Fact, NewRun, Outcome, RunOrigin};
 use stepladder_core::missed::MissedTicks;
 use stepladder_core::spec::Concurrency;
 use stepladder_core::{RunId, WakeCause, json};
 
-use crate::world::{START, Setup, body, event, later_wakes, run, secs, started};
+use crate::world::{HopSetup, START, body, event, later_wakes, run, secs, started};
 
-fn throttled() -> Setup {
-    Setup::new().spec(|spec| spec.flow.throttle = Some(Rate { limit: 1, period: secs(60), burst: 1, key: None }))
+fn throttled() -> HopSetup {
+    HopSetup::new().spec(|spec| spec.flow.throttle = Some(Rate { limit: 1, period: secs(60), burst: 1, key: None }))
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn a_delay_that_is_overtaken_is_decided_again() {
 
 #[test]
 fn a_run_of_a_paused_function_is_acknowledged_without_a_wake() {
-    let mut world = Setup::new().loaded();
+    let mut world = HopSetup::new().loaded();
     world.on(Input::Paused(true));
     assert!(world.write().acknowledges && world.write().before.is_empty());
     assert!(world.written().is_done());
@@ -52,7 +52,7 @@ fn a_run_of_a_paused_function_is_acknowledged_without_a_wake() {
 
 #[test]
 fn a_paused_run_gives_up_its_tickets_and_promotes_the_next_ones() {
-    let mut world = Setup::new().one_at_a_time().loaded();
+    let mut world = HopSetup::new().one_at_a_time().loaded();
     world.on(Input::Paused(true));
     let Effect::FindTickets { limits, .. } = world.question() else { panic!("{:?}", world.question()) };
     let limits = limits.clone();
@@ -69,7 +69,7 @@ fn a_paused_run_gives_up_its_tickets_and_promotes_the_next_ones() {
 
 #[test]
 fn a_run_that_is_due_later_leaves_a_wake() {
-    let mut setup = Setup::new();
+    let mut setup = HopSetup::new();
     setup.created.begins_at = Some(START + secs(30));
     let mut world = setup.loaded();
     assert_eq!(later_wakes(world.write()), [(WakeCause::Due, START + secs(30))]);
@@ -78,8 +78,8 @@ fn a_run_that_is_due_later_leaves_a_wake() {
 
 #[test]
 fn a_run_whose_caller_has_ended_does_not_start() {
-    let mut setup = Setup::new();
-    let origin = Origin::Invoke { parent: RunId::new(START, 1), step: "call".into() };
+    let mut setup = HopSetup::new();
+    let origin = RunOrigin::Invoke { parent: RunId::new(START, 1), step: "call".into() };
     setup.created = NewRun { bound: true, ..NewRun::new("f".into(), event(1), origin) };
     let mut world = setup.loaded();
     world.answer_until(|effect| matches!(effect, Effect::FindRun(_)));
@@ -89,7 +89,7 @@ fn a_run_whose_caller_has_ended_does_not_start() {
 
 #[test]
 fn a_run_replaces_another_before_it_starts() {
-    let mut setup = Setup::new();
+    let mut setup = HopSetup::new();
     setup.created.replaces = Some(RunId::new(START, 1));
     let mut world = setup.loaded();
     world.on(Input::Paused(false)).on(Input::Admission(None));
@@ -100,7 +100,7 @@ fn a_run_replaces_another_before_it_starts() {
 
 #[test]
 fn a_collecting_run_takes_no_event_once_it_starts() {
-    let mut setup = Setup::new();
+    let mut setup = HopSetup::new();
     setup.created.collects = true;
     let mut world = setup.loaded();
     world.answer_until(|effect| matches!(effect, Effect::Write(_)));
@@ -108,10 +108,10 @@ fn a_collecting_run_takes_no_event_once_it_starts() {
 }
 
 /// Returns a setup whose function has these limits. No event has the key that the limits use.
-fn without_key(limits: Vec<Concurrency>) -> Setup {
+fn without_key(limits: Vec<Concurrency>) -> HopSetup {
     let key = Some(Expr::compile("event.data.none").unwrap());
     let limits = limits.into_iter().map(|limit| Concurrency { key: key.clone(), ..limit }).collect();
-    Setup::new().spec(|spec| spec.concurrency = limits)
+    HopSetup::new().spec(|spec| spec.concurrency = limits)
 }
 
 #[test]
@@ -137,23 +137,23 @@ fn an_ended_run_whose_limit_has_no_key_is_finished_without_its_limits() {
 
 #[test]
 fn rule_32_a_missed_tick_starts_no_run() {
-    let ticked = |origin: Origin, history: Vec<Fact>, seconds| {
-        let mut setup = Setup { now: START + secs(seconds), ..Setup::new() }.after(history).spec(|spec| {
+    let ticked = |origin: RunOrigin, history: Vec<Fact>, seconds| {
+        let mut setup = HopSetup { now: START + secs(seconds), ..HopSetup::new() }.after(history).spec(|spec| {
             spec.schedule.lines.push(CronExpression::parse("* * * * *", "UTC").unwrap());
             spec.schedule.missed_ticks = MissedTicks::Skip;
         });
         setup.created.origin = origin;
         setup.loaded()
     };
-    let mut missed = ticked(Origin::Cron, vec![], 100);
+    let mut missed = ticked(RunOrigin::Cron, vec![], 100);
     assert_eq!(missed.facts(), ["RunSkipped"]);
     assert!(matches!(&missed.write().after[..], [LateWrite::Dequeue { .. }]), "of the queue of paused runs");
     missed.written();
     assert!(missed.write().acknowledges, "without a limit, no ticket is promoted");
     for world in [
-        ticked(Origin::Cron, vec![], 1),
-        ticked(Origin::Cron, vec![Fact::RunAdmitted], 100),
-        ticked(Origin::Event, vec![], 100),
+        ticked(RunOrigin::Cron, vec![], 1),
+        ticked(RunOrigin::Cron, vec![Fact::RunAdmitted], 100),
+        ticked(RunOrigin::Event, vec![], 100),
     ] {
         assert!(matches!(world.question(), Effect::AskIfPaused), "{:?}", world.question());
     }
@@ -161,7 +161,7 @@ fn rule_32_a_missed_tick_starts_no_run() {
 
 #[test]
 fn a_delayed_run_gives_up_the_ticket_that_its_wake_promoted() {
-    let mut setup = Setup::new().one_at_a_time();
+    let mut setup = HopSetup::new().one_at_a_time();
     setup.created.begins_at = Some(START + secs(30));
     for setup in [setup.clone().woken(WakeCause::Slot), setup.clone().redelivered()] {
         let mut world = setup.loaded();
@@ -224,7 +224,7 @@ fn rule_32_an_admission_is_not_recorded_twice_and_not_after_the_start_or_the_end
 
 #[test]
 fn a_collecting_run_goes_on_to_start_once_no_event_may_join() {
-    let mut setup = Setup::new();
+    let mut setup = HopSetup::new();
     setup.created.collects = true;
     let mut world = setup.loaded();
     world.answer_until(|effect| matches!(effect, Effect::Write(_)));
@@ -235,8 +235,8 @@ fn a_collecting_run_goes_on_to_start_once_no_event_may_join() {
 
 #[test]
 fn a_bound_run_starts_while_its_caller_lives() {
-    let origin = Origin::Invoke { parent: RunId::new(START, 1), step: "call".into() };
-    let mut setup = Setup::new();
+    let origin = RunOrigin::Invoke { parent: RunId::new(START, 1), step: "call".into() };
+    let mut setup = HopSetup::new();
     setup.created = NewRun { bound: true, ..NewRun::new("f".into(), event(1), origin) };
     let mut world = setup.loaded();
     world.answer_until(|effect| matches!(effect, Effect::FindRun(_)));

@@ -4,14 +4,14 @@
 use serde_json::{Value, json};
 use stepladder_core::flow::{CancelMatch, CancelOn};
 use stepladder_core::hop::{Catalog, Effect, FunctionVersion, Input, LateWrite, end_data};
-use stepladder_core::journal::{Fact, Failure, NewRun, Origin};
+use stepladder_core::journal::{Fact, Failure, NewRun, RunOrigin};
 use stepladder_core::limits::EVENT_BYTES;
 use stepladder_core::spec::Trigger;
 use stepladder_core::state::{RunEnd, RunState};
 use stepladder_core::system::{FUNCTION_FAILED, INNGEST_CANCELLED, INNGEST_FAILED, INNGEST_FINISHED};
 use stepladder_core::{Event, Json, RunId, Spec, WakeCause};
 
-use crate::world::{START, Setup, event, run};
+use crate::world::{HopSetup, START, event, run};
 
 fn json_of(value: &Value) -> Json {
     stepladder_core::json::to_json(value).unwrap()
@@ -54,8 +54,8 @@ fn deep(n: u128, levels: usize) -> Event {
 /// these events.
 fn data(name: &str, events: Vec<Event>, end: Fact) -> Value {
     let mut events = events.into_iter();
-    let mut setup = Setup::new();
-    setup.created = NewRun { collects: true, ..NewRun::new("f".into(), events.next().unwrap(), Origin::Event) };
+    let mut setup = HopSetup::new();
+    setup.created = NewRun { collects: true, ..NewRun::new("f".into(), events.next().unwrap(), RunOrigin::Event) };
     let join =
         |event: Event| Fact::EventJoined { event: event.into(), replaces: false, begins_at: None, closes: false };
     let world = setup.after(events.map(join).chain([end]).collect()).begin();
@@ -95,8 +95,8 @@ fn each_end_is_announced_under_the_names_that_functions_listen_to() {
 #[test]
 fn the_end_of_a_run_of_an_unknown_function_is_announced_before_it_is_acknowledged() {
     let parent = RunId::new(START, 1);
-    let mut setup = Setup::new().after(vec![completed(&Value::Null)]);
-    setup.created.origin = Origin::Invoke { parent, step: "call".into() };
+    let mut setup = HopSetup::new().after(vec![completed(&Value::Null)]);
+    setup.created.origin = RunOrigin::Invoke { parent, step: "call".into() };
     let catalog = Catalog::new([FunctionVersion { spec: listener(INNGEST_FINISHED), version: None }]);
     let mut world = setup.begin_in(catalog);
     world.load();

@@ -4,16 +4,16 @@ use stepladder_core::decide::Operation;
 use stepladder_core::hop::{Effect, FoundRun, Input, LogEvent};
 use stepladder_core::journal::{Fact, Outcome};
 use stepladder_core::limits::{EVENT_BYTES, OUTCOME_BYTES};
-use stepladder_core::{Json, NewEvent, Report, Spec, StepId, WakeCause, json};
+use stepladder_core::{AttemptReport, Json, NewEvent, Spec, StepId, WakeCause, json};
 
-use crate::world::{START, Setup, World, later_wakes, run, secs, started, want};
+use crate::world::{HopFixture, HopSetup, START, later_wakes, run, secs, started, want};
 
 fn call(bound: bool) -> Operation {
     Operation::Invoke { function: "g".into(), input: json::empty_object(), bound }
 }
 
-fn with_g() -> Setup {
-    Setup { others: vec![Spec::new("g")], ..Setup::new() }
+fn with_g() -> HopSetup {
+    HopSetup { others: vec![Spec::new("g")], ..HopSetup::new() }
 }
 
 fn called(function: &str) -> Fact {
@@ -22,7 +22,7 @@ fn called(function: &str) -> Fact {
 }
 
 /// Returns a hop that looks up the run of a call which an earlier hop recorded.
-fn looking_after(function: &str, setup: Setup) -> World {
+fn looking_after(function: &str, setup: HopSetup) -> HopFixture {
     let mut world = setup.after(vec![called(function)]).polled();
     world.wants(vec![want("c", call(false))]);
     assert!(matches!(world.question(), Effect::FindRun(of) if *of == run().invoked_by("c", START)));
@@ -30,7 +30,7 @@ fn looking_after(function: &str, setup: Setup) -> World {
 }
 
 /// Returns the code and the message of the error with which the hop refuses a step.
-fn refusal(world: &World) -> (String, &str) {
+fn refusal(world: &HopFixture) -> (String, &str) {
     let [entry] = &world.write().entries[..] else { panic!("{:?}", world.write()) };
     let Fact::StepRefused { error, .. } = &entry.fact else { panic!("{entry:?}") };
     (error.code().unwrap_or_default().to_owned(), &error.message)
@@ -65,7 +65,7 @@ fn rule_15_a_call_whose_run_is_missing_creates_it_again() {
 
 #[test]
 fn a_call_of_an_unknown_function_ends_as_it_starts() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![want("c", call(false))]);
     assert_eq!(world.facts(), ["InvokeStarted", "InvokeEnded"]);
     world.written();
@@ -97,7 +97,7 @@ fn rule_33_a_run_without_room_makes_no_call_and_sends_no_event() {
     let step = |n: u32| StepId::from(format!("s{n}"));
     let of = |n| {
         let succeeded =
-            Fact::StepSucceeded { step: step(n), attempt: 1, output: output.clone(), report: Report::default() };
+            Fact::StepSucceeded { step: step(n), attempt: 1, output: output.clone(), report: AttemptReport::default() };
         [started(&step(n), 1, START), succeeded]
     };
     let full = with_g().after((0..8).flat_map(of).collect());

@@ -5,11 +5,11 @@ use stepladder_core::journal::Fact;
 use stepladder_core::wake::{Timer, TimerPurpose};
 use stepladder_core::{WakeCause, json};
 
-use crate::world::{START, Setup, body, later_wakes, secs, started};
+use crate::world::{HopSetup, START, body, later_wakes, secs, started};
 
 #[test]
 fn a_run_ends_when_its_start_is_late() {
-    let mut setup = Setup::new().spec(|spec| spec.flow.start_within = Some(secs(10)));
+    let mut setup = HopSetup::new().spec(|spec| spec.flow.start_within = Some(secs(10)));
     setup.now = START + secs(10);
     let mut world = setup.loaded();
     assert_eq!(world.facts(), ["RunCancelled"]);
@@ -19,7 +19,7 @@ fn a_run_ends_when_its_start_is_late() {
 
 #[test]
 fn an_early_wake_of_a_deadline_is_sent_again_for_it() {
-    let setup = Setup::new().spec(|spec| spec.flow.start_within = Some(secs(10))).woken(WakeCause::Deadline);
+    let setup = HopSetup::new().spec(|spec| spec.flow.start_within = Some(secs(10))).woken(WakeCause::Deadline);
     let mut world = setup.polled();
     world.wants(vec![body("a")]);
     assert_eq!(later_wakes(world.write()), [(WakeCause::Deadline, START + secs(10))]);
@@ -27,7 +27,7 @@ fn an_early_wake_of_a_deadline_is_sent_again_for_it() {
 
 #[test]
 fn the_deadline_of_the_end_is_written_with_the_first_entry() {
-    let mut world = Setup::new().spec(|spec| spec.flow.finish_within = Some(secs(100))).polled();
+    let mut world = HopSetup::new().spec(|spec| spec.flow.finish_within = Some(secs(100))).polled();
     world.wants(vec![body("a")]);
     assert_eq!(later_wakes(world.write()), [(WakeCause::Deadline, world.now + secs(100))]);
 }
@@ -35,7 +35,7 @@ fn the_deadline_of_the_end_is_written_with_the_first_entry() {
 #[test]
 fn a_deadline_that_is_not_close_leaves_no_copy_of_the_wake() {
     for (cause, within) in [(WakeCause::Due, 10), (WakeCause::Deadline, 100)] {
-        let setup = Setup::new().spec(|spec| spec.flow.start_within = Some(secs(within))).woken(cause);
+        let setup = HopSetup::new().spec(|spec| spec.flow.start_within = Some(secs(within))).woken(cause);
         let mut world = setup.polled();
         world.wants(vec![body("a")]);
         assert!(world.write().before.is_empty(), "{:?}", world.write());
@@ -44,9 +44,9 @@ fn a_deadline_that_is_not_close_leaves_no_copy_of_the_wake() {
 
 #[test]
 fn a_run_that_has_not_ended_in_time_is_cancelled() {
-    let setup = Setup::new().spec(|spec| spec.flow.finish_within = Some(secs(100)));
+    let setup = HopSetup::new().spec(|spec| spec.flow.finish_within = Some(secs(100)));
     let setup = setup.after(vec![started("a", 1, START)]).woken(WakeCause::Deadline);
-    let mut world = Setup { now: START + secs(100), ..setup.clone() }.loaded();
+    let mut world = HopSetup { now: START + secs(100), ..setup.clone() }.loaded();
     assert_eq!(world.facts(), ["RunCancelled"]);
     assert!(world.write().before.is_empty(), "the wake of its deadline is not written again");
     let mut overtaken = world.clone();
@@ -54,13 +54,13 @@ fn a_run_that_has_not_ended_in_time_is_cancelled() {
     for mut world in [world.finish().clone(), overtaken.finish().clone()] {
         assert!(world.written.pop().unwrap().acknowledges);
     }
-    let before = Setup { now: START + secs(99), ..setup }.loaded();
+    let before = HopSetup { now: START + secs(99), ..setup }.loaded();
     assert!(matches!(before.question(), Effect::Open(_)));
 }
 
 #[test]
 fn a_wake_for_a_deadline_beyond_the_queues_longest_delay_is_a_timer() {
-    let mut setup = Setup::new().spec(|spec| spec.flow.finish_within = Some(secs(10_000)));
+    let mut setup = HopSetup::new().spec(|spec| spec.flow.finish_within = Some(secs(10_000)));
     setup.worker.max_delay = secs(800);
     let mut world = setup.polled();
     world.wants(vec![body("a")]);
@@ -71,7 +71,7 @@ fn a_wake_for_a_deadline_beyond_the_queues_longest_delay_is_a_timer() {
 
 #[test]
 fn a_run_that_ends_at_once_needs_no_wake_for_its_deadline() {
-    let mut world = Setup::new().spec(|spec| spec.flow.finish_within = Some(secs(100))).polled();
+    let mut world = HopSetup::new().spec(|spec| spec.flow.finish_within = Some(secs(100))).polled();
     world.returns(Ok(json::null()));
     assert_eq!((world.facts(), world.write().before.len()), (vec!["RunCompleted".to_owned()], 0));
 }

@@ -1,15 +1,15 @@
 //! Tests of the part of a hop after the run's last entry.
 
 use stepladder_core::hop::{Effect, Input, LateWrite, TicketSearch, holds_slot};
-use stepladder_core::journal::{Fact, Failure, NewRun, Origin};
+use stepladder_core::journal::{Fact, Failure, NewRun, RunOrigin};
 use stepladder_core::slot::Holder;
 use stepladder_core::spec::Trigger;
 use stepladder_core::system::INNGEST_FINISHED;
-use stepladder_core::{Report, RunId, Spec, WakeCause, json};
+use stepladder_core::{AttemptReport, RunId, Spec, WakeCause, json};
 
-use crate::world::{HOP, START, Setup, World, body, event, failure, run, secs, started, succeeded};
+use crate::world::{HOP, HopFixture, HopSetup, START, body, event, failure, run, secs, started, succeeded};
 
-fn ended(fact: Fact, setup: Setup) -> World {
+fn ended(fact: Fact, setup: HopSetup) -> HopFixture {
     setup.after(vec![fact]).woken(WakeCause::Cancelled).loaded()
 }
 
@@ -19,7 +19,7 @@ fn completed() -> Fact {
 
 #[test]
 fn a_simple_end_is_one_write() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.returns(Ok(json::null()));
     assert!(world.logged.is_empty(), "{:?}", world.logged);
     assert_eq!(world.facts(), ["RunCompleted"]);
@@ -37,8 +37,8 @@ fn rule_19_every_end_wakes_the_caller() {
         Fact::RunCancelled { reason: "a user".into() },
         Fact::RunSkipped { reason: "a limit".into() },
     ] {
-        let mut setup = Setup::new();
-        setup.created = NewRun::new("f".into(), event(1), Origin::Invoke { parent, step: "call".into() });
+        let mut setup = HopSetup::new();
+        setup.created = NewRun::new("f".into(), event(1), RunOrigin::Invoke { parent, step: "call".into() });
         let world = ended(end, setup);
         assert_eq!((world.write().wakes[0].run, &world.write().wakes[0].cause), (parent, &WakeCause::ChildEnded));
     }
@@ -46,7 +46,7 @@ fn rule_19_every_end_wakes_the_caller() {
 
 #[test]
 fn rule_28_a_later_wake_repeats_the_finishing_work() {
-    let mut world = ended(completed(), Setup::new());
+    let mut world = ended(completed(), HopSetup::new());
     assert!(matches!(&world.write().after[..], [LateWrite::MarkEnded { .. }]));
     assert!(world.write().acknowledges && world.written().is_done());
 }
@@ -55,7 +55,7 @@ fn rule_28_a_later_wake_repeats_the_finishing_work() {
 fn rule_28_an_end_is_announced_before_its_wake_is_acknowledged() {
     let mut listener = Spec::new("l");
     listener.triggers.push(Trigger { event: INNGEST_FINISHED.into(), condition: None });
-    let setup = Setup { others: vec![listener], ..Setup::new() };
+    let setup = HopSetup { others: vec![listener], ..HopSetup::new() };
     let mut world = setup.polled();
     world.returns(Ok(json::null()));
     assert!(!world.write().acknowledges);
@@ -67,14 +67,14 @@ fn rule_28_an_end_is_announced_before_its_wake_is_acknowledged() {
 
 #[test]
 fn a_failed_run_starts_its_failure_handler() {
-    let setup = Setup { others: vec![Spec::new("h")], ..Setup::new() }.spec(|spec| {
+    let setup = HopSetup { others: vec![Spec::new("h")], ..HopSetup::new() }.spec(|spec| {
         spec.on_failure = Some("h".into());
         spec.retry.retries = 0;
     });
     let mut world = setup.polled();
     world.returns(Err(failure("boom"))).written();
     let Effect::StartRun(start) = world.question() else { panic!("{:?}", world.question()) };
-    assert_eq!((&*start.1.function, &start.1.origin), ("h", &Origin::Failure { of: run() }));
+    assert_eq!((&*start.1.function, &start.1.origin), ("h", &RunOrigin::Failure { of: run() }));
     world.on(Input::Done);
     assert!(world.write().acknowledges && world.written().is_done());
 }
@@ -83,7 +83,7 @@ fn a_failed_run_starts_its_failure_handler() {
 fn called_runs_that_are_bound_end_with_their_caller() {
     let child = run().invoked_by("c", START);
     let call = Fact::InvokeStarted { step: "c".into(), function: "g".into(), child, input: json::null(), bound: true };
-    let mut world = Setup::new().after(vec![call, completed()]).loaded();
+    let mut world = HopSetup::new().after(vec![call, completed()]).loaded();
     assert!(matches!(world.question(), Effect::CancelRuns { runs, .. } if *runs == [child]));
     world.on(Input::Done);
     assert!(world.write().acknowledges);
@@ -91,7 +91,7 @@ fn called_runs_that_are_bound_end_with_their_caller() {
 
 #[test]
 fn rule_22_an_ended_run_frees_its_slots_and_tickets_before_others_are_promoted() {
-    let mut world = ended(completed(), Setup::new().one_at_a_time());
+    let mut world = ended(completed(), HopSetup::new().one_at_a_time());
     let Effect::FindHolders(limits) = world.question() else { panic!("{:?}", world.question()) };
     let limits = limits.clone();
     world.on(Input::Holders(Vec::new()));
@@ -105,21 +105,21 @@ fn rule_22_an_ended_run_frees_its_slots_and_tickets_before_others_are_promoted()
 
 #[test]
 fn a_repetition_that_frees_nothing_promotes_nothing() {
-    let mut world = ended(completed(), Setup::new().one_at_a_time());
+    let mut world = ended(completed(), HopSetup::new().one_at_a_time());
     world.on(Input::Holders(Vec::new())).on(Input::Tickets(Vec::new()));
     assert!(world.write().acknowledges && world.written().is_done());
 }
 
 #[test]
 fn rule_22_a_redelivered_wake_of_an_ended_run_promotes_in_any_case() {
-    let mut world = ended(completed(), Setup::new().one_at_a_time().redelivered());
+    let mut world = ended(completed(), HopSetup::new().one_at_a_time().redelivered());
     world.on(Input::Holders(Vec::new())).on(Input::Tickets(Vec::new())).written();
     assert!(matches!(world.question(), Effect::Promote(_)));
 }
 
 #[test]
 fn a_promotion_that_failed_is_repeated_before_the_finishing_work() {
-    let mut world = Setup::new().one_at_a_time().polled();
+    let mut world = HopSetup::new().one_at_a_time().polled();
     world.wants(vec![body("a")]);
     world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
     world.succeed(&["a"]).returns(Ok(json::null())).written();
@@ -135,7 +135,7 @@ fn a_promotion_that_failed_is_repeated_before_the_finishing_work() {
 fn a_run_that_ends_during_a_bound_call_is_acknowledged_after_the_called_run_is_cancelled() {
     let child = run().invoked_by("c", START);
     let call = Fact::InvokeStarted { step: "c".into(), function: "g".into(), child, input: json::null(), bound: true };
-    let mut world = Setup::new().after(vec![call]).polled();
+    let mut world = HopSetup::new().after(vec![call]).polled();
     world.returns(Ok(json::null()));
     assert!(!world.write().acknowledges);
     world.written();
@@ -144,7 +144,7 @@ fn a_run_that_ends_during_a_bound_call_is_acknowledged_after_the_called_run_is_c
 
 #[test]
 fn rule_24_a_promoted_ticket_of_an_ended_run_is_looked_up_at_the_head_of_its_queue() {
-    let limited = || Setup::new().one_at_a_time().after(vec![completed()]);
+    let limited = || HopSetup::new().one_at_a_time().after(vec![completed()]);
     for (setup, at_head) in [
         (limited().woken(WakeCause::Slot), true),
         (limited().woken(WakeCause::Step("a".into())), true),
@@ -157,7 +157,7 @@ fn rule_24_a_promoted_ticket_of_an_ended_run_is_looked_up_at_the_head_of_its_que
         assert_eq!(*place == TicketSearch::AtHeadOrOfRun, at_head, "{place:?}");
     }
     // the run ends in this hop, so its journal shows any ticket of the run
-    let mut world = Setup::new().one_at_a_time().woken(WakeCause::Slot).polled();
+    let mut world = HopSetup::new().one_at_a_time().woken(WakeCause::Slot).polled();
     world.returns(Ok(json::null())).written();
     world.on(Input::Holders(Vec::new()));
     assert!(matches!(world.question(), Effect::FindTickets { place: TicketSearch::OfRun, .. }));
@@ -165,7 +165,7 @@ fn rule_24_a_promoted_ticket_of_an_ended_run_is_looked_up_at_the_head_of_its_que
 
 #[test]
 fn rule_22_the_slot_of_an_ended_run_is_released_and_another_runs_is_not() {
-    let mut world = ended(completed(), Setup::new().one_at_a_time());
+    let mut world = ended(completed(), HopSetup::new().one_at_a_time());
     let Effect::FindHolders(limits) = world.question().clone() else { panic!("{:?}", world.question()) };
     let other = RunId::new(START, 9);
     let held = [Holder::Run(run()), Holder::Run(other)].map(|holder| (limits[0].clone(), holder));
@@ -176,7 +176,7 @@ fn rule_22_the_slot_of_an_ended_run_is_released_and_another_runs_is_not() {
 
 #[test]
 fn rule_22_a_watchdog_repeats_all_finishing_work_of_a_run_that_had_ended() {
-    let watched = Setup::new().one_at_a_time().woken(WakeCause::Watchdog);
+    let watched = HopSetup::new().one_at_a_time().woken(WakeCause::Watchdog);
     let mut world = watched.clone().after(vec![completed()]).loaded();
     world.on(Input::Holders(Vec::new())).on(Input::Tickets(Vec::new())).written();
     assert!(matches!(world.question(), Effect::Promote(_)));
@@ -190,7 +190,7 @@ fn rule_22_a_watchdog_repeats_all_finishing_work_of_a_run_that_had_ended() {
 fn rule_20_a_slot_is_held_while_its_attempt_runs_or_may_be_about_to_start() {
     let attempt = |attempt| Holder::Attempt { run: run(), step: "a".into(), attempt, hop: HOP };
     let running = || vec![started("a", 2, START + secs(100))];
-    let (error, report) = (Failure::new("boom"), Report::default());
+    let (error, report) = (Failure::new("boom"), AttemptReport::default());
     let retrying = Fact::StepFailed { step: "a".into(), attempt: 2, error, retry_at: Some(START), report };
     let napping = Fact::SleepStarted { step: "a".into(), until: START };
     let (done, cancelled) = (succeeded("a", 2), Fact::RunCancelled { reason: "a user".into() });
@@ -216,9 +216,9 @@ fn rule_20_a_slot_is_held_while_its_attempt_runs_or_may_be_about_to_start() {
             Some(Fact::StepStarted { .. }) => std::iter::once(first()).chain(history).collect(),
             _ => history,
         };
-        let state = Setup::new().after(history.clone()).begin().state();
+        let state = HopSetup::new().after(history.clone()).begin().state();
         assert_eq!(holds_slot(&state, &holder), holds, "{holder:?} after {history:?}");
     }
-    let state = Setup::new().after(and(&done).into_iter().chain([completed()]).collect()).begin().state();
+    let state = HopSetup::new().after(and(&done).into_iter().chain([completed()]).collect()).begin().state();
     assert!(!holds_slot(&state, &attempt(2)), "its outcome is recorded");
 }

@@ -3,7 +3,7 @@
 use stepladder_core::hop::{Catalog, Effect, Input, LogEvent, StoreFault};
 use stepladder_core::{WakeCause, json};
 
-use crate::world::{START, Setup, World, body, later_wakes, secs};
+use crate::world::{HopFixture, HopSetup, START, body, later_wakes, secs};
 
 fn refused() -> Input {
     Input::StoreFailed(StoreFault::Refused("no permission".into()))
@@ -12,7 +12,7 @@ fn refused() -> Input {
 #[test]
 fn rule_13_the_queue_delivers_the_wake_again_after_a_failure() {
     for receives in [1, 5] {
-        let mut world = Setup { receives, ..Setup::new() }.begin();
+        let mut world = HopSetup { receives, ..HopSetup::new() }.begin();
         world.unavailable();
         assert!(matches!(world.question(), Effect::PutBack(due) if *due == world.now + secs(2)), "{receives}");
         world.on(Input::PutBack(true));
@@ -22,7 +22,7 @@ fn rule_13_the_queue_delivers_the_wake_again_after_a_failure() {
 
 #[test]
 fn rule_13_where_the_queue_cannot_delay_a_copy_is_written_and_the_wake_is_acknowledged() {
-    let mut world = Setup::new().begin();
+    let mut world = HopSetup::new().begin();
     world.unavailable();
     world.on(Input::PutBack(false));
     assert_eq!(later_wakes(world.write()), [(WakeCause::Again, world.now + secs(10))]);
@@ -33,7 +33,7 @@ fn rule_13_where_the_queue_cannot_delay_a_copy_is_written_and_the_wake_is_acknow
 
 #[test]
 fn rule_13_without_the_copy_the_queue_counts_the_delivery() {
-    let mut world = Setup::new().begin();
+    let mut world = HopSetup::new().begin();
     world.unavailable();
     world.on(Input::PutBack(false)).unavailable();
     assert!(world.is_done() && world.fault().is_some());
@@ -42,7 +42,7 @@ fn rule_13_without_the_copy_the_queue_counts_the_delivery() {
 #[test]
 fn rule_34_the_delay_after_a_lasting_error_grows_with_each_delivery() {
     for (receives, wait) in [(1, 2), (2, 4), (5, 32), (50, 300)] {
-        let mut world = Setup { receives, ..Setup::new() }.begin();
+        let mut world = HopSetup { receives, ..HopSetup::new() }.begin();
         world.on(refused());
         assert!(matches!(world.question(), Effect::PutBack(due) if *due == world.now + secs(wait)), "{receives}");
     }
@@ -50,7 +50,7 @@ fn rule_34_the_delay_after_a_lasting_error_grows_with_each_delivery() {
 
 #[test]
 fn rule_34_a_lasting_error_is_reported_as_such() {
-    let worlds = [Setup::new().begin(), Setup::new().loaded(), Setup::new().polled()];
+    let worlds = [HopSetup::new().begin(), HopSetup::new().loaded(), HopSetup::new().polled()];
     for mut world in worlds {
         world.on(refused());
         let reports = |event: &LogEvent| matches!(event, LogEvent::StoreFailed(StoreFault::Refused(_)));
@@ -60,7 +60,7 @@ fn rule_34_a_lasting_error_is_reported_as_such() {
 
 #[test]
 fn rule_34_a_lasting_error_ends_in_the_dead_letters() {
-    let mut world = Setup::new().begin();
+    let mut world = HopSetup::new().begin();
     world.on(refused());
     world.on(Input::PutBack(false));
     assert!(world.is_done());
@@ -69,7 +69,7 @@ fn rule_34_a_lasting_error_ends_in_the_dead_letters() {
 
 #[test]
 fn outcomes_of_executing_bodies_are_saved_before_the_hop_fails() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a"), body("b")]).written().succeed(&["a"]);
     world.unavailable();
     assert!(matches!(world.question(), Effect::AwaitAttempts(_)), "b executes");
@@ -81,7 +81,7 @@ fn outcomes_of_executing_bodies_are_saved_before_the_hop_fails() {
 
 #[test]
 fn a_start_that_cannot_be_written_does_not_lose_the_outcome_before_it() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a")]).written().succeed(&["a"]).wants(vec![body("b")]);
     world.unavailable();
     assert_eq!(world.facts(), ["StepSucceeded"]);
@@ -90,7 +90,7 @@ fn a_start_that_cannot_be_written_does_not_lose_the_outcome_before_it() {
 
 #[test]
 fn outcomes_are_kept_when_the_function_wants_something_that_fails() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a")]).written().succeed(&["a"]);
     let events = vec![stepladder_core::NewEvent::new("x", json::empty_object())];
     world.wants(vec![crate::world::want("s", stepladder_core::decide::Operation::Send(events))]);
@@ -104,7 +104,7 @@ fn outcomes_are_kept_when_the_function_wants_something_that_fails() {
 #[test]
 fn a_single_process_repeats_a_write_of_outcomes_while_their_lease_lasts() {
     for is_alone in [false, true] {
-        let mut setup = Setup::new();
+        let mut setup = HopSetup::new();
         setup.worker.is_alone = is_alone;
         let mut world = setup.polled();
         world.wants(vec![body("a")]);
@@ -120,7 +120,7 @@ fn a_single_process_repeats_a_write_of_outcomes_while_their_lease_lasts() {
 
 #[test]
 fn an_executor_that_cannot_be_reached_uses_no_retry() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a")]).written().succeed(&["a"]);
     world.on(Input::Unreachable("connection refused".into()));
     assert_eq!(world.facts(), ["StepSucceeded"], "what has ended is written");
@@ -130,14 +130,14 @@ fn an_executor_that_cannot_be_reached_uses_no_retry() {
 
 #[test]
 fn an_answer_to_another_question_does_not_lose_the_wake() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.on(Input::Paused(true));
     assert!(matches!(world.question(), Effect::PutBack(_)));
 }
 
 #[test]
 fn a_wake_without_a_run_is_acknowledged() {
-    let mut world = Setup::new().begin();
+    let mut world = HopSetup::new().begin();
     world.on(Input::Loaded(None));
     assert!(world.write().acknowledges && world.write().before.is_empty());
     assert!(world.written().is_done());
@@ -146,7 +146,7 @@ fn a_wake_without_a_run_is_acknowledged() {
 #[test]
 fn a_ticks_wake_creates_its_run() {
     let minute = START.as_millis() / 60_000;
-    let mut world = Setup::new().woken(WakeCause::Tick(minute)).begin();
+    let mut world = HopSetup::new().woken(WakeCause::Tick(minute)).begin();
     world.on(Input::Loaded(None));
     assert!(matches!(world.question(), Effect::CreateTick { minute: of } if *of == minute));
     world.on(Input::Done);
@@ -156,11 +156,11 @@ fn a_ticks_wake_creates_its_run() {
 #[test]
 fn a_tick_waits_an_hour_for_a_worker_that_knows_its_function() {
     let minute = START.as_millis() / 60_000;
-    let setup = Setup::new().woken(WakeCause::Tick(minute));
+    let setup = HopSetup::new().woken(WakeCause::Tick(minute));
     let mut world = setup.begin_in(Catalog::default());
     world.on(Input::Loaded(None));
     assert_eq!(later_wakes(world.write()), [(WakeCause::Tick(minute), world.now + secs(60))]);
-    let mut late = Setup { now: START + secs(3_660), ..setup }.begin_in(Catalog::default());
+    let mut late = HopSetup { now: START + secs(3_660), ..setup }.begin_in(Catalog::default());
     late.on(Input::Loaded(None));
     assert!(late.write().acknowledges && late.write().before.is_empty());
 }
@@ -168,7 +168,7 @@ fn a_tick_waits_an_hour_for_a_worker_that_knows_its_function() {
 #[test]
 fn a_run_of_an_unknown_function_waits_longer_the_longer_it_stands_still() {
     for (quiet, wait) in [(1, 60), (3_000, 300), (100_000, 900)] {
-        let setup = Setup { now: START + secs(quiet), ..Setup::new() };
+        let setup = HopSetup { now: START + secs(quiet), ..HopSetup::new() };
         let mut world = setup.begin_in(Catalog::default());
         world.load();
         assert_eq!(later_wakes(world.write())[0].1, world.now + secs(wait));
@@ -179,7 +179,7 @@ fn a_run_of_an_unknown_function_waits_longer_the_longer_it_stands_still() {
 #[test]
 fn an_ended_run_of_an_unknown_function_is_marked() {
     let ended = vec![stepladder_core::Fact::RunCompleted { output: json::null() }];
-    let mut world = Setup::new().after(ended).begin_in(Catalog::default());
+    let mut world = HopSetup::new().after(ended).begin_in(Catalog::default());
     world.load();
     assert_eq!(world.write().after.len(), 1);
     assert!(world.write().acknowledges && world.written().is_done());
@@ -187,8 +187,8 @@ fn an_ended_run_of_an_unknown_function_is_marked() {
 
 #[test]
 fn a_hop_shows_its_run_and_its_deadline_while_it_moves_the_run() {
-    let shows = |world: &World| (world.hop().run().is_some(), world.hop().deadline(), world.hop().has_failed());
-    let mut setup = Setup::new();
+    let shows = |world: &HopFixture| (world.hop().run().is_some(), world.hop().deadline(), world.hop().has_failed());
+    let mut setup = HopSetup::new();
     let mut world = setup.begin();
     assert_eq!(shows(&world), (false, None, false));
     assert_eq!(world.hop().wake().cause, WakeCause::Created);
@@ -209,7 +209,7 @@ fn a_hop_shows_its_run_and_its_deadline_while_it_moves_the_run() {
 
 #[test]
 fn a_hop_keeps_its_run_only_if_it_is_over_and_has_not_failed() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     let mut failed = world.clone();
     assert!(world.hop().clone().into_end().run.is_none(), "it goes on");
     world.returns(Ok(json::null())).written();
@@ -221,7 +221,7 @@ fn a_hop_keeps_its_run_only_if_it_is_over_and_has_not_failed() {
 
 #[test]
 fn rule_13_a_queue_that_cannot_take_the_wake_back_counts_the_delivery() {
-    let mut world = Setup::new().begin();
+    let mut world = HopSetup::new().begin();
     world.unavailable();
     world.on(refused());
     assert!(world.is_done());
@@ -230,14 +230,14 @@ fn rule_13_a_queue_that_cannot_take_the_wake_back_counts_the_delivery() {
 
 #[test]
 fn an_answer_to_another_question_gives_the_wake_of_a_run_that_is_not_loaded_back() {
-    let mut world = Setup::new().begin();
+    let mut world = HopSetup::new().begin();
     world.on(Input::Sent(Vec::new()));
     assert!(matches!(world.question(), Effect::PutBack(_)));
 }
 
 #[test]
 fn a_hop_that_is_over_ignores_every_input() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.returns(Ok(json::null())).written();
     world.on(Input::Done);
     assert!(world.is_done() && world.effects.is_empty());
@@ -245,7 +245,7 @@ fn a_hop_that_is_over_ignores_every_input() {
 
 #[test]
 fn a_storage_that_fails_while_a_body_executes_lets_it_end() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a")]).written().unavailable();
     assert!(matches!(world.question(), Effect::AwaitAttempts(_)));
     world.succeed(&["a"]);

@@ -4,10 +4,10 @@ use stepladder_core::hop::{Effect, Finished, Input};
 use stepladder_core::journal::Fact;
 use stepladder_core::{WakeCause, json};
 
-use crate::world::{START, Setup, World, body, secs};
+use crate::world::{HopFixture, HopSetup, START, body, secs};
 
 /// Returns a hop that has executed the body of `a`. Its function may now want other steps.
-fn going_on(setup: &Setup) -> World {
+fn going_on(setup: &HopSetup) -> HopFixture {
     let mut world = setup.polled();
     world.wants(vec![body("a")]).written();
     assert_eq!(world.executed(), ["a".into()]);
@@ -15,13 +15,13 @@ fn going_on(setup: &Setup) -> World {
     world
 }
 
-fn causes(world: &World) -> Vec<WakeCause> {
+fn causes(world: &HopFixture) -> Vec<WakeCause> {
     world.write().wakes.iter().map(|wake| wake.cause.clone()).collect()
 }
 
 #[test]
 fn a_hop_hands_over_when_it_must_not_go_on() {
-    let mut setup = Setup::new();
+    let mut setup = HopSetup::new();
     setup.worker.goes_on = false;
     let mut world = setup.polled();
     world.wants(vec![body("a")]).written().succeed(&["a"]).wants(vec![body("b")]);
@@ -32,7 +32,7 @@ fn a_hop_hands_over_when_it_must_not_go_on() {
 
 #[test]
 fn a_body_without_time_gets_a_fresh_invocation_once() {
-    let mut setup = Setup::new();
+    let mut setup = HopSetup::new();
     setup.deadline = Some(setup.now + secs(30));
     let mut world = setup.clone().polled();
     world.wants(vec![body("a")]);
@@ -45,7 +45,7 @@ fn a_body_without_time_gets_a_fresh_invocation_once() {
 
 #[test]
 fn a_process_that_is_about_to_stop_hands_over_further_steps_once() {
-    let mut world = going_on(&Setup::new());
+    let mut world = going_on(&HopSetup::new());
     world.is_stopping = true;
     world.wants(vec![body("b")]);
     assert_eq!((causes(&world), world.write().entries.len()), (vec![WakeCause::Next], 0));
@@ -61,7 +61,7 @@ fn a_process_that_is_about_to_stop_hands_over_further_steps_once() {
 #[test]
 fn a_step_whose_time_out_does_not_fit_the_remaining_time_is_handed_over() {
     for (left, here) in [(62, false), (63, true)] {
-        let mut setup = Setup::new();
+        let mut setup = HopSetup::new();
         setup.deadline = Some(setup.now + secs(200));
         let mut world = going_on(&setup);
         world.now = setup.now + secs(200 - left);
@@ -73,7 +73,7 @@ fn a_step_whose_time_out_does_not_fit_the_remaining_time_is_handed_over() {
 #[test]
 fn a_step_with_a_wake_of_its_own_is_handed_over_under_such_a_wake() {
     let woken =
-        || Setup::new().after(vec![Fact::StepsWoken { steps: vec!["b".into()] }]).woken(WakeCause::Step("b".into()));
+        || HopSetup::new().after(vec![Fact::StepsWoken { steps: vec!["b".into()] }]).woken(WakeCause::Step("b".into()));
     let mut late = woken();
     late.deadline = Some(late.now + secs(30));
     let mut late = late.polled();
@@ -87,7 +87,7 @@ fn a_step_with_a_wake_of_its_own_is_handed_over_under_such_a_wake() {
 
 #[test]
 fn a_hop_whose_lease_has_ended_waits_for_its_attempts_if_it_starts_nothing() {
-    let mut world = going_on(&Setup::new());
+    let mut world = going_on(&HopSetup::new());
     world.now = START + secs(1_000);
     world.wants(vec![]);
     assert!(matches!(&world.effects[..], [Effect::Stop { .. }, Effect::AwaitAttempts(_)]));
@@ -96,10 +96,10 @@ fn a_hop_whose_lease_has_ended_waits_for_its_attempts_if_it_starts_nothing() {
 #[test]
 fn a_slot_is_asked_for_with_the_ticket_of_the_step_if_it_has_one() {
     let history = vec![Fact::StepsWoken { steps: vec!["b".into()] }];
-    let woken = Setup::new().one_at_a_time().after(history);
+    let woken = HopSetup::new().one_at_a_time().after(history);
     for (setup, step, by_itself) in [
-        (Setup::new().one_at_a_time(), "a", false),
-        (Setup::new().one_at_a_time().woken(WakeCause::Step("a".into())), "a", true),
+        (HopSetup::new().one_at_a_time(), "a", false),
+        (HopSetup::new().one_at_a_time().woken(WakeCause::Step("a".into())), "a", true),
         (woken.woken(WakeCause::Watchdog), "b", true),
     ] {
         let mut world = setup.polled();

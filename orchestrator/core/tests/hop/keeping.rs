@@ -5,38 +5,38 @@ use stepladder_core::decide::Operation;
 use stepladder_core::hop::{Effect, Finished, Input, LateWrite, LogEvent, PollResult, Polled, StoreFault};
 use stepladder_core::journal::Fact;
 use stepladder_core::slot::Holder;
-use stepladder_core::{Report, StepId, WakeCause, json};
+use stepladder_core::{AttemptReport, StepId, WakeCause, json};
 
-use crate::world::{HOP, START, Setup, World, body, polled, run, secs, want};
+use crate::world::{HOP, HopFixture, HopSetup, START, body, polled, run, secs, want};
 
 fn cancelled() -> Vec<Fact> {
     vec![Fact::RunCancelled { reason: "a user".into() }]
 }
 
-fn dropped(steps: &[&str]) -> Vec<(StepId, Report)> {
-    steps.iter().map(|step| ((*step).into(), Report::default())).collect()
+fn dropped(steps: &[&str]) -> Vec<(StepId, AttemptReport)> {
+    steps.iter().map(|step| ((*step).into(), AttemptReport::default())).collect()
 }
 
-fn finished(dropped: Vec<(StepId, Report)>) -> Input {
+fn finished(dropped: Vec<(StepId, AttemptReport)>) -> Input {
     Input::Finished(Finished { results: vec![], dropped })
 }
 
 /// Returns a hop that executes the bodies of `a` and `b`. The setup decides whether a limit
 /// applies.
-fn executing(setup: Setup) -> World {
+fn executing(setup: HopSetup) -> HopFixture {
     let mut world = setup.polled();
     world.wants(vec![body("a"), body("b")]);
     world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
     world
 }
 
-fn limited() -> Setup {
-    Setup::new().one_at_a_time().spec(|spec| spec.concurrency[0].limit = 2)
+fn limited() -> HopSetup {
+    HopSetup::new().one_at_a_time().spec(|spec| spec.concurrency[0].limit = 2)
 }
 
 /// Returns a hop in the phase `Saving`: the outcome of `a` could not be written because the storage
 /// failed, and the body of `b` still executes.
-fn saving(setup: Setup) -> World {
+fn saving(setup: HopSetup) -> HopFixture {
     let mut world = executing(setup);
     world.succeed(&["a"]).unavailable();
     assert_eq!(world.phase(), "Saving");
@@ -44,7 +44,7 @@ fn saving(setup: Setup) -> World {
 }
 
 /// Returns the attempts whose slots the next hop must release.
-fn deferred(world: &World) -> Vec<Holder> {
+fn deferred(world: &HopFixture) -> Vec<Holder> {
     let of = |effect: &Effect| match effect {
         Effect::Defer { releases, .. } => releases.iter().map(|(_, holder)| holder.clone()).collect(),
         _ => Vec::new(),
@@ -56,13 +56,13 @@ fn holder(step: &str) -> Holder {
     Holder::Attempt { run: run(), step: step.into(), attempt: 1, hop: HOP }
 }
 
-fn has_lost_outcomes(world: &World) -> bool {
+fn has_lost_outcomes(world: &HopFixture) -> bool {
     world.logged.iter().any(|event| matches!(event, LogEvent::OutcomesLost(_)))
 }
 
 #[test]
 fn rule_4_an_outcome_is_written_again_while_another_body_executes() {
-    let mut world = executing(Setup::new());
+    let mut world = executing(HopSetup::new());
     world.succeed(&["a"]);
     world.overtaken_by(vec![Fact::SleepStarted { step: "x".into(), until: START }]);
     assert_eq!(world.facts(), ["StepSucceeded"]);
@@ -76,14 +76,14 @@ fn rule_4_an_outcome_is_written_again_while_another_body_executes() {
 
 #[test]
 fn a_result_of_an_attempt_that_does_not_execute_here_is_ignored() {
-    let mut world = executing(Setup::new());
+    let mut world = executing(HopSetup::new());
     world.succeed(&["z"]);
     assert!(matches!(world.question(), Effect::Poll(shown) if shown.is_empty()));
 }
 
 #[test]
 fn a_dropped_attempt_that_does_not_execute_here_is_not_abandoned() {
-    let mut world = executing(Setup::new());
+    let mut world = executing(HopSetup::new());
     world.on(finished(dropped(&["z", "a"]))).wants(vec![]);
     assert_eq!(world.facts(), ["StepAbandoned"]);
     assert_eq!(world.write().entries[0].fact.step(), Some(&"a".into()));
@@ -91,7 +91,7 @@ fn a_dropped_attempt_that_does_not_execute_here_is_not_abandoned() {
 
 #[test]
 fn attempts_of_a_function_that_has_ended_are_abandoned() {
-    let mut world = executing(Setup::new());
+    let mut world = executing(HopSetup::new());
     world.succeed(&["a"]);
     world.written().returns(Ok(json::null()));
     assert_eq!(world.facts(), ["StepAbandoned", "RunCompleted"]);
@@ -99,7 +99,7 @@ fn attempts_of_a_function_that_has_ended_are_abandoned() {
 
 #[test]
 fn while_outcomes_are_saved_attempts_are_stopped_at_their_time_out() {
-    let mut world = saving(Setup::new());
+    let mut world = saving(HopSetup::new());
     world.now = START + secs(70);
     world.on(Input::TimeIs);
     assert!(matches!(&world.effects[..], [Effect::Stop { step, .. }, Effect::AwaitAttempts(_)] if **step == *"b"));
@@ -123,7 +123,7 @@ fn a_function_that_moves_on_while_outcomes_are_saved_abandons_what_it_drops() {
 
 #[test]
 fn attempts_that_the_function_drops_in_its_poll_are_abandoned_while_outcomes_are_saved() {
-    let mut world = saving(Setup::new());
+    let mut world = saving(HopSetup::new());
     world.on(finished(vec![]));
     let result = PollResult::Wanted(vec![]);
     world.on(Input::Polled(Polled { result, dropped: dropped(&["b"]), lines: vec![], orphans: vec![] }));
@@ -132,7 +132,7 @@ fn attempts_that_the_function_drops_in_its_poll_are_abandoned_while_outcomes_are
 
 #[test]
 fn outcomes_are_saved_again_after_a_conflict() {
-    let mut world = saving(Setup::new());
+    let mut world = saving(HopSetup::new());
     world.succeed(&["b"]);
     world.overtaken_by(vec![Fact::SleepStarted { step: "x".into(), until: START }]);
     assert_eq!(world.facts(), ["StepSucceeded"]);
@@ -159,11 +159,11 @@ fn outcomes_that_cannot_be_saved_are_lost_and_their_slots_are_left_to_the_next_h
 
 #[test]
 fn an_outcome_that_cannot_be_kept_is_lost_but_those_of_executing_bodies_are_saved() {
-    let mut world = executing(Setup::new());
+    let mut world = executing(HopSetup::new());
     world.succeed(&["a"]);
     world.written().unavailable();
     assert_eq!(world.phase(), "Saving", "nothing is to be kept");
-    let mut alone = Setup::new().polled();
+    let mut alone = HopSetup::new().polled();
     alone.wants(vec![body("a")]).written().succeed(&["a"]).unavailable();
     assert_eq!(alone.facts(), ["StepSucceeded"]);
     alone.on(Input::StoreFailed(StoreFault::Refused("no permission".into())));
@@ -182,7 +182,7 @@ fn rule_22_a_start_that_cannot_be_written_leaves_its_slots_to_the_next_hop() {
 }
 
 /// Returns a hop whose run was cancelled while the body of `b` executes.
-fn draining(setup: Setup) -> World {
+fn draining(setup: HopSetup) -> HopFixture {
     let mut world = executing(setup);
     world.succeed(&["a"]).overtaken_by(cancelled());
     world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
@@ -214,7 +214,7 @@ fn rule_22_an_attempt_of_an_ended_run_gives_back_its_slot_when_it_ends() {
 
 #[test]
 fn an_attempt_of_an_ended_run_is_stopped_at_its_time_out() {
-    let mut world = draining(Setup::new());
+    let mut world = draining(HopSetup::new());
     world.now = START + secs(70);
     world.on(Input::TimeIs);
     assert!(matches!(&world.effects[..], [Effect::Stop { step, .. }, Effect::AwaitAttempts(_)] if **step == *"b"));
@@ -238,7 +238,7 @@ fn the_outcome_before_a_suspension_is_kept_when_the_storage_fails() {
 
 #[test]
 fn rule_4_an_outcome_that_the_journal_already_refuses_is_not_sent_to_it() {
-    let mut world = executing(Setup::new());
+    let mut world = executing(HopSetup::new());
     world.succeed(&["a"]);
     world.overtaken_by(vec![Fact::AttemptInterrupted { step: "b".into(), attempt: 1 }]);
     world.written().wants(vec![]);
@@ -250,7 +250,7 @@ fn rule_4_an_outcome_that_the_journal_already_refuses_is_not_sent_to_it() {
 
 #[test]
 fn a_wake_is_not_acknowledged_with_a_failure_while_another_body_executes() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a"), body("b"), body("c")]).written().succeed(&["a"]);
     world.overtaken_by(vec![Fact::AttemptInterrupted { step: "b".into(), attempt: 1 }]);
     world.written().wants(vec![]);

@@ -8,15 +8,15 @@ use stepladder_core::flow::Rate;
 use stepladder_core::hop::{
     Effect, Finished, Input, LoadedRun, PollResult, SlotAnswer, StoreFault, TicketSearch, WriteResult,
 };
-use stepladder_core::journal::{Fact, NewRun, Origin};
+use stepladder_core::journal::{Fact, NewRun, RunOrigin};
 use stepladder_core::spec::{Concurrency, Trigger};
 use stepladder_core::system::INNGEST_FINISHED;
 use stepladder_core::{NewEvent, RunId, Spec, WakeCause, json};
 
-use crate::world::{START, Setup, World, body, event, failure, polled, run, secs, started, want};
+use crate::world::{HopFixture, HopSetup, START, body, event, failure, polled, run, secs, started, want};
 
 /// Returns an input of every kind.
-fn inputs(world: &World) -> Vec<(&'static str, Input)> {
+fn inputs(world: &HopFixture) -> Vec<(&'static str, Input)> {
     let loaded = LoadedRun { run: world.state(), worker_timeout: secs(120), longest_step: secs(115) };
     vec![
         ("Loaded(None)", Input::Loaded(None)),
@@ -51,9 +51,9 @@ fn inputs(world: &World) -> Vec<(&'static str, Input)> {
 }
 
 /// Returns hops, at least one in each phase.
-fn worlds() -> Vec<World> {
+fn worlds() -> Vec<HopFixture> {
     let mut worlds = Vec::new();
-    let mut visit = |mut world: World, most: usize| {
+    let mut visit = |mut world: HopFixture, most: usize| {
         for _ in 0..most {
             worlds.push(world.clone());
             if world.is_done() {
@@ -66,17 +66,17 @@ fn worlds() -> Vec<World> {
         }
         worlds.push(world);
     };
-    let mut replacing = Setup::new().one_at_a_time();
+    let mut replacing = HopSetup::new().one_at_a_time();
     replacing.created.replaces = Some(RunId::new(START, 1));
-    let origin = Origin::Invoke { parent: RunId::new(START, 1), step: "c".into() };
+    let origin = RunOrigin::Invoke { parent: RunId::new(START, 1), step: "c".into() };
     replacing.created = NewRun { bound: true, origin, ..replacing.created };
     let throttle = Rate { limit: 1, period: secs(60), burst: 1, key: None };
     visit(replacing.clone().spec(|spec| spec.flow.throttle = Some(throttle)).begin(), 30);
     visit(replacing.redelivered().begin(), 30);
-    let mut paused = Setup::new().one_at_a_time().loaded();
+    let mut paused = HopSetup::new().one_at_a_time().loaded();
     paused.on(Input::Paused(true));
     visit(paused, 30);
-    let limited = || Setup::new().spec(|spec| spec.concurrency.push(Concurrency::runs(1)));
+    let limited = || HopSetup::new().spec(|spec| spec.concurrency.push(Concurrency::runs(1)));
     visit(limited().woken(WakeCause::Watchdog).begin(), 30);
     let mut queued = limited().woken(WakeCause::Watchdog).loaded();
     queued.answer_until(|effect| matches!(effect, Effect::Acquire(_)));
@@ -85,7 +85,7 @@ fn worlds() -> Vec<World> {
 
     // hops that have polled their function, in the phase to which each kind of wanted step leads
     let others = || vec![Spec::new("g")];
-    let setup = || Setup { others: others(), ..Setup::new() }.one_at_a_time();
+    let setup = || HopSetup { others: others(), ..HopSetup::new() }.one_at_a_time();
     let call = |bound| Operation::Invoke { function: "g".into(), input: json::empty_object(), bound };
     let wants = [
         body("a"),
@@ -113,7 +113,7 @@ fn worlds() -> Vec<World> {
     visit(executing.clone(), 1);
     executing.succeed(&["a"]).returns(Ok(json::null()));
     visit(executing, 30);
-    let mut two = Setup::new().polled();
+    let mut two = HopSetup::new().polled();
     two.wants(vec![body("a"), body("b")]).written().succeed(&["a"]);
     visit(two.clone(), 30);
     let mut saving = two.clone();
@@ -121,7 +121,7 @@ fn worlds() -> Vec<World> {
     visit(saving.clone(), 1);
     saving.on(Input::Finished(Finished::default()));
     visit(saving, 1);
-    let mut draining = Setup::new().one_at_a_time().spec(|spec| spec.concurrency[0].limit = 2).polled();
+    let mut draining = HopSetup::new().one_at_a_time().spec(|spec| spec.concurrency[0].limit = 2).polled();
     draining.wants(vec![body("a"), body("b")]);
     draining.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
     draining.succeed(&["a"]).overtaken_by(vec![Fact::RunCancelled { reason: "a user".into() }]);
@@ -147,8 +147,8 @@ fn worlds() -> Vec<World> {
         matching: stepladder_core::waiting::EventMatch::Any,
     };
     let awaited = Fact::EventAwaited { step: "w".into(), wait: wait.into(), until: START + secs(600) };
-    visit(Setup::new().after(vec![awaited]).woken(WakeCause::Offered).begin(), 30);
-    let mut alone = Setup::new();
+    visit(HopSetup::new().after(vec![awaited]).woken(WakeCause::Offered).begin(), 30);
+    let mut alone = HopSetup::new();
     alone.worker.is_alone = true;
     let mut patient = alone.polled();
     patient.wants(vec![body("a")]).written().succeed(&["a"]).returns(Ok(json::null()));
@@ -157,7 +157,7 @@ fn worlds() -> Vec<World> {
     let mut listener = Spec::new("l");
     listener.triggers.push(Trigger { event: INNGEST_FINISHED.into(), condition: None });
     let ended = Fact::RunFailed { error: failure("boom").failure };
-    let ending = Setup { others: vec![listener, Spec::new("g"), Spec::new("h")], ..Setup::new() }.one_at_a_time();
+    let ending = HopSetup { others: vec![listener, Spec::new("g"), Spec::new("h")], ..HopSetup::new() }.one_at_a_time();
     let ending = ending.spec(|spec| spec.on_failure = Some("h".into()));
     let ending = ending.after(vec![started("a", 1, START), started_call, ended]);
     visit(ending.clone().begin(), 30);
@@ -165,10 +165,10 @@ fn worlds() -> Vec<World> {
 
     // hops without a run, hops without a function, and hops whose storage fails
     let minute = START.as_millis() / 60_000;
-    let mut tick = Setup::new().woken(WakeCause::Tick(minute)).begin();
+    let mut tick = HopSetup::new().woken(WakeCause::Tick(minute)).begin();
     tick.on(Input::Loaded(None));
     visit(tick, 30);
-    let mut failing = Setup::new().begin();
+    let mut failing = HopSetup::new().begin();
     failing.unavailable();
     visit(failing.clone(), 1);
     failing.on(Input::PutBack(false));

@@ -9,15 +9,15 @@ use stepladder_core::hop::{Effect, Finished, Input, LateWrite, PollResult, SlotA
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::slot::Holder;
 use stepladder_core::state::StepState;
-use stepladder_core::{Report, StepId, WakeCause, json};
+use stepladder_core::{AttemptReport, StepId, WakeCause, json};
 
-use crate::world::{PROCESS, Setup, World, body, failure, polled, secs, want};
+use crate::world::{HopFixture, HopSetup, PROCESS, body, failure, polled, secs, want};
 
 const STEPS: [&str; 4] = ["a", "b", "c", "d"];
 
 /// A hop that gets random inputs, and what it has done so far.
-struct Random {
-    world: World,
+struct RandomHop {
+    world: HopFixture,
     choices: std::vec::IntoIter<u8>,
     /// Slots that the hop has acquired and not released.
     held: BTreeSet<Holder>,
@@ -29,7 +29,7 @@ struct Random {
     acknowledged: bool,
 }
 
-impl Random {
+impl RandomHop {
     fn choose(&mut self, below: u8) -> u8 {
         self.choices.next().map_or(0, |choice| choice % below)
     }
@@ -146,7 +146,7 @@ impl Random {
         let (step, attempt) = self.executing.remove(0);
         self.results.push((step.clone(), attempt));
         let result = if self.choose(3) == 0 { Err(failure("boom")) } else { Ok(json::null()) };
-        let results = vec![StepResult { step, result, report: Report::default() }];
+        let results = vec![StepResult { step, result, report: AttemptReport::default() }];
         Input::Finished(Finished { results, dropped: Vec::new() })
     }
 
@@ -211,12 +211,12 @@ proptest! {
         side_by_side in 1_usize..5,
         choices in prop::collection::vec(any::<u8>(), 0..400),
     ) {
-        let mut setup = Setup { receives, ..Setup::new() }.woken(cause);
+        let mut setup = HopSetup { receives, ..HopSetup::new() }.woken(cause);
         if is_limited {
             setup = setup.one_at_a_time().spec(|spec| spec.concurrency[0].limit = 3);
         }
         (setup.worker.is_alone, setup.worker.goes_on, setup.worker.side_by_side) = (is_alone, goes_on, side_by_side);
-        let mut random = Random {
+        let mut random = RandomHop {
             world: setup.begin(),
             choices: choices.into_iter(),
             held: BTreeSet::new(),

@@ -9,7 +9,7 @@ use stepladder_core::slot::Holder;
 use stepladder_core::waiting::{EventMatch, EventWait};
 use stepladder_core::{NewEvent, RunId, Timestamp, WakeCause, json};
 
-use crate::world::{HOP, START, Setup, World, body, later_wakes, run, secs, started, want};
+use crate::world::{HOP, HopFixture, HopSetup, START, body, later_wakes, run, secs, started, want};
 
 fn wait(events: &[&str], timeout: u64) -> Operation {
     let wait = EventWait { events: events.iter().map(|name| (*name).into()).collect(), matching: EventMatch::Any };
@@ -17,8 +17,8 @@ fn wait(events: &[&str], timeout: u64) -> Operation {
 }
 
 /// Returns a hop whose function wants a step with this operation.
-fn wanted(operation: Operation) -> World {
-    let mut world = Setup::new().polled();
+fn wanted(operation: Operation) -> HopFixture {
+    let mut world = HopSetup::new().polled();
     world.wants(vec![want("s", operation)]);
     world
 }
@@ -77,7 +77,7 @@ fn a_wait_for_a_callback_leaves_a_wake_for_its_end_and_is_in_no_index() {
 
 #[test]
 fn an_invalid_wait_fails_the_run_and_nothing_is_written_after_it() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![want("s", wait(&[], 60)), want("nap", Operation::SleepFor(secs(60)))]);
     assert_eq!(world.facts(), ["RunFailed"]);
     world.finish();
@@ -95,7 +95,7 @@ fn events_that_cannot_be_accepted_are_not_sent() {
 #[test]
 fn rule_22_only_the_slots_of_dead_attempts_are_released() {
     let lease: Timestamp = START + secs(600);
-    let mut setup = Setup::new().one_at_a_time().after(vec![started("a", 1, lease), started("b", 1, lease)]);
+    let mut setup = HopSetup::new().one_at_a_time().after(vec![started("a", 1, lease), started("b", 1, lease)]);
     setup.worker.is_alone = true;
     let mut world = setup.polled();
     world.wants(vec![body("a")]);

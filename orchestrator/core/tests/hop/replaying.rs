@@ -7,9 +7,9 @@ use stepladder_core::hop::{EarlyWrite, Effect, Finished, Input, LateWrite, LogEv
 use stepladder_core::journal::{Fact, Failure, Outcome};
 use stepladder_core::limits::{NAME_CHARS, OUTCOME_BYTES};
 use stepladder_core::waiting::{EventMatch, EventWait};
-use stepladder_core::{Event, EventId, NewEvent, Report, WakeCause, json};
+use stepladder_core::{AttemptReport, Event, EventId, NewEvent, WakeCause, json};
 
-use crate::world::{START, Setup, body, failure, later_wakes, polled, secs, started, succeeded, want};
+use crate::world::{HopSetup, START, body, failure, later_wakes, polled, secs, started, succeeded, want};
 
 fn wait(name: &str) -> Arc<EventWait> {
     Arc::new(EventWait { events: vec![name.into()], matching: EventMatch::Any })
@@ -22,7 +22,7 @@ fn waiting() -> Operation {
 #[test]
 fn recorded_outcomes_are_given_to_a_new_execution_in_journal_order() {
     let history = vec![started("a", 1, START), started("b", 1, START), succeeded("b", 1), succeeded("a", 1)];
-    let mut world = Setup::new().after(history).loaded();
+    let mut world = HopSetup::new().after(history).loaded();
     world.answer_until(|effect| matches!(effect, Effect::Open(_)));
     let Effect::Open(opening) = world.question() else { unreachable!() };
     let order: Vec<&str> = opening.memo.iter().map(|outcome| &*outcome.step).collect();
@@ -31,7 +31,7 @@ fn recorded_outcomes_are_given_to_a_new_execution_in_journal_order() {
 
 #[test]
 fn rule_6_outcomes_that_the_code_does_not_ask_for_are_reported() {
-    let mut world = Setup::new().after(vec![started("a", 1, START), succeeded("a", 1)]).polled();
+    let mut world = HopSetup::new().after(vec![started("a", 1, START), succeeded("a", 1)]).polled();
     let result = PollResult::Ended(Ok(json::null()));
     world.on(Input::Polled(Polled { result, dropped: vec![], lines: vec![], orphans: vec!["a".into()] }));
     assert!(world.logged.iter().any(|event| matches!(event, LogEvent::Orphans(steps) if **steps == ["a".into()])));
@@ -39,7 +39,7 @@ fn rule_6_outcomes_that_the_code_does_not_ask_for_are_reported() {
 
 #[test]
 fn rule_8_the_function_is_polled_after_every_outcome() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a"), body("b")]).written();
     assert_eq!(world.executed().len(), 2);
     world.succeed(&["a"]);
@@ -52,7 +52,7 @@ fn rule_8_the_function_is_polled_after_every_outcome() {
 
 #[test]
 fn the_only_outcome_is_shown_before_it_is_written_with_what_follows() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a")]).written().succeed(&["a"]);
     assert!(matches!(world.question(), Effect::Poll(shown) if shown.len() == 1));
     world.wants(vec![body("b")]);
@@ -66,7 +66,7 @@ fn the_only_outcome_is_shown_before_it_is_written_with_what_follows() {
 
 #[test]
 fn rule_11_the_wake_of_a_sleep_is_written_before_its_entry() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![want("nap", Operation::SleepFor(secs(30)))]);
     assert_eq!(world.facts(), ["SleepStarted"]);
     assert_eq!(later_wakes(world.write()), [(WakeCause::Due, world.now + secs(30))]);
@@ -77,7 +77,7 @@ fn rule_11_the_wake_of_a_sleep_is_written_before_its_entry() {
 
 #[test]
 fn rule_11_the_wake_of_a_retry_is_written_before_its_entry() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a")]).written().fail("a");
     assert_eq!(world.facts(), ["StepFailed"]);
     assert_eq!(later_wakes(world.write()).len(), 1);
@@ -87,14 +87,14 @@ fn rule_11_the_wake_of_a_retry_is_written_before_its_entry() {
 #[test]
 fn a_sleep_until_no_moment_is_refused() {
     let until = stepladder_core::Timestamp::from_millis(i64::MAX);
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![want("nap", Operation::SleepUntil(until))]);
     assert_eq!(world.facts(), ["StepRefused"]);
 }
 
 #[test]
 fn rule_18_a_wait_is_registered_before_any_body_starts() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a"), want("w", waiting())]);
     assert_eq!(world.facts(), ["EventAwaited"]);
     assert!(matches!(&world.write().before[..], [EarlyWrite::Subscribe(_), EarlyWrite::Wake { .. }]));
@@ -107,7 +107,7 @@ fn rule_18_a_wait_is_registered_before_any_body_starts() {
 fn rules_17_and_18_an_event_that_came_early_is_delivered_once_from_the_inbox() {
     let until = START + secs(600);
     let history = vec![Fact::EventAwaited { step: "w".into(), wait: wait("paid"), until }];
-    let mut world = Setup::new().after(history).woken(WakeCause::Offered).loaded();
+    let mut world = HopSetup::new().after(history).woken(WakeCause::Offered).loaded();
     world.answer_until(|effect| matches!(effect, Effect::ReadInbox));
     let of = |n| NewEvent::new("paid", json::empty_object()).accept(EventId::new(START, n), START + secs(1));
     let offered = vec![(of(9).id, Some(of(9))), (of(9).id, Some(of(9))), (of(8).id, None)];
@@ -123,7 +123,7 @@ fn rules_17_and_18_an_event_that_came_early_is_delivered_once_from_the_inbox() {
 fn an_expired_wait_leaves_the_index() {
     let until = START + secs(1);
     let history = vec![Fact::EventAwaited { step: "w".into(), wait: wait("paid"), until }];
-    let mut world = Setup::new().after(history).woken(WakeCause::Due).polled();
+    let mut world = HopSetup::new().after(history).woken(WakeCause::Due).polled();
     world.wants(vec![want("w", waiting())]);
     assert_eq!(world.facts(), ["WaitExpired"]);
     assert!(matches!(&world.write().after[..], [LateWrite::Unsubscribe(_)]));
@@ -131,15 +131,15 @@ fn an_expired_wait_leaves_the_index() {
 
 #[test]
 fn events_are_sent_under_the_same_ids_each_time() {
-    let ids = |world: &crate::world::World| match world.question() {
+    let ids = |world: &crate::world::HopFixture| match world.question() {
         Effect::Send(events) => events.iter().map(|event| event.id).collect::<Vec<_>>(),
         other => panic!("{other:?}"),
     };
     let events = vec![NewEvent::new("x", json::empty_object()), NewEvent::new("y", json::empty_object())];
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![want("s", Operation::Send(events.clone()))]);
     let first = ids(&world);
-    let mut again = Setup::new().redelivered().polled();
+    let mut again = HopSetup::new().redelivered().polled();
     again.wants(vec![want("s", Operation::Send(events))]);
     assert_eq!(first, ids(&again));
     world.on(Input::Sent(first));
@@ -149,9 +149,10 @@ fn events_are_sent_under_the_same_ids_each_time() {
 #[test]
 fn rule_33_a_result_that_is_too_large_fails_its_step() {
     let large = json::to_json(&"x".repeat(OUTCOME_BYTES)).unwrap();
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a")]).written();
-    let result = stepladder_core::hop::StepResult { step: "a".into(), result: Ok(large), report: Report::default() };
+    let result =
+        stepladder_core::hop::StepResult { step: "a".into(), result: Ok(large), report: AttemptReport::default() };
     world.on(Input::Finished(Finished { results: vec![result], dropped: vec![] }));
     let Effect::Poll(shown) = world.question() else { panic!("{:?}", world.question()) };
     assert!(
@@ -161,7 +162,7 @@ fn rule_33_a_result_that_is_too_large_fails_its_step() {
 
 #[test]
 fn a_handler_that_fails_leaves_a_wake_for_its_next_attempt() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.returns(Err(failure("boom")));
     assert_eq!(world.facts(), ["HandlerFailed"]);
     assert_eq!(later_wakes(world.write()).len(), 1);
@@ -170,14 +171,14 @@ fn a_handler_that_fails_leaves_a_wake_for_its_next_attempt() {
 
 #[test]
 fn a_handler_without_retries_fails_its_run() {
-    let mut world = Setup::new().spec(|spec| spec.retry.retries = 0).polled();
+    let mut world = HopSetup::new().spec(|spec| spec.retry.retries = 0).polled();
     world.returns(Err(failure("boom")));
     assert_eq!(world.facts(), ["RunFailed"]);
 }
 
 #[test]
 fn an_event_that_the_function_does_not_take_fails_the_run() {
-    let mut world = Setup::new().loaded();
+    let mut world = HopSetup::new().loaded();
     world.answer_until(|effect| matches!(effect, Effect::Open(_)));
     world.on(Input::Opened(Err(Failure::new("no such field"))));
     assert_eq!(world.facts(), ["RunFailed"]);
@@ -186,7 +187,7 @@ fn an_event_that_the_function_does_not_take_fails_the_run() {
 #[test]
 fn a_step_of_another_kind_fails_the_run() {
     let history = vec![Fact::SleepStarted { step: "a".into(), until: START + secs(60) }];
-    let mut world = Setup::new().after(history).polled();
+    let mut world = HopSetup::new().after(history).polled();
     world.wants(vec![body("a")]);
     assert_eq!(world.facts(), ["RunFailed"]);
 }
@@ -195,7 +196,7 @@ fn a_step_of_another_kind_fails_the_run() {
 fn a_step_with_too_long_a_name_fails_the_run() {
     // the name of a step and the number of its repetition
     for (chars, fact) in [(NAME_CHARS + 16, "StepStarted"), (NAME_CHARS + 17, "RunFailed")] {
-        let mut world = Setup::new().polled();
+        let mut world = HopSetup::new().polled();
         world.wants(vec![body(&"é".repeat(chars))]);
         assert_eq!(world.facts(), [fact]);
     }
@@ -203,10 +204,10 @@ fn a_step_with_too_long_a_name_fails_the_run() {
 
 #[test]
 fn an_attempt_that_select_drops_is_abandoned_and_gives_back_its_slot() {
-    let mut world = Setup::new().one_at_a_time().polled();
+    let mut world = HopSetup::new().one_at_a_time().polled();
     world.wants(vec![body("a")]);
     world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
-    let dropped = vec![("a".into(), Report::default())];
+    let dropped = vec![("a".into(), AttemptReport::default())];
     world.on(Input::Finished(Finished { results: vec![], dropped }));
     world.on(polled(PollResult::Wanted(vec![want("nap", Operation::SleepFor(secs(30)))])));
     assert_eq!(world.facts(), ["StepAbandoned", "SleepStarted"]);
@@ -219,17 +220,19 @@ fn a_poll_checks_again_at_its_schedule_and_at_last_times_out() {
     let poll = stepladder_core::decide::PollSchedule { every, timeout: secs(15) };
     let options = StepOptions { poll: Some(poll), ..StepOptions::default() };
     let check = want("p", Operation::Run(options));
-    let not_yet = |world: &mut crate::world::World| {
+    let not_yet = |world: &mut crate::world::HopFixture| {
         let result = Err(stepladder_core::hop::AdvisedFailure { failure: Failure::not_yet(), ..failure("") });
-        let results = vec![stepladder_core::hop::StepResult { step: "p".into(), result, report: Report::default() }];
+        let results =
+            vec![stepladder_core::hop::StepResult { step: "p".into(), result, report: AttemptReport::default() }];
         world.on(Input::Finished(Finished { results, dropped: vec![] }));
     };
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![check.clone()]).written();
     not_yet(&mut world);
     assert_eq!(later_wakes(world.write()), [(WakeCause::Due, world.now + secs(10))]);
     let history = vec![started("p", 1, START)];
-    let mut world = Setup { now: START + secs(200), ..Setup::new().after(history).woken(WakeCause::Due) }.polled();
+    let mut world =
+        HopSetup { now: START + secs(200), ..HopSetup::new().after(history).woken(WakeCause::Due) }.polled();
     world.wants(vec![check]).written();
     not_yet(&mut world);
     assert!(matches!(world.question(), Effect::Poll(shown) if matches!(shown[0].outcome, Outcome::Failed(_))));
@@ -240,7 +243,7 @@ fn a_check_of_a_poll_that_fails_is_retried_like_any_attempt() {
     let every = stepladder_core::retry::Backoff::Fixed(secs(10));
     let poll = stepladder_core::decide::PollSchedule { every, timeout: secs(15) };
     let options = StepOptions { poll: Some(poll), retries: Some(0), ..StepOptions::default() };
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![want("p", Operation::Run(options))]).written().fail("p");
     assert!(
         matches!(world.question(), Effect::Poll(shown) if matches!(shown[0].outcome, Outcome::Failed(_))),
@@ -251,7 +254,7 @@ fn a_check_of_a_poll_that_fails_is_retried_like_any_attempt() {
 #[test]
 fn rule_33_a_run_fails_that_returns_too_much() {
     for (bytes, fact) in [(OUTCOME_BYTES, "RunCompleted"), (OUTCOME_BYTES + 1, "RunFailed")] {
-        let mut world = Setup::new().polled();
+        let mut world = HopSetup::new().polled();
         world.returns(Ok(json::to_json(&"x".repeat(bytes - 2)).unwrap()));
         assert_eq!(world.facts(), [fact]);
     }
@@ -265,7 +268,7 @@ fn arrived(name: &str, n: u128) -> (EventId, Option<Event>) {
 
 #[test]
 fn rule_18_the_inbox_is_read_once_the_wait_is_in_the_journal() {
-    let mut world = Setup::new().woken(WakeCause::Offered).polled();
+    let mut world = HopSetup::new().woken(WakeCause::Offered).polled();
     world.wants(vec![want("w", waiting())]).written();
     assert!(matches!(world.question(), Effect::ReadInbox));
     let mut empty = world.clone();
@@ -283,7 +286,7 @@ fn rule_18_the_inbox_is_read_once_the_wait_is_in_the_journal() {
 #[test]
 fn rule_17_a_delivery_from_the_inbox_that_is_overtaken_is_decided_again() {
     let history = vec![Fact::EventAwaited { step: "w".into(), wait: wait("paid"), until: START + secs(600) }];
-    let mut world = Setup::new().after(history).woken(WakeCause::Offered).loaded();
+    let mut world = HopSetup::new().after(history).woken(WakeCause::Offered).loaded();
     world.answer_until(|effect| matches!(effect, Effect::ReadInbox));
     let mut empty = world.clone();
     empty.on(Input::Inbox(vec![]));

@@ -10,22 +10,22 @@ use stepladder_core::slot::Holder;
 use stepladder_core::spec::Concurrency;
 use stepladder_core::waiting::{EventMatch, EventWait};
 
-use crate::world::{HOP, START, Setup, World, body, run, secs, started, succeeded, want};
+use crate::world::{HOP, HopFixture, HopSetup, START, body, run, secs, started, succeeded, want};
 
 fn queued() -> Input {
     Input::Slots(SlotAnswer::Queued { key: "f/0".into(), joined: true, is_new: true })
 }
 
 /// Returns the holder for which the hop wants to acquire slots.
-fn asked(world: &World) -> Holder {
+fn asked(world: &HopFixture) -> Holder {
     match world.question() {
         Effect::Acquire(request) => request.holder.clone(),
         other => panic!("{other:?}"),
     }
 }
 
-fn asks_for_a_slot() -> World {
-    let mut world = Setup::new().one_at_a_time().polled();
+fn asks_for_a_slot() -> HopFixture {
+    let mut world = HopSetup::new().one_at_a_time().polled();
     world.wants(vec![body("a")]);
     world
 }
@@ -76,7 +76,7 @@ fn rule_21_a_step_that_another_hop_has_executed_leaves_the_queue() {
 #[test]
 fn rule_22_a_redelivered_wake_repeats_the_release_and_the_promotion() {
     let history = vec![started("a", 1, START), succeeded("a", 1)];
-    let mut world = Setup::new().one_at_a_time().after(history).redelivered().loaded();
+    let mut world = HopSetup::new().one_at_a_time().after(history).redelivered().loaded();
     world.answer_until(|effect| matches!(effect, Effect::FindHolders(_)));
     let Effect::FindHolders(limits) = world.question() else { unreachable!() };
     let limit = limits[0].clone();
@@ -91,7 +91,9 @@ fn rule_22_a_redelivered_wake_repeats_the_release_and_the_promotion() {
 
 #[test]
 fn slots_are_looked_up_only_where_there_are_any_and_a_worker_may_have_died() {
-    for setup in [Setup::new().one_at_a_time(), Setup::new().redelivered(), Setup::new().woken(WakeCause::Watchdog)] {
+    for setup in
+        [HopSetup::new().one_at_a_time(), HopSetup::new().redelivered(), HopSetup::new().woken(WakeCause::Watchdog)]
+    {
         let mut world = setup.loaded();
         world.on(Input::Paused(false)).on(Input::Admission(None));
         assert!(matches!(&world.effects[..], [Effect::Open(_)]), "{:?}", world.effects);
@@ -101,7 +103,7 @@ fn slots_are_looked_up_only_where_there_are_any_and_a_worker_may_have_died() {
 #[test]
 fn rule_22_a_running_attempt_keeps_its_slot() {
     let history = vec![started("a", 1, START + secs(600))];
-    let mut world = Setup::new().one_at_a_time().after(history).redelivered().loaded();
+    let mut world = HopSetup::new().one_at_a_time().after(history).redelivered().loaded();
     world.answer_until(|effect| matches!(effect, Effect::FindHolders(_)));
     let Effect::FindHolders(limits) = world.question() else { unreachable!() };
     let held = vec![(limits[0].clone(), asked(&asks_for_a_slot()))];
@@ -138,7 +140,7 @@ fn rule_22_the_body_of_an_ended_run_gives_back_its_slot() {
 #[test]
 fn rule_24_a_wake_that_cannot_use_its_slot_promotes_the_next_ticket() {
     let history = vec![Fact::SleepStarted { step: "nap".into(), until: START + secs(600) }];
-    let mut world = Setup::new().one_at_a_time().after(history).woken(WakeCause::Slot).polled();
+    let mut world = HopSetup::new().one_at_a_time().after(history).woken(WakeCause::Slot).polled();
     world.wants(vec![crate::world::want("nap", stepladder_core::decide::Operation::SleepFor(secs(600)))]);
     let Effect::FindTickets { limits, place: TicketSearch::OwnAtHead(_) } = world.question() else {
         panic!("{:?}", world.question())
@@ -180,7 +182,7 @@ fn bodies_start_although_tickets_could_not_be_promoted() {
 
 #[test]
 fn a_run_without_a_slot_of_its_run_limit_is_acknowledged() {
-    let mut world = Setup::new().spec(|spec| spec.concurrency.push(Concurrency::runs(1))).loaded();
+    let mut world = HopSetup::new().spec(|spec| spec.concurrency.push(Concurrency::runs(1))).loaded();
     world.answer_until(|effect| matches!(effect, Effect::Acquire(_)));
     assert_eq!(asked(&world), Holder::Run(run()));
     let mut watched = world.clone();
@@ -192,7 +194,7 @@ fn a_run_without_a_slot_of_its_run_limit_is_acknowledged() {
 
 #[test]
 fn a_watchdog_releases_the_slots_of_ended_runs() {
-    let setup = Setup::new().spec(|spec| spec.concurrency.push(Concurrency::runs(1)));
+    let setup = HopSetup::new().spec(|spec| spec.concurrency.push(Concurrency::runs(1)));
     let mut world = setup.woken(WakeCause::Watchdog).loaded();
     world.answer_until(|effect| matches!(effect, Effect::Acquire(_)));
     world.on(queued());
@@ -218,7 +220,7 @@ fn slots_that_a_failed_hop_holds_are_left_to_the_next_one() {
 
 #[test]
 fn a_run_that_has_started_has_its_slot_of_the_run_limit() {
-    let setup = Setup::new().spec(|spec| spec.concurrency.push(Concurrency::runs(1)));
+    let setup = HopSetup::new().spec(|spec| spec.concurrency.push(Concurrency::runs(1)));
     let mut world = setup.after(vec![started("a", 1, START), succeeded("a", 1)]).loaded();
     world.answer_until(|effect| matches!(effect, Effect::Acquire(_) | Effect::Open(_)));
     assert!(matches!(world.question(), Effect::Open(_)));
@@ -239,7 +241,7 @@ fn a_wake_comes_again_if_it_cannot_be_acknowledged_after_the_promotion() {
 #[test]
 fn an_overtaken_write_owes_its_releases_and_nothing_else() {
     let history = vec![Fact::EventAwaited { step: "w".into(), wait: expired(), until: START }];
-    let mut world = Setup::new().one_at_a_time().after(history).woken(WakeCause::Due).polled();
+    let mut world = HopSetup::new().one_at_a_time().after(history).woken(WakeCause::Due).polled();
     let waits = Operation::WaitForEvent { wait: expired(), timeout: secs(1) };
     world.wants(vec![body("a"), want("w", waits)]);
     assert!(matches!(&world.write().after[..], [LateWrite::Unsubscribe(_)]));

@@ -6,11 +6,11 @@ use stepladder_core::hop::{EarlyWrite, Effect, Input, LateWrite, LogEvent, Overd
 use stepladder_core::journal::Fact;
 use stepladder_core::limits::INTERRUPTIONS;
 
-use crate::world::{PROCESS, START, Setup, body, failure, later_wakes, name_of, secs, started, succeeded};
+use crate::world::{HopSetup, PROCESS, START, body, failure, later_wakes, name_of, secs, started, succeeded};
 
 #[test]
 fn a_body_executes_only_after_its_start_is_written() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a")]);
     assert_eq!(world.facts(), ["StepStarted"]);
     assert!(world.executed().is_empty());
@@ -20,7 +20,7 @@ fn a_body_executes_only_after_its_start_is_written() {
 
 #[test]
 fn rule_2_a_rejected_start_is_decided_again() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a")]);
     world.overtaken_by(vec![started("a", 1, START + secs(600))]);
     assert!(matches!(world.question(), Effect::Open(_)), "the function is replayed from the journal");
@@ -31,7 +31,7 @@ fn rule_2_a_rejected_start_is_decided_again() {
 
 #[test]
 fn rule_3_a_body_does_not_start_when_its_lease_has_ended() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a")]);
     let Fact::StepStarted { lease_until, .. } = world.write().entries[0].fact.clone() else { unreachable!() };
     world.now = lease_until;
@@ -44,7 +44,7 @@ fn rule_3_a_body_does_not_start_when_its_lease_has_ended() {
 
 #[test]
 fn rule_4_of_a_rejected_write_only_the_outcome_is_written_again() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a")]).written().succeed(&["a"]).wants(vec![body("b")]);
     assert_eq!(world.facts(), ["StepSucceeded", "StepStarted"]);
     world.overtaken_by(vec![Fact::SleepStarted { step: "x".into(), until: START }]);
@@ -55,7 +55,7 @@ fn rule_4_of_a_rejected_write_only_the_outcome_is_written_again() {
 
 #[test]
 fn rule_4_an_outcome_that_the_journal_refuses_is_dropped() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a")]).written().succeed(&["a"]).wants(vec![body("b")]);
     world.overtaken_by(vec![Fact::AttemptInterrupted { step: "a".into(), attempt: 1 }]);
     assert!(matches!(world.question(), Effect::Open(_)), "nothing is left to write");
@@ -65,7 +65,7 @@ fn rule_4_an_outcome_that_the_journal_refuses_is_dropped() {
 fn rule_9_a_fan_out_sends_its_wakes_before_the_entry_and_only_once() {
     let names = ["a", "b", "c", "d", "e"];
     let many = || names.iter().map(|name| body(name)).collect::<Vec<_>>();
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(many());
     assert_eq!(world.facts(), ["StepsWoken"]);
     assert_eq!(world.write().before.len(), names.len());
@@ -74,7 +74,7 @@ fn rule_9_a_fan_out_sends_its_wakes_before_the_entry_and_only_once() {
     assert!(world.write().acknowledges && world.write().before.is_empty(), "the steps have wakes of their own");
 
     let history = vec![Fact::StepsWoken { steps: names.map(Into::into).to_vec() }];
-    let mut again = Setup::new().after(history).redelivered().polled();
+    let mut again = HopSetup::new().after(history).redelivered().polled();
     again.wants(many());
     assert!(again.write().before.is_empty() && again.write().wakes.is_empty(), "{:?}", again.write());
 }
@@ -82,7 +82,7 @@ fn rule_9_a_fan_out_sends_its_wakes_before_the_entry_and_only_once() {
 #[test]
 fn rule_9_a_woken_step_starts_with_its_own_wake() {
     let history = vec![Fact::StepsWoken { steps: vec!["a".into(), "b".into()] }];
-    let mut world = Setup::new().after(history).woken(WakeCause::Step("b".into())).polled();
+    let mut world = HopSetup::new().after(history).woken(WakeCause::Step("b".into())).polled();
     world.wants(vec![body("a"), body("b")]);
     world.written();
     assert_eq!(world.executed(), ["b".into()]);
@@ -91,7 +91,7 @@ fn rule_9_a_woken_step_starts_with_its_own_wake() {
 #[test]
 fn rule_14_a_takeover_goes_on_under_a_new_wake() {
     let history = vec![started("a", 1, START)];
-    let mut world = Setup::new().after(history).redelivered().polled();
+    let mut world = HopSetup::new().after(history).redelivered().polled();
     world.wants(vec![body("a")]);
     assert_eq!(world.write().wakes[0].cause, WakeCause::Lease);
     assert!(world.write().acknowledges && world.write().entries.is_empty());
@@ -101,7 +101,7 @@ fn rule_14_a_takeover_goes_on_under_a_new_wake() {
 #[test]
 fn rule_14_the_journal_counts_a_takeover() {
     let history = vec![started("a", 1, START)];
-    let mut world = Setup::new().after(history).woken(WakeCause::Lease).polled();
+    let mut world = HopSetup::new().after(history).woken(WakeCause::Lease).polled();
     world.wants(vec![body("a")]);
     assert_eq!(world.facts(), ["StepStarted"]);
     world.written();
@@ -112,14 +112,14 @@ fn rule_14_the_journal_counts_a_takeover() {
 #[test]
 fn rule_14_ten_interruptions_in_a_row_fail_the_step() {
     let history = (1..=INTERRUPTIONS).map(|attempt| started("a", attempt, START)).collect();
-    let mut world = Setup::new().after(history).woken(WakeCause::Lease).polled();
+    let mut world = HopSetup::new().after(history).woken(WakeCause::Lease).polled();
     world.wants(vec![body("a")]);
     assert_eq!(world.facts(), ["StepRefused"]);
 }
 
 #[test]
 fn the_attempt_of_a_dead_process_is_interrupted_where_no_other_can_live() {
-    let mut setup = Setup::new().one_at_a_time().after(vec![started("a", 1, START + secs(600))]);
+    let mut setup = HopSetup::new().one_at_a_time().after(vec![started("a", 1, START + secs(600))]);
     setup.worker.is_alone = true;
     let mut world = setup.polled();
     world.wants(vec![body("a")]);
@@ -130,7 +130,7 @@ fn the_attempt_of_a_dead_process_is_interrupted_where_no_other_can_live() {
 
 #[test]
 fn an_attempt_is_stopped_at_its_time_out() {
-    let mut world = Setup::new().spec(|spec| spec.timeout = secs(10)).polled();
+    let mut world = HopSetup::new().spec(|spec| spec.timeout = secs(10)).polled();
     world.wants(vec![body("a")]).written();
     let expires = world.now + secs(10);
     assert!(matches!(world.question(), Effect::AwaitAttempts(until) if *until == expires));
@@ -146,7 +146,7 @@ fn a_sleep_that_is_due_is_decided_while_a_body_executes() {
     let until = START + secs(60);
     let history = vec![Fact::SleepStarted { step: "nap".into(), until }];
     let nap = || crate::world::want("nap", stepladder_core::decide::Operation::SleepFor(secs(60)));
-    let mut world = Setup::new().after(history).polled();
+    let mut world = HopSetup::new().after(history).polled();
     world.wants(vec![body("a"), nap()]).written();
     assert!(matches!(world.question(), Effect::AwaitAttempts(alarm) if *alarm <= until));
     world.now = until;
@@ -162,7 +162,7 @@ fn a_sleep_that_is_due_is_decided_while_a_body_executes() {
 fn an_attempt_is_stopped_at_its_time_out_although_a_sleep_is_due_then() {
     let expires = START + secs(61);
     let history = vec![Fact::SleepStarted { step: "nap".into(), until: expires }];
-    let mut world = Setup::new().after(history).polled();
+    let mut world = HopSetup::new().after(history).polled();
     let nap = crate::world::want("nap", stepladder_core::decide::Operation::SleepUntil(expires));
     world.wants(vec![body("a"), nap]).written();
     world.now = expires;
@@ -172,7 +172,7 @@ fn an_attempt_is_stopped_at_its_time_out_although_a_sleep_is_due_then() {
 
 #[test]
 fn a_failure_is_retried_until_the_retries_are_used_up() {
-    let mut world = Setup::new().spec(|spec| spec.retry.retries = 0).polled();
+    let mut world = HopSetup::new().spec(|spec| spec.retry.retries = 0).polled();
     world.wants(vec![body("a")]).written().fail("a");
     assert!(matches!(world.question(), Effect::Poll(shown) if shown.len() == 1), "the failure is final");
     world.returns(Err(failure("boom")));
@@ -183,7 +183,7 @@ fn a_failure_is_retried_until_the_retries_are_used_up() {
 fn while_another_attempt_runs_elsewhere_its_lease_is_watched_after_a_failure() {
     let lease = START + secs(100);
     let history = vec![started("b", 1, lease)];
-    let mut world = Setup::new().after(history).polled();
+    let mut world = HopSetup::new().after(history).polled();
     world.wants(vec![body("a"), body("b")]).written().fail("a");
     assert!(!world.write().acknowledges, "rule 10: the wake must leave a copy");
     world.written();
@@ -194,7 +194,7 @@ fn while_another_attempt_runs_elsewhere_its_lease_is_watched_after_a_failure() {
 
 #[test]
 fn the_start_names_the_process_and_the_end_of_its_lease() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a")]);
     let Fact::StepStarted { worker, lease_until, .. } = &world.write().entries[0].fact else { unreachable!() };
     assert_eq!((&**worker, *lease_until), (PROCESS, START + secs(1) + secs(125)));
@@ -202,7 +202,7 @@ fn the_start_names_the_process_and_the_end_of_its_lease() {
 
 #[test]
 fn a_conflict_of_outcomes_keeps_the_wakes_of_their_retries() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a")]).written().fail("a");
     let wakes = later_wakes(world.write());
     world.overtaken_by(vec![Fact::SleepStarted { step: "x".into(), until: START }]);
@@ -212,7 +212,7 @@ fn a_conflict_of_outcomes_keeps_the_wakes_of_their_retries() {
 #[test]
 fn a_woken_step_is_retried_under_a_wake_of_its_own() {
     let history = vec![Fact::StepsWoken { steps: vec!["a".into()] }];
-    let mut world = Setup::new().after(history).woken(WakeCause::Step("a".into())).polled();
+    let mut world = HopSetup::new().after(history).woken(WakeCause::Step("a".into())).polled();
     world.wants(vec![body("a")]).written().fail("a");
     assert!(
         matches!(&world.write().before[..], [EarlyWrite::Wake { wake, .. }] if wake.cause == WakeCause::Step("a".into()))
@@ -221,14 +221,14 @@ fn a_woken_step_is_retried_under_a_wake_of_its_own() {
 
 #[test]
 fn a_replayed_outcome_is_not_executed_again() {
-    let mut world = Setup::new().after(vec![started("a", 1, START), succeeded("a", 1)]).polled();
+    let mut world = HopSetup::new().after(vec![started("a", 1, START), succeeded("a", 1)]).polled();
     world.wants(vec![body("b")]).written();
     assert_eq!(world.executed(), ["b".into()]);
 }
 
 #[test]
 fn rule_29_a_body_that_does_not_stop_is_failed_with_its_slots_and_its_wake() {
-    let mut setup = Setup::new().one_at_a_time();
+    let mut setup = HopSetup::new().one_at_a_time();
     setup.worker.retry_delay = Some(secs(3));
     let mut world = setup.polled();
     world.wants(vec![body("a")]);

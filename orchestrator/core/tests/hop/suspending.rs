@@ -5,17 +5,17 @@ use stepladder_core::decide::{Operation, Want};
 use stepladder_core::hop::{Effect, Input, LateWrite, LogEvent, SlotAnswer, TicketSearch, WriteResult};
 use stepladder_core::journal::{Fact, Failure, Record};
 use stepladder_core::slot::Limit;
-use stepladder_core::{Report, RunOrStep, WakeCause};
+use stepladder_core::{AttemptReport, RunOrStep, WakeCause};
 
-use crate::world::{START, Setup, World, body, later_wakes, secs, started, succeeded, want};
+use crate::world::{HopFixture, HopSetup, START, body, later_wakes, secs, started, succeeded, want};
 
 fn queued(joined: bool, is_new: bool) -> Input {
     Input::Slots(SlotAnswer::Queued { key: "f/0".into(), joined, is_new })
 }
 
 /// Returns a hop that has just put the step `a` into its wait queue.
-fn enqueued() -> World {
-    let mut world = Setup::new().one_at_a_time().polled();
+fn enqueued() -> HopFixture {
+    let mut world = HopSetup::new().one_at_a_time().polled();
     world.wants(vec![body("a")]);
     world.on(queued(true, true));
     assert!(matches!(world.question(), Effect::ReadOn));
@@ -32,9 +32,9 @@ fn napping() -> Fact {
 
 /// Returns a hop whose wake is for the ticket of the step `a`, and the limits of that step. The hop
 /// is looking up the ticket.
-fn looks_up(mut history: Vec<Fact>) -> (World, Vec<Limit>) {
+fn looks_up(mut history: Vec<Fact>) -> (HopFixture, Vec<Limit>) {
     history.push(napping());
-    let setup = Setup::new().one_at_a_time().after(history);
+    let setup = HopSetup::new().one_at_a_time().after(history);
     let mut world = setup.woken(WakeCause::Step("a".into())).polled();
     world.wants(vec![body("a"), nap()]);
     let Effect::FindTickets { limits, place } = world.question().clone() else { panic!("{:?}", world.question()) };
@@ -42,7 +42,7 @@ fn looks_up(mut history: Vec<Fact>) -> (World, Vec<Limit>) {
     (world, limits)
 }
 
-fn causes(world: &World) -> Vec<WakeCause> {
+fn causes(world: &HopFixture) -> Vec<WakeCause> {
     world.write().wakes.iter().map(|wake| wake.cause.clone()).collect()
 }
 
@@ -79,7 +79,7 @@ fn rule_21_a_step_is_reported_once_however_often_it_is_enqueued() {
 
 #[test]
 fn a_step_is_reported_as_enqueued_when_its_ticket_is_new_or_its_run_arrives() {
-    let arrived = Setup::new().one_at_a_time();
+    let arrived = HopSetup::new().one_at_a_time();
     for (setup, joined, is_new, reports) in [
         (arrived.clone(), true, true, true),
         (arrived.clone(), true, false, false),
@@ -102,10 +102,10 @@ fn a_step_is_reported_as_enqueued_when_its_ticket_is_new_or_its_run_arrives() {
 
 #[test]
 fn a_journal_with_a_gap_gives_the_wake_back() {
-    let gap = |world: &World| Record { seq: world.state().next + 1, ..world.records[0].clone() };
+    let gap = |world: &HopFixture| Record { seq: world.state().next + 1, ..world.records[0].clone() };
     let mut reading = enqueued();
     reading.on(Input::Entries(vec![gap(&reading)]));
-    let mut writing = Setup::new().polled();
+    let mut writing = HopSetup::new().polled();
     writing.wants(vec![nap()]);
     let mut overtaken = writing.clone();
     writing.on(Input::Written(WriteResult::Done(Some(gap(&writing)))));
@@ -129,7 +129,7 @@ fn rule_24_the_ticket_of_a_settled_step_goes_without_a_wake() {
 
 #[test]
 fn rule_24_a_step_that_waits_for_its_retry_is_woken_then_if_its_ticket_goes() {
-    let (error, report) = (Failure::new("boom"), Report::default());
+    let (error, report) = (Failure::new("boom"), AttemptReport::default());
     let retry_at = START + secs(200);
     let failed = Fact::StepFailed { step: "a".into(), attempt: 1, error, retry_at: Some(retry_at), report };
     let (mut world, limits) = looks_up(vec![started("a", 1, START), failed]);
@@ -147,7 +147,7 @@ fn rule_24_a_step_that_executes_elsewhere_is_woken_once_more_if_its_ticket_goes(
 
 #[test]
 fn rule_24_the_ticket_of_a_step_that_is_enqueued_stays() {
-    let setup = Setup::new().one_at_a_time().woken(WakeCause::Step("a".into()));
+    let setup = HopSetup::new().one_at_a_time().woken(WakeCause::Step("a".into()));
     let mut world = setup.polled();
     world.wants(vec![body("a")]);
     world.on(queued(false, false));
@@ -157,7 +157,7 @@ fn rule_24_the_ticket_of_a_step_that_is_enqueued_stays() {
 #[test]
 fn rule_24_a_step_that_came_due_during_the_look_up_is_woken_if_the_ticket_goes() {
     for (seconds, woken) in [(599, vec![]), (600, vec![WakeCause::Next])] {
-        let mut world = Setup::new().one_at_a_time().after(vec![napping()]).woken(WakeCause::Slot).polled();
+        let mut world = HopSetup::new().one_at_a_time().after(vec![napping()]).woken(WakeCause::Slot).polled();
         world.wants(vec![nap()]);
         let Effect::FindTickets { limits, .. } = world.question().clone() else { panic!("{:?}", world.question()) };
         world.now = START + secs(seconds);
@@ -169,7 +169,7 @@ fn rule_24_a_step_that_came_due_during_the_look_up_is_woken_if_the_ticket_goes()
 #[test]
 fn a_wake_for_a_step_is_for_no_ticket_without_a_limit() {
     let history = vec![started("a", 1, START), succeeded("a", 1), napping()];
-    let mut world = Setup::new().after(history).woken(WakeCause::Step("a".into())).polled();
+    let mut world = HopSetup::new().after(history).woken(WakeCause::Step("a".into())).polled();
     world.wants(vec![nap()]);
     assert!(world.write().acknowledges);
 }
@@ -177,7 +177,7 @@ fn a_wake_for_a_step_is_for_no_ticket_without_a_limit() {
 #[test]
 fn rule_24_a_run_that_has_executed_a_step_has_no_ticket_of_its_own() {
     let history = vec![started("a", 1, START), succeeded("a", 1), napping()];
-    let mut world = Setup::new().one_at_a_time().after(history).woken(WakeCause::Slot).polled();
+    let mut world = HopSetup::new().one_at_a_time().after(history).woken(WakeCause::Slot).polled();
     world.wants(vec![nap()]);
     assert!(world.write().acknowledges && world.write().after.is_empty());
 }
@@ -186,12 +186,13 @@ fn rule_24_a_run_that_has_executed_a_step_has_no_ticket_of_its_own() {
 fn many_steps_of_a_run_that_has_executed_one_leave_its_ticket_alone() {
     let names: Vec<String> = ["b", "c", "d", "e", "f"].map(Into::into).to_vec();
     let fan_out = |history| {
-        let mut world = Setup::new().one_at_a_time().after(history).polled();
+        let mut world = HopSetup::new().one_at_a_time().after(history).polled();
         world.wants(names.iter().map(|name| body(name)).collect());
         assert_eq!(world.facts(), ["StepsWoken"]);
         world
     };
-    let ticket = |world: &World| world.write().after.iter().any(|after| matches!(after, LateWrite::Dequeue { .. }));
+    let ticket =
+        |world: &HopFixture| world.write().after.iter().any(|after| matches!(after, LateWrite::Dequeue { .. }));
     assert!(ticket(&fan_out(vec![])), "each step has its own ticket from here on");
     assert!(!ticket(&fan_out(vec![started("a", 1, START), succeeded("a", 1)])));
 }

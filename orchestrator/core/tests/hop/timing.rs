@@ -3,14 +3,14 @@
 use stepladder_core::decide::{Operation, Want};
 use stepladder_core::hop::{EarlyWrite, Effect, Input, TicketSearch};
 use stepladder_core::journal::{Fact, Failure};
-use stepladder_core::{Report, RunOrStep, WakeCause};
+use stepladder_core::{AttemptReport, RunOrStep, WakeCause};
 
-use crate::world::{START, Setup, World, body, later_wakes, secs, started, want};
+use crate::world::{HopFixture, HopSetup, START, body, later_wakes, secs, started, want};
 
-fn napping(cause: WakeCause, wait: u64) -> World {
+fn napping(cause: WakeCause, wait: u64) -> HopFixture {
     let until = START + secs(1) + secs(wait);
     let history = vec![Fact::SleepStarted { step: "nap".into(), until }];
-    let mut world = Setup::new().after(history).woken(cause).polled();
+    let mut world = HopSetup::new().after(history).woken(cause).polled();
     world.wants(vec![want("nap", Operation::SleepFor(secs(wait)))]);
     world
 }
@@ -18,7 +18,7 @@ fn napping(cause: WakeCause, wait: u64) -> World {
 #[test]
 fn rule_10_a_hop_that_meets_a_live_lease_leaves_one_copy_of_its_wake() {
     let lease = START + secs(100);
-    let mut world = Setup::new().after(vec![started("a", 1, lease)]).polled();
+    let mut world = HopSetup::new().after(vec![started("a", 1, lease)]).polled();
     world.wants(vec![body("a")]);
     assert_eq!(later_wakes(world.write()), [(WakeCause::Lease, lease + std::time::Duration::from_millis(1))]);
     assert!(world.write().acknowledges && world.written().is_done());
@@ -28,7 +28,7 @@ fn rule_10_a_hop_that_meets_a_live_lease_leaves_one_copy_of_its_wake() {
 fn rule_10_the_copy_comes_within_the_queues_longest_delay() {
     let lease = START + secs(10_000);
     for longest in [secs(800), secs(900), secs(2_000)] {
-        let mut setup = Setup::new().after(vec![started("a", 1, lease)]);
+        let mut setup = HopSetup::new().after(vec![started("a", 1, lease)]);
         setup.worker.max_delay = longest;
         let mut world = setup.polled();
         world.wants(vec![body("a")]);
@@ -38,7 +38,7 @@ fn rule_10_the_copy_comes_within_the_queues_longest_delay() {
 
 #[test]
 fn a_wake_past_the_queues_longest_delay_goes_through_the_sweep() {
-    let mut setup = Setup::new();
+    let mut setup = HopSetup::new();
     setup.worker.max_delay = secs(800);
     for (wait, is_timer) in [(800, false), (801, true)] {
         let mut world = setup.polled();
@@ -67,12 +67,12 @@ fn an_early_wake_of_the_handlers_retry_is_sent_again() {
     let retry_at = START + secs(6);
     let error = Failure::new("boom");
     let history = vec![Fact::HandlerFailed { attempt: 1, error, retry_at }];
-    let mut world = Setup::new().after(history).woken(WakeCause::Due).loaded();
+    let mut world = HopSetup::new().after(history).woken(WakeCause::Due).loaded();
     world.answer_until(|effect| matches!(effect, Effect::Write(_)));
     assert_eq!(later_wakes(world.write()), [(WakeCause::Due, retry_at)]);
     assert!(world.write().acknowledges && world.written().is_done());
     let history = vec![Fact::HandlerFailed { attempt: 1, error: Failure::new("boom"), retry_at: START + secs(62) }];
-    let mut far = Setup::new().after(history).woken(WakeCause::Due).loaded();
+    let mut far = HopSetup::new().after(history).woken(WakeCause::Due).loaded();
     far.answer_until(|effect| matches!(effect, Effect::Write(_)));
     assert!(far.write().before.is_empty(), "it was sent for something else");
 }
@@ -82,7 +82,7 @@ fn a_promoted_ticket_is_given_up_while_the_handler_waits_for_its_retry() {
     let retry_at = START + secs(600);
     let error = Failure::new("boom");
     let history = vec![Fact::HandlerFailed { attempt: 1, error, retry_at }];
-    let setup = Setup::new().one_at_a_time().after(history).woken(WakeCause::Slot);
+    let setup = HopSetup::new().one_at_a_time().after(history).woken(WakeCause::Slot);
     let mut world = setup.loaded();
     world.answer_until(|effect| matches!(effect, Effect::FindTickets { .. }));
     let Effect::FindTickets { limits, .. } = world.question().clone() else { unreachable!() };
@@ -91,7 +91,7 @@ fn a_promoted_ticket_is_given_up_while_the_handler_waits_for_its_retry() {
     assert_eq!((world.write().after.len(), world.write().wakes.len()), (1, 1), "the next attempt may rely on it");
     without.on(Input::Tickets(Vec::new()));
     assert!(without.write().acknowledges && without.write().wakes.is_empty());
-    let mut soon = Setup { now: retry_at - secs(2), ..setup }.loaded();
+    let mut soon = HopSetup { now: retry_at - secs(2), ..setup }.loaded();
     soon.answer_until(|effect| matches!(effect, Effect::Write(_)));
     assert_eq!(later_wakes(soon.write()), [(WakeCause::Slot, retry_at)]);
 }
@@ -105,14 +105,14 @@ fn nap(step: &str, wait: u64) -> (Fact, Want) {
 /// Returns the entries of a failed attempt of the step `a`. Its retry is due this many seconds
 /// after the run's creation.
 fn failed(retry: u64) -> Vec<Fact> {
-    let (error, report, retry_at) = (Failure::new("boom"), Report::default(), Some(START + secs(retry)));
+    let (error, report, retry_at) = (Failure::new("boom"), AttemptReport::default(), Some(START + secs(retry)));
     vec![started("a", 1, START), Fact::StepFailed { step: "a".into(), attempt: 1, error, retry_at, report }]
 }
 
 #[test]
 fn a_wake_that_came_in_time_for_another_timer_leaves_no_copy() {
     let ((due, first), (later, second)) = (nap("first", 1), nap("second", 6));
-    let mut world = Setup::new().after(vec![due, later]).woken(WakeCause::Due).polled();
+    let mut world = HopSetup::new().after(vec![due, later]).woken(WakeCause::Due).polled();
     world.wants(vec![first, second.clone()]);
     assert_eq!(world.facts(), ["SleepEnded"]);
     world.written().wants(vec![second]);
@@ -126,7 +126,7 @@ fn a_wake_that_came_in_time_for_a_retry_leaves_no_copy() {
         let (later, second) = nap("second", 30);
         let history = woken.into_iter().chain(failed(1)).chain([later]).collect();
         let cause = if copies == 0 { WakeCause::Due } else { WakeCause::Fresh(None) };
-        let mut world = Setup::new().after(history).woken(cause).polled();
+        let mut world = HopSetup::new().after(history).woken(cause).polled();
         world.wants(vec![body("a"), second.clone()]);
         if copies == 0 {
             world.written().succeed(&["a"]).wants(vec![second]);
@@ -139,7 +139,7 @@ fn a_wake_that_came_in_time_for_a_retry_leaves_no_copy() {
 #[test]
 fn a_first_attempt_does_not_make_an_early_wake_punctual() {
     let (later, second) = nap("second", 30);
-    let mut world = Setup::new().after(vec![later]).woken(WakeCause::Due).polled();
+    let mut world = HopSetup::new().after(vec![later]).woken(WakeCause::Due).polled();
     world.wants(vec![body("a"), second.clone()]);
     world.written().fail("a");
     assert!(!world.write().acknowledges, "the early wake must leave its copy");
@@ -153,7 +153,7 @@ fn rule_10_an_early_wake_that_meets_a_lease_comes_again_at_the_earlier_of_both()
     let after_lease = lease + std::time::Duration::from_millis(1);
     for (due, copy) in [(10, (WakeCause::Due, START + secs(10))), (30, (WakeCause::Lease, after_lease))] {
         let (later, second) = nap("second", due);
-        let mut world = Setup::new().after(vec![later, started("a", 1, lease)]).woken(WakeCause::Due).polled();
+        let mut world = HopSetup::new().after(vec![later, started("a", 1, lease)]).woken(WakeCause::Due).polled();
         world.wants(vec![body("a"), second]);
         assert_eq!(later_wakes(world.write()), [copy]);
     }
@@ -162,7 +162,7 @@ fn rule_10_an_early_wake_that_meets_a_lease_comes_again_at_the_earlier_of_both()
 #[test]
 fn the_early_wake_of_a_step_is_sent_again_for_its_own_retry_only() {
     for (step, copies) in [("a", vec![(WakeCause::Step("a".into()), START + secs(6))]), ("b", vec![])] {
-        let mut world = Setup::new().after(failed(6)).woken(WakeCause::Step(step.into())).polled();
+        let mut world = HopSetup::new().after(failed(6)).woken(WakeCause::Step(step.into())).polled();
         world.wants(vec![body("a")]);
         assert_eq!(later_wakes(world.write()), copies);
     }
@@ -172,7 +172,7 @@ fn the_early_wake_of_a_step_is_sent_again_for_its_own_retry_only() {
 fn the_ticket_of_a_step_is_given_up_while_the_handler_waits_for_its_retry() {
     let retry_at = START + secs(600);
     let history = vec![Fact::HandlerFailed { attempt: 1, error: Failure::new("boom"), retry_at }];
-    let mut world = Setup::new().one_at_a_time().after(history).woken(WakeCause::Step("a".into())).loaded();
+    let mut world = HopSetup::new().one_at_a_time().after(history).woken(WakeCause::Step("a".into())).loaded();
     world.answer_until(|effect| matches!(effect, Effect::FindTickets { .. }));
     let step = RunOrStep::Step("a".into());
     assert!(matches!(world.question(), Effect::FindTickets { place: TicketSearch::Own(of), .. } if *of == step));

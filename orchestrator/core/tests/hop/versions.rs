@@ -5,10 +5,10 @@ use stepladder_core::journal::{Fact, Failure};
 use stepladder_core::report::{HandlerLogLine, LogLevel, LogLine};
 use stepladder_core::{Spec, json};
 
-use crate::world::{START, Setup, World, body, failure, secs, started};
+use crate::world::{HopFixture, HopSetup, START, body, failure, secs, started};
 
 /// Returns a hop that opens its function. These versions of the function are registered.
-fn opened(setup: &Setup, versions: &[&str]) -> World {
+fn opened(setup: &HopSetup, versions: &[&str]) -> HopFixture {
     let of = |version: &&str| FunctionVersion { spec: Spec::new("f"), version: Some((*version).into()) };
     let mut world = setup.begin_in(Catalog::new(versions.iter().map(of)));
     world.load();
@@ -16,7 +16,7 @@ fn opened(setup: &Setup, versions: &[&str]) -> World {
     world
 }
 
-fn version(world: &World) -> &str {
+fn version(world: &HopFixture) -> &str {
     let Effect::Open(opening) = world.question() else { panic!("{:?}", world.question()) };
     opening.version.as_deref().unwrap_or_default()
 }
@@ -30,7 +30,7 @@ fn logs(text: &str, (after, nth): (u64, u32), wanted: &str) -> Input {
 
 #[test]
 fn rule_6_a_run_goes_on_under_its_own_version() {
-    let mut setup = Setup::new().after(vec![Fact::VersionChosen { version: "1".into() }, started("a", 1, START)]);
+    let mut setup = HopSetup::new().after(vec![Fact::VersionChosen { version: "1".into() }, started("a", 1, START)]);
     setup.version = Some("2");
     let world = setup.polled();
     assert!(world.logged.iter().any(|event| matches!(event, LogEvent::OtherVersion { .. })));
@@ -38,7 +38,7 @@ fn rule_6_a_run_goes_on_under_its_own_version() {
 
 #[test]
 fn a_run_chooses_its_version_with_its_first_entry() {
-    let mut world = Setup { version: Some("2"), ..Setup::new() }.polled();
+    let mut world = HopSetup { version: Some("2"), ..HopSetup::new() }.polled();
     world.wants(vec![body("a")]);
     assert_eq!(world.facts(), ["VersionChosen", "StepStarted"]);
 }
@@ -46,14 +46,14 @@ fn a_run_chooses_its_version_with_its_first_entry() {
 #[test]
 fn a_run_begins_under_the_newest_version_in_whatever_order_they_are_registered() {
     for versions in [["2", "10", "9"], ["10", "9", "2"], ["9", "2", "10"]] {
-        assert_eq!(version(&opened(&Setup::new(), &versions)), "10");
+        assert_eq!(version(&opened(&HopSetup::new(), &versions)), "10");
     }
 }
 
 #[test]
 fn rule_6_a_run_goes_on_under_its_own_version_while_that_is_registered() {
     let begun =
-        |own: &str| Setup::new().after(vec![Fact::VersionChosen { version: own.into() }, started("a", 1, START)]);
+        |own: &str| HopSetup::new().after(vec![Fact::VersionChosen { version: own.into() }, started("a", 1, START)]);
     for own in ["1", "2", "3"] {
         let world = opened(&begun(own), &["3", "1", "2"]);
         assert_eq!(version(&world), own);
@@ -63,7 +63,7 @@ fn rule_6_a_run_goes_on_under_its_own_version_while_that_is_registered() {
 
 #[test]
 fn a_version_is_chosen_once_with_an_entry_and_not_while_the_run_collects_events() {
-    let versioned = || Setup { version: Some("2"), ..Setup::new() };
+    let versioned = || HopSetup { version: Some("2"), ..HopSetup::new() };
     let mut delayed = versioned();
     delayed.created.begins_at = Some(START + secs(30));
     assert!(delayed.loaded().write().entries.is_empty(), "no entry, no version");
@@ -79,7 +79,7 @@ fn a_version_is_chosen_once_with_an_entry_and_not_while_the_run_collects_events(
 
 #[test]
 fn log_lines_follow_the_outcomes_and_precede_the_rest() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a")]).written().succeed(&["a"]);
     let lines = vec![HandlerLogLine { after: 1, nth: 0, line: LogLine::new(LogLevel::Info, "a is done", None) }];
     let result = PollResult::Wanted(vec![body("b")]);
@@ -93,7 +93,7 @@ fn log_lines_follow_the_outcomes_and_precede_the_rest() {
 fn a_log_line_that_the_journal_has_is_not_recorded_again() {
     let line = HandlerLogLine { after: 0, nth: 0, line: LogLine::new(LogLevel::Info, "begun", None) };
     let history = vec![Fact::LogWritten { attempt: 1, lines: vec![line] }];
-    let mut world = Setup::new().after(history).polled();
+    let mut world = HopSetup::new().after(history).polled();
     let mut new = world.clone();
     world.on(logs("begun", (0, 0), "a"));
     assert_eq!(world.facts(), ["StepStarted"]);
@@ -104,7 +104,7 @@ fn a_log_line_that_the_journal_has_is_not_recorded_again() {
 #[test]
 fn what_an_earlier_attempt_of_the_handler_logged_is_not_recorded_after_it() {
     let logged = || {
-        let mut world = Setup::new().polled();
+        let mut world = HopSetup::new().polled();
         world.wants(vec![body("a"), body("b")]).written().succeed(&["a"]);
         world.written().on(logs("a is done", (1, 0), "c"));
         assert_eq!(world.facts(), ["LogWritten", "StepStarted"]);
@@ -125,7 +125,7 @@ fn what_an_earlier_attempt_of_the_handler_logged_is_not_recorded_after_it() {
 
 #[test]
 fn a_run_of_an_unknown_function_has_no_version() {
-    let state = Setup::new().begin().state();
+    let state = HopSetup::new().begin().state();
     assert!(Catalog::default().for_run(&state).is_none());
     let known = Catalog::new([FunctionVersion { spec: Spec::new("f"), version: Some("1".into()) }]);
     let chosen = known.for_run(&state).unwrap();
@@ -134,7 +134,7 @@ fn a_run_of_an_unknown_function_has_no_version() {
 
 #[test]
 fn the_log_lines_of_a_rejected_write_are_left_to_the_replay() {
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a")]).written().succeed(&["a"]);
     world.on(logs("a is done", (1, 0), "b"));
     world.overtaken_by(vec![Fact::SleepStarted { step: "x".into(), until: START }]);
@@ -143,14 +143,14 @@ fn the_log_lines_of_a_rejected_write_are_left_to_the_replay() {
 
 #[test]
 fn a_write_is_reported_by_what_it_says() {
-    let kinds = |world: &World| -> Vec<String> {
+    let kinds = |world: &HopFixture| -> Vec<String> {
         world
             .logged
             .iter()
             .map(|event| format!("{event:?}").split([' ', '(', '{']).next().unwrap().to_owned())
             .collect()
     };
-    let mut world = Setup::new().polled();
+    let mut world = HopSetup::new().polled();
     world.wants(vec![body("a")]).written();
     world.now = world.now + secs(5);
     world.fail("a");
@@ -158,17 +158,17 @@ fn a_write_is_reported_by_what_it_says() {
     world.written();
     assert!(matches!(&world.logged[2], LogEvent::AttemptEnded { took, .. } if *took == secs(5)));
     assert_eq!(kinds(&world), ["RunStarted", "AttemptStarted", "AttemptEnded"]);
-    let mut later = Setup::new().after(vec![started("a", 1, START)]).polled();
+    let mut later = HopSetup::new().after(vec![started("a", 1, START)]).polled();
     later.wants(vec![body("b")]).written();
     assert_eq!(kinds(&later), ["AttemptStarted"], "the run has started before");
     for (result, logged) in
         [(Ok(json::null()), vec!["RunStarted", "RunEnded"]), (Err(failure("boom")), vec!["RunStarted"])]
     {
-        let mut world = Setup::new().polled();
+        let mut world = HopSetup::new().polled();
         world.returns(result).written();
         assert_eq!(kinds(&world), logged);
     }
-    let mut delayed = Setup::new().spec(|spec| spec.flow.start_within = Some(secs(0))).loaded();
+    let mut delayed = HopSetup::new().spec(|spec| spec.flow.start_within = Some(secs(0))).loaded();
     delayed.written();
     assert_eq!(kinds(&delayed), ["RunEnded"], "a run that is cancelled before its start has not started");
 }

@@ -8,10 +8,12 @@ use stepladder_core::hop::{
     AdvisedFailure, Catalog, Effect, Finished, FunctionVersion, Hop, Input, Invocation, LoadedRun, LogEvent, Moment,
     PollResult, Polled, SlotAnswer, StepResult, StoreFault, Worker, Write, WriteResult,
 };
-use stepladder_core::journal::{Entry, Fact, Failure, NewRun, Origin, Record};
+use stepladder_core::journal::{Entry, Fact, Failure, NewRun, Record, RunOrigin};
 use stepladder_core::retry::RetryAdvice;
 use stepladder_core::spec::Concurrency;
-use stepladder_core::{Event, EventId, Json, Report, RunId, RunState, Spec, StepId, Timestamp, Wake, WakeCause, json};
+use stepladder_core::{
+    AttemptReport, Event, EventId, Json, RunId, RunState, Spec, StepId, Timestamp, Wake, WakeCause, json,
+};
 
 /// The time at which the run of each test is created.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_000_000_000);
@@ -22,7 +24,7 @@ pub(crate) const HOP: u64 = 42;
 
 /// A hop under test, its journal, and the effects of its latest transition.
 #[derive(Clone)]
-pub(crate) struct World {
+pub(crate) struct HopFixture {
     hop: Hop,
     pub(crate) now: Timestamp,
     /// Whether the process is about to stop.
@@ -35,7 +37,7 @@ pub(crate) struct World {
 
 /// The state in which a hop begins.
 #[derive(Clone)]
-pub(crate) struct Setup {
+pub(crate) struct HopSetup {
     pub(crate) spec: Spec,
     pub(crate) others: Vec<Spec>,
     pub(crate) version: Option<&'static str>,
@@ -68,7 +70,7 @@ pub(crate) fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-impl Setup {
+impl HopSetup {
     /// Creates a setup with a new run of the function `f`, and the wake of the run's creation.
     pub(crate) fn new() -> Self {
         let worker = Worker {
@@ -85,7 +87,7 @@ impl Setup {
             spec: Spec::new("f"),
             others: Vec::new(),
             version: None,
-            created: NewRun::new("f".into(), event(1), Origin::Event),
+            created: NewRun::new("f".into(), event(1), RunOrigin::Event),
             history: Vec::new(),
             cause: WakeCause::Created,
             receives: 1,
@@ -122,14 +124,14 @@ impl Setup {
     }
 
     /// Begins the hop. The hop first asks for its run.
-    pub(crate) fn begin(&self) -> World {
+    pub(crate) fn begin(&self) -> HopFixture {
         let version = |spec: &Spec| FunctionVersion { spec: spec.clone(), version: None };
         let own = FunctionVersion { spec: self.spec.clone(), version: self.version.map(Into::into) };
         let catalog = Catalog::new(self.others.iter().map(version).chain([own]));
         self.begin_in(catalog)
     }
 
-    pub(crate) fn begin_in(&self, catalog: Catalog) -> World {
+    pub(crate) fn begin_in(&self, catalog: Catalog) -> HopFixture {
         let wake = Wake { run: run(), cause: self.cause.clone(), group: "f".into() };
         let invocation = Invocation {
             wake,
@@ -144,11 +146,11 @@ impl Setup {
         let facts = std::iter::once(created).chain(self.history.clone());
         let entries = facts.map(|fact| fact.at(START)).collect();
         let records = vec![Record { seq: 0, token: 1, code: "".into(), entries }];
-        World { hop, now: self.now, is_stopping: false, effects, records, logged: Vec::new(), written: Vec::new() }
+        HopFixture { hop, now: self.now, is_stopping: false, effects, records, logged: Vec::new(), written: Vec::new() }
     }
 
     /// Begins the hop and gives it its run.
-    pub(crate) fn loaded(&self) -> World {
+    pub(crate) fn loaded(&self) -> HopFixture {
         let mut world = self.begin();
         world.load();
         world
@@ -156,14 +158,14 @@ impl Setup {
 
     /// Begins the hop and answers every question up to the first poll, as a store without faults
     /// does.
-    pub(crate) fn polled(&self) -> World {
+    pub(crate) fn polled(&self) -> HopFixture {
         let mut world = self.loaded();
         world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
         world
     }
 }
 
-impl World {
+impl HopFixture {
     /// Gives the hop an input, which makes one transition.
     pub(crate) fn on(&mut self, input: Input) -> &mut Self {
         let moment = Moment { now: self.now, is_stopping: self.is_stopping };
@@ -315,14 +317,18 @@ impl World {
 
     /// Tells the hop that the attempts of these steps have succeeded.
     pub(crate) fn succeed(&mut self, steps: &[&str]) -> &mut Self {
-        let of = |step: &&str| StepResult { step: (*step).into(), result: Ok(json::null()), report: Report::default() };
+        let of = |step: &&str| StepResult {
+            step: (*step).into(),
+            result: Ok(json::null()),
+            report: AttemptReport::default(),
+        };
         self.on(Input::Finished(Finished { results: steps.iter().map(of).collect(), dropped: Vec::new() }))
     }
 
     /// Tells the hop that the attempt of this step has failed.
     pub(crate) fn fail(&mut self, step: &str) -> &mut Self {
         let result = Err(failure("boom"));
-        let results = vec![StepResult { step: step.into(), result, report: Report::default() }];
+        let results = vec![StepResult { step: step.into(), result, report: AttemptReport::default() }];
         self.on(Input::Finished(Finished { results, dropped: Vec::new() }))
     }
 
@@ -363,7 +369,7 @@ pub(crate) fn started(step: &str, attempt: u32, lease_until: Timestamp) -> Fact 
 }
 
 pub(crate) fn succeeded(step: &str, attempt: u32) -> Fact {
-    Fact::StepSucceeded { step: step.into(), attempt, output: json::null(), report: Report::default() }
+    Fact::StepSucceeded { step: step.into(), attempt, output: json::null(), report: AttemptReport::default() }
 }
 
 /// Returns the name of a fact's variant.

@@ -1,7 +1,7 @@
 //! Tests of the attempts of a step: leases, late outcomes, interruptions and abandoned attempts.
 
 use stepladder_core::journal::{Fact, Failure};
-use stepladder_core::{Refusal, Report};
+use stepladder_core::{AttemptReport, Refusal};
 
 use super::{at, started, state, succeeded};
 
@@ -35,7 +35,7 @@ fn a_takeover_counts_as_an_interruption_and_a_failure_does_not() {
         attempt: 1,
         error: Failure::new("x"),
         retry_at: Some(at(5)),
-        report: Report::default(),
+        report: AttemptReport::default(),
     };
     let failed = state(vec![(0, started(1, 10)), (5, failed), (6, started(2, 20))]);
     assert_eq!((failed.steps["a"].interruptions, failed.steps["a"].failures), (0, 1));
@@ -44,7 +44,7 @@ fn a_takeover_counts_as_an_interruption_and_a_failure_does_not() {
 #[test]
 fn an_abandoned_step_may_start_again_in_the_record_of_its_handlers_failure() {
     let start = |attempt| Fact::StepStarted { step: "a".into(), attempt, lease_until: at(90), worker: "w".into() };
-    let dropped = Fact::StepAbandoned { step: "a".into(), attempt: 1, report: Report::default() };
+    let dropped = Fact::StepAbandoned { step: "a".into(), attempt: 1, report: AttemptReport::default() };
     let failed = Fact::HandlerFailed { attempt: 1, error: Failure::new("no"), retry_at: at(9) };
     let state = state(vec![(0, start(1)), (1, dropped)]);
     assert_eq!(state.admits(&start(2).at(at(9))), Err(Refusal::AlreadySettled("a".into())));
@@ -59,7 +59,7 @@ fn an_abandoned_step_may_start_again_in_the_record_of_its_handlers_failure() {
 #[test]
 fn a_step_that_is_abandoned_after_its_handlers_failure_may_start_again() {
     let start = |attempt| Fact::StepStarted { step: "a".into(), attempt, lease_until: at(90), worker: "w".into() };
-    let dropped = |attempt| Fact::StepAbandoned { step: "a".into(), attempt, report: Report::default() };
+    let dropped = |attempt| Fact::StepAbandoned { step: "a".into(), attempt, report: AttemptReport::default() };
     let failed = Fact::HandlerFailed { attempt: 1, error: Failure::new("no"), retry_at: at(9) };
     let again = state(vec![(0, start(1)), (1, failed.clone()), (2, dropped(1))]);
     assert_eq!(again.admits(&start(2).at(at(9))), Ok(()));

@@ -10,13 +10,13 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use stepladder_core::journal::{Fact, Failure, Outcome, Record, StepKind};
 use stepladder_core::state::{RunState, StepState};
-use stepladder_core::{Entry, EventId, Report, StepId, Timestamp, json};
+use stepladder_core::{AttemptReport, Entry, EventId, StepId, Timestamp, json};
 
 use super::{START, arriving_event, first_record, log_line, record, run, wait_for_any};
 
 /// A generated entry that a worker proposes to append.
 #[derive(Clone, Debug)]
-struct Proposal {
+struct EntryProposal {
     /// Selects the fact's variant.
     fact: u8,
     step: u8,
@@ -25,8 +25,8 @@ struct Proposal {
     wait: i64,
 }
 
-fn proposals() -> impl Strategy<Value = Vec<Proposal>> {
-    let one = (0_u8..30, 0_u8..4, 1_u32..5, 0_i64..40).prop_map(|(fact, step, attempt, wait)| Proposal {
+fn proposals() -> impl Strategy<Value = Vec<EntryProposal>> {
+    let one = (0_u8..30, 0_u8..4, 1_u32..5, 0_i64..40).prop_map(|(fact, step, attempt, wait)| EntryProposal {
         fact,
         step,
         attempt,
@@ -36,15 +36,15 @@ fn proposals() -> impl Strategy<Value = Vec<Proposal>> {
 }
 
 /// Restricts the proposals to waits and events.
-fn only_waits(proposals: Vec<Proposal>) -> Vec<Proposal> {
-    proposals.into_iter().map(|p| Proposal { fact: 22 + p.fact % 3, ..p }).collect()
+fn only_waits(proposals: Vec<EntryProposal>) -> Vec<EntryProposal> {
+    proposals.into_iter().map(|p| EntryProposal { fact: 22 + p.fact % 3, ..p }).collect()
 }
 
 fn step_id(n: u8) -> StepId {
     format!("s{n}").into()
 }
 
-fn entry(p: &Proposal, now: i64) -> Entry {
+fn entry(p: &EntryProposal, now: i64) -> Entry {
     let (step, attempt) = (step_id(p.step), p.attempt);
     let at = Timestamp::from_millis(now);
     let lease_until = Timestamp::from_millis(now + 30);
@@ -52,11 +52,11 @@ fn entry(p: &Proposal, now: i64) -> Entry {
     let value = || json::to_json(&now).unwrap();
     let fact = match p.fact {
         0..=4 => Fact::StepStarted { step, attempt, lease_until, worker: "w".into() },
-        5..=7 => Fact::StepSucceeded { step, attempt, output: value(), report: Report::default() },
-        8 | 9 => Fact::StepFailed { step, attempt, error, retry_at: Some(at), report: Report::default() },
-        10 => Fact::StepFailed { step, attempt, error, retry_at: None, report: Report::default() },
+        5..=7 => Fact::StepSucceeded { step, attempt, output: value(), report: AttemptReport::default() },
+        8 | 9 => Fact::StepFailed { step, attempt, error, retry_at: Some(at), report: AttemptReport::default() },
+        10 => Fact::StepFailed { step, attempt, error, retry_at: None, report: AttemptReport::default() },
         11 => Fact::AttemptInterrupted { step, attempt },
-        12 => Fact::StepAbandoned { step, attempt, report: Report::default() },
+        12 => Fact::StepAbandoned { step, attempt, report: AttemptReport::default() },
         13 => Fact::StepRefused { step, error, kind: None },
         14 => Fact::SleepStarted { step, until: lease_until },
         15 => Fact::SleepEnded { step },
@@ -89,7 +89,7 @@ fn entry(p: &Proposal, now: i64) -> Entry {
 }
 
 /// Returns the journal that contains all admitted proposals.
-fn journal(proposals: &[Proposal]) -> Vec<Record> {
+fn journal(proposals: &[EntryProposal]) -> Vec<Record> {
     let mut records = vec![first_record()];
     let mut state = RunState::fold(run(), &records).unwrap();
     let mut now = START;

@@ -7,11 +7,11 @@ mod waits;
 
 use std::sync::Arc;
 
-use stepladder_core::journal::{Fact, NewRun, Origin, Record};
+use stepladder_core::journal::{Fact, NewRun, Record, RunOrigin};
 use stepladder_core::report::{HandlerLogLine, LogLevel, LogLine};
 use stepladder_core::state::RunState;
 use stepladder_core::waiting::{EventMatch, EventWait};
-use stepladder_core::{Entry, Event, EventId, NewEvent, Report, RunId, Timestamp, json};
+use stepladder_core::{AttemptReport, Entry, Event, EventId, NewEvent, RunId, Timestamp, json};
 
 pub(crate) const START: i64 = 1_000_000;
 
@@ -30,7 +30,7 @@ pub(crate) fn first_record() -> Record {
         external_id: None,
         received_at: at,
     };
-    let created = NewRun::new("f".into(), event, Origin::Event);
+    let created = NewRun::new("f".into(), event, RunOrigin::Event);
     record(0, vec![Fact::RunCreated(Box::new(created)).at(at)])
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn started(attempt: u32, lease: i64) -> Fact {
 }
 
 pub(crate) fn succeeded(attempt: u32) -> Fact {
-    Fact::StepSucceeded { step: "a".into(), attempt, output: json::null(), report: Report::default() }
+    Fact::StepSucceeded { step: "a".into(), attempt, output: json::null(), report: AttemptReport::default() }
 }
 
 pub(crate) fn at(ms: i64) -> Timestamp {

@@ -4,7 +4,7 @@
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::EngineError;
-use crate::control::Control;
+use crate::control::RunControl;
 use crate::control::rerun::RerunOptions;
 use crate::query::RunFilter;
 use crate::query::view::RunSummary;
@@ -22,7 +22,7 @@ pub struct BulkResult {
     pub cursor: Option<RunId>,
 }
 
-impl Control {
+impl RunControl {
     /// Cancels the live runs on a page.
     ///
     /// # Errors

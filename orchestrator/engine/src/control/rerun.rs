@@ -5,12 +5,12 @@
 //! otherwise take another path.
 
 use stepladder_core::event::data_problem;
-use stepladder_core::journal::{Fact, NewRun, Origin, Record};
+use stepladder_core::journal::{Fact, NewRun, Record, RunOrigin};
 use stepladder_core::limits::RUN_BYTES;
 use stepladder_core::state::{RevealedOutcome, RunOutcome, RunState, StepState};
 use stepladder_core::{Json, RunId, bounds};
 
-use crate::control::Control;
+use crate::control::RunControl;
 use crate::engine::{EngineError, no_such_run};
 use crate::ports::StoreError;
 
@@ -24,7 +24,7 @@ pub struct RerunOptions {
     pub input: Option<Json>,
 }
 
-impl Control {
+impl RunControl {
     /// Reruns a run as a new run, and returns the id of the new run.
     ///
     /// With [`RerunOptions::from_step`], the new run gets all outcomes that the original run
@@ -75,7 +75,7 @@ impl Control {
         }
         let now = self.runtime.now();
         let new_run = run.rerun_of(now, self.runtime.entropy.bits());
-        let created = NewRun::new(state.created.function.clone(), event, Origin::Rerun { of: run });
+        let created = NewRun::new(state.created.function.clone(), event, RunOrigin::Rerun { of: run });
         self.intake.start_runs(vec![(new_run, created, first.into_iter().map(|fact| fact.at(now)).collect())]).await?;
         Ok(new_run)
     }

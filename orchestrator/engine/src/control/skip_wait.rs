@@ -10,7 +10,7 @@ use stepladder_core::journal::Fact;
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::{RunId, Status, StepId, Timestamp, WakeCause};
 
-use crate::control::Control;
+use crate::control::RunControl;
 use crate::engine::{EngineError, no_such_run};
 use crate::ports::{Commit, EarlyWrite};
 
@@ -18,7 +18,7 @@ use crate::ports::{Commit, EarlyWrite};
 /// sends the first wake (rule 11).
 const COPY_DELAY: Duration = Duration::from_secs(5);
 
-impl Control {
+impl RunControl {
     /// Lets a step that sleeps or waits for a retry continue now. If the wait is already over, only
     /// the wake of the step is sent again.
     ///

@@ -9,7 +9,7 @@
 //! and of failure handlers. Otherwise a failing listener would start itself without end.
 
 use stepladder_core::hop::{EndListeners, end_data};
-use stepladder_core::journal::Origin;
+use stepladder_core::journal::RunOrigin;
 use stepladder_core::state::{RunEnd, RunState};
 use stepladder_core::system::is_run_end_event;
 use stepladder_core::{Event, EventId, id};
@@ -51,7 +51,7 @@ impl Hops {
             if is_run_end_event(&created.event.name) {
                 return Ok(true);
             }
-            let Origin::Invoke { parent, .. } = created.origin else { return Ok(false) };
+            let RunOrigin::Invoke { parent, .. } = created.origin else { return Ok(false) };
             let Some(parent) = self.runs.state(parent).await? else { return Ok(false) };
             created = parent.created.clone();
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stepladder_core::hop::{Attempt, Finished, Hop, Input, Opening, PollResult, Polled, StepResult, StoreFault};
 use stepladder_core::state::RevealedOutcome;
-use stepladder_core::{Report, StepId, Timestamp};
+use stepladder_core::{AttemptReport, StepId, Timestamp};
 
 use crate::executor::{FinishedStep, RunHistory, Session};
 use crate::hop::Shell;
@@ -22,14 +22,14 @@ pub(super) struct Execution {
 
 impl Execution {
     /// Takes the report of an attempt that is over.
-    fn report_of(&mut self, step: StepId) -> (StepId, Report) {
+    fn report_of(&mut self, step: StepId) -> (StepId, AttemptReport) {
         self.watched.remove(&step);
         let report = self.session.take_report(&step);
         (step, report)
     }
 
     /// Takes the attempts that the function has dropped.
-    fn take_dropped(&mut self) -> Vec<(StepId, Report)> {
+    fn take_dropped(&mut self) -> Vec<(StepId, AttemptReport)> {
         let dropped = self.session.take_dropped();
         dropped.into_iter().map(|step| self.report_of(step)).collect()
     }

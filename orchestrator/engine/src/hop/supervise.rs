@@ -13,13 +13,13 @@ use std::time::Duration;
 use stepladder_core::decide::ReadyStep;
 use stepladder_core::hop::{OverdueAttempt, Write};
 use stepladder_core::slot::Holder;
-use stepladder_core::spec::LazyScope;
+use stepladder_core::spec::LazyExprScope;
 use stepladder_core::{RunId, StepId, Timestamp};
 
 use crate::hop::Hops;
 use crate::ports::{Commit, StoreError};
 use crate::retries;
-use crate::runs::Appended;
+use crate::runs::AppendOutcome;
 
 /// How long after its time-out a body counts as stuck. Its own timer fires earlier if its thread is
 /// free.
@@ -124,7 +124,9 @@ impl Hops {
         let Some(state) = self.runs.state(run).await? else { return Ok(()) };
         let mut state = Arc::unwrap_or_clone(state);
         let limits = match self.runtime.snapshot().descriptions().for_run(&state) {
-            Some(chosen) => chosen.function.spec.limits(&mut LazyScope::new(&state.created.event)).unwrap_or_default(),
+            Some(chosen) => {
+                chosen.function.spec.limits(&mut LazyExprScope::new(&state.created.event)).unwrap_or_default()
+            }
             None => Vec::new(),
         };
         let overdue = OverdueAttempt { ready, holder: &holder, limits: &limits, worker: &self.worker };
@@ -134,11 +136,11 @@ impl Hops {
             let Write { before, entries, after, .. } = overdue.fail(&state, now, seed);
             let mut commit = Commit { before, after, ..Commit::default() };
             match self.runs.append(&mut state, entries.clone(), &mut commit).await? {
-                Appended::Conflict => continue,
-                Appended::Done => {
+                AppendOutcome::Conflict => continue,
+                AppendOutcome::Done => {
                     entries.iter().for_each(|failed| crate::hop::log_attempt(&state, failed, now.since(began)));
                 }
-                Appended::Refused => {}
+                AppendOutcome::Refused => {}
             }
             return self.slots.promote(&limits).await;
         }

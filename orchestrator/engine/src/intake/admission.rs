@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use stepladder_core::spec::LazyScope;
+use stepladder_core::spec::LazyExprScope;
 use stepladder_core::state::RunState;
 use stepladder_core::{Spec, Timestamp};
 
@@ -29,7 +29,7 @@ impl Intake {
             return Ok(None);
         }
         let rates = [("throttled", &spec.flow.throttle), ("rated", &spec.flow.rate_limit)];
-        let scope = &mut LazyScope::new(&state.created.event);
+        let scope = &mut LazyExprScope::new(&state.created.event);
         let planned = state.begins_at().unwrap_or(state.created_at);
         for (kind, rate) in rates {
             let Some(rate) = rate else { continue };

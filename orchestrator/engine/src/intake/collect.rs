@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use stepladder_core::flow::FlowControl;
-use stepladder_core::journal::{Entry, Fact, NewRun, Origin};
+use stepladder_core::journal::{Entry, Fact, NewRun, RunOrigin};
 use stepladder_core::limits::{COLLECTED, COLLECTED_BYTES, FLOW_STATE_RETENTION};
-use stepladder_core::spec::LazyScope;
+use stepladder_core::spec::LazyExprScope;
 use stepladder_core::state::RunState;
 use stepladder_core::{Event, EventId, RunId, Spec, Timestamp, WakeCause};
 
@@ -38,7 +38,7 @@ impl Intake {
         for event in events {
             let of_batch = spec.flow.batch.as_ref().and_then(|batch| batch.key.as_ref());
             let key = of_batch.or(spec.flow.debounce.as_ref().and_then(|debounce| debounce.key.as_ref()));
-            match evaluate_key(key, &mut LazyScope::new(&event)) {
+            match evaluate_key(key, &mut LazyExprScope::new(&event)) {
                 // an event with a future `ts` gets a run of its own: in a common run it would delay
                 // the other events, or start too early
                 Ok(_) if event.starts_not_before().is_some() => {
@@ -68,7 +68,7 @@ impl Intake {
     /// Prepares a separate run for an event that does not join other events.
     fn draft_separate(&self, spec: &Spec, event: Event, more: Vec<Entry>) -> RunDraft {
         let run = RunId::started_by(event.id, &spec.id);
-        (run, NewRun::new(spec.id.clone(), event, Origin::Event), more)
+        (run, NewRun::new(spec.id.clone(), event, RunOrigin::Event), more)
     }
 
     async fn collect_for_key(
@@ -240,7 +240,7 @@ impl Intake {
             FlowStateChange { key: open.clone(), seen: pointer, becomes: Some(text.clone()), until },
             FlowStateChange { key: destination_key(spec, event), seen: None, becomes: Some(text), until },
         ];
-        let mut created = NewRun::new(spec.id.clone(), event.clone(), Origin::Event);
+        let mut created = NewRun::new(spec.id.clone(), event.clone(), RunOrigin::Event);
         if max_events(&spec.flow) > 1 && event.bytes() < COLLECTED_BYTES {
             created.collects = true;
             created.begins_at = Some(start_time(&spec.flow, now, now));

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use stepladder_core::expr::{Expr, ExprError};
 use stepladder_core::flow::{Rate, Singleton, SingletonMode};
-use stepladder_core::journal::{NewRun, Origin};
+use stepladder_core::journal::{NewRun, RunOrigin};
 use stepladder_core::limits::DEDUPLICATION_MS;
-use stepladder_core::spec::LazyScope;
+use stepladder_core::spec::LazyExprScope;
 use stepladder_core::state::RunState;
 use stepladder_core::{RunId, Spec, Timestamp};
 
@@ -54,7 +54,7 @@ pub(crate) struct SeenFlowStates {
 
 /// The changes that a new run makes to flow states. They are pending until it is decided whether
 /// the run is created.
-struct PendingChanges<'a> {
+struct PendingFlowChanges<'a> {
     seen: &'a mut SeenFlowStates,
     changes: Vec<FlowStateChange>,
     basis: DecisionBasis,
@@ -76,7 +76,7 @@ impl Intake {
         if self.runs.state(run).await?.is_some() {
             return Ok(StartDecision::Exists);
         }
-        let mut changing = PendingChanges { seen: &mut *seen, changes: Vec::new(), basis: DecisionBasis::Stored };
+        let mut changing = PendingFlowChanges { seen: &mut *seen, changes: Vec::new(), basis: DecisionBasis::Stored };
         let decision = self.apply_flow_control(spec, run, created.clone(), &mut changing).await?;
         if let StartDecision::Create(_, changes) = &decision {
             seen.starting.insert(run);
@@ -92,12 +92,12 @@ impl Intake {
         spec: &Spec,
         run: RunId,
         mut created: NewRun,
-        changing: &mut PendingChanges<'_>,
+        changing: &mut PendingFlowChanges<'_>,
     ) -> Result<StartDecision, StoreError> {
         let (flow, now) = (&spec.flow, self.runtime.now());
         let event = created.event.clone();
-        let scope = &mut LazyScope::new(&event);
-        if let (Some(key), Origin::Event) = (&flow.idempotency, &created.origin) {
+        let scope = &mut LazyExprScope::new(&event);
+        if let (Some(key), RunOrigin::Event) = (&flow.idempotency, &created.origin) {
             let value = match key.eval_key(scope.get()) {
                 Ok(value) => value,
                 Err(bad) => {
@@ -152,7 +152,7 @@ impl Intake {
         spec: &Spec,
         run: RunId,
         value: &str,
-        changing: &mut PendingChanges<'_>,
+        changing: &mut PendingFlowChanges<'_>,
     ) -> Result<Option<RunId>, StoreError> {
         let state = self.flow_state("once", spec, value, changing).await?;
         if let Some((first, until)) = state.seen.as_deref().and_then(parse_idempotency_state)
@@ -173,7 +173,7 @@ impl Intake {
         spec: &Spec,
         run: RunId,
         value: &str,
-        changing: &mut PendingChanges<'_>,
+        changing: &mut PendingFlowChanges<'_>,
     ) -> Result<Option<RunId>, StoreError> {
         let state = self.flow_state("single", spec, value, changing).await?;
         let known = state.seen.as_deref().and_then(|text| text.parse::<RunId>().ok());
@@ -189,7 +189,7 @@ impl Intake {
         let catalog = self.runtime.snapshot();
         let Some(spec) = catalog.spec(&state.created.function) else { return Ok(()) };
         let Some(singleton) = &spec.flow.singleton else { return Ok(()) };
-        let Ok(value) = evaluate_key(singleton.key.as_ref(), &mut LazyScope::new(&state.created.event)) else {
+        let Ok(value) = evaluate_key(singleton.key.as_ref(), &mut LazyExprScope::new(&state.created.event)) else {
             return Ok(());
         };
         let run: Arc<str> = state.run.to_string().into();
@@ -210,8 +210,8 @@ impl Intake {
         spec: &Spec,
         kind: &str,
         rate: &Rate,
-        scope: &mut LazyScope<'_>,
-        changing: &mut PendingChanges<'_>,
+        scope: &mut LazyExprScope<'_>,
+        changing: &mut PendingFlowChanges<'_>,
     ) -> Result<Result<Timestamp, ExprError>, StoreError> {
         let value = match evaluate_key(rate.key.as_ref(), scope) {
             Ok(value) => value,
@@ -234,7 +234,7 @@ impl Intake {
         kind: &str,
         spec: &Spec,
         value: &str,
-        changing: &mut PendingChanges<'_>,
+        changing: &mut PendingFlowChanges<'_>,
     ) -> Result<FlowState, StoreError> {
         let key = flow_state_key(kind, &spec.id, value);
         if let Some((seen, basis)) = changing.seen.values.get(&key) {
@@ -255,14 +255,14 @@ struct FlowState {
     seen: Option<Arc<str>>,
 }
 
-impl PendingChanges<'_> {
+impl PendingFlowChanges<'_> {
     fn change(&mut self, FlowState { key, seen }: FlowState, becomes: String, until: Timestamp) {
         self.changes.push(FlowStateChange { key, seen, becomes: Some(becomes.into()), until });
     }
 }
 
 /// Evaluates a key for an event. Without a key, all runs have the same value.
-pub(crate) fn evaluate_key(key: Option<&Expr>, scope: &mut LazyScope<'_>) -> Result<String, ExprError> {
+pub(crate) fn evaluate_key(key: Option<&Expr>, scope: &mut LazyExprScope<'_>) -> Result<String, ExprError> {
     key.map_or_else(|| Ok(String::new()), |key| key.eval_key(scope.get()))
 }
 

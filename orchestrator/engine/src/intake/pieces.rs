@@ -22,7 +22,7 @@ pub const PIECE: usize = 16;
 
 /// When the work must end, and in pieces of which size it is done.
 #[derive(Clone, Copy, Debug)]
-pub struct TimeLimit {
+pub struct PieceLimits {
     /// When the work must end. After this time no further piece is started, and a running piece is
     /// abandoned.
     pub deadline: Timestamp,
@@ -32,7 +32,7 @@ pub struct TimeLimit {
 
 /// How much of a request was applied.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct RequestProgress {
     /// The number of events that were applied, counted from the start of the request.
     pub applied: usize,
     /// The error that stopped the request; `None` if the request is complete or the deadline
@@ -51,8 +51,8 @@ impl Intake {
         events: Vec<NewEvent>,
         seed: IdSeed,
         received_at: Option<Timestamp>,
-        within: TimeLimit,
-    ) -> Result<Progress, EngineError> {
+        within: PieceLimits,
+    ) -> Result<RequestProgress, EngineError> {
         let now = self.runtime.now();
         // if this machine's clock is slow, the given time may be in the future
         let received_at = received_at.map_or(now, |at| at.min(now));
@@ -65,7 +65,7 @@ impl Intake {
     }
 
     /// Applies stored events, piece by piece. Events whose retention is over are skipped.
-    pub async fn apply_pieces(&self, events: &[EventId], within: TimeLimit) -> Progress {
+    pub async fn apply_pieces(&self, events: &[EventId], within: PieceLimits) -> RequestProgress {
         let each = |piece: &[EventId]| {
             let piece = piece.to_vec();
             async move {
@@ -124,12 +124,12 @@ impl Intake {
                 Either::Right(_) => return Err(late().into()),
             };
         let ids: Vec<EventId> = stored.iter().map(|event| event.id).collect();
-        let within = TimeLimit { deadline, piece: PIECE };
+        let within = PieceLimits { deadline, piece: PIECE };
         let each = |piece: &[Event]| {
             let piece = piece.to_vec();
             async move { self.apply(&piece, now).await }
         };
-        let Progress { applied, error } = self.apply_in_pieces(&stored, within, each).await;
+        let RequestProgress { applied, error } = self.apply_in_pieces(&stored, within, each).await;
         if applied < ids.len() {
             let left = ids.len() - applied;
             tracing::warn!(
@@ -145,11 +145,16 @@ impl Intake {
         Ok(ids)
     }
 
-    async fn apply_in_pieces<'a, T, F>(&self, all: &'a [T], within: TimeLimit, each: impl Fn(&'a [T]) -> F) -> Progress
+    async fn apply_in_pieces<'a, T, F>(
+        &self,
+        all: &'a [T],
+        within: PieceLimits,
+        each: impl Fn(&'a [T]) -> F,
+    ) -> RequestProgress
     where
         F: Future<Output = Result<(), StoreError>> + Send,
     {
-        let (mut progress, mut slowest) = (Progress::default(), Duration::ZERO);
+        let (mut progress, mut slowest) = (RequestProgress::default(), Duration::ZERO);
         let mut late = self.runtime.clock.sleep_until(within.deadline);
         for piece in all.chunks(within.piece.max(1)) {
             let started = self.runtime.now();

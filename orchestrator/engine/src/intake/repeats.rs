@@ -42,15 +42,14 @@ impl Intake {
         let (now, key) = (self.runtime.now(), flow_state_key("request", "", &format!("{body:032x}")));
         let seen = self.runtime.backend.read_flow_state(vec![key.clone()]).await?.pop().flatten();
         let first = match seen.as_deref().and_then(parse) {
-            Some((_, AttemptState::Running { until })) if now < until => return Ok((own, None)),
-            Some((first, AttemptState::Running { until: ended } | AttemptState::Failed { at: ended }))
-                if now < ended + REPEATABLE_FOR =>
-            {
-                first
-            }
+            Some((_, RequestAttemptState::Running { until })) if now < until => return Ok((own, None)),
+            Some((
+                first,
+                RequestAttemptState::Running { until: ended } | RequestAttemptState::Failed { at: ended },
+            )) if now < ended + REPEATABLE_FOR => first,
             Some(_) | None => EventId::new(own.at, own.random),
         };
-        let text: Arc<str> = format!("{first} {}", AttemptState::Running { until: deadline }).into();
+        let text: Arc<str> = format!("{first} {}", RequestAttemptState::Running { until: deadline }).into();
         let note =
             FlowStateChange { key: key.clone(), seen, becomes: Some(text.clone()), until: deadline + REPEATABLE_FOR };
         match self.runtime.backend.change_flow_state(vec![note]).await?[..] {
@@ -66,7 +65,7 @@ impl Intake {
     pub(crate) async fn end_attempt(&self, attempt: RequestAttempt, failed: bool) -> Result<(), StoreError> {
         let RequestAttempt { key, text, first } = attempt;
         let now = self.runtime.now();
-        let becomes = failed.then(|| format!("{first} {}", AttemptState::Failed { at: now }).into());
+        let becomes = failed.then(|| format!("{first} {}", RequestAttemptState::Failed { at: now }).into());
         let note = FlowStateChange { key, seen: Some(text), becomes, until: now + REPEATABLE_FOR };
         // a lost reply does not mean that the write failed; without a retry here, the sender would
         // get an error and repeat a request that has succeeded
@@ -78,7 +77,7 @@ impl Intake {
 }
 
 /// The state of a request's attempt, according to its flow state.
-enum AttemptState {
+enum RequestAttemptState {
     /// The attempt may still be in progress until its deadline.
     Running { until: Timestamp },
     /// The attempt failed. This is recorded explicitly, because the clock of the next process may
@@ -86,7 +85,7 @@ enum AttemptState {
     Failed { at: Timestamp },
 }
 
-impl fmt::Display for AttemptState {
+impl fmt::Display for RequestAttemptState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Running { until } => write!(f, "running {}", until.as_millis()),
@@ -95,13 +94,13 @@ impl fmt::Display for AttemptState {
     }
 }
 
-fn parse(text: &str) -> Option<(EventId, AttemptState)> {
+fn parse(text: &str) -> Option<(EventId, RequestAttemptState)> {
     let mut words = text.split(' ');
     let (first, state, at) = (words.next()?, words.next()?, words.next()?);
     let at = Timestamp::from_millis(at.parse().ok()?);
     let state = match state {
-        "running" => AttemptState::Running { until: at },
-        "failed" => AttemptState::Failed { at },
+        "running" => RequestAttemptState::Running { until: at },
+        "failed" => RequestAttemptState::Failed { at },
         _ => return None,
     };
     Some((first.parse().ok()?, state))

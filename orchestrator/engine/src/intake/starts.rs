@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use stepladder_core::journal::{Entry, Fact, NewRun, Origin, Record};
+use stepladder_core::journal::{Entry, Fact, NewRun, Record, RunOrigin};
 use stepladder_core::slot::{Limit, Ticket};
-use stepladder_core::spec::LazyScope;
+use stepladder_core::spec::LazyExprScope;
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{RunId, RunOrStep, RunRow, Status, Timer, Timestamp, Wake, WakeCause};
 
@@ -177,7 +177,7 @@ impl Intake {
                 );
                 if let Some(within) = spec.flow.start_within {
                     let wake = Wake { run, cause: WakeCause::Deadline, group: created.function.clone() };
-                    let due = created.event.starts_not_before().filter(|_| created.origin == Origin::Event);
+                    let due = created.event.starts_not_before().filter(|_| created.origin == RunOrigin::Event);
                     before.push(self.runtime.later(wake, at.max(due.unwrap_or(at)) + within));
                 }
             }
@@ -232,11 +232,11 @@ impl Intake {
     /// be evaluated, the run gets no ticket, and its first hop fails the run with the reason.
     fn arrival_tickets(&self, catalog: &Catalog, run: RunId, created: &NewRun, now: Timestamp) -> Vec<(Limit, Ticket)> {
         let Some(spec) = catalog.spec(&created.function) else { return Vec::new() };
-        let by_event = created.origin == Origin::Event && created.event.starts_not_before().is_some();
+        let by_event = created.origin == RunOrigin::Event && created.event.starts_not_before().is_some();
         if by_event || created.begins_at.is_some() || created.collects || spec.concurrency.is_empty() {
             return Vec::new();
         }
-        let scope = &mut LazyScope::new(&created.event);
+        let scope = &mut LazyExprScope::new(&created.event);
         let of_runs = spec.run_limits(scope).unwrap_or_default();
         let limits = if of_runs.is_empty() { spec.limits(scope).unwrap_or_default() } else { of_runs };
         let queued_at = self.slots.queue_time(spec, scope, now);
@@ -273,10 +273,10 @@ pub(crate) fn log_skipped(skipped: SkippedRuns, results: &[StartResult]) {
 
 /// Returns whether a run with this origin is created without flow control. This is true if a person
 /// requested the run, or if it handles a failure.
-pub(crate) fn bypasses_flow_control(origin: &Origin) -> bool {
+pub(crate) fn bypasses_flow_control(origin: &RunOrigin) -> bool {
     match origin {
-        Origin::Rerun { .. } | Origin::Failure { .. } => true,
-        Origin::Event | Origin::Invoke { .. } | Origin::Cron => false,
+        RunOrigin::Rerun { .. } | RunOrigin::Failure { .. } => true,
+        RunOrigin::Event | RunOrigin::Invoke { .. } | RunOrigin::Cron => false,
     }
 }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Serialize;
-use stepladder_core::journal::{NewRun, Origin};
+use stepladder_core::journal::{NewRun, RunOrigin};
 use stepladder_core::{Event, EventId, RunId, Timestamp, Wake, WakeCause, id, json};
 
 use crate::intake::Intake;
@@ -89,7 +89,7 @@ impl Intake {
             external_id: None,
             received_at: self.runtime.now(),
         };
-        let created = NewRun::new(function.clone(), event, Origin::Cron);
+        let created = NewRun::new(function.clone(), event, RunOrigin::Cron);
         self.start_runs(vec![(wake.run, created, Vec::new())]).await.map(drop)
     }
 }

@@ -17,8 +17,8 @@ struct DeliveryNumber(i64);
 
 /// All messages in a queue. The storage adapter gives each message a number.
 #[derive(Debug, Default)]
-pub struct Messages {
-    messages: HashMap<i64, Message>,
+pub struct QueueMessages {
+    messages: HashMap<i64, QueueMessage>,
     /// The visible messages, sorted by due time and then by number.
     due: BTreeSet<(Timestamp, i64)>,
     /// The invisible messages, sorted by the time at which they become visible.
@@ -32,17 +32,17 @@ pub struct Messages {
 }
 
 #[derive(Debug)]
-struct Message {
+struct QueueMessage {
     wake: Wake,
     visible_at: Timestamp,
     receives: u32,
     delivery: Option<i64>,
 }
 
-impl Messages {
+impl QueueMessages {
     /// Adds a message with a number that no other message has.
     pub fn send(&mut self, number: i64, wake: Wake, due: Timestamp) {
-        self.messages.insert(number, Message { wake, visible_at: due, receives: 0, delivery: None });
+        self.messages.insert(number, QueueMessage { wake, visible_at: due, receives: 0, delivery: None });
         self.later.insert((due, number));
     }
 

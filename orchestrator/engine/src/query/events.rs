@@ -1,7 +1,7 @@
 //! Queries of events, and of the runs that they started.
 
 use futures::future::try_join_all;
-use stepladder_core::spec::LazyScope;
+use stepladder_core::spec::LazyExprScope;
 use stepladder_core::{Event, EventId, RunRow};
 
 use crate::EngineError;
@@ -89,7 +89,7 @@ impl Query {
         if triggered.is_empty() {
             return format!("no function is started by `{}`; it may have reached runs that waited for it", event.name);
         }
-        let scope = &mut LazyScope::new(event);
+        let scope = &mut LazyExprScope::new(event);
         let reasons = triggered.iter().map(|spec| match spec.matches(event, scope) {
             Ok(false) => format!("the condition of `{}` is not met", spec.id),
             Ok(true) => {

@@ -5,7 +5,7 @@ mod timeline;
 
 use std::sync::Arc;
 
-use stepladder_core::journal::{Failure, Origin, Seq};
+use stepladder_core::journal::{Failure, RunOrigin, Seq};
 use stepladder_core::report::LogLine;
 use stepladder_core::state::{RunOutcome, RunState};
 use stepladder_core::{Entry, Event, EventId, Json, RunId, RunRow, Status, StepId, Timestamp};
@@ -82,7 +82,7 @@ pub struct RunDetail {
     /// The summary of the run, with its output.
     pub summary: RunSummary,
     /// What created the run.
-    pub origin: Origin,
+    pub origin: RunOrigin,
     /// The event that started the run, in full.
     pub event: Event,
     /// The events that joined the run before it started.

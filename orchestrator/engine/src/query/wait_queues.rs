@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use futures::future::try_join_all;
 use stepladder_core::Timestamp;
 use stepladder_core::slot::{HeldSlot, Limit, Ticket};
-use stepladder_core::spec::LazyScope;
+use stepladder_core::spec::LazyExprScope;
 
 use crate::EngineError;
 use crate::ports::{RunQuery, RunStatusFilter};
@@ -56,7 +56,7 @@ impl Query {
         for state in states.into_iter().flatten() {
             // a limit whose key cannot be evaluated has no wait queue, because the run has failed
             // for this reason
-            let scope = &mut LazyScope::new(&state.created.event);
+            let scope = &mut LazyExprScope::new(&state.created.event);
             let (of_runs, of_steps) = (spec.run_limits(scope), spec.limits(scope));
             let of_event = of_runs.into_iter().chain(of_steps).flatten();
             limits.extend(of_event.map(|limit| (limit.key.clone(), limit)));

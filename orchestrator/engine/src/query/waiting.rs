@@ -1,7 +1,7 @@
 //! Describes in a sentence what a live run is waiting for.
 
 use stepladder_core::slot::Limit;
-use stepladder_core::spec::{LazyScope, Spec};
+use stepladder_core::spec::{LazyExprScope, Spec};
 use stepladder_core::state::{RunState, StepState, WaitTarget};
 use stepladder_core::{StepId, Timestamp};
 
@@ -37,7 +37,7 @@ impl Query {
 
     /// Describes the wait queue in which a run has a ticket; `None` if it has no ticket.
     async fn wait_queue(&self, state: &RunState, spec: &Spec) -> Result<Option<String>, EngineError> {
-        let scope = &mut LazyScope::new(&state.created.event);
+        let scope = &mut LazyExprScope::new(&state.created.event);
         let (of_runs, of_steps) = (spec.run_limits(scope), spec.limits(scope));
         for limit in of_runs.into_iter().chain(of_steps).flatten() {
             if let Some(ahead) = self.runtime.backend.position(&limit, state.run).await? {

@@ -11,13 +11,13 @@ use stepladder_core::{RunId, RunState};
 /// The approximate size in bytes of a state without its outcomes, event data and steps.
 const OVERHEAD: usize = 2_048;
 
-pub(crate) struct Cache {
-    inner: Mutex<Inner>,
+pub(crate) struct RunStateCache {
+    inner: Mutex<CachedStates>,
     capacity: usize,
 }
 
 #[derive(Default)]
-struct Inner {
+struct CachedStates {
     states: HashMap<RunId, Arc<RunState>>,
     /// The runs in the order in which they were added, each with a sequence number. A run that was
     /// taken and added again occurs twice. Only the item with the number in `latest` is valid.
@@ -28,12 +28,12 @@ struct Inner {
     bytes: usize,
 }
 
-impl Cache {
+impl RunStateCache {
     pub(crate) fn new(capacity: usize) -> Self {
         Self { inner: Mutex::default(), capacity }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, CachedStates> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -91,7 +91,7 @@ fn size(state: &RunState) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stepladder_core::journal::{Fact, NewRun, Origin, Record};
+    use stepladder_core::journal::{Fact, NewRun, Record, RunOrigin};
     use stepladder_core::{Event, EventId, Timestamp, json};
 
     fn state(n: u128) -> Arc<RunState> {
@@ -105,14 +105,14 @@ mod tests {
             external_id: None,
             received_at: at,
         };
-        let created = NewRun::new("f".into(), event, Origin::Event);
+        let created = NewRun::new("f".into(), event, RunOrigin::Event);
         let entries = vec![Fact::RunCreated(Box::new(created)).at(at)];
         Arc::new(RunState::fold(RunId::new(at, n), &[Record { seq: 0, token: n, code: "".into(), entries }]).unwrap())
     }
 
     #[test]
     fn a_full_cache_removes_the_oldest_states() {
-        let cache = Cache::new(3 * (OVERHEAD + 2));
+        let cache = RunStateCache::new(3 * (OVERHEAD + 2));
         (1..=4).for_each(|n| cache.put(state(n)));
         assert!(cache.peek(state(1).run).is_none());
         assert!((2..=4).all(|n| cache.peek(state(n).run).is_some()));
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn taking_states_and_putting_them_back_does_not_grow_the_cache() {
-        let cache = Cache::new(3 * (OVERHEAD + 2));
+        let cache = RunStateCache::new(3 * (OVERHEAD + 2));
         for _ in 0..10_000 {
             cache.put(cache.take(state(1).run).unwrap_or_else(|| state(1)));
         }

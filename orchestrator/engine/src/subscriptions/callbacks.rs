@@ -110,12 +110,12 @@ fn earlier_post<'a>(state: &'a RunState, step: &StepId) -> Option<&'a RevealedOu
 
 fn has_same_data(earlier: &RevealedOutcome, data: &Json) -> bool {
     #[derive(serde::Deserialize)]
-    struct Arrived<'a> {
+    struct EventDataField<'a> {
         #[serde(borrow)]
         data: &'a serde_json::value::RawValue,
     }
     let Outcome::Value(value) = &earlier.outcome else { return false };
-    serde_json::from_str::<Arrived<'_>>(value.get()).is_ok_and(|arrived| json::is_same(arrived.data, data))
+    serde_json::from_str::<EventDataField<'_>>(value.get()).is_ok_and(|arrived| json::is_same(arrived.data, data))
 }
 
 /// Returns why nothing can be posted to this step any more; `None` if a post is possible.

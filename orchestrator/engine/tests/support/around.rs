@@ -6,73 +6,77 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use stepladder_engine::ports::{Backend, StoreError, StoreResult};
-use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
+use stepladder_testkit::intercept::{Intercept, InterceptedBackend, StorageCall};
 use stepladder_testkit::memory::Memory;
 use tokio::sync::Mutex;
 
-pub type Interlude = BoxFuture<'static, ()>;
+pub type HookFuture = BoxFuture<'static, ()>;
 
 /// What happens at the intercepted call.
-enum Interception {
-    Before(Interlude),
-    After(Interlude),
+enum CallHook {
+    Before(HookFuture),
+    After(HookFuture),
     /// The request is lost: the call does nothing and fails.
     Lost,
     /// The reply is lost: the call is carried out and fails.
     Unanswered,
 }
 
-pub struct Around {
+pub struct HookedBackend {
     memory: Arc<Memory>,
     name: &'static str,
-    interception: Mutex<Option<Interception>>,
+    interception: Mutex<Option<CallHook>>,
 }
 
-fn around(memory: &Arc<Memory>, name: &'static str, interception: Interception) -> Arc<Intercepted<Around>> {
-    Arc::new(Intercepted(Around { memory: memory.clone(), name, interception: Mutex::new(Some(interception)) }))
+fn around(memory: &Arc<Memory>, name: &'static str, interception: CallHook) -> Arc<InterceptedBackend<HookedBackend>> {
+    Arc::new(InterceptedBackend(HookedBackend {
+        memory: memory.clone(),
+        name,
+        interception: Mutex::new(Some(interception)),
+    }))
 }
 
 /// Runs `action` before the first call of the method `name`.
-pub fn before(memory: &Arc<Memory>, name: &'static str, action: Interlude) -> Arc<Intercepted<Around>> {
-    around(memory, name, Interception::Before(action))
+pub fn before(memory: &Arc<Memory>, name: &'static str, action: HookFuture) -> Arc<InterceptedBackend<HookedBackend>> {
+    around(memory, name, CallHook::Before(action))
 }
 
 /// Runs `action` after the first call of the method `name`, before that call returns.
-pub fn after(memory: &Arc<Memory>, name: &'static str, action: Interlude) -> Arc<Intercepted<Around>> {
-    around(memory, name, Interception::After(action))
+pub fn after(memory: &Arc<Memory>, name: &'static str, action: HookFuture) -> Arc<InterceptedBackend<HookedBackend>> {
+    around(memory, name, CallHook::After(action))
 }
 
 /// Lets the first call of the method `name` fail without any effect.
-pub fn lost(memory: &Arc<Memory>, name: &'static str) -> Arc<Intercepted<Around>> {
-    around(memory, name, Interception::Lost)
+pub fn lost(memory: &Arc<Memory>, name: &'static str) -> Arc<InterceptedBackend<HookedBackend>> {
+    around(memory, name, CallHook::Lost)
 }
 
 /// Carries out the first call of the method `name` and loses the reply.
-pub fn unanswered(memory: &Arc<Memory>, name: &'static str) -> Arc<Intercepted<Around>> {
-    around(memory, name, Interception::Unanswered)
+pub fn unanswered(memory: &Arc<Memory>, name: &'static str) -> Arc<InterceptedBackend<HookedBackend>> {
+    around(memory, name, CallHook::Unanswered)
 }
 
 #[async_trait]
-impl Intercept for Around {
+impl Intercept for HookedBackend {
     fn backend(&self) -> &dyn Backend {
         &*self.memory
     }
 
     async fn around<'a, T: std::fmt::Debug + Send>(
         &'a self,
-        call: Call<'a>,
+        call: StorageCall<'a>,
         reply: BoxFuture<'a, StoreResult<T>>,
     ) -> StoreResult<T> {
         let interception = if call.name == self.name { self.interception.lock().await.take() } else { None };
         match interception {
             None => reply.await,
-            Some(Interception::Lost) => Err(StoreError::Unavailable("the request is lost".into())),
-            Some(Interception::Unanswered) => reply.await.and(Err(StoreError::Unavailable("the reply is lost".into()))),
-            Some(Interception::Before(action)) => {
+            Some(CallHook::Lost) => Err(StoreError::Unavailable("the request is lost".into())),
+            Some(CallHook::Unanswered) => reply.await.and(Err(StoreError::Unavailable("the reply is lost".into()))),
+            Some(CallHook::Before(action)) => {
                 action.await;
                 reply.await
             }
-            Some(Interception::After(action)) => {
+            Some(CallHook::After(action)) => {
                 let reply = reply.await;
                 action.await;
                 reply

@@ -10,13 +10,13 @@ use stepladder_core::{NewEvent, json};
 use stepladder_engine::clock::Entropy;
 use stepladder_testkit::clock::SeededEntropy;
 
-use super::script::{Script, fault};
+use super::script::{ScriptedFunction, fault};
 
 /// A seeded source of small random numbers.
 #[derive(Clone)]
-pub struct Dice(Arc<SeededEntropy>);
+pub struct SeededDice(Arc<SeededEntropy>);
 
-impl Dice {
+impl SeededDice {
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(SeededEntropy::new(seed)))
     }
@@ -37,8 +37,8 @@ impl Dice {
 
 /// Returns a random function with at least two and fewer than `most` steps, and the number of slots
 /// of the function's limit; 0 means no limit.
-pub fn graph(dice: &Dice, most: u64) -> (Script, usize) {
-    let mut script = Script::new("main");
+pub fn graph(dice: &SeededDice, most: u64) -> (ScriptedFunction, usize) {
+    let mut script = ScriptedFunction::new("main");
     let limit = dice.below(3) as u32;
     if limit > 0 {
         script = script.spec(|spec| spec.concurrency.push(Concurrency::steps(limit)));

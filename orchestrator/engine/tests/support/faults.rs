@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 /// An injected fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum InjectedFault {
     /// The process dies before the call does anything.
     DieBefore,
     /// The process dies after the call is carried out.
@@ -32,23 +32,23 @@ pub enum Fault {
 }
 
 /// All faults.
-pub const FAULTS: [Fault; 8] = [
-    Fault::DieBefore,
-    Fault::DieAfter,
-    Fault::LoseReply,
-    Fault::Refuse,
-    Fault::Tear(1),
-    Fault::Tear(2),
-    Fault::Tear(3),
-    Fault::Tear(4),
+pub const FAULTS: [InjectedFault; 8] = [
+    InjectedFault::DieBefore,
+    InjectedFault::DieAfter,
+    InjectedFault::LoseReply,
+    InjectedFault::Refuse,
+    InjectedFault::Tear(1),
+    InjectedFault::Tear(2),
+    InjectedFault::Tear(3),
+    InjectedFault::Tear(4),
 ];
 
 /// A memory adapter with injected faults.
-pub struct Faulty {
+pub struct FaultyBackend {
     inner: Arc<Memory>,
     /// The number of the call that gets the fault, counted from 1; 0 for no fault.
     at: AtomicU32,
-    fault: Mutex<Fault>,
+    fault: Mutex<InjectedFault>,
     /// The source of further random faults, and the average number of calls between two of them.
     chance: Option<(Arc<SeededEntropy>, u32)>,
     /// The maximum number of further faults.
@@ -58,20 +58,20 @@ pub struct Faulty {
     pub death: Notify,
 }
 
-impl Faulty {
-    pub fn new(inner: Arc<Memory>, fault: Fault, at: u32) -> Arc<Self> {
+impl FaultyBackend {
+    pub fn new(inner: Arc<Memory>, fault: InjectedFault, at: u32) -> Arc<Self> {
         Arc::new(Self::build(inner, fault, at, None))
     }
 
     /// Injects random faults, one per `every` calls on average, until the process has died or
     /// `left` is zero.
     pub fn often(inner: Arc<Memory>, chance: Arc<SeededEntropy>, every: u32, left: Arc<AtomicU32>) -> Arc<Self> {
-        let faulty = Self { left, ..Self::build(inner, Fault::Refuse, 0, Some((chance, every))) };
+        let faulty = Self { left, ..Self::build(inner, InjectedFault::Refuse, 0, Some((chance, every))) };
         faulty.arm();
         Arc::new(faulty)
     }
 
-    fn build(inner: Arc<Memory>, fault: Fault, at: u32, chance: Option<(Arc<SeededEntropy>, u32)>) -> Self {
+    fn build(inner: Arc<Memory>, fault: InjectedFault, at: u32, chance: Option<(Arc<SeededEntropy>, u32)>) -> Self {
         let left = Arc::default();
         let (calls, died) = (AtomicU32::new(0), AtomicBool::new(false));
         let (at, fault) = (AtomicU32::new(at), Mutex::new(fault));
@@ -115,17 +115,17 @@ impl Faulty {
         let fault = *self.fault.lock().unwrap();
         self.arm();
         match fault {
-            Fault::DieBefore => self.die().await,
-            Fault::DieAfter => {
+            InjectedFault::DieBefore => self.die().await,
+            InjectedFault::DieAfter => {
                 call.await.ok();
                 self.die().await
             }
-            Fault::LoseReply => {
+            InjectedFault::LoseReply => {
                 call.await.ok();
                 Err(StoreError::Unavailable("the reply was lost".into()))
             }
-            Fault::Tear(_) => self.die().await,
-            Fault::Refuse => Err(StoreError::Unavailable("throttled".into())),
+            InjectedFault::Tear(_) => self.die().await,
+            InjectedFault::Refuse => Err(StoreError::Unavailable("throttled".into())),
         }
     }
 }
@@ -133,7 +133,7 @@ impl Faulty {
 macro_rules! pass_through {
     ($port:ident { $($name:ident($($arg:ident: $ty:ty),*) -> $out:ty;)* }) => {
         #[async_trait]
-        impl $port for Faulty {
+        impl $port for FaultyBackend {
             $(async fn $name(&self, $($arg: $ty),*) -> StoreResult<$out> {
                 self.call(self.inner.$name($($arg),*)).await
             })*
@@ -144,17 +144,17 @@ macro_rules! pass_through {
 pass_through!(Journals { read(run: RunId, from: Seq) -> Vec<Record>; });
 
 #[async_trait]
-impl Retention for Faulty {}
+impl Retention for FaultyBackend {}
 
 #[async_trait]
-impl Commits for Faulty {
+impl Commits for FaultyBackend {
     fn is_exclusive(&self) -> bool {
         self.inner.is_exclusive()
     }
 
     async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
         let fault = *self.fault.lock().unwrap();
-        if let Fault::Tear(parts) = fault
+        if let InjectedFault::Tear(parts) = fault
             && self.calls.load(SeqCst) + 1 == self.at.load(SeqCst)
             && !self.died.load(SeqCst)
         {
@@ -177,7 +177,7 @@ pass_through!(Events {
     resolve(external_id: &str) -> Option<EventId>;
 });
 #[async_trait]
-impl Intake for Faulty {}
+impl Intake for FaultyBackend {}
 pass_through!(RunCreation { create_runs(starts: Vec<RunStart>) -> Vec<StartResult>; });
 pass_through!(FlowStates {
     read_flow_state(keys: Vec<Arc<str>>) -> Vec<Option<Arc<str>>>;
@@ -212,7 +212,7 @@ pass_through!(SubscriptionIndex {
 });
 
 #[async_trait]
-impl Queue for Faulty {
+impl Queue for FaultyBackend {
     async fn receive(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>> {
         self.call(self.inner.receive(max, visibility)).await
     }
@@ -223,7 +223,7 @@ impl Queue for Faulty {
 }
 
 #[async_trait]
-impl Registrations for Faulty {
+impl Registrations for FaultyBackend {
     async fn registrations_version(&self) -> StoreResult<u64> {
         self.inner.registrations_version().await
     }

@@ -11,17 +11,17 @@ use tracing::{Dispatch, Event, Metadata, Subscriber};
 /// A subscriber that collects the log lines of its target as strings: the message, then the fields
 /// except `run` and `activity`.
 #[derive(Clone)]
-pub struct Logged {
+pub struct LogCollector {
     target: &'static str,
     lines: Arc<Mutex<Vec<String>>>,
 }
 
-impl Logged {
+impl LogCollector {
     pub fn of(target: &'static str) -> Self {
         // With only one subscriber, `tracing` lets the first thread that reaches a log line decide
         // for all threads whether the line is logged. Two more subscribers prevent that.
         static OTHERS: LazyLock<[Dispatch; 2]> =
-            LazyLock::new(|| [Logged::new("no"), Logged::new("no")].map(Dispatch::new));
+            LazyLock::new(|| [LogCollector::new("no"), LogCollector::new("no")].map(Dispatch::new));
         LazyLock::force(&OTHERS);
         Self::new(target)
     }
@@ -40,9 +40,9 @@ impl Logged {
     }
 }
 
-struct Line(String);
+struct LineVisitor(String);
 
-impl Visit for Line {
+impl Visit for LineVisitor {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         match field.name() {
             "message" => self.0 = format!("{value:?}{}", self.0),
@@ -52,7 +52,7 @@ impl Visit for Line {
     }
 }
 
-impl Subscriber for Logged {
+impl Subscriber for LogCollector {
     /// `sometimes` is not cached: tests that run in parallel have other subscribers, each for a
     /// short time.
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
@@ -72,7 +72,7 @@ impl Subscriber for Logged {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line(String::new());
+        let mut line = LineVisitor(String::new());
         event.record(&mut line);
         self.lines.lock().unwrap().push(line.0);
     }

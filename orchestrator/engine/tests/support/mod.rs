@@ -19,17 +19,17 @@ use stepladder_core::journal::{Entry, Fact, Record};
 use stepladder_core::{EventId, NewEvent, RunId, Status, Timestamp, json};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Backend, Commit, Commits, JournalAppend, Queue};
-use stepladder_engine::retries::Retries;
+use stepladder_engine::retries::StorageRetries;
 use stepladder_engine::view::RunDetail;
 use stepladder_engine::{Config, Engine, Pace, RegisteredFunction, RunFilter};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 use stepladder_testkit::memory::Memory;
 use tokio::sync::Notify;
 
-use script::Script;
+use script::ScriptedFunction;
 
 /// A memory adapter, a clock, and functions.
-pub struct World {
+pub struct EngineFixture {
     pub memory: Arc<Memory>,
     pub clock: Arc<VirtualClock>,
     pub functions: Vec<RegisteredFunction>,
@@ -37,12 +37,12 @@ pub struct World {
     pub seed: u64,
 }
 
-impl World {
+impl EngineFixture {
     pub fn new(functions: Vec<RegisteredFunction>) -> Self {
         let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
         let memory = Arc::new(Memory::new(clock.clone()));
         // repeats failed calls at once: the clock stands still while a hop waits for the storage
-        let config = Config { storage_retries: Retries::at_once(), ..Config::default() };
+        let config = Config { storage_retries: StorageRetries::at_once(), ..Config::default() };
         Self { memory, clock, functions, config, seed: 1 }
     }
 
@@ -181,7 +181,7 @@ pub async fn only_run(engine: &Engine) -> stepladder_core::RunId {
 }
 
 /// Adds a step whose body notifies the first `Notify` when it starts, and waits for the second.
-pub fn gated(script: Script, id: &str, after: &[&str]) -> (Script, Arc<Notify>, Arc<Notify>) {
+pub fn gated(script: ScriptedFunction, id: &str, after: &[&str]) -> (ScriptedFunction, Arc<Notify>, Arc<Notify>) {
     let (begun, open) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (b, o) = (begun.clone(), open.clone());
     let script = script.body(id, after, move |_| {
@@ -196,7 +196,7 @@ pub fn gated(script: Script, id: &str, after: &[&str]) -> (Script, Arc<Notify>, 
 }
 
 /// Receives one wake and executes its hop on a separate task.
-pub fn spawn_hop(world: &World, engine: &Arc<Engine>) -> tokio::task::JoinHandle<()> {
+pub fn spawn_hop(world: &EngineFixture, engine: &Arc<Engine>) -> tokio::task::JoinHandle<()> {
     let (memory, engine) = (world.memory.clone(), engine.clone());
     tokio::spawn(async move {
         let delivery = memory.receive(1, engine.config().visibility()).await.unwrap().remove(0);
@@ -205,7 +205,7 @@ pub fn spawn_hop(world: &World, engine: &Arc<Engine>) -> tokio::task::JoinHandle
 }
 
 /// Appends a harmless entry as another writer, so that the hop's next write is a conflict.
-pub async fn overtake(world: &World, engine: &Engine) {
+pub async fn overtake(world: &EngineFixture, engine: &Engine) {
     let run = only_run(engine).await;
     let seq = engine.query().journal(run, 0, 1_000).await.unwrap().entries.len() as u64;
     let entries = vec![Fact::StepsWoken { steps: vec![] }.at(world.clock.now())];

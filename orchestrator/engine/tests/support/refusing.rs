@@ -8,15 +8,15 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use stepladder_engine::ports::*;
 use stepladder_engine::{Engine, clock::Clock};
-use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
+use stepladder_testkit::intercept::{Intercept, InterceptedBackend, StorageCall};
 use stepladder_testkit::memory::Memory;
 
-use super::World;
+use super::EngineFixture;
 
-type RefusalFilter = Box<dyn Fn(&Call<'_>) -> Option<StoreError> + Send + Sync>;
+type RefusalFilter = Box<dyn Fn(&StorageCall<'_>) -> Option<StoreError> + Send + Sync>;
 
 /// The adapter. Its queue does not support `put_back`, like a queue that counts deliveries.
-pub struct Refusing {
+pub struct RefusingBackend {
     memory: Arc<Memory>,
     filter: RefusalFilter,
     refuses: Arc<AtomicBool>,
@@ -30,31 +30,32 @@ pub struct Refusing {
 /// Creates the adapter and its switch. The switch is on.
 pub fn refusing(
     memory: &Arc<Memory>,
-    filter: impl Fn(&Call<'_>) -> Option<StoreError> + Send + Sync + 'static,
-) -> (Arc<Intercepted<Refusing>>, Arc<AtomicBool>) {
+    filter: impl Fn(&StorageCall<'_>) -> Option<StoreError> + Send + Sync + 'static,
+) -> (Arc<InterceptedBackend<RefusingBackend>>, Arc<AtomicBool>) {
     refusing_or_tearing(memory, filter, false)
 }
 
 /// Like `refusing`, but a refused commit is carried out up to and including its entries.
 pub fn tearing(
     memory: &Arc<Memory>,
-    filter: impl Fn(&Call<'_>) -> Option<StoreError> + Send + Sync + 'static,
-) -> (Arc<Intercepted<Refusing>>, Arc<AtomicBool>) {
+    filter: impl Fn(&StorageCall<'_>) -> Option<StoreError> + Send + Sync + 'static,
+) -> (Arc<InterceptedBackend<RefusingBackend>>, Arc<AtomicBool>) {
     refusing_or_tearing(memory, filter, true)
 }
 
 fn refusing_or_tearing(
     memory: &Arc<Memory>,
-    filter: impl Fn(&Call<'_>) -> Option<StoreError> + Send + Sync + 'static,
+    filter: impl Fn(&StorageCall<'_>) -> Option<StoreError> + Send + Sync + 'static,
     tears: bool,
-) -> (Arc<Intercepted<Refusing>>, Arc<AtomicBool>) {
+) -> (Arc<InterceptedBackend<RefusingBackend>>, Arc<AtomicBool>) {
     let (refuses, filter) = (Arc::new(AtomicBool::new(true)), Box::new(filter));
-    let refusing = Refusing { memory: memory.clone(), filter, refuses: refuses.clone(), tears, torn: Mutex::default() };
-    (Arc::new(Intercepted(refusing)), refuses)
+    let refusing =
+        RefusingBackend { memory: memory.clone(), filter, refuses: refuses.clone(), tears, torn: Mutex::default() };
+    (Arc::new(InterceptedBackend(refusing)), refuses)
 }
 
-impl Refusing {
-    fn refusal(&self, call: &Call<'_>) -> Option<StoreError> {
+impl RefusingBackend {
+    fn refusal(&self, call: &StorageCall<'_>) -> Option<StoreError> {
         self.refuses.load(SeqCst).then(|| (self.filter)(call)).flatten()
     }
 }
@@ -64,13 +65,13 @@ pub fn denied() -> StoreError {
 }
 
 #[async_trait]
-impl Intercept for Refusing {
+impl Intercept for RefusingBackend {
     fn backend(&self) -> &dyn Backend {
         &*self.memory
     }
 
     fn amend(&self, commit: Commit) -> Commit {
-        let refused = self.refusal(&Call { name: "commit", arguments: &commit, commit: Some(&commit) });
+        let refused = self.refusal(&StorageCall { name: "commit", arguments: &commit, commit: Some(&commit) });
         match refused.filter(|_| self.tears) {
             None => commit,
             error => {
@@ -82,7 +83,7 @@ impl Intercept for Refusing {
 
     async fn around<'a, T: std::fmt::Debug + Send>(
         &'a self,
-        call: Call<'a>,
+        call: StorageCall<'a>,
         reply: BoxFuture<'a, StoreResult<T>>,
     ) -> StoreResult<T> {
         let torn = call.commit.and_then(|_| self.torn.lock().unwrap().take());
@@ -98,7 +99,7 @@ impl Intercept for Refusing {
 
 /// Delivers the next visible wake up to `times` times, as a queue does that delivers a failed wake
 /// again when its visibility timeout ends. Returns whether each hop succeeded.
-pub async fn deliver(world: &World, engine: &Engine, times: usize) -> Vec<bool> {
+pub async fn deliver(world: &EngineFixture, engine: &Engine, times: usize) -> Vec<bool> {
     let mut results = Vec::new();
     for _ in 0..times {
         let Some(due) = world.memory.next_due() else { break };

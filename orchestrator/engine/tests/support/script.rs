@@ -22,17 +22,17 @@ use stepladder_engine::executor::{AdvisedFailure, Executor, FinishedStep, PollRe
 
 type BodyFuture = Pin<Box<dyn Future<Output = Result<Json, AdvisedFailure>> + Send>>;
 type RunningBody = Pin<Box<dyn Future<Output = (StepId, Result<Json, AdvisedFailure>)> + Send>>;
-type Body = Arc<dyn Fn(u32) -> BodyFuture + Send + Sync>;
+type ScriptedBody = Arc<dyn Fn(u32) -> BodyFuture + Send + Sync>;
 
 /// The action of a scripted step.
 #[derive(Clone)]
 enum StepAction {
-    Run(Body, StepOptions),
+    Run(ScriptedBody, StepOptions),
     Ask(Operation),
 }
 
 #[derive(Clone)]
-struct Op {
+struct ScriptedStep {
     id: StepId,
     after: Vec<StepId>,
     what: StepAction,
@@ -41,21 +41,21 @@ struct Op {
 /// A scripted function. It completes with the number of its outcomes. If a step fails, the function
 /// fails for good.
 #[derive(Clone)]
-pub struct Script {
+pub struct ScriptedFunction {
     spec: Spec,
-    ops: Vec<Op>,
+    ops: Vec<ScriptedStep>,
     talks: bool,
     falls: u32,
     version: Option<&'static str>,
-    executed: Executed,
+    executed: ExecutionLog,
 }
 
 /// A record of the executed bodies, shared by all sessions of a script.
 #[derive(Clone, Default)]
-pub struct Executed(Arc<Mutex<Account>>);
+pub struct ExecutionLog(Arc<Mutex<ExecutionCounts>>);
 
 #[derive(Default)]
-struct Account {
+struct ExecutionCounts {
     /// The number of executions of each body.
     counts: HashMap<StepId, u32>,
     /// The bodies that are executing now.
@@ -69,12 +69,12 @@ struct Account {
 }
 
 /// Marks a body as executing, until the guard is dropped.
-struct Executing {
-    executed: Executed,
+struct ExecutionGuard {
+    executed: ExecutionLog,
     what: (RunId, StepId),
 }
 
-impl Drop for Executing {
+impl Drop for ExecutionGuard {
     fn drop(&mut self) {
         let now = &mut self.executed.0.lock().unwrap().now;
         let at = now.iter().position(|what| *what == self.what).expect("begun");
@@ -82,8 +82,8 @@ impl Drop for Executing {
     }
 }
 
-impl Executed {
-    fn begin(&self, run: RunId, id: &StepId) -> (u32, Executing) {
+impl ExecutionLog {
+    fn begin(&self, run: RunId, id: &StepId) -> (u32, ExecutionGuard) {
         let mut account = self.0.lock().unwrap();
         let what = (run, id.clone());
         if account.now.contains(&what) {
@@ -94,7 +94,7 @@ impl Executed {
         *account.by_run.entry(what.clone()).or_default() += 1;
         let count = account.counts.entry(id.clone()).or_default();
         *count += 1;
-        (*count, Executing { executed: self.clone(), what })
+        (*count, ExecutionGuard { executed: self.clone(), what })
     }
 
     /// Returns the highest number of bodies that executed at the same time.
@@ -124,12 +124,12 @@ impl Executed {
     }
 }
 
-impl Script {
+impl ScriptedFunction {
     /// Creates a function that is triggered by the event `go`.
     pub fn new(id: &str) -> Self {
         let mut spec = Spec::new(id);
         spec.triggers.push(Trigger { event: "go".into(), condition: None });
-        Self { spec, ops: Vec::new(), talks: false, falls: 0, version: None, executed: Executed::default() }
+        Self { spec, ops: Vec::new(), talks: false, falls: 0, version: None, executed: ExecutionLog::default() }
     }
 
     /// Changes the function's description.
@@ -158,7 +158,7 @@ impl Script {
         F: Fn(u32) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), AdvisedFailure>> + Send + 'static,
     {
-        let body: Body = Arc::new(move |n| {
+        let body: ScriptedBody = Arc::new(move |n| {
             let body = body(n);
             Box::pin(async move { body.await.map(|()| json::to_json(&n).unwrap()) })
         });
@@ -178,7 +178,7 @@ impl Script {
     where
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let body: Body = Arc::new(move |_| {
+        let body: ScriptedBody = Arc::new(move |_| {
             let meanwhile = meanwhile();
             Box::pin(async move {
                 meanwhile.await;
@@ -214,7 +214,7 @@ impl Script {
     }
 
     /// Returns the record of the executed bodies.
-    pub fn executed(&self) -> Executed {
+    pub fn executed(&self) -> ExecutionLog {
         self.executed.clone()
     }
 
@@ -224,8 +224,8 @@ impl Script {
     }
 }
 
-fn op(id: &str, after: &[&str], what: StepAction) -> Op {
-    Op { id: id.into(), after: after.iter().map(|id| StepId::from(*id)).collect(), what }
+fn op(id: &str, after: &[&str], what: StepAction) -> ScriptedStep {
+    ScriptedStep { id: id.into(), after: after.iter().map(|id| StepId::from(*id)).collect(), what }
 }
 
 /// A failure that is retried.
@@ -238,9 +238,9 @@ pub fn terminal(message: &str) -> AdvisedFailure {
     AdvisedFailure { failure: Failure::new(message), retry: RetryAdvice::Never }
 }
 
-impl Executor for Script {
+impl Executor for ScriptedFunction {
     fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
-        Ok(Box::new(Play {
+        Ok(Box::new(ScriptedSession {
             run: history.run,
             attempt: history.attempt,
             script: self.clone(),
@@ -255,10 +255,10 @@ impl Executor for Script {
     }
 }
 
-struct Play {
+struct ScriptedSession {
     run: RunId,
     attempt: u32,
-    script: Script,
+    script: ScriptedFunction,
     seen: HashMap<StepId, Outcome>,
     order: Vec<StepId>,
     waiting: Vec<RevealedOutcome>,
@@ -270,7 +270,7 @@ struct Play {
 }
 
 #[async_trait]
-impl Session for Play {
+impl Session for ScriptedSession {
     async fn advance(&mut self) -> PollResult {
         for revealed in self.waiting.drain(..) {
             self.order.push(revealed.step.clone());

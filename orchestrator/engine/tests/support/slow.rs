@@ -15,14 +15,14 @@ use stepladder_engine::ports::*;
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_testkit::memory::Memory;
 
-type Hook = Box<dyn Fn(&Fact) -> Option<Duration> + Send + Sync>;
-type Interlude = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+type DelayHook = Box<dyn Fn(&Fact) -> Option<Duration> + Send + Sync>;
+type CommitHook = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A memory adapter whose commits take time or are carried out only in part.
-pub struct Slow {
+pub struct SlowBackend {
     inner: Arc<Memory>,
     clock: Option<Arc<VirtualClock>>,
-    hook: Hook,
+    hook: DelayHook,
     reads: bool,
     cursor: bool,
     /// The minute whose timers include an unreadable one.
@@ -35,14 +35,14 @@ pub struct Slow {
     /// Two commits with a matching fact wait for each other here.
     together: Option<Arc<tokio::sync::Barrier>>,
     /// Creates a future that is awaited just before a ticket is enqueued.
-    before_park: Option<Interlude>,
+    before_park: Option<CommitHook>,
     /// Creates a future that is awaited just before the tickets of a queue are read.
-    before_line: Option<Interlude>,
+    before_line: Option<CommitHook>,
     /// The runs whose retention was extended (rule 27), once per call.
     kept: Mutex<Vec<RunId>>,
 }
 
-impl Slow {
+impl SlowBackend {
     /// Creates an adapter without delays or failures.
     fn of(inner: Arc<Memory>) -> Self {
         Self {
@@ -78,82 +78,82 @@ impl Slow {
 
 /// Carries out only the parts of a commit that precede the journal, if the commit has a matching
 /// fact. Then the process hangs.
-pub fn only_before(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<Slow> {
-    let hook: Hook = Box::new(move |fact| is(fact).then_some(Duration::ZERO));
-    Arc::new(Slow { hook, ..Slow::of(inner) })
+pub fn only_before(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<SlowBackend> {
+    let hook: DelayHook = Box::new(move |fact| is(fact).then_some(Duration::ZERO));
+    Arc::new(SlowBackend { hook, ..SlowBackend::of(inner) })
 }
 
 /// Writes only the entries of a commit that has a matching fact. Then the process hangs.
-pub fn only_journal(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<Slow> {
-    let hook: Hook = Box::new(move |fact| is(fact).then_some(Duration::MAX));
-    Arc::new(Slow { hook, ..Slow::of(inner) })
+pub fn only_journal(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<SlowBackend> {
+    let hook: DelayHook = Box::new(move |fact| is(fact).then_some(Duration::MAX));
+    Arc::new(SlowBackend { hook, ..SlowBackend::of(inner) })
 }
 
 /// Fails all reads of journals.
-pub fn refuse_reads(inner: Arc<Memory>) -> Arc<Slow> {
-    Arc::new(Slow { reads: false, ..Slow::of(inner) })
+pub fn refuse_reads(inner: Arc<Memory>) -> Arc<SlowBackend> {
+    Arc::new(SlowBackend { reads: false, ..SlowBackend::of(inner) })
 }
 
 /// Fails all writes while `full` is true.
-pub fn on_disk(inner: Arc<Memory>, full: Arc<AtomicBool>) -> Arc<Slow> {
-    Arc::new(Slow { full: Some(full), ..Slow::of(inner) })
+pub fn on_disk(inner: Arc<Memory>, full: Arc<AtomicBool>) -> Arc<SlowBackend> {
+    Arc::new(SlowBackend { full: Some(full), ..SlowBackend::of(inner) })
 }
 
 /// Fails all writes with a permanent error while `full` is true.
-pub fn on_refusing_disk(inner: Arc<Memory>, full: Arc<AtomicBool>) -> Arc<Slow> {
-    Arc::new(Slow { full: Some(full), refuses: true, ..Slow::of(inner) })
+pub fn on_refusing_disk(inner: Arc<Memory>, full: Arc<AtomicBool>) -> Arc<SlowBackend> {
+    Arc::new(SlowBackend { full: Some(full), refuses: true, ..SlowBackend::of(inner) })
 }
 
 /// Fails all writes of the sweep's cursor.
-pub fn no_cursor(inner: Arc<Memory>) -> Arc<Slow> {
-    Arc::new(Slow { cursor: false, ..Slow::of(inner) })
+pub fn no_cursor(inner: Arc<Memory>) -> Arc<SlowBackend> {
+    Arc::new(SlowBackend { cursor: false, ..SlowBackend::of(inner) })
 }
 
 /// Returns the oldest timer's time rounded to the hour, as some stores do.
-pub fn hours_alone(inner: Arc<Memory>) -> Arc<Slow> {
-    Arc::new(Slow::of(inner))
+pub fn hours_alone(inner: Arc<Memory>) -> Arc<SlowBackend> {
+    Arc::new(SlowBackend::of(inner))
 }
 
 /// Adds an unreadable timer to the timers of this minute.
-pub fn unreadable_timer(inner: Arc<Memory>, minute: i64) -> Arc<Slow> {
-    Arc::new(Slow { unreadable: Some(minute), ..Slow::of(inner) })
+pub fn unreadable_timer(inner: Arc<Memory>, minute: i64) -> Arc<SlowBackend> {
+    Arc::new(SlowBackend { unreadable: Some(minute), ..SlowBackend::of(inner) })
 }
 
 /// Makes two commits with a matching fact happen at the same time.
-pub fn together(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<Slow> {
-    let hook: Hook = Box::new(move |fact| is(fact).then_some(Duration::ZERO));
+pub fn together(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<SlowBackend> {
+    let hook: DelayHook = Box::new(move |fact| is(fact).then_some(Duration::ZERO));
     let together = Some(Arc::new(tokio::sync::Barrier::new(2)));
     let clock = Some(Arc::new(VirtualClock::new(Timestamp::from_millis(0))));
-    Arc::new(Slow { clock, hook, together, ..Slow::of(inner) })
+    Arc::new(SlowBackend { clock, hook, together, ..SlowBackend::of(inner) })
 }
 
 /// Runs `interlude` after an acquisition was refused, just before the ticket is enqueued.
-pub fn before_park<F>(inner: Arc<Memory>, interlude: impl Fn() -> F + Send + Sync + 'static) -> Arc<Slow>
+pub fn before_park<F>(inner: Arc<Memory>, interlude: impl Fn() -> F + Send + Sync + 'static) -> Arc<SlowBackend>
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let before_park: Option<Interlude> = Some(Box::new(move || Box::pin(interlude())));
-    Arc::new(Slow { before_park, ..Slow::of(inner) })
+    let before_park: Option<CommitHook> = Some(Box::new(move || Box::pin(interlude())));
+    Arc::new(SlowBackend { before_park, ..SlowBackend::of(inner) })
 }
 
 /// Runs `interlude` just before the tickets of a queue are read.
-pub fn before_line<F>(inner: Arc<Memory>, interlude: impl Fn() -> F + Send + Sync + 'static) -> Arc<Slow>
+pub fn before_line<F>(inner: Arc<Memory>, interlude: impl Fn() -> F + Send + Sync + 'static) -> Arc<SlowBackend>
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let before_line: Option<Interlude> = Some(Box::new(move || Box::pin(interlude())));
-    Arc::new(Slow { before_line, ..Slow::of(inner) })
+    let before_line: Option<CommitHook> = Some(Box::new(move || Box::pin(interlude())));
+    Arc::new(SlowBackend { before_line, ..SlowBackend::of(inner) })
 }
 
 #[async_trait]
-impl Journals for Slow {
+impl Journals for SlowBackend {
     async fn read(&self, run: RunId, from: Seq) -> StoreResult<Vec<Record>> {
         if self.reads { self.inner.read(run, from).await } else { Err(StoreError::Unavailable("brown-out".into())) }
     }
 }
 
 #[async_trait]
-impl Retention for Slow {
+impl Retention for SlowBackend {
     async fn renew_retention(&self, run: RunId, _: EventId, _: Timestamp) -> StoreResult<()> {
         self.kept.lock().unwrap().push(run);
         Ok(())
@@ -161,10 +161,10 @@ impl Retention for Slow {
 }
 
 #[async_trait]
-impl Intake for Slow {}
+impl Intake for SlowBackend {}
 
 #[async_trait]
-impl Commits for Slow {
+impl Commits for SlowBackend {
     fn is_exclusive(&self) -> bool {
         self.inner.is_exclusive()
     }
@@ -202,7 +202,7 @@ impl Commits for Slow {
 macro_rules! pass_on {
     ($port:ident { $($name:ident($($arg:ident: $ty:ty),*) -> $out:ty;)* }) => {
         #[async_trait]
-        impl $port for Slow {
+        impl $port for SlowBackend {
             $(async fn $name(&self, $($arg: $ty),*) -> StoreResult<$out> {
                 self.inner.$name($($arg),*).await
             })*
@@ -232,7 +232,7 @@ pass_on!(SubscriptionIndex {
     inbox(run: RunId) -> Vec<EventId>;
 });
 #[async_trait]
-impl Slots for Slow {
+impl Slots for SlowBackend {
     async fn acquire(
         &self,
         limit: &Limit,
@@ -274,7 +274,7 @@ impl Slots for Slow {
     }
 }
 #[async_trait]
-impl Timers for Slow {
+impl Timers for SlowBackend {
     async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<StoreResult<Timer>>> {
         let mut timers = self.inner.bucket(minute, limit).await?;
         if self.unreadable == Some(minute) {
@@ -300,7 +300,7 @@ impl Timers for Slow {
     }
 }
 #[async_trait]
-impl Queue for Slow {
+impl Queue for SlowBackend {
     fn max_delay(&self) -> Duration {
         self.inner.max_delay()
     }
@@ -313,7 +313,7 @@ impl Queue for Slow {
 }
 
 #[async_trait]
-impl Registrations for Slow {
+impl Registrations for SlowBackend {
     async fn registrations_version(&self) -> StoreResult<u64> {
         self.inner.registrations_version().await
     }

@@ -9,8 +9,8 @@ use stepladder_core::waiting::{EventMatch, EventWait};
 use stepladder_core::{EventId, NewEvent, RunId, Status, json};
 use stepladder_engine::Engine;
 
-use super::script::Script;
-use super::{World, count, only_run};
+use super::script::ScriptedFunction;
+use super::{EngineFixture, count, only_run};
 
 pub const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -42,7 +42,7 @@ pub async fn send(engine: &Engine, event: NewEvent) -> EventId {
 }
 
 /// Does everything that can be done without advancing the clock.
-pub async fn work(world: &World, engine: &Arc<Engine>) {
+pub async fn work(world: &EngineFixture, engine: &Arc<Engine>) {
     world.settle_within(engine, Duration::ZERO).await;
 }
 
@@ -51,13 +51,13 @@ pub async fn status(engine: &Engine, run: RunId) -> Status {
 }
 
 /// Returns the number of events that were delivered to a run.
-pub async fn delivered(world: &World, engine: &Engine, run: RunId) -> usize {
+pub async fn delivered(world: &EngineFixture, engine: &Engine, run: RunId) -> usize {
     count(&world.journal(engine, run).await, |fact| matches!(fact, Fact::EventDelivered { .. }))
 }
 
 /// Starts the only run of a script, and works until the run waits.
-pub async fn waiting_run(script: Script) -> (World, Arc<Engine>, RunId) {
-    let mut world = World::new(vec![script.function()]);
+pub async fn waiting_run(script: ScriptedFunction) -> (EngineFixture, Arc<Engine>, RunId) {
+    let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     world.go(&engine).await;
     work(&world, &engine).await;

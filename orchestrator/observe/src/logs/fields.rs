@@ -14,9 +14,9 @@ const MARK_BYTES: usize = 48;
 
 /// The names and values of fields, in the order in which they were recorded. Each name occurs once.
 #[derive(Debug, Default)]
-pub(crate) struct Fields(Vec<(&'static str, Value)>);
+pub(crate) struct LineFields(Vec<(&'static str, Value)>);
 
-impl Fields {
+impl LineFields {
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
@@ -52,16 +52,16 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for LineFields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = BoundedText::default();
+        let mut text = TruncatedText::default();
         // if the formatter fails, the text written before the error is kept
         let _ = write!(text, "{value:?}");
         self.set(field, Value::String(text.finish()));
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let mut text = BoundedText::default();
+        let mut text = TruncatedText::default();
         let _ = write!(text, "{value}");
         let mut source = value.source();
         while let Some(cause) = source {
@@ -103,12 +103,12 @@ impl Visit for Fields {
 
 /// A writer that keeps the first bytes of a string and counts all of them.
 #[derive(Default)]
-struct BoundedText {
+struct TruncatedText {
     kept: String,
     bytes: usize,
 }
 
-impl BoundedText {
+impl TruncatedText {
     fn finish(self) -> String {
         if self.bytes == self.kept.len() {
             return cut(&self.kept, STRING_BYTES);
@@ -117,7 +117,7 @@ impl BoundedText {
     }
 }
 
-impl fmt::Write for BoundedText {
+impl fmt::Write for TruncatedText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         // once a part was left out, nothing may be appended
         if self.bytes == self.kept.len() {
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn debug_output_is_bounded_while_it_is_formatted() {
-        let mut text = BoundedText::default();
+        let mut text = TruncatedText::default();
         for _ in 0..3 {
             text.write_str(&"é".repeat(STRING_BYTES / 4 + 1)).unwrap();
         }

@@ -27,13 +27,13 @@ const RESERVED_NAMES: [&str; 7] = ["timestamp", "level", "target", "role", "stac
 
 /// The members of a log line, in order.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct JsonLine {
     members: Vec<(Cow<'static, str>, Value)>,
     room: usize,
     left_out: u64,
 }
 
-impl Line {
+impl JsonLine {
     pub(super) fn new() -> Self {
         Self { members: Vec::with_capacity(24), room: LINE_BYTES - TAIL_BYTES, left_out: 0 }
     }
@@ -81,7 +81,7 @@ impl Line {
     }
 }
 
-impl Serialize for Line {
+impl Serialize for JsonLine {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.members.len()))?;
         for (name, value) in &self.members {
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_field_never_replaces_a_member_of_the_line() {
-        let mut line = Line::new();
+        let mut line = JsonLine::new();
         line.member("level", "INFO");
         for name in ["level", "level", "_aws", "Stack", "code", "run"] {
             line.field(name, name.into());
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn fields_without_space_are_counted() {
         let names: Vec<&'static str> = vec!["a", "b", "c", "d", "e", "f"];
-        let mut line = Line::new();
+        let mut line = JsonLine::new();
         for name in &names {
             line.field(name, "\u{1}\"".repeat(STRING_BYTES).into());
         }

@@ -11,9 +11,9 @@ use super::*;
 
 /// A writer whose output a test can read.
 #[derive(Clone, Default)]
-struct Shared(Arc<Mutex<Vec<u8>>>);
+struct SharedBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Shared {
+impl Write for SharedBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().write(bytes)
     }
@@ -23,7 +23,7 @@ impl Write for Shared {
     }
 }
 
-impl Shared {
+impl SharedBuffer {
     fn text(&self) -> String {
         String::from_utf8(self.0.lock().clone()).unwrap()
     }
@@ -33,20 +33,20 @@ impl Shared {
     }
 }
 
-fn options(filter: &str) -> Options {
-    Options { role: "worker".into(), stack: "prod".into(), code: "42".into(), filter: Some(filter.into()) }
+fn options(filter: &str) -> LogOptions {
+    LogOptions { role: "worker".into(), stack: "prod".into(), code: "42".into(), filter: Some(filter.into()) }
 }
 
-fn written(filter: &str, say: impl FnOnce()) -> Shared {
-    let out = Shared::default();
+fn written(filter: &str, say: impl FnOnce()) -> SharedBuffer {
+    let out = SharedBuffer::default();
     tracing::subscriber::with_default(subscriber(options(filter), out.clone()), say);
     out
 }
 
 /// Returns the log lines that `say` writes, with a fixed time in each.
 fn written_at_fixed_time(say: impl FnOnce()) -> String {
-    let out = Shared::default();
-    let logs = Logs::new(options(""), out.clone(), || "2026-01-01T10:20:30.5Z".parse().unwrap());
+    let out = SharedBuffer::default();
+    let logs = LogLayer::new(options(""), out.clone(), || "2026-01-01T10:20:30.5Z".parse().unwrap());
     tracing::subscriber::with_default(tracing_subscriber::registry().with(logs), say);
     out.text()
 }
@@ -155,7 +155,7 @@ fn a_log_of_warnings_still_has_activities_and_the_run_of_a_warning() {
         info!("chatter");
         warn!("trouble");
     };
-    let messages = |out: Shared| out.lines().iter().map(|line| line["message"].clone()).collect::<Vec<_>>();
+    let messages = |out: SharedBuffer| out.lines().iter().map(|line| line["message"].clone()).collect::<Vec<_>>();
     let quiet = written("warn", say);
     assert_eq!(quiet.lines()[1]["run"], "r1");
     assert_eq!(messages(quiet), ["run started", "trouble"]);
@@ -180,8 +180,8 @@ fn an_invalid_filter_is_reported_and_the_level_is_info() {
 
 #[test]
 fn a_line_that_cannot_be_written_is_dropped() {
-    struct Broken;
-    impl Write for Broken {
+    struct BrokenWriter;
+    impl Write for BrokenWriter {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
             Err(io::ErrorKind::BrokenPipe.into())
         }
@@ -190,7 +190,7 @@ fn a_line_that_cannot_be_written_is_dropped() {
         }
     }
     let mut continued = false;
-    tracing::subscriber::with_default(subscriber(options("info"), Broken), || {
+    tracing::subscriber::with_default(subscriber(options("info"), BrokenWriter), || {
         info!("lost");
         continued = true;
     });

@@ -19,11 +19,11 @@ const PREFIX: &str = "{\"format\": \"json\", \"version\": 1}\n";
 
 /// Sends documents to X-Ray's daemon.
 #[derive(Debug)]
-pub struct Daemon {
+pub struct XRayDaemon {
     route: Option<(UdpSocket, SocketAddr)>,
 }
 
-impl Daemon {
+impl XRayDaemon {
     /// Creates a sender to the daemon at `AWS_XRAY_DAEMON_ADDRESS`.
     #[must_use]
     pub fn from_env() -> Self {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Header, Sampling, SegmentId};
+use super::{SamplingDecision, SegmentId, TraceHeader};
 
 /// The maximum length of a document, in bytes.
 pub const DOCUMENT_BYTES: usize = 64_000;
@@ -29,7 +29,7 @@ const VALUE_CHARS: usize = 1_000;
 
 /// The outcome of a piece of work, in X-Ray's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum SegmentOutcome {
     /// The work succeeded.
     Ok,
     /// The caller caused the failure: a step's code failed.
@@ -47,13 +47,13 @@ pub struct Subsegment<'a> {
     /// The id of this subsegment.
     pub id: SegmentId,
     /// The trace header of the invocation. It contains the trace and the parent of this subsegment.
-    pub header: &'a Header,
+    pub header: &'a TraceHeader,
     /// The start of the work.
     pub start: Timestamp,
     /// The end of the work.
     pub end: Timestamp,
     /// The outcome of the work.
-    pub outcome: Outcome,
+    pub outcome: SegmentOutcome,
     /// `aws` or `remote` for a call of another service; `None` for code of this program.
     pub namespace: Option<&'a str>,
     /// Keys and values that can be searched for in X-Ray, for example `run`. At most 50 are sent.
@@ -61,7 +61,7 @@ pub struct Subsegment<'a> {
 }
 
 #[derive(Serialize)]
-struct Document<'a> {
+struct SegmentDocument<'a> {
     name: String,
     id: String,
     trace_id: &'a str,
@@ -84,10 +84,10 @@ impl Subsegment<'_> {
     #[must_use]
     pub fn document(&self) -> Option<String> {
         match self.header.sampling() {
-            Sampling::Yes => {}
-            Sampling::No | Sampling::Undecided => return None,
+            SamplingDecision::Yes => {}
+            SamplingDecision::No | SamplingDecision::Undecided => return None,
         }
-        let document = Document {
+        let document = SegmentDocument {
             name: name(self.name),
             id: self.id.to_string(),
             trace_id: self.header.trace_id(),
@@ -96,8 +96,8 @@ impl Subsegment<'_> {
             start_time: seconds(self.start),
             // after a clock was set back, the end must not precede the start
             end_time: seconds(self.end.max(self.start)),
-            error: self.outcome == Outcome::Error,
-            fault: self.outcome == Outcome::Fault,
+            error: self.outcome == SegmentOutcome::Error,
+            fault: self.outcome == SegmentOutcome::Fault,
             namespace: self.namespace,
             annotations: annotations(self.annotations),
         };

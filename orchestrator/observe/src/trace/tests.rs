@@ -9,22 +9,22 @@ use super::*;
 
 const ROOT: &str = "Root=1-5759e988-bd862e3fe1be46a994272793";
 
-fn header(rest: &str) -> Header {
-    Header::parse(&format!("{ROOT}{rest}")).unwrap()
+fn header(rest: &str) -> TraceHeader {
+    TraceHeader::parse(&format!("{ROOT}{rest}")).unwrap()
 }
 
-fn sampled() -> Header {
+fn sampled() -> TraceHeader {
     header(";Parent=53995c3f42cd8ad8;Sampled=1")
 }
 
-fn hop(header: &Header) -> Subsegment<'_> {
+fn hop(header: &TraceHeader) -> Subsegment<'_> {
     Subsegment {
         name: "enhance",
         id: SegmentId::new(0x0123_4567_89ab_cdef),
         header,
         start: "2026-01-01T10:20:30.25Z".parse().unwrap(),
         end: "2026-01-01T10:20:31.5Z".parse().unwrap(),
-        outcome: Outcome::Ok,
+        outcome: SegmentOutcome::Ok,
         namespace: None,
         annotations: &[("run", "01KAVZ9Y3M0000000000000001"), ("function", "enhance"), ("step", "call")],
     }
@@ -38,7 +38,7 @@ fn document(subsegment: &Subsegment<'_>) -> Value {
 fn a_parsed_header_is_written_unchanged() {
     for rest in ["", ";Sampled=0", ";Sampled=1", ";Parent=53995c3f42cd8ad8", ";Parent=53995c3f42cd8ad8;Sampled=1"] {
         let text = format!("{ROOT}{rest}");
-        assert_eq!(Header::parse(&text).unwrap().to_string(), text);
+        assert_eq!(TraceHeader::parse(&text).unwrap().to_string(), text);
     }
 }
 
@@ -47,8 +47,8 @@ fn unknown_parts_of_a_header_are_ignored() {
     let lambda = header(";Parent=53995c3f42cd8ad8;Sampled=1;Lineage=1:a87bd80c:0,25:68fd508a:5");
     assert_eq!(lambda, sampled());
     let balancer = "Self=1-67891234-12456789abcdef012345678; Sampled=? ;Root=1-5759e988-bd862e3fe1be46a994272793;x;=;;";
-    let read = Header::parse(balancer).unwrap();
-    assert_eq!((read.parent(), read.sampling()), (None, Sampling::Undecided));
+    let read = TraceHeader::parse(balancer).unwrap();
+    assert_eq!((read.parent(), read.sampling()), (None, SamplingDecision::Undecided));
     assert_eq!(read.to_string(), ROOT);
     assert_eq!(header(";Parent=nonsense;Sampled=yes").to_string(), ROOT);
 }
@@ -70,16 +70,16 @@ fn a_text_without_a_trace_id_is_not_a_header() {
         "\0\u{1}Root",
     ];
     for text in garbage {
-        assert_eq!(Header::parse(text), None, "{text:?}");
+        assert_eq!(TraceHeader::parse(text), None, "{text:?}");
     }
 }
 
 #[test]
 fn a_new_trace_id_has_the_second_and_96_random_bits() {
     let at = Timestamp::from_second(0x5759_e988).unwrap();
-    let new = Header::new(at, u128::MAX - 1, Sampling::Yes);
+    let new = TraceHeader::new(at, u128::MAX - 1, SamplingDecision::Yes);
     assert_eq!(new.to_string(), "Root=1-5759e988-fffffffffffffffffffffffe;Sampled=1");
-    assert_eq!(Header::parse(&new.to_string()), Some(new));
+    assert_eq!(TraceHeader::parse(&new.to_string()), Some(new));
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_daemon_receives_a_valid_document() {
     let mut buffer = vec![0; 65_536];
     for address in [address.to_string(), format!("tcp:127.0.0.1:1 udp:{address}")] {
         let header = sampled();
-        assert!(Daemon::at(&address).send(&hop(&header)));
+        assert!(XRayDaemon::at(&address).send(&hop(&header)));
         let length = daemon.recv(&mut buffer).unwrap();
         let text = std::str::from_utf8(&buffer[..length]).unwrap();
         let (prefix, document) = text.split_once('\n').unwrap();
@@ -123,7 +123,7 @@ fn a_daemon_receives_a_valid_document() {
 fn nothing_is_sent_for_a_trace_that_is_not_recorded() {
     let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
     daemon.set_nonblocking(true).unwrap();
-    let sender = Daemon::at(&daemon.local_addr().unwrap().to_string());
+    let sender = XRayDaemon::at(&daemon.local_addr().unwrap().to_string());
     for rest in [";Parent=53995c3f42cd8ad8;Sampled=0", ";Parent=53995c3f42cd8ad8", ";Sampled=1", ""] {
         assert!(!sender.send(&hop(&header(rest))), "{rest}");
     }
@@ -134,7 +134,7 @@ fn nothing_is_sent_for_a_trace_that_is_not_recorded() {
 fn failures_are_flagged() {
     let header = sampled();
     let with = |outcome| document(&Subsegment { outcome, namespace: Some("aws"), ..hop(&header) });
-    let (error, fault) = (with(Outcome::Error), with(Outcome::Fault));
+    let (error, fault) = (with(SegmentOutcome::Error), with(SegmentOutcome::Fault));
     assert_eq!((&error["error"], error.get("fault")), (&json!(true), None));
     assert_eq!((&fault["fault"], fault.get("error")), (&json!(true), None));
     assert_eq!(fault["namespace"], "aws");
@@ -165,7 +165,7 @@ fn a_document_that_is_too_large_is_not_sent() {
     let keys: Vec<String> = (0..50).map(|n| format!("k{n}")).collect();
     let many: Vec<_> = keys.iter().map(|key| (key.as_str(), long.as_str())).collect();
     let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let sender = Daemon::at(&daemon.local_addr().unwrap().to_string());
+    let sender = XRayDaemon::at(&daemon.local_addr().unwrap().to_string());
     assert!(!sender.send(&Subsegment { annotations: &many, ..hop(&header) }));
     assert!(sender.send(&Subsegment { annotations: &many[..15], ..hop(&header) }));
 }
@@ -173,7 +173,7 @@ fn a_document_that_is_too_large_is_not_sent() {
 #[test]
 fn an_invalid_address_sends_nothing() {
     for address in ["", "nonsense", "127.0.0.1", "udp:", "127.0.0.1:99999999"] {
-        assert!(!Daemon::at(address).send(&hop(&sampled())), "{address}");
+        assert!(!XRayDaemon::at(address).send(&hop(&sampled())), "{address}");
     }
 }
 

@@ -12,7 +12,7 @@ use stepladder_core::{EventId, Json, NewEvent, json};
 use super::{Context, decode};
 use crate::error::ErrorCode;
 use crate::event::encode_event;
-use crate::step::{Decode, Recorded};
+use crate::step::{DecodeFn, RecordedStep};
 use crate::{Error, Invoke, MapRuns, Result, SendEvent, SendEvents, ToEvent};
 
 /// The default maximum number of live runs of a [`Context::map_runs`].
@@ -111,7 +111,7 @@ impl Context {
     }
 
     #[track_caller]
-    fn send<T>(&self, name: String, events: Result<Vec<NewEvent>>, decode: Decode<T>) -> Recorded<'_, T> {
+    fn send<T>(&self, name: String, events: Result<Vec<NewEvent>>, decode: DecodeFn<T>) -> RecordedStep<'_, T> {
         let check = |events: Vec<NewEvent>| match problem_of_all(&events) {
             None => Ok(events),
             Some(fault) => Err(Error::terminal(format!("cannot send {fault}")).with_code(ErrorCode::BadEvent)),

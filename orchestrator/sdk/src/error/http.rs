@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use stepladder_core::retry::RetryAdvice;
 
-use super::{Error, Source};
+use super::{Error, ErrorSource};
 
 /// The maximum number of bytes of a response body that an error keeps.
 const BODY_BYTES: usize = 2_048;
@@ -126,7 +126,7 @@ pub(super) fn classify(_: &(dyn StdError + 'static)) -> Option<RetryAdvice> {
 /// Removes the query and the credentials from the address that the error message contains. They may
 /// be secret, and the journal keeps the message.
 #[cfg(feature = "reqwest")]
-pub(super) fn without_secrets(mut source: Source) -> Source {
+pub(super) fn without_secrets(mut source: ErrorSource) -> ErrorSource {
     if let Some(url) = source.downcast_mut::<reqwest::Error>().and_then(reqwest::Error::url_mut) {
         url.set_query(None);
         url.set_fragment(None);
@@ -138,6 +138,6 @@ pub(super) fn without_secrets(mut source: Source) -> Source {
 }
 
 #[cfg(not(feature = "reqwest"))]
-pub(super) fn without_secrets(source: Source) -> Source {
+pub(super) fn without_secrets(source: ErrorSource) -> ErrorSource {
     source
 }

@@ -2,10 +2,10 @@ use super::*;
 
 #[derive(Debug, thiserror::Error)]
 #[error("outer")]
-struct Outer(#[source] std::num::ParseIntError);
+struct OuterError(#[source] std::num::ParseIntError);
 
-fn parse(text: &str) -> std::result::Result<i32, Outer> {
-    text.parse().map_err(Outer)
+fn parse(text: &str) -> std::result::Result<i32, OuterError> {
+    text.parse().map_err(OuterError)
 }
 
 #[test]
@@ -15,7 +15,7 @@ fn any_error_becomes_retryable_by_a_question_mark() {
     assert_eq!(error.retry(), RetryAdvice::Default);
     assert_eq!(error.to_string(), "outer");
     assert_eq!(format!("{error:#}"), "outer: invalid digit found in string");
-    assert!(error.downcast_ref::<Outer>().is_some());
+    assert!(error.downcast_ref::<OuterError>().is_some());
     assert_eq!(error.into_fault().failure.message, "outer: invalid digit found in string");
 }
 

@@ -11,7 +11,7 @@ use super::Function;
 use crate::{EventData, Tick, ToEvent};
 
 /// A condition for the events that start a function.
-pub(super) struct Filter {
+pub(super) struct TriggerFilter {
     /// The events to which the condition applies. `None` means all events that have no filter of
     /// their own.
     events: Option<&'static [&'static str]>,
@@ -74,7 +74,7 @@ impl Function {
     /// ```
     #[must_use]
     pub fn filter(mut self, cel: impl Into<String>) -> Self {
-        self.filters.push(Filter { events: self.selected, cel: cel.into() });
+        self.filters.push(TriggerFilter { events: self.selected, cel: cel.into() });
         self
     }
 
@@ -175,18 +175,18 @@ pub(super) fn check_selections(config: &FunctionConfig, selections: &[&[&str]]) 
 }
 
 /// Adds the filters to the triggers. An event's own filters replace those of all events.
-pub(super) fn add_filters(config: &mut FunctionConfig, filters: &[Filter]) -> Result<(), String> {
+pub(super) fn add_filters(config: &mut FunctionConfig, filters: &[TriggerFilter]) -> Result<(), String> {
     let id = &config.id;
     // here too, since a filter of all events may apply to none
-    for Filter { events, cel } in filters {
+    for TriggerFilter { events, cel } in filters {
         Expr::compile(cel).map_err(|bad| format!("the filter of function `{id}`: {bad}"))?;
         if events.is_none() && config.triggers.is_empty() {
             return Err(format!("function `{id}` has a filter, and no event starts it"));
         }
     }
     for trigger in &mut config.triggers {
-        let is_own = |filter: &&Filter| filter.events.is_some_and(|names| names.contains(&&*trigger.event));
-        let mut chosen: Vec<&Filter> = filters.iter().filter(is_own).collect();
+        let is_own = |filter: &&TriggerFilter| filter.events.is_some_and(|names| names.contains(&&*trigger.event));
+        let mut chosen: Vec<&TriggerFilter> = filters.iter().filter(is_own).collect();
         if chosen.is_empty() {
             chosen = filters.iter().filter(|filter| filter.events.is_none()).collect();
         }

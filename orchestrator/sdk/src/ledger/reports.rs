@@ -3,7 +3,7 @@
 //! Memory is bounded here; the engine bounds what a whole run keeps.
 
 use stepladder_core::StepId;
-use stepladder_core::report::{HandlerLogLine, LogBudget, LogLine, Report, Usage};
+use stepladder_core::report::{AttemptReport, HandlerLogLine, LogBudget, LogLine, Usage};
 
 use super::{ReplayLedger, Scope};
 
@@ -35,7 +35,7 @@ impl HandlerLog {
 /// What the body of a step reports while it runs.
 #[derive(Default)]
 pub(super) struct BodyReport {
-    report: Report,
+    report: AttemptReport,
     room: LogBudget,
 }
 
@@ -66,11 +66,11 @@ impl ReplayLedger {
     }
 
     /// Takes the report of a step's body.
-    pub(crate) fn take_report(&self, step: &StepId) -> Report {
+    pub(crate) fn take_report(&self, step: &StepId) -> AttemptReport {
         let mut inner = self.lock();
         match inner.index.get(step).copied() {
             Some(at) => std::mem::take(&mut inner.steps[at].report).report,
-            None => Report::default(),
+            None => AttemptReport::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use stepladder_core::decide::Operation;
 
-use super::{Recorded, delegate_future, undoable};
+use super::{RecordedStep, delegate_future, undoable};
 
 /// A call of another function: see [`Context::invoke`](crate::Context::invoke). Await it, or
 /// combine it with others like any future.
@@ -30,7 +30,7 @@ use super::{Recorded, delegate_future, undoable};
 /// run was cancelled or skipped. If the input exceeds a limit, the error has the code `bad-event`.
 #[must_use = "a function is not invoked until this is awaited"]
 pub struct Invoke<'a, T> {
-    step: Recorded<'a, T>,
+    step: RecordedStep<'a, T>,
 }
 
 impl<T> Invoke<'_, T> {

@@ -9,26 +9,26 @@ use stepladder_core::StepId;
 use stepladder_core::decide::{Operation, StepOptions};
 
 use super::UntypedStep;
-use crate::compensation::Compensating;
+use crate::compensation::CompensationFuture;
 use crate::error::ErrorCode;
 use crate::{Error, Json, Result};
 
 /// A function that decodes a recorded outcome.
-pub(crate) type Decode<T> = fn(&RawValue) -> serde_json::Result<T>;
+pub(crate) type DecodeFn<T> = fn(&RawValue) -> serde_json::Result<T>;
 
 /// A function that undoes a step, given the recorded outcome of the step.
-type Compensate = Box<dyn FnOnce(Json) -> Compensating + Send>;
+type CompensateFn = Box<dyn FnOnce(Json) -> CompensationFuture + Send>;
 
-pub(crate) struct Recorded<'a, T> {
+pub(crate) struct RecordedStep<'a, T> {
     step: UntypedStep<'a>,
-    decode: Decode<T>,
+    decode: DecodeFn<T>,
     /// A compensation, if there is one. The mutex is never contended; it only makes the step
     /// `Sync`.
-    compensate: Mutex<Option<Compensate>>,
+    compensate: Mutex<Option<CompensateFn>>,
 }
 
-impl<'a, T> Recorded<'a, T> {
-    pub(crate) fn new(step: UntypedStep<'a>, decode: Decode<T>) -> Self {
+impl<'a, T> RecordedStep<'a, T> {
+    pub(crate) fn new(step: UntypedStep<'a>, decode: DecodeFn<T>) -> Self {
         Self { step, decode, compensate: Mutex::new(None) }
     }
 
@@ -70,7 +70,7 @@ impl<'a, T> Recorded<'a, T> {
     }
 }
 
-impl<T> Future for Recorded<'_, T> {
+impl<T> Future for RecordedStep<'_, T> {
     type Output = Result<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
@@ -118,7 +118,7 @@ pub(crate) use delegate_future;
 macro_rules! undoable {
     ($(#[$doc:meta])* $name:ident) => {
         impl<'a, T> $name<'a, T> {
-            pub(crate) fn new(step: $crate::step::Recorded<'a, T>) -> Self {
+            pub(crate) fn new(step: $crate::step::RecordedStep<'a, T>) -> Self {
                 Self { step }
             }
 

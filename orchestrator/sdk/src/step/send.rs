@@ -2,7 +2,7 @@
 
 use stepladder_core::EventId;
 
-use super::{Recorded, delegate_future};
+use super::{RecordedStep, delegate_future};
 
 /// A step that sends one event: see [`Context::send_event`](crate::Context::send_event). Await it,
 /// or combine it with others like any future.
@@ -34,7 +34,7 @@ use super::{Recorded, delegate_future};
 /// Terminal with the code `bad-event` if the event exceeds a limit or has a reserved name.
 #[must_use = "an event is not sent until this is awaited"]
 pub struct SendEvent<'a> {
-    step: Recorded<'a, EventId>,
+    step: RecordedStep<'a, EventId>,
 }
 
 /// A step that sends several events: see [`Context::send_events`](crate::Context::send_events).
@@ -55,17 +55,17 @@ pub struct SendEvent<'a> {
 /// event is sent.
 #[must_use = "events are not sent until this is awaited"]
 pub struct SendEvents<'a> {
-    step: Recorded<'a, Vec<EventId>>,
+    step: RecordedStep<'a, Vec<EventId>>,
 }
 
 impl<'a> SendEvent<'a> {
-    pub(crate) fn new(step: Recorded<'a, EventId>) -> Self {
+    pub(crate) fn new(step: RecordedStep<'a, EventId>) -> Self {
         Self { step }
     }
 }
 
 impl<'a> SendEvents<'a> {
-    pub(crate) fn new(step: Recorded<'a, Vec<EventId>>) -> Self {
+    pub(crate) fn new(step: RecordedStep<'a, Vec<EventId>>) -> Self {
         Self { step }
     }
 }

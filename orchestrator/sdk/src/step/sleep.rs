@@ -1,6 +1,6 @@
 //! Steps that sleep.
 
-use super::{Recorded, delegate_future};
+use super::{RecordedStep, delegate_future};
 
 /// A sleep: see [`Context::sleep`](crate::Context::sleep) and
 /// [`Context::sleep_until`](crate::Context::sleep_until). Await it, or combine it with others like
@@ -26,11 +26,11 @@ use super::{Recorded, delegate_future};
 /// Returns a terminal error if the time is outside the years 0 to 9999.
 #[must_use = "a sleep does nothing until it is awaited"]
 pub struct Sleep<'a> {
-    step: Recorded<'a, ()>,
+    step: RecordedStep<'a, ()>,
 }
 
 impl<'a> Sleep<'a> {
-    pub(crate) fn new(step: Recorded<'a, ()>) -> Self {
+    pub(crate) fn new(step: RecordedStep<'a, ()>) -> Self {
         Self { step }
     }
 }

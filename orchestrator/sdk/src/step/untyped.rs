@@ -11,7 +11,7 @@ use stepladder_core::limits::OUTCOME_BYTES;
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Json, Outcome, StepId};
 
-use crate::compensation::{Compensating, Compensation};
+use crate::compensation::{Compensation, CompensationFuture};
 use crate::error::{ErrorCode, panicked};
 use crate::ledger::{Instruction, ReplayLedger, Scope};
 use crate::single_calls::SingleCalls;
@@ -19,13 +19,13 @@ use crate::usage::BodyGuard;
 use crate::{Error, Result};
 
 /// A function that creates the future of a body.
-pub(crate) type Body<'a> = Box<dyn FnOnce() -> BoxFuture<'a, Result<Json>> + Send + 'a>;
+pub(crate) type StepBodyFn<'a> = Box<dyn FnOnce() -> BoxFuture<'a, Result<Json>> + Send + 'a>;
 
 pub(crate) struct UntypedStep<'a> {
     ledger: Arc<ReplayLedger>,
     id: StepId,
     ask: Operation,
-    code: Mutex<Code<'a>>,
+    code: Mutex<LazyBody<'a>>,
     /// The index of the step in the ledger, once the step was polled.
     index: Option<usize>,
     at: &'static Location<'static>,
@@ -38,8 +38,8 @@ pub(crate) struct UntypedStep<'a> {
 
 /// A body and its future. The mutex is never contended; it only makes the step `Sync`, so that a
 /// body may use the token of another step.
-struct Code<'a> {
-    body: Option<Body<'a>>,
+struct LazyBody<'a> {
+    body: Option<StepBodyFn<'a>>,
     running: Option<BoxFuture<'a, Result<Json>>>,
 }
 
@@ -48,10 +48,10 @@ impl<'a> UntypedStep<'a> {
         ledger: Arc<ReplayLedger>,
         id: StepId,
         ask: Operation,
-        body: Option<Body<'a>>,
+        body: Option<StepBodyFn<'a>>,
         at: &'static Location<'static>,
     ) -> Self {
-        let code = Mutex::new(Code { body, running: None });
+        let code = Mutex::new(LazyBody { body, running: None });
         Self { ledger, id, ask, code, index: None, at, error: None, carried: false, calls: SingleCalls::default() }
     }
 
@@ -71,7 +71,7 @@ impl<'a> UntypedStep<'a> {
 
     /// Registers how this step is undone. Does nothing if the outcome was copied from the original
     /// run, because a rerun does not undo what the original run did.
-    pub(crate) fn add_compensation(&self, compensate: Box<dyn FnOnce() -> Compensating + Send>) {
+    pub(crate) fn add_compensation(&self, compensate: Box<dyn FnOnce() -> CompensationFuture + Send>) {
         if !self.carried {
             self.ledger.add_compensation(Compensation { name: self.id.clone(), at: self.at, compensate });
         }
@@ -133,7 +133,7 @@ impl<'a> UntypedStep<'a> {
     fn poll_body(&mut self, cx: &mut Context<'_>) {
         let Some(index) = self.index else { return };
         let ledger = self.ledger.clone();
-        let Code { body, running } = self.code();
+        let LazyBody { body, running } = self.code();
         let outer = ledger.enter(Scope::body(index));
         let guard = BodyGuard::enter(ledger.clone(), index);
         let polled = catch_unwind(AssertUnwindSafe(|| {
@@ -159,7 +159,7 @@ impl<'a> UntypedStep<'a> {
         self.ledger.enter(outer);
     }
 
-    fn code(&mut self) -> &mut Code<'a> {
+    fn code(&mut self) -> &mut LazyBody<'a> {
         self.code.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 

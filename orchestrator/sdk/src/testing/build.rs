@@ -8,7 +8,7 @@ use stepladder_core::json;
 use stepladder_engine::{Config, Pace};
 
 use super::TestApp;
-use super::script::Script;
+use super::script::StepScripts;
 use crate::single_calls::SingleCalls;
 use crate::{Error, Function, SharedData};
 
@@ -24,7 +24,7 @@ impl TestApp {
         Self {
             functions: Vec::new(),
             data: SharedData::default(),
-            script: Script::default(),
+            script: StepScripts::default(),
             config: Config::default(),
             calls: SingleCalls::default(),
             world: None,

@@ -41,7 +41,7 @@ impl Clock for TestClock {
     }
 
     fn sleep_until(&self, due: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        let alarm = Alarm::set(self, due);
+        let alarm = TestSleep::set(self, due);
         Box::pin(async move {
             self.clock.sleep_until(due).await;
             drop(alarm);
@@ -50,19 +50,19 @@ impl Clock for TestClock {
 }
 
 /// A sleep until a certain time. Dropping it removes the sleep from the clock.
-struct Alarm<'c> {
+struct TestSleep<'c> {
     clock: &'c TestClock,
     due: Timestamp,
 }
 
-impl<'c> Alarm<'c> {
+impl<'c> TestSleep<'c> {
     fn set(clock: &'c TestClock, due: Timestamp) -> Self {
         *clock.alarms().entry(due).or_default() += 1;
         Self { clock, due }
     }
 }
 
-impl Drop for Alarm<'_> {
+impl Drop for TestSleep<'_> {
     fn drop(&mut self) {
         let mut alarms = self.clock.alarms();
         if let Some(sleeps) = alarms.get_mut(&self.due) {

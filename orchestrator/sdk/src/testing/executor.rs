@@ -7,21 +7,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use stepladder_core::report::HandlerLogLine;
 use stepladder_core::state::RevealedOutcome;
-use stepladder_core::{Failure, Report, RunId, StepId};
+use stepladder_core::{AttemptReport, Failure, RunId, StepId};
 use stepladder_engine::RegisteredFunction;
 use stepladder_engine::executor::{Executor, FinishedStep, PollResult, RunHistory, Session};
 
-use super::script::{Attempt, Script};
+use super::script::{MockedAttempt, StepScripts};
 use crate::ledger::timed_out;
 
 pub(super) struct TestExecutor {
     inner: Arc<dyn Executor>,
-    script: Arc<Script>,
+    script: Arc<StepScripts>,
 }
 
 impl TestExecutor {
     /// Returns the function with this executor around its own.
-    pub(super) fn wrap(function: RegisteredFunction, script: Arc<Script>) -> RegisteredFunction {
+    pub(super) fn wrap(function: RegisteredFunction, script: Arc<StepScripts>) -> RegisteredFunction {
         let RegisteredFunction { description, executor: inner } = function;
         RegisteredFunction { description, executor: Arc::new(Self { inner, script }) }
     }
@@ -45,7 +45,7 @@ impl Executor for TestExecutor {
 struct TestSession {
     run: RunId,
     inner: Box<dyn Session>,
-    script: Arc<Script>,
+    script: Arc<StepScripts>,
     /// The steps whose bodies are running.
     running: HashSet<StepId>,
     /// The steps whose bodies hang.
@@ -88,15 +88,15 @@ impl Session for TestSession {
     fn start_bodies(&mut self, steps: &[StepId]) {
         for step in steps {
             match self.script.start(self.run, step) {
-                Attempt::Run => {
+                MockedAttempt::Run => {
                     self.running.insert(step.clone());
                     self.inner.start_bodies(std::slice::from_ref(step));
                 }
-                Attempt::End(result) => {
+                MockedAttempt::End(result) => {
                     self.replaced.insert(step.clone());
                     self.finished.push(FinishedStep { step: step.clone(), result });
                 }
-                Attempt::Hang => {
+                MockedAttempt::Hang => {
                     self.hanging.insert(step.clone());
                 }
             }
@@ -137,7 +137,7 @@ impl Session for TestSession {
         self.inner.orphans()
     }
 
-    fn take_report(&mut self, step: &StepId) -> Report {
+    fn take_report(&mut self, step: &StepId) -> AttemptReport {
         self.inner.take_report(step)
     }
 

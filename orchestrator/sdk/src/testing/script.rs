@@ -8,14 +8,14 @@ use stepladder_engine::executor::AdvisedFailure;
 
 /// The behaviour of all steps in a test.
 #[derive(Default)]
-pub(super) struct Script {
-    steps: HashMap<String, Mock>,
-    executed: Mutex<Executed>,
+pub(super) struct StepScripts {
+    steps: HashMap<String, StepMock>,
+    executed: Mutex<ExecutionCounts>,
 }
 
 /// The behaviour of one step in a test.
 #[derive(Clone, Default)]
-pub(super) struct Mock {
+pub(super) struct StepMock {
     pub(super) value: Option<Json>,
     /// The number of attempts that fail, and the error of these attempts.
     pub(super) failures: Option<(u32, AdvisedFailure)>,
@@ -23,7 +23,7 @@ pub(super) struct Mock {
 }
 
 /// What an attempt of a step does.
-pub(super) enum Attempt {
+pub(super) enum MockedAttempt {
     /// Execute the body.
     Run,
     /// End immediately with this result.
@@ -33,7 +33,7 @@ pub(super) enum Attempt {
 }
 
 #[derive(Default)]
-struct Executed {
+struct ExecutionCounts {
     counts: HashMap<(RunId, StepId), u32>,
     /// The bodies that are running.
     active: HashSet<(RunId, StepId)>,
@@ -41,29 +41,31 @@ struct Executed {
     handlers: usize,
 }
 
-impl Script {
-    pub(super) fn entry(&mut self, step: &str) -> &mut Mock {
+impl StepScripts {
+    pub(super) fn entry(&mut self, step: &str) -> &mut StepMock {
         self.steps.entry(step.to_owned()).or_default()
     }
 
-    fn executed(&self) -> MutexGuard<'_, Executed> {
+    fn executed(&self) -> MutexGuard<'_, ExecutionCounts> {
         self.executed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts an attempt, and returns what the attempt does.
-    pub(super) fn start(&self, run: RunId, step: &StepId) -> Attempt {
+    pub(super) fn start(&self, run: RunId, step: &StepId) -> MockedAttempt {
         let mut executed = self.executed();
         let count = executed.counts.entry((run, step.clone())).or_default();
         *count += 1;
         let attempt = *count;
         let mock = self.steps.get(&**step).or_else(|| self.steps.get(name(step)));
         match mock {
-            Some(Mock { failures: Some((times, fault)), .. }) if attempt <= *times => Attempt::End(Err(fault.clone())),
-            Some(Mock { hangs: true, .. }) => Attempt::Hang,
-            Some(Mock { value: Some(value), .. }) => Attempt::End(Ok(value.clone())),
-            Some(Mock { .. }) | None => {
+            Some(StepMock { failures: Some((times, fault)), .. }) if attempt <= *times => {
+                MockedAttempt::End(Err(fault.clone()))
+            }
+            Some(StepMock { hangs: true, .. }) => MockedAttempt::Hang,
+            Some(StepMock { value: Some(value), .. }) => MockedAttempt::End(Ok(value.clone())),
+            Some(StepMock { .. }) | None => {
                 executed.active.insert((run, step.clone()));
-                Attempt::Run
+                MockedAttempt::Run
             }
         }
     }
@@ -100,7 +102,7 @@ impl Script {
     }
 }
 
-pub(super) struct HandlerGuard<'s>(&'s Script);
+pub(super) struct HandlerGuard<'s>(&'s StepScripts);
 
 impl Drop for HandlerGuard<'_> {
     fn drop(&mut self) {

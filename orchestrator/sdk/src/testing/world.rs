@@ -16,7 +16,7 @@ use stepladder_testkit::memory::Memory;
 use super::clock::TestClock;
 use super::executor::TestExecutor;
 use super::run::TestRun;
-use super::script::Script;
+use super::script::StepScripts;
 use crate::{Function, SharedData};
 
 /// The time at which the virtual clock starts: 2024-01-01T00:00:00Z.
@@ -30,16 +30,16 @@ const VIRTUAL_TIMEOUT: Duration = Duration::from_secs(10 * 366 * 86_400);
 const MAX_RECEIVED: usize = 64;
 
 /// The engine of a test app, with its storage, queue and clock.
-pub(super) struct World {
+pub(super) struct TestEnvironment {
     pub(super) engine: Arc<Engine>,
     pub(super) memory: Arc<Memory>,
     clock: Arc<TestClock>,
-    script: Arc<Script>,
+    script: Arc<StepScripts>,
     hops: FuturesUnordered<BoxFuture<'static, ()>>,
 }
 
-impl World {
-    pub(super) fn new(functions: Vec<Function>, data: &SharedData, script: Arc<Script>, config: Config) -> Self {
+impl TestEnvironment {
+    pub(super) fn new(functions: Vec<Function>, data: &SharedData, script: Arc<StepScripts>, config: Config) -> Self {
         let clock = Arc::new(TestClock::new(START));
         let memory = Arc::new(Memory::new(clock.clone()));
         let mut registered = Vec::new();

@@ -9,7 +9,7 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestRunDetail;
 use stepladder_sdk::testing::{Fact, Pace, Status, TestApp, TestRun};
 
-use super::running::{Order, order};
+use super::running::{OrderEvent, order};
 
 const MIB: usize = 1024 * 1024;
 /// The limits as the documentation states them.
@@ -18,12 +18,12 @@ const FAILURE: usize = 16 * 1024;
 const PACES: [Pace; 2] = [Pace::StepPerInvocation, Pace::WithinBudget];
 
 #[derive(Serialize, Deserialize)]
-struct Part {
+struct TextData {
     #[serde(default)]
     text: String,
 }
 
-impl EventData for Part {
+impl EventData for TextData {
     const NAME: &'static str = "order/part";
 }
 
@@ -34,7 +34,7 @@ fn json_of(bytes: usize) -> String {
 
 fn app<H, Fut, O>(pace: Pace, handler: H) -> TestApp
 where
-    H: Fn(Context, Event<Order>) -> Fut + Send + Sync + 'static,
+    H: Fn(Context, Event<OrderEvent>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<O>> + Send + 'static,
     O: Serialize,
 {
@@ -66,7 +66,7 @@ fn kept(run: &TestRun) -> (usize, usize) {
 #[tokio::test]
 async fn outcomes_of_one_record_count_together() {
     for pace in PACES {
-        let mut app = app(pace, async |ctx: Context, _: Event<Order>| {
+        let mut app = app(pace, async |ctx: Context, _: Event<OrderEvent>| {
             let results = ctx.map("large", 0..16, async |_| Ok(json_of(4 * MIB))).results().await;
             let codes = results.iter().filter_map(|one| one.as_ref().err()?.code().map(str::to_owned));
             Ok(codes.collect::<Vec<_>>())
@@ -79,13 +79,13 @@ async fn outcomes_of_one_record_count_together() {
 #[tokio::test]
 async fn outputs_of_calls_count_and_executed_steps_are_kept() {
     for pace in PACES {
-        let mut app = app(pace, async |ctx: Context, _: Event<Order>| {
+        let mut app = app(pace, async |ctx: Context, _: Event<OrderEvent>| {
             let parts = ctx.map_runs::<String, _>("part", "part", (0..12).map(|_| json!({}))).results().await;
             let lost = parts.iter().filter_map(|one| one.as_ref().err()?.code()).filter(|code| *code == "too-large");
             let lost = lost.count();
             Ok((lost, ctx.step("charge", async || Ok("paid".to_owned())).await?))
         });
-        app = app.function(Function::new("part", async |_: Context, _: Event<Part>| Ok(json_of(3 * MIB))));
+        app = app.function(Function::new("part", async |_: Context, _: Event<TextData>| Ok(json_of(3 * MIB))));
         let run = app.send(&order()).await.remove(0);
         assert_eq!((run.output::<(usize, String)>(), kept(&run).0 <= RUN), ((2, "paid".into()), true), "{pace:?}");
     }
@@ -94,13 +94,13 @@ async fn outputs_of_calls_count_and_executed_steps_are_kept() {
 #[tokio::test]
 async fn inputs_of_calls_count_and_a_call_past_the_limit_creates_no_run() {
     for pace in [Pace::WithinBudget] {
-        let mut app = app(pace, async |ctx: Context, _: Event<Order>| {
-            let items = (0..14).map(|_| Part { text: json_of(5 * MIB / 2) });
+        let mut app = app(pace, async |ctx: Context, _: Event<OrderEvent>| {
+            let items = (0..14).map(|_| TextData { text: json_of(5 * MIB / 2) });
             let parts = ctx.map_runs::<(), _>("part", "part", items).results().await;
             let lost = parts.iter().filter(|one| one.as_ref().is_err_and(|error| error.code() == Some("too-large")));
             Ok(lost.count())
         });
-        app = app.function(Function::new("part", async |_: Context, _: Event<Part>| Ok(())));
+        app = app.function(Function::new("part", async |_: Context, _: Event<TextData>| Ok(())));
         let run = app.send(&order()).await.remove(0);
         let begun = app.runs_of_function("part").await.len();
         assert_eq!((run.output::<usize>(), begun, kept(&run).0 <= RUN), (2, 12, true), "{pace:?}");
@@ -142,16 +142,16 @@ async fn a_run_at_its_size_limit_executes_no_further_body_and_is_compensated() {
 #[tokio::test]
 async fn an_event_past_the_size_limit_fails_every_wait_that_it_completes() {
     for pace in [Pace::WithinBudget] {
-        let mut app = app(pace, async |ctx: Context, _: Event<Order>| {
+        let mut app = app(pace, async |ctx: Context, _: Event<OrderEvent>| {
             ctx.map("large", 0..8, async |_| Ok(json_of(4 * MIB - 64 * 1024))).limit(1).await?;
-            let wait = |name: &str| ctx.wait_for_event::<Part>(name.to_owned()).timeout(Duration::from_secs(60));
+            let wait = |name: &str| ctx.wait_for_event::<TextData>(name.to_owned()).timeout(Duration::from_secs(60));
             let (one, other) = futures::join!(wait("one"), wait("other"));
-            let code = |result: Result<Option<Event<Part>>>| result.err().and_then(|e| e.code().map(str::to_owned));
+            let code = |result: Result<Option<Event<TextData>>>| result.err().and_then(|e| e.code().map(str::to_owned));
             Ok((code(one), code(other)))
         });
         app.start(&order()).await;
         let begun = app.now();
-        app.start(&Part { text: json_of(MIB) }).await;
+        app.start(&TextData { text: json_of(MIB) }).await;
         app.finish().await;
         let run = app.runs_of_function("f").await.remove(0);
         let too_large = Some("too-large".to_owned());
@@ -162,7 +162,7 @@ async fn an_event_past_the_size_limit_fails_every_wait_that_it_completes() {
 
 #[tokio::test]
 async fn a_long_failure_is_cut_in_every_record() {
-    async fn asks(ctx: Context, _: Event<Order>) -> Result<String> {
+    async fn asks(ctx: Context, _: Event<OrderEvent>) -> Result<String> {
         let answer = async || Err::<(), _>(Error::new(format!("not JSON: \0{}", "é".repeat(20 * MIB))));
         let failed = ctx.step("ask", answer).retries(2).await.unwrap_err().to_string();
         assert!(failed.starts_with("not JSON: \u{fffd}é") && failed.ends_with('…'), "{}", &failed[..40]);
@@ -170,7 +170,7 @@ async fn a_long_failure_is_cut_in_every_record() {
         assert!(called.unwrap_err().to_string().len() <= FAILURE);
         ctx.step("charge", async || Ok("paid".to_owned())).await
     }
-    async fn fails(_: Context, _: Event<Part>) -> Result<()> {
+    async fn fails(_: Context, _: Event<TextData>) -> Result<()> {
         Err(Error::new("x".repeat(20 * MIB)).with_code("c".repeat(MIB)))
     }
     async fn handles(_: Context, event: Event<FunctionFailed>) -> Result<(usize, Option<usize>)> {
@@ -193,7 +193,7 @@ async fn a_long_failure_is_cut_in_every_record() {
 
 #[tokio::test]
 async fn a_failed_compensation_is_named_beside_a_long_failure() {
-    let mut app = app(Pace::StepPerInvocation, async |ctx: Context, _: Event<Order>| {
+    let mut app = app(Pace::StepPerInvocation, async |ctx: Context, _: Event<OrderEvent>| {
         let undo = async |()| Err::<(), _>(Error::terminal("gone"));
         ctx.step("book", async || Ok(())).undo(undo).await?;
         Err::<(), _>(Error::terminal("x".repeat(MIB)))
@@ -205,7 +205,7 @@ async fn a_failed_compensation_is_named_beside_a_long_failure() {
 
 #[tokio::test]
 async fn the_event_of_a_failure_respects_the_event_limit_and_names_omitted_fields() {
-    async fn fails(_: Context, _: Event<Part>) -> Result<()> {
+    async fn fails(_: Context, _: Event<TextData>) -> Result<()> {
         Err(Error::terminal("refused"))
     }
     async fn handles(_: Context, event: Event<FunctionFailed>) -> Result<(String, Vec<String>, bool)> {
@@ -214,7 +214,7 @@ async fn the_event_of_a_failure_respects_the_event_limit_and_names_omitted_field
     }
     let mut app = TestApp::new().function(Function::new("fails", fails).on_failure(handles));
     for (bytes, omitted) in [(MIB, vec![]), (3 * MIB - 64, vec!["event.data".to_owned()])] {
-        app.send(&Part { text: json_of(bytes) }).await;
+        app.send(&TextData { text: json_of(bytes) }).await;
         let handled = app.runs_of_function("fails/on-failure").await.pop().unwrap();
         assert!(handled.detail().event.data.get().len() <= 3 * MIB);
         let there = omitted.is_empty();

@@ -7,7 +7,7 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::{SharedData, compile};
 use stepladder_sdk::testing::{Status, TestApp, TestRun};
 
-use crate::running::{Order, order};
+use crate::running::{OrderEvent, order};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -23,7 +23,7 @@ async fn checked(run: &TestRun, function: Function) -> Option<String> {
 }
 
 /// The deployed code: two steps, and a sleep between them.
-async fn deployed(ctx: Context, _: Event<Order>) -> Result<u32> {
+async fn deployed(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
     let a = ctx.step("a", async || Ok(1_u32)).await?;
     ctx.sleep("night", DAY).await?;
     let b = ctx.step("b", async || Ok(2_u32)).await?;
@@ -43,11 +43,11 @@ async fn live_and_ended() -> [TestRun; 2] {
 #[tokio::test]
 async fn the_code_that_a_run_was_recorded_by_never_diverges() {
     #[derive(Serialize, Deserialize)]
-    struct Approved {}
-    impl EventData for Approved {
+    struct ApprovedEvent {}
+    impl EventData for ApprovedEvent {
         const NAME: &'static str = "shop/approved";
     }
-    async fn everything(ctx: Context, _: Event<Order>) -> Result<u32> {
+    async fn everything(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
         ctx.log("begun");
         let first = tokio::select! {
             one = ctx.step("slow", async || Err::<u32, _>(Error::new("no"))) => one.unwrap_or(1),
@@ -58,8 +58,8 @@ async fn the_code_that_a_run_was_recorded_by_never_diverges() {
             return Err(Error::new("the function is tried again"));
         }
         let (approved, sent) = futures::join!(
-            ctx.wait_for_event::<Approved>("approval").timeout(DAY),
-            ctx.send_event("tell", Approved {})
+            ctx.wait_for_event::<ApprovedEvent>("approval").timeout(DAY),
+            ctx.send_event("tell", ApprovedEvent {})
         );
         sent?;
         let checked = ctx.poll_until("ready", async || Ok(Some(approved.is_ok()))).await?;
@@ -80,11 +80,11 @@ async fn the_code_that_a_run_was_recorded_by_never_diverges() {
 
 #[tokio::test]
 async fn a_step_added_after_the_current_one_does_not_diverge() {
-    async fn added(ctx: Context, event: Event<Order>) -> Result<u32> {
+    async fn added(ctx: Context, event: Event<OrderEvent>) -> Result<u32> {
         let sum = deployed_steps(&ctx, &event).await?;
         ctx.step("c", async || Ok(sum)).await
     }
-    async fn deployed_steps(ctx: &Context, _: &Event<Order>) -> Result<u32> {
+    async fn deployed_steps(ctx: &Context, _: &Event<OrderEvent>) -> Result<u32> {
         let a = ctx.step("a", async || Ok(1_u32)).await?;
         ctx.sleep("night", DAY).await?;
         ctx.step("b", async || Ok(a)).await
@@ -97,23 +97,23 @@ async fn a_step_added_after_the_current_one_does_not_diverge() {
 
 #[tokio::test]
 async fn a_step_changed_before_the_current_one_diverges() {
-    async fn inserted(ctx: Context, _: Event<Order>) -> Result<()> {
+    async fn inserted(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         ctx.step("a", async || Ok(1_u32)).await?;
         ctx.step("new", async || Ok(())).await?;
         ctx.sleep("night", DAY).await
     }
-    async fn removed(ctx: Context, _: Event<Order>) -> Result<()> {
+    async fn removed(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         ctx.sleep("night", DAY).await
     }
-    async fn renamed(ctx: Context, _: Event<Order>) -> Result<()> {
+    async fn renamed(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         ctx.step("a, as it is called now", async || Ok(1_u32)).await?;
         ctx.sleep("night", DAY).await
     }
-    async fn moved(ctx: Context, _: Event<Order>) -> Result<()> {
+    async fn moved(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         ctx.sleep("night", DAY).await?;
         ctx.step("a", async || Ok(1_u32)).await.map(drop)
     }
-    async fn ends(_: Context, _: Event<Order>) -> Result<()> {
+    async fn ends(_: Context, _: Event<OrderEvent>) -> Result<()> {
         Ok(())
     }
     let [live, _] = live_and_ended().await;
@@ -131,23 +131,23 @@ async fn a_step_changed_before_the_current_one_diverges() {
 
 #[tokio::test]
 async fn another_kind_another_type_and_another_event_are_found() {
-    async fn kind(ctx: Context, _: Event<Order>) -> Result<()> {
+    async fn kind(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         ctx.step("a", async || Ok(1_u32)).await?;
         ctx.step("night", async || Ok(())).await
     }
-    async fn typed(ctx: Context, _: Event<Order>) -> Result<()> {
+    async fn typed(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         ctx.step("a", async || Ok(String::new())).await?;
         ctx.sleep("night", DAY).await
     }
     #[derive(Deserialize)]
-    struct More {
+    struct MismatchedOutput {
         #[serde(rename = "noSuchField")]
         _field: String,
     }
-    impl EventData for More {
+    impl EventData for MismatchedOutput {
         const NAME: &'static str = "shop/order.placed";
     }
-    async fn more(_: Context, _: Event<More>) -> Result<()> {
+    async fn more(_: Context, _: Event<MismatchedOutput>) -> Result<()> {
         Ok(())
     }
     let [live, _] = live_and_ended().await;
@@ -171,12 +171,12 @@ async fn a_removed_function_is_reported_for_live_runs() {
 
 #[tokio::test]
 async fn an_unclaimed_outcome_is_reported_at_the_end() {
-    async fn lazy(ctx: Context, _: Event<Order>) -> Result<u32> {
+    async fn lazy(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
         let a = ctx.step("a", async || Ok(1_u32));
         let b = ctx.step("b", async || Ok(2_u32));
         futures::join!(a, b).0
     }
-    async fn half(ctx: Context, _: Event<Order>) -> Result<u32> {
+    async fn half(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
         ctx.step("a", async || Ok(1_u32)).await
     }
     let mut app = TestApp::new().function(Function::new("f", lazy));

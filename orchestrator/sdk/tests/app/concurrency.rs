@@ -8,17 +8,17 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Status, TestApp};
 
-use crate::running::Order;
+use crate::running::OrderEvent;
 
 /// The number of bodies that are executing now, and the highest number so far.
 #[derive(Default)]
-struct Busy {
+struct RunningBodies {
     now: AtomicU32,
     most: AtomicU32,
 }
 
-async fn works(ctx: Context, _: Event<Order>) -> Result<()> {
-    let busy = ctx.data::<Arc<Busy>>()?;
+async fn works(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+    let busy = ctx.data::<Arc<RunningBodies>>()?;
     ctx.step("work", async || {
         let now = busy.now.fetch_add(1, Ordering::Relaxed) + 1;
         busy.most.fetch_max(now, Ordering::Relaxed);
@@ -32,7 +32,7 @@ async fn works(ctx: Context, _: Event<Order>) -> Result<()> {
 }
 
 async fn most_at_once(limit: Option<Concurrency>, client_of: fn(u32) -> u32) -> u32 {
-    let busy = Arc::new(Busy::default());
+    let busy = Arc::new(RunningBodies::default());
     let function = Function::new("works", works);
     let function = match limit {
         Some(limit) => function.concurrency(limit),
@@ -40,7 +40,7 @@ async fn most_at_once(limit: Option<Concurrency>, client_of: fn(u32) -> u32) -> 
     };
     let mut app = TestApp::new().function(function).data(busy.clone());
     let engine = app.engine();
-    let event = |i| Order { client_id: client_of(i).to_string() }.to_event().unwrap();
+    let event = |i| OrderEvent { client_id: client_of(i).to_string() }.to_event().unwrap();
     engine.intake().ingest((0..50).map(event).collect(), None).await.unwrap();
     app.finish().await;
     let runs = app.runs().await;

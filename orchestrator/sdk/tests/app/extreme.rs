@@ -11,7 +11,7 @@ async fn until(moment: impl Into<Timestamp> + Copy + Send + Sync + 'static) -> (
     async fn sleeps(ctx: Context, moment: impl Into<Timestamp>) -> Result<()> {
         ctx.sleep_until("to the end", moment).await
     }
-    let handler = move |ctx: Context, _: Event<crate::running::Order>| sleeps(ctx, moment);
+    let handler = move |ctx: Context, _: Event<crate::running::OrderEvent>| sleeps(ctx, moment);
     let mut app = TestApp::new().function(Function::new("f", handler));
     let begun = app.now();
     let run = app.start(&order()).await.remove(0);

@@ -5,9 +5,9 @@ use std::time::Duration;
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::testing::{Fact, Status, TestApp};
 
-use crate::running::{Order, order};
+use crate::running::{OrderEvent, order};
 
-async fn charge(ctx: Context, _: Event<Order>) -> Result<u32> {
+async fn charge(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
     ctx.step("charge", async || Ok(5)).await
 }
 
@@ -58,7 +58,7 @@ async fn a_body_that_hangs_is_timed_out() {
 
 #[tokio::test]
 async fn a_handler_that_fails_outside_its_steps_is_retried() {
-    async fn flaky(ctx: Context, _: Event<Order>) -> Result<u32> {
+    async fn flaky(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
         ctx.step("once", async || Ok(())).await?;
         match ctx.attempt() {
             3 => Ok(ctx.attempt()),
@@ -89,7 +89,7 @@ async fn a_failed_run_starts_its_on_failure_function() {
 
 #[tokio::test]
 async fn mocks_replace_steps_by_name_and_by_id() {
-    async fn thrice(ctx: Context, _: Event<Order>) -> Result<Vec<u32>> {
+    async fn thrice(ctx: Context, _: Event<OrderEvent>) -> Result<Vec<u32>> {
         let mut seen = Vec::new();
         for i in 0..3 {
             seen.push(ctx.step("n", async || Ok(i)).await?);
@@ -105,7 +105,7 @@ async fn mocks_replace_steps_by_name_and_by_id() {
 
 #[tokio::test]
 async fn data_is_shared_with_functions() {
-    async fn uses(ctx: Context, _: Event<Order>) -> Result<u32> {
+    async fn uses(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
         ctx.data::<u32>().copied()
     }
     let mut app = TestApp::new().function(Function::new("uses", uses)).data(4_u32);

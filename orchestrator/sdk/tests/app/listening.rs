@@ -7,7 +7,7 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::{SharedData, TestEngine, compile};
 use stepladder_sdk::testing::{Pace, Status, TestApp};
 
-use super::running::{Order, order};
+use super::running::{OrderEvent, order};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const PACES: [Pace; 2] = [Pace::StepPerInvocation, Pace::WithinBudget];
@@ -26,15 +26,15 @@ macro_rules! told {
 }
 told!(Failed: "inngest/function.failed", Finished: "inngest/function.finished", Cancelled: "inngest/function.cancelled");
 
-async fn fails(_: Context, _: Event<Order>) -> Result<()> {
+async fn fails(_: Context, _: Event<OrderEvent>) -> Result<()> {
     Err(Error::terminal("boom").with_code("boom"))
 }
 
-async fn completes(_: Context, _: Event<Order>) -> Result<u32> {
+async fn completes(_: Context, _: Event<OrderEvent>) -> Result<u32> {
     Ok(7)
 }
 
-async fn sleeps(ctx: Context, _: Event<Order>) -> Result<()> {
+async fn sleeps(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
     ctx.sleep("an hour", HOUR).await
 }
 
@@ -192,7 +192,7 @@ async fn a_failure_can_cancel_and_be_collected() {
 
 #[tokio::test]
 async fn fields_past_the_event_limit_are_omitted_and_named() {
-    async fn large(_: Context, _: Event<Order>) -> Result<String> {
+    async fn large(_: Context, _: Event<OrderEvent>) -> Result<String> {
         Ok("x".repeat(3 << 20))
     }
     let mut app = TestApp::new().function(Function::new("large", large)).function(gives::<Finished>(
@@ -207,7 +207,7 @@ async fn fields_past_the_event_limit_are_omitted_and_named() {
 
 #[tokio::test]
 async fn a_wait_for_the_end_of_a_run_is_refused() {
-    async fn waits(ctx: Context, _: Event<Order>) -> Result<()> {
+    async fn waits(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         ctx.wait_for_event::<Failed>("failed").await.map(drop)
     }
     let mut app = TestApp::new().function(Function::new("waits", waits));

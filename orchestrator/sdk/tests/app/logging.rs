@@ -8,7 +8,7 @@ use stepladder_sdk::runtime::TestRunDetail;
 use stepladder_sdk::testing::{Fact, Pace, Status, TestApp, TestRun};
 use stepladder_sdk::{Usage, record_usage};
 
-use crate::running::{Order, order};
+use crate::running::{OrderEvent, order};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -16,7 +16,7 @@ fn app(function: Function) -> TestApp {
     TestApp::new().function(function.backoff(Backoff::Fixed(Duration::from_secs(1))))
 }
 
-async fn says(ctx: Context, event: Event<Order>) -> Result<u32> {
+async fn says(ctx: Context, event: Event<OrderEvent>) -> Result<u32> {
     ctx.log(format!("for {}", event.data.client_id));
     let n = ctx.step("count", async || Ok(7_u32)).await?;
     ctx.log(Log::warn("few").with("rows", n));
@@ -41,7 +41,7 @@ async fn each_log_line_is_recorded_once_and_the_last_with_the_end() {
 
 #[tokio::test]
 async fn the_log_of_a_function_without_steps_is_kept() {
-    async fn only(ctx: Context, _: Event<Order>) -> Result<()> {
+    async fn only(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         ctx.log("nothing to do");
         Ok(())
     }
@@ -51,7 +51,7 @@ async fn the_log_of_a_function_without_steps_is_kept() {
 
 #[tokio::test]
 async fn a_body_logs_in_each_attempt_and_not_in_a_replay() {
-    async fn tries(ctx: Context, _: Event<Order>) -> Result<()> {
+    async fn tries(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         let tried = ctx.data::<AtomicU32>()?;
         ctx.step("try", async || {
             let n = tried.fetch_add(1, Ordering::Relaxed) + 1;
@@ -69,7 +69,7 @@ async fn a_body_logs_in_each_attempt_and_not_in_a_replay() {
 
 #[tokio::test]
 async fn a_later_attempt_of_the_function_logs_separate_lines() {
-    async fn trips(ctx: Context, _: Event<Order>) -> Result<()> {
+    async fn trips(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         ctx.log("begun");
         ctx.step("a", async || Ok(())).await?;
         ctx.log(format!("attempt {}", ctx.attempt()));
@@ -81,7 +81,7 @@ async fn a_later_attempt_of_the_function_logs_separate_lines() {
 
 #[tokio::test]
 async fn a_run_keeps_a_thousand_log_lines_and_a_last_one_says_so() {
-    async fn chatters(ctx: Context, _: Event<Order>) -> Result<()> {
+    async fn chatters(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         for n in 0..1_500 {
             ctx.log(format!("{n}"));
         }
@@ -111,7 +111,7 @@ fn used(run: &TestRun, step: &str) -> Vec<(String, u64, Option<u64>)> {
 
 #[tokio::test]
 async fn usage_is_recorded_with_the_attempt_also_when_it_fails() {
-    async fn asks(ctx: Context, _: Event<Order>) -> Result<u32> {
+    async fn asks(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
         let tried = ctx.data::<AtomicU32>()?;
         ctx.step("ask", async || {
             record_usage(of("m", 1));
@@ -132,7 +132,7 @@ async fn usage_is_recorded_with_the_attempt_also_when_it_fails() {
 
 #[tokio::test]
 async fn parallel_bodies_report_separately() {
-    async fn asks(ctx: Context, _: Event<Order>) -> Result<()> {
+    async fn asks(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         let ask = |name: &'static str, tokens| {
             ctx.step(name, async move || {
                 for _ in 0..3 {
@@ -154,7 +154,7 @@ async fn parallel_bodies_report_separately() {
 
 #[tokio::test]
 async fn the_usage_of_a_dropped_body_is_recorded() {
-    async fn races(ctx: Context, _: Event<Order>) -> Result<u8> {
+    async fn races(ctx: Context, _: Event<OrderEvent>) -> Result<u8> {
         let slow = ctx.step("slow", async || {
             record_usage(of("m", 5));
             std::future::pending::<Result<u8>>().await

@@ -9,19 +9,19 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Fact, Pace, Status, TestApp};
 
-use crate::running::{Order, order};
+use crate::running::{OrderEvent, order};
 
 #[derive(Serialize, Deserialize)]
-struct Item {
+struct ItemEvent {
     n: u32,
 }
 
-impl EventData for Item {
+impl EventData for ItemEvent {
     const NAME: &'static str = "test/item";
 }
 
 /// Doubles an item. Earlier items take longer, and multiples of 7 fail.
-async fn double(ctx: Context, event: Event<Item>) -> Result<u32> {
+async fn double(ctx: Context, event: Event<ItemEvent>) -> Result<u32> {
     let n = event.data.n;
     ctx.sleep("a while", Duration::from_secs(u64::from(1_000 - n))).await?;
     if n.is_multiple_of(7) {
@@ -32,7 +32,7 @@ async fn double(ctx: Context, event: Event<Item>) -> Result<u32> {
 
 fn app<H, Fut, O>(handler: H) -> TestApp
 where
-    H: Fn(Context, Event<Order>) -> Fut + Send + Sync + 'static,
+    H: Fn(Context, Event<OrderEvent>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<O>> + Send + 'static,
     O: Serialize,
 {
@@ -53,8 +53,8 @@ fn most_at_once(journal: &[stepladder_sdk::testing::Entry]) -> i32 {
 
 #[tokio::test]
 async fn each_item_is_a_run_of_its_own_within_the_limit_and_in_order() {
-    let mut app = app(async |ctx: Context, _: Event<Order>| {
-        let items = (1..300_u32).filter(|n| n % 7 != 0).map(|n| Item { n });
+    let mut app = app(async |ctx: Context, _: Event<OrderEvent>| {
+        let items = (1..300_u32).filter(|n| n % 7 != 0).map(|n| ItemEvent { n });
         ctx.map_runs::<u32, _>("item", "double", items).limit(20).await
     });
     let run = app.send(&order()).await.remove(0);
@@ -66,8 +66,8 @@ async fn each_item_is_a_run_of_its_own_within_the_limit_and_in_order() {
 
 #[tokio::test]
 async fn a_run_that_fails_fails_the_map_and_no_further_item_starts() {
-    let mut app = app(async |ctx: Context, _: Event<Order>| {
-        ctx.map_runs::<u32, _>("item", "double", (1..50).map(|n| Item { n })).limit(5).await
+    let mut app = app(async |ctx: Context, _: Event<OrderEvent>| {
+        ctx.map_runs::<u32, _>("item", "double", (1..50).map(|n| ItemEvent { n })).limit(5).await
     });
     let run = app.send(&order()).await.remove(0);
     assert_eq!((run.status(), run.error().unwrap().code()), (Status::Failed, Some("refused")));
@@ -78,8 +78,8 @@ async fn a_run_that_fails_fails_the_map_and_no_further_item_starts() {
 
 #[tokio::test]
 async fn results_contain_every_item_in_order() {
-    let mut app = app(async |ctx: Context, _: Event<Order>| {
-        let items = (1..30).map(|n| Item { n });
+    let mut app = app(async |ctx: Context, _: Event<OrderEvent>| {
+        let items = (1..30).map(|n| ItemEvent { n });
         let results = ctx.map_runs::<u32, _>("item", "double", items).limit(5).results().await;
         Ok(results.into_iter().map(|result| result.map_err(|e| e.code().unwrap().to_owned())).collect::<Vec<_>>())
     });
@@ -92,7 +92,7 @@ async fn results_contain_every_item_in_order() {
 
 #[tokio::test]
 async fn each_item_is_retried_separately_and_keeps_its_result() {
-    let mut app = app(async |ctx: Context, _: Event<Order>| {
+    let mut app = app(async |ctx: Context, _: Event<OrderEvent>| {
         let half = async |n: u32| if n.is_multiple_of(2) { Ok(n / 2) } else { Err(Error::new("odd")) };
         let results = ctx.map("half", 0..10, half).limit(3).retries(1).results().await;
         Ok(results.into_iter().map(|result| result.ok()).collect::<Vec<_>>())
@@ -105,8 +105,8 @@ async fn each_item_is_retried_separately_and_keeps_its_result() {
 
 #[tokio::test]
 async fn a_map_of_no_items_returns_no_values() {
-    let mut app = app(async |ctx: Context, _: Event<Order>| {
-        let none = ctx.map_runs::<u32, Item>("item", "double", []).await?;
+    let mut app = app(async |ctx: Context, _: Event<OrderEvent>| {
+        let none = ctx.map_runs::<u32, ItemEvent>("item", "double", []).await?;
         let results = ctx.map("none", Vec::<u32>::new(), async |n| Ok(n)).results().await;
         Ok(none.len() + results.len())
     });
@@ -116,7 +116,7 @@ async fn a_map_of_no_items_returns_no_values() {
 #[tokio::test]
 async fn ten_thousand_items_complete_with_the_limit_held_throughout() {
     const ITEMS: u32 = 10_000;
-    let mut app = app(async |ctx: Context, _: Event<Order>| {
+    let mut app = app(async |ctx: Context, _: Event<OrderEvent>| {
         let (now, most) = (AtomicU32::new(0), AtomicU32::new(0));
         let body = async |n: u32| {
             let under_way = now.fetch_add(1, Ordering::Relaxed) + 1;
@@ -149,7 +149,7 @@ async fn bodies_of_a_failed_map_run_to_their_end_in_other_invocations() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         let (done, all): (Arc<AtomicU32>, _) = (Arc::default(), Arc::new(tokio::sync::Barrier::new(ITEMS)));
         let count = done.clone();
-        let mut app = app(move |ctx: Context, _: Event<Order>| {
+        let mut app = app(move |ctx: Context, _: Event<OrderEvent>| {
             let (count, all) = (count.clone(), all.clone());
             async move {
                 let body = async |n: usize| {

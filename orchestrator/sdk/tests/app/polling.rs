@@ -9,19 +9,19 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestRunDetail;
 use stepladder_sdk::testing::{Fact, Pace, Status, TestApp};
 
-use crate::running::{Order, order};
+use crate::running::{OrderEvent, order};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A service that is polled. It returns a value from the `ready`th check on; the checks in
 /// `failing` fail.
-struct Elsewhere {
+struct RemoteJob {
     ready: u32,
     failing: std::ops::Range<u32>,
     checks: AtomicU32,
 }
 
-impl Elsewhere {
+impl RemoteJob {
     fn check(&self) -> Result<Option<u32>> {
         let check = self.checks.fetch_add(1, Ordering::Relaxed) + 1;
         match check {
@@ -32,13 +32,13 @@ impl Elsewhere {
     }
 }
 
-async fn waits(ctx: Context, _: Event<Order>) -> Result<u32> {
-    let elsewhere = ctx.data::<Arc<Elsewhere>>()?;
+async fn waits(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
+    let elsewhere = ctx.data::<Arc<RemoteJob>>()?;
     ctx.poll_until("ready", async || elsewhere.check()).every(MINUTE).timeout(10 * MINUTE).retries(2).await
 }
 
 fn app(ready: u32, failing: std::ops::Range<u32>) -> TestApp {
-    let elsewhere = Arc::new(Elsewhere { ready, failing, checks: AtomicU32::new(0) });
+    let elsewhere = Arc::new(RemoteJob { ready, failing, checks: AtomicU32::new(0) });
     let backoff = Backoff::Fixed(Duration::from_secs(1));
     TestApp::new().data(elsewhere).function(Function::new("waits", waits).backoff(backoff))
 }
@@ -97,11 +97,11 @@ async fn failed_checks_are_retried_and_a_check_without_a_value_resets_the_count(
 
 #[tokio::test]
 async fn waits_between_checks_grow_and_the_journal_has_two_entries_a_check() {
-    async fn grows(ctx: Context, _: Event<Order>) -> Result<u32> {
-        let elsewhere = ctx.data::<Arc<Elsewhere>>()?;
+    async fn grows(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
+        let elsewhere = ctx.data::<Arc<RemoteJob>>()?;
         ctx.poll_until("ready", async || elsewhere.check()).timeout(86_400 * Duration::from_secs(1)).await
     }
-    let elsewhere = Arc::new(Elsewhere { ready: u32::MAX, failing: 0..0, checks: AtomicU32::new(0) });
+    let elsewhere = Arc::new(RemoteJob { ready: u32::MAX, failing: 0..0, checks: AtomicU32::new(0) });
     let mut app = TestApp::new().data(elsewhere).function(Function::new("grows", grows));
     let run = app.send(&order()).await.remove(0);
     let checks = run.executions("ready");
@@ -112,7 +112,7 @@ async fn waits_between_checks_grow_and_the_journal_has_two_entries_a_check() {
 
 #[tokio::test]
 async fn too_many_checks_are_refused_before_the_first() {
-    async fn often(ctx: Context, _: Event<Order>) -> Result<u32> {
+    async fn often(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
         let second = Duration::from_secs(1);
         ctx.poll_until("ready", async || Ok(Some(1))).every(second).timeout(2_001 * second).await
     }

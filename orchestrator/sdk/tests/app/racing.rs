@@ -7,21 +7,21 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::{TestEngine, TestRunDetail};
 use stepladder_sdk::testing::{Entry, Fact, Pace, Status, TestApp, TestRun};
 
-use crate::running::{Order, order};
+use crate::running::{OrderEvent, order};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const PACES: [Pace; 2] = [Pace::StepPerInvocation, Pace::WithinBudget];
 
 #[derive(Serialize, Deserialize)]
-struct Paid {}
+struct PaidEvent {}
 
-impl EventData for Paid {
+impl EventData for PaidEvent {
     const NAME: &'static str = "shop/paid";
 }
 
 fn app<H, Fut>(handler: H) -> TestApp
 where
-    H: Fn(Context, Event<Order>) -> Fut + Send + Sync + 'static,
+    H: Fn(Context, Event<OrderEvent>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<String>> + Send + 'static,
 {
     TestApp::new().function(Function::new("f", handler))
@@ -44,7 +44,7 @@ fn won(run: &TestRun, winner: &str) {
 #[tokio::test]
 async fn a_slow_step_loses_to_a_sleep_and_is_abandoned() {
     for pace in PACES {
-        let app = app(async |ctx: Context, _: Event<Order>| {
+        let app = app(async |ctx: Context, _: Event<OrderEvent>| {
             let winner = tokio::select! {
                 answer = ctx.step("ask", async || Ok(())).timeout(2 * MINUTE) => answer.map(|()| "step")?,
                 patience = ctx.sleep("patience", MINUTE) => patience.map(|()| "sleep")?,
@@ -62,7 +62,7 @@ async fn a_slow_step_loses_to_a_sleep_and_is_abandoned() {
 #[tokio::test]
 async fn a_quick_step_wins_against_a_sleep() {
     for pace in PACES {
-        let app = app(async |ctx: Context, _: Event<Order>| {
+        let app = app(async |ctx: Context, _: Event<OrderEvent>| {
             let winner = tokio::select! {
                 answer = ctx.step("ask", async || Ok("step".to_owned())) => answer?,
                 patience = ctx.sleep("patience", MINUTE) => patience.map(|()| "sleep".to_owned())?,
@@ -81,9 +81,9 @@ async fn a_quick_step_wins_against_a_sleep() {
 async fn a_wait_for_an_event_wins_or_loses_as_the_event_comes() {
     for pace in PACES {
         for (comes, winner) in [(Some(MINUTE), "event"), (None, "sleep")] {
-            let app = app(async |ctx: Context, _: Event<Order>| {
+            let app = app(async |ctx: Context, _: Event<OrderEvent>| {
                 let winner = tokio::select! {
-                    paid = ctx.wait_for_event::<Paid>("paid") => paid.map(|_| "event")?,
+                    paid = ctx.wait_for_event::<PaidEvent>("paid") => paid.map(|_| "event")?,
                     patience = ctx.sleep("patience", 10 * MINUTE) => patience.map(|()| "sleep")?,
                 };
                 told(&ctx, winner).await
@@ -92,7 +92,7 @@ async fn a_wait_for_an_event_wins_or_loses_as_the_event_comes() {
             app.start(&order()).await;
             if let Some(after) = comes {
                 app.advance(after).await;
-                app.send(&Paid {}).await;
+                app.send(&PaidEvent {}).await;
             }
             app.advance(20 * MINUTE).await;
             won(&app.runs_of_function("f").await[0], winner);
@@ -103,21 +103,21 @@ async fn a_wait_for_an_event_wins_or_loses_as_the_event_comes() {
 #[tokio::test]
 async fn a_call_that_loses_a_race_continues_its_run() {
     #[derive(Serialize, Deserialize)]
-    struct Asked {
+    struct AskedEvent {
         minutes: u32,
     }
-    impl EventData for Asked {
+    impl EventData for AskedEvent {
         const NAME: &'static str = "test/asked";
     }
-    async fn slow(ctx: Context, event: Event<Asked>) -> Result<String> {
+    async fn slow(ctx: Context, event: Event<AskedEvent>) -> Result<String> {
         ctx.sleep("a while", MINUTE * event.data.minutes).await?;
         Ok("call".into())
     }
     for pace in PACES {
         for (minutes, winner) in [(5_u32, "call"), (50, "sleep")] {
-            let app = app(move |ctx: Context, _: Event<Order>| async move {
+            let app = app(move |ctx: Context, _: Event<OrderEvent>| async move {
                 let winner: String = tokio::select! {
-                    said = ctx.invoke("ask", "slow", &Asked { minutes }) => said?,
+                    said = ctx.invoke("ask", "slow", &AskedEvent { minutes }) => said?,
                     patience = ctx.sleep("patience", 10 * MINUTE) => patience.map(|()| "sleep".to_owned())?,
                 };
                 told(&ctx, &winner).await
@@ -138,7 +138,7 @@ async fn a_call_that_loses_a_race_continues_its_run() {
 #[tokio::test]
 async fn the_first_step_with_an_outcome_wins_a_race() {
     for pace in PACES {
-        let app = app(async |ctx: Context, _: Event<Order>| {
+        let app = app(async |ctx: Context, _: Event<OrderEvent>| {
             let winner = tokio::select! {
                 answer = ctx.step("first choice", async || Ok(())).timeout(2 * MINUTE) => answer.map(|()| "first")?,
                 answer = ctx.step("second choice", async || Ok(())) => answer.map(|()| "second")?,

@@ -9,25 +9,25 @@ use stepladder_sdk::runtime::{TestEngine, TestRunDetail};
 use stepladder_sdk::testing::{Fact, Pace, Status, TestApp, TestRun};
 use stepladder_sdk::{NewEvent, Rate};
 
-use super::running::{Order, order};
+use super::running::{OrderEvent, order};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const PACES: [Pace; 2] = [Pace::StepPerInvocation, Pace::WithinBudget];
 
 #[derive(Serialize, Deserialize)]
-struct Paid {
+struct PaidEvent {
     cents: u32,
 }
 
-impl EventData for Paid {
+impl EventData for PaidEvent {
     const NAME: &'static str = "order/paid";
 }
 
 /// Counts how often something was done, by any run.
 #[derive(Clone, Default)]
-struct Count(Arc<AtomicU32>);
+struct CallCounter(Arc<AtomicU32>);
 
-impl Count {
+impl CallCounter {
     fn up(&self) -> u32 {
         self.0.fetch_add(1, Ordering::Relaxed)
     }
@@ -39,7 +39,7 @@ impl Count {
 
 fn app<H, Fut, O>(pace: Pace, handler: H) -> TestApp
 where
-    H: Fn(Context, Event<Order>) -> Fut + Send + Sync + 'static,
+    H: Fn(Context, Event<OrderEvent>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<O>> + Send + 'static,
     O: Serialize,
 {
@@ -58,7 +58,7 @@ fn carried(run: &TestRun) -> Vec<&str> {
 #[tokio::test]
 async fn a_handled_failure_is_kept_and_the_rerun_takes_the_same_path() {
     for pace in PACES {
-        let charges = Count::default();
+        let charges = CallCounter::default();
         let count = charges.clone();
         let mut app = app(pace, move |ctx: Context, _| {
             let count = count.clone();
@@ -96,7 +96,7 @@ async fn a_handled_failure_is_kept_and_the_rerun_takes_the_same_path() {
 async fn waits_and_checks_that_timed_out_are_not_repeated() {
     for pace in PACES {
         let mut app = app(pace, |ctx: Context, _| async move {
-            let paid = ctx.wait_for_event::<Paid>("paid").timeout(HOUR).await?;
+            let paid = ctx.wait_for_event::<PaidEvent>("paid").timeout(HOUR).await?;
             let called = ctx.wait_for_signal::<u32>("called").timeout(HOUR).await?;
             let checked = ctx.poll_until("checked", async || Ok(None::<u32>)).timeout(HOUR).await;
             let late = checked.err().and_then(|late| late.code().map(str::to_owned));
@@ -115,7 +115,7 @@ async fn waits_and_checks_that_timed_out_are_not_repeated() {
 
 #[tokio::test]
 async fn calls_that_failed_or_were_cancelled_or_skipped_are_not_repeated() {
-    async fn child(ctx: Context, event: Event<Order>) -> Result<()> {
+    async fn child(ctx: Context, event: Event<OrderEvent>) -> Result<()> {
         if event.data.client_id == "fails" {
             return Err(Error::terminal("no such client"));
         }
@@ -179,7 +179,7 @@ async fn a_rerun_from_the_loser_of_a_race_repeats_the_race() {
 #[tokio::test]
 async fn a_rerun_from_a_step_with_a_failed_sibling_repeats_both() {
     for pace in PACES {
-        let tries = Count::default();
+        let tries = CallCounter::default();
         let count = tries.clone();
         let mut app = app(pace, move |ctx: Context, _| {
             let count = count.clone();
@@ -201,7 +201,7 @@ async fn a_rerun_from_a_step_with_a_failed_sibling_repeats_both() {
 
 #[tokio::test]
 async fn outcomes_beside_a_cancelled_step_are_kept() {
-    let dones = Count::default();
+    let dones = CallCounter::default();
     let count = dones.clone();
     let mut app = app(Pace::StepPerInvocation, move |ctx: Context, _| {
         let count = count.clone();
@@ -219,8 +219,8 @@ async fn outcomes_beside_a_cancelled_step_are_kept() {
 #[tokio::test]
 async fn an_event_delivered_to_a_run_is_not_delivered_to_its_rerun() {
     let mut app = app(Pace::StepPerInvocation, |ctx: Context, _| async move {
-        let first = ctx.wait_for_event::<Paid>("first").timeout(HOUR).await?;
-        let second = ctx.wait_for_event::<Paid>("second").timeout(HOUR).await?;
+        let first = ctx.wait_for_event::<PaidEvent>("first").timeout(HOUR).await?;
+        let second = ctx.wait_for_event::<PaidEvent>("second").timeout(HOUR).await?;
         Ok((first.is_some(), second.is_some()))
     });
     let paid =
@@ -241,7 +241,7 @@ async fn an_event_delivered_to_a_run_is_not_delivered_to_its_rerun() {
 
 #[tokio::test]
 async fn a_rerun_takes_other_data_and_refuses_an_unknown_step() {
-    let mut app = app(Pace::StepPerInvocation, |ctx: Context, event: Event<Order>| async move {
+    let mut app = app(Pace::StepPerInvocation, |ctx: Context, event: Event<OrderEvent>| async move {
         ctx.step("greet", async || Ok(event.data.client_id)).await
     });
     let first = app.send(&order()).await.remove(0);

@@ -8,21 +8,21 @@ use stepladder_sdk::testing::{Fact, Pace, Status, TestApp};
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Order {
+pub(crate) struct OrderEvent {
     pub(crate) client_id: String,
 }
 
-impl EventData for Order {
+impl EventData for OrderEvent {
     const NAME: &'static str = "shop/order.placed";
 }
 
-pub(crate) fn order() -> Order {
-    Order { client_id: "acme".into() }
+pub(crate) fn order() -> OrderEvent {
+    OrderEvent { client_id: "acme".into() }
 }
 
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
-async fn two_months(ctx: Context, event: Event<Order>) -> Result<String> {
+async fn two_months(ctx: Context, event: Event<OrderEvent>) -> Result<String> {
     let first = ctx.step("first", async || Ok(event.data.client_id.clone())).await?;
     ctx.sleep("a month", MONTH).await?;
     ctx.sleep_until("another", event.ts + 2 * MONTH).await?;
@@ -60,16 +60,16 @@ async fn a_test_can_inspect_a_live_run() {
 #[tokio::test]
 async fn an_event_that_a_function_sends_starts_others() {
     #[derive(Serialize, Deserialize)]
-    struct Shipped {
+    struct ShippedEvent {
         parcel: u32,
     }
-    impl EventData for Shipped {
+    impl EventData for ShippedEvent {
         const NAME: &'static str = "shop/shipped";
     }
-    async fn ship(ctx: Context, _: Event<Order>) -> Result<()> {
-        ctx.send_event("tell", Shipped { parcel: 7 }).await.map(drop)
+    async fn ship(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+        ctx.send_event("tell", ShippedEvent { parcel: 7 }).await.map(drop)
     }
-    async fn thank(_: Context, event: Event<Shipped>) -> Result<u32> {
+    async fn thank(_: Context, event: Event<ShippedEvent>) -> Result<u32> {
         Ok(event.data.parcel)
     }
     let mut app = TestApp::new().function(Function::new("ship", ship)).function(Function::new("thank", thank));
@@ -81,21 +81,21 @@ async fn an_event_that_a_function_sends_starts_others() {
 #[tokio::test]
 async fn an_invoked_function_returns_its_value_or_its_failure() {
     #[derive(Serialize, Deserialize)]
-    struct Numbers {
+    struct NumbersEvent {
         numbers: Vec<u32>,
     }
-    impl EventData for Numbers {
+    impl EventData for NumbersEvent {
         const NAME: &'static str = "math/numbers";
     }
-    async fn sum(ctx: Context, event: Event<Numbers>) -> Result<u32> {
+    async fn sum(ctx: Context, event: Event<NumbersEvent>) -> Result<u32> {
         if event.data.numbers.is_empty() {
             return Err(Error::terminal("nothing to add").with_code("empty"));
         }
         ctx.step("add", async || Ok(event.data.numbers.iter().sum())).await
     }
-    async fn parent(ctx: Context, _: Event<Order>) -> Result<(u32, String)> {
+    async fn parent(ctx: Context, _: Event<OrderEvent>) -> Result<(u32, String)> {
         let total = ctx.invoke("total", "sum", &json!({"numbers": [1, 2, 3]})).await?;
-        let failed = ctx.invoke::<u32>("nothing", "sum", &Numbers { numbers: Vec::new() }).await.unwrap_err();
+        let failed = ctx.invoke::<u32>("nothing", "sum", &NumbersEvent { numbers: Vec::new() }).await.unwrap_err();
         assert_eq!(failed.code(), Some("empty"));
         Ok((total, failed.to_string()))
     }
@@ -107,7 +107,7 @@ async fn an_invoked_function_returns_its_value_or_its_failure() {
 
 #[tokio::test]
 async fn a_fan_out_of_fifty_runs_every_body_once() {
-    async fn fan(ctx: Context, _: Event<Order>) -> Result<u32> {
+    async fn fan(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
         let values = ctx.map("item", 0..50_u32, async |i| Ok(i)).await?;
         ctx.step("sum", async || Ok(values.iter().sum())).await
     }
@@ -121,7 +121,7 @@ async fn a_fan_out_of_fifty_runs_every_body_once() {
 
 #[tokio::test]
 async fn a_sleep_that_wins_a_race_abandons_the_body() {
-    async fn raced(ctx: Context, _: Event<Order>) -> Result<&'static str> {
+    async fn raced(ctx: Context, _: Event<OrderEvent>) -> Result<&'static str> {
         tokio::select! {
             r = ctx.step("slow", async || Ok(())) => r.map(|()| "step"),
             r = ctx.sleep("limit", Duration::from_secs(5)) => r.map(|()| "sleep"),
@@ -137,7 +137,7 @@ async fn a_sleep_that_wins_a_race_abandons_the_body() {
 
 #[tokio::test]
 async fn bodies_may_take_real_time_while_the_clock_stands_still() {
-    async fn reads(ctx: Context, _: Event<Order>) -> Result<usize> {
+    async fn reads(ctx: Context, _: Event<OrderEvent>) -> Result<usize> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         ctx.step("read", || stepladder_sdk::blocking(move || Ok(std::fs::read(path)?.len()))).await
     }
@@ -150,19 +150,19 @@ async fn bodies_may_take_real_time_while_the_clock_stands_still() {
 #[tokio::test]
 async fn an_invoked_run_is_cancelled_with_its_caller_if_the_call_says_so() {
     #[derive(Deserialize)]
-    struct Called {
+    struct CalledInput {
         bound: bool,
     }
-    impl EventData for Called {
+    impl EventData for CalledInput {
         const NAME: &'static str = "never/sent";
         const NAMES: &'static [&'static str] = &[];
     }
-    async fn calls(ctx: Context, _: Event<Order>) -> Result<()> {
+    async fn calls(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         let bound = ctx.invoke::<()>("bound", "sleeper", &json!({"bound": true})).cancelled_with_run();
         let free = ctx.invoke::<()>("free", "sleeper", &json!({"bound": false}));
         futures::try_join!(bound, free).map(drop)
     }
-    async fn sleeps(ctx: Context, event: Event<Called>) -> Result<bool> {
+    async fn sleeps(ctx: Context, event: Event<CalledInput>) -> Result<bool> {
         ctx.sleep("a month", MONTH).await?;
         Ok(event.data.bound)
     }

@@ -6,7 +6,7 @@ use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Pace, Status, TestApp};
 use stepladder_sdk::{Json, NewEvent};
 
-use super::running::{Order, order};
+use super::running::{OrderEvent, order};
 
 fn raw(data: String) -> NewEvent {
     let data: Json = RawValue::from_string(data).unwrap().into();
@@ -35,7 +35,7 @@ async fn a_sent_event_has_the_limits_of_any_event() {
     for (data, said) in unfit() {
         for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
             let event = raw(data.clone());
-            let function = Function::new("sends", move |ctx: Context, _: Event<Order>| {
+            let function = Function::new("sends", move |ctx: Context, _: Event<OrderEvent>| {
                 let event = event.clone();
                 async move {
                     let refused = ctx.send_event("send", event).await.unwrap_err();
@@ -55,7 +55,7 @@ async fn a_sent_event_has_the_limits_of_any_event() {
 
 #[tokio::test]
 async fn an_event_at_its_limits_is_sent() {
-    async fn sends(ctx: Context, _: Event<Order>) -> Result<()> {
+    async fn sends(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         ctx.send_event("deep", raw(nested(99))).await?;
         ctx.send_event("large", raw(format!(r#"{{"a":"{}"}}"#, "x".repeat((3 << 20) - 100)))).await?;
         ctx.send_event("pair", raw(r#"{"a":"\ud83d\ude00"}"#.into())).await.map(drop)
@@ -66,7 +66,7 @@ async fn an_event_at_its_limits_is_sent() {
 
 #[tokio::test]
 async fn events_sent_together_have_the_limits_of_a_request() {
-    async fn sends(ctx: Context, _: Event<Order>) -> Result<(String, String)> {
+    async fn sends(ctx: Context, _: Event<OrderEvent>) -> Result<(String, String)> {
         let many = ctx.send_events("many", (0..5_001).map(|_| raw("{}".into()))).await.unwrap_err();
         let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(3_000_000));
         let much = ctx.send_events("much", (0..23).map(|_| raw(large.clone()))).await.unwrap_err();
@@ -80,11 +80,11 @@ async fn events_sent_together_have_the_limits_of_a_request() {
 
 #[tokio::test]
 async fn the_input_of_a_call_has_the_limits_of_an_event() {
-    async fn child(_: Context, _: Event<Order>) -> Result<()> {
+    async fn child(_: Context, _: Event<OrderEvent>) -> Result<()> {
         Ok(())
     }
     for (data, said) in unfit() {
-        let calls = Function::new("calls", move |ctx: Context, _: Event<Order>| {
+        let calls = Function::new("calls", move |ctx: Context, _: Event<OrderEvent>| {
             let input: Box<RawValue> = RawValue::from_string(data.clone()).unwrap();
             async move {
                 let one: Result<()> = ctx.invoke("one", "child", &input).await;
@@ -104,7 +104,7 @@ async fn the_input_of_a_call_has_the_limits_of_an_event() {
 
 #[tokio::test]
 async fn an_impossible_function_name_is_not_invoked() {
-    async fn calls(ctx: Context, _: Event<Order>) -> Result<String> {
+    async fn calls(ctx: Context, _: Event<OrderEvent>) -> Result<String> {
         let called: Result<()> = ctx.invoke("one", "x".repeat(1 << 20), &json!({})).await;
         Ok(called.unwrap_err().to_string())
     }

@@ -14,17 +14,17 @@ use stepladder_sdk::testing::{Pace, Status, TestApp};
 
 #[derive(Serialize, Deserialize, Clone)]
 #[serde(transparent)]
-struct Asked(serde_json::Value);
+struct AskedEvent(serde_json::Value);
 
-impl EventData for Asked {
+impl EventData for AskedEvent {
     const NAME: &'static str = "job/asked";
 }
 
 #[derive(Serialize, Deserialize, Clone)]
 #[serde(transparent)]
-struct Stopped(serde_json::Value);
+struct StoppedEvent(serde_json::Value);
 
-impl EventData for Stopped {
+impl EventData for StoppedEvent {
     const NAME: &'static str = "job/stopped";
 }
 
@@ -60,16 +60,16 @@ const ELSEWHERE: &[&str] = &["App::code_version", "App::data", "App::pace", "Dev
 /// a log line's field a newer value.
 const REPLACES: &[&str] = &["Error::with_code", "Log::with"];
 
-fn asked(data: serde_json::Value) -> Asked {
-    Asked(data)
+fn asked(data: serde_json::Value) -> AskedEvent {
+    AskedEvent(data)
 }
 
-async fn quick(ctx: Context, event: Event<Asked>) -> Result<serde_json::Value> {
+async fn quick(ctx: Context, event: Event<AskedEvent>) -> Result<serde_json::Value> {
     ctx.step("work", async || Ok(())).await?;
     Ok(event.data.0)
 }
 
-async fn long(ctx: Context, _: Event<Asked>) -> Result<()> {
+async fn long(ctx: Context, _: Event<AskedEvent>) -> Result<()> {
     ctx.sleep("an hour", Duration::from_secs(3_600)).await
 }
 
@@ -85,7 +85,7 @@ fn refusal(function: Function) -> String {
 /// Runs a handler and returns its failure.
 async fn failure<H, Fut>(handler: H) -> String
 where
-    H: Fn(Context, Event<Asked>) -> Fut + Send + Sync + 'static,
+    H: Fn(Context, Event<AskedEvent>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<()>> + Send + 'static,
 {
     let run = TestApp::new().function(Function::new("f", handler)).send(&asked(json!({}))).await.remove(0);
@@ -106,7 +106,7 @@ fn backoff() -> stepladder_sdk::Backoff {
 /// Returns each method that may be called only once, with the error of a second call.
 async fn refusals() -> Vec<(&'static str, String)> {
     let rate = || Rate::new(1, S);
-    let cancel = || CancelOn::event::<Stopped>();
+    let cancel = || CancelOn::event::<StoppedEvent>();
     let one = || Concurrency::limit(1);
     let mut all = vec![
         ("Function::time_zone", refusal(f().cron("@daily").time_zone("UTC").time_zone("UTC"))),
@@ -142,7 +142,7 @@ async fn refusals() -> Vec<(&'static str, String)> {
         ("Debounce::max_wait", refusal(f().debounce(Debounce::new(S).max_wait(S).max_wait(S)))),
         ("Debounce::key", refusal(f().debounce(Debounce::new(S).key("event.data.a").key("event.data.b")))),
         ("Batch::key", {
-            async fn many(_: Context, _: Vec<Event<Asked>>) -> Result<()> {
+            async fn many(_: Context, _: Vec<Event<AskedEvent>>) -> Result<()> {
                 Ok(())
             }
             refusal(Function::batch("f", Batch::new(2, S).key("event.data.a").key("event.data.b"), many))
@@ -191,7 +191,7 @@ async fn steps() -> Vec<(&'static str, String)> {
             awaited!(|c| c.poll_until("s", async || Ok(Some(1))).check_timeout(S).check_timeout(S))
         }),
         ("PollUntil::retries", awaited!(|c| c.poll_until("s", async || Ok(Some(1))).retries(1).retries(1))),
-        ("WaitForEvent::timeout", awaited!(|c| c.wait_for_event::<Stopped>("s").timeout(S).timeout(S))),
+        ("WaitForEvent::timeout", awaited!(|c| c.wait_for_event::<StoppedEvent>("s").timeout(S).timeout(S))),
         ("WaitForSignal::timeout", awaited!(|c| c.wait_for_signal::<Json>("s").timeout(S).timeout(S))),
     ]
 }
@@ -271,7 +271,7 @@ fn methods(folder: &Path, found: &mut BTreeSet<String>) {
 async fn is_cancelled(cancel: CancelOn, stop: serde_json::Value) -> bool {
     let mut app = TestApp::new().function(Function::new("f", long).cancel_on(cancel));
     app.start(&asked(json!({"tenant": "a", "id": 1}))).await;
-    app.start(&Stopped(stop)).await;
+    app.start(&StoppedEvent(stop)).await;
     app.runs().await[0].status() == Status::Cancelled
 }
 
@@ -279,11 +279,11 @@ async fn is_cancelled(cancel: CancelOn, stop: serde_json::Value) -> bool {
 async fn two_conditions_for_being_cancelled_must_both_hold() {
     let same_id = "async.data.id == event.data.id";
     let each: [fn() -> CancelOn; 4] = [
-        || CancelOn::event::<Stopped>().matching("tenant").matching("id"),
-        || CancelOn::event::<Stopped>().matching("tenant").filter("async.data.id == event.data.id"),
-        || CancelOn::event::<Stopped>().filter("async.data.tenant == event.data.tenant").matching("id"),
+        || CancelOn::event::<StoppedEvent>().matching("tenant").matching("id"),
+        || CancelOn::event::<StoppedEvent>().matching("tenant").filter("async.data.id == event.data.id"),
+        || CancelOn::event::<StoppedEvent>().filter("async.data.tenant == event.data.tenant").matching("id"),
         || {
-            CancelOn::event::<Stopped>()
+            CancelOn::event::<StoppedEvent>()
                 .filter("async.data.tenant == event.data.tenant")
                 .filter("async.data.id == event.data.id")
         },
@@ -295,7 +295,7 @@ async fn two_conditions_for_being_cancelled_must_both_hold() {
         }
     }
     // a third condition that never holds must count as well
-    let never = || CancelOn::event::<Stopped>().matching("tenant").filter(same_id).filter("false");
+    let never = || CancelOn::event::<StoppedEvent>().matching("tenant").filter(same_id).filter("false");
     assert!(!is_cancelled(never(), json!({"tenant": "a", "id": 1})).await);
 }
 
@@ -308,7 +308,9 @@ async fn two_filters_of_a_function_must_both_hold() {
         (json!({"plan": "pro", "id": 3}), false),
         (json!({"plan": "free", "id": 2}), false),
     ] {
-        for function in [function(), f().on::<Asked>().filter("event.data.plan == 'pro'").filter("event.data.id < 3")] {
+        for function in
+            [function(), f().on::<AskedEvent>().filter("event.data.plan == 'pro'").filter("event.data.id < 3")]
+        {
             let mut app = TestApp::new().function(function);
             app.send(&asked(data.clone())).await;
             assert_eq!(app.runs().await.len(), usize::from(starts), "{data}");
@@ -320,8 +322,8 @@ async fn two_filters_of_a_function_must_both_hold() {
 
 #[tokio::test]
 async fn two_conditions_of_a_wait_must_both_hold() {
-    async fn waits(ctx: Context, _: Event<Asked>) -> Result<bool> {
-        let waits = ctx.wait_for_event::<Stopped>("w").matching("tenant", "a").matching("data.id", &1);
+    async fn waits(ctx: Context, _: Event<AskedEvent>) -> Result<bool> {
+        let waits = ctx.wait_for_event::<StoppedEvent>("w").matching("tenant", "a").matching("data.id", &1);
         let came = waits.filter("async.data.score > 5").filter("async.data.score < 9").await?;
         Ok(came.is_some())
     }
@@ -334,7 +336,7 @@ async fn two_conditions_of_a_wait_must_both_hold() {
     ] {
         let mut app = TestApp::new().function(Function::new("f", waits));
         app.start(&asked(json!({}))).await;
-        app.send(&Stopped(data.clone())).await;
+        app.send(&StoppedEvent(data.clone())).await;
         app.finish().await;
         assert_eq!(app.runs().await[0].output::<bool>(), came, "{data}");
     }

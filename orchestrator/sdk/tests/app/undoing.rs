@@ -9,13 +9,13 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Pace, Status, TestApp};
 
-use crate::running::{Order, order};
+use crate::running::{OrderEvent, order};
 
 /// A record of the effects and their compensations, in order.
 #[derive(Clone, Default)]
-struct Ledger(Arc<Mutex<Vec<String>>>);
+struct EffectLog(Arc<Mutex<Vec<String>>>);
 
-impl Ledger {
+impl EffectLog {
     fn note(&self, what: impl Into<String>) {
         self.0.lock().unwrap().push(what.into());
     }
@@ -26,8 +26,8 @@ impl Ledger {
 }
 
 /// Books two things and then fails to pay.
-async fn trip(ctx: Context, _: Event<Order>) -> Result<()> {
-    let ledger: Ledger = ctx.data::<Ledger>()?.clone();
+async fn trip(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+    let ledger: EffectLog = ctx.data::<EffectLog>()?.clone();
     for what in ["flight", "hotel"] {
         let undone = ledger.clone();
         ctx.step(format!("book {what}"), async || {
@@ -43,7 +43,7 @@ async fn trip(ctx: Context, _: Event<Order>) -> Result<()> {
     ctx.step("pay", async || Ok(())).await
 }
 
-fn app(ledger: &Ledger) -> TestApp {
+fn app(ledger: &EffectLog) -> TestApp {
     TestApp::new().data(ledger.clone()).function(Function::new("trip", trip))
 }
 
@@ -54,7 +54,7 @@ fn refused() -> Error {
 #[tokio::test]
 async fn a_failed_run_undoes_its_steps_once_in_reverse_order() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
-        let ledger = Ledger::default();
+        let ledger = EffectLog::default();
         let run = app(&ledger).pace(pace).fail("pay", 9, refused()).send(&order()).await.remove(0);
         assert_eq!(ledger.lines(), ["book flight", "book hotel", "cancel hotel 7", "cancel flight 7"]);
         assert_eq!(run.status(), Status::Failed);
@@ -67,15 +67,15 @@ async fn a_failed_run_undoes_its_steps_once_in_reverse_order() {
 
 #[tokio::test]
 async fn a_completed_run_and_a_retried_step_are_not_compensated() {
-    let ledger = Ledger::default();
+    let ledger = EffectLog::default();
     let run = app(&ledger).fail("pay", 4, Error::new("busy")).send(&order()).await.remove(0);
     assert_eq!((run.status(), run.attempts("pay")), (Status::Completed, 5));
     assert_eq!(ledger.lines(), ["book flight", "book hotel"]);
 }
 
 /// Panics outside its steps this many times.
-async fn moody(ctx: Context, _: Event<Order>) -> Result<()> {
-    let (ledger, fails) = (ctx.data::<Ledger>()?.clone(), *ctx.data::<u32>()?);
+async fn moody(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+    let (ledger, fails) = (ctx.data::<EffectLog>()?.clone(), *ctx.data::<u32>()?);
     let undone = ledger.clone();
     ctx.undo("it", async move || {
         undone.note("undone");
@@ -93,7 +93,7 @@ async fn moody(ctx: Context, _: Event<Order>) -> Result<()> {
 #[tokio::test]
 async fn a_retried_handler_is_compensated_only_after_its_last_attempt() {
     let run = async |fails: u32| {
-        let ledger = Ledger::default();
+        let ledger = EffectLog::default();
         let function = Function::new("moody", moody).retries(2);
         let run = TestApp::new().data(ledger.clone()).data(fails).function(function).send(&order()).await.remove(0);
         (run, ledger.lines())
@@ -107,7 +107,7 @@ async fn a_retried_handler_is_compensated_only_after_its_last_attempt() {
 
 #[tokio::test]
 async fn compensations_are_retried_and_a_failed_one_does_not_stop_the_others() {
-    let ledger = Ledger::default();
+    let ledger = EffectLog::default();
     let app = app(&ledger).fail("pay", 9, refused());
     let mut app = app.fail("undo book flight", 4, Error::new("away")).fail("undo book hotel", 9, Error::new("gone"));
     let run = app.send(&order()).await.remove(0);
@@ -120,7 +120,7 @@ async fn compensations_are_retried_and_a_failed_one_does_not_stop_the_others() {
 
 #[tokio::test]
 async fn compensations_have_at_least_four_retries() {
-    let ledger = Ledger::default();
+    let ledger = EffectLog::default();
     let app = TestApp::new().data(ledger.clone()).function(Function::new("trip", trip).retries(0));
     let mut app = app.fail("pay", 9, Error::new("busy")).fail("undo book hotel", 4, Error::new("away"));
     assert_eq!(app.send(&order()).await.remove(0).attempts("undo book hotel"), 5);
@@ -131,8 +131,8 @@ static WELL: AtomicBool = AtomicBool::new(false);
 
 #[tokio::test]
 async fn a_recorded_failure_holds_even_if_a_later_replay_ends_differently() {
-    async fn fickle(ctx: Context, _: Event<Order>) -> Result<()> {
-        let ledger = ctx.data::<Ledger>()?.clone();
+    async fn fickle(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+        let ledger = ctx.data::<EffectLog>()?.clone();
         for what in ["a", "b"] {
             let ledger = ledger.clone();
             ctx.step(what, async || Ok(()))
@@ -146,7 +146,7 @@ async fn a_recorded_failure_holds_even_if_a_later_replay_ends_differently() {
         }
         if WELL.load(Ordering::Relaxed) { Ok(()) } else { Err(refused()) }
     }
-    let ledger = Ledger::default();
+    let ledger = EffectLog::default();
     let run =
         TestApp::new().data(ledger.clone()).function(Function::new("fickle", fickle)).send(&order()).await.remove(0);
     assert!(WELL.load(Ordering::Relaxed));
@@ -156,8 +156,8 @@ async fn a_recorded_failure_holds_even_if_a_later_replay_ends_differently() {
 
 #[tokio::test(start_paused = true)]
 async fn an_aborted_handler_is_compensated() {
-    async fn stuck(ctx: Context, _: Event<Order>) -> Result<()> {
-        let ledger = ctx.data::<Ledger>()?.clone();
+    async fn stuck(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+        let ledger = ctx.data::<EffectLog>()?.clone();
         ctx.step("do", async || Ok(()))
             .undo(async move |()| {
                 ledger.note("undone");
@@ -166,7 +166,7 @@ async fn an_aborted_handler_is_compensated() {
             .await?;
         std::future::pending().await
     }
-    let ledger = Ledger::default();
+    let ledger = EffectLog::default();
     let run =
         TestApp::new().data(ledger.clone()).function(Function::new("stuck", stuck)).send(&order()).await.remove(0);
     assert_eq!(run.error().unwrap().code(), Some("not-a-step"));
@@ -175,8 +175,8 @@ async fn an_aborted_handler_is_compensated() {
 
 #[tokio::test]
 async fn an_output_past_the_limit_fails_the_run_and_is_compensated() {
-    async fn large(ctx: Context, _: Event<Order>) -> Result<String> {
-        let ledger = ctx.data::<Ledger>()?.clone();
+    async fn large(ctx: Context, _: Event<OrderEvent>) -> Result<String> {
+        let ledger = ctx.data::<EffectLog>()?.clone();
         ctx.step("do", async || Ok(()))
             .undo(async move |()| {
                 ledger.note("undone");
@@ -185,7 +185,7 @@ async fn an_output_past_the_limit_fails_the_run_and_is_compensated() {
             .await?;
         Ok("x".repeat(5 << 20))
     }
-    let ledger = Ledger::default();
+    let ledger = EffectLog::default();
     let run =
         TestApp::new().data(ledger.clone()).function(Function::new("large", large)).send(&order()).await.remove(0);
     assert_eq!(run.error().unwrap().code(), Some("too-large"));
@@ -194,7 +194,7 @@ async fn an_output_past_the_limit_fails_the_run_and_is_compensated() {
 
 #[tokio::test]
 async fn a_cancelled_run_ends_where_it_is() {
-    let ledger = Ledger::default();
+    let ledger = EffectLog::default();
     let mut app = app(&ledger).fail("pay", 3, Error::new("busy"));
     let run = app.start(&order()).await.remove(0);
     app.engine().control().cancel(run.id(), "not wanted").await.unwrap();
@@ -205,7 +205,7 @@ async fn a_cancelled_run_ends_where_it_is() {
 
 #[tokio::test]
 async fn a_compensated_run_is_rerun_from_its_beginning_only() {
-    let ledger = Ledger::default();
+    let ledger = EffectLog::default();
     let mut app = app(&ledger).fail("pay", 1, refused());
     let run = app.send(&order()).await.remove(0);
     assert_eq!(run.status(), Status::Failed);
@@ -219,8 +219,8 @@ async fn a_compensated_run_is_rerun_from_its_beginning_only() {
 
 #[tokio::test]
 async fn a_rerun_compensates_its_own_steps_only() {
-    async fn two(ctx: Context, event: Event<Order>) -> Result<()> {
-        let ledger = ctx.data::<Ledger>()?.clone();
+    async fn two(ctx: Context, event: Event<OrderEvent>) -> Result<()> {
+        let ledger = ctx.data::<EffectLog>()?.clone();
         for what in ["a", "b"] {
             let ledger = ledger.clone();
             ctx.step(what, async || Ok(()))
@@ -232,11 +232,11 @@ async fn a_rerun_compensates_its_own_steps_only() {
         }
         if event.data.client_id == "acme" { Ok(()) } else { Err(refused()) }
     }
-    let ledger = Ledger::default();
+    let ledger = EffectLog::default();
     let mut app = TestApp::new().data(ledger.clone()).function(Function::new("two", two));
     let run = app.send(&order()).await.remove(0);
     assert_eq!(run.status(), Status::Completed);
-    let input = stepladder_core::json::to_json(&Order { client_id: "other".into() }).unwrap();
+    let input = stepladder_core::json::to_json(&OrderEvent { client_id: "other".into() }).unwrap();
     let from_b = stepladder_engine::RerunOptions { from_step: Some("b".into()), input: Some(input) };
     app.engine().control().rerun(run.id(), from_b).await.unwrap();
     app.finish().await;
@@ -247,7 +247,7 @@ static DRAWN: AtomicU32 = AtomicU32::new(0);
 
 #[tokio::test]
 async fn undo_within_a_body_has_no_effect() {
-    async fn within(ctx: Context, _: Event<Order>) -> Result<()> {
+    async fn within(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         ctx.step("a", async || {
             ctx.undo("a", async || {
                 DRAWN.fetch_add(1, Ordering::Relaxed);
@@ -265,8 +265,8 @@ async fn undo_within_a_body_has_no_effect() {
 
 #[tokio::test]
 async fn items_of_a_map_are_undone_one_by_one() {
-    async fn all(ctx: Context, _: Event<Order>) -> Result<()> {
-        let ledger = ctx.data::<Ledger>()?.clone();
+    async fn all(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+        let ledger = ctx.data::<EffectLog>()?.clone();
         ctx.map("item", 0..3_u8, async |i| Ok(i))
             .limit(1)
             .undo(async move |i| {
@@ -277,7 +277,7 @@ async fn items_of_a_map_are_undone_one_by_one() {
         ctx.sleep("a while", Duration::from_secs(60)).await?;
         Err(refused())
     }
-    let ledger = Ledger::default();
+    let ledger = EffectLog::default();
     let run = TestApp::new().data(ledger.clone()).function(Function::new("all", all)).send(&order()).await.remove(0);
     assert_eq!(run.steps()[5..], ["undo item:2", "undo item:1", "undo item"]);
     assert_eq!(ledger.lines(), ["2", "1", "0"]);

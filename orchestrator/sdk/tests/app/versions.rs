@@ -11,15 +11,15 @@ use stepladder_sdk::testing::{Fact, Pace, Status, TestApp};
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_testkit::memory::Memory;
 
-use crate::running::{Order, order};
+use crate::running::{OrderEvent, order};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-async fn old(ctx: Context, _: Event<Order>) -> Result<String> {
+async fn old(ctx: Context, _: Event<OrderEvent>) -> Result<String> {
     ctx.step("old", async || Ok("old".to_owned())).await
 }
 
-async fn new(ctx: Context, _: Event<Order>) -> Result<String> {
+async fn new(ctx: Context, _: Event<OrderEvent>) -> Result<String> {
     ctx.sleep("night", DAY).await?;
     ctx.step("new", async || Ok("new".to_owned())).await
 }

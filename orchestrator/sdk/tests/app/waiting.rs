@@ -6,28 +6,28 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestRunDetail;
 use stepladder_sdk::testing::{Fact, Pace, Status, TestApp};
 
-use super::running::{Order, order};
+use super::running::{OrderEvent, order};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Approved {
+struct ApprovedEvent {
     client_id: String,
     score: u32,
 }
 
-impl EventData for Approved {
+impl EventData for ApprovedEvent {
     const NAME: &'static str = "brief/approved";
 }
 
-fn approved(client_id: &str, score: u32) -> Approved {
-    Approved { client_id: client_id.into(), score }
+fn approved(client_id: &str, score: u32) -> ApprovedEvent {
+    ApprovedEvent { client_id: client_id.into(), score }
 }
 
-async fn approval(ctx: Context, event: Event<Order>) -> Result<Option<u32>> {
+async fn approval(ctx: Context, event: Event<OrderEvent>) -> Result<Option<u32>> {
     let id = &event.data.client_id;
-    let approved = ctx.wait_for_event::<Approved>("approval").matching("clientId", id).timeout(30 * DAY).await?;
+    let approved = ctx.wait_for_event::<ApprovedEvent>("approval").matching("clientId", id).timeout(30 * DAY).await?;
     ctx.step("write", async || Ok(())).await?;
     Ok(approved.map(|event| event.data.score))
 }
@@ -57,9 +57,9 @@ async fn a_wait_returns_none_at_its_timeout() {
 
 #[tokio::test]
 async fn a_wait_and_a_signal_without_a_timeout_last_a_week() {
-    async fn waits(ctx: Context, _: Event<Order>) -> Result<bool> {
+    async fn waits(ctx: Context, _: Event<OrderEvent>) -> Result<bool> {
         let (event, signal) =
-            tokio::join!(ctx.wait_for_event::<Approved>("event"), ctx.wait_for_signal::<u32>("signal"));
+            tokio::join!(ctx.wait_for_event::<ApprovedEvent>("event"), ctx.wait_for_signal::<u32>("signal"));
         Ok(event?.is_none() && signal?.is_none())
     }
     let mut app = TestApp::new().function(Function::new("f", waits));
@@ -70,9 +70,9 @@ async fn a_wait_and_a_signal_without_a_timeout_last_a_week() {
 
 #[tokio::test]
 async fn an_expression_sees_both_events() {
-    async fn waits(ctx: Context, _: Event<Order>) -> Result<Option<u32>> {
+    async fn waits(ctx: Context, _: Event<OrderEvent>) -> Result<Option<u32>> {
         let when = "async.data.clientId == event.data.clientId && async.data.score > 5";
-        Ok(ctx.wait_for_event::<Approved>("good").filter(when).await?.map(|event| event.data.score))
+        Ok(ctx.wait_for_event::<ApprovedEvent>("good").filter(when).await?.map(|event| event.data.score))
     }
     let mut app = TestApp::new().function(Function::new("f", waits));
     app.start(&order()).await;
@@ -84,24 +84,24 @@ async fn an_expression_sees_both_events() {
 
 #[tokio::test]
 async fn an_event_that_another_function_sends_is_one_as_any() {
-    async fn sends(ctx: Context, _: Event<Tell>) -> Result<()> {
+    async fn sends(ctx: Context, _: Event<TellEvent>) -> Result<()> {
         ctx.send_event("approve", approved("acme", 3)).await.map(drop)
     }
     #[derive(Serialize, Deserialize)]
-    struct Tell {}
-    impl EventData for Tell {
+    struct TellEvent {}
+    impl EventData for TellEvent {
         const NAME: &'static str = "test/tell";
     }
     let mut app = TestApp::new().function(Function::new("f", approval)).function(Function::new("g", sends));
     app.start(&order()).await;
-    app.send(&Tell {}).await;
+    app.send(&TellEvent {}).await;
     assert_eq!(app.runs_of_function("f").await[0].output::<Option<u32>>(), Some(3));
 }
 
 #[tokio::test]
 async fn a_run_that_sends_what_it_waits_for_gets_it() {
-    async fn both(ctx: Context, _: Event<Order>) -> Result<Option<u32>> {
-        let (came, sent) = tokio::join!(ctx.wait_for_event::<Approved>("approval"), async {
+    async fn both(ctx: Context, _: Event<OrderEvent>) -> Result<Option<u32>> {
+        let (came, sent) = tokio::join!(ctx.wait_for_event::<ApprovedEvent>("approval"), async {
             ctx.sleep("a day", DAY).await?;
             ctx.send_event("approve", approved("acme", 4)).await
         });
@@ -119,12 +119,12 @@ async fn a_run_that_sends_what_it_waits_for_gets_it() {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Paid {
+struct PaidEvent {
     cents: u64,
 }
 
-async fn payment(ctx: Context, _: Event<Order>) -> Result<Option<u64>> {
-    let payment = ctx.wait_for_signal::<Paid>("payment").timeout(DAY);
+async fn payment(ctx: Context, _: Event<OrderEvent>) -> Result<Option<u64>> {
+    let payment = ctx.wait_for_signal::<PaidEvent>("payment").timeout(DAY);
     ctx.step("ask", async || Ok(payment.token().to_owned())).await?;
     Ok(payment.await?.map(|paid| paid.cents))
 }
@@ -136,13 +136,13 @@ async fn data_posted_to_a_token_reaches_the_run() {
     let handed_out = run.detail().steps[0].output.clone().expect("a token");
     let token: String = serde_json::from_str(handed_out.get()).unwrap();
     assert_eq!(token, app.token(&run, "payment").await);
-    app.signal(&token, &Paid { cents: 995 }).await;
+    app.signal(&token, &PaidEvent { cents: 995 }).await;
     assert_eq!(app.runs().await[0].output::<Option<u64>>(), Some(995));
 }
 
 #[tokio::test]
 async fn each_run_and_each_use_of_a_name_has_a_token_of_its_own() {
-    async fn twice(ctx: Context, _: Event<Order>) -> Result<(String, String)> {
+    async fn twice(ctx: Context, _: Event<OrderEvent>) -> Result<(String, String)> {
         let (one, two) = (ctx.wait_for_signal::<()>("s"), ctx.wait_for_signal::<()>("s"));
         Ok((one.token().to_owned(), two.token().to_owned()))
     }
@@ -157,7 +157,7 @@ async fn each_run_and_each_use_of_a_name_has_a_token_of_its_own() {
 
 #[tokio::test]
 async fn a_signal_of_null_is_a_signal() {
-    async fn waits(ctx: Context, _: Event<Order>) -> Result<bool> {
+    async fn waits(ctx: Context, _: Event<OrderEvent>) -> Result<bool> {
         Ok(ctx.wait_for_signal::<()>("s").await?.is_some())
     }
     let mut app = TestApp::new().function(Function::new("f", waits));
@@ -169,12 +169,12 @@ async fn a_signal_of_null_is_a_signal() {
 
 /// Races a step, a sleep, waits for an event and a signal, and a call. The first outcome in the
 /// journal wins, in the first execution and in every replay.
-async fn race(ctx: Context, event: Event<Order>) -> Result<&'static str> {
+async fn race(ctx: Context, event: Event<OrderEvent>) -> Result<&'static str> {
     let id = &event.data.client_id;
     let winner = tokio::select! {
         out = ctx.step("step", std::future::pending::<Result<()>>) => out.map(|()| "step"),
         out = ctx.sleep("sleep", 2 * DAY) => out.map(|()| "sleep"),
-        out = ctx.wait_for_event::<Approved>("event").matching("clientId", id) => out.map(|_| "event"),
+        out = ctx.wait_for_event::<ApprovedEvent>("event").matching("clientId", id) => out.map(|_| "event"),
         out = ctx.wait_for_signal::<()>("signal") => out.map(|_| "signal"),
         out = ctx.invoke::<()>("invoke", "naps", &json!({})) => out.map(|()| "invoke"),
     }?;
@@ -186,14 +186,14 @@ async fn race(ctx: Context, event: Event<Order>) -> Result<&'static str> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Nap {}
+struct NapEvent {}
 
-impl EventData for Nap {
+impl EventData for NapEvent {
     const NAME: &'static str = "test/nap";
 }
 
 async fn racing(naps: Duration, step: bool) -> TestApp {
-    let nap = move |ctx: Context, _: Event<Nap>| async move { ctx.sleep("nap", naps).await };
+    let nap = move |ctx: Context, _: Event<NapEvent>| async move { ctx.sleep("nap", naps).await };
     let app = TestApp::new().function(Function::new("race", race)).function(Function::new("naps", nap));
     if step {
         app.mock("step", ())
@@ -225,13 +225,13 @@ async fn the_first_outcome_wins_a_race() {
 
 #[tokio::test]
 async fn a_late_outcome_of_a_lost_race_changes_nothing() {
-    async fn first_of_two(ctx: Context, _: Event<Order>) -> Result<(bool, Option<u32>)> {
+    async fn first_of_two(ctx: Context, _: Event<OrderEvent>) -> Result<(bool, Option<u32>)> {
         let slept = tokio::select! {
             out = ctx.sleep("sleep", DAY) => out.map(|()| true),
-            out = ctx.wait_for_event::<Approved>("lost") => out.map(|_| false),
+            out = ctx.wait_for_event::<ApprovedEvent>("lost") => out.map(|_| false),
         }?;
         ctx.sleep("on", DAY).await?;
-        let second = ctx.wait_for_event::<Approved>("second").await?;
+        let second = ctx.wait_for_event::<ApprovedEvent>("second").await?;
         Ok((slept, second.map(|event| event.data.score)))
     }
     let mut app = TestApp::new().function(Function::new("f", first_of_two));
@@ -247,14 +247,14 @@ async fn a_late_outcome_of_a_lost_race_changes_nothing() {
 
 #[tokio::test]
 async fn an_impossible_wait_fails_with_the_reason() {
-    async fn list(ctx: Context, _: Event<Order>) -> Result<()> {
-        ctx.wait_for_event::<Approved>("w").matching("clientId", &[1, 2]).await.map(drop)
+    async fn list(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+        ctx.wait_for_event::<ApprovedEvent>("w").matching("clientId", &[1, 2]).await.map(drop)
     }
-    async fn misspelt(ctx: Context, _: Event<Order>) -> Result<()> {
-        ctx.wait_for_event::<Approved>("w").filter("asnyc.data.score > 1").await.map(drop)
+    async fn misspelt(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+        ctx.wait_for_event::<ApprovedEvent>("w").filter("asnyc.data.score > 1").await.map(drop)
     }
-    async fn cel(ctx: Context, _: Event<Order>) -> Result<()> {
-        ctx.wait_for_event::<Approved>("w").filter("async.data.").await.map(drop)
+    async fn cel(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+        ctx.wait_for_event::<ApprovedEvent>("w").filter("async.data.").await.map(drop)
     }
     for (function, says) in [
         (Function::new("f", list), "cannot wait: an event is matched by a text, a number, a boolean or null"),
@@ -270,8 +270,8 @@ async fn an_impossible_wait_fails_with_the_reason() {
 
 #[tokio::test]
 async fn an_event_that_does_not_fit_its_type_fails_the_wait_and_names_it() {
-    async fn waits(ctx: Context, _: Event<Order>) -> Result<()> {
-        ctx.wait_for_event::<Approved>("w").await.map(drop)
+    async fn waits(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+        ctx.wait_for_event::<ApprovedEvent>("w").await.map(drop)
     }
     let mut app = TestApp::new().function(Function::new("f", waits));
     app.start(&order()).await;

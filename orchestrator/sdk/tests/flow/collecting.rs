@@ -7,9 +7,9 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Fact, Status, TestApp};
 
-use crate::{Job, MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works};
+use crate::{JobEvent, MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works};
 
-async fn counts(ctx: Context, events: Vec<Event<Job>>) -> Result<Vec<u32>> {
+async fn counts(ctx: Context, events: Vec<Event<JobEvent>>) -> Result<Vec<u32>> {
     ctx.step("count", async || Ok(events.iter().map(|event| event.data.n).collect())).await
 }
 
@@ -82,7 +82,7 @@ async fn a_repeated_event_is_in_one_batch_once_before_and_after_that_has_begun()
     let engine = app.engine();
     let event = |n: u32| {
         let data = stepladder_core::json::to_json(&job("acme", n)).unwrap();
-        stepladder_sdk::NewEvent::new(Job::NAME, data).with_id(format!("job-{n}"))
+        stepladder_sdk::NewEvent::new(JobEvent::NAME, data).with_id(format!("job-{n}"))
     };
     for n in [1, 2, 1, 2] {
         engine.intake().ingest(vec![event(n)], None).await.unwrap();
@@ -141,7 +141,7 @@ async fn a_cancelled_batch_does_not_take_later_events() {
 #[tokio::test]
 async fn an_event_with_a_future_ts_has_a_run_of_its_own_that_starts_then() {
     let batch = Function::batch("f", Batch::new(2, 10 * SECOND), counts);
-    let debounce = Function::new("f", async |ctx: Context, event: Event<Job>| {
+    let debounce = Function::new("f", async |ctx: Context, event: Event<JobEvent>| {
         ctx.step("work", async || Ok(vec![event.data.n])).await
     })
     .debounce(Debounce::new(10 * SECOND));

@@ -5,7 +5,7 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::configs;
 use stepladder_sdk::{FunctionFailed, MissedTicks};
 
-use crate::{Job, MINUTE, SECOND, works};
+use crate::{JobEvent, MINUTE, SECOND, works};
 
 async fn report(_: Context, _: Event<Tick>) -> Result<()> {
     Ok(())
@@ -15,7 +15,7 @@ async fn failed(_: Context, _: Event<FunctionFailed>) -> Result<()> {
     Ok(())
 }
 
-async fn counts(_: Context, events: Vec<Event<Job>>) -> Result<usize> {
+async fn counts(_: Context, events: Vec<Event<JobEvent>>) -> Result<usize> {
     Ok(events.len())
 }
 
@@ -34,7 +34,7 @@ fn f() -> Function {
 
 #[test]
 fn each_method_writes_its_field() {
-    let job = Job::NAME;
+    let job = JobEvent::NAME;
     let event = r#""conditions":["event.id != ''"]"#;
     for (function, fields) in [
         (f(), "{}".to_owned()),
@@ -44,8 +44,8 @@ fn each_method_writes_its_field() {
         (f().timeout(MINUTE), "{}".into()),
         (f().timeout(90 * SECOND), r#"{"timeout":"1m 30s"}"#.into()),
         (f().filter("event.id != ''"), format!(r#"{{"triggers":[{{"event":"{job}",{event}}}]}}"#)),
-        (f().on::<Job>().filter("event.id != ''"), format!(r#"{{"triggers":[{{"event":"{job}",{event}}}]}}"#)),
-        (f().filter("true").on::<Job>().filter("event.id != ''"), format!(r#"{{"triggers":[{{"event":"{job}",{event}}}]}}"#)),
+        (f().on::<JobEvent>().filter("event.id != ''"), format!(r#"{{"triggers":[{{"event":"{job}",{event}}}]}}"#)),
+        (f().filter("true").on::<JobEvent>().filter("event.id != ''"), format!(r#"{{"triggers":[{{"event":"{job}",{event}}}]}}"#)),
         (
             f().concurrency(Concurrency::limit(3)).concurrency(Concurrency::runs(1).key("event.id").shared("api")),
             r#"{"concurrency":[{"limit":3,"of":"steps"},{"limit":1,"of":"runs","key":"event.id","shared":"api"}]}"#.into(),

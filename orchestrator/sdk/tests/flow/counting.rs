@@ -7,7 +7,7 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Fact, Status, TestApp, TestRun};
 
-use crate::{Job, SECOND, all_runs, began_after, job, outputs, send_all, works_long};
+use crate::{JobEvent, SECOND, all_runs, began_after, job, outputs, send_all, works_long};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -53,7 +53,7 @@ async fn a_limit_on_runs_by_key_and_one_on_steps_hold_together() {
 
 #[tokio::test]
 async fn a_cancelled_run_and_a_failed_run_release_their_slots() {
-    async fn fails(ctx: Context, event: Event<Job>) -> Result<u32> {
+    async fn fails(ctx: Context, event: Event<JobEvent>) -> Result<u32> {
         ctx.sleep("an hour", HOUR).await?;
         match event.data.n {
             1 => Err(Error::terminal("no")),
@@ -130,7 +130,7 @@ async fn a_singleton_skips_while_a_run_is_live() {
 /// The flow state of a live run expires after a week, unless the run's watchdog extends it.
 #[tokio::test]
 async fn a_singleton_holds_for_a_run_of_months() {
-    async fn sleeps(ctx: Context, event: Event<Job>) -> Result<u32> {
+    async fn sleeps(ctx: Context, event: Event<JobEvent>) -> Result<u32> {
         ctx.sleep("a season", 24 * 90 * HOUR).await?;
         Ok(event.data.n)
     }

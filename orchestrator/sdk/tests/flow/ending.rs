@@ -10,16 +10,16 @@ use stepladder_sdk::testing::{Status, TestApp, TestRun};
 use crate::{MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works, works_long};
 
 #[derive(Serialize, Deserialize)]
-struct Stop {
+struct StopEvent {
     client: String,
 }
 
-impl EventData for Stop {
+impl EventData for StopEvent {
     const NAME: &'static str = "job/stopped";
 }
 
-fn stop(client: &str) -> Stop {
-    Stop { client: client.into() }
+fn stop(client: &str) -> StopEvent {
+    StopEvent { client: client.into() }
 }
 
 fn statuses(runs: &[TestRun]) -> Vec<Status> {
@@ -31,7 +31,7 @@ use Status::{Cancelled, Completed};
 #[tokio::test]
 async fn an_event_cancels_the_runs_whose_field_it_shares() {
     for cancel in [
-        CancelOn::event::<Stop>().matching("client"),
+        CancelOn::event::<StopEvent>().matching("client"),
         CancelOn::named("job/stopped").filter("async.data.client == event.data.client"),
     ] {
         let mut app = TestApp::new().function(Function::new("f", works_long).cancel_on(cancel));
@@ -51,7 +51,7 @@ async fn an_event_cancels_the_runs_whose_field_it_shares() {
 async fn an_event_cancels_runs_that_have_not_started_and_only_before_the_timeout() {
     let function = Function::new("f", works_long)
         .concurrency(Concurrency::runs(1))
-        .cancel_on(CancelOn::event::<Stop>().timeout(90 * MINUTE));
+        .cancel_on(CancelOn::event::<StopEvent>().timeout(90 * MINUTE));
     let mut app = TestApp::new().function(function);
     send_all(&mut app, (0..2).map(|n| job("a", n))).await;
     app.advance(MINUTE).await;
@@ -67,7 +67,7 @@ async fn an_event_cancels_runs_that_have_not_started_and_only_before_the_timeout
 #[tokio::test]
 async fn an_event_does_not_read_runs_that_have_ended() {
     let mut app =
-        TestApp::new().function(Function::new("f", works).cancel_on(CancelOn::event::<Stop>().matching("client")));
+        TestApp::new().function(Function::new("f", works).cancel_on(CancelOn::event::<StopEvent>().matching("client")));
     for n in 0..5 {
         app.send(&job("a", n)).await;
     }

@@ -13,9 +13,9 @@ use crate::{all_runs, job};
 const DAY: Duration = Duration::from_secs(86_400);
 
 #[derive(Serialize, Deserialize)]
-struct Shipped {}
+struct ShippedEvent {}
 
-impl EventData for Shipped {
+impl EventData for ShippedEvent {
     const NAME: &'static str = "job/shipped";
 }
 
@@ -33,8 +33,8 @@ fn named(name: &str, id: &str) -> NewEvent {
 async fn one_id_is_one_event_whatever_its_name_for_a_day() {
     for together in [true, false] {
         let mut app = TestApp::new()
-            .function(Function::new("asked", counts::<crate::Job>))
-            .function(Function::new("shipped", counts::<Shipped>));
+            .function(Function::new("asked", counts::<crate::JobEvent>))
+            .function(Function::new("shipped", counts::<ShippedEvent>));
         let events = [named("job/asked", "order-7"), named("job/shipped", "order-7")];
         let engine = app.engine();
         let ids = match together {
@@ -57,7 +57,7 @@ async fn one_id_is_one_event_whatever_its_name_for_a_day() {
 
 #[tokio::test]
 async fn an_idempotency_key_holds_after_a_run_that_failed_or_was_cancelled_and_not_for_a_rerun() {
-    async fn works(ctx: Context, event: Event<crate::Job>) -> Result<u32> {
+    async fn works(ctx: Context, event: Event<crate::JobEvent>) -> Result<u32> {
         ctx.sleep("an hour", Duration::from_secs(3_600)).await?;
         if event.data.n == 1 {
             return Err(Error::terminal("refused"));
@@ -85,9 +85,9 @@ async fn an_idempotency_key_holds_after_a_run_that_failed_or_was_cancelled_and_n
 #[tokio::test]
 async fn runs_are_in_the_order_of_their_creation_also_within_a_millisecond() {
     let mut app = TestApp::new()
-        .function(Function::new("one", counts::<crate::Job>))
-        .function(Function::new("two", counts::<crate::Job>))
-        .function(Function::new("three", counts::<crate::Job>));
+        .function(Function::new("one", counts::<crate::JobEvent>))
+        .function(Function::new("two", counts::<crate::JobEvent>))
+        .function(Function::new("three", counts::<crate::JobEvent>));
     let begun = app.now();
     for n in 0..20 {
         let of_event = app.start(&job("acme", n)).await;
@@ -97,7 +97,7 @@ async fn runs_are_in_the_order_of_their_creation_also_within_a_millisecond() {
     let runs = app.runs().await;
     let of = |function: &str| -> Vec<u32> {
         let runs = runs.iter().filter(|run| run.function() == function);
-        runs.map(|run| serde_json::from_str::<crate::Job>(run.detail().event.data.get()).unwrap().n).collect()
+        runs.map(|run| serde_json::from_str::<crate::JobEvent>(run.detail().event.data.get()).unwrap().n).collect()
     };
     assert_eq!((of("one"), of("three")), ((0..20).collect(), (0..20).collect::<Vec<u32>>()));
     assert_eq!(runs.len(), 60);

@@ -21,26 +21,26 @@ use stepladder_sdk::testing::{TestApp, TestRun};
 use stepladder_sdk::{Timestamp, ToEvent};
 
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Job {
+pub(crate) struct JobEvent {
     pub(crate) client: String,
     pub(crate) n: u32,
 }
 
-impl EventData for Job {
+impl EventData for JobEvent {
     const NAME: &'static str = "job/asked";
 }
 
-pub(crate) fn job(client: &str, n: u32) -> Job {
-    Job { client: client.into(), n }
+pub(crate) fn job(client: &str, n: u32) -> JobEvent {
+    JobEvent { client: client.into(), n }
 }
 
 /// A handler with one step that returns the job's number.
-pub(crate) async fn works(ctx: Context, event: Event<Job>) -> Result<u32> {
+pub(crate) async fn works(ctx: Context, event: Event<JobEvent>) -> Result<u32> {
     ctx.step("work", async || Ok(event.data.n)).await
 }
 
 /// A handler like `works`, but with a second step an hour later.
-pub(crate) async fn works_long(ctx: Context, event: Event<Job>) -> Result<u32> {
+pub(crate) async fn works_long(ctx: Context, event: Event<JobEvent>) -> Result<u32> {
     ctx.step("work", async || Ok(())).await?;
     ctx.sleep("an hour", Duration::from_secs(3_600)).await?;
     ctx.step("end", async || Ok(event.data.n)).await
@@ -50,7 +50,7 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
 /// Sends many events in one request.
-pub(crate) async fn send_all(app: &mut TestApp, jobs: impl IntoIterator<Item = Job>) {
+pub(crate) async fn send_all(app: &mut TestApp, jobs: impl IntoIterator<Item = JobEvent>) {
     let events = jobs.into_iter().map(|job| job.to_event().unwrap()).collect();
     app.engine().intake().ingest(events, None).await.unwrap();
 }

@@ -9,20 +9,20 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Status, TestApp};
 
-use crate::{Job, SECOND, job, send_all};
+use crate::{JobEvent, SECOND, job, send_all};
 
 #[derive(Serialize, Deserialize)]
-struct Approved {
+struct ApprovedEvent {
     client: String,
 }
 
-impl EventData for Approved {
+impl EventData for ApprovedEvent {
     const NAME: &'static str = "job/approved";
 }
 
-async fn waits(ctx: Context, event: Event<Job>) -> Result<bool> {
+async fn waits(ctx: Context, event: Event<JobEvent>) -> Result<bool> {
     let wait =
-        ctx.wait_for_event::<Approved>("approval").timeout(3_600 * SECOND).matching("client", &event.data.client);
+        ctx.wait_for_event::<ApprovedEvent>("approval").timeout(3_600 * SECOND).matching("client", &event.data.client);
     Ok(wait.await?.is_some())
 }
 
@@ -33,7 +33,7 @@ async fn cost_of_resuming_one_among(many: u64) -> (u64, u64) {
     let run = app.start(&job("acme", 1)).await.remove(0);
     let memory = app.memory();
     let waiter = |n: u64| Subscription {
-        event: Approved::NAME.into(),
+        event: ApprovedEvent::NAME.into(),
         key: Some(Field::new("client", &json!(format!("client {n}"))).unwrap()),
         run: RunId::new(Timestamp::from_millis(1), u128::from(n)),
         step: "approval".into(),
@@ -42,7 +42,7 @@ async fn cost_of_resuming_one_among(many: u64) -> (u64, u64) {
     let before = (0..many).map(|n| EarlyWrite::Subscribe(waiter(n))).collect();
     memory.commit(Commit { before, ..Commit::default() }).await.unwrap();
     let before = memory.counts();
-    app.start(&Approved { client: "acme".into() }).await;
+    app.start(&ApprovedEvent { client: "acme".into() }).await;
     let after = memory.counts();
     let resumed = app.runs().await.into_iter().find(|other| other.id() == run.id()).unwrap();
     assert_eq!((resumed.status(), resumed.output::<bool>()), (Status::Completed, true));
@@ -56,20 +56,20 @@ async fn one_wait_of_100_000_is_found_with_as_many_reads_as_one_of_ten() {
 
 /// The numbers of the jobs, in the order in which they were worked on.
 #[derive(Clone, Default)]
-struct Order(Arc<Mutex<Vec<u32>>>);
+struct JobOrder(Arc<Mutex<Vec<u32>>>);
 
 /// Runs `many` runs in order under a limit of one slot. Returns the number of slot calls and
 /// journal reads per run.
 async fn cost_of_waiting_for_a_slot(many: u32) -> f64 {
-    async fn tells(ctx: Context, event: Event<Job>) -> Result<()> {
-        let order = ctx.data::<Order>()?;
+    async fn tells(ctx: Context, event: Event<JobEvent>) -> Result<()> {
+        let order = ctx.data::<JobOrder>()?;
         ctx.step("work", async || {
             order.0.lock().unwrap().push(event.data.n);
             Ok(())
         })
         .await
     }
-    let order = Order::default();
+    let order = JobOrder::default();
     let function = Function::new("f", tells).concurrency(Concurrency::limit(1));
     let mut app = TestApp::new().function(function).data(order.clone());
     for chunk in (0..many).collect::<Vec<_>>().chunks(1_000) {

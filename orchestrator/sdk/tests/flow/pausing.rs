@@ -4,7 +4,7 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Status, TestApp};
 
-use crate::{Job, MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works, works_long};
+use crate::{JobEvent, MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works, works_long};
 
 #[tokio::test]
 async fn runs_that_have_not_started_wait_until_their_function_is_resumed() {
@@ -69,7 +69,7 @@ async fn a_run_that_waits_to_start_does_not_hold_up_started_runs() {
 
 #[tokio::test]
 async fn a_run_whose_function_has_failed_before_its_first_step_has_begun() {
-    async fn fails_once(ctx: Context, event: Event<Job>) -> Result<u32> {
+    async fn fails_once(ctx: Context, event: Event<JobEvent>) -> Result<u32> {
         if ctx.attempt() == 1 {
             return Err(Error::new("not yet"));
         }

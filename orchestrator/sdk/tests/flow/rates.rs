@@ -33,18 +33,18 @@ async fn a_throttle_counts_each_key_separately_and_allows_a_burst() {
 
 #[tokio::test]
 async fn a_throttle_holds_over_requests_and_for_called_functions() {
-    async fn calls(ctx: Context, event: Event<crate::Job>) -> Result<u32> {
+    async fn calls(ctx: Context, event: Event<crate::JobEvent>) -> Result<u32> {
         ctx.invoke("call", "f", &event.data).await
     }
     #[derive(Deserialize)]
-    struct Never {
+    struct UnfittingEvent {
         n: u32,
     }
-    impl EventData for Never {
+    impl EventData for UnfittingEvent {
         const NAME: &'static str = "never/sent";
         const NAMES: &'static [&'static str] = &[];
     }
-    async fn called(ctx: Context, event: Event<Never>) -> Result<u32> {
+    async fn called(ctx: Context, event: Event<UnfittingEvent>) -> Result<u32> {
         ctx.step("work", async || Ok(event.data.n)).await
     }
     let mut app = TestApp::new()

@@ -7,9 +7,9 @@ use stepladder_sdk::NewEvent;
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::{SharedData, compile};
 
-use crate::{Job, MINUTE, SECOND, works};
+use crate::{JobEvent, MINUTE, SECOND, works};
 
-async fn counts(_: Context, events: Vec<Event<Job>>) -> Result<usize> {
+async fn counts(_: Context, events: Vec<Event<JobEvent>>) -> Result<usize> {
     Ok(events.len())
 }
 
@@ -83,7 +83,7 @@ fn settings_without_a_meaning_are_refused_with_the_reason() {
             f().example(&NewEvent::new("other/event", stepladder_core::json::null())),
             "`other/event`, which does not start it",
         ),
-        (f().example(&NewEvent::new(Job::NAME, stepladder_core::json::null())), "must be a JSON object"),
+        (f().example(&NewEvent::new(JobEvent::NAME, stepladder_core::json::null())), "must be a JSON object"),
         (f().throttle(Rate::new(1, SECOND).key("event.data.")), "`event.data.`: is not CEL at character 12"),
     ] {
         let said = refusal(function);
@@ -126,7 +126,7 @@ fn an_expression_with_an_unknown_name_is_refused_when_the_app_starts() {
         (f().filter("data.plan == 'pro'"), "the filter of function `f`", "write `event.data`"),
         (f().filter("event.data.plan.startswith('p')"), "the filter of function `f`", "did you mean `startsWith`?"),
         (f().filter("async.data.plan == 'pro'"), "the filter of function `f`", "`async` is the event that arrives"),
-        (f().on::<Job>().filter("evnt.id == ''"), "the filter of function `f`", "`evnt`"),
+        (f().on::<JobEvent>().filter("evnt.id == ''"), "the filter of function `f`", "`evnt`"),
         (
             f().concurrency(Concurrency::limit(1).key("evnt.data.client")),
             "the concurrency key of function `f`",

@@ -9,23 +9,23 @@ use stepladder_sdk::{NewEvent, ToEvent};
 use crate::{MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works, works_long};
 
 #[derive(Serialize, Deserialize)]
-struct Stop {
+struct StopEvent {
     client: String,
 }
 
-impl EventData for Stop {
+impl EventData for StopEvent {
     const NAME: &'static str = "job/stopped";
 }
 
 fn stop(client: &str) -> NewEvent {
-    Stop { client: client.into() }.to_event().unwrap()
+    StopEvent { client: client.into() }.to_event().unwrap()
 }
 
 fn asked(client: &str, n: u32) -> NewEvent {
     job(client, n).to_event().unwrap()
 }
 
-async fn counts(ctx: Context, events: Vec<Event<crate::Job>>) -> Result<usize> {
+async fn counts(ctx: Context, events: Vec<Event<crate::JobEvent>>) -> Result<usize> {
     ctx.step("count", async || Ok(events.len())).await
 }
 
@@ -116,7 +116,7 @@ async fn a_repeated_request_starts_nothing_again() {
 
 #[tokio::test]
 async fn a_stop_cancels_the_job_before_it_and_not_the_one_after_it() {
-    let function = || Function::new("f", works_long).cancel_on(CancelOn::event::<Stop>().matching("client"));
+    let function = || Function::new("f", works_long).cancel_on(CancelOn::event::<StopEvent>().matching("client"));
     for function in [function(), function().singleton(Singleton::skip()), function().singleton(Singleton::replace())] {
         let mut app = TestApp::new().function(function);
         app.engine().intake().ingest(vec![asked("a", 0), stop("a"), asked("a", 1)], None).await.unwrap();
@@ -129,8 +129,8 @@ async fn a_stop_cancels_the_job_before_it_and_not_the_one_after_it() {
 
 #[tokio::test]
 async fn a_repeated_stop_cancels_earlier_runs_and_not_later_ones() {
-    let mut app =
-        TestApp::new().function(Function::new("f", works_long).cancel_on(CancelOn::event::<Stop>().matching("client")));
+    let mut app = TestApp::new()
+        .function(Function::new("f", works_long).cancel_on(CancelOn::event::<StopEvent>().matching("client")));
     let stop = stop("a").with_id("stop-1");
     app.start(&stop).await;
     app.advance(SECOND).await;

@@ -11,16 +11,16 @@ use stepladder_sdk::{Json, NewEvent};
 use crate::{MINUTE, SECOND};
 
 #[derive(Serialize, Deserialize)]
-struct Asked {}
+struct AskedEvent {}
 
-impl EventData for Asked {
+impl EventData for AskedEvent {
     const NAME: &'static str = "same/asked";
 }
 
 #[derive(Serialize, Deserialize)]
-struct Other {}
+struct OtherEvent {}
 
-impl EventData for Other {
+impl EventData for OtherEvent {
     const NAME: &'static str = "same/other";
 }
 
@@ -31,15 +31,15 @@ fn raw(name: &str, data: &str) -> NewEvent {
     NewEvent::new(name, Json::from(RawValue::from_string(data.to_owned()).unwrap()))
 }
 
-async fn quick(ctx: Context, _: Event<Asked>) -> Result<()> {
+async fn quick(ctx: Context, _: Event<AskedEvent>) -> Result<()> {
     ctx.step("work", async || Ok(())).await
 }
 
-async fn long(ctx: Context, _: Event<Asked>) -> Result<()> {
+async fn long(ctx: Context, _: Event<AskedEvent>) -> Result<()> {
     ctx.sleep("an hour", Duration::from_secs(3_600)).await
 }
 
-async fn many(ctx: Context, events: Vec<Event<Asked>>) -> Result<usize> {
+async fn many(ctx: Context, events: Vec<Event<AskedEvent>>) -> Result<usize> {
     ctx.step("work", async || Ok(events.len())).await
 }
 
@@ -150,10 +150,10 @@ const PAIRS: [([&str; 2], bool); 14] = [
 #[tokio::test]
 async fn an_event_cancels_the_runs_of_the_same_value_alone() {
     let by: [fn() -> CancelOn; 4] = [
-        || CancelOn::event::<Other>().matching("k"),
-        || CancelOn::event::<Other>().matching("data.k"),
-        || CancelOn::event::<Other>().matching("event.data.k"),
-        || CancelOn::event::<Other>().filter("async.data.k == event.data.k"),
+        || CancelOn::event::<OtherEvent>().matching("k"),
+        || CancelOn::event::<OtherEvent>().matching("data.k"),
+        || CancelOn::event::<OtherEvent>().matching("event.data.k"),
+        || CancelOn::event::<OtherEvent>().filter("async.data.k == event.data.k"),
     ];
     for cancel in by {
         for (data, is_same) in PAIRS {
@@ -169,19 +169,19 @@ async fn an_event_cancels_the_runs_of_the_same_value_alone() {
 #[tokio::test]
 async fn a_wait_ends_by_an_event_of_the_same_value_alone() {
     #[derive(Deserialize)]
-    struct Any {
+    struct AnyEvent {
         #[serde(default)]
         k: Option<Box<RawValue>>,
     }
-    impl EventData for Any {
+    impl EventData for AnyEvent {
         const NAME: &'static str = "same/asked";
     }
-    async fn by_field(ctx: Context, event: Event<Any>) -> Result<bool> {
+    async fn by_field(ctx: Context, event: Event<AnyEvent>) -> Result<bool> {
         let Some(k) = &event.data.k else { return Ok(false) };
-        Ok(ctx.wait_for_event::<Other>("w").matching("data.k", k).await?.is_some())
+        Ok(ctx.wait_for_event::<OtherEvent>("w").matching("data.k", k).await?.is_some())
     }
-    async fn by_condition(ctx: Context, _: Event<Asked>) -> Result<bool> {
-        Ok(ctx.wait_for_event::<Other>("w").filter("async.data.k == event.data.k").await?.is_some())
+    async fn by_condition(ctx: Context, _: Event<AskedEvent>) -> Result<bool> {
+        Ok(ctx.wait_for_event::<OtherEvent>("w").filter("async.data.k == event.data.k").await?.is_some())
     }
     for function in [|| Function::new("f", by_field), (|| Function::new("f", by_condition)) as fn() -> Function] {
         for (data, is_same) in PAIRS {
@@ -200,7 +200,7 @@ async fn a_wait_ends_by_an_event_of_the_same_value_alone() {
 
 #[tokio::test]
 async fn a_field_named_data_needs_its_full_path() {
-    let cancel = CancelOn::event::<Other>().matching("data.data.id");
+    let cancel = CancelOn::event::<OtherEvent>().matching("data.data.id");
     let mut app = TestApp::new().function(Function::new("f", long).cancel_on(cancel));
     app.start(&raw("same/asked", r#"{"data":{"id":1},"id":2}"#)).await;
     app.start(&raw("same/other", r#"{"data":{"id":2},"id":2}"#)).await;

@@ -111,11 +111,11 @@ async fn rule_32_a_delayed_run_leaves_the_wait_queue() {
     let throttled =
         Function::new("f", works).throttle(Rate::new(1, MINUTE)).concurrency(Concurrency::limit(1).shared("api"));
     #[derive(Serialize, Deserialize)]
-    struct Other {}
-    impl EventData for Other {
+    struct OtherEvent {}
+    impl EventData for OtherEvent {
         const NAME: &'static str = "other/asked";
     }
-    async fn other(ctx: Context, _: Event<Other>) -> Result<()> {
+    async fn other(ctx: Context, _: Event<OtherEvent>) -> Result<()> {
         ctx.step("work", async || Ok(())).await
     }
     let other = Function::new("g", other).concurrency(Concurrency::limit(1).shared("api"));
@@ -125,7 +125,7 @@ async fn rule_32_a_delayed_run_leaves_the_wait_queue() {
     app.advance(HOUR).await;
     app.engine().functions().resume("f").await.unwrap();
     app.advance(SECOND).await;
-    let run = app.start(&Other {}).await.remove(0);
+    let run = app.start(&OtherEvent {}).await.remove(0);
     assert_eq!(run.status(), Status::Completed);
     app.finish().await;
 }

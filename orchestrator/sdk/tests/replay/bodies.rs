@@ -10,29 +10,29 @@ use stepladder_core::retry::RetryAdvice;
 use stepladder_sdk::runtime::SharedData;
 use stepladder_sdk::{Context, Error, Event, Function, Result, blocking};
 
-use crate::driver::{Run, Start, end, ids, never, wanted};
+use crate::driver::{ReplayedRun, StartEvent, end, ids, never, wanted};
 
 /// Counts how often a guard is dropped.
-struct Guard(Arc<AtomicU32>);
+struct DropCounter(Arc<AtomicU32>);
 
-impl Drop for Guard {
+impl Drop for DropCounter {
     fn drop(&mut self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-fn counted(function: Function) -> (Run, Arc<AtomicU32>) {
+fn counted(function: Function) -> (ReplayedRun, Arc<AtomicU32>) {
     let drops = Arc::new(AtomicU32::new(0));
     let mut data = SharedData::default();
     data.insert(drops.clone());
-    (Run::with_data(function, &data), drops)
+    (ReplayedRun::with_data(function, &data), drops)
 }
 
-async fn raced(ctx: Context, _: Event<Start>) -> Result<&'static str> {
+async fn raced(ctx: Context, _: Event<StartEvent>) -> Result<&'static str> {
     let drops = ctx.data::<Arc<AtomicU32>>()?;
     tokio::select! {
         biased; // biased, so that the order of the wanted steps is fixed
-        r = ctx.step("slow", async || { let _guard = Guard(drops.clone()); never().await; Ok(()) }) => r.map(|()| "step"),
+        r = ctx.step("slow", async || { let _guard = DropCounter(drops.clone()); never().await; Ok(()) }) => r.map(|()| "step"),
         r = ctx.sleep("limit", Duration::from_secs(1)) => r.map(|()| "sleep"),
     }
 }
@@ -93,7 +93,7 @@ async fn a_body_past_its_timeout_is_stopped_and_fails() {
 
 #[tokio::test]
 async fn bodies_run_in_parallel_and_a_cancelled_wait_loses_nothing() {
-    async fn three(ctx: Context, _: Event<Start>) -> Result<Vec<u64>> {
+    async fn three(ctx: Context, _: Event<StartEvent>) -> Result<Vec<u64>> {
         futures::future::try_join_all((1..=3_u64).map(|i| {
             ctx.step("w", async move || {
                 tokio::time::sleep(Duration::from_secs(i)).await;
@@ -103,7 +103,7 @@ async fn bodies_run_in_parallel_and_a_cancelled_wait_loses_nothing() {
         .await
     }
     tokio::time::pause();
-    let run = Run::of(Function::new("f", three));
+    let run = ReplayedRun::of(Function::new("f", three));
     let mut session = run.open();
     let wants = wanted(session.as_mut()).await;
     assert_eq!(ids(&wants), ["w", "w:1", "w:2"]);
@@ -121,13 +121,13 @@ async fn bodies_run_in_parallel_and_a_cancelled_wait_loses_nothing() {
 
 #[tokio::test]
 async fn panics_are_failures_that_are_retried() {
-    async fn panics(ctx: Context, _: Event<Start>) -> Result<u8> {
+    async fn panics(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
         let list: Vec<u8> = Vec::new();
         let failed = ctx.step("boom", async || Ok(list[3])).retries(1).await.unwrap_err();
         assert!(failed.to_string().starts_with("panicked: index out of bounds"), "{failed}");
         panic!("in the handler, {}", ctx.run_id())
     }
-    let mut run = Run::of(Function::new("f", panics));
+    let mut run = ReplayedRun::of(Function::new("f", panics));
     let failure = run.run(true).await.unwrap_err();
     assert!(failure.message.starts_with("panicked: in the handler, 01"), "{failure:?}");
     assert_eq!(run.failures.len(), 2);
@@ -141,18 +141,18 @@ async fn a_guard_that_panics_when_dropped_does_not_stop_the_engine() {
             panic!("dropped");
         }
     }
-    async fn holds(ctx: Context, _: Event<Start>) -> Result<u8> {
+    async fn holds(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
         let _bomb = Bomb;
         ctx.step("a", async || Ok(1_u8)).await
     }
-    let mut session = Run::of(Function::new("f", holds)).open();
+    let mut session = ReplayedRun::of(Function::new("f", holds)).open();
     wanted(session.as_mut()).await;
     drop(session);
 }
 
 #[tokio::test]
 async fn a_terminal_error_is_not_retried_and_its_code_reaches_the_handler() {
-    async fn caught(ctx: Context, _: Event<Start>) -> Result<String> {
+    async fn caught(ctx: Context, _: Event<StartEvent>) -> Result<String> {
         let created = ctx.step("create", async || -> Result<u8> {
             Err(Error::terminal("this address is taken").with_code("email-taken"))
         });
@@ -161,18 +161,18 @@ async fn a_terminal_error_is_not_retried_and_its_code_reaches_the_handler() {
             other => Ok(format!("{other:?}")),
         }
     }
-    let mut run = Run::of(Function::new("f", caught));
+    let mut run = ReplayedRun::of(Function::new("f", caught));
     assert_eq!(run.run(false).await, Ok(r#""this address is taken""#.into()));
     assert_eq!(run.failures.len(), 1);
 }
 
 #[tokio::test]
 async fn a_recorded_failure_is_terminal_for_the_handler() {
-    async fn passes_on(ctx: Context, _: Event<Start>) -> Result<u8> {
+    async fn passes_on(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
         ctx.step("a", async || Ok(1_u8)).await
     }
     let failure = Failure { message: "HTTP 503".into(), code: Some("http-503".into()) };
-    let run = Run::of(Function::new("f", passes_on)).failed("a", failure.clone());
+    let run = ReplayedRun::of(Function::new("f", passes_on)).failed("a", failure.clone());
     let mut session = run.open();
     let stepladder_engine::executor::PollResult::Ended(Err(fault)) = session.advance().await else {
         panic!("an error")
@@ -182,10 +182,10 @@ async fn a_recorded_failure_is_terminal_for_the_handler() {
 
 #[tokio::test]
 async fn an_outcome_past_the_limit_names_step_and_size() {
-    async fn large(ctx: Context, _: Event<Start>) -> Result<()> {
+    async fn large(ctx: Context, _: Event<StartEvent>) -> Result<()> {
         ctx.step("export", async || Ok("x".repeat(OUTCOME_BYTES))).await.map(drop)
     }
-    let mut run = Run::of(Function::new("f", large));
+    let mut run = ReplayedRun::of(Function::new("f", large));
     let failure = run.run(false).await.unwrap_err();
     assert_eq!(failure.code(), Some("too-large"));
     assert!(failure.message.contains("step `export` returned 4194306 bytes"), "{failure:?}");

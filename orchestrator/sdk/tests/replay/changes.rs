@@ -5,15 +5,15 @@ use std::time::Duration;
 use stepladder_core::{Failure, Json, Outcome, StepKind, json};
 use stepladder_sdk::{Context, Event, Function, Result};
 
-use crate::driver::{Run, Start, end, ids, wanted};
+use crate::driver::{ReplayedRun, StartEvent, end, ids, wanted};
 
-fn two_recorded(function: Function) -> Run {
-    Run::of(function).recorded("a", 1).recorded("b", 2)
+fn two_recorded(function: Function) -> ReplayedRun {
+    ReplayedRun::of(function).recorded("a", 1).recorded("b", 2)
 }
 
 #[tokio::test]
 async fn an_inserted_step_runs_and_the_others_keep_their_outcomes() {
-    async fn inserted(ctx: Context, _: Event<Start>) -> Result<u8> {
+    async fn inserted(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
         let a = ctx.step("a", async || Ok(90_u8)).await?;
         let new = ctx.step("new", async || Ok(40_u8)).await?;
         Ok(a + new + ctx.step("b", async || Ok(90_u8)).await?)
@@ -26,7 +26,7 @@ async fn an_inserted_step_runs_and_the_others_keep_their_outcomes() {
 
 #[tokio::test]
 async fn rule_6_the_outcome_of_a_removed_step_is_ignored_and_reported() {
-    async fn removed(ctx: Context, _: Event<Start>) -> Result<u8> {
+    async fn removed(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
         ctx.step("b", async || Ok(90_u8)).await
     }
     let run = two_recorded(Function::new("f", removed));
@@ -37,7 +37,7 @@ async fn rule_6_the_outcome_of_a_removed_step_is_ignored_and_reported() {
 
 #[tokio::test]
 async fn rule_6_outcomes_after_the_end_are_reported_too() {
-    async fn nothing(_: Context, _: Event<Start>) -> Result<u8> {
+    async fn nothing(_: Context, _: Event<StartEvent>) -> Result<u8> {
         Ok(0)
     }
     let run = two_recorded(Function::new("f", nothing));
@@ -48,7 +48,7 @@ async fn rule_6_outcomes_after_the_end_are_reported_too() {
 
 #[tokio::test]
 async fn rule_6_the_loser_of_a_select_is_no_orphan() {
-    async fn raced(ctx: Context, _: Event<Start>) -> Result<u8> {
+    async fn raced(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
         tokio::select! {
             r = ctx.step("a", async || Ok(1_u8)) => r,
             r = ctx.step("b", async || Ok(2_u8)) => r,
@@ -62,7 +62,7 @@ async fn rule_6_the_loser_of_a_select_is_no_orphan() {
 
 #[tokio::test]
 async fn swapped_steps_keep_their_outcomes() {
-    async fn swapped(ctx: Context, _: Event<Start>) -> Result<Vec<u8>> {
+    async fn swapped(ctx: Context, _: Event<StartEvent>) -> Result<Vec<u8>> {
         let b = ctx.step("b", async || Ok(90_u8)).await?;
         Ok(vec![ctx.step("a", async || Ok(90_u8)).await?, b])
     }
@@ -74,7 +74,7 @@ async fn swapped_steps_keep_their_outcomes() {
 
 #[tokio::test]
 async fn another_kind_of_step_under_a_recorded_id_is_nondeterminism_with_its_place() {
-    async fn sleeps(ctx: Context, _: Event<Start>) -> Result<()> {
+    async fn sleeps(ctx: Context, _: Event<StartEvent>) -> Result<()> {
         ctx.sleep("a", Duration::from_secs(1)).await
     }
     let failure = end(two_recorded(Function::new("f", sleeps)).open().as_mut()).await.unwrap_err();
@@ -85,10 +85,10 @@ async fn another_kind_of_step_under_a_recorded_id_is_nondeterminism_with_its_pla
 
 #[tokio::test]
 async fn a_failure_of_another_kind_of_step_is_nondeterminism() {
-    async fn runs(ctx: Context, _: Event<Start>) -> Result<u8> {
+    async fn runs(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
         ctx.step("a", async || Ok(1_u8)).await
     }
-    let mut run = Run::of(Function::new("f", runs));
+    let mut run = ReplayedRun::of(Function::new("f", runs));
     run.record("a".into(), StepKind::Invoke, Outcome::Failed(Failure::new("the other one failed")));
     let failure = end(run.open().as_mut()).await.unwrap_err();
     assert_eq!(failure.code(), Some("nondeterminism"));
@@ -96,7 +96,7 @@ async fn a_failure_of_another_kind_of_step_is_nondeterminism() {
 
 #[tokio::test]
 async fn an_outcome_that_no_longer_decodes_names_step_type_and_reason() {
-    async fn typed(ctx: Context, _: Event<Start>) -> Result<Vec<String>> {
+    async fn typed(ctx: Context, _: Event<StartEvent>) -> Result<Vec<String>> {
         ctx.step("a", async || Ok(vec![String::new()])).await
     }
     let failure = end(two_recorded(Function::new("f", typed)).open().as_mut()).await.unwrap_err();
@@ -109,23 +109,23 @@ async fn an_outcome_that_no_longer_decodes_names_step_type_and_reason() {
 #[tokio::test]
 async fn a_type_that_does_not_round_trip_fails_in_its_first_run() {
     #[derive(serde::Serialize, serde::Deserialize)]
-    struct Lossy {
+    struct LossyValue {
         #[serde(skip_serializing)]
         secret: u8,
     }
-    async fn lossy(ctx: Context, _: Event<Start>) -> Result<u8> {
-        Ok(ctx.step("a", async || Ok(Lossy { secret: 1 })).await?.secret)
+    async fn lossy(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
+        Ok(ctx.step("a", async || Ok(LossyValue { secret: 1 })).await?.secret)
     }
-    let failure = Run::of(Function::new("f", lossy)).run(false).await.unwrap_err();
+    let failure = ReplayedRun::of(Function::new("f", lossy)).run(false).await.unwrap_err();
     assert_eq!(failure.code(), Some("undecodable-memo"));
 }
 
 #[tokio::test]
 async fn a_sleep_ignores_its_recorded_value() {
-    async fn sleeps(ctx: Context, _: Event<Start>) -> Result<()> {
+    async fn sleeps(ctx: Context, _: Event<StartEvent>) -> Result<()> {
         ctx.sleep("s", Duration::from_secs(1)).await
     }
-    let mut run = Run::of(Function::new("f", sleeps));
+    let mut run = ReplayedRun::of(Function::new("f", sleeps));
     let something: Json = json::to_json(&5).unwrap();
     run.record("s".into(), StepKind::Sleep, Outcome::Value(something));
     assert_eq!(end(run.open().as_mut()).await, Ok("null".into()));
@@ -133,7 +133,7 @@ async fn a_sleep_ignores_its_recorded_value() {
 
 #[tokio::test]
 async fn a_renamed_step_runs_again_under_its_new_name() {
-    async fn renamed(ctx: Context, _: Event<Start>) -> Result<u8> {
+    async fn renamed(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
         let a = ctx.step("a, renamed", async || Ok(40_u8)).await?;
         Ok(a + ctx.step("b", async || Ok(90_u8)).await?)
     }
@@ -144,7 +144,7 @@ async fn a_renamed_step_runs_again_under_its_new_name() {
 
 #[tokio::test]
 async fn a_repeated_name_takes_the_outcome_of_the_use_before() {
-    async fn twice(ctx: Context, _: Event<Start>) -> Result<Vec<u8>> {
+    async fn twice(ctx: Context, _: Event<StartEvent>) -> Result<Vec<u8>> {
         let new = ctx.step("a", async || Ok(90_u8)).await?;
         let old = ctx.step("a", async || Ok(40_u8)).await?;
         Ok(vec![new, old, ctx.step("b", async || Ok(90_u8)).await?])

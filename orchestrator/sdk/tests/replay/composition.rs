@@ -4,7 +4,7 @@ use futures::future::try_join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use stepladder_sdk::{Context, Event, Function, Result};
 
-use crate::driver::{Run, Start, end, ids, wanted};
+use crate::driver::{ReplayedRun, StartEvent, end, ids, wanted};
 
 async fn length(text: &str) -> Result<usize> {
     tokio::task::yield_now().await;
@@ -18,7 +18,7 @@ async fn doubled(ctx: &Context, text: &str) -> Result<usize> {
 
 #[tokio::test]
 async fn helpers_loops_and_joins_mix() {
-    async fn mixed(ctx: Context, event: Event<Start>) -> Result<Vec<usize>> {
+    async fn mixed(ctx: Context, event: Event<StartEvent>) -> Result<Vec<usize>> {
         let items = vec!["a".to_owned(), "bb".into(), "ccc".into()];
         let helpers = try_join_all(items.iter().map(|item| doubled(&ctx, item))).await?;
         let mut steps = Vec::new();
@@ -38,7 +38,7 @@ async fn helpers_loops_and_joins_mix() {
         Ok([helpers, looped, vec![id?.len(), four?, p, q], mixed, buffered].concat())
     }
     for a_session_each in [true, false] {
-        let mut run = Run::of(Function::new("f", mixed));
+        let mut run = ReplayedRun::of(Function::new("f", mixed));
         assert_eq!(run.run(a_session_each).await, Ok("[2,4,6,1,2,3,3,4,8,5,1,3,1,2,3]".into()));
         assert_eq!(run.hops, if a_session_each { 20 } else { 1 });
     }
@@ -46,45 +46,46 @@ async fn helpers_loops_and_joins_mix() {
 
 #[tokio::test]
 async fn a_repeated_name_has_an_outcome_for_each_use() {
-    async fn repeats(ctx: Context, _: Event<Start>) -> Result<Vec<u32>> {
+    async fn repeats(ctx: Context, _: Event<StartEvent>) -> Result<Vec<u32>> {
         let mut seen = Vec::new();
         for i in 0..3 {
             seen.push(ctx.step("page", async || Ok(i * 10)).await?);
         }
         Ok(seen)
     }
-    let mut run = Run::of(Function::new("f", repeats));
+    let mut run = ReplayedRun::of(Function::new("f", repeats));
     assert_eq!(run.run(true).await, Ok("[0,10,20]".into()));
     assert_eq!(run.steps(), ["page", "page:1", "page:2"]);
-    let replayed = Run::of(Function::new("f", repeats)).recorded("page", 7).recorded("page:1", 8).recorded("page:2", 9);
+    let replayed =
+        ReplayedRun::of(Function::new("f", repeats)).recorded("page", 7).recorded("page:1", 8).recorded("page:2", 9);
     assert_eq!(end(replayed.open().as_mut()).await, Ok("[7,8,9]".into()));
 }
 
 #[tokio::test]
 async fn names_are_numbered_when_steps_are_made_not_when_they_are_polled() {
-    async fn reversed(ctx: Context, _: Event<Start>) -> Result<Vec<u32>> {
+    async fn reversed(ctx: Context, _: Event<StartEvent>) -> Result<Vec<u32>> {
         let first = ctx.step("n", async || Ok(1));
         let second = ctx.step("n", async || Ok(2));
         let second = second.await?;
         Ok(vec![first.await?, second])
     }
-    let mut run = Run::of(Function::new("f", reversed));
+    let mut run = ReplayedRun::of(Function::new("f", reversed));
     assert_eq!(run.run(true).await, Ok("[1,2]".into()));
     assert_eq!(run.steps(), ["n:1", "n"]);
 }
 
 #[tokio::test]
 async fn a_map_has_at_most_its_limit_of_active_steps() {
-    async fn mapped(ctx: Context, _: Event<Start>) -> Result<Vec<u32>> {
+    async fn mapped(ctx: Context, _: Event<StartEvent>) -> Result<Vec<u32>> {
         let items: Vec<u32> = (0..5).collect();
         ctx.map("item", &items, async |i: &u32| Ok(i * 2)).limit(2).retries(1).await
     }
-    let mut run = Run::of(Function::new("f", mapped));
+    let mut run = ReplayedRun::of(Function::new("f", mapped));
     assert_eq!(ids(&wanted(run.open().as_mut()).await), ["item", "item:1"]);
     assert_eq!(run.run(true).await, Ok("[0,2,4,6,8]".into()));
     assert_eq!(run.steps().len(), 5);
     // when an item has ended, the next item starts at once and does not wait for the others
-    let run = Run::of(Function::new("f", mapped)).recorded("item:1", 2);
+    let run = ReplayedRun::of(Function::new("f", mapped)).recorded("item:1", 2);
     assert_eq!(ids(&wanted(run.open().as_mut()).await), ["item", "item:2"]);
     let run = run.recorded("item:2", 4).recorded("item:3", 6).recorded("item:4", 8);
     assert_eq!(ids(&wanted(run.open().as_mut()).await), ["item"]);
@@ -93,31 +94,31 @@ async fn a_map_has_at_most_its_limit_of_active_steps() {
 
 #[tokio::test]
 async fn a_map_of_no_items_completes() {
-    async fn nothing(ctx: Context, _: Event<Start>) -> Result<Vec<u32>> {
+    async fn nothing(ctx: Context, _: Event<StartEvent>) -> Result<Vec<u32>> {
         ctx.map("item", Vec::<u32>::new(), async |i| Ok(i)).limit(0).await
     }
-    assert_eq!(end(Run::of(Function::new("f", nothing)).open().as_mut()).await, Ok("[]".into()));
+    assert_eq!(end(ReplayedRun::of(Function::new("f", nothing)).open().as_mut()).await, Ok("[]".into()));
 }
 
 #[tokio::test]
 async fn rule_8_the_next_step_is_wanted_before_the_siblings_of_its_predecessor_end() {
-    async fn flows(ctx: Context, _: Event<Start>) -> Result<()> {
+    async fn flows(ctx: Context, _: Event<StartEvent>) -> Result<()> {
         let chain = async {
             ctx.step("a", async || Ok(())).await?;
             ctx.step("c", async || Ok(())).await
         };
         tokio::try_join!(chain, ctx.step("b", async || Ok(()))).map(drop)
     }
-    let run = Run::of(Function::new("f", flows)).recorded("a", ());
+    let run = ReplayedRun::of(Function::new("f", flows)).recorded("a", ());
     assert_eq!(ids(&wanted(run.open().as_mut()).await), ["b", "c"]);
 }
 
 #[tokio::test]
 async fn a_join_of_a_thousand_steps_is_listed_in_the_order_of_polling() {
-    async fn thousand(ctx: Context, _: Event<Start>) -> Result<u64> {
+    async fn thousand(ctx: Context, _: Event<StartEvent>) -> Result<u64> {
         Ok(try_join_all((0..1_000_u64).map(|i| ctx.step("n", async move || Ok(i)))).await?.iter().sum())
     }
-    let mut run = Run::of(Function::new("f", thousand));
+    let mut run = ReplayedRun::of(Function::new("f", thousand));
     let wants = wanted(run.open().as_mut()).await;
     assert_eq!((wants.len(), &*wants[0].step, &*wants[999].step), (1_000, "n", "n:999"));
     assert_eq!(run.run(false).await, Ok("499500".into()));

@@ -18,16 +18,16 @@ use stepladder_sdk::{EventData, Function};
 pub(crate) const CREATED: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Start {
+pub(crate) struct StartEvent {
     pub(crate) id: String,
 }
 
-impl EventData for Start {
+impl EventData for StartEvent {
     const NAME: &'static str = "test/start";
 }
 
 /// A run: its function, and the outcomes recorded so far.
-pub(crate) struct Run {
+pub(crate) struct ReplayedRun {
     pub(crate) function: RegisteredFunction,
     pub(crate) journal: Vec<RevealedOutcome>,
     /// The failures of attempts, in order.
@@ -35,9 +35,9 @@ pub(crate) struct Run {
     pub(crate) hops: u32,
 }
 
-pub(crate) type Ended = Result<String, Failure>;
+pub(crate) type RunOutcome = Result<String, Failure>;
 
-impl Run {
+impl ReplayedRun {
     pub(crate) fn of(function: Function) -> Self {
         Self::with_data(function, &SharedData::default())
     }
@@ -99,7 +99,7 @@ impl Run {
 
     /// Executes the run to its end, one body or sleep at a time. With `a_session_each`, each gets a
     /// new session; otherwise one session continues.
-    pub(crate) async fn run(&mut self, a_session_each: bool) -> Ended {
+    pub(crate) async fn run(&mut self, a_session_each: bool) -> RunOutcome {
         loop {
             self.hops += 1;
             let mut session = self.open();
@@ -165,7 +165,7 @@ impl Run {
 }
 
 /// Returns the result of a session that must end without further outcomes.
-pub(crate) async fn end(session: &mut dyn Session) -> Ended {
+pub(crate) async fn end(session: &mut dyn Session) -> RunOutcome {
     match session.advance().await {
         PollResult::Ended(result) => said(result),
         PollResult::Wanted(wants) => panic!("it waits for {:?}", ids(&wants)),
@@ -184,7 +184,7 @@ pub(crate) fn ids(wants: &[Want]) -> Vec<&str> {
     wants.iter().map(|want| &*want.step).collect()
 }
 
-pub(crate) fn said(result: Result<stepladder_core::Json, AdvisedFailure>) -> Ended {
+pub(crate) fn said(result: Result<stepladder_core::Json, AdvisedFailure>) -> RunOutcome {
     result.map(|json| json.get().to_owned()).map_err(|fault| fault.failure)
 }
 

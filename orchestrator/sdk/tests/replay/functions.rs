@@ -7,9 +7,9 @@ use serde_json::value::RawValue;
 use stepladder_sdk::runtime::{SharedData, compile};
 use stepladder_sdk::{Backoff, Concurrency, Context, Event, EventData, Function, FunctionFailed, Result};
 
-use crate::driver::{Run, Start, end};
+use crate::driver::{ReplayedRun, StartEvent, end};
 
-async fn handler(_: Context, _: Event<Start>) -> Result<()> {
+async fn handler(_: Context, _: Event<StartEvent>) -> Result<()> {
     Ok(())
 }
 
@@ -101,7 +101,7 @@ async fn a_type_may_stand_for_several_events() {
     }
     impl<'de> Deserialize<'de> for Change {
         fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
-            Start::deserialize(d).map(|start| Self::Started(start.id))
+            StartEvent::deserialize(d).map(|start| Self::Started(start.id))
         }
     }
     impl EventData for Change {
@@ -117,7 +117,7 @@ async fn a_type_may_stand_for_several_events() {
             Change::Gone => "gone".into(),
         })
     }
-    let run = Run::of(Function::new("f", changed));
+    let run = ReplayedRun::of(Function::new("f", changed));
     let names: Vec<_> = run.function.spec().triggers.iter().map(|t| &*t.event).collect();
     assert_eq!(names, ["test/start", "test/gone"]);
     assert_eq!(end(run.open().as_mut()).await, Ok(r#""abc""#.into()));
@@ -126,9 +126,9 @@ async fn a_type_may_stand_for_several_events() {
 #[tokio::test]
 async fn a_closure_may_be_a_handler_and_capture_clients() {
     let client = std::sync::Arc::new(5_u32);
-    let function = Function::new("f", move |ctx: Context, event: Event<Start>| {
+    let function = Function::new("f", move |ctx: Context, event: Event<StartEvent>| {
         let client = client.clone();
         async move { ctx.step("a", async || Ok(event.data.id.len() + *client as usize)).await }
     });
-    assert_eq!(Run::of(function).run(true).await, Ok("8".into()));
+    assert_eq!(ReplayedRun::of(function).run(true).await, Ok("8".into()));
 }

@@ -7,14 +7,14 @@ use stepladder_core::{Json, NewEvent, json};
 use stepladder_engine::executor::PollResult;
 use stepladder_sdk::{Context, Event, Function, Result};
 
-use crate::driver::{Run, Start, end, ids, never, wanted};
+use crate::driver::{ReplayedRun, StartEvent, end, ids, never, wanted};
 
 #[tokio::test]
 async fn a_step_within_a_step_fails_with_the_reason() {
-    async fn nested(ctx: Context, _: Event<Start>) -> Result<u8> {
+    async fn nested(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
         ctx.step("outer", async || ctx.step("inner", async || Ok(1_u8)).await).await
     }
-    let mut run = Run::of(Function::new("f", nested));
+    let mut run = ReplayedRun::of(Function::new("f", nested));
     let failure = run.run(true).await.unwrap_err();
     assert_eq!(failure.code(), Some("misplaced-step"));
     assert!(failure.message.contains("step `inner`"), "{failure:?}");
@@ -24,10 +24,10 @@ async fn a_step_within_a_step_fails_with_the_reason() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_on_another_task_fails_with_the_reason() {
-    async fn spawned(ctx: Context, _: Event<Start>) -> Result<u8> {
+    async fn spawned(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
         tokio::spawn(async move { ctx.step("in-task", async || Ok(1_u8)).await }).await?
     }
-    let failure = Run::of(Function::new("f", spawned)).run(true).await.unwrap_err();
+    let failure = ReplayedRun::of(Function::new("f", spawned)).run(true).await.unwrap_err();
     assert_eq!(failure.code(), Some("misplaced-step"));
     assert!(failure.message.contains("step `in-task`"), "{failure:?}");
     assert!(failure.message.contains("tokio::spawn"), "{failure:?}");
@@ -35,10 +35,10 @@ async fn a_step_on_another_task_fails_with_the_reason() {
 
 #[tokio::test]
 async fn a_bad_step_name_fails_terminally_with_its_place() {
-    async fn numbered(ctx: Context, _: Event<Start>) -> Result<u8> {
+    async fn numbered(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
         ctx.step("load:1", async || Ok(1_u8)).await
     }
-    let mut session = Run::of(Function::new("f", numbered)).open();
+    let mut session = ReplayedRun::of(Function::new("f", numbered)).open();
     let PollResult::Ended(Err(fault)) = session.advance().await else { panic!("an error") };
     assert_eq!((fault.failure.code(), fault.retry), (Some("bad-step-name"), RetryAdvice::Never));
     assert!(fault.failure.message.contains("misuse.rs:"), "{fault:?}");
@@ -47,22 +47,22 @@ async fn a_bad_step_name_fails_terminally_with_its_place() {
 
 #[tokio::test(start_paused = true)]
 async fn waiting_briefly_for_something_that_is_not_a_step_is_allowed() {
-    async fn waits(ctx: Context, _: Event<Start>) -> Result<u8> {
+    async fn waits(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
         tokio::time::sleep(Duration::from_secs(5)).await;
         tokio::task::yield_now().await;
         ctx.step("a", async || Ok(1_u8)).await
     }
-    assert_eq!(Run::of(Function::new("f", waits)).run(true).await, Ok("1".into()));
+    assert_eq!(ReplayedRun::of(Function::new("f", waits)).run(true).await, Ok("1".into()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn waiting_for_ever_for_something_that_is_not_a_step_fails_with_the_reason() {
-    async fn stuck(ctx: Context, _: Event<Start>) -> Result<u8> {
+    async fn stuck(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
         never().await;
         ctx.step("a", async || Ok(1_u8)).await
     }
     let begun = tokio::time::Instant::now();
-    let mut session = Run::of(Function::new("f", stuck)).open();
+    let mut session = ReplayedRun::of(Function::new("f", stuck)).open();
     let PollResult::Ended(Err(fault)) = session.advance().await else { panic!("an error") };
     assert_eq!(fault.failure.message, "the function awaits something that is not a step; wrap it in ctx.step");
     assert_eq!((fault.failure.code(), fault.retry), (Some("not-a-step"), RetryAdvice::Never));
@@ -71,7 +71,7 @@ async fn waiting_for_ever_for_something_that_is_not_a_step_fails_with_the_reason
 
 #[tokio::test]
 async fn a_channel_between_two_branches_does_not_abort_the_handler() {
-    async fn channel(ctx: Context, _: Event<Start>) -> Result<u8> {
+    async fn channel(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
         let (tx, rx) = tokio::sync::oneshot::channel();
         let first = async {
             let value = ctx.step("a", async || Ok(1_u8)).await;
@@ -82,20 +82,20 @@ async fn a_channel_between_two_branches_does_not_abort_the_handler() {
         Ok(a? + b?)
     }
     for a_session_each in [true, false] {
-        assert_eq!(Run::of(Function::new("f", channel)).run(a_session_each).await, Ok("6".into()));
+        assert_eq!(ReplayedRun::of(Function::new("f", channel)).run(a_session_each).await, Ok("6".into()));
     }
 }
 
 #[tokio::test]
 async fn a_handler_that_continues_without_a_step_is_not_aborted() {
-    async fn beside(ctx: Context, _: Event<Start>) -> Result<u8> {
+    async fn beside(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
         tokio::select! {
             r = ctx.step("slow", async || { never().await; Ok(1_u8) }) => r,
             r = async { tokio::time::sleep(Duration::from_secs(1)).await; ctx.step("b", async || Ok(2_u8)).await } => r,
         }
     }
     tokio::time::pause();
-    let mut session = Run::of(Function::new("f", beside)).open();
+    let mut session = ReplayedRun::of(Function::new("f", beside)).open();
     assert_eq!(ids(&wanted(session.as_mut()).await), ["slow"]);
     session.start_bodies(&["slow".into()]);
     assert!(session.wait_finished().await.is_empty());
@@ -104,7 +104,7 @@ async fn a_handler_that_continues_without_a_step_is_not_aborted() {
 
 #[tokio::test]
 async fn a_handler_that_wakes_itself_for_ever_yields_its_thread() {
-    async fn busy(_: Context, _: Event<Start>) -> Result<()> {
+    async fn busy(_: Context, _: Event<StartEvent>) -> Result<()> {
         std::future::poll_fn(|cx| {
             cx.waker().wake_by_ref();
             std::task::Poll::<()>::Pending
@@ -112,7 +112,7 @@ async fn a_handler_that_wakes_itself_for_ever_yields_its_thread() {
         .await;
         Ok(())
     }
-    let mut session = Run::of(Function::new("f", busy)).open();
+    let mut session = ReplayedRun::of(Function::new("f", busy)).open();
     assert!(futures::poll!(session.advance()).is_pending());
 }
 
@@ -120,30 +120,30 @@ async fn a_handler_that_wakes_itself_for_ever_yields_its_thread() {
 async fn an_event_that_does_not_fit_fails_the_run_when_it_opens() {
     #[derive(serde::Deserialize)]
     #[allow(dead_code, reason = "read by no one: the event does not have it")]
-    struct Other {
+    struct MismatchedData {
         missing: u8,
     }
-    impl stepladder_sdk::EventData for Other {
+    impl stepladder_sdk::EventData for MismatchedData {
         const NAME: &'static str = "test/start";
     }
-    async fn handler(_: Context, _: Event<Other>) -> Result<()> {
+    async fn handler(_: Context, _: Event<MismatchedData>) -> Result<()> {
         Ok(())
     }
-    let failure = Run::of(Function::new("f", handler)).try_open().err().expect("refused");
+    let failure = ReplayedRun::of(Function::new("f", handler)).try_open().err().expect("refused");
     assert_eq!(failure.code(), Some("bad-event"));
     assert!(failure.message.contains("event `test/start`") && failure.message.contains("missing field"), "{failure:?}");
 }
 
 #[tokio::test]
 async fn events_and_inputs_that_cannot_be_sent_fail_their_step() {
-    async fn sends(ctx: Context, _: Event<Start>) -> Result<Vec<String>> {
+    async fn sends(ctx: Context, _: Event<StartEvent>) -> Result<Vec<String>> {
         let text: Json = json::to_json("text").unwrap();
         let reserved = ctx.send_event("a", NewEvent::new("inngest/x", json::empty_object())).await.unwrap_err();
         let shape = ctx.send_events("b", [NewEvent::new("x", text)]).await.unwrap_err();
         let input = ctx.invoke::<()>("c", "g", &5).await.unwrap_err();
         Ok([reserved, shape, input].iter().map(ToString::to_string).collect())
     }
-    let said = end(Run::of(Function::new("f", sends)).open().as_mut()).await.unwrap();
+    let said = end(ReplayedRun::of(Function::new("f", sends)).open().as_mut()).await.unwrap();
     for part in ["step `a`", "reserved", "step `b`", "must be a JSON object", "step `c`: its input"] {
         assert!(said.contains(part), "{part}: {said}");
     }

@@ -12,24 +12,24 @@ use stepladder_core::RunId;
 use stepladder_core::limits::EVENT_BYTES;
 use stepladder_engine::{EngineError, RerunOptions};
 
-use super::form::{FORM_BYTES, Fields};
+use super::form::{FORM_BYTES, FormFields};
 use super::runs::PAGE;
 use super::shell::is_local;
 use super::text::query;
 use super::{PageRequest, problem_page};
-use crate::error::Problem;
+use crate::error::HttpProblem;
 use crate::guard::body::json_text;
 use crate::path::RunPath;
-use crate::router::{CANCEL_REASON, Shared};
+use crate::router::{CANCEL_REASON, SharedServerState};
 
 /// The result of a form, as encoded in the address of the page that follows. It consists of a
 /// keyword and numbers, never of free text.
-pub(super) struct Notice {
+pub(super) struct FormNotice {
     pub(super) sentence: String,
     pub(super) failed: bool,
 }
 
-impl Notice {
+impl FormNotice {
     pub(super) fn of(request: &PageRequest) -> Option<Self> {
         let number = |name| request.parameter(name).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
         let (n, missed) = (number("n"), number("missed"));
@@ -59,26 +59,29 @@ enum RunAction {
 }
 
 /// `POST /runs`: cancels or reruns each selected run.
-pub(super) async fn act_on_runs(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
+pub(super) async fn act_on_runs(State(shared): State<SharedServerState>, headers: HeaderMap, body: Body) -> Response {
     match apply_to_runs(&shared, body).await {
         Ok(to) => Redirect::to(&to).into_response(),
         Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }
 
-async fn apply_to_runs(shared: &Shared, body: Body) -> Result<String, Problem> {
-    let fields = Fields::read(shared, body, FORM_BYTES, &["back", "do", "run"]).await?;
+async fn apply_to_runs(shared: &SharedServerState, body: Body) -> Result<String, HttpProblem> {
+    let fields = FormFields::read(shared, body, FORM_BYTES, &["back", "do", "run"]).await?;
     let back = Some(fields.get("back")).filter(|back| is_local(back)).unwrap_or("/");
     let selected: Vec<&str> = fields.all("run").collect();
     if selected.len() > PAGE {
-        return Err(Problem::bad_request(format!("{} runs are selected; a page has at most {PAGE}", selected.len())));
+        return Err(HttpProblem::bad_request(format!(
+            "{} runs are selected; a page has at most {PAGE}",
+            selected.len()
+        )));
     }
     let runs: Vec<RunId> = selected.iter().filter_map(|run| run.parse().ok()).collect();
     let mut missed = selected.len() - runs.len();
     let action = match fields.get("do") {
         "cancel" => RunAction::Cancel,
         "rerun" => RunAction::Rerun,
-        other => return Err(Problem::bad_request(format!("`do` is `{other}`; use cancel or rerun"))),
+        other => return Err(HttpProblem::bad_request(format!("`do` is `{other}`; use cancel or rerun"))),
     };
     // a cancellation is never refused because of load
     let mut admitted = None;
@@ -108,13 +111,13 @@ async fn apply_to_runs(shared: &Shared, body: Body) -> Result<String, Problem> {
 
 /// `POST /runs/{id}/cancel`: cancels a run.
 pub(super) async fn cancel(
-    State(shared): State<Shared>,
+    State(shared): State<SharedServerState>,
     headers: HeaderMap,
-    path: Result<RunPath, Problem>,
+    path: Result<RunPath, HttpProblem>,
 ) -> Response {
     let cancelled = match path {
         Ok(RunPath(run)) => {
-            shared.engine.control().cancel(run, CANCEL_REASON).await.map(|_| run).map_err(Problem::from)
+            shared.engine.control().cancel(run, CANCEL_REASON).await.map(|_| run).map_err(HttpProblem::from)
         }
         Err(problem) => Err(problem),
     };
@@ -127,9 +130,9 @@ pub(super) async fn cancel(
 /// `POST /runs/{id}/hasten`: skips the sleep or the retry delay of a step. Without a step, skips
 /// the retry delay of the handler.
 pub(super) async fn skip_wait(
-    State(shared): State<Shared>,
+    State(shared): State<SharedServerState>,
     headers: HeaderMap,
-    path: Result<RunPath, Problem>,
+    path: Result<RunPath, HttpProblem>,
     body: Body,
 ) -> Response {
     match skip_wait_of_form(&shared, path, body).await {
@@ -138,9 +141,13 @@ pub(super) async fn skip_wait(
     }
 }
 
-async fn skip_wait_of_form(shared: &Shared, path: Result<RunPath, Problem>, body: Body) -> Result<RunId, Problem> {
+async fn skip_wait_of_form(
+    shared: &SharedServerState,
+    path: Result<RunPath, HttpProblem>,
+    body: Body,
+) -> Result<RunId, HttpProblem> {
     let RunPath(run) = path?;
-    let fields = Fields::read(shared, body, FORM_BYTES, &["step"]).await?;
+    let fields = FormFields::read(shared, body, FORM_BYTES, &["step"]).await?;
     // an empty field means no step, because no step has an empty name
     match fields.get("step") {
         "" => shared.engine.control().skip_handler_wait(run).await?,
@@ -150,20 +157,20 @@ async fn skip_wait_of_form(shared: &Shared, path: Result<RunPath, Problem>, body
 }
 
 /// `POST /function/pause`: pauses or resumes a function.
-pub(super) async fn pause(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
+pub(super) async fn pause(State(shared): State<SharedServerState>, headers: HeaderMap, body: Body) -> Response {
     match pause_or_resume(&shared, body).await {
         Ok(to) => Redirect::to(&to).into_response(),
         Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }
 
-async fn pause_or_resume(shared: &Shared, body: Body) -> Result<String, Problem> {
-    let fields = Fields::read(shared, body, FORM_BYTES, &["id", "do"]).await?;
+async fn pause_or_resume(shared: &SharedServerState, body: Body) -> Result<String, HttpProblem> {
+    let fields = FormFields::read(shared, body, FORM_BYTES, &["id", "do"]).await?;
     let id = fields.get("id");
     let did = match fields.get("do") {
         "pause" => shared.engine.functions().pause(id).await.map(|_| "pause")?,
         "resume" => shared.engine.functions().resume(id).await.map(|_| "resume")?,
-        other => return Err(Problem::bad_request(format!("`do` is `{other}`; use pause or resume"))),
+        other => return Err(HttpProblem::bad_request(format!("`do` is `{other}`; use pause or resume"))),
     };
     Ok(format!("/function{}", query([("id", id), ("did", did), ("n", "1")])))
 }
@@ -171,9 +178,9 @@ async fn pause_or_resume(shared: &Shared, body: Body) -> Result<String, Problem>
 /// `POST /runs/{id}/rerun`: reruns a run from the beginning or from a step, with the same input or
 /// with new input. Redirects to the new run.
 pub(super) async fn rerun(
-    State(shared): State<Shared>,
+    State(shared): State<SharedServerState>,
     headers: HeaderMap,
-    path: Result<RunPath, Problem>,
+    path: Result<RunPath, HttpProblem>,
     body: Body,
 ) -> Response {
     match rerun_of_form(&shared, path, body).await {
@@ -182,9 +189,13 @@ pub(super) async fn rerun(
     }
 }
 
-async fn rerun_of_form(shared: &Shared, path: Result<RunPath, Problem>, body: Body) -> Result<RunId, Problem> {
+async fn rerun_of_form(
+    shared: &SharedServerState,
+    path: Result<RunPath, HttpProblem>,
+    body: Body,
+) -> Result<RunId, HttpProblem> {
     let RunPath(run) = path?;
-    let fields = Fields::read(shared, body, FORM_BYTES, &["from_step", "input"]).await?;
+    let fields = FormFields::read(shared, body, FORM_BYTES, &["from_step", "input"]).await?;
     let mut admitted = shared.intake.admit(&shared.engine)?;
     admitted.reserve(1)?;
     let from_step = Some(fields.get("from_step")).filter(|step| !step.is_empty()).map(str::to_owned);
@@ -194,13 +205,13 @@ async fn rerun_of_form(shared: &Shared, path: Result<RunPath, Problem>, body: Bo
 
 /// Parses the JSON that was typed into a form. Returns `None` if the field is blank. The engine
 /// checks whether the value is allowed.
-pub(super) fn json_input(text: &str) -> Result<Option<stepladder_core::Json>, Problem> {
+pub(super) fn json_input(text: &str) -> Result<Option<stepladder_core::Json>, HttpProblem> {
     if text.len() > EVENT_BYTES {
         let sentence = format!("the input has {} bytes; at most {EVENT_BYTES} are allowed", text.len());
-        return Err(Problem::new(axum::http::StatusCode::PAYLOAD_TOO_LARGE, sentence));
+        return Err(HttpProblem::new(axum::http::StatusCode::PAYLOAD_TOO_LARGE, sentence));
     }
     let Some(text) = json_text(text.as_bytes(), "the input")? else { return Ok(None) };
-    let input: Box<RawValue> =
-        serde_json::from_str(text).map_err(|e| Problem::bad_request(format!("the input is not valid JSON: {e}")))?;
+    let input: Box<RawValue> = serde_json::from_str(text)
+        .map_err(|e| HttpProblem::bad_request(format!("the input is not valid JSON: {e}")))?;
     Ok(Some(input.into()))
 }

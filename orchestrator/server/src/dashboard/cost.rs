@@ -17,10 +17,10 @@ use stepladder_core::{RunId, Status};
 use stepladder_cost::{RunCost, prices};
 use stepladder_engine::{Engine, EngineError, ListingDepth, RunFilter};
 
-use super::shell::{Shell, Tab};
-use super::text::{Moment, brief, query};
+use super::shell::{DashboardTab, PageShell};
+use super::text::{ShownTime, brief, query};
 use super::{PageRequest, html_page, problem_page};
-use crate::router::Shared;
+use crate::router::SharedServerState;
 
 /// The number of runs whose cost is computed.
 const RUNS: usize = 50;
@@ -28,18 +28,18 @@ const RUNS: usize = 50;
 #[derive(Template)]
 #[template(path = "cost.html")]
 struct CostPage {
-    shell: Shell,
+    shell: PageShell,
     runs: Vec<RunRow>,
     functions: Vec<FunctionRow>,
-    total: CostWords,
+    total: FormattedCost,
     counted: usize,
     older: Option<String>,
     is_first: bool,
-    prices: Prices,
+    prices: ListPrices,
 }
 
 /// The list prices that the page shows, in dollars per million units.
-struct Prices {
+struct ListPrices {
     write_units: f64,
     read_units: f64,
     sqs_requests: f64,
@@ -52,8 +52,8 @@ struct RunRow {
     id: RunId,
     function: String,
     status: Status,
-    created: Moment,
-    cost: CostWords,
+    created: ShownTime,
+    cost: FormattedCost,
 }
 
 struct FunctionRow {
@@ -62,11 +62,11 @@ struct FunctionRow {
     runs: usize,
     /// The average cost of a run.
     each: String,
-    cost: CostWords,
+    cost: FormattedCost,
 }
 
 /// The cost of one or more runs, as strings for a page.
-pub(super) struct CostWords {
+pub(super) struct FormattedCost {
     pub(super) write_units: u64,
     pub(super) read_units: u64,
     pub(super) sqs_requests: u64,
@@ -81,7 +81,7 @@ pub(super) struct CostWords {
     pub(super) saved: Option<String>,
 }
 
-impl CostWords {
+impl FormattedCost {
     pub(super) fn of(cost: &RunCost) -> Self {
         let saved = (cost.saved_steps > 0).then(|| {
             let steps = if cost.saved_steps == 1 { "1 step".into() } else { format!("{} steps", cost.saved_steps) };
@@ -106,7 +106,7 @@ impl CostWords {
 }
 
 /// `GET /cost`: the page with the cost of runs.
-pub(super) async fn page(State(shared): State<Shared>, request: PageRequest) -> Response {
+pub(super) async fn page(State(shared): State<SharedServerState>, request: PageRequest) -> Response {
     let before = match request.query.number("cursor", "a link of the previous page") {
         Ok(before) => before,
         Err(problem) => return problem_page(&shared, &request.headers, &problem),
@@ -117,7 +117,11 @@ pub(super) async fn page(State(shared): State<Shared>, request: PageRequest) -> 
     }
 }
 
-async fn load_page(shared: &Shared, before: Option<RunId>, request: &PageRequest) -> Result<CostPage, EngineError> {
+async fn load_page(
+    shared: &SharedServerState,
+    before: Option<RunId>,
+    request: &PageRequest,
+) -> Result<CostPage, EngineError> {
     let engine = &shared.engine;
     let filter = RunFilter { cursor: before, limit: Some(RUNS), depth: ListingDepth::Quick, ..RunFilter::default() };
     let found = engine.query().runs(filter).await?;
@@ -134,8 +138,8 @@ async fn load_page(shared: &Shared, before: Option<RunId>, request: &PageRequest
             id: run.run,
             function: brief(&run.function, 120),
             status: run.status,
-            created: Moment::of(run.created_at),
-            cost: CostWords::of(&cost),
+            created: ShownTime::of(run.created_at),
+            cost: FormattedCost::of(&cost),
         });
     }
     let mut functions: Vec<_> = functions.into_iter().collect();
@@ -145,17 +149,17 @@ async fn load_page(shared: &Shared, before: Option<RunId>, request: &PageRequest
         id: brief(&id, 120),
         runs,
         each: dollars((cost.requests_nanodollars() + cost.compute_nanodollars()) / runs.max(1) as u64),
-        cost: CostWords::of(&cost),
+        cost: FormattedCost::of(&cost),
     };
     Ok(CostPage {
-        shell: Shell::new(shared, &request.headers, Tab::Cost),
+        shell: PageShell::new(shared, &request.headers, DashboardTab::Cost),
         counted: runs.len(),
         runs,
         functions: functions.into_iter().map(of).collect(),
-        total: CostWords::of(&total),
+        total: FormattedCost::of(&total),
         older: found.cursor.map(|cursor| format!("/cost{}", query([("cursor", &cursor.to_string()[..])]))),
         is_first: before.is_none(),
-        prices: Prices {
+        prices: ListPrices {
             write_units: prices::WRITE_UNIT.dollars_a_million(),
             read_units: prices::READ_UNIT.dollars_a_million(),
             sqs_requests: prices::SQS_REQUEST.dollars_a_million(),

@@ -1,14 +1,14 @@
 //! Describes the entries of a journal for the page of a run.
 
 use stepladder_core::journal::{
-    AttemptEnd, DirectOutcome, FactVisitor, NewRun, Origin, Outcome, Seq, StartChange, Wait, WaitEnd,
+    AttemptEnd, DirectOutcome, FactVisitor, NewRun, Outcome, RunOrigin, Seq, StartChange, Wait, WaitEnd,
 };
 use stepladder_core::report::HandlerLogLine;
 use stepladder_core::state::{RunEnd, RunOutcome};
 use stepladder_core::{Entry, Event, Failure, StepId, Timestamp};
 
-use super::text::{Moment, brief, clock, sentence, size, time};
-use super::value::ByteBudget;
+use super::text::{ShownTime, brief, clock, sentence, size, time};
+use super::value::PageByteBudget;
 
 /// The maximum size of an error in the list of entries, in bytes.
 const ERROR_BYTES: usize = 200;
@@ -26,7 +26,7 @@ pub(super) struct EntryRow {
     /// The number of entries up to and including this one. The link of the row shows the run as it
     /// was then.
     pub(super) at: Seq,
-    pub(super) moment: Moment,
+    pub(super) moment: ShownTime,
     /// The name of the fact, as a label.
     pub(super) word: String,
     /// The step that the entry is about.
@@ -37,13 +37,13 @@ pub(super) struct EntryRow {
 }
 
 impl EntryRow {
-    pub(super) fn of(seq: Seq, entry: &Entry, current: bool, budget: &mut ByteBudget) -> Self {
-        let mut details = Details::default();
+    pub(super) fn of(seq: Seq, entry: &Entry, current: bool, budget: &mut PageByteBudget) -> Self {
+        let mut details = EntryDetails::default();
         entry.visit(&mut details);
         Self {
             seq,
             at: seq + 1,
-            moment: Moment { shown: clock(entry.at), ..Moment::of(entry.at) },
+            moment: ShownTime { shown: clock(entry.at), ..ShownTime::of(entry.at) },
             word: label(entry.fact.name()),
             step: entry.fact.step().map(|step| budget.words(step, NAME_BYTES)).unwrap_or_default(),
             detail: budget.words(&details.text, DETAIL_BYTES),
@@ -76,18 +76,18 @@ fn until(at: Timestamp) -> String {
 
 /// The details of an entry, as a phrase. They are empty if the label says everything.
 #[derive(Default)]
-struct Details {
+struct EntryDetails {
     text: String,
 }
 
-impl FactVisitor for Details {
+impl FactVisitor for EntryDetails {
     fn run_created(&mut self, _: Timestamp, run: &NewRun) {
         let origin = match &run.origin {
-            Origin::Event => String::new(),
-            Origin::Cron => ", by its cron schedule".into(),
-            Origin::Invoke { parent, .. } => format!(", invoked by run {parent}"),
-            Origin::Failure { of } => format!(", because run {of} failed"),
-            Origin::Rerun { of } => format!(", a rerun of {of}"),
+            RunOrigin::Event => String::new(),
+            RunOrigin::Cron => ", by its cron schedule".into(),
+            RunOrigin::Invoke { parent, .. } => format!(", invoked by run {parent}"),
+            RunOrigin::Failure { of } => format!(", because run {of} failed"),
+            RunOrigin::Rerun { of } => format!(", a rerun of {of}"),
         };
         self.text = format!("of {}, from event {}{origin}", run.function, run.event.name);
     }

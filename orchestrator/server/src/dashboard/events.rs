@@ -13,16 +13,16 @@ use stepladder_core::limits::EVENT_BYTES;
 use stepladder_core::{EventId, NewEvent, RunId, RunRow, Status};
 use stepladder_engine::EventDetail;
 
-use super::act::{Notice, json_input};
-use super::form::{FORM_BYTES, Fields};
+use super::act::{FormNotice, json_input};
+use super::form::{FORM_BYTES, FormFields};
 use super::run::EDITOR_BYTES;
-use super::shell::{Shell, Tab};
-use super::text::{Moment, brief, size};
-use super::value::{ByteBudget, ShownValue, indented};
+use super::shell::{DashboardTab, PageShell};
+use super::text::{ShownTime, brief, size};
+use super::value::{PageByteBudget, ShownValue, indented};
 use super::{PageRequest, html_page, problem_page};
-use crate::error::Problem;
+use crate::error::HttpProblem;
 use crate::path::EventPath;
-use crate::router::Shared;
+use crate::router::SharedServerState;
 
 /// The number of events on a page of the list.
 const PAGE: usize = 25;
@@ -34,14 +34,14 @@ const RUNS: usize = 100;
 struct EventRow {
     id: EventId,
     name: String,
-    received: Moment,
+    received: ShownTime,
     size: String,
-    runs: Vec<StartedRow>,
+    runs: Vec<StartedRunRow>,
     more: usize,
     nothing: Option<String>,
 }
 
-struct StartedRow {
+struct StartedRunRow {
     id: RunId,
     function: String,
     status: Status,
@@ -49,7 +49,7 @@ struct StartedRow {
 
 impl EventRow {
     fn of(look: &EventDetail, most: usize) -> Self {
-        let started = |row: &RunRow| StartedRow {
+        let started = |row: &RunRow| StartedRunRow {
             id: row.run,
             function: row.function.to_string(),
             status: row.ended.map_or(Status::Running, |(_, status)| status),
@@ -57,7 +57,7 @@ impl EventRow {
         Self {
             id: look.event.id,
             name: brief(&look.event.name, 120),
-            received: Moment::of(look.event.received_at),
+            received: ShownTime::of(look.event.received_at),
             size: size(look.event.data.get().len()),
             runs: look.runs.iter().take(most).map(started).collect(),
             more: look.runs.len().saturating_sub(most),
@@ -69,7 +69,7 @@ impl EventRow {
 #[derive(Template)]
 #[template(path = "events.html")]
 struct EventsPage {
-    shell: Shell,
+    shell: PageShell,
     events: Vec<EventRow>,
     older: Option<EventId>,
     is_first: bool,
@@ -78,17 +78,17 @@ struct EventsPage {
 }
 
 /// `GET /events`: the list of events.
-pub(super) async fn list(State(shared): State<Shared>, request: PageRequest) -> Response {
+pub(super) async fn list(State(shared): State<SharedServerState>, request: PageRequest) -> Response {
     match load_page(&shared, &request).await {
         Ok(page) => html_page(StatusCode::OK, &page),
         Err(problem) => problem_page(&shared, &request.headers, &problem),
     }
 }
 
-async fn load_page(shared: &Shared, request: &PageRequest) -> Result<EventsPage, Problem> {
+async fn load_page(shared: &SharedServerState, request: &PageRequest) -> Result<EventsPage, HttpProblem> {
     let before = request.parameter("before").map(|id| {
         id.parse::<EventId>()
-            .map_err(|_| Problem::bad_request(format!("`before` is `{id}`; follow a link of the previous page")))
+            .map_err(|_| HttpProblem::bad_request(format!("`before` is `{id}`; follow a link of the previous page")))
     });
     let before = before.transpose()?;
     let looks = shared.engine.query().events(before, PAGE).await?;
@@ -103,7 +103,7 @@ async fn load_page(shared: &Shared, request: &PageRequest) -> Result<EventsPage,
     names.sort_unstable();
     names.dedup();
     Ok(EventsPage {
-        shell: Shell::new(shared, &request.headers, Tab::Events),
+        shell: PageShell::new(shared, &request.headers, DashboardTab::Events),
         older: looks.last().filter(|_| looks.len() == PAGE).map(|look| look.event.id),
         events: looks.iter().map(|look| EventRow::of(look, RUNS_IN_LIST)).collect(),
         is_first: before.is_none(),
@@ -114,23 +114,23 @@ async fn load_page(shared: &Shared, request: &PageRequest) -> Result<EventsPage,
 #[derive(Template)]
 #[template(path = "event.html")]
 struct EventPage {
-    shell: Shell,
+    shell: PageShell,
     event: EventRow,
     data: ShownValue,
     sender_id: Option<String>,
-    ts: Moment,
+    ts: ShownTime,
     editor: String,
-    notice: Option<Notice>,
+    notice: Option<FormNotice>,
 }
 
 /// `GET /events/{id}`: the page of one event, by the server's id or by the sender's id.
 pub(super) async fn one(
-    State(shared): State<Shared>,
-    path: Result<EventPath, Problem>,
+    State(shared): State<SharedServerState>,
+    path: Result<EventPath, HttpProblem>,
     request: PageRequest,
 ) -> Response {
     let look = match path {
-        Ok(EventPath(id)) => shared.engine.query().event_with_runs(&id).await.map_err(Problem::from),
+        Ok(EventPath(id)) => shared.engine.query().event_with_runs(&id).await.map_err(HttpProblem::from),
         Err(problem) => Err(problem),
     };
     match look {
@@ -139,28 +139,28 @@ pub(super) async fn one(
     }
 }
 
-fn page_of(shared: &Shared, look: &EventDetail, request: &PageRequest) -> EventPage {
+fn page_of(shared: &SharedServerState, look: &EventDetail, request: &PageRequest) -> EventPage {
     let event = &look.event;
     let text = event.data.get();
     EventPage {
-        shell: Shell::new(shared, &request.headers, Tab::Events),
+        shell: PageShell::new(shared, &request.headers, DashboardTab::Events),
         event: EventRow::of(look, RUNS),
-        data: ByteBudget::new().show(&event.data, format!("/events/{}/data", event.id)),
+        data: PageByteBudget::new().show(&event.data, format!("/events/{}/data", event.id)),
         sender_id: event.external_id.as_deref().map(|id| brief(id, 300)),
-        ts: Moment::of(event.ts),
+        ts: ShownTime::of(event.ts),
         editor: if text.len() <= EDITOR_BYTES { indented(text) } else { String::new() },
-        notice: Notice::of(request),
+        notice: FormNotice::of(request),
     }
 }
 
 /// `GET /events/{id}/data`: the event's data as a file.
 pub(super) async fn data(
-    State(shared): State<Shared>,
-    path: Result<EventPath, Problem>,
+    State(shared): State<SharedServerState>,
+    path: Result<EventPath, HttpProblem>,
     headers: HeaderMap,
 ) -> Response {
     let event = match path {
-        Ok(EventPath(id)) => shared.engine.query().event(&id).await.map_err(Problem::from),
+        Ok(EventPath(id)) => shared.engine.query().event(&id).await.map_err(HttpProblem::from),
         Err(problem) => Err(problem),
     };
     match event {
@@ -170,15 +170,15 @@ pub(super) async fn data(
 }
 
 /// `POST /events`: sends an event, and redirects to the page of the event.
-pub(super) async fn send(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
+pub(super) async fn send(State(shared): State<SharedServerState>, headers: HeaderMap, body: Body) -> Response {
     match send_form(&shared, body).await {
         Ok(id) => Redirect::to(&format!("/events/{id}?did=send&n=1")).into_response(),
         Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }
 
-async fn send_form(shared: &Shared, body: Body) -> Result<EventId, Problem> {
-    let fields = Fields::read(shared, body, FORM_BYTES, &["name", "data", "id"]).await?;
+async fn send_form(shared: &SharedServerState, body: Body) -> Result<EventId, HttpProblem> {
+    let fields = FormFields::read(shared, body, FORM_BYTES, &["name", "data", "id"]).await?;
     let data = json_input(fields.get("data"))?;
     let mut event = json!({ "name": fields.get("name").trim() });
     if let Some(id) = Some(fields.get("id").trim()).filter(|id| !id.is_empty()) {
@@ -195,8 +195,8 @@ async fn send_form(shared: &Shared, body: Body) -> Result<EventId, Problem> {
 
 /// `POST /events/{id}/replay`: sends a new event with the same name and data.
 pub(super) async fn replay(
-    State(shared): State<Shared>,
-    path: Result<EventPath, Problem>,
+    State(shared): State<SharedServerState>,
+    path: Result<EventPath, HttpProblem>,
     headers: HeaderMap,
 ) -> Response {
     match send_again(&shared, path).await {
@@ -205,11 +205,11 @@ pub(super) async fn replay(
     }
 }
 
-async fn send_again(shared: &Shared, path: Result<EventPath, Problem>) -> Result<EventId, Problem> {
+async fn send_again(shared: &SharedServerState, path: Result<EventPath, HttpProblem>) -> Result<EventId, HttpProblem> {
     let EventPath(id) = path?;
     let event = shared.engine.query().event(&id).await?;
     if event.data.get().len() > EVENT_BYTES {
-        return Err(Problem::bad_request("this event is larger than an event may be now"));
+        return Err(HttpProblem::bad_request("this event is larger than an event may be now"));
     }
     let mut again = NewEvent::new(event.name, event.data);
     again.user = event.user;
@@ -218,7 +218,7 @@ async fn send_again(shared: &Shared, path: Result<EventPath, Problem>) -> Result
 
 /// Ingests an event in a separate task: even if the browser closes the connection, all runs of the
 /// stored event are created.
-async fn ingest_one(shared: &Shared, events: Vec<NewEvent>) -> Result<EventId, Problem> {
+async fn ingest_one(shared: &SharedServerState, events: Vec<NewEvent>) -> Result<EventId, HttpProblem> {
     let mut admitted = shared.intake.admit(&shared.engine)?;
     admitted.reserve(events.len())?;
     let engine = shared.engine.clone();
@@ -227,6 +227,7 @@ async fn ingest_one(shared: &Shared, events: Vec<NewEvent>) -> Result<EventId, P
         drop(admitted);
         ids
     });
-    let failed = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server could not accept the event; try again");
+    let failed =
+        || HttpProblem::new(StatusCode::SERVICE_UNAVAILABLE, "the server could not accept the event; try again");
     ingest.await.map_err(|_| failed())??.first().copied().ok_or_else(failed)
 }

@@ -4,9 +4,9 @@
 use axum::body::Body;
 use stepladder_core::limits::EVENT_BYTES;
 
-use crate::error::Problem;
+use crate::error::HttpProblem;
 use crate::guard::inputs::{check_names, pairs};
-use crate::router::Shared;
+use crate::router::SharedServerState;
 
 /// The maximum size of a form: the data of an event, each byte of which may take three bytes in a
 /// form.
@@ -17,17 +17,22 @@ pub(crate) const OPEN_FORM_BYTES: usize = 16 * 1024;
 const REPEATED: &str = "run";
 
 /// The fields of a form.
-pub(crate) struct Fields(Vec<(String, String)>);
+pub(crate) struct FormFields(Vec<(String, String)>);
 
-impl Fields {
+impl FormFields {
     /// Reads a form of at most `limit` bytes, within the limits on all bodies.
     ///
     /// # Errors
     /// The errors of [`BodyBudget::read`](crate::guard::body::BodyBudget::read). Also 400 if a
     /// field is not `known`, or occurs twice.
-    pub(crate) async fn read(shared: &Shared, body: Body, limit: usize, known: &[&str]) -> Result<Self, Problem> {
+    pub(crate) async fn read(
+        shared: &SharedServerState,
+        body: Body,
+        limit: usize,
+        known: &[&str],
+    ) -> Result<Self, HttpProblem> {
         let body = shared.bodies.read(body, limit).await?;
-        let text = std::str::from_utf8(&body.bytes).map_err(|_| Problem::bad_request("the form is not UTF-8"))?;
+        let text = std::str::from_utf8(&body.bytes).map_err(|_| HttpProblem::bad_request("the form is not UTF-8"))?;
         let fields = pairs(text, "the form")?;
         check_names(&fields, known, REPEATED, "a field of this form")?;
         Ok(Self(fields))

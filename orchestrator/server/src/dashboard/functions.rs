@@ -16,16 +16,16 @@ use futures::future::join_all;
 use stepladder_core::{Json, RunId, Spec, Status, Timestamp};
 use stepladder_engine::{Engine, EngineError};
 
-use self::history::{History, StepTimes, bars, times};
-use super::act::Notice;
+use self::history::{RunHistoryChart, StepTimes, bars, times};
+use super::act::FormNotice;
 use super::run::EDITOR_BYTES;
 use super::runs::RunRow;
-use super::shell::{Shell, Tab};
-use super::text::{Moment, brief, duration, query};
+use super::shell::{DashboardTab, PageShell};
+use super::text::{ShownTime, brief, duration, query};
 use super::value::indented;
 use super::{PageRequest, html_page, problem_page};
-use crate::error::Problem;
-use crate::router::Shared;
+use crate::error::HttpProblem;
+use crate::router::SharedServerState;
 
 /// The number of newest runs in each row of the list.
 const STRIP: usize = 20;
@@ -51,7 +51,7 @@ struct FunctionRow {
     /// The newest runs of the function, oldest first: status and id of each.
     strip: Vec<(Status, RunId)>,
     /// When the function was paused; `None` if it is not paused.
-    paused: Option<Moment>,
+    paused: Option<ShownTime>,
 }
 
 impl FunctionRow {
@@ -72,7 +72,7 @@ impl FunctionRow {
             limits: limits.collect(),
             on_failure: spec.on_failure.as_deref().map(str::to_owned),
             strip,
-            paused: paused.map(Moment::of),
+            paused: paused.map(ShownTime::of),
         }
     }
 }
@@ -80,13 +80,13 @@ impl FunctionRow {
 #[derive(Template)]
 #[template(path = "functions.html")]
 struct FunctionsPage {
-    shell: Shell,
+    shell: PageShell,
     functions: Vec<FunctionRow>,
     strip: usize,
 }
 
 /// `GET /functions`: the list of functions.
-pub(super) async fn list(State(shared): State<Shared>, request: PageRequest) -> Response {
+pub(super) async fn list(State(shared): State<SharedServerState>, request: PageRequest) -> Response {
     let catalog = shared.engine.functions().snapshot();
     let strips = join_all(catalog.specs().take(STRIP_FUNCTIONS).map(|spec| strip(&shared.engine, &spec.id))).await;
     let paused = match shared.engine.functions().paused().await {
@@ -101,7 +101,7 @@ pub(super) async fn list(State(shared): State<Shared>, request: PageRequest) -> 
             Err(error) => return problem_page(&shared, &request.headers, &error.into()),
         }
     }
-    let shell = Shell::new(&shared, &request.headers, Tab::Functions);
+    let shell = PageShell::new(&shared, &request.headers, DashboardTab::Functions);
     html_page(StatusCode::OK, &FunctionsPage { shell, functions, strip: STRIP })
 }
 
@@ -114,9 +114,9 @@ async fn strip(engine: &Engine, function: &str) -> Result<Vec<(Status, RunId)>, 
 #[derive(Template)]
 #[template(path = "function.html")]
 struct FunctionPage {
-    shell: Shell,
+    shell: PageShell,
     function: FunctionRow,
-    history: History,
+    history: RunHistoryChart,
     steps: Vec<StepTimes>,
     timed: usize,
     wait_queues: Vec<WaitQueueRow>,
@@ -129,7 +129,7 @@ struct FunctionPage {
     declared: bool,
     /// The run whose event is the example, if the function declares none.
     example_of: Option<RunId>,
-    notice: Option<Notice>,
+    notice: Option<FormNotice>,
 }
 
 /// The holders and the wait queue of a concurrency limit.
@@ -137,14 +137,14 @@ struct WaitQueueRow {
     key: String,
     slots: u32,
     held: Vec<(RunId, String)>,
-    tickets: Vec<(RunId, Moment)>,
+    tickets: Vec<(RunId, ShownTime)>,
     /// Whether the wait queue may be longer than the part that is shown.
     more: bool,
 }
 
 /// `GET /function?id=`: the page of one function. The id is a query parameter, because it may
 /// contain a `/`.
-pub(super) async fn one(State(shared): State<Shared>, request: PageRequest) -> Response {
+pub(super) async fn one(State(shared): State<SharedServerState>, request: PageRequest) -> Response {
     // the id is not trimmed, because it may start or end with a space
     let id = request.query.get("id").unwrap_or_default().to_owned();
     match load_page(&shared, &id, &request).await {
@@ -153,9 +153,9 @@ pub(super) async fn one(State(shared): State<Shared>, request: PageRequest) -> R
     }
 }
 
-async fn load_page(shared: &Shared, id: &str, request: &PageRequest) -> Result<FunctionPage, Problem> {
+async fn load_page(shared: &SharedServerState, id: &str, request: &PageRequest) -> Result<FunctionPage, HttpProblem> {
     let engine = &shared.engine;
-    let none = || Problem::not_found(format!("there is no function `{}`", brief(id, 100)));
+    let none = || HttpProblem::not_found(format!("there is no function `{}`", brief(id, 100)));
     let catalog = engine.functions().snapshot();
     let spec = catalog.spec(id).ok_or_else(none)?;
     let rows = engine.query().newest_rows(id, HISTORY).await?;
@@ -171,7 +171,7 @@ async fn load_page(shared: &Shared, id: &str, request: &PageRequest) -> Result<F
         slots: view.limit.slots,
         held: view.held.iter().map(|h| (h.holder.run(), brief(h.holder.step().map_or("", |step| step), 80))).collect(),
         more: view.tickets.len() == stepladder_engine::MAX_TICKETS,
-        tickets: view.tickets.iter().map(|ticket| (ticket.run, Moment::of(ticket.queued_at))).collect(),
+        tickets: view.tickets.iter().map(|ticket| (ticket.run, ShownTime::of(ticket.queued_at))).collect(),
     });
     let fits = |data: &Json| data.get().len() <= EDITOR_BYTES;
     let declared = spec.example.as_ref().filter(|example| fits(&example.data));
@@ -183,7 +183,7 @@ async fn load_page(shared: &Shared, id: &str, request: &PageRequest) -> Result<F
         None => recent().map(|run| (&run.event.data, run.summary.run)).unzip(),
     };
     Ok(FunctionPage {
-        shell: Shell::new(shared, &request.headers, Tab::Functions),
+        shell: PageShell::new(shared, &request.headers, DashboardTab::Functions),
         function: FunctionRow::of(spec, Vec::new(), engine.functions().paused_since(id).await?),
         history: bars(&rows, now),
         steps: times(&details),
@@ -194,6 +194,6 @@ async fn load_page(shared: &Shared, id: &str, request: &PageRequest) -> Result<F
         declared: declared.is_some(),
         example_of,
         event,
-        notice: Notice::of(request),
+        notice: FormNotice::of(request),
     })
 }

@@ -16,12 +16,12 @@ use stepladder_core::wake::TimerPurpose;
 use stepladder_engine::ports::queues::{QueueContents, QueueDepth, RedriveBounds, RedriveResult};
 use stepladder_engine::{EngineError, Health};
 
-use super::act::Notice;
-use super::shell::{Shell, Tab};
-use super::text::{Moment, brief, duration, query};
+use super::act::FormNotice;
+use super::shell::{DashboardTab, PageShell};
+use super::text::{ShownTime, brief, duration, query};
 use super::{PageRequest, html_page, problem_page};
-use crate::error::Problem;
-use crate::router::Shared;
+use crate::error::HttpProblem;
+use crate::router::SharedServerState;
 
 /// The maximum number of rows in a table.
 const ROWS: usize = 50;
@@ -34,7 +34,7 @@ const REDRIVE_TIME: Duration = Duration::from_secs(2);
 #[derive(Template)]
 #[template(path = "health.html")]
 struct HealthPage {
-    shell: Shell,
+    shell: PageShell,
     /// The numbers of due, waiting and served wakes; `None` if the queue is a separate service.
     backlog: Option<(usize, usize, u64)>,
     /// Whether the queues are separate services.
@@ -45,12 +45,12 @@ struct HealthPage {
     dead: u64,
     executing: Vec<BodyRow>,
     bodies: usize,
-    swept_to: Option<Moment>,
+    swept_to: Option<ShownTime>,
     timers: Vec<TimerRow>,
     /// The number of timers, if there are more than the table shows.
     all_timers: Option<String>,
     late: String,
-    notice: Option<Notice>,
+    notice: Option<FormNotice>,
 }
 
 struct QueueRow {
@@ -90,7 +90,7 @@ struct BodyRow {
 }
 
 struct TimerRow {
-    due: Moment,
+    due: ShownTime,
     run: RunId,
     function: String,
     purpose: String,
@@ -98,14 +98,14 @@ struct TimerRow {
 }
 
 /// `GET /health/page`: the health page. (`/health` is for load balancers.)
-pub(super) async fn page(State(shared): State<Shared>, request: PageRequest) -> Response {
+pub(super) async fn page(State(shared): State<SharedServerState>, request: PageRequest) -> Response {
     match load_page(&shared, &request).await {
         Ok(page) => html_page(StatusCode::OK, &page),
         Err(error) => problem_page(&shared, &request.headers, &error.into()),
     }
 }
 
-async fn load_page(shared: &Shared, request: &PageRequest) -> Result<HealthPage, EngineError> {
+async fn load_page(shared: &SharedServerState, request: &PageRequest) -> Result<HealthPage, EngineError> {
     let (health, depths) = tokio::join!(shared.engine.query().health(), depths(shared));
     let Health { backlog, executing, swept_to, timers, more_timers } = health?;
     let late = timers.iter().filter(|timer| timer.due < shared.engine.now()).count();
@@ -119,7 +119,7 @@ async fn load_page(shared: &Shared, request: &PageRequest) -> Result<HealthPage,
         since: Some(body.since.as_millis()),
     };
     let timer = |timer: &stepladder_core::Timer| TimerRow {
-        due: Moment::of(timer.due),
+        due: ShownTime::of(timer.due),
         run: timer.run,
         function: brief(&timer.group, 120),
         purpose: match &timer.purpose {
@@ -130,38 +130,38 @@ async fn load_page(shared: &Shared, request: &PageRequest) -> Result<HealthPage,
         late: timer.due < now,
     };
     Ok(HealthPage {
-        shell: Shell::new(shared, &request.headers, Tab::Health).live("/live/none".into()),
+        shell: PageShell::new(shared, &request.headers, DashboardTab::Health).live("/live/none".into()),
         backlog: backlog.map(|backlog| (backlog.due, backlog.waiting, backlog.served)),
         remote: shared.queues.is_some(),
         dead: depths.iter().flatten().filter(|depth| depth.contents.is_dead()).map(QueueDepth::all).sum(),
         queues: depths.map(|depths| depths.iter().map(QueueRow::of).collect()),
         bodies: executing.len(),
         executing: executing.iter().take(ROWS).map(body).collect(),
-        swept_to: swept_to.map(Moment::of),
+        swept_to: swept_to.map(ShownTime::of),
         all_timers: (timers.len() > ROWS).then(|| at_least(timers.len())),
         late: at_least(late),
         timers: timers.iter().take(ROWS).map(timer).collect(),
-        notice: Notice::of(request),
+        notice: FormNotice::of(request),
     })
 }
 
 /// Counts the messages in each queue. Returns `None` if the service does not respond; then the page
 /// still shows the rest.
-async fn depths(shared: &Shared) -> Option<Vec<QueueDepth>> {
+async fn depths(shared: &SharedServerState) -> Option<Vec<QueueDepth>> {
     let Some(queues) = &shared.queues else { return Some(Vec::new()) };
     queues.depths().await.inspect_err(|error| tracing::warn!(%error, "the queues cannot be counted")).ok()
 }
 
 /// `POST /health/redrive`: moves a batch of dead letters back to their queues.
-pub(super) async fn redrive(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+pub(super) async fn redrive(State(shared): State<SharedServerState>, headers: HeaderMap) -> Response {
     match redrive_batch(&shared).await {
         Ok(to) => Redirect::to(&to).into_response(),
         Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }
 
-async fn redrive_batch(shared: &Shared) -> Result<String, Problem> {
-    let none = || Problem::not_found("the local queue has no dead letters");
+async fn redrive_batch(shared: &SharedServerState) -> Result<String, HttpProblem> {
+    let none = || HttpProblem::not_found("the local queue has no dead letters");
     let queues = shared.queues.as_ref().ok_or_else(none)?;
     let RedriveResult { wakes, events, unreadable, cut_short } = queues
         .redrive(RedriveBounds { most: REDRIVE_BATCH, within: REDRIVE_TIME })
@@ -175,7 +175,7 @@ async fn redrive_batch(shared: &Shared) -> Result<String, Problem> {
 }
 
 /// Reads the result of a redrive from the address of the page.
-pub(super) fn redrive_notice(request: &PageRequest) -> Notice {
+pub(super) fn redrive_notice(request: &PageRequest) -> FormNotice {
     let number = |name| request.parameter(name).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
     let (wakes, events, left) = (number("wakes"), number("events"), number("left"));
     let mut sentence = match (wakes, events) {
@@ -193,5 +193,5 @@ pub(super) fn redrive_notice(request: &PageRequest) -> Notice {
     if request.parameter("more").is_some() {
         sentence.push_str(" There may be more: press again.");
     }
-    Notice { sentence, failed: left > 0 }
+    FormNotice { sentence, failed: left > 0 }
 }

@@ -24,10 +24,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::PageRequest;
-use super::runs::Search;
-use crate::error::Problem;
+use super::runs::RunSearch;
+use crate::error::HttpProblem;
 use crate::path::RunPath;
-use crate::router::Shared;
+use crate::router::SharedServerState;
 
 /// The maximum number of streams at the same time. All other pages poll.
 pub(crate) const MAX_STREAMS: usize = 64;
@@ -41,8 +41,8 @@ const STREAM_LIFETIME: Duration = Duration::from_secs(10 * 60);
 const SILENT_POLLS: u32 = 15;
 
 /// `GET /live/runs?…`: a stream that says when the first page of this search has changed.
-pub(super) async fn of_listing(State(shared): State<Shared>, request: PageRequest) -> Response {
-    if let Err(problem) = Search::of(&request, shared.engine.now()) {
+pub(super) async fn of_listing(State(shared): State<SharedServerState>, request: PageRequest) -> Response {
+    if let Err(problem) = RunSearch::of(&request, shared.engine.now()) {
         return problem.into_response();
     }
     let seen = match request.query.number("seen", "the number that the page has") {
@@ -55,7 +55,7 @@ pub(super) async fn of_listing(State(shared): State<Shared>, request: PageReques
         let request = request.clone();
         async move {
             // a time span that ends now moves with the clock, so the search is parsed each time
-            let Ok(search) = Search::of(&request, engine.now()) else { return Ok(0) };
+            let Ok(search) = RunSearch::of(&request, engine.now()) else { return Ok(0) };
             Ok(fingerprint(&search.run(&engine).await?.found.runs))
         }
     })
@@ -74,8 +74,8 @@ pub(super) fn fingerprint(runs: &[RunSummary]) -> u64 {
 /// `GET /live/runs/{id}?seen=`: a stream that says when the run has more entries than the page
 /// shows.
 pub(super) async fn of_run(
-    State(shared): State<Shared>,
-    path: Result<RunPath, Problem>,
+    State(shared): State<SharedServerState>,
+    path: Result<RunPath, HttpProblem>,
     request: PageRequest,
 ) -> Response {
     let RunPath(run) = match path {
@@ -99,7 +99,7 @@ async fn count_entries(engine: Arc<Engine>, run: RunId, entries: Arc<AtomicU64>)
     Ok(now)
 }
 
-fn permit(shared: &Shared) -> Option<OwnedSemaphorePermit> {
+fn permit(shared: &SharedServerState) -> Option<OwnedSemaphorePermit> {
     shared.streams.clone()?.try_acquire_owned().ok()
 }
 
@@ -113,7 +113,7 @@ fn no_stream() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
 
-struct NewsStream<A> {
+struct ChangeStream<A> {
     engine: Arc<Engine>,
     query: A,
     known: Option<u64>,
@@ -138,7 +138,7 @@ where
     let mut clock = tokio::time::interval(POLL_INTERVAL);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ends = Instant::now() + STREAM_LIFETIME;
-    let stream = NewsStream { engine, query, known, clock, ends, silent: SILENT_POLLS, _permit: permit };
+    let stream = ChangeStream { engine, query, known, clock, ends, silent: SILENT_POLLS, _permit: permit };
     let news = futures::stream::unfold(stream, |mut stream| async move {
         loop {
             stream.clock.tick().await;

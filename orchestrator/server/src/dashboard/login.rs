@@ -5,16 +5,16 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 
-use super::form::{Fields, OPEN_FORM_BYTES};
-use crate::error::Problem;
+use super::form::{FormFields, OPEN_FORM_BYTES};
+use crate::error::HttpProblem;
 use crate::guard::auth::COOKIE;
-use crate::router::Shared;
+use crate::router::SharedServerState;
 
 /// How long a login lasts, in seconds: 30 days.
 const LIFETIME: u32 = 30 * 24 * 60 * 60;
 
 /// `GET /login`: the login form.
-pub(super) async fn form(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+pub(super) async fn form(State(shared): State<SharedServerState>, headers: HeaderMap) -> Response {
     match shared.token {
         Some(_) => super::login_page(&shared, &headers, StatusCode::OK, None),
         None => Redirect::to("/").into_response(),
@@ -22,14 +22,14 @@ pub(super) async fn form(State(shared): State<Shared>, headers: HeaderMap) -> Re
 }
 
 /// `POST /login`: checks the token and sets the cookie.
-pub(super) async fn log_in(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
+pub(super) async fn log_in(State(shared): State<SharedServerState>, headers: HeaderMap, body: Body) -> Response {
     let Some(token) = &shared.token else { return Redirect::to("/").into_response() };
-    let given = match Fields::read(&shared, body, OPEN_FORM_BYTES, &["token"]).await {
+    let given = match FormFields::read(&shared, body, OPEN_FORM_BYTES, &["token"]).await {
         Ok(fields) => fields.get("token").trim().to_owned(),
         Err(problem) => return super::problem_page(&shared, &headers, &problem),
     };
     if given.is_empty() {
-        let missing = Problem::bad_request("log in with a form field `token`");
+        let missing = HttpProblem::bad_request("log in with a form field `token`");
         return super::problem_page(&shared, &headers, &missing);
     }
     if !token.matches(&given) {

@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures::future::join_all;
-use stepladder_core::journal::{Origin, Seq};
+use stepladder_core::journal::{RunOrigin, Seq};
 use stepladder_core::{RunId, Timestamp};
 use stepladder_cost::RunCost;
 use stepladder_engine::view::{RunDetail, StepStatus, StepView};
@@ -20,18 +20,18 @@ use stepladder_engine::{Engine, EngineError, RunAtEntry};
 
 use self::rows::{ChildRow, LogRow, RowContext, StepRow};
 use self::to_come::{NextAttempt, UpcomingAttempts};
-use super::act::Notice;
-use super::cost::CostWords;
+use super::act::FormNotice;
+use super::cost::FormattedCost;
 use super::entries::EntryRow;
 use super::runs::RunRow;
 use super::scale::CompressedSpan;
-use super::shell::{Shell, Tab};
-use super::text::{Moment, brief, clock, query, sentence};
-use super::value::{ByteBudget, ShownValue, escaped, indented};
+use super::shell::{DashboardTab, PageShell};
+use super::text::{ShownTime, brief, clock, query, sentence};
+use super::value::{PageByteBudget, ShownValue, escaped, indented};
 use super::waterfall::Waterfall;
 use super::{PageRequest, html_page, problem_page};
 use crate::path::RunPath;
-use crate::router::Shared;
+use crate::router::SharedServerState;
 
 /// The maximum number of steps on a page.
 const STEPS: usize = 60;
@@ -56,18 +56,18 @@ const HANDLER_ERRORS: usize = 10;
 #[derive(Template)]
 #[template(path = "run.html")]
 struct RunPage {
-    shell: Shell,
+    shell: PageShell,
     row: RunRow,
     error: Option<String>,
     origin: Option<(&'static str, RunId)>,
-    ended: Option<Moment>,
+    ended: Option<ShownTime>,
     waiting: Option<String>,
     event_id: String,
     event_name: String,
     event_data: ShownValue,
     sender_id: Option<String>,
     output: Option<ShownValue>,
-    handler_errors: Vec<(Moment, String)>,
+    handler_errors: Vec<(ShownTime, String)>,
     /// The next attempts of the handler, if it waits for a retry.
     next_attempts: Option<UpcomingAttempts>,
     /// The version of the function that the run uses.
@@ -75,7 +75,7 @@ struct RunPage {
     /// The latest log lines of the run.
     logs: Vec<LogRow>,
     all_logs: usize,
-    cost: CostWords,
+    cost: FormattedCost,
     axis: Vec<CompressedSpan>,
     steps: Vec<StepRow>,
     /// The number of all steps of the run.
@@ -93,13 +93,13 @@ struct RunPage {
     names: Vec<String>,
     editor: String,
     registered: bool,
-    notice: Option<Notice>,
+    notice: Option<FormNotice>,
 }
 
 /// `GET /runs/{id}`: the page of a run. With `at`, shows the run as it was after that many entries.
 pub(super) async fn page(
-    State(shared): State<Shared>,
-    path: Result<RunPath, crate::error::Problem>,
+    State(shared): State<SharedServerState>,
+    path: Result<RunPath, crate::error::HttpProblem>,
     request: PageRequest,
 ) -> Response {
     let RunPath(run) = match path {
@@ -121,7 +121,7 @@ pub(super) async fn page(
 }
 
 async fn load_page(
-    shared: &Shared,
+    shared: &SharedServerState,
     run: RunId,
     at: Option<Seq>,
     first: usize,
@@ -143,7 +143,7 @@ async fn load_page(
     let children = children(engine, &shown).await;
     let invoked: Vec<&StepView> = children.iter().flat_map(|(_, run)| ChildRow::drawn(run)).collect();
     let waterfall = Waterfall::new(detail.summary.created_at, end, &detail.steps, &invoked);
-    let mut budget = ByteBudget::new();
+    let mut budget = PageByteBudget::new();
     let event_data = budget.show(&detail.event.data, value_link(run, "event"));
     let output = detail.summary.output.as_deref().map(|output| budget.show(output, value_link(run, "output")));
     let attempts = (ATTEMPTS / shown.len().max(1)).clamp(1, 40);
@@ -161,7 +161,7 @@ async fn load_page(
         let parts = [("at", at.as_deref()), ("steps", Some(&steps[..]))];
         query(parts.into_iter().filter_map(|(name, value)| Some((name, value?))))
     };
-    let shell = Shell::new(shared, &request.headers, Tab::Runs);
+    let shell = PageShell::new(shared, &request.headers, DashboardTab::Runs);
     let live = detail.summary.ended_at.is_none();
     let shell = if live && !past { shell.live(format!("/live/runs/{run}?seen={total}")) } else { shell };
     Ok(RunPage {
@@ -169,12 +169,12 @@ async fn load_page(
         row: RunRow::of(&detail.summary, now),
         error: detail.summary.error.as_ref().map(|error| budget.words(&sentence(error), ERROR_BYTES)),
         origin: match detail.origin {
-            Origin::Event | Origin::Cron => None,
-            Origin::Invoke { parent, .. } => Some(("Invoked by", parent)),
-            Origin::Failure { of } => Some(("Handles the failure of", of)),
-            Origin::Rerun { of } => Some(("A rerun of", of)),
+            RunOrigin::Event | RunOrigin::Cron => None,
+            RunOrigin::Invoke { parent, .. } => Some(("Invoked by", parent)),
+            RunOrigin::Failure { of } => Some(("Handles the failure of", of)),
+            RunOrigin::Rerun { of } => Some(("A rerun of", of)),
         },
-        ended: detail.summary.ended_at.map(Moment::of),
+        ended: detail.summary.ended_at.map(ShownTime::of),
         waiting: detail.waiting.clone().or_else(|| activity(&look).filter(|_| live && !past)),
         event_id: detail.event.id.to_string(),
         event_name: detail.event.name.to_string(),
@@ -194,7 +194,7 @@ async fn load_page(
         version: detail.version.as_deref().map(|version| brief(version, 120)),
         logs: latest(&detail.logs, LOGS).iter().map(|log| LogRow::of(log, &mut budget)).collect(),
         all_logs: detail.logs.len(),
-        cost: CostWords::of(&RunCost::of(entries.iter().map(|(_, entry)| entry), limits)),
+        cost: FormattedCost::of(&RunCost::of(entries.iter().map(|(_, entry)| entry), limits)),
         axis: waterfall.compressed(),
         steps,
         all_steps: detail.steps.len(),
@@ -212,7 +212,7 @@ async fn load_page(
             _ => String::new(),
         },
         registered: spec.is_some(),
-        notice: Notice::of(request),
+        notice: FormNotice::of(request),
     })
 }
 
@@ -252,10 +252,13 @@ fn latest<T>(all: &[T], most: usize) -> &[T] {
     &all[all.len().saturating_sub(most)..]
 }
 
-fn handler_errors(errors: &[(Timestamp, stepladder_core::Failure)], budget: &mut ByteBudget) -> Vec<(Moment, String)> {
+fn handler_errors(
+    errors: &[(Timestamp, stepladder_core::Failure)],
+    budget: &mut PageByteBudget,
+) -> Vec<(ShownTime, String)> {
     latest(errors, HANDLER_ERRORS)
         .iter()
-        .map(|(at, error)| (Moment::of(*at), budget.words(&sentence(error), ERROR_BYTES)))
+        .map(|(at, error)| (ShownTime::of(*at), budget.words(&sentence(error), ERROR_BYTES)))
         .collect()
 }
 
@@ -274,7 +277,7 @@ fn names(steps: &[StepView]) -> Vec<String> {
 }
 
 /// Returns the rows of the latest entries, newest first.
-fn entry_rows(look: &RunAtEntry, past: bool, budget: &mut ByteBudget) -> Vec<EntryRow> {
+fn entry_rows(look: &RunAtEntry, past: bool, budget: &mut PageByteBudget) -> Vec<EntryRow> {
     let entries = latest(&look.entries, ENTRIES);
     let last = look.entries.last().map(|(seq, _)| *seq);
     entries.iter().rev().map(|(seq, entry)| EntryRow::of(*seq, entry, past && Some(*seq) == last, budget)).collect()

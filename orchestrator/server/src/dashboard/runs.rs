@@ -12,14 +12,14 @@ use axum::response::{IntoResponse, Redirect, Response};
 use stepladder_core::{RunId, Status, Timestamp};
 use stepladder_engine::view::RunSummary;
 
-pub(super) use self::search::Search;
+pub(super) use self::search::RunSearch;
 use self::search::SearchResult;
-use super::act::Notice;
+use super::act::FormNotice;
 use super::live::fingerprint;
-use super::shell::{Shell, Tab};
-use super::text::{self, Moment, brief, duration, sentence};
+use super::shell::{DashboardTab, PageShell};
+use super::text::{self, ShownTime, brief, duration, sentence};
 use super::{PageRequest, html_page, problem_page};
-use crate::router::Shared;
+use crate::router::SharedServerState;
 
 /// The number of runs on a page.
 pub(super) const PAGE: usize = 50;
@@ -29,8 +29,8 @@ const ERROR_BYTES: usize = 300;
 #[derive(Template)]
 #[template(path = "runs.html")]
 struct RunsPage {
-    shell: Shell,
-    search: Search,
+    shell: PageShell,
+    search: RunSearch,
     /// The statuses to filter by: each with whether it is selected, and with its link.
     statuses: Vec<(Status, bool, String)>,
     /// The link to runs of all statuses.
@@ -46,7 +46,7 @@ struct RunsPage {
     newest: Option<String>,
     /// The address of this page, to which forms redirect.
     here: String,
-    notice: Option<Notice>,
+    notice: Option<FormNotice>,
     any_filter: bool,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct RunRow {
     pub(super) id: RunId,
     pub(super) function: String,
     pub(super) status: Status,
-    pub(super) created: Moment,
+    pub(super) created: ShownTime,
     pub(super) took: String,
     /// When a live run was created, in milliseconds. The script uses this time to update the
     /// elapsed time.
@@ -69,7 +69,7 @@ impl RunRow {
             id: run.run,
             function: run.function.to_string(),
             status: run.status,
-            created: Moment::of(run.created_at),
+            created: ShownTime::of(run.created_at),
             took: duration(run.ended_at.unwrap_or(now).since(run.created_at)),
             since: run.ended_at.is_none().then(|| run.created_at.as_millis()),
             error: run.error.as_ref().map(|error| brief(&sentence(error), ERROR_BYTES)),
@@ -78,8 +78,8 @@ impl RunRow {
 }
 
 /// `GET /`: the list of runs.
-pub(super) async fn page(State(shared): State<Shared>, request: PageRequest) -> Response {
-    let search = match Search::of(&request, shared.engine.now()) {
+pub(super) async fn page(State(shared): State<SharedServerState>, request: PageRequest) -> Response {
+    let search = match RunSearch::of(&request, shared.engine.now()) {
         Ok(search) => search,
         Err(problem) => return problem_page(&shared, &request.headers, &problem),
     };
@@ -89,7 +89,7 @@ pub(super) async fn page(State(shared): State<Shared>, request: PageRequest) -> 
     };
     let now = shared.engine.now();
     let here = search.link(&[]);
-    let shell = Shell::new(&shared, &request.headers, Tab::Runs);
+    let shell = PageShell::new(&shared, &request.headers, DashboardTab::Runs);
     let shell = match search.cursor {
         None => {
             let seen = fingerprint(&found.runs).to_string();
@@ -117,7 +117,7 @@ pub(super) async fn page(State(shared): State<Shared>, request: PageRequest) -> 
         older: found.cursor.map(|cursor| search.link(&[("cursor", &cursor.to_string())])),
         newest: search.cursor.map(|_| search.link(&[NEWEST])),
         here,
-        notice: Notice::of(&request),
+        notice: FormNotice::of(&request),
         any_filter: search.has_filter(),
         search,
     };

@@ -15,12 +15,12 @@ const IDLE_SHARE: f64 = 0.8;
 const COMPRESS_FACTOR: f64 = 2.0;
 
 /// A time axis, from the start of a run to the end of the run or to now.
-pub(super) struct Scale {
-    spans: Vec<Span>,
+pub(super) struct TimeScale {
+    spans: Vec<ScaleSpan>,
 }
 
 /// A part of the axis with a uniform scale.
-struct Span {
+struct ScaleSpan {
     from: i64,
     to: i64,
     x: f64,
@@ -45,7 +45,7 @@ fn millis(at: Timestamp) -> i64 {
     at.as_millis().clamp(-most, most)
 }
 
-impl Scale {
+impl TimeScale {
     /// Creates an axis from `begin` to `end`. In the time spans of `busy`, something is executing.
     pub(super) fn new(begin: Timestamp, end: Timestamp, busy: Vec<(Timestamp, Timestamp)>) -> Self {
         let (begin, end) = (millis(begin), millis(end).max(millis(begin) + 1));
@@ -80,7 +80,7 @@ impl Scale {
     }
 
     pub(super) fn compressed(&self) -> Vec<CompressedSpan> {
-        let of = |span: &Span| CompressedSpan {
+        let of = |span: &ScaleSpan| CompressedSpan {
             x: percent(span.x + span.width / 2.0),
             from: percent(span.x),
             width: percent(span.width),
@@ -91,8 +91,8 @@ impl Scale {
 }
 
 /// Divides the axis into busy and idle spans. `compressed` is set for idle spans.
-fn spans(begin: i64, end: i64, busy: Vec<(Timestamp, Timestamp)>) -> Vec<Span> {
-    let span = |from, to, idle| Span { from, to, x: 0.0, width: 0.0, compressed: idle };
+fn spans(begin: i64, end: i64, busy: Vec<(Timestamp, Timestamp)>) -> Vec<ScaleSpan> {
+    let span = |from, to, idle| ScaleSpan { from, to, x: 0.0, width: 0.0, compressed: idle };
     let mut busy: Vec<(i64, i64)> =
         busy.iter().map(|&(from, to)| (millis(from).max(begin), millis(to).min(end))).collect();
     busy.sort_unstable();
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_busy_run_is_drawn_evenly() {
-        let scale = Scale::new(at(100), at(300), vec![(at(100), at(300))]);
+        let scale = TimeScale::new(at(100), at(300), vec![(at(100), at(300))]);
         assert!(close(scale.x(at(100)), 0.0) && close(scale.x(at(150)), 25.0) && close(scale.x(at(300)), 100.0));
         assert!(close(scale.x(at(0)), 0.0) && close(scale.x(at(9_999)), 100.0), "outside is at the ends");
         assert!(scale.compressed().is_empty());
@@ -143,7 +143,7 @@ mod tests {
     fn a_month_of_sleep_leaves_room_for_the_seconds_around_it() {
         const MONTH: i64 = 30 * 86_400_000;
         let scale =
-            Scale::new(at(0), at(MONTH + 2_000), vec![(at(0), at(1_000)), (at(MONTH + 1_000), at(MONTH + 2_000))]);
+            TimeScale::new(at(0), at(MONTH + 2_000), vec![(at(0), at(1_000)), (at(MONTH + 1_000), at(MONTH + 2_000))]);
         assert!(scale.x(at(1_000)) > 25.0, "{}", scale.x(at(1_000)));
         assert!(close(scale.x(at(1_000)), 100.0 - scale.x(at(MONTH + 1_000))));
         assert_eq!(scale.compressed().iter().map(|s| &s.length[..]).collect::<Vec<_>>(), ["30 d"]);
@@ -151,15 +151,15 @@ mod tests {
 
     #[test]
     fn a_run_that_only_waits_is_drawn_evenly() {
-        let scale = Scale::new(at(0), at(1_000), Vec::new());
+        let scale = TimeScale::new(at(0), at(1_000), Vec::new());
         assert!(close(scale.x(at(500)), 50.0) && scale.compressed().is_empty());
-        let nothing = Scale::new(at(5), at(5), vec![(at(5), at(5))]);
+        let nothing = TimeScale::new(at(5), at(5), vec![(at(5), at(5))]);
         assert!(nothing.x(at(5)).is_finite());
     }
 
     #[test]
     fn steps_at_the_same_time_count_once() {
-        let scale = Scale::new(at(0), at(100), vec![(at(0), at(60)), (at(40), at(100)), (at(10), at(20))]);
+        let scale = TimeScale::new(at(0), at(100), vec![(at(0), at(60)), (at(40), at(100)), (at(10), at(20))]);
         assert!(close(scale.x(at(50)), 50.0));
     }
 }

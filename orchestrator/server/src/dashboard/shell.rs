@@ -5,10 +5,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Redirect, Response};
 
-use super::form::{Fields, OPEN_FORM_BYTES};
+use super::form::{FormFields, OPEN_FORM_BYTES};
 use super::problem_page;
-use crate::error::Problem;
-use crate::router::Shared;
+use crate::error::HttpProblem;
+use crate::router::SharedServerState;
 
 /// The cookie that contains the theme. It is not secret: the page's script may set it too.
 const COOKIE: &str = "stepladder_theme";
@@ -17,7 +17,7 @@ const LIFETIME: u32 = 365 * 24 * 60 * 60;
 
 /// The part of the dashboard that a page belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tab {
+pub(super) enum DashboardTab {
     Runs,
     Functions,
     Events,
@@ -28,26 +28,26 @@ pub(super) enum Tab {
 }
 
 /// The tabs in their order, each with its path and its name.
-const TABS: [(Tab, &str, &str); 5] = [
-    (Tab::Runs, "/", "Runs"),
-    (Tab::Functions, "/functions", "Functions"),
-    (Tab::Events, "/events", "Events"),
-    (Tab::Cost, "/cost", "Cost"),
-    (Tab::Health, "/health/page", "Health"),
+const TABS: [(DashboardTab, &str, &str); 5] = [
+    (DashboardTab::Runs, "/", "Runs"),
+    (DashboardTab::Functions, "/functions", "Functions"),
+    (DashboardTab::Events, "/events", "Events"),
+    (DashboardTab::Cost, "/cost", "Cost"),
+    (DashboardTab::Health, "/health/page", "Health"),
 ];
 
 /// The values that the base template needs.
-pub(super) struct Shell {
+pub(super) struct PageShell {
     pub(super) version: String,
-    pub(super) theme: Theme,
+    pub(super) theme: ColourTheme,
     /// The tabs: path, name, and whether it is the current tab.
     pub(super) tabs: Vec<(&'static str, &'static str, bool)>,
     /// The path of the stream of changes; `None` if the page does not change.
     pub(super) live: Option<String>,
 }
 
-impl Shell {
-    pub(super) fn new(shared: &Shared, headers: &HeaderMap, tab: Tab) -> Self {
+impl PageShell {
+    pub(super) fn new(shared: &SharedServerState, headers: &HeaderMap, tab: DashboardTab) -> Self {
         Self {
             version: shared.version.clone(),
             theme: theme(headers),
@@ -64,14 +64,14 @@ impl Shell {
 
 /// The colour theme of all pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Theme {
+pub(super) enum ColourTheme {
     /// The theme of the operating system.
     System,
     Light,
     Dark,
 }
 
-impl Theme {
+impl ColourTheme {
     const ALL: [Self; 3] = [Self::System, Self::Light, Self::Dark];
 
     /// Returns the value of the theme in forms and cookies.
@@ -102,19 +102,20 @@ impl Theme {
     }
 }
 
-fn theme(headers: &HeaderMap) -> Theme {
+fn theme(headers: &HeaderMap) -> ColourTheme {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let chosen = lines
         .flat_map(|line| line.split(';'))
         .filter_map(|cookie| cookie.trim().split_once('='))
         .find(|(name, _)| *name == COOKIE);
-    chosen.and_then(|(_, value)| Theme::of_word(value)).unwrap_or(Theme::System)
+    chosen.and_then(|(_, value)| ColourTheme::of_word(value)).unwrap_or(ColourTheme::System)
 }
 
 /// `POST /theme`: stores the chosen theme, for browsers without scripts. Redirects to the page from
 /// which the form was sent.
-pub(super) async fn choose(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
-    let theme = match Fields::read(&shared, body, OPEN_FORM_BYTES, &["theme"]).await.and_then(|form| chosen(&form)) {
+pub(super) async fn choose(State(shared): State<SharedServerState>, headers: HeaderMap, body: Body) -> Response {
+    let theme = match FormFields::read(&shared, body, OPEN_FORM_BYTES, &["theme"]).await.and_then(|form| chosen(&form))
+    {
         Ok(theme) => theme,
         Err(problem) => return problem_page(&shared, &headers, &problem),
     };
@@ -122,9 +123,10 @@ pub(super) async fn choose(State(shared): State<Shared>, headers: HeaderMap, bod
     ([(header::SET_COOKIE, cookie)], Redirect::to(&back(&headers))).into_response()
 }
 
-fn chosen(form: &Fields) -> Result<Theme, Problem> {
+fn chosen(form: &FormFields) -> Result<ColourTheme, HttpProblem> {
     let word = form.get("theme");
-    Theme::of_word(word).ok_or_else(|| Problem::bad_request(format!("`theme` is `{word}`; use light, dark or system")))
+    ColourTheme::of_word(word)
+        .ok_or_else(|| HttpProblem::bad_request(format!("`theme` is `{word}`; use light, dark or system")))
 }
 
 /// Returns the path of the page from which a form was sent. The host of the `Referer` is dropped,
@@ -150,10 +152,10 @@ mod tests {
     #[test]
     fn a_theme_is_light_dark_or_that_of_the_system() {
         let of = |cookie: &str| theme(&HeaderMap::from_iter([(header::COOKIE, cookie.parse().unwrap())]));
-        assert_eq!(of("a=b; stepladder_theme=dark"), Theme::Dark);
-        assert_eq!(of("stepladder_theme=light"), Theme::Light);
+        assert_eq!(of("a=b; stepladder_theme=dark"), ColourTheme::Dark);
+        assert_eq!(of("stepladder_theme=light"), ColourTheme::Light);
         for none in ["stepladder_theme=\"><script>", "stepladder_theme=", "theme=dark"] {
-            assert_eq!(of(none), Theme::System, "{none}");
+            assert_eq!(of(none), ColourTheme::System, "{none}");
         }
     }
 

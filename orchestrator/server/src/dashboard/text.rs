@@ -17,7 +17,7 @@ pub(super) fn time(at: Timestamp) -> String {
 
 /// A time on a page, as text and in an exact form. The script uses the exact form to add the
 /// reader's local time.
-pub(super) struct Moment {
+pub(super) struct ShownTime {
     /// The time in UTC, to the second.
     pub(super) shown: String,
     /// The time as RFC 3339, to the millisecond.
@@ -25,7 +25,7 @@ pub(super) struct Moment {
     pub(super) millis: i64,
 }
 
-impl Moment {
+impl ShownTime {
     pub(super) fn of(at: Timestamp) -> Self {
         Self { shown: time(at), exact: at.to_string(), millis: at.as_millis() }
     }

@@ -24,7 +24,7 @@ const FOLD_LINES: usize = 12;
 const FOLD_LEVELS: usize = 8;
 
 /// The unused part of a page's byte budget, separately for values and for words.
-pub(super) struct ByteBudget {
+pub(super) struct PageByteBudget {
     values: usize,
     words: usize,
 }
@@ -41,7 +41,7 @@ pub(super) struct ShownValue {
     pub(super) link: String,
 }
 
-impl ByteBudget {
+impl PageByteBudget {
     pub(super) fn new() -> Self {
         Self { values: PAGE_BYTES, words: WORDS_BYTES }
     }
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     fn shown(json: &str) -> ShownValue {
-        ByteBudget::new().show(&RawValue::from_string(json.to_owned()).unwrap(), "/all".into())
+        PageByteBudget::new().show(&RawValue::from_string(json.to_owned()).unwrap(), "/all".into())
     }
 
     /// Returns the text in an HTML fragment, without the tags.
@@ -236,19 +236,19 @@ mod tests {
 
     #[test]
     fn words_are_cut_when_the_budget_is_used_up() {
-        let mut budget = ByteBudget::new();
+        let mut budget = PageByteBudget::new();
         let quotes = "\"".repeat(400);
         let bytes: usize = (0..1_000).map(|_| escaped(&budget.words(&quotes, 400))).sum();
         assert!(bytes < WORDS_BYTES + 1_000 * (5 * SHORT_BYTES + 3), "{bytes}");
-        assert_eq!(ByteBudget::new().words("short", 400), "short");
+        assert_eq!(PageByteBudget::new().words("short", 400), "short");
     }
 
     #[test]
     fn the_values_of_a_page_stay_within_its_budget() {
         let large = RawValue::from_string(format!("\"{}\"", "é".repeat(1 << 19))).unwrap();
-        let shown = ByteBudget::new().show(&large, "/all".into());
+        let shown = PageByteBudget::new().show(&large, "/all".into());
         assert!(shown.cut && shown.html.len() < 4 * 1024 && shown.size == "1.0 MB", "{}", shown.html.len());
-        let mut budget = ByteBudget::new();
+        let mut budget = PageByteBudget::new();
         let digits = RawValue::from_string(format!("[{}1]", "1,".repeat(400))).unwrap();
         let quotes = RawValue::from_string(format!("\"{}\"", "\\\"".repeat(1_000))).unwrap();
         let bytes: usize = (0..200).map(|i| budget.show([&*digits, &*quotes][i % 2], String::new()).html.len()).sum();

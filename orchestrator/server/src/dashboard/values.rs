@@ -6,14 +6,14 @@ use axum::response::{IntoResponse, Response};
 use stepladder_core::{Json, RunId};
 
 use super::{PageRequest, problem_page};
-use crate::error::Problem;
+use crate::error::HttpProblem;
 use crate::path::RunPath;
-use crate::router::Shared;
+use crate::router::SharedServerState;
 
 /// `GET /runs/{id}/value?of=event|output|step&n=`: one value of a run as a file.
 pub(super) async fn download(
-    State(shared): State<Shared>,
-    path: Result<RunPath, Problem>,
+    State(shared): State<SharedServerState>,
+    path: Result<RunPath, HttpProblem>,
     request: PageRequest,
 ) -> Response {
     match value(&shared, path, &request).await {
@@ -23,13 +23,13 @@ pub(super) async fn download(
 }
 
 async fn value(
-    shared: &Shared,
-    path: Result<RunPath, Problem>,
+    shared: &SharedServerState,
+    path: Result<RunPath, HttpProblem>,
     request: &PageRequest,
-) -> Result<(String, Json), Problem> {
+) -> Result<(String, Json), HttpProblem> {
     let RunPath(id) = path?;
     let run = shared.engine.query().run(id).await?;
-    let none = |what: &str| Problem::not_found(format!("run {id} has no {what}"));
+    let none = |what: &str| HttpProblem::not_found(format!("run {id} has no {what}"));
     let named = |what: &str, id: RunId| format!("{id}-{what}.json");
     match request.parameter("of") {
         Some("event") => Ok((named("event", id), run.event.data)),
@@ -40,7 +40,7 @@ async fn value(
             let step = run.steps.into_iter().nth(n).ok_or_else(|| none("step of this number"))?;
             Ok((named(&format!("step-{n}"), id), step.output.ok_or_else(|| none("output in this step"))?))
         }
-        _ => Err(Problem::bad_request("`of` is missing or unknown; use event, output or step")),
+        _ => Err(HttpProblem::bad_request("`of` is missing or unknown; use event, output or step")),
     }
 }
 

@@ -10,14 +10,14 @@ use std::time::Duration;
 use stepladder_core::Timestamp;
 use stepladder_engine::view::{AttemptView, StepStatus, StepView};
 
-use super::scale::{CompressedSpan, Scale, percent};
+use super::scale::{CompressedSpan, TimeScale, percent};
 use super::text::duration;
 
 /// The minimum width of a mark in percent, so that even a millisecond is visible.
 const NARROWEST: f64 = 0.35;
 
 /// A mark in a row of the waterfall.
-pub(super) struct Mark {
+pub(super) struct WaterfallMark {
     /// The CSS class of the mark, which determines its shape and colour.
     pub(super) class: &'static str,
     pub(super) x: String,
@@ -28,14 +28,14 @@ pub(super) struct Mark {
 }
 
 /// The marks of a row, and a description of them in words.
-pub(super) struct Lane {
-    pub(super) marks: Vec<Mark>,
+pub(super) struct WaterfallLane {
+    pub(super) marks: Vec<WaterfallMark>,
     pub(super) words: String,
 }
 
 /// A waterfall: the time axis that all rows share.
 pub(super) struct Waterfall {
-    scale: Scale,
+    scale: TimeScale,
     end: Timestamp,
 }
 
@@ -51,7 +51,7 @@ impl Waterfall {
             .collect();
         // time in a wait queue counts as busy, so that it is not compressed and stays visible
         busy.extend(steps.iter().filter_map(|step| Some((step.ready_at, step.attempts.first()?.started_at))));
-        Self { scale: Scale::new(begin, end, busy), end }
+        Self { scale: TimeScale::new(begin, end, busy), end }
     }
 
     /// Returns the compressed spans of the time axis.
@@ -60,19 +60,19 @@ impl Waterfall {
     }
 
     /// Draws a step of this run, with its last `attempts` attempts.
-    pub(super) fn lane(&self, step: &StepView, attempts: usize) -> Lane {
+    pub(super) fn lane(&self, step: &StepView, attempts: usize) -> WaterfallLane {
         self.draw(step, Some(step.ready_at), attempts)
     }
 
     /// Draws a step of a called run.
-    pub(super) fn lane_of_child(&self, step: &StepView) -> Lane {
+    pub(super) fn lane_of_child(&self, step: &StepView) -> WaterfallLane {
         self.draw(step, None, 3)
     }
 
-    fn draw(&self, step: &StepView, ready: Option<Timestamp>, attempts: usize) -> Lane {
-        let mut drawing = Drawing { of: self, marks: Vec::new(), words: Vec::new() };
+    fn draw(&self, step: &StepView, ready: Option<Timestamp>, attempts: usize) -> WaterfallLane {
+        let mut drawing = LaneDrawing { of: self, marks: Vec::new(), words: Vec::new() };
         drawing.draw(step, ready, attempts);
-        Lane { marks: drawing.marks, words: drawing.words.join(", ") }
+        WaterfallLane { marks: drawing.marks, words: drawing.words.join(", ") }
     }
 }
 
@@ -81,13 +81,13 @@ pub(super) fn latest(step: &StepView, most: usize) -> &[AttemptView] {
     &step.attempts[step.attempts.len().saturating_sub(most)..]
 }
 
-struct Drawing<'a> {
+struct LaneDrawing<'a> {
     of: &'a Waterfall,
-    marks: Vec<Mark>,
+    marks: Vec<WaterfallMark>,
     words: Vec<String>,
 }
 
-impl Drawing<'_> {
+impl LaneDrawing<'_> {
     fn draw(&mut self, step: &StepView, ready: Option<Timestamp>, attempts: usize) {
         let end = self.of.end;
         if let (Some(ready), Some(first)) = (ready, step.attempts.first())
@@ -152,6 +152,6 @@ impl Drawing<'_> {
         let width = (self.of.scale.x(to) - x).max(NARROWEST);
         let x = x.min(100.0 - width);
         self.words.push(title.clone());
-        self.marks.push(Mark { class, x: percent(x), width: percent(width), end: percent(x + width), title });
+        self.marks.push(WaterfallMark { class, x: percent(x), width: percent(width), end: percent(x + width), title });
     }
 }

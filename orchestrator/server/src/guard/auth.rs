@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::error::Problem;
-use crate::router::Shared;
+use crate::error::HttpProblem;
+use crate::router::SharedServerState;
 
 /// The minimum length of a key or a token in characters, if other machines can reach the server.
 const MIN_CHARS: usize = 8;
@@ -46,9 +46,9 @@ pub(crate) const COOKIE: &str = "stepladder_login";
 
 /// The hash of a secret.
 #[derive(Clone, Debug)]
-struct Secret([u8; 32]);
+struct SecretHash([u8; 32]);
 
-impl Secret {
+impl SecretHash {
     fn of(text: &str) -> Self {
         Self(Sha256::digest(text).into())
     }
@@ -61,14 +61,17 @@ impl Secret {
 /// The event keys that the server accepts.
 #[derive(Clone, Debug)]
 pub(crate) struct EventKeys {
-    keys: Vec<Secret>,
+    keys: Vec<SecretHash>,
     /// Whether every key is accepted. This is the case on loopback if no key is configured.
     accepts_any: bool,
 }
 
 impl EventKeys {
     pub(crate) fn new(keys: &[String], loopback: bool) -> Self {
-        Self { keys: keys.iter().map(|key| Secret::of(key.trim())).collect(), accepts_any: loopback && keys.is_empty() }
+        Self {
+            keys: keys.iter().map(|key| SecretHash::of(key.trim())).collect(),
+            accepts_any: loopback && keys.is_empty(),
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -80,32 +83,32 @@ impl EventKeys {
     ///
     /// # Errors
     /// 401 if the key is not one of the server's.
-    pub(crate) fn admit(&self, key: Option<&str>) -> Result<(), Problem> {
+    pub(crate) fn admit(&self, key: Option<&str>) -> Result<(), HttpProblem> {
         let known = key.is_some_and(|key| self.keys.iter().fold(false, |known, own| own.matches(key) | known));
         if known || self.accepts_any {
             return Ok(());
         }
         let sentence = "this event key is not known; send to /e/{key} with an event key of this server";
-        Err(Problem::new(StatusCode::UNAUTHORIZED, sentence))
+        Err(HttpProblem::new(StatusCode::UNAUTHORIZED, sentence))
     }
 }
 
 /// The dashboard token.
 #[derive(Clone, Debug)]
-pub(crate) struct Token {
-    token: Secret,
+pub(crate) struct DashboardToken {
+    token: SecretHash,
     /// The value of the login cookie. This is a hash, because a token may contain characters that a
     /// cookie may not contain.
     pub(crate) cookie: String,
 }
 
-impl Token {
+impl DashboardToken {
     pub(crate) fn new(token: &str) -> Self {
         // white space around the token is removed, because a header or a form field loses it
         let token = token.trim();
         let digest = Sha256::digest(format!("stepladder login\0{token}"));
         let cookie = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { token: Secret::of(token), cookie }
+        Self { token: SecretHash::of(token), cookie }
     }
 
     pub(crate) fn matches(&self, token: &str) -> bool {
@@ -130,7 +133,7 @@ impl Token {
 
 /// Requires the dashboard token if one is configured. A browser that opens a page without the token
 /// is redirected to the login page.
-pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(shared): State<SharedServerState>, request: Request, next: Next) -> Response {
     let Some(token) = &shared.token else { return next.run(request).await };
     if token.admits(request.headers()) {
         return next.run(request).await;
@@ -140,7 +143,7 @@ pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: 
         return Redirect::to("/login").into_response();
     }
     let sentence = "the dashboard token is required: send it as `Authorization: Bearer …`, or log in at /login";
-    Problem::new(StatusCode::UNAUTHORIZED, sentence).into_response()
+    HttpProblem::new(StatusCode::UNAUTHORIZED, sentence).into_response()
 }
 
 #[cfg(test)]
@@ -193,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_token_is_accepted_as_a_bearer_or_as_the_login_cookie() {
-        let token = Token::new("sesame");
+        let token = DashboardToken::new("sesame");
         assert!(token.admits(&headers(header::AUTHORIZATION, "Bearer sesame")));
         assert!(token.admits(&headers(header::COOKIE, &format!("a=b; {COOKIE}={}", token.cookie))));
         for wrong in ["Bearer sesam", "Bearer ", "Basic sesame", "sesame"] {

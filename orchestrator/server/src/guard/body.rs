@@ -11,7 +11,7 @@ use stepladder_core::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use crate::error::Problem;
+use crate::error::HttpProblem;
 
 /// The maximum size of all bodies that are read or processed at the same time: 256 MiB.
 const BUDGET_BYTES: usize = 256 * 1024 * 1024;
@@ -49,7 +49,7 @@ impl BodyBudget {
     /// # Errors
     /// 413 if the body exceeds the limit; 429 if other bodies use up the budget; 400 if the body is
     /// incomplete; 408 after two minutes.
-    pub(crate) async fn read(&self, stream: Body, limit: usize) -> Result<BodyBytes, Problem> {
+    pub(crate) async fn read(&self, stream: Body, limit: usize) -> Result<BodyBytes, HttpProblem> {
         let announced = stream.size_hint().lower();
         if announced > limit as u64 {
             return Err(too_large(limit));
@@ -63,7 +63,7 @@ impl BodyBudget {
         loop {
             let Ok(chunk) = timeout_at(until, chunks.next()).await else { return Err(too_slow()) };
             let Some(chunk) = chunk else { break };
-            let chunk = chunk.map_err(|_| Problem::bad_request("the body broke off; send it again"))?;
+            let chunk = chunk.map_err(|_| HttpProblem::bad_request("the body broke off; send it again"))?;
             let length = body.bytes.len() + chunk.len();
             if length > limit {
                 return Err(too_large(limit));
@@ -75,7 +75,7 @@ impl BodyBudget {
     }
 
     /// Increases a body's share of the budget to `bytes`.
-    fn reserve(&self, body: &mut BodyBytes, bytes: usize) -> Result<(), Problem> {
+    fn reserve(&self, body: &mut BodyBytes, bytes: usize) -> Result<(), HttpProblem> {
         let has = body.share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let more = bytes.div_ceil(UNIT).saturating_sub(has);
         if more == 0 {
@@ -84,7 +84,7 @@ impl BodyBudget {
         let permit = u32::try_from(more).ok().and_then(|more| self.0.clone().try_acquire_many_owned(more).ok());
         let Some(permit) = permit else {
             let sentence = "the server is busy with other large requests; send this again later";
-            return Err(Problem::too_many_requests(sentence, 1));
+            return Err(HttpProblem::too_many_requests(sentence, 1));
         };
         match &mut body.share {
             Some(share) => share.merge(permit),
@@ -100,24 +100,24 @@ impl BodyBudget {
 /// # Errors
 /// 400 with the position of the problem: the bytes are not UTF-8, the JSON is nested too deep, or
 /// the JSON contains something that databases cannot store.
-pub(crate) fn json_text<'a>(bytes: &'a [u8], name: &str) -> Result<Option<&'a str>, Problem> {
+pub(crate) fn json_text<'a>(bytes: &'a [u8], name: &str) -> Result<Option<&'a str>, HttpProblem> {
     let text = std::str::from_utf8(bytes)
-        .map_err(|e| Problem::bad_request(format!("{name} is not UTF-8 at byte {}", e.valid_up_to())))?;
+        .map_err(|e| HttpProblem::bad_request(format!("{name} is not UTF-8 at byte {}", e.valid_up_to())))?;
     if text.trim().is_empty() {
         return Ok(None);
     }
-    json::check(text).map_err(|unfit| Problem::bad_request(format!("{name} {unfit}")))?;
+    json::check(text).map_err(|unfit| HttpProblem::bad_request(format!("{name} {unfit}")))?;
     Ok(Some(text))
 }
 
-fn too_slow() -> Problem {
+fn too_slow() -> HttpProblem {
     let sentence = format!("the body was not complete after {} s; send less at a time", BODY_TIMEOUT.as_secs());
-    Problem::new(StatusCode::REQUEST_TIMEOUT, sentence)
+    HttpProblem::new(StatusCode::REQUEST_TIMEOUT, sentence)
 }
 
-fn too_large(limit: usize) -> Problem {
+fn too_large(limit: usize) -> HttpProblem {
     let sentence = format!("the body has more than {limit} bytes; send less at a time");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, sentence)
+    HttpProblem::new(StatusCode::PAYLOAD_TOO_LARGE, sentence)
 }
 
 #[cfg(test)]

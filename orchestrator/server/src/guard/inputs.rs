@@ -17,8 +17,8 @@ use percent_encoding::percent_decode_str;
 use stepladder_core::Timestamp;
 
 use super::origin;
-use crate::error::Problem;
-use crate::router::Shared;
+use crate::error::HttpProblem;
+use crate::router::SharedServerState;
 use crate::{dashboard, rest};
 
 /// The maximum size of a body that is read although the request is refused. If the body were not
@@ -67,7 +67,7 @@ fn reads_body(method: &str, route: &str) -> bool {
 }
 
 /// Refuses a parameter or a body that the route does not accept, with the status 400 and the name.
-pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(shared): State<SharedServerState>, request: Request, next: Next) -> Response {
     let Some(route) = request.extensions().get::<MatchedPath>().cloned() else { return next.run(request).await };
     let (head, body) = request.into_parts();
     match check(&shared, &head, route.as_str(), body).await {
@@ -79,7 +79,7 @@ pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: 
 }
 
 /// Checks a request, and returns the body for the route to read.
-async fn check(shared: &Shared, head: &Parts, route: &str, body: Body) -> Result<Body, Problem> {
+async fn check(shared: &SharedServerState, head: &Parts, route: &str, body: Body) -> Result<Body, HttpProblem> {
     let method = match head.method {
         Method::GET | Method::HEAD => "GET",
         Method::POST => "POST",
@@ -96,10 +96,10 @@ async fn check(shared: &Shared, head: &Parts, route: &str, body: Body) -> Result
     let body = shared.bodies.read(body, REFUSED_BYTES).await?;
     match body.bytes.trim_ascii() {
         b"" | b"{}" => Ok(Body::empty()),
-        _ if known.is_empty() => Err(Problem::bad_request(format!("{method} {route} takes no body"))),
+        _ if known.is_empty() => Err(HttpProblem::bad_request(format!("{method} {route} takes no body"))),
         _ => {
             let names = listed(known);
-            Err(Problem::bad_request(format!("{method} {route} takes no body; it takes {names} in its query")))
+            Err(HttpProblem::bad_request(format!("{method} {route} takes no body; it takes {names} in its query")))
         }
     }
 }
@@ -113,14 +113,14 @@ pub(crate) fn check_names(
     known: &[&str],
     repeated: &str,
     what: impl Display,
-) -> Result<(), Problem> {
+) -> Result<(), HttpProblem> {
     for (i, (name, _)) in pairs.iter().enumerate() {
         if !known.contains(&&name[..]) {
             let rest = if known.is_empty() { "it takes none".to_owned() } else { format!("use {}", listed(known)) };
-            return Err(Problem::bad_request(format!("`{}` is not {what}; {rest}", quoted(name))));
+            return Err(HttpProblem::bad_request(format!("`{}` is not {what}; {rest}", quoted(name))));
         }
         if name != repeated && pairs[..i].iter().any(|(other, _)| other == name) {
-            return Err(Problem::bad_request(format!("`{name}` is given twice; give it once")));
+            return Err(HttpProblem::bad_request(format!("`{name}` is given twice; give it once")));
         }
     }
     Ok(())
@@ -145,8 +145,8 @@ fn listed(names: &[&str]) -> String {
 ///
 /// # Errors
 /// 400 if a name or a value is not UTF-8.
-pub(crate) fn pairs(text: &str, what: &str) -> Result<Vec<(String, String)>, Problem> {
-    let fault = || Problem::bad_request(format!("{what} is not UTF-8"));
+pub(crate) fn pairs(text: &str, what: &str) -> Result<Vec<(String, String)>, HttpProblem> {
+    let fault = || HttpProblem::bad_request(format!("{what} is not UTF-8"));
     text.split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
@@ -162,9 +162,9 @@ fn decoded(text: &str) -> Option<String> {
 
 /// The query parameters of a request. [`guard`] has already refused unknown parameters.
 #[derive(Clone, Debug)]
-pub(crate) struct Parameters(Vec<(String, String)>);
+pub(crate) struct QueryParameters(Vec<(String, String)>);
 
-impl Parameters {
+impl QueryParameters {
     /// Returns the value of a parameter. An empty value counts as missing.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.given(name).filter(|value| !value.is_empty())
@@ -179,8 +179,8 @@ impl Parameters {
     ///
     /// # Errors
     /// 400 with the name of the parameter and the valid range.
-    pub(crate) fn number<T: FromStr>(&self, name: &str, range: &str) -> Result<Option<T>, Problem> {
-        let fault = |text: &str| Problem::bad_request(format!("`{name}` is `{text}`; use {range}"));
+    pub(crate) fn number<T: FromStr>(&self, name: &str, range: &str) -> Result<Option<T>, HttpProblem> {
+        let fault = |text: &str| HttpProblem::bad_request(format!("`{name}` is `{text}`; use {range}"));
         self.get(name).map(|text| text.parse().map_err(|_| fault(text))).transpose()
     }
 
@@ -188,10 +188,11 @@ impl Parameters {
     ///
     /// # Errors
     /// 400 with the name of the parameter and an example.
-    pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
+    pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, HttpProblem> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let millis = text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond()).filter(|millis| *millis >= 0);
-        let fault = || Problem::bad_request(format!("`{name}` is `{text}`; use a time such as 2026-11-24T21:00:00Z"));
+        let fault =
+            || HttpProblem::bad_request(format!("`{name}` is `{text}`; use a time such as 2026-11-24T21:00:00Z"));
         millis.map(|millis| Some(Timestamp::from_millis(millis))).ok_or_else(fault)
     }
 
@@ -201,16 +202,16 @@ impl Parameters {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Parameters {
-    type Rejection = Problem;
+impl<S: Send + Sync> FromRequestParts<S> for QueryParameters {
+    type Rejection = HttpProblem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, HttpProblem> {
         Ok(Self(pairs(parts.uri.query().unwrap_or_default(), "the query")?))
     }
 }
 
 #[cfg(test)]
-impl Parameters {
+impl QueryParameters {
     pub(crate) fn of(pairs: &[(&str, &str)]) -> Self {
         Self(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
     }

@@ -10,16 +10,16 @@ mod pace;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pace::Pace;
+use pace::ServingRate;
 use parking_lot::{Mutex, MutexGuard};
 use stepladder_engine::Engine;
 use stepladder_engine::ports::Backlog;
 
-use crate::error::Problem;
+use crate::error::HttpProblem;
 
 /// The limits on what a server accepts. 0 means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct IntakeBounds {
     /// The maximum number of wakes that are due but not served yet. If the backlog is below this
     /// limit, the next request is accepted as a whole.
     pub backlog: usize,
@@ -32,37 +32,37 @@ pub struct Bounds {
 
 /// Decides whether the server accepts a request with events.
 #[derive(Debug)]
-pub(crate) struct Intake {
-    bounds: Bounds,
-    load: Mutex<Load>,
+pub(crate) struct IntakeGuard {
+    bounds: IntakeBounds,
+    load: Mutex<IntakeLoad>,
 }
 
 /// The current load of the server.
 #[derive(Debug, Default)]
-struct Load {
+struct IntakeLoad {
     /// The number of requests in progress.
     requests: usize,
     /// The number of events in these requests. Their runs are not part of the backlog yet.
     events: usize,
-    pace: Pace,
+    pace: ServingRate,
 }
 
 /// An accepted request. It counts as load until this value is dropped.
 pub(crate) struct AdmittedRequest {
-    intake: Arc<Intake>,
+    intake: Arc<IntakeGuard>,
     engine: Arc<Engine>,
     events: usize,
 }
 
-impl Default for Bounds {
+impl Default for IntakeBounds {
     /// Allows a burst of 20 full requests, and ten times as much work that only waits for its time.
     fn default() -> Self {
         Self { backlog: 100_000, waiting: 1_000_000, requests: 1_024 }
     }
 }
 
-impl Intake {
-    pub(crate) fn new(bounds: Bounds) -> Self {
+impl IntakeGuard {
+    pub(crate) fn new(bounds: IntakeBounds) -> Self {
         Self { bounds, load: Mutex::default() }
     }
 
@@ -70,18 +70,18 @@ impl Intake {
     ///
     /// # Errors
     /// 429 if a limit is exceeded, with the time after which the client may try again.
-    pub(crate) fn admit(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<AdmittedRequest, Problem> {
+    pub(crate) fn admit(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<AdmittedRequest, HttpProblem> {
         let mut load = self.lock();
         if is_reached(self.bounds.requests, load.requests) {
             let sentence = format!("the server processes {} requests with events; send this again", load.requests);
-            return Err(Problem::too_many_requests(sentence, 1));
+            return Err(HttpProblem::too_many_requests(sentence, 1));
         }
         self.check_room(&mut load, engine.query().backlog())?;
         load.requests += 1;
         Ok(AdmittedRequest { intake: self.clone(), engine: engine.clone(), events: 0 })
     }
 
-    fn check_room(&self, load: &mut Load, backlog: Option<Backlog>) -> Result<(), Problem> {
+    fn check_room(&self, load: &mut IntakeLoad, backlog: Option<Backlog>) -> Result<(), HttpProblem> {
         let Some(Backlog { due, waiting, served }) = backlog else { return Ok(()) };
         let now = Instant::now();
         load.pace.record(now, served);
@@ -91,16 +91,16 @@ impl Intake {
             // for the first free place
             let seconds = load.pace.seconds_for(coming - self.bounds.backlog / 2, now, served);
             let sentence = format!("{coming} wakes are due and not served yet; send this again in {seconds} s");
-            return Err(Problem::too_many_requests(sentence, seconds));
+            return Err(HttpProblem::too_many_requests(sentence, seconds));
         }
         if is_reached(self.bounds.waiting, waiting) {
             let sentence = format!("{waiting} runs wait for a slot or for their time; send this again later");
-            return Err(Problem::too_many_requests(sentence, pace::MAX_SECONDS));
+            return Err(HttpProblem::too_many_requests(sentence, pace::MAX_SECONDS));
         }
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Load> {
+    fn lock(&self) -> MutexGuard<'_, IntakeLoad> {
         self.load.lock()
     }
 }
@@ -112,7 +112,7 @@ impl AdmittedRequest {
     /// # Errors
     /// The same as those of [`Intake::admit`], because other requests may have been accepted in
     /// between.
-    pub(crate) fn reserve(&mut self, events: usize) -> Result<(), Problem> {
+    pub(crate) fn reserve(&mut self, events: usize) -> Result<(), HttpProblem> {
         let mut load = self.intake.lock();
         self.intake.check_room(&mut load, self.engine.query().backlog())?;
         load.events += events;
@@ -149,8 +149,8 @@ mod tests {
         let memory = Arc::new(Memory::new(clock.clone()));
         let entropy = Arc::new(SeededEntropy::new(1));
         let engine = Engine::with_ports(memory, clock, entropy, Vec::new(), Config::default()).unwrap();
-        let (engine, bounds) = (Arc::new(engine), Bounds { backlog: 2, waiting: 0, requests: 0 });
-        let intake = Arc::new(Intake::new(bounds));
+        let (engine, bounds) = (Arc::new(engine), IntakeBounds { backlog: 2, waiting: 0, requests: 0 });
+        let intake = Arc::new(IntakeGuard::new(bounds));
         let (mut first, mut second) = (intake.admit(&engine).unwrap(), intake.admit(&engine).unwrap());
         first.reserve(5).unwrap();
         assert_eq!(second.reserve(1).unwrap_err().status.as_u16(), 429);

@@ -13,11 +13,11 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::error::Problem;
-use crate::router::Shared;
+use crate::error::HttpProblem;
+use crate::router::SharedServerState;
 
 /// Refuses requests from other sites and, on loopback, requests for other hosts.
-pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(shared): State<SharedServerState>, request: Request, next: Next) -> Response {
     let allowed = check(request.headers(), request.uri().authority(), shared.loopback).and_then(|()| {
         let is_page = request.method().is_safe() && is_page(request.uri().path());
         check_site(request.headers(), is_page)
@@ -37,7 +37,7 @@ pub(crate) fn is_page(path: &str) -> bool {
 
 /// Refuses a request that a page of another site makes the browser send, except for a link to a
 /// page. Such a request may have no `Origin`, for example if it loads an image or a script.
-fn check_site(headers: &HeaderMap, is_page: bool) -> Result<(), Problem> {
+fn check_site(headers: &HeaderMap, is_page: bool) -> Result<(), HttpProblem> {
     let own = |site: &HeaderValue| site == "same-origin" || site == "none";
     if headers.get_all("sec-fetch-site").iter().all(own) {
         return Ok(());
@@ -46,7 +46,7 @@ fn check_site(headers: &HeaderMap, is_page: bool) -> Result<(), Problem> {
     if is_page && navigates {
         return Ok(());
     }
-    Err(Problem::forbidden("pages of other sites may only send events here, to POST /e/{key}"))
+    Err(HttpProblem::forbidden("pages of other sites may only send events here, to POST /e/{key}"))
 }
 
 /// Guards the forms of pages: the browser must prove that a page of this server sent the request.
@@ -56,8 +56,10 @@ pub(crate) async fn same_site(request: Request, next: Next) -> Response {
     if request.method().is_safe() || is_proven(request.headers()) {
         return next.run(request).await;
     }
-    Problem::forbidden("only a page of this server may send this form; other clients use the REST interface under /v1")
-        .into_response()
+    HttpProblem::forbidden(
+        "only a page of this server may send this form; other clients use the REST interface under /v1",
+    )
+    .into_response()
 }
 
 /// Returns whether a request proves that a page of this server sent it. The headers are reliable:
@@ -71,8 +73,8 @@ fn is_proven(headers: &HeaderMap) -> bool {
 }
 
 /// Checks all hosts that a request names, and its origins.
-fn check(headers: &HeaderMap, authority: Option<&Authority>, loopback: bool) -> Result<(), Problem> {
-    let unreadable = || Problem::forbidden("the `Host` header is not a host name and a port");
+fn check(headers: &HeaderMap, authority: Option<&Authority>, loopback: bool) -> Result<(), HttpProblem> {
+    let unreadable = || HttpProblem::forbidden("the `Host` header is not a host name and a port");
     let mut hosts = Vec::new();
     for value in headers.get_all(header::HOST) {
         let text = value.to_str().map_err(|_| unreadable())?;
@@ -81,7 +83,7 @@ fn check(headers: &HeaderMap, authority: Option<&Authority>, loopback: bool) -> 
     hosts.extend(authority.cloned());
     // browsers always name the host; a client that names none is not a browser and needs no guard
     if loopback && let Some(foreign) = hosts.iter().find(|host| !is_this_machine(host.host())) {
-        return Err(Problem::forbidden(format!(
+        return Err(HttpProblem::forbidden(format!(
             "this server answers to names of this machine only, not to `{}`; use http://localhost",
             foreign.host()
         )));
@@ -89,7 +91,7 @@ fn check(headers: &HeaderMap, authority: Option<&Authority>, loopback: bool) -> 
     for origin in headers.get_all(header::ORIGIN) {
         let origin = origin.to_str().unwrap_or_default();
         if hosts.is_empty() || !hosts.iter().all(|host| is_same(origin, host)) {
-            return Err(Problem::forbidden("pages of other origins may only send events here, to POST /e/{key}"));
+            return Err(HttpProblem::forbidden("pages of other origins may only send events here, to POST /e/{key}"));
         }
     }
     Ok(())

@@ -8,9 +8,9 @@ use stepladder_api::{Page, RerunAllRequest, RunRef};
 use stepladder_engine::{BulkResult, RerunOptions, RunFilter};
 
 use super::runs;
-use crate::error::Problem;
-use crate::guard::inputs::Parameters;
-use crate::router::{CANCEL_REASON, Shared};
+use crate::error::HttpProblem;
+use crate::guard::inputs::QueryParameters;
+use crate::router::{CANCEL_REASON, SharedServerState};
 
 /// The maximum size of the body of a request that reruns many runs. The body only names a step.
 const RERUN_BYTES: usize = 64 * 1024;
@@ -29,37 +29,44 @@ fn answer(bulk: BulkResult) -> Response {
 /// # Errors
 /// 400 if a parameter is invalid. 400 also if no filter is given or one is empty, as in a script
 /// with an unset variable.
-fn filter(query: &Parameters) -> Result<RunFilter, Problem> {
+fn filter(query: &QueryParameters) -> Result<RunFilter, HttpProblem> {
     const FILTERS: [&str; 4] = ["status", "function", "since", "until"];
     if let Some(name) = FILTERS.into_iter().find(|name| query.given(name) == Some("")) {
-        return Err(Problem::bad_request(format!("`{name}` is empty; give it a value, or leave it out")));
+        return Err(HttpProblem::bad_request(format!("`{name}` is empty; give it a value, or leave it out")));
     }
     match query.given("all") {
-        None if FILTERS.iter().all(|name| query.given(name).is_none()) => Err(Problem::bad_request(
+        None if FILTERS.iter().all(|name| query.given(name).is_none()) => Err(HttpProblem::bad_request(
             "no run is selected: give `status`, `function`, `since` or `until`, or `all=true` for every run",
         )),
         None | Some("true") => runs::filter(query),
-        Some(other) => Err(Problem::bad_request(format!("`all` is `{other}`; use true, or leave it out"))),
+        Some(other) => Err(HttpProblem::bad_request(format!("`all` is `{other}`; use true, or leave it out"))),
     }
 }
 
 /// `POST /v1/runs/cancel?status=&function=&limit=&cursor=`: cancels the live runs on one page of a
 /// listing.
-pub(super) async fn cancel(State(shared): State<Shared>, query: Parameters) -> Result<Response, Problem> {
+pub(super) async fn cancel(
+    State(shared): State<SharedServerState>,
+    query: QueryParameters,
+) -> Result<Response, HttpProblem> {
     let filter = filter(&query)?;
     Ok(answer(shared.engine.control().cancel_all(filter, CANCEL_REASON).await?))
 }
 
 /// `POST /v1/runs/rerun?status=&function=&limit=&cursor=`: reruns the ended runs on one page of a
 /// listing.
-pub(super) async fn rerun(State(shared): State<Shared>, query: Parameters, body: Body) -> Result<Response, Problem> {
+pub(super) async fn rerun(
+    State(shared): State<SharedServerState>,
+    query: QueryParameters,
+    body: Body,
+) -> Result<Response, HttpProblem> {
     let filter = filter(&query)?;
     let body = shared.bodies.read(body, RERUN_BYTES).await?;
     let mut admitted = shared.intake.admit(&shared.engine)?;
     let RerunAllRequest { from_step } = match body.bytes.trim_ascii() {
         b"" => RerunAllRequest::default(),
         bytes => serde_json::from_slice(bytes)
-            .map_err(|e| Problem::bad_request(format!("the body is not a JSON object with `from_step`: {e}")))?,
+            .map_err(|e| HttpProblem::bad_request(format!("the body is not a JSON object with `from_step`: {e}")))?,
     };
     admitted.reserve(filter.limit.unwrap_or(DEFAULT_LIMIT))?;
     Ok(answer(shared.engine.control().rerun_all(filter, RerunOptions { from_step, input: None }).await?))

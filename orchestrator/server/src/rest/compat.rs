@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::router::Shared;
+use crate::router::SharedServerState;
 
 /// `GET /health`: a response means that the server is running.
 pub(super) async fn health() -> Response {
@@ -18,7 +18,7 @@ pub(super) async fn health() -> Response {
 }
 
 /// `GET /api/inngest`: a description of the server for Inngest's clients.
-pub(super) async fn introspection(State(shared): State<Shared>) -> Response {
+pub(super) async fn introspection(State(shared): State<SharedServerState>) -> Response {
     #[derive(Serialize)]
     struct Introspection {
         function_count: usize,
@@ -36,10 +36,10 @@ pub(super) async fn introspection(State(shared): State<Shared>) -> Response {
 }
 
 /// `GET /dev`: the response tells older clients of Inngest that this is a local server.
-pub(super) async fn dev(State(shared): State<Shared>) -> Response {
+pub(super) async fn dev(State(shared): State<SharedServerState>) -> Response {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
-    struct Dev<'a> {
+    struct DevInfo<'a> {
         version: &'a str,
         authed: bool,
         start_opts: StartOptions,
@@ -54,5 +54,5 @@ pub(super) async fn dev(State(shared): State<Shared>) -> Response {
     }
     let catalog = shared.engine.functions().snapshot();
     let functions = catalog.specs().map(|spec| Function { id: &spec.id, name: &spec.id }).collect();
-    Json(Dev { version: &shared.version, authed: false, start_opts: StartOptions {}, functions }).into_response()
+    Json(DevInfo { version: &shared.version, authed: false, start_opts: StartOptions {}, functions }).into_response()
 }

@@ -12,15 +12,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use stepladder_api::{Data, Event, EventsAnswer};
+use stepladder_api::{DataResponse, Event, EventsResponse};
 use stepladder_core::{EventId, NewEvent, Timestamp};
 use stepladder_engine::{EngineError, IdSeed};
 
 use super::unanswered::RequestAttempt;
 use super::{answer, fit};
-use crate::error::Problem;
+use crate::error::HttpProblem;
 use crate::path::{EventPath, KeyPath};
-use crate::router::Shared;
+use crate::router::SharedServerState;
 
 /// The maximum size of a request with events: 64 MiB. Each event has a limit of its own.
 const BODY_BYTES: usize = 64 * 1024 * 1024;
@@ -32,42 +32,42 @@ const PREFLIGHT_SECONDS: &str = "7200";
 
 /// `POST /e/{key}`: receives events.
 pub(super) async fn receive(
-    State(shared): State<Shared>,
+    State(shared): State<SharedServerState>,
     KeyPath(key): KeyPath,
-    Deadline(deadline): Deadline,
+    RequestDeadline(deadline): RequestDeadline,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     match accept(shared, key.as_deref(), &headers, deadline, body).await {
-        Ok(ids) => Json(EventsAnswer { ids, status: 200, error: None }).into_response(),
+        Ok(ids) => Json(EventsResponse { ids, status: 200, error: None }).into_response(),
         Err(problem) => refused(&problem),
     }
 }
 
 /// Returns the response to a refused request, with the JSON that clients of the event API expect.
-pub(crate) fn refused(problem: &Problem) -> Response {
+pub(crate) fn refused(problem: &HttpProblem) -> Response {
     let status = problem.status.as_u16();
-    problem.with_body(Json(EventsAnswer { ids: Vec::new(), status, error: Some(problem.sentence.clone()) }))
+    problem.with_body(Json(EventsResponse { ids: Vec::new(), status, error: Some(problem.sentence.clone()) }))
 }
 
 /// The deadline of a request; `None` if it has none.
-pub(crate) struct Deadline(Option<Timestamp>);
+pub(crate) struct RequestDeadline(Option<Timestamp>);
 
-impl FromRequestParts<Shared> for Deadline {
+impl FromRequestParts<SharedServerState> for RequestDeadline {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, shared: &SharedServerState) -> Result<Self, Infallible> {
         Ok(Self(shared.deadline.and_then(|read| read(&parts.extensions))))
     }
 }
 
 async fn accept(
-    shared: Shared,
+    shared: SharedServerState,
     key: Option<&str>,
     headers: &HeaderMap,
     deadline: Option<Timestamp>,
     body: Body,
-) -> Result<Vec<EventId>, Problem> {
+) -> Result<Vec<EventId>, HttpProblem> {
     shared.keys.admit(key)?;
     // the body is read even if the request is refused; otherwise a client that is still sending
     // would not see the response
@@ -94,7 +94,10 @@ async fn accept(
         ids
     });
     let Ok(ids) = ingest.await else {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server could not accept the events; try again"));
+        return Err(HttpProblem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the server could not accept the events; try again",
+        ));
     };
     if let (Some(attempt), false) = (attempt, matches!(ids, Err(EngineError::Store(_)))) {
         attempt.mark_answered();
@@ -134,15 +137,21 @@ pub(crate) async fn allow_every_origin(request: Request, next: Next) -> Response
 }
 
 /// `GET /v1/events/{id}`: one event.
-pub(super) async fn one(State(shared): State<Shared>, EventPath(id): EventPath) -> Result<Response, Problem> {
+pub(super) async fn one(
+    State(shared): State<SharedServerState>,
+    EventPath(id): EventPath,
+) -> Result<Response, HttpProblem> {
     let event = shared.engine.query().event(&id).await?;
-    Ok(Json(Data { data: Event::from(&event) }).into_response())
+    Ok(Json(DataResponse { data: Event::from(&event) }).into_response())
 }
 
 /// `GET /v1/events/{id}/runs`: the runs of an event.
-pub(super) async fn runs(State(shared): State<Shared>, EventPath(id): EventPath) -> Result<Response, Problem> {
+pub(super) async fn runs(
+    State(shared): State<SharedServerState>,
+    EventPath(id): EventPath,
+) -> Result<Response, HttpProblem> {
     let runs = shared.engine.query().runs_of_event(&id).await?;
-    let mut answer = Data { data: runs.iter().map(answer::run).collect() };
+    let mut answer = DataResponse { data: runs.iter().map(answer::run).collect() };
     if let Some(limit) = shared.answer_bytes {
         fit::runs(&mut answer, limit);
     }

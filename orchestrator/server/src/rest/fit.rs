@@ -5,10 +5,10 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use stepladder_api::{Data, Failure, LeftOut, Link, Run, RunDetail};
+use stepladder_api::{DataResponse, Failure, OmittedValue, Run, RunDetail, ValueLink};
 use stepladder_core::{Json, RunId, json};
 
-use crate::error::Problem;
+use crate::error::HttpProblem;
 
 /// Values up to this size are never replaced, because a link would hardly be smaller.
 const KEPT_BYTES: usize = 512;
@@ -17,8 +17,8 @@ const MESSAGE_BYTES: usize = 2 * 1024;
 
 /// Returns the size of a value as JSON, in bytes.
 fn json_bytes(value: &impl Serialize) -> usize {
-    struct Count(usize);
-    impl Write for Count {
+    struct ByteCounter(usize);
+    impl Write for ByteCounter {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0 += bytes.len();
             Ok(bytes.len())
@@ -27,7 +27,7 @@ fn json_bytes(value: &impl Serialize) -> usize {
             Ok(())
         }
     }
-    let mut count = Count(0);
+    let mut count = ByteCounter(0);
     // an error is ignored here, because serializing the same value into the response reports it
     let _ = serde_json::to_writer(&mut count, value);
     count.0
@@ -37,7 +37,7 @@ fn json_bytes(value: &impl Serialize) -> usize {
 ///
 /// # Errors
 /// 413 if the run has so many steps that it is too large even without any values.
-pub(super) fn run(answer: &mut Data<RunDetail>, limit: usize) -> Result<(), Problem> {
+pub(super) fn run(answer: &mut DataResponse<RunDetail>, limit: usize) -> Result<(), HttpProblem> {
     let total = json_bytes(answer);
     if total <= limit {
         return Ok(());
@@ -62,7 +62,7 @@ pub(super) fn run(answer: &mut Data<RunDetail>, limit: usize) -> Result<(), Prob
     run.error.iter_mut().for_each(shorten);
     match json_bytes(answer) {
         total if total <= limit => Ok(()),
-        total => Err(Problem::new(
+        total => Err(HttpProblem::new(
             axum::http::StatusCode::PAYLOAD_TOO_LARGE,
             format!(
                 "the run takes {total} bytes, and at most {limit} pass here; read /v1/runs/{id}/journal, page by page"
@@ -72,7 +72,7 @@ pub(super) fn run(answer: &mut Data<RunDetail>, limit: usize) -> Result<(), Prob
 }
 
 /// Makes the runs of an event fit into `limit` bytes. (They are not divided into pages.)
-pub(super) fn runs(answer: &mut Data<Vec<Run>>, limit: usize) {
+pub(super) fn runs(answer: &mut DataResponse<Vec<Run>>, limit: usize) {
     let total = json_bytes(answer);
     let values = answer.data.iter_mut().filter_map(|run| Some((href(run.run_id, "output"), run.output.as_mut()?)));
     leave_out(values.map(|(href, output)| (output, href)).collect(), total, limit);
@@ -100,7 +100,7 @@ fn leave_out(mut values: Vec<(&mut Json, String)>, mut total: usize, limit: usiz
         if total <= limit || bytes <= KEPT_BYTES {
             return;
         }
-        let Ok(link) = json::to_json(&LeftOut { stepladder_left_out: Link { bytes, href } }) else { return };
+        let Ok(link) = json::to_json(&OmittedValue { stepladder_left_out: ValueLink { bytes, href } }) else { return };
         total = total.saturating_sub(bytes - link.get().len());
         *value = link;
     }

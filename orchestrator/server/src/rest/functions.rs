@@ -3,14 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use stepladder_api::{Data, Function, FunctionPaused, FunctionResumed, Time};
+use stepladder_api::{DataResponse, Function, FunctionPaused, FunctionResumed, Time};
 
-use crate::error::Problem;
+use crate::error::HttpProblem;
 use crate::path::FunctionPath;
-use crate::router::Shared;
+use crate::router::SharedServerState;
 
 /// `GET /v1/functions`: the registered functions.
-pub(super) async fn list(State(shared): State<Shared>) -> Result<Response, Problem> {
+pub(super) async fn list(State(shared): State<SharedServerState>) -> Result<Response, HttpProblem> {
     let paused = shared.engine.functions().paused().await?;
     let functions: Vec<_> = shared
         .engine
@@ -19,18 +19,24 @@ pub(super) async fn list(State(shared): State<Shared>) -> Result<Response, Probl
         .specs()
         .map(|spec| Function::new(spec, paused.get(&spec.id).copied()))
         .collect();
-    Ok(Json(Data { data: functions }).into_response())
+    Ok(Json(DataResponse { data: functions }).into_response())
 }
 
 /// `POST /v1/functions/{id}/pause`: pauses a function.
-pub(super) async fn pause(State(shared): State<Shared>, FunctionPath(id): FunctionPath) -> Result<Response, Problem> {
+pub(super) async fn pause(
+    State(shared): State<SharedServerState>,
+    FunctionPath(id): FunctionPath,
+) -> Result<Response, HttpProblem> {
     shared.engine.functions().pause(&id).await?;
     let paused_since = shared.engine.functions().paused_since(&id).await?.map(Time);
-    Ok(Json(Data { data: FunctionPaused { function_id: id, paused_since } }).into_response())
+    Ok(Json(DataResponse { data: FunctionPaused { function_id: id, paused_since } }).into_response())
 }
 
 /// `POST /v1/functions/{id}/resume`: resumes a function.
-pub(super) async fn resume(State(shared): State<Shared>, FunctionPath(id): FunctionPath) -> Result<Response, Problem> {
+pub(super) async fn resume(
+    State(shared): State<SharedServerState>,
+    FunctionPath(id): FunctionPath,
+) -> Result<Response, HttpProblem> {
     let woken = shared.engine.functions().resume(&id).await?;
-    Ok(Json(Data { data: FunctionResumed { function_id: id, woken } }).into_response())
+    Ok(Json(DataResponse { data: FunctionResumed { function_id: id, woken } }).into_response())
 }

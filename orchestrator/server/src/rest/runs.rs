@@ -5,17 +5,17 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use stepladder_api::{Data, JournalEntry, JournalPage, Page, RerunRequest, Run, RunCancelled, RunRef};
+use stepladder_api::{DataResponse, JournalEntry, JournalPage, Page, RerunRequest, Run, RunCancelled, RunRef};
 use stepladder_core::limits::EVENT_BYTES;
 use stepladder_core::{RunId, Status};
 use stepladder_engine::{RerunOptions, RunFilter};
 
 use super::{answer, fit};
-use crate::error::Problem;
+use crate::error::HttpProblem;
 use crate::guard::body::json_text;
-use crate::guard::inputs::Parameters;
+use crate::guard::inputs::QueryParameters;
 use crate::path::RunPath;
-use crate::router::{CANCEL_REASON, Shared};
+use crate::router::{CANCEL_REASON, SharedServerState};
 
 /// The maximum size of the body of a request that reruns one run: the data of an event, and the
 /// name of a step.
@@ -31,15 +31,16 @@ const ENVELOPE_BYTES: usize = 128;
 ///
 /// # Errors
 /// 400 with the name of an invalid parameter.
-pub(super) fn filter(query: &Parameters) -> Result<RunFilter, Problem> {
+pub(super) fn filter(query: &QueryParameters) -> Result<RunFilter, HttpProblem> {
     let status = query.get("status").map(str::parse::<Status>).transpose();
     let cursor = query.get("cursor").map(|text| {
-        text.parse()
-            .map_err(|_| Problem::bad_request(format!("`cursor` is `{text}`; use the `cursor` of the previous page")))
+        text.parse().map_err(|_| {
+            HttpProblem::bad_request(format!("`cursor` is `{text}`; use the `cursor` of the previous page"))
+        })
     });
     let first_at = |at| RunId::new(at, 0);
     Ok(RunFilter {
-        status: status.map_err(|fault| Problem::bad_request(format!("`status`: {fault}")))?,
+        status: status.map_err(|fault| HttpProblem::bad_request(format!("`status`: {fault}")))?,
         functions: query.get("function").map(str::to_owned).into_iter().collect(),
         limit: query.number("limit", "1 to 500")?,
         from: query.time("since")?.map(first_at),
@@ -50,7 +51,10 @@ pub(super) fn filter(query: &Parameters) -> Result<RunFilter, Problem> {
 }
 
 /// `GET /v1/runs`: a page of runs.
-pub(super) async fn list(State(shared): State<Shared>, query: Parameters) -> Result<Response, Problem> {
+pub(super) async fn list(
+    State(shared): State<SharedServerState>,
+    query: QueryParameters,
+) -> Result<Response, HttpProblem> {
     let page = shared.engine.query().runs(filter(&query)?).await?;
     let mut page = Page { data: page.runs.iter().map(answer::run).collect::<Vec<Run>>(), cursor: page.cursor };
     if let Some(limit) = shared.answer_bytes {
@@ -64,8 +68,11 @@ pub(super) async fn list(State(shared): State<Shared>, query: Parameters) -> Res
 }
 
 /// `GET /v1/runs/{id}`: one run in full.
-pub(super) async fn one(State(shared): State<Shared>, RunPath(run): RunPath) -> Result<Response, Problem> {
-    let mut answer = Data { data: answer::run_detail(&shared.engine.query().run(run).await?) };
+pub(super) async fn one(
+    State(shared): State<SharedServerState>,
+    RunPath(run): RunPath,
+) -> Result<Response, HttpProblem> {
+    let mut answer = DataResponse { data: answer::run_detail(&shared.engine.query().run(run).await?) };
     if let Some(limit) = shared.answer_bytes {
         fit::run(&mut answer, limit)?;
     }
@@ -74,14 +81,14 @@ pub(super) async fn one(State(shared): State<Shared>, RunPath(run): RunPath) -> 
 
 /// `GET /v1/runs/{id}/journal`: a page of the run's journal.
 pub(super) async fn journal(
-    State(shared): State<Shared>,
+    State(shared): State<SharedServerState>,
     RunPath(run): RunPath,
-    query: Parameters,
-) -> Result<Response, Problem> {
+    query: QueryParameters,
+) -> Result<Response, HttpProblem> {
     let from = query.number("from", "the number of an entry, from 0")?.unwrap_or(0);
     let limit = query.number("limit", "1 to 1000")?.unwrap_or(DEFAULT_ENTRIES);
     if !(1..=MAX_ENTRIES).contains(&limit) {
-        return Err(Problem::bad_request(format!("`limit` is {limit}; use 1 to {MAX_ENTRIES}")));
+        return Err(HttpProblem::bad_request(format!("`limit` is {limit}; use 1 to {MAX_ENTRIES}")));
     }
     let page = shared.engine.query().journal(run, from, limit).await?;
     let entries = page.entries.iter();
@@ -96,36 +103,39 @@ pub(super) async fn journal(
 }
 
 /// `DELETE /v1/runs/{id}`: cancels a run.
-pub(super) async fn cancel(State(shared): State<Shared>, RunPath(run): RunPath) -> Result<Response, Problem> {
+pub(super) async fn cancel(
+    State(shared): State<SharedServerState>,
+    RunPath(run): RunPath,
+) -> Result<Response, HttpProblem> {
     let status = shared.engine.control().cancel(run, CANCEL_REASON).await?;
-    Ok((StatusCode::ACCEPTED, Json(Data { data: RunCancelled { run_id: run, status } })).into_response())
+    Ok((StatusCode::ACCEPTED, Json(DataResponse { data: RunCancelled { run_id: run, status } })).into_response())
 }
 
 /// `POST /v1/runs/{id}/rerun`: reruns a run.
 pub(super) async fn rerun(
-    State(shared): State<Shared>,
+    State(shared): State<SharedServerState>,
     RunPath(run): RunPath,
     body: Body,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpProblem> {
     let body = shared.bodies.read(body, RERUN_BYTES).await?;
     let mut admitted = shared.intake.admit(&shared.engine)?;
     let RerunRequest { from_step, input } = rerun_request(&body.bytes)?;
     admitted.reserve(1)?;
     let run_id = shared.engine.control().rerun(run, RerunOptions { from_step, input }).await?;
-    Ok((StatusCode::CREATED, Json(Data { data: RunRef { run_id } })).into_response())
+    Ok((StatusCode::CREATED, Json(DataResponse { data: RunRef { run_id } })).into_response())
 }
 
 /// Parses the body of a rerun request. Without a body, the run is rerun from the beginning.
-fn rerun_request(body: &[u8]) -> Result<RerunRequest, Problem> {
+fn rerun_request(body: &[u8]) -> Result<RerunRequest, HttpProblem> {
     let Some(text) = json_text(body, "the body")? else { return Ok(RerunRequest::default()) };
     if !text.trim_start().starts_with('{') {
-        return Err(Problem::bad_request("the body is not a JSON object with `from_step` or `input`"));
+        return Err(HttpProblem::bad_request("the body is not a JSON object with `from_step` or `input`"));
     }
     let request: RerunRequest = serde_json::from_str(text)
-        .map_err(|e| Problem::bad_request(format!("the body does not say how to rerun: {e}")))?;
+        .map_err(|e| HttpProblem::bad_request(format!("the body does not say how to rerun: {e}")))?;
     if let Some(input) = request.input.as_ref().filter(|input| input.get().len() > EVENT_BYTES) {
         let sentence = format!("`input` has {} bytes; at most {EVENT_BYTES} are allowed", input.get().len());
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, sentence));
+        return Err(HttpProblem::new(StatusCode::PAYLOAD_TOO_LARGE, sentence));
     }
     Ok(request)
 }

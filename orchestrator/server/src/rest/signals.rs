@@ -5,13 +5,13 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use stepladder_api::{Data, SignalCompleted};
+use stepladder_api::{DataResponse, SignalCompleted};
 use stepladder_core::limits::SIGNAL_BYTES;
 
-use crate::error::Problem;
+use crate::error::HttpProblem;
 use crate::guard::body::json_text;
 use crate::path::TokenPath;
-use crate::router::Shared;
+use crate::router::SharedServerState;
 
 /// Completes a signal. The body is any JSON; an empty body means `null`. A repeated request with
 /// the same data gets the same response.
@@ -19,18 +19,17 @@ use crate::router::Shared;
 /// # Errors
 /// 409 for different data, or after the end of the wait or of the run.
 pub(super) async fn complete(
-    State(shared): State<Shared>,
+    State(shared): State<SharedServerState>,
     TokenPath(token): TokenPath,
     body: Body,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpProblem> {
     let body = shared.bodies.read(body, SIGNAL_BYTES).await?;
     let data = match json_text(&body.bytes, "the body")? {
-        Some(text) => {
-            serde_json::from_str(text).map_err(|e| Problem::bad_request(format!("the body is not valid JSON: {e}")))?
-        }
+        Some(text) => serde_json::from_str(text)
+            .map_err(|e| HttpProblem::bad_request(format!("the body is not valid JSON: {e}")))?,
         None => stepladder_core::json::null(),
     };
     let signalled = shared.engine.subscriptions().signal(&token, data).await?;
     let data = SignalCompleted { run_id: signalled.run, step: signalled.step, before: signalled.before };
-    Ok(Json(Data { data }).into_response())
+    Ok(Json(DataResponse { data }).into_response())
 }

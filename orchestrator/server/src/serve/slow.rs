@@ -17,7 +17,7 @@ const MIN_BYTES: u64 = 1024;
 /// While data waits to be written, at least [`MIN_BYTES`] a second must be written in each period
 /// of the length `period`.
 #[derive(Debug)]
-pub(super) struct WriteLimited<S> {
+pub(super) struct WriteLimitedStream<S> {
     stream: S,
     period: Duration,
     /// The end of the current period; `None` if no data waits.
@@ -26,7 +26,7 @@ pub(super) struct WriteLimited<S> {
     written: u64,
 }
 
-impl<S> WriteLimited<S> {
+impl<S> WriteLimitedStream<S> {
     pub(super) fn new(stream: S, period: Duration) -> Self {
         Self { stream, period, period_end: None, written: 0 }
     }
@@ -56,13 +56,13 @@ impl<S> WriteLimited<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for WriteLimited<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteLimitedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for WriteLimited<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteLimitedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.check(cx, result)
@@ -103,9 +103,9 @@ mod tests {
     const PERIOD: Duration = Duration::from_secs(10);
 
     /// Returns a connection that buffers 1 KiB, and the other side of the connection.
-    fn connection() -> (WriteLimited<DuplexStream>, DuplexStream) {
+    fn connection() -> (WriteLimitedStream<DuplexStream>, DuplexStream) {
         let (own, other) = duplex(1024);
-        (WriteLimited::new(own, PERIOD), other)
+        (WriteLimitedStream::new(own, PERIOD), other)
     }
 
     #[tokio::test(start_paused = true)]

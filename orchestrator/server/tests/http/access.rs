@@ -3,20 +3,20 @@
 use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::json;
-use stepladder_server::{Bounds, Options};
+use stepladder_server::{IntakeBounds, ServerOptions};
 
-use crate::world::World;
+use crate::world::ServerFixture;
 
-fn guarded() -> World {
-    World::with(Options {
+fn guarded() -> ServerFixture {
+    ServerFixture::with(ServerOptions {
         event_keys: vec!["first-key".into(), "second-key".into()],
         dashboard_token: Some("the-token".into()),
         loopback: false,
         version: "1".into(),
-        bounds: Bounds::default(),
+        bounds: IntakeBounds::default(),
         // a stream would never end, and the test reads each response to its end
         streams: false,
-        ..Options::default()
+        ..ServerOptions::default()
     })
 }
 
@@ -67,9 +67,9 @@ async fn only_configured_keys_may_send() {
 
 #[tokio::test]
 async fn without_keys_only_loopback_takes_events() {
-    let far = World::with(Options { loopback: false, ..Options::default() });
+    let far = ServerFixture::with(ServerOptions { loopback: false, ..ServerOptions::default() });
     assert_eq!(far.post("/e/any", r#"{"name":"a"}"#).await.status, 401);
-    assert_eq!(World::new().post("/e/%FF", r#"{"name":"a"}"#).await.status, 200);
+    assert_eq!(ServerFixture::new().post("/e/%FF", r#"{"name":"a"}"#).await.status, 200);
 }
 
 #[tokio::test]
@@ -85,8 +85,11 @@ async fn secrets_are_not_logged() {
     for secret in ["first-key", "wrong-key", "the-token"] {
         assert!(!log.contains(secret), "{log}");
     }
-    let options =
-        Options { event_keys: vec!["k-e-y".into()], dashboard_token: Some("t-o-k".into()), ..Options::default() };
+    let options = ServerOptions {
+        event_keys: vec!["k-e-y".into()],
+        dashboard_token: Some("t-o-k".into()),
+        ..ServerOptions::default()
+    };
     assert!(!format!("{options:?}").contains("k-e-y") && !format!("{options:?}").contains("t-o-k"));
 }
 
@@ -139,7 +142,7 @@ async fn a_browser_is_led_to_the_login_and_stays_logged_in() {
 
 #[tokio::test]
 async fn pages_of_other_origins_are_refused_everywhere_but_at_the_event_api() {
-    let world = World::new();
+    let world = ServerFixture::new();
     for (method, path) in GUARDED.into_iter().chain([(Method::GET, "/health"), (Method::POST, "/v1/signals/x")]) {
         for origin in ["https://evil.example", "http://localhost:3000", "null"] {
             let request = Request::builder().method(method.clone()).uri(path).header("host", "localhost:8288");
@@ -156,7 +159,7 @@ async fn pages_of_other_origins_are_refused_everywhere_but_at_the_event_api() {
 
 #[tokio::test]
 async fn what_another_site_makes_a_browser_ask_for_is_refused() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let ask = async |path: &str, site: &str, mode: &str| {
         let request = Request::get(path).header("host", "localhost:8288").header("sec-fetch-site", site);
         world.ask(request.header("sec-fetch-mode", mode).body(Body::empty()).unwrap()).await
@@ -178,7 +181,7 @@ async fn what_another_site_makes_a_browser_ask_for_is_refused() {
 
 #[tokio::test]
 async fn no_cache_keeps_what_is_shown() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo"})).await;
     for path in
         ["/v1/runs", &format!("/v1/runs/{run}"), "/v1/runs/x", "/v1/functions", "/dev", "/", "/nowhere", "/runs"]
@@ -191,11 +194,11 @@ async fn no_cache_keeps_what_is_shown() {
 
 #[tokio::test]
 async fn white_space_around_keys_and_the_token_does_not_count() {
-    let world = World::with(Options {
+    let world = ServerFixture::with(ServerOptions {
         event_keys: vec![" first-key\n".into()],
         dashboard_token: Some("\tthe-token ".into()),
         loopback: true,
-        ..Options::default()
+        ..ServerOptions::default()
     });
     assert_eq!(world.post("/e/first-key", r#"{"name":"a"}"#).await.status, 200);
     assert_eq!(world.get_with("/v1/runs", "authorization", "Bearer the-token").await.status, 200);
@@ -204,7 +207,7 @@ async fn white_space_around_keys_and_the_token_does_not_count() {
 
 #[tokio::test]
 async fn a_header_is_never_made_of_what_a_sender_wrote() {
-    let world = World::new();
+    let world = ServerFixture::new();
     for query in ["%0a=1", "%00", "%0d%0aX:1", "%7f=1", "a%26status=failed", "status=%0a", "function=%0d%0aX:1"] {
         let answer = world.get(&format!("/runs?{query}")).await;
         assert!(answer.status.as_u16() < 500 && answer.header("x").is_empty(), "{query}: {}", answer.status);
@@ -218,12 +221,12 @@ async fn a_header_is_never_made_of_what_a_sender_wrote() {
 
 #[tokio::test]
 async fn on_loopback_foreign_hosts_are_refused() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let answer = world.get_with("/v1/runs", "host", "rebound.example:8288").await;
     assert_eq!(answer.status, 403);
     assert!(answer.sentence().contains("`rebound.example`"), "{}", answer.text);
     assert_eq!(world.get_with("/v1/runs", "host", "127.0.0.1:8288").await.status, 200);
     assert_eq!(world.get("http://rebound.example/v1/runs").await.status, 403, "in the request line");
-    let far = World::with(Options { loopback: false, ..Options::default() });
+    let far = ServerFixture::with(ServerOptions { loopback: false, ..ServerOptions::default() });
     assert_eq!(far.get_with("/v1/runs", "host", "steps.example").await.status, 200);
 }

@@ -4,23 +4,23 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::json;
 
-use crate::world::World;
+use crate::world::ServerFixture;
 
-async fn nap(world: &World) -> String {
+async fn nap(world: &ServerFixture) -> String {
     world.run(json!({"name": "test/nap", "data": {"long": true}})).await
 }
 
-async fn status(world: &World, run: &str) -> String {
+async fn status(world: &ServerFixture, run: &str) -> String {
     world.get(&format!("/v1/runs/{run}")).await.data()["status"].as_str().unwrap().to_owned()
 }
 
-async fn number_of_runs(world: &World) -> usize {
+async fn number_of_runs(world: &ServerFixture) -> usize {
     world.get("/v1/runs").await.data().as_array().unwrap().len()
 }
 
 #[tokio::test]
 async fn a_run_is_cancelled_from_its_page() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = nap(&world).await;
     let done = world.form(&format!("/runs/{run}/cancel"), "").await;
     assert_eq!((done.status.as_u16(), done.header("location")), (303, &*format!("/runs/{run}?did=cancel&n=1")));
@@ -33,7 +33,7 @@ async fn a_run_is_cancelled_from_its_page() {
 
 #[tokio::test]
 async fn a_run_is_run_again_with_another_input() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo", "data": {"n": 1}})).await;
     let done = world.form(&format!("/runs/{run}/rerun"), "from_step=say&input=%7B%22n%22%3A2%7D").await;
     assert_eq!(done.status, 303, "{}", done.text);
@@ -57,7 +57,7 @@ async fn a_run_is_run_again_with_another_input() {
 
 #[tokio::test]
 async fn a_sleep_is_skipped_from_its_runs_page() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = nap(&world).await;
     let page = world.get(&format!("/runs/{run}")).await.text;
     assert!(page.contains("Skip the sleep") && page.contains("name=\"step\" value=\"rest\""), "{page}");
@@ -73,7 +73,7 @@ async fn a_sleep_is_skipped_from_its_runs_page() {
 
 #[tokio::test]
 async fn a_retry_of_the_function_itself_is_not_waited_for() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo", "data": {"fall": "it <fell>"}})).await;
     let page = world.get(&format!("/runs/{run}")).await.text;
     for part in ["it &#60;fell&#62;", "The handler runs again ", " (attempt 2)", "Retry now"] {
@@ -89,7 +89,7 @@ async fn a_retry_of_the_function_itself_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_function_is_paused_and_resumed_from_its_page() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let done = world.form("/function/pause", "id=echo&do=pause").await;
     assert_eq!((done.status.as_u16(), done.header("location")), (303, "/function?id=echo&did=pause&n=1"));
     let page = world.get(done.header("location")).await.text;
@@ -108,7 +108,7 @@ async fn a_function_is_paused_and_resumed_from_its_page() {
 
 #[tokio::test]
 async fn several_runs_are_cancelled_or_run_again_at_once() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let (one, two) = (nap(&world).await, nap(&world).await);
     let form = format!("back=%2F%3Ffunction%3Dnap&do=cancel&run={one}&run={two}&run=nonsense");
     let done = world.form("/runs", form).await;
@@ -130,7 +130,7 @@ async fn several_runs_are_cancelled_or_run_again_at_once() {
 
 #[tokio::test]
 async fn what_a_form_does_needs_proof_of_where_it_was() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = nap(&world).await;
     for path in [
         "/runs".to_owned(),

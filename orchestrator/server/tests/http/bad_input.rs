@@ -5,19 +5,19 @@ use axum::http::{Method, Request};
 use serde_json::json;
 use stepladder_core::limits::{EVENT_BYTES, EVENTS_PER_REQUEST};
 
-use crate::world::World;
+use crate::world::ServerFixture;
 
 /// An event that starts a run if it is accepted.
 const GOOD: &str = r#"{"name":"test/echo","id":"good"}"#;
 
-async fn assert_nothing_stored(world: &World, what: &str) {
+async fn assert_nothing_stored(world: &ServerFixture, what: &str) {
     assert_eq!(world.get("/v1/events/good").await.status, 404, "{what}: an event was stored");
     assert_eq!(world.get("/v1/runs").await.data(), json!([]), "{what}: a run was started");
     world.assert_no_error_logged();
 }
 
 /// Sends a body that must be refused. Returns the sentence of the refusal.
-async fn refused(world: &World, status: u16, body: impl Into<Body>, what: &str) -> String {
+async fn refused(world: &ServerFixture, status: u16, body: impl Into<Body>, what: &str) -> String {
     let answer = world.post("/e/key", body).await;
     let json = answer.json();
     assert_eq!((answer.status.as_u16(), &json["ids"], &json["status"]), (status, &json!([]), &json!(status)), "{what}");
@@ -27,7 +27,7 @@ async fn refused(world: &World, status: u16, body: impl Into<Body>, what: &str) 
 
 #[tokio::test]
 async fn a_good_event_is_stored() {
-    let world = World::new();
+    let world = ServerFixture::new();
     assert_eq!(world.post("/e/key", GOOD).await.status, 200);
     assert_eq!(world.get("/v1/events/good").await.status, 200);
     assert_eq!(world.get("/v1/runs").await.data().as_array().unwrap().len(), 1);
@@ -35,7 +35,7 @@ async fn a_good_event_is_stored() {
 
 #[tokio::test]
 async fn a_malformed_body_is_refused_with_the_place() {
-    let world = World::new();
+    let world = ServerFixture::new();
     for (body, place) in [
         ("", "JSON object"),
         ("   ", "JSON object"),
@@ -57,7 +57,7 @@ async fn a_malformed_body_is_refused_with_the_place() {
 
 #[tokio::test]
 async fn wrong_types_and_names_are_refused() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let long = json!({"name": "x".repeat(256)}).to_string();
     let long_id = json!({"name": "a", "id": "x".repeat(256)}).to_string();
     for (body, part) in [
@@ -86,7 +86,7 @@ async fn wrong_types_and_names_are_refused() {
 
 #[tokio::test]
 async fn nul_characters_and_deep_nesting_are_refused() {
-    let world = World::new();
+    let world = ServerFixture::new();
     for body in [r#"{"name":"a","data":{"x":"\u0000"}}"#, "{\"name\":\"a\",\"data\":{\"x\":\"\0\"}}", "\0"] {
         assert!(refused(&world, 400, body, body).await.contains("NUL"), "{body:?}");
     }
@@ -97,7 +97,7 @@ async fn nul_characters_and_deep_nesting_are_refused() {
 
 #[tokio::test]
 async fn one_bad_event_refuses_the_whole_array() {
-    let world = World::new();
+    let world = ServerFixture::new();
     for bad in ["5", "null", "[]", "{}", r#"{"name":"inngest/x"}"#, r#"{"name":"a","data":3}"#] {
         let sentence = refused(&world, 400, format!("[{GOOD},{bad}]"), bad).await;
         assert!(sentence.starts_with("event 1"), "{bad}: {sentence}");
@@ -106,7 +106,7 @@ async fn one_bad_event_refuses_the_whole_array() {
 
 #[tokio::test]
 async fn too_many_and_too_large_events_are_refused() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let many = format!("[{}]", vec![GOOD; EVENTS_PER_REQUEST + 1].join(","));
     assert!(refused(&world, 413, many, "5,001 events").await.contains("5001 events"));
     let empty = r#"{"name":"test/echo","id":"good","data":{"x":""}}"#;
@@ -120,7 +120,7 @@ async fn too_many_and_too_large_events_are_refused() {
 
 #[tokio::test]
 async fn a_body_past_the_request_limit_is_refused_unread() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let request = Request::post("/e/key").body(Body::from(vec![b' '; 64 * 1024 * 1024 + 1])).unwrap();
     let answer = world.ask(request).await;
     assert_eq!((answer.status.as_u16(), &answer.json()["status"]), (413, &json!(413)));
@@ -129,7 +129,7 @@ async fn a_body_past_the_request_limit_is_refused_unread() {
 
 #[tokio::test]
 async fn unknown_ids_and_texts_that_are_none_are_not_found() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let long = "x".repeat(5_000);
     let known = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
     for id in [
@@ -166,7 +166,7 @@ async fn unknown_ids_and_texts_that_are_none_are_not_found() {
 
 #[tokio::test]
 async fn wrong_queries_are_refused_with_the_part() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo"})).await;
     for (query, part) in [
         ("/v1/runs?status=Done", "`status`: `Done` is not a status"),
@@ -192,7 +192,7 @@ async fn wrong_queries_are_refused_with_the_part() {
 
 #[tokio::test]
 async fn wrong_wishes_for_a_rerun_are_refused_and_start_nothing() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo"})).await;
     let deep = format!(r#"{{"input":{{"x":{}{}}}}}"#, "[".repeat(200), "]".repeat(200));
     for (body, part) in [
@@ -218,7 +218,7 @@ async fn wrong_wishes_for_a_rerun_are_refused_and_start_nothing() {
 
 #[tokio::test]
 async fn wrong_methods_and_routes_are_refused_in_json() {
-    let world = World::new();
+    let world = ServerFixture::new();
     for (method, path, allowed) in [
         (Method::GET, "/e/key", "POST"),
         (Method::PUT, "/v1/runs/x", "DELETE"),
@@ -242,7 +242,7 @@ async fn wrong_methods_and_routes_are_refused_in_json() {
 
 #[tokio::test]
 async fn a_refusal_does_not_grow_with_what_it_quotes() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo"})).await;
     let long = "x".repeat(1_000_000);
     for (path, body) in [

@@ -5,15 +5,19 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::Request;
 use futures::stream;
-use stepladder_server::Options;
+use stepladder_server::ServerOptions;
 use tokio::time::Instant;
 
 use crate::unknown::ROUTES;
-use crate::world::World;
+use crate::world::ServerFixture;
 
 /// Returns a server that requires a token. The requests of `request` pass its checks.
-fn world() -> World {
-    World::with(Options { loopback: true, dashboard_token: Some("the-token".into()), ..Options::default() })
+fn world() -> ServerFixture {
+    ServerFixture::with(ServerOptions {
+        loopback: true,
+        dashboard_token: Some("the-token".into()),
+        ..ServerOptions::default()
+    })
 }
 
 /// Returns a request that passes all access checks of a route.
@@ -68,7 +72,7 @@ async fn what_is_open_to_everybody_takes_small_forms_only() {
 
 #[tokio::test]
 async fn a_form_may_hold_as_much_as_an_event() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let data = format!(r#"{{"text":"{}"}}"#, "x".repeat(3 * 1024 * 1024 - 100));
     let sent = world.form("/events", format!("name=test%2Fnothing&data={data}")).await;
     assert_eq!(sent.status, 303, "{}", sent.text);

@@ -2,18 +2,18 @@
 //! continue on the next page.
 
 use serde_json::{Value, json};
-use stepladder_server::Options;
+use stepladder_server::ServerOptions;
 
-use crate::world::World;
+use crate::world::ServerFixture;
 
 /// The size limit of the proxy, in bytes.
 const MOST: usize = 10_000;
 
-fn world() -> World {
-    World::with(Options { loopback: true, answer_bytes: Some(MOST), ..Options::default() })
+fn world() -> ServerFixture {
+    ServerFixture::with(ServerOptions { loopback: true, answer_bytes: Some(MOST), ..ServerOptions::default() })
 }
 
-async fn within(world: &World, path: &str) -> Value {
+async fn within(world: &ServerFixture, path: &str) -> Value {
     let answer = world.get(path).await;
     assert_eq!(answer.status, 200, "{path}: {}", answer.text);
     assert!(answer.text.len() <= MOST, "{path}: {} bytes", answer.text.len());
@@ -68,7 +68,7 @@ async fn a_journal_and_a_listing_end_early_and_say_where_to_go_on() {
         entries.append(page["data"].as_array_mut().unwrap());
         (from, pages) = (page["next"].as_u64(), pages + 1);
     }
-    let whole = World::new();
+    let whole = ServerFixture::new();
     assert!(pages > 1, "{pages}");
     let same = whole.run(json!({"name": "test/echo", "data": {"x": "y".repeat(4_000)}})).await;
     let all = whole.get(&format!("/v1/runs/{same}/journal")).await.data();

@@ -6,18 +6,18 @@ use axum::body::Body;
 use axum::http::Request;
 use futures::StreamExt;
 use serde_json::json;
-use stepladder_server::Options;
+use stepladder_server::ServerOptions;
 use tower::ServiceExt;
 
 use crate::pages::links;
-use crate::world::World;
+use crate::world::ServerFixture;
 
-fn streaming() -> World {
-    World::with(Options { loopback: true, streams: true, ..Options::default() })
+fn streaming() -> ServerFixture {
+    ServerFixture::with(ServerOptions { loopback: true, streams: true, ..ServerOptions::default() })
 }
 
 /// Returns the path of the stream of changes to a page.
-async fn live(world: &World, page: &str) -> String {
+async fn live(world: &ServerFixture, page: &str) -> String {
     let text = world.get(page).await.text;
     let path = text.split("data-live=\"").nth(1).unwrap_or_else(|| panic!("no news: {text}"));
     path.split('"').next().unwrap().replace("&#38;", "&").replace("&amp;", "&")
@@ -31,7 +31,7 @@ async fn next(stream: &mut axum::body::BodyDataStream) -> Option<bool> {
     Some(text.contains("event: changed"))
 }
 
-async fn open(world: &World, path: &str) -> axum::body::BodyDataStream {
+async fn open(world: &ServerFixture, path: &str) -> axum::body::BodyDataStream {
     let response = world.router.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(response.status(), 200, "{path}");
     assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -103,7 +103,7 @@ async fn there_are_so_many_streams_and_no_more() {
 
 #[tokio::test]
 async fn where_answers_cannot_stream_pages_poll() {
-    let world = World::new();
+    let world = ServerFixture::new();
     assert_eq!(world.get("/live/runs").await.status, 204);
     assert_eq!(world.get("/live/runs/01HF7YAT00X6E3H2QJ7N9W5K4M").await.status, 204);
     let page = world.get("/?status=Failed").await.text;

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::world::World;
+use crate::world::ServerFixture;
 
 #[tokio::test]
 async fn runs_are_cancelled_and_run_again_by_filter_a_page_at_a_time() {
-    let world = World::new();
+    let world = ServerFixture::new();
     world.send(json!([{"name": "test/pay"}, {"name": "test/pay"}, {"name": "test/pay"}])).await;
     let first = world.post("/v1/runs/cancel?function=pay&limit=2", "").await.json();
     assert_eq!(first["data"].as_array().unwrap().len(), 2);
@@ -24,7 +24,7 @@ async fn runs_are_cancelled_and_run_again_by_filter_a_page_at_a_time() {
 
 #[tokio::test]
 async fn runs_are_chosen_by_the_time_of_their_events() {
-    let world = World::new();
+    let world = ServerFixture::new();
     for _ in 0..3 {
         world.send(json!({"name": "test/pay"})).await;
         world.clock.advance(std::time::Duration::from_secs(3_600));
@@ -47,7 +47,7 @@ async fn runs_are_chosen_by_the_time_of_their_events() {
 
 #[tokio::test]
 async fn a_function_is_paused_and_resumed_and_the_listing_says_so() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let paused = world.post("/v1/functions/echo/pause", "").await.data();
     assert_eq!(paused, json!({"function_id": "echo", "paused_since": "2023-11-14T22:13:20.000Z"}));
     let run = world.run(json!({"name": "test/echo", "data": {"n": 1}})).await;
@@ -64,7 +64,7 @@ async fn a_function_is_paused_and_resumed_and_the_listing_says_so() {
 
 #[tokio::test]
 async fn every_run_is_chosen_only_where_the_query_says_so() {
-    let world = World::new();
+    let world = ServerFixture::new();
     world.send(json!([{"name": "test/pay"}, {"name": "test/echo"}])).await;
     for verb in ["cancel", "rerun"] {
         for query in ["", "?", "?limit=10", "?cursor=01HF7YAT00X6E3H2QJ7N9W5K4M"] {
@@ -102,7 +102,7 @@ async fn every_run_is_chosen_only_where_the_query_says_so() {
 
 #[tokio::test]
 async fn a_function_of_any_name_is_paused_and_resumed() {
-    let world = World::new();
+    let world = ServerFixture::new();
     for id in ["%3Cb%3Ebold%3C%2Fb%3E", "<b>bold<%2Fb>".replace('<', "%3C").replace('>', "%3E").as_str()] {
         assert_eq!(world.post(&format!("/v1/functions/{id}/pause"), "").await.status, 200, "{id}");
         assert_eq!(world.post(&format!("/v1/functions/{id}/resume"), "").await.status, 200, "{id}");
@@ -113,7 +113,7 @@ async fn a_function_of_any_name_is_paused_and_resumed() {
 
 #[tokio::test]
 async fn what_makes_no_sense_is_refused() {
-    let world = World::new();
+    let world = ServerFixture::new();
     assert_eq!(world.post("/v1/functions/none/pause", "").await.status, 404);
     assert!(world.post("/v1/runs/cancel?status=done", "").await.sentence().contains("`status`"));
     assert!(world.post("/v1/runs/rerun?status=failed", r#"{"step": 1}"#).await.sentence().contains("`from_step`"));

@@ -7,11 +7,11 @@ use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{RunId, Timer};
 
 use crate::pages::links;
-use crate::world::World;
+use crate::world::ServerFixture;
 
 #[tokio::test]
 async fn functions_are_listed_with_what_starts_and_bounds_them() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo", "data": {"fail": "no"}})).await;
     let page = world.get("/functions").await;
     assert_eq!(page.status, 200);
@@ -27,7 +27,7 @@ async fn functions_are_listed_with_what_starts_and_bounds_them() {
 
 #[tokio::test]
 async fn a_function_shows_how_its_runs_went_and_starts_another() {
-    let world = World::new();
+    let world = ServerFixture::new();
     for n in 0..3 {
         world.run(json!({"name": "test/echo", "data": {"n": n}})).await;
     }
@@ -46,7 +46,7 @@ async fn a_function_shows_how_its_runs_went_and_starts_another() {
 
 #[tokio::test]
 async fn the_form_begins_with_the_functions_example_or_else_with_a_recent_runs_data() {
-    let world = World::new();
+    let world = ServerFixture::new();
     world.run(json!({"name": "test/pay", "data": {"amount": "a recent one"}})).await;
     let page = world.get("/function?id=pay").await.text;
     let editor = |page: &str| page.split("<textarea").nth(1).unwrap().split("</textarea>").next().unwrap().to_owned();
@@ -59,7 +59,7 @@ async fn the_form_begins_with_the_functions_example_or_else_with_a_recent_runs_d
 
 #[tokio::test]
 async fn events_say_what_they_started_or_why_nothing() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo", "id": "mine", "data": {"n": 1}})).await;
     world.send(json!({"name": "test/unknown"})).await;
     let short = world.send(json!({"name": "test/nap", "data": {"long": false}})).await.remove(0);
@@ -78,7 +78,7 @@ async fn events_say_what_they_started_or_why_nothing() {
 
 #[tokio::test]
 async fn events_are_paged() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let events: Vec<_> = (0..30).map(|n| json!({"name": "test/unknown", "data": {"n": n}})).collect();
     world.send(json!(events)).await;
     let page = world.get("/events").await.text;
@@ -90,7 +90,7 @@ async fn events_are_paged() {
 
 #[tokio::test]
 async fn an_event_is_sent_again_as_a_new_one() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo", "id": "mine", "data": {"n": 1}})).await;
     let again = world.form("/events/mine/replay", "").await;
     world.settle().await;
@@ -102,7 +102,7 @@ async fn an_event_is_sent_again_as_a_new_one() {
 
 #[tokio::test]
 async fn an_event_that_is_none_is_refused_with_a_sentence() {
-    let world = World::new();
+    let world = ServerFixture::new();
     for (form, says) in [
         ("name=&data=%7B%7D", "name"),
         ("name=inngest%2Fx&data=%7B%7D", "inngest/"),
@@ -120,7 +120,7 @@ async fn an_event_that_is_none_is_refused_with_a_sentence() {
 
 #[tokio::test]
 async fn what_runs_cost_is_counted_from_their_journals() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo", "data": {"n": 1}})).await;
     let page = world.get("/cost").await;
     assert_eq!(page.status, 200);
@@ -135,7 +135,7 @@ async fn what_runs_cost_is_counted_from_their_journals() {
 
 #[tokio::test]
 async fn health_shows_what_waits() {
-    let world = World::new();
+    let world = ServerFixture::new();
     world.run(json!({"name": "test/nap", "data": {"long": true}})).await;
     let page = world.get("/health/page").await;
     assert!(page.status == 200 && page.text.contains("data-live=\"/live/none\""), "{}", page.text);
@@ -146,7 +146,7 @@ async fn health_shows_what_waits() {
 
 #[tokio::test]
 async fn what_comes_from_outside_is_text_on_these_pages_too() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let attack = "</textarea><script>alert(1)</script>";
     world.run(json!({"name": "<i>markup</i>", "id": attack, "data": {"x": attack, "fail": attack}})).await;
     let event = world.send(json!({"name": attack, "data": {"x": attack}})).await.remove(0);
@@ -163,7 +163,7 @@ async fn what_comes_from_outside_is_text_on_these_pages_too() {
 
 #[tokio::test]
 async fn health_reads_a_bounded_number_of_timers_and_says_that_there_are_more() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let timer = |n: u64| Timer {
         due: world.now() + Duration::from_secs(60 + n % 120),
         run: RunId::new(world.now(), u128::from(n)),

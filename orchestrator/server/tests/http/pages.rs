@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::world::World;
+use crate::world::ServerFixture;
 
 /// Returns the links on a page that start with `begin`.
 pub(crate) fn links<'a>(page: &'a str, begin: &str) -> Vec<&'a str> {
@@ -20,7 +20,7 @@ fn followed(link: &str) -> String {
 
 #[tokio::test]
 async fn the_runs_are_at_the_root() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo", "data": {"fail": "no luck today"}})).await;
     let page = world.get("/").await;
     assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html; charset=utf-8"));
@@ -34,7 +34,7 @@ async fn the_runs_are_at_the_root() {
 
 #[tokio::test]
 async fn runs_are_found_by_status_function_time_and_text() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let event = world.send(json!({"name": "test/echo", "id": "order-7", "data": {"fail": "no"}})).await.remove(0);
     let failed = world.get(&format!("/v1/events/{event}/runs")).await.data()[0]["run_id"].as_str().unwrap().to_owned();
     let nap = world.run(json!({"name": "test/nap", "data": {"long": true}})).await;
@@ -76,7 +76,7 @@ async fn runs_are_found_by_status_function_time_and_text() {
 
 #[tokio::test]
 async fn the_list_leads_to_older_runs() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let events: Vec<_> = (0..60).map(|n| json!({"name": "test/echo", "data": {"n": n}})).collect();
     world.send(json!(events)).await;
     let page = world.get("/?function=echo").await.text;
@@ -89,7 +89,7 @@ async fn the_list_leads_to_older_runs() {
 
 #[tokio::test]
 async fn a_runs_page_shows_steps_attempts_and_output() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo", "data": {"answer": 42}})).await;
     let page = world.get(&format!("/runs/{run}")).await;
     assert_eq!(page.status, 200);
@@ -105,7 +105,7 @@ async fn a_runs_page_shows_steps_attempts_and_output() {
 
 #[tokio::test]
 async fn a_run_is_shown_as_it_stood_at_any_entry() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo", "data": {"answer": 42}})).await;
     let at = async |n: u64| world.get(&format!("/runs/{run}?at={n}")).await.text;
     let journal = world.get(&format!("/v1/runs/{run}/journal")).await.data();
@@ -125,7 +125,7 @@ async fn a_run_is_shown_as_it_stood_at_any_entry() {
 
 #[tokio::test]
 async fn a_value_is_downloaded_whole() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let long = "é".repeat(100_000);
     let run = world.run(json!({"name": "test/echo", "data": {"long": long}})).await;
     let page = world.get(&format!("/runs/{run}")).await.text;
@@ -146,7 +146,7 @@ async fn a_value_is_downloaded_whole() {
 
 #[tokio::test]
 async fn what_comes_from_outside_is_text_on_every_page() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let attack = "</pre><script>alert(1)</script>\"'&<img src=x onerror=alert(1)>";
     let done = world.run(json!({"name": "<i>markup</i>", "data": {"x": attack, attack: [attack]}})).await;
     let failed = world.run(json!({"name": "<i>markup</i>", "data": {"fail": attack}})).await;
@@ -175,7 +175,7 @@ async fn what_comes_from_outside_is_text_on_every_page() {
 
 #[tokio::test]
 async fn text_of_another_direction_stays_where_it_is() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let turned = "\u{202e}gnp.exe";
     let run = world.run(json!({"name": "test/echo", "data": {"fail": turned, "שלום": turned}})).await;
     let page = world.get(&format!("/runs/{run}")).await.text;
@@ -192,7 +192,7 @@ async fn text_of_another_direction_stays_where_it_is() {
 
 #[tokio::test]
 async fn large_and_deep_values_leave_a_page_small() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let deep = format!("{}1{}", "[".repeat(90), "]".repeat(90));
     let body =
         format!("{{\"name\":\"test/echo\",\"data\":{{\"deep\":{deep},\"large\":\"{}\"}}}}", "<\\\"&".repeat(250_000));
@@ -207,7 +207,7 @@ async fn large_and_deep_values_leave_a_page_small() {
 
 #[tokio::test]
 async fn pages_allow_their_own_script_and_no_other_and_no_frames() {
-    let world = World::new();
+    let world = ServerFixture::new();
     for path in ["/", "/runs/nonsense", "/?within=x"] {
         let page = world.get(path).await;
         let policy = page.header("content-security-policy");
@@ -234,7 +234,7 @@ async fn pages_allow_their_own_script_and_no_other_and_no_frames() {
 
 #[tokio::test]
 async fn light_and_dark_are_remembered() {
-    let world = World::new();
+    let world = ServerFixture::new();
     assert!(!world.get("/").await.text.contains("data-theme"));
     assert!(world.get_with("/", "cookie", "stepladder_theme=dark").await.text.contains("data-theme=\"dark\""));
     let chosen = world.form("/theme", "theme=light").await;
@@ -247,7 +247,7 @@ async fn light_and_dark_are_remembered() {
 
 #[tokio::test]
 async fn a_step_that_failed_says_when_each_attempt_to_come_would_be() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo", "data": {"again": "not today"}})).await;
     let due = world.get(&format!("/v1/runs/{run}")).await.data()["steps"][0]["due"].as_str().unwrap().to_owned();
     let due: jiff::Timestamp = due.parse().unwrap();
@@ -263,7 +263,7 @@ async fn a_step_that_failed_says_when_each_attempt_to_come_would_be() {
 
 #[tokio::test]
 async fn a_run_says_which_version_of_its_function_it_is_of() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/pay"})).await;
     let page = world.get(&format!("/runs/{run}")).await.text;
     assert!(page.contains("<dt>Version of the function</dt><dd><bdi>7&#60;b&#62;</bdi></dd>"), "{page}");

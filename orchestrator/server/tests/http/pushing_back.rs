@@ -9,28 +9,28 @@ use axum::body::{Body, Bytes};
 use axum::http::Request;
 use hyper::body::{Frame, SizeHint};
 use serde_json::json;
-use stepladder_server::{Bounds, Options};
+use stepladder_server::{IntakeBounds, ServerOptions};
 use tower::ServiceExt;
 
-use crate::world::{Answer, World};
+use crate::world::{ServerFixture, TestResponse};
 
 /// No limits at all. Each test sets the limit that it needs.
-const NONE: Bounds = Bounds { backlog: 0, waiting: 0, requests: 0 };
+const NONE: IntakeBounds = IntakeBounds { backlog: 0, waiting: 0, requests: 0 };
 
-fn bounded(bounds: Bounds) -> World {
-    World::with(Options { loopback: true, bounds, ..Options::default() })
+fn bounded(bounds: IntakeBounds) -> ServerFixture {
+    ServerFixture::with(ServerOptions { loopback: true, bounds, ..ServerOptions::default() })
 }
 
 fn echo(id: &str) -> String {
     json!({"name": "test/echo", "id": id}).to_string()
 }
 
-async fn runs(world: &World) -> usize {
+async fn runs(world: &ServerFixture) -> usize {
     world.get("/v1/runs").await.data().as_array().unwrap().len()
 }
 
 /// Checks that a response is a 429 that clients understand. Returns its `Retry-After`.
-fn pushed_back(answer: &Answer) -> u64 {
+fn pushed_back(answer: &TestResponse) -> u64 {
     assert_eq!(answer.status, 429, "{}", answer.text);
     assert!(!answer.sentence().is_empty());
     let seconds = answer.header("retry-after").parse().expect("whole seconds");
@@ -40,7 +40,7 @@ fn pushed_back(answer: &Answer) -> u64 {
 
 #[tokio::test]
 async fn past_the_backlog_events_are_pushed_back_and_leave_nothing() {
-    let world = bounded(Bounds { backlog: 2, ..NONE });
+    let world = bounded(IntakeBounds { backlog: 2, ..NONE });
     for id in ["a", "b"] {
         assert_eq!(world.post("/e/key", echo(id)).await.status, 200);
     }
@@ -64,7 +64,7 @@ async fn past_the_backlog_events_are_pushed_back_and_leave_nothing() {
 
 #[tokio::test]
 async fn a_request_that_comes_while_there_is_room_is_taken_whole() {
-    let world = bounded(Bounds { backlog: 2, ..NONE });
+    let world = bounded(IntakeBounds { backlog: 2, ..NONE });
     let many: Vec<_> = (0..50).map(|n| json!({"name": "test/echo", "id": format!("e{n}")})).collect();
     assert_eq!(world.post("/e/key", json!(many).to_string()).await.status, 200);
     assert_eq!(runs(&world).await, 50);
@@ -73,7 +73,7 @@ async fn a_request_that_comes_while_there_is_room_is_taken_whole() {
 
 #[tokio::test]
 async fn a_rerun_is_pushed_back_too_and_starts_nothing() {
-    let world = bounded(Bounds { backlog: 1, ..NONE });
+    let world = bounded(IntakeBounds { backlog: 1, ..NONE });
     let run = world.run(json!({"name": "test/echo"})).await;
     let rerun = format!("/v1/runs/{run}/rerun");
     assert_eq!(world.post(&rerun, "").await.status, 201);
@@ -86,7 +86,7 @@ async fn a_rerun_is_pushed_back_too_and_starts_nothing() {
 
 #[tokio::test]
 async fn what_looks_and_what_cancels_goes_on_while_events_are_pushed_back() {
-    let world = bounded(Bounds { backlog: 1, ..NONE });
+    let world = bounded(IntakeBounds { backlog: 1, ..NONE });
     world.post("/e/key", echo("a")).await;
     pushed_back(&world.post("/e/key", echo("b")).await);
     let run = world.get("/v1/runs").await.data()[0]["run_id"].as_str().unwrap().to_owned();
@@ -97,7 +97,7 @@ async fn what_looks_and_what_cancels_goes_on_while_events_are_pushed_back() {
 
 #[tokio::test]
 async fn past_what_may_wait_in_memory_events_are_pushed_back() {
-    let world = bounded(Bounds { waiting: 3, ..NONE });
+    let world = bounded(IntakeBounds { waiting: 3, ..NONE });
     // each run of `echo` enqueues a ticket at its creation
     for id in ["a", "b", "c"] {
         assert_eq!(world.post("/e/key", echo(id)).await.status, 200);
@@ -117,7 +117,7 @@ async fn zero_is_no_bound() {
 
 #[tokio::test]
 async fn a_client_that_hangs_up_keeps_its_place_until_its_events_are_in_and_no_longer() {
-    let world = bounded(Bounds { requests: 1, ..NONE });
+    let world = bounded(IntakeBounds { requests: 1, ..NONE });
     let request = Request::post("/e/key").body(Body::from(echo("a"))).unwrap();
     let mut abandoned = Box::pin(world.router.clone().oneshot(request));
     // the test has one thread, so the task that ingests the events has not started yet
@@ -131,7 +131,7 @@ async fn a_client_that_hangs_up_keeps_its_place_until_its_events_are_in_and_no_l
 
 #[tokio::test]
 async fn events_that_are_being_taken_in_count_before_their_runs_are_there() {
-    let world = bounded(Bounds { backlog: 2, ..NONE });
+    let world = bounded(IntakeBounds { backlog: 2, ..NONE });
     let many: Vec<_> = (0..5).map(|n| json!({"name": "test/echo", "id": format!("e{n}")})).collect();
     let request = Request::post("/e/key").body(Body::from(json!(many).to_string())).unwrap();
     let mut first = Box::pin(world.router.clone().oneshot(request));
@@ -148,9 +148,9 @@ async fn events_that_are_being_taken_in_count_before_their_runs_are_there() {
 }
 
 /// A body that announces its length but never arrives.
-struct Announced(u64);
+struct AnnouncedBody(u64);
 
-impl hyper::body::Body for Announced {
+impl hyper::body::Body for AnnouncedBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -173,7 +173,7 @@ async fn bodies_that_announce_no_length_count_too_and_are_pushed_back_where_othe
     let world = bounded(NONE);
     let mut others = Vec::new();
     for _ in 0..4 {
-        let request = Request::post("/e/key").body(Body::new(Announced(64 * 1024 * 1024))).unwrap();
+        let request = Request::post("/e/key").body(Body::new(AnnouncedBody(64 * 1024 * 1024))).unwrap();
         let mut other = Box::pin(world.router.clone().oneshot(request));
         assert!(futures::poll!(&mut other).is_pending());
         others.push(other);
@@ -186,7 +186,7 @@ async fn bodies_that_announce_no_length_count_too_and_are_pushed_back_where_othe
 
 #[tokio::test]
 async fn a_request_that_is_refused_for_another_reason_gives_its_place_back() {
-    let world = bounded(Bounds { requests: 1, backlog: 1, waiting: 0 });
+    let world = bounded(IntakeBounds { requests: 1, backlog: 1, waiting: 0 });
     let run = "01KAVZ9Y3M0000000000000001";
     for (path, body, status) in [
         ("/e/key", "{".to_owned(), 400),

@@ -8,13 +8,13 @@ use stepladder_engine::ports::queues::{
     DeadLetterQueue, QueueContents, QueueDepth, Queues, RedriveBounds, RedriveReport, RedriveResult,
 };
 use stepladder_engine::ports::{StoreError, StoreResult};
-use stepladder_server::Options;
+use stepladder_server::ServerOptions;
 
-use crate::world::World;
+use crate::world::ServerFixture;
 
 /// A queue service in which a test can set the depths and inject errors.
 #[derive(Default)]
-struct Service {
+struct QueuesStub {
     depths: Mutex<Vec<QueueDepth>>,
     moved: Mutex<Option<RedriveResult>>,
     asked: AtomicUsize,
@@ -25,7 +25,7 @@ fn broken() -> StoreError {
 }
 
 #[async_trait]
-impl Queues for Service {
+impl Queues for QueuesStub {
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {
         let depths = self.depths.lock().unwrap().clone();
         if depths.is_empty() { Err(broken()) } else { Ok(depths) }
@@ -42,9 +42,16 @@ impl Queues for Service {
     }
 }
 
-fn world() -> (World, Arc<Service>) {
-    let service = Arc::new(Service::default());
-    (World::with(Options { loopback: true, queues: Some(service.clone()), ..Options::default() }), service)
+fn world() -> (ServerFixture, Arc<QueuesStub>) {
+    let service = Arc::new(QueuesStub::default());
+    (
+        ServerFixture::with(ServerOptions {
+            loopback: true,
+            queues: Some(service.clone()),
+            ..ServerOptions::default()
+        }),
+        service,
+    )
 }
 
 fn depth(queue: &str, holds: QueueContents, visible: u64) -> QueueDepth {
@@ -113,7 +120,7 @@ async fn queues_that_do_not_answer_take_nothing_else_from_the_page() {
 
 #[tokio::test]
 async fn a_local_queue_has_no_dead_letters() {
-    let world = World::new();
+    let world = ServerFixture::new();
     assert!(world.get("/health/page").await.text.contains("the local queue has no dead letters"));
     let done = world.form("/health/redrive", "").await;
     assert!(done.status == 404 && done.text.contains("the local queue has no dead letters"), "{}", done.text);

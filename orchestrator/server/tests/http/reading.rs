@@ -3,7 +3,7 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::ServerFixture;
 
 fn fields(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
@@ -11,7 +11,7 @@ fn fields(value: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn an_event_is_shown_as_it_was_accepted() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let sent = json!({"name": "a/b", "data": {"z": 1, "a": 2.0}, "ts": 1_600_000_000_123_i64, "user": {"id": 5}, "id": "mine"});
     let id = world.send(sent).await.remove(0);
     assert_eq!(
@@ -29,7 +29,7 @@ async fn an_event_is_shown_as_it_was_accepted() {
 
 #[tokio::test]
 async fn an_events_runs_are_shown_with_their_outputs() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let event = world.send(json!({"name": "test/echo", "data": {"x": 1}})).await.remove(0);
     let runs = world.get(&format!("/v1/events/{event}/runs")).await.data();
     assert_eq!(runs.as_array().unwrap().len(), 1);
@@ -47,7 +47,7 @@ async fn an_events_runs_are_shown_with_their_outputs() {
 
 #[tokio::test]
 async fn a_run_is_shown_in_full() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo", "data": {"fail": "no luck"}})).await;
     let data = world.get(&format!("/v1/runs/{run}")).await.data();
     assert_eq!((&data["status"], &data["output"]), (&json!("Failed"), &Value::Null));
@@ -70,7 +70,7 @@ async fn a_run_is_shown_in_full() {
 
 #[tokio::test]
 async fn a_run_that_waits_says_for_what() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/nap", "data": {"long": true}})).await;
     let data = world.get(&format!("/v1/runs/{run}")).await.data();
     assert!(data["waiting"].as_str().unwrap().contains("sleeps in `rest`"), "{}", data["waiting"]);
@@ -82,7 +82,7 @@ async fn a_run_that_waits_says_for_what() {
 
 #[tokio::test]
 async fn runs_are_listed_newest_first_by_page_status_and_function() {
-    let world = World::new();
+    let world = ServerFixture::new();
     for n in 0..5 {
         world.run(json!({"name": "test/echo", "data": {"n": n}})).await;
     }
@@ -117,7 +117,7 @@ async fn runs_are_listed_newest_first_by_page_status_and_function() {
 
 #[tokio::test]
 async fn a_listing_leaves_outputs_out() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo", "data": {"x": 1}})).await;
     let page = world.get("/v1/runs").await;
     assert_eq!((&page.data()[0]["run_id"], &page.data()[0]["output"]), (&json!(run), &Value::Null));
@@ -126,7 +126,7 @@ async fn a_listing_leaves_outputs_out() {
 
 #[tokio::test]
 async fn a_journal_is_shown_in_order_and_by_pages() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo", "data": {"x": 1}})).await;
     let whole = world.get(&format!("/v1/runs/{run}/journal")).await.json();
     let entries = whole["data"].as_array().unwrap();
@@ -147,7 +147,7 @@ async fn a_journal_is_shown_in_order_and_by_pages() {
 
 #[tokio::test]
 async fn a_cancelled_run_is_over() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/nap", "data": {"long": true}})).await;
     let answer = world.request(Method::DELETE, &format!("/v1/runs/{run}"), "").await;
     assert_eq!((answer.status.as_u16(), answer.json()), (202, json!({"data": {"run_id": run, "status": "Cancelled"}})));
@@ -161,7 +161,7 @@ async fn a_cancelled_run_is_over() {
 
 #[tokio::test]
 async fn a_rerun_is_a_new_run_with_its_own_input() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo", "data": {"n": 1}})).await;
     let path = format!("/v1/runs/{run}/rerun");
     for (body, output) in [
@@ -183,7 +183,7 @@ async fn a_rerun_is_a_new_run_with_its_own_input() {
 
 #[tokio::test]
 async fn functions_are_described() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let functions = world.get("/v1/functions").await.data();
     assert_eq!(
         functions[0],
@@ -197,7 +197,7 @@ async fn functions_are_described() {
 
 #[tokio::test]
 async fn the_probes_of_inngests_clients_are_answered() {
-    let world = World::new();
+    let world = ServerFixture::new();
     assert_eq!(
         world.get("/api/inngest").await.json(),
         json!({"function_count": 5, "mode": "dev", "has_event_key": false, "has_signing_key": false})

@@ -12,18 +12,18 @@ use serde_json::{Value, json};
 use stepladder_core::Timestamp;
 use stepladder_engine::ports::{Backend, StoreError, StoreResult};
 use stepladder_engine::{Config, Engine, RunFilter};
-use stepladder_server::{Options, router};
+use stepladder_server::{ServerOptions, router};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
-use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
+use stepladder_testkit::intercept::{Intercept, InterceptedBackend, StorageCall};
 use stepladder_testkit::memory::Memory;
 use tokio::sync::Notify;
 use tower::ServiceExt;
 
-use crate::script::Script;
+use crate::script::ScriptedProgram;
 
 /// A store whose first lookup of subscriptions fails or blocks. At that time, the runs have already
 /// been created.
-struct Storage {
+struct FailingStorage {
     memory: Arc<Memory>,
     calls: AtomicUsize,
     fails: bool,
@@ -31,17 +31,17 @@ struct Storage {
     has_come: Notify,
 }
 
-struct Sends(Arc<Storage>);
+struct SendingProgram(Arc<FailingStorage>);
 
 #[async_trait]
-impl Intercept for Sends {
+impl Intercept for SendingProgram {
     fn backend(&self) -> &dyn Backend {
         &*self.0.memory
     }
 
     async fn around<'a, T: std::fmt::Debug + Send>(
         &'a self,
-        call: Call<'a>,
+        call: StorageCall<'a>,
         reply: BoxFuture<'a, StoreResult<T>>,
     ) -> StoreResult<T> {
         if call.name == "subscribed_fields" && self.0.calls.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -55,16 +55,16 @@ impl Intercept for Sends {
     }
 }
 
-fn server(fails: bool) -> (Router, Arc<Engine>, Arc<Storage>) {
+fn server(fails: bool) -> (Router, Arc<Engine>, Arc<FailingStorage>) {
     let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
     let memory = Arc::new(Memory::new(clock.clone()));
     let (calls, go_on, has_come) = (AtomicUsize::new(0), Notify::new(), Notify::new());
-    let storage = Arc::new(Storage { memory, calls, fails, go_on, has_come });
-    let backend = Arc::new(Intercepted(Sends(storage.clone())));
+    let storage = Arc::new(FailingStorage { memory, calls, fails, go_on, has_come });
+    let backend = Arc::new(InterceptedBackend(SendingProgram(storage.clone())));
     let entropy = Arc::new(SeededEntropy::new(7));
-    let engine = Engine::with_ports(backend, clock, entropy, vec![Script::echo()], Config::default()).unwrap();
+    let engine = Engine::with_ports(backend, clock, entropy, vec![ScriptedProgram::echo()], Config::default()).unwrap();
     let engine = Arc::new(engine);
-    (router(engine.clone(), Options { loopback: true, ..Options::default() }), engine, storage)
+    (router(engine.clone(), ServerOptions { loopback: true, ..ServerOptions::default() }), engine, storage)
 }
 
 fn request() -> Request<Body> {

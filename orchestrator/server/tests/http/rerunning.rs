@@ -16,15 +16,15 @@ use stepladder_core::{Spec, StepId, json as core_json};
 use stepladder_engine::RegisteredFunction;
 use stepladder_engine::executor::{AdvisedFailure, Executor, FinishedStep, PollResult, RunHistory, Session};
 
-use crate::world::World;
+use crate::world::ServerFixture;
 
 /// The function `order`, which is triggered by `test/order`. Its step `charge` fails in the first
 /// run; its step `mail` follows. The function returns both results.
-struct Order {
+struct OrderProgram {
     charges: Arc<AtomicU32>,
 }
 
-impl Order {
+impl OrderProgram {
     fn function(charges: &Arc<AtomicU32>) -> RegisteredFunction {
         let mut spec = Spec::new("order");
         spec.triggers.push(Trigger { event: "test/order".into(), condition: None });
@@ -32,21 +32,21 @@ impl Order {
     }
 }
 
-impl Executor for Order {
+impl Executor for OrderProgram {
     fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
         let outcomes = history.outcomes.into_iter().map(|revealed| (revealed.step, revealed.outcome)).collect();
-        Ok(Box::new(Play { outcomes, running: None, charges: self.charges.clone() }))
+        Ok(Box::new(OrderSession { outcomes, running: None, charges: self.charges.clone() }))
     }
 }
 
-struct Play {
+struct OrderSession {
     outcomes: HashMap<StepId, Outcome>,
     running: Option<StepId>,
     charges: Arc<AtomicU32>,
 }
 
 #[async_trait]
-impl Session for Play {
+impl Session for OrderSession {
     async fn advance(&mut self) -> PollResult {
         let next = ["charge", "mail"].into_iter().find(|step| !self.outcomes.contains_key(*step));
         match next {
@@ -94,7 +94,7 @@ impl Session for Play {
 #[tokio::test]
 async fn a_failure_that_was_handled_is_kept_by_every_way_to_run_it_again() {
     let charges = Arc::default();
-    let world = World::also(vec![Order::function(&charges)]);
+    let world = ServerFixture::also(vec![OrderProgram::function(&charges)]);
     let run = world.run(json!({"name": "test/order"})).await;
     assert_eq!(world.get(&format!("/v1/runs/{run}")).await.data()["output"], "invoice");
 

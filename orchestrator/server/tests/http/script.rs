@@ -17,12 +17,12 @@ use stepladder_engine::executor::{AdvisedFailure, Executor, FinishedStep, PollRe
 
 /// A function whose step returns the event's data. The strings in the data control it: `fail` makes
 /// the step fail for good, `again` makes each attempt fail, and `fall` makes the handler fail once.
-pub(crate) struct Script {
+pub(crate) struct ScriptedProgram {
     step: StepId,
     ask: Operation,
 }
 
-impl Script {
+impl ScriptedProgram {
     /// Returns the function of this description. `pay` has a version.
     fn register(self, spec: Spec) -> RegisteredFunction {
         let version = (&*spec.id == "pay").then(|| "7<b>".into());
@@ -75,10 +75,10 @@ impl Script {
     }
 }
 
-impl Executor for Script {
+impl Executor for ScriptedProgram {
     fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
         let outcome = history.outcomes.into_iter().find(|revealed| revealed.step == self.step);
-        Ok(Box::new(Performance {
+        Ok(Box::new(ScriptedSession {
             step: self.step.clone(),
             ask: self.ask.clone(),
             fall: (history.attempt == 1).then(|| text(&history.event, "fall")).flatten(),
@@ -95,7 +95,7 @@ fn text(event: &Event, name: &str) -> Option<String> {
     data[name].as_str().map(str::to_owned)
 }
 
-struct Performance {
+struct ScriptedSession {
     step: StepId,
     ask: Operation,
     event: Arc<Event>,
@@ -106,7 +106,7 @@ struct Performance {
 }
 
 #[async_trait]
-impl Session for Performance {
+impl Session for ScriptedSession {
     async fn advance(&mut self) -> PollResult {
         if let Some(why) = &self.fall {
             return PollResult::Ended(Err(AdvisedFailure { failure: Failure::new(why), retry: RetryAdvice::Default }));

@@ -4,16 +4,16 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::{Value, json};
 
-use crate::world::{Answer, World};
+use crate::world::{ServerFixture, TestResponse};
 
-async fn send_with(world: &World, header: (&str, &str), body: Value) -> Answer {
+async fn send_with(world: &ServerFixture, header: (&str, &str), body: Value) -> TestResponse {
     let request = Request::post("/e/key").header(header.0, header.1).body(Body::from(body.to_string())).unwrap();
     world.ask(request).await
 }
 
 #[tokio::test]
 async fn one_event_comes_back_as_one_ulid() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let answer = world.post("/e/any-key", r#"{"name":"a/b"}"#).await;
     assert_eq!((answer.status.as_u16(), &answer.json()["status"]), (200, &json!(200)));
     assert_eq!(answer.json()["ids"].as_array().unwrap().len(), 1);
@@ -23,7 +23,7 @@ async fn one_event_comes_back_as_one_ulid() {
 
 #[tokio::test]
 async fn an_arrays_ids_come_in_its_order() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let ids = world.send(json!([{"name": "a", "data": {"n": 1}}, {"name": "b", "data": {"n": 2}}])).await;
     for (place, id) in ids.iter().enumerate() {
         let event = world.get(&format!("/v1/events/{id}")).await.data();
@@ -34,7 +34,7 @@ async fn an_arrays_ids_come_in_its_order() {
 
 #[tokio::test]
 async fn the_content_type_does_not_matter() {
-    let world = World::new();
+    let world = ServerFixture::new();
     for kind in ["text/plain;charset=UTF-8", "application/json", "application/x-www-form-urlencoded", "nonsense"] {
         let answer = send_with(&world, ("content-type", kind), json!({"name": "a"})).await;
         assert_eq!(answer.status, 200, "{kind}");
@@ -43,7 +43,7 @@ async fn the_content_type_does_not_matter() {
 
 #[tokio::test]
 async fn an_id_sent_twice_is_the_first_event_and_one_run() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let first = world.send(json!({"name": "test/echo", "id": "order-7", "data": {"n": 1}})).await;
     let again = world.send(json!({"name": "test/echo", "id": "order-7", "data": {"n": 2}})).await;
     assert_eq!(first, again);
@@ -54,7 +54,7 @@ async fn an_id_sent_twice_is_the_first_event_and_one_run() {
 
 #[tokio::test]
 async fn a_request_repeated_with_its_seed_gives_the_same_events() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let seed = ("x-inngest-event-id-seed", "1700000000000,eii2YKXRVTJPuA==");
     let events = json!([{"name": "test/echo", "data": {"n": 1}}, {"name": "test/echo", "data": {"n": 2}}]);
     let first = send_with(&world, seed, events.clone()).await.json();
@@ -68,7 +68,7 @@ async fn a_request_repeated_with_its_seed_gives_the_same_events() {
 
 #[tokio::test]
 async fn a_seed_that_cannot_be_read_is_ignored() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let answer = send_with(&world, ("x-inngest-event-id-seed", "nonsense"), json!({"name": "a"})).await;
     assert_eq!(answer.status, 200);
     world.assert_no_error_logged();
@@ -76,7 +76,7 @@ async fn a_seed_that_cannot_be_read_is_ignored() {
 
 #[tokio::test]
 async fn a_browser_may_send_from_every_origin() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let preflight = Request::builder()
         .method(Method::OPTIONS)
         .uri("/e/key")

@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
-use stepladder_server::{Connections, serve};
+use stepladder_server::{ConnectionLimits, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use crate::world::World;
+use crate::world::ServerFixture;
 
 #[tokio::test]
 async fn a_listener_is_served_until_shutdown() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async {
         stopped.await.ok();
     };
-    let served = tokio::spawn(serve(listener, world.router.clone(), Connections::default(), shutdown));
+    let served = tokio::spawn(serve(listener, world.router.clone(), ConnectionLimits::default(), shutdown));
 
     let exchange = async |request: &[u8]| {
         let mut connection = TcpStream::connect(address).await.unwrap();
@@ -60,10 +60,10 @@ async fn exchange(connection: &mut TcpStream, request: &[u8]) -> String {
 
 #[tokio::test]
 async fn a_connection_that_does_not_say_what_it_wants_is_closed() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let connections = Connections { head_timeout: Duration::from_millis(50), ..Connections::default() };
+    let connections = ConnectionLimits { head_timeout: Duration::from_millis(50), ..ConnectionLimits::default() };
     tokio::spawn(serve(listener, world.router.clone(), connections, std::future::pending()));
 
     let mut silent = TcpStream::connect(address).await.unwrap();
@@ -79,10 +79,11 @@ async fn a_connection_that_does_not_say_what_it_wants_is_closed() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_its_answers_is_closed() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let connections = Connections { max: 1, read_timeout: Duration::from_millis(50), ..Connections::default() };
+    let connections =
+        ConnectionLimits { max: 1, read_timeout: Duration::from_millis(50), ..ConnectionLimits::default() };
     tokio::spawn(serve(listener, world.router.clone(), connections, std::future::pending()));
 
     // the client asks for more bytes than the operating system buffers, and never reads them
@@ -98,10 +99,10 @@ async fn a_client_that_does_not_read_its_answers_is_closed() {
 
 #[tokio::test]
 async fn a_large_answer_that_is_taken_slowly_comes_whole() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, world.router.clone(), Connections::default(), std::future::pending()));
+    tokio::spawn(serve(listener, world.router.clone(), ConnectionLimits::default(), std::future::pending()));
     let text = "x".repeat(2_000_000);
     let run = world.run(serde_json::json!({"name": "test/echo", "data": {"text": text}})).await;
     let mut slow = TcpStream::connect(address).await.unwrap();
@@ -121,10 +122,10 @@ async fn a_large_answer_that_is_taken_slowly_comes_whole() {
 
 #[tokio::test]
 async fn connections_past_the_bound_wait_until_one_ends() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let connections = Connections { max: 2, ..Connections::default() };
+    let connections = ConnectionLimits { max: 2, ..ConnectionLimits::default() };
     tokio::spawn(serve(listener, world.router.clone(), connections, std::future::pending()));
 
     let mut first = TcpStream::connect(address).await.unwrap();

@@ -3,12 +3,12 @@
 use axum::http::StatusCode;
 use serde_json::json;
 use stepladder_core::limits::SIGNAL_BYTES;
-use stepladder_server::Options;
+use stepladder_server::ServerOptions;
 
-use crate::world::World;
+use crate::world::ServerFixture;
 
 /// Starts a run that waits for a signal. Returns the run's id and the callback token.
-async fn waiting(world: &World) -> (String, String) {
+async fn waiting(world: &ServerFixture) -> (String, String) {
     let run = world.run(json!({"name": "test/pay"})).await;
     let data = world.get(&format!("/v1/runs/{run}")).await.data();
     let step = &data["steps"][0];
@@ -19,7 +19,7 @@ async fn waiting(world: &World) -> (String, String) {
 
 #[tokio::test]
 async fn a_signal_completes_the_wait_and_the_run_goes_on() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let (run, token) = waiting(&world).await;
     let answer = world.post(&format!("/v1/signals/{token}"), r#"{"cents": 995}"#).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
@@ -32,7 +32,7 @@ async fn a_signal_completes_the_wait_and_the_run_goes_on() {
 
 #[tokio::test]
 async fn a_second_post_is_told_that_it_was_completed_and_the_same_again_is_answered_as_the_first() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let (_, token) = waiting(&world).await;
     let path = format!("/v1/signals/{token}");
     assert_eq!(world.post(&path, "").await.status, 200);
@@ -44,10 +44,10 @@ async fn a_second_post_is_told_that_it_was_completed_and_the_same_again_is_answe
 
 #[tokio::test]
 async fn a_signal_needs_its_token_and_no_other() {
-    let world = World::with(Options {
+    let world = ServerFixture::with(ServerOptions {
         event_keys: vec!["key".into()],
         dashboard_token: Some("sesame".into()),
-        ..Options::default()
+        ..ServerOptions::default()
     });
     let id = world.send(json!({"name": "test/pay"})).await.remove(0);
     let bearer = "Bearer sesame";
@@ -64,7 +64,7 @@ async fn a_signal_needs_its_token_and_no_other() {
 
 #[tokio::test]
 async fn a_body_that_is_no_signal_is_refused_and_the_wait_goes_on() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let (run, token) = waiting(&world).await;
     let path = format!("/v1/signals/{token}");
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
@@ -83,7 +83,7 @@ async fn a_body_that_is_no_signal_is_refused_and_the_wait_goes_on() {
 
 #[tokio::test]
 async fn a_run_that_waits_for_an_event_says_for_which_and_gets_it() {
-    let world = World::new();
+    let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/listen"})).await;
     let data = world.get(&format!("/v1/runs/{run}")).await.data();
     assert_eq!(data["waiting"], "waits in `word` for event `test/<b>word</b>` until 2023-11-14T23:13:20.000Z");

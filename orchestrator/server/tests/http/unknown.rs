@@ -5,11 +5,11 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::json;
 
-use crate::world::{Answer, World};
+use crate::world::{ServerFixture, TestResponse};
 
 /// The kind of body that a route reads.
 #[derive(Clone, Copy)]
-pub(crate) enum Reads {
+pub(crate) enum RouteBody {
     Nothing,
     /// Any JSON, in which no field can be unknown.
     Anything,
@@ -19,7 +19,7 @@ pub(crate) enum Reads {
     Form(&'static str),
 }
 
-use Reads::{Anything, Form, Json, Nothing};
+use RouteBody::{Anything, Form, Json, Nothing};
 
 const LISTING: &[&str] = &["status", "function", "since", "until", "limit", "cursor"];
 const BULK: &[&str] = &["status", "function", "since", "until", "all", "limit", "cursor"];
@@ -28,7 +28,7 @@ const NEWS: &[&str] = &["status", "function", "q", "within", "from", "to", "curs
 
 /// Every route: its method, its path, the names of its query parameters, and the body that it
 /// reads.
-pub(crate) const ROUTES: &[(&str, &str, &[&str], Reads)] = &[
+pub(crate) const ROUTES: &[(&str, &str, &[&str], RouteBody)] = &[
     ("POST", "/e/{key}", &[], Json(r#"{"name":"test/echo"}"#)),
     ("GET", "/health", &[], Nothing),
     ("POST", "/v1/signals/{token}", &[], Anything),
@@ -102,15 +102,15 @@ fn every_route_is_in_the_table() {
 }
 
 /// A server that has an event, a live run and an ended run.
-struct Given {
-    world: World,
+struct FilledServer {
+    world: ServerFixture,
     event: String,
     live: String,
 }
 
-impl Given {
+impl FilledServer {
     async fn new() -> Self {
-        let world = World::new();
+        let world = ServerFixture::new();
         let event = world.send(json!({"name": "test/nap", "data": {"long": true}})).await.remove(0);
         let runs = world.get(&format!("/v1/events/{event}/runs")).await.data();
         let live = runs[0]["run_id"].as_str().unwrap().to_owned();
@@ -127,7 +127,7 @@ impl Given {
         route.replace("{id}", id).replace("{key}", "local").replace("{token}", "no-token")
     }
 
-    async fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+    async fn ask(&self, method: &str, path: &str, body: &str) -> TestResponse {
         let request = Request::builder().method(method.parse::<Method>().unwrap()).uri(path);
         let request = request.header("host", "localhost:8288").header("sec-fetch-site", "same-origin");
         self.world.ask(request.body(Body::from(body.replace("{id}", &self.live))).unwrap()).await
@@ -136,7 +136,7 @@ impl Given {
     /// Panics unless the response is a 400 that contains `name`: JSON for programs, or a page for
     /// people.
     #[track_caller]
-    fn assert_refused(&self, answer: &Answer, name: &str, what: &str) {
+    fn assert_refused(&self, answer: &TestResponse, name: &str, what: &str) {
         assert_eq!(answer.status, 400, "{what}: {}", answer.text);
         assert!(answer.text.contains(name), "{what} is not told of {name}: {}", answer.text);
         let is_page = answer.header("content-type").starts_with("text/html");
@@ -154,7 +154,7 @@ impl Given {
     }
 }
 
-fn good(reads: Reads) -> &'static str {
+fn good(reads: RouteBody) -> &'static str {
     match reads {
         Nothing => "",
         Anything => "1",
@@ -164,7 +164,7 @@ fn good(reads: Reads) -> &'static str {
 
 #[tokio::test]
 async fn an_unknown_parameter_is_refused_by_name_on_every_route() {
-    let given = Given::new().await;
+    let given = FilledServer::new().await;
     for (method, route, known, reads) in ROUTES {
         for (query, name) in [
             ("functoin=echo", "functoin"),
@@ -197,7 +197,7 @@ async fn an_unknown_parameter_is_refused_by_name_on_every_route() {
 
 #[tokio::test]
 async fn a_parameter_that_is_given_twice_is_refused_by_name() {
-    let given = Given::new().await;
+    let given = FilledServer::new().await;
     for (method, route, known, reads) in ROUTES {
         for name in *known {
             let path = format!("{}?{name}=1&{name}=2", given.path(route));
@@ -209,7 +209,7 @@ async fn a_parameter_that_is_given_twice_is_refused_by_name() {
 
 #[tokio::test]
 async fn a_known_parameter_is_taken() {
-    let given = Given::new().await;
+    let given = FilledServer::new().await;
     for (method, route, known, reads) in ROUTES {
         for name in *known {
             // the route may refuse this value; the test only checks that the name is accepted
@@ -223,7 +223,7 @@ async fn a_known_parameter_is_taken() {
 
 #[tokio::test]
 async fn a_body_that_nothing_reads_is_refused() {
-    let given = Given::new().await;
+    let given = FilledServer::new().await;
     for (method, route, ..) in ROUTES.iter().filter(|(.., reads)| matches!(reads, Nothing)) {
         for body in [r#"{"function":"nothing"}"#, "function=nothing", "x", "[]", "\0"] {
             let answer = given.ask(method, &given.path(route), body).await;
@@ -239,7 +239,7 @@ async fn a_body_that_nothing_reads_is_refused() {
 
 #[tokio::test]
 async fn an_unknown_field_of_a_body_is_refused_by_name() {
-    let given = Given::new().await;
+    let given = FilledServer::new().await;
     for (method, route, _, reads) in ROUTES {
         let (good, more) = match reads {
             Nothing | Anything => continue,
@@ -254,7 +254,7 @@ async fn an_unknown_field_of_a_body_is_refused_by_name() {
         let filter = if *route == "/v1/runs/rerun" { "?status=completed" } else { "" };
         let path = format!("{}{filter}", given.path(route));
         // the login form is read only if a token is configured
-        let world = (*route == "/login").then(|| World::with(guarded()));
+        let world = (*route == "/login").then(|| ServerFixture::with(guarded()));
         let answer = match &world {
             Some(world) => world.form(&path, body.clone()).await,
             None => given.ask(method, &path, &body).await,
@@ -265,13 +265,13 @@ async fn an_unknown_field_of_a_body_is_refused_by_name() {
 }
 
 /// Returns options with a dashboard token.
-fn guarded() -> stepladder_server::Options {
-    stepladder_server::Options { dashboard_token: Some("a-token".into()), loopback: true, ..Default::default() }
+fn guarded() -> stepladder_server::ServerOptions {
+    stepladder_server::ServerOptions { dashboard_token: Some("a-token".into()), loopback: true, ..Default::default() }
 }
 
 #[tokio::test]
 async fn a_field_of_a_form_that_is_given_twice_is_refused() {
-    let given = Given::new().await;
+    let given = FilledServer::new().await;
     for (route, body) in [
         ("/runs", "do=cancel&do=rerun&run={id}"),
         ("/runs/{id}/hasten", "step=rest&step=other"),
@@ -290,7 +290,7 @@ async fn a_field_of_a_form_that_is_given_twice_is_refused() {
 
 #[tokio::test]
 async fn a_number_on_a_page_that_is_none_is_refused() {
-    let given = Given::new().await;
+    let given = FilledServer::new().await;
     for path in [
         "/runs/{id}?at=x",
         "/runs/{id}?steps=-1",
@@ -307,7 +307,7 @@ async fn a_number_on_a_page_that_is_none_is_refused() {
 
 #[tokio::test]
 async fn a_method_that_a_route_does_not_take_is_told_whatever_comes_with_it() {
-    let given = Given::new().await;
+    let given = FilledServer::new().await;
     for (method, path) in [("GET", "/v1/runs/cancel?status=failed"), ("POST", "/v1/runs"), ("PUT", "/health?x=1")] {
         let answer = given.ask(method, path, "{\"x\":1}").await;
         assert_eq!(answer.status, 405, "{method} {path}: {}", answer.text);

@@ -12,33 +12,33 @@ use stepladder_core::{Timer, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Queue, Timers};
 use stepladder_engine::{Config, Engine, RegisteredFunction};
-use stepladder_server::{Options, router};
+use stepladder_server::{ServerOptions, router};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 use stepladder_testkit::memory::Memory;
 use tower::ServiceExt;
 use tracing::subscriber::DefaultGuard;
 
-use crate::script::Script;
+use crate::script::ScriptedProgram;
 
 /// The server, its storage and its log.
-pub(crate) struct World {
+pub(crate) struct ServerFixture {
     memory: Arc<Memory>,
     pub(crate) clock: Arc<VirtualClock>,
     engine: Arc<Engine>,
     pub(crate) router: Router,
-    log: Log,
+    log: LogBuffer,
     _logging: DefaultGuard,
 }
 
 /// A response whose body was read to the end.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct TestResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
 }
 
-impl Answer {
+impl TestResponse {
     /// Returns the body as JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
@@ -60,23 +60,23 @@ impl Answer {
     }
 }
 
-impl World {
+impl ServerFixture {
     /// Creates a server on loopback that requires no key.
     pub(crate) fn new() -> Self {
-        Self::with(Options { loopback: true, version: "1.2.3".into(), ..Options::default() })
+        Self::with(ServerOptions { loopback: true, version: "1.2.3".into(), ..ServerOptions::default() })
     }
 
-    pub(crate) fn with(options: Options) -> Self {
+    pub(crate) fn with(options: ServerOptions) -> Self {
         Self::of(options, Vec::new())
     }
 
     /// Creates a server on loopback that requires no key and has these additional functions.
     pub(crate) fn also(functions: Vec<RegisteredFunction>) -> Self {
-        Self::of(Options { loopback: true, version: "1.2.3".into(), ..Options::default() }, functions)
+        Self::of(ServerOptions { loopback: true, version: "1.2.3".into(), ..ServerOptions::default() }, functions)
     }
 
-    fn of(options: Options, also: Vec<RegisteredFunction>) -> Self {
-        let log = Log::default();
+    fn of(options: ServerOptions, also: Vec<RegisteredFunction>) -> Self {
+        let log = LogBuffer::default();
         let logging = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
             .with_ansi(false)
@@ -88,7 +88,13 @@ impl World {
         let logging = tracing::subscriber::set_default(logging);
         let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
         let memory = Arc::new(Memory::new(clock.clone()));
-        let mut functions = vec![Script::echo(), Script::nap(), Script::markup(), Script::pay(), Script::listen()];
+        let mut functions = vec![
+            ScriptedProgram::echo(),
+            ScriptedProgram::nap(),
+            ScriptedProgram::markup(),
+            ScriptedProgram::pay(),
+            ScriptedProgram::listen(),
+        ];
         functions.extend(also);
         let entropy = Arc::new(SeededEntropy::new(7));
         let engine = Engine::with_ports(memory.clone(), clock.clone(), entropy, functions, Config::default()).unwrap();
@@ -97,32 +103,32 @@ impl World {
         Self { memory, clock, engine, router, log, _logging: logging }
     }
 
-    pub(crate) async fn ask(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn ask(&self, request: Request<Body>) -> TestResponse {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();
-        Answer { status: head.status, headers: head.headers, text: String::from_utf8(body.into()).unwrap() }
+        TestResponse { status: head.status, headers: head.headers, text: String::from_utf8(body.into()).unwrap() }
     }
 
-    pub(crate) async fn request(&self, method: Method, path: &str, body: impl Into<Body>) -> Answer {
+    pub(crate) async fn request(&self, method: Method, path: &str, body: impl Into<Body>) -> TestResponse {
         self.ask(Request::builder().method(method).uri(path).body(body.into()).unwrap()).await
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> TestResponse {
         self.request(Method::GET, path, "").await
     }
 
     /// Sends a GET request with one header.
-    pub(crate) async fn get_with(&self, path: &str, name: &str, value: &str) -> Answer {
+    pub(crate) async fn get_with(&self, path: &str, name: &str, value: &str) -> TestResponse {
         self.ask(Request::builder().uri(path).header(name, value).body(Body::empty()).unwrap()).await
     }
 
-    pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> TestResponse {
         self.request(Method::POST, path, body).await
     }
 
     /// Posts a form, as a browser does from a page of this server.
-    pub(crate) async fn form(&self, path: &str, body: impl Into<Body>) -> Answer {
+    pub(crate) async fn form(&self, path: &str, body: impl Into<Body>) -> TestResponse {
         let request = Request::builder().method(Method::POST).uri(path).header("host", "localhost:8288");
         let request = request.header("origin", "http://localhost:8288").header("sec-fetch-site", "same-origin");
         let request = request.header("content-type", "application/x-www-form-urlencoded");
@@ -187,9 +193,9 @@ impl World {
 
 /// A log that is kept in memory.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+struct LogBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Log {
+impl Write for LogBuffer {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().write(line)
     }

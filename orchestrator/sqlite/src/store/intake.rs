@@ -23,7 +23,7 @@ use crate::rows::TimerRow;
 use crate::writer::Durability;
 
 /// The result of a job: the JSON of repeated events, and what was written if there were none.
-struct Found {
+struct IntakeResult {
     repeated: Vec<Option<String>>,
     applied: Option<(Vec<StartResult>, Vec<SubscribedFields>)>,
 }
@@ -56,7 +56,7 @@ impl Intake for Sqlite {
         let work = move |db: &Connection| {
             let repeated = rows.store(db)?;
             if repeated.iter().any(Option::is_some) {
-                return Ok(Found { repeated, applied: None });
+                return Ok(IntakeResult { repeated, applied: None });
             }
             timers.iter().try_for_each(|timer| set_timer(db, timer))?;
             indexed.iter().try_for_each(|early| subscriptions::apply(db, early))?;
@@ -64,15 +64,15 @@ impl Intake for Sqlite {
             let results = starts.iter().map(|start| create(db, start)).collect::<Result<_, _>>()?;
             let subscribed =
                 asked.iter().map(|name| subscriptions::subscribed_fields(db, name)).collect::<Result<_, _>>()?;
-            Ok(Found { repeated, applied: Some((results, subscribed)) })
+            Ok(IntakeResult { repeated, applied: Some((results, subscribed)) })
         };
-        let after = move |found: &Found, memory: &MemoryState| {
+        let after = move |found: &IntakeResult, memory: &MemoryState| {
             if let Some((results, _)) = &found.applied {
                 deliver(sent, &[], memory);
                 start_in_memory(in_memory, results, memory);
             }
         };
-        let Found { repeated, applied } = self.writer.run(Durability::Synced, work, after).await?;
+        let IntakeResult { repeated, applied } = self.writer.run(Durability::Synced, work, after).await?;
         let applied = applied.map(|(starts, subscribed)| AppliedWrites {
             starts,
             subscribed: names.into_iter().zip(subscribed).collect(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::{Durability, Job};
+use super::{Durability, WriteJob};
 use crate::error::SqliteError;
 use crate::memory::MemoryState;
 
@@ -24,7 +24,7 @@ pub(super) struct WriteConnection {
     /// The running average of the time that a synced commit takes.
     pub(super) sync_time: Duration,
     /// Failed background jobs, which are retried in the next transaction.
-    retries: Vec<Box<dyn Job>>,
+    retries: Vec<Box<dyn WriteJob>>,
 }
 
 impl WriteConnection {
@@ -38,7 +38,7 @@ impl WriteConnection {
     }
 
     /// Executes jobs, in groups of one transaction each.
-    pub(super) fn write_all(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+    pub(super) fn write_all(&mut self, mut jobs: Vec<Box<dyn WriteJob>>) {
         while !jobs.is_empty() {
             let rest = jobs.split_off(jobs.len().min(MAX_GROUP));
             let mut group = std::mem::take(&mut self.retries);
@@ -51,7 +51,7 @@ impl WriteConnection {
     /// Executes a group of jobs in one transaction. If a job fails, each job is executed again in
     /// its own transaction, so that no job fails because of another. If the transaction itself
     /// fails, all jobs fail.
-    fn write(&mut self, mut group: Vec<Box<dyn Job>>) {
+    fn write(&mut self, mut group: Vec<Box<dyn WriteJob>>) {
         match self.transact(&mut group) {
             Ok(()) => group.into_iter().for_each(|job| job.succeed(&self.memory)),
             Err(TransactionError::Job(_)) if group.len() > 1 => {
@@ -64,7 +64,7 @@ impl WriteConnection {
         }
     }
 
-    fn transact(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), TransactionError> {
+    fn transact(&mut self, group: &mut [Box<dyn WriteJob>]) -> Result<(), TransactionError> {
         let result = self.attempt(group);
         // after some errors SQLite has already rolled back
         if result.is_err()
@@ -76,7 +76,7 @@ impl WriteConnection {
         result
     }
 
-    fn attempt(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), TransactionError> {
+    fn attempt(&mut self, group: &mut [Box<dyn WriteJob>]) -> Result<(), TransactionError> {
         let is_synced = group.iter().any(|job| job.durability() == Durability::Synced);
         self.set_durability(if is_synced { Durability::Synced } else { Durability::NextSync })?;
         self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;

@@ -16,7 +16,7 @@ pub(crate) enum Durability {
     NextSync,
 }
 
-pub(crate) trait Job: Send {
+pub(crate) trait WriteJob: Send {
     fn durability(&self) -> Durability;
 
     /// Executes the job within a transaction. If the transaction is rolled back, the job is
@@ -28,11 +28,11 @@ pub(crate) trait Job: Send {
 
     /// Reports that the job failed in its own transaction. If the job is returned, it is retried
     /// later.
-    fn fail(self: Box<Self>, error: StoreError) -> Option<Box<dyn Job>>;
+    fn fail(self: Box<Self>, error: StoreError) -> Option<Box<dyn WriteJob>>;
 }
 
 /// A job with a caller that waits for the result.
-pub(super) struct Task<T, W, A> {
+pub(super) struct AwaitedJob<T, W, A> {
     durability: Durability,
     work: W,
     after: A,
@@ -40,13 +40,13 @@ pub(super) struct Task<T, W, A> {
     reply: oneshot::Sender<StoreResult<T>>,
 }
 
-impl<T, W, A> Task<T, W, A> {
+impl<T, W, A> AwaitedJob<T, W, A> {
     pub(super) fn new(durability: Durability, work: W, after: A, reply: oneshot::Sender<StoreResult<T>>) -> Self {
         Self { durability, work, after, result: None, reply }
     }
 }
 
-impl<T, W, A> Job for Task<T, W, A>
+impl<T, W, A> WriteJob for AwaitedJob<T, W, A>
 where
     T: Send + 'static,
     W: FnMut(&Connection) -> Result<T, SqliteError> + Send + 'static,
@@ -68,7 +68,7 @@ where
         let _ = self.reply.send(Ok(result));
     }
 
-    fn fail(self: Box<Self>, error: StoreError) -> Option<Box<dyn Job>> {
+    fn fail(self: Box<Self>, error: StoreError) -> Option<Box<dyn WriteJob>> {
         let _ = self.reply.send(Err(error));
         None
     }
@@ -88,7 +88,7 @@ impl<W> BackgroundJob<W> {
     }
 }
 
-impl<W> Job for BackgroundJob<W>
+impl<W> WriteJob for BackgroundJob<W>
 where
     W: FnMut(&Connection) -> Result<(), SqliteError> + Send + 'static,
 {
@@ -102,7 +102,7 @@ where
 
     fn succeed(self: Box<Self>, _: &MemoryState) {}
 
-    fn fail(mut self: Box<Self>, error: StoreError) -> Option<Box<dyn Job>> {
+    fn fail(mut self: Box<Self>, error: StoreError) -> Option<Box<dyn WriteJob>> {
         if !std::mem::replace(&mut self.is_logged, true) {
             tracing::warn!(%error, "a change of a wait queue could not be written; it is retried");
         }

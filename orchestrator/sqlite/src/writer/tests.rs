@@ -2,22 +2,22 @@
 
 use std::sync::mpsc;
 
-use stepladder_engine::local::Messages;
+use stepladder_engine::local::QueueMessages;
 
 use super::*;
 
-fn writer() -> (tempfile::TempDir, Writer) {
+fn writer() -> (tempfile::TempDir, JobWriter) {
     let folder = tempfile::tempdir().expect("a folder");
     let db = Connection::open(folder.path().join("t.db")).expect("a database");
     db.pragma_update(None, "journal_mode", "wal").expect("a journal");
     db.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY)").expect("a table");
-    let memory = Arc::new(MemoryState::new(Messages::default(), Default::default()));
-    (folder, Writer::start(db, memory).expect("a thread"))
+    let memory = Arc::new(MemoryState::new(QueueMessages::default(), Default::default()));
+    (folder, JobWriter::start(db, memory).expect("a thread"))
 }
 
 /// Keeps the writer busy until the returned sender is dropped. Jobs that are submitted in the
 /// meantime form one group.
-fn block(writer: &Writer) -> mpsc::Sender<()> {
+fn block(writer: &JobWriter) -> mpsc::Sender<()> {
     let (release, released) = mpsc::channel::<()>();
     let (busy, is_busy) = mpsc::channel();
     writer.run_in_background(move |_| {
@@ -37,7 +37,7 @@ fn insert(n: i64) -> impl FnMut(&Connection) -> Result<(), SqliteError> + Send +
     }
 }
 
-async fn rows(writer: &Writer) -> Vec<i64> {
+async fn rows(writer: &JobWriter) -> Vec<i64> {
     let rows = |db: &Connection| {
         let mut query = db.prepare("SELECT n FROM t ORDER BY n")?;
         let rows = query.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;

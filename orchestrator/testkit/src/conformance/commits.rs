@@ -2,19 +2,19 @@
 
 use stepladder_core::Status;
 
-use super::Subject;
+use super::TestedAdapter;
 use super::fixtures::{
     append, event_id, holder, limit, record, run, run_start, seconds, start_of_next, text, ticket, timer, wake,
 };
 use super::timers::read_all;
 use stepladder_engine::ports::{AcquireResult, Commit, CommitResult, EarlyWrite, JournalAppend, LateWrite, Receipt};
 
-pub(super) async fn assert_conflict(on: &Subject, commit: Commit) {
+pub(super) async fn assert_conflict(on: &TestedAdapter, commit: Commit) {
     assert_eq!(on.backend.commit(commit).await.expect("a commit"), CommitResult::Conflict);
 }
 
 /// An append at a number conflicts if another writer has used the number.
-pub async fn an_append_at_a_taken_number_conflicts(on: Subject) {
+pub async fn an_append_at_a_taken_number_conflicts(on: TestedAdapter) {
     on.commit(append(run(1), record(0, 1, 1))).await;
     assert_conflict(&on, append(run(1), record(0, 2, 1))).await;
     assert_eq!(text(&on.backend.read(run(1), 0).await.expect("a read")), text(&[record(0, 1, 1)]));
@@ -23,14 +23,14 @@ pub async fn an_append_at_a_taken_number_conflicts(on: Subject) {
 }
 
 /// A write whose reply was lost may be repeated, and the repetition succeeds.
-pub async fn rule_1_a_repeated_append_is_not_a_conflict(on: Subject) {
+pub async fn rule_1_a_repeated_append_is_not_a_conflict(on: TestedAdapter) {
     on.commit(append(run(1), record(0, 1, 1))).await;
     on.commit(append(run(1), record(0, 1, 1))).await;
     assert_eq!(on.backend.read(run(1), 0).await.expect("a read").len(), 1);
 }
 
 /// A repeated write succeeds even after other writers have appended more records.
-pub async fn rule_1_a_repeated_append_is_recognised_below_later_records(on: Subject) {
+pub async fn rule_1_a_repeated_append_is_recognised_below_later_records(on: TestedAdapter) {
     on.commit(append(run(1), record(0, 1, 2))).await;
     on.commit(append(run(1), record(2, 2, 1))).await;
     on.commit(append(run(1), record(3, 3, 1))).await;
@@ -42,7 +42,7 @@ pub async fn rule_1_a_repeated_append_is_recognised_below_later_records(on: Subj
 
 /// On a conflict no row changes, no slot is released, no ticket is removed, no wake is sent and no
 /// delivery is acknowledged.
-pub async fn nothing_after_the_append_happens_on_a_conflict(on: Subject) {
+pub async fn nothing_after_the_append_happens_on_a_conflict(on: TestedAdapter) {
     let one = limit("orders", 1);
     on.backend.create_runs(vec![run_start(1, "orders", event_id(1))]).await.expect("a start");
     let delivery = on.receive(1).await.pop().expect("the first wake");
@@ -69,7 +69,7 @@ pub async fn nothing_after_the_append_happens_on_a_conflict(on: Subject) {
 }
 
 /// A commit without entries may contain wakes, timers, releases and acknowledgements.
-pub async fn a_commit_without_entries_is_carried_out(on: Subject) {
+pub async fn a_commit_without_entries_is_carried_out(on: TestedAdapter) {
     let one = limit("orders", 1);
     let due = on.now() + seconds(60);
     on.backend.acquire(&one, &holder(1, "pay", 1), start_of_next(1), on.now()).await.expect("a slot");
@@ -87,7 +87,7 @@ pub async fn a_commit_without_entries_is_carried_out(on: Subject) {
 }
 
 /// When a run ends, its row gets the time and the status of the end.
-pub async fn an_end_shows_in_the_row(on: Subject) {
+pub async fn an_end_shows_in_the_row(on: TestedAdapter) {
     on.backend.create_runs(vec![run_start(1, "orders", event_id(1))]).await.expect("a start");
     let at = on.now() + seconds(5);
     for status in [Status::Failed, Status::Cancelled, Status::Skipped, Status::Completed] {
@@ -98,7 +98,7 @@ pub async fn an_end_shows_in_the_row(on: Subject) {
 }
 
 /// Repeating a commit changes nothing, except that its wakes may be delivered twice.
-pub async fn a_commit_may_be_repeated(on: Subject) {
+pub async fn a_commit_may_be_repeated(on: TestedAdapter) {
     let one = limit("orders", 1);
     on.backend.create_runs(vec![run_start(1, "orders", event_id(1))]).await.expect("a start");
     let receipt = on.receive(1).await.pop().expect("the first wake").receipt;

@@ -5,12 +5,12 @@ use std::time::Duration;
 use stepladder_core::Event;
 use stepladder_core::limits::DEDUPLICATION_MS;
 
-use super::Subject;
+use super::TestedAdapter;
 use super::fixtures::{START, event, event_id, event_text, event_with_sender_id, seconds};
 
 const DAY: Duration = Duration::from_millis(DEDUPLICATION_MS as u64);
 
-async fn accept(on: &Subject, events: Vec<Event>, after: Duration) -> Vec<Event> {
+async fn accept(on: &TestedAdapter, events: Vec<Event>, after: Duration) -> Vec<Event> {
     on.backend.accept(events, START + after).await.expect("events are accepted")
 }
 
@@ -19,7 +19,7 @@ fn ids(events: &[Event]) -> Vec<stepladder_core::EventId> {
 }
 
 /// Accepted events are returned unchanged, in the order of the batch.
-pub async fn events_come_back_in_order(on: Subject) {
+pub async fn events_come_back_in_order(on: TestedAdapter) {
     let events: Vec<Event> = [3, 1, 2].map(event).into();
     let stored = accept(&on, events.clone(), Duration::ZERO).await;
     let texts = |events: &[Event]| events.iter().map(event_text).collect::<Vec<_>>();
@@ -28,7 +28,7 @@ pub async fn events_come_back_in_order(on: Subject) {
 }
 
 /// Reading an event by its id returns all of its fields.
-pub async fn an_event_is_found_by_its_id(on: Subject) {
+pub async fn an_event_is_found_by_its_id(on: TestedAdapter) {
     let event = Event {
         user: Some(stepladder_core::json::empty_object()),
         ..event_with_sender_id(1, "order-1", Duration::ZERO)
@@ -41,7 +41,7 @@ pub async fn an_event_is_found_by_its_id(on: Subject) {
 
 /// An event with the sender id of an earlier event is a repetition: the earlier event is returned,
 /// with its own id.
-pub async fn rule_15_a_repeated_sender_id_gives_the_first_event(on: Subject) {
+pub async fn rule_15_a_repeated_sender_id_gives_the_first_event(on: TestedAdapter) {
     accept(&on, vec![event_with_sender_id(1, "order-1", Duration::ZERO)], Duration::ZERO).await;
     let later = DAY - Duration::from_millis(1);
     let again =
@@ -53,7 +53,7 @@ pub async fn rule_15_a_repeated_sender_id_gives_the_first_event(on: Subject) {
 }
 
 /// If several events of a batch have the same sender id, all of them count as the first one.
-pub async fn duplicates_in_one_batch_are_one_event(on: Subject) {
+pub async fn duplicates_in_one_batch_are_one_event(on: TestedAdapter) {
     let batch = vec![
         event(4),
         event_with_sender_id(1, "a", Duration::ZERO),
@@ -67,7 +67,7 @@ pub async fn duplicates_in_one_batch_are_one_event(on: Subject) {
 
 /// After 24 hours, an event with a known sender id is a new event. From then on, repetitions return
 /// the new event.
-pub async fn after_24_hours_a_sender_id_is_new(on: Subject) {
+pub async fn after_24_hours_a_sender_id_is_new(on: TestedAdapter) {
     accept(&on, vec![event_with_sender_id(1, "order-1", Duration::ZERO)], Duration::ZERO).await;
     let stored = accept(&on, vec![event_with_sender_id(2, "order-1", DAY)], DAY).await;
     assert_eq!(ids(&stored), [event_id(2)]);
@@ -77,7 +77,7 @@ pub async fn after_24_hours_a_sender_id_is_new(on: Subject) {
 }
 
 /// An event whose own id is known is always a repetition.
-pub async fn an_event_under_a_known_id_is_that_event(on: Subject) {
+pub async fn an_event_under_a_known_id_is_that_event(on: TestedAdapter) {
     accept(&on, vec![event(1)], Duration::ZERO).await;
     let other = Event { name: "shop/other".into(), received_at: START + DAY * 2, ..event(1) };
     let stored = accept(&on, vec![other], DAY * 2).await;
@@ -85,14 +85,14 @@ pub async fn an_event_under_a_known_id_is_that_event(on: Subject) {
 }
 
 /// Two events without a sender id are different even if their data is equal.
-pub async fn events_without_a_sender_id_are_never_repeats(on: Subject) {
+pub async fn events_without_a_sender_id_are_never_repeats(on: TestedAdapter) {
     let twin = Event { data: event(1).data, ..event(2) };
     let stored = accept(&on, vec![event(1), twin], Duration::ZERO).await;
     assert_eq!(ids(&stored), [event_id(1), event_id(2)]);
 }
 
 /// A sender id resolves to the latest event that has it, however much time has passed.
-pub async fn a_sender_id_resolves_to_its_latest_event(on: Subject) {
+pub async fn a_sender_id_resolves_to_its_latest_event(on: TestedAdapter) {
     assert_eq!(on.backend.resolve("order-1").await.expect("a read"), None);
     accept(&on, vec![event_with_sender_id(9, "order-1", Duration::ZERO)], Duration::ZERO).await;
     assert_eq!(on.backend.resolve("order-1").await.expect("a read"), Some(event_id(9)));

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::journal::{NewRun, Origin};
+use stepladder_core::journal::{NewRun, RunOrigin};
 use stepladder_core::slot::{Holder, Limit, Ticket};
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{
-    Event, EventId, Fact, Record, Report, RunId, RunOrStep, RunRow, Timer, Timestamp, Wake, WakeCause, json,
+    AttemptReport, Event, EventId, Fact, Record, RunId, RunOrStep, RunRow, Timer, Timestamp, Wake, WakeCause, json,
 };
 
-use super::Subject;
+use super::TestedAdapter;
 use stepladder_engine::ports::{Backend, Commit, CommitResult, Delivery, JournalAppend, RunStart};
 
 /// The time at which every check starts: 2023-11-14T22:13:00Z.
@@ -55,8 +55,12 @@ pub(super) fn event_with_sender_id(n: u64, external_id: &str, after: Duration) -
 
 /// Creates a record of `len` entries at `seq`.
 pub(super) fn record(seq: u64, token: u128, len: u32) -> Record {
-    let fact =
-        |attempt| Fact::StepSucceeded { step: "pay".into(), attempt, output: json::null(), report: Report::default() };
+    let fact = |attempt| Fact::StepSucceeded {
+        step: "pay".into(),
+        attempt,
+        output: json::null(),
+        report: AttemptReport::default(),
+    };
     Record { seq, token, code: "1".into(), entries: (1..=len).map(|attempt| fact(attempt).at(START)).collect() }
 }
 
@@ -76,7 +80,7 @@ pub(super) fn run_start(n: u64, function: &str, event: EventId) -> RunStart {
     let (run, created_at) = (run(n), START + Duration::from_millis(n));
     let event = Event { id: event, ..super::fixtures::event(n) };
     let row = RunRow { run, function: function.into(), event: event.id, created_at, ended: None };
-    let created = NewRun::new(function.into(), event, Origin::Event);
+    let created = NewRun::new(function.into(), event, RunOrigin::Event);
     let entries = vec![Fact::RunCreated(Box::new(created)).at(created_at)];
     RunStart {
         row,
@@ -115,7 +119,7 @@ pub(super) fn event_text(event: &Event) -> String {
     serde_json::to_string(event).expect("JSON")
 }
 
-impl Subject {
+impl TestedAdapter {
     pub(super) fn now(&self) -> Timestamp {
         use stepladder_engine::clock::Clock;
         self.clock.now()
@@ -155,7 +159,11 @@ impl Subject {
 }
 
 /// Runs `n` tasks at the same time and returns their results.
-pub(super) async fn run_concurrently<F, T>(n: u64, task: impl Fn(u64, Arc<dyn Backend>) -> F, on: &Subject) -> Vec<T>
+pub(super) async fn run_concurrently<F, T>(
+    n: u64,
+    task: impl Fn(u64, Arc<dyn Backend>) -> F,
+    on: &TestedAdapter,
+) -> Vec<T>
 where
     F: Future<Output = T> + Send + 'static,
     T: Send + 'static,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stepladder_core::{RunId, Timestamp};
 
-use super::Subject;
+use super::TestedAdapter;
 use super::fixtures::{event_id, run, run_concurrently, run_start, seconds};
 use stepladder_engine::ports::{Backend, Commit, EarlyWrite, FlowStateChange, RunStart, StartResult};
 
@@ -13,7 +13,7 @@ fn key(name: &str) -> Arc<str> {
     format!("throttle/ünï \u{1F980}/{name}/{}", "k".repeat(1_500)).into()
 }
 
-fn state_change(on: &Subject, name: &str, seen: Option<&str>, becomes: Option<&str>) -> FlowStateChange {
+fn state_change(on: &TestedAdapter, name: &str, seen: Option<&str>, becomes: Option<&str>) -> FlowStateChange {
     FlowStateChange {
         key: key(name),
         seen: seen.map(Into::into),
@@ -22,19 +22,19 @@ fn state_change(on: &Subject, name: &str, seen: Option<&str>, becomes: Option<&s
     }
 }
 
-async fn read_states(on: &Subject, names: &[&str]) -> Vec<Option<String>> {
+async fn read_states(on: &TestedAdapter, names: &[&str]) -> Vec<Option<String>> {
     let keys = names.iter().map(|name| key(name)).collect();
     let noted = on.backend.read_flow_state(keys).await.expect("notes");
     noted.into_iter().map(|text| text.map(|text| text.to_string())).collect()
 }
 
-async fn apply_changes(on: &Subject, changes: Vec<FlowStateChange>) -> Vec<bool> {
+async fn apply_changes(on: &TestedAdapter, changes: Vec<FlowStateChange>) -> Vec<bool> {
     on.backend.change_flow_state(changes).await.expect("an answer")
 }
 
 /// A change fails if the state differs from the one that was read. If the state already has the new
 /// value, the change counts as done.
-pub async fn flow_state_changes_only_from_the_state_that_was_read(on: Subject) {
+pub async fn flow_state_changes_only_from_the_state_that_was_read(on: TestedAdapter) {
     assert_eq!(read_states(&on, &["a"]).await, [None]);
     assert_eq!(apply_changes(&on, vec![state_change(&on, "a", Some("1"), Some("2"))]).await, [false]);
     assert_eq!(apply_changes(&on, vec![state_change(&on, "a", None, Some("1"))]).await, [true]);
@@ -50,7 +50,7 @@ pub async fn flow_state_changes_only_from_the_state_that_was_read(on: Subject) {
 
 /// The results are in the order of the request, for any number of keys, and even if a key occurs
 /// twice.
-pub async fn many_flow_states_are_read_and_changed_in_one_call(on: Subject) {
+pub async fn many_flow_states_are_read_and_changed_in_one_call(on: TestedAdapter) {
     let names: Vec<String> = (0..120).map(|n| n.to_string()).collect();
     let changes = names.iter().map(|name| state_change(&on, name, None, Some(name))).collect();
     assert_eq!(apply_changes(&on, changes).await, vec![true; 120]);
@@ -64,7 +64,7 @@ pub async fn many_flow_states_are_read_and_changed_in_one_call(on: Subject) {
 }
 
 /// A run is created and all of its flow state is changed, or neither happens.
-pub async fn rule_16_flow_state_changes_with_the_creation_of_a_run(on: Subject) {
+pub async fn rule_16_flow_state_changes_with_the_creation_of_a_run(on: TestedAdapter) {
     let with = |n, changes| RunStart { flow_state: changes, ..run_start(n, "orders", event_id(n)) };
     let results = |starts| async { on.backend.create_runs(starts).await.expect("a start") };
     let first = with(1, vec![state_change(&on, "a", None, Some("1")), state_change(&on, "b", None, Some("1"))]);
@@ -85,7 +85,7 @@ pub async fn rule_16_flow_state_changes_with_the_creation_of_a_run(on: Subject) 
 }
 
 /// Each start of a call sees the flow state as changed by the starts before it.
-pub async fn the_starts_of_a_call_are_applied_in_order(on: Subject) {
+pub async fn the_starts_of_a_call_are_applied_in_order(on: TestedAdapter) {
     let chained = |n: u64| {
         let (seen, becomes) = ((n > 1).then(|| (n - 1).to_string()), n.to_string());
         let changes = vec![state_change(&on, "a", seen.as_deref(), Some(&becomes))];
@@ -98,7 +98,7 @@ pub async fn the_starts_of_a_call_are_applied_in_order(on: Subject) {
 
 /// Of many concurrent changes only one succeeds; the results of the others say that the state had
 /// changed.
-pub async fn one_of_many_concurrent_changes_of_flow_state_succeeds(on: Subject) {
+pub async fn one_of_many_concurrent_changes_of_flow_state_succeeds(on: TestedAdapter) {
     let until = on.now() + seconds(600);
     let start = move |i: u64, backend: Arc<dyn Backend>| async move {
         let note = FlowStateChange { key: key("a"), seen: None, becomes: Some(i.to_string().into()), until };
@@ -117,7 +117,7 @@ pub async fn one_of_many_concurrent_changes_of_flow_state_succeeds(on: Subject) 
 
 /// Linking an event to a run twice has no effect, and neither has linking the event that created
 /// the run.
-pub async fn an_event_is_linked_to_a_run_of_another_event(on: Subject) {
+pub async fn an_event_is_linked_to_a_run_of_another_event(on: TestedAdapter) {
     on.backend
         .create_runs(vec![run_start(1, "orders", event_id(1)), run_start(2, "mail", event_id(2))])
         .await
@@ -132,7 +132,7 @@ pub async fn an_event_is_linked_to_a_run_of_another_event(on: Subject) {
 }
 
 /// A store may drop flow state after its expiry, but not before.
-pub async fn flow_state_is_kept_until_its_time(on: Subject) {
+pub async fn flow_state_is_kept_until_its_time(on: TestedAdapter) {
     apply_changes(&on, vec![state_change(&on, "a", None, Some("1"))]).await;
     let until: Timestamp = on.now() + seconds(600);
     on.advance(seconds(599)).await;

@@ -3,7 +3,7 @@
 use stepladder_core::Event;
 use stepladder_core::waiting::Subscription;
 
-use super::Subject;
+use super::TestedAdapter;
 use super::fixtures::{START, event, event_id, event_text, event_with_sender_id, run, run_start, seconds};
 use stepladder_engine::ports::{AppliedWrites, EarlyWrite, EventWrites, StartResult, TakenEvents};
 
@@ -15,7 +15,7 @@ fn subscription(n: u64) -> Subscription {
 
 /// Stores events with one call. For each number in `runs`, the event with that number creates a
 /// run, which subscribes to further events.
-async fn take(on: &Subject, events: Vec<Event>, runs: &[u64]) -> TakenEvents {
+async fn take(on: &TestedAdapter, events: Vec<Event>, runs: &[u64]) -> TakenEvents {
     let decide = |events: &[Event]| EventWrites {
         before: runs.iter().map(|n| EarlyWrite::Subscribe(subscription(*n))).collect(),
         starts: runs.iter().zip(events).map(|(n, event)| run_start(*n, "orders", event.id)).collect(),
@@ -27,12 +27,12 @@ fn texts(events: &[Event]) -> Vec<String> {
     events.iter().map(event_text).collect()
 }
 
-async fn runs(on: &Subject, n: u64) -> usize {
+async fn runs(on: &TestedAdapter, n: u64) -> usize {
     on.backend.runs_of(event_id(n)).await.expect("rows").len()
 }
 
 /// The call stores either the events with all of their runs, or only the events.
-pub async fn taken_events_are_stored_with_all_their_runs_or_none(on: Subject) {
+pub async fn taken_events_are_stored_with_all_their_runs_or_none(on: TestedAdapter) {
     let events: Vec<Event> = [3, 1, 2].map(event).into();
     let TakenEvents { events: stored, applied } = take(&on, events.clone(), &[3, 1, 2]).await;
     assert_eq!(texts(&stored), texts(&events));
@@ -55,7 +55,7 @@ pub async fn taken_events_are_stored_with_all_their_runs_or_none(on: Subject) {
 
 /// If an event is a repetition, no run is created: the caller must decide again with the event that
 /// was stored first.
-pub async fn rule_15_a_repeated_event_is_taken_without_its_runs(on: Subject) {
+pub async fn rule_15_a_repeated_event_is_taken_without_its_runs(on: TestedAdapter) {
     let first = event_with_sender_id(1, "order-1", seconds(0));
     on.backend.accept(vec![first.clone()], on.now()).await.expect("an event");
     let again = take(&on, vec![event_with_sender_id(2, "order-1", seconds(0)), event(3)], &[2, 3]).await;
@@ -81,7 +81,7 @@ pub async fn rule_15_a_repeated_event_is_taken_without_its_runs(on: Subject) {
 }
 
 /// A local store writes new events and their runs in a single transaction.
-pub async fn new_events_are_taken_with_their_runs(on: Subject) {
+pub async fn new_events_are_taken_with_their_runs(on: TestedAdapter) {
     let taken = take(&on, vec![event(1)], &[1]).await;
     assert_eq!(taken.applied.expect("all of it").starts, [StartResult::New]);
     assert_eq!(runs(&on, 1).await, 1);

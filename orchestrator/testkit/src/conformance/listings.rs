@@ -2,13 +2,13 @@
 
 use stepladder_core::{RunId, RunRow, Status};
 
-use super::Subject;
+use super::TestedAdapter;
 use super::fixtures::{event, event_id, run, run_start};
 use stepladder_engine::ports::{Commit, LateWrite, RunQuery, RunStatusFilter};
 
 /// Creates six runs. The even ones belong to `mail`, the odd ones to `orders`. Run 1 completed,
 /// runs 2 and 3 failed, and the others are live.
-async fn create_six_runs(on: &Subject) {
+async fn create_six_runs(on: &TestedAdapter) {
     let function = |n| if n % 2 == 0 { "mail" } else { "orders" };
     let starts = [4, 1, 6, 3, 2, 5].map(|n| run_start(n, function(n), event_id(1 + n / 4)));
     on.backend.create_runs(starts.into()).await.expect("a start");
@@ -21,7 +21,7 @@ fn ids(rows: Vec<RunRow>) -> Vec<RunId> {
     rows.into_iter().map(|row| row.run).collect()
 }
 
-async fn list(on: &Subject, query: RunQuery) -> Vec<RunId> {
+async fn list(on: &TestedAdapter, query: RunQuery) -> Vec<RunId> {
     ids(on.backend.runs(query).await.expect("a listing"))
 }
 
@@ -31,7 +31,7 @@ fn runs(numbers: &[u64]) -> Vec<RunId> {
 
 /// Runs are listed newest first, in the order of their ids. A run's id begins with the time of its
 /// event.
-pub async fn runs_are_listed_newest_first(on: Subject) {
+pub async fn runs_are_listed_newest_first(on: TestedAdapter) {
     create_six_runs(&on).await;
     assert_eq!(list(&on, RunQuery { limit: 100, ..RunQuery::default() }).await, runs(&[6, 5, 4, 3, 2, 1]));
     assert_eq!(list(&on, RunQuery { limit: 2, ..RunQuery::default() }).await, runs(&[6, 5]));
@@ -39,7 +39,7 @@ pub async fn runs_are_listed_newest_first(on: Subject) {
 }
 
 /// Listings can be filtered by function, by status, and by both.
-pub async fn listings_are_filtered(on: Subject) {
+pub async fn listings_are_filtered(on: TestedAdapter) {
     create_six_runs(&on).await;
     let all = RunQuery { limit: 100, ..RunQuery::default() };
     let mail = RunQuery { function: Some("mail".into()), ..all.clone() };
@@ -55,7 +55,7 @@ pub async fn listings_are_filtered(on: Subject) {
 }
 
 /// The page after a run starts with the next older run.
-pub async fn pages_follow_each_other(on: Subject) {
+pub async fn pages_follow_each_other(on: TestedAdapter) {
     create_six_runs(&on).await;
     for (filter, function, expected) in [
         (RunStatusFilter::All, None, runs(&[6, 5, 4, 3, 2, 1])),
@@ -83,7 +83,7 @@ pub async fn pages_follow_each_other(on: Subject) {
 }
 
 /// Runs that are older than `from` are not listed.
-pub async fn a_listing_ends_at_its_oldest_id(on: Subject) {
+pub async fn a_listing_ends_at_its_oldest_id(on: TestedAdapter) {
     create_six_runs(&on).await;
     let from = |n| RunQuery { from: Some(run(n)), limit: 100, ..RunQuery::default() };
     assert_eq!(list(&on, from(4)).await, runs(&[6, 5, 4]));
@@ -95,7 +95,7 @@ pub async fn a_listing_ends_at_its_oldest_id(on: Subject) {
 
 /// Events are listed newest first, in pages. Each event here has started a run, because an adapter
 /// need not list other events.
-pub async fn events_are_listed_newest_first(on: Subject) {
+pub async fn events_are_listed_newest_first(on: TestedAdapter) {
     let events: Vec<_> = [4, 1, 3].map(event).into();
     on.backend.accept(events, on.now()).await.expect("events");
     on.backend.create_runs([1, 3, 4].map(|n| run_start(n, "mail", event_id(n))).into()).await.expect("a start");
@@ -113,7 +113,7 @@ pub async fn events_are_listed_newest_first(on: Subject) {
 
 /// The runs of an event are listed in the order of their creation. An event without runs has an
 /// empty list.
-pub async fn runs_of_an_event_come_oldest_first(on: Subject) {
+pub async fn runs_of_an_event_come_oldest_first(on: TestedAdapter) {
     create_six_runs(&on).await;
     let of = async |event| {
         let mut rows = on.backend.runs_of(event_id(event)).await.expect("rows");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stepladder_core::RunOrStep;
 
-use super::Subject;
+use super::TestedAdapter;
 use super::commits::assert_conflict;
 use super::fixtures::{
     VISIBILITY, append, event_id, holder, limit, record, run, run_concurrently, run_start, seconds, ticket,
@@ -17,7 +17,7 @@ use super::queue::send;
 use stepladder_engine::ports::{AcquireResult, Backend, Backlog, Commit, EarlyWrite, LateWrite, StartResult};
 
 /// An append conflicts if it would leave a gap after the last entry.
-pub async fn an_append_past_the_end_conflicts(on: Subject) {
+pub async fn an_append_past_the_end_conflicts(on: TestedAdapter) {
     on.commit(append(run(1), record(0, 1, 2))).await;
     assert_conflict(&on, append(run(1), record(3, 2, 1))).await;
     assert_eq!(on.backend.read(run(1), 0).await.expect("a read").len(), 1);
@@ -25,7 +25,7 @@ pub async fn an_append_past_the_end_conflicts(on: Subject) {
 
 /// A record occupies the numbers of all its entries, so an append at any of these numbers
 /// conflicts.
-pub async fn an_append_within_a_record_conflicts(on: Subject) {
+pub async fn an_append_within_a_record_conflicts(on: TestedAdapter) {
     on.commit(append(run(1), record(0, 1, 3))).await;
     assert_conflict(&on, append(run(1), record(2, 2, 1))).await;
     assert_conflict(&on, append(run(1), record(1, 1, 1))).await;
@@ -33,7 +33,7 @@ pub async fn an_append_within_a_record_conflicts(on: Subject) {
 }
 
 /// Repeating a start sends no second wake.
-pub async fn rule_16_a_repeated_start_sends_no_wake(on: Subject) {
+pub async fn rule_16_a_repeated_start_sends_no_wake(on: TestedAdapter) {
     for expected in [StartResult::New, StartResult::Known, StartResult::Known] {
         assert_eq!(
             on.backend.create_runs(vec![run_start(1, "orders", event_id(7))]).await.expect("a start"),
@@ -44,7 +44,7 @@ pub async fn rule_16_a_repeated_start_sends_no_wake(on: Subject) {
 }
 
 /// If many callers start the same run concurrently, only the first start sends a wake.
-pub async fn of_many_starts_of_one_run_one_sends_its_wake(on: Subject) {
+pub async fn of_many_starts_of_one_run_one_sends_its_wake(on: TestedAdapter) {
     let start = |_, backend: Arc<dyn Backend>| async move {
         backend
             .create_runs(vec![run_start(1, "orders", event_id(1)), run_start(2, "orders", event_id(1))])
@@ -56,7 +56,7 @@ pub async fn of_many_starts_of_one_run_one_sends_its_wake(on: Subject) {
 }
 
 /// Wakes are delivered in the order of their due times, not in the order of sending.
-pub async fn wakes_come_in_the_order_of_their_time(on: Subject) {
+pub async fn wakes_come_in_the_order_of_their_time(on: TestedAdapter) {
     let later = |n, s| EarlyWrite::Wake { wake: wake(run(n)), due: on.now() + seconds(s) };
     on.commit(Commit { before: vec![later(3, 30), later(2, 20)], ..Commit::default() }).await;
     on.commit(Commit { before: vec![later(1, 10)], ..Commit::default() }).await;
@@ -65,7 +65,7 @@ pub async fn wakes_come_in_the_order_of_their_time(on: Subject) {
 }
 
 /// A delayed wake is delivered exactly at its due time.
-pub async fn a_delayed_wake_comes_to_the_millisecond(on: Subject) {
+pub async fn a_delayed_wake_comes_to_the_millisecond(on: TestedAdapter) {
     let before = vec![EarlyWrite::Wake { wake: wake(run(1)), due: on.now() + seconds(900) }];
     on.commit(Commit { before, ..Commit::default() }).await;
     on.advance(seconds(900) - Duration::from_millis(1)).await;
@@ -75,7 +75,7 @@ pub async fn a_delayed_wake_comes_to_the_millisecond(on: Subject) {
 }
 
 /// A receiver gets the wakes that have been due the longest. The others stay visible.
-pub async fn the_longest_due_wakes_are_received_first(on: Subject) {
+pub async fn the_longest_due_wakes_are_received_first(on: TestedAdapter) {
     for n in 1..=3 {
         send(&on, n).await;
     }
@@ -85,7 +85,7 @@ pub async fn the_longest_due_wakes_are_received_first(on: Subject) {
 }
 
 /// A waiting receiver gets a wake as soon as one is sent, or as soon as a delayed one is due.
-pub async fn a_waiting_receiver_gets_a_new_wake(on: Subject) {
+pub async fn a_waiting_receiver_gets_a_new_wake(on: TestedAdapter) {
     let backend = on.backend.clone();
     let waiting = tokio::spawn(async move { backend.receive(1, VISIBILITY).await });
     tokio::task::yield_now().await;
@@ -103,13 +103,13 @@ pub async fn a_waiting_receiver_gets_a_new_wake(on: Subject) {
     assert_eq!(received[0].wake.run, run(2));
 }
 
-fn backlog(on: &Subject) -> Backlog {
+fn backlog(on: &TestedAdapter) -> Backlog {
     on.backend.backlog().expect("a queue in this process has a backlog")
 }
 
 /// The backlog counts a wake from its due time until the wake is received, and again if the wake is
 /// not acknowledged in time.
-pub async fn the_backlog_counts_due_wakes_that_are_not_received(on: Subject) {
+pub async fn the_backlog_counts_due_wakes_that_are_not_received(on: TestedAdapter) {
     let before = backlog(&on);
     assert_eq!((before.due, before.waiting), (0, 0));
     send(&on, 1).await;
@@ -135,7 +135,7 @@ pub async fn the_backlog_counts_due_wakes_that_are_not_received(on: Subject) {
 }
 
 /// The backlog counts each ticket until the ticket is removed or acquires its slot.
-pub async fn the_backlog_counts_tickets(on: Subject) {
+pub async fn the_backlog_counts_tickets(on: TestedAdapter) {
     let one = limit("orders", 1);
     let mut arriving = run_start(1, "orders", event_id(1));
     arriving.tickets = vec![(one.clone(), ticket_of_run(1, 0)), (limit("others", 1), ticket_of_run(1, 0))];
@@ -160,7 +160,7 @@ pub async fn the_backlog_counts_tickets(on: Subject) {
 
 /// A delivery that is put back is visible again exactly at its due time. The receipt of an older
 /// delivery changes nothing.
-pub async fn a_delivery_that_is_put_back_returns_when_it_is_due(on: Subject) {
+pub async fn a_delivery_that_is_put_back_returns_when_it_is_due(on: TestedAdapter) {
     send(&on, 1).await;
     let first = on.receive(1).await.remove(0);
     let backend = on.backend.clone();

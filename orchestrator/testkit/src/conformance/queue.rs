@@ -2,16 +2,16 @@
 
 use stepladder_core::{Wake, WakeCause};
 
-use super::Subject;
+use super::TestedAdapter;
 use super::fixtures::{VISIBILITY, run, seconds, wake};
 use stepladder_engine::ports::{Commit, EarlyWrite, MIN_DELAY};
 
-pub(super) async fn send(on: &Subject, n: u64) {
+pub(super) async fn send(on: &TestedAdapter, n: u64) {
     on.commit(Commit { wakes: vec![wake(run(n))], ..Commit::default() }).await;
 }
 
 /// A received wake has all of its fields, and stays invisible until its visibility timeout ends.
-pub async fn a_wake_is_received_once_while_it_is_invisible(on: Subject) {
+pub async fn a_wake_is_received_once_while_it_is_invisible(on: TestedAdapter) {
     let sent = Wake { run: run(1), cause: WakeCause::Step("größe:1".into()), group: "orders:\"eu\"".into() };
     on.commit(Commit { wakes: vec![sent.clone()], ..Commit::default() }).await;
     let received = on.receive(9).await;
@@ -23,7 +23,7 @@ pub async fn a_wake_is_received_once_while_it_is_invisible(on: Subject) {
 
 /// A wake is delivered until it is acknowledged. Each delivery contains the number of deliveries so
 /// far.
-pub async fn a_wake_comes_again_until_it_is_acknowledged(on: Subject) {
+pub async fn a_wake_comes_again_until_it_is_acknowledged(on: TestedAdapter) {
     send(&on, 1).await;
     for receives in 1..=3 {
         let delivery = on.receive(9).await.pop().expect("the wake");
@@ -39,7 +39,7 @@ pub async fn a_wake_comes_again_until_it_is_acknowledged(on: Subject) {
 
 /// A receipt belongs to one delivery: a late worker cannot acknowledge a newer delivery of the same
 /// wake.
-pub async fn a_late_receipt_does_not_acknowledge_a_newer_delivery(on: Subject) {
+pub async fn a_late_receipt_does_not_acknowledge_a_newer_delivery(on: TestedAdapter) {
     send(&on, 1).await;
     let late = on.receive(9).await.pop().expect("the wake");
     on.advance(VISIBILITY).await;
@@ -59,7 +59,7 @@ pub async fn a_late_receipt_does_not_acknowledge_a_newer_delivery(on: Subject) {
 ///
 /// The clock of a server advances during the check. So the check looks for an early delivery half a
 /// minute before the due time.
-pub async fn a_delayed_wake_is_delivered_when_it_is_due(on: Subject) {
+pub async fn a_delayed_wake_is_delivered_when_it_is_due(on: TestedAdapter) {
     let longest = on.backend.max_delay();
     assert!(longest >= MIN_DELAY, "{longest:?}");
     let delay = longest.min(seconds(7_200));
@@ -73,7 +73,7 @@ pub async fn a_delayed_wake_is_delivered_when_it_is_due(on: Subject) {
 }
 
 /// A receiver gets at most as many wakes as it requested. The others stay visible.
-pub async fn a_receiver_gets_at_most_the_requested_number(on: Subject) {
+pub async fn a_receiver_gets_at_most_the_requested_number(on: TestedAdapter) {
     for n in 1..=3 {
         send(&on, n).await;
     }

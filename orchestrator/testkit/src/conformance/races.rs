@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Subject;
+use super::TestedAdapter;
 use super::fixtures::{
     START, VISIBILITY, append, event_id, event_with_sender_id, holder, limit, record, run, run_concurrently, run_start,
     start_of_next, wake,
@@ -13,7 +13,7 @@ use stepladder_engine::ports::{AcquireResult, Backend, Commit, CommitResult, Cur
 
 /// If many callers append at the same number, one succeeds, and the journal contains the record of
 /// that caller.
-pub async fn one_of_many_appends_at_the_same_number_succeeds(on: Subject) {
+pub async fn one_of_many_appends_at_the_same_number_succeeds(on: TestedAdapter) {
     for seq in 0..5 {
         let answers = run_concurrently(
             16,
@@ -32,7 +32,7 @@ pub async fn one_of_many_appends_at_the_same_number_succeeds(on: Subject) {
 }
 
 /// If many callers start the same run, the run has one row and at least one wake.
-pub async fn one_of_many_starts_of_a_run_is_new(on: Subject) {
+pub async fn one_of_many_starts_of_a_run_is_new(on: TestedAdapter) {
     let start = |_, backend: Arc<dyn Backend>| async move {
         backend
             .create_runs(vec![run_start(1, "orders", event_id(1)), run_start(2, "orders", event_id(1))])
@@ -49,7 +49,7 @@ pub async fn one_of_many_starts_of_a_run_is_new(on: Subject) {
 
 /// If many callers acquire slots, only as many succeed as there are slots. A refused caller gets no
 /// slot.
-pub async fn many_acquisitions_never_exceed_the_slots(on: Subject) {
+pub async fn many_acquisitions_never_exceed_the_slots(on: TestedAdapter) {
     let three = limit("orders", 3);
     let take = |i, backend: Arc<dyn Backend>| async move {
         let taken = backend.acquire(&limit("orders", 3), &holder(i, "pay", 1), start_of_next(1), START).await;
@@ -63,7 +63,7 @@ pub async fn many_acquisitions_never_exceed_the_slots(on: Subject) {
 }
 
 /// If many receivers share a queue, every wake is delivered, and none twice.
-pub async fn each_wake_goes_to_one_of_many_receivers(on: Subject) {
+pub async fn each_wake_goes_to_one_of_many_receivers(on: TestedAdapter) {
     on.commit(Commit { wakes: (0..40).map(|n| wake(run(n))).collect(), ..Commit::default() }).await;
     let receive = |_, backend: Arc<dyn Backend>| async move {
         let mut runs = Vec::new();
@@ -79,7 +79,7 @@ pub async fn each_wake_goes_to_one_of_many_receivers(on: Subject) {
 
 /// If many callers send events with the same sender id, one event is stored, and all callers get
 /// its id.
-pub async fn one_of_many_repetitions_of_an_event_is_stored(on: Subject) {
+pub async fn one_of_many_repetitions_of_an_event_is_stored(on: TestedAdapter) {
     let accept = |i, backend: Arc<dyn Backend>| async move {
         backend.accept(vec![event_with_sender_id(i, "order-1", Duration::ZERO)], START).await.expect("an event")[0].id
     };
@@ -89,7 +89,7 @@ pub async fn one_of_many_repetitions_of_an_event_is_stored(on: Subject) {
 }
 
 /// If many callers move the cursor, one succeeds, and the others get the cursor's actual position.
-pub async fn one_of_many_concurrent_moves_of_the_cursor_succeeds(on: Subject) {
+pub async fn one_of_many_concurrent_moves_of_the_cursor_succeeds(on: TestedAdapter) {
     let advance = |i, backend: Arc<dyn Backend>| async move {
         let next = Cursor { minute: START.minute() + i as i64, sent: Vec::new() };
         (next.clone(), backend.advance(None, next).await.expect("an answer"))

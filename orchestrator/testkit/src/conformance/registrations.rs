@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stepladder_core::limits::{APP_BYTES, CONFIG_BYTES};
 
-use super::Subject;
+use super::TestedAdapter;
 use super::fixtures::run_concurrently;
 use stepladder_engine::ports::{Backend, Registration, StoredRegistrations};
 
@@ -31,27 +31,27 @@ fn large_app(seed: u64) -> Registration {
     Registration { functions: (0..APP_BYTES / CONFIG_BYTES).map(&mut config).collect(), ..app("large", &[]) }
 }
 
-async fn read_apps(on: &Subject) -> StoredRegistrations {
+async fn read_apps(on: &TestedAdapter) -> StoredRegistrations {
     let stored = on.backend.registrations().await.expect("apps");
     assert_eq!(on.backend.registrations_version().await.expect("a version"), stored.version);
     stored
 }
 
-async fn put(on: &Subject, seen: u64, app: Registration) -> bool {
+async fn put(on: &TestedAdapter, seen: u64, app: Registration) -> bool {
     on.backend.put_registration(seen, app).await.expect("an answer")
 }
 
-async fn remove(on: &Subject, seen: u64, app: &str) -> bool {
+async fn remove(on: &TestedAdapter, seen: u64, app: &str) -> bool {
     on.backend.remove_registration(seen, app).await.expect("an answer")
 }
 
 /// Before the first change, the version is 0.
-pub async fn an_empty_store_has_no_apps(on: Subject) {
+pub async fn an_empty_store_has_no_apps(on: TestedAdapter) {
     assert_eq!(read_apps(&on).await, StoredRegistrations::default());
 }
 
 /// They come in the order of their names, with the functions in their own order.
-pub async fn apps_come_back_as_they_were_registered(on: Subject) {
+pub async fn apps_come_back_as_they_were_registered(on: TestedAdapter) {
     let (first, second, third) = (app("b", &["z", "a"]), app("a", &[]), app("c", &["m"]));
     for (seen, app) in (0..).zip([&first, &second, &third]) {
         assert!(put(&on, seen, app.clone()).await);
@@ -60,7 +60,7 @@ pub async fn apps_come_back_as_they_were_registered(on: Subject) {
 }
 
 /// Its functions, their number and its address may change.
-pub async fn a_later_registration_replaces_the_earlier_one(on: Subject) {
+pub async fn a_later_registration_replaces_the_earlier_one(on: TestedAdapter) {
     assert!(put(&on, 0, app("a", &["one", "two", "three"])).await);
     let moved = Registration { address: "http://elsewhere".into(), ..app("a", &["two"]) };
     assert!(put(&on, 1, moved.clone()).await);
@@ -68,7 +68,7 @@ pub async fn a_later_registration_replaces_the_earlier_one(on: Subject) {
 }
 
 /// Removing counts as a change, also for an app that does not exist.
-pub async fn a_removed_app_is_gone_and_can_be_registered_again(on: Subject) {
+pub async fn a_removed_app_is_gone_and_can_be_registered_again(on: TestedAdapter) {
     let (one, other) = (app("a", &["f"]), app("b", &["g"]));
     assert!(put(&on, 0, one.clone()).await && put(&on, 1, other.clone()).await);
     assert!(remove(&on, 2, &one.app).await);
@@ -79,7 +79,7 @@ pub async fn a_removed_app_is_gone_and_can_be_registered_again(on: Subject) {
 }
 
 /// An earlier version and a later one are refused, and nothing changes.
-pub async fn a_change_of_another_version_is_refused(on: Subject) {
+pub async fn a_change_of_another_version_is_refused(on: TestedAdapter) {
     let one = app("a", &["f"]);
     assert!(!put(&on, 1, one.clone()).await);
     assert_eq!(read_apps(&on).await, StoredRegistrations::default());
@@ -92,7 +92,7 @@ pub async fn a_change_of_another_version_is_refused(on: Subject) {
 }
 
 /// An app of 4 MiB is larger than an item of DynamoDB may be.
-pub async fn a_large_app_is_registered_replaced_and_removed(on: Subject) {
+pub async fn a_large_app_is_registered_replaced_and_removed(on: TestedAdapter) {
     let [first, second, third] = [1, 2, 3].map(large_app);
     assert!(put(&on, 0, first.clone()).await);
     assert!(read_apps(&on).await.apps == [first]);
@@ -105,7 +105,7 @@ pub async fn a_large_app_is_registered_replaced_and_removed(on: Subject) {
 
 /// Of the callers that have read the same version, one registers its app. The others learn that
 /// they came too late. No app is lost when they try again.
-pub async fn one_of_many_concurrent_registrations_wins(on: Subject) {
+pub async fn one_of_many_concurrent_registrations_wins(on: TestedAdapter) {
     let first = |i: u64, backend: Arc<dyn Backend>| async move {
         backend.put_registration(0, app(&i.to_string(), &["f"])).await.expect("an answer")
     };

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use stepladder_core::Status;
 
-use super::Subject;
+use super::TestedAdapter;
 use super::fixtures::{event, event_id, run, run_start, seconds};
 use stepladder_engine::ports::{Commit, LateWrite, PruneResult};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Creates an event with two runs, one of which has ended, and an event whose run has ended.
-async fn create(on: &Subject) {
+async fn create(on: &TestedAdapter) {
     on.backend.accept(vec![event(1), event(2)], on.now()).await.expect("events");
     let starts = [(1, 1), (2, 1), (3, 2)].map(|(n, event)| run_start(n, "orders", event_id(event)));
     on.backend.create_runs(starts.into()).await.expect("runs");
@@ -20,7 +20,7 @@ async fn create(on: &Subject) {
 }
 
 /// Neither the renewal of a run's retention nor pruning removes a live run or its event.
-pub async fn rule_27_a_live_run_is_kept_with_its_event(on: Subject) {
+pub async fn rule_27_a_live_run_is_kept_with_its_event(on: TestedAdapter) {
     create(&on).await;
     let now = on.now() + DAY * 40;
     on.backend.renew_retention(run(1), event_id(1), now).await.expect("renewed");
@@ -33,7 +33,7 @@ pub async fn rule_27_a_live_run_is_kept_with_its_event(on: Subject) {
 
 /// A local store has no items that expire on their own: pruning deletes ended runs and events
 /// without a run.
-pub async fn old_ended_runs_are_pruned_with_their_events(on: Subject) {
+pub async fn old_ended_runs_are_pruned_with_their_events(on: TestedAdapter) {
     create(&on).await;
     assert_eq!(on.backend.prune(on.now()).await.expect("pruned"), PruneResult::default());
     let later = on.now() + DAY * 2;
@@ -47,6 +47,6 @@ pub async fn old_ended_runs_are_pruned_with_their_events(on: Subject) {
 }
 
 /// A local store is locked by its process.
-pub async fn a_local_store_is_exclusive(on: Subject) {
+pub async fn a_local_store_is_exclusive(on: TestedAdapter) {
     assert!(on.backend.is_exclusive());
 }

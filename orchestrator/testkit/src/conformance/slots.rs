@@ -3,28 +3,28 @@
 use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
 use stepladder_core::{RunOrStep, Timestamp};
 
-use super::Subject;
+use super::TestedAdapter;
 use super::fixtures::{holder, limit, run, start_of_next, ticket, ticket_of_run};
 use stepladder_engine::ports::{AcquireResult, Commit, LateWrite};
 
-async fn try_acquire(on: &Subject, limit: &Limit, holder: &Holder) -> bool {
+async fn try_acquire(on: &TestedAdapter, limit: &Limit, holder: &Holder) -> bool {
     let taken = on.backend.acquire(limit, holder, start_of_next(1), on.now()).await.expect("an answer");
     taken == AcquireResult::Acquired
 }
 
-async fn enqueue(on: &Subject, limit: &Limit, ticket: Ticket) {
+async fn enqueue(on: &TestedAdapter, limit: &Limit, ticket: Ticket) {
     on.backend.enqueue(limit, ticket).await.expect("a ticket");
 }
 
-async fn release(on: &Subject, limit: &Limit, holder: Holder) {
+async fn release(on: &TestedAdapter, limit: &Limit, holder: Holder) {
     on.commit(Commit { after: vec![LateWrite::Release { limit: limit.clone(), holder }], ..Commit::default() }).await;
 }
 
-async fn tickets(on: &Subject, limit: &Limit) -> Vec<Ticket> {
+async fn tickets(on: &TestedAdapter, limit: &Limit) -> Vec<Ticket> {
     on.backend.tickets(limit, 100).await.expect("tickets")
 }
 
-async fn holders(on: &Subject, limit: &Limit) -> Vec<Holder> {
+async fn holders(on: &TestedAdapter, limit: &Limit) -> Vec<Holder> {
     let mut holders: Vec<_> =
         on.backend.holders(limit).await.expect("holders").into_iter().map(|holding| holding.holder).collect();
     holders.sort_unstable();
@@ -32,7 +32,7 @@ async fn holders(on: &Subject, limit: &Limit) -> Vec<Holder> {
 }
 
 /// A free slot can be acquired. Then the store lists its holder, and when the lease expires.
-pub async fn a_free_slot_is_acquired(on: Subject) {
+pub async fn a_free_slot_is_acquired(on: TestedAdapter) {
     let two = limit("orders", 2);
     assert!(on.backend.holders(&two).await.expect("holders").is_empty());
     assert!(try_acquire(&on, &two, &holder(1, "pay", 1)).await);
@@ -43,7 +43,7 @@ pub async fn a_free_slot_is_acquired(on: Subject) {
 }
 
 /// A refusal at a full limit contains the time at which the first lease expires.
-pub async fn a_full_limit_reports_the_earliest_lease_end(on: Subject) {
+pub async fn a_full_limit_reports_the_earliest_lease_end(on: TestedAdapter) {
     let two = limit("orders", 2);
     for (n, lease) in [(1, start_of_next(2)), (2, start_of_next(1))] {
         let taken = on.backend.acquire(&two, &holder(n, "pay", 1), lease, on.now()).await.expect("a slot");
@@ -56,7 +56,7 @@ pub async fn a_full_limit_reports_the_earliest_lease_end(on: Subject) {
 }
 
 /// A release by another attempt, another step or another run has no effect.
-pub async fn rule_20_only_the_holder_releases_its_slot(on: Subject) {
+pub async fn rule_20_only_the_holder_releases_its_slot(on: TestedAdapter) {
     let one = limit("orders", 1);
     assert!(try_acquire(&on, &one, &holder(1, "pay", 2)).await);
     for other in [holder(1, "pay", 1), holder(1, "ship", 2), holder(2, "pay", 2)] {
@@ -70,7 +70,7 @@ pub async fn rule_20_only_the_holder_releases_its_slot(on: Subject) {
 
 /// A holder that acquires its slot again keeps the slot and gets the new lease. It does not wait
 /// behind tickets.
-pub async fn a_holder_keeps_its_slot_with_the_new_lease(on: Subject) {
+pub async fn a_holder_keeps_its_slot_with_the_new_lease(on: TestedAdapter) {
     let one = limit("orders", 1);
     assert!(try_acquire(&on, &one, &holder(1, "pay", 1)).await);
     enqueue(&on, &one, ticket(2, "pay", 0)).await;
@@ -83,7 +83,7 @@ pub async fn a_holder_keeps_its_slot_with_the_new_lease(on: Subject) {
 }
 
 /// The slot of an expired lease can be acquired, but not before the lease expires.
-pub async fn the_slot_of_an_expired_lease_can_be_acquired(on: Subject) {
+pub async fn the_slot_of_an_expired_lease_can_be_acquired(on: TestedAdapter) {
     let one = limit("orders", 1);
     let (end, next) = (start_of_next(1), start_of_next(2));
     assert!(try_acquire(&on, &one, &holder(1, "pay", 1)).await);
@@ -96,7 +96,7 @@ pub async fn the_slot_of_an_expired_lease_can_be_acquired(on: Subject) {
 }
 
 /// A ticket may acquire a slot only if fewer tickets are before it than there are free slots.
-pub async fn rule_25_the_first_tickets_acquire_first(on: Subject) {
+pub async fn rule_25_the_first_tickets_acquire_first(on: TestedAdapter) {
     let two = limit("orders", 2);
     for n in 1..=3 {
         enqueue(&on, &two, ticket(n, "pay", n)).await;
@@ -111,7 +111,7 @@ pub async fn rule_25_the_first_tickets_acquire_first(on: Subject) {
 }
 
 /// A step without a ticket is refused while tickets wait, even if slots are free.
-pub async fn rule_25_a_step_without_a_ticket_waits_behind_the_queue(on: Subject) {
+pub async fn rule_25_a_step_without_a_ticket_waits_behind_the_queue(on: TestedAdapter) {
     let two = limit("orders", 2);
     enqueue(&on, &two, ticket(1, "pay", 0)).await;
     let refused = on.backend.acquire(&two, &holder(2, "pay", 1), start_of_next(1), on.now()).await.expect("an answer");
@@ -123,7 +123,7 @@ pub async fn rule_25_a_step_without_a_ticket_waits_behind_the_queue(on: Subject)
 }
 
 /// When a step acquires its slot, its ticket is removed. When a step is refused, its ticket stays.
-pub async fn acquiring_a_slot_dequeues_the_ticket(on: Subject) {
+pub async fn acquiring_a_slot_dequeues_the_ticket(on: TestedAdapter) {
     let one = limit("orders", 1);
     enqueue(&on, &one, ticket(1, "pay", 0)).await;
     enqueue(&on, &one, ticket(2, "pay", 1)).await;
@@ -137,7 +137,7 @@ pub async fn acquiring_a_slot_dequeues_the_ticket(on: Subject) {
 
 /// A ticket that a run got at its creation serves the first step of the run, whatever the step's
 /// name.
-pub async fn the_ticket_of_a_runs_arrival_serves_its_first_step(on: Subject) {
+pub async fn the_ticket_of_a_runs_arrival_serves_its_first_step(on: TestedAdapter) {
     let two = limit("orders", 2);
     enqueue(&on, &two, ticket_of_run(1, 0)).await;
     enqueue(&on, &two, ticket_of_run(2, 1)).await;
@@ -152,7 +152,7 @@ pub async fn the_ticket_of_a_runs_arrival_serves_its_first_step(on: Subject) {
 
 /// If both the step and its run have a ticket, acquiring the slot removes only the ticket that was
 /// used.
-pub async fn the_ticket_of_a_step_is_used_before_that_of_the_arrival(on: Subject) {
+pub async fn the_ticket_of_a_step_is_used_before_that_of_the_arrival(on: TestedAdapter) {
     let one = limit("orders", 1);
     enqueue(&on, &one, ticket(1, "pay", 0)).await;
     enqueue(&on, &one, ticket_of_run(1, 1)).await;
@@ -161,7 +161,7 @@ pub async fn the_ticket_of_a_step_is_used_before_that_of_the_arrival(on: Subject
 }
 
 /// If both the step and its run have a ticket, the one that is further ahead counts.
-pub async fn a_step_is_not_behind_the_arrival_of_its_run(on: Subject) {
+pub async fn a_step_is_not_behind_the_arrival_of_its_run(on: TestedAdapter) {
     let one = limit("orders", 1);
     enqueue(&on, &one, ticket_of_run(1, 0)).await;
     enqueue(&on, &one, ticket(1, "pay", 1)).await;
@@ -171,7 +171,7 @@ pub async fn a_step_is_not_behind_the_arrival_of_its_run(on: Subject) {
 
 /// Two hops that start the same attempt at the same time hold one slot each. Each hop releases only
 /// its own slot.
-pub async fn rule_20_hops_of_one_attempt_hold_a_slot_each(on: Subject) {
+pub async fn rule_20_hops_of_one_attempt_hold_a_slot_each(on: TestedAdapter) {
     let (one, two) = (limit("few", 1), limit("orders", 2));
     let (first, second) =
         (holder(1, "pay", 1), Holder::Attempt { run: run(1), step: "pay".into(), attempt: 1, hop: u64::MAX });
@@ -184,7 +184,7 @@ pub async fn rule_20_hops_of_one_attempt_hold_a_slot_each(on: Subject) {
 
 /// The slots of several limits are acquired all together or not at all. A refusal names the limits
 /// that are full.
-pub async fn rule_25_slots_of_several_limits_are_acquired_together(on: Subject) {
+pub async fn rule_25_slots_of_several_limits_are_acquired_together(on: TestedAdapter) {
     let (one, two) = (limit("few", 1), limit("orders", 2));
     let both = [one.clone(), two.clone()];
     let ask = |n: u64| {
@@ -213,7 +213,7 @@ pub async fn rule_25_slots_of_several_limits_are_acquired_together(on: Subject) 
 }
 
 /// Enqueuing a ticket again does not change its queue time.
-pub async fn a_ticket_keeps_its_position(on: Subject) {
+pub async fn a_ticket_keeps_its_position(on: TestedAdapter) {
     let one = limit("orders", 1);
     enqueue(&on, &one, ticket(1, "pay", 5)).await;
     enqueue(&on, &one, ticket(2, "pay", 6)).await;
@@ -227,7 +227,7 @@ pub async fn a_ticket_keeps_its_position(on: Subject) {
 }
 
 /// Of several tickets of a run, the first one is returned. A run without tickets has none.
-pub async fn the_first_ticket_of_a_run_is_found(on: Subject) {
+pub async fn the_first_ticket_of_a_run_is_found(on: TestedAdapter) {
     let one = limit("orders", 1);
     let of = async |n| on.backend.ticket(&one, run(n), None).await.expect("a ticket");
     let of_part = async |n, of| on.backend.ticket(&one, run(n), Some(of)).await.expect("a ticket");
@@ -249,7 +249,7 @@ pub async fn the_first_ticket_of_a_run_is_found(on: Subject) {
 
 /// Tickets are ordered by their queue times. Tickets with equal times are ordered by the events of
 /// their runs.
-pub async fn tickets_are_ordered_by_time_then_by_event(on: Subject) {
+pub async fn tickets_are_ordered_by_time_then_by_event(on: TestedAdapter) {
     let one = limit("orders", 1);
     for ticket in [ticket(3, "pay", 1), ticket(2, "pay", 1), ticket(9, "pay", 0), ticket(1, "pay", 2)] {
         enqueue(&on, &one, ticket).await;
@@ -263,7 +263,7 @@ pub async fn tickets_are_ordered_by_time_then_by_event(on: Subject) {
 
 /// Removes one ticket of a run, or all of them. Removing a ticket that does not exist has no
 /// effect.
-pub async fn one_ticket_or_all_tickets_of_a_run_are_dequeued(on: Subject) {
+pub async fn one_ticket_or_all_tickets_of_a_run_are_dequeued(on: TestedAdapter) {
     let one = limit("orders", 1);
     for ticket in [ticket(1, "pay", 0), ticket(1, "ship", 1), ticket_of_run(1, 2), ticket(2, "pay", 3)] {
         enqueue(&on, &one, ticket).await;
@@ -286,7 +286,7 @@ pub async fn one_ticket_or_all_tickets_of_a_run_are_dequeued(on: Subject) {
 }
 
 /// A run may hold a slot of each of several limits.
-pub async fn limits_with_different_keys_are_independent(on: Subject) {
+pub async fn limits_with_different_keys_are_independent(on: TestedAdapter) {
     let (eu, us) = (limit("orders:eu", 1), limit("orders:us", 1));
     enqueue(&on, &us, ticket(2, "pay", 0)).await;
     assert!(try_acquire(&on, &eu, &holder(1, "pay", 1)).await);

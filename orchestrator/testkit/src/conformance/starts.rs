@@ -4,19 +4,19 @@ use std::collections::BTreeSet;
 
 use stepladder_core::{Fact, Failure, Outcome, Record, Status, StepKind, WakeCause, json};
 
-use super::Subject;
+use super::TestedAdapter;
 use super::fixtures::{append, event_id, limit, record, run, run_start, text, ticket_of_run, timer};
 use super::timers::read_all;
 use stepladder_engine::ports::StartResult::{self, Known, New};
 use stepladder_engine::ports::{Commit, LateWrite, RunStart};
 
-async fn create(on: &Subject, starts: Vec<RunStart>) -> Vec<StartResult> {
+async fn create(on: &TestedAdapter, starts: Vec<RunStart>) -> Vec<StartResult> {
     on.backend.create_runs(starts).await.expect("a start")
 }
 
 /// A start writes entry 0, the run's row, the link from its event and the watchdog, and sends a
 /// wake.
-pub async fn a_start_writes_all_parts_of_a_run(on: Subject) {
+pub async fn a_start_writes_all_parts_of_a_run(on: TestedAdapter) {
     let start = run_start(1, "orders", event_id(7));
     assert_eq!(create(&on, vec![start.clone()]).await, [New]);
     assert_eq!(text(&on.backend.read(run(1), 0).await.expect("a read")), text(std::slice::from_ref(&start.record)));
@@ -30,7 +30,7 @@ pub async fn a_start_writes_all_parts_of_a_run(on: Subject) {
 
 /// The first record of a rerun may contain outcomes of the earlier run: failures and values,
 /// including large ones.
-pub async fn a_start_stores_the_outcomes_that_a_rerun_carries_over(on: Subject) {
+pub async fn a_start_stores_the_outcomes_that_a_rerun_carries_over(on: TestedAdapter) {
     let large = json::to_json(&"ünï".repeat(200_000)).expect("JSON");
     let failed = Failure { message: "declined".into(), code: Some("declined".into()) };
     let outcomes = [
@@ -48,7 +48,7 @@ pub async fn a_start_stores_the_outcomes_that_a_rerun_carries_over(on: Subject) 
 }
 
 /// The second start of the same run returns `Known` and writes nothing.
-pub async fn rule_16_a_run_is_created_once(on: Subject) {
+pub async fn rule_16_a_run_is_created_once(on: TestedAdapter) {
     let mut start = run_start(1, "orders", event_id(7));
     assert_eq!(create(&on, vec![start.clone()]).await, [New]);
     start.record.token += 1;
@@ -63,7 +63,7 @@ pub async fn rule_16_a_run_is_created_once(on: Subject) {
 }
 
 /// Each start of a batch is decided separately. The results are in the order of the batch.
-pub async fn a_batch_creates_only_new_runs(on: Subject) {
+pub async fn a_batch_creates_only_new_runs(on: TestedAdapter) {
     create(&on, vec![run_start(2, "orders", event_id(1))]).await;
     let batch = vec![
         run_start(1, "orders", event_id(1)),
@@ -79,7 +79,7 @@ pub async fn a_batch_creates_only_new_runs(on: Subject) {
 }
 
 /// Starts enqueue their tickets. The wait queue is in the order of the tickets' queue times.
-pub async fn a_start_enqueues_its_tickets(on: Subject) {
+pub async fn a_start_enqueues_its_tickets(on: TestedAdapter) {
     let (all, ours) = (limit("orders", 1), limit("orders:eu", 1));
     let places = |n| vec![(all.clone(), ticket_of_run(n, 1)), (ours.clone(), ticket_of_run(n, 1))];
     let with = |n| RunStart { tickets: places(n), ..run_start(n, "orders", event_id(n)) };
@@ -91,7 +91,7 @@ pub async fn a_start_enqueues_its_tickets(on: Subject) {
 }
 
 /// A repeated start does not change a run that has made progress or has ended.
-pub async fn a_repeated_start_keeps_the_progress_of_its_run(on: Subject) {
+pub async fn a_repeated_start_keeps_the_progress_of_its_run(on: TestedAdapter) {
     let all = limit("orders", 1);
     let start = RunStart { tickets: vec![(all.clone(), ticket_of_run(1, 0))], ..run_start(1, "orders", event_id(1)) };
     create(&on, vec![start.clone()]).await;

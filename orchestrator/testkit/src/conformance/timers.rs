@@ -3,7 +3,7 @@
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{RunOrStep, Timer};
 
-use super::Subject;
+use super::TestedAdapter;
 use super::fixtures::{START, event_id, run, run_start, seconds, timer};
 use stepladder_engine::ports::{Commit, Cursor, EarlyWrite, StoreResult};
 
@@ -12,12 +12,12 @@ pub(super) fn read_all(bucket: StoreResult<Vec<StoreResult<Timer>>>) -> Vec<Time
     bucket.expect("a bucket").into_iter().map(|timer| timer.expect("a timer")).collect()
 }
 
-async fn bucket(on: &Subject, minute: i64) -> Vec<Timer> {
+async fn bucket(on: &TestedAdapter, minute: i64) -> Vec<Timer> {
     read_all(on.backend.bucket(minute, usize::MAX).await)
 }
 
 /// The timers of a bucket are sorted by due time.
-pub async fn timers_are_in_the_bucket_of_their_minute(on: Subject) {
+pub async fn timers_are_in_the_bucket_of_their_minute(on: TestedAdapter) {
     let at = |s| timer(run(s), START + seconds(s));
     on.backend.set(vec![at(59), at(60), at(0), at(61)]).await.expect("timers");
     let minute = START.minute();
@@ -29,7 +29,7 @@ pub async fn timers_are_in_the_bucket_of_their_minute(on: Subject) {
 
 /// The first sweep starts at the oldest timer. The store may return an earlier minute than the
 /// timer's, but never a later one.
-pub async fn the_oldest_timer_is_found(on: Subject) {
+pub async fn the_oldest_timer_is_found(on: TestedAdapter) {
     assert_eq!(on.backend.oldest().await.expect("an answer"), None);
     let start = run_start(1, "orders", event_id(1));
     let minute = start.watchdog.due.minute();
@@ -40,7 +40,7 @@ pub async fn the_oldest_timer_is_found(on: Subject) {
 
 /// Setting a timer with the same run, purpose and due time again has no effect. If one of the three
 /// differs, it is another timer.
-pub async fn a_timer_is_set_once(on: Subject) {
+pub async fn a_timer_is_set_once(on: TestedAdapter) {
     let due = START + seconds(5);
     let of = |of| Timer { purpose: TimerPurpose::Due(of), ..timer(run(1), due) };
     let step = |name: &str| of(RunOrStep::Step(name.into()));
@@ -66,7 +66,7 @@ pub async fn a_timer_is_set_once(on: Subject) {
 }
 
 /// A commit sets its timers. Repeating the commit has no effect.
-pub async fn timers_are_set_by_a_commit(on: Subject) {
+pub async fn timers_are_set_by_a_commit(on: TestedAdapter) {
     let timer = timer(run(1), START + seconds(90));
     let commit = Commit { before: vec![EarlyWrite::Timer(timer.clone())], ..Commit::default() };
     on.commit(commit.clone()).await;
@@ -76,7 +76,7 @@ pub async fn timers_are_set_by_a_commit(on: Subject) {
 
 /// The cursor moves only if it is exactly as expected. Buckets that the cursor has not passed keep
 /// their timers.
-pub async fn rule_26_the_cursor_moves_only_from_the_expected_position(on: Subject) {
+pub async fn rule_26_the_cursor_moves_only_from_the_expected_position(on: TestedAdapter) {
     assert_eq!(on.backend.cursor().await.expect("a cursor"), None);
     let minute = START.minute();
     let first = Cursor { minute, sent: vec![(minute, vec![1, u64::MAX])] };

@@ -9,7 +9,7 @@ use stepladder_engine::ports::{
     AppliedWrites, Decide, EarlyWrite, EventWrites, Intake, RunStart, StartResult, StoreResult, TakenEvents,
 };
 
-use super::{Inner, Memory};
+use super::{Memory, MemoryTables};
 
 #[async_trait]
 impl Intake for Memory {
@@ -31,7 +31,7 @@ impl Intake for Memory {
     }
 }
 
-impl Inner {
+impl MemoryTables {
     /// Stores events. Returns them as stored, and whether all of them are new.
     pub(super) fn accept(&mut self, events: Vec<Event>, now: Timestamp) -> (Vec<Event>, bool) {
         let mut are_new = true;

@@ -12,16 +12,16 @@ use super::Memory;
 use stepladder_engine::ports::{StoreResult, SubscriptionIndex};
 
 /// The waiting steps of a bucket, each with its timeout.
-type Bucket = BTreeMap<(RunId, StepId), Timestamp>;
+type SubscriptionBucket = BTreeMap<(RunId, StepId), Timestamp>;
 
 #[derive(Default)]
-pub(super) struct Index {
+pub(super) struct SubscriptionTable {
     /// The subscriptions, by the event's name and then by bucket.
-    subscribed: HashMap<Arc<str>, BTreeMap<SubscriptionKey, Bucket>>,
+    subscribed: HashMap<Arc<str>, BTreeMap<SubscriptionKey, SubscriptionBucket>>,
     inboxes: HashMap<RunId, BTreeSet<EventId>>,
 }
 
-impl Index {
+impl SubscriptionTable {
     pub(super) fn subscribe(&mut self, subscription: Subscription) {
         let Subscription { event, key, run, step, until } = subscription;
         self.subscribed.entry(event).or_default().entry(key).or_default().insert((run, step), until);
@@ -78,7 +78,7 @@ impl Index {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.subscribed.values().flat_map(BTreeMap::values).map(Bucket::len).sum()
+        self.subscribed.values().flat_map(BTreeMap::values).map(SubscriptionBucket::len).sum()
     }
 }
 

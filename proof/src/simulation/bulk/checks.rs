@@ -3,24 +3,24 @@
 
 use std::collections::HashMap;
 
-use stepladder_core::journal::{Entry, Fact, NewRun, Origin};
+use stepladder_core::journal::{Entry, Fact, NewRun, RunOrigin};
 use stepladder_core::{EventId, RunId};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Listings;
 use stepladder_sdk::EventData;
 
-use super::{BULK, EACH, Numbered, Request, State};
+use super::{BULK, BulkRequest, EACH, NumberedEvent, RequestState};
 use crate::simulation::Simulation;
-use crate::simulation::controls::{CONTROLLED, Control};
-use crate::simulation::functions::Word;
-use crate::simulation::invariants::{Broken, at_once, journal};
+use crate::simulation::controls::{CONTROLLED, FlowControlKind};
+use crate::simulation::functions::AwaitedEvent;
+use crate::simulation::invariants::{Violation, at_once, journal};
 
 /// The id and the key of each stored event, by request and position.
-type Stored = HashMap<(usize, usize), (EventId, u64)>;
+type StoredEventKeys = HashMap<(usize, usize), (EventId, u64)>;
 
 impl Simulation {
     /// Checks all requests.
-    pub(in crate::simulation) fn bulk_requests_are_applied_once(&self) -> Result<(), Broken> {
+    pub(in crate::simulation) fn bulk_requests_are_applied_once(&self) -> Result<(), Violation> {
         if self.allowed.bulk == 0 {
             return Ok(());
         }
@@ -39,7 +39,7 @@ impl Simulation {
             return Vec::new();
         }
         let bulk = self.bulk.borrow();
-        let is_given_up = |number: usize| bulk.requests[number].state == State::GivenUp;
+        let is_given_up = |number: usize| bulk.requests[number].state == RequestState::GivenUp;
         let stored = self.stored_in_bulk().unwrap_or_default();
         stored.into_iter().filter(|((number, _), _)| is_given_up(*number)).map(|(_, (id, _))| id).collect()
     }
@@ -51,11 +51,11 @@ impl Simulation {
     }
 
     /// Returns all stored events, and checks that none is stored under two ids.
-    fn stored_in_bulk(&self) -> Result<Stored, Broken> {
-        let mut stored = Stored::new();
+    fn stored_in_bulk(&self) -> Result<StoredEventKeys, Violation> {
+        let mut stored = StoredEventKeys::new();
         let all = at_once(self.memory.events(None, usize::MAX));
-        for event in all.into_iter().filter(|event| [BULK, Word::NAME].contains(&&*event.name)) {
-            let Ok(Numbered { k, request, n }) = serde_json::from_str(event.data.get()) else { continue };
+        for event in all.into_iter().filter(|event| [BULK, AwaitedEvent::NAME].contains(&&*event.name)) {
+            let Ok(NumberedEvent { k, request, n }) = serde_json::from_str(event.data.get()) else { continue };
             if let Some((first, _)) = stored.insert((request, n), (event.id, k)) {
                 return Err(format!("event {n} of request {request} is stored twice: {first}, {}", event.id));
             }
@@ -63,11 +63,11 @@ impl Simulation {
         Ok(stored)
     }
 
-    fn is_applied_once(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
+    fn is_applied_once(&self, number: usize, request: &BulkRequest, stored: &StoredEventKeys) -> Result<(), Violation> {
         for (n, event) in request.events.iter().enumerate() {
             let Some((id, _)) = stored.get(&(number, n)) else {
                 match request.state {
-                    State::GivenUp => continue,
+                    RequestState::GivenUp => continue,
                     state => return Err(format!("event {n} of request {number} is lost: {:?} {state:?}", request.way)),
                 }
             };
@@ -77,22 +77,27 @@ impl Simulation {
             let runs = at_once(self.memory.runs_of(*id));
             let each = runs.iter().filter(|row| *row.function == *EACH && self.created_by_event(row.run).is_some());
             match (each.count(), request.state) {
-                (1, _) | (0, State::GivenUp) => {}
+                (1, _) | (0, RequestState::GivenUp) => {}
                 (count, _) => return Err(format!("event {n} of request {number} led to {count} runs of `{EACH}`")),
             }
         }
         Ok(())
     }
 
-    fn is_applied_in_order(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
+    fn is_applied_in_order(
+        &self,
+        number: usize,
+        request: &BulkRequest,
+        stored: &StoredEventKeys,
+    ) -> Result<(), Violation> {
         let place: HashMap<RunId, usize> =
             self.memory.created().into_iter().enumerate().map(|(at, run)| (run, at)).collect();
         let events = (0..request.events.len()).filter_map(|n| Some((n, stored.get(&(number, n))?)));
         let mut latest: HashMap<(&str, Option<u64>), (usize, usize)> = HashMap::new();
-        let collects = matches!(self.controlled.control(), Some(Control::Batch(_) | Control::Debounce));
+        let collects = matches!(self.controlled.control(), Some(FlowControlKind::Batch(_) | FlowControlKind::Debounce));
         // Flow control with a key decides for each key separately. An event that waits for a run of
         // its own key may start after a later event of another key.
-        let has_key = matches!(self.controlled.control(), Some(Control::StopOne | Control::Once));
+        let has_key = matches!(self.controlled.control(), Some(FlowControlKind::StopOne | FlowControlKind::Once));
         for (n, (id, k)) in events {
             for function in [EACH, CONTROLLED].into_iter().filter(|function| *function == EACH || !collects) {
                 let run = RunId::started_by(*id, function);
@@ -108,11 +113,13 @@ impl Simulation {
             }
         }
         match self.controlled.control() {
-            Some(Control::Batch(_) | Control::Debounce) => self.events_join_in_order(number, request, stored),
-            Some(Control::Throttle) => self.begins_in_order(number, request, stored),
-            Some(Control::Once) => self.first_event_decides(number, request, stored),
-            Some(Control::Replace) => self.later_replace_earlier(number, request, stored),
-            Some(Control::StopOne) => self.stops_make_room(number, request, stored),
+            Some(FlowControlKind::Batch(_) | FlowControlKind::Debounce) => {
+                self.events_join_in_order(number, request, stored)
+            }
+            Some(FlowControlKind::Throttle) => self.begins_in_order(number, request, stored),
+            Some(FlowControlKind::Once) => self.first_event_decides(number, request, stored),
+            Some(FlowControlKind::Replace) => self.later_replace_earlier(number, request, stored),
+            Some(FlowControlKind::StopOne) => self.stops_make_room(number, request, stored),
             _ => Ok(()),
         }
     }
@@ -122,8 +129,8 @@ impl Simulation {
     fn controlled_runs<'a>(
         &'a self,
         number: usize,
-        request: &'a Request,
-        stored: &'a Stored,
+        request: &'a BulkRequest,
+        stored: &'a StoredEventKeys,
     ) -> impl Iterator<Item = (usize, u64, RunId, Vec<Entry>)> {
         (0..request.events.len()).filter_map(move |n| {
             let (id, k) = stored.get(&(number, n))?;
@@ -135,7 +142,12 @@ impl Simulation {
 
     /// Checks that a run that collects events has those of a request in the request's order. A
     /// debounced run must start with the last one.
-    fn events_join_in_order(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
+    fn events_join_in_order(
+        &self,
+        number: usize,
+        request: &BulkRequest,
+        stored: &StoredEventKeys,
+    ) -> Result<(), Violation> {
         let places: HashMap<EventId, usize> =
             stored.iter().filter(|((of, _), _)| *of == number).map(|((_, n), (id, _))| (*id, *n)).collect();
         for (_, _, run, entries) in self.controlled_runs(number, request, stored) {
@@ -153,7 +165,7 @@ impl Simulation {
     }
 
     /// Checks that a throttle admits runs in the order of their events.
-    fn begins_in_order(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
+    fn begins_in_order(&self, number: usize, request: &BulkRequest, stored: &StoredEventKeys) -> Result<(), Violation> {
         let mut before = None;
         for (n, _, _, entries) in self.controlled_runs(number, request, stored) {
             let Some(created) = created(&entries) else { continue };
@@ -167,7 +179,12 @@ impl Simulation {
     }
 
     /// Checks that of the events with the same idempotency key, only the first starts a run.
-    fn first_event_decides(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
+    fn first_event_decides(
+        &self,
+        number: usize,
+        request: &BulkRequest,
+        stored: &StoredEventKeys,
+    ) -> Result<(), Violation> {
         let mut first: HashMap<u64, usize> = HashMap::new();
         for n in 0..request.events.len() {
             let Some((_, k)) = stored.get(&(number, n)) else { continue };
@@ -183,7 +200,12 @@ impl Simulation {
     }
 
     /// Checks that the run of a singleton is only replaced by the run of a later event.
-    fn later_replace_earlier(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
+    fn later_replace_earlier(
+        &self,
+        number: usize,
+        request: &BulkRequest,
+        stored: &StoredEventKeys,
+    ) -> Result<(), Violation> {
         let places: HashMap<RunId, usize> =
             self.controlled_runs(number, request, stored).map(|(n, _, run, _)| (run, n)).collect();
         for (n, _, run, entries) in self.controlled_runs(number, request, stored) {
@@ -196,8 +218,8 @@ impl Simulation {
     }
 
     /// Checks that the first event after one that cancels the singleton's run starts a new run.
-    fn stops_make_room(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
-        let is_stop = |n: usize| *request.events[n].name == *Word::NAME;
+    fn stops_make_room(&self, number: usize, request: &BulkRequest, stored: &StoredEventKeys) -> Result<(), Violation> {
+        let is_stop = |n: usize| *request.events[n].name == *AwaitedEvent::NAME;
         let key = |n: usize| stored.get(&(number, n)).map(|(_, k)| *k);
         for (n, k, run, entries) in self.controlled_runs(number, request, stored) {
             let before = (0..n).rev().find(|before| key(*before) == Some(k));
@@ -211,7 +233,7 @@ impl Simulation {
     }
 
     fn created_by_event(&self, run: RunId) -> Option<RunId> {
-        created(&journal(&self.memory, run)).filter(|created| created.origin == Origin::Event).map(|_| run)
+        created(&journal(&self.memory, run)).filter(|created| created.origin == RunOrigin::Event).map(|_| run)
     }
 }
 

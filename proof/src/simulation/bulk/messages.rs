@@ -9,12 +9,12 @@ use futures::FutureExt;
 use futures::future::{Either, select};
 use stepladder_core::{EventId, NewEvent, Timestamp};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::{Engine, IdSeed, PIECE, Progress, TimeLimit};
-use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
+use stepladder_engine::{Engine, IdSeed, PIECE, PieceLimits, RequestProgress};
+use stepladder_testkit::intercept::{Intercept, InterceptedBackend, StorageCall};
 
-use super::{Delivered, RESERVE};
-use crate::dice::Dice;
-use crate::simulation::wire::Wire;
+use super::{DeliveryResult, RESERVE};
+use crate::dice::SeededDice;
+use crate::simulation::wire::FaultyStore;
 use crate::simulation::{DELIVERIES, Simulation};
 
 /// The time after which a received message becomes visible again unless it is deleted.
@@ -26,7 +26,7 @@ const SIDE_BY_SIDE: usize = 2;
 
 /// The content of a message.
 #[derive(Clone, Debug)]
-pub(super) enum Content {
+pub(super) enum MessageContent {
     /// Events as they were sent, or the rest of them. `first` is the id of the first event in the
     /// list.
     Events { first: EventId, received_at: Timestamp, events: Vec<NewEvent> },
@@ -35,9 +35,9 @@ pub(super) enum Content {
 }
 
 #[derive(Clone, Debug)]
-struct Message {
+struct QueuedMessage {
     number: u64,
-    content: Content,
+    content: MessageContent,
     /// When the message becomes visible to receivers.
     due: Timestamp,
     receives: u32,
@@ -45,15 +45,15 @@ struct Message {
 
 /// The events queue.
 #[derive(Debug, Default)]
-pub(super) struct Messages {
+pub(super) struct EventsQueue {
     sent: u64,
-    all: Vec<Message>,
+    all: Vec<QueuedMessage>,
 }
 
-impl Messages {
-    pub(super) fn send(&mut self, content: Content, due: Timestamp) {
+impl EventsQueue {
+    pub(super) fn send(&mut self, content: MessageContent, due: Timestamp) {
         self.sent += 1;
-        self.all.push(Message { number: self.sent, content, due, receives: 0 });
+        self.all.push(QueuedMessage { number: self.sent, content, due, receives: 0 });
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -65,8 +65,8 @@ impl Messages {
     }
 
     /// Receives a random visible message.
-    fn receive(&mut self, now: Timestamp, dice: &Dice) -> Option<Message> {
-        let mut visible: Vec<&mut Message> = self.all.iter_mut().filter(|message| message.due <= now).collect();
+    fn receive(&mut self, now: Timestamp, dice: &SeededDice) -> Option<QueuedMessage> {
+        let mut visible: Vec<&mut QueuedMessage> = self.all.iter_mut().filter(|message| message.due <= now).collect();
         if visible.is_empty() {
             return None;
         }
@@ -103,7 +103,7 @@ impl Simulation {
         }
         let queue = self.bulk.borrow().queue.clone();
         let Some(message) = queue.lock().expect("no panic").receive(now, &self.dice) else { return false };
-        let Message { number, content, receives, .. } = message;
+        let QueuedMessage { number, content, receives, .. } = message;
         if receives > DELIVERIES {
             if !self.has_an_excuse_for_dead_letters() && self.mishaps.brown_outs == 0 {
                 self.broken = Some(format!("message {number} of events was delivered {DELIVERIES} times in vain"));
@@ -121,12 +121,16 @@ impl Simulation {
         let (bulk, mishaps) = (self.bulk.clone(), self.undisturbed());
         bulk.borrow_mut().deliveries += 1;
         self.scheduler.spawn(at, async move {
-            let taken = take(&engine, &wire, &queue, content, TimeLimit { deadline, piece });
+            let taken = take(&engine, &wire, &queue, content, PieceLimits { deadline, piece });
             let applied = match select(std::pin::pin!(taken), clock.sleep_until(deadline + RESERVE)).await {
                 Either::Left((applied, _)) => applied,
                 Either::Right(_) => return bulk.borrow_mut().overran.push(mishaps),
             };
-            bulk.borrow_mut().ended.push(Delivered { applied: applied.unwrap_or(0), again: receives > 1, mishaps });
+            bulk.borrow_mut().ended.push(DeliveryResult {
+                applied: applied.unwrap_or(0),
+                again: receives > 1,
+                mishaps,
+            });
             // the process may die after its work and before the message is deleted
             tokio::task::yield_now().await;
             if applied.is_some() {
@@ -141,26 +145,26 @@ impl Simulation {
 /// Returns `None` after an error: the message will be delivered again.
 async fn take(
     engine: &Engine,
-    wire: &Intercepted<Wire>,
-    queue: &Arc<Mutex<Messages>>,
-    content: Content,
-    within: TimeLimit,
+    wire: &InterceptedBackend<FaultyStore>,
+    queue: &Arc<Mutex<EventsQueue>>,
+    content: MessageContent,
+    within: PieceLimits,
 ) -> Option<usize> {
     let (progress, rest) = match content {
-        Content::Stored(events) => {
+        MessageContent::Stored(events) => {
             let progress = engine.intake().apply_pieces(&events, within).await;
             let rest = events[progress.applied..].to_vec();
-            (progress, (!rest.is_empty()).then_some(Content::Stored(rest)))
+            (progress, (!rest.is_empty()).then_some(MessageContent::Stored(rest)))
         }
-        Content::Events { first, received_at, mut events } => {
+        MessageContent::Events { first, received_at, mut events } => {
             let seed = IdSeed { at: first.time(), random: first.random() };
             let progress = engine.intake().ingest_pieces(events.clone(), seed, Some(received_at), within).await.ok()?;
             let events = events.split_off(progress.applied);
             let first = (0..progress.applied).fold(first, |id, _| id.next());
-            (progress, (!events.is_empty()).then_some(Content::Events { first, received_at, events }))
+            (progress, (!events.is_empty()).then_some(MessageContent::Events { first, received_at, events }))
         }
     };
-    let Progress { applied, error } = progress;
+    let RequestProgress { applied, error } = progress;
     let Some(rest) = rest else { return Some(applied) };
     if applied == 0 {
         return None;
@@ -171,7 +175,7 @@ async fn take(
         queue.lock().expect("no panic").send(rest, due);
         Ok(())
     };
-    let call = Call { name: "send", arguments: &arguments, commit: None };
+    let call = StorageCall { name: "send", arguments: &arguments, commit: None };
     wire.0.around(call, sent.boxed()).await.ok()?;
     Some(applied)
 }

@@ -9,7 +9,7 @@ use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::FlowStates;
 use stepladder_engine::{EngineError, IdSeed};
 
-use super::{RESERVE, State, Way};
+use super::{RESERVE, RequestState, SendMethod};
 use crate::simulation::Simulation;
 use crate::simulation::invariants::at_once;
 
@@ -23,28 +23,28 @@ impl Simulation {
     pub(super) fn post_what_is_due(&mut self) -> bool {
         let now = self.clock.now();
         let due = self.bulk.borrow().requests.iter().position(|request| match request.state {
-            State::Unsent(at) | State::Sent { until: at, .. } => at <= now,
-            State::Accepted | State::GivenUp => false,
+            RequestState::Unsent(at) | RequestState::Sent { until: at, .. } => at <= now,
+            RequestState::Accepted | RequestState::GivenUp => false,
         });
         let Some(number) = due else { return false };
         let (way, state, first_end) = {
             let request = &self.bulk.borrow().requests[number];
             (request.way, request.state, request.first_end)
         };
-        if let State::Sent { .. } = state {
+        if let RequestState::Sent { .. } = state {
             self.tell(format!("the sender of request {number} got no answer"));
-            if way == Way::Body && self.is_served(number) {
+            if way == SendMethod::Body && self.is_served(number) {
                 // the process died after its last write and before its response, so nothing
                 // distinguishes a repetition from a new request
                 self.tell(format!("request {number} was served, and is not repeated"));
-                self.bulk.borrow_mut().requests[number].state = State::GivenUp;
+                self.bulk.borrow_mut().requests[number].state = RequestState::GivenUp;
                 return true;
             }
         }
         let is_too_late = first_end.is_some_and(|end| now + MARGIN > end + WITHIN);
-        if way == Way::Body && is_too_late {
+        if way == SendMethod::Body && is_too_late {
             self.tell(format!("the sender of request {number} gives up"));
-            self.bulk.borrow_mut().requests[number].state = State::GivenUp;
+            self.bulk.borrow_mut().requests[number].state = RequestState::GivenUp;
             return true;
         }
         self.post_request(number);
@@ -71,13 +71,13 @@ impl Simulation {
             let request = &mut bulk.requests[number];
             request.attempts += 1;
             request.first_end.get_or_insert(now + time);
-            request.state = State::Sent { attempt: request.attempts, process: at, until };
+            request.state = RequestState::Sent { attempt: request.attempts, process: at, until };
             (request.way, request.body, request.events.clone())
         };
         let attempt = bulk.requests[number].attempts;
         let (seed, hash) = match way {
-            Way::Seed(seed) => (seed, None),
-            Way::Message | Way::Ids | Way::Body => {
+            SendMethod::Seed(seed) => (seed, None),
+            SendMethod::Message | SendMethod::Ids | SendMethod::Body => {
                 let before = bulk.unanswered.remove(&(at, body)).filter(|(since, _)| now.since(*since) < WITHIN);
                 (before.map_or_else(|| engine.intake().seed(events.len()), |(_, seed)| seed), Some(body))
             }
@@ -98,15 +98,16 @@ impl Simulation {
             };
             let mut bulk = bulk.borrow_mut();
             bulk.remember(at, body, seed, &answer, truth.now());
-            let is_heard = matches!(bulk.requests[number].state, State::Sent { attempt: of, .. } if of == attempt);
+            let is_heard =
+                matches!(bulk.requests[number].state, RequestState::Sent { attempt: of, .. } if of == attempt);
             match answer {
                 _ if !is_heard => {}
                 Ok(ids) => {
-                    bulk.requests[number].state = State::Accepted;
+                    bulk.requests[number].state = RequestState::Accepted;
                     requests.borrow_mut().accept_bulk(ids, &bulk.requests[number].events);
                 }
                 Err(error) => {
-                    bulk.requests[number].state = State::Unsent(truth.now() + Duration::from_secs(1));
+                    bulk.requests[number].state = RequestState::Unsent(truth.now() + Duration::from_secs(1));
                     bulk.refused = Some(error.to_string());
                 }
             }
@@ -114,7 +115,7 @@ impl Simulation {
     }
 }
 
-impl super::Bulk {
+impl super::BulkRequests {
     /// Records what a server process remembers about an attempt that has ended.
     fn remember(
         &mut self,

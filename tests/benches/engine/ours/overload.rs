@@ -5,23 +5,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use stepladder_tests::Api;
-use stepladder_tests::load::{Answers, Load};
+use stepladder_tests::ApiClient;
+use stepladder_tests::load::{LoadResponses, LoadSize};
 
 use super::CHECK_INTERVAL;
-use super::server::Server;
+use super::server::BenchServer;
 use crate::options::STEPS_OF_MANY;
 use crate::process::{memory, peak_memory};
 
 /// The load: so many clients and events that the server must refuse some. A client does not wait
 /// after a refusal.
-pub(crate) const LOAD: Load = Load { clients: 64, batch: 10 };
+pub(crate) const LOAD: LoadSize = LoadSize { clients: 64, batch: 10 };
 /// On an idle server, a run's first step starts within this time after the creation of the run.
 pub(crate) const SOON: Duration = Duration::from_millis(100);
 
 /// The figures of an overload.
 #[derive(Debug)]
-pub(crate) struct Overload {
+pub(crate) struct OverloadFigures {
     /// How long the overload lasted.
     pub(crate) lasted: Duration,
     pub(crate) accepted: usize,
@@ -37,7 +37,7 @@ pub(crate) struct Overload {
     pub(crate) until_soon: Duration,
 }
 
-impl Overload {
+impl OverloadFigures {
     /// Returns the steps per second, from the first event to the end of the last run.
     pub(crate) fn steps_a_second(&self) -> f64 {
         (self.accepted * STEPS_OF_MANY) as f64 / (self.lasted + self.until_empty).as_secs_f64()
@@ -45,12 +45,12 @@ impl Overload {
 }
 
 /// Starts a server and overloads it for this time.
-pub(crate) async fn measure(lasts: Duration) -> Overload {
-    let server = Server::start("step").await;
+pub(crate) async fn measure(lasts: Duration) -> OverloadFigures {
+    let server = BenchServer::start("step").await;
     let (api, pid) = (server.api(), server.pid());
     let begun = Instant::now();
     let early = AtomicU64::new(0);
-    let enough = |_: &Answers| {
+    let enough = |_: &LoadResponses| {
         if begun.elapsed() >= lasts / 4 && early.load(Ordering::Relaxed) == 0 {
             early.store(memory(pid).unwrap_or(0), Ordering::Relaxed);
         }
@@ -73,7 +73,7 @@ pub(crate) async fn measure(lasts: Duration) -> Overload {
     let runs = api.number_of_runs().await;
     assert_eq!(runs, answers.accepted.len() + probes, "each accepted event has a run, and no other event has one");
     let early = Some(early.into_inner()).filter(|bytes| *bytes > 0);
-    Overload {
+    OverloadFigures {
         lasted,
         accepted: answers.accepted.len(),
         refused: answers.refused.len(),
@@ -84,7 +84,7 @@ pub(crate) async fn measure(lasts: Duration) -> Overload {
     }
 }
 
-async fn is_idle(api: &Api) -> bool {
+async fn is_idle(api: &ApiClient) -> bool {
     for status in ["Running", "Scheduled"] {
         let (_, page) = api.get(&format!("/v1/runs?status={status}&limit=1")).await;
         if !page["data"].as_array().expect("a list").is_empty() {
@@ -96,7 +96,7 @@ async fn is_idle(api: &Api) -> bool {
 
 /// Sends one event at a time until the first step of its run starts within [`SOON`]. Returns the
 /// time until that event was sent, and the number of accepted events.
-async fn quick(api: &Api, over: Instant) -> (Duration, usize) {
+async fn quick(api: &ApiClient, over: Instant) -> (Duration, usize) {
     let mut accepted = 0;
     loop {
         let sent = over.elapsed();
@@ -114,7 +114,7 @@ async fn quick(api: &Api, over: Instant) -> (Duration, usize) {
 
 /// Returns the time from the creation of an event's run to the start of the run's first step, by
 /// the server's clock.
-async fn first_step(api: &Api, event: &str) -> Duration {
+async fn first_step(api: &ApiClient, event: &str) -> Duration {
     let run = api.run_of(event).await;
     loop {
         let journal = api.journal(&run).await;

@@ -3,12 +3,12 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use stepladder_tests::{Api, wait_for};
+use stepladder_tests::{ApiClient, wait_for};
 use tempfile::TempDir;
 
 /// A running server. Dropping it ends the process and removes the data file.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct BenchServer {
     process: Child,
     /// Kept open, because the server exits if it cannot write to standard output.
     _output: BufReader<ChildStdout>,
@@ -16,7 +16,7 @@ pub(super) struct Server {
     _folder: TempDir,
 }
 
-impl Server {
+impl BenchServer {
     /// Starts a server with this pace, and waits until it accepts requests.
     pub(super) async fn start(pace: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("stepladder-bench-").tempdir().expect("a temporary folder");
@@ -37,8 +37,8 @@ impl Server {
     }
 
     /// Returns a client of the server.
-    pub(super) fn api(&self) -> Api {
-        Api::new(&self.url)
+    pub(super) fn api(&self) -> ApiClient {
+        ApiClient::new(&self.url)
     }
 
     /// Returns the id of the server's process.
@@ -47,7 +47,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for BenchServer {
     fn drop(&mut self) {
         // an error means that the process has already exited
         let _ = self.process.kill();

@@ -8,7 +8,7 @@ use stepladder_tests::binary::root;
 
 /// The installed files of Restate.
 #[derive(Clone, Debug)]
-pub(crate) struct Installation {
+pub(crate) struct RestateInstallation {
     /// The path of the server.
     pub(super) server: PathBuf,
     /// The path of the functions. They are beside the packages that they import.
@@ -24,7 +24,7 @@ const FILES: [&str; 4] = ["package.json", "package-lock.json", ".npmrc", "endpoi
 /// # Errors
 ///
 /// A sentence that says why Restate cannot be installed.
-pub(crate) fn install() -> Result<Installation, String> {
+pub(crate) fn install() -> Result<RestateInstallation, String> {
     let platform = match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => "linux-x64",
         ("linux", "aarch64") => "linux-arm64",
@@ -51,7 +51,7 @@ pub(crate) fn install() -> Result<Installation, String> {
     let package = std::fs::read_to_string(packages.join("restate-server/package.json")).unwrap_or_default();
     let package: serde_json::Value = serde_json::from_str(&package).unwrap_or_default();
     let version = package["version"].as_str().unwrap_or("of an unknown version").to_owned();
-    Ok(Installation { server, functions: into.join("endpoint.mjs"), version })
+    Ok(RestateInstallation { server, functions: into.join("endpoint.mjs"), version })
 }
 
 fn copy(from: &Path, into: &Path) -> Result<(), String> {

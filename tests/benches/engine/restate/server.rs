@@ -7,25 +7,25 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 use stepladder_tests::parts::free_port;
-use stepladder_tests::{Api, wait_for};
+use stepladder_tests::{ApiClient, wait_for};
 use tempfile::TempDir;
 
-use super::Installation;
+use super::RestateInstallation;
 
 /// A running server with its functions. Dropping it ends both processes and removes their files.
 #[derive(Debug)]
-pub(super) struct Server {
-    server: Process,
-    functions: Process,
+pub(super) struct RestateServer {
+    server: KilledOnDrop,
+    functions: KilledOnDrop,
     ingress: u16,
     _folder: TempDir,
 }
 
 /// A process that is killed when this value is dropped.
 #[derive(Debug)]
-struct Process(Child);
+struct KilledOnDrop(Child);
 
-impl Drop for Process {
+impl Drop for KilledOnDrop {
     fn drop(&mut self) {
         // an error means that the process has already exited
         let _ = self.0.kill();
@@ -33,10 +33,10 @@ impl Drop for Process {
     }
 }
 
-impl Server {
+impl RestateServer {
     /// Starts both processes, registers the functions with the server, and waits until a function
     /// responds.
-    pub(super) async fn start(parts: &Installation) -> Self {
+    pub(super) async fn start(parts: &RestateInstallation) -> Self {
         let folder = tempfile::Builder::new().prefix("stepladder-bench-").tempdir().expect("a temporary folder");
         let (functions, port) = functions(parts, folder.path());
         let (ingress, admin) = (free_port(), free_port());
@@ -46,9 +46,10 @@ impl Server {
         command.env("RESTATE_INGRESS__BIND_PORT", ingress.to_string());
         command.env("RESTATE_ADMIN__BIND_PORT", admin.to_string());
         command.env("RESTATE_DISABLE_TELEMETRY", "true").env("RUST_LOG", "error");
-        let server = Process(quietly(&mut command, folder.path(), "server").spawn().expect("Restate's server starts"));
+        let server =
+            KilledOnDrop(quietly(&mut command, folder.path(), "server").spawn().expect("Restate's server starts"));
 
-        let admin = Api::new(&format!("http://127.0.0.1:{admin}"));
+        let admin = ApiClient::new(&format!("http://127.0.0.1:{admin}"));
         let deployment = json!({"uri": format!("http://127.0.0.1:{port}")}).to_string();
         wait_for("Restate's functions to be registered", async || {
             let registered = admin.try_post("/deployments", deployment.clone()).await;
@@ -65,8 +66,8 @@ impl Server {
     }
 
     /// Returns a client of the server's functions.
-    pub(super) fn api(&self) -> Api {
-        Api::new(&format!("http://127.0.0.1:{}", self.ingress))
+    pub(super) fn api(&self) -> ApiClient {
+        ApiClient::new(&format!("http://127.0.0.1:{}", self.ingress))
     }
 
     /// Returns the ids of both processes. Both are measured, because our server executes its
@@ -76,11 +77,11 @@ impl Server {
     }
 }
 
-fn functions(parts: &Installation, folder: &Path) -> (Process, u16) {
+fn functions(parts: &RestateInstallation, folder: &Path) -> (KilledOnDrop, u16) {
     let mut command = Command::new("node");
     command.arg(&parts.functions).env("NODE_ENV", "production").env("RESTATE_LOGGING", "ERROR");
     let command = quietly(&mut command, folder, "functions").stdout(Stdio::piped());
-    let mut process = Process(command.spawn().expect("node starts"));
+    let mut process = KilledOnDrop(command.spawn().expect("node starts"));
     let output = process.0.stdout.take().expect("it is piped");
     let said = BufReader::new(output).lines().map_while(Result::ok).next();
     let port = said.and_then(|line| line.trim().parse().ok()).expect("the functions say where they are");

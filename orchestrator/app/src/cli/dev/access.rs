@@ -3,17 +3,17 @@
 
 use std::net::IpAddr;
 
-use crate::terminal::Stop;
+use crate::terminal::StopReason;
 
 /// The secrets of a server, and whether the server listens on loopback.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Access {
+pub(super) struct AccessSettings {
     pub(super) loopback: bool,
     pub(super) event_keys: Vec<String>,
     pub(super) dashboard_token: Option<String>,
 }
 
-impl Access {
+impl AccessSettings {
     /// Checks the options.
     ///
     /// # Errors
@@ -24,10 +24,10 @@ impl Access {
         event_keys: Vec<String>,
         dashboard_token: Option<String>,
         retry_delay: bool,
-    ) -> Result<Self, Stop> {
+    ) -> Result<Self, StopReason> {
         let loopback = is_loopback(host);
         if let Some(fault) = stepladder_server::secrets_fault(&event_keys, dashboard_token.as_deref(), !loopback) {
-            return Err(Stop::problem(fault));
+            return Err(StopReason::problem(fault));
         }
         let mut missing = Vec::new();
         if event_keys.is_empty() {
@@ -37,13 +37,13 @@ impl Access {
             missing.push("a dashboard token (STEPLADDER_DASHBOARD_TOKEN)");
         }
         if !loopback && !missing.is_empty() {
-            return Err(Stop::problem(format!(
+            return Err(StopReason::problem(format!(
                 "{host} is a public address; set {}, or keep --host 127.0.0.1",
                 missing.join(" and ")
             )));
         }
         if !loopback && retry_delay {
-            return Err(Stop::problem(format!(
+            return Err(StopReason::problem(format!(
                 "--retry-delay is for tests and demonstrations on this machine, not on {host}; leave it out"
             )));
         }
@@ -61,8 +61,8 @@ mod tests {
 
     fn refused(host: &str, keys: &[&str], token: Option<&str>, retry_delay: bool) -> String {
         let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-        match Access::check(host, keys, token.map(str::to_owned), retry_delay) {
-            Err(Stop::Problem(sentence)) => sentence,
+        match AccessSettings::check(host, keys, token.map(str::to_owned), retry_delay) {
+            Err(StopReason::Problem(sentence)) => sentence,
             other => panic!("{other:?}"),
         }
     }
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn on_loopback_no_secret_is_needed() {
         for host in ["127.0.0.1", "localhost", "::1", "[::1]", "127.8.8.8"] {
-            assert!(Access::check(host, Vec::new(), None, true).unwrap().loopback, "{host}");
+            assert!(AccessSettings::check(host, Vec::new(), None, true).unwrap().loopback, "{host}");
         }
     }
 
@@ -81,7 +81,7 @@ mod tests {
         assert!(missing.contains("set a dashboard token (STEPLADDER_DASHBOARD_TOKEN)"), "{missing}");
         assert!(refused("::", &[], Some("long-enough"), false).contains("an event key (--event-key"));
         let (keys, token) = (vec!["long-enough".into()], Some("long-enough".into()));
-        assert!(!Access::check("0.0.0.0", keys, token, false).unwrap().loopback);
+        assert!(!AccessSettings::check("0.0.0.0", keys, token, false).unwrap().loopback);
     }
 
     #[test]
@@ -90,7 +90,7 @@ mod tests {
         assert!(refused("localhost", &[" "], None, false).contains("is blank"));
         assert!(refused("0.0.0.0", &["k"], Some("long-enough"), false).contains("has 1 characters"));
         assert!(refused("0.0.0.0", &["long-enough"], Some("t"), false).contains("the dashboard token"));
-        assert!(Access::check("127.0.0.1", vec!["k".into()], Some("t".into()), false).is_ok());
+        assert!(AccessSettings::check("127.0.0.1", vec!["k".into()], Some("t".into()), false).is_ok());
     }
 
     #[test]

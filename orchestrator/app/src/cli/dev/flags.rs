@@ -4,16 +4,16 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::app::App;
 use crate::dev_setup::{DevFlag, DevSetup};
-use crate::terminal::Stop;
+use crate::terminal::StopReason;
 
 /// Adds the flags to `dev`, and to the command line without a command.
 ///
 /// # Errors
 /// Another option already has the name of a flag.
-pub(in crate::cli) fn add(mut command: Command, flags: &[DevFlag]) -> Result<Command, Stop> {
+pub(in crate::cli) fn add(mut command: Command, flags: &[DevFlag]) -> Result<Command, StopReason> {
     for DevFlag { name, help, .. } in flags {
         if command.get_arguments().any(|arg| arg.get_long() == Some(name)) {
-            return Err(Stop::problem(format!(
+            return Err(StopReason::problem(format!(
                 "`dev` has an option `--{name}`; name the flag in `.dev_flag` differently"
             )));
         }
@@ -35,17 +35,17 @@ pub(in crate::cli) fn retain(matches: &ArgMatches, flags: &mut Vec<DevFlag>) {
 }
 
 /// Runs the setup of each flag, and adds the functions of the setups to the app.
-pub(super) async fn set_up(app: &mut App) -> Result<DevSetup, Stop> {
+pub(super) async fn set_up(app: &mut App) -> Result<DevSetup, StopReason> {
     let mut whole = DevSetup::new();
     for DevFlag { name, setup, .. } in std::mem::take(&mut app.dev_flags) {
-        let setup = setup().await.map_err(|e| Stop::problem(format!("--{name} cannot start: {e}")))?;
+        let setup = setup().await.map_err(|e| StopReason::problem(format!("--{name} cannot start: {e}")))?;
         app.functions.extend(setup.functions);
         whole.notes.extend(setup.notes);
         whole.events.extend(setup.events);
         whole.retry_delays.extend(setup.retry_delays);
     }
     if whole.retry_delays.len() > 1 {
-        return Err(Stop::problem("the flags of `dev` call `.retry_delay` twice; call it once"));
+        return Err(StopReason::problem("the flags of `dev` call `.retry_delay` twice; call it once"));
     }
     Ok(whole)
 }
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn a_flag_named_like_an_option_is_refused() {
         let error = add(Cli::command(), &app("port").dev_flags).err();
-        assert!(matches!(error, Some(Stop::Problem(text)) if text.contains("`--port`")));
+        assert!(matches!(error, Some(StopReason::Problem(text)) if text.contains("`--port`")));
     }
 
     #[tokio::test]
@@ -96,6 +96,8 @@ mod tests {
         assert_eq!((setup.notes.len(), setup.retry_delays[0]), (1, Duration::from_secs(2)));
         let mut two = app("stubs")
             .dev_flag("more", "Start more", || async { Ok(DevSetup::new().retry_delay(Duration::from_secs(1))) });
-        assert!(matches!(set_up(&mut two).await, Err(Stop::Problem(text)) if text.contains("`.retry_delay` twice")));
+        assert!(
+            matches!(set_up(&mut two).await, Err(StopReason::Problem(text)) if text.contains("`.retry_delay` twice"))
+        );
     }
 }

@@ -31,18 +31,18 @@ const MAX_WAITING: usize = 4_096;
 
 /// Turns traced events into lines.
 #[derive(Clone)]
-pub(super) struct Live {
-    lines: SyncSender<Line>,
+pub(super) struct LiveLines {
+    lines: SyncSender<LiveLine>,
     left_out: Arc<AtomicU64>,
 }
 
-enum Line {
+enum LiveLine {
     Text(String),
     /// Marks a position: the sender is notified once all lines before it are written.
     Mark(SyncSender<()>),
 }
 
-impl Live {
+impl LiveLines {
     /// Starts the thread that writes the lines to standard output.
     pub(super) fn start() -> Self {
         let (live, waiting) = Self::with_room(MAX_WAITING);
@@ -51,7 +51,7 @@ impl Live {
         live
     }
 
-    fn with_room(room: usize) -> (Self, Receiver<Line>) {
+    fn with_room(room: usize) -> (Self, Receiver<LiveLine>) {
         let (lines, waiting) = sync_channel(room);
         (Self { lines, left_out: Arc::default() }, waiting)
     }
@@ -59,35 +59,35 @@ impl Live {
     /// Waits until all lines so far are written, but at most half a second.
     pub(super) fn flush(&self) {
         let (written, wait) = sync_channel(1);
-        if self.lines.try_send(Line::Mark(written)).is_ok() {
+        if self.lines.try_send(LiveLine::Mark(written)).is_ok() {
             // a reader of the output that has stopped reading must not keep the process alive
             let _ = wait.recv_timeout(Duration::from_millis(500));
         }
     }
 }
 
-impl<S: Subscriber> Layer<S> for Live {
+impl<S: Subscriber> Layer<S> for LiveLines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
         let log_level = (metadata.target() == LOG_TARGET).then(|| *metadata.level());
-        let mut fields = Fields { log_level, ..Fields::default() };
+        let mut fields = ActivityFields { log_level, ..ActivityFields::default() };
         event.record(&mut fields);
         let Some(line) = fields.line(Timestamp::now()) else { return };
-        if self.lines.try_send(Line::Text(line)).is_err() {
+        if self.lines.try_send(LiveLine::Text(line)).is_err() {
             self.left_out.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-fn write_all(waiting: &Receiver<Line>, left_out: &AtomicU64) {
+fn write_all(waiting: &Receiver<LiveLine>, left_out: &AtomicU64) {
     let mut marks = Vec::new();
     while let Ok(first) = waiting.recv() {
         let mut out = BufWriter::new(anstream::stdout().lock());
         let mut written = Ok(());
         for line in std::iter::once(first).chain(waiting.try_iter()) {
             match line {
-                Line::Text(text) => written = written.and_then(|()| writeln!(out, "{text}")),
-                Line::Mark(mark) => marks.push(mark),
+                LiveLine::Text(text) => written = written.and_then(|()| writeln!(out, "{text}")),
+                LiveLine::Mark(mark) => marks.push(mark),
             }
         }
         let missing = left_out.swap(0, Ordering::Relaxed);
@@ -107,7 +107,7 @@ fn write_all(waiting: &Receiver<Line>, left_out: &AtomicU64) {
 
 /// The fields of a traced event.
 #[derive(Debug, Default)]
-struct Fields {
+struct ActivityFields {
     activity: Option<ActivityKind>,
     message: String,
     run: String,
@@ -122,7 +122,7 @@ struct Fields {
     fields: Option<String>,
 }
 
-impl Fields {
+impl ActivityFields {
     fn line(&self, now: Timestamp) -> Option<String> {
         // shows the end of the run id, which distinguishes runs; its start is the time
         let run = self.run.get(self.run.len().saturating_sub(6)..).unwrap_or(&self.run);
@@ -175,7 +175,7 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for ActivityFields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.record_str(field, &format!("{value:?}"));
     }
@@ -210,29 +210,29 @@ fn clock(now: Timestamp) -> impl fmt::Display {
 mod tests {
     use super::*;
 
-    fn line(fields: Fields) -> Option<String> {
+    fn line(fields: ActivityFields) -> Option<String> {
         let line = fields.line("2026-01-01T10:20:30Z".parse().unwrap())?;
         Some(console::strip_ansi_codes(&line).into_owned())
     }
 
-    fn message(message: &str) -> Fields {
-        Fields { activity: None, message: message.into(), ..fields(ActivityKind::StepStarted) }
+    fn message(message: &str) -> ActivityFields {
+        ActivityFields { activity: None, message: message.into(), ..fields(ActivityKind::StepStarted) }
     }
 
-    fn fields(activity: ActivityKind) -> Fields {
-        Fields {
+    fn fields(activity: ActivityKind) -> ActivityFields {
+        ActivityFields {
             activity: Some(activity),
             run: "01KAVZ9Y3M0000000000000001".into(),
             function: "enhance".into(),
             step: "call".into(),
             attempt: 1,
-            ..Fields::default()
+            ..ActivityFields::default()
         }
     }
 
     #[test]
     fn a_failure_says_when_it_is_retried() {
-        let failed = Fields {
+        let failed = ActivityFields {
             error: Some("503\nlater".into()),
             retry_at: Some("2026-01-01T10:20:32Z".into()),
             attempt: 2,
@@ -250,7 +250,7 @@ mod tests {
         use stepladder_core::activity::RUN_TARGET;
         use tracing_subscriber::layer::SubscriberExt;
 
-        let (live, waiting) = Live::with_room(1);
+        let (live, waiting) = LiveLines::with_room(1);
         let subscriber = tracing_subscriber::registry().with(live.clone());
         tracing::subscriber::with_default(subscriber, || {
             for attempt in [1_u32, 2] {
@@ -258,7 +258,7 @@ mod tests {
                 tracing::info!(target: RUN_TARGET, activity, run = %"01KAVZ9Y3M0000000000000001", function = %"f", step = %"s", attempt, "any sentence");
             }
         });
-        let Ok(Line::Text(line)) = waiting.try_recv() else { panic!("a line") };
+        let Ok(LiveLine::Text(line)) = waiting.try_recv() else { panic!("a line") };
         let plain = console::strip_ansi_codes(&line).into_owned();
         assert!(plain.ends_with(" 000001 f s Completed"), "{plain}");
         assert!(waiting.try_recv().is_err());
@@ -267,16 +267,20 @@ mod tests {
 
     #[test]
     fn a_log_line_is_printed_whatever_its_text() {
-        let logged =
-            Fields { log_level: Some(Level::WARN), fields: Some(r#"{"rows":7}"#.into()), ..message("run ended") };
+        let logged = ActivityFields {
+            log_level: Some(Level::WARN),
+            fields: Some(r#"{"rows":7}"#.into()),
+            ..message("run ended")
+        };
         assert_eq!(line(logged).as_deref(), Some(r#"10:20:30 000001 enhance call log run ended {"rows":7}"#));
-        let logged = Fields { log_level: Some(Level::INFO), step: String::new(), ..message("two\nlines") };
+        let logged = ActivityFields { log_level: Some(Level::INFO), step: String::new(), ..message("two\nlines") };
         assert_eq!(line(logged).as_deref(), Some("10:20:30 000001 enhance log two lines"));
     }
 
     #[test]
     fn the_end_of_a_run_has_its_status() {
-        let ended = Fields { status: Some("Completed".into()), step: String::new(), ..fields(ActivityKind::RunEnded) };
+        let ended =
+            ActivityFields { status: Some("Completed".into()), step: String::new(), ..fields(ActivityKind::RunEnded) };
         assert_eq!(line(ended).as_deref(), Some("10:20:30 000001 enhance run Completed"));
     }
 

@@ -13,18 +13,18 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
-use super::live::{LOG_TARGET, Live};
-use crate::terminal::Stop;
+use super::live::{LOG_TARGET, LiveLines};
+use crate::terminal::StopReason;
 
 /// Starts logging. With `live`, the progress of runs is printed too.
 ///
 /// # Errors
 /// `RUST_LOG` cannot be parsed.
-pub(super) fn start(live: Option<Live>) -> Result<(), Stop> {
+pub(super) fn start(live: Option<LiveLines>) -> Result<(), StopReason> {
     let levels = std::env::var("RUST_LOG").unwrap_or_default();
     let levels = if levels.trim().is_empty() { "info" } else { &levels };
     let filter = EnvFilter::builder().parse(levels).map_err(|e| {
-        Stop::problem(format!("RUST_LOG is `{levels}`: {e}; write it like info or stepladder_engine=debug"))
+        StopReason::problem(format!("RUST_LOG is `{levels}`: {e}; write it like info or stepladder_engine=debug"))
     })?;
     let is_of_runs = |target: &str| matches!(target, RUN_TARGET | LOG_TARGET);
     let shown = move |of: &Metadata<'_>| !is_of_runs(of.target()) && stepladder_observe::logs::may_be_written(of);
@@ -33,7 +33,7 @@ pub(super) fn start(live: Option<Live>) -> Result<(), Stop> {
     let logs = fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(coloured)
-        .with_timer(Clock { short: io::stderr().is_terminal() })
+        .with_timer(LogTimeFormat { short: io::stderr().is_terminal() })
         .with_filter(filter);
     let runs = live.map(|live| {
         let shown = move |of: &Metadata<'_>| is_of_runs(of.target()) && *of.level() <= tracing::Level::INFO;
@@ -46,11 +46,11 @@ pub(super) fn start(live: Option<Live>) -> Result<(), Stop> {
 
 /// Writes the time of a log line in UTC: only the time of day on a terminal, date and time in a
 /// file.
-struct Clock {
+struct LogTimeFormat {
     short: bool,
 }
 
-impl FormatTime for Clock {
+impl FormatTime for LogTimeFormat {
     fn format_time(&self, out: &mut Writer<'_>) -> std::fmt::Result {
         let now = jiff::Timestamp::now();
         if self.short { write!(out, "{}", now.strftime("%H:%M:%S")) } else { write!(out, "{now:.3}") }

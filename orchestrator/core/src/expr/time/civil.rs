@@ -8,7 +8,7 @@ use cel::common::types::CelString;
 use cel::common::value::CowVal;
 use jiff::tz::TimeZoneDatabase;
 
-use super::{Moment, SECOND, int_value};
+use super::{NanoTimestamp, SECOND, int_value};
 use crate::expr::operators::CallResult;
 use crate::expr::scope::no_overload;
 use crate::sentence::shortened;
@@ -130,8 +130,8 @@ impl LocalTime {
 }
 
 fn get_part<'b, 'v>(of: &[CowVal<'b, 'v>], get: fn(&LocalTime) -> i128) -> CallResult<'b, 'v> {
-    let Moment(nanos) =
-        *of[0].downcast_ref::<Moment>().ok_or_else(|| no_overload("a part of a timestamp", &[&*of[0]]))?;
+    let NanoTimestamp(nanos) =
+        *of[0].downcast_ref::<NanoTimestamp>().ok_or_else(|| no_overload("a part of a timestamp", &[&*of[0]]))?;
     let offset = match of.get(1).and_then(|zone| zone.downcast_ref::<CelString>()) {
         Some(zone) => zone_offset(zone.inner(), nanos)?,
         None => 0,

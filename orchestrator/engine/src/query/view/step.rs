@@ -1,7 +1,7 @@
 //! Steps as people see them, with their attempts.
 
 use stepladder_core::journal::{Failure, Outcome, StepKind};
-use stepladder_core::report::Report;
+use stepladder_core::report::AttemptReport;
 use stepladder_core::{Json, RunId, StepId, Timestamp, Usage};
 
 /// A step of a run.
@@ -137,7 +137,7 @@ impl StepView {
         }
     }
 
-    pub(super) fn add_usage(&mut self, report: &Report) {
+    pub(super) fn add_usage(&mut self, report: &AttemptReport) {
         for used in &report.usage {
             used.clone().add_to(&mut self.usage);
         }

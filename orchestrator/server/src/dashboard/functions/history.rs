@@ -8,7 +8,7 @@ use stepladder_core::{RunRow, Status, StepKind, Timestamp};
 use stepladder_engine::view::{RunDetail, StepStatus, StepView};
 
 use crate::dashboard::scale::percent;
-use crate::dashboard::text::{Moment, brief, duration};
+use crate::dashboard::text::{ShownTime, brief, duration};
 
 /// The number of bars in the chart.
 const BARS: usize = 40;
@@ -18,9 +18,9 @@ const HEIGHT: f64 = 100.0;
 const STEPS: usize = 50;
 
 /// The chart with the number of runs over time.
-pub(in crate::dashboard) struct History {
-    pub(in crate::dashboard) bars: Vec<Bar>,
-    pub(in crate::dashboard) from: Moment,
+pub(in crate::dashboard) struct RunHistoryChart {
+    pub(in crate::dashboard) bars: Vec<HistoryBar>,
+    pub(in crate::dashboard) from: ShownTime,
     pub(in crate::dashboard) counted: usize,
     pub(in crate::dashboard) failed: usize,
     pub(in crate::dashboard) completed: usize,
@@ -30,7 +30,7 @@ pub(in crate::dashboard) struct History {
 }
 
 /// A bar of the chart: the runs that were created within a time span, by status.
-pub(in crate::dashboard) struct Bar {
+pub(in crate::dashboard) struct HistoryBar {
     pub(in crate::dashboard) x: String,
     pub(in crate::dashboard) width: String,
     /// The CSS class, the top and the height of each part. From below: completed, failed, others.
@@ -39,7 +39,7 @@ pub(in crate::dashboard) struct Bar {
 }
 
 /// Creates the bars of the chart up to `now`. The rows must be sorted, newest first.
-pub(in crate::dashboard) fn bars(rows: &[RunRow], now: Timestamp) -> History {
+pub(in crate::dashboard) fn bars(rows: &[RunRow], now: Timestamp) -> RunHistoryChart {
     let from = rows.last().map_or(now, |row| row.created_at).min(now);
     let span = now.since(from).as_millis().max(1);
     let mut counts = vec![[0_usize; 3]; BARS];
@@ -72,11 +72,11 @@ pub(in crate::dashboard) fn bars(rows: &[RunRow], now: Timestamp) -> History {
         }
         let [done, failed, other] = parts;
         let title = format!("{done} completed, {failed} failed, {other} others");
-        Bar { x: percent(i as f64 * width), width: percent(width * 0.8), parts: drawn, title }
+        HistoryBar { x: percent(i as f64 * width), width: percent(width * 0.8), parts: drawn, title }
     };
-    History {
+    RunHistoryChart {
         bars: counts.iter().enumerate().filter(|(_, parts)| parts.iter().sum::<usize>() > 0).map(bar).collect(),
-        from: Moment::of(from),
+        from: ShownTime::of(from),
         counted: rows.len(),
         completed: all[0],
         failed: all[1],
@@ -99,13 +99,13 @@ pub(in crate::dashboard) struct StepTimes {
 /// time is the sum of all attempts, without waits.
 pub(in crate::dashboard) fn times(runs: &[RunDetail]) -> Vec<StepTimes> {
     #[derive(Default)]
-    struct Measured {
+    struct StepMeasurements {
         order: usize,
         took: Vec<Duration>,
         attempts: usize,
         failed: usize,
     }
-    let mut seen: HashMap<&str, Measured> = HashMap::new();
+    let mut seen: HashMap<&str, StepMeasurements> = HashMap::new();
     let executed = |step: &StepView| step.kind == StepKind::Run && !step.attempts.is_empty() && step.ended_at.is_some();
     let numbered = runs.iter().flat_map(|run| run.steps.iter().enumerate());
     for (order, step) in numbered.filter(|(_, step)| executed(step)) {
@@ -118,7 +118,7 @@ pub(in crate::dashboard) fn times(runs: &[RunDetail]) -> Vec<StepTimes> {
     }
     let mut steps: Vec<_> = seen.into_iter().collect();
     steps.sort_by_key(|(name, seen)| (seen.order, *name));
-    let of = |(name, mut seen): (&str, Measured)| {
+    let of = |(name, mut seen): (&str, StepMeasurements)| {
         seen.took.sort_unstable();
         StepTimes {
             name: brief(name, 120),

@@ -8,9 +8,9 @@ use stepladder_engine::view::{AttemptView, LogView, RunDetail, StepStatus, StepV
 
 use super::to_come::UpcomingAttempts;
 use super::value_link;
-use crate::dashboard::text::{Moment, brief, duration, sentence};
-use crate::dashboard::value::{ByteBudget, ShownValue};
-use crate::dashboard::waterfall::{Lane, Waterfall, latest};
+use crate::dashboard::text::{ShownTime, brief, duration, sentence};
+use crate::dashboard::value::{PageByteBudget, ShownValue};
+use crate::dashboard::waterfall::{Waterfall, WaterfallLane, latest};
 
 /// The maximum size of a step's name in its row, in bytes.
 const NAME_BYTES: usize = 120;
@@ -35,8 +35,8 @@ pub(super) struct StepRow {
     pub(super) status: &'static str,
     pub(super) took: String,
     pub(super) since: Option<i64>,
-    pub(super) lane: Lane,
-    pub(super) due: Option<Moment>,
+    pub(super) lane: WaterfallLane,
+    pub(super) due: Option<ShownTime>,
     /// The full name of the step and the label of the button, if the step's wait can be skipped.
     pub(super) skip_wait: Option<(String, &'static str)>,
     /// The next attempts of the step, while it waits for a retry.
@@ -68,7 +68,7 @@ pub(super) struct RowContext<'a> {
 }
 
 impl StepRow {
-    pub(super) fn of(n: usize, step: &StepView, context: &RowContext<'_>, budget: &mut ByteBudget) -> Self {
+    pub(super) fn of(n: usize, step: &StepView, context: &RowContext<'_>, budget: &mut PageByteBudget) -> Self {
         let RowContext { run, waterfall, attempts, now, retries } = *context;
         let listed = latest(step, attempts);
         Self {
@@ -79,7 +79,7 @@ impl StepRow {
             took: duration(step.ended_at.unwrap_or(now).since(step.started_at)),
             since: step.ended_at.is_none().then(|| step.started_at.as_millis()),
             lane: waterfall.lane(step, attempts),
-            due: step.due.map(Moment::of),
+            due: step.due.map(ShownTime::of),
             skip_wait: match step.status {
                 StepStatus::Retrying => Some((step.id.to_string(), "Retry now")),
                 StepStatus::Sleeping => Some((step.id.to_string(), "Skip the sleep")),
@@ -133,7 +133,7 @@ impl StepRow {
 
 /// A log line of the run.
 pub(super) struct LogRow {
-    pub(super) moment: Moment,
+    pub(super) moment: ShownTime,
     pub(super) level: &'static str,
     pub(super) step: Option<String>,
     pub(super) attempt: u32,
@@ -142,9 +142,9 @@ pub(super) struct LogRow {
 }
 
 impl LogRow {
-    pub(super) fn of(log: &LogView, budget: &mut ByteBudget) -> Self {
+    pub(super) fn of(log: &LogView, budget: &mut PageByteBudget) -> Self {
         Self {
-            moment: Moment::of(log.at),
+            moment: ShownTime::of(log.at),
             level: log.line.level.as_str(),
             step: log.step.as_deref().map(|step| budget.words(step, NAME_BYTES)),
             attempt: log.attempt,
@@ -157,14 +157,14 @@ impl LogRow {
 /// An attempt of a step.
 pub(super) struct AttemptRow {
     pub(super) number: u32,
-    pub(super) started: Moment,
+    pub(super) started: ShownTime,
     pub(super) took: String,
     pub(super) outcome: String,
     pub(super) failed: bool,
 }
 
 impl AttemptRow {
-    fn of(attempt: &AttemptView, now: Timestamp, budget: &mut ByteBudget) -> Self {
+    fn of(attempt: &AttemptView, now: Timestamp, budget: &mut PageByteBudget) -> Self {
         let outcome = match (&attempt.error, attempt.interrupted, attempt.ended_at) {
             (Some(error), _, _) => budget.words(&sentence(error), ATTEMPT_ERROR_BYTES),
             (None, true, _) => "interrupted: its worker died".into(),
@@ -173,7 +173,7 @@ impl AttemptRow {
         };
         Self {
             number: attempt.attempt,
-            started: Moment::of(attempt.started_at),
+            started: ShownTime::of(attempt.started_at),
             took: duration(attempt.ended_at.unwrap_or(now).since(attempt.started_at)),
             outcome,
             failed: attempt.error.is_some(),
@@ -186,11 +186,11 @@ pub(super) struct ChildRow {
     pub(super) name: String,
     pub(super) status: &'static str,
     pub(super) took: String,
-    pub(super) lane: Lane,
+    pub(super) lane: WaterfallLane,
 }
 
 impl ChildRow {
-    pub(super) fn all(run: &RunDetail, waterfall: &Waterfall, budget: &mut ByteBudget) -> Vec<Self> {
+    pub(super) fn all(run: &RunDetail, waterfall: &Waterfall, budget: &mut PageByteBudget) -> Vec<Self> {
         let of = |step: &StepView| Self {
             name: budget.words(&step.id, NAME_BYTES),
             status: step.status.as_str(),

@@ -5,7 +5,7 @@ use stepladder_core::Timestamp;
 use stepladder_core::retry::RetryPolicy;
 use stepladder_engine::view::StepView;
 
-use crate::dashboard::text::Moment;
+use crate::dashboard::text::ShownTime;
 
 /// The maximum number of attempts that are shown after the next one.
 const MAX_SHOWN: usize = 8;
@@ -15,9 +15,9 @@ pub(super) struct UpcomingAttempts {
     /// The number of the next attempt.
     pub(super) number: u32,
     /// The time of the next attempt.
-    pub(super) next: Moment,
+    pub(super) next: ShownTime,
     /// The times of the attempts after the next one.
-    pub(super) then: Vec<Moment>,
+    pub(super) then: Vec<ShownTime>,
     /// The number of further attempts that are not shown.
     pub(super) more: u32,
 }
@@ -35,10 +35,10 @@ impl UpcomingAttempts {
     pub(super) fn of(policy: Option<&RetryPolicy>, failures: u32, next: NextAttempt, most: usize) -> Self {
         let NextAttempt { number, due } = next;
         let all = policy.map(|policy| policy.upcoming(failures, due, most.min(MAX_SHOWN) + 1)).unwrap_or_default();
-        let then: Vec<Moment> = all.iter().skip(1).map(|at| Moment::of(*at)).collect();
+        let then: Vec<ShownTime> = all.iter().skip(1).map(|at| ShownTime::of(*at)).collect();
         let left = policy.map_or(0, |policy| policy.retries.saturating_sub(failures));
         let more = left.saturating_sub(u32::try_from(then.len()).unwrap_or(u32::MAX));
-        Self { number, next: Moment::of(due), then, more }
+        Self { number, next: ShownTime::of(due), then, more }
     }
 
     /// Computes the next attempts of a step that waits for a retry. If the step polls and its

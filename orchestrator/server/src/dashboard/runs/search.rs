@@ -12,7 +12,7 @@ use stepladder_engine::{Engine, EngineError, ListingDepth, RunFilter, RunPage};
 use super::PAGE;
 use crate::dashboard::PageRequest;
 use crate::dashboard::text::{brief, query};
-use crate::error::Problem;
+use crate::error::HttpProblem;
 
 /// The maximum number of functions that the text may match. Each of them needs its own listing.
 const MAX_FUNCTIONS: usize = 8;
@@ -28,7 +28,7 @@ pub(super) const SPANS: [(&str, &str, Duration); 4] = [
 ];
 
 /// A search, as given by the query of the page.
-pub(in crate::dashboard) struct Search {
+pub(in crate::dashboard) struct RunSearch {
     pub(super) status: Option<Status>,
     pub(super) function: Option<String>,
     pub(super) text: String,
@@ -48,34 +48,37 @@ pub(in crate::dashboard) struct SearchResult {
     pub(super) meaning: Option<String>,
 }
 
-impl Search {
+impl RunSearch {
     /// Parses a search from a query.
     ///
     /// # Errors
     /// 400 with the name of an invalid parameter.
-    pub(in crate::dashboard) fn of(request: &PageRequest, now: Timestamp) -> Result<Self, Problem> {
+    pub(in crate::dashboard) fn of(request: &PageRequest, now: Timestamp) -> Result<Self, HttpProblem> {
         let status = request.parameter("status").map(|text| text.parse::<Status>()).transpose();
         let within = request.parameter("within");
-        let span = match within {
-            None => None,
-            Some(word) => Some(
-                SPANS
-                    .iter()
-                    .find(|(each, ..)| *each == word)
-                    .map(|(.., span)| *span)
-                    .ok_or_else(|| Problem::bad_request(format!("`within` is `{word}`; use 1h, 24h, 7d or 30d")))?,
-            ),
-        };
+        let span =
+            match within {
+                None => None,
+                Some(word) => {
+                    Some(SPANS.iter().find(|(each, ..)| *each == word).map(|(.., span)| *span).ok_or_else(|| {
+                        HttpProblem::bad_request(format!("`within` is `{word}`; use 1h, 24h, 7d or 30d"))
+                    })?)
+                }
+            };
         let cursor = request.parameter("cursor").map(|text| {
-            text.parse()
-                .map_err(|_| Problem::bad_request(format!("`cursor` is `{text}`; follow a link of the previous page")))
+            text.parse().map_err(|_| {
+                HttpProblem::bad_request(format!("`cursor` is `{text}`; follow a link of the previous page"))
+            })
         });
         let text = request.parameter("q").unwrap_or_default();
         if text.len() > TEXT_BYTES {
-            return Err(Problem::bad_request(format!("the text has {} bytes; use at most {TEXT_BYTES}", text.len())));
+            return Err(HttpProblem::bad_request(format!(
+                "the text has {} bytes; use at most {TEXT_BYTES}",
+                text.len()
+            )));
         }
         Ok(Self {
-            status: status.map_err(|fault| Problem::bad_request(format!("`status`: {fault}")))?,
+            status: status.map_err(|fault| HttpProblem::bad_request(format!("`status`: {fault}")))?,
             // the id is not trimmed, because it may start or end with a space
             function: request.query.get("function").map(str::to_owned),
             text: text.to_owned(),
@@ -183,10 +186,10 @@ fn result(runs: Vec<stepladder_engine::view::RunSummary>, meaning: String) -> Se
 }
 
 /// Reads a form field with a date and a time in UTC.
-fn moment(request: &PageRequest, name: &str) -> Result<Option<Timestamp>, Problem> {
+fn moment(request: &PageRequest, name: &str) -> Result<Option<Timestamp>, HttpProblem> {
     let Some(text) = request.parameter(name) else { return Ok(None) };
     let fault =
-        || Problem::bad_request(format!("`{name}` is `{text}`; use a date and a time such as 2026-11-24T21:00"));
+        || HttpProblem::bad_request(format!("`{name}` is `{text}`; use a date and a time such as 2026-11-24T21:00"));
     let date: DateTime = text.parse().map_err(|_| fault())?;
     let millis = TimeZone::UTC.to_timestamp(date).map_err(|_| fault())?.as_millisecond();
     (millis >= 0).then(|| Some(Timestamp::from_millis(millis))).ok_or_else(fault)
@@ -207,14 +210,14 @@ fn id_range(text: &str) -> Option<(RunId, RunId)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::inputs::Parameters;
+    use crate::guard::inputs::QueryParameters;
 
     fn request(parts: &[(&str, &str)]) -> PageRequest {
-        PageRequest { headers: Default::default(), query: Parameters::of(parts) }
+        PageRequest { headers: Default::default(), query: QueryParameters::of(parts) }
     }
 
-    fn search(parts: &[(&str, &str)]) -> Result<Search, Problem> {
-        Search::of(&request(parts), Timestamp::from_millis(1_700_000_000_000))
+    fn search(parts: &[(&str, &str)]) -> Result<RunSearch, HttpProblem> {
+        RunSearch::of(&request(parts), Timestamp::from_millis(1_700_000_000_000))
     }
 
     #[test]

@@ -14,12 +14,12 @@ const MIN_ELAPSED: Duration = Duration::from_millis(100);
 
 /// Two samples of the number of served wakes. The later sample is at most a span old.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct ServingRate {
     earlier: Option<(Instant, u64)>,
     later: Option<(Instant, u64)>,
 }
 
-impl Pace {
+impl ServingRate {
     /// Records the number of wakes that were served so far.
     pub(super) fn record(&mut self, now: Instant, served: u64) {
         let age = self.later.map(|(at, _)| now.saturating_duration_since(at));
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn the_wait_follows_the_pace_between_a_second_and_a_minute() {
-        let (start, mut pace) = (Instant::now(), Pace::default());
+        let (start, mut pace) = (Instant::now(), ServingRate::default());
         assert_eq!(pace.seconds_for(1_000, start, 7), 1, "nothing is known");
         pace.record(start, 1_000);
         assert_eq!(pace.seconds_for(1_000, after(start, 50), 1_000), 1, "too soon to say");
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_pace_is_that_of_the_last_seconds() {
-        let (start, mut pace) = (Instant::now(), Pace::default());
+        let (start, mut pace) = (Instant::now(), ServingRate::default());
         let mut served = 0;
         // 1,000 wakes per second for 30 seconds, then 10 per second for 15 seconds
         for second in 0..45 {
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn an_idle_time_does_not_count() {
-        let (start, mut pace) = (Instant::now(), Pace::default());
+        let (start, mut pace) = (Instant::now(), ServingRate::default());
         pace.record(start, 0);
         pace.record(after(start, 6_000), 10);
         // the next sample is an hour later
