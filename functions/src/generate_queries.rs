@@ -152,7 +152,7 @@ async fn generate_queries(ctx: Context, event: Event<QueriesRequested>, services
 }
 
 /// Merges the answers into one list without repeated queries. The answers must be in the order of
-/// [`Intent::ALL`]. A repeated query gets the first of its intents.
+/// [`SearchIntent::ALL`]. A repeated query gets the first of its intents.
 #[must_use]
 pub fn merge(suggestions: Vec<QuerySuggestions>) -> Vec<Query> {
     let mut seen = HashSet::new();

@@ -72,7 +72,7 @@ impl Services {
     ///
     /// # Errors
     /// Returns a terminal error if a variable is missing or invalid; see
-    /// [`Auth::from_environment`].
+    /// [`AuthClient::from_environment`].
     pub fn auth(&self) -> Result<&AuthClient> {
         get_or_build(&self.0.auth, AuthClient::from_environment)
     }

@@ -102,7 +102,7 @@ impl ApiClient {
         self.ended_within(LIMIT, run).await
     }
 
-    /// Like [`Api::ended`], with a time limit chosen by the test.
+    /// Like [`ApiClient::ended`], with a time limit chosen by the test.
     pub async fn ended_within(&self, limit: Duration, run: &str) -> Value {
         wait_within(limit, &format!("the end of run {run}"), async || {
             let found = self.run(run).await;

@@ -26,7 +26,7 @@ pub struct AwsRequest {
     /// The input of the request.
     pub body: Value,
     /// The number of earlier requests for this operation, since the proxy started or
-    /// [`AwsFaults::forget_counts`] was called.
+    /// [`AwsFaultProxy::forget_counts`] was called.
     pub n: u64,
 }
 
@@ -52,7 +52,7 @@ pub enum AwsFault {
     /// Responds with this status, 500 or 503, like a broken service. The service does not get the
     /// request.
     Status(u16),
-    /// Passes the request on only after a call of [`AwsFaults::release`].
+    /// Passes the request on only after a call of [`AwsFaultProxy::release`].
     Hold,
     /// Passes a batch on without the entries at these positions. The response reports those entries
     /// as not processed. If a batch has several tables, positions are counted across the tables, in
@@ -79,7 +79,7 @@ struct ProxyState {
 
 impl AwsFaultProxy {
     /// Starts a proxy in front of the service at `upstream`, an address without a final slash. The
-    /// proxy injects no faults before [`AwsFaults::plan`] is called.
+    /// proxy injects no faults before [`AwsFaultProxy::plan`] is called.
     pub async fn start(upstream: impl Into<String>) -> Self {
         let (upstream, client) = (upstream.into(), plain_client());
         let state = Arc::new(Mutex::new(ProxyState {

@@ -23,7 +23,7 @@ use crate::wait::wait_calmly;
 /// The stack's name.
 pub const STACK: &str = "ladder";
 
-/// The event key, which [`Api`] uses.
+/// The event key, which [`ApiClient`] uses.
 pub const EVENT_KEY: &str = "test-event-key";
 
 /// The dashboard token.

@@ -63,7 +63,7 @@ impl JsonJournal {
         assert_eq!(&self.0[..earlier.len()], &earlier.0[..], "entries changed");
     }
 
-    /// Panics if the journal has a [`Journal::violation`].
+    /// Panics if the journal has a [`JsonJournal::violation`].
     pub fn assert_legal(&self) {
         assert_eq!(self.violation(), None, "{:#?}", self.story());
     }

@@ -45,7 +45,7 @@ impl Drop for InFlightGuard {
 }
 
 impl OpenAiStub {
-    /// Starts a stub that responds to everything at once, until [`OpenAi::hold`] is called.
+    /// Starts a stub that responds to everything at once, until [`OpenAiStub::hold`] is called.
     pub async fn start() -> Self {
         let count = Arc::new(Mutex::new(RequestCount::default()));
         let open = Arc::new(watch::Sender::new(AnswerGate { answered: usize::MAX }));
@@ -85,7 +85,8 @@ impl OpenAiStub {
         self.open.send_replace(AnswerGate { answered: n });
     }
 
-    /// Holds back the responses to all requests that arrive from now on, until [`OpenAi::release`].
+    /// Holds back the responses to all requests that arrive from now on, until
+    /// [`OpenAiStub::release`].
     pub fn hold(&self) {
         let arrived = self.count().requests.len();
         self.answer_first(arrived);

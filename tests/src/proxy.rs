@@ -122,12 +122,12 @@ impl HttpProxy {
         self.state.lock().expect("no panic").faults.clear();
     }
 
-    /// Holds all requests until [`Proxy::release`]. They are recorded when they arrive.
+    /// Holds all requests until [`HttpProxy::release`]. They are recorded when they arrive.
     pub fn hold(&self) {
         self.held.send_replace(HeldRequests::All);
     }
 
-    /// Holds all requests with this method until [`Proxy::release`].
+    /// Holds all requests with this method until [`HttpProxy::release`].
     pub fn hold_method(&self, method: &'static str) {
         self.held.send_replace(HeldRequests::Method(method));
     }

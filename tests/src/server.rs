@@ -35,7 +35,7 @@ impl ServerProcess {
         Self { folder, program: None, variables, arguments, process: None, starts: 0, url: String::new() }
     }
 
-    /// Like [`Server::new`], for another program: an app with functions of the test.
+    /// Like [`ServerProcess::new`], for another program: an app with functions of the test.
     pub fn of(program: impl Into<PathBuf>) -> Self {
         Self { program: Some(program.into()), ..Self::new() }
     }

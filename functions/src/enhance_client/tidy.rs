@@ -35,8 +35,8 @@ impl ListLimits {
     pub const TEXT_CHARS: usize = 2000;
 }
 
-/// Limits the answer to [`Caps`]. Removes competitors without a valid domain, and the client itself
-/// if the AI listed it.
+/// Limits the answer to [`ListLimits`]. Removes competitors without a valid domain, and the client
+/// itself if the AI listed it.
 #[must_use]
 pub fn limit_array_fields(raw: BusinessIntelligence, client_domain: &str) -> BusinessIntelligence {
     let BusinessIntelligence { profile, competitors } = raw;

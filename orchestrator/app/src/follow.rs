@@ -29,8 +29,8 @@ const MAX_ABSENCE: Duration = Duration::from_secs(60);
 /// of the server.
 ///
 /// # Errors
-/// [`Stop::Failed`] if a run did not complete; [`Stop::Problem`] if the server is unreachable for a
-/// minute.
+/// [`StopReason::Failed`] if a run did not complete; [`StopReason::Problem`] if the server is
+/// unreachable for a minute.
 pub(crate) async fn to_the_end(client: &Client, runs: &[RunId], json: bool) -> CommandResult {
     let mut follower =
         RunFollower { client, board: (!json && is_watched()).then(ProgressBoard::new), away: None, json };

@@ -42,8 +42,8 @@ struct ReceiptHandle(String);
 /// The receipt of a message that came with an invocation of a Lambda function.
 struct AcknowledgedByResponse;
 
-/// Returns the receipt of a wake that came with an invocation of a Lambda function. A commit ignores
-/// it, because the response of the invocation acknowledges the wake.
+/// Returns the receipt of a wake that came with an invocation of a Lambda function. A commit
+/// ignores it, because the response of the invocation acknowledges the wake.
 pub fn invocation_receipt() -> Receipt {
     Receipt::new(AcknowledgedByResponse)
 }

@@ -2,10 +2,10 @@
 //! decisions.
 //!
 //! Storage, queue and clock are traits ([`ports`], [`clock`]) that adapters implement. Functions
-//! are executed by [executors](executor) that front ends such as the SDK implement. The [`Engine`] accepts
-//! events, executes hops, sweeps and answers queries. [`Workers`] receive wakes from the queue and
-//! call the engine for each wake. The crate `stepladder-testkit` contains an adapter in memory and
-//! the conformance suite.
+//! are executed by [executors](executor) that front ends such as the SDK implement. The [`Engine`]
+//! accepts events, executes hops, sweeps and answers queries. [`Workers`] receive wakes from the
+//! queue and call the engine for each wake. The crate `stepladder-testkit` contains an adapter in
+//! memory and the conformance suite.
 
 pub mod activity;
 pub mod clock;

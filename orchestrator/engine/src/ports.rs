@@ -135,8 +135,8 @@ pub trait Commits: Send + Sync {
         false
     }
 
-    /// Returns whether no other process can use the store while it is open here, for example because
-    /// it locks its file. Leases of earlier processes are then no longer valid.
+    /// Returns whether no other process can use the store while it is open here, for example
+    /// because it locks its file. Leases of earlier processes are then no longer valid.
     fn is_exclusive(&self) -> bool;
 }
 

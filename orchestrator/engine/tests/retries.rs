@@ -116,7 +116,7 @@ impl Intercept for BrownOutStorage {
 /// The time between the start and the deadline of a hop.
 const HOP: Duration = Duration::from_secs(120);
 
-/// What happened in a hop of one step on a `BrownOut`.
+/// What happened in a hop of one step on a `BrownOutStorage`.
 struct BrownOutResult {
     /// How often the step's result was sent to the store.
     asked: u32,

@@ -2,8 +2,9 @@
 //!
 //! X-Ray links invocations by a header (`Root=…;Parent=…;Sampled=…`, [tracing header]). Lambda
 //! passes it to each invocation. SQS carries it with each message, in the system attribute
-//! `AWSTraceHeader` ([X-Ray and SQS]). A hop reads its [`Header`] and sends a [`Subsegment`] to the
-//! [`Daemon`]. It passes on a header that names this subsegment as the parent of the next hops.
+//! `AWSTraceHeader` ([X-Ray and SQS]). A hop reads its [`TraceHeader`] and sends a [`Subsegment`]
+//! to the [`XRayDaemon`]. It passes on a header that names this subsegment as the parent of the
+//! next hops.
 //!
 //! The queue's adapter sends the header, but the engine in between knows nothing of traces.
 //! Therefore a hop runs in [`scope`], and the adapter calls [`current`] when it sends.

@@ -6,7 +6,8 @@
 //! through the crate `stepladder`.
 //!
 //! Storage, queues and the decision when a step runs are not part of this crate. They belong to the
-//! engine, which sees functions only as [`RegisteredFunction`](stepladder_engine::RegisteredFunction)s.
+//! engine, which sees functions only as
+//! [`RegisteredFunction`](stepladder_engine::RegisteredFunction)s.
 
 mod blocking;
 mod compensation;

@@ -72,7 +72,7 @@ impl fmt::Debug for ServerOptions {
 /// The state that all handlers share.
 pub(crate) type SharedServerState = Arc<ServerState>;
 
-/// The content of [`Shared`].
+/// The content of [`SharedServerState`].
 pub(crate) struct ServerState {
     pub(crate) engine: Arc<Engine>,
     pub(crate) keys: EventKeys,

@@ -6,8 +6,8 @@
 //! runs [`conformance_local!`](macro@crate::conformance_local).
 //!
 //! Time stands still unless a check moves it. The adapter under test measures the delays of its
-//! queue with the [`VirtualClock`] of its [`TestedAdapter`]. If the adapter uses servers with their own
-//! clocks, [`Subject::on_advance`] moves those clocks too.
+//! queue with the [`VirtualClock`] of its [`TestedAdapter`]. If the adapter uses servers with their
+//! own clocks, [`TestedAdapter::on_advance`] moves those clocks too.
 
 mod commits;
 mod events;
@@ -113,15 +113,16 @@ pub async fn make_subject(make: impl AsyncFnOnce() -> TestedAdapter) -> TestedAd
     make().await
 }
 
-/// Returns the time at which the clock of a [`TestedAdapter`] must start. It is the start of a minute.
+/// Returns the time at which the clock of a [`TestedAdapter`] must start. It is the start of a
+/// minute.
 pub fn start() -> stepladder_core::Timestamp {
     fixtures::START
 }
 
 macro_rules! suite {
     ($(#[$about:meta])* $name:ident, $checks:ident { $($file:ident: $($check:ident),+ $(,)?;)+ }) => {
-        /// The checks of the suite. Each takes a new [`TestedAdapter`], and panics if the adapter fails
-        /// the check.
+        /// The checks of the suite. Each takes a new [`TestedAdapter`], and panics if the adapter
+        /// fails the check.
         pub mod $checks {
             $(pub use super::$file::{$($check),+};)+
         }
@@ -143,7 +144,8 @@ macro_rules! suite {
 
 suite! {
     /// Turns every check of the suite into a `#[tokio::test]`. Takes an `async fn`, or a closure
-    /// that returns a future, which creates an empty [`TestedAdapter`](crate::conformance::Subject).
+    /// that returns a future, which creates an empty
+    /// [`TestedAdapter`](crate::conformance::Subject).
     ///
     /// ```no_run
     /// use std::sync::Arc;

@@ -37,8 +37,8 @@ impl EventData for GoEvent {
     const NAME: &'static str = "sim/go";
 }
 
-/// The events that start [`CONTROLLED`](super::controls::CONTROLLED): [`Go`], and the events of a
-/// crowd.
+/// The events that start [`CONTROLLED`](super::controls::CONTROLLED): [`GoEvent`], and the events
+/// of a crowd.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct CrowdEvent {
     pub(crate) k: u64,

@@ -39,8 +39,8 @@ pub(super) struct Redrive {
 }
 
 impl Aws {
-    /// Moves dead letters back to their queue, or lists them. Dead letters that were not moved become
-    /// visible to other receivers immediately.
+    /// Moves dead letters back to their queue, or lists them. Dead letters that were not moved
+    /// become visible to other receivers immediately.
     pub(super) async fn redrive_visibly(
         &self,
         queue: DeadLetterQueue,

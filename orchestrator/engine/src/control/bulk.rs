@@ -46,7 +46,7 @@ impl RunControl {
     /// Reruns the ended runs on a page.
     ///
     /// # Errors
-    /// The same as those of [`Query::runs`](crate::Query::runs) and [`Control::rerun`]. After an
+    /// The same as those of [`Query::runs`](crate::Query::runs) and [`RunControl::rerun`]. After an
     /// error, some new runs may exist; repeating the call creates them a second time.
     pub async fn rerun_all(&self, filter: RunFilter, options: RerunOptions) -> Result<BulkResult, EngineError> {
         let page = self.query.runs(filter).await?;

@@ -8,8 +8,8 @@ use stepladder_core::{Timestamp, Wake};
 
 use crate::ports::{Delivery, Receipt};
 
-/// The longest delay of a message. Later wakes are timers in the store, so the memory in use does not
-/// grow with the number of sleeping runs.
+/// The longest delay of a message. Later wakes are timers in the store, so the memory in use does
+/// not grow with the number of sleeping runs.
 pub const MAX_DELAY: Duration = Duration::from_secs(900);
 
 /// The receipt of a delivery: its number.

@@ -97,7 +97,7 @@ impl<T> Future for RecordedStep<'_, T> {
     }
 }
 
-/// Implements `Future` for types that contain a [`Recorded`] in a field `step`.
+/// Implements `Future` for types that contain a [`RecordedStep`] in a field `step`.
 macro_rules! delegate_future {
     ($($name:ident<$life:lifetime $(, $generic:ident)?> => $output:ty;)*) => {$(
         impl<$life $(, $generic)?> Future for $name<$life $(, $generic)?> {
@@ -114,7 +114,8 @@ macro_rules! delegate_future {
 }
 pub(crate) use delegate_future;
 
-/// Adds the methods of steps that can be undone to a type with a [`Recorded`] in a field `step`.
+/// Adds the methods of steps that can be undone to a type with a [`RecordedStep`] in a field
+/// `step`.
 macro_rules! undoable {
     ($(#[$doc:meta])* $name:ident) => {
         impl<'a, T> $name<'a, T> {

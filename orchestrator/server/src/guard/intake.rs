@@ -110,8 +110,8 @@ impl AdmittedRequest {
     /// size.
     ///
     /// # Errors
-    /// The same as those of [`Intake::admit`], because other requests may have been accepted in
-    /// between.
+    /// The same as those of [`IntakeGuard::admit`], because other requests may have been accepted
+    /// in between.
     pub(crate) fn reserve(&mut self, events: usize) -> Result<(), HttpProblem> {
         let mut load = self.intake.lock();
         self.intake.check_room(&mut load, self.engine.query().backlog())?;
