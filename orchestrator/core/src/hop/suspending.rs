@@ -53,14 +53,11 @@ impl ActiveHop {
                 if let Err(fault) = self.read_on(&records) {
                     return self.keep(suspending.draft, KeepReason::Failure(fault), turn);
                 }
-                let joined = std::mem::take(&mut suspending.joined);
-                let (after, wakes) = self.dequeue_started(joined);
                 if records.is_empty() {
-                    suspending.draft.after.extend(after);
-                    suspending.draft.wakes.extend(wakes);
                     return self.leave_wakes(suspending, turn);
                 }
                 // all must be decided again
+                let (after, wakes) = self.dequeue_started(suspending.joined);
                 let Draft { entries, after: mut freed, .. } = suspending.draft;
                 freed.extend(after);
                 let draft = Draft { entries, after: freed, wakes, ..Draft::default() };

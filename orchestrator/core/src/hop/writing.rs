@@ -169,7 +169,6 @@ impl ActiveHop {
         let lived = self.run.end.is_none();
         let ended: Vec<Entry> = record.entries.iter().filter_map(|entry| self.end_of_attempt(entry)).collect();
         self.read_on(std::slice::from_ref(record))?;
-        self.execution.log.forget_recorded(&self.run);
         let lines = with_log_lines(&record.entries);
         if !lines.is_empty() {
             turn.log(LogEvent::Lines(lines));
@@ -294,9 +293,8 @@ impl ActiveHop {
         self.owe_releases(std::mem::take(&mut writing.draft.after));
         match writing.next {
             // outcomes must not be lost because a start failed: they are written by themselves
-            Next::Start(starts) if writing.draft.entries.iter().any(is_outcome) => {
+            Next::Start(_) if writing.draft.entries.iter().any(is_outcome) => {
                 turn.log(LogEvent::StartsFailed(fault));
-                self.owe_starts(&starts);
                 self.keep(writing.draft, KeepReason::Overtaken, turn)
             }
             Next::Start(starts) => {
@@ -347,7 +345,8 @@ fn shown_ahead(entries: &[Entry]) -> usize {
 }
 
 fn is_final_outcome(fact: &Fact) -> bool {
-    matches!(fact, Fact::StepSucceeded { .. } | Fact::StepFailed { retry_at: None, .. })
+    let Fact::StepFailed { retry_at, .. } = fact else { return matches!(fact, Fact::StepSucceeded { .. }) };
+    retry_at.is_none()
 }
 
 /// Returns whether a fact that is the first of its kind starts the run: its handler was run.

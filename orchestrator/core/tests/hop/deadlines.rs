@@ -23,6 +23,8 @@ fn an_early_wake_of_a_deadline_is_sent_again_for_it() {
     let mut world = setup.polled();
     world.wants(vec![body("a")]);
     assert_eq!(later_wakes(world.write()), [(WakeCause::Deadline, START + secs(10))]);
+    world.written().succeed(&["a"]).wants(vec![body("b")]);
+    assert!(world.write().before.is_empty(), "once");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Tests of the part of a hop after the run's last entry.
 
+use stepladder_core::flow::{CancelMatch, CancelOn};
 use stepladder_core::hop::{Effect, Input, LateWrite, TicketSearch, holds_slot};
 use stepladder_core::journal::{Fact, Failure, NewRun, RunOrigin};
 use stepladder_core::slot::Holder;
@@ -126,9 +127,9 @@ fn a_promotion_that_failed_is_repeated_before_the_finishing_work() {
     assert!(matches!(world.question(), Effect::Promote(_)));
     world.unavailable();
     assert!(matches!(world.question(), Effect::Promote(_)), "{:?}", world.question());
-    world.on(Input::Done).finish();
-    assert!(world.written.last().unwrap().acknowledges);
-    assert!(!world.effects.iter().any(|effect| matches!(effect, Effect::Defer { .. })), "nothing is left to do");
+    world.on(Input::Done);
+    world.answer_until(|effect| matches!(effect, Effect::Write(write) if write.acknowledges));
+    assert!(world.written().is_done() && world.effects.is_empty(), "nothing is left to do: {:?}", world.effects);
 }
 
 #[test]
@@ -221,4 +222,14 @@ fn rule_20_a_slot_is_held_while_its_attempt_runs_or_may_be_about_to_start() {
     }
     let state = HopSetup::new().after(and(&done).into_iter().chain([completed()]).collect()).begin().state();
     assert!(!holds_slot(&state, &attempt(2)), "its outcome is recorded");
+}
+
+#[test]
+fn an_ended_run_leaves_the_index_of_events_that_cancel_runs() {
+    let cancel = CancelOn { event: "stop".into(), matching: CancelMatch::Any, within: None };
+    let mut world = HopSetup::new().spec(|spec| spec.flow.cancel_on.push(cancel)).polled();
+    world.returns(Ok(json::null()));
+    assert!(
+        matches!(&world.write().after[..], [LateWrite::MarkEnded { .. }, LateWrite::Unsubscribe(of)] if *of.event == *"stop")
+    );
 }

@@ -36,6 +36,7 @@ fn rule_13_without_the_copy_the_queue_counts_the_delivery() {
     let mut world = HopSetup::new().begin();
     world.unavailable();
     world.on(Input::PutBack(false)).unavailable();
+    assert!(world.logged.iter().any(|event| matches!(event, LogEvent::SendFailed(_))));
     assert!(world.is_done() && world.fault().is_some());
 }
 
@@ -139,6 +140,7 @@ fn an_answer_to_another_question_does_not_lose_the_wake() {
 fn a_wake_without_a_run_is_acknowledged() {
     let mut world = HopSetup::new().begin();
     world.on(Input::Loaded(None));
+    assert!(matches!(&world.effects[..], [Effect::Log(LogEvent::NoSuchRun), Effect::Write(_)]));
     assert!(world.write().acknowledges && world.write().before.is_empty());
     assert!(world.written().is_done());
 }
@@ -171,6 +173,7 @@ fn a_run_of_an_unknown_function_waits_longer_the_longer_it_stands_still() {
         let setup = HopSetup { now: START + secs(quiet), ..HopSetup::new() };
         let mut world = setup.begin_in(Catalog::default());
         world.load();
+        assert!(matches!(&world.effects[..], [Effect::Log(LogEvent::Unregistered), Effect::Write(_)]));
         assert_eq!(later_wakes(world.write())[0].1, world.now + secs(wait));
         assert!(world.write().acknowledges && world.written().is_done());
     }

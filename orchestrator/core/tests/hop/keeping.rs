@@ -4,6 +4,7 @@
 use stepladder_core::decide::Operation;
 use stepladder_core::hop::{Effect, Finished, Input, LateWrite, LogEvent, PollResult, Polled, StoreFault};
 use stepladder_core::journal::Fact;
+use stepladder_core::report::{HandlerLogLine, LogLevel, LogLine};
 use stepladder_core::slot::Holder;
 use stepladder_core::{AttemptReport, StepId, WakeCause, json};
 
@@ -54,6 +55,11 @@ fn deferred(world: &HopFixture) -> Vec<Holder> {
 
 fn holder(step: &str) -> Holder {
     Holder::Attempt { run: run(), step: step.into(), attempt: 1, hop: HOP }
+}
+
+fn reports_first_failure(world: &HopFixture) -> bool {
+    let first = StoreFault::Unavailable("throttled".into());
+    world.logged.iter().any(|event| matches!(event, LogEvent::StoreFailed(fault) if *fault == first))
 }
 
 fn has_lost_outcomes(world: &HopFixture) -> bool {
@@ -118,6 +124,7 @@ fn a_function_that_moves_on_while_outcomes_are_saved_abandons_what_it_drops() {
     assert!(matches!(world.question(), Effect::PutBack(_)));
     ended.returns(Ok(json::null()));
     assert!(matches!(ended.question(), Effect::PutBack(_)), "its end is decided again");
+    assert!(reports_first_failure(&ended));
     assert_eq!(deferred(&ended), [holder("a"), holder("b")]);
 }
 
@@ -125,9 +132,27 @@ fn a_function_that_moves_on_while_outcomes_are_saved_abandons_what_it_drops() {
 fn attempts_that_the_function_drops_in_its_poll_are_abandoned_while_outcomes_are_saved() {
     let mut world = saving(HopSetup::new());
     world.on(finished(vec![]));
-    let result = PollResult::Wanted(vec![]);
-    world.on(Input::Polled(Polled { result, dropped: dropped(&["b"]), lines: vec![], orphans: vec![] }));
-    assert_eq!(world.facts(), ["StepAbandoned"]);
+    let polled = |lines| {
+        let result = PollResult::Wanted(vec![]);
+        Input::Polled(Polled { result, dropped: dropped(&["b"]), lines, orphans: vec![] })
+    };
+    let line = HandlerLogLine { after: 1, nth: 0, line: LogLine::new(LogLevel::Info, "b is too slow", None) };
+    world.on(polled(vec![line]));
+    assert_eq!(world.facts(), ["StepAbandoned", "LogWritten"]);
+    let mut going_on = executing(HopSetup::new());
+    going_on.on(finished(vec![])).on(polled(vec![]));
+    assert_eq!(going_on.facts(), ["StepAbandoned"], "and while nothing has failed");
+}
+
+#[test]
+fn a_refused_failure_leaves_no_wake_for_its_retry() {
+    let mut world = executing(limited());
+    world.succeed(&["a"]);
+    world.overtaken_by(vec![Fact::AttemptInterrupted { step: "b".into(), attempt: 1 }]);
+    world.unavailable();
+    world.fail("b");
+    assert!(world.write().entries.is_empty() && world.write().before.is_empty(), "{:?}", world.write());
+    assert_eq!(world.write().after.len(), 2, "both slots are released");
 }
 
 #[test]
@@ -151,9 +176,7 @@ fn outcomes_that_cannot_be_saved_are_lost_and_their_slots_are_left_to_the_next_h
         world.on(Input::StoreFailed(StoreFault::Refused("no permission".into())));
         assert!(has_lost_outcomes(world));
         assert_eq!(deferred(world), [holder("a"), holder("b")]);
-        let first = StoreFault::Unavailable("throttled".into());
-        let reports = |event: &LogEvent| matches!(event, LogEvent::StoreFailed(fault) if *fault == first);
-        assert!(world.logged.iter().any(reports) && matches!(world.question(), Effect::PutBack(_)));
+        assert!(reports_first_failure(world) && matches!(world.question(), Effect::PutBack(_)));
     }
 }
 
@@ -167,8 +190,8 @@ fn an_outcome_that_cannot_be_kept_is_lost_but_those_of_executing_bodies_are_save
     alone.wants(vec![body("a")]).written().succeed(&["a"]).unavailable();
     assert_eq!(alone.facts(), ["StepSucceeded"]);
     alone.on(Input::StoreFailed(StoreFault::Refused("no permission".into())));
-    assert!(has_lost_outcomes(&alone));
-    assert!(matches!(alone.question(), Effect::PutBack(at) if *at == alone.now + secs(2)), "the first failure passes");
+    assert!(has_lost_outcomes(&alone) && reports_first_failure(&alone));
+    assert!(matches!(alone.question(), Effect::PutBack(_)));
 }
 
 #[test]
@@ -206,7 +229,7 @@ fn rule_22_an_attempt_of_an_ended_run_gives_back_its_slot_when_it_ends() {
         world.written();
         assert!(matches!(world.question(), Effect::Promote(_)));
         world.on(Input::Done).finish();
-        assert!(world.written.last().unwrap().acknowledges);
+        assert!(world.written.last().unwrap().acknowledges && deferred(&world).is_empty());
         failed.unavailable();
         assert_eq!(deferred(&failed), [holder("b")]);
     }
@@ -256,4 +279,13 @@ fn a_wake_is_not_acknowledged_with_a_failure_while_another_body_executes() {
     world.written().wants(vec![]);
     world.fail("c");
     assert_eq!((world.facts(), world.write().acknowledges), (vec!["StepFailed".to_owned()], false), "b executes here");
+}
+
+#[test]
+fn a_start_that_cannot_be_written_lets_an_executing_body_end() {
+    let mut world = executing(HopSetup::new());
+    world.on(finished(vec![])).wants(vec![body("c")]);
+    world.unavailable();
+    assert_eq!(world.phase(), "Saving");
+    assert!(matches!(world.question(), Effect::AwaitAttempts(_)));
 }

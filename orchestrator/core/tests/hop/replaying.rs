@@ -48,6 +48,9 @@ fn rule_8_the_function_is_polled_after_every_outcome() {
     assert!(matches!(world.question(), Effect::Poll(shown) if shown.len() == 1));
     world.wants(vec![body("c")]);
     assert_eq!(world.facts(), ["StepStarted"], "c starts while b executes");
+    world.written().succeed(&["c"]);
+    world.written();
+    assert!(matches!(world.question(), Effect::Poll(shown) if shown.len() == 1), "a is not shown again");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stepladder_core::WakeCause;
 use stepladder_core::decide::Operation;
-use stepladder_core::hop::{Effect, Input, LateWrite, LogEvent, SlotAnswer, TicketSearch, WriteResult};
+use stepladder_core::hop::{Effect, Input, LateWrite, LogEvent, SlotAnswer, StoreFault, TicketSearch, WriteResult};
 use stepladder_core::journal::Fact;
 use stepladder_core::slot::Holder;
 use stepladder_core::spec::Concurrency;
@@ -178,6 +178,9 @@ fn bodies_start_although_tickets_could_not_be_promoted() {
     world.wants(vec![body("b")]);
     world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
     assert_eq!(world.executed().len(), 1);
+    world.succeed(&["b"]).returns(Ok(stepladder_core::json::null()));
+    world.answer_until(|effect| matches!(effect, Effect::Write(write) if write.acknowledges));
+    assert!(world.written().is_done() && world.effects.is_empty(), "the tickets were promoted with those of b");
 }
 
 #[test]
@@ -233,8 +236,9 @@ fn a_wake_comes_again_if_it_cannot_be_acknowledged_after_the_promotion() {
     world.fail("a").written();
     world.on(Input::Done);
     assert!(world.write().acknowledges);
-    world.unavailable();
-    assert!(matches!(world.question(), Effect::PutBack(_)));
+    world.on(Input::StoreFailed(StoreFault::Refused("no permission".into())));
+    let reports = |event: &LogEvent| matches!(event, LogEvent::StoreFailed(StoreFault::Refused(_)));
+    assert!(world.logged.iter().any(reports) && matches!(world.question(), Effect::PutBack(_)));
     assert!(!world.effects.iter().any(|effect| matches!(effect, Effect::Defer { .. })), "the tickets are promoted");
 }
 
@@ -251,4 +255,19 @@ fn an_overtaken_write_owes_its_releases_and_nothing_else() {
 
 fn expired() -> Arc<EventWait> {
     Arc::new(EventWait { events: vec!["paid".into()], matching: EventMatch::Any })
+}
+
+#[test]
+fn rule_22_slots_of_a_late_start_are_released_before_a_slot_is_acquired_again() {
+    let mut world = asks_for_a_slot();
+    let holder = asked(&world);
+    world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    world.now = START + secs(1_000);
+    world.written();
+    let releases = |world: &HopFixture| matches!(&world.write().after[..], [LateWrite::Release { holder: of, .. }] if *of == holder);
+    assert!(releases(&world), "its lease has ended: {:?}", world.write());
+    world.overtaken_by(vec![Fact::AttemptInterrupted { step: "a".into(), attempt: 1 }]);
+    world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+    world.wants(vec![body("a")]);
+    assert!(releases(&world) && world.write().entries.is_empty());
 }

@@ -177,3 +177,14 @@ fn the_ticket_of_a_step_is_given_up_while_the_handler_waits_for_its_retry() {
     let step = RunOrStep::Step("a".into());
     assert!(matches!(world.question(), Effect::FindTickets { place: TicketSearch::Own(of), .. } if *of == step));
 }
+
+#[test]
+fn a_wake_whose_work_another_hop_has_done_is_early_for_the_next_timer() {
+    let ((later, second), (new, third)) = (nap("second", 30), nap("third", 20));
+    let mut world = HopSetup::new().after(vec![later]).woken(WakeCause::Due).polled();
+    world.wants(vec![body("a"), second.clone()]);
+    world.overtaken_by(vec![new]);
+    world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+    world.wants(vec![second, third]);
+    assert_eq!(later_wakes(world.write()), [(WakeCause::Due, START + secs(20))]);
+}

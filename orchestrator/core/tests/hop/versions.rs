@@ -62,6 +62,15 @@ fn rule_6_a_run_goes_on_under_its_own_version_while_that_is_registered() {
 }
 
 #[test]
+fn a_run_that_another_hop_has_started_goes_on_under_the_version_of_that_hop() {
+    let mut world = opened(&HopSetup::new(), &["1", "2"]);
+    world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+    world.wants(vec![body("a")]);
+    world.overtaken_by(vec![Fact::VersionChosen { version: "1".into() }, started("a", 1, START + secs(600))]);
+    assert_eq!(version(&world), "1");
+}
+
+#[test]
 fn a_version_is_chosen_once_with_an_entry_and_not_while_the_run_collects_events() {
     let versioned = || HopSetup { version: Some("2"), ..HopSetup::new() };
     let mut delayed = versioned();
