@@ -339,14 +339,11 @@ pub(super) fn is_outcome(entry: &Entry) -> bool {
     matches!(entry.fact, Fact::StepSucceeded { .. } | Fact::StepFailed { .. } | Fact::StepAbandoned { .. })
 }
 
-/// Returns how many outcomes among entries the function saw ahead of the journal: those of bodies.
+/// Returns how many outcomes among entries the function saw ahead of the journal: those of bodies. A
+/// failure with a later retry is never among them.
 fn shown_ahead(entries: &[Entry]) -> usize {
-    entries.iter().filter(|entry| is_final_outcome(&entry.fact)).count()
-}
-
-fn is_final_outcome(fact: &Fact) -> bool {
-    let Fact::StepFailed { retry_at, .. } = fact else { return matches!(fact, Fact::StepSucceeded { .. }) };
-    retry_at.is_none()
+    let is_shown = |entry: &&Entry| matches!(entry.fact, Fact::StepSucceeded { .. } | Fact::StepFailed { .. });
+    entries.iter().filter(is_shown).count()
 }
 
 /// Returns whether a fact that is the first of its kind starts the run: its handler was run.

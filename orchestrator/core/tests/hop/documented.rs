@@ -3,11 +3,12 @@
 const BOOK: &str = include_str!("../../../../docs/hop.md");
 const SOURCE: &str = include_str!("../../src/hop.rs");
 /// The files with tests of rules.
-const TESTS: [(&str, &str); 12] = [
+const TESTS: [(&str, &str); 13] = [
     ("admitting.rs", include_str!("admitting.rs")),
     ("calling.rs", include_str!("calling.rs")),
     ("ending.rs", include_str!("ending.rs")),
     ("failing.rs", include_str!("failing.rs")),
+    ("inbox.rs", include_str!("inbox.rs")),
     ("keeping.rs", include_str!("keeping.rs")),
     ("registering.rs", include_str!("registering.rs")),
     ("replaying.rs", include_str!("replaying.rs")),

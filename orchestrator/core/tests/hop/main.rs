@@ -9,6 +9,7 @@ mod documented;
 mod ending;
 mod failing;
 mod handing_over;
+mod inbox;
 mod keeping;
 mod pairs;
 mod random;

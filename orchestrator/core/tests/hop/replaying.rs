@@ -7,7 +7,7 @@ use stepladder_core::hop::{EarlyWrite, Effect, Finished, Input, LateWrite, LogEv
 use stepladder_core::journal::{Fact, Failure, Outcome};
 use stepladder_core::limits::{NAME_CHARS, OUTCOME_BYTES};
 use stepladder_core::waiting::{EventMatch, EventWait};
-use stepladder_core::{AttemptReport, Event, EventId, NewEvent, WakeCause, json};
+use stepladder_core::{AttemptReport, NewEvent, WakeCause, json};
 
 use crate::world::{HopSetup, START, body, failure, later_wakes, polled, secs, started, succeeded, want};
 
@@ -68,6 +68,17 @@ fn the_only_outcome_is_shown_before_it_is_written_with_what_follows() {
 }
 
 #[test]
+fn a_final_failure_that_was_shown_before_it_is_written_is_not_shown_again() {
+    let mut world = HopSetup::new().spec(|spec| spec.retry.retries = 0).polled();
+    world.wants(vec![body("a")]).written().fail("a");
+    assert!(matches!(world.question(), Effect::Poll(shown) if shown.len() == 1));
+    world.wants(vec![body("b")]);
+    assert_eq!(world.facts(), ["StepFailed", "StepStarted"]);
+    world.written().succeed(&["b"]);
+    assert!(matches!(world.question(), Effect::Poll(shown) if shown.len() == 1));
+}
+
+#[test]
 fn rule_11_the_wake_of_a_sleep_is_written_before_its_entry() {
     let mut world = HopSetup::new().polled();
     world.wants(vec![want("nap", Operation::SleepFor(secs(30)))]);
@@ -104,22 +115,6 @@ fn rule_18_a_wait_is_registered_before_any_body_starts() {
     world.written().answer_until(|effect| matches!(effect, Effect::Poll(_)));
     world.wants(vec![body("a"), want("w", waiting())]);
     assert_eq!(world.facts(), ["StepStarted"]);
-}
-
-#[test]
-fn rules_17_and_18_an_event_that_came_early_is_delivered_once_from_the_inbox() {
-    let until = START + secs(600);
-    let history = vec![Fact::EventAwaited { step: "w".into(), wait: wait("paid"), until }];
-    let mut world = HopSetup::new().after(history).woken(WakeCause::Offered).loaded();
-    world.answer_until(|effect| matches!(effect, Effect::ReadInbox));
-    let of = |n| NewEvent::new("paid", json::empty_object()).accept(EventId::new(START, n), START + secs(1));
-    let offered = vec![(of(9).id, Some(of(9))), (of(9).id, Some(of(9))), (of(8).id, None)];
-    world.on(Input::Inbox(offered));
-    assert_eq!(world.facts(), ["EventDelivered"], "the second one is the same event");
-    let taken = world.write().after.iter().filter(|after| matches!(after, LateWrite::TakeFromInbox { .. }));
-    assert_eq!(taken.count(), 3);
-    world.written();
-    assert!(matches!(world.question(), Effect::Open(_)));
 }
 
 #[test]
@@ -261,42 +256,4 @@ fn rule_33_a_run_fails_that_returns_too_much() {
         world.returns(Ok(json::to_json(&"x".repeat(bytes - 2)).unwrap()));
         assert_eq!(world.facts(), [fact]);
     }
-}
-
-/// Returns the event `n` with this name, which came after the run was created.
-fn arrived(name: &str, n: u128) -> (EventId, Option<Event>) {
-    let event = NewEvent::new(name, json::empty_object()).accept(EventId::new(START, n), START + secs(1));
-    (event.id, Some(event))
-}
-
-#[test]
-fn rule_18_the_inbox_is_read_once_the_wait_is_in_the_journal() {
-    let mut world = HopSetup::new().woken(WakeCause::Offered).polled();
-    world.wants(vec![want("w", waiting())]).written();
-    assert!(matches!(world.question(), Effect::ReadInbox));
-    let mut empty = world.clone();
-    empty.on(Input::Inbox(vec![]));
-    assert!(matches!(empty.question(), Effect::Poll(_)), "the execution goes on");
-    world.on(Input::Inbox(vec![arrived("other", 8), arrived("paid", 9)]));
-    assert_eq!(world.facts(), ["EventDelivered"], "the other one fulfils no wait");
-    let mut overtaken = world.clone();
-    world.written();
-    assert!(matches!(world.question(), Effect::Poll(shown) if shown.len() == 1));
-    overtaken.overtaken_by(vec![Fact::WaitExpired { step: "x".into() }]);
-    assert!(matches!(overtaken.question(), Effect::Open(_)), "all is decided again");
-}
-
-#[test]
-fn rule_17_a_delivery_from_the_inbox_that_is_overtaken_is_decided_again() {
-    let history = vec![Fact::EventAwaited { step: "w".into(), wait: wait("paid"), until: START + secs(600) }];
-    let mut world = HopSetup::new().after(history).woken(WakeCause::Offered).loaded();
-    world.answer_until(|effect| matches!(effect, Effect::ReadInbox));
-    let mut empty = world.clone();
-    empty.on(Input::Inbox(vec![]));
-    assert!(matches!(empty.question(), Effect::Open(_)));
-    let (_, event) = arrived("paid", 9);
-    world.on(Input::Inbox(vec![arrived("paid", 9)]));
-    world.overtaken_by(vec![Fact::EventDelivered { event: Box::new(event.unwrap()), steps: vec!["w".into()] }]);
-    let Effect::Open(opening) = world.question() else { panic!("{:?}", world.question()) };
-    assert_eq!(opening.memo.len(), 1, "delivered once");
 }
