@@ -27,6 +27,10 @@ proof *ARGS:
 planted *ARGS:
     proof/mutate {{ ARGS }}
 
+# coverage of a hop's machine by its own tests; once: cargo install cargo-llvm-cov; rustup component add llvm-tools
+coverage *ARGS:
+    cargo llvm-cov -p stepladder-core --test hop --ignore-filename-regex 'core/src/[a-gi-z]' {{ ARGS }}
+
 # pictures of every page of the dashboard, in docs/screenshots
 screenshots:
     STEPLADDER_SCREENSHOTS=docs/screenshots cargo test -p stepladder-tests --features full --test dashboard
