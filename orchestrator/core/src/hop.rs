@@ -169,6 +169,15 @@ impl Hop {
         (next, effects)
     }
 
+    /// Replaces the functions that the hop knows: others may have been registered since it began.
+    /// The versions of its own function stay as they were.
+    pub fn learn(&mut self, catalog: Arc<Catalog>) {
+        if let Phase::Active(active) = &mut self.phase {
+            active.catalog = catalog.clone();
+        }
+        self.catalog = catalog;
+    }
+
     /// Goes on with the run, or leaves it once its work is over.
     fn go_on_or_leave(self, active: Box<ActiveHop>, at: Moment, effects: &mut Vec<Effect>) -> Self {
         match active.into_end() {

@@ -4,23 +4,41 @@
 mod catalog;
 pub mod check;
 mod pause;
+mod stored;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use stepladder_core::Timestamp;
 use stepladder_core::retry::{Backoff, RetryPolicy};
 
 use crate::runtime::Runtime;
 
 pub use catalog::{Catalog, RegisteredFunction};
+pub use stored::{Connect, REFRESH_AFTER, RegisteredApp, StoredFunctions};
 
 /// Where functions come from. The set may change while the process runs.
+#[async_trait]
 pub trait Functions: Send + Sync {
     /// Returns the functions of this moment. It is called for each hop and each request, so it must
     /// be cheap: a clone of an [`Arc`], without I/O. A hop, or a request, keeps its snapshot until
     /// it ends.
     fn snapshot(&self) -> Arc<Catalog>;
+
+    /// Returns whether the set may change while the process runs. If not, [`current`](Self::current)
+    /// is not called.
+    fn may_change(&self) -> bool {
+        false
+    }
+
+    /// Returns the functions of this moment, after a look for changes if the last look was some
+    /// time ago. If they are not enough for the caller, looks for changes once more. An error of
+    /// the store is logged, and the last functions are returned.
+    async fn current(&self, is_enough: &(dyn for<'c> Fn(&'c Catalog) -> bool + Sync)) -> Arc<Catalog> {
+        let _ = is_enough;
+        self.snapshot()
+    }
 }
 
 /// Functions that never change: those that are compiled in.
@@ -54,6 +72,12 @@ impl FunctionControl {
     /// Returns the functions of this moment.
     pub fn snapshot(&self) -> Arc<Catalog> {
         self.runtime.snapshot()
+    }
+
+    /// Returns the functions of this moment, including those that were registered more than
+    /// [`REFRESH_AFTER`] ago.
+    pub async fn current(&self) -> Arc<Catalog> {
+        self.runtime.current().await
     }
 
     /// Returns the retry policy of a function's steps; `None` if the function is not registered. A

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use stepladder_core::Timestamp;
 use stepladder_core::hop::{Effect, Hop, Input, Invocation, Moment, StoreFault, Worker};
 
-use crate::functions::FunctionControl;
+use crate::functions::{Catalog, FunctionControl};
 use crate::intake::Intake;
 use crate::ports::{Delivery, StoreError};
 use crate::runs::Runs;
@@ -49,6 +49,8 @@ struct Shell<'h> {
     subject: Option<report::Subject>,
     /// The open execution of the function.
     execution: Option<Execution>,
+    /// The functions, if the hop has looked for one that was registered after it began.
+    newer: Option<Arc<Catalog>>,
 }
 
 impl Hops {
@@ -57,14 +59,19 @@ impl Hops {
     pub(crate) async fn hop(&self, delivery: Delivery, deadline: Option<Timestamp>) -> Result<(), StoreError> {
         self.slots.release_pending().await;
         let Delivery { wake, receipt, receives } = delivery;
+        let group = wake.group.clone();
         let until = deadline.unwrap_or_else(|| self.runtime.now() + self.runtime.config.worker_timeout_of(&wake.group));
         let (began, hop) = (self.runtime.now(), self.runtime.entropy.bits() as u64);
         let invocation = Invocation { wake, receives, began, deadline, hop, worker: self.worker.clone() };
-        let catalog = self.runtime.snapshot();
+        let catalog = self.runtime.current_for(&group).await;
         let (mut hop, mut effects) = Hop::begin_with(invocation, catalog.descriptions().clone());
         let storage = Storage { hops: self, catalog, receipt, until };
-        let mut shell = Shell { storage, subject: None, execution: None };
+        let mut shell = Shell { storage, subject: None, execution: None, newer: None };
         while let Some(input) = shell.carry_out(&hop, effects).await {
+            if let Some(newer) = shell.newer.take() {
+                hop.learn(newer.descriptions().clone());
+                shell.storage.catalog = newer;
+            }
             (hop, effects) = hop.on(self.moment(), input);
         }
         drop(shell);

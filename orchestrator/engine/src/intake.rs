@@ -110,7 +110,7 @@ impl Intake {
     /// Stores events that have ids, creates their runs, and delivers the events to subscriptions.
     pub(crate) async fn accept(&self, events: Vec<Event>, now: Timestamp) -> Result<Vec<EventId>, StoreError> {
         let names: Vec<Arc<str>> = events.iter().map(|event| event.name.clone()).collect();
-        let catalog = self.runtime.snapshot();
+        let catalog = self.current_for(&events).await;
         let (events, taken) = self.take(&catalog, events, now).await?;
         for (name, first) in names.iter().zip(&events).filter(|(name, first)| **name != first.name) {
             let (id, first) = (first.external_id.as_deref(), &first.name);
@@ -186,7 +186,17 @@ impl Intake {
     /// runs and then delivers the events. Nevertheless a run gets no event that came before its own
     /// event: event ids are in the order of arrival, and the delivery compares them.
     pub(crate) async fn apply(&self, events: &[Event], now: Timestamp) -> Result<(), StoreError> {
-        self.apply_under(&self.runtime.snapshot(), events, now).await
+        let catalog = self.current_for(events).await;
+        self.apply_under(&catalog, events, now).await
+    }
+
+    /// Returns the functions of this moment. If one of the events starts none of them, looks for
+    /// functions that were registered a moment ago.
+    async fn current_for(&self, events: &[Event]) -> Arc<Catalog> {
+        let starts_one = |catalog: &Catalog, event: &Event| {
+            catalog.specs().any(|spec| spec.triggers.iter().any(|trigger| trigger.event == event.name))
+        };
+        self.runtime.current_with(|catalog| events.iter().all(|event| starts_one(catalog, event))).await
     }
 
     async fn apply_under(&self, catalog: &Catalog, events: &[Event], now: Timestamp) -> Result<(), StoreError> {

@@ -32,7 +32,10 @@ pub use config::{Config, Pace};
 pub use control::{BulkResult, RerunOptions, RunControl};
 pub use engine::{Engine, EngineError};
 pub use executor::{Executor, Session};
-pub use functions::{Catalog, FixedFunctions, FunctionControl, Functions, RegisteredFunction, check};
+pub use functions::{
+    Catalog, Connect, FixedFunctions, FunctionControl, Functions, REFRESH_AFTER, RegisteredApp, RegisteredFunction,
+    StoredFunctions, check,
+};
 pub use hop::RunningBody;
 pub use intake::{IdSeed, Intake, PIECE, PieceLimits, RequestProgress};
 pub use query::{

@@ -47,6 +47,25 @@ impl Runtime {
         self.functions.snapshot()
     }
 
+    /// Returns the functions of this moment. They may have been registered by another process.
+    pub(crate) async fn current(&self) -> Arc<Catalog> {
+        self.current_with(|_| true).await
+    }
+
+    /// Like [`Runtime::current`]. A function that is missing may have been registered a moment ago,
+    /// so it is looked for before the caller says that it is not registered.
+    pub(crate) async fn current_for(&self, function: &str) -> Arc<Catalog> {
+        self.current_with(|catalog| catalog.newest(function).is_some()).await
+    }
+
+    /// The same for a condition that the functions must satisfy.
+    pub(crate) async fn current_with(&self, is_enough: impl Fn(&Catalog) -> bool + Sync) -> Arc<Catalog> {
+        match self.functions.may_change() {
+            true => self.functions.current(&is_enough).await,
+            false => self.snapshot(),
+        }
+    }
+
     /// Carries out a commit. A commit whose reply is lost is sent again as it is: its token shows
     /// that it was written (rule 1).
     pub(crate) async fn carry_out(&self, commit: Commit) -> Result<CommitResult, StoreError> {

@@ -42,7 +42,7 @@ impl RunControl {
             return Err(no_such_run(run));
         }
         let state = RunState::fold(run, &records).map_err(|e| StoreError::Unreadable(e.to_string()))?;
-        if self.runtime.snapshot().newest(&state.created.function).is_none() {
+        if self.runtime.current_for(&state.created.function).await.newest(&state.created.function).is_none() {
             return Err(EngineError::Invalid(format!(
                 "run {run} belongs to function `{}`, which is not registered",
                 state.created.function

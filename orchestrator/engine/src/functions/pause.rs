@@ -32,7 +32,7 @@ impl FunctionControl {
     /// # Errors
     /// [`EngineError::NotFound`] for a function that is not registered; [`EngineError::Store`].
     pub async fn pause(&self, function: &str) -> Result<bool, EngineError> {
-        self.require_registered(function)?;
+        self.require_registered(function).await?;
         self.lock_unpaused().remove(function);
         if self.read_pause(function).await?.is_some() {
             return Ok(false);
@@ -50,7 +50,7 @@ impl FunctionControl {
     /// [`EngineError::NotFound`] for a function that is not registered. After
     /// [`EngineError::Store`], some runs may still wait; the next call wakes them.
     pub async fn resume(&self, function: &str) -> Result<usize, EngineError> {
-        self.require_registered(function)?;
+        self.require_registered(function).await?;
         if let Some(seen) = self.read_pause(function).await? {
             let change = FlowStateChange {
                 key: pause_key(function),
@@ -139,8 +139,8 @@ impl FunctionControl {
         self.unpaused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn require_registered(&self, function: &str) -> Result<(), EngineError> {
-        match self.runtime.snapshot().newest(function) {
+    async fn require_registered(&self, function: &str) -> Result<(), EngineError> {
+        match self.runtime.current_for(function).await.newest(function) {
             Some(_) => Ok(()),
             None => Err(EngineError::NotFound(format!("there is no function `{function}`"))),
         }

@@ -66,6 +66,9 @@ impl Shell<'_> {
         let Some(execution) = &mut self.execution else { return closed() };
         revealed.into_iter().for_each(|outcome| execution.session.reveal(outcome));
         let result = execution.session.advance().await;
+        if let PollResult::Wanted(wants) = &result {
+            self.newer = self.storage.find_called(wants).await;
+        }
         let lines = execution.session.take_log_lines();
         let mut dropped = execution.take_dropped();
         let mut orphans = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use stepladder_core::decide::{Operation, Want};
 use stepladder_core::hop::{
     Effect, FoundRun, Hop, Input, LoadedRun, SlotRequest as Request, StoreFault, TicketSearch, Write,
 };
@@ -30,6 +31,21 @@ pub(super) struct Storage<'h> {
 }
 
 impl Storage<'_> {
+    /// Returns the functions of this moment if the run's function calls one that the hop does not
+    /// know: it may have been registered since the hop began.
+    pub(super) async fn find_called(&self, wants: &[Want]) -> Option<Arc<Catalog>> {
+        let called = wants.iter().filter_map(|want| match &want.operation {
+            Operation::Invoke { function, .. } => Some(function),
+            _ => None,
+        });
+        let called: Vec<&Arc<str>> = called.collect();
+        let has_all = |catalog: &Catalog| called.iter().all(|function| catalog.newest(function).is_some());
+        if has_all(&self.catalog) {
+            return None;
+        }
+        Some(self.hops.runtime.current_with(has_all).await)
+    }
+
     /// Carries out an effect on the store or the queue, and returns the answer. Calls are repeated
     /// within the time of the invocation; those that give the wake back after a failure are not bound
     /// by it.

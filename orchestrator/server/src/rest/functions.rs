@@ -11,14 +11,9 @@ use crate::router::SharedServerState;
 
 /// `GET /v1/functions`: the registered functions.
 pub(super) async fn list(State(shared): State<SharedServerState>) -> Result<Response, HttpProblem> {
+    let catalog = shared.engine.functions().current().await;
     let paused = shared.engine.functions().paused().await?;
-    let functions: Vec<_> = shared
-        .engine
-        .functions()
-        .snapshot()
-        .specs()
-        .map(|spec| Function::new(spec, paused.get(&spec.id).copied()))
-        .collect();
+    let functions: Vec<_> = catalog.specs().map(|spec| Function::new(spec, paused.get(&spec.id).copied())).collect();
     Ok(Json(DataResponse { data: functions }).into_response())
 }
 
