@@ -187,8 +187,8 @@ pub(crate) fn queues() -> ItemKey {
     ItemKey::new("S#queues".into(), MAIN)
 }
 
-/// The partition of the registered apps. Their version sorts first, so that a Query of several pages
-/// never returns apps that are older than it.
+/// The partition of the registered apps. The version of the apps sorts first, so that a Query with
+/// several pages never returns apps that are older than the version.
 pub(crate) const APPS: &str = "S#apps";
 
 pub(crate) fn apps_version() -> ItemKey {

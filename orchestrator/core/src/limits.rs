@@ -49,15 +49,15 @@ pub const EXPR_EVENT: usize = 512;
 pub const KEY_BYTES: usize = 1024;
 /// The maximum size of the data that is posted to a callback token: 1 MiB.
 pub const SIGNAL_BYTES: usize = 1024 * 1024;
-/// Maximum size of the config of one registered function, as JSON: 256 KiB.
+/// The maximum size of the config of one registered function, as JSON: 256 KiB.
 pub const CONFIG_BYTES: usize = 256 * 1024;
-/// Maximum number of functions of one registered app, counting each version.
+/// The maximum number of functions in one registered app. Each version counts as one function.
 pub const APP_FUNCTIONS: usize = 1_000;
-/// Maximum size of all configs of one registered app, as JSON: 4 MiB.
+/// The maximum size of all configs of one registered app, as JSON: 4 MiB.
 pub const APP_BYTES: usize = 4 * 1024 * 1024;
-/// Maximum number of registered apps.
+/// The maximum number of registered apps.
 pub const APPS: usize = 1_000;
-/// Maximum size of the address of a registered app: 2 KiB.
+/// The maximum size of the address of a registered app: 2 KiB.
 pub const ADDRESS_BYTES: usize = 2 * 1024;
 /// The number of consecutive interruptions after which a step fails permanently.
 pub const INTERRUPTIONS: u32 = 10;

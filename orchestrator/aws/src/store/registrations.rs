@@ -1,7 +1,9 @@
-//! Apps whose functions were registered at run time: an item for each, and one for their version.
+//! Apps whose functions were registered at run time: one item per app, and one item for the version
+//! of all apps.
 //!
-//! The configs of a large app are stored as parts, under a token of their own for each
-//! registration. A writer deletes the parts that its change replaces, and its own after a refusal.
+//! If the configs of an app are large, they are stored as parts, with a separate token for each
+//! registration. A writer deletes the parts that its change replaces. If its change is refused, it
+//! deletes its own parts.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -16,10 +18,10 @@ use crate::item::{Item, ReadItem, item, keys, text};
 use crate::layout::{self, ItemKey};
 use crate::value;
 
-/// The attribute of an app that was removed.
+/// The attribute that marks an app as removed.
 const REMOVED: &str = "removed";
 
-/// The attribute of the version. (It is compared as text.)
+/// The attribute that contains the version, which is compared as text.
 const VERSION: &str = "version";
 
 #[async_trait]
@@ -42,7 +44,8 @@ impl Registrations for Aws {
                     apps.sort_by(|a, b| a.app.cmp(&b.app));
                     return Ok(StoredRegistrations { version, apps });
                 }
-                // a change may have deleted the parts between the two reads
+                // a concurrent change may have deleted the parts between the two reads, so they are
+                // read again
                 Err(StoreError::Unreadable(_)) if self.registrations_version().await? != version => {}
                 Err(error) => return Err(error),
             }
@@ -55,7 +58,7 @@ impl Registrations for Aws {
         let token = format!("{:032x}", SystemEntropy.bits());
         let packed = value::pack(json, layout::APPS, &token)?;
         if packed.has_parts() {
-            // a registration has no end
+            // the parts never expire, because a registration has no end
             self.put_parts(&packed, self.ttl(Timestamp::MAX)).await?;
         }
         let mut item = keys(&layout::app(&app));
@@ -65,7 +68,8 @@ impl Registrations for Aws {
         self.change_apps(seen, item).await
     }
 
-    /// Replaces the app by a mark, which expires: [`Aws::transact`] only puts items.
+    /// Replaces the item of the app with a mark that expires, because [`Aws::transact`] can only
+    /// put items.
     async fn remove_registration(&self, seen: u64, app: &str) -> StoreResult<bool> {
         let mut mark = item(&layout::app(app), self.ttl(self.now()));
         mark.insert(REMOVED.into(), AttributeValue::Bool(true));
@@ -74,7 +78,7 @@ impl Registrations for Aws {
 }
 
 impl Aws {
-    /// Writes the item of an app and counts the change, if the version is the expected one.
+    /// Writes the item of an app and increments the version, if the version is the expected one.
     async fn change_apps(&self, seen: u64, app: Item) -> StoreResult<bool> {
         let key = ItemKey { pk: app.text("PK")?.to_owned(), sk: app.text("SK")?.to_owned() };
         let replaced = self.get(&key).await?;

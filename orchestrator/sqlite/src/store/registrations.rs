@@ -16,7 +16,7 @@ impl Registrations for Sqlite {
 
     async fn registrations(&self) -> StoreResult<StoredRegistrations> {
         let query = |db: &Connection| {
-            // one statement, so that the apps belong to the version
+            // version and apps are read in one statement, so that they belong together
             let mut query = db.prepare_cached(
                 "SELECT version, app, address, functions FROM registrations LEFT JOIN apps ON true ORDER BY app",
             )?;
@@ -62,7 +62,7 @@ fn version(db: &Connection) -> Result<u64, SqliteError> {
     Ok(u64::try_from(version).unwrap_or(0))
 }
 
-/// Counts a change if the version is the expected one. Returns whether it is.
+/// Increments the version if it is the expected one. Returns whether it was.
 fn count_change(db: &Connection, seen: u64) -> Result<bool, SqliteError> {
     if version(db)? != seen {
         return Ok(false);
@@ -71,7 +71,7 @@ fn count_change(db: &Connection, seen: u64) -> Result<bool, SqliteError> {
     Ok(true)
 }
 
-/// Returns the app of a row; `None` if the row has only the version.
+/// Returns the app in a row; `None` if the row only contains the version.
 fn registration(row: &Row<'_>) -> Result<Option<Registration>, SqliteError> {
     let Some(app) = row.get(1)? else { return Ok(None) };
     Ok(Some(Registration { app, address: row.get(2)?, functions: rows::from_json(row, 3)? }))
