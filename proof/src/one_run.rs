@@ -160,6 +160,10 @@ fn follow(step: &mut StepProgress, entry: &Entry) -> Result<(), &'static str> {
             (step.settled, step.due) = (retry_at.is_none(), *retry_at);
         }
         Fact::AttemptInterrupted { attempt, .. } => ends(step, *attempt)?,
+        Fact::AttemptUnreachable { attempt, retry_at, .. } => {
+            ends(step, *attempt)?;
+            (step.attempt, step.due) = (*attempt - 1, Some(*retry_at));
+        }
         Fact::StepRefused { .. } | Fact::StepCarriedOver { .. } | Fact::EventsSent { .. } => step.settled = true,
         Fact::SleepStarted { until, .. } => {
             if std::mem::replace(&mut step.waits, true) {
@@ -217,6 +221,8 @@ fn follow(step: &mut StepProgress, entry: &Entry) -> Result<(), &'static str> {
         | Fact::VersionChosen { .. }
         | Fact::LogWritten { .. }
         | Fact::HandlerFailed { .. }
+        | Fact::ExecutorUnreachable { .. }
+        | Fact::ExecutorReached
         | Fact::RunCompleted { .. }
         | Fact::RunFailed { .. }
         | Fact::RunCancelled { .. }
@@ -232,6 +238,7 @@ fn kind_of(fact: &Fact) -> Option<StepKind> {
         | Fact::StepSucceeded { .. }
         | Fact::StepFailed { .. }
         | Fact::AttemptInterrupted { .. }
+        | Fact::AttemptUnreachable { .. }
         | Fact::StepAbandoned { .. } => Some(StepKind::Run),
         Fact::StepCarriedOver { kind, .. } => Some(*kind),
         Fact::SleepStarted { .. } | Fact::SleepEnded { .. } => Some(StepKind::Sleep),
@@ -250,6 +257,8 @@ fn kind_of(fact: &Fact) -> Option<StepKind> {
         | Fact::VersionChosen { .. }
         | Fact::LogWritten { .. }
         | Fact::HandlerFailed { .. }
+        | Fact::ExecutorUnreachable { .. }
+        | Fact::ExecutorReached
         | Fact::RunCompleted { .. }
         | Fact::RunFailed { .. }
         | Fact::RunCancelled { .. }

@@ -181,6 +181,7 @@ fn check(run: &JournalView<'_>, entry: &Entry) -> Result<(), Refusal> {
         Fact::StepSucceeded { step, attempt, .. }
         | Fact::StepFailed { step, attempt, .. }
         | Fact::AttemptInterrupted { step, attempt }
+        | Fact::AttemptUnreachable { step, attempt, .. }
         | Fact::StepAbandoned { step, attempt, .. } => check_running(run, step, *attempt),
         Fact::StepRefused { step, .. } => match run.step(step).map(|s| &s.state) {
             None | Some(StepState::Wanted | StepState::Retrying { .. } | StepState::Awaiting { .. }) => Ok(()),
@@ -243,6 +244,8 @@ fn check(run: &JournalView<'_>, entry: &Entry) -> Result<(), Refusal> {
         | Fact::LogWritten { .. }
         | Fact::VersionChosen { .. }
         | Fact::StepsWoken { .. }
+        | Fact::ExecutorUnreachable { .. }
+        | Fact::ExecutorReached
         | Fact::RunCompleted { .. }
         | Fact::RunFailed { .. }
         | Fact::RunCancelled { .. }

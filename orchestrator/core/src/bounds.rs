@@ -38,6 +38,9 @@ pub fn kept_bytes(fact: &Fact) -> usize {
             | Fact::CollectingEnded
             | Fact::StepStarted { .. }
             | Fact::AttemptInterrupted { .. }
+            | Fact::AttemptUnreachable { .. }
+            | Fact::ExecutorUnreachable { .. }
+            | Fact::ExecutorReached
             | Fact::StepAbandoned { .. }
             | Fact::StepsWoken { .. }
             | Fact::SleepStarted { .. }

@@ -30,7 +30,9 @@
 //! | `Running` after a failure | `Finished` | outcomes of executing attempts are saved before the wake is put back |
 //! | `Running` after the end | `Finished` | outcomes are refused, and slots are released (rule 22) |
 //! | `Ending` | `Done`, `Holders`, `Tickets` | children are cancelled, the failure handler starts, the end is announced, slots are released; last the row, the caller's wake (rule 19) and the acknowledgement (rule 28) |
-//! | any | `StoreFailed`, `Unreachable` | unwritten slots are deferred, then `PuttingBack`: the queue delivers the wake again (rules 13 and 34) |
+//! | `Replaying` | `Unreachable` | outcomes that are not written are written; then a later wake, and the hop ends: no retry is used. While attempts execute: `Running` |
+//! | `Running` | `Finished(unreachable)` | `Writing` that the attempt is taken back, after the wake of its next try (rule 11); no retry is used |
+//! | any | `StoreFailed` | unwritten slots are deferred, then `PuttingBack`: the queue delivers the wake again (rules 13 and 34) |
 //! | `PuttingBack` | `PutBack(false)` | `SendingAgain`: a later copy of the wake, acknowledged with it; a permanent error is `Done` with the error |
 //! | any | an answer to another question | as `StoreFailed`: the wake comes again |
 //!
@@ -57,6 +59,7 @@ mod round;
 mod starting;
 mod suspending;
 mod timing;
+mod unreachable;
 mod writing;
 
 use std::sync::Arc;
@@ -72,8 +75,8 @@ pub use catalog::{Catalog, ChosenVersion, EndListeners, FunctionVersion};
 pub use effect::{Attempt, EarlyWrite, Effect, LateWrite, LogEvent, Opening, SlotRequest, TicketSearch, Write};
 pub use ending::holds_slot;
 pub use input::{
-    AdvisedFailure, Finished, FoundRun, Input, LoadedRun, Moment, PollResult, Polled, SlotAnswer, StepResult,
-    StoreFault, WriteResult,
+    AdvisedFailure, AttemptError, Finished, FoundRun, Input, LoadedRun, Moment, PollResult, Polled, SlotAnswer,
+    StepResult, StoreFault, Unreachable, WriteResult,
 };
 
 pub use overdue::OverdueAttempt;

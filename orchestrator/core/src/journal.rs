@@ -106,6 +106,9 @@ pub enum Fact {
     },
     /// The worker of the attempt died. This does not count as a failure and uses no retry.
     AttemptInterrupted { step: StepId, attempt: u32 },
+    /// The executor could not be reached to execute the attempt. This is not a failure of the code
+    /// and uses no retry. The next attempt, at `retry_at`, has the same number.
+    AttemptUnreachable { step: StepId, attempt: u32, why: Arc<str>, retry_at: Timestamp },
     /// The handler dropped the step while its body was running (`select!`).
     StepAbandoned {
         step: StepId,
@@ -174,6 +177,11 @@ pub enum Fact {
     },
     /// The handler returned an error outside a step. The handler runs again at `retry_at`.
     HandlerFailed { attempt: u32, error: Failure, retry_at: Timestamp },
+    /// The executor of the function cannot be reached to replay it. Written once, until
+    /// [`ExecutorReached`](Self::ExecutorReached).
+    ExecutorUnreachable { why: Arc<str> },
+    /// The executor of the function is reachable again.
+    ExecutorReached,
     /// The handler returned a value. This ends the run.
     RunCompleted { output: Json },
     /// The handler returned an error. This ends the run.
@@ -275,6 +283,7 @@ impl Fact {
             | Self::StepSucceeded { step, .. }
             | Self::StepFailed { step, .. }
             | Self::AttemptInterrupted { step, .. }
+            | Self::AttemptUnreachable { step, .. }
             | Self::StepAbandoned { step, .. }
             | Self::StepRefused { step, .. }
             | Self::StepCarriedOver { step, .. }
@@ -298,6 +307,8 @@ impl Fact {
             | Self::VersionChosen { .. }
             | Self::LogWritten { .. }
             | Self::HandlerFailed { .. }
+            | Self::ExecutorUnreachable { .. }
+            | Self::ExecutorReached
             | Self::RunCompleted { .. }
             | Self::RunFailed { .. }
             | Self::RunCancelled { .. }
@@ -370,6 +381,9 @@ impl Fact {
             self,
             Self::StepStarted { .. }
                 | Self::AttemptInterrupted { .. }
+                | Self::AttemptUnreachable { .. }
+                | Self::ExecutorUnreachable { .. }
+                | Self::ExecutorReached
                 | Self::RunAdmitted
                 | Self::LogWritten { .. }
                 | Self::VersionChosen { .. }

@@ -65,11 +65,22 @@ pub struct RunState {
     /// The version of the function that the run uses, if the function has versions and the run has
     /// started.
     pub version: Option<Arc<str>>,
+    /// Since when the executor of the function cannot be reached, and why; `None` if it can.
+    pub unreachable: Option<ExecutorOutage>,
     /// The secret of the run's callback tokens: the random token of the run's first record. It is
     /// never shown to users.
     pub secret: u128,
     /// How the run ended; `None` while it is live.
     pub end: Option<RunEnd>,
+}
+
+/// A time in which the executor of a function cannot be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutorOutage {
+    /// When a hop noticed it first.
+    pub since: Timestamp,
+    /// Why, as it was noticed first.
+    pub why: Arc<str>,
 }
 
 /// An error in a journal that this engine cannot have written.
@@ -119,6 +130,7 @@ impl RunState {
             arrived: false,
             logs: RecordedLogs::default(),
             version: None,
+            unreachable: None,
             secret: first.token,
             end: None,
         };
@@ -188,6 +200,10 @@ impl RunState {
             }
             Fact::RunDelayed { begins_at } => self.delayed_until = Some(*begins_at),
             Fact::RunAdmitted => self.admitted = true,
+            Fact::ExecutorUnreachable { why } => {
+                self.unreachable.get_or_insert_with(|| ExecutorOutage { since: entry.at, why: why.clone() });
+            }
+            Fact::ExecutorReached => self.unreachable = None,
             Fact::EventDelivered { event, steps } => {
                 self.delivered.insert(event.id);
                 steps.iter().for_each(|id| self.change(id, entry));
@@ -206,6 +222,7 @@ impl RunState {
             Fact::StepSucceeded { .. }
             | Fact::StepFailed { .. }
             | Fact::AttemptInterrupted { .. }
+            | Fact::AttemptUnreachable { .. }
             | Fact::StepAbandoned { .. }
             | Fact::StepRefused { .. }
             | Fact::SleepStarted { .. }

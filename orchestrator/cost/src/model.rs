@@ -188,7 +188,7 @@ impl FactVisitor for RunCostCounter {
                 write_units(output.get().len())
             }
             AttemptEnd::Failed { error, .. } => write_units(error.message.len()),
-            AttemptEnd::Interrupted | AttemptEnd::Abandoned { .. } => 1,
+            AttemptEnd::Interrupted | AttemptEnd::Unreachable { .. } | AttemptEnd::Abandoned { .. } => 1,
         };
     }
 

@@ -1,33 +1,52 @@
 //! The interface between the engine and front ends such as the SDK.
 //!
-//! An [`Executor`] executes functions. For each hop, it opens a [`Session`] over the run's history.
-//! The session runs the handler until it waits, returns what it waits for, and executes bodies. The
-//! engine reveals recorded outcomes to it. How a session does this is up to the front end: the Rust
-//! SDK polls a future, and another front end may use HTTP.
+//! An [`Executor`] executes functions. It opens an [`Execution`] of a run's function. The execution
+//! replays the function over the recorded outcomes, returns what the function wants next, and
+//! executes attempts of steps. How it does this is up to the front end: the Rust SDK polls a
+//! future, and another front end may use HTTP.
+//!
+//! What is deliberately not here: which steps start, when they are retried, and what is written.
+//! The engine decides that.
+//!
+//! # What an implementation must keep
+//!
+//! - **A replay is deterministic.** The same outcomes in the same order lead to the same wants. The
+//!   bookkeeping of a replay is in `stepladder_core::replay`.
+//! - **Outcomes are revealed one at a time**, in journal order. Between two of them, the function
+//!   runs until it makes no more progress (rule 7).
+//! - **Each started attempt ends once**: with a result of [`Execution::wait`], or as dropped. Only a
+//!   dropped execution ends its attempts without either.
+//! - **Dropping an execution cancels its attempts**, as far as that is possible.
+//! - **An executor that cannot be reached says so** ([`Unreachable`]). It must not turn this into a
+//!   failure of the code: that would use up a retry.
+//! - **An execution may outlive a hop.** It gets each outcome once, and must remember it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use stepladder_core::journal::Failure;
-use stepladder_core::report::{AttemptReport, HandlerLogLine};
-use stepladder_core::state::RevealedOutcome;
-use stepladder_core::{Event, Json, RunId, StepId, Timestamp};
+use stepladder_core::state::{RevealedOutcome, RunState};
+use stepladder_core::{Event, RunId, StepId, Timestamp};
 
-pub use stepladder_core::hop::{AdvisedFailure, PollResult};
+pub use stepladder_core::hop::{AdvisedFailure, AttemptError, Finished, PollResult, Polled, StepResult, Unreachable};
 
-/// Executes functions: one, or all of a front end.
+/// Executes functions: one function, or all functions of a front end.
+#[async_trait]
 pub trait Executor: Send + Sync {
-    /// Opens a session for a run. No outcome is revealed yet.
+    /// Opens an execution of a run's function. No outcome is revealed yet. The first
+    /// [`Execution::poll`] passes those that are recorded. The worker is killed at `deadline`.
     ///
     /// # Errors
-    /// [`Failure`] if the function cannot decode the event. The run then fails without a retry.
-    fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure>;
+    /// [`OpenError::Refused`] if the function cannot decode the event. The run then fails without a
+    /// retry. [`OpenError::Unreachable`] if the executor cannot be reached. The run is then tried
+    /// again later, without end.
+    async fn open(&self, run: RunView, deadline: Timestamp) -> Result<Box<dyn Execution>, OpenError>;
 }
 
-/// The recorded history of a run, from which a session replays it.
+/// A run, as its execution sees it.
 #[derive(Clone, Debug)]
-pub struct RunHistory {
+pub struct RunView {
     /// The run.
     pub run: RunId,
     /// The secret that seals its callback tokens
@@ -42,59 +61,81 @@ pub struct RunHistory {
     pub joined: Vec<Event>,
     /// When the run was created.
     pub created_at: Timestamp,
-    /// Recorded outcomes in journal order. [`Session::advance`] reveals them one at a time (rule
-    /// 7).
-    pub outcomes: Vec<RevealedOutcome>,
 }
 
-/// A handler that replays a journal. Dropping the session suspends the run.
+impl RunView {
+    /// Returns what an execution in the handler's current attempt sees of a run.
+    pub fn of(run: &RunState) -> Self {
+        Self {
+            run: run.run,
+            secret: run.secret,
+            attempt: run.handler_attempt(),
+            event: Arc::new(run.created.event.clone()),
+            joined: run.joined.clone(),
+            created_at: run.created_at,
+        }
+    }
+}
+
+/// Why an execution was not opened.
+#[derive(Clone, Debug)]
+pub enum OpenError {
+    /// The function does not accept the event.
+    Refused(Failure),
+    /// The executor cannot be reached.
+    Unreachable(Unreachable),
+}
+
+impl From<Failure> for OpenError {
+    fn from(failure: Failure) -> Self {
+        Self::Refused(failure)
+    }
+}
+
+/// A function that is replayed over the outcomes of a run. Dropping it suspends the run.
 #[async_trait]
-pub trait Session: Send {
-    /// Runs the handler until it waits and all recorded outcomes are revealed. Outcomes are
-    /// revealed one at a time, in journal order. Between two of them, the handler runs until it
-    /// makes no more progress (rule 7).
-    async fn advance(&mut self) -> PollResult;
+pub trait Execution: Send {
+    /// Reveals these outcomes and runs the function until it waits. The first call passes all
+    /// recorded outcomes, each further call only those that are new. The result lists all steps
+    /// that the function wants, except those whose attempts execute. Without new outcomes, the
+    /// result is the same as before, unless the function made progress by itself.
+    ///
+    /// # Errors
+    /// [`Unreachable`] if the executor cannot be reached. The outcomes count as passed.
+    async fn poll(&mut self, memo: Vec<RevealedOutcome>) -> Result<Polled, Unreachable>;
 
-    /// Starts these bodies. They make progress while [`wait_finished`](Self::wait_finished) is
-    /// awaited.
-    fn start_bodies(&mut self, steps: &[StepId]);
+    /// Starts these attempts, whose steps the last poll wanted. They make progress while
+    /// [`wait`](Self::wait) is awaited.
+    fn run(&mut self, attempts: Vec<Attempt>);
 
-    /// Waits until a body has ended, and returns all that have. Returns an empty list if the
-    /// handler made progress for another reason; call [`advance`](Self::advance) then. Dropping the
-    /// returned future loses nothing.
-    async fn wait_finished(&mut self) -> Vec<FinishedStep>;
+    /// Waits until an attempt has ended, and returns all that have, with their reports. Returns
+    /// without a result if the function made progress for another reason; the engine then polls.
+    /// Dropping the returned future loses nothing.
+    async fn wait(&mut self) -> Finished;
 
-    /// Stops a running body at its timeout. The body then counts as finished, with an error that
-    /// names the timeout.
-    fn stop_timed_out(&mut self, step: &StepId, timeout: Duration);
-
-    /// Adds a recorded outcome. The next [`advance`](Self::advance) reveals it.
-    fn reveal(&mut self, outcome: RevealedOutcome);
-
-    /// Returns the running bodies that the handler has dropped since the last call (`select!`).
-    fn take_dropped(&mut self) -> Vec<StepId>;
-
-    /// Returns the steps with recorded outcomes that the handler has not requested (rule 6).
-    fn orphans(&self) -> Vec<StepId>;
-
-    /// Takes what a body reported, such as log lines and usage. Call it after the body has ended,
-    /// was stopped or was dropped. A second call returns an empty report.
-    fn take_report(&mut self, _step: &StepId) -> AttemptReport {
-        AttemptReport::default()
-    }
-
-    /// Takes the log lines that the handler has written since the last call. A replay writes all of
-    /// them again, at the same points.
-    fn take_log_lines(&mut self) -> Vec<HandlerLogLine> {
-        Vec::new()
-    }
+    /// Stops an attempt at its time-out. The attempt then counts as finished, with a failure that
+    /// names the time-out.
+    fn stop(&mut self, step: &StepId, timeout: Duration);
 }
 
-/// A step with a body that has ended.
-#[derive(Debug)]
-pub struct FinishedStep {
+/// An attempt to execute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
     /// The step.
     pub step: StepId,
-    /// The body's value or error.
-    pub result: Result<Json, AdvisedFailure>,
+    /// The number of the attempt, from 1. It also counts attempts whose worker died.
+    pub number: u32,
+    /// How many attempts have failed before.
+    pub failures: u32,
+    /// How many attempts may fail: this attempt is the last one if `failures + 1` reaches it.
+    pub max_failures: u32,
+    /// When the attempt's time-out ends.
+    pub deadline: Timestamp,
+}
+
+impl Attempt {
+    /// Returns whether a failure of this attempt is final.
+    pub fn is_last(&self) -> bool {
+        self.failures.saturating_add(1) >= self.max_failures
+    }
 }

@@ -21,7 +21,7 @@ use crate::ports::{Delivery, StoreError};
 use crate::runs::Runs;
 use crate::runtime::Runtime;
 use crate::slots::Slots;
-use execution::Execution;
+use execution::OpenExecution;
 use storage::Storage;
 
 pub(crate) use report::{log_attempt, log_end, log_skipped};
@@ -48,7 +48,7 @@ struct Shell<'h> {
     /// The run, for the log; `None` before it is loaded.
     subject: Option<report::Subject>,
     /// The open execution of the function.
-    execution: Option<Execution>,
+    execution: Option<OpenExecution>,
     /// The functions, if the hop has looked for one that was registered after it began.
     newer: Option<Arc<Catalog>>,
 }
@@ -96,7 +96,7 @@ impl Shell<'_> {
                 Effect::Log(event) => self.log(hop, event),
                 Effect::Defer { releases, promote } => self.storage.defer(releases, &promote),
                 Effect::Close => self.close(),
-                Effect::Open(opening) => Some(self.open(hop, opening)),
+                Effect::Open(opening) => Some(self.open(hop, opening).await),
                 Effect::Poll(revealed) => Some(self.poll(revealed).await),
                 Effect::Run(attempts) => self.run(attempts),
                 Effect::Stop { step, timeout } => self.stop(&step, timeout),

@@ -31,7 +31,7 @@ mod workers;
 pub use config::{Config, Pace};
 pub use control::{BulkResult, RerunOptions, RunControl};
 pub use engine::{Engine, EngineError};
-pub use executor::{Executor, Session};
+pub use executor::{Execution, Executor};
 pub use functions::{
     Catalog, Connect, FixedFunctions, FunctionControl, Functions, REFRESH_AFTER, RegisteredApp, RegisteredFunction,
     StoredFunctions, check,

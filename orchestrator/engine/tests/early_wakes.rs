@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepladder_core::decide::{Operation, StepOptions};
-use stepladder_core::journal::{Fact, Failure};
+use stepladder_core::journal::Fact;
 use stepladder_core::retry::Backoff;
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Status, StepId, Timestamp, Wake, WakeCause};
 use stepladder_engine::Engine;
 use stepladder_engine::RegisteredFunction;
 use stepladder_engine::clock::Clock;
-use stepladder_engine::executor::{Executor, FinishedStep, PollResult, RunHistory, Session};
+use stepladder_engine::executor::{
+    Attempt, Execution, Executor, Finished, OpenError, PollResult, Polled, RunView, Unreachable,
+};
 use stepladder_engine::ports::{Commit, Commits, Queue};
 use support::script::{ScriptedFunction, fault};
 use support::{EngineFixture, only_run};
@@ -184,38 +186,30 @@ impl FailingOnceProgram {
     }
 }
 
+#[async_trait]
 impl Executor for FailingOnceProgram {
-    fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
-        Ok(Box::new(FailingOnceSession(history.attempt)))
+    async fn open(&self, run: RunView, _: Timestamp) -> Result<Box<dyn Execution>, OpenError> {
+        Ok(Box::new(FailingOnceSession(run.attempt)))
     }
 }
 
-/// A session of the handler, with the number of the handler's attempt.
+/// An execution of the handler, with the number of the handler's attempt.
 struct FailingOnceSession(u32);
 
 #[async_trait]
-impl Session for FailingOnceSession {
-    async fn advance(&mut self) -> PollResult {
-        PollResult::Ended(if self.0 == 1 { Err(fault("once")) } else { Ok(stepladder_core::json::null()) })
+impl Execution for FailingOnceSession {
+    async fn poll(&mut self, _: Vec<RevealedOutcome>) -> Result<Polled, Unreachable> {
+        let result = if self.0 == 1 { Err(fault("once")) } else { Ok(stepladder_core::json::null()) };
+        Ok(PollResult::Ended(result).into())
     }
 
-    fn start_bodies(&mut self, _: &[StepId]) {}
+    fn run(&mut self, _: Vec<Attempt>) {}
 
-    async fn wait_finished(&mut self) -> Vec<FinishedStep> {
+    async fn wait(&mut self) -> Finished {
         std::future::pending().await
     }
 
-    fn stop_timed_out(&mut self, _: &StepId, _: Duration) {}
-
-    fn reveal(&mut self, _: RevealedOutcome) {}
-
-    fn take_dropped(&mut self) -> Vec<StepId> {
-        Vec::new()
-    }
-
-    fn orphans(&self) -> Vec<StepId> {
-        Vec::new()
-    }
+    fn stop(&mut self, _: &StepId, _: Duration) {}
 }
 
 /// Two retries are due one second apart. Both wakes come early, and both hops put their wake off

@@ -1,6 +1,6 @@
-//! The replay ledger: what one handler and its steps share with their session.
+//! The replay ledger: what one handler and its steps share with their execution.
 //!
-//! A step enters its request when it is first polled, and finds its outcome here. The session
+//! A step enters its request when it is first polled, and finds its outcome here. The execution
 //! reveals recorded outcomes one at a time (rule 7) and collects the results of bodies. Nothing
 //! here polls or waits.
 
@@ -17,7 +17,7 @@ use stepladder_core::decide::Want;
 use stepladder_core::retry::RetryAdvice;
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Failure, Json, RunId, StepId, Timestamp};
-use stepladder_engine::executor::{AdvisedFailure, FinishedStep};
+use stepladder_engine::executor::AdvisedFailure;
 
 use crate::compensation::Compensation;
 use crate::duration::friendly;
@@ -95,8 +95,14 @@ pub(crate) enum Instruction {
     Refuse(String),
 }
 
+/// A step whose body has ended.
+pub(crate) struct FinishedStep {
+    pub(crate) step: StepId,
+    pub(crate) result: Result<Json, AdvisedFailure>,
+}
+
 impl ReplayLedger {
-    pub(crate) fn new(run: RunId, created_at: Timestamp, outcomes: Vec<RevealedOutcome>) -> Self {
+    pub(crate) fn new(run: RunId, created_at: Timestamp) -> Self {
         let inner = Inner {
             scope: Scope::Outside,
             name_counts: HashMap::new(),
@@ -104,7 +110,7 @@ impl ReplayLedger {
             index: HashMap::new(),
             wanted: BTreeSet::new(),
             active: 0,
-            recorded: outcomes.into(),
+            recorded: VecDeque::new(),
             unclaimed: HashMap::new(),
             finished: Vec::new(),
             dropped: Vec::new(),

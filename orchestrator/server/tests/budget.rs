@@ -205,11 +205,12 @@ async fn a_large_run_has_small_pages() {
 fn described() -> Vec<RegisteredFunction> {
     use stepladder_core::Spec;
     use stepladder_core::spec::{Concurrency, Trigger};
-    use stepladder_engine::executor::{Executor, RunHistory, Session};
+    use stepladder_engine::executor::{Execution, Executor, OpenError, RunView};
     struct NeverExecuted;
+    #[async_trait::async_trait]
     impl Executor for NeverExecuted {
-        fn open(&self, _: RunHistory) -> Result<Box<dyn Session>, Failure> {
-            Err(Failure::new("nothing is executed here"))
+        async fn open(&self, _: RunView, _: Timestamp) -> Result<Box<dyn Execution>, OpenError> {
+            Err(Failure::new("nothing is executed here").into())
         }
     }
     let of = |id: &str, event: &str| {

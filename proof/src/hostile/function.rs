@@ -10,9 +10,12 @@ use stepladder_core::journal::{Failure, Outcome};
 use stepladder_core::retry::RetryAdvice;
 use stepladder_core::spec::{Concurrency, Trigger};
 use stepladder_core::state::RevealedOutcome;
-use stepladder_core::{Event, Spec, StepId};
+use stepladder_core::{AttemptReport, Event, Spec, StepId, Timestamp};
 use stepladder_engine::RegisteredFunction;
-use stepladder_engine::executor::{AdvisedFailure, Executor, FinishedStep, PollResult, RunHistory, Session};
+use stepladder_engine::executor::{
+    AdvisedFailure, Attempt, Execution, Executor, Finished, OpenError, PollResult, Polled, RunView, StepResult,
+    Unreachable,
+};
 
 /// Returns all functions:
 ///
@@ -26,7 +29,7 @@ pub(super) fn all() -> Vec<RegisteredFunction> {
     let of = |id: &str, event: &str, ask: Operation| {
         let mut spec = Spec::new(id);
         spec.triggers.push(Trigger { event: event.into(), condition: None });
-        (spec, OneStepProgram { step: "<u>step</u>".into(), ask })
+        (spec, OneStepFunction { step: "<u>step</u>".into(), ask })
     };
     let expr = |source: &str| Expr::compile(source).expect("a good expression");
     let echo = of("echo", "test/echo", Operation::Run(Default::default()));
@@ -39,20 +42,20 @@ pub(super) fn all() -> Vec<RegisteredFunction> {
     [echo, keyed, nap, markup].map(|(spec, one)| RegisteredFunction::new(spec, None, Arc::new(one))).into()
 }
 
-struct OneStepProgram {
+struct OneStepFunction {
     step: StepId,
     ask: Operation,
 }
 
-impl Executor for OneStepProgram {
-    fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
-        let outcome = history.outcomes.into_iter().find(|revealed| revealed.step == self.step);
+#[async_trait]
+impl Executor for OneStepFunction {
+    async fn open(&self, run: RunView, _: Timestamp) -> Result<Box<dyn Execution>, OpenError> {
         let (step, ask) = (self.step.clone(), self.ask.clone());
-        Ok(Box::new(OneStepSession { step, ask, event: history.event, running: false, outcome }))
+        Ok(Box::new(OneStepExecution { step, ask, event: run.event, running: false, outcome: None }))
     }
 }
 
-struct OneStepSession {
+struct OneStepExecution {
     step: StepId,
     ask: Operation,
     event: Arc<Event>,
@@ -60,22 +63,21 @@ struct OneStepSession {
     outcome: Option<RevealedOutcome>,
 }
 
-impl OneStepSession {
+impl OneStepExecution {
     fn body(&self) -> Result<stepladder_core::Json, AdvisedFailure> {
         let data: serde_json::Value = serde_json::from_str(self.event.data.get()).unwrap_or_default();
         match data["fail"].as_str() {
             None => Ok(self.event.data.clone()),
             Some(why) => Err(AdvisedFailure {
-                failure: Failure { message: why.into(), code: Some("asked".into()) },
+                failure: Failure::with_code(why, "asked"),
                 retry: if why.len() % 2 == 0 { RetryAdvice::Never } else { RetryAdvice::Default },
             }),
         }
     }
 }
 
-#[async_trait]
-impl Session for OneStepSession {
-    async fn advance(&mut self) -> PollResult {
+impl OneStepExecution {
+    fn advance(&self) -> PollResult {
         match &self.outcome {
             Some(RevealedOutcome { outcome: Outcome::Value(value), .. }) => PollResult::Ended(Ok(value.clone())),
             Some(RevealedOutcome { outcome: Outcome::Failed(failure), .. }) => {
@@ -88,31 +90,29 @@ impl Session for OneStepSession {
             }
         }
     }
+}
 
-    fn start_bodies(&mut self, _steps: &[StepId]) {
+#[async_trait]
+impl Execution for OneStepExecution {
+    async fn poll(&mut self, memo: Vec<RevealedOutcome>) -> Result<Polled, Unreachable> {
+        self.outcome = memo.into_iter().find(|revealed| revealed.step == self.step).or(self.outcome.take());
+        Ok(self.advance().into())
+    }
+
+    fn run(&mut self, _attempts: Vec<Attempt>) {
         self.running = true;
     }
 
-    async fn wait_finished(&mut self) -> Vec<FinishedStep> {
+    async fn wait(&mut self) -> Finished {
         if !std::mem::take(&mut self.running) {
             std::future::pending::<()>().await;
         }
-        vec![FinishedStep { step: self.step.clone(), result: self.body() }]
+        let result = self.body().map_err(Into::into);
+        let result = StepResult { step: self.step.clone(), result, report: AttemptReport::default() };
+        Finished { results: vec![result], dropped: Vec::new() }
     }
 
-    fn stop_timed_out(&mut self, _step: &StepId, _timeout: Duration) {
+    fn stop(&mut self, _step: &StepId, _timeout: Duration) {
         self.running = false;
-    }
-
-    fn reveal(&mut self, outcome: RevealedOutcome) {
-        self.outcome = Some(outcome);
-    }
-
-    fn take_dropped(&mut self) -> Vec<StepId> {
-        Vec::new()
-    }
-
-    fn orphans(&self) -> Vec<StepId> {
-        Vec::new()
     }
 }

@@ -1,14 +1,13 @@
 //! The checks that follow the end of all runs.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use stepladder_core::journal::{Fact, RunOrigin};
 use stepladder_core::report::HandlerLogLine;
 use stepladder_core::state::{RunOutcome, RunState};
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::executor::{PollResult, RunHistory};
+use stepladder_engine::executor::{PollResult, RunView};
 use stepladder_engine::ports::{Journals, Listings, Slots};
 use stepladder_sdk::MissedTicks;
 
@@ -81,7 +80,10 @@ impl Simulation {
                     // lease had expired by a faster clock.
                     running.remove(&key);
                 }
-                Fact::StepSucceeded { .. } | Fact::StepFailed { .. } | Fact::StepAbandoned { .. } => {
+                Fact::StepSucceeded { .. }
+                | Fact::StepFailed { .. }
+                | Fact::AttemptUnreachable { .. }
+                | Fact::StepAbandoned { .. } => {
                     running.remove(&key);
                 }
                 _ => {}
@@ -198,17 +200,10 @@ impl Simulation {
             let Some(end) = &state.end else { continue };
             let function = self.registered.iter().find(|function| *function.spec().id == *row.function);
             let Some(function) = function else { continue };
-            let history = RunHistory {
-                run: row.run,
-                secret: state.secret,
-                attempt: state.handler_attempt(),
-                event: Arc::new(state.created.event.clone()),
-                joined: state.joined.clone(),
-                created_at: state.created_at,
-                outcomes: state.outcomes.clone(),
-            };
-            let mut session = function.executor.open(history).map_err(|failure| failure.message)?;
-            let replayed = block_on(session.advance());
+            let opened = block_on(function.executor.open(RunView::of(&state), Timestamp::MAX));
+            let mut execution = opened.map_err(|error| format!("{} does not open: {error:?}", row.run))?;
+            let polled = block_on(execution.poll(state.outcomes.clone())).map_err(|unreachable| unreachable.why)?;
+            let replayed = polled.result;
             let is_same = match (&end.how, &replayed) {
                 (RunOutcome::Completed(output), PollResult::Ended(Ok(again))) => output.get() == again.get(),
                 (RunOutcome::Failed(error), PollResult::Ended(Err(again))) => *error == again.failure,
@@ -216,7 +211,7 @@ impl Simulation {
                 (RunOutcome::Completed(_) | RunOutcome::Failed(_), _) => false,
             };
             if matches!(end.how, RunOutcome::Completed(_) | RunOutcome::Failed(_)) {
-                self.lines_are_where_a_replay_says_them(&state, &session.take_log_lines())?;
+                self.lines_are_where_a_replay_says_them(&state, &polled.lines)?;
             }
             if !is_same {
                 return Err(format!("{} ended as {:?}; its journal replays to {replayed:?}", row.run, end.how));

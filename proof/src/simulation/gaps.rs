@@ -62,6 +62,9 @@ fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestam
         // When these entries are written depends on bodies, senders and users.
         Fact::StepSucceeded { .. }
         | Fact::StepFailed { .. }
+        | Fact::AttemptUnreachable { .. }
+        | Fact::ExecutorUnreachable { .. }
+        | Fact::ExecutorReached
         | Fact::StepAbandoned { .. }
         | Fact::EventDelivered { .. }
         | Fact::EventJoined { .. }

@@ -1,14 +1,14 @@
 //! Measures a replay in this process: from the JSON of a journal with 1,000 steps to the next step.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::executor::block_on;
 use stepladder::prelude::*;
 use stepladder::{Json, RunId, Timestamp};
 use stepladder_core::journal::{Entry, Fact, NewRun, Record, RunOrigin};
 use stepladder_core::{AttemptReport, EventId, RunState, json};
 use stepladder_engine::RegisteredFunction;
-use stepladder_engine::executor::{PollResult, RunHistory};
+use stepladder_engine::executor::{PollResult, RunView};
 
 use crate::marks::percentile;
 
@@ -74,17 +74,9 @@ fn compiled() -> RegisteredFunction {
 
 /// Returns the step that the function requests after all recorded outcomes.
 fn next_step(function: &RegisteredFunction, state: &RunState) -> String {
-    let history = RunHistory {
-        run: state.run,
-        secret: state.secret,
-        attempt: 1,
-        event: Arc::new(state.created.event.clone()),
-        joined: Vec::new(),
-        created_at: state.created_at,
-        outcomes: state.outcomes.clone(),
-    };
-    let mut session = function.executor.open(history).expect("the event is what the function takes");
-    match futures::executor::block_on(session.advance()) {
+    let opened = block_on(function.executor.open(RunView { attempt: 1, ..RunView::of(state) }, Timestamp::MAX));
+    let mut execution = opened.expect("the event is what the function takes");
+    match block_on(execution.poll(state.outcomes.clone())).expect("a function of this process").result {
         PollResult::Wanted(wants) if wants.len() == 1 => wants[0].step.to_string(),
         other => panic!("one step is wanted after a replay: {other:?}"),
     }

@@ -53,8 +53,8 @@ pub(super) enum ActivePhase {
     Inbox {
         is_open: bool,
     },
-    /// The handler waits for its retry: which queues have this promoted ticket?
-    GivingUpTurn(Box<(Draft, RunOrStep)>),
+    /// The run goes on later: which queues have this promoted ticket? If one has, the wake is sent.
+    GivingUpTurn(Box<(Draft, RunOrStep, Option<Wake>)>),
     /// A new execution of the function opens.
     Opening,
     /// The function is polled. The draft has outcomes that it sees ahead of the journal.
@@ -164,7 +164,7 @@ impl ActiveHop {
         let phase = std::mem::replace(&mut self.phase, ActivePhase::Over(None));
         self.phase = match input {
             Input::StoreFailed(fault) => self.on_failure(phase, fault, turn),
-            Input::Unreachable(why) => self.on_failure(phase, StoreFault::Unavailable(why), turn),
+            Input::Unreachable(unreachable) => self.on_unreachable(phase, unreachable, turn),
             input => self.on_answer(phase, input, turn),
         };
     }

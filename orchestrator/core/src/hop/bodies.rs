@@ -6,7 +6,7 @@ use crate::bounds;
 use crate::decide::ReadyStep;
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::effect::Effect;
-use crate::hop::input::{AdvisedFailure, StepResult};
+use crate::hop::input::{AdvisedFailure, AttemptError, StepResult};
 use crate::hop::progress::Body;
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::journal::{Entry, Fact, Failure};
@@ -93,11 +93,12 @@ impl ActiveHop {
     /// Returns the entry of a result, and adds the wake of its retry to the draft (rule 11).
     fn outcome(&self, body: Body, result: StepResult, now: Timestamp, draft: &mut Draft) -> Entry {
         let StepResult { step, result, report } = result;
-        let ReadyStep { attempt, failures, poll, policy, woken, .. } = body.ready;
         let AdvisedFailure { failure, retry } = match result {
-            Ok(output) => return Fact::StepSucceeded { step, attempt, output, report }.at(now),
-            Err(failure) => failure,
+            Ok(output) => return Fact::StepSucceeded { step, attempt: body.ready.attempt, output, report }.at(now),
+            Err(AttemptError::Unreachable(unreachable)) => return self.take_back(&body, &unreachable, now, draft),
+            Err(AttemptError::Failed(failure)) => failure,
         };
+        let ReadyStep { attempt, failures, poll, policy, woken, .. } = body.ready;
         let seed = self.seed(&step, attempt);
         let (failure, retry_at) = match poll {
             Some((poll, checks, began)) if failure.is_not_yet() => {

@@ -225,8 +225,6 @@ pub struct Opening {
     pub version: Option<Arc<str>>,
     /// The handler's attempt, from 1.
     pub attempt: u32,
-    /// The recorded outcomes, in journal order.
-    pub memo: Vec<RevealedOutcome>,
 }
 
 /// An attempt to execute.
@@ -272,6 +270,8 @@ pub enum LogEvent {
     StartsFailed(StoreFault),
     /// Outcomes could not be written; their steps run again.
     OutcomesLost(StoreFault),
+    /// The executor cannot be reached to open or poll the function. It is tried again at `due`.
+    Unreachable { why: Arc<str>, due: Timestamp },
     /// The storage failed. The queue delivers the wake again.
     StoreFailed(StoreFault),
     /// The copy of the wake could not be sent either. The queue delivers the wake again.

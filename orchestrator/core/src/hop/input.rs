@@ -51,7 +51,7 @@ pub enum Input {
     /// The storage failed.
     StoreFailed(StoreFault),
     /// The executor cannot be reached. That is no failure of the code, and uses no retry.
-    Unreachable(String),
+    Unreachable(Unreachable),
 }
 
 /// The moment of an input.
@@ -122,6 +122,13 @@ pub struct Polled {
     pub orphans: Vec<StepId>,
 }
 
+impl From<PollResult> for Polled {
+    /// Creates an answer without dropped attempts, log lines and orphans.
+    fn from(result: PollResult) -> Self {
+        Self { result, dropped: Vec::new(), lines: Vec::new(), orphans: Vec::new() }
+    }
+}
+
 /// What a function wants, or how it ended.
 #[derive(Clone, Debug)]
 pub enum PollResult {
@@ -147,9 +154,31 @@ pub struct StepResult {
     /// The step.
     pub step: StepId,
     /// The value or the failure.
-    pub result: Result<Json, AdvisedFailure>,
+    pub result: Result<Json, AttemptError>,
     /// The log lines and the usage of the body.
     pub report: AttemptReport,
+}
+
+/// Why an attempt has no value.
+#[derive(Clone, Debug)]
+pub enum AttemptError {
+    /// The code failed.
+    Failed(AdvisedFailure),
+    /// The executor could not be reached, so the code has not executed.
+    Unreachable(Unreachable),
+}
+
+impl From<AdvisedFailure> for AttemptError {
+    fn from(failure: AdvisedFailure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// An executor cannot be reached. That is no failure of the code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreachable {
+    /// Why, in a sentence without a final dot.
+    pub why: String,
 }
 
 /// A failure, and its advice on retrying.

@@ -4,7 +4,7 @@
 
 use crate::hop::active::{ActiveHop, ActivePhase, Draining, Saving, Turn};
 use crate::hop::effect::{Effect, Write};
-use crate::hop::input::{Finished, Input, PollResult, StoreFault};
+use crate::hop::input::{Finished, Input, PollResult, StoreFault, Unreachable};
 use crate::hop::progress::release;
 use crate::hop::writing::{Ack, Draft, Next, is_outcome};
 use crate::journal::Entry;
@@ -18,6 +18,8 @@ pub(super) enum KeepReason {
     Failure(StoreFault),
     /// The storage failed before: further attempts are saved.
     Saving(StoreFault),
+    /// The executor cannot be reached: the run is left until it is tried again.
+    Unreachable(Unreachable),
 }
 
 impl ActiveHop {
@@ -47,6 +49,7 @@ impl ActiveHop {
             // nothing is shown ahead of the journal while bodies execute: the execution goes on
             KeepReason::Overtaken => self.advance(turn),
             KeepReason::Failure(fault) | KeepReason::Saving(fault) => self.fail(fault, turn),
+            KeepReason::Unreachable(unreachable) => self.leave_unreachable(&unreachable, turn),
         }
     }
 

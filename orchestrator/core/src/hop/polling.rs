@@ -44,6 +44,7 @@ impl ActiveHop {
         draft.after.extend(self.debts.take_releases());
         self.execution.dropped.extend(dropped);
         self.abandon_dropped(&mut draft, turn);
+        draft.entries.extend(self.reached(turn.now()));
         match result {
             PollResult::Ended(result) => {
                 self.abandon_rest(&mut draft, turn);

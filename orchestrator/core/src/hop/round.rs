@@ -191,16 +191,16 @@ impl ActiveHop {
             if let Some(of) = self.ticket_to_give_up(due, turn.now(), &mut draft) {
                 let place = TicketSearch::Own(of.clone());
                 turn.emit(Effect::FindTickets { limits: self.limits.of_steps.clone(), place });
-                return ActivePhase::GivingUpTurn(Box::new((draft, of)));
+                let wake = self.wake(self.cause().clone());
+                return ActivePhase::GivingUpTurn(Box::new((draft, of, Some(wake))));
             }
             return self.write(draft, Ack::Now, Next::LeaveOrRound, turn);
         }
         self.choose_version(turn);
         let attempt = self.run.handler_attempt();
-        let memo = self.run.outcomes.clone();
-        self.execution = Execution { shown: memo.len(), log: HandlerLog::in_attempt(attempt), ..Execution::default() };
+        self.execution = Execution { log: HandlerLog::in_attempt(attempt), ..Execution::default() };
         let (function, version) = (self.run.created.function.clone(), self.function.version.clone());
-        turn.emit(Effect::Open(Opening { function, version, attempt, memo }));
+        turn.emit(Effect::Open(Opening { function, version, attempt }));
         ActivePhase::Opening
     }
 

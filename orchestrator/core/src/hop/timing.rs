@@ -11,19 +11,17 @@ use std::time::Duration;
 use crate::decide::{Plan, ReadyStep};
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::effect::{EarlyWrite, LateWrite};
+use crate::hop::unreachable::is_soon;
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::slot::Limit;
 use crate::state::StepState;
-use crate::{RunOrStep, StepId, Timestamp, WakeCause};
+use crate::{RunOrStep, StepId, Timestamp, Wake, WakeCause};
 
 /// The time that an invocation reserves for its own work when it goes on to another step.
 pub(super) const MARGIN: Duration = Duration::from_secs(2);
 
 /// How early a wake may come: clocks differ by less than this.
 const EARLY: Duration = Duration::from_secs(60);
-
-/// How long a free slot may wait for its promoted ticket.
-const MOMENT: Duration = Duration::from_secs(5);
 
 /// Whether a wake came at its due time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,28 +102,34 @@ impl ActiveHop {
     /// `due`. If that is within a moment, the wake is sent again for then. Otherwise the ticket is
     /// removed and the next one is promoted (rule 24). The handler's next attempt enqueues again.
     pub(super) fn ticket_to_give_up(&self, due: Timestamp, now: Timestamp, draft: &mut Draft) -> Option<RunOrStep> {
+        let is_for_ticket = self.cause().step().is_some() || *self.cause() == WakeCause::Slot;
+        if is_for_ticket && is_soon(due, now) {
+            draft.before.push(EarlyWrite::Wake { wake: self.wake(self.cause().clone()), due });
+            return None;
+        }
+        self.promoted_ticket()
+    }
+
+    /// Returns the ticket whose promotion may have sent this wake.
+    pub(super) fn promoted_ticket(&self) -> Option<RunOrStep> {
         let of = match self.cause().step() {
             Some(step) => RunOrStep::Step(step.clone()),
             None if *self.cause() == WakeCause::Slot => RunOrStep::Run,
             None => return None,
         };
-        if due <= now + MOMENT {
-            draft.before.push(EarlyWrite::Wake { wake: self.wake(self.cause().clone()), due });
-            return None;
-        }
         Some(of).filter(|_| !self.limits.of_steps.is_empty())
     }
 
-    /// Leaves a run whose handler waits for its retry, without its promoted ticket.
+    /// Leaves a run that goes on later, without its promoted ticket.
     pub(super) fn give_up_turn(
         &mut self,
-        (mut draft, of): (Draft, RunOrStep),
+        (mut draft, of, wake): (Draft, RunOrStep, Option<Wake>),
         limits: Vec<Limit>,
         turn: &mut Turn<'_>,
     ) -> ActivePhase {
         if !limits.is_empty() {
             // before the ticket is removed, the handler's next attempt may find it and rely on it
-            draft.wakes.push(self.wake(self.cause().clone()));
+            draft.wakes.extend(wake);
         }
         let run = self.run.run;
         let leave = |limit| LateWrite::Dequeue { limit, run, of: Some(of.clone()) };

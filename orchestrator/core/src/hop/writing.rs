@@ -192,7 +192,10 @@ impl ActiveHop {
         let Fact::StepStarted { step, .. } = &entry.fact else {
             let is_end = matches!(
                 entry.fact,
-                Fact::StepSucceeded { .. } | Fact::StepFailed { .. } | Fact::AttemptInterrupted { .. }
+                Fact::StepSucceeded { .. }
+                    | Fact::StepFailed { .. }
+                    | Fact::AttemptInterrupted { .. }
+                    | Fact::AttemptUnreachable { .. }
             );
             return is_end.then(|| entry.clone());
         };
@@ -321,7 +324,7 @@ impl ActiveHop {
             | Next::Show
             | Next::FanOut(_)
             | Next::Outcomes(_)
-            | Next::Kept(KeepReason::Overtaken) => self.fail(fault, turn),
+            | Next::Kept(KeepReason::Overtaken | KeepReason::Unreachable(_)) => self.fail(fault, turn),
         }
     }
 
@@ -336,7 +339,13 @@ impl ActiveHop {
 
 /// Returns whether an entry is the outcome of a body.
 pub(super) fn is_outcome(entry: &Entry) -> bool {
-    matches!(entry.fact, Fact::StepSucceeded { .. } | Fact::StepFailed { .. } | Fact::StepAbandoned { .. })
+    matches!(
+        entry.fact,
+        Fact::StepSucceeded { .. }
+            | Fact::StepFailed { .. }
+            | Fact::StepAbandoned { .. }
+            | Fact::AttemptUnreachable { .. }
+    )
 }
 
 /// Returns how many outcomes among entries the function saw ahead of the journal: those of bodies. A

@@ -25,6 +25,9 @@ pub trait FactVisitor {
     /// Reads a failure of the handler outside a step.
     fn handler_failed(&mut self, _at: Timestamp, _attempt: u32, _error: &Failure, _retry_at: Timestamp) {}
 
+    /// Reads why the executor of the function cannot be reached; `None` if it is reachable again.
+    fn executor_changed(&mut self, _at: Timestamp, _unreachable: Option<&str>) {}
+
     /// Reads the start of an attempt of a step.
     fn attempt_started(&mut self, _at: Timestamp, _step: &StepId, _attempt: u32, _lease_until: Timestamp) {}
     /// Reads the end of an attempt of a step.
@@ -70,16 +73,18 @@ pub enum AttemptEnd<'a> {
     Failed { error: &'a Failure, retry_at: Option<Timestamp>, report: &'a AttemptReport },
     /// The worker of the attempt died ([`Fact::AttemptInterrupted`]).
     Interrupted,
+    /// The executor could not be reached ([`Fact::AttemptUnreachable`]).
+    Unreachable { why: &'a str, retry_at: Timestamp },
     /// The handler dropped the step ([`Fact::StepAbandoned`]).
     Abandoned { report: &'a AttemptReport },
 }
 
 impl<'a> AttemptEnd<'a> {
-    /// Returns the report of the attempt; `None` if its worker died.
+    /// Returns the report of the attempt; `None` if there is none.
     pub fn report(self) -> Option<&'a AttemptReport> {
         match self {
             Self::Succeeded { report, .. } | Self::Failed { report, .. } | Self::Abandoned { report } => Some(report),
-            Self::Interrupted => None,
+            Self::Interrupted | Self::Unreachable { .. } => None,
         }
     }
 }
@@ -163,6 +168,12 @@ impl Entry {
             Fact::AttemptInterrupted { step, attempt } => {
                 visitor.attempt_ended(at, step, *attempt, AttemptEnd::Interrupted);
             }
+            Fact::AttemptUnreachable { step, attempt, why, retry_at } => {
+                let end = AttemptEnd::Unreachable { why, retry_at: *retry_at };
+                visitor.attempt_ended(at, step, *attempt, end);
+            }
+            Fact::ExecutorUnreachable { why } => visitor.executor_changed(at, Some(why)),
+            Fact::ExecutorReached => visitor.executor_changed(at, None),
             Fact::StepAbandoned { step, attempt, report } => {
                 visitor.attempt_ended(at, step, *attempt, AttemptEnd::Abandoned { report });
             }

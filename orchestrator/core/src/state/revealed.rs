@@ -61,6 +61,9 @@ impl RevealedOutcome {
             | Fact::StepStarted { .. }
             | Fact::StepFailed { retry_at: Some(_), .. }
             | Fact::AttemptInterrupted { .. }
+            | Fact::AttemptUnreachable { .. }
+            | Fact::ExecutorUnreachable { .. }
+            | Fact::ExecutorReached
             | Fact::StepAbandoned { .. }
             | Fact::StepsWoken { .. }
             | Fact::EventJoined { .. }

@@ -23,6 +23,8 @@ pub struct Step {
     pub first_started_at: Option<Timestamp>,
     /// The number of consecutive attempts whose worker died.
     pub interruptions: u32,
+    /// How often in a row the executor could not be reached for an attempt.
+    pub unreachable: u32,
     /// Whether a separate wake was sent for this step.
     pub woken: bool,
     /// Whether the handler has failed since it started the attempt that is running now.
@@ -71,6 +73,7 @@ impl Step {
             checks: 0,
             first_started_at: None,
             interruptions: 0,
+            unreachable: 0,
             woken: false,
             outlives_handler: false,
         }
@@ -106,7 +109,7 @@ impl Step {
                     true => (step.checks, step.failures) = (step.checks.saturating_add(1), 0),
                     false => step.failures += 1,
                 }
-                step.interruptions = 0;
+                (step.interruptions, step.unreachable) = (0, 0);
                 step.state = StepState::Retrying { retry_at: *retry_at, error: Some(error.clone()) };
             }
             Fact::StepFailed { retry_at: None, .. } => {
@@ -143,6 +146,12 @@ impl Step {
                 step.interruptions += 1;
                 step.state = StepState::Retrying { retry_at: entry.at, error: None };
             }
+            Fact::AttemptUnreachable { attempt, retry_at, .. } => {
+                step.attempt = attempt.saturating_sub(1);
+                step.first_started_at = step.first_started_at.filter(|_| step.attempt > 0);
+                step.unreachable = step.unreachable.saturating_add(1);
+                step.state = StepState::Retrying { retry_at: *retry_at, error: None };
+            }
             Fact::StepAbandoned { .. } => {
                 step.state = StepState::Abandoned;
                 if step.outlives_handler {
@@ -172,6 +181,8 @@ impl Step {
             | Fact::VersionChosen { .. }
             | Fact::LogWritten { .. }
             | Fact::HandlerFailed { .. }
+            | Fact::ExecutorUnreachable { .. }
+            | Fact::ExecutorReached
             | Fact::RunCompleted { .. }
             | Fact::RunFailed { .. }
             | Fact::RunCancelled { .. }

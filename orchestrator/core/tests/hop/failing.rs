@@ -120,16 +120,6 @@ fn a_single_process_repeats_a_write_of_outcomes_while_their_lease_lasts() {
 }
 
 #[test]
-fn an_executor_that_cannot_be_reached_uses_no_retry() {
-    let mut world = HopSetup::new().polled();
-    world.wants(vec![body("a")]).written().succeed(&["a"]);
-    world.on(Input::Unreachable("connection refused".into()));
-    assert_eq!(world.facts(), ["StepSucceeded"], "what has ended is written");
-    world.written();
-    assert!(matches!(world.question(), Effect::PutBack(_)));
-}
-
-#[test]
 fn an_answer_to_another_question_does_not_lose_the_wake() {
     let mut world = HopSetup::new().polled();
     world.on(Input::Paused(true));

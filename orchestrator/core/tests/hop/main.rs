@@ -19,5 +19,6 @@ mod slots;
 mod starting;
 mod suspending;
 mod timing;
+mod unreachable;
 mod versions;
 mod world;

@@ -46,7 +46,7 @@ fn inputs(world: &HopFixture) -> Vec<(&'static str, Input)> {
         ("PutBack(false)", Input::PutBack(false)),
         ("StoreFailed", Input::StoreFailed(StoreFault::Unavailable("throttled".into()))),
         ("StoreFailed(lasting)", Input::StoreFailed(StoreFault::Refused("no permission".into()))),
-        ("Unreachable", Input::Unreachable("connection refused".into())),
+        ("Unreachable", Input::Unreachable(crate::world::unreachable())),
     ]
 }
 

@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use stepladder_core::decide::{Operation, Want};
-use stepladder_core::hop::{Effect, Finished, Input, LateWrite, PollResult, SlotAnswer, StepResult, WriteResult};
+use stepladder_core::hop::{
+    AttemptError, Effect, Finished, Input, LateWrite, PollResult, SlotAnswer, StepResult, WriteResult,
+};
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::slot::Holder;
 use stepladder_core::state::StepState;
 use stepladder_core::{AttemptReport, StepId, WakeCause, json};
 
-use crate::world::{HopFixture, HopSetup, PROCESS, body, failure, polled, secs, want};
+use crate::world::{HopFixture, HopSetup, PROCESS, body, failure, polled, secs, unreachable, want};
 
 const STEPS: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -57,6 +59,7 @@ impl RandomHop {
                 Input::Slots(SlotAnswer::Acquired)
             }
             Effect::Acquire(_) => Input::Slots(SlotAnswer::Queued { key: "k".into(), joined: true, is_new: true }),
+            Effect::Poll(_) | Effect::Open(_) if self.choose(12) == 11 => Input::Unreachable(unreachable()),
             Effect::Poll(_) => self.poll(),
             Effect::AwaitAttempts(until) => self.await_attempts(until),
             _ => {
@@ -144,8 +147,13 @@ impl RandomHop {
             }
         }
         let (step, attempt) = self.executing.remove(0);
+        if self.choose(8) == 7 {
+            let result = Err(AttemptError::Unreachable(unreachable()));
+            let results = vec![StepResult { step, result, report: AttemptReport::default() }];
+            return Input::Finished(Finished { results, dropped: Vec::new() });
+        }
         self.results.push((step.clone(), attempt));
-        let result = if self.choose(3) == 0 { Err(failure("boom")) } else { Ok(json::null()) };
+        let result = if self.choose(3) == 0 { Err(failure("boom").into()) } else { Ok(json::null()) };
         let results = vec![StepResult { step, result, report: AttemptReport::default() }];
         Input::Finished(Finished { results, dropped: Vec::new() })
     }

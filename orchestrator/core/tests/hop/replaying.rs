@@ -23,9 +23,9 @@ fn waiting() -> Operation {
 fn recorded_outcomes_are_given_to_a_new_execution_in_journal_order() {
     let history = vec![started("a", 1, START), started("b", 1, START), succeeded("b", 1), succeeded("a", 1)];
     let mut world = HopSetup::new().after(history).loaded();
-    world.answer_until(|effect| matches!(effect, Effect::Open(_)));
-    let Effect::Open(opening) = world.question() else { unreachable!() };
-    let order: Vec<&str> = opening.memo.iter().map(|outcome| &*outcome.step).collect();
+    world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+    let Effect::Poll(memo) = world.question() else { unreachable!() };
+    let order: Vec<&str> = memo.iter().map(|outcome| &*outcome.step).collect();
     assert_eq!(order, ["b", "a"]);
 }
 
@@ -219,7 +219,7 @@ fn a_poll_checks_again_at_its_schedule_and_at_last_times_out() {
     let options = StepOptions { poll: Some(poll), ..StepOptions::default() };
     let check = want("p", Operation::Run(options));
     let not_yet = |world: &mut crate::world::HopFixture| {
-        let result = Err(stepladder_core::hop::AdvisedFailure { failure: Failure::not_yet(), ..failure("") });
+        let result = Err(stepladder_core::hop::AdvisedFailure { failure: Failure::not_yet(), ..failure("") }.into());
         let results =
             vec![stepladder_core::hop::StepResult { step: "p".into(), result, report: AttemptReport::default() }];
         world.on(Input::Finished(Finished { results, dropped: vec![] }));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use stepladder_core::decide::{Operation, StepOptions, Want};
 use stepladder_core::hop::{
     AdvisedFailure, Catalog, Effect, Finished, FunctionVersion, Hop, Input, Invocation, LoadedRun, LogEvent, Moment,
-    PollResult, Polled, SlotAnswer, StepResult, StoreFault, Worker, Write, WriteResult,
+    PollResult, Polled, SlotAnswer, StepResult, StoreFault, Unreachable, Worker, Write, WriteResult,
 };
 use stepladder_core::journal::{Entry, Fact, Failure, NewRun, Record, RunOrigin};
 use stepladder_core::retry::RetryAdvice;
@@ -327,7 +327,7 @@ impl HopFixture {
 
     /// Tells the hop that the attempt of this step has failed.
     pub(crate) fn fail(&mut self, step: &str) -> &mut Self {
-        let result = Err(failure("boom"));
+        let result = Err(failure("boom").into());
         let results = vec![StepResult { step: step.into(), result, report: AttemptReport::default() }];
         self.on(Input::Finished(Finished { results, dropped: Vec::new() }))
     }
@@ -353,6 +353,10 @@ pub(crate) fn polled(result: PollResult) -> Input {
 
 pub(crate) fn failure(message: &str) -> AdvisedFailure {
     AdvisedFailure { failure: Failure::new(message), retry: RetryAdvice::Default }
+}
+
+pub(crate) fn unreachable() -> Unreachable {
+    Unreachable { why: "connection refused".into() }
 }
 
 pub(crate) fn want(step: &str, operation: Operation) -> Want {

@@ -26,7 +26,7 @@ struct EntryProposal {
 }
 
 fn proposals() -> impl Strategy<Value = Vec<EntryProposal>> {
-    let one = (0_u8..30, 0_u8..4, 1_u32..5, 0_i64..40).prop_map(|(fact, step, attempt, wait)| EntryProposal {
+    let one = (0_u8..32, 0_u8..4, 1_u32..5, 0_i64..40).prop_map(|(fact, step, attempt, wait)| EntryProposal {
         fact,
         step,
         attempt,
@@ -56,6 +56,7 @@ fn entry(p: &EntryProposal, now: i64) -> Entry {
         8 | 9 => Fact::StepFailed { step, attempt, error, retry_at: Some(at), report: AttemptReport::default() },
         10 => Fact::StepFailed { step, attempt, error, retry_at: None, report: AttemptReport::default() },
         11 => Fact::AttemptInterrupted { step, attempt },
+        30 | 31 => Fact::AttemptUnreachable { step, attempt, why: "no".into(), retry_at: at },
         12 => Fact::StepAbandoned { step, attempt, report: AttemptReport::default() },
         13 => Fact::StepRefused { step, error, kind: None },
         14 => Fact::SleepStarted { step, until: lease_until },
@@ -216,6 +217,11 @@ proptest! {
                     prop_assert_eq!(last.get(step).copied().map(|(a, _)| a), Some(*attempt));
                     prop_assert!(last[step].1.is_some(), "an outcome of an attempt that had ended");
                     last.insert(step.clone(), (*attempt, None));
+                }
+                Fact::AttemptUnreachable { step, attempt, .. } => {
+                    prop_assert_eq!(last.get(step).copied().map(|(a, _)| a), Some(*attempt));
+                    prop_assert!(last[step].1.is_some(), "an attempt that had ended is taken back");
+                    last.insert(step.clone(), (*attempt - 1, None));
                 }
                 _ => {}
             }

@@ -9,15 +9,13 @@
 //! a run would continue under the new code, execute the step late and keep what is recorded.
 //! Whether that is right depends on the function.
 
-use std::sync::Arc;
-
 use stepladder_core::decide::{Want, kind_name};
 use stepladder_core::journal::{Entry, Fact, Record, Seq, StepKind};
-use stepladder_core::state::{CorruptJournal, RunState};
+use stepladder_core::state::{CorruptJournal, RevealedOutcome, RunState};
 use stepladder_core::version::compare_versions;
-use stepladder_core::{ErrorCode, RunId, StepId};
+use stepladder_core::{ErrorCode, RunId, StepId, Timestamp};
 
-use crate::executor::{AdvisedFailure, PollResult, RunHistory, Session};
+use crate::executor::{AdvisedFailure, Execution, OpenError, PollResult, RunView, Unreachable};
 use crate::functions::RegisteredFunction;
 
 /// The first difference between a journal and the code.
@@ -55,7 +53,7 @@ pub async fn divergence(
         let why = format!("function `{function}` is not in this build; its runs wait until it is");
         return Ok(is_live(entries).then_some(Divergence { at: None, why }));
     };
-    let mut replay = Replay { function: registered, session: None };
+    let mut replay = Replay { function: registered, open: None };
     for (seq, entry) in (1..).zip(rest) {
         if let Some(why) = replay.mismatch(&state, entry).await {
             return Ok(Some(Divergence { at: Some(seq), why }));
@@ -74,7 +72,16 @@ fn is_live(entries: &[Entry]) -> bool {
 struct Replay<'f> {
     function: &'f RegisteredFunction,
     /// Opened when it is first needed, and again for each attempt of the handler.
-    session: Option<Box<dyn Session>>,
+    open: Option<OpenReplay>,
+}
+
+/// A replay under way.
+struct OpenReplay {
+    execution: Box<dyn Execution>,
+    /// Outcomes for the next poll.
+    memo: Vec<RevealedOutcome>,
+    /// The recorded outcomes that the ended function has not asked for.
+    orphans: Vec<StepId>,
 }
 
 impl Replay<'_> {
@@ -131,13 +138,13 @@ impl Replay<'_> {
         None
     }
 
-    /// Reveals the outcomes of an entry to the session.
+    /// Keeps the outcomes of an entry for the next poll.
     fn reveal_entry(&mut self, state: &RunState, known: usize, entry: &Entry) {
         if let Fact::HandlerFailed { .. } = entry.fact {
-            self.session = None; // the next attempt of the handler begins from the beginning
+            self.open = None; // the next attempt of the handler begins from the beginning
         }
-        if let Some(session) = &mut self.session {
-            state.outcomes[known..].iter().for_each(|outcome| session.reveal(outcome.clone()));
+        if let Some(open) = &mut self.open {
+            open.memo.extend_from_slice(&state.outcomes[known..]);
         }
     }
 
@@ -161,7 +168,7 @@ impl Replay<'_> {
     }
 
     fn orphans(&self, state: &RunState) -> Option<String> {
-        let orphans = self.session.as_ref()?.orphans();
+        let orphans = &self.open.as_ref()?.orphans;
         // a callback may be recorded although the function never waits for it
         let is_lost = |step: &&StepId| state.steps.get(*step).is_none_or(|step| step.kind != StepKind::Signal);
         let lost: Vec<String> = orphans.iter().filter(is_lost).map(|step| format!("`{step}`")).collect();
@@ -170,24 +177,27 @@ impl Replay<'_> {
     }
 
     async fn advance(&mut self, state: &RunState) -> Result<PollResult, String> {
-        if self.session.is_none() {
-            let history = RunHistory {
-                run: state.run,
-                secret: state.secret,
-                attempt: state.handler_attempt(),
-                event: Arc::new(state.created.event.clone()),
-                joined: state.joined.clone(),
-                created_at: state.created_at,
-                outcomes: state.outcomes.clone(),
-            };
-            let opened = self.function.executor.open(history);
-            self.session = Some(opened.map_err(|failure| format!("the event does not fit: {}", failure.message))?);
-        }
-        match &mut self.session {
-            Some(session) => Ok(session.advance().await),
-            None => Err("the function cannot be opened".into()),
-        }
+        let open = match &mut self.open {
+            Some(open) => open,
+            None => {
+                let opened = self.function.executor.open(RunView::of(state), Timestamp::MAX).await;
+                let execution = opened.map_err(|error| match error {
+                    OpenError::Refused(failure) => format!("the event does not fit: {}", failure.message),
+                    OpenError::Unreachable(unreachable) => describe_outage(&unreachable),
+                })?;
+                let memo = state.outcomes.clone();
+                self.open.insert(OpenReplay { execution, memo, orphans: Vec::new() })
+            }
+        };
+        let polled = open.execution.poll(std::mem::take(&mut open.memo)).await;
+        let polled = polled.map_err(|unreachable| describe_outage(&unreachable))?;
+        open.orphans = polled.orphans;
+        Ok(polled.result)
     }
+}
+
+fn describe_outage(unreachable: &Unreachable) -> String {
+    format!("the executor of the function cannot be reached: {}", unreachable.why)
 }
 
 /// Returns the steps that this entry records because the handler requested them.

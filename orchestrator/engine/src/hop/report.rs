@@ -52,6 +52,9 @@ impl Subject {
                 false => StepChange::Failed { took, error: &error.message, retry_at },
             };
             self.emit_step(step, *attempt, change);
+        } else if let Fact::AttemptUnreachable { step, attempt, why, retry_at } = &entry.fact {
+            let (run, function) = (self.run, &*self.function);
+            tracing::warn!(%run, %function, %step, attempt, %why, %retry_at, "the executor of a step cannot be reached; the step is tried again");
         } else if let Fact::AttemptInterrupted { step, attempt } = &entry.fact {
             self.emit_step(step, *attempt, StepChange::Interrupted);
         }
@@ -152,6 +155,9 @@ impl Subject {
             }
             LogEvent::UnregisteredChild { child, function } => {
                 tracing::warn!(%run, %child, %function, "a called run waits to begin: its function is not registered");
+            }
+            LogEvent::Unreachable { why, due } => {
+                tracing::warn!(%run, %function, %why, %due, "the executor of a function cannot be reached; it is tried again");
             }
             LogEvent::Overtaken => tracing::debug!(%run, "overtaken; deciding again"),
             LogEvent::StartsFailed(fault) => {

@@ -2,7 +2,7 @@
 
 use stepladder_core::slot::Limit;
 use stepladder_core::spec::{LazyExprScope, Spec};
-use stepladder_core::state::{RunState, StepState, WaitTarget};
+use stepladder_core::state::{ExecutorOutage, RunState, Step, StepState, WaitTarget};
 use stepladder_core::{StepId, Timestamp};
 
 use crate::engine::EngineError;
@@ -31,7 +31,10 @@ impl Query {
         if let Some(due) = state.handler_retry_at.filter(|due| *due > self.runtime.now()) {
             return Ok(Some(format!("retries the function at {due}")));
         }
-        let waits = state.steps.iter().filter_map(|(id, step)| step_wait(id, step.attempt, &step.state));
+        if let Some(ExecutorOutage { since, why }) = &state.unreachable {
+            return Ok(Some(format!("waits for its executor, which cannot be reached since {since}: {why}")));
+        }
+        let waits = state.steps.iter().filter_map(|(id, step)| step_wait(id, step));
         Ok(waits.min().map(|(_, sentence)| sentence))
     }
 
@@ -60,11 +63,14 @@ fn delayed_start(state: &RunState, at: Timestamp) -> String {
 }
 
 /// Describes what a step is waiting for, and returns the latest time at which the wait ends.
-fn step_wait(id: &StepId, attempt: u32, state: &StepState) -> Option<(Timestamp, String)> {
-    match state {
+fn step_wait(id: &StepId, step: &Step) -> Option<(Timestamp, String)> {
+    match &step.state {
+        StepState::Retrying { retry_at, .. } if step.unreachable > 0 => {
+            Some((*retry_at, format!("tries step `{id}` again at {retry_at}: its executor cannot be reached")))
+        }
         StepState::Sleeping { until } => Some((*until, format!("sleeps in `{id}` until {until}"))),
         StepState::Retrying { retry_at, .. } => {
-            let next = attempt.saturating_add(1);
+            let next = step.attempt.saturating_add(1);
             Some((*retry_at, format!("retries step `{id}` at {retry_at} (attempt {next})")))
         }
         StepState::Invoking { child, function, .. } => {

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::panic::Location;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,9 +17,12 @@ use stepladder_core::report::{HandlerLogLine, LogLevel, LogLine};
 use stepladder_core::retry::RetryAdvice;
 use stepladder_core::spec::Trigger;
 use stepladder_core::state::RevealedOutcome;
-use stepladder_core::{Json, RunId, Spec, StepId, json};
+use stepladder_core::{AttemptReport, Json, RunId, Spec, StepId, Timestamp, json};
 use stepladder_engine::RegisteredFunction;
-use stepladder_engine::executor::{AdvisedFailure, Executor, FinishedStep, PollResult, RunHistory, Session};
+use stepladder_engine::executor::{
+    AdvisedFailure, Attempt, AttemptError, Execution, Executor, Finished, OpenError, PollResult, Polled, RunView,
+    StepResult, Unreachable,
+};
 
 type BodyFuture = Pin<Box<dyn Future<Output = Result<Json, AdvisedFailure>> + Send>>;
 type RunningBody = Pin<Box<dyn Future<Output = (StepId, Result<Json, AdvisedFailure>)> + Send>>;
@@ -48,6 +52,22 @@ pub struct ScriptedFunction {
     falls: u32,
     version: Option<&'static str>,
     executed: ExecutionLog,
+    outage: Arc<Outage>,
+}
+
+/// How many of the next calls cannot reach the executor.
+#[derive(Default)]
+pub struct Outage {
+    pub opens: AtomicU32,
+    pub polls: AtomicU32,
+    pub attempts: AtomicU32,
+}
+
+impl Outage {
+    fn hits(calls: &AtomicU32) -> Result<(), Unreachable> {
+        let lasts = calls.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+        if lasts { Err(Unreachable { why: "connection refused".into() }) } else { Ok(()) }
+    }
 }
 
 /// A record of the executed bodies, shared by all sessions of a script.
@@ -129,7 +149,15 @@ impl ScriptedFunction {
     pub fn new(id: &str) -> Self {
         let mut spec = Spec::new(id);
         spec.triggers.push(Trigger { event: "go".into(), condition: None });
-        Self { spec, ops: Vec::new(), talks: false, falls: 0, version: None, executed: ExecutionLog::default() }
+        Self {
+            spec,
+            ops: Vec::new(),
+            talks: false,
+            falls: 0,
+            version: None,
+            executed: ExecutionLog::default(),
+            outage: Arc::default(),
+        }
     }
 
     /// Changes the function's description.
@@ -218,6 +246,11 @@ impl ScriptedFunction {
         self.executed.clone()
     }
 
+    /// Returns the outage of its executor.
+    pub fn outage(&self) -> Arc<Outage> {
+        self.outage.clone()
+    }
+
     /// Returns the script as a function for the engine.
     pub fn function(self) -> RegisteredFunction {
         RegisteredFunction::new(self.spec.clone(), self.version.map(Into::into), Arc::new(self))
@@ -238,44 +271,42 @@ pub fn terminal(message: &str) -> AdvisedFailure {
     AdvisedFailure { failure: Failure::new(message), retry: RetryAdvice::Never }
 }
 
+#[async_trait]
 impl Executor for ScriptedFunction {
-    fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
-        Ok(Box::new(ScriptedSession {
-            run: history.run,
-            attempt: history.attempt,
+    async fn open(&self, run: RunView, _: Timestamp) -> Result<Box<dyn Execution>, OpenError> {
+        Outage::hits(&self.outage.opens).map_err(OpenError::Unreachable)?;
+        Ok(Box::new(ScriptedExecution {
+            run: run.run,
+            attempt: run.attempt,
             script: self.clone(),
             seen: HashMap::new(),
             order: Vec::new(),
-            waiting: history.outcomes,
             running: FuturesUnordered::new(),
             begun: Vec::new(),
+            unreachable: Vec::new(),
             expired: Vec::new(),
             said: 0,
         }))
     }
 }
 
-struct ScriptedSession {
+struct ScriptedExecution {
     run: RunId,
     attempt: u32,
     script: ScriptedFunction,
     seen: HashMap<StepId, Outcome>,
     order: Vec<StepId>,
-    waiting: Vec<RevealedOutcome>,
     running: FuturesUnordered<RunningBody>,
     begun: Vec<StepId>,
+    /// Attempts that could not be executed.
+    unreachable: Vec<(StepId, Unreachable)>,
     expired: Vec<(StepId, Duration)>,
-    /// The number of log lines that the engine has taken so far.
+    /// The number of log lines that were taken.
     said: usize,
 }
 
-#[async_trait]
-impl Session for ScriptedSession {
-    async fn advance(&mut self) -> PollResult {
-        for revealed in self.waiting.drain(..) {
-            self.order.push(revealed.step.clone());
-            self.seen.insert(revealed.step, revealed.outcome);
-        }
+impl ScriptedExecution {
+    fn advance(&self) -> PollResult {
         for op in &self.script.ops {
             if let Some(Outcome::Failed(failure)) = self.seen.get(&op.id) {
                 return PollResult::Ended(Err(AdvisedFailure { failure: failure.clone(), retry: RetryAdvice::Never }));
@@ -305,50 +336,6 @@ impl Session for ScriptedSession {
         PollResult::Wanted(wanted)
     }
 
-    fn start_bodies(&mut self, steps: &[StepId]) {
-        for id in steps {
-            let op = self.script.ops.iter().find(|op| op.id == *id).expect("a step of the script");
-            let StepAction::Run(body, _) = &op.what else { panic!("{id} has no body") };
-            let (n, executing) = self.script.executed.begin(self.run, id);
-            let body = body(n);
-            let id = id.clone();
-            self.begun.push(id.clone());
-            self.running.push(Box::pin(async move {
-                let result = body.await;
-                drop(executing);
-                (id, result)
-            }));
-        }
-    }
-
-    async fn wait_finished(&mut self) -> Vec<FinishedStep> {
-        if let Some((step, timeout)) = self.expired.pop() {
-            self.begun.retain(|id| *id != step);
-            let message = format!("step `{step}` ran past its time-out of {timeout:?}");
-            return vec![FinishedStep { step, result: Err(fault(&message)) }];
-        }
-        loop {
-            let Some((step, result)) = self.running.next().await else { std::future::pending().await };
-            // a body that timed out was reported then, and is not reported again
-            if self.begun.contains(&step) {
-                self.begun.retain(|id| *id != step);
-                return vec![FinishedStep { step, result }];
-            }
-        }
-    }
-
-    fn stop_timed_out(&mut self, step: &StepId, timeout: Duration) {
-        self.expired.push((step.clone(), timeout));
-    }
-
-    fn reveal(&mut self, outcome: RevealedOutcome) {
-        self.waiting.push(outcome);
-    }
-
-    fn take_dropped(&mut self) -> Vec<StepId> {
-        Vec::new()
-    }
-
     fn take_log_lines(&mut self) -> Vec<HandlerLogLine> {
         if !self.script.talks {
             return Vec::new();
@@ -361,7 +348,69 @@ impl Session for ScriptedSession {
         (std::mem::replace(&mut self.said, all)..all).map(of).collect()
     }
 
-    fn orphans(&self) -> Vec<StepId> {
-        self.seen.keys().filter(|id| !self.script.ops.iter().any(|op| op.id == **id)).cloned().collect()
+    async fn next(&mut self) -> (StepId, Result<Json, AttemptError>) {
+        if let Some((step, timeout)) = self.expired.pop() {
+            self.begun.retain(|id| *id != step);
+            let message = format!("step `{step}` ran past its time-out of {timeout:?}");
+            return (step, Err(fault(&message).into()));
+        }
+        loop {
+            let Some((step, result)) = self.running.next().await else { std::future::pending().await };
+            // a stopped body is not reported again
+            if self.begun.contains(&step) {
+                self.begun.retain(|id| *id != step);
+                return (step, result.map_err(Into::into));
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Execution for ScriptedExecution {
+    async fn poll(&mut self, memo: Vec<RevealedOutcome>) -> Result<Polled, Unreachable> {
+        for revealed in memo {
+            self.order.push(revealed.step.clone());
+            self.seen.insert(revealed.step, revealed.outcome);
+        }
+        Outage::hits(&self.script.outage.polls)?;
+        let result = self.advance();
+        let mut orphans = Vec::new();
+        if let PollResult::Ended(_) = result {
+            let is_known = |id: &&StepId| self.script.ops.iter().any(|op| op.id == **id);
+            orphans.extend(self.seen.keys().filter(|id| !is_known(id)).cloned());
+        }
+        Ok(Polled { result, dropped: Vec::new(), lines: self.take_log_lines(), orphans })
+    }
+
+    fn run(&mut self, attempts: Vec<Attempt>) {
+        for Attempt { step: id, .. } in attempts {
+            if let Err(unreachable) = Outage::hits(&self.script.outage.attempts) {
+                self.unreachable.push((id, unreachable));
+                continue;
+            }
+            let op = self.script.ops.iter().find(|op| op.id == id).expect("a step of the script");
+            let StepAction::Run(body, _) = &op.what else { panic!("{id} has no body") };
+            let (n, executing) = self.script.executed.begin(self.run, &id);
+            let body = body(n);
+            self.begun.push(id.clone());
+            self.running.push(Box::pin(async move {
+                let result = body.await;
+                drop(executing);
+                (id, result)
+            }));
+        }
+    }
+
+    async fn wait(&mut self) -> Finished {
+        let (step, result) = match self.unreachable.pop() {
+            Some((step, unreachable)) => (step, Err(AttemptError::Unreachable(unreachable))),
+            None => self.next().await,
+        };
+        let result = StepResult { step, result, report: AttemptReport::default() };
+        Finished { results: vec![result], dropped: Vec::new() }
+    }
+
+    fn stop(&mut self, step: &StepId, timeout: Duration) {
+        self.expired.push((step.clone(), timeout));
     }
 }

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use stepladder_core::retry::RetryPolicy;
-use stepladder_core::{Failure, Spec};
+use stepladder_core::{Spec, Timestamp};
 use stepladder_engine::RegisteredFunction;
-use stepladder_engine::executor::{Executor, RunHistory, Session};
+use stepladder_engine::executor::{Execution, Executor, OpenError, RunView};
 
 use super::Handler;
 use crate::compensation::{HandlerRetries, compensated};
 use crate::context::{Context, ContextParts};
+use crate::execution::RustExecution;
 use crate::ledger::ReplayLedger;
-use crate::session::RustSession;
 use crate::shared_data::SharedData;
 
 /// Executes one function.
@@ -34,19 +35,19 @@ impl RustExecutor {
     }
 }
 
+#[async_trait]
 impl Executor for RustExecutor {
-    fn open(&self, mut history: RunHistory) -> Result<Box<dyn Session>, Failure> {
-        let outcomes = std::mem::take(&mut history.outcomes);
-        let ledger = Arc::new(ReplayLedger::new(history.run, history.created_at, outcomes));
+    async fn open(&self, run: RunView, _: Timestamp) -> Result<Box<dyn Execution>, OpenError> {
+        let ledger = Arc::new(ReplayLedger::new(run.run, run.created_at));
         let context = Context::new(ContextParts {
             ledger: ledger.clone(),
             data: self.data.clone(),
-            attempt: history.attempt,
-            secret: history.secret,
+            attempt: run.attempt,
+            secret: run.secret,
         });
-        let handler = (self.handler)(context, &history)?;
-        let retries = HandlerRetries { policy: self.retry.clone(), attempt: history.attempt };
+        let handler = (self.handler)(context, &run)?;
+        let retries = HandlerRetries { policy: self.retry.clone(), attempt: run.attempt };
         let future = Box::pin(compensated(handler, ledger.clone(), retries));
-        Ok(Box::new(RustSession::new(future, ledger)))
+        Ok(Box::new(RustExecution::new(future, ledger)))
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use stepladder_core::{Failure, Json, json};
-use stepladder_engine::executor::RunHistory;
+use stepladder_engine::executor::RunView;
 
 use crate::error::ErrorCode;
 use crate::{Context, Error, Event, EventData, Result};
 
 /// A handler without its types. It decodes the event or the events, and returns a future.
-pub(super) type Handler = Arc<dyn Fn(Context, &RunHistory) -> Result<HandlerFuture, Failure> + Send + Sync>;
+pub(super) type Handler = Arc<dyn Fn(Context, &RunView) -> Result<HandlerFuture, Failure> + Send + Sync>;
 
 type HandlerFuture = BoxFuture<'static, Result<Json>>;
 
@@ -23,8 +23,8 @@ where
     Fut: Future<Output = Result<O>> + Send + 'static,
 {
     let handler = Arc::new(handler);
-    Arc::new(move |ctx, history| {
-        let (handler, event) = (handler.clone(), Event::<T>::decode(&history.event)?);
+    Arc::new(move |ctx, run| {
+        let (handler, event) = (handler.clone(), Event::<T>::decode(&run.event)?);
         // the handler is called inside the future, because a panic is caught there
         Ok(Box::pin(async move { encode(handler(ctx, event).await?) }))
     })
@@ -38,8 +38,8 @@ where
     Fut: Future<Output = Result<O>> + Send + 'static,
 {
     let handler = Arc::new(handler);
-    Arc::new(move |ctx, history| {
-        let events = std::iter::once(&*history.event).chain(&history.joined);
+    Arc::new(move |ctx, run| {
+        let events = std::iter::once(&*run.event).chain(&run.joined);
         let events = events.map(Event::<T>::decode).collect::<Result<Vec<_>, _>>()?;
         let handler = handler.clone();
         Ok(Box::pin(async move { encode(handler(ctx, events).await?) }))

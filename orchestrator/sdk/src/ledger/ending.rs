@@ -9,7 +9,7 @@ use crate::compensation::Compensation;
 /// How far the handler's end has come.
 pub(super) enum HandlerEnd {
     Open,
-    /// The session aborts the handler with this error; the next poll takes it.
+    /// The execution aborts the handler with this error; the next poll takes it.
     Aborted(Error),
     Ended,
 }

@@ -1,4 +1,4 @@
-//! Log lines and model usage, until the session takes them.
+//! Log lines and model usage, until the execution takes them.
 //!
 //! Memory is bounded here; the engine bounds what a whole run keeps.
 

@@ -2,10 +2,10 @@
 
 use std::thread::{self, ThreadId};
 
-/// The code that the session polls at the moment, and on which thread.
+/// The code that the execution polls at the moment, and on which thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Scope {
-    /// The session polls neither the handler nor a body.
+    /// The execution polls neither the handler nor a body.
     Outside,
     Handler(ThreadId),
     /// The body of a step, by its index in the ledger.

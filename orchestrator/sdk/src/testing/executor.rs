@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use stepladder_core::report::HandlerLogLine;
 use stepladder_core::state::RevealedOutcome;
-use stepladder_core::{AttemptReport, Failure, RunId, StepId};
+use stepladder_core::{AttemptReport, Json, RunId, StepId, Timestamp};
 use stepladder_engine::RegisteredFunction;
-use stepladder_engine::executor::{Executor, FinishedStep, PollResult, RunHistory, Session};
+use stepladder_engine::executor::{
+    AdvisedFailure, Attempt, Execution, Executor, Finished, OpenError, PollResult, Polled, RunView, StepResult,
+    Unreachable,
+};
 
 use super::script::{MockedAttempt, StepScripts};
 use crate::ledger::timed_out;
@@ -27,126 +29,110 @@ impl TestExecutor {
     }
 }
 
+#[async_trait]
 impl Executor for TestExecutor {
-    fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
-        Ok(Box::new(TestSession {
-            run: history.run,
-            inner: self.inner.open(history)?,
+    async fn open(&self, run: RunView, deadline: Timestamp) -> Result<Box<dyn Execution>, OpenError> {
+        Ok(Box::new(TestExecution {
+            run: run.run,
+            inner: self.inner.open(run, deadline).await?,
             script: self.script.clone(),
             running: HashSet::new(),
             hanging: HashSet::new(),
             replaced: HashSet::new(),
             finished: Vec::new(),
-            dropped: Vec::new(),
         }))
     }
 }
 
-struct TestSession {
+struct TestExecution {
     run: RunId,
-    inner: Box<dyn Session>,
+    inner: Box<dyn Execution>,
     script: Arc<StepScripts>,
-    /// The steps whose bodies are running.
+    /// The bodies that are running.
     running: HashSet<StepId>,
-    /// The steps whose bodies hang.
+    /// The bodies that hang.
     hanging: HashSet<StepId>,
-    /// The steps that the script completed. The inner session still waits for their outcomes.
+    /// The steps that the script completed. The inner execution still waits for their outcomes.
     replaced: HashSet<StepId>,
-    finished: Vec<FinishedStep>,
-    dropped: Vec<StepId>,
+    finished: Vec<StepResult>,
 }
 
-impl TestSession {
+impl TestExecution {
     fn end_body(&mut self, step: &StepId) {
         if self.running.remove(step) {
             self.script.end(self.run, step);
         }
     }
+
+    /// Ends a step with the script's result.
+    fn replace(&mut self, step: StepId, result: Result<Json, AdvisedFailure>) {
+        self.replaced.insert(step.clone());
+        self.finished.push(StepResult { step, result: result.map_err(Into::into), report: AttemptReport::default() });
+    }
 }
 
 #[async_trait]
-impl Session for TestSession {
-    async fn advance(&mut self) -> PollResult {
-        let advance = {
+impl Execution for TestExecution {
+    async fn poll(&mut self, memo: Vec<RevealedOutcome>) -> Result<Polled, Unreachable> {
+        for outcome in &memo {
+            self.replaced.remove(&outcome.step);
+        }
+        let mut polled = {
             let _active = self.script.start_handler();
-            self.inner.advance().await
+            self.inner.poll(memo).await?
         };
-        let mut wants = match advance {
-            PollResult::Ended(result) => {
-                self.dropped.extend(self.hanging.drain());
-                return PollResult::Ended(result);
+        for (step, _) in &polled.dropped {
+            self.end_body(step);
+        }
+        let dropped: Vec<StepId> = match &mut polled.result {
+            PollResult::Ended(_) => self.hanging.drain().collect(),
+            PollResult::Wanted(wants) => {
+                // the handler has dropped a hanging step that it no longer asks for
+                let asked: HashSet<&StepId> = wants.iter().map(|want| &want.step).collect();
+                let dropped = self.hanging.extract_if(|step| !asked.contains(step)).collect();
+                wants.retain(|want| !self.hanging.contains(&want.step) && !self.replaced.contains(&want.step));
+                dropped
             }
-            PollResult::Wanted(wants) => wants,
         };
-        // if the handler no longer requests a hanging step, it has dropped the step
-        let asked: HashSet<&StepId> = wants.iter().map(|want| &want.step).collect();
-        self.dropped.extend(self.hanging.extract_if(|step| !asked.contains(step)));
-        wants.retain(|want| !self.hanging.contains(&want.step) && !self.replaced.contains(&want.step));
-        PollResult::Wanted(wants)
+        polled.dropped.extend(dropped.into_iter().map(|step| (step, AttemptReport::default())));
+        Ok(polled)
     }
 
-    fn start_bodies(&mut self, steps: &[StepId]) {
-        for step in steps {
-            match self.script.start(self.run, step) {
+    fn run(&mut self, attempts: Vec<Attempt>) {
+        for attempt in attempts {
+            match self.script.start(self.run, &attempt.step) {
                 MockedAttempt::Run => {
-                    self.running.insert(step.clone());
-                    self.inner.start_bodies(std::slice::from_ref(step));
+                    self.running.insert(attempt.step.clone());
+                    self.inner.run(vec![attempt]);
                 }
-                MockedAttempt::End(result) => {
-                    self.replaced.insert(step.clone());
-                    self.finished.push(FinishedStep { step: step.clone(), result });
-                }
+                MockedAttempt::End(result) => self.replace(attempt.step, result),
                 MockedAttempt::Hang => {
-                    self.hanging.insert(step.clone());
+                    self.hanging.insert(attempt.step);
                 }
             }
         }
     }
 
-    async fn wait_finished(&mut self) -> Vec<FinishedStep> {
+    async fn wait(&mut self) -> Finished {
         if !self.finished.is_empty() {
-            return std::mem::take(&mut self.finished);
+            return Finished { results: std::mem::take(&mut self.finished), dropped: Vec::new() };
         }
-        let finished = self.inner.wait_finished().await;
-        finished.iter().for_each(|finished| self.end_body(&finished.step));
+        let finished = self.inner.wait().await;
+        finished.results.iter().for_each(|result| self.end_body(&result.step));
+        finished.dropped.iter().for_each(|(step, _)| self.end_body(step));
         finished
     }
 
-    fn stop_timed_out(&mut self, step: &StepId, timeout: Duration) {
+    fn stop(&mut self, step: &StepId, timeout: Duration) {
         if self.hanging.remove(step) {
-            self.replaced.insert(step.clone());
-            self.finished.push(timed_out(step, timeout));
+            self.replace(step.clone(), timed_out(step, timeout).result);
         } else {
-            self.inner.stop_timed_out(step, timeout);
+            self.inner.stop(step, timeout);
         }
-    }
-
-    fn reveal(&mut self, outcome: RevealedOutcome) {
-        self.replaced.remove(&outcome.step);
-        self.inner.reveal(outcome);
-    }
-
-    fn take_dropped(&mut self) -> Vec<StepId> {
-        let mut dropped = self.inner.take_dropped();
-        dropped.iter().for_each(|step| self.end_body(step));
-        dropped.append(&mut self.dropped);
-        dropped
-    }
-
-    fn orphans(&self) -> Vec<StepId> {
-        self.inner.orphans()
-    }
-
-    fn take_report(&mut self, step: &StepId) -> AttemptReport {
-        self.inner.take_report(step)
-    }
-
-    fn take_log_lines(&mut self) -> Vec<HandlerLogLine> {
-        self.inner.take_log_lines()
     }
 }
 
-impl Drop for TestSession {
+impl Drop for TestExecution {
     fn drop(&mut self) {
         self.running.iter().for_each(|step| self.script.end(self.run, step));
     }

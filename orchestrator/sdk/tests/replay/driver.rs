@@ -4,13 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use stepladder_core::decide::{Operation, Want};
 use stepladder_core::retry::RetryAdvice;
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Event, EventId, Failure, Outcome, RunId, StepId, StepKind, Timestamp, json};
 use stepladder_engine::RegisteredFunction;
-use stepladder_engine::executor::{AdvisedFailure, FinishedStep, PollResult, RunHistory, Session};
+use stepladder_engine::executor::{
+    AdvisedFailure, Attempt, AttemptError, Execution, Finished, OpenError, PollResult, RunView,
+};
 use stepladder_sdk::runtime::{SharedData, compile};
 use stepladder_sdk::{EventData, Function};
 
@@ -24,6 +28,87 @@ pub(crate) struct StartEvent {
 
 impl EventData for StartEvent {
     const NAME: &'static str = "test/start";
+}
+
+/// An open execution, step by step.
+pub(crate) struct Session {
+    execution: Box<dyn Execution>,
+    /// Outcomes for the next poll.
+    memo: Vec<RevealedOutcome>,
+    orphans: Vec<StepId>,
+    dropped: Vec<StepId>,
+}
+
+/// A step with a body that has ended.
+#[derive(Debug)]
+pub(crate) struct FinishedStep {
+    pub(crate) step: StepId,
+    pub(crate) result: Result<stepladder_core::Json, AdvisedFailure>,
+}
+
+impl Session {
+    fn new(execution: Box<dyn Execution>, memo: Vec<RevealedOutcome>) -> Self {
+        Self { execution, memo, orphans: Vec::new(), dropped: Vec::new() }
+    }
+
+    pub(crate) fn as_mut(&mut self) -> &mut Self {
+        self
+    }
+
+    pub(crate) fn advance(&mut self) -> BoxFuture<'_, PollResult> {
+        Box::pin(self.poll())
+    }
+
+    async fn poll(&mut self) -> PollResult {
+        let polled = self.execution.poll(std::mem::take(&mut self.memo)).await.expect("a function of this process");
+        self.dropped.extend(polled.dropped.into_iter().map(|(step, _)| step));
+        self.orphans = polled.orphans;
+        polled.result
+    }
+
+    pub(crate) fn start_bodies(&mut self, steps: &[StepId]) {
+        let attempt = |step: &StepId| Attempt {
+            step: step.clone(),
+            number: 1,
+            failures: 0,
+            max_failures: 1,
+            deadline: Timestamp::MAX,
+        };
+        self.execution.run(steps.iter().map(attempt).collect());
+    }
+
+    pub(crate) fn wait_finished(&mut self) -> BoxFuture<'_, Vec<FinishedStep>> {
+        Box::pin(self.wait())
+    }
+
+    async fn wait(&mut self) -> Vec<FinishedStep> {
+        let Finished { results, dropped } = self.execution.wait().await;
+        self.dropped.extend(dropped.into_iter().map(|(step, _)| step));
+        let of = |result: stepladder_engine::executor::StepResult| FinishedStep {
+            step: result.step,
+            result: result.result.map_err(|error| match error {
+                AttemptError::Failed(failure) => failure,
+                AttemptError::Unreachable(unreachable) => panic!("{unreachable:?}"),
+            }),
+        };
+        results.into_iter().map(of).collect()
+    }
+
+    pub(crate) fn stop_timed_out(&mut self, step: &StepId, timeout: Duration) {
+        self.execution.stop(step, timeout);
+    }
+
+    pub(crate) fn reveal(&mut self, outcome: RevealedOutcome) {
+        self.memo.push(outcome);
+    }
+
+    pub(crate) fn take_dropped(&mut self) -> Vec<StepId> {
+        std::mem::take(&mut self.dropped)
+    }
+
+    pub(crate) fn orphans(&self) -> &[StepId] {
+        &self.orphans
+    }
 }
 
 /// A run: its function, and the outcomes recorded so far.
@@ -72,11 +157,11 @@ impl ReplayedRun {
         revealed
     }
 
-    pub(crate) fn open(&self) -> Box<dyn Session> {
+    pub(crate) fn open(&self) -> Session {
         self.try_open().expect("an event that fits")
     }
 
-    pub(crate) fn try_open(&self) -> Result<Box<dyn Session>, Failure> {
+    pub(crate) fn try_open(&self) -> Result<Session, Failure> {
         let event = Event {
             id: EventId::new(CREATED, 1),
             name: "test/start".into(),
@@ -86,15 +171,20 @@ impl ReplayedRun {
             external_id: None,
             received_at: CREATED,
         };
-        self.function.executor.open(RunHistory {
+        let view = RunView {
             run: RunId::new(CREATED, 7),
             secret: 1,
             attempt: 1,
             event: Arc::new(event),
             joined: Vec::new(),
             created_at: CREATED,
-            outcomes: self.journal.clone(),
-        })
+        };
+        let opened = self.function.executor.open(view, Timestamp::MAX).now_or_never().expect("it opens at once");
+        match opened {
+            Ok(execution) => Ok(Session::new(execution, self.journal.clone())),
+            Err(OpenError::Refused(failure)) => Err(failure),
+            Err(OpenError::Unreachable(unreachable)) => panic!("{unreachable:?}"),
+        }
     }
 
     /// Executes the run to its end, one body or sleep at a time. With `a_session_each`, each gets a
@@ -119,7 +209,7 @@ impl ReplayedRun {
 
     /// Executes the first wanted body. If no body is wanted, ends the first wanted sleep. Returns
     /// whether the body will be retried.
-    async fn carry_out(&mut self, session: &mut dyn Session, wants: &[Want]) -> bool {
+    async fn carry_out(&mut self, session: &mut Session, wants: &[Want]) -> bool {
         let Some(want) = wants.iter().find(|want| want.operation.kind() == StepKind::Run) else {
             let want = &wants[0];
             let outcome = self.record(want.step.clone(), want.operation.kind(), Outcome::Value(json::null()));
@@ -165,7 +255,7 @@ impl ReplayedRun {
 }
 
 /// Returns the result of a session that must end without further outcomes.
-pub(crate) async fn end(session: &mut dyn Session) -> RunOutcome {
+pub(crate) async fn end(session: &mut Session) -> RunOutcome {
     match session.advance().await {
         PollResult::Ended(result) => said(result),
         PollResult::Wanted(wants) => panic!("it waits for {:?}", ids(&wants)),
@@ -173,7 +263,7 @@ pub(crate) async fn end(session: &mut dyn Session) -> RunOutcome {
 }
 
 /// Returns the steps that a session wants. The session must not end.
-pub(crate) async fn wanted(session: &mut dyn Session) -> Vec<Want> {
+pub(crate) async fn wanted(session: &mut Session) -> Vec<Want> {
     match session.advance().await {
         PollResult::Wanted(wants) => wants,
         PollResult::Ended(result) => panic!("it ended: {result:?}"),

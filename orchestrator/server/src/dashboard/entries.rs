@@ -125,6 +125,10 @@ impl FactVisitor for EntryDetails {
         self.text = format!("attempt {attempt}, retried at {}: {}", time(retry_at), brief_error(error));
     }
 
+    fn executor_changed(&mut self, _: Timestamp, unreachable: Option<&str>) {
+        self.text = unreachable.unwrap_or_default().to_owned();
+    }
+
     fn attempt_started(&mut self, _: Timestamp, _: &StepId, attempt: u32, lease_until: Timestamp) {
         self.text = format!("attempt {attempt}, at most {}", until(lease_until));
     }
@@ -137,6 +141,9 @@ impl FactVisitor for EntryDetails {
                 format!(", {next}: {}", brief_error(error))
             }
             AttemptEnd::Interrupted => ": its worker died".into(),
+            AttemptEnd::Unreachable { why, retry_at } => {
+                format!(", tried again at {}: {why}", time(retry_at))
+            }
             AttemptEnd::Abandoned { .. } => ": the function dropped it".into(),
         };
         self.text = format!("attempt {attempt}{end}");

@@ -12,9 +12,12 @@ use stepladder_core::journal::{Failure, Outcome};
 use stepladder_core::retry::RetryAdvice;
 use stepladder_core::spec::Trigger;
 use stepladder_core::state::RevealedOutcome;
-use stepladder_core::{Spec, StepId, json as core_json};
+use stepladder_core::{AttemptReport, Spec, StepId, Timestamp, json as core_json};
 use stepladder_engine::RegisteredFunction;
-use stepladder_engine::executor::{AdvisedFailure, Executor, FinishedStep, PollResult, RunHistory, Session};
+use stepladder_engine::executor::{
+    AdvisedFailure, Attempt, Execution, Executor, Finished, OpenError, PollResult, Polled, RunView, StepResult,
+    Unreachable,
+};
 
 use crate::world::ServerFixture;
 
@@ -32,10 +35,10 @@ impl OrderProgram {
     }
 }
 
+#[async_trait]
 impl Executor for OrderProgram {
-    fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
-        let outcomes = history.outcomes.into_iter().map(|revealed| (revealed.step, revealed.outcome)).collect();
-        Ok(Box::new(OrderSession { outcomes, running: None, charges: self.charges.clone() }))
+    async fn open(&self, _: RunView, _: Timestamp) -> Result<Box<dyn Execution>, OpenError> {
+        Ok(Box::new(OrderSession { outcomes: HashMap::new(), running: None, charges: self.charges.clone() }))
     }
 }
 
@@ -46,10 +49,11 @@ struct OrderSession {
 }
 
 #[async_trait]
-impl Session for OrderSession {
-    async fn advance(&mut self) -> PollResult {
+impl Execution for OrderSession {
+    async fn poll(&mut self, memo: Vec<RevealedOutcome>) -> Result<Polled, Unreachable> {
+        self.outcomes.extend(memo.into_iter().map(|revealed| (revealed.step, revealed.outcome)));
         let next = ["charge", "mail"].into_iter().find(|step| !self.outcomes.contains_key(*step));
-        match next {
+        let result = match next {
             _ if self.running.is_some() => PollResult::Wanted(Vec::new()),
             Some(step) => {
                 let at = Some(std::panic::Location::caller().into());
@@ -59,36 +63,25 @@ impl Session for OrderSession {
                 let declined = matches!(self.outcomes.get("charge"), Some(Outcome::Failed(_)));
                 PollResult::Ended(Ok(core_json::to_json(if declined { "invoice" } else { "charged" }).unwrap()))
             }
-        }
+        };
+        Ok(result.into())
     }
 
-    fn start_bodies(&mut self, steps: &[StepId]) {
-        self.running = steps.first().cloned();
+    fn run(&mut self, attempts: Vec<Attempt>) {
+        self.running = attempts.into_iter().map(|attempt| attempt.step).next();
     }
 
-    async fn wait_finished(&mut self) -> Vec<FinishedStep> {
+    async fn wait(&mut self) -> Finished {
         let Some(step) = self.running.take() else { return std::future::pending().await };
         let declined = *step == *"charge" && self.charges.fetch_add(1, Ordering::Relaxed) == 0;
         let result = match declined {
-            true => Err(AdvisedFailure { failure: Failure::new("declined"), retry: RetryAdvice::Never }),
+            true => Err(AdvisedFailure { failure: Failure::new("declined"), retry: RetryAdvice::Never }.into()),
             false => Ok(core_json::null()),
         };
-        vec![FinishedStep { step, result }]
+        Finished { results: vec![StepResult { step, result, report: AttemptReport::default() }], dropped: Vec::new() }
     }
 
-    fn stop_timed_out(&mut self, _: &StepId, _: Duration) {}
-
-    fn reveal(&mut self, outcome: RevealedOutcome) {
-        self.outcomes.insert(outcome.step, outcome.outcome);
-    }
-
-    fn take_dropped(&mut self) -> Vec<StepId> {
-        Vec::new()
-    }
-
-    fn orphans(&self) -> Vec<StepId> {
-        Vec::new()
-    }
+    fn stop(&mut self, _: &StepId, _: Duration) {}
 }
 
 #[tokio::test]

@@ -11,9 +11,12 @@ use stepladder_core::retry::RetryAdvice;
 use stepladder_core::spec::{Concurrency, Trigger};
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::waiting::{EventMatch, EventWait};
-use stepladder_core::{Event, NewEvent, Spec, StepId, json};
+use stepladder_core::{AttemptReport, Event, NewEvent, Spec, StepId, Timestamp, json};
 use stepladder_engine::RegisteredFunction;
-use stepladder_engine::executor::{AdvisedFailure, Executor, FinishedStep, PollResult, RunHistory, Session};
+use stepladder_engine::executor::{
+    AdvisedFailure, Attempt, Execution, Executor, Finished, OpenError, PollResult, Polled, RunView, StepResult,
+    Unreachable,
+};
 
 /// A function whose step returns the event's data. The strings in the data control it: `fail` makes
 /// the step fail for good, `again` makes each attempt fail, and `fall` makes the handler fail once.
@@ -75,16 +78,16 @@ impl ScriptedProgram {
     }
 }
 
+#[async_trait]
 impl Executor for ScriptedProgram {
-    fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
-        let outcome = history.outcomes.into_iter().find(|revealed| revealed.step == self.step);
-        Ok(Box::new(ScriptedSession {
+    async fn open(&self, run: RunView, _: Timestamp) -> Result<Box<dyn Execution>, OpenError> {
+        Ok(Box::new(ScriptedExecution {
             step: self.step.clone(),
             ask: self.ask.clone(),
-            fall: (history.attempt == 1).then(|| text(&history.event, "fall")).flatten(),
-            event: history.event,
+            fall: (run.attempt == 1).then(|| text(&run.event, "fall")).flatten(),
+            event: run.event,
             running: false,
-            outcome,
+            outcome: None,
         }))
     }
 }
@@ -95,7 +98,7 @@ fn text(event: &Event, name: &str) -> Option<String> {
     data[name].as_str().map(str::to_owned)
 }
 
-struct ScriptedSession {
+struct ScriptedExecution {
     step: StepId,
     ask: Operation,
     event: Arc<Event>,
@@ -105,9 +108,8 @@ struct ScriptedSession {
     outcome: Option<RevealedOutcome>,
 }
 
-#[async_trait]
-impl Session for ScriptedSession {
-    async fn advance(&mut self) -> PollResult {
+impl ScriptedExecution {
+    fn advance(&self) -> PollResult {
         if let Some(why) = &self.fall {
             return PollResult::Ended(Err(AdvisedFailure { failure: Failure::new(why), retry: RetryAdvice::Default }));
         }
@@ -124,38 +126,35 @@ impl Session for ScriptedSession {
             }]),
         }
     }
+}
 
-    fn start_bodies(&mut self, _steps: &[StepId]) {
+#[async_trait]
+impl Execution for ScriptedExecution {
+    async fn poll(&mut self, memo: Vec<RevealedOutcome>) -> Result<Polled, Unreachable> {
+        self.outcome = memo.into_iter().find(|revealed| revealed.step == self.step).or(self.outcome.take());
+        Ok(self.advance().into())
+    }
+
+    fn run(&mut self, _attempts: Vec<Attempt>) {
         self.running = true;
     }
 
-    async fn wait_finished(&mut self) -> Vec<FinishedStep> {
+    async fn wait(&mut self) -> Finished {
         if !std::mem::take(&mut self.running) {
             std::future::pending::<()>().await;
         }
         let fault =
-            |why, retry| Err(AdvisedFailure { failure: Failure { message: why, code: Some("asked".into()) }, retry });
+            |why: String, retry| Err(AdvisedFailure { failure: Failure::with_code(why, "asked"), retry }.into());
         let result = match (text(&self.event, "fail"), text(&self.event, "again")) {
             (Some(why), _) => fault(why, RetryAdvice::Never),
             (None, Some(why)) => fault(why, RetryAdvice::Default),
             (None, None) => Ok(self.event.data.clone()),
         };
-        vec![FinishedStep { step: self.step.clone(), result }]
+        let result = StepResult { step: self.step.clone(), result, report: AttemptReport::default() };
+        Finished { results: vec![result], dropped: Vec::new() }
     }
 
-    fn stop_timed_out(&mut self, _step: &StepId, _timeout: Duration) {
+    fn stop(&mut self, _step: &StepId, _timeout: Duration) {
         self.running = false;
-    }
-
-    fn reveal(&mut self, outcome: RevealedOutcome) {
-        self.outcome = Some(outcome);
-    }
-
-    fn take_dropped(&mut self) -> Vec<StepId> {
-        Vec::new()
-    }
-
-    fn orphans(&self) -> Vec<StepId> {
-        Vec::new()
     }
 }

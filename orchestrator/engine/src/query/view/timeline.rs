@@ -87,6 +87,11 @@ impl FactVisitor for RunTimeline {
                     None => view.settle(at, &Outcome::Failed(error.clone())),
                 }
             }
+            // the attempt was not executed, and its number is used again
+            AttemptEnd::Unreachable { retry_at, .. } => {
+                view.attempts.pop();
+                (view.status, view.due) = (StepStatus::Retrying, Some(retry_at));
+            }
             AttemptEnd::Interrupted => {
                 view.close_attempt(at, None, true);
                 (view.status, view.due) = (StepStatus::Retrying, Some(at));

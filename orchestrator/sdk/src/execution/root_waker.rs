@@ -1,5 +1,5 @@
 //! The waker at the root of a handler. It remembers a wake, and wakes the task that polls the
-//! session.
+//! execution.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,20 +9,20 @@ use futures::task::AtomicWaker;
 
 pub(super) struct RootWaker {
     woken: AtomicBool,
-    session: AtomicWaker,
+    execution: AtomicWaker,
 }
 
 impl Default for RootWaker {
     /// Woken: a new handler must be polled.
     fn default() -> Self {
-        Self { woken: AtomicBool::new(true), session: AtomicWaker::new() }
+        Self { woken: AtomicBool::new(true), execution: AtomicWaker::new() }
     }
 }
 
 impl RootWaker {
-    /// Sets the waker of the task that polls the session.
-    pub(super) fn register(&self, session: &Waker) {
-        self.session.register(session);
+    /// Sets the waker of the task that polls the execution.
+    pub(super) fn register(&self, execution: &Waker) {
+        self.execution.register(execution);
     }
 
     /// Returns whether there was a wake since the last call.
@@ -32,7 +32,7 @@ impl RootWaker {
 
     /// Waits for a wake, and does not take it.
     pub(super) fn poll_woken(&self, cx: &Context<'_>) -> Poll<()> {
-        self.session.register(cx.waker());
+        self.execution.register(cx.waker());
         match self.woken.load(Ordering::Acquire) {
             true => Poll::Ready(()),
             false => Poll::Pending,
@@ -47,6 +47,6 @@ impl Wake for RootWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.woken.store(true, Ordering::Release);
-        self.session.wake();
+        self.execution.wake();
     }
 }

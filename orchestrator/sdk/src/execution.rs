@@ -1,4 +1,4 @@
-//! A session of a Rust handler: polls its future until it waits, reveals one recorded outcome, and
+//! An execution of a Rust handler: polls its future until it waits, reveals one recorded outcome, and
 //! polls again.
 //!
 //! The engine decides which steps may run, and records their outcomes.
@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::{BoxFuture, poll_fn};
-use stepladder_core::report::HandlerLogLine;
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{AttemptReport, Json, StepId};
-use stepladder_engine::executor::{AdvisedFailure, FinishedStep, PollResult, Session};
+use stepladder_engine::executor::{
+    AdvisedFailure, Attempt, Execution, Finished, PollResult, Polled, StepResult, Unreachable,
+};
 
 use crate::error::{ErrorCode, panicked};
-use crate::ledger::{ReplayLedger, Scope};
+use crate::ledger::{FinishedStep, ReplayLedger, Scope};
 use crate::{Error, Result};
 use root_waker::RootWaker;
 
@@ -30,8 +31,8 @@ pub(crate) const ABORT_AFTER: Duration = Duration::from_secs(10);
 /// way; a handler that used up its budget would otherwise be polled forever.
 const MAX_POLLS: usize = 64;
 
-/// One session of a Rust handler. Dropping it drops the handler's future: the run is suspended.
-pub(crate) struct RustSession {
+/// An execution of a Rust handler. Dropping it drops the handler's future: the run is suspended.
+pub(crate) struct RustExecution {
     handler: Option<BoxFuture<'static, Result<Json>>>,
     ledger: Arc<ReplayLedger>,
     root: Arc<RootWaker>,
@@ -39,7 +40,7 @@ pub(crate) struct RustSession {
     ended: Option<Result<Json, AdvisedFailure>>,
 }
 
-impl RustSession {
+impl RustExecution {
     pub(crate) fn new(handler: BoxFuture<'static, Result<Json>>, ledger: Arc<ReplayLedger>) -> Self {
         let root = Arc::new(RootWaker::default());
         Self { handler: Some(handler), ledger, waker: root.clone().into(), root, ended: None }
@@ -108,29 +109,7 @@ impl RustSession {
         Poll::Pending
     }
 
-    /// Waits until something wakes the handler. Returns false after [`ABORT_AFTER`].
-    async fn wait_for_wake(&mut self) -> bool {
-        let root = self.root.clone();
-        let woken = || poll_fn(|cx| root.poll_woken(cx));
-        if tokio::time::timeout(REPORT_AFTER, woken()).await.is_ok() {
-            return true;
-        }
-        tracing::warn!(
-            run = %self.ledger.run(),
-            "the function awaits something that is not a step; it runs again at every replay, wrap it in ctx.step"
-        );
-        tokio::time::timeout(ABORT_AFTER - REPORT_AFTER, woken()).await.is_ok()
-    }
-}
-
-impl Drop for RustSession {
-    fn drop(&mut self) {
-        self.drop_handler();
-    }
-}
-
-#[async_trait]
-impl Session for RustSession {
+    /// Runs the handler until it waits and all recorded outcomes are revealed.
     async fn advance(&mut self) -> PollResult {
         loop {
             poll_fn(|cx| self.poll_settled(cx)).await;
@@ -152,35 +131,68 @@ impl Session for RustSession {
         }
     }
 
-    fn start_bodies(&mut self, steps: &[StepId]) {
-        steps.iter().for_each(|step| self.ledger.start_body(step));
+    /// Takes the report of an attempt that is over.
+    fn report_of(&self, step: StepId) -> (StepId, AttemptReport) {
+        let report = self.ledger.take_report(&step);
+        (step, report)
     }
 
-    async fn wait_finished(&mut self) -> Vec<FinishedStep> {
-        poll_fn(|cx| self.poll_finished(cx)).await
+    /// Takes the attempts that the handler has dropped.
+    fn take_dropped(&self) -> Vec<(StepId, AttemptReport)> {
+        self.ledger.take_dropped().into_iter().map(|step| self.report_of(step)).collect()
     }
 
-    fn stop_timed_out(&mut self, step: &StepId, timeout: Duration) {
+    /// Waits until something wakes the handler. Returns false after [`ABORT_AFTER`].
+    async fn wait_for_wake(&mut self) -> bool {
+        let root = self.root.clone();
+        let woken = || poll_fn(|cx| root.poll_woken(cx));
+        if tokio::time::timeout(REPORT_AFTER, woken()).await.is_ok() {
+            return true;
+        }
+        tracing::warn!(
+            run = %self.ledger.run(),
+            "the function awaits something that is not a step; it runs again at every replay, wrap it in ctx.step"
+        );
+        tokio::time::timeout(ABORT_AFTER - REPORT_AFTER, woken()).await.is_ok()
+    }
+}
+
+impl Drop for RustExecution {
+    fn drop(&mut self) {
+        self.drop_handler();
+    }
+}
+
+#[async_trait]
+impl Execution for RustExecution {
+    async fn poll(&mut self, memo: Vec<RevealedOutcome>) -> Result<Polled, Unreachable> {
+        memo.into_iter().for_each(|outcome| self.ledger.push_outcome(outcome));
+        let result = self.advance().await;
+        let lines = self.ledger.take_log();
+        let mut dropped = self.take_dropped();
+        let mut orphans = Vec::new();
+        if let PollResult::Ended(_) = result {
+            // the function has not seen the results of these
+            dropped.extend(self.ledger.take_finished().into_iter().map(|finished| self.report_of(finished.step)));
+            orphans = self.ledger.orphans();
+        }
+        Ok(Polled { result, dropped, lines, orphans })
+    }
+
+    fn run(&mut self, attempts: Vec<Attempt>) {
+        attempts.iter().for_each(|attempt| self.ledger.start_body(&attempt.step));
+    }
+
+    async fn wait(&mut self) -> Finished {
+        let finished = poll_fn(|cx| self.poll_finished(cx)).await;
+        let of = |FinishedStep { step, result }: FinishedStep| {
+            let (step, report) = self.report_of(step);
+            StepResult { step, result: result.map_err(Into::into), report }
+        };
+        Finished { results: finished.into_iter().map(of).collect(), dropped: self.take_dropped() }
+    }
+
+    fn stop(&mut self, step: &StepId, timeout: Duration) {
         self.ledger.time_out_body(step, timeout);
-    }
-
-    fn reveal(&mut self, outcome: RevealedOutcome) {
-        self.ledger.push_outcome(outcome);
-    }
-
-    fn take_dropped(&mut self) -> Vec<StepId> {
-        self.ledger.take_dropped()
-    }
-
-    fn orphans(&self) -> Vec<StepId> {
-        self.ledger.orphans()
-    }
-
-    fn take_report(&mut self, step: &StepId) -> AttemptReport {
-        self.ledger.take_report(step)
-    }
-
-    fn take_log_lines(&mut self) -> Vec<HandlerLogLine> {
-        self.ledger.take_log()
     }
 }

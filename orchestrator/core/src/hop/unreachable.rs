@@ -1,0 +1,94 @@
+//! An executor that cannot be reached. That is no failure of the code: it uses no retry, and no
+//! failure is written.
+//!
+//! If the function cannot be opened or polled, the hop ends and leaves one later wake. The journal
+//! says once that the executor is unreachable, and once that it is reachable again. An attempt
+//! that could not be executed is taken back: its slots are released, and its number is used again.
+//! The delay grows to at most five minutes, and the run is tried again without end.
+
+use std::time::Duration;
+
+use crate::hop::active::{ActiveHop, ActivePhase, Saving, Turn};
+use crate::hop::effect::{Effect, LogEvent, TicketSearch};
+use crate::hop::input::{Input, Unreachable};
+use crate::hop::keeping::KeepReason;
+use crate::hop::progress::Body;
+use crate::hop::writing::{Ack, Draft, Next};
+use crate::journal::{Entry, Fact};
+use crate::retry::Backoff;
+use crate::sentence::shortened;
+use crate::{Timestamp, WakeCause};
+
+/// The first delay before an executor is tried again.
+const FIRST: Duration = Duration::from_secs(1);
+/// The longest delay, without jitter.
+const LONGEST: Duration = Duration::from_secs(300);
+
+impl ActiveHop {
+    /// Goes on after the executor could not be reached to open or poll the function.
+    pub(super) fn on_unreachable(
+        &mut self,
+        phase: ActivePhase,
+        unreachable: Unreachable,
+        turn: &mut Turn<'_>,
+    ) -> ActivePhase {
+        match phase {
+            ActivePhase::Opening => self.leave_unreachable(&unreachable, turn),
+            // nothing is shown ahead of the journal while attempts execute: the next poll comes
+            // after one of them
+            ActivePhase::Polling(_) if !self.execution.bodies.is_empty() => self.await_bodies(None, turn),
+            ActivePhase::Polling(ahead) => self.keep(ahead, KeepReason::Unreachable(unreachable), turn),
+            ActivePhase::Saving(Saving::Poll(fault)) => {
+                self.keep_outcomes(Draft::default(), KeepReason::Saving(fault), turn)
+            }
+            phase => self.reject(&phase, &Input::Unreachable(unreachable), turn),
+        }
+    }
+
+    /// Leaves the run until its executor is tried again. The delay is as long as the executor has
+    /// been unreachable.
+    pub(super) fn leave_unreachable(&mut self, unreachable: &Unreachable, turn: &mut Turn<'_>) -> ActivePhase {
+        let now = turn.now();
+        let since = self.run.unreachable.as_ref().map_or(now, |outage| outage.since);
+        let wait = now.since(since).clamp(FIRST, LONGEST);
+        let due = now + Backoff::exponential(wait, LONGEST).delay(1, self.seed("", 0));
+        turn.log(LogEvent::Unreachable { why: unreachable.why.as_str().into(), due });
+        let mut draft = Draft::default();
+        if self.run.unreachable.is_none() {
+            let why = shortened(&unreachable.why).into();
+            draft.entries.push(Fact::ExecutorUnreachable { why }.at(now));
+        }
+        let cause = self.cause().clone().replaced_unless_needed(WakeCause::Again);
+        draft.before.push(self.wake_at(cause, due, now));
+        match self.promoted_ticket() {
+            // the later wake finds the ticket, or enqueues again
+            Some(of) if !is_soon(due, now) => {
+                let place = TicketSearch::Own(of.clone());
+                turn.emit(Effect::FindTickets { limits: self.limits.of_steps.clone(), place });
+                ActivePhase::GivingUpTurn(Box::new((draft, of, None)))
+            }
+            Some(_) | None => self.write(draft, Ack::Now, Next::LeaveOrRound, turn),
+        }
+    }
+
+    /// Returns the entry that the executor is reachable again, if the journal says that it is not.
+    pub(super) fn reached(&self, now: Timestamp) -> Option<Entry> {
+        self.run.unreachable.as_ref().map(|_| Fact::ExecutorReached.at(now))
+    }
+
+    /// Takes back an attempt that the executor could not execute, and adds the wake of its next try
+    /// (rule 11).
+    pub(super) fn take_back(&self, body: &Body, unreachable: &Unreachable, now: Timestamp, draft: &mut Draft) -> Entry {
+        let (step, attempt) = (body.ready.step.clone(), body.ready.attempt);
+        let times = self.run.steps.get(&step).map_or(0, |step| step.unreachable).saturating_add(1);
+        let retry_at = now + Backoff::exponential(FIRST, LONGEST).delay(times, self.seed(&step, attempt));
+        let cause = if body.ready.woken { WakeCause::Step(step.clone()) } else { WakeCause::Due };
+        draft.before.push(self.wake_at(cause, retry_at, now));
+        Fact::AttemptUnreachable { step, attempt, why: shortened(&unreachable.why).into(), retry_at }.at(now)
+    }
+}
+
+/// Returns whether a free slot may wait for its promoted ticket until this time.
+pub(super) fn is_soon(due: Timestamp, now: Timestamp) -> bool {
+    due <= now + Duration::from_secs(5)
+}

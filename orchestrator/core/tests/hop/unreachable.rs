@@ -1,0 +1,176 @@
+//! An executor that cannot be reached: no retry is used, no failure is written, and nothing is held.
+
+use stepladder_core::decide::Operation;
+use stepladder_core::hop::{AttemptError, Effect, Finished, Input, LateWrite, LogEvent, StepResult, TicketSearch};
+use stepladder_core::journal::Fact;
+use stepladder_core::state::StepState;
+use stepladder_core::{AttemptReport, RunOrStep, Timestamp, WakeCause, json};
+
+use crate::world::{HopFixture, HopSetup, START, body, later_wakes, secs, started, unreachable, want};
+
+/// Returns a finished attempt that the executor could not execute.
+fn not_executed(step: &str) -> Input {
+    let result = Err(AttemptError::Unreachable(unreachable()));
+    let results = vec![StepResult { step: step.into(), result, report: AttemptReport::default() }];
+    Input::Finished(Finished { results, dropped: Vec::new() })
+}
+
+fn opening(setup: &HopSetup) -> HopFixture {
+    let mut world = setup.loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Open(_)));
+    world
+}
+
+/// Returns the only later wake of the write that the hop wants.
+fn later_wake(world: &HopFixture) -> (WakeCause, Timestamp) {
+    let mut wakes = later_wakes(world.write());
+    assert_eq!(wakes.len(), 1, "one wake leaves one copy");
+    wakes.remove(0)
+}
+
+#[test]
+fn a_run_that_cannot_be_opened_leaves_one_later_wake_and_uses_no_retry() {
+    let mut world = opening(&HopSetup::new());
+    world.on(Input::Unreachable(unreachable()));
+    assert_eq!(world.facts(), ["ExecutorUnreachable"]);
+    let (cause, due) = later_wake(&world);
+    assert_eq!(cause, WakeCause::Again);
+    assert!(due >= world.now + secs(1) && due < world.now + secs(2), "{due}");
+    assert!(world.write().acknowledges);
+    assert!(world.logged.iter().any(|event| matches!(event, LogEvent::Unreachable { .. })));
+    world.written();
+    assert!(world.is_done());
+    let state = world.state();
+    assert_eq!(state.unreachable.as_ref().map(|outage| outage.since), Some(world.now));
+    assert_eq!((state.handler_failures, state.handler_retry_at), (0, None));
+    assert_eq!(world.fault(), None, "the queue does not count the delivery as failed");
+}
+
+#[test]
+fn the_delay_grows_with_the_outage_to_five_minutes_and_the_journal_does_not() {
+    for (outage, least, most) in [(1, 1, 2), (40, 40, 45), (100_000, 300, 331)] {
+        let mut setup = HopSetup::new().after(vec![Fact::ExecutorUnreachable { why: "no route".into() }]);
+        setup.now = START + secs(outage);
+        let mut world = opening(&setup.woken(WakeCause::Again));
+        world.on(Input::Unreachable(unreachable()));
+        assert!(world.write().entries.is_empty(), "it is written once");
+        let (_, due) = later_wake(&world);
+        assert!(due >= world.now + secs(least) && due < world.now + secs(most), "{outage}: {due}");
+    }
+}
+
+#[test]
+fn a_wake_that_the_hop_depends_on_stays_as_it_is() {
+    let mut world = opening(&HopSetup::new().woken(WakeCause::Watchdog));
+    world.on(Input::Unreachable(unreachable()));
+    assert_eq!(later_wake(&world).0, WakeCause::Watchdog);
+}
+
+#[test]
+fn an_executor_that_is_reachable_again_is_written_with_the_next_start() {
+    let outage = vec![Fact::ExecutorUnreachable { why: "no route".into() }];
+    let mut world = HopSetup::new().after(outage).polled();
+    world.wants(vec![body("a")]);
+    assert_eq!(world.facts(), ["ExecutorReached", "StepStarted"]);
+    world.written();
+    assert_eq!(world.state().unreachable, None);
+}
+
+#[test]
+fn outcomes_that_the_function_saw_ahead_of_the_journal_are_written_before_the_run_is_left() {
+    let mut world = HopSetup::new().polled();
+    world.wants(vec![body("a")]).written().succeed(&["a"]);
+    world.on(Input::Unreachable(unreachable()));
+    assert_eq!(world.facts(), ["StepSucceeded"]);
+    world.written();
+    assert_eq!(world.facts(), ["ExecutorUnreachable"]);
+    world.written();
+    assert!(world.is_done());
+}
+
+#[test]
+fn attempts_that_execute_go_on_although_the_function_cannot_be_polled() {
+    let mut world = HopSetup::new().polled();
+    world.wants(vec![body("a"), body("b")]).written().succeed(&["a"]).written();
+    world.on(Input::Unreachable(unreachable()));
+    assert_eq!(world.phase(), "Running");
+    world.succeed(&["b"]).on(Input::Unreachable(unreachable()));
+    assert_eq!(world.facts(), ["StepSucceeded"], "the outcome of b is kept");
+}
+
+#[test]
+fn an_attempt_that_was_not_executed_is_taken_back_with_its_slots_and_its_number() {
+    let mut world = HopSetup::new().one_at_a_time().polled();
+    world.wants(vec![body("a")]);
+    world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
+    world.on(not_executed("a"));
+    assert_eq!(world.facts(), ["AttemptUnreachable"]);
+    let releases = |after: &&LateWrite| matches!(after, LateWrite::Release { .. });
+    assert_eq!(world.write().after.iter().filter(releases).count(), 1);
+    let (_, due) = later_wake(&world);
+    assert!(due >= world.now + secs(1) && due < world.now + secs(2), "{due}");
+    world.finish();
+    let step = &world.state().steps["a"];
+    assert!(matches!(step.state, StepState::Retrying { error: None, .. }));
+    assert_eq!((step.attempt, step.failures, step.interruptions, step.unreachable), (0, 0, 0, 1));
+}
+
+#[test]
+fn the_next_try_has_the_same_number_and_all_retries_are_left() {
+    let taken_back = |retry_at| Fact::AttemptUnreachable { step: "a".into(), attempt: 1, why: "no".into(), retry_at };
+    let mut history = Vec::new();
+    for _ in 0..20 {
+        history.extend([started("a", 1, START + secs(900)), taken_back(START)]);
+    }
+    let mut world = HopSetup::new().after(history).woken(WakeCause::Due).polled();
+    world.wants(vec![body("a")]).written();
+    assert_eq!(world.executed(), ["a".into()]);
+    let attempts = |effect: &Effect| match effect {
+        Effect::Run(attempts) => attempts.iter().map(|attempt| attempt.ready.clone()).collect(),
+        _ => Vec::new(),
+    };
+    let ready = world.effects.iter().flat_map(attempts).next().expect("an attempt");
+    assert_eq!((ready.attempt, ready.failures), (1, 0));
+    world.on(not_executed("a"));
+    let (_, due) = later_wake(&world);
+    assert!(due >= world.now + secs(300) && due < world.now + secs(331), "the delay stays at five minutes: {due}");
+}
+
+#[test]
+fn rule_24_a_promoted_ticket_is_given_up_unless_the_next_try_is_soon() {
+    let outage = || vec![Fact::ExecutorUnreachable { why: "no route".into() }];
+    let setup = || HopSetup::new().one_at_a_time().after(outage()).woken(WakeCause::Slot);
+    let mut soon = opening(&setup());
+    soon.on(Input::Unreachable(unreachable()));
+    assert!(soon.write().after.is_empty(), "the ticket may wait for a moment");
+    let mut late = opening(&HopSetup { now: START + secs(600), ..setup() });
+    late.on(Input::Unreachable(unreachable()));
+    let Effect::FindTickets { limits, place: TicketSearch::Own(RunOrStep::Run) } = late.question().clone() else {
+        panic!("{:?}", late.question())
+    };
+    late.on(Input::Tickets(limits));
+    assert!(late.write().after.iter().any(|after| matches!(after, LateWrite::Dequeue { .. })));
+    assert!(late.write().wakes.is_empty(), "the later wake enqueues again");
+    assert_eq!(later_wakes(late.write()).len(), 1);
+}
+
+#[test]
+fn a_wait_is_registered_after_an_outage_like_before() {
+    let outage = vec![Fact::ExecutorUnreachable { why: "no route".into() }];
+    let mut world = HopSetup::new().after(outage).polled();
+    world.wants(vec![want("nap", Operation::SleepFor(secs(60)))]);
+    assert_eq!(world.facts(), ["ExecutorReached", "SleepStarted"]);
+    world.written().returns(Ok(json::null()));
+    assert_eq!(world.facts(), ["RunCompleted"]);
+}
+
+#[test]
+fn while_outcomes_are_saved_after_a_failure_of_the_storage_the_poll_may_fail_too() {
+    let mut world = HopSetup::new().polled();
+    world.wants(vec![body("a"), body("b")]).written().succeed(&["a"]);
+    world.unavailable().on(Input::Finished(Finished::default()));
+    world.on(Input::Unreachable(unreachable()));
+    assert_eq!(world.phase(), "Saving");
+    world.succeed(&["b"]);
+    assert_eq!(world.facts(), ["StepSucceeded"]);
+}
