@@ -100,10 +100,9 @@ impl ActiveHop {
         writing.draft.after.extend(self.debts.take_releases());
         let limits = if writing.draft.frees.is_empty() { &self.limits.of_steps } else { &writing.draft.frees };
         let is_release = |after: &LateWrite| matches!(after, LateWrite::Release { .. } | LateWrite::Dequeue { .. });
-        let is_freed = !limits.is_empty() && writing.draft.after.iter().any(is_release);
-        let frees = is_freed || self.debts.unpromoted.is_some();
+        let frees = writing.draft.after.iter().any(is_release) || self.debts.unpromoted.is_some();
         writing.promotes = if frees { limits.clone() } else { Vec::new() };
-        let Writing { draft, ack, .. } = &writing;
+        let Writing { draft, ack, promotes, .. } = &writing;
         let mut before = draft.before.clone();
         before.extend(self.debts.early_deadline.clone());
         let entries = self.with_admission(draft.entries.clone(), turn.now());
@@ -115,7 +114,7 @@ impl ActiveHop {
             return self.overtaken(writing.draft, writing.next, turn);
         }
         let (after, wakes) = (draft.after.clone(), draft.wakes.clone());
-        let acknowledges = *ack == Ack::Now && !frees;
+        let acknowledges = *ack == Ack::Now && promotes.is_empty();
         let repeat_until = self.is_patient(&entries).then_some(self.time.lease_until);
         turn.emit(Effect::Write(Write { before, entries, after, wakes, acknowledges, repeat_until }));
         ActivePhase::Writing(Box::new(writing))

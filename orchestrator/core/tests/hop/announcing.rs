@@ -160,3 +160,10 @@ fn parts_that_do_not_fit_into_an_event_are_left_out_and_named() {
         assert_eq!(data.get("result").is_some(), has_result, "{name} {omitted}");
     }
 }
+
+#[test]
+fn a_reason_that_fits_into_no_event_is_announced_without_all_other_parts() {
+    // databases cannot store a NUL character, so no event may contain one
+    let data = data(INNGEST_CANCELLED, vec![deep(1, 2)], Fact::RunCancelled { reason: "a \u{0} user".into() });
+    assert_eq!(data["omitted"], json!(["events", "event.data"]));
+}

@@ -178,7 +178,7 @@ fn bodies_start_although_tickets_could_not_be_promoted() {
     world.wants(vec![body("b")]);
     world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
     assert_eq!(world.executed().len(), 1);
-    world.succeed(&["b"]).returns(Ok(stepladder_core::json::null()));
+    world.fail("b");
     world.answer_until(|effect| matches!(effect, Effect::Write(write) if write.acknowledges));
     assert!(world.written().is_done() && world.effects.is_empty(), "the tickets were promoted with those of b");
 }
@@ -259,7 +259,8 @@ fn expired() -> Arc<EventWait> {
 
 #[test]
 fn rule_22_slots_of_a_late_start_are_released_before_a_slot_is_acquired_again() {
-    let mut world = asks_for_a_slot();
+    let mut world = HopSetup::new().one_at_a_time().woken(WakeCause::Fresh(None)).polled();
+    world.wants(vec![body("a")]);
     let holder = asked(&world);
     world.answer_until(|effect| matches!(effect, Effect::Write(_)));
     world.now = START + secs(1_000);

@@ -1,11 +1,12 @@
 //! Tests of the function version that a run keeps, and of the log lines of its handler.
 
+use stepladder_core::decide::Operation;
 use stepladder_core::hop::{Catalog, Effect, FunctionVersion, Input, LogEvent, PollResult, Polled};
 use stepladder_core::journal::{Fact, Failure};
 use stepladder_core::report::{HandlerLogLine, LogLevel, LogLine};
 use stepladder_core::{Spec, json};
 
-use crate::world::{HopFixture, HopSetup, START, body, failure, secs, started};
+use crate::world::{HopFixture, HopSetup, START, body, failure, secs, started, want};
 
 /// Returns a hop that opens its function. These versions of the function are registered.
 fn opened(setup: &HopSetup, versions: &[&str]) -> HopFixture {
@@ -180,4 +181,19 @@ fn a_write_is_reported_by_what_it_says() {
     let mut delayed = HopSetup::new().spec(|spec| spec.flow.start_within = Some(secs(0))).loaded();
     delayed.written();
     assert_eq!(kinds(&delayed), ["RunEnded"], "a run that is cancelled before its start has not started");
+}
+
+#[test]
+fn functions_that_are_registered_during_a_hop_are_known_to_it() {
+    let mut loading = HopSetup::new().begin_in(Catalog::default());
+    loading.learn(&["f"]);
+    loading.load();
+    assert!(matches!(loading.question(), Effect::AskIfPaused), "{:?}", loading.question());
+    let mut world = HopSetup::new().polled();
+    world.learn(&["f", "g"]);
+    let call = Operation::Invoke { function: "g".into(), input: json::empty_object(), bound: false };
+    world.wants(vec![want("c", call)]);
+    assert_eq!(world.facts(), ["InvokeStarted"], "g is called");
+    world.written();
+    assert!(matches!(world.question(), Effect::StartRun(_)));
 }

@@ -187,6 +187,12 @@ impl HopFixture {
         &self.hop
     }
 
+    /// Tells the hop which functions are registered now.
+    pub(crate) fn learn(&mut self, functions: &[&str]) {
+        let of = |id: &&str| FunctionVersion { spec: Spec::new(*id), version: None };
+        self.hop.learn(Arc::new(Catalog::new(functions.iter().map(of))));
+    }
+
     pub(crate) fn phase(&self) -> &'static str {
         self.hop.phase_name()
     }
