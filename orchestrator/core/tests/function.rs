@@ -74,6 +74,14 @@ fn a_config_needs_an_id_alone() {
 }
 
 #[test]
+fn the_config_of_the_documents_is_valid() {
+    let page = include_str!("../../../docs/registered-functions.md");
+    let block = page.split_once("```json\n").and_then(|(_, rest)| rest.split_once("```")).expect("a config").0;
+    let spec = FunctionConfig::decode(block).unwrap().compile().unwrap();
+    assert_eq!((&*spec.id, spec.flow.cancel_on.len()), ("ship-order", 1));
+}
+
+#[test]
 fn every_field_is_compiled() {
     let spec = without_collecting().compile().unwrap();
     assert_eq!(
