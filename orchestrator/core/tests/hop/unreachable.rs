@@ -116,6 +116,18 @@ fn an_attempt_that_was_not_executed_is_taken_back_with_its_slots_and_its_number(
 }
 
 #[test]
+fn an_attempt_that_was_not_executed_is_tried_again_under_the_wake_of_its_step_if_that_has_one() {
+    let woken = vec![Fact::StepsWoken { steps: vec!["a".into()] }];
+    let cause = || WakeCause::Step("a".into());
+    for (history, expected) in [(woken, cause()), (vec![], WakeCause::Due)] {
+        let mut world = HopSetup::new().after(history).woken(cause()).polled();
+        world.wants(vec![body("a")]).written();
+        world.on(not_executed("a"));
+        assert_eq!(later_wake(&world).0, expected);
+    }
+}
+
+#[test]
 fn the_next_try_has_the_same_number_and_all_retries_are_left() {
     let taken_back = |retry_at| Fact::AttemptUnreachable { step: "a".into(), attempt: 1, why: "no".into(), retry_at };
     let mut history = Vec::new();

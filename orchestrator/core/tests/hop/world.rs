@@ -6,7 +6,7 @@ use std::time::Duration;
 use stepladder_core::decide::{Operation, StepOptions, Want};
 use stepladder_core::hop::{
     AdvisedFailure, Catalog, Effect, Finished, FunctionVersion, Hop, Input, Invocation, LoadedRun, LogEvent, Moment,
-    PollResult, Polled, SlotAnswer, StepResult, StoreFault, Unreachable, Worker, Write, WriteResult,
+    PollResult, SlotAnswer, StepResult, StoreFault, Unreachable, Worker, Write, WriteResult,
 };
 use stepladder_core::journal::{Entry, Fact, Failure, NewRun, Record, RunOrigin};
 use stepladder_core::retry::RetryAdvice;
@@ -354,7 +354,7 @@ impl HopFixture {
 }
 
 pub(crate) fn polled(result: PollResult) -> Input {
-    Input::Polled(Polled { result, dropped: Vec::new(), lines: Vec::new(), orphans: Vec::new() })
+    Input::Polled(result.into())
 }
 
 pub(crate) fn failure(message: &str) -> AdvisedFailure {
