@@ -84,7 +84,7 @@
 //! `SK`). Keys contain the hashes, and attributes contain the strings.
 
 use sha2::{Digest, Sha256};
-use stepladder_core::slot::{Limit, Ticket};
+use stepladder_core::slot::Ticket;
 use stepladder_core::waiting::{Field, Subscription, SubscriptionKey};
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{EventId, RunId, RunOrStep, Timer, Timestamp};
@@ -199,16 +199,16 @@ pub(crate) fn app(app: &str) -> ItemKey {
     ItemKey::new(APPS.into(), format!("app#{}", digest(&[app.as_bytes()])))
 }
 
-pub(crate) fn holders(limit: &Limit) -> String {
-    format!("C#{}", hash_of(limit))
+pub(crate) fn holders(key: &str) -> String {
+    format!("C#{}", hash_of(key))
 }
 
-pub(crate) fn holders_shard(limit: &Limit, shard: u32) -> ItemKey {
-    ItemKey::new(holders(limit), format!("S#{shard:05}"))
+pub(crate) fn holders_shard(key: &str, shard: u32) -> ItemKey {
+    ItemKey::new(holders(key), format!("S#{shard:05}"))
 }
 
-pub(crate) fn wait_queue(limit: &Limit) -> String {
-    format!("Q#{}", hash_of(limit))
+pub(crate) fn wait_queue(queue: &str) -> String {
+    format!("Q#{}", hash_of(queue))
 }
 
 /// Returns the sort key of a ticket. The keys sort in the order of the wait queue.
@@ -218,12 +218,12 @@ pub(crate) fn ticket_sk(ticket: &Ticket) -> String {
 }
 
 /// Returns the common prefix of the sort keys of a run's tickets at a limit.
-pub(crate) fn tickets_prefix(limit: &Limit) -> String {
-    format!("P#{}#", hash_of(limit))
+pub(crate) fn tickets_prefix(queue: &str) -> String {
+    format!("P#{}#", hash_of(queue))
 }
 
-pub(crate) fn ticket_of_run(limit: &Limit, run: RunId, of: &RunOrStep) -> ItemKey {
-    ItemKey::new(self::run(run), format!("{}{}", tickets_prefix(limit), digest(&[of.as_stored().as_bytes()])))
+pub(crate) fn ticket_of_run(queue: &str, run: RunId, of: &RunOrStep) -> ItemKey {
+    ItemKey::new(self::run(run), format!("{}{}", tickets_prefix(queue), digest(&[of.as_stored().as_bytes()])))
 }
 
 pub(crate) fn flow_state(key: &str) -> ItemKey {
@@ -318,8 +318,8 @@ pub(crate) fn shard(run: RunId, n: u64) -> u64 {
     u64::from(bytes[15]) % n
 }
 
-fn hash_of(limit: &Limit) -> String {
-    digest(&[limit.key.as_bytes()])
+fn hash_of(key: &str) -> String {
+    digest(&[key.as_bytes()])
 }
 
 /// Returns the first 128 bits of the SHA-256 hash over the length-prefixed parts, in hexadecimal.
@@ -348,10 +348,10 @@ mod tests {
 
     #[test]
     fn keys_stay_within_their_limits_for_any_name() {
-        let limit = Limit { key: "k".repeat(5_000).into(), slots: 1 };
+        let queue = "k".repeat(5_000);
         assert!(ticket_sk(&ticket(1, 1)).len() <= 1_024);
-        assert!(ticket_of_run(&limit, ticket(1, 1).run, &ticket(1, 1).of).sk.len() <= 1_024);
-        assert!(wait_queue(&limit).len() <= 2_048);
+        assert!(ticket_of_run(&queue, ticket(1, 1).run, &ticket(1, 1).of).sk.len() <= 1_024);
+        assert!(wait_queue(&queue).len() <= 2_048);
     }
 
     #[test]

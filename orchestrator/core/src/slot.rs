@@ -7,12 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{EventId, RunId, RunOrStep, StepId, Timestamp};
 
+/// The key of a wait queue: the key of its limit, or one for the runs of a paused function.
+pub type QueueKey = Arc<str>;
+
 /// A concurrency limit as it applies to one run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Limit {
     /// The name of the set of slots. It consists of the function, and of the value of the limit's
     /// key if there is one.
-    pub key: Arc<str>,
+    pub key: QueueKey,
     /// The number of slots: the maximum number of holders at the same time.
     pub slots: u32,
 }
@@ -96,8 +99,8 @@ pub struct Ticket {
 
 /// Returns the wait queue for runs of a paused function. The queue has no slots, so no ticket in it
 /// can acquire one.
-pub fn paused_queue(function: &str) -> Limit {
-    Limit { key: format!("paused/{function}/").into(), slots: 0 }
+pub fn paused_queue(function: &str) -> QueueKey {
+    format!("paused/{function}/").into()
 }
 
 /// Returns whether a slot may be acquired (rule 25). With a ticket, this is allowed if fewer

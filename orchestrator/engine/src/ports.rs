@@ -35,7 +35,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use stepladder_core::journal::{Record, Seq};
 use stepladder_core::row::{RunRow, Status};
-use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
+use stepladder_core::slot::{HeldSlot, Holder, Limit, QueueKey, Ticket};
 use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
 use stepladder_core::wake::{Timer, Wake};
 use stepladder_core::{Event, EventId, RunId, RunOrStep, StepId, Timestamp};
@@ -278,7 +278,8 @@ impl RunStatusFilter {
     }
 }
 
-/// Stores slots and wait queues, keyed by [`Limit::key`]. Each call is atomic; the engine combines
+/// Stores slots and wait queues, keyed by [`Limit::key`]. The wait queue of a paused function
+/// has no slots. Each call is atomic; the engine combines
 /// the calls (rules 20 to 25).
 #[async_trait]
 pub trait Slots: Send + Sync {
@@ -311,8 +312,12 @@ pub trait Slots: Send + Sync {
     /// Enqueues a ticket and returns whether it is new. A step that has a ticket keeps it.
     async fn enqueue(&self, limit: &Limit, ticket: Ticket) -> StoreResult<bool>;
 
+    /// Enqueues a run whose function is paused. This queue has no slots. A run that has a ticket
+    /// keeps it.
+    async fn enqueue_paused(&self, queue: &QueueKey, ticket: Ticket) -> StoreResult<()>;
+
     /// Returns the first `n` tickets of the wait queue.
-    async fn tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>>;
+    async fn tickets(&self, queue: &QueueKey, n: usize) -> StoreResult<Vec<Ticket>>;
 
     /// Returns the slots held, including those with an ended lease.
     async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>>;

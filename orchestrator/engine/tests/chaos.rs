@@ -176,7 +176,7 @@ async fn check(world: &EngineFixture, onlooker: &Arc<Engine>, seed: u64, execute
         world.hop_once(onlooker).await;
     }
     let limit = Limit { key: "main/0".into(), slots: 1 };
-    let left = world.memory.tickets(&limit, 9).await.unwrap();
+    let left = world.memory.tickets(&limit.key, 9).await.unwrap();
     assert!(left.is_empty(), "seed {seed}: {left:?} wait for ever");
 }
 

@@ -170,7 +170,7 @@ async fn a_run_new_at_the_second_limit_does_not_overtake_waiting_tickets() {
     for limit in [key(), all()] {
         assert_eq!(memory.holders(&limit).await.expect("holders"), [], "{}", limit.key);
     }
-    let line = memory.tickets(&all(), 9).await.expect("a line");
+    let line = memory.tickets(&all().key, 9).await.expect("a line");
     assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [waits.run(), run]);
 }
 
@@ -196,7 +196,7 @@ async fn a_ticket_keeps_its_time_in_another_queue() {
     let wake = Wake { run, cause: WakeCause::Slot, group: key().key };
     memory.commit(Commit { after: vec![release], wakes: vec![wake], ..Commit::default() }).await.expect("released");
     world.hop_once(&engine).await;
-    let line = memory.tickets(&all(), 9).await.expect("a line");
+    let line = memory.tickets(&all().key, 9).await.expect("a line");
     assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [run, later.run()]);
 }
 

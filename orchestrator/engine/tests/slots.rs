@@ -102,7 +102,7 @@ async fn fifty_runs_share_three_slots_in_the_order_of_their_creation() {
         let before = first_steps.iter().filter(|(at, _)| *at <= earliest).count();
         assert!(before >= 50 - 3, "{pace:?}: {before} first steps had started when a second step did");
         assert!(world.memory.holders(&limit(3)).await.unwrap().is_empty(), "{pace:?}");
-        assert!(world.memory.tickets(&limit(3), 1).await.unwrap().is_empty(), "{pace:?}");
+        assert!(world.memory.tickets(&limit(3).key, 1).await.unwrap().is_empty(), "{pace:?}");
     }
 }
 
@@ -136,7 +136,7 @@ async fn each_value_of_a_key_has_separate_slots() {
     for client in ["x", "y"] {
         let limit = Limit { key: format!("f/0/{client}").into(), slots: 1 };
         while world.memory.holders(&limit).await.unwrap().len() != 1
-            || world.memory.tickets(&limit, 9).await.unwrap().len() != 1
+            || world.memory.tickets(&limit.key, 9).await.unwrap().len() != 1
         {
             tokio::task::yield_now().await;
         }
@@ -369,7 +369,7 @@ async fn rule_25_a_run_that_needs_no_slot_does_not_block_the_queue() {
     let engine = world.engine();
     go(&engine, 2).await;
     work(&world, from_ref(&engine)).await;
-    assert!(world.memory.tickets(&limit(1), 9).await.unwrap().is_empty());
+    assert!(world.memory.tickets(&limit(1).key, 9).await.unwrap().is_empty());
     world.settle(&engine).await;
     let runs = engine.query().runs(RunFilter::default()).await.unwrap().runs;
     assert!(runs.iter().all(|run| run.status == Status::Completed));

@@ -43,7 +43,7 @@ async fn enqueue_the_retry(memory: Arc<Memory>, clock: Arc<VirtualClock>, other:
     let retry = memory.receive(1, LEASE).await.unwrap().remove(0);
     assert_eq!(retry.wake.cause, WakeCause::Due);
     other.hop(retry).await.unwrap();
-    assert_eq!(memory.tickets(&limit(), 9).await.unwrap().len(), 2);
+    assert_eq!(memory.tickets(&limit().key, 9).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn a_due_retry_does_not_overtake_waiting_tickets() {
     // one slot is free, and the first ticket has not used it yet
     world.clock.advance(RETRY);
     world.hop_once(&engine).await;
-    let line = memory.tickets(&limit(), 9).await.unwrap();
+    let line = memory.tickets(&limit().key, 9).await.unwrap();
     assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [waits.run(), run]);
     let held = memory.holders(&limit()).await.unwrap();
     assert_eq!(held.iter().map(|holding| holding.holder.run()).collect::<Vec<_>>(), [other_holder(1).run()]);
@@ -178,7 +178,7 @@ async fn rule_24_a_ticket_that_no_step_will_use_is_removed_when_another_waits_be
     let next = world.go(&engine).await;
     world.settle_within(&engine, Duration::from_secs(1)).await;
     assert_eq!(world.status(&engine, next).await, Status::Completed);
-    assert_eq!(world.memory.tickets(&one(), 9).await.unwrap(), []);
+    assert_eq!(world.memory.tickets(&one().key, 9).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -206,7 +206,7 @@ async fn rule_21_a_step_enqueued_after_it_was_done_is_dequeued() {
     };
     let slow = world.engine_on(slow::before_park(world.memory.clone(), interlude));
     slow.hop(delivery).await.unwrap();
-    assert_eq!(world.memory.tickets(&one(), 9).await.unwrap(), []);
+    assert_eq!(world.memory.tickets(&one().key, 9).await.unwrap(), []);
     hop_all(&world.memory, &engine).await;
     assert_eq!(world.status(&engine, event).await, Status::Completed);
 }

@@ -114,14 +114,14 @@ async fn slots_of_a_dead_process_are_free_and_as_many_tickets_are_woken() {
     drop(sqlite);
     let sqlite = open(&path);
     assert!(sqlite.holders(&two).await.expect("holders").is_empty());
-    assert_eq!(sqlite.tickets(&two, 9).await.expect("a wait queue"), [of_step(3), of_run(4), of_run(5)]);
+    assert_eq!(sqlite.tickets(&two.key, 9).await.expect("a wait queue"), [of_step(3), of_run(4), of_run(5)]);
     let mut woken: Vec<_> = receive_due(&sqlite).await.into_iter().map(|d| (d.wake.run, d.wake.cause)).collect();
     woken.sort_by_key(|(run, _)| *run);
     assert_eq!(woken, [(run(3), WakeCause::Step("pay".into())), (run(4), WakeCause::Slot)]);
     // a run that acquires a slot leaves the wait queue; this is stored, too
     assert_eq!(sqlite.acquire(&two, &holder(3), lease_until, NOW).await.expect("a slot"), AcquireResult::Acquired);
     drop(sqlite);
-    assert_eq!(open(&path).tickets(&two, 9).await.expect("a wait queue"), [of_run(4), of_run(5)]);
+    assert_eq!(open(&path).tickets(&two.key, 9).await.expect("a wait queue"), [of_run(4), of_run(5)]);
 }
 
 #[tokio::test]

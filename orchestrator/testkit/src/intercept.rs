@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use stepladder_core::journal::{Record, Seq};
-use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
+use stepladder_core::slot::{HeldSlot, Holder, Limit, QueueKey, Ticket};
 use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
 use stepladder_core::{Event, EventId, RunId, RunOrStep, RunRow, StepId, Timer, Timestamp};
 
@@ -121,7 +121,8 @@ intercept! {
         acquire_all(limits: &[Limit], holder: &Holder, lease_until: Timestamp, now: Timestamp)
             -> Result<(), Vec<(usize, AcquireResult)>>;
         enqueue(limit: &Limit, ticket: Ticket) -> bool;
-        tickets(limit: &Limit, n: usize) -> Vec<Ticket>;
+        enqueue_paused(queue: &QueueKey, ticket: Ticket) -> ();
+        tickets(queue: &QueueKey, n: usize) -> Vec<Ticket>;
         holders(limit: &Limit) -> Vec<HeldSlot>;
         ticket(limit: &Limit, run: RunId, of: Option<RunOrStep>) -> Option<Ticket>;
         position(limit: &Limit, run: RunId) -> Option<usize>;

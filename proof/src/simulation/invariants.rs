@@ -182,7 +182,7 @@ impl InvariantChecks {
 impl LimitSnapshot {
     fn look(&mut self, memory: &Memory, now: Timestamp, skew: Duration) -> Result<(), Violation> {
         let held = at_once(memory.holders(&self.limit));
-        let places = at_once(memory.tickets(&self.limit, usize::MAX));
+        let places = at_once(memory.tickets(&self.limit.key, usize::MAX));
         let slots = self.limit.slots as usize;
         if held.len() > slots {
             return Err(format!("{} hold one of {slots} slots of `{}`: {held:?}", held.len(), self.limit.key));

@@ -38,6 +38,7 @@ const METHODS: &[(&str, &str)] = &[
     (".backend.acquire(", "acquire"),
     (".backend.acquire_all(", "acquire_all"),
     (".backend.enqueue(", "enqueue"),
+    (".backend.enqueue_paused(", "enqueue_paused"),
     (".backend.tickets(", "tickets"),
     (".backend.holders(", "holders"),
     (".backend.ticket(", "ticket"),

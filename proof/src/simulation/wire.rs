@@ -78,6 +78,7 @@ const WRITES: &[&str] = &[
     "commit",
     "change_flow_state",
     "enqueue",
+    "enqueue_paused",
     "acquire",
     "acquire_all",
     "set",

@@ -30,7 +30,7 @@ async fn assert_ended(stage: &AwsStage, account: &ExecutionLog) {
         let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
         assert_eq!(runs[0].status, Status::Completed, "{n}: {:#?}", stage.facts(runs[0].run).await);
     }
-    let line = stage.lambda.tickets(&limit(), 10).await.expect("a line");
+    let line = stage.lambda.tickets(&limit().key, 10).await.expect("a line");
     for place in &line {
         println!("waits still: {place:?}\n{:#?}", stage.facts(place.run).await);
     }
@@ -118,7 +118,7 @@ async fn acquiring_a_slot_removes_the_ticket_also_if_the_reply_is_lost() {
         let holder = Holder::Attempt { run, step: "one".into(), attempt: 1, hop: 0 };
         let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
         assert_eq!(stage.aws.acquire(&limit(), &holder, until, now).await.expect("taken"), AcquireResult::Acquired);
-        assert!(stage.lambda.tickets(&limit(), 10).await.expect("a line").is_empty(), "{n} stands in line no more");
+        assert!(stage.lambda.tickets(&limit().key, 10).await.expect("a line").is_empty(), "{n} stands in line no more");
         assert_eq!(stage.lambda.ticket(&limit(), run, None).await.expect("a place"), None);
     }
 }
@@ -149,7 +149,7 @@ async fn a_repeated_request_does_not_restore_a_used_ticket() {
     assert_eq!(stage.lambda.acquire(&one, &holder, until, now).await.expect("taken"), AcquireResult::Acquired);
     stage.dynamo.release();
     slow.await.expect("no panic").expect("joined");
-    assert_eq!(stage.lambda.tickets(&one, 9).await.expect("a line"), []);
+    assert_eq!(stage.lambda.tickets(&one.key, 9).await.expect("a line"), []);
 }
 
 /// Deletes the item that lists the tickets of a run.
@@ -182,7 +182,7 @@ async fn a_ticket_that_its_run_does_not_know_is_removed_at_its_turn() {
         stage.lambda.enqueue(&limit(), place).await.expect("parked");
         forget_places(&stage, run).await;
     }
-    assert_eq!(stage.lambda.tickets(&limit(), 9).await.expect("a line").len(), 2);
+    assert_eq!(stage.lambda.tickets(&limit().key, 9).await.expect("a line").len(), 2);
     for n in 1..RUNS {
         stage.send(&engine, &go(n)).await;
     }

@@ -57,7 +57,7 @@ impl StoredRuns {
     /// Returns the tickets at the only limit of a function.
     pub(crate) async fn line(&self, function: &str) -> Vec<Ticket> {
         let limit = Limit { key: format!("{function}/0").into(), slots: 1 };
-        self.file.tickets(&limit, usize::MAX).await.expect("a line")
+        self.file.tickets(&limit.key, usize::MAX).await.expect("a line")
     }
 }
 

@@ -94,6 +94,10 @@ impl Aws {
             LateWrite::Unsubscribe(subscription) => self.delete(&layout::subscription(&subscription)).await,
             LateWrite::TakeFromInbox { run, event } => self.delete(&layout::inbox_event(run, event)).await,
             LateWrite::Dequeue { limit, run, of } => self.dequeue(&limit, run, of.as_ref()).await,
+            LateWrite::DequeuePaused { queue, run } => {
+                let items = self.tickets_of_run(&queue, run).await?;
+                self.delete_tickets(items).await
+            }
         }
     }
 

@@ -72,7 +72,7 @@ impl Aws {
         HolderLease { until, now }: HolderLease,
     ) -> HolderWrite {
         let until = number(until.as_millis());
-        let key = layout::holders_shard(limit, shard.number);
+        let key = layout::holders_shard(&limit.key, shard.number);
         if !shard.exists {
             let mut item = item(&key, self.ttl(now));
             item.insert("key".into(), text(&*limit.key));

@@ -11,7 +11,7 @@
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
-use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket, may_acquire};
+use stepladder_core::slot::{HeldSlot, Holder, Limit, QueueKey, Ticket, may_acquire};
 use stepladder_core::{RunId, RunOrStep, StepId, Timestamp};
 use stepladder_engine::ports::{AcquireResult, Slots, StoreError, StoreResult};
 
@@ -99,11 +99,15 @@ impl Slots for Aws {
     }
 
     async fn enqueue(&self, limit: &Limit, ticket: Ticket) -> StoreResult<bool> {
-        self.enqueue(limit, &ticket).await
+        self.enqueue(&limit.key, &ticket).await
     }
 
-    async fn tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>> {
-        self.first_tickets(limit, n).await
+    async fn enqueue_paused(&self, queue: &QueueKey, ticket: Ticket) -> StoreResult<()> {
+        self.enqueue(queue, &ticket).await.map(drop)
+    }
+
+    async fn tickets(&self, queue: &QueueKey, n: usize) -> StoreResult<Vec<Ticket>> {
+        self.first_tickets(queue, n).await
     }
 
     async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>> {
@@ -112,14 +116,14 @@ impl Slots for Aws {
 
     async fn ticket(&self, limit: &Limit, run: RunId, of: Option<RunOrStep>) -> StoreResult<Option<Ticket>> {
         match of {
-            Some(of) => self.ticket_of_step(limit, run, &of).await,
-            None => self.oldest_ticket(limit, run).await,
+            Some(of) => self.ticket_of_step(&limit.key, run, &of).await,
+            None => self.oldest_ticket(&limit.key, run).await,
         }
     }
 
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {
-        match self.oldest_ticket(limit, run).await? {
-            Some(ticket) => self.count_before(limit, &ticket).await.map(Some),
+        match self.oldest_ticket(&limit.key, run).await? {
+            Some(ticket) => self.count_before(&limit.key, &ticket).await.map(Some),
             None => Ok(None),
         }
     }
@@ -154,7 +158,7 @@ impl Aws {
     /// Returns all items with holders of a limit. An item that is not stored yet is returned as
     /// empty.
     async fn shards(&self, limit: &Limit) -> StoreResult<Vec<HolderShard>> {
-        let items = self.query_partition(&layout::holders(limit), true).await?;
+        let items = self.query_partition(&layout::holders(&limit.key), true).await?;
         let n = limit.slots.div_ceil(MAX_HOLDERS).max(1);
         let mut shards: Vec<HolderShard> =
             (0..n).map(|number| HolderShard { number, exists: false, holders: Vec::new() }).collect();
@@ -183,7 +187,7 @@ impl Aws {
         lease_until: Timestamp,
     ) -> StoreResult<bool> {
         let held = self.update_holders(HolderUpdate {
-            key: layout::holders_shard(limit, shard),
+            key: layout::holders_shard(&limit.key, shard),
             update: "SET h.#me = :until".into(),
             condition: "attribute_exists(h.#me)".into(),
             names: vec![("#me".into(), holder_name(holder))],
@@ -211,7 +215,7 @@ impl Aws {
         if free == 0 {
             return Ok(SlotView::Refused(full()));
         }
-        let queue = self.first_tickets(limit, free as usize).await?;
+        let queue = self.first_tickets(&limit.key, free as usize).await?;
         let ticket = own_ticket(&queue, holder);
         if !may_acquire(free, ticket.map(|(ahead, _)| ahead), queue.len()) {
             return Ok(SlotView::Refused(AcquireResult::Behind));
@@ -228,8 +232,8 @@ impl Aws {
 
     async fn delete_used_ticket(&self, limit: &Limit, ticket: Option<Ticket>) -> StoreResult<()> {
         let Some(ticket) = ticket else { return Ok(()) };
-        let key = ItemKey { pk: layout::wait_queue(limit), sk: layout::ticket_sk(&ticket) };
-        self.delete_ticket(&key, &layout::ticket_of_run(limit, ticket.run, &ticket.of)).await
+        let key = ItemKey { pk: layout::wait_queue(&limit.key), sk: layout::ticket_sk(&ticket) };
+        self.delete_ticket(&key, &layout::ticket_of_run(&limit.key, ticket.run, &ticket.of)).await
     }
 
     /// Adds a holder, and removes holders whose leases have expired. Returns false if another write
@@ -263,7 +267,7 @@ impl Aws {
 
     async fn release_from(&self, limit: &Limit, shard: u32, holder: &Holder) -> StoreResult<bool> {
         let update = HolderUpdate {
-            key: layout::holders_shard(limit, shard),
+            key: layout::holders_shard(&limit.key, shard),
             update: "REMOVE h.#me".into(),
             condition: "attribute_exists(h.#me)".into(),
             names: vec![("#me".into(), holder_name(holder))],

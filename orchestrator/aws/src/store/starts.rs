@@ -112,7 +112,7 @@ impl Aws {
             timer_item(&start.watchdog, now),
         ];
         for (limit, ticket) in &start.tickets {
-            items.extend(self.ticket_items(limit, ticket, now));
+            items.extend(self.ticket_items(&limit.key, ticket, now));
         }
         let mut round = 0;
         loop {

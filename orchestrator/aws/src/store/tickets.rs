@@ -25,10 +25,10 @@ use super::starts::TransactionOutcome;
 impl Aws {
     /// Returns the item of the run and the item of the queue, in the order in which they must be
     /// written.
-    pub(super) fn ticket_items(&self, limit: &Limit, ticket: &Ticket, now: Timestamp) -> [Item; 2] {
+    pub(super) fn ticket_items(&self, queue: &str, ticket: &Ticket, now: Timestamp) -> [Item; 2] {
         let ttl = self.ttl(now);
-        let key = ItemKey { pk: layout::wait_queue(limit), sk: layout::ticket_sk(ticket) };
-        let mut of_run = item(&layout::ticket_of_run(limit, ticket.run, &ticket.of), ttl);
+        let key = ItemKey { pk: layout::wait_queue(queue), sk: layout::ticket_sk(ticket) };
+        let mut of_run = item(&layout::ticket_of_run(queue, ticket.run, &ticket.of), ttl);
         of_run.insert("line".into(), text(&key.pk));
         of_run.insert("at".into(), text(&key.sk));
         of_run.insert("step".into(), text(ticket.of.as_stored()));
@@ -38,9 +38,9 @@ impl Aws {
     }
 
     /// Adds a ticket, and returns whether it is new. If the step already has a ticket, it is kept.
-    pub(super) async fn enqueue(&self, limit: &Limit, ticket: &Ticket) -> StoreResult<bool> {
-        let [of_run, in_queue] = self.ticket_items(limit, ticket, self.now());
-        let key = layout::ticket_of_run(limit, ticket.run, &ticket.of);
+    pub(super) async fn enqueue(&self, queue: &str, ticket: &Ticket) -> StoreResult<bool> {
+        let [of_run, in_queue] = self.ticket_items(queue, ticket, self.now());
+        let key = layout::ticket_of_run(queue, ticket.run, &ticket.of);
         let mut round = 0;
         loop {
             self.pause(&mut round, "TransactWriteItems", 2).await?;
@@ -63,20 +63,23 @@ impl Aws {
     /// of the queue that no item of the run refers to.
     pub(super) async fn dequeue(&self, limit: &Limit, run: RunId, of: Option<&RunOrStep>) -> StoreResult<()> {
         let items = match of {
-            Some(of) => self.get(&layout::ticket_of_run(limit, run, of)).await?.into_iter().collect(),
-            None => self.tickets_of_run(limit, run).await?,
+            Some(of) => self.get(&layout::ticket_of_run(&limit.key, run, of)).await?.into_iter().collect(),
+            None => self.tickets_of_run(&limit.key, run).await?,
         };
-        for item in items {
-            self.delete_ticket(
-                &key_in_queue(&item)?,
-                &ItemKey { pk: item.text("PK")?.into(), sk: item.text("SK")?.into() },
-            )
-            .await?;
-        }
-        for ticket in self.first_tickets(limit, limit.slots as usize).await? {
+        self.delete_tickets(items).await?;
+        for ticket in self.first_tickets(&limit.key, limit.slots as usize).await? {
             if ticket.run == run && of.is_none_or(|of| ticket.of == *of) {
-                self.delete(&ItemKey { pk: layout::wait_queue(limit), sk: layout::ticket_sk(&ticket) }).await?;
+                self.delete(&ItemKey { pk: layout::wait_queue(&limit.key), sk: layout::ticket_sk(&ticket) }).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Deletes the tickets to which these items of a run lead.
+    pub(super) async fn delete_tickets(&self, items: Vec<Item>) -> StoreResult<()> {
+        for item in items {
+            let of_run = ItemKey { pk: item.text("PK")?.into(), sk: item.text("SK")?.into() };
+            self.delete_ticket(&key_in_queue(&item)?, &of_run).await?;
         }
         Ok(())
     }
@@ -84,12 +87,12 @@ impl Aws {
     /// Deletes the ticket with which a holder acquired its slot. This is the older of two tickets:
     /// that of the holder's step, and that of its run from the run's creation.
     pub(super) async fn dequeue_holder(&self, limit: &Limit, holder: &Holder) -> StoreResult<()> {
-        let items = self.tickets_of_run(limit, holder.run()).await?;
+        let items = self.tickets_of_run(&limit.key, holder.run()).await?;
         let own = holder.run_or_step();
         let is_own = |item: &&Item| item.run_or_step().is_ok_and(|of| of == RunOrStep::Run || of == own);
         match items.iter().filter(is_own).min_by_key(|item| item.text("at").unwrap_or_default()) {
             Some(item) => {
-                let of_run = layout::ticket_of_run(limit, holder.run(), &item.run_or_step()?);
+                let of_run = layout::ticket_of_run(&limit.key, holder.run(), &item.run_or_step()?);
                 self.delete_ticket(&key_in_queue(item)?, &of_run).await
             }
             None => Ok(()),
@@ -102,10 +105,10 @@ impl Aws {
     }
 
     /// Returns the items in a run's partition for its tickets in this queue.
-    pub(super) async fn tickets_of_run(&self, limit: &Limit, run: RunId) -> StoreResult<Vec<Item>> {
+    pub(super) async fn tickets_of_run(&self, queue: &str, run: RunId) -> StoreResult<Vec<Item>> {
         self.query(TableQuery {
             partition: ("PK", layout::run(run)),
-            range: Some(("begins_with(SK, :a)", vec![layout::tickets_prefix(limit)])),
+            range: Some(("begins_with(SK, :a)", vec![layout::tickets_prefix(queue)])),
             strong: true,
             ..TableQuery::default()
         })
@@ -113,20 +116,15 @@ impl Aws {
     }
 
     /// Returns the ticket of a step, if the step has one in the queue.
-    pub(super) async fn ticket_of_step(
-        &self,
-        limit: &Limit,
-        run: RunId,
-        of: &RunOrStep,
-    ) -> StoreResult<Option<Ticket>> {
-        let Some(of_run) = self.get(&layout::ticket_of_run(limit, run, of)).await? else { return Ok(None) };
+    pub(super) async fn ticket_of_step(&self, queue: &str, run: RunId, of: &RunOrStep) -> StoreResult<Option<Ticket>> {
+        let Some(of_run) = self.get(&layout::ticket_of_run(queue, run, of)).await? else { return Ok(None) };
         self.get(&key_in_queue(&of_run)?).await?.as_ref().map(ticket).transpose()
     }
 
     /// Returns the oldest ticket of a run in the queue.
-    pub(super) async fn oldest_ticket(&self, limit: &Limit, run: RunId) -> StoreResult<Option<Ticket>> {
+    pub(super) async fn oldest_ticket(&self, queue: &str, run: RunId) -> StoreResult<Option<Ticket>> {
         let mut keys =
-            self.tickets_of_run(limit, run).await?.iter().map(key_in_queue).collect::<StoreResult<Vec<_>>>()?;
+            self.tickets_of_run(queue, run).await?.iter().map(key_in_queue).collect::<StoreResult<Vec<_>>>()?;
         keys.sort_by(|a, b| a.sk.cmp(&b.sk));
         for key in keys {
             if let Some(item) = self.get(&key).await? {
@@ -137,12 +135,12 @@ impl Aws {
     }
 
     /// Returns the first `n` tickets of the queue.
-    pub(super) async fn first_tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>> {
+    pub(super) async fn first_tickets(&self, queue: &str, n: usize) -> StoreResult<Vec<Ticket>> {
         if n == 0 {
             return Ok(Vec::new());
         }
         let query = TableQuery {
-            partition: ("PK", layout::wait_queue(limit)),
+            partition: ("PK", layout::wait_queue(queue)),
             strong: true,
             limit: Some(n),
             ..TableQuery::default()
@@ -150,9 +148,10 @@ impl Aws {
         self.query(query).await?.iter().map(ticket).collect()
     }
 
-    pub(super) async fn count_before(&self, limit: &Limit, ticket: &Ticket) -> StoreResult<usize> {
+    /// Returns the number of tickets before this one.
+    pub(super) async fn count_before(&self, queue: &str, ticket: &Ticket) -> StoreResult<usize> {
         let range = Some(("SK < :a", vec![layout::ticket_sk(ticket)]));
-        self.count(TableQuery { partition: ("PK", layout::wait_queue(limit)), range, ..TableQuery::default() }).await
+        self.count(TableQuery { partition: ("PK", layout::wait_queue(queue)), range, ..TableQuery::default() }).await
     }
 }
 

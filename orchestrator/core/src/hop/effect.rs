@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::decide::ReadyStep;
 use crate::journal::{Entry, NewRun};
-use crate::slot::{Holder, Limit};
+use crate::slot::{Holder, Limit, QueueKey};
 use crate::state::{RevealedOutcome, RunEnd};
 use crate::waiting::Subscription;
 use crate::wake::Timer;
@@ -183,6 +183,9 @@ pub enum LateWrite {
     /// Removes the ticket of the run or of its step, or all tickets of the run if `of` is `None`.
     /// Nothing happens if there is none.
     Dequeue { limit: Limit, run: RunId, of: Option<RunOrStep> },
+    /// Removes the ticket of the run from the wait queue of its paused function. Nothing happens if
+    /// there is none.
+    DequeuePaused { queue: QueueKey, run: RunId },
     /// Removes a subscription from the index. Nothing happens if it is not there.
     Unsubscribe(Subscription),
     /// Removes an event from the run's inbox. Nothing happens if it is not there.

@@ -26,7 +26,17 @@ impl ActiveHop {
         for (step, body) in std::mem::take(&mut self.execution.bodies) {
             self.owe_slots(&step, body.ready.attempt);
         }
-        let releases = std::mem::take(&mut self.debts.releases);
+        let releases: Vec<(Limit, Holder)> = std::mem::take(&mut self.debts.releases)
+            .into_iter()
+            .filter_map(|after| match after {
+                LateWrite::Release { limit, holder } => Some((limit, holder)),
+                LateWrite::MarkEnded { .. }
+                | LateWrite::Dequeue { .. }
+                | LateWrite::DequeuePaused { .. }
+                | LateWrite::Unsubscribe(_)
+                | LateWrite::TakeFromInbox { .. } => None,
+            })
+            .collect();
         let promote = match self.debts.unpromoted.take() {
             Some(_) => self.limits.of_steps.clone(),
             None => Vec::new(),

@@ -99,7 +99,9 @@ impl ActiveHop {
         let mut writing = Writing { draft, ack, next, promotes: Vec::new() };
         writing.draft.after.extend(self.debts.take_releases());
         let limits = if writing.draft.frees.is_empty() { &self.limits.of_steps } else { &writing.draft.frees };
-        let is_release = |after: &LateWrite| matches!(after, LateWrite::Release { .. } | LateWrite::Dequeue { .. });
+        let is_release = |after: &LateWrite| {
+            matches!(after, LateWrite::Release { .. } | LateWrite::Dequeue { .. } | LateWrite::DequeuePaused { .. })
+        };
         let frees = writing.draft.after.iter().any(is_release) || self.debts.unpromoted.is_some();
         writing.promotes = if frees { limits.clone() } else { Vec::new() };
         let Writing { draft, ack, promotes, .. } = &writing;

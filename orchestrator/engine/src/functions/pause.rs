@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use stepladder_core::slot::{self, Limit, Ticket};
+use stepladder_core::slot::{self, Ticket};
 use stepladder_core::state::RunState;
 use stepladder_core::{RunOrStep, Timestamp, Wake, WakeCause};
 
@@ -63,17 +63,17 @@ impl FunctionControl {
                 return Ok(0);
             }
         }
-        let limit = pause_queue(function);
+        let queue = slot::paused_queue(function);
         let mut woken = 0;
         loop {
-            let tickets = self.runtime.backend.tickets(&limit, PAGE).await?;
+            let tickets = self.runtime.backend.tickets(&queue, PAGE).await?;
             let group: Arc<str> = function.into();
             let wakes =
                 tickets.iter().map(|p| Wake { run: p.run, cause: WakeCause::Next, group: group.clone() }).collect();
             // the wakes are sent first: if the process dies in between, the tickets are left, and
             // the next call wakes their runs once more
             self.runtime.carry_out(Commit { wakes, ..Commit::default() }).await?;
-            let leave = |ticket: &Ticket| LateWrite::Dequeue { limit: limit.clone(), run: ticket.run, of: None };
+            let leave = |ticket: &Ticket| LateWrite::DequeuePaused { queue: queue.clone(), run: ticket.run };
             self.runtime.carry_out(Commit { after: tickets.iter().map(leave).collect(), ..Commit::default() }).await?;
             woken += tickets.len();
             if tickets.len() < PAGE {
@@ -126,7 +126,7 @@ impl FunctionControl {
         }
         let ticket =
             Ticket { queued_at: state.created_at, event: state.created.event.id, run: state.run, of: RunOrStep::Run };
-        self.runtime.backend.enqueue(&pause_queue(function), ticket).await?;
+        self.runtime.backend.enqueue_paused(&slot::paused_queue(function), ticket).await?;
         Ok(self.read_pause(function).await?.is_some())
     }
 
@@ -149,9 +149,4 @@ impl FunctionControl {
 
 fn pause_key(function: &str) -> Arc<str> {
     flow_state_key("paused", function, "")
-}
-
-/// The wait queue of runs whose function is paused. It has no slots, so no ticket can acquire one.
-fn pause_queue(function: &str) -> Limit {
-    slot::paused_queue(function)
 }

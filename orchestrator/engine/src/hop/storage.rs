@@ -202,10 +202,10 @@ impl Storage<'_> {
                 return Ok(backend.ticket(limit, run, Some(of.clone())).await?.is_some());
             }
             TicketSearch::AtHeadOrOfRun => {
-                backend.tickets(limit, limit.slots as usize).await?.iter().any(|ticket| ticket.run == run)
+                backend.tickets(&limit.key, limit.slots as usize).await?.iter().any(|ticket| ticket.run == run)
             }
             TicketSearch::OwnAtHead(of) => {
-                let tickets = backend.tickets(limit, limit.slots as usize).await?;
+                let tickets = backend.tickets(&limit.key, limit.slots as usize).await?;
                 return Ok(tickets.iter().any(|ticket| ticket.run == run && ticket.of == *of));
             }
         };

@@ -68,7 +68,7 @@ impl Query {
     async fn wait_queue_of(&self, limit: Limit, now: Timestamp) -> Result<WaitQueueView, EngineError> {
         let mut held = self.runtime.backend.holders(&limit).await?;
         held.retain(|slot| slot.lease_until > now);
-        let tickets = self.runtime.backend.tickets(&limit, MAX_TICKETS).await?;
+        let tickets = self.runtime.backend.tickets(&limit.key, MAX_TICKETS).await?;
         Ok(WaitQueueView { limit, held, tickets })
     }
 }

@@ -34,7 +34,7 @@ impl Slots {
             AcquireResult::Full { free_at } => free_at,
         };
         // rule 23: the first ticket gets a wake at the first lease's end
-        let first = self.runtime.backend.tickets(limit, 1).await?.pop();
+        let first = self.runtime.backend.tickets(&limit.key, 1).await?.pop();
         if let (Some(free_at), Some(first)) = (free_at.filter(|at| *at < Timestamp::MAX), first)
             && first.run == holder.run()
         {
@@ -46,7 +46,7 @@ impl Slots {
     /// Removes the first ticket if no step will use it. A stalled or dead worker may leave such a
     /// ticket behind. Such a ticket would block the queue until the watchdog visits its run.
     async fn remove_stale_ticket(&self, limit: &Limit) -> Result<(), StoreError> {
-        let Some(first) = self.runtime.backend.tickets(limit, 1).await?.pop() else { return Ok(()) };
+        let Some(first) = self.runtime.backend.tickets(&limit.key, 1).await?.pop() else { return Ok(()) };
         let state = self.runs.state(first.run).await?;
         if state.is_none_or(|state| is_wanted(&state, &first.of)) {
             return Ok(());
@@ -65,7 +65,7 @@ impl Slots {
 
     /// Gives the first ticket the wake at the first lease's end (rule 23).
     async fn give_lease_wake_to_first(&self, limit: &Limit) -> Result<(), StoreError> {
-        let Some(first) = self.runtime.backend.tickets(limit, 1).await?.pop() else { return Ok(()) };
+        let Some(first) = self.runtime.backend.tickets(&limit.key, 1).await?.pop() else { return Ok(()) };
         let holders = self.runtime.backend.holders(limit).await?;
         // the lease of a limit on runs never ends; the end of its run releases the slot
         match holders.iter().map(|h| h.lease_until).filter(|until| *until < Timestamp::MAX).min() {
@@ -96,7 +96,7 @@ impl Slots {
             if free == 0 {
                 self.give_lease_wake_to_first(limit).await?;
             } else {
-                let promoted = self.runtime.backend.tickets(limit, free).await?.into_iter();
+                let promoted = self.runtime.backend.tickets(&limit.key, free).await?.into_iter();
                 let promoted = promoted.filter(|ticket| self.promotions.may_promote(&limit.key, ticket, now));
                 wakes.extend(promoted.map(|ticket| slot_wake(&ticket, &limit.key)));
             }

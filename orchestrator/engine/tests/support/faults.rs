@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepladder_core::journal::{Record, Seq};
-use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
+use stepladder_core::slot::{HeldSlot, Holder, Limit, QueueKey, Ticket};
 use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
 use stepladder_core::{Event, EventId, RunId, RunOrStep, RunRow, StepId, Timer, Timestamp};
 use stepladder_engine::clock::Entropy;
@@ -193,7 +193,8 @@ pass_through!(Slots {
     acquire(limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> AcquireResult;
     acquire_all(limits: &[Limit], holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Result<(), Vec<(usize, AcquireResult)>>;
     enqueue(limit: &Limit, place: Ticket) -> bool;
-    tickets(limit: &Limit, n: usize) -> Vec<Ticket>;
+    enqueue_paused(queue: &QueueKey, ticket: Ticket) -> ();
+    tickets(queue: &QueueKey, n: usize) -> Vec<Ticket>;
     holders(limit: &Limit) -> Vec<HeldSlot>;
     ticket(limit: &Limit, run: RunId, of: Option<RunOrStep>) -> Option<Ticket>;
     position(limit: &Limit, run: RunId) -> Option<usize>;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use stepladder_core::journal::{Fact, Record, Seq};
-use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
+use stepladder_core::slot::{HeldSlot, Holder, Limit, QueueKey, Ticket};
 use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
 use stepladder_core::{Event, EventId, RunId, RunOrStep, RunRow, StepId, Timer, Timestamp};
 use stepladder_engine::clock::Clock;
@@ -257,11 +257,17 @@ impl Slots for SlowBackend {
         }
         self.inner.enqueue(limit, place).await
     }
-    async fn tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>> {
+    async fn enqueue_paused(&self, queue: &QueueKey, ticket: Ticket) -> StoreResult<()> {
+        if let Some(interlude) = &self.before_park {
+            interlude().await;
+        }
+        self.inner.enqueue_paused(queue, ticket).await
+    }
+    async fn tickets(&self, queue: &QueueKey, n: usize) -> StoreResult<Vec<Ticket>> {
         if let Some(interlude) = &self.before_line {
             interlude().await;
         }
-        self.inner.tickets(limit, n).await
+        self.inner.tickets(queue, n).await
     }
     async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>> {
         self.inner.holders(limit).await

@@ -175,24 +175,31 @@ fn apply(db: &Connection, after: &LateWrite) -> Result<(), SqliteError> {
             let mut tickets = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2")?;
             tickets.execute((&limit.key, run.to_bytes()))?;
         }
+        LateWrite::DequeuePaused { queue, run } => {
+            let mut tickets = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2")?;
+            tickets.execute((queue, run.to_bytes()))?;
+        }
     }
     Ok(())
 }
 
 /// Executes the part of late writes that is kept in memory.
 fn apply_in_memory(after: Vec<LateWrite>, memory: &MemoryState) {
-    let concerns_queues = |after: &LateWrite| matches!(after, LateWrite::Release { .. } | LateWrite::Dequeue { .. });
+    let concerns_queues = |after: &LateWrite| {
+        matches!(after, LateWrite::Release { .. } | LateWrite::Dequeue { .. } | LateWrite::DequeuePaused { .. })
+    };
     if !after.iter().any(concerns_queues) {
         return;
     }
     let mut queues = memory.wait_queues();
     for after in after {
-        let (limit, holder, ticket) = match after {
+        let (key, holder, ticket) = match after {
             LateWrite::MarkEnded { .. } | LateWrite::Unsubscribe(_) | LateWrite::TakeFromInbox { .. } => continue,
-            LateWrite::Release { limit, holder } => (limit, Some(holder), None),
-            LateWrite::Dequeue { limit, run, of } => (limit, None, Some((run, of))),
+            LateWrite::Release { limit, holder } => (limit.key, Some(holder), None),
+            LateWrite::Dequeue { limit, run, of } => (limit.key, None, Some((run, of))),
+            LateWrite::DequeuePaused { queue, run } => (queue, None, Some((run, None))),
         };
-        queues.change(&limit.key, |queue| {
+        queues.change(&key, |queue| {
             if let Some(holder) = holder {
                 queue.release(&holder);
             }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
+use stepladder_core::slot::{HeldSlot, Holder, Limit, QueueKey, Ticket};
 use stepladder_core::{RunId, RunOrStep, Timestamp};
 use stepladder_engine::ports::{AcquireResult, Slots, StoreError, StoreResult};
 
@@ -51,19 +51,17 @@ impl Slots for Sqlite {
     }
 
     async fn enqueue(&self, limit: &Limit, ticket: Ticket) -> StoreResult<bool> {
-        let text = serde_json::to_string(&ticket).map_err(|error| StoreError::Unreadable(error.to_string()))?;
-        let mut queues = self.memory.wait_queues();
-        let is_new = queues.change(&limit.key, |queue| queue.enqueue(ticket.clone()));
-        if is_new {
-            let limit = limit.clone();
-            self.writer.run_in_background(move |db| insert_ticket(db, &limit, &ticket, &text));
-        }
-        Ok(is_new)
+        self.add_ticket(&limit.key, limit.slots, ticket)
     }
 
-    async fn tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>> {
+    async fn enqueue_paused(&self, queue: &QueueKey, ticket: Ticket) -> StoreResult<()> {
+        // with 0 slots, no ticket of this queue gets a wake when the file is opened
+        self.add_ticket(queue, 0, ticket).map(drop)
+    }
+
+    async fn tickets(&self, queue: &QueueKey, n: usize) -> StoreResult<Vec<Ticket>> {
         let queues = self.memory.wait_queues();
-        Ok(queues.get(&limit.key).map_or_else(Vec::new, |queue| queue.tickets().take(n).cloned().collect()))
+        Ok(queues.get(queue).map_or_else(Vec::new, |queue| queue.tickets().take(n).cloned().collect()))
     }
 
     async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>> {
@@ -80,6 +78,18 @@ impl Slots for Sqlite {
 }
 
 impl Sqlite {
+    /// Adds a ticket to a wait queue, and returns whether it is new.
+    fn add_ticket(&self, queue: &QueueKey, slots: u32, ticket: Ticket) -> StoreResult<bool> {
+        let text = serde_json::to_string(&ticket).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+        let mut queues = self.memory.wait_queues();
+        let is_new = queues.change(queue, |queue| queue.enqueue(ticket.clone()));
+        if is_new {
+            let queue = queue.clone();
+            self.writer.run_in_background(move |db| insert_ticket(db, &queue, slots, &ticket, &text));
+        }
+        Ok(is_new)
+    }
+
     /// Stores that a run holds a slot until its end, so that the run still holds the slot after a
     /// restart.
     fn store_holder(&self, key: Arc<str>, run: RunId) {

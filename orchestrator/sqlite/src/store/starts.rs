@@ -98,14 +98,20 @@ pub(super) fn create(db: &Connection, start: &StartRows) -> Result<StartResult, 
     flow_state.iter().try_for_each(|state| change(db, state))?;
     insert(db, record)?;
     set_timer(db, watchdog)?;
-    tickets.iter().try_for_each(|(limit, ticket, text)| insert_ticket(db, limit, ticket, text))?;
+    tickets.iter().try_for_each(|(limit, ticket, text)| insert_ticket(db, &limit.key, limit.slots, ticket, text))?;
     send(db, *n, *due, wake)?;
     Ok(StartResult::New)
 }
 
 /// Adds a ticket to a wait queue, unless its run or step already has one.
-pub(super) fn insert_ticket(db: &Connection, limit: &Limit, ticket: &Ticket, text: &str) -> Result<(), SqliteError> {
+pub(super) fn insert_ticket(
+    db: &Connection,
+    queue: &str,
+    slots: u32,
+    ticket: &Ticket,
+    text: &str,
+) -> Result<(), SqliteError> {
     db.prepare_cached("INSERT OR IGNORE INTO places (key, run, step, slots, place) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute((&limit.key, ticket.run.to_bytes(), ticket.of.as_stored(), limit.slots, text))?;
+        .execute((queue, ticket.run.to_bytes(), ticket.of.as_stored(), slots, text))?;
     Ok(())
 }

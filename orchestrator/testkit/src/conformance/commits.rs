@@ -62,7 +62,7 @@ pub async fn nothing_after_the_append_happens_on_a_conflict(on: TestedAdapter) {
     assert_conflict(&on, commit).await;
     assert_eq!(on.backend.row(run(1)).await.expect("a row").and_then(|row| row.ended), None);
     assert_eq!(on.backend.holders(&one).await.expect("holders").len(), 1);
-    assert_eq!(on.backend.tickets(&one, 9).await.expect("tickets").len(), 1);
+    assert_eq!(on.backend.tickets(&one.key, 9).await.expect("tickets").len(), 1);
     assert!(on.woken().await.is_empty());
     on.advance(super::fixtures::VISIBILITY).await;
     assert_eq!(on.woken().await, [run(1)]);

@@ -21,7 +21,7 @@ async fn release(on: &TestedAdapter, limit: &Limit, holder: Holder) {
 }
 
 async fn tickets(on: &TestedAdapter, limit: &Limit) -> Vec<Ticket> {
-    on.backend.tickets(limit, 100).await.expect("tickets")
+    on.backend.tickets(&limit.key, 100).await.expect("tickets")
 }
 
 async fn holders(on: &TestedAdapter, limit: &Limit) -> Vec<Holder> {
@@ -257,7 +257,7 @@ pub async fn tickets_are_ordered_by_time_then_by_event(on: TestedAdapter) {
     let order: Vec<_> = tickets(&on, &one).await.into_iter().map(|ticket| ticket.run).collect();
     assert_eq!(order, [run(9), run(2), run(3), run(1)]);
     let first: Vec<_> =
-        on.backend.tickets(&one, 2).await.expect("tickets").into_iter().map(|ticket| ticket.run).collect();
+        on.backend.tickets(&one.key, 2).await.expect("tickets").into_iter().map(|ticket| ticket.run).collect();
     assert_eq!(first, [run(9), run(2)]);
 }
 

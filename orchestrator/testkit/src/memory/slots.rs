@@ -1,7 +1,7 @@
 //! Slots and wait queues in memory.
 
 use async_trait::async_trait;
-use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
+use stepladder_core::slot::{HeldSlot, Holder, Limit, QueueKey, Ticket};
 use stepladder_core::{RunId, RunOrStep, Timestamp};
 
 use super::Memory;
@@ -39,10 +39,17 @@ impl Slots for Memory {
         Ok(inner.wait_queues.change(&limit.key, |queue| queue.enqueue(ticket)))
     }
 
-    async fn tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>> {
+    async fn enqueue_paused(&self, queue: &QueueKey, ticket: Ticket) -> StoreResult<()> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
-        Ok(inner.wait_queues.get(&limit.key).map_or_else(Vec::new, |queue| queue.tickets().take(n).cloned().collect()))
+        inner.lines.change(queue, |line| line.enqueue(ticket));
+        Ok(())
+    }
+
+    async fn tickets(&self, queue: &QueueKey, n: usize) -> StoreResult<Vec<Ticket>> {
+        let mut inner = self.lock();
+        inner.counts.slots += 1;
+        Ok(inner.wait_queues.get(queue).map_or_else(Vec::new, |queue| queue.tickets().take(n).cloned().collect()))
     }
 
     async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>> {
