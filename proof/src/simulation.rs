@@ -182,6 +182,7 @@ impl Simulation {
             memory.set_exclusive();
         }
         let max_delay = if settings.one_in(2) { MAX_DELAY } else { MIN_DELAY };
+        let splits_slots = settings.one_in(2);
         let is_controlled = functions.control.is_some() && (knobs.standstills > 0 || settings.one_in(2));
         let pausable = if is_controlled { controls::CONTROLLED } else { functions::MAIN };
         let now = clock.now();
@@ -203,7 +204,7 @@ impl Simulation {
             dice: stream(3),
             every: 5 + stream(4).below(60),
             fate: stream(4),
-            shared: SharedFaults::new(&knobs, max_delay, loud, coverage),
+            shared: SharedFaults::new(&knobs, (max_delay, splits_slots), loud, coverage),
             scheduler,
             processes: Vec::new(),
             begun: now,

@@ -97,9 +97,9 @@ pub struct Ticket {
     pub of: RunOrStep,
 }
 
-/// Returns the wait queue for runs of a paused function. The queue has no slots, so no ticket in it
-/// can acquire one.
-pub fn paused_queue(function: &str) -> QueueKey {
+/// Returns the key of a function's pause: of the flow state that records it, and of the wait queue of
+/// its runs.
+pub fn pause_key(function: &str) -> QueueKey {
     format!("paused/{function}/").into()
 }
 

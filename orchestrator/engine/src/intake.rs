@@ -24,7 +24,7 @@ use crate::EngineError;
 use crate::functions::Catalog;
 use crate::intake::starts::{RunDraft, SkippedRuns};
 pub use pieces::{PIECE, PieceLimits, RequestProgress};
-pub(crate) use starts::{WATCHDOG_INTERVAL, flow_state_key};
+pub(crate) use starts::WATCHDOG_INTERVAL;
 pub(crate) use ticks::Tick;
 
 use crate::ports::{EventWrites, RunStart, StoreError, TakenEvents};

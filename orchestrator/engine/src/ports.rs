@@ -17,7 +17,7 @@
 //!   nothing. After a lost answer, the second answer is the same for a [`Commit`], a change of flow
 //!   states, accepted events, timers and acquired slots. It differs for five methods:
 //!   [`create_runs`](RunCreation::create_runs) answers [`StartResult::Known`],
-//!   [`enqueue`](Slots::enqueue) answers that the ticket is not new,
+//!   [`acquire`](Slots::acquire) answers that a ticket is not new,
 //!   [`advance`](Timers::advance) answers that the cursor was another one, and the two changes of
 //!   [`Registrations`] answer that the version was another one. The engine relies on none of these
 //!   five after a repeated call.
@@ -29,22 +29,27 @@ mod queue;
 pub mod queues;
 mod registrations;
 mod retention;
+mod slots;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use stepladder_core::journal::{Record, Seq};
 use stepladder_core::row::{RunRow, Status};
-use stepladder_core::slot::{HeldSlot, Holder, Limit, QueueKey, Ticket};
+use stepladder_core::slot::{Limit, Ticket};
 use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
 use stepladder_core::wake::{Timer, Wake};
-use stepladder_core::{Event, EventId, RunId, RunOrStep, StepId, Timestamp};
+use stepladder_core::{Event, EventId, RunId, StepId, Timestamp};
 
 pub use commit::{Commit, CommitResult, EarlyWrite, JournalAppend, LateWrite};
 pub use intake::{AppliedWrites, Decide, EventWrites, Intake, TakenEvents};
 pub use queue::{Backlog, Delivery, MIN_DELAY, Queue, Receipt};
 pub use registrations::{Registration, Registrations, StoredRegistrations};
 pub use retention::{PruneResult, Retention};
+pub use slots::{
+    AcquireRequest, AcquireResult, OwnTickets, QueueHead, QueuedStep, Refusal, RefusalReason, SlotOperations, Slots,
+    Snapshot, SnapshotParts, acquire_by_operations, release_by_operations, snapshot_by_operations,
+};
 
 /// Everything an adapter provides.
 pub trait Backend:
@@ -276,73 +281,6 @@ impl RunStatusFilter {
             Self::Ended(status) => row.ended.is_some_and(|(_, ended)| ended == status),
         }
     }
-}
-
-/// Stores slots and wait queues, keyed by [`Limit::key`]. The wait queue of a paused function
-/// has no slots. Each call is atomic; the engine combines
-/// the calls (rules 20 to 25).
-#[async_trait]
-pub trait Slots: Send + Sync {
-    /// Acquires a slot for `holder` until `lease_until`, if
-    /// [`may_acquire`](stepladder_core::slot::may_acquire) allows it.
-    ///
-    /// - Holders with a lease that has ended at `now` are removed first.
-    /// - The position that counts is that of the first ticket that the holder
-    ///   [may use](Holder::may_use). A successful call removes the ticket.
-    /// - If the holder has the slot already, the call extends its lease.
-    async fn acquire(
-        &self,
-        limit: &Limit,
-        holder: &Holder,
-        lease_until: Timestamp,
-        now: Timestamp,
-    ) -> StoreResult<AcquireResult>;
-
-    /// Acquires a slot of each limit, or none. Each slot follows the rules of
-    /// [`acquire`](Self::acquire). On refusal, returns the index of each refusing limit and its
-    /// answer.
-    async fn acquire_all(
-        &self,
-        limits: &[Limit],
-        holder: &Holder,
-        lease_until: Timestamp,
-        now: Timestamp,
-    ) -> StoreResult<Result<(), Vec<(usize, AcquireResult)>>>;
-
-    /// Enqueues a ticket and returns whether it is new. A step that has a ticket keeps it.
-    async fn enqueue(&self, limit: &Limit, ticket: Ticket) -> StoreResult<bool>;
-
-    /// Enqueues a run whose function is paused. This queue has no slots. A run that has a ticket
-    /// keeps it.
-    async fn enqueue_paused(&self, queue: &QueueKey, ticket: Ticket) -> StoreResult<()>;
-
-    /// Returns the first `n` tickets of the wait queue.
-    async fn tickets(&self, queue: &QueueKey, n: usize) -> StoreResult<Vec<Ticket>>;
-
-    /// Returns the slots held, including those with an ended lease.
-    async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>>;
-
-    /// Returns the ticket of this step, or the run's first ticket if `step` is `None`. This is
-    /// cheaper than [`position`](Self::position).
-    async fn ticket(&self, limit: &Limit, run: RunId, of: Option<RunOrStep>) -> StoreResult<Option<Ticket>>;
-
-    /// Returns the position of the run's first ticket in the wait queue, counted from 0. Only
-    /// queries use it; no hop needs it.
-    async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>>;
-}
-
-/// The answer to [`Slots::acquire`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AcquireResult {
-    /// The slot is held.
-    Acquired,
-    /// No slot is free.
-    Full {
-        /// When the first lease ends; `None` if no slot is held.
-        free_at: Option<Timestamp>,
-    },
-    /// A slot is free, but other tickets come first.
-    Behind,
 }
 
 /// Stores subscriptions and the inboxes of runs. Commits add them ([`EarlyWrite::Subscribe`],

@@ -42,6 +42,8 @@ pub(crate) enum RepeatedCall {
     /// Otherwise the repetition would end in a conflict, and a finished body would be executed
     /// again.
     Commit,
+    /// A release of slots. A slot that is not held is not released again.
+    Release,
     /// A change of a flow state. If the flow state already has the wanted value, the change counts
     /// as done.
     FlowStateChange,
@@ -53,6 +55,7 @@ impl RepeatedCall {
         match self {
             Self::Read => "read",
             Self::Commit => "commit",
+            Self::Release => "release of slots",
             Self::FlowStateChange => "change of a flow state",
         }
     }

@@ -16,7 +16,7 @@ use stepladder_core::journal::Fact;
 use stepladder_core::slot::Limit;
 use stepladder_core::{NewEvent, RunId, Status, json};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Queue, Slots};
+use stepladder_engine::ports::{Queue, SlotOperations};
 use stepladder_engine::{Engine, Pace, RunFilter};
 use support::chance::{SeededDice, graph};
 use support::faults::FaultyBackend;
@@ -176,7 +176,7 @@ async fn check(world: &EngineFixture, onlooker: &Arc<Engine>, seed: u64, execute
         world.hop_once(onlooker).await;
     }
     let limit = Limit { key: "main/0".into(), slots: 1 };
-    let left = world.memory.tickets(&limit.key, 9).await.unwrap();
+    let left = world.memory.first_tickets(&limit.key, 9).await.unwrap();
     assert!(left.is_empty(), "seed {seed}: {left:?} wait for ever");
 }
 

@@ -265,7 +265,7 @@ async fn rule_34_wakes_of_a_wait_queue_do_not_multiply_while_writes_are_denied()
     first.await.unwrap();
     // the slot is free and three tickets wait; from here on, the store refuses every write
     let writes = |call: &stepladder_testkit::intercept::StorageCall<'_>| {
-        appends(call) || matches!(call.name, "acquire" | "enqueue")
+        appends(call) || matches!(call.name, "acquire" | "release")
     };
     let (backend, refuses) = refusing(&world.memory, move |call| writes(call).then(denied));
     let denied_engine = world.engine_on(backend);

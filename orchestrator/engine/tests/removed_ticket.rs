@@ -13,7 +13,7 @@ use stepladder_core::spec::Concurrency;
 use stepladder_core::{EventId, RunId, Status, Wake, WakeCause};
 use stepladder_engine::Pace;
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Backend, Commit, Commits, LateWrite, Slots, StoreResult};
+use stepladder_engine::ports::{Backend, Commit, Commits, LateWrite, SlotOperations, StoreResult};
 use stepladder_testkit::intercept::{Intercept, InterceptedBackend, StorageCall};
 use stepladder_testkit::memory::Memory;
 use support::EngineFixture;
@@ -37,6 +37,10 @@ impl Intercept for HookedStorage {
         &*self.memory
     }
 
+    fn slot_operations(&self) -> Option<&dyn SlotOperations> {
+        Some(&*self.memory)
+    }
+
     async fn around<'a, T: std::fmt::Debug + Send>(
         &'a self,
         call: StorageCall<'a>,
@@ -49,7 +53,7 @@ impl Intercept for HookedStorage {
             interlude.await;
         }
         let reply = reply.await;
-        if call.name == "acquire"
+        if call.name == "try_acquire"
             && let Some(interlude) = self.after_acquire.lock().await.take()
         {
             interlude.await;
@@ -92,7 +96,7 @@ async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
         |n: u128| Holder::Attempt { run: RunId::new(clock.now(), n), step: "x".into(), attempt: 1, hop: n as u64 };
     let (first, second) = (holder(1), holder(2));
     let lease_until = clock.now() + 3_600 * SECOND;
-    memory.acquire(&limit, &first, lease_until, clock.now()).await.expect("acquired");
+    memory.try_acquire(&[limit.clone()], &first, lease_until, clock.now()).await.expect("acquired");
 
     let release = |holder: &Holder| Commit {
         after: vec![LateWrite::Release { limit: limit.clone(), holder: holder.clone() }],
@@ -116,10 +120,10 @@ async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
         (memory.clone(), other.clone(), clock.clone(), limit.clone(), second.clone());
     let before_dequeue: HookFuture = Box::pin(async move {
         open.notify_one();
-        while m.holders(&limit_again).await.expect("read").iter().any(|held| held.holder.run() == run) {
+        while m.holders(&limit_again.key).await.expect("read").iter().any(|held| held.holder.run() == run) {
             tokio::task::yield_now().await;
         }
-        m.acquire(&limit_again, &next, lease_until, at.now()).await.expect("acquired");
+        m.try_acquire(&[limit_again.clone()], &next, lease_until, at.now()).await.expect("acquired");
         at.advance(SECOND);
         support::hop_all(&m, &worker).await;
     });
@@ -145,12 +149,12 @@ async fn a_resumed_run_that_relied_on_a_removed_ticket_is_woken() {
     let (memory, clock, other) = (world.memory.clone(), world.clock.clone(), world.engine());
     let limit = Limit { key: "f/0".into(), slots: 1 };
     let first = Holder::Attempt { run: RunId::new(clock.now(), 1), step: "x".into(), attempt: 1, hop: 1 };
-    memory.acquire(&limit, &first, clock.now() + 3_600 * SECOND, clock.now()).await.expect("acquired");
+    memory.try_acquire(&[limit.clone()], &first, clock.now() + 3_600 * SECOND, clock.now()).await.expect("acquired");
     let event = world.go(&other).await;
     // the run is enqueued, and its first lease wake is an hour ahead
     world.hop_once(&other).await;
     let run = world.runs(&other, event).await[0].summary.run;
-    assert!(memory.ticket(&limit, run, None).await.expect("read").is_some());
+    assert!(memory.ticket(&limit.key, run, None).await.expect("read").is_some());
     assert!(other.functions().pause("f").await.expect("paused"));
     let wakes = vec![Wake { run, cause: WakeCause::Slot, group: "f".into() }];
     memory.commit(Commit { wakes, ..Commit::default() }).await.expect("sent");

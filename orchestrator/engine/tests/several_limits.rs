@@ -14,7 +14,7 @@ use stepladder_core::slot::{Holder, Limit, Ticket};
 use stepladder_core::spec::Concurrency;
 use stepladder_core::{EventId, NewEvent, RunId, Status, Timestamp, Wake, WakeCause, json};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Commit, Commits, LateWrite, Queue, Slots};
+use stepladder_engine::ports::{Commit, Commits, LateWrite, Queue, SlotOperations};
 use stepladder_engine::{Engine, Pace, RunFilter};
 use stepladder_testkit::clock::VirtualClock;
 use support::around::{self, HookFuture};
@@ -135,10 +135,10 @@ async fn a_step_that_moves_between_queues_ends_with_one_ticket() {
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
     let plain = world.engine();
     let now = clock.now();
-    memory.acquire(&all(), &other_holder(1), now + LEASE, now).await.expect("taken");
+    memory.try_acquire(&[all()], &other_holder(1), now + LEASE, now).await.expect("taken");
     plain.intake().ingest(vec![of_user(0)], None).await.expect("accepted");
     let run = only_run(&plain).await;
-    assert!(memory.ticket(&key(), run, None).await.expect("read").is_some(), "it has a ticket at its first limit");
+    assert!(memory.ticket(&key().key, run, None).await.expect("read").is_some(), "it has a ticket at its first limit");
     let leaves: HookFuture = {
         let memory = memory.clone();
         Box::pin(async move {
@@ -149,8 +149,8 @@ async fn a_step_that_moves_between_queues_ends_with_one_ticket() {
     // the first commit of this hop removes its ticket from the queue of the limit per key
     let engine = world.engine_on(around::before(&memory, "commit", leaves));
     world.hop_once(&engine).await;
-    assert!(memory.ticket(&all(), run, None).await.expect("read").is_some());
-    assert!(memory.ticket(&key(), run, None).await.expect("read").is_none());
+    assert!(memory.ticket(&all().key, run, None).await.expect("read").is_some());
+    assert!(memory.ticket(&key().key, run, None).await.expect("read").is_none());
 }
 
 /// A run has the first ticket in the queue of its first limit. The run has no ticket at the second
@@ -168,9 +168,9 @@ async fn a_run_new_at_the_second_limit_does_not_overtake_waiting_tickets() {
     let run = only_run(&engine).await;
     world.hop_once(&engine).await;
     for limit in [key(), all()] {
-        assert_eq!(memory.holders(&limit).await.expect("holders"), [], "{}", limit.key);
+        assert_eq!(memory.holders(&limit.key).await.expect("holders"), [], "{}", limit.key);
     }
-    let line = memory.tickets(&all().key, 9).await.expect("a line");
+    let line = memory.first_tickets(&all().key, 9).await.expect("a line");
     assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [waits.run(), run]);
 }
 
@@ -182,8 +182,8 @@ async fn a_ticket_keeps_its_time_in_another_queue() {
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
     let engine = world.engine();
     let arrived = clock.now();
-    memory.acquire(&all(), &other_holder(1), arrived + LEASE, arrived).await.expect("taken");
-    memory.acquire(&key(), &other_holder(2), arrived + LEASE, arrived).await.expect("taken");
+    memory.try_acquire(&[all()], &other_holder(1), arrived + LEASE, arrived).await.expect("taken");
+    memory.try_acquire(&[key()], &other_holder(2), arrived + LEASE, arrived).await.expect("taken");
     engine.intake().ingest(vec![of_user(0)], None).await.expect("accepted");
     let run = only_run(&engine).await;
     world.hop_once(&engine).await;
@@ -196,7 +196,7 @@ async fn a_ticket_keeps_its_time_in_another_queue() {
     let wake = Wake { run, cause: WakeCause::Slot, group: key().key };
     memory.commit(Commit { after: vec![release], wakes: vec![wake], ..Commit::default() }).await.expect("released");
     world.hop_once(&engine).await;
-    let line = memory.tickets(&all().key, 9).await.expect("a line");
+    let line = memory.first_tickets(&all().key, 9).await.expect("a line");
     assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [run, later.run()]);
 }
 
@@ -204,10 +204,10 @@ async fn a_ticket_keeps_its_time_in_another_queue() {
 /// The slot must then be released, so that no step has to wait until the lease expires.
 #[tokio::test]
 async fn a_slot_acquired_with_a_lost_reply_is_released() {
-    for asked in ["acquire", "acquire_all", "tickets"] {
-        let for_all = ScriptedFunction::new("f").step("a", &[]).spec(|spec| match asked {
-            "acquire_all" => limits(1, 1)(spec),
-            _ => spec.concurrency.push(Concurrency::steps(1)),
+    for (asked, has_two_limits) in [("acquire", false), ("acquire", true), ("snapshot", false)] {
+        let for_all = ScriptedFunction::new("f").step("a", &[]).spec(|spec| match has_two_limits {
+            true => limits(1, 1)(spec),
+            false => spec.concurrency.push(Concurrency::steps(1)),
         });
         let mut world = EngineFixture::new(vec![for_all.function()]);
         let engine = world.engine_on(around::unanswered(&world.memory, asked));

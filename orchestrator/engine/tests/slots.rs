@@ -15,7 +15,7 @@ use stepladder_core::slot::{Holder, Limit};
 use stepladder_core::spec::Concurrency;
 use stepladder_core::{EventId, NewEvent, RunId, Status, Timestamp, json};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Commit, Commits, LateWrite, Queue, Slots};
+use stepladder_engine::ports::{Commit, Commits, LateWrite, Queue, SlotOperations};
 use stepladder_engine::{Engine, Pace, RunFilter};
 use support::EngineFixture;
 use support::script::ScriptedFunction;
@@ -101,8 +101,8 @@ async fn fifty_runs_share_three_slots_in_the_order_of_their_creation() {
         let (earliest, _) = starts(&engines[0], &events, "b").await[0];
         let before = first_steps.iter().filter(|(at, _)| *at <= earliest).count();
         assert!(before >= 50 - 3, "{pace:?}: {before} first steps had started when a second step did");
-        assert!(world.memory.holders(&limit(3)).await.unwrap().is_empty(), "{pace:?}");
-        assert!(world.memory.tickets(&limit(3).key, 1).await.unwrap().is_empty(), "{pace:?}");
+        assert!(world.memory.holders(&limit(3).key).await.unwrap().is_empty(), "{pace:?}");
+        assert!(world.memory.first_tickets(&limit(3).key, 1).await.unwrap().is_empty(), "{pace:?}");
     }
 }
 
@@ -135,8 +135,8 @@ async fn each_value_of_a_key_has_separate_slots() {
     // one run of each client holds the client's slot, and the other run waits in the client's queue
     for client in ["x", "y"] {
         let limit = Limit { key: format!("f/0/{client}").into(), slots: 1 };
-        while world.memory.holders(&limit).await.unwrap().len() != 1
-            || world.memory.tickets(&limit.key, 9).await.unwrap().len() != 1
+        while world.memory.holders(&limit.key).await.unwrap().len() != 1
+            || world.memory.first_tickets(&limit.key, 9).await.unwrap().len() != 1
         {
             tokio::task::yield_now().await;
         }
@@ -199,12 +199,12 @@ async fn rule_20_a_hop_with_a_conflict_does_not_release_the_winners_slot() {
     while hops.iter().all(|hop| !hop.is_finished()) {
         tokio::task::yield_now().await; // yields until one of the hops has ended
     }
-    assert_eq!(world.memory.holders(&limit(2)).await.unwrap().len(), 1, "the winner's alone");
+    assert_eq!(world.memory.holders(&limit(2).key).await.unwrap().len(), 1, "the winner's alone");
     open.add_permits(1);
     for hop in hops {
         hop.await.unwrap();
     }
-    assert!(world.memory.holders(&limit(2)).await.unwrap().is_empty());
+    assert!(world.memory.holders(&limit(2).key).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -221,9 +221,9 @@ async fn rule_20_the_slot_of_a_start_that_was_not_written_is_released() {
     onlooker.control().cancel(run, "enough").await.unwrap();
     let holder = Holder::Attempt { run, step: "a".into(), attempt: 1, hop: 0 };
     let lease = world.clock.now() + Duration::from_secs(125);
-    world.memory.acquire(&limit(1), &holder, lease, world.clock.now()).await.unwrap();
+    world.memory.try_acquire(&[limit(1)], &holder, lease, world.clock.now()).await.unwrap();
     work(&world, &[hopping]).await;
-    assert!(world.memory.holders(&limit(1)).await.unwrap().is_empty());
+    assert!(world.memory.holders(&limit(1).key).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -237,7 +237,7 @@ async fn rule_21_a_refused_step_is_enqueued_and_then_tries_once_more() {
     world.hop_once(&engine).await;
     let other = Holder::Attempt { run: RunId::new(world.clock.now(), 9), step: "x".into(), attempt: 1, hop: 0 };
     let lease = world.clock.now() + Duration::from_secs(100);
-    world.memory.acquire(&limit(1), &other, lease, world.clock.now()).await.unwrap();
+    world.memory.try_acquire(&[limit(1)], &other, lease, world.clock.now()).await.unwrap();
     let memory = world.memory.clone();
     let freed = move || {
         let after = vec![LateWrite::Release { limit: limit(1), holder: other.clone() }];
@@ -280,7 +280,7 @@ async fn rule_22_a_redelivered_wake_repeats_the_release_and_the_promotion() {
     }
     hop.abort();
     let _ = hop.await;
-    assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1, "the slot is not released");
+    assert_eq!(world.memory.holders(&limit(1).key).await.unwrap().len(), 1, "the slot is not released");
     work(&world, from_ref(&engine)).await; // the other run is refused and enqueued
     world.memory.redeliver();
     work(&world, from_ref(&engine)).await;
@@ -303,7 +303,7 @@ async fn rule_22_the_worker_of_a_cancelled_run_still_releases_its_slot() {
     begun.notified().await;
     let run = engine.query().runs_of_event(&events[0].to_string()).await.unwrap()[0].run;
     engine.control().cancel(run, "enough").await.unwrap();
-    assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1, "the body still executes");
+    assert_eq!(world.memory.holders(&limit(1).key).await.unwrap().len(), 1, "the body still executes");
     open.add_permits(1);
     hop.await.unwrap();
     open.add_permits(1);
@@ -327,9 +327,9 @@ async fn rule_23_the_first_ticket_tries_again_at_the_end_of_a_dead_holders_lease
     let _ = hop.await;
     lives.control().cancel(dead, "its worker is dead").await.unwrap();
     work(&world, from_ref(&lives)).await;
-    assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1, "the slot is not released");
+    assert_eq!(world.memory.holders(&limit(1).key).await.unwrap().len(), 1, "the slot is not released");
     // the dead worker sent no wake, so the next wake comes when the lease expires
-    let lease = world.memory.holders(&limit(1)).await.unwrap()[0].lease_until;
+    let lease = world.memory.holders(&limit(1).key).await.unwrap()[0].lease_until;
     world.clock.set(lease + Duration::from_millis(200));
     open.add_permits(2);
     work(&world, from_ref(&lives)).await;
@@ -369,7 +369,7 @@ async fn rule_25_a_run_that_needs_no_slot_does_not_block_the_queue() {
     let engine = world.engine();
     go(&engine, 2).await;
     work(&world, from_ref(&engine)).await;
-    assert!(world.memory.tickets(&limit(1).key, 9).await.unwrap().is_empty());
+    assert!(world.memory.first_tickets(&limit(1).key, 9).await.unwrap().is_empty());
     world.settle(&engine).await;
     let runs = engine.query().runs(RunFilter::default()).await.unwrap().runs;
     assert!(runs.iter().all(|run| run.status == Status::Completed));

@@ -14,7 +14,7 @@ use stepladder_core::spec::Concurrency;
 use stepladder_core::{EventId, RunId, RunOrStep, Status, Timestamp, Wake, WakeCause};
 use stepladder_engine::Engine;
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Commit, Commits, Delivery, LateWrite, Queue, Slots};
+use stepladder_engine::ports::{Commit, Commits, Delivery, LateWrite, Queue, SlotOperations};
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_testkit::memory::Memory;
 use support::script::{ScriptedFunction, fault};
@@ -36,14 +36,14 @@ fn other_holder(n: u128) -> Holder {
 /// hop handles the wake of the retry: it enqueues the step and ends.
 async fn enqueue_the_retry(memory: Arc<Memory>, clock: Arc<VirtualClock>, other: Arc<Engine>) {
     let (now, of) = (clock.now(), other_holder(2));
-    memory.acquire(&limit(), &other_holder(1), now + LEASE, now).await.unwrap();
+    memory.try_acquire(&[limit()], &other_holder(1), now + LEASE, now).await.unwrap();
     let event = EventId::new(now, 2);
     memory.enqueue(&limit(), Ticket { queued_at: now, event, run: of.run(), of: of.run_or_step() }).await.unwrap();
     clock.advance(RETRY);
     let retry = memory.receive(1, LEASE).await.unwrap().remove(0);
     assert_eq!(retry.wake.cause, WakeCause::Due);
     other.hop(retry).await.unwrap();
-    assert_eq!(memory.tickets(&limit().key, 9).await.unwrap().len(), 2);
+    assert_eq!(memory.first_tickets(&limit().key, 9).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn rule_23_the_first_ticket_owns_one_wake_even_after_many_refusals() {
     let engine = world.engine();
     let now = world.clock.now();
     for n in [1, 2] {
-        world.memory.acquire(&limit(), &other_holder(n), now + LEASE, now).await.unwrap();
+        world.memory.try_acquire(&[limit()], &other_holder(n), now + LEASE, now).await.unwrap();
     }
     world.go(&engine).await;
     world.hop_once(&engine).await;
@@ -113,7 +113,7 @@ async fn rule_23_the_first_ticket_owns_one_wake_even_after_many_refusals() {
         let now = world.memory.next_due().unwrap();
         world.clock.set(now);
         for n in [1, 2] {
-            world.memory.acquire(&limit(), &other_holder(n), now + LEASE, now).await.unwrap();
+            world.memory.try_acquire(&[limit()], &other_holder(n), now + LEASE, now).await.unwrap();
         }
         world.hop_once(&engine).await;
     }
@@ -132,7 +132,7 @@ async fn a_due_retry_does_not_overtake_waiting_tickets() {
     world.hop_once(&engine).await;
     let run = only_run(&engine).await;
     let (now, waits) = (world.clock.now(), other_holder(2));
-    memory.acquire(&limit(), &other_holder(1), now + LEASE, now).await.unwrap();
+    memory.try_acquire(&[limit()], &other_holder(1), now + LEASE, now).await.unwrap();
     let event = EventId::new(now, 2);
     memory
         .enqueue(&limit(), Ticket { queued_at: now, event, run: waits.run(), of: waits.run_or_step() })
@@ -142,9 +142,9 @@ async fn a_due_retry_does_not_overtake_waiting_tickets() {
     // one slot is free, and the first ticket has not used it yet
     world.clock.advance(RETRY);
     world.hop_once(&engine).await;
-    let line = memory.tickets(&limit().key, 9).await.unwrap();
+    let line = memory.first_tickets(&limit().key, 9).await.unwrap();
     assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [waits.run(), run]);
-    let held = memory.holders(&limit()).await.unwrap();
+    let held = memory.holders(&limit().key).await.unwrap();
     assert_eq!(held.iter().map(|holding| holding.holder.run()).collect::<Vec<_>>(), [other_holder(1).run()]);
 
     // the first ticket is removed, and the retry is next
@@ -178,7 +178,7 @@ async fn rule_24_a_ticket_that_no_step_will_use_is_removed_when_another_waits_be
     let next = world.go(&engine).await;
     world.settle_within(&engine, Duration::from_secs(1)).await;
     assert_eq!(world.status(&engine, next).await, Status::Completed);
-    assert_eq!(world.memory.tickets(&one().key, 9).await.unwrap(), []);
+    assert_eq!(world.memory.first_tickets(&one().key, 9).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -193,7 +193,7 @@ async fn rule_21_a_step_enqueued_after_it_was_done_is_dequeued() {
     let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
     let (start, lease) = (world.clock.now(), world.clock.now() + Duration::from_secs(100));
     let holder = move |n| Holder::Attempt { run: RunId::new(start, n), step: "x".into(), attempt: 1, hop: 0 };
-    world.memory.acquire(&one(), &holder(1), lease, start).await.unwrap();
+    world.memory.try_acquire(&[one()], &holder(1), lease, start).await.unwrap();
     let (memory, fast, twin) = (world.memory.clone(), engine.clone(), delivery.clone());
     let interlude = move || {
         let (memory, fast, twin) = (memory.clone(), fast.clone(), twin.clone());
@@ -201,12 +201,12 @@ async fn rule_21_a_step_enqueued_after_it_was_done_is_dequeued() {
             let after = vec![LateWrite::Release { limit: one(), holder: holder(1) }];
             memory.commit(Commit { after, ..Commit::default() }).await.unwrap();
             fast.hop(twin).await.unwrap();
-            memory.acquire(&one(), &holder(2), lease, start).await.unwrap();
+            memory.try_acquire(&[one()], &holder(2), lease, start).await.unwrap();
         }
     };
     let slow = world.engine_on(slow::before_park(world.memory.clone(), interlude));
     slow.hop(delivery).await.unwrap();
-    assert_eq!(world.memory.tickets(&one().key, 9).await.unwrap(), []);
+    assert_eq!(world.memory.first_tickets(&one().key, 9).await.unwrap(), []);
     hop_all(&world.memory, &engine).await;
     assert_eq!(world.status(&engine, event).await, Status::Completed);
 }

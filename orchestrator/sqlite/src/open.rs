@@ -236,7 +236,10 @@ fn load_holders(db: &Connection) -> Result<Vec<(Arc<str>, RunId)>, SqliteError> 
 fn load_wait_queues(db: &Connection) -> Result<WaitQueues, SqliteError> {
     let mut queues = WaitQueues::default();
     for (key, run) in load_holders(db)? {
-        queues.change(&key, |queue| queue.acquire(u32::MAX, &Holder::Run(run), Timestamp::MAX, Timestamp::default()));
+        queues
+            .change(&key, |queue| queue.acquire(u32::MAX, &Holder::Run(run), Timestamp::MAX, Timestamp::default()))
+            // there is always a free slot
+            .ok();
     }
     let mut query = db.prepare("SELECT key, place FROM places")?;
     let mut found = query.query([])?;

@@ -9,8 +9,8 @@ use stepladder_core::waiting::Subscription;
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{EventId, Fact, Record, RunId, RunOrStep, Timer, Timestamp, Wake, WakeCause};
 use stepladder_engine::ports::{
-    AcquireResult, Commit, Commits, Delivery, EarlyWrite, JournalAppend, Journals, Queue, Slots, StoreError,
-    SubscriptionIndex, Timers,
+    AcquireRequest, AcquireResult, Commit, Commits, Delivery, EarlyWrite, JournalAppend, Journals, OwnTickets, Queue,
+    Slots, SnapshotParts, StoreError, SubscriptionIndex, Timers,
 };
 use stepladder_sqlite::{OpenError, Sqlite, SqliteOptions};
 use stepladder_testkit::clock::VirtualClock;
@@ -105,23 +105,33 @@ async fn slots_of_a_dead_process_are_free_and_as_many_tickets_are_woken() {
     };
     let (of_run, of_step) = (|n| ticket(n, RunOrStep::Run), |n| ticket(n, RunOrStep::Step("pay".into())));
     let sqlite = open(&path);
+    let request = |holder: Holder, ticket| {
+        let (limits, own, now) = (vec![two.clone()], OwnTickets::OfStep, NOW);
+        AcquireRequest { limits, holder, lease_until, now, ticket, own }
+    };
+    let acquired = AcquireResult::Acquired { left: Vec::new() };
     for n in [1, 2] {
-        assert_eq!(sqlite.acquire(&two, &holder(n), lease_until, NOW).await.expect("a slot"), AcquireResult::Acquired);
+        assert_eq!(sqlite.acquire(request(holder(n), None)).await.expect("a slot"), acquired);
     }
     for ticket in [of_run(5), of_step(3), of_run(4)] {
-        sqlite.enqueue(&two, ticket).await.expect("a ticket");
+        let waits = if ticket.of == RunOrStep::Run { Holder::Run(ticket.run) } else { holder(3) };
+        let queued = sqlite.acquire(request(waits, Some(ticket))).await.expect("a ticket");
+        assert!(matches!(queued, AcquireResult::Queued(_)), "{queued:?}");
     }
+    let first =
+        async |sqlite: &Sqlite| sqlite.snapshot(&two.key, SnapshotParts::first(9)).await.expect("a wait queue").first;
     drop(sqlite);
     let sqlite = open(&path);
-    assert!(sqlite.holders(&two).await.expect("holders").is_empty());
-    assert_eq!(sqlite.tickets(&two.key, 9).await.expect("a wait queue"), [of_step(3), of_run(4), of_run(5)]);
+    let held = sqlite.snapshot(&two.key, SnapshotParts::holders()).await.expect("holders").holders;
+    assert!(held.is_empty());
+    assert_eq!(first(&sqlite).await, [of_step(3), of_run(4), of_run(5)]);
     let mut woken: Vec<_> = receive_due(&sqlite).await.into_iter().map(|d| (d.wake.run, d.wake.cause)).collect();
     woken.sort_by_key(|(run, _)| *run);
     assert_eq!(woken, [(run(3), WakeCause::Step("pay".into())), (run(4), WakeCause::Slot)]);
-    // a run that acquires a slot leaves the wait queue; this is stored, too
-    assert_eq!(sqlite.acquire(&two, &holder(3), lease_until, NOW).await.expect("a slot"), AcquireResult::Acquired);
+    // a run that acquires a slot leaves the wait queue, also after a restart
+    assert_eq!(sqlite.acquire(request(holder(3), None)).await.expect("a slot"), acquired);
     drop(sqlite);
-    assert_eq!(open(&path).tickets(&two.key, 9).await.expect("a wait queue"), [of_run(4), of_run(5)]);
+    assert_eq!(first(&open(&path)).await, [of_run(4), of_run(5)]);
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ mod slots;
 mod starts;
 mod subscriptions;
 mod timers;
+mod wait_queues;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -232,6 +233,13 @@ suite! {
             tickets_are_ordered_by_time_then_by_event,
             one_ticket_or_all_tickets_of_a_run_are_dequeued,
             limits_with_different_keys_are_independent;
+        wait_queues:
+            a_refused_step_is_enqueued_once,
+            rule_21_a_step_tries_again_after_it_was_enqueued,
+            a_step_waits_in_one_queue_only,
+            the_first_steps_of_a_run_share_a_ticket,
+            rule_24_a_release_returns_the_tickets_to_promote,
+            runs_of_a_paused_function_wait_without_slots;
         subscriptions:
             an_empty_store_has_no_subscriptions,
             a_subscription_is_found_in_its_bucket_only,

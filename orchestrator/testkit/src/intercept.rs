@@ -3,6 +3,8 @@
 //!
 //! An [`Intercept`] decides what happens to a call. [`InterceptedBackend`] turns it into a backend.
 
+mod slots;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use stepladder_core::journal::{Record, Seq};
-use stepladder_core::slot::{HeldSlot, Holder, Limit, QueueKey, Ticket};
 use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
-use stepladder_core::{Event, EventId, RunId, RunOrStep, RunRow, StepId, Timer, Timestamp};
+use stepladder_core::{Event, EventId, RunId, RunRow, StepId, Timer, Timestamp};
 
 use stepladder_engine::ports::*;
 
@@ -41,6 +42,12 @@ pub trait Intercept: Send + Sync {
     /// Returns whether no other process can use the backend.
     fn is_exclusive(&self) -> bool {
         self.backend().is_exclusive()
+    }
+
+    /// Returns the operations of which the backend's calls about slots consist. Each is then a call
+    /// of its own; `None` if the backend does them together.
+    fn slot_operations(&self) -> Option<&dyn SlotOperations> {
+        None
     }
 
     /// Returns the longest delay of the backend's queue.
@@ -115,17 +122,6 @@ intercept! {
     Retention of backend {
         renew_retention(run: RunId, event: EventId, now: Timestamp) -> ();
         prune(older_than: Timestamp) -> PruneResult;
-    }
-    Slots of backend {
-        acquire(limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> AcquireResult;
-        acquire_all(limits: &[Limit], holder: &Holder, lease_until: Timestamp, now: Timestamp)
-            -> Result<(), Vec<(usize, AcquireResult)>>;
-        enqueue(limit: &Limit, ticket: Ticket) -> bool;
-        enqueue_paused(queue: &QueueKey, ticket: Ticket) -> ();
-        tickets(queue: &QueueKey, n: usize) -> Vec<Ticket>;
-        holders(limit: &Limit) -> Vec<HeldSlot>;
-        ticket(limit: &Limit, run: RunId, of: Option<RunOrStep>) -> Option<Ticket>;
-        position(limit: &Limit, run: RunId) -> Option<usize>;
     }
     SubscriptionIndex of backend {
         subscribed_fields(event: &str) -> SubscribedFields;

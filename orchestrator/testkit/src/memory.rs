@@ -246,7 +246,9 @@ impl MemoryTables {
             LateWrite::Dequeue { limit, run, of } => {
                 self.wait_queues.change(&limit.key, |queue| queue.dequeue(run, of.as_ref()))
             }
-            LateWrite::DequeuePaused { queue, run } => self.lines.change(&queue, |line| line.dequeue(run, None)),
+            LateWrite::DequeuePaused { queue, run } => {
+                self.wait_queues.change(&queue, |waiting| waiting.dequeue(run, None))
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use stepladder_core::state::{RunOutcome, RunState};
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::executor::{PollResult, RunView};
-use stepladder_engine::ports::{Journals, Listings, Slots};
+use stepladder_engine::ports::{Journals, Listings, SlotOperations};
 use stepladder_sdk::MissedTicks;
 
 use super::controls::FlowControlKind;
@@ -98,7 +98,8 @@ impl Simulation {
         if deaths + freezes + brown_outs + losses + self.used_faults() > 0 {
             return Ok(());
         }
-        let mut lines = self.invariants.limits().map(|limit| (limit, at_once(self.memory.tickets(&limit.key, 9))));
+        let mut lines =
+            self.invariants.limits().map(|limit| (limit, at_once(self.memory.first_tickets(&limit.key, 9))));
         match lines.find(|(_, line)| !line.is_empty()) {
             Some((limit, line)) => Err(format!("all has ended, and `{}` is left with {line:?} in line", limit.key)),
             None => Ok(()),
@@ -240,7 +241,8 @@ impl Simulation {
     /// Checks that no ticket and no live slot is left after the second round.
     pub(super) fn nothing_is_left(&self) -> Result<(), Violation> {
         for limit in self.invariants.limits() {
-            let (line, held) = (at_once(self.memory.tickets(&limit.key, 9)), at_once(self.memory.holders(limit)));
+            let (line, held) =
+                (at_once(self.memory.first_tickets(&limit.key, 9)), at_once(self.memory.holders(&limit.key)));
             let alive: Vec<_> = held.into_iter().filter(|h| h.lease_until > self.clock.now()).collect();
             if !line.is_empty() || !alive.is_empty() {
                 return Err(format!("`{}` is left with {line:?} in line, held by {alive:?}", limit.key));

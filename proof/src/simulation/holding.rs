@@ -9,7 +9,7 @@ use stepladder_core::spec::LazyExprScope;
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::{RunId, StepId, Timestamp};
 use stepladder_engine::RegisteredFunction;
-use stepladder_engine::ports::{Journals, Listings, Slots};
+use stepladder_engine::ports::{Journals, Listings, SlotOperations};
 use stepladder_testkit::memory::Memory;
 
 use super::account::ExecutionLog;
@@ -44,7 +44,7 @@ impl SlotChecks {
     ) -> Result<(), Violation> {
         for (run, step) in account.executing() {
             for limit in self.limits_of(run) {
-                let held = at_once(self.memory.holders(&limit));
+                let held = at_once(self.memory.holders(&limit.key));
                 if held.iter().any(|holding| holding.holder.is_of_step(run, &step)) {
                     continue;
                 }
@@ -72,7 +72,7 @@ impl SlotChecks {
     fn note_unused(&mut self, account: &ExecutionLog, limits: &[Limit], now: Timestamp) {
         let mut unused = HashMap::new();
         for limit in limits {
-            for holding in at_once(self.memory.holders(limit)) {
+            for holding in at_once(self.memory.holders(&limit.key)) {
                 let Holder::Attempt { run, step, attempt, .. } = &holding.holder else { continue };
                 let is_over = holding.lease_until <= now;
                 if is_over || account.executes(*run, step) || self.is_running(*run, step, *attempt) {

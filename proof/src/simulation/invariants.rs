@@ -9,7 +9,7 @@ use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::slot::{HeldSlot, Limit, Ticket};
 use stepladder_core::{RunId, RunRow, StepId, Timestamp};
 use stepladder_engine::RegisteredFunction;
-use stepladder_engine::ports::{Journals, Listings, RunQuery, Slots};
+use stepladder_engine::ports::{Journals, Listings, RunQuery, SlotOperations};
 use stepladder_testkit::memory::Memory;
 
 use super::account::{BodyId, ExecutionLog};
@@ -181,8 +181,8 @@ impl InvariantChecks {
 
 impl LimitSnapshot {
     fn look(&mut self, memory: &Memory, now: Timestamp, skew: Duration) -> Result<(), Violation> {
-        let held = at_once(memory.holders(&self.limit));
-        let places = at_once(memory.tickets(&self.limit.key, usize::MAX));
+        let held = at_once(memory.holders(&self.limit.key));
+        let places = at_once(memory.first_tickets(&self.limit.key, usize::MAX));
         let slots = self.limit.slots as usize;
         if held.len() > slots {
             return Err(format!("{} hold one of {slots} slots of `{}`: {held:?}", held.len(), self.limit.key));

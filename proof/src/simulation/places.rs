@@ -36,12 +36,9 @@ const METHODS: &[(&str, &str)] = &[
     (".backend.read(", "read"),
     (".backend.renew_retention(", "renew_retention"),
     (".backend.acquire(", "acquire"),
-    (".backend.acquire_all(", "acquire_all"),
-    (".backend.enqueue(", "enqueue"),
+    (".backend.release(", "release"),
+    (".backend.snapshot(", "snapshot"),
     (".backend.enqueue_paused(", "enqueue_paused"),
-    (".backend.tickets(", "tickets"),
-    (".backend.holders(", "holders"),
-    (".backend.ticket(", "ticket"),
     (".backend.bucket(", "bucket"),
     (".backend.oldest(", "oldest"),
     (".backend.set(", "set"),
@@ -59,6 +56,19 @@ const METHODS: &[(&str, &str)] = &[
     (".state(", "read"),
     (".take_state(", "read"),
     (".read_since(", "read"),
+];
+
+/// Further methods: listings, and the operations of which calls about slots consist.
+const MORE_METHODS: &[&str] = &[
+    "runs",
+    "try_acquire",
+    "release_slot",
+    "holders",
+    "enqueue",
+    "dequeue",
+    "first_tickets",
+    "ticket",
+    "count_before",
 ];
 
 /// A place in the engine: `file: function`, and the port's method that it calls.
@@ -94,8 +104,11 @@ impl CallSites {
         if let Some(site) = Self::all().sites.iter().find(|site| is_it(site)) {
             return Some(site);
         }
-        let method =
-            METHODS.iter().map(|(_, known)| *known).chain(["runs", "position"]).find(|known| *known == method)?;
+        let method = METHODS
+            .iter()
+            .map(|(_, known)| *known)
+            .chain(MORE_METHODS.iter().copied())
+            .find(|known| *known == method)?;
         let mut more = MORE.lock().expect("no panic");
         if let Some(site) = more.iter().find(|site| is_it(site)) {
             return Some(site);

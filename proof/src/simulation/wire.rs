@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Backend, Commit, Commits, EarlyWrite, Listings, StoreError, StoreResult};
+use stepladder_engine::ports::{
+    Backend, Commit, Commits, EarlyWrite, Listings, SlotOperations, StoreError, StoreResult,
+};
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_testkit::intercept::{Intercept, StorageCall};
 use stepladder_testkit::memory::Memory;
@@ -80,7 +82,10 @@ const WRITES: &[&str] = &[
     "enqueue",
     "enqueue_paused",
     "acquire",
-    "acquire_all",
+    "release",
+    "try_acquire",
+    "release_slot",
+    "dequeue",
     "set",
     "advance",
     "renew_retention",
@@ -110,6 +115,8 @@ pub(crate) struct SharedFaults {
     takes_at_once: bool,
     /// The longest delay of a wake in the queue.
     max_delay: Duration,
+    /// Whether slots are acquired and released in several calls, as on a store without transactions.
+    splits_slots: bool,
     /// The places at which an additional process will die.
     aims: Mutex<Vec<&'static CallSite>>,
     /// Every call is refused until this time, in milliseconds since 1970.
@@ -130,7 +137,7 @@ pub(crate) struct SharedFaults {
 impl SharedFaults {
     pub(crate) fn new(
         knobs: &SimulationSettings,
-        max_delay: Duration,
+        (max_delay, splits_slots): (Duration, bool),
         loud: bool,
         coverage: Option<Arc<Coverage>>,
     ) -> Arc<Self> {
@@ -142,6 +149,7 @@ impl SharedFaults {
             gentle: knobs.gentle > 0,
             takes_at_once: knobs.takes > 0,
             max_delay,
+            splits_slots,
             aims,
             log,
             coverage,
@@ -343,6 +351,10 @@ impl Intercept for FaultyStore {
 
     fn max_delay(&self) -> Duration {
         self.shared.max_delay
+    }
+
+    fn slot_operations(&self) -> Option<&dyn SlotOperations> {
+        self.shared.splits_slots.then_some(&*self.memory as &dyn SlotOperations)
     }
 
     fn takes_at_once(&self) -> bool {

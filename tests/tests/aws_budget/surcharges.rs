@@ -6,7 +6,7 @@ use stepladder::{Function, Pace};
 use stepladder_core::slot::{Holder, Limit};
 use stepladder_core::{NewEvent, RunId, json};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::Slots;
+use stepladder_engine::ports::SlotOperations;
 
 use crate::document;
 use crate::functions::{failing, joining, limited, plain, queued, sleeping};
@@ -63,7 +63,7 @@ async fn a_waiting_step_tries_again_when_a_lease_ends() {
     let limit = Limit { key: "queued/0".into(), slots: 1 };
     let other = Holder::Attempt { run: RunId::new(stage.clock.now(), 1), step: "work".into(), attempt: 1, hop: 0 };
     let until = stage.clock.now() + Duration::from_secs(100);
-    stage.lambda.acquire(&limit, &other, until, stage.clock.now()).await.expect("the table answers");
+    stage.lambda.try_acquire(&[limit.clone()], &other, until, stage.clock.now()).await.expect("the table answers");
     let parked = run(&stage, 1, WorkerCache::Warm).await;
     assert_eq!(parked.invocations, 2);
     document::assert_has_rows(&[tell(

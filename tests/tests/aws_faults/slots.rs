@@ -11,7 +11,7 @@ use futures::future::join_all;
 use stepladder_core::slot::{Holder, Limit, Ticket};
 use stepladder_core::{EventId, RunId, RunOrStep, Status, Timestamp};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{AcquireResult, Commit, Commits, LateWrite, Slots};
+use stepladder_engine::ports::{Commit, Commits, LateWrite, Refusal, RefusalReason, SlotOperations};
 use stepladder_tests::aws_faults::AwsFault;
 use stepladder_tests::wait_for;
 
@@ -30,13 +30,13 @@ async fn assert_ended(stage: &AwsStage, account: &ExecutionLog) {
         let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
         assert_eq!(runs[0].status, Status::Completed, "{n}: {:#?}", stage.facts(runs[0].run).await);
     }
-    let line = stage.lambda.tickets(&limit().key, 10).await.expect("a line");
+    let line = stage.lambda.first_tickets(&limit().key, 10).await.expect("a line");
     for place in &line {
         println!("waits still: {place:?}\n{:#?}", stage.facts(place.run).await);
     }
     assert!(line.is_empty(), "the queue is empty: {line:?}");
     let now = stage.clock.now();
-    let alive = stage.lambda.holders(&limit()).await.expect("holders").into_iter().filter(|h| h.lease_until > now);
+    let alive = stage.lambda.holders(&limit().key).await.expect("holders").into_iter().filter(|h| h.lease_until > now);
     assert_eq!(alive.count(), 0, "no slot is held");
     stage.assert_journals().await;
     stage.assert_within_limits();
@@ -81,8 +81,8 @@ async fn the_last_free_slot_is_not_given_twice() {
     let holder =
         |n| Holder::Attempt { run: RunId::new(Timestamp::from_millis(1), n), step: "s".into(), attempt: 1, hop: 0 };
     let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
-    // acquires and releases a slot, so that the item with the holders exists
-    stage.lambda.acquire(&one, &holder(0), until, now).await.expect("taken");
+    // so that the item with the holders exists
+    stage.lambda.try_acquire(&[one.clone()], &holder(0), until, now).await.expect("taken");
     let after = vec![LateWrite::Release { limit: one.clone(), holder: holder(0) }];
     stage.lambda.commit(Commit { after, ..Commit::default() }).await.expect("released");
     let held = Arc::new(AtomicBool::new(false));
@@ -92,12 +92,15 @@ async fn the_last_free_slot_is_not_given_twice() {
         if line && !holding.swap(true, Ordering::SeqCst) { AwsFault::Hold } else { AwsFault::Pass }
     });
     let (aws, limit) = (stage.aws.clone(), one.clone());
-    let slow = tokio::spawn(async move { aws.acquire(&limit, &holder(1), until, now).await });
+    let slow = tokio::spawn(async move { aws.try_acquire(&[limit.clone()], &holder(1), until, now).await });
     wait_for("the line to be read", async || held.load(Ordering::SeqCst).then_some(())).await;
-    assert_eq!(stage.lambda.acquire(&one, &holder(2), until, now).await.expect("taken"), AcquireResult::Acquired);
+    assert_eq!(stage.lambda.try_acquire(&[one.clone()], &holder(2), until, now).await.expect("taken"), []);
     stage.dynamo.release();
-    assert_eq!(slow.await.expect("no panic").expect("answered"), AcquireResult::Full { free_at: Some(until) });
-    assert_eq!(stage.lambda.holders(&one).await.expect("holders").len(), 1);
+    assert_eq!(
+        slow.await.expect("no panic").expect("answered"),
+        [Refusal { limit: 0, reason: RefusalReason::Full { free_at: Some(until) } }]
+    );
+    assert_eq!(stage.lambda.holders(&one.key).await.expect("holders").len(), 1);
 }
 
 /// Rule 24: a ticket that stays behind would be promoted without effect, and the slot would stay
@@ -117,9 +120,12 @@ async fn acquiring_a_slot_removes_the_ticket_also_if_the_reply_is_lost() {
         });
         let holder = Holder::Attempt { run, step: "one".into(), attempt: 1, hop: 0 };
         let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
-        assert_eq!(stage.aws.acquire(&limit(), &holder, until, now).await.expect("taken"), AcquireResult::Acquired);
-        assert!(stage.lambda.tickets(&limit().key, 10).await.expect("a line").is_empty(), "{n} stands in line no more");
-        assert_eq!(stage.lambda.ticket(&limit(), run, None).await.expect("a place"), None);
+        assert_eq!(stage.aws.try_acquire(&[limit()], &holder, until, now).await.expect("taken"), []);
+        assert!(
+            stage.lambda.first_tickets(&limit().key, 10).await.expect("a line").is_empty(),
+            "{n} stands in line no more"
+        );
+        assert_eq!(stage.lambda.ticket(&limit().key, run, None).await.expect("a place"), None);
     }
 }
 
@@ -144,12 +150,12 @@ async fn a_repeated_request_does_not_restore_a_used_ticket() {
     let (aws, limit) = (stage.aws.clone(), one.clone());
     let slow = tokio::spawn(async move { aws.enqueue(&limit, place).await });
     wait_for("the request to be repeated", async || repeated.load(Ordering::SeqCst).then_some(())).await;
-    assert!(stage.lambda.ticket(&one, run, None).await.expect("read").is_some());
+    assert!(stage.lambda.ticket(&one.key, run, None).await.expect("read").is_some());
     let holder = Holder::Attempt { run, step: "s".into(), attempt: 1, hop: 0 };
-    assert_eq!(stage.lambda.acquire(&one, &holder, until, now).await.expect("taken"), AcquireResult::Acquired);
+    assert_eq!(stage.lambda.try_acquire(&[one.clone()], &holder, until, now).await.expect("taken"), []);
     stage.dynamo.release();
     slow.await.expect("no panic").expect("joined");
-    assert_eq!(stage.lambda.tickets(&one.key, 9).await.expect("a line"), []);
+    assert_eq!(stage.lambda.first_tickets(&one.key, 9).await.expect("a line"), []);
 }
 
 /// Deletes the item that lists the tickets of a run.
@@ -182,7 +188,7 @@ async fn a_ticket_that_its_run_does_not_know_is_removed_at_its_turn() {
         stage.lambda.enqueue(&limit(), place).await.expect("parked");
         forget_places(&stage, run).await;
     }
-    assert_eq!(stage.lambda.tickets(&limit().key, 9).await.expect("a line").len(), 2);
+    assert_eq!(stage.lambda.first_tickets(&limit().key, 9).await.expect("a line").len(), 2);
     for n in 1..RUNS {
         stage.send(&engine, &go(n)).await;
     }
@@ -200,7 +206,7 @@ async fn slots_are_given_in_order_also_if_replies_are_lost() {
     for attempt in [1, 2] {
         let other =
             Holder::Attempt { run: RunId::new(Timestamp::from_millis(1), 1), step: "other".into(), attempt, hop: 0 };
-        stage.lambda.acquire(&limit(), &other, until, stage.clock.now()).await.expect("the table answers");
+        stage.lambda.try_acquire(&[limit()], &other, until, stage.clock.now()).await.expect("the table answers");
     }
     stage.wire.plan(|call| {
         let takes = call.body["UpdateExpression"].as_str().is_some_and(|update| update.starts_with("SET h.#me"));

@@ -9,7 +9,7 @@ use stepladder_core::journal::{Entry, Fact, NewRun, RunOrigin};
 use stepladder_core::slot::{Limit, Ticket};
 use stepladder_core::state::{RunEnd, RunOutcome};
 use stepladder_core::{EventId, RunId, RunRow};
-use stepladder_engine::ports::{Events, Journals, Listings, Queue, RunQuery, Slots};
+use stepladder_engine::ports::{Events, Journals, Listings, Queue, RunQuery, Slots, SnapshotParts};
 use stepladder_proof::RunJournal;
 use stepladder_sqlite::{Sqlite, SqliteOptions};
 
@@ -57,7 +57,7 @@ impl StoredRuns {
     /// Returns the tickets at the only limit of a function.
     pub(crate) async fn line(&self, function: &str) -> Vec<Ticket> {
         let limit = Limit { key: format!("{function}/0").into(), slots: 1 };
-        self.file.tickets(&limit.key, usize::MAX).await.expect("a line")
+        self.file.snapshot(&limit.key, SnapshotParts::first(usize::MAX)).await.expect("a line").first
     }
 }
 

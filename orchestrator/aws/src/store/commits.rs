@@ -90,10 +90,10 @@ impl Aws {
     async fn apply(&self, after: LateWrite, now: Timestamp) -> StoreResult<()> {
         match after {
             LateWrite::MarkEnded { run, at, status } => self.end_row(run, at, status, now).await,
-            LateWrite::Release { limit, holder } => self.release(&limit, &holder).await,
+            LateWrite::Release { limit, holder } => self.release_holder(&limit, &holder).await,
             LateWrite::Unsubscribe(subscription) => self.delete(&layout::subscription(&subscription)).await,
             LateWrite::TakeFromInbox { run, event } => self.delete(&layout::inbox_event(run, event)).await,
-            LateWrite::Dequeue { limit, run, of } => self.dequeue(&limit, run, of.as_ref()).await,
+            LateWrite::Dequeue { limit, run, of } => self.delete_tickets_of(&limit, run, of.as_ref()).await,
             LateWrite::DequeuePaused { queue, run } => {
                 let items = self.tickets_of_run(&queue, run).await?;
                 self.delete_tickets(items).await

@@ -13,10 +13,10 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
 use stepladder_core::slot::{HeldSlot, Holder, Limit, QueueKey, Ticket, may_acquire};
 use stepladder_core::{RunId, RunOrStep, StepId, Timestamp};
-use stepladder_engine::ports::{AcquireResult, Slots, StoreError, StoreResult};
+use stepladder_engine::ports::{Refusal, RefusalReason, SlotOperations, StoreError, StoreResult};
 
 use crate::Aws;
-use crate::item::{ReadItem, number};
+use crate::item::{Item, ReadItem, number};
 use crate::layout::{self, ItemKey, MAX_HOLDERS};
 use crate::table::PutOutcome;
 
@@ -32,100 +32,58 @@ enum SlotView {
     /// This item has a free slot. If the holder has a ticket, it is included.
     Free(HolderShard, Option<Ticket>),
     /// The holder gets no slot now.
-    Refused(AcquireResult),
+    Refused(RefusalReason),
 }
 
 #[async_trait]
-impl Slots for Aws {
-    async fn acquire(
-        &self,
-        limit: &Limit,
-        holder: &Holder,
-        lease_until: Timestamp,
-        now: Timestamp,
-    ) -> StoreResult<AcquireResult> {
-        for _ in 0..MAX_ATTEMPTS {
-            let (shard, ticket) = match self.find_slot(limit, holder, now).await? {
-                SlotView::Refused(refusal) => return Ok(refusal),
-                SlotView::Held(shard) => match self.renew_lease(limit, shard, holder, lease_until).await? {
-                    true => return Ok(AcquireResult::Acquired),
-                    false => continue,
-                },
-                SlotView::Free(shard, ticket) => (shard, ticket),
-            };
-            if self.add_holder(limit, &shard, holder, HolderLease { until: lease_until, now }).await? {
-                self.delete_used_ticket(limit, ticket).await?;
-                return Ok(AcquireResult::Acquired);
-            }
-        }
-        Err(StoreError::Unavailable(format!("too many runs acquire slots of `{}` at the same time", limit.key)))
-    }
-
-    async fn acquire_all(
+impl SlotOperations for Aws {
+    async fn try_acquire(
         &self,
         limits: &[Limit],
         holder: &Holder,
         lease_until: Timestamp,
         now: Timestamp,
-    ) -> StoreResult<Result<(), Vec<(usize, AcquireResult)>>> {
-        'rounds: for _ in 0..MAX_ATTEMPTS {
-            let (mut free, mut refused, mut held) = (Vec::new(), Vec::new(), Vec::new());
-            for (n, limit) in limits.iter().enumerate() {
-                match self.find_slot(limit, holder, now).await? {
-                    SlotView::Refused(refusal) => refused.push((n, refusal)),
-                    SlotView::Held(shard) => held.push((limit, shard)),
-                    SlotView::Free(shard, ticket) => free.push((limit, shard, ticket)),
-                }
-            }
-            if !refused.is_empty() {
-                return Ok(Err(refused));
-            }
-            for (limit, shard) in held {
-                if !self.renew_lease(limit, shard, holder, lease_until).await? {
-                    continue 'rounds;
-                }
-            }
-            let lease = HolderLease { until: lease_until, now };
-            let writes = free.iter().map(|(limit, shard, _)| self.holder_write(limit, shard, holder, lease));
-            if free.is_empty() || self.write_together(writes).await? {
-                for (limit, _, ticket) in free {
-                    self.delete_used_ticket(limit, ticket).await?;
-                }
-                return Ok(Ok(()));
-            }
+    ) -> StoreResult<Vec<Refusal>> {
+        let lease = Lease { until: lease_until, now };
+        match limits {
+            [limit] => self.acquire_one(limit, holder, lease).await,
+            _ => self.acquire_together(limits, holder, lease).await,
         }
-        let keys: Vec<&str> = limits.iter().map(|limit| &*limit.key).collect();
-        Err(StoreError::Unavailable(format!("too many runs acquire slots of `{}` at the same time", keys.join("`, `"))))
+    }
+
+    async fn release_slot(&self, limit: &Limit, holder: &Holder) -> StoreResult<()> {
+        self.release_holder(limit, holder).await
+    }
+
+    async fn holders(&self, queue: &QueueKey) -> StoreResult<Vec<HeldSlot>> {
+        Ok(self.stored_shards(queue).await?.into_iter().flat_map(|shard| shard.holders).collect())
     }
 
     async fn enqueue(&self, limit: &Limit, ticket: Ticket) -> StoreResult<bool> {
-        self.enqueue(&limit.key, &ticket).await
+        self.add_ticket(&limit.key, &ticket).await
     }
 
-    async fn enqueue_paused(&self, queue: &QueueKey, ticket: Ticket) -> StoreResult<()> {
-        self.enqueue(queue, &ticket).await.map(drop)
+    async fn enqueue_without_slots(&self, queue: &QueueKey, ticket: Ticket) -> StoreResult<()> {
+        self.add_ticket(queue, &ticket).await.map(drop)
     }
 
-    async fn tickets(&self, queue: &QueueKey, n: usize) -> StoreResult<Vec<Ticket>> {
-        self.first_tickets(queue, n).await
+    async fn dequeue(&self, limit: &Limit, ticket: &Ticket) -> StoreResult<()> {
+        self.delete_tickets_of(limit, ticket.run, Some(&ticket.of)).await
     }
 
-    async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>> {
-        Ok(self.shards(limit).await?.into_iter().flat_map(|shard| shard.holders).collect())
+    async fn first_tickets(&self, queue: &QueueKey, n: usize) -> StoreResult<Vec<Ticket>> {
+        self.read_first_tickets(queue, n).await
     }
 
-    async fn ticket(&self, limit: &Limit, run: RunId, of: Option<RunOrStep>) -> StoreResult<Option<Ticket>> {
+    async fn ticket(&self, queue: &QueueKey, run: RunId, of: Option<&RunOrStep>) -> StoreResult<Option<Ticket>> {
         match of {
-            Some(of) => self.ticket_of_step(&limit.key, run, &of).await,
-            None => self.oldest_ticket(&limit.key, run).await,
+            Some(of) => self.ticket_of_step(queue, run, of).await,
+            None => self.oldest_ticket(queue, run).await,
         }
     }
 
-    async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {
-        match self.oldest_ticket(&limit.key, run).await? {
-            Some(ticket) => self.count_before(&limit.key, &ticket).await.map(Some),
-            None => Ok(None),
-        }
+    async fn count_before(&self, queue: &QueueKey, ticket: &Ticket) -> StoreResult<usize> {
+        self.count_tickets_before(queue, ticket).await
     }
 }
 
@@ -155,27 +113,83 @@ fn parse_holding(name: &str, lease_until: &AttributeValue) -> Option<HeldSlot> {
 }
 
 impl Aws {
+    /// Acquires a slot of one limit.
+    async fn acquire_one(&self, limit: &Limit, holder: &Holder, lease: Lease) -> StoreResult<Vec<Refusal>> {
+        for _ in 0..MAX_ATTEMPTS {
+            let (shard, ticket) = match self.find_slot(limit, holder, lease.now).await? {
+                SlotView::Refused(reason) => return Ok(vec![Refusal { limit: 0, reason }]),
+                SlotView::Held(shard) => match self.renew_lease(limit, shard, holder, lease.until).await? {
+                    true => return Ok(Vec::new()),
+                    false => continue,
+                },
+                SlotView::Free(shard, ticket) => (shard, ticket),
+            };
+            if self.add_holder(limit, &shard, holder, lease).await? {
+                self.delete_used_ticket(limit, ticket).await?;
+                return Ok(Vec::new());
+            }
+        }
+        Err(StoreError::Unavailable(format!("too many runs acquire slots of `{}` at the same time", limit.key)))
+    }
+
+    /// Acquires a slot of each of several limits, in one transaction.
+    async fn acquire_together(&self, limits: &[Limit], holder: &Holder, lease: Lease) -> StoreResult<Vec<Refusal>> {
+        'rounds: for _ in 0..MAX_ATTEMPTS {
+            let (mut free, mut refused, mut held) = (Vec::new(), Vec::new(), Vec::new());
+            for (at, limit) in limits.iter().enumerate() {
+                match self.find_slot(limit, holder, lease.now).await? {
+                    SlotView::Refused(reason) => refused.push(Refusal { limit: at, reason }),
+                    SlotView::Held(shard) => held.push((limit, shard)),
+                    SlotView::Free(shard, ticket) => free.push((limit, shard, ticket)),
+                }
+            }
+            if !refused.is_empty() {
+                return Ok(refused);
+            }
+            for (limit, shard) in held {
+                if !self.renew_lease(limit, shard, holder, lease.until).await? {
+                    continue 'rounds;
+                }
+            }
+            let writes = free.iter().map(|(limit, shard, _)| self.holder_write(limit, shard, holder, lease));
+            if free.is_empty() || self.write_together(writes).await? {
+                for (limit, _, ticket) in free {
+                    self.delete_used_ticket(limit, ticket).await?;
+                }
+                return Ok(Vec::new());
+            }
+        }
+        let keys: Vec<&str> = limits.iter().map(|limit| &*limit.key).collect();
+        Err(StoreError::Unavailable(format!("too many runs acquire slots of `{}` at the same time", keys.join("`, `"))))
+    }
+
     /// Returns all items with holders of a limit. An item that is not stored yet is returned as
     /// empty.
     async fn shards(&self, limit: &Limit) -> StoreResult<Vec<HolderShard>> {
-        let items = self.query_partition(&layout::holders(&limit.key), true).await?;
         let n = limit.slots.div_ceil(MAX_HOLDERS).max(1);
         let mut shards: Vec<HolderShard> =
             (0..n).map(|number| HolderShard { number, exists: false, holders: Vec::new() }).collect();
-        for item in &items {
-            let broken = || StoreError::Unreadable(format!("the holders of `{}` are not valid", limit.key));
-            let number = item.text("SK")?.strip_prefix("S#").and_then(|n| n.parse().ok()).ok_or_else(broken)?;
-            let map = item.get("h").and_then(|h| h.as_m().ok()).ok_or_else(broken)?;
-            let holders =
-                map.iter().map(|(name, lease)| parse_holding(name, lease)).collect::<Option<_>>().ok_or_else(broken)?;
-            let shard = HolderShard { number, exists: true, holders };
-            match shards.iter().position(|known| known.number == number) {
+        for shard in self.stored_shards(&limit.key).await? {
+            match shards.iter().position(|known| known.number == shard.number) {
                 Some(i) => shards[i] = shard,
                 // this item is left over from a time when the limit was higher
                 None => shards.push(shard),
             }
         }
         Ok(shards)
+    }
+
+    /// Returns the items of a limit.
+    async fn stored_shards(&self, key: &str) -> StoreResult<Vec<HolderShard>> {
+        let items = self.query_partition(&layout::holders(key), true).await?;
+        let shard = |item: &Item| {
+            let broken = || StoreError::Unreadable(format!("the holders of `{key}` are not valid"));
+            let number = item.text("SK")?.strip_prefix("S#").and_then(|n| n.parse().ok()).ok_or_else(broken)?;
+            let map = item.get("h").and_then(|h| h.as_m().ok()).ok_or_else(broken)?;
+            let holders = map.iter().map(|(name, lease)| parse_holding(name, lease)).collect::<Option<_>>();
+            Ok(HolderShard { number, exists: true, holders: holders.ok_or_else(broken)? })
+        };
+        items.iter().map(shard).collect()
     }
 
     /// Renews the lease of a holder. Returns false if the holder has no slot any more.
@@ -211,14 +225,14 @@ impl Aws {
         let all = || shards.iter().flat_map(|shard| &shard.holders);
         let alive = all().filter(|h| h.lease_until > now).count();
         let free = limit.slots.saturating_sub(u32::try_from(alive).unwrap_or(u32::MAX));
-        let full = || AcquireResult::Full { free_at: all().map(|h| h.lease_until).filter(|end| *end > now).min() };
+        let full = || RefusalReason::Full { free_at: all().map(|h| h.lease_until).filter(|end| *end > now).min() };
         if free == 0 {
             return Ok(SlotView::Refused(full()));
         }
-        let queue = self.first_tickets(&limit.key, free as usize).await?;
+        let queue = self.read_first_tickets(&limit.key, free as usize).await?;
         let ticket = own_ticket(&queue, holder);
         if !may_acquire(free, ticket.map(|(ahead, _)| ahead), queue.len()) {
-            return Ok(SlotView::Refused(AcquireResult::Behind));
+            return Ok(SlotView::Refused(RefusalReason::Behind));
         }
         // the search starts at a different item for each run, so that fewer writes conflict
         let first = layout::shard(holder.run(), shards.len() as u64) as usize;
@@ -252,8 +266,8 @@ impl Aws {
     }
 
     /// Releases a slot. Does nothing if the holder has none.
-    pub(super) async fn release(&self, limit: &Limit, holder: &Holder) -> StoreResult<()> {
-        // if one item can contain all holders, it need not be read first
+    pub(super) async fn release_holder(&self, limit: &Limit, holder: &Holder) -> StoreResult<()> {
+        // if all holders fit into one item, it need not be read first
         if limit.slots <= MAX_HOLDERS && self.release_from(limit, 0, holder).await? {
             return Ok(());
         }

@@ -37,8 +37,8 @@ impl Aws {
         [of_run, in_queue]
     }
 
-    /// Adds a ticket, and returns whether it is new. If the step already has a ticket, it is kept.
-    pub(super) async fn enqueue(&self, queue: &str, ticket: &Ticket) -> StoreResult<bool> {
+    /// Adds a ticket, and returns whether it is new. A step that has a ticket keeps it.
+    pub(super) async fn add_ticket(&self, queue: &str, ticket: &Ticket) -> StoreResult<bool> {
         let [of_run, in_queue] = self.ticket_items(queue, ticket, self.now());
         let key = layout::ticket_of_run(queue, ticket.run, &ticket.of);
         let mut round = 0;
@@ -59,15 +59,15 @@ impl Aws {
         }
     }
 
-    /// Deletes the ticket of a step, or all tickets of the run. This includes a ticket at the head
-    /// of the queue that no item of the run refers to.
-    pub(super) async fn dequeue(&self, limit: &Limit, run: RunId, of: Option<&RunOrStep>) -> StoreResult<()> {
+    /// Deletes the ticket of a step, or all tickets of the run. This includes one at the head of
+    /// the queue to which no item of the run leads.
+    pub(super) async fn delete_tickets_of(&self, limit: &Limit, run: RunId, of: Option<&RunOrStep>) -> StoreResult<()> {
         let items = match of {
             Some(of) => self.get(&layout::ticket_of_run(&limit.key, run, of)).await?.into_iter().collect(),
             None => self.tickets_of_run(&limit.key, run).await?,
         };
         self.delete_tickets(items).await?;
-        for ticket in self.first_tickets(&limit.key, limit.slots as usize).await? {
+        for ticket in self.read_first_tickets(&limit.key, limit.slots as usize).await? {
             if ticket.run == run && of.is_none_or(|of| ticket.of == *of) {
                 self.delete(&ItemKey { pk: layout::wait_queue(&limit.key), sk: layout::ticket_sk(&ticket) }).await?;
             }
@@ -135,7 +135,7 @@ impl Aws {
     }
 
     /// Returns the first `n` tickets of the queue.
-    pub(super) async fn first_tickets(&self, queue: &str, n: usize) -> StoreResult<Vec<Ticket>> {
+    pub(super) async fn read_first_tickets(&self, queue: &str, n: usize) -> StoreResult<Vec<Ticket>> {
         if n == 0 {
             return Ok(Vec::new());
         }
@@ -148,8 +148,8 @@ impl Aws {
         self.query(query).await?.iter().map(ticket).collect()
     }
 
-    /// Returns the number of tickets before this one.
-    pub(super) async fn count_before(&self, queue: &str, ticket: &Ticket) -> StoreResult<usize> {
+    /// Returns the number of tickets before a ticket.
+    pub(super) async fn count_tickets_before(&self, queue: &str, ticket: &Ticket) -> StoreResult<usize> {
         let range = Some(("SK < :a", vec![layout::ticket_sk(ticket)]));
         self.count(TableQuery { partition: ("PK", layout::wait_queue(queue)), range, ..TableQuery::default() }).await
     }

@@ -72,7 +72,7 @@ impl ActiveHop {
         }
         // before the pause: missed ticks of a paused function are not kept for later
         if let Some(reason) = self.missed_tick(turn.now()) {
-            let queue = slot::paused_queue(&self.run.created.function);
+            let queue = slot::pause_key(&self.run.created.function);
             let mut draft = Draft::of(vec![Fact::RunSkipped { reason: reason.into() }.at(turn.now())]);
             draft.after.push(LateWrite::DequeuePaused { queue, run: self.run.run });
             return self.write(draft, Ack::Later, Next::Admit, turn);

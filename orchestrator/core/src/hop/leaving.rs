@@ -26,17 +26,7 @@ impl ActiveHop {
         for (step, body) in std::mem::take(&mut self.execution.bodies) {
             self.owe_slots(&step, body.ready.attempt);
         }
-        let releases: Vec<(Limit, Holder)> = std::mem::take(&mut self.debts.releases)
-            .into_iter()
-            .filter_map(|after| match after {
-                LateWrite::Release { limit, holder } => Some((limit, holder)),
-                LateWrite::MarkEnded { .. }
-                | LateWrite::Dequeue { .. }
-                | LateWrite::DequeuePaused { .. }
-                | LateWrite::Unsubscribe(_)
-                | LateWrite::TakeFromInbox { .. } => None,
-            })
-            .collect();
+        let releases = std::mem::take(&mut self.debts.releases);
         let promote = match self.debts.unpromoted.take() {
             Some(_) => self.limits.of_steps.clone(),
             None => Vec::new(),
@@ -60,6 +50,7 @@ impl ActiveHop {
             LateWrite::Release { limit, holder } => Some((limit, holder)),
             LateWrite::MarkEnded { .. }
             | LateWrite::Dequeue { .. }
+            | LateWrite::DequeuePaused { .. }
             | LateWrite::Unsubscribe(_)
             | LateWrite::TakeFromInbox { .. } => None,
         };

@@ -15,8 +15,7 @@ use stepladder_core::{RunOrStep, Timestamp, Wake, WakeCause};
 
 use crate::EngineError;
 use crate::functions::FunctionControl;
-use crate::intake::flow_state_key;
-use crate::ports::{Commit, FlowStateChange, LateWrite, StoreError};
+use crate::ports::{Commit, FlowStateChange, LateWrite, SnapshotParts, StoreError};
 
 /// How long a process relies on its last reading that a function is not paused, so that starting a
 /// run does not cost a read. A pause applies at once in the process that wrote it, and after this
@@ -38,8 +37,12 @@ impl FunctionControl {
             return Ok(false);
         }
         let now = self.runtime.now().as_millis().to_string();
-        let change =
-            FlowStateChange { key: pause_key(function), seen: None, becomes: Some(now.into()), until: Timestamp::MAX };
+        let change = FlowStateChange {
+            key: slot::pause_key(function),
+            seen: None,
+            becomes: Some(now.into()),
+            until: Timestamp::MAX,
+        };
         Ok(self.runtime.backend.change_flow_state(vec![change]).await?[..] == [true])
     }
 
@@ -53,7 +56,7 @@ impl FunctionControl {
         self.require_registered(function).await?;
         if let Some(seen) = self.read_pause(function).await? {
             let change = FlowStateChange {
-                key: pause_key(function),
+                key: slot::pause_key(function),
                 seen: Some(seen),
                 becomes: None,
                 until: self.runtime.now(),
@@ -63,10 +66,10 @@ impl FunctionControl {
                 return Ok(0);
             }
         }
-        let queue = slot::paused_queue(function);
+        let queue = slot::pause_key(function);
         let mut woken = 0;
         loop {
-            let tickets = self.runtime.backend.tickets(&queue, PAGE).await?;
+            let tickets = self.runtime.backend.snapshot(&queue, SnapshotParts::first(PAGE)).await?.first;
             let group: Arc<str> = function.into();
             let wakes =
                 tickets.iter().map(|p| Wake { run: p.run, cause: WakeCause::Next, group: group.clone() }).collect();
@@ -101,7 +104,7 @@ impl FunctionControl {
         let stored = self
             .runtime
             .backend
-            .read_flow_state(functions.iter().map(|function| pause_key(function)).collect())
+            .read_flow_state(functions.iter().map(|function| slot::pause_key(function)).collect())
             .await?;
         let (mut paused, mut unpaused, now) = (HashMap::new(), self.lock_unpaused(), self.runtime.now());
         for (function, text) in functions.into_iter().zip(stored) {
@@ -126,12 +129,12 @@ impl FunctionControl {
         }
         let ticket =
             Ticket { queued_at: state.created_at, event: state.created.event.id, run: state.run, of: RunOrStep::Run };
-        self.runtime.backend.enqueue_paused(&slot::paused_queue(function), ticket).await?;
+        self.runtime.backend.enqueue_paused(&slot::pause_key(function), ticket).await?;
         Ok(self.read_pause(function).await?.is_some())
     }
 
     async fn read_pause(&self, function: &str) -> Result<Option<Arc<str>>, StoreError> {
-        Ok(self.runtime.backend.read_flow_state(vec![pause_key(function)]).await?.pop().flatten())
+        Ok(self.runtime.backend.read_flow_state(vec![slot::pause_key(function)]).await?.pop().flatten())
     }
 
     /// Locks the times of the last readings that a function is not paused.
@@ -145,8 +148,4 @@ impl FunctionControl {
             None => Err(EngineError::NotFound(format!("there is no function `{function}`"))),
         }
     }
-}
-
-fn pause_key(function: &str) -> Arc<str> {
-    flow_state_key("paused", function, "")
 }

@@ -3,19 +3,16 @@
 use std::sync::Arc;
 
 use stepladder_core::decide::{Operation, Want};
-use stepladder_core::hop::{
-    Effect, FoundRun, Hop, Input, LoadedRun, SlotRequest as Request, StoreFault, TicketSearch, Write,
-};
-use stepladder_core::slot::{Holder, Limit};
+use stepladder_core::hop::{Effect, FoundRun, Hop, Input, LoadedRun, StoreFault, TicketSearch, Write};
+use stepladder_core::slot::{Holder, Limit, Ticket};
 use stepladder_core::state::RunState;
-use stepladder_core::{EventId, RunId, Timestamp};
+use stepladder_core::{EventId, RunId, RunOrStep, Timestamp};
 
 use crate::EngineError;
 use crate::functions::Catalog;
 use crate::hop::Hops;
-use crate::ports::{Commit, Receipt, StoreError};
+use crate::ports::{Commit, Receipt, SnapshotParts, StoreError};
 use crate::retries;
-use crate::slots::SlotRequest;
 
 type Answer = Result<Input, StoreError>;
 
@@ -84,7 +81,7 @@ impl Storage<'_> {
             Effect::FindRun(of) => return self.find_run(of).await,
             Effect::FindTickets { limits, place } => return self.find_tickets(run.run, limits, place).await,
             Effect::FindHolders(limits) => return self.find_holders(run.run, limits).await,
-            Effect::Acquire(request) => return self.acquire(run, request).await,
+            Effect::Acquire(request) => return hops.slots.acquire_slots(run, request).await.map(Input::Slots),
             Effect::PassOnLeaseWakes(limits) => hops.slots.pass_on_lease_wakes(&limits).await?,
             Effect::ReleaseEnded(limits) => hops.slots.release_ended(&limits).await?,
             Effect::ReadInbox => return self.read_inbox(run.run).await,
@@ -195,36 +192,37 @@ impl Storage<'_> {
     }
 
     async fn has_ticket(&self, run: RunId, limit: &Limit, place: &TicketSearch) -> Result<bool, StoreError> {
-        let backend = &self.hops.runtime.backend;
-        let is_at_head = match place {
-            TicketSearch::OfRun => false,
-            TicketSearch::Own(of) => {
-                return Ok(backend.ticket(limit, run, Some(of.clone())).await?.is_some());
-            }
+        match place {
+            TicketSearch::OfRun => self.waits_at(run, limit, None).await,
+            TicketSearch::Own(of) => self.waits_at(run, limit, Some(of.clone())).await,
             TicketSearch::AtHeadOrOfRun => {
-                backend.tickets(&limit.key, limit.slots as usize).await?.iter().any(|ticket| ticket.run == run)
+                let is_at_head = self.has_at_head(limit, |ticket| ticket.run == run).await?;
+                Ok(is_at_head || self.waits_at(run, limit, None).await?)
             }
             TicketSearch::OwnAtHead(of) => {
-                let tickets = backend.tickets(&limit.key, limit.slots as usize).await?;
-                return Ok(tickets.iter().any(|ticket| ticket.run == run && ticket.of == *of));
+                self.has_at_head(limit, |ticket| ticket.run == run && ticket.of == *of).await
             }
-        };
-        Ok(is_at_head || backend.ticket(limit, run, None).await?.is_some())
+        }
+    }
+
+    async fn waits_at(&self, run: RunId, limit: &Limit, of: Option<RunOrStep>) -> Result<bool, StoreError> {
+        let parts = SnapshotParts::ticket(run, of);
+        Ok(self.hops.runtime.backend.snapshot(&limit.key, parts).await?.ticket.is_some())
+    }
+
+    async fn has_at_head(&self, limit: &Limit, is_it: impl Fn(&Ticket) -> bool) -> Result<bool, StoreError> {
+        let parts = SnapshotParts::first(limit.slots as usize);
+        Ok(self.hops.runtime.backend.snapshot(&limit.key, parts).await?.first.iter().any(is_it))
     }
 
     async fn find_holders(&self, run: RunId, limits: Vec<Limit>) -> Answer {
         let mut found: Vec<(Limit, Holder)> = Vec::new();
         for limit in limits {
-            let held = self.hops.runtime.backend.holders(&limit).await?.into_iter().map(|held| held.holder);
+            let snapshot = self.hops.runtime.backend.snapshot(&limit.key, SnapshotParts::holders()).await?;
+            let held = snapshot.holders.into_iter().map(|held| held.holder);
             found.extend(held.filter(|holder| holder.run() == run).map(|holder| (limit.clone(), holder)));
         }
         Ok(Input::Holders(found))
-    }
-
-    async fn acquire(&self, run: &RunState, request: Request) -> Answer {
-        let Request { limits, holder, lease_until, by_itself } = request;
-        let asker = SlotRequest { holder: &holder, lease_until, by_itself };
-        self.hops.slots.acquire_slots(run, &limits, asker).await.map(Input::Slots)
     }
 
     async fn read_inbox(&self, run: RunId) -> Answer {

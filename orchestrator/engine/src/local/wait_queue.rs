@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use stepladder_core::slot::{HeldSlot, Holder, Ticket, may_acquire};
 use stepladder_core::{RunId, RunOrStep, Timestamp};
 
-use crate::ports::AcquireResult;
+use crate::ports::RefusalReason;
 
 /// The holders and the tickets of one key.
 #[derive(Debug, Default)]
@@ -17,19 +17,19 @@ pub struct WaitQueue {
 }
 
 impl WaitQueue {
-    /// Returns what [`acquire`](Self::acquire) would return, without acquiring a slot.
-    pub fn peek(&self, slots: u32, holder: &Holder, now: Timestamp) -> AcquireResult {
+    /// Returns why [`acquire`](Self::acquire) would refuse; `None` if it would not.
+    pub fn refusal(&self, slots: u32, holder: &Holder, now: Timestamp) -> Option<RefusalReason> {
         if self.held.iter().any(|holding| holding.holder == *holder) {
-            return AcquireResult::Acquired;
+            return None;
         }
         let alive = || self.held.iter().filter(|holding| holding.lease_until > now);
         let free = slots.saturating_sub(u32::try_from(alive().count()).unwrap_or(u32::MAX));
         if free == 0 {
-            return AcquireResult::Full { free_at: alive().map(|holding| holding.lease_until).min() };
+            return Some(RefusalReason::Full { free_at: alive().map(|holding| holding.lease_until).min() });
         }
         // counting stops at `free` tickets, because then the holder gets no slot anyway
         let ahead = self.ticket_of(holder).map(|own| self.tickets.range(..own).take(free as usize).count());
-        if may_acquire(free, ahead, self.tickets.len()) { AcquireResult::Acquired } else { AcquireResult::Behind }
+        if may_acquire(free, ahead, self.tickets.len()) { None } else { Some(RefusalReason::Behind) }
     }
 
     /// Acquires a slot, as [`Slots::acquire`](crate::ports::Slots::acquire) does. Also returns the
@@ -40,7 +40,7 @@ impl WaitQueue {
         holder: &Holder,
         lease_until: Timestamp,
         now: Timestamp,
-    ) -> (AcquireResult, Option<Ticket>) {
+    ) -> Result<Option<Ticket>, RefusalReason> {
         if let Some(held) = self.held.iter_mut().find(|holding| holding.holder == *holder) {
             held.lease_until = lease_until;
             // two hops may handle the same step: one acquired the slot, and then the other one
@@ -48,19 +48,19 @@ impl WaitQueue {
             let own = holder.run_or_step();
             let ticket = self.ticket(holder.run(), Some(&own)).cloned();
             self.dequeue(holder.run(), Some(&own));
-            return (AcquireResult::Acquired, ticket);
+            return Ok(ticket);
         }
-        let answer = self.peek(slots, holder, now);
+        let refusal = self.refusal(slots, holder, now);
         self.held.retain(|holding| holding.lease_until > now);
-        if answer != AcquireResult::Acquired {
-            return (answer, None);
+        if let Some(reason) = refusal {
+            return Err(reason);
         }
         let ticket = self.ticket_of(holder).cloned();
         if let Some(ticket) = &ticket {
             self.dequeue(ticket.run, Some(&ticket.of));
         }
         self.held.push(HeldSlot { holder: holder.clone(), lease_until });
-        (AcquireResult::Acquired, ticket)
+        Ok(ticket)
     }
 
     /// Releases the slot of a holder. Does nothing if the holder has none.
@@ -122,9 +122,9 @@ impl WaitQueue {
         }
     }
 
-    /// Returns the position of a run's first ticket, counted from 0.
-    pub fn position(&self, run: RunId) -> Option<usize> {
-        self.ticket(run, None).map(|first| self.tickets.range(..first).count())
+    /// Returns the number of tickets before this one.
+    pub fn count_before(&self, ticket: &Ticket) -> usize {
+        self.tickets.range(..ticket).count()
     }
 
     /// Returns whether there is neither a holder nor a ticket. Such a wait queue can be dropped.

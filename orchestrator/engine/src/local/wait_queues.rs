@@ -7,7 +7,7 @@ use stepladder_core::Timestamp;
 use stepladder_core::slot::{Holder, Limit, Ticket};
 
 use super::WaitQueue;
-use crate::ports::AcquireResult;
+use crate::ports::Refusal;
 
 /// Tickets that were removed, each with the key of its wait queue.
 pub type RemovedTickets = Vec<(Arc<str>, Ticket)>;
@@ -48,20 +48,27 @@ impl WaitQueues {
         holder: &Holder,
         lease_until: Timestamp,
         now: Timestamp,
-    ) -> Result<RemovedTickets, Vec<(usize, AcquireResult)>> {
+    ) -> Result<RemovedTickets, Vec<Refusal>> {
         let empty = WaitQueue::default();
-        let peek = |limit: &Limit| self.get(&limit.key).unwrap_or(&empty).peek(limit.slots, holder, now);
-        let refused: Vec<_> =
-            limits.iter().map(peek).enumerate().filter(|(_, answer)| *answer != AcquireResult::Acquired).collect();
+        let refusal = |(at, limit): (usize, &Limit)| {
+            let reason = self.get(&limit.key).unwrap_or(&empty).refusal(limit.slots, holder, now)?;
+            Some(Refusal { limit: at, reason })
+        };
+        let refused: Vec<_> = limits.iter().enumerate().filter_map(refusal).collect();
         if !refused.is_empty() {
             return Err(refused);
         }
         let mut removed = Vec::new();
         for limit in limits {
-            let ticket = self.change(&limit.key, |queue| queue.acquire(limit.slots, holder, lease_until, now)).1;
-            removed.extend(ticket.map(|ticket| (limit.key.clone(), ticket)));
+            let used = self.change(&limit.key, |queue| queue.acquire(limit.slots, holder, lease_until, now));
+            removed.extend(used.ok().flatten().map(|ticket| (limit.key.clone(), ticket)));
         }
         Ok(removed)
+    }
+
+    /// Returns the first `n` tickets of a wait queue.
+    pub fn first_tickets(&self, key: &str, n: usize) -> Vec<Ticket> {
+        self.get(key).map_or_else(Vec::new, |queue| queue.tickets().take(n).cloned().collect())
     }
 
     /// Returns the number of tickets in all wait queues.

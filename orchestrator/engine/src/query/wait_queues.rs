@@ -9,7 +9,7 @@ use stepladder_core::slot::{HeldSlot, Limit, Ticket};
 use stepladder_core::spec::LazyExprScope;
 
 use crate::EngineError;
-use crate::ports::{RunQuery, RunStatusFilter};
+use crate::ports::{RunQuery, RunStatusFilter, Snapshot, SnapshotParts};
 use crate::query::Query;
 
 /// The maximum number of live runs whose limits are read.
@@ -66,9 +66,10 @@ impl Query {
     }
 
     async fn wait_queue_of(&self, limit: Limit, now: Timestamp) -> Result<WaitQueueView, EngineError> {
-        let mut held = self.runtime.backend.holders(&limit).await?;
+        let parts = SnapshotParts { holders: true, first: MAX_TICKETS, ..SnapshotParts::default() };
+        let Snapshot { holders: mut held, first: tickets, .. } =
+            self.runtime.backend.snapshot(&limit.key, parts).await?;
         held.retain(|slot| slot.lease_until > now);
-        let tickets = self.runtime.backend.tickets(&limit.key, MAX_TICKETS).await?;
         Ok(WaitQueueView { limit, held, tickets })
     }
 }

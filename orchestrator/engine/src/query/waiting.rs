@@ -6,6 +6,7 @@ use stepladder_core::state::{ExecutorOutage, RunState, Step, StepState, WaitTarg
 use stepladder_core::{StepId, Timestamp};
 
 use crate::engine::EngineError;
+use crate::ports::SnapshotParts;
 use crate::query::Query;
 
 impl Query {
@@ -43,7 +44,8 @@ impl Query {
         let scope = &mut LazyExprScope::new(&state.created.event);
         let (of_runs, of_steps) = (spec.run_limits(scope), spec.limits(scope));
         for limit in of_runs.into_iter().chain(of_steps).flatten() {
-            if let Some(ahead) = self.runtime.backend.position(&limit, state.run).await? {
+            let snapshot = self.runtime.backend.snapshot(&limit.key, SnapshotParts::position(state.run)).await?;
+            if let Some(ahead) = snapshot.position {
                 let Limit { key, slots } = limit;
                 return Ok(Some(format!("number {} in the wait queue of `{key}` (limit {slots})", ahead + 1)));
             }

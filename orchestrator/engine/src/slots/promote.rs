@@ -7,71 +7,52 @@ use stepladder_core::slot::{Holder, Limit, Ticket};
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::{RunOrStep, Timestamp, Wake, WakeCause};
 
-use crate::ports::{AcquireResult, Commit, StoreError};
+use crate::ports::{Commit, QueueHead, QueuedStep, RefusalReason, SnapshotParts, StoreError};
+use crate::retries::RepeatedCall;
 use crate::slots::Slots;
 
 /// How long after a lease's end the first ticket is woken.
 const GRACE: std::time::Duration = std::time::Duration::from_millis(100);
 
 impl Slots {
-    /// Returns the number of free slots.
-    async fn free_slots(&self, limit: &Limit) -> Result<usize, StoreError> {
-        let now = self.runtime.now();
-        let held = self.runtime.backend.holders(limit).await?.iter().filter(|h| h.lease_until > now).count();
-        Ok((limit.slots as usize).saturating_sub(held))
-    }
-
-    /// Makes sure that the tickets of this limit are woken.
-    pub(crate) async fn arrange_wake(
-        &self,
-        limit: &Limit,
-        answer: AcquireResult,
-        holder: &Holder,
-    ) -> Result<(), StoreError> {
-        let free_at = match answer {
-            AcquireResult::Acquired => return Ok(()),
-            AcquireResult::Behind => return self.remove_stale_ticket(limit).await,
-            AcquireResult::Full { free_at } => free_at,
-        };
-        // rule 23: the first ticket gets a wake at the first lease's end
-        let first = self.runtime.backend.tickets(&limit.key, 1).await?.pop();
-        if let (Some(free_at), Some(first)) = (free_at.filter(|at| *at < Timestamp::MAX), first)
-            && first.run == holder.run()
-        {
-            self.wake_later(&first, &limit.key, free_at).await?;
+    /// Makes sure that the tickets of a queue that a step has joined are woken.
+    pub(crate) async fn arrange_wake(&self, queued: &QueuedStep, holder: &Holder) -> Result<(), StoreError> {
+        let Some(first) = &queued.first else { return Ok(()) };
+        match queued.reason {
+            RefusalReason::Behind => self.remove_stale_ticket(&queued.limit, first).await,
+            // rule 23: the first ticket gets a wake at the first lease's end
+            RefusalReason::Full { free_at: Some(free_at) } if free_at < Timestamp::MAX && first.run == holder.run() => {
+                self.wake_later(first, &queued.limit.key, free_at).await
+            }
+            RefusalReason::Full { .. } => Ok(()),
         }
-        Ok(())
     }
 
     /// Removes the first ticket if no step will use it. A stalled or dead worker may leave such a
     /// ticket behind. Such a ticket would block the queue until the watchdog visits its run.
-    async fn remove_stale_ticket(&self, limit: &Limit) -> Result<(), StoreError> {
-        let Some(first) = self.runtime.backend.tickets(&limit.key, 1).await?.pop() else { return Ok(()) };
+    async fn remove_stale_ticket(&self, limit: &Limit, first: &Ticket) -> Result<(), StoreError> {
         let state = self.runs.state(first.run).await?;
         if state.is_none_or(|state| is_wanted(&state, &first.of)) {
             return Ok(());
         }
-        self.dequeue(limit, &first).await
+        self.dequeue(limit, first).await
     }
 
     /// Gives the first tickets of these queues a lease wake, after slots were acquired. This is a
     /// separate call, because the acquiring hop must know its slots even if this fails.
     pub(crate) async fn pass_on_lease_wakes(&self, limits: &[Limit]) -> Result<(), StoreError> {
         for limit in limits {
-            self.give_lease_wake_to_first(limit).await?;
+            // most queues are empty, so the holders are read only after the first ticket
+            let snapshot = self.runtime.backend.snapshot(&limit.key, SnapshotParts::first(1)).await?;
+            let Some(first) = snapshot.first.first() else { continue };
+            let holders = self.runtime.backend.snapshot(&limit.key, SnapshotParts::holders()).await?.holders;
+            // the lease of a limit on runs never ends; the end of its run releases the slot
+            let leases = holders.iter().map(|held| held.lease_until).filter(|until| *until < Timestamp::MAX);
+            if let Some(free_at) = leases.min() {
+                self.wake_later(first, &limit.key, free_at).await?;
+            }
         }
         Ok(())
-    }
-
-    /// Gives the first ticket the wake at the first lease's end (rule 23).
-    async fn give_lease_wake_to_first(&self, limit: &Limit) -> Result<(), StoreError> {
-        let Some(first) = self.runtime.backend.tickets(&limit.key, 1).await?.pop() else { return Ok(()) };
-        let holders = self.runtime.backend.holders(limit).await?;
-        // the lease of a limit on runs never ends; the end of its run releases the slot
-        match holders.iter().map(|h| h.lease_until).filter(|until| *until < Timestamp::MAX).min() {
-            Some(free_at) => self.wake_later(&first, &limit.key, free_at).await,
-            None => Ok(()),
-        }
     }
 
     async fn wake_later(&self, ticket: &Ticket, group: &Arc<str>, free_at: Timestamp) -> Result<(), StoreError> {
@@ -89,16 +70,31 @@ impl Slots {
     /// free, a ticket may have been removed: then the new first ticket gets the wake at the end of
     /// the first lease (rule 23).
     pub(crate) async fn promote(&self, limits: &[Limit]) -> Result<(), StoreError> {
+        self.release(Vec::new(), limits).await
+    }
+
+    /// Releases slots, and promotes the tickets of these limits.
+    pub(crate) async fn release(&self, slots: Vec<(Limit, Holder)>, limits: &[Limit]) -> Result<(), StoreError> {
+        if slots.is_empty() && limits.is_empty() {
+            return Ok(());
+        }
         let mut wakes = Vec::new();
         let now = self.runtime.now();
-        for limit in limits {
-            let free = self.free_slots(limit).await?;
-            if free == 0 {
-                self.give_lease_wake_to_first(limit).await?;
-            } else {
-                let promoted = self.runtime.backend.tickets(&limit.key, free).await?.into_iter();
-                let promoted = promoted.filter(|ticket| self.promotions.may_promote(&limit.key, ticket, now));
-                wakes.extend(promoted.map(|ticket| slot_wake(&ticket, &limit.key)));
+        let release = || self.runtime.backend.release(slots.clone(), limits, now);
+        let heads = match slots.is_empty() {
+            true => release().await?,
+            false => self.runtime.again(RepeatedCall::Release, None, release).await?,
+        };
+        for (limit, head) in limits.iter().zip(heads) {
+            match head {
+                QueueHead::Free(first) => {
+                    let promoted = first.iter().filter(|ticket| self.promotions.may_promote(&limit.key, ticket, now));
+                    wakes.extend(promoted.map(|ticket| slot_wake(ticket, &limit.key)));
+                }
+                QueueHead::Full { first: Some(first), free_at: Some(free_at) } => {
+                    self.wake_later(&first, &limit.key, free_at).await?;
+                }
+                QueueHead::Full { .. } => {}
             }
         }
         if !wakes.is_empty() {

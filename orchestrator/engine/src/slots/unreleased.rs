@@ -5,8 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use stepladder_core::slot::{Holder, Limit};
 
-use crate::ports::{Commit, LateWrite};
-use crate::slots::{Slots, release};
+use crate::slots::Slots;
 
 /// The slots to release later, and the limits with tickets to promote.
 #[derive(Debug, Default)]
@@ -14,7 +13,7 @@ pub(crate) struct UnreleasedSlots(Mutex<PendingReleases>);
 
 #[derive(Clone, Debug, Default)]
 struct PendingReleases {
-    releases: Vec<LateWrite>,
+    slots: Vec<(Limit, Holder)>,
     /// Limits with a released slot and tickets that were not promoted.
     unwoken: Vec<Limit>,
 }
@@ -25,8 +24,8 @@ impl UnreleasedSlots {
     pub(crate) fn add(&self, releases: impl IntoIterator<Item = (Limit, Holder)>) {
         let mut pending = self.pending();
         for (limit, holder) in releases {
-            pending.releases.push(release(&limit, &holder));
-            pending.unwoken.push(limit);
+            pending.unwoken.push(limit.clone());
+            pending.slots.push((limit, holder));
         }
     }
 
@@ -49,15 +48,10 @@ impl Slots {
         }
         pending.unwoken.sort();
         pending.unwoken.dedup();
-        let commit = Commit { after: pending.releases.clone(), ..Commit::default() };
-        let result = match self.runtime.carry_out(commit).await {
-            Ok(_) => self.promote(&pending.unwoken).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = result {
+        if let Err(error) = self.release(pending.slots.clone(), &pending.unwoken).await {
             tracing::debug!(%error, "slots could not be released yet");
             let mut unreleased = self.unreleased.pending();
-            unreleased.releases.append(&mut pending.releases);
+            unreleased.slots.append(&mut pending.slots);
             unreleased.unwoken.append(&mut pending.unwoken);
         }
     }

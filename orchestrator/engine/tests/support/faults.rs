@@ -189,15 +189,16 @@ pass_through!(Listings {
     row(run: RunId) -> Option<RunRow>;
     events(before: Option<EventId>, limit: usize) -> Vec<Event>;
 });
-pass_through!(Slots {
-    acquire(limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> AcquireResult;
-    acquire_all(limits: &[Limit], holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Result<(), Vec<(usize, AcquireResult)>>;
-    enqueue(limit: &Limit, place: Ticket) -> bool;
-    enqueue_paused(queue: &QueueKey, ticket: Ticket) -> ();
-    tickets(queue: &QueueKey, n: usize) -> Vec<Ticket>;
-    holders(limit: &Limit) -> Vec<HeldSlot>;
-    ticket(limit: &Limit, run: RunId, of: Option<RunOrStep>) -> Option<Ticket>;
-    position(limit: &Limit, run: RunId) -> Option<usize>;
+pass_through!(SlotOperations {
+    try_acquire(limits: &[Limit], holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Vec<Refusal>;
+    release_slot(limit: &Limit, holder: &Holder) -> ();
+    holders(queue: &QueueKey) -> Vec<HeldSlot>;
+    enqueue(limit: &Limit, ticket: Ticket) -> bool;
+    enqueue_without_slots(queue: &QueueKey, ticket: Ticket) -> ();
+    dequeue(limit: &Limit, ticket: &Ticket) -> ();
+    first_tickets(queue: &QueueKey, n: usize) -> Vec<Ticket>;
+    ticket(queue: &QueueKey, run: RunId, of: Option<&RunOrStep>) -> Option<Ticket>;
+    count_before(queue: &QueueKey, ticket: &Ticket) -> usize;
 });
 pass_through!(Timers {
     bucket(minute: i64, limit: usize) -> Vec<StoreResult<Timer>>;

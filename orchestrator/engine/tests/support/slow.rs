@@ -232,51 +232,48 @@ pass_on!(SubscriptionIndex {
     inbox(run: RunId) -> Vec<EventId>;
 });
 #[async_trait]
-impl Slots for SlowBackend {
-    async fn acquire(
-        &self,
-        limit: &Limit,
-        holder: &Holder,
-        lease_until: Timestamp,
-        now: Timestamp,
-    ) -> StoreResult<AcquireResult> {
-        self.inner.acquire(limit, holder, lease_until, now).await
-    }
-    async fn acquire_all(
+impl SlotOperations for SlowBackend {
+    async fn try_acquire(
         &self,
         limits: &[Limit],
         holder: &Holder,
         lease_until: Timestamp,
         now: Timestamp,
-    ) -> StoreResult<Result<(), Vec<(usize, AcquireResult)>>> {
-        self.inner.acquire_all(limits, holder, lease_until, now).await
+    ) -> StoreResult<Vec<Refusal>> {
+        self.inner.try_acquire(limits, holder, lease_until, now).await
     }
-    async fn enqueue(&self, limit: &Limit, place: Ticket) -> StoreResult<bool> {
+    async fn release_slot(&self, limit: &Limit, holder: &Holder) -> StoreResult<()> {
+        self.inner.release_slot(limit, holder).await
+    }
+    async fn holders(&self, queue: &QueueKey) -> StoreResult<Vec<HeldSlot>> {
+        self.inner.holders(queue).await
+    }
+    async fn enqueue(&self, limit: &Limit, ticket: Ticket) -> StoreResult<bool> {
         if let Some(interlude) = &self.before_park {
             interlude().await;
         }
-        self.inner.enqueue(limit, place).await
+        self.inner.enqueue(limit, ticket).await
     }
-    async fn enqueue_paused(&self, queue: &QueueKey, ticket: Ticket) -> StoreResult<()> {
+    async fn enqueue_without_slots(&self, queue: &QueueKey, ticket: Ticket) -> StoreResult<()> {
         if let Some(interlude) = &self.before_park {
             interlude().await;
         }
-        self.inner.enqueue_paused(queue, ticket).await
+        self.inner.enqueue_without_slots(queue, ticket).await
     }
-    async fn tickets(&self, queue: &QueueKey, n: usize) -> StoreResult<Vec<Ticket>> {
+    async fn dequeue(&self, limit: &Limit, ticket: &Ticket) -> StoreResult<()> {
+        self.inner.dequeue(limit, ticket).await
+    }
+    async fn first_tickets(&self, queue: &QueueKey, n: usize) -> StoreResult<Vec<Ticket>> {
         if let Some(interlude) = &self.before_line {
             interlude().await;
         }
-        self.inner.tickets(queue, n).await
+        self.inner.first_tickets(queue, n).await
     }
-    async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>> {
-        self.inner.holders(limit).await
+    async fn ticket(&self, queue: &QueueKey, run: RunId, of: Option<&RunOrStep>) -> StoreResult<Option<Ticket>> {
+        self.inner.ticket(queue, run, of).await
     }
-    async fn ticket(&self, limit: &Limit, run: RunId, of: Option<RunOrStep>) -> StoreResult<Option<Ticket>> {
-        self.inner.ticket(limit, run, of).await
-    }
-    async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {
-        self.inner.position(limit, run).await
+    async fn count_before(&self, queue: &QueueKey, ticket: &Ticket) -> StoreResult<usize> {
+        self.inner.count_before(queue, ticket).await
     }
 }
 #[async_trait]

@@ -5,108 +5,152 @@
 //! written in the order in which memory changes, and before any commit that is submitted later. So
 //! after a restart the wait queues agree with the journals.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
+use futures::FutureExt;
+use parking_lot::Mutex;
 use stepladder_core::slot::{HeldSlot, Holder, Limit, QueueKey, Ticket};
 use stepladder_core::{RunId, RunOrStep, Timestamp};
-use stepladder_engine::ports::{AcquireResult, Slots, StoreError, StoreResult};
+use stepladder_engine::local::WaitQueues;
+use stepladder_engine::ports::{
+    AcquireRequest, AcquireResult, QueueHead, Refusal, SlotOperations, Slots, Snapshot, SnapshotParts, StoreError,
+    StoreResult, acquire_by_operations, release_by_operations, snapshot_by_operations,
+};
 
 use super::starts::insert_ticket;
 use crate::Sqlite;
+use crate::error::SqliteError;
 
 #[async_trait]
 impl Slots for Sqlite {
-    async fn acquire(
-        &self,
-        limit: &Limit,
-        holder: &Holder,
-        lease_until: Timestamp,
-        now: Timestamp,
-    ) -> StoreResult<AcquireResult> {
+    async fn acquire(&self, request: AcquireRequest) -> StoreResult<AcquireResult> {
         let mut queues = self.memory.wait_queues();
-        let (result, used) = queues.change(&limit.key, |queue| queue.acquire(limit.slots, holder, lease_until, now));
-        if result == AcquireResult::Acquired && lease_until == Timestamp::MAX {
-            self.store_holder(limit.key.clone(), holder.run());
-        }
-        if let Some(ticket) = used {
-            self.delete_ticket(limit.key.clone(), ticket);
-        }
-        Ok(result)
+        at_once(acquire_by_operations(&LockedQueues::of(self, &mut queues), request))
     }
 
-    async fn acquire_all(
+    async fn release(
+        &self,
+        slots: Vec<(Limit, Holder)>,
+        limits: &[Limit],
+        now: Timestamp,
+    ) -> StoreResult<Vec<QueueHead>> {
+        let mut queues = self.memory.wait_queues();
+        at_once(release_by_operations(&LockedQueues::of(self, &mut queues), slots, limits, now))
+    }
+
+    async fn snapshot(&self, queue: &QueueKey, parts: SnapshotParts) -> StoreResult<Snapshot> {
+        let mut queues = self.memory.wait_queues();
+        at_once(snapshot_by_operations(&LockedQueues::of(self, &mut queues), queue, parts))
+    }
+
+    async fn enqueue_paused(&self, queue: &QueueKey, ticket: Ticket) -> StoreResult<()> {
+        let mut queues = self.memory.wait_queues();
+        at_once(LockedQueues::of(self, &mut queues).enqueue_without_slots(queue, ticket))
+    }
+}
+
+/// Returns the answer of a call that does not wait.
+fn at_once<T>(call: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
+    call.now_or_never().unwrap_or_else(|| Err(StoreError::Unavailable("the wait queues did not answer".into())))
+}
+
+/// The wait queues, locked, so that several operations are one step. No operation waits.
+struct LockedQueues<'a> {
+    sqlite: &'a Sqlite,
+    queues: Mutex<&'a mut WaitQueues>,
+}
+
+impl<'a> LockedQueues<'a> {
+    fn of(sqlite: &'a Sqlite, queues: &'a mut WaitQueues) -> Self {
+        Self { sqlite, queues: Mutex::new(queues) }
+    }
+
+    fn add(&self, queue: &QueueKey, slots: u32, ticket: Ticket) -> StoreResult<bool> {
+        let text = serde_json::to_string(&ticket).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+        let is_new = self.queues.lock().change(queue, |queue| queue.enqueue(ticket.clone()));
+        if is_new {
+            let queue = queue.clone();
+            self.sqlite.writer.run_in_background(move |db| insert_ticket(db, &queue, slots, &ticket, &text));
+        }
+        Ok(is_new)
+    }
+
+    fn delete_row(&self, key: QueueKey, ticket: Ticket) {
+        self.sqlite.writer.run_in_background(move |db| {
+            let mut tickets = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2 AND step = ?3")?;
+            tickets.execute((&key, ticket.run.to_bytes(), ticket.of.as_stored()))?;
+            Ok(())
+        });
+    }
+
+    /// Adds or deletes the row of a run that holds a slot until its end, so that it holds the slot
+    /// after a restart too.
+    fn change_holder(&self, sql: &'static str, limit: &Limit, run: RunId) {
+        let key = limit.key.clone();
+        self.sqlite.writer.run_in_background(move |db| -> Result<(), SqliteError> {
+            db.prepare_cached(sql)?.execute((&key, run.to_bytes()))?;
+            Ok(())
+        });
+    }
+}
+
+#[async_trait]
+impl SlotOperations for LockedQueues<'_> {
+    async fn try_acquire(
         &self,
         limits: &[Limit],
         holder: &Holder,
         lease_until: Timestamp,
         now: Timestamp,
-    ) -> StoreResult<Result<(), Vec<(usize, AcquireResult)>>> {
-        let mut queues = self.memory.wait_queues();
-        let result = queues.acquire_all(limits, holder, lease_until, now);
-        if result.is_ok() && lease_until == Timestamp::MAX {
-            limits.iter().for_each(|limit| self.store_holder(limit.key.clone(), holder.run()));
+    ) -> StoreResult<Vec<Refusal>> {
+        let used = match self.queues.lock().acquire_all(limits, holder, lease_until, now) {
+            Ok(used) => used,
+            Err(refusals) => return Ok(refusals),
+        };
+        if lease_until == Timestamp::MAX {
+            for limit in limits {
+                self.change_holder("INSERT OR IGNORE INTO holders (key, run) VALUES (?1, ?2)", limit, holder.run());
+            }
         }
-        Ok(result.map(|used| used.into_iter().for_each(|(key, ticket)| self.delete_ticket(key, ticket))))
+        used.into_iter().for_each(|(key, ticket)| self.delete_row(key, ticket));
+        Ok(Vec::new())
+    }
+
+    async fn release_slot(&self, limit: &Limit, holder: &Holder) -> StoreResult<()> {
+        self.queues.lock().change(&limit.key, |queue| queue.release(holder));
+        if let Holder::Run(run) = holder {
+            self.change_holder("DELETE FROM holders WHERE key = ?1 AND run = ?2", limit, *run);
+        }
+        Ok(())
+    }
+
+    async fn holders(&self, queue: &QueueKey) -> StoreResult<Vec<HeldSlot>> {
+        Ok(self.queues.lock().get(queue).map_or_else(Vec::new, |queue| queue.holders().to_vec()))
     }
 
     async fn enqueue(&self, limit: &Limit, ticket: Ticket) -> StoreResult<bool> {
-        self.add_ticket(&limit.key, limit.slots, ticket)
+        self.add(&limit.key, limit.slots, ticket)
     }
 
-    async fn enqueue_paused(&self, queue: &QueueKey, ticket: Ticket) -> StoreResult<()> {
+    async fn enqueue_without_slots(&self, queue: &QueueKey, ticket: Ticket) -> StoreResult<()> {
         // with 0 slots, no ticket of this queue gets a wake when the file is opened
-        self.add_ticket(queue, 0, ticket).map(drop)
+        self.add(queue, 0, ticket).map(drop)
     }
 
-    async fn tickets(&self, queue: &QueueKey, n: usize) -> StoreResult<Vec<Ticket>> {
-        let queues = self.memory.wait_queues();
-        Ok(queues.get(queue).map_or_else(Vec::new, |queue| queue.tickets().take(n).cloned().collect()))
+    async fn dequeue(&self, limit: &Limit, ticket: &Ticket) -> StoreResult<()> {
+        self.queues.lock().change(&limit.key, |queue| queue.dequeue(ticket.run, Some(&ticket.of)));
+        self.delete_row(limit.key.clone(), ticket.clone());
+        Ok(())
     }
 
-    async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>> {
-        Ok(self.memory.wait_queues().get(&limit.key).map_or_else(Vec::new, |queue| queue.holders().to_vec()))
+    async fn first_tickets(&self, queue: &QueueKey, n: usize) -> StoreResult<Vec<Ticket>> {
+        Ok(self.queues.lock().first_tickets(queue, n))
     }
 
-    async fn ticket(&self, limit: &Limit, run: RunId, of: Option<RunOrStep>) -> StoreResult<Option<Ticket>> {
-        Ok(self.memory.wait_queues().get(&limit.key).and_then(|queue| queue.ticket(run, of.as_ref())).cloned())
+    async fn ticket(&self, queue: &QueueKey, run: RunId, of: Option<&RunOrStep>) -> StoreResult<Option<Ticket>> {
+        Ok(self.queues.lock().get(queue).and_then(|queue| queue.ticket(run, of)).cloned())
     }
 
-    async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {
-        Ok(self.memory.wait_queues().get(&limit.key).and_then(|queue| queue.position(run)))
-    }
-}
-
-impl Sqlite {
-    /// Adds a ticket to a wait queue, and returns whether it is new.
-    fn add_ticket(&self, queue: &QueueKey, slots: u32, ticket: Ticket) -> StoreResult<bool> {
-        let text = serde_json::to_string(&ticket).map_err(|error| StoreError::Unreadable(error.to_string()))?;
-        let mut queues = self.memory.wait_queues();
-        let is_new = queues.change(queue, |queue| queue.enqueue(ticket.clone()));
-        if is_new {
-            let queue = queue.clone();
-            self.writer.run_in_background(move |db| insert_ticket(db, &queue, slots, &ticket, &text));
-        }
-        Ok(is_new)
-    }
-
-    /// Stores that a run holds a slot until its end, so that the run still holds the slot after a
-    /// restart.
-    fn store_holder(&self, key: Arc<str>, run: RunId) {
-        self.writer.run_in_background(move |db| {
-            let mut holders = db.prepare_cached("INSERT OR IGNORE INTO holders (key, run) VALUES (?1, ?2)")?;
-            holders.execute((&key, run.to_bytes()))?;
-            Ok(())
-        });
-    }
-
-    /// Deletes the row of a ticket. The caller holds the lock of the wait queues, so that rows
-    /// change in the same order as memory.
-    fn delete_ticket(&self, key: Arc<str>, ticket: Ticket) {
-        self.writer.run_in_background(move |db| {
-            let mut tickets = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2 AND step = ?3")?;
-            tickets.execute((&key, ticket.run.to_bytes(), ticket.of.as_stored()))?;
-            Ok(())
-        });
+    async fn count_before(&self, queue: &QueueKey, ticket: &Ticket) -> StoreResult<usize> {
+        Ok(self.queues.lock().get(queue).map_or(0, |queue| queue.count_before(ticket)))
     }
 }

@@ -7,7 +7,7 @@ use super::fixtures::{
     append, event_id, holder, limit, record, run, run_start, seconds, start_of_next, text, ticket, timer, wake,
 };
 use super::timers::read_all;
-use stepladder_engine::ports::{AcquireResult, Commit, CommitResult, EarlyWrite, JournalAppend, LateWrite, Receipt};
+use stepladder_engine::ports::{Commit, CommitResult, EarlyWrite, JournalAppend, LateWrite, Receipt};
 
 pub(super) async fn assert_conflict(on: &TestedAdapter, commit: Commit) {
     assert_eq!(on.backend.commit(commit).await.expect("a commit"), CommitResult::Conflict);
@@ -47,8 +47,8 @@ pub async fn nothing_after_the_append_happens_on_a_conflict(on: TestedAdapter) {
     on.backend.create_runs(vec![run_start(1, "orders", event_id(1))]).await.expect("a start");
     let delivery = on.receive(1).await.pop().expect("the first wake");
     let lease = start_of_next(1);
-    on.backend.acquire(&one, &holder(1, "pay", 1), lease, on.now()).await.expect("a slot");
-    on.backend.enqueue(&one, ticket(2, "pay", 1)).await.expect("a ticket");
+    on.try_acquire_until(&[&one], &holder(1, "pay", 1), lease, on.now()).await;
+    on.enqueue(&one, ticket(2, "pay", 1)).await;
     let commit = Commit {
         after: vec![
             LateWrite::MarkEnded { run: run(1), at: on.now(), status: Status::Completed },
@@ -61,8 +61,8 @@ pub async fn nothing_after_the_append_happens_on_a_conflict(on: TestedAdapter) {
     };
     assert_conflict(&on, commit).await;
     assert_eq!(on.backend.row(run(1)).await.expect("a row").and_then(|row| row.ended), None);
-    assert_eq!(on.backend.holders(&one).await.expect("holders").len(), 1);
-    assert_eq!(on.backend.tickets(&one.key, 9).await.expect("tickets").len(), 1);
+    assert_eq!(on.held_slots(&one).await.len(), 1);
+    assert_eq!(on.first_tickets(&one, 9).await.len(), 1);
     assert!(on.woken().await.is_empty());
     on.advance(super::fixtures::VISIBILITY).await;
     assert_eq!(on.woken().await, [run(1)]);
@@ -72,7 +72,7 @@ pub async fn nothing_after_the_append_happens_on_a_conflict(on: TestedAdapter) {
 pub async fn a_commit_without_entries_is_carried_out(on: TestedAdapter) {
     let one = limit("orders", 1);
     let due = on.now() + seconds(60);
-    on.backend.acquire(&one, &holder(1, "pay", 1), start_of_next(1), on.now()).await.expect("a slot");
+    on.try_acquire_until(&[&one], &holder(1, "pay", 1), start_of_next(1), on.now()).await;
     let commit = Commit {
         before: vec![EarlyWrite::Timer(timer(run(1), due)), EarlyWrite::Wake { wake: wake(run(2)), due }],
         after: vec![LateWrite::Release { limit: one.clone(), holder: holder(1, "pay", 1) }],
@@ -81,7 +81,7 @@ pub async fn a_commit_without_entries_is_carried_out(on: TestedAdapter) {
     };
     on.commit(commit).await;
     assert_eq!(read_all(on.backend.bucket(due.minute(), 10).await), [timer(run(1), due)]);
-    assert!(on.backend.holders(&one).await.expect("holders").is_empty());
+    assert!(on.held_slots(&one).await.is_empty());
     assert_eq!(on.woken().await, [run(1)]);
     on.commit(Commit::default()).await;
 }
@@ -102,7 +102,7 @@ pub async fn a_commit_may_be_repeated(on: TestedAdapter) {
     let one = limit("orders", 1);
     on.backend.create_runs(vec![run_start(1, "orders", event_id(1))]).await.expect("a start");
     let receipt = on.receive(1).await.pop().expect("the first wake").receipt;
-    on.backend.acquire(&one, &holder(1, "pay", 1), start_of_next(1), on.now()).await.expect("a slot");
+    on.try_acquire_until(&[&one], &holder(1, "pay", 1), start_of_next(1), on.now()).await;
     let due = on.now() + seconds(60);
     let commit = Commit {
         before: vec![EarlyWrite::Timer(timer(run(1), due))],
@@ -116,12 +116,12 @@ pub async fn a_commit_may_be_repeated(on: TestedAdapter) {
         acks: vec![receipt, Receipt::new("of another adapter")],
     };
     on.commit(commit.clone()).await;
-    let taken = on.backend.acquire(&one, &holder(2, "pay", 1), start_of_next(1), on.now()).await.expect("a slot");
-    assert_eq!(taken, AcquireResult::Acquired);
+    let taken = on.try_acquire_until(&[&one], &holder(2, "pay", 1), start_of_next(1), on.now()).await;
+    assert_eq!(taken, []);
     on.commit(commit).await;
     assert_eq!(on.backend.read(run(1), 1).await.expect("a read").len(), 1);
     assert_eq!(read_all(on.backend.bucket(due.minute(), 10).await).len(), 1);
-    assert_eq!(on.backend.holders(&one).await.expect("holders")[0].holder, holder(2, "pay", 1));
+    assert_eq!(on.held_slots(&one).await[0].holder, holder(2, "pay", 1));
     on.advance(super::fixtures::VISIBILITY).await;
     assert!(on.woken().await.is_empty());
 }

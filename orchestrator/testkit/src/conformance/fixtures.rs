@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepladder_core::journal::{NewRun, RunOrigin};
-use stepladder_core::slot::{Holder, Limit, Ticket};
+use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{
     AttemptReport, Event, EventId, Fact, Record, RunId, RunOrStep, RunRow, Timer, Timestamp, Wake, WakeCause, json,
 };
 
 use super::TestedAdapter;
-use stepladder_engine::ports::{Backend, Commit, CommitResult, Delivery, JournalAppend, RunStart};
+use stepladder_engine::ports::{
+    AcquireRequest, AcquireResult, Backend, Commit, CommitResult, Delivery, JournalAppend, OwnTickets, Refusal,
+    RunStart, Snapshot, SnapshotParts,
+};
 
 /// The time at which every check starts: 2023-11-14T22:13:00Z.
 pub(super) const START: Timestamp = Timestamp::from_millis(1_699_999_980_000);
@@ -110,6 +113,18 @@ pub(super) fn ticket_of_run(n: u64, after: u64) -> Ticket {
     Ticket { of: RunOrStep::Run, ..ticket(n, "", after) }
 }
 
+/// Creates a request for a minute, made at [`START`].
+pub(super) fn acquire_request(limits: &[&Limit], holder: &Holder, ticket: Option<Ticket>) -> AcquireRequest {
+    AcquireRequest {
+        limits: limits.iter().copied().cloned().collect(),
+        holder: holder.clone(),
+        lease_until: start_of_next(1),
+        now: START,
+        ticket,
+        own: OwnTickets::OfStep,
+    }
+}
+
 /// Formats records as JSON strings, to compare them.
 pub(super) fn text(records: &[Record]) -> Vec<String> {
     records.iter().map(|record| serde_json::to_string(record).expect("JSON")).collect()
@@ -123,6 +138,60 @@ impl TestedAdapter {
     pub(super) fn now(&self) -> Timestamp {
         use stepladder_engine::clock::Clock;
         self.clock.now()
+    }
+
+    /// Tries to acquire a slot of each limit for a minute, without waiting. Returns the limits that
+    /// refuse.
+    pub(super) async fn try_acquire(&self, limits: &[&Limit], holder: &Holder) -> Vec<Refusal> {
+        self.try_acquire_until(limits, holder, start_of_next(1), self.now()).await
+    }
+
+    pub(super) async fn try_acquire_until(
+        &self,
+        limits: &[&Limit],
+        holder: &Holder,
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> Vec<Refusal> {
+        let request = AcquireRequest { lease_until, now, ..acquire_request(limits, holder, None) };
+        match self.backend.acquire(request).await.expect("an answer") {
+            AcquireResult::Acquired { left } if left.is_empty() => Vec::new(),
+            AcquireResult::Refused(refusals) => refusals,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Enqueues a ticket: a limit without slots refuses its step.
+    pub(super) async fn enqueue(&self, limit: &Limit, ticket: Ticket) {
+        let holder = match ticket.of.clone() {
+            RunOrStep::Run => Holder::Run(ticket.run),
+            RunOrStep::Step(step) => Holder::Attempt { run: ticket.run, step, attempt: 1, hop: u64::MAX },
+        };
+        let none = Limit { slots: 0, ..limit.clone() };
+        match self.backend.acquire(acquire_request(&[&none], &holder, Some(ticket))).await.expect("an answer") {
+            AcquireResult::Queued(queued) => assert_eq!((queued.limit, queued.left), (none, Vec::new())),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn snapshot(&self, limit: &Limit, parts: SnapshotParts) -> Snapshot {
+        self.backend.snapshot(&limit.key, parts).await.expect("a snapshot")
+    }
+
+    pub(super) async fn first_tickets(&self, limit: &Limit, n: usize) -> Vec<Ticket> {
+        self.snapshot(limit, SnapshotParts::first(n)).await.first
+    }
+
+    pub(super) async fn held_slots(&self, limit: &Limit) -> Vec<HeldSlot> {
+        self.snapshot(limit, SnapshotParts::holders()).await.holders
+    }
+
+    pub(super) async fn ticket(&self, limit: &Limit, run: RunId, of: Option<RunOrStep>) -> Option<Ticket> {
+        self.snapshot(limit, SnapshotParts::ticket(run, of)).await.ticket
+    }
+
+    pub(super) async fn position(&self, limit: &Limit, run: RunId) -> Option<usize> {
+        self.snapshot(limit, SnapshotParts::position(run)).await.position
     }
 
     /// Commits, and asserts that there was no conflict.

@@ -14,7 +14,7 @@ use super::fixtures::{
     ticket_of_run, wake,
 };
 use super::queue::send;
-use stepladder_engine::ports::{AcquireResult, Backend, Backlog, Commit, EarlyWrite, LateWrite, StartResult};
+use stepladder_engine::ports::{Backend, Backlog, Commit, EarlyWrite, LateWrite, StartResult};
 
 /// An append conflicts if it would leave a gap after the last entry.
 pub async fn an_append_past_the_end_conflicts(on: TestedAdapter) {
@@ -141,11 +141,10 @@ pub async fn the_backlog_counts_tickets(on: TestedAdapter) {
     arriving.tickets = vec![(one.clone(), ticket_of_run(1, 0)), (limit("others", 1), ticket_of_run(1, 0))];
     on.backend.create_runs(vec![arriving]).await.expect("a start");
     for step in ["pay", "pay", "ship"] {
-        on.backend.enqueue(&one, ticket(2, step, 1)).await.expect("a ticket");
+        on.enqueue(&one, ticket(2, step, 1)).await;
     }
     assert_eq!(backlog(&on).waiting, 4);
-    let taken = on.backend.acquire(&one, &holder(1, "pay", 1), on.now() + seconds(60), on.now()).await;
-    assert_eq!(taken.expect("an answer"), AcquireResult::Acquired);
+    assert_eq!(on.try_acquire(&[&one], &holder(1, "pay", 1)).await, []);
     assert_eq!(backlog(&on).waiting, 3);
     let leave = |limit: &str, n, step: Option<&str>| LateWrite::Dequeue {
         limit: super::fixtures::limit(limit, 1),

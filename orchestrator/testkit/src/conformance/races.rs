@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::TestedAdapter;
 use super::fixtures::{
-    START, VISIBILITY, append, event_id, event_with_sender_id, holder, limit, record, run, run_concurrently, run_start,
-    start_of_next, wake,
+    START, VISIBILITY, acquire_request, append, event_id, event_with_sender_id, holder, limit, record, run,
+    run_concurrently, run_start, wake,
 };
 use stepladder_engine::ports::{AcquireResult, Backend, Commit, CommitResult, Cursor, StartResult};
 
@@ -52,12 +52,13 @@ pub async fn one_of_many_starts_of_a_run_is_new(on: TestedAdapter) {
 pub async fn many_acquisitions_never_exceed_the_slots(on: TestedAdapter) {
     let three = limit("orders", 3);
     let take = |i, backend: Arc<dyn Backend>| async move {
-        let taken = backend.acquire(&limit("orders", 3), &holder(i, "pay", 1), start_of_next(1), START).await;
-        (i, taken.expect("an answer") == AcquireResult::Acquired)
+        let request = acquire_request(&[&limit("orders", 3)], &holder(i, "pay", 1), None);
+        let answer = backend.acquire(request).await.expect("an answer");
+        (i, matches!(answer, AcquireResult::Acquired { .. }))
     };
     let answers = run_concurrently(24, take, &on).await;
     let acquired: HashSet<_> = answers.into_iter().filter(|(_, held)| *held).map(|(i, _)| run(i)).collect();
-    let held = on.backend.holders(&three).await.expect("holders");
+    let held = on.held_slots(&three).await;
     assert_eq!(acquired.len(), 3);
     assert_eq!(held.into_iter().map(|holding| holding.holder.run()).collect::<HashSet<_>>(), acquired);
 }

@@ -5,15 +5,22 @@ use stepladder_core::{RunOrStep, Timestamp};
 
 use super::TestedAdapter;
 use super::fixtures::{holder, limit, run, start_of_next, ticket, ticket_of_run};
-use stepladder_engine::ports::{AcquireResult, Commit, LateWrite};
+use stepladder_engine::ports::{Commit, LateWrite, Refusal, RefusalReason};
 
 async fn try_acquire(on: &TestedAdapter, limit: &Limit, holder: &Holder) -> bool {
-    let taken = on.backend.acquire(limit, holder, start_of_next(1), on.now()).await.expect("an answer");
-    taken == AcquireResult::Acquired
+    on.try_acquire(&[limit], holder).await.is_empty()
+}
+
+fn full(free_at: Option<Timestamp>) -> Vec<Refusal> {
+    vec![Refusal { limit: 0, reason: RefusalReason::Full { free_at } }]
+}
+
+fn behind(limit: usize) -> Refusal {
+    Refusal { limit, reason: RefusalReason::Behind }
 }
 
 async fn enqueue(on: &TestedAdapter, limit: &Limit, ticket: Ticket) {
-    on.backend.enqueue(limit, ticket).await.expect("a ticket");
+    on.enqueue(limit, ticket).await;
 }
 
 async fn release(on: &TestedAdapter, limit: &Limit, holder: Holder) {
@@ -21,12 +28,11 @@ async fn release(on: &TestedAdapter, limit: &Limit, holder: Holder) {
 }
 
 async fn tickets(on: &TestedAdapter, limit: &Limit) -> Vec<Ticket> {
-    on.backend.tickets(&limit.key, 100).await.expect("tickets")
+    on.first_tickets(&limit, 100).await
 }
 
 async fn holders(on: &TestedAdapter, limit: &Limit) -> Vec<Holder> {
-    let mut holders: Vec<_> =
-        on.backend.holders(limit).await.expect("holders").into_iter().map(|holding| holding.holder).collect();
+    let mut holders: Vec<_> = on.held_slots(limit).await.into_iter().map(|holding| holding.holder).collect();
     holders.sort_unstable();
     holders
 }
@@ -34,10 +40,10 @@ async fn holders(on: &TestedAdapter, limit: &Limit) -> Vec<Holder> {
 /// A free slot can be acquired. Then the store lists its holder, and when the lease expires.
 pub async fn a_free_slot_is_acquired(on: TestedAdapter) {
     let two = limit("orders", 2);
-    assert!(on.backend.holders(&two).await.expect("holders").is_empty());
+    assert!(on.held_slots(&two).await.is_empty());
     assert!(try_acquire(&on, &two, &holder(1, "pay", 1)).await);
     let holding = HeldSlot { holder: holder(1, "pay", 1), lease_until: start_of_next(1) };
-    assert_eq!(on.backend.holders(&two).await.expect("holders"), [holding]);
+    assert_eq!(on.held_slots(&two).await, [holding]);
     assert!(try_acquire(&on, &two, &holder(1, "ship", 1)).await);
     assert!(!try_acquire(&on, &two, &holder(2, "pay", 1)).await);
 }
@@ -46,13 +52,12 @@ pub async fn a_free_slot_is_acquired(on: TestedAdapter) {
 pub async fn a_full_limit_reports_the_earliest_lease_end(on: TestedAdapter) {
     let two = limit("orders", 2);
     for (n, lease) in [(1, start_of_next(2)), (2, start_of_next(1))] {
-        let taken = on.backend.acquire(&two, &holder(n, "pay", 1), lease, on.now()).await.expect("a slot");
-        assert_eq!(taken, AcquireResult::Acquired);
+        let taken = on.try_acquire_until(&[&two], &holder(n, "pay", 1), lease, on.now()).await;
+        assert_eq!(taken, []);
     }
-    let refused = on.backend.acquire(&two, &holder(3, "pay", 1), start_of_next(1), on.now()).await.expect("an answer");
-    assert_eq!(refused, AcquireResult::Full { free_at: Some(start_of_next(1)) });
-    let none = on.backend.acquire(&limit("none", 0), &holder(3, "pay", 1), start_of_next(1), on.now()).await;
-    assert_eq!(none.expect("an answer"), AcquireResult::Full { free_at: None });
+    let refused = on.try_acquire_until(&[&two], &holder(3, "pay", 1), start_of_next(1), on.now()).await;
+    assert_eq!(refused, full(Some(start_of_next(1))));
+    assert_eq!(on.try_acquire(&[&limit("none", 0)], &holder(3, "pay", 1)).await, full(None));
 }
 
 /// A release by another attempt, another step or another run has no effect.
@@ -75,9 +80,9 @@ pub async fn a_holder_keeps_its_slot_with_the_new_lease(on: TestedAdapter) {
     assert!(try_acquire(&on, &one, &holder(1, "pay", 1)).await);
     enqueue(&on, &one, ticket(2, "pay", 0)).await;
     let later: Timestamp = start_of_next(5);
-    let taken = on.backend.acquire(&one, &holder(1, "pay", 1), later, on.now()).await.expect("an answer");
-    assert_eq!(taken, AcquireResult::Acquired);
-    let held = on.backend.holders(&one).await.expect("holders");
+    let taken = on.try_acquire_until(&[&one], &holder(1, "pay", 1), later, on.now()).await;
+    assert_eq!(taken, []);
+    let held = on.held_slots(&one).await;
     assert_eq!(held, [HeldSlot { holder: holder(1, "pay", 1), lease_until: later }]);
     assert_eq!(tickets(&on, &one).await.len(), 1);
 }
@@ -88,10 +93,10 @@ pub async fn the_slot_of_an_expired_lease_can_be_acquired(on: TestedAdapter) {
     let (end, next) = (start_of_next(1), start_of_next(2));
     assert!(try_acquire(&on, &one, &holder(1, "pay", 1)).await);
     let before = end - std::time::Duration::from_millis(1);
-    let refused = on.backend.acquire(&one, &holder(2, "pay", 1), next, before).await.expect("an answer");
-    assert_eq!(refused, AcquireResult::Full { free_at: Some(end) });
-    let taken = on.backend.acquire(&one, &holder(2, "pay", 1), next, end).await.expect("an answer");
-    assert_eq!(taken, AcquireResult::Acquired);
+    let refused = on.try_acquire_until(&[&one], &holder(2, "pay", 1), next, before).await;
+    assert_eq!(refused, full(Some(end)));
+    let taken = on.try_acquire_until(&[&one], &holder(2, "pay", 1), next, end).await;
+    assert_eq!(taken, []);
     assert_eq!(holders(&on, &one).await, [holder(2, "pay", 1)]);
 }
 
@@ -114,9 +119,9 @@ pub async fn rule_25_the_first_tickets_acquire_first(on: TestedAdapter) {
 pub async fn rule_25_a_step_without_a_ticket_waits_behind_the_queue(on: TestedAdapter) {
     let two = limit("orders", 2);
     enqueue(&on, &two, ticket(1, "pay", 0)).await;
-    let refused = on.backend.acquire(&two, &holder(2, "pay", 1), start_of_next(1), on.now()).await.expect("an answer");
-    assert_eq!(refused, AcquireResult::Behind);
-    // A ticket of another step of the same run does not count.
+    let refused = on.try_acquire_until(&[&two], &holder(2, "pay", 1), start_of_next(1), on.now()).await;
+    assert_eq!(refused, [behind(0)]);
+    // The ticket of another step of the same run does not count.
     assert!(!try_acquire(&on, &two, &holder(1, "ship", 1)).await);
     assert!(try_acquire(&on, &two, &holder(1, "pay", 1)).await);
     assert!(try_acquire(&on, &two, &holder(2, "pay", 1)).await);
@@ -128,11 +133,11 @@ pub async fn acquiring_a_slot_dequeues_the_ticket(on: TestedAdapter) {
     enqueue(&on, &one, ticket(1, "pay", 0)).await;
     enqueue(&on, &one, ticket(2, "pay", 1)).await;
     assert!(!try_acquire(&on, &one, &holder(2, "pay", 1)).await);
-    assert_eq!(on.backend.position(&one, run(2)).await.expect("a position"), Some(1));
+    assert_eq!(on.position(&one, run(2)).await, Some(1));
     assert!(try_acquire(&on, &one, &holder(1, "pay", 1)).await);
     assert_eq!(tickets(&on, &one).await, [ticket(2, "pay", 1)]);
-    assert_eq!(on.backend.position(&one, run(1)).await.expect("a position"), None);
-    assert_eq!(on.backend.position(&one, run(2)).await.expect("a position"), Some(0));
+    assert_eq!(on.position(&one, run(1)).await, None);
+    assert_eq!(on.position(&one, run(2)).await, Some(0));
 }
 
 /// A ticket that a run got at its creation serves the first step of the run, whatever the step's
@@ -186,29 +191,23 @@ pub async fn rule_20_hops_of_one_attempt_hold_a_slot_each(on: TestedAdapter) {
 /// that are full.
 pub async fn rule_25_slots_of_several_limits_are_acquired_together(on: TestedAdapter) {
     let (one, two) = (limit("few", 1), limit("orders", 2));
-    let both = [one.clone(), two.clone()];
-    let ask = |n: u64| {
-        let (on, both) = (&on, &both);
-        async move {
-            on.backend.acquire_all(both, &holder(n, "pay", 1), start_of_next(1), on.now()).await.expect("an answer")
-        }
-    };
+    let ask = async |n: u64| on.try_acquire(&[&one, &two], &holder(n, "pay", 1)).await;
     enqueue(&on, &one, ticket(1, "pay", 0)).await;
-    assert_eq!(ask(2).await, Err(vec![(0, AcquireResult::Behind)]));
+    assert_eq!(ask(2).await, [behind(0)]);
     assert!(holders(&on, &two).await.is_empty());
-    assert_eq!(ask(1).await, Ok(()));
+    assert_eq!(ask(1).await, []);
     assert!(tickets(&on, &one).await.is_empty());
-    // A holder may acquire its slots again.
-    assert_eq!(ask(1).await, Ok(()));
-    let full = || AcquireResult::Full { free_at: Some(start_of_next(1)) };
-    assert_eq!(ask(2).await, Err(vec![(0, full())]));
+    // A holder may acquire again.
+    assert_eq!(ask(1).await, []);
+    let full = |limit| Refusal { limit, reason: RefusalReason::Full { free_at: Some(start_of_next(1)) } };
+    assert_eq!(ask(2).await, [full(0)]);
     assert!(try_acquire(&on, &two, &holder(4, "pay", 1)).await);
-    assert_eq!(ask(2).await, Err(vec![(0, full()), (1, full())]));
-    assert_eq!(ask(1).await, Ok(()));
+    assert_eq!(ask(2).await, [full(0), full(1)]);
+    assert_eq!(ask(1).await, []);
     release(&on, &two, holder(4, "pay", 1)).await;
     release(&on, &one, holder(1, "pay", 1)).await;
     assert!(try_acquire(&on, &two, &holder(3, "pay", 1)).await);
-    assert_eq!(ask(2).await, Err(vec![(1, full())]));
+    assert_eq!(ask(2).await, [full(1)]);
     assert!(holders(&on, &one).await.is_empty());
 }
 
@@ -223,14 +222,14 @@ pub async fn a_ticket_keeps_its_position(on: TestedAdapter) {
     // Another step of the same run gets its own ticket.
     enqueue(&on, &one, ticket(1, "ship", 7)).await;
     assert_eq!(tickets(&on, &one).await.len(), 3);
-    assert_eq!(on.backend.position(&one, run(1)).await.expect("a position"), Some(0));
+    assert_eq!(on.position(&one, run(1)).await, Some(0));
 }
 
 /// Of several tickets of a run, the first one is returned. A run without tickets has none.
 pub async fn the_first_ticket_of_a_run_is_found(on: TestedAdapter) {
     let one = limit("orders", 1);
-    let of = async |n| on.backend.ticket(&one, run(n), None).await.expect("a ticket");
-    let of_part = async |n, of| on.backend.ticket(&one, run(n), Some(of)).await.expect("a ticket");
+    let of = async |n| on.ticket(&one, run(n), None).await;
+    let of_part = async |n, of| on.ticket(&one, run(n), Some(of)).await;
     let of_step = async |n, step: &str| of_part(n, RunOrStep::Step(step.into())).await;
     assert_eq!(of(1).await, None);
     for ticket in [ticket(2, "pay", 0), ticket(1, "pay", 9), ticket(1, "ship", 3), ticket_of_run(1, 5)] {
@@ -242,7 +241,7 @@ pub async fn the_first_ticket_of_a_run_is_found(on: TestedAdapter) {
     assert_eq!(of_step(1, "pay").await, Some(ticket(1, "pay", 9)));
     assert_eq!(of_part(1, RunOrStep::Run).await, Some(ticket_of_run(1, 5)));
     assert_eq!((of_step(1, "wrap").await, of_step(2, "ship").await), (None, None));
-    assert_eq!(on.backend.ticket(&limit("orders:eu", 1), run(1), None).await.expect("a ticket"), None);
+    assert_eq!(on.ticket(&limit("orders:eu", 1), run(1), None).await, None);
     assert!(try_acquire(&on, &one, &holder(2, "pay", 1)).await);
     assert_eq!(of(2).await, None);
 }
@@ -256,8 +255,7 @@ pub async fn tickets_are_ordered_by_time_then_by_event(on: TestedAdapter) {
     }
     let order: Vec<_> = tickets(&on, &one).await.into_iter().map(|ticket| ticket.run).collect();
     assert_eq!(order, [run(9), run(2), run(3), run(1)]);
-    let first: Vec<_> =
-        on.backend.tickets(&one.key, 2).await.expect("tickets").into_iter().map(|ticket| ticket.run).collect();
+    let first: Vec<_> = on.first_tickets(&one, 2).await.into_iter().map(|ticket| ticket.run).collect();
     assert_eq!(first, [run(9), run(2)]);
 }
 
@@ -293,5 +291,5 @@ pub async fn limits_with_different_keys_are_independent(on: TestedAdapter) {
     assert!(!try_acquire(&on, &us, &holder(1, "pay", 1)).await);
     release(&on, &us, holder(1, "pay", 1)).await;
     assert_eq!(holders(&on, &eu).await.len(), 1);
-    assert_eq!(on.backend.position(&eu, run(2)).await.expect("a position"), None);
+    assert_eq!(on.position(&eu, run(2)).await, None);
 }
