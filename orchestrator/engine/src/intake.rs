@@ -27,7 +27,7 @@ pub use pieces::{PIECE, PieceLimits, RequestProgress};
 pub(crate) use starts::WATCHDOG_INTERVAL;
 pub(crate) use ticks::Tick;
 
-use crate::ports::{EventWrites, RunStart, StoreError, TakenEvents};
+use crate::ports::{AcceptedEvents, EventWrites, RunStart, StoreError};
 use crate::runs::Runs;
 use crate::runtime::Runtime;
 use crate::slots::Slots;
@@ -111,26 +111,26 @@ impl Intake {
     pub(crate) async fn accept(&self, events: Vec<Event>, now: Timestamp) -> Result<Vec<EventId>, StoreError> {
         let names: Vec<Arc<str>> = events.iter().map(|event| event.name.clone()).collect();
         let catalog = self.current_for(&events).await;
-        let (events, taken) = self.take(&catalog, events, now).await?;
+        let (events, accepted) = self.accept_with_runs(&catalog, events, now).await?;
         for (name, first) in names.iter().zip(&events).filter(|(name, first)| **name != first.name) {
             let (id, first) = (first.external_id.as_deref(), &first.name);
             tracing::warn!(id, %name, %first, "an event has the id of another event and counts as its repetition");
         }
-        match taken {
+        match accepted {
             None => self.apply_under(&catalog, &events, now).await?,
-            Some(taken) => self.finish(&catalog, &events, taken).await?,
+            Some(accepted) => self.finish(&catalog, &events, accepted).await?,
         }
         Ok(events.iter().map(|event| event.id).collect())
     }
 
     /// Stores events. If the store supports it and all events are new, the same call creates the
     /// runs that flow control need not decide on. Returns `None` if only the events were stored.
-    async fn take(
+    async fn accept_with_runs(
         &self,
         catalog: &Catalog,
         events: Vec<Event>,
         now: Timestamp,
-    ) -> Result<(Vec<Event>, Option<TakenRuns>), StoreError> {
+    ) -> Result<(Vec<Event>, Option<AcceptedRuns>), StoreError> {
         // the parts of such a request must be applied one after another (rule 31)
         if split_at_cancellations(catalog, &events).nth(1).is_some() {
             return Ok((self.runtime.backend.accept(events, now).await?, None));
@@ -147,19 +147,19 @@ impl Intake {
             let _ = decided.set(DecidedRuns { controlled, collected: triggered.collected, skipped });
             EventWrites { before: self.early_writes(catalog, &starts), starts }
         };
-        let TakenEvents { events, applied } = self.runtime.backend.take(events, now, &decide).await?;
-        let taken = applied.zip(decided.into_inner()).map(|(applied, decided)| {
+        let AcceptedEvents { events, applied } = self.runtime.backend.accept_with_runs(events, now, &decide).await?;
+        let accepted = applied.zip(decided.into_inner()).map(|(applied, decided)| {
             starts::log_skipped(decided.skipped, &applied.starts);
             let DecidedRuns { controlled, collected, .. } = decided;
-            TakenRuns { controlled, collected, subscribed: applied.subscribed }
+            AcceptedRuns { controlled, collected, subscribed: applied.subscribed }
         });
-        Ok((events, taken))
+        Ok((events, accepted))
     }
 
     /// Creates the runs that flow control must decide on, and delivers the events to subscriptions.
     /// The other runs of these events already exist.
-    async fn finish(&self, catalog: &Catalog, events: &[Event], taken: TakenRuns) -> Result<(), StoreError> {
-        let TakenRuns { controlled, collected, subscribed } = taken;
+    async fn finish(&self, catalog: &Catalog, events: &[Event], accepted: AcceptedRuns) -> Result<(), StoreError> {
+        let AcceptedRuns { controlled, collected, subscribed } = accepted;
         if controlled.is_empty() && collected.is_empty() {
             return self.subscriptions.deliver(events, subscribed.into_iter().collect()).await;
         }
@@ -271,7 +271,7 @@ struct DecidedRuns {
 }
 
 /// What remains to be done with stored events after some of their runs were created.
-struct TakenRuns {
+struct AcceptedRuns {
     /// The runs that flow control must decide on.
     controlled: Vec<RunDraft>,
     /// The events that each function collects.

@@ -42,7 +42,7 @@ use stepladder_core::wake::{Timer, Wake};
 use stepladder_core::{Event, EventId, RunId, StepId, Timestamp};
 
 pub use commit::{Commit, CommitResult, EarlyWrite, JournalAppend, LateWrite};
-pub use intake::{AppliedWrites, Decide, EventWrites, Intake, TakenEvents};
+pub use intake::{AcceptedEvents, AppliedWrites, Decide, EventWrites, Intake};
 pub use queue::{Backlog, Delivery, MIN_DELAY, Queue, Receipt};
 pub use registrations::{Registration, Registrations, StoredRegistrations};
 pub use retention::{PruneResult, Retention};

@@ -205,8 +205,8 @@ suite! {
             an_event_is_linked_to_a_run_of_another_event,
             flow_state_is_kept_until_its_time;
         intake:
-            taken_events_are_stored_with_all_their_runs_or_none,
-            rule_15_a_repeated_event_is_taken_without_its_runs;
+            accepted_events_are_stored_with_all_their_runs_or_none,
+            rule_15_a_repeated_event_is_accepted_without_its_runs;
         listings:
             runs_are_listed_newest_first,
             listings_are_filtered,
@@ -287,7 +287,7 @@ suite! {
     /// same argument.
     conformance_local, local_checks {
         intake:
-            new_events_are_taken_with_their_runs;
+            new_events_are_accepted_with_their_runs;
         local:
             an_append_past_the_end_conflicts,
             an_append_within_a_record_conflicts,

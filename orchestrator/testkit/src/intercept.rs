@@ -57,7 +57,7 @@ pub trait Intercept: Send + Sync {
 
     /// Returns whether one call stores events together with their runs. Otherwise each write is a
     /// separate call.
-    fn takes_at_once(&self) -> bool {
+    fn accepts_at_once(&self) -> bool {
         false
     }
 
@@ -181,12 +181,17 @@ impl<I: Intercept> Commits for InterceptedBackend<I> {
 
 #[async_trait]
 impl<I: Intercept> Intake for InterceptedBackend<I> {
-    async fn take(&self, events: Vec<Event>, now: Timestamp, decide: Decide<'_>) -> StoreResult<TakenEvents> {
-        if !self.0.takes_at_once() {
-            return Ok(TakenEvents { events: self.accept(events, now).await?, applied: None });
+    async fn accept_with_runs(
+        &self,
+        events: Vec<Event>,
+        now: Timestamp,
+        decide: Decide<'_>,
+    ) -> StoreResult<AcceptedEvents> {
+        if !self.0.accepts_at_once() {
+            return Ok(AcceptedEvents { events: self.accept(events, now).await?, applied: None });
         }
         let arguments = (events.clone(), now);
-        let call = StorageCall { name: "take", arguments: &arguments, commit: None };
-        self.0.around(call, self.0.backend().take(events, now, decide)).await
+        let call = StorageCall { name: "accept_with_runs", arguments: &arguments, commit: None };
+        self.0.around(call, self.0.backend().accept_with_runs(events, now, decide)).await
     }
 }

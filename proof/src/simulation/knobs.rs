@@ -69,7 +69,7 @@ pub(crate) struct SimulationSettings {
     /// seed chooses 2, because the simulation would take too long.
     pub(crate) listens: u64,
     /// Whether one call stores events together with their runs, as in one transaction.
-    pub(crate) takes: u64,
+    pub(crate) accepts_at_once: u64,
 }
 
 impl SimulationSettings {
@@ -142,7 +142,7 @@ impl SimulationSettings {
             bulk: 0,
             bulks: 0,
             listens: 0,
-            takes: 0,
+            accepts_at_once: 0,
         }
         .with_what_is_rare(&dice)
         .with_listeners(&dice)
@@ -151,7 +151,7 @@ impl SimulationSettings {
 
     /// Chosen last, so that the other settings of each seed stay the same.
     fn with_one_call_for_events(self, dice: &SeededDice) -> Self {
-        Self { takes: dice.below(2), ..self }
+        Self { accepts_at_once: dice.below(2), ..self }
     }
 
     /// Adds a listener, except with bulk requests: handling the ends of all their runs takes too
@@ -222,7 +222,7 @@ impl SimulationSettings {
                 Self { bulk: less(self.bulk, 0)[n], ..*self },
                 Self { listens: less(self.listens, 0)[n], ..*self },
                 Self { bulks: less(self.bulks, 0)[n], ..*self },
-                Self { takes: less(self.takes, 0)[n], ..*self },
+                Self { accepts_at_once: less(self.accepts_at_once, 0)[n], ..*self },
             ]);
         }
         all.retain(|smaller| smaller != self);

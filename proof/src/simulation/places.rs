@@ -31,7 +31,7 @@ const METHODS: &[(&str, &str)] = &[
     (".read_pause(", "read_flow_state"),
     (".backend.change_flow_state(", "change_flow_state"),
     (".backend.accept(", "accept"),
-    (".backend.take(", "take"),
+    (".backend.accept_with_runs(", "accept_with_runs"),
     (".backend.create_runs(", "create_runs"),
     (".backend.read(", "read"),
     (".backend.renew_retention(", "renew_retention"),

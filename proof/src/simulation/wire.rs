@@ -75,7 +75,7 @@ const FAULTS: &[InjectedFault] = &[
 /// The methods of ports that write.
 const WRITES: &[&str] = &[
     "accept",
-    "take",
+    "accept_with_runs",
     "create_runs",
     "commit",
     "change_flow_state",
@@ -112,7 +112,7 @@ pub(crate) struct SharedFaults {
     /// Whether faults never kill a process.
     gentle: bool,
     /// Whether one call stores events together with their runs.
-    takes_at_once: bool,
+    accepts_at_once: bool,
     /// The longest delay of a wake in the queue.
     max_delay: Duration,
     /// Whether slots are acquired and released in several calls, as on a store without transactions.
@@ -147,7 +147,7 @@ impl SharedFaults {
         Arc::new(Self {
             faults_left,
             gentle: knobs.gentle > 0,
-            takes_at_once: knobs.takes > 0,
+            accepts_at_once: knobs.accepts_at_once > 0,
             max_delay,
             splits_slots,
             aims,
@@ -357,8 +357,8 @@ impl Intercept for FaultyStore {
         self.shared.splits_slots.then_some(&*self.memory as &dyn SlotOperations)
     }
 
-    fn takes_at_once(&self) -> bool {
-        self.shared.takes_at_once
+    fn accepts_at_once(&self) -> bool {
+        self.shared.accepts_at_once
     }
 
     /// Corrects the due times of delayed wakes: the sender computes each delay by its own clock,

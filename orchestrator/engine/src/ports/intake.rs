@@ -20,9 +20,14 @@ pub trait Intake: Events {
     ///
     /// The default only stores the events. This suits a store that needs several requests in any
     /// case.
-    async fn take(&self, events: Vec<Event>, now: Timestamp, decide: Decide<'_>) -> StoreResult<TakenEvents> {
+    async fn accept_with_runs(
+        &self,
+        events: Vec<Event>,
+        now: Timestamp,
+        decide: Decide<'_>,
+    ) -> StoreResult<AcceptedEvents> {
         let _ = decide;
-        Ok(TakenEvents { events: self.accept(events, now).await?, applied: None })
+        Ok(AcceptedEvents { events: self.accept(events, now).await?, applied: None })
     }
 }
 
@@ -38,9 +43,9 @@ pub struct EventWrites {
     pub starts: Vec<RunStart>,
 }
 
-/// The answer to [`Intake::take`].
+/// The answer to [`Intake::accept_with_runs`].
 #[derive(Clone, Debug)]
-pub struct TakenEvents {
+pub struct AcceptedEvents {
     /// The events as stored, in order.
     pub events: Vec<Event>,
     /// What was written with them. `None` if nothing was: the caller creates the runs.

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use stepladder_core::waiting::SubscribedFields;
 use stepladder_core::{Event, Timestamp};
 use stepladder_engine::ports::{
-    AppliedWrites, Decide, EarlyWrite, EventWrites, Intake, StartResult, StoreResult, TakenEvents,
+    AcceptedEvents, AppliedWrites, Decide, EarlyWrite, EventWrites, Intake, StartResult, StoreResult,
 };
 
 use super::commits::{OutgoingWake, deliver, send};
@@ -30,7 +30,12 @@ struct IntakeResult {
 
 #[async_trait]
 impl Intake for Sqlite {
-    async fn take(&self, events: Vec<Event>, now: Timestamp, decide: Decide<'_>) -> StoreResult<TakenEvents> {
+    async fn accept_with_runs(
+        &self,
+        events: Vec<Event>,
+        now: Timestamp,
+        decide: Decide<'_>,
+    ) -> StoreResult<AcceptedEvents> {
         let rows = NewEvents::new(&events, now).map_err(SqliteError::into_store_error)?;
         let EventWrites { before, starts } = decide(&events);
         let mut names: Vec<Arc<str>> = events.iter().map(|event| event.name.clone()).collect();
@@ -77,6 +82,6 @@ impl Intake for Sqlite {
             starts,
             subscribed: names.into_iter().zip(subscribed).collect(),
         });
-        Ok(TakenEvents { events: NewEvents::stored(events, repeated)?, applied })
+        Ok(AcceptedEvents { events: NewEvents::stored(events, repeated)?, applied })
     }
 }

@@ -116,8 +116,8 @@ pub async fn a_commit_may_be_repeated(on: TestedAdapter) {
         acks: vec![receipt, Receipt::new("of another adapter")],
     };
     on.commit(commit.clone()).await;
-    let taken = on.try_acquire_until(&[&one], &holder(2, "pay", 1), start_of_next(1), on.now()).await;
-    assert_eq!(taken, []);
+    let refused = on.try_acquire_until(&[&one], &holder(2, "pay", 1), start_of_next(1), on.now()).await;
+    assert_eq!(refused, []);
     on.commit(commit).await;
     assert_eq!(on.backend.read(run(1), 1).await.expect("a read").len(), 1);
     assert_eq!(read_all(on.backend.bucket(due.minute(), 10).await).len(), 1);

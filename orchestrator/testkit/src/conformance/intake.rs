@@ -5,7 +5,7 @@ use stepladder_core::waiting::Subscription;
 
 use super::TestedAdapter;
 use super::fixtures::{START, event, event_id, event_text, event_with_sender_id, run, run_start, seconds};
-use stepladder_engine::ports::{AppliedWrites, EarlyWrite, EventWrites, StartResult, TakenEvents};
+use stepladder_engine::ports::{AcceptedEvents, AppliedWrites, EarlyWrite, EventWrites, StartResult};
 
 /// Creates a subscription of run number `n` to every event of these checks.
 fn subscription(n: u64) -> Subscription {
@@ -15,12 +15,12 @@ fn subscription(n: u64) -> Subscription {
 
 /// Stores events with one call. For each number in `runs`, the event with that number creates a
 /// run, which subscribes to further events.
-async fn take(on: &TestedAdapter, events: Vec<Event>, runs: &[u64]) -> TakenEvents {
+async fn accept_with_runs(on: &TestedAdapter, events: Vec<Event>, runs: &[u64]) -> AcceptedEvents {
     let decide = |events: &[Event]| EventWrites {
         before: runs.iter().map(|n| EarlyWrite::Subscribe(subscription(*n))).collect(),
         starts: runs.iter().zip(events).map(|(n, event)| run_start(*n, "orders", event.id)).collect(),
     };
-    on.backend.take(events, on.now(), &decide).await.expect("events are taken")
+    on.backend.accept_with_runs(events, on.now(), &decide).await.expect("events are accepted")
 }
 
 fn texts(events: &[Event]) -> Vec<String> {
@@ -32,9 +32,9 @@ async fn runs(on: &TestedAdapter, n: u64) -> usize {
 }
 
 /// The call stores either the events with all of their runs, or only the events.
-pub async fn taken_events_are_stored_with_all_their_runs_or_none(on: TestedAdapter) {
+pub async fn accepted_events_are_stored_with_all_their_runs_or_none(on: TestedAdapter) {
     let events: Vec<Event> = [3, 1, 2].map(event).into();
-    let TakenEvents { events: stored, applied } = take(&on, events.clone(), &[3, 1, 2]).await;
+    let AcceptedEvents { events: stored, applied } = accept_with_runs(&on, events.clone(), &[3, 1, 2]).await;
     assert_eq!(texts(&stored), texts(&events));
     for (n, event) in [3, 1, 2].into_iter().zip(&events) {
         let found = on.backend.event(event.id).await.expect("a read").expect("the event");
@@ -55,15 +55,15 @@ pub async fn taken_events_are_stored_with_all_their_runs_or_none(on: TestedAdapt
 
 /// If an event is a repetition, no run is created: the caller must decide again with the event that
 /// was stored first.
-pub async fn rule_15_a_repeated_event_is_taken_without_its_runs(on: TestedAdapter) {
+pub async fn rule_15_a_repeated_event_is_accepted_without_its_runs(on: TestedAdapter) {
     let first = event_with_sender_id(1, "order-1", seconds(0));
     on.backend.accept(vec![first.clone()], on.now()).await.expect("an event");
-    let again = take(&on, vec![event_with_sender_id(2, "order-1", seconds(0)), event(3)], &[2, 3]).await;
+    let again = accept_with_runs(&on, vec![event_with_sender_id(2, "order-1", seconds(0)), event(3)], &[2, 3]).await;
     assert_eq!(texts(&again.events), texts(&[first, event(3)]));
     assert!(again.applied.is_none());
     // The same id, but another event.
     let other = Event { name: "shop/other".into(), ..event(3) };
-    let again = take(&on, vec![other], &[3]).await;
+    let again = accept_with_runs(&on, vec![other], &[3]).await;
     assert_eq!((texts(&again.events), again.applied.is_none()), (texts(&[event(3)]), true));
     // Two events in one call have the same sender id.
     let again = take(
@@ -81,11 +81,11 @@ pub async fn rule_15_a_repeated_event_is_taken_without_its_runs(on: TestedAdapte
 }
 
 /// A local store writes new events and their runs in a single transaction.
-pub async fn new_events_are_taken_with_their_runs(on: TestedAdapter) {
-    let taken = take(&on, vec![event(1)], &[1]).await;
-    assert_eq!(taken.applied.expect("all of it").starts, [StartResult::New]);
+pub async fn new_events_are_accepted_with_their_runs(on: TestedAdapter) {
+    let accepted = accept_with_runs(&on, vec![event(1)], &[1]).await;
+    assert_eq!(accepted.applied.expect("all of it").starts, [StartResult::New]);
     assert_eq!(runs(&on, 1).await, 1);
     // A call may have no events.
-    let none = take(&on, Vec::new(), &[]).await.applied.expect("nothing");
+    let none = accept_with_runs(&on, Vec::new(), &[]).await.applied.expect("nothing");
     assert!(none.starts.is_empty() && none.subscribed.is_empty());
 }

@@ -52,8 +52,8 @@ pub async fn a_free_slot_is_acquired(on: TestedAdapter) {
 pub async fn a_full_limit_reports_the_earliest_lease_end(on: TestedAdapter) {
     let two = limit("orders", 2);
     for (n, lease) in [(1, start_of_next(2)), (2, start_of_next(1))] {
-        let taken = on.try_acquire_until(&[&two], &holder(n, "pay", 1), lease, on.now()).await;
-        assert_eq!(taken, []);
+        let refused = on.try_acquire_until(&[&two], &holder(n, "pay", 1), lease, on.now()).await;
+        assert_eq!(refused, []);
     }
     let refused = on.try_acquire_until(&[&two], &holder(3, "pay", 1), start_of_next(1), on.now()).await;
     assert_eq!(refused, full(Some(start_of_next(1))));
@@ -80,8 +80,8 @@ pub async fn a_holder_keeps_its_slot_with_the_new_lease(on: TestedAdapter) {
     assert!(try_acquire(&on, &one, &holder(1, "pay", 1)).await);
     enqueue(&on, &one, ticket(2, "pay", 0)).await;
     let later: Timestamp = start_of_next(5);
-    let taken = on.try_acquire_until(&[&one], &holder(1, "pay", 1), later, on.now()).await;
-    assert_eq!(taken, []);
+    let refused = on.try_acquire_until(&[&one], &holder(1, "pay", 1), later, on.now()).await;
+    assert_eq!(refused, []);
     let held = on.held_slots(&one).await;
     assert_eq!(held, [HeldSlot { holder: holder(1, "pay", 1), lease_until: later }]);
     assert_eq!(tickets(&on, &one).await.len(), 1);
@@ -95,8 +95,8 @@ pub async fn the_slot_of_an_expired_lease_can_be_acquired(on: TestedAdapter) {
     let before = end - std::time::Duration::from_millis(1);
     let refused = on.try_acquire_until(&[&one], &holder(2, "pay", 1), next, before).await;
     assert_eq!(refused, full(Some(end)));
-    let taken = on.try_acquire_until(&[&one], &holder(2, "pay", 1), next, end).await;
-    assert_eq!(taken, []);
+    let refused = on.try_acquire_until(&[&one], &holder(2, "pay", 1), next, end).await;
+    assert_eq!(refused, []);
     assert_eq!(holders(&on, &one).await, [holder(2, "pay", 1)]);
 }
 

@@ -6,19 +6,24 @@ use async_trait::async_trait;
 use stepladder_core::limits::DEDUPLICATION_MS;
 use stepladder_core::{Event, Timestamp};
 use stepladder_engine::ports::{
-    AppliedWrites, Decide, EarlyWrite, EventWrites, Intake, RunStart, StartResult, StoreResult, TakenEvents,
+    AcceptedEvents, AppliedWrites, Decide, EarlyWrite, EventWrites, Intake, RunStart, StartResult, StoreResult,
 };
 
 use super::{Memory, MemoryTables};
 
 #[async_trait]
 impl Intake for Memory {
-    async fn take(&self, events: Vec<Event>, now: Timestamp, decide: Decide<'_>) -> StoreResult<TakenEvents> {
+    async fn accept_with_runs(
+        &self,
+        events: Vec<Event>,
+        now: Timestamp,
+        decide: Decide<'_>,
+    ) -> StoreResult<AcceptedEvents> {
         let EventWrites { before, starts } = decide(&events);
         let mut inner = self.lock();
         let (events, are_new) = inner.accept(events, now);
         if !are_new {
-            return Ok(TakenEvents { events, applied: None });
+            return Ok(AcceptedEvents { events, applied: None });
         }
         before.into_iter().for_each(|early| inner.write_early(early));
         let starts = inner.create_runs(starts, self.now());
@@ -27,7 +32,7 @@ impl Intake for Memory {
             names.into_iter().map(|name| (name.clone(), inner.subscriptions.subscribed_fields(&name))).collect();
         drop(inner);
         self.arrivals.notify_waiters();
-        Ok(TakenEvents { events, applied: Some(AppliedWrites { starts, subscribed }) })
+        Ok(AcceptedEvents { events, applied: Some(AppliedWrites { starts, subscribed }) })
     }
 }
 
