@@ -44,34 +44,36 @@ const TRANSIENT_CODES: [&str; 29] = [
 ];
 
 /// Returns the error of a failed request, with the service's code and message if there are any.
-pub(crate) fn request_error<E>(operation: &str, error: &SdkError<E>) -> StoreError
+pub(crate) fn request_error<E>(operation: &str, error: SdkError<E>) -> StoreError
 where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    StoreError::Unavailable(match error {
+    let failure = match &error {
         SdkError::ServiceError(service) => {
             let code = service.err().code().unwrap_or("error without a code");
             let message = service.err().message().unwrap_or("no message");
-            return response_error(operation, service.raw().status().as_u16(), code, message);
+            response_error(operation, service.raw().status().as_u16(), code, message)
         }
-        SdkError::TimeoutError(_) => format!("{operation}: no response in time"),
+        SdkError::TimeoutError(_) => unavailable(operation, "no response in time"),
         SdkError::DispatchFailure(failure) => {
-            let cause = failure.as_connector_error().map_or_else(|| "no connection".into(), root_cause);
-            format!("{operation}: {cause}")
+            unavailable(operation, &failure.as_connector_error().map_or_else(|| "no connection".into(), root_cause))
         }
-        SdkError::ResponseError(_) => format!("{operation}: a response that cannot be read"),
+        SdkError::ResponseError(_) => unavailable(operation, "a response that cannot be read"),
         // the request was not sent, because a value or a setting is missing
-        SdkError::ConstructionFailure(_) => {
-            return StoreError::Refused(format!("{operation}: {}", root_cause(error)));
-        }
-        other => format!("{operation}: {}", root_cause(other)),
-    })
+        SdkError::ConstructionFailure(_) => StoreError::Refused(format!("{operation}: {}", root_cause(&error)).into()),
+        other => unavailable(operation, &root_cause(other)),
+    };
+    failure.because(error)
+}
+
+fn unavailable(operation: &str, why: &str) -> StoreError {
+    StoreError::Unavailable(format!("{operation}: {why}").into())
 }
 
 fn response_error(operation: &str, status: u16, code: &str, message: &str) -> StoreError {
     let sentence = format!("{operation}: {code}: {message}{}", advice(code));
     let is_permanent = (400..500).contains(&status) && !matches!(status, 408 | 429) && !is_transient(code);
-    if is_permanent { StoreError::Refused(sentence) } else { StoreError::Unavailable(sentence) }
+    if is_permanent { StoreError::Refused(sentence.into()) } else { StoreError::Unavailable(sentence.into()) }
 }
 
 /// Returns the error of one part of a request: an entry of a batch, or an item of a transaction.
@@ -174,6 +176,17 @@ mod tests {
         for status in [408, 429, 500, 502, 503] {
             assert!(!response_error("PutItem", status, "ACodeOfTomorrow", "later").is_permanent(), "{status}");
         }
+    }
+
+    #[test]
+    fn an_error_keeps_that_of_the_sdk_as_its_source() {
+        let late: SdkError<PutItemError> = SdkError::timeout_error("5 s have passed");
+        let error = request_error("PutItem", late);
+        assert!(!error.is_permanent());
+        assert_eq!(error.reason(), "PutItem: no response in time");
+        let source = std::error::Error::source(&error).expect("a source");
+        assert!(source.is::<SdkError<PutItemError>>(), "{source:?}");
+        assert!(error.reason_with_causes().ends_with("5 s have passed"), "{}", error.reason_with_causes());
     }
 
     #[test]

@@ -76,5 +76,5 @@ impl ReadItem for Item {
 }
 
 fn missing(name: &str, kind: &str) -> StoreError {
-    StoreError::Unreadable(format!("an item of the table has no attribute `{name}` that is {kind}"))
+    StoreError::Unreadable(format!("an item of the table has no attribute `{name}` that is {kind}").into())
 }

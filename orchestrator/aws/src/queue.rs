@@ -91,7 +91,7 @@ impl Aws {
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
             .customize()
             .config_override(aws_sdk_sqs::config::Config::builder().timeout_config(timeout));
-        let answer = request.send().await.map_err(|e| request_error("ReceiveMessage", &e))?;
+        let answer = request.send().await.map_err(|e| request_error("ReceiveMessage", e))?;
         Ok(answer.messages.unwrap_or_default().into_iter().filter_map(delivery).collect())
     }
 
@@ -108,7 +108,7 @@ impl Aws {
     async fn send_batch(&self, queue: &str, batch: &[MessageParameters]) -> StoreResult<()> {
         let trace = (self.trace)().map(|header| {
             let value = MessageSystemAttributeValue::builder().data_type("String").string_value(header).build();
-            value.map_err(|e| StoreError::Unreadable(e.to_string()))
+            value.map_err(StoreError::unreadable)
         });
         let trace = trace.transpose()?;
         if let [one] = batch {
@@ -122,7 +122,7 @@ impl Aws {
             if let Some(trace) = trace {
                 request = request.message_system_attributes(MessageSystemAttributeNameForSends::AwsTraceHeader, trace);
             }
-            return request.send().await.map(drop).map_err(|e| request_error("SendMessage", &e));
+            return request.send().await.map(drop).map_err(|e| request_error("SendMessage", e));
         }
         let mut left: Vec<usize> = (0..batch.len()).collect();
         let mut round = 0;
@@ -138,11 +138,11 @@ impl Aws {
                     let name = MessageSystemAttributeNameForSends::AwsTraceHeader;
                     entry = entry.message_system_attributes(name, trace.clone());
                 }
-                entry.build().map_err(|e| StoreError::Unreadable(e.to_string()))
+                entry.build().map_err(StoreError::unreadable)
             });
             let entries = entries.collect::<StoreResult<Vec<_>>>()?;
             let request = self.sqs.send_message_batch().queue_url(queue).set_entries(Some(entries));
-            let answer = request.send().await.map_err(|e| request_error("SendMessageBatch", &e))?;
+            let answer = request.send().await.map_err(|e| request_error("SendMessageBatch", e))?;
             // a batch request may succeed only for some of its entries
             let is_permanent = |failed: &&BatchResultErrorEntry| failed.sender_fault && !is_transient(&failed.code);
             if let Some(failed) = answer.failed.iter().find(is_permanent) {
@@ -171,11 +171,11 @@ impl Aws {
                 self.pause(&mut round, "DeleteMessageBatch", left.len()).await?;
                 let entries = left.iter().map(|i| {
                     let entry = DeleteMessageBatchRequestEntry::builder().id(i.to_string()).receipt_handle(&batch[*i]);
-                    entry.build().map_err(|e| StoreError::Unreadable(e.to_string()))
+                    entry.build().map_err(StoreError::unreadable)
                 });
                 let entries = entries.collect::<StoreResult<Vec<_>>>()?;
                 let request = self.sqs.delete_message_batch().queue_url(queue).set_entries(Some(entries));
-                let answer = request.send().await.map_err(|e| request_error("DeleteMessageBatch", &e))?;
+                let answer = request.send().await.map_err(|e| request_error("DeleteMessageBatch", e))?;
                 let failed = answer.failed.iter().filter(|failed| !failed.sender_fault);
                 left = failed.filter_map(|failed| failed.id.parse().ok()).filter(|i| *i < batch.len()).collect();
             }

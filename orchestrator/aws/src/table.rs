@@ -65,7 +65,7 @@ impl Aws {
     /// Writes an item. Replaces an existing item with the same key.
     pub(crate) async fn put(&self, item: Item) -> StoreResult<()> {
         let request = self.dynamo.put_item().table_name(&self.table).set_item(Some(item));
-        request.send().await.map(drop).map_err(|e| request_error("PutItem", &e))
+        request.send().await.map(drop).map_err(|e| request_error("PutItem", e))
     }
 
     /// Writes an item if none with the same key exists yet.
@@ -100,20 +100,20 @@ impl Aws {
                     None => Ok(PutOutcome::Refused(self.get(&key).await?.unwrap_or_default())),
                 }
             }
-            Err(e) => Err(request_error("PutItem", &e)),
+            Err(e) => Err(request_error("PutItem", e)),
         }
     }
 
     /// Reads an item with strong consistency.
     pub(crate) async fn get(&self, key: &ItemKey) -> StoreResult<Option<Item>> {
         let request = self.dynamo.get_item().table_name(&self.table).set_key(Some(keys(key))).consistent_read(true);
-        request.send().await.map(|answer| answer.item).map_err(|e| request_error("GetItem", &e))
+        request.send().await.map(|answer| answer.item).map_err(|e| request_error("GetItem", e))
     }
 
     /// Deletes an item. Does nothing if it does not exist.
     pub(crate) async fn delete(&self, key: &ItemKey) -> StoreResult<()> {
         let request = self.dynamo.delete_item().table_name(&self.table).set_key(Some(keys(key)));
-        request.send().await.map(drop).map_err(|e| request_error("DeleteItem", &e))
+        request.send().await.map(drop).map_err(|e| request_error("DeleteItem", e))
     }
 
     /// Returns the items of a query in order. Reads as many pages as needed.
@@ -136,7 +136,7 @@ impl Aws {
         let (mut count, mut from) = (0, None);
         loop {
             let request = self.query_request(&query, 0, from).select(aws_sdk_dynamodb::types::Select::Count);
-            let page = request.send().await.map_err(|e| request_error("Query", &e))?;
+            let page = request.send().await.map_err(|e| request_error("Query", e))?;
             count += usize::try_from(page.count).unwrap_or(0);
             from = page.last_evaluated_key;
             if from.is_none() {
@@ -155,7 +155,7 @@ impl Aws {
         found: usize,
         from: Option<Item>,
     ) -> StoreResult<aws_sdk_dynamodb::operation::query::QueryOutput> {
-        self.query_request(query, found, from).send().await.map_err(|e| request_error("Query", &e))
+        self.query_request(query, found, from).send().await.map_err(|e| request_error("Query", e))
     }
 
     fn query_request(
@@ -219,9 +219,9 @@ impl Aws {
                     .set_keys(Some(std::mem::take(&mut left)))
                     .consistent_read(true)
                     .build()
-                    .map_err(|e| StoreError::Unreadable(e.to_string()))?;
+                    .map_err(StoreError::unreadable)?;
                 let request = self.dynamo.batch_get_item().request_items(&self.table, keys);
-                let answer = request.send().await.map_err(|e| request_error("BatchGetItem", &e))?;
+                let answer = request.send().await.map_err(|e| request_error("BatchGetItem", e))?;
                 found.extend(answer.responses.unwrap_or_default().into_values().flatten());
                 left.extend(answer.unprocessed_keys.unwrap_or_default().into_values().flat_map(|left| left.keys));
             }
@@ -244,14 +244,14 @@ impl Aws {
         &self,
         writes: Result<Vec<WriteRequest>, aws_sdk_dynamodb::error::BuildError>,
     ) -> StoreResult<()> {
-        let writes = writes.map_err(|e| StoreError::Unreadable(e.to_string()))?;
+        let writes = writes.map_err(StoreError::unreadable)?;
         for chunk in writes.chunks(MAX_WRITES) {
             let mut left = chunk.to_vec();
             let mut round = 0;
             while !left.is_empty() {
                 self.pause(&mut round, "BatchWriteItem", left.len()).await?;
                 let request = self.dynamo.batch_write_item().request_items(&self.table, std::mem::take(&mut left));
-                let answer = request.send().await.map_err(|e| request_error("BatchWriteItem", &e))?;
+                let answer = request.send().await.map_err(|e| request_error("BatchWriteItem", e))?;
                 left.extend(answer.unprocessed_items.unwrap_or_default().into_values().flatten());
             }
         }
@@ -262,9 +262,9 @@ impl Aws {
     pub(crate) async fn pause(&self, round: &mut u32, operation: &str, left: usize) -> StoreResult<()> {
         let random = || SystemEntropy.bits() as u64;
         if *round > 0 && !self.retries.pause(&*self.clock, *round, random()).await {
-            return Err(StoreError::Unavailable(format!(
-                "{operation}: {left} items are left undone: throttled, or others write to them"
-            )));
+            return Err(StoreError::Unavailable(
+                format!("{operation}: {left} items are left undone: throttled, or others write to them").into(),
+            ));
         }
         *round += 1;
         Ok(())

@@ -60,7 +60,7 @@ pub(crate) fn pack(json: String, owner: &str, token: &str) -> StoreResult<Packed
         return Ok(small(Item::from([("v".to_owned(), text(json))])));
     }
     let compressed = zstd::bulk::compress(json.as_bytes(), LEVEL)
-        .map_err(|e| StoreError::Unreadable(format!("a value cannot be compressed: {e}")))?;
+        .map_err(|e| StoreError::Unreadable(format!("a value cannot be compressed: {e}").into()).because(e))?;
     if compressed.len() * 10 > json.len() * 9 && json.len() <= MAX_INLINE_BYTES {
         return Ok(small(Item::from([("v".to_owned(), text(json))])));
     }
@@ -112,12 +112,14 @@ impl Aws {
                 return decompress(&whole);
             }
         }
-        Err(StoreError::Unreadable(format!("parts of a large value are missing or damaged in partition {partition}")))
+        Err(StoreError::Unreadable(
+            format!("parts of a large value are missing or damaged in partition {partition}").into(),
+        ))
     }
 }
 
 fn decompress(bytes: &[u8]) -> StoreResult<String> {
-    let unreadable = |e: &dyn std::fmt::Display| StoreError::Unreadable(format!("a compressed value: {e}"));
+    let unreadable = |e: &dyn std::fmt::Display| StoreError::Unreadable(format!("a compressed value: {e}").into());
     let text = zstd::stream::decode_all(bytes).map_err(|e| unreadable(&e))?;
     String::from_utf8(text).map_err(|e| unreadable(&e))
 }

@@ -47,7 +47,8 @@ async fn a_new_event_name_is_not_waited_for_past_the_deadline_of_the_hop() {
     };
     let commit = Commit { before: vec![EarlyWrite::Subscribe(subscription)], ..Commit::default() };
     let result = within(clock, NOW + Duration::from_secs(1), aws.commit(commit)).await;
-    let Err(StoreError::Unavailable(sentence)) = result else { panic!("{result:?}") };
+    let Err(error @ StoreError::Unavailable(_)) = result else { panic!("{result:?}") };
+    let sentence = error.reason();
     assert!(sentence.contains("its hop ends before all processes know it"), "{sentence}");
     let requests = server.received_requests().await.expect("they are recorded");
     let puts: Vec<_> = requests.iter().filter(|request| operation(request) == "PutItem").collect();

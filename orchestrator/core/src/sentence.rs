@@ -3,6 +3,7 @@
 //! The error messages of parsers and of CEL quote the sender's input, which may be megabytes long.
 //! Refusals, log lines and the reasons of skipped runs must not grow with the input.
 
+use std::error::Error;
 use std::fmt::{self, Display, Write};
 
 /// The maximum size of a sentence that quotes input. A longer sentence is truncated and ends in
@@ -23,6 +24,26 @@ pub fn truncated(what: impl Display, bytes: usize) -> String {
         text.text.push('…');
     }
     text.text
+}
+
+/// Shows an error and its causes, each once: a cause is left out if its text has been shown.
+#[derive(Debug)]
+pub struct WithCauses<'a>(pub &'a (dyn Error + 'a));
+
+impl Display for WithCauses<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.0.to_string();
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            let more = error.to_string();
+            if !text.contains(&more) {
+                text.push_str(": ");
+                text.push_str(&more);
+            }
+            cause = error.source();
+        }
+        f.write_str(&text)
+    }
 }
 
 struct BoundedText {

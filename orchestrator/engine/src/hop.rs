@@ -113,10 +113,11 @@ impl Shell<'_> {
 
 impl From<StoreError> for StoreFault {
     fn from(error: StoreError) -> Self {
+        let why = error.reason_with_causes();
         match error {
-            StoreError::Unavailable(why) => Self::Unavailable(why),
-            StoreError::Unreadable(why) => Self::Unreadable(why),
-            StoreError::Refused(why) => Self::Refused(why),
+            StoreError::Unavailable(_) => Self::Unavailable(why),
+            StoreError::Unreadable(_) => Self::Unreadable(why),
+            StoreError::Refused(_) => Self::Refused(why),
         }
     }
 }
@@ -124,9 +125,9 @@ impl From<StoreError> for StoreFault {
 impl From<StoreFault> for StoreError {
     fn from(fault: StoreFault) -> Self {
         match fault {
-            StoreFault::Unavailable(why) => Self::Unavailable(why),
-            StoreFault::Unreadable(why) => Self::Unreadable(why),
-            StoreFault::Refused(why) => Self::Refused(why),
+            StoreFault::Unavailable(why) => Self::Unavailable(why.into()),
+            StoreFault::Unreadable(why) => Self::Unreadable(why.into()),
+            StoreFault::Refused(why) => Self::Refused(why.into()),
         }
     }
 }

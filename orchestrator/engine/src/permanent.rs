@@ -3,6 +3,7 @@
 //! level ERROR. A metric counts these lines, and an alarm watches the metric.
 
 use stepladder_core::RunId;
+use stepladder_core::sentence::WithCauses;
 
 use crate::EngineError;
 use crate::activity::Activity;
@@ -20,7 +21,7 @@ pub fn report(doing: &str, run: Option<RunId>, error: &StoreError) -> bool {
             "deploy the version that wrote it, or restore it from a backup; older versions may not read what newer ones write"
         }
     };
-    Activity::PermanentError { run, doing, error: &error.to_string(), advice }.emit();
+    Activity::PermanentError { run, doing, error: &WithCauses(error).to_string(), advice }.emit();
     true
 }
 

@@ -24,6 +24,7 @@
 //! - [`receive`](Queue::receive) is different: a second call returns other wakes.
 
 mod commit;
+mod error;
 mod intake;
 mod queue;
 pub mod queues;
@@ -42,6 +43,7 @@ use stepladder_core::wake::{Timer, Wake};
 use stepladder_core::{Event, EventId, RunId, StepId, Timestamp};
 
 pub use commit::{Commit, CommitResult, EarlyWrite, JournalAppend, LateWrite};
+pub use error::{StoreError, StoreErrorReason};
 pub use intake::{AcceptedEvents, AppliedWrites, Decide, EventWrites, Intake};
 pub use queue::{Backlog, Delivery, MIN_DELAY, Queue, Receipt};
 pub use registrations::{Registration, Registrations, StoredRegistrations};
@@ -82,39 +84,6 @@ impl<
         + Queue,
 > Backend for T
 {
-}
-
-/// A failure of the storage or the queue. No work is lost: the wake is delivered again soon. After
-/// a [permanent](StoreError::is_permanent) failure it ends as a dead letter, which can be redriven.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The store is throttled, unreachable or out of disk. A later retry may help.
-    #[error("the store is unavailable: {0}")]
-    Unavailable(String),
-    /// The store returned data that cannot be read. A retry does not help.
-    #[error("the store holds something unreadable: {0}")]
-    Unreadable(String),
-    /// The store refuses the call for a lasting reason, for example a missing permission or a
-    /// deleted queue. The text says what to do.
-    #[error("the store refuses this: {0}")]
-    Refused(String),
-}
-
-impl StoreError {
-    /// Returns whether retries are useless until a person has changed something (rule 34).
-    pub fn is_permanent(&self) -> bool {
-        match self {
-            Self::Unavailable(_) => false,
-            Self::Unreadable(_) | Self::Refused(_) => true,
-        }
-    }
-
-    /// Returns the adapter's sentence, without the words for its kind.
-    pub fn reason(&self) -> &str {
-        match self {
-            Self::Unavailable(why) | Self::Unreadable(why) | Self::Refused(why) => why,
-        }
-    }
 }
 
 /// The result of a port's method.

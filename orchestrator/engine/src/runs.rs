@@ -167,5 +167,5 @@ impl Runs {
 }
 
 fn unreadable(corrupt: stepladder_core::state::CorruptJournal) -> StoreError {
-    StoreError::Unreadable(corrupt.to_string())
+    StoreError::unreadable(corrupt)
 }

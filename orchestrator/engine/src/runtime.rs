@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use stepladder_core::expr::ExprCache;
 use stepladder_core::hop::{self, later};
+use stepladder_core::sentence::WithCauses;
 use stepladder_core::state::RunState;
 use stepladder_core::{Timestamp, Wake, WakeCause};
 
@@ -92,8 +93,8 @@ impl Runtime {
         };
         let mut attempt = 1;
         loop {
-            let why = match ask().await {
-                Err(StoreError::Unavailable(why)) => why,
+            let error = match ask().await {
+                Err(error) if !error.is_permanent() => error,
                 answer => return answer,
             };
             let pause = retries.pause(&*self.clock, attempt, self.entropy.bits() as u64);
@@ -102,8 +103,9 @@ impl Runtime {
                 None => pause.await,
             };
             if !repeats {
-                return Err(StoreError::Unavailable(why));
+                return Err(error);
             }
+            let why = WithCauses(&error).to_string();
             tracing::warn!(attempt, why, "a {} failed, it is sent again", call.name());
             attempt += 1;
         }

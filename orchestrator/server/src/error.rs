@@ -79,8 +79,8 @@ impl From<EngineError> for HttpProblem {
             EngineError::NotFound(sentence) => Self::not_found(sentence),
             EngineError::Invalid(sentence) => Self::bad_request(sentence),
             EngineError::TooLate(sentence) => Self::new(StatusCode::CONFLICT, sentence),
-            EngineError::Store(StoreError::Unavailable(why)) => {
-                tracing::warn!(%why, "the store is unavailable; the client gets 503");
+            EngineError::Store(error @ StoreError::Unavailable(_)) => {
+                tracing::warn!(why = error.reason_with_causes(), "the store is unavailable; the client gets 503");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "the store is unavailable; try again")
             }
             EngineError::Store(error @ StoreError::Refused(_)) => {

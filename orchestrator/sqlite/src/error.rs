@@ -24,32 +24,36 @@ impl SqliteError {
     /// Converts this error to the error of a port. The message says what an operator can do.
     pub(crate) fn into_store_error(self) -> StoreError {
         let error = match self {
-            Self::Unreadable(reason) => return StoreError::Unreadable(reason),
-            Self::Json(error) => return StoreError::Unreadable(error.to_string()),
-            Self::Column(error) => return StoreError::Unreadable(error.to_string()),
+            Self::Unreadable(reason) => return StoreError::Unreadable(reason.into()),
+            Self::Json(error) => return StoreError::unreadable(error),
+            Self::Column(error) => return StoreError::unreadable(error),
             Self::Sql(error) => error,
         };
-        let advice = match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => "the disk is full; free some space, then work continues without a restart",
+        let unavailable = |advice: &str| StoreError::Unavailable(format!("{advice} ({error})").into());
+        let failure = match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => {
+                unavailable("the disk is full; free some space, then work continues without a restart")
+            }
             Some(ErrorCode::CannotOpen) => {
-                "the data file or its log cannot be opened; check the rights of the file and its folder"
+                unavailable("the data file or its log cannot be opened; check the rights of the file and its folder")
             }
             Some(ErrorCode::SystemIoFailure) => {
-                "the disk cannot be written; check that it works, is not read-only and has free space"
+                unavailable("the disk cannot be written; check that it works, is not read-only and has free space")
             }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                return StoreError::Unreadable(format!("the data file is damaged ({error}); restore it from a copy"));
+                StoreError::Unreadable(format!("the data file is damaged ({error}); restore it from a copy").into())
             }
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
                 let advice = "the data file cannot be written; give this user the right to write it and its folder";
-                return StoreError::Refused(format!("{advice} ({error})"));
+                StoreError::Refused(format!("{advice} ({error})").into())
             }
             Some(code) if is_permanent(code) => {
-                return StoreError::Refused(format!("{error}; is the data file of this version, and of this program?"));
+                let advice = "is the data file of this version, and of this program?";
+                StoreError::Refused(format!("{error}; {advice}").into())
             }
-            Some(_) | None => return StoreError::Unavailable(error.to_string()),
+            Some(_) | None => StoreError::Unavailable(error.to_string().into()),
         };
-        StoreError::Unavailable(format!("{advice} ({error})"))
+        failure.because(error)
     }
 }
 
@@ -99,5 +103,6 @@ mod tests {
         let error = Connection::open_in_memory().unwrap().prepare("SELECT 1 FROM absent").unwrap_err();
         let error = SqliteError::from(error).into_store_error();
         assert!(error.is_permanent() && error.reason().contains("no such table: absent"), "{error}");
+        assert!(std::error::Error::source(&error).is_some_and(|source| source.is::<rusqlite::Error>()));
     }
 }

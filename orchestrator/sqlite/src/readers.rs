@@ -51,7 +51,7 @@ impl ReadConnections {
     ) -> StoreResult<T> {
         let readers = self.clone();
         let result = tokio::task::spawn_blocking(move || readers.read(query)).await;
-        result.unwrap_or_else(|error| Err(StoreError::Unavailable(format!("a query was interrupted: {error}"))))
+        result.unwrap_or_else(|error| Err(StoreError::Unavailable(format!("a query was interrupted: {error}").into())))
     }
 
     fn connect(&self) -> rusqlite::Result<Connection> {

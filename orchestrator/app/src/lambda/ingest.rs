@@ -76,7 +76,7 @@ async fn ingest(
 
 /// Logs that a message is unreadable, and that delivering it again cannot help.
 fn unreadable(bad: &str) {
-    records::report("read events", StoreError::Unreadable(bad.to_owned()));
+    records::report("read events", StoreError::Unreadable(bad.into()));
 }
 
 /// Logs the progress of a message, and returns the delay for the rest of the message; `None` if

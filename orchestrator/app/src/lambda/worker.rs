@@ -54,7 +54,8 @@ async fn hop(
     trace_target: TraceTarget,
 ) -> Result<(), String> {
     let wake = stepladder_aws::decode_wake(record.body.as_deref().unwrap_or_default());
-    let wake = wake.inspect_err(|error| records::report("read a wake", StoreError::Unreadable(error.clone())))?;
+    let wake =
+        wake.inspect_err(|error| records::report("read a wake", StoreError::Unreadable(error.as_str().into())))?;
     tracing::Span::current().record("run", tracing::field::display(wake.run));
     let (run, group) = (wake.run.to_string(), wake.group.clone());
     let step = wake.cause.step().cloned();

@@ -62,7 +62,7 @@ impl Aws {
     /// # Errors
     /// The table cannot be written.
     pub async fn publish_addresses(&self, addresses: &QueueAddresses) -> StoreResult<()> {
-        let json = serde_json::to_string(addresses).map_err(|e| StoreError::Unreadable(e.to_string()))?;
+        let json = serde_json::to_string(addresses).map_err(StoreError::unreadable)?;
         let mut item = keys(&layout::queues());
         item.insert("v".into(), text(json));
         self.put(item).await
@@ -76,9 +76,9 @@ impl Aws {
     pub async fn read_addresses(&self) -> StoreResult<Option<QueueAddresses>> {
         let Some(item) = self.get(&layout::queues()).await? else { return Ok(None) };
         let addresses = serde_json::from_str(item.text("v")?);
-        addresses
-            .map(Some)
-            .map_err(|e| StoreError::Unreadable(format!("the addresses of the queues in the table: {e}")))
+        addresses.map(Some).map_err(|e| {
+            StoreError::Unreadable(format!("the addresses of the queues in the table: {e}").into()).because(e)
+        })
     }
 }
 

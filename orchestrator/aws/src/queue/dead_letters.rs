@@ -107,7 +107,7 @@ impl Aws {
     /// Makes a received message visible to other receivers immediately.
     async fn make_visible(&self, dead: &str, handle: &str) -> StoreResult<()> {
         let request = self.sqs.change_message_visibility().queue_url(dead).receipt_handle(handle).visibility_timeout(0);
-        request.send().await.map(drop).map_err(|e| request_error("ChangeMessageVisibility", &e))
+        request.send().await.map(drop).map_err(|e| request_error("ChangeMessageVisibility", e))
     }
 
     async fn receive_dead(&self, dead: &str, most: usize) -> StoreResult<Vec<Message>> {
@@ -124,7 +124,7 @@ impl Aws {
             .send()
             .await
             .map(|answer| answer.messages.unwrap_or_default())
-            .map_err(|e| request_error("ReceiveMessage", &e))
+            .map_err(|e| request_error("ReceiveMessage", e))
     }
 
     async fn send_back(&self, message: &Message, letter: &DeadLetter) -> StoreResult<()> {
@@ -145,10 +145,10 @@ impl Aws {
                 let sent_at = letter.sent_at.unwrap_or_default().as_millis().to_string();
                 for (name, value) in [(MESSAGE_ID, letter.message.clone()), (SENT_AT, sent_at)] {
                     let value = MessageAttributeValue::builder().data_type("String").string_value(value).build();
-                    let value = value.map_err(|e| StoreError::Unreadable(e.to_string()))?;
+                    let value = value.map_err(StoreError::unreadable)?;
                     request = request.message_attributes(name, value);
                 }
-                request.send().await.map(drop).map_err(|e| request_error("SendMessage", &e))
+                request.send().await.map(drop).map_err(|e| request_error("SendMessage", e))
             }
             DeadLetterContent::Unreadable(_) => Ok(()),
         }
@@ -183,7 +183,7 @@ fn event_names(body: &str) -> Option<Vec<String>> {
 }
 
 fn unknown_address(queue: &str) -> StoreError {
-    StoreError::Unreadable(format!(
-        "the table does not say where the queue of {queue} is; has the sweep run since the deployment?"
-    ))
+    StoreError::Unreadable(
+        format!("the table does not say where the queue of {queue} is; has the sweep run since the deployment?").into(),
+    )
 }

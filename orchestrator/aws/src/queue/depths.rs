@@ -58,7 +58,7 @@ impl Aws {
             QueueAttributeName::ApproximateNumberOfMessagesDelayed,
         ];
         let request = self.sqs.get_queue_attributes().queue_url(url).set_attribute_names(Some(names.to_vec()));
-        let answer = request.send().await.map_err(|e| request_error("GetQueueAttributes", &e))?;
+        let answer = request.send().await.map_err(|e| request_error("GetQueueAttributes", e))?;
         let [visible, in_flight, delayed] = names.map(|name| {
             let count = answer.attributes().and_then(|all| all.get(&name));
             count.and_then(|count| count.parse().ok()).unwrap_or(0)

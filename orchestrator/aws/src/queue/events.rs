@@ -113,10 +113,10 @@ impl Aws {
         let Some(queue) = self.queues.events.as_deref() else {
             return Err(StoreError::Unreadable("STEPLADDER_EVENTS_QUEUE_URL is not set; template.yaml sets it".into()));
         };
-        let body = serde_json::to_string(body).map_err(|e| StoreError::Unreadable(e.to_string()))?;
+        let body = serde_json::to_string(body).map_err(StoreError::unreadable)?;
         let request = self.sqs.send_message().queue_url(queue).message_body(body).message_group_id(group_id("rest"));
         let request = request.delay_seconds(i32::try_from(delay.as_secs()).unwrap_or(900));
-        request.send().await.map(drop).map_err(|e| request_error("SendMessage", &e))
+        request.send().await.map(drop).map_err(|e| request_error("SendMessage", e))
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct MessageParameters {
 
 pub(crate) fn envelope(wake: &Wake, due: Timestamp, now: Timestamp) -> StoreResult<MessageParameters> {
     let body = serde_json::to_string(wake)
-        .map_err(|e| StoreError::Unreadable(format!("a wake cannot be written as JSON: {e}")))?;
+        .map_err(|e| StoreError::Unreadable(format!("a wake cannot be written as JSON: {e}").into()).because(e))?;
     Ok(MessageParameters { body, group: group_id(&wake.group), delay: delay(due, now) })
 }
 

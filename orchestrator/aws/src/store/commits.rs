@@ -119,7 +119,7 @@ impl Aws {
         match request.send().await {
             Ok(_) => Ok(()),
             Err(e) if condition_failed(&e) => Ok(()),
-            Err(e) => Err(request_error("UpdateItem", &e)),
+            Err(e) => Err(request_error("UpdateItem", e)),
         }
     }
 }

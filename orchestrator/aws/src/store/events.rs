@@ -85,8 +85,9 @@ impl Aws {
         if let Some(external_id) = event.external_id.clone() {
             event.id = self.claim_external_id(&external_id, &event, now).await?;
         }
-        let json = serde_json::to_string(&event)
-            .map_err(|e| StoreError::Unreadable(format!("event {} cannot be written as JSON: {e}", event.id)))?;
+        let json = serde_json::to_string(&event).map_err(|e| {
+            StoreError::Unreadable(format!("event {} cannot be written as JSON: {e}", event.id).into()).because(e)
+        })?;
         let value = pack(json.clone(), &event.id.to_string(), &layout::digest(&[json.as_bytes()]))?;
         if value.has_parts() {
             self.put_parts(&value, self.ttl(now)).await?;
@@ -118,7 +119,8 @@ impl Aws {
 
     pub(super) async fn event_of(&self, item: &Item) -> StoreResult<Event> {
         let json = self.unpack(item).await?;
-        serde_json::from_str(&json)
-            .map_err(|e| StoreError::Unreadable(format!("{}: {e}", item.text("PK").unwrap_or("an event"))))
+        serde_json::from_str(&json).map_err(|e| {
+            StoreError::Unreadable(format!("{}: {e}", item.text("PK").unwrap_or("an event")).into()).because(e)
+        })
     }
 }

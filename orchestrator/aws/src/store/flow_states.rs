@@ -80,7 +80,7 @@ impl Aws {
         match request.send().await {
             Ok(_) => Ok(PutOutcome::Written),
             Err(e) if condition_failed(&e) => Ok(PutOutcome::Refused(self.get(key).await?.unwrap_or_default())),
-            Err(e) => Err(request_error("DeleteItem", &e)),
+            Err(e) => Err(request_error("DeleteItem", e)),
         }
     }
 
@@ -92,7 +92,7 @@ impl Aws {
 
     /// Returns the write for a change of flow state, as a part of a transaction.
     pub(super) fn flow_state_write(&self, change: &FlowStateChange) -> StoreResult<TransactWriteItem> {
-        let invalid = |e: aws_sdk_dynamodb::error::BuildError| StoreError::Unreadable(e.to_string());
+        let invalid = StoreError::unreadable::<aws_sdk_dynamodb::error::BuildError>;
         let none = ReturnValuesOnConditionCheckFailure::None;
         let write = TransactWriteItem::builder();
         let seen = change.seen.as_ref().map(|seen| HashMap::from([(":seen".to_owned(), text(&**seen))]));

@@ -113,7 +113,7 @@ impl Aws {
         match request.send().await {
             Ok(_) => Ok(true),
             Err(e) if condition_failed(&e) => Ok(false),
-            Err(e) => Err(request_error("UpdateItem", &e)),
+            Err(e) => Err(request_error("UpdateItem", e)),
         }
     }
 
@@ -121,7 +121,7 @@ impl Aws {
     /// another request writes to the same items.
     pub(super) async fn write_together(&self, writes: impl Iterator<Item = HolderWrite>) -> StoreResult<bool> {
         let built = writes.map(|write| self.transact_item(write)).collect::<Result<Vec<_>, _>>();
-        let built = built.map_err(|error| StoreError::Unreadable(error.to_string()))?;
+        let built = built.map_err(StoreError::unreadable)?;
         match self.dynamo.transact_write_items().set_transact_items(Some(built)).send().await {
             Ok(_) => Ok(true),
             Err(e) => match e.as_service_error() {
@@ -129,7 +129,7 @@ impl Aws {
                 Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
                     permanent_reason(cancelled.cancellation_reasons()).map_or(Ok(false), Err)
                 }
-                Some(_) | None => Err(request_error("TransactWriteItems", &e)),
+                Some(_) | None => Err(request_error("TransactWriteItems", e)),
             },
         }
     }

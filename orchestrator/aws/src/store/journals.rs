@@ -61,15 +61,17 @@ impl Aws {
         let seq = item.text("SK")?.strip_prefix("J#").and_then(|digits| digits.parse().ok());
         let seq = seq.ok_or_else(|| StoreError::Unreadable("a journal record has no number".into()))?;
         let entries = self.unpack(item).await?;
-        let entries = serde_json::from_str(&entries)
-            .map_err(|e| StoreError::Unreadable(format!("record {seq} of {}: {e}", item.text("PK").unwrap_or("?"))))?;
+        let entries = serde_json::from_str(&entries).map_err(|e| {
+            StoreError::Unreadable(format!("record {seq} of {}: {e}", item.text("PK").unwrap_or("?")).into()).because(e)
+        })?;
         Ok(Record { seq, token: token(item)?, code: item.text("c")?.into(), entries })
     }
 
     /// Converts a record to an item without its value, and returns the value separately.
     pub(super) fn record_item(&self, run: RunId, record: &Record, now: Timestamp) -> StoreResult<(Item, PackedValue)> {
-        let json = serde_json::to_string(&record.entries)
-            .map_err(|e| StoreError::Unreadable(format!("entries of run {run} cannot be written as JSON: {e}")))?;
+        let json = serde_json::to_string(&record.entries).map_err(|e| {
+            StoreError::Unreadable(format!("entries of run {run} cannot be written as JSON: {e}").into()).because(e)
+        })?;
         let mut item = item(&layout::record(run, record.seq), self.ttl(now));
         item.insert("t".into(), bytes(record.token.to_be_bytes()));
         item.insert("c".into(), text(&*record.code));

@@ -71,7 +71,8 @@ impl Listings for Aws {
         let runs = self.query(links).await?;
         let run_of = |link: &Item| {
             let run = link.text("SK")?.strip_prefix("R#").and_then(|id| id.parse().ok());
-            run.map(layout::row).ok_or_else(|| StoreError::Unreadable(format!("a run of event {event} has no id")))
+            run.map(layout::row)
+                .ok_or_else(|| StoreError::Unreadable(format!("a run of event {event} has no id").into()))
         };
         let wanted = runs.iter().map(run_of).collect::<StoreResult<Vec<_>>>()?;
         let mut rows = self.get_many(wanted).await?.iter().map(row).collect::<StoreResult<Vec<_>>>()?;

@@ -79,7 +79,7 @@ impl Aws {
             Ok(_) => Ok(()),
             // the ticket was deleted in the meantime
             Err(e) if condition_failed(&e) => Ok(()),
-            Err(e) => Err(request_error("UpdateItem", &e)),
+            Err(e) => Err(request_error("UpdateItem", e)),
         }
     }
 }

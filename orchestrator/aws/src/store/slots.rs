@@ -129,7 +129,7 @@ impl Aws {
                 return Ok(Vec::new());
             }
         }
-        Err(StoreError::Unavailable(format!("too many runs acquire slots of `{}` at the same time", limit.key)))
+        Err(StoreError::Unavailable(format!("too many runs acquire slots of `{}` at the same time", limit.key).into()))
     }
 
     /// Acquires a slot of each of several limits, in one transaction.
@@ -160,7 +160,9 @@ impl Aws {
             }
         }
         let keys: Vec<&str> = limits.iter().map(|limit| &*limit.key).collect();
-        Err(StoreError::Unavailable(format!("too many runs acquire slots of `{}` at the same time", keys.join("`, `"))))
+        Err(StoreError::Unavailable(
+            format!("too many runs acquire slots of `{}` at the same time", keys.join("`, `")).into(),
+        ))
     }
 
     /// Returns all items with holders of a limit. An item that is not stored yet is returned as
@@ -183,7 +185,7 @@ impl Aws {
     async fn stored_shards(&self, key: &str) -> StoreResult<Vec<HolderShard>> {
         let items = self.query_partition(&layout::holders(key), true).await?;
         let shard = |item: &Item| {
-            let broken = || StoreError::Unreadable(format!("the holders of `{key}` are not valid"));
+            let broken = || StoreError::Unreadable(format!("the holders of `{key}` are not valid").into());
             let number = item.text("SK")?.strip_prefix("S#").and_then(|n| n.parse().ok()).ok_or_else(broken)?;
             let map = item.get("h").and_then(|h| h.as_m().ok()).ok_or_else(broken)?;
             let holders = map.iter().map(|(name, lease)| parse_holding(name, lease)).collect::<Option<_>>();

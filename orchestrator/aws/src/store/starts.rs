@@ -160,7 +160,7 @@ impl Aws {
         };
         let others = others.iter().map(|item| Put::builder().table_name(&self.table).set_item(Some(item.clone())));
         let puts = std::iter::once(first).chain(others).map(|put| {
-            let put = put.build().map_err(|e| StoreError::Unreadable(e.to_string()))?;
+            let put = put.build().map_err(StoreError::unreadable)?;
             Ok(TransactWriteItem::builder().put(put).build())
         });
         let writes =
@@ -174,7 +174,7 @@ impl Aws {
         let cancelled = match error.as_service_error() {
             Some(TransactWriteItemsError::TransactionInProgressException(_)) => return Ok(TransactionOutcome::Busy),
             Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled,
-            Some(_) | None => return Err(request_error("TransactWriteItems", &error)),
+            Some(_) | None => return Err(request_error("TransactWriteItems", error)),
         };
         let reasons = cancelled.cancellation_reasons();
         let is_refused = |reason: &CancellationReason| reason.code() == Some("ConditionalCheckFailed");
@@ -189,7 +189,7 @@ impl Aws {
                     return Ok(TransactionOutcome::Busy);
                 }
                 Err(permanent_reason(reasons).unwrap_or_else(|| {
-                    StoreError::Unavailable(format!("TransactWriteItems was cancelled: {}", codes.join(", ")))
+                    StoreError::Unavailable(format!("TransactWriteItems was cancelled: {}", codes.join(", ")).into())
                 }))
             }
         }

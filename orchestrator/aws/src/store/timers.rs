@@ -127,7 +127,7 @@ pub(super) fn timer_item(timer: &Timer, now: Timestamp) -> Item {
 fn readable(item: &Item) -> StoreResult<Timer> {
     timer(item).map_err(|error| {
         let [pk, sk] = ["PK", "SK"].map(|key| item.text(key).unwrap_or("?"));
-        StoreError::Unreadable(format!("the timer {pk} / {sk}: {}", error.reason()))
+        StoreError::Unreadable(format!("the timer {pk} / {sk}: {}", error.reason()).into())
     })
 }
 

@@ -41,7 +41,7 @@ impl RunControl {
         if records.is_empty() {
             return Err(no_such_run(run));
         }
-        let state = RunState::fold(run, &records).map_err(|e| StoreError::Unreadable(e.to_string()))?;
+        let state = RunState::fold(run, &records).map_err(StoreError::unreadable)?;
         if self.runtime.current_for(&state.created.function).await.newest(&state.created.function).is_none() {
             return Err(EngineError::Invalid(format!(
                 "run {run} belongs to function `{}`, which is not registered",

@@ -70,7 +70,7 @@ impl Storage<'_> {
             return hops.runtime.backend.put_back(&self.receipt, due).await.map(Input::PutBack);
         }
         let Some(run) = hop.run() else {
-            return Err(StoreError::Unavailable(format!("no run is loaded for {effect:?}")));
+            return Err(StoreError::Unavailable(format!("no run is loaded for {effect:?}").into()));
         };
         match effect {
             Effect::Promote(limits) => hops.slots.promote(&limits).await?,

@@ -41,7 +41,7 @@ impl Query {
         if let Some(at) = past {
             truncate(&mut records, at.max(1));
         }
-        let state = RunState::fold(run, &records).map_err(|e| StoreError::Unreadable(e.to_string()))?;
+        let state = RunState::fold(run, &records).map_err(StoreError::unreadable)?;
         let mut timeline = RunTimeline::of(&state, &records);
         let waiting = match past {
             Some(_) => None,

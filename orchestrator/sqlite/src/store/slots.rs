@@ -65,7 +65,7 @@ impl<'a> LockedQueues<'a> {
     }
 
     fn add(&self, queue: &QueueKey, slots: u32, ticket: Ticket) -> StoreResult<bool> {
-        let text = serde_json::to_string(&ticket).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+        let text = serde_json::to_string(&ticket).map_err(StoreError::unreadable)?;
         let is_new = self.queues.lock().change(queue, |queue| queue.enqueue(ticket.clone()));
         if is_new {
             let queue = queue.clone();

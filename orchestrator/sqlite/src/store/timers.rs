@@ -62,7 +62,7 @@ impl Timers for Sqlite {
 fn timer(row: &Row<'_>) -> StoreResult<Timer> {
     rows::from_json(row, 0).map_err(|error: SqliteError| {
         let run = row.get(1).map_or_else(|_| "an unknown run".into(), |run| format!("run {}", RunId::from_bytes(run)));
-        StoreError::Unreadable(format!("a timer of {run}: {}", error.into_store_error().reason()))
+        StoreError::Unreadable(format!("a timer of {run}: {}", error.into_store_error().reason()).into())
     })
 }
 

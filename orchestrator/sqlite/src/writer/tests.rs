@@ -137,7 +137,7 @@ async fn a_full_disk_is_reported_and_writes_succeed_once_there_is_space() {
     };
     writer.run(Durability::Synced, limit(10), |_, _| {}).await.expect("a limit");
     let full = writer.run(Durability::Synced, fill, |_, _| {}).await.expect_err("no room");
-    assert!(matches!(&full, StoreError::Unavailable(why) if why.contains("the disk is full")), "{full}");
+    assert!(matches!(&full, StoreError::Unavailable(why) if why.as_str().contains("the disk is full")), "{full}");
     writer.run(Durability::Synced, limit(10_000), |_, _| {}).await.expect("a limit");
     writer.run(Durability::Synced, fill, |_, _| {}).await.expect("there is room again");
 }
