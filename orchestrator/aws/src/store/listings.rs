@@ -138,7 +138,7 @@ impl Aws {
 }
 
 fn row(item: &Item) -> StoreResult<RunRow> {
-    let status = |text: &str| text.parse().map_err(StoreError::Unreadable);
+    let status = |text: &str| text.parse().map_err(|bad: String| StoreError::Unreadable(bad.into()));
     let ended = match item.contains_key("ended") {
         true => Some((item.time("ended")?, status(item.text("status")?)?)),
         false => None,

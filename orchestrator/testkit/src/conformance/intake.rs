@@ -66,7 +66,7 @@ pub async fn rule_15_a_repeated_event_is_accepted_without_its_runs(on: TestedAda
     let again = accept_with_runs(&on, vec![other], &[3]).await;
     assert_eq!((texts(&again.events), again.applied.is_none()), (texts(&[event(3)]), true));
     // Two events in one call have the same sender id.
-    let again = take(
+    let again = accept_with_runs(
         &on,
         vec![event_with_sender_id(4, "order-4", seconds(0)), event_with_sender_id(5, "order-4", seconds(0))],
         &[4, 5],
