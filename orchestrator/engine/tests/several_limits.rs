@@ -146,8 +146,8 @@ async fn a_step_that_moves_between_queues_ends_with_one_ticket() {
             memory.commit(Commit { after: vec![leave], ..Commit::default() }).await.expect("left");
         })
     };
-    // the first commit of this hop removes its ticket from the queue of the limit per key
-    let engine = world.engine_on(around::before(&memory, "commit", leaves));
+    // this hop first removes its ticket from the queue of the limit per key
+    let engine = world.engine_on(around::before(&memory, "dequeue", leaves));
     world.hop_once(&engine).await;
     assert!(memory.ticket(&all().key, run, None).await.expect("read").is_some());
     assert!(memory.ticket(&key().key, run, None).await.expect("read").is_none());

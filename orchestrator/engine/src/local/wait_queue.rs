@@ -32,8 +32,11 @@ impl WaitQueue {
         if may_acquire(free, ahead, self.tickets.len()) { None } else { Some(RefusalReason::Behind) }
     }
 
-    /// Acquires a slot, as [`Slots::acquire`](crate::ports::Slots::acquire) does. Also returns the
-    /// ticket that was removed, if there was one.
+    /// Acquires a slot, as [`Slots::acquire`](crate::ports::Slots::acquire) does. Returns the ticket
+    /// that was removed, if there was one.
+    ///
+    /// # Errors
+    /// Why the slot is refused.
     pub fn acquire(
         &mut self,
         slots: u32,

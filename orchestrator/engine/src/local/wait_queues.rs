@@ -40,8 +40,10 @@ impl WaitQueues {
         changed
     }
 
-    /// Acquires a slot of each limit, or no slot at all. Returns the tickets that were removed. If
-    /// a slot is refused, returns the index of each limit that refused one, with its result.
+    /// Acquires a slot of each limit, or no slot at all. Returns the tickets that were removed.
+    ///
+    /// # Errors
+    /// The limits that refuse a slot.
     pub fn acquire_all(
         &mut self,
         limits: &[Limit],

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use stepladder_engine::ports::{Backend, StoreError, StoreResult};
+use stepladder_engine::ports::{Backend, SlotOperations, StoreError, StoreResult};
 use stepladder_testkit::intercept::{Intercept, InterceptedBackend, StorageCall};
 use stepladder_testkit::memory::Memory;
 use tokio::sync::Mutex;
@@ -60,6 +60,12 @@ pub fn unanswered(memory: &Arc<Memory>, name: &'static str) -> Arc<InterceptedBa
 impl Intercept for HookedBackend {
     fn backend(&self) -> &dyn Backend {
         &*self.memory
+    }
+
+    /// Splits calls about slots if the test intercepts one of their operations.
+    fn slot_operations(&self) -> Option<&dyn SlotOperations> {
+        let is_operation = matches!(self.name, "try_acquire" | "enqueue" | "dequeue" | "first_tickets");
+        is_operation.then_some(&*self.memory as &dyn SlotOperations)
     }
 
     async fn around<'a, T: std::fmt::Debug + Send>(
