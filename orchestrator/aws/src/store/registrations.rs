@@ -54,7 +54,7 @@ impl Registrations for Aws {
 
     async fn put_registration(&self, seen: u64, registration: Registration) -> StoreResult<bool> {
         let Registration { app, address, functions } = registration;
-        let json = serde_json::to_string(&functions).map_err(|e| StoreError::Unreadable(e.to_string()))?;
+        let json = serde_json::to_string(&functions).map_err(StoreError::unreadable)?;
         let token = format!("{:032x}", SystemEntropy.bits());
         let packed = value::pack(json, layout::APPS, &token)?;
         if packed.has_parts() {
@@ -111,7 +111,7 @@ impl Aws {
 
     async fn app(&self, item: &Item) -> StoreResult<Registration> {
         let functions = serde_json::from_str(&self.unpack(item).await?);
-        let invalid = |error| StoreError::Unreadable(format!("the functions of a registered app: {error}"));
+        let invalid = |error| StoreError::Unreadable(format!("the functions of a registered app: {error}").into());
         Ok(Registration {
             app: item.text("app")?.into(),
             address: item.text("address")?.into(),

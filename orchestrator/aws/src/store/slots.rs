@@ -44,7 +44,7 @@ impl SlotOperations for Aws {
         lease_until: Timestamp,
         now: Timestamp,
     ) -> StoreResult<Vec<Refusal>> {
-        let lease = Lease { until: lease_until, now };
+        let lease = HolderLease { until: lease_until, now };
         match limits {
             [limit] => self.acquire_one(limit, holder, lease).await,
             _ => self.acquire_together(limits, holder, lease).await,
@@ -114,7 +114,7 @@ fn parse_holding(name: &str, lease_until: &AttributeValue) -> Option<HeldSlot> {
 
 impl Aws {
     /// Acquires a slot of one limit.
-    async fn acquire_one(&self, limit: &Limit, holder: &Holder, lease: Lease) -> StoreResult<Vec<Refusal>> {
+    async fn acquire_one(&self, limit: &Limit, holder: &Holder, lease: HolderLease) -> StoreResult<Vec<Refusal>> {
         for _ in 0..MAX_ATTEMPTS {
             let (shard, ticket) = match self.find_slot(limit, holder, lease.now).await? {
                 SlotView::Refused(reason) => return Ok(vec![Refusal { limit: 0, reason }]),
@@ -133,7 +133,12 @@ impl Aws {
     }
 
     /// Acquires a slot of each of several limits, in one transaction.
-    async fn acquire_together(&self, limits: &[Limit], holder: &Holder, lease: Lease) -> StoreResult<Vec<Refusal>> {
+    async fn acquire_together(
+        &self,
+        limits: &[Limit],
+        holder: &Holder,
+        lease: HolderLease,
+    ) -> StoreResult<Vec<Refusal>> {
         'rounds: for _ in 0..MAX_ATTEMPTS {
             let (mut free, mut refused, mut held) = (Vec::new(), Vec::new(), Vec::new());
             for (at, limit) in limits.iter().enumerate() {

@@ -2,23 +2,23 @@
 
 use stepladder_core::slot::{Holder, Limit, Ticket};
 
-use super::Subject;
+use super::TestedAdapter;
 use super::fixtures::{acquire_request, holder, limit, run, start_of_next, ticket, ticket_of_run};
 use stepladder_engine::ports::{
     AcquireRequest, AcquireResult, Commit, LateWrite, OwnTickets, QueueHead, QueuedStep, RefusalReason,
 };
 
 /// Acquires for step `pay` of run number `n`, which waits with a ticket of its own.
-async fn acquire(on: &Subject, limits: &[&Limit], n: u64) -> AcquireResult {
+async fn acquire(on: &TestedAdapter, limits: &[&Limit], n: u64) -> AcquireResult {
     let request = acquire_request(limits, &holder(n, "pay", 1), Some(ticket(n, "pay", n)));
     on.backend.acquire(request).await.expect("an answer")
 }
 
-async fn acquires(on: &Subject, limits: &[&Limit], n: u64) -> bool {
+async fn acquires(on: &TestedAdapter, limits: &[&Limit], n: u64) -> bool {
     acquire(on, limits, n).await == AcquireResult::Acquired { left: Vec::new() }
 }
 
-async fn queued(on: &Subject, limits: &[&Limit], n: u64) -> QueuedStep {
+async fn queued(on: &TestedAdapter, limits: &[&Limit], n: u64) -> QueuedStep {
     match acquire(on, limits, n).await {
         AcquireResult::Queued(queued) => *queued,
         other => panic!("{other:?}"),
@@ -30,7 +30,7 @@ fn full(n: u64) -> RefusalReason {
 }
 
 /// The answer names the queue, why its limit refuses, and its first ticket.
-pub async fn a_refused_step_is_enqueued_once(on: Subject) {
+pub async fn a_refused_step_is_enqueued_once(on: TestedAdapter) {
     let one = limit("orders", 1);
     assert!(acquires(&on, &[&one], 1).await);
     let second = queued(&on, &[&one], 2).await;
@@ -43,7 +43,7 @@ pub async fn a_refused_step_is_enqueued_once(on: Subject) {
 }
 
 /// A step without a ticket is behind all others. Once it has one, the free slots may be enough.
-pub async fn rule_21_a_step_tries_again_after_it_was_enqueued(on: Subject) {
+pub async fn rule_21_a_step_tries_again_after_it_was_enqueued(on: TestedAdapter) {
     let two = limit("orders", 2);
     on.enqueue(&two, ticket(1, "pay", 0)).await;
     assert!(acquires(&on, &[&two], 2).await);
@@ -55,7 +55,7 @@ pub async fn rule_21_a_step_tries_again_after_it_was_enqueued(on: Subject) {
 
 /// A step stays in the queue of the limit that refuses it. If that limit has a slot and another one
 /// refuses, the step moves there and keeps its time.
-pub async fn a_step_waits_in_one_queue_only(on: Subject) {
+pub async fn a_step_waits_in_one_queue_only(on: TestedAdapter) {
     let (few, many) = (limit("few", 1), limit("many", 1));
     let both = [&few, &many];
     assert!(acquires(&on, &[&few], 1).await);
@@ -78,7 +78,7 @@ pub async fn a_step_waits_in_one_queue_only(on: Subject) {
 
 /// Until the first step of a run starts, its steps share the ticket of the run's creation. A step with
 /// its own wake gets its own ticket, and may use that of the creation.
-pub async fn the_first_steps_of_a_run_share_a_ticket(on: Subject) {
+pub async fn the_first_steps_of_a_run_share_a_ticket(on: TestedAdapter) {
     let one = limit("orders", 1);
     on.enqueue(&one, ticket_of_run(2, 0)).await;
     assert_eq!(on.try_acquire(&[&one], &holder(1, "pay", 1)).await.len(), 1, "others wait");
@@ -96,7 +96,7 @@ pub async fn the_first_steps_of_a_run_share_a_ticket(on: Subject) {
 
 /// As many tickets are returned as there are free slots. Without a free slot, the first ticket is
 /// returned with the end of the first lease.
-pub async fn rule_24_a_release_returns_the_tickets_to_promote(on: Subject) {
+pub async fn rule_24_a_release_returns_the_tickets_to_promote(on: TestedAdapter) {
     let (two, runs) = (limit("orders", 2), limit("runs", 1));
     for n in [1, 2] {
         assert!(acquires(&on, &[&two], n).await);
@@ -124,7 +124,7 @@ pub async fn rule_24_a_release_returns_the_tickets_to_promote(on: Subject) {
 }
 
 /// The queue of a paused function has no slots. Each run is in it once, until it is removed.
-pub async fn runs_of_a_paused_function_wait_without_slots(on: Subject) {
+pub async fn runs_of_a_paused_function_wait_without_slots(on: TestedAdapter) {
     let queue = stepladder_core::slot::pause_key("orders");
     for n in [2, 1, 2] {
         on.backend.enqueue_paused(&queue, ticket_of_run(n, n)).await.expect("a ticket");

@@ -5,7 +5,7 @@ use stepladder_core::slot::{HeldSlot, Holder, Limit, QueueKey, Ticket};
 use stepladder_core::{RunId, RunOrStep, Timestamp};
 use stepladder_engine::ports::*;
 
-use super::{Call, Intercept, Intercepted};
+use super::{Intercept, InterceptedBackend, StorageCall};
 
 /// Passes each operation to an intercept.
 struct SingleCalls<'a, I> {
@@ -19,7 +19,7 @@ macro_rules! single_calls {
         impl<I: Intercept> SlotOperations for SingleCalls<'_, I> {
             $(async fn $name(&self, $($arg: $ty),*) -> StoreResult<$out> {
                 let arguments = ($($arg.to_owned(),)*);
-                let call = Call { name: stringify!($name), arguments: &arguments, commit: None };
+                let call = StorageCall { name: stringify!($name), arguments: &arguments, commit: None };
                 self.intercept.around(call, self.operations.$name($($arg),*)).await
             })*
         }
@@ -39,13 +39,13 @@ single_calls! {
 }
 
 #[async_trait]
-impl<I: Intercept> Slots for Intercepted<I> {
+impl<I: Intercept> Slots for InterceptedBackend<I> {
     async fn acquire(&self, request: AcquireRequest) -> StoreResult<AcquireResult> {
         if let Some(operations) = self.0.slot_operations() {
             return acquire_by_operations(&SingleCalls { intercept: &self.0, operations }, request).await;
         }
         let arguments = request.clone();
-        let call = Call { name: "acquire", arguments: &arguments, commit: None };
+        let call = StorageCall { name: "acquire", arguments: &arguments, commit: None };
         self.0.around(call, self.0.backend().acquire(request)).await
     }
 
@@ -61,19 +61,19 @@ impl<I: Intercept> Slots for Intercepted<I> {
         let arguments = (slots.clone(), limits.to_owned(), now);
         // without slots to release, the call only reads
         let name = if slots.is_empty() { "snapshot" } else { "release" };
-        let call = Call { name, arguments: &arguments, commit: None };
+        let call = StorageCall { name, arguments: &arguments, commit: None };
         self.0.around(call, self.0.backend().release(slots, limits, now)).await
     }
 
     async fn snapshot(&self, queue: &QueueKey, parts: SnapshotParts) -> StoreResult<Snapshot> {
         let arguments = (queue.clone(), parts.clone());
-        let call = Call { name: "snapshot", arguments: &arguments, commit: None };
+        let call = StorageCall { name: "snapshot", arguments: &arguments, commit: None };
         self.0.around(call, self.0.backend().snapshot(queue, parts)).await
     }
 
     async fn enqueue_paused(&self, queue: &QueueKey, ticket: Ticket) -> StoreResult<()> {
         let arguments = (queue.clone(), ticket.clone());
-        let call = Call { name: "enqueue_paused", arguments: &arguments, commit: None };
+        let call = StorageCall { name: "enqueue_paused", arguments: &arguments, commit: None };
         self.0.around(call, self.0.backend().enqueue_paused(queue, ticket)).await
     }
 }
