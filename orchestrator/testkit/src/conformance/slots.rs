@@ -28,7 +28,7 @@ async fn release(on: &TestedAdapter, limit: &Limit, holder: Holder) {
 }
 
 async fn tickets(on: &TestedAdapter, limit: &Limit) -> Vec<Ticket> {
-    on.first_tickets(&limit, 100).await
+    on.first_tickets(limit, 100).await
 }
 
 async fn holders(on: &TestedAdapter, limit: &Limit) -> Vec<Holder> {

@@ -85,7 +85,7 @@ pub async fn a_start_enqueues_its_tickets(on: TestedAdapter) {
     let with = |n| RunStart { tickets: places(n), ..run_start(n, "orders", event_id(n)) };
     create(&on, vec![with(2), with(1)]).await;
     for limit in [&all, &ours] {
-        assert_eq!(on.first_tickets(&limit, 9).await, [ticket_of_run(1, 1), ticket_of_run(2, 1)]);
+        assert_eq!(on.first_tickets(limit, 9).await, [ticket_of_run(1, 1), ticket_of_run(2, 1)]);
         assert_eq!(on.position(limit, run(2)).await, Some(1));
     }
 }
