@@ -46,7 +46,11 @@ async fn the_activity_of_a_run_is_logged_with_times() {
     // another holder keeps the only slot for ten seconds
     let other = Holder::Attempt { run: RunId::new(begun, 1), step: "a".into(), attempt: 1, hop: 0 };
     let limit = Limit { key: "f/0".into(), slots: 1 };
-    world.memory.try_acquire(&[limit.clone()], &other, begun + Duration::from_secs(10), begun).await.unwrap();
+    world
+        .memory
+        .try_acquire(std::slice::from_ref(&limit), &other, begun + Duration::from_secs(10), begun)
+        .await
+        .unwrap();
     world.go(&engine).await;
     world.settle(&engine).await;
     let took = world.clock.now().since(begun).as_millis();
@@ -78,7 +82,11 @@ async fn a_waiting_step_is_logged_once_although_it_tries_often() {
     let begun = world.clock.now();
     let other = Holder::Attempt { run: RunId::new(begun, 1), step: "a".into(), attempt: 1, hop: 0 };
     let limit = Limit { key: "f/0".into(), slots: 1 };
-    world.memory.try_acquire(&[limit.clone()], &other, begun + Duration::from_secs(60), begun).await.unwrap();
+    world
+        .memory
+        .try_acquire(std::slice::from_ref(&limit), &other, begun + Duration::from_secs(60), begun)
+        .await
+        .unwrap();
     world.go(&engine).await;
     support::hop_all(&world.memory, &engine).await;
     let run = support::only_run(&engine).await;

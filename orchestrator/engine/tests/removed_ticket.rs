@@ -96,7 +96,7 @@ async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
         |n: u128| Holder::Attempt { run: RunId::new(clock.now(), n), step: "x".into(), attempt: 1, hop: n as u64 };
     let (first, second) = (holder(1), holder(2));
     let lease_until = clock.now() + 3_600 * SECOND;
-    memory.try_acquire(&[limit.clone()], &first, lease_until, clock.now()).await.expect("acquired");
+    memory.try_acquire(std::slice::from_ref(&limit), &first, lease_until, clock.now()).await.expect("acquired");
 
     let release = |holder: &Holder| Commit {
         after: vec![LateWrite::Release { limit: limit.clone(), holder: holder.clone() }],
@@ -123,7 +123,7 @@ async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
         while m.holders(&limit_again.key).await.expect("read").iter().any(|held| held.holder.run() == run) {
             tokio::task::yield_now().await;
         }
-        m.try_acquire(&[limit_again.clone()], &next, lease_until, at.now()).await.expect("acquired");
+        m.try_acquire(std::slice::from_ref(&limit_again), &next, lease_until, at.now()).await.expect("acquired");
         at.advance(SECOND);
         support::hop_all(&m, &worker).await;
     });
@@ -149,7 +149,10 @@ async fn a_resumed_run_that_relied_on_a_removed_ticket_is_woken() {
     let (memory, clock, other) = (world.memory.clone(), world.clock.clone(), world.engine());
     let limit = Limit { key: "f/0".into(), slots: 1 };
     let first = Holder::Attempt { run: RunId::new(clock.now(), 1), step: "x".into(), attempt: 1, hop: 1 };
-    memory.try_acquire(&[limit.clone()], &first, clock.now() + 3_600 * SECOND, clock.now()).await.expect("acquired");
+    memory
+        .try_acquire(std::slice::from_ref(&limit), &first, clock.now() + 3_600 * SECOND, clock.now())
+        .await
+        .expect("acquired");
     let event = world.go(&other).await;
     // the run is enqueued, and its first lease wake is an hour ahead
     world.hop_once(&other).await;

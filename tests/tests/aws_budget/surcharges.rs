@@ -63,7 +63,11 @@ async fn a_waiting_step_tries_again_when_a_lease_ends() {
     let limit = Limit { key: "queued/0".into(), slots: 1 };
     let other = Holder::Attempt { run: RunId::new(stage.clock.now(), 1), step: "work".into(), attempt: 1, hop: 0 };
     let until = stage.clock.now() + Duration::from_secs(100);
-    stage.lambda.try_acquire(&[limit.clone()], &other, until, stage.clock.now()).await.expect("the table answers");
+    stage
+        .lambda
+        .try_acquire(std::slice::from_ref(&limit), &other, until, stage.clock.now())
+        .await
+        .expect("the table answers");
     let parked = run(&stage, 1, WorkerCache::Warm).await;
     assert_eq!(parked.invocations, 2);
     document::assert_has_rows(&[tell(

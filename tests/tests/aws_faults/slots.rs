@@ -82,7 +82,7 @@ async fn the_last_free_slot_is_not_given_twice() {
         |n| Holder::Attempt { run: RunId::new(Timestamp::from_millis(1), n), step: "s".into(), attempt: 1, hop: 0 };
     let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
     // so that the item with the holders exists
-    stage.lambda.try_acquire(&[one.clone()], &holder(0), until, now).await.expect("taken");
+    stage.lambda.try_acquire(std::slice::from_ref(&one), &holder(0), until, now).await.expect("taken");
     let after = vec![LateWrite::Release { limit: one.clone(), holder: holder(0) }];
     stage.lambda.commit(Commit { after, ..Commit::default() }).await.expect("released");
     let held = Arc::new(AtomicBool::new(false));
@@ -92,9 +92,9 @@ async fn the_last_free_slot_is_not_given_twice() {
         if line && !holding.swap(true, Ordering::SeqCst) { AwsFault::Hold } else { AwsFault::Pass }
     });
     let (aws, limit) = (stage.aws.clone(), one.clone());
-    let slow = tokio::spawn(async move { aws.try_acquire(&[limit.clone()], &holder(1), until, now).await });
+    let slow = tokio::spawn(async move { aws.try_acquire(std::slice::from_ref(&limit), &holder(1), until, now).await });
     wait_for("the line to be read", async || held.load(Ordering::SeqCst).then_some(())).await;
-    assert_eq!(stage.lambda.try_acquire(&[one.clone()], &holder(2), until, now).await.expect("taken"), []);
+    assert_eq!(stage.lambda.try_acquire(std::slice::from_ref(&one), &holder(2), until, now).await.expect("taken"), []);
     stage.dynamo.release();
     assert_eq!(
         slow.await.expect("no panic").expect("answered"),
@@ -152,7 +152,7 @@ async fn a_repeated_request_does_not_restore_a_used_ticket() {
     wait_for("the request to be repeated", async || repeated.load(Ordering::SeqCst).then_some(())).await;
     assert!(stage.lambda.ticket(&one.key, run, None).await.expect("read").is_some());
     let holder = Holder::Attempt { run, step: "s".into(), attempt: 1, hop: 0 };
-    assert_eq!(stage.lambda.try_acquire(&[one.clone()], &holder, until, now).await.expect("taken"), []);
+    assert_eq!(stage.lambda.try_acquire(std::slice::from_ref(&one), &holder, until, now).await.expect("taken"), []);
     stage.dynamo.release();
     slow.await.expect("no panic").expect("joined");
     assert_eq!(stage.lambda.first_tickets(&one.key, 9).await.expect("a line"), []);
