@@ -172,10 +172,19 @@ fn the_early_wake_of_a_step_is_sent_again_for_its_own_retry_only() {
 fn the_ticket_of_a_step_is_given_up_while_the_handler_waits_for_its_retry() {
     let retry_at = START + secs(600);
     let history = vec![Fact::HandlerFailed { attempt: 1, error: Failure::new("boom"), retry_at }];
-    let mut world = HopSetup::new().one_at_a_time().after(history).woken(WakeCause::Step("a".into())).loaded();
-    world.answer_until(|effect| matches!(effect, Effect::FindTickets { .. }));
-    let step = RunOrStep::Step("a".into());
+    let (step, cause) = (RunOrStep::Step("a".into()), WakeCause::Step("a".into()));
+    let setup = HopSetup::new().one_at_a_time().after(history);
+    let decided = |setup: HopSetup| {
+        let mut world = setup.loaded();
+        world.answer_until(|effect| matches!(effect, Effect::FindTickets { .. } | Effect::Write(_)));
+        world
+    };
+    let world = decided(setup.clone().woken(cause.clone()));
     assert!(matches!(world.question(), Effect::FindTickets { place: TicketSearch::Own(of), .. } if *of == step));
+    let soon = decided(HopSetup { now: retry_at - secs(2), ..setup.clone().woken(cause.clone()) });
+    assert_eq!(later_wakes(soon.write()), [(cause, retry_at)], "the ticket waits for a moment");
+    let other = decided(setup.woken(WakeCause::Due));
+    assert!(other.write().acknowledges && other.write().before.is_empty(), "it was sent for no ticket");
 }
 
 #[test]
