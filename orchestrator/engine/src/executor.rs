@@ -49,14 +49,14 @@ pub trait Executor: Send + Sync {
 pub struct RunView {
     /// The run.
     pub run: RunId,
-    /// The secret that seals its callback tokens
+    /// The secret that seals the callback tokens of the run
     /// ([`CallbackToken::new`](stepladder_core::signal::CallbackToken::new)).
     pub secret: u128,
-    /// The handler's attempt, counted from 1.
+    /// The number of the handler's attempt, from 1.
     pub attempt: u32,
     /// The event that created the run.
     pub event: Arc<Event>,
-    /// The further events of a batch, in their order. Empty for a function that does not collect
+    /// The further events of a batch, in order. The list is empty if the function does not collect
     /// events.
     pub joined: Vec<Event>,
     /// When the run was created.

@@ -1,5 +1,5 @@
-//! The registered functions: where they come from, pausing them, and checking whether a recorded
-//! run replays under new code.
+//! The registered functions: where they come from, how they are paused, and whether a recorded run
+//! can be replayed with new code.
 
 mod catalog;
 pub mod check;
@@ -18,34 +18,34 @@ use crate::runtime::Runtime;
 pub use catalog::{Catalog, RegisteredFunction};
 pub use stored::{Connect, REFRESH_AFTER, RegisteredApp, StoredFunctions};
 
-/// Where functions come from. The set may change while the process runs.
+/// A source of functions. The set of functions may change while the process runs.
 #[async_trait]
 pub trait Functions: Send + Sync {
-    /// Returns the functions of this moment. It is called for each hop and each request, so it must
-    /// be cheap: a clone of an [`Arc`], without I/O. A hop, or a request, keeps its snapshot until
-    /// it ends.
+    /// Returns the current functions. This is called for each hop and each request, so it must be
+    /// cheap: it clones an [`Arc`], without I/O. A hop or a request keeps its snapshot until it
+    /// ends.
     fn snapshot(&self) -> Arc<Catalog>;
 
-    /// Returns whether the set may change while the process runs. If not, [`current`](Self::current)
-    /// is not called.
+    /// Returns whether the set of functions may change while the process runs. If not,
+    /// [`current`](Self::current) is never called.
     fn may_change(&self) -> bool {
         false
     }
 
-    /// Returns the functions of this moment, after a look for changes if the last look was some
-    /// time ago. If they are not enough for the caller, looks for changes once more. An error of
-    /// the store is logged, and the last functions are returned.
+    /// Returns the current functions. Looks for changes first, if this was not done for some time.
+    /// If the functions are not enough for the caller, looks for changes once more. If the store
+    /// fails, the error is logged and the last known functions are returned.
     async fn current(&self, is_enough: &(dyn for<'c> Fn(&'c Catalog) -> bool + Sync)) -> Arc<Catalog> {
         let _ = is_enough;
         self.snapshot()
     }
 }
 
-/// Functions that never change: those that are compiled in.
+/// A source of functions that never change, because they are compiled in.
 pub struct FixedFunctions(Arc<Catalog>);
 
 impl FixedFunctions {
-    /// Creates the set of these functions.
+    /// Creates a source of these functions.
     pub fn new(catalog: Catalog) -> Self {
         Self(Arc::new(catalog))
     }
@@ -60,7 +60,7 @@ impl Functions for FixedFunctions {
 /// Describes, pauses and resumes the registered functions.
 pub struct FunctionControl {
     pub(crate) runtime: Arc<Runtime>,
-    /// When this process last read of each function that it is not paused.
+    /// For each function, when this process last read that the function is not paused.
     pub(crate) unpaused: Mutex<HashMap<Arc<str>, Timestamp>>,
 }
 
@@ -69,19 +69,19 @@ impl FunctionControl {
         Self { runtime, unpaused: Mutex::default() }
     }
 
-    /// Returns the functions of this moment.
+    /// Returns the current functions, without looking for changes.
     pub fn snapshot(&self) -> Arc<Catalog> {
         self.runtime.snapshot()
     }
 
-    /// Returns the functions of this moment, including those that were registered more than
+    /// Returns the current functions. They include all functions that were registered more than
     /// [`REFRESH_AFTER`] ago.
     pub async fn current(&self) -> Arc<Catalog> {
         self.runtime.current().await
     }
 
-    /// Returns the retry policy of a function's steps; `None` if the function is not registered. A
-    /// step may override it.
+    /// Returns the retry policy for the steps of a function; `None` if the function is not
+    /// registered. A step may override the policy.
     pub fn retries_of(&self, function: &str) -> Option<RetryPolicy> {
         let catalog = self.runtime.snapshot();
         let policy = &catalog.spec(function)?.retry;

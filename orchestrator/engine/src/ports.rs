@@ -53,7 +53,7 @@ pub use slots::{
     Snapshot, SnapshotParts, acquire_by_operations, release_by_operations, snapshot_by_operations,
 };
 
-/// Everything an adapter provides.
+/// All ports together: everything that an adapter implements.
 pub trait Backend:
     Journals
     + Commits
@@ -86,163 +86,165 @@ impl<
 {
 }
 
-/// The result of a port's method.
+/// The result of a method of a port.
 pub type StoreResult<T> = Result<T, StoreError>;
 
 /// Reads journals.
 #[async_trait]
 pub trait Journals: Send + Sync {
-    /// Returns the records of a run that begin at entry `from` or later, in order. The
-    /// read is strongly consistent. The list is empty for an unknown run.
+    /// Returns the records of a run that start at entry `from` or later, in order. The read is
+    /// strongly consistent. The list is empty for an unknown run.
     async fn read(&self, run: RunId, from: Seq) -> StoreResult<Vec<Record>>;
 }
 
-/// Writes what a hop decides.
+/// Writes the decisions of hops.
 #[async_trait]
 pub trait Commits: Send + Sync {
     /// Carries out a commit.
     async fn commit(&self, commit: Commit) -> StoreResult<CommitResult>;
 
-    /// Returns whether the adapter repeats its requests while the storage is unavailable. If so,
-    /// the engine does not.
+    /// Returns whether the adapter itself repeats its requests while the storage is unavailable. If
+    /// so, the engine does not repeat them.
     fn repeats_requests(&self) -> bool {
         false
     }
 
     /// Returns whether no other process can use the store while it is open here, for example
-    /// because it locks its file. Leases of earlier processes are then no longer valid.
+    /// because it locks its file. Then leases of earlier processes are no longer valid.
     fn is_exclusive(&self) -> bool;
 }
 
 /// Stores accepted events.
 #[async_trait]
 pub trait Events: Send + Sync {
-    /// Stores events and returns them as stored, in order. If an event with the same `external_id`
-    /// was stored within 24 hours before `now`, that event is returned instead (rule 15). If an
-    /// event with the same `id` exists, the existing event is returned.
+    /// Stores events and returns the stored events, in order. If an event with the same
+    /// `external_id` was stored within 24 hours before `now`, that event is returned instead (rule
+    /// 15). If an event with the same `id` exists, the existing event is returned.
     async fn accept(&self, events: Vec<Event>, now: Timestamp) -> StoreResult<Vec<Event>>;
 
     /// Returns an event by its id.
     async fn event(&self, id: EventId) -> StoreResult<Option<Event>>;
 
-    /// Returns the id of the event with this sender's id, however old it is. If several events have
-    /// it, returns the latest.
+    /// Returns the id of the event to which the sender gave this id, however old it is. If there
+    /// are several such events, returns the id of the latest.
     async fn resolve(&self, external_id: &str) -> StoreResult<Option<EventId>>;
 }
 
 /// Creates runs.
 #[async_trait]
 pub trait RunCreation: Send + Sync {
-    /// Creates runs, in their order. One transaction for each run writes entry 0, the row, the link
-    /// from the event, the watchdog, the tickets, the flow states and the wake (rule 16). A run
-    /// that exists is left unchanged. A run is not created if one of its flow states has changed
-    /// since it was read.
+    /// Creates runs, in their order. For each run, one transaction writes entry 0, the row, the
+    /// link from the event, the watchdog, the tickets, the flow states and the wake (rule 16). A
+    /// run that already exists is not changed. A run is not created if one of its flow states has
+    /// changed since it was read.
     async fn create_runs(&self, starts: Vec<RunStart>) -> StoreResult<Vec<StartResult>>;
 }
 
-/// The result of creating one run.
+/// The result of creating a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartResult {
     /// The run is new.
     New,
-    /// The run exists already.
+    /// The run already exists.
     Known,
-    /// Another process has changed a flow state: decide again.
+    /// Another process has changed a flow state, so the caller must decide again.
     Overtaken,
 }
 
-/// Stores flow states: what flow control remembers between starts, as small texts under keys of the
-/// engine.
+/// Stores flow states: what flow control remembers between starts, as short strings under keys that
+/// the engine chooses.
 #[async_trait]
 pub trait FlowStates: Send + Sync {
-    /// Returns the flow states of these keys; strongly consistent. A state past its expiry may be
-    /// missing or still be there.
+    /// Returns the flow states of these keys. The read is strongly consistent. A flow state that
+    /// has expired may be returned or not.
     async fn read_flow_state(&self, keys: Vec<Arc<str>>) -> StoreResult<Vec<Option<Arc<str>>>>;
 
-    /// Changes flow states, each on its own. Returns for each whether it now has the wanted value.
+    /// Changes flow states, each in a separate write. For each, returns whether it now has the
+    /// wanted value.
     async fn change_flow_state(&self, changes: Vec<FlowStateChange>) -> StoreResult<Vec<bool>>;
 }
 
-/// A change of a flow state. The change happens only if the state still has the value that was
+/// A change of a flow state. The change is made only if the flow state still has the value that was
 /// read. A change to the same value extends the expiry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowStateChange {
     /// The key of the flow state.
     pub key: Arc<str>,
-    /// The value that was read; `None` for no state.
+    /// The value that was read; `None` if there was no flow state.
     pub seen: Option<Arc<str>>,
-    /// The new value; `None` removes the state.
+    /// The new value; `None` removes the flow state.
     pub becomes: Option<Arc<str>>,
-    /// The expiry: the store may remove the state from then on.
+    /// When the flow state expires. The store may remove it from then on.
     pub until: Timestamp,
 }
 
-/// One run to create.
+/// A run to create, with everything that is written together with it.
 #[derive(Clone, Debug)]
 pub struct RunStart {
-    /// The row, with the run's id.
+    /// The row of the run, which contains the run's id.
     pub row: RunRow,
-    /// The first record, numbered 0.
+    /// The first record of the journal, with the number 0.
     pub record: Record,
-    /// The watchdog (rule 12).
+    /// The watchdog timer of the run (rule 12).
     pub watchdog: Timer,
-    /// The first wake.
+    /// The first wake of the run.
     pub wake: Wake,
-    /// Tickets that the run gets when it is created. Slots are given in the order of creation.
+    /// The tickets that the run gets at its creation, so that slots are assigned in the order of
+    /// creation.
     pub tickets: Vec<(Limit, Ticket)>,
-    /// Flow states that change in the same transaction. A change to the same value only checks that
-    /// the state is unchanged.
+    /// The flow states that change in the same transaction. A change to the same value only checks
+    /// that the flow state has not changed.
     pub flow_state: Vec<FlowStateChange>,
 }
 
 /// Lists runs and events. Listings are eventually consistent.
 #[async_trait]
 pub trait Listings: Send + Sync {
-    /// Returns rows, newest first (by id, which begins with the event's time).
+    /// Returns the rows of runs, newest first (by id, which starts with the event's time).
     async fn runs(&self, query: RunQuery) -> StoreResult<Vec<RunRow>>;
 
-    /// Returns events older than `before`, newest first (by id, which begins with the event's
-    /// time). If listing costs a write for each event, a store may leave out events that created no
-    /// run.
+    /// Returns events older than `before`, newest first (by id, which starts with the event's
+    /// time). If listing would cost a write for each event, a store may leave out events that
+    /// created no run.
     async fn events(&self, before: Option<EventId>, limit: usize) -> StoreResult<Vec<Event>>;
 
-    /// Returns the runs of an event, oldest first. These are the runs that it created and the runs
-    /// that it was [linked](EarlyWrite::LinkEvent) to.
+    /// Returns the runs of an event, oldest first: the runs that the event created, and the runs to
+    /// which it was [linked](EarlyWrite::LinkEvent).
     async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>>;
 
-    /// Returns one row.
+    /// Returns the row of a run.
     async fn row(&self, run: RunId) -> StoreResult<Option<RunRow>>;
 }
 
-/// Selects rows.
+/// Selects the rows of a listing.
 #[derive(Clone, Debug, Default)]
 pub struct RunQuery {
-    /// Only runs of this function.
+    /// If set, selects only runs of this function.
     pub function: Option<String>,
-    /// Only runs with this status.
+    /// Selects only runs with this status.
     pub status: RunStatusFilter,
-    /// Only runs older than this one: the last run of the previous page.
+    /// If set, selects only runs older than this one, which was the last run of the previous page.
     pub before: Option<RunId>,
-    /// Only runs at least as new as this one. A store need not look past it.
+    /// If set, selects only runs at least as new as this one. A store need not search beyond it.
     pub from: Option<RunId>,
     /// The maximum number of rows.
     pub limit: usize,
 }
 
-/// Which runs a listing shows.
+/// The status of the runs in a listing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RunStatusFilter {
-    /// All.
+    /// Runs with any status.
     #[default]
     All,
-    /// Runs that have not ended.
+    /// Live runs.
     Live,
     /// Runs that ended with this status.
     Ended(Status),
 }
 
 impl RunStatusFilter {
-    /// Returns whether the listing shows this row.
+    /// Returns whether the listing includes this row.
     pub fn includes(self, row: &RunRow) -> bool {
         match self {
             Self::All => true,
@@ -254,18 +256,19 @@ impl RunStatusFilter {
 
 /// Stores subscriptions and the inboxes of runs. Commits add them ([`EarlyWrite::Subscribe`],
 /// [`EarlyWrite::PutInInbox`]) and remove them ([`LateWrite::Unsubscribe`],
-/// [`LateWrite::TakeFromInbox`]). This is an index: the run's journal decides.
+/// [`LateWrite::TakeFromInbox`]). This is only an index: the run's journal decides whether a run
+/// waits.
 #[async_trait]
 pub trait SubscriptionIndex: Send + Sync {
-    /// Returns what to look up when an event of this name arrives: whether there are subscriptions
-    /// to the name alone, and the fields by which subscriptions select events. The read is strongly
-    /// consistent. The answer may contain too much, never too little. It contains the field of a
-    /// subscription before the subscription itself is stored (rule 18).
+    /// Returns what must be looked up when an event with this name arrives: the fields by which
+    /// runs subscribe to it, and whether there are subscriptions without a field. The read is
+    /// strongly consistent. The result may contain too much, but never too little. It contains the
+    /// field of a subscription before the subscription itself is stored (rule 18).
     async fn subscribed_fields(&self, event: &str) -> StoreResult<SubscribedFields>;
 
-    /// Returns at most `limit` subscriptions for events of this name with this key. The read is
-    /// strongly consistent. The adapter chooses an order that does not change. The page begins
-    /// after the run and step `after`. A page of fewer than `limit` subscriptions is the last one.
+    /// Returns at most `limit` subscriptions to events with this name and key. The read is strongly
+    /// consistent. The adapter chooses a fixed order. The page starts after the run and step in
+    /// `after`. A page with fewer than `limit` subscriptions is the last one.
     async fn subscriptions(
         &self,
         event: &str,
@@ -274,38 +277,39 @@ pub trait SubscriptionIndex: Send + Sync {
         limit: usize,
     ) -> StoreResult<Vec<Subscription>>;
 
-    /// Returns the events in a run's inbox, in the order of their ids; strongly consistent.
+    /// Returns the events in the inbox of a run, in the order of their ids. The read is strongly
+    /// consistent.
     async fn inbox(&self, run: RunId) -> StoreResult<Vec<EventId>>;
 }
 
-/// Stores the sweep's timers, in minute buckets, and its cursor (rule 26).
+/// Stores timers in buckets of one minute, and the cursor of the sweep (rule 26).
 #[async_trait]
 pub trait Timers: Send + Sync {
     /// Returns at most `limit` timers of a minute (counted from the epoch), soonest first. A timer
     /// that cannot be read becomes an error that names it; the others are still returned (rule 34).
     async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<StoreResult<Timer>>>;
 
-    /// Returns a minute before which there are no timers; `None` if there are no timers. The first
-    /// sweep calls this. If the exact minute is expensive, a store returns an earlier one, and the
-    /// sweep reads the buckets from there.
+    /// Returns a minute before which there are no timers; `None` if there are no timers at all. The
+    /// first sweep calls this. If the exact minute is expensive to find, a store returns an earlier
+    /// one, and the sweep reads the buckets from there.
     async fn oldest(&self) -> StoreResult<Option<i64>>;
 
-    /// Sets timers. A timer with the same run, purpose and due time is stored once.
+    /// Stores timers. A timer with the same run, purpose and due time is stored only once.
     async fn set(&self, timers: Vec<Timer>) -> StoreResult<()>;
 
     /// Returns the cursor; `None` before the first sweep.
     async fn cursor(&self) -> StoreResult<Option<Cursor>>;
 
-    /// Replaces the cursor if it still is `expected`, and returns whether it did. Afterwards, the
+    /// Replaces the cursor if it is still `expected`, and returns whether it did. Afterwards the
     /// store may remove the buckets before the cursor's minute.
     async fn advance(&self, expected: Option<Cursor>, next: Cursor) -> StoreResult<bool>;
 }
 
-/// The progress of the sweep.
+/// How far the sweep has progressed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Cursor {
-    /// A minute since 1970. The timers of all earlier minutes have been sent.
+    /// A minute since 1970. The timers of all earlier minutes were sent.
     pub minute: i64,
-    /// The hashes of the timers that have been sent of later buckets, by minute.
+    /// For later minutes, the hashes of the timers that were already sent.
     pub sent: Vec<(i64, Vec<u64>)>,
 }

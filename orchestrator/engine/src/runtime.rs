@@ -22,7 +22,7 @@ pub(crate) struct Runtime {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) config: Config,
     pub(crate) functions: Arc<dyn Functions>,
-    /// Identifies this process in its leases.
+    /// The id of this process in its leases.
     pub(crate) worker: Arc<str>,
 }
 
@@ -43,23 +43,25 @@ impl Runtime {
         self.clock.now()
     }
 
-    /// Returns the functions of this moment. A task takes one snapshot, and keeps it.
+    /// Returns the current functions, without looking for changes. A task takes one snapshot and
+    /// keeps it.
     pub(crate) fn snapshot(&self) -> Arc<Catalog> {
         self.functions.snapshot()
     }
 
-    /// Returns the functions of this moment. They may have been registered by another process.
+    /// Returns the current functions, including those that another process has registered.
     pub(crate) async fn current(&self) -> Arc<Catalog> {
         self.current_with(|_| true).await
     }
 
-    /// Like [`Runtime::current`]. A function that is missing may have been registered a moment ago,
-    /// so it is looked for before the caller says that it is not registered.
+    /// Returns the current functions like [`Runtime::current`]. If `function` is missing, looks for
+    /// changes once more, because it may have been registered a moment ago.
     pub(crate) async fn current_for(&self, function: &str) -> Arc<Catalog> {
         self.current_with(|catalog| catalog.newest(function).is_some()).await
     }
 
-    /// The same for a condition that the functions must satisfy.
+    /// Returns the current functions. If they do not satisfy `is_enough`, looks for changes once
+    /// more.
     pub(crate) async fn current_with(&self, is_enough: impl Fn(&Catalog) -> bool + Sync) -> Arc<Catalog> {
         match self.functions.may_change() {
             true => self.functions.current(&is_enough).await,
@@ -67,15 +69,15 @@ impl Runtime {
         }
     }
 
-    /// Carries out a commit. A commit whose reply is lost is sent again as it is: its token shows
-    /// that it was written (rule 1).
+    /// Carries out a commit. If the reply is lost, the same commit is sent again: its token shows
+    /// whether it was already written (rule 1).
     pub(crate) async fn carry_out(&self, commit: Commit) -> Result<CommitResult, StoreError> {
         self.again(RepeatedCall::Commit, None, || self.backend.commit(commit.clone())).await
     }
 
-    /// Calls the storage, and repeats the call while the storage is unavailable: by the policy and
-    /// within the task's deadline, or any number of times until `until`. Calls that the adapter
-    /// repeats itself are repeated only with `until`.
+    /// Calls the storage, and repeats the call while the storage is unavailable. The repetitions
+    /// follow the retry settings and the deadline of the task; with `until`, they continue until
+    /// that time. Calls that the adapter repeats itself are repeated only with `until`.
     pub(crate) async fn again<T, F>(
         &self,
         call: RepeatedCall,
@@ -111,18 +113,18 @@ impl Runtime {
         }
     }
 
-    /// Returns a wake for a run.
+    /// Creates a wake for a run.
     pub(crate) fn wake_of(&self, state: &RunState, cause: WakeCause) -> Wake {
         Wake { run: state.run, cause, group: state.created.function.clone() }
     }
 
-    /// Returns the write that wakes a run at `due`: through the queue if the queue can delay a
-    /// message for that long, otherwise through the sweep.
+    /// Returns the write that wakes a run at `due`: a delayed wake if the queue supports the delay,
+    /// otherwise a timer for the sweep.
     pub(crate) fn later(&self, wake: Wake, due: Timestamp) -> EarlyWrite {
         later(wake, due, self.now(), self.backend.max_delay())
     }
 
-    /// The worker that the hops of this process are made by.
+    /// Returns the worker that executes the hops of this process.
     pub(crate) fn worker_of_hops(&self, exprs: Arc<ExprCache>) -> hop::Worker {
         hop::Worker {
             process: self.worker.clone(),

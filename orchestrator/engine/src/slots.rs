@@ -1,4 +1,4 @@
-//! Acquires slots, waits in queues, and releases slots (rules 20 to 22, and 25).
+//! Acquires slots, enqueues tickets, and releases slots (rules 20 to 22, and 25).
 
 mod lease_wakes;
 mod promote;
@@ -90,8 +90,9 @@ impl Slots {
         self.promote(std::slice::from_ref(limit)).await
     }
 
-    /// Releases the slots of ended runs, and promotes waiting tickets. An ended run keeps a slot if
-    /// its function had a limit on runs and new code removed the limit before the run ended.
+    /// Releases the slots of ended runs, and promotes waiting tickets. An ended run may still have
+    /// a slot: its function had a limit on runs, and new code removed the limit before the run
+    /// ended.
     pub(crate) async fn release_ended(&self, limits: &[Limit]) -> Result<(), StoreError> {
         let mut slots = Vec::new();
         for limit in limits {
@@ -105,8 +106,8 @@ impl Slots {
         if slots.is_empty() { Ok(()) } else { self.release(slots, limits).await }
     }
 
-    /// Returns the time by which a run is sorted in wait queues: `at`, moved back by its priority.
-    /// A priority that cannot be evaluated counts as 0.
+    /// Returns the time that determines the position of a run in wait queues: `at`, moved back by
+    /// the run's priority. A priority that cannot be evaluated counts as 0.
     pub(crate) fn queue_time(&self, spec: &Spec, scope: &mut LazyExprScope<'_>, at: Timestamp) -> Timestamp {
         let ahead = spec.flow.priority_ms(scope).unwrap_or_else(|bad| {
             tracing::warn!(function = %spec.id, "a priority counts as 0: {bad}");

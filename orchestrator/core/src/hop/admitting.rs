@@ -1,5 +1,5 @@
-//! What happens before a run starts: deadlines, missed ticks, delays, pauses, flow control, replaced
-//! runs and ended callers.
+//! What happens before a run starts: deadlines, missed ticks, delays, pauses, flow control, runs
+//! that are replaced, and callers that have ended.
 
 use std::time::Duration;
 
@@ -14,37 +14,38 @@ use crate::spec::LazyExprScope;
 use crate::state::RunState;
 use crate::{Timestamp, WakeCause};
 
-/// How early a deadline's wake may come, because clocks differ.
+/// How early the wake of a deadline may arrive, because clocks differ.
 const EARLY: Duration = Duration::from_secs(60);
 
-/// What is asked before a run starts.
+/// What the hop is waiting for before a run starts.
 #[derive(Clone, Debug)]
 pub(super) enum Admitting {
-    /// Whether the function is paused.
+    /// The result of checking whether the function is paused.
     Pause,
-    /// Whether flow control admits the run.
+    /// The decision of flow control.
     FlowControl,
-    /// The run that this one replaces is cancelled.
+    /// The cancellation of the run that this run replaces.
     Replaced,
-    /// Whether the run's caller has ended.
+    /// The result of checking whether the run's caller has ended.
     Caller,
-    /// Which wait queues have the run's ticket, before the run leaves them.
+    /// The wait queues that contain the run's ticket. The run is about to leave these queues.
     Tickets(Delay),
 }
 
 /// Why a run does not start yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Delay {
-    /// Its start is due later.
+    /// The start of the run is due later.
     Due(Timestamp),
-    /// Its function is paused. The resumption wakes the run.
+    /// The function is paused. When it is resumed, the run is woken.
     Paused,
-    /// Flow control has room for it later.
+    /// The rate has room for the run at this later time.
     Booked(Timestamp),
 }
 
 impl ActiveHop {
-    /// Ends a run after its deadline. A deadline's wake that came a little early is sent again.
+    /// Ends a run after its deadline. If the wake of the deadline arrived a little early, it is
+    /// sent again.
     pub(super) fn enforce_deadline(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
         let now = turn.now();
         let due = match self.run.end {
@@ -57,7 +58,7 @@ impl ActiveHop {
                 self.write(Draft::of(vec![end]), Ack::Later, Next::Deadline, turn)
             }
             Some((due, _)) if *self.cause() == WakeCause::Deadline && due.since(now) <= EARLY => {
-                // goes out with the next write
+                // this wake is sent with the next write
                 self.debts.early_deadline = Some(EarlyWrite::Wake { wake: self.wake(WakeCause::Deadline), due });
                 self.admit(turn)
             }
@@ -65,12 +66,13 @@ impl ActiveHop {
         }
     }
 
-    /// Asks whether a run may start that has not started.
+    /// Checks whether a run that has not started may start.
     pub(super) fn admit(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
         if self.run.end.is_some() || self.run.first_run_at.is_some() {
             return self.prepare(turn);
         }
-        // before the pause: missed ticks of a paused function are not kept for later
+        // this comes before the check for a pause, because missed ticks of a paused function are
+        // not kept
         if let Some(reason) = self.missed_tick(turn.now()) {
             let queue = slot::pause_key(&self.run.created.function);
             let mut draft = Draft::of(vec![Fact::RunSkipped { reason: reason.into() }.at(turn.now())]);
@@ -87,7 +89,7 @@ impl ActiveHop {
         ActivePhase::Admitting(Admitting::Pause)
     }
 
-    /// Goes on with an answer.
+    /// Continues with the next input.
     pub(super) fn admit_on(&mut self, phase: Admitting, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
         match (phase, input) {
             (Admitting::Pause, Input::Paused(true)) => self.leave_wait_queues(Delay::Paused, turn),
@@ -98,8 +100,8 @@ impl ActiveHop {
                 turn.emit(Effect::AskFlowControl);
                 ActivePhase::Admitting(Admitting::FlowControl)
             }
-            // rule 32: a run that missed its time starts when there is room, spaced from the runs that
-            // started meanwhile
+            // rule 32: a run that missed its time starts when the rate has room, spaced from the
+            // runs that started in the meantime
             (Admitting::FlowControl, Input::Admission(Some(due))) => self.leave_wait_queues(Delay::Booked(due), turn),
             (Admitting::FlowControl, Input::Admission(None)) => {
                 self.progress.is_admitted = self.spec().records_admission(&self.run.created.origin);
@@ -116,7 +118,7 @@ impl ActiveHop {
         }
     }
 
-    /// Cancels the run that this one replaces.
+    /// Requests that the run that this run replaces is cancelled.
     fn cancel_replaced_run(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
         if self.run.created.replaces.is_none() {
             return self.find_caller(turn);
@@ -125,7 +127,7 @@ impl ActiveHop {
         ActivePhase::Admitting(Admitting::Replaced)
     }
 
-    /// Asks whether the run's caller has ended, if the run must end with it.
+    /// Requests to find the run's caller, if the run must end when its caller ends.
     fn find_caller(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
         match &self.run.created.origin {
             RunOrigin::Invoke { parent, .. } if self.run.created.bound => {
@@ -140,7 +142,8 @@ impl ActiveHop {
         }
     }
 
-    /// Lets no further event join the run. An event that was faster is in it, and may have delayed it.
+    /// Stops collecting events for the run. If an event joined the run just before this, it may
+    /// have delayed the start.
     fn close_collection(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
         if !self.run.collecting {
             return self.prepare(turn);
@@ -148,8 +151,8 @@ impl ActiveHop {
         self.write(Draft::of(vec![Fact::CollectingEnded.at(turn.now())]), Ack::Later, Next::Admit, turn)
     }
 
-    /// Gives up the tickets of the run's creation. Other runs may then use the slots while this one is
-    /// delayed. The run is enqueued again with its original time.
+    /// Removes the tickets that the run got at its creation, so that other runs can use the slots
+    /// while this run is delayed. Later the run is enqueued again with its original time.
     fn leave_wait_queues(&mut self, delay: Delay, turn: &mut Turn<'_>) -> ActivePhase {
         let scope = &mut LazyExprScope::new(&self.run.created.event);
         let (of_steps, of_run) = (self.spec().limits(scope), self.spec().run_limits(scope));
@@ -161,13 +164,15 @@ impl ActiveHop {
         ActivePhase::Admitting(Admitting::Tickets(delay))
     }
 
-    /// Writes the later wake, and acknowledges this one. The run leaves the queues of these limits.
+    /// Writes a later wake for the run, and acknowledges the current one. The run leaves the queues
+    /// of `leaves`.
     fn delay(&mut self, delay: Delay, leaves: Vec<Limit>, turn: &mut Turn<'_>) -> ActivePhase {
         let (run, now) = (self.run.run, turn.now());
         let dequeue = |limit: &Limit| LateWrite::Dequeue { limit: limit.clone(), run, of: None };
         let mut draft = Draft { after: leaves.iter().map(dequeue).collect(), frees: leaves, ..Draft::default() };
         if !draft.frees.is_empty() {
-            // before the tickets are removed, a hop after the resumption may find and rely on them
+            // before the tickets are removed, a hop after the function is resumed may find these
+            // tickets and rely on them
             draft.wakes.push(self.wake(WakeCause::Next));
         }
         match delay {
@@ -181,7 +186,7 @@ impl ActiveHop {
         self.write(draft, Ack::Now, Next::LeaveOrAdmit, turn)
     }
 
-    /// Returns why the run of a tick must not start any more.
+    /// Returns why the run of a tick must not start any more; `None` if it may start.
     fn missed_tick(&self, now: Timestamp) -> Option<&'static str> {
         let (spec, run) = (self.spec(), &self.run);
         if run.created.origin != RunOrigin::Cron || run.admitted {
@@ -193,12 +198,13 @@ impl ActiveHop {
     }
 }
 
-/// Returns the deadline for the run's start or end, and the error message for a run that misses it.
+/// Returns the deadline for the start or the end of the run, with the error message for a run that
+/// misses it.
 fn deadline(flow: &FlowControl, state: &RunState) -> Option<(Timestamp, String)> {
     match state.first_run_at {
         None => {
             let within = flow.start_within?;
-            // a requested delay of the event does not count
+            // a delay that the event itself requested does not count
             let from = state.created_at.max(state.due_at().unwrap_or_default());
             Some((from + within, format!("it had not begun {within:?} after its creation, or after its event's `ts`")))
         }

@@ -1,4 +1,4 @@
-//! The data of the events about a run's end: `stepladder/function.failed`, and Inngest's
+//! The data of the events that report the end of a run: `stepladder/function.failed`, and Inngest's
 //! `inngest/function.failed`, `.finished` and `.cancelled`.
 
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::state::{RunEnd, RunOutcome, RunState};
 use crate::system::FUNCTION_FAILED;
 use crate::{Event, EventId, Json, RunId, Timestamp, json};
 
-/// Inngest's message for every cancelled run.
+/// The error message that Inngest uses for every cancelled run.
 const CANCELLED: &str = "function cancelled";
 
-/// Returns the data of an end event, within the size limit of events. Larger parts are left out and
-/// named.
+/// Returns the data of an event that reports the end of a run. Parts that would exceed the size
+/// limit of events are left out and listed.
 pub fn end_data(name: &str, state: &RunState, end: &RunEnd) -> Json {
     let parts: &[&'static str] = match (name, &end.how) {
         (FUNCTION_FAILED, _) => &["event.data"],
@@ -32,7 +32,7 @@ pub fn end_data(name: &str, state: &RunState, end: &RunEnd) -> Json {
     }
 }
 
-/// Returns the data of an end event without these parts.
+/// Returns the data of an event that reports the end of a run, without the given parts.
 fn data_without(omitted: &[&'static str], name: &str, state: &RunState, end: &RunEnd) -> Json {
     let error = match &end.how {
         RunOutcome::Failed(error) => Some(error.clone().bounded()),
@@ -82,7 +82,7 @@ struct FailedEventData<'a> {
     omitted: &'a [&'static str],
 }
 
-/// The data of the events of Inngest's names.
+/// The data of the events with Inngest's names.
 #[derive(Serialize)]
 struct InngestEndData<'a> {
     function_id: &'a str,
@@ -119,7 +119,7 @@ impl<'a> SerializedError<'a> {
     }
 }
 
-/// An event as its sender wrote it.
+/// An event in the form in which its sender wrote it.
 #[derive(Clone, Serialize)]
 struct SentEvent<'a> {
     id: EventId,

@@ -1,4 +1,5 @@
-//! Calls of other functions: their entries, their runs, and their outcomes (rules 15 and 19).
+//! Calls of other functions: the entries of calls, the called runs, and their outcomes (rules 15
+//! and 19).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use crate::system::FUNCTION_INVOKED;
 use crate::{ErrorCode, Event, EventId, Json, RunId, StepId, Timestamp, WakeCause};
 
 impl ActiveHop {
-    /// Adds a call. The child's run is created after the entry, under a deterministic id (rule 19).
+    /// Adds a call to the draft. The called run gets a deterministic id, and is created after the
+    /// entry is written (rule 19).
     pub(super) fn call(
         &self,
         step: StepId,
@@ -35,7 +37,7 @@ impl ActiveHop {
         draft.entries.extend(ended.map(|ended| ended.at(now)));
     }
 
-    /// Returns why a function cannot be called with this input: its event would be invalid, or this
+    /// Returns why a function cannot be called with this input: the event would be invalid, or this
     /// run has no room for it.
     fn call_fault(&self, step: &StepId, function: &str, input: &Json, draft: &Draft) -> Option<Failure> {
         let user = self.run.created.event.user.as_ref().map_or(0, |user| user.get().len());
@@ -55,8 +57,8 @@ impl ActiveHop {
         }
     }
 
-    /// Ends a call of an unknown function when it starts. The process that starts the call decides: a
-    /// worker with an older version may know fewer functions.
+    /// Returns the entry that ends the call of an unknown function. Only the process that starts
+    /// the call decides this, because a worker with an older version may know fewer functions.
     fn unknown(&self, step: &StepId, function: &Arc<str>) -> Option<Fact> {
         if self.catalog.newest(function).is_some() {
             return None;
@@ -68,9 +70,9 @@ impl ActiveHop {
         Some(Fact::InvokeEnded { step: step.clone(), outcome: Outcome::Failed(error) })
     }
 
-    /// Adds the outcome of a called run that has ended. Creates its run if it is missing, and returns
-    /// whether it does. If the function is not registered here, another worker may have it, like the
-    /// worker that started the call.
+    /// Adds the outcome of a called run that has ended. If the called run is missing, requests its
+    /// creation and returns true. If its function is not registered here, another worker may have
+    /// it, like the worker that started the call.
     pub(super) fn look_after(
         &mut self,
         child: ChildCall,
@@ -78,7 +80,8 @@ impl ActiveHop {
         draft: &mut Draft,
         turn: &mut Turn<'_>,
     ) -> bool {
-        // rule 15: its creator may have died before the run's first wake
+        // rule 15: the process that created the called run may have died before it sent the first
+        // wake
         if let Some(FoundRun { next, end }) = found
             && (next > 1 || end.is_some() || !self.may_repeat())
         {
@@ -96,14 +99,15 @@ impl ActiveHop {
         true
     }
 
-    /// Returns whether an earlier hop may have failed with this wake, or one that it replaces.
+    /// Returns whether an earlier hop may have failed with this wake, or with a wake that this one
+    /// replaces.
     fn may_repeat(&self) -> bool {
         let cause = self.cause();
         let again = matches!(cause, WakeCause::Again | WakeCause::Lease | WakeCause::Watchdog | WakeCause::Tick(_));
         self.is_redelivered() || again || cause.step().is_some()
     }
 
-    /// Returns the runs of calls that were just written. Their ends wake this run.
+    /// Returns the runs of calls that were just written. The end of each such run wakes this run.
     pub(super) fn calls_of(&self, draft: &Draft) -> VecDeque<(RunId, NewRun)> {
         let of = |fact: &Fact| match fact {
             Fact::InvokeStarted { step, function, child, input, bound } if self.catalog.newest(function).is_some() => {
@@ -115,7 +119,7 @@ impl ActiveHop {
         draft.entries.iter().filter_map(|entry| of(&entry.fact)).collect()
     }
 
-    /// Creates the runs of calls, one after the other, and goes on.
+    /// Creates the runs of calls, one after the other, and then continues.
     pub(super) fn start_calls(&mut self, mut calls: VecDeque<(RunId, NewRun)>, turn: &mut Turn<'_>) -> ActivePhase {
         match calls.pop_front() {
             Some(call) => {

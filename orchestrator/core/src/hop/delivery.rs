@@ -1,5 +1,6 @@
-//! The delivery of a wake around the run that it moves: loading, wakes without a run or without a
-//! function, and what happens to the wake after a failure of the storage (rules 13 and 34).
+//! The delivery of a wake, apart from the run that it moves: loading the run, wakes without a run
+//! or without a registered function, and what happens to the wake after a failure of the storage
+//! (rules 13 and 34).
 
 use std::time::Duration;
 
@@ -10,40 +11,42 @@ use crate::hop::{Hop, Invocation, Phase, later};
 use crate::state::{RunEnd, RunState};
 use crate::{Timestamp, Wake, WakeCause};
 
-/// How long a wake is delayed after a failure of the storage (rule 13).
+/// The delay of a wake that is sent again after a failure of the storage (rule 13).
 const AGAIN: Duration = Duration::from_secs(10);
-/// The delay where the queue can make the wake visible again. That costs no write.
+/// The delay if the queue itself can make the wake visible again, which costs no write.
 const BACK: Duration = Duration::from_secs(2);
-/// The longest delay for a permanent error. The delay begins with [`BACK`] and doubles with each
+/// The maximum delay after a permanent error. The delay starts with [`BACK`] and doubles with each
 /// delivery.
 const BACK_AT_MOST: Duration = Duration::from_secs(300);
-/// How long a run waits before it looks again for a function that is not registered.
+/// The first delay of a run whose function is not registered, before the function is looked up
+/// again.
 pub(super) const UNREGISTERED: Duration = Duration::from_secs(60);
-/// The longest delay for a function that is not registered. The delay begins with [`UNREGISTERED`]
-/// and grows while nothing happens.
+/// The maximum delay of a run whose function is not registered. The delay starts with
+/// [`UNREGISTERED`] and grows while nothing happens.
 const UNREGISTERED_AT_MOST: Duration = Duration::from_secs(900);
-/// How many minutes a tick waits for a worker that knows its function: an hour.
+/// For how many minutes a tick waits for a worker that knows its function: an hour.
 const TICK_WAITS: i64 = 60;
 
-/// What the hop waits for while it has no run, or has left it.
+/// What the hop is waiting for while it has no run, or after it has left its run.
 #[derive(Clone, Debug)]
 pub(super) enum DeliveryPhase {
-    /// The run is loaded.
+    /// The run is being loaded.
     Loading,
-    /// The run of a tick is created.
+    /// The run of a tick is being created.
     CreatingTick,
-    /// The end of a run is announced, whose function is not registered.
+    /// The end of a run whose function is not registered is being announced.
     Announcing(Box<(RunState, RunEnd)>),
-    /// The wake is acknowledged, perhaps with a later copy of it.
+    /// The wake is being acknowledged, perhaps with a later copy of it.
     Acknowledging,
-    /// The storage failed: the queue is asked to deliver the wake again.
+    /// The storage failed, and the queue is asked to deliver the wake again.
     PuttingBack(StoreFault),
-    /// The storage failed, and the queue cannot delay: a copy of the wake is written.
+    /// The storage failed and the queue cannot delay the wake, so a copy of the wake is being
+    /// written.
     SendingAgain,
 }
 
 impl Hop {
-    /// Goes on after an input, while the hop has no run.
+    /// Continues with the next input while the hop has no run.
     pub(super) fn deliver(self, phase: DeliveryPhase, at: Moment, input: Input, effects: &mut Vec<Effect>) -> Self {
         let Self { invocation, .. } = &self;
         let is_tick = match invocation.wake.cause {
@@ -78,12 +81,13 @@ impl Hop {
             }
             (DeliveryPhase::Acknowledging, Input::Written(WriteResult::Done(_))) => self.into_done(None),
             (DeliveryPhase::PuttingBack(_), Input::PutBack(true)) => self.into_done(None),
-            // the queue counts its deliveries, and moves the wake to the dead letters
+            // the queue counts its deliveries, and will move the wake to the dead letters
             (DeliveryPhase::PuttingBack(fault), Input::PutBack(false)) if fault.is_permanent() => {
                 self.into_done(Some(fault))
             }
             (DeliveryPhase::PuttingBack(_), Input::PutBack(false)) => {
-                // rule 13: a failing storage must not use up the queue's deliveries
+                // rule 13: while the storage fails, the queue's maximum number of deliveries must
+                // not be used up
                 let Wake { run, cause, group } = invocation.wake.clone();
                 let wake = Wake { run, cause: cause.replaced_unless_needed(WakeCause::Again), group };
                 let before = vec![EarlyWrite::Wake { wake, due: at.now + AGAIN }];
@@ -104,7 +108,7 @@ impl Hop {
         }
     }
 
-    /// Goes on with a loaded run, if its function is registered here.
+    /// Continues with a loaded run, if its function is registered here.
     fn take_up(self, loaded: LoadedRun, at: Moment, effects: &mut Vec<Effect>) -> Self {
         let Self { invocation, catalog, .. } = &self;
         let run = &loaded.run;
@@ -125,7 +129,7 @@ impl Hop {
                 super::ending::write_end(catalog, run, end, (&mut write.after, &mut write.wakes));
                 self.acknowledge(write, effects)
             }
-            // an older or newer binary may have the function
+            // another version of the program may have the function
             None => {
                 effects.push(Effect::Log(LogEvent::Unregistered));
                 let wait = (at.now.since(run.last_at) / 10).clamp(UNREGISTERED, UNREGISTERED_AT_MOST);
@@ -140,8 +144,8 @@ impl Hop {
         self.into_phase(DeliveryPhase::Acknowledging)
     }
 
-    /// Gives the wake back to the queue after a failure of the storage. Rule 34: a lasting error must
-    /// become visible, so the delay grows.
+    /// Returns the wake to the queue after a failure of the storage. After a permanent error, the
+    /// delay grows (rule 34).
     pub(super) fn put_back(self, fault: StoreFault, at: Moment, effects: &mut Vec<Effect>) -> Self {
         let wait = if fault.is_permanent() { backoff(self.invocation.receives) } else { BACK };
         effects.push(Effect::Log(LogEvent::StoreFailed(fault.clone())));
@@ -159,7 +163,8 @@ impl Hop {
 }
 
 impl Invocation {
-    /// Returns whether the wake was delivered before: an earlier worker may have died during it.
+    /// Returns whether the wake was delivered before, so that an earlier worker may have died while
+    /// handling it.
     pub(super) fn is_redelivered(&self) -> bool {
         self.receives > 1
     }
@@ -170,7 +175,8 @@ impl Invocation {
     }
 }
 
-/// Returns how long a wake is delayed after a permanent error, by its number of deliveries.
+/// Returns how long a wake is delayed after a permanent error. The delay depends on the number of
+/// deliveries.
 fn backoff(receives: u32) -> Duration {
     (BACK * 2_u32.saturating_pow(receives.saturating_sub(1))).min(BACK_AT_MOST)
 }

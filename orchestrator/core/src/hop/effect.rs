@@ -1,4 +1,4 @@
-//! Effects: what the shell of a hop carries out, in their order.
+//! Effects: what the shell of a hop must do, in order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,100 +13,111 @@ use crate::{Event, EventId, RunId, RunOrStep, Status, StepId, Timestamp, Wake};
 
 use super::input::StoreFault;
 
-/// An effect of a transition. A question is answered by exactly one input, the one that its variant
-/// names. A transition has at most one question, as its last effect.
+/// An effect of a transition. Some effects are questions: the shell answers with exactly one input,
+/// which the effect's description names. A transition has at most one question, which is its last
+/// effect.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Load the run of the wake: [`Input::Loaded`](super::Input::Loaded).
+    /// Loads the run of the wake. Answer: [`Input::Loaded`](super::Input::Loaded).
     Load,
-    /// Create the run of a cron tick: [`Input::Done`](super::Input::Done).
+    /// Creates the run of a cron tick. Answer: [`Input::Done`](super::Input::Done).
     CreateTick {
-        /// The tick's minute, counted from the epoch.
+        /// The minute of the tick, counted from the epoch.
         minute: i64,
     },
-    /// Write, in the order of the parts: [`Input::Written`](super::Input::Written).
+    /// Writes the parts of a write in their order. Answer:
+    /// [`Input::Written`](super::Input::Written).
     Write(Write),
-    /// Wake as many tickets of each queue as there are free slots (rule 24):
+    /// In each queue, wakes as many tickets as slots are free (rule 24). Answer:
     /// [`Input::Done`](super::Input::Done).
     Promote(Vec<Limit>),
-    /// Read the entries that other hops have written: [`Input::Entries`](super::Input::Entries).
+    /// Reads the entries that other hops have written. Answer:
+    /// [`Input::Entries`](super::Input::Entries).
     ReadOn,
-    /// Is the function paused? Then the run is enqueued: [`Input::Paused`](super::Input::Paused).
+    /// Checks whether the function is paused, and if so, enqueues the run. Answer:
+    /// [`Input::Paused`](super::Input::Paused).
     AskIfPaused,
-    /// Ask flow control to admit the run: [`Input::Admission`](super::Input::Admission).
+    /// Lets flow control decide whether the run is admitted. Answer:
+    /// [`Input::Admission`](super::Input::Admission).
     AskFlowControl,
-    /// Cancel the run that this run replaces. The engine then returns
-    /// [`Input::Done`](super::Input::Done).
+    /// Cancels the run that this run replaces. Answer: [`Input::Done`](super::Input::Done).
     CancelReplaced,
-    /// Find a run and its end: [`Input::Found`](super::Input::Found).
+    /// Finds a run and its end. Answer: [`Input::Found`](super::Input::Found).
     FindRun(RunId),
-    /// Which of these limits' queues have the run's ticket? [`Input::Tickets`](super::Input::Tickets).
+    /// Finds the limits whose queues contain the run's ticket. Answer:
+    /// [`Input::Tickets`](super::Input::Tickets).
     FindTickets {
-        /// The limits.
+        /// The limits whose queues are searched.
         limits: Vec<Limit>,
-        /// Where to look.
+        /// Which tickets are searched, and where in the queues.
         place: TicketSearch,
     },
-    /// Which slots of these limits do attempts of the run hold?
+    /// Finds the slots of these limits that attempts of the run hold. Answer:
     /// [`Input::Holders`](super::Input::Holders).
     FindHolders(Vec<Limit>),
-    /// Acquire a slot of each limit, or a place in a wait queue: [`Input::Slots`](super::Input::Slots).
+    /// Acquires a slot of each limit, or else enqueues a ticket. Answer:
+    /// [`Input::Slots`](super::Input::Slots).
     Acquire(SlotRequest),
-    /// Pass on the lease wakes of queues after slots were acquired (rule 23):
-    /// [`Input::Done`](super::Input::Done).
+    /// Gives the new first tickets of these queues a lease wake, after slots were acquired (rule
+    /// 23). Answer: [`Input::Done`](super::Input::Done).
     PassOnLeaseWakes(Vec<Limit>),
-    /// Release the slots of ended runs: [`Input::Done`](super::Input::Done).
+    /// Releases the slots of ended runs. Answer: [`Input::Done`](super::Input::Done).
     ReleaseEnded(Vec<Limit>),
-    /// Read the run's inbox: [`Input::Inbox`](super::Input::Inbox).
+    /// Reads the inbox of the run. Answer: [`Input::Inbox`](super::Input::Inbox).
     ReadInbox,
-    /// Open an execution of the function: [`Input::Opened`](super::Input::Opened).
+    /// Opens an execution of the function. Answer: [`Input::Opened`](super::Input::Opened).
     Open(Opening),
-    /// Reveal these outcomes, and poll the function until it waits or ends:
+    /// Reveals these outcomes, and polls the function until it waits or ends. Answer:
     /// [`Input::Polled`](super::Input::Polled).
     Poll(Vec<RevealedOutcome>),
-    /// Accept these events and start their runs: [`Input::Sent`](super::Input::Sent).
+    /// Accepts these events and starts the runs that they trigger. Answer:
+    /// [`Input::Sent`](super::Input::Sent).
     Send(Vec<Event>),
-    /// Create a run if it does not exist: [`Input::Done`](super::Input::Done).
+    /// Creates a run if it does not exist. Answer: [`Input::Done`](super::Input::Done).
     StartRun(Box<(RunId, NewRun)>),
-    /// Cancel these runs unless they have ended: [`Input::Done`](super::Input::Done).
+    /// Cancels these runs unless they have ended. Answer: [`Input::Done`](super::Input::Done).
     CancelRuns {
-        /// The runs.
+        /// The runs to cancel.
         runs: Vec<RunId>,
-        /// Why.
+        /// The reason that the cancelled runs record.
         reason: Arc<str>,
     },
-    /// Send the events of the run's end: [`Input::Done`](super::Input::Done).
+    /// Sends the events that report the end of the run. Answer:
+    /// [`Input::Done`](super::Input::Done).
     AnnounceEnd(RunEnd),
-    /// Wait for attempts to end, until this time: [`Input::Finished`](super::Input::Finished) or
-    /// [`Input::TimeIs`](super::Input::TimeIs).
+    /// Waits for attempts to end, at most until this time. Answer:
+    /// [`Input::Finished`](super::Input::Finished) or [`Input::TimeIs`](super::Input::TimeIs).
     AwaitAttempts(Timestamp),
-    /// Make the wake visible again at this time, if the queue can:
+    /// Makes the wake visible again at this time, if the queue supports this. Answer:
     /// [`Input::PutBack`](super::Input::PutBack).
     PutBack(Timestamp),
-    /// Execute these attempts. No answer: they end while [`Effect::AwaitAttempts`] waits.
+    /// Executes these attempts. This is not a question: the attempts end while
+    /// [`Effect::AwaitAttempts`] waits.
     Run(Vec<Attempt>),
-    /// Stop an attempt at its time-out. It then ends with an error that says so. No answer.
+    /// Stops an attempt at its timeout. The attempt then ends with an error that says so. This is
+    /// not a question.
     Stop {
-        /// The step.
+        /// The step of the attempt.
         step: StepId,
-        /// The time-out.
+        /// The timeout of the attempt.
         timeout: Duration,
     },
-    /// Close the open execution: the run is replayed, or has ended. No answer.
+    /// Closes the open execution, because the run is replayed or has ended. This is not a question.
     Close,
-    /// Leave these releases and promotions to the next hop of this process. No answer.
+    /// Leaves these releases and promotions to the next hop of this process. This is not a
+    /// question.
     Defer {
-        /// Slots that were not released.
+        /// The slots that were not released.
         releases: Vec<(Limit, Holder)>,
-        /// Limits with tickets that were not promoted.
+        /// The limits whose tickets were not promoted.
         promote: Vec<Limit>,
     },
-    /// Write to the process's log. No answer.
+    /// Writes to the log of the process. This is not a question.
     Log(LogEvent),
 }
 
 impl Effect {
-    /// Returns whether an input answers this effect.
+    /// Returns whether this effect is a question, which an input answers.
     pub fn is_question(&self) -> bool {
         match self {
             Self::Run(_) | Self::Stop { .. } | Self::Close | Self::Defer { .. } | Self::Log(_) => false,
@@ -137,146 +148,149 @@ impl Effect {
     }
 }
 
-/// One write of a hop, in the order in which its parts may become visible.
+/// The parts of a write of a hop, in the order in which they may become visible.
 #[derive(Clone, Debug, Default)]
 pub struct Write {
-    /// Written before the journal: later wakes (rule 11) and subscriptions (rule 18).
+    /// What is written before the journal entries: later wakes (rule 11) and subscriptions (rule
+    /// 18).
     pub before: Vec<EarlyWrite>,
     /// The entries for the run's journal.
     pub entries: Vec<Entry>,
-    /// Written after the journal: what holds only once the entries exist.
+    /// What is written after the journal entries, because it is true only once the entries exist.
     pub after: Vec<LateWrite>,
-    /// Wakes that are due at once.
+    /// Wakes that are due immediately.
     pub wakes: Vec<Wake>,
     /// Whether the write acknowledges the hop's wake.
     pub acknowledges: bool,
-    /// Until when the write is repeated while the store is unavailable; `None` for as often as any
-    /// other call.
+    /// Until when the write is repeated if the store is unavailable. With `None`, it is repeated as
+    /// often as any other call.
     pub repeat_until: Option<Timestamp>,
 }
 
-/// What is written before its entry: wakes for later, subscriptions and inbox events.
+/// A write that comes before the journal entries: a wake for later, a subscription or an inbox
+/// event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum EarlyWrite {
-    /// A wake through the queue, due within its longest delay.
+    /// A delayed wake in the queue. The delay is within the queue's maximum.
     Wake { wake: Wake, due: Timestamp },
-    /// A wake through the sweep.
+    /// A timer, which the sweep turns into a wake.
     Timer(Timer),
-    /// Adds a subscription to the index, or replaces its expiry.
+    /// Adds a subscription to the index, or changes the expiry of an existing one.
     Subscribe(Subscription),
-    /// Puts an event into the run's inbox, because its subscription is in the index and not yet in
-    /// the journal. An event is in an inbox at most once.
+    /// Puts an event into the run's inbox, because the run's subscription is in the index but not
+    /// yet in the journal. An inbox contains an event at most once.
     PutInInbox { run: RunId, event: EventId },
-    /// Lists the run among the event's runs, although another event created it.
+    /// Adds the run to the runs of the event, although another event created the run.
     LinkEvent { run: RunId, event: EventId },
 }
 
-/// What is written after its entries.
+/// A write that comes after the journal entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum LateWrite {
-    /// Marks the run's row as ended.
+    /// Marks the row of the run as ended.
     MarkEnded { run: RunId, at: Timestamp, status: Status },
-    /// Releases a slot. Nothing happens if the holder does not have it.
+    /// Releases a slot. Does nothing if the holder does not have the slot.
     Release { limit: Limit, holder: Holder },
-    /// Removes the ticket of the run or of its step, or all tickets of the run if `of` is `None`.
-    /// Nothing happens if there is none.
+    /// Removes the ticket of the run or of its step; if `of` is `None`, removes all tickets of the
+    /// run. Does nothing if there is none.
     Dequeue { limit: Limit, run: RunId, of: Option<RunOrStep> },
     /// Removes the ticket of the run from the wait queue of its paused function. Nothing happens if
     /// there is none.
     DequeuePaused { queue: QueueKey, run: RunId },
-    /// Removes a subscription from the index. Nothing happens if it is not there.
+    /// Removes a subscription from the index. Does nothing if the index does not contain it.
     Unsubscribe(Subscription),
-    /// Removes an event from the run's inbox. Nothing happens if it is not there.
+    /// Removes an event from the run's inbox. Does nothing if the inbox does not contain it.
     TakeFromInbox { run: RunId, event: EventId },
 }
 
 /// A request for a slot of each limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotRequest {
-    /// The limits.
+    /// The limits whose slots are requested.
     pub limits: Vec<Limit>,
-    /// The holder of the slots.
+    /// The holder that needs the slots.
     pub holder: Holder,
-    /// When the lease ends at the latest.
+    /// The time at which the lease ends.
     pub lease_until: Timestamp,
-    /// Whether the step has a wake of its own, and so a ticket of its own.
+    /// Whether a separate wake was sent for the step, so that the step needs its own ticket.
     pub by_itself: bool,
 }
 
-/// Where to look for the run's tickets.
+/// Which tickets of the run are searched, and where in the queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TicketSearch {
     /// Any ticket of the run.
     OfRun,
-    /// Any ticket of the run, and first among the queue's first tickets: the ticket was promoted, and
-    /// the journal may not show it.
+    /// Any ticket of the run. The first tickets of the queue are searched first, because the ticket
+    /// was promoted and the journal may not mention it.
     AtHeadOrOfRun,
-    /// This ticket of the run.
+    /// The run's ticket with this owner.
     Own(RunOrStep),
-    /// This ticket of the run, among the queue's first tickets.
+    /// The run's ticket with this owner, if it is among the first tickets of the queue.
     OwnAtHead(RunOrStep),
 }
 
-/// What an execution of a function begins with.
+/// What is needed to open an execution of a function.
 #[derive(Clone, Debug)]
 pub struct Opening {
-    /// The function.
+    /// The id of the function.
     pub function: Arc<str>,
     /// The version of the function.
     pub version: Option<Arc<str>>,
-    /// The handler's attempt, from 1.
+    /// The number of the handler's attempt, from 1.
     pub attempt: u32,
 }
 
 /// An attempt to execute.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// The step, its attempt, its failures so far and its retries.
+    /// The step with its attempt, its failures so far and its retries.
     pub ready: ReadyStep,
     /// The holder of the attempt's slots.
     pub holder: Holder,
-    /// When the attempt's time-out ends.
+    /// The time at which the attempt's timeout ends.
     pub expires: Timestamp,
 }
 
-/// What a hop reports. The run and its function are those of the hop.
+/// What a hop logs. The run and the function are those of the hop.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum LogEvent {
-    /// The function ran for the first time.
+    /// The function was executed for the first time.
     RunStarted,
     /// The run ended.
     RunEnded(RunEnd),
-    /// An attempt starts.
+    /// An attempt started.
     AttemptStarted { step: StepId, attempt: u32 },
-    /// An attempt ended as this entry says, after this time.
+    /// An attempt ended with this entry, after this execution time.
     AttemptEnded { entry: Box<Entry>, took: Duration },
-    /// A step waits for a slot of the limit with this key.
+    /// A step waits for a slot of the limit that has this key.
     Enqueued { step: StepId, attempt: u32, limit: Arc<str> },
-    /// These entries record log lines of users.
+    /// These entries contain log lines of user code.
     Lines(Vec<Entry>),
-    /// The journal has outcomes that the code does not ask for (rule 6).
+    /// The journal contains outcomes that the code does not request (rule 6).
     Orphans(Vec<StepId>),
-    /// The run's own version is not registered.
+    /// The version with which the run started is not registered.
     OtherVersion { own: Option<Arc<str>>, now: Option<Arc<str>> },
-    /// The run's function is not registered here.
+    /// The function of the run is not registered here.
     Unregistered,
-    /// A called run's function is not registered here.
+    /// The function of a called run is not registered here.
     UnregisteredChild { child: RunId, function: Arc<str> },
-    /// The wake's run does not exist.
+    /// The run of the wake does not exist.
     NoSuchRun,
-    /// Another hop was faster; the run is decided again.
+    /// Another hop was faster, so the run is decided again.
     Overtaken,
-    /// Starts were not written; the outcomes before them are kept.
+    /// The starts of attempts could not be written. The outcomes before them are kept.
     StartsFailed(StoreFault),
-    /// Outcomes could not be written; their steps run again.
+    /// Outcomes could not be written, so their steps will be executed again.
     OutcomesLost(StoreFault),
-    /// The executor cannot be reached to open or poll the function. It is tried again at `due`.
+    /// The executor cannot be reached to open or poll the function. The hop after `due` tries
+    /// again.
     Unreachable { why: Arc<str>, due: Timestamp },
-    /// The storage failed. The queue delivers the wake again.
+    /// The storage failed, so the queue delivers the wake again.
     StoreFailed(StoreFault),
-    /// The copy of the wake could not be sent either. The queue delivers the wake again.
+    /// The copy of the wake could not be sent, so the queue delivers the wake again.
     SendFailed(StoreFault),
 }

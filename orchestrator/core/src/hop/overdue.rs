@@ -1,5 +1,5 @@
-//! A body that does not stop at its time-out (rule 29). A supervisor on a thread of its own fails the
-//! attempt for the hop, whose thread may be blocked.
+//! Fails a body that does not stop at its timeout (rule 29). A supervisor on a separate thread does
+//! this in place of the hop, because the thread of the hop may be blocked.
 
 use crate::decide::ReadyStep;
 use crate::hop::effect::{LateWrite, Write};
@@ -11,22 +11,22 @@ use crate::slot::{Holder, Limit};
 use crate::state::RunState;
 use crate::{ErrorCode, Timestamp, Wake, WakeCause};
 
-/// An attempt whose body has not stopped at its time-out.
+/// An attempt whose body has not stopped at its timeout.
 #[derive(Clone, Copy, Debug)]
 pub struct OverdueAttempt<'a> {
-    /// The step, its attempt, its failures so far and its retries.
+    /// The step with its attempt, its failures so far and its retries.
     pub ready: &'a ReadyStep,
     /// The holder of the attempt's slots.
     pub holder: &'a Holder,
-    /// The limits of the run's steps.
+    /// The limits on the steps of the run.
     pub limits: &'a [Limit],
     /// The worker that executes the attempt.
     pub worker: &'a Worker,
 }
 
 impl OverdueAttempt<'_> {
-    /// Returns the write that fails the attempt: its failure, its slots, and the wake of its retry or
-    /// of what follows. `seed` is for the retry's jitter.
+    /// Returns the write that fails the attempt. It contains the failure, the release of the slots,
+    /// and the wake of the retry or of the next step. `seed` determines the jitter of the retry.
     pub fn fail(&self, run: &RunState, now: Timestamp, seed: u64) -> Write {
         let ReadyStep { step, attempt, failures, timeout, policy, woken, .. } = self.ready;
         let message = format!(
@@ -38,7 +38,7 @@ impl OverdueAttempt<'_> {
         let retry_at = delay.map(|delay| now + self.worker.retry_delay.unwrap_or(delay));
         let cause = if *woken { WakeCause::Step(step.clone()) } else { WakeCause::Due };
         let wake = Wake { run: run.run, cause, group: run.created.function.clone() };
-        // what the body has reported is lost with its thread
+        // what the body has reported cannot be read, because its thread is blocked
         let report = AttemptReport::default();
         let failed = Fact::StepFailed { step: step.clone(), attempt: *attempt, error, retry_at, report };
         let release = |limit: &Limit| LateWrite::Release { limit: limit.clone(), holder: self.holder.clone() };

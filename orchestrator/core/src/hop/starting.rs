@@ -1,4 +1,4 @@
-//! Starts attempts here, and hands others to other invocations.
+//! Starts attempts in this invocation, and hands others over to other invocations.
 
 use std::collections::VecDeque;
 
@@ -18,15 +18,15 @@ use crate::{RunOrStep, StepId, Timestamp, WakeCause};
 pub(super) struct Starting {
     plan: Plan,
     draft: Draft,
-    /// Attempts without slots.
+    /// The attempts that have no slots yet.
     waiting: VecDeque<ReadyStep>,
-    /// Attempts with slots.
+    /// The attempts that have acquired their slots.
     acquired: Vec<ReadyStep>,
-    /// Attempts that were enqueued just now.
+    /// The attempts that were enqueued in this transition.
     joined: Vec<(StepId, u32)>,
-    /// Steps for other invocations.
+    /// The steps that are handed over to other invocations.
     handed: Vec<ReadyStep>,
-    /// Whether the wake is for no ready step.
+    /// Whether no ready step belongs to the wake.
     is_unasked: bool,
     awaits: Option<Awaited>,
 }
@@ -35,11 +35,11 @@ pub(super) struct Starting {
 enum Awaited {
     /// The slots of this attempt.
     Slots(ReadyStep),
-    /// The lease wakes of its limits' queues are passed on.
+    /// The lease wakes for the queues of this attempt's limits.
     LeaseWakes(ReadyStep),
 }
 
-/// Attempts whose start is written.
+/// Attempts whose start was written.
 #[derive(Clone, Debug)]
 pub(super) struct Starts {
     pub(super) starting: Vec<ReadyStep>,
@@ -53,8 +53,8 @@ impl ActiveHop {
     pub(super) fn start(&mut self, plan: Plan, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         let mine = self.own_share(&plan.ready);
         if self.is_redelivered() && mine.iter().any(|ready| ready.takeover) {
-            // rule 14: the wake of its own counts the next interruption in the journal, and the queue
-            // does not give up the message
+            // rule 14: a separate wake records the next interruption in the journal, without using
+            // up the deliveries after which the queue gives up a message
             draft.wakes.push(self.wake(self.cause().clone().replaced_unless_needed(WakeCause::Lease)));
             return self.write(draft, Ack::Now, Next::LeaveOrKeep, turn);
         }
@@ -71,7 +71,7 @@ impl ActiveHop {
         self.acquire_next(Starting { plan, draft, waiting, acquired, joined, handed, is_unasked, awaits }, turn)
     }
 
-    /// Goes on with an answer.
+    /// Continues with the next input.
     pub(super) fn start_on(&mut self, mut starting: Starting, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
         match (starting.awaits.take(), input) {
             (Some(Awaited::Slots(ready)), Input::Slots(SlotAnswer::Acquired)) => {
@@ -81,7 +81,7 @@ impl ActiveHop {
             }
             (Some(Awaited::Slots(ready)), Input::Slots(SlotAnswer::Queued { key, joined, is_new })) => {
                 let ReadyStep { step, attempt, .. } = ready;
-                // a run waits with its first ticket from its first wake on
+                // a new run waits with the ticket of its creation from its first wake on
                 let arrives = *self.cause() == WakeCause::Created && !self.is_redelivered() && !joined;
                 if joined {
                     starting.joined.push((step.clone(), attempt));
@@ -111,7 +111,8 @@ impl ActiveHop {
         ActivePhase::Starting(Box::new(starting))
     }
 
-    /// Writes the starts of attempts with slots. If nothing starts or executes, the run is suspended.
+    /// Writes the starts of the attempts that have slots. If nothing starts or executes, the run is
+    /// suspended.
     fn acquired(&mut self, starting: Starting, turn: &mut Turn<'_>) -> ActivePhase {
         let Starting { plan, mut draft, acquired, joined, handed, is_unasked, .. } = starting;
         let is_late = !self.progress.has_executed;
@@ -130,8 +131,9 @@ impl ActiveHop {
         self.write(draft, Ack::Later, Next::Start(starts), turn)
     }
 
-    /// Returns the draft of what is written although attempts cannot start, with the releases of all
-    /// slots that were acquired. The last answer may be lost, so its slot is among them.
+    /// Returns a draft of what must be written even if the attempts cannot start, with the releases
+    /// of all slots that were acquired. The last answer may have been lost, so the slot of its
+    /// attempt is included.
     pub(super) fn abandon_starts(&self, starting: Starting) -> Draft {
         let Starting { mut draft, acquired, awaits, .. } = starting;
         let asked = awaits.into_iter().map(|(Awaited::Slots(ready) | Awaited::LeaseWakes(ready))| ready);
@@ -141,8 +143,8 @@ impl ActiveHop {
         draft
     }
 
-    /// Returns those ready steps that this invocation handles. A step that has a wake of its own starts
-    /// with that wake, or with the run's watchdog (rule 9).
+    /// Returns the ready steps that this invocation handles. A step for which a separate wake was
+    /// sent starts with that wake, or with the run's watchdog (rule 9).
     fn own_share(&self, ready: &[ReadyStep]) -> Vec<ReadyStep> {
         let named = |ready: &ReadyStep| self.cause().step() == Some(&ready.step);
         let again = *self.cause() == WakeCause::Watchdog;
@@ -151,10 +153,9 @@ impl ActiveHop {
         ready.iter().filter(is_mine).filter(is_here).cloned().collect()
     }
 
-    /// Returns whether an attempt starts in this invocation. The first ones do, unless too little time
-    /// is left. Later ones must be within budget, and their time-out must fit the remaining time.
-    /// After a worker died, its step gets an invocation of its own if this one has executed something
-    /// else.
+    /// Returns whether an attempt starts in this invocation. The first attempts do, unless too
+    /// little time is left. Later ones must be within the budget, and their timeout must fit into
+    /// the remaining time.
     fn fits(&self, ready: &ReadyStep, turn: &Turn<'_>) -> bool {
         if !self.progress.has_executed {
             return !self.is_too_late_for(ready, turn.now());
@@ -174,9 +175,9 @@ impl ActiveHop {
         .at(now)
     }
 
-    /// Sends each of many steps a wake of its own. The wakes go out before the entry that records
-    /// them. A crash between sends them twice, never zero times; once the entry exists, never again
-    /// (rule 9).
+    /// Sends a separate wake for each of many steps. The wakes are sent before the entry that
+    /// records them. After a crash in between they are sent twice, but never not at all; once the
+    /// entry exists, they are never sent again (rule 9).
     fn fan_out(&mut self, mine: Vec<ReadyStep>, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         let now = turn.now();
         let steps: Vec<StepId> = mine.into_iter().map(|ready| ready.step).collect();
@@ -185,14 +186,15 @@ impl ActiveHop {
         }
         draft.entries.push(Fact::StepsWoken { steps: steps.clone() }.at(now));
         if self.run.started_at.is_none() {
-            // each step has its own ticket from here on
+            // from here on, each step has its own ticket
             draft.after.extend(self.dequeue(&RunOrStep::Run));
         }
         self.write(draft, Ack::Later, Next::FanOut(steps), turn)
     }
 
-    /// Returns wakes for steps in another invocation: one wake for a few, which run side by side there.
-    /// Steps that this invocation was too late for start there in any case.
+    /// Returns the wakes for steps that other invocations handle. A few steps share one wake and
+    /// are executed concurrently. If this invocation had too little time left for the steps, the
+    /// next one starts them in any case.
     fn hand_over(&self, handed: &[ReadyStep], is_late: bool) -> Vec<crate::Wake> {
         let (woken, plain): (Vec<_>, Vec<_>) = handed.iter().partition(|ready| ready.woken);
         let steps = woken.into_iter().map(|ready| ready.step.clone());
@@ -206,7 +208,7 @@ impl ActiveHop {
         causes.into_iter().map(|cause| self.wake(cause)).collect()
     }
 
-    /// Executes attempts whose starts are written, if their lease has not ended (rule 3).
+    /// Executes attempts whose starts were written, if their lease has not expired (rule 3).
     pub(super) fn started_here(&mut self, starts: Starts, turn: &mut Turn<'_>) -> ActivePhase {
         let Starts { starting, handed, due } = starts;
         self.progress.handed_over.extend(handed);
@@ -218,8 +220,8 @@ impl ActiveHop {
         self.await_bodies(due, turn)
     }
 
-    /// Starts nothing because the lease has ended, and hands the steps to another invocation. Another
-    /// worker may already have taken them over.
+    /// Starts nothing, because the lease has expired, and hands the steps over to another
+    /// invocation. Another worker may already have started them.
     fn give_up_late_starts(&mut self, starting: Vec<ReadyStep>, turn: &mut Turn<'_>) -> ActivePhase {
         let mut draft = Draft { wakes: self.hand_over(&starting, true), ..Draft::default() };
         for ReadyStep { step, attempt, .. } in starting {

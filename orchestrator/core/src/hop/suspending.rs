@@ -1,5 +1,5 @@
-//! Suspends a run in which nothing starts or executes: what the wake leaves behind before it is
-//! acknowledged.
+//! Suspends a run if nothing starts or executes. Decides which later wakes are needed before the
+//! current wake is acknowledged.
 
 use crate::decide::Plan;
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
@@ -16,11 +16,11 @@ use crate::{RunOrStep, StepId, Timestamp, Wake, WakeCause};
 pub(super) struct Suspending {
     plan: Plan,
     draft: Draft,
-    /// Attempts that were enqueued just now.
+    /// The attempts that were enqueued in this transition.
     joined: Vec<(StepId, u32)>,
-    /// Whether the wake is for no ready step.
+    /// Whether no ready step belongs to the wake.
     is_unasked: bool,
-    /// The ticket that is looked up.
+    /// The ticket that is being looked up.
     ticket: Option<RunOrStep>,
 }
 
@@ -29,15 +29,15 @@ impl Suspending {
         Self { plan, draft, joined, is_unasked, ticket: None }
     }
 
-    /// Returns what was to be written.
+    /// Returns the draft that was to be written.
     pub(super) fn into_draft(self) -> Draft {
         self.draft
     }
 }
 
 impl ActiveHop {
-    /// Reads the journal again after enqueuing: another hop may have executed the step in between, and
-    /// found no ticket to remove (rule 21).
+    /// Reads the journal again after attempts were enqueued, because another hop may have executed
+    /// a step in between and found no ticket to remove (rule 21).
     pub(super) fn suspend(&mut self, suspending: Suspending, turn: &mut Turn<'_>) -> ActivePhase {
         if suspending.joined.is_empty() {
             return self.leave_wakes(suspending, turn);
@@ -46,7 +46,7 @@ impl ActiveHop {
         ActivePhase::Suspending(Box::new(suspending))
     }
 
-    /// Goes on with an answer.
+    /// Continues with the next input.
     pub(super) fn suspend_on(&mut self, mut suspending: Suspending, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
         match (suspending.ticket.take(), input) {
             (None, Input::Entries(records)) => {
@@ -56,7 +56,7 @@ impl ActiveHop {
                 if records.is_empty() {
                     return self.leave_wakes(suspending, turn);
                 }
-                // all must be decided again
+                // the whole plan must be decided again
                 let (after, wakes) = self.dequeue_started(suspending.joined);
                 let Draft { entries, after: mut freed, .. } = suspending.draft;
                 freed.extend(after);
@@ -71,8 +71,9 @@ impl ActiveHop {
         }
     }
 
-    /// Returns the removals of the tickets of attempts that another hop has started meanwhile, and
-    /// wakes for their steps. Before a ticket is removed, a later attempt may find it and rely on it.
+    /// Returns the removals of tickets whose attempts another hop has started in the meantime, and
+    /// wakes for their steps. The wakes are needed because a later attempt may find a ticket before
+    /// its removal and rely on it.
     fn dequeue_started(&self, joined: Vec<(StepId, u32)>) -> (Vec<LateWrite>, Vec<Wake>) {
         let (mut after, mut wakes) = (Vec::new(), Vec::new());
         for (step, attempt) in joined {
@@ -85,8 +86,9 @@ impl ActiveHop {
         (after, wakes)
     }
 
-    /// Adds the copies of the wake, and looks up the ticket that this wake promoted, if no ready step
-    /// needs it. The ticket is that of the run's creation, or of the step that the wake names.
+    /// Adds the copies of the wake. If this wake promoted a ticket that no ready step needs, looks
+    /// up that ticket. It is the ticket of the run's creation, or the ticket of the step that the
+    /// wake names.
     fn leave_wakes(&mut self, mut suspending: Suspending, turn: &mut Turn<'_>) -> ActivePhase {
         let Suspending { plan, draft, is_unasked, .. } = &mut suspending;
         self.wake_again(plan, turn.now(), draft);
@@ -104,9 +106,9 @@ impl ActiveHop {
         ActivePhase::Suspending(Box::new(suspending))
     }
 
-    /// Removes the unused ticket (rule 24: a wake that cannot use its slot promotes the next ticket).
-    /// Another hop may have enqueued the step meanwhile and relies on the ticket. So the step is woken
-    /// once more, unless it has its outcome.
+    /// Removes the unused ticket, so that the next ticket can be promoted (rule 24). Another hop
+    /// may have enqueued the step in the meantime and rely on the ticket. Therefore the step is
+    /// woken once more, unless it has its outcome.
     fn drop_tickets(&self, of: &RunOrStep, limits: &[Limit], suspending: &mut Suspending, now: Timestamp) {
         let run = self.run.run;
         for limit in limits {
@@ -116,11 +118,11 @@ impl ActiveHop {
         }
     }
 
-    /// Adds the wake of a step or run whose ticket is removed.
+    /// Adds a wake for the step or the run whose ticket is removed.
     fn wake_dequeued(&self, of: &RunOrStep, suspending: &mut Suspending, now: Timestamp) {
         let Suspending { plan, draft, .. } = suspending;
         let RunOrStep::Step(step) = of else {
-            // only steps that came due since the check may need the ticket
+            // only steps that became due since the check may need the ticket
             if plan.later.iter().any(|(_, due)| *due <= now) {
                 draft.wakes.push(self.wake(WakeCause::Next));
             }
@@ -132,13 +134,14 @@ impl ActiveHop {
         let cause = WakeCause::Step(step.clone());
         match plan.later.iter().find(|(later, _)| later == step) {
             Some((_, due)) => draft.before.push(self.wake_at(cause, *due, now)),
-            // after the removal: a hop that came before it would rely on the ticket
+            // this wake is sent after the ticket is removed, because a hop before that would rely
+            // on the ticket
             None => draft.wakes.push(self.wake(cause)),
         }
     }
 }
 
-/// Returns whether a step has its outcome, or needs none.
+/// Returns whether a step has its outcome, or needs none because it was abandoned.
 fn is_settled(step: &Step) -> bool {
     matches!(step.state, StepState::Done | StepState::Abandoned)
 }

@@ -17,33 +17,33 @@ use crate::slot::Limit;
 use crate::state::StepState;
 use crate::{RunOrStep, StepId, Timestamp, Wake, WakeCause};
 
-/// The time that an invocation reserves for its own work when it goes on to another step.
+/// The time that an invocation reserves for its own work when it continues with another step.
 pub(super) const MARGIN: Duration = Duration::from_secs(2);
 
-/// How early a wake may come: clocks differ by less than this.
+/// How early a wake may arrive. Clocks differ by less than this.
 const EARLY: Duration = Duration::from_secs(60);
 
-/// Whether a wake came at its due time.
+/// Whether a wake arrived at its due time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Punctuality {
-    /// Not checked yet.
+    /// This was not checked yet.
     Unknown,
-    /// It came in time, or belongs to nothing that is still to come.
+    /// The wake arrived in time, or nothing that is still due later belongs to it.
     InTime,
-    /// It came early: it may have been sent for this time.
+    /// The wake arrived early: it may have been sent for this time.
     Early(Timestamp),
 }
 
 impl ActiveHop {
-    /// Returns whether this invocation has too little time left for its first body. Steps that fit no
-    /// worker have been refused, so a fresh invocation has more time. That invocation starts a
-    /// handed-over step in any case: a hand-over is never followed by another.
+    /// Returns whether this invocation has too little time left for its first body. A step that
+    /// does not fit into any invocation was already refused, so a new invocation has enough time.
+    /// The new invocation starts the step in any case, so that a step is never handed over twice.
     pub(super) fn is_too_late_for(&self, ready: &ReadyStep, now: Timestamp) -> bool {
         let is_fresh = matches!(self.cause(), WakeCause::Fresh(_));
         !is_fresh && now + ready.timeout + MARGIN > self.time.deadline
     }
 
-    /// Checks, once, whether the wake came early.
+    /// Checks whether the wake arrived early. This is checked only once.
     pub(super) fn notice(&mut self, plan: &Plan, now: Timestamp) {
         if self.progress.punctuality != Punctuality::Unknown {
             return;
@@ -57,7 +57,8 @@ impl ActiveHop {
         };
     }
 
-    /// Records that the wake came in time, if a retry starts that it may have been sent for.
+    /// Records that the wake arrived in time, if it may have been sent for one of the retries that
+    /// are starting.
     pub(super) fn notice_retries(&mut self, starting: &[ReadyStep]) {
         let is_retry = |step: &StepId| {
             let state = self.run.steps.get(step).map(|step| &step.state);
@@ -72,9 +73,9 @@ impl ActiveHop {
         matches!(self.progress.punctuality, Punctuality::Early(_))
     }
 
-    /// Adds a copy of this wake when nothing starts here. A live lease is checked again at its end,
-    /// because its holder may be dead (rule 10). An early wake is sent again for its due time. If that
-    /// is before the lease's end, the copy meets the lease then.
+    /// Adds a copy of this wake if nothing starts here. If a worker has a live lease, the copy is
+    /// due when the lease ends, because that worker may be dead (rule 10). If the wake arrived
+    /// early, the copy is due at the wake's due time, if that is before the end of the lease.
     pub(super) fn wake_again(&self, plan: &Plan, now: Timestamp, draft: &mut Draft) {
         let longest = now + self.invocation.worker.max_delay;
         let lease = plan.leased_until.map(|lease| (lease + Duration::from_millis(1)).min(longest));
@@ -91,16 +92,17 @@ impl ActiveHop {
         draft.before.push(EarlyWrite::Wake { wake: self.wake(cause), due });
     }
 
-    /// Adds the wake again if it came early for the handler's retry at `due`.
+    /// Adds the wake again, if it arrived early for the handler's retry at `due`.
     pub(super) fn resend_if_early(&self, due: Timestamp, now: Timestamp, draft: &mut Draft) {
         if due <= now + EARLY && self.is_for_any_timer() {
             draft.before.push(EarlyWrite::Wake { wake: self.wake(self.cause().clone()), due });
         }
     }
 
-    /// Returns the promoted ticket that is given up, because the handler runs again only at
-    /// `due`. If that is within a moment, the wake is sent again for then. Otherwise the ticket is
-    /// removed and the next one is promoted (rule 24). The handler's next attempt enqueues again.
+    /// Returns the promoted ticket to give up, because the handler runs again only at `due`. If
+    /// that is within a moment, the ticket is kept, and the wake is sent again for that time.
+    /// Otherwise the ticket is removed and the next one is promoted (rule 24); the handler's next
+    /// attempt enqueues a ticket again.
     pub(super) fn ticket_to_give_up(&self, due: Timestamp, now: Timestamp, draft: &mut Draft) -> Option<RunOrStep> {
         let is_for_ticket = self.cause().step().is_some() || *self.cause() == WakeCause::Slot;
         if is_for_ticket && is_soon(due, now) {
@@ -120,7 +122,7 @@ impl ActiveHop {
         Some(of).filter(|_| !self.limits.of_steps.is_empty())
     }
 
-    /// Leaves a run that goes on later, without its promoted ticket.
+    /// Leaves a run that continues later, and removes its promoted ticket.
     pub(super) fn give_up_turn(
         &mut self,
         (mut draft, of, wake): (Draft, RunOrStep, Option<Wake>),
@@ -128,7 +130,8 @@ impl ActiveHop {
         turn: &mut Turn<'_>,
     ) -> ActivePhase {
         if !limits.is_empty() {
-            // before the ticket is removed, the handler's next attempt may find it and rely on it
+            // before the ticket is removed, the handler's next attempt may find the ticket and rely
+            // on it
             draft.wakes.extend(wake);
         }
         let run = self.run.run;
@@ -137,17 +140,17 @@ impl ActiveHop {
         self.write(draft, Ack::Now, Next::LeaveOrRound, turn)
     }
 
-    /// Returns whether the wake may have been sent for this step's sleep or retry.
+    /// Returns whether the wake may have been sent for the sleep or the retry of this step.
     fn may_be_for(&self, step: &StepId) -> bool {
         match self.cause().step() {
             Some(named) => named == step,
-            // a step that has wakes of its own has one for its retries too
+            // if separate wakes are sent for a step, this includes a wake for its retries
             None => self.is_for_any_timer() && self.run.steps.get(step).is_none_or(|step| !step.woken),
         }
     }
 
-    /// Returns whether the wake may have been sent for a timer without naming a step. Wakes with other
-    /// causes have a separate timer wake.
+    /// Returns whether the wake may have been sent for a timer, without naming a step. For wakes
+    /// with other causes, there is a separate wake for the timer.
     fn is_for_any_timer(&self) -> bool {
         match self.cause() {
             WakeCause::Due | WakeCause::Lease | WakeCause::Again | WakeCause::Fresh(None) => true,

@@ -44,7 +44,7 @@ impl RegisteredFunction {
 pub struct Catalog {
     /// Each function in its versions, from the oldest to the newest.
     versions: HashMap<Arc<str>, Vec<RegisteredFunction>>,
-    /// Function ids, in the order of registration.
+    /// The ids of the functions, in the order of registration.
     order: Vec<Arc<str>>,
     /// The descriptions, for hops.
     descriptions: Arc<hop::Catalog>,

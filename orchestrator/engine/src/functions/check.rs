@@ -1,13 +1,14 @@
-//! Checks whether a recorded run replays under new code. Use it before a deploy.
+//! Checks whether a recorded run can be replayed with new code, for use before a deployment.
 //!
-//! The check reads the journal from its beginning. Some entries exist only because the handler
-//! requested them, for example the start of a step. At each of these, the check reveals the
-//! outcomes before it, and the handler must request the same. No body is executed and nothing is
-//! written. The function's final result is not compared, because an ended run is never replayed.
+//! The check reads the journal from its start. Some entries exist only because the handler
+//! requested them, for example the start of a step. Before each such entry, the check reveals the
+//! outcomes before it, and the handler must then make the same request. No body is executed and
+//! nothing is written. The final result of the function is not compared, because an ended run is
+//! never replayed.
 //!
-//! The check is strict. It also reports a new step at a point that the run has already passed. Such
-//! a run would continue under the new code, execute the step late and keep what is recorded.
-//! Whether that is right depends on the function.
+//! The check is strict: it also reports a new step at a point that the run has already passed. With
+//! the new code, such a run would continue, execute the step late and keep what is recorded.
+//! Whether this is right depends on the function.
 
 use stepladder_core::decide::{Want, kind_name};
 use stepladder_core::journal::{Entry, Fact, Record, Seq, StepKind};
@@ -24,11 +25,11 @@ pub struct Divergence {
     /// The number of the entry that the code does not request; `None` if the difference comes after
     /// the last entry.
     pub at: Option<Seq>,
-    /// Describes the difference, in a sentence.
+    /// A description of the difference, as a sentence.
     pub why: String,
 }
 
-/// Replays a run's entries, from entry 0 on, under the code. Returns the first difference.
+/// Replays the entries of a run, from entry 0 on, with the new code. Returns the first difference.
 ///
 /// # Errors
 /// [`CorruptJournal`] if the entries are not a valid journal.
@@ -45,7 +46,8 @@ pub async fn divergence(
         Fact::VersionChosen { version } => Some(version.clone()),
         _ => None,
     });
-    // like the engine: the run's own version if it is registered, otherwise the newest
+    // as in the engine: the version with which the run started if it is registered, otherwise the
+    // newest
     let all = functions.iter().filter(|known| known.spec().id == function);
     let newest = all.clone().max_by(|a, b| compare_versions(a.version(), b.version()));
     let own = all.into_iter().find(|known| known.version() == chosen.as_deref());
@@ -71,16 +73,17 @@ fn is_live(entries: &[Entry]) -> bool {
 
 struct Replay<'f> {
     function: &'f RegisteredFunction,
-    /// Opened when it is first needed, and again for each attempt of the handler.
+    /// The session of the handler. It is opened when it is first needed, and again for each attempt
+    /// of the handler.
     open: Option<OpenReplay>,
 }
 
-/// A replay under way.
+/// A replay in progress.
 struct OpenReplay {
     execution: Box<dyn Execution>,
-    /// Outcomes for the next poll.
+    /// The outcomes that the next poll reveals.
     memo: Vec<RevealedOutcome>,
-    /// The recorded outcomes that the ended function has not asked for.
+    /// After the function has ended: the recorded outcomes that it never requested.
     orphans: Vec<StepId>,
 }
 
@@ -148,7 +151,7 @@ impl Replay<'_> {
         }
     }
 
-    /// Returns the difference if a live run cannot continue after its last entry.
+    /// Returns the difference if a live run could not continue after its last entry.
     async fn mismatch_at_end(&mut self, state: &RunState) -> Option<String> {
         if state.end.is_some() {
             return None;
@@ -169,7 +172,7 @@ impl Replay<'_> {
 
     fn orphans(&self, state: &RunState) -> Option<String> {
         let orphans = &self.open.as_ref()?.orphans;
-        // a callback may be recorded although the function never waits for it
+        // a callback may be recorded even if the function never waits for it
         let is_lost = |step: &&StepId| state.steps.get(*step).is_none_or(|step| step.kind != StepKind::Signal);
         let lost: Vec<String> = orphans.iter().filter(is_lost).map(|step| format!("`{step}`")).collect();
         (!lost.is_empty())
@@ -227,7 +230,7 @@ fn list_steps(steps: &[(StepId, StepKind)]) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// Lists the first few steps that a handler requests.
+/// Describes the first few steps that a handler requests.
 fn list_wants(wants: &[Want]) -> String {
     const SHOWN: usize = 5;
     let first: Vec<String> = wants.iter().take(SHOWN).map(|want| format!("`{}`", want.step)).collect();

@@ -1,9 +1,9 @@
-//! Pauses and resumes functions. The runs of a paused function do not start until it is resumed;
-//! started runs continue. Other processes notice a pause within [`UNPAUSED_FOR`].
+//! Pauses and resumes functions. Runs of a paused function do not start until it is resumed; runs
+//! that have started continue. Other processes notice a pause within [`UNPAUSED_FOR`].
 //!
-//! A pause is a flow state. A run that finds it is enqueued, and then reads it once more (rule 21),
-//! because the function may have been resumed in between. To resume, the flow state is removed
-//! first, and then all tickets of the queue are woken.
+//! A pause is stored as a flow state. A run that finds this flow state is enqueued and then reads
+//! it again (rule 21), because the function may have been resumed in between. To resume a function,
+//! the flow state is removed first, and then all tickets in the queue are woken.
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -17,16 +17,16 @@ use crate::EngineError;
 use crate::functions::FunctionControl;
 use crate::ports::{Commit, FlowStateChange, LateWrite, SnapshotParts, StoreError};
 
-/// How long a process relies on its last reading that a function is not paused, so that starting a
-/// run does not cost a read. A pause applies at once in the process that wrote it, and after this
-/// time in all others.
+/// How long a process relies on the last reading that a function is not paused, so that starting a
+/// run does not cost a read. A pause takes effect immediately in the process that wrote it, and
+/// after this time in all others.
 const UNPAUSED_FOR: Duration = Duration::from_secs(10);
 /// The number of runs that are woken in one commit.
 const PAGE: usize = 100;
 
 impl FunctionControl {
-    /// Pauses a function: its runs that have not started wait. Returns `false` if it was paused
-    /// already.
+    /// Pauses a function: its runs that have not started must wait. Returns `false` if it was
+    /// already paused.
     ///
     /// # Errors
     /// [`EngineError::NotFound`] for a function that is not registered; [`EngineError::Store`].
@@ -46,8 +46,8 @@ impl FunctionControl {
         Ok(self.runtime.backend.change_flow_state(vec![change]).await?[..] == [true])
     }
 
-    /// Resumes a function: its waiting runs and new runs start. Returns the number of runs that
-    /// were woken.
+    /// Resumes a function: its waiting runs start, and new runs do not wait. Returns the number of
+    /// runs that were woken.
     ///
     /// # Errors
     /// [`EngineError::NotFound`] for a function that is not registered. After
@@ -73,8 +73,8 @@ impl FunctionControl {
             let group: Arc<str> = function.into();
             let wakes =
                 tickets.iter().map(|p| Wake { run: p.run, cause: WakeCause::Next, group: group.clone() }).collect();
-            // the wakes are sent first: if the process dies in between, the tickets are left, and
-            // the next call wakes their runs once more
+            // the wakes are sent before the tickets are removed: if the process dies in between,
+            // the next call wakes the runs of the remaining tickets once more
             self.runtime.carry_out(Commit { wakes, ..Commit::default() }).await?;
             let leave = |ticket: &Ticket| LateWrite::DequeuePaused { queue: queue.clone(), run: ticket.run };
             self.runtime.carry_out(Commit { after: tickets.iter().map(leave).collect(), ..Commit::default() }).await?;
@@ -85,7 +85,7 @@ impl FunctionControl {
         }
     }
 
-    /// Returns since when a function is paused; `None` if it is not.
+    /// Returns since when a function has been paused; `None` if it is not paused.
     ///
     /// # Errors
     /// [`EngineError::Store`].
@@ -94,7 +94,8 @@ impl FunctionControl {
         Ok(since.and_then(|text| text.parse().ok()).map(Timestamp::from_millis))
     }
 
-    /// Returns the paused functions, and since when each is. This is one read for all functions.
+    /// Returns all paused functions, with the time at which each was paused. This needs one read
+    /// for all functions.
     ///
     /// # Errors
     /// [`EngineError::Store`].
@@ -117,7 +118,7 @@ impl FunctionControl {
     }
 
     /// Returns whether a run that is about to start must wait until its function is resumed. If so,
-    /// it is in the queue.
+    /// the run was enqueued.
     pub(crate) async fn waits_for_resumption(&self, state: &RunState) -> Result<bool, StoreError> {
         let (function, now) = (&state.created.function, self.runtime.now());
         if self.lock_unpaused().get(function).is_some_and(|seen| *seen + UNPAUSED_FOR > now) {
@@ -137,7 +138,6 @@ impl FunctionControl {
         Ok(self.runtime.backend.read_flow_state(vec![slot::pause_key(function)]).await?.pop().flatten())
     }
 
-    /// Locks the times of the last readings that a function is not paused.
     fn lock_unpaused(&self) -> MutexGuard<'_, HashMap<Arc<str>, Timestamp>> {
         self.unpaused.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,12 +1,14 @@
-//! Functions that are compiled in, and those of apps that were registered at run time.
+//! A source of functions that are compiled in, and of those of apps that were registered at run
+//! time.
 //!
-//! The apps are in the store, so that every process knows them. Each process keeps a snapshot, and
-//! reads the version of the apps again when a request comes and the last reading is older than two
-//! seconds. So a change is visible to every request that begins two seconds later, and an idle
-//! process reads nothing. A process that misses a function reads at once: a late reading must not
-//! make a run fail or wait.
+//! The apps are in the store, so that every process knows them. Each process keeps a snapshot. When
+//! a request comes and the last reading is older than two seconds, the process reads the version of
+//! the apps again. So a change is visible to every request that starts two seconds later, and an
+//! idle process reads nothing. If a process misses a function, it reads immediately: an old
+//! snapshot must not make a run fail or wait.
 //!
-//! What is deliberately not here: how a front end learns of an app, and how it executes functions.
+//! How a front end learns of an app, and how it executes functions, is deliberately not part of
+//! this module.
 
 mod load;
 mod register;
@@ -28,20 +30,20 @@ use load::KnownFunctions;
 
 pub use register::RegisteredApp;
 
-/// How long a process relies on its last reading of the version.
+/// How long a process relies on the version that it last read.
 pub const REFRESH_AFTER: Duration = Duration::from_secs(2);
 
 /// Creates the executors of registered functions, for a front end.
 pub trait Connect: Send + Sync {
-    /// Returns what executes this function of an app with this address. It is called once for each
-    /// config that a process meets, before the first run of the function, and must do no I/O.
+    /// Returns the executor of a function of an app with this address. This is called once for each
+    /// config that a process sees, before the first run of the function, and must do no I/O.
     ///
     /// # Errors
     /// A sentence, if the front end cannot execute functions at this address.
     fn connect(&self, address: &str, function: &FunctionConfig) -> Result<Arc<dyn Executor>, String>;
 }
 
-/// The functions that are compiled in, and those of the registered apps.
+/// A source of compiled-in functions and of the functions of registered apps.
 pub struct StoredFunctions {
     backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
@@ -49,28 +51,29 @@ pub struct StoredFunctions {
     compiled_in: Vec<RegisteredFunction>,
     connect: Box<dyn Connect>,
     loaded: RwLock<Arc<Loaded>>,
-    /// Taken while this process reads, so that concurrent requests share one reading, and for each
-    /// change of `loaded`.
+    /// Locked while this process reads, so that concurrent requests share one reading. Also locked
+    /// for each change of `loaded`.
     reading: tokio::sync::Mutex<()>,
-    /// The number of readings that have begun.
+    /// The number of readings that were started.
     begun: AtomicU64,
 }
 
-/// What a process knows of the apps.
+/// What a process knows about the registered apps.
 struct Loaded {
-    /// The version of the apps; `None` before the first reading.
+    /// The version of the registered apps; `None` before the first reading.
     version: Option<u64>,
     /// When the version was last read, or could not be read.
     read_at: Option<Timestamp>,
     catalog: Arc<Catalog>,
     apps: Arc<[RegisteredApp]>,
-    /// The compiled functions, so that a change compiles only what is new.
+    /// The compiled functions of earlier readings, so that only new ones must be compiled after a
+    /// change.
     known: Arc<KnownFunctions>,
 }
 
 impl StoredFunctions {
-    /// Creates the set of these compiled-in functions. Registered apps are read from the store when
-    /// they are needed.
+    /// Creates a source with these compiled-in functions. Registered apps are read from the store
+    /// when they are needed.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] if the compiled-in functions cannot work together.
@@ -103,15 +106,15 @@ impl StoredFunctions {
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
     }
 
-    /// Returns whether the last reading is too old to rely on. A clock that was set back does not
-    /// make it young again.
+    /// Returns whether the last reading is too old to rely on. If the clock was set back, the
+    /// reading counts as too old.
     fn is_stale(&self, loaded: &Loaded) -> bool {
         let now = self.clock.now();
         loaded.read_at.is_none_or(|read| now.since(read) >= REFRESH_AFTER || now < read)
     }
 
-    /// Reads the version, and the apps if it is another one. An error keeps the last snapshot: runs
-    /// of known functions go on.
+    /// Reads the version, and also the apps if the version has changed. After an error, the last
+    /// snapshot is kept, so that runs of known functions continue.
     async fn read(&self) -> StoreResult<()> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         let read_at = Some(self.clock.now());
@@ -126,7 +129,8 @@ impl StoredFunctions {
     async fn read_changes(&self, read_at: Option<Timestamp>) -> StoreResult<()> {
         let loaded = self.loaded();
         let version = self.backend.registrations_version().await?;
-        // before the first change, there is nothing to read
+        // the version is unchanged, or is 0 because no app was ever registered, so there is nothing
+        // to read
         if version == loaded.version.unwrap_or(0) {
             self.store(Loaded { read_at, version: Some(version), ..loaded.copy() });
             return Ok(());
@@ -165,7 +169,7 @@ impl Functions for StoredFunctions {
         if self.is_stale(&self.loaded()) {
             let _reading = self.reading.lock().await;
             if self.is_stale(&self.loaded()) {
-                // the error is logged
+                // `read` has already logged the error
                 let _ = self.read().await;
             }
         }
@@ -174,7 +178,7 @@ impl Functions for StoredFunctions {
             return catalog;
         }
         let _reading = self.reading.lock().await;
-        // a reading that began after this call is as good as another one
+        // another reading that started after this call is just as good
         if self.begun.load(Ordering::SeqCst) == begun {
             let _ = self.read().await;
         }

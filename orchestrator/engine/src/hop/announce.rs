@@ -1,12 +1,13 @@
-//! Events about a run's end, for functions that listen to them: `stepladder/function.failed` and
-//! Inngest's `inngest/function.failed`, `.finished` and `.cancelled`.
+//! Sends the events that report the end of a run, for functions that listen to them:
+//! `stepladder/function.failed` and Inngest's `inngest/function.failed`, `.finished` and
+//! `.cancelled`.
 //!
-//! They are part of the finishing work, which every later wake of the run repeats. Their ids derive
-//! from the run and the name, so a repetition sends nothing twice. Without a listening function,
-//! nothing is read or written for them.
+//! Sending these events is part of the work after the end of a run, which every later wake of the
+//! run repeats. The ids of the events are derived from the run and the event name, so a repetition
+//! sends nothing twice. If no function listens, nothing is read or written.
 //!
-//! Some ends are not announced: those of runs that such an event created, of runs that they called,
-//! and of failure handlers. Otherwise a failing listener would start itself without end.
+//! Some ends are not reported: those of runs that such an event created, of runs that were called
+//! by them, and of failure handlers. Otherwise a failing listener would start itself without end.
 
 use stepladder_core::hop::{EndListeners, end_data};
 use stepladder_core::journal::RunOrigin;
@@ -17,11 +18,11 @@ use stepladder_core::{Event, EventId, id};
 use crate::hop::Hops;
 use crate::ports::StoreError;
 
-/// The maximum number of callers checked, from a called run upwards, for one that an end event
-/// created.
+/// The maximum number of callers that are checked, from a called run upwards, to find one that was
+/// created by an event of this kind.
 const CALLERS: usize = 100;
 impl Hops {
-    /// Sends those events of a run's end that some function listens to.
+    /// Sends the events about the end of a run to which a function listens.
     pub(crate) async fn send_end_events(
         &self,
         listeners: EndListeners,
@@ -44,7 +45,7 @@ impl Hops {
         self.intake.accept(events, end.at).await.map(drop)
     }
 
-    /// Returns whether an end event created the run, or one of its callers.
+    /// Returns whether an event about the end of a run created this run or one of its callers.
     async fn is_caused_by_end_event(&self, state: &RunState) -> Result<bool, StoreError> {
         let mut created = state.created.clone();
         for _ in 0..CALLERS {

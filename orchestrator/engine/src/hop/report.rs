@@ -1,5 +1,5 @@
-//! What a hop writes to the process's log. Each fact of a run is reported once, after its write, by
-//! the process whose write succeeded.
+//! What a hop writes to the log of the process. Each fact of a run is logged once: by the process
+//! that wrote it, after the write.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +74,8 @@ impl Subject {
         }
     }
 
-    /// Logs a line of a user: an event of the target `stepladder::log`, at the line's own level.
+    /// Writes a log line of user code as an event with the target `stepladder::log` and the line's
+    /// own level.
     fn log_line(&self, step: Option<&StepId>, attempt: u32, line: &LogLine) {
         let (run, function, message) = (self.run, &self.function, &line.message);
         let step = step.map(tracing::field::display);
@@ -93,18 +94,18 @@ impl Subject {
     }
 }
 
-/// Reports that a run has ended.
+/// Logs that a run has ended.
 pub(crate) fn log_end(state: &RunState, end: &RunEnd) {
     Subject::of(state).log_end(end);
 }
 
-/// Reports that a run was skipped: it ends as it is created.
+/// Logs that a run was skipped. Such a run ends when it is created.
 pub(crate) fn log_skipped(run: RunId, function: &str) {
     let (status, took) = (Status::Skipped, Duration::ZERO);
     Activity::RunEnded { run, function, status, took, error: None }.emit();
 }
 
-/// Reports how an attempt ended, and the time that it took.
+/// Logs how an attempt ended, with its execution time.
 pub(crate) fn log_attempt(state: &RunState, entry: &Entry, took: Duration) {
     Subject::of(state).log_attempt(entry, took);
 }

@@ -1,4 +1,5 @@
-//! The effects on the store and the queue, through the engine's services.
+//! Carries out the effects that concern the store and the queue, through the services of the
+//! engine.
 
 use std::sync::Arc;
 
@@ -16,20 +17,20 @@ use crate::retries;
 
 type Answer = Result<Input, StoreError>;
 
-/// The store and the queue of one hop.
+/// The store and the queue, as one hop uses them.
 pub(super) struct Storage<'h> {
     pub(super) hops: &'h Hops,
-    /// The functions, as the hop began.
+    /// The functions that were known when the hop started.
     pub(super) catalog: Arc<Catalog>,
-    /// Acknowledges the wake.
+    /// The receipt that acknowledges the wake.
     pub(super) receipt: Receipt,
-    /// The end of the invocation.
+    /// When the invocation ends.
     pub(super) until: Timestamp,
 }
 
 impl Storage<'_> {
-    /// Returns the functions of this moment if the run's function calls one that the hop does not
-    /// know: it may have been registered since the hop began.
+    /// If the run's function calls a function that the hop does not know, returns the current
+    /// functions, because the called function may have been registered since the hop started.
     pub(super) async fn find_called(&self, wants: &[Want]) -> Option<Arc<Catalog>> {
         let called = wants.iter().filter_map(|want| match &want.operation {
             Operation::Invoke { function, .. } => Some(function),
@@ -44,8 +45,8 @@ impl Storage<'_> {
     }
 
     /// Carries out an effect on the store or the queue, and returns the answer. Calls are repeated
-    /// within the time of the invocation; those that give the wake back after a failure are not bound
-    /// by it.
+    /// within the time of the invocation. This limit does not apply to the calls that return the
+    /// wake to the queue after a failure.
     pub(super) async fn answer(&self, hop: &Hop, effect: Effect) -> Input {
         let call = self.call(hop, effect);
         let answer = match hop.has_failed() {
@@ -143,8 +144,8 @@ impl Storage<'_> {
         self.hops.intake.admission(spec, run).await.map(Input::Admission)
     }
 
-    /// Cancels the run that this one replaces. If that one had not started, also cancels the run that
-    /// it was to replace.
+    /// Cancels the run that this run replaces. If that run had not started, also cancels the run
+    /// that it was to replace.
     async fn cancel_replaced_run(&self, run: &RunState) -> Result<(), StoreError> {
         let reason = format!("run {} takes its place", run.run);
         let mut next = run.created.replaces;
@@ -158,7 +159,8 @@ impl Storage<'_> {
         Ok(())
     }
 
-    /// Cancels runs. One that has ended would wake this run, and this would happen again.
+    /// Cancels runs. The cancellation of a run that has already ended is skipped, because it would
+    /// wake this run, which would cancel the run again.
     async fn cancel_runs(&self, runs: Vec<RunId>, reason: &str) -> Result<(), StoreError> {
         for run in runs {
             if self.hops.runs.state(run).await?.is_some_and(|state| state.end.is_none()) {
@@ -244,7 +246,8 @@ impl Storage<'_> {
         None
     }
 
-    /// Notes a lasting failure: the tickets that this process promotes from now on are remembered.
+    /// Records a permanent failure. From now on, the tickets that this process promotes are
+    /// remembered.
     pub(super) fn note_fault(&self, fault: &StoreFault) {
         if fault.is_permanent() {
             self.hops.slots.promotions.note(self.hops.runtime.now());

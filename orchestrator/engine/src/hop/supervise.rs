@@ -1,10 +1,10 @@
-//! Watches the step bodies that this process executes. A body that does not stop at its timeout
-//! fails.
+//! Watches the step bodies that this process executes. A body that does not stop at its timeout is
+//! failed.
 //!
 //! A body that blocks its thread also blocks its own timer. A supervisor on a separate thread calls
-//! [`Engine::expel_overdue`] regularly. The supervisor writes the failure instead of the blocked
-//! body, so that the run continues (rule 29). A later outcome of the body is refused, because its
-//! attempt no longer runs.
+//! [`Engine::expel_overdue`] regularly. It writes the failure in place of the blocked body, so that
+//! the run continues (rule 29). A later outcome of the body is refused, because its attempt is no
+//! longer the running one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,26 +21,27 @@ use crate::ports::{Commit, StoreError};
 use crate::retries;
 use crate::runs::AppendOutcome;
 
-/// How long after its time-out a body counts as stuck. Its own timer fires earlier if its thread is
-/// free.
+/// How long after its timeout a body counts as stuck. If the thread of the body is not blocked, the
+/// body's own timer fires earlier.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The shorter wait near the end of the invocation, after which nothing can be written.
+/// How long before the end of an invocation a body counts as stuck at the latest, because nothing
+/// can be written after the end.
 const LAST_CHANCE: Duration = Duration::from_secs(1);
 
 /// A body that executes in this process.
 #[derive(Clone, Debug)]
 pub struct RunningBody {
-    /// Its run.
+    /// The run of the body.
     pub run: RunId,
-    /// Its step.
+    /// The step of the body.
     pub step: StepId,
-    /// Its attempt.
+    /// The number of the attempt.
     pub attempt: u32,
-    /// When it started.
+    /// When the body started.
     pub since: Timestamp,
 }
 
-/// The bodies of this process.
+/// The bodies that are executing in this process.
 #[derive(Clone, Default)]
 pub(crate) struct RunningBodies(Arc<Mutex<HashMap<u64, Body>>>);
 
@@ -48,11 +49,11 @@ struct Body {
     holder: Holder,
     ready: ReadyStep,
     began: Timestamp,
-    /// When it counts as stuck.
+    /// The time at which the body counts as stuck.
     stuck_at: Timestamp,
 }
 
-/// A body's entry in the list. Dropping it removes the entry.
+/// The entry of a body in the list. Dropping it removes the entry.
 pub(crate) struct BodyWatch {
     bodies: RunningBodies,
     key: u64,
@@ -95,10 +96,11 @@ impl Hops {
         BodyWatch { bodies: self.bodies.clone(), key }
     }
 
-    /// Fails the attempts of bodies that have not stopped at their time-out. Returns their steps.
+    /// Fails the attempts whose bodies have not stopped at their timeout. Returns the steps of
+    /// these attempts.
     ///
     /// # Errors
-    /// [`StoreError`]; the next call retries what was not written.
+    /// [`StoreError`]. The next call retries what was not written.
     pub(crate) async fn expel_overdue(&self) -> Result<Vec<(RunId, StepId)>, StoreError> {
         let now = self.runtime.now();
         let overdue: Vec<(u64, Holder, ReadyStep, Timestamp)> = {
@@ -110,8 +112,8 @@ impl Hops {
         let mut expelled = Vec::new();
         for (key, holder, ready, began) in overdue {
             let run = holder.run();
-            // no repetition: the supervisor's thread may have no timer, and the next call comes
-            // within a second
+            // the call is not repeated here, because the supervisor's thread may have no timer, and
+            // the next call comes within a second
             retries::within(self.runtime.clock.clone(), now, self.fail_overdue_body(holder, &ready, began)).await?;
             self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
             expelled.push((run, ready.step));

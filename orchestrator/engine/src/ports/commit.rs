@@ -1,4 +1,4 @@
-//! What one decision of the engine writes.
+//! What the engine writes for one decision.
 
 use stepladder_core::journal::{Fact, Record};
 use stepladder_core::{RunId, Wake};
@@ -7,29 +7,29 @@ pub use stepladder_core::hop::{EarlyWrite, LateWrite};
 
 use super::Receipt;
 
-/// What one decision writes, in the order in which it may become visible.
+/// The parts of a write for one decision, in the order in which they may become visible.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
-    /// Written before the entries: delayed wakes (rule 11) and subscriptions (rule 18). If the
-    /// entries are not written then, these are harmless. In the other order, a crash in between
-    /// could leave a run without a wake.
+    /// What is written before the entries: delayed wakes (rule 11) and subscriptions (rule 18).
+    /// They are harmless if the entries are not written afterwards. In the other order, a crash in
+    /// between could leave a run without a wake.
     pub before: Vec<EarlyWrite>,
-    /// The entries.
+    /// The journal entries to append.
     pub append: Option<JournalAppend>,
-    /// Written after the entries: what is true only once the entries exist.
+    /// What is written after the entries, because it is true only once the entries exist.
     pub after: Vec<LateWrite>,
-    /// Wakes that are due at once.
+    /// Wakes that are due immediately.
     pub wakes: Vec<Wake>,
-    /// Deliveries to acknowledge.
+    /// The receipts of the deliveries to acknowledge.
     pub acks: Vec<Receipt>,
 }
 
-/// Entries for one run.
+/// Entries to append to the journal of one run.
 #[derive(Clone, Debug)]
 pub struct JournalAppend {
     /// The run.
     pub run: RunId,
-    /// The entries, their number and their token.
+    /// The record with the entries, its number and its token.
     pub record: Record,
 }
 
@@ -38,15 +38,16 @@ pub struct JournalAppend {
 pub enum CommitResult {
     /// Everything was carried out.
     Done,
-    /// Another writer has appended at this number. Read its entries and decide again (rule 2).
+    /// Another writer has already appended a record with this number. The caller must read its
+    /// entries and decide again (rule 2).
     Conflict,
 }
 
 impl Commit {
-    /// Returns whether the commit may be lost in a crash of the machine, so that it needs no sync
-    /// to disk of its own. Such a commit has only bookkeeping facts (see [`Fact::is_bookkeeping`]),
-    /// releases, removals from indexes and acknowledgements. The loss of such a commit repeats a
-    /// wake, which is harmless.
+    /// Returns whether the commit may be lost in a crash of the machine, so that it needs no
+    /// separate sync to the disk. Such a commit contains only bookkeeping facts (see
+    /// [`Fact::is_bookkeeping`]), releases, removals from indexes, and acknowledgements. If it is
+    /// lost, a wake is repeated, which is harmless.
     pub fn is_bookkeeping(&self) -> bool {
         self.before.is_empty()
             && self.wakes.is_empty()

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use stepladder_core::sentence::WithCauses;
 
-/// A failure of the storage or the queue. No work is lost: the wake is delivered again soon. After
-/// a [permanent](StoreError::is_permanent) failure it ends as a dead letter, which can be redriven.
+/// A failure of the storage or the queue. No work is lost, because the wake is delivered again
+/// soon. After a [permanent](StoreError::is_permanent) failure, the wake ends as a dead letter,
+/// which can be redriven.
 #[derive(Clone, Debug)]
 pub enum StoreError {
     /// The store is throttled, unreachable or out of disk. A later retry may help.
@@ -15,7 +16,7 @@ pub enum StoreError {
     /// The store returned data that cannot be read. A retry does not help.
     Unreadable(StoreErrorReason),
     /// The store refuses the call for a lasting reason, for example a missing permission or a
-    /// deleted queue. The text says what to do.
+    /// deleted queue. The message says what to do.
     Refused(StoreErrorReason),
 }
 

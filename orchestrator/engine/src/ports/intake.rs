@@ -1,4 +1,5 @@
-//! One call for accepted events: store them, create their runs, and look up who waits for them.
+//! One call for accepted events: it stores the events, creates their runs, and looks up which runs
+//! wait for them.
 
 use std::sync::Arc;
 
@@ -8,18 +9,18 @@ use stepladder_core::{Event, Timestamp};
 
 use super::{EarlyWrite, Events, RunStart, StartResult, StoreResult};
 
-/// Takes accepted events in.
+/// Stores accepted events together with their runs.
 #[async_trait]
 pub trait Intake: Events {
-    /// Stores events like [`Events::accept`], and what `decide` returns for them.
+    /// Stores events like [`Events::accept`], and also writes what `decide` returns for them.
     ///
-    /// An adapter with transactions calls `decide` with the events, before anything is stored. If
+    /// An adapter with transactions calls `decide` with the events before anything is stored. If
     /// all events are new, the same transaction writes what `decide` returned, and then looks up
-    /// the subscribed fields of each event's name. If an event is a repetition, the call only
-    /// stores the events: the decision may differ for the first event.
+    /// the subscribed fields of each event's name. If an event repeats an earlier one, the call
+    /// only stores the events, because the decision for the earlier event may differ.
     ///
-    /// The default only stores the events. This suits a store that needs several requests in any
-    /// case.
+    /// By default, this only stores the events, which suits a store that needs several requests in
+    /// any case.
     async fn accept_with_runs(
         &self,
         events: Vec<Event>,
@@ -31,13 +32,13 @@ pub trait Intake: Events {
     }
 }
 
-/// Decides what is written with new events.
+/// A function that decides what is written together with new events.
 pub type Decide<'a> = &'a (dyn Fn(&[Event]) -> EventWrites + Send + Sync);
 
-/// What is written with new events.
+/// What is written together with new events.
 #[derive(Clone, Debug, Default)]
 pub struct EventWrites {
-    /// Index entries and delayed wakes, written before the runs.
+    /// Index entries and delayed wakes, which are written before the runs.
     pub before: Vec<EarlyWrite>,
     /// The runs to create, in their order.
     pub starts: Vec<RunStart>,
@@ -46,17 +47,18 @@ pub struct EventWrites {
 /// The answer to [`Intake::accept_with_runs`].
 #[derive(Clone, Debug)]
 pub struct AcceptedEvents {
-    /// The events as stored, in order.
+    /// The stored events, in order.
     pub events: Vec<Event>,
-    /// What was written with them. `None` if nothing was: the caller creates the runs.
+    /// What was written together with the events; `None` if nothing was written, so that the caller
+    /// must create the runs.
     pub applied: Option<AppliedWrites>,
 }
 
-/// What was written with new events.
+/// What was written together with new events.
 #[derive(Clone, Debug)]
 pub struct AppliedWrites {
-    /// The result of each start, in order.
+    /// The result of creating each run, in order.
     pub starts: Vec<StartResult>,
-    /// The fields to look up for each event's name, after all writes.
+    /// For each event name, the fields by which runs subscribe to it, read after all writes.
     pub subscribed: Vec<(Arc<str>, SubscribedFields)>,
 }

@@ -1,7 +1,7 @@
-//! Queues that are a separate service: their depths and dead letters, for operators.
+//! The depths and dead letters of queues that are separate services, for operators.
 //!
-//! This is not part of [`Backend`](super::Backend). The engine does not need it, and a queue inside
-//! the process has no dead letters.
+//! This is not part of [`Backend`](super::Backend), because the engine does not need it, and a
+//! queue within the process has no dead letters.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use stepladder_core::{Timestamp, Wake};
 
 use super::StoreResult;
 
-/// Reports depths and redrives dead letters.
+/// Reports the depths of queues, and redrives dead letters.
 #[async_trait]
 pub trait Queues: Send + Sync {
     /// Returns the current depth of each queue, as the service estimates it.
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>>;
 
-    /// Moves dead letters back to their queues, within the bounds. After an error, the letters
-    /// that were moved before it stay in their queues.
+    /// Moves dead letters back to their queues, within the bounds. After an error, the dead letters
+    /// that were already moved stay in their queues.
     async fn redrive(&self, bounds: RedriveBounds) -> StoreResult<RedriveResult>;
 
     /// Moves at most `most` dead letters back to their queue, and returns their contents. With
-    /// `dry_run`, it lists them and moves none. After an error, earlier moves of this call remain.
+    /// `dry_run`, only lists them. After an error, what was already moved stays moved.
     async fn redrive_listed(&self, queue: DeadLetterQueue, most: usize, dry_run: bool) -> StoreResult<RedriveReport>;
 }
 
@@ -56,43 +56,44 @@ pub enum DeadLetterQueue {
     Events,
 }
 
-/// The dead letters of a redrive.
+/// What a redrive did, with the contents of the dead letters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RedriveReport {
     /// The dead letters that were moved back.
     pub moved: Vec<DeadLetter>,
-    /// The dead letters that stay, because they cannot be read or the call was a dry run.
+    /// The dead letters that were not moved, because they cannot be read or because the call was a
+    /// dry run.
     pub left: Vec<DeadLetter>,
 }
 
 /// The depth of one queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueDepth {
-    /// The queue's name.
+    /// The name of the queue.
     pub queue: String,
     /// What the queue contains.
     pub contents: QueueContents,
-    /// Messages ready to be received.
+    /// The number of messages that are ready to be received.
     pub visible: u64,
-    /// Messages that were received and not deleted yet.
+    /// The number of messages that were received but not deleted yet.
     pub in_flight: u64,
-    /// Messages that are delayed.
+    /// The number of messages that are delayed.
     pub delayed: u64,
 }
 
 impl QueueDepth {
-    /// Returns the number of all its messages.
+    /// Returns the number of all messages in the queue.
     pub fn all(&self) -> u64 {
         self.visible + self.in_flight + self.delayed
     }
 }
 
-/// What a queue is for.
+/// What a queue contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueueContents {
-    /// Wakes of all functions without a queue of their own.
+    /// The wakes of all functions that have no dedicated queue.
     Wakes,
-    /// Wakes of this function.
+    /// The wakes of this function.
     WakesOf(String),
     /// Events.
     Events,
@@ -112,24 +113,24 @@ impl QueueContents {
     }
 }
 
-/// The bounds of one call, for each queue of dead letters.
+/// The bounds of one redrive, for each dead-letter queue.
 #[derive(Clone, Copy, Debug)]
 pub struct RedriveBounds {
-    /// The maximum number of letters.
+    /// The maximum number of dead letters to move.
     pub most: usize,
-    /// The maximum time; no further letter is received after it.
+    /// The maximum time. After it, no further dead letter is received.
     pub within: Duration,
 }
 
-/// The result of a redrive.
+/// What a redrive did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RedriveResult {
-    /// Wakes that were moved back.
+    /// The number of wakes that were moved back.
     pub wakes: usize,
-    /// Messages with events that were moved back.
+    /// The number of messages with events that were moved back.
     pub events: usize,
-    /// Messages that cannot be read. They stay in the dead letter queue.
+    /// The number of messages that cannot be read. They stay in the dead-letter queue.
     pub unreadable: usize,
-    /// Whether the bounds ended the call. More dead letters may remain.
+    /// Whether the redrive stopped at its bounds, so that more dead letters may remain.
     pub cut_short: bool,
 }

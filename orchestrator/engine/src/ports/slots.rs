@@ -79,7 +79,7 @@ pub enum OwnTickets {
     OfRun,
 }
 
-/// The answer to [`Slots::acquire`].
+/// The result of [`Slots::acquire`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AcquireResult {
     /// The holder has a slot of each limit.
@@ -125,10 +125,10 @@ pub struct Refusal {
 pub enum RefusalReason {
     /// No slot is free.
     Full {
-        /// When the first lease ends; `None` if no slot is held.
+        /// When the first lease expires; `None` if no slot is held.
         free_at: Option<Timestamp>,
     },
-    /// A slot is free, but other tickets come first.
+    /// A slot is free, but other tickets are before this one.
     Behind,
 }
 

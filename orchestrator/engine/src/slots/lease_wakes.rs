@@ -1,7 +1,7 @@
 //! Remembers the lease wakes that this process has sent for the first tickets of wait queues (rule
-//! 23). One wake is enough for a ticket. Without this memory, each acquired slot and each refusal
-//! of the first ticket would send another wake. All of them would come at the same time, and each
-//! would send more.
+//! 23). One wake per ticket is enough. Without this memory, each acquired slot, and each refusal of
+//! the first ticket, would send another wake. All these wakes would arrive at the same time, and
+//! each would send more.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,15 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stepladder_core::slot::Ticket;
 use stepladder_core::{RunId, RunOrStep, Timestamp};
 
-/// The maximum number of remembered queues. The first ticket of a forgotten queue may get one more
-/// wake.
+/// The maximum number of remembered queues. If a queue is forgotten, its first ticket may get one
+/// more wake.
 const MAX_REMEMBERED: usize = 1_024;
 
-/// Lease wakes by the key of the limit.
+/// The lease wakes, by the key of the limit.
 #[derive(Default)]
 pub(crate) struct LeaseWakes(Mutex<HashMap<Arc<str>, LeaseWake>>);
 
-/// The ticket that a wake is for, and the wake's due time.
+/// The ticket for which a wake was sent, and the due time of the wake.
 struct LeaseWake {
     run: RunId,
     of: RunOrStep,
@@ -25,7 +25,7 @@ struct LeaseWake {
 }
 
 impl LeaseWakes {
-    /// Returns whether this first ticket has a wake that is still to come, by `due` at the latest.
+    /// Returns whether a wake for this first ticket is still to come, at `due` or earlier.
     pub(crate) fn has_wake(&self, key: &str, first: &Ticket, due: Timestamp, now: Timestamp) -> bool {
         let wakes = self.lock();
         wakes

@@ -1,5 +1,5 @@
-//! Promotes tickets: wakes waiting steps when a slot is free, and the first ticket of a queue at
-//! the end of the first lease (rules 23 and 24).
+//! Promotes tickets. If a slot is free, a waiting step is woken. Otherwise the first ticket of a
+//! queue is woken when the first lease expires (rules 23 and 24).
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::ports::{Commit, QueueHead, QueuedStep, RefusalReason, SnapshotParts, 
 use crate::retries::RepeatedCall;
 use crate::slots::Slots;
 
-/// How long after a lease's end the first ticket is woken.
+/// How long after the end of a lease the first ticket is woken.
 const GRACE: std::time::Duration = std::time::Duration::from_millis(100);
 
 impl Slots {
@@ -20,7 +20,7 @@ impl Slots {
         let Some(first) = &queued.first else { return Ok(()) };
         match queued.reason {
             RefusalReason::Behind => self.remove_stale_ticket(&queued.limit, first).await,
-            // rule 23: the first ticket gets a wake at the first lease's end
+            // rule 23: the first ticket gets a wake at the end of the first lease
             RefusalReason::Full { free_at: Some(free_at) } if free_at < Timestamp::MAX && first.run == holder.run() => {
                 self.wake_later(first, &queued.limit.key, free_at).await
             }
@@ -29,7 +29,7 @@ impl Slots {
     }
 
     /// Removes the first ticket if no step will use it. A stalled or dead worker may leave such a
-    /// ticket behind. Such a ticket would block the queue until the watchdog visits its run.
+    /// ticket behind, and it would block the queue until the watchdog checks its run.
     async fn remove_stale_ticket(&self, limit: &Limit, first: &Ticket) -> Result<(), StoreError> {
         let state = self.runs.state(first.run).await?;
         if state.is_none_or(|state| is_wanted(&state, &first.of)) {
@@ -39,14 +39,15 @@ impl Slots {
     }
 
     /// Gives the first tickets of these queues a lease wake, after slots were acquired. This is a
-    /// separate call, because the acquiring hop must know its slots even if this fails.
+    /// separate call, because the hop must know which slots it acquired even if this call fails.
     pub(crate) async fn pass_on_lease_wakes(&self, limits: &[Limit]) -> Result<(), StoreError> {
         for limit in limits {
             // most queues are empty, so the holders are read only after the first ticket
             let snapshot = self.runtime.backend.snapshot(&limit.key, SnapshotParts::first(1)).await?;
             let Some(first) = snapshot.first.first() else { continue };
             let holders = self.runtime.backend.snapshot(&limit.key, SnapshotParts::holders()).await?.holders;
-            // the lease of a limit on runs never ends; the end of its run releases the slot
+            // the slot of a limit on runs has a lease that never expires; it is released when its
+            // run ends
             let leases = holders.iter().map(|held| held.lease_until).filter(|until| *until < Timestamp::MAX);
             if let Some(free_at) = leases.min() {
                 self.wake_later(first, &limit.key, free_at).await?;
@@ -67,7 +68,7 @@ impl Slots {
     }
 
     /// Promotes as many tickets of each queue as there are free slots (rule 24). If no slot is
-    /// free, a ticket may have been removed: then the new first ticket gets the wake at the end of
+    /// free, a ticket may have been removed; then the new first ticket gets the wake at the end of
     /// the first lease (rule 23).
     pub(crate) async fn promote(&self, limits: &[Limit]) -> Result<(), StoreError> {
         self.release(Vec::new(), limits).await
@@ -104,7 +105,8 @@ impl Slots {
     }
 }
 
-/// Returns whether the run may still use the ticket of its creation, or of this step.
+/// Returns whether the run may still use this ticket, which it got at its creation or for this
+/// step.
 fn is_wanted(state: &RunState, of: &RunOrStep) -> bool {
     let is_over = || match of {
         RunOrStep::Run => state.started_at.is_some(),
@@ -115,7 +117,7 @@ fn is_wanted(state: &RunState, of: &RunOrStep) -> bool {
     state.end.is_none() && !is_over()
 }
 
-/// Returns the wake of a ticket. It names the step if the step has a wake of its own.
+/// Returns the wake of a ticket. It names the step if separate wakes are sent for the step.
 fn slot_wake(ticket: &Ticket, group: &Arc<str>) -> Wake {
     Wake { run: ticket.run, cause: WakeCause::of_ticket(ticket.of.clone()), group: group.clone() }
 }

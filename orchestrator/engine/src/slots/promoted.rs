@@ -1,10 +1,10 @@
-//! Limits promotions after a permanent error of the storage: this process then promotes each ticket
-//! once within [`MEMORY`].
+//! Limits promotions after a permanent error of the storage. Then this process promotes each ticket
+//! only once within [`MEMORY`].
 //!
-//! A hop that meets a permanent error fails, and the queue delivers its wake again (rule 34). Each
+//! If a hop has a permanent error, it fails, and the queue delivers its wake again (rule 34). Each
 //! delivery releases the hop's slots and promotes the first ticket (rule 22), and the wake of that
-//! ticket fails the same way. Without a limit, the number of wakes would grow with each delivery.
-//! Without a permanent error, every promotion is sent.
+//! ticket fails the same way. Without this limit, the number of wakes would grow with each
+//! delivery. As long as there is no permanent error, promotions are not limited.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ const MEMORY: Duration = Duration::from_secs(15 * 60);
 /// The maximum number of remembered tickets. If there are more, all are forgotten.
 const MAX_REMEMBERED: usize = 10_000;
 
-/// A ticket: the limit's key, and what waits.
+/// Identifies a ticket: the key of the limit, the run, and the owner of the ticket.
 type TicketKey = (Arc<str>, RunId, RunOrStep);
 
 #[derive(Default)]
@@ -27,7 +27,7 @@ pub(crate) struct Promotions(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// Until when promotions are limited, because of the latest permanent error.
+    /// Until when promotions are limited because of the latest permanent error.
     until: Option<Timestamp>,
     /// For each ticket, the time before which the ticket is not promoted again.
     promoted: HashMap<TicketKey, Timestamp>,
@@ -39,8 +39,8 @@ impl Promotions {
         self.lock().until = Some(now + MEMORY);
     }
 
-    /// Returns whether to promote this ticket. Returns `false` if promotions are limited and this
-    /// process has promoted the ticket within [`MEMORY`].
+    /// Returns whether this ticket may be promoted. Returns `false` if promotions are limited and
+    /// this process has already promoted the ticket within [`MEMORY`].
     pub(crate) fn may_promote(&self, key: &Arc<str>, ticket: &Ticket, now: Timestamp) -> bool {
         let mut state = self.lock();
         if state.until.is_none_or(|until| until <= now) {

@@ -1,5 +1,5 @@
 //! Remembers slots that could not be released because the storage failed. The next hop or sweep of
-//! this process releases them, so that waiting steps need not wait for the end of the leases.
+//! this process releases them, so that waiting steps need not wait until the leases expire.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,20 +7,20 @@ use stepladder_core::slot::{Holder, Limit};
 
 use crate::slots::Slots;
 
-/// The slots to release later, and the limits with tickets to promote.
+/// The slots to release later, and the limits whose tickets must be promoted.
 #[derive(Debug, Default)]
 pub(crate) struct UnreleasedSlots(Mutex<PendingReleases>);
 
 #[derive(Clone, Debug, Default)]
 struct PendingReleases {
     slots: Vec<(Limit, Holder)>,
-    /// Limits with a released slot and tickets that were not promoted.
+    /// The limits with a released slot whose tickets were not promoted.
     unwoken: Vec<Limit>,
 }
 
 impl UnreleasedSlots {
-    /// Adds slots that a failed hop did not release. Tickets are not removed: the step may have
-    /// been enqueued again in the meantime. The redelivered wake decides on them again.
+    /// Adds slots that a failed hop did not release. Tickets are not removed, because the step may
+    /// have been enqueued again in the meantime; the redelivered wake decides about them.
     pub(crate) fn add(&self, releases: impl IntoIterator<Item = (Limit, Holder)>) {
         let mut pending = self.pending();
         for (limit, holder) in releases {
@@ -29,7 +29,7 @@ impl UnreleasedSlots {
         }
     }
 
-    /// Adds limits with waiting tickets to promote.
+    /// Adds limits whose waiting tickets must be promoted.
     pub(crate) fn add_unwoken(&self, limits: &[Limit]) {
         self.pending().unwoken.extend_from_slice(limits);
     }
@@ -40,7 +40,8 @@ impl UnreleasedSlots {
 }
 
 impl Slots {
-    /// Releases the pending slots, and promotes waiting tickets. Failed releases stay pending.
+    /// Releases the pending slots, and promotes waiting tickets. Slots that cannot be released stay
+    /// pending.
     pub(crate) async fn release_pending(&self) {
         let mut pending = std::mem::take(&mut *self.unreleased.pending());
         if pending.unwoken.is_empty() {

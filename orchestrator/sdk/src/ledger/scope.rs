@@ -2,10 +2,10 @@
 
 use std::thread::{self, ThreadId};
 
-/// The code that the execution polls at the moment, and on which thread.
+/// The code that the execution is polling at the moment, with the thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Scope {
-    /// The execution polls neither the handler nor a body.
+    /// The execution is polling neither the handler nor a body.
     Outside,
     Handler(ThreadId),
     /// The body of a step, by its index in the ledger.

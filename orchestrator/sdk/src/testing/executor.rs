@@ -50,7 +50,7 @@ struct TestExecution {
     script: Arc<StepScripts>,
     /// The bodies that are running.
     running: HashSet<StepId>,
-    /// The bodies that hang.
+    /// The steps whose bodies hang.
     hanging: HashSet<StepId>,
     /// The steps that the script completed. The inner execution still waits for their outcomes.
     replaced: HashSet<StepId>,
@@ -87,7 +87,7 @@ impl Execution for TestExecution {
         let dropped: Vec<StepId> = match &mut polled.result {
             PollResult::Ended(_) => self.hanging.drain().collect(),
             PollResult::Wanted(wants) => {
-                // the handler has dropped a hanging step that it no longer asks for
+                // if the handler no longer requests a hanging step, it has dropped the step
                 let asked: HashSet<&StepId> = wants.iter().map(|want| &want.step).collect();
                 let dropped = self.hanging.extract_if(|step| !asked.contains(step)).collect();
                 wants.retain(|want| !self.hanging.contains(&want.step) && !self.replaced.contains(&want.step));

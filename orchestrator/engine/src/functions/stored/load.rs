@@ -1,8 +1,9 @@
-//! Builds the catalog of a reading.
+//! Builds a catalog from a reading of the registered apps.
 //!
-//! Every function was checked when it was registered. It may still not fit: a newer version of the
-//! program wrote it, or a function with its id was compiled in since. An app that does not fit is
-//! left out and logged. Its runs wait, as those of a function that is not registered.
+//! Every function was checked when it was registered. Nevertheless it may no longer be valid: a
+//! newer version of the program wrote it, or a function with the same id was compiled in since. An
+//! app with such a function is left out and logged. Its runs wait like those of a function that is
+//! not registered.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,29 +15,29 @@ use super::{Loaded, RegisteredApp, StoredFunctions};
 use crate::functions::{Catalog, RegisteredFunction};
 use crate::ports::{Registration, StoredRegistrations};
 
-/// The compiled functions of a reading, by the address of their app and their config.
+/// The compiled functions of a reading, by the address of the app and by the config.
 pub(super) type KnownFunctions = HashMap<(Arc<str>, Arc<str>), RegisteredFunction>;
 
-/// A catalog to which apps are added.
+/// A catalog that is being built by adding apps.
 pub(super) struct Building<'s> {
     stored: &'s StoredFunctions,
-    /// The functions of an earlier reading.
+    /// The functions that an earlier reading has compiled.
     known: &'s KnownFunctions,
     functions: Vec<RegisteredFunction>,
     catalog: Catalog,
 }
 
-/// The functions of one app, compiled.
+/// The compiled functions of one app.
 #[derive(Default)]
 pub(super) struct CompiledApp {
     pub(super) configs: Vec<FunctionConfig>,
     pub(super) functions: Vec<RegisteredFunction>,
-    /// Which fields this version of the program does not know.
+    /// The fields that this version of the program does not know.
     pub(super) unknown_fields: Vec<String>,
 }
 
 impl StoredFunctions {
-    /// Builds what this process knows after a reading.
+    /// Builds what this process knows about the apps after a reading.
     pub(super) fn load(&self, registrations: &StoredRegistrations, known: &KnownFunctions) -> Loaded {
         let mut building = self.building(known);
         let mut apps = Vec::new();
@@ -56,7 +57,7 @@ impl StoredFunctions {
         }
     }
 
-    /// Begins with the compiled-in functions.
+    /// Starts a catalog with the compiled-in functions.
     pub(super) fn building<'s>(&'s self, known: &'s KnownFunctions) -> Building<'s> {
         let functions = self.compiled_in.clone();
         let catalog = Catalog::new(functions.clone(), &self.config).unwrap_or_default();
@@ -65,7 +66,7 @@ impl StoredFunctions {
 }
 
 impl Building<'_> {
-    /// Adds a stored app if it fits. Returns it, and its functions.
+    /// Adds a stored app to the catalog if it is valid. Returns the app and its functions.
     pub(super) fn add_stored(&mut self, registration: &Registration) -> (RegisteredApp, Vec<RegisteredFunction>) {
         let Registration { app, address, .. } = registration;
         let mut registered =
@@ -89,7 +90,7 @@ impl Building<'_> {
         (registered, compiled.functions)
     }
 
-    /// Adds the functions of an app to the catalog, if they fit.
+    /// Adds the functions of an app to the catalog if they are valid together with the others.
     pub(super) fn add(&mut self, functions: Vec<RegisteredFunction>) -> Result<(), String> {
         let ours: Vec<RegisteredFunction> = self.functions.iter().cloned().chain(functions).collect();
         self.catalog = Catalog::new(ours.clone(), &self.stored.config).map_err(|error| error.to_string())?;
@@ -97,7 +98,6 @@ impl Building<'_> {
         Ok(())
     }
 
-    /// Compiles the functions of an app.
     pub(super) fn compile(&self, registration: &Registration) -> Result<CompiledApp, String> {
         let Registration { app, address, functions } = registration;
         let mut compiled = CompiledApp::default();

@@ -10,34 +10,34 @@ use super::{Loaded, StoredFunctions};
 use crate::EngineError;
 use crate::ports::{Registration, StoreError, StoredRegistrations};
 
-/// How often a change is tried while other processes change the apps, too.
+/// The maximum number of attempts to make a change while other processes change the apps too.
 const MAX_TRIES: usize = 50;
 
 /// A registered app.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RegisteredApp {
-    /// Its name.
+    /// The name of the app.
     pub name: Arc<str>,
-    /// Where its functions are executed.
+    /// Where the functions of the app are executed.
     pub address: Arc<str>,
-    /// Its functions.
+    /// The functions of the app.
     pub functions: Vec<FunctionConfig>,
-    /// Why this process leaves the app out, as a sentence; `None` if it does not.
+    /// Why this process leaves the app out, as a sentence; `None` if it uses the app.
     pub problem: Option<String>,
 }
 
 impl StoredFunctions {
-    /// Registers an app, and replaces its earlier registration. Returns whether that changed
-    /// anything. This process knows the functions at once, and all others within
+    /// Registers an app, and replaces an earlier registration of the same app. Returns whether this
+    /// changed anything. This process knows the functions immediately, and all others within
     /// [`REFRESH_AFTER`](super::REFRESH_AFTER).
     ///
-    /// The app lists each version of its functions that it still serves. A started run goes on
-    /// under its own version while that is registered, and otherwise under the newest.
+    /// The app lists each version of its functions that it still serves. A started run keeps its
+    /// version while that is registered, and then uses the newest version.
     ///
     /// # Errors
-    /// - [`EngineError::Invalid`] if a function cannot work, has the id of a function that is
-    ///   compiled in or of another app, or does not agree with them about a shared limit. The
-    ///   message names the function. Nothing is registered then.
+    /// - [`EngineError::Invalid`] if a function cannot work, has the id of a compiled-in function
+    ///   or of another app's function, or disagrees with them about a shared limit. The message
+    ///   names the function. Then nothing is registered.
     /// - [`EngineError::Store`].
     pub async fn register(&self, app: &str, address: &str, configs: &[FunctionConfig]) -> Result<bool, EngineError> {
         let registration = encode(app, address, configs)?;
@@ -64,8 +64,8 @@ impl StoredFunctions {
         Err(busy())
     }
 
-    /// Removes an app. The runs of its functions wait until it is registered again, or are
-    /// cancelled.
+    /// Removes an app. The runs of its functions wait until it is registered again, or until they
+    /// are cancelled.
     ///
     /// # Errors
     /// [`EngineError::NotFound`] if there is no such app; [`EngineError::Store`].
@@ -96,7 +96,7 @@ impl StoredFunctions {
         Ok(self.loaded().apps.clone())
     }
 
-    /// Checks that an app fits to the compiled-in functions and to the other apps.
+    /// Checks that an app is valid together with the compiled-in functions and the other apps.
     fn check(
         &self,
         others: &StoredRegistrations,
@@ -124,7 +124,8 @@ impl StoredFunctions {
         building.add(compiled.functions).map_err(EngineError::Invalid)
     }
 
-    /// Makes this process know what it has just read or written, unless it knows newer apps.
+    /// Updates what this process knows to what it has just read or written, unless it already knows
+    /// newer apps.
     async fn adopt(&self, stored: &StoredRegistrations) {
         let _reading = self.reading.lock().await;
         let loaded = self.loaded();
@@ -134,7 +135,7 @@ impl StoredFunctions {
     }
 }
 
-/// Returns what is stored of an app.
+/// Converts an app to its stored form.
 fn encode(app: &str, address: &str, configs: &[FunctionConfig]) -> Result<Registration, EngineError> {
     let refuse = |why: String| Err(EngineError::Invalid(why));
     if let Some(problem) = name_problem(app) {

@@ -26,10 +26,11 @@ pub trait SlotOperations: Send + Sync {
     /// Releases a slot; nothing happens if the holder has none.
     async fn release_slot(&self, limit: &Limit, holder: &Holder) -> StoreResult<()>;
 
-    /// Returns the slots held, including those with an ended lease.
+    /// Returns the held slots, including those whose lease has expired.
     async fn holders(&self, queue: &QueueKey) -> StoreResult<Vec<HeldSlot>>;
 
-    /// Enqueues a ticket and returns whether it is new. A step that has a ticket keeps it.
+    /// Enqueues a ticket, and returns whether it is new. If the step already has a ticket, it is
+    /// kept.
     async fn enqueue(&self, limit: &Limit, ticket: Ticket) -> StoreResult<bool>;
 
     /// Enqueues a run whose function is paused. A run that has a ticket keeps it.
@@ -90,7 +91,7 @@ pub async fn acquire_by_operations(
     };
     let (mut joined, mut is_new, mut left) = (false, false, Vec::new());
     let mut tickets = match &limits[..] {
-        // with one limit there is no other queue, so the ticket need not be read
+        // with a single limit there is no other queue, so the ticket need not be read
         [_] => vec![None],
         _ if refusals.is_empty() => Vec::new(),
         _ => own_tickets(store, limits, &request).await?,
@@ -104,7 +105,7 @@ pub async fn acquire_by_operations(
         if tickets[at].is_none() && needs_ticket(store, limit, &request).await? {
             let earlier = tickets.iter().flatten().map(|ticket| ticket.queued_at).min();
             let ticket = Ticket { queued_at: earlier.unwrap_or(new_ticket.queued_at), ..new_ticket.clone() };
-            // a ticket moved from another queue is not new
+            // a ticket that was moved from another queue does not count as new
             is_new |= store.enqueue(limit, ticket.clone()).await? && earlier.is_none();
             tickets[at] = Some(ticket);
             joined = true;

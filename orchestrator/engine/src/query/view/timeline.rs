@@ -87,7 +87,7 @@ impl FactVisitor for RunTimeline {
                     None => view.settle(at, &Outcome::Failed(error.clone())),
                 }
             }
-            // the attempt was not executed, and its number is used again
+            // the attempt was not executed, so the next attempt has the same number
             AttemptEnd::Unreachable { retry_at, .. } => {
                 view.attempts.pop();
                 (view.status, view.due) = (StepStatus::Retrying, Some(retry_at));
