@@ -87,7 +87,7 @@ struct FunctionsPage {
 
 /// `GET /functions`: the list of functions.
 pub(super) async fn list(State(shared): State<SharedServerState>, request: PageRequest) -> Response {
-    let catalog = shared.engine.functions().snapshot();
+    let catalog = shared.engine.functions().current().await;
     let strips = join_all(catalog.specs().take(STRIP_FUNCTIONS).map(|spec| strip(&shared.engine, &spec.id))).await;
     let paused = match shared.engine.functions().paused().await {
         Ok(paused) => paused,
@@ -156,7 +156,7 @@ pub(super) async fn one(State(shared): State<SharedServerState>, request: PageRe
 async fn load_page(shared: &SharedServerState, id: &str, request: &PageRequest) -> Result<FunctionPage, HttpProblem> {
     let engine = &shared.engine;
     let none = || HttpProblem::not_found(format!("there is no function `{}`", brief(id, 100)));
-    let catalog = engine.functions().snapshot();
+    let catalog = engine.functions().current().await;
     let spec = catalog.spec(id).ok_or_else(none)?;
     let rows = engine.query().newest_rows(id, HISTORY).await?;
     let now = engine.now();

@@ -27,7 +27,7 @@ pub(super) async fn introspection(State(shared): State<SharedServerState>) -> Re
         has_signing_key: bool,
     }
     Json(Introspection {
-        function_count: shared.engine.functions().snapshot().specs().count(),
+        function_count: shared.engine.functions().current().await.specs().count(),
         mode: "dev",
         has_event_key: !shared.keys.is_empty(),
         has_signing_key: false,
@@ -52,7 +52,8 @@ pub(super) async fn dev(State(shared): State<SharedServerState>) -> Response {
         id: &'a str,
         name: &'a str,
     }
-    let catalog = shared.engine.functions().snapshot();
-    let functions = catalog.specs().map(|spec| Function { id: &spec.id, name: &spec.id }).collect();
+    let catalog = shared.engine.functions().current().await;
+    let functions =
+        catalog.specs().map(|spec| Function { id: &spec.id, name: spec.name.as_deref().unwrap_or(&spec.id) }).collect();
     Json(DevInfo { version: &shared.version, authed: false, start_opts: StartOptions {}, functions }).into_response()
 }
