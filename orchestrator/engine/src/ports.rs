@@ -1,27 +1,28 @@
-//! The ports: what the engine needs of storage and queue, in small traits that every adapter
+//! The ports: what the engine needs from a storage and a queue, as small traits that every adapter
 //! implements.
 //!
-//! Every adapter keeps these rules. The conformance suite of `stepladder-testkit` checks them:
+//! Every adapter follows these rules, which the conformance suite of `stepladder-testkit` checks:
 //!
-//! - If a record begins at the number of an append already, the commit returns
-//!   [`CommitResult::Conflict`]. But if that record has the append's token, the append has happened
-//!   before, and counts as successful (rule 1). The engine only appends at the number after the
-//!   last record that it has read. So an adapter need not check for gaps or overlaps.
-//! - A [`Commit`] is carried out in its order: `before`, `append`, `after`, `wakes`, `acks`. An
-//!   adapter with transactions does all of it or nothing. An adapter without them may stop anywhere
-//!   between. A redelivered wake then redoes everything that has no entry yet. After a conflict,
-//!   nothing past `append` happens.
-//! - When a call returns `Ok`, what it wrote survives a crash of the machine. Slots and commits of
+//! - If a record with the number of an append already exists, the commit returns
+//!   [`CommitResult::Conflict`]. But if that record has the token of the append, an earlier attempt
+//!   has already written it, and the commit counts as successful (rule 1). The engine only appends
+//!   at the number after the last record that it has read. So an adapter need not check for gaps or
+//!   overlaps.
+//! - The parts of a [`Commit`] are carried out in order: `before`, `append`, `after`, `wakes`,
+//!   `acks`. An adapter with transactions does all or nothing. An adapter without them may stop
+//!   between any two parts; then a redelivered wake repeats everything that has no entry yet. After
+//!   a conflict, nothing after `append` is done.
+//! - When a call returns `Ok`, its writes survive a crash of the machine. Slots and commits of
 //!   [bookkeeping](Commit::is_bookkeeping) survive at least the death of the process.
 //! - Every method that writes may be called again with the same arguments. The second call changes
-//!   nothing. After a lost answer, the second answer is the same for a [`Commit`], a change of flow
-//!   states, accepted events, timers and acquired slots. It differs for five methods:
-//!   [`create_runs`](RunCreation::create_runs) answers [`StartResult::Known`],
-//!   [`acquire`](Slots::acquire) answers that a ticket is not new,
-//!   [`advance`](Timers::advance) answers that the cursor was another one, and the two changes of
-//!   [`Registrations`] answer that the version was another one. The engine relies on none of these
-//!   five after a repeated call.
-//! - [`receive`](Queue::receive) is different: a second call returns other wakes.
+//!   nothing. If the first result was lost, the second call returns the same result for a
+//!   [`Commit`], a change of flow states, accepted events, timers and acquired slots. Five methods
+//!   return another result. [`create_runs`](RunCreation::create_runs) returns
+//!   [`StartResult::Known`]. [`acquire`](Slots::acquire) returns that a ticket is not new.
+//!   [`advance`](Timers::advance) returns that the cursor was another one. The two methods of
+//!   [`Registrations`] that write return that the version was another one. The engine does not rely
+//!   on these results after a repeated call.
+//! - [`receive`](Queue::receive) is an exception: a second call returns other wakes.
 
 mod commit;
 mod error;
@@ -227,7 +228,7 @@ pub struct RunQuery {
     pub before: Option<RunId>,
     /// If set, selects only runs at least as new as this one. A store need not search beyond it.
     pub from: Option<RunId>,
-    /// The maximum number of rows.
+    /// The maximum number of rows to return.
     pub limit: usize,
 }
 

@@ -41,8 +41,8 @@ impl Slots {
         }
     }
 
-    /// Acquires a slot of each limit, or enqueues the step (rules 21 and 25). Makes sure that the first
-    /// ticket of its queue is woken.
+    /// Acquires a slot of each limit, or enqueues the step (rules 21 and 25). In the second case,
+    /// makes sure that the first ticket of the queue will be woken.
     pub(crate) async fn acquire_slots(&self, state: &RunState, request: SlotRequest) -> Result<SlotAnswer, StoreError> {
         let SlotRequest { limits, holder, lease_until, by_itself } = request;
         let own = match (state.started_at, by_itself) {
@@ -55,7 +55,7 @@ impl Slots {
         let request = AcquireRequest { limits, holder: holder.clone(), lease_until, now, ticket, own };
         let queued = match self.runtime.backend.acquire(request).await? {
             AcquireResult::Acquired { left } => {
-                // the hop must know its slots even if this fails
+                // the hop must know which slots it acquired even if this call fails
                 if let Err(error) = self.promote(&left).await {
                     tracing::debug!(%error, "waiting steps could not be promoted yet");
                     self.unreleased.add_unwoken(&left);
@@ -72,8 +72,8 @@ impl Slots {
         Ok(SlotAnswer::Queued { key: queued.limit.key, joined: queued.joined, is_new: queued.is_new })
     }
 
-    /// Returns the ticket of a step that is enqueued now. The first steps have waited since the run was
-    /// created.
+    /// Returns the ticket of a step that is being enqueued. The first steps of a run have been
+    /// waiting since the run was created.
     fn new_ticket(&self, state: &RunState, holder: &Holder, now: Timestamp) -> Ticket {
         let since = if state.started_at.is_none() { state.ready_at() } else { now };
         let queued_at = match self.runtime.snapshot().spec(&state.created.function) {

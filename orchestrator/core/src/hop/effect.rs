@@ -154,13 +154,13 @@ pub struct Write {
     /// What is written before the journal entries: later wakes (rule 11) and subscriptions (rule
     /// 18).
     pub before: Vec<EarlyWrite>,
-    /// The entries for the run's journal.
+    /// The entries to append to the run's journal.
     pub entries: Vec<Entry>,
     /// What is written after the journal entries, because it is true only once the entries exist.
     pub after: Vec<LateWrite>,
     /// Wakes that are due immediately.
     pub wakes: Vec<Wake>,
-    /// Whether the write acknowledges the hop's wake.
+    /// Whether the write also acknowledges the wake of the hop.
     pub acknowledges: bool,
     /// Until when the write is repeated if the store is unavailable. With `None`, it is repeated as
     /// often as any other call.
@@ -196,7 +196,7 @@ pub enum LateWrite {
     /// Removes the ticket of the run or of its step; if `of` is `None`, removes all tickets of the
     /// run. Does nothing if there is none.
     Dequeue { limit: Limit, run: RunId, of: Option<RunOrStep> },
-    /// Removes the ticket of the run from the wait queue of its paused function. Nothing happens if
+    /// Removes the ticket of the run from the wait queue of its paused function. Does nothing if
     /// there is none.
     DequeuePaused { queue: QueueKey, run: RunId },
     /// Removes a subscription from the index. Does nothing if the index does not contain it.
@@ -243,7 +243,7 @@ pub struct Opening {
     pub attempt: u32,
 }
 
-/// An attempt to execute.
+/// An attempt to execute, with its slots and its timeout.
 #[derive(Clone, Debug)]
 pub struct Attempt {
     /// The step with its attempt, its failures so far and its retries.

@@ -13,7 +13,7 @@ use crate::hop::writing::{Ack, Draft, Next};
 use crate::journal::{Entry, Fact};
 use crate::{RunOrStep, StepId, Timestamp, WakeCause};
 
-/// Attempts that acquire their slots, one after the other.
+/// The attempts that are about to start. They acquire their slots one after the other.
 #[derive(Clone, Debug)]
 pub(super) struct Starting {
     plan: Plan,
@@ -49,7 +49,8 @@ pub(super) struct Starts {
 }
 
 impl ActiveHop {
-    /// Starts the ready attempts of this invocation, hands over others, or suspends the run.
+    /// Starts the ready attempts of this invocation, or hands them over to other invocations, or
+    /// suspends the run.
     pub(super) fn start(&mut self, plan: Plan, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         let mine = self.own_share(&plan.ready);
         if self.is_redelivered() && mine.iter().any(|ready| ready.takeover) {

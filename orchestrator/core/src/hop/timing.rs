@@ -1,10 +1,11 @@
-//! Late and early wakes: what a hop does with little time left, or with a wake before its due time.
+//! Late and early wakes: what a hop does if little time is left, or if its wake arrived before the
+//! due time.
 //!
-//! Wakes come early because clocks differ between hosts, and because a queue may count whole
-//! seconds. An early wake is sent again for its due time, like one that meets a lease (rule 10).
-//! One wake leaves at most one copy, so the number of wakes never grows. A wake's cause says which
-//! timers it may belong to. A wake that belongs to no timer leaves no copy. Nor does one that came
-//! in time.
+//! Wakes arrive early because the clocks of hosts differ, and because a queue may count whole
+//! seconds. An early wake is sent again for its due time. The same is done for a wake that finds a
+//! live lease (rule 10). A wake leaves at most one copy, so the number of wakes never grows. The
+//! cause of a wake says to which timers it may belong. A wake that belongs to no timer, or that
+//! arrived in time, leaves no copy.
 
 use std::time::Duration;
 

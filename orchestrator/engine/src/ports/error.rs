@@ -13,7 +13,7 @@ use stepladder_core::sentence::WithCauses;
 pub enum StoreError {
     /// The store is throttled, unreachable or out of disk. A later retry may help.
     Unavailable(StoreErrorReason),
-    /// The store returned data that cannot be read. A retry does not help.
+    /// The store returned data that cannot be read. A retry cannot help.
     Unreadable(StoreErrorReason),
     /// The store refuses the call for a lasting reason, for example a missing permission or a
     /// deleted queue. The message says what to do.
@@ -28,7 +28,7 @@ pub struct StoreErrorReason {
 }
 
 impl StoreErrorReason {
-    /// Adds the error that caused the failure. The sentence may repeat its text.
+    /// Adds the error that caused the failure. Its text may repeat that of the sentence.
     #[must_use]
     pub fn because(self, source: impl Error + Send + Sync + 'static) -> Self {
         Self { source: Some(Arc::new(source)), ..self }
@@ -36,7 +36,7 @@ impl StoreErrorReason {
 }
 
 impl StoreErrorReason {
-    /// Returns the sentence.
+    /// Returns the sentence without the cause.
     pub fn as_str(&self) -> &str {
         &self.sentence
     }
@@ -55,12 +55,12 @@ impl fmt::Display for StoreErrorReason {
 }
 
 impl StoreError {
-    /// Creates the failure for data that cannot be read or written, with the error as its source.
+    /// Creates the failure for data that cannot be read or written. `error` is the cause.
     pub fn unreadable<E: Error + Send + Sync + 'static>(error: E) -> Self {
         Self::Unreadable(StoreErrorReason::from(error.to_string()).because(error))
     }
 
-    /// Returns whether retries are useless until a person has changed something (rule 34).
+    /// Returns whether retries are useless until a person has fixed the cause (rule 34).
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Unavailable(_) => false,
@@ -68,12 +68,12 @@ impl StoreError {
         }
     }
 
-    /// Returns the sentence of the adapter, without the words for the kind of failure.
+    /// Returns the sentence of the adapter, without the kind of failure.
     pub fn reason(&self) -> &str {
         self.details().as_str()
     }
 
-    /// Returns the sentence of the adapter with the texts of its causes, each once.
+    /// Returns the sentence of the adapter, followed by the texts of its causes, each only once.
     pub fn reason_with_causes(&self) -> String {
         WithCauses(self.details()).to_string()
     }

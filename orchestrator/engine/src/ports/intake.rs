@@ -44,7 +44,7 @@ pub struct EventWrites {
     pub starts: Vec<RunStart>,
 }
 
-/// The answer to [`Intake::accept_with_runs`].
+/// The result of [`Intake::accept_with_runs`].
 #[derive(Clone, Debug)]
 pub struct AcceptedEvents {
     /// The stored events, in order.

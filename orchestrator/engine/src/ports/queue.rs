@@ -1,4 +1,4 @@
-//! The queue of wakes, and what is received from it.
+//! The queue of wakes, and the deliveries that are received from it.
 
 use std::any::Any;
 use std::fmt;

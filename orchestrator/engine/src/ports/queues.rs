@@ -13,7 +13,7 @@ use super::StoreResult;
 /// Reports the depths of queues, and redrives dead letters.
 #[async_trait]
 pub trait Queues: Send + Sync {
-    /// Returns the current depth of each queue, as the service estimates it.
+    /// Returns the current depth of each queue, as estimated by the service.
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>>;
 
     /// Moves dead letters back to their queues, within the bounds. After an error, the dead letters

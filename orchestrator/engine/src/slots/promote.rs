@@ -15,7 +15,7 @@ use crate::slots::Slots;
 const GRACE: std::time::Duration = std::time::Duration::from_millis(100);
 
 impl Slots {
-    /// Makes sure that the tickets of a queue that a step has joined are woken.
+    /// Makes sure that the tickets in a queue will be woken, after a step has joined the queue.
     pub(crate) async fn arrange_wake(&self, queued: &QueuedStep, holder: &Holder) -> Result<(), StoreError> {
         let Some(first) = &queued.first else { return Ok(()) };
         match queued.reason {
@@ -42,7 +42,7 @@ impl Slots {
     /// separate call, because the hop must know which slots it acquired even if this call fails.
     pub(crate) async fn pass_on_lease_wakes(&self, limits: &[Limit]) -> Result<(), StoreError> {
         for limit in limits {
-            // most queues are empty, so the holders are read only after the first ticket
+            // most queues are empty, so the holders are read only if there is a first ticket
             let snapshot = self.runtime.backend.snapshot(&limit.key, SnapshotParts::first(1)).await?;
             let Some(first) = snapshot.first.first() else { continue };
             let holders = self.runtime.backend.snapshot(&limit.key, SnapshotParts::holders()).await?.holders;
@@ -74,7 +74,6 @@ impl Slots {
         self.release(Vec::new(), limits).await
     }
 
-    /// Releases slots, and promotes the tickets of these limits.
     pub(crate) async fn release(&self, slots: Vec<(Limit, Holder)>, limits: &[Limit]) -> Result<(), StoreError> {
         if slots.is_empty() && limits.is_empty() {
             return Ok(());

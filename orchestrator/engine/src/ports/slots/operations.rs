@@ -1,5 +1,5 @@
-//! The single operations of which [`Slots`] consists, and how they combine. Another process may change
-//! the same limits between two of them.
+//! The single operations from which [`Slots`] is composed, and how they are combined. Between two
+//! operations, another process may change the same limits.
 
 use async_trait::async_trait;
 use stepladder_core::slot::{HeldSlot, Holder, Limit, QueueKey, Ticket};
@@ -10,11 +10,11 @@ use super::{
 };
 use crate::ports::StoreResult;
 
-/// The operations on the slots and wait queues of a store. Each is atomic.
+/// The operations on the slots and wait queues of a store. Each operation is atomic.
 #[async_trait]
 pub trait SlotOperations: Send + Sync {
-    /// Acquires a slot of each limit, as [`Slots::acquire`] does, or none. Returns the limits that
-    /// refuse.
+    /// Acquires a slot of each limit as [`Slots::acquire`] does, or no slot at all. Returns the
+    /// limits that refused.
     async fn try_acquire(
         &self,
         limits: &[Limit],
@@ -23,7 +23,7 @@ pub trait SlotOperations: Send + Sync {
         now: Timestamp,
     ) -> StoreResult<Vec<Refusal>>;
 
-    /// Releases a slot; nothing happens if the holder has none.
+    /// Releases a slot. Does nothing if the holder has none.
     async fn release_slot(&self, limit: &Limit, holder: &Holder) -> StoreResult<()>;
 
     /// Returns the held slots, including those whose lease has expired.
@@ -33,19 +33,19 @@ pub trait SlotOperations: Send + Sync {
     /// kept.
     async fn enqueue(&self, limit: &Limit, ticket: Ticket) -> StoreResult<bool>;
 
-    /// Enqueues a run whose function is paused. A run that has a ticket keeps it.
+    /// Enqueues a run whose function is paused. If the run already has a ticket, it is kept.
     async fn enqueue_without_slots(&self, queue: &QueueKey, ticket: Ticket) -> StoreResult<()>;
 
-    /// Removes a ticket; nothing happens if it is not in the queue.
+    /// Removes a ticket. Does nothing if the queue does not contain it.
     async fn dequeue(&self, limit: &Limit, ticket: &Ticket) -> StoreResult<()>;
 
     /// Returns the first `n` tickets of the queue.
     async fn first_tickets(&self, queue: &QueueKey, n: usize) -> StoreResult<Vec<Ticket>>;
 
-    /// Returns the ticket of this step or run, or the run's first ticket if `of` is `None`.
+    /// Returns the ticket of this step or run; if `of` is `None`, the run's first ticket.
     async fn ticket(&self, queue: &QueueKey, run: RunId, of: Option<&RunOrStep>) -> StoreResult<Option<Ticket>>;
 
-    /// Returns how many tickets of the queue come before this one.
+    /// Returns the number of tickets in the queue before this one.
     async fn count_before(&self, queue: &QueueKey, ticket: &Ticket) -> StoreResult<usize>;
 }
 
@@ -73,7 +73,7 @@ impl<T: SlotOperations> Slots for T {
     }
 }
 
-/// Acquires slots, or enqueues a ticket: [`Slots::acquire`] in several operations.
+/// Acquires slots, or enqueues a ticket: implements [`Slots::acquire`] with several operations.
 ///
 /// # Errors
 /// The error of an operation. A repeated call continues where this one ended.
@@ -131,7 +131,7 @@ pub async fn acquire_by_operations(
     }
 }
 
-/// Returns the step's own ticket at each limit.
+/// Returns, for each limit, the ticket that the step may use.
 async fn own_tickets(
     store: &(impl SlotOperations + ?Sized),
     limits: &[Limit],
@@ -152,8 +152,8 @@ async fn own_tickets(
     Ok(tickets)
 }
 
-/// Returns whether a refused step needs a ticket. If the run's first steps share a ticket, one is
-/// enough for all of them.
+/// Returns whether a refused step needs a ticket. If the first steps of a run share a ticket, one
+/// is enough for all of them.
 async fn needs_ticket(
     store: &(impl SlotOperations + ?Sized),
     limit: &Limit,
@@ -165,7 +165,8 @@ async fn needs_ticket(
     }
 }
 
-/// Releases slots and reads the heads of queues: [`Slots::release`] in several operations.
+/// Releases slots and reads the heads of queues: implements [`Slots::release`] with several
+/// operations.
 ///
 /// # Errors
 /// The error of an operation. A repeated call continues where this one ended.
@@ -196,7 +197,7 @@ fn first_lease_end(holders: &[HeldSlot]) -> Option<Timestamp> {
     holders.iter().map(|held| held.lease_until).filter(|until| *until < Timestamp::MAX).min()
 }
 
-/// Reads parts of a limit's state: [`Slots::snapshot`] in several operations.
+/// Reads parts of a limit's state: implements [`Slots::snapshot`] with several operations.
 ///
 /// # Errors
 /// The error of an operation.
