@@ -223,6 +223,8 @@ fn follow(step: &mut StepProgress, entry: &Entry) -> Result<(), &'static str> {
         | Fact::HandlerFailed { .. }
         | Fact::ExecutorUnreachable { .. }
         | Fact::ExecutorReached
+        | Fact::CallStarted { .. }
+        | Fact::CallEnded { .. }
         | Fact::RunCompleted { .. }
         | Fact::RunFailed { .. }
         | Fact::RunCancelled { .. }
@@ -259,6 +261,8 @@ fn kind_of(fact: &Fact) -> Option<StepKind> {
         | Fact::HandlerFailed { .. }
         | Fact::ExecutorUnreachable { .. }
         | Fact::ExecutorReached
+        | Fact::CallStarted { .. }
+        | Fact::CallEnded { .. }
         | Fact::RunCompleted { .. }
         | Fact::RunFailed { .. }
         | Fact::RunCancelled { .. }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::journal::{Entry, Fact, StepKind};
 use crate::state::{RunState, Step, StepState, WaitTarget};
-use crate::{Event, EventId, StepId, Timestamp};
+use crate::{Event, EventId, OwnStep, StepId, Timestamp};
 
 /// Why a fact may not be added to a journal. A refusal is not an error: the writer reads the
 /// journal again and decides anew.
@@ -96,6 +96,9 @@ struct JournalView<'a> {
     collecting: bool,
     has_version: bool,
     admitted: bool,
+    /// The number and the lease of the call that is under way.
+    call: Option<(u32, Timestamp)>,
+    calls: u32,
 }
 
 impl<'a> JournalView<'a> {
@@ -104,7 +107,20 @@ impl<'a> JournalView<'a> {
         let (collecting, has_version) = (base.collecting, base.version.is_some());
         let (touched, delivered) = (Vec::new(), Vec::new());
         let admitted = base.admitted || base.first_run_at.is_some();
-        Self { base, touched, ended, handler, handler_retry_at, delivered, collecting, has_version, admitted }
+        let (call, calls) = (base.call.as_ref().map(|call| (call.number, call.lease_until)), base.calls);
+        Self {
+            base,
+            touched,
+            ended,
+            handler,
+            handler_retry_at,
+            delivered,
+            collecting,
+            has_version,
+            admitted,
+            call,
+            calls,
+        }
     }
 
     fn has_seen(&self, event: EventId) -> bool {
@@ -145,6 +161,11 @@ impl<'a> JournalView<'a> {
                 }
             }
         }
+        match entry.fact {
+            Fact::CallStarted { call, lease_until, .. } => (self.calls, self.call) = (call, Some((call, lease_until))),
+            Fact::CallEnded { .. } => self.call = None,
+            _ => {}
+        }
         if let Fact::StepsWoken { steps } = &entry.fact {
             for id in steps.iter().filter(|id| self.step(id).is_none()).cloned().collect::<Vec<_>>() {
                 self.touched.push((id, Step::new(StepKind::Run, StepState::Wanted)));
@@ -177,7 +198,19 @@ fn check(run: &JournalView<'_>, entry: &Entry) -> Result<(), Refusal> {
     }
     match &entry.fact {
         Fact::RunCreated(_) => Err(Refusal::RunExists),
-        Fact::StepStarted { step, attempt, .. } => check_start(run, step, *attempt, entry.at),
+        Fact::StepStarted { step, attempt, .. } => match run.call {
+            Some((_, lease_until)) if entry.at < lease_until => Err(leased_call(lease_until)),
+            Some(_) | None => check_start(run, step, *attempt, entry.at),
+        },
+        Fact::CallStarted { call, .. } => match run.call {
+            Some((_, lease_until)) => Err(leased_call(lease_until)),
+            None if Some(*call) == run.calls.checked_add(1) => Ok(()),
+            None => Err(Refusal::NotNext { step: OwnStep::Call.id(), attempt: *call }),
+        },
+        Fact::CallEnded { call, .. } => match run.call {
+            Some((number, _)) if number == *call => Ok(()),
+            Some(_) | None => Err(Refusal::Fenced { step: OwnStep::Call.id(), attempt: *call }),
+        },
         Fact::StepSucceeded { step, attempt, .. }
         | Fact::StepFailed { step, attempt, .. }
         | Fact::AttemptInterrupted { step, attempt }
@@ -251,6 +284,10 @@ fn check(run: &JournalView<'_>, entry: &Entry) -> Result<(), Refusal> {
         | Fact::RunCancelled { .. }
         | Fact::RunSkipped { .. } => Ok(()),
     }
+}
+
+fn leased_call(lease_until: Timestamp) -> Refusal {
+    Refusal::Leased { step: OwnStep::Call.id(), lease_until }
 }
 
 fn check_start(run: &JournalView<'_>, id: &StepId, attempt: u32, at: Timestamp) -> Result<(), Refusal> {

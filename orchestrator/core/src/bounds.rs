@@ -41,6 +41,8 @@ pub fn kept_bytes(fact: &Fact) -> usize {
             | Fact::AttemptUnreachable { .. }
             | Fact::ExecutorUnreachable { .. }
             | Fact::ExecutorReached
+            | Fact::CallStarted { .. }
+            | Fact::CallEnded { .. }
             | Fact::StepAbandoned { .. }
             | Fact::StepsWoken { .. }
             | Fact::SleepStarted { .. }

@@ -30,6 +30,10 @@
 //! | `Running` after a failure | `Finished` | outcomes of executing attempts are saved before the wake is put back |
 //! | `Running` after the end | `Finished` | outcomes are refused, and slots are released (rule 22) |
 //! | `Ending` | `Done`, `Holders`, `Tickets` | children are cancelled, the failure handler starts, the end is announced, slots are released; last the row, the caller's wake (rule 19) and the acknowledgement (rule 28) |
+//! | `Replaying` | another hop's call is live | a copy of the wake comes after the call's lease (rule 10) |
+//! | `Replaying` | `Slots`, `Done` | an executor that executes while it is polled: the call's slots, then `Writing` its start with the outcomes of the call before; the poll follows the write |
+//! | `Replaying` | `Polled(executed)` | `Writing` the end of the call, with the start and the outcome of each executed step in the same record |
+//! | `Replaying` | `TimeIs` | the call ran past its time-out: the handler's attempt fails |
 //! | `Replaying` | `Unreachable` | outcomes that are not written are written; then a later wake, and the hop ends: no retry is used. While attempts execute: `Running` |
 //! | `Running` | `Finished(unreachable)` | `Writing` that the attempt is taken back, after the wake of its next try (rule 11); no retry is used |
 //! | any | `StoreFailed` | unwritten slots are deferred, then `PuttingBack`: the queue delivers the wake again (rules 13 and 34) |
@@ -47,6 +51,8 @@ mod catalog;
 mod delivery;
 mod effect;
 mod ending;
+mod facts;
+mod immediate;
 mod input;
 mod keeping;
 mod leaving;
@@ -75,8 +81,8 @@ pub use catalog::{Catalog, ChosenVersion, EndListeners, FunctionVersion};
 pub use effect::{Attempt, EarlyWrite, Effect, LateWrite, LogEvent, Opening, SlotRequest, TicketSearch, Write};
 pub use ending::holds_slot;
 pub use input::{
-    AdvisedFailure, AttemptError, Finished, FoundRun, Input, LoadedRun, Moment, PollResult, Polled, SlotAnswer,
-    StepResult, StoreFault, Unreachable, WriteResult,
+    AdvisedFailure, AttemptError, ExecutedStep, Finished, FoundRun, Input, LoadedRun, Moment, PollResult, Polled,
+    SlotAnswer, StepResult, StoreFault, Unreachable, WriteResult,
 };
 
 pub use overdue::OverdueAttempt;
@@ -204,6 +210,15 @@ impl Hop {
         match &self.phase {
             Phase::Active(active) => Some(active.time.deadline),
             Phase::Delivery(_) | Phase::Done { .. } => self.invocation.deadline,
+        }
+    }
+
+    /// Returns when the open call of the executor is over at the latest; `None` without one. The poll
+    /// is then given up, and answered with [`Input::TimeIs`].
+    pub fn call_expires(&self) -> Option<Timestamp> {
+        match &self.phase {
+            Phase::Active(active) => active.call_expires(),
+            Phase::Delivery(_) | Phase::Done { .. } => None,
         }
     }
 

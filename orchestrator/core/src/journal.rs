@@ -17,9 +17,11 @@ use crate::report::{AttemptReport, HandlerLogLine};
 use crate::waiting::EventWait;
 use crate::{Event, EventId, Json, RunId, StepId, Timestamp};
 
+mod new_run;
 mod token;
 mod visitor;
 
+pub use new_run::{NewRun, RunOrigin};
 pub use visitor::{AttemptEnd, DirectOutcome, FactVisitor, StartChange, Wait, WaitEnd};
 
 /// The number of an entry within its run, from 0.
@@ -177,6 +179,16 @@ pub enum Fact {
     },
     /// The handler returned an error outside a step. The handler runs again at `retry_at`.
     HandlerFailed { attempt: u32, error: Failure, retry_at: Timestamp },
+    /// An executor that executes steps while it is polled is called, until `lease_until` at the latest.
+    /// No step starts until the call ends. Calls count from 1.
+    CallStarted { call: u32, lease_until: Timestamp, worker: Arc<str> },
+    /// The call ended. The starts and the outcomes of its steps follow in the same record. It is
+    /// `interrupted` if its worker died.
+    CallEnded {
+        call: u32,
+        #[serde(default, skip_serializing_if = "is_false")]
+        interrupted: bool,
+    },
     /// The executor of the function cannot be reached to replay it. Written once, until
     /// [`ExecutorReached`](Self::ExecutorReached).
     ExecutorUnreachable { why: Arc<str> },
@@ -192,55 +204,9 @@ pub enum Fact {
     RunSkipped { reason: Arc<str> },
 }
 
-/// The data of entry 0: what a run is created from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct NewRun {
-    /// The function's id.
-    pub function: Arc<str>,
-    /// The event that started the run, in full, so that reading the run needs no second read.
-    pub event: Event,
-    /// What created the run.
-    pub origin: RunOrigin,
-    /// The earliest time at which the run may start, if its start is delayed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub begins_at: Option<Timestamp>,
-    /// Whether further events may join the run until it starts.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub collects: bool,
-    /// The run that this run replaces: it is cancelled before this run starts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replaces: Option<RunId>,
-    /// Whether this run is cancelled if the run that called it ends first.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub bound: bool,
-}
-
-impl NewRun {
-    /// Creates the data of a run of this function with this event and without a delay.
-    pub fn new(function: Arc<str>, event: Event, origin: RunOrigin) -> Self {
-        Self { function, event, origin, begins_at: None, collects: false, replaces: None, bound: false }
-    }
-}
-
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_false(flag: &bool) -> bool {
     !flag
-}
-
-/// What created a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
-pub enum RunOrigin {
-    /// An event that matches a trigger of the function.
-    Event,
-    /// A step of another run, which waits for the end of this run.
-    Invoke { parent: RunId, step: StepId },
-    /// The failure of another run, which this run handles.
-    Failure { of: RunId },
-    /// A user reran another run.
-    Rerun { of: RunId },
-    /// A tick of the function's cron schedule.
-    Cron,
 }
 
 /// The kind of a step. A recorded outcome of one kind is never returned to a step of another kind.
@@ -309,6 +275,8 @@ impl Fact {
             | Self::HandlerFailed { .. }
             | Self::ExecutorUnreachable { .. }
             | Self::ExecutorReached
+            | Self::CallStarted { .. }
+            | Self::CallEnded { .. }
             | Self::RunCompleted { .. }
             | Self::RunFailed { .. }
             | Self::RunCancelled { .. }
@@ -343,6 +311,7 @@ impl Fact {
         matches!(
             self,
             Self::StepStarted { .. }
+                | Self::CallStarted { .. }
                 | Self::StepsWoken { .. }
                 | Self::SleepStarted { .. }
                 | Self::EventsSent { .. }
@@ -384,6 +353,8 @@ impl Fact {
                 | Self::AttemptUnreachable { .. }
                 | Self::ExecutorUnreachable { .. }
                 | Self::ExecutorReached
+                | Self::CallStarted { .. }
+                | Self::CallEnded { .. }
                 | Self::RunAdmitted
                 | Self::LogWritten { .. }
                 | Self::VersionChosen { .. }

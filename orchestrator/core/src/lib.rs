@@ -26,6 +26,7 @@ pub mod limits;
 pub mod missed;
 pub mod own_step;
 #[doc(hidden)]
+pub mod replay;
 pub mod report;
 pub mod retry;
 pub mod row;

@@ -9,6 +9,8 @@ use crate::StepId;
 const PREFIX: &str = "stepladder/";
 /// The id of [`OwnStep::Compensation`].
 pub(crate) const COMPENSATION: &str = "stepladder/undo";
+/// The id of [`OwnStep::Call`].
+const CALL: &str = "stepladder/call";
 /// The prefix of the ids of [`OwnStep::CancelOn`]; a number follows.
 const CANCEL_ON: &str = "stepladder/cancel-on:";
 
@@ -21,6 +23,9 @@ pub enum OwnStep {
     /// The wait for an event that cancels the run, with the index of its `cancel_on` setting. Only
     /// the subscription index contains such steps.
     CancelOn(usize),
+    /// The call of an executor that executes steps while it is polled. Only the holders of its slots
+    /// name this step.
+    Call,
 }
 
 impl OwnStep {
@@ -29,6 +34,9 @@ impl OwnStep {
         if step == COMPENSATION {
             return Some(Self::Compensation);
         }
+        if step == CALL {
+            return Some(Self::Call);
+        }
         step.strip_prefix(CANCEL_ON)?.parse().ok().map(Self::CancelOn)
     }
 
@@ -36,6 +44,7 @@ impl OwnStep {
     pub fn id(self) -> StepId {
         match self {
             Self::Compensation => COMPENSATION.into(),
+            Self::Call => CALL.into(),
             Self::CancelOn(number) => format!("{CANCEL_ON}{number}").into(),
         }
     }

@@ -1,6 +1,8 @@
 //! The state of a run, computed from the entries of its journal.
 
+mod corrupt;
 mod ending;
+mod executor;
 mod logs;
 mod revealed;
 mod step;
@@ -15,7 +17,9 @@ use crate::journal::{Entry, Fact, NewRun, Outcome, Record, RunOrigin, Seq, StepK
 use crate::waiting::ArrivingEvent;
 use crate::{Event, EventId, RunId, Status, StepId, Timestamp};
 
+pub use corrupt::CorruptJournal;
 pub use ending::{RunEnd, RunOutcome};
+pub use executor::{ExecutorCall, ExecutorOutage};
 pub use logs::RecordedLogs;
 pub use revealed::RevealedOutcome;
 pub use step::{Step, StepState, WaitTarget};
@@ -67,32 +71,17 @@ pub struct RunState {
     pub version: Option<Arc<str>>,
     /// Since when the executor of the function cannot be reached, and why; `None` if it can.
     pub unreachable: Option<ExecutorOutage>,
+    /// The call of the executor that is under way, if the executor executes steps while it is polled.
+    pub call: Option<ExecutorCall>,
+    /// The number of the latest call.
+    pub calls: u32,
+    /// Calls in a row whose worker died.
+    pub call_interruptions: u32,
     /// The secret of the run's callback tokens: the random token of the run's first record. It is
     /// never shown to users.
     pub secret: u128,
     /// How the run ended; `None` while it is live.
     pub end: Option<RunEnd>,
-}
-
-/// A time in which the executor of a function cannot be reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExecutorOutage {
-    /// When a hop noticed it first.
-    pub since: Timestamp,
-    /// Why, as it was noticed first.
-    pub why: Arc<str>,
-}
-
-/// An error in a journal that this engine cannot have written.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
-pub enum CorruptJournal {
-    /// There is no entry 0, or entry 0 is not `RunCreated`.
-    #[error("the journal of run {0} does not begin with RunCreated")]
-    NoBeginning(RunId),
-    /// The number of an entry is missing or occurs twice.
-    #[error("the journal of run {run} has entry {found} where entry {expected} belongs")]
-    Gap { run: RunId, expected: Seq, found: Seq },
 }
 
 impl RunState {
@@ -131,6 +120,9 @@ impl RunState {
             logs: RecordedLogs::default(),
             version: None,
             unreachable: None,
+            call: None,
+            calls: 0,
+            call_interruptions: 0,
             secret: first.token,
             end: None,
         };
@@ -204,6 +196,14 @@ impl RunState {
                 self.unreachable.get_or_insert_with(|| ExecutorOutage { since: entry.at, why: why.clone() });
             }
             Fact::ExecutorReached => self.unreachable = None,
+            Fact::CallStarted { call, lease_until, worker } => {
+                self.calls = *call;
+                self.call = Some(ExecutorCall { number: *call, lease_until: *lease_until, worker: worker.clone() });
+            }
+            Fact::CallEnded { interrupted, .. } => {
+                self.call = None;
+                self.call_interruptions = if *interrupted { self.call_interruptions.saturating_add(1) } else { 0 };
+            }
             Fact::EventDelivered { event, steps } => {
                 self.delivered.insert(event.id);
                 steps.iter().for_each(|id| self.change(id, entry));

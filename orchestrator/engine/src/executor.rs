@@ -19,6 +19,9 @@
 //! - **Dropping an execution cancels its attempts**, as far as that is possible.
 //! - **An executor that cannot be reached says so** ([`Unreachable`]). It must not turn this into a
 //!   failure of the code: that would use up a retry.
+//! - **Compensations are steps.** A function that fails for good and has something to undo requests
+//!   the step `OwnStep::Compensation`, whose value is its failure as JSON. Then it requests one step
+//!   for each compensation, and ends with the recorded failure. The engine needs to know no more.
 //! - **An execution may outlive a hop.** It gets each outcome once, and must remember it.
 
 use std::sync::Arc;
@@ -29,7 +32,9 @@ use stepladder_core::journal::Failure;
 use stepladder_core::state::{RevealedOutcome, RunState};
 use stepladder_core::{Event, RunId, StepId, Timestamp};
 
-pub use stepladder_core::hop::{AdvisedFailure, AttemptError, Finished, PollResult, Polled, StepResult, Unreachable};
+pub use stepladder_core::hop::{
+    AdvisedFailure, AttemptError, ExecutedStep, Finished, PollResult, Polled, StepResult, Unreachable,
+};
 
 /// Executes functions: one function, or all functions of a front end.
 #[async_trait]
@@ -42,6 +47,14 @@ pub trait Executor: Send + Sync {
     /// retry. [`OpenError::Unreachable`] if the executor cannot be reached. The run is then tried
     /// again later, without end.
     async fn open(&self, run: RunView, deadline: Timestamp) -> Result<Box<dyn Execution>, OpenError>;
+
+    /// Returns whether an execution executes steps while it is polled ([`Polled::executed`]). Each
+    /// poll is then a call under a lease, with slots of the function's step limits. No other hop
+    /// calls the executor for the run meanwhile. A poll that takes longer than the function's step
+    /// time-out is dropped, and the handler's attempt fails.
+    fn executes_in_poll(&self) -> bool {
+        false
+    }
 }
 
 /// A run, as its execution sees it.

@@ -97,7 +97,7 @@ impl Shell<'_> {
                 Effect::Defer { releases, promote } => self.storage.defer(releases, &promote),
                 Effect::Close => self.close(),
                 Effect::Open(opening) => Some(self.open(hop, opening).await),
-                Effect::Poll(revealed) => Some(self.poll(revealed).await),
+                Effect::Poll(revealed) => Some(self.poll(hop, revealed).await),
                 Effect::Run(attempts) => self.run(attempts),
                 Effect::Stop { step, timeout } => self.stop(&step, timeout),
                 Effect::AwaitAttempts(until) => Some(self.await_attempts(until).await),

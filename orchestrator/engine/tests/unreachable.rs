@@ -8,7 +8,8 @@ use std::time::Duration;
 use stepladder_core::Status;
 use stepladder_core::spec::Concurrency;
 use support::EngineFixture;
-use support::script::{Outage, ScriptedFunction};
+use support::outage::Outage;
+use support::script::ScriptedFunction;
 
 #[tokio::test]
 async fn a_run_survives_an_outage_of_its_executor_without_a_retry() {

@@ -8,12 +8,12 @@ mod ending;
 mod reports;
 mod scope;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
 use stepladder_core::decide::Want;
+use stepladder_core::replay::{Ledger, Reveal, StepProgress};
 use stepladder_core::retry::RetryAdvice;
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Failure, Json, RunId, StepId, Timestamp};
@@ -34,25 +34,10 @@ pub(crate) struct ReplayLedger {
 
 struct Inner {
     scope: Scope,
-    /// How often each name was used.
-    name_counts: HashMap<String, u32>,
+    replay: Ledger,
+    /// What belongs to each step of the replay, by the step's index.
     steps: Vec<StepEntry>,
-    index: HashMap<StepId, usize>,
-    /// Steps that wait for the engine, in the order in which they were first polled. Kept up to
-    /// date one by one: a join of a thousand steps must not be listed a thousand times.
-    wanted: BTreeSet<usize>,
-    /// Steps whose body runs, or has ended while its outcome is not revealed yet.
-    active: usize,
-    /// Recorded outcomes that are not revealed yet.
-    recorded: VecDeque<RevealedOutcome>,
-    /// Outcomes that were revealed before a step asked for them.
-    unclaimed: HashMap<StepId, RevealedOutcome>,
     finished: Vec<FinishedStep>,
-    dropped: Vec<StepId>,
-    /// Whether the set of steps that the handler waits for has changed since it was last reported.
-    changed: bool,
-    /// When the last revealed outcome was written.
-    now: Timestamp,
     /// Random draws of the handler.
     draws: u64,
     /// In the order in which the steps succeeded.
@@ -61,27 +46,13 @@ struct Inner {
     log: HandlerLog,
 }
 
-/// A step that the handler has polled.
+/// What belongs to a step that the handler has polled.
+#[derive(Default)]
 struct StepEntry {
-    want: Want,
-    state: StepState,
     waker: Option<Waker>,
     /// Random draws of the body.
     draws: u64,
     report: BodyReport,
-}
-
-enum StepState {
-    /// Waits for the engine.
-    Wanted,
-    /// Its body runs.
-    Running,
-    /// Its body has ended. The engine decides whether another attempt follows.
-    BodyEnded,
-    /// The next poll of the step takes the outcome.
-    Revealed(RevealedOutcome),
-    /// The step has taken its outcome, or the handler has dropped the step.
-    Closed,
 }
 
 /// What a polled step does next.
@@ -105,17 +76,9 @@ impl ReplayLedger {
     pub(crate) fn new(run: RunId, created_at: Timestamp) -> Self {
         let inner = Inner {
             scope: Scope::Outside,
-            name_counts: HashMap::new(),
+            replay: Ledger::new(created_at),
             steps: Vec::new(),
-            index: HashMap::new(),
-            wanted: BTreeSet::new(),
-            active: 0,
-            recorded: VecDeque::new(),
-            unclaimed: HashMap::new(),
             finished: Vec::new(),
-            dropped: Vec::new(),
-            changed: false,
-            now: created_at,
             draws: 0,
             compensations: Vec::new(),
             end: HandlerEnd::Open,
@@ -133,7 +96,7 @@ impl ReplayLedger {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.lock().now
+        self.lock().replay.now()
     }
 
     /// Sets the scope of the code that runs from here on. Returns the scope before.
@@ -149,18 +112,7 @@ impl ReplayLedger {
         if matches!(inner.scope, Scope::Body(..)) {
             return name.into();
         }
-        match inner.name_counts.get_mut(&name) {
-            None => {
-                let id = StepId::from(name.as_str());
-                inner.name_counts.insert(name, 1);
-                id
-            }
-            Some(uses) => {
-                let id = format!("{name}:{uses}").into();
-                *uses += 1;
-                id
-            }
-        }
+        inner.replay.assign_id(name)
     }
 
     /// Counts a random draw. Returns its number and, within a body, the body's step: a replay does
@@ -169,9 +121,8 @@ impl ReplayLedger {
         let mut inner = self.lock();
         match inner.scope {
             Scope::Body(_, at) => {
-                let step = &mut inner.steps[at];
-                step.draws += 1;
-                (Some(step.want.step.clone()), step.draws)
+                inner.steps[at].draws += 1;
+                (Some(inner.replay.want(at).step.clone()), inner.steps[at].draws)
             }
             Scope::Outside | Scope::Handler(_) => {
                 inner.draws += 1;
@@ -187,21 +138,15 @@ impl ReplayLedger {
             return Instruction::Refuse(reason);
         }
         let at = *at.get_or_insert_with(|| inner.add(want()));
-        let step = &mut inner.steps[at];
-        let waker = step.waker.replace(waker.clone());
-        let instruction = match std::mem::replace(&mut step.state, StepState::Closed) {
-            StepState::Revealed(revealed) => Instruction::Complete(revealed),
-            before => {
-                let instruction = match before {
-                    StepState::Wanted => Instruction::Wait,
-                    StepState::Running => Instruction::PollBody,
-                    StepState::BodyEnded => Instruction::StopBody,
-                    StepState::Closed | StepState::Revealed(_) => {
-                        Instruction::Refuse(format!("{} was polled after it had returned its outcome", step.want))
-                    }
-                };
-                step.state = before;
-                instruction
+        let waker = inner.steps[at].waker.replace(waker.clone());
+        let instruction = match inner.replay.poll(at) {
+            StepProgress::Waiting => Instruction::Wait,
+            StepProgress::Running => Instruction::PollBody,
+            StepProgress::BodyEnded => Instruction::StopBody,
+            StepProgress::Outcome(revealed) => Instruction::Complete(revealed),
+            StepProgress::Closed => {
+                let want = inner.replay.want(at);
+                Instruction::Refuse(format!("{want} was polled after it had returned its outcome"))
             }
         };
         drop(inner);
@@ -212,10 +157,8 @@ impl ReplayLedger {
     /// Records that the body of a step ended.
     pub(crate) fn finish_body(&self, at: usize, result: Result<Json, AdvisedFailure>) {
         let mut inner = self.lock();
-        let step = &mut inner.steps[at];
-        if matches!(step.state, StepState::Running) {
-            step.state = StepState::BodyEnded;
-            let step = step.want.step.clone();
+        if inner.replay.end_body(at) {
+            let step = inner.replay.want(at).step.clone();
             inner.finished.push(FinishedStep { step, result });
         }
     }
@@ -223,22 +166,8 @@ impl ReplayLedger {
     /// Records that the handler dropped a step that it had polled.
     pub(crate) fn drop_step(&self, at: usize) {
         let mut inner = self.lock();
-        let step = &mut inner.steps[at];
-        let (before, waker) = (std::mem::replace(&mut step.state, StepState::Closed), step.waker.take());
-        match before {
-            StepState::Wanted => {
-                inner.wanted.remove(&at);
-                inner.changed = true;
-            }
-            StepState::Running => {
-                let step = inner.steps[at].want.step.clone();
-                inner.dropped.push(step);
-                inner.active -= 1;
-                inner.changed = true;
-            }
-            StepState::BodyEnded => inner.active -= 1,
-            StepState::Revealed(_) | StepState::Closed => {}
-        }
+        inner.replay.drop_step(at);
+        let waker = inner.steps[at].waker.take();
         drop(inner);
         drop(waker);
     }
@@ -246,73 +175,47 @@ impl ReplayLedger {
     /// Reveals the next recorded outcome. Returns false if none is left.
     pub(crate) fn reveal_next(&self) -> bool {
         let mut inner = self.lock();
-        let Some(revealed) = inner.recorded.pop_front() else { return false };
-        inner.now = inner.now.max(revealed.at);
+        let Some(revealed) = inner.replay.reveal_next() else { return false };
         inner.log.count_outcome();
-        let Some(&at) = inner.index.get(&revealed.step) else {
-            inner.unclaimed.insert(revealed.step.clone(), revealed);
-            return true;
-        };
-        match inner.steps[at].state {
-            StepState::Wanted => {
-                inner.wanted.remove(&at);
-            }
-            StepState::Running | StepState::BodyEnded => inner.active -= 1,
-            // the handler has dropped the step: its `select!` took another branch
-            StepState::Revealed(_) | StepState::Closed => return true,
+        if let Reveal::Step(at) = revealed {
+            wake(inner, at);
         }
-        let step = &mut inner.steps[at];
-        step.state = StepState::Revealed(revealed);
-        let waker = step.waker.take();
-        drop(inner);
-        waker.into_iter().for_each(Waker::wake);
         true
     }
 
     /// Adds an outcome that was just recorded.
     pub(crate) fn push_outcome(&self, outcome: RevealedOutcome) {
-        self.lock().recorded.push_back(outcome);
+        self.lock().replay.push(outcome);
     }
 
     /// Returns the steps that wait for the engine, and whether bodies are active.
     pub(crate) fn wanted(&self) -> (Vec<Want>, bool) {
         let mut inner = self.lock();
-        inner.changed = false;
-        let wants = inner.wanted.iter().map(|at| inner.steps[*at].want.clone()).collect();
-        (wants, inner.active > 0 || !inner.finished.is_empty())
+        let wants = inner.replay.wanted();
+        (wants, inner.replay.is_active() || !inner.finished.is_empty())
     }
 
     /// Lets the body of a step run. If the step does not wait for that, it fails, so that the
     /// engine gets a result.
     pub(crate) fn start_body(&self, step: &StepId) {
         let mut inner = self.lock();
-        let is_wanted = |at: &usize| matches!(inner.steps[*at].state, StepState::Wanted);
-        let Some(at) = inner.index.get(step).copied().filter(is_wanted) else {
+        let Some(at) = inner.replay.start_body(step) else {
             let failure = Failure::new(format!("step `{step}` does not wait for its body to run"));
             let fault = AdvisedFailure { failure, retry: RetryAdvice::Default };
             inner.finished.push(FinishedStep { step: step.clone(), result: Err(fault) });
             return;
         };
-        inner.wanted.remove(&at);
-        inner.active += 1;
-        let step = &mut inner.steps[at];
-        step.state = StepState::Running;
-        let waker = step.waker.take();
-        drop(inner);
-        waker.into_iter().for_each(Waker::wake);
+        wake(inner, at);
     }
 
     /// Stops a body that ran past its timeout.
     pub(crate) fn time_out_body(&self, step: &StepId, timeout: Duration) {
         let mut inner = self.lock();
-        let is_running = |at: &usize| matches!(inner.steps[*at].state, StepState::Running);
-        let Some(at) = inner.index.get(step).copied().filter(is_running) else { return };
-        let entry = &mut inner.steps[at];
-        entry.state = StepState::BodyEnded;
-        let waker = entry.waker.take(); // the next poll drops the body
-        inner.finished.push(timed_out(step, timeout));
-        drop(inner);
-        waker.into_iter().for_each(Waker::wake);
+        let Some(at) = inner.replay.index_of(step) else { return };
+        if inner.replay.end_body(at) {
+            inner.finished.push(timed_out(step, timeout));
+            wake(inner, at); // the next poll drops the body
+        }
     }
 
     /// Returns the bodies that ended since the last call.
@@ -322,38 +225,24 @@ impl ReplayLedger {
 
     /// Returns the steps that were dropped since the last call while their body ran.
     pub(crate) fn take_dropped(&self) -> Vec<StepId> {
-        std::mem::take(&mut self.lock().dropped)
+        self.lock().replay.take_dropped()
     }
 
     /// Whether the set of steps that the handler waits for has changed since it was last reported.
     pub(crate) fn has_changed(&self) -> bool {
-        self.lock().changed
+        self.lock().replay.has_changed()
     }
 
     /// Returns the recorded outcomes that the handler never asked for, sorted by id.
     pub(crate) fn orphans(&self) -> Vec<StepId> {
-        let inner = self.lock();
-        let unknown = inner.recorded.iter().map(|r| &r.step).filter(|step| !inner.index.contains_key(*step));
-        let mut orphans: Vec<StepId> = inner.unclaimed.keys().chain(unknown).cloned().collect();
-        orphans.sort();
-        orphans
+        self.lock().replay.orphans()
     }
 }
 
 impl Inner {
     fn add(&mut self, want: Want) -> usize {
-        let at = self.steps.len();
-        self.index.insert(want.step.clone(), at);
-        let state = match self.unclaimed.remove(&want.step) {
-            Some(revealed) => StepState::Revealed(revealed),
-            None => {
-                self.wanted.insert(at);
-                self.changed = true;
-                StepState::Wanted
-            }
-        };
-        self.steps.push(StepEntry { want, state, waker: None, draws: 0, report: BodyReport::default() });
-        at
+        self.steps.push(StepEntry::default());
+        self.replay.enter(want)
     }
 
     /// Returns why no step may be polled in the current scope; `None` if one may.
@@ -364,7 +253,7 @@ impl Inner {
             Scope::Body(thread, outer) if thread == here => Some(format!(
                 "{} was called inside the body of step `{}`; steps do not nest, call it from the function",
                 want(),
-                self.steps[outer].want.step
+                self.replay.want(outer).step
             )),
             Scope::Outside | Scope::Handler(_) | Scope::Body(..) => Some(format!(
                 "{} was polled outside the function's own future; do not move it or the context into tokio::spawn, \
@@ -373,6 +262,13 @@ impl Inner {
             )),
         }
     }
+}
+
+/// Wakes the future of a step. Not under the lock: a waker may own futures that contain steps.
+fn wake(mut inner: MutexGuard<'_, Inner>, at: usize) {
+    let waker = inner.steps[at].waker.take();
+    drop(inner);
+    waker.into_iter().for_each(Waker::wake);
 }
 
 /// Returns the result of a body that was stopped at its timeout.

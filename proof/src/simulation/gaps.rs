@@ -65,6 +65,8 @@ fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestam
         | Fact::AttemptUnreachable { .. }
         | Fact::ExecutorUnreachable { .. }
         | Fact::ExecutorReached
+        | Fact::CallStarted { .. }
+        | Fact::CallEnded { .. }
         | Fact::StepAbandoned { .. }
         | Fact::EventDelivered { .. }
         | Fact::EventJoined { .. }

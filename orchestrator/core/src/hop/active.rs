@@ -9,6 +9,7 @@ use crate::hop::admitting::Admitting;
 use crate::hop::catalog::{Catalog, FunctionVersion, Versions};
 use crate::hop::effect::{EarlyWrite, Effect, LateWrite, LogEvent};
 use crate::hop::ending::Ending;
+use crate::hop::immediate::BeforeCall;
 use crate::hop::input::{Finished, Input, LoadedRun, Moment, StoreFault};
 use crate::hop::keeping::KeepReason;
 use crate::hop::progress::{Debts, Execution, Progress, RunLimits, WorkerTime, release};
@@ -55,6 +56,8 @@ pub(super) enum ActivePhase {
     },
     /// The run goes on later: which queues have this promoted ticket? If one has, the wake is sent.
     GivingUpTurn(Box<(Draft, RunOrStep, Option<Wake>)>),
+    /// The next call of the executor is admitted.
+    BeforeCall(Box<BeforeCall>),
     /// A new execution of the function opens.
     Opening,
     /// The function is polled. The draft has outcomes that it sees ahead of the journal.
@@ -177,7 +180,11 @@ impl ActiveHop {
             (ActivePhase::Inbox { is_open }, Input::Inbox(offered)) => self.deliver_from_inbox(offered, is_open, turn),
             (ActivePhase::GivingUpTurn(given_up), Input::Tickets(limits)) => self.give_up_turn(*given_up, limits, turn),
             (ActivePhase::Opening, Input::Opened(opened)) => self.on_opened(opened, turn),
+            (ActivePhase::BeforeCall(before), input) => self.admit_call_on(*before, input, turn),
             (ActivePhase::Polling(ahead), Input::Polled(polled)) => self.on_polled(polled, ahead, turn),
+            (ActivePhase::Polling(ahead), Input::TimeIs) if self.execution.call.is_some() => {
+                self.on_call_timeout(ahead, turn)
+            }
             (ActivePhase::Deciding(registering), input) => self.register_on(*registering, input, turn),
             (ActivePhase::Starting(starting), input) => self.start_on(*starting, input, turn),
             (ActivePhase::Suspending(suspending), input) => self.suspend_on(*suspending, input, turn),
@@ -210,6 +217,10 @@ impl ActiveHop {
             }
             ActivePhase::Starting(starting) => {
                 let draft = self.abandon_starts(*starting);
+                self.keep(draft, KeepReason::Failure(fault), turn)
+            }
+            ActivePhase::BeforeCall(before) => {
+                let draft = self.abandon_call(*before);
                 self.keep(draft, KeepReason::Failure(fault), turn)
             }
             ActivePhase::Suspending(suspending) => self.keep(suspending.into_draft(), KeepReason::Failure(fault), turn),
@@ -336,6 +347,7 @@ impl ActiveHop {
             ActivePhase::Inbox { .. }
             | ActivePhase::GivingUpTurn(_)
             | ActivePhase::Opening
+            | ActivePhase::BeforeCall(_)
             | ActivePhase::Polling(_) => "Replaying",
             ActivePhase::Deciding(_) | ActivePhase::Calling(_) => "Deciding",
             ActivePhase::Starting(_) => "Starting",

@@ -91,7 +91,7 @@ impl ActiveHop {
     }
 
     /// Returns the entry of a result, and adds the wake of its retry to the draft (rule 11).
-    fn outcome(&self, body: Body, result: StepResult, now: Timestamp, draft: &mut Draft) -> Entry {
+    pub(super) fn outcome(&self, body: Body, result: StepResult, now: Timestamp, draft: &mut Draft) -> Entry {
         let StepResult { step, result, report } = result;
         let AdvisedFailure { failure, retry } = match result {
             Ok(output) => return Fact::StepSucceeded { step, attempt: body.ready.attempt, output, report }.at(now),

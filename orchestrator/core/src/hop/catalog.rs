@@ -16,6 +16,8 @@ pub struct FunctionVersion {
     pub spec: Spec,
     /// Its version, if it has one.
     pub version: Option<Arc<str>>,
+    /// Whether its executor executes steps while it is polled: each poll then has a lease.
+    pub executes_in_poll: bool,
 }
 
 /// The functions of a process.

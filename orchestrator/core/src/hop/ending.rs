@@ -10,7 +10,7 @@ use crate::journal::{NewRun, RunOrigin};
 use crate::slot::{Holder, Limit};
 use crate::state::{RunEnd, RunOutcome, RunState, StepState};
 use crate::system::FUNCTION_FAILED;
-use crate::{Event, EventId, RunId, Wake, WakeCause};
+use crate::{Event, EventId, OwnStep, RunId, Wake, WakeCause};
 
 /// The finishing work of a run.
 #[derive(Clone, Debug)]
@@ -204,6 +204,10 @@ fn failure_run(versions: &Versions, run: &RunState, end: &RunEnd) -> Option<(Run
 pub fn holds_slot(run: &RunState, holder: &Holder) -> bool {
     let Holder::Attempt { step, attempt, .. } = holder else { return run.end.is_none() };
     let attempt = *attempt;
+    if OwnStep::of(step) == Some(OwnStep::Call) {
+        let is_open = run.call.as_ref().is_some_and(|call| call.number == attempt);
+        return run.end.is_none() && (is_open || attempt > run.calls);
+    }
     if run.end.is_some() {
         // a cancelled run's body may still execute; its own worker releases the slot
         return matches!(run.steps.get(step), Some(s) if s.attempt == attempt && matches!(s.state, StepState::Running { .. }));

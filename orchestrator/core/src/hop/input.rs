@@ -120,12 +120,28 @@ pub struct Polled {
     pub lines: Vec<HandlerLogLine>,
     /// Recorded outcomes that the function has not asked for, if it has ended.
     pub orphans: Vec<StepId>,
+    /// Steps that were executed during the poll ([`FunctionVersion::executes_in_poll`]), in the order
+    /// in which they ended. The function sees their outcomes at the next poll.
+    ///
+    /// [`FunctionVersion::executes_in_poll`]: super::FunctionVersion::executes_in_poll
+    pub executed: Vec<ExecutedStep>,
+}
+
+/// A step that was executed during a poll.
+#[derive(Clone, Debug)]
+pub struct ExecutedStep {
+    /// The step, as the function requested it.
+    pub want: Want,
+    /// Its value or its failure.
+    pub result: Result<Json, AdvisedFailure>,
+    /// Its log lines and usage.
+    pub report: AttemptReport,
 }
 
 impl From<PollResult> for Polled {
     /// Creates an answer without dropped attempts, log lines and orphans.
     fn from(result: PollResult) -> Self {
-        Self { result, dropped: Vec::new(), lines: Vec::new(), orphans: Vec::new() }
+        Self { result, dropped: Vec::new(), lines: Vec::new(), orphans: Vec::new(), executed: Vec::new() }
     }
 }
 

@@ -4,9 +4,10 @@
 
 use crate::hop::active::{ActiveHop, ActivePhase, Draining, Saving, Turn};
 use crate::hop::effect::{Effect, Write};
+use crate::hop::facts::{is_executed, is_outcome};
 use crate::hop::input::{Finished, Input, PollResult, StoreFault, Unreachable};
 use crate::hop::progress::release;
-use crate::hop::writing::{Ack, Draft, Next, is_outcome};
+use crate::hop::writing::{Ack, Draft, Next};
 use crate::journal::Entry;
 
 /// Why outcomes are written alone, in a separate write.
@@ -31,7 +32,8 @@ impl ActiveHop {
 
     /// The same, with the wakes of their retries.
     pub(super) fn keep_outcomes(&mut self, mut draft: Draft, reason: KeepReason, turn: &mut Turn<'_>) -> ActivePhase {
-        draft.entries.retain(is_outcome);
+        let all = draft.entries.clone();
+        draft.entries.retain(|entry| is_outcome(entry) || is_executed(entry, &all));
         draft.entries = self.admitted(draft.entries);
         if draft.entries.is_empty() {
             draft.before.clear();

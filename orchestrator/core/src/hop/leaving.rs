@@ -23,6 +23,7 @@ impl ActiveHop {
     /// Leaves to a later hop what this one could not release or promote. Attempts that still execute
     /// are dropped with the hop.
     fn defer(&mut self, turn: &mut Turn<'_>) {
+        self.owe_call();
         for (step, body) in std::mem::take(&mut self.execution.bodies) {
             self.owe_slots(&step, body.ready.attempt);
         }

@@ -8,7 +8,7 @@
 
 use crate::Timestamp;
 use crate::hop::active::ActiveHop;
-use crate::hop::writing::is_outcome;
+use crate::hop::facts::is_outcome;
 use crate::journal::{Entry, Fact};
 use crate::report::HandlerLogLine;
 use crate::state::RunState;

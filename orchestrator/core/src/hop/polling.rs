@@ -30,6 +30,14 @@ impl ActiveHop {
     /// Reveals outcomes and polls: those of the draft, ahead of the journal, or those that the journal
     /// has gained.
     pub(super) fn poll(&mut self, ahead: Draft, turn: &mut Turn<'_>) -> ActivePhase {
+        match self.function.executes_in_poll {
+            // the outcomes are written with the start of the call
+            true => self.admit_call(ahead, turn),
+            false => self.emit_poll(ahead, turn),
+        }
+    }
+
+    pub(super) fn emit_poll(&mut self, ahead: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         let mut revealed = self.run.outcomes[self.execution.shown.min(self.run.outcomes.len())..].to_vec();
         self.execution.shown = self.run.outcomes.len();
         revealed.extend(ahead.entries.iter().flat_map(crate::state::RevealedOutcome::each));
@@ -39,7 +47,11 @@ impl ActiveHop {
 
     /// Decides on a poll's answer. `draft` has the outcomes that the function saw ahead of the journal.
     pub(super) fn on_polled(&mut self, polled: Polled, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
-        let Polled { result, dropped, lines, orphans } = polled;
+        let Polled { result, dropped, lines, orphans, executed } = polled;
+        let (began, has_executed) = (self.call_began().unwrap_or(turn.now()), !executed.is_empty());
+        let misnamed = executed.iter().find_map(|executed| name_fault(&executed.want));
+        self.end_call(&mut draft, turn);
+        self.add_executed(executed, began, &mut draft, turn);
         self.execution.log.extend(lines);
         draft.after.extend(self.debts.take_releases());
         self.execution.dropped.extend(dropped);
@@ -53,14 +65,17 @@ impl ActiveHop {
                 }
                 self.end(result, draft, turn)
             }
+            PollResult::Wanted(wants) if wants.is_empty() && has_executed && misnamed.is_none() => {
+                self.poll(draft, turn)
+            }
             PollResult::Wanted(wants) => {
                 let plan = decide::plan(&self.run, &wants, self.situation(&draft.entries, turn.now()));
                 self.notice(&plan, turn.now());
-                if let Some(error) = wants.iter().find_map(name_fault) {
+                if let Some(error) = misnamed.or_else(|| wants.iter().find_map(name_fault)) {
                     draft.entries.push(Fact::RunFailed { error }.at(turn.now()));
                     return self.write(draft, Ack::Later, Next::Show, turn);
                 }
-                self.register(Registering::of(plan, draft), turn)
+                self.register(Registering::of(plan, draft, has_executed), turn)
             }
         }
     }

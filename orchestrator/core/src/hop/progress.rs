@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::decide::ReadyStep;
 use crate::hop::effect::{EarlyWrite, LateWrite};
+use crate::hop::immediate::OpenCall;
 use crate::hop::input::StoreFault;
 use crate::hop::lines::HandlerLog;
 use crate::hop::timing::Punctuality;
@@ -55,6 +56,8 @@ pub(super) struct Execution {
     /// The handler's log lines that are not recorded yet.
     pub(super) log: HandlerLog,
     pub(super) bodies: BTreeMap<StepId, Body>,
+    /// The call of an executor that executes steps while it is polled.
+    pub(super) call: Option<OpenCall>,
     /// Attempts that the function has dropped since the last poll.
     pub(super) dropped: Vec<(StepId, AttemptReport)>,
     /// The durations of attempts without a written outcome. They are logged once written.

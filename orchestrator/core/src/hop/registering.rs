@@ -24,6 +24,8 @@ pub(super) struct Registering {
     draft: Draft,
     /// How many entries the draft had before: outcomes.
     before: usize,
+    /// Whether steps were executed during the poll: the function sees their outcomes next.
+    shows: bool,
     /// What is still to be written down, in this order.
     items: VecDeque<Item>,
     awaits: Option<Awaited>,
@@ -54,7 +56,7 @@ enum Awaited {
 }
 
 impl Registering {
-    pub(super) fn of(mut plan: Plan, draft: Draft) -> Self {
+    pub(super) fn of(mut plan: Plan, draft: Draft, shows: bool) -> Self {
         let mut items = VecDeque::new();
         if !plan.interrupted.is_empty() {
             items.push_back(Item::Interrupted);
@@ -62,7 +64,7 @@ impl Registering {
         items.extend(std::mem::take(&mut plan.register).into_iter().map(Item::Want));
         items.push_back(Item::Over);
         items.extend(std::mem::take(&mut plan.children).into_iter().map(Item::Child));
-        Self { before: draft.entries.len(), plan, draft, items, awaits: None }
+        Self { before: draft.entries.len(), shows, plan, draft, items, awaits: None }
     }
 
     /// Returns the draft with the outcomes alone, after a failure of the storage.
@@ -144,13 +146,13 @@ impl ActiveHop {
 
     /// Writes what was written down, or starts bodies if there is nothing.
     fn registered(&mut self, registering: Registering, turn: &mut Turn<'_>) -> ActivePhase {
-        let Registering { plan, mut draft, before, .. } = registering;
+        let Registering { plan, mut draft, before, shows, .. } = registering;
         // nothing is admitted after an end
         if let Some(end) = draft.entries[before..].iter().position(|entry| entry.fact.is_end()) {
             draft.entries.truncate(before + end + 1);
         }
         let frees = !plan.ready.is_empty() && !draft.after.is_empty();
-        if draft.entries.len() > before || frees {
+        if draft.entries.len() > before || frees || shows {
             // outcomes among these change what the function wants, so show them first. A slot is also
             // released before the next one is acquired
             return self.write(draft, Ack::Later, Next::Show, turn);

@@ -196,6 +196,9 @@ impl ActiveHop {
             }
             return self.write(draft, Ack::Now, Next::LeaveOrRound, turn);
         }
+        if let Some(lease) = self.foreign_call(turn.now()) {
+            return self.leave_call(lease, Draft::default(), turn);
+        }
         self.choose_version(turn);
         let attempt = self.run.handler_attempt();
         self.execution = Execution { log: HandlerLog::in_attempt(attempt), ..Execution::default() };

@@ -36,8 +36,17 @@ impl ActiveHop {
             ActivePhase::Opening => self.leave_unreachable(&unreachable, turn),
             // nothing is shown ahead of the journal while attempts execute: the next poll comes
             // after one of them
-            ActivePhase::Polling(_) if !self.execution.bodies.is_empty() => self.await_bodies(None, turn),
-            ActivePhase::Polling(ahead) => self.keep(ahead, KeepReason::Unreachable(unreachable), turn),
+            ActivePhase::Polling(mut ahead) if !self.execution.bodies.is_empty() => {
+                self.end_call(&mut ahead, turn);
+                match ahead.entries.is_empty() {
+                    true => self.await_bodies(None, turn),
+                    false => self.write(ahead, Ack::Later, Next::Await, turn),
+                }
+            }
+            ActivePhase::Polling(mut ahead) => {
+                self.end_call(&mut ahead, turn);
+                self.keep(ahead, KeepReason::Unreachable(unreachable), turn)
+            }
             ActivePhase::Saving(Saving::Poll(fault)) => {
                 self.keep_outcomes(Draft::default(), KeepReason::Saving(fault), turn)
             }

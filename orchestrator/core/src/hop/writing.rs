@@ -4,6 +4,7 @@
 use crate::bounds;
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::effect::{EarlyWrite, Effect, LateWrite, LogEvent, Write};
+use crate::hop::facts::{is_executed, is_outcome, shown_ahead, starts_run};
 use crate::hop::input::{StoreFault, WriteResult};
 use crate::hop::keeping::KeepReason;
 use crate::hop::lines::with_log_lines;
@@ -12,7 +13,7 @@ use crate::hop::timing::Punctuality;
 use crate::journal::{Entry, Fact, Record};
 use crate::slot::Limit;
 use crate::state::StepState;
-use crate::{StepId, Timestamp, Wake, WakeCause};
+use crate::{OwnStep, StepId, Timestamp, Wake, WakeCause};
 
 /// A decision that is not written yet.
 #[derive(Clone, Debug, Default)]
@@ -61,6 +62,10 @@ pub(super) enum Next {
     Inbox { is_open: bool },
     /// Show the function what it has not seen, and create the runs of calls; or keep the outcomes.
     Show,
+    /// Call the executor; or release the slots of the call and keep the outcomes.
+    Call(u32),
+    /// Wait for executing attempts; or keep the outcomes.
+    Await,
     /// Execute the started attempts; or release their slots and keep the outcomes.
     Start(Starts),
     /// These steps have wakes of their own; or keep the outcomes.
@@ -240,16 +245,18 @@ impl ActiveHop {
             Next::Round | Next::RoundOrKeep => self.begin_round(turn),
             Next::Inbox { is_open } => self.after_inbox(is_open, turn),
             Next::Show => {
-                self.execution.shown += shown_ahead(&draft.entries);
+                self.count_shown(&draft);
                 let calls = self.calls_of(&draft);
                 self.start_calls(calls, turn)
             }
+            Next::Call(call) => self.called(call, turn),
+            Next::Await => self.await_bodies(None, turn),
             Next::Start(starts) => {
-                self.execution.shown += shown_ahead(&draft.entries);
+                self.count_shown(&draft);
                 self.started_here(starts, turn)
             }
             Next::FanOut(steps) => {
-                self.execution.shown += shown_ahead(&draft.entries);
+                self.count_shown(&draft);
                 // after a conflict no other invocation has these steps, so this one may handle them
                 self.progress.handed_over.extend(steps);
                 self.advance(turn)
@@ -282,6 +289,11 @@ impl ActiveHop {
                 self.owe_starts(&starts);
                 self.keep(draft, KeepReason::Overtaken, turn)
             }
+            Next::Call(call) => {
+                self.owe_slots(&OwnStep::Call.id(), call);
+                self.keep(draft, KeepReason::Overtaken, turn)
+            }
+            Next::Await => self.keep(draft, KeepReason::Overtaken, turn),
             Next::Outcomes(ack) => self.write_outcomes_again(draft, ack, turn),
             Next::Kept(reason) => self.keep_outcomes(draft, reason, turn),
         }
@@ -305,6 +317,15 @@ impl ActiveHop {
                 self.owe_starts(&starts);
                 self.fail(fault, turn)
             }
+            Next::Call(call) if writing.draft.entries.iter().any(is_outcome) => {
+                turn.log(LogEvent::StartsFailed(fault));
+                self.owe_slots(&OwnStep::Call.id(), call);
+                self.keep(writing.draft, KeepReason::Overtaken, turn)
+            }
+            Next::Call(call) => {
+                self.owe_slots(&OwnStep::Call.id(), call);
+                self.fail(fault, turn)
+            }
             Next::Kept(KeepReason::Failure(first)) => {
                 turn.log(LogEvent::OutcomesLost(fault));
                 self.fail(first, turn)
@@ -324,8 +345,17 @@ impl ActiveHop {
             | Next::Inbox { .. }
             | Next::Show
             | Next::FanOut(_)
+            | Next::Await
             | Next::Outcomes(_)
             | Next::Kept(KeepReason::Overtaken | KeepReason::Unreachable(_)) => self.fail(fault, turn),
+        }
+    }
+
+    /// Counts the outcomes that the function saw ahead of their write. An executor that executes steps
+    /// while it is polled sees none.
+    fn count_shown(&mut self, draft: &Draft) {
+        if !self.function.executes_in_poll {
+            self.execution.shown += shown_ahead(&draft.entries);
         }
     }
 
@@ -333,31 +363,8 @@ impl ActiveHop {
     /// the only one. A full disk must not lose a body's result. A record with a start is not repeated:
     /// it would be late.
     fn is_patient(&self, entries: &[Entry]) -> bool {
-        let starts = entries.iter().any(|entry| matches!(entry.fact, Fact::StepStarted { .. }));
+        let is_start = |entry: &Entry| matches!(entry.fact, Fact::StepStarted { .. } | Fact::CallStarted { .. });
+        let starts = entries.iter().any(|entry| is_start(entry) && !is_executed(entry, entries));
         self.invocation.worker.is_alone && !starts && entries.iter().any(is_outcome)
     }
-}
-
-/// Returns whether an entry is the outcome of a body.
-pub(super) fn is_outcome(entry: &Entry) -> bool {
-    matches!(
-        entry.fact,
-        Fact::StepSucceeded { .. }
-            | Fact::StepFailed { .. }
-            | Fact::StepAbandoned { .. }
-            | Fact::AttemptUnreachable { .. }
-    )
-}
-
-/// Returns how many outcomes among entries the function saw ahead of the journal: those of bodies. A
-/// failure with a later retry is never among them.
-fn shown_ahead(entries: &[Entry]) -> usize {
-    let is_shown = |entry: &&Entry| matches!(entry.fact, Fact::StepSucceeded { .. } | Fact::StepFailed { .. });
-    entries.iter().filter(is_shown).count()
-}
-
-/// Returns whether a fact that is the first of its kind starts the run: its handler was run.
-fn starts_run(fact: &Fact) -> bool {
-    fact.is_requested_by_handler()
-        || matches!(fact, Fact::HandlerFailed { .. } | Fact::RunCompleted { .. } | Fact::RunFailed { .. })
 }

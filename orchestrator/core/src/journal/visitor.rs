@@ -28,6 +28,9 @@ pub trait FactVisitor {
     /// Reads why the executor of the function cannot be reached; `None` if it is reachable again.
     fn executor_changed(&mut self, _at: Timestamp, _unreachable: Option<&str>) {}
 
+    /// Reads that the executor is called, or that a call ended (`Some`: whether its worker died).
+    fn executor_called(&mut self, _at: Timestamp, _call: u32, _interrupted: Option<bool>) {}
+
     /// Reads the start of an attempt of a step.
     fn attempt_started(&mut self, _at: Timestamp, _step: &StepId, _attempt: u32, _lease_until: Timestamp) {}
     /// Reads the end of an attempt of a step.
@@ -174,6 +177,8 @@ impl Entry {
             }
             Fact::ExecutorUnreachable { why } => visitor.executor_changed(at, Some(why)),
             Fact::ExecutorReached => visitor.executor_changed(at, None),
+            Fact::CallStarted { call, .. } => visitor.executor_called(at, *call, None),
+            Fact::CallEnded { call, interrupted } => visitor.executor_called(at, *call, Some(*interrupted)),
             Fact::StepAbandoned { step, attempt, report } => {
                 visitor.attempt_ended(at, step, *attempt, AttemptEnd::Abandoned { report });
             }

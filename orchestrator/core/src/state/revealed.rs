@@ -64,6 +64,8 @@ impl RevealedOutcome {
             | Fact::AttemptUnreachable { .. }
             | Fact::ExecutorUnreachable { .. }
             | Fact::ExecutorReached
+            | Fact::CallStarted { .. }
+            | Fact::CallEnded { .. }
             | Fact::StepAbandoned { .. }
             | Fact::StepsWoken { .. }
             | Fact::EventJoined { .. }

@@ -183,6 +183,8 @@ impl Step {
             | Fact::HandlerFailed { .. }
             | Fact::ExecutorUnreachable { .. }
             | Fact::ExecutorReached
+            | Fact::CallStarted { .. }
+            | Fact::CallEnded { .. }
             | Fact::RunCompleted { .. }
             | Fact::RunFailed { .. }
             | Fact::RunCancelled { .. }

@@ -84,7 +84,8 @@ fn each_end_is_announced_under_the_names_that_functions_listen_to() {
             let mut cancels = Spec::new("c");
             cancels.flow.cancel_on.push(CancelOn { event: name.into(), matching: CancelMatch::Any, within: None });
             for spec in [listener(name), cancels] {
-                let listeners = Catalog::new([FunctionVersion { spec, version: None }]).listeners();
+                let listeners =
+                    Catalog::new([FunctionVersion { spec, version: None, executes_in_poll: false }]).listeners();
                 let announced: Vec<&str> = listeners.names(&end.how).collect();
                 assert_eq!(announced, Vec::from_iter(heard.contains(&name).then_some(name)), "{:?}", end.how);
             }
@@ -97,7 +98,8 @@ fn the_end_of_a_run_of_an_unknown_function_is_announced_before_it_is_acknowledge
     let parent = RunId::new(START, 1);
     let mut setup = HopSetup::new().after(vec![completed(&Value::Null)]);
     setup.created.origin = RunOrigin::Invoke { parent, step: "call".into() };
-    let catalog = Catalog::new([FunctionVersion { spec: listener(INNGEST_FINISHED), version: None }]);
+    let catalog =
+        Catalog::new([FunctionVersion { spec: listener(INNGEST_FINISHED), version: None, executes_in_poll: false }]);
     let mut world = setup.begin_in(catalog);
     world.load();
     assert!(matches!(world.question(), Effect::AnnounceEnd(_)));

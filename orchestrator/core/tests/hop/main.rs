@@ -9,6 +9,7 @@ mod documented;
 mod ending;
 mod failing;
 mod handing_over;
+mod immediate;
 mod inbox;
 mod keeping;
 mod pairs;

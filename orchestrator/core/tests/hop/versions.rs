@@ -10,7 +10,11 @@ use crate::world::{HopFixture, HopSetup, START, body, failure, secs, started, wa
 
 /// Returns a hop that opens its function. These versions of the function are registered.
 fn opened(setup: &HopSetup, versions: &[&str]) -> HopFixture {
-    let of = |version: &&str| FunctionVersion { spec: Spec::new("f"), version: Some((*version).into()) };
+    let of = |version: &&str| FunctionVersion {
+        spec: Spec::new("f"),
+        version: Some((*version).into()),
+        executes_in_poll: false,
+    };
     let mut world = setup.begin_in(Catalog::new(versions.iter().map(of)));
     world.load();
     world.answer_until(|effect| matches!(effect, Effect::Open(_)));
@@ -26,7 +30,7 @@ fn version(world: &HopFixture) -> &str {
 fn logs(text: &str, (after, nth): (u64, u32), wanted: &str) -> Input {
     let lines = vec![HandlerLogLine { after, nth, line: LogLine::new(LogLevel::Info, text, None) }];
     let result = PollResult::Wanted(vec![body(wanted)]);
-    Input::Polled(Polled { result, dropped: vec![], lines, orphans: vec![] })
+    Input::Polled(Polled { lines, ..result.into() })
 }
 
 #[test]
@@ -93,7 +97,7 @@ fn log_lines_follow_the_outcomes_and_precede_the_rest() {
     world.wants(vec![body("a")]).written().succeed(&["a"]);
     let lines = vec![HandlerLogLine { after: 1, nth: 0, line: LogLine::new(LogLevel::Info, "a is done", None) }];
     let result = PollResult::Wanted(vec![body("b")]);
-    world.on(Input::Polled(Polled { result, dropped: vec![], lines, orphans: vec![] }));
+    world.on(Input::Polled(Polled { lines, ..result.into() }));
     assert_eq!(world.facts(), ["StepSucceeded", "LogWritten", "StepStarted"]);
     world.written();
     assert!(world.logged.iter().any(|event| matches!(event, LogEvent::Lines(_))));
@@ -137,7 +141,8 @@ fn what_an_earlier_attempt_of_the_handler_logged_is_not_recorded_after_it() {
 fn a_run_of_an_unknown_function_has_no_version() {
     let state = HopSetup::new().begin().state();
     assert!(Catalog::default().for_run(&state).is_none());
-    let known = Catalog::new([FunctionVersion { spec: Spec::new("f"), version: Some("1".into()) }]);
+    let known =
+        Catalog::new([FunctionVersion { spec: Spec::new("f"), version: Some("1".into()), executes_in_poll: false }]);
     let chosen = known.for_run(&state).unwrap();
     assert_eq!((chosen.function.version.as_deref(), chosen.is_other_version), (Some("1"), false));
 }

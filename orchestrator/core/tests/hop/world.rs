@@ -41,6 +41,7 @@ pub(crate) struct HopSetup {
     pub(crate) spec: Spec,
     pub(crate) others: Vec<Spec>,
     pub(crate) version: Option<&'static str>,
+    pub(crate) executes_in_poll: bool,
     pub(crate) created: NewRun,
     pub(crate) history: Vec<Fact>,
     pub(crate) cause: WakeCause,
@@ -87,6 +88,7 @@ impl HopSetup {
             spec: Spec::new("f"),
             others: Vec::new(),
             version: None,
+            executes_in_poll: false,
             created: NewRun::new("f".into(), event(1), RunOrigin::Event),
             history: Vec::new(),
             cause: WakeCause::Created,
@@ -125,8 +127,12 @@ impl HopSetup {
 
     /// Begins the hop. The hop first asks for its run.
     pub(crate) fn begin(&self) -> HopFixture {
-        let version = |spec: &Spec| FunctionVersion { spec: spec.clone(), version: None };
-        let own = FunctionVersion { spec: self.spec.clone(), version: self.version.map(Into::into) };
+        let version = |spec: &Spec| FunctionVersion { spec: spec.clone(), version: None, executes_in_poll: false };
+        let own = FunctionVersion {
+            spec: self.spec.clone(),
+            version: self.version.map(Into::into),
+            executes_in_poll: self.executes_in_poll,
+        };
         let catalog = Catalog::new(self.others.iter().map(version).chain([own]));
         self.begin_in(catalog)
     }
@@ -189,7 +195,7 @@ impl HopFixture {
 
     /// Tells the hop which functions are registered now.
     pub(crate) fn learn(&mut self, functions: &[&str]) {
-        let of = |id: &&str| FunctionVersion { spec: Spec::new(*id), version: None };
+        let of = |id: &&str| FunctionVersion { spec: Spec::new(*id), version: None, executes_in_poll: false };
         self.hop.learn(Arc::new(Catalog::new(functions.iter().map(of))));
     }
 

@@ -24,7 +24,8 @@ pub struct RegisteredFunction {
 impl RegisteredFunction {
     /// Creates a function with its executor.
     pub fn new(spec: Spec, version: Option<Arc<str>>, executor: Arc<dyn Executor>) -> Self {
-        Self { description: Arc::new(FunctionVersion { spec, version }), executor }
+        let executes_in_poll = executor.executes_in_poll();
+        Self { description: Arc::new(FunctionVersion { spec, version, executes_in_poll }), executor }
     }
 
     /// Returns its description.

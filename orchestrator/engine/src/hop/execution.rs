@@ -50,9 +50,17 @@ impl Shell<'_> {
         }
     }
 
-    pub(super) async fn poll(&mut self, revealed: Vec<RevealedOutcome>) -> Input {
+    pub(super) async fn poll(&mut self, hop: &Hop, revealed: Vec<RevealedOutcome>) -> Input {
         let Some(open) = &mut self.execution else { return closed() };
-        match open.execution.poll(revealed).await {
+        let polled = match hop.call_expires() {
+            None => open.execution.poll(revealed).await,
+            Some(expires) => tokio::select! {
+                biased;
+                polled = open.execution.poll(revealed) => polled,
+                () = self.storage.hops.runtime.clock.sleep_until(expires) => return Input::TimeIs,
+            },
+        };
+        match polled {
             Ok(polled) => {
                 open.unwatch(polled.dropped.iter().map(|(step, _)| step));
                 match &polled.result {

@@ -7,6 +7,7 @@ pub mod around;
 pub mod chance;
 pub mod faults;
 pub mod logged;
+pub mod outage;
 pub mod refusing;
 pub mod script;
 pub mod slow;

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,6 +22,8 @@ use stepladder_engine::executor::{
     AdvisedFailure, Attempt, AttemptError, Execution, Executor, Finished, OpenError, PollResult, Polled, RunView,
     StepResult, Unreachable,
 };
+
+use super::outage::Outage;
 
 type BodyFuture = Pin<Box<dyn Future<Output = Result<Json, AdvisedFailure>> + Send>>;
 type RunningBody = Pin<Box<dyn Future<Output = (StepId, Result<Json, AdvisedFailure>)> + Send>>;
@@ -53,21 +54,6 @@ pub struct ScriptedFunction {
     version: Option<&'static str>,
     executed: ExecutionLog,
     outage: Arc<Outage>,
-}
-
-/// How many of the next calls cannot reach the executor.
-#[derive(Default)]
-pub struct Outage {
-    pub opens: AtomicU32,
-    pub polls: AtomicU32,
-    pub attempts: AtomicU32,
-}
-
-impl Outage {
-    fn hits(calls: &AtomicU32) -> Result<(), Unreachable> {
-        let lasts = calls.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
-        if lasts { Err(Unreachable { why: "connection refused".into() }) } else { Ok(()) }
-    }
 }
 
 /// A record of the executed bodies, shared by all sessions of a script.
@@ -379,7 +365,7 @@ impl Execution for ScriptedExecution {
             let is_known = |id: &&StepId| self.script.ops.iter().any(|op| op.id == **id);
             orphans.extend(self.seen.keys().filter(|id| !is_known(id)).cloned());
         }
-        Ok(Polled { result, dropped: Vec::new(), lines: self.take_log_lines(), orphans })
+        Ok(Polled { lines: self.take_log_lines(), orphans, ..result.into() })
     }
 
     fn run(&mut self, attempts: Vec<Attempt>) {

@@ -38,15 +38,13 @@ impl ReplayLedger {
 
     /// Whether the journal says that the run has failed for good.
     pub(crate) fn has_failed(&self) -> bool {
-        let inner = self.lock();
-        let own = OwnStep::Compensation.id();
-        inner.unclaimed.contains_key(&own) || inner.recorded.iter().any(|revealed| revealed.step == own)
+        self.lock().replay.has_unclaimed(&OwnStep::Compensation.id())
     }
 
     /// Extends an id until no step of the handler has it.
     pub(crate) fn unused_id(&self, mut id: String) -> StepId {
         let inner = self.lock();
-        while inner.index.contains_key(&*id) {
+        while inner.replay.index_of(&id).is_some() {
             id.push('\'');
         }
         id.into()

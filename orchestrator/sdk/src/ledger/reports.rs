@@ -68,7 +68,7 @@ impl ReplayLedger {
     /// Takes the report of a step's body.
     pub(crate) fn take_report(&self, step: &StepId) -> AttemptReport {
         let mut inner = self.lock();
-        match inner.index.get(step).copied() {
+        match inner.replay.index_of(step) {
             Some(at) => std::mem::take(&mut inner.steps[at].report).report,
             None => AttemptReport::default(),
         }

@@ -1,0 +1,40 @@
+//! What the entries of a write mean for a hop.
+
+use crate::journal::{Entry, Fact};
+
+/// Returns whether an entry is the outcome of a body.
+pub(super) fn is_outcome(entry: &Entry) -> bool {
+    matches!(
+        entry.fact,
+        Fact::StepSucceeded { .. }
+            | Fact::StepFailed { .. }
+            | Fact::StepAbandoned { .. }
+            | Fact::AttemptUnreachable { .. }
+            | Fact::CallEnded { .. }
+    )
+}
+
+/// Returns whether an entry is the start of a step that was executed during a poll: its outcome is
+/// among the entries.
+pub(super) fn is_executed(entry: &Entry, entries: &[Entry]) -> bool {
+    let Fact::StepStarted { step, attempt, .. } = &entry.fact else { return false };
+    entries.iter().any(|other| match &other.fact {
+        Fact::StepSucceeded { step: of, attempt: number, .. } | Fact::StepFailed { step: of, attempt: number, .. } => {
+            of == step && number == attempt
+        }
+        _ => false,
+    })
+}
+
+/// Returns how many outcomes among entries the function saw ahead of the journal: those of bodies. A
+/// failure with a later retry is never among them.
+pub(super) fn shown_ahead(entries: &[Entry]) -> usize {
+    let is_shown = |entry: &&Entry| matches!(entry.fact, Fact::StepSucceeded { .. } | Fact::StepFailed { .. });
+    entries.iter().filter(is_shown).count()
+}
+
+/// Returns whether a fact that is the first of its kind starts the run: its handler was run.
+pub(super) fn starts_run(fact: &Fact) -> bool {
+    fact.is_requested_by_handler()
+        || matches!(fact, Fact::HandlerFailed { .. } | Fact::RunCompleted { .. } | Fact::RunFailed { .. })
+}

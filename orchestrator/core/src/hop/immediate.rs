@@ -1,0 +1,220 @@
+//! Immediate execution: an executor that executes steps while it is polled. Each poll is a call
+//! under a lease of its own.
+//!
+//! The call acquires the slots of the function's step limits and is written to the journal before
+//! it begins. Until it ends, no other hop calls the executor for the run, and no step starts. The
+//! call's end, the starts and the outcomes of its steps are one record, together with the start of
+//! the next call. A call whose worker died is taken over after its lease, like an attempt.
+
+use std::time::Duration;
+
+use crate::decide::{self, ReadyStep};
+use crate::hop::active::{ActiveHop, ActivePhase, Turn};
+use crate::hop::effect::{EarlyWrite, Effect, SlotRequest};
+use crate::hop::input::{AdvisedFailure, ExecutedStep, Input, PollResult, Polled, SlotAnswer, StepResult};
+use crate::hop::progress::Body;
+use crate::hop::timing::MARGIN;
+use crate::hop::writing::{Ack, Draft, Next};
+use crate::journal::{Entry, Fact, Failure};
+use crate::limits::INTERRUPTIONS;
+use crate::state::ExecutorCall;
+use crate::{ErrorCode, OwnStep, Timestamp, WakeCause};
+
+/// What is awaited before a call begins.
+#[derive(Clone, Debug)]
+pub(super) enum BeforeCall {
+    /// The slots of the call.
+    Slots(Draft),
+    /// The lease wakes of its limits' queues are passed on.
+    LeaseWakes(Draft),
+}
+
+/// A call of the executor that this hop has admitted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenCall {
+    number: u32,
+    began: Timestamp,
+    /// When the call's time-out ends.
+    expires: Timestamp,
+}
+
+impl ActiveHop {
+    /// Returns when the open call's time-out ends.
+    pub(super) fn call_expires(&self) -> Option<Timestamp> {
+        self.execution.call.map(|call| call.expires)
+    }
+
+    /// Returns until when another hop's call may go on. The calls of dead processes do not.
+    pub(super) fn foreign_call(&self, now: Timestamp) -> Option<Timestamp> {
+        let call = self.run.call.as_ref()?;
+        let worker = &self.invocation.worker;
+        let is_dead = worker.is_alone && call.worker != worker.process;
+        Some(call.lease_until).filter(|lease| !is_dead && now < *lease)
+    }
+
+    /// Returns the call that the journal shows as under way, and that the draft does not end.
+    fn unfinished_call(&self, draft: &Draft) -> Option<&ExecutorCall> {
+        let is_ended = |number| {
+            let ends = |entry: &Entry| matches!(entry.fact, Fact::CallEnded { call, .. } if call == number);
+            draft.entries.iter().any(ends)
+        };
+        self.run.call.as_ref().filter(|call| !is_ended(call.number))
+    }
+
+    /// Leaves a run whose executor another hop calls. One copy of the wake comes after the call's
+    /// lease (rule 10).
+    pub(super) fn leave_call(&mut self, lease_until: Timestamp, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
+        let longest = turn.now() + self.invocation.worker.max_delay;
+        let due = (lease_until + Duration::from_millis(1)).min(longest);
+        let cause = self.cause().clone().replaced_unless_needed(WakeCause::Lease);
+        draft.before.push(EarlyWrite::Wake { wake: self.wake(cause), due });
+        self.write(draft, Ack::Now, Next::LeaveOrKeep, turn)
+    }
+
+    /// Admits the next call: its slots, then its entry. The draft has the outcomes of the call before.
+    pub(super) fn admit_call(&mut self, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
+        if let Some(lease) = self.foreign_call(turn.now()).filter(|_| self.unfinished_call(&draft).is_some()) {
+            return self.leave_call(lease, draft, turn);
+        }
+        if let Some(cause) = self.hands_over_call(turn) {
+            draft.wakes.push(self.wake(cause));
+            return self.write(draft, Ack::Now, Next::LeaveOrKeep, turn);
+        }
+        if self.limits.of_steps.is_empty() {
+            return self.start_call(draft, turn);
+        }
+        if !draft.after.is_empty() {
+            // a slot is released before the next one is acquired
+            return self.write(draft, Ack::Later, Next::Show, turn);
+        }
+        turn.emit(Effect::Acquire(SlotRequest {
+            limits: self.limits.of_steps.clone(),
+            holder: self.holder(&OwnStep::Call.id(), self.run.calls.saturating_add(1)),
+            lease_until: self.time.lease_until,
+            by_itself: false,
+        }));
+        ActivePhase::BeforeCall(Box::new(BeforeCall::Slots(draft)))
+    }
+
+    /// Returns the cause of the wake that another invocation calls the executor with, if this one does
+    /// not. The first call needs enough time; later ones must be within budget, like attempts.
+    fn hands_over_call(&self, turn: &Turn<'_>) -> Option<WakeCause> {
+        let fits = turn.now() + self.spec().timeout + MARGIN <= self.time.deadline;
+        let worker = &self.invocation.worker;
+        if self.progress.has_executed {
+            return (!fits || !worker.goes_on || turn.at.is_stopping).then_some(WakeCause::Next);
+        }
+        let is_fresh = matches!(self.cause(), WakeCause::Fresh(_));
+        (!fits && !is_fresh).then_some(WakeCause::Fresh(None))
+    }
+
+    /// Goes on with an answer before a call.
+    pub(super) fn admit_call_on(&mut self, before: BeforeCall, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
+        match (before, input) {
+            (BeforeCall::Slots(draft), Input::Slots(SlotAnswer::Acquired)) => {
+                turn.emit(Effect::PassOnLeaseWakes(self.limits.of_steps.clone()));
+                ActivePhase::BeforeCall(Box::new(BeforeCall::LeaseWakes(draft)))
+            }
+            // the ticket's promotion wakes the run
+            (BeforeCall::Slots(draft), Input::Slots(SlotAnswer::Queued { .. })) => {
+                self.write(draft, Ack::Now, Next::LeaveOrKeep, turn)
+            }
+            (BeforeCall::LeaseWakes(draft), Input::Done) => self.start_call(draft, turn),
+            (before, input) => self.reject(&before, &input, turn),
+        }
+    }
+
+    /// Writes the start of a call.
+    fn start_call(&mut self, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
+        let now = turn.now();
+        if let Some(dead) = self.unfinished_call(&draft).map(|call| call.number) {
+            draft.entries.push(Fact::CallEnded { call: dead, interrupted: true }.at(now));
+            if self.run.call_interruptions.saturating_add(1) >= INTERRUPTIONS {
+                let message = format!("the function's executor was interrupted {INTERRUPTIONS} times in a row");
+                let error = Failure::with_code(message, ErrorCode::Interrupted);
+                draft.entries.push(Fact::RunFailed { error }.at(now));
+                return self.write(draft, Ack::Later, Next::Round, turn);
+            }
+        }
+        let call = self.run.calls.saturating_add(1);
+        let worker = self.invocation.worker.process.clone();
+        draft.entries.push(Fact::CallStarted { call, lease_until: self.time.lease_until, worker }.at(now));
+        self.write(draft, Ack::Later, Next::Call(call), turn)
+    }
+
+    /// Calls the executor once the start is written, if the lease has not ended (rule 3).
+    pub(super) fn called(&mut self, number: u32, turn: &mut Turn<'_>) -> ActivePhase {
+        let now = turn.now();
+        self.execution.call = Some(OpenCall { number, began: now, expires: now + self.spec().timeout });
+        if now >= self.time.lease_until {
+            let mut draft = Draft { wakes: vec![self.wake(WakeCause::Fresh(None))], ..Draft::default() };
+            self.end_call(&mut draft, turn);
+            return self.write(draft, Ack::Now, Next::LeaveOrRound, turn);
+        }
+        self.progress.has_executed = true;
+        self.emit_poll(Draft::default(), turn)
+    }
+
+    /// Ends the open call, if there is one: its entry and the release of its slots.
+    pub(super) fn end_call(&mut self, draft: &mut Draft, turn: &Turn<'_>) {
+        let Some(call) = self.execution.call.take() else { return };
+        draft.entries.push(Fact::CallEnded { call: call.number, interrupted: false }.at(turn.now()));
+        draft.after.extend(self.releases_of(&OwnStep::Call.id(), call.number));
+    }
+
+    /// Owes the slots of a call that this hop leaves open or did not start.
+    pub(super) fn owe_call(&mut self) {
+        let number = match self.execution.call.take() {
+            Some(call) => call.number,
+            None => return,
+        };
+        self.owe_slots(&OwnStep::Call.id(), number);
+    }
+
+    /// Adds the steps that were executed during the call: the start and the outcome of each.
+    pub(super) fn add_executed(
+        &mut self,
+        executed: Vec<ExecutedStep>,
+        began: Timestamp,
+        draft: &mut Draft,
+        turn: &Turn<'_>,
+    ) {
+        for ExecutedStep { want, result, report } in executed {
+            // a step with an outcome, or of another kind, is not started: the next poll says so
+            let plan = decide::plan(&self.run, std::slice::from_ref(&want), self.situation(&draft.entries, turn.now()));
+            let Some(ready) = plan.ready.into_iter().next() else { continue };
+            let ReadyStep { step, attempt, .. } = ready.clone();
+            let (lease_until, worker) = (self.time.lease_until, self.invocation.worker.process.clone());
+            draft.entries.push(Fact::StepStarted { step: step.clone(), attempt, lease_until, worker }.at(turn.now()));
+            let body = Body { ready, began, expires: lease_until, is_stopped: false };
+            self.execution.took.insert(step.clone(), turn.now().since(began));
+            let result = StepResult { step, result: result.map_err(Into::into), report };
+            let entry = self.outcome(body, result, turn.now(), draft);
+            draft.entries.push(entry);
+        }
+    }
+
+    /// Returns the draft of what is written although a call cannot begin. The last answer may be lost,
+    /// so the call's slots are released.
+    pub(super) fn abandon_call(&mut self, before: BeforeCall) -> Draft {
+        self.owe_slots(&OwnStep::Call.id(), self.run.calls.saturating_add(1));
+        match before {
+            BeforeCall::Slots(draft) | BeforeCall::LeaseWakes(draft) => draft,
+        }
+    }
+
+    /// Returns when the open call began.
+    pub(super) fn call_began(&self) -> Option<Timestamp> {
+        self.execution.call.map(|call| call.began)
+    }
+
+    /// Ends a call that ran past its time-out: the handler's attempt fails.
+    pub(super) fn on_call_timeout(&mut self, ahead: Draft, turn: &mut Turn<'_>) -> ActivePhase {
+        let message = format!("the call of the function ran past its time-out of {:?}", self.spec().timeout);
+        let failure = Failure::with_code(message, ErrorCode::Timeout);
+        let result = PollResult::Ended(Err(AdvisedFailure { failure, retry: Default::default() }));
+        turn.emit(Effect::Close);
+        self.execution.is_open = false;
+        self.on_polled(Polled::from(result), ahead, turn)
+    }
+}

@@ -1,0 +1,25 @@
+//! What a run knows of the executor of its function.
+
+use std::sync::Arc;
+
+use crate::Timestamp;
+
+/// A time in which the executor of a function cannot be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutorOutage {
+    /// When a hop noticed it first.
+    pub since: Timestamp,
+    /// Why, as it was noticed first.
+    pub why: Arc<str>,
+}
+
+/// A call of an executor that executes steps while it is polled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutorCall {
+    /// The number of the call, from 1.
+    pub number: u32,
+    /// When its lease ends at the latest.
+    pub lease_until: Timestamp,
+    /// The process that makes it.
+    pub worker: Arc<str>,
+}

@@ -1,0 +1,223 @@
+//! Executors that execute steps while they are polled: each poll is a call under a lease.
+
+use stepladder_core::decide::{Operation, Want};
+use stepladder_core::hop::{Effect, ExecutedStep, Input, LateWrite, PollResult, Polled, SlotAnswer};
+use stepladder_core::journal::Fact;
+use stepladder_core::slot::Holder;
+use stepladder_core::state::{RunOutcome, StepState};
+use stepladder_core::{AttemptReport, ErrorCode, OwnStep, Timestamp, WakeCause, json};
+
+use crate::world::{HopFixture, HopSetup, PROCESS, START, body, failure, later_wakes, secs, unreachable, want};
+
+fn setup() -> HopSetup {
+    HopSetup { executes_in_poll: true, ..HopSetup::new() }
+}
+
+fn call_started(call: u32, lease_until: Timestamp, worker: &str) -> Fact {
+    Fact::CallStarted { call, lease_until, worker: worker.into() }
+}
+
+/// Returns the answer of a call that executed this step, and waits for these others.
+fn executed(step: &str, wants: Vec<Want>) -> Input {
+    let executed = ExecutedStep { want: body(step), result: Ok(json::null()), report: AttemptReport::default() };
+    Input::Polled(Polled { executed: vec![executed], ..PollResult::Wanted(wants).into() })
+}
+
+/// Returns a hop that has written the start of its first call, and polls.
+fn calling(setup: &HopSetup) -> HopFixture {
+    let mut world = setup.loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    assert_eq!(world.facts(), ["CallStarted"]);
+    world.written();
+    assert!(matches!(world.question(), Effect::Poll(_)));
+    world
+}
+
+#[test]
+fn a_call_begins_only_after_its_start_is_written_with_its_lease() {
+    let world = calling(&setup());
+    let call = world.state().call.expect("a call is under way");
+    assert_eq!((call.number, &*call.worker), (1, PROCESS));
+    assert!(call.lease_until > world.now + secs(60));
+}
+
+#[test]
+fn the_start_and_the_outcome_of_an_executed_step_are_one_record_with_the_next_call() {
+    let mut world = calling(&setup());
+    world.on(executed("a", Vec::new()));
+    assert_eq!(world.facts(), ["CallEnded", "StepStarted", "StepSucceeded", "CallStarted"]);
+    world.written();
+    let Effect::Poll(memo) = world.question() else { panic!("{:?}", world.question()) };
+    assert_eq!(memo.iter().map(|outcome| &*outcome.step).collect::<Vec<_>>(), ["a"]);
+    world.returns(Ok(json::null()));
+    assert_eq!(world.facts(), ["CallEnded", "RunCompleted"]);
+    world.finish();
+    assert_eq!(world.state().call, None);
+}
+
+#[test]
+fn rule_10_a_hop_that_meets_a_live_call_does_not_call_and_leaves_one_copy_of_its_wake() {
+    let lease = START + secs(300);
+    let mut world = setup().after(vec![call_started(1, lease, "w2")]).woken(WakeCause::Due).loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    assert!(world.write().entries.is_empty() && world.write().acknowledges);
+    let wakes = later_wakes(world.write());
+    assert_eq!(wakes.len(), 1);
+    assert!(wakes[0].1 > lease);
+    world.finish();
+}
+
+#[test]
+fn rule_20_a_call_holds_a_slot_of_each_limit_and_releases_it_with_its_end() {
+    let mut world = setup().one_at_a_time().loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Acquire(_)));
+    let Effect::Acquire(request) = world.question().clone() else { unreachable!() };
+    assert!(matches!(&request.holder, Holder::Attempt { step, attempt: 1, .. } if *step == OwnStep::Call.id()));
+    world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+    world.returns(Ok(json::null()));
+    let released = |after: &LateWrite| matches!(after, LateWrite::Release { holder, .. } if *holder == request.holder);
+    assert!(world.write().after.iter().any(released));
+}
+
+#[test]
+fn the_slot_of_a_call_is_released_before_the_next_call_acquires_one() {
+    let mut world = setup().one_at_a_time().loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+    world.on(executed("a", Vec::new()));
+    assert_eq!(world.facts(), ["CallEnded", "StepStarted", "StepSucceeded"]);
+    world.written();
+    world.answer_until(|effect| matches!(effect, Effect::Acquire(_)));
+}
+
+#[test]
+fn a_call_without_a_slot_waits_in_the_queue_and_does_not_begin() {
+    let mut world = setup().one_at_a_time().loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Acquire(_)));
+    world.on(Input::Slots(SlotAnswer::Queued { key: "k".into(), joined: true, is_new: true }));
+    assert!(world.write().acknowledges && world.write().entries.is_empty());
+    world.finish();
+    assert_eq!(world.state().calls, 0);
+}
+
+#[test]
+fn rule_4_after_a_conflict_the_outcomes_of_a_call_are_written_again() {
+    let mut world = calling(&setup());
+    world.on(executed("a", Vec::new()));
+    world.overtaken_by(vec![Fact::LogWritten { attempt: 1, lines: Vec::new() }]);
+    assert_eq!(world.facts(), ["CallEnded", "StepStarted", "StepSucceeded"]);
+    world.written();
+    world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    assert_eq!(world.facts(), ["CallStarted"]);
+}
+
+#[test]
+fn rule_3_outcomes_of_a_call_that_was_taken_over_are_refused() {
+    let mut world = calling(&setup());
+    world.on(executed("a", Vec::new()));
+    let taken_over = vec![Fact::CallEnded { call: 1, interrupted: true }, call_started(2, world.now + secs(300), "w2")];
+    world.overtaken_by(taken_over);
+    world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    assert!(world.write().entries.is_empty(), "{:?}", world.facts());
+    assert!(!world.state().steps.contains_key("a"));
+}
+
+#[test]
+fn a_call_whose_worker_died_is_taken_over_after_its_lease() {
+    let mut dead = setup().after(vec![call_started(1, START, "w2")]).woken(WakeCause::Lease).loaded();
+    dead.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    assert_eq!(dead.facts(), ["CallEnded", "CallStarted"]);
+    dead.written();
+    assert_eq!((dead.state().calls, dead.state().call_interruptions), (2, 1));
+    let mut alone = setup().after(vec![call_started(1, START + secs(900), "w2")]).woken(WakeCause::Lease);
+    alone.worker.is_alone = true;
+    let mut alone = alone.loaded();
+    alone.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    assert_eq!(alone.facts(), ["CallEnded", "CallStarted"], "no other process can be alive");
+}
+
+#[test]
+fn rule_14_a_run_whose_calls_are_interrupted_ten_times_in_a_row_fails() {
+    let mut history = Vec::new();
+    for call in 1..10 {
+        history.extend([call_started(call, START, "w2"), Fact::CallEnded { call, interrupted: true }]);
+    }
+    history.push(call_started(10, START, "w2"));
+    let mut world = setup().after(history).woken(WakeCause::Lease).loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    assert_eq!(world.facts(), ["CallEnded", "RunFailed"]);
+    world.finish();
+    let end = world.state().end.expect("ended");
+    assert!(matches!(end.how, RunOutcome::Failed(error) if error.code == Some(ErrorCode::Interrupted)));
+}
+
+#[test]
+fn waits_beside_an_executed_step_are_registered_in_the_same_record() {
+    let mut world = calling(&setup());
+    world.on(executed("a", vec![want("nap", Operation::SleepFor(secs(600)))]));
+    assert_eq!(world.facts(), ["CallEnded", "StepStarted", "StepSucceeded", "SleepStarted"]);
+    world.written();
+    assert_eq!(world.facts(), ["CallStarted"], "the function sees the outcome next");
+}
+
+#[test]
+fn a_failed_step_keeps_its_retries() {
+    let mut world = calling(&setup());
+    let result = Err(failure("boom"));
+    let executed = ExecutedStep { want: body("a"), result, report: AttemptReport::default() };
+    world.on(Input::Polled(Polled { executed: vec![executed], ..PollResult::Wanted(vec![body("a")]).into() }));
+    assert_eq!(world.facts(), ["CallEnded", "StepStarted", "StepFailed"]);
+    assert_eq!(later_wakes(world.write()).len(), 1, "the retry has its wake");
+    world.written();
+    let step = &world.state().steps["a"];
+    assert!(matches!(step.state, StepState::Retrying { error: Some(_), .. }));
+    assert_eq!((step.attempt, step.failures), (1, 1));
+}
+
+#[test]
+fn a_call_that_cannot_reach_the_executor_ends_and_uses_no_retry() {
+    let mut world = calling(&setup());
+    world.on(Input::Unreachable(unreachable()));
+    assert_eq!(world.facts(), ["CallEnded"]);
+    world.written();
+    assert_eq!(world.facts(), ["ExecutorUnreachable"]);
+    world.finish();
+    let state = world.state();
+    assert_eq!((state.call, state.call_interruptions, state.handler_failures), (None, 0, 0));
+}
+
+#[test]
+fn a_call_past_its_time_out_fails_the_handlers_attempt() {
+    let mut world = calling(&setup());
+    assert!(world.hop().call_expires().is_some_and(|expires| expires > world.now));
+    world.on(Input::TimeIs);
+    assert_eq!(world.facts(), ["CallEnded", "HandlerFailed"]);
+    world.finish();
+    assert_eq!(world.state().handler_failures, 1);
+}
+
+#[test]
+fn a_call_is_handed_over_when_its_time_does_not_fit() {
+    let mut stopping = calling(&setup());
+    stopping.is_stopping = true;
+    stopping.on(executed("a", Vec::new()));
+    assert_eq!(stopping.facts(), ["CallEnded", "StepStarted", "StepSucceeded"]);
+    assert_eq!(stopping.write().wakes.iter().map(|wake| wake.cause.clone()).collect::<Vec<_>>(), [WakeCause::Next]);
+    let mut late = HopSetup { deadline: Some(START + secs(3)), ..setup() }.loaded();
+    late.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    assert_eq!(late.write().wakes.iter().map(|wake| wake.cause.clone()).collect::<Vec<_>>(), [WakeCause::Fresh(None)]);
+}
+
+#[test]
+fn a_failing_store_before_a_call_leaves_no_slot() {
+    let mut world = setup().one_at_a_time().loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Acquire(_)));
+    world.unavailable();
+    assert!(world.write().after.iter().any(|after| matches!(after, LateWrite::Release { .. })));
+}
+
+#[test]
+fn other_executors_write_no_call() {
+    let mut world = HopSetup::new().polled();
+    world.wants(vec![body("a")]);
+    assert_eq!(world.facts(), ["StepStarted"]);
+}

@@ -1,0 +1,129 @@
+//! An executor that executes steps while it is polled. Each poll is a call under a lease.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stepladder_core::decide::{Operation, Want};
+use stepladder_core::journal::Fact;
+use stepladder_core::spec::{Concurrency, Trigger};
+use stepladder_core::state::RevealedOutcome;
+use stepladder_core::{AttemptReport, Spec, Status, StepId, Timestamp, json};
+use stepladder_engine::executor::{
+    Attempt, ExecutedStep, Execution, Executor, Finished, OpenError, PollResult, Polled, RunView, Unreachable,
+};
+use stepladder_engine::ports::Journals;
+use stepladder_engine::{Pace, RegisteredFunction};
+use support::EngineFixture;
+use tokio::sync::Notify;
+
+/// The steps of the function, in order.
+const STEPS: [&str; 3] = ["a", "b", "c"];
+
+/// Executes one step at each poll.
+#[derive(Clone, Default)]
+struct Immediate {
+    /// The number of executed steps.
+    executed: Arc<AtomicU32>,
+    /// The calls that are under way.
+    calls: Arc<AtomicU32>,
+    /// Whether a call began while another one was under way.
+    overlaps: Arc<AtomicU32>,
+    /// If set, the first call waits for this.
+    gate: Option<Arc<Notify>>,
+}
+
+struct ImmediateExecution {
+    executor: Immediate,
+    /// The number of outcomes that it has seen.
+    seen: usize,
+}
+
+#[async_trait]
+impl Executor for Immediate {
+    async fn open(&self, _: RunView, _: Timestamp) -> Result<Box<dyn Execution>, OpenError> {
+        Ok(Box::new(ImmediateExecution { executor: self.clone(), seen: 0 }))
+    }
+
+    fn executes_in_poll(&self) -> bool {
+        true
+    }
+}
+
+#[async_trait]
+impl Execution for ImmediateExecution {
+    async fn poll(&mut self, memo: Vec<RevealedOutcome>) -> Result<Polled, Unreachable> {
+        let Immediate { executed, calls, overlaps, gate } = &self.executor;
+        self.seen += memo.len();
+        if calls.fetch_add(1, Ordering::Relaxed) > 0 {
+            overlaps.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(gate) = gate.as_ref().filter(|_| self.seen == 0) {
+            gate.notified().await;
+        }
+        calls.fetch_sub(1, Ordering::Relaxed);
+        let Some(step) = STEPS.get(self.seen) else { return Ok(PollResult::Ended(Ok(json::null())).into()) };
+        executed.fetch_add(1, Ordering::Relaxed);
+        let want = Want { step: (*step).into(), operation: Operation::Run(Default::default()), at: None };
+        let executed = ExecutedStep { want, result: Ok(json::null()), report: AttemptReport::default() };
+        Ok(Polled { executed: vec![executed], ..PollResult::Wanted(Vec::new()).into() })
+    }
+
+    fn run(&mut self, _: Vec<Attempt>) {}
+
+    async fn wait(&mut self) -> Finished {
+        std::future::pending().await
+    }
+
+    fn stop(&mut self, _: &StepId, _: Duration) {}
+}
+
+impl Immediate {
+    fn function(&self, limits: Vec<Concurrency>) -> RegisteredFunction {
+        let mut spec = Spec::new("f");
+        spec.triggers.push(Trigger { event: "go".into(), condition: None });
+        spec.concurrency = limits;
+        RegisteredFunction::new(spec, None, Arc::new(self.clone()))
+    }
+}
+
+#[tokio::test]
+async fn each_executed_step_is_one_record_under_the_lease_of_its_call() {
+    let executor = Immediate::default();
+    let mut world = EngineFixture::new(vec![executor.function(Vec::new())]).pace(Pace::WithinBudget);
+    let engine = world.engine();
+    let event = world.go(&engine).await;
+    world.settle(&engine).await;
+    let detail = &world.runs(&engine, event).await[0];
+    assert_eq!(detail.summary.status, Status::Completed);
+    assert_eq!(executor.executed.load(Ordering::Relaxed), 3);
+    let records = world.memory.read(detail.summary.run, 0).await.unwrap();
+    let has = |wanted: fn(&Fact) -> bool| records.iter().filter(|r| r.entries.iter().any(|e| wanted(&e.fact))).count();
+    assert_eq!(has(|fact| matches!(fact, Fact::CallStarted { .. })), 4, "a call for each step, and one for the end");
+    assert_eq!(records.len(), 6, "creation, the first call, one record for each step, the end: {records:#?}");
+}
+
+#[tokio::test]
+async fn no_second_hop_calls_the_executor_for_the_run_meanwhile() {
+    let gate = Arc::new(Notify::new());
+    let executor = Immediate { gate: Some(gate.clone()), ..Immediate::default() };
+    let mut world = EngineFixture::new(vec![executor.function(vec![Concurrency::steps(1)])]);
+    let (engine, other) = (world.engine(), world.engine());
+    let event = world.go(&engine).await;
+    let hop = support::spawn_hop(&world, &engine);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(executor.calls.load(Ordering::Relaxed), 1, "the first call is under way");
+    world.memory.redeliver();
+    world.hop_once(&other).await;
+    assert_eq!(executor.overlaps.load(Ordering::Relaxed), 0);
+    gate.notify_waiters();
+    hop.await.expect("no panic");
+    world.settle(&other).await;
+    assert_eq!(world.status(&other, event).await, Status::Completed);
+    assert_eq!((executor.overlaps.load(Ordering::Relaxed), executor.executed.load(Ordering::Relaxed)), (0, 3));
+}

@@ -1,0 +1,20 @@
+//! An outage of an executor.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use stepladder_engine::executor::Unreachable;
+
+/// How many of the next calls cannot reach the executor.
+#[derive(Default)]
+pub struct Outage {
+    pub opens: AtomicU32,
+    pub polls: AtomicU32,
+    pub attempts: AtomicU32,
+}
+
+impl Outage {
+    pub fn hits(calls: &AtomicU32) -> Result<(), Unreachable> {
+        let lasts = calls.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+        if lasts { Err(Unreachable { why: "connection refused".into() }) } else { Ok(()) }
+    }
+}
