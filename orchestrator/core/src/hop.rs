@@ -1,44 +1,46 @@
 //! A hop as a state machine: one invocation that moves a run forward.
 //!
 //! [`Hop::on`] takes one input and returns the next state with its effects. It does no I/O, reads no
-//! clock and no randomness, and waits for nothing. The engine's shell is one loop: it carries out
-//! the effects and answers the last of them, which is a question. A hop without a question is done.
+//! clock and no randomness, and waits for nothing. The engine's shell is a loop: it carries out the
+//! effects in order. If the last effect is a question, the shell answers it with the next input.
+//! Otherwise the hop is done.
 //!
-//! The machine speaks of wants, attempts and results. It does not know how a function is executed.
+//! The state machine deals with requests, attempts and results. It does not know how a function is
+//! executed.
 //!
 //! # Transitions
 //!
 //! | phase | input | next phase, and what is decided |
 //! | --- | --- | --- |
-//! | `Loading` | `Loaded(None)` | `CreatingTick`, or `Acknowledging`: the wake of no run, or of a tick of an unknown function |
-//! | `Loading` | `Loaded(run)` | `Admitting`; `Acknowledging` if the function is not registered: a later copy of the wake |
-//! | `Admitting` | `Paused`, `Admission`, `Found`, `Tickets`, `Done` | one question after another until the run may start (rules 16 and 32); otherwise its ticket goes, a later wake is written, and the wake is acknowledged |
+//! | `Loading` | `Loaded(None)` | `CreatingTick`, or `Acknowledging`: the wake has no run, or belongs to a tick of an unknown function |
+//! | `Loading` | `Loaded(run)` | `Admitting`; `Acknowledging`, with a later copy of the wake, if the function is not registered |
+//! | `Admitting` | `Paused`, `Admission`, `Found`, `Tickets`, `Done` | one question after another until the run may start (rules 16 and 32); otherwise the run's ticket is removed, a later wake is written, and the wake is acknowledged |
 //! | `Preparing` | `Holders`, `Done` | a redelivered wake repeats releases and promotions (rule 22) |
-//! | `RunSlots` | `Slots`, `Done` | `Replaying` with a slot of each run limit; otherwise enqueued and acknowledged |
-//! | `Replaying` | `Inbox` | events that came while the wait was registered are delivered once (rules 17 and 18) |
+//! | `RunSlots` | `Slots`, `Done` | `Replaying` if the run has a slot of each limit on runs; otherwise it is enqueued, and the wake is acknowledged |
+//! | `Replaying` | `Inbox` | events that arrived while the wait was being registered are delivered once (rules 17 and 18) |
 //! | `Replaying` | `Opened`, `Polled(ended)` | `Writing` the end, or the handler's next attempt after its wake (rule 11) |
 //! | `Replaying` | `Polled(wanted)` | `Deciding` |
-//! | `Deciding` | `Sent`, `Found`, `Holders`, `Done` | waits are registered before bodies start (rule 18); calls are started and looked after (rule 19); then `Writing`, or `Starting` |
+//! | `Deciding` | `Sent`, `Found`, `Holders`, `Done` | waits are registered before bodies start (rule 18); calls are started, and their outcomes are collected (rule 19); then `Writing`, or `Starting` |
 //! | `Starting` | `Slots`, `Done` | each attempt acquires its slots, or is enqueued (rules 20, 21, 25); then `Writing` the starts |
-//! | `Suspending` | `Entries`, `Tickets` | nothing starts: tickets of settled steps go (rule 24), a live lease leaves a copy of the wake (rule 10), an early wake leaves one for its time |
-//! | `Writing` | `Written(done)` | what was to follow: `Replaying`, `Running`, `Ending`, or `Done` |
+//! | `Suspending` | `Entries`, `Tickets` | nothing starts: unused tickets are removed (rule 24); because of a live lease or an early wake, a copy of the wake is written (rule 10) |
+//! | `Writing` | `Written(done)` | the phase that follows the write: `Replaying`, `Running`, `Ending`, or `Done` |
 //! | `Writing` | `Written(conflict)` | only outcomes are written again (rule 4), slots are released (rule 22), and the run is decided again (rule 2) |
-//! | `Writing` | `StoreFailed` | outcomes before a start that failed are written by themselves; then, or without any, the wake is put back |
+//! | `Writing` | `StoreFailed` | if the write of a start failed, the outcomes before it are written alone; then the wake is put back |
 //! | `Promoting` | `Done` | tickets are promoted before the wake is acknowledged (rule 22) |
-//! | `Running` | `Finished` | outcomes are shown ahead of their write if no other attempt executes; otherwise `Writing` (rule 8) |
-//! | `Running` | `TimeIs` | an attempt is stopped at its time-out; a due sleep is decided |
+//! | `Running` | `Finished` | the function sees the outcomes before they are written, if no other attempt executes; otherwise `Writing` (rule 8) |
+//! | `Running` | `TimeIs` | an attempt is stopped at its timeout, or a due sleep is decided |
 //! | `Running` after a failure | `Finished` | outcomes of executing attempts are saved before the wake is put back |
 //! | `Running` after the end | `Finished` | outcomes are refused, and slots are released (rule 22) |
-//! | `Ending` | `Done`, `Holders`, `Tickets` | children are cancelled, the failure handler starts, the end is announced, slots are released; last the row, the caller's wake (rule 19) and the acknowledgement (rule 28) |
+//! | `Ending` | `Done`, `Holders`, `Tickets` | called runs are cancelled, the failure handler starts, the end is announced, slots are released; the last write contains the row, the caller's wake (rule 19) and the acknowledgement (rule 28) |
 //! | `Replaying` | another hop's call is live | a copy of the wake comes after the call's lease (rule 10) |
 //! | `Replaying` | `Slots`, `Done` | an executor that executes while it is polled: the call's slots, then `Writing` its start with the outcomes of the call before; the poll follows the write |
 //! | `Replaying` | `Polled(executed)` | `Writing` the end of the call, with the start and the outcome of each executed step in the same record |
 //! | `Replaying` | `TimeIs` | the call ran past its time-out: the handler's attempt fails |
-//! | `Replaying` | `Unreachable` | outcomes that are not written are written; then a later wake, and the hop ends: no retry is used. While attempts execute: `Running` |
-//! | `Running` | `Finished(unreachable)` | `Writing` that the attempt is taken back, after the wake of its next try (rule 11); no retry is used |
-//! | any | `StoreFailed` | unwritten slots are deferred, then `PuttingBack`: the queue delivers the wake again (rules 13 and 34) |
-//! | `PuttingBack` | `PutBack(false)` | `SendingAgain`: a later copy of the wake, acknowledged with it; a permanent error is `Done` with the error |
-//! | any | an answer to another question | as `StoreFailed`: the wake comes again |
+//! | `Replaying` | `Unreachable` | unwritten outcomes are written, then a later wake, and the hop ends without using a retry; while attempts execute: `Running` |
+//! | `Running` | `Finished(unreachable)` | `Writing` that the attempt is taken back, after the wake of the next try (rule 11); no retry is used |
+//! | any | `StoreFailed` | unreleased slots are left to a later hop, then `PuttingBack`: the queue delivers the wake again (rules 13 and 34) |
+//! | `PuttingBack` | `PutBack(false)` | `SendingAgain`: a later copy of the wake is written and the wake acknowledged; after a permanent error `Done` with the error |
+//! | any | an answer to another question | as for `StoreFailed`: the wake is delivered again |
 //!
 //! Each rule is tested by its number in `core/tests/hop`.
 
@@ -98,39 +100,42 @@ pub struct Hop {
     phase: Phase,
 }
 
-/// A delivered wake, and the worker that has it.
+/// A delivered wake, with the worker that handles it.
 #[derive(Clone, Debug)]
 pub struct Invocation {
-    /// The wake.
+    /// The delivered wake.
     pub wake: Wake,
-    /// How often the wake was delivered, including this time.
+    /// How often the wake was delivered, including this delivery.
     pub receives: u32,
-    /// When the hop began.
+    /// When the hop started.
     pub began: Timestamp,
-    /// When the invocation ends; `None` for the time limit of a worker of the run's function.
+    /// When the invocation ends. With `None`, the time limit of a worker of the run's function
+    /// applies.
     pub deadline: Option<Timestamp>,
-    /// Identifies the slots of this hop (rule 20), and seeds the jitter of its retries.
+    /// A number that identifies the slots of this hop (rule 20), and seeds the jitter of its
+    /// retries.
     pub hop: u64,
-    /// The worker.
+    /// The worker that handles the wake.
     pub worker: Arc<Worker>,
 }
 
 /// The worker of a hop: its process and its settings.
 #[derive(Clone, Debug)]
 pub struct Worker {
-    /// Identifies the process in its leases.
+    /// The id of the process in its leases.
     pub process: Arc<str>,
-    /// Whether no other process can be alive: leases of other processes are void.
+    /// Whether this is certainly the only live process, so that leases of other processes are void.
     pub is_alone: bool,
-    /// Whether a hop goes on to further steps while its time lasts.
+    /// Whether a hop continues with further steps while it has time left.
     pub goes_on: bool,
-    /// How many parallel steps one hop executes. Of more, each gets its own wake.
+    /// The maximum number of parallel steps that one hop executes. If there are more, each step
+    /// gets its own wake.
     pub side_by_side: usize,
-    /// Added to a hop's deadline to make a lease.
+    /// How long a lease lasts beyond the deadline of its hop.
     pub lease_margin: Duration,
-    /// Replaces every delay before a retry.
+    /// If set, replaces every delay before a retry.
     pub retry_delay: Option<Duration>,
-    /// The longest delay of a wake in the queue. Later wakes go through the sweep.
+    /// The maximum delay of a wake in the queue. The sweep sends later wakes.
     pub max_delay: Duration,
     /// The compiled expressions of waits.
     pub exprs: Arc<ExprCache>,
@@ -138,25 +143,25 @@ pub struct Worker {
 
 #[derive(Clone, Debug)]
 enum Phase {
-    /// The hop has no run, or has left it.
+    /// The hop has no run yet, or has left its run.
     Delivery(DeliveryPhase),
-    /// The hop moves a run.
+    /// The hop handles a run.
     Active(Box<ActiveHop>),
-    /// The hop is over. With a fault, the queue must deliver the wake again.
+    /// The hop is over. If it has a fault, the queue must deliver the wake again.
     Done { run: Option<Box<RunState>>, fault: Option<StoreFault> },
 }
 
-/// What remains of a hop.
+/// What remains after a hop.
 #[derive(Clone, Debug)]
 pub struct HopEnd {
-    /// The run as the hop has left it, if it may be kept for the next hop.
+    /// The run as the hop has left it, if the next hop may use it.
     pub run: Option<Box<RunState>>,
-    /// The failure for which the queue must deliver the wake again.
+    /// The failure because of which the queue must deliver the wake again.
     pub fault: Option<StoreFault>,
 }
 
 impl Hop {
-    /// Begins a hop. Its first question is for the run.
+    /// Starts a hop. Its first question asks for the run.
     pub fn begin_with(invocation: Invocation, catalog: Arc<Catalog>) -> (Self, Vec<Effect>) {
         let phase = Phase::Delivery(DeliveryPhase::Loading);
         (Self { invocation: Arc::new(invocation), catalog, phase }, vec![Effect::Load])
@@ -178,8 +183,8 @@ impl Hop {
         (next, effects)
     }
 
-    /// Replaces the functions that the hop knows: others may have been registered since it began.
-    /// The versions of its own function stay as they were.
+    /// Replaces the functions that the hop knows, because others may have been registered since it
+    /// started. The versions of the run's own function are not changed.
     pub fn learn(&mut self, catalog: Arc<Catalog>) {
         if let Phase::Active(active) = &mut self.phase {
             active.catalog = catalog.clone();
@@ -187,7 +192,7 @@ impl Hop {
         self.catalog = catalog;
     }
 
-    /// Goes on with the run, or leaves it once its work is over.
+    /// Continues with the run, or leaves the run once its work is done.
     fn go_on_or_leave(self, active: Box<ActiveHop>, at: Moment, effects: &mut Vec<Effect>) -> Self {
         match active.into_end() {
             Ok((run, None)) => Self { phase: Phase::Done { run: Some(Box::new(run)), fault: None }, ..self },
@@ -196,7 +201,7 @@ impl Hop {
         }
     }
 
-    /// Returns the run that the hop moves; `None` before it is loaded and after the hop.
+    /// Returns the run that the hop handles; `None` before it is loaded and after the hop.
     pub fn run(&self) -> Option<&RunState> {
         match &self.phase {
             Phase::Active(active) => Some(&active.run),
@@ -222,7 +227,7 @@ impl Hop {
         }
     }
 
-    /// Returns whether the storage has failed, and the hop only gives its wake back.
+    /// Returns whether the storage has failed, so that the hop only returns its wake to the queue.
     pub fn has_failed(&self) -> bool {
         matches!(self.phase, Phase::Delivery(DeliveryPhase::PuttingBack(_) | DeliveryPhase::SendingAgain))
     }
@@ -237,7 +242,7 @@ impl Hop {
         &self.invocation.wake
     }
 
-    /// Returns what remains of the hop.
+    /// Returns what remains after the hop.
     pub fn into_end(self) -> HopEnd {
         match self.phase {
             Phase::Done { run, fault } => HopEnd { run, fault },
@@ -260,8 +265,8 @@ impl Hop {
     }
 }
 
-/// Creates a wake for a time: through the queue if `max_delay`, its longest delay, is enough;
-/// otherwise through the sweep.
+/// Creates a wake for a later time: a delayed wake if the queue's maximum delay `max_delay` is long
+/// enough, otherwise a timer for the sweep.
 pub fn later(wake: Wake, due: Timestamp, now: Timestamp, max_delay: Duration) -> EarlyWrite {
     if due.since(now) <= max_delay {
         return EarlyWrite::Wake { wake, due };

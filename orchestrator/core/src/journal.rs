@@ -108,7 +108,7 @@ pub enum Fact {
     },
     /// The worker of the attempt died. This does not count as a failure and uses no retry.
     AttemptInterrupted { step: StepId, attempt: u32 },
-    /// The executor could not be reached to execute the attempt. This is not a failure of the code
+    /// The executor could not be reached to execute the attempt. This is not a failure of the code,
     /// and uses no retry. The next attempt, at `retry_at`, has the same number.
     AttemptUnreachable { step: StepId, attempt: u32, why: Arc<str>, retry_at: Timestamp },
     /// The handler dropped the step while its body was running (`select!`).
@@ -189,8 +189,8 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "is_false")]
         interrupted: bool,
     },
-    /// The executor of the function cannot be reached to replay it. Written once, until
-    /// [`ExecutorReached`](Self::ExecutorReached).
+    /// The executor of the function cannot be reached to replay the function. This is written once;
+    /// the next entry of this kind follows only after [`ExecutorReached`](Self::ExecutorReached).
     ExecutorUnreachable { why: Arc<str> },
     /// The executor of the function is reachable again.
     ExecutorReached,

@@ -17,18 +17,18 @@ use crate::{StepId, Timestamp};
 /// The bookkeeping of one replay. Steps have indexes, in the order in which they were entered.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    /// How often each name was used.
+    /// How often each step name was used.
     name_counts: HashMap<String, u32>,
     steps: Vec<LedgerStep>,
     index: HashMap<StepId, usize>,
     /// Steps that wait for the engine. Kept up to date one by one: a join of a thousand steps must
     /// not be listed a thousand times.
     wanted: BTreeSet<usize>,
-    /// Steps whose body runs, or has ended while its outcome is not revealed yet.
+    /// The number of steps whose body is running, or has ended without a revealed outcome.
     active: usize,
-    /// Recorded outcomes that are not revealed yet.
+    /// The recorded outcomes that were not revealed yet.
     recorded: VecDeque<RevealedOutcome>,
-    /// Outcomes that were revealed before a step asked for them.
+    /// The outcomes that were revealed before a step requested them.
     unclaimed: HashMap<StepId, RevealedOutcome>,
     dropped: Vec<StepId>,
     /// Whether the set of wanted steps has changed since it was last listed.
@@ -50,7 +50,7 @@ enum RequestState {
     Wanted,
     /// Its body runs.
     Running,
-    /// Its body has ended. The engine decides whether another attempt follows.
+    /// The body of the step has ended. The engine decides whether another attempt follows.
     BodyEnded,
     /// The step has not taken its outcome yet.
     Revealed(RevealedOutcome),

@@ -69,7 +69,8 @@ pub struct RunState {
     /// The version of the function that the run uses, if the function has versions and the run has
     /// started.
     pub version: Option<Arc<str>>,
-    /// Since when the executor of the function cannot be reached, and why; `None` if it can.
+    /// Since when and why the executor of the function cannot be reached; `None` if it is
+    /// reachable.
     pub unreachable: Option<ExecutorOutage>,
     /// The call of the executor that is under way, if the executor executes steps while it is polled.
     pub call: Option<ExecutorCall>,

@@ -36,16 +36,16 @@ pub use stepladder_core::hop::{
     AdvisedFailure, AttemptError, ExecutedStep, Finished, PollResult, Polled, StepResult, Unreachable,
 };
 
-/// Executes functions: one function, or all functions of a front end.
+/// Executes one function, or all functions of a front end.
 #[async_trait]
 pub trait Executor: Send + Sync {
-    /// Opens an execution of a run's function. No outcome is revealed yet. The first
-    /// [`Execution::poll`] passes those that are recorded. The worker is killed at `deadline`.
+    /// Opens an execution of a run's function. At first no outcome is revealed; the first
+    /// [`Execution::poll`] passes the recorded ones. The worker is killed at `deadline`.
     ///
     /// # Errors
     /// [`OpenError::Refused`] if the function cannot decode the event. The run then fails without a
-    /// retry. [`OpenError::Unreachable`] if the executor cannot be reached. The run is then tried
-    /// again later, without end.
+    /// retry. [`OpenError::Unreachable`] if the executor cannot be reached. It is then tried again
+    /// later, without end.
     async fn open(&self, run: RunView, deadline: Timestamp) -> Result<Box<dyn Execution>, OpenError>;
 
     /// Returns whether an execution executes steps while it is polled ([`Polled::executed`]). Each
@@ -57,7 +57,7 @@ pub trait Executor: Send + Sync {
     }
 }
 
-/// A run, as its execution sees it.
+/// The part of a run that an execution sees.
 #[derive(Clone, Debug)]
 pub struct RunView {
     /// The run.
@@ -77,7 +77,7 @@ pub struct RunView {
 }
 
 impl RunView {
-    /// Returns what an execution in the handler's current attempt sees of a run.
+    /// Returns what an execution sees of a run in the handler's current attempt.
     pub fn of(run: &RunState) -> Self {
         Self {
             run: run.run,
@@ -90,10 +90,10 @@ impl RunView {
     }
 }
 
-/// Why an execution was not opened.
+/// Why an execution could not be opened.
 #[derive(Clone, Debug)]
 pub enum OpenError {
-    /// The function does not accept the event.
+    /// The function cannot decode the event.
     Refused(Failure),
     /// The executor cannot be reached.
     Unreachable(Unreachable),
@@ -105,29 +105,29 @@ impl From<Failure> for OpenError {
     }
 }
 
-/// A function that is replayed over the outcomes of a run. Dropping it suspends the run.
+/// A function that is replayed with the outcomes of a run. Dropping the execution suspends the run.
 #[async_trait]
 pub trait Execution: Send {
-    /// Reveals these outcomes and runs the function until it waits. The first call passes all
-    /// recorded outcomes, each further call only those that are new. The result lists all steps
-    /// that the function wants, except those whose attempts execute. Without new outcomes, the
+    /// Reveals these outcomes, and runs the function until it waits. The first call passes all
+    /// recorded outcomes, and each further call only new ones. The result contains all steps that
+    /// the function requests, except those with an executing attempt. Without new outcomes, the
     /// result is the same as before, unless the function made progress by itself.
     ///
     /// # Errors
-    /// [`Unreachable`] if the executor cannot be reached. The outcomes count as passed.
+    /// [`Unreachable`] if the executor cannot be reached. The outcomes then count as passed.
     async fn poll(&mut self, memo: Vec<RevealedOutcome>) -> Result<Polled, Unreachable>;
 
-    /// Starts these attempts, whose steps the last poll wanted. They make progress while
-    /// [`wait`](Self::wait) is awaited.
+    /// Starts these attempts of steps that the function requested in the last poll. The attempts
+    /// make progress while [`wait`](Self::wait) is awaited.
     fn run(&mut self, attempts: Vec<Attempt>);
 
-    /// Waits until an attempt has ended, and returns all that have, with their reports. Returns
-    /// without a result if the function made progress for another reason; the engine then polls.
-    /// Dropping the returned future loses nothing.
+    /// Waits until an attempt has ended, and returns all attempts that have ended, with their
+    /// reports. Returns without a result if the function made progress for another reason; then the
+    /// engine polls. Dropping the returned future loses nothing.
     async fn wait(&mut self) -> Finished;
 
-    /// Stops an attempt at its time-out. The attempt then counts as finished, with a failure that
-    /// names the time-out.
+    /// Stops an attempt at its timeout. The attempt then counts as ended, with a failure that names
+    /// the timeout.
     fn stop(&mut self, step: &StepId, timeout: Duration);
 }
 
@@ -136,18 +136,19 @@ pub trait Execution: Send {
 pub struct Attempt {
     /// The step.
     pub step: StepId,
-    /// The number of the attempt, from 1. It also counts attempts whose worker died.
+    /// The number of the attempt, from 1. Attempts whose worker died are counted too.
     pub number: u32,
-    /// How many attempts have failed before.
+    /// The number of attempts that failed before.
     pub failures: u32,
-    /// How many attempts may fail: this attempt is the last one if `failures + 1` reaches it.
+    /// The number of attempts that may fail. If `failures + 1` reaches it, this attempt is the last
+    /// one.
     pub max_failures: u32,
     /// When the attempt's time-out ends.
     pub deadline: Timestamp,
 }
 
 impl Attempt {
-    /// Returns whether a failure of this attempt is final.
+    /// Returns whether a failure of this attempt would be final.
     pub fn is_last(&self) -> bool {
         self.failures.saturating_add(1) >= self.max_failures
     }

@@ -1,7 +1,7 @@
-//! The shell of a hop: one loop around the machine of [`stepladder_core::hop`].
+//! The shell of a hop: a loop around the state machine in [`stepladder_core::hop`].
 //!
-//! The machine decides. The shell carries out its effects in their order, and answers the last of
-//! them. What is deliberately not here: any decision about a run.
+//! The state machine makes all decisions. The shell carries out the effects in their order, and
+//! answers the last one if it is a question. Decisions about a run are deliberately not made here.
 
 mod announce;
 mod execution;
@@ -28,7 +28,7 @@ pub(crate) use report::{log_attempt, log_end, log_skipped};
 pub(crate) use supervise::RunningBodies;
 pub use supervise::RunningBody;
 
-/// Moves runs: one hop for each delivered wake.
+/// Executes one hop for each delivered wake.
 pub(crate) struct Hops {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) runs: Arc<Runs>,
@@ -36,26 +36,27 @@ pub(crate) struct Hops {
     pub(crate) slots: Arc<Slots>,
     pub(crate) intake: Arc<Intake>,
     pub(crate) worker: Arc<Worker>,
-    /// Bodies that run in this process.
+    /// The bodies that are executing in this process.
     pub(crate) bodies: RunningBodies,
-    /// Whether hops hand over at their next step instead of going on in the same invocation.
+    /// Whether hops hand over at their next step instead of continuing in the same invocation.
     pub(crate) stopping: AtomicBool,
 }
 
-/// What the effects of one hop need besides the machine.
+/// What the shell needs to carry out the effects of one hop.
 struct Shell<'h> {
     storage: Storage<'h>,
-    /// The run, for the log; `None` before it is loaded.
+    /// The run that log lines are about; `None` before it is loaded.
     subject: Option<report::Subject>,
     /// The open execution of the function.
     execution: Option<OpenExecution>,
-    /// The functions, if the hop has looked for one that was registered after it began.
+    /// The functions that were read again, if the hop searched for one that was registered after it
+    /// started.
     newer: Option<Arc<Catalog>>,
 }
 
 impl Hops {
-    /// Moves the run of a delivered wake, and acknowledges the wake. Without a deadline, the hop
-    /// has the time limit of a worker of its function.
+    /// Executes the hop for a delivered wake, and acknowledges the wake. Without a deadline, the
+    /// time limit of a worker of the run's function applies.
     pub(crate) async fn hop(&self, delivery: Delivery, deadline: Option<Timestamp>) -> Result<(), StoreError> {
         self.slots.release_pending().await;
         let Delivery { wake, receipt, receives } = delivery;
@@ -88,7 +89,7 @@ impl Hops {
 }
 
 impl Shell<'_> {
-    /// Carries out effects in their order, and returns the answer to the last of them.
+    /// Carries out effects in their order. If the last one is a question, returns the answer.
     async fn carry_out(&mut self, hop: &Hop, effects: Vec<Effect>) -> Option<Input> {
         let mut answer = None;
         for effect in effects {

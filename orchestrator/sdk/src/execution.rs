@@ -1,5 +1,5 @@
-//! An execution of a Rust handler: polls its future until it waits, reveals one recorded outcome, and
-//! polls again.
+//! An execution of a Rust handler: polls its future until it waits, reveals one recorded outcome,
+//! and polls again.
 //!
 //! The engine decides which steps may run, and records their outcomes.
 
@@ -31,7 +31,8 @@ pub(crate) const ABORT_AFTER: Duration = Duration::from_secs(10);
 /// way; a handler that used up its budget would otherwise be polled forever.
 const MAX_POLLS: usize = 64;
 
-/// An execution of a Rust handler. Dropping it drops the handler's future: the run is suspended.
+/// An execution of a Rust handler. Dropping the execution drops the handler's future, which
+/// suspends the run.
 pub(crate) struct RustExecution {
     handler: Option<BoxFuture<'static, Result<Json>>>,
     ledger: Arc<ReplayLedger>,
@@ -131,7 +132,7 @@ impl RustExecution {
         }
     }
 
-    /// Takes the report of an attempt that is over.
+    /// Takes the report of an attempt that has ended or was dropped.
     fn report_of(&self, step: StepId) -> (StepId, AttemptReport) {
         let report = self.ledger.take_report(&step);
         (step, report)
@@ -172,7 +173,7 @@ impl Execution for RustExecution {
         let mut dropped = self.take_dropped();
         let mut orphans = Vec::new();
         if let PollResult::Ended(_) = result {
-            // the function has not seen the results of these
+            // these bodies have ended, but the function has not seen their results
             dropped.extend(self.ledger.take_finished().into_iter().map(|finished| self.report_of(finished.step)));
             orphans = self.ledger.orphans();
         }

@@ -1,8 +1,8 @@
-//! The replay ledger: what one handler and its steps share with their execution.
+//! The replay ledger: the state that a handler and its steps share with their execution.
 //!
-//! A step enters its request when it is first polled, and finds its outcome here. The execution
-//! reveals recorded outcomes one at a time (rule 7) and collects the results of bodies. Nothing
-//! here polls or waits.
+//! A step adds its request to the ledger when it is first polled, and later finds its outcome
+//! there. The execution reveals recorded outcomes one at a time (rule 7), and collects the results
+//! of bodies. The ledger itself polls nothing and waits for nothing.
 
 mod ending;
 mod reports;
@@ -38,9 +38,9 @@ struct Inner {
     /// What belongs to each step of the replay, by the step's index.
     steps: Vec<StepEntry>,
     finished: Vec<FinishedStep>,
-    /// Random draws of the handler.
+    /// The number of random values that the handler has drawn.
     draws: u64,
-    /// In the order in which the steps succeeded.
+    /// The compensations, in the order in which their steps succeeded.
     compensations: Vec<Compensation>,
     end: HandlerEnd,
     log: HandlerLog,
@@ -50,19 +50,19 @@ struct Inner {
 #[derive(Default)]
 struct StepEntry {
     waker: Option<Waker>,
-    /// Random draws of the body.
+    /// The number of random values that the body has drawn.
     draws: u64,
     report: BodyReport,
 }
 
-/// What a polled step does next.
+/// What a step must do after it was polled.
 pub(crate) enum Instruction {
     Wait,
-    /// Drop the body: it was stopped.
+    /// Drop the body, because it was stopped.
     StopBody,
     PollBody,
     Complete(RevealedOutcome),
-    /// Fail: no step may be polled here. Carries the reason.
+    /// Fail with this reason, because no step may be polled here.
     Refuse(String),
 }
 
@@ -99,14 +99,14 @@ impl ReplayLedger {
         self.lock().replay.now()
     }
 
-    /// Sets the scope of the code that runs from here on. Returns the scope before.
+    /// Sets the scope of the code that is executed from here on. Returns the previous scope.
     pub(crate) fn enter(&self, scope: Scope) -> Scope {
         std::mem::replace(&mut self.lock().scope, scope)
     }
 
     /// Assigns the id of a new step. Names are numbered when steps are created, not when they are
-    /// polled. A body may not create steps, so nothing is counted there: a replay would count
-    /// differently.
+    /// polled. A body must not create steps, so nothing is counted there; otherwise a replay, which
+    /// does not run the body, would count differently.
     pub(crate) fn assign_id(&self, name: String) -> StepId {
         let mut inner = self.lock();
         if matches!(inner.scope, Scope::Body(..)) {
@@ -115,8 +115,8 @@ impl ReplayLedger {
         inner.replay.assign_id(name)
     }
 
-    /// Counts a random draw. Returns its number and, within a body, the body's step: a replay does
-    /// not run the body, so the body must not move the handler's count.
+    /// Counts a random draw, and returns its number. Within a body, also returns the step of the
+    /// body: a replay does not run the body, so the body must not change the count of the handler.
     pub(crate) fn count_draw(&self) -> (Option<StepId>, u64) {
         let mut inner = self.lock();
         match inner.scope {
@@ -131,7 +131,7 @@ impl ReplayLedger {
         }
     }
 
-    /// Handles the poll of a step. The first poll enters the step and sets `at`.
+    /// Handles the poll of a step. The first poll adds the step to the ledger and sets `at`.
     pub(crate) fn poll(&self, at: &mut Option<usize>, want: impl Fn() -> Want, waker: &Waker) -> Instruction {
         let mut inner = self.lock();
         if let Some(reason) = inner.refusal(&want) {
@@ -154,7 +154,7 @@ impl ReplayLedger {
         instruction
     }
 
-    /// Records that the body of a step ended.
+    /// Records that the body of a step has ended.
     pub(crate) fn finish_body(&self, at: usize, result: Result<Json, AdvisedFailure>) {
         let mut inner = self.lock();
         if inner.replay.end_body(at) {
@@ -163,7 +163,7 @@ impl ReplayLedger {
         }
     }
 
-    /// Records that the handler dropped a step that it had polled.
+    /// Records that the handler dropped a step after polling it.
     pub(crate) fn drop_step(&self, at: usize) {
         let mut inner = self.lock();
         inner.replay.drop_step(at);
@@ -172,7 +172,7 @@ impl ReplayLedger {
         drop(waker);
     }
 
-    /// Reveals the next recorded outcome. Returns false if none is left.
+    /// Reveals the next recorded outcome. Returns false if there is none.
     pub(crate) fn reveal_next(&self) -> bool {
         let mut inner = self.lock();
         let Some(revealed) = inner.replay.reveal_next() else { return false };
@@ -183,7 +183,7 @@ impl ReplayLedger {
         true
     }
 
-    /// Adds an outcome that was just recorded.
+    /// Adds an outcome that was recorded just now.
     pub(crate) fn push_outcome(&self, outcome: RevealedOutcome) {
         self.lock().replay.push(outcome);
     }
@@ -195,7 +195,7 @@ impl ReplayLedger {
         (wants, inner.replay.is_active() || !inner.finished.is_empty())
     }
 
-    /// Lets the body of a step run. If the step does not wait for that, it fails, so that the
+    /// Lets the body of a step run. If the step is not waiting for this, it fails, so that the
     /// engine gets a result.
     pub(crate) fn start_body(&self, step: &StepId) {
         let mut inner = self.lock();
@@ -208,7 +208,7 @@ impl ReplayLedger {
         wake(inner, at);
     }
 
-    /// Stops a body that ran past its timeout.
+    /// Stops a body that exceeded its timeout.
     pub(crate) fn time_out_body(&self, step: &StepId, timeout: Duration) {
         let mut inner = self.lock();
         let Some(at) = inner.replay.index_of(step) else { return };
@@ -218,22 +218,22 @@ impl ReplayLedger {
         }
     }
 
-    /// Returns the bodies that ended since the last call.
+    /// Returns the bodies that have ended since the last call.
     pub(crate) fn take_finished(&self) -> Vec<FinishedStep> {
         std::mem::take(&mut self.lock().finished)
     }
 
-    /// Returns the steps that were dropped since the last call while their body ran.
+    /// Returns the steps that were dropped since the last call while their bodies were running.
     pub(crate) fn take_dropped(&self) -> Vec<StepId> {
         self.lock().replay.take_dropped()
     }
 
-    /// Whether the set of steps that the handler waits for has changed since it was last reported.
+    /// Whether the set of steps for which the handler waits has changed since it was last reported.
     pub(crate) fn has_changed(&self) -> bool {
         self.lock().replay.has_changed()
     }
 
-    /// Returns the recorded outcomes that the handler never asked for, sorted by id.
+    /// Returns the recorded outcomes that the handler never requested, sorted by id.
     pub(crate) fn orphans(&self) -> Vec<StepId> {
         self.lock().replay.orphans()
     }
@@ -245,7 +245,7 @@ impl Inner {
         self.replay.enter(want)
     }
 
-    /// Returns why no step may be polled in the current scope; `None` if one may.
+    /// Returns why no step may be polled in the current scope; `None` if a step may be polled.
     fn refusal(&self, want: impl Fn() -> Want) -> Option<String> {
         let here = std::thread::current().id();
         match self.scope {

@@ -1,4 +1,4 @@
-//! A hop over a loaded run: what it knows, its phases, and which answer belongs to which phase.
+//! A hop for a loaded run: its state, its phases, and which input is valid in which phase.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -25,82 +25,84 @@ use crate::slot::{Holder, Limit};
 use crate::state::{RunState, StepState};
 use crate::{RunId, RunOrStep, Spec, StepId, Timestamp, Wake, WakeCause, bounds, id};
 
-/// A hop over a loaded run.
+/// A hop for a loaded run.
 #[derive(Clone, Debug)]
 pub(super) struct ActiveHop {
     pub(super) invocation: Arc<Invocation>,
     pub(super) catalog: Arc<Catalog>,
     /// The versions of the run's function.
     pub(super) versions: Versions,
-    /// The version of the function under which the run goes on.
+    /// The version of the function that the run uses.
     pub(super) function: Arc<FunctionVersion>,
     pub(super) run: RunState,
     pub(super) time: WorkerTime,
     pub(super) limits: RunLimits,
     pub(super) progress: Progress,
     pub(super) execution: Execution,
-    /// What earlier writes of this hop have left to later ones.
+    /// What earlier writes of this hop left for later writes.
     pub(super) debts: Debts,
     phase: ActivePhase,
 }
 
-/// What the hop waits for.
+/// What the hop is waiting for.
 #[derive(Clone, Debug)]
 pub(super) enum ActivePhase {
     Admitting(Admitting),
     Preparing(Preparing),
     RunSlots(RunSlots),
-    /// The inbox is read, before a new execution or before the next poll of the open one.
+    /// The inbox is being read, before a new execution or before the next poll of the open one.
     Inbox {
         is_open: bool,
     },
-    /// The run goes on later: which queues have this promoted ticket? If one has, the wake is sent.
+    /// The run continues later, so a promoted ticket is given up. The hop looks up which queues
+    /// contain the ticket. If one of them does, the wake is sent.
     GivingUpTurn(Box<(Draft, RunOrStep, Option<Wake>)>),
     /// The next call of the executor is admitted.
     BeforeCall(Box<BeforeCall>),
-    /// A new execution of the function opens.
+    /// A new execution of the function is being opened.
     Opening,
-    /// The function is polled. The draft has outcomes that it sees ahead of the journal.
+    /// The function is being polled. The draft contains outcomes that the function sees before they
+    /// are written to the journal.
     Polling(Draft),
     Deciding(Box<Registering>),
     Starting(Box<Starting>),
     Suspending(Box<Suspending>),
     Writing(Box<Writing>),
     Promoting(Box<Promoting>),
-    /// The runs of written calls are created.
+    /// The runs of calls that were just written are being created.
     Calling(VecDeque<(RunId, NewRun)>),
-    /// Attempts execute. A sleep that is due at the time may win a `select!`.
+    /// Attempts are executing. At this time a sleep ends, which may win a `select!`.
     Running(Option<Timestamp>),
-    /// The storage has failed while attempts execute: their outcomes are saved.
+    /// The storage has failed while attempts execute. Their outcomes are being saved.
     Saving(Saving),
-    /// The run has ended while attempts execute: they give back their slots.
+    /// The run has ended while attempts execute. The attempts must end and release their slots.
     Draining(Draining),
     Ending(Box<Ending>),
     /// The hop is over.
     Over(Option<StoreFault>),
 }
 
-/// What is awaited while outcomes are saved after a failure of the storage.
+/// What the hop is waiting for while it saves outcomes after a failure of the storage.
 #[derive(Clone, Debug)]
 pub(super) enum Saving {
-    /// Attempts end.
+    /// Attempts must end.
     Attempts(StoreFault),
-    /// The function is polled: it may have dropped attempts.
+    /// The function is being polled, because it may have dropped attempts.
     Poll(StoreFault),
 }
 
-/// What is awaited while attempts of an ended run give back their slots.
+/// What the hop is waiting for while attempts of an ended run release their slots.
 #[derive(Clone, Debug)]
 pub(super) enum Draining {
-    /// Attempts end.
+    /// Attempts must end.
     Attempts,
-    /// Slots are released.
+    /// The release of slots.
     Release,
-    /// Tickets are promoted.
+    /// The promotion of tickets.
     Promote,
 }
 
-/// The moment of a transition, and its effects.
+/// The time of a transition, and the effects collected so far.
 pub(super) struct Turn<'e> {
     pub(super) at: Moment,
     pub(super) effects: &'e mut Vec<Effect>,
@@ -155,7 +157,7 @@ impl ActiveHop {
         }
     }
 
-    /// Begins with a loaded run.
+    /// Starts the hop with a loaded run.
     pub(super) fn begin(&mut self, at: Moment, effects: &mut Vec<Effect>) {
         let turn = &mut Turn { at, effects };
         self.phase = self.enforce_deadline(turn);
@@ -200,8 +202,8 @@ impl ActiveHop {
         }
     }
 
-    /// Gives up after an answer to another question. The wake comes again, and decides from the
-    /// journal.
+    /// Gives up because the input does not belong to this phase. The queue delivers the wake again,
+    /// and the next hop decides from the journal.
     pub(super) fn reject(&mut self, phase: &dyn std::fmt::Debug, input: &Input, turn: &mut Turn<'_>) -> ActivePhase {
         let why = format!("the hop has no use for {input:?} while {phase:?}");
         self.give_up(StoreFault::Unavailable(why), turn)
@@ -241,7 +243,8 @@ impl ActiveHop {
         }
     }
 
-    /// Returns the run and the failure once the hop is over; otherwise the hop.
+    /// Returns the run and the failure, if there is one, once the hop is over. Before that, returns
+    /// the hop itself.
     #[allow(clippy::type_complexity, reason = "two fields of the hop, or the hop")]
     pub(super) fn into_end(self: Box<Self>) -> Result<(RunState, Option<StoreFault>), Box<Self>> {
         match self.phase {
@@ -250,7 +253,7 @@ impl ActiveHop {
         }
     }
 
-    /// Adds the entries that others have written.
+    /// Applies the entries that other writers have written.
     pub(super) fn read_on(&mut self, records: &[Record]) -> Result<(), StoreFault> {
         let extended = records.iter().try_for_each(|record| self.run.extend(record));
         extended.map_err(|corrupt| StoreFault::Unreadable(corrupt.to_string()))
@@ -266,18 +269,18 @@ impl ActiveHop {
         self.limits.of_steps.iter().map(move |limit| (limit.clone(), holder.clone()))
     }
 
-    /// Returns the releases of the slots that this hop holds for an attempt.
+    /// Returns the writes that release the slots of an attempt in this hop.
     pub(super) fn releases_of(&self, step: &StepId, attempt: u32) -> impl Iterator<Item = LateWrite> + use<'_> {
         self.slots_of(step, attempt).map(release)
     }
 
-    /// Leaves the slots that this hop holds for an attempt to a later write.
+    /// Adds the slots that this hop holds for an attempt to those that a later write releases.
     pub(super) fn owe_slots(&mut self, step: &StepId, attempt: u32) {
         let slots: Vec<(Limit, Holder)> = self.slots_of(step, attempt).collect();
         self.debts.releases.extend(slots);
     }
 
-    /// Returns the removals of a ticket.
+    /// Returns the writes that remove a ticket from the queues of all limits.
     pub(super) fn dequeue(&self, of: &RunOrStep) -> Vec<LateWrite> {
         let run = self.run.run;
         let leave = |limit: &Limit| LateWrite::Dequeue { limit: limit.clone(), run, of: Some(of.clone()) };
@@ -296,7 +299,7 @@ impl ActiveHop {
         Wake { run: self.run.run, cause, group: self.run.created.function.clone() }
     }
 
-    /// Creates a wake of the run for a time.
+    /// Creates a wake of the run that is due at a certain time.
     pub(super) fn wake_at(&self, cause: WakeCause, due: Timestamp, now: Timestamp) -> EarlyWrite {
         later(self.wake(cause), due, now, self.invocation.worker.max_delay)
     }
@@ -316,8 +319,8 @@ impl ActiveHop {
         id::hash(&[b"jitter", &hop, &run, step.as_bytes(), &attempt.to_be_bytes()]) as u64
     }
 
-    /// Returns what a decision needs. `pending` are outcomes that the function saw and that are not
-    /// written.
+    /// Returns the inputs of a decision. `pending` contains outcomes that the function saw but that
+    /// are not written yet.
     pub(super) fn situation(&self, pending: &[Entry], now: Timestamp) -> PlanContext<'_> {
         PlanContext {
             now,
@@ -329,7 +332,7 @@ impl ActiveHop {
         }
     }
 
-    /// Returns how many attempts the journal shows as running.
+    /// Returns how many attempts are running according to the journal.
     pub(super) fn running_attempts(&self) -> usize {
         self.run.steps.values().filter(|step| matches!(step.state, StepState::Running { .. })).count()
     }

@@ -1,4 +1,4 @@
-//! Executing attempts: their time-outs, and what their results become.
+//! Executing attempts: their timeouts, and how their results are handled.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::state::RevealedOutcome;
 use crate::{ErrorCode, Timestamp, WakeCause};
 
 impl ActiveHop {
-    /// Waits until an attempt ends, a time-out passes, or `due` comes: a sleep that may win a
-    /// `select!`.
+    /// Waits until an attempt ends, a timeout passes, or the time `due` is reached, at which a
+    /// sleep may win a `select!`.
     pub(super) fn await_bodies(&mut self, due: Option<Timestamp>, turn: &mut Turn<'_>) -> ActivePhase {
         if due.is_some_and(|due| due <= turn.now()) {
             self.stop_expired(turn);
@@ -24,7 +24,7 @@ impl ActiveHop {
         self.await_bodies_in(ActivePhase::Running(due), due, turn)
     }
 
-    /// Waits in this phase.
+    /// Waits for attempts, in the given phase.
     pub(super) fn await_bodies_in(
         &mut self,
         phase: ActivePhase,
@@ -38,7 +38,7 @@ impl ActiveHop {
         phase
     }
 
-    /// Stops the attempts whose time-out has passed.
+    /// Stops the attempts whose timeout has passed.
     fn stop_expired(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now();
         for (step, body) in &mut self.execution.bodies {
@@ -49,26 +49,28 @@ impl ActiveHop {
         }
     }
 
-    /// Decides on ended attempts.
+    /// Handles ended attempts.
     ///
-    /// If no other attempt executes here and each outcome is final, the function sees the outcomes
-    /// before they are written. What follows from them (the next step's start, the run's end) is then
-    /// in the same write. A conflict loses nothing: the execution is dropped, and the function is
-    /// replayed from the journal.
+    /// If no other attempt is executing here and each outcome is final, the function sees the
+    /// outcomes before they are written. Then whatever follows from them (the start of the next
+    /// step, the end of the run) is part of the same write. A conflict loses nothing: the execution
+    /// is dropped, and the function is replayed from the journal.
     pub(super) fn outcomes(&mut self, results: Vec<StepResult>, turn: &mut Turn<'_>) -> ActivePhase {
         let mut draft = self.draft_of(results, turn);
-        // before the function sees them: each outcome is also checked against earlier ones in this write
+        // this comes before the function sees the outcomes; each outcome is also checked against
+        // the earlier ones in this write
         draft.entries = bounds::fit_entries(&self.run, draft.entries);
         if draft.entries.is_empty() {
-            // the function moved on by itself
+            // no attempt ended, but the function made progress by itself
             return self.advance(turn);
         }
         let is_final = |entry: &Entry| RevealedOutcome::from(entry).is_some();
         if self.execution.bodies.is_empty() && draft.entries.iter().all(is_final) {
             return self.poll(draft, turn);
         }
-        // only failures with a later retry: their wakes are written, and this wake is acknowledged.
-        // While another process's attempt runs, its lease must still be watched (rule 10)
+        // if there are only failures with a later retry, their wakes are written and this wake is
+        // acknowledged; but while an attempt of another process is running, its lease must still be
+        // watched (rule 10)
         let alone = self.execution.bodies.is_empty() && self.running_attempts() == draft.entries.len();
         let ack = match alone && !self.is_early() && !draft.entries.iter().any(is_final) {
             true => Ack::Now,
@@ -77,7 +79,8 @@ impl ActiveHop {
         self.write(draft, ack, Next::Outcomes(ack), turn)
     }
 
-    /// Returns the entries of ended attempts, with their releases and the wakes of their retries.
+    /// Returns the entries of ended attempts, with the releases of their slots and the wakes of
+    /// their retries.
     pub(super) fn draft_of(&mut self, results: Vec<StepResult>, turn: &mut Turn<'_>) -> Draft {
         let mut draft = Draft { after: self.debts.take_releases(), ..Draft::default() };
         for result in results {
@@ -90,7 +93,7 @@ impl ActiveHop {
         draft
     }
 
-    /// Returns the entry of a result, and adds the wake of its retry to the draft (rule 11).
+    /// Returns the entry for a result. Adds the wake of its retry to the draft (rule 11).
     pub(super) fn outcome(&self, body: Body, result: StepResult, now: Timestamp, draft: &mut Draft) -> Entry {
         let StepResult { step, result, report } = result;
         let AdvisedFailure { failure, retry } = match result {
@@ -104,7 +107,7 @@ impl ActiveHop {
             Some((poll, checks, began)) if failure.is_not_yet() => {
                 let checks = checks.saturating_add(1);
                 match poll.next_check(checks, began, now, seed) {
-                    // a configured retry delay does not move this attempt past its due time
+                    // a configured retry delay must not move this attempt beyond its due time
                     Some(due) => (failure, Some((now + self.retry_wait(due.since(now))).min(due))),
                     None => (timed_out(&step, poll.timeout, checks), None),
                 }

@@ -12,9 +12,9 @@ use crate::version::compare_versions;
 /// A function in one version.
 #[derive(Clone, Debug)]
 pub struct FunctionVersion {
-    /// Its description.
+    /// The description of the function.
     pub spec: Spec,
-    /// Its version, if it has one.
+    /// The version of the function, if it has one.
     pub version: Option<Arc<str>>,
     /// Whether its executor executes steps while it is polled: each poll then has a lease.
     pub executes_in_poll: bool,
@@ -27,20 +27,20 @@ pub struct Catalog {
     listeners: EndListeners,
 }
 
-/// The versions of a function, of which there is at least one.
+/// The versions of a function. There is at least one.
 #[derive(Clone, Debug)]
 pub(super) struct Versions {
     newest: Arc<FunctionVersion>,
-    /// The others, from the oldest on.
+    /// The other versions, starting with the oldest.
     older: Vec<Arc<FunctionVersion>>,
 }
 
-/// The version of its function under which a run goes on.
+/// The version of the function that a run uses.
 #[derive(Clone, Copy, Debug)]
 pub struct ChosenVersion<'c> {
-    /// The version.
+    /// The function in this version.
     pub function: &'c Arc<FunctionVersion>,
-    /// Whether the run has begun under another version, which is not registered any more.
+    /// Whether the run started with another version, which is no longer registered.
     pub is_other_version: bool,
 }
 
@@ -61,23 +61,23 @@ impl Catalog {
         catalog
     }
 
-    /// Returns the newest version of a function: new runs begin under it.
+    /// Returns the newest version of a function, which new runs use.
     pub fn newest(&self, function: &str) -> Option<&Arc<FunctionVersion>> {
         Some(&self.functions.get(function)?.newest)
     }
 
-    /// Returns the version under which a run goes on: its own while that is registered, otherwise
-    /// the newest.
+    /// Returns the version that a run uses: the version with which it started if that is
+    /// registered, otherwise the newest.
     pub fn for_run(&self, run: &RunState) -> Option<ChosenVersion<'_>> {
         Some(self.versions(&run.created.function)?.for_run(run))
     }
 
-    /// Returns the versions of a function.
+    /// Returns the registered versions of a function; `None` if the function is unknown.
     pub(super) fn versions(&self, function: &str) -> Option<&Versions> {
         self.functions.get(function)
     }
 
-    /// Returns the ends of runs that functions listen to.
+    /// Returns which ends of runs trigger or cancel a function.
     pub fn listeners(&self) -> EndListeners {
         self.listeners
     }
@@ -95,7 +95,7 @@ impl Versions {
         }
     }
 
-    /// Returns the version under which a run goes on.
+    /// Returns the version that a run uses.
     pub(super) fn for_run(&self, run: &RunState) -> ChosenVersion<'_> {
         let newest = ChosenVersion { function: &self.newest, is_other_version: false };
         if !run.has_requested() {
@@ -106,7 +106,7 @@ impl Versions {
     }
 }
 
-/// The end events that trigger or cancel some function.
+/// Which of the events that report the end of a run trigger or cancel a function.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EndListeners {
     own_failed: bool,
@@ -130,7 +130,8 @@ impl EndListeners {
         listened
     }
 
-    /// Returns the names of the events for this end. A skipped run has never started: it has none.
+    /// Returns the names of the events that report this end. A skipped run was never started, so it
+    /// has none.
     pub fn names(self, how: &RunOutcome) -> impl Iterator<Item = &'static str> {
         let Self { own_failed, failed, finished, cancelled } = self;
         let names = match how {
@@ -148,7 +149,7 @@ impl EndListeners {
         names.into_iter().flatten()
     }
 
-    /// Returns whether some function may listen to this end.
+    /// Returns whether a function may listen to this end of a run.
     pub fn has_listener(self, end: &RunEnd) -> bool {
         self.names(&end.how).next().is_some()
     }

@@ -1,5 +1,5 @@
-//! The end of a run: the work that follows its last entry. Every later wake of the run repeats it
-//! (rules 22 and 28), so a crash in the middle loses nothing.
+//! The work that follows the last entry of a run. Every later wake of the run repeats this work
+//! (rules 22 and 28), so that a crash in the middle loses nothing.
 
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::announce::end_data;
@@ -12,38 +12,38 @@ use crate::state::{RunEnd, RunOutcome, RunState, StepState};
 use crate::system::FUNCTION_FAILED;
 use crate::{Event, EventId, OwnStep, RunId, Wake, WakeCause};
 
-/// The finishing work of a run.
+/// The work that follows the end of a run.
 #[derive(Clone, Debug)]
 pub(super) struct Ending {
     end: RunEnd,
     stage: Stage,
 }
 
-/// What is awaited.
+/// What the hop is waiting for.
 #[derive(Clone, Debug)]
 enum Stage {
-    /// An earlier promotion of this hop is repeated.
+    /// The repetition of a promotion that failed earlier in this hop.
     Promotion,
-    /// Called runs are cancelled.
+    /// The cancellation of called runs.
     Children,
-    /// The failure handler's run is created.
+    /// The creation of the failure handler's run.
     FailureRun,
-    /// The end is announced.
+    /// The announcement of the end.
     Announcement,
     /// The slots that the run holds.
     Holders,
-    /// The queues that have the run's tickets; the slots to release.
+    /// The queues that contain the run's tickets. Contains the slots to release.
     Tickets(Vec<LateWrite>),
-    /// Slots and tickets are freed.
+    /// The release of slots and the removal of tickets.
     Free,
-    /// Tickets of other runs are promoted.
+    /// The promotion of tickets of other runs.
     Promote,
-    /// The row, the caller's wake and the acknowledgement.
+    /// The last write: the row, the wake of the caller and the acknowledgement.
     Last,
 }
 
 impl ActiveHop {
-    /// Begins the finishing work.
+    /// Starts the work that follows the end of a run.
     pub(super) fn begin_ending(&mut self, end: RunEnd, turn: &mut Turn<'_>) -> ActivePhase {
         if self.debts.unpromoted.is_some() {
             turn.emit(Effect::Promote(self.limits.of_steps.clone()));
@@ -52,7 +52,7 @@ impl ActiveHop {
         self.cancel_children(end, turn)
     }
 
-    /// Goes on with an answer.
+    /// Continues with the next input.
     pub(super) fn end_on(&mut self, ending: Ending, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
         let Ending { end, stage } = ending;
         match (stage, input) {
@@ -66,7 +66,7 @@ impl ActiveHop {
             (Stage::Holders, Input::Holders(held)) => {
                 let releases = self.settled_releases(held);
                 let had_a_turn = *self.cause() == WakeCause::Slot || self.cause().step().is_some();
-                // a promoted ticket may be one that the journal does not show
+                // the wake may belong to a promoted ticket that the journal does not mention
                 let place = match self.progress.had_ended && had_a_turn && !self.must_redo() {
                     true => TicketSearch::AtHeadOrOfRun,
                     false => TicketSearch::OfRun,
@@ -75,15 +75,15 @@ impl ActiveHop {
                 self.ending(end, Stage::Tickets(releases))
             }
             (Stage::Tickets(releases), Input::Tickets(found)) => {
-                // tickets are promoted only if a slot was freed, or may have been freed by a worker that
-                // died. Promotion at every repetition would multiply wakes without end
+                // tickets are promoted only if a slot was freed, or if a worker that died may have
+                // freed one; promoting at every repetition would multiply wakes without end
                 if releases.is_empty() && found.is_empty() && !self.must_redo() {
                     return self.finish(end, turn);
                 }
                 let run = self.run.run;
                 let leave = |limit| LateWrite::Dequeue { limit, run, of: None };
                 let after = releases.into_iter().chain(self.all_limits().into_iter().map(leave)).collect();
-                // slots and tickets are freed before waiting tickets are looked up
+                // slots are released and tickets removed before waiting tickets are looked up
                 turn.emit(Effect::Write(Write { after, ..Write::default() }));
                 self.ending(end, Stage::Free)
             }
@@ -101,8 +101,8 @@ impl ActiveHop {
         ActivePhase::Ending(Box::new(Ending { end, stage }))
     }
 
-    /// Cancels the called runs that must end with this one. A called run that is created later finds
-    /// that its caller has ended.
+    /// Cancels the called runs that must end with this run. A called run that is created later will
+    /// find that its caller has ended.
     fn cancel_children(&mut self, end: RunEnd, turn: &mut Turn<'_>) -> ActivePhase {
         let mut runs: Vec<RunId> = self.run.bound_children().collect();
         if runs.is_empty() {
@@ -137,7 +137,7 @@ impl ActiveHop {
         self.ending(end, Stage::Holders)
     }
 
-    /// Writes the row and wakes the caller, and acknowledges the wake.
+    /// Writes the row of the run, wakes the caller, and acknowledges the wake.
     fn finish(&mut self, end: RunEnd, turn: &mut Turn<'_>) -> ActivePhase {
         let mut last = Write { acknowledges: true, ..Write::default() };
         write_end(&self.catalog, &self.run, &end, (&mut last.after, &mut last.wakes));
@@ -145,7 +145,8 @@ impl ActiveHop {
         self.ending(end, Stage::Last)
     }
 
-    /// Returns whether a worker may have died during the finishing work, so that all of it is repeated.
+    /// Returns whether a worker may have died in the middle of this work, so that all of it must be
+    /// repeated.
     fn must_redo(&self) -> bool {
         self.is_redelivered() || self.progress.had_ended && *self.cause() == WakeCause::Watchdog
     }
@@ -155,7 +156,7 @@ impl ActiveHop {
     }
 }
 
-/// Returns whether the end of a run takes more than the write of its last entry.
+/// Returns whether the end of a run needs more than the write of its last entry.
 pub(super) fn needs_finishing_work(hop: &ActiveHop, end: &RunEnd) -> bool {
     !hop.all_limits().is_empty()
         || hop.run.bound_children().next().is_some()
@@ -163,8 +164,8 @@ pub(super) fn needs_finishing_work(hop: &ActiveHop, end: &RunEnd) -> bool {
         || hop.catalog.listeners().has_listener(end)
 }
 
-/// Adds the run's row and the wake of its caller to the last write of an ended run. Every terminal
-/// status wakes the caller (rule 19).
+/// Adds the row of the run and the wake of its caller to the last write of an ended run. The caller
+/// is woken after every kind of end (rule 19).
 pub(super) fn write_end(
     catalog: &Catalog,
     run: &RunState,
@@ -182,7 +183,7 @@ pub(super) fn write_end(
     }
 }
 
-/// Returns the run that handles this run's failure, if its function has a failure handler.
+/// Returns the run that handles the failure of this run, if its function has a failure handler.
 fn failure_run(versions: &Versions, run: &RunState, end: &RunEnd) -> Option<(RunId, NewRun)> {
     let RunOutcome::Failed(_) = &end.how else { return None };
     let function = versions.for_run(run).function.spec.on_failure.clone()?;
@@ -199,8 +200,9 @@ fn failure_run(versions: &Versions, run: &RunState, end: &RunEnd) -> Option<(Run
     Some((handler, NewRun::new(function, event, RunOrigin::Failure { of: run.run })))
 }
 
-/// Returns whether a holder still needs its slot: it is running according to the journal, or may be
-/// about to start. A step's slot is acquired before its `StepStarted` is written (rule 20).
+/// Returns whether a holder still needs its slot: according to the journal it is running, or it may
+/// be about to start. A step's slot is acquired before its `StepStarted` entry is written (rule
+/// 20).
 pub fn holds_slot(run: &RunState, holder: &Holder) -> bool {
     let Holder::Attempt { step, attempt, .. } = holder else { return run.end.is_none() };
     let attempt = *attempt;
@@ -209,7 +211,7 @@ pub fn holds_slot(run: &RunState, holder: &Holder) -> bool {
         return run.end.is_none() && (is_open || attempt > run.calls);
     }
     if run.end.is_some() {
-        // a cancelled run's body may still execute; its own worker releases the slot
+        // the body of a cancelled run may still be executing; its own worker releases the slot
         return matches!(run.steps.get(step), Some(s) if s.attempt == attempt && matches!(s.state, StepState::Running { .. }));
     }
     match run.steps.get(step) {

@@ -26,14 +26,15 @@ pub(super) fn is_executed(entry: &Entry, entries: &[Entry]) -> bool {
     })
 }
 
-/// Returns how many outcomes among entries the function saw ahead of the journal: those of bodies. A
-/// failure with a later retry is never among them.
+/// Returns how many outcomes of bodies among these entries the function saw before they were
+/// written. A failure with a later retry is never among them.
 pub(super) fn shown_ahead(entries: &[Entry]) -> usize {
     let is_shown = |entry: &&Entry| matches!(entry.fact, Fact::StepSucceeded { .. } | Fact::StepFailed { .. });
     entries.iter().filter(is_shown).count()
 }
 
-/// Returns whether a fact that is the first of its kind starts the run: its handler was run.
+/// Returns whether this kind of fact starts the run, because it proves that the handler was
+/// executed.
 pub(super) fn starts_run(fact: &Fact) -> bool {
     fact.is_requested_by_handler()
         || matches!(fact, Fact::HandlerFailed { .. } | Fact::RunCompleted { .. } | Fact::RunFailed { .. })

@@ -1,4 +1,4 @@
-//! Inputs: what the shell of a hop answers, and what time it is.
+//! Inputs: the shell's answers to the questions of a hop, with the current time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,114 +11,118 @@ use crate::slot::{Holder, Limit};
 use crate::state::RunState;
 use crate::{Event, EventId, Json, StepId, Timestamp};
 
-/// An answer to the hop's last question.
+/// The shell's answer to the hop's last question.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The run as of now, and the time of a worker of its function; `None` if there is no such run.
+    /// The run as it is now, with the time limits of a worker of its function; `None` if the run
+    /// does not exist.
     Loaded(Option<Box<LoadedRun>>),
     /// The effect was carried out.
     Done,
     /// The write was carried out, or another writer was faster.
     Written(WriteResult),
-    /// The entries that others have written since.
+    /// The entries that other writers have written since the run was last read.
     Entries(Vec<Record>),
     /// Whether the function is paused.
     Paused(bool),
-    /// When flow control lets the run start; `None` for now.
+    /// When flow control lets the run start; `None` if it may start now.
     Admission(Option<Timestamp>),
-    /// The run; `None` if there is none.
+    /// The run that was searched; `None` if it does not exist.
     Found(Option<FoundRun>),
-    /// The limits whose queues have the ticket.
+    /// The limits whose queues contain the ticket.
     Tickets(Vec<Limit>),
     /// The slots that attempts of the run hold.
     Holders(Vec<(Limit, Holder)>),
     /// Whether the slots were acquired.
     Slots(SlotAnswer),
-    /// The events of the inbox. An event that has outlived its retention is `None`.
+    /// The events in the inbox. An event whose retention is over is `None`.
     Inbox(Vec<(EventId, Option<Event>)>),
-    /// Whether the function takes the run's event.
+    /// Whether the execution was opened. The failure says that the function cannot decode the run's
+    /// event.
     Opened(Result<(), Failure>),
-    /// What the function wants, or how it ended.
+    /// What the function requests, or how it ended.
     Polled(Polled),
     /// The ids of the accepted events.
     Sent(Vec<EventId>),
-    /// Attempts that ended.
+    /// The attempts that ended.
     Finished(Finished),
-    /// The time has come.
+    /// The time for which the hop waited has come.
     TimeIs,
-    /// Whether the queue delivers the wake again.
+    /// Whether the queue will deliver the wake again.
     PutBack(bool),
     /// The storage failed.
     StoreFailed(StoreFault),
-    /// The executor cannot be reached. That is no failure of the code, and uses no retry.
+    /// The executor of the function cannot be reached. This is not a failure of the code, and uses
+    /// no retry.
     Unreachable(Unreachable),
 }
 
-/// The moment of an input.
+/// The time of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
-    /// Whether the process is about to stop: a hop hands over at its next step.
+    /// Whether the process is about to stop. Then a hop hands over at its next step.
     pub is_stopping: bool,
 }
 
-/// A run, and what its worker has time for.
+/// A loaded run, with the time limits of its worker.
 #[derive(Clone, Debug)]
 pub struct LoadedRun {
     /// The run.
     pub run: RunState,
-    /// How long one invocation of a worker of the run's function may take.
+    /// The maximum time of one invocation of a worker for the run's function.
     pub worker_timeout: Duration,
-    /// The longest step that fits into a worker's time.
+    /// The maximum timeout of a step that fits into an invocation of the worker.
     pub longest_step: Duration,
 }
 
 /// The result of a write.
 #[derive(Clone, Debug)]
 pub enum WriteResult {
-    /// Everything was carried out. The record has the written entries, if there were any.
+    /// Everything was written. Contains the record with the written entries, if there were any.
     Done(Option<Record>),
-    /// Another writer has taken the number (rule 2). These are the entries since.
+    /// Another writer has taken the number of the record (rule 2). Contains the entries of other
+    /// writers since then.
     Conflict(Vec<Record>),
 }
 
-/// What one run needs to know of another.
+/// What a run needs to know about another run.
 #[derive(Clone, Debug)]
 pub struct FoundRun {
-    /// The number of its next entry.
+    /// The number of the next journal entry of the run.
     pub next: Seq,
-    /// How it ended, if it did.
+    /// How the run ended; `None` if it is live.
     pub end: Option<Outcome>,
 }
 
-/// The answer to a request for slots.
+/// The result of a request for slots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlotAnswer {
-    /// The step has a slot of each limit.
+    /// The step has acquired a slot of each limit.
     Acquired,
-    /// The step waits in a queue, and has no slot.
+    /// The step has a ticket in a wait queue, and no slot.
     Queued {
-        /// The key of the queue's limit.
+        /// The key of the limit whose queue contains the ticket.
         key: Arc<str>,
-        /// Whether it was enqueued just now; it may have had a ticket already.
+        /// Whether the step was enqueued by this request. Otherwise it already had a ticket.
         joined: bool,
-        /// Whether its ticket is new.
+        /// Whether the ticket is new.
         is_new: bool,
     },
 }
 
-/// The answer of a poll.
+/// The result of polling a function.
 #[derive(Clone, Debug)]
 pub struct Polled {
-    /// What the function wants, or how it ended.
+    /// What the function requests, or how it ended.
     pub result: PollResult,
-    /// Attempts that the function has dropped while they executed, with their reports. If the
+    /// The attempts that the function dropped while they were executing, with their reports. If the
     /// function has ended, these are all of its attempts.
     pub dropped: Vec<(StepId, AttemptReport)>,
-    /// What the function has logged since the last poll.
+    /// The lines that the function has logged since the last poll.
     pub lines: Vec<HandlerLogLine>,
-    /// Recorded outcomes that the function has not asked for, if it has ended.
+    /// If the function has ended: the recorded outcomes that it never requested.
     pub orphans: Vec<StepId>,
     /// Steps that were executed during the poll ([`FunctionVersion::executes_in_poll`]), in the order
     /// in which they ended. The function sees their outcomes at the next poll.
@@ -139,28 +143,29 @@ pub struct ExecutedStep {
 }
 
 impl From<PollResult> for Polled {
-    /// Creates an answer without dropped attempts, log lines and orphans.
+    /// Creates an input with this result, without dropped attempts, log lines and orphans.
     fn from(result: PollResult) -> Self {
         Self { result, dropped: Vec::new(), lines: Vec::new(), orphans: Vec::new(), executed: Vec::new() }
     }
 }
 
-/// What a function wants, or how it ended.
+/// What a function requests, or how it ended.
 #[derive(Clone, Debug)]
 pub enum PollResult {
-    /// It waits for all of these, in the order in which it first asked. Executing attempts are not
-    /// among them.
+    /// The handler waits for all of these steps, in the order in which it first requested them.
+    /// Steps with an executing attempt are not included.
     Wanted(Vec<Want>),
-    /// It returned.
+    /// The handler has returned.
     Ended(Result<Json, AdvisedFailure>),
 }
 
 /// Attempts that ended while the hop waited.
 #[derive(Clone, Debug, Default)]
 pub struct Finished {
-    /// Attempts with a result. Without any, the function has moved on for another reason.
+    /// The attempts with a result. If there are none, the function has made progress for another
+    /// reason.
     pub results: Vec<StepResult>,
-    /// Attempts that the function has dropped, with their reports.
+    /// The attempts that the function has dropped, with their reports.
     pub dropped: Vec<(StepId, AttemptReport)>,
 }
 
@@ -169,18 +174,18 @@ pub struct Finished {
 pub struct StepResult {
     /// The step.
     pub step: StepId,
-    /// The value or the failure.
+    /// The value that the body returned, or its failure.
     pub result: Result<Json, AttemptError>,
-    /// The log lines and the usage of the body.
+    /// The log lines and the model usage of the body.
     pub report: AttemptReport,
 }
 
-/// Why an attempt has no value.
+/// Why an attempt returned no value.
 #[derive(Clone, Debug)]
 pub enum AttemptError {
     /// The code failed.
     Failed(AdvisedFailure),
-    /// The executor could not be reached, so the code has not executed.
+    /// The executor could not be reached, so the code was not executed.
     Unreachable(Unreachable),
 }
 
@@ -190,19 +195,19 @@ impl From<AdvisedFailure> for AttemptError {
     }
 }
 
-/// An executor cannot be reached. That is no failure of the code.
+/// The error of an executor that cannot be reached. It is not a failure of the code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreachable {
-    /// Why, in a sentence without a final dot.
+    /// The reason, as a sentence without a final dot.
     pub why: String,
 }
 
-/// A failure, and its advice on retrying.
+/// A failure, with advice on whether to retry.
 #[derive(Clone, Debug)]
 pub struct AdvisedFailure {
-    /// What is recorded.
+    /// The failure to record.
     pub failure: Failure,
-    /// Whether a retry makes sense.
+    /// Whether a retry makes sense, and when.
     pub retry: RetryAdvice,
 }
 

@@ -1,6 +1,6 @@
-//! Outcomes that must not be lost: after a conflict only they are written again (rule 4), after a
-//! failure of the storage those of executing attempts are saved, and after the run's end attempts
-//! give back their slots.
+//! Saves outcomes of bodies, which must not be lost. After a conflict, only outcomes are written
+//! again (rule 4). After a failure of the storage, the outcomes of executing attempts are saved.
+//! After the end of the run, its attempts release their slots.
 
 use crate::hop::active::{ActiveHop, ActivePhase, Draining, Saving, Turn};
 use crate::hop::effect::{Effect, Write};
@@ -13,24 +13,24 @@ use crate::journal::Entry;
 /// Why outcomes are written alone, in a separate write.
 #[derive(Clone, Debug)]
 pub(super) enum KeepReason {
-    /// Another hop was faster: the run is decided again.
+    /// Another hop was faster, so the run is decided again.
     Overtaken,
-    /// The storage failed: the hop fails afterwards.
+    /// The storage failed, so the hop fails afterwards.
     Failure(StoreFault),
-    /// The storage failed before: further attempts are saved.
+    /// The storage failed earlier, and outcomes of further attempts are being saved.
     Saving(StoreFault),
-    /// The executor cannot be reached: the run is left until it is tried again.
+    /// The executor cannot be reached. The run is left until the executor is tried again.
     Unreachable(Unreachable),
 }
 
 impl ActiveHop {
-    /// Writes the outcomes of a draft by themselves. Its wakes are dropped; its releases are kept.
+    /// Writes only the outcomes of a draft. Its wakes are dropped, but its releases are kept.
     pub(super) fn keep(&mut self, draft: Draft, reason: KeepReason, turn: &mut Turn<'_>) -> ActivePhase {
         let Draft { entries, after, .. } = draft;
         self.keep_outcomes(Draft { entries, after, ..Draft::default() }, reason, turn)
     }
 
-    /// The same, with the wakes of their retries.
+    /// Writes only the outcomes of a draft, with the wakes of their retries.
     pub(super) fn keep_outcomes(&mut self, mut draft: Draft, reason: KeepReason, turn: &mut Turn<'_>) -> ActivePhase {
         let all = draft.entries.clone();
         draft.entries.retain(|entry| is_outcome(entry) || is_executed(entry, &all));
@@ -44,11 +44,12 @@ impl ActiveHop {
         self.write(draft, Ack::Later, Next::Kept(reason), turn)
     }
 
-    /// Goes on once outcomes are written or refused.
+    /// Continues after outcomes were written or refused.
     pub(super) fn kept(&mut self, reason: KeepReason, turn: &mut Turn<'_>) -> ActivePhase {
         match reason {
             KeepReason::Overtaken if self.execution.bodies.is_empty() => self.begin_round(turn),
-            // nothing is shown ahead of the journal while bodies execute: the execution goes on
+            // while bodies execute, the function has seen nothing that is not in the journal, so
+            // the execution can continue
             KeepReason::Overtaken => self.advance(turn),
             KeepReason::Failure(fault) | KeepReason::Saving(fault) => self.fail(fault, turn),
             KeepReason::Unreachable(unreachable) => self.leave_unreachable(&unreachable, turn),
@@ -64,7 +65,7 @@ impl ActiveHop {
         self.write(draft, ack, Next::Outcomes(ack), turn)
     }
 
-    /// Returns those entries that the journal still admits.
+    /// Returns the entries that the journal still admits.
     fn admitted(&self, entries: Vec<Entry>) -> Vec<Entry> {
         let mut admitted: Vec<Entry> = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -76,7 +77,7 @@ impl ActiveHop {
         admitted
     }
 
-    /// Goes on while outcomes are saved.
+    /// Continues with the next input while outcomes are saved.
     pub(super) fn save_on(&mut self, phase: Saving, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
         match (phase, input) {
             (Saving::Attempts(fault), Input::TimeIs) => {
@@ -85,8 +86,8 @@ impl ActiveHop {
             (Saving::Attempts(fault), Input::Finished(Finished { results, dropped })) => {
                 self.execution.dropped.extend(dropped);
                 if results.is_empty() {
-                    // the function has moved on: its new wants are decided again, and dropped bodies are
-                    // not awaited
+                    // the function has made progress: its new requests are decided again, and
+                    // dropped bodies are not awaited
                     turn.emit(Effect::Poll(Vec::new()));
                     return ActivePhase::Saving(Saving::Poll(fault));
                 }
@@ -107,8 +108,8 @@ impl ActiveHop {
         }
     }
 
-    /// Lets attempts end after the run has ended, for example by a cancellation. Their outcomes are
-    /// refused, and their slots are released.
+    /// Waits for attempts to end after the run has ended, for example because it was cancelled.
+    /// Their outcomes are refused, and their slots are released.
     pub(super) fn drain(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
         if self.execution.bodies.is_empty() {
             return self.begin_round(turn);
@@ -116,7 +117,7 @@ impl ActiveHop {
         self.await_bodies_in(ActivePhase::Draining(Draining::Attempts), None, turn)
     }
 
-    /// Goes on while attempts of an ended run end.
+    /// Continues with the next input while attempts of an ended run end.
     pub(super) fn drain_on(&mut self, phase: Draining, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
         match (phase, input) {
             (Draining::Attempts, Input::TimeIs) => self.drain(turn),
@@ -132,7 +133,7 @@ impl ActiveHop {
                 if self.debts.releases.is_empty() {
                     return self.drain(turn);
                 }
-                // kept for a later hop, should the write fail
+                // the releases are kept for a later hop, in case the write fails
                 let after = self.debts.releases.iter().cloned().map(release).collect();
                 turn.emit(Effect::Write(Write { after, ..Write::default() }));
                 ActivePhase::Draining(Draining::Release)

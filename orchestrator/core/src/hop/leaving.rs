@@ -1,4 +1,4 @@
-//! How a hop ends, and what it leaves to a later one: slots that it could not release, and tickets
+//! How a hop ends, and what it leaves to a later hop: slots that it could not release, and tickets
 //! that it could not promote (rule 22).
 
 use crate::hop::active::{ActiveHop, ActivePhase, Saving, Turn};
@@ -7,7 +7,8 @@ use crate::hop::input::StoreFault;
 use crate::hop::starting::Starts;
 
 impl ActiveHop {
-    /// Ends the hop with its wake acknowledged. If tickets are not promoted, the wake must come again.
+    /// Ends the hop after its wake was acknowledged. If tickets could not be promoted, the hop
+    /// fails instead, so that the wake is delivered again.
     pub(super) fn leave(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
         let fault = self.debts.unpromoted.clone();
         self.defer(turn);
@@ -20,8 +21,8 @@ impl ActiveHop {
         ActivePhase::Over(Some(fault))
     }
 
-    /// Leaves to a later hop what this one could not release or promote. Attempts that still execute
-    /// are dropped with the hop.
+    /// Leaves to a later hop what this hop could not release or promote. Attempts that are still
+    /// executing are dropped with the hop.
     fn defer(&mut self, turn: &mut Turn<'_>) {
         self.owe_call();
         for (step, body) in std::mem::take(&mut self.execution.bodies) {
@@ -37,8 +38,8 @@ impl ActiveHop {
         }
     }
 
-    /// Saves the outcomes of executing attempts after a failure, then gives up. An interrupted attempt
-    /// would execute again, and only after its lease ends.
+    /// Saves the outcomes of executing attempts after a failure, then gives up. If an attempt were
+    /// interrupted instead, it would be executed again, and only after its lease has expired.
     pub(super) fn fail(&mut self, fault: StoreFault, turn: &mut Turn<'_>) -> ActivePhase {
         if self.execution.bodies.is_empty() {
             return self.give_up(fault, turn);

@@ -1,10 +1,10 @@
-//! Log lines of handlers (`ctx.log`). They are recorded with other entries, and logged once, when
-//! first recorded.
+//! The log lines of handlers (`ctx.log`). They are recorded together with other entries, and are
+//! logged once, when they are first recorded.
 //!
-//! A handler's log line has a fixed index, so a replay that repeats it adds nothing. It waits here
-//! for the next write of this hop: the outcome before it, the start after it, or the run's end. If
-//! the run suspends without another write, the log lines are written by themselves. A body's log
-//! lines are part of its outcome's entry.
+//! A handler's log line has a fixed position, so a replay that repeats the line adds nothing. A new
+//! line waits here for the next write of this hop: that of the outcome before it, the start after
+//! it, or the end of the run. If the run suspends without another write, the log lines are written
+//! alone. The log lines of a body are part of the entry of its outcome.
 
 use crate::Timestamp;
 use crate::hop::active::ActiveHop;
@@ -13,7 +13,7 @@ use crate::journal::{Entry, Fact};
 use crate::report::HandlerLogLine;
 use crate::state::RunState;
 
-/// The handler's log lines of one execution that are not recorded yet.
+/// The handler's log lines in one execution that are not recorded yet.
 #[derive(Clone, Debug, Default)]
 pub(super) struct HandlerLog {
     attempt: u32,
@@ -26,7 +26,6 @@ impl HandlerLog {
         Self { attempt, lines: Vec::new() }
     }
 
-    /// Adds new log lines.
     pub(super) fn extend(&mut self, lines: Vec<HandlerLogLine>) {
         self.lines.extend(lines);
     }
@@ -36,7 +35,8 @@ impl HandlerLog {
         self.lines.clear();
     }
 
-    /// Drops log lines that another hop has recorded, and those of an earlier attempt of the handler.
+    /// Drops log lines that another hop has recorded, and those of an earlier attempt of the
+    /// handler.
     pub(super) fn forget_recorded(&mut self, state: &RunState) {
         let attempt = self.attempt;
         self.lines.retain(|placed| attempt == state.handler_attempt() && !state.logs.has(attempt, placed));
@@ -44,11 +44,11 @@ impl HandlerLog {
 }
 
 impl ActiveHop {
-    /// Adds the run's version and the log lines to the entries. The version goes with the run's first
-    /// entry. Log lines follow the outcomes, which the handler had seen, and precede the rest. Log
-    /// lines past the run's limit are dropped.
+    /// Adds the version of the run and the log lines to the entries. The version is added to the
+    /// first entries of the run. Log lines are inserted after the outcomes, which the handler had
+    /// already seen, and before all other entries. Log lines beyond the run's limit are dropped.
     pub(super) fn with_lines(&mut self, mut entries: Vec<Entry>, now: Timestamp) -> Vec<Entry> {
-        // the run takes its version when it starts, not before
+        // the run gets its version when it starts, and not before
         if let Some(version) = &self.function.version
             && !entries.is_empty()
             && !self.run.has_requested()
@@ -73,7 +73,7 @@ impl ActiveHop {
     }
 }
 
-/// Returns the entries that have log lines.
+/// Returns the entries that contain log lines.
 pub(super) fn with_log_lines(entries: &[Entry]) -> Vec<Entry> {
     let has_lines = |entry: &&Entry| match &entry.fact {
         Fact::LogWritten { .. } => true,

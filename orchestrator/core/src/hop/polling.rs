@@ -1,4 +1,4 @@
-//! What a function wants, or how it ended.
+//! Handles what a function requests, and how it ends.
 
 use crate::decide::{self, Want};
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
@@ -15,7 +15,7 @@ use crate::state::RunEnd;
 use crate::{ErrorCode, Json, StepId, WakeCause};
 
 impl ActiveHop {
-    /// Goes on with the open execution, unless the run has ended meanwhile.
+    /// Continues the open execution, unless the run has ended in the meantime.
     pub(super) fn advance(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
         if self.run.end.is_some() {
             return self.drain(turn);
@@ -27,8 +27,8 @@ impl ActiveHop {
         self.poll(Draft::default(), turn)
     }
 
-    /// Reveals outcomes and polls: those of the draft, ahead of the journal, or those that the journal
-    /// has gained.
+    /// Polls the function, and reveals outcomes: those of the draft before they are written, or
+    /// those that were added to the journal.
     pub(super) fn poll(&mut self, ahead: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         match self.function.executes_in_poll {
             // the outcomes are written with the start of the call
@@ -45,7 +45,8 @@ impl ActiveHop {
         ActivePhase::Polling(ahead)
     }
 
-    /// Decides on a poll's answer. `draft` has the outcomes that the function saw ahead of the journal.
+    /// Handles the result of a poll. `draft` contains the outcomes that the function saw before
+    /// they were written.
     pub(super) fn on_polled(&mut self, polled: Polled, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         let Polled { result, dropped, lines, orphans, executed } = polled;
         let (began, has_executed) = (self.call_began().unwrap_or(turn.now()), !executed.is_empty());
@@ -80,14 +81,14 @@ impl ActiveHop {
         }
     }
 
-    /// Abandons attempts that the function dropped while they executed (`select!`).
+    /// Abandons attempts that the function dropped while they were executing (`select!`).
     pub(super) fn abandon_dropped(&mut self, draft: &mut Draft, turn: &mut Turn<'_>) {
         for (step, report) in std::mem::take(&mut self.execution.dropped) {
             self.abandon(step, report, draft, turn);
         }
     }
 
-    /// Abandons the attempts of a function that has ended: it has not seen their outcomes.
+    /// Abandons the attempts of a function that has ended, because it has not seen their outcomes.
     fn abandon_rest(&mut self, draft: &mut Draft, turn: &mut Turn<'_>) {
         let rest: Vec<StepId> = self.execution.bodies.keys().cloned().collect();
         rest.into_iter().for_each(|step| self.abandon(step, AttemptReport::default(), draft, turn));
@@ -100,15 +101,15 @@ impl ActiveHop {
         draft.entries.push(Fact::StepAbandoned { step, attempt, report }.at(turn.now()));
     }
 
-    /// Writes the end of the run, or the handler's next attempt.
+    /// Writes the end of the run, or schedules the handler's next attempt.
     fn end(&mut self, result: Result<Json, AdvisedFailure>, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         let last = self.last_fact(result, &mut draft, turn);
         let last: Entry = last.at(turn.now());
         let end = RunEnd::from(&last);
         draft.entries.push(last);
         let Some(end) = end else { return self.write(draft, Ack::Now, Next::LeaveOrKeep, turn) };
-        // if finishing takes more than this write, the last write marks the row as ended and
-        // acknowledges the wake: the watchdog treats a run as finished once its row shows the end
+        // if the end needs more than this write, a later write marks the row as ended and
+        // acknowledges the wake, because the watchdog ignores a run whose row shows the end
         if needs_finishing_work(self, &end) {
             return self.write(draft, Ack::Later, Next::RoundOrKeep, turn);
         }
@@ -140,8 +141,8 @@ impl ActiveHop {
     }
 }
 
-/// Returns a failure if a step's id is too long. The core checks this for every program, not only
-/// for the SDK's. An id may consist of a name and a number.
+/// Returns a failure if the id of a step is too long. An id may consist of a name and a number. The
+/// core checks this for every front end, not only for the SDK.
 fn name_fault(want: &Want) -> Option<Failure> {
     let most = NAME_CHARS + 16;
     let is_too_long = want.step.chars().nth(most).is_some();

@@ -1,4 +1,4 @@
-//! What a hop over a loaded run knows, besides its phase.
+//! The state of a hop for a loaded run, besides its phase.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -13,7 +13,6 @@ use crate::report::AttemptReport;
 use crate::slot::{Holder, Limit};
 use crate::{StepId, Timestamp};
 
-/// The time of the invocation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WorkerTime {
     pub(super) deadline: Timestamp,
@@ -21,79 +20,79 @@ pub(super) struct WorkerTime {
     pub(super) longest_step: Duration,
 }
 
-/// The concurrency limits of the run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RunLimits {
     pub(super) of_steps: Vec<Limit>,
     pub(super) of_run: Vec<Limit>,
 }
 
-/// What the hop has found out and done.
+/// What the hop has found out and done so far.
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
-    /// Whether the run had ended when the hop found it.
+    /// Whether the run had already ended when the hop loaded it.
     pub(super) had_ended: bool,
     /// Whether flow control has admitted the run. The next write records it.
     pub(super) is_admitted: bool,
     /// Whether the hop has executed a body.
     pub(super) has_executed: bool,
-    /// Whether to check the run's inbox, once the run waits for events.
+    /// Whether the inbox of the run must be checked once the run waits for events.
     pub(super) checks_inbox: bool,
     /// Whether the wake came at its due time.
     pub(super) punctuality: Punctuality,
-    /// Steps handed over to another invocation, which has its wake.
+    /// The steps that were handed over to other invocations, which have their own wakes.
     pub(super) handed_over: HashSet<StepId>,
-    /// Steps with a logged wait for a slot.
+    /// The steps whose wait for a slot was already logged.
     pub(super) logged_waits: HashSet<StepId>,
 }
 
-/// The execution of the function that is open, and its attempts.
+/// The open execution of the function, and its attempts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Execution {
     pub(super) is_open: bool,
-    /// How many of the journal's outcomes the function has been shown.
+    /// How many of the outcomes in the journal the function has seen.
     pub(super) shown: usize,
     /// The handler's log lines that are not recorded yet.
     pub(super) log: HandlerLog,
     pub(super) bodies: BTreeMap<StepId, Body>,
     /// The call of an executor that executes steps while it is polled.
     pub(super) call: Option<OpenCall>,
-    /// Attempts that the function has dropped since the last poll.
+    /// The attempts that the function has dropped since the last poll.
     pub(super) dropped: Vec<(StepId, AttemptReport)>,
-    /// The durations of attempts without a written outcome. They are logged once written.
+    /// The execution times of attempts whose outcome is not written yet. They are logged after the
+    /// write.
     pub(super) took: HashMap<StepId, Duration>,
 }
 
-/// An attempt that executes here.
+/// An attempt that is executing in this hop.
 #[derive(Clone, Debug)]
 pub(super) struct Body {
     pub(super) ready: ReadyStep,
     pub(super) began: Timestamp,
-    /// When its time-out ends.
+    /// The time at which the attempt's timeout ends.
     pub(super) expires: Timestamp,
-    /// Whether it was stopped at its time-out.
+    /// Whether the attempt was stopped at its timeout.
     pub(super) is_stopped: bool,
 }
 
-/// What failed or conflicting writes leave to later ones.
+/// Work that failed or conflicting writes left for later writes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Debts {
-    /// Slots to release with the next write (rule 22).
+    /// The slots to release in the next write (rule 22).
     pub(super) releases: Vec<(Limit, Holder)>,
-    /// Why waiting tickets could not be promoted yet.
+    /// The failure because of which waiting tickets could not be promoted yet.
     pub(super) unpromoted: Option<StoreFault>,
-    /// The wake of a deadline that came early, for its due time.
+    /// The wake of a deadline that arrived early. It must be sent again for the deadline.
     pub(super) early_deadline: Option<EarlyWrite>,
 }
 
 impl Debts {
-    /// Returns the releases that are owed, for the next write.
+    /// Takes the releases that earlier writes left, for the next write.
     pub(super) fn take_releases(&mut self) -> Vec<LateWrite> {
         std::mem::take(&mut self.releases).into_iter().map(release).collect()
     }
 }
 
-/// Creates the release of a slot.
+/// Creates the write that releases a slot.
 pub(super) fn release((limit, holder): (Limit, Holder)) -> LateWrite {
     LateWrite::Release { limit, holder }
 }

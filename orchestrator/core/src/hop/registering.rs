@@ -1,5 +1,5 @@
-//! Writes down what a function wants and needs no body: timers, events, calls of other functions,
-//! waits. This happens before any body of the same set starts (rule 18).
+//! Registers requests of a function that need no body: sleeps, events, calls of other functions,
+//! waits. This happens before any body of the same set of steps starts (rule 18).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,27 +17,27 @@ use crate::state::{StepState, WaitTarget};
 use crate::waiting::EventWait;
 use crate::{ErrorCode, Event, EventId, NewEvent, StepId, Timestamp, WakeCause, bounds, id};
 
-/// The state of a hop that writes a plan to the journal, one item after the other.
+/// The state of a hop that registers the items of a plan, one after the other.
 #[derive(Clone, Debug)]
 pub(super) struct Registering {
     plan: Plan,
     draft: Draft,
-    /// How many entries the draft had before: outcomes.
+    /// The number of entries in the draft before registering started. These are outcomes.
     before: usize,
     /// Whether steps were executed during the poll: the function sees their outcomes next.
     shows: bool,
-    /// What is still to be written down, in this order.
+    /// The items that are not registered yet, in this order.
     items: VecDeque<Item>,
     awaits: Option<Awaited>,
 }
 
 #[derive(Clone, Debug)]
 enum Item {
-    /// Attempts whose worker is known to be dead.
+    /// The attempts whose worker is known to have died.
     Interrupted,
     /// A step that needs no body.
     Want(Want),
-    /// Waits that are over and steps that fail without an attempt.
+    /// The waits that have ended, and the steps that fail without an attempt.
     Over,
     /// A call whose run may have ended.
     Child(ChildCall),
@@ -45,13 +45,13 @@ enum Item {
 
 #[derive(Clone, Debug)]
 enum Awaited {
-    /// The slots that dead attempts hold.
+    /// The slots that the attempts of dead workers hold.
     Holders,
-    /// Events are sent by this step.
+    /// The result of sending the events of this step.
     Send(StepId),
     /// The run of a call.
     Child(ChildCall),
-    /// The run of a call is created.
+    /// The creation of a called run.
     Created,
 }
 
@@ -67,7 +67,7 @@ impl Registering {
         Self { before: draft.entries.len(), shows, plan, draft, items, awaits: None }
     }
 
-    /// Returns the draft with the outcomes alone, after a failure of the storage.
+    /// Returns the draft with only the outcomes, after a failure of the storage.
     pub(super) fn into_written(mut self) -> Draft {
         self.draft.entries.truncate(self.before);
         self.draft
@@ -75,7 +75,7 @@ impl Registering {
 }
 
 impl ActiveHop {
-    /// Writes down the next items, up to a question.
+    /// Registers the next items, until one of them needs an answer of the shell.
     pub(super) fn register(&mut self, mut registering: Registering, turn: &mut Turn<'_>) -> ActivePhase {
         while let Some(item) = registering.items.pop_front() {
             let Registering { plan, draft, .. } = &mut registering;
@@ -109,7 +109,7 @@ impl ActiveHop {
         self.registered(registering, turn)
     }
 
-    /// Goes on with an answer.
+    /// Continues with the next input.
     pub(super) fn register_on(
         &mut self,
         mut registering: Registering,
@@ -144,23 +144,24 @@ impl ActiveHop {
         self.register(registering, turn)
     }
 
-    /// Writes what was written down, or starts bodies if there is nothing.
+    /// Writes the registered entries, or starts bodies if there are none.
     fn registered(&mut self, registering: Registering, turn: &mut Turn<'_>) -> ActivePhase {
         let Registering { plan, mut draft, before, shows, .. } = registering;
-        // nothing is admitted after an end
+        // after an entry that ends the run, nothing else may be written
         if let Some(end) = draft.entries[before..].iter().position(|entry| entry.fact.is_end()) {
             draft.entries.truncate(before + end + 1);
         }
         let frees = !plan.ready.is_empty() && !draft.after.is_empty();
         if draft.entries.len() > before || frees || shows {
-            // outcomes among these change what the function wants, so show them first. A slot is also
-            // released before the next one is acquired
+            // if these entries contain outcomes, the function may request something else, so it is
+            // polled first; a slot is also released before the next one is acquired
             return self.write(draft, Ack::Later, Next::Show, turn);
         }
         self.start(plan, draft, turn)
     }
 
-    /// Adds what a step without a body writes. Later wakes go out before the entries (rule 11).
+    /// Adds the entries of a step without a body. Later wakes are written before the entries (rule
+    /// 11).
     fn register_want(&mut self, want: &Want, draft: &mut Draft, turn: &mut Turn<'_>) -> Option<Awaited> {
         let (step, now) = (want.step.clone(), turn.now());
         match &want.operation {
@@ -191,7 +192,8 @@ impl ActiveHop {
         None
     }
 
-    /// Adds the ends of sleeps and waits, and the failures of steps that are not executed.
+    /// Adds the entries for sleeps and waits that have ended, and for steps that fail without being
+    /// executed.
     fn write_down_ends(&self, plan: &Plan, draft: &mut Draft, now: Timestamp) {
         let awake = plan.awake.iter().map(|step| Fact::SleepEnded { step: step.clone() }.at(now));
         draft.entries.extend(awake);
@@ -205,7 +207,8 @@ impl ActiveHop {
         }
         for (step, error) in &plan.refused {
             let (step, error) = (step.clone(), error.clone());
-            // the code wants another kind of step than the journal has: the run cannot continue
+            // the code requests another kind of step than the journal contains, so the run cannot
+            // continue
             let fact = match error.code {
                 Some(ErrorCode::Nondeterminism) => Fact::RunFailed { error },
                 Some(_) | None => Fact::StepRefused { step, error, kind: None },
@@ -223,8 +226,8 @@ impl ActiveHop {
         }
     }
 
-    /// Adds the subscription to the index, then the entry. An event that arrives in between is in the
-    /// inbox.
+    /// Adds the subscription to the index, and then the entry. An event that arrives in between is
+    /// put into the inbox.
     fn wait_for_event(
         &self,
         step: StepId,
@@ -252,7 +255,8 @@ impl ActiveHop {
         }
     }
 
-    /// Returns events under ids derived from the run and the step: a repetition sends the same events.
+    /// Returns the events with ids that are derived from the run and the step, so that repeating
+    /// the step sends the same events.
     fn events_of(&self, step: &StepId, events: &[NewEvent], now: Timestamp) -> Vec<Event> {
         let random = id::hash(&[b"send", &self.run.run.to_bytes(), step.as_bytes()]);
         let first = EventId::new(self.run.created_at, random);
@@ -269,7 +273,8 @@ impl ActiveHop {
         self.no_room(step, draft, 0)
     }
 
-    /// Returns why the run has no room for this many more bytes after these entries; `None` if it has.
+    /// Returns a failure if the run has no room for this many more bytes after the entries of the
+    /// draft.
     pub(super) fn no_room(&self, step: &StepId, draft: &Draft, more: usize) -> Option<Failure> {
         let drafted = draft.entries.iter().map(|entry| bounds::kept_bytes(&entry.fact)).sum::<usize>();
         let bytes = self.run.bytes + drafted + more;
@@ -277,7 +282,8 @@ impl ActiveHop {
     }
 }
 
-/// The failure of a sleep until a time outside the supported years. Usually the unit is wrong.
+/// Returns the failure of a sleep until a time outside the supported years. Usually the unit of the
+/// time is wrong.
 fn no_moment(step: &StepId, until: Timestamp) -> Failure {
     let ms = until.as_millis();
     Failure {

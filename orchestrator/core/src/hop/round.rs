@@ -1,5 +1,6 @@
-//! A round of a hop: the slot of the run, the inbox, the handler's retry, and a new execution of the
-//! function. A round begins anew whenever the run is decided again from its journal.
+//! A round of a hop: acquires the slots of the run, checks the inbox, waits for the handler's
+//! retry, and opens a new execution of the function. A new round starts whenever the run must be
+//! decided again from its journal.
 
 use crate::Event;
 use crate::EventId;
@@ -17,29 +18,29 @@ use crate::spec::LazyExprScope;
 use crate::waiting::ArrivingEvent;
 use crate::{Timestamp, state::RunState};
 
-/// What is awaited before the first round.
+/// What the hop is waiting for before the first round.
 #[derive(Clone, Debug)]
 pub(super) enum Preparing {
     /// The slots that attempts of the run hold.
     Holders,
-    /// Settled slots are released.
+    /// The release of slots that are no longer needed.
     Release,
-    /// Tickets are promoted.
+    /// The promotion of tickets.
     Promote,
 }
 
-/// What is awaited before the run goes on.
+/// What the hop is waiting for before the run can continue.
 #[derive(Clone, Debug)]
 pub(super) enum RunSlots {
-    /// A slot of each run limit.
+    /// A slot of each limit on runs.
     Slots,
-    /// The slots of ended runs are released.
+    /// The release of the slots of ended runs.
     ReleaseEnded,
 }
 
 impl ActiveHop {
-    /// Evaluates the run's limits. A run whose key cannot be evaluated fails; if it has ended, it has
-    /// no slots.
+    /// Evaluates the limits of the run. If a key cannot be evaluated, the run fails. If the run has
+    /// already ended, it has no slots.
     pub(super) fn prepare(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
         match self.limits_of(&self.run) {
             Ok((of_steps, of_run)) => {
@@ -59,9 +60,9 @@ impl ActiveHop {
         limits.map_err(|bad| Failure::new(format!("the key of a concurrency limit: {bad}")))
     }
 
-    /// Repeats releases and promotions (rule 22): an earlier worker may have died between an outcome
-    /// and the release of its slot, or between the release and the promotion. A watchdog repeats them
-    /// too: a stalled worker may have enqueued a run that had ended.
+    /// Repeats releases and promotions (rule 22). An earlier worker may have died between an
+    /// outcome and the release of its slot, or between the release and the promotion. The watchdog
+    /// repeats them too, because a stalled worker may have enqueued a run that had ended.
     pub(super) fn redo_releases(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
         let is_needed = self.is_redelivered() || *self.cause() == WakeCause::Watchdog;
         self.progress.had_ended = self.run.end.is_some();
@@ -93,13 +94,14 @@ impl ActiveHop {
         ActivePhase::Preparing(Preparing::Promote)
     }
 
-    /// Returns the releases of slots without a running attempt in the journal (rules 20 and 22).
+    /// Returns the writes that release slots for which the journal shows no running attempt (rules
+    /// 20 and 22).
     pub(super) fn settled_releases(&self, held: Vec<(Limit, Holder)>) -> Vec<LateWrite> {
         let is_settled = |(_, holder): &(Limit, Holder)| holder.run() == self.run.run && !holds_slot(&self.run, holder);
         held.into_iter().filter(is_settled).map(release).collect()
     }
 
-    /// Decides anew from the journal.
+    /// Starts a new round, which decides from the journal again.
     pub(super) fn begin_round(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
         if std::mem::take(&mut self.execution).is_open {
             turn.emit(Effect::Close);
@@ -119,8 +121,8 @@ impl ActiveHop {
         ActivePhase::RunSlots(RunSlots::Slots)
     }
 
-    /// Goes on if the run holds a slot of each run limit. If not, it was enqueued, and its wake is
-    /// acknowledged.
+    /// Continues if the run has a slot of each limit on runs. Otherwise the run was enqueued, and
+    /// its wake is acknowledged.
     pub(super) fn acquire_run_on(&mut self, phase: RunSlots, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
         match (phase, input) {
             (RunSlots::Slots, Input::Slots(SlotAnswer::Acquired)) => self.check_inbox(turn),
@@ -135,8 +137,9 @@ impl ActiveHop {
         }
     }
 
-    /// Returns whether to check the inbox now. It is checked only once a wait is in the journal: the
-    /// index is written before the entry, so an event may find one and not the other.
+    /// Returns whether to check the inbox now. It is checked only once a wait is in the journal.
+    /// The index is written before the journal, so an event may find the subscription but not the
+    /// wait.
     pub(super) fn must_check_inbox(&self) -> bool {
         self.progress.checks_inbox && self.run.awaits_events()
     }
@@ -149,7 +152,7 @@ impl ActiveHop {
         self.retry_or_open(turn)
     }
 
-    /// Delivers the inbox's events that match an open wait, and drops the others.
+    /// Delivers the events in the inbox that match an open wait, and drops the others.
     pub(super) fn deliver_from_inbox(
         &mut self,
         offered: Vec<(EventId, Option<Event>)>,
@@ -182,8 +185,8 @@ impl ActiveHop {
         if is_open { self.poll(Draft::default(), turn) } else { self.retry_or_open(turn) }
     }
 
-    /// Leaves a run whose handler waits for its retry; its wake was written before its entry.
-    /// Otherwise opens a new execution of the function.
+    /// Leaves a run whose handler waits for its retry, because the wake of the retry was already
+    /// written. Otherwise opens a new execution of the function.
     pub(super) fn retry_or_open(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
         if let Some(due) = self.run.handler_retry_at.filter(|due| *due > turn.now()) {
             let mut draft = Draft::default();
@@ -207,7 +210,8 @@ impl ActiveHop {
         ActivePhase::Opening
     }
 
-    /// Selects the run's version again: another hop may have started the run under another version.
+    /// Selects the version of the function again, because another hop may have started the run with
+    /// another version.
     fn choose_version(&mut self, turn: &mut Turn<'_>) {
         let chosen = self.versions.for_run(&self.run);
         self.function = chosen.function.clone();
@@ -217,7 +221,7 @@ impl ActiveHop {
         }
     }
 
-    /// Polls the new execution, or fails the run whose event the function does not take.
+    /// Polls the new execution. If the function cannot decode the run's event, fails the run.
     pub(super) fn on_opened(&mut self, opened: Result<(), Failure>, turn: &mut Turn<'_>) -> ActivePhase {
         match opened {
             Ok(()) => {

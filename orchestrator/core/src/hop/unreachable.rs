@@ -1,10 +1,10 @@
-//! An executor that cannot be reached. That is no failure of the code: it uses no retry, and no
-//! failure is written.
+//! Handles an executor that cannot be reached. This is not a failure of the code: it uses no retry,
+//! and no failure is written.
 //!
 //! If the function cannot be opened or polled, the hop ends and leaves one later wake. The journal
-//! says once that the executor is unreachable, and once that it is reachable again. An attempt
+//! records once that the executor is unreachable, and once that it is reachable again. An attempt
 //! that could not be executed is taken back: its slots are released, and its number is used again.
-//! The delay grows to at most five minutes, and the run is tried again without end.
+//! The delay grows to at most five minutes; the executor is tried again without end.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use crate::retry::Backoff;
 use crate::sentence::shortened;
 use crate::{Timestamp, WakeCause};
 
-/// The first delay before an executor is tried again.
+/// The delay before an executor is tried again for the first time.
 const FIRST: Duration = Duration::from_secs(1);
-/// The longest delay, without jitter.
+/// The maximum delay, without jitter.
 const LONGEST: Duration = Duration::from_secs(300);
 
 impl ActiveHop {
-    /// Goes on after the executor could not be reached to open or poll the function.
+    /// Continues after the executor could not be reached to open or poll the function.
     pub(super) fn on_unreachable(
         &mut self,
         phase: ActivePhase,
@@ -34,8 +34,8 @@ impl ActiveHop {
     ) -> ActivePhase {
         match phase {
             ActivePhase::Opening => self.leave_unreachable(&unreachable, turn),
-            // nothing is shown ahead of the journal while attempts execute: the next poll comes
-            // after one of them
+            // while attempts execute, the function has seen nothing that is not in the journal, so
+            // the next poll can wait until an attempt ends
             ActivePhase::Polling(mut ahead) if !self.execution.bodies.is_empty() => {
                 self.end_call(&mut ahead, turn);
                 match ahead.entries.is_empty() {
@@ -55,7 +55,7 @@ impl ActiveHop {
     }
 
     /// Leaves the run until its executor is tried again. The delay is as long as the executor has
-    /// been unreachable.
+    /// been unreachable so far.
     pub(super) fn leave_unreachable(&mut self, unreachable: &Unreachable, turn: &mut Turn<'_>) -> ActivePhase {
         let now = turn.now();
         let since = self.run.unreachable.as_ref().map_or(now, |outage| outage.since);
@@ -70,7 +70,7 @@ impl ActiveHop {
         let cause = self.cause().clone().replaced_unless_needed(WakeCause::Again);
         draft.before.push(self.wake_at(cause, due, now));
         match self.promoted_ticket() {
-            // the later wake finds the ticket, or enqueues again
+            // the hop of the later wake either finds the ticket or enqueues a new one
             Some(of) if !is_soon(due, now) => {
                 let place = TicketSearch::Own(of.clone());
                 turn.emit(Effect::FindTickets { limits: self.limits.of_steps.clone(), place });
@@ -80,12 +80,13 @@ impl ActiveHop {
         }
     }
 
-    /// Returns the entry that the executor is reachable again, if the journal says that it is not.
+    /// Returns the entry that says that the executor is reachable again, if the journal says that
+    /// it is unreachable.
     pub(super) fn reached(&self, now: Timestamp) -> Option<Entry> {
         self.run.unreachable.as_ref().map(|_| Fact::ExecutorReached.at(now))
     }
 
-    /// Takes back an attempt that the executor could not execute, and adds the wake of its next try
+    /// Takes back an attempt that the executor could not execute, and adds the wake of the next try
     /// (rule 11).
     pub(super) fn take_back(&self, body: &Body, unreachable: &Unreachable, now: Timestamp, draft: &mut Draft) -> Entry {
         let (step, attempt) = (body.ready.step.clone(), body.ready.attempt);
@@ -97,7 +98,7 @@ impl ActiveHop {
     }
 }
 
-/// Returns whether a free slot may wait for its promoted ticket until this time.
+/// Returns whether `due` is so soon that a free slot may wait until then for its promoted ticket.
 pub(super) fn is_soon(due: Timestamp, now: Timestamp) -> bool {
     due <= now + Duration::from_secs(5)
 }

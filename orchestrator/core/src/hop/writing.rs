@@ -1,5 +1,5 @@
-//! Writes of a hop: what goes into a record besides the decision, what its reply leads to, and what
-//! remains of it after a conflict or a failure.
+//! The writes of a hop: what a record contains besides the decision, what follows after the reply,
+//! and what remains to be done after a conflict or a failure.
 
 use crate::bounds;
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
@@ -22,7 +22,7 @@ pub(super) struct Draft {
     pub(super) entries: Vec<Entry>,
     pub(super) after: Vec<LateWrite>,
     pub(super) wakes: Vec<Wake>,
-    /// The limits with freed slots, if they are not the run's own.
+    /// The limits whose slots are freed, if they are not the limits of the run.
     pub(super) frees: Vec<Limit>,
 }
 
@@ -39,67 +39,72 @@ pub(super) enum Ack {
     Later,
 }
 
-/// What follows a write, and what follows if another hop was faster.
+/// What follows after a write. If there is a second part, it follows if another hop was faster.
 #[derive(Clone, Debug)]
 pub(super) enum Next {
-    /// The deadline is checked again.
+    /// Checks the deadline again.
     Deadline,
-    /// Decide again whether the run may start.
+    /// Decides again whether the run may start.
     Admit,
-    /// Evaluate the limits; go on without them if the run has ended.
+    /// Continues without limits, because the run has failed. After a conflict: evaluates the limits
+    /// again.
     Prepare,
-    /// Leave; or decide again whether the run may start.
+    /// Leaves the run. After a conflict: decides again whether the run may start.
     LeaveOrAdmit,
-    /// Leave; or begin a round.
+    /// Leaves the run. After a conflict: starts a new round.
     LeaveOrRound,
-    /// Leave; or keep the outcomes.
+    /// Leaves the run. After a conflict: keeps the outcomes.
     LeaveOrKeep,
-    /// Begin a round.
+    /// Starts a new round.
     Round,
-    /// Begin a round; or keep the outcomes.
+    /// Starts a new round. After a conflict: keeps the outcomes.
     RoundOrKeep,
-    /// Go on after the inbox; or decide again.
+    /// Continues after the inbox. After a conflict: decides again.
     Inbox { is_open: bool },
-    /// Show the function what it has not seen, and create the runs of calls; or keep the outcomes.
+    /// Shows the function the outcomes that it has not seen, and creates the runs of calls. After a
+    /// conflict: keeps the outcomes.
     Show,
     /// Call the executor; or release the slots of the call and keep the outcomes.
     Call(u32),
     /// Wait for executing attempts; or keep the outcomes.
     Await,
-    /// Execute the started attempts; or release their slots and keep the outcomes.
+    /// Executes the attempts that were started. After a conflict: releases their slots and keeps
+    /// the outcomes.
     Start(Starts),
-    /// These steps have wakes of their own; or keep the outcomes.
+    /// Continues without these steps, because separate wakes were sent for them. After a conflict:
+    /// keeps the outcomes.
     FanOut(Vec<StepId>),
-    /// Show the outcomes, or leave; or write those again that still count.
+    /// Shows the outcomes to the function, or leaves the run. After a conflict: writes the outcomes
+    /// that still count again.
     Outcomes(Ack),
-    /// Go on after outcomes were kept; or keep those that still count.
+    /// Continues after outcomes were kept. After a conflict: keeps the outcomes that still count.
     Kept(KeepReason),
 }
 
-/// A write that is under way.
+/// A write in progress.
 #[derive(Clone, Debug)]
 pub(super) struct Writing {
     draft: Draft,
     ack: Ack,
     next: Next,
-    /// The limits whose tickets are promoted next.
+    /// The limits whose tickets are promoted after the write.
     promotes: Vec<Limit>,
 }
 
-/// What follows a write that freed slots.
+/// The promotion of tickets after a write that freed slots.
 #[derive(Clone, Debug)]
 pub(super) struct Promoting {
     draft: Draft,
     next: Next,
-    /// Whether the wake is acknowledged next: after a crash before that, the wake repeats the
-    /// promotion (rule 22).
+    /// Whether the wake is acknowledged after the promotion. After a crash before that, the wake
+    /// repeats the promotion (rule 22).
     acknowledges: bool,
-    /// Whether the tickets are promoted, and the wake is acknowledged now.
+    /// Whether the tickets were promoted, and the wake is being acknowledged.
     is_promoted: bool,
 }
 
 impl ActiveHop {
-    /// Writes a decision, together with the slots that earlier writes did not release.
+    /// Writes a decision. Also releases the slots that earlier writes did not release.
     pub(super) fn write(&mut self, draft: Draft, ack: Ack, next: Next, turn: &mut Turn<'_>) -> ActivePhase {
         let mut writing = Writing { draft, ack, next, promotes: Vec::new() };
         writing.draft.after.extend(self.debts.take_releases());
@@ -115,7 +120,7 @@ impl ActiveHop {
         let entries = self.with_admission(draft.entries.clone(), turn.now());
         before.extend(self.deadline_wake(&entries, turn.now()));
         let entries = self.with_lines(entries, turn.now());
-        // rule 33, for every way into a journal
+        // rule 33: every entry of a hop passes through here
         let entries = bounds::fit_entries(&self.run, entries);
         if self.run.admits_all(&entries).is_err() {
             return self.overtaken(writing.draft, writing.next, turn);
@@ -127,7 +132,8 @@ impl ActiveHop {
         ActivePhase::Writing(Box::new(writing))
     }
 
-    /// Adds the admission to the entries, so that a later hop does not ask flow control again.
+    /// Adds the admission to the entries, so that a later hop does not need a decision of flow
+    /// control again.
     fn with_admission(&self, mut entries: Vec<Entry>, now: Timestamp) -> Vec<Entry> {
         let (run, progress) = (&self.run, &self.progress);
         let is_before_start = run.first_run_at.is_none() && run.end.is_none() && !run.collecting;
@@ -137,14 +143,14 @@ impl ActiveHop {
         entries
     }
 
-    /// Returns the deadline's wake, which goes out with the run's first entry.
+    /// Returns the wake for the deadline of the run. It is sent with the first entry of the run.
     fn deadline_wake(&self, entries: &[Entry], now: Timestamp) -> Option<EarlyWrite> {
         let within = self.spec().flow.finish_within.filter(|_| self.run.first_run_at.is_none())?;
         let first = entries.iter().find(|entry| entry.fact.is_requested_by_handler())?;
         Some(self.wake_at(WakeCause::Deadline, first.at + within, now))
     }
 
-    /// Goes on after the reply.
+    /// Continues with the result of a write.
     pub(super) fn on_written(&mut self, writing: Writing, result: WriteResult, turn: &mut Turn<'_>) -> ActivePhase {
         let Writing { draft, ack, next, promotes, .. } = writing;
         match result {
@@ -169,7 +175,7 @@ impl ActiveHop {
         }
     }
 
-    /// Adds a written record to the run, and reports what it says.
+    /// Applies a written record to the run, and logs what it contains.
     fn record(&mut self, record: &Record, turn: &mut Turn<'_>) -> Result<(), StoreFault> {
         let starts = self.run.first_run_at.is_none() && record.entries.iter().any(|entry| starts_run(&entry.fact));
         let lived = self.run.end.is_none();
@@ -192,8 +198,8 @@ impl ActiveHop {
         Ok(())
     }
 
-    /// Returns what an entry says about an attempt's end. A start over a running attempt means that its
-    /// worker died.
+    /// Returns the entry that ends an attempt, if this entry does. If an attempt starts while
+    /// another one is running, the worker of the running one has died.
     fn end_of_attempt(&self, entry: &Entry) -> Option<Entry> {
         let Fact::StepStarted { step, .. } = &entry.fact else {
             let is_end = matches!(
@@ -209,7 +215,7 @@ impl ActiveHop {
         Some(Fact::AttemptInterrupted { step: step.clone(), attempt: before.attempt }.at(entry.at))
     }
 
-    /// Goes on after tickets were promoted: acknowledges the wake, if that is due.
+    /// Continues after tickets were promoted: acknowledges the wake, if that is still to be done.
     pub(super) fn on_promoted(&mut self, promoting: Promoting, turn: &mut Turn<'_>) -> ActivePhase {
         let Promoting { draft, next, acknowledges, is_promoted } = promoting;
         self.debts.unpromoted = None;
@@ -220,7 +226,8 @@ impl ActiveHop {
         ActivePhase::Promoting(Box::new(Promoting { draft, next, acknowledges, is_promoted: true }))
     }
 
-    /// Goes on although tickets were not promoted: the entries are written, and their bodies start.
+    /// Continues although tickets could not be promoted, because the entries are already written
+    /// and their bodies must start.
     pub(super) fn on_promotion_failed(
         &mut self,
         promoting: Promoting,
@@ -235,7 +242,7 @@ impl ActiveHop {
         self.follow(next, draft, turn)
     }
 
-    /// Does what was to follow the write.
+    /// Continues with what follows after the write.
     fn follow(&mut self, next: Next, draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         match next {
             Next::Deadline => self.enforce_deadline(turn),
@@ -257,7 +264,8 @@ impl ActiveHop {
             }
             Next::FanOut(steps) => {
                 self.count_shown(&draft);
-                // after a conflict no other invocation has these steps, so this one may handle them
+                // recorded only after a successful write: after a conflict no other invocation has
+                // these steps, so this one may handle them
                 self.progress.handed_over.extend(steps);
                 self.advance(turn)
             }
@@ -266,15 +274,17 @@ impl ActiveHop {
         }
     }
 
-    /// Keeps the releases of a write that another hop was faster than, and decides again (rule 2).
+    /// Handles a write for which another hop was faster: keeps its releases, and decides again
+    /// (rule 2).
     pub(super) fn overtaken(&mut self, mut draft: Draft, next: Next, turn: &mut Turn<'_>) -> ActivePhase {
         turn.log(LogEvent::Overtaken);
         self.owe_releases(std::mem::take(&mut draft.after));
         if self.execution.bodies.is_empty() {
-            // the replayed function writes them again
+            // the replayed function writes the log lines again
             self.execution.log.clear();
         }
-        // another hop has handled this wake's work: the wake may have been sent for another moment
+        // another hop has handled the work of this wake, so the wake may have been sent for another
+        // time
         self.progress.punctuality = Punctuality::Unknown;
         match next {
             Next::Deadline => self.enforce_deadline(turn),
@@ -299,7 +309,7 @@ impl ActiveHop {
         }
     }
 
-    /// Goes on after the storage failed to write.
+    /// Continues after the storage failed to write.
     pub(super) fn on_write_failed(
         &mut self,
         mut writing: Writing,
@@ -308,7 +318,7 @@ impl ActiveHop {
     ) -> ActivePhase {
         self.owe_releases(std::mem::take(&mut writing.draft.after));
         match writing.next {
-            // outcomes must not be lost because a start failed: they are written by themselves
+            // outcomes must not be lost because a start failed, so they are written alone
             Next::Start(_) if writing.draft.entries.iter().any(is_outcome) => {
                 turn.log(LogEvent::StartsFailed(fault));
                 self.keep(writing.draft, KeepReason::Overtaken, turn)
@@ -359,9 +369,9 @@ impl ActiveHop {
         }
     }
 
-    /// Returns whether a write is repeated while the lease of its outcomes lasts, where this process is
-    /// the only one. A full disk must not lose a body's result. A record with a start is not repeated:
-    /// it would be late.
+    /// Returns whether a write is repeated while the lease of its outcomes lasts. This is done if
+    /// this process is the only one, so that a full disk does not lose the result of a body. A
+    /// record with a start is not repeated, because the start would be late.
     fn is_patient(&self, entries: &[Entry]) -> bool {
         let is_start = |entry: &Entry| matches!(entry.fact, Fact::StepStarted { .. } | Fact::CallStarted { .. });
         let starts = entries.iter().any(|entry| is_start(entry) && !is_executed(entry, entries));

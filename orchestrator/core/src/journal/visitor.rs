@@ -25,7 +25,8 @@ pub trait FactVisitor {
     /// Reads a failure of the handler outside a step.
     fn handler_failed(&mut self, _at: Timestamp, _attempt: u32, _error: &Failure, _retry_at: Timestamp) {}
 
-    /// Reads why the executor of the function cannot be reached; `None` if it is reachable again.
+    /// Reads why the executor of the function cannot be reached, or that it is reachable again
+    /// (`None`).
     fn executor_changed(&mut self, _at: Timestamp, _unreachable: Option<&str>) {}
 
     /// Reads that the executor is called, or that a call ended (`Some`: whether its worker died).
@@ -76,14 +77,14 @@ pub enum AttemptEnd<'a> {
     Failed { error: &'a Failure, retry_at: Option<Timestamp>, report: &'a AttemptReport },
     /// The worker of the attempt died ([`Fact::AttemptInterrupted`]).
     Interrupted,
-    /// The executor could not be reached ([`Fact::AttemptUnreachable`]).
+    /// The executor could not be reached for the attempt ([`Fact::AttemptUnreachable`]).
     Unreachable { why: &'a str, retry_at: Timestamp },
     /// The handler dropped the step ([`Fact::StepAbandoned`]).
     Abandoned { report: &'a AttemptReport },
 }
 
 impl<'a> AttemptEnd<'a> {
-    /// Returns the report of the attempt; `None` if there is none.
+    /// Returns the report of the attempt, if there is one.
     pub fn report(self) -> Option<&'a AttemptReport> {
         match self {
             Self::Succeeded { report, .. } | Self::Failed { report, .. } | Self::Abandoned { report } => Some(report),

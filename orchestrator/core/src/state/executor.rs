@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::Timestamp;
 
-/// A time in which the executor of a function cannot be reached.
+/// A period in which the executor of a function cannot be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecutorOutage {
     /// When a hop noticed it first.
     pub since: Timestamp,
-    /// Why, as it was noticed first.
+    /// The reason that was noticed first.
     pub why: Arc<str>,
 }
 

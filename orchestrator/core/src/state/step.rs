@@ -23,7 +23,7 @@ pub struct Step {
     pub first_started_at: Option<Timestamp>,
     /// The number of consecutive attempts whose worker died.
     pub interruptions: u32,
-    /// How often in a row the executor could not be reached for an attempt.
+    /// The number of consecutive times that the executor could not be reached for an attempt.
     pub unreachable: u32,
     /// Whether a separate wake was sent for this step.
     pub woken: bool,

@@ -1,4 +1,4 @@
-//! The functions at one moment: each in its versions, with the executor that executes it.
+//! The functions at one moment, each with its versions and with the executor of each version.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use crate::EngineError;
 use crate::config::Config;
 use crate::executor::Executor;
 
-/// A function in one version, and what executes it.
+/// A function in one version, with its executor.
 #[derive(Clone)]
 pub struct RegisteredFunction {
-    /// Its description and its version.
+    /// The description and the version of the function.
     pub description: Arc<FunctionVersion>,
-    /// Executes its runs.
+    /// The executor of the function's runs.
     pub executor: Arc<dyn Executor>,
 }
 
 impl RegisteredFunction {
-    /// Creates a function with its executor.
+    /// Creates a function in one version.
     pub fn new(spec: Spec, version: Option<Arc<str>>, executor: Arc<dyn Executor>) -> Self {
         let executes_in_poll = executor.executes_in_poll();
         Self { description: Arc::new(FunctionVersion { spec, version, executes_in_poll }), executor }
@@ -33,30 +33,30 @@ impl RegisteredFunction {
         &self.description.spec
     }
 
-    /// Returns its version, if it has one.
+    /// Returns the version of the function, if it has one.
     pub fn version(&self) -> Option<&str> {
         self.description.version.as_deref()
     }
 }
 
-/// The functions at one moment. Several versions of a function may be registered: new runs start
-/// under the newest, and a started run continues under its own.
+/// The functions at one moment. Several versions of a function may be registered: new runs use the
+/// newest version, and a run that has started keeps the version with which it started.
 #[derive(Clone, Default)]
 pub struct Catalog {
     /// Each function in its versions, from the oldest to the newest.
     versions: HashMap<Arc<str>, Vec<RegisteredFunction>>,
     /// The ids of the functions, in the order of registration.
     order: Vec<Arc<str>>,
-    /// The descriptions, for hops.
+    /// The descriptions in the form that hops use.
     descriptions: Arc<hop::Catalog>,
 }
 
 impl Catalog {
-    /// Creates a catalog, and checks that its functions can work together.
+    /// Creates a catalog, and checks that the functions can work together.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] if a function cannot work, for example because of a duplicate id, a
-    /// limit of 0, or a step timeout that is longer than its worker's. The message names the
+    /// [`EngineError::Invalid`] if a function cannot work. Examples are a duplicate id, a limit of
+    /// 0, and a step timeout that is longer than that of its worker. The message names the
     /// function.
     pub fn new(functions: impl IntoIterator<Item = RegisteredFunction>, config: &Config) -> Result<Self, EngineError> {
         let mut catalog = Self::default();
@@ -82,7 +82,7 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// Adds a version of a function.
+    /// Adds a version of a function to the catalog.
     fn add(&mut self, function: RegisteredFunction) -> Result<(), EngineError> {
         let id = function.spec().id.clone();
         if !self.order.contains(&id) {
@@ -99,22 +99,23 @@ impl Catalog {
         Ok(())
     }
 
-    /// Returns the newest version of a function. New runs start under it, and its triggers count.
+    /// Returns the newest version of a function. New runs use it, and its triggers apply.
     pub fn newest(&self, function: &str) -> Option<&RegisteredFunction> {
         self.versions.get(function)?.last()
     }
 
-    /// Returns a function in this version.
+    /// Returns a function in exactly this version.
     pub fn exact(&self, function: &str, version: Option<&str>) -> Option<&RegisteredFunction> {
         self.versions.get(function)?.iter().find(|known| known.version() == version)
     }
 
-    /// Returns the newest description of a function.
+    /// Returns the description of the newest version of a function.
     pub fn spec(&self, function: &str) -> Option<&Spec> {
         self.newest(function).map(RegisteredFunction::spec)
     }
 
-    /// Returns the newest descriptions of all functions, in the order of registration.
+    /// Returns the descriptions of the newest versions of all functions, in the order of
+    /// registration.
     pub fn specs(&self) -> impl Iterator<Item = &Spec> {
         self.order.iter().filter_map(|id| self.spec(id))
     }
@@ -124,13 +125,13 @@ impl Catalog {
         self.order.iter().filter_map(|id| self.versions.get(id)).flatten()
     }
 
-    /// Returns the descriptions in all versions, for hops.
+    /// Returns the descriptions of all functions in all versions, in the form that hops use.
     pub fn descriptions(&self) -> &Arc<hop::Catalog> {
         &self.descriptions
     }
 }
 
-/// Checks whether a function can work by itself.
+/// Checks whether a function can work, apart from other functions.
 fn check(function: &RegisteredFunction, config: &Config) -> Result<(), EngineError> {
     let spec = function.spec();
     if let Some(problem) = spec.problem() {

@@ -1,4 +1,4 @@
-//! The effects on the open execution of a function.
+//! Carries out the effects that concern the open execution of a function.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use crate::executor::{self, Execution, OpenError, RunView};
 use crate::hop::Shell;
 use crate::hop::supervise::BodyWatch;
 
-/// An open execution of a function, and its attempts. Dropping it drops their bodies.
+/// An open execution of a function, with its attempts. Dropping it drops their bodies.
 pub(super) struct OpenExecution {
     execution: Box<dyn Execution>,
     deadline: Timestamp,
-    /// Keeps each executing body in the supervisor's list.
+    /// For each executing body, its entry in the supervisor's list.
     watched: HashMap<StepId, BodyWatch>,
 }
 
 impl OpenExecution {
-    /// Stops watching attempts that are over.
+    /// Removes attempts that have ended from the supervisor's list.
     fn unwatch<'s>(&mut self, steps: impl Iterator<Item = &'s StepId>) {
         steps.for_each(|step| drop(self.watched.remove(step)));
     }

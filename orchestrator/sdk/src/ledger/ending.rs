@@ -1,4 +1,4 @@
-//! The end of a handler: compensations, and a handler that is aborted.
+//! The end of a handler: its compensations, and how it is aborted.
 
 use stepladder_core::{OwnStep, StepId};
 
@@ -6,16 +6,17 @@ use super::{ReplayLedger, Scope};
 use crate::Error;
 use crate::compensation::Compensation;
 
-/// How far the handler's end has come.
+/// The state of the handler's end.
 pub(super) enum HandlerEnd {
     Open,
-    /// The execution aborts the handler with this error; the next poll takes it.
+    /// The execution has aborted the handler with this error, which the next poll takes.
     Aborted(Error),
     Ended,
 }
 
 impl ReplayLedger {
-    /// Adds a compensation. A body must not: a replay does not run it.
+    /// Adds a compensation. A call within a body is ignored, because a replay does not run the
+    /// body.
     pub(crate) fn add_compensation(&self, compensation: Compensation) {
         let mut inner = self.lock();
         match inner.scope {
@@ -36,12 +37,12 @@ impl ReplayLedger {
         !self.lock().compensations.is_empty()
     }
 
-    /// Whether the journal says that the run has failed for good.
+    /// Returns whether the journal records that the run has failed permanently.
     pub(crate) fn has_failed(&self) -> bool {
         self.lock().replay.has_unclaimed(&OwnStep::Compensation.id())
     }
 
-    /// Extends an id until no step of the handler has it.
+    /// Extends an id until no step of the handler has the same id.
     pub(crate) fn unused_id(&self, mut id: String) -> StepId {
         let inner = self.lock();
         while inner.replay.index_of(&id).is_some() {
@@ -50,7 +51,7 @@ impl ReplayLedger {
         id.into()
     }
 
-    /// Aborts the handler. Returns false if it has ended, or is aborted already.
+    /// Aborts the handler. Returns false if it has ended or was already aborted.
     pub(crate) fn abort(&self, error: Error) -> bool {
         let mut inner = self.lock();
         let is_open = matches!(inner.end, HandlerEnd::Open);

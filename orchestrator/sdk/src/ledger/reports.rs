@@ -1,6 +1,6 @@
-//! Log lines and model usage, until the execution takes them.
+//! Log lines and model usage, which are kept until the execution takes them.
 //!
-//! Memory is bounded here; the engine bounds what a whole run keeps.
+//! Their memory is bounded here. The engine limits what a whole run may record.
 
 use stepladder_core::StepId;
 use stepladder_core::report::{AttemptReport, HandlerLogLine, LogBudget, LogLine, Usage};
@@ -10,9 +10,9 @@ use super::{ReplayLedger, Scope};
 /// The log lines of the handler. A replay writes the same line at the same position.
 #[derive(Default)]
 pub(super) struct HandlerLog {
-    /// Outcomes that were revealed so far.
+    /// The number of outcomes that were revealed so far.
     outcomes: u64,
-    /// Lines since the last outcome.
+    /// The number of lines since the last outcome.
     lines_since: u32,
     lines: Vec<HandlerLogLine>,
     room: LogBudget,
@@ -32,7 +32,7 @@ impl HandlerLog {
     }
 }
 
-/// What the body of a step reports while it runs.
+/// What the body of a step reports while it is running.
 #[derive(Default)]
 pub(super) struct BodyReport {
     report: AttemptReport,
@@ -40,7 +40,7 @@ pub(super) struct BodyReport {
 }
 
 impl ReplayLedger {
-    /// Adds a log line of the handler, or of the body that runs.
+    /// Adds a log line of the handler, or of the body that is running.
     pub(crate) fn log(&self, line: LogLine) {
         let mut inner = self.lock();
         match inner.scope {
@@ -52,7 +52,8 @@ impl ReplayLedger {
                     report.lines.push(line);
                 }
             }
-            // a value that is dropped with the handler logs at a time that no replay repeats
+            // a value that is dropped together with the handler may log, but a replay would not
+            // repeat this at the same position
             Scope::Outside => {}
         }
     }
