@@ -10,10 +10,11 @@ mod step;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use self::revealed::id_of_copied_event;
 use crate::admits::Refusal;
 use crate::bounds::kept_bytes;
 use crate::expr::ExprCache;
-use crate::journal::{Entry, Fact, NewRun, Outcome, Record, RunOrigin, Seq, StepKind};
+use crate::journal::{Entry, Fact, NewRun, Record, RunOrigin, Seq, StepKind};
 use crate::waiting::ArrivingEvent;
 use crate::{Event, EventId, RunId, Status, StepId, Timestamp};
 
@@ -390,17 +391,4 @@ impl RunState {
     pub fn admits_all(&self, entries: &[Entry]) -> Result<(), Refusal> {
         crate::admits::all(self, entries)
     }
-}
-
-/// Returns the id of the event that a copied outcome contains, if there is one.
-fn id_of_copied_event(kind: StepKind, outcome: &Outcome) -> Option<EventId> {
-    #[derive(serde::Deserialize)]
-    struct EventIdField {
-        id: EventId,
-    }
-    let Outcome::Value(event) = outcome else { return None };
-    if kind != StepKind::Event {
-        return None;
-    }
-    serde_json::from_str::<Option<EventIdField>>(event.get()).ok().flatten().map(|copied| copied.id)
 }

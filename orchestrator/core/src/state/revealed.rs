@@ -1,7 +1,7 @@
 //! Outcomes as a replay reveals them to a handler.
 
 use crate::journal::{Entry, Fact, Outcome, StepKind};
-use crate::{Json, StepId, Timestamp, json};
+use crate::{EventId, Json, StepId, Timestamp, json};
 
 /// The outcome of a step, as a replay reveals it to a handler.
 #[derive(Clone, Debug)]
@@ -93,4 +93,17 @@ impl RevealedOutcome {
 fn wrap_callback_data(data: &Json) -> Json {
     let fields = std::collections::BTreeMap::from([("data", data)]);
     json::to_json(&fields).unwrap_or_else(|_| json::empty_object())
+}
+
+/// Returns the id of the event that a copied outcome contains, if there is one.
+pub(super) fn id_of_copied_event(kind: StepKind, outcome: &Outcome) -> Option<EventId> {
+    #[derive(serde::Deserialize)]
+    struct EventIdField {
+        id: EventId,
+    }
+    let Outcome::Value(event) = outcome else { return None };
+    if kind != StepKind::Event {
+        return None;
+    }
+    serde_json::from_str::<Option<EventIdField>>(event.get()).ok().flatten().map(|copied| copied.id)
 }

@@ -128,13 +128,9 @@ impl HopSetup {
     /// Begins the hop. The hop first asks for its run.
     pub(crate) fn begin(&self) -> HopFixture {
         let version = |spec: &Spec| FunctionVersion { spec: spec.clone(), version: None, executes_in_poll: false };
-        let own = FunctionVersion {
-            spec: self.spec.clone(),
-            version: self.version.map(Into::into),
-            executes_in_poll: self.executes_in_poll,
-        };
-        let catalog = Catalog::new(self.others.iter().map(version).chain([own]));
-        self.begin_in(catalog)
+        let (own_version, executes_in_poll) = (self.version.map(Into::into), self.executes_in_poll);
+        let own = FunctionVersion { spec: self.spec.clone(), version: own_version, executes_in_poll };
+        self.begin_in(Catalog::new(self.others.iter().map(version).chain([own])))
     }
 
     pub(crate) fn begin_in(&self, catalog: Catalog) -> HopFixture {
