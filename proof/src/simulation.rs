@@ -182,7 +182,8 @@ impl Simulation {
             memory.set_exclusive();
         }
         let max_delay = if settings.one_in(2) { MAX_DELAY } else { MIN_DELAY };
-        let splits_slots = settings.one_in(2);
+        // the order of tickets is checked between calls, so each operation must be a call of its own
+        let splits_slots = true;
         let is_controlled = functions.control.is_some() && (knobs.standstills > 0 || settings.one_in(2));
         let pausable = if is_controlled { controls::CONTROLLED } else { functions::MAIN };
         let now = clock.now();
