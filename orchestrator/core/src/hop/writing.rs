@@ -143,10 +143,12 @@ impl ActiveHop {
         entries
     }
 
-    /// Returns the wake for the deadline of the run. It is sent with the first entry of the run.
+    /// Returns the wake for the deadline of the run. It is sent with the entry from which the deadline
+    /// counts.
     fn deadline_wake(&self, entries: &[Entry], now: Timestamp) -> Option<EarlyWrite> {
         let within = self.spec().flow.finish_within.filter(|_| self.run.first_run_at.is_none())?;
-        let first = entries.iter().find(|entry| entry.fact.is_requested_by_handler())?;
+        let is_first = |fact: &Fact| fact.is_requested_by_handler() || matches!(fact, Fact::HandlerFailed { .. });
+        let first = entries.iter().find(|entry| is_first(&entry.fact))?;
         Some(self.wake_at(WakeCause::Deadline, first.at + within, now))
     }
 

@@ -5,7 +5,7 @@ use stepladder_core::journal::Fact;
 use stepladder_core::wake::{Timer, TimerPurpose};
 use stepladder_core::{WakeCause, json};
 
-use crate::world::{HopSetup, START, body, later_wakes, secs, started};
+use crate::world::{HopSetup, START, body, failure, later_wakes, secs, started};
 
 #[test]
 fn a_run_ends_when_its_start_is_late() {
@@ -32,6 +32,24 @@ fn the_deadline_of_the_end_is_written_with_the_first_entry() {
     let mut world = HopSetup::new().spec(|spec| spec.flow.finish_within = Some(secs(100))).polled();
     world.wants(vec![body("a")]);
     assert_eq!(later_wakes(world.write()), [(WakeCause::Deadline, world.now + secs(100))]);
+}
+
+#[test]
+fn the_deadline_of_the_end_is_written_with_a_failure_before_the_first_step() {
+    let mut setup = HopSetup::new().spec(|spec| spec.flow.finish_within = Some(secs(100)));
+    setup.worker.retry_delay = Some(secs(3));
+    let mut world = setup.polled();
+    world.returns(Err(failure("boom")));
+    assert_eq!(world.facts(), ["HandlerFailed"]);
+    let (retry, deadline) = ((WakeCause::Due, world.now + secs(3)), (WakeCause::Deadline, world.now + secs(100)));
+    assert_eq!(later_wakes(world.write()), [retry, deadline]);
+    let failed = world.write().entries[0].fact.clone();
+    world.finish();
+
+    setup.now = world.now + secs(3);
+    let mut again = setup.after(vec![failed]).woken(WakeCause::Due).polled();
+    again.wants(vec![body("a")]);
+    assert_eq!((again.facts(), later_wakes(again.write())), (vec!["StepStarted".to_owned()], vec![]), "once");
 }
 
 #[test]
