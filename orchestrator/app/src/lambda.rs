@@ -90,7 +90,7 @@ pub(crate) fn deadline(context: &lambda_runtime::Context) -> Timestamp {
     end - RESERVE.min(end.since(SystemClock.now()) / 4)
 }
 
-/// Opens the store, with connections of its own.
+/// Opens the store with separate connections.
 fn backend(settings: &LambdaSettings) -> Aws {
     storage::open_stack(&settings.table, &settings.queues, settings.retention)
 }

@@ -1,7 +1,7 @@
-//! Opens the store of a process. This is the one place that names the adapters: a new store is a
-//! [`Location`] and an arm of [`open`].
+//! Opens the store of a process. This is the only place that names the adapters: a new store needs
+//! a [`Location`] and an arm of [`open`].
 //!
-//! What is deliberately not here: the messages of AWS. The roles on Lambda read them (`lambda/`).
+//! The messages of AWS are deliberately not handled here, but by the roles on Lambda (`lambda/`).
 
 #[cfg(feature = "local")]
 mod file;
@@ -19,7 +19,7 @@ use stepladder_engine::ports::{Backend, queues::Queues};
 #[cfg(feature = "aws")]
 pub(crate) use table::open_stack;
 
-/// Where a store is.
+/// Where the store of a process is.
 #[cfg(feature = "cli")]
 #[derive(Clone, Debug)]
 pub(crate) enum Location {
@@ -31,12 +31,12 @@ pub(crate) enum Location {
     Table(String),
 }
 
-/// An open store.
+/// An open store, with its queues.
 #[cfg(feature = "cli")]
 pub(crate) struct Store {
     /// The store and its queue of wakes.
     pub(crate) backend: Arc<dyn Backend>,
-    /// The queues, if they are a service of their own whose addresses are known.
+    /// The queues, if they are separate services with known addresses.
     pub(crate) queues: Option<Arc<dyn Queues>>,
 }
 

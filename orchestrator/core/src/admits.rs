@@ -96,7 +96,7 @@ struct JournalView<'a> {
     collecting: bool,
     has_version: bool,
     admitted: bool,
-    /// The number and the lease of the call that is under way.
+    /// The number and the lease of the executor call in progress.
     call: Option<(u32, Timestamp)>,
     calls: u32,
 }

@@ -218,8 +218,8 @@ impl Hop {
         }
     }
 
-    /// Returns when the open call of the executor is over at the latest; `None` without one. The poll
-    /// is then given up, and answered with [`Input::TimeIs`].
+    /// Returns when the open call of the executor must be over; `None` if there is no open call. At
+    /// this time the poll is given up, and the shell answers with [`Input::TimeIs`].
     pub fn call_expires(&self) -> Option<Timestamp> {
         match &self.phase {
             Phase::Active(active) => active.call_expires(),

@@ -179,11 +179,11 @@ pub enum Fact {
     },
     /// The handler returned an error outside a step. The handler runs again at `retry_at`.
     HandlerFailed { attempt: u32, error: Failure, retry_at: Timestamp },
-    /// An executor that executes steps while it is polled is called, until `lease_until` at the latest.
-    /// No step starts until the call ends. Calls count from 1.
+    /// An executor that executes steps while it is polled is being called, at most until
+    /// `lease_until`. No step starts until the call ends. Calls are counted from 1.
     CallStarted { call: u32, lease_until: Timestamp, worker: Arc<str> },
-    /// The call ended. The starts and the outcomes of its steps follow in the same record. It is
-    /// `interrupted` if its worker died.
+    /// The call ended. The starts and the outcomes of its steps follow in the same record. The call
+    /// is `interrupted` if its worker died.
     CallEnded {
         call: u32,
         #[serde(default, skip_serializing_if = "is_false")]

@@ -23,8 +23,8 @@ pub enum OwnStep {
     /// The wait for an event that cancels the run, with the index of its `cancel_on` setting. Only
     /// the subscription index contains such steps.
     CancelOn(usize),
-    /// The call of an executor that executes steps while it is polled. Only the holders of its slots
-    /// name this step.
+    /// The call of an executor that executes steps while it is polled. Only the holders of the
+    /// call's slots use this step.
     Call,
 }
 

@@ -1,12 +1,12 @@
 //! The bookkeeping of a replay, for executors of every kind: which steps a function has requested,
-//! which it still waits for, and which recorded outcomes it has seen.
+//! for which it still waits, and which recorded outcomes it has seen.
 //!
-//! An executor gives the recorded outcomes to a [`Ledger`] and runs the function. Each step that
-//! the function requests is entered. When the function waits, the executor reveals the next
-//! outcome and runs the function again (rule 7). Once no outcome is left, the wanted steps are the
-//! answer of the poll.
+//! An executor adds the recorded outcomes to a [`Ledger`] and runs the function. Each step that the
+//! function requests is entered into the ledger. When the function waits, the executor reveals the
+//! next outcome and runs the function again (rule 7). Once no outcome is left, the wanted steps are
+//! the result of the poll.
 //!
-//! What is deliberately not here: tasks, wakers, threads, bodies and their results.
+//! Tasks, wakers, threads, bodies and their results are deliberately not part of this module.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -14,15 +14,15 @@ use crate::decide::Want;
 use crate::state::RevealedOutcome;
 use crate::{StepId, Timestamp};
 
-/// The bookkeeping of one replay. Steps have indexes, in the order in which they were entered.
+/// The bookkeeping of one replay. Each step has an index, in the order in which steps were entered.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     /// How often each step name was used.
     name_counts: HashMap<String, u32>,
     steps: Vec<LedgerStep>,
     index: HashMap<StepId, usize>,
-    /// Steps that wait for the engine. Kept up to date one by one: a join of a thousand steps must
-    /// not be listed a thousand times.
+    /// The steps that wait for the engine. The set is updated step by step, because a join of a
+    /// thousand steps must not be listed a thousand times.
     wanted: BTreeSet<usize>,
     /// The number of steps whose body is running, or has ended without a revealed outcome.
     active: usize,
@@ -33,7 +33,7 @@ pub struct Ledger {
     dropped: Vec<StepId>,
     /// Whether the set of wanted steps has changed since it was last listed.
     changed: bool,
-    /// When the latest revealed outcome was written.
+    /// When the latest revealed outcome was recorded.
     now: Timestamp,
 }
 
@@ -54,31 +54,31 @@ enum RequestState {
     BodyEnded,
     /// The step has not taken its outcome yet.
     Revealed(RevealedOutcome),
-    /// The step has taken its outcome, or the function has dropped it.
+    /// The step has taken its outcome, or the function has dropped the step.
     Closed,
 }
 
-/// What a requested step does next.
+/// What a requested step must do next.
 #[derive(Clone, Debug)]
 pub enum StepProgress {
-    /// It waits for the engine.
+    /// The step waits for the engine.
     Waiting,
     /// Its body runs.
     Running,
-    /// Its body has ended or was stopped, and has no outcome yet.
+    /// The body of the step has ended or was stopped, but the step has no outcome yet.
     BodyEnded,
-    /// It ends with this outcome, which is returned once.
+    /// The step ends with this outcome, which is returned only once.
     Outcome(RevealedOutcome),
-    /// It has returned its outcome before, or was dropped.
+    /// The step has already returned its outcome, or was dropped.
     Closed,
 }
 
-/// What was revealed.
+/// The result of revealing an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reveal {
-    /// The outcome of a step that waits for it, by the step's index.
+    /// The outcome belongs to a step that waits for it. Contains the index of the step.
     Step(usize),
-    /// The outcome of a step that the function has not requested yet, or has dropped.
+    /// The outcome belongs to a step that the function has not requested yet, or has dropped.
     Other,
 }
 
@@ -99,13 +99,13 @@ impl Ledger {
         }
     }
 
-    /// Returns when the latest revealed outcome was written; before the first, when the run was
-    /// created.
+    /// Returns when the latest revealed outcome was recorded. Before the first outcome, returns
+    /// when the run was created.
     pub fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// Returns the id of a new step: its name, plus `:1`, `:2`… if the name repeats.
+    /// Returns the id of a new step: its name, followed by `:1`, `:2`… if the name repeats.
     pub fn assign_id(&mut self, name: String) -> StepId {
         match self.name_counts.get_mut(&name) {
             None => {
@@ -121,12 +121,12 @@ impl Ledger {
         }
     }
 
-    /// Adds a recorded outcome, after all earlier ones.
+    /// Adds a recorded outcome after all earlier ones.
     pub fn push(&mut self, outcome: RevealedOutcome) {
         self.recorded.push_back(outcome);
     }
 
-    /// Enters a step that the function requests. Returns its index.
+    /// Enters a step that the function requests, and returns its index.
     pub fn enter(&mut self, want: Want) -> usize {
         let at = self.steps.len();
         self.index.insert(want.step.clone(), at);
@@ -142,7 +142,7 @@ impl Ledger {
         at
     }
 
-    /// Returns what an entered step wants.
+    /// Returns the request of an entered step.
     pub fn want(&self, at: usize) -> &Want {
         &self.steps[at].want
     }
@@ -152,7 +152,7 @@ impl Ledger {
         self.index.get(step).copied()
     }
 
-    /// Returns what an entered step does next, and takes its outcome if it is revealed.
+    /// Returns what an entered step must do next. If its outcome was revealed, takes the outcome.
     pub fn poll(&mut self, at: usize) -> StepProgress {
         let state = &mut self.steps[at].state;
         match state {
@@ -167,7 +167,7 @@ impl Ledger {
         }
     }
 
-    /// Lets the body of a wanted step run. Returns the step's index; `None` if the step is not
+    /// Lets the body of a wanted step run. Returns the index of the step; `None` if the step is not
     /// wanted.
     pub fn start_body(&mut self, step: &str) -> Option<usize> {
         let at = self.index_of(step).filter(|at| matches!(self.steps[*at].state, RequestState::Wanted))?;
@@ -186,7 +186,7 @@ impl Ledger {
         is_running
     }
 
-    /// Records that the function has dropped a step that it had requested.
+    /// Records that the function has dropped a step after requesting it.
     pub fn drop_step(&mut self, at: usize) {
         match std::mem::replace(&mut self.steps[at].state, RequestState::Closed) {
             RequestState::Wanted => {
@@ -203,7 +203,7 @@ impl Ledger {
         }
     }
 
-    /// Reveals the next recorded outcome; `None` if none is left.
+    /// Reveals the next recorded outcome. Returns `None` if there is none.
     pub fn reveal_next(&mut self) -> Option<Reveal> {
         let revealed = self.recorded.pop_front()?;
         self.now = self.now.max(revealed.at);
@@ -216,15 +216,15 @@ impl Ledger {
                 self.wanted.remove(&at);
             }
             RequestState::Running | RequestState::BodyEnded => self.active -= 1,
-            // the function has dropped the step: its `select!` took another branch
+            // the function has dropped the step, because its `select!` took another branch
             RequestState::Revealed(_) | RequestState::Closed => return Some(Reveal::Other),
         }
         self.steps[at].state = RequestState::Revealed(revealed);
         Some(Reveal::Step(at))
     }
 
-    /// Returns the steps that wait for the engine, in the order in which they were entered. From
-    /// here on, [`has_changed`](Self::has_changed) is false until the set changes.
+    /// Returns the steps that wait for the engine, in the order in which they were entered. After
+    /// this call, [`has_changed`](Self::has_changed) is false until the set changes.
     pub fn wanted(&mut self) -> Vec<Want> {
         self.changed = false;
         self.wanted.iter().map(|at| self.steps[*at].want.clone()).collect()
@@ -235,7 +235,7 @@ impl Ledger {
         self.changed
     }
 
-    /// Returns whether a body runs, or has ended without a revealed outcome.
+    /// Returns whether a body is running, or has ended without a revealed outcome.
     pub fn is_active(&self) -> bool {
         self.active > 0
     }
@@ -245,7 +245,8 @@ impl Ledger {
         std::mem::take(&mut self.dropped)
     }
 
-    /// Returns whether an outcome of this step is recorded that no step has asked for.
+    /// Returns whether a recorded outcome of this step was revealed although no step has requested
+    /// it.
     pub fn has_unclaimed(&self, step: &str) -> bool {
         self.unclaimed.contains_key(step) || self.recorded.iter().any(|revealed| *revealed.step == *step)
     }

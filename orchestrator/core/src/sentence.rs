@@ -26,7 +26,7 @@ pub fn truncated(what: impl Display, bytes: usize) -> String {
     text.text
 }
 
-/// Shows an error and its causes, each once: a cause is left out if its text has been shown.
+/// Formats an error with its causes. A cause is omitted if its text was already written.
 #[derive(Debug)]
 pub struct WithCauses<'a>(pub &'a (dyn Error + 'a));
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{EventId, RunId, RunOrStep, StepId, Timestamp};
 
-/// The key of a wait queue: the key of its limit, or one for the runs of a paused function.
+/// The key of a wait queue: the key of a limit, or the key for runs of a paused function.
 pub type QueueKey = Arc<str>;
 
 /// A concurrency limit as it applies to one run.
@@ -97,8 +97,8 @@ pub struct Ticket {
     pub of: RunOrStep,
 }
 
-/// Returns the key of a function's pause: of the flow state that records it, and of the wait queue of
-/// its runs.
+/// Returns the key for a pause of a function. The flow state of the pause and the wait queue of the
+/// function's runs have this key.
 pub fn pause_key(function: &str) -> QueueKey {
     format!("paused/{function}/").into()
 }

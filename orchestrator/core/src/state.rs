@@ -73,11 +73,12 @@ pub struct RunState {
     /// Since when and why the executor of the function cannot be reached; `None` if it is
     /// reachable.
     pub unreachable: Option<ExecutorOutage>,
-    /// The call of the executor that is under way, if the executor executes steps while it is polled.
+    /// The call of the executor that is in progress, if the executor executes steps while it is
+    /// polled.
     pub call: Option<ExecutorCall>,
     /// The number of the latest call.
     pub calls: u32,
-    /// Calls in a row whose worker died.
+    /// The number of consecutive calls whose worker died.
     pub call_interruptions: u32,
     /// The secret of the run's callback tokens: the random token of the run's first record. It is
     /// never shown to users.

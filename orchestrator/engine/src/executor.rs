@@ -1,28 +1,29 @@
 //! The interface between the engine and front ends such as the SDK.
 //!
-//! An [`Executor`] executes functions. It opens an [`Execution`] of a run's function. The execution
-//! replays the function over the recorded outcomes, returns what the function wants next, and
-//! executes attempts of steps. How it does this is up to the front end: the Rust SDK polls a
-//! future, and another front end may use HTTP.
+//! An [`Executor`] executes functions. For a run, it opens an [`Execution`] of the run's function.
+//! The execution replays the function with the recorded outcomes, returns what the function
+//! requests next, and executes attempts of steps. How it does this is up to the front end: the Rust
+//! SDK polls a future, and another front end may use HTTP.
 //!
-//! What is deliberately not here: which steps start, when they are retried, and what is written.
-//! The engine decides that.
+//! Which steps start, when they are retried, and what is written is deliberately not decided here,
+//! but by the engine.
 //!
-//! # What an implementation must keep
+//! # Requirements for an implementation
 //!
-//! - **A replay is deterministic.** The same outcomes in the same order lead to the same wants. The
-//!   bookkeeping of a replay is in `stepladder_core::replay`.
+//! - **A replay is deterministic.** The same outcomes in the same order lead to the same requests.
+//!   `stepladder_core::replay` contains the bookkeeping of a replay.
 //! - **Outcomes are revealed one at a time**, in journal order. Between two of them, the function
 //!   runs until it makes no more progress (rule 7).
-//! - **Each started attempt ends once**: with a result of [`Execution::wait`], or as dropped. Only a
-//!   dropped execution ends its attempts without either.
+//! - **Each started attempt ends once**: with a result of [`Execution::wait`], or as dropped. Only
+//!   if the execution itself is dropped do its attempts end without either.
 //! - **Dropping an execution cancels its attempts**, as far as that is possible.
-//! - **An executor that cannot be reached says so** ([`Unreachable`]). It must not turn this into a
-//!   failure of the code: that would use up a retry.
-//! - **Compensations are steps.** A function that fails for good and has something to undo requests
-//!   the step `OwnStep::Compensation`, whose value is its failure as JSON. Then it requests one step
-//!   for each compensation, and ends with the recorded failure. The engine needs to know no more.
-//! - **An execution may outlive a hop.** It gets each outcome once, and must remember it.
+//! - **An executor that cannot be reached says so** ([`Unreachable`]). It must not report this as a
+//!   failure of the code, because that would use a retry.
+//! - **Compensations are steps.** If a function fails permanently and has something to undo, it
+//!   requests the step `OwnStep::Compensation`, whose value is the failure as JSON. Then it
+//!   requests one step for each compensation, and ends with the recorded failure. The engine needs
+//!   to know nothing else.
+//! - **An execution may outlive a hop.** It receives each outcome once, and must remember it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,10 +49,10 @@ pub trait Executor: Send + Sync {
     /// later, without end.
     async fn open(&self, run: RunView, deadline: Timestamp) -> Result<Box<dyn Execution>, OpenError>;
 
-    /// Returns whether an execution executes steps while it is polled ([`Polled::executed`]). Each
-    /// poll is then a call under a lease, with slots of the function's step limits. No other hop
-    /// calls the executor for the run meanwhile. A poll that takes longer than the function's step
-    /// time-out is dropped, and the handler's attempt fails.
+    /// Returns whether an execution executes steps while it is polled ([`Polled::executed`]). Then
+    /// each poll is a call with a lease, and with slots of the function's step limits. Meanwhile no
+    /// other hop calls the executor for the run. A poll that takes longer than the function's step
+    /// timeout is dropped, and the handler's attempt fails.
     fn executes_in_poll(&self) -> bool {
         false
     }

@@ -190,8 +190,8 @@ impl Intake {
         self.apply_under(&catalog, events, now).await
     }
 
-    /// Returns the functions of this moment. If one of the events starts none of them, looks for
-    /// functions that were registered a moment ago.
+    /// Returns the current functions. If one of the events starts none of them, looks for functions
+    /// that were registered a moment ago.
     async fn current_for(&self, events: &[Event]) -> Arc<Catalog> {
         let starts_one = |catalog: &Catalog, event: &Event| {
             catalog.specs().any(|spec| spec.triggers.iter().any(|trigger| trigger.event == event.name))

@@ -42,7 +42,7 @@ pub(crate) enum RepeatedCall {
     /// Otherwise the repetition would end in a conflict, and a finished body would be executed
     /// again.
     Commit,
-    /// A release of slots. A slot that is not held is not released again.
+    /// A release of slots. Releasing a slot that the holder does not have changes nothing.
     Release,
     /// A change of a flow state. If the flow state already has the wanted value, the change counts
     /// as done.

@@ -75,7 +75,8 @@ impl Sweep {
     /// completely.
     pub(crate) async fn sweep(&self) -> Result<SweepReport, StoreError> {
         self.slots.release_pending().await;
-        // ticks of functions that were registered since the last sweep
+        // this finds functions that were registered since the last sweep, so that their ticks are
+        // sent
         self.runtime.current().await;
         let now = self.runtime.now();
         let mut stored = self.runtime.backend.cursor().await?;

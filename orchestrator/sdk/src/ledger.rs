@@ -35,7 +35,7 @@ pub(crate) struct ReplayLedger {
 struct Inner {
     scope: Scope,
     replay: Ledger,
-    /// What belongs to each step of the replay, by the step's index.
+    /// The state of each step in the replay, by the step's index.
     steps: Vec<StepEntry>,
     finished: Vec<FinishedStep>,
     /// The number of random values that the handler has drawn.
@@ -46,7 +46,7 @@ struct Inner {
     log: HandlerLog,
 }
 
-/// What belongs to a step that the handler has polled.
+/// The state of a step that the handler has polled.
 #[derive(Default)]
 struct StepEntry {
     waker: Option<Waker>,
@@ -264,7 +264,8 @@ impl Inner {
     }
 }
 
-/// Wakes the future of a step. Not under the lock: a waker may own futures that contain steps.
+/// Wakes the future of a step. The lock is released first, because a waker may own futures that
+/// contain steps.
 fn wake(mut inner: MutexGuard<'_, Inner>, at: usize) {
     let waker = inner.steps[at].waker.take();
     drop(inner);

@@ -238,7 +238,7 @@ fn load_wait_queues(db: &Connection) -> Result<WaitQueues, SqliteError> {
     for (key, run) in load_holders(db)? {
         queues
             .change(&key, |queue| queue.acquire(u32::MAX, &Holder::Run(run), Timestamp::MAX, Timestamp::default()))
-            // there is always a free slot
+            // the slot is always acquired, because there is a free one
             .ok();
     }
     let mut query = db.prepare("SELECT key, place FROM places")?;

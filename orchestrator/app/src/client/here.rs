@@ -28,7 +28,7 @@ pub(super) async fn answer(router: Router, request: RequestBuilder) -> Result<Se
 /// Opens a table with its queues.
 ///
 /// # Errors
-/// When the table cannot be read.
+/// The table cannot be read.
 pub(crate) async fn open(table: &str) -> Result<Store, StopReason> {
     storage::open(Location::Table(table.to_owned())).await.map_err(StopReason::problem)
 }

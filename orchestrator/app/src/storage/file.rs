@@ -1,4 +1,4 @@
-//! A data file of SQLite.
+//! Opens a data file of SQLite as the store.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A table of DynamoDB and queues of SQS.
+//! Opens a DynamoDB table and SQS queues as the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(super) async fn open(table: &str) -> Result<Store, String> {
     })
 }
 
-/// Opens the table and the queues of a stack, in a Lambda function.
+/// Opens the table and the queues of a stack, from a Lambda function.
 pub(crate) fn open_stack(table: &str, queues: &QueueAddresses, retention: Duration) -> Aws {
     let options = AwsOptions { trace: stepladder_observe::trace::current, ..options(table, queues.clone(), retention) };
     Aws::new(&Connection::from_environment(), options)

@@ -28,7 +28,7 @@ pub const SENT_AT: &str = "stepladder-sent-at";
 /// How long a message that is being moved is invisible to other receivers.
 const VISIBILITY: Duration = Duration::from_secs(60);
 
-/// A redrive in progress.
+/// A redrive that is in progress.
 #[derive(Default)]
 pub(super) struct Redrive {
     pub(super) report: RedriveReport,
@@ -53,8 +53,8 @@ impl Aws {
         Ok(redrive.report)
     }
 
-    /// Redrives within bounds. Dead letters that were not
-    /// moved stay hidden for a minute, so that the next call reaches the ones behind them.
+    /// Redrives dead letters within bounds. Dead letters that were not moved stay hidden for a
+    /// minute, so that the next call reaches the ones behind them.
     pub(super) async fn redrive_within(
         &self,
         queue: DeadLetterQueue,

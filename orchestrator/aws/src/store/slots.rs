@@ -274,7 +274,7 @@ impl Aws {
 
     /// Releases a slot. Does nothing if the holder has none.
     pub(super) async fn release_holder(&self, limit: &Limit, holder: &Holder) -> StoreResult<()> {
-        // if all holders fit into one item, it need not be read first
+        // if one item can contain all holders, it need not be read first
         if limit.slots <= MAX_HOLDERS && self.release_from(limit, 0, holder).await? {
             return Ok(());
         }

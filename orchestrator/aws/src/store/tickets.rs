@@ -37,7 +37,7 @@ impl Aws {
         [of_run, in_queue]
     }
 
-    /// Adds a ticket, and returns whether it is new. A step that has a ticket keeps it.
+    /// Adds a ticket, and returns whether it is new. If the step already has a ticket, it is kept.
     pub(super) async fn add_ticket(&self, queue: &str, ticket: &Ticket) -> StoreResult<bool> {
         let [of_run, in_queue] = self.ticket_items(queue, ticket, self.now());
         let key = layout::ticket_of_run(queue, ticket.run, &ticket.of);
@@ -59,8 +59,8 @@ impl Aws {
         }
     }
 
-    /// Deletes the ticket of a step, or all tickets of the run. This includes one at the head of
-    /// the queue to which no item of the run leads.
+    /// Deletes the ticket of a step, or all tickets of the run. This includes a ticket at the head
+    /// of the queue that no item of the run refers to.
     pub(super) async fn delete_tickets_of(&self, limit: &Limit, run: RunId, of: Option<&RunOrStep>) -> StoreResult<()> {
         let items = match of {
             Some(of) => self.get(&layout::ticket_of_run(&limit.key, run, of)).await?.into_iter().collect(),
@@ -75,7 +75,7 @@ impl Aws {
         Ok(())
     }
 
-    /// Deletes the tickets to which these items of a run lead.
+    /// Deletes the tickets to which these items of a run refer.
     pub(super) async fn delete_tickets(&self, items: Vec<Item>) -> StoreResult<()> {
         for item in items {
             let of_run = ItemKey { pk: item.text("PK")?.into(), sk: item.text("SK")?.into() };
@@ -148,7 +148,6 @@ impl Aws {
         self.query(query).await?.iter().map(ticket).collect()
     }
 
-    /// Returns the number of tickets before a ticket.
     pub(super) async fn count_tickets_before(&self, queue: &str, ticket: &Ticket) -> StoreResult<usize> {
         let range = Some(("SK < :a", vec![layout::ticket_sk(ticket)]));
         self.count(TableQuery { partition: ("PK", layout::wait_queue(queue)), range, ..TableQuery::default() }).await

@@ -57,7 +57,7 @@ pub(super) enum ActivePhase {
     /// The run continues later, so a promoted ticket is given up. The hop looks up which queues
     /// contain the ticket. If one of them does, the wake is sent.
     GivingUpTurn(Box<(Draft, RunOrStep, Option<Wake>)>),
-    /// The next call of the executor is admitted.
+    /// The next call of the executor is being prepared.
     BeforeCall(Box<BeforeCall>),
     /// A new execution of the function is being opened.
     Opening,

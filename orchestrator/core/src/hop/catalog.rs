@@ -16,7 +16,8 @@ pub struct FunctionVersion {
     pub spec: Spec,
     /// The version of the function, if it has one.
     pub version: Option<Arc<str>>,
-    /// Whether its executor executes steps while it is polled: each poll then has a lease.
+    /// Whether the executor of the function executes steps while it is polled. Then each poll has a
+    /// lease.
     pub executes_in_poll: bool,
 }
 

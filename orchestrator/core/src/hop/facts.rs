@@ -14,8 +14,8 @@ pub(super) fn is_outcome(entry: &Entry) -> bool {
     )
 }
 
-/// Returns whether an entry is the start of a step that was executed during a poll: its outcome is
-/// among the entries.
+/// Returns whether an entry is the start of a step that was executed during a poll, because its
+/// outcome is one of the other entries.
 pub(super) fn is_executed(entry: &Entry, entries: &[Entry]) -> bool {
     let Fact::StepStarted { step, attempt, .. } = &entry.fact else { return false };
     entries.iter().any(|other| match &other.fact {

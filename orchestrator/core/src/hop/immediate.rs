@@ -1,10 +1,11 @@
 //! Immediate execution: an executor that executes steps while it is polled. Each poll is a call
-//! under a lease of its own.
+//! with a lease of its own.
 //!
-//! The call acquires the slots of the function's step limits and is written to the journal before
-//! it begins. Until it ends, no other hop calls the executor for the run, and no step starts. The
-//! call's end, the starts and the outcomes of its steps are one record, together with the start of
-//! the next call. A call whose worker died is taken over after its lease, like an attempt.
+//! The call acquires the slots of the function's step limits, and its start is written to the
+//! journal before it begins. Until the call ends, no other hop calls the executor for the run, and
+//! no step starts. The end of the call, the starts and the outcomes of its steps are one record,
+//! together with the start of the next call. If the worker of a call died, another worker continues
+//! after the lease has expired, as with an attempt.
 
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::limits::INTERRUPTIONS;
 use crate::state::ExecutorCall;
 use crate::{ErrorCode, OwnStep, Timestamp, WakeCause};
 
-/// What is awaited before a call begins.
+/// What the hop is waiting for before a call starts.
 #[derive(Clone, Debug)]
 pub(super) enum BeforeCall {
     /// The slots of the call.
@@ -29,22 +30,23 @@ pub(super) enum BeforeCall {
     LeaseWakes(Draft),
 }
 
-/// A call of the executor that this hop has admitted.
+/// A call of the executor that this hop has started.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OpenCall {
     number: u32,
     began: Timestamp,
-    /// When the call's time-out ends.
+    /// The time at which the call's timeout ends.
     expires: Timestamp,
 }
 
 impl ActiveHop {
-    /// Returns when the open call's time-out ends.
+    /// Returns the time at which the timeout of the open call ends.
     pub(super) fn call_expires(&self) -> Option<Timestamp> {
         self.execution.call.map(|call| call.expires)
     }
 
-    /// Returns until when another hop's call may go on. The calls of dead processes do not.
+    /// Returns until when the call of another hop may continue. The calls of dead processes are
+    /// ignored.
     pub(super) fn foreign_call(&self, now: Timestamp) -> Option<Timestamp> {
         let call = self.run.call.as_ref()?;
         let worker = &self.invocation.worker;
@@ -52,7 +54,7 @@ impl ActiveHop {
         Some(call.lease_until).filter(|lease| !is_dead && now < *lease)
     }
 
-    /// Returns the call that the journal shows as under way, and that the draft does not end.
+    /// Returns the call that is in progress according to the journal, unless the draft ends it.
     fn unfinished_call(&self, draft: &Draft) -> Option<&ExecutorCall> {
         let is_ended = |number| {
             let ends = |entry: &Entry| matches!(entry.fact, Fact::CallEnded { call, .. } if call == number);
@@ -61,8 +63,8 @@ impl ActiveHop {
         self.run.call.as_ref().filter(|call| !is_ended(call.number))
     }
 
-    /// Leaves a run whose executor another hop calls. One copy of the wake comes after the call's
-    /// lease (rule 10).
+    /// Leaves a run whose executor is being called by another hop. A copy of the wake is due after
+    /// the lease of that call (rule 10).
     pub(super) fn leave_call(&mut self, lease_until: Timestamp, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         let longest = turn.now() + self.invocation.worker.max_delay;
         let due = (lease_until + Duration::from_millis(1)).min(longest);
@@ -71,7 +73,8 @@ impl ActiveHop {
         self.write(draft, Ack::Now, Next::LeaveOrKeep, turn)
     }
 
-    /// Admits the next call: its slots, then its entry. The draft has the outcomes of the call before.
+    /// Prepares the next call: acquires its slots, then writes its entry. The draft contains the
+    /// outcomes of the previous call.
     pub(super) fn admit_call(&mut self, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         if let Some(lease) = self.foreign_call(turn.now()).filter(|_| self.unfinished_call(&draft).is_some()) {
             return self.leave_call(lease, draft, turn);
@@ -96,8 +99,9 @@ impl ActiveHop {
         ActivePhase::BeforeCall(Box::new(BeforeCall::Slots(draft)))
     }
 
-    /// Returns the cause of the wake that another invocation calls the executor with, if this one does
-    /// not. The first call needs enough time; later ones must be within budget, like attempts.
+    /// Returns the cause of the wake with which another invocation will call the executor; `None`
+    /// if this invocation calls it. The first call needs enough time. Later calls must be within
+    /// the budget, like attempts.
     fn hands_over_call(&self, turn: &Turn<'_>) -> Option<WakeCause> {
         let fits = turn.now() + self.spec().timeout + MARGIN <= self.time.deadline;
         let worker = &self.invocation.worker;
@@ -108,14 +112,14 @@ impl ActiveHop {
         (!fits && !is_fresh).then_some(WakeCause::Fresh(None))
     }
 
-    /// Goes on with an answer before a call.
+    /// Continues with the next input before a call.
     pub(super) fn admit_call_on(&mut self, before: BeforeCall, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
         match (before, input) {
             (BeforeCall::Slots(draft), Input::Slots(SlotAnswer::Acquired)) => {
                 turn.emit(Effect::PassOnLeaseWakes(self.limits.of_steps.clone()));
                 ActivePhase::BeforeCall(Box::new(BeforeCall::LeaseWakes(draft)))
             }
-            // the ticket's promotion wakes the run
+            // the promotion of the ticket will wake the run
             (BeforeCall::Slots(draft), Input::Slots(SlotAnswer::Queued { .. })) => {
                 self.write(draft, Ack::Now, Next::LeaveOrKeep, turn)
             }
@@ -142,7 +146,7 @@ impl ActiveHop {
         self.write(draft, Ack::Later, Next::Call(call), turn)
     }
 
-    /// Calls the executor once the start is written, if the lease has not ended (rule 3).
+    /// Calls the executor after the start was written, if the lease has not expired (rule 3).
     pub(super) fn called(&mut self, number: u32, turn: &mut Turn<'_>) -> ActivePhase {
         let now = turn.now();
         self.execution.call = Some(OpenCall { number, began: now, expires: now + self.spec().timeout });
@@ -155,14 +159,15 @@ impl ActiveHop {
         self.emit_poll(Draft::default(), turn)
     }
 
-    /// Ends the open call, if there is one: its entry and the release of its slots.
+    /// Ends the open call, if there is one: adds its entry and the release of its slots.
     pub(super) fn end_call(&mut self, draft: &mut Draft, turn: &Turn<'_>) {
         let Some(call) = self.execution.call.take() else { return };
         draft.entries.push(Fact::CallEnded { call: call.number, interrupted: false }.at(turn.now()));
         draft.after.extend(self.releases_of(&OwnStep::Call.id(), call.number));
     }
 
-    /// Owes the slots of a call that this hop leaves open or did not start.
+    /// Adds the slots of a call that this hop leaves open or did not start to those that a later
+    /// write releases.
     pub(super) fn owe_call(&mut self) {
         let number = match self.execution.call.take() {
             Some(call) => call.number,
@@ -171,7 +176,8 @@ impl ActiveHop {
         self.owe_slots(&OwnStep::Call.id(), number);
     }
 
-    /// Adds the steps that were executed during the call: the start and the outcome of each.
+    /// Adds the entries of steps that were executed during the call: the start and the outcome of
+    /// each.
     pub(super) fn add_executed(
         &mut self,
         executed: Vec<ExecutedStep>,
@@ -180,7 +186,8 @@ impl ActiveHop {
         turn: &Turn<'_>,
     ) {
         for ExecutedStep { want, result, report } in executed {
-            // a step with an outcome, or of another kind, is not started: the next poll says so
+            // a step that has an outcome or another kind is not started; the next poll will report
+            // it
             let plan = decide::plan(&self.run, std::slice::from_ref(&want), self.situation(&draft.entries, turn.now()));
             let Some(ready) = plan.ready.into_iter().next() else { continue };
             let ReadyStep { step, attempt, .. } = ready.clone();
@@ -194,8 +201,8 @@ impl ActiveHop {
         }
     }
 
-    /// Returns the draft of what is written although a call cannot begin. The last answer may be lost,
-    /// so the call's slots are released.
+    /// Returns a draft of what must be written even if a call cannot start. The last answer may
+    /// have been lost, so the slots of the call are released.
     pub(super) fn abandon_call(&mut self, before: BeforeCall) -> Draft {
         self.owe_slots(&OwnStep::Call.id(), self.run.calls.saturating_add(1));
         match before {
@@ -203,12 +210,12 @@ impl ActiveHop {
         }
     }
 
-    /// Returns when the open call began.
+    /// Returns when the open call started.
     pub(super) fn call_began(&self) -> Option<Timestamp> {
         self.execution.call.map(|call| call.began)
     }
 
-    /// Ends a call that ran past its time-out: the handler's attempt fails.
+    /// Ends a call that exceeded its timeout. The handler's attempt fails.
     pub(super) fn on_call_timeout(&mut self, ahead: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         let message = format!("the call of the function ran past its time-out of {:?}", self.spec().timeout);
         let failure = Failure::with_code(message, ErrorCode::Timeout);

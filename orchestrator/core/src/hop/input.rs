@@ -124,8 +124,8 @@ pub struct Polled {
     pub lines: Vec<HandlerLogLine>,
     /// If the function has ended: the recorded outcomes that it never requested.
     pub orphans: Vec<StepId>,
-    /// Steps that were executed during the poll ([`FunctionVersion::executes_in_poll`]), in the order
-    /// in which they ended. The function sees their outcomes at the next poll.
+    /// The steps that were executed during the poll ([`FunctionVersion::executes_in_poll`]), in the
+    /// order in which they ended. The function sees their outcomes in the next poll.
     ///
     /// [`FunctionVersion::executes_in_poll`]: super::FunctionVersion::executes_in_poll
     pub executed: Vec<ExecutedStep>,
@@ -136,9 +136,9 @@ pub struct Polled {
 pub struct ExecutedStep {
     /// The step, as the function requested it.
     pub want: Want,
-    /// Its value or its failure.
+    /// The value or the failure of the step.
     pub result: Result<Json, AdvisedFailure>,
-    /// Its log lines and usage.
+    /// The log lines and the model usage of the step.
     pub report: AttemptReport,
 }
 

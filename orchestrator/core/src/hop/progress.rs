@@ -54,7 +54,7 @@ pub(super) struct Execution {
     /// The handler's log lines that are not recorded yet.
     pub(super) log: HandlerLog,
     pub(super) bodies: BTreeMap<StepId, Body>,
-    /// The call of an executor that executes steps while it is polled.
+    /// The open call, if the executor executes steps while it is polled.
     pub(super) call: Option<OpenCall>,
     /// The attempts that the function has dropped since the last poll.
     pub(super) dropped: Vec<(StepId, AttemptReport)>,

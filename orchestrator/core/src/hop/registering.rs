@@ -24,7 +24,7 @@ pub(super) struct Registering {
     draft: Draft,
     /// The number of entries in the draft before registering started. These are outcomes.
     before: usize,
-    /// Whether steps were executed during the poll: the function sees their outcomes next.
+    /// Whether steps were executed during the poll. Then the function sees their outcomes next.
     shows: bool,
     /// The items that are not registered yet, in this order.
     items: VecDeque<Item>,

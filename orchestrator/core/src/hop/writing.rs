@@ -64,9 +64,9 @@ pub(super) enum Next {
     /// Shows the function the outcomes that it has not seen, and creates the runs of calls. After a
     /// conflict: keeps the outcomes.
     Show,
-    /// Call the executor; or release the slots of the call and keep the outcomes.
+    /// Calls the executor. After a conflict: releases the slots of the call and keeps the outcomes.
     Call(u32),
-    /// Wait for executing attempts; or keep the outcomes.
+    /// Waits for executing attempts. After a conflict: keeps the outcomes.
     Await,
     /// Executes the attempts that were started. After a conflict: releases their slots and keeps
     /// the outcomes.
@@ -363,8 +363,8 @@ impl ActiveHop {
         }
     }
 
-    /// Counts the outcomes that the function saw ahead of their write. An executor that executes steps
-    /// while it is polled sees none.
+    /// Counts the outcomes that the function saw before they were written. There are none if the
+    /// executor executes steps while it is polled.
     fn count_shown(&mut self, draft: &Draft) {
         if !self.function.executes_in_poll {
             self.execution.shown += shown_ahead(&draft.entries);

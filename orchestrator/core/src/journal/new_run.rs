@@ -1,4 +1,4 @@
-//! What a run is created from.
+//! The data from which a run is created.
 
 use std::sync::Arc;
 

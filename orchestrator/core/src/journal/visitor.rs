@@ -29,7 +29,8 @@ pub trait FactVisitor {
     /// (`None`).
     fn executor_changed(&mut self, _at: Timestamp, _unreachable: Option<&str>) {}
 
-    /// Reads that the executor is called, or that a call ended (`Some`: whether its worker died).
+    /// Reads that the executor is being called (`None`), or that a call ended (`Some`: whether its
+    /// worker died).
     fn executor_called(&mut self, _at: Timestamp, _call: u32, _interrupted: Option<bool>) {}
 
     /// Reads the start of an attempt of a step.

@@ -1,4 +1,4 @@
-//! What a run knows of the executor of its function.
+//! What a run knows about the executor of its function.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ pub struct ExecutorOutage {
 pub struct ExecutorCall {
     /// The number of the call, from 1.
     pub number: u32,
-    /// When its lease ends at the latest.
+    /// The time at which the lease of the call ends.
     pub lease_until: Timestamp,
-    /// The process that makes it.
+    /// The process that makes the call.
     pub worker: Arc<str>,
 }

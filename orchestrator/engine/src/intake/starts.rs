@@ -62,7 +62,7 @@ impl Intake {
         self.start_runs_under(&self.runtime.snapshot(), runs).await
     }
 
-    /// Like [`Intake::start_runs`], for the functions of this snapshot.
+    /// Creates or skips runs like [`Intake::start_runs`], with the functions in this snapshot.
     pub(crate) async fn start_runs_under(&self, catalog: &Catalog, runs: Vec<RunDraft>) -> Result<(), StoreError> {
         let (plain, controlled) = split(catalog, runs);
         if !plain.is_empty() {

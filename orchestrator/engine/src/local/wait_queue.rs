@@ -17,7 +17,7 @@ pub struct WaitQueue {
 }
 
 impl WaitQueue {
-    /// Returns why [`acquire`](Self::acquire) would refuse; `None` if it would not.
+    /// Returns why [`acquire`](Self::acquire) would refuse a slot; `None` if it would not refuse.
     pub fn refusal(&self, slots: u32, holder: &Holder, now: Timestamp) -> Option<RefusalReason> {
         if self.held.iter().any(|holding| holding.holder == *holder) {
             return None;
@@ -32,11 +32,11 @@ impl WaitQueue {
         if may_acquire(free, ahead, self.tickets.len()) { None } else { Some(RefusalReason::Behind) }
     }
 
-    /// Acquires a slot, as [`Slots::acquire`](crate::ports::Slots::acquire) does. Returns the ticket
-    /// that was removed, if there was one.
+    /// Acquires a slot, as [`Slots::acquire`](crate::ports::Slots::acquire) does. Returns the
+    /// ticket that was removed, if there was one.
     ///
     /// # Errors
-    /// Why the slot is refused.
+    /// The reason why the slot is refused.
     pub fn acquire(
         &mut self,
         slots: u32,

@@ -43,7 +43,7 @@ impl WaitQueues {
     /// Acquires a slot of each limit, or no slot at all. Returns the tickets that were removed.
     ///
     /// # Errors
-    /// The limits that refuse a slot.
+    /// The limits that refused a slot.
     pub fn acquire_all(
         &mut self,
         limits: &[Limit],

@@ -10,8 +10,8 @@ use super::triggers::{add_filters, check_selections};
 use crate::SharedData;
 
 impl Function {
-    /// Compiles the function, and its failure handler if it has one, to functions that the
-    /// engine executes.
+    /// Compiles the function, and its failure handler if it has one, to functions that the engine
+    /// can execute.
     ///
     /// # Errors
     /// A sentence that names the function, and the invalid expression or method.

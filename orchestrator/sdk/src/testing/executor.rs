@@ -22,7 +22,7 @@ pub(super) struct TestExecutor {
 }
 
 impl TestExecutor {
-    /// Returns the function with this executor around its own.
+    /// Returns the function with an executor that wraps the original one and applies the script.
     pub(super) fn wrap(function: RegisteredFunction, script: Arc<StepScripts>) -> RegisteredFunction {
         let RegisteredFunction { description, executor: inner } = function;
         RegisteredFunction { description, executor: Arc::new(Self { inner, script }) }

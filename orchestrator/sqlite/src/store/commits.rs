@@ -26,7 +26,7 @@ pub(super) struct OutgoingWake {
 
 #[async_trait]
 impl Commits for Sqlite {
-    /// Returns `true`: the file is locked while it is open.
+    /// Returns `true`, because the file is locked while it is open.
     fn is_exclusive(&self) -> bool {
         true
     }

@@ -48,12 +48,12 @@ impl Slots for Sqlite {
     }
 }
 
-/// Returns the answer of a call that does not wait.
+/// Returns the result of a call that never waits.
 fn at_once<T>(call: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
     call.now_or_never().unwrap_or_else(|| Err(StoreError::Unavailable("the wait queues did not answer".into())))
 }
 
-/// The wait queues, locked, so that several operations are one step. No operation waits.
+/// The locked wait queues. Several operations under one lock are atomic. No operation waits.
 struct LockedQueues<'a> {
     sqlite: &'a Sqlite,
     queues: Mutex<&'a mut WaitQueues>,
@@ -82,8 +82,8 @@ impl<'a> LockedQueues<'a> {
         });
     }
 
-    /// Adds or deletes the row of a run that holds a slot until its end, so that it holds the slot
-    /// after a restart too.
+    /// Adds or deletes the row of a run that holds a slot until its end, so that the run still
+    /// holds the slot after a restart.
     fn change_holder(&self, sql: &'static str, limit: &Limit, run: RunId) {
         let key = limit.key.clone();
         self.sqlite.writer.run_in_background(move |db| -> Result<(), SqliteError> {
@@ -132,7 +132,7 @@ impl SlotOperations for LockedQueues<'_> {
     }
 
     async fn enqueue_without_slots(&self, queue: &QueueKey, ticket: Ticket) -> StoreResult<()> {
-        // with 0 slots, no ticket of this queue gets a wake when the file is opened
+        // with 0 slots, no ticket in this queue gets a wake when the file is opened
         self.add(queue, 0, ticket).map(drop)
     }
 
