@@ -222,14 +222,19 @@ impl ActiveHop {
     }
 
     /// Starts nothing, because the lease has expired, and hands the steps over to another
-    /// invocation. Another worker may already have started them.
+    /// invocation. Another worker may already have started them. Attempts that execute here go on:
+    /// their outcomes may still count.
     fn give_up_late_starts(&mut self, starting: Vec<ReadyStep>, turn: &mut Turn<'_>) -> ActivePhase {
         let mut draft = Draft { wakes: self.hand_over(&starting, true), ..Draft::default() };
+        let steps = starting.iter().map(|ready| ready.step.clone()).collect();
         for ReadyStep { step, attempt, .. } in starting {
             draft.after.extend(self.releases_of(&step, attempt));
             draft.entries.push(Fact::AttemptInterrupted { step, attempt }.at(turn.now()));
         }
-        self.write(draft, Ack::Now, Next::LeaveOrRound, turn)
+        if self.execution.bodies.is_empty() {
+            return self.write(draft, Ack::Now, Next::LeaveOrRound, turn);
+        }
+        self.write(draft, Ack::Later, Next::FanOut(steps), turn)
     }
 
     fn execute(&mut self, starting: Vec<ReadyStep>, turn: &mut Turn<'_>) {

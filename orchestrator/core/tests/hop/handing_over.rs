@@ -1,10 +1,12 @@
 //! Tests of attempts that are handed over to another invocation.
 
-use stepladder_core::hop::{Effect, Finished, Input};
+use stepladder_core::hop::{Effect, Finished, Input, LateWrite};
 use stepladder_core::journal::Fact;
+use stepladder_core::slot::Holder;
+use stepladder_core::spec::Concurrency;
 use stepladder_core::{WakeCause, json};
 
-use crate::world::{HopFixture, HopSetup, START, body, secs};
+use crate::world::{HOP, HopFixture, HopSetup, START, body, run, secs};
 
 /// Returns a hop that has executed the body of `a`. Its function may now want other steps.
 fn going_on(setup: &HopSetup) -> HopFixture {
@@ -105,5 +107,42 @@ fn a_slot_is_asked_for_with_the_ticket_of_the_step_if_it_has_one() {
         let mut world = setup.polled();
         world.wants(vec![body(step)]);
         assert!(matches!(world.question(), Effect::Acquire(request) if request.by_itself == by_itself), "{step}");
+    }
+}
+
+/// Returns a hop whose start of `b` was written after the end of its lease, while `a` executes.
+fn giving_up_a_late_start() -> HopFixture {
+    let mut world = HopSetup::new().spec(|spec| spec.concurrency.push(Concurrency::steps(2))).polled();
+    world.wants(vec![body("a")]);
+    world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
+    world.on(Input::Finished(Finished::default()));
+    world.wants(vec![body("a"), body("b")]);
+    world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    assert_eq!(world.facts(), ["StepStarted"]);
+    world.now = START + secs(1_000);
+    world.written();
+    assert_eq!((world.facts(), causes(&world)), (vec!["AttemptInterrupted".to_owned()], vec![WakeCause::Fresh(None)]));
+    world
+}
+
+#[test]
+fn executing_bodies_keep_their_outcomes_and_slots_when_a_late_start_is_given_up() {
+    let mut overtaken = giving_up_a_late_start();
+    overtaken.overtaken_by(vec![Fact::SleepStarted { step: "x".into(), until: START }]);
+    for (case, mut world) in [("written", giving_up_a_late_start()), ("overtaken", overtaken)] {
+        while !matches!(world.question(), Effect::AwaitAttempts(_)) {
+            match world.question() {
+                Effect::Poll(_) => world.wants(vec![body("a"), body("b")]),
+                _ => world.answer(),
+            };
+            assert!(!world.is_done(), "{case}: the hop has left `a`");
+        }
+        assert!(world.executed().is_empty(), "{case}: nothing starts");
+        world.succeed(&["a"]).returns(Ok(json::null()));
+        assert_eq!(world.facts(), ["StepSucceeded", "RunCompleted"], "{case}");
+        let holder = Holder::Attempt { run: run(), step: "a".into(), attempt: 1, hop: HOP };
+        let frees = |after: &LateWrite| matches!(after, LateWrite::Release { holder: of, .. } if *of == holder);
+        assert!(world.write().after.iter().any(frees), "{case}: {:?}", world.write());
+        assert!(world.finish().written.last().unwrap().acknowledges);
     }
 }
