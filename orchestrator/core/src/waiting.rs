@@ -27,7 +27,7 @@ pub struct EventWait {
 /// The condition of a wait: which events end it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventMatch {
-    /// Every event.
+    /// Every event with one of the names matches.
     Any,
     /// Events whose `data` has this value in this field. An index finds the wait, even among many
     /// subscriptions.

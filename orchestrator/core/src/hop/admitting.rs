@@ -89,7 +89,7 @@ impl ActiveHop {
         ActivePhase::Admitting(Admitting::Pause)
     }
 
-    /// Continues with the next input.
+    /// Handles the next input while the run is being admitted.
     pub(super) fn admit_on(&mut self, phase: Admitting, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
         match (phase, input) {
             (Admitting::Pause, Input::Paused(true)) => self.leave_wait_queues(Delay::Paused, turn),

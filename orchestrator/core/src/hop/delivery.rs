@@ -24,7 +24,7 @@ pub(super) const UNREGISTERED: Duration = Duration::from_secs(60);
 /// The maximum delay of a run whose function is not registered. The delay starts with
 /// [`UNREGISTERED`] and grows while nothing happens.
 const UNREGISTERED_AT_MOST: Duration = Duration::from_secs(900);
-/// For how many minutes a tick waits for a worker that knows its function: an hour.
+/// The number of minutes for which a tick waits for a worker that knows its function.
 const TICK_WAITS: i64 = 60;
 
 /// What the hop is waiting for while it has no run, or after it has left its run.
@@ -46,7 +46,7 @@ pub(super) enum DeliveryPhase {
 }
 
 impl Hop {
-    /// Continues with the next input while the hop has no run.
+    /// Handles the next input while the hop has no run.
     pub(super) fn deliver(self, phase: DeliveryPhase, at: Moment, input: Input, effects: &mut Vec<Effect>) -> Self {
         let Self { invocation, .. } = &self;
         let is_tick = match invocation.wake.cause {

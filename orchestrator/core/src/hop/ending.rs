@@ -52,7 +52,7 @@ impl ActiveHop {
         self.cancel_children(end, turn)
     }
 
-    /// Continues with the next input.
+    /// Handles the next input during the work that follows the end of the run.
     pub(super) fn end_on(&mut self, ending: Ending, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
         let Ending { end, stage } = ending;
         match (stage, input) {

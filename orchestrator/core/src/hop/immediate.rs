@@ -112,7 +112,7 @@ impl ActiveHop {
         (!fits && !is_fresh).then_some(WakeCause::Fresh(None))
     }
 
-    /// Continues with the next input before a call.
+    /// Handles the next input while a call is being prepared.
     pub(super) fn admit_call_on(&mut self, before: BeforeCall, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
         match (before, input) {
             (BeforeCall::Slots(draft), Input::Slots(SlotAnswer::Acquired)) => {

@@ -26,7 +26,7 @@ pub(super) struct Registering {
     before: usize,
     /// Whether steps were executed during the poll. Then the function sees their outcomes next.
     shows: bool,
-    /// The items that are not registered yet, in this order.
+    /// The items of the plan that are not registered yet, in the order of registration.
     items: VecDeque<Item>,
     awaits: Option<Awaited>,
 }
@@ -109,7 +109,7 @@ impl ActiveHop {
         self.registered(registering, turn)
     }
 
-    /// Continues with the next input.
+    /// Handles the next input while items are being registered.
     pub(super) fn register_on(
         &mut self,
         mut registering: Registering,

@@ -72,7 +72,7 @@ impl ActiveHop {
         self.acquire_next(Starting { plan, draft, waiting, acquired, joined, handed, is_unasked, awaits }, turn)
     }
 
-    /// Continues with the next input.
+    /// Handles the next input while attempts acquire their slots.
     pub(super) fn start_on(&mut self, mut starting: Starting, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
         match (starting.awaits.take(), input) {
             (Some(Awaited::Slots(ready)), Input::Slots(SlotAnswer::Acquired)) => {

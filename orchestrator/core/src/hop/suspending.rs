@@ -46,7 +46,7 @@ impl ActiveHop {
         ActivePhase::Suspending(Box::new(suspending))
     }
 
-    /// Continues with the next input.
+    /// Handles the next input while the run is being suspended.
     pub(super) fn suspend_on(&mut self, mut suspending: Suspending, input: Input, turn: &mut Turn<'_>) -> ActivePhase {
         match (suspending.ticket.take(), input) {
             (None, Input::Entries(records)) => {

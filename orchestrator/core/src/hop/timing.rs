@@ -27,7 +27,7 @@ const EARLY: Duration = Duration::from_secs(60);
 /// Whether a wake arrived at its due time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Punctuality {
-    /// This was not checked yet.
+    /// Whether the wake arrived in time was not checked yet.
     Unknown,
     /// The wake arrived in time, or nothing that is still due later belongs to it.
     InTime,
