@@ -132,7 +132,8 @@ error_codes! {
     MissingVariable = "missing-variable",
     /// The end of a sleep lies outside the years 0 to 9999.
     NoMoment = "no-moment",
-    /// The journal contains a step of another kind under the same id.
+    /// The journal contains a step of another kind under the same id, or one id is asked for twice at
+    /// once.
     Nondeterminism = "nondeterminism",
     /// The function awaited something that is not a step for 10 s.
     NotAStep = "not-a-step",

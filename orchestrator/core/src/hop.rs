@@ -19,7 +19,7 @@
 //! | `RunSlots` | `Slots`, `Done` | `Replaying` if the run has a slot of each limit on runs; otherwise it is enqueued, and the wake is acknowledged |
 //! | `Replaying` | `Inbox` | events that arrived while the wait was being registered are delivered once (rules 17 and 18) |
 //! | `Replaying` | `Opened`, `Polled(ended)` | `Writing` the end, or the handler's next attempt after its wake (rule 11) |
-//! | `Replaying` | `Polled(wanted)` | `Deciding` |
+//! | `Replaying` | `Polled(wanted)` | `Deciding`; `Writing` the end if an id is too long or wanted twice |
 //! | `Deciding` | `Sent`, `Found`, `Holders`, `Done` | waits are registered before bodies start (rule 18); calls are started, and their outcomes are collected (rule 19); then `Writing`, or `Starting` |
 //! | `Starting` | `Slots`, `Done` | each attempt acquires its slots, or is enqueued (rules 20, 21, 25); then `Writing` the starts |
 //! | `Suspending` | `Entries`, `Tickets` | nothing starts: unused tickets are removed (rule 24); because of a live lease or an early wake, a copy of the wake is written (rule 10) |

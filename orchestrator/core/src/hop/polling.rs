@@ -1,5 +1,7 @@
 //! Handles what a function requests, and how it ends.
 
+use std::collections::HashSet;
+
 use crate::decide::{self, Want};
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::effect::{Effect, LogEvent};
@@ -72,7 +74,8 @@ impl ActiveHop {
             PollResult::Wanted(wants) => {
                 let plan = decide::plan(&self.run, &wants, self.situation(&draft.entries, turn.now()));
                 self.notice(&plan, turn.now());
-                if let Some(error) = misnamed.or_else(|| wants.iter().find_map(name_fault)) {
+                let fault = misnamed.or_else(|| wants.iter().find_map(name_fault));
+                if let Some(error) = fault.or_else(|| repeated_step(&wants)) {
                     draft.entries.push(Fact::RunFailed { error }.at(turn.now()));
                     return self.write(draft, Ack::Later, Next::Show, turn);
                 }
@@ -148,4 +151,13 @@ fn name_fault(want: &Want) -> Option<Failure> {
     let is_too_long = want.step.chars().nth(most).is_some();
     let code = Some(ErrorCode::BadStepName);
     is_too_long.then(|| Failure { message: format!("the step `{}` has too long a name", shortened(&want.step)), code })
+}
+
+/// Returns a failure if a step is wanted twice at once. Its entries would contradict each other, and
+/// the run would be decided again without end.
+fn repeated_step(wants: &[Want]) -> Option<Failure> {
+    let mut steps = HashSet::with_capacity(wants.len());
+    let repeated = wants.iter().find(|want| !steps.insert(&want.step))?;
+    let message = format!("nondeterminism: the code asks for {repeated} twice at once; give each step its own id");
+    Some(Failure::with_code(message, ErrorCode::Nondeterminism))
 }

@@ -6,8 +6,9 @@ use stepladder_core::decide::{Operation, StepOptions};
 use stepladder_core::hop::{EarlyWrite, Effect, Finished, Input, LateWrite, LogEvent, PollResult, Polled};
 use stepladder_core::journal::{Fact, Failure, Outcome};
 use stepladder_core::limits::{NAME_CHARS, OUTCOME_BYTES};
+use stepladder_core::spec::Concurrency;
 use stepladder_core::waiting::{EventMatch, EventWait};
-use stepladder_core::{AttemptReport, NewEvent, WakeCause, json};
+use stepladder_core::{AttemptReport, ErrorCode, NewEvent, WakeCause, json};
 
 use crate::world::{HopSetup, START, body, failure, later_wakes, polled, secs, started, succeeded, want};
 
@@ -256,4 +257,36 @@ fn rule_33_a_run_fails_that_returns_too_much() {
         world.returns(Ok(json::to_json(&"x".repeat(bytes - 2)).unwrap()));
         assert_eq!(world.facts(), [fact]);
     }
+}
+
+#[test]
+fn a_step_that_is_wanted_twice_in_one_poll_fails_the_run() {
+    for operation in [Operation::Run(StepOptions::default()), Operation::SleepFor(secs(60)), waiting()] {
+        let mut world = HopSetup::new().polled();
+        world.wants(vec![want("a", operation.clone()), body("b"), want("a", operation)]);
+        assert_eq!(world.facts(), ["RunFailed"]);
+        let Fact::RunFailed { error } = &world.write().entries[0].fact else { unreachable!() };
+        assert_eq!(error.code, Some(ErrorCode::Nondeterminism));
+        assert!(error.message.contains("step `a`"), "{error:?}");
+        assert!(world.write().before.is_empty() && world.finish().written.last().unwrap().acknowledges);
+    }
+}
+
+#[test]
+fn a_step_that_is_wanted_twice_takes_no_outcome_and_no_slot_from_others() {
+    let mut ahead = HopSetup::new().polled();
+    ahead.wants(vec![body("a")]).written().succeed(&["a"]).wants(vec![body("b"), body("b")]);
+    assert_eq!(ahead.facts(), ["StepSucceeded", "RunFailed"]);
+
+    let mut world = HopSetup::new().spec(|spec| spec.concurrency.push(Concurrency::steps(2))).polled();
+    world.wants(vec![body("a"), body("b")]);
+    world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
+    world.succeed(&["a"]);
+    world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+    world.wants(vec![body("b"), body("c"), body("c")]);
+    assert_eq!(world.facts(), ["RunFailed"]);
+    world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
+    world.succeed(&["b"]);
+    assert!(matches!(&world.write().after[..], [LateWrite::Release { .. }]), "the slot of b: {:?}", world.write());
+    assert!(world.finish().written.last().unwrap().acknowledges);
 }
