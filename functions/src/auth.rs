@@ -72,7 +72,7 @@ impl AuthClient {
                 "SUPABASE_URL is not an address; it looks like https://your-project.supabase.co",
             ));
         };
-        Ok(Self { client: http::client()?, users, key })
+        Ok(Self { client: http::build_client()?, users, key })
     }
 
     /// Creates a confirmed account without a known password; the user sets a password with the link
@@ -91,9 +91,9 @@ impl AuthClient {
             "app_metadata": { "client_id": new.client_id, "made_by": new.made_by },
         });
         match self.send(Method::POST, self.users.clone(), Some(&body)).await? {
-            GoTrueResponse::Ok(user) => Ok(User { id: id(&user)?, is_new: true }),
+            GoTrueResponse::Ok(user) => Ok(User { id: account_id(&user)?, is_new: true }),
             GoTrueResponse::Refused { status: 409 | 422, message } if is_taken(&message) => self.find(new).await,
-            refused @ GoTrueResponse::Refused { .. } => Err(self.refusal("creation of the account", refused)),
+            refused @ GoTrueResponse::Refused { .. } => Err(self.refusal_error("creation of the account", refused)),
         }
     }
 
@@ -106,7 +106,7 @@ impl AuthClient {
         url.path_segments_mut().map_err(|()| Error::terminal("SUPABASE_URL cannot have a path"))?.push(id);
         match self.send(Method::DELETE, url, None).await? {
             GoTrueResponse::Ok(_) | GoTrueResponse::Refused { status: 404, .. } => Ok(()),
-            refused @ GoTrueResponse::Refused { .. } => Err(self.refusal("deletion of the account", refused)),
+            refused @ GoTrueResponse::Refused { .. } => Err(self.refusal_error("deletion of the account", refused)),
         }
     }
 
@@ -120,7 +120,9 @@ impl AuthClient {
                 .append_pair("per_page", &PER_PAGE.to_string());
             let answer = match self.send(Method::GET, url, None).await? {
                 GoTrueResponse::Ok(answer) => answer,
-                refused @ GoTrueResponse::Refused { .. } => return Err(self.refusal("search for the account", refused)),
+                refused @ GoTrueResponse::Refused { .. } => {
+                    return Err(self.refusal_error("search for the account", refused));
+                }
             };
             let users = answer["users"].as_array().map(Vec::as_slice).unwrap_or_default();
             // the filter finds every address that contains the given one
@@ -143,14 +145,14 @@ impl AuthClient {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request.send().await.map_err(|error| http::unreachable("supabase", error))?;
-        self.read(response).await
+        let response = request.send().await.map_err(|error| http::unreachable_error("supabase", error))?;
+        self.read_response(response).await
     }
 
-    async fn read(&self, response: Response) -> Result<GoTrueResponse> {
+    async fn read_response(&self, response: Response) -> Result<GoTrueResponse> {
         let status = response.status();
         let retry_after = http::retry_after(&response);
-        let body = http::body(response).await.map_err(|error| error.into_error("supabase"))?;
+        let body = http::read_body(response).await.map_err(|error| error.into_error("supabase"))?;
         if status.is_success() {
             if body.trim_ascii().is_empty() {
                 return Ok(GoTrueResponse::Ok(Value::Null));
@@ -171,7 +173,7 @@ impl AuthClient {
         }
     }
 
-    fn refusal(&self, what: &str, answer: GoTrueResponse) -> Error {
+    fn refusal_error(&self, what: &str, answer: GoTrueResponse) -> Error {
         match answer {
             GoTrueResponse::Refused { status, message } => {
                 Error::terminal(format!("supabase answered {status} to the {what}: {message}"))
@@ -207,10 +209,10 @@ fn check_client(user: &Value, wanted: NewUser<'_>) -> Result<User> {
         );
         return Err(Error::terminal(message).with_code("user-exists"));
     }
-    Ok(User { id: id(user)?, is_new: metadata["made_by"].as_str() == Some(wanted.made_by) })
+    Ok(User { id: account_id(user)?, is_new: metadata["made_by"].as_str() == Some(wanted.made_by) })
 }
 
-fn id(user: &Value) -> Result<String> {
+fn account_id(user: &Value) -> Result<String> {
     let id = user["id"].as_str().map(str::to_owned);
     id.ok_or_else(|| Error::new("supabase's answer has no account id"))
 }

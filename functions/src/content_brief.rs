@@ -9,10 +9,12 @@ mod questions;
 
 use stepladder::prelude::*;
 
-pub use self::questions::{Draft, Outline, ResearchFinding, ResearchPlan, draft, finding, outline, plan};
+pub use self::questions::{
+    Draft, Outline, ResearchFinding, ResearchPlan, draft_question, finding_question, outline_question, plan_question,
+};
 use crate::{
     services::Services,
-    text::{clean, distinct, require_filled},
+    text::{clean_text, distinct_entries, require_filled},
 };
 
 /// The maximum number of research questions for a brief.
@@ -148,24 +150,26 @@ async fn write_brief(ctx: Context, event: Event<BriefRequested>, services: Servi
         })
         .await?;
 
-    let plan: ResearchPlan = ctx.step("plan-research", async || services.openai()?.answer(plan(request)).await).await?;
-    let questions = distinct(plan.questions, LINE_CHARS, QUESTIONS);
+    let plan: ResearchPlan =
+        ctx.step("plan-research", async || services.openai()?.answer(plan_question(request)).await).await?;
+    let questions = distinct_entries(plan.questions, LINE_CHARS, QUESTIONS);
 
     let research = async |question: String| {
-        let finding: ResearchFinding = services.openai()?.answer(finding(request, &question)).await?;
-        Ok(ResearchFinding { question, answer: clean(&finding.answer, TEXT_CHARS) })
+        let finding: ResearchFinding = services.openai()?.answer(finding_question(request, &question)).await?;
+        Ok(ResearchFinding { question, answer: clean_text(&finding.answer, TEXT_CHARS) })
     };
     let research: Vec<ResearchFinding> = ctx.map("research", questions, research).limit(MAX_PARALLEL).await?;
 
     let outline: Outline =
-        ctx.step("outline", async || services.openai()?.answer(outline(request, &research)).await).await?;
+        ctx.step("outline", async || services.openai()?.answer(outline_question(request, &research)).await).await?;
     let outline = outline.tidied();
 
-    let written: Draft =
-        ctx.step("draft", async || services.openai()?.answer(draft(request, &research, &outline)).await).await?;
+    let written: Draft = ctx
+        .step("draft", async || services.openai()?.answer(draft_question(request, &research, &outline)).await)
+        .await?;
 
     let Outline { title, headings } = outline;
-    let brief = Brief { title, headings, research, draft: clean(&written.markdown, TEXT_CHARS) };
+    let brief = Brief { title, headings, research, draft: clean_text(&written.markdown, TEXT_CHARS) };
     // all answers are paid for by now, so storing them gets more retries than asking the AI
     let save = |step, status| {
         let (services, brief, id) = (&services, &brief, &request.brief_id);

@@ -11,7 +11,7 @@ mod tidy;
 use stepladder::prelude::*;
 
 pub use self::{
-    intelligence::{BusinessIntelligence, CompanyProfile, Competitor, schema},
+    intelligence::{BusinessIntelligence, CompanyProfile, Competitor, intelligence_schema},
     tidy::{ListLimits, limit_array_fields},
 };
 use crate::{openai::Question, services::Services, text::require_filled};
@@ -120,6 +120,6 @@ pub fn question(client: &EnhanceRequested) -> Question {
         // as JSON, a name with line breaks or quotes stays a single string
         input: serde_json::json!({ "company": client.client_name, "domain": client.client_domain }).to_string(),
         schema_name: "business_intelligence",
-        schema: schema(),
+        schema: intelligence_schema(),
     }
 }

@@ -11,7 +11,7 @@ use stepladder::prelude::*;
 use crate::{
     openai::Question,
     services::Services,
-    text::{clean, object_schema, require_filled, strings_schema},
+    text::{clean_text, object_schema, require_filled, strings_schema},
 };
 
 /// The maximum number of queries for one intent.
@@ -133,10 +133,10 @@ async fn generate_queries(ctx: Context, event: Event<QueriesRequested>, services
         ("clientDomain", &client.client_domain),
     ])?;
 
-    let ask = async |intent| services.openai()?.answer::<QuerySuggestions>(question(client, intent)).await;
+    let ask = async |intent| services.openai()?.answer::<QuerySuggestions>(intent_question(client, intent)).await;
     let suggestions = ctx.map("ask-openai", SearchIntent::ALL, ask).timeout(Duration::from_secs(90)).await?;
 
-    let queries = ctx.step("process-data", async || Ok(merge(suggestions))).await?;
+    let queries = ctx.step("process-data", async || Ok(merge_suggestions(suggestions))).await?;
 
     ctx.step("upsert-queries", async || {
         let rows: Vec<_> = queries.iter().map(|query| QueryRow { client_id: &client.client_id, query }).collect();
@@ -154,26 +154,28 @@ async fn generate_queries(ctx: Context, event: Event<QueriesRequested>, services
 /// Merges the answers into one list without repeated queries. The answers must be in the order of
 /// [`SearchIntent::ALL`]. A repeated query gets the first of its intents.
 #[must_use]
-pub fn merge(suggestions: Vec<QuerySuggestions>) -> Vec<Query> {
+pub fn merge_suggestions(suggestions: Vec<QuerySuggestions>) -> Vec<Query> {
     let mut seen = HashSet::new();
     let mut queries = Vec::new();
     for (intent, QuerySuggestions { queries: raw }) in SearchIntent::ALL.into_iter().zip(suggestions) {
-        let new =
-            raw.iter().map(|query| normalize(query)).filter(|query| !query.is_empty() && seen.insert(query.clone()));
+        let new = raw
+            .iter()
+            .map(|query| normalize_query(query))
+            .filter(|query| !query.is_empty() && seen.insert(query.clone()));
         queries.extend(new.take(QUERIES_PER_INTENT).map(|query| Query { query, intent }));
     }
     queries
 }
 
 // two queries are equal for search engines if they differ only in case and white space
-fn normalize(query: &str) -> String {
+fn normalize_query(query: &str) -> String {
     let words: Vec<&str> = query.split_whitespace().collect();
-    clean(&words.join(" ").to_lowercase(), QUERY_CHARS)
+    clean_text(&words.join(" ").to_lowercase(), QUERY_CHARS)
 }
 
 /// Returns the question that asks the AI for queries with one intent.
 #[must_use]
-pub fn question(client: &QueriesRequested, intent: SearchIntent) -> Question {
+pub fn intent_question(client: &QueriesRequested, intent: SearchIntent) -> Question {
     Question {
         instructions: format!(
             "You know how people use search engines. You are given a company's name, its web domain and perhaps topics \
@@ -195,8 +197,11 @@ mod tests {
     #[test]
     fn a_query_belongs_to_the_first_intent_that_has_it() {
         let raw = |queries: &[&str]| QuerySuggestions { queries: queries.iter().map(|q| (*q).to_owned()).collect() };
-        let merged =
-            merge(vec![raw(&["What is  Tea", " "]), raw(&["tea\tor coffee"]), raw(&["WHAT IS TEA", "buy tea"])]);
+        let merged = merge_suggestions(vec![
+            raw(&["What is  Tea", " "]),
+            raw(&["tea\tor coffee"]),
+            raw(&["WHAT IS TEA", "buy tea"]),
+        ]);
         let queries: Vec<_> = merged.iter().map(|q| (q.query.as_str(), q.intent)).collect();
         let expected = [
             ("what is tea", SearchIntent::Learn),
@@ -209,7 +214,7 @@ mod tests {
     #[test]
     fn an_intent_has_a_maximum_of_queries_and_each_a_maximum_length() {
         let many = QuerySuggestions { queries: (0..50).map(|n| format!("{n} {}", "é".repeat(500))).collect() };
-        let merged = merge(vec![many]);
+        let merged = merge_suggestions(vec![many]);
         assert_eq!(merged.len(), QUERIES_PER_INTENT);
         assert!(merged.iter().all(|query| query.query.chars().count() == QUERY_CHARS));
     }

@@ -22,7 +22,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 ///
 /// # Errors
 /// TLS cannot be set up.
-pub(crate) fn client() -> Result<Client> {
+pub(crate) fn build_client() -> Result<Client> {
     // a redirect would send the key and a client's data to a server that is not configured
     let redirects = reqwest::redirect::Policy::none();
     let builder = Client::builder().redirect(redirects).connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT);
@@ -34,7 +34,7 @@ pub(crate) fn client() -> Result<Client> {
 ///
 /// # Errors
 /// The body is too large, or the connection ends before the body does.
-pub(crate) async fn body(mut response: Response) -> Result<Vec<u8>, BodyError> {
+pub(crate) async fn read_body(mut response: Response) -> Result<Vec<u8>, BodyError> {
     let announced = response.content_length().unwrap_or_default();
     if announced > RESPONSE_BYTES as u64 {
         return Err(BodyError::TooLarge);
@@ -69,7 +69,7 @@ impl BodyError {
     /// not if the response is too large.
     pub(crate) fn into_error(self, service: &str) -> Error {
         match self {
-            Self::Interrupted(error) => unreachable(service, error),
+            Self::Interrupted(error) => unreachable_error(service, error),
             Self::TooLarge => {
                 Error::terminal(format!("{service}'s response {}", Self::TooLarge)).with_code("response-too-large")
             }
@@ -88,7 +88,7 @@ impl fmt::Display for BodyError {
 
 /// Returns the error of a request without a response. The error is retried, unless the request
 /// could not even be built.
-pub(crate) fn unreachable(service: &str, error: reqwest::Error) -> Error {
+pub(crate) fn unreachable_error(service: &str, error: reqwest::Error) -> Error {
     let cannot_be_sent = error.is_builder();
     // a URL may contain a password
     let error = error.without_url();

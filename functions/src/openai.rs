@@ -99,7 +99,8 @@ impl OpenAi {
     /// - Terminal: the model or its content filter refused to answer. The same question would cost
     ///   the same and be refused again.
     pub async fn answer<T: DeserializeOwned>(&self, question: Question) -> Result<T> {
-        let answer: Value = self.client.chat().create_byot(self.request(question)).await.map_err(|e| self.error(e))?;
+        let answer: Value =
+            self.client.chat().create_byot(self.build_request(question)).await.map_err(|e| self.convert_error(e))?;
         usage::record(&answer, &self.model);
         let completion: Completion = serde_json::from_value(answer)
             .map_err(|fault| Error::new(format!("openai's answer is not a chat completion: {fault}")))?;
@@ -119,7 +120,7 @@ impl OpenAi {
                 if finish == "length" { "it was cut off at the length limit".to_owned() } else { fault.to_string() };
             Error::new(format!(
                 "openai's answer does not fit the schema ({why}): {}",
-                beginning(&self.key.excerpt_of_body(&content))
+                first_characters(&self.key.excerpt_of_body(&content))
             ))
         })
     }
@@ -134,7 +135,7 @@ impl OpenAi {
         if self.key.mask_json(&mut value) { serde_json::from_value(value) } else { serde_json::from_str(text) }
     }
 
-    fn request(&self, question: Question) -> CreateChatCompletionRequest {
+    fn build_request(&self, question: Question) -> CreateChatCompletionRequest {
         CreateChatCompletionRequest {
             model: self.model.clone(),
             messages: vec![
@@ -153,7 +154,7 @@ impl OpenAi {
         }
     }
 
-    fn error(&self, error: OpenAIError) -> Error {
+    fn convert_error(&self, error: OpenAIError) -> Error {
         match error {
             OpenAIError::Boxed(error) => match error.downcast::<transport::RequestFailure>() {
                 Ok(failure) => failure.into_error(),
@@ -192,6 +193,6 @@ fn optional_variable(name: &str) -> Option<String> {
 }
 
 // returns enough of an answer to see what is wrong with it
-fn beginning(text: &str) -> &str {
+fn first_characters(text: &str) -> &str {
     &text[..text.floor_char_boundary(300)]
 }

@@ -49,7 +49,7 @@ impl Supabase {
                 ));
             }
         }
-        Ok(Self { rest: Postgrest::new(format!("{url}/rest/v1")), client: http::client()?, key })
+        Ok(Self { rest: Postgrest::new(format!("{url}/rest/v1")), client: http::build_client()?, key })
     }
 
     /// Updates the row of `table` that has this `id`, with the columns in `row`.
@@ -84,10 +84,11 @@ impl Supabase {
     }
 
     async fn execute(&self, what: &str, table: &str, request: Builder) -> Result<String> {
-        let response = self.request(request)?.send().await.map_err(|error| http::unreachable("supabase", error))?;
+        let response =
+            self.request(request)?.send().await.map_err(|error| http::unreachable_error("supabase", error))?;
         let status = response.status();
         let retry_after = http::retry_after(&response);
-        let body = http::body(response).await.map_err(|error| error.into_error("supabase"))?;
+        let body = http::read_body(response).await.map_err(|error| error.into_error("supabase"))?;
         let body = String::from_utf8_lossy(&body).into_owned();
         if status.is_success() {
             return Ok(body);

@@ -7,18 +7,18 @@ use stepladder::prelude::*;
 
 /// Removes NUL characters and outer white space, and truncates the text to `max_chars` characters.
 #[must_use]
-pub fn clean(text: &str, max_chars: usize) -> String {
+pub fn clean_text(text: &str, max_chars: usize) -> String {
     let clean: String = text.chars().filter(|c| *c != '\0').collect();
     clean.trim().chars().take(max_chars).collect::<String>().trim_end().to_owned()
 }
 
-/// Returns the first `max_len` entries, each [cleaned](clean). Empty and repeated entries are
+/// Returns the first `max_len` entries, each [cleaned](clean_text). Empty and repeated entries are
 /// removed; entries that differ only in case count as repeated.
-pub fn distinct(entries: impl IntoIterator<Item = String>, max_chars: usize, max_len: usize) -> Vec<String> {
+pub fn distinct_entries(entries: impl IntoIterator<Item = String>, max_chars: usize, max_len: usize) -> Vec<String> {
     let mut seen = HashSet::new();
     entries
         .into_iter()
-        .map(|entry| clean(&entry, max_chars))
+        .map(|entry| clean_text(&entry, max_chars))
         .filter(|entry| !entry.is_empty() && seen.insert(entry.to_lowercase()))
         .take(max_len)
         .collect()
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn repeats_are_removed_regardless_of_case_and_the_first_spelling_is_kept() {
         let entries = [" Tea ", "", "tea", "a\0b", "TEA", "c"].map(str::to_owned);
-        assert_eq!(distinct(entries, 3, 3), ["Tea", "ab", "c"]);
+        assert_eq!(distinct_entries(entries, 3, 3), ["Tea", "ab", "c"]);
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl AiServer {
             let services = services.clone();
             async move {
                 let report: ReportOutput =
-                    openai::in_background(&ctx, &services, "report", question(&event.data)).await?;
+                    openai::in_background(&ctx, &services, "report", question_about(&event.data)).await?;
                 ctx.step("store", async || Err::<(), _>(Error::new("the disk is full"))).retries(2).await?;
                 Ok(report)
             }
@@ -73,13 +73,13 @@ impl AiServer {
     }
 
     /// Returns the submitted questions.
-    async fn submitted(&self) -> Vec<Value> {
+    async fn submitted_requests(&self) -> Vec<Value> {
         let requests = self.server.received_requests().await.unwrap();
         requests.iter().filter(|r| r.method.as_str() == "POST").map(|r| r.body_json().unwrap()).collect()
     }
 }
 
-fn question(asked: &TopicEvent) -> Question {
+fn question_about(asked: &TopicEvent) -> Question {
     Question {
         instructions: "You write reports.".to_owned(),
         input: json!({ "topic": asked.topic }).to_string(),
@@ -88,34 +88,40 @@ fn question(asked: &TopicEvent) -> Question {
     }
 }
 
-fn response(status: &str, more: Value) -> ResponseTemplate {
+fn background_response(status: &str, more: Value) -> ResponseTemplate {
     let mut body = json!({ "id": "resp_1", "object": "response", "status": status, "model": "gpt-5-mini-2025-08-07" });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     ResponseTemplate::new(200).set_body_json(body)
 }
 
-fn usage() -> Value {
+fn usage_json() -> Value {
     json!({ "input_tokens": 1_000, "input_tokens_details": { "cached_tokens": 200 }, "output_tokens": 300 })
 }
 
-fn completed(text: &str) -> ResponseTemplate {
+fn completed_response(text: &str) -> ResponseTemplate {
     let thought = json!({ "type": "reasoning", "summary": [], "content": null });
     let said = json!({ "type": "message", "content": [{ "type": "output_text", "text": text }] });
-    response("completed", json!({ "output": [thought, said], "usage": usage() }))
+    background_response("completed", json!({ "output": [thought, said], "usage": usage_json() }))
 }
 
-fn thinking() -> ResponseTemplate {
-    response("in_progress", json!({ "output": [], "usage": null }))
+fn unfinished_response() -> ResponseTemplate {
+    background_response("in_progress", json!({ "output": [], "usage": null }))
 }
 
 #[tokio::test]
 async fn a_question_is_submitted_once_and_polled_until_its_answer_is_there() {
     let busy = ResponseTemplate::new(503);
-    let ai = AiServer::start(vec![thinking(), busy, thinking(), completed(r#"{"text":"Tea."}"#)]).await;
+    let ai = AiServer::start(vec![
+        unfinished_response(),
+        busy,
+        unfinished_response(),
+        completed_response(r#"{"text":"Tea."}"#),
+    ])
+    .await;
     let run = ai.run(ai.app().mock("store", ())).await;
     assert_eq!(run.output::<ReportOutput>(), ReportOutput { text: "Tea.".to_owned() });
     assert_eq!((run.attempts("hand in report"), run.attempts("report")), (1, 4));
-    let submitted = ai.submitted().await;
+    let submitted = ai.submitted_requests().await;
     assert_eq!(submitted.len(), 1);
     let asked = &submitted[0];
     assert_eq!(
@@ -127,7 +133,7 @@ async fn a_question_is_submitted_once_and_polled_until_its_answer_is_there() {
 
 #[tokio::test]
 async fn usage_is_recorded_once_with_the_answer() {
-    let ai = AiServer::start(vec![thinking(), completed(r#"{"text":"Tea."}"#)]).await;
+    let ai = AiServer::start(vec![unfinished_response(), completed_response(r#"{"text":"Tea."}"#)]).await;
     let run = ai.run(ai.app()).await;
     assert_eq!(run.status(), Status::Failed, "the store does not work");
     let usage = run.usage("report");
@@ -135,20 +141,20 @@ async fn usage_is_recorded_once_with_the_answer() {
     assert_eq!((&*used.model, used.input_tokens, used.output_tokens), ("gpt-5-mini-2025-08-07", 1_000, 300));
     assert_eq!((used.cached_input_tokens, used.micro_dollars), (200, Some(805)));
     // the function was retried, but the question was submitted once and its answer fetched once
-    assert_eq!((ai.submitted().await.len(), ai.looks.load(Ordering::Relaxed)), (1, 2));
+    assert_eq!((ai.submitted_requests().await.len(), ai.looks.load(Ordering::Relaxed)), (1, 2));
 }
 
 #[tokio::test]
 async fn an_answer_that_will_not_come_fails_with_the_reason() {
-    let failed = json!({ "error": { "code": "server_error", "message": "out of luck" }, "usage": usage() });
-    let incomplete = json!({ "incomplete_details": { "reason": "max_output_tokens" }, "usage": usage() });
+    let failed = json!({ "error": { "code": "server_error", "message": "out of luck" }, "usage": usage_json() });
+    let incomplete = json!({ "incomplete_details": { "reason": "max_output_tokens" }, "usage": usage_json() });
     let refusal = json!({ "type": "message", "content": [{ "type": "refusal", "refusal": "I will not" }] });
     for (answer, code, says) in [
-        (response("failed", failed), Some("openai-failed"), "has failed: out of luck"),
-        (response("incomplete", incomplete), Some("openai-incomplete"), "is incomplete: max_output_tokens"),
-        (response("cancelled", json!({})), Some("openai-cancelled"), "was cancelled"),
-        (completed("no JSON"), Some("openai-unfit"), "does not fit the schema"),
-        (response("completed", json!({ "output": [refusal] })), None, "the model refused: I will not"),
+        (background_response("failed", failed), Some("openai-failed"), "has failed: out of luck"),
+        (background_response("incomplete", incomplete), Some("openai-incomplete"), "is incomplete: max_output_tokens"),
+        (background_response("cancelled", json!({})), Some("openai-cancelled"), "was cancelled"),
+        (completed_response("no JSON"), Some("openai-unfit"), "does not fit the schema"),
+        (background_response("completed", json!({ "output": [refusal] })), None, "the model refused: I will not"),
         (ResponseTemplate::new(404).set_body_json(json!({ "error": { "message": "gone" } })), Some("http-404"), "gone"),
     ] {
         let ai = AiServer::start(vec![answer]).await;
@@ -156,7 +162,7 @@ async fn an_answer_that_will_not_come_fails_with_the_reason() {
         let error = run.error().unwrap();
         assert!(error.message.contains(says), "{says}: {error:?}");
         assert_eq!((error.code(), run.attempts("report")), (code, 1), "{says}");
-        assert_eq!(ai.submitted().await.len(), 1, "{says}");
+        assert_eq!(ai.submitted_requests().await.len(), 1, "{says}");
     }
 }
 
@@ -169,15 +175,15 @@ async fn an_id_that_could_change_the_address_is_refused() {
         let body = json!({ "id": id, "status": "queued" });
         submission.respond_with(ResponseTemplate::new(200).set_body_json(body)).mount(&server).await;
         let openai = OpenAi::new(KEY, &format!("{}/v1", server.uri()), "m").unwrap();
-        let error = openai.submit(question(&TopicEvent { topic: "tea".to_owned() })).await.unwrap_err();
+        let error = openai.submit(question_about(&TopicEvent { topic: "tea".to_owned() })).await.unwrap_err();
         assert!(error.to_string().contains("returned no valid id"), "{error}");
     }
 }
 
 #[tokio::test]
 async fn a_key_that_the_service_sends_back_as_the_models_name_reaches_no_journal() {
-    let answer = json!({ "model": KEY, "output": [], "usage": usage() });
-    let ai = AiServer::start(vec![response("incomplete", answer)]).await;
+    let answer = json!({ "model": KEY, "output": [], "usage": usage_json() });
+    let ai = AiServer::start(vec![background_response("incomplete", answer)]).await;
     let run = ai.run(ai.app()).await;
     let models: Vec<_> = run.usage("report").into_iter().map(|usage| usage.model.to_string()).collect();
     assert_eq!(models, ["***"]);

@@ -30,25 +30,25 @@ impl ServiceStubs {
         Self { ai: MockServer::start().await, database: MockServer::start().await }
     }
 
-    async fn ai_says(&self, template: ResponseTemplate) {
+    async fn mock_ai_response(&self, template: ResponseTemplate) {
         Mock::given(path("/v1/chat/completions")).respond_with(template).mount(&self.ai).await;
     }
 
-    async fn ai_knows(&self, competitors: Value) {
-        let content = intelligence(competitors).to_string();
+    async fn mock_ai_intelligence(&self, competitors: Value) {
+        let content = intelligence_json(competitors).to_string();
         let message = json!({ "role": "assistant", "content": content });
         let body = json!({ "choices": [{ "index": 0, "finish_reason": "stop", "message": message }] });
-        self.ai_says(ResponseTemplate::new(200).set_body_json(body)).await;
+        self.mock_ai_response(ResponseTemplate::new(200).set_body_json(body)).await;
     }
 
-    async fn database_works(&self) {
+    async fn mock_working_database(&self) {
         let row = ResponseTemplate::new(200).set_body_json(json!([{ "id": "c-1" }]));
         Mock::given(path("/rest/v1/clients")).respond_with(row).mount(&self.database).await;
         let rows = ResponseTemplate::new(201).set_body_json(json!([]));
         Mock::given(path("/rest/v1/competitors")).respond_with(rows).mount(&self.database).await;
     }
 
-    async fn database_says_first(&self, verb: &str, times: u64, template: ResponseTemplate) {
+    async fn mock_first_database_response(&self, verb: &str, times: u64, template: ResponseTemplate) {
         let first = Mock::given(method(verb)).respond_with(template).up_to_n_times(times).with_priority(1);
         first.mount(&self.database).await;
     }
@@ -61,17 +61,17 @@ impl ServiceStubs {
     }
 
     async fn run(&self, client_id: &str) -> TestRun {
-        self.app().send(&requested(client_id)).await.remove(0)
+        self.app().send(&enhance_requested(client_id)).await.remove(0)
     }
 
-    async fn asked(server: &MockServer, verb: &str) -> Vec<Value> {
+    async fn received_bodies(server: &MockServer, verb: &str) -> Vec<Value> {
         let requests = server.received_requests().await.unwrap();
         let of_verb = requests.iter().filter(|request| request.method.as_str() == verb);
         of_verb.map(|request| request.body_json().unwrap()).collect()
     }
 }
 
-fn requested(client_id: &str) -> EnhanceRequested {
+fn enhance_requested(client_id: &str) -> EnhanceRequested {
     EnhanceRequested {
         client_id: client_id.to_owned(),
         client_name: "Acme".to_owned(),
@@ -79,7 +79,7 @@ fn requested(client_id: &str) -> EnhanceRequested {
     }
 }
 
-fn intelligence(competitors: Value) -> Value {
+fn intelligence_json(competitors: Value) -> Value {
     let keywords: Vec<_> = (0..40).map(|n| format!("keyword {n}")).collect();
     json!({
         "industry": "Tools", "description": " Makes tools. ", "business_model": "Sales", "tone": "Plain",
@@ -88,54 +88,54 @@ fn intelligence(competitors: Value) -> Value {
     })
 }
 
-fn rival() -> Value {
+fn rival_json() -> Value {
     json!([{ "name": "Rival", "domain": "https://www.rival.example/", "reason": "hammers too" }])
 }
 
 #[tokio::test]
 async fn the_ai_is_paid_once_when_the_database_fails_twice() {
     let world = ServiceStubs::start().await;
-    world.ai_knows(rival()).await;
-    world.database_says_first("PATCH", 2, ResponseTemplate::new(503).set_body_string("away")).await;
-    world.database_works().await;
+    world.mock_ai_intelligence(rival_json()).await;
+    world.mock_first_database_response("PATCH", 2, ResponseTemplate::new(503).set_body_string("away")).await;
+    world.mock_working_database().await;
 
     let run = world.run("c-1").await;
     assert_eq!(run.status(), Status::Completed, "{:?}", run.error());
-    assert_eq!(ServiceStubs::asked(&world.ai, "POST").await.len(), 1);
+    assert_eq!(ServiceStubs::received_bodies(&world.ai, "POST").await.len(), 1);
     assert_eq!((run.attempts("call-openai"), run.attempts("update-client")), (1, 3));
 
     // the run's output and the stored row are both the AI's answer, without duplicates and with
     // lists of limited length
     let output: BusinessIntelligence = run.output();
-    let patches = ServiceStubs::asked(&world.database, "PATCH").await;
+    let patches = ServiceStubs::received_bodies(&world.database, "PATCH").await;
     assert_eq!(patches.len(), 3);
     assert_eq!(patches[2], serde_json::to_value(&output.profile).unwrap());
     assert_eq!(output.profile.description, "Makes tools.");
     assert_eq!((output.profile.products.len(), output.profile.keywords.len()), (1, 20));
     let row = json!({ "client_id": "c-1", "name": "Rival", "domain": "rival.example", "reason": "hammers too" });
-    assert_eq!(ServiceStubs::asked(&world.database, "POST").await, [json!([row])]);
+    assert_eq!(ServiceStubs::received_bodies(&world.database, "POST").await, [json!([row])]);
 }
 
 #[tokio::test]
 async fn without_competitors_the_last_step_sends_no_request() {
     let world = ServiceStubs::start().await;
-    world.ai_knows(json!([])).await;
-    world.database_works().await;
+    world.mock_ai_intelligence(json!([])).await;
+    world.mock_working_database().await;
     let run = world.run("c-1").await;
     assert_eq!(run.status(), Status::Completed, "{:?}", run.error());
     assert_eq!(run.attempts("upsert-competitors"), 1);
-    assert_eq!(ServiceStubs::asked(&world.database, "POST").await.len(), 0);
+    assert_eq!(ServiceStubs::received_bodies(&world.database, "POST").await.len(), 0);
 }
 
 #[tokio::test]
 async fn a_busy_ai_gets_three_attempts_after_its_retry_after_and_the_database_none() {
     let world = ServiceStubs::start().await;
-    world.ai_says(ResponseTemplate::new(429).insert_header("retry-after", "7")).await;
+    world.mock_ai_response(ResponseTemplate::new(429).insert_header("retry-after", "7")).await;
     let mut app = world.app();
     let started = app.now();
-    let run = app.send(&requested("c-1")).await.remove(0);
+    let run = app.send(&enhance_requested("c-1")).await.remove(0);
     assert_eq!(run.status(), Status::Failed);
-    assert_eq!(ServiceStubs::asked(&world.ai, "POST").await.len(), 3);
+    assert_eq!(ServiceStubs::received_bodies(&world.ai, "POST").await.len(), 3);
     assert_eq!(app.now().since(started), 2 * Duration::from_secs(7));
     assert!(world.database.received_requests().await.unwrap().is_empty());
 }
@@ -144,10 +144,10 @@ async fn a_busy_ai_gets_three_attempts_after_its_retry_after_and_the_database_no
 async fn a_refused_key_fails_the_run_at_once_and_is_shown_nowhere() {
     let world = ServiceStubs::start().await;
     let body = json!({ "error": { "message": format!("Incorrect API key provided: {AI_KEY}") } });
-    world.ai_says(ResponseTemplate::new(401).set_body_json(body)).await;
+    world.mock_ai_response(ResponseTemplate::new(401).set_body_json(body)).await;
     let run = world.run("c-1").await;
     assert_eq!(run.status(), Status::Failed);
-    assert_eq!(ServiceStubs::asked(&world.ai, "POST").await.len(), 1);
+    assert_eq!(ServiceStubs::received_bodies(&world.ai, "POST").await.len(), 1);
     let told = format!("{:?} {:?}", run.error(), run.journal());
     assert!(told.contains("Incorrect API key provided: ***"), "{told}");
     assert!(!told.contains(AI_KEY) && !told.contains(DATABASE_KEY), "{told}");
@@ -156,23 +156,23 @@ async fn a_refused_key_fails_the_run_at_once_and_is_shown_nowhere() {
 #[tokio::test]
 async fn a_client_without_a_row_fails_the_run_at_once_and_stores_no_competitors() {
     let world = ServiceStubs::start().await;
-    world.ai_knows(rival()).await;
-    world.database_says_first("PATCH", 9, ResponseTemplate::new(200).set_body_json(json!([]))).await;
-    world.database_works().await;
+    world.mock_ai_intelligence(rival_json()).await;
+    world.mock_first_database_response("PATCH", 9, ResponseTemplate::new(200).set_body_json(json!([]))).await;
+    world.mock_working_database().await;
     let run = world.run("c-404").await;
     assert_eq!(run.status(), Status::Failed);
     let told = format!("{:?}", run.error());
     assert!(told.contains("no row of `clients` has the id c-404"), "{told}");
-    assert_eq!(ServiceStubs::asked(&world.database, "PATCH").await.len(), 1);
-    assert_eq!(ServiceStubs::asked(&world.database, "POST").await.len(), 0);
+    assert_eq!(ServiceStubs::received_bodies(&world.database, "PATCH").await.len(), 1);
+    assert_eq!(ServiceStubs::received_bodies(&world.database, "POST").await.len(), 0);
 }
 
 #[tokio::test]
 async fn a_blank_id_fails_before_a_step_costs_money() {
     let world = ServiceStubs::start().await;
-    world.ai_knows(rival()).await;
+    world.mock_ai_intelligence(rival_json()).await;
     let run = world.run(" ").await;
     assert_eq!(run.status(), Status::Failed);
     assert!(format!("{:?}", run.error()).contains("clientId is blank"), "{:?}", run.error());
-    assert_eq!(ServiceStubs::asked(&world.ai, "POST").await.len(), 0);
+    assert_eq!(ServiceStubs::received_bodies(&world.ai, "POST").await.len(), 0);
 }

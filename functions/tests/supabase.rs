@@ -15,21 +15,21 @@ mod endless;
 
 const KEY: &str = "service-role-0123456789";
 
-fn supabase(server: &MockServer) -> Supabase {
+fn supabase_client(server: &MockServer) -> Supabase {
     Supabase::new(&format!("{}/", server.uri()), KEY).unwrap()
 }
 
-async fn answering(template: ResponseTemplate) -> MockServer {
+async fn server_answering(template: ResponseTemplate) -> MockServer {
     let server = MockServer::start().await;
     Mock::given(wiremock::matchers::any()).respond_with(template).mount(&server).await;
     server
 }
 
-async fn update(server: &MockServer) -> Result<(), Error> {
-    supabase(server).update_by_id("clients", "c-1", &json!({ "industry": "Tools" })).await
+async fn update_client(server: &MockServer) -> Result<(), Error> {
+    supabase_client(server).update_by_id("clients", "c-1", &json!({ "industry": "Tools" })).await
 }
 
-fn wait(error: &Error) -> Option<Duration> {
+fn retry_delay(error: &Error) -> Option<Duration> {
     error.retry_delay()
 }
 
@@ -46,16 +46,16 @@ async fn an_update_patches_the_one_row_with_both_headers_of_the_key() {
         .expect(1)
         .mount(&server)
         .await;
-    update(&server).await.unwrap();
+    update_client(&server).await.unwrap();
     let body: Value = server.received_requests().await.unwrap()[0].body_json().unwrap();
     assert_eq!(body, json!({ "industry": "Tools" }));
 }
 
 #[tokio::test]
 async fn an_id_cannot_widen_the_update() {
-    let server = answering(ResponseTemplate::new(200).set_body_json(json!([{ "id": "x" }]))).await;
+    let server = server_answering(ResponseTemplate::new(200).set_body_json(json!([{ "id": "x" }]))).await;
     let id = "1&id=neq.0#,or=(a)";
-    supabase(&server).update_by_id("clients", id, &json!({})).await.unwrap();
+    supabase_client(&server).update_by_id("clients", id, &json!({})).await.unwrap();
     let requests = server.received_requests().await.unwrap();
     let ids: Vec<_> =
         requests[0].url.query_pairs().filter(|(name, _)| name == "id").map(|(_, v)| v.into_owned()).collect();
@@ -64,8 +64,8 @@ async fn an_id_cannot_widen_the_update() {
 
 #[tokio::test]
 async fn an_update_without_a_row_is_terminal() {
-    let server = answering(ResponseTemplate::new(200).set_body_json(json!([]))).await;
-    let error = update(&server).await.unwrap_err();
+    let server = server_answering(ResponseTemplate::new(200).set_body_json(json!([]))).await;
+    let error = update_client(&server).await.unwrap_err();
     assert!(error.is_terminal());
     assert!(error.to_string().contains("no row of `clients` has the id c-1"), "{error}");
 }
@@ -82,7 +82,7 @@ async fn an_upsert_merges_duplicates_on_the_columns_given() {
         .mount(&server)
         .await;
     let rows = [json!({ "client_id": "c-1", "domain": "rival.example" })];
-    supabase(&server).upsert("competitors", "client_id,domain", &rows).await.unwrap();
+    supabase_client(&server).upsert("competitors", "client_id,domain", &rows).await.unwrap();
     let requests = server.received_requests().await.unwrap();
     let prefer = requests[0].headers["prefer"].to_str().unwrap();
     assert!(prefer.split(',').any(|wish| wish.trim() == "resolution=merge-duplicates"), "{prefer}");
@@ -91,8 +91,8 @@ async fn an_upsert_merges_duplicates_on_the_columns_given() {
 
 #[tokio::test]
 async fn an_upsert_of_no_rows_sends_no_request() {
-    let server = answering(ResponseTemplate::new(500)).await;
-    supabase(&server).upsert("competitors", "client_id,domain", &Vec::<Value>::new()).await.unwrap();
+    let server = server_answering(ResponseTemplate::new(500)).await;
+    supabase_client(&server).upsert("competitors", "client_id,domain", &Vec::<Value>::new()).await.unwrap();
     assert!(server.received_requests().await.unwrap().is_empty());
 }
 
@@ -100,16 +100,16 @@ async fn an_upsert_of_no_rows_sends_no_request() {
 async fn pushed_back_requests_wait_as_long_as_the_service_asks() {
     for status in [429, 503] {
         let template = ResponseTemplate::new(status).insert_header("retry-after", "11").set_body_string("busy");
-        let error = update(&answering(template).await).await.unwrap_err();
-        assert_eq!(wait(&error), Some(Duration::from_secs(11)), "{status}");
+        let error = update_client(&server_answering(template).await).await.unwrap_err();
+        assert_eq!(retry_delay(&error), Some(Duration::from_secs(11)), "{status}");
     }
 }
 
 #[tokio::test]
 async fn server_errors_are_retried_and_asked_once_each() {
     for status in [500, 502, 503, 504] {
-        let server = answering(ResponseTemplate::new(status).set_body_string("<html>away</html>")).await;
-        let error = update(&server).await.unwrap_err();
+        let server = server_answering(ResponseTemplate::new(status).set_body_string("<html>away</html>")).await;
+        let error = update_client(&server).await.unwrap_err();
         assert!(!error.is_terminal(), "{error:?}");
         assert_eq!(server.received_requests().await.unwrap().len(), 1);
     }
@@ -120,8 +120,8 @@ async fn other_refusals_are_terminal_and_quote_the_database() {
     let body = json!({ "code": "22P02", "message": "invalid input syntax for type uuid: \"c-1\"",
                        "details": "some details", "hint": "a hint" });
     for status in [400, 403, 404, 409] {
-        let server = answering(ResponseTemplate::new(status).set_body_json(&body)).await;
-        let error = update(&server).await.unwrap_err();
+        let server = server_answering(ResponseTemplate::new(status).set_body_json(&body)).await;
+        let error = update_client(&server).await.unwrap_err();
         assert!(error.is_terminal(), "{status}");
         assert_eq!(error.code(), Some(format!("http-{status}").as_str()));
         for said in ["clients", "invalid input syntax", "22P02", "some details", "a hint"] {
@@ -133,7 +133,8 @@ async fn other_refusals_are_terminal_and_quote_the_database() {
 #[tokio::test]
 async fn a_401_is_terminal_and_never_shows_the_key() {
     let body = json!({ "message": format!("Invalid API key {KEY}"), "hint": format!("Bearer {KEY} is no JWT") });
-    let error = update(&answering(ResponseTemplate::new(401).set_body_json(body)).await).await.unwrap_err();
+    let error =
+        update_client(&server_answering(ResponseTemplate::new(401).set_body_json(body)).await).await.unwrap_err();
     assert!(error.is_terminal());
     let shown = format!("{error} {error:#} {error:?}");
     assert!(shown.contains("Invalid API key ***") && shown.contains("SUPABASE_SERVICE_ROLE_KEY"), "{shown}");
@@ -142,7 +143,8 @@ async fn a_401_is_terminal_and_never_shows_the_key() {
 
 #[tokio::test]
 async fn a_success_that_is_no_list_is_retried() {
-    let error = update(&answering(ResponseTemplate::new(200).set_body_string("<html>")).await).await.unwrap_err();
+    let error =
+        update_client(&server_answering(ResponseTemplate::new(200).set_body_string("<html>")).await).await.unwrap_err();
     assert!(!error.is_terminal());
 }
 
@@ -172,11 +174,11 @@ fn debug_output_shows_no_key() {
 
 #[tokio::test]
 async fn a_redirect_takes_neither_the_key_nor_the_data_elsewhere() {
-    let elsewhere = answering(ResponseTemplate::new(200).set_body_json(json!([{ "id": "c-1" }]))).await;
+    let elsewhere = server_answering(ResponseTemplate::new(200).set_body_json(json!([{ "id": "c-1" }]))).await;
     for status in [301, 302, 303, 307, 308] {
         let to = format!("{}/steal", elsewhere.uri());
-        let server = answering(ResponseTemplate::new(status).insert_header("location", to.as_str())).await;
-        let error = update(&server).await.unwrap_err();
+        let server = server_answering(ResponseTemplate::new(status).insert_header("location", to.as_str())).await;
+        let error = update_client(&server).await.unwrap_err();
         assert_eq!(error.code(), Some(format!("http-{status}").as_str()), "{error}");
     }
     assert!(elsewhere.received_requests().await.unwrap().is_empty());
@@ -186,11 +188,11 @@ async fn a_redirect_takes_neither_the_key_nor_the_data_elsewhere() {
 async fn a_response_without_end_is_cut_off_at_16_mib() {
     let body = vec![b' '; RESPONSE_BYTES + 1];
     for status in [200, 503] {
-        let server = answering(ResponseTemplate::new(status).set_body_bytes(body.clone())).await;
-        let error = update(&server).await.unwrap_err();
+        let server = server_answering(ResponseTemplate::new(status).set_body_bytes(body.clone())).await;
+        let error = update_client(&server).await.unwrap_err();
         assert_eq!((error.is_terminal(), error.code()), (true, Some("response-too-large")), "{error}");
     }
-    let endless = endless::server().await;
+    let endless = endless::start_endless_server().await;
     let error = Supabase::new(&endless, KEY).unwrap().update_by_id("clients", "c-1", &json!({})).await.unwrap_err();
     assert_eq!(error.code(), Some("response-too-large"), "{error}");
 }
@@ -199,8 +201,8 @@ async fn a_response_without_end_is_cut_off_at_16_mib() {
 async fn a_key_that_the_database_sends_back_escaped_is_masked() {
     let escaped = KEY.replace('-', "\\u002d");
     for body in [format!(r#"{{"odd":"{escaped}"}}"#), format!(r#"{{"message":"{escaped}"}}"#)] {
-        let server = answering(ResponseTemplate::new(400).set_body_string(body)).await;
-        let error = update(&server).await.unwrap_err().to_string();
+        let server = server_answering(ResponseTemplate::new(400).set_body_string(body)).await;
+        let error = update_client(&server).await.unwrap_err().to_string();
         assert!(error.contains("***") && !error.contains("0123456789"), "{error}");
     }
 }

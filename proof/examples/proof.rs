@@ -65,7 +65,7 @@ impl ProofArgs {
     }
 
     /// Returns the progress as a fraction from 0 to 1.
-    fn share(&self, actions: u64, covered: &CallCoverage) -> f64 {
+    fn completed_share(&self, actions: u64, covered: &CallCoverage) -> f64 {
         let share = actions as f64 / self.actions.unwrap_or(LEAST) as f64;
         let is_complete = || covered.sites().iter().all(|site| site.crashes > 0);
         match self.actions {
@@ -78,7 +78,7 @@ impl ProofArgs {
 fn main() -> ExitCode {
     let args = ProofArgs::parse();
     if let Some(most) = args.until_broken {
-        return until_broken(&args, most);
+        return run_until_a_failure(&args, most);
     }
     let (covered, begun) = (CallCoverage::default(), Instant::now());
     let (first, threads) = match args.seed {
@@ -105,11 +105,11 @@ fn main() -> ExitCode {
                         }
                     };
                     let (seeds, actions) = (1 + done.fetch_add(1, SeqCst), actions.load(SeqCst));
-                    let share = args.share(actions, &covered);
+                    let share = args.completed_share(actions, &covered);
                     if args.seed.is_some() || share >= 1.0 || failing.load(SeqCst) {
                         return;
                     }
-                    told.lock().expect("no panic").tell(share, actions, seeds);
+                    told.lock().expect("no panic").show(share, actions, seeds);
                 }
             });
         }
@@ -128,7 +128,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs up to `most` seeds on all cores. Prints the lowest seed that fails, and why.
-fn until_broken(args: &ProofArgs, most: u64) -> ExitCode {
+fn run_until_a_failure(args: &ProofArgs, most: u64) -> ExitCode {
     let (begun, next, left) = (Instant::now(), AtomicU64::new(args.from), AtomicU64::new(most));
     let from = args.from;
     let first: Mutex<Option<Box<FailedSeed>>> = Mutex::default();
@@ -210,7 +210,7 @@ impl ProgressLine {
         Self { is_terminal: std::io::stderr().is_terminal(), said: Instant::now() }
     }
 
-    fn tell(&mut self, share: f64, actions: u64, seeds: u64) {
+    fn show(&mut self, share: f64, actions: u64, seeds: u64) {
         if self.is_terminal && self.said.elapsed().as_millis() > 200 {
             self.said = Instant::now();
             eprint!("\r{:>3.0} %  {actions} actions, {seeds} seeds", 100.0 * share);

@@ -69,7 +69,7 @@ pub fn check(journals: &[RunJournal]) -> Vec<String> {
             }
             RunOrigin::Event | RunOrigin::Cron | RunOrigin::Rerun { .. } => {}
         }
-        broken.extend(told_of_children(journal, &by_run));
+        broken.extend(reported_children(journal, &by_run));
     }
     broken
 }
@@ -88,7 +88,7 @@ fn invoked(parent: &RunJournal, by: &StepId) -> Option<RunId> {
 }
 
 /// Checks that the outcomes recorded in a parent are those of its children.
-fn told_of_children(parent: &RunJournal, by_run: &HashMap<RunId, &RunJournal>) -> Vec<String> {
+fn reported_children(parent: &RunJournal, by_run: &HashMap<RunId, &RunJournal>) -> Vec<String> {
     let mut broken = Vec::new();
     for entry in &parent.entries {
         let Fact::InvokeEnded { step, outcome } = &entry.fact else { continue };
@@ -134,7 +134,7 @@ mod tests {
             received_at: NOW,
         };
         let created = Fact::RunCreated(Box::new(NewRun::new("f".into(), event, origin)));
-        let entries = std::iter::once(created).chain(facts).map(|fact| fact.at(NOW)).collect();
+        let entries = std::iter::once(created).chain(facts).map(|fact| fact.into_entry(NOW)).collect();
         RunJournal { run: RunId::new(NOW, n), entries }
     }
 
@@ -153,37 +153,40 @@ mod tests {
         }
     }
 
-    fn told(outcome: Outcome) -> Fact {
+    fn callback_delivered(outcome: Outcome) -> Fact {
         Fact::InvokeEnded { step: "call".into(), outcome }
     }
 
     #[test]
-    fn a_run_and_its_child_are_as_they_must_be() {
+    fn a_valid_run_and_its_child_pass_all_checks() {
         let step = StepId::from("call");
-        let parent =
-            journal(1, RunOrigin::Event, vec![called(2), told(Outcome::Value(json::empty_object())), completed()]);
+        let parent = journal(
+            1,
+            RunOrigin::Event,
+            vec![called(2), callback_delivered(Outcome::Value(json::empty_object())), completed()],
+        );
         let child = journal(2, RunOrigin::Invoke { parent: parent.run, step }, vec![completed()]);
         assert_eq!(check(&[parent, child]), [] as [String; 0]);
     }
 
     #[test]
-    fn an_event_that_started_a_function_twice_is_seen() {
+    fn a_function_started_twice_by_one_event_is_reported() {
         let twice = [1, 2].map(|n| journal(n, RunOrigin::Event, vec![]));
         assert_eq!(check(&twice).len(), 1);
         assert_eq!(unfinished(&twice).len(), 2);
     }
 
     #[test]
-    fn a_parent_that_was_told_something_else_is_seen() {
+    fn a_parent_with_another_outcome_than_its_child_is_reported() {
         let step = StepId::from("call");
         let failed = Outcome::Failed(Failure::new("no"));
-        let parent = journal(1, RunOrigin::Event, vec![called(2), told(failed), completed()]);
+        let parent = journal(1, RunOrigin::Event, vec![called(2), callback_delivered(failed), completed()]);
         let child = journal(2, RunOrigin::Invoke { parent: parent.run, step }, vec![completed()]);
         assert_eq!(check(&[parent, child]).len(), 1);
     }
 
     #[test]
-    fn a_child_that_nobody_asked_for_and_a_failure_that_was_none_are_seen() {
+    fn a_child_without_a_call_and_a_handled_failure_that_did_not_happen_are_reported() {
         let parent = journal(1, RunOrigin::Event, vec![completed()]);
         let child = journal(2, RunOrigin::Invoke { parent: parent.run, step: "call".into() }, vec![completed()]);
         let handler = journal(3, RunOrigin::Failure { of: parent.run }, vec![completed()]);

@@ -79,7 +79,7 @@ pub(crate) fn check(journal: &RunJournal) -> Vec<String> {
                     wrong("an event entered a second time");
                 }
                 for step in steps {
-                    if let Err(what) = follow(steps_of(&mut known, step), entry) {
+                    if let Err(what) = apply_entry(step_entry(&mut known, step), entry) {
                         wrong(what);
                     }
                 }
@@ -110,10 +110,10 @@ pub(crate) fn check(journal: &RunJournal) -> Vec<String> {
             }
             _ => {}
         }
-        outcomes += RevealedOutcome::each(entry).len() as u64;
+        outcomes += RevealedOutcome::from_entry(entry).len() as u64;
         ended |= entry.fact.is_end();
         if let Some(step) = entry.fact.step()
-            && let Err(what) = follow(steps_of(&mut known, step), entry)
+            && let Err(what) = apply_entry(step_entry(&mut known, step), entry)
         {
             wrong(what);
         }
@@ -121,12 +121,12 @@ pub(crate) fn check(journal: &RunJournal) -> Vec<String> {
     broken
 }
 
-fn steps_of<'a>(known: &'a mut HashMap<StepId, StepProgress>, step: &StepId) -> &'a mut StepProgress {
+fn step_entry<'a>(known: &'a mut HashMap<StepId, StepProgress>, step: &StepId) -> &'a mut StepProgress {
     known.entry(step.clone()).or_default()
 }
 
 /// Applies one entry to the state of its step.
-fn follow(step: &mut StepProgress, entry: &Entry) -> Result<(), &'static str> {
+fn apply_entry(step: &mut StepProgress, entry: &Entry) -> Result<(), &'static str> {
     if step.settled {
         return Err("the step has its outcome already");
     }
@@ -148,20 +148,20 @@ fn follow(step: &mut StepProgress, entry: &Entry) -> Result<(), &'static str> {
             (step.attempt, step.running, step.outlives) = (*attempt, Some(*lease_until), false);
         }
         Fact::StepSucceeded { attempt, .. } => {
-            ends(step, *attempt)?;
+            end_attempt(step, *attempt)?;
             step.settled = true;
         }
         Fact::StepAbandoned { attempt, .. } => {
-            ends(step, *attempt)?;
+            end_attempt(step, *attempt)?;
             (step.settled, step.abandoned) = (!step.outlives, !step.outlives);
         }
         Fact::StepFailed { attempt, retry_at, .. } => {
-            ends(step, *attempt)?;
+            end_attempt(step, *attempt)?;
             (step.settled, step.due) = (retry_at.is_none(), *retry_at);
         }
-        Fact::AttemptInterrupted { attempt, .. } => ends(step, *attempt)?,
+        Fact::AttemptInterrupted { attempt, .. } => end_attempt(step, *attempt)?,
         Fact::AttemptUnreachable { attempt, retry_at, .. } => {
-            ends(step, *attempt)?;
+            end_attempt(step, *attempt)?;
             (step.attempt, step.due) = (*attempt - 1, Some(*retry_at));
         }
         Fact::StepRefused { .. } | Fact::StepCarriedOver { .. } | Fact::EventsSent { .. } => step.settled = true,
@@ -271,7 +271,7 @@ fn kind_of(fact: &Fact) -> Option<StepKind> {
 }
 
 /// Checks that the ending attempt is the one that is running.
-fn ends(step: &mut StepProgress, attempt: u32) -> Result<(), &'static str> {
+fn end_attempt(step: &mut StepProgress, attempt: u32) -> Result<(), &'static str> {
     if step.running.take().is_none() || attempt != step.attempt {
         return Err("this attempt was not running");
     }
@@ -299,11 +299,12 @@ mod tests {
             external_id: None,
             received_at: at(0),
         };
-        Fact::RunCreated(Box::new(NewRun::new("f".into(), event, RunOrigin::Event))).at(at(0))
+        Fact::RunCreated(Box::new(NewRun::new("f".into(), event, RunOrigin::Event))).into_entry(at(0))
     }
 
     fn started(attempt: u32, when: i64) -> Entry {
-        Fact::StepStarted { step: "a".into(), attempt, lease_until: at(when + 100), worker: "w".into() }.at(at(when))
+        Fact::StepStarted { step: "a".into(), attempt, lease_until: at(when + 100), worker: "w".into() }
+            .into_entry(at(when))
     }
 
     fn succeeded(attempt: u32, when: i64) -> Entry {
@@ -313,7 +314,7 @@ mod tests {
             output: json::empty_object(),
             report: AttemptReport::default(),
         }
-        .at(at(when))
+        .into_entry(at(when))
     }
 
     fn failed(attempt: u32, retry_at: Option<i64>) -> Entry {
@@ -325,23 +326,23 @@ mod tests {
             retry_at: retry_at.map(at),
             report: AttemptReport::default(),
         }
-        .at(at(1))
+        .into_entry(at(1))
     }
 
-    fn first_broken(entries: Vec<Entry>) -> Option<String> {
+    fn first_violation(entries: Vec<Entry>) -> Option<String> {
         let entries = std::iter::once(created()).chain(entries).collect();
         let found = check(&RunJournal { run: RunId::new(at(0), 1), entries });
         found.first().map(|found| found.split(':').next().unwrap_or_default().to_owned())
     }
 
     #[test]
-    fn a_step_that_failed_and_then_succeeded_is_right() {
-        assert_eq!(first_broken(vec![started(1, 0), failed(1, Some(20)), started(2, 20), succeeded(2, 30)]), None);
-        assert_eq!(first_broken(vec![started(1, 0), started(2, 100), succeeded(2, 101)]), None);
+    fn a_step_that_failed_and_then_succeeded_is_valid() {
+        assert_eq!(first_violation(vec![started(1, 0), failed(1, Some(20)), started(2, 20), succeeded(2, 30)]), None);
+        assert_eq!(first_violation(vec![started(1, 0), started(2, 100), succeeded(2, 101)]), None);
     }
 
     #[test]
-    fn what_must_not_be_is_seen() {
+    fn each_broken_rule_is_reported() {
         let cases = [
             (vec![started(1, 0), succeeded(1, 1), succeeded(1, 2)], "the step has its outcome already"),
             (vec![started(1, 0), succeeded(2, 1)], "this attempt was not running"),
@@ -350,25 +351,25 @@ mod tests {
             (vec![started(2, 0)], "the attempt is not the next one"),
             (vec![started(1, 0), failed(1, Some(20)), started(2, 19)], "it was tried again before its time"),
             (vec![started(1, 0), failed(1, None), started(2, 500)], "the step has its outcome already"),
-            (vec![Fact::SleepEnded { step: "a".into() }.at(at(1))], "what ended had not begun"),
+            (vec![Fact::SleepEnded { step: "a".into() }.into_entry(at(1))], "what ended had not begun"),
             (
                 vec![
-                    Fact::SleepStarted { step: "a".into(), until: at(9) }.at(at(1)),
-                    Fact::SleepEnded { step: "a".into() }.at(at(8)),
+                    Fact::SleepStarted { step: "a".into(), until: at(9) }.into_entry(at(1)),
+                    Fact::SleepEnded { step: "a".into() }.into_entry(at(8)),
                 ],
                 "the timer ended before its time",
             ),
             (
-                vec![Fact::SleepStarted { step: "a".into(), until: at(9) }.at(at(1)), started(1, 2)],
+                vec![Fact::SleepStarted { step: "a".into(), until: at(9) }.into_entry(at(1)), started(1, 2)],
                 "the step was of another kind before",
             ),
             (
-                vec![Fact::RunCancelled { reason: "no".into() }.at(at(1)), started(1, 2)],
+                vec![Fact::RunCancelled { reason: "no".into() }.into_entry(at(1)), started(1, 2)],
                 "something was written after the end",
             ),
         ];
         for (entries, what) in cases {
-            assert_eq!(first_broken(entries).as_deref(), Some(what));
+            assert_eq!(first_violation(entries).as_deref(), Some(what));
         }
     }
 }

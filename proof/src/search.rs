@@ -36,7 +36,7 @@ impl fmt::Display for FailedSeed {
 ///
 /// The violated invariant.
 pub fn run_seed(seed: u64, tells: bool, covered: Option<&CallCoverage>) -> Result<u64, Box<FailedSeed>> {
-    run(seed, SimulationSettings::of(seed), tells, covered)
+    run(seed, SimulationSettings::from_seed(seed), tells, covered)
 }
 
 /// Runs a seed in which a process also dies at `place`, when that place is first reached.
@@ -50,12 +50,12 @@ pub fn run_seed_aimed(
     tells: bool,
     covered: Option<&CallCoverage>,
 ) -> Result<u64, Box<FailedSeed>> {
-    run(seed, SimulationSettings { aim_too: Some(place.0), ..SimulationSettings::of(seed) }, tells, covered)
+    run(seed, SimulationSettings { aim_too: Some(place.0), ..SimulationSettings::from_seed(seed) }, tells, covered)
 }
 
 /// Returns whether a seed has requests of many events that a deadline interrupts.
 pub fn has_bulk_requests(seed: u64) -> bool {
-    SimulationSettings::of(seed).bulk > 0
+    SimulationSettings::from_seed(seed).bulk > 0
 }
 
 /// A place in the engine that calls the store: `file: function method`.
@@ -66,7 +66,7 @@ impl std::str::FromStr for CallPlace {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let site = text.rsplit_once(' ').and_then(|(function, method)| CallSites::all().site(function, method));
+        let site = text.rsplit_once(' ').and_then(|(function, method)| CallSites::all_sites().site(function, method));
         site.map(Self).ok_or_else(|| format!("`{text}` is no place; those are listed with --places"))
     }
 }
@@ -146,7 +146,7 @@ impl CallCoverage {
         let here = self.0.sites();
         let met = met.0.sites().into_iter().filter(|(_, befell)| befell.calls > 0).map(|(site, _)| site);
         let least = met.min_by_key(|site| here.get(site).map_or((0, 0), |befell| (befell.crashes, befell.calls)))?;
-        CallSites::all().site(&least.0, least.1).map(CallPlace)
+        CallSites::all_sites().site(&least.0, least.1).map(CallPlace)
     }
 }
 
@@ -155,8 +155,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_tells_the_same_story_each_time() {
-        let story = |seed| Simulation::new(seed, SimulationSettings::of(seed), false, None).story();
+    fn a_seed_has_the_same_story_each_time() {
+        let story = |seed| Simulation::new(seed, SimulationSettings::from_seed(seed), false, None).story();
         for seed in 0..20 {
             assert_eq!(story(seed), story(seed));
         }

@@ -245,7 +245,7 @@ impl Simulation {
     /// Runs the simulation to its end. Returns the number of actions.
     pub(crate) fn run(mut self) -> Result<u64, SimulationFailure> {
         let listening = self.counted.listen();
-        let result = self.turns();
+        let result = self.take_turns();
         drop(listening);
         result.map_err(|why| SimulationFailure { why, story: self.whole_story() })
     }
@@ -253,16 +253,16 @@ impl Simulation {
     /// Runs the simulation and returns the story, even if the simulation did not fail.
     #[cfg(test)]
     pub(crate) fn story(mut self) -> Vec<String> {
-        drop(self.turns());
+        drop(self.take_turns());
         self.whole_story()
     }
 
-    fn turns(&mut self) -> Result<u64, Violation> {
+    fn take_turns(&mut self) -> Result<u64, Violation> {
         for turn in 0..TURNS {
-            self.bury();
+            self.replace_dead_workers();
             self.supervise();
             self.mishaps.deaths += self.cut.take();
-            self.overhear();
+            self.record_calls();
             let (now, touched) = (self.clock.now(), self.shared.take_touched());
             if !touched.is_empty() {
                 self.moved = now;
@@ -271,29 +271,29 @@ impl Simulation {
                 self.controlled.check()?;
             }
             self.invariants.check(now, touched)?;
-            self.nobody_waits_for_nothing(now)?;
-            self.somebody_ends_in_the_middle();
-            self.what_was_told_is_true()?;
-            self.what_was_said_arrived()?;
-            self.requests_are_applied_in_order()?;
-            self.bulk_gets_further()?;
+            self.check_free_and_unused_slots(now)?;
+            self.kill_worker_within_actions();
+            self.check_accepted_requests()?;
+            self.check_deliveries()?;
+            self.check_requests_in_order()?;
+            self.check_bulk_progress()?;
             self.broken.take().or_else(|| self.untrue.borrow_mut().take()).map_or(Ok(()), Err)?;
             if now.since(self.moved) > STANDSTILL + self.mishaps.stood {
-                return Err(self.who_stands_still());
+                return Err(self.describe_standstill());
             }
             if self.has_ended() {
-                if self.somebody_runs_one_again() {
+                if self.rerun_random_run() {
                     continue;
                 }
-                self.at_the_end()?;
+                self.check_end_state()?;
                 if self.afterwards {
-                    self.nothing_is_left()?;
+                    self.check_nothing_is_left()?;
                     return Ok(u64::from(turn) + self.shared.calls.load(SeqCst));
                 }
-                self.begin_afterwards();
+                self.start_closing_phase();
             }
             if self.allowed.bulk > 0 && self.dice.one_in(8) {
-                self.bulk_goes_on();
+                self.advance_bulk_requests();
             }
             match self.dice.below(500) {
                 0 => {
@@ -301,9 +301,9 @@ impl Simulation {
                     self.mishaps.drift += by;
                     self.clock.advance(by);
                 }
-                1..4 => self.somebody_interferes(),
+                1..4 => self.interfere_at_random(),
                 4..50 => self.receive(),
-                50..52 if self.is_torn().is_some() => drop(self.somebody_cancels_what_has_ended()),
+                50..52 if self.is_torn().is_some() => drop(self.cancel_ended_run()),
                 _ if self.poll() => {}
                 _ => self.wait(),
             }
@@ -318,20 +318,20 @@ impl Simulation {
             && rows(&self.memory).iter().all(|row| row.ended.is_some())
     }
 
-    fn tell(&mut self, what: String) {
+    fn add_to_story(&mut self, what: String) {
         let at = self.clock.now().since(self.begun);
         self.story.push(format!("{:>10.3} s  {what}", at.as_secs_f64()));
     }
 
     /// Appends the store calls since the previous `overhear` to the story.
-    fn overhear(&mut self) {
+    fn record_calls(&mut self) {
         for call in self.shared.take_log() {
-            self.tell(call);
+            self.add_to_story(call);
         }
     }
 
     /// Picks a worker at random.
-    fn one(&self) -> usize {
+    fn random_worker(&self) -> usize {
         self.dice.below(self.workers() as u64) as usize
     }
 
@@ -350,7 +350,7 @@ impl Simulation {
     }
 
     /// Starts the second round, without faults. All of its runs must succeed.
-    fn begin_afterwards(&mut self) {
+    fn start_closing_phase(&mut self) {
         self.afterwards = true;
         let SimulationSettings { processes, skew, leaves, .. } = self.knobs;
         self.knobs = SimulationSettings { processes, skew, leaves, ..SimulationSettings::default() };
@@ -371,13 +371,13 @@ impl Simulation {
             let clock = self.processes[0].clock.clone();
             self.processes[0] = self.process(0, clock);
         }
-        self.requests.borrow_mut().come_afterwards();
-        self.tell("all has ended; once more, with nothing that goes wrong".into());
+        self.requests.borrow_mut().start_closing_phase();
+        self.add_to_story("all has ended; once more, with nothing that goes wrong".into());
     }
 
     /// Returns the story, followed by all journals.
     fn whole_story(&mut self) -> Vec<String> {
-        self.overhear();
+        self.record_calls();
         let mut story = std::mem::take(&mut self.story);
         for row in rows(&self.memory) {
             story.push(format!("{} {}", row.run, row.function));

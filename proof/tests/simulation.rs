@@ -3,15 +3,15 @@
 
 use stepladder_proof::run_seed;
 
-fn number(name: &str) -> Option<u64> {
+fn number_from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
 #[test]
-fn whatever_is_interleaved_and_goes_wrong_all_that_must_hold_holds() {
-    let seeds = match number("SIMULATION_SEED") {
+fn invariants_hold_under_random_schedules_and_faults() {
+    let seeds = match number_from_environment("SIMULATION_SEED") {
         Some(one) => one..one + 1,
-        None => 0..number("SIMULATION_SEEDS").unwrap_or(150),
+        None => 0..number_from_environment("SIMULATION_SEEDS").unwrap_or(150),
     };
     for seed in seeds {
         if let Err(broken) = run_seed(seed, true, None) {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::parts::{free_port, listening, package_file};
+use crate::parts::{free_port, package_file, wait_until_listening};
 
 /// A running aimock. Its process ends with the test.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl AiMock {
         command.arg("-f").arg(&fixtures).args(["--journal-max", "0"]);
         command.stdin(Stdio::null()).stdout(file.try_clone().expect("a file")).stderr(file).kill_on_drop(true);
         let mut process = command.spawn().expect("node starts");
-        listening(&mut process, port, &log).await;
+        wait_until_listening(&mut process, port, &log).await;
         Self { port, _process: process, _folder: folder }
     }
 

@@ -41,7 +41,7 @@ impl ApiClient {
 
     /// Sends a GET request. Returns an error if the server cannot be reached.
     pub async fn try_get(&self, path: &str) -> reqwest::Result<StatusAndBody> {
-        answered(self.request(reqwest::Method::GET, path)).await
+        read_response(self.request(reqwest::Method::GET, path)).await
     }
 
     /// Sends a GET request. Panics if the server cannot be reached.
@@ -52,7 +52,7 @@ impl ApiClient {
     /// Sends a POST request with this body. Returns an error if the server cannot be reached.
     pub async fn try_post(&self, path: &str, body: impl Into<reqwest::Body>) -> reqwest::Result<StatusAndBody> {
         let request = self.request(reqwest::Method::POST, path).header("content-type", "application/json");
-        answered(request.body(body)).await
+        read_response(request.body(body)).await
     }
 
     /// Sends a POST request with this body. Panics if the server cannot be reached.
@@ -98,12 +98,12 @@ impl ApiClient {
     }
 
     /// Waits until a run has ended. Returns the run.
-    pub async fn ended(&self, run: &str) -> Value {
-        self.ended_within(LIMIT, run).await
+    pub async fn wait_for_end(&self, run: &str) -> Value {
+        self.wait_for_end_within(LIMIT, run).await
     }
 
     /// Like [`ApiClient::ended`], with a time limit chosen by the test.
-    pub async fn ended_within(&self, limit: Duration, run: &str) -> Value {
+    pub async fn wait_for_end_within(&self, limit: Duration, run: &str) -> Value {
         wait_within(limit, &format!("the end of run {run}"), async || {
             let found = self.run(run).await;
             if found["ended_at"].is_null() { None } else { Some(found) }
@@ -146,7 +146,7 @@ impl ApiClient {
     }
 }
 
-async fn answered(request: reqwest::RequestBuilder) -> reqwest::Result<StatusAndBody> {
+async fn read_response(request: reqwest::RequestBuilder) -> reqwest::Result<StatusAndBody> {
     let answer = request.send().await?;
     let (status, body) = (answer.status().as_u16(), answer.bytes().await?);
     Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))

@@ -105,19 +105,19 @@ impl AwsFaultProxy {
 
     /// Sets the function that picks a fault for each request from now on. It is called once per
     /// request, in the order of arrival.
-    pub fn plan(&self, plan: impl Fn(&AwsRequest) -> AwsFault + Send + Sync + 'static) {
+    pub fn set_plan(&self, plan: impl Fn(&AwsRequest) -> AwsFault + Send + Sync + 'static) {
         self.state.lock().expect("no panic").plan = Arc::new(plan);
     }
 
     /// Stops injecting faults.
-    pub fn clear(&self) {
-        self.plan(|_| AwsFault::Pass);
+    pub fn clear_plan(&self) {
+        self.set_plan(|_| AwsFault::Pass);
     }
 
     /// Sets a function that is called with each response of the service from now on, even if the
     /// response does not reach the client. Adds `ReturnConsumedCapacity` to each request to
     /// DynamoDB.
-    pub fn witness(&self, see: impl Fn(&AwsRequest, &Value) + Send + Sync + 'static) {
+    pub fn observe_responses(&self, see: impl Fn(&AwsRequest, &Value) + Send + Sync + 'static) {
         self.state.lock().expect("no panic").witness = Some(Arc::new(see));
     }
 
@@ -177,12 +177,12 @@ async fn handle(
             upstream.answer(asked).await;
             StubResponse::Cut
         }
-        AwsFault::Throttle if is_sqs => refusal(400, "RequestThrottled"),
-        AwsFault::Throttle => refusal(400, "ProvisionedThroughputExceededException"),
-        AwsFault::Conflict => conflict(&request),
-        AwsFault::Refuse(code) => refusal(400, code),
+        AwsFault::Throttle if is_sqs => refusal_response(400, "RequestThrottled"),
+        AwsFault::Throttle => refusal_response(400, "ProvisionedThroughputExceededException"),
+        AwsFault::Conflict => conflict_response(&request),
+        AwsFault::Refuse(code) => refusal_response(400, code),
         AwsFault::Status(status) => {
-            refusal(status, if status == 503 { "ServiceUnavailable" } else { "InternalServerError" })
+            refusal_response(status, if status == 503 { "ServiceUnavailable" } else { "InternalServerError" })
         }
         AwsFault::Hold => {
             gate.changed().await.expect("the proxy outlives its requests");
@@ -225,7 +225,7 @@ impl UpstreamService {
             return StubResponse::json(501, &json!({"message": message}));
         };
         let Some(forwarded) = &parts.forwarded else {
-            return StubResponse::json(200, &parts.complete(json!({})));
+            return StubResponse::json(200, &parts.add_left_out(json!({})));
         };
         asked.body = forwarded.to_string().into();
         let reply = match self.answer(asked).await {
@@ -237,19 +237,19 @@ impl UpstreamService {
         let body: Value = serde_json::from_slice(&body.to_bytes()).expect("the service answers with JSON");
         // these headers describe the original body
         head.headers.remove("x-amz-crc32");
-        StubResponse::Reply(Response::from_parts(head, Full::new(Bytes::from(parts.complete(body).to_string()))))
+        StubResponse::Reply(Response::from_parts(head, Full::new(Bytes::from(parts.add_left_out(body).to_string()))))
     }
 }
 
-fn conflict(request: &AwsRequest) -> StubResponse {
+fn conflict_response(request: &AwsRequest) -> StubResponse {
     let Some(items) = request.body["TransactItems"].as_array() else {
-        return refusal(400, "TransactionConflictException");
+        return refusal_response(400, "TransactionConflictException");
     };
     let reason = json!({"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"});
     error_answer(400, "TransactionCanceledException", json!({"CancellationReasons": vec![reason; items.len()]}))
 }
 
-fn refusal(status: u16, code: &str) -> StubResponse {
+fn refusal_response(status: u16, code: &str) -> StubResponse {
     error_answer(status, code, json!({}))
 }
 

@@ -39,19 +39,19 @@ impl AwsJson {
     /// Sends one request to DynamoDB, without retries. Returns `None` if the connection was closed
     /// without a response.
     pub async fn dynamodb(&self, operation: &str, body: &Value) -> Option<Result<Value, AwsError>> {
-        self.ask("dynamodb", &format!("DynamoDB_20120810.{operation}"), body).await
+        self.call_service("dynamodb", &format!("DynamoDB_20120810.{operation}"), body).await
     }
 
     /// Sends one request to SQS, without retries. Returns `None` if the connection was closed
     /// without a response.
     pub async fn sqs(&self, operation: &str, body: &Value) -> Option<Result<Value, AwsError>> {
-        self.ask("sqs", &format!("AmazonSQS.{operation}"), body).await
+        self.call_service("sqs", &format!("AmazonSQS.{operation}"), body).await
     }
 
     /// Sends one request to CloudWatch Logs, without retries. Returns `None` if the connection was
     /// closed without a response.
     pub async fn logs(&self, operation: &str, body: &Value) -> Option<Result<Value, AwsError>> {
-        self.ask("logs", &format!("Logs_20140328.{operation}"), body).await
+        self.call_service("logs", &format!("Logs_20140328.{operation}"), body).await
     }
 
     /// Creates a standard queue and returns its address. The attributes are those of SQS, e.g.
@@ -76,7 +76,7 @@ impl AwsJson {
         self.dynamodb("CreateTable", &asked).await.expect("an answer").expect("a table");
     }
 
-    async fn ask(&self, service: &str, target: &str, body: &Value) -> Option<Result<Value, AwsError>> {
+    async fn call_service(&self, service: &str, target: &str, body: &Value) -> Option<Result<Value, AwsError>> {
         let request = self.client.post(&self.endpoint).header("x-amz-target", target);
         let request = request.header("content-type", "application/x-amz-json-1.0");
         // DynamoDB Local responds with 500 unless the header looks like a signature

@@ -27,8 +27,8 @@ pub(crate) fn split(operation: &str, body: &Value, places: &[usize]) -> Option<S
         "BatchWriteItem" => Some(split_tables(body, places, "UnprocessedItems", None)),
         "BatchGetItem" => Some(split_tables(body, places, "UnprocessedKeys", Some("Keys"))),
         "SendMessageBatch" | "DeleteMessageBatch" | "ChangeMessageVisibilityBatch" => {
-            let (kept, left) = divide(&body["Entries"], &mut 0, places);
-            let forwarded = (!kept.is_empty()).then(|| with(body, "Entries", kept.into()));
+            let (kept, left) = divide_entries(&body["Entries"], &mut 0, places);
+            let forwarded = (!kept.is_empty()).then(|| with_field(body, "Entries", kept.into()));
             let ids = left.iter().map(|entry| entry["Id"].clone()).collect();
             Some(SplitBatch { forwarded, left_out: LeftOutEntries::Failed(ids) })
         }
@@ -38,7 +38,7 @@ pub(crate) fn split(operation: &str, body: &Value, places: &[usize]) -> Option<S
 
 impl SplitBatch {
     /// Adds the entries that were left out to the response, which then covers the whole batch.
-    pub(crate) fn complete(&self, mut answer: Value) -> Value {
+    pub(crate) fn add_left_out(&self, mut answer: Value) -> Value {
         match &self.left_out {
             LeftOutEntries::Unprocessed(field, tables) => {
                 for (table, rest) in tables.as_object().expect("made here") {
@@ -70,19 +70,19 @@ fn split_tables(body: &Value, places: &[usize], unprocessed: &'static str, field
     let (mut kept, mut left, mut place) = (Map::new(), Map::new(), 0);
     for (table, asked) in body["RequestItems"].as_object().into_iter().flatten() {
         let list = field.map_or(asked, |field| &asked[field]);
-        let (here, out) = divide(list, &mut place, places);
+        let (here, out) = divide_entries(list, &mut place, places);
         for (part, entries) in [(&mut kept, here), (&mut left, out)] {
             if !entries.is_empty() {
-                let entries = field.map_or_else(|| json!(entries), |field| with(asked, field, json!(entries)));
+                let entries = field.map_or_else(|| json!(entries), |field| with_field(asked, field, json!(entries)));
                 part.insert(table.clone(), entries);
             }
         }
     }
-    let forwarded = (!kept.is_empty()).then(|| with(body, "RequestItems", kept.into()));
+    let forwarded = (!kept.is_empty()).then(|| with_field(body, "RequestItems", kept.into()));
     SplitBatch { forwarded, left_out: LeftOutEntries::Unprocessed(unprocessed, left.into()) }
 }
 
-fn divide(list: &Value, place: &mut usize, places: &[usize]) -> (Vec<Value>, Vec<Value>) {
+fn divide_entries(list: &Value, place: &mut usize, places: &[usize]) -> (Vec<Value>, Vec<Value>) {
     let (mut kept, mut left) = (Vec::new(), Vec::new());
     for entry in list.as_array().into_iter().flatten() {
         let part = if places.contains(place) { &mut left } else { &mut kept };
@@ -92,7 +92,7 @@ fn divide(list: &Value, place: &mut usize, places: &[usize]) -> (Vec<Value>, Vec
     (kept, left)
 }
 
-fn with(body: &Value, field: &str, value: Value) -> Value {
+fn with_field(body: &Value, field: &str, value: Value) -> Value {
     let mut changed = body.clone();
     changed[field] = value;
     changed

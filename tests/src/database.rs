@@ -39,7 +39,7 @@ impl DatabaseStub {
         let rows = Arc::new(Mutex::new(WrittenRows::default()));
         let inner = Arc::clone(&rows);
         let address = serve(move |asked| {
-            let answer = answer(&inner, &asked);
+            let answer = answer_request(&inner, &asked);
             async move { answer }
         })
         .await;
@@ -52,7 +52,7 @@ impl DatabaseStub {
     }
 
     /// Makes a table refuse all writes from now on, with a permanent error.
-    pub fn refuse(&self, table: &str) {
+    pub fn refuse_table(&self, table: &str) {
         self.rows.lock().expect("no panic").refusing.push(table.to_owned());
     }
 
@@ -62,7 +62,7 @@ impl DatabaseStub {
     }
 }
 
-fn answer(rows: &Mutex<WrittenRows>, asked: &HttpRequest) -> StubResponse {
+fn answer_request(rows: &Mutex<WrittenRows>, asked: &HttpRequest) -> StubResponse {
     let mut rows = rows.lock().expect("no panic");
     rows.requests.push((asked.method.to_string(), asked.uri.path().to_owned()));
     match (asked.method.as_str(), asked.uri.path()) {

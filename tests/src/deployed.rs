@@ -67,7 +67,7 @@ impl DeployedStack {
     }
 
     /// Returns the value of an output of the template.
-    pub fn output(&self, name: &str) -> &str {
+    pub fn stack_output(&self, name: &str) -> &str {
         self.outputs.get(name).unwrap_or_else(|| panic!("no output {name}: {:?}", self.outputs))
     }
 
@@ -84,7 +84,7 @@ impl DeployedStack {
     /// Returns the address of the stack's HTTP interface.
     pub fn http_url(&self) -> String {
         // the emulator also accepts the API's host name as a part of the path, which needs no DNS
-        let host = self.output("HttpUrl").split("://").nth(1).expect("an address");
+        let host = self.stack_output("HttpUrl").split("://").nth(1).expect("an address");
         let id = host.split('.').next().expect("a host");
         format!("{}/_aws/execute-api/{id}/$default", self.stack.url())
     }
@@ -109,7 +109,7 @@ impl DeployedStack {
     pub async fn send(&self, queue: &str, bodies: &[String]) -> Vec<String> {
         let entries: Vec<_> =
             bodies.iter().enumerate().map(|(n, body)| json!({"Id": n.to_string(), "MessageBody": body})).collect();
-        let asked = json!({"QueueUrl": self.output(queue), "Entries": entries});
+        let asked = json!({"QueueUrl": self.stack_output(queue), "Entries": entries});
         let answer =
             self.client().sqs("SendMessageBatch", &asked).await.expect("an answer").expect("the queue is there");
         let sent = answer["Successful"].as_array().expect("a list");
@@ -119,8 +119,8 @@ impl DeployedStack {
 
     /// Returns how many messages are visible, received and delayed in the queue whose address is
     /// the output `queue`.
-    pub async fn messages(&self, queue: &str) -> [u64; 3] {
-        let asked = json!({"QueueUrl": self.output(queue), "AttributeNames": ["All"]});
+    pub async fn message_counts(&self, queue: &str) -> [u64; 3] {
+        let asked = json!({"QueueUrl": self.stack_output(queue), "AttributeNames": ["All"]});
         let answer =
             self.client().sqs("GetQueueAttributes", &asked).await.expect("an answer").expect("the queue is there");
         ["", "NotVisible", "Delayed"].map(|which| {
@@ -132,13 +132,15 @@ impl DeployedStack {
     /// Waits until the queue is empty, which means that every message was received and its
     /// invocation succeeded.
     pub async fn until_empty(&self, queue: &str) {
-        wait_calmly(&format!("{queue} to be empty"), async || (self.messages(queue).await == [0; 3]).then_some(()))
-            .await;
+        wait_calmly(&format!("{queue} to be empty"), async || {
+            (self.message_counts(queue).await == [0; 3]).then_some(())
+        })
+        .await;
     }
 
     /// Returns the log lines of this role's Lambda function, parsed as JSON. Lines written by
     /// Lambda itself are left out.
-    pub async fn lines(&self, role: &str) -> Vec<Value> {
+    pub async fn log_lines(&self, role: &str) -> Vec<Value> {
         let group = format!("/stepladder/{STACK}/{role}");
         let (mut lines, mut next) = (Vec::new(), Value::Null);
         loop {
@@ -165,9 +167,9 @@ impl DeployedStack {
 
     /// Waits for a log line of this role's Lambda function for which `is` returns true. Returns the
     /// line.
-    pub async fn line(&self, role: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    pub async fn wait_for_log_line(&self, role: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         wait_calmly(&format!("the line of {role}: {what}"), async || {
-            self.lines(role).await.into_iter().find(|line| is(line))
+            self.log_lines(role).await.into_iter().find(|line| is(line))
         })
         .await
     }

@@ -40,7 +40,7 @@ impl DynamoDbLocal {
         command.current_dir(emulator);
         let process = OwnedServer::start(&command, OwnedServer::folder("dynamodb"));
         let client = AwsJson::new(format!("http://127.0.0.1:{port}"));
-        let process = process.serving("DynamoDB Local to answer", async || {
+        let process = process.wait_until_serving("DynamoDB Local to answer", async || {
             client.dynamodb("ListTables", &json!({})).await?.ok().map(|_| ())
         });
         Self { port, process: process.await }

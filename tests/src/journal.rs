@@ -40,12 +40,12 @@ impl JsonJournal {
     }
 
     /// Returns the steps that have an outcome.
-    pub fn succeeded(&self) -> BTreeSet<String> {
-        self.steps("StepSucceeded").into_iter().collect()
+    pub fn succeeded_steps(&self) -> BTreeSet<String> {
+        self.steps_with_fact("StepSucceeded").into_iter().collect()
     }
 
     /// Returns the steps of the facts with this name, in order.
-    pub fn steps(&self, name: &str) -> Vec<String> {
+    pub fn steps_with_fact(&self, name: &str) -> Vec<String> {
         let facts = self.facts().filter(|(found, _)| *found == name);
         facts.filter_map(|(_, fact)| fact["step"].as_str().map(str::to_owned)).collect()
     }

@@ -68,7 +68,7 @@ impl LambdaApi {
         let (inner, queue) = (Arc::clone(&state), Arc::new(tokio::sync::Mutex::new(queue)));
         let address = serve(move |asked| {
             let (state, queue) = (Arc::clone(&inner), Arc::clone(&queue));
-            async move { answer(&state, &queue, asked).await }
+            async move { answer_request(&state, &queue, asked).await }
         })
         .await;
         Self { address, events, state }
@@ -76,7 +76,7 @@ impl LambdaApi {
 
     /// Returns the environment variables that Lambda sets for an OS-only runtime. The test must
     /// remove all other variables except `PATH`.
-    pub fn env(&self) -> Vec<(&'static str, String)> {
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
         let own = [("AWS_LAMBDA_RUNTIME_API", self.address.to_string())];
         let fixed = [
             ("AWS_LAMBDA_FUNCTION_NAME", NAME),
@@ -153,23 +153,25 @@ fn too_large(kind: &str, bytes: usize) -> InvocationOutcome {
 
 type InvocationQueue = tokio::sync::Mutex<mpsc::UnboundedReceiver<InvocationEvent>>;
 
-async fn answer(state: &Mutex<LambdaApiState>, queue: &InvocationQueue, asked: HttpRequest) -> StubResponse {
+async fn answer_request(state: &Mutex<LambdaApiState>, queue: &InvocationQueue, asked: HttpRequest) -> StubResponse {
     let path = asked.uri.path().to_owned();
     let Some(rest) = path.strip_prefix(ROOT) else {
         return StubResponse::json(404, &json!({"errorMessage": format!("{path} is not of the Runtime API")}));
     };
     let parts: Vec<_> = rest.trim_start_matches('/').split('/').collect();
     match (&asked.method, parts.as_slice()) {
-        (&Method::GET, ["invocation", "next"]) => next(state, queue).await,
+        (&Method::GET, ["invocation", "next"]) => next_invocation(state, queue).await,
         (&Method::POST, ["invocation", id, "response"]) => {
             state.lock().expect("no panic").first_answered.get_or_insert_with(Instant::now);
             if asked.body.len() > PAYLOAD_BYTES {
-                end(state, id, too_large("Function.ResponseSizeTooLarge", asked.body.len()));
+                end_invocation(state, id, too_large("Function.ResponseSizeTooLarge", asked.body.len()));
                 return StubResponse::json(413, &json!({"errorType": "RequestEntityTooLarge"}));
             }
-            end(state, id, InvocationOutcome::Response(asked.json()))
+            end_invocation(state, id, InvocationOutcome::Response(asked.json()))
         }
-        (&Method::POST, ["invocation", id, "error"]) => end(state, id, InvocationOutcome::Error(asked.json())),
+        (&Method::POST, ["invocation", id, "error"]) => {
+            end_invocation(state, id, InvocationOutcome::Error(asked.json()))
+        }
         (&Method::POST, ["init", "error"]) => {
             state.lock().expect("no panic").init_errors.push(asked.json());
             StubResponse::json(202, &json!({"status": "OK"}))
@@ -180,7 +182,7 @@ async fn answer(state: &Mutex<LambdaApiState>, queue: &InvocationQueue, asked: H
 
 /// Waits for the next event and returns it. If the process disconnects, this future is dropped, and
 /// the event stays in the queue.
-async fn next(state: &Mutex<LambdaApiState>, queue: &InvocationQueue) -> StubResponse {
+async fn next_invocation(state: &Mutex<LambdaApiState>, queue: &InvocationQueue) -> StubResponse {
     state.lock().expect("no panic").first_asked.get_or_insert_with(Instant::now);
     let event = loop {
         let Some(event) = queue.lock().await.recv().await else { return StubResponse::Cut };
@@ -198,7 +200,7 @@ async fn next(state: &Mutex<LambdaApiState>, queue: &InvocationQueue) -> StubRes
     StubResponse::Reply(reply.expect("all of these are header values"))
 }
 
-fn end(state: &Mutex<LambdaApiState>, id: &str, outcome: InvocationOutcome) -> StubResponse {
+fn end_invocation(state: &Mutex<LambdaApiState>, id: &str, outcome: InvocationOutcome) -> StubResponse {
     let Some(waiting) = state.lock().expect("no panic").open.remove(id) else {
         let said = json!({"errorType": "InvalidRequestID", "errorMessage": "it is over, or never was"});
         return StubResponse::json(400, &said);

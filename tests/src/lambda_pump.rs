@@ -46,7 +46,7 @@ impl LambdaPump {
     /// Receives one batch and invokes the function. Returns `None` if there was no message.
     pub async fn pump(&self) -> Option<BatchResult> {
         let (messages, pumped) = self.invoke().await?;
-        self.delete(messages.iter().filter(|message| pumped.deleted.contains(&text(&message["MessageId"])))).await;
+        self.delete(messages.iter().filter(|message| pumped.deleted.contains(&to_text(&message["MessageId"])))).await;
         Some(pumped)
     }
 
@@ -66,8 +66,8 @@ impl LambdaPump {
         }
         let records: Vec<_> = messages.iter().map(|message| self.record(message)).collect();
         let outcome = self.api.invoke(&json!({"Records": records}), self.timeout).await;
-        let all: Vec<_> = messages.iter().map(|message| text(&message["MessageId"])).collect();
-        let failed = failed(&outcome, &all);
+        let all: Vec<_> = messages.iter().map(|message| to_text(&message["MessageId"])).collect();
+        let failed = failed_ids(&outcome, &all);
         let deleted: Vec<_> = all.into_iter().filter(|id| !failed.contains(id)).collect();
         Some((messages, BatchResult { deleted, failed, outcome }))
     }
@@ -113,7 +113,7 @@ impl LambdaPump {
             .as_object()
             .into_iter()
             .flatten()
-            .map(|(name, value)| (name.clone(), attribute(value)))
+            .map(|(name, value)| (name.clone(), message_attribute(value)))
             .collect();
         json!({
             "messageId": message["MessageId"],
@@ -129,7 +129,7 @@ impl LambdaPump {
     }
 }
 
-fn attribute(value: &Value) -> Value {
+fn message_attribute(value: &Value) -> Value {
     let mut attribute = json!({"stringListValues": [], "binaryListValues": [], "dataType": value["DataType"]});
     for (from, to) in [("StringValue", "stringValue"), ("BinaryValue", "binaryValue")] {
         if let Some(value) = value.get(from) {
@@ -141,16 +141,16 @@ fn attribute(value: &Value) -> Value {
 
 /// Returns the messages that failed, by the rules of `ReportBatchItemFailures`: all messages after
 /// an error, after a timeout or if an id is unknown.
-fn failed(outcome: &InvocationOutcome, all: &[String]) -> Vec<String> {
+fn failed_ids(outcome: &InvocationOutcome, all: &[String]) -> Vec<String> {
     let response = match outcome {
         InvocationOutcome::Response(response) => response,
         InvocationOutcome::Error(_) | InvocationOutcome::TimedOut => return all.to_vec(),
     };
     let items = response["batchItemFailures"].as_array().cloned().unwrap_or_default();
-    let reported: Vec<_> = items.iter().map(|item| text(&item["itemIdentifier"])).collect();
+    let reported: Vec<_> = items.iter().map(|item| to_text(&item["itemIdentifier"])).collect();
     if reported.iter().all(|id| all.contains(id)) { reported } else { all.to_vec() }
 }
 
-fn text(value: &Value) -> String {
+fn to_text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }

@@ -39,7 +39,7 @@ impl LoadSize {
     ///
     /// Panics if a response is neither 200 with an id for each event, nor 429 with a `Retry-After`
     /// in whole seconds and a message.
-    pub async fn send(
+    pub async fn send_load(
         self,
         api: &ApiClient,
         event: impl Fn(usize) -> Value,

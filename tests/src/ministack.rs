@@ -67,7 +67,7 @@ impl Ministack {
         let mut offset = self.server().offset.lock().expect("no panic");
         *offset += by;
         let nanoseconds = u64::try_from(offset.as_nanos()).expect("less than 584 years");
-        let file = OpenOptions::new().write(true).open(self.server().process.path().join(OFFSET));
+        let file = OpenOptions::new().write(true).open(self.server().process.folder_path().join(OFFSET));
         // written in place, because the emulator has mapped this file into memory
         let written = file.and_then(|file| file.write_all_at(&nanoseconds.to_le_bytes(), 0));
         written.expect("a file in a folder of our own");
@@ -79,7 +79,7 @@ impl Ministack {
     }
 
     /// Returns the id of the emulator's process.
-    pub fn process(&self) -> u32 {
+    pub fn process_id(&self) -> u32 {
         self.server().process.id()
     }
 
@@ -115,7 +115,7 @@ impl MinistackProcess {
         command.current_dir(folder.path());
         let process = OwnedServer::start(&command, folder);
         let client = plain_client();
-        let process = process.serving("ministack to answer", async || {
+        let process = process.wait_until_serving("ministack to answer", async || {
             let answer = client.get(format!("{url}/_ministack/health")).send().await.ok()?;
             answer.status().is_success().then_some(())
         });

@@ -59,7 +59,7 @@ impl OpenAiStub {
                         &json!({"error": {"message": "the stub knows chat completions only"}}),
                     );
                 }
-                let number = arrive(&count, &asked);
+                let number = count_request(&count, &asked);
                 let _in_flight = InFlightGuard(count);
                 gate.wait_for(|gate| number <= gate.answered).await.expect("the stub outlives its requests");
                 StubResponse::json(200, &completion(&asked.json()))
@@ -75,7 +75,7 @@ impl OpenAiStub {
     }
 
     /// Returns the number of requests so far, and the requests.
-    pub fn count(&self) -> RequestCount {
+    pub fn request_count(&self) -> RequestCount {
         self.count.lock().expect("no panic").clone()
     }
 
@@ -87,18 +87,18 @@ impl OpenAiStub {
 
     /// Holds back the responses to all requests that arrive from now on, until
     /// [`OpenAiStub::release`].
-    pub fn hold(&self) {
-        let arrived = self.count().requests.len();
+    pub fn hold_requests(&self) {
+        let arrived = self.request_count().requests.len();
         self.answer_first(arrived);
     }
 
     /// Sends the responses that are held back, and all later ones at once.
-    pub fn release(&self) {
+    pub fn release_requests(&self) {
         self.answer_first(usize::MAX);
     }
 }
 
-fn arrive(count: &Mutex<RequestCount>, asked: &HttpRequest) -> usize {
+fn count_request(count: &Mutex<RequestCount>, asked: &HttpRequest) -> usize {
     let mut count = count.lock().expect("no panic");
     count.requests.push(asked.json());
     count.now += 1;
@@ -107,7 +107,7 @@ fn arrive(count: &Mutex<RequestCount>, asked: &HttpRequest) -> usize {
 }
 
 fn completion(request: &Value) -> Value {
-    let content = fitting(&request["response_format"]["json_schema"]["schema"], "answer");
+    let content = value_for_schema(&request["response_format"]["json_schema"]["schema"], "answer");
     json!({
         "id": "chatcmpl-stub",
         "object": "chat.completion",
@@ -124,20 +124,20 @@ fn completion(request: &Value) -> Value {
 }
 
 /// Returns a value that fits a JSON schema, as a model's structured output does.
-pub fn fitting(schema: &Value, name: &str) -> Value {
+pub fn value_for_schema(schema: &Value, name: &str) -> Value {
     if let Some(choice) = schema["enum"].get(0) {
         return choice.clone();
     }
     if let Some(choice) = schema["anyOf"].get(0) {
-        return fitting(choice, name);
+        return value_for_schema(choice, name);
     }
     let kind = schema["type"].as_str().or_else(|| schema["type"][0].as_str());
     match kind {
         Some("object") => {
             let fields = schema["properties"].as_object().into_iter().flatten();
-            Value::Object(fields.map(|(key, field)| (key.clone(), fitting(field, key))).collect::<Map<_, _>>())
+            Value::Object(fields.map(|(key, field)| (key.clone(), value_for_schema(field, key))).collect::<Map<_, _>>())
         }
-        Some("array") => json!([fitting(&schema["items"], name)]),
+        Some("array") => json!([value_for_schema(&schema["items"], name)]),
         Some("integer" | "number") => json!(1),
         Some("boolean") => json!(true),
         // this string is valid as a name and as a domain
@@ -158,6 +158,6 @@ mod tests {
             "parts": {"type": "array", "items": {"type": "object", "properties": {"ok": {"type": "boolean"}}}},
         }});
         let expected = json!({"name": "name.example", "size": 1, "kind": "b", "parts": [{"ok": true}]});
-        assert_eq!(fitting(&schema, "answer"), expected);
+        assert_eq!(value_for_schema(&schema, "answer"), expected);
     }
 }

@@ -57,7 +57,7 @@ impl OwnedServer {
     }
 
     /// Waits until `look` returns `Some`. If the process ends first, panics with the process's log.
-    pub async fn serving(mut self, what: &str, mut look: impl AsyncFnMut() -> Option<()>) -> Self {
+    pub async fn wait_until_serving(mut self, what: &str, mut look: impl AsyncFnMut() -> Option<()>) -> Self {
         wait_for(what, async || {
             if let Some(status) = self.process.try_wait().expect("the process is ours") {
                 panic!("{what}: it ended with {status}:\n{}", self.log());
@@ -74,7 +74,7 @@ impl OwnedServer {
     }
 
     /// Returns the server's folder.
-    pub fn path(&self) -> &Path {
+    pub fn folder_path(&self) -> &Path {
         self.folder.path()
     }
 
@@ -82,7 +82,7 @@ impl OwnedServer {
     pub fn log(&self) -> String {
         let mut text = Vec::new();
         // an unreadable log counts as empty, because the log is only used in messages of panics
-        let _ = File::open(self.path().join("log")).and_then(|mut file| file.read_to_end(&mut text));
+        let _ = File::open(self.folder_path().join("log")).and_then(|mut file| file.read_to_end(&mut text));
         String::from_utf8_lossy(&text).into_owned()
     }
 }

@@ -56,7 +56,7 @@ pub fn free_port() -> u16 {
 
 /// Waits until the process listens on the port. If the process ends first, panics with the
 /// process's log.
-pub async fn listening(process: &mut Child, port: u16, log: &Path) {
+pub async fn wait_until_listening(process: &mut Child, port: u16, log: &Path) {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     wait_for(&format!("a listener on port {port}"), async || {
         if let Some(status) = process.try_wait().expect("the process is ours") {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::binary;
-use crate::parts::{free_port, listening, postgrest};
+use crate::parts::{free_port, postgrest, wait_until_listening};
 use crate::wait::wait_for;
 
 /// The secret with which tokens for PostgREST are signed. Only this test uses it.
@@ -45,7 +45,7 @@ impl Postgres {
         command.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &port.to_string(), "-k", "", "-c", "fsync=off"]);
         command.stdout(file.try_clone().expect("a file")).stderr(file);
         let mut server = command.spawn().expect("postgres starts");
-        listening(&mut server, port, &log).await;
+        wait_until_listening(&mut server, port, &log).await;
         let psql = tools.join("psql");
         wait_for("PostgreSQL to answer", async || {
             let asked = run_sql(&psql, port).arg("-c").arg("select 1").output().await.expect("psql starts");
@@ -66,7 +66,7 @@ impl Postgres {
         command.env("PGRST_JWT_SECRET", JWT_SECRET);
         command.stdin(Stdio::null()).stdout(file.try_clone().expect("a file")).stderr(file).kill_on_drop(true);
         let mut rest = command.spawn().expect("postgrest starts");
-        listening(&mut rest, rest_port, &log).await;
+        wait_until_listening(&mut rest, rest_port, &log).await;
         wait_for("PostgREST to know the tables", async || {
             let answer = reqwest::get(format!("http://127.0.0.1:{rest_port}/")).await.ok()?;
             answer.status().is_success().then_some(())

@@ -82,7 +82,7 @@ impl HttpProxy {
             let (state, mut gate) = (Arc::clone(&inner), gate.clone());
             let (client, upstream) = (client.clone(), upstream.clone());
             async move {
-                let fault = record(&state, &asked);
+                let fault = record_and_pick_fault(&state, &asked);
                 gate.wait_for(|held| held.is_free(asked.method.as_str()))
                     .await
                     .expect("the proxy outlives its requests");
@@ -113,7 +113,7 @@ impl HttpProxy {
     }
 
     /// Returns all requests that have reached the proxy, in order.
-    pub fn seen(&self) -> Vec<ProxiedRequest> {
+    pub fn seen_requests(&self) -> Vec<ProxiedRequest> {
         self.state.lock().expect("no panic").seen.clone()
     }
 
@@ -123,7 +123,7 @@ impl HttpProxy {
     }
 
     /// Holds all requests until [`HttpProxy::release`]. They are recorded when they arrive.
-    pub fn hold(&self) {
+    pub fn hold_requests(&self) {
         self.held.send_replace(HeldRequests::All);
     }
 
@@ -133,7 +133,7 @@ impl HttpProxy {
     }
 
     /// Passes on the requests that are held, and all later ones at once.
-    pub fn release(&self) {
+    pub fn release_requests(&self) {
         self.held.send_replace(HeldRequests::None);
     }
 }
@@ -145,7 +145,7 @@ fn retry_after(seconds: u32) -> StubResponse {
     StubResponse::Reply(reply.expect("a number is a header value"))
 }
 
-fn record(state: &Mutex<HttpProxyState>, asked: &HttpRequest) -> Option<ProxyFault> {
+fn record_and_pick_fault(state: &Mutex<HttpProxyState>, asked: &HttpRequest) -> Option<ProxyFault> {
     let mut state = state.lock().expect("no panic");
     let due = state.faults.iter().position(|(method, _)| asked.method == *method);
     let fault = due.map(|place| state.faults.remove(place).1);

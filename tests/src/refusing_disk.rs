@@ -28,48 +28,48 @@ impl RefusingDisk {
         std::fs::write(&source, SOURCE).expect("a file in a folder of our own");
         let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
         let mut compile = Command::new(compiler);
-        compile.args(["-O1", "-shared", "-fPIC", "-o"]).arg(disk.library()).arg(&source).arg("-ldl");
+        compile.args(["-O1", "-shared", "-fPIC", "-o"]).arg(disk.library_path()).arg(&source).arg("-ldl");
         assert!(compile.status().expect("a C compiler").success(), "the library does not compile");
         disk
     }
 
     /// Makes the server use this disk for its data file.
-    pub fn under(&self, server: ServerProcess) -> ServerProcess {
+    pub fn attach_to(&self, server: ServerProcess) -> ServerProcess {
         let text = |path: PathBuf| path.to_str().expect("a path of letters").to_owned();
         let files = text(server.db());
         server
-            .variable("LD_PRELOAD", text(self.library()))
+            .variable("LD_PRELOAD", text(self.library_path()))
             .variable("REFUSING_DISK_FILES", files)
             .variable("REFUSING_DISK_FLAGS", text(self.folder.path().join("disk")))
     }
 
     /// Makes the disk full from now on.
     pub fn fill(&self) {
-        self.raise("full");
+        self.write_flag("full");
     }
 
     /// Makes the disk read-only from now on.
     pub fn make_read_only(&self) {
-        self.raise("read-only");
+        self.write_flag("read-only");
     }
 
     /// Makes the disk accept all writes from now on.
     pub fn accept_writes(&self) {
         for flag in ["full", "read-only"] {
             // an error means that the file does not exist, which is fine
-            let _ = remove_file(self.flag(flag));
+            let _ = remove_file(self.flag_path(flag));
         }
     }
 
-    fn raise(&self, flag: &str) {
-        File::create(self.flag(flag)).expect("a file in a folder of our own");
+    fn write_flag(&self, flag: &str) {
+        File::create(self.flag_path(flag)).expect("a file in a folder of our own");
     }
 
-    fn flag(&self, flag: &str) -> PathBuf {
+    fn flag_path(&self, flag: &str) -> PathBuf {
         self.folder.path().join(format!("disk.{flag}"))
     }
 
-    fn library(&self) -> PathBuf {
+    fn library_path(&self) -> PathBuf {
         self.folder.path().join("disk.so")
     }
 }

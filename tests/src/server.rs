@@ -36,12 +36,12 @@ impl ServerProcess {
     }
 
     /// Like [`ServerProcess::new`], for another program: an app with functions of the test.
-    pub fn of(program: impl Into<PathBuf>) -> Self {
+    pub fn for_program(program: impl Into<PathBuf>) -> Self {
         Self { program: Some(program.into()), ..Self::new() }
     }
 
     /// Starts a server with default settings and short retry delays.
-    pub async fn plain() -> Self {
+    pub async fn without_services() -> Self {
         let mut server = Self::new().argument("--retry-delay").argument("20ms");
         server.start().await;
         server
@@ -102,7 +102,7 @@ impl ServerProcess {
     }
 
     /// Waits until the process exits by itself. Returns the exit status.
-    pub async fn ended(&mut self) -> ExitStatus {
+    pub async fn wait_for_exit(&mut self) -> ExitStatus {
         let mut process = self.process.take().expect("it runs");
         let end = tokio::time::timeout(LIMIT, process.wait()).await;
         end.unwrap_or_else(|_| panic!("the server runs on:\n{}", self.log())).expect("the process is ours")

@@ -12,16 +12,16 @@ pub async fn wait_for<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T 
 
 /// Like [`wait_for`], with a time limit chosen by the test.
 pub async fn wait_within<T>(limit: Duration, what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
-    wait(limit, Duration::from_millis(2), what, look).await
+    poll_until(limit, Duration::from_millis(2), what, look).await
 }
 
 /// Like [`wait_for`], but calls `look` less often. For checks that slow down what the test waits
 /// for.
 pub async fn wait_calmly<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
-    wait(LIMIT, Duration::from_millis(100), what, look).await
+    poll_until(LIMIT, Duration::from_millis(100), what, look).await
 }
 
-async fn wait<T>(limit: Duration, each: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+async fn poll_until<T>(limit: Duration, each: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = look().await {

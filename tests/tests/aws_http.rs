@@ -29,7 +29,7 @@ async fn get(world: &LambdaRoles, path: &str) -> (u64, String) {
     let authorization = format!("Bearer {TOKEN}");
     let headers = [("authorization", &*authorization)];
     let ask = RoleRequest { method: "GET", path, headers: &headers, body: None, base64: false };
-    world.ask(ask).await.unwrap_or_else(|error| panic!("GET {path}: {error}"))
+    world.send_request(ask).await.unwrap_or_else(|error| panic!("GET {path}: {error}"))
 }
 
 async fn get_json(world: &LambdaRoles, path: &str) -> Value {
@@ -40,16 +40,16 @@ async fn get_json(world: &LambdaRoles, path: &str) -> Value {
 
 async fn send(world: &LambdaRoles, body: &str, base64: bool) -> Result<(u64, String), Value> {
     let path = format!("/e/{KEY}");
-    world.ask(RoleRequest { method: "POST", path: &path, headers: &[], body: Some(body), base64 }).await
+    world.send_request(RoleRequest { method: "POST", path: &path, headers: &[], body: Some(body), base64 }).await
 }
 
-fn hello(id: &str, name: &str) -> String {
+fn hello_event(id: &str, name: &str) -> String {
     json!({"name": "test/hello.world", "id": id, "data": {"name": name}}).to_string()
 }
 
 /// Executes a run of hello-world to its end. `id` is the id of its event, and `name` its input.
 async fn run(world: &LambdaRoles, id: &str, name: &str) -> RunId {
-    assert_eq!(send(world, &hello(id, name), true).await.expect("it is taken").0, 200);
+    assert_eq!(send(world, &hello_event(id, name), true).await.expect("it is taken").0, 200);
     let run = world.run_of(id).await;
     world.until_ended(&[run]).await;
     run
@@ -104,7 +104,7 @@ async fn a_run_with_large_values_fits_into_lambdas_answers() {
 async fn a_request_is_accepted_if_its_encoding_fits_into_lambdas_limit() {
     let world = world("info").await;
     let _front = world.http();
-    let quotes = hello("quotes", &"\"".repeat(1_200_000));
+    let quotes = hello_event("quotes", &"\"".repeat(1_200_000));
     // a quotation mark takes two bytes in the request's JSON, and four in Lambda's event
     assert_eq!(quotes.len() / 1_000_000, 2);
     assert_eq!(send(&world, &quotes, false).await.expect("it passes").0, 200);
@@ -123,16 +123,16 @@ async fn a_request_is_accepted_if_its_encoding_fits_into_lambdas_limit() {
 async fn no_secret_is_logged_by_any_role_at_any_level() {
     let world = world("trace,hyper=trace,lambda_runtime=trace,aws_smithy_runtime=trace").await;
     let (worker, ingest, front) = (world.worker(), world.ingest(), world.http());
-    assert_eq!(send(&world, &hello("by-http", "Personal Data"), false).await.expect("an answer").0, 200);
-    world.send(&[hello("by-queue", "Personal Data")]).await;
-    assert_eq!(world.events().drain().await.len(), 1);
+    assert_eq!(send(&world, &hello_event("by-http", "Personal Data"), false).await.expect("an answer").0, 200);
+    world.send(&[hello_event("by-queue", "Personal Data")]).await;
+    assert_eq!(world.pump_events().drain().await.len(), 1);
     let runs = [world.run_of("by-http").await, world.run_of("by-queue").await];
     world.until_ended(&runs).await;
     get_json(&world, &format!("/v1/runs/{}", runs[0])).await;
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let token = format!("token={TOKEN}");
     let login = RoleRequest { method: "POST", path: "/login", headers: &form, body: Some(&token), base64: false };
-    assert_eq!(world.ask(login).await.expect("an answer").0, 303);
+    assert_eq!(world.send_request(login).await.expect("an answer").0, 303);
     for (role, log) in [("worker", worker.log()), ("ingest", ingest.log()), ("http", front.log())] {
         for secret in [
             KEY,

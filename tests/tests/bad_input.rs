@@ -16,7 +16,7 @@ fn with_name(name: &str) -> Vec<u8> {
     json!({"name": name, "id": "bad"}).to_string().into_bytes()
 }
 
-fn with(field: &str, text: &str) -> Vec<u8> {
+fn event_with_field(field: &str, text: &str) -> Vec<u8> {
     format!(r#"{{"name":"test/hello.world","id":"bad","{field}":{text}}}"#).into_bytes()
 }
 
@@ -26,7 +26,7 @@ fn of_size(bytes: usize) -> Vec<u8> {
     format!("{head}{}{tail}", "x".repeat(bytes - head.len() - tail.len())).into_bytes()
 }
 
-fn bodies() -> Vec<(&'static str, Vec<u8>)> {
+fn bad_bodies() -> Vec<(&'static str, Vec<u8>)> {
     let good = r#"{"name":"test/hello.world","id":"bad"}"#;
     let deep = |n: usize| format!("{}1{}", r#"{"a":"#.repeat(n), "}".repeat(n));
     vec![
@@ -38,7 +38,7 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
         ("a comma too many", br#"{"name":"test/hello.world","id":"bad",}"#.to_vec()),
         ("a form", b"name=test/hello.world&id=bad".to_vec()),
         ("not UTF-8", b"{\"name\":\"test/hello.world\",\"id\":\"bad\",\"data\":{\"x\":\"\xff\"}}".to_vec()),
-        ("half a surrogate pair", with("data", r#"{"x":"\ud800"}"#)),
+        ("half a surrogate pair", event_with_field("data", r#"{"x":"\ud800"}"#)),
         ("a number", b"7".to_vec()),
         ("text", b"\"test/hello.world\"".to_vec()),
         ("null", b"null".to_vec()),
@@ -46,7 +46,7 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
         ("a bad event among good ones", format!(r#"[{good},{{"name":7}},{good}]"#).into_bytes()),
         ("null among good ones", format!("[{good},null]").into_bytes()),
         ("no name", br#"{"id":"bad","data":{}}"#.to_vec()),
-        ("two names", with("name", r#""test/other""#)),
+        ("two names", event_with_field("name", r#""test/other""#)),
         ("an empty name", with_name("")),
         ("a number as the name", br#"{"name":1,"id":"bad"}"#.to_vec()),
         ("null as the name", br#"{"name":null,"id":"bad"}"#.to_vec()),
@@ -55,25 +55,25 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
         ("a name with a line break", with_name("test/hello\nworld")),
         ("a reserved name", with_name("inngest/function.failed")),
         ("a reserved name of ours", with_name("stepladder/function.failed")),
-        ("an array as data", with("data", "[1]")),
-        ("text as data", with("data", r#""x""#)),
-        ("a number as data", with("data", "1")),
-        ("a NUL in data", with("data", r#"{"x":"a\u0000b"}"#)),
-        ("a NUL in a field's name", with("data", r#"{"a\u0000b":1}"#)),
-        ("a raw NUL", with("data", "{\"x\":\"a\0b\"}")),
+        ("an array as data", event_with_field("data", "[1]")),
+        ("text as data", event_with_field("data", r#""x""#)),
+        ("a number as data", event_with_field("data", "1")),
+        ("a NUL in data", event_with_field("data", r#"{"x":"a\u0000b"}"#)),
+        ("a NUL in a field's name", event_with_field("data", r#"{"a\u0000b":1}"#)),
+        ("a raw NUL", event_with_field("data", "{\"x\":\"a\0b\"}")),
         ("a number as the id", br#"{"name":"test/hello.world","id":7}"#.to_vec()),
         (
             "an id of 256 characters",
             json!({"name": "test/hello.world", "id": "x".repeat(256)}).to_string().into_bytes(),
         ),
-        ("text as ts", with("ts", r#""2026-01-01""#)),
-        ("a fraction as ts", with("ts", "1.5")),
-        ("a ts before 1970", with("ts", "-1")),
-        ("a ts past every calendar", with("ts", "9223372036854775807")),
-        ("a ts past every integer", with("ts", "99999999999999999999999")),
-        ("an array as the user", with("user", "[]")),
-        ("data 200 levels deep", with("data", &deep(200))),
-        ("data 100,000 levels deep", with("data", &deep(100_000))),
+        ("text as ts", event_with_field("ts", r#""2026-01-01""#)),
+        ("a fraction as ts", event_with_field("ts", "1.5")),
+        ("a ts before 1970", event_with_field("ts", "-1")),
+        ("a ts past every calendar", event_with_field("ts", "9223372036854775807")),
+        ("a ts past every integer", event_with_field("ts", "99999999999999999999999")),
+        ("an array as the user", event_with_field("user", "[]")),
+        ("data 200 levels deep", event_with_field("data", &deep(200))),
+        ("data 100,000 levels deep", event_with_field("data", &deep(100_000))),
         ("100,000 open brackets", vec![b'['; 100_000]),
         ("an event of 3 MiB and a byte", of_size(3 * MIB + 1)),
         ("5,001 events", format!("[{}]", vec![good; 5_001].join(",")).into_bytes()),
@@ -96,15 +96,15 @@ async fn assert_unharmed(server: &ServerProcess) {
     let api = server.api();
     let ids = api.send(&json!({"name": "test/hello.world"})).await;
     let run = api.run_of(&ids[0]).await;
-    assert_eq!(api.ended(&run).await["status"], "Completed");
+    assert_eq!(api.wait_for_end(&run).await["status"], "Completed");
     server.assert_no_error_logged();
 }
 
 #[tokio::test]
 async fn bad_events_are_refused_and_leave_nothing() {
-    let server = ServerProcess::plain().await;
+    let server = ServerProcess::without_services().await;
     let api = server.api();
-    for (what, body) in bodies() {
+    for (what, body) in bad_bodies() {
         let answer = api.post("/e/test", body).await;
         assert_eq!((&answer.1["ids"], &answer.1["status"]), (&json!([]), &json!(answer.0)), "{what}: {}", answer.1);
         assert_refused(what, answer);
@@ -115,7 +115,7 @@ async fn bad_events_are_refused_and_leave_nothing() {
 
 #[tokio::test]
 async fn events_just_within_the_limits_are_accepted() {
-    let server = ServerProcess::plain().await;
+    let server = ServerProcess::without_services().await;
     let api = server.api();
     let (status, body) = api.post("/e/test", of_size(3 * MIB)).await;
     assert_eq!(status, 200, "an event of 3 MiB: {body}");
@@ -132,7 +132,7 @@ async fn events_just_within_the_limits_are_accepted() {
 
 #[tokio::test]
 async fn unknown_ids_and_bad_parameters_are_refused() {
-    let server = ServerProcess::plain().await;
+    let server = ServerProcess::without_services().await;
     let api = server.api();
     let get = [
         "/v1/events/unknown",
@@ -183,11 +183,11 @@ async fn unknown_ids_and_bad_parameters_are_refused() {
 
 #[tokio::test]
 async fn an_invalid_rerun_is_refused() {
-    let server = ServerProcess::plain().await;
+    let server = ServerProcess::without_services().await;
     let api = server.api();
     let ids = api.send(&json!({"name": "test/hello.world"})).await;
     let run = api.run_of(&ids[0]).await;
-    api.ended(&run).await;
+    api.wait_for_end(&run).await;
     let path = format!("/v1/runs/{run}/rerun");
     for body in ["{", "7", r#"{"from_step":7}"#, r#"{"from_step":"no-such-step"}"#, r#"{"input":[1]}"#] {
         assert_refused(body, api.post(&path, body).await);
@@ -199,7 +199,7 @@ async fn an_invalid_rerun_is_refused() {
 
 #[tokio::test]
 async fn foreign_hosts_and_origins_are_refused() {
-    let server = ServerProcess::plain().await;
+    let server = ServerProcess::without_services().await;
     let api = server.api();
     for (header, value) in [("origin", "https://evil.example"), ("host", "evil.example")] {
         for path in ["/v1/runs", "/v1/functions", "/"] {
@@ -216,7 +216,7 @@ async fn foreign_hosts_and_origins_are_refused() {
 
 #[tokio::test]
 async fn bytes_that_are_not_http_do_no_harm() {
-    let server = ServerProcess::plain().await;
+    let server = ServerProcess::without_services().await;
     for bytes in [
         &b"\0\0\0\0\r\n\r\n"[..],
         b"GET\r\n\r\n",

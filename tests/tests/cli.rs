@@ -93,7 +93,7 @@ async fn functions_are_listed_without_a_server() {
 
 #[tokio::test]
 async fn send_with_wait_prints_how_the_run_ended() {
-    let server = ServerProcess::plain().await;
+    let server = ServerProcess::without_services().await;
     let out = run_client(&server, &["send", "test/hello.world", r#"{"name":"Ada"}"#, "--wait"]).await.expect_success();
     assert!(out.contains("Completed") && out.contains("Hello, Ada!"), "{out}");
 
@@ -107,7 +107,7 @@ async fn send_with_wait_prints_how_the_run_ended() {
 
 #[tokio::test]
 async fn an_event_is_read_from_a_file_or_a_pipe_and_its_id_counts_once() {
-    let server = ServerProcess::plain().await;
+    let server = ServerProcess::without_services().await;
     let file = server.folder().join("data.json");
     std::fs::write(&file, r#"{"name":"File"}"#).expect("a file in a folder of our own");
     let out = run_client(&server, &["send", "test/hello.world", "@data.json", "--wait"]).await.expect_success();
@@ -129,11 +129,11 @@ async fn an_event_is_read_from_a_file_or_a_pipe_and_its_id_counts_once() {
 
 #[tokio::test]
 async fn runs_are_listed_shown_cancelled_and_rerun() {
-    let server = ServerProcess::plain().await;
+    let server = ServerProcess::without_services().await;
     let api = server.api();
     let ids = api.send(&json!({"name": "test/hello.world", "data": {"name": "Ada"}})).await;
     let run = api.run_of(&ids[0]).await;
-    api.ended(&run).await;
+    api.wait_for_end(&run).await;
 
     let listed = run_client(&server, &["runs"]).await.expect_success();
     assert!(listed.contains(&run) && listed.contains("hello-world") && listed.contains("Completed"), "{listed}");
@@ -157,19 +157,24 @@ async fn runs_are_listed_shown_cancelled_and_rerun() {
         json(&run_client(&server, &["rerun", &run, "--from-step", "farewell", "--json"]).await.expect_success());
     let copy = repeated["data"]["run_id"].as_str().expect("an id").to_owned();
     assert_ne!(copy, run);
-    assert_eq!(api.ended(&copy).await["status"], "Completed");
+    assert_eq!(api.wait_for_end(&copy).await["status"], "Completed");
     let journal = api.journal(&copy).await;
-    assert_eq!(journal.steps("StepStarted"), ["farewell"], "what came before is carried: {:#?}", journal.story());
+    assert_eq!(
+        journal.steps_with_fact("StepStarted"),
+        ["farewell"],
+        "what came before is carried: {:#?}",
+        journal.story()
+    );
 
     let ids = api.send(&json!({"name": "test/hello.world"})).await;
     let sleeping = api.run_of(&ids[0]).await;
     run_client(&server, &["cancel", &sleeping]).await.expect_success();
-    assert_eq!(api.ended(&sleeping).await["status"], "Cancelled");
+    assert_eq!(api.wait_for_end(&sleeping).await["status"], "Cancelled");
 }
 
 #[tokio::test]
 async fn a_function_is_paused_and_its_runs_are_cancelled_and_rerun_in_bulk() {
-    let server = ServerProcess::plain().await;
+    let server = ServerProcess::without_services().await;
     let api = server.api();
     assert!(run_client(&server, &["pause", "hello-world"]).await.expect_success().contains("hello-world is paused"));
     for n in 0..3 {
@@ -202,7 +207,7 @@ async fn a_function_is_paused_and_its_runs_are_cancelled_and_rerun_in_bulk() {
 
 #[tokio::test]
 async fn a_failed_command_prints_one_line_and_exits_with_a_code() {
-    let server = ServerProcess::plain().await;
+    let server = ServerProcess::without_services().await;
     let unknown = "01JB0000000000000000000000";
     for arguments in [
         &["run", unknown][..],
@@ -249,7 +254,7 @@ async fn a_failed_command_prints_one_line_and_exits_with_a_code() {
 
 #[tokio::test]
 async fn a_second_server_on_one_file_or_port_is_refused() {
-    let server = ServerProcess::plain().await;
+    let server = ServerProcess::without_services().await;
     let file = server.db();
     let file = file.to_str().expect("a readable path");
     let line = execute(without_server(&["dev", "--port", "0", "--db", file])).await.expect_failure();
@@ -306,7 +311,7 @@ async fn a_server_reachable_from_outside_requires_keys() {
 /// A proxy elsewhere could not reach a server on this machine.
 #[tokio::test]
 async fn commands_reach_a_local_server_without_the_environments_proxy() {
-    let server = ServerProcess::plain().await;
+    let server = ServerProcess::without_services().await;
     let proxy = TcpSocket::new_v4().expect("a socket");
     proxy.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let proxy = format!("http://{}", proxy.local_addr().expect("it is bound"));
@@ -318,7 +323,7 @@ async fn commands_reach_a_local_server_without_the_environments_proxy() {
 
 #[tokio::test]
 async fn a_closed_pipe_is_not_a_failure() {
-    let server = ServerProcess::plain().await;
+    let server = ServerProcess::without_services().await;
     let mut command = server.client(&["functions"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     drop(child.stdout.take());
@@ -337,16 +342,16 @@ async fn the_demonstration_finishes_its_runs_without_keys() {
         page["data"][0]["run_id"].as_str().map(str::to_owned)
     })
     .await;
-    let ended = api.ended(&run).await;
+    let ended = api.wait_for_end(&run).await;
     assert_eq!(ended["status"], "Completed", "{ended}");
     let journal = api.journal(&run).await;
     assert_eq!(
-        journal.steps("StepFailed"),
+        journal.steps_with_fact("StepFailed"),
         ["update-client"; 2],
         "the database fails at first: {:#?}",
         journal.story()
     );
-    assert_eq!(journal.steps("StepStarted").iter().filter(|step| *step == "call-openai").count(), 1);
+    assert_eq!(journal.steps_with_fact("StepStarted").iter().filter(|step| *step == "call-openai").count(), 1);
     // the output of the server shows every step, including retries
     for word in ["call-openai", "update-client", "upsert-competitors", "Completed"] {
         assert!(server.log().contains(word), "{word}: {}", server.log());

@@ -22,7 +22,7 @@ struct CommandServer {
 }
 
 impl CommandServer {
-    async fn of(function: Function) -> Self {
+    async fn with_function(function: Function) -> Self {
         let clock = Arc::new(SystemClock);
         let memory = Arc::new(Memory::new(clock.clone()));
         let compiled =
@@ -75,7 +75,7 @@ impl EventData for OrderEvent {
 
 /// Returns a function whose first charge is declined, so that it sends an invoice instead. Later
 /// charges succeed.
-fn order(charges: &Arc<AtomicU32>) -> Function {
+fn order_function(charges: &Arc<AtomicU32>) -> Function {
     let charges = charges.clone();
     let handler = move |ctx: Context, _: Event<OrderEvent>| {
         let charges = charges.clone();
@@ -98,18 +98,18 @@ fn order(charges: &Arc<AtomicU32>) -> Function {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rerun_by_command_copies_a_handled_failure() {
     let charges = Arc::default();
-    let world = CommandServer::of(order(&charges)).await;
+    let world = CommandServer::with_function(order_function(&charges)).await;
     let first = world.run(&json!({"name": "test/order"})).await;
-    assert_eq!(world.api().ended(&first).await["output"], "invoice");
+    assert_eq!(world.api().wait_for_end(&first).await["output"], "invoice");
 
     let one = world.data(&["rerun", &first, "--from-step", "mail"]).await["run_id"].take();
     let one = one.as_str().expect("a run").to_owned();
-    world.api().ended(&one).await;
+    world.api().wait_for_end(&one).await;
     let many = world.data(&["rerun", "--all", "--function", "order", "--from-step", "mail"]).await;
     let many: Vec<String> = serde_json::from_value(many).expect("ids of runs");
     assert_eq!(many.len(), 2, "the first run, and the one that repeats it");
     for again in [vec![one], many].concat() {
-        world.api().ended(&again).await;
+        world.api().wait_for_end(&again).await;
         let run = world.data(&["run", &again]).await;
         assert_eq!((&run["status"], &run["output"]), (&json!("Completed"), &json!("invoice")), "{run}");
         assert!(world.command(&["run", &again]).await.contains("declined"));
@@ -126,13 +126,13 @@ impl EventData for UntilEvent {
     const NAME: &'static str = "test/until";
 }
 
-async fn sleeps(ctx: Context, event: Event<UntilEvent>) -> Result<()> {
+async fn sleeping_handler(ctx: Context, event: Event<UntilEvent>) -> Result<()> {
     ctx.sleep_until("to the end", Timestamp::from_millis(event.data.ms)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn extreme_times_are_shown_by_command_rest_and_dashboard() {
-    let world = CommandServer::of(Function::new("sleeps", sleeps)).await;
+    let world = CommandServer::with_function(Function::new("sleeps", sleeping_handler)).await;
     let until = async |ms: i64| world.run(&json!({"name": "test/until", "data": {"ms": ms}})).await;
     let page = async |run: &str| {
         let answer = world.api().request(reqwest::Method::GET, &format!("/runs/{run}")).send().await.expect("a page");
@@ -156,7 +156,7 @@ async fn extreme_times_are_shown_by_command_rest_and_dashboard() {
     // times that are even further from 1970 are refused
     for ms in [i64::MAX, i64::MIN] {
         let run = until(ms).await;
-        let ended = world.api().ended(&run).await;
+        let ended = world.api().wait_for_end(&run).await;
         let why = format!("cannot sleep until {ms} ms after 1970");
         assert_eq!(ended["status"], "Failed", "{ended}");
         assert!(ended["error"]["message"].as_str().is_some_and(|message| message.contains(&why)), "{ended}");
@@ -167,7 +167,7 @@ async fn extreme_times_are_shown_by_command_rest_and_dashboard() {
     // sleeps until a time before 1970 end at once
     for ms in [-1, Timestamp::MIN.as_millis()] {
         let run = until(ms).await;
-        assert_eq!(world.api().ended(&run).await["status"], "Completed");
+        assert_eq!(world.api().wait_for_end(&run).await["status"], "Completed");
         assert!(world.command(&["run", &run]).await.contains("Completed"));
         assert!(page(&run).await.contains("to the end"));
     }

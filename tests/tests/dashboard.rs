@@ -12,7 +12,7 @@ use stepladder_tests::{ServerProcess, binary, parts};
 use tokio::process::Command;
 
 /// Runs a scene of the script against a server. If a check fails, panics with the script's output.
-async fn browse(server: &ServerProcess, scene: &str) {
+async fn run_browser_scene(server: &ServerProcess, scene: &str) {
     let mut node = Command::new("node");
     node.arg(binary::root().join("tests/node/dashboard.mjs")).args([scene, server.url()]);
     if let Some(folder) = std::env::var_os("STEPLADDER_SCREENSHOTS") {
@@ -20,14 +20,14 @@ async fn browse(server: &ServerProcess, scene: &str) {
         std::fs::create_dir_all(&folder).expect("a folder for pictures");
         node.arg(folder);
     }
-    node.current_dir(parts::node_folder()).env("NO_PROXY", "127.0.0.1,localhost").env("CHROMIUM", chromium());
+    node.current_dir(parts::node_folder()).env("NO_PROXY", "127.0.0.1,localhost").env("CHROMIUM", chromium_path());
     let output = node.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("node starts");
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success(), "{said}\n{}", server.log());
 }
 
 /// Returns the path of Chromium: the value of `CHROMIUM` if it is set, otherwise Debian's.
-fn chromium() -> PathBuf {
+fn chromium_path() -> PathBuf {
     let chromium = std::env::var_os("CHROMIUM").map_or_else(|| PathBuf::from("/usr/bin/chromium"), PathBuf::from);
     assert!(chromium.exists(), "{} is missing; run ./test once, or name another in CHROMIUM", chromium.display());
     chromium
@@ -43,7 +43,7 @@ async fn a_person_uses_the_dashboard() {
         .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")
         .variable("OPENAI_BASE_URL", ai.url());
     server.start().await;
-    browse(&server, "person").await;
+    run_browser_scene(&server, "person").await;
     server.assert_no_error_logged();
 }
 
@@ -52,7 +52,7 @@ async fn a_person_uses_the_dashboard() {
 async fn the_dashboard_shows_a_run_that_calls_parallel_runs() {
     let mut server = ServerProcess::new().argument("--demo").argument("--retry-delay").argument("300ms");
     server.start().await;
-    browse(&server, "demonstration").await;
+    run_browser_scene(&server, "demonstration").await;
     server.assert_no_error_logged();
 }
 
@@ -64,6 +64,6 @@ async fn a_person_skips_the_wait_for_a_retry() {
         .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")
         .variable("OPENAI_BASE_URL", unreachable);
     server.start().await;
-    browse(&server, "retries").await;
+    run_browser_scene(&server, "retries").await;
     server.assert_no_error_logged();
 }

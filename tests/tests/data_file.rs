@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 /// Starts `dev` with this data file and waits until it exits. Returns the only line that it
 /// printed.
-async fn refusal(db: &Path) -> String {
+async fn refusal_sentence(db: &Path) -> String {
     let mut command = server::command();
     command.args(["dev", "--port", "0", "--db"]).arg(db).stdin(Stdio::null());
     let output = tokio::time::timeout(LIMIT, command.output()).await.expect("it ends").expect("the binary starts");
@@ -23,13 +23,13 @@ async fn refusal(db: &Path) -> String {
 
 #[tokio::test]
 async fn a_second_server_is_refused_under_every_name_of_the_file() {
-    let server = ServerProcess::plain().await;
+    let server = ServerProcess::without_services().await;
     let links = TempDir::new_in(server.folder()).expect("a temporary folder");
     let (symbolic, hard) = (links.path().join("symbolic.db"), links.path().join("hard.db"));
     std::os::unix::fs::symlink(server.db(), &symbolic).expect("a link");
     std::fs::hard_link(server.db(), &hard).expect("a link");
     for name in [symbolic, hard] {
-        let line = refusal(&name).await;
+        let line = refusal_sentence(&name).await;
         assert!(line.contains("in use by another process"), "{line}");
         assert!(line.contains(&*name.to_string_lossy()), "{line}");
     }
@@ -38,12 +38,12 @@ async fn a_second_server_is_refused_under_every_name_of_the_file() {
 #[tokio::test]
 async fn an_unwritable_data_file_is_refused_at_the_start() {
     let disk = RefusingDisk::new();
-    let mut server = disk.under(ServerProcess::new());
+    let mut server = disk.attach_to(ServerProcess::new());
     server.start().await;
     server.interrupt().await;
     disk.make_read_only();
     server.launch();
-    assert_eq!(server.ended().await.code(), Some(1));
+    assert_eq!(server.wait_for_exit().await.code(), Some(1));
     assert!(server.log().contains("cannot be written"), "{}", server.log());
     assert!(!server.log().contains("is ready"), "{}", server.log());
     disk.accept_writes();
@@ -53,7 +53,7 @@ async fn an_unwritable_data_file_is_refused_at_the_start() {
 #[tokio::test]
 async fn a_server_creates_private_folders_and_refuses_data_in_memory() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    assert!(refusal(Path::new(":memory:")).await.contains("kept in memory"));
+    assert!(refusal_sentence(Path::new(":memory:")).await.contains("kept in memory"));
     let inner = folder.path().join("outer/inner");
     let mut command = server::command();
     command.args(["dev", "--port", "0", "--db"]).arg(inner.join("notes.db")).stdin(Stdio::null());

@@ -18,7 +18,7 @@ const QUARTER: Duration = Duration::from_secs(900);
 #[tokio::test]
 async fn a_delayed_message_is_visible_after_time_advances() {
     let stack = Ministack::start().await;
-    let (client, queue) = queue(&stack).await;
+    let (client, queue) = create_queue(&stack).await;
     let message = json!({"QueueUrl": queue, "MessageBody": "later", "DelaySeconds": 900});
     client.sqs("SendMessage", &message).await.unwrap().unwrap();
     assert_eq!(receive(&client, &queue).await, [] as [Value; 0]);
@@ -31,7 +31,7 @@ async fn a_delayed_message_is_visible_after_time_advances() {
 #[tokio::test]
 async fn a_received_message_is_visible_again_after_its_visibility_timeout() {
     let stack = Ministack::start().await;
-    let (client, queue) = queue(&stack).await;
+    let (client, queue) = create_queue(&stack).await;
     send(&client, &queue, "again").await;
     let first = receive(&client, &queue).await;
     assert_eq!(receive(&client, &queue).await, [] as [Value; 0]);
@@ -47,7 +47,7 @@ async fn the_token_of_a_transaction_is_forgotten_after_ten_minutes() {
     let (client, table) = (stack.client(), fresh_name("table"));
     client.create_table(&table).await;
     let once = json!({"ClientRequestToken": "one", "TransactItems": [{"Put": {
-        "TableName": table, "Item": key("a"), "ConditionExpression": "attribute_not_exists(pk)",
+        "TableName": table, "Item": item_key("a"), "ConditionExpression": "attribute_not_exists(pk)",
     }}]});
     client.dynamodb("TransactWriteItems", &once).await.unwrap().unwrap();
     client.dynamodb("TransactWriteItems", &once).await.unwrap().expect("a repeat is answered like the first");
@@ -59,7 +59,7 @@ async fn the_token_of_a_transaction_is_forgotten_after_ten_minutes() {
 #[tokio::test]
 async fn a_reused_ministack_is_empty() {
     let stack = Ministack::start().await;
-    let (_, queue) = queue(&stack).await;
+    let (_, queue) = create_queue(&stack).await;
     drop(stack);
     let next = Ministack::start().await;
     let refused = next.client().sqs("GetQueueAttributes", &json!({"QueueUrl": queue})).await.unwrap().unwrap_err();
@@ -69,15 +69,16 @@ async fn a_reused_ministack_is_empty() {
 #[tokio::test]
 async fn a_lost_request_has_no_effect_and_a_lost_reply_has() {
     let (faults, client, table) = table_behind_faults().await;
-    faults.plan(|request| match (request.operation.as_str(), request.n) {
+    faults.set_plan(|request| match (request.operation.as_str(), request.n) {
         ("PutItem", 0) => AwsFault::LoseRequest,
         ("PutItem", 1) => AwsFault::LoseReply,
         _ => AwsFault::Pass,
     });
     for (sort, there) in [("lost request", false), ("lost reply", true)] {
-        let put = json!({"TableName": table, "Item": key(sort)});
+        let put = json!({"TableName": table, "Item": item_key(sort)});
         assert_eq!(client.dynamodb("PutItem", &put).await, None, "{sort}");
-        let got = client.dynamodb("GetItem", &json!({"TableName": table, "Key": key(sort)})).await.unwrap().unwrap();
+        let got =
+            client.dynamodb("GetItem", &json!({"TableName": table, "Key": item_key(sort)})).await.unwrap().unwrap();
         assert_eq!(got.get("Item").is_some(), there, "{sort}");
     }
     let counts = faults.counts();
@@ -89,7 +90,7 @@ async fn a_lost_request_has_no_effect_and_a_lost_reply_has() {
 #[tokio::test]
 async fn refusals_have_the_form_of_the_service() {
     let (faults, client, table) = table_behind_faults().await;
-    let put = json!({"TableName": table, "Item": key("a")});
+    let put = json!({"TableName": table, "Item": item_key("a")});
     for (fault, status, code) in [
         (AwsFault::Throttle, 400, "ProvisionedThroughputExceededException"),
         (AwsFault::Refuse("ThrottlingException"), 400, "ThrottlingException"),
@@ -97,58 +98,61 @@ async fn refusals_have_the_form_of_the_service() {
         (AwsFault::Status(500), 500, "InternalServerError"),
         (AwsFault::Status(503), 503, "ServiceUnavailable"),
     ] {
-        faults.plan(move |_| fault.clone());
+        faults.set_plan(move |_| fault.clone());
         let refused = client.dynamodb("PutItem", &put).await.unwrap().unwrap_err();
         assert_eq!((refused.status, refused.code.as_str()), (status, code));
     }
-    faults.plan(|_| AwsFault::Conflict);
-    let two = json!([{"Put": {"TableName": table, "Item": key("a")}}, {"Put": {"TableName": table, "Item": key("b")}}]);
+    faults.set_plan(|_| AwsFault::Conflict);
+    let two = json!([{"Put": {"TableName": table, "Item": item_key("a")}}, {"Put": {"TableName": table, "Item": item_key("b")}}]);
     let asked = json!({"TransactItems": two});
     let refused = client.dynamodb("TransactWriteItems", &asked).await.unwrap().unwrap_err();
     assert_eq!(refused.body["CancellationReasons"][1]["Code"], "TransactionConflict");
-    faults.plan(|_| AwsFault::Throttle);
+    faults.set_plan(|_| AwsFault::Throttle);
     let refused = client.sqs("SendMessage", &json!({})).await.unwrap().unwrap_err();
     assert_eq!(refused.code, "RequestThrottled");
-    faults.clear();
+    faults.clear_plan();
     client.dynamodb("PutItem", &put).await.unwrap().expect("no faults any more");
 }
 
 #[tokio::test]
 async fn a_held_request_goes_on_when_it_is_released() {
     let (faults, client, table) = table_behind_faults().await;
-    faults.plan(|request| if request.operation == "PutItem" { AwsFault::Hold } else { AwsFault::Pass });
+    faults.set_plan(|request| if request.operation == "PutItem" { AwsFault::Hold } else { AwsFault::Pass });
     let put = tokio::spawn({
         let (client, table) = (client.clone(), table.clone());
-        async move { client.dynamodb("PutItem", &json!({"TableName": table, "Item": key("held")})).await }
+        async move { client.dynamodb("PutItem", &json!({"TableName": table, "Item": item_key("held")})).await }
     });
     wait_for("the request", async || faults.counts().contains_key("PutItem").then_some(())).await;
-    let get = json!({"TableName": table, "Key": key("held"), "ConsistentRead": true});
+    let get = json!({"TableName": table, "Key": item_key("held"), "ConsistentRead": true});
     let got = client.dynamodb("GetItem", &get).await.unwrap().unwrap();
     assert_eq!(got.get("Item"), None, "held");
     faults.release();
     put.await.unwrap().unwrap().unwrap();
     let got = client.dynamodb("GetItem", &get).await.unwrap().unwrap();
-    assert_eq!(got["Item"], key("held"));
+    assert_eq!(got["Item"], item_key("held"));
 }
 
 #[tokio::test]
 async fn entries_left_out_of_a_batch_are_reported_as_unprocessed() {
     let (faults, client, table) = table_behind_faults().await;
-    faults.plan(|request| if request.n == 0 { AwsFault::LeaveOut(vec![0, 2]) } else { AwsFault::Pass });
-    let puts: Vec<_> = ["a", "b", "c"].map(|sort| json!({"PutRequest": {"Item": key(sort)}})).into();
+    faults.set_plan(|request| if request.n == 0 { AwsFault::LeaveOut(vec![0, 2]) } else { AwsFault::Pass });
+    let puts: Vec<_> = ["a", "b", "c"].map(|sort| json!({"PutRequest": {"Item": item_key(sort)}})).into();
     let asked = json!({"RequestItems": {&table: puts}});
     let answer = client.dynamodb("BatchWriteItem", &asked).await.unwrap().unwrap();
     assert_eq!(answer["UnprocessedItems"][&table], json!([puts[0], puts[2]]));
 
-    let keys = json!({&table: {"Keys": [key("a"), key("b"), key("c")], "ConsistentRead": true}});
+    let keys = json!({&table: {"Keys": [item_key("a"), item_key("b"), item_key("c")], "ConsistentRead": true}});
     let answer = client.dynamodb("BatchGetItem", &json!({"RequestItems": keys})).await.unwrap().unwrap();
-    assert_eq!(answer["UnprocessedKeys"][&table], json!({"Keys": [key("a"), key("c")], "ConsistentRead": true}));
-    assert_eq!(answer["Responses"][&table], json!([key("b")]), "one was written");
+    assert_eq!(
+        answer["UnprocessedKeys"][&table],
+        json!({"Keys": [item_key("a"), item_key("c")], "ConsistentRead": true})
+    );
+    assert_eq!(answer["Responses"][&table], json!([item_key("b")]), "one was written");
     let answer = client.dynamodb("BatchGetItem", &json!({"RequestItems": keys})).await.unwrap().unwrap();
-    assert_eq!(answer["Responses"][&table], json!([key("b")]), "the others were not");
+    assert_eq!(answer["Responses"][&table], json!([item_key("b")]), "the others were not");
     assert_eq!(answer["UnprocessedKeys"], json!({}));
 
-    faults.plan(|_| AwsFault::LeaveOut(vec![0, 1, 2]));
+    faults.set_plan(|_| AwsFault::LeaveOut(vec![0, 1, 2]));
     let answer = client.dynamodb("BatchWriteItem", &asked).await.unwrap().unwrap();
     assert_eq!(answer["UnprocessedItems"], json!({&table: puts}), "nothing of it");
 }
@@ -156,10 +160,10 @@ async fn entries_left_out_of_a_batch_are_reported_as_unprocessed() {
 #[tokio::test]
 async fn messages_left_out_of_a_batch_are_reported_as_failed() {
     let stack = Ministack::start().await;
-    let (client, queue) = queue(&stack).await;
+    let (client, queue) = create_queue(&stack).await;
     let faults = AwsFaultProxy::start(stack.url()).await;
     let between = AwsJson::new(faults.url());
-    faults.plan(|request| if request.n == 0 { AwsFault::LeaveOut(vec![0]) } else { AwsFault::Pass });
+    faults.set_plan(|request| if request.n == 0 { AwsFault::LeaveOut(vec![0]) } else { AwsFault::Pass });
     let entries = json!([{"Id": "a", "MessageBody": "a"}, {"Id": "b", "MessageBody": "b"}]);
     let asked = json!({"QueueUrl": queue, "Entries": entries});
     let answer = between.sqs("SendMessageBatch", &asked).await.unwrap().unwrap();
@@ -179,7 +183,7 @@ async fn messages_left_out_of_a_batch_are_reported_as_failed() {
 async fn a_response_an_error_and_a_timeout_end_their_invocations() {
     let api = LambdaApi::start().await;
     let started = Instant::now();
-    let process = tokio::spawn(function(api.clone(), |event| match event["is"].as_str() {
+    let process = tokio::spawn(serve_function(api.clone(), |event| match event["is"].as_str() {
         Some("good") => Ok(json!({"was": event})),
         _ => Err(json!({"errorType": "Bad", "errorMessage": "no good"})),
     }));
@@ -198,7 +202,7 @@ async fn a_response_an_error_and_a_timeout_end_their_invocations() {
 #[tokio::test]
 async fn only_a_failed_message_comes_back() {
     let stack = Ministack::start().await;
-    let (client, queue) = queue(&stack).await;
+    let (client, queue) = create_queue(&stack).await;
     let message = json!({
         "QueueUrl": queue, "MessageBody": "bad", "MessageGroupId": "group",
         "MessageSystemAttributes": {"AWSTraceHeader": {"DataType": "String", "StringValue": "Root=1-5-6"}},
@@ -208,7 +212,7 @@ async fn only_a_failed_message_comes_back() {
     send(&client, &queue, "good").await;
 
     let api = LambdaApi::start().await;
-    let process = tokio::spawn(function(api.clone(), |event| {
+    let process = tokio::spawn(serve_function(api.clone(), |event| {
         let record = &event["Records"][0];
         if record["body"] != "bad" {
             return Ok(Value::Null);
@@ -266,7 +270,7 @@ async fn a_killed_test_leaves_no_server_behind() {
     wait_for("their folders to be gone", left).await;
 }
 
-async fn queue(stack: &Ministack) -> (AwsJson, String) {
+async fn create_queue(stack: &Ministack) -> (AwsJson, String) {
     let client = stack.client();
     let queue = client.create_queue(&fresh_name("queue"), &json!({"VisibilityTimeout": "900"})).await;
     (client, queue)
@@ -290,14 +294,14 @@ async fn table_behind_faults() -> (AwsFaultProxy, AwsJson, String) {
 }
 
 /// Returns an item that has only its two keys.
-fn key(sort: &str) -> Value {
+fn item_key(sort: &str) -> Value {
     json!({"pk": {"S": "all"}, "sk": {"S": sort}})
 }
 
 /// Acts as the process of a Lambda function: in a loop, gets the next event and posts a response or
 /// an error.
-async fn function(api: LambdaApi, handle: impl Fn(&Value) -> Result<Value, Value>) {
-    let variables = api.env();
+async fn serve_function(api: LambdaApi, handle: impl Fn(&Value) -> Result<Value, Value>) {
+    let variables = api.environment();
     let (_, address) = variables.iter().find(|(name, _)| *name == "AWS_LAMBDA_RUNTIME_API").unwrap();
     let root = format!("http://{address}/2018-06-01/runtime/invocation");
     let client = reqwest::Client::builder().no_proxy().build().unwrap();

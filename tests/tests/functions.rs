@@ -25,13 +25,13 @@ impl FunctionsFixture {
     }
 
     /// Returns the rows that the functions sent to a table.
-    fn sent(&self, table: &str) -> Vec<Value> {
+    fn sent_rows(&self, table: &str) -> Vec<Value> {
         self.database.rows().tables.get(table).cloned().unwrap_or_default()
     }
 }
 
 /// Returns the name and the status of each step of a run.
-fn steps(run: &Value) -> Vec<(&str, &str)> {
+fn step_statuses(run: &Value) -> Vec<(&str, &str)> {
     run["steps"]
         .as_array()
         .into_iter()
@@ -45,12 +45,12 @@ async fn queries_are_generated_in_parallel_stored_and_counted() {
     let world = FunctionsFixture::start().await;
     let data = json!({"clientId": "c1", "clientName": "Acme", "clientDomain": "acme.example"});
     let run = world.send("client/queries.requested", data).await;
-    let ended = world.server.api().ended(&run).await;
+    let ended = world.server.api().wait_for_end(&run).await;
     assert_eq!(ended["status"], "Completed", "{ended}");
     // the stub returns the same query for all three intents, so only one row is stored
     let row = json!({"client_id": "c1", "query": "queries.example", "intent": "learn"});
-    assert_eq!(world.sent("queries"), [json!([row])]);
-    assert_eq!(world.ai.count().requests.len(), 3);
+    assert_eq!(world.sent_rows("queries"), [json!([row])]);
+    assert_eq!(world.ai.request_count().requests.len(), 3);
     let asked = ended["steps"].as_array().and_then(|steps| steps.iter().find(|step| step["id"] == "ask-openai:1"));
     let used = json!([{"model": "gpt-5-mini", "input_tokens": 10, "cached_input_tokens": 0, "output_tokens": 20, "micro_dollars": 43}]);
     assert_eq!(asked.map(|step| &step["usage"]), Some(&used), "{ended}");
@@ -66,20 +66,20 @@ async fn a_brief_waits_for_its_approval_across_a_restart() {
         let waiting = world.server.api().run(&run).await["waiting"].as_str().map(str::to_owned);
         waiting
             .filter(|sentence| sentence.contains("brief.decided"))
-            .filter(|_| world.sent("content_briefs").iter().any(|row| row["status"] == "approval"))
+            .filter(|_| world.sent_rows("content_briefs").iter().any(|row| row["status"] == "approval"))
     })
     .await;
-    let asked = world.ai.count().requests.len();
+    let asked = world.ai.request_count().requests.len();
     world.server.kill_and_restart().await;
     // the approval of brief `b2` must not continue the run of `b1`
     for (brief, approved) in [("b2", true), ("b1", true)] {
         let decided = json!({"name": "content/brief.decided", "data": {"briefId": brief, "approved": approved}});
         world.server.api().send(&decided).await;
     }
-    let ended = world.server.api().ended(&run).await;
+    let ended = world.server.api().wait_for_end(&run).await;
     assert_eq!(ended["status"], "Completed", "{ended}");
     let statuses: Vec<Value> = world
-        .sent("content_briefs")
+        .sent_rows("content_briefs")
         .iter()
         .map(|row| match row {
             Value::Array(rows) => rows[0]["status"].clone(),
@@ -87,21 +87,21 @@ async fn a_brief_waits_for_its_approval_across_a_restart() {
         })
         .collect();
     assert_eq!(statuses, ["writing", "approval", "ready"]);
-    assert_eq!(world.ai.count().requests.len(), asked, "nothing is paid for again");
+    assert_eq!(world.ai.request_count().requests.len(), asked, "nothing is paid for again");
     assert_eq!(ended["steps"].as_array().map(|steps| steps.iter().filter(|s| s["id"] == "approval").count()), Some(1));
 }
 
 #[tokio::test]
 async fn an_account_is_deleted_if_its_profile_is_refused() {
     let world = FunctionsFixture::start().await;
-    world.database.refuse("profiles");
+    world.database.refuse_table("profiles");
     let data = json!({"clientId": "c1", "email": "Ada@Acme.example", "fullName": "Ada"});
     let run = world.send("client/user.requested", data).await;
-    let ended = world.server.api().ended(&run).await;
+    let ended = world.server.api().wait_for_end(&run).await;
     assert_eq!(ended["status"], "Failed", "{ended}");
     let rows = world.database.rows();
     assert_eq!((rows.made, rows.accounts.len()), (1, 0), "{:?}", rows.requests);
-    let steps = steps(&ended);
+    let steps = step_statuses(&ended);
     assert!(steps.contains(&("link-profile", "Failed")), "{steps:?}");
     assert!(steps.contains(&("undo create-auth-user", "Completed")), "{steps:?}");
     assert!(!steps.iter().any(|(id, _)| *id == "announce"), "{steps:?}");
@@ -112,7 +112,7 @@ async fn an_account_with_its_profile_is_announced() {
     let world = FunctionsFixture::start().await;
     let data = json!({"clientId": "c1", "email": "Ada@Acme.example", "fullName": "Ada"});
     let run = world.send("client/user.requested", data).await;
-    let ended = world.server.api().ended(&run).await;
+    let ended = world.server.api().wait_for_end(&run).await;
     assert_eq!(ended["status"], "Completed", "{ended}");
     assert_eq!(ended["output"]["email"], "ada@acme.example");
     let rows = world.database.rows();

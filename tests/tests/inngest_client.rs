@@ -38,7 +38,7 @@ async fn with_client(server: &ServerProcess, options: &str, script: &str) -> Val
 
 #[tokio::test]
 async fn a_single_event_starts_its_run() {
-    let server = ServerProcess::plain().await;
+    let server = ServerProcess::without_services().await;
     let script =
         "return inngest.send({ name: 'test/hello.world', data: { name: 'Ada' }, user: { external_id: 'u1' } });";
     let sent = with_client(&server, "", script).await;
@@ -52,13 +52,13 @@ async fn a_single_event_starts_its_run() {
     assert_eq!(event["data"]["data"], json!({"name": "Ada"}));
     assert_eq!(event["data"]["user"], json!({"external_id": "u1"}));
     let run = api.run_of(id).await;
-    assert_eq!(api.ended(&run).await["status"], "Completed");
+    assert_eq!(api.wait_for_end(&run).await["status"], "Completed");
     server.assert_no_error_logged();
 }
 
 #[tokio::test]
 async fn a_batch_returns_its_ids_in_order() {
-    let server = ServerProcess::plain().await;
+    let server = ServerProcess::without_services().await;
     let script = "return inngest.send([1, 2, 3].map((n) => ({ name: 'shop/order.placed', data: { n } })));";
     let sent = with_client(&server, "", script).await;
     let ids = sent["ids"].as_array().expect("ids");
@@ -71,7 +71,7 @@ async fn a_batch_returns_its_ids_in_order() {
 
 #[tokio::test]
 async fn an_id_sent_twice_is_one_event_and_one_run() {
-    let server = ServerProcess::plain().await;
+    let server = ServerProcess::without_services().await;
     let script = "const event = { id: 'order-7', name: 'test/hello.world', data: { n: 7 } };
                   const first = await inngest.send(event);
                   const again = await inngest.send([event, { ...event, data: { n: 8 } }]);

@@ -21,10 +21,11 @@ async fn fifty_events_against_a_limit_of_three() {
         .variable("SUPABASE_SERVICE_ROLE_KEY", "a-role-key-of-this-test");
     server.start().await;
     let api = server.api();
-    ai.hold();
+    ai.hold_requests();
     let events: Vec<_> = (0..EVENTS)
         .map(|n| {
-            let data = json!({"clientId": format!("c{n}"), "clientName": name(n), "clientDomain": "acme.example"});
+            let data =
+                json!({"clientId": format!("c{n}"), "clientName": client_name(n), "clientDomain": "acme.example"});
             json!({"name": "client/enhance.requested", "data": data})
         })
         .collect();
@@ -42,21 +43,21 @@ async fn fifty_events_against_a_limit_of_three() {
         for run in &runs {
             waiting += usize::from(api.run(run).await["waiting"].is_string());
         }
-        (ai.count().now == LIMIT && waiting >= EVENTS - LIMIT).then_some(())
+        (ai.request_count().now == LIMIT && waiting >= EVENTS - LIMIT).then_some(())
     })
     .await;
-    assert_eq!(ai.count().most, LIMIT);
+    assert_eq!(ai.request_count().most, LIMIT);
 
-    ai.release();
+    ai.release_requests();
     let mut started = Vec::new();
     for (n, run) in runs.iter().enumerate() {
-        let ended = api.ended(run).await;
+        let ended = api.wait_for_end(run).await;
         assert_eq!(ended["status"], "Completed", "{ended}");
         let journal = api.journal(run).await;
         journal.assert_legal();
         started.push((journal.first_at("StepStarted").expect("it ran").to_owned(), n));
     }
-    let count = ai.count();
+    let count = ai.request_count();
     assert_eq!((count.requests.len(), count.most), (EVENTS, LIMIT), "one request a run, never more than the limit");
     assert_eq!(database.rows().clients.len(), EVENTS);
 
@@ -73,13 +74,13 @@ async fn fifty_events_against_a_limit_of_three() {
     server.assert_no_error_logged();
 }
 
-fn name(n: usize) -> String {
+fn client_name(n: usize) -> String {
     format!("Client-{n}-of-the-burst")
 }
 
 fn asked_about(request: &Value) -> usize {
     let text = request["messages"].to_string();
-    let all: BTreeMap<String, usize> = (0..EVENTS).map(|n| (name(n), n)).collect();
+    let all: BTreeMap<String, usize> = (0..EVENTS).map(|n| (client_name(n), n)).collect();
     let found = all.iter().find(|(name, _)| text.contains(name.as_str()));
     *found.unwrap_or_else(|| panic!("no run matches this request: {text}")).1
 }

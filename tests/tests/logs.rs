@@ -33,7 +33,7 @@ async fn no_secret_is_logged_at_any_level() {
     let event = json!({"name": "client/enhance.requested", "id": "logged", "data": data}).to_string();
     assert_eq!(api.post("/e/EVENT-KEY-OF-THIS-TEST", event.clone()).await.0, 200);
     let run = api.run_of("logged").await;
-    let ended = api.ended(&run).await;
+    let ended = api.wait_for_end(&run).await;
     assert_eq!(ended["status"], "Completed", "{ended}");
     assert_eq!(api.post("/e/A-WRONG-KEY", event).await.0, 401);
     assert_eq!(server.api().with_token("A-WRONG-TOKEN").get("/v1/runs").await.0, 401);

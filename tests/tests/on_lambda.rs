@@ -20,16 +20,16 @@ const STEPS_DEAD: &str = "StepsDeadLettersUrl";
 
 /// Returns the stack that all tests without stubs share, because deploying one takes ten seconds.
 /// The stack has no settings for OpenAI or Supabase.
-async fn shared() -> &'static DeployedStack {
+async fn shared_stack() -> &'static DeployedStack {
     static SHARED: OnceCell<DeployedStack> = OnceCell::const_new();
     SHARED.get_or_init(|| DeployedStack::start(&[])).await
 }
 
-fn hello(id: &str, name: &str) -> Value {
+fn hello_event(id: &str, name: &str) -> Value {
     json!({"name": "test/hello.world", "id": id, "data": {"name": name}})
 }
 
-fn enhance(id: &str) -> Value {
+fn enhance_event(id: &str) -> Value {
     let data = json!({"clientId": id, "clientName": "Acme", "clientDomain": "acme.example"});
     json!({"name": "client/enhance.requested", "id": id, "data": data})
 }
@@ -43,16 +43,16 @@ async fn run_of(stack: &DeployedStack, event: &str) -> String {
 
 #[tokio::test]
 async fn an_event_by_http_creates_a_run_that_is_shown_with_the_token() {
-    let stack = shared().await;
+    let stack = shared_stack().await;
     let (api, stranger) = (stack.api(), stack.api_without_token());
-    let (status, refused) = stranger.post("/e/wrong", hello("by-http", "Ada").to_string()).await;
+    let (status, refused) = stranger.post("/e/wrong", hello_event("by-http", "Ada").to_string()).await;
     assert_eq!((status, refused["ids"].clone()), (401, json!([])), "{refused}");
     let (status, _) = api.get("/v1/events/by-http").await;
     assert_eq!(status, 404, "a refused event is not taken in");
 
-    let ids = stranger.send(&hello("by-http", "Ada")).await;
+    let ids = stranger.send(&hello_event("by-http", "Ada")).await;
     let run = api.run_of(&ids[0]).await;
-    let ended = api.ended(&run).await;
+    let ended = api.wait_for_end(&run).await;
     assert_eq!((&ended["status"], &ended["output"]["farewell"]), (&json!("Completed"), &json!("Goodbye, Ada!")));
     api.journal(&run).await.assert_legal();
 
@@ -79,7 +79,7 @@ async fn an_event_by_http_creates_a_run_that_is_shown_with_the_token() {
 
 #[tokio::test]
 async fn a_browser_logs_in_with_the_token_and_pages_of_other_sites_cannot() {
-    let stack = shared().await;
+    let stack = shared_stack().await;
     // redirects are not followed but checked: their paths are absolute, and the emulator's URLs
     // have a prefix
     let plain = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
@@ -106,39 +106,41 @@ async fn a_browser_logs_in_with_the_token_and_pages_of_other_sites_cannot() {
 
 #[tokio::test]
 async fn an_invalid_message_becomes_a_dead_letter_and_its_neighbours_create_runs() {
-    let stack = shared().await;
+    let stack = shared_stack().await;
     let broken = r#"{"name": "test/hello.world", "data": "#.to_owned();
-    let good = [hello("beside-broken-1", "Bob"), hello("beside-broken-2", "Eve")].map(|event| event.to_string());
+    let good =
+        [hello_event("beside-broken-1", "Bob"), hello_event("beside-broken-2", "Eve")].map(|event| event.to_string());
     let [first, second] = good;
     let ids = stack.send(EVENTS, &[first, broken.clone(), second]).await;
     for delivery in 1..=30 {
         // checks the state of the queue, because the emulator shows a late log line only with the
         // next invocation
-        let is_received = async || (stack.messages(EVENTS).await == [0, 1, 0]).then_some(());
+        let is_received = async || (stack.message_counts(EVENTS).await == [0, 1, 0]).then_some(());
         wait_calmly(&format!("delivery {delivery}"), is_received).await;
-        assert_eq!(stack.messages(EVENTS_DEAD).await, [0; 3], "after {delivery} deliveries");
+        assert_eq!(stack.message_counts(EVENTS_DEAD).await, [0; 3], "after {delivery} deliveries");
         stack.advance(Duration::from_secs(180));
     }
-    wait_calmly("the dead letter", async || (stack.messages(EVENTS_DEAD).await == [1, 0, 0]).then_some(())).await;
-    let asked = json!({"QueueUrl": stack.output(EVENTS_DEAD), "VisibilityTimeout": 0});
+    wait_calmly("the dead letter", async || (stack.message_counts(EVENTS_DEAD).await == [1, 0, 0]).then_some(())).await;
+    let asked = json!({"QueueUrl": stack.stack_output(EVENTS_DEAD), "VisibilityTimeout": 0});
     let dead = stack.client().sqs("ReceiveMessage", &asked).await.expect("an answer").expect("the queue is there");
     assert_eq!(dead["Messages"][0]["Body"], json!(broken));
-    let refused = stack.lines("ingest").await.into_iter().filter(|line| line["message_id"] == json!(ids[1])).count();
+    let refused =
+        stack.log_lines("ingest").await.into_iter().filter(|line| line["message_id"] == json!(ids[1])).count();
     assert!((1..=30).contains(&refused), "{refused} log lines name the message");
 
     for event in ["beside-broken-1", "beside-broken-2"] {
         let run = run_of(stack, event).await;
-        assert_eq!(stack.api().ended(&run).await["status"], "Completed");
+        assert_eq!(stack.api().wait_for_end(&run).await["status"], "Completed");
         stack.api().journal(&run).await.assert_legal();
     }
     stack.until_empty(EVENTS).await;
-    assert_eq!(stack.messages(STEPS_DEAD).await, [0; 3]);
+    assert_eq!(stack.message_counts(STEPS_DEAD).await, [0; 3]);
 }
 
 #[tokio::test]
 async fn the_health_page_counts_and_redrives_dead_letters() {
     let stack = DeployedStack::start(&[("DedicatedFunctionId", "content-brief-generator".into())]).await;
-    let dead_event = hello("was-dead", "Ada").to_string();
+    let dead_event = hello_event("was-dead", "Ada").to_string();
     stack.send(EVENTS_DEAD, &[dead_event, "<what is this>".into()]).await;
     let ask = async |request: reqwest::RequestBuilder| request.send().await.expect("an answer");
     let page = async |path: &str| {
@@ -161,7 +163,7 @@ async fn the_health_page_counts_and_redrives_dead_letters() {
         request.header("origin", origin)
     };
     assert_eq!(ask(press("https://elsewhere.example")).await.status(), 403);
-    assert_eq!(stack.messages(EVENTS_DEAD).await, [2, 0, 0], "nothing was moved");
+    assert_eq!(stack.message_counts(EVENTS_DEAD).await, [2, 0, 0], "nothing was moved");
     let pressed = ask(press(&stack.endpoint())).await;
     let to = pressed.headers()["location"].to_str().expect("text");
     assert_eq!((pressed.status().as_u16(), to), (303, "/health/page?did=redrive&wakes=0&events=1&left=1&more="));
@@ -169,18 +171,22 @@ async fn the_health_page_counts_and_redrives_dead_letters() {
     assert!(health.contains("Moved 0 wakes and 1 event message back. 1 is left: it is unreadable."), "{health}");
 
     let run = run_of(&stack, "was-dead").await;
-    assert_eq!(stack.api().ended(&run).await["status"], "Completed");
-    assert_eq!(stack.messages(EVENTS_DEAD).await, [0, 1, 0], "an unreadable message stays, and is hidden for a minute");
+    assert_eq!(stack.api().wait_for_end(&run).await["status"], "Completed");
+    assert_eq!(
+        stack.message_counts(EVENTS_DEAD).await,
+        [0, 1, 0],
+        "an unreadable message stays, and is hidden for a minute"
+    );
 }
 
 #[tokio::test]
 async fn the_sweep_runs_each_minute_and_publishes_the_queues_addresses() {
-    let stack = shared().await;
+    let stack = shared_stack().await;
     stack.advance(Duration::from_secs(61));
-    let swept = stack.line("sweep", "sweep_completed", |line| line["activity"] == "sweep_completed").await;
-    assert_eq!((&swept["role"], metric(&swept, "SweepTimers")), (&json!("sweep"), json!("Count")), "{swept}");
+    let swept = stack.wait_for_log_line("sweep", "sweep_completed", |line| line["activity"] == "sweep_completed").await;
+    assert_eq!((&swept["role"], metric_value(&swept, "SweepTimers")), (&json!("sweep"), json!("Count")), "{swept}");
     let asked = json!({
-        "TableName": stack.output("TableName"), "Key": {"PK": {"S": "S#queues"}, "SK": {"S": "M"}},
+        "TableName": stack.stack_output("TableName"), "Key": {"PK": {"S": "S#queues"}, "SK": {"S": "M"}},
     });
     let addresses: Value = wait_calmly("the addresses", async || {
         let answer = stack.client().dynamodb("GetItem", &asked).await.expect("an answer").expect("the table is there");
@@ -195,18 +201,18 @@ async fn the_sweep_runs_each_minute_and_publishes_the_queues_addresses() {
         ("events_dead_letters", EVENTS_DEAD),
     ];
     for (name, output) in names {
-        assert_eq!(addresses[name], stack.output(output), "{name}");
+        assert_eq!(addresses[name], stack.stack_output(output), "{name}");
     }
 }
 
 #[tokio::test]
 async fn every_log_line_is_json_and_ended_runs_are_metrics() {
-    let stack = shared().await;
+    let stack = shared_stack().await;
     let api = stack.api();
-    let ids = api.send(&json!([hello("metric", "Mel"), enhance("metric-of-failure")])).await;
+    let ids = api.send(&json!([hello_event("metric", "Mel"), enhance_event("metric-of-failure")])).await;
     let (completed, failed) = (api.run_of(&ids[0]).await, api.run_of(&ids[1]).await);
-    assert_eq!(api.ended(&completed).await["status"], "Completed");
-    let ended = api.ended(&failed).await;
+    assert_eq!(api.wait_for_end(&completed).await["status"], "Completed");
+    let ended = api.wait_for_end(&failed).await;
     assert_eq!(ended["status"], "Failed");
     let said = ended["error"]["message"].as_str().expect("text");
     assert!(said.contains("OPENAI_API_KEY"), "an empty parameter counts as a missing variable: {said}");
@@ -214,26 +220,27 @@ async fn every_log_line_is_json_and_ended_runs_are_metrics() {
     for (run, function, name) in
         [(&completed, "hello-world", "RunsCompleted"), (&failed, "enhance-client-with-ai", "RunsFailed")]
     {
-        let line = stack.line("worker", name, |line| line["run"] == json!(run) && !line[name].is_null()).await;
-        assert_eq!((&line[name], metric(&line, name)), (&json!(1), json!("Count")), "{line}");
+        let line =
+            stack.wait_for_log_line("worker", name, |line| line["run"] == json!(run) && !line[name].is_null()).await;
+        assert_eq!((&line[name], metric_value(&line, name)), (&json!(1), json!("Count")), "{line}");
         assert_eq!((&line["Stack"], &line["Function"]), (&json!(STACK), &json!(function)), "{line}");
-        assert_eq!(metric(&line, "RunDuration"), "Milliseconds", "{line}");
+        assert_eq!(metric_value(&line, "RunDuration"), "Milliseconds", "{line}");
     }
     // the queue is empty only if every invocation succeeded: the wake of a failed one is delivered
     // again
     stack.until_empty(STEPS).await;
-    assert_eq!(stack.messages(STEPS_DEAD).await, [0; 3]);
+    assert_eq!(stack.message_counts(STEPS_DEAD).await, [0; 3]);
     let problems = |line: &&Value| line["level"] == "ERROR" || line["level"] == "WARN";
-    let lines = stack.lines("worker").await;
+    let lines = stack.log_lines("worker").await;
     assert_eq!(lines.iter().filter(problems).collect::<Vec<_>>(), [] as [&Value; 0]);
     for role in ["ingest", "sweep", "http"] {
-        stack.lines(role).await;
+        stack.log_lines(role).await;
     }
 }
 
 /// Returns the unit that a log line declares for a metric; null if the line does not declare the
 /// metric.
-fn metric(line: &Value, name: &str) -> Value {
+fn metric_value(line: &Value, name: &str) -> Value {
     let declared = &line["_aws"]["CloudWatchMetrics"][0];
     let metrics = declared["Metrics"].as_array().cloned().unwrap_or_default();
     let found = metrics.into_iter().find(|metric| metric["Name"] == name && declared["Namespace"] == "Stepladder");
@@ -242,7 +249,7 @@ fn metric(line: &Value, name: &str) -> Value {
 
 #[tokio::test]
 async fn an_event_ends_as_a_row_with_one_ai_request_although_the_database_refuses_twice() {
-    let answer = intelligence();
+    let answer = intelligence_json();
     let (ai, postgres) = tokio::join!(AiMock::start(&answer), Postgres::start());
     let line = HttpProxy::start("/v1", ai.url()).await;
     let database = HttpProxy::start("/rest/v1", postgres.rest_url()).await;
@@ -258,18 +265,18 @@ async fn an_event_ends_as_a_row_with_one_ai_request_although_the_database_refuse
     database.next_meet("PATCH", [ProxyFault::RetryAfter(1); 2]);
     // a message contains one event or several, and each message is sent twice, as a queue may
     // deliver it
-    let greeting = hello("by-queue", "Ada").to_string();
-    let request = json!([enhance(client)]).to_string();
+    let greeting = hello_event("by-queue", "Ada").to_string();
+    let request = json!([enhance_event(client)]).to_string();
     stack.send(EVENTS, &[greeting.clone(), request.clone(), greeting, request]).await;
 
-    let greeted = stack.api().ended(&run_of(&stack, "by-queue").await).await;
+    let greeted = stack.api().wait_for_end(&run_of(&stack, "by-queue").await).await;
     assert_eq!((&greeted["status"], &greeted["output"]["greeting"]), (&json!("Completed"), &json!("Hello, Ada!")));
     let run = run_of(&stack, client).await;
-    let enhanced = stack.api().ended(&run).await;
+    let enhanced = stack.api().wait_for_end(&run).await;
     assert_eq!(enhanced["status"], "Completed", "{enhanced}");
     let journal = stack.api().journal(&run).await;
     journal.assert_legal();
-    assert_eq!(journal.steps("StepFailed"), ["update-client"; 2], "{:#?}", journal.story());
+    assert_eq!(journal.steps_with_fact("StepFailed"), ["update-client"; 2], "{:#?}", journal.story());
     assert_eq!(ai.requests().await.len(), 1, "the AI is paid once");
 
     let rows = postgres.rows(&format!("select industry, products from clients where id = '{client}'")).await;
@@ -284,14 +291,14 @@ async fn an_event_ends_as_a_row_with_one_ai_request_although_the_database_refuse
     stack.until_empty(STEPS).await;
     for secret in ["sk-a-key-of-this-test", postgres.service_role_key(), TOKEN, &format!("/e/{EVENT_KEY}")] {
         for role in ["worker", "ingest", "http"] {
-            let lines = stack.lines(role).await;
+            let lines = stack.log_lines(role).await;
             assert!(!json!(lines).to_string().contains(secret), "{role} logs a secret");
         }
     }
 }
 
 /// Returns the AI's answer.
-fn intelligence() -> Value {
+fn intelligence_json() -> Value {
     json!({
         "industry": "Tea", "description": "Sells tea.", "business_model": "Shops", "tone": "Warm",
         "products": ["Assam"], "services": ["Tasting"], "audiences": ["Everybody"], "keywords": ["tea"],

@@ -24,7 +24,7 @@ struct PaidServices {
 
 impl PaidServices {
     async fn start() -> Self {
-        let answer = intelligence();
+        let answer = intelligence_json();
         let (ai, postgres) = tokio::join!(AiMock::start(&answer), Postgres::start());
         let line = HttpProxy::start("/v1", ai.url()).await;
         let database = HttpProxy::start("/rest/v1", postgres.rest_url()).await;
@@ -82,15 +82,15 @@ impl PaidServices {
     /// Panics unless the run completed, its journal is legal and continues the journal from before
     /// the kill, and no step that had an outcome was executed again.
     async fn assert_survived(&self, what: &str, run: &str, client: &ClientRow, before: &JsonJournal) {
-        let ended = self.server.api().ended(run).await;
+        let ended = self.server.api().wait_for_end(run).await;
         assert_eq!(ended["status"], "Completed", "{what}: {ended}");
         let journal = self.server.api().journal(run).await;
         journal.assert_legal();
         journal.assert_continues(before);
-        let later = JsonJournal(journal.0[before.len()..].to_vec()).steps("StepStarted");
-        let again = before.succeeded().into_iter().find(|step| later.contains(step));
+        let later = JsonJournal(journal.0[before.len()..].to_vec()).steps_with_fact("StepStarted");
+        let again = before.succeeded_steps().into_iter().find(|step| later.contains(step));
         assert_eq!(again, None, "{what}: a step ran again after its outcome: {:#?}", journal.story());
-        let attempts = journal.steps("StepStarted").iter().filter(|step| *step == "call-openai").count();
+        let attempts = journal.steps_with_fact("StepStarted").iter().filter(|step| *step == "call-openai").count();
         let asked = self.asked_about(client).await;
         assert!((1..=attempts).contains(&asked), "{what}: {asked} requests in {attempts} attempts");
         self.assert_rows(client).await;
@@ -112,7 +112,7 @@ impl ClientRow {
 
 /// Returns the AI's answer about every client. Its lists have more entries than allowed, and one
 /// competitor occurs twice.
-fn intelligence() -> Value {
+fn intelligence_json() -> Value {
     let many: Vec<_> = (1..=12).map(|n| format!("Product {n}")).collect();
     let competitor = |name: &str, domain: &str| json!({"name": name, "domain": domain, "reason": "Sells tea too."});
     json!({
@@ -138,7 +138,7 @@ async fn the_ai_is_asked_once_although_the_database_fails_twice() {
         let run = world.send(&client).await;
         world.assert_survived(&format!("{faults:?}"), &run, &client, &JsonJournal::default()).await;
         assert_eq!(world.asked_about(&client).await, 1, "{faults:?}");
-        let failed = world.server.api().journal(&run).await.steps("StepFailed");
+        let failed = world.server.api().journal(&run).await.steps_with_fact("StepFailed");
         assert_eq!(
             failed,
             ["update-client", "update-client", "upsert-competitors", "upsert-competitors"],
@@ -223,36 +223,39 @@ fn make_faults(world: &PaidServices) {
 async fn a_kill_during_a_body_repeats_only_that_body() {
     let mut world = PaidServices::start().await;
     let client = world.client(1).await;
-    world.line.hold();
+    world.line.hold_requests();
     let run = world.send(&client).await;
-    wait_for("the request to the AI", async || (!world.line.seen().is_empty()).then_some(())).await;
+    wait_for("the request to the AI", async || (!world.line.seen_requests().is_empty()).then_some(())).await;
     let before = world.server.api().journal(&run).await;
     world.server.kill().await;
-    world.line.release();
-    world.database.hold();
+    world.line.release_requests();
+    world.database.hold_requests();
     world.server.start().await;
     world.server.api().journal(&run).await.assert_continues(&before);
 
     // the AI has answered by the time of the first request to the database; each of the two
     // database steps is interrupted by one kill
     for method in ["PATCH", "POST"] {
-        let asked = async || world.database.seen().iter().any(|seen| seen.method == method).then_some(());
+        let asked = async || world.database.seen_requests().iter().any(|seen| seen.method == method).then_some(());
         wait_for("the request to the database", asked).await;
         let before = world.server.api().journal(&run).await;
-        assert!(before.succeeded().contains("call-openai"), "{:#?}", before.story());
+        assert!(before.succeeded_steps().contains("call-openai"), "{:#?}", before.story());
         world.server.kill().await;
-        world.database.release();
-        let seen = world.database.seen().len();
+        world.database.release_requests();
+        let seen = world.database.seen_requests().len();
         if method == "PATCH" {
             world.database.hold_method("POST");
         }
         world.server.start().await;
-        wait_for("the database to be asked again", async || (world.database.seen().len() > seen).then_some(())).await;
+        wait_for("the database to be asked again", async || {
+            (world.database.seen_requests().len() > seen).then_some(())
+        })
+        .await;
         world.server.api().journal(&run).await.assert_continues(&before);
     }
     world.assert_survived("in flight", &run, &client, &JsonJournal::default()).await;
     let journal = world.server.api().journal(&run).await;
-    let interrupted = journal.steps("AttemptInterrupted");
+    let interrupted = journal.steps_with_fact("AttemptInterrupted");
     assert_eq!(interrupted, ["call-openai", "update-client", "upsert-competitors"], "{:#?}", journal.story());
 }
 
@@ -287,7 +290,7 @@ async fn secrets_reach_neither_journal_nor_log() {
     let client = world.client(1).await;
     world.database.next_meet("PATCH", [ProxyFault::Status(401)]);
     let run = world.send(&client).await;
-    let ended = world.server.api().ended(&run).await;
+    let ended = world.server.api().wait_for_end(&run).await;
     assert_eq!(ended["status"], "Failed", "a 401 is not retried: {ended}");
     assert!(ended["error"]["message"].as_str().is_some_and(|said| said.contains("a fault on purpose")), "{ended}");
     let everything = format!("{ended}{:?}{}", world.server.api().journal(&run).await, world.server.log());

@@ -34,7 +34,7 @@ async fn runs_of_version_0_2_0_are_listed_shown_and_continued() {
     let finished = api.run(FINISHED).await;
     assert_eq!(finished["output"], json!({"greeting": "Hello, newcomer!", "farewell": "Goodbye, newcomer!"}));
 
-    let user = api.ended(USER).await;
+    let user = api.wait_for_end(USER).await;
     assert_eq!(user["status"], "Completed", "{user}");
     assert_eq!(user["steps"][0]["attempts"][0]["error"]["code"], "http-503", "the attempt of version 0.2.0: {user}");
     wait_for("the brief's wait for a decision", async || {
@@ -42,7 +42,7 @@ async fn runs_of_version_0_2_0_are_listed_shown_and_continued() {
     })
     .await;
     api.send(&json!({"name": "content/brief.decided", "data": {"briefId": "b-1", "approved": true}})).await;
-    let brief = api.ended(BRIEF).await;
+    let brief = api.wait_for_end(BRIEF).await;
     assert_eq!(brief["status"], "Completed", "{brief}");
     for run in [USER, BRIEF] {
         api.journal(run).await.assert_legal();

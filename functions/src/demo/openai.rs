@@ -18,10 +18,10 @@ use crate::{
 /// Returns the routes of the stand-in. Each answer is delayed, so that the executing step is
 /// visible.
 pub(super) fn router(delay: Duration) -> Router {
-    Router::new().route("/v1/chat/completions", post(move |Json(body): Json<Value>| answer(body, delay)))
+    Router::new().route("/v1/chat/completions", post(move |Json(body): Json<Value>| answer_after_delay(body, delay)))
 }
 
-async fn answer(body: Value, delay: Duration) -> impl IntoResponse {
+async fn answer_after_delay(body: Value, delay: Duration) -> impl IntoResponse {
     let asked = body["messages"].as_array().and_then(|all| all.last()).and_then(|last| last["content"].as_str());
     let question: Value = asked.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let schema = body["response_format"]["json_schema"]["name"].as_str().unwrap_or_default();
@@ -55,7 +55,7 @@ fn invent_answer(schema: &str, question: &Value) -> Option<String> {
     let topic = text("topic", "the topic");
     let about = |parts: &[&str]| parts.iter().map(|part| format!("{part} {topic}")).collect::<Vec<_>>();
     let content = match schema {
-        "business_intelligence" => serde_json::to_string(&intelligence(&company, &domain)),
+        "business_intelligence" => serde_json::to_string(&invent_intelligence(&company, &domain)),
         // contains a repeated query, so that `process-data` has something to remove
         "search_queries" => serde_json::to_string(&QuerySuggestions {
             queries: ["best", "cheap", "Best "].iter().map(|kind| format!("{kind} alternative to {company}")).collect(),
@@ -80,7 +80,7 @@ fn invent_answer(schema: &str, question: &Value) -> Option<String> {
 }
 
 // contains too many and repeated entries, so that `process-data` has something to remove
-fn intelligence(company: &str, domain: &str) -> BusinessIntelligence {
+fn invent_intelligence(company: &str, domain: &str) -> BusinessIntelligence {
     let numbered = |what: &str, n: usize| (1..=n).map(|i| format!("{what} {i} of {company}")).collect::<Vec<_>>();
     let lines = |entries: &[&str]| entries.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>();
     let stem = domain.split('.').next().unwrap_or("company");

@@ -37,36 +37,36 @@ type SharedTables = Arc<Mutex<Tables>>;
 pub(super) fn router(failures: u32) -> Router {
     let tables = Tables { failures_left: failures, failures, ..Tables::default() };
     Router::new()
-        .route("/rest/v1/{table}", patch(update).post(upsert))
+        .route("/rest/v1/{table}", patch(update_row).post(upsert_rows))
         .route("/auth/v1/admin/users", post(create_account).get(list_accounts))
         .route("/auth/v1/admin/users/{id}", delete(delete_account))
         .with_state(Arc::new(Mutex::new(tables)))
 }
 
-async fn update(
+async fn update_row(
     State(tables): State<SharedTables>,
     Path(table): Path<String>,
     Query(filter): Query<BTreeMap<String, String>>,
     Json(row): Json<Value>,
 ) -> Response {
-    let mut tables = lock(&tables);
-    if let Some(failure) = tables.fail(&format!("PATCH {table}")) {
+    let mut tables = lock_tables(&tables);
+    if let Some(failure) = tables.take_failure(&format!("PATCH {table}")) {
         return failure;
     }
     let id = filter.get("id").and_then(|value| value.strip_prefix("eq.")).unwrap_or_default().to_owned();
     tracing::info!(target: "stepladder::demo", "{LABEL} for Supabase: updated {id} in {table}");
     tables.rows.insert((table, id.clone()), row);
-    labelled(StatusCode::OK, json!([{ "id": id }]))
+    error_response(StatusCode::OK, json!([{ "id": id }]))
 }
 
-async fn upsert(
+async fn upsert_rows(
     State(tables): State<SharedTables>,
     Path(table): Path<String>,
     Query(options): Query<BTreeMap<String, String>>,
     Json(rows): Json<Vec<Value>>,
 ) -> Response {
-    let mut tables = lock(&tables);
-    if let Some(failure) = tables.fail(&format!("POST {table}")) {
+    let mut tables = lock_tables(&tables);
+    if let Some(failure) = tables.take_failure(&format!("POST {table}")) {
         return failure;
     }
     let unique = options.get("on_conflict").map_or("id", String::as_str).to_owned();
@@ -78,52 +78,52 @@ async fn upsert(
     }
     let all = tables.rows.keys().filter(|(of, _)| *of == table).count();
     tracing::info!(target: "stepladder::demo", "{LABEL} for Supabase: merged {n} rows into {table}, {all} in all");
-    labelled(StatusCode::CREATED, json!([]))
+    error_response(StatusCode::CREATED, json!([]))
 }
 
 async fn create_account(State(tables): State<SharedTables>, Json(mut user): Json<Value>) -> Response {
-    let mut tables = lock(&tables);
-    if let Some(failure) = tables.fail("POST users") {
+    let mut tables = lock_tables(&tables);
+    if let Some(failure) = tables.take_failure("POST users") {
         return failure;
     }
     if tables.accounts.values().any(|known| known["email"] == user["email"]) {
         let said = "A user with this email address has already been registered";
         let body = json!({ "code": 422, "error_code": "email_exists", "msg": said });
-        return labelled(StatusCode::UNPROCESSABLE_ENTITY, body);
+        return error_response(StatusCode::UNPROCESSABLE_ENTITY, body);
     }
     tables.created += 1;
     let id = format!("00000000-0000-4000-8000-{:012}", tables.created);
     user["id"] = json!(id);
     tracing::info!(target: "stepladder::demo", "{LABEL} for Supabase: made account {id}");
     tables.accounts.insert(id, user.clone());
-    labelled(StatusCode::OK, user)
+    error_response(StatusCode::OK, user)
 }
 
 async fn list_accounts(State(tables): State<SharedTables>) -> Response {
-    let users: Vec<Value> = lock(&tables).accounts.values().cloned().collect();
-    labelled(StatusCode::OK, json!({ "users": users, "aud": "authenticated" }))
+    let users: Vec<Value> = lock_tables(&tables).accounts.values().cloned().collect();
+    error_response(StatusCode::OK, json!({ "users": users, "aud": "authenticated" }))
 }
 
 async fn delete_account(State(tables): State<SharedTables>, Path(id): Path<String>) -> Response {
     tracing::info!(target: "stepladder::demo", "{LABEL} for Supabase: deleted account {id}");
-    match lock(&tables).accounts.remove(&id) {
-        Some(_) => labelled(StatusCode::OK, json!({})),
-        None => labelled(StatusCode::NOT_FOUND, json!({ "msg": "User not found" })),
+    match lock_tables(&tables).accounts.remove(&id) {
+        Some(_) => error_response(StatusCode::OK, json!({})),
+        None => error_response(StatusCode::NOT_FOUND, json!({ "msg": "User not found" })),
     }
 }
 
 impl Tables {
-    fn fail(&mut self, what: &str) -> Option<Response> {
+    fn take_failure(&mut self, what: &str) -> Option<Response> {
         self.failures_left = self.failures_left.checked_sub(1)?;
         let nth = self.failures - self.failures_left;
         let message = format!("{LABEL} for Supabase: down on purpose, failure {nth} of {}", self.failures);
         tracing::info!(target: "stepladder::demo", "{message} ({what} answered 503)");
         let body = json!({ "code": "STAND-IN", "message": message, "details": null, "hint": null });
-        Some(labelled(StatusCode::SERVICE_UNAVAILABLE, body))
+        Some(error_response(StatusCode::SERVICE_UNAVAILABLE, body))
     }
 }
 
-fn labelled(status: StatusCode, body: Value) -> Response {
+fn error_response(status: StatusCode, body: Value) -> Response {
     let mut response = (status, [("x-stand-in", "supabase")], Json(body)).into_response();
     if status == StatusCode::SERVICE_UNAVAILABLE {
         // short enough that the user sees the retry
@@ -133,6 +133,6 @@ fn labelled(status: StatusCode, body: Value) -> Response {
 }
 
 // the tables of the demonstration stay usable even if a request panicked
-fn lock(tables: &SharedTables) -> std::sync::MutexGuard<'_, Tables> {
+fn lock_tables(tables: &SharedTables) -> std::sync::MutexGuard<'_, Tables> {
     tables.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

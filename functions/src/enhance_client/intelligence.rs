@@ -59,7 +59,7 @@ pub struct Competitor {
 
 /// Returns the JSON schema of [`BusinessIntelligence`], in the subset that strict mode accepts.
 #[must_use]
-pub fn schema() -> Value {
+pub fn intelligence_schema() -> Value {
     let text = |description: &str| json!({ "type": "string", "description": description });
     let list = |description: &str, max: usize| {
         json!({
@@ -104,7 +104,7 @@ mod tests {
             ..BusinessIntelligence::default()
         })
         .unwrap();
-        let schema = schema();
+        let schema = intelligence_schema();
         let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&schema["properties"]), names(&sample));
         let competitor = sample["competitors"][0].take();
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn every_object_of_the_schema_is_strict() {
-        fn check(value: &Value) -> usize {
+        fn check_objects(value: &Value) -> usize {
             let own = usize::from(value["type"] == "object");
             if own == 1 {
                 assert_eq!(value["additionalProperties"], false);
@@ -126,12 +126,12 @@ mod tests {
                 assert_eq!(required, properties);
             }
             let inner = match value {
-                Value::Object(map) => map.values().map(check).sum(),
-                Value::Array(list) => list.iter().map(check).sum(),
+                Value::Object(map) => map.values().map(check_objects).sum(),
+                Value::Array(list) => list.iter().map(check_objects).sum(),
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
             };
             own + inner
         }
-        assert_eq!(check(&schema()), 2);
+        assert_eq!(check_objects(&intelligence_schema()), 2);
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use super::intelligence::{BusinessIntelligence, CompanyProfile, Competitor};
-use crate::text::{clean, distinct};
+use crate::text::{clean_text, distinct_entries};
 
 /// The maximum number of entries in each list, and of characters. The first entries are kept.
 #[derive(Debug)]
@@ -42,16 +42,16 @@ pub fn limit_array_fields(raw: BusinessIntelligence, client_domain: &str) -> Bus
     let BusinessIntelligence { profile, competitors } = raw;
     BusinessIntelligence {
         profile: CompanyProfile {
-            industry: clean(&profile.industry, ListLimits::TEXT_CHARS),
-            description: clean(&profile.description, ListLimits::TEXT_CHARS),
-            business_model: clean(&profile.business_model, ListLimits::TEXT_CHARS),
-            tone: clean(&profile.tone, ListLimits::TEXT_CHARS),
-            products: list(profile.products, ListLimits::PRODUCTS),
-            services: list(profile.services, ListLimits::SERVICES),
-            audiences: list(profile.audiences, ListLimits::AUDIENCES),
-            keywords: list(profile.keywords, ListLimits::KEYWORDS),
-            unique_selling_points: list(profile.unique_selling_points, ListLimits::UNIQUE_SELLING_POINTS),
-            locations: list(profile.locations, ListLimits::LOCATIONS),
+            industry: clean_text(&profile.industry, ListLimits::TEXT_CHARS),
+            description: clean_text(&profile.description, ListLimits::TEXT_CHARS),
+            business_model: clean_text(&profile.business_model, ListLimits::TEXT_CHARS),
+            tone: clean_text(&profile.tone, ListLimits::TEXT_CHARS),
+            products: tidy_list(profile.products, ListLimits::PRODUCTS),
+            services: tidy_list(profile.services, ListLimits::SERVICES),
+            audiences: tidy_list(profile.audiences, ListLimits::AUDIENCES),
+            keywords: tidy_list(profile.keywords, ListLimits::KEYWORDS),
+            unique_selling_points: tidy_list(profile.unique_selling_points, ListLimits::UNIQUE_SELLING_POINTS),
+            locations: tidy_list(profile.locations, ListLimits::LOCATIONS),
         },
         competitors: tidy_competitors(competitors, client_domain),
     }
@@ -64,11 +64,11 @@ fn tidy_competitors(competitors: Vec<Competitor>, client_domain: &str) -> Vec<Co
         .filter_map(|competitor| {
             let domain = bare_domain(&competitor.domain)?;
             seen.insert(domain.clone()).then(|| {
-                let name = clean(&competitor.name, ListLimits::ENTRY_CHARS);
+                let name = clean_text(&competitor.name, ListLimits::ENTRY_CHARS);
                 Competitor {
                     name: if name.is_empty() { domain.clone() } else { name },
                     domain,
-                    reason: clean(&competitor.reason, ListLimits::TEXT_CHARS),
+                    reason: clean_text(&competitor.reason, ListLimits::TEXT_CHARS),
                 }
             })
         })
@@ -76,8 +76,8 @@ fn tidy_competitors(competitors: Vec<Competitor>, client_domain: &str) -> Vec<Co
         .collect()
 }
 
-fn list(entries: Vec<String>, cap: usize) -> Vec<String> {
-    distinct(entries, ListLimits::ENTRY_CHARS, cap)
+fn tidy_list(entries: Vec<String>, cap: usize) -> Vec<String> {
+    distinct_entries(entries, ListLimits::ENTRY_CHARS, cap)
 }
 
 // `https://WWW.Example.com/about` and `example.com` must count as the same competitor
@@ -97,7 +97,7 @@ fn bare_domain(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn many(n: usize) -> Vec<String> {
+    fn many_entries(n: usize) -> Vec<String> {
         (0..n).map(|i| format!("entry {i}")).collect()
     }
 
@@ -109,12 +109,12 @@ mod tests {
     fn every_list_is_capped_and_keeps_its_first_entries() {
         let raw = BusinessIntelligence {
             profile: CompanyProfile {
-                products: many(50),
-                services: many(50),
-                audiences: many(50),
-                keywords: many(50),
-                unique_selling_points: many(50),
-                locations: many(50),
+                products: many_entries(50),
+                services: many_entries(50),
+                audiences: many_entries(50),
+                keywords: many_entries(50),
+                unique_selling_points: many_entries(50),
+                locations: many_entries(50),
                 ..CompanyProfile::default()
             },
             competitors: (0..50).map(|i| competitor("Rival", &format!("rival-{i}.example"))).collect(),
@@ -129,8 +129,8 @@ mod tests {
         for (name, entries) in lists {
             assert!((1..=20).contains(&entries.len()), "{name} has {}", entries.len());
         }
-        assert_eq!(tidy.profile.keywords, many(ListLimits::KEYWORDS));
-        assert_eq!(tidy.profile.products, many(ListLimits::PRODUCTS));
+        assert_eq!(tidy.profile.keywords, many_entries(ListLimits::KEYWORDS));
+        assert_eq!(tidy.profile.products, many_entries(ListLimits::PRODUCTS));
         assert_eq!(tidy.competitors.len(), ListLimits::COMPETITORS);
         assert_eq!(tidy.competitors[9].domain, "rival-9.example");
     }
@@ -138,14 +138,14 @@ mod tests {
     #[test]
     fn blanks_and_repeats_are_removed_before_the_list_is_cut() {
         let mut entries = vec![" Tea ".to_owned(), String::new(), "tea".to_owned(), " \n".to_owned(), "TEA".to_owned()];
-        entries.extend(many(ListLimits::AUDIENCES));
+        entries.extend(many_entries(ListLimits::AUDIENCES));
         let raw = BusinessIntelligence {
             profile: CompanyProfile { audiences: entries, ..CompanyProfile::default() },
             ..BusinessIntelligence::default()
         };
         let tidy = limit_array_fields(raw, "client.example");
         let mut expected = vec!["Tea".to_owned()];
-        expected.extend(many(ListLimits::AUDIENCES - 1));
+        expected.extend(many_entries(ListLimits::AUDIENCES - 1));
         assert_eq!(tidy.profile.audiences, expected);
     }
 
@@ -186,7 +186,11 @@ mod tests {
     #[test]
     fn tidying_twice_changes_nothing() {
         let raw = BusinessIntelligence {
-            profile: CompanyProfile { description: "x ".repeat(1500), products: many(30), ..CompanyProfile::default() },
+            profile: CompanyProfile {
+                description: "x ".repeat(1500),
+                products: many_entries(30),
+                ..CompanyProfile::default()
+            },
             competitors: vec![competitor("A", "http://a.example/"), competitor("B", "b.example")],
         };
         let once = limit_array_fields(raw, "client.example");

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use stepladder::prelude::*;
 
-use super::{OpenAi, Question, beginning, usage};
+use super::{OpenAi, Question, first_characters, usage};
 use crate::services::Services;
 
 /// The delays between checks.
@@ -78,7 +78,7 @@ impl OpenAi {
             "background": true,
             "store": true,
         });
-        let response: Value = self.client.responses().create_byot(request).await.map_err(|e| self.error(e))?;
+        let response: Value = self.client.responses().create_byot(request).await.map_err(|e| self.convert_error(e))?;
         let ResponseFields { id, .. } = decode_fields(&response)?;
         // the id becomes a part of a URL, so it is checked
         match id.filter(|id| {
@@ -95,7 +95,7 @@ impl OpenAi {
     /// Returns a terminal error if there will be no answer; see [`in_background`].
     pub async fn fetch_answer<T: DeserializeOwned>(&self, pending: &PendingResponse) -> Result<Option<T>> {
         let id = &pending.id;
-        let response: Value = self.client.responses().retrieve_byot(id).await.map_err(|e| self.error(e))?;
+        let response: Value = self.client.responses().retrieve_byot(id).await.map_err(|e| self.convert_error(e))?;
         let ResponseFields { status, error, incomplete_details, output, .. } = decode_fields(&response)?;
         let ended = |what: &str, why: Option<String>| {
             let why = why.map(|why| format!(": {}", self.key.excerpt(&why))).unwrap_or_default();
@@ -126,8 +126,11 @@ impl OpenAi {
         }
         self.decode(&text).map(Some).map_err(|fault| {
             let text = self.key.excerpt_of_body(&text);
-            Error::terminal(format!("openai's response {id} does not fit the schema ({fault}): {}", beginning(&text)))
-                .with_code("openai-unfit")
+            Error::terminal(format!(
+                "openai's response {id} does not fit the schema ({fault}): {}",
+                first_characters(&text)
+            ))
+            .with_code("openai-unfit")
         })
     }
 }

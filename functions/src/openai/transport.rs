@@ -51,16 +51,16 @@ pub(super) enum RequestFailure {
 
 impl SendOnceService {
     pub(super) fn new(key: Secret) -> Result<Self, Error> {
-        Ok(Self { client: services_http::client()?, key })
+        Ok(Self { client: services_http::build_client()?, key })
     }
 
     async fn send(self, request: HttpRequestFactory) -> Result<Response, OpenAIError> {
         let request = request.build().await?;
-        let response = self.client.execute(request).await.map_err(unreachable)?;
+        let response = self.client.execute(request).await.map_err(unreachable_error)?;
         let status = response.status();
         let headers = response.headers().clone();
-        let body = services_http::body(response).await.map_err(|error| match error {
-            BodyError::Interrupted(error) => unreachable(error),
+        let body = services_http::read_body(response).await.map_err(|error| match error {
+            BodyError::Interrupted(error) => unreachable_error(error),
             BodyError::TooLarge => boxed(RequestFailure::TooLarge),
         })?;
         if status.is_success() {
@@ -77,8 +77,8 @@ impl SendOnceService {
         let text = String::from_utf8_lossy(&body);
         Err(boxed(RequestFailure::Rejected {
             status,
-            retry_after: header(&headers, "retry-after"),
-            retry_after_ms: header(&headers, "retry-after-ms").and_then(|ms| ms.trim().parse().ok()),
+            retry_after: header_text(&headers, "retry-after"),
+            retry_after_ms: header_text(&headers, "retry-after-ms").and_then(|ms| ms.trim().parse().ok()),
             message: self.key.excerpt(&error_message(&text)),
         }))
     }
@@ -108,7 +108,7 @@ impl RequestFailure {
             Self::TooLarge => BodyError::TooLarge.into_error("openai"),
             Self::NotJson(body) => Error::new(format!("openai's answer is not JSON (check OPENAI_BASE_URL): {body}")),
             Self::Rejected { status, retry_after, retry_after_ms, message } => {
-                let message = format!("openai answered {status}: {message}{}", hint(status));
+                let message = format!("openai answered {status}: {message}{}", status_hint(status));
                 let retryable = status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 425 | 429);
                 match retry_after_ms {
                     Some(ms) if retryable => Error::retry_after(Duration::from_millis(ms), message)
@@ -145,15 +145,15 @@ fn boxed(failure: RequestFailure) -> OpenAIError {
 }
 
 // the URL may contain a password, and its query may contain a key
-fn unreachable(error: reqwest::Error) -> OpenAIError {
+fn unreachable_error(error: reqwest::Error) -> OpenAIError {
     boxed(RequestFailure::Unreachable(error.without_url()))
 }
 
-fn header(headers: &HeaderMap, name: &str) -> Option<String> {
+fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name)?.to_str().ok().map(str::to_owned)
 }
 
-fn hint(status: StatusCode) -> &'static str {
+fn status_hint(status: StatusCode) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => " (check OPENAI_API_KEY)",
         StatusCode::NOT_FOUND => " (check OPENAI_BASE_URL and OPENAI_MODEL)",

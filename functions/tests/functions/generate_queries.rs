@@ -9,7 +9,7 @@ use wiremock::{Mock, ResponseTemplate};
 
 use crate::world::ServiceStubs;
 
-fn requested() -> QueriesRequested {
+fn queries_requested() -> QueriesRequested {
     QueriesRequested {
         client_id: "c-1".to_owned(),
         client_name: "Acme".to_owned(),
@@ -18,20 +18,20 @@ fn requested() -> QueriesRequested {
     }
 }
 
-fn queries(schema: &str, input: &Value) -> Value {
+fn suggested_queries(schema: &str, input: &Value) -> Value {
     assert_eq!((schema, &input["topics"]), ("search_queries", &json!(["hammers"])));
     json!({ "queries": ["Best  hammer", "best hammer", " "] })
 }
 
 #[tokio::test]
 async fn suggestions_are_stored_once_and_announced() {
-    let world = ServiceStubs::start(queries).await;
-    let run = TestApp::new().function(function_with(world.services())).send(&requested()).await.remove(0);
+    let world = ServiceStubs::start(suggested_queries).await;
+    let run = TestApp::new().function(function_with(world.services())).send(&queries_requested()).await.remove(0);
     assert_eq!(run.status(), Status::Completed, "{:?}", run.error());
     let best = Query { query: "best hammer".to_owned(), intent: SearchIntent::Learn };
     assert_eq!(run.output::<Vec<Query>>(), [best]);
     let row = json!({ "client_id": "c-1", "query": "best hammer", "intent": "learn" });
-    assert_eq!(world.sent("POST", "queries").await, [json!([row])]);
+    assert_eq!(world.sent_bodies("POST", "queries").await, [json!([row])]);
     assert!(
         run.journal().iter().any(|entry| matches!(&entry.fact, Fact::EventsSent { step, .. } if &**step == "announce"))
     );
@@ -39,35 +39,35 @@ async fn suggestions_are_stored_once_and_announced() {
 
 #[tokio::test]
 async fn a_failed_intent_is_repeated_alone() {
-    let world = ServiceStubs::start(queries).await;
+    let world = ServiceStubs::start(suggested_queries).await;
     let busy = Mock::given(body_string_contains("about to buy")).respond_with(ResponseTemplate::new(503));
     busy.up_to_n_times(2).with_priority(1).mount(&world.ai).await;
-    world.table_says("POST", "queries", 3, ResponseTemplate::new(503)).await;
-    let run = TestApp::new().function(function_with(world.services())).send(&requested()).await.remove(0);
+    world.mock_table_response("POST", "queries", 3, ResponseTemplate::new(503)).await;
+    let run = TestApp::new().function(function_with(world.services())).send(&queries_requested()).await.remove(0);
     assert_eq!(run.status(), Status::Completed, "{:?}", run.error());
-    assert_eq!(world.asked().await.len(), 5, "two of the three intents are asked once, the third three times");
+    assert_eq!(world.asked_schemas().await.len(), 5, "two of the three intents are asked once, the third three times");
     assert_eq!((run.attempts("ask-openai"), run.attempts("ask-openai:2")), (1, 3));
     assert_eq!(run.attempts("upsert-queries"), 4);
 }
 
 #[tokio::test]
 async fn a_blank_name_fails_before_a_step_costs_money() {
-    let world = ServiceStubs::start(queries).await;
-    let blank = QueriesRequested { client_name: " ".to_owned(), ..requested() };
+    let world = ServiceStubs::start(suggested_queries).await;
+    let blank = QueriesRequested { client_name: " ".to_owned(), ..queries_requested() };
     let run = TestApp::new().function(function_with(world.services())).send(&blank).await.remove(0);
     assert!(run.error().unwrap().message.contains("clientName is blank"), "{:?}", run.error());
-    assert!(world.asked().await.is_empty());
+    assert!(world.asked_schemas().await.is_empty());
 }
 
 #[tokio::test]
 async fn the_usage_of_every_question_is_recorded_also_of_a_useless_answer() {
-    let world = ServiceStubs::start(queries).await;
+    let world = ServiceStubs::start(suggested_queries).await;
     let message = json!({ "role": "assistant", "content": "no JSON" });
     let body = json!({ "choices": [{ "message": message }], "model": "llama3", "usage": { "prompt_tokens": 7, "completion_tokens": 3 } });
     let vain =
         Mock::given(body_string_contains("about to buy")).respond_with(ResponseTemplate::new(200).set_body_json(body));
     vain.up_to_n_times(1).with_priority(1).mount(&world.ai).await;
-    let run = TestApp::new().function(function_with(world.services())).send(&requested()).await.remove(0);
+    let run = TestApp::new().function(function_with(world.services())).send(&queries_requested()).await.remove(0);
     let used = |step: &str| -> Vec<_> {
         let usage = run.usage(step);
         usage.iter().map(|used| (used.model.to_string(), used.input_tokens, used.micro_dollars)).collect()

@@ -50,13 +50,13 @@ impl ServiceStubs {
 
     /// Makes Supabase's stub respond with `template` to the next `times` requests with this method
     /// and table.
-    pub(crate) async fn table_says(&self, verb: &str, table: &str, times: u64, template: ResponseTemplate) {
+    pub(crate) async fn mock_table_response(&self, verb: &str, table: &str, times: u64, template: ResponseTemplate) {
         let on_table = Mock::given(method(verb)).and(path(format!("/rest/v1/{table}")));
         on_table.respond_with(template).up_to_n_times(times).with_priority(1).mount(&self.supabase).await;
     }
 
     /// Returns the names of the schemas that were requested from the AI, in order.
-    pub(crate) async fn asked(&self) -> Vec<String> {
+    pub(crate) async fn asked_schemas(&self) -> Vec<String> {
         let requests = self.ai.received_requests().await.unwrap();
         let schema = |request: &Request| -> String {
             let body: Value = request.body_json().unwrap();
@@ -66,7 +66,7 @@ impl ServiceStubs {
     }
 
     /// Returns the bodies of the requests with this method to a table.
-    pub(crate) async fn sent(&self, verb: &str, table: &str) -> Vec<Value> {
+    pub(crate) async fn sent_bodies(&self, verb: &str, table: &str) -> Vec<Value> {
         let requests = self.supabase.received_requests().await.unwrap();
         let path = format!("/rest/v1/{table}");
         let to_table = requests.iter().filter(|r| r.method.as_str() == verb && r.url.path() == path);
@@ -100,14 +100,14 @@ impl AccountsStub {
     }
 
     /// Adds an account with this address and these metadata.
-    pub(crate) fn add(&self, email: &str, app_metadata: Value) -> String {
+    pub(crate) fn add_account(&self, email: &str, app_metadata: Value) -> String {
         let mut kept = self.0.lock().unwrap();
-        kept.add(json!({ "email": email, "app_metadata": app_metadata }))["id"].as_str().unwrap().to_owned()
+        kept.insert_account(json!({ "email": email, "app_metadata": app_metadata }))["id"].as_str().unwrap().to_owned()
     }
 }
 
 impl StoredAccounts {
-    fn add(&mut self, mut user: Value) -> Value {
+    fn insert_account(&mut self, mut user: Value) -> Value {
         self.made += 1;
         let id = format!("00000000-0000-4000-8000-{:012}", self.made);
         user["id"] = json!(id);
@@ -132,7 +132,7 @@ impl Respond for AccountsStub {
                     let body = json!({ "code": 422, "error_code": "email_exists", "msg": said });
                     return ResponseTemplate::new(422).set_body_json(body);
                 }
-                let user = kept.add(user);
+                let user = kept.insert_account(user);
                 if kept.lost > 0 {
                     kept.lost -= 1;
                     return ResponseTemplate::new(504).set_body_string("upstream timed out");

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// Starts the server and returns its address. It responds to each connection with 200 and 64 MiB in
 /// chunks, and closes the connection in the middle of the body. A client without a limit reports an
 /// interrupted response.
-pub(crate) async fn server() -> String {
+pub(crate) async fn start_endless_server() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {

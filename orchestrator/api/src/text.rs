@@ -13,7 +13,7 @@ use crate::Usage;
 ///
 /// The duration is truncated, not rounded: the real duration exceeds the shown one by less than one
 /// of its smallest units.
-pub fn duration(duration: Duration) -> String {
+pub fn format_duration(duration: Duration) -> String {
     let printer = SpanPrinter::new().spacing(Spacing::BetweenUnitsAndDesignators).zero_unit(Unit::Millisecond);
     let seconds = duration.as_secs();
     let (smallest, printer) = match seconds {
@@ -37,7 +37,7 @@ pub fn duration(duration: Duration) -> String {
 const MAX_MILLIS: i64 = 10_000 * 365 * 86_400_000;
 
 /// Formats a number of bytes in units of 1,024: `812 B`, `3.4 KB`, `1.2 MB`.
-pub fn size(bytes: usize) -> String {
+pub fn format_size(bytes: usize) -> String {
     const KB: f64 = 1024.0;
     match bytes {
         0..1_024 => format!("{bytes} B"),
@@ -47,14 +47,14 @@ pub fn size(bytes: usize) -> String {
 }
 
 /// Formats the time of day in UTC, to the millisecond: `21:47:32.118`.
-pub fn clock(at: Timestamp) -> String {
+pub fn format_time_of_day(at: Timestamp) -> String {
     let text = at.to_string();
     text.get(11..23).map_or_else(|| text.clone(), str::to_owned)
 }
 
 /// Formats a price with three significant digits: `$0.0000338`. The price is given in billionths of
 /// a dollar.
-pub fn dollars(nanodollars: u64) -> String {
+pub fn format_dollars(nanodollars: u64) -> String {
     if nanodollars == 0 {
         return "$0".into();
     }
@@ -66,10 +66,11 @@ pub fn dollars(nanodollars: u64) -> String {
 
 /// Formats the usage of a model: `gpt-5-mini: 1200 tokens in (200 cached), 300 out, $0.000850`. The
 /// caller passes the model's name in a form that can be shown.
-pub fn usage(model: &str, usage: &Usage) -> String {
+pub fn format_usage(model: &str, usage: &Usage) -> String {
     let Usage { model: _, input_tokens, cached_input_tokens, output_tokens, micro_dollars } = usage;
     let cached = if *cached_input_tokens > 0 { format!(" ({cached_input_tokens} cached)") } else { String::new() };
-    let price = micro_dollars.map_or_else(|| "price not known".into(), |micro| dollars(micro.saturating_mul(1_000)));
+    let price =
+        micro_dollars.map_or_else(|| "price not known".into(), |micro| format_dollars(micro.saturating_mul(1_000)));
     format!("{model}: {input_tokens} tokens in{cached}, {output_tokens} out, {price}")
 }
 
@@ -79,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_length_of_time_has_at_most_two_units() {
-        let shown = |ms| duration(Duration::from_millis(ms));
+        let shown = |ms| format_duration(Duration::from_millis(ms));
         for (ms, text) in [
             (0, "0 ms"),
             (7, "7 ms"),
@@ -97,18 +98,21 @@ mod tests {
         ] {
             assert_eq!(shown(ms), text);
         }
-        assert_eq!(duration(Duration::from_micros(999)), "0 ms");
-        assert_eq!(duration(Duration::MAX), "3650000 d");
+        assert_eq!(format_duration(Duration::from_micros(999)), "0 ms");
+        assert_eq!(format_duration(Duration::MAX), "3650000 d");
     }
 
     #[test]
     fn a_size_has_a_unit() {
-        assert_eq!([size(0), size(1_023), size(2_048), size(3 << 20)], ["0 B", "1023 B", "2.0 KB", "3.0 MB"]);
+        assert_eq!(
+            [format_size(0), format_size(1_023), format_size(2_048), format_size(3 << 20)],
+            ["0 B", "1023 B", "2.0 KB", "3.0 MB"]
+        );
     }
 
     #[test]
     fn a_price_has_three_significant_digits() {
-        let shown = [0, 1, 28_725, 37_900_000, 1_234_567_890, 123_456_789_000_000].map(dollars);
+        let shown = [0, 1, 28_725, 37_900_000, 1_234_567_890, 123_456_789_000_000].map(format_dollars);
         assert_eq!(shown, ["$0", "$0.000000001", "$0.0000287", "$0.0379", "$1.23", "$123456.79"]);
     }
 
@@ -121,8 +125,8 @@ mod tests {
             output_tokens: 300,
             micro_dollars: Some(850),
         };
-        assert_eq!(usage("m", &used), "m: 1200 tokens in (200 cached), 300 out, $0.000850");
+        assert_eq!(format_usage("m", &used), "m: 1200 tokens in (200 cached), 300 out, $0.000850");
         (used.cached_input_tokens, used.micro_dollars) = (0, None);
-        assert_eq!(usage("m", &used), "m: 1200 tokens in, 300 out, price not known");
+        assert_eq!(format_usage("m", &used), "m: 1200 tokens in, 300 out, price not known");
     }
 }

@@ -132,10 +132,10 @@ impl ServerArgs {
     pub(crate) async fn client(&self, app: App, access: CommandAccess) -> Result<Client, StopReason> {
         #[cfg(feature = "aws")]
         if let Some(table) = &self.table {
-            return Client::of_table(app, table, access == CommandAccess::Writes).await;
+            return Client::without_server(app, table, access == CommandAccess::Writes).await;
         }
         let _ = (app, access);
-        Client::of(self.url.as_deref())
+        Client::for_url(self.url.as_deref())
     }
 }
 
@@ -143,12 +143,12 @@ impl ServerArgs {
 pub(crate) fn run(app: App, args: impl IntoIterator<Item = OsString>) -> CommandResult {
     let command = Cli::command();
     #[cfg(feature = "local")]
-    let (command, mut app) = (dev::flags::add(command, &app.dev_flags)?, app);
+    let (command, mut app) = (dev::flags::add_flags(command, &app.dev_flags)?, app);
     let parsed = command.try_get_matches_from(args).and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let cli = match parsed {
         #[cfg(feature = "local")]
         Ok((cli, matches)) => {
-            dev::flags::retain(&matches, &mut app.dev_flags);
+            dev::flags::retain_given_flags(&matches, &mut app.dev_flags);
             cli
         }
         #[cfg(not(feature = "local"))]
@@ -156,7 +156,7 @@ pub(crate) fn run(app: App, args: impl IntoIterator<Item = OsString>) -> Command
         // clap prints its own errors and its help
         Err(e) => {
             let code = e.exit_code();
-            terminal::written(e.print())?;
+            terminal::check_written(e.print())?;
             return if code == 0 { Ok(()) } else { Err(StopReason::Usage) };
         }
     };

@@ -102,15 +102,15 @@ impl Client {
     ///
     /// # Errors
     /// The given address is invalid.
-    pub(crate) fn of(url: Option<&str>) -> Result<Self, StopReason> {
+    pub(crate) fn for_url(url: Option<&str>) -> Result<Self, StopReason> {
         let variable = environment_url();
-        let token = ServerToken::of_environment(url, variable.as_deref());
+        let token = ServerToken::from_environment(url, variable.as_deref());
         Self::new(url.or(variable.as_deref()).unwrap_or(LOCAL), token)
     }
 
     /// Creates a client for the server at `url`.
     fn new(url: &str, token: ServerToken) -> Result<Self, StopReason> {
-        let base = address::read(url)?;
+        let base = address::parse_address(url)?;
         // a redirect would send the event key and the body to another server
         let mut http = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).redirect(redirect::Policy::none());
         if is_loopback(&base) {
@@ -133,14 +133,14 @@ impl Client {
     async fn answer(&self, request: RequestBuilder) -> Result<ServerResponse, ClientError> {
         #[cfg(feature = "aws")]
         if let Some(router) = &self.here {
-            return here::answer(router.clone(), request).await.map_err(|why| self.foreign(why));
+            return here::answer(router.clone(), request).await.map_err(|why| self.not_our_server_error(why));
         }
-        let mut response = request.send().await.map_err(|e| self.transport(e))?;
+        let mut response = request.send().await.map_err(|e| self.transport_error(e))?;
         let (status, after) = (response.status(), retry_after(response.headers()));
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|e| self.transport(e))? {
+        while let Some(chunk) = response.chunk().await.map_err(|e| self.transport_error(e))? {
             if bytes.len() + chunk.len() > ANSWER_BYTES {
-                return Err(self.foreign(format!("its answer has more than {} MiB", ANSWER_BYTES >> 20)));
+                return Err(self.not_our_server_error(format!("its answer has more than {} MiB", ANSWER_BYTES >> 20)));
             }
             bytes.extend_from_slice(&chunk);
         }
@@ -150,27 +150,27 @@ impl Client {
     /// Sends an event that is already JSON.
     pub(crate) async fn send(&self, key: &str, event: String) -> Result<(EventsResponse, String), ClientError> {
         let text = self.call(RouteAccess::Open, self.request(Method::POST, &["e", key])?.body(event)).await?;
-        Ok((self.decode(&text)?, text))
+        Ok((self.decode_response(&text)?, text))
     }
 
     pub(crate) async fn runs_of_event(&self, event: &str) -> Result<(Vec<Run>, String), ClientError> {
         let text =
             self.call(RouteAccess::Guarded, self.request(Method::GET, &["v1", "events", event, "runs"])?).await?;
-        Ok((self.decode::<DataResponse<_>>(&text)?.data, text))
+        Ok((self.decode_response::<DataResponse<_>>(&text)?.data, text))
     }
 
     pub(crate) async fn runs(&self, query: &[(&str, String)]) -> Result<(Page<Run>, String), ClientError> {
         let mut url = self.url(&["v1", "runs"])?;
         url.query_pairs_mut().extend_pairs(query);
         let text = self.call(RouteAccess::Guarded, self.http.get(url)).await?;
-        Ok((self.decode(&text)?, text))
+        Ok((self.decode_response(&text)?, text))
     }
 
     /// Returns a run in full.
     pub(crate) async fn run(&self, run: RunId) -> Result<(RunDetail, String), ClientError> {
         let text =
             self.call(RouteAccess::Guarded, self.request(Method::GET, &["v1", "runs", &run.to_string()])?).await?;
-        Ok((self.decode::<DataResponse<_>>(&text)?.data, text))
+        Ok((self.decode_response::<DataResponse<_>>(&text)?.data, text))
     }
 
     /// Returns a page of a run's journal.
@@ -178,23 +178,23 @@ impl Client {
         let mut url = self.url(&["v1", "runs", &run.to_string(), "journal"])?;
         url.query_pairs_mut().append_pair("from", &from.to_string());
         let text = self.call(RouteAccess::Guarded, self.http.get(url)).await?;
-        self.decode(&text)
+        self.decode_response(&text)
     }
 
     pub(crate) async fn cancel(&self, run: RunId) -> Result<(RunCancelled, String), ClientError> {
         let text =
             self.call(RouteAccess::Guarded, self.request(Method::DELETE, &["v1", "runs", &run.to_string()])?).await?;
-        Ok((self.decode::<DataResponse<_>>(&text)?.data, text))
+        Ok((self.decode_response::<DataResponse<_>>(&text)?.data, text))
     }
 
     pub(crate) async fn rerun(&self, run: RunId, body: &RerunRequest) -> Result<(RunRef, String), ClientError> {
         let request = self.request(Method::POST, &["v1", "runs", &run.to_string(), "rerun"])?.json(body);
         let text = self.call(RouteAccess::Guarded, request).await?;
-        Ok((self.decode::<DataResponse<_>>(&text)?.data, text))
+        Ok((self.decode_response::<DataResponse<_>>(&text)?.data, text))
     }
 
     /// Cancels or reruns the runs on one page of a listing.
-    pub(crate) async fn bulk(
+    pub(crate) async fn change_in_bulk(
         &self,
         verb: &str,
         query: &[(&str, String)],
@@ -203,34 +203,34 @@ impl Client {
         let mut url = self.url(&["v1", "runs", verb])?;
         url.query_pairs_mut().extend_pairs(query);
         let text = self.call(RouteAccess::Guarded, self.http.post(url).body(body.to_owned())).await?;
-        self.decode(&text)
+        self.decode_response(&text)
     }
 
     pub(crate) async fn pause(&self, function: &str) -> Result<(FunctionPaused, String), ClientError> {
         let text = self
             .call(RouteAccess::Guarded, self.request(Method::POST, &["v1", "functions", function, "pause"])?)
             .await?;
-        Ok((self.decode::<DataResponse<_>>(&text)?.data, text))
+        Ok((self.decode_response::<DataResponse<_>>(&text)?.data, text))
     }
 
     pub(crate) async fn resume(&self, function: &str) -> Result<(FunctionResumed, String), ClientError> {
         let text = self
             .call(RouteAccess::Guarded, self.request(Method::POST, &["v1", "functions", function, "resume"])?)
             .await?;
-        Ok((self.decode::<DataResponse<_>>(&text)?.data, text))
+        Ok((self.decode_response::<DataResponse<_>>(&text)?.data, text))
     }
 
     /// Completes a signal.
     pub(crate) async fn signal(&self, token: &str, data: String) -> Result<(SignalCompleted, String), ClientError> {
         let text =
             self.call(RouteAccess::Open, self.request(Method::POST, &["v1", "signals", token])?.body(data)).await?;
-        Ok((self.decode::<DataResponse<_>>(&text)?.data, text))
+        Ok((self.decode_response::<DataResponse<_>>(&text)?.data, text))
     }
 
     /// Lists the registered functions.
     pub(crate) async fn functions(&self) -> Result<(Vec<Function>, String), ClientError> {
         let text = self.call(RouteAccess::Guarded, self.request(Method::GET, &["v1", "functions"])?).await?;
-        Ok((self.decode::<DataResponse<_>>(&text)?.data, text))
+        Ok((self.decode_response::<DataResponse<_>>(&text)?.data, text))
     }
 
     fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, ClientError> {
@@ -265,7 +265,7 @@ impl Client {
             return Ok(text);
         }
         if status.is_redirection() {
-            return Err(self.foreign(format!(
+            return Err(self.not_our_server_error(format!(
                 "HTTP {}: it redirects to another address; use that address with --url",
                 status.as_u16()
             )));
@@ -279,7 +279,7 @@ impl Client {
                 Err(ClientError::PushedBack { message: refused.error, after })
             }
             Ok(refused) => Err(ClientError::Refused { status, message: refused.error }),
-            Err(_) => Err(self.foreign(format!("HTTP {}", status.as_u16()))),
+            Err(_) => Err(self.not_our_server_error(format!("HTTP {}", status.as_u16()))),
         }
     }
 
@@ -301,21 +301,21 @@ impl Client {
         }
     }
 
-    fn decode<T: DeserializeOwned>(&self, text: &str) -> Result<T, ClientError> {
-        serde_json::from_str(text).map_err(|e| self.foreign(format!("unexpected JSON: {e}")))
+    fn decode_response<T: DeserializeOwned>(&self, text: &str) -> Result<T, ClientError> {
+        serde_json::from_str(text).map_err(|e| self.not_our_server_error(format!("unexpected JSON: {e}")))
     }
 
-    fn transport(&self, error: reqwest::Error) -> ClientError {
+    fn transport_error(&self, error: reqwest::Error) -> ClientError {
         if error.is_connect() || error.is_timeout() || error.is_request() || error.is_body() {
-            ClientError::Unreachable(address::shown(&self.base))
+            ClientError::Unreachable(address::address_without_password(&self.base))
         } else {
             // the URL is removed, because it may contain a password or an event key
-            self.foreign(root_cause(&error.without_url()))
+            self.not_our_server_error(root_cause(&error.without_url()))
         }
     }
 
-    fn foreign(&self, why: String) -> ClientError {
-        ClientError::Foreign { url: address::shown(&self.base), why }
+    fn not_our_server_error(&self, why: String) -> ClientError {
+        ClientError::Foreign { url: address::address_without_password(&self.base), why }
     }
 }
 

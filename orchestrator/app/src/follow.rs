@@ -31,7 +31,7 @@ const MAX_ABSENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// [`StopReason::Failed`] if a run did not complete; [`StopReason::Problem`] if the server is
 /// unreachable for a minute.
-pub(crate) async fn to_the_end(client: &Client, runs: &[RunId], json: bool) -> CommandResult {
+pub(crate) async fn follow_to_the_end(client: &Client, runs: &[RunId], json: bool) -> CommandResult {
     let mut follower =
         RunFollower { client, board: (!json && is_watched()).then(ProgressBoard::new), away: None, json };
     let mut live: Vec<(RunId, ReportedChanges)> = runs.iter().map(|run| (*run, ReportedChanges::default())).collect();
@@ -41,11 +41,11 @@ pub(crate) async fn to_the_end(client: &Client, runs: &[RunId], json: bool) -> C
         let mut moved = false;
         let mut still = Vec::new();
         for (id, mut changes) in std::mem::take(&mut live) {
-            let Some((run, text)) = follower.read(id).await? else {
+            let Some((run, text)) = follower.read_run(id).await? else {
                 still.push((id, changes));
                 continue;
             };
-            moved |= follower.report(&run, &mut changes)?;
+            moved |= follower.report_changes(&run, &mut changes)?;
             if run.status.is_end() { ended.push((run, text)) } else { still.push((id, changes)) }
         }
         live = still;
@@ -56,7 +56,7 @@ pub(crate) async fn to_the_end(client: &Client, runs: &[RunId], json: bool) -> C
         tokio::time::sleep(wait).await;
     }
     drop(follower);
-    ended.iter().try_for_each(|(run, text)| if json { print(text) } else { outcome(run) })?;
+    ended.iter().try_for_each(|(run, text)| if json { print(text) } else { command_result(run) })?;
     let failed: HashSet<Status> = ended.iter().map(|(run, _)| run.status).filter(|s| *s != Status::Completed).collect();
     if failed.is_empty() { Ok(()) } else { Err(StopReason::Failed) }
 }
@@ -71,7 +71,7 @@ struct RunFollower<'a> {
 
 impl RunFollower<'_> {
     /// Reads a run; returns `None` while the server is unreachable.
-    async fn read(&mut self, id: RunId) -> Result<Option<(RunDetail, String)>, StopReason> {
+    async fn read_run(&mut self, id: RunId) -> Result<Option<(RunDetail, String)>, StopReason> {
         match self.client.run(id).await {
             Ok(run) => {
                 self.away = None;
@@ -99,14 +99,14 @@ impl RunFollower<'_> {
     }
 
     /// Prints the changes of a run since the last call, and returns whether there were any.
-    fn report(&mut self, run: &RunDetail, changes: &mut ReportedChanges) -> Result<bool, StopReason> {
-        let lines = changes.lines(run);
+    fn report_changes(&mut self, run: &RunDetail, changes: &mut ReportedChanges) -> Result<bool, StopReason> {
+        let lines = changes.new_lines(run);
         let moved = !lines.is_empty();
         for line in lines {
             self.print(line)?;
         }
         if let Some(board) = &mut self.board {
-            board.show(run);
+            board.show_run(run);
         }
         Ok(moved)
     }
@@ -115,7 +115,7 @@ impl RunFollower<'_> {
         match &self.board {
             _ if self.json => Ok(()),
             Some(board) => {
-                board.above(&line);
+                board.print_above(&line);
                 Ok(())
             }
             None => terminal::print(line),
@@ -123,7 +123,7 @@ impl RunFollower<'_> {
     }
 }
 
-fn outcome(run: &RunDetail) -> CommandResult {
+fn command_result(run: &RunDetail) -> CommandResult {
     if let Some(output) = &run.output {
         print(pretty_json(output.get()))?;
     }

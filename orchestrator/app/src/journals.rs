@@ -28,7 +28,7 @@ struct JournalLine<F> {
 pub(crate) type Journals = BTreeMap<RunId, Vec<Entry>>;
 
 /// Reads the journal of a run as lines, page by page.
-pub(crate) async fn lines(client: &Client, run: RunId) -> Result<Vec<String>, StopReason> {
+pub(crate) async fn journal_lines(client: &Client, run: RunId) -> Result<Vec<String>, StopReason> {
     let (mut lines, mut from) = (Vec::new(), Some(0));
     while let Some(seq) = from {
         let page = client.journal(run, seq).await?;
@@ -42,7 +42,7 @@ pub(crate) async fn lines(client: &Client, run: RunId) -> Result<Vec<String>, St
 
 /// Adds the entries in `text` to the journals. `source` says in error messages where the text comes
 /// from.
-pub(crate) fn read(journals: &mut Journals, source: &str, text: &str) -> Result<(), StopReason> {
+pub(crate) fn read_journals(journals: &mut Journals, source: &str, text: &str) -> Result<(), StopReason> {
     for (n, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
         let bad = |why: String| StopReason::problem(format!("{source}, line {n}: {why}"));
         let JournalLine::<Fact> { run_id, seq, at, fact } = serde_json::from_str(line)
@@ -51,13 +51,13 @@ pub(crate) fn read(journals: &mut Journals, source: &str, text: &str) -> Result<
         if seq != entries.len() as Seq {
             return Err(bad(format!("it is entry {seq} of run {run_id}, but entry {} is expected", entries.len())));
         }
-        entries.push(fact.at(at.0));
+        entries.push(fact.into_entry(at.0));
     }
     Ok(())
 }
 
 /// Reads the journals in a file, or in all `.jsonl` files of a folder.
-pub(crate) fn of_path(path: &Path) -> Result<Journals, StopReason> {
+pub(crate) fn read_path(path: &Path) -> Result<Journals, StopReason> {
     let unread =
         |path: &Path, e: std::io::Error| StopReason::problem(format!("{} cannot be read: {e}", path.display()));
     let mut files: Vec<PathBuf> = vec![path.to_owned()];
@@ -74,7 +74,7 @@ pub(crate) fn of_path(path: &Path) -> Result<Journals, StopReason> {
     let mut journals = Journals::new();
     for file in files {
         let text = std::fs::read_to_string(&file).map_err(|e| unread(&file, e))?;
-        read(&mut journals, &file.display().to_string(), &text)?;
+        read_journals(&mut journals, &file.display().to_string(), &text)?;
     }
     Ok(journals)
 }
@@ -85,7 +85,7 @@ mod tests {
 
     const RUN: &str = "01KAVZ9Y3M0000000000000001";
 
-    fn line(seq: u64) -> String {
+    fn journal_line(seq: u64) -> String {
         format!(
             r#"{{"run_id":"{RUN}","seq":{seq},"at":"2026-01-01T00:00:00.123Z","fact":{{"StepsWoken":{{"steps":[]}}}}}}"#
         )
@@ -93,7 +93,7 @@ mod tests {
 
     fn read_all(text: &str) -> Result<Journals, String> {
         let mut journals = Journals::new();
-        match read(&mut journals, "kept.jsonl", text) {
+        match read_journals(&mut journals, "kept.jsonl", text) {
             Ok(()) => Ok(journals),
             Err(stop) => Err(format!("{stop:?}")),
         }
@@ -101,14 +101,14 @@ mod tests {
 
     #[test]
     fn lines_are_read_with_their_times() {
-        let journals = read_all(&format!("{}\n\n{}\n", line(0), line(1))).unwrap();
+        let journals = read_all(&format!("{}\n\n{}\n", journal_line(0), journal_line(1))).unwrap();
         let entries = &journals[&RUN.parse::<RunId>().unwrap()];
         assert_eq!((entries.len(), entries[0].at.as_millis()), (2, 1_767_225_600_123));
     }
 
     #[test]
     fn a_bad_line_is_refused_with_its_number() {
-        let gap = read_all(&format!("{}\n{}", line(0), line(2))).unwrap_err();
+        let gap = read_all(&format!("{}\n{}", journal_line(0), journal_line(2))).unwrap_err();
         assert!(gap.contains("kept.jsonl, line 2: it is entry 2") && gap.contains("but entry 1 is expected"), "{gap}");
         let none = read_all("{}").unwrap_err();
         assert!(none.contains("kept.jsonl, line 1: it is no entry of a journal"), "{none}");

@@ -52,27 +52,27 @@ pub(crate) fn run(app: App) -> ExitCode {
     let settings = match LambdaSettings::read(|name| std::env::var(name).ok()) {
         Ok(settings) => settings,
         Err(problem) => {
-            logs(&LambdaSettings::unknown(), "");
-            return fail(&problem);
+            start_logging(&LambdaSettings::unknown(), "");
+            return report_problem(&problem);
         }
     };
-    logs(&settings, app.code.as_deref().unwrap_or_default());
+    start_logging(&settings, app.code.as_deref().unwrap_or_default());
     // with a second thread, a body that blocks its thread does not stop the other bodies
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("cannot start threads: {error}")),
+        Err(error) => return report_problem(&format!("cannot start threads: {error}")),
     };
     match runtime.block_on(serve(app, settings)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => fail(&problem),
+        Err(problem) => report_problem(&problem),
     }
 }
 
 async fn serve(mut app: App, settings: LambdaSettings) -> Result<(), String> {
     let compiled = app.compile()?;
     let aws = Arc::new(backend(&settings));
-    let engine = Engine::new(aws.clone(), compiled, config(&app, &settings)).map_err(|e| e.to_string())?;
+    let engine = Engine::new(aws.clone(), compiled, engine_config(&app, &settings)).map_err(|e| e.to_string())?;
     let process = Arc::new(LambdaProcess { engine: Arc::new(engine), aws, settings });
     let served = match process.settings.role {
         LambdaRole::Worker => worker::serve(process).await,
@@ -85,7 +85,7 @@ async fn serve(mut app: App, settings: LambdaSettings) -> Result<(), String> {
 
 /// Returns the deadline of an invocation. The reserve after the deadline is used to send the rest
 /// of the work to the queue.
-pub(crate) fn deadline(context: &lambda_runtime::Context) -> Timestamp {
+pub(crate) fn invocation_deadline(context: &lambda_runtime::Context) -> Timestamp {
     let end = Timestamp::from_millis(i64::try_from(context.deadline).unwrap_or(i64::MAX));
     end - RESERVE.min(end.since(SystemClock.now()) / 4)
 }
@@ -95,7 +95,7 @@ fn backend(settings: &LambdaSettings) -> Aws {
     storage::open_stack(&settings.table, &settings.queues, settings.retention)
 }
 
-fn config(app: &App, settings: &LambdaSettings) -> Config {
+fn engine_config(app: &App, settings: &LambdaSettings) -> Config {
     let defaults = Config::default();
     let dedicated = &settings.queues.dedicated;
     Config {
@@ -107,7 +107,7 @@ fn config(app: &App, settings: &LambdaSettings) -> Config {
     }
 }
 
-fn logs(settings: &LambdaSettings, code: &str) {
+fn start_logging(settings: &LambdaSettings, code: &str) {
     let options = stepladder_observe::LogOptions {
         role: settings.role.to_string(),
         stack: settings.stack.clone(),
@@ -117,7 +117,7 @@ fn logs(settings: &LambdaSettings, code: &str) {
     stepladder_observe::logs::start(options, std::io::stdout());
 }
 
-fn fail(problem: &str) -> ExitCode {
+fn report_problem(problem: &str) -> ExitCode {
     tracing::error!(error = problem, "cannot start");
     ExitCode::FAILURE
 }

@@ -61,7 +61,7 @@ impl StopReason {
 /// Prints one or more lines.
 pub(crate) fn print(line: impl Display) -> CommandResult {
     let mut out = anstream::stdout().lock();
-    written(writeln!(out, "{line}").and_then(|()| out.flush()))
+    check_written(writeln!(out, "{line}").and_then(|()| out.flush()))
 }
 
 /// Converts a value to JSON.
@@ -73,12 +73,12 @@ pub(crate) fn json(value: &impl Serialize) -> Result<String, StopReason> {
 }
 
 /// Prints a remark to standard error, because it is not part of the output.
-pub(crate) fn remark(line: impl Display) -> CommandResult {
-    written(writeln!(anstream::stderr(), "{line}"))
+pub(crate) fn print_remark(line: impl Display) -> CommandResult {
+    check_written(writeln!(anstream::stderr(), "{line}"))
 }
 
 /// Converts the result of writing to the result of a command.
-pub(crate) fn written(result: io::Result<()>) -> CommandResult {
+pub(crate) fn check_written(result: io::Result<()>) -> CommandResult {
     result.map_err(|e| match e.kind() {
         ErrorKind::BrokenPipe => StopReason::ClosedPipe,
         _ => StopReason::Problem(format!("the output cannot be written: {e}")),

@@ -35,10 +35,10 @@ pub struct Connection {
 /// credential process.
 #[cfg(feature = "profiles")]
 pub async fn connect() -> Connection {
-    Connection::with(
+    Connection::from_config(
         &aws_config::defaults(BehaviorVersion::latest())
-            .timeout_config(timeouts())
-            .retry_config(retries())
+            .timeout_config(timeout_config())
+            .retry_config(retry_config())
             .load()
             .await,
     )
@@ -46,7 +46,7 @@ pub async fn connect() -> Connection {
 
 /// Returns the retry settings: the SDK's standard mode with the engine's limits. In this mode the
 /// SDK retries less often while most requests fail.
-fn retries() -> RetryConfig {
+fn retry_config() -> RetryConfig {
     let StorageRetries { attempts, first, longest } = StorageRetries::default();
     RetryConfig::standard().with_max_attempts(attempts).with_initial_backoff(first).with_max_backoff(longest)
 }
@@ -75,7 +75,7 @@ impl Intercept for DeadlineInterceptor {
     }
 }
 
-fn timeouts() -> TimeoutConfig {
+fn timeout_config() -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build()
 }
 
@@ -90,42 +90,42 @@ impl LoadServiceConfig for EndpointVariables {
     /// `AWS_ENDPOINT_URL`.
     fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
         let service = key.service_id().to_uppercase().replace(' ', "_");
-        variable(&format!("{}_{service}", key.env())).or_else(|| variable(key.env()))
+        read_variable(&format!("{}_{service}", key.env())).or_else(|| read_variable(key.env()))
     }
 }
 
-fn variable(name: &str) -> Option<String> {
+fn read_variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-fn flag(name: &str) -> Option<bool> {
-    Some(variable(name)?.eq_ignore_ascii_case("true"))
+fn read_flag(name: &str) -> Option<bool> {
+    Some(read_variable(name)?.eq_ignore_ascii_case("true"))
 }
 
 /// Reads the settings of a Lambda function: `AWS_REGION`, the keys of its role, and optional
 /// endpoint settings (FIPS, dual-stack, or other endpoints).
-fn environment() -> SdkConfig {
+fn environment_config() -> SdkConfig {
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
-        .region(variable("AWS_REGION").map(Region::new))
+        .region(read_variable("AWS_REGION").map(Region::new))
         .service_config(EndpointVariables)
-        .timeout_config(timeouts())
-        .retry_config(retries());
-    config.set_use_fips(flag("AWS_USE_FIPS_ENDPOINT"));
-    config.set_use_dual_stack(flag("AWS_USE_DUALSTACK_ENDPOINT"));
+        .timeout_config(timeout_config())
+        .retry_config(retry_config());
+    config.set_use_fips(read_flag("AWS_USE_FIPS_ENDPOINT"));
+    config.set_use_dual_stack(read_flag("AWS_USE_DUALSTACK_ENDPOINT"));
     config.build()
 }
 
 impl Connection {
     /// Connects with the caller's configuration.
-    pub fn with(config: &SdkConfig) -> Self {
-        Self::each(config, config)
+    pub fn from_config(config: &SdkConfig) -> Self {
+        Self::from_configs(config, config)
     }
 
     /// Connects with the environment variables that Lambda sets, and reads nothing else.
     pub fn from_environment() -> Self {
-        Self::with(&environment())
+        Self::from_config(&environment_config())
     }
 
     /// Connects to emulators at these endpoints, with fake credentials.
@@ -135,18 +135,18 @@ impl Connection {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .timeout_config(timeouts())
-            .retry_config(retries());
-        Self::at(&shared.build(), dynamo, sqs)
+            .timeout_config(timeout_config())
+            .retry_config(retry_config());
+        Self::with_endpoints(&shared.build(), dynamo, sqs)
     }
 
     /// Connects to these endpoints with the caller's configuration.
-    pub fn at(config: &SdkConfig, dynamo: &str, sqs: &str) -> Self {
+    pub fn with_endpoints(config: &SdkConfig, dynamo: &str, sqs: &str) -> Self {
         let at = |url: &str| config.clone().into_builder().endpoint_url(url).build();
-        Self::each(&at(dynamo), &at(sqs))
+        Self::from_configs(&at(dynamo), &at(sqs))
     }
 
-    fn each(dynamo: &SdkConfig, sqs: &SdkConfig) -> Self {
+    fn from_configs(dynamo: &SdkConfig, sqs: &SdkConfig) -> Self {
         let dynamo = aws_sdk_dynamodb::config::Builder::from(dynamo).interceptor(DeadlineInterceptor).build();
         let sqs = aws_sdk_sqs::config::Builder::from(sqs).interceptor(DeadlineInterceptor).build();
         Self { dynamo: aws_sdk_dynamodb::Client::from_conf(dynamo), sqs: aws_sdk_sqs::Client::from_conf(sqs) }

@@ -71,7 +71,7 @@ fn unavailable(operation: &str, why: &str) -> StoreError {
 }
 
 fn response_error(operation: &str, status: u16, code: &str, message: &str) -> StoreError {
-    let sentence = format!("{operation}: {code}: {message}{}", advice(code));
+    let sentence = format!("{operation}: {code}: {message}{}", advice_for_code(code));
     let is_permanent = (400..500).contains(&status) && !matches!(status, 408 | 429) && !is_transient(code);
     if is_permanent { StoreError::Refused(sentence.into()) } else { StoreError::Unavailable(sentence.into()) }
 }
@@ -97,7 +97,7 @@ pub(crate) fn is_transient(code: &str) -> bool {
 }
 
 /// Returns what an operator can do about a permanent error, as a text in parentheses.
-fn advice(code: &str) -> &'static str {
+fn advice_for_code(code: &str) -> &'static str {
     match code {
         "ResourceNotFoundException" => " (does the table exist, in this region?)",
         "AWS.SimpleQueueService.NonExistentQueue" | "QueueDoesNotExist" => " (does the queue exist?)",

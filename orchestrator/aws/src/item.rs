@@ -25,14 +25,14 @@ pub(crate) fn bytes(value: impl Into<Vec<u8>>) -> AttributeValue {
 }
 
 /// Creates an item with only its keys and its time to live.
-pub(crate) fn item(key: &ItemKey, ttl: i64) -> Item {
-    let mut item = keys(key);
+pub(crate) fn new_item(key: &ItemKey, ttl: i64) -> Item {
+    let mut item = key_attributes(key);
     item.insert("ttl".into(), number(ttl));
     item
 }
 
 /// Returns the keys of an item, for a Get or a Delete.
-pub(crate) fn keys(key: &ItemKey) -> Item {
+pub(crate) fn key_attributes(key: &ItemKey) -> Item {
     Item::from([("PK".to_owned(), text(&key.pk)), ("SK".to_owned(), text(&key.sk))])
 }
 
@@ -43,11 +43,11 @@ pub(crate) trait ReadItem {
     fn bytes(&self, name: &str) -> Result<&[u8], StoreError>;
 
     fn run(&self, name: &str) -> Result<RunId, StoreError> {
-        self.text(name)?.parse().map_err(|_| missing(name, "a run's id"))
+        self.text(name)?.parse().map_err(|_| missing_attribute(name, "a run's id"))
     }
 
     fn event(&self, name: &str) -> Result<EventId, StoreError> {
-        self.text(name)?.parse().map_err(|_| missing(name, "an event's id"))
+        self.text(name)?.parse().map_err(|_| missing_attribute(name, "an event's id"))
     }
 
     /// Reads the attribute `step`. It is empty for the whole run.
@@ -62,19 +62,25 @@ pub(crate) trait ReadItem {
 
 impl ReadItem for Item {
     fn text(&self, name: &str) -> Result<&str, StoreError> {
-        self.get(name).and_then(|value| value.as_s().ok()).map(String::as_str).ok_or_else(|| missing(name, "a text"))
+        self.get(name)
+            .and_then(|value| value.as_s().ok())
+            .map(String::as_str)
+            .ok_or_else(|| missing_attribute(name, "a text"))
     }
 
     fn number(&self, name: &str) -> Result<i64, StoreError> {
         let number = self.get(name).and_then(|value| value.as_n().ok()).and_then(|digits| digits.parse().ok());
-        number.ok_or_else(|| missing(name, "a whole number"))
+        number.ok_or_else(|| missing_attribute(name, "a whole number"))
     }
 
     fn bytes(&self, name: &str) -> Result<&[u8], StoreError> {
-        self.get(name).and_then(|value| value.as_b().ok()).map(Blob::as_ref).ok_or_else(|| missing(name, "bytes"))
+        self.get(name)
+            .and_then(|value| value.as_b().ok())
+            .map(Blob::as_ref)
+            .ok_or_else(|| missing_attribute(name, "bytes"))
     }
 }
 
-fn missing(name: &str, kind: &str) -> StoreError {
+fn missing_attribute(name: &str, kind: &str) -> StoreError {
     StoreError::Unreadable(format!("an item of the table has no attribute `{name}` that is {kind}").into())
 }

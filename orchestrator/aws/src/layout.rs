@@ -85,7 +85,7 @@
 
 use sha2::{Digest, Sha256};
 use stepladder_core::slot::Ticket;
-use stepladder_core::waiting::{Field, Subscription, SubscriptionKey};
+use stepladder_core::waiting::{EventField, Subscription, SubscriptionKey};
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{EventId, RunId, RunOrStep, Timer, Timestamp};
 
@@ -126,12 +126,12 @@ impl ItemKey {
     }
 }
 
-pub(crate) fn run(run: RunId) -> String {
+pub(crate) fn run_partition(run: RunId) -> String {
     format!("R#{run}")
 }
 
 pub(crate) fn record(run: RunId, seq: u64) -> ItemKey {
-    ItemKey::new(self::run(run), record_sk(seq))
+    ItemKey::new(self::run_partition(run), record_sk(seq))
 }
 
 /// Returns the sort key of a journal record: 10 digits. A journal has far fewer than 10^10 entries;
@@ -140,15 +140,15 @@ pub(crate) fn record_sk(seq: u64) -> String {
     format!("J#{:010}", seq.min(9_999_999_999))
 }
 
-pub(crate) fn row(run: RunId) -> ItemKey {
-    ItemKey::new(self::run(run), MAIN)
+pub(crate) fn row_key(run: RunId) -> ItemKey {
+    ItemKey::new(self::run_partition(run), MAIN)
 }
 
-pub(crate) fn parts(owner: &str, token: &str) -> String {
+pub(crate) fn parts_partition(owner: &str, token: &str) -> String {
     format!("B#{owner}#{token}")
 }
 
-pub(crate) fn part(partition: &str, i: usize) -> ItemKey {
+pub(crate) fn part_key(partition: &str, i: usize) -> ItemKey {
     ItemKey::new(partition.to_owned(), format!("{i:04}"))
 }
 
@@ -164,26 +164,26 @@ pub(crate) fn external_id(external_id: &str) -> ItemKey {
     ItemKey::new(format!("D#{}", digest(&[external_id.as_bytes()])), MAIN)
 }
 
-pub(crate) fn timers(minute: i64, shard: u64) -> String {
+pub(crate) fn timers_partition(minute: i64, shard: u64) -> String {
     format!("T#{minute:010}#{shard}")
 }
 
-pub(crate) fn timer(timer: &Timer) -> ItemKey {
+pub(crate) fn timer_key(timer: &Timer) -> ItemKey {
     let purpose = match &timer.purpose {
         TimerPurpose::Watchdog => "watchdog".to_owned(),
         TimerPurpose::Deadline => "deadline".to_owned(),
         TimerPurpose::Due(of) => digest(&[of.as_stored().as_bytes()]),
     };
-    let shard = shard(timer.run, TIMER_SHARDS);
+    let shard = shard_number(timer.run, TIMER_SHARDS);
     let (due, run) = (timer.due.as_millis(), timer.run);
-    ItemKey::new(timers(timer.due.minute(), shard), format!("{due:015}#{run}#{purpose}"))
+    ItemKey::new(timers_partition(timer.due.minute(), shard), format!("{due:015}#{run}#{purpose}"))
 }
 
-pub(crate) fn cursor() -> ItemKey {
+pub(crate) fn cursor_key() -> ItemKey {
     ItemKey::new("S#sweep".into(), MAIN)
 }
 
-pub(crate) fn queues() -> ItemKey {
+pub(crate) fn queues_key() -> ItemKey {
     ItemKey::new("S#queues".into(), MAIN)
 }
 
@@ -199,12 +199,12 @@ pub(crate) fn app(app: &str) -> ItemKey {
     ItemKey::new(APPS.into(), format!("app#{}", digest(&[app.as_bytes()])))
 }
 
-pub(crate) fn holders(key: &str) -> String {
+pub(crate) fn holders_partition(key: &str) -> String {
     format!("C#{}", hash_of(key))
 }
 
 pub(crate) fn holders_shard(key: &str, shard: u32) -> ItemKey {
-    ItemKey::new(holders(key), format!("S#{shard:05}"))
+    ItemKey::new(holders_partition(key), format!("S#{shard:05}"))
 }
 
 pub(crate) fn wait_queue(queue: &str) -> String {
@@ -223,7 +223,7 @@ pub(crate) fn tickets_prefix(queue: &str) -> String {
 }
 
 pub(crate) fn ticket_of_run(queue: &str, run: RunId, of: &RunOrStep) -> ItemKey {
-    ItemKey::new(self::run(run), format!("{}{}", tickets_prefix(queue), digest(&[of.as_stored().as_bytes()])))
+    ItemKey::new(self::run_partition(run), format!("{}{}", tickets_prefix(queue), digest(&[of.as_stored().as_bytes()])))
 }
 
 pub(crate) fn flow_state(key: &str) -> ItemKey {
@@ -241,9 +241,9 @@ pub(crate) fn index_entry(subscription: &Subscription) -> ItemKey {
 
 /// Returns the partitions that contain the subscriptions with this key, in the order in which they
 /// are read.
-pub(crate) fn subscriptions(event: &str, bucket: &SubscriptionKey) -> Vec<String> {
+pub(crate) fn subscription_partitions(event: &str, bucket: &SubscriptionKey) -> Vec<String> {
     match bucket {
-        Some(Field { path, value }) => {
+        Some(EventField { path, value }) => {
             vec![format!("W#{}", digest(&[event.as_bytes(), path.as_bytes(), value.as_bytes()]))]
         }
         None => {
@@ -255,7 +255,7 @@ pub(crate) fn subscriptions(event: &str, bucket: &SubscriptionKey) -> Vec<String
 
 /// Returns which of these partitions contains the subscriptions of a run, as an index.
 pub(crate) fn subscription_shard(bucket: &SubscriptionKey, run: RunId) -> usize {
-    if bucket.is_some() { 0 } else { shard(run, SUBSCRIPTION_SHARDS) as usize }
+    if bucket.is_some() { 0 } else { shard_number(run, SUBSCRIPTION_SHARDS) as usize }
 }
 
 pub(crate) fn subscription_sk(run: RunId, step: &str) -> String {
@@ -264,7 +264,7 @@ pub(crate) fn subscription_sk(run: RunId, step: &str) -> String {
 
 pub(crate) fn subscription(subscription: &Subscription) -> ItemKey {
     let Subscription { event, key: bucket, run, step, .. } = subscription;
-    let partition = subscriptions(event, bucket).swap_remove(subscription_shard(bucket, *run));
+    let partition = subscription_partitions(event, bucket).swap_remove(subscription_shard(bucket, *run));
     ItemKey::new(partition, subscription_sk(*run, step))
 }
 
@@ -272,7 +272,7 @@ pub(crate) fn subscription(subscription: &Subscription) -> ItemKey {
 pub(crate) const INBOX_PREFIX: &str = "I#";
 
 pub(crate) fn inbox_event(run: RunId, event: EventId) -> ItemKey {
-    ItemKey::new(self::run(run), format!("{INBOX_PREFIX}{event}"))
+    ItemKey::new(self::run_partition(run), format!("{INBOX_PREFIX}{event}"))
 }
 
 pub(crate) fn hour_of(at: Timestamp) -> i64 {
@@ -297,7 +297,7 @@ pub(crate) fn day_shard(function: &str, day: i64, shard: u64) -> String {
 pub(crate) const HOURS: &str = "S#hours";
 
 /// Returns the partition that lists the days on which runs of a function were created.
-pub(crate) fn days(function: &str) -> String {
+pub(crate) fn days_partition(function: &str) -> String {
     format!("S#days#{function}")
 }
 
@@ -307,12 +307,12 @@ pub(crate) fn period_keys(run: RunId, function: &str) -> [ItemKey; 2] {
     let at = run.time();
     [
         ItemKey::new(HOURS.into(), format!("{:08}", hour_of(at))),
-        ItemKey::new(days(function), format!("{:06}", day_of(at))),
+        ItemKey::new(days_partition(function), format!("{:06}", day_of(at))),
     ]
 }
 
 /// Returns which of `n` shards contains a run.
-pub(crate) fn shard(run: RunId, n: u64) -> u64 {
+pub(crate) fn shard_number(run: RunId, n: u64) -> u64 {
     let bytes = run.to_bytes();
     // the last bytes of a run id are part of a hash
     u64::from(bytes[15]) % n

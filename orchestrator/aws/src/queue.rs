@@ -92,7 +92,7 @@ impl Aws {
             .customize()
             .config_override(aws_sdk_sqs::config::Config::builder().timeout_config(timeout));
         let answer = request.send().await.map_err(|e| request_error("ReceiveMessage", e))?;
-        Ok(answer.messages.unwrap_or_default().into_iter().filter_map(delivery).collect())
+        Ok(answer.messages.unwrap_or_default().into_iter().filter_map(parse_delivery).collect())
     }
 
     /// Sends wakes, each due at its time. A request contains at most 10 wakes for one queue.
@@ -127,7 +127,7 @@ impl Aws {
         let mut left: Vec<usize> = (0..batch.len()).collect();
         let mut round = 0;
         while !left.is_empty() {
-            self.pause(&mut round, "SendMessageBatch", left.len()).await?;
+            self.pause_before_round(&mut round, "SendMessageBatch", left.len()).await?;
             let entries = left.iter().map(|i| {
                 let mut entry = SendMessageBatchRequestEntry::builder()
                     .id(i.to_string())
@@ -168,7 +168,7 @@ impl Aws {
             let mut left: Vec<usize> = (0..batch.len()).collect();
             let mut round = 0;
             while !left.is_empty() {
-                self.pause(&mut round, "DeleteMessageBatch", left.len()).await?;
+                self.pause_before_round(&mut round, "DeleteMessageBatch", left.len()).await?;
                 let entries = left.iter().map(|i| {
                     let entry = DeleteMessageBatchRequestEntry::builder().id(i.to_string()).receipt_handle(&batch[*i]);
                     entry.build().map_err(StoreError::unreadable)
@@ -186,7 +186,7 @@ impl Aws {
 
 /// Converts a message to a delivery. A message that is not a wake is skipped and not deleted. The
 /// queue then moves it to the dead letters, where an operator finds it.
-fn delivery(message: Message) -> Option<Delivery> {
+fn parse_delivery(message: Message) -> Option<Delivery> {
     let (body, handle) = (message.body?, message.receipt_handle?);
     let wake = match decode(&body) {
         Ok(wake) => wake,

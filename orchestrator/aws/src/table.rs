@@ -11,7 +11,7 @@ use stepladder_engine::ports::{StoreError, StoreResult};
 
 use crate::Aws;
 use crate::error::{condition_failed, request_error};
-use crate::item::{Item, keys, text};
+use crate::item::{Item, key_attributes, text};
 use crate::layout::ItemKey;
 
 /// The condition that the item does not exist.
@@ -106,13 +106,14 @@ impl Aws {
 
     /// Reads an item with strong consistency.
     pub(crate) async fn get(&self, key: &ItemKey) -> StoreResult<Option<Item>> {
-        let request = self.dynamo.get_item().table_name(&self.table).set_key(Some(keys(key))).consistent_read(true);
+        let request =
+            self.dynamo.get_item().table_name(&self.table).set_key(Some(key_attributes(key))).consistent_read(true);
         request.send().await.map(|answer| answer.item).map_err(|e| request_error("GetItem", e))
     }
 
     /// Deletes an item. Does nothing if it does not exist.
     pub(crate) async fn delete(&self, key: &ItemKey) -> StoreResult<()> {
-        let request = self.dynamo.delete_item().table_name(&self.table).set_key(Some(keys(key)));
+        let request = self.dynamo.delete_item().table_name(&self.table).set_key(Some(key_attributes(key)));
         request.send().await.map(drop).map_err(|e| request_error("DeleteItem", e))
     }
 
@@ -211,10 +212,10 @@ impl Aws {
     pub(crate) async fn get_many(&self, wanted: Vec<ItemKey>) -> StoreResult<Vec<Item>> {
         let mut found = Vec::new();
         for chunk in wanted.chunks(MAX_GETS) {
-            let mut left: Vec<Item> = chunk.iter().map(keys).collect();
+            let mut left: Vec<Item> = chunk.iter().map(key_attributes).collect();
             let mut round = 0;
             while !left.is_empty() {
-                self.pause(&mut round, "BatchGetItem", left.len()).await?;
+                self.pause_before_round(&mut round, "BatchGetItem", left.len()).await?;
                 let keys = KeysAndAttributes::builder()
                     .set_keys(Some(std::mem::take(&mut left)))
                     .consistent_read(true)
@@ -249,7 +250,7 @@ impl Aws {
             let mut left = chunk.to_vec();
             let mut round = 0;
             while !left.is_empty() {
-                self.pause(&mut round, "BatchWriteItem", left.len()).await?;
+                self.pause_before_round(&mut round, "BatchWriteItem", left.len()).await?;
                 let request = self.dynamo.batch_write_item().request_items(&self.table, std::mem::take(&mut left));
                 let answer = request.send().await.map_err(|e| request_error("BatchWriteItem", e))?;
                 left.extend(answer.unprocessed_items.unwrap_or_default().into_values().flatten());
@@ -259,9 +260,9 @@ impl Aws {
     }
 
     /// Waits before a request is repeated. Fails if no attempts or no time is left.
-    pub(crate) async fn pause(&self, round: &mut u32, operation: &str, left: usize) -> StoreResult<()> {
+    pub(crate) async fn pause_before_round(&self, round: &mut u32, operation: &str, left: usize) -> StoreResult<()> {
         let random = || SystemEntropy.bits() as u64;
-        if *round > 0 && !self.retries.pause(&*self.clock, *round, random()).await {
+        if *round > 0 && !self.retries.pause_before_retry(&*self.clock, *round, random()).await {
             return Err(StoreError::Unavailable(
                 format!("{operation}: {left} items are left undone: throttled, or others write to them").into(),
             ));

@@ -17,7 +17,7 @@
 use stepladder_engine::ports::{StoreError, StoreResult};
 
 use crate::Aws;
-use crate::item::{Item, ReadItem, bytes, item, number, text};
+use crate::item::{Item, ReadItem, bytes, new_item, number, text};
 use crate::layout;
 
 /// The maximum size of a value within one item, in bytes. The rest of the 400 KB is for other
@@ -54,7 +54,7 @@ impl PackedValue {
 /// Converts a JSON document to its stored form. A large document is split into parts. The name of
 /// their partition consists of `owner` and `token`.
 pub(crate) fn pack(json: String, owner: &str, token: &str) -> StoreResult<PackedValue> {
-    let partition = layout::parts(owner, token);
+    let partition = layout::parts_partition(owner, token);
     let small = |attributes: Item| PackedValue { attributes, parts: Vec::new(), partition: String::new() };
     if json.len() <= SMALL_BYTES {
         return Ok(small(Item::from([("v".to_owned(), text(json))])));
@@ -77,7 +77,7 @@ pub(crate) fn pack(json: String, owner: &str, token: &str) -> StoreResult<Packed
 }
 
 /// Returns the partition with the parts of a value, if the value is split.
-pub(crate) fn partition(item: &Item) -> Option<&str> {
+pub(crate) fn parts_partition(item: &Item) -> Option<&str> {
     item.get("b").and_then(|value| value.as_s().ok()).map(String::as_str)
 }
 
@@ -86,7 +86,7 @@ impl Aws {
     /// written.
     pub(crate) async fn put_parts(&self, packed: &PackedValue, ttl: i64) -> StoreResult<()> {
         let puts = packed.parts.iter().enumerate().map(|(i, part)| {
-            let mut item = item(&layout::part(&packed.partition, i), ttl);
+            let mut item = new_item(&layout::part_key(&packed.partition, i), ttl);
             item.insert("d".into(), bytes(part.clone()));
             self.put(item)
         });
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     /// Returns a string that compression hardly makes shorter.
-    fn noise(n: usize) -> String {
+    fn random_letters(n: usize) -> String {
         let mut seed = 7_u64;
         let mut letter = || {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -150,11 +150,11 @@ mod tests {
 
     #[test]
     fn a_value_that_does_not_fit_into_an_item_is_split() {
-        let packed = pack(noise(2_000_000), "run", "token").unwrap();
+        let packed = pack(random_letters(2_000_000), "run", "token").unwrap();
         let sizes: Vec<usize> = packed.parts.iter().map(Vec::len).collect();
         assert!(sizes.iter().all(|size| (1..=MAX_INLINE_BYTES).contains(size)), "{sizes:?}");
         assert_eq!(packed.attributes.number("n").unwrap(), sizes.len() as i64);
         assert_eq!(packed.partition, "B#run#token");
-        assert_eq!(partition(&packed.attributes), Some("B#run#token"));
+        assert_eq!(parts_partition(&packed.attributes), Some("B#run#token"));
     }
 }

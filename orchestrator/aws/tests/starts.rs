@@ -21,7 +21,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 /// Starts a server that responds to each transaction with the result of `transact`.
 async fn server(transact: impl Fn(&str) -> ResponseTemplate + Send + Sync + 'static) -> MockServer {
     let server = MockServer::start().await;
-    let answer = move |request: &Request| match operation(request) {
+    let answer = move |request: &Request| match operation_name(request) {
         "TransactWriteItems" => transact(&String::from_utf8_lossy(&request.body)),
         _ => ResponseTemplate::new(200).set_body_json(json!({ "MessageId": "1" })),
     };
@@ -29,12 +29,12 @@ async fn server(transact: impl Fn(&str) -> ResponseTemplate + Send + Sync + 'sta
     server
 }
 
-fn operation(request: &Request) -> &str {
+fn operation_name(request: &Request) -> &str {
     let target = request.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
     target.and_then(|target| target.rsplit('.').next()).unwrap_or_default()
 }
 
-fn error(code: &str, reasons: &Value) -> ResponseTemplate {
+fn aws_error(code: &str, reasons: &Value) -> ResponseTemplate {
     let body = json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"), "CancellationReasons": reasons });
     ResponseTemplate::new(400).set_body_json(body)
 }
@@ -59,11 +59,11 @@ fn aws(server: &MockServer) -> Aws {
     Aws::new(&Connection::emulators(&server.uri(), &server.uri()), options)
 }
 
-fn start(n: u128, flow_state: Vec<FlowStateChange>) -> RunStart {
+fn run_start(n: u128, flow_state: Vec<FlowStateChange>) -> RunStart {
     let (run, event) = (RunId::new(NOW, n), EventId::new(NOW, n));
     let event = NewEvent::new("go", stepladder_core::json::empty_object()).accept(event, NOW);
     let row = RunRow { run, function: "f".into(), event: event.id, created_at: NOW, ended: None };
-    let entries = vec![Fact::RunCreated(Box::new(NewRun::new("f".into(), event, RunOrigin::Event))).at(NOW)];
+    let entries = vec![Fact::RunCreated(Box::new(NewRun::new("f".into(), event, RunOrigin::Event))).into_entry(NOW)];
     RunStart {
         row,
         record: Record { seq: 0, token: n, code: "1".into(), entries },
@@ -75,9 +75,9 @@ fn start(n: u128, flow_state: Vec<FlowStateChange>) -> RunStart {
 }
 
 /// Returns the bodies of the requests with this operation.
-async fn requests(server: &MockServer, of: &str) -> Vec<String> {
+async fn requests_for(server: &MockServer, of: &str) -> Vec<String> {
     let all = server.received_requests().await.expect("they are recorded");
-    let of = all.iter().filter(|request| operation(request) == of);
+    let of = all.iter().filter(|request| operation_name(request) == of);
     of.map(|request| String::from_utf8_lossy(&request.body).into_owned()).collect()
 }
 
@@ -88,20 +88,20 @@ async fn starts_that_expect_the_flow_state_of_an_overtaken_start_are_not_attempt
         let body: Value = serde_json::from_str(body).expect("JSON");
         let writes = body["TransactItems"].as_array().expect("a list").len();
         let reason = |n| json!({ "Code": if n + 1 == writes { "ConditionalCheckFailed" } else { "None" } });
-        error("TransactionCanceledException", &(0..writes).map(reason).collect())
+        aws_error("TransactionCanceledException", &(0..writes).map(reason).collect())
     })
     .await;
     let change = |key: &str, seen: Option<&str>, becomes: &str| {
         vec![FlowStateChange { key: key.into(), seen: seen.map(Into::into), becomes: Some(becomes.into()), until: NOW }]
     };
     let starts = vec![
-        start(1, change("k", None, "1")),
-        start(2, change("k", Some("1"), "2")),
-        start(3, change("other", None, "3")),
+        run_start(1, change("k", None, "1")),
+        run_start(2, change("k", Some("1"), "2")),
+        run_start(3, change("other", None, "3")),
     ];
     let results = aws(&server).create_runs(starts).await.expect("an answer");
     assert_eq!(results, [StartResult::Overtaken; 3]);
-    let attempts = requests(&server, "TransactWriteItems").await;
+    let attempts = requests_for(&server, "TransactWriteItems").await;
     let is_attempted = [1, 2, 3].map(|n| attempts.iter().any(|body| body.contains(&RunId::new(NOW, n).to_string())));
     assert_eq!((is_attempted, attempts.len()), ([true, false, true], 2));
 }
@@ -110,13 +110,13 @@ async fn starts_that_expect_the_flow_state_of_an_overtaken_start_are_not_attempt
 async fn runs_created_before_a_failed_start_have_their_wakes() {
     let refused = RunId::new(NOW, 2).to_string();
     let server = server(move |body| match body.contains(&refused) {
-        true => error("AccessDeniedException", &Value::Null),
+        true => aws_error("AccessDeniedException", &Value::Null),
         false => ResponseTemplate::new(200).set_body_json(json!({})),
     })
     .await;
-    let failed = aws(&server).create_runs(vec![start(1, Vec::new()), start(2, Vec::new())]).await;
+    let failed = aws(&server).create_runs(vec![run_start(1, Vec::new()), run_start(2, Vec::new())]).await;
     assert!(failed.is_err(), "{failed:?}");
-    let wakes = requests(&server, "SendMessage").await;
+    let wakes = requests_for(&server, "SendMessage").await;
     assert_eq!(wakes.len(), 1, "{wakes:?}");
     assert!(wakes[0].contains(&RunId::new(NOW, 1).to_string()), "{wakes:?}");
 }

@@ -11,13 +11,13 @@ use stepladder_aws::{Aws, AwsOptions, Connection, QueueAddresses};
 use stepladder_core::waiting::Subscription;
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::ports::{Commit, Commits, EarlyWrite, StoreError};
-use stepladder_engine::retries::{StorageRetries, within};
+use stepladder_engine::retries::{StorageRetries, run_within};
 use stepladder_testkit::clock::VirtualClock;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-fn operation(request: &Request) -> &str {
+fn operation_name(request: &Request) -> &str {
     let target = request.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
     target.and_then(|target| target.rsplit('.').next()).unwrap_or_default()
 }
@@ -46,12 +46,12 @@ async fn a_new_event_name_is_not_waited_for_past_the_deadline_of_the_hop() {
         until: NOW + Duration::from_secs(60),
     };
     let commit = Commit { before: vec![EarlyWrite::Subscribe(subscription)], ..Commit::default() };
-    let result = within(clock, NOW + Duration::from_secs(1), aws.commit(commit)).await;
+    let result = run_within(clock, NOW + Duration::from_secs(1), aws.commit(commit)).await;
     let Err(error @ StoreError::Unavailable(_)) = result else { panic!("{result:?}") };
     let sentence = error.reason();
     assert!(sentence.contains("its hop ends before all processes know it"), "{sentence}");
     let requests = server.received_requests().await.expect("they are recorded");
-    let puts: Vec<_> = requests.iter().filter(|request| operation(request) == "PutItem").collect();
+    let puts: Vec<_> = requests.iter().filter(|request| operation_name(request) == "PutItem").collect();
     // only the event's name is written, so that the next hop waits less; no subscription is written
     assert_eq!(puts.len(), 1);
     assert!(String::from_utf8_lossy(&puts[0].body).contains("S#waits"));

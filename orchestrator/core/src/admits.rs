@@ -76,7 +76,7 @@ impl RunState {
 }
 
 /// Checks entries in order, each as if the entries before it had been added.
-pub(crate) fn all(state: &RunState, entries: &[Entry]) -> Result<(), Refusal> {
+pub(crate) fn check_all(state: &RunState, entries: &[Entry]) -> Result<(), Refusal> {
     let mut view = JournalView::of(state);
     for entry in entries {
         check(&view, entry)?;
@@ -174,12 +174,12 @@ impl<'a> JournalView<'a> {
         if let Fact::EventDelivered { event, steps } = &entry.fact {
             self.delivered.push(event.id);
             for id in steps {
-                let after = Step::after(self.step(id), entry);
+                let after = Step::after_entry(self.step(id), entry);
                 self.touched.extend(after.map(|step| (id.clone(), step)));
             }
         }
         if let Some(id) = entry.fact.step()
-            && let Some(step) = Step::after(self.step(id), entry)
+            && let Some(step) = Step::after_entry(self.step(id), entry)
         {
             self.touched.push((id.clone(), step));
         }

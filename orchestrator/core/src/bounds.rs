@@ -100,7 +100,7 @@ pub fn fit_entries(state: &RunState, entries: Vec<Entry>) -> Vec<Entry> {
             }
             Fact::StepSucceeded { step, attempt, output, report } if !fits(&output) => {
                 // a compensation needs almost no room and must not run again because of its size
-                if OwnStep::of(&step) == Some(OwnStep::Compensation)
+                if OwnStep::from_id(&step) == Some(OwnStep::Compensation)
                     || (state.is_compensating() && output.get().len() <= ROOM_BYTES)
                 {
                     vec![Fact::StepSucceeded { step, attempt, output, report }]
@@ -126,7 +126,7 @@ pub fn fit_entries(state: &RunState, entries: Vec<Entry>) -> Vec<Entry> {
             fact => vec![bounded(fact)],
         };
         bytes += facts.iter().map(kept_bytes).sum::<usize>();
-        fitted.extend(facts.into_iter().map(|fact| fact.at(at)));
+        fitted.extend(facts.into_iter().map(|fact| fact.into_entry(at)));
     }
     fitted
 }

@@ -108,7 +108,7 @@ impl CronExpression {
 
     /// Returns whether the expression fires in `minute`, counted from the epoch.
     pub fn fires_at(&self, minute: i64) -> bool {
-        let Some((now, civil)) = self.civil(minute) else { return false };
+        let Some((now, civil)) = self.local_time_of_minute(minute) else { return false };
         if !self.fields.at_hours {
             return self.fits(civil);
         }
@@ -122,7 +122,7 @@ impl CronExpression {
     /// Returns the first minute after `minute` in which the expression fires; `None` if there is
     /// none within eight years.
     pub fn next_after(&self, minute: i64) -> Option<i64> {
-        let first = self.civil(minute)?.1.date();
+        let first = self.local_time_of_minute(minute)?.1.date();
         let (mut day, mut from) = (first, minute.saturating_add(1));
         for _ in 0..=DAYS {
             let next = day.tomorrow().ok()?;
@@ -136,14 +136,14 @@ impl CronExpression {
         None
     }
 
-    fn civil(&self, minute: i64) -> Option<(jiff::Timestamp, DateTime)> {
+    fn local_time_of_minute(&self, minute: i64) -> Option<(jiff::Timestamp, DateTime)> {
         let now = jiff::Timestamp::from_second(minute.checked_mul(60)?).ok()?;
         Some((now, self.zone.to_datetime(now)))
     }
 
     /// Returns whether the clock was set forward to reach this minute and skipped a matching one.
     fn skipped_before(&self, minute: i64, civil: DateTime) -> bool {
-        let Some((_, before)) = self.civil(minute - 1) else { return false };
+        let Some((_, before)) = self.local_time_of_minute(minute - 1) else { return false };
         let mut skipped = before;
         // normally the previous minute is one minute earlier; a time zone skips at most one day
         for _ in 0..24 * 60 {

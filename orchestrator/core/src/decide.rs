@@ -281,7 +281,7 @@ impl Plan {
         let bytes = state.bytes + now.pending;
         // a step without room in the journal fails before its body is executed (rule 33); the
         // record of a failed run needs almost no space
-        if !state.has_room(bytes) && OwnStep::of(&want.step) != Some(OwnStep::Compensation) {
+        if !state.has_room(bytes) && OwnStep::from_id(&want.step) != Some(OwnStep::Compensation) {
             let why = run_full_failure(format_args!("step `{}`", want.step), bytes);
             return self.refused.push((want.step.clone(), why));
         }

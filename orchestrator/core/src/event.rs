@@ -298,12 +298,12 @@ mod tests {
     use super::*;
     use crate::sentence::SENTENCE_BYTES;
 
-    fn refusal(body: &str) -> String {
+    fn refusal_sentence(body: &str) -> String {
         NewEvent::decode_all(body.as_bytes()).expect_err("refused").to_string()
     }
 
     #[test]
-    fn what_came_first_is_told_by_the_id_in_a_request_and_by_both_between_requests() {
+    fn events_of_a_request_are_ordered_by_id_and_events_of_different_requests_by_time_and_id() {
         let event = |id: (i64, u128), received: i64| {
             let id = EventId::new(Timestamp::from_millis(id.0), id.1);
             NewEvent::new("a", json::empty_object()).accept(id, Timestamp::from_millis(received))
@@ -337,27 +337,29 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_place_and_the_fault() {
-        assert!(refusal("{").contains("not a valid event"));
-        assert!(refusal("").contains("not a JSON object"));
-        assert!(refusal("7").contains("not a JSON object"));
-        assert!(refusal(r#"[{"name":"a"},{"name":5}]"#).starts_with("event 1 is not a valid event: invalid type"));
-        assert!(refusal(r#"[{"name":"a"}, 3]"#).starts_with("event 1 is not a JSON object"));
-        assert!(refusal(r#"{"data":{}}"#).contains("missing field `name`"));
-        assert!(refusal(r#"{"name":"a","dta":{}}"#).contains("unknown field `dta`"));
+        assert!(refusal_sentence("{").contains("not a valid event"));
+        assert!(refusal_sentence("").contains("not a JSON object"));
+        assert!(refusal_sentence("7").contains("not a JSON object"));
         assert!(
-            refusal(r#"[{"name":"a"},{"name":"b","Id":"k"}]"#)
+            refusal_sentence(r#"[{"name":"a"},{"name":5}]"#).starts_with("event 1 is not a valid event: invalid type")
+        );
+        assert!(refusal_sentence(r#"[{"name":"a"}, 3]"#).starts_with("event 1 is not a JSON object"));
+        assert!(refusal_sentence(r#"{"data":{}}"#).contains("missing field `name`"));
+        assert!(refusal_sentence(r#"{"name":"a","dta":{}}"#).contains("unknown field `dta`"));
+        assert!(
+            refusal_sentence(r#"[{"name":"a"},{"name":"b","Id":"k"}]"#)
                 .starts_with("event 1 is not a valid event: unknown field `Id`")
         );
-        assert!(refusal(r#"{"name":"a","v":1,"v":2}"#).contains("duplicate field `v`"));
-        assert!(refusal(r#"{"name":"a","data":[1]}"#).contains("`data` must be a JSON object"));
-        assert!(refusal(r#"{"name":"a","data":"{}"}"#).contains("`data` must be a JSON object"));
-        assert!(refusal(r#"{"name":"inngest/x"}"#).contains("reserved"));
-        assert!(refusal(r#"{"name":""}"#).contains("`name` is empty"));
-        assert!(refusal(r#"{"name":"a","ts":-1}"#).contains("`ts`"));
-        assert!(refusal(r#"{"name":"a","ts":1.5}"#).contains("invalid type"));
-        assert!(refusal(&format!(r#"{{"name":"{}"}}"#, "x".repeat(256))).contains("256 characters"));
-        assert!(refusal(r#"{"name":"a","data":{"b":"\u0000"}}"#).contains("NUL"));
-        assert!(refusal(&"[".repeat(200)).contains("levels deep"));
+        assert!(refusal_sentence(r#"{"name":"a","v":1,"v":2}"#).contains("duplicate field `v`"));
+        assert!(refusal_sentence(r#"{"name":"a","data":[1]}"#).contains("`data` must be a JSON object"));
+        assert!(refusal_sentence(r#"{"name":"a","data":"{}"}"#).contains("`data` must be a JSON object"));
+        assert!(refusal_sentence(r#"{"name":"inngest/x"}"#).contains("reserved"));
+        assert!(refusal_sentence(r#"{"name":""}"#).contains("`name` is empty"));
+        assert!(refusal_sentence(r#"{"name":"a","ts":-1}"#).contains("`ts`"));
+        assert!(refusal_sentence(r#"{"name":"a","ts":1.5}"#).contains("invalid type"));
+        assert!(refusal_sentence(&format!(r#"{{"name":"{}"}}"#, "x".repeat(256))).contains("256 characters"));
+        assert!(refusal_sentence(r#"{"name":"a","data":{"b":"\u0000"}}"#).contains("NUL"));
+        assert!(refusal_sentence(&"[".repeat(200)).contains("levels deep"));
     }
 
     #[test]
@@ -368,7 +370,7 @@ mod tests {
             format!(r#"{{"name":"a","id":{{"{long}":1}}}}"#),
             format!(r#"{{"name":["{long}"]}}"#),
         ] {
-            assert!(refusal(&body).len() <= SENTENCE_BYTES + '…'.len_utf8());
+            assert!(refusal_sentence(&body).len() <= SENTENCE_BYTES + '…'.len_utf8());
         }
     }
 

@@ -123,7 +123,7 @@ impl Expr {
     /// The evaluation failed, the value is a list or a map, or the key is longer than
     /// [`KEY_BYTES`].
     pub fn eval_key(&self, scope: &ExprScope) -> Result<String, ExprError> {
-        let number = |value: &dyn Val| Number::of_value(value)?.plain();
+        let number = |value: &dyn Val| Number::of_value(value)?.to_plain_text();
         self.evaluate(scope, |value| {
             if let Some(text) = value.downcast_ref::<CelString>() {
                 let text = text.inner();
@@ -181,9 +181,9 @@ impl Expr {
 }
 
 fn parse(source: &str, names: AllowedVariables) -> Result<CompiledExpr, String> {
-    let parsed = environment::shared().parser().parse_with_source_info(source);
+    let parsed = environment::shared_environment().parser().parse_with_source_info(source);
     let (mut expression, places) = parsed.map_err(|bad| syntax_error(&bad))?;
-    let levels = depth::levels(&expression);
+    let levels = depth::count_levels(&expression);
     if levels > EXPR_LEVELS {
         return Err(format!("is {levels} levels deep; at most {EXPR_LEVELS} are allowed, write it flatter"));
     }
@@ -197,7 +197,7 @@ fn parse(source: &str, names: AllowedVariables) -> Result<CompiledExpr, String> 
     }
     let mut patterns = Vec::new();
     patterns::compile_patterns(&mut expression, &mut patterns)?;
-    operators::replace(&mut expression);
+    operators::replace_operators(&mut expression);
     Ok(CompiledExpr { expression, patterns, max_event_size })
 }
 
@@ -211,7 +211,7 @@ fn syntax_error(bad: &ParseErrors) -> String {
 /// Returns the size of the largest event, in values, for which the evaluation needs at most
 /// [`EXPR_STEPS`]. Returns infinity if no event is too large.
 fn find_max_event_size(expression: &IdedExpr) -> f64 {
-    let is_fine = |eighths: &u32| cost::steps(expression, size_of(*eighths)) <= EXPR_STEPS as f64;
+    let is_fine = |eighths: &u32| cost::count_steps(expression, size_of(*eighths)) <= EXPR_STEPS as f64;
     // tries eight sizes per doubling; no event of 3 MiB has more values than the last size
     let sizes: Vec<u32> = (0..=22 * 8).collect();
     match sizes.partition_point(is_fine) {
@@ -251,11 +251,11 @@ impl ExprCache {
     /// # Errors
     /// The same errors as those of [`Expr::compile_over`].
     pub fn get(&self, source: &str) -> Result<Expr, ExprError> {
-        if let Some(known) = self.lock().get(source) {
+        if let Some(known) = self.lock_cache().get(source) {
             return known.clone();
         }
         let compiled = Expr::compile_over(source, AllowedVariables::EventAndAsync);
-        let mut cached = self.lock();
+        let mut cached = self.lock_cache();
         if cached.len() >= MAX_CACHED {
             cached.clear();
         }
@@ -263,7 +263,7 @@ impl ExprCache {
         compiled
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Result<Expr, ExprError>>> {
+    fn lock_cache(&self) -> MutexGuard<'_, HashMap<Arc<str>, Result<Expr, ExprError>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

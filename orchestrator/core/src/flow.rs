@@ -17,7 +17,7 @@ pub use admission::Admission;
 use crate::expr::{Expr, ExprError};
 use crate::limits::{COLLECTED, LONGEST_PERIOD, MOST_PRIORITY};
 use crate::spec::{LazyExprScope, Spec};
-use crate::waiting::{ArrivingEvent, EventMatch, EventWait, Field, Subscription, path_problem};
+use crate::waiting::{ArrivingEvent, EventField, EventMatch, EventWait, Subscription, path_problem};
 use crate::{Event, OwnStep, RunId, StepId, Timestamp};
 
 /// The flow control of a function, without concurrency limits.
@@ -136,7 +136,7 @@ impl CancelMatch {
             CancelMatch::Any => EventMatch::Any,
             CancelMatch::When(expr) => EventMatch::When(expr.source().into()),
             CancelMatch::Field(path) => {
-                EventMatch::Field(Field { path: path.clone(), value: event.value(path)?.into() })
+                EventMatch::Field(EventField { path: path.clone(), value: event.value(path)?.into() })
             }
             CancelMatch::All(each) => {
                 each.iter().try_fold(EventMatch::Any, |all, one| Some(all.and(one.matching(event)?)))?
@@ -161,7 +161,7 @@ impl Rate {
     /// This is the generic cell rate algorithm (ITU-T I.371). The flow state is the time at which
     /// all booked starts are done at an even pace. A new start may be at most `burst` intervals
     /// before that time.
-    pub fn book(&self, kept: Option<&str>, now: Timestamp) -> StartBooking {
+    pub fn book_start(&self, kept: Option<&str>, now: Timestamp) -> StartBooking {
         let micros = |ms: i64| i128::from(ms) * 1_000;
         let pace = (self.period.as_micros() as i128 / i128::from(self.limit.max(1))).max(1);
         let now = micros(now.as_millis());
@@ -204,7 +204,7 @@ impl Debounce {
 
 impl CancelOn {
     /// Returns the wait that cancels a run created by this event; `None` if no event can match.
-    fn wait(&self, event: &Event) -> Option<EventWait> {
+    fn cancel_wait(&self, event: &Event) -> Option<EventWait> {
         let matching = match &self.matching {
             // these need not read the event
             CancelMatch::Any => EventMatch::Any,
@@ -238,8 +238,9 @@ impl FlowControl {
     /// each.
     pub fn cancel_waits(&self, event: &Event, created_at: Timestamp) -> Vec<(StepId, EventWait, Timestamp)> {
         let numbered = self.cancel_on.iter().enumerate();
-        let each = numbered
-            .filter_map(|(i, cancel)| Some((OwnStep::CancelOn(i).id(), cancel.wait(event)?, cancel.until(created_at))));
+        let each = numbered.filter_map(|(i, cancel)| {
+            Some((OwnStep::CancelOn(i).id(), cancel.cancel_wait(event)?, cancel.until(created_at)))
+        });
         each.collect()
     }
 
@@ -341,7 +342,7 @@ impl FlowControl {
 mod tests {
     use super::*;
 
-    fn rate(limit: u32, seconds: u64, burst: u32) -> Rate {
+    fn rate_limit(limit: u32, seconds: u64, burst: u32) -> Rate {
         Rate { limit, period: Duration::from_secs(seconds), burst, key: None }
     }
 
@@ -350,7 +351,7 @@ mod tests {
         let now = Timestamp::from_millis(1_000_000);
         let mut kept: Option<String> = None;
         let mut begins = || {
-            let booking = rate.book(kept.as_deref(), now);
+            let booking = rate.book_start(kept.as_deref(), now);
             kept = Some(booking.kept);
             booking.starts_at.as_millis() - now.as_millis()
         };
@@ -359,20 +360,20 @@ mod tests {
 
     #[test]
     fn starts_are_spaced_evenly_after_a_burst() {
-        assert_eq!(all_at_once(&rate(1, 1, 1), 4), [0, 1_000, 2_000, 3_000]);
-        assert_eq!(all_at_once(&rate(2, 1, 3), 6), [0, 0, 0, 500, 1_000, 1_500]);
+        assert_eq!(all_at_once(&rate_limit(1, 1, 1), 4), [0, 1_000, 2_000, 3_000]);
+        assert_eq!(all_at_once(&rate_limit(2, 1, 3), 6), [0, 0, 0, 500, 1_000, 1_500]);
         // seven a second: one every 142.857 ms, and at most seven within a second
-        let sevenths = all_at_once(&rate(7, 1, 1), 15);
+        let sevenths = all_at_once(&rate_limit(7, 1, 1), 15);
         assert_eq!(sevenths[..3], [0, 143, 286]);
         assert!(sevenths.windows(8).all(|w| w[7] - w[0] >= 999), "{sevenths:?}");
     }
 
     #[test]
     fn a_quiet_time_allows_no_more_than_the_burst() {
-        let rate = rate(60, 60, 2);
-        let booking = rate.book(Some("0"), Timestamp::from_millis(3_600_000));
-        let next = rate.book(Some(&booking.kept), Timestamp::from_millis(3_600_000));
-        let third = rate.book(Some(&next.kept), Timestamp::from_millis(3_600_000));
+        let rate = rate_limit(60, 60, 2);
+        let booking = rate.book_start(Some("0"), Timestamp::from_millis(3_600_000));
+        let next = rate.book_start(Some(&booking.kept), Timestamp::from_millis(3_600_000));
+        let third = rate.book_start(Some(&next.kept), Timestamp::from_millis(3_600_000));
         let at = |booking: &StartBooking| booking.starts_at.as_millis() - 3_600_000;
         assert_eq!([at(&booking), at(&next), at(&third)], [0, 0, 1_000]);
     }

@@ -362,7 +362,7 @@ impl Fact {
     }
 
     /// Creates a journal entry with this fact and this time.
-    pub fn at(self, at: Timestamp) -> Entry {
+    pub fn into_entry(self, at: Timestamp) -> Entry {
         Entry { at, fact: self }
     }
 }
@@ -377,7 +377,7 @@ mod tests {
         let at = Timestamp::from_millis(7);
         let output = json::to_json(&serde_json::json!({"b": 1.0, "a": [1, 2]})).unwrap();
         let fact = Fact::StepSucceeded { step: "load".into(), attempt: 1, output, report: AttemptReport::default() };
-        let record = Record { seq: 3, token: u128::MAX, code: "1".into(), entries: vec![fact.at(at)] };
+        let record = Record { seq: 3, token: u128::MAX, code: "1".into(), entries: vec![fact.into_entry(at)] };
         let text = serde_json::to_string(&record).unwrap();
         let back: Record = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string(&back).unwrap(), text);

@@ -50,7 +50,13 @@ impl MissedTicks {
 impl CronSchedule {
     /// Returns why the run of a tick must not start at `now`; `None` if it may start. `planned` is
     /// the planned start.
-    pub fn missed(&self, function: &str, minute: i64, planned: Timestamp, now: Timestamp) -> Option<&'static str> {
+    pub fn missed_reason(
+        &self,
+        function: &str,
+        minute: i64,
+        planned: Timestamp,
+        now: Timestamp,
+    ) -> Option<&'static str> {
         if now.since(planned) <= MISSED_AFTER {
             return None;
         }
@@ -65,7 +71,7 @@ impl CronSchedule {
 
     /// Returns the ticks in these minutes that must be sent at `now`, in order: ticks in time, and
     /// missed ticks that still start a run.
-    pub fn ticks(&self, function: &str, minutes: Range<i64>, now: Timestamp) -> Vec<i64> {
+    pub fn ticks_to_send(&self, function: &str, minutes: Range<i64>, now: Timestamp) -> Vec<i64> {
         let fires = |minute: &i64| self.fires_at(*minute);
         let is_missed = |minute: &i64| now.since(self.due(function, *minute)) > MISSED_AFTER;
         // all ticks before this minute are missed
@@ -95,7 +101,7 @@ mod tests {
 
     const HOUR: i64 = 60;
 
-    fn schedule(line: &str, missed_ticks: MissedTicks) -> CronSchedule {
+    fn cron_schedule(line: &str, missed_ticks: MissedTicks) -> CronSchedule {
         CronSchedule {
             lines: vec![CronExpression::parse(line, "UTC").unwrap()],
             missed_ticks,
@@ -105,10 +111,10 @@ mod tests {
 
     /// Returns the ticks that a sweep sends after `minutes` without sweeps, as minutes relative to
     /// the last full hour. The sweep runs `past` seconds after that hour.
-    fn sent(line: &str, missed: MissedTicks, minutes: i64, past: u64) -> Vec<i64> {
+    fn sent_ticks(line: &str, missed: MissedTicks, minutes: i64, past: u64) -> Vec<i64> {
         let full = 20_000 * 24 * HOUR;
         let now = Timestamp::of_minute(full) + Duration::from_secs(past);
-        let ticks = schedule(line, missed).ticks("f", full - minutes..full + 3, now);
+        let ticks = cron_schedule(line, missed).ticks_to_send("f", full - minutes..full + 3, now);
         ticks.into_iter().map(|minute| minute - full).collect()
     }
 
@@ -116,15 +122,15 @@ mod tests {
     fn missed_ticks_start_all_or_once_or_never() {
         use MissedTicks::{RunAll, RunOnce, Skip};
         // a tick every minute: ticks in time start a run under every policy
-        assert_eq!(sent("* * * * *", Skip, 3 * HOUR, 30), [0, 1, 2]);
-        assert_eq!(sent("* * * * *", RunOnce, 3 * HOUR, 30), [0, 1, 2]);
-        assert_eq!(sent("* * * * *", RunAll, 3 * HOUR, 30).len(), 183);
+        assert_eq!(sent_ticks("* * * * *", Skip, 3 * HOUR, 30), [0, 1, 2]);
+        assert_eq!(sent_ticks("* * * * *", RunOnce, 3 * HOUR, 30), [0, 1, 2]);
+        assert_eq!(sent_ticks("* * * * *", RunAll, 3 * HOUR, 30).len(), 183);
         // an hourly tick, of which three were missed
-        assert!(sent("50 * * * *", Skip, 3 * HOUR, 0).is_empty());
-        assert_eq!(sent("50 * * * *", RunOnce, 3 * HOUR, 0), [-10]);
-        assert_eq!(sent("50 * * * *", RunAll, 3 * HOUR, 0), [-130, -70, -10]);
+        assert!(sent_ticks("50 * * * *", Skip, 3 * HOUR, 0).is_empty());
+        assert_eq!(sent_ticks("50 * * * *", RunOnce, 3 * HOUR, 0), [-10]);
+        assert_eq!(sent_ticks("50 * * * *", RunAll, 3 * HOUR, 0), [-130, -70, -10]);
         // more ticks were missed than may be made up for
-        let all = sent("* * * * *", RunAll, 30 * 24 * HOUR, 0);
+        let all = sent_ticks("* * * * *", RunAll, 30 * 24 * HOUR, 0);
         assert_eq!((all.len(), all.last()), (MOST_MISSED + 4, Some(&2)));
     }
 
@@ -132,7 +138,9 @@ mod tests {
     fn a_run_of_a_missed_tick_starts_unless_a_later_tick_has_come() {
         let full = 20_000 * 24 * HOUR;
         let at = Timestamp::of_minute;
-        let starts = |missed, minute, now| schedule("0 * * * *", missed).missed("f", minute, at(minute), now).is_none();
+        let starts = |missed, minute, now| {
+            cron_schedule("0 * * * *", missed).missed_reason("f", minute, at(minute), now).is_none()
+        };
         let late = at(full + 1) + Duration::from_millis(1);
         for missed in [MissedTicks::Skip, MissedTicks::RunOnce, MissedTicks::RunAll] {
             assert!(starts(missed, full, at(full + 1)), "{missed:?}: a minute late is in time");

@@ -30,7 +30,7 @@ pub enum OwnStep {
 
 impl OwnStep {
     /// Returns the internal step with this id; `None` for a step of a function.
-    pub fn of(step: &str) -> Option<Self> {
+    pub fn from_id(step: &str) -> Option<Self> {
         if step == COMPENSATION {
             return Some(Self::Compensation);
         }
@@ -65,9 +65,9 @@ mod tests {
         for (own, id) in
             [(OwnStep::Compensation, "stepladder/undo"), (OwnStep::CancelOn(12), "stepladder/cancel-on:12")]
         {
-            assert_eq!((&*own.id(), OwnStep::of(id)), (id, Some(own)));
+            assert_eq!((&*own.id(), OwnStep::from_id(id)), (id, Some(own)));
             assert!(OwnStep::reserved_prefix(id).is_some());
         }
-        assert_eq!((OwnStep::of("undo"), OwnStep::of("stepladder/cancel-on:x")), (None, None));
+        assert_eq!((OwnStep::from_id("undo"), OwnStep::from_id("stepladder/cancel-on:x")), (None, None));
     }
 }

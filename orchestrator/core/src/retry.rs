@@ -112,7 +112,7 @@ impl RetryPolicy {
     ///
     /// So far `failures` attempts have failed, and the next one starts at `next`. Returns at most
     /// `most` times.
-    pub fn upcoming(&self, failures: u32, next: Timestamp, most: usize) -> Vec<Timestamp> {
+    pub fn upcoming_attempts(&self, failures: u32, next: Timestamp, most: usize) -> Vec<Timestamp> {
         let following = |(at, failures): &(Timestamp, u32)| {
             let failures = failures.saturating_add(1);
             (failures <= self.retries).then(|| (*at + self.backoff.delay(failures, 0), failures))
@@ -148,7 +148,7 @@ mod tests {
     fn one_attempt_is_upcoming_for_each_retry_that_is_left() {
         let (policy, next) = (RetryPolicy::default(), Timestamp::from_millis(0));
         let seconds = |failures, most| -> Vec<i64> {
-            policy.upcoming(failures, next, most).iter().map(|at| at.as_millis() / 1_000).collect()
+            policy.upcoming_attempts(failures, next, most).iter().map(|at| at.as_millis() / 1_000).collect()
         };
         assert_eq!(seconds(1, 10), [0, 30, 90, 210], "the second attempt, then 30 s, 1 m and 2 m later");
         assert_eq!(seconds(4, 10), [0], "the last one");

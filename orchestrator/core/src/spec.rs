@@ -225,7 +225,7 @@ impl Spec {
 }
 
 /// Returns a sentence if functions share a limit but disagree on its size or on what it counts.
-pub fn conflict<'a>(specs: impl Iterator<Item = &'a Spec>) -> Option<String> {
+pub fn shared_limit_conflict<'a>(specs: impl Iterator<Item = &'a Spec>) -> Option<String> {
     let mut known: BTreeMap<&str, (&Spec, &Concurrency)> = BTreeMap::new();
     let shared = |spec: &'a Spec| spec.concurrency.iter().map(move |limit| (spec, limit));
     for (spec, limit) in specs.flat_map(shared) {

@@ -185,7 +185,7 @@ impl RunState {
             Fact::RunCreated(_) | Fact::LogWritten { .. } => {}
             Fact::VersionChosen { version } => self.version = Some(version.clone()),
             Fact::EventJoined { event, replaces, begins_at, closes } => {
-                self.join(event, *replaces);
+                self.join_event(event, *replaces);
                 self.delayed_until = begins_at.or(self.delayed_until);
                 self.collecting &= !closes;
             }
@@ -209,8 +209,8 @@ impl RunState {
             }
             Fact::EventDelivered { event, steps } => {
                 self.delivered.insert(event.id);
-                steps.iter().for_each(|id| self.change(id, entry));
-                self.outcomes.extend(RevealedOutcome::each(entry));
+                steps.iter().for_each(|id| self.change_step(id, entry));
+                self.outcomes.extend(RevealedOutcome::from_entry(entry));
             }
             Fact::StepCarriedOver { kind, outcome, .. } => {
                 // an event that was delivered to the original run is never delivered to its rerun,
@@ -242,7 +242,7 @@ impl RunState {
     }
 
     /// Adds an event to a run that still collects events.
-    fn join(&mut self, event: &Event, replaces: bool) {
+    fn join_event(&mut self, event: &Event, replaces: bool) {
         self.delivered.insert(event.id);
         if replaces {
             let created = Arc::make_mut(&mut self.created);
@@ -255,7 +255,7 @@ impl RunState {
 
     fn apply_to_step(&mut self, entry: &Entry) {
         let Some(id) = entry.fact.step() else { return };
-        self.change(id, entry);
+        self.change_step(id, entry);
         if let Some(mut revealed) = RevealedOutcome::from(entry) {
             // the facts that refuse or expire a step do not record its kind, so the state supplies
             // it
@@ -266,8 +266,8 @@ impl RunState {
         }
     }
 
-    fn change(&mut self, id: &StepId, entry: &Entry) {
-        if let Some(step) = Step::after(self.steps.get(id), entry) {
+    fn change_step(&mut self, id: &StepId, entry: &Entry) {
+        if let Some(step) = Step::after_entry(self.steps.get(id), entry) {
             self.steps.insert(id.clone(), step);
         }
     }
@@ -390,6 +390,6 @@ impl RunState {
     /// # Errors
     /// The first refusal.
     pub fn admits_all(&self, entries: &[Entry]) -> Result<(), Refusal> {
-        crate::admits::all(self, entries)
+        crate::admits::check_all(self, entries)
     }
 }

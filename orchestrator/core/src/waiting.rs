@@ -31,7 +31,7 @@ pub enum EventMatch {
     Any,
     /// Events whose `data` has this value in this field. An index finds the wait, even among many
     /// subscriptions.
-    Field(Field),
+    Field(EventField),
     /// Events for which this CEL expression is true. `event` is the event that started the run, and
     /// `async` is the arriving event. The expression is evaluated for each subscription.
     When(Arc<str>),
@@ -68,7 +68,7 @@ pub fn field_path(path: &str) -> &str {
 
 /// A field of an event's `data`, with its value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Field {
+pub struct EventField {
     /// Field names separated by dots: `brief.id` is the field `id` in `brief`.
     pub path: Arc<str>,
     /// The value as JSON, in the normal form of [`Field::new`].
@@ -77,7 +77,7 @@ pub struct Field {
 
 /// The key of a subscription in the index: the value of a field, or `None` if each event must be
 /// compared with the subscription.
-pub type SubscriptionKey = Option<Field>;
+pub type SubscriptionKey = Option<EventField>;
 
 /// An entry in the index of subscriptions: a step of a run waits for an event.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -99,7 +99,7 @@ impl Subscription {
     /// Returns whether a matching event cancels the run. Otherwise the event ends the wait of a
     /// step.
     pub fn cancels_run(&self) -> bool {
-        matches!(OwnStep::of(&self.step), Some(OwnStep::CancelOn(_)))
+        matches!(OwnStep::from_id(&self.step), Some(OwnStep::CancelOn(_)))
     }
 }
 
@@ -120,7 +120,7 @@ impl SubscribedFields {
     }
 }
 
-impl Field {
+impl EventField {
     /// Creates a field from its [path](field_path) and its value, which is a string, a number, a
     /// boolean or null.
     ///
@@ -222,7 +222,7 @@ impl fmt::Display for EventWait {
         for matching in self.matching.conditions() {
             match matching {
                 EventMatch::Any | EventMatch::All(_) => continue,
-                EventMatch::Field(Field { path, value }) => {
+                EventMatch::Field(EventField { path, value }) => {
                     write!(f, "{before} `data.{path}` is {}", shortened(value))?
                 }
                 EventMatch::When(source) => write!(f, "{before} `{}`", shortened(source))?,
@@ -249,14 +249,14 @@ impl<'a> ArrivingEvent<'a> {
     /// Returns the value of a field as [`Field`] stores it. Returns `None` if the field is missing
     /// or is a list or a map, or if the data cannot be parsed.
     pub fn value(&self, path: &str) -> Option<String> {
-        self.values.indexed(path)
+        self.values.index_form_of_field(path)
     }
 
     /// Returns the index keys of all subscriptions that this event may match.
-    pub fn keys(&self, waited: &SubscribedFields) -> Vec<SubscriptionKey> {
+    pub fn subscription_keys(&self, waited: &SubscribedFields) -> Vec<SubscriptionKey> {
         let of = |path: &Arc<str>| {
             let value = self.value(path)?.into();
-            Some(Some(Field { path: path.clone(), value }))
+            Some(Some(EventField { path: path.clone(), value }))
         };
         waited.fields.iter().filter_map(of).chain(waited.each.then_some(None)).collect()
     }
@@ -274,55 +274,58 @@ mod tests {
         NewEvent::new(name, crate::json::to_json(&data).unwrap()).accept(EventId::new(now, 1), now)
     }
 
-    fn wait(matching: EventMatch) -> EventWait {
+    fn event_wait(matching: EventMatch) -> EventWait {
         EventWait { events: vec!["brief/approved".into()], matching }
     }
 
-    fn fulfils(matching: EventMatch, data: Value) -> bool {
+    fn is_fulfilled(matching: EventMatch, data: Value) -> bool {
         let trigger = event("brief/written", json!({"briefId": "b1", "words": 900}));
         let arriving = event("brief/approved", data);
-        wait(matching).is_fulfilled_by(&ArrivingEvent::new(&arriving), &trigger, &ExprCache::default())
+        event_wait(matching).is_fulfilled_by(&ArrivingEvent::new(&arriving), &trigger, &ExprCache::default())
     }
 
     #[test]
     fn a_field_is_matched_by_value_however_the_number_is_written() {
-        let by = |path: &str, value: Value| EventMatch::Field(Field::new(path, &value).unwrap());
-        assert!(fulfils(by("brief.id", json!("b1")), json!({"brief": {"id": "b1"}})));
-        assert!(!fulfils(by("brief.id", json!("b1")), json!({"brief": {"id": "b2"}})));
-        assert!(!fulfils(by("brief.id", json!("b1")), json!({"brief": "b1"})));
-        assert!(fulfils(by("n", json!(1)), json!({"n": 1.0})));
-        assert!(fulfils(by("n", json!(-0.5)), json!({"n": -0.5})));
-        assert!(!fulfils(by("n", json!(1)), json!({"n": "1"})));
-        assert!(fulfils(by("gone", json!(null)), json!({"gone": null})));
-        assert!(!fulfils(by("gone", json!(null)), json!({})));
+        let by = |path: &str, value: Value| EventMatch::Field(EventField::new(path, &value).unwrap());
+        assert!(is_fulfilled(by("brief.id", json!("b1")), json!({"brief": {"id": "b1"}})));
+        assert!(!is_fulfilled(by("brief.id", json!("b1")), json!({"brief": {"id": "b2"}})));
+        assert!(!is_fulfilled(by("brief.id", json!("b1")), json!({"brief": "b1"})));
+        assert!(is_fulfilled(by("n", json!(1)), json!({"n": 1.0})));
+        assert!(is_fulfilled(by("n", json!(-0.5)), json!({"n": -0.5})));
+        assert!(!is_fulfilled(by("n", json!(1)), json!({"n": "1"})));
+        assert!(is_fulfilled(by("gone", json!(null)), json!({"gone": null})));
+        assert!(!is_fulfilled(by("gone", json!(null)), json!({})));
     }
 
     #[test]
     fn an_expression_sees_both_events_and_a_missing_field_is_not_true() {
         let when = |source: &str| EventMatch::When(source.into());
         let same = when("async.data.briefId == event.data.briefId");
-        assert!(fulfils(same.clone(), json!({"briefId": "b1"})));
-        assert!(!fulfils(same.clone(), json!({"briefId": "b2"})));
-        assert!(!fulfils(same, json!({})));
-        assert!(fulfils(when("async.name == 'brief/approved' && event.data.words > async.data.n"), json!({"n": 5})));
+        assert!(is_fulfilled(same.clone(), json!({"briefId": "b1"})));
+        assert!(!is_fulfilled(same.clone(), json!({"briefId": "b2"})));
+        assert!(!is_fulfilled(same, json!({})));
+        assert!(is_fulfilled(
+            when("async.name == 'brief/approved' && event.data.words > async.data.n"),
+            json!({"n": 5})
+        ));
     }
 
     #[test]
     fn an_event_finds_the_keys_of_its_subscriptions() {
         let waited = SubscribedFields { fields: vec!["briefId".into(), "none".into()], each: true };
         let arriving = event("brief/approved", json!({"briefId": "b1"}));
-        let keys = ArrivingEvent::new(&arriving).keys(&waited);
-        let by = wait(EventMatch::Field(Field::new("briefId", &json!("b1")).unwrap()));
-        assert_eq!(keys, [by.bucket(), wait(EventMatch::Any).bucket()]);
+        let keys = ArrivingEvent::new(&arriving).subscription_keys(&waited);
+        let by = event_wait(EventMatch::Field(EventField::new("briefId", &json!("b1")).unwrap()));
+        assert_eq!(keys, [by.bucket(), event_wait(EventMatch::Any).bucket()]);
     }
 
     #[test]
     fn an_invalid_wait_is_refused_with_a_sentence() {
-        assert!(Field::new("a", &json!([1])).is_err());
-        assert!(Field::new("a..b", &json!(1)).unwrap_err().contains("no field"));
-        assert!(Field::new("a", &json!("x".repeat(KEY_BYTES))).unwrap_err().contains("bytes"));
-        assert!(wait(EventMatch::When("async.data.".into())).problem(&ExprCache::default()).is_some());
-        assert_eq!(wait(EventMatch::Any).problem(&ExprCache::default()), None);
+        assert!(EventField::new("a", &json!([1])).is_err());
+        assert!(EventField::new("a..b", &json!(1)).unwrap_err().contains("no field"));
+        assert!(EventField::new("a", &json!("x".repeat(KEY_BYTES))).unwrap_err().contains("bytes"));
+        assert!(event_wait(EventMatch::When("async.data.".into())).problem(&ExprCache::default()).is_some());
+        assert_eq!(event_wait(EventMatch::Any).problem(&ExprCache::default()), None);
         assert!(
             EventWait { events: vec!["".into()], matching: EventMatch::Any }.problem(&ExprCache::default()).is_some()
         );
@@ -349,7 +352,7 @@ mod tests {
             let arriving = ArrivingEvent::new(&arriving);
             assert!(stored.is_fulfilled_by(&arriving, &trigger, &ExprCache::default()), "{value}");
             let waited = SubscribedFields { fields: vec!["n".into()], each: false };
-            assert_eq!(arriving.keys(&waited), [stored.bucket()], "{value}");
+            assert_eq!(arriving.subscription_keys(&waited), [stored.bucket()], "{value}");
         }
         // version 0.2.0 stored this path without stripping `data.`
         let stored = r#"{"events":["brief/approved"],"matching":{"Field":{"path":"data.id","value":"1"}}}"#;
@@ -361,11 +364,11 @@ mod tests {
 
     #[test]
     fn a_wait_reads_as_a_sentence() {
-        let by = wait(EventMatch::Field(Field::new("briefId", &json!("b1")).unwrap()));
+        let by = event_wait(EventMatch::Field(EventField::new("briefId", &json!("b1")).unwrap()));
         assert_eq!(by.to_string(), r#"event `brief/approved` where `data.briefId` is "b1""#);
         let both = EventWait {
             matching: by.matching.and(EventMatch::When("async.data.n > 1".into())),
-            ..wait(EventMatch::Any)
+            ..event_wait(EventMatch::Any)
         };
         assert_eq!(both.to_string(), r#"event `brief/approved` where `data.briefId` is "b1" and `async.data.n > 1`"#);
     }

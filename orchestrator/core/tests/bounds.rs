@@ -25,7 +25,7 @@ fn event_of_size(bytes: usize) -> Event {
     Event { id, name: "a/b".into(), data, ts: AT, user: None, external_id: None, received_at: AT }
 }
 
-fn succeeded(step: &str, bytes: usize) -> Fact {
+fn step_succeeded(step: &str, bytes: usize) -> Fact {
     Fact::StepSucceeded {
         step: step.into(),
         attempt: 1,
@@ -34,22 +34,22 @@ fn succeeded(step: &str, bytes: usize) -> Fact {
     }
 }
 
-fn state(facts: Vec<Fact>) -> RunState {
+fn state_after(facts: Vec<Fact>) -> RunState {
     let created = NewRun::new("f".into(), event_of_size(8), RunOrigin::Event);
     let facts = std::iter::once(Fact::RunCreated(Box::new(created))).chain(facts);
-    let entries = facts.map(|fact| fact.at(AT)).collect();
+    let entries = facts.map(|fact| fact.into_entry(AT)).collect();
     RunState::fold(RunId::new(AT, 1), &[Record { seq: 0, token: 1, code: "".into(), entries }]).unwrap()
 }
 
 /// Creates a run whose journal contains values of this many bytes in total.
 fn run_with_values(bytes: usize) -> RunState {
     let last = bytes % OUTCOME_BYTES;
-    let whole = (0..bytes / OUTCOME_BYTES).map(|n| succeeded(&format!("step {n}"), OUTCOME_BYTES));
-    state(whole.chain((last > 0).then(|| succeeded("last", last))).collect())
+    let whole = (0..bytes / OUTCOME_BYTES).map(|n| step_succeeded(&format!("step {n}"), OUTCOME_BYTES));
+    state_after(whole.chain((last > 0).then(|| step_succeeded("last", last))).collect())
 }
 
 fn fit_facts(state: &RunState, facts: Vec<Fact>) -> Vec<Fact> {
-    fit_entries(state, facts.into_iter().map(|fact| fact.at(AT)).collect())
+    fit_entries(state, facts.into_iter().map(|fact| fact.into_entry(AT)).collect())
         .into_iter()
         .map(|entry: Entry| entry.fact)
         .collect()
@@ -67,7 +67,7 @@ fn error_code(fact: &Fact) -> Option<&str> {
 #[test]
 fn the_entries_of_a_record_share_the_free_bytes() {
     let state = run_with_values(RUN_BYTES - 100);
-    let facts = vec![succeeded("a", 60), succeeded("b", 50), succeeded("c", 40)];
+    let facts = vec![step_succeeded("a", 60), step_succeeded("b", 50), step_succeeded("c", 40)];
     let codes: Vec<_> = fit_facts(&state, facts).iter().map(|fact| error_code(fact).map(str::to_owned)).collect();
     // The outcome of `b` becomes a failure, which is recorded too and leaves no room for `c`.
     let too_large = Some("too-large".to_owned());
@@ -77,10 +77,10 @@ fn the_entries_of_a_record_share_the_free_bytes() {
 #[test]
 fn an_outcome_that_just_fits_is_kept() {
     let state = run_with_values(RUN_BYTES - 100);
-    assert_eq!(error_code(&fit_facts(&state, vec![succeeded("a", 100)])[0]), None);
-    assert_eq!(error_code(&fit_facts(&state, vec![succeeded("a", 101)])[0]), Some("too-large"));
+    assert_eq!(error_code(&fit_facts(&state, vec![step_succeeded("a", 100)])[0]), None);
+    assert_eq!(error_code(&fit_facts(&state, vec![step_succeeded("a", 101)])[0]), Some("too-large"));
     assert_eq!(
-        error_code(&fit_facts(&run_with_values(8), vec![succeeded("a", OUTCOME_BYTES + 1)])[0]),
+        error_code(&fit_facts(&run_with_values(8), vec![step_succeeded("a", OUTCOME_BYTES + 1)])[0]),
         Some("too-large")
     );
 }
@@ -108,7 +108,7 @@ fn all_values_in_a_journal_are_counted() {
     let step = || StepId::from("a");
     let report = AttemptReport::default;
     let counted = [
-        (succeeded("a", 40), 40),
+        (step_succeeded("a", 40), 40),
         (Fact::StepFailed { step: step(), attempt: 1, error: failure(), retry_at: Some(AT), report: report() }, 42),
         (Fact::HandlerFailed { attempt: 1, error: failure(), retry_at: AT }, 42),
         (Fact::StepRefused { step: step(), error: failure(), kind: None }, 42),
@@ -128,7 +128,7 @@ fn all_values_in_a_journal_are_counted() {
         ),
     ];
     for (fact, bytes) in counted {
-        assert_eq!((kept_bytes(&fact), state(vec![fact.clone()]).bytes), (bytes, bytes), "{fact:?}");
+        assert_eq!((kept_bytes(&fact), state_after(vec![fact.clone()]).bytes), (bytes, bytes), "{fact:?}");
     }
 }
 
@@ -180,12 +180,12 @@ fn compensations_are_recorded_in_a_full_journal() {
     assert!(!run_with_values(8).has_room(RUN_BYTES - ROOM_BYTES + 1));
     let lease_until = Timestamp::from_millis(AT.as_millis() + 1);
     let undo = Fact::StepStarted { step: OwnStep::Compensation.id(), attempt: 1, lease_until, worker: "w".into() };
-    let mut facts: Vec<Fact> = (0..8).map(|n| succeeded(&format!("step {n}"), OUTCOME_BYTES)).collect();
+    let mut facts: Vec<Fact> = (0..8).map(|n| step_succeeded(&format!("step {n}"), OUTCOME_BYTES)).collect();
     facts.push(undo);
-    let full = state(facts);
+    let full = state_after(facts);
     assert!(full.has_room(full.bytes));
-    assert_eq!(error_code(&fit_facts(&full, vec![succeeded(&OwnStep::Compensation.id(), 1_000)])[0]), None);
-    assert_eq!(error_code(&fit_facts(&full, vec![succeeded("undo a", 4)])[0]), None);
+    assert_eq!(error_code(&fit_facts(&full, vec![step_succeeded(&OwnStep::Compensation.id(), 1_000)])[0]), None);
+    assert_eq!(error_code(&fit_facts(&full, vec![step_succeeded("undo a", 4)])[0]), None);
 }
 
 #[test]

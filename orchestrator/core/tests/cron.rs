@@ -18,7 +18,7 @@ fn display_minute(minute: i64) -> String {
 }
 
 /// Returns the first `n` ticks after `after`, in UTC.
-fn ticks(line: &str, zone: &str, after: &str, n: usize) -> Vec<String> {
+fn ticks_after(line: &str, zone: &str, after: &str, n: usize) -> Vec<String> {
     let cron = CronExpression::parse(line, zone).unwrap_or_else(|bad| panic!("{bad}"));
     let next = |minute: &i64| cron.next_after(*minute);
     std::iter::successors(next(&minute(after)), next).take(n).map(display_minute).collect()
@@ -62,42 +62,45 @@ fn ticks_come_at_the_minutes_of_the_expression() {
         // The first Sunday of a month.
         ("0 0 1-7 * */7", "2026-12-06T00:00"),
     ] {
-        assert_eq!(ticks(line, "UTC", after, 1), [expected], "{line}");
+        assert_eq!(ticks_after(line, "UTC", after, 1), [expected], "{line}");
     }
 }
 
 #[test]
 fn ticks_follow_the_clock_of_the_time_zone() {
     assert_eq!(
-        ticks("0 9 * * *", "Europe/Berlin", "2026-10-24T00:00:00Z", 3),
+        ticks_after("0 9 * * *", "Europe/Berlin", "2026-10-24T00:00:00Z", 3),
         ["2026-10-24T07:00", "2026-10-25T08:00", "2026-10-26T08:00"]
     );
-    assert_eq!(ticks("15 0 * * *", "Asia/Kathmandu", "2026-01-01T00:00:00Z", 1), ["2026-01-01T18:30"]);
+    assert_eq!(ticks_after("15 0 * * *", "Asia/Kathmandu", "2026-01-01T00:00:00Z", 1), ["2026-01-01T18:30"]);
 }
 
 #[test]
 fn a_tick_in_a_skipped_hour_comes_when_that_hour_would_have_started() {
     // In Berlin, 03:00 follows 01:59 on 29 March 2026.
     let after = "2026-03-28T12:00:00Z";
-    assert_eq!(ticks("30 2 * * *", "Europe/Berlin", after, 2), ["2026-03-29T01:00", "2026-03-30T00:30"]);
+    assert_eq!(ticks_after("30 2 * * *", "Europe/Berlin", after, 2), ["2026-03-29T01:00", "2026-03-30T00:30"]);
     // Three ticks that fall into the missing hour become one tick.
-    assert_eq!(ticks("0,20,40 2 * * *", "Europe/Berlin", after, 2), ["2026-03-29T01:00", "2026-03-30T00:00"]);
+    assert_eq!(ticks_after("0,20,40 2 * * *", "Europe/Berlin", after, 2), ["2026-03-29T01:00", "2026-03-30T00:00"]);
     // An hourly schedule has no tick for the missing hour.
     assert_eq!(
-        ticks("30 * * * *", "Europe/Berlin", "2026-03-28T23:45:00Z", 3),
+        ticks_after("30 * * * *", "Europe/Berlin", "2026-03-28T23:45:00Z", 3),
         ["2026-03-29T00:30", "2026-03-29T01:30", "2026-03-29T02:30"]
     );
     // In Beirut, midnight of 29 March 2026 is skipped: 01:00 follows 23:59.
-    assert_eq!(ticks("@daily", "Asia/Beirut", "2026-03-28T12:00:00Z", 2), ["2026-03-28T22:00", "2026-03-29T21:00"]);
+    assert_eq!(
+        ticks_after("@daily", "Asia/Beirut", "2026-03-28T12:00:00Z", 2),
+        ["2026-03-28T22:00", "2026-03-29T21:00"]
+    );
 }
 
 #[test]
 fn a_repeated_hour_has_one_tick_unless_the_schedule_names_every_hour() {
     // In Berlin, 02:00 follows 02:59 on 25 October 2026.
     let after = "2026-10-24T23:00:00Z";
-    assert_eq!(ticks("30 2 * * *", "Europe/Berlin", after, 2), ["2026-10-25T00:30", "2026-10-26T01:30"]);
+    assert_eq!(ticks_after("30 2 * * *", "Europe/Berlin", after, 2), ["2026-10-25T00:30", "2026-10-26T01:30"]);
     assert_eq!(
-        ticks("*/30 * * * *", "Europe/Berlin", after, 6),
+        ticks_after("*/30 * * * *", "Europe/Berlin", after, 6),
         [
             "2026-10-24T23:30",
             "2026-10-25T00:00",

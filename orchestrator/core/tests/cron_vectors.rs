@@ -9,7 +9,7 @@ fn minute(at: &str) -> i64 {
     at.as_second().div_euclid(60)
 }
 
-fn cron(line: &str, zone: &str) -> CronExpression {
+fn parse_cron(line: &str, zone: &str) -> CronExpression {
     CronExpression::parse(line, zone).unwrap_or_else(|bad| panic!("{bad}"))
 }
 
@@ -45,7 +45,7 @@ fn ticks_come_at_the_minutes_of_robfig_cron() {
         ("2012-07-15T00:00", "* * 1,15 * *", true),
         ("2012-07-15T00:00", "* * */2 * Sun", true),
     ] {
-        assert_eq!(cron(line, "UTC").fires_at(minute(&format!("{at}:00Z"))), comes, "{line} at {at}");
+        assert_eq!(parse_cron(line, "UTC").fires_at(minute(&format!("{at}:00Z"))), comes, "{line} at {at}");
     }
 }
 
@@ -94,7 +94,7 @@ fn the_next_tick_is_that_of_robfig_cron() {
         ("2016-01-03T04:09:03+05:30", "14 14 * * ?", "Asia/Kolkata", "2016-01-03T14:14:00+05:30"),
         ("2016-01-03T14:00:00+05:30", "14 14 * * ?", "Asia/Kolkata", "2016-01-03T14:14:00+05:30"),
     ] {
-        let found = cron(line, zone).next_after(minute(after)).map(Timestamp::of_minute);
+        let found = parse_cron(line, zone).next_after(minute(after)).map(Timestamp::of_minute);
         assert_eq!(found, Some(Timestamp::of_minute(minute(next))), "{line} after {after}");
     }
     for line in ["0 0 30 Feb ?", "0 0 31 Apr ?", "xyz", "60 0 * * *", "0 60 * * *", "0 0 * * XYZ", "15/0 * * * *"] {
@@ -129,7 +129,7 @@ fn differences_from_robfig_cron_are_intended() {
             "2013-11-04T01:30:00-05:00",
         ),
     ] {
-        let found = cron(line, zone).next_after(minute(after)).map(Timestamp::of_minute);
+        let found = parse_cron(line, zone).next_after(minute(after)).map(Timestamp::of_minute);
         assert_eq!(found, Some(Timestamp::of_minute(minute(here))), "{line} after {after}");
         assert_ne!(minute(robfig), minute(here));
     }

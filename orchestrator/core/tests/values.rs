@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use stepladder_core::expr::{AllowedVariables, EventValues, Expr, ExprScope};
-use stepladder_core::waiting::Field;
+use stepladder_core::waiting::EventField;
 use stepladder_core::{Event, EventId, NewEvent, Timestamp};
 
 fn event(data: &str) -> Event {
@@ -16,7 +16,7 @@ fn is_true(source: &str, data: &str) -> Result<bool, String> {
     expr.eval_bool(&ExprScope::of(&event(data))).map_err(|bad| bad.to_string())
 }
 
-fn text(source: &str, data: &str) -> Result<String, String> {
+fn evaluate_to_text(source: &str, data: &str) -> Result<String, String> {
     let expr = Expr::compile(source).unwrap_or_else(|bad| panic!("{bad}"));
     expr.eval_key(&ExprScope::of(&event(data))).map_err(|bad| bad.to_string())
 }
@@ -59,8 +59,8 @@ fn results_do_not_depend_on_how_a_number_is_written() {
                 "size(event.data.list) * 1.5 == event.data.n",
             ],
         );
-        assert_eq!(text("event.data.hundred", data), Ok("100".into()));
-        assert_eq!(text("event.data.n / 2", data), Ok("1.5".into()));
+        assert_eq!(evaluate_to_text("event.data.hundred", data), Ok("100".into()));
+        assert_eq!(evaluate_to_text("event.data.n / 2", data), Ok("1.5".into()));
     }
     // Literals in an expression keep their CEL types: the quotient of two ints is an int.
     assert_all_true(
@@ -86,14 +86,14 @@ fn numbers_past_64_bits_are_exact() {
             "event.data.a % 1000 == 720",
         ],
     );
-    let keys = ["a", "b", "c"].map(|field| text(&format!("event.data.{field}"), data).unwrap());
+    let keys = ["a", "b", "c"].map(|field| evaluate_to_text(&format!("event.data.{field}"), data).unwrap());
     assert_eq!(keys, ["89014103211118510720", "89014103211118510721", "89014103211118510720"]);
-    assert!(text("event.data.n", r#"{"n":1e2000}"#).is_err(), "a key has at most 1 KiB");
+    assert!(evaluate_to_text("event.data.n", r#"{"n":1e2000}"#).is_err(), "a key has at most 1 KiB");
 }
 
 #[test]
 fn the_key_of_a_value_is_its_text() {
-    let key = |value: &str| text("event.data.k", &format!(r#"{{"k":{value}}}"#));
+    let key = |value: &str| evaluate_to_text("event.data.k", &format!(r#"{{"k":{value}}}"#));
     // A number, a boolean or null has the same key as the string with the same characters.
     for (value, same) in [("1", r#""1""#), ("null", r#""null""#), ("true", r#""true""#)] {
         assert_eq!((key(value), key(same)), (Ok(same.trim_matches('"').into()), Ok(same.trim_matches('"').into())));
@@ -102,7 +102,7 @@ fn the_key_of_a_value_is_its_text() {
         assert_eq!(key(value), Ok(is.into()), "{value}");
     }
     // A missing field is an error; its key is not that of null.
-    assert!(text("event.data.k", "{}").unwrap_err().contains("No such key"));
+    assert!(evaluate_to_text("event.data.k", "{}").unwrap_err().contains("No such key"));
     assert!(key("[1]").is_err() && key("{}").is_err());
 }
 
@@ -172,10 +172,10 @@ fn the_standard_functions_work() {
         let refused = is_true(source, data).unwrap_err();
         assert!(refused.contains(says), "{source}: {refused}");
     }
-    assert_eq!(text("timestamp(event.data.at).getDate() + event.data.n", data), Ok("119".into()));
+    assert_eq!(evaluate_to_text("timestamp(event.data.at).getDate() + event.data.n", data), Ok("119".into()));
 }
 
-fn refused(source: &str, names: AllowedVariables) -> String {
+fn refusal_sentence(source: &str, names: AllowedVariables) -> String {
     Expr::compile_over(source, names).map(|expr| format!("{expr:?}")).expect_err(source).to_string()
 }
 
@@ -218,7 +218,7 @@ fn an_unknown_name_is_refused_with_its_place_and_a_hint() {
         ("event.data.a.matches('a{1000}{1000}')", "cannot be used"),
         ("event.data.a.matches('a{60000}')", "cannot be used"),
     ] {
-        let refused = refused(source, AllowedVariables::Event);
+        let refused = refusal_sentence(source, AllowedVariables::Event);
         assert!(refused.contains(says), "{source}: {refused}");
     }
     for known in
@@ -230,7 +230,7 @@ fn an_unknown_name_is_refused_with_its_place_and_a_hint() {
         Expr::compile_over("async.data.id == event.data.id && async.ts > event.ts", AllowedVariables::EventAndAsync)
             .is_ok()
     );
-    assert!(refused("asnyc.ts > 1", AllowedVariables::EventAndAsync).contains("did you mean `async`?"));
+    assert!(refusal_sentence("asnyc.ts > 1", AllowedVariables::EventAndAsync).contains("did you mean `async`?"));
 }
 
 #[test]
@@ -270,17 +270,17 @@ proptest! {
         let floats = [f64::from_bits(bits), f64::from(cents) / 100.0, f64::from(cents)];
         for float in floats.into_iter().filter(|float| float.is_finite() && *float != 0.0) {
             let json = serde_json::to_string(&float).unwrap();
-            prop_assert_eq!(text("event.data.k", &format!(r#"{{"k":{json}}}"#)), Ok(float.to_string()));
+            prop_assert_eq!(evaluate_to_text("event.data.k", &format!(r#"{{"k":{json}}}"#)), Ok(float.to_string()));
             // Version 0.2.0 wrote whole numbers of 9e15 and more in two formats, so these are left
             // out.
             if float.fract() != 0.0 || float.abs() < 9e15 || float.abs() > 2e19 {
                 let number: serde_json::Number = serde_json::from_str(&json).unwrap();
-                prop_assert_eq!(&*Field::new("k", &float).unwrap().value, index_form_of_0_2_0(&number));
+                prop_assert_eq!(&*EventField::new("k", &float).unwrap().value, index_form_of_0_2_0(&number));
             }
         }
-        prop_assert_eq!(text("event.data.k", &format!(r#"{{"k":{int}}}"#)), Ok(int.to_string()));
-        prop_assert_eq!(&*Field::new("k", &int).unwrap().value, int.to_string());
-        prop_assert_eq!(text("event.data.k", &format!(r#"{{"k":{uint}}}"#)), Ok(uint.to_string()));
-        prop_assert_eq!(&*Field::new("k", &uint).unwrap().value, uint.to_string());
+        prop_assert_eq!(evaluate_to_text("event.data.k", &format!(r#"{{"k":{int}}}"#)), Ok(int.to_string()));
+        prop_assert_eq!(&*EventField::new("k", &int).unwrap().value, int.to_string());
+        prop_assert_eq!(evaluate_to_text("event.data.k", &format!(r#"{{"k":{uint}}}"#)), Ok(uint.to_string()));
+        prop_assert_eq!(&*EventField::new("k", &uint).unwrap().value, uint.to_string());
     }
 }

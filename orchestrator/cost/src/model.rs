@@ -68,7 +68,7 @@ impl AddAssign for RunCost {
 impl RunCost {
     /// Computes the cost of a run from its journal. `limits` is the number of concurrency limits of
     /// the run's function.
-    pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>, limits: usize) -> Self {
+    pub fn of_journal<'a>(entries: impl IntoIterator<Item = &'a Entry>, limits: usize) -> Self {
         let mut count = RunCostCounter::of_new_run(limits as u64);
         entries.into_iter().for_each(|entry| entry.visit(&mut count));
         count.cost

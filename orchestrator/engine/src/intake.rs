@@ -79,7 +79,7 @@ impl Intake {
     /// Returns a new seed for a request with this many events. If the events are sent again, the
     /// same seed identifies them.
     pub fn seed(&self, events: usize) -> IdSeed {
-        let first = self.next_event_ids(self.runtime.now(), events);
+        let first = self.reserve_event_ids(self.runtime.now(), events);
         IdSeed { at: first.time(), random: first.random() }
     }
 
@@ -97,7 +97,7 @@ impl Intake {
         }
         let mut id = match seed {
             Some(seed) => EventId::new(seed.at, seed.random),
-            None => self.next_event_ids(received_at, events.len()),
+            None => self.reserve_event_ids(received_at, events.len()),
         };
         let accepted = events.into_iter().map(|event| {
             let this = id;
@@ -139,10 +139,10 @@ impl Intake {
         let decide = |events: &[Event]| {
             let mut triggered = TriggeredRuns::default();
             events.iter().for_each(|event| add_triggered(catalog, event, now, &mut triggered));
-            let (plain, controlled) = starts::split(catalog, triggered.runs);
+            let (plain, controlled) = starts::split_by_flow_control(catalog, triggered.runs);
             let starts: Vec<RunStart> =
                 plain.into_iter().map(|draft| self.prepare_start(catalog, draft, Vec::new())).collect();
-            let skipped = starts::skipped(&starts);
+            let skipped = starts::skipped_runs(&starts);
             // `set` fails at a second call, which would decide the same
             let _ = decided.set(DecidedRuns { controlled, collected: triggered.collected, skipped });
             EventWrites { before: self.early_writes(catalog, &starts), starts }
@@ -216,7 +216,7 @@ impl Intake {
 
     /// Reserves `n` consecutive ids and returns the first. They sort after all ids that this
     /// process has assigned before, so events keep their order.
-    fn next_event_ids(&self, now: Timestamp, n: usize) -> EventId {
+    fn reserve_event_ids(&self, now: Timestamp, n: usize) -> EventId {
         let mut latest = self.latest_event.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let first = match *latest {
             Some(latest) if latest.time() >= now => latest.next(),
@@ -248,7 +248,7 @@ fn add_triggered(catalog: &Catalog, event: &Event, now: Timestamp, triggered: &m
                 continue;
             }
             Ok(true) => Vec::new(),
-            Err(bad) => vec![Fact::RunSkipped { reason: format!("the trigger's {bad}").into() }.at(now)],
+            Err(bad) => vec![Fact::RunSkipped { reason: format!("the trigger's {bad}").into() }.into_entry(now)],
         };
         let created = NewRun::new(spec.id.clone(), event.clone(), RunOrigin::Event);
         triggered.runs.push((RunId::started_by(event.id, &spec.id), created, end));

@@ -11,7 +11,7 @@ use crate::ports::StoreError;
 
 /// Reports an error if it is permanent, and returns whether it is. Call this once for each failed
 /// attempt. `doing` names the failed operation, for example `move a run`.
-pub fn report(doing: &str, run: Option<RunId>, error: &StoreError) -> bool {
+pub fn report_failure(doing: &str, run: Option<RunId>, error: &StoreError) -> bool {
     if !error.is_permanent() {
         return false;
     }
@@ -27,5 +27,5 @@ pub fn report(doing: &str, run: Option<RunId>, error: &StoreError) -> bool {
 
 /// Reports an error of the engine like [`report`]. Only errors of the store can be permanent.
 pub fn report_engine(doing: &str, error: &EngineError) -> bool {
-    matches!(error, EngineError::Store(error) if report(doing, None, error))
+    matches!(error, EngineError::Store(error) if report_failure(doing, None, error))
 }

@@ -73,7 +73,7 @@ tokio::task_local! {
 }
 
 /// Runs `work` with a deadline: after `at`, no storage call in it is repeated.
-pub async fn within<F: Future>(clock: Arc<dyn Clock>, at: Timestamp, work: F) -> F::Output {
+pub async fn run_within<F: Future>(clock: Arc<dyn Clock>, at: Timestamp, work: F) -> F::Output {
     DEADLINE.scope(CallDeadline { clock, at }, work).await
 }
 
@@ -90,7 +90,7 @@ impl StorageRetries {
 
     /// Returns the delay after `failed` attempts. `random` selects a time between zero and the
     /// maximum delay after this number of attempts.
-    pub fn wait(&self, failed: u32, random: u64) -> Duration {
+    pub fn wait_after(&self, failed: u32, random: u64) -> Duration {
         let longest = self.first.saturating_mul(2_u32.saturating_pow(failed.saturating_sub(1))).min(self.longest);
         let millis = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
         Duration::from_millis(random % millis.saturating_add(1))
@@ -99,11 +99,11 @@ impl StorageRetries {
     /// Waits before a call that has failed `failed` times is repeated. Returns false immediately if
     /// the call must not be repeated: no attempts are left, or the delay would extend beyond the
     /// task's deadline.
-    pub async fn pause(&self, clock: &dyn Clock, failed: u32, random: u64) -> bool {
+    pub async fn pause_before_retry(&self, clock: &dyn Clock, failed: u32, random: u64) -> bool {
         if failed >= self.attempts {
             return false;
         }
-        let wait = self.wait(failed, random);
+        let wait = self.wait_after(failed, random);
         if time_left().is_some_and(|left| left <= wait) {
             return false;
         }

@@ -64,12 +64,12 @@ impl Runs {
             if records.is_empty() {
                 return Ok(None);
             }
-            return RunState::fold(run, &records).map(|state| Some(Arc::new(state))).map_err(unreadable);
+            return RunState::fold(run, &records).map(|state| Some(Arc::new(state))).map_err(unreadable_journal);
         };
         let records = self.runtime.backend.read(run, state.next).await?;
         if !records.is_empty() {
             let state = Arc::make_mut(&mut state);
-            records.iter().try_for_each(|record| state.extend(record)).map_err(unreadable)?;
+            records.iter().try_for_each(|record| state.extend(record)).map_err(unreadable_journal)?;
         }
         Ok(Some(state))
     }
@@ -97,12 +97,12 @@ impl Runs {
         }
         match self.append_record(state, entries, commit.clone(), None).await? {
             WriteResult::Done(record) => {
-                record.iter().try_for_each(|record| state.extend(record)).map_err(unreadable)?;
+                record.iter().try_for_each(|record| state.extend(record)).map_err(unreadable_journal)?;
                 *commit = Commit::default();
                 Ok(AppendOutcome::Done)
             }
             WriteResult::Conflict(records) => {
-                records.iter().try_for_each(|record| state.extend(record)).map_err(unreadable)?;
+                records.iter().try_for_each(|record| state.extend(record)).map_err(unreadable_journal)?;
                 Ok(AppendOutcome::Conflict)
             }
         }
@@ -153,7 +153,7 @@ impl Runs {
                 Commit { wakes: vec![self.runtime.wake_of(&state, WakeCause::Cancelled)], ..Commit::default() };
             let entries = match state.end {
                 Some(_) => Vec::new(),
-                None => vec![Fact::RunCancelled { reason: reason.clone() }.at(self.runtime.now())],
+                None => vec![Fact::RunCancelled { reason: reason.clone() }.into_entry(self.runtime.now())],
             };
             let ends = !entries.is_empty();
             if self.append(&mut state, entries, &mut commit).await?.is_done() {
@@ -166,6 +166,6 @@ impl Runs {
     }
 }
 
-fn unreadable(corrupt: stepladder_core::state::CorruptJournal) -> StoreError {
+fn unreadable_journal(corrupt: stepladder_core::state::CorruptJournal) -> StoreError {
     StoreError::unreadable(corrupt)
 }

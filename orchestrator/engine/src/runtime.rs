@@ -99,9 +99,9 @@ impl Runtime {
                 Err(error) if !error.is_permanent() => error,
                 answer => return answer,
             };
-            let pause = retries.pause(&*self.clock, attempt, self.entropy.bits() as u64);
+            let pause = retries.pause_before_retry(&*self.clock, attempt, self.entropy.bits() as u64);
             let repeats = match until {
-                Some(until) => retries::within(self.clock.clone(), until, pause).await,
+                Some(until) => retries::run_within(self.clock.clone(), until, pause).await,
                 None => pause.await,
             };
             if !repeats {

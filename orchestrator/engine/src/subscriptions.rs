@@ -72,7 +72,7 @@ impl Subscriptions {
                 continue;
             }
             let arriving = ArrivingEvent::new(event);
-            for bucket in arriving.keys(&fields) {
+            for bucket in arriving.subscription_keys(&fields) {
                 self.deliver_to_key(&arriving, &bucket).await?;
             }
         }
@@ -172,7 +172,7 @@ impl Subscriptions {
         // if the event is too large for the run, the append replaces it with a failure of these
         // steps
         let fact = Fact::EventDelivered { event: Box::new(arriving.event.clone()), steps };
-        Some(fact.at(self.runtime.now())).filter(|entry| state.admits(entry).is_ok())
+        Some(fact.into_entry(self.runtime.now())).filter(|entry| state.admits(entry).is_ok())
     }
 
     /// Handles an event that matches no open wait of the run. If the run is just registering its

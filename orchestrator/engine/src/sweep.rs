@@ -81,7 +81,7 @@ impl Sweep {
         let now = self.runtime.now();
         let mut stored = self.runtime.backend.cursor().await?;
         let open_from = (now - BUCKET_OPEN_FOR).minute();
-        let unstored = self.unstored().take().filter(|unstored| unstored.stored == stored);
+        let unstored = self.lock_unstored().take().filter(|unstored| unstored.stored == stored);
         let mut cursor = match (unstored, &stored) {
             (Some(unstored), _) => unstored.cursor,
             (None, Some(stored)) => stored.clone(),
@@ -157,7 +157,7 @@ impl Sweep {
             match timer {
                 Ok(timer) => readable.push(timer),
                 Err(error) => {
-                    permanent::report("read a timer", None, &error);
+                    permanent::report_failure("read a timer", None, &error);
                     report.unreadable += 1;
                 }
             }
@@ -184,7 +184,7 @@ impl Sweep {
         let advanced = match self.runtime.backend.advance(stored.clone(), cursor.clone()).await {
             Ok(advanced) => advanced,
             Err(error) => {
-                *self.unstored() = Some(UnstoredCursor { stored: stored.clone(), cursor: cursor.clone() });
+                *self.lock_unstored() = Some(UnstoredCursor { stored: stored.clone(), cursor: cursor.clone() });
                 return Err(error);
             }
         };
@@ -192,7 +192,7 @@ impl Sweep {
         Ok(advanced)
     }
 
-    fn unstored(&self) -> MutexGuard<'_, Option<UnstoredCursor>> {
+    fn lock_unstored(&self) -> MutexGuard<'_, Option<UnstoredCursor>> {
         self.unstored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -205,7 +205,8 @@ impl Sweep {
         now: Timestamp,
         report: &mut SweepReport,
     ) -> Result<(), StoreError> {
-        let (mut wakes, mut watched): (Vec<EarlyWrite>, _) = (ticks.iter().map(Tick::wake).collect(), Vec::new());
+        let (mut wakes, mut watched): (Vec<EarlyWrite>, _) =
+            (ticks.iter().map(Tick::to_wake_write).collect(), Vec::new());
         report.ticks += wakes.len();
         for Timer { due, run, group, purpose } in timers {
             let cause = match purpose {
@@ -232,8 +233,8 @@ impl Sweep {
     /// Checks a run. After a permanent error, such as an unreadable journal, sets the watchdog
     /// again and succeeds, so that the sweep continues with other runs (rule 34).
     async fn visit_or_postpone(&self, run: RunId, group: Arc<str>, now: Timestamp) -> Result<(), StoreError> {
-        let Err(error) = self.visit(run, now).await else { return Ok(()) };
-        if !permanent::report("visit a run", Some(run), &error) {
+        let Err(error) = self.visit_run(run, now).await else { return Ok(()) };
+        if !permanent::report_failure("visit a run", Some(run), &error) {
             return Err(error);
         }
         self.runtime
@@ -244,7 +245,7 @@ impl Sweep {
 
     /// Checks a run: wakes it if it should have made progress, sets its watchdog again (rule 12),
     /// and extends its retention (rule 27).
-    async fn visit(&self, run: RunId, now: Timestamp) -> Result<(), StoreError> {
+    async fn visit_run(&self, run: RunId, now: Timestamp) -> Result<(), StoreError> {
         // most runs have ended; the row is marked last, so if it is marked, the work after the end
         // is done too
         if self.runtime.backend.row(run).await?.is_some_and(|row| row.ended.is_some()) {

@@ -70,7 +70,7 @@ async fn receive_wakes(engine: Arc<Engine>, slots: Arc<Semaphore>, n: usize, sto
         let deliveries = match engine.runtime.backend.receive(1 + more, engine.config().visibility()).await {
             Ok(deliveries) => deliveries,
             Err(error) => {
-                wait = match permanent::report("receive wakes", None, &error) {
+                wait = match permanent::report_failure("receive wakes", None, &error) {
                     true => (wait * 2).min(QUEUE_RETRY_WAITS.1),
                     false => {
                         tracing::warn!(%error, "the queue failed; it is called again");
@@ -107,7 +107,7 @@ async fn sweep(engine: Arc<Engine>, stopped: watch::Receiver<bool>) {
     while !*stopped.borrow() {
         match engine.sweep().await {
             Ok(swept) => tracing::debug!(?swept, "swept"),
-            Err(error) if permanent::report("sweep", None, &error) => {}
+            Err(error) if permanent::report_failure("sweep", None, &error) => {}
             Err(error) => tracing::warn!(%error, "a sweep failed; the next one begins where it began"),
         }
         engine.runtime.clock.sleep_until(engine.now() + SWEEP_INTERVAL).await;
@@ -128,7 +128,7 @@ fn supervise(engine: Arc<Engine>, on: Arc<AtomicBool>) {
                         tracing::error!(%run, %step, "a step blocks its thread past its timeout; its run continues without it");
                     }
                 }
-                Err(error) if permanent::report("fail a step that blocks its thread", None, &error) => {
+                Err(error) if permanent::report_failure("fail a step that blocks its thread", None, &error) => {
                     wait = SUPERVISOR_INTERVAL_AFTER_ERROR;
                 }
                 Err(error) => tracing::warn!(%error, "the supervisor could not write; it will try again"),

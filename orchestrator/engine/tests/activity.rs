@@ -16,7 +16,7 @@ use stepladder_engine::ports::{Commit, Commits, SlotOperations};
 use stepladder_testkit::clock::VirtualClock;
 use support::EngineFixture;
 use support::logged::LogCollector;
-use support::script::{ScriptedFunction, fault};
+use support::script::{ScriptedFunction, retryable_failure};
 
 /// A function whose only step takes 70 ms and fails once. The retry is 30 s later.
 fn slow_step(clock: Arc<Mutex<Option<Arc<VirtualClock>>>>) -> ScriptedFunction {
@@ -26,14 +26,14 @@ fn slow_step(clock: Arc<Mutex<Option<Arc<VirtualClock>>>>) -> ScriptedFunction {
         let clock = clock.lock().unwrap().clone().unwrap();
         async move {
             clock.advance(Duration::from_millis(70));
-            if n == 1 { Err(fault("once")) } else { Ok(()) }
+            if n == 1 { Err(retryable_failure("once")) } else { Ok(()) }
         }
     })
 }
 
 #[tokio::test]
 async fn the_activity_of_a_run_is_logged_with_times() {
-    let logged = LogCollector::of("stepladder::run");
+    let logged = LogCollector::for_target("stepladder::run");
     let _guard = tracing::subscriber::set_default(logged.clone());
     let clock = Arc::default();
     let mut world = EngineFixture::new(vec![slow_step(Arc::clone(&clock)).function()]);
@@ -51,7 +51,7 @@ async fn the_activity_of_a_run_is_logged_with_times() {
         .try_acquire(std::slice::from_ref(&limit), &other, begun + Duration::from_secs(10), begun)
         .await
         .unwrap();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.settle(&engine).await;
     let took = world.clock.now().since(begun).as_millis();
     let retry_at = Timestamp::from_millis(world.clock.now().as_millis() - 70);
@@ -74,7 +74,7 @@ async fn the_activity_of_a_run_is_logged_with_times() {
 /// meantime.
 #[tokio::test]
 async fn a_waiting_step_is_logged_once_although_it_tries_often() {
-    let logged = LogCollector::of("stepladder::run");
+    let logged = LogCollector::for_target("stepladder::run");
     let _guard = tracing::subscriber::set_default(logged.clone());
     let script = ScriptedFunction::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1))).step("a", &[]);
     let mut world = EngineFixture::new(vec![script.function()]);
@@ -87,7 +87,7 @@ async fn a_waiting_step_is_logged_once_although_it_tries_often() {
         .try_acquire(std::slice::from_ref(&limit), &other, begun + Duration::from_secs(60), begun)
         .await
         .unwrap();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     support::hop_all(&world.memory, &engine).await;
     let run = support::only_run(&engine).await;
     for cause in [WakeCause::Next, WakeCause::Again, WakeCause::Slot, WakeCause::Watchdog] {

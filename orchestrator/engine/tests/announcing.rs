@@ -12,7 +12,7 @@ use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Listings;
 use stepladder_engine::{Pace, RunFilter};
 use support::faults::{FAULTS, FaultyBackend, InjectedFault};
-use support::script::{ScriptedFunction, terminal};
+use support::script::{ScriptedFunction, terminal_failure};
 use support::{EngineFixture, have_ended};
 
 fn listener(name: &'static str) -> ScriptedFunction {
@@ -23,7 +23,7 @@ fn listener(name: &'static str) -> ScriptedFunction {
 /// Works until every run has ended. If the fault kills the process, another process continues.
 /// Returns whether the fault occurred.
 async fn ends_well(pace: Pace, fault: InjectedFault, at: u32) -> bool {
-    let main = ScriptedFunction::new("main").body("fails", &[], |_| async { Err(terminal("no")) });
+    let main = ScriptedFunction::new("main").body("fails", &[], |_| async { Err(terminal_failure("no")) });
     let functions = ENDS.into_iter().map(|name| listener(name).function()).chain([main.function()]);
     let mut world = EngineFixture::new(functions.collect()).pace(pace);
     let faulty = FaultyBackend::new(world.memory.clone(), fault, at);
@@ -64,7 +64,7 @@ async fn ends_well(pace: Pace, fault: InjectedFault, at: u32) -> bool {
         assert_eq!(of(&format!("on {name}")), expected, "{place}: {name}");
     }
     assert_eq!(world.memory.events(None, 10).await.unwrap().len(), 4, "{place}: `go`, and each end once");
-    faulty.happened()
+    faulty.has_happened()
 }
 
 #[tokio::test]
@@ -83,11 +83,11 @@ async fn an_end_is_announced_once_after_each_fault_at_each_call() {
 #[tokio::test]
 async fn the_cancellation_of_a_run_of_an_unregistered_function_is_announced() {
     let sleep = stepladder_core::decide::Operation::SleepFor(Duration::from_secs(60));
-    let main = ScriptedFunction::new("main").ask("sleep", &[], sleep);
+    let main = ScriptedFunction::new("main").request("sleep", &[], sleep);
     let heard = || listener("inngest/function.cancelled").function();
     let mut world = EngineFixture::new(vec![main.function(), heard()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.hop_once(&engine).await;
     // this worker has another version of the code, which lacks the function
     world.functions = vec![heard()];

@@ -18,31 +18,33 @@ use support::script::ScriptedFunction;
 
 const PACES: [Pace; 2] = [Pace::StepPerInvocation, Pace::WithinBudget];
 
-fn raw(text: String) -> Json {
+fn raw_json(text: String) -> Json {
     serde_json::value::RawValue::from_string(text).unwrap().into()
 }
 
 /// Returns values that are not valid as the data of an event.
-fn unfit() -> [Json; 4] {
+fn invalid_event_data() -> [Json; 4] {
     [
-        raw(format!(r#"{{"a":"{}"}}"#, "x".repeat(3 << 20))),
-        raw(format!(r#"{{"a":{}1{}}}"#, "[".repeat(99), "]".repeat(99))),
-        raw(r#"{"a":"\u0000"}"#.into()),
-        raw(r#"{"a":"\udc00"}"#.into()),
+        raw_json(format!(r#"{{"a":"{}"}}"#, "x".repeat(3 << 20))),
+        raw_json(format!(r#"{{"a":{}1{}}}"#, "[".repeat(99), "]".repeat(99))),
+        raw_json(r#"{"a":"\u0000"}"#.into()),
+        raw_json(r#"{"a":"\udc00"}"#.into()),
     ]
 }
 
 #[tokio::test]
 async fn a_send_or_call_with_invalid_event_data_fails_its_step_and_starts_nothing() {
-    for data in unfit() {
+    for data in invalid_event_data() {
         let send = Operation::Send(vec![NewEvent::new("told", data.clone())]);
         let call = Operation::Invoke { function: "called".into(), input: data.clone(), bound: false };
         for (ask, word) in [(send, "cannot send"), (call, "cannot call")] {
             let called = ScriptedFunction::new("called").spec(|spec| spec.triggers.clear()).step("a", &[]);
-            let mut world =
-                EngineFixture::new(vec![ScriptedFunction::new("f").ask("ask", &[], ask).function(), called.function()]);
+            let mut world = EngineFixture::new(vec![
+                ScriptedFunction::new("f").request("ask", &[], ask).function(),
+                called.function(),
+            ]);
             let engine = world.engine();
-            let event = world.go(&engine).await;
+            let event = world.send_event(&engine).await;
             world.settle(&engine).await;
             let run = world.runs(&engine, event).await.remove(0);
             let step = &run.steps[0];
@@ -58,10 +60,10 @@ async fn a_send_or_call_with_invalid_event_data_fails_its_step_and_starts_nothin
 #[tokio::test]
 async fn an_outcome_larger_than_allowed_is_refused_from_any_front_end() {
     for pace in PACES {
-        let script = ScriptedFunction::new("f").large("a", &[], OUTCOME_BYTES + 1, || async {});
+        let script = ScriptedFunction::new("f").large_step("a", &[], OUTCOME_BYTES + 1, || async {});
         let mut world = EngineFixture::new(vec![script.function()]).pace(pace);
         let engine = world.engine();
-        let event = world.go(&engine).await;
+        let event = world.send_event(&engine).await;
         world.settle(&engine).await;
         let run = world.runs(&engine, event).await.remove(0);
         let error = run.steps[0].error.clone().unwrap();
@@ -87,14 +89,14 @@ async fn simultaneous_outcomes_of_two_workers_keep_within_the_limit_of_a_run() {
         let names: Vec<String> = (0..7).map(|n| format!("large {n}")).collect();
         for (n, name) in names.iter().enumerate() {
             let after = if n == 0 { vec![] } else { vec![&*names[n - 1]] };
-            script = script.large(name, &after, OUTCOME_BYTES, || async {});
+            script = script.large_step(name, &after, OUTCOME_BYTES, || async {});
         }
-        let script = script.large("one", &["large 6"], OUTCOME_BYTES - 1, meanwhile);
-        let script = script.large("other", &["large 6"], OUTCOME_BYTES - 1, || async {});
+        let script = script.large_step("one", &["large 6"], OUTCOME_BYTES - 1, meanwhile);
+        let script = script.large_step("other", &["large 6"], OUTCOME_BYTES - 1, || async {});
         let mut world = EngineFixture::new(vec![script.function()]).pace(pace).config(|config| config.side_by_side = 1);
         let (first, other) = (world.engine(), world.engine());
         second.set((world.memory.clone(), other)).ok().unwrap();
-        let event = world.go(&first).await;
+        let event = world.send_event(&first).await;
         world.settle_within(&first, Duration::from_secs(60)).await;
         let run = world.runs(&first, event).await.remove(0);
         let status = |id: &str| run.steps.iter().find(|step| &*step.id == id).unwrap().status;
@@ -115,7 +117,7 @@ async fn a_step_with_an_invalid_name_fails_the_run() {
     let name = "x".repeat(100_000);
     let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step(&name, &[]).function()]);
     let engine = world.engine();
-    let event = world.go(&engine).await;
+    let event = world.send_event(&engine).await;
     world.settle(&engine).await;
     let run = world.runs(&engine, event).await.remove(0);
     let error = run.summary.error.unwrap();
@@ -126,17 +128,17 @@ async fn a_step_with_an_invalid_name_fails_the_run() {
 #[tokio::test]
 async fn a_callback_has_the_limits_of_json_from_outside() {
     let ask = Operation::WaitForSignal { timeout: Duration::from_secs(60) };
-    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").ask("payment", &[], ask).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").request("payment", &[], ask).function()]);
     let engine = world.engine();
-    let event = world.go(&engine).await;
+    let event = world.send_event(&engine).await;
     world.hop_once(&engine).await;
     let run = engine.query().runs_of_event(&event.to_string()).await.unwrap()[0].run;
     let token = engine.subscriptions().callback_token(run, "payment").await.unwrap();
     for unfit in [r#"["\u0000"]"#.to_owned(), format!("{}{}", "[".repeat(101), "]".repeat(101)), r#""\ud800""#.into()] {
-        let refused = engine.subscriptions().signal(&token, raw(unfit)).await.unwrap_err().to_string();
+        let refused = engine.subscriptions().signal(&token, raw_json(unfit)).await.unwrap_err().to_string();
         assert!(refused.starts_with("the signal "), "{refused}");
     }
-    engine.subscriptions().signal(&token, raw("7".into())).await.unwrap();
+    engine.subscriptions().signal(&token, raw_json("7".into())).await.unwrap();
     world.settle(&engine).await;
     assert_eq!(world.status(&engine, event).await, Status::Completed);
 }

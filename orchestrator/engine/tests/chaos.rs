@@ -18,14 +18,14 @@ use stepladder_core::{NewEvent, RunId, Status, json};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Queue, SlotOperations};
 use stepladder_engine::{Engine, Pace, RunFilter};
-use support::chance::{SeededDice, graph};
+use support::chance::{SeededDice, random_graph};
 use support::faults::FaultyBackend;
 use support::script::{ExecutionLog, ScriptedFunction};
-use support::{EngineFixture, count};
+use support::{EngineFixture, count_facts};
 
-async fn chaos(seed: u64) {
+async fn run_chaos(seed: u64) {
     let dice = SeededDice::new(seed);
-    let (main, limit) = graph(&dice, 9);
+    let (main, limit) = random_graph(&dice, 9);
     let helper = ScriptedFunction::new("helper").spec(|spec| spec.triggers.clear()).step("help", &[]);
     let (main_done, helper_done) = (main.executed(), helper.executed());
     let pace = if dice.one_in(2) { Pace::StepPerInvocation } else { Pace::WithinBudget };
@@ -37,7 +37,7 @@ async fn chaos(seed: u64) {
     let every = 5 + dice.below(60) as u32;
     let faults_at_most = dice.below(5) as u32;
     let faults = Arc::new(AtomicU32::new(faults_at_most));
-    let mut faulty = FaultyBackend::often(world.memory.clone(), dice.bits(), every, faults.clone());
+    let mut faulty = FaultyBackend::with_random_faults(world.memory.clone(), dice.bits(), every, faults.clone());
     let mut engine = world.engine_on(faulty.clone());
     let onlooker = world.engine();
     let events: Vec<NewEvent> =
@@ -45,14 +45,14 @@ async fn chaos(seed: u64) {
     let mut ingested = false;
     let begun = world.clock.now();
     for _ in 0..20_000 {
-        let life = live(&world, &engine, &dice, &events, &mut ingested);
+        let life = run_under_chaos(&world, &engine, &dice, &events, &mut ingested);
         let died = tokio::select! {
             biased;
             () = faulty.death.notified() => true,
             () = life => false,
         };
         if died {
-            faulty = FaultyBackend::often(world.memory.clone(), dice.bits(), every, faults.clone());
+            faulty = FaultyBackend::with_random_faults(world.memory.clone(), dice.bits(), every, faults.clone());
             engine = world.engine_on(faulty.clone());
         }
         if ingested && all_ended(&onlooker, events.len()).await {
@@ -65,9 +65,13 @@ async fn chaos(seed: u64) {
                 let journals = describe(&world, &onlooker).await;
                 panic!("seed {seed}: it took {took:?}, of which {longest_sleep:?} of sleep:\n{journals}");
             }
-            assert!(limit == 0 || main_done.most() <= limit, "seed {seed}: {} at once", main_done.most());
-            assert_eq!((main_done.twice(), helper_done.twice()), (None, None), "seed {seed}");
-            return check(&world, &onlooker, seed, (&main_done, &helper_done)).await;
+            assert!(
+                limit == 0 || main_done.most_at_once() <= limit,
+                "seed {seed}: {} at once",
+                main_done.most_at_once()
+            );
+            assert_eq!((main_done.executed_twice(), helper_done.executed_twice()), (None, None), "seed {seed}");
+            return check_runs(&world, &onlooker, seed, (&main_done, &helper_done)).await;
         }
     }
     panic!("seed {seed}: not every run ended:\n{}", describe(&world, &onlooker).await);
@@ -87,7 +91,7 @@ async fn describe(world: &EngineFixture, onlooker: &Engine) -> String {
 
 /// Lets a process act for a moment: it sends the events until they are accepted, repeats deliveries
 /// and cancels runs at random, and then handles due wakes or moves the clock.
-async fn live(
+async fn run_under_chaos(
     world: &EngineFixture,
     engine: &Arc<Engine>,
     dice: &SeededDice,
@@ -149,7 +153,12 @@ async fn all_ended(onlooker: &Engine, events: usize) -> bool {
     runs.len() >= events && runs.iter().all(|run| run.status.is_end())
 }
 
-async fn check(world: &EngineFixture, onlooker: &Arc<Engine>, seed: u64, executed: (&ExecutionLog, &ExecutionLog)) {
+async fn check_runs(
+    world: &EngineFixture,
+    onlooker: &Arc<Engine>,
+    seed: u64,
+    executed: (&ExecutionLog, &ExecutionLog),
+) {
     for run in onlooker.query().runs(RunFilter::default()).await.unwrap().runs {
         let done = if &*run.function == "main" { executed.0 } else { executed.1 };
         let called = cancelled_call(onlooker, run.run).await;
@@ -161,12 +170,12 @@ async fn check(world: &EngineFixture, onlooker: &Arc<Engine>, seed: u64, execute
         let journal = world.journal(onlooker, run.run).await;
         for entry in &journal {
             let Some(step) = entry.fact.step() else { continue };
-            let outcomes = count(
+            let outcomes = count_facts(
                 &journal,
                 |f| matches!(f, Fact::StepSucceeded { step: s, .. } | Fact::StepFailed { step: s, retry_at: None, .. } if s == step),
             );
             assert!(outcomes <= 1, "seed {seed}: {step} has {outcomes} outcomes: {journal:#?}");
-            assert!(done.of(step) < 1_000, "seed {seed}: {step} was executed without end");
+            assert!(done.count_of(step) < 1_000, "seed {seed}: {step} was executed without end");
         }
     }
     // once the leases of dead workers have expired, no ticket may be left
@@ -190,9 +199,9 @@ async fn cancelled_call(onlooker: &Engine, run: RunId) -> bool {
 async fn every_run_ends_as_expected_under_random_faults() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     if let Some(seed) = number("CHAOS_SEED") {
-        return chaos(seed).await;
+        return run_chaos(seed).await;
     }
     for seed in 0..number("CHAOS_SEEDS").unwrap_or(300) {
-        chaos(seed).await;
+        run_chaos(seed).await;
     }
 }

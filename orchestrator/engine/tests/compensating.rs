@@ -50,7 +50,7 @@ impl OrderExecution {
             "undo charge" if self.order.refunds.fetch_add(1, Ordering::Relaxed) == 0 => {
                 no("busy", RetryAdvice::Default)
             }
-            step if OwnStep::of(step) == Some(OwnStep::Compensation) => match self.outcomes.get("ship") {
+            step if OwnStep::from_id(step) == Some(OwnStep::Compensation) => match self.outcomes.get("ship") {
                 Some(Outcome::Failed(failure)) => Ok(json::to_json(failure).unwrap()),
                 other => panic!("it compensates after {other:?}"),
             },
@@ -101,7 +101,7 @@ async fn an_executor_compensates_with_steps_that_are_recorded_and_retried() {
     spec.triggers.push(Trigger { event: "go".into(), condition: None });
     let mut world = EngineFixture::new(vec![RegisteredFunction::new(spec, None, Arc::new(order.clone()))]);
     let engine = world.engine();
-    let event = world.go(&engine).await;
+    let event = world.send_event(&engine).await;
     world.settle(&engine).await;
     let detail = &world.runs(&engine, event).await[0];
     assert_eq!(detail.summary.status, Status::Failed);

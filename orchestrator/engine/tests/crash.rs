@@ -10,20 +10,20 @@ use stepladder_core::decide::{Operation, StepOptions};
 use stepladder_core::journal::Fact;
 use stepladder_core::retry::Backoff;
 use stepladder_core::spec::Concurrency;
-use stepladder_core::waiting::{EventMatch, EventWait, Field};
+use stepladder_core::waiting::{EventField, EventMatch, EventWait};
 use stepladder_core::{NewEvent, Status, json};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::view::StepStatus;
 use stepladder_engine::{Engine, Pace};
 use support::faults::{FAULTS, FaultyBackend, InjectedFault};
-use support::script::{ExecutionLog, ScriptedFunction, fault};
-use support::{EngineFixture, count, have_ended};
+use support::script::{ExecutionLog, ScriptedFunction, retryable_failure};
+use support::{EngineFixture, count_facts, have_ended};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Returns a function with every kind of step (parallel steps of unequal length, a retry, a sleep,
 /// events, a call, waits), and the function that it calls.
-fn everything(limited: bool) -> (ScriptedFunction, ScriptedFunction) {
+fn functions_with_every_step(limited: bool) -> (ScriptedFunction, ScriptedFunction) {
     let retry = StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(7))), ..StepOptions::default() };
     let main = ScriptedFunction::new("main")
         .spec(|spec| {
@@ -33,23 +33,25 @@ fn everything(limited: bool) -> (ScriptedFunction, ScriptedFunction) {
         })
         .step("first", &[])
         .step("left", &["first"])
-        .body_with("right", &["first"], retry, |n| async move { if n == 1 { Err(fault("once")) } else { Ok(()) } })
-        .ask("nap", &["left"], Operation::SleepFor(Duration::from_secs(5)))
-        .ask("told", &["nap"], Operation::Send(vec![NewEvent::new("told", json::empty_object())]))
-        .ask(
+        .body_with("right", &["first"], retry, |n| async move {
+            if n == 1 { Err(retryable_failure("once")) } else { Ok(()) }
+        })
+        .request("nap", &["left"], Operation::SleepFor(Duration::from_secs(5)))
+        .request("told", &["nap"], Operation::Send(vec![NewEvent::new("told", json::empty_object())]))
+        .request(
             "asked",
             &["right"],
             Operation::Invoke { function: "helper".into(), input: json::empty_object(), bound: false },
         )
-        .ask("word", &["told"], wait_for_event())
-        .ask("payment", &["asked"], Operation::WaitForSignal { timeout: HOUR })
+        .request("word", &["told"], wait_for_event())
+        .request("payment", &["asked"], Operation::WaitForSignal { timeout: HOUR })
         .step("last", &["word", "payment"]);
     let helper = ScriptedFunction::new("helper").spec(|spec| spec.triggers.clear()).step("help", &[]);
     (main, helper)
 }
 
 fn wait_for_event() -> Operation {
-    let field = Field::new("of", "main").expect("a field");
+    let field = EventField::new("of", "main").expect("a field");
     let wait = EventWait { events: vec!["word".into()], matching: EventMatch::Field(field) };
     Operation::WaitForEvent { wait: Arc::new(wait), timeout: HOUR }
 }
@@ -64,7 +66,7 @@ struct OutsideClients {
 impl OutsideClients {
     /// Posts the callback, even before the run waits for it. Sends the event once the run waits for
     /// it or has ended.
-    async fn act(&mut self, engine: &Engine, onlooker: &Engine) {
+    async fn send_open_requests(&mut self, engine: &Engine, onlooker: &Engine) {
         let Ok(runs) = onlooker.query().runs_of_event("once").await else { return };
         let Some(run) = runs.first().map(|run| run.run) else { return };
         if !self.signal {
@@ -84,7 +86,7 @@ impl OutsideClients {
 /// Works until every run has ended. If the fault kills the process, another process continues.
 /// Returns whether the fault occurred.
 async fn ends_well(pace: Pace, limited: bool, fault: InjectedFault, at: u32) -> bool {
-    let (main, helper) = everything(limited);
+    let (main, helper) = functions_with_every_step(limited);
     let (main_done, helper_done) = (main.executed(), helper.executed());
     let mut world = EngineFixture::new(vec![main.function(), helper.function()]).pace(pace);
     let faulty = FaultyBackend::new(world.memory.clone(), fault, at);
@@ -103,7 +105,7 @@ async fn ends_well(pace: Pace, limited: bool, fault: InjectedFault, at: u32) -> 
             if !ingested {
                 ingested = engine.intake().ingest(vec![event.clone()], None).await.is_ok();
             }
-            clients.act(&engine, &onlooker).await;
+            clients.send_open_requests(&engine, &onlooker).await;
             if world.clock.now() >= last_sweep + Duration::from_secs(60) {
                 last_sweep = world.clock.now();
                 engine.sweep().await.ok();
@@ -131,25 +133,25 @@ async fn ends_well(pace: Pace, limited: bool, fault: InjectedFault, at: u32) -> 
     assert_eq!(runs.len(), 1, "{place}");
     let detail = engine.query().run(runs[0].run).await.unwrap();
     assert_eq!(detail.summary.status, Status::Completed, "{place}: {detail:#?}");
-    check(&world, &engine, runs[0].run, &main_done, &place).await;
+    check_run(&world, &engine, runs[0].run, &main_done, &place).await;
     let journal = world.journal(&engine, runs[0].run).await;
     let came = |f: &Fact| matches!(f, Fact::EventDelivered { .. } | Fact::SignalReceived { .. });
-    assert_eq!(count(&journal, came), 2, "{place}: an event and a signal, once each: {journal:#?}");
+    assert_eq!(count_facts(&journal, came), 2, "{place}: an event and a signal, once each: {journal:#?}");
     if fault == InjectedFault::LoseReply {
         let conflicts = world.memory.counts().conflicts;
         assert_eq!(conflicts, 0, "{place}: a write was not recognized by its token (rule 1)");
     }
     for step in &detail.steps {
         if let Some(child) = step.child {
-            check(&world, &engine, child, &helper_done, &place).await;
+            check_run(&world, &engine, child, &helper_done, &place).await;
         }
     }
-    faulty.happened()
+    faulty.has_happened()
 }
 
 /// Checks that each body was executed only after the `StepStarted` of its attempt, and that each
 /// step has one outcome.
-async fn check(
+async fn check_run(
     world: &EngineFixture,
     engine: &Engine,
     run: stepladder_core::RunId,
@@ -159,10 +161,10 @@ async fn check(
     let journal = world.journal(engine, run).await;
     for entry in &journal {
         let Fact::StepSucceeded { step, .. } = &entry.fact else { continue };
-        let started = count(&journal, |f| matches!(f, Fact::StepStarted { step: s, .. } if s == step));
-        let succeeded = count(&journal, |f| matches!(f, Fact::StepSucceeded { step: s, .. } if s == step));
+        let started = count_facts(&journal, |f| matches!(f, Fact::StepStarted { step: s, .. } if s == step));
+        let succeeded = count_facts(&journal, |f| matches!(f, Fact::StepSucceeded { step: s, .. } if s == step));
         assert_eq!(succeeded, 1, "{place}: {step}");
-        assert!(executed.of(step) as usize <= started, "{place}: {step} executed without a start");
+        assert!(executed.count_of(step) as usize <= started, "{place}: {step} executed without a start");
     }
 }
 

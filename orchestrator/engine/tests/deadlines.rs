@@ -12,7 +12,7 @@ use stepladder_engine::ports::{Delivery, Queue};
 use stepladder_engine::{Config, Engine, EngineError};
 use stepladder_testkit::clock::SeededEntropy;
 use support::script::ScriptedFunction;
-use support::{EngineFixture, gated, only_run};
+use support::{EngineFixture, only_run, with_gated_step};
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -28,7 +28,7 @@ fn own_workers(config: &mut Config) {
 }
 
 /// Returns the expiry times of all leases in the journal.
-async fn leases(world: &EngineFixture, engine: &Engine) -> Vec<Timestamp> {
+async fn lease_ends(world: &EngineFixture, engine: &Engine) -> Vec<Timestamp> {
     let journal = world.journal(engine, only_run(engine).await).await;
     let lease = |fact: &Fact| match fact {
         Fact::StepStarted { lease_until, .. } => Some(*lease_until),
@@ -43,13 +43,13 @@ async fn a_function_with_separate_workers_has_their_timeout() {
         let script = ScriptedFunction::new(function).body_with("a", &[], with_timeout(600), |_| async { Ok(()) });
         let mut world = EngineFixture::new(vec![script.function()]).config(own_workers);
         let engine = world.engine();
-        world.go(&engine).await;
+        world.send_event(&engine).await;
         let now = world.clock.now();
         world.settle(&engine).await;
         let summary = engine.query().run(only_run(&engine).await).await.unwrap().summary;
         if fits {
             assert_eq!(summary.status, Status::Completed);
-            assert_eq!(leases(&world, &engine).await, [now + seconds(900) + engine.config().lease_margin]);
+            assert_eq!(lease_ends(&world, &engine).await, [now + seconds(900) + engine.config().lease_margin]);
         } else {
             assert_eq!(summary.error.unwrap().code(), Some("timeout-too-long"));
         }
@@ -71,7 +71,7 @@ async fn a_step_timeout_longer_than_that_of_the_functions_workers_is_refused() {
 }
 
 /// Receives the only visible wake.
-async fn visible(world: &EngineFixture) -> Delivery {
+async fn receive_visible(world: &EngineFixture) -> Delivery {
     assert_eq!(world.memory.next_due(), Some(world.clock.now()), "nothing is visible");
     let mut deliveries = world.memory.receive(9, seconds(150)).await.unwrap();
     assert_eq!(deliveries.len(), 1);
@@ -85,16 +85,20 @@ async fn an_invocation_without_enough_time_hands_its_step_to_a_fresh_one_once() 
     let executed = script.executed();
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     let spent = world.clock.now() + seconds(61);
-    engine.hop_until(visible(&world).await, spent).await.unwrap();
-    assert_eq!((executed.of("a"), world.memory.wakes()), (0, 1), "`a` did not start, and its wake was sent");
-    let fresh = visible(&world).await;
+    engine.hop_until(receive_visible(&world).await, spent).await.unwrap();
+    assert_eq!((executed.count_of("a"), world.memory.wakes()), (0, 1), "`a` did not start, and its wake was sent");
+    let fresh = receive_visible(&world).await;
     assert_eq!((&fresh.wake.cause, fresh.receives), (&WakeCause::Fresh(None), 1));
     engine.hop_until(fresh, spent).await.unwrap();
-    assert_eq!((executed.of("a"), executed.of("b")), (1, 0), "the fresh invocation starts the step");
-    assert_eq!(leases(&world, &engine).await, [spent + engine.config().lease_margin], "the lease is the invocation's");
-    assert_eq!(visible(&world).await.wake.cause, WakeCause::Next);
+    assert_eq!((executed.count_of("a"), executed.count_of("b")), (1, 0), "the fresh invocation starts the step");
+    assert_eq!(
+        lease_ends(&world, &engine).await,
+        [spent + engine.config().lease_margin],
+        "the lease is the invocation's"
+    );
+    assert_eq!(receive_visible(&world).await.wake.cause, WakeCause::Next);
 }
 
 #[tokio::test]
@@ -103,9 +107,9 @@ async fn an_invocation_starts_a_step_that_just_fits_into_its_time() {
     let executed = script.executed();
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    world.go(&engine).await;
-    engine.hop_until(visible(&world).await, world.clock.now() + seconds(62)).await.unwrap();
-    assert_eq!((executed.of("a"), world.memory.wakes()), (1, 0));
+    world.send_event(&engine).await;
+    engine.hop_until(receive_visible(&world).await, world.clock.now() + seconds(62)).await.unwrap();
+    assert_eq!((executed.count_of("a"), world.memory.wakes()), (1, 0));
 }
 
 #[tokio::test]
@@ -114,11 +118,11 @@ async fn a_step_with_its_own_wake_is_handed_over_by_name_and_once() {
     let executed = script.executed();
     let mut world = EngineFixture::new(vec![script.function()]).config(|config| config.side_by_side = 1);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.hop_once(&engine).await;
     let spent = world.clock.now() + seconds(9);
     for cause in [WakeCause::Step as fn(_) -> _, |step| WakeCause::Fresh(Some(step))] {
-        assert_eq!((executed.of("a"), executed.of("b")), (0, 0));
+        assert_eq!((executed.count_of("a"), executed.count_of("b")), (0, 0));
         let deliveries = world.memory.receive(9, seconds(150)).await.unwrap();
         let causes: Vec<_> = deliveries.iter().map(|delivery| delivery.wake.cause.clone()).collect();
         assert_eq!(causes, [cause("a".into()), cause("b".into())]);
@@ -126,7 +130,7 @@ async fn a_step_with_its_own_wake_is_handed_over_by_name_and_once() {
             engine.hop_until(delivery, spent).await.unwrap();
         }
     }
-    assert_eq!((executed.of("a"), executed.of("b")), (1, 1));
+    assert_eq!((executed.count_of("a"), executed.count_of("b")), (1, 1));
     world.settle_within(&engine, Duration::ZERO).await;
     assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
 }
@@ -140,19 +144,19 @@ async fn a_step_whose_lease_ends_before_its_body_starts_goes_to_a_fresh_invocati
         matches!(fact, Fact::StepStarted { attempt: 1, .. }).then_some(seconds(600))
     });
     let engine = world.engine_on(slow);
-    world.go(&engine).await;
-    engine.hop_until(visible(&world).await, world.clock.now() + seconds(100)).await.unwrap();
-    assert_eq!(executed.of("a"), 0);
-    assert_eq!(visible(&world).await.wake.cause, WakeCause::Fresh(None));
+    world.send_event(&engine).await;
+    engine.hop_until(receive_visible(&world).await, world.clock.now() + seconds(100)).await.unwrap();
+    assert_eq!(executed.count_of("a"), 0);
+    assert_eq!(receive_visible(&world).await.wake.cause, WakeCause::Fresh(None));
 }
 
 #[tokio::test]
 async fn a_stuck_body_is_failed_before_its_invocation_ends() {
-    let (script, begun, _open) = gated(ScriptedFunction::new("f"), "a", &[]);
+    let (script, begun, _open) = with_gated_step(ScriptedFunction::new("f"), "a", &[]);
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    world.go(&engine).await;
-    let (delivery, hopping) = (visible(&world).await, engine.clone());
+    world.send_event(&engine).await;
+    let (delivery, hopping) = (receive_visible(&world).await, engine.clone());
     let deadline = world.clock.now() + seconds(62);
     let hop = tokio::spawn(async move { hopping.hop_until(delivery, deadline).await });
     begun.notified().await;

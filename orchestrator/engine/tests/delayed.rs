@@ -19,7 +19,7 @@ async fn send(engine: &Engine, ts: Timestamp) -> EventId {
     engine.intake().ingest(vec![event], None).await.unwrap()[0]
 }
 
-fn world(limit: Option<u32>) -> (EngineFixture, Arc<Engine>) {
+fn fixture_with_limit(limit: Option<u32>) -> (EngineFixture, Arc<Engine>) {
     let script = ScriptedFunction::new("f").step("a", &[]).spec(|spec| {
         spec.concurrency.extend(limit.map(Concurrency::steps));
     });
@@ -30,7 +30,7 @@ fn world(limit: Option<u32>) -> (EngineFixture, Arc<Engine>) {
 
 #[tokio::test]
 async fn a_run_starts_at_the_time_of_its_event_and_not_before() {
-    let (world, engine) = world(None);
+    let (world, engine) = fixture_with_limit(None);
     let at = world.clock.now() + 3 * DAY;
     let event = send(&engine, at).await;
     world.settle_within(&engine, 3 * DAY - Duration::from_secs(1)).await;
@@ -45,7 +45,7 @@ async fn a_run_starts_at_the_time_of_its_event_and_not_before() {
 
 #[tokio::test]
 async fn a_fast_clock_of_a_sender_delays_nothing() {
-    let (world, engine) = world(None);
+    let (world, engine) = fixture_with_limit(None);
     let event = send(&engine, world.clock.now() + Duration::from_secs(60)).await;
     world.settle_within(&engine, Duration::from_secs(1)).await;
     assert_eq!(world.status(&engine, event).await, Status::Completed);
@@ -53,7 +53,7 @@ async fn a_fast_clock_of_a_sender_delays_nothing() {
 
 #[tokio::test]
 async fn a_delayed_run_is_enqueued_only_at_its_start_time() {
-    let (world, engine) = world(Some(1));
+    let (world, engine) = fixture_with_limit(Some(1));
     let later = send(&engine, world.clock.now() + DAY).await;
     let now = send(&engine, world.clock.now()).await;
     world.settle_within(&engine, Duration::from_secs(5)).await;
@@ -65,7 +65,7 @@ async fn a_delayed_run_is_enqueued_only_at_its_start_time() {
 
 #[tokio::test]
 async fn a_run_that_has_not_started_can_be_cancelled() {
-    let (world, engine) = world(None);
+    let (world, engine) = fixture_with_limit(None);
     let event = send(&engine, world.clock.now() + DAY).await;
     let run = world.runs(&engine, event).await.remove(0).summary.run;
     engine.control().cancel(run, "not needed").await.unwrap();
@@ -75,7 +75,7 @@ async fn a_run_that_has_not_started_can_be_cancelled() {
 
 #[tokio::test]
 async fn the_watchdog_replaces_the_lost_wake_of_a_delayed_run() {
-    let (world, engine) = world(None);
+    let (world, engine) = fixture_with_limit(None);
     let event = send(&engine, world.clock.now() + Duration::from_secs(600)).await;
     world.hop_once(&engine).await;
     world.memory.lose_wakes();

@@ -19,7 +19,7 @@ use stepladder_engine::executor::{
     Attempt, Execution, Executor, Finished, OpenError, PollResult, Polled, RunView, Unreachable,
 };
 use stepladder_engine::ports::{Commit, Commits, Queue};
-use support::script::{ScriptedFunction, fault};
+use support::script::{ScriptedFunction, retryable_failure};
 use support::{EngineFixture, only_run};
 
 const NAP: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ async fn hop(world: &EngineFixture, engine: &Arc<Engine>) {
 }
 
 /// Delivers the only wake of a run some milliseconds early. The run waits until `due`.
-async fn comes_early(world: &EngineFixture, engine: &Arc<Engine>, cause: WakeCause, due: Timestamp) {
+async fn wake_comes_early(world: &EngineFixture, engine: &Arc<Engine>, cause: WakeCause, due: Timestamp) {
     world.clock.set(due - Duration::from_millis(7));
     world.memory.lose_wakes();
     send(world, engine, cause).await;
@@ -52,13 +52,13 @@ async fn comes_early(world: &EngineFixture, engine: &Arc<Engine>, cause: WakeCau
 }
 
 fn sleeper(nap: Duration) -> ScriptedFunction {
-    ScriptedFunction::new("f").ask("nap", &[], Operation::SleepFor(nap))
+    ScriptedFunction::new("f").request("nap", &[], Operation::SleepFor(nap))
 }
 
 /// A function whose only step fails once.
-fn retried() -> ScriptedFunction {
+fn script_with_retry() -> ScriptedFunction {
     let options = StepOptions { backoff: Some(Backoff::Fixed(NAP)), ..StepOptions::default() };
-    let body = |n| async move { if n == 1 { Err(fault("once")) } else { Ok(()) } };
+    let body = |n| async move { if n == 1 { Err(retryable_failure("once")) } else { Ok(()) } };
     ScriptedFunction::new("f").body_with("a", &[], options, body)
 }
 
@@ -67,9 +67,9 @@ async fn a_wake_that_comes_before_its_sleep_ends_is_repeated() {
     for cause in [WakeCause::Due, WakeCause::Again, WakeCause::Fresh(None), WakeCause::Lease] {
         let mut world = EngineFixture::new(vec![sleeper(NAP).function()]);
         let engine = world.engine();
-        world.go(&engine).await;
+        world.send_event(&engine).await;
         world.hop_once(&engine).await;
-        comes_early(&world, &engine, cause, world.clock.now() + NAP).await;
+        wake_comes_early(&world, &engine, cause, world.clock.now() + NAP).await;
         assert_eq!((status(&engine).await, world.memory.wakes()), (Status::Completed, 0));
     }
 }
@@ -77,16 +77,16 @@ async fn a_wake_that_comes_before_its_sleep_ends_is_repeated() {
 #[tokio::test]
 async fn a_wake_that_comes_before_its_retry_is_repeated() {
     for side_by_side in [16, 1] {
-        let script = retried().step("b", &[]);
+        let script = script_with_retry().step("b", &[]);
         let executed = script.executed();
         let mut world = EngineFixture::new(vec![script.function()]).config(|config| config.side_by_side = side_by_side);
         let engine = world.engine();
-        world.go(&engine).await;
+        world.send_event(&engine).await;
         hop(&world, &engine).await;
-        assert_eq!(executed.of("a"), 1);
+        assert_eq!(executed.count_of("a"), 1);
         let cause = if side_by_side == 1 { WakeCause::Step("a".into()) } else { WakeCause::Due };
-        comes_early(&world, &engine, cause, world.clock.now() + NAP).await;
-        assert_eq!(executed.of("a"), 2);
+        wake_comes_early(&world, &engine, cause, world.clock.now() + NAP).await;
+        assert_eq!(executed.count_of("a"), 2);
         assert_eq!(status(&engine).await, Status::Completed);
     }
 }
@@ -95,18 +95,18 @@ async fn a_wake_that_comes_before_its_retry_is_repeated() {
 async fn a_wake_that_comes_before_the_handlers_retry_is_repeated() {
     let mut world = EngineFixture::new(vec![FailingOnceProgram::function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     hop(&world, &engine).await;
-    comes_early(&world, &engine, WakeCause::Due, world.clock.now() + NAP).await;
+    wake_comes_early(&world, &engine, WakeCause::Due, world.clock.now() + NAP).await;
     assert_eq!(status(&engine).await, Status::Completed);
 }
 
 #[tokio::test]
 async fn an_early_wake_that_makes_other_progress_is_repeated_too() {
-    let script = retried().ask("nap", &[], Operation::SleepFor(NAP * 2));
+    let script = script_with_retry().request("nap", &[], Operation::SleepFor(NAP * 2));
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     hop(&world, &engine).await;
     // the first of the two wakes executes the retry, and the second ends the sleep
     world.clock.advance(NAP);
@@ -124,7 +124,7 @@ async fn an_early_wake_that_makes_other_progress_is_repeated_too() {
 async fn a_repeated_wake_without_a_timer_sends_nothing_more() {
     let mut world = EngineFixture::new(vec![sleeper(NAP).function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.hop_once(&engine).await;
     let causes = [
         WakeCause::Created,
@@ -145,7 +145,7 @@ async fn a_repeated_wake_without_a_timer_sends_nothing_more() {
 async fn an_early_wake_is_not_repeated_for_a_timer_that_is_due_much_later() {
     let mut world = EngineFixture::new(vec![sleeper(NAP * 3).function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.hop_once(&engine).await;
     send(&world, &engine, WakeCause::Due).await;
     world.hop_once(&engine).await;
@@ -157,11 +157,11 @@ async fn repeated_timer_wakes_do_not_multiply() {
     let names: Vec<String> = (0..20).map(|n| format!("nap{n}")).collect();
     let script = (0..20).fold(ScriptedFunction::new("f"), |script, n| {
         let after: Vec<&str> = names[..n].last().map(String::as_str).into_iter().collect();
-        script.ask(&names[n], &after, Operation::SleepFor(NAP))
+        script.request(&names[n], &after, Operation::SleepFor(NAP))
     });
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.hop_once(&engine).await;
     for _ in 0..3 {
         send(&world, &engine, WakeCause::Due).await;
@@ -199,7 +199,7 @@ struct FailingOnceSession(u32);
 #[async_trait]
 impl Execution for FailingOnceSession {
     async fn poll(&mut self, _: Vec<RevealedOutcome>) -> Result<Polled, Unreachable> {
-        let result = if self.0 == 1 { Err(fault("once")) } else { Ok(stepladder_core::json::null()) };
+        let result = if self.0 == 1 { Err(retryable_failure("once")) } else { Ok(stepladder_core::json::null()) };
         Ok(PollResult::Ended(result).into())
     }
 
@@ -218,11 +218,11 @@ impl Execution for FailingOnceSession {
 async fn when_two_early_wakes_meet_the_second_is_repeated_for_the_later_timer() {
     let failing =
         |seconds| StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(seconds))), ..StepOptions::default() };
-    let once = |n| async move { if n == 1 { Err(fault("once")) } else { Ok(()) } };
+    let once = |n| async move { if n == 1 { Err(retryable_failure("once")) } else { Ok(()) } };
     let script = ScriptedFunction::new("f").body_with("a", &[], failing(3), once).body_with("b", &[], failing(4), once);
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.hop_once(&engine).await;
     world.memory.lose_wakes();
     world.clock.advance(Duration::from_secs(3));

@@ -95,7 +95,7 @@ async fn each_executed_step_is_one_record_under_the_lease_of_its_call() {
     let executor = Immediate::default();
     let mut world = EngineFixture::new(vec![executor.function(Vec::new())]).pace(Pace::WithinBudget);
     let engine = world.engine();
-    let event = world.go(&engine).await;
+    let event = world.send_event(&engine).await;
     world.settle(&engine).await;
     let detail = &world.runs(&engine, event).await[0];
     assert_eq!(detail.summary.status, Status::Completed);
@@ -112,7 +112,7 @@ async fn no_second_hop_calls_the_executor_for_the_run_meanwhile() {
     let executor = Immediate { gate: Some(gate.clone()), ..Immediate::default() };
     let mut world = EngineFixture::new(vec![executor.function(vec![Concurrency::steps(1)])]);
     let (engine, other) = (world.engine(), world.engine());
-    let event = world.go(&engine).await;
+    let event = world.send_event(&engine).await;
     let hop = support::spawn_hop(&world, &engine);
     for _ in 0..100 {
         tokio::task::yield_now().await;

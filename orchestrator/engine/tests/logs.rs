@@ -11,7 +11,7 @@ use stepladder_core::decide::Operation;
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_engine::Pace;
 use support::script::ScriptedFunction;
-use support::{EngineFixture, gated, only_run, overtake, spawn_hop};
+use support::{EngineFixture, only_run, spawn_hop, with_gated_step, write_conflicting_entry};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -55,7 +55,7 @@ impl Subscriber for CollectedMessages {
 }
 
 /// Returns the log lines of each `LogWritten` entry in a journal.
-fn lines(journal: &[Entry]) -> Vec<Vec<String>> {
+fn lines_by_attempt(journal: &[Entry]) -> Vec<Vec<String>> {
     let of = |entry: &Entry| match &entry.fact {
         Fact::LogWritten { lines, .. } => Some(lines.iter().map(|placed| placed.line.message.to_string()).collect()),
         _ => None,
@@ -63,7 +63,7 @@ fn lines(journal: &[Entry]) -> Vec<Vec<String>> {
     journal.iter().filter_map(of).collect()
 }
 
-fn numbered(n: usize) -> Vec<String> {
+fn numbered_lines(n: usize) -> Vec<String> {
     (0..n).map(|n| format!("line {n}")).collect()
 }
 
@@ -71,25 +71,25 @@ fn numbered(n: usize) -> Vec<String> {
 async fn a_log_line_is_recorded_and_logged_once_although_the_run_is_replayed() {
     let messages = CollectedMessages::default();
     let _guard = tracing::subscriber::set_default(messages.clone());
-    let script = ScriptedFunction::new("f").talks().step("a", &[]).step("b", &["a"]).step("c", &["b"]);
+    let script = ScriptedFunction::new("f").with_log_lines().step("a", &[]).step("b", &["a"]).step("c", &["b"]);
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.settle(&engine).await;
     let run = only_run(&engine).await;
-    assert_eq!(lines(&world.journal(&engine, run).await).concat(), numbered(4));
-    assert_eq!(*messages.0.lock().unwrap(), numbered(4));
+    assert_eq!(lines_by_attempt(&world.journal(&engine, run).await).concat(), numbered_lines(4));
+    assert_eq!(*messages.0.lock().unwrap(), numbered_lines(4));
     let said: Vec<_> =
         engine.query().run(run).await.unwrap().logs.iter().map(|log| log.line.message.to_string()).collect();
-    assert_eq!(said, numbered(4));
+    assert_eq!(said, numbered_lines(4));
 }
 
 #[tokio::test]
 async fn log_lines_are_recorded_between_the_entries_around_them() {
-    let script = ScriptedFunction::new("f").talks().step("a", &[]).step("b", &["a"]);
+    let script = ScriptedFunction::new("f").with_log_lines().step("a", &[]).step("b", &["a"]);
     let mut world = EngineFixture::new(vec![script.function()]).pace(Pace::WithinBudget);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.settle(&engine).await;
     let journal = world.journal(&engine, only_run(&engine).await).await;
     let kinds: String = journal
@@ -112,19 +112,19 @@ async fn a_write_with_a_conflict_logs_nothing_and_the_replay_logs_once() {
     let _guard = tracing::subscriber::set_default(messages.clone());
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         messages.0.lock().unwrap().clear();
-        let (script, begun, open) = gated(ScriptedFunction::new("f").talks(), "a", &[]);
+        let (script, begun, open) = with_gated_step(ScriptedFunction::new("f").with_log_lines(), "a", &[]);
         let mut world = EngineFixture::new(vec![script.step("b", &["a"]).function()]).pace(pace);
         let engine = world.engine();
-        world.go(&engine).await;
+        world.send_event(&engine).await;
         let hop = spawn_hop(&world, &engine);
         begun.notified().await;
-        overtake(&world, &engine).await;
+        write_conflicting_entry(&world, &engine).await;
         open.notify_one();
         hop.await.unwrap();
         world.settle(&engine).await;
         let run = only_run(&engine).await;
-        assert_eq!(lines(&world.journal(&engine, run).await).concat(), numbered(3), "{pace:?}");
-        assert_eq!(*messages.0.lock().unwrap(), numbered(3), "{pace:?}");
+        assert_eq!(lines_by_attempt(&world.journal(&engine, run).await).concat(), numbered_lines(3), "{pace:?}");
+        assert_eq!(*messages.0.lock().unwrap(), numbered_lines(3), "{pace:?}");
     }
 }
 
@@ -132,10 +132,10 @@ async fn a_write_with_a_conflict_logs_nothing_and_the_replay_logs_once() {
 async fn a_log_line_without_another_entry_is_written_by_itself() {
     let signal = Operation::WaitForSignal { timeout: Duration::from_secs(7_200) };
     let nap = Operation::SleepFor(Duration::from_secs(3_600));
-    let script = ScriptedFunction::new("f").talks().ask("word", &[], signal).ask("nap", &[], nap);
+    let script = ScriptedFunction::new("f").with_log_lines().request("word", &[], signal).request("nap", &[], nap);
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.hop_once(&engine).await;
     let run = only_run(&engine).await;
     let token =
@@ -144,7 +144,7 @@ async fn a_log_line_without_another_entry_is_written_by_itself() {
     for _ in 0..3 {
         world.hop_once(&engine).await;
     }
-    assert_eq!(lines(&world.journal(&engine, run).await), [["line 0"], ["line 1"]], "the nap is not over");
+    assert_eq!(lines_by_attempt(&world.journal(&engine, run).await), [["line 0"], ["line 1"]], "the nap is not over");
     world.settle(&engine).await;
-    assert_eq!(lines(&world.journal(&engine, run).await).concat(), numbered(3));
+    assert_eq!(lines_by_attempt(&world.journal(&engine, run).await).concat(), numbered_lines(3));
 }

@@ -34,11 +34,11 @@ async fn statuses(engine: &Engine) -> Vec<Status> {
 fn waits_at_once() -> (EngineFixture, Arc<Engine>, Arc<Engine>) {
     let wait = EventWait { events: vec!["word".into()], matching: EventMatch::Any };
     let ask = Operation::WaitForEvent { wait: Arc::new(wait), timeout: MINUTE };
-    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").ask("w", &[], ask).function()]);
+    let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").request("w", &[], ask).function()]);
     let other = world.engine();
     let (memory, worker) = (world.memory.clone(), other.clone());
     let hops: HookFuture = Box::pin(async move { support::hop_all(&memory, &worker).await });
-    let engine = world.engine_on(around::after(&world.memory, "create_runs", hops));
+    let engine = world.engine_on(around::with_hook_after(&world.memory, "create_runs", hops));
     (world, engine, other)
 }
 
@@ -52,7 +52,7 @@ async fn rule_31_an_event_is_not_delivered_to_a_run_that_a_later_event_of_its_re
         engine.intake().ingest(vec![event("word", "word")], None).await.expect("accepted");
         let run = support::only_run(&other).await;
         world.settle(&other).await;
-        let entered = support::count(&world.journal(&other, run).await, |fact| {
+        let entered = support::count_facts(&world.journal(&other, run).await, |fact| {
             matches!(fact, stepladder_core::Fact::EventDelivered { .. })
         });
         assert_eq!(entered, usize::from(received), "{request:?}");
@@ -67,7 +67,7 @@ async fn request_with_conflict(spec: impl FnOnce(&mut Spec)) -> (EngineFixture, 
     let interlude: HookFuture = Box::pin(async move {
         faster.intake().ingest(vec![event("go", "zero")], None).await.expect("accepted");
     });
-    let engine = world.engine_on(around::before(&world.memory, "create_runs", interlude));
+    let engine = world.engine_on(around::with_hook_before(&world.memory, "create_runs", interlude));
     let ids = engine.intake().ingest(vec![event("go", "one"), event("go", "two")], None).await.expect("accepted");
     (world, other, [ids[0].to_string(), ids[1].to_string()])
 }
@@ -121,7 +121,7 @@ async fn rule_31_a_throttle_keeps_the_order_of_a_request_after_a_conflict() {
 }
 
 /// Returns the stored id of the event that was sent with the id `id`.
-async fn stored(engine: &Engine, id: &str) -> EventId {
+async fn stored_event_id(engine: &Engine, id: &str) -> EventId {
     let events = engine.query().events(None, 10).await.expect("listed");
     let found = events.into_iter().find(|event| event.event.external_id.as_deref() == Some(id));
     found.expect("stored").event.id
@@ -139,11 +139,11 @@ async fn rule_31_an_event_that_a_parallel_attempt_assigned_to_the_run_joins_it_i
     let ended = support::only_run(&other).await;
     // a first attempt of the request dies after it has opened the run
     let request = || vec![event("go", "one"), event("go", "two"), event("go", "three")];
-    let dying = world.engine_on(around::lost(&world.memory, "change_flow_state"));
+    let dying = world.engine_on(around::with_lost_request(&world.memory, "change_flow_state"));
     dying.intake().ingest(request(), None).await.expect_err("the storage fails");
-    let run = RunId::started_by(stored(&other, "one").await, "f");
+    let run = RunId::started_by(stored_event_id(&other, "one").await, "f");
     // an earlier attempt had assigned the third event to a run that started without it
-    let key: Arc<str> = format!("met/f/{}", stored(&other, "three").await).into();
+    let key: Arc<str> = format!("met/f/{}", stored_event_id(&other, "three").await).into();
     let text = |run: RunId| -> Option<Arc<str>> { Some(run.to_string().into()) };
     let assign = move |seen, becomes| FlowStateChange { key: key.clone(), seen, becomes, until: Timestamp::MAX };
     world.memory.change_flow_state(vec![assign(None, text(ended))]).await.expect("written");
@@ -153,7 +153,7 @@ async fn rule_31_an_event_that_a_parallel_attempt_assigned_to_the_run_joins_it_i
     let interlude: HookFuture = Box::pin(async move {
         memory.change_flow_state(vec![assign(text(ended), text(run))]).await.expect("written");
     });
-    let engine = world.engine_on(around::after(&world.memory, "change_flow_state", interlude));
+    let engine = world.engine_on(around::with_hook_after(&world.memory, "change_flow_state", interlude));
     engine.intake().ingest(request(), None).await.expect("accepted");
     let joined = world.journal(&other, run).await.into_iter().filter_map(|entry| match entry.fact {
         Fact::EventJoined { event, .. } => event.external_id.clone(),
@@ -164,7 +164,7 @@ async fn rule_31_an_event_that_a_parallel_attempt_assigned_to_the_run_joins_it_i
 
 /// Returns a world whose function is cancelled by each `stop`, and whose store accepts events and
 /// runs with one call.
-fn stoppable(spec: impl FnOnce(&mut Spec)) -> EngineFixture {
+fn stoppable_function(spec: impl FnOnce(&mut Spec)) -> EngineFixture {
     let stop = CancelOn { event: "stop".into(), matching: CancelMatch::Any, within: None };
     let script = ScriptedFunction::new("f").spec(spec).spec(|spec| spec.flow.cancel_on.push(stop)).step("a", &[]);
     EngineFixture::new(vec![script.function()])
@@ -172,7 +172,7 @@ fn stoppable(spec: impl FnOnce(&mut Spec)) -> EngineFixture {
 
 #[tokio::test]
 async fn an_event_cancels_the_runs_that_are_created_with_it() {
-    let mut world = stoppable(|_| {});
+    let mut world = stoppable_function(|_| {});
     let engine = world.engine();
     engine.intake().ingest(vec![event("go", "go"), event("stop", "stop")], None).await.expect("accepted");
     assert_eq!(statuses(&engine).await, [Status::Cancelled]);
@@ -181,7 +181,7 @@ async fn an_event_cancels_the_runs_that_are_created_with_it() {
 #[tokio::test]
 async fn an_event_cancels_the_runs_that_flow_control_admits_after_it_is_stored() {
     let rate = Rate { limit: 9, period: MINUTE, burst: 9, key: None };
-    let mut world = stoppable(|spec| spec.flow.rate_limit = Some(rate));
+    let mut world = stoppable_function(|spec| spec.flow.rate_limit = Some(rate));
     let engine = world.engine();
     engine.intake().ingest(vec![event("go", "go"), event("stop", "stop")], None).await.expect("accepted");
     assert_eq!(statuses(&engine).await, [Status::Cancelled]);

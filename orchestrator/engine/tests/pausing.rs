@@ -30,7 +30,7 @@ async fn rule_21_a_run_enqueued_at_a_paused_function_reads_the_pause_once_more()
     let engine = world.engine_on(support::slow::before_park(world.memory.clone(), resumes));
     assert!(known.set(engine.clone()).is_ok());
     assert!(engine.functions().pause("f").await.expect("paused"));
-    let event = world.go(&engine).await;
+    let event = world.send_event(&engine).await;
     // 60 seconds are too short for any watchdog
     world.settle_within(&engine, Duration::from_secs(60)).await;
     assert_eq!(met.load(Ordering::SeqCst), 1, "the race happened");
@@ -42,7 +42,7 @@ async fn another_process_notices_a_pause_within_ten_seconds_and_reads_no_more_of
     let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let (one, other) = (world.engine(), world.engine());
     let status = async |world: &EngineFixture| {
-        let event = world.go(&one).await;
+        let event = world.send_event(&one).await;
         world.settle_within(&one, Duration::from_secs(1)).await;
         world.runs(&one, event).await[0].summary.status
     };

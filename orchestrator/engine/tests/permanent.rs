@@ -17,34 +17,34 @@ use stepladder_engine::ports::{LateWrite, StoreError};
 use stepladder_engine::{Engine, RunFilter, Workers};
 use stepladder_testkit::intercept::StorageCall;
 use support::logged::LogCollector;
-use support::refusing::{deliver, denied, refusing, tearing};
-use support::script::{ScriptedFunction, terminal};
-use support::{EngineFixture, gated, only_run, spawn_hop};
+use support::refusing::{deliver_times, denied_error, refusing, tearing};
+use support::script::{ScriptedFunction, terminal_failure};
+use support::{EngineFixture, only_run, spawn_hop, with_gated_step};
 
 /// The number of deliveries after which the queue turns a wake into a dead letter.
 const DELIVERIES: usize = 5;
 
-fn appends(call: &stepladder_testkit::intercept::StorageCall<'_>) -> bool {
+fn is_append(call: &stepladder_testkit::intercept::StorageCall<'_>) -> bool {
     call.commit.is_some_and(|commit| commit.append.is_some())
 }
 
 #[tokio::test]
 async fn rule_34_a_wake_fails_if_its_workers_writes_are_denied() {
-    let errors = LogCollector::of("stepladder::permanent");
+    let errors = LogCollector::for_target("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
     let script = ScriptedFunction::new("f").step("a", &[]);
     let executed = script.executed();
     let mut world = EngineFixture::new(vec![script.function()]);
-    let (backend, refuses) = refusing(&world.memory, |call| appends(call).then(denied));
+    let (backend, refuses) = refusing(&world.memory, |call| is_append(call).then(denied_error));
     let engine = world.engine_on(backend);
     engine.sweep().await.unwrap();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     let sends = world.memory.counts().sends;
-    assert_eq!(deliver(&world, &engine, DELIVERIES).await, [false; DELIVERIES], "each delivery fails");
+    assert_eq!(deliver_times(&world, &engine, DELIVERIES).await, [false; DELIVERIES], "each delivery fails");
     assert_eq!(world.memory.counts().sends, sends, "no wake is sent beside the one that fails");
     assert_eq!(errors.count("permanent error doing=\"move a run\""), DELIVERIES, "{:?}", errors.lines());
     assert!(errors.lines()[0].contains("AccessDeniedException"), "{:?}", errors.lines());
-    assert_eq!(executed.of("a"), 0, "no body is executed if its outcome cannot be written");
+    assert_eq!(executed.count_of("a"), 0, "no body is executed if its outcome cannot be written");
 
     // the error is fixed and the wake has become a dead letter; the watchdog continues the run
     refuses.store(false, SeqCst);
@@ -56,7 +56,7 @@ async fn rule_34_a_wake_fails_if_its_workers_writes_are_denied() {
 
 #[tokio::test]
 async fn rule_34_a_permanent_error_while_sending_a_wake_is_reported() {
-    let errors = LogCollector::of("stepladder::permanent");
+    let errors = LogCollector::for_target("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
     let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     // reads fail as if the table were throttled, and commits fail as if the queue were deleted
@@ -66,9 +66,9 @@ async fn rule_34_a_permanent_error_while_sending_a_wake_is_reported() {
         _ => None,
     });
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     let engine = world.engine_on(backend);
-    assert_eq!(deliver(&world, &engine, 1).await, [false]);
+    assert_eq!(deliver_times(&world, &engine, 1).await, [false]);
     assert_eq!(errors.count("permanent error doing=\"send a wake\""), 1, "{:?}", errors.lines());
 }
 
@@ -76,35 +76,35 @@ async fn rule_34_a_permanent_error_while_sending_a_wake_is_reported() {
 async fn rule_34_an_unreadable_journal_fails_its_wake_and_no_other() {
     let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     let broken = only_run(&engine).await;
-    let (backend, _) = refusing(&world.memory, move |call| unreadable(call, broken));
+    let (backend, _) = refusing(&world.memory, move |call| refuse_reads_of(call, broken));
     let engine = world.engine_on(backend);
-    assert_eq!(deliver(&world, &engine, DELIVERIES).await, [false; DELIVERIES]);
+    assert_eq!(deliver_times(&world, &engine, DELIVERIES).await, [false; DELIVERIES]);
     world.memory.lose_wakes();
-    let other = world.go(&engine).await;
+    let other = world.send_event(&engine).await;
     world.settle_within(&engine, Duration::from_secs(60)).await;
     assert_eq!(world.status(&engine, other).await, Status::Completed);
 }
 
-fn unreadable(call: &stepladder_testkit::intercept::StorageCall<'_>, run: RunId) -> Option<StoreError> {
+fn refuse_reads_of(call: &stepladder_testkit::intercept::StorageCall<'_>, run: RunId) -> Option<StoreError> {
     let is_it = call.name == "read" && format!("{:?}", call.arguments).contains(&format!("{run:?}"));
     is_it.then(|| StoreError::Unreadable("record 0: unknown variant `FactOfTomorrow`".into()))
 }
 
 #[tokio::test]
 async fn rule_34_an_unreadable_run_does_not_stop_the_sweep() {
-    let errors = LogCollector::of("stepladder::permanent");
+    let errors = LogCollector::for_target("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
     let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let engine = world.engine();
     engine.sweep().await.unwrap();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     let broken = only_run(&engine).await;
     world.clock.advance(Duration::from_secs(600));
-    let other = world.go(&engine).await;
+    let other = world.send_event(&engine).await;
     world.memory.lose_wakes();
-    let (backend, refuses) = refusing(&world.memory, move |call| unreadable(call, broken));
+    let (backend, refuses) = refusing(&world.memory, move |call| refuse_reads_of(call, broken));
     let engine = world.engine_on(backend);
     // neither run has had a wake for hours, and the watchdog of the unreadable run is due first
     world.clock.advance(Duration::from_secs(3 * 3_600));
@@ -132,10 +132,10 @@ async fn rule_34_a_local_wake_that_meets_a_permanent_error_backs_off() {
     let refused = support::slow::on_refusing_disk(world.memory.clone(), full.clone());
     let engine = world.engine_on(refused);
     let healthy = world.engine();
-    world.go(&healthy).await;
+    world.send_event(&healthy).await;
     let mut waits = Vec::new();
     for _ in 0..9 {
-        assert_eq!(deliver(&world, &engine, 1).await, [true], "the queue delivers it later");
+        assert_eq!(deliver_times(&world, &engine, 1).await, [true], "the queue delivers it later");
         waits.push(world.memory.next_due().unwrap().since(world.clock.now()).as_secs());
     }
     // the longest delay is the visibility timeout of a delivery
@@ -148,7 +148,7 @@ async fn rule_34_a_local_wake_that_meets_a_permanent_error_backs_off() {
 /// A worker must not call a deleted queue every second forever.
 #[tokio::test]
 async fn rule_34_a_worker_backs_off_from_a_queue_that_refuses() {
-    let errors = LogCollector::of("stepladder::permanent");
+    let errors = LogCollector::for_target("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
     let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let (backend, _) = refusing(&world.memory, |call| {
@@ -170,13 +170,13 @@ async fn rule_34_a_worker_backs_off_from_a_queue_that_refuses() {
 
 #[tokio::test]
 async fn a_run_is_counted_as_started_once_however_often_its_writes_fail() {
-    let logged = LogCollector::of("stepladder::run");
+    let logged = LogCollector::for_target("stepladder::run");
     let _guard = tracing::subscriber::set_default(logged.clone());
     let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
-    let (backend, refuses) = refusing(&world.memory, |call| appends(call).then(denied));
+    let (backend, refuses) = refusing(&world.memory, |call| is_append(call).then(denied_error));
     let engine = world.engine_on(backend);
-    world.go(&engine).await;
-    deliver(&world, &engine, 4).await;
+    world.send_event(&engine).await;
+    deliver_times(&world, &engine, 4).await;
     assert_eq!(logged.lines(), [] as [String; 0], "nothing was written, so nothing has happened");
     refuses.store(false, SeqCst);
     world.settle(&engine).await;
@@ -186,36 +186,36 @@ async fn a_run_is_counted_as_started_once_however_often_its_writes_fail() {
 
 #[tokio::test]
 async fn an_outcome_is_counted_once_when_it_is_written() {
-    let logged = LogCollector::of("stepladder::run");
+    let logged = LogCollector::for_target("stepladder::run");
     let _guard = tracing::subscriber::set_default(logged.clone());
     let script = ScriptedFunction::new("f").step("a", &[]);
     let executed = script.executed();
     let mut world = EngineFixture::new(vec![script.function()]);
     let outcome = |call: &stepladder_testkit::intercept::StorageCall<'_>| {
         let entries = call.commit?.append.as_ref()?.record.entries.iter();
-        entries.into_iter().any(|e| matches!(e.fact, Fact::StepSucceeded { .. })).then(denied)
+        entries.into_iter().any(|e| matches!(e.fact, Fact::StepSucceeded { .. })).then(denied_error)
     };
     let (backend, refuses) = refusing(&world.memory, outcome);
     let engine = world.engine_on(backend);
-    world.go(&engine).await;
-    assert_eq!(deliver(&world, &engine, 1).await, [false]);
-    assert_eq!((executed.of("a"), logged.count("step succeeded")), (1, 0), "{:?}", logged.lines());
+    world.send_event(&engine).await;
+    assert_eq!(deliver_times(&world, &engine, 1).await, [false]);
+    assert_eq!((executed.count_of("a"), logged.count("step succeeded")), (1, 0), "{:?}", logged.lines());
     refuses.store(false, SeqCst);
     world.settle(&engine).await;
-    assert_eq!((executed.of("a"), logged.count("step succeeded")), (2, 1), "{:?}", logged.lines());
+    assert_eq!((executed.count_of("a"), logged.count("step succeeded")), (2, 1), "{:?}", logged.lines());
     assert_eq!((logged.count("run started"), logged.count("step interrupted")), (1, 1));
 }
 
 #[tokio::test]
 async fn a_run_that_collects_events_is_counted_as_started() {
-    let logged = LogCollector::of("stepladder::run");
+    let logged = LogCollector::for_target("stepladder::run");
     let _guard = tracing::subscriber::set_default(logged.clone());
     let batch = Batch { size: 2, timeout: Duration::from_secs(60), key: None };
     let script = ScriptedFunction::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]);
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    world.go(&engine).await;
-    world.go(&engine).await;
+    world.send_event(&engine).await;
+    world.send_event(&engine).await;
     world.settle(&engine).await;
     assert_eq!((logged.count("run started"), logged.count("run ended")), (1, 1), "{:?}", logged.lines());
 }
@@ -223,14 +223,14 @@ async fn a_run_that_collects_events_is_counted_as_started() {
 /// Every end of a run is counted, even if the handler never ran.
 #[tokio::test]
 async fn a_run_that_fails_before_its_handler_and_a_skipped_run_are_counted() {
-    let logged = LogCollector::of("stepladder::run");
+    let logged = LogCollector::for_target("stepladder::run");
     let _guard = tracing::subscriber::set_default(logged.clone());
     let key = || Some(Expr::compile("event.data.missing").unwrap());
     let fails = ScriptedFunction::new("f")
         .spec(|spec| spec.concurrency.push(Concurrency { key: key(), ..Concurrency::steps(1) }));
     let mut world = EngineFixture::new(vec![fails.step("a", &[]).function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.settle(&engine).await;
     assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Failed);
     assert_eq!(logged.count("run ended function=f status=Failed"), 1, "{:?}", logged.lines());
@@ -239,8 +239,8 @@ async fn a_run_that_fails_before_its_handler_and_a_skipped_run_are_counted() {
     let limited = ScriptedFunction::new("g").spec(|spec| spec.flow.rate_limit = Some(once)).step("a", &[]);
     let mut world = EngineFixture::new(vec![limited.function()]);
     let engine = world.engine();
-    world.go(&engine).await;
-    world.go(&engine).await;
+    world.send_event(&engine).await;
+    world.send_event(&engine).await;
     world.settle(&engine).await;
     let counts = ["Completed", "Skipped"].map(|end| logged.count(&format!("run ended function=g status={end}")));
     assert_eq!(counts, [1, 1], "{:?}", logged.lines());
@@ -251,26 +251,26 @@ async fn a_run_that_fails_before_its_handler_and_a_skipped_run_are_counted() {
 #[tokio::test]
 async fn rule_34_wakes_of_a_wait_queue_do_not_multiply_while_writes_are_denied() {
     let script = ScriptedFunction::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1)));
-    let (script, begun, finish) = gated(script, "a", &[]);
+    let (script, begun, finish) = with_gated_step(script, "a", &[]);
     let mut world = EngineFixture::new(vec![script.function()]);
     let healthy = world.engine();
-    world.go(&healthy).await;
+    world.send_event(&healthy).await;
     let first = spawn_hop(&world, &healthy);
     begun.notified().await;
     for _ in 0..3 {
-        world.go(&healthy).await;
+        world.send_event(&healthy).await;
         world.hop_once(&healthy).await;
     }
     finish.notify_one();
     first.await.unwrap();
     // the slot is free and three tickets wait; from here on, the store refuses every write
     let writes = |call: &stepladder_testkit::intercept::StorageCall<'_>| {
-        appends(call) || matches!(call.name, "acquire" | "release")
+        is_append(call) || matches!(call.name, "acquire" | "release")
     };
-    let (backend, refuses) = refusing(&world.memory, move |call| writes(call).then(denied));
+    let (backend, refuses) = refusing(&world.memory, move |call| writes(call).then(denied_error));
     let denied_engine = world.engine_on(backend);
     let sends = world.memory.counts().sends;
-    deliver(&world, &denied_engine, 100).await;
+    deliver_times(&world, &denied_engine, 100).await;
     let sent = world.memory.counts().sends - sends;
     assert!(sent <= 12, "{sent} wakes were sent by 100 deliveries");
 
@@ -296,12 +296,12 @@ async fn finishing_is_denied(
 ) -> (EngineFixture, Arc<Engine>) {
     let handler = ScriptedFunction::new("handler").spec(|spec| spec.triggers.clear()).step("b", &[]);
     let mut world = EngineFixture::new(vec![script.function(), handler.function()]);
-    let (backend, refuses) = tearing(&world.memory, move |call| denies(call).then(denied));
+    let (backend, refuses) = tearing(&world.memory, move |call| denies(call).then(denied_error));
     let engine = world.engine_on(backend);
     engine.sweep().await.unwrap();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     let run = only_run(&engine).await;
-    assert_eq!(deliver(&world, &engine, DELIVERIES).await, [false; DELIVERIES]);
+    assert_eq!(deliver_times(&world, &engine, DELIVERIES).await, [false; DELIVERIES]);
     world.memory.lose_wakes();
     let journal = world.journal(&engine, run).await;
     assert!(journal.last().is_some_and(|entry| entry.fact.is_end()), "{journal:?}");
@@ -309,7 +309,7 @@ async fn finishing_is_denied(
     assert_eq!(engine.query().runs(live.clone()).await.unwrap().runs.len(), 1);
     world.clock.advance(Duration::from_secs(3_700));
     engine.sweep().await.unwrap();
-    assert_eq!(deliver(&world, &engine, DELIVERIES).await, [false; DELIVERIES]);
+    assert_eq!(deliver_times(&world, &engine, DELIVERIES).await, [false; DELIVERIES]);
     world.memory.lose_wakes();
     assert_eq!(engine.query().runs(live.clone()).await.unwrap().runs.len(), 1);
     refuses.store(false, SeqCst);
@@ -336,7 +336,7 @@ async fn the_watchdog_marks_the_row_of_an_ended_run() {
 #[tokio::test]
 async fn the_watchdog_starts_the_on_failure_handler_of_a_failed_run() {
     let script = ScriptedFunction::new("f").spec(|spec| spec.on_failure = Some("handler".into()));
-    let script = script.body("a", &[], async |_| Err(terminal("broken")));
+    let script = script.body("a", &[], async |_| Err(terminal_failure("broken")));
     let starts_a_handler =
         |call: &StorageCall<'_>| call.name == "create_runs" && format!("{:?}", call.arguments).contains("Failure {");
     let (_, engine) = finishing_is_denied(script, starts_a_handler).await;

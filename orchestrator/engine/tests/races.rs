@@ -14,7 +14,7 @@ use stepladder_engine::clock::Clock;
 use stepladder_engine::{Engine, RunFilter};
 use support::around::{self, HookFuture};
 use support::script::ScriptedFunction;
-use support::{EngineFixture, count};
+use support::{EngineFixture, count_facts};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -43,13 +43,13 @@ async fn rule_17_an_event_too_late_for_its_batch_starts_the_next() {
         assert_eq!(runs(&worker).await[0].1, Status::Completed, "the batch has started before the event joins it");
     });
     // the event is assigned to the batch, and then the batch starts without it
-    let late = world.engine_on(around::after(&world.memory, "change_flow_state", begins));
+    let late = world.engine_on(around::with_hook_after(&world.memory, "change_flow_state", begins));
     send(&late, "two").await;
     world.settle(&other).await;
     let runs = runs(&other).await;
     assert_eq!(runs.iter().map(|(_, status)| *status).collect::<Vec<_>>(), [Status::Completed; 2]);
     for (run, _) in runs {
-        let joined = count(&world.journal(&other, run).await, |fact| matches!(fact, Fact::EventJoined { .. }));
+        let joined = count_facts(&world.journal(&other, run).await, |fact| matches!(fact, Fact::EventJoined { .. }));
         assert_eq!(joined, 0, "each run has only its own event");
     }
 }
@@ -67,7 +67,11 @@ async fn rule_31_events_of_an_interrupted_request_join_a_batch_in_order() {
             let event = |id: &&str| NewEvent::new("go", json::empty_object()).with_id(*id);
             ids.iter().map(event).collect::<Vec<_>>()
         };
-        let dies = world.engine_on(around::after(&world.memory, "change_flow_state", Box::pin(std::future::pending())));
+        let dies = world.engine_on(around::with_hook_after(
+            &world.memory,
+            "change_flow_state",
+            Box::pin(std::future::pending()),
+        ));
         let mut dying = Box::pin(dies.intake().ingest(request(&["one", "two"]), None));
         assert!(futures::poll!(&mut dying).is_pending());
         drop(dying);
@@ -93,7 +97,7 @@ async fn a_bound_run_that_is_created_after_its_callers_end_does_nothing() {
     let called = ScriptedFunction::new("called").spec(|spec| spec.triggers.clear()).step("a", &[]);
     let executed = called.executed();
     let mut world =
-        EngineFixture::new(vec![ScriptedFunction::new("f").ask("call", &[], call).function(), called.function()]);
+        EngineFixture::new(vec![ScriptedFunction::new("f").request("call", &[], call).function(), called.function()]);
     let other = world.engine();
     send(&other, "one").await;
     let (memory, canceller) = (world.memory.clone(), other.clone());
@@ -103,12 +107,12 @@ async fn a_bound_run_that_is_created_after_its_callers_end_does_nothing() {
         support::hop_all(&memory, &canceller).await;
     });
     // the journal of the caller contains the call, but the called run does not exist yet
-    let caller = world.engine_on(around::before(&world.memory, "create_runs", cancels));
+    let caller = world.engine_on(around::with_hook_before(&world.memory, "create_runs", cancels));
     support::hop_all(&world.memory, &caller).await;
     world.settle(&other).await;
     let runs = runs(&other).await;
     assert_eq!(runs.iter().map(|(_, status)| *status).collect::<Vec<_>>(), [Status::Cancelled; 2], "{runs:?}");
-    assert_eq!(executed.of("a"), 0);
+    assert_eq!(executed.count_of("a"), 0);
 }
 
 #[tokio::test]
@@ -119,7 +123,7 @@ async fn rule_22_a_waiting_run_finds_the_slot_of_a_run_that_ended_after_its_limi
         let sleep = Operation::SleepFor(MINUTE);
         ScriptedFunction::new("f")
             .spec(|spec| spec.concurrency = limits)
-            .ask("s", &[], sleep)
+            .request("s", &[], sleep)
             .step("a", &["s"])
             .function()
     };

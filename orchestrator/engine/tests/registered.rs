@@ -96,7 +96,7 @@ async fn other_processes_know_a_registered_function_within_two_seconds() {
     let other = Process::new(&mut world, vec![script("known")], vec![script("new")]);
     let known = |engine: Arc<Engine>| {
         let world = &world;
-        async move { runs_of(world, &engine, world.go(&engine).await).await.len() }
+        async move { runs_of(world, &engine, world.send_event(&engine).await).await.len() }
     };
     assert_eq!((known(one.engine.clone()).await, known(other.engine.clone()).await), (1, 1));
     assert!(one.register("app", &[config("new")]).await.expect("registered"));
@@ -117,7 +117,7 @@ async fn a_busy_process_reads_the_version_once_in_two_seconds_and_an_idle_one_do
     assert_eq!(reads(&world), 0, "a process that has no request reads nothing");
     for round in 1..=3 {
         for _ in 0..10 {
-            world.go(&process.engine).await;
+            world.send_event(&process.engine).await;
             hop_all(&world.memory, &process.engine).await;
         }
         assert_eq!(reads(&world), round, "20 requests, one reading");
@@ -127,9 +127,9 @@ async fn a_busy_process_reads_the_version_once_in_two_seconds_and_an_idle_one_do
     assert_eq!(reads(&world), 3);
     // the version has changed: the apps are read, too, and only once
     world.memory.put_registration(0, registration("app", &[])).await.expect("an answer");
-    world.go(&process.engine).await;
+    world.send_event(&process.engine).await;
     world.clock.advance(REFRESH_AFTER);
-    world.go(&process.engine).await;
+    world.send_event(&process.engine).await;
     assert_eq!(reads(&world), 3 + 2 + 1);
 }
 
@@ -137,7 +137,7 @@ async fn a_busy_process_reads_the_version_once_in_two_seconds_and_an_idle_one_do
 async fn a_process_without_a_front_end_never_reads_registrations() {
     let mut world = EngineFixture::new(vec![script("known").function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.settle(&engine).await;
     assert_eq!(reads(&world), 0);
 }
@@ -156,7 +156,7 @@ async fn a_function_that_is_registered_late_misses_no_event_wake_or_call() {
             Ok(())
         }
     });
-    let caller = caller.ask("call", &["gate"], call);
+    let caller = caller.request("call", &["gate"], call);
     let mut world = world().pace(stepladder_engine::Pace::WithinBudget);
     let one = Process::new(&mut world, vec![caller.clone()], vec![script("new"), script("wakes")]);
     let other = Process::new(&mut world, vec![caller], vec![script("new"), script("wakes")]);
@@ -167,12 +167,12 @@ async fn a_function_that_is_registered_late_misses_no_event_wake_or_call() {
 
     // an event: the other process has read the version at this very time
     one.register("app", &[config("new")]).await.expect("registered");
-    let event = world.go(&other.engine).await;
+    let event = world.send_event(&other.engine).await;
     assert_eq!(runs_of(&world, &other.engine, event).await, [("new".to_owned(), Status::Scheduled)]);
 
     // a wake
     one.register("app", &[config("new"), config("wakes")]).await.expect("registered");
-    let event = world.go(&one.engine).await;
+    let event = world.send_event(&one.engine).await;
     hop_all(&world.memory, &other.engine).await;
     let both = ["new", "wakes"].map(|id| (id.to_owned(), Status::Completed));
     assert_eq!(runs_of(&world, &other.engine, event).await, both);
@@ -282,7 +282,7 @@ fn nightly(version: &'static str, name: &str) -> ScriptedFunction {
     ScriptedFunction::new("f")
         .version(version)
         .step("first", &[])
-        .ask("night", &["first"], night)
+        .request("night", &["first"], night)
         .step(name, &["night"])
 }
 
@@ -294,7 +294,7 @@ async fn a_run_goes_on_under_its_version_while_that_is_registered() {
         let process = Process::new(&mut world, Vec::new(), codes);
         let versions = ["1", "2"].map(|version| FunctionConfig { version: Some(version.into()), ..config("f") });
         process.register("app", &versions[..1]).await.expect("registered");
-        let event = world.go(&process.engine).await;
+        let event = world.send_event(&process.engine).await;
         world.settle_within(&process.engine, Duration::from_secs(60)).await;
         let kept = if keeps_old { &versions[..] } else { &versions[1..] };
         assert!(process.register("app", kept).await.expect("registered"));
@@ -302,7 +302,7 @@ async fn a_run_goes_on_under_its_version_while_that_is_registered() {
         let run = world.runs(&process.engine, event).await.remove(0);
         assert_eq!((run.summary.status, run.version.as_deref()), (Status::Completed, Some("1")), "{last}");
         assert!(run.steps.iter().any(|step| &*step.id == last), "{run:?}");
-        let event = world.go(&process.engine).await;
+        let event = world.send_event(&process.engine).await;
         world.settle(&process.engine).await;
         let run = world.runs(&process.engine, event).await.remove(0);
         assert_eq!(run.version.as_deref(), Some("2"), "a new run starts under the newest version");
@@ -315,12 +315,15 @@ async fn the_runs_of_a_removed_app_wait_until_it_is_registered_again() {
     let process = Process::new(&mut world, Vec::new(), vec![nightly("1", "last")]);
     let functions = [FunctionConfig { version: Some("1".into()), ..config("f") }];
     process.register("app", &functions).await.expect("registered");
-    let event = world.go(&process.engine).await;
+    let event = world.send_event(&process.engine).await;
     world.settle_within(&process.engine, Duration::from_secs(60)).await;
     process.stored.remove("app").await.expect("removed");
     world.settle_within(&process.engine, Duration::from_secs(2 * 86_400)).await;
     assert_eq!(world.status(&process.engine, event).await, Status::Running);
-    assert!(world.runs(&process.engine, world.go(&process.engine).await).await.is_empty(), "no event starts it");
+    assert!(
+        world.runs(&process.engine, world.send_event(&process.engine).await).await.is_empty(),
+        "no event starts it"
+    );
     process.register("app", &functions).await.expect("registered");
     world.settle(&process.engine).await;
     assert_eq!(world.status(&process.engine, event).await, Status::Completed);
@@ -351,7 +354,7 @@ async fn a_stored_app_that_does_not_fit_is_left_out_and_the_others_are_not() {
     };
     assert!(unreadable.contains("field `retry.backoff` of function `g`"), "{unreadable}");
     assert!(taken.contains("function `built-in` of app `older` is compiled into this program"), "{taken}");
-    let event = world.go(&process.engine).await;
+    let event = world.send_event(&process.engine).await;
     world.settle(&process.engine).await;
     let both = ["built-in", "f"].map(|id| (id.to_owned(), Status::Completed));
     assert_eq!(runs_of(&world, &process.engine, event).await, both);

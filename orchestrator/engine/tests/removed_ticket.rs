@@ -18,7 +18,7 @@ use stepladder_testkit::intercept::{Intercept, InterceptedBackend, StorageCall};
 use stepladder_testkit::memory::Memory;
 use support::EngineFixture;
 use support::around::HookFuture;
-use support::script::{ScriptedFunction, fault};
+use support::script::{ScriptedFunction, retryable_failure};
 use tokio::sync::{Mutex, Notify};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -77,7 +77,7 @@ async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
             }
             s.notify_one();
             o.notified().await;
-            Err(fault("not this time"))
+            Err(retryable_failure("not this time"))
         }
     });
     let script = script.spec(|spec| {
@@ -86,7 +86,7 @@ async fn a_step_whose_retry_relied_on_a_removed_ticket_is_woken() {
     });
     let mut world = EngineFixture::new(vec![script.function()]).pace(Pace::StepPerInvocation);
     let (memory, clock, other) = (world.memory.clone(), world.clock.clone(), world.engine());
-    let event = world.go(&other).await;
+    let event = world.send_event(&other).await;
     world.hop_once(&other).await;
     let run = world.runs(&other, event).await[0].summary.run;
 
@@ -153,7 +153,7 @@ async fn a_resumed_run_that_relied_on_a_removed_ticket_is_woken() {
         .try_acquire(std::slice::from_ref(&limit), &first, clock.now() + 3_600 * SECOND, clock.now())
         .await
         .expect("acquired");
-    let event = world.go(&other).await;
+    let event = world.send_event(&other).await;
     // the run is enqueued, and its first lease wake is an hour ahead
     world.hop_once(&other).await;
     let run = world.runs(&other, event).await[0].summary.run;

@@ -12,7 +12,7 @@ use stepladder_core::waiting::{EventMatch, EventWait};
 use stepladder_core::{NewEvent, RunId, Status, json};
 use stepladder_engine::{Engine, RerunOptions};
 use support::script::ScriptedFunction;
-use support::{EngineFixture, count, only_run};
+use support::{EngineFixture, count_facts, only_run};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -25,7 +25,7 @@ async fn rerun(engine: &Engine, run: RunId, from_step: Option<&str>) -> Result<R
 async fn a_run_of_an_unregistered_function_is_not_rerun() {
     let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.settle(&engine).await;
     let run = only_run(&engine).await;
     world.functions.clear();
@@ -50,7 +50,7 @@ async fn a_rerun_of_a_batch_has_all_of_its_events() {
     world.settle(&engine).await;
     assert_eq!(engine.query().run(again).await.expect("a run").summary.status, Status::Completed);
     for run in [run, again] {
-        let joined = count(&world.journal(&engine, run).await, |fact| matches!(fact, Fact::EventJoined { .. }));
+        let joined = count_facts(&world.journal(&engine, run).await, |fact| matches!(fact, Fact::EventJoined { .. }));
         assert_eq!(joined, 2, "its own event, and two more");
     }
 }
@@ -64,11 +64,11 @@ async fn outcomes_larger_than_a_run_may_keep_are_not_copied() {
         Operation::WaitForEvent { wait: Arc::new(wait), timeout: HOUR }
     };
     let names: Vec<String> = (0..12).map(|n| format!("w{n}")).collect();
-    let waits = names.iter().fold(ScriptedFunction::new("f"), |script, name| script.ask(name, &[], wait()));
+    let waits = names.iter().fold(ScriptedFunction::new("f"), |script, name| script.request(name, &[], wait()));
     let names: Vec<&str> = names.iter().map(|name| &**name).collect();
     let mut world = EngineFixture::new(vec![waits.step("last", &names).function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.hop_once(&engine).await;
     let data = json::to_json(&serde_json::json!({ "text": "x".repeat(3_000_000) })).expect("JSON");
     engine.intake().ingest(vec![NewEvent::new("word", data)], None).await.expect("accepted");

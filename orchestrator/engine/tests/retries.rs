@@ -14,7 +14,7 @@ use stepladder_core::journal::{Entry, Fact};
 use stepladder_engine::Pace;
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Backend, Queue, StoreError, StoreResult};
-use stepladder_engine::retries::{StorageRetries, time_left, within};
+use stepladder_engine::retries::{StorageRetries, run_within, time_left};
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_testkit::intercept::{Intercept, InterceptedBackend, StorageCall};
 use stepladder_testkit::memory::Memory;
@@ -26,17 +26,17 @@ const RETRIES: StorageRetries =
 
 #[test]
 fn waits_double_up_to_the_longest_and_may_be_none() {
-    let longest = |failed| (0..1_000).map(|random| RETRIES.wait(failed, random)).max().unwrap().as_millis();
+    let longest = |failed| (0..1_000).map(|random| RETRIES.wait_after(failed, random)).max().unwrap().as_millis();
     assert_eq!([1, 2, 3, 4, 99].map(longest), [50, 100, 200, 200, 200]);
-    assert_eq!((1..9).map(|failed| RETRIES.wait(failed, 0)).max(), Some(Duration::ZERO));
-    assert_eq!((0..1_000).map(|random| StorageRetries::at_once().wait(3, random)).max(), Some(Duration::ZERO));
+    assert_eq!((1..9).map(|failed| RETRIES.wait_after(failed, 0)).max(), Some(Duration::ZERO));
+    assert_eq!((0..1_000).map(|random| StorageRetries::at_once().wait_after(3, random)).max(), Some(Duration::ZERO));
 }
 
 /// Repeats a call that always fails. Returns the number of attempts, and the total time.
-async fn repeat(clock: &Arc<VirtualClock>) -> (u32, Duration) {
+async fn repeat_failing_call(clock: &Arc<VirtualClock>) -> (u32, Duration) {
     let (began, mut failed) = (clock.now(), 1);
     loop {
-        let pause = RETRIES.pause(&**clock, failed, 50);
+        let pause = RETRIES.pause_before_retry(&**clock, failed, 50);
         futures::pin_mut!(pause);
         // sets the clock to the time for which the loop sleeps, and no further
         let mut paused = futures::poll!(&mut pause);
@@ -55,17 +55,21 @@ async fn repeat(clock: &Arc<VirtualClock>) -> (u32, Duration) {
 #[tokio::test]
 async fn a_call_is_made_five_times() {
     let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(0)));
-    assert_eq!(repeat(&clock).await, (5, Duration::from_millis(200)), "four waits of 50 ms");
+    assert_eq!(repeat_failing_call(&clock).await, (5, Duration::from_millis(200)), "four waits of 50 ms");
 }
 
 #[tokio::test]
 async fn no_wait_reaches_the_deadline() {
     let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(0)));
     let at = |millis| Timestamp::from_millis(millis);
-    let (times, took) = within(clock.clone(), at(120), repeat(&clock)).await;
+    let (times, took) = run_within(clock.clone(), at(120), repeat_failing_call(&clock)).await;
     assert_eq!((times, took), (3, Duration::from_millis(100)));
-    assert_eq!(within(clock.clone(), at(100), repeat(&clock)).await, (1, Duration::ZERO), "it is over");
-    assert_eq!(within(clock.clone(), at(1_000), async { time_left() }).await, Some(Duration::from_millis(900)));
+    assert_eq!(
+        run_within(clock.clone(), at(100), repeat_failing_call(&clock)).await,
+        (1, Duration::ZERO),
+        "it is over"
+    );
+    assert_eq!(run_within(clock.clone(), at(1_000), async { time_left() }).await, Some(Duration::from_millis(900)));
     assert_eq!(time_left(), None);
 }
 
@@ -141,7 +145,7 @@ async fn brown_hop(refuses: u32, repeats: bool, left: Duration) -> BrownOutResul
     let storage = BrownOutStorage { memory, clock, answers_at, refuses: refuses.into(), asked, repeats };
     let storage = Arc::new(InterceptedBackend(storage));
     let engine = world.engine_on(storage.clone());
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     let delivery = world.memory.receive(1, engine.config().visibility()).await.unwrap().remove(0);
     let hop = engine.hop_until(delivery, deadline);
     futures::pin_mut!(hop);
@@ -161,7 +165,7 @@ async fn brown_hop(refuses: u32, repeats: bool, left: Duration) -> BrownOutResul
     storage.0.refuses.store(0, SeqCst);
     let engine = world.engine();
     world.settle(&engine).await;
-    BrownOutResult { asked, took, executed: executed.of("a") }
+    BrownOutResult { asked, took, executed: executed.count_of("a") }
 }
 
 #[tokio::test]

@@ -15,19 +15,19 @@ use stepladder_engine::EngineError;
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Queue;
 use support::faults::{FaultyBackend, InjectedFault};
-use support::script::{ScriptedFunction, terminal};
-use support::{EngineFixture, count, gated, only_run, spawn_hop};
+use support::script::{ScriptedFunction, terminal_failure};
+use support::{EngineFixture, count_facts, only_run, spawn_hop, with_gated_step};
 
-fn fixed(secs: u64) -> StepOptions {
+fn fixed_retries(secs: u64) -> StepOptions {
     StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(secs))), ..StepOptions::default() }
 }
 
 #[tokio::test]
 async fn rule_10_a_hop_that_meets_a_live_lease_leaves_a_wake_for_its_end() {
-    let (script, begun, _open) = gated(ScriptedFunction::new("f"), "a", &[]);
+    let (script, begun, _open) = with_gated_step(ScriptedFunction::new("f"), "a", &[]);
     let mut world = EngineFixture::new(vec![script.function()]);
     let (dies, lives) = (world.engine(), world.engine());
-    world.go(&dies).await;
+    world.send_event(&dies).await;
     let hop = spawn_hop(&world, &dies);
     begun.notified().await;
     hop.abort(); // the worker dies while it executes the body
@@ -42,19 +42,20 @@ async fn rule_10_a_hop_that_meets_a_live_lease_leaves_a_wake_for_its_end() {
     begun.notified().await;
     takeover.abort();
     let journal = world.journal(&lives, run).await;
-    assert_eq!(count(&journal, |f| matches!(f, Fact::StepStarted { attempt: 2, .. })), 1);
+    assert_eq!(count_facts(&journal, |f| matches!(f, Fact::StepStarted { attempt: 2, .. })), 1);
 }
 
 #[tokio::test]
 async fn rule_11_a_delayed_wake_is_written_before_its_entry() {
     // the process dies after it wrote the delayed wakes and before it wrote the entry. The next hop
     // decides on the sleep again, and the sleep ends once
-    let script =
-        ScriptedFunction::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_600))).step("a", &["nap"]);
+    let script = ScriptedFunction::new("f")
+        .request("nap", &[], Operation::SleepFor(Duration::from_secs(3_600)))
+        .step("a", &["nap"]);
     let mut world = EngineFixture::new(vec![script.function()]);
     let torn = support::slow::only_before(world.memory.clone(), |fact| matches!(fact, Fact::SleepStarted { .. }));
     let dying = world.engine_on(torn);
-    world.go(&dying).await;
+    world.send_event(&dying).await;
     let hop = spawn_hop(&world, &dying);
     while world.memory.counts().appends == 0 && world.memory.timers() < 2 {
         tokio::task::yield_now().await;
@@ -62,7 +63,7 @@ async fn rule_11_a_delayed_wake_is_written_before_its_entry() {
     hop.abort();
     let run = only_run(&dying).await;
     let engine = world.engine();
-    assert_eq!(count(&world.journal(&engine, run).await, |f| matches!(f, Fact::SleepStarted { .. })), 0);
+    assert_eq!(count_facts(&world.journal(&engine, run).await, |f| matches!(f, Fact::SleepStarted { .. })), 0);
     assert_eq!(world.memory.timers(), 2, "the watchdog, and the sleep's timer without its entry");
 }
 
@@ -72,11 +73,11 @@ async fn rule_12_a_run_whose_wakes_were_lost_is_woken_by_its_watchdog() {
         let script = ScriptedFunction::new("f");
         let script = match nap {
             None => script.step("a", &[]),
-            Some(nap) => script.ask("nap", &[], Operation::SleepFor(nap)).step("a", &["nap"]),
+            Some(nap) => script.request("nap", &[], Operation::SleepFor(nap)).step("a", &["nap"]),
         };
         let mut world = EngineFixture::new(vec![script.function()]);
         let engine = world.engine();
-        world.go(&engine).await;
+        world.send_event(&engine).await;
         if nap.is_some() {
             world.hop_once(&engine).await;
         }
@@ -104,10 +105,10 @@ async fn rule_12_a_run_whose_wakes_were_lost_is_woken_by_its_watchdog() {
 #[tokio::test]
 async fn rule_12_the_watchdog_wakes_a_step_although_another_step_sleeps() {
     let nap = Operation::SleepFor(Duration::from_secs(40 * 86_400));
-    let script = ScriptedFunction::new("f").ask("nap", &[], nap).step("a", &[]).step("b", &[]);
+    let script = ScriptedFunction::new("f").request("nap", &[], nap).step("a", &[]).step("b", &[]);
     let mut world = EngineFixture::new(vec![script.function()]).config(|config| config.side_by_side = 1);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.hop_once(&engine).await; // sends a separate wake for each of the two steps
     world.memory.lose_wakes();
     for _minute in 0..130 {
@@ -116,14 +117,14 @@ async fn rule_12_the_watchdog_wakes_a_step_although_another_step_sleeps() {
     }
     world.settle_within(&engine, Duration::from_secs(60)).await;
     let journal = world.journal(&engine, only_run(&engine).await).await;
-    assert_eq!(support::count(&journal, |fact| matches!(fact, Fact::StepSucceeded { .. })), 2, "{journal:#?}");
+    assert_eq!(support::count_facts(&journal, |fact| matches!(fact, Fact::StepSucceeded { .. })), 2, "{journal:#?}");
 }
 
 #[tokio::test]
 async fn rule_13_a_storage_error_delays_the_wake_and_acknowledges_it() {
     let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     let brown_out = support::slow::refuse_reads(world.memory.clone());
     let unlucky = world.engine_on(brown_out);
     world.hop_once(&unlucky).await;
@@ -136,11 +137,11 @@ async fn rule_13_a_storage_error_delays_the_wake_and_acknowledges_it() {
 
 #[tokio::test]
 async fn rule_14_ten_interruptions_fail_a_step_and_the_queue_never_counts_to_three() {
-    let (script, begun, _open) = gated(ScriptedFunction::new("f"), "a", &[]);
+    let (script, begun, _open) = with_gated_step(ScriptedFunction::new("f"), "a", &[]);
     let mut world = EngineFixture::new(vec![script.function()]);
     let mut most = 0;
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     for _ in 0..200 {
         let Some(due) = world.memory.next_due() else { break };
         world.clock.set(due.max(world.clock.now()));
@@ -186,10 +187,11 @@ async fn rule_15_a_repeated_event_finishes_what_the_first_left_undone() {
 
 #[tokio::test]
 async fn rule_18_subscriptions_are_written_before_any_step_of_the_same_poll_starts() {
-    let script = ScriptedFunction::new("f").step("a", &[]).ask("nap", &[], Operation::SleepFor(Duration::from_secs(5)));
+    let script =
+        ScriptedFunction::new("f").step("a", &[]).request("nap", &[], Operation::SleepFor(Duration::from_secs(5)));
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.settle(&engine).await;
     let journal = world.journal(&engine, only_run(&engine).await).await;
     let place = |is: fn(&Fact) -> bool| journal.iter().position(|entry| is(&entry.fact)).unwrap();
@@ -201,15 +203,19 @@ async fn rule_19_every_end_of_a_called_run_reaches_its_caller() {
     let ask = Operation::Invoke { function: "child".into(), input: json::empty_object(), bound: false };
     for (name, child, cancel) in [
         ("completed", ScriptedFunction::new("child").step("x", &[]), false),
-        ("failed", ScriptedFunction::new("child").body("x", &[], |_| async { Err(terminal("no")) }), false),
-        ("cancelled", ScriptedFunction::new("child").ask("x", &[], Operation::SleepFor(Duration::from_secs(9))), true),
+        ("failed", ScriptedFunction::new("child").body("x", &[], |_| async { Err(terminal_failure("no")) }), false),
+        (
+            "cancelled",
+            ScriptedFunction::new("child").request("x", &[], Operation::SleepFor(Duration::from_secs(9))),
+            true,
+        ),
         ("unknown", ScriptedFunction::new("other").step("x", &[]), false),
     ] {
         let child = child.spec(|spec| spec.triggers.clear());
-        let parent = ScriptedFunction::new("parent").ask("call", &[], ask.clone());
+        let parent = ScriptedFunction::new("parent").request("call", &[], ask.clone());
         let mut world = EngineFixture::new(vec![parent.function(), child.function()]);
         let engine = world.engine();
-        let event = world.go(&engine).await;
+        let event = world.send_event(&engine).await;
         if cancel {
             world.hop_once(&engine).await;
             world.hop_once(&engine).await;
@@ -227,7 +233,7 @@ async fn rule_19_every_end_of_a_called_run_reaches_its_caller() {
 async fn rule_28_cancelling_a_finished_run_repeats_its_finishing_work() {
     let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.settle(&engine).await;
     let run = only_run(&engine).await;
     let before = world.memory.counts();
@@ -243,7 +249,7 @@ async fn rule_28_cancelling_a_finished_run_repeats_its_finishing_work() {
 async fn rule_29_the_supervisor_fails_a_body_that_blocks_its_thread() {
     let released = Arc::new(AtomicBool::new(false));
     let blocked = released.clone();
-    let options = StepOptions { timeout: Some(Duration::from_secs(5)), ..fixed(1) };
+    let options = StepOptions { timeout: Some(Duration::from_secs(5)), ..fixed_retries(1) };
     let (begun, began) = std::sync::mpsc::channel();
     let script = ScriptedFunction::new("f").body_with("a", &[], options, move |n| {
         let (blocked, begun) = (blocked.clone(), begun.clone());
@@ -258,7 +264,7 @@ async fn rule_29_the_supervisor_fails_a_body_that_blocks_its_thread() {
     let executed = script.executed();
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     let (memory, stuck) = (world.memory.clone(), engine.clone());
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -277,6 +283,6 @@ async fn rule_29_the_supervisor_fails_a_body_that_blocks_its_thread() {
     assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Completed, "{journal:#?}");
     released.store(true, SeqCst);
     thread.join().unwrap();
-    assert_eq!(executed.of("a"), 2);
-    assert_eq!(count(&world.journal(&engine, run).await, |f| matches!(f, Fact::StepSucceeded { .. })), 1,);
+    assert_eq!(executed.count_of("a"), 2);
+    assert_eq!(count_facts(&world.journal(&engine, run).await, |f| matches!(f, Fact::StepSucceeded { .. })), 1,);
 }

@@ -12,7 +12,7 @@ use stepladder_engine::ports::Queue;
 use stepladder_engine::{Pace, RunFilter};
 use support::faults::{FaultyBackend, InjectedFault};
 use support::script::{ExecutionLog, ScriptedFunction};
-use support::{EngineFixture, count, gated, only_run, overtake, spawn_hop};
+use support::{EngineFixture, count_facts, only_run, spawn_hop, with_gated_step, write_conflicting_entry};
 use tokio::sync::Notify;
 
 #[tokio::test]
@@ -29,7 +29,7 @@ async fn rule_1_a_write_with_a_lost_reply_is_not_done_twice() {
         let onlooker = world.engine();
         let runs = onlooker.query().runs(RunFilter::default()).await.unwrap().runs;
         assert_eq!((runs.len(), runs[0].status), (1, Status::Completed), "reply {at} lost");
-        assert_eq!((executed.of("a"), executed.of("b")), (1, 1), "reply {at} lost");
+        assert_eq!((executed.count_of("a"), executed.count_of("b")), (1, 1), "reply {at} lost");
         assert_eq!(world.memory.counts().conflicts, 0, "reply {at} lost: its own entry counted as another writer's");
     }
 }
@@ -42,16 +42,16 @@ async fn run_with_conflict(
     side_by_side: usize,
     after: impl FnOnce(ScriptedFunction) -> ScriptedFunction,
 ) -> (Status, ExecutionLog) {
-    let (script, begun, open) = gated(ScriptedFunction::new("f"), "a", &[]);
+    let (script, begun, open) = with_gated_step(ScriptedFunction::new("f"), "a", &[]);
     let script = after(script);
     let executed = script.executed();
     let mut world =
         EngineFixture::new(vec![script.function()]).pace(pace).config(|config| config.side_by_side = side_by_side);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     let hop = spawn_hop(&world, &engine);
     begun.notified().await;
-    overtake(&world, &engine).await;
+    write_conflicting_entry(&world, &engine).await;
     open.notify_one();
     hop.await.unwrap();
     world.settle_within(&engine, Duration::ZERO).await;
@@ -72,7 +72,7 @@ async fn rule_2_a_hop_decides_again_after_a_conflict_instead_of_stopping() {
 async fn rule_2_a_fan_out_is_sent_after_a_conflict() {
     let two = |script: ScriptedFunction| script.step("b", &["a"]).step("c", &["a"]);
     let (status, executed) = run_with_conflict(Pace::WithinBudget, 1, two).await;
-    assert_eq!((status, executed.of("b"), executed.of("c")), (Status::Completed, 1, 1));
+    assert_eq!((status, executed.count_of("b"), executed.count_of("c")), (Status::Completed, 1, 1));
 }
 
 #[tokio::test]
@@ -84,12 +84,12 @@ async fn rule_3_a_body_does_not_start_after_its_lease_has_ended() {
         matches!(fact, Fact::StepStarted { attempt: 1, .. }).then_some(Duration::from_secs(3_600))
     });
     let engine = world.engine_on(slow);
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.settle(&engine).await;
     let run = only_run(&engine).await;
     let journal = world.journal(&engine, run).await;
-    assert_eq!(count(&journal, |f| matches!(f, Fact::AttemptInterrupted { attempt: 1, .. })), 1, "{journal:#?}");
-    assert_eq!(executed.of("a"), 1);
+    assert_eq!(count_facts(&journal, |f| matches!(f, Fact::AttemptInterrupted { attempt: 1, .. })), 1, "{journal:#?}");
+    assert_eq!(executed.count_of("a"), 1);
     assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Completed);
 }
 
@@ -97,7 +97,7 @@ async fn rule_3_a_body_does_not_start_after_its_lease_has_ended() {
 async fn rule_4_an_outcome_survives_a_conflict_that_drops_the_next_start() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         let (_, executed) = run_with_conflict(pace, 16, then_b).await;
-        assert_eq!((executed.of("a"), executed.of("b")), (1, 1), "{pace:?}");
+        assert_eq!((executed.count_of("a"), executed.count_of("b")), (1, 1), "{pace:?}");
     }
 }
 
@@ -107,7 +107,7 @@ async fn rule_6_records_carry_the_version_of_the_code_that_wrote_them() {
     let mut world =
         EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]).config(|c| c.code = "v7".into());
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.settle(&engine).await;
     let records = world.memory.read(only_run(&engine).await, 0).await.unwrap();
     assert!(records.len() > 2 && records.iter().all(|record| &*record.code == "v7"));
@@ -134,7 +134,7 @@ async fn rule_8_steps_after_an_outcome_start_before_its_siblings_end() {
             });
         let mut world = EngineFixture::new(vec![script.function()]).pace(pace);
         let engine = world.engine();
-        world.go(&engine).await;
+        world.send_event(&engine).await;
         let first = spawn_hop(&world, &engine);
         let second = spawn_hop(&world, &engine);
         tokio::time::timeout(Duration::from_secs(10), first)
@@ -159,7 +159,7 @@ async fn rule_9_a_fan_out_is_sent_once_although_its_wake_is_repeated() {
     let script = (0..40).fold(ScriptedFunction::new("f"), |script, n| script.step(&format!("s{n}"), &[]));
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     let first = world.memory.receive(1, Duration::ZERO).await.unwrap().remove(0);
     engine.hop(first.clone()).await.unwrap();
     let sent = world.memory.counts().sends;

@@ -114,11 +114,11 @@ async fn the_wakes_of_a_step_do_not_grow_with_the_number_of_waiting_runs() {
     }
 }
 
-fn key() -> Limit {
+fn key_limit() -> Limit {
     Limit { key: "f/0/0".into(), slots: 1 }
 }
 
-fn all() -> Limit {
+fn shared_limit() -> Limit {
     Limit { key: "f/1".into(), slots: 1 }
 }
 
@@ -135,22 +135,25 @@ async fn a_step_that_moves_between_queues_ends_with_one_ticket() {
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
     let plain = world.engine();
     let now = clock.now();
-    memory.try_acquire(&[all()], &other_holder(1), now + LEASE, now).await.expect("taken");
+    memory.try_acquire(&[shared_limit()], &other_holder(1), now + LEASE, now).await.expect("taken");
     plain.intake().ingest(vec![of_user(0)], None).await.expect("accepted");
     let run = only_run(&plain).await;
-    assert!(memory.ticket(&key().key, run, None).await.expect("read").is_some(), "it has a ticket at its first limit");
+    assert!(
+        memory.ticket(&key_limit().key, run, None).await.expect("read").is_some(),
+        "it has a ticket at its first limit"
+    );
     let leaves: HookFuture = {
         let memory = memory.clone();
         Box::pin(async move {
-            let leave = LateWrite::Dequeue { limit: all(), run, of: None };
+            let leave = LateWrite::Dequeue { limit: shared_limit(), run, of: None };
             memory.commit(Commit { after: vec![leave], ..Commit::default() }).await.expect("left");
         })
     };
     // this hop first removes its ticket from the queue of the limit per key
-    let engine = world.engine_on(around::before(&memory, "dequeue", leaves));
+    let engine = world.engine_on(around::with_hook_before(&memory, "dequeue", leaves));
     world.hop_once(&engine).await;
-    assert!(memory.ticket(&all().key, run, None).await.expect("read").is_some());
-    assert!(memory.ticket(&key().key, run, None).await.expect("read").is_none());
+    assert!(memory.ticket(&shared_limit().key, run, None).await.expect("read").is_some());
+    assert!(memory.ticket(&key_limit().key, run, None).await.expect("read").is_none());
 }
 
 /// A run has the first ticket in the queue of its first limit. The run has no ticket at the second
@@ -162,15 +165,15 @@ async fn a_run_new_at_the_second_limit_does_not_overtake_waiting_tickets() {
     let engine = world.engine();
     let (now, waits) = (clock.now(), other_holder(3));
     let place = Ticket { queued_at: now, event: EventId::new(now, 3), run: waits.run(), of: waits.run_or_step() };
-    memory.enqueue(&all(), place).await.expect("parked");
+    memory.enqueue(&shared_limit(), place).await.expect("parked");
     clock.advance(Duration::from_secs(1));
     engine.intake().ingest(vec![of_user(0)], None).await.expect("accepted");
     let run = only_run(&engine).await;
     world.hop_once(&engine).await;
-    for limit in [key(), all()] {
+    for limit in [key_limit(), shared_limit()] {
         assert_eq!(memory.holders(&limit.key).await.expect("holders"), [], "{}", limit.key);
     }
-    let line = memory.first_tickets(&all().key, 9).await.expect("a line");
+    let line = memory.first_tickets(&shared_limit().key, 9).await.expect("a line");
     assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [waits.run(), run]);
 }
 
@@ -182,8 +185,8 @@ async fn a_ticket_keeps_its_time_in_another_queue() {
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
     let engine = world.engine();
     let arrived = clock.now();
-    memory.try_acquire(&[all()], &other_holder(1), arrived + LEASE, arrived).await.expect("taken");
-    memory.try_acquire(&[key()], &other_holder(2), arrived + LEASE, arrived).await.expect("taken");
+    memory.try_acquire(&[shared_limit()], &other_holder(1), arrived + LEASE, arrived).await.expect("taken");
+    memory.try_acquire(&[key_limit()], &other_holder(2), arrived + LEASE, arrived).await.expect("taken");
     engine.intake().ingest(vec![of_user(0)], None).await.expect("accepted");
     let run = only_run(&engine).await;
     world.hop_once(&engine).await;
@@ -191,12 +194,12 @@ async fn a_ticket_keeps_its_time_in_another_queue() {
     let now = clock.now();
     let later = other_holder(3);
     let place = Ticket { queued_at: now, event: EventId::new(now, 3), run: later.run(), of: later.run_or_step() };
-    memory.enqueue(&all(), place).await.expect("parked");
-    let release = LateWrite::Release { limit: key(), holder: other_holder(2) };
-    let wake = Wake { run, cause: WakeCause::Slot, group: key().key };
+    memory.enqueue(&shared_limit(), place).await.expect("parked");
+    let release = LateWrite::Release { limit: key_limit(), holder: other_holder(2) };
+    let wake = Wake { run, cause: WakeCause::Slot, group: key_limit().key };
     memory.commit(Commit { after: vec![release], wakes: vec![wake], ..Commit::default() }).await.expect("released");
     world.hop_once(&engine).await;
-    let line = memory.first_tickets(&all().key, 9).await.expect("a line");
+    let line = memory.first_tickets(&shared_limit().key, 9).await.expect("a line");
     assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [run, later.run()]);
 }
 
@@ -210,7 +213,7 @@ async fn a_slot_acquired_with_a_lost_reply_is_released() {
             false => spec.concurrency.push(Concurrency::steps(1)),
         });
         let mut world = EngineFixture::new(vec![for_all.function()]);
-        let engine = world.engine_on(around::unanswered(&world.memory, asked));
+        let engine = world.engine_on(around::with_lost_reply(&world.memory, asked));
         engine.intake().ingest(vec![of_user(0), of_user(0)], None).await.expect("accepted");
         world.settle_within(&engine, Duration::from_secs(60)).await;
         let runs = engine.query().runs(RunFilter::default()).await.expect("listed").runs;

@@ -15,17 +15,17 @@ use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Journals;
 use stepladder_engine::{Engine, EngineError};
 use support::script::ScriptedFunction;
-use support::{EngineFixture, count, only_run};
+use support::{EngineFixture, count_facts, only_run};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A function that executes a step and then waits for a callback.
-fn pays() -> ScriptedFunction {
+fn paying_function() -> ScriptedFunction {
     let wait = Operation::WaitForSignal { timeout: HOUR };
-    ScriptedFunction::new("f").step("ask", &[]).ask("payment", &["ask"], wait).step("ship", &["payment"])
+    ScriptedFunction::new("f").step("ask", &[]).request("payment", &["ask"], wait).step("ship", &["payment"])
 }
 
-fn data(value: serde_json::Value) -> Json {
+fn json_data(value: serde_json::Value) -> Json {
     json::to_json(&value).unwrap()
 }
 
@@ -39,7 +39,7 @@ async fn status(engine: &Engine, run: RunId) -> Status {
 
 async fn start_waiting_run(world: &mut EngineFixture) -> (Arc<Engine>, RunId, String) {
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     let run = only_run(&engine).await;
     let token = engine.subscriptions().callback_token(run, "payment").await.unwrap();
     (engine, run, token)
@@ -47,14 +47,14 @@ async fn start_waiting_run(world: &mut EngineFixture) -> (Arc<Engine>, RunId, St
 
 #[tokio::test]
 async fn a_callback_wakes_the_waiting_run_at_once() {
-    let mut world = EngineFixture::new(vec![pays().function()]);
+    let mut world = EngineFixture::new(vec![paying_function().function()]);
     let (engine, run, token) = start_waiting_run(&mut world).await;
     work(&world, &engine).await;
     let detail = engine.query().run(run).await.unwrap();
     let waiting = detail.waiting.expect("it waits");
     assert!(waiting.starts_with("waits in `payment` for a signal until "), "{waiting}");
     assert_eq!(detail.steps.iter().find_map(|step| step.token.clone()), Some(token.clone()));
-    let signalled = engine.subscriptions().signal(&token, data(serde_json::json!({"paid": 7}))).await.unwrap();
+    let signalled = engine.subscriptions().signal(&token, json_data(serde_json::json!({"paid": 7}))).await.unwrap();
     assert_eq!((signalled.run, &*signalled.step, signalled.before), (run, "payment", false));
     assert_eq!(world.memory.next_due(), Some(world.clock.now()), "its wake is due now");
     work(&world, &engine).await;
@@ -66,32 +66,34 @@ async fn a_callback_wakes_the_waiting_run_at_once() {
 
 #[tokio::test]
 async fn an_early_callback_is_kept_until_the_run_waits() {
-    let mut world = EngineFixture::new(vec![pays().function()]);
+    let mut world = EngineFixture::new(vec![paying_function().function()]);
     let (engine, run, token) = start_waiting_run(&mut world).await;
     // the callback is posted before the run's first hop
     engine.subscriptions().signal(&token, json::null()).await.unwrap();
     work(&world, &engine).await;
     assert_eq!(status(&engine, run).await, Status::Completed);
     let journal = world.journal(&engine, run).await;
-    assert_eq!(count(&journal, |f| matches!(f, Fact::SignalAwaited { .. })), 0, "the callback is there already");
+    assert_eq!(count_facts(&journal, |f| matches!(f, Fact::SignalAwaited { .. })), 0, "the callback is there already");
 }
 
 #[tokio::test]
 async fn a_callback_is_completed_once() {
-    let mut world = EngineFixture::new(vec![pays().function()]);
+    let mut world = EngineFixture::new(vec![paying_function().function()]);
     let (engine, run, token) = start_waiting_run(&mut world).await;
     work(&world, &engine).await;
-    engine.subscriptions().signal(&token, data(serde_json::json!({"a": 1, "b": 2}))).await.unwrap();
-    let again = engine.subscriptions().signal(&token, data(serde_json::json!({"b": 2, "a": 1}))).await.unwrap();
+    engine.subscriptions().signal(&token, json_data(serde_json::json!({"a": 1, "b": 2}))).await.unwrap();
+    let again = engine.subscriptions().signal(&token, json_data(serde_json::json!({"b": 2, "a": 1}))).await.unwrap();
     assert!(again.before, "the same data is accepted again");
-    let other = engine.subscriptions().signal(&token, data(serde_json::json!({"a": 9}))).await;
+    let other = engine.subscriptions().signal(&token, json_data(serde_json::json!({"a": 9}))).await;
     let Err(EngineError::TooLate(sentence)) = other else { panic!("{other:?}") };
     assert!(sentence.contains("was completed already, at 2023-"), "{sentence}");
     work(&world, &engine).await;
     let journal = world.journal(&engine, run).await;
-    assert_eq!(count(&journal, |f| matches!(f, Fact::SignalReceived { .. })), 1);
+    assert_eq!(count_facts(&journal, |f| matches!(f, Fact::SignalReceived { .. })), 1);
     // a repeated post is accepted after the run has ended, too
-    assert!(engine.subscriptions().signal(&token, data(serde_json::json!({"a": 1, "b": 2}))).await.unwrap().before);
+    assert!(
+        engine.subscriptions().signal(&token, json_data(serde_json::json!({"a": 1, "b": 2}))).await.unwrap().before
+    );
 }
 
 /// The engine looks for an earlier post before it appends one. The journal refuses a second post
@@ -99,21 +101,21 @@ async fn a_callback_is_completed_once() {
 #[tokio::test]
 async fn the_journal_refuses_a_second_post_whether_the_run_waits_or_not() {
     for waits in [false, true] {
-        let mut world = EngineFixture::new(vec![pays().function()]);
+        let mut world = EngineFixture::new(vec![paying_function().function()]);
         let (engine, run, token) = start_waiting_run(&mut world).await;
         if waits {
             work(&world, &engine).await;
         }
         engine.subscriptions().signal(&token, json::null()).await.unwrap();
         let state = RunState::fold(run, &world.memory.read(run, 0).await.unwrap()).unwrap();
-        let second = Fact::SignalReceived { step: "payment".into(), data: json::null() }.at(world.clock.now());
+        let second = Fact::SignalReceived { step: "payment".into(), data: json::null() }.into_entry(world.clock.now());
         assert_eq!(state.admits(&second), Err(Refusal::AlreadySettled("payment".into())), "the run waits: {waits}");
     }
 }
 
 #[tokio::test]
 async fn a_repeated_post_is_compared_by_all_digits() {
-    let mut world = EngineFixture::new(vec![pays().function()]);
+    let mut world = EngineFixture::new(vec![paying_function().function()]);
     let (engine, _, token) = start_waiting_run(&mut world).await;
     work(&world, &engine).await;
     let sim = |digits: &str| Json::from(RawValue::from_string(format!(r#"{{"sim":{digits}}}"#)).unwrap());
@@ -125,30 +127,30 @@ async fn a_repeated_post_is_compared_by_all_digits() {
 
 #[tokio::test]
 async fn one_of_many_simultaneous_posts_is_received() {
-    let mut world = EngineFixture::new(vec![pays().function()]);
+    let mut world = EngineFixture::new(vec![paying_function().function()]);
     let (engine, run, token) = start_waiting_run(&mut world).await;
     let slow = support::slow::together(world.memory.clone(), |f| matches!(f, Fact::SignalReceived { .. }));
     let (one, two) = (world.engine_on(slow.clone()), world.engine_on(slow));
     let post = |engine: Arc<Engine>, n: i32| {
         let token = token.clone();
-        async move { engine.subscriptions().signal(&token, data(n.into())).await }
+        async move { engine.subscriptions().signal(&token, json_data(n.into())).await }
     };
     let (one, two) = tokio::join!(post(one, 1), post(two, 2));
     assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
     let journal = world.journal(&engine, run).await;
-    assert_eq!(count(&journal, |f| matches!(f, Fact::SignalReceived { .. })), 1);
+    assert_eq!(count_facts(&journal, |f| matches!(f, Fact::SignalReceived { .. })), 1);
 }
 
 #[tokio::test]
 async fn a_repeated_post_sends_the_wake_that_the_first_did_not_send() {
-    let mut world = EngineFixture::new(vec![pays().function()]);
+    let mut world = EngineFixture::new(vec![paying_function().function()]);
     let (engine, run, token) = start_waiting_run(&mut world).await;
     work(&world, &engine).await;
     let received = |fact: &Fact| matches!(fact, Fact::SignalReceived { .. });
     let dying = world.engine_on(support::slow::only_journal(world.memory.clone(), received));
     let posted = token.clone();
     let post = tokio::spawn(async move { dying.subscriptions().signal(&posted, json::null()).await.map(drop) });
-    while count(&world.journal(&engine, run).await, received) == 0 {
+    while count_facts(&world.journal(&engine, run).await, received) == 0 {
         tokio::task::yield_now().await;
     }
     post.abort();
@@ -161,7 +163,7 @@ async fn a_repeated_post_sends_the_wake_that_the_first_did_not_send() {
 
 #[tokio::test]
 async fn a_callback_that_does_not_come_times_out() {
-    let mut world = EngineFixture::new(vec![pays().function()]);
+    let mut world = EngineFixture::new(vec![paying_function().function()]);
     let (engine, run, token) = start_waiting_run(&mut world).await;
     let start = world.clock.now();
     world.settle(&engine).await;
@@ -172,7 +174,7 @@ async fn a_callback_that_does_not_come_times_out() {
 
 #[tokio::test]
 async fn a_callback_for_a_cancelled_run_is_too_late() {
-    let mut world = EngineFixture::new(vec![pays().function()]);
+    let mut world = EngineFixture::new(vec![paying_function().function()]);
     let (engine, run, token) = start_waiting_run(&mut world).await;
     work(&world, &engine).await;
     engine.control().cancel(run, "enough").await.unwrap();
@@ -184,7 +186,7 @@ async fn a_callback_for_a_cancelled_run_is_too_late() {
 
 #[tokio::test]
 async fn tokens_that_no_run_has_issued_are_unknown() {
-    let mut world = EngineFixture::new(vec![pays().function()]);
+    let mut world = EngineFixture::new(vec![paying_function().function()]);
     let (engine, run, token) = start_waiting_run(&mut world).await;
     let other = stepladder_core::signal::CallbackToken::new(run, 0, &"payment".into()).to_string();
     let nowhere = RunId::new(world.clock.now(), 1);
@@ -193,7 +195,7 @@ async fn tokens_that_no_run_has_issued_are_unknown() {
         let refused = engine.subscriptions().signal(forged, json::null()).await;
         assert!(matches!(refused, Err(EngineError::NotFound(_))), "{forged}: {refused:?}");
     }
-    let large = data("x".repeat(SIGNAL_BYTES).into());
+    let large = json_data("x".repeat(SIGNAL_BYTES).into());
     assert!(matches!(engine.subscriptions().signal(&token, large).await, Err(EngineError::Invalid(_))));
     assert_eq!(world.journal(&engine, run).await.len(), 1);
 }

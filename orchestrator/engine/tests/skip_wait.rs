@@ -8,8 +8,8 @@ use std::time::Duration;
 use stepladder_core::decide::Operation;
 use stepladder_core::{Fact, Status};
 use stepladder_engine::{Engine, EngineError};
-use support::script::{ScriptedFunction, fault};
-use support::{EngineFixture, count, only_run};
+use support::script::{ScriptedFunction, retryable_failure};
+use support::{EngineFixture, count_facts, only_run};
 
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
@@ -20,10 +20,10 @@ async fn work(world: &EngineFixture, engine: &Arc<Engine>) {
 
 #[tokio::test]
 async fn a_sleep_is_skipped() {
-    let script = ScriptedFunction::new("f").ask("rest", &[], Operation::SleepFor(MONTH)).step("after", &["rest"]);
+    let script = ScriptedFunction::new("f").request("rest", &[], Operation::SleepFor(MONTH)).step("after", &["rest"]);
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     work(&world, &engine).await;
     let run = only_run(&engine).await;
     assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Running);
@@ -31,7 +31,7 @@ async fn a_sleep_is_skipped() {
     work(&world, &engine).await;
     assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Completed);
     let journal = world.journal(&engine, run).await;
-    assert_eq!(count(&journal, |fact| matches!(fact, Fact::WaitSkipped { .. })), 1);
+    assert_eq!(count_facts(&journal, |fact| matches!(fact, Fact::WaitSkipped { .. })), 1);
 }
 
 /// Tests both cases: the waiting step is the run's only step, or another step runs beside it, so
@@ -39,7 +39,7 @@ async fn a_sleep_is_skipped() {
 #[tokio::test]
 async fn the_wait_for_a_retry_is_skipped() {
     for beside in [false, true] {
-        let body = |n| async move { if n == 1 { Err(fault("not today")) } else { Ok(()) } };
+        let body = |n| async move { if n == 1 { Err(retryable_failure("not today")) } else { Ok(()) } };
         let mut script = ScriptedFunction::new("f").body("flaky", &[], body);
         if beside {
             script = script.step("other", &[]);
@@ -50,13 +50,13 @@ async fn the_wait_for_a_retry_is_skipped() {
         let tried = script.executed();
         let mut world = EngineFixture::new(vec![script.function()]);
         let engine = world.engine();
-        world.go(&engine).await;
+        world.send_event(&engine).await;
         work(&world, &engine).await;
         let run = only_run(&engine).await;
-        assert_eq!(tried.of("flaky"), 1);
+        assert_eq!(tried.count_of("flaky"), 1);
         engine.control().skip_wait(run, "flaky").await.unwrap();
         work(&world, &engine).await;
-        assert_eq!(tried.of("flaky"), 2, "beside another: {beside}");
+        assert_eq!(tried.count_of("flaky"), 2, "beside another: {beside}");
         assert_eq!(
             engine.query().run(run).await.unwrap().summary.status,
             Status::Completed,
@@ -67,10 +67,13 @@ async fn the_wait_for_a_retry_is_skipped() {
 
 #[tokio::test]
 async fn the_wait_for_a_retry_of_the_function_is_skipped() {
-    let script = ScriptedFunction::new("f").step("done", &[]).falls(1).spec(|spec| spec.retry.backoff = MONTH.into());
+    let script = ScriptedFunction::new("f")
+        .step("done", &[])
+        .with_failing_handler(1)
+        .spec(|spec| spec.retry.backoff = MONTH.into());
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     work(&world, &engine).await;
     let run = only_run(&engine).await;
     let detail = engine.query().run(run).await.unwrap();
@@ -81,16 +84,16 @@ async fn the_wait_for_a_retry_of_the_function_is_skipped() {
     work(&world, &engine).await;
     assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Completed);
     let journal = world.journal(&engine, run).await;
-    assert_eq!(count(&journal, |fact| matches!(fact, Fact::WaitSkipped { step: None })), 1, "twice is once");
+    assert_eq!(count_facts(&journal, |fact| matches!(fact, Fact::WaitSkipped { step: None })), 1, "twice is once");
     assert!(matches!(engine.control().skip_handler_wait(run).await, Err(EngineError::TooLate(_))));
 }
 
 #[tokio::test]
 async fn a_step_without_a_timed_wait_cannot_be_skipped() {
-    let script = ScriptedFunction::new("f").step("done", &[]).ask("rest", &["done"], Operation::SleepFor(MONTH));
+    let script = ScriptedFunction::new("f").step("done", &[]).request("rest", &["done"], Operation::SleepFor(MONTH));
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     work(&world, &engine).await;
     let run = only_run(&engine).await;
     for none in ["done", "nothing"] {
@@ -102,7 +105,7 @@ async fn a_step_without_a_timed_wait_cannot_be_skipped() {
     engine.control().skip_wait(run, "rest").await.unwrap();
     work(&world, &engine).await;
     let journal = world.journal(&engine, run).await;
-    assert_eq!(count(&journal, |fact| matches!(fact, Fact::WaitSkipped { .. })), 1);
+    assert_eq!(count_facts(&journal, |fact| matches!(fact, Fact::WaitSkipped { .. })), 1);
     assert!(matches!(engine.control().skip_wait(run, "rest").await, Err(EngineError::TooLate(_))));
     let unknown = stepladder_core::RunId::new(engine.now(), 9);
     assert!(matches!(engine.control().skip_wait(unknown, "rest").await, Err(EngineError::NotFound(_))));

@@ -21,7 +21,7 @@ use support::EngineFixture;
 use support::script::ScriptedFunction;
 use tokio::sync::{Notify, Semaphore};
 
-fn limited(script: ScriptedFunction, limit: u32) -> ScriptedFunction {
+fn with_limit(script: ScriptedFunction, limit: u32) -> ScriptedFunction {
     script.spec(|spec| spec.concurrency.push(Concurrency::steps(limit)))
 }
 
@@ -29,7 +29,7 @@ fn limit(slots: u32) -> Limit {
     Limit { key: "f/0".into(), slots }
 }
 
-async fn go(engine: &Engine, n: usize) -> Vec<EventId> {
+async fn send_events(engine: &Engine, n: usize) -> Vec<EventId> {
     engine.intake().ingest(vec![NewEvent::new("go", json::empty_object()); n], None).await.unwrap()
 }
 
@@ -49,7 +49,7 @@ async fn work(world: &EngineFixture, engines: &[Arc<Engine>]) {
 
 /// Returns the times at which the runs started this step, earliest first, each with the number of
 /// the run's event.
-async fn starts(engine: &Engine, events: &[EventId], of: &str) -> Vec<(Timestamp, usize)> {
+async fn start_times(engine: &Engine, events: &[EventId], of: &str) -> Vec<(Timestamp, usize)> {
     let mut order = Vec::new();
     for run in engine.query().runs(RunFilter { limit: Some(500), ..RunFilter::default() }).await.unwrap().runs {
         let journal = engine.query().journal(run.run, 0, 100).await.unwrap().entries;
@@ -80,11 +80,11 @@ async fn fifty_runs_share_three_slots_in_the_order_of_their_creation() {
                 Ok(())
             }
         };
-        let script = limited(ScriptedFunction::new("f"), 3).body("a", &[], body.clone()).body("b", &["a"], body);
+        let script = with_limit(ScriptedFunction::new("f"), 3).body("a", &[], body.clone()).body("b", &["a"], body);
         let mut world = EngineFixture::new(vec![script.function()]).pace(pace);
         clocks.set(world.clock.clone()).ok();
         let engines = [world.engine(), world.engine(), world.engine()];
-        let events = go(&engines[0], 50).await;
+        let events = send_events(&engines[0], 50).await;
         work(&world, &engines).await;
         let sends = world.memory.counts().sends;
         assert!(sends < 50 * 2 * 8, "{pace:?}: {sends} wakes for 100 steps");
@@ -92,13 +92,13 @@ async fn fifty_runs_share_three_slots_in_the_order_of_their_creation() {
         assert_eq!(runs.iter().filter(|run| run.status == Status::Completed).count(), 50, "{pace:?}");
         assert!((1..=3).contains(&most.load(SeqCst)), "{pace:?}: {} at once", most.load(SeqCst));
         // with three slots, a run may overtake only the two that hold the other slots
-        let first_steps = starts(&engines[0], &events, "a").await;
+        let first_steps = start_times(&engines[0], &events, "a").await;
         for (place, (_, event)) in first_steps.iter().enumerate() {
             assert!(*event < place + 3, "{pace:?}: event {event} was admitted as number {place}");
         }
         // a run that releases its slot enqueues its next step behind all runs that wait for their
         // first step
-        let (earliest, _) = starts(&engines[0], &events, "b").await[0];
+        let (earliest, _) = start_times(&engines[0], &events, "b").await[0];
         let before = first_steps.iter().filter(|(at, _)| *at <= earliest).count();
         assert!(before >= 50 - 3, "{pace:?}: {before} first steps had started when a second step did");
         assert!(world.memory.holders(&limit(3).key).await.unwrap().is_empty(), "{pace:?}");
@@ -158,7 +158,7 @@ async fn a_key_that_cannot_be_evaluated_fails_the_run_with_the_reason() {
         .step("a", &[]);
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    go(&engine, 1).await;
+    send_events(&engine, 1).await;
     work(&world, from_ref(&engine)).await;
     let run = engine.query().runs(RunFilter::default()).await.unwrap().runs.remove(0);
     assert_eq!(run.status, Status::Failed);
@@ -167,10 +167,10 @@ async fn a_key_that_cannot_be_evaluated_fails_the_run_with_the_reason() {
 
 /// Returns a function whose body notifies the test when it starts, and then waits for a permit to
 /// end.
-fn gated(limit: u32) -> (ScriptedFunction, Arc<Notify>, Arc<Semaphore>) {
+fn gated_function(limit: u32) -> (ScriptedFunction, Arc<Notify>, Arc<Semaphore>) {
     let (begun, open) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
     let (b, o) = (begun.clone(), open.clone());
-    let script = limited(ScriptedFunction::new("f"), limit).body("a", &[], move |_| {
+    let script = with_limit(ScriptedFunction::new("f"), limit).body("a", &[], move |_| {
         let (b, o) = (b.clone(), o.clone());
         async move {
             b.notify_one();
@@ -185,11 +185,11 @@ fn gated(limit: u32) -> (ScriptedFunction, Arc<Notify>, Arc<Semaphore>) {
 async fn rule_20_a_hop_with_a_conflict_does_not_release_the_winners_slot() {
     // a wake is delivered twice: both hops acquire a slot, and both write the start at the same
     // time
-    let (script, begun, open) = gated(2);
+    let (script, begun, open) = gated_function(2);
     let mut world = EngineFixture::new(vec![script.function()]);
     let same_time = support::slow::together(world.memory.clone(), |fact| matches!(fact, Fact::StepStarted { .. }));
     let engines = [world.engine_on(same_time.clone()), world.engine_on(same_time)];
-    go(&engines[0], 1).await;
+    send_events(&engines[0], 1).await;
     let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
     let hops = engines.map(|engine| {
         let delivery = delivery.clone();
@@ -210,10 +210,10 @@ async fn rule_20_a_hop_with_a_conflict_does_not_release_the_winners_slot() {
 #[tokio::test]
 async fn rule_20_the_slot_of_a_start_that_was_not_written_is_released() {
     // the run is cancelled after the hop acquired the slot and before it wrote the start
-    let (script, _begun, _open) = gated(1);
+    let (script, _begun, _open) = gated_function(1);
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    go(&engine, 1).await;
+    send_events(&engine, 1).await;
     let run = engine.query().runs(RunFilter::default()).await.unwrap().runs[0].run;
     let onlooker = world.engine();
     let cancels = support::slow::SlowBackend::new(world.memory.clone(), world.clock.clone(), |_| None);
@@ -230,10 +230,10 @@ async fn rule_20_the_slot_of_a_start_that_was_not_written_is_released() {
 async fn rule_21_a_refused_step_is_enqueued_and_then_tries_once_more() {
     // a hop is refused. Before it enqueues the step, another hop releases the slot and finds the
     // queue empty
-    let script = limited(ScriptedFunction::new("f"), 1).step("a", &[]).step("b", &["a"]);
+    let script = with_limit(ScriptedFunction::new("f"), 1).step("a", &[]).step("b", &["a"]);
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    let events = go(&engine, 1).await;
+    let events = send_events(&engine, 1).await;
     world.hop_once(&engine).await;
     let other = Holder::Attempt { run: RunId::new(world.clock.now(), 9), step: "x".into(), attempt: 1, hop: 0 };
     let lease = world.clock.now() + Duration::from_secs(100);
@@ -253,7 +253,7 @@ async fn rule_21_a_refused_step_is_enqueued_and_then_tries_once_more() {
 async fn rule_22_a_redelivered_wake_repeats_the_release_and_the_promotion() {
     // the worker dies after it wrote the outcome and before it released the slot. Its run sleeps,
     // and another run waits for the slot
-    let script = limited(ScriptedFunction::new("f"), 1).step("a", &[]).ask(
+    let script = with_limit(ScriptedFunction::new("f"), 1).step("a", &[]).request(
         "nap",
         &["a"],
         Operation::SleepFor(Duration::from_secs(60)),
@@ -261,7 +261,7 @@ async fn rule_22_a_redelivered_wake_repeats_the_release_and_the_promotion() {
     let mut world = EngineFixture::new(vec![script.function()]);
     let torn = support::slow::only_journal(world.memory.clone(), |fact| matches!(fact, Fact::StepSucceeded { .. }));
     let (dying, engine) = (world.engine_on(torn), world.engine());
-    go(&engine, 2).await;
+    send_events(&engine, 2).await;
     let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
     let hop = tokio::spawn(async move { dying.hop(delivery).await });
     let onlooker = world.engine();
@@ -272,7 +272,7 @@ async fn rule_22_a_redelivered_wake_repeats_the_release_and_the_promotion() {
         let mut written = 0;
         for run in &runs {
             let journal = world.journal(&onlooker, run.run).await;
-            written += support::count(&journal, |f| matches!(f, Fact::StepSucceeded { .. }));
+            written += support::count_facts(&journal, |f| matches!(f, Fact::StepSucceeded { .. }));
         }
         if written == 1 && started > 0 {
             break;
@@ -287,16 +287,16 @@ async fn rule_22_a_redelivered_wake_repeats_the_release_and_the_promotion() {
     let runs = engine.query().runs(RunFilter::default()).await.unwrap().runs;
     for run in runs {
         let journal = world.journal(&engine, run.run).await;
-        assert_eq!(support::count(&journal, |f| matches!(f, Fact::StepSucceeded { .. })), 1, "{journal:#?}");
+        assert_eq!(support::count_facts(&journal, |f| matches!(f, Fact::StepSucceeded { .. })), 1, "{journal:#?}");
     }
 }
 
 #[tokio::test]
 async fn rule_22_the_worker_of_a_cancelled_run_still_releases_its_slot() {
-    let (script, begun, open) = gated(1);
+    let (script, begun, open) = gated_function(1);
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    let events = go(&engine, 2).await;
+    let events = send_events(&engine, 2).await;
     let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
     let hopping = engine.clone();
     let hop = tokio::spawn(async move { hopping.hop(delivery).await.unwrap() });
@@ -314,10 +314,10 @@ async fn rule_22_the_worker_of_a_cancelled_run_still_releases_its_slot() {
 
 #[tokio::test]
 async fn rule_23_the_first_ticket_tries_again_at_the_end_of_a_dead_holders_lease() {
-    let (script, begun, open) = gated(1);
+    let (script, begun, open) = gated_function(1);
     let mut world = EngineFixture::new(vec![script.function()]);
     let (dies, lives) = (world.engine(), world.engine());
-    let events = go(&dies, 3).await;
+    let events = send_events(&dies, 3).await;
     let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
     let hop = tokio::spawn(async move { dies.hop(delivery).await.unwrap() });
     begun.notified().await;
@@ -340,10 +340,10 @@ async fn rule_23_the_first_ticket_tries_again_at_the_end_of_a_dead_holders_lease
 async fn rule_24_a_woken_run_that_cannot_use_the_slot_promotes_the_next_ticket() {
     // the run with the first ticket is cancelled while it waits. The cancelled run's wake must
     // promote the next ticket
-    let (script, begun, open) = gated(1);
+    let (script, begun, open) = gated_function(1);
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    let events = go(&engine, 3).await;
+    let events = send_events(&engine, 3).await;
     let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
     let hopping = engine.clone();
     let hop = tokio::spawn(async move { hopping.hop(delivery).await.unwrap() });
@@ -362,12 +362,12 @@ async fn rule_24_a_woken_run_that_cannot_use_the_slot_promotes_the_next_ticket()
 #[tokio::test]
 async fn rule_25_a_run_that_needs_no_slot_does_not_block_the_queue() {
     // a run whose first step is a sleep removes the ticket that it got at its creation
-    let sleeper = limited(ScriptedFunction::new("f"), 1)
-        .ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_000)))
+    let sleeper = with_limit(ScriptedFunction::new("f"), 1)
+        .request("nap", &[], Operation::SleepFor(Duration::from_secs(3_000)))
         .step("a", &["nap"]);
     let mut world = EngineFixture::new(vec![sleeper.function()]);
     let engine = world.engine();
-    go(&engine, 2).await;
+    send_events(&engine, 2).await;
     work(&world, from_ref(&engine)).await;
     assert!(world.memory.first_tickets(&limit(1).key, 9).await.unwrap().is_empty());
     world.settle(&engine).await;

@@ -44,10 +44,10 @@ async fn a_function_that_is_registered_later_starts_runs_without_a_restart() {
     let world = EngineFixture::new(Vec::new());
     let functions = Arc::new(Changing::of(Vec::new()));
     let engine = engine(&world, functions.clone());
-    let before = world.go(&engine).await;
+    let before = world.send_event(&engine).await;
     assert!(world.runs(&engine, before).await.is_empty());
     functions.replace(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
-    let after = world.go(&engine).await;
+    let after = world.send_event(&engine).await;
     world.settle(&engine).await;
     assert_eq!(world.status(&engine, after).await, Status::Completed);
 }
@@ -58,7 +58,7 @@ async fn a_run_whose_function_is_removed_waits_and_goes_on_once_it_is_back() {
     let script = || vec![ScriptedFunction::new("f").step("a", &[]).function()];
     let functions = Arc::new(Changing::of(script()));
     let engine = engine(&world, functions.clone());
-    let event = world.go(&engine).await;
+    let event = world.send_event(&engine).await;
     functions.replace(Vec::new());
     world.hop_once(&engine).await;
     let detail = &world.runs(&engine, event).await[0];

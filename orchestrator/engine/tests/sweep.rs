@@ -19,18 +19,19 @@ use support::script::ScriptedFunction;
 
 #[tokio::test]
 async fn rule_26_a_sweep_that_dies_is_repeated_and_no_timer_is_sent_three_times() {
-    let script =
-        ScriptedFunction::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(7_200))).step("a", &["nap"]);
+    let script = ScriptedFunction::new("f")
+        .request("nap", &[], Operation::SleepFor(Duration::from_secs(7_200)))
+        .step("a", &["nap"]);
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     engine.sweep().await.unwrap();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.hop_once(&engine).await;
     let due = world.clock.now() + Duration::from_secs(7_200);
     // no sweep ran for two hours; the cursor says from which minute to continue
     world.clock.set(due - Duration::from_secs(30));
     // the sweep dies after it sent the timer and before it advances the cursor
-    let torn = support::slow::no_cursor(world.memory.clone());
+    let torn = support::slow::without_cursor(world.memory.clone());
     let dying = world.engine_on(torn);
     let before = world.memory.counts().sends;
     assert!(dying.sweep().await.is_err());
@@ -49,7 +50,7 @@ async fn rule_26_a_sweep_that_dies_is_repeated_and_no_timer_is_sent_three_times(
 async fn rule_26_a_late_timer_is_found_in_a_minute_that_has_begun() {
     let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     engine.sweep().await.unwrap();
     let due = world.clock.now() - Duration::from_secs(50);
     let run = only_run(&engine).await;
@@ -67,7 +68,7 @@ async fn rule_26_a_late_timer_is_found_in_a_minute_that_has_begun() {
 async fn rule_26_the_next_sweep_continues_after_the_last_minute_that_a_dead_one_sent() {
     let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     engine.sweep().await.unwrap();
     let run = only_run(&engine).await;
     let at =
@@ -85,12 +86,12 @@ async fn rule_26_the_next_sweep_continues_after_the_last_minute_that_a_dead_one_
 
 #[tokio::test]
 async fn rule_27_each_visit_extends_the_retention_of_a_live_run() {
-    let sleeper = ScriptedFunction::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(20 * 86_400)));
+    let sleeper = ScriptedFunction::new("f").request("nap", &[], Operation::SleepFor(Duration::from_secs(20 * 86_400)));
     let ended = ScriptedFunction::new("g").step("a", &[]);
     let mut world = EngineFixture::new(vec![sleeper.function(), ended.function()]);
     let store = support::slow::SlowBackend::new(world.memory.clone(), world.clock.clone(), |_| None);
     let engine = world.engine_on(store.clone());
-    let event = world.go(&engine).await;
+    let event = world.send_event(&engine).await;
     for _ in 0..2 {
         world.hop_once(&engine).await;
     }
@@ -101,18 +102,19 @@ async fn rule_27_each_visit_extends_the_retention_of_a_live_run() {
         // the watchdog visits the run after one hour, and then daily
         world.clock.advance(Duration::from_secs(if visits == 1 { 3_700 } else { 86_400 }));
         engine.sweep().await.unwrap();
-        assert_eq!(store.kept(), live.repeat(visits));
+        assert_eq!(store.renewed_runs(), live.repeat(visits));
     }
 }
 
 /// The sweeps of the first hours fail, so there is no cursor.
 #[tokio::test]
 async fn rule_26_timers_from_before_the_first_sweep_that_works_are_sent() {
-    let script =
-        ScriptedFunction::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(7_200))).step("a", &["nap"]);
+    let script = ScriptedFunction::new("f")
+        .request("nap", &[], Operation::SleepFor(Duration::from_secs(7_200)))
+        .step("a", &["nap"]);
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.hop_once(&engine).await;
     world.clock.advance(Duration::from_secs(3 * 3_600));
     let swept = engine.sweep().await.unwrap();
@@ -131,15 +133,15 @@ async fn rule_26_ticks_count_as_missed_from_the_oldest_timer_on() {
     });
     let mut world = EngineFixture::new(vec![cron.function(), ScriptedFunction::new("g").step("a", &[]).function()]);
     // this store returns the time of its oldest timer rounded to the hour
-    let store = support::slow::hours_alone(world.memory.clone());
+    let store = support::slow::without_timers_beyond(world.memory.clone());
     let engine = world.engine_on(store);
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     assert_eq!(engine.sweep().await.unwrap().ticks, 0, "the tick of 22:05 is from before the first deploy");
 
     // on another store, the first sweep is at 00:43, and the oldest timer is the watchdog of 23:13
     let mut world = EngineFixture::new(world.functions);
-    let engine = world.engine_on(support::slow::hours_alone(world.memory.clone()));
-    world.go(&engine).await;
+    let engine = world.engine_on(support::slow::without_timers_beyond(world.memory.clone()));
+    world.send_event(&engine).await;
     world.clock.advance(Duration::from_secs(150 * 60));
     let swept = engine.sweep().await.unwrap();
     assert_eq!((swept.ticks, swept.watched), (1, 1), "that of 00:05, and none of 22:05 and 23:05");
@@ -150,7 +152,7 @@ async fn rule_26_ticks_count_as_missed_from_the_oldest_timer_on() {
 async fn rule_26_the_first_cursor_is_stored_before_anything_is_sent() {
     let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").step("a", &[]).function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.clock.advance(Duration::from_secs(3 * 3_600));
     let unlucky = world.engine_on(support::slow::refuse_reads(world.memory.clone()));
     assert!(unlucky.sweep().await.is_err(), "it cannot visit the run");
@@ -161,14 +163,15 @@ async fn rule_26_the_first_cursor_is_stored_before_anything_is_sent() {
 
 #[tokio::test]
 async fn rule_34_timers_are_sent_once_while_the_cursor_cannot_be_stored() {
-    let script =
-        ScriptedFunction::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_000))).step("a", &["nap"]);
+    let script = ScriptedFunction::new("f")
+        .request("nap", &[], Operation::SleepFor(Duration::from_secs(3_000)))
+        .step("a", &["nap"]);
     let mut world = EngineFixture::new(vec![script.function()]);
     let denied = || StoreError::Refused("the worker has lost its rights".into());
     let (store, refuses) =
         support::refusing::refusing(&world.memory, move |call| (call.name == "advance").then(denied));
     let engine = world.engine_on(store);
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.hop_once(&engine).await;
     world.clock.advance(Duration::from_secs(3_000));
     let sends = world.memory.counts().sends;
@@ -186,14 +189,15 @@ async fn rule_34_timers_are_sent_once_while_the_cursor_cannot_be_stored() {
 /// advances.
 #[tokio::test]
 async fn rule_34_an_unreadable_timer_stops_no_other() {
-    let errors = LogCollector::of("stepladder::permanent");
+    let errors = LogCollector::for_target("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
-    let script =
-        ScriptedFunction::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_600))).step("a", &["nap"]);
+    let script = ScriptedFunction::new("f")
+        .request("nap", &[], Operation::SleepFor(Duration::from_secs(3_600)))
+        .step("a", &["nap"]);
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
     engine.sweep().await.unwrap();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.hop_once(&engine).await;
     let engine = world.engine_on(support::slow::unreadable_timer(
         world.memory.clone(),

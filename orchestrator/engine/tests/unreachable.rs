@@ -27,7 +27,7 @@ async fn a_run_survives_an_outage_of_its_executor_without_a_retry() {
         part(&outage).store(30, Ordering::Relaxed);
         let mut world = EngineFixture::new(vec![script.function()]);
         let engine = world.engine();
-        let event = world.go(&engine).await;
+        let event = world.send_event(&engine).await;
         world.settle(&engine).await;
         let detail = &world.runs(&engine, event).await[0];
         assert_eq!(detail.summary.status, Status::Completed);
@@ -44,7 +44,7 @@ async fn the_run_says_since_when_its_executor_cannot_be_reached() {
     outage.opens.store(u32::MAX, Ordering::Relaxed);
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    let event = world.go(&engine).await;
+    let event = world.send_event(&engine).await;
     world.settle_within(&engine, Duration::from_secs(86_400)).await;
     let detail = &world.runs(&engine, event).await[0];
     assert!(!detail.summary.status.is_end(), "it goes on without end");

@@ -14,7 +14,7 @@ use support::script::ScriptedFunction;
 #[tokio::test]
 async fn an_older_version_leaves_the_call_of_an_unknown_function_to_other_workers() {
     let call = Operation::Invoke { function: "new".into(), input: json::empty_object(), bound: false };
-    let caller = ScriptedFunction::new("f").ask("call", &[], call).function();
+    let caller = ScriptedFunction::new("f").request("call", &[], call).function();
     let called = ScriptedFunction::new("new").step("a", &[]).spec(|spec| spec.triggers.clear()).function();
     let mut world = EngineFixture::new(vec![caller.clone(), called]);
     let engine = world.engine();
@@ -26,7 +26,7 @@ async fn an_older_version_leaves_the_call_of_an_unknown_function_to_other_worker
     let dying = world.engine_on(support::slow::only_journal(world.memory.clone(), |fact| {
         matches!(fact, Fact::InvokeStarted { .. })
     }));
-    let event = world.go(&engine).await;
+    let event = world.send_event(&engine).await;
     let hop = support::spawn_hop(&world, &dying);
     for _ in 0..100 {
         tokio::task::yield_now().await;
@@ -39,9 +39,9 @@ async fn an_older_version_leaves_the_call_of_an_unknown_function_to_other_worker
 }
 
 /// A function that sleeps for a night between two steps.
-fn nightly(name: &str) -> ScriptedFunction {
+fn nightly_function(name: &str) -> ScriptedFunction {
     let night = Operation::SleepFor(Duration::from_secs(86_400));
-    ScriptedFunction::new("f").step("first", &[]).ask("night", &["first"], night).step(name, &["night"])
+    ScriptedFunction::new("f").step("first", &[]).request("night", &["first"], night).step(name, &["night"])
 }
 
 /// Starts a run under the versions `begun` and ends it under `ended`. Returns the run's steps and
@@ -49,7 +49,7 @@ fn nightly(name: &str) -> ScriptedFunction {
 async fn ends_under(begun: Vec<ScriptedFunction>, ended: Vec<ScriptedFunction>) -> (Vec<String>, Option<String>) {
     let mut world = EngineFixture::new(begun.into_iter().map(ScriptedFunction::function).collect());
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.settle_within(&engine, Duration::from_secs(60)).await;
     let run = support::only_run(&engine).await;
     assert_eq!(engine.query().run(run).await.unwrap().steps.len(), 2, "it sleeps");
@@ -63,20 +63,20 @@ async fn ends_under(begun: Vec<ScriptedFunction>, ended: Vec<ScriptedFunction>) 
 
 #[tokio::test]
 async fn a_run_continues_under_its_own_version_while_that_is_registered() {
-    let (one, two) = (nightly("one").version("1"), nightly("two").version("2"));
+    let (one, two) = (nightly_function("one").version("1"), nightly_function("two").version("2"));
     let (steps, version) = ends_under(vec![one.clone()], vec![two.clone(), one.clone()]).await;
     assert_eq!((steps.join(" "), version.as_deref()), ("first night one".into(), Some("1")));
     // a run that started when the function had no versions continues without a version
-    let (steps, version) = ends_under(vec![nightly("none")], vec![nightly("none"), one]).await;
+    let (steps, version) = ends_under(vec![nightly_function("none")], vec![nightly_function("none"), one]).await;
     assert_eq!((steps.join(" "), version), ("first night none".into(), None));
 }
 
 #[tokio::test]
 async fn a_run_whose_version_is_not_registered_continues_under_the_newest() {
-    let (one, two) = (nightly("one").version("1"), nightly("two").version("2"));
+    let (one, two) = (nightly_function("one").version("1"), nightly_function("two").version("2"));
     let (steps, version) = ends_under(vec![one], vec![two.clone()]).await;
     assert_eq!((steps.join(" "), version.as_deref()), ("first night two".into(), Some("1")));
-    let (steps, version) = ends_under(vec![nightly("none")], vec![two]).await;
+    let (steps, version) = ends_under(vec![nightly_function("none")], vec![two]).await;
     assert_eq!((steps.join(" "), version), ("first night two".into(), None), "it did not begin under one");
 }
 
@@ -84,10 +84,10 @@ async fn a_run_whose_version_is_not_registered_continues_under_the_newest() {
 async fn the_version_is_written_with_the_first_entries_and_costs_no_write() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         let mut counts = Vec::new();
-        for script in [nightly("a"), nightly("a").version("1")] {
+        for script in [nightly_function("a"), nightly_function("a").version("1")] {
             let mut world = EngineFixture::new(vec![script.function()]).pace(pace);
             let engine = world.engine();
-            world.go(&engine).await;
+            world.send_event(&engine).await;
             world.settle(&engine).await;
             counts.push(world.memory.counts().appends);
         }

@@ -17,8 +17,8 @@ use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Commit, Commits, Delivery, LateWrite, Queue, SlotOperations};
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_testkit::memory::Memory;
-use support::script::{ScriptedFunction, fault};
-use support::{EngineFixture, gated, hop_all, only_run, slow};
+use support::script::{ScriptedFunction, retryable_failure};
+use support::{EngineFixture, hop_all, only_run, slow, with_gated_step};
 
 const RETRY: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(125);
@@ -49,8 +49,9 @@ async fn enqueue_the_retry(memory: Arc<Memory>, clock: Arc<VirtualClock>, other:
 #[tokio::test]
 async fn a_retry_that_was_enqueued_meanwhile_keeps_its_ticket() {
     let retried = StepOptions { backoff: Some(Backoff::Fixed(RETRY)), ..StepOptions::default() };
-    let fails_once = |n| async move { if n == 1 { Err(fault("not this time")) } else { Ok(()) } };
-    let (script, begun, open) = gated(ScriptedFunction::new("f").body_with("a", &[], retried, fails_once), "b", &[]);
+    let fails_once = |n| async move { if n == 1 { Err(retryable_failure("not this time")) } else { Ok(()) } };
+    let (script, begun, open) =
+        with_gated_step(ScriptedFunction::new("f").body_with("a", &[], retried, fails_once), "b", &[]);
     let script = script.spec(|spec| spec.concurrency.push(Concurrency::steps(2)));
     let mut world = EngineFixture::new(vec![script.function()]);
     let other = world.engine();
@@ -67,7 +68,7 @@ async fn a_retry_that_was_enqueued_meanwhile_keeps_its_ticket() {
         }
     });
     let engine = world.engine_on(watched);
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     let run = only_run(&engine).await;
 
     // in the hop for the wake of `a`, `a` fails, `b` ends a moment later, and `a` waits for its
@@ -105,7 +106,7 @@ async fn rule_23_the_first_ticket_owns_one_wake_even_after_many_refusals() {
     for n in [1, 2] {
         world.memory.try_acquire(&[limit()], &other_holder(n), now + LEASE, now).await.unwrap();
     }
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.hop_once(&engine).await;
     // both steps are refused, and are refused again whenever a lease expires
     for _ in 0..8 {
@@ -123,12 +124,12 @@ async fn rule_23_the_first_ticket_owns_one_wake_even_after_many_refusals() {
 #[tokio::test]
 async fn a_due_retry_does_not_overtake_waiting_tickets() {
     let retried = StepOptions { backoff: Some(Backoff::Fixed(RETRY)), ..StepOptions::default() };
-    let fails_once = |n| async move { if n == 1 { Err(fault("not this time")) } else { Ok(()) } };
+    let fails_once = |n| async move { if n == 1 { Err(retryable_failure("not this time")) } else { Ok(()) } };
     let script = ScriptedFunction::new("f").body_with("a", &[], retried, fails_once);
     let script = script.spec(|spec| spec.concurrency.push(Concurrency::steps(2)));
     let mut world = EngineFixture::new(vec![script.function()]);
     let (engine, memory) = (world.engine(), world.memory.clone());
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     world.hop_once(&engine).await;
     let run = only_run(&engine).await;
     let (now, waits) = (world.clock.now(), other_holder(2));
@@ -155,58 +156,58 @@ async fn a_due_retry_does_not_overtake_waiting_tickets() {
     assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Completed);
 }
 
-fn one() -> Limit {
+fn one_slot() -> Limit {
     Limit { key: "f/0".into(), slots: 1 }
 }
 
-fn limited(script: ScriptedFunction) -> ScriptedFunction {
+fn with_limit(script: ScriptedFunction) -> ScriptedFunction {
     script.spec(|spec| spec.concurrency.push(Concurrency::steps(1)))
 }
 
 #[tokio::test]
 async fn rule_24_a_ticket_that_no_step_will_use_is_removed_when_another_waits_behind_it() {
-    let mut world = EngineFixture::new(vec![limited(ScriptedFunction::new("f").step("a", &[])).function()]);
+    let mut world = EngineFixture::new(vec![with_limit(ScriptedFunction::new("f").step("a", &[])).function()]);
     let engine = world.engine();
-    let event = world.go(&engine).await;
+    let event = world.send_event(&engine).await;
     world.settle(&engine).await;
     let run = world.runs(&engine, event).await[0].summary.run;
     // a worker stalls after the slot was refused; later it enqueues the step, although the run has
     // ended, and dies
     let place = Ticket { queued_at: world.clock.now(), event, run, of: RunOrStep::Step("a".into()) };
-    world.memory.enqueue(&one(), place).await.unwrap();
+    world.memory.enqueue(&one_slot(), place).await.unwrap();
     world.clock.advance(Duration::from_secs(60));
-    let next = world.go(&engine).await;
+    let next = world.send_event(&engine).await;
     world.settle_within(&engine, Duration::from_secs(1)).await;
     assert_eq!(world.status(&engine, next).await, Status::Completed);
-    assert_eq!(world.memory.first_tickets(&one().key, 9).await.unwrap(), []);
+    assert_eq!(world.memory.first_tickets(&one_slot().key, 9).await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn rule_21_a_step_enqueued_after_it_was_done_is_dequeued() {
     // a wake is delivered twice. The first hop is refused. Before it enqueues the step, the second
     // hop executes the step and ends the run, and another holder acquires the slot
-    let script = limited(ScriptedFunction::new("f").step("a", &[]).step("b", &["a"]));
+    let script = with_limit(ScriptedFunction::new("f").step("a", &[]).step("b", &["a"]));
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    let event = world.go(&engine).await;
+    let event = world.send_event(&engine).await;
     world.hop_once(&engine).await;
     let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
     let (start, lease) = (world.clock.now(), world.clock.now() + Duration::from_secs(100));
     let holder = move |n| Holder::Attempt { run: RunId::new(start, n), step: "x".into(), attempt: 1, hop: 0 };
-    world.memory.try_acquire(&[one()], &holder(1), lease, start).await.unwrap();
+    world.memory.try_acquire(&[one_slot()], &holder(1), lease, start).await.unwrap();
     let (memory, fast, twin) = (world.memory.clone(), engine.clone(), delivery.clone());
     let interlude = move || {
         let (memory, fast, twin) = (memory.clone(), fast.clone(), twin.clone());
         async move {
-            let after = vec![LateWrite::Release { limit: one(), holder: holder(1) }];
+            let after = vec![LateWrite::Release { limit: one_slot(), holder: holder(1) }];
             memory.commit(Commit { after, ..Commit::default() }).await.unwrap();
             fast.hop(twin).await.unwrap();
-            memory.try_acquire(&[one()], &holder(2), lease, start).await.unwrap();
+            memory.try_acquire(&[one_slot()], &holder(2), lease, start).await.unwrap();
         }
     };
     let slow = world.engine_on(slow::before_park(world.memory.clone(), interlude));
     slow.hop(delivery).await.unwrap();
-    assert_eq!(world.memory.first_tickets(&one().key, 9).await.unwrap(), []);
+    assert_eq!(world.memory.first_tickets(&one_slot().key, 9).await.unwrap(), []);
     hop_all(&world.memory, &engine).await;
     assert_eq!(world.status(&engine, event).await, Status::Completed);
 }

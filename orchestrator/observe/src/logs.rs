@@ -113,34 +113,34 @@ struct LogLayer<W> {
 impl<W: Write> LogLayer<W> {
     fn new(options: LogOptions, writer: W, now: fn() -> Timestamp) -> Self {
         let LogOptions { role, stack, code, filter: _ } = options;
-        let constant = |text: &str| fields::cut(text, CONSTANT_BYTES);
+        let constant = |text: &str| fields::truncate(text, CONSTANT_BYTES);
         let constants = [("role", constant(&role)), ("stack", constant(&stack)), ("code", constant(&code))];
         Self { constants, stack, now, writer: Mutex::new(writer) }
     }
 
     fn write(&self, level: Level, target: &str, message: Option<Value>, mut fields: LineFields) {
         let now = (self.now)();
-        let metrics = metrics::members(&LineOrigin { target, stack: &self.stack, at: now }, &fields);
+        let metrics = metrics::metric_members(&LineOrigin { target, stack: &self.stack, at: now }, &fields);
         let mut line = JsonLine::new();
-        line.member("timestamp", format!("{now:.3}"));
-        line.member("level", level.as_str());
-        line.member("target", fields::cut(target, CONSTANT_BYTES));
+        line.add_member("timestamp", format!("{now:.3}"));
+        line.add_member("level", level.as_str());
+        line.add_member("target", fields::truncate(target, CONSTANT_BYTES));
         if let Some(message) = message {
-            line.field("message", message);
+            line.add_field("message", message);
         }
         for name in FIRST_FIELDS {
-            if let Some(value) = fields.take(name) {
-                line.field(name, value);
+            if let Some(value) = fields.take_field(name) {
+                line.add_field(name, value);
             }
         }
         for (name, value) in fields.into_iter() {
-            line.field(name, value);
+            line.add_field(name, value);
         }
         for (name, value) in &self.constants {
-            line.member(name, value.as_str());
+            line.add_member(name, value.as_str());
         }
         for (name, value) in metrics {
-            line.member(name, value);
+            line.add_member(name, value);
         }
         let text = line.finish();
         let mut writer = self.writer.lock();
@@ -171,7 +171,7 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = LineFields::default();
         event.record(&mut fields);
-        let message = fields.take("message");
+        let message = fields.take_field("message");
         for span in context.event_scope(event).into_iter().flatten() {
             if let Some(outer) = span.extensions().get::<LineFields>() {
                 fields.add_missing(outer);

@@ -176,12 +176,12 @@ pub(crate) struct LineOrigin<'a> {
 
 /// Returns the members that turn a log line into a metric. The result is empty if the line carries
 /// no metric.
-pub(crate) fn members(origin: &LineOrigin<'_>, fields: &LineFields) -> Vec<(&'static str, Value)> {
-    let values = activity(origin, fields).map(|kind| values(kind, fields)).unwrap_or_default();
+pub(crate) fn metric_members(origin: &LineOrigin<'_>, fields: &LineFields) -> Vec<(&'static str, Value)> {
+    let values = activity_kind(origin, fields).map(|kind| metric_values(kind, fields)).unwrap_or_default();
     if values.is_empty() {
         return Vec::new();
     }
-    let function = fields.text("function").and_then(dimension).filter(|_| origin.target == RUN_TARGET);
+    let function = fields.get_text("function").and_then(dimension_value).filter(|_| origin.target == RUN_TARGET);
     let dimensions = if function.is_some() { json!([["Stack"], ["Stack", "Function"]]) } else { json!([["Stack"]]) };
     let metrics: Vec<_> =
         values.iter().map(|(metric, _)| json!({ "Name": metric.name(), "Unit": metric.unit().name() })).collect();
@@ -189,7 +189,8 @@ pub(crate) fn members(origin: &LineOrigin<'_>, fields: &LineFields) -> Vec<(&'st
         "Timestamp": origin.at.as_millisecond(),
         "CloudWatchMetrics": [{ "Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": metrics }],
     });
-    let mut members = vec![("_aws", aws), ("Stack", dimension(origin.stack).unwrap_or_else(|| UNNAMED.into()).into())];
+    let mut members =
+        vec![("_aws", aws), ("Stack", dimension_value(origin.stack).unwrap_or_else(|| UNNAMED.into()).into())];
     members.extend(function.map(|function| ("Function", function.into())));
     members.extend(values.into_iter().map(|(metric, value)| (metric.name(), value)));
     members
@@ -197,17 +198,17 @@ pub(crate) fn members(origin: &LineOrigin<'_>, fields: &LineFields) -> Vec<(&'st
 
 /// Returns the kind of activity that a line reports. A line with another target than that of its
 /// kind is ignored, because it is not from this program.
-fn activity(origin: &LineOrigin<'_>, fields: &LineFields) -> Option<ActivityKind> {
-    let kind: ActivityKind = fields.text(ACTIVITY_FIELD)?.parse().ok()?;
+fn activity_kind(origin: &LineOrigin<'_>, fields: &LineFields) -> Option<ActivityKind> {
+    let kind: ActivityKind = fields.get_text(ACTIVITY_FIELD)?.parse().ok()?;
     (kind.target() == origin.target).then_some(kind)
 }
 
-fn values(kind: ActivityKind, fields: &LineFields) -> Vec<(Metric, Value)> {
+fn metric_values(kind: ActivityKind, fields: &LineFields) -> Vec<(Metric, Value)> {
     let one = |metric| Some((metric, Value::from(1)));
-    let field = |metric, name| number(fields.get(name)).map(|value| (metric, value));
+    let field = |metric, name| valid_number(fields.get(name)).map(|value| (metric, value));
     let (first, second) = match kind {
         ActivityKind::RunStarted => (one(Metric::RunsStarted), None),
-        ActivityKind::RunEnded => match fields.text("status").and_then(metric_of_end) {
+        ActivityKind::RunEnded => match fields.get_text("status").and_then(metric_of_end) {
             Some(metric) => (one(metric), field(Metric::RunDuration, "ms")),
             None => (None, None),
         },
@@ -233,13 +234,13 @@ fn metric_of_end(status: &str) -> Option<Metric> {
 }
 
 /// Returns the value if it is a number and not negative, as all counts and durations are.
-fn number(value: Option<&Value>) -> Option<Value> {
+fn valid_number(value: Option<&Value>) -> Option<Value> {
     value.filter(|value| value.as_f64().is_some_and(|value| value >= 0.0)).cloned()
 }
 
 /// Converts a string to a valid dimension value: printable ASCII, at most 1,024 characters, not
 /// blank.
-fn dimension(text: &str) -> Option<String> {
+fn dimension_value(text: &str) -> Option<String> {
     let ascii = |char| if matches!(char, ' '..='~') { char } else { '_' };
     let value: String = text.trim().chars().take(DIMENSION_CHARS).map(ascii).collect();
     (!value.trim().is_empty()).then_some(value)
@@ -251,10 +252,10 @@ mod tests {
 
     #[test]
     fn dimension_values_are_changed_to_fit_cloudwatch() {
-        assert_eq!(dimension("prod").as_deref(), Some("prod"));
-        assert_eq!(dimension(" höhe\n2 ").as_deref(), Some("h_he_2"));
-        assert_eq!(dimension(" \t"), None);
-        assert_eq!(dimension(&"x".repeat(2_000)).map(|value| value.len()), Some(1_024));
+        assert_eq!(dimension_value("prod").as_deref(), Some("prod"));
+        assert_eq!(dimension_value(" höhe\n2 ").as_deref(), Some("h_he_2"));
+        assert_eq!(dimension_value(" \t"), None);
+        assert_eq!(dimension_value(&"x".repeat(2_000)).map(|value| value.len()), Some(1_024));
     }
 
     #[test]
@@ -265,11 +266,11 @@ mod tests {
 
     #[test]
     fn only_numbers_from_zero_are_values() {
-        assert_eq!(number(Some(&json!(0))), Some(json!(0)));
-        assert_eq!(number(Some(&json!(1.5))), Some(json!(1.5)));
+        assert_eq!(valid_number(Some(&json!(0))), Some(json!(0)));
+        assert_eq!(valid_number(Some(&json!(1.5))), Some(json!(1.5)));
         for bad in [json!(-1), json!("1"), json!(null), json!(true)] {
-            assert_eq!(number(Some(&bad)), None, "{bad}");
+            assert_eq!(valid_number(Some(&bad)), None, "{bad}");
         }
-        assert_eq!(number(None), None);
+        assert_eq!(valid_number(None), None);
     }
 }

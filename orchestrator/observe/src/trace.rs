@@ -66,7 +66,7 @@ impl SegmentId {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        hex(text, 16).then(|| u64::from_str_radix(text, 16).ok().map(Self))?
+        is_hex(text, 16).then(|| u64::from_str_radix(text, 16).ok().map(Self))?
     }
 }
 
@@ -184,12 +184,12 @@ impl fmt::Display for TraceHeader {
 fn is_trace_id(text: &str) -> bool {
     let mut parts = text.split('-');
     parts.next() == Some("1")
-        && parts.next().is_some_and(|part| hex(part, 8))
-        && parts.next().is_some_and(|part| hex(part, 24))
+        && parts.next().is_some_and(|part| is_hex(part, 8))
+        && parts.next().is_some_and(|part| is_hex(part, 24))
         && parts.next().is_none()
 }
 
-fn hex(text: &str, digits: usize) -> bool {
+fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 

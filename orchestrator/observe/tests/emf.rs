@@ -29,7 +29,7 @@ fn schema() -> Validator {
     jsonschema::validator_for(&serde_json::from_str(include_str!("emf-schema.json")).unwrap()).unwrap()
 }
 
-fn lines(stack: &str, log: impl FnOnce()) -> Vec<Value> {
+fn logged_lines(stack: &str, log: impl FnOnce()) -> Vec<Value> {
     let out = SharedBuffer::default();
     let options =
         LogOptions { role: "worker".into(), stack: stack.into(), code: "42".into(), filter: Some("info".into()) };
@@ -40,8 +40,8 @@ fn lines(stack: &str, log: impl FnOnce()) -> Vec<Value> {
 
 /// Returns one line per metric. The messages are not the engine's, because only the field
 /// `activity` matters.
-fn metrics() -> Vec<Value> {
-    lines("prod", || {
+fn metric_lines() -> Vec<Value> {
+    logged_lines("prod", || {
         let _hop = info_span!("hop", run = "01KAVZ9Y3M0000000000000001", function = "enhance").entered();
         info!(target: RUN_TARGET, activity = "run_started", "off we go");
         for status in ["Completed", "Failed", "Cancelled", "Skipped"] {
@@ -56,19 +56,19 @@ fn metrics() -> Vec<Value> {
     })
 }
 
-fn names(line: &Value) -> Vec<String> {
+fn metric_names(line: &Value) -> Vec<String> {
     let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap();
     metrics.iter().map(|metric| metric["Name"].as_str().unwrap().to_owned()).collect()
 }
 
-fn dimensions(line: &Value) -> &Value {
+fn dimension_names(line: &Value) -> &Value {
     &line["_aws"]["CloudWatchMetrics"][0]["Dimensions"]
 }
 
 /// Checks that the members named in a line's directives exist and have the right type.
 fn assert_references(line: &Value) {
     for directive in line["_aws"]["CloudWatchMetrics"].as_array().unwrap() {
-        for name in names(line) {
+        for name in metric_names(line) {
             assert!(line[&name].is_number(), "{name} in {line}");
         }
         for key in directive["Dimensions"].as_array().unwrap().iter().flat_map(|set| set.as_array().unwrap()) {
@@ -80,7 +80,7 @@ fn assert_references(line: &Value) {
 
 #[test]
 fn each_metric_line_follows_the_format() {
-    let (schema, metrics) = (schema(), metrics());
+    let (schema, metrics) = (schema(), metric_lines());
     for line in &metrics {
         let errors: Vec<_> = schema.iter_errors(line).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{errors:?} in {line}");
@@ -88,14 +88,14 @@ fn each_metric_line_follows_the_format() {
         let at: jiff::Timestamp = line["timestamp"].as_str().unwrap().parse().unwrap();
         assert_eq!(line["_aws"]["Timestamp"], at.as_millisecond());
     }
-    let emitted: BTreeSet<_> = metrics.iter().flat_map(names).collect();
+    let emitted: BTreeSet<_> = metrics.iter().flat_map(metric_names).collect();
     let known: BTreeSet<_> = Metric::ALL.iter().map(|metric| metric.name().to_owned()).collect();
     assert_eq!(emitted, known);
 }
 
 #[test]
 fn each_activity_becomes_its_metrics_whatever_its_sentence() {
-    let found: Vec<_> = metrics().iter().map(|line| names(line).join(" ")).collect();
+    let found: Vec<_> = metric_lines().iter().map(|line| metric_names(line).join(" ")).collect();
     assert_eq!(
         found,
         [
@@ -112,7 +112,7 @@ fn each_activity_becomes_its_metrics_whatever_its_sentence() {
             "PermanentErrors",
         ]
     );
-    let lines = metrics();
+    let lines = metric_lines();
     assert_eq!((&lines[0]["RunsStarted"], &lines[5]["StepDuration"]), (&json!(1), &json!(812)));
     assert_eq!((&lines[9]["SweepTimers"], &lines[9]["SweepWatched"]), (&json!(3), &json!(0)));
     for line in &lines {
@@ -125,22 +125,22 @@ fn each_activity_becomes_its_metrics_whatever_its_sentence() {
 
 #[test]
 fn stack_and_function_are_the_only_dimensions() {
-    let metrics = metrics();
+    let metrics = metric_lines();
     let (runs, others) = metrics.split_at(metrics.len() - 2);
     for line in runs {
-        assert_eq!(*dimensions(line), json!([["Stack"], ["Stack", "Function"]]));
+        assert_eq!(*dimension_names(line), json!([["Stack"], ["Stack", "Function"]]));
         assert_eq!((&line["Stack"], &line["Function"]), (&json!("prod"), &json!("enhance")));
         assert_eq!(line["run"], "01KAVZ9Y3M0000000000000001");
     }
     for line in others {
-        assert_eq!(*dimensions(line), json!([["Stack"]]));
+        assert_eq!(*dimension_names(line), json!([["Stack"]]));
         assert!(line.get("Function").is_none());
     }
 }
 
 #[test]
 fn other_lines_carry_no_metric() {
-    let lines = lines("prod", || {
+    let lines = logged_lines("prod", || {
         info!(target: RUN_TARGET, activity = "step_started", step = "call", "step started");
         info!(target: RUN_TARGET, activity = "step_checked", step = "call", ms = 3, "step checked");
         info!(target: RUN_TARGET, activity = "step_waited", step = "call", ms = 3, "step waited");
@@ -163,16 +163,19 @@ fn a_missing_or_invalid_value_costs_only_its_own_metric() {
     let schema = schema();
     let long = "ü".repeat(5_000);
     let lines = [
-        lines("", || info!(target: RUN_TARGET, activity = "step_succeeded", step = "call", ms = -1)),
-        lines(" ", || info!(target: RUN_TARGET, activity = "step_failed", function = "", ms = f64::NAN)),
-        lines(&long, || info!(target: RUN_TARGET, activity = "run_started", function = long, RunsStarted = "no")),
+        logged_lines("", || info!(target: RUN_TARGET, activity = "step_succeeded", step = "call", ms = -1)),
+        logged_lines(" ", || info!(target: RUN_TARGET, activity = "step_failed", function = "", ms = f64::NAN)),
+        logged_lines(
+            &long,
+            || info!(target: RUN_TARGET, activity = "run_started", function = long, RunsStarted = "no"),
+        ),
     ];
     for line in lines.iter().flatten() {
         assert!(schema.is_valid(line), "{line}");
         assert_references(line);
     }
-    assert_eq!(names(&lines[0][0]), ["StepsSucceeded"]);
-    assert_eq!((dimensions(&lines[1][0]), &lines[1][0]["Stack"]), (&json!([["Stack"]]), &json!("unnamed")));
+    assert_eq!(metric_names(&lines[0][0]), ["StepsSucceeded"]);
+    assert_eq!((dimension_names(&lines[1][0]), &lines[1][0]["Stack"]), (&json!([["Stack"]]), &json!("unnamed")));
     assert_eq!(lines[2][0]["Function"].as_str().unwrap().len(), 1_024);
     assert_eq!(lines[2][0]["RunsStarted"], 1);
 }
@@ -180,7 +183,7 @@ fn a_missing_or_invalid_value_costs_only_its_own_metric() {
 #[test]
 fn the_largest_line_still_carries_its_metric() {
     let huge = "\u{1}".repeat(300_000);
-    let lines = lines(&huge, || {
+    let lines = logged_lines(&huge, || {
         let activity = ActivityKind::StepFailed.name();
         info!(target: RUN_TARGET, activity, function = huge, a = huge, b = huge, c = huge, d = huge);
     });
@@ -192,7 +195,7 @@ fn the_largest_line_still_carries_its_metric() {
 #[test]
 fn the_schema_refuses_invalid_lines() {
     let schema = schema();
-    let good = metrics().swap_remove(1);
+    let good = metric_lines().swap_remove(1);
     assert!(schema.is_valid(&good));
     let is_valid_after = |change: &dyn Fn(&mut Value)| {
         let mut line = good.clone();

@@ -1,7 +1,7 @@
 //! Runs code that blocks its thread: long computations, file access, drivers without async.
 
 use crate::Result;
-use crate::error::panicked;
+use crate::error::panic_error;
 
 /// Runs blocking code on a separate thread and waits for the result.
 ///
@@ -26,7 +26,7 @@ where
     match tokio::task::spawn_blocking(code).await {
         Ok(result) => result,
         Err(failed) => match failed.try_into_panic() {
-            Ok(payload) => Err(panicked(&*payload)),
+            Ok(payload) => Err(panic_error(&*payload)),
             Err(stopped) => Err(stopped.into()),
         },
     }

@@ -20,7 +20,7 @@ use stepladder_core::retry::{DEFAULT_RETRIES, RetryPolicy};
 use stepladder_core::sentence::{shortened, truncated};
 use stepladder_core::{Failure, Json, StepId, json};
 
-use crate::error::{ErrorCode, panicked};
+use crate::error::{ErrorCode, panic_error};
 use crate::ledger::ReplayLedger;
 use crate::step::{StepBodyFn, UntypedStep};
 use crate::{Error, Result};
@@ -118,7 +118,7 @@ async fn run_to_end(handler: BoxFuture<'static, Result<Json>>, ledger: &ReplayLe
         // dropping the handler may panic, because of one of its values; this must not fail the run
         let handler = handler.take();
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
-            let error = panicked(&*payload);
+            let error = panic_error(&*payload);
             tracing::error!(%error, "a value that the function held panicked when it was dropped");
         }
         Poll::Ready(ended)
@@ -129,7 +129,7 @@ async fn run_to_end(handler: BoxFuture<'static, Result<Json>>, ledger: &ReplayLe
 fn poll(handler: Option<&mut BoxFuture<'static, Result<Json>>>, cx: &mut Context<'_>) -> Poll<Result<Json>> {
     let Some(handler) = handler else { return Poll::Pending };
     catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx)))
-        .unwrap_or_else(|payload| Poll::Ready(Err(panicked(&*payload))))
+        .unwrap_or_else(|payload| Poll::Ready(Err(panic_error(&*payload))))
 }
 
 /// Checks the size of the output. This is done here, because compensations can still run now.

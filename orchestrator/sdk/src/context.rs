@@ -94,7 +94,7 @@ impl Context {
             let running = body();
             Box::pin(async move { encode(&running.await?) })
         });
-        Step::new(self.create(name.into(), Operation::Run(StepOptions::default()), Some(body), decode))
+        Step::new(self.create_step(name.into(), Operation::Run(StepOptions::default()), Some(body), decode))
     }
 
     /// Creates one step for each item. All steps have this name. At most [`limit`](Map::limit) of
@@ -241,7 +241,7 @@ impl Context {
     /// Returns a random number, which is the same in every replay. It is derived from the run's id,
     /// so it is not a secret.
     pub fn random(&self) -> u64 {
-        random::number(&self.ledger)
+        random::draw_number(&self.ledger)
     }
 
     /// Returns the run's id.
@@ -256,7 +256,7 @@ impl Context {
     }
 
     #[track_caller]
-    fn create<'a, T>(
+    fn create_step<'a, T>(
         &'a self,
         name: String,
         ask: Operation,

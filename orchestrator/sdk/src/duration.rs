@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 /// Formats a duration such as `1h 30m`.
-pub(crate) fn friendly(duration: Duration) -> String {
+pub(crate) fn format_duration(duration: Duration) -> String {
     format!("{:#}", SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX))
 }
 
@@ -15,9 +15,9 @@ mod tests {
 
     #[test]
     fn durations_are_written_in_their_units() {
-        assert_eq!(friendly(Duration::from_millis(90_500)), "1m 30s 500ms");
-        assert_eq!(friendly(Duration::from_secs(7_200)), "2h");
-        assert_eq!(friendly(Duration::ZERO), "0s");
-        assert!(friendly(Duration::MAX).ends_with("ns"));
+        assert_eq!(format_duration(Duration::from_millis(90_500)), "1m 30s 500ms");
+        assert_eq!(format_duration(Duration::from_secs(7_200)), "2h");
+        assert_eq!(format_duration(Duration::ZERO), "0s");
+        assert!(format_duration(Duration::MAX).ends_with("ns"));
     }
 }

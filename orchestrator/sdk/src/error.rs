@@ -17,7 +17,7 @@ use stepladder_core::retry::RetryAdvice;
 use stepladder_core::sentence::truncated;
 use stepladder_engine::executor::AdvisedFailure;
 
-pub(crate) use panic::panicked;
+pub(crate) use panic::panic_error;
 pub use stepladder_core::ErrorCode;
 
 /// The result of steps and functions.

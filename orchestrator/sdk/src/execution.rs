@@ -18,7 +18,7 @@ use stepladder_engine::executor::{
     AdvisedFailure, Attempt, Execution, Finished, PollResult, Polled, StepResult, Unreachable,
 };
 
-use crate::error::{ErrorCode, panicked};
+use crate::error::{ErrorCode, panic_error};
 use crate::ledger::{FinishedStep, ReplayLedger, Scope};
 use crate::{Error, Result};
 use root_waker::RootWaker;
@@ -52,7 +52,7 @@ impl RustExecution {
         self.ledger.enter(Scope::handler());
         let mut cx = Context::from_waker(&self.waker);
         let polled = catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(&mut cx)))
-            .unwrap_or_else(|payload| Poll::Ready(Err(panicked(&*payload))));
+            .unwrap_or_else(|payload| Poll::Ready(Err(panic_error(&*payload))));
         self.ledger.enter(Scope::Outside);
         if let Poll::Ready(result) = polled {
             self.end(result);
@@ -69,7 +69,7 @@ impl RustExecution {
     fn drop_handler(&mut self) {
         let handler = self.handler.take();
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
-            let error = panicked(&*payload);
+            let error = panic_error(&*payload);
             tracing::error!(run = %self.ledger.run(), %error, "a value that the function held panicked when it was dropped");
         }
     }

@@ -20,7 +20,7 @@ use stepladder_core::{Failure, Json, RunId, StepId, Timestamp};
 use stepladder_engine::executor::AdvisedFailure;
 
 use crate::compensation::Compensation;
-use crate::duration::friendly;
+use crate::duration::format_duration;
 use crate::error::ErrorCode;
 use ending::HandlerEnd;
 use reports::{BodyReport, HandlerLog};
@@ -275,7 +275,7 @@ fn wake(mut inner: MutexGuard<'_, Inner>, at: usize) {
 /// Returns the result of a body that was stopped at its timeout.
 pub(crate) fn timed_out(step: &StepId, timeout: Duration) -> FinishedStep {
     let failure = Failure {
-        message: format!("step `{step}` ran past its timeout of {}", friendly(timeout)),
+        message: format!("step `{step}` ran past its timeout of {}", format_duration(timeout)),
         code: Some(ErrorCode::Timeout),
     };
     FinishedStep { step: step.clone(), result: Err(AdvisedFailure { failure, retry: RetryAdvice::Default }) }

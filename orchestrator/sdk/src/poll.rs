@@ -9,7 +9,7 @@ use stepladder_core::decide;
 use stepladder_core::limits::CHECKS;
 use stepladder_core::retry::Backoff;
 
-use crate::duration::friendly;
+use crate::duration::format_duration;
 use crate::error::ErrorCode;
 use crate::{Error, Result, Step};
 
@@ -95,8 +95,8 @@ impl<'a, T> PollUntil<'a, T> {
         (longest.saturating_mul(CHECKS) < *timeout).then(|| {
             let message = format!(
                 "a check every {} for {} is more than {CHECKS} checks; wait longer between them, or set a shorter timeout",
-                friendly(longest),
-                friendly(*timeout)
+                format_duration(longest),
+                format_duration(*timeout)
             );
             Error::terminal(message).with_code(ErrorCode::BadPoll)
         })

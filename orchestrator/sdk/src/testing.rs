@@ -147,7 +147,7 @@ impl TestApp {
             .await
             .unwrap_or_else(|error| panic!("{error}"));
         world.run_until(now).await;
-        world.inspect(run.id()).await
+        world.inspect_run(run.id()).await
     }
 
     /// Pauses a function. Runs of the function that have not started wait until
@@ -187,7 +187,7 @@ impl TestApp {
         let world = self.world();
         let new = world.engine.control().rerun(run.id(), rerun).await.unwrap_or_else(|error| panic!("{error}"));
         world.run_to_end().await;
-        world.inspect(new).await
+        world.inspect_run(new).await
     }
 
     /// Moves the clock forward, and executes everything that becomes due in the meantime.
@@ -212,8 +212,8 @@ impl TestApp {
     pub async fn runs(&mut self) -> Vec<TestRun> {
         let world = self.world();
         let mut runs = Vec::new();
-        for run in world.memory.created() {
-            runs.push(world.inspect(run).await);
+        for run in world.memory.created_runs() {
+            runs.push(world.inspect_run(run).await);
         }
         runs
     }
@@ -237,11 +237,11 @@ impl TestApp {
     async fn runs_of(&mut self, event: EventId) -> Vec<TestRun> {
         let world = self.world();
         let mut rows = world.memory.runs_of(event).await.unwrap_or_else(|error| panic!("{error}"));
-        let created = world.memory.created();
+        let created = world.memory.created_runs();
         rows.sort_by_key(|row| created.iter().position(|run| *run == row.run));
         let mut runs = Vec::with_capacity(rows.len());
         for row in rows {
-            runs.push(world.inspect(row.run).await);
+            runs.push(world.inspect_run(row.run).await);
         }
         runs
     }

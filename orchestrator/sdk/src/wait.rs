@@ -7,7 +7,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use stepladder_core::decide::Operation;
-use stepladder_core::waiting::{EventMatch, Field};
+use stepladder_core::waiting::{EventField, EventMatch};
 
 use crate::step::{RecordedStep, delegate_future};
 use crate::{Event, EventData, Result};
@@ -59,7 +59,7 @@ impl<'a, T> WaitForEvent<'a, T> {
     /// waits, so thousands of runs may wait for the same event, each for its own value. Field and
     /// value have at most 1 KiB. If there are several conditions, all of them must be true.
     pub fn matching(self, field: &str, value: &(impl Serialize + ?Sized)) -> Self {
-        self.and(Field::new(field, value).map(EventMatch::Field))
+        self.and(EventField::new(field, value).map(EventMatch::Field))
     }
 
     /// Accepts only events for which this CEL expression is true, for example `async.data.score >

@@ -8,7 +8,7 @@ use stepladder_sdk::{Error, Result};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-async fn answer(template: ResponseTemplate) -> Result<String> {
+async fn request_with_response(template: ResponseTemplate) -> Result<String> {
     let server = MockServer::start().await;
     Mock::given(any()).respond_with(template).mount(&server).await;
     let response = reqwest::get(format!("{}/rest/v1/clients?apikey=secret", server.uri())).await?;
@@ -17,27 +17,29 @@ async fn answer(template: ResponseTemplate) -> Result<String> {
 
 #[tokio::test]
 async fn a_success_is_passed_on() {
-    assert_eq!(answer(ResponseTemplate::new(201).set_body_string("made")).await.unwrap(), "made");
+    assert_eq!(request_with_response(ResponseTemplate::new(201).set_body_string("made")).await.unwrap(), "made");
 }
 
 #[tokio::test]
 async fn a_refusal_is_terminal_and_says_what_the_service_said() {
-    let error = answer(ResponseTemplate::new(400).set_body_string("no such column: nmae\n")).await.unwrap_err();
+    let error =
+        request_with_response(ResponseTemplate::new(400).set_body_string("no such column: nmae\n")).await.unwrap_err();
     let said = "HTTP 400 Bad Request from 127.0.0.1/rest/v1/clients: no such column: nmae";
     assert_eq!((error.to_string().as_str(), error.code(), error.is_terminal()), (said, Some("http-400"), true));
 }
 
 #[tokio::test]
-async fn a_busy_service_is_asked_again_when_it_says() {
-    let error = answer(ResponseTemplate::new(429).insert_header("Retry-After", "7")).await.unwrap_err();
+async fn a_busy_service_is_retried_at_the_time_that_it_names() {
+    let error = request_with_response(ResponseTemplate::new(429).insert_header("Retry-After", "7")).await.unwrap_err();
     assert_eq!(error.retry_delay(), Some(Duration::from_secs(7)));
-    let error = answer(ResponseTemplate::new(503)).await.unwrap_err();
+    let error = request_with_response(ResponseTemplate::new(503)).await.unwrap_err();
     assert_eq!((error.is_terminal(), error.to_string().contains("503 Service Unavailable")), (false, true));
 }
 
 #[tokio::test]
-async fn a_long_answer_is_cut() {
-    let error = answer(ResponseTemplate::new(500).set_body_string("x".repeat(100_000))).await.unwrap_err();
+async fn a_long_response_is_truncated() {
+    let error =
+        request_with_response(ResponseTemplate::new(500).set_body_string("x".repeat(100_000))).await.unwrap_err();
     assert!((2_048..2_200).contains(&error.to_string().len()), "{}", error.to_string().len());
 }
 

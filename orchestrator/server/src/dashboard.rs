@@ -50,23 +50,23 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 pub(crate) fn routes(shared: &SharedServerState) -> Router<SharedServerState> {
     let only_known = from_fn_with_state(shared.clone(), inputs::guard);
     let pages = Router::new()
-        .route("/", get(runs::page))
-        .route("/runs/{id}", get(run::page))
+        .route("/", get(runs::runs_page))
+        .route("/runs/{id}", get(run::run_page))
         .route("/runs/{id}/value", get(values::download))
-        .route("/functions", get(functions::list))
-        .route("/function", get(functions::one))
-        .route("/events/{id}", get(events::one))
-        .route("/events/{id}/data", get(events::data))
+        .route("/functions", get(functions::list_page))
+        .route("/function", get(functions::function_page))
+        .route("/events/{id}", get(events::event_page))
+        .route("/events/{id}/data", get(events::download_data))
         .route("/cost", get(cost::page))
         .route("/health/page", get(health::page))
-        .route("/live/none", get(live::none))
-        .route("/live/runs", get(live::of_listing))
-        .route("/live/runs/{id}", get(live::of_run))
+        .route("/live/none", get(live::no_content))
+        .route("/live/runs", get(live::stream_of_listing))
+        .route("/live/runs/{id}", get(live::stream_of_run))
         .layer(only_known.clone());
     let forms = Router::new()
         .route("/runs", post(act::act_on_runs).get(runs::redirect_to_list))
-        .route("/events", get(events::list).post(events::send))
-        .route("/events/{id}/replay", post(events::replay))
+        .route("/events", get(events::list_page).post(events::send))
+        .route("/events/{id}/replay", post(events::replay_from_form))
         .route("/function/pause", post(act::pause))
         .route("/runs/{id}/cancel", post(act::cancel))
         .route("/runs/{id}/hasten", post(act::skip_wait))
@@ -78,31 +78,31 @@ pub(crate) fn routes(shared: &SharedServerState) -> Router<SharedServerState> {
 }
 
 pub(crate) fn login_routes() -> Router<SharedServerState> {
-    Router::new().route("/login", get(login::form).post(login::log_in))
+    Router::new().route("/login", get(login::login_form).post(login::log_in))
 }
 
 /// Returns the routes that require no token: assets, and the choice of a theme.
 pub(crate) fn open_routes(shared: &SharedServerState) -> Router<SharedServerState> {
     let only_known = from_fn_with_state(shared.clone(), inputs::guard);
     Router::new()
-        .route("/style.css", get(style))
-        .route("/app.js", get(script))
-        .route("/theme", post(shell::choose))
+        .route("/style.css", get(style_sheet))
+        .route("/app.js", get(page_script))
+        .route("/theme", post(shell::choose_theme))
         .layer(only_known)
         .layer(from_fn(origin::same_site))
 }
 
-async fn style() -> Response {
-    asset("text/css; charset=utf-8", include_str!("../templates/style.css"))
+async fn style_sheet() -> Response {
+    asset_response("text/css; charset=utf-8", include_str!("../templates/style.css"))
 }
 
-async fn script() -> Response {
-    asset("text/javascript; charset=utf-8", include_str!("../templates/app.js"))
+async fn page_script() -> Response {
+    asset_response("text/javascript; charset=utf-8", include_str!("../templates/app.js"))
 }
 
 /// Returns a response with an asset from memory. Browsers check for a new version each time,
 /// because an update of the server may change the asset.
-fn asset(kind: &'static str, text: &'static str) -> Response {
+fn asset_response(kind: &'static str, text: &'static str) -> Response {
     ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text).into_response()
 }
 

@@ -84,12 +84,12 @@ impl From<EngineError> for HttpProblem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "the store is unavailable; try again")
             }
             EngineError::Store(error @ StoreError::Refused(_)) => {
-                permanent::report("answer a request", None, &error);
+                permanent::report_failure("answer a request", None, &error);
                 let sentence = "the store refuses the request; the server's log says why";
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, sentence)
             }
             EngineError::Store(error @ StoreError::Unreadable(_)) => {
-                permanent::report("answer a request", None, &error);
+                permanent::report_failure("answer a request", None, &error);
                 let sentence = "the store holds unreadable data; the server's log says what";
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, sentence)
             }

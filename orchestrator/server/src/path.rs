@@ -25,7 +25,7 @@ impl<S: Send + Sync> FromRequestParts<S> for RunPath {
     type Rejection = HttpProblem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpProblem> {
-        let run = segment(parts, state).await.and_then(|text| text.parse().ok());
+        let run = path_segment(parts, state).await.and_then(|text| text.parse().ok());
         run.map(Self)
             .ok_or_else(|| HttpProblem::not_found("there is no such run: the id of a run is a ULID of 26 characters"))
     }
@@ -36,7 +36,7 @@ impl<S: Send + Sync> FromRequestParts<S> for EventPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpProblem> {
         // an invalid id belongs to no event, so the store is not read
-        let text = segment(parts, state).await.filter(|text| name_problem(text).is_none());
+        let text = path_segment(parts, state).await.filter(|text| name_problem(text).is_none());
         text.map(Self)
             .ok_or_else(|| HttpProblem::not_found("there is no such event: this cannot be the id of an event"))
     }
@@ -46,7 +46,7 @@ impl<S: Send + Sync> FromRequestParts<S> for FunctionPath {
     type Rejection = HttpProblem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpProblem> {
-        let text = segment(parts, state).await;
+        let text = path_segment(parts, state).await;
         text.map(Self).ok_or_else(|| HttpProblem::not_found("there is no such function: its id is not UTF-8"))
     }
 }
@@ -55,7 +55,7 @@ impl<S: Send + Sync> FromRequestParts<S> for TokenPath {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(segment(parts, state).await.unwrap_or_default()))
+        Ok(Self(path_segment(parts, state).await.unwrap_or_default()))
     }
 }
 
@@ -63,11 +63,11 @@ impl<S: Send + Sync> FromRequestParts<S> for KeyPath {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(segment(parts, state).await))
+        Ok(Self(path_segment(parts, state).await))
     }
 }
 
 /// Decodes the variable segment of a path. Returns `None` if it is not UTF-8.
-async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Option<String> {
+async fn path_segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Option<String> {
     Path::<String>::from_request_parts(parts, state).await.ok().map(|Path(text)| text)
 }

@@ -71,8 +71,8 @@ fn start(event: Event, n: u64) -> RunStart {
     let created = NewRun::new(function.clone(), event.clone(), RunOrigin::Event);
     let outcome = Outcome::Value(json::to_json(&"a value").expect("JSON"));
     let mut entries = vec![
-        Fact::RunCreated(Box::new(created)).at(at),
-        Fact::StepCarriedOver { step: "greet".into(), kind: StepKind::Run, outcome }.at(at),
+        Fact::RunCreated(Box::new(created)).into_entry(at),
+        Fact::StepCarriedOver { step: "greet".into(), kind: StepKind::Run, outcome }.into_entry(at),
     ];
     let status = match n % 100 {
         0 => None,
@@ -80,8 +80,10 @@ fn start(event: Event, n: u64) -> RunStart {
         _ => Some(Status::Completed),
     };
     match status {
-        Some(Status::Failed) => entries.push(Fact::RunFailed { error: Failure::new("no luck ".repeat(60)) }.at(at)),
-        Some(_) => entries.push(Fact::RunCompleted { output: json::null() }.at(at)),
+        Some(Status::Failed) => {
+            entries.push(Fact::RunFailed { error: Failure::new("no luck ".repeat(60)) }.into_entry(at))
+        }
+        Some(_) => entries.push(Fact::RunCompleted { output: json::null() }.into_entry(at)),
         None => {}
     }
     RunStart {
@@ -174,16 +176,16 @@ async fn a_large_run_has_small_pages() {
         let at = now + Duration::from_millis(n);
         for attempt in 1..=4 {
             let (step, worker) = (step.clone(), Arc::from("w"));
-            entries.push(Fact::StepStarted { step: step.clone(), attempt, lease_until: at, worker }.at(at));
+            entries.push(Fact::StepStarted { step: step.clone(), attempt, lease_until: at, worker }.into_entry(at));
             let report = AttemptReport::default();
             entries.push(match attempt {
                 4 => {
                     let output = json::to_json(&vec!["<\"&"; 300]).expect("JSON");
-                    Fact::StepSucceeded { step, attempt, output, report }.at(at)
+                    Fact::StepSucceeded { step, attempt, output, report }.into_entry(at)
                 }
                 _ => {
                     let error = Failure::new("<\"&'".repeat(600));
-                    Fact::StepFailed { step, attempt, error, retry_at: Some(at), report }.at(at)
+                    Fact::StepFailed { step, attempt, error, retry_at: Some(at), report }.into_entry(at)
                 }
             });
         }

@@ -31,7 +31,7 @@ async fn measure(sqlite: &Arc<Sqlite>, callers: u128, steps: u64) {
     let tasks: Vec<_> = (0..callers)
         .map(|caller| {
             let sqlite = sqlite.clone();
-            tokio::spawn(async move { chain(&sqlite, RunId::new(now(), caller), steps).await })
+            tokio::spawn(async move { commit_chain(&sqlite, RunId::new(now(), caller), steps).await })
         })
         .collect();
     let (mut synced, mut unsynced) = (Vec::new(), Vec::new());
@@ -50,7 +50,7 @@ async fn measure(sqlite: &Arc<Sqlite>, callers: u128, steps: u64) {
     );
 }
 
-async fn chain(sqlite: &Sqlite, run: RunId, steps: u64) -> (Vec<Duration>, Vec<Duration>) {
+async fn commit_chain(sqlite: &Sqlite, run: RunId, steps: u64) -> (Vec<Duration>, Vec<Duration>) {
     let (mut synced, mut unsynced) = (Vec::new(), Vec::new());
     let mut acks = Vec::new();
     for step in 0..steps {
@@ -79,7 +79,7 @@ async fn commit(sqlite: &Sqlite, commit: Commit) {
 
 fn append(run: RunId, seq: u64, fact: Fact) -> JournalAppend {
     let token = u128::from(seq) << 64 | 0x5eed;
-    JournalAppend { run, record: Record { seq, token, code: "1".into(), entries: vec![fact.at(now())] } }
+    JournalAppend { run, record: Record { seq, token, code: "1".into(), entries: vec![fact.into_entry(now())] } }
 }
 
 fn now() -> Timestamp {

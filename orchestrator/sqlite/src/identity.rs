@@ -66,15 +66,15 @@ pub(crate) fn check(db: &Path, canonical: &Path, mut file: &File) -> Result<(), 
 fn has_our_tables_or_none(path: &Path) -> bool {
     // tries without the write-ahead log first, because that writes nothing, not even the index of
     // the log
-    let in_file = tables(path, true);
-    let log = std::fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
-    let found = if in_file.as_ref().is_some_and(Vec::is_empty) && log { tables(path, false) } else { in_file };
+    let in_file = table_names(path, true);
+    let log = std::fs::metadata(path_beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
+    let found = if in_file.as_ref().is_some_and(Vec::is_empty) && log { table_names(path, false) } else { in_file };
     // a file that cannot be read is damaged; opening it will report the details
     let Some(found) = found else { return true };
     found.is_empty() || ["journal", "wakes"].iter().all(|ours| found.iter().any(|table| table == ours))
 }
 
-fn tables(path: &Path, without_log: bool) -> Option<Vec<String>> {
+fn table_names(path: &Path, without_log: bool) -> Option<Vec<String>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let escaped = path.to_str()?.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let immutable = if without_log { "&immutable=1" } else { "" };
@@ -101,7 +101,7 @@ pub(crate) fn check_names(db: &Path, canonical: &Path, metadata: &Metadata) -> R
         entry.metadata().is_ok_and(|other| (other.dev(), other.ino()) == (metadata.dev(), metadata.ino()))
     };
     let others = siblings.filter(|entry| entry.path() != canonical && same(entry)).map(|entry| entry.path());
-    let unsaved = |other: &PathBuf| std::fs::metadata(beside(other, "-wal")).is_ok_and(|log| log.len() > 0);
+    let unsaved = |other: &PathBuf| std::fs::metadata(path_beside(other, "-wal")).is_ok_and(|log| log.len() > 0);
     match others.into_iter().find(unsaved) {
         Some(other) => Err(OpenError::unusable(
             db,
@@ -135,7 +135,7 @@ pub(crate) fn warn_of_readers(db: &Path, existing: Option<&Metadata>) {
 pub(crate) fn warn_of_readers(_: &Path, _: Option<&Metadata>) {}
 
 /// Returns the path with a suffix appended to its file name.
-pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn path_beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -69,12 +69,12 @@ impl DataFileLock {
 
 fn lock_beside(db: &Path, canonical: &Path) -> Result<File, OpenError> {
     for suffix in [".lock", "-wal", "-shm"] {
-        let sibling = identity::beside(canonical, suffix);
+        let sibling = identity::path_beside(canonical, suffix);
         if let Some(reason) = std::fs::metadata(&sibling).ok().as_ref().and_then(identity::type_problem) {
             return Err(OpenError::unusable(&sibling, reason));
         }
     }
-    let path = identity::beside(canonical, ".lock");
+    let path = identity::path_beside(canonical, ".lock");
     let file = owner_only().open(&path).map_err(|source| OpenError::Lock { path: path.clone(), source })?;
     lock(&file, db, &path)?;
     Ok(file)

@@ -132,7 +132,7 @@ impl Sqlite {
             writer,
             memory,
             latest_wake: AtomicI64::new(latest),
-            _log_growth: BackgroundWalGrowth::start(lock.path()),
+            _log_growth: BackgroundWalGrowth::start_growth(lock.path()),
             _lock: lock,
         })
     }
@@ -160,7 +160,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     cache_statements(&db)?;
     // this comes before the write-ahead log exists, so that the id is in the file itself, where
     // other programs can read it
-    schema::sign(&db)?;
+    schema::write_application_id(&db)?;
     db.pragma_update(None, "journal_mode", "wal")?;
     db.pragma_update(None, "synchronous", "full")?;
     db.pragma_update(None, "temp_store", "memory")?;

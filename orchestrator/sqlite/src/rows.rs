@@ -21,8 +21,8 @@ impl RecordRow {
     pub(crate) fn new(run: RunId, record: &Record) -> Result<Self, SqliteError> {
         Ok(Self {
             run: run.to_bytes(),
-            seq: number(record.seq)?,
-            next: number(record.next())?,
+            seq: to_sql_integer(record.seq)?,
+            next: to_sql_integer(record.next())?,
             token: record.token.to_be_bytes(),
             code: record.code.clone(),
             entries: serde_json::to_string(&record.entries)?,
@@ -99,6 +99,6 @@ pub(crate) fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Re
     Ok(serde_json::from_str(row.get_ref(column)?.as_str()?)?)
 }
 
-fn number(n: u64) -> Result<i64, SqliteError> {
+fn to_sql_integer(n: u64) -> Result<i64, SqliteError> {
     i64::try_from(n).map_err(|_| SqliteError::Unreadable(format!("entry number {n} is too large")))
 }

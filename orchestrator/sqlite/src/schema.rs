@@ -150,7 +150,7 @@ pub(crate) fn version(db: &Connection) -> rusqlite::Result<usize> {
 }
 
 /// Writes the application id into a file that has none.
-pub(crate) fn sign(db: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn write_application_id(db: &Connection) -> rusqlite::Result<()> {
     let id: i32 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     if id == APPLICATION_ID { Ok(()) } else { db.pragma_update(None, "application_id", APPLICATION_ID) }
 }

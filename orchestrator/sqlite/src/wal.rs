@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
-use crate::identity::beside;
+use crate::identity::path_beside;
 
 /// The number of pages in the log (16 MiB) after which SQLite moves them to the data file. With a
 /// longer log, more pages are changed several times but moved only once.
@@ -36,12 +36,12 @@ pub(crate) struct BackgroundWalGrowth {
 
 impl BackgroundWalGrowth {
     /// Extends the log of a data file on a separate thread.
-    pub(crate) fn start(db: &Path) -> Self {
-        let log = beside(db, "-wal");
+    pub(crate) fn start_growth(db: &Path) -> Self {
+        let log = path_beside(db, "-wal");
         let alive = Arc::new(());
         let watch = Arc::downgrade(&alive);
         let work = move || {
-            if let Err(error) = grow(&log, HEADER_BYTES + u64::from(CHECKPOINT_PAGES) * PAGE_BYTES, &watch) {
+            if let Err(error) = grow_log(&log, HEADER_BYTES + u64::from(CHECKPOINT_PAGES) * PAGE_BYTES, &watch) {
                 tracing::debug!(%error, "the write-ahead log could not be grown in advance");
             }
         };
@@ -52,7 +52,7 @@ impl BackgroundWalGrowth {
     }
 }
 
-fn grow(log: &Path, length: u64, alive: &Weak<()>) -> std::io::Result<()> {
+fn grow_log(log: &Path, length: u64, alive: &Weak<()>) -> std::io::Result<()> {
     let mut log = OpenOptions::new().append(true).open(log)?;
     let zeros = vec![0; CHUNK_BYTES];
     while log.metadata()?.len() < length && alive.strong_count() > 0 {
@@ -77,7 +77,7 @@ mod tests {
         db.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1)").expect("a row");
         let log = folder.path().join("t.db-wal");
         let alive = Arc::new(());
-        grow(&log, 1_000_000, &Arc::downgrade(&alive)).expect("a longer log");
+        grow_log(&log, 1_000_000, &Arc::downgrade(&alive)).expect("a longer log");
         let length = std::fs::metadata(&log).expect("a log").len();
         assert!(length >= 1_000_000);
         db.execute_batch("INSERT INTO t VALUES (2)").expect("a row");
@@ -90,6 +90,6 @@ mod tests {
             found.query_row("SELECT COUNT(*), SUM(n) FROM t", [], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
         assert_eq!(sum, (2, 3));
         drop(alive);
-        grow(&log, u64::MAX, &Weak::new()).expect("no growth after the file is closed");
+        grow_log(&log, u64::MAX, &Weak::new()).expect("no growth after the file is closed");
     }
 }

@@ -55,11 +55,11 @@ impl JobWriter {
         let (jobs, shared) = (queue.clone(), connection.clone());
         let write = move || {
             let _close = CloseOnExit(&jobs);
-            while jobs.wait() {
+            while jobs.wait_for_jobs() {
                 // the connection is locked before the queue is emptied, so that a caller that finds
                 // the queue empty cannot execute its job before these
                 let mut connection = shared.lock();
-                connection.write_all(jobs.take());
+                connection.write_all(jobs.take_jobs());
             }
         };
         let thread = std::thread::Builder::new().name("sqlite-writer".into()).spawn(write)?;
@@ -146,7 +146,7 @@ impl Drop for JobWriter {
 
 impl JobQueue {
     /// Waits for jobs. Returns false if the queue is closed and empty.
-    fn wait(&self) -> bool {
+    fn wait_for_jobs(&self) -> bool {
         let mut state = self.state.lock();
         while state.jobs.is_empty() && !state.closed {
             self.submitted.wait(&mut state);
@@ -154,7 +154,7 @@ impl JobQueue {
         !state.jobs.is_empty()
     }
 
-    fn take(&self) -> Vec<Box<dyn WriteJob>> {
+    fn take_jobs(&self) -> Vec<Box<dyn WriteJob>> {
         std::mem::take(&mut self.state.lock().jobs)
     }
 

@@ -29,14 +29,14 @@ fn open(path: &Path) -> Sqlite {
 }
 
 /// Returns the sentence with which a data file at this path is rejected.
-fn rejection(path: impl AsRef<Path>) -> String {
+fn rejection_sentence(path: impl AsRef<Path>) -> String {
     let Err(error) = Sqlite::open(path, SqliteOptions::default()) else { panic!("it was opened") };
     let sentence = error.to_string();
     assert!(!sentence.contains('\n'), "{sentence}");
     sentence
 }
 
-fn names(folder: &TempDir) -> Vec<String> {
+fn file_names(folder: &TempDir) -> Vec<String> {
     let entries = fs::read_dir(folder.path()).expect("a listing");
     let mut names: Vec<_> =
         entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
@@ -65,7 +65,7 @@ fn rule_30_a_file_has_one_opener_under_all_of_its_names() {
     drop(open(&by_symlink));
     drop(open(&path));
     // the write-ahead log is named after the target of a symbolic link, not after the link
-    assert!(names(&folder).iter().all(|name| !name.starts_with("symbolic.db-")), "{:?}", names(&folder));
+    assert!(file_names(&folder).iter().all(|name| !name.starts_with("symbolic.db-")), "{:?}", file_names(&folder));
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn changes_in_the_log_of_another_hard_link_are_not_lost() {
     drop(sqlite);
     let other = folder.path().join("b.db");
     fs::hard_link(&copy, &other).expect("a link");
-    let sentence = rejection(&other);
+    let sentence = rejection_sentence(&other);
     assert!(sentence.contains("a.db") && sentence.contains("last changes"), "{sentence}");
     let received = open(&copy).receive(10, Duration::from_secs(150)).await.expect("a queue");
     assert_eq!(received.len(), 1);
@@ -90,7 +90,7 @@ async fn changes_in_the_log_of_another_hard_link_are_not_lost() {
 
 /// Creates a database with these statements, as another program could. With `log`, the changes stay
 /// in the write-ahead log.
-fn foreign(statements: &str, log: bool) -> (TempDir, PathBuf) {
+fn foreign_database(statements: &str, log: bool) -> (TempDir, PathBuf) {
     let (folder, path) = folder();
     let db = Connection::open(&path).expect("a database");
     db.execute_batch(statements).expect("a database of another program");
@@ -116,12 +116,12 @@ fn a_database_of_another_program_is_rejected_and_not_changed() {
         (format!("{wal}{tables}"), false),
         (format!("{wal}{tables}"), true),
     ] {
-        let (folder, path) = foreign(&make, log);
-        let (before, beside) = (fs::read(&path).expect("a file"), names(&folder));
-        let sentence = rejection(&path);
+        let (folder, path) = foreign_database(&make, log);
+        let (before, beside) = (fs::read(&path).expect("a file"), file_names(&folder));
+        let sentence = rejection_sentence(&path);
         assert!(sentence.contains("of another program") && sentence.contains("a.db"), "{make}: {sentence}");
         assert_eq!(fs::read(&path).expect("a file"), before, "{make}");
-        let after: Vec<_> = names(&folder).into_iter().filter(|name| !name.ends_with("-shm")).collect();
+        let after: Vec<_> = file_names(&folder).into_iter().filter(|name| !name.ends_with("-shm")).collect();
         let beside: Vec<_> = beside.into_iter().filter(|name| !name.ends_with("-shm")).collect();
         assert_eq!(after, beside, "{make}");
     }
@@ -171,7 +171,7 @@ fn a_pipe_is_rejected_without_waiting_for_its_other_end() {
         let _ = fs::remove_file(&pipe);
         assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is everywhere").success());
         let (answer, answered) = mpsc::channel();
-        std::thread::spawn(move || answer.send(rejection(&path)));
+        std::thread::spawn(move || answer.send(rejection_sentence(&path)));
         let sentence = answered.recv_timeout(Duration::from_secs(30)).expect("it waits for the pipe's other end");
         assert!(sentence.contains("is a pipe") && sentence.contains(&*pipe.to_string_lossy()), "{sentence}");
     }
@@ -180,7 +180,7 @@ fn a_pipe_is_rejected_without_waiting_for_its_other_end() {
 #[test]
 fn a_path_that_names_no_file_is_rejected() {
     for (name, reason) in [(":memory:", "kept in memory"), ("file:dev.db", "`file:`"), ("", "empty")] {
-        let sentence = rejection(name);
+        let sentence = rejection_sentence(name);
         assert!(sentence.contains(reason), "{sentence}");
     }
 }

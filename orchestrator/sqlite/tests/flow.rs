@@ -29,13 +29,13 @@ impl EventData for JobEvent {
 }
 
 /// A handler with two steps and a sleep between them.
-async fn work(ctx: Context, event: Event<JobEvent>) -> Result<u32> {
+async fn working_handler(ctx: Context, event: Event<JobEvent>) -> Result<u32> {
     ctx.step("first", async || Ok(())).await?;
     ctx.sleep("a while", 40 * SECOND).await?;
     ctx.step("last", async || Ok(event.data.n)).await
 }
 
-async fn collect(ctx: Context, events: Vec<Event<JobEvent>>) -> Result<Vec<u32>> {
+async fn collecting_handler(ctx: Context, events: Vec<Event<JobEvent>>) -> Result<Vec<u32>> {
     ctx.step("gather", async || Ok(events.iter().map(|event| event.data.n).collect())).await
 }
 
@@ -51,7 +51,7 @@ fn process(path: &Path, clock: &Arc<VirtualClock>, function: Function) -> (Engin
 /// Sends events five seconds apart, then executes hops until all runs have ended. Each event and
 /// each hop has a process of its own. Returns the runs in the order of their events, and the
 /// highest number of runs that were live at the same time.
-async fn run(function: fn() -> Function, events: u32) -> (Vec<RunSummary>, usize) {
+async fn run_across_restarts(function: fn() -> Function, events: u32) -> (Vec<RunSummary>, usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
     let clock = Arc::new(VirtualClock::new(NOW));
@@ -107,41 +107,49 @@ fn outputs(runs: &[RunSummary]) -> Vec<String> {
 
 #[tokio::test]
 async fn a_limit_on_runs_survives_restarts() {
-    let (runs, most) = run(|| Function::new("f", work).concurrency(Concurrency::runs(2)), 5).await;
+    let (runs, most) =
+        run_across_restarts(|| Function::new("f", working_handler).concurrency(Concurrency::runs(2)), 5).await;
     assert_eq!((outputs(&runs), most), (["0", "1", "2", "3", "4"].map(String::from).to_vec(), 2));
-    let (_, most) = run(|| Function::new("f", work), 5).await;
+    let (_, most) = run_across_restarts(|| Function::new("f", working_handler), 5).await;
     assert!(most > 2, "without a limit only {most} runs ran at once, so this test shows nothing");
 }
 
 #[tokio::test]
 async fn a_throttle_and_a_rate_limit_survive_restarts() {
-    let (runs, _) = run(|| Function::new("f", work).throttle(Rate::new(1, 60 * SECOND)), 3).await;
+    let (runs, _) =
+        run_across_restarts(|| Function::new("f", working_handler).throttle(Rate::new(1, 60 * SECOND)), 3).await;
     assert!(are_spaced(&runs, 60 * SECOND), "also after a late first run");
-    let (runs, _) = run(|| Function::new("f", work).rate_limit(Rate::new(1, 60 * SECOND)), 3).await;
+    let (runs, _) =
+        run_across_restarts(|| Function::new("f", working_handler).rate_limit(Rate::new(1, 60 * SECOND)), 3).await;
     assert_eq!(outputs(&runs), ["0", "Skipped", "Skipped"]);
 }
 
 #[tokio::test]
 async fn a_batch_and_a_debounce_survive_restarts() {
-    let (runs, _) = run(|| Function::batch("f", Batch::new(3, 60 * SECOND), collect), 4).await;
+    let (runs, _) =
+        run_across_restarts(|| Function::batch("f", Batch::new(3, 60 * SECOND), collecting_handler), 4).await;
     assert_eq!(outputs(&runs), ["[0,1,2]", "[3]"]);
-    let (runs, _) = run(|| Function::new("f", work).debounce(Debounce::new(8 * SECOND)), 4).await;
+    let (runs, _) =
+        run_across_restarts(|| Function::new("f", working_handler).debounce(Debounce::new(8 * SECOND)), 4).await;
     assert_eq!(outputs(&runs), ["3"]);
 }
 
 #[tokio::test]
 async fn a_singleton_and_an_idempotency_key_survive_restarts() {
-    let (runs, _) = run(|| Function::new("f", work).singleton(Singleton::skip()), 3).await;
+    let (runs, _) = run_across_restarts(|| Function::new("f", working_handler).singleton(Singleton::skip()), 3).await;
     assert_eq!(outputs(&runs), ["0", "Skipped", "Skipped"]);
-    let (runs, _) = run(|| Function::new("f", work).singleton(Singleton::replace()), 3).await;
+    let (runs, _) =
+        run_across_restarts(|| Function::new("f", working_handler).singleton(Singleton::replace()), 3).await;
     assert_eq!(outputs(&runs), ["Cancelled", "Cancelled", "2"]);
-    let (runs, _) = run(|| Function::new("f", work).idempotency("'one'"), 3).await;
+    let (runs, _) = run_across_restarts(|| Function::new("f", working_handler).idempotency("'one'"), 3).await;
     assert_eq!(outputs(&runs), ["0"]);
 }
 
 #[tokio::test]
 async fn a_deadline_to_finish_survives_restarts() {
-    let (runs, _) = run(|| Function::new("f", work).timeouts(Timeouts::new().finish(20 * SECOND)), 1).await;
+    let (runs, _) =
+        run_across_restarts(|| Function::new("f", working_handler).timeouts(Timeouts::new().finish(20 * SECOND)), 1)
+            .await;
     assert_eq!(outputs(&runs), ["Cancelled"]);
     assert!(runs[0].error.as_ref().expect("a reason").message.contains("had not ended"), "{:?}", runs[0].error);
 }
@@ -155,7 +163,7 @@ async fn an_event_cancels_a_run_of_an_earlier_process() {
     impl EventData for StopEvent {
         const NAME: &'static str = "job/stopped";
     }
-    let function = || Function::new("f", work).cancel_on(CancelOn::event::<StopEvent>().matching("n"));
+    let function = || Function::new("f", working_handler).cancel_on(CancelOn::event::<StopEvent>().matching("n"));
     let folder = tempfile::tempdir().expect("a folder");
     let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
     for n in 0..3 {
@@ -169,16 +177,16 @@ async fn an_event_cancels_a_run_of_an_earlier_process() {
 #[tokio::test]
 async fn the_events_of_a_request_are_applied_in_order() {
     #[derive(Serialize, Deserialize)]
-    struct Stop {
+    struct StopEvent {
         n: u32,
     }
-    impl EventData for Stop {
+    impl EventData for StopEvent {
         const NAME: &'static str = "job/stopped";
     }
     let event = |name: &str, n: u32| NewEvent::new(name, json::to_json(&JobEvent { n }).expect("JSON"));
     let functions = [
-        Function::new("f", work).throttle(Rate::new(25, SECOND)),
-        Function::new("f", work).singleton(Singleton::replace()).cancel_on(CancelOn::event::<Stop>()),
+        Function::new("f", working_handler).throttle(Rate::new(25, SECOND)),
+        Function::new("f", working_handler).singleton(Singleton::replace()).cancel_on(CancelOn::event::<StopEvent>()),
     ];
     for (function, statuses) in functions.into_iter().zip([[150, 0], [1, 149]]) {
         let folder = tempfile::tempdir().expect("a folder");
@@ -187,7 +195,7 @@ async fn the_events_of_a_request_are_applied_in_order() {
         let mut events: Vec<_> = (0..150).map(|n| event(JobEvent::NAME, n)).collect();
         // the 149th event cancels the runs of all events before it, but not the run of the last
         // event
-        events.insert(149, event(Stop::NAME, 0));
+        events.insert(149, event(StopEvent::NAME, 0));
         engine.intake().ingest(events, None).await.expect("accepted");
         let filter = RunFilter { limit: Some(500), ..RunFilter::default() };
         let runs = engine.query().runs(filter).await.expect("a listing").runs;
@@ -202,17 +210,22 @@ async fn a_start_at_a_later_time_survives_restarts() {
     let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
     let data = json::to_json(&JobEvent { n: 1 }).expect("JSON");
     let event = NewEvent::new(JobEvent::NAME, data).with_ts(NOW + 1_800 * SECOND);
-    process(&path, &clock, Function::new("f", work)).0.intake().ingest(vec![event], None).await.expect("accepted");
-    let (runs, _) = settle(&path, &clock, || Function::new("f", work)).await;
+    process(&path, &clock, Function::new("f", working_handler))
+        .0
+        .intake()
+        .ingest(vec![event], None)
+        .await
+        .expect("accepted");
+    let (runs, _) = settle(&path, &clock, || Function::new("f", working_handler)).await;
     assert_eq!((outputs(&runs), runs[0].started_at.expect("a start").since(NOW)), (vec!["1".into()], 1_800 * SECOND));
 }
 
 #[tokio::test]
 async fn each_tick_starts_one_run_across_restarts() {
-    async fn ticks(ctx: Context, _: Event<Tick>) -> Result<()> {
+    async fn tick_handler(ctx: Context, _: Event<Tick>) -> Result<()> {
         ctx.step("work", async || Ok(())).await
     }
-    let function = || Function::new("f", ticks).cron("*/5 * * * *");
+    let function = || Function::new("f", tick_handler).cron("*/5 * * * *");
     let folder = tempfile::tempdir().expect("a folder");
     let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
     // 20 minutes from 22:13:20 on, in steps of five seconds
@@ -236,8 +249,9 @@ async fn each_tick_starts_one_run_across_restarts() {
 #[tokio::test]
 async fn a_run_with_priority_starts_before_earlier_runs() {
     // each event arrives five seconds after the previous one, and has ten seconds more priority
-    let function = || Function::new("f", work).concurrency(Concurrency::runs(1)).priority("event.data.n * 10");
-    let (runs, most) = run(function, 4).await;
+    let function =
+        || Function::new("f", working_handler).concurrency(Concurrency::runs(1)).priority("event.data.n * 10");
+    let (runs, most) = run_across_restarts(function, 4).await;
     let mut order: Vec<_> = runs.iter().map(|run| (run.started_at, run.event)).collect();
     order.sort_unstable();
     let positions: Vec<usize> =
@@ -248,7 +262,7 @@ async fn a_run_with_priority_starts_before_earlier_runs() {
 
 #[tokio::test]
 async fn a_pause_survives_restarts() {
-    let function = || Function::new("f", work);
+    let function = || Function::new("f", working_handler);
     let folder = tempfile::tempdir().expect("a folder");
     let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
     let paused = process(&path, &clock, function()).0.functions().pause("f").await.expect("paused");
@@ -283,7 +297,7 @@ async fn rule_32_a_throttle_holds_after_downtime() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
     let clock = Arc::new(VirtualClock::new(NOW));
-    let function = || Function::new("f", work).throttle(Rate::new(1, 60 * SECOND));
+    let function = || Function::new("f", working_handler).throttle(Rate::new(1, 60 * SECOND));
     for n in 0..4 {
         send(&path, &clock, function(), &JobEvent { n }).await;
     }

@@ -53,7 +53,7 @@ async fn write_until_killed(db: &Path) {
                     output: json::null(),
                     report: AttemptReport::default(),
                 };
-                let entries = vec![fact.at(Timestamp::from_millis(0)); 2];
+                let entries = vec![fact.into_entry(Timestamp::from_millis(0)); 2];
                 let record = Record { seq, token: u128::from(seq), code: "1".into(), entries };
                 let append = Some(JournalAppend { run: run(writer), record });
                 let commit = Commit { append, wakes: vec![wake(writer, seq)], ..Commit::default() };
@@ -91,12 +91,12 @@ async fn answered_commits_survive_a_kill_and_none_is_stored_in_part() {
         }
         assert!(killed, "the process ended before the kill: {:?}", child.wait());
         child.wait().expect("the process has ended");
-        check(&db, &answered).await;
+        check_file(&db, &answered).await;
     }
     println!("answered_commits_survive_a_kill_and_none_is_stored_in_part ... ok");
 }
 
-async fn check(db: &Path, answered: &HashMap<u64, u64>) {
+async fn check_file(db: &Path, answered: &HashMap<u64, u64>) {
     // the lock on the data file ended with the killed process
     let sqlite = Sqlite::open(db, SqliteOptions::default()).expect("a data file");
     let mut records = 0;

@@ -36,7 +36,7 @@ fn event(n: u64) -> Event {
 fn start(n: u64, event: &Event) -> RunStart {
     let row = RunRow { run: run(n), function: "f".into(), event: event.id, created_at: NOW, ended: None };
     let created = NewRun::new("f".into(), event.clone(), RunOrigin::Event);
-    let entries = vec![Fact::RunCreated(Box::new(created)).at(NOW)];
+    let entries = vec![Fact::RunCreated(Box::new(created)).into_entry(NOW)];
     RunStart {
         row,
         record: Record { seq: 0, token: u128::from(n), code: "1".into(), entries },

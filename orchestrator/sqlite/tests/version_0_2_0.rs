@@ -66,7 +66,7 @@ async fn write_brief(ctx: Context, event: Event<BriefRequestedEvent>) -> Result<
     ctx.step("draft", async || Ok(event.data.topic.clone())).await
 }
 
-async fn renamed(ctx: Context, _: Event<AskedEvent>) -> Result<(String, bool, u32)> {
+async fn handler_of_renamed_facts(ctx: Context, _: Event<AskedEvent>) -> Result<(String, bool, u32)> {
     let first = ctx.step("first", async || Ok("executed again".to_owned())).await?;
     ctx.log("waits for a decision");
     let decided = ctx.wait_for_event::<DecidedEvent>("decision").timeout(Duration::from_secs(3_600)).await?;
@@ -75,7 +75,7 @@ async fn renamed(ctx: Context, _: Event<AskedEvent>) -> Result<(String, bool, u3
     Ok((first, decided.is_some_and(|event| event.data.approved), last))
 }
 
-async fn collecting(ctx: Context, _: Event<AskedEvent>) -> Result<String> {
+async fn collecting_handler(ctx: Context, _: Event<AskedEvent>) -> Result<String> {
     ctx.step("only", async || Ok("collected".to_owned())).await
 }
 
@@ -83,12 +83,12 @@ fn functions() -> Vec<Function> {
     vec![
         Function::new("create-client-user", create_user),
         Function::new("content-brief-generator", write_brief),
-        Function::new("renamed", renamed).version("1"),
-        Function::new("collecting", collecting).debounce(Debounce::new(Duration::from_secs(1))),
+        Function::new("renamed", handler_of_renamed_facts).version("1"),
+        Function::new("collecting", collecting_handler).debounce(Debounce::new(Duration::from_secs(1))),
     ]
 }
 
-fn fixture(name: &str) -> PathBuf {
+fn fixture_path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/0.2.0").join(name)
 }
 
@@ -105,7 +105,7 @@ impl OldFileFixture {
     fn open(change: impl FnOnce(&Connection)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("dev.db");
-        std::fs::copy(fixture("dev.db"), &path).expect("the fixture");
+        std::fs::copy(fixture_path("dev.db"), &path).expect("the fixture");
         change(&Connection::open(&path).expect("a data file"));
         let clock = Arc::new(VirtualClock::new(NOW));
         let sqlite = Arc::new(Sqlite::open(&path, SqliteOptions { clock: clock.clone() }).expect("a data file"));
@@ -148,7 +148,8 @@ impl OldFileFixture {
 #[tokio::test]
 async fn the_runs_of_a_data_file_are_listed_as_they_were_and_the_live_ones_end() {
     let world = OldFileFixture::open(|_| ());
-    let before: Value = serde_json::from_slice(&std::fs::read(fixture("runs.json")).expect("a file")).expect("JSON");
+    let before: Value =
+        serde_json::from_slice(&std::fs::read(fixture_path("runs.json")).expect("a file")).expect("JSON");
     let expected: Vec<(String, String)> = before["data"]
         .as_array()
         .expect("runs")
@@ -181,7 +182,7 @@ struct OldRun {
 /// Inserts journals whose facts have the names of version 0.2.0.
 fn insert(db: &Connection) {
     let runs: Vec<OldRun> =
-        serde_json::from_slice(&std::fs::read(fixture("old-names.json")).expect("a file")).expect("JSON");
+        serde_json::from_slice(&std::fs::read(fixture_path("old-names.json")).expect("a file")).expect("JSON");
     for (n, OldRun { run, function, event, records }) in runs.into_iter().enumerate() {
         let id = run.to_bytes();
         let mut seq = 0;

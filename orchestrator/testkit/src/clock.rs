@@ -119,32 +119,32 @@ impl Clock for VirtualClock {
 mod tests {
     use super::*;
 
-    fn second(n: i64) -> Timestamp {
+    fn at_second(n: i64) -> Timestamp {
         Timestamp::from_millis(n * 1_000)
     }
 
     #[tokio::test]
     async fn a_virtual_clock_wakes_sleeping_futures_when_they_are_due() {
-        let clock = VirtualClock::new(second(0));
+        let clock = VirtualClock::new(at_second(0));
         assert_eq!(clock.pending(), None);
-        let (mut late, mut early) = (clock.sleep_until(second(9)), clock.sleep_until(second(5)));
-        assert_eq!(clock.pending(), Some(second(5)));
+        let (mut late, mut early) = (clock.sleep_until(at_second(9)), clock.sleep_until(at_second(5)));
+        assert_eq!(clock.pending(), Some(at_second(5)));
         assert!(futures::poll!(&mut early).is_pending());
         clock.advance(Duration::from_secs(5));
-        assert_eq!((clock.pending(), clock.pending_after(second(5))), (Some(second(5)), Some(second(9))));
+        assert_eq!((clock.pending(), clock.pending_after(at_second(5))), (Some(at_second(5)), Some(at_second(9))));
         assert!(futures::poll!(&mut early).is_ready());
         assert!(futures::poll!(&mut late).is_pending());
         drop(early);
-        assert_eq!(clock.pending(), Some(second(9)));
+        assert_eq!(clock.pending(), Some(at_second(9)));
         drop(late);
         assert_eq!(clock.pending(), None);
     }
 
     #[test]
     fn a_virtual_clock_never_goes_back() {
-        let clock = VirtualClock::new(second(7));
-        clock.set(second(3));
-        assert_eq!(clock.now(), second(7));
+        let clock = VirtualClock::new(at_second(7));
+        clock.set(at_second(3));
+        assert_eq!(clock.now(), at_second(7));
     }
 
     #[test]

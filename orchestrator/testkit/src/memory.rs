@@ -131,7 +131,7 @@ impl Memory {
 
     /// Returns all runs in the order of their creation, even if several were created in the same
     /// millisecond.
-    pub fn created(&self) -> Vec<RunId> {
+    pub fn created_runs(&self) -> Vec<RunId> {
         self.lock().created.clone()
     }
 
@@ -217,7 +217,7 @@ impl MemoryTables {
     }
 
     fn acknowledge(&mut self, receipt: &Receipt) {
-        if let Some(number) = self.queue.number(receipt) {
+        if let Some(number) = self.queue.number_of_receipt(receipt) {
             self.queue.remove(number);
         }
     }

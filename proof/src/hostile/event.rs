@@ -20,20 +20,20 @@ pub fn event(body: &[u8]) {
             let mut id = EventId::new(now, u128::MAX);
             for event in events {
                 id = id.next();
-                taken(event, id, now);
+                check_accepted(event, id, now);
             }
         }
     }
 }
 
-fn taken(event: NewEvent, id: EventId, now: Timestamp) {
+fn check_accepted(event: NewEvent, id: EventId, now: Timestamp) {
     assert_eq!(event.problem(), None);
     assert_eq!(name_problem(&event.name), None);
     assert!(event.data.get().len() <= EVENT_BYTES && json::is_object(&event.data), "{}", event.data);
     for part in [Some(&event.data), event.user.as_ref()].into_iter().flatten() {
         assert_eq!(json::check(part.get()), Ok(()), "{part}");
         match serde_json::from_str(part.get()) {
-            Ok(value) => assert!(levels(&value) <= JSON_DEPTH, "{part}"),
+            Ok(value) => assert!(json_depth(&value) <= JSON_DEPTH, "{part}"),
             Err(unread) => assert!(unread.to_string().starts_with("number out of range"), "{unread}: {part}"),
         }
     }
@@ -46,10 +46,10 @@ fn taken(event: NewEvent, id: EventId, now: Timestamp) {
 }
 
 /// Counts the levels of arrays and objects, independently of the decoder's check.
-fn levels(value: &Value) -> usize {
+fn json_depth(value: &Value) -> usize {
     match value {
-        Value::Array(items) => 1 + items.iter().map(levels).max().unwrap_or(0),
-        Value::Object(fields) => 1 + fields.values().map(levels).max().unwrap_or(0),
+        Value::Array(items) => 1 + items.iter().map(json_depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(json_depth).max().unwrap_or(0),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }
 }

@@ -25,7 +25,7 @@ use stepladder_engine::executor::{
 /// - `<b>markup</b>` has names that contain HTML.
 ///
 /// With `event.data.fail`, the step fails.
-pub(super) fn all() -> Vec<RegisteredFunction> {
+pub(super) fn all_programs() -> Vec<RegisteredFunction> {
     let of = |id: &str, event: &str, ask: Operation| {
         let mut spec = Spec::new(id);
         spec.triggers.push(Trigger { event: event.into(), condition: None });

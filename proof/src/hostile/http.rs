@@ -52,7 +52,7 @@ pub fn http(input: &[u8]) {
             let (head, body) = response.into_parts();
             let body = to_bytes(body, usize::MAX).await.expect("the answer is whole");
             asked.check(head.status, &head.headers, &body, sent);
-            if let Some(told) = told(&body) {
+            if let Some(told) = accepted_ids(&body) {
                 world.has_events(&told).await;
                 ids.event = told.last().map_or(ids.event, EventId::to_string);
             }
@@ -118,7 +118,7 @@ fn has_secret(request: &[u8]) -> bool {
 }
 
 /// Returns the events that a response reports as accepted.
-fn told(body: &[u8]) -> Option<Vec<EventId>> {
+fn accepted_ids(body: &[u8]) -> Option<Vec<EventId>> {
     let answer: Value = serde_json::from_slice(body).ok()?;
     answer["ids"].as_array()?.iter().map(|id| id.as_str()?.parse().ok()).collect()
 }
@@ -135,7 +135,8 @@ impl HttpFixture {
         let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
         let memory = Arc::new(Memory::new(clock.clone()));
         let entropy = Arc::new(SeededEntropy::new(7));
-        let engine = Engine::with_ports(memory.clone(), clock.clone(), entropy, function::all(), Config::default());
+        let engine =
+            Engine::with_ports(memory.clone(), clock.clone(), entropy, function::all_programs(), Config::default());
         let engine = Arc::new(engine.expect("the functions are good"));
         let options = match guarded {
             false => ServerOptions { loopback: true, version: "1.2.3".into(), ..ServerOptions::default() },

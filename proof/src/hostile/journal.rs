@@ -46,15 +46,15 @@ pub fn journal(input: &[u8]) {
     assert!(state.handler_attempt() > 0);
     let entries = records.iter().flat_map(|record| record.entries.clone()).collect();
     drop(check(&[RunJournal { run, entries }]));
-    look(run, records);
+    check_views(run, records);
 }
 
 /// Requests the pages of the run, and checks that each has a response.
-fn look(run: RunId, records: Vec<Record>) {
+fn check_views(run: RunId, records: Vec<Record>) {
     let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
     let memory = Arc::new(Memory::new(clock.clone()));
     let entropy = Arc::new(SeededEntropy::new(7));
-    let engine = Engine::with_ports(memory.clone(), clock, entropy, function::all(), Config::default());
+    let engine = Engine::with_ports(memory.clone(), clock, entropy, function::all_programs(), Config::default());
     let router = router(
         Arc::new(engine.expect("the functions are good")),
         ServerOptions { loopback: true, ..ServerOptions::default() },

@@ -83,7 +83,7 @@ impl ExecutionLog {
     }
 
     /// Returns the bodies that are executing more than once now.
-    pub(crate) fn twice(&self) -> Vec<BodyId> {
+    pub(crate) fn executing_twice(&self) -> Vec<BodyId> {
         let entries = self.0.lock().expect("no panic");
         let mut seen = HashSet::new();
         entries.now.iter().filter(|body| !seen.insert(*body)).cloned().collect()

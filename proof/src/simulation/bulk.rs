@@ -154,7 +154,7 @@ impl BulkRequests {
     }
 
     /// Removes what a dead process kept in memory. The senders of its requests get no response.
-    pub(super) fn is_dead(&mut self, process: usize) {
+    pub(super) fn forget_process(&mut self, process: usize) {
         self.unanswered.retain(|(at, _), _| *at != process);
     }
 }
@@ -173,14 +173,14 @@ impl Simulation {
 
     /// Takes one step with bulk requests: creates, sends or repeats a request, or delivers a
     /// message. Returns whether there was anything to do.
-    pub(super) fn bulk_goes_on(&mut self) -> bool {
+    pub(super) fn advance_bulk_requests(&mut self) -> bool {
         if self.bulk.borrow().to_send > 0 {
             self.bulk.borrow_mut().to_send -= 1;
             let request = self.bulk_request();
             self.bulk.borrow_mut().requests.push(request);
             return true;
         }
-        self.post_what_is_due() || self.deliver_events()
+        self.post_due_requests() || self.deliver_events()
     }
 
     /// Creates a request. Some of its events cancel runs, if the flow control reacts to such
@@ -206,7 +206,7 @@ impl Simulation {
         };
         let events: Vec<NewEvent> = (0..events).map(event).collect();
         let now = self.clock.now();
-        self.tell(format!("request {number} of {} events comes: {way:?}", events.len()));
+        self.add_to_story(format!("request {number} of {} events comes: {way:?}", events.len()));
         let mut state = RequestState::Unsent(now);
         if way == SendMethod::Message {
             let random = id::hash(&[b"message", &number.to_be_bytes(), &self.seed.to_be_bytes()]) & !0xFFFF;
@@ -222,32 +222,32 @@ impl Simulation {
     }
 
     /// Returns the number of disturbances so far. It only grows.
-    fn mishaps_so_far(&self) -> u64 {
+    fn count_disturbances(&self) -> u64 {
         let m = self.mishaps;
         let all = m.deaths + m.freezes + m.brown_outs + m.redeliveries + m.standstills;
         u64::from(all) + self.shared.faulty.load(SeqCst) + m.drift.as_millis() as u64
     }
 
     /// Returns the number of disturbances so far; `None` if a disturbance is going on.
-    fn undisturbed(&self) -> Option<u64> {
+    fn disturbances_if_undisturbed(&self) -> Option<u64> {
         let is_refusing = self.clock.now().as_millis() < self.shared.brown_out_until.load(SeqCst);
-        (!is_refusing).then(|| self.mishaps_so_far())
+        (!is_refusing).then(|| self.count_disturbances())
     }
 
     /// Checks that each undisturbed delivery makes progress, and that there are not too many
     /// deliveries.
-    pub(super) fn bulk_gets_further(&mut self) -> Result<(), Violation> {
+    pub(super) fn check_bulk_progress(&mut self) -> Result<(), Violation> {
         let postponed = self.memory.take_postponed();
         let now = self.clock.now();
         if !postponed.is_empty() {
-            self.tell(format!("{} stored events are left to the events queue", postponed.len()));
+            self.add_to_story(format!("{} stored events are left to the events queue", postponed.len()));
             self.bulk.borrow().queue.lock().expect("no panic").send(MessageContent::Stored(postponed), now);
         }
         let (ended, refused) = {
             let mut bulk = self.bulk.borrow_mut();
             (std::mem::take(&mut bulk.ended), bulk.refused.take())
         };
-        let mishaps = self.mishaps_so_far();
+        let mishaps = self.count_disturbances();
         if ended.iter().any(|ended| ended.again && ended.applied == 0 && ended.mishaps == Some(mishaps)) {
             return Err("a repeated message got nowhere, though nothing went wrong".into());
         }

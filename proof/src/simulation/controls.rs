@@ -48,7 +48,7 @@ pub(crate) enum FlowControlKind {
 
 impl FlowControlKind {
     /// Picks a kind of flow control at random.
-    pub(crate) fn by_chance(dice: &SeededDice) -> Option<Self> {
+    pub(crate) fn random_kind(dice: &SeededDice) -> Option<Self> {
         Some(match dice.below(14) {
             0 | 1 => Self::Batch(2 + dice.below(2) as u32),
             2 => Self::Debounce,
@@ -65,12 +65,13 @@ impl FlowControlKind {
     }
 
     pub(crate) fn function(self, place: &BodyEnvironment, pause: Duration) -> Function {
-        let one = |control: fn(Function) -> Function| control(open(place, pause));
+        let one = |control: fn(Function) -> Function| control(function_with_pause(place, pause));
         match self {
             Self::Batch(size) => {
                 let place = place.clone();
                 let batch = Batch::new(size, PERIOD);
-                let handler = move |ctx: Context, _: Vec<Event<CrowdEvent>>| works(ctx, place.clone(), PAUSE);
+                let handler =
+                    move |ctx: Context, _: Vec<Event<CrowdEvent>>| controlled_handler(ctx, place.clone(), PAUSE);
                 Function::batch(CONTROLLED, batch, handler)
             }
             Self::Debounce => one(|f| f.debounce(Debounce::new(PERIOD / 4).max_wait(PERIOD))),
@@ -82,7 +83,7 @@ impl FlowControlKind {
             Self::Runs => one(|f| f.concurrency(Concurrency::runs(1))),
             Self::Cron(policy) => {
                 let place = place.clone();
-                let handler = move |ctx: Context, _: Event<Tick>| works(ctx, place.clone(), PAUSE);
+                let handler = move |ctx: Context, _: Event<Tick>| controlled_handler(ctx, place.clone(), PAUSE);
                 Function::new(CONTROLLED, handler).cron(format!("*/{EVERY} * * * *")).missed_ticks(policy)
             }
             Self::StopOne => one(|f| {
@@ -98,17 +99,17 @@ impl FlowControlKind {
 }
 
 /// Creates the function without flow control.
-pub(crate) fn unlimited(place: &BodyEnvironment) -> Function {
-    open(place, PAUSE)
+pub(crate) fn function_without_control(place: &BodyEnvironment) -> Function {
+    function_with_pause(place, PAUSE)
 }
 
-fn open(place: &BodyEnvironment, pause: Duration) -> Function {
+fn function_with_pause(place: &BodyEnvironment, pause: Duration) -> Function {
     let place = place.clone();
-    Function::new(CONTROLLED, move |ctx: Context, _: Event<CrowdEvent>| works(ctx, place.clone(), pause))
+    Function::new(CONTROLLED, move |ctx: Context, _: Event<CrowdEvent>| controlled_handler(ctx, place.clone(), pause))
 }
 
 /// The handler: two steps, and a sleep between them.
-async fn works(ctx: Context, place: BodyEnvironment, time: Duration) -> Result<u32> {
+async fn controlled_handler(ctx: Context, place: BodyEnvironment, time: Duration) -> Result<u32> {
     let run = ctx.run_id();
     for (step, pause) in [("one", true), ("two", false)] {
         ctx.step(step, async || {
@@ -146,7 +147,7 @@ impl ControlledRun {
     }
 
     /// Returns the flow control key of the run's first event.
-    fn key(&self) -> u64 {
+    fn event_key(&self) -> u64 {
         serde_json::from_str(self.created.event.data.get()).map_or(0, |CrowdEvent { k }| k)
     }
 
@@ -163,11 +164,11 @@ impl ControlledRun {
 /// Returns the runs that events started. Reruns are left out, because flow control does not apply
 /// to them.
 fn runs(memory: &Memory) -> Vec<ControlledRun> {
-    runs_but(memory, &HashSet::new())
+    runs_without(memory, &HashSet::new())
 }
 
 /// Returns the runs that events started, except those in `passed_over`.
-fn runs_but(memory: &Memory, passed_over: &HashSet<RunId>) -> Vec<ControlledRun> {
+fn runs_without(memory: &Memory, passed_over: &HashSet<RunId>) -> Vec<ControlledRun> {
     let of_events = |(run, entries): (RunId, Vec<Entry>)| match &entries.first()?.fact {
         Fact::RunCreated(created) if created.origin == RunOrigin::Event => {
             let (created, created_at) = ((**created).clone(), entries[0].at);
@@ -217,7 +218,7 @@ impl FlowControlChecks {
             return Ok(());
         }
         let (live, ended): (Vec<ControlledRun>, Vec<ControlledRun>) =
-            runs_but(&self.memory, &self.over.borrow()).into_iter().partition(ControlledRun::is_live);
+            runs_without(&self.memory, &self.over.borrow()).into_iter().partition(ControlledRun::is_live);
         self.over.borrow_mut().extend(ended.iter().map(|run| run.run));
         let most_one = |what: &str, counts: fn(&ControlledRun) -> bool| match live
             .iter()
@@ -232,7 +233,7 @@ impl FlowControlChecks {
             Some(FlowControlKind::Skip) => most_one("of a singleton live", ControlledRun::is_live),
             Some(FlowControlKind::Replace) => most_one("of a singleton go on", ControlledRun::is_moving),
             Some(FlowControlKind::StopOne) => {
-                let mut keys: Vec<u64> = live.iter().map(ControlledRun::key).collect();
+                let mut keys: Vec<u64> = live.iter().map(ControlledRun::event_key).collect();
                 keys.sort_unstable();
                 match keys.windows(2).find(|two| two[0] == two[1]) {
                     Some(two) => Err(format!("two runs of the singleton of key {} are live at once", two[0])),
@@ -290,7 +291,7 @@ impl FlowControlChecks {
                 (_, 1) => {}
                 // The event has no run of its own: it joined the run of an earlier event with the
                 // same key.
-                (FlowControlKind::Once, 0) if !self.linked(*event).is_empty() => {}
+                (FlowControlKind::Once, 0) if !self.linked_runs(*event).is_empty() => {}
                 (_, n) => return Err(format!("event {event} is in {n} runs of a function under {control:?}")),
             }
         }
@@ -306,7 +307,7 @@ impl FlowControlChecks {
         }
         if control == FlowControlKind::Once && took < Duration::from_secs(86_000) {
             let mut of_keys: HashMap<u64, usize> = HashMap::new();
-            runs.iter().for_each(|run| *of_keys.entry(run.key()).or_default() += 1);
+            runs.iter().for_each(|run| *of_keys.entry(run.event_key()).or_default() += 1);
             if let Some((key, n)) = of_keys.iter().find(|(_, n)| **n > 1) {
                 return Err(format!("{n} runs of one idempotency key, {key}"));
             }
@@ -322,7 +323,7 @@ impl FlowControlChecks {
         Ok(())
     }
 
-    fn linked(&self, event: EventId) -> Vec<RunId> {
+    fn linked_runs(&self, event: EventId) -> Vec<RunId> {
         use stepladder_engine::ports::Listings;
         let runs = super::invariants::at_once(self.memory.runs_of(event));
         runs.into_iter().filter(|row| *row.function == *CONTROLLED).map(|row| row.run).collect()

@@ -24,7 +24,7 @@ pub(crate) struct Coverage(Mutex<BTreeMap<CallSite, PlaceCounts>>);
 impl Coverage {
     /// Counts the current call and its fault.
     pub(crate) fn note(&self, name: &'static str, fault: Option<InjectedFault>) {
-        let Some(function) = CallSites::all().caller() else { return };
+        let Some(function) = CallSites::all_sites().caller() else { return };
         let mut sites = self.0.lock().expect("no panic");
         let befell = sites.entry((function, name)).or_default();
         befell.calls += 1;
@@ -55,7 +55,7 @@ impl Coverage {
     /// Returns the counts of all places, including those that no call reached.
     pub(crate) fn sites(&self) -> BTreeMap<CallSite, PlaceCounts> {
         let mut sites = self.0.lock().expect("no panic").clone();
-        for site in CallSites::all().sites() {
+        for site in CallSites::all_sites().sites() {
             sites.entry(site.clone()).or_default();
         }
         sites

@@ -17,7 +17,7 @@ impl Simulation {
     /// Delivers a visible wake to a worker, which executes a hop. A wake that was delivered too
     /// many times becomes a dead letter.
     pub(super) fn receive(&mut self) {
-        let at = self.one();
+        let at = self.random_worker();
         let process = &self.processes[at];
         let now = self.clock.now();
         let is_due = self.queue_until <= now && self.memory.next_due().is_some_and(|due| due <= now);
@@ -33,7 +33,7 @@ impl Simulation {
                 self.broken = Some(format!("{:?} was delivered {DELIVERIES} times in vain", delivery.wake));
             }
             if is_dead || (self.knobs.losses > 0 && self.dice.one_in(20)) {
-                self.tell(format!("{:?} of {} is lost", delivery.wake.cause, delivery.wake.run));
+                self.add_to_story(format!("{:?} of {} is lost", delivery.wake.cause, delivery.wake.run));
                 self.knobs.losses -= u64::from(!is_dead);
                 self.letters.extend((self.knobs.denials < self.allowed.denials).then(|| delivery.wake.clone()));
                 self.mishaps.losses += 1;
@@ -41,7 +41,7 @@ impl Simulation {
                 at_once(self.memory.commit(Commit { acks, ..Commit::default() }));
                 continue;
             }
-            self.tell(format!("worker {at} takes {:?} of {}", delivery.wake.cause, delivery.wake.run));
+            self.add_to_story(format!("worker {at} takes {:?} of {}", delivery.wake.cause, delivery.wake.run));
             let engine = engine.clone();
             // Some invocations have a short deadline, but never that of a fresh wake.
             let is_fresh = matches!(delivery.wake.cause, WakeCause::Fresh(_));
@@ -68,32 +68,32 @@ impl Simulation {
         if to_send.is_some_and(|at| at <= now) {
             return self.send();
         }
-        if self.allowed.bulk > 0 && self.bulk_goes_on() {
+        if self.allowed.bulk > 0 && self.advance_bulk_requests() {
             return;
         }
         if self.paused.get().is_some_and(|at| at <= now) {
-            return self.somebody_resumes();
+            return self.resume_paused_function();
         }
         if self.knobs.standstills > 0 && self.dice.one_in(20) {
-            self.nothing_goes_on_for_hours();
+            self.stop_all_workers_for_hours();
         }
         if self.shared.denied_until.load(SeqCst) <= now.as_millis() && !self.letters.is_empty() {
-            self.tell("dead letters are moved back".into());
+            self.add_to_story("dead letters are moved back".into());
             let wakes = std::mem::take(&mut self.letters);
             at_once(self.memory.commit(Commit { wakes, ..Commit::default() }));
         }
         if self.knobs.denials > 0 && self.dice.one_in(20) {
-            self.the_storage_denies_a_worker();
+            self.deny_storage_to_worker();
         }
-        if !self.afterwards && self.dice.one_in(4) && self.somebody_posts_again() {
+        if !self.afterwards && self.dice.one_in(4) && self.repeat_unanswered_post() {
             return;
         }
-        if now.since(self.moved) > STANDSTILL / 2 && self.somebody_cancels_what_has_ended() {
+        if now.since(self.moved) > STANDSTILL / 2 && self.cancel_ended_run() {
             return;
         }
         if now.since(self.swept) >= Duration::from_secs(60) {
             self.swept = now;
-            let at = self.one();
+            let at = self.random_worker();
             // A frozen worker does no sweep.
             if self.processes[at].frozen_until <= now {
                 let engine = self.processes[at].engine.clone();
@@ -102,7 +102,7 @@ impl Simulation {
             return;
         }
         if self.allowed.words > 0 && !self.afterwards && self.dice.one_in(8) {
-            return self.somebody_tells();
+            return self.send_random_event();
         }
         let due = self.memory.next_due().map(|due| due.max(self.queue_until));
         let is_free =

@@ -18,20 +18,20 @@ use super::{DisturbanceCounts, Simulation};
 use crate::{RunJournal, check, unfinished};
 
 impl Simulation {
-    pub(super) fn at_the_end(&mut self) -> Result<(), Violation> {
-        self.no_run_stood_still()?;
-        self.no_attempt_was_lost_for_no_reason()?;
-        self.nobody_is_left_in_line()?;
-        self.each_event_led_to_its_runs()?;
-        self.no_run_is_of_an_event_that_nobody_sent()?;
-        self.reruns_kept_what_came_before()?;
-        self.starts_keep_their_periods()?;
+    pub(super) fn check_end_state(&mut self) -> Result<(), Violation> {
+        self.check_no_run_stood_still()?;
+        self.check_lost_attempts()?;
+        self.check_wait_queues_are_empty()?;
+        self.check_runs_of_events()?;
+        self.check_runs_have_sent_events()?;
+        self.check_reruns()?;
+        self.check_periods()?;
         self.each_start_is_counted_once()?;
         let took = self.clock.now().since(self.begun);
-        let (accepted, perhaps) = (self.requests.borrow().for_the_controlled(), self.given_up_in_bulk());
+        let (accepted, perhaps) = (self.requests.borrow().events_of_controlled(), self.events_given_up_in_bulk());
         self.controlled.check_at_the_end(&accepted, &perhaps, took)?;
-        self.bulk_requests_are_applied_once()?;
-        self.ends_are_announced_once()?;
+        self.check_bulk_requests()?;
+        self.check_announcements()?;
         let DisturbanceCounts { brown_outs, freezes, losses, standstills, deaths, .. } = self.mishaps;
         // After a standstill, missed ticks may have no run unless the policy starts all of them.
         // Two deaths count as a standstill: if both hit sweeps in a row, the ticks are late by
@@ -39,17 +39,17 @@ impl Simulation {
         let all_start = matches!(self.controlled.control(), Some(FlowControlKind::Cron(MissedTicks::RunAll)));
         let stood = (standstills > 0 || deaths > 1) && !all_start;
         if brown_outs + freezes + losses == 0 && !stood && !self.afterwards {
-            let patience = self.patience();
+            let patience = self.allowed_delay();
             let late = Timestamp::from_millis(self.clock.now().as_millis() - patience.as_millis() as i64);
             self.controlled.check_ticks(self.begun, late)?;
         }
-        self.wakes_did_not_multiply()?;
-        self.runs_ended_as_they_should()?;
-        self.journals_are_right()?;
-        self.replays_end_the_same_way()
+        self.check_number_of_wakes()?;
+        self.check_run_outcomes()?;
+        self.check_journals()?;
+        self.check_replays()
     }
 
-    fn entries(&self) -> impl Iterator<Item = (RunId, Fact)> {
+    fn all_facts(&self) -> impl Iterator<Item = (RunId, Fact)> {
         let memory = self.memory.clone();
         let of = move |run| journal(&memory, run).into_iter().map(move |entry| (run, entry.fact));
         rows(&self.memory).into_iter().flat_map(move |row| of(row.run))
@@ -57,13 +57,13 @@ impl Simulation {
 
     /// Checks that each started attempt has an end, unless a worker died or stood still or at least
     /// three writes failed.
-    fn no_attempt_was_lost_for_no_reason(&self) -> Result<(), Violation> {
+    fn check_lost_attempts(&self) -> Result<(), Violation> {
         let DisturbanceCounts { deaths, freezes, brown_outs, standstills, .. } = self.mishaps;
         if deaths + freezes + brown_outs + standstills > 0 || self.used_faults() > 2 {
             return Ok(());
         }
         let mut running: HashMap<(RunId, String), u32> = HashMap::new();
-        for (run, fact) in self.entries() {
+        for (run, fact) in self.all_facts() {
             let Some(step) = fact.step() else { continue };
             let key = (run, step.to_string());
             match fact {
@@ -93,7 +93,7 @@ impl Simulation {
     }
 
     /// Checks that no ended run has a ticket left, unless a worker died or stood still.
-    fn nobody_is_left_in_line(&self) -> Result<(), Violation> {
+    fn check_wait_queues_are_empty(&self) -> Result<(), Violation> {
         let DisturbanceCounts { deaths, freezes, brown_outs, losses, .. } = self.mishaps;
         if deaths + freezes + brown_outs + losses + self.used_faults() > 0 {
             return Ok(());
@@ -107,9 +107,9 @@ impl Simulation {
     }
 
     /// Checks that each event led to exactly one run of each matching function.
-    fn each_event_led_to_its_runs(&self) -> Result<(), Violation> {
+    fn check_runs_of_events(&self) -> Result<(), Violation> {
         let accepted = self.requests.borrow().jobs().to_vec();
-        let sent = self.entries().filter_map(|(_, fact)| match fact {
+        let sent = self.all_facts().filter_map(|(_, fact)| match fact {
             Fact::EventsSent { ids, .. } => Some(ids),
             _ => None,
         });
@@ -135,11 +135,11 @@ impl Simulation {
 
     /// Checks that the number of wakes is at most a few per entry, or twice as many with wait
     /// queues. Not checked with brown-outs, which repeat wakes every ten seconds.
-    fn wakes_did_not_multiply(&self) -> Result<(), Violation> {
+    fn check_number_of_wakes(&self) -> Result<(), Violation> {
         if self.mishaps.brown_outs > 0 {
             return Ok(());
         }
-        let entries = self.entries().count() as u64;
+        let entries = self.all_facts().count() as u64;
         let DisturbanceCounts { deaths, freezes, redeliveries, .. } = self.mishaps;
         let mishaps = u64::from(deaths + freezes + redeliveries) + self.allowed.faults;
         // With limits there are more wakes: a hop that releases a slot, or cannot use one, wakes
@@ -154,9 +154,9 @@ impl Simulation {
 
     /// Checks that each run failed only if its function may fail, and that the listed status of
     /// each run is its real one.
-    fn runs_ended_as_they_should(&self) -> Result<(), Violation> {
+    fn check_run_outcomes(&self) -> Result<(), Violation> {
         let known = ["hopeless", "tripped", "the child failed"];
-        for (run, fact) in self.entries() {
+        for (run, fact) in self.all_facts() {
             if let Fact::RunFailed { error } = fact
                 && !known.contains(&error.message.as_str())
             {
@@ -167,7 +167,7 @@ impl Simulation {
             Fact::StepFailed { error, .. } => error.code() == Some("timeout"),
             _ => false,
         };
-        if let Some((run, fact)) = self.entries().find(|(_, fact)| self.is_calm() && timed_out(fact)) {
+        if let Some((run, fact)) = self.all_facts().find(|(_, fact)| self.is_calm() && timed_out(fact)) {
             return Err(format!("{run} waited in vain, though nothing went wrong: {fact:?}"));
         }
         for row in rows(&self.memory) {
@@ -184,7 +184,7 @@ impl Simulation {
         RunState::fold(run, &at_once(self.memory.read(run, 0))).ok()
     }
 
-    fn journals_are_right(&self) -> Result<(), Violation> {
+    fn check_journals(&self) -> Result<(), Violation> {
         let of = |run| RunJournal { run, entries: journal(&self.memory, run) };
         let journals: Vec<RunJournal> = rows(&self.memory).into_iter().map(|row| of(row.run)).collect();
         match check(&journals).into_iter().next() {
@@ -195,7 +195,7 @@ impl Simulation {
     }
 
     /// Checks that replaying each handler over its journal gives the recorded end.
-    fn replays_end_the_same_way(&self) -> Result<(), Violation> {
+    fn check_replays(&self) -> Result<(), Violation> {
         for row in rows(&self.memory) {
             let Some(state) = self.state(row.run) else { continue };
             let Some(end) = &state.end else { continue };
@@ -212,7 +212,7 @@ impl Simulation {
                 (RunOutcome::Completed(_) | RunOutcome::Failed(_), _) => false,
             };
             if matches!(end.how, RunOutcome::Completed(_) | RunOutcome::Failed(_)) {
-                self.lines_are_where_a_replay_says_them(&state, &polled.lines)?;
+                self.check_log_lines(&state, &polled.lines)?;
             }
             if !is_same {
                 return Err(format!("{} ended as {:?}; its journal replays to {replayed:?}", row.run, end.how));
@@ -223,9 +223,9 @@ impl Simulation {
 
     /// Checks that the log lines recorded for the handler's last attempt are those of a replay, at
     /// the same positions.
-    fn lines_are_where_a_replay_says_them(&self, state: &RunState, said: &[HandlerLogLine]) -> Result<(), Violation> {
+    fn check_log_lines(&self, state: &RunState, said: &[HandlerLogLine]) -> Result<(), Violation> {
         let attempt = state.handler_attempt();
-        if let Some(lost) = said.iter().find(|placed| !state.logs.has(attempt, placed)) {
+        if let Some(lost) = said.iter().find(|placed| !state.logs.has_line(attempt, placed)) {
             return Err(format!("{} said a line that is not in its journal: {lost:?}", state.run));
         }
         let recorded = journal(&self.memory, state.run).into_iter().flat_map(|entry| match entry.fact {
@@ -239,7 +239,7 @@ impl Simulation {
     }
 
     /// Checks that no ticket and no live slot is left after the second round.
-    pub(super) fn nothing_is_left(&self) -> Result<(), Violation> {
+    pub(super) fn check_nothing_is_left(&self) -> Result<(), Violation> {
         for limit in self.invariants.limits() {
             let (line, held) =
                 (at_once(self.memory.first_tickets(&limit.key, 9)), at_once(self.memory.holders(&limit.key)));

@@ -14,7 +14,7 @@ use super::bulk::{BULK, EACH, NumberedEvent};
 use super::controls::{self, FlowControlKind};
 use super::knobs::SimulationSettings;
 use super::listeners;
-use super::tree::{AllowedNodes, BodyEnvironment, FunctionNode, grow};
+use super::tree::{AllowedNodes, BodyEnvironment, FunctionNode, random_tree};
 use crate::dice::SeededDice;
 
 /// The function with the large tree.
@@ -124,39 +124,44 @@ pub(crate) fn functions(dice: &SeededDice, place: &BodyEnvironment, knobs: Simul
         waits,
     };
     let trees = [
-        (MAIN, grow(dice, allowed)),
-        (OTHER, grow(dice, AllowedNodes { leaves: 2, calls: dice.one_in(2), meets: false, deadly: false, waits })),
-        (HELPER, grow(dice, AllowedNodes { leaves: 3, calls: false, meets: false, deadly: false, waits })),
+        (MAIN, random_tree(dice, allowed)),
+        (
+            OTHER,
+            random_tree(dice, AllowedNodes { leaves: 2, calls: dice.one_in(2), meets: false, deadly: false, waits }),
+        ),
+        (HELPER, random_tree(dice, AllowedNodes { leaves: 3, calls: false, meets: false, deadly: false, waits })),
     ];
-    let trees = trees.map(|(id, tree)| (id, if id == HELPER && dice.one_in(4) { tree.doomed() } else { tree }));
-    let control = FlowControlKind::by_chance(dice);
+    let trees = trees.map(|(id, tree)| (id, if id == HELPER && dice.one_in(4) { tree.into_failing() } else { tree }));
+    let control = FlowControlKind::random_kind(dice);
     let control = knobs.wanted_control(dice).or(control);
     let told = format!("{trees:?}, limits: {main_limit:?}, {second:?}, {helper_limit}, {control:?}");
     let [main, other, helper] = trees.map(|(_, tree)| Arc::new(tree));
-    let mut main = patient(function::<GoEvent>(MAIN, main, place)).on_failure(hears::<FunctionFailed>(place));
+    let mut main =
+        with_many_retries(function::<GoEvent>(MAIN, main, place)).on_failure(hearing_handler::<FunctionFailed>(place));
     if let Some(limit) = main_limit {
         main = main.concurrency(limit);
     }
     if let Some(slots) = second {
         main = main.concurrency(Concurrency::limit(slots));
     }
-    let mut helper = patient(function::<HelperInput>(HELPER, helper, place));
+    let mut helper = with_many_retries(function::<HelperInput>(HELPER, helper, place));
     if helper_limit {
         limits.push(Limit { key: format!("{HELPER}/0").into(), slots: 1 });
         helper = helper.concurrency(Concurrency::limit(1));
     }
-    let hearer = Function::new(HEARER, hears::<HearerEvent>(place));
-    let all = [main, patient(function::<GoEvent>(OTHER, other, place)), helper, patient(hearer)];
-    let listener = (listens > 0).then(|| patient(listeners::listener(place, listens > 1)));
-    let each = (bulk > 0).then(|| patient(Function::new(EACH, hears::<NumberedEvent>(place))));
+    let hearer = Function::new(HEARER, hearing_handler::<HearerEvent>(place));
+    let all = [main, with_many_retries(function::<GoEvent>(OTHER, other, place)), helper, with_many_retries(hearer)];
+    let listener = (listens > 0).then(|| with_many_retries(listeners::listener(place, listens > 1)));
+    let each = (bulk > 0).then(|| with_many_retries(Function::new(EACH, hearing_handler::<NumberedEvent>(place))));
     let all = all.into_iter().chain(each).chain(listener);
     // With a singleton, the sleep is long, so that a watchdog finds its run alive.
     let is_single =
         matches!(control, Some(FlowControlKind::Skip | FlowControlKind::Replace | FlowControlKind::StopOne));
     let pause = if is_single && dice.one_in(3) { controls::LONG } else { controls::PAUSE };
-    let all = all.chain(control.map(|control| patient(control.function(place, pause))));
-    let older =
-        control.filter(|control| *control == FlowControlKind::Runs).map(|_| patient(controls::unlimited(place)));
+    let all = all.chain(control.map(|control| with_many_retries(control.function(place, pause))));
+    let older = control
+        .filter(|control| *control == FlowControlKind::Runs)
+        .map(|_| with_many_retries(controls::function_without_control(place)));
     let data = SharedData::default();
     let made = |f: Function| compile(f, &data).expect("functions that can work");
     let (registered, older) = (all.flat_map(made).collect(), older.and_then(|older| made(older).pop()));
@@ -164,7 +169,7 @@ pub(crate) fn functions(dice: &SeededDice, place: &BodyEnvironment, knobs: Simul
 }
 
 /// Sets so many retries that injected faults alone cannot make a run fail.
-fn patient(function: Function) -> Function {
+fn with_many_retries(function: Function) -> Function {
     function.retries(20).backoff(Backoff::Fixed(Duration::from_secs(2)))
 }
 
@@ -179,7 +184,9 @@ fn function<T: EventData>(id: &'static str, tree: Arc<FunctionNode>, place: &Bod
 type HearerFuture = std::pin::Pin<Box<dyn Future<Output = Result<u32>> + Send>>;
 
 /// Creates a handler that has one step.
-fn hears<T: EventData>(place: &BodyEnvironment) -> impl Fn(Context, Event<T>) -> HearerFuture + Send + Sync + 'static {
+fn hearing_handler<T: EventData>(
+    place: &BodyEnvironment,
+) -> impl Fn(Context, Event<T>) -> HearerFuture + Send + Sync + 'static {
     let place = place.clone();
     move |ctx, _| {
         let account = place.account.clone();

@@ -9,7 +9,7 @@ use stepladder_core::{RunId, StepId, Timestamp};
 
 /// Returns the longest standstill of an ended run, and the entry that was late. `ended` returns
 /// when another run ended.
-pub(crate) fn longest(
+pub(crate) fn longest_gap(
     run: RunId,
     records: &[Record],
     ended: impl Fn(RunId) -> Option<Timestamp>,
@@ -25,7 +25,7 @@ pub(crate) fn longest(
             .iter()
             .find(|entry| !matches!(entry.fact, Fact::LogWritten { .. } | Fact::VersionChosen { .. }))
         {
-            let due = due(&state, entry, &ended).max(state.handler_retry_at.unwrap_or(Timestamp::from_millis(0)));
+            let due = due_time(&state, entry, &ended).max(state.handler_retry_at.unwrap_or(Timestamp::from_millis(0)));
             let late = entry.at.since(due);
             if longest.as_ref().is_none_or(|(time, _)| late > *time) {
                 longest = Some((late, entry.clone()));
@@ -37,7 +37,7 @@ pub(crate) fn longest(
 }
 
 /// Returns the earliest time at which `entry` could have been written.
-fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestamp>) -> Timestamp {
+fn due_time(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestamp>) -> Timestamp {
     let of = |step: &StepId| state.steps.get(step).map(|step| &step.state);
     match &entry.fact {
         Fact::StepStarted { step, .. } | Fact::StepRefused { step, .. } | Fact::AttemptInterrupted { step, .. } => {

@@ -48,7 +48,9 @@ impl SlotChecks {
                 if held.iter().any(|holding| holding.holder.is_of_step(run, &step)) {
                     continue;
                 }
-                if let Some((attempt, lease)) = self.running(run, &step).filter(|(_, lease)| *lease > now + skew) {
+                if let Some((attempt, lease)) =
+                    self.running_attempt(run, &step).filter(|(_, lease)| *lease > now + skew)
+                {
                     return Err(format!(
                         "attempt {attempt} of `{step}` of {run} executes until {lease} at the latest, at {now}, without a \
                          slot of `{}`: {held:?}",
@@ -88,11 +90,11 @@ impl SlotChecks {
 
     fn is_running(&self, run: RunId, step: &StepId, attempt: u32) -> bool {
         let has_ended = RunState::fold(run, &at_once(self.memory.read(run, 0))).is_ok_and(|state| state.end.is_some());
-        !has_ended && self.running(run, step).is_some_and(|(running, _)| running == attempt)
+        !has_ended && self.running_attempt(run, step).is_some_and(|(running, _)| running == attempt)
     }
 
     /// Returns the running attempt of a step according to the journal, and its lease.
-    fn running(&self, run: RunId, step: &StepId) -> Option<(u32, Timestamp)> {
+    fn running_attempt(&self, run: RunId, step: &StepId) -> Option<(u32, Timestamp)> {
         let state = RunState::fold(run, &at_once(self.memory.read(run, 0))).ok()?;
         let step = state.steps.get(step)?;
         match step.state {

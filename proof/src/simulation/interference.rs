@@ -31,24 +31,24 @@ const OLD: Duration = Duration::from_secs(1_500);
 const WATCHDOG: Duration = Duration::from_secs(3_700);
 
 impl Simulation {
-    pub(super) fn somebody_interferes(&mut self) {
+    pub(super) fn interfere_at_random(&mut self) {
         if (self.allowed.words > 0 || self.allowed.stops > 0) && self.dice.one_in(2) {
-            return self.somebody_tells();
+            return self.send_random_event();
         }
-        let at = self.one();
+        let at = self.random_worker();
         match self.dice.below(15) {
             12 if self.paused.get().is_none() && !self.afterwards => {
                 let time = Duration::from_millis(self.dice.below(PAUSE.as_millis() as u64));
-                self.somebody_pauses(time);
+                self.pause_random_function(time);
             }
-            13 if self.knobs.standstills > 0 => self.nothing_goes_on_for_hours(),
-            14 if self.knobs.denials > 0 => self.the_storage_denies_a_worker(),
+            13 if self.knobs.standstills > 0 => self.stop_all_workers_for_hours(),
+            14 if self.knobs.denials > 0 => self.deny_storage_to_worker(),
             0 | 10 | 11 if self.knobs.redeliveries > 0 => {
                 self.knobs.redeliveries -= 1;
                 self.mishaps.redeliveries += 1;
                 self.memory.redeliver();
                 self.bulk.borrow().redeliver(self.clock.now());
-                self.tell("what was delivered is delivered again".into());
+                self.add_to_story("what was delivered is delivered again".into());
                 // Half of the time, the process that handles a repeated delivery is killed soon
                 // afterwards.
                 if self.knobs.kills > 0 && self.dice.one_in(2) {
@@ -58,7 +58,7 @@ impl Simulation {
             1 if self.knobs.cancels > 0 => {
                 let Some(run) = self.any_run(|_| true) else { return };
                 self.knobs.cancels -= 1;
-                self.cancel(run, "by chance");
+                self.cancel_run(run, "by chance");
             }
             2 if self.knobs.freezes > 0 => {
                 self.knobs.freezes -= 1;
@@ -66,17 +66,17 @@ impl Simulation {
                 let time = Duration::from_millis(self.dice.below(FREEZE.as_millis() as u64));
                 let at = if self.allowed.bulk > 0 { self.dice.below(self.processes.len() as u64) as usize } else { at };
                 self.processes[at].frozen_until = self.clock.now() + time;
-                self.tell(format!("worker {at} stands still for {time:?}"));
+                self.add_to_story(format!("worker {at} stands still for {time:?}"));
             }
             3 if self.knobs.brown_outs > 0 => {
                 self.knobs.brown_outs -= 1;
                 self.mishaps.brown_outs += 1;
                 let until = self.clock.now() + Duration::from_secs(600 + self.dice.below(800));
                 self.shared.brown_out_until.store(until.as_millis(), SeqCst);
-                self.tell(format!("the storage refuses everything until {until}"));
+                self.add_to_story(format!("the storage refuses everything until {until}"));
             }
-            4 => drop(self.somebody_runs_one_again()),
-            5 => self.somebody_asks(),
+            4 => drop(self.rerun_random_run()),
+            5 => self.query_at_random(),
             6 => {
                 let engine = self.processes[at].engine.clone();
                 self.scheduler.spawn(at, async move { drop(engine.expel_overdue().await) });
@@ -85,7 +85,7 @@ impl Simulation {
             8 if self.knobs.lags > 0 => {
                 self.knobs.lags -= 1;
                 let stand = self.listings.stand_still_or_go_on();
-                self.tell(format!("listings {}", if stand { "stand still" } else { "go on" }));
+                self.add_to_story(format!("listings {}", if stand { "stand still" } else { "go on" }));
             }
             9 if self.dice.one_in(8) => {
                 // A wake of a run that does not exist, as after retention has removed a run.
@@ -97,7 +97,7 @@ impl Simulation {
     }
 
     /// Kills a busy process once `doom` has counted down to zero.
-    pub(super) fn somebody_ends_in_the_middle(&mut self) {
+    pub(super) fn kill_worker_within_actions(&mut self) {
         match self.doom {
             None => return,
             Some(0) => {}
@@ -110,16 +110,16 @@ impl Simulation {
         }
         self.knobs.kills -= 1;
         let at = busy[self.dice.below(busy.len() as u64) as usize];
-        self.tell(format!("worker {at} is ended"));
+        self.add_to_story(format!("worker {at} is ended"));
         self.processes[at].wire.0.kill();
     }
 
-    fn cancel(&mut self, run: RunId, why: &'static str) {
-        let at = self.one();
-        self.tell(format!("{run} is cancelled at worker {at}: {why}"));
+    fn cancel_run(&mut self, run: RunId, why: &'static str) {
+        let at = self.random_worker();
+        self.add_to_story(format!("{run} is cancelled at worker {at}: {why}"));
         let (engine, cancelled, clock) =
             (self.processes[at].engine.clone(), self.cancelled.clone(), self.clock.clone());
-        let patience = self.patience_for_the_future();
+        let patience = self.delay_covering_faults();
         self.scheduler.spawn(at, async move {
             if engine.control().cancel(run, why).await.is_ok() {
                 cancelled.borrow_mut().push((run, clock.now(), patience));
@@ -129,9 +129,9 @@ impl Simulation {
 
     /// Sends all kinds of queries about a run. They must not change anything, and must report an
     /// ended run as ended.
-    fn somebody_asks(&mut self) {
+    fn query_at_random(&mut self) {
         let Some(run) = self.any_run(|_| true) else { return };
-        let at = self.one();
+        let at = self.random_worker();
         let engine = self.processes[at].engine.clone();
         let has_ended = |run: RunId| journal(&self.memory, run).iter().any(|entry| entry.fact.is_end());
         let ended: Vec<RunId> = rows(&self.memory).into_iter().map(|row| row.run).filter(|r| has_ended(*r)).collect();
@@ -170,9 +170,9 @@ impl Simulation {
 
     /// Cancels a run that has ended but is listed as live: its last wake was lost (rule 28), and
     /// the cancellation repairs the listing.
-    pub(super) fn somebody_cancels_what_has_ended(&mut self) -> bool {
+    pub(super) fn cancel_ended_run(&mut self) -> bool {
         let Some(run) = self.is_torn() else { return false };
-        self.cancel(run, "it has ended");
+        self.cancel_run(run, "it has ended");
         true
     }
 
@@ -201,7 +201,7 @@ impl Simulation {
     }
 
     /// Describes the runs that are still live although nothing is left to do.
-    pub(super) fn who_stands_still(&self) -> Violation {
+    pub(super) fn describe_standstill(&self) -> Violation {
         let live = rows(&self.memory).into_iter().filter(|row| row.ended.is_none());
         let live: Vec<_> = live.map(|row| format!("{} of `{}`", row.run, row.function)).collect();
         format!("nothing happens any more, and these have not ended: {}", live.join(", "))
@@ -213,7 +213,7 @@ impl Simulation {
     }
 
     /// Returns the time that an immediate action may take, given the disturbances so far.
-    pub(super) fn patience(&self) -> Duration {
+    pub(super) fn allowed_delay(&self) -> Duration {
         let mishaps = self.mishaps;
         let used = self.used_faults();
         let slow = 2 * Duration::from_millis(2 * self.allowed.skew);
@@ -230,15 +230,15 @@ impl Simulation {
 
     /// Like [`Self::patience`], but to compare two moments: the difference covers what went wrong
     /// between them. A fault counts when it occurs, not when it is prepared.
-    fn patience_for_the_future(&self) -> Duration {
-        self.patience() + MISHAP * self.shared.faults_met.load(SeqCst)
+    fn delay_covering_faults(&self) -> Duration {
+        self.allowed_delay() + MISHAP * self.shared.faults_met.load(SeqCst)
     }
 
     /// Checks that no slot stays free while a ticket waits for it, and that no slot is held without
     /// an executing body.
-    pub(super) fn nobody_waits_for_nothing(&self, now: Timestamp) -> Result<(), Violation> {
-        let patience = self.patience();
-        match self.invariants.idle(now) {
+    pub(super) fn check_free_and_unused_slots(&self, now: Timestamp) -> Result<(), Violation> {
+        let patience = self.allowed_delay();
+        match self.invariants.longest_idle(now) {
             Some((time, limit)) if time > patience => {
                 Err(format!("a slot of `{}` is free for {time:?} while a ticket waits for it", limit.key))
             }
@@ -252,8 +252,8 @@ impl Simulation {
     }
 
     /// Checks that no run stood still without a reason.
-    pub(super) fn no_run_stood_still(&self) -> Result<(), Violation> {
-        let patience = self.patience();
+    pub(super) fn check_no_run_stood_still(&self) -> Result<(), Violation> {
+        let patience = self.allowed_delay();
         for row in rows(&self.memory) {
             let limited = self.registered.iter().any(|function| {
                 let spec = function.spec();
@@ -264,7 +264,7 @@ impl Simulation {
             }
             let records = at_once(self.memory.read(row.run, 0));
             let ended = |run| journal(&self.memory, run).into_iter().find(|e| e.fact.is_end()).map(|end| end.at);
-            let late = gaps::longest(row.run, &records, ended).filter(|(late, _)| *late > patience);
+            let late = gaps::longest_gap(row.run, &records, ended).filter(|(late, _)| *late > patience);
             if let Some((late, entry)) = late {
                 let fact = format!("{:?}", entry.fact);
                 return Err(format!("{} stood still for {late:?} before {fact:.100}; at most {patience:?}", row.run));
@@ -275,7 +275,7 @@ impl Simulation {
 
     /// Checks that every accepted event is stored with its runs, and that every cancelled run has
     /// ended.
-    pub(super) fn what_was_told_is_true(&mut self) -> Result<(), Violation> {
+    pub(super) fn check_accepted_requests(&mut self) -> Result<(), Violation> {
         for id in self.requests.borrow().jobs() {
             if at_once(self.memory.event(*id)).is_none() {
                 return Err(format!("event {id} was accepted and is not there"));
@@ -290,7 +290,7 @@ impl Simulation {
                 }
             }
         }
-        let (now, patience) = (self.clock.now(), self.patience_for_the_future());
+        let (now, patience) = (self.clock.now(), self.delay_covering_faults());
         for (run, at, before) in self.cancelled.borrow().iter() {
             if !journal(&self.memory, *run).iter().any(|entry| entry.fact.is_end()) {
                 return Err(format!("{run} was cancelled, and goes on"));

@@ -73,13 +73,13 @@ impl InvariantChecks {
     /// lists the runs with new entries.
     pub(crate) fn check(&mut self, now: Timestamp, touched: Vec<RunId>) -> Result<(), Violation> {
         for run in touched.into_iter().collect::<HashSet<_>>() {
-            self.run(run)?;
+            self.check_run(run)?;
         }
-        self.no_body_under_two_live_leases(now)?;
+        self.check_leases(now)?;
         let limits: Vec<Limit> = self.limits().cloned().collect();
         self.holdings.check(&self.account, &limits, now, self.skew)?;
         let (memory, skew) = (self.memory.clone(), self.skew);
-        self.lines.iter_mut().try_for_each(|line| line.look(&memory, now, skew))?;
+        self.lines.iter_mut().try_for_each(|line| line.observe(&memory, now, skew))?;
         self.note_idle(now);
         Ok(())
     }
@@ -111,7 +111,7 @@ impl InvariantChecks {
     }
 
     /// Returns the limit whose slot has been idle for the longest time, and that time.
-    pub(crate) fn idle(&self, now: Timestamp) -> Option<(Duration, &Limit)> {
+    pub(crate) fn longest_idle(&self, now: Timestamp) -> Option<(Duration, &Limit)> {
         let idle = self.lines.iter().filter_map(|line| Some((now.since(line.idle_since?), &line.limit)));
         idle.max_by_key(|(time, _)| *time)
     }
@@ -128,7 +128,7 @@ impl InvariantChecks {
 
     /// Checks a run: each step has at most one outcome, no body executes before its start is
     /// recorded, and none executes after its outcome is recorded.
-    fn run(&mut self, run: RunId) -> Result<(), Violation> {
+    fn check_run(&mut self, run: RunId) -> Result<(), Violation> {
         let mut outcomes: HashMap<StepId, u32> = HashMap::new();
         let mut starts: HashMap<StepId, u32> = HashMap::new();
         for entry in journal(&self.memory, run) {
@@ -160,8 +160,8 @@ impl InvariantChecks {
         Ok(())
     }
 
-    fn no_body_under_two_live_leases(&self, now: Timestamp) -> Result<(), Violation> {
-        for (run, step) in self.account.twice() {
+    fn check_leases(&self, now: Timestamp) -> Result<(), Violation> {
+        for (run, step) in self.account.executing_twice() {
             let leases = journal(&self.memory, run).into_iter().filter_map(|entry| match entry.fact {
                 Fact::StepStarted { step: started, lease_until, .. } if started == step => Some(lease_until),
                 _ => None,
@@ -180,7 +180,7 @@ impl InvariantChecks {
 }
 
 impl LimitSnapshot {
-    fn look(&mut self, memory: &Memory, now: Timestamp, skew: Duration) -> Result<(), Violation> {
+    fn observe(&mut self, memory: &Memory, now: Timestamp, skew: Duration) -> Result<(), Violation> {
         let held = at_once(memory.holders(&self.limit.key));
         let places = at_once(memory.first_tickets(&self.limit.key, usize::MAX));
         let slots = self.limit.slots as usize;

@@ -105,7 +105,7 @@ impl SimulationSettings {
     }
 
     /// Returns the settings of a seed.
-    pub(crate) fn of(seed: u64) -> Self {
+    pub(crate) fn from_seed(seed: u64) -> Self {
         let dice = SeededDice::new(seed);
         let rarely = |n: u64| u64::from(dice.one_in(n));
         // One seed in three has no faults at all, so nothing excuses a delay.
@@ -116,7 +116,7 @@ impl SimulationSettings {
             faults: only(dice.below(16)),
             gentle: rarely(3),
             aim: (dice.one_in(2) && !calm).then(|| {
-                let sites = CallSites::all().sites();
+                let sites = CallSites::all_sites().sites();
                 &sites[dice.below(sites.len() as u64) as usize]
             }),
             aim_too: None,
@@ -144,7 +144,7 @@ impl SimulationSettings {
             listens: 0,
             accepts_at_once: 0,
         }
-        .with_what_is_rare(&dice)
+        .with_rare_settings(&dice)
         .with_listeners(&dice)
         .with_one_call_for_events(&dice)
     }
@@ -165,7 +165,7 @@ impl SimulationSettings {
     }
 
     /// Adds rare settings. They take long to simulate or exclude other settings.
-    fn with_what_is_rare(self, dice: &SeededDice) -> Self {
+    fn with_rare_settings(self, dice: &SeededDice) -> Self {
         match dice.below(64) {
             // The crowd has more events than a request may have rounds of decisions.
             0 => Self { crowd: 100 + dice.below(30), events: 1, leaves: 1, words: 0, faults: 0, kills: 0, ..self },

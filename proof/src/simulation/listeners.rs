@@ -57,7 +57,7 @@ pub(super) fn listener(place: &BodyEnvironment, calls: bool) -> Function {
 
 impl Simulation {
     /// Checks that each end is announced exactly once.
-    pub(super) fn ends_are_announced_once(&self) -> std::result::Result<(), Violation> {
+    pub(super) fn check_announcements(&self) -> std::result::Result<(), Violation> {
         if self.allowed.listens == 0 {
             return Ok(());
         }

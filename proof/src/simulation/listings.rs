@@ -32,7 +32,7 @@ impl LaggingListings {
         *self.stands.lock().expect("no panic") = None;
     }
 
-    fn old<T>(&self, of: impl FnOnce(&[RunRow]) -> T) -> Option<T> {
+    fn frozen_listing<T>(&self, of: impl FnOnce(&[RunRow]) -> T) -> Option<T> {
         self.stands.lock().expect("no panic").as_deref().map(of)
     }
 }
@@ -47,7 +47,7 @@ impl Listings for LaggingListings {
                 && query.before.is_none_or(|before| row.run < before)
                 && query.from.is_none_or(|from| row.run >= from)
         };
-        match self.old(|rows| rows.iter().filter(is_shown).take(query.limit).cloned().collect()) {
+        match self.frozen_listing(|rows| rows.iter().filter(is_shown).take(query.limit).cloned().collect()) {
             Some(rows) => Ok(rows),
             None => self.memory.runs(query).await,
         }
@@ -59,14 +59,14 @@ impl Listings for LaggingListings {
 
     async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>> {
         let of = |rows: &[RunRow]| rows.iter().rev().filter(|row| row.event == event).cloned().collect();
-        match self.old(of) {
+        match self.frozen_listing(of) {
             Some(rows) => Ok(rows),
             None => self.memory.runs_of(event).await,
         }
     }
 
     async fn row(&self, run: RunId) -> StoreResult<Option<RunRow>> {
-        match self.old(|rows| rows.iter().find(|row| row.run == run).cloned()) {
+        match self.frozen_listing(|rows| rows.iter().find(|row| row.run == run).cloned()) {
             Some(row) => Ok(row),
             None => self.memory.row(run).await,
         }

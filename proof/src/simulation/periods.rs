@@ -19,27 +19,27 @@ const MISSED_AFTER: Duration = Duration::from_secs(60);
 impl Simulation {
     /// Checks the start times of runs. Skipped after faults, because then a process may have
     /// recorded a start late.
-    pub(super) fn starts_keep_their_periods(&self) -> Result<(), Violation> {
+    pub(super) fn check_periods(&self) -> Result<(), Violation> {
         if self.used_faults() + self.mishaps.freezes + self.mishaps.brown_outs > 0 {
             return Ok(());
         }
         match self.controlled.control() {
-            Some(FlowControlKind::Throttle | FlowControlKind::Rate) => self.starts_are_spaced(),
-            Some(FlowControlKind::Cron(policy)) => self.missed_ticks_follow(policy),
+            Some(FlowControlKind::Throttle | FlowControlKind::Rate) => self.check_spacing(),
+            Some(FlowControlKind::Cron(policy)) => self.check_missed_ticks(policy),
             _ => Ok(()),
         }
     }
 
     /// Returns the largest difference of two clocks.
-    fn clocks(&self) -> Duration {
+    fn clock_tolerance(&self) -> Duration {
         Duration::from_millis(2 * self.allowed.skew)
     }
 
     /// Checks that a throttle starts at most one run per period, with a tolerance for late wakes
     /// and different clocks.
-    fn starts_are_spaced(&self) -> Result<(), Violation> {
+    fn check_spacing(&self) -> Result<(), Violation> {
         let started: Vec<Timestamp> = self.controlled.started();
-        let slack = 3 * TOLERANCE + self.clocks();
+        let slack = 3 * TOLERANCE + self.clock_tolerance();
         for (n, first) in started.iter().enumerate() {
             for (more, last) in (1..).zip(&started[n + 1..]) {
                 let took = last.since(*first);
@@ -55,7 +55,7 @@ impl Simulation {
     /// Checks that missed ticks follow their policy. A tick that the policy skips must start no
     /// run. If one run stands for all missed ticks, an earlier tick must start none once a later
     /// tick is due.
-    fn missed_ticks_follow(&self, policy: MissedTicks) -> Result<(), Violation> {
+    fn check_missed_ticks(&self, policy: MissedTicks) -> Result<(), Violation> {
         let most = match policy {
             MissedTicks::Skip => MISSED_AFTER,
             MissedTicks::RunOnce => MISSED_AFTER.max(Duration::from_secs(60 * EVERY.unsigned_abs())),
@@ -68,7 +68,7 @@ impl Simulation {
             // An admitted run counts as started, even if its worker died right after the admission.
             let starts = |fact: &Fact| matches!(fact, Fact::RunAdmitted) || fact.is_requested_by_handler();
             let Some(start) = entries.iter().find(|entry| starts(&entry.fact)) else { continue };
-            if created.origin == RunOrigin::Cron && start.at.since(created.event.ts) > most + self.clocks() {
+            if created.origin == RunOrigin::Cron && start.at.since(created.event.ts) > most + self.clock_tolerance() {
                 let tick = created.event.ts;
                 return Err(format!("the tick of {tick} was missed, and started at {} under {policy:?}", start.at));
             }

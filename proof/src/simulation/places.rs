@@ -85,7 +85,7 @@ pub(crate) struct CallSites {
 
 impl CallSites {
     /// Returns the places in this engine. The source is read only once.
-    pub(crate) fn all() -> &'static Self {
+    pub(crate) fn all_sites() -> &'static Self {
         static PLACES: OnceLock<CallSites> = OnceLock::new();
         PLACES.get_or_init(|| {
             let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../orchestrator/engine/src");
@@ -101,7 +101,7 @@ impl CallSites {
     pub(crate) fn site(&self, function: &str, method: &str) -> Option<&'static CallSite> {
         static MORE: Mutex<Vec<&'static CallSite>> = Mutex::new(Vec::new());
         let is_it = |site: &CallSite| site.0 == function && site.1 == method;
-        if let Some(site) = Self::all().sites.iter().find(|site| is_it(site)) {
+        if let Some(site) = Self::all_sites().sites.iter().find(|site| is_it(site)) {
             return Some(site);
         }
         let method = METHODS
@@ -226,11 +226,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_read_off_the_source() {
+    fn call_sites_are_read_from_the_source() {
         let source = "fn one(&self) {\n    self.backend\n        .line(limit, 1)\n}\npub(super) async fn two() {}";
         let functions = functions_of(source);
         assert_eq!(functions.iter().map(|f| (f.line, f.name.as_str())).collect::<Vec<_>>(), [(1, "one"), (5, "two")]);
         assert!(functions[0].code.contains(".backend.line("));
-        assert!(CallSites::all().sites().len() > 30);
+        assert!(CallSites::all_sites().sites().len() > 30);
     }
 }

@@ -87,17 +87,17 @@ impl Simulation {
     }
 
     /// Restarts dead processes with an empty memory.
-    pub(super) fn bury(&mut self) {
+    pub(super) fn replace_dead_workers(&mut self) {
         for n in 0..self.processes.len() {
             if self.processes[n].wire.0.has_died() {
-                self.tell(format!("worker {n} dies"));
+                self.add_to_story(format!("worker {n} dies"));
                 self.mishaps.deaths += 1;
                 self.scheduler.kill(n);
                 if n < self.workers() {
                     self.requests.borrow_mut().sending = false;
                 }
-                self.words.borrow_mut().is_dead(n);
-                self.bulk.borrow_mut().is_dead(n);
+                self.words.borrow_mut().forget_worker(n);
+                self.bulk.borrow_mut().forget_process(n);
                 let clock = self.processes[n].clock.clone();
                 self.processes[n] = self.process(n, clock);
             }

@@ -74,7 +74,7 @@ impl ClientRequests {
     }
 
     /// Starts the second round, with two more events.
-    pub(super) fn come_afterwards(&mut self) {
+    pub(super) fn start_closing_phase(&mut self) {
         (self.jobs_to_send, self.crowd, self.stops, self.afterwards) = (2, 0, false, true);
     }
 
@@ -94,7 +94,7 @@ impl ClientRequests {
     }
 
     /// Returns the accepted events that start the controlled function.
-    pub(super) fn for_the_controlled(&self) -> Vec<EventId> {
+    pub(super) fn events_of_controlled(&self) -> Vec<EventId> {
         self.jobs.iter().chain(&self.crowded).chain(&self.in_bulk).copied().collect()
     }
 
@@ -122,11 +122,11 @@ impl Simulation {
     /// Sends the current request. After each refusal, the same request is sent again one second
     /// later.
     pub(super) fn send(&mut self) {
-        let at = self.one();
+        let at = self.random_worker();
         let open = self.requests.borrow().open.clone();
-        let (events, seed) = open.unwrap_or_else(|| self.put_together());
-        self.tell(format!("{} events are sent to worker {at}", events.len()));
-        let live = self.live_of_the_controlled();
+        let (events, seed) = open.unwrap_or_else(|| self.compose_request());
+        self.add_to_story(format!("{} events are sent to worker {at}", events.len()));
+        let live = self.live_controlled_runs();
         let (engine, requests, clock) = (self.processes[at].engine.clone(), self.requests.clone(), self.clock.clone());
         let turns = (self.knobs.cuts > 0).then(|| self.dice.below(20 * events.len() as u64));
         self.knobs.cuts = self.knobs.cuts.saturating_sub(1);
@@ -135,7 +135,7 @@ impl Simulation {
         requests.borrow_mut().open = Some((events.clone(), seed));
         self.scheduler.spawn(at, async move {
             let ingest = std::pin::pin!(engine.intake().ingest(events.clone(), seed));
-            let answer = match select(ingest, std::pin::pin!(deadline(turns))).await {
+            let answer = match select(ingest, std::pin::pin!(end_after_polls(turns))).await {
                 Either::Left((answer, _)) => Some(answer),
                 Either::Right(_) => None,
             };
@@ -157,18 +157,18 @@ impl Simulation {
     /// Creates a request: events that start runs, some events that cancel runs, and then a crowd of
     /// events of one kind. The crowd's events have no ids; a seed identifies a repetition of the
     /// request.
-    fn put_together(&mut self) -> (Vec<NewEvent>, Option<IdSeed>) {
+    fn compose_request(&mut self) -> (Vec<NewEvent>, Option<IdSeed>) {
         let (jobs, crowd, stops, when) = {
             let requests = self.requests.borrow();
             (requests.jobs_to_send, requests.crowd, requests.stops, if requests.afterwards { "late" } else { "e" })
         };
         let mut events = Vec::new();
         for n in 0..jobs {
-            self.put_stops(stops, &mut events);
+            self.add_stops(stops, &mut events);
             let data = json::to_json(&GoEvent { k: n % 2 }).expect("JSON");
             events.push(NewEvent::new(GoEvent::NAME, data).with_id(format!("{when}{n}")));
         }
-        self.put_stops(stops, &mut events);
+        self.add_stops(stops, &mut events);
         let of_crowd = || NewEvent::new(CROWD, json::to_json(&CrowdEvent { k: 0 }).expect("JSON"));
         events.extend((0..crowd).map(|_| of_crowd()));
         let random = u128::from(self.dice.below(u64::MAX));
@@ -176,7 +176,7 @@ impl Simulation {
         (events, seed)
     }
 
-    fn put_stops(&self, stops: bool, events: &mut Vec<NewEvent>) {
+    fn add_stops(&self, stops: bool, events: &mut Vec<NewEvent>) {
         while stops && self.dice.one_in(2) {
             let data = json::to_json(&AwaitedEvent { k: self.dice.below(2) }).expect("JSON");
             let id = format!("stop-{}", events.len());
@@ -185,7 +185,7 @@ impl Simulation {
     }
 
     /// Returns the live runs of the controlled function.
-    pub(super) fn live_of_the_controlled(&self) -> Vec<RunId> {
+    pub(super) fn live_controlled_runs(&self) -> Vec<RunId> {
         if self.controlled.control() != Some(FlowControlKind::CancelOn) {
             return Vec::new();
         }
@@ -196,7 +196,7 @@ impl Simulation {
     /// Checks that an accepted event that cancels runs has ended all runs of earlier events, of its
     /// own request and of others. Also checks that no request was refused unless something went
     /// wrong.
-    pub(super) fn requests_are_applied_in_order(&mut self) -> Result<(), Violation> {
+    pub(super) fn check_requests_in_order(&mut self) -> Result<(), Violation> {
         let (fresh, refused) = {
             let mut requests = self.requests.borrow_mut();
             (std::mem::take(&mut requests.fresh), requests.refused.take())
@@ -210,7 +210,9 @@ impl Simulation {
         for accepted in fresh {
             let stops = |(_, event): &&(EventId, NewEvent)| *event.name == *AwaitedEvent::NAME;
             if accepted.events.len() > 1 {
-                self.words.borrow_mut().repeat(accepted.events.iter().filter(stops).map(|(_, event)| event.clone()));
+                self.words
+                    .borrow_mut()
+                    .add_unanswered_events(accepted.events.iter().filter(stops).map(|(_, event)| event.clone()));
             }
             if self.controlled.control() != Some(FlowControlKind::CancelOn) {
                 continue;
@@ -219,17 +221,17 @@ impl Simulation {
                 let jobs = accepted.events[..n].iter().filter(|(_, event)| *event.name == *GoEvent::NAME);
                 let begun = jobs.map(|(id, _)| RunId::started_by(*id, CONTROLLED));
                 for run in begun.chain(accepted.live.iter().copied()) {
-                    self.is_cancelled(run, *stop, event)?;
+                    self.check_cancelled(run, *stop, event)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn is_cancelled(&self, run: RunId, stop: EventId, event: &NewEvent) -> Result<(), Violation> {
+    fn check_cancelled(&self, run: RunId, stop: EventId, event: &NewEvent) -> Result<(), Violation> {
         let entries = journal(&self.memory, run);
         // A rerun has an old event but started later, so it is ignored here.
-        let of_event = created(&entries).filter(|created| created.origin == RunOrigin::Event);
+        let of_event = creation_entry(&entries).filter(|created| created.origin == RunOrigin::Event);
         let Some(created) = of_event else { return Ok(()) };
         let is_meant = created.event.data.get() == event.data.get() && created.event.id < stop;
         match is_meant && !entries.iter().any(|entry| entry.fact.is_end()) {
@@ -254,19 +256,19 @@ impl Simulation {
 
     /// Checks that each run was started by an event that a client has sent, and that no earlier
     /// event was delivered to it or cancelled it.
-    pub(super) fn no_run_is_of_an_event_that_nobody_sent(&self) -> Result<(), Violation> {
+    pub(super) fn check_runs_have_sent_events(&self) -> Result<(), Violation> {
         let known: HashSet<EventId> =
-            self.requests.borrow().for_the_controlled().into_iter().chain(self.given_up_in_bulk()).collect();
+            self.requests.borrow().events_of_controlled().into_iter().chain(self.events_given_up_in_bulk()).collect();
         for row in rows(&self.memory).iter().filter(|row| [MAIN, OTHER, CONTROLLED].contains(&&*row.function)) {
             let entries = journal(&self.memory, row.run);
-            let Some(created) = created(&entries).filter(|created| created.origin == RunOrigin::Event) else {
+            let Some(created) = creation_entry(&entries).filter(|created| created.origin == RunOrigin::Event) else {
                 continue;
             };
             let trigger = created.event.id;
             if !known.contains(&trigger) {
                 return Err(format!("{} is of event {trigger}, of which no client knows", row.run));
             }
-            let met = entries.iter().filter_map(|entry| met(&entry.fact));
+            let met = entries.iter().filter_map(|entry| delivered_or_cancelling_event(&entry.fact));
             if let Some(event) = met.into_iter().find(|event| self.came_before(*event, trigger)) {
                 return Err(format!("{} of event {trigger} met event {event}, which came before", row.run));
             }
@@ -276,14 +278,14 @@ impl Simulation {
 }
 
 /// Completes after this many polls. With `None`, never completes.
-async fn deadline(turns: Option<u64>) {
+async fn end_after_polls(turns: Option<u64>) {
     let Some(turns) = turns else { return std::future::pending().await };
     for _ in 0..turns {
         tokio::task::yield_now().await;
     }
 }
 
-fn created(entries: &[Entry]) -> Option<&NewRun> {
+fn creation_entry(entries: &[Entry]) -> Option<&NewRun> {
     match &entries.first()?.fact {
         Fact::RunCreated(created) => Some(created),
         _ => None,
@@ -292,7 +294,7 @@ fn created(entries: &[Entry]) -> Option<&NewRun> {
 
 /// Returns the event that an entry delivered to a run, or the event that cancelled the run. The
 /// reason of a cancellation contains the event's id.
-fn met(fact: &Fact) -> Option<EventId> {
+fn delivered_or_cancelling_event(fact: &Fact) -> Option<EventId> {
     match fact {
         Fact::EventDelivered { event, .. } => Some(event.id),
         Fact::RunCancelled { reason } => {

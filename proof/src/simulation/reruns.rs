@@ -13,18 +13,18 @@ pub(super) type StepReruns = Vec<(RunId, RunId, String)>;
 
 impl Simulation {
     /// Reruns an ended run. Returns false if no more reruns are allowed or no run has ended.
-    pub(super) fn somebody_runs_one_again(&mut self) -> bool {
+    pub(super) fn rerun_random_run(&mut self) -> bool {
         if self.knobs.reruns == 0 {
             return false;
         }
         let Some(run) = self.any_run(|ended| ended) else { return false };
         self.knobs.reruns -= 1;
-        self.run_again(run);
+        self.rerun(run);
         true
     }
 
-    fn run_again(&mut self, run: RunId) {
-        let at = self.one();
+    fn rerun(&mut self, run: RunId) {
+        let at = self.random_worker();
         let steps = self.state_of(run).map_or_else(Vec::new, |state| {
             let mut steps: Vec<String> = state.steps.keys().map(ToString::to_string).collect();
             steps.sort_unstable();
@@ -35,7 +35,7 @@ impl Simulation {
         let meets = steps.iter().any(|step| step.starts_with("meet-"));
         let from_step = (!steps.is_empty() && !meets && !self.dice.one_in(3))
             .then(|| steps[self.dice.below(steps.len() as u64) as usize].clone());
-        self.tell(format!("{run} is rerun from {from_step:?} at worker {at}"));
+        self.add_to_story(format!("{run} is rerun from {from_step:?} at worker {at}"));
         let (engine, reruns) = (self.processes[at].engine.clone(), self.reruns.clone());
         self.scheduler.spawn(at, async move {
             let how = RerunOptions { from_step: from_step.clone(), input: None };
@@ -46,7 +46,7 @@ impl Simulation {
     }
 
     /// Checks that a rerun from a step executes no body of the steps that ended before that step.
-    pub(super) fn reruns_kept_what_came_before(&self) -> Result<(), Violation> {
+    pub(super) fn check_reruns(&self) -> Result<(), Violation> {
         for (again, of, from) in self.reruns.borrow().iter() {
             let Some(first) = self.state_of(*of) else { continue };
             // A dropped step has no outcome, so it is unknown which steps ended before it.

@@ -37,9 +37,9 @@ impl Drop for PauseRequest {
 
 impl Simulation {
     /// Pauses the function that may be paused, for this long.
-    pub(super) fn somebody_pauses(&mut self, time: Duration) {
-        let (at, function) = (self.one(), self.pausable);
-        self.tell(format!("`{function}` is paused at worker {at} for {time:?}"));
+    pub(super) fn pause_random_function(&mut self, time: Duration) {
+        let (at, function) = (self.random_worker(), self.pausable);
+        self.add_to_story(format!("`{function}` is paused at worker {at} for {time:?}"));
         self.pauses.set(self.pauses.get() + 1);
         // The function is not resumed before the request has a response or its worker dies.
         self.paused.set(Some(Timestamp::MAX));
@@ -54,8 +54,8 @@ impl Simulation {
 
     /// Requests that the paused function be resumed. Without a response, the request is repeated
     /// after a second.
-    pub(super) fn somebody_resumes(&mut self) {
-        let (at, now, function) = (self.one(), self.clock.now(), self.pausable);
+    pub(super) fn resume_paused_function(&mut self) {
+        let (at, now, function) = (self.random_worker(), self.clock.now(), self.pausable);
         // A frozen worker gets no requests: when it continues, it would respond to thousands of
         // them at once.
         let until = self.processes[at].frozen_until;
@@ -64,7 +64,7 @@ impl Simulation {
             return;
         }
         self.paused.set(Some(now + Duration::from_secs(1)));
-        self.tell(format!("`{function}` is resumed at worker {at}"));
+        self.add_to_story(format!("`{function}` is resumed at worker {at}"));
         let (engine, paused, pauses) = (self.processes[at].engine.clone(), self.paused.clone(), self.pauses.clone());
         let which = pauses.get();
         self.scheduler.spawn(at, async move {
@@ -79,7 +79,7 @@ impl Simulation {
 
     /// Starts a standstill of one of three kinds. Does nothing before the first sweep has stored
     /// its cursor, because a real server sweeps when it starts.
-    pub(super) fn nothing_goes_on_for_hours(&mut self) {
+    pub(super) fn stop_all_workers_for_hours(&mut self) {
         if at_once(self.memory.cursor()).is_none() {
             return;
         }
@@ -87,13 +87,13 @@ impl Simulation {
         let time = HOUR + Duration::from_secs(self.dice.below(HOUR.as_secs()));
         let until = self.clock.now() + time;
         match self.dice.below(3) {
-            0 if self.paused.get().is_none() && !self.afterwards => self.somebody_pauses(time),
+            0 if self.paused.get().is_none() && !self.afterwards => self.pause_random_function(time),
             0 | 1 => {
                 let dies = self.dice.one_in(2);
-                self.tell(format!("all workers are down until {until}; their bodies go on: {}", !dies));
+                self.add_to_story(format!("all workers are down until {until}; their bodies go on: {}", !dies));
                 if dies {
                     self.processes.iter().for_each(|process| process.wire.0.kill());
-                    self.bury();
+                    self.replace_dead_workers();
                 }
                 self.processes.iter_mut().for_each(|process| process.frozen_until = until);
                 self.mishaps.freezes += u32::from(!dies);
@@ -101,7 +101,7 @@ impl Simulation {
                 self.mishaps.stood += time;
             }
             _ => {
-                self.tell(format!("the queue gives nothing out until {until}"));
+                self.add_to_story(format!("the queue gives nothing out until {until}"));
                 self.queue_until = until;
                 self.mishaps.standstills += 1;
                 self.mishaps.stood += time;
@@ -111,14 +111,14 @@ impl Simulation {
 
     /// Refuses all writes of the first worker for a long time. Does nothing before the first sweep
     /// has stored its cursor.
-    pub(super) fn the_storage_denies_a_worker(&mut self) {
+    pub(super) fn deny_storage_to_worker(&mut self) {
         if at_once(self.memory.cursor()).is_none() {
             return;
         }
         self.knobs.denials -= 1;
         let time = HOUR / 2 + Duration::from_secs(self.dice.below(HOUR.as_secs()));
         let until = self.clock.now() + time;
-        self.tell(format!("the storage takes nothing from worker 0 until {until}"));
+        self.add_to_story(format!("the storage takes nothing from worker 0 until {until}"));
         self.shared.denied_until.store(until.as_millis(), SeqCst);
         self.mishaps.standstills += 1;
         self.mishaps.stood += time;

@@ -76,12 +76,12 @@ pub(crate) struct AllowedNodes {
 }
 
 /// Creates a random tree.
-pub(crate) fn grow(dice: &SeededDice, allowed: AllowedNodes) -> FunctionNode {
+pub(crate) fn random_tree(dice: &SeededDice, allowed: AllowedNodes) -> FunctionNode {
     let mut leaves = 1 + dice.below(allowed.leaves);
     let mut count = 0;
     let mut all = Vec::new();
     while leaves > 0 {
-        all.push(branch(dice, allowed, &mut leaves, &mut count, 0));
+        all.push(random_branch(dice, allowed, &mut leaves, &mut count, 0));
     }
     if allowed.deadly {
         all.push(FunctionNode::Step("deadly".into(), BodyBehaviour::Deadly));
@@ -89,10 +89,16 @@ pub(crate) fn grow(dice: &SeededDice, allowed: AllowedNodes) -> FunctionNode {
     FunctionNode::Seq(all)
 }
 
-fn branch(dice: &SeededDice, allowed: AllowedNodes, leaves: &mut u64, count: &mut u32, depth: u32) -> FunctionNode {
+fn random_branch(
+    dice: &SeededDice,
+    allowed: AllowedNodes,
+    leaves: &mut u64,
+    count: &mut u32,
+    depth: u32,
+) -> FunctionNode {
     let several_of = |allowed: AllowedNodes, leaves: &mut u64, count: &mut u32| {
         let n = 2 + dice.below(3);
-        (0..n).map(|_| branch(dice, allowed, leaves, count, depth + 1)).collect::<Vec<_>>()
+        (0..n).map(|_| random_branch(dice, allowed, leaves, count, depth + 1)).collect::<Vec<_>>()
     };
     let several = |leaves: &mut u64, count: &mut u32| several_of(allowed, leaves, count);
     // No meetings inside races with waits: if another hop records the winner, the loser's body
@@ -106,12 +112,12 @@ fn branch(dice: &SeededDice, allowed: AllowedNodes, leaves: &mut u64, count: &mu
         _ => {
             *leaves = leaves.saturating_sub(1);
             *count += 1;
-            leaf(dice, allowed, *count)
+            random_leaf(dice, allowed, *count)
         }
     }
 }
 
-fn leaf(dice: &SeededDice, allowed: AllowedNodes, n: u32) -> FunctionNode {
+fn random_leaf(dice: &SeededDice, allowed: AllowedNodes, n: u32) -> FunctionNode {
     let seconds = |most: u64| Duration::from_secs(dice.below(most));
     if allowed.waits && dice.one_in(3) {
         let time = seconds(if dice.one_in(2) { 100 } else { 3_000 });
@@ -149,7 +155,7 @@ pub(crate) struct BodyEnvironment {
 
 impl FunctionNode {
     /// Returns this tree with a failing step at its end.
-    pub(crate) fn doomed(self) -> Self {
+    pub(crate) fn into_failing(self) -> Self {
         Self::Seq(vec![self, Self::Step("doom".into(), BodyBehaviour::Hopeless { caught: false })])
     }
 
@@ -157,7 +163,7 @@ impl FunctionNode {
     pub(crate) fn run<'a>(&'a self, ctx: &'a Context, place: &'a BodyEnvironment) -> BoxFuture<'a, Result<Value>> {
         async move {
             match self {
-                Self::Step(name, fate) => step(ctx, place, name, fate).await,
+                Self::Step(name, fate) => run_step(ctx, place, name, fate).await,
                 Self::Sleep(name, time) => ctx.sleep(name, *time).await.map(|()| Value::Null),
                 Self::Twice(name) => {
                     let both = [name.clone(), format!("{name}:1")]
@@ -210,14 +216,14 @@ impl FunctionNode {
                     let (first, n, _) = select_all(nodes.iter().map(|node| node.run(ctx, place))).await;
                     Ok(json!([n, first?]))
                 }
-                Self::Meet(name) => meet(ctx, place, name).await,
+                Self::Meet(name) => meet_event(ctx, place, name).await,
             }
         }
         .boxed()
     }
 }
 
-async fn step(ctx: &Context, place: &BodyEnvironment, name: &str, fate: &BodyBehaviour) -> Result<Value> {
+async fn run_step(ctx: &Context, place: &BodyEnvironment, name: &str, fate: &BodyBehaviour) -> Result<Value> {
     let run = ctx.run_id();
     match fate {
         BodyBehaviour::Fails { times, turns, wait } => {
@@ -264,7 +270,7 @@ async fn step(ctx: &Context, place: &BodyEnvironment, name: &str, fate: &BodyBeh
     }
 }
 
-async fn meet(ctx: &Context, place: &BodyEnvironment, name: &str) -> Result<Value> {
+async fn meet_event(ctx: &Context, place: &BodyEnvironment, name: &str) -> Result<Value> {
     let run = ctx.run_id();
     let [first, second, third] = ["waits", "first", "then"].map(|part| format!("{name}-{part}"));
     let awaited = third.clone();

@@ -244,7 +244,8 @@ impl FaultyStore {
     /// Returns whether a process must die at this call, and removes the place from `aims`.
     fn is_aimed_at(&self, method: &str) -> bool {
         let mut aims = self.shared.aims.lock().expect("no panic");
-        let is_here = |(function, of): &CallSite| *of == method && CallSites::all().caller().as_ref() == Some(function);
+        let is_here =
+            |(function, of): &CallSite| *of == method && CallSites::all_sites().caller().as_ref() == Some(function);
         let here = aims.iter().position(|site| is_here(site));
         here.map(|here| aims.remove(here)).is_some()
     }
@@ -287,7 +288,7 @@ impl FaultyStore {
         std::future::pending().await
     }
 
-    async fn meet<T>(
+    async fn apply_fault<T>(
         &self,
         call: StorageCall<'_>,
         fault: Option<InjectedFault>,
@@ -296,7 +297,7 @@ impl FaultyStore {
         match (fault, call.commit) {
             (None, _) => reply.await,
             (Some(InjectedFault::Tear(parts)), Some(commit)) => {
-                self.memory.commit(torn(commit.clone(), parts)).await.ok();
+                self.memory.commit(torn_commit(commit.clone(), parts)).await.ok();
                 self.die().await
             }
             (Some(InjectedFault::DieBefore | InjectedFault::Tear(_)), _) => self.die().await,
@@ -310,7 +311,7 @@ impl FaultyStore {
             }
             (Some(InjectedFault::DelayRequest(late)), commit) => {
                 if let Some(commit) = commit {
-                    self.memory.commit(torn(commit.clone(), 1)).await.ok();
+                    self.memory.commit(torn_commit(commit.clone(), 1)).await.ok();
                 }
                 self.clock.sleep_until(self.clock.now() + Duration::from_millis(late)).await;
                 reply.await
@@ -328,7 +329,7 @@ impl FaultyStore {
 
 /// Returns the first `parts` parts of a commit, in the order in which a store without transactions
 /// writes them.
-fn torn(commit: Commit, parts: u8) -> Commit {
+fn torn_commit(commit: Commit, parts: u8) -> Commit {
     let Commit { before, append, after, wakes, acks } = commit;
     Commit {
         before,
@@ -402,7 +403,7 @@ impl Intercept for FaultyStore {
         if let (Some(log), Some(fault)) = (&self.shared.log, fault) {
             log.lock().expect("no panic").push(format!("    {fault:?} at {}", call.name));
         }
-        let reply = self.meet(call, fault, reply).await;
+        let reply = self.apply_fault(call, fault, reply).await;
         if let Some(log) = &self.shared.log {
             let arguments = format!("{:?}", call.arguments);
             log.lock().expect("no panic").push(format!(

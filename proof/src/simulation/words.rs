@@ -40,12 +40,12 @@ type CallbackPost = (RunId, StepId, u64);
 
 impl SentMessages {
     /// Adds sent events, which may be sent again under the same ids.
-    pub(super) fn repeat(&mut self, more: impl Iterator<Item = NewEvent>) {
+    pub(super) fn add_unanswered_events(&mut self, more: impl Iterator<Item = NewEvent>) {
         self.sent.extend(more);
     }
 
     /// Records that a worker died, so that its posts get no response.
-    pub(super) fn is_dead(&mut self, worker: usize) {
+    pub(super) fn forget_worker(&mut self, worker: usize) {
         let workers = self.posted.iter_mut().map(|(_, at)| at).chain(self.unanswered.iter_mut().map(|(_, at)| at));
         workers.filter(|at| **at == Some(worker)).for_each(|at| *at = None);
     }
@@ -53,15 +53,15 @@ impl SentMessages {
 
 impl Simulation {
     /// Sends an event, for the first time or again, or posts to a callback token.
-    pub(super) fn somebody_tells(&mut self) {
+    pub(super) fn send_random_event(&mut self) {
         match self.dice.below(3) {
-            0 => self.somebody_signals(),
+            0 => self.post_random_callback(),
             // An event is sent twice: senders repeat it if they get no response, and queues may
             // deliver twice.
             1 if !self.words.borrow().sent.is_empty() => {
                 let n = self.dice.below(self.words.borrow().sent.len() as u64) as usize;
                 let word = self.words.borrow().sent[n].clone();
-                self.send_word(word);
+                self.send_event(word);
             }
             _ if self.knobs.words > 0 => {
                 self.knobs.words -= 1;
@@ -69,18 +69,18 @@ impl Simulation {
                 let id = format!("word-{}", self.knobs.words);
                 let word = NewEvent::new(AwaitedEvent::NAME, data).with_id(id);
                 self.words.borrow_mut().sent.push(word.clone());
-                self.send_word(word);
+                self.send_event(word);
             }
             _ => {}
         }
     }
 
-    fn send_word(&mut self, word: NewEvent) {
-        let at = self.one();
-        let waiting = self.waiting(|what| matches!(what, WaitTarget::Event(_)));
-        self.tell(format!("{} is sent to worker {at}", word.id.as_deref().unwrap_or_default()));
+    fn send_event(&mut self, word: NewEvent) {
+        let at = self.random_worker();
+        let waiting = self.waiting_steps(|what| matches!(what, WaitTarget::Event(_)));
+        self.add_to_story(format!("{} is sent to worker {at}", word.id.as_deref().unwrap_or_default()));
         let (engine, words) = (self.processes[at].engine.clone(), self.words.clone());
-        let (requests, live) = (self.requests.clone(), self.live_of_the_controlled());
+        let (requests, live) = (self.requests.clone(), self.live_controlled_runs());
         words.borrow_mut().unanswered.push((word.clone(), Some(at)));
         self.scheduler.spawn(at, async move {
             let response = engine.intake().ingest(vec![word.clone()], None).await;
@@ -92,36 +92,36 @@ impl Simulation {
         });
     }
 
-    fn somebody_signals(&mut self) {
-        let waiting = self.waiting(|what| matches!(what, WaitTarget::Signal));
+    fn post_random_callback(&mut self) {
+        let waiting = self.waiting_steps(|what| matches!(what, WaitTarget::Signal));
         if waiting.is_empty() {
             return;
         }
         let (run, step) = waiting[self.dice.below(waiting.len() as u64) as usize].clone();
         let n = self.dice.below(2);
-        self.post((run, step, n));
+        self.post_callback((run, step, n));
     }
 
     /// Repeats a post or an event without a response. Returns whether there was one.
-    pub(super) fn somebody_posts_again(&mut self) -> bool {
+    pub(super) fn repeat_unanswered_post(&mut self) -> bool {
         let lost = self.words.borrow().unanswered.iter().position(|(_, at)| at.is_none());
         if let Some(lost) = lost {
             let (word, _) = self.words.borrow_mut().unanswered.remove(lost);
-            self.send_word(word);
+            self.send_event(word);
             return true;
         }
         let lost = self.words.borrow().posted.iter().position(|(_, at)| at.is_none());
         let Some(lost) = lost else { return false };
         let (post, _) = self.words.borrow_mut().posted.remove(lost);
-        self.post(post);
+        self.post_callback(post);
         true
     }
 
-    fn post(&mut self, (run, step, n): CallbackPost) {
+    fn post_callback(&mut self, (run, step, n): CallbackPost) {
         let Some(state) = self.state_of(run) else { return };
-        let at = self.one();
+        let at = self.random_worker();
         self.words.borrow_mut().posted.push(((run, step.clone(), n), Some(at)));
-        self.tell(format!("{n} is posted to `{step}` of {run}, at worker {at}"));
+        self.add_to_story(format!("{n} is posted to `{step}` of {run}, at worker {at}"));
         let token = CallbackToken::new(run, state.secret, &step).to_string();
         let (engine, words) = (self.processes[at].engine.clone(), self.words.clone());
         let data = json::to_json(&n).expect("JSON");
@@ -138,7 +138,7 @@ impl Simulation {
         });
     }
 
-    fn waiting(&self, is: impl Fn(&WaitTarget) -> bool) -> WaitingSteps {
+    fn waiting_steps(&self, is: impl Fn(&WaitTarget) -> bool) -> WaitingSteps {
         let live = rows(&self.memory).into_iter().filter(|row| row.ended.is_none());
         let states = live.filter_map(|row| self.state_of(row.run)).filter(|state| state.end.is_none());
         let mut waiting: WaitingSteps = Vec::new();
@@ -155,7 +155,7 @@ impl Simulation {
 
     /// Checks rule 17. A step may still be waiting after an event was accepted. If it was waiting
     /// when the event was sent, the event must not match it, or the run must have seen the event.
-    pub(super) fn what_was_said_arrived(&mut self) -> Result<(), Violation> {
+    pub(super) fn check_deliveries(&mut self) -> Result<(), Violation> {
         let accepted = std::mem::take(&mut self.words.borrow_mut().accepted);
         for (id, waiting) in accepted {
             let Some(event) = at_once(self.memory.event(id)) else {

@@ -11,8 +11,8 @@ pub(crate) struct CorpusInput {
 }
 
 /// Reads the corpus of a target, sorted by name.
-pub(crate) fn of(target: &str) -> Vec<CorpusInput> {
-    let folder = folder().join(target);
+pub(crate) fn inputs_of_target(target: &str) -> Vec<CorpusInput> {
+    let folder = corpus_folder().join(target);
     let files = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let mut files: Vec<PathBuf> = files.map(|file| file.expect("a readable folder").path()).collect();
     files.sort();
@@ -23,6 +23,6 @@ pub(crate) fn of(target: &str) -> Vec<CorpusInput> {
 }
 
 /// Returns the folder of the corpus.
-pub(crate) fn folder() -> PathBuf {
+pub(crate) fn corpus_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus")
 }

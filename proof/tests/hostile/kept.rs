@@ -10,9 +10,9 @@ use crate::corpus;
 const MOST_BYTES: usize = 300_000;
 
 #[test]
-fn kept_inputs_harm_nobody() {
+fn corpus_inputs_do_no_harm() {
     for (name, target) in TARGETS {
-        for kept in corpus::of(name) {
+        for kept in corpus::inputs_of_target(name) {
             // a stack overflow ends the process without a message, so each input's path is printed
             // first
             println!("{}", kept.file.display());
@@ -22,8 +22,8 @@ fn kept_inputs_harm_nobody() {
 }
 
 #[test]
-fn the_kept_inputs_stay_small_and_each_folder_is_a_targets() {
-    let mut folders: Vec<String> = fs::read_dir(corpus::folder())
+fn corpus_inputs_are_small_and_each_folder_belongs_to_a_target() {
+    let mut folders: Vec<String> = fs::read_dir(corpus::corpus_folder())
         .expect("a readable folder")
         .map(|folder| folder.expect("a readable folder").file_name().into_string().expect("a plain name"))
         .collect();
@@ -31,6 +31,6 @@ fn the_kept_inputs_stay_small_and_each_folder_is_a_targets() {
     let mut names = TARGETS.map(|(name, _)| name);
     names.sort_unstable();
     assert_eq!(folders, names);
-    let bytes: usize = names.iter().flat_map(|name| corpus::of(name)).map(|kept| kept.bytes.len()).sum();
+    let bytes: usize = names.iter().flat_map(|name| corpus::inputs_of_target(name)).map(|kept| kept.bytes.len()).sum();
     assert!(bytes <= MOST_BYTES, "{bytes} bytes");
 }

@@ -96,8 +96,8 @@ impl InputChange {
 
 /// Runs a target on this many mutations. If one fails, reduces it to few changes and prints the
 /// input.
-fn tries(name: &str, target: FuzzTarget, cases: u32) {
-    let corpus: Vec<Vec<u8>> = corpus::of(name).into_iter().map(|kept| kept.bytes).collect();
+fn run_target(name: &str, target: FuzzTarget, cases: u32) {
+    let corpus: Vec<Vec<u8>> = corpus::inputs_of_target(name).into_iter().map(|kept| kept.bytes).collect();
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let inputs = (select(corpus.clone()), vec(change(), 1..6)).prop_map(|(mut bytes, changes)| {
@@ -122,26 +122,26 @@ impl std::fmt::Debug for PrintedInput {
 }
 
 #[test]
-fn mutated_events_harm_nobody() {
-    tries("event", hostile::event, 10_000);
+fn mutated_events_do_no_harm() {
+    run_target("event", hostile::event, 10_000);
 }
 
 #[test]
-fn mutated_journals_harm_nobody() {
-    tries("journal", hostile::journal, 1_000);
+fn mutated_journals_do_no_harm() {
+    run_target("journal", hostile::journal, 1_000);
 }
 
 #[test]
-fn mutated_expressions_harm_nobody() {
-    tries("cel", hostile::cel, 500);
+fn mutated_expressions_do_no_harm() {
+    run_target("cel", hostile::cel, 500);
 }
 
 #[test]
-fn mutated_conversations_harm_nobody() {
-    tries("http", hostile::http, 600);
+fn mutated_conversations_do_no_harm() {
+    run_target("http", hostile::http, 600);
 }
 
 #[test]
-fn mutated_wakes_and_ids_harm_nobody() {
-    tries("wake", hostile::wake, 10_000);
+fn mutated_wakes_and_ids_do_no_harm() {
+    run_target("wake", hostile::wake, 10_000);
 }

@@ -29,12 +29,12 @@ impl EventData for ThreeStepsEvent {
 
 /// The app that the server runs.
 pub(crate) fn app() -> App {
-    App::new().function(Function::new("sequential", sequential)).function(Function::new("three", three))
+    App::new().function(Function::new("sequential", sequential_steps)).function(Function::new("three", three_steps))
 }
 
 /// Executes `steps` steps. Returns the start and end of each body, in nanoseconds of the same
 /// clock.
-async fn sequential(ctx: Context, event: Event<SequentialStepsEvent>) -> Result<Vec<(u64, u64)>> {
+async fn sequential_steps(ctx: Context, event: Event<SequentialStepsEvent>) -> Result<Vec<(u64, u64)>> {
     let mut marks = Vec::new();
     for i in 0..event.data.steps {
         marks.push(ctx.step(format!("step-{i}"), async || Ok((nanoseconds(), nanoseconds()))).await?);
@@ -42,7 +42,7 @@ async fn sequential(ctx: Context, event: Event<SequentialStepsEvent>) -> Result<
     Ok(marks)
 }
 
-async fn three(ctx: Context, event: Event<ThreeStepsEvent>) -> Result<u64> {
+async fn three_steps(ctx: Context, event: Event<ThreeStepsEvent>) -> Result<u64> {
     let first = ctx.step("first", async || Ok(event.data.n + 1)).await?;
     let second = ctx.step("second", async || Ok(first + 1)).await?;
     ctx.step("third", async || Ok(second + 1)).await

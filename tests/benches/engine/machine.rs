@@ -19,7 +19,7 @@ pub(crate) struct MachineState {
 
 impl MachineState {
     /// Measures the machine. For the disk, writes into the folder of the servers' files.
-    pub(crate) fn look() -> Self {
+    pub(crate) fn measure() -> Self {
         let load = std::fs::read_to_string("/proc/loadavg").ok();
         Self {
             processors: std::thread::available_parallelism().map_or(1, usize::from),

@@ -39,20 +39,20 @@ fn main() -> ExitCode {
 }
 
 async fn measure(options: &BenchOptions) {
-    report::introduction(&MachineState::look());
+    report::print_introduction(&MachineState::measure());
     if let Some(lasts) = options.overload {
-        report::overload(&ours::overload::measure(lasts).await);
-        report::afterwards(&MachineState::look());
+        report::print_overload(&ours::overload::measure(lasts).await);
+        report::print_closing_notes(&MachineState::measure());
         return;
     }
-    report::replays(&[20, 700].map(|bytes| replay::measure(bytes, options.replays)));
+    report::print_replays(&[20, 700].map(|bytes| replay::measure(bytes, options.replays)));
     let ours = ours::measure(options).await;
-    report::ours(&ours, options);
+    report::print_ours(&ours, options);
     if !options.alone {
         match restate::install() {
-            Ok(parts) => report::restate(&restate::measure(&parts, options).await, &ours),
+            Ok(parts) => report::print_restate(&restate::measure(&parts, options).await, &ours),
             Err(why) => println!("\nRestate is not measured beside it: {why}"),
         }
     }
-    report::afterwards(&MachineState::look());
+    report::print_closing_notes(&MachineState::measure());
 }

@@ -19,7 +19,7 @@ pub(crate) struct StepGaps {
 
 impl StepGaps {
     /// Computes the figures from the start and end times of some runs.
-    pub(crate) fn of(runs: &[BodyTimes]) -> Self {
+    pub(crate) fn from_runs(runs: &[BodyTimes]) -> Self {
         let mut gaps = Vec::new();
         let mut steps = Vec::new();
         for marks in runs {

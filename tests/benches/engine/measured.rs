@@ -47,7 +47,7 @@ impl SequentialFigures {
     /// Computes the figures from the start and end times in `runs` and the processor time.
     pub(crate) fn of(runs: &[BodyTimes], used: &ProcessorUsage) -> Self {
         let steps: usize = runs.iter().map(Vec::len).sum();
-        Self { gaps: StepGaps::of(runs), cpu: each(used.cpu, steps), others: used.others }
+        Self { gaps: StepGaps::from_runs(runs), cpu: time_of_each(used.cpu, steps), others: used.others }
     }
 }
 
@@ -58,7 +58,7 @@ impl ParallelFigures {
         rates.sort_by(f64::total_cmp);
         let cpu = times.iter().map(|used| used.cpu).sum();
         let others = times.iter().map(|used| used.others).sum::<Option<f64>>().map(|sum| sum / times.len() as f64);
-        Self { sent: sent.into(), rates, cpu: each(cpu, runs * steps * times.len()), others }
+        Self { sent: sent.into(), rates, cpu: time_of_each(cpu, runs * steps * times.len()), others }
     }
 
     /// Returns the median of the runs per second.
@@ -69,11 +69,11 @@ impl ParallelFigures {
 
 impl EngineFigures {
     /// Returns the figures for the way of sending that gave the most runs per second.
-    pub(crate) fn best(&self) -> &ParallelFigures {
+    pub(crate) fn best_figures(&self) -> &ParallelFigures {
         self.many.iter().max_by(|a, b| a.rate().total_cmp(&b.rate())).expect("at least one way")
     }
 }
 
-fn each(whole: Option<Duration>, parts: usize) -> Option<Duration> {
+fn time_of_each(whole: Option<Duration>, parts: usize) -> Option<Duration> {
     Some(whole? / u32::try_from(parts.max(1)).ok()?)
 }

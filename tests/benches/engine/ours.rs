@@ -35,7 +35,7 @@ pub(crate) async fn measure(options: &BenchOptions) -> OurFigures {
     OurFigures {
         step: at_pace("one step an invocation", "step", options).await,
         budget: at_pace("within budget", "budget", options).await,
-        ingest: ingest(options).await,
+        ingest: measure_ingest(options).await,
     }
 }
 
@@ -44,21 +44,21 @@ async fn at_pace(name: &str, pace: &str, options: &BenchOptions) -> EngineFigure
     let api = server.api();
     // warms up files, connections and caches
     let begun = Instant::now();
-    sequential(&api, Duration::ZERO).await;
+    run_sequential(&api, Duration::ZERO).await;
     let usual = begun.elapsed();
-    many(&api, &server, options.runs.div_ceil(5), SendMode::Batches).await;
+    run_many(&api, &server, options.runs.div_ceil(5), SendMode::Batches).await;
 
     let watch = ProcessorWatch::start(&[server.pid()]);
     let mut marks = Vec::new();
     for _ in 0..options.sequential_runs {
-        marks.push(sequential(&api, usual.mul_f64(0.7)).await);
+        marks.push(run_sequential(&api, usual.mul_f64(0.7)).await);
     }
     let sequential = SequentialFigures::of(&marks, &watch.stop());
     let mut ways = Vec::new();
     for sending in [SendMode::Batches, SendMode::Single] {
         let mut times = Vec::new();
         for _ in 0..options.rounds {
-            times.push(many(&api, &server, options.runs, sending).await);
+            times.push(run_many(&api, &server, options.runs, sending).await);
         }
         ways.push(ParallelFigures::of(sending.name(), options.runs, STEPS_OF_MANY, &times));
     }
@@ -68,10 +68,10 @@ async fn at_pace(name: &str, pace: &str, options: &BenchOptions) -> EngineFigure
 
 /// Executes one run and returns the times of its steps. Waits for `alone` before the first check,
 /// because checks take processor time from the server.
-async fn sequential(api: &ApiClient, alone: Duration) -> BodyTimes {
+async fn run_sequential(api: &ApiClient, alone: Duration) -> BodyTimes {
     let ids = api.send(&json!({"name": "bench/sequential", "data": {"steps": STEPS}})).await;
     tokio::time::sleep(alone).await;
-    let run = ended(api, &ids[0]).await;
+    let run = wait_for_end(api, &ids[0]).await;
     let marks: BodyTimes = serde_json::from_value(run["output"].clone()).expect("the function gives marks");
     assert_eq!(marks.len(), STEPS);
     marks
@@ -108,10 +108,10 @@ impl SendMode {
 
 /// Executes many runs at the same time. Returns the usage from the first request to the end of the
 /// last run.
-async fn many(api: &ApiClient, server: &BenchServer, runs: usize, sending: SendMode) -> ProcessorUsage {
+async fn run_many(api: &ApiClient, server: &BenchServer, runs: usize, sending: SendMode) -> ProcessorUsage {
     let watch = ProcessorWatch::start(&[server.pid()]);
     let ids = sending.send(api, "bench/three", runs).await;
-    ended(api, ids.last().expect("at least one run")).await;
+    wait_for_end(api, ids.last().expect("at least one run")).await;
     // the run that was created last may not be the last to end
     for status in ["Running", "Scheduled"] {
         while !api.get(&format!("/v1/runs?status={status}&limit=1")).await.1["data"]
@@ -124,13 +124,13 @@ async fn many(api: &ApiClient, server: &BenchServer, runs: usize, sending: SendM
     }
     let used = watch.stop();
     for (n, id) in ids.iter().enumerate() {
-        assert_eq!(ended(api, id).await["output"], json!(n + STEPS_OF_MANY), "each run gives its own result");
+        assert_eq!(wait_for_end(api, id).await["output"], json!(n + STEPS_OF_MANY), "each run gives its own result");
     }
     used
 }
 
 /// Waits until the only run of an event has completed, and returns the run.
-async fn ended(api: &ApiClient, event: &str) -> Value {
+async fn wait_for_end(api: &ApiClient, event: &str) -> Value {
     loop {
         let (status, mut answer) = api.get(&format!("/v1/events/{event}/runs")).await;
         assert_eq!(status, 200, "{answer}");
@@ -143,7 +143,7 @@ async fn ended(api: &ApiClient, event: &str) -> Value {
     }
 }
 
-async fn ingest(options: &BenchOptions) -> ProcessorUsage {
+async fn measure_ingest(options: &BenchOptions) -> ProcessorUsage {
     let server = BenchServer::start("step").await;
     let api = server.api();
     SendMode::Batches.send(&api, "bench/unused", options.events / 10).await;

@@ -35,7 +35,7 @@ impl ProcessorWatch {
             begun: Instant::now(),
             used: cpu_of(pids),
             own: cpu_of(&[std::process::id()]),
-            busy: busy(),
+            busy: busy_time(),
         }
     }
 
@@ -56,7 +56,7 @@ pub(crate) fn peak_memory(pids: &[u32]) -> Option<u64> {
 }
 
 /// Returns the current memory of a process, in bytes.
-pub(crate) fn memory(pid: u32) -> Option<u64> {
+pub(crate) fn resident_memory(pid: u32) -> Option<u64> {
     status_of(pid, "VmRSS:")
 }
 
@@ -80,7 +80,7 @@ fn cpu_of(pids: &[u32]) -> Option<Duration> {
 }
 
 /// Returns the processor time used on the whole machine, by users and by the system.
-fn busy() -> Option<Duration> {
+fn busy_time() -> Option<Duration> {
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
     let mut fields = stat.strip_prefix("cpu")?.split_whitespace();
     let (user, nice, system) = (fields.next()?, fields.next()?, fields.next()?);

@@ -34,7 +34,7 @@ impl EventData for ThousandStepsEvent {
     const NAME: &'static str = "bench/thousand";
 }
 
-async fn thousand(ctx: Context, _: Event<ThousandStepsEvent>) -> Result<usize> {
+async fn thousand_steps(ctx: Context, _: Event<ThousandStepsEvent>) -> Result<usize> {
     let mut bytes = 0;
     for _ in 0..STEPS {
         bytes += ctx.step("page", async || Ok(String::new())).await?.len();
@@ -68,7 +68,7 @@ pub(crate) fn measure(bytes: usize, times: usize) -> ReplayTimes {
 }
 
 fn compiled() -> RegisteredFunction {
-    let compiled = stepladder_sdk::runtime::compile(Function::new("thousand", thousand), &Default::default());
+    let compiled = stepladder_sdk::runtime::compile(Function::new("thousand", thousand_steps), &Default::default());
     compiled.expect("a function without expressions").remove(0)
 }
 
@@ -109,7 +109,7 @@ fn started(step: usize) -> Fact {
 
 fn record(seq: u64, facts: Vec<Fact>) -> Record {
     let at = Timestamp::from_millis(1);
-    let entries: Vec<Entry> = facts.into_iter().map(|fact| fact.at(at)).collect();
+    let entries: Vec<Entry> = facts.into_iter().map(|fact| fact.into_entry(at)).collect();
     Record { seq, token: u128::from(seq), code: "1".into(), entries }
 }
 

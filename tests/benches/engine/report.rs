@@ -12,28 +12,33 @@ use crate::ours::overload::{self, OverloadFigures};
 use crate::replay::ReplayTimes;
 
 /// Prints the state of the machine before the measurements.
-pub(crate) fn introduction(machine: &MachineState) {
-    println!("{}", describe(machine));
+pub(crate) fn print_introduction(machine: &MachineState) {
+    println!("{}", describe_machine(machine));
     println!("Stepladder: SQLite with WAL, synchronous=FULL, group commit; no step starts before the outcome of the");
     println!("one before is on disk. Server and functions are one process, the client another, all on this machine.");
 }
 
 /// Prints the state of the machine after the measurements, which are doubtful if the state has
 /// changed.
-pub(crate) fn afterwards(machine: &MachineState) {
-    println!("\nAfterwards: {}", describe(machine));
+pub(crate) fn print_closing_notes(machine: &MachineState) {
+    println!("\nAfterwards: {}", describe_machine(machine));
 }
 
-fn describe(MachineState { processors, load, sync: (p50, p99) }: &MachineState) -> String {
+fn describe_machine(MachineState { processors, load, sync: (p50, p99) }: &MachineState) -> String {
     let load = load.map_or("unknown".into(), |load| format!("{load:.1}"));
-    format!("{processors} processors, load {load}; a 4 KiB write with fdatasync: p50 {}, p99 {}", ms(*p50), ms(*p99))
+    format!(
+        "{processors} processors, load {load}; a 4 KiB write with fdatasync: p50 {}, p99 {}",
+        format_ms(*p50),
+        format_ms(*p99)
+    )
 }
 
 /// Prints the figures of replays.
-pub(crate) fn replays(replays: &[ReplayTimes]) {
+pub(crate) fn print_replays(replays: &[ReplayTimes]) {
     println!("\nReplay of 1,000 steps (medians)");
     for ReplayTimes { bytes, read, fold, run } in replays {
-        let (all, read, fold, run) = (ms(*read + *fold + *run), ms(*read), ms(*fold), ms(*run));
+        let (all, read, fold, run) =
+            (format_ms(*read + *fold + *run), format_ms(*read), format_ms(*fold), format_ms(*run));
         println!(
             "  outcomes of {bytes:>3} bytes: {all} = {read} reading JSON + {fold} folding + {run} running the function"
         );
@@ -41,38 +46,38 @@ pub(crate) fn replays(replays: &[ReplayTimes]) {
 }
 
 /// Prints the figures of our server.
-pub(crate) fn ours(ours: &OurFigures, options: &BenchOptions) {
+pub(crate) fn print_ours(ours: &OurFigures, options: &BenchOptions) {
     println!("\n{} runs of {STEPS} sequential steps, one after the other", options.sequential_runs);
     for pace in [&ours.step, &ours.budget] {
-        println!("  {:<24} {}", pace.name, sequential(&pace.sequential));
+        println!("  {:<24} {}", pace.name, format_sequential(&pace.sequential));
     }
     println!("\n{} runs of {STEPS_OF_MANY} steps, {} times", options.runs, options.rounds);
     for pace in [&ours.step, &ours.budget] {
         for way in &pace.many {
-            println!("  {:<24} {}", pace.name, many(way));
+            println!("  {:<24} {}", pace.name, format_parallel(way));
         }
     }
     let rate = options.events as f64 / ours.ingest.elapsed.as_secs_f64();
     println!(
         "\n{} events that start nothing, in batches: {rate:.0} events/s{}",
         options.events,
-        noise(ours.ingest.others)
+        format_noise(ours.ingest.others)
     );
     for pace in [&ours.step, &ours.budget] {
-        println!("Peak memory {}: {}", pace.name, memory(pace.memory));
+        println!("Peak memory {}: {}", pace.name, format_memory(pace.memory));
     }
 }
 
 /// Prints the figures of Restate's server and compares them with ours.
-pub(crate) fn restate(restate: &EngineFigures, ours: &OurFigures) {
+pub(crate) fn print_restate(restate: &EngineFigures, ours: &OurFigures) {
     println!("\n{} (its default settings: its log is synced too; server and Node.js process together)", restate.name);
-    println!("  {:<24} {}", format!("{STEPS} sequential steps"), sequential(&restate.sequential));
+    println!("  {:<24} {}", format!("{STEPS} sequential steps"), format_sequential(&restate.sequential));
     for way in &restate.many {
-        println!("  {:<24} {}", format!("runs of {STEPS_OF_MANY} steps"), many(way));
+        println!("  {:<24} {}", format!("runs of {STEPS_OF_MANY} steps"), format_parallel(way));
     }
-    println!("  peak memory {}", memory(restate.memory));
+    println!("  peak memory {}", format_memory(restate.memory));
     println!("\nBeside {}", restate.name);
-    let (gap, rate) = (restate.sequential.gaps.p50.as_secs_f64(), restate.best().rate());
+    let (gap, rate) = (restate.sequential.gaps.p50.as_secs_f64(), restate.best_figures().rate());
     for pace in [&ours.step, &ours.budget] {
         let shorter = gap / pace.sequential.gaps.p50.as_secs_f64();
         // compares like with like: one run per request
@@ -86,7 +91,7 @@ pub(crate) fn restate(restate: &EngineFigures, ours: &OurFigures) {
 }
 
 /// Prints the figures of an overload.
-pub(crate) fn overload(of: &OverloadFigures) {
+pub(crate) fn print_overload(of: &OverloadFigures) {
     let lasted = of.lasted.as_secs_f64();
     let rate = |n: usize| n as f64 / lasted;
     let (peak, early) = of.memory;
@@ -100,49 +105,49 @@ pub(crate) fn overload(of: &OverloadFigures) {
         println!("  Retry-After       {least} to {most} s");
     }
     println!("  served            {:.0} steps a second, to the end of the last run", of.steps_a_second());
-    println!("  memory            peak {}; {} after a quarter of the time", memory(peak), memory(early));
+    println!("  memory            peak {}; {} after a quarter of the time", format_memory(peak), format_memory(early));
     println!("  recovered         no run is left after {:.1} s", of.until_empty.as_secs_f64());
     println!(
         "                    an event's first step starts within {} again after {:.1} s",
-        ms(overload::SOON),
+        format_ms(overload::SOON),
         of.until_soon.as_secs_f64()
     );
 }
 
-fn sequential(of: &SequentialFigures) -> String {
+fn format_sequential(of: &SequentialFigures) -> String {
     let gaps = &of.gaps;
     format!(
         "{:.2} ms a step; gap p50 {}, p99 {}; CPU {} a step{}",
         gaps.step_ms,
-        ms(gaps.p50),
-        ms(gaps.p99),
-        micros(of.cpu),
-        noise(of.others)
+        format_ms(gaps.p50),
+        format_ms(gaps.p99),
+        format_micros(of.cpu),
+        format_noise(of.others)
     )
 }
 
-fn many(of: &ParallelFigures) -> String {
+fn format_parallel(of: &ParallelFigures) -> String {
     let (slowest, fastest) = (of.rates.first().unwrap_or(&0.0), of.rates.last().unwrap_or(&0.0));
-    let (rate, cpu, noise) = (of.rate(), micros(of.cpu), noise(of.others));
+    let (rate, cpu, noise) = (of.rate(), format_micros(of.cpu), format_noise(of.others));
     format!("{rate:.0} runs/s ({slowest:.0} to {fastest:.0}); CPU {cpu} a step; {}{noise}", of.sent)
 }
 
 /// Returns a warning if other programs may have disturbed a figure.
-fn noise(others: Option<f64>) -> String {
+fn format_noise(others: Option<f64>) -> String {
     match others {
         Some(others) if others > 0.1 => format!(" [noisy: other programs had {others:.1} processors]"),
         Some(_) | None => String::new(),
     }
 }
 
-fn ms(time: Duration) -> String {
+fn format_ms(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1e3)
 }
 
-fn micros(time: Option<Duration>) -> String {
+fn format_micros(time: Option<Duration>) -> String {
     time.map_or("unknown".into(), |time| format!("{:.0} µs", time.as_secs_f64() * 1e6))
 }
 
-fn memory(bytes: Option<u64>) -> String {
+fn format_memory(bytes: Option<u64>) -> String {
     bytes.map_or("unknown".into(), |bytes| format!("{:.0} MB", bytes as f64 / 1e6))
 }

@@ -24,21 +24,21 @@ pub(crate) async fn measure(parts: &RestateInstallation, options: &BenchOptions)
     let server = RestateServer::start(parts).await;
     let api = server.api();
     // warms up: Node.js compiles the functions while they run
-    sequential(&api).await;
-    sequential(&api).await;
-    many(&api, &server, options.runs.div_ceil(5), CLIENTS).await;
+    run_sequential(&api).await;
+    run_sequential(&api).await;
+    run_many(&api, &server, options.runs.div_ceil(5), CLIENTS).await;
 
     let watch = ProcessorWatch::start(&server.pids());
     let mut marks = Vec::new();
     for _ in 0..options.sequential_runs {
-        marks.push(sequential(&api).await);
+        marks.push(run_sequential(&api).await);
     }
     let sequential = SequentialFigures::of(&marks, &watch.stop());
     let mut ways = Vec::new();
     for waiting in WAITING {
         let mut times = Vec::new();
         for _ in 0..options.rounds {
-            times.push(many(&api, &server, options.runs, waiting).await);
+            times.push(run_many(&api, &server, options.runs, waiting).await);
         }
         let sent = format!("1 run a request, {waiting} requests at a time");
         ways.push(ParallelFigures::of(sent, options.runs, STEPS_OF_MANY, &times));
@@ -48,7 +48,7 @@ pub(crate) async fn measure(parts: &RestateInstallation, options: &BenchOptions)
 }
 
 /// Executes one run and returns the times of its steps.
-async fn sequential(api: &ApiClient) -> BodyTimes {
+async fn run_sequential(api: &ApiClient) -> BodyTimes {
     let (status, body) = api.post("/bench/sequential", STEPS.to_string()).await;
     assert_eq!(status, 200, "{body}");
     let marks: BodyTimes = serde_json::from_value(body).expect("the function gives marks");
@@ -58,7 +58,7 @@ async fn sequential(api: &ApiClient) -> BodyTimes {
 
 /// Executes many runs at the same time. Measures the usage from the first request to the last
 /// response.
-async fn many(api: &ApiClient, server: &RestateServer, runs: usize, at_once: usize) -> ProcessorUsage {
+async fn run_many(api: &ApiClient, server: &RestateServer, runs: usize, at_once: usize) -> ProcessorUsage {
     let watch = ProcessorWatch::start(&server.pids());
     let answers = stream::iter(0..runs).map(|n| api.post("/bench/three", n.to_string())).buffered(at_once);
     let answers: Vec<_> = answers.collect().await;

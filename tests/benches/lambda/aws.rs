@@ -11,13 +11,13 @@ pub(crate) async fn start() -> String {
     let address = serve(|asked| async move {
         let target = asked.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default();
-        StubResponse::json(200, &answer(operation))
+        StubResponse::json(200, &response_body(operation))
     })
     .await;
     format!("http://{address}")
 }
 
-fn answer(operation: &str) -> Value {
+fn response_body(operation: &str) -> Value {
     match operation {
         "Query" => json!({"Items": [first_record()], "Count": 1, "ScannedCount": 1}),
         "SendMessage" => json!({"MessageId": "1", "MD5OfMessageBody": ""}),

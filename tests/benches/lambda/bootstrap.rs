@@ -19,11 +19,14 @@ pub(crate) fn build() -> BootstrapBinary {
     let mut build = Command::new(cargo);
     build.current_dir(root().join("functions"));
     build.args(["build", "--release", "--package", "stepladder-functions", "--bin", "stepladder"]);
-    build.args(["--no-default-features", "--features", "lambda"]).arg("--target-dir").arg(target().join("lambda"));
+    build
+        .args(["--no-default-features", "--features", "lambda"])
+        .arg("--target-dir")
+        .arg(target_folder().join("lambda"));
     assert!(build.status().expect("cargo starts").success(), "the binary does not build");
     let folder = tempfile::Builder::new().prefix("stepladder-bootstrap-").tempdir().expect("a temporary folder");
     let path = folder.path().join("bootstrap");
-    std::fs::copy(target().join("lambda/release/stepladder"), &path).expect("the binary was just built");
+    std::fs::copy(target_folder().join("lambda/release/stepladder"), &path).expect("the binary was just built");
     let stripped =
         Command::new("strip").arg(&path).status().expect("strip is there (Debian: apt-get install binutils)");
     assert!(stripped.success(), "the binary cannot be stripped");
@@ -31,7 +34,7 @@ pub(crate) fn build() -> BootstrapBinary {
 }
 
 /// Returns the target folder of this benchmark, which is at `<target>/<profile>/deps/<this>`.
-fn target() -> PathBuf {
+fn target_folder() -> PathBuf {
     let this = std::env::current_exe().expect("a program knows its own path");
     this.ancestors().nth(3).map(Path::to_path_buf).expect("a benchmark lies in <target>/<profile>/deps")
 }
@@ -40,7 +43,7 @@ impl BootstrapBinary {
     /// Starts a process with only the environment variables that Lambda and the template set.
     pub(crate) fn start(&self, lambda: &LambdaApi, aws: String) -> std::io::Result<tokio::process::Child> {
         let mut command = tokio::process::Command::new(&self.path);
-        command.env_clear().envs(lambda.env());
+        command.env_clear().envs(lambda.environment());
         command.env("AWS_ENDPOINT_URL", aws);
         command.env("STEPLADDER_ROLE", "worker").env("STEPLADDER_TABLE", "runs");
         command.env("STEPLADDER_STEPS_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/000000000000/steps");

@@ -35,8 +35,8 @@ async fn main() {
         }
     }
     println!("{} processes, one after the other, milliseconds from the start of the process:", STARTS - WARM_UP);
-    print("asks for its first invocation", &mut asked);
-    print("has answered it (one hop)", &mut answered);
+    print_percentiles("asks for its first invocation", &mut asked);
+    print_percentiles("has answered it (one hop)", &mut answered);
 }
 
 /// Starts a process, lets it execute one hop, and ends it. Returns the time until the process asked
@@ -45,7 +45,7 @@ async fn first_invocation(bootstrap: &bootstrap::BootstrapBinary) -> (Duration, 
     let (lambda, aws) = (LambdaApi::start().await, aws::start().await);
     let begun = Instant::now();
     let mut process = bootstrap.start(&lambda, aws).expect("the binary starts");
-    let outcome = lambda.invoke(&delivery(), Duration::from_secs(120)).await;
+    let outcome = lambda.invoke(&sqs_delivery(), Duration::from_secs(120)).await;
     assert_eq!(outcome, InvocationOutcome::Response(json!({"batchItemFailures": []})), "the hop succeeds");
     let at = |instant: Option<Instant>| instant.expect("it was invoked").duration_since(begun);
     let times = (at(lambda.first_asked()), at(lambda.first_answered()));
@@ -54,7 +54,7 @@ async fn first_invocation(bootstrap: &bootstrap::BootstrapBinary) -> (Duration, 
 }
 
 /// Returns the wake of the stub's run, as an event source mapping delivers it.
-fn delivery() -> Value {
+fn sqs_delivery() -> Value {
     json!({"Records": [{
         "messageId": "5a1d9c40-0000-4000-8000-000000000001",
         "receiptHandle": "receipt",
@@ -66,7 +66,7 @@ fn delivery() -> Value {
     }]})
 }
 
-fn print(what: &str, times: &mut [Duration]) {
+fn print_percentiles(what: &str, times: &mut [Duration]) {
     times.sort_unstable();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
     println!("  {what:32} p50 {:.1}  p90 {:.1}  most {:.1}", at(0.5), at(0.9), at(1.0));

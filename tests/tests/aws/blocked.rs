@@ -10,7 +10,7 @@ use serde_json::json;
 use stepladder::prelude::{Backoff, Context, Deserialize, Event, EventData, Function, Result};
 
 use crate::roles::LambdaRoles;
-use crate::{again, assert_completed};
+use crate::{assert_completed, repeated_steps};
 
 /// The event that triggers the function whose body blocks its thread.
 #[derive(Deserialize)]
@@ -56,13 +56,13 @@ async fn the_supervisor_fails_a_blocked_body_and_ends_its_process() {
     let this = std::env::current_exe().expect("a test knows its own path");
     let arguments = ["--exact", "blocked::a_program_whose_function_blocks_its_thread", "--nocapture"];
     let program = std::iter::once(this).chain(arguments.map(PathBuf::from)).collect();
-    let world = LambdaRoles::of(program, &[(BEGUN, begun)]).await;
+    let world = LambdaRoles::with_program(program, &[(BEGUN, begun)]).await;
     let [run] = world.runs([json!({"name": "test/block", "id": "block", "data": {}})]).await;
     let mut blocked = world.worker();
-    let pump = world.steps();
+    let pump = world.pump_steps();
     let status = tokio::select! {
         pumped = pump.pump() => panic!("the blocked process must not answer: {pumped:?}\n{}", blocked.log()),
-        status = blocked.ended() => status,
+        status = blocked.wait_for_exit() => status,
     };
     assert_eq!(status.code(), Some(1), "{}", blocked.log());
     assert!(blocked.log().contains("a step blocks its thread past its timeout"), "{}", blocked.log());
@@ -73,5 +73,5 @@ async fn the_supervisor_fails_a_blocked_body_and_ends_its_process() {
     let _other = world.worker();
     world.until_ended(&[run]).await;
     assert_completed(&world, run).await;
-    assert_eq!(again(&world.journal(run).await), [("block".to_owned(), 2)]);
+    assert_eq!(repeated_steps(&world.journal(run).await), [("block".to_owned(), 2)]);
 }

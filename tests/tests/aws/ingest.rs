@@ -37,7 +37,7 @@ async fn runs(world: &LambdaRoles) -> usize {
 async fn several_invocations_apply_a_message_with_more_events_than_one_has_time_for() {
     let world = LambdaRoles::start(&[]).await;
     let ingest = world.ingest();
-    let mut pump = world.events();
+    let mut pump = world.pump_events();
     let mut took = Duration::ZERO;
     // the first invocation also opens connections, so the second one is timed
     for _ in 0..2 {
@@ -60,6 +60,6 @@ async fn several_invocations_apply_a_message_with_more_events_than_one_has_time_
     assert_eq!(runs(&world).await, all_events);
     // an invocation that ran out of time may have sent the wakes of its last piece, and the next
     // invocation sends them again
-    let wakes = usize::try_from(world.wakes().await).expect("small");
+    let wakes = usize::try_from(world.wake_count().await).expect("small");
     assert!((all_events..all_events + PIECE * all.len()).contains(&wakes), "{wakes} wakes of {all_events} runs");
 }

@@ -75,17 +75,17 @@ pub(crate) struct RoleProcess {
 impl LambdaRoles {
     /// Prepares the roles of the binary under test, with these environment variables.
     pub(crate) async fn start(variables: &[(&str, String)]) -> Self {
-        Self::of(vec![binary::path().to_owned()], variables).await
+        Self::with_program(vec![binary::path().to_owned()], variables).await
     }
 
     /// Prepares the roles of another program, which is started with its arguments.
-    pub(crate) async fn of(program: Vec<PathBuf>, variables: &[(&str, String)]) -> Self {
+    pub(crate) async fn with_program(program: Vec<PathBuf>, variables: &[(&str, String)]) -> Self {
         let (stack, dynamo) = (Ministack::start().await, DynamoDbLocal::shared().await);
         let connection = Connection::emulators(&dynamo.url(), &stack.url());
         let name = fresh_name("runs");
         table::create(connection.dynamo(), &name).await;
-        let (steps, steps_dead_letters) = queue(&stack, &format!("{name}-steps")).await;
-        let (events, events_dead_letters) = queue(&stack, &format!("{name}-events")).await;
+        let (steps, steps_dead_letters) = create_queue(&stack, &format!("{name}-steps")).await;
+        let (events, events_dead_letters) = create_queue(&stack, &format!("{name}-events")).await;
         let queues = QueueAddresses {
             steps,
             events: Some(events),
@@ -140,7 +140,7 @@ impl LambdaRoles {
 
     /// Sends a request to the HTTP role as the HTTP API does. Returns the status and the body, or
     /// Lambda's error.
-    pub(crate) async fn ask(&self, asked: RoleRequest<'_>) -> Result<(u64, String), Value> {
+    pub(crate) async fn send_request(&self, asked: RoleRequest<'_>) -> Result<(u64, String), Value> {
         let RoleRequest { method, path, headers, body, base64 } = asked;
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let mut all = json!({"host": FRONT, "x-forwarded-proto": "https", "content-type": "application/json"});
@@ -176,7 +176,7 @@ impl LambdaRoles {
 
     fn role(&self, role: &str, api: &LambdaApi, more: &[(&str, &str)]) -> RoleProcess {
         let mut command = Command::new(&self.program[0]);
-        command.args(&self.program[1..]).env_clear().envs(api.env());
+        command.args(&self.program[1..]).env_clear().envs(api.environment());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("AWS_ENDPOINT_URL_DYNAMODB", &self.dynamo).env("AWS_ENDPOINT_URL_SQS", self.stack.url());
         command.env("STEPLADDER_ROLE", role).env("STEPLADDER_TABLE", &self.table);
@@ -190,21 +190,21 @@ impl LambdaRoles {
     }
 
     /// Returns the event source mapping between the steps queue and the workers.
-    pub(crate) fn steps(&self) -> LambdaPump {
+    pub(crate) fn pump_steps(&self) -> LambdaPump {
         let mut pump = LambdaPump::new(self.stack.url(), &self.queues.steps, self.workers.clone());
         pump.timeout = Duration::from_secs(120);
         pump
     }
 
     /// Returns the event source mapping between the events queue and the ingest role.
-    pub(crate) fn events(&self) -> LambdaPump {
+    pub(crate) fn pump_events(&self) -> LambdaPump {
         LambdaPump::new(self.stack.url(), self.events_queue(), self.ingests.clone())
     }
 
     /// Sends messages to the events queue, in this order.
     pub(crate) async fn send(&self, bodies: &[String]) {
         for body in bodies {
-            post(&self.stack, self.events_queue(), body).await;
+            post_message(&self.stack, self.events_queue(), body).await;
         }
     }
 
@@ -212,7 +212,7 @@ impl LambdaRoles {
     pub(crate) async fn runs<const N: usize>(&self, events: [Value; N]) -> [RunId; N] {
         self.send(&events.each_ref().map(ToString::to_string)).await;
         let ingest = self.ingest();
-        for pumped in self.events().drain().await {
+        for pumped in self.pump_events().drain().await {
             assert_eq!(pumped.failed, [] as [String; 0], "{pumped:?}\n{}", ingest.log());
         }
         let mut runs = Vec::new();
@@ -267,7 +267,7 @@ impl LambdaRoles {
     /// Delivers wakes to the workers until all of these runs have ended. When no wake is visible,
     /// advances the clock of the queues.
     pub(crate) async fn until_ended(&self, runs: &[RunId]) {
-        let pump = self.steps();
+        let pump = self.pump_steps();
         wait_calmly("the end of the runs", async || {
             for pumped in pump.drain().await {
                 assert_eq!(pumped.failed, [] as [String; 0], "{pumped:?}");
@@ -284,23 +284,23 @@ impl LambdaRoles {
     }
 
     /// Returns the number of messages in the steps queue, in any state.
-    pub(crate) async fn wakes(&self) -> u64 {
-        count(&self.stack, &self.queues.steps).await
+    pub(crate) async fn wake_count(&self) -> u64 {
+        message_count(&self.stack, &self.queues.steps).await
     }
 
     /// Returns the number of wakes that have become dead letters.
     pub(crate) async fn dead_wakes(&self) -> u64 {
-        count(&self.stack, self.queues.steps_dead_letters.as_deref().expect("made above")).await
+        message_count(&self.stack, self.queues.steps_dead_letters.as_deref().expect("made above")).await
     }
 
     /// Sends a message to the steps queue.
     pub(crate) async fn post_wake(&self, body: &str) -> String {
-        post(&self.stack, &self.queues.steps, body).await
+        post_message(&self.stack, &self.queues.steps, body).await
     }
 
     /// Duplicates each visible message of a queue and reverses their order. Messages whose ids are
     /// in `doubled` are not duplicated again.
-    pub(crate) async fn double(&self, queue: &str, doubled: &mut HashSet<String>) {
+    pub(crate) async fn deliver_twice(&self, queue: &str, doubled: &mut HashSet<String>) {
         let client = self.stack.client();
         let asked = json!({"QueueUrl": queue, "MaxNumberOfMessages": 10});
         let answer = client.sqs("ReceiveMessage", &asked).await.expect("an answer").expect("the queue is there");
@@ -312,7 +312,7 @@ impl LambdaRoles {
                 continue;
             }
             for _ in 0..2 {
-                doubled.insert(post(&self.stack, queue, message["Body"].as_str().expect("text")).await);
+                doubled.insert(post_message(&self.stack, queue, message["Body"].as_str().expect("text")).await);
             }
             let asked = json!({"QueueUrl": queue, "ReceiptHandle": handle});
             client.sqs("DeleteMessage", &asked).await.expect("an answer").expect("it is ours");
@@ -335,7 +335,7 @@ impl RoleProcess {
     }
 
     /// Waits until the process exits by itself. Returns the exit status.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
+    pub(crate) async fn wait_for_exit(&mut self) -> ExitStatus {
         self.process.wait().await.expect("the process is ours")
     }
 
@@ -347,7 +347,7 @@ impl RoleProcess {
 
 /// Creates a queue and its dead letter queue, to which a message moves after five receives. Returns
 /// the addresses of both.
-async fn queue(stack: &Ministack, name: &str) -> (String, String) {
+async fn create_queue(stack: &Ministack, name: &str) -> (String, String) {
     let client = stack.client();
     let dead = client.create_queue(&format!("{name}-dead"), &json!({})).await;
     let arn = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{name}-dead");
@@ -356,13 +356,13 @@ async fn queue(stack: &Ministack, name: &str) -> (String, String) {
     (client.create_queue(name, &attributes).await, dead)
 }
 
-async fn post(stack: &Ministack, queue: &str, body: &str) -> String {
+async fn post_message(stack: &Ministack, queue: &str, body: &str) -> String {
     let asked = json!({"QueueUrl": queue, "MessageBody": body});
     let answer = stack.client().sqs("SendMessage", &asked).await.expect("an answer").expect("the queue is there");
     answer["MessageId"].as_str().expect("text").to_owned()
 }
 
-async fn count(stack: &Ministack, queue: &str) -> u64 {
+async fn message_count(stack: &Ministack, queue: &str) -> u64 {
     let asked = json!({"QueueUrl": queue, "AttributeNames": ["All"]});
     let answer =
         stack.client().sqs("GetQueueAttributes", &asked).await.expect("an answer").expect("the queue is there");

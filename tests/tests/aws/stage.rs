@@ -139,7 +139,7 @@ impl AwsStage {
     }
 
     /// Receives the visible messages, at most ten, in the order in which they were sent.
-    pub(crate) async fn look(&self) -> Vec<Delivery> {
+    pub(crate) async fn receive_now(&self) -> Vec<Delivery> {
         self.lambda.receive_now(10, self.config.visibility()).await.expect("the queue answers")
     }
 
@@ -154,7 +154,7 @@ impl AwsStage {
                 true
             }
             Err(_) => {
-                self.wire.expect(self.clock.now() + self.config.visibility());
+                self.wire.expect_timer(self.clock.now() + self.config.visibility());
                 false
             }
         }
@@ -169,7 +169,7 @@ impl AwsStage {
     pub(crate) async fn settle(&self, mut engine: impl FnMut() -> Arc<Engine>) -> usize {
         let mut hops = 0;
         loop {
-            let deliveries = self.look().await;
+            let deliveries = self.receive_now().await;
             if deliveries.is_empty() && !self.move_on(&engine()).await {
                 return hops;
             }
@@ -218,7 +218,7 @@ impl AwsStage {
 
     /// Returns all details of an event's runs.
     pub(crate) async fn runs(&self, event: EventId) -> Vec<RunDetail> {
-        let onlooker = self.onlooker();
+        let onlooker = self.observing_engine();
         let mut runs = Vec::new();
         for run in onlooker.query().runs_of_event(&event.to_string()).await.expect("listed") {
             runs.push(onlooker.query().run(run.run).await.expect("a run"));
@@ -227,7 +227,7 @@ impl AwsStage {
     }
 
     /// Creates an engine without the proxy and with an empty cache.
-    pub(crate) fn onlooker(&self) -> Engine {
+    pub(crate) fn observing_engine(&self) -> Engine {
         let entropy = Arc::new(SeededEntropy::new(u64::MAX));
         let engine = Engine::with_ports(
             self.lambda.clone(),
@@ -241,14 +241,14 @@ impl AwsStage {
 
     /// Returns descriptions of the facts in a journal, without times, leases and worker ids.
     pub(crate) async fn facts(&self, run: RunId) -> Vec<String> {
-        let page = self.onlooker().query().journal(run, 0, usize::MAX - 1).await.expect("a journal");
+        let page = self.observing_engine().query().journal(run, 0, usize::MAX - 1).await.expect("a journal");
         assert_nothing_is_early(page.entries.iter().map(|(_, entry)| entry));
         page.entries.iter().map(|(_, entry)| describe(&entry.fact)).collect()
     }
 
     /// Panics if a journal in the table is not legal. The checker shares no code with the engine.
     pub(crate) async fn assert_journals(&self) {
-        let onlooker = self.onlooker();
+        let onlooker = self.observing_engine();
         let all = RunFilter { limit: Some(500), ..RunFilter::default() };
         let mut journals = Vec::new();
         for run in onlooker.query().runs(all).await.expect("a listing").runs.into_iter().map(|run| run.run) {
@@ -262,7 +262,7 @@ impl AwsStage {
 
     /// Panics if a request exceeded a limit of AWS.
     pub(crate) fn assert_within_limits(&self) {
-        assert_eq!(self.wire.breaches(), [] as [String; 0]);
+        assert_eq!(self.wire.exceeded_limits(), [] as [String; 0]);
     }
 }
 
@@ -321,5 +321,5 @@ async fn connection(sdk: SdkRetryMode, dynamo: &str, sqs: &str) -> Connection {
         .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(20)).build())
         .load()
         .await;
-    Connection::at(&shared, dynamo, sqs)
+    Connection::with_endpoints(&shared, dynamo, sqs)
 }

@@ -9,11 +9,11 @@ pub(crate) const ITEM_BYTES: usize = 400 * 1_024;
 
 /// Returns the size of an item in bytes, including the names of its attributes.
 pub(crate) fn item_bytes(item: &Value) -> usize {
-    members(item).map(|(name, value)| name.len() + value_bytes(value)).sum()
+    object_members(item).map(|(name, value)| name.len() + value_bytes(value)).sum()
 }
 
 fn value_bytes(value: &Value) -> usize {
-    let (kind, inner) = members(value).next().expect("an attribute has a type");
+    let (kind, inner) = object_members(value).next().expect("an attribute has a type");
     match kind.as_str() {
         "S" => inner.as_str().expect("text").len(),
         // a number takes one byte per two digits, and one more byte
@@ -23,13 +23,13 @@ fn value_bytes(value: &Value) -> usize {
             base64.len() / 4 * 3 - base64.bytes().rev().take_while(|byte| *byte == b'=').count()
         }
         "BOOL" | "NULL" => 1,
-        "M" => 3 + members(inner).map(|(name, value)| 1 + name.len() + value_bytes(value)).sum::<usize>(),
+        "M" => 3 + object_members(inner).map(|(name, value)| 1 + name.len() + value_bytes(value)).sum::<usize>(),
         "L" => 3 + inner.as_array().expect("a list").iter().map(|value| 1 + value_bytes(value)).sum::<usize>(),
         other => panic!("nothing of ours has the type {other}"),
     }
 }
 
-fn members(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+fn object_members(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
     object.as_object().into_iter().flatten()
 }
 
@@ -46,11 +46,12 @@ pub(crate) fn to_read(items: &[Value], strong: bool) -> f64 {
 }
 
 /// Returns the items that a request writes, each with the factor by which its units are multiplied.
-pub(crate) fn written<'a>(operation: &str, body: &'a Value) -> Vec<(&'a Value, f64)> {
+pub(crate) fn written_items<'a>(operation: &str, body: &'a Value) -> Vec<(&'a Value, f64)> {
     match operation {
         "PutItem" => vec![(&body["Item"], 1.0)],
         "BatchWriteItem" => {
-            let tables = members(&body["RequestItems"]).flat_map(|(_, writes)| writes.as_array().into_iter().flatten());
+            let tables =
+                object_members(&body["RequestItems"]).flat_map(|(_, writes)| writes.as_array().into_iter().flatten());
             tables.map(|write| (&write["PutRequest"]["Item"], 1.0)).collect()
         }
         // a transaction writes each item twice: it prepares the write, then carries it out
@@ -82,7 +83,7 @@ pub(crate) fn messages<'a>(operation: &str, body: &'a Value) -> Vec<&'a Value> {
 }
 
 /// Returns the two keys of an item as one string.
-pub(crate) fn key(item: &Value) -> String {
+pub(crate) fn item_key(item: &Value) -> String {
     let part = |name: &str| item[name]["S"].as_str().unwrap_or_default().to_owned();
     format!("{}/{}", part("PK"), part("SK"))
 }

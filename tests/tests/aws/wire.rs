@@ -28,7 +28,7 @@ pub(crate) struct RequestTally {
 }
 
 impl RequestTally {
-    pub(crate) fn of(&self, operation: &str) -> u64 {
+    pub(crate) fn requests_of(&self, operation: &str) -> u64 {
         self.requests.get(operation).copied().unwrap_or(0)
     }
 }
@@ -88,8 +88,8 @@ impl CountingWire {
         let wire = Arc::new(Self { clock, state: Mutex::new(state) });
         for proxy in proxies {
             let (meeting, told) = (wire.clone(), wire.clone());
-            proxy.plan(move |request| meeting.decide_fault(request));
-            proxy.witness(move |request, answer| told.count_answer(request, answer));
+            proxy.set_plan(move |request| meeting.decide_fault(request));
+            proxy.observe_responses(move |request, answer| told.count_answer(request, answer));
         }
         wire
     }
@@ -128,12 +128,12 @@ impl CountingWire {
 
     /// Adds the due time of a message that the queue will deliver again. No request contains that
     /// time.
-    pub(crate) fn expect(&self, due: Timestamp) {
+    pub(crate) fn expect_timer(&self, due: Timestamp) {
         self.lock().dues.insert(due);
     }
 
     /// Returns descriptions of the requests that exceeded a limit of AWS.
-    pub(crate) fn breaches(&self) -> Vec<String> {
+    pub(crate) fn exceeded_limits(&self) -> Vec<String> {
         self.lock().breaches.clone()
     }
 
@@ -150,10 +150,10 @@ impl CountingWire {
         if body.get("QueueUrl").is_some() {
             state.tally.sqs += units::sqs_requests(body);
         }
-        for (item, factor) in units::written(operation, body) {
+        for (item, factor) in units::written_items(operation, body) {
             state.tally.writes += units::to_write(item) * factor + units::index_entries(item);
             if units::item_bytes(item) > units::ITEM_BYTES {
-                state.breaches.push(format!("{operation}: {} is too large", units::key(item)));
+                state.breaches.push(format!("{operation}: {} is too large", units::item_key(item)));
             }
             let (pk, sk) = (item["PK"]["S"].as_str().unwrap_or(""), item["SK"]["S"].as_str().unwrap_or(""));
             if pk.starts_with("T#") && !sk.ends_with("#watchdog") {

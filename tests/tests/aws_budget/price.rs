@@ -37,17 +37,17 @@ pub(crate) struct BilledUnits {
 impl BilledUnits {
     /// Computes the billed units of requests. Each invocation adds two requests to SQS, because the
     /// event source mapping receives and deletes the message.
-    pub(crate) fn of(tally: &RequestTally, invocations: u64) -> Self {
+    pub(crate) fn from_tally(tally: &RequestTally, invocations: u64) -> Self {
         let invocations = invocations as f64;
         Self { writes: tally.writes, reads: tally.reads, sqs: tally.sqs + 2.0 * invocations, invocations }
     }
 
-    pub(crate) fn each(self, n: f64) -> Self {
+    pub(crate) fn divided_by(self, n: f64) -> Self {
         let Self { writes, reads, sqs, invocations } = self;
         Self { writes: writes / n, reads: reads / n, sqs: sqs / n, invocations: invocations / n }
     }
 
-    pub(crate) fn less(self, other: Self) -> Self {
+    pub(crate) fn minus(self, other: Self) -> Self {
         Self {
             writes: self.writes - other.writes,
             reads: self.reads - other.reads,
@@ -62,9 +62,9 @@ impl BilledUnits {
     }
 
     /// Formats the bill as a row of a table in `infra/COST.md`.
-    pub(crate) fn row(self, what: &str) -> String {
+    pub(crate) fn table_row(self, what: &str) -> String {
         let Self { writes, reads, sqs, invocations } = self;
-        let units = [writes, reads, sqs, invocations].map(short).join(" | ");
+        let units = [writes, reads, sqs, invocations].map(format_short).join(" | ");
         format!("| {what} | {units} | {} |", dollars(self.dollars()))
     }
 }
@@ -75,7 +75,7 @@ pub(crate) fn dollars(n: f64) -> String {
 }
 
 /// Formats a number with at most two decimals.
-fn short(n: f64) -> String {
+fn format_short(n: f64) -> String {
     let text = format!("{n:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

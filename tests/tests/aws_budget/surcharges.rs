@@ -9,7 +9,9 @@ use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::SlotOperations;
 
 use crate::document;
-use crate::functions::{failing, joining, limited, plain, queued, sleeping};
+use crate::functions::{
+    failing_function, joining_function, limited_function, plain_function, queued_function, sleeping_function,
+};
 use crate::measure::{MeasuredRun, WorkerCache, run, warmed_up};
 use crate::price::{BilledUnits, SECRET, TRACES, dollars};
 use crate::stage::AwsStage;
@@ -18,16 +20,16 @@ use crate::wire::RequestTally;
 /// The bill of a sweep that finds no due timer.
 const QUIET_SWEEP: BilledUnits = BilledUnits { writes: 1.0, reads: 49.0, sqs: 0.0, invocations: 0.0 };
 
-async fn measured(function: Function, n: u32) -> MeasuredRun {
+async fn measure_function(function: Function, n: u32) -> MeasuredRun {
     let stage = warmed_up(function, Pace::StepPerInvocation).await;
     run(&stage, n, WorkerCache::Warm).await
 }
 
 /// Returns the bill of a whole run.
-fn whole(measured: &MeasuredRun) -> BilledUnits {
+fn total_bill(measured: &MeasuredRun) -> BilledUnits {
     let MeasuredRun { start, rest, invocations } = measured;
-    let (start, rest) = (BilledUnits::of(start, 0), BilledUnits::of(rest, *invocations));
-    rest.less(BilledUnits::default().less(start))
+    let (start, rest) = (BilledUnits::from_tally(start, 0), BilledUnits::from_tally(rest, *invocations));
+    rest.minus(BilledUnits::default().minus(start))
 }
 
 /// Returns the bill of a whole run of `n` plain steps.
@@ -35,30 +37,30 @@ fn plain_run(n: f64) -> BilledUnits {
     BilledUnits { writes: 14.0 + 2.0 * n, reads: n, sqs: 3.0 * n, invocations: n }
 }
 
-fn tell(what: &str, added: BilledUnits, of: &RequestTally) -> String {
+fn print_surcharge(what: &str, added: BilledUnits, of: &RequestTally) -> String {
     println!("{what:60} {added:?}\n    {:?}", of.requests);
-    added.row(what)
+    added.table_row(what)
 }
 
 #[tokio::test]
 async fn a_slot_costs_two_updates_and_five_reads() {
-    let stage = warmed_up(limited(), Pace::StepPerInvocation).await;
+    let stage = warmed_up(limited_function(), Pace::StepPerInvocation).await;
     let one = run(&stage, 1, WorkerCache::Warm).await;
     let three = run(&stage, 3, WorkerCache::Warm).await;
-    let more = |operation| three.rest.of(operation) - one.rest.of(operation);
+    let more = |operation| three.rest.requests_of(operation) - one.rest.requests_of(operation);
     let operations = ["UpdateItem", "Query", "PutItem", "SendMessage", "DeleteItem", "GetItem"];
     assert_eq!(operations.map(more), [2 * 2, 2 * (1 + 5), 2 * 2, 2, 0, 0]);
-    let slot = whole(&three).less(whole(&one)).each(2.0).less(plain_run(2.0).less(plain_run(1.0)));
-    let arrival = whole(&one).less(plain_run(1.0)).less(slot);
+    let slot = total_bill(&three).minus(total_bill(&one)).divided_by(2.0).minus(plain_run(2.0).minus(plain_run(1.0)));
+    let arrival = total_bill(&one).minus(plain_run(1.0)).minus(slot);
     document::assert_has_rows(&[
-        tell("a step under a limit that has room: its slot", slot, &three.rest),
-        tell("a run under a limit: its ticket on arrival, its end", arrival, &one.rest),
+        print_surcharge("a step under a limit that has room: its slot", slot, &three.rest),
+        print_surcharge("a run under a limit: its ticket on arrival, its end", arrival, &one.rest),
     ]);
 }
 
 #[tokio::test]
 async fn a_waiting_step_tries_again_when_a_lease_ends() {
-    let stage = warmed_up(queued(), Pace::StepPerInvocation).await;
+    let stage = warmed_up(queued_function(), Pace::StepPerInvocation).await;
     let free = run(&stage, 1, WorkerCache::Warm).await;
     let limit = Limit { key: "queued/0".into(), slots: 1 };
     let other = Holder::Attempt { run: RunId::new(stage.clock.now(), 1), step: "work".into(), attempt: 1, hop: 0 };
@@ -70,70 +72,70 @@ async fn a_waiting_step_tries_again_when_a_lease_ends() {
         .expect("the table answers");
     let parked = run(&stage, 1, WorkerCache::Warm).await;
     assert_eq!(parked.invocations, 2);
-    document::assert_has_rows(&[tell(
+    document::assert_has_rows(&[print_surcharge(
         "a run's first step that waits for its slot",
-        whole(&parked).less(whole(&free)),
+        total_bill(&parked).minus(total_bill(&free)),
         &parked.rest,
     )]);
 }
 
 #[tokio::test]
 async fn a_short_sleep_costs_a_delayed_message_and_a_long_one_a_timer() {
-    let short = measured(sleeping(), 60).await;
+    let short = measure_function(sleeping_function(), 60).await;
     let expected = [("PutItem", 5), ("Query", 2), ("SendMessage", 1), ("UpdateItem", 1)];
     assert_eq!(short.rest.requests, expected.map(|(operation, n)| (operation.to_owned(), n)).into());
-    let long = measured(sleeping(), 1_800).await;
+    let long = measure_function(sleeping_function(), 1_800).await;
     document::assert_has_rows(&[
-        tell("a sleep of up to 15 minutes", whole(&short).less(plain_run(2.0)), &short.rest),
-        tell("a longer sleep", whole(&long).less(plain_run(2.0)).less(QUIET_SWEEP), &long.rest),
+        print_surcharge("a sleep of up to 15 minutes", total_bill(&short).minus(plain_run(2.0)), &short.rest),
+        print_surcharge("a longer sleep", total_bill(&long).minus(plain_run(2.0)).minus(QUIET_SWEEP), &long.rest),
     ]);
 }
 
 #[tokio::test]
 async fn a_failed_attempt_costs_an_invocation_with_its_two_puts() {
-    let stage = AwsStage::new(crate::stage::SdkRetryMode::Tells, vec![failing()]).await;
+    let stage = AwsStage::new(crate::stage::SdkRetryMode::Tells, vec![failing_function()]).await;
     let failed = run(&stage, 1, WorkerCache::Warm).await;
     let clean = run(&stage, 1, WorkerCache::Warm).await;
-    let more = |operation| failed.rest.of(operation) - clean.rest.of(operation);
+    let more = |operation| failed.rest.requests_of(operation) - clean.rest.requests_of(operation);
     // one more of each would mean that the retry's wake came early and was sent again
     assert_eq!(["Query", "PutItem", "SendMessage"].map(more), [1, 2, 1]);
-    let bill = |m: &MeasuredRun| BilledUnits::of(&m.rest, m.invocations);
-    document::assert_has_rows(&[tell(
+    let bill = |m: &MeasuredRun| BilledUnits::from_tally(&m.rest, m.invocations);
+    document::assert_has_rows(&[print_surcharge(
         "a failed attempt that is retried",
-        bill(&failed).less(bill(&clean)),
+        bill(&failed).minus(bill(&clean)),
         &failed.rest,
     )]);
 }
 
 #[tokio::test]
 async fn a_join_of_four_steps_costs_one_invocation() {
-    let joined = measured(joining(), 4).await;
-    assert_eq!((joined.invocations, joined.rest.of("Query")), (1, 1));
-    let steps = whole(&joined).less(plain_run(0.0));
-    document::assert_has_rows(&[tell("a `join!` of 4 plain steps, all of it", steps, &joined.rest)]);
+    let joined = measure_function(joining_function(), 4).await;
+    assert_eq!((joined.invocations, joined.rest.requests_of("Query")), (1, 1));
+    let steps = total_bill(&joined).minus(plain_run(0.0));
+    document::assert_has_rows(&[print_surcharge("a `join!` of 4 plain steps, all of it", steps, &joined.rest)]);
 }
 
 #[tokio::test]
 async fn an_event_that_creates_no_run_costs_one_put() {
-    let stage = warmed_up(plain(), Pace::StepPerInvocation).await;
+    let stage = warmed_up(plain_function(), Pace::StepPerInvocation).await;
     let engine = stage.engine();
     stage.wire.take_tally();
     stage.send(&engine, &NewEvent::new("shop/unused", json::empty_object())).await;
     let event = stage.wire.take_tally();
-    assert_eq!((event.of("PutItem"), event.requests.len()), (1, 1));
+    assert_eq!((event.requests_of("PutItem"), event.requests.len()), (1, 1));
     // a message is sent, received and deleted; the event itself is already part of the run's start
     let through = BilledUnits { sqs: 3.0, invocations: 1.0, ..BilledUnits::default() };
-    let run = plain_run(10.0).less(BilledUnits::default().less(through));
+    let run = plain_run(10.0).minus(BilledUnits::default().minus(through));
     document::assert_has_rows(&[
-        tell("an event that starts nothing, stored", BilledUnits::of(&event, 0), &event),
-        tell("an event's way through the events queue", through, &event),
-        tell("a run of 10 plain steps, from its event to its end", run, &event),
+        print_surcharge("an event that starts nothing, stored", BilledUnits::from_tally(&event, 0), &event),
+        print_surcharge("an event's way through the events queue", through, &event),
+        print_surcharge("a run of 10 plain steps, from its event to its end", run, &event),
     ]);
 }
 
 #[tokio::test]
 async fn a_senders_id_costs_one_put_more_and_subscribed_names_are_read_once_a_second() {
-    let stage = warmed_up(plain(), Pace::StepPerInvocation).await;
+    let stage = warmed_up(plain_function(), Pace::StepPerInvocation).await;
     let engine = stage.engine();
     let mut event = NewEvent::new("shop/unused", json::empty_object());
     let tally_of = async |event: &NewEvent| {
@@ -148,20 +150,20 @@ async fn a_senders_id_costs_one_put_more_and_subscribed_names_are_read_once_a_se
     event.id = Some("of-the-sender".into());
     let with_id = tally_of(&event).await;
     let again = tally_of(&event).await;
-    let named = |tally: &RequestTally| ["PutItem", "Query", "GetItem"].map(|operation| tally.of(operation));
+    let named = |tally: &RequestTally| ["PutItem", "Query", "GetItem"].map(|operation| tally.requests_of(operation));
     assert_eq!(
         [named(&soon), named(&later), named(&with_id), named(&again)],
         [[1, 0, 0], [1, 1, 0], [2, 0, 0], [2, 0, 0]]
     );
-    let bill = |tally: &RequestTally| BilledUnits::of(tally, 0);
+    let bill = |tally: &RequestTally| BilledUnits::from_tally(tally, 0);
     document::assert_has_rows(&[
-        tell("an event's `id`, remembered for 24 hours", bill(&with_id).less(bill(&soon)), &with_id),
-        tell(
+        print_surcharge("an event's `id`, remembered for 24 hours", bill(&with_id).minus(bill(&soon)), &with_id),
+        print_surcharge(
             "ingest's read of the subscribed event names, once a second and process",
-            bill(&later).less(bill(&soon)),
+            bill(&later).minus(bill(&soon)),
             &later,
         ),
-        tell("an event with an earlier `id`", bill(&again), &again),
+        print_surcharge("an event with an earlier `id`", bill(&again), &again),
     ]);
 }
 
@@ -170,11 +172,15 @@ async fn within_budget_a_step_under_a_limit_costs_as_many_writes() {
     let mut rows = Vec::new();
     let mut writes = Vec::new();
     for (pace, what) in [(Pace::StepPerInvocation, "`StepPerInvocation`"), (Pace::WithinBudget, "`WithinBudget`")] {
-        let stage = warmed_up(limited(), pace).await;
+        let stage = warmed_up(limited_function(), pace).await;
         let (one, eleven) = (run(&stage, 1, WorkerCache::Warm).await, run(&stage, 11, WorkerCache::Warm).await);
-        let step = whole(&eleven).less(whole(&one)).each(10.0);
+        let step = total_bill(&eleven).minus(total_bill(&one)).divided_by(10.0);
         writes.push(step.writes);
-        rows.push(tell(&format!("a plain step under a limit at {what}, 10 after the first"), step, &eleven.rest));
+        rows.push(print_surcharge(
+            &format!("a plain step under a limit at {what}, 10 after the first"),
+            step,
+            &eleven.rest,
+        ));
     }
     assert_eq!(writes[0], writes[1]);
     document::assert_has_rows(&rows);
@@ -182,15 +188,15 @@ async fn within_budget_a_step_under_a_limit_costs_as_many_writes() {
 
 #[tokio::test]
 async fn a_sweep_without_due_timers_reads_six_minutes_of_timers() {
-    let stage = warmed_up(plain(), Pace::StepPerInvocation).await;
+    let stage = warmed_up(plain_function(), Pace::StepPerInvocation).await;
     let engine = stage.engine();
     stage.sweep(&engine).await;
     stage.advance(Duration::from_secs(60));
     stage.wire.take_tally();
     engine.sweep().await.expect("a sweep");
     let quiet = stage.wire.take_tally();
-    let operations = ["GetItem", "Query", "PutItem"].map(|operation| quiet.of(operation));
-    assert_eq!((operations, BilledUnits::of(&quiet, 0)), ([1, 48, 1], QUIET_SWEEP));
+    let operations = ["GetItem", "Query", "PutItem"].map(|operation| quiet.requests_of(operation));
+    assert_eq!((operations, BilledUnits::from_tally(&quiet, 0)), ([1, 48, 1], QUIET_SWEEP));
     // the number of minutes in a month, which is the number of sweeps
     let month = 1_440.0 * 30.0;
     let BilledUnits { writes, reads, .. } = QUIET_SWEEP;

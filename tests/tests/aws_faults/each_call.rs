@@ -10,26 +10,26 @@ use stepladder::Pace;
 use stepladder_core::Status;
 use stepladder_tests::aws_faults::AwsFault;
 
-use crate::functions::{ExecutionLog, everything, everything_once, go, patient};
+use crate::functions::{ExecutionLog, everything_once, functions_with_every_step, go_event, retrying_function};
 use crate::stage::{AwsStage, SdkRetryMode};
 
 /// Executes one run with a fault at call number `at`, or without a fault if `at` is `usize::MAX`.
 /// Returns the number of calls.
-async fn run(stage: &AwsStage, n: u32, at: usize, fault: AwsFault) -> usize {
+async fn run_with_fault(stage: &AwsStage, n: u32, at: usize, fault: AwsFault) -> usize {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     stage.wire.plan(move |call| {
         if call.is_of_a_run() && counted.fetch_add(1, Ordering::SeqCst) == at { fault.clone() } else { AwsFault::Pass }
     });
     let engine = stage.engine();
-    stage.send(&engine, &go(n)).await;
+    stage.send(&engine, &go_event(n)).await;
     stage.settle(|| engine.clone()).await;
     calls.load(Ordering::SeqCst)
 }
 
 /// Returns the facts of the run that event `go-n` started. Panics unless the run has completed.
-async fn facts(stage: &AwsStage, n: u32) -> Vec<String> {
-    let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
+async fn facts_of_run(stage: &AwsStage, n: u32) -> Vec<String> {
+    let runs = stage.observing_engine().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     assert_eq!(runs.len(), 1, "{n}");
     let facts = stage.facts(runs[0].run).await;
     assert_eq!(runs[0].status, Status::Completed, "{n}: {facts:#?}");
@@ -39,12 +39,12 @@ async fn facts(stage: &AwsStage, n: u32) -> Vec<String> {
 /// Executes a run for each call, with a fault at that call. The facts of each run must be those of
 /// a run without faults.
 async fn at_each_call(stage: &AwsStage, fault: AwsFault, check: impl Fn(u32)) -> usize {
-    let calls = run(stage, 0, usize::MAX, AwsFault::Pass).await;
-    let clean = facts(stage, 0).await;
+    let calls = run_with_fault(stage, 0, usize::MAX, AwsFault::Pass).await;
+    let clean = facts_of_run(stage, 0).await;
     for at in 0..calls {
         let n = at as u32 + 1;
-        run(stage, n, at, fault.clone()).await;
-        assert_eq!(facts(stage, n).await, clean, "{fault:?} at call {at} of {calls}");
+        run_with_fault(stage, n, at, fault.clone()).await;
+        assert_eq!(facts_of_run(stage, n).await, clean, "{fault:?} at call {at} of {calls}");
         check(n);
     }
     stage.assert_journals().await;
@@ -54,10 +54,10 @@ async fn at_each_call(stage: &AwsStage, fault: AwsFault, check: impl Fn(u32)) ->
 
 async fn everything_at_each_call(sdk: SdkRetryMode, pace: Pace, fault: AwsFault) {
     let account = ExecutionLog::default();
-    let mut stage = AwsStage::new(sdk, everything(&account)).await;
+    let mut stage = AwsStage::new(sdk, functions_with_every_step(&account)).await;
     stage.config.pace = pace;
     let calls = at_each_call(&stage, fault.clone(), |n| {
-        assert_eq!(account.of(n), everything_once(), "{fault:?} at call {}", n - 1);
+        assert_eq!(account.counts_of_run(n), everything_once(), "{fault:?} at call {}", n - 1);
     });
     assert!(calls.await > 20);
 }
@@ -80,8 +80,9 @@ async fn a_lost_request_at_any_call_changes_nothing() {
 #[tokio::test]
 async fn timers_and_sweeps_survive_lost_replies() {
     let account = ExecutionLog::default();
-    let stage = AwsStage::new(SdkRetryMode::Retries, vec![patient(&account, Duration::from_secs(1_800))]).await;
-    at_each_call(&stage, AwsFault::LoseReply, |n| assert_eq!(account.of(n).values().sum::<u32>(), 1)).await;
+    let stage =
+        AwsStage::new(SdkRetryMode::Retries, vec![retrying_function(&account, Duration::from_secs(1_800))]).await;
+    at_each_call(&stage, AwsFault::LoseReply, |n| assert_eq!(account.counts_of_run(n).values().sum::<u32>(), 1)).await;
 }
 
 /// The process dies at a call, before or after the call takes effect. The message is delivered
@@ -89,8 +90,8 @@ async fn timers_and_sweeps_survive_lost_replies() {
 #[tokio::test]
 async fn a_run_completes_although_its_process_dies_at_any_call() {
     let account = ExecutionLog::default();
-    let stage = AwsStage::new(SdkRetryMode::Tells, everything(&account)).await;
-    let calls = run(&stage, 0, usize::MAX, AwsFault::Pass).await;
+    let stage = AwsStage::new(SdkRetryMode::Tells, functions_with_every_step(&account)).await;
+    let calls = run_with_fault(&stage, 0, usize::MAX, AwsFault::Pass).await;
     for at in 0..calls {
         let n = at as u32 + 1;
         let dead = Arc::new(AtomicBool::new(false));
@@ -113,17 +114,17 @@ async fn a_run_completes_although_its_process_dies_at_any_call() {
             }
             engine.clone()
         };
-        while living().intake().ingest(vec![go(n)], None).await.is_err() {}
+        while living().intake().ingest(vec![go_event(n)], None).await.is_err() {}
         stage.settle(living).await;
-        let facts = facts(&stage, n).await;
-        for (step, executed) in account.of(n) {
+        let facts = facts_of_run(&stage, n).await;
+        for (step, executed) in account.counts_of_run(n) {
             let of = |what: &str| facts.iter().filter(|fact| fact.starts_with(&format!("{step} {what}"))).count();
             if step != "told" {
                 assert_eq!(of("succeeded"), 1, "dead at {at}: {facts:#?}");
                 assert!(executed as usize <= of("started"), "dead at {at}: {step} {executed} times: {facts:#?}");
             }
         }
-        assert!(account.of(n)["told"] <= 2, "dead at {at}");
+        assert!(account.counts_of_run(n)["told"] <= 2, "dead at {at}");
     }
     stage.assert_journals().await;
     stage.assert_within_limits();

@@ -8,29 +8,29 @@ use stepladder_core::journal::Fact;
 use stepladder_core::{RunId, Status};
 use stepladder_tests::aws_faults::AwsFault;
 
-use crate::functions::{GoEvent, go};
+use crate::functions::{GoEvent, go_event};
 use crate::stage::{AwsStage, SdkRetryMode};
-use crate::steps::life;
+use crate::steps::run_with_fault;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A handler that sleeps for half a minute.
-async fn sleeps(ctx: Context, event: Event<GoEvent>) -> Result<u32> {
+async fn sleeping_handler(ctx: Context, event: Event<GoEvent>) -> Result<u32> {
     ctx.sleep("a while", 30 * SECOND).await?;
     ctx.step("work", async || Ok(event.data.n)).await
 }
 
-async fn gathers(ctx: Context, events: Vec<Event<GoEvent>>) -> Result<Vec<u32>> {
+async fn batch_handler(ctx: Context, events: Vec<Event<GoEvent>>) -> Result<Vec<u32>> {
     ctx.step("gather", async || Ok(events.iter().map(|event| event.data.n).collect())).await
 }
 
-async fn works(ctx: Context, event: Event<GoEvent>) -> Result<u32> {
+async fn working_handler(ctx: Context, event: Event<GoEvent>) -> Result<u32> {
     ctx.step("work", async || Ok(event.data.n)).await
 }
 
 /// Returns the runs of an event, each with its id, status and output.
-async fn led_to(stage: &AwsStage, n: u32) -> Vec<(RunId, Status, String)> {
-    let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
+async fn runs_of_event(stage: &AwsStage, n: u32) -> Vec<(RunId, Status, String)> {
+    let runs = stage.observing_engine().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     let told = |run: stepladder_engine::view::RunSummary| {
         (run.run, run.status, run.output.map_or_else(String::new, |output| output.get().to_owned()))
     };
@@ -39,16 +39,16 @@ async fn led_to(stage: &AwsStage, n: u32) -> Vec<(RunId, Status, String)> {
 
 #[tokio::test]
 async fn a_batch_has_each_event_once_under_any_loss() {
-    let function = || Function::batch("gathers", Batch::new(2, 60 * SECOND), gathers);
+    let function = || Function::batch("gathers", Batch::new(2, 60 * SECOND), batch_handler);
     let stage = AwsStage::new(SdkRetryMode::Tells, vec![function()]).await;
-    let calls = life(&stage, &[go(1), go(2)], usize::MAX, &AwsFault::Pass).await;
-    assert_eq!(led_to(&stage, 2).await, led_to(&stage, 1).await);
+    let calls = run_with_fault(&stage, &[go_event(1), go_event(2)], usize::MAX, &AwsFault::Pass).await;
+    assert_eq!(runs_of_event(&stage, 2).await, runs_of_event(&stage, 1).await);
     assert!(calls > 8, "{calls}");
     let mut n = 2;
     for fault in [AwsFault::LoseReply, AwsFault::LoseRequest] {
         for at in 0..calls {
-            life(&stage, &[go(n + 1), go(n + 2)], at, &fault).await;
-            let (one, two) = (led_to(&stage, n + 1).await, led_to(&stage, n + 2).await);
+            run_with_fault(&stage, &[go_event(n + 1), go_event(n + 2)], at, &fault).await;
+            let (one, two) = (runs_of_event(&stage, n + 1).await, runs_of_event(&stage, n + 2).await);
             assert_eq!((one.len(), two.len()), (1, 1), "{fault:?} at call {at}: {one:?}, {two:?}");
             // both events are in one batch, or in two batches if the fault came between them
             let all = if one == two { one[0].2.clone() } else { format!("{} {}", one[0].2, two[0].2) };
@@ -65,19 +65,19 @@ async fn a_batch_has_each_event_once_under_any_loss() {
 async fn a_throttle_counts_each_event_once_under_any_loss() {
     // the key puts the two events that are sent together into one group
     let rate = || Rate::new(1, 10 * SECOND).key("string(int((event.data.n - 1) / 2))");
-    let function = || Function::new("works", works).throttle(rate());
+    let function = || Function::new("works", working_handler).throttle(rate());
     let stage = AwsStage::new(SdkRetryMode::Tells, vec![function()]).await;
-    let calls = life(&stage, &[go(1), go(2)], usize::MAX, &AwsFault::Pass).await;
+    let calls = run_with_fault(&stage, &[go_event(1), go_event(2)], usize::MAX, &AwsFault::Pass).await;
     let mut n = 2;
     for fault in [AwsFault::LoseReply, AwsFault::LoseRequest] {
         for at in 0..calls {
-            life(&stage, &[go(n + 1), go(n + 2)], at, &fault).await;
+            run_with_fault(&stage, &[go_event(n + 1), go_event(n + 2)], at, &fault).await;
             let mut begins = Vec::new();
             for event in [n + 1, n + 2] {
-                let led = led_to(&stage, event).await;
+                let led = runs_of_event(&stage, event).await;
                 assert_eq!(led.len(), 1, "{fault:?} at call {at}: {led:?}");
                 assert_eq!((led[0].1, &led[0].2), (Status::Completed, &event.to_string()));
-                let page = stage.onlooker().query().journal(led[0].0, 0, 100).await.expect("a journal");
+                let page = stage.observing_engine().query().journal(led[0].0, 0, 100).await.expect("a journal");
                 // the planned start is compared, because a lost reply may delay the hop itself
                 let (_, first) = &page.entries[0];
                 let Fact::RunCreated(created) = &first.fact else { panic!("{first:?}") };
@@ -94,19 +94,27 @@ async fn a_throttle_counts_each_event_once_under_any_loss() {
 async fn a_debounce_gives_the_last_event_to_one_run_under_any_loss() {
     // the key puts the two events that are sent together into one group
     let debounce = || Debounce::new(10 * SECOND).key("string(int((event.data.n - 1) / 2))");
-    let stage = AwsStage::new(SdkRetryMode::Tells, vec![Function::new("calms", works).debounce(debounce())]).await;
-    let calls = life(&stage, &[go(1), go(2)], usize::MAX, &AwsFault::Pass).await;
+    let stage =
+        AwsStage::new(SdkRetryMode::Tells, vec![Function::new("calms", working_handler).debounce(debounce())]).await;
+    let calls = run_with_fault(&stage, &[go_event(1), go_event(2)], usize::MAX, &AwsFault::Pass).await;
     assert!(calls > 8, "{calls}");
     let mut n = 2;
     for fault in [AwsFault::LoseReply, AwsFault::LoseRequest] {
         for at in 0..calls {
             let sent = stage.clock_now();
-            life(&stage, &[go(n + 1), go(n + 2)], at, &fault).await;
-            let (one, two) = (led_to(&stage, n + 1).await, led_to(&stage, n + 2).await);
+            run_with_fault(&stage, &[go_event(n + 1), go_event(n + 2)], at, &fault).await;
+            let (one, two) = (runs_of_event(&stage, n + 1).await, runs_of_event(&stage, n + 2).await);
             assert_eq!((one.len(), &one), (1, &two), "{fault:?} at call {at}");
             assert_eq!((one[0].1, &one[0].2), (Status::Completed, &(n + 2).to_string()), "{fault:?} at call {at}");
-            let began =
-                stage.onlooker().query().run(one[0].0).await.expect("a run").summary.started_at.expect("it began");
+            let began = stage
+                .observing_engine()
+                .query()
+                .run(one[0].0)
+                .await
+                .expect("a run")
+                .summary
+                .started_at
+                .expect("it began");
             assert!(began.since(sent) >= 10 * SECOND, "{fault:?} at call {at}: {began} after {sent}");
             n += 2;
         }
@@ -119,18 +127,21 @@ async fn a_debounce_gives_the_last_event_to_one_run_under_any_loss() {
 async fn runs_with_priority_start_before_earlier_runs() {
     // each event arrives a second after the previous one and has 60 s more priority; all runs are
     // enqueued before the first hop
-    let function = Function::new("f", sleeps).concurrency(Concurrency::runs(1)).priority("event.data.n * 60");
+    let function = Function::new("f", sleeping_handler).concurrency(Concurrency::runs(1)).priority("event.data.n * 60");
     let stage = AwsStage::new(SdkRetryMode::Retries, vec![function]).await;
     let engine = stage.engine();
     for n in 0..5 {
         stage.advance(SECOND);
-        stage.send(&engine, &go(n)).await;
+        stage.send(&engine, &go_event(n)).await;
     }
     stage.settle(|| engine.clone()).await;
     let mut began = Vec::new();
     for n in 0..5 {
-        let run = led_to(&stage, n).await[0].0;
-        began.push((stage.onlooker().query().run(run).await.expect("a run").summary.started_at.expect("it began"), n));
+        let run = runs_of_event(&stage, n).await[0].0;
+        began.push((
+            stage.observing_engine().query().run(run).await.expect("a run").summary.started_at.expect("it began"),
+            n,
+        ));
     }
     began.sort_unstable();
     assert_eq!(began.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [4, 3, 2, 1, 0]);
@@ -140,19 +151,19 @@ async fn runs_with_priority_start_before_earlier_runs() {
 #[tokio::test]
 async fn a_singleton_an_idempotency_key_and_a_limit_on_runs_hold_on_dynamodb() {
     let functions = vec![
-        Function::new("single", sleeps).singleton(Singleton::skip()),
-        Function::new("replaced", sleeps).singleton(Singleton::replace()),
-        Function::new("once", sleeps).idempotency("string(int(event.data.n / 10))"),
-        Function::new("alive", sleeps).concurrency(Concurrency::runs(1)),
-        Function::new("limited", sleeps).rate_limit(Rate::new(1, 60 * SECOND)),
+        Function::new("single", sleeping_handler).singleton(Singleton::skip()),
+        Function::new("replaced", sleeping_handler).singleton(Singleton::replace()),
+        Function::new("once", sleeping_handler).idempotency("string(int(event.data.n / 10))"),
+        Function::new("alive", sleeping_handler).concurrency(Concurrency::runs(1)),
+        Function::new("limited", sleeping_handler).rate_limit(Rate::new(1, 60 * SECOND)),
     ];
     let stage = AwsStage::new(SdkRetryMode::Retries, functions).await;
-    let events = [go(1), go(2), go(3)];
-    life(&stage, &events, usize::MAX, &AwsFault::Pass).await;
+    let events = [go_event(1), go_event(2), go_event(3)];
+    run_with_fault(&stage, &events, usize::MAX, &AwsFault::Pass).await;
     let mut outcomes = Vec::new();
     for function in ["single", "replaced", "once", "alive", "limited"] {
         let filter = stepladder_engine::RunFilter { functions: vec![function.into()], ..Default::default() };
-        let page = stage.onlooker().query().runs(filter).await.expect("a listing");
+        let page = stage.observing_engine().query().runs(filter).await.expect("a listing");
         let mut statuses: Vec<Status> = page.runs.iter().map(|run| run.status).collect();
         statuses.sort_by_key(|status| status.to_string());
         outcomes.push((function, statuses));
@@ -168,7 +179,7 @@ async fn a_singleton_an_idempotency_key_and_a_limit_on_runs_hold_on_dynamodb() {
             ("limited", vec![Completed, Skipped, Skipped]),
         ]
     );
-    let of_once = led_to(&stage, 3).await;
+    let of_once = runs_of_event(&stage, 3).await;
     assert_eq!(of_once.len(), 5, "the event lists the run that an earlier one created: {of_once:?}");
     stage.assert_journals().await;
     stage.assert_within_limits();
@@ -176,18 +187,20 @@ async fn a_singleton_an_idempotency_key_and_a_limit_on_runs_hold_on_dynamodb() {
 
 #[tokio::test]
 async fn rule_32_a_throttle_holds_on_dynamodb_after_an_hour_without_workers() {
-    let function = Function::new("works", works).throttle(Rate::new(1, 60 * SECOND));
+    let function = Function::new("works", working_handler).throttle(Rate::new(1, 60 * SECOND));
     let stage = AwsStage::new(SdkRetryMode::Retries, vec![function]).await;
     let engine = stage.engine();
     for n in 0..5 {
-        stage.send(&engine, &go(n)).await;
+        stage.send(&engine, &go_event(n)).await;
     }
     stage.advance(3_600 * SECOND);
     stage.settle(|| engine.clone()).await;
     let mut started = Vec::new();
     for n in 0..5 {
-        let run = led_to(&stage, n).await[0].0;
-        started.push(stage.onlooker().query().run(run).await.expect("a run").summary.started_at.expect("it began"));
+        let run = runs_of_event(&stage, n).await[0].0;
+        started.push(
+            stage.observing_engine().query().run(run).await.expect("a run").summary.started_at.expect("it began"),
+        );
     }
     started.sort_unstable();
     // the interval may be shorter than a minute by some seconds, because SQS counts delays in whole

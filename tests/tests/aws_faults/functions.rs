@@ -26,7 +26,7 @@ impl EventData for ShopEvent {
 }
 
 /// Returns the event that starts run number `n`.
-pub(crate) fn go(n: u32) -> NewEvent {
+pub(crate) fn go_event(n: u32) -> NewEvent {
     let data = json::to_json(&GoEvent { n }).expect("JSON");
     NewEvent::new(GoEvent::NAME, data).with_id(format!("go-{n}"))
 }
@@ -71,18 +71,18 @@ impl ExecutionLog {
     }
 
     /// Returns how often each body of run number `n` was executed, by step.
-    pub(crate) fn of(&self, n: u32) -> BTreeMap<String, u32> {
+    pub(crate) fn counts_of_run(&self, n: u32) -> BTreeMap<String, u32> {
         let bodies = self.0.lock().expect("no panic");
         bodies.of.iter().filter(|((of, _), _)| *of == n).map(|((_, step), count)| (step.clone(), *count)).collect()
     }
 
     /// Returns the highest number of bodies that executed at the same time.
-    pub(crate) fn most(&self) -> usize {
+    pub(crate) fn most_at_once(&self) -> usize {
         self.0.lock().expect("no panic").most
     }
 
     /// Returns the numbers of the runs, in the order in which their first bodies started.
-    pub(crate) fn order(&self) -> Vec<u32> {
+    pub(crate) fn start_order(&self) -> Vec<u32> {
         let mut order = self.0.lock().expect("no panic").order.clone();
         let mut seen = std::collections::HashSet::new();
         order.retain(|n| seen.insert(*n));
@@ -92,7 +92,7 @@ impl ExecutionLog {
 
 /// Returns functions with parallel steps, a sleep, a failure and an event, so that all kinds of
 /// writes occur.
-pub(crate) fn everything(account: &ExecutionLog) -> Vec<Function> {
+pub(crate) fn functions_with_every_step(account: &ExecutionLog) -> Vec<Function> {
     let (mine, theirs) = (account.clone(), account.clone());
     let main = Function::new("everything", move |ctx: Context, event: Event<GoEvent>| {
         let account = mine.clone();
@@ -125,7 +125,7 @@ pub(crate) fn everything_once() -> BTreeMap<String, u32> {
 
 /// Returns a function with two parallel sleeps whose timers the sweep sends. The second ends a
 /// minute after the first.
-pub(crate) fn patient(account: &ExecutionLog, wait: Duration) -> Function {
+pub(crate) fn retrying_function(account: &ExecutionLog, wait: Duration) -> Function {
     let account = account.clone();
     Function::new("patient", move |ctx: Context, event: Event<GoEvent>| {
         let account = account.clone();
@@ -139,7 +139,7 @@ pub(crate) fn patient(account: &ExecutionLog, wait: Duration) -> Function {
 }
 
 /// Returns a function with parallel steps, each of which has its own wake.
-pub(crate) fn wide(account: &ExecutionLog, width: u32) -> Function {
+pub(crate) fn parallel_function(account: &ExecutionLog, width: u32) -> Function {
     let account = account.clone();
     Function::new("wide", move |ctx: Context, event: Event<GoEvent>| {
         let account = account.clone();
@@ -155,7 +155,7 @@ pub(crate) fn wide(account: &ExecutionLog, width: u32) -> Function {
 }
 
 /// Returns a function with two steps and a limit of two slots.
-pub(crate) fn narrow(account: &ExecutionLog) -> Function {
+pub(crate) fn limited_function(account: &ExecutionLog) -> Function {
     let account = account.clone();
     Function::new("narrow", move |ctx: Context, event: Event<GoEvent>| {
         let account = account.clone();
@@ -170,14 +170,14 @@ pub(crate) fn narrow(account: &ExecutionLog) -> Function {
 
 /// Returns a function with two steps. The outcome of the first has 3 MB and compresses badly; the
 /// second reads it.
-pub(crate) fn large() -> Function {
+pub(crate) fn large_outcome_function() -> Function {
     Function::new("large", async |ctx: Context, _: Event<GoEvent>| {
-        let text: String = ctx.step("much", async || Ok(noise(3_000_000))).await?;
-        ctx.step("after", async || Ok(text == noise(3_000_000))).await
+        let text: String = ctx.step("much", async || Ok(random_letters(3_000_000))).await?;
+        ctx.step("after", async || Ok(text == random_letters(3_000_000))).await
     })
 }
 
-fn noise(n: usize) -> String {
+fn random_letters(n: usize) -> String {
     let mut seed = 7_u64;
     let mut letter = || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

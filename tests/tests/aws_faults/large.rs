@@ -10,13 +10,13 @@ use stepladder_core::{RunId, Status};
 use stepladder_tests::aws_faults::AwsFault;
 use stepladder_tests::wait_for;
 
-use crate::functions::{go, large};
+use crate::functions::{go_event, large_outcome_function};
 use crate::stage::{AwsStage, SdkRetryMode};
 
 type TableItem = std::collections::HashMap<String, AttributeValue>;
 
 async fn only_run(stage: &AwsStage) -> RunId {
-    let runs = stage.onlooker().query().runs_of_event("go-1").await.expect("listed");
+    let runs = stage.observing_engine().query().runs_of_event("go-1").await.expect("listed");
     assert_eq!(runs.len(), 1);
     runs[0].run
 }
@@ -26,7 +26,7 @@ fn is_part(item: &TableItem) -> bool {
 }
 
 /// Returns all items of the table that are parts of large values.
-async fn parts(stage: &AwsStage) -> Vec<TableItem> {
+async fn stored_parts(stage: &AwsStage) -> Vec<TableItem> {
     let pages = stage.direct.dynamo().scan().table_name(&stage.table).into_paginator().items().send();
     let items: Vec<TableItem> = pages.try_collect().await.expect("scanned");
     items.into_iter().filter(is_part).collect()
@@ -34,7 +34,7 @@ async fn parts(stage: &AwsStage) -> Vec<TableItem> {
 
 #[tokio::test]
 async fn an_outcome_of_three_megabytes_survives_lost_replies_and_cold_workers() {
-    let stage = AwsStage::new(SdkRetryMode::Retries, vec![large()]).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![large_outcome_function()]).await;
     let (late, early) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (after, before) = (late.clone(), early.clone());
     let (mut puts, mut named) = (0, false);
@@ -52,13 +52,13 @@ async fn an_outcome_of_three_megabytes_survives_lost_replies_and_cold_workers() 
         if puts % 4 == 0 { AwsFault::LoseReply } else { AwsFault::Pass }
     });
     let engine = stage.engine();
-    stage.send(&engine, &go(1)).await;
+    stage.send(&engine, &go_event(1)).await;
     stage.settle(|| stage.engine()).await;
     stage.wire.clear();
     let run = only_run(&stage).await;
     let facts = stage.facts(run).await;
     assert_eq!(facts.last().map(String::as_str), Some("completed: true"), "{facts:#?}");
-    assert!(parts(&stage).await.len() >= 6);
+    assert!(stored_parts(&stage).await.len() >= 6);
     let parts = [early, late].map(|puts| puts.load(Ordering::SeqCst));
     assert!(parts[0] >= 6 && parts[1] == 0, "no part comes after the item that names it: {parts:?}");
     stage.assert_journals().await;
@@ -67,13 +67,13 @@ async fn an_outcome_of_three_megabytes_survives_lost_replies_and_cold_workers() 
 
 #[tokio::test]
 async fn a_missing_part_is_read_again_strongly_and_a_lost_part_is_reported() {
-    let stage = AwsStage::new(SdkRetryMode::Retries, vec![large()]).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![large_outcome_function()]).await;
     let engine = stage.engine();
-    let event = stage.send(&engine, &go(1)).await;
+    let event = stage.send(&engine, &go_event(1)).await;
     stage.settle(|| engine.clone()).await;
     assert_eq!(stage.runs(event).await[0].summary.status, Status::Completed);
     let run = only_run(&stage).await;
-    let part = parts(&stage).await.remove(3);
+    let part = stored_parts(&stage).await.remove(3);
     let key: TableItem = ["PK", "SK"].map(|name| (name.to_owned(), part[name].clone())).into();
     let dynamo = stage.direct.dynamo();
     dynamo.delete_item().table_name(&stage.table).set_key(Some(key)).send().await.expect("deleted");

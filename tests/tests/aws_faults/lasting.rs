@@ -6,7 +6,7 @@ use std::time::Duration;
 use stepladder_core::Status;
 use stepladder_tests::aws_faults::AwsFault;
 
-use crate::functions::{ExecutionLog, everything, everything_once, go};
+use crate::functions::{ExecutionLog, everything_once, functions_with_every_step, go_event};
 use crate::stage::{AwsStage, SdkRetryMode};
 use crate::wire::AwsCall;
 
@@ -21,23 +21,27 @@ fn is_of_a_journal(call: &AwsCall<'_>) -> bool {
 /// sweep wakes the run, and the run ends.
 async fn fails_each_time(plan: impl Fn(&AwsCall<'_>) -> AwsFault + Send + 'static) {
     let account = ExecutionLog::default();
-    let stage = AwsStage::new(SdkRetryMode::Retries, everything(&account)).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, functions_with_every_step(&account)).await;
     let engine = stage.engine();
-    let event = stage.send(&engine, &go(1)).await;
+    let event = stage.send(&engine, &go_event(1)).await;
     stage.wire.plan(plan);
     for receives in 1..=RECEIVES {
-        let mut deliveries = stage.look().await;
+        let mut deliveries = stage.receive_now().await;
         assert_eq!(deliveries.len(), 1, "one message, and one only");
         let delivery = deliveries.remove(0);
         assert_eq!(delivery.receives, receives, "the queue counts");
         assert!(!stage.invoke(&engine, delivery).await, "the record is reported as failed");
         stage.advance(stage.config.visibility() + Duration::from_secs(1));
     }
-    assert_eq!(account.of(1).values().sum::<u32>(), 0, "no body is executed if its outcome cannot be written");
+    assert_eq!(
+        account.counts_of_run(1).values().sum::<u32>(),
+        0,
+        "no body is executed if its outcome cannot be written"
+    );
     stage.wire.clear();
     stage.settle(|| engine.clone()).await;
     assert_eq!(stage.runs(event).await[0].summary.status, Status::Completed);
-    assert_eq!(account.of(1), everything_once());
+    assert_eq!(account.counts_of_run(1), everything_once());
     stage.assert_journals().await;
 }
 

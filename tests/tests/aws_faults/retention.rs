@@ -10,14 +10,14 @@ use stepladder_engine::RunFilter;
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Cursor, Timers};
 
-use crate::functions::{ExecutionLog, everything, go, patient};
+use crate::functions::{ExecutionLog, functions_with_every_step, go_event, retrying_function};
 use crate::stage::{AwsStage, RETENTION, SdkRetryMode};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 type TableItem = HashMap<String, AttributeValue>;
 
-fn text<'a>(item: &'a TableItem, name: &str) -> &'a str {
+fn text_attribute<'a>(item: &'a TableItem, name: &str) -> &'a str {
     item.get(name).and_then(|value| value.as_s().ok()).map_or("", String::as_str)
 }
 
@@ -27,7 +27,7 @@ async fn all_items(stage: &AwsStage) -> Vec<TableItem> {
 }
 
 /// Deletes the items that have expired, as DynamoDB does after some time.
-async fn expire(stage: &AwsStage) {
+async fn delete_expired_items(stage: &AwsStage) {
     let now = stage.clock.now().as_millis() / 1_000;
     for item in all_items(stage).await {
         let ttl = item.get("ttl").and_then(|ttl| ttl.as_n().ok()).and_then(|ttl| ttl.parse::<i64>().ok());
@@ -51,30 +51,31 @@ async fn sweep_at(stage: &AwsStage, moment: Timestamp) {
 #[tokio::test]
 async fn the_items_of_a_run_that_sleeps_for_seventy_days_do_not_expire() {
     let account = ExecutionLog::default();
-    let stage = AwsStage::new(SdkRetryMode::Tells, vec![patient(&account, 70 * DAY)]).await;
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![retrying_function(&account, 70 * DAY)]).await;
     let engine = stage.engine();
-    let event = stage.send(&engine, &go(1)).await;
+    let event = stage.send(&engine, &go_event(1)).await;
     let run = stage.runs(event).await[0].summary.run;
     let begun = stage.clock.now();
-    let hop = stage.look().await.remove(0);
+    let hop = stage.receive_now().await.remove(0);
     assert!(stage.invoke(&engine, hop).await);
     let wakes_at = begun + 70 * DAY;
     // the first visit of the watchdog is after an hour, and the others are daily
     for day in 0..70 {
         sweep_at(&stage, begun + Duration::from_secs(3_600) + day * DAY).await;
         if day % 10 == 9 {
-            expire(&stage).await;
+            delete_expired_items(&stage).await;
         }
     }
     let items = all_items(&stage).await;
     let of_run = |item: &&TableItem| {
-        let pk = text(item, "PK");
+        let pk = text_attribute(item, "PK");
         [run.to_string(), event.to_string()].iter().any(|id| pk.ends_with(id))
             || pk == "S#hours"
             || pk.starts_with("S#days#")
     };
     let kept: Vec<&TableItem> = items.iter().filter(of_run).collect();
-    let kinds: Vec<String> = kept.iter().map(|item| format!("{}/{}", text(item, "PK"), text(item, "SK"))).collect();
+    let kinds: Vec<String> =
+        kept.iter().map(|item| format!("{}/{}", text_attribute(item, "PK"), text_attribute(item, "SK"))).collect();
     // two records, the row, the event, the link from the event to the run, and the two items that
     // list the hour and the day
     assert_eq!(kept.len(), 7, "{kinds:#?}");
@@ -82,13 +83,13 @@ async fn the_items_of_a_run_that_sleeps_for_seventy_days_do_not_expire() {
         let ttl: i64 = item["ttl"].as_n().expect("a number").parse().expect("digits");
         assert!(ttl > wakes_at.as_millis() / 1_000, "{kind} expires before the wake");
     }
-    assert_eq!(stage.onlooker().query().runs(RunFilter::default()).await.expect("listed").runs.len(), 1);
+    assert_eq!(stage.observing_engine().query().runs(RunFilter::default()).await.expect("listed").runs.len(), 1);
     sweep_at(&stage, wakes_at).await;
     stage.settle(|| stage.engine()).await;
     let ended = &stage.runs(event).await[0];
     assert_eq!(ended.summary.status, Status::Completed);
     assert!(stage.clock.now() >= wakes_at, "never early");
-    assert_eq!(account.of(1).values().sum::<u32>(), 1);
+    assert_eq!(account.counts_of_run(1).values().sum::<u32>(), 1);
     stage.assert_journals().await;
     stage.assert_within_limits();
 }
@@ -98,10 +99,10 @@ async fn the_items_of_a_run_that_sleeps_for_seventy_days_do_not_expire() {
 #[tokio::test]
 async fn the_first_successful_sweep_sends_the_timers_due_before_it() {
     let account = ExecutionLog::default();
-    let stage = AwsStage::new(SdkRetryMode::Tells, vec![patient(&account, Duration::from_secs(1_800))]).await;
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![retrying_function(&account, Duration::from_secs(1_800))]).await;
     let engine = stage.engine();
-    let event = stage.send(&engine, &go(1)).await;
-    let hop = stage.look().await.remove(0);
+    let event = stage.send(&engine, &go_event(1)).await;
+    let hop = stage.receive_now().await.remove(0);
     assert!(stage.invoke(&engine, hop).await);
     let due = stage.clock.now() + Duration::from_secs(1_800);
     let broken = [("PK", format!("T#{:010}#3", due.minute())), ("SK", format!("{:015}#unknown", due.as_millis()))];
@@ -118,19 +119,19 @@ async fn the_first_successful_sweep_sends_the_timers_due_before_it() {
 #[tokio::test]
 async fn the_rest_of_an_expired_run_does_not_count_as_a_run() {
     let account = ExecutionLog::default();
-    let stage = AwsStage::new(SdkRetryMode::Tells, everything(&account)).await;
+    let stage = AwsStage::new(SdkRetryMode::Tells, functions_with_every_step(&account)).await;
     let engine = stage.engine();
-    let event = stage.send(&engine, &go(1)).await;
+    let event = stage.send(&engine, &go_event(1)).await;
     stage.settle(|| engine.clone()).await;
     let run = stage.runs(event).await[0].summary.run;
     let (pk, first) = (format!("R#{run}"), "J#0000000000");
     stage.advance(RETENTION + 3 * DAY);
     let gone = |error: String| assert!(error.contains("there is no run"), "{error}");
-    gone(stage.onlooker().query().run(run).await.expect_err("expired, though all of it is there").to_string());
+    gone(stage.observing_engine().query().run(run).await.expect_err("expired, though all of it is there").to_string());
     let key = [("PK", pk.as_str()), ("SK", first)].map(|(name, s)| (name.to_owned(), AttributeValue::S(s.into())));
     let deletion = stage.direct.dynamo().delete_item().table_name(&stage.table).set_key(Some(key.into()));
     deletion.send().await.expect("deleted");
-    gone(stage.onlooker().query().run(run).await.expect_err("its first record is gone").to_string());
+    gone(stage.observing_engine().query().run(run).await.expect_err("its first record is gone").to_string());
     // the run's wake is still delivered, and has no effect
     assert_eq!(stage.settle(|| stage.engine()).await, 0);
 }

@@ -15,28 +15,29 @@ use stepladder_engine::ports::{Commit, Commits, LateWrite, Refusal, RefusalReaso
 use stepladder_tests::aws_faults::AwsFault;
 use stepladder_tests::wait_for;
 
-use crate::functions::{ExecutionLog, go, narrow};
+use crate::functions::{ExecutionLog, go_event, limited_function};
 use crate::stage::{AwsStage, SdkRetryMode};
 
 const RUNS: u32 = 6;
 
-fn limit() -> Limit {
+fn function_limit() -> Limit {
     Limit { key: "narrow/0".into(), slots: 2 }
 }
 
 async fn assert_ended(stage: &AwsStage, account: &ExecutionLog) {
-    assert!(account.most() <= 2, "{} bodies at once", account.most());
+    assert!(account.most_at_once() <= 2, "{} bodies at once", account.most_at_once());
     for n in 0..RUNS {
-        let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
+        let runs = stage.observing_engine().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
         assert_eq!(runs[0].status, Status::Completed, "{n}: {:#?}", stage.facts(runs[0].run).await);
     }
-    let line = stage.lambda.first_tickets(&limit().key, 10).await.expect("a line");
+    let line = stage.lambda.first_tickets(&function_limit().key, 10).await.expect("a line");
     for place in &line {
         println!("waits still: {place:?}\n{:#?}", stage.facts(place.run).await);
     }
     assert!(line.is_empty(), "the queue is empty: {line:?}");
     let now = stage.clock.now();
-    let alive = stage.lambda.holders(&limit().key).await.expect("holders").into_iter().filter(|h| h.lease_until > now);
+    let alive =
+        stage.lambda.holders(&function_limit().key).await.expect("holders").into_iter().filter(|h| h.lease_until > now);
     assert_eq!(alive.count(), 0, "no slot is held");
     stage.assert_journals().await;
     stage.assert_within_limits();
@@ -46,10 +47,10 @@ async fn assert_ended(stage: &AwsStage, account: &ExecutionLog) {
 async fn work_in_parallel(stage: &AwsStage) {
     let engine = stage.engine();
     for n in 0..RUNS {
-        stage.send(&engine, &go(n)).await;
+        stage.send(&engine, &go_event(n)).await;
     }
     loop {
-        let deliveries = stage.look().await;
+        let deliveries = stage.receive_now().await;
         if deliveries.is_empty() && !stage.move_on(&engine).await {
             return;
         }
@@ -60,7 +61,7 @@ async fn work_in_parallel(stage: &AwsStage) {
 #[tokio::test]
 async fn with_lost_replies_limits_hold_and_no_step_waits_for_ever() {
     let account = ExecutionLog::default();
-    let stage = AwsStage::new(SdkRetryMode::Retries, vec![narrow(&account)]).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![limited_function(&account)]).await;
     let mut n = 0;
     stage.wire.plan(move |_| {
         n += 1;
@@ -69,14 +70,14 @@ async fn with_lost_replies_limits_hold_and_no_step_waits_for_ever() {
     work_in_parallel(&stage).await;
     stage.wire.clear();
     assert_ended(&stage, &account).await;
-    assert!((0..RUNS).all(|n| account.of(n).values().all(|times| *times == 1)));
+    assert!((0..RUNS).all(|n| account.counts_of_run(n).values().all(|times| *times == 1)));
 }
 
 /// A step reads the holders and then the wait queue. Between the two reads, another step acquires
 /// the last slot, and that step's ticket is removed.
 #[tokio::test]
 async fn the_last_free_slot_is_not_given_twice() {
-    let stage = AwsStage::new(SdkRetryMode::Tells, vec![narrow(&ExecutionLog::default())]).await;
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![limited_function(&ExecutionLog::default())]).await;
     let one = Limit { key: "one".into(), slots: 1 };
     let holder =
         |n| Holder::Attempt { run: RunId::new(Timestamp::from_millis(1), n), step: "s".into(), attempt: 1, hop: 0 };
@@ -108,10 +109,10 @@ async fn the_last_free_slot_is_not_given_twice() {
 #[tokio::test]
 async fn acquiring_a_slot_removes_the_ticket_also_if_the_reply_is_lost() {
     let account = ExecutionLog::default();
-    let stage = AwsStage::new(SdkRetryMode::Retries, vec![narrow(&account)]).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![limited_function(&account)]).await;
     let engine = stage.engine();
     for n in 0..2 {
-        let event = stage.send(&engine, &go(n)).await;
+        let event = stage.send(&engine, &go_event(n)).await;
         let run = stage.runs(event).await[0].summary.run;
         stage.wire.plan(|call| {
             // the first acquisition creates the item of the holders, and later ones update it
@@ -120,19 +121,19 @@ async fn acquiring_a_slot_removes_the_ticket_also_if_the_reply_is_lost() {
         });
         let holder = Holder::Attempt { run, step: "one".into(), attempt: 1, hop: 0 };
         let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
-        assert_eq!(stage.aws.try_acquire(&[limit()], &holder, until, now).await.expect("taken"), []);
+        assert_eq!(stage.aws.try_acquire(&[function_limit()], &holder, until, now).await.expect("taken"), []);
         assert!(
-            stage.lambda.first_tickets(&limit().key, 10).await.expect("a line").is_empty(),
+            stage.lambda.first_tickets(&function_limit().key, 10).await.expect("a line").is_empty(),
             "{n} stands in line no more"
         );
-        assert_eq!(stage.lambda.ticket(&limit().key, run, None).await.expect("a place"), None);
+        assert_eq!(stage.lambda.ticket(&function_limit().key, run, None).await.expect("a place"), None);
     }
 }
 
 /// The reply to an enqueue is lost. Before the SDK repeats the request, the ticket is used.
 #[tokio::test]
 async fn a_repeated_request_does_not_restore_a_used_ticket() {
-    let stage = AwsStage::new(SdkRetryMode::Retries, vec![narrow(&ExecutionLog::default())]).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![limited_function(&ExecutionLog::default())]).await;
     let one = Limit { key: "one".into(), slots: 1 };
     let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
     let run = RunId::new(Timestamp::from_millis(1), 1);
@@ -159,7 +160,7 @@ async fn a_repeated_request_does_not_restore_a_used_ticket() {
 }
 
 /// Deletes the item that lists the tickets of a run.
-async fn forget_places(stage: &AwsStage, run: RunId) {
+async fn forget_tickets(stage: &AwsStage, run: RunId) {
     let dynamo = stage.direct.dynamo();
     let all = dynamo.scan().table_name(&stage.table).send().await.expect("the table answers");
     let of_run = |item: &&HashMap<String, AttributeValue>| {
@@ -178,19 +179,19 @@ async fn forget_places(stage: &AwsStage, run: RunId) {
 #[tokio::test]
 async fn a_ticket_that_its_run_does_not_know_is_removed_at_its_turn() {
     let account = ExecutionLog::default();
-    let stage = AwsStage::new(SdkRetryMode::Retries, vec![narrow(&account)]).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![limited_function(&account)]).await;
     let engine = stage.engine();
-    let event = stage.send(&engine, &go(0)).await;
+    let event = stage.send(&engine, &go_event(0)).await;
     stage.settle(|| engine.clone()).await;
     let run = stage.runs(event).await[0].summary.run;
     for step in ["one", "two"] {
         let place = Ticket { queued_at: stage.clock.now(), event, run, of: RunOrStep::Step(step.into()) };
-        stage.lambda.enqueue(&limit(), place).await.expect("parked");
-        forget_places(&stage, run).await;
+        stage.lambda.enqueue(&function_limit(), place).await.expect("parked");
+        forget_tickets(&stage, run).await;
     }
-    assert_eq!(stage.lambda.first_tickets(&limit().key, 9).await.expect("a line").len(), 2);
+    assert_eq!(stage.lambda.first_tickets(&function_limit().key, 9).await.expect("a line").len(), 2);
     for n in 1..RUNS {
-        stage.send(&engine, &go(n)).await;
+        stage.send(&engine, &go_event(n)).await;
     }
     stage.settle(|| engine.clone()).await;
     assert_ended(&stage, &account).await;
@@ -201,12 +202,16 @@ async fn a_ticket_that_its_run_does_not_know_is_removed_at_its_turn() {
 #[tokio::test]
 async fn slots_are_given_in_order_also_if_replies_are_lost() {
     let account = ExecutionLog::default();
-    let stage = AwsStage::new(SdkRetryMode::Retries, vec![narrow(&account)]).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![limited_function(&account)]).await;
     let until = stage.clock.now() + Duration::from_secs(100);
     for attempt in [1, 2] {
         let other =
             Holder::Attempt { run: RunId::new(Timestamp::from_millis(1), 1), step: "other".into(), attempt, hop: 0 };
-        stage.lambda.try_acquire(&[limit()], &other, until, stage.clock.now()).await.expect("the table answers");
+        stage
+            .lambda
+            .try_acquire(&[function_limit()], &other, until, stage.clock.now())
+            .await
+            .expect("the table answers");
     }
     stage.wire.plan(|call| {
         let takes = call.body["UpdateExpression"].as_str().is_some_and(|update| update.starts_with("SET h.#me"));
@@ -215,10 +220,10 @@ async fn slots_are_given_in_order_also_if_replies_are_lost() {
     let engine = stage.engine();
     for n in 0..RUNS {
         stage.advance(Duration::from_millis(5));
-        stage.send(&engine, &go(n)).await;
+        stage.send(&engine, &go_event(n)).await;
     }
     stage.settle(|| engine.clone()).await;
-    assert_eq!(account.order(), (0..RUNS).collect::<Vec<_>>());
+    assert_eq!(account.start_order(), (0..RUNS).collect::<Vec<_>>());
     assert_ended(&stage, &account).await;
 }
 
@@ -227,7 +232,7 @@ async fn slots_are_given_in_order_also_if_replies_are_lost() {
 #[tokio::test]
 async fn a_slot_of_a_dead_worker_is_free_at_the_end_of_its_lease() {
     let account = ExecutionLog::default();
-    let stage = AwsStage::new(SdkRetryMode::Tells, vec![narrow(&account)]).await;
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![limited_function(&account)]).await;
     let dead = Arc::new(AtomicBool::new(false));
     let (dying, mut died) = (dead.clone(), false);
     stage.wire.plan(move |call| {
@@ -239,7 +244,7 @@ async fn a_slot_of_a_dead_worker_is_free_at_the_end_of_its_lease() {
     });
     let mut engine = stage.engine();
     for n in 0..RUNS {
-        stage.send(&engine, &go(n)).await;
+        stage.send(&engine, &go_event(n)).await;
     }
     let begun = stage.clock.now();
     let living = || {

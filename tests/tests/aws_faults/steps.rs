@@ -12,7 +12,7 @@ use stepladder_core::{NewEvent, Status};
 use stepladder_engine::view::RunDetail;
 use stepladder_tests::aws_faults::AwsFault;
 
-use crate::functions::{ExecutionLog, GoEvent, ShopEvent, go};
+use crate::functions::{ExecutionLog, GoEvent, ShopEvent, go_event};
 use crate::stage::{AwsStage, SdkRetryMode};
 use crate::wire::AwsCall;
 
@@ -21,8 +21,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Sends these events one by one and lets their runs end, with a fault at call number `at`. Returns
 /// the number of calls.
-pub(crate) async fn life(stage: &AwsStage, events: &[NewEvent], at: usize, fault: &AwsFault) -> usize {
-    let calls = plan(stage, at, fault);
+pub(crate) async fn run_with_fault(stage: &AwsStage, events: &[NewEvent], at: usize, fault: &AwsFault) -> usize {
+    let calls = set_fault(stage, at, fault);
     let engine = stage.engine();
     for event in events {
         stage.send(&engine, event).await;
@@ -32,7 +32,7 @@ pub(crate) async fn life(stage: &AwsStage, events: &[NewEvent], at: usize, fault
 }
 
 /// Injects the fault into call number `at` from now on. Returns the counter of the calls.
-pub(crate) fn plan(stage: &AwsStage, at: usize, fault: &AwsFault) -> Arc<AtomicUsize> {
+pub(crate) fn set_fault(stage: &AwsStage, at: usize, fault: &AwsFault) -> Arc<AtomicUsize> {
     plan_of(stage, |_| true, at, fault)
 }
 
@@ -55,14 +55,14 @@ pub(crate) fn plan_of(
 /// For each fault and each call, executes a run of these functions with the fault at that call.
 /// Passes the run and a description of the fault to `check`.
 async fn at_each_call(stage: &AwsStage, faults: &[AwsFault], check: impl AsyncFn(RunDetail, &str)) {
-    let calls = life(stage, &[go(0)], usize::MAX, &AwsFault::Pass).await;
+    let calls = run_with_fault(stage, &[go_event(0)], usize::MAX, &AwsFault::Pass).await;
     assert!(calls > 8, "{calls}");
     let mut n = 0;
     check(run_of(stage, n).await, "a good day").await;
     for fault in faults {
         for at in 0..calls {
             n += 1;
-            life(stage, &[go(n)], at, fault).await;
+            run_with_fault(stage, &[go_event(n)], at, fault).await;
             check(run_of(stage, n).await, &format!("{fault:?} at call {at} of {calls}")).await;
         }
     }
@@ -71,9 +71,9 @@ async fn at_each_call(stage: &AwsStage, faults: &[AwsFault], check: impl AsyncFn
 }
 
 async fn run_of(stage: &AwsStage, n: u32) -> RunDetail {
-    let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
+    let runs = stage.observing_engine().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     assert_eq!(runs.len(), 1, "{n}");
-    stage.onlooker().query().run(runs[0].run).await.expect("a run")
+    stage.observing_engine().query().run(runs[0].run).await.expect("a run")
 }
 
 fn number_of(run: &RunDetail) -> u32 {
@@ -95,7 +95,7 @@ async fn a_poll_repeats_its_check_until_it_has_a_value_under_any_loss() {
     at_each_call(&stage, &BOTH, async |run, what| {
         assert_eq!(run.summary.status, Status::Completed, "{what}");
         assert_eq!(run.summary.output.as_ref().map(|output| output.get()), Some("4"), "{what}");
-        assert_eq!(account.of(number_of(&run))["check"], 4, "{what}");
+        assert_eq!(account.counts_of_run(number_of(&run))["check"], 4, "{what}");
     })
     .await;
 }
@@ -124,7 +124,7 @@ async fn each_step_is_compensated_once_under_any_loss() {
     at_each_call(&stage, &BOTH, async |run, what| {
         let said = run.summary.error.as_ref().map(|error| &*error.message);
         assert_eq!((run.summary.status, said), (Status::Failed, Some("refused")), "{what}");
-        let of = account.of(number_of(&run));
+        let of = account.counts_of_run(number_of(&run));
         assert!(of.len() == 4 && of.values().all(|times| *times == 1), "{what}: {of:?}");
     })
     .await;
@@ -166,7 +166,7 @@ async fn a_map_of_runs_returns_the_results_in_order_under_any_lost_reply() {
         let output = run.summary.output.as_ref().map(|output| output.get());
         let facts = stage.facts(run.summary.run).await;
         assert_eq!(output, Some("[0,99,4]"), "{what}: {:?} {facts:#?}", run.waiting);
-        let of = account.of(number_of(&run));
+        let of = account.counts_of_run(number_of(&run));
         assert!(of.len() == 3 && of.values().all(|times| *times == 1), "{what}: {of:?}");
     })
     .await;
@@ -232,22 +232,22 @@ async fn a_called_run_is_cancelled_with_its_caller_under_any_lost_reply() {
     let stage = AwsStage::new(SdkRetryMode::Tells, vec![calls, sleeper]).await;
     let cancelled = async |n: u32, at: usize, fault: &AwsFault| {
         let engine = stage.engine();
-        stage.send(&engine, &go(n)).await;
+        stage.send(&engine, &go_event(n)).await;
         for _ in 0..3 {
-            for delivery in stage.look().await {
+            for delivery in stage.receive_now().await {
                 assert!(stage.invoke(&engine, delivery).await);
             }
         }
-        let (run, calls) = (run_of(&stage, n).await.summary.run, plan(&stage, at, fault));
+        let (run, calls) = (run_of(&stage, n).await.summary.run, set_fault(&stage, at, fault));
         // without a response, the caller repeats the request
         while engine.control().cancel(run, "by hand").await.is_err() {}
         stage.settle(|| engine.clone()).await;
         let what = format!("{fault:?} at call {at}");
         assert_eq!(run_of(&stage, n).await.summary.status, Status::Cancelled, "{what}");
         let mut ends = Vec::new();
-        for (_, entry) in stage.onlooker().query().journal(run, 0, 100).await.expect("a journal").entries {
+        for (_, entry) in stage.observing_engine().query().journal(run, 0, 100).await.expect("a journal").entries {
             if let Fact::InvokeStarted { child, .. } = entry.fact {
-                ends.push(stage.onlooker().query().run(child).await.expect("a called run").summary.status);
+                ends.push(stage.observing_engine().query().run(child).await.expect("a called run").summary.status);
             }
         }
         assert_eq!(ends, [Status::Cancelled, Status::Completed], "{what}");

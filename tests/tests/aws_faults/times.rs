@@ -10,9 +10,9 @@ use stepladder_core::Status;
 use stepladder_engine::RunFilter;
 use stepladder_tests::aws_faults::AwsFault;
 
-use crate::functions::{GoEvent, go};
+use crate::functions::{GoEvent, go_event};
 use crate::stage::{AwsStage, SdkRetryMode};
-use crate::steps::{life, plan_of};
+use crate::steps::{plan_of, run_with_fault};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Longer than a message can be delayed, so that the sweep sends the wake.
@@ -26,9 +26,9 @@ async fn a_run_starts_at_the_time_of_its_event_under_any_loss() {
     let stage = AwsStage::new(SdkRetryMode::Tells, vec![function]).await;
     let begins = async |n: u32, at: usize, fault: &AwsFault| {
         let says = stage.clock_now() + HALF_AN_HOUR;
-        let event = go(n).with_ts(says);
-        let calls = life(&stage, &[event], at, fault).await;
-        let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
+        let event = go_event(n).with_ts(says);
+        let calls = run_with_fault(&stage, &[event], at, fault).await;
+        let runs = stage.observing_engine().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
         let began = runs[0].started_at.expect("it began");
         assert_eq!((runs.len(), runs[0].status), (1, Status::Completed), "{fault:?} at call {at}");
         let late = began.since(says);
@@ -55,7 +55,7 @@ async fn each_tick_starts_one_run_under_any_loss() {
         for _ in 0..minutes {
             while engine.sweep().await.is_err() {}
             for _ in 0..4 {
-                for delivery in stage.look().await {
+                for delivery in stage.receive_now().await {
                     stage.invoke(&engine, delivery).await;
                 }
                 stage.advance(MINUTE / 4);
@@ -76,7 +76,7 @@ async fn each_tick_starts_one_run_under_any_loss() {
     stage.wire.clear();
     live(5).await;
     let runs = stage
-        .onlooker()
+        .observing_engine()
         .query()
         .runs(RunFilter { limit: Some(500), ..RunFilter::default() })
         .await

@@ -11,7 +11,7 @@ use stepladder_core::{NewEvent, RunId, Status, json};
 use stepladder_engine::Engine;
 use stepladder_tests::aws_faults::AwsFault;
 
-use crate::functions::{GoEvent, go};
+use crate::functions::{GoEvent, go_event};
 use crate::stage::{AwsStage, SdkRetryMode};
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
@@ -29,7 +29,7 @@ impl EventData for WordEvent {
 
 /// Returns a function that waits for an event and then for a callback, each at most for `time`. Its
 /// output is the event's number and the data of the callback.
-fn waits(time: Duration) -> Function {
+fn waiting_function(time: Duration) -> Function {
     Function::new("waits", move |ctx: Context, event: Event<GoEvent>| async move {
         let word = ctx.wait_for_event::<WordEvent>("word").matching("n", &event.data.n).timeout(time).await?;
         ctx.step("between", async || Ok(())).await?;
@@ -38,23 +38,23 @@ fn waits(time: Duration) -> Function {
     })
 }
 
-fn word(n: u32) -> NewEvent {
+fn word_event(n: u32) -> NewEvent {
     let data = json::to_json(&WordEvent { n }).expect("JSON");
     NewEvent::new(WordEvent::NAME, data).with_id(format!("word-{n}"))
 }
 
 async fn run_of(stage: &AwsStage, n: u32) -> RunId {
-    let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
+    let runs = stage.observing_engine().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     assert_eq!(runs.len(), 1, "{n}");
     runs[0].run
 }
 
 /// Handles messages and advances the clock until `there` returns true for a fact in the run's
 /// journal.
-async fn until(stage: &AwsStage, engine: &Arc<Engine>, run: RunId, there: impl Fn(&Fact) -> bool) {
+async fn run_until(stage: &AwsStage, engine: &Arc<Engine>, run: RunId, there: impl Fn(&Fact) -> bool) {
     for _ in 0..20 {
         loop {
-            let deliveries = stage.look().await;
+            let deliveries = stage.receive_now().await;
             if deliveries.is_empty() {
                 break;
             }
@@ -62,7 +62,7 @@ async fn until(stage: &AwsStage, engine: &Arc<Engine>, run: RunId, there: impl F
                 stage.invoke(engine, delivery).await;
             }
         }
-        let page = stage.onlooker().query().journal(run, 0, 1_000).await.expect("a journal");
+        let page = stage.observing_engine().query().journal(run, 0, 1_000).await.expect("a journal");
         if page.entries.iter().any(|(_, entry)| there(&entry.fact)) {
             return;
         }
@@ -73,17 +73,17 @@ async fn until(stage: &AwsStage, engine: &Arc<Engine>, run: RunId, there: impl F
 
 /// Executes a run from its event to its end, with a fault at call number `at`. Returns the number
 /// of calls.
-async fn life(stage: &AwsStage, n: u32, at: usize, fault: AwsFault) -> usize {
+async fn run_with_fault(stage: &AwsStage, n: u32, at: usize, fault: AwsFault) -> usize {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     stage.wire.plan(move |_| if counted.fetch_add(1, Ordering::SeqCst) == at { fault.clone() } else { AwsFault::Pass });
     let engine = stage.engine();
-    stage.send(&engine, &go(n)).await;
+    stage.send(&engine, &go_event(n)).await;
     let run = run_of(stage, n).await;
-    until(stage, &engine, run, |fact| matches!(fact, Fact::EventAwaited { .. })).await;
-    stage.send(&engine, &word(n)).await;
-    until(stage, &engine, run, |fact| matches!(fact, Fact::SignalAwaited { .. })).await;
-    let token = stage.onlooker().subscriptions().callback_token(run, "payment").await.expect("a token");
+    run_until(stage, &engine, run, |fact| matches!(fact, Fact::EventAwaited { .. })).await;
+    stage.send(&engine, &word_event(n)).await;
+    run_until(stage, &engine, run, |fact| matches!(fact, Fact::SignalAwaited { .. })).await;
+    let token = stage.observing_engine().subscriptions().callback_token(run, "payment").await.expect("a token");
     let post = async || engine.subscriptions().signal(&token, json::to_json("paid").expect("JSON")).await;
     let mut posted = post().await;
     for _ in 0..5 {
@@ -92,13 +92,13 @@ async fn life(stage: &AwsStage, n: u32, at: usize, fault: AwsFault) -> usize {
         }
     }
     posted.expect("posted in the end");
-    until(stage, &engine, run, Fact::is_end).await;
+    run_until(stage, &engine, run, Fact::is_end).await;
     calls.load(Ordering::SeqCst)
 }
 
 async fn assert_well(stage: &AwsStage, n: u32, what: &str) {
     let run = run_of(stage, n).await;
-    let detail = stage.onlooker().query().run(run).await.expect("a run");
+    let detail = stage.observing_engine().query().run(run).await.expect("a run");
     let facts = stage.facts(run).await;
     assert_eq!(detail.summary.status, Status::Completed, "{what}: {facts:#?}");
     assert_eq!(detail.summary.output.expect("an output").get(), format!("[{n},\"paid\"]"), "{what}: {facts:#?}");
@@ -106,20 +106,20 @@ async fn assert_well(stage: &AwsStage, n: u32, what: &str) {
 
 #[tokio::test]
 async fn an_event_and_a_callback_reach_only_the_run_that_waits_for_them() {
-    let stage = AwsStage::new(SdkRetryMode::Retries, vec![waits(YEAR)]).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![waiting_function(YEAR)]).await;
     let engine = stage.engine();
     for n in [1, 2] {
-        stage.send(&engine, &go(n)).await;
+        stage.send(&engine, &go_event(n)).await;
     }
     let (one, two) = (run_of(&stage, 1).await, run_of(&stage, 2).await);
     for run in [one, two] {
-        until(&stage, &engine, run, |fact| matches!(fact, Fact::EventAwaited { .. })).await;
+        run_until(&stage, &engine, run, |fact| matches!(fact, Fact::EventAwaited { .. })).await;
     }
     // the events are sent by a process with an empty cache
     let ingest = stage.engine();
-    stage.send(&ingest, &word(3)).await;
-    stage.send(&ingest, &word(1)).await;
-    until(&stage, &engine, one, |fact| matches!(fact, Fact::SignalAwaited { .. })).await;
+    stage.send(&ingest, &word_event(3)).await;
+    stage.send(&ingest, &word_event(1)).await;
+    run_until(&stage, &engine, one, |fact| matches!(fact, Fact::SignalAwaited { .. })).await;
     let entered = |facts: &[String]| facts.iter().filter(|fact| fact.starts_with("EventDelivered")).count();
     assert_eq!((entered(&stage.facts(one).await), entered(&stage.facts(two).await)), (1, 0));
     stage.assert_journals().await;
@@ -128,12 +128,12 @@ async fn an_event_and_a_callback_reach_only_the_run_that_waits_for_them() {
 
 #[tokio::test]
 async fn a_wait_without_an_event_ends_at_its_timeout() {
-    let stage = AwsStage::new(SdkRetryMode::Retries, vec![waits(HOURS)]).await;
+    let stage = AwsStage::new(SdkRetryMode::Retries, vec![waiting_function(HOURS)]).await;
     let engine = stage.engine();
-    stage.send(&engine, &go(1)).await;
+    stage.send(&engine, &go_event(1)).await;
     let begun = stage.clock_now();
     stage.settle(|| engine.clone()).await;
-    let detail = stage.onlooker().query().run(run_of(&stage, 1).await).await.expect("a run");
+    let detail = stage.observing_engine().query().run(run_of(&stage, 1).await).await.expect("a run");
     assert_eq!(detail.summary.output.as_ref().expect("an output").get(), "[null,null]");
     let ended = detail.summary.ended_at.expect("its end");
     assert_eq!(ended.since(begun).as_secs() / 60, 2 * HOURS.as_secs() / 60);
@@ -142,13 +142,13 @@ async fn a_wait_without_an_event_ends_at_its_timeout() {
 #[tokio::test]
 async fn each_event_is_delivered_once_under_any_loss() {
     for fault in [AwsFault::LoseReply, AwsFault::LoseRequest] {
-        let stage = AwsStage::new(SdkRetryMode::Tells, vec![waits(YEAR)]).await;
-        let calls = life(&stage, 0, usize::MAX, AwsFault::Pass).await;
+        let stage = AwsStage::new(SdkRetryMode::Tells, vec![waiting_function(YEAR)]).await;
+        let calls = run_with_fault(&stage, 0, usize::MAX, AwsFault::Pass).await;
         assert_well(&stage, 0, "clean").await;
         assert!(calls > 20, "{calls}");
         for at in 0..calls {
             let n = at as u32 + 1;
-            life(&stage, n, at, fault.clone()).await;
+            run_with_fault(&stage, n, at, fault.clone()).await;
             assert_well(&stage, n, &format!("{fault:?} at call {at} of {calls}")).await;
         }
         stage.assert_journals().await;

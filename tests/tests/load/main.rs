@@ -20,7 +20,7 @@ fn event(n: usize) -> Value {
 }
 
 /// Returns whether enough events were accepted, and at least three times as many refused.
-fn enough(answers: &LoadResponses) -> bool {
+fn has_enough(answers: &LoadResponses) -> bool {
     let (accepted, refused) = (answers.accepted.len(), answers.refused.len());
     accepted >= 300 && refused >= 3 * accepted
 }
@@ -33,13 +33,13 @@ async fn under_overload_accepted_events_are_served_and_refused_ones_leave_nothin
     server = server.argument("--concurrency").argument("1");
     server.start().await;
     let api = server.api();
-    let answers = LoadSize { clients: 32, batch: 5 }.send(&api, event, enough).await;
+    let answers = LoadSize { clients: 32, batch: 5 }.send_load(&api, event, has_enough).await;
     let (least, most) = answers.waits.expect("some were pushed back");
     assert!(1 <= least && most <= 60, "{least} to {most} s");
 
     // afterwards, the server handles all accepted events and accepts new ones
     let first = answers.accepted.first().expect("some were accepted");
-    api.ended(&api.run_of(&first.1).await).await;
+    api.wait_for_end(&api.run_of(&first.1).await).await;
     for status in ["Scheduled", "Running"] {
         wait_calmly("the end of all runs", async || {
             let (_, page) = api.get(&format!("/v1/runs?status={status}&limit=1")).await;
@@ -48,7 +48,7 @@ async fn under_overload_accepted_events_are_served_and_refused_ones_leave_nothin
         .await;
     }
     let after = api.send(&json!({"name": "test/hello.world", "id": "after"})).await.remove(0);
-    assert_eq!(api.ended(&api.run_of(&after).await).await["status"], "Completed");
+    assert_eq!(api.wait_for_end(&api.run_of(&after).await).await["status"], "Completed");
     if let Some(peak) = peak_memory(server.pid()) {
         assert!(peak < MEMORY, "the server took up {} MiB", peak >> 20);
     }

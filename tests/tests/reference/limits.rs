@@ -18,7 +18,7 @@ struct LimitRow {
 }
 
 /// Returns the rows of the form `| thing | limit | exactly | [`CONSTANT`](file) | past it |`.
-fn rows(page: &MarkdownPage) -> Vec<LimitRow> {
+fn limit_rows(page: &MarkdownPage) -> Vec<LimitRow> {
     let folder = root().join(PAGE);
     let folder = folder.parent().expect("the page lies in a folder");
     let read = |cells: Vec<&str>| {
@@ -35,7 +35,7 @@ fn rows(page: &MarkdownPage) -> Vec<LimitRow> {
 
 /// Returns the value of a constant, whose expression is a sum of products of numbers and other
 /// constants.
-fn value(constant: &str, file: &Path) -> i64 {
+fn constant_value(constant: &str, file: &Path) -> i64 {
     let source = fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     let text = source
         .split_once(&format!("const {constant}: "))
@@ -44,16 +44,17 @@ fn value(constant: &str, file: &Path) -> i64 {
         .0;
     // the value of a duration is its number of seconds
     let text = text.strip_prefix("Duration::from_secs(").and_then(|text| text.strip_suffix(')')).unwrap_or(text);
-    let number = |text: &str| text.replace('_', "").parse().unwrap_or_else(|_| value(text, &root().join(CORE)));
+    let number =
+        |text: &str| text.replace('_', "").parse().unwrap_or_else(|_| constant_value(text, &root().join(CORE)));
     text.split('+').map(|term| term.split('*').map(|factor| number(factor.trim())).product::<i64>()).sum()
 }
 
 #[test]
 fn every_limit_on_the_page_is_that_of_the_code() {
-    let rows = rows(&MarkdownPage::read(PAGE));
+    let rows = limit_rows(&MarkdownPage::read(PAGE));
     assert!(rows.len() > 40, "{} rows", rows.len());
     for LimitRow { exactly, constant, file } in &rows {
-        assert_eq!(*exactly, value(constant, file), "{constant}");
+        assert_eq!(*exactly, constant_value(constant, file), "{constant}");
     }
     let limits = fs::read_to_string(root().join(CORE)).expect("the limits");
     // a string constant is a name, not a limit

@@ -8,7 +8,7 @@ use stepladder_tests::binary::root;
 use crate::pages::{self, MarkdownPage};
 
 /// Returns the targets of the links and images on a page.
-fn targets(page: &MarkdownPage) -> Vec<String> {
+fn link_targets(page: &MarkdownPage) -> Vec<String> {
     let mut found = Vec::new();
     for line in page.prose() {
         // brackets in a code span are no link
@@ -43,7 +43,7 @@ fn anchors(page: &MarkdownPage) -> BTreeSet<String> {
 }
 
 /// Resolves `.` and `..` in a path.
-fn normal(path: &Path) -> PathBuf {
+fn normalize_path(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in path.components() {
         match part {
@@ -62,10 +62,12 @@ fn every_link_leads_to_a_file_and_a_heading_that_exist() {
     let (mut links, mut dead) = (0, Vec::new());
     for page in &pages {
         let folder = page.path.parent().expect("a file lies in a folder");
-        for target in targets(page).iter().filter(|target| !target.contains("://") && !target.starts_with("mailto:")) {
+        for target in
+            link_targets(page).iter().filter(|target| !target.contains("://") && !target.starts_with("mailto:"))
+        {
             links += 1;
             let (file, fragment) = target.split_once('#').map_or((target.as_str(), None), |(f, a)| (f, Some(a)));
-            let file = if file.is_empty() { page.path.clone() } else { normal(&folder.join(file)) };
+            let file = if file.is_empty() { page.path.clone() } else { normalize_path(&folder.join(file)) };
             let has_anchor = |fragment| anchors.get(&*file).is_some_and(|known| known.contains(fragment));
             if !root().join(&file).exists() || fragment.is_some_and(|fragment| !has_anchor(fragment)) {
                 dead.push(format!("{}: {target}", page.path.display()));
@@ -78,7 +80,7 @@ fn every_link_leads_to_a_file_and_a_heading_that_exist() {
 
 #[test]
 fn the_book_has_each_page_once() {
-    let listed: Vec<String> = targets(&MarkdownPage::read("docs/SUMMARY.md"));
+    let listed: Vec<String> = link_targets(&MarkdownPage::read("docs/SUMMARY.md"));
     let mut sorted = listed.clone();
     sorted.sort_unstable();
     let pages = pages::files(&root().join("docs"), "md");

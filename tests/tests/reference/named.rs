@@ -12,7 +12,7 @@ const FOLDERS: [&str; 6] = ["orchestrator/", "functions/", "proof/", "tests/", "
 
 /// Converts a path in a document to the path of the file. A path without one of the [`FOLDERS`] is
 /// below `orchestrator/`.
-fn file(path: &str) -> PathBuf {
+fn repository_file(path: &str) -> PathBuf {
     let is_whole = FOLDERS.iter().any(|folder| path.starts_with(folder));
     if is_whole { root().join(path) } else { root().join("orchestrator").join(path) }
 }
@@ -48,7 +48,7 @@ fn check_tests(path: &str, least: usize) {
     let (mut names, mut source) = (0, String::new());
     for span in page.code_spans() {
         if span.ends_with(".rs") {
-            source = fs::read_to_string(file(span)).unwrap_or_else(|e| panic!("{path} names {span}: {e}"));
+            source = fs::read_to_string(repository_file(span)).unwrap_or_else(|e| panic!("{path} names {span}: {e}"));
         } else if span.matches('_').count() > 2
             && span.chars().all(|c| c.is_ascii_lowercase() || "_0123456789".contains(c))
         {

@@ -59,23 +59,23 @@ impl LoadClients {
         });
         let mut tasks: Vec<_> =
             (0..senders).map(|_| tokio::spawn(send(shared.clone(), pause, chance.fork()))).collect();
-        tasks.push(tokio::spawn(look(shared.clone(), pause, chance.fork())));
+        tasks.push(tokio::spawn(poll_runs(shared.clone(), pause, chance.fork())));
         Self { shared, tasks }
     }
 
     /// Tells the clients the address of the restarted server.
-    pub(crate) fn moved(&self, server: &ServerProcess) {
-        *lock(&self.shared.api) = server.api();
+    pub(crate) fn use_new_server(&self, server: &ServerProcess) {
+        *lock_mutex(&self.shared.api) = server.api();
     }
 
     /// Returns the number of orders that were accepted so far.
-    pub(crate) fn accepted(&self) -> usize {
-        lock(&self.shared.answers).accepted.len()
+    pub(crate) fn accepted_count(&self) -> usize {
+        lock_mutex(&self.shared.answers).accepted.len()
     }
 
     /// Returns the number of requests that were refused so far.
-    pub(crate) fn refused(&self) -> usize {
-        lock(&self.shared.answers).refusals.values().sum()
+    pub(crate) fn refused_count(&self) -> usize {
+        lock_mutex(&self.shared.answers).refusals.values().sum()
     }
 
     /// Stops the clients after their current requests. The server must be running.
@@ -84,7 +84,7 @@ impl LoadClients {
         for task in self.tasks {
             task.await.expect("a client does not panic");
         }
-        let mut answers = lock(&self.shared.answers).clone();
+        let mut answers = lock_mutex(&self.shared.answers).clone();
         answers.sent = self.shared.next.load(Ordering::Relaxed);
         answers
     }
@@ -114,7 +114,7 @@ async fn send(shared: Arc<SharedClientState>, pause: Duration, mut chance: Seede
                     }
                 }
                 Ok(response) => refused(&shared, response).await,
-                Err(_) => lock(&shared.answers).unanswered += 1,
+                Err(_) => lock_mutex(&shared.answers).unanswered += 1,
             }
             tokio::time::sleep(chance.shorter_than(MAX_RETRY_WAIT)).await;
         }
@@ -126,7 +126,7 @@ fn accepted(shared: &SharedClientState, orders: std::ops::Range<u64>, answer: &V
     let ids = answer["ids"].as_array().expect("ids");
     assert_eq!(ids.len() as u64, orders.end - orders.start, "{answer}");
     let ids = ids.iter().map(|id| id.as_str().expect("text").to_owned());
-    lock(&shared.answers).accepted.extend(orders.zip(ids));
+    lock_mutex(&shared.answers).accepted.extend(orders.zip(ids));
 }
 
 /// Checks that a refusal has a message and a `Retry-After`. The events of the request do not count
@@ -139,22 +139,22 @@ async fn refused(shared: &SharedClientState, response: Response) {
     assert!(again.is_some_and(|seconds| seconds.to_str().is_ok_and(|s| s.parse::<u32>().is_ok())), "no Retry-After");
     assert_eq!(answer["ids"], json!([]), "{answer}");
     let sentence = answer["error"].as_str().expect("a sentence").to_owned();
-    *lock(&shared.answers).refusals.entry((status, sentence)).or_default() += 1;
+    *lock_mutex(&shared.answers).refusals.entry((status, sentence)).or_default() += 1;
 }
 
 /// Reads the runs of accepted events at random, and records those that have ended.
-async fn look(shared: Arc<SharedClientState>, pause: Duration, mut chance: SeededRandom) {
+async fn poll_runs(shared: Arc<SharedClientState>, pause: Duration, mut chance: SeededRandom) {
     while !shared.stop.load(Ordering::Relaxed) {
         tokio::time::sleep(chance.shorter_than(pause)).await;
         let event = {
-            let answers = lock(&shared.answers);
+            let answers = lock_mutex(&shared.answers);
             let n = chance.below(answers.accepted.len().max(1) as u64) as usize;
             answers.accepted.values().nth(n).cloned()
         };
         let Some(event) = event else { continue };
         let Ok((200, answer)) = shared.api().try_get(&format!("/v1/events/{event}/runs")).await else { continue };
         let runs = answer["data"].as_array().expect("data");
-        let mut answers = lock(&shared.answers);
+        let mut answers = lock_mutex(&shared.answers);
         for run in runs.iter().filter(|run| !run["ended_at"].is_null()) {
             answers.ended.insert(run["run_id"].as_str().expect("text").to_owned(), run.clone());
         }
@@ -163,10 +163,10 @@ async fn look(shared: Arc<SharedClientState>, pause: Duration, mut chance: Seede
 
 impl SharedClientState {
     fn api(&self) -> ApiClient {
-        lock(&self.api).clone()
+        lock_mutex(&self.api).clone()
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock_mutex<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,7 +8,7 @@ use stepladder_tests::wait_for;
 
 use crate::chance::SeededRandom;
 use crate::clients::LoadClients;
-use crate::kills::{server, settled};
+use crate::kills::{server, settle_and_check};
 use crate::trial;
 use crate::verdict::JournalTotals;
 
@@ -36,7 +36,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 impl DiskRefusal {
-    fn begin(self, disk: &RefusingDisk) {
+    fn begin_refusal(self, disk: &RefusingDisk) {
         match self {
             Self::Full => disk.fill(),
             Self::ReadOnly => disk.make_read_only(),
@@ -44,7 +44,7 @@ impl DiskRefusal {
     }
 
     /// Returns the message that the server logs about the refusal.
-    fn sentence(self) -> &'static str {
+    fn expected_sentence(self) -> &'static str {
         match self {
             Self::Full => "the disk is full; free some space, then work continues without a restart",
             Self::ReadOnly => "the disk cannot be written; check that it works, is not read-only",
@@ -55,20 +55,20 @@ impl DiskRefusal {
 async fn refused_for_a_while(refusal: DiskRefusal) {
     let mut chance = SeededRandom::of_this_run();
     let disk = RefusingDisk::new();
-    let mut server = disk.under(server("step"));
+    let mut server = disk.attach_to(server("step"));
     server.start().await;
     let clients = LoadClients::start(&server, 3, PAUSE, &mut chance);
     for _ in 0..ROUNDS {
-        more(&clients, "accepted", LoadClients::accepted).await;
-        refusal.begin(&disk);
-        more(&clients, "refused", LoadClients::refused).await;
+        wait_for_more(&clients, "accepted", LoadClients::accepted_count).await;
+        refusal.begin_refusal(&disk);
+        wait_for_more(&clients, "refused", LoadClients::refused_count).await;
         disk.accept_writes();
     }
     let relented = Instant::now();
-    more(&clients, "accepted", LoadClients::accepted).await;
-    let (answers, sum) = settled(&mut server, clients).await;
+    wait_for_more(&clients, "accepted", LoadClients::accepted_count).await;
+    let (answers, sum) = settle_and_check(&mut server, clients).await;
     let log = server.log();
-    assert!(log.contains(refusal.sentence()), "{log}");
+    assert!(log.contains(refusal.expected_sentence()), "{log}");
     assert!(!log.contains("panicked at"), "{log}");
     let JournalTotals { runs, interrupted, .. } = sum;
     println!(
@@ -84,34 +84,34 @@ async fn refused_for_a_while(refusal: DiskRefusal) {
 async fn killed_on_a_full_disk() {
     let mut chance = SeededRandom::of_this_run();
     let disk = RefusingDisk::new();
-    let mut server = disk.under(server("budget"));
+    let mut server = disk.attach_to(server("budget"));
     server.start().await;
     let clients = LoadClients::start(&server, 2, PAUSE, &mut chance);
     for _ in 0..ROUNDS {
-        more(&clients, "accepted", LoadClients::accepted).await;
+        wait_for_more(&clients, "accepted", LoadClients::accepted_count).await;
         disk.fill();
-        more(&clients, "refused", LoadClients::refused).await;
+        wait_for_more(&clients, "refused", LoadClients::refused_count).await;
         server.kill().await;
         disk.accept_writes();
         server.start().await;
-        clients.moved(&server);
+        clients.use_new_server(&server);
     }
-    settled(&mut server, clients).await;
+    settle_and_check(&mut server, clients).await;
     server.assert_no_error_logged();
 }
 
 async fn starts_that_end() {
     let disk = RefusingDisk::new();
-    let mut server = disk.under(server("step"));
+    let mut server = disk.attach_to(server("step"));
     for there in [false, true] {
         if there {
             server.start().await;
             server.kill().await;
         }
         for refusal in [DiskRefusal::Full, DiskRefusal::ReadOnly] {
-            refusal.begin(&disk);
+            refusal.begin_refusal(&disk);
             server.launch();
-            let status = server.ended().await;
+            let status = server.wait_for_exit().await;
             let log = server.log();
             println!("{refusal:?}, the file is {}there:\n{log}", if there { "" } else { "not " });
             assert_eq!(status.code(), Some(1), "{log}");
@@ -125,7 +125,7 @@ async fn starts_that_end() {
 }
 
 /// Waits until `count` has grown by [`ANSWERS`].
-async fn more(clients: &LoadClients, what: &str, count: impl Fn(&LoadClients) -> usize) {
+async fn wait_for_more(clients: &LoadClients, what: &str, count: impl Fn(&LoadClients) -> usize) {
     let before = count(clients);
     let told = format!("{ANSWERS} more requests to be {what}");
     wait_for(&told, async || (count(clients) >= before + ANSWERS).then_some(())).await;

@@ -55,14 +55,14 @@ impl StoredRuns {
     }
 
     /// Returns the tickets at the only limit of a function.
-    pub(crate) async fn line(&self, function: &str) -> Vec<Ticket> {
+    pub(crate) async fn wait_queue_of(&self, function: &str) -> Vec<Ticket> {
         let limit = Limit { key: format!("{function}/0").into(), slots: 1 };
         self.file.snapshot(&limit.key, SnapshotParts::first(usize::MAX)).await.expect("a line").first
     }
 }
 
 /// Returns the creation of a run, which is its entry 0.
-pub(crate) fn created(journal: &RunJournal) -> &NewRun {
+pub(crate) fn creation_entry(journal: &RunJournal) -> &NewRun {
     match journal.entries.first().map(|entry| &entry.fact) {
         Some(Fact::RunCreated(created)) => created,
         other => panic!("{} begins with {other:?}", journal.run),
@@ -72,7 +72,7 @@ pub(crate) fn created(journal: &RunJournal) -> &NewRun {
 /// Returns the run from which this run was started: its caller, the failed run that it handles, or
 /// the run that it reruns.
 pub(crate) fn started_by(journal: &RunJournal) -> Option<RunId> {
-    match created(journal).origin {
+    match creation_entry(journal).origin {
         RunOrigin::Event | RunOrigin::Cron => None,
         RunOrigin::Invoke { parent, .. } => Some(parent),
         RunOrigin::Failure { of } | RunOrigin::Rerun { of } => Some(of),
@@ -85,7 +85,7 @@ pub(crate) fn ending(journal: &RunJournal) -> Option<RunOutcome> {
 }
 
 /// Returns the events that the run sent.
-pub(crate) fn sent(journal: &RunJournal) -> Vec<EventId> {
+pub(crate) fn sent_events(journal: &RunJournal) -> Vec<EventId> {
     let ids = journal.entries.iter().filter_map(|entry| match &entry.fact {
         Fact::EventsSent { ids, .. } => Some(ids.clone()),
         _ => None,
@@ -104,5 +104,5 @@ async fn journal(file: &Sqlite, run: RunId) -> RunJournal {
 
 /// Returns whether a run belongs to this function. The name is given without the prefix of the app.
 pub(crate) fn is_of(journal: &RunJournal, function: &str) -> bool {
-    created(journal).function == Arc::from(function)
+    creation_entry(journal).function == Arc::from(function)
 }

@@ -51,10 +51,10 @@ async fn killed_again_and_again(pace: &str) {
             early += 1;
         }
         server.start().await;
-        clients.moved(&server);
+        clients.use_new_server(&server);
     }
     let took = begun.elapsed();
-    let (answers, sum) = settled(&mut server, clients).await;
+    let (answers, sum) = settle_and_check(&mut server, clients).await;
     server.assert_no_error_logged();
     let JournalTotals { runs, entries, interrupted, bodies } = sum;
     println!(
@@ -69,14 +69,17 @@ async fn killed_again_and_again(pace: &str) {
 
 /// Prepares the server with the app and the app's ledger.
 pub(crate) fn server(pace: &str) -> ServerProcess {
-    let server = ServerProcess::of(std::env::current_exe().expect("a program knows its own path"));
+    let server = ServerProcess::for_program(std::env::current_exe().expect("a program knows its own path"));
     let ledger = server.folder().join("ledger");
     let server = server.variable(ledger::LEDGER, ledger.to_str().expect("a path of letters"));
     ["--quiet", "--retry-delay", "20ms", "--pace", pace].into_iter().fold(server, ServerProcess::argument)
 }
 
 /// Stops the clients, waits until all runs have ended, kills the server, and checks the data file.
-pub(crate) async fn settled(server: &mut ServerProcess, clients: LoadClients) -> (ClientResponses, JournalTotals) {
+pub(crate) async fn settle_and_check(
+    server: &mut ServerProcess,
+    clients: LoadClients,
+) -> (ClientResponses, JournalTotals) {
     let answers = clients.stop().await;
     let api = server.api();
     wait_while_bodies_run(&api, &server.folder().join("ledger")).await;
@@ -96,7 +99,7 @@ async fn wait_while_bodies_run(api: &ApiClient, ledger: &Path) {
         // each list is read twice: a run may move from one to the other between the reads
         let mut left = Vec::new();
         for status in ["Running", "Scheduled", "Running", "Scheduled"] {
-            left.extend(live(api, status).await);
+            left.extend(live_runs(api, status).await);
         }
         if left.is_empty() {
             return;
@@ -117,7 +120,7 @@ async fn wait_while_bodies_run(api: &ApiClient, ledger: &Path) {
 }
 
 /// Returns some runs with this status.
-async fn live(api: &ApiClient, status: &str) -> Vec<Value> {
+async fn live_runs(api: &ApiClient, status: &str) -> Vec<Value> {
     let (code, body) = api.get(&format!("/v1/runs?status={status}&limit=3")).await;
     assert_eq!(code, 200, "{body}");
     body["data"].as_array().expect("data").clone()

@@ -43,20 +43,20 @@ impl BodyLedger {
         Self(OpenOptions::new().create(true).append(true).open(path).expect("a file to append to"))
     }
 
-    pub(crate) fn life(&self) {
-        self.add(&format!("life {}", std::process::id()));
+    pub(crate) fn record_server_start(&self) {
+        self.append_line(&format!("life {}", std::process::id()));
     }
 
-    pub(crate) fn begin(&self, run: RunId, step: &str) {
+    pub(crate) fn record_body_start(&self, run: RunId, step: &str) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.add(&format!("begin {run} {step} {}", now.as_millis()));
+        self.append_line(&format!("begin {run} {step} {}", now.as_millis()));
     }
 
-    pub(crate) fn end(&self, run: RunId, step: &str) {
-        self.add(&format!("end {run} {step}"));
+    pub(crate) fn record_body_end(&self, run: RunId, step: &str) {
+        self.append_line(&format!("end {run} {step}"));
     }
 
-    fn add(&self, line: &str) {
+    fn append_line(&self, line: &str) {
         (&self.0).write_all(format!("{line}\n").as_bytes()).expect("a line is appended");
     }
 }

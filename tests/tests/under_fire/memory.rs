@@ -13,7 +13,7 @@ pub(crate) type MemorySample = (u64, u64);
 
 /// Returns what is wrong with the memory during the last two thirds of the runs; `None` if the
 /// memory is steady.
-pub(crate) fn unsteady(samples: &[MemorySample], runs: u64) -> Option<String> {
+pub(crate) fn describe_growth(samples: &[MemorySample], runs: u64) -> Option<String> {
     let level = |part: u64| {
         let within = |ended: u64| (runs * part / PARTS..=runs * (part + 1) / PARTS).contains(&ended);
         median(samples.iter().filter(|(ended, _)| within(*ended)).map(|(_, bytes)| *bytes as i64))
@@ -42,7 +42,7 @@ fn median(values: impl Iterator<Item = i64>) -> Option<i64> {
 pub(crate) fn what_each_run_leaves_is_told_from_a_step() {
     const RUNS: u64 = 36_000;
     let samples = |bytes: fn(u64) -> u64| (0..=RUNS).step_by(100).map(|n| (n, bytes(n))).collect::<Vec<_>>();
-    let judge = |bytes| unsteady(&samples(bytes), RUNS);
+    let judge = |bytes| describe_growth(&samples(bytes), RUNS);
     assert_eq!(judge(|n| 37_000_000 + n.min(10_000) * 3_000), None, "caches that are filled");
     assert_eq!(judge(|n| 66_000_000 + u64::from(n > 28_000) * 10_000_000 + n % 700 * 1_000), None, "one step");
     assert!(judge(|n| 66_000_000 + n * 1_000).is_some(), "a kilobyte a run");

@@ -41,7 +41,7 @@ async fn memory_is_steady_over_many_events() {
     let mut server = server("step");
     server.start().await;
     let api = server.api();
-    let mut ends = RunEndCounter::of(&server.folder().join("ledger"));
+    let mut ends = RunEndCounter::from_ledger(&server.folder().join("ledger"));
     let begun = Instant::now();
     let (mut sent, mut samples) = (0, Vec::new());
     while ends.seen < events {
@@ -50,13 +50,14 @@ async fn memory_is_steady_over_many_events() {
         join_all(requests.collect::<Vec<_>>()).await;
         sent += room * BATCH;
         let before = ends.seen;
-        wait_for("a run to end", async || (ends.look() >= before + BATCH || ends.seen == sent).then_some(())).await;
-        samples.push((ends.seen, resident(&server)));
+        wait_for("a run to end", async || (ends.count_new_ends() >= before + BATCH || ends.seen == sent).then_some(()))
+            .await;
+        samples.push((ends.seen, resident_memory(&server)));
     }
     let took = begun.elapsed();
-    tell(events, took, &samples);
-    check(server, events).await;
-    assert_eq!(memory::unsteady(&samples, events), None);
+    print_samples(events, took, &samples);
+    check_memory(server, events).await;
+    assert_eq!(memory::describe_growth(&samples, events), None);
 }
 
 async fn send(api: &ApiClient, items: std::ops::Range<u64>) {
@@ -74,12 +75,12 @@ struct RunEndCounter {
 }
 
 impl RunEndCounter {
-    fn of(ledger: &Path) -> Self {
+    fn from_ledger(ledger: &Path) -> Self {
         let file = std::fs::File::open(ledger).unwrap_or_else(|error| panic!("{LEDGER}: {error}"));
         Self { lines: BufReader::new(file), line: String::new(), seen: 0 }
     }
 
-    fn look(&mut self) -> u64 {
+    fn count_new_ends(&mut self) -> u64 {
         while self.lines.read_line(&mut self.line).expect("the ledger") > 0 {
             if self.line.ends_with('\n') {
                 self.seen += u64::from(self.line.starts_with("end ") && self.line.ends_with(" pack\n"));
@@ -91,14 +92,14 @@ impl RunEndCounter {
 }
 
 /// Returns the resident memory of the server in bytes.
-fn resident(server: &ServerProcess) -> u64 {
+fn resident_memory(server: &ServerProcess) -> u64 {
     let id = server.id().expect("it runs");
     let Ok(status) = std::fs::read_to_string(format!("/proc/{id}/status")) else { return 0 };
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells it");
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number") * 1024
 }
 
-fn tell(events: u64, took: Duration, samples: &[(u64, u64)]) {
+fn print_samples(events: u64, took: Duration, samples: &[(u64, u64)]) {
     let rate = (events * STEPS) as f64 / took.as_secs_f64();
     println!("{events} events, {events} runs in {took:.1?}: {rate:.0} steps a second; MB of memory at each tenth:");
     let at = |part: u64| samples.iter().find(|(ended, _)| *ended >= events * part / PARTS);
@@ -107,7 +108,7 @@ fn tell(events: u64, took: Duration, samples: &[(u64, u64)]) {
 }
 
 /// Checks that each event has one run, and that the run ended as expected.
-async fn check(mut server: ServerProcess, events: u64) {
+async fn check_memory(mut server: ServerProcess, events: u64) {
     let api = server.api();
     wait_for("the last run to be written down", async || {
         let (_, body) = api.get("/v1/runs?status=Running&limit=1").await;

@@ -10,7 +10,7 @@ use stepladder_proof::RunJournal;
 
 use crate::app;
 use crate::clients::{ClientResponses, name_of};
-use crate::journals::{StoredRuns, created, ending, is_of, sent, started_by};
+use crate::journals::{StoredRuns, creation_entry, ending, is_of, sent_events, started_by};
 use crate::ledger::{LedgerLine, by_step, most_at_once};
 
 /// The numbers of runs, entries, interruptions and bodies in all journals.
@@ -30,10 +30,10 @@ pub(crate) async fn check_orders(
 ) -> JournalTotals {
     let mut wrong = stepladder_proof::check(&stored.journals);
     wrong.extend(stepladder_proof::unfinished(&stored.journals).iter().map(|run| format!("{run} has not ended")));
-    wrong.extend(rows(stored));
-    wrong.extend(orders(stored, answers).await);
-    wrong.extend(told(stored, answers));
-    wrong.extend(executions(&stored.journals, lines));
+    wrong.extend(check_rows(stored));
+    wrong.extend(check_orders_end(stored, answers).await);
+    wrong.extend(check_told(stored, answers));
+    wrong.extend(check_executions(&stored.journals, lines));
     let orders: HashSet<RunId> = stored.journals.iter().filter(|j| is_of(j, "order")).map(|j| j.run).collect();
     let most = most_at_once(lines, |run| orders.contains(&run));
     if most > app::LIMIT {
@@ -41,17 +41,17 @@ pub(crate) async fn check_orders(
     }
     // a worker that enqueued a step and died leaves a ticket, which its unacknowledged wake would
     // remove later
-    let mut line = stored.line("order").await;
+    let mut line = stored.wait_queue_of("order").await;
     line.retain(|ticket| !stored.due.contains(&ticket.run));
     if !line.is_empty() {
         wrong.push(format!("all runs have ended, and these wait for a slot: {line:?}"));
     }
     assert!(wrong.is_empty(), "{} things are wrong:\n{}", wrong.len(), wrong[..wrong.len().min(30)].join("\n"));
-    sum(stored, lines)
+    sum_journals(stored, lines)
 }
 
 /// Computes the totals.
-fn sum(stored: &StoredRuns, lines: &[LedgerLine]) -> JournalTotals {
+fn sum_journals(stored: &StoredRuns, lines: &[LedgerLine]) -> JournalTotals {
     let entries = || stored.journals.iter().flat_map(|journal| &journal.entries);
     JournalTotals {
         runs: stored.journals.len(),
@@ -62,12 +62,12 @@ fn sum(stored: &StoredRuns, lines: &[LedgerLine]) -> JournalTotals {
 }
 
 /// Checks that the row of each run agrees with its journal.
-fn rows(stored: &StoredRuns) -> Vec<String> {
+fn check_rows(stored: &StoredRuns) -> Vec<String> {
     let mut wrong = Vec::new();
     for journal in &stored.journals {
         let row = &stored.rows[&journal.run];
         let end = ending(journal).map(|how| how.status());
-        if row.ended.map(|(_, status)| status) != end || *row.function != *created(journal).function {
+        if row.ended.map(|(_, status)| status) != end || *row.function != *creation_entry(journal).function {
             wrong.push(format!("the listing has {row:?}, the journal ends with {end:?}"));
         }
     }
@@ -76,13 +76,13 @@ fn rows(stored: &StoredRuns) -> Vec<String> {
 
 /// Checks that each accepted order has one run of `order`, one called run, and one sent event with
 /// one run. A failed order also has one run of its failure handler. There must be no other runs.
-async fn orders(stored: &StoredRuns, answers: &ClientResponses) -> Vec<String> {
+async fn check_orders_end(stored: &StoredRuns, answers: &ClientResponses) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut of_event: HashMap<EventId, Vec<&RunJournal>> = HashMap::new();
     let mut of_run: HashMap<RunId, Vec<&RunJournal>> = HashMap::new();
     for journal in &stored.journals {
         match started_by(journal) {
-            None => of_event.entry(created(journal).event.id).or_default().push(journal),
+            None => of_event.entry(creation_entry(journal).event.id).or_default().push(journal),
             Some(run) => of_run.entry(run).or_default().push(journal),
         }
     }
@@ -98,11 +98,13 @@ async fn orders(stored: &StoredRuns, answers: &ClientResponses) -> Vec<String> {
             wrong.push(format!("order {n} was accepted, and started {} runs", started.len()));
             continue;
         };
-        if !is_of(order, "order") || created(order).event.external_id.as_deref() != Some(name_of(*n).as_str()) {
-            wrong.push(format!("order {n} started {:?}", created(order)));
+        if !is_of(order, "order") || creation_entry(order).event.external_id.as_deref() != Some(name_of(*n).as_str()) {
+            wrong.push(format!("order {n} started {:?}", creation_entry(order)));
         }
         let right = match ending(order) {
-            Some(RunOutcome::Completed(output)) => !app::is_doomed(*n) && output.get() == app::total(*n).to_string(),
+            Some(RunOutcome::Completed(output)) => {
+                !app::is_doomed(*n) && output.get() == app::expected_total(*n).to_string()
+            }
             Some(RunOutcome::Failed(failure)) => app::is_doomed(*n) && failure.message.contains("the order is doomed"),
             Some(RunOutcome::Cancelled(_) | RunOutcome::Skipped(_)) | None => false,
         };
@@ -110,13 +112,13 @@ async fn orders(stored: &StoredRuns, answers: &ClientResponses) -> Vec<String> {
             wrong.push(format!("order {n} ended as {:?}", ending(order)));
         }
         let mut followers: Vec<&str> =
-            of_run.get(&order.run).into_iter().flatten().map(|run| &*created(run).function).collect();
+            of_run.get(&order.run).into_iter().flatten().map(|run| &*creation_entry(run).function).collect();
         followers.sort_unstable();
         let due: &[&str] = if app::is_doomed(*n) { &["order/on-failure", "part"] } else { &["part"] };
         if followers != due {
             wrong.push(format!("order {n} led to {followers:?}, not to {due:?}"));
         }
-        let told: Vec<_> = sent(order).iter().map(|id| of_event.get(id).map_or(0, Vec::len)).collect();
+        let told: Vec<_> = sent_events(order).iter().map(|id| of_event.get(id).map_or(0, Vec::len)).collect();
         if told != [1] {
             wrong.push(format!("the event of order {n} started {told:?} runs"));
         }
@@ -129,14 +131,14 @@ async fn orders(stored: &StoredRuns, answers: &ClientResponses) -> Vec<String> {
 }
 
 /// Checks that each end of a run that a client has seen is the end in the run's journal.
-fn told(stored: &StoredRuns, answers: &ClientResponses) -> Vec<String> {
+fn check_told(stored: &StoredRuns, answers: &ClientResponses) -> Vec<String> {
     let journals: HashMap<String, &RunJournal> = stored.journals.iter().map(|j| (j.run.to_string(), j)).collect();
     let mut wrong = Vec::new();
     for (run, shown) in &answers.ended {
         let end = journals.get(run).and_then(|journal| ending(journal));
         let is_true = match &end {
             Some(RunOutcome::Completed(output)) => {
-                shown["status"] == "Completed" && text(&shown["output"]) == output.get()
+                shown["status"] == "Completed" && to_text(&shown["output"]) == output.get()
             }
             Some(how) => shown["status"] == how.status().to_string(),
             None => false,
@@ -148,13 +150,13 @@ fn told(stored: &StoredRuns, answers: &ClientResponses) -> Vec<String> {
     wrong
 }
 
-fn text(value: &Value) -> String {
+fn to_text(value: &Value) -> String {
     value.to_string()
 }
 
 /// Checks the executions of each body: each belongs to an attempt that was started, a step with a
 /// value has at least one, and none comes after the outcome was written.
-fn executions(journals: &[RunJournal], lines: &[LedgerLine]) -> Vec<String> {
+fn check_executions(journals: &[RunJournal], lines: &[LedgerLine]) -> Vec<String> {
     let mut steps: BTreeMap<(RunId, String), StepAttempts> = BTreeMap::new();
     for journal in journals {
         for Entry { at, fact } in &journal.entries {

@@ -7,12 +7,12 @@ use owo_colors::OwoColorize;
 use stepladder_core::Status;
 use stepladder_engine::check::{Divergence, divergence};
 
-use super::journal::{RunFilterArgs, listed};
+use super::journal::{RunFilterArgs, list_run_ids};
 use super::{CommandAccess, ServerArgs};
 use crate::app::App;
 use crate::journals::{self, Journals};
 use crate::terminal::text::one_line;
-use crate::terminal::{CommandResult, StopReason, print, remark};
+use crate::terminal::{CommandResult, StopReason, print, print_remark};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -38,11 +38,11 @@ pub(crate) struct CheckArgs {
 pub(crate) async fn execute(mut app: App, args: CheckArgs) -> CommandResult {
     let compiled = app.compile().map_err(StopReason::problem)?;
     let journals = match &args.against {
-        Some(path) => journals::of_path(path)?,
-        None => of_server(app, &args).await?,
+        Some(path) => journals::read_path(path)?,
+        None => check_server(app, &args).await?,
     };
     if journals.is_empty() {
-        return remark("no such runs");
+        return print_remark("no such runs");
     }
     let mut diverging = 0;
     for (run, entries) in &journals {
@@ -64,7 +64,7 @@ pub(crate) async fn execute(mut app: App, args: CheckArgs) -> CommandResult {
 }
 
 /// Reads the journals of runs from a server. By default, reads those of live runs.
-async fn of_server(app: App, args: &CheckArgs) -> Result<Journals, StopReason> {
+async fn check_server(app: App, args: &CheckArgs) -> Result<Journals, StopReason> {
     let client = args.server.client(app, CommandAccess::Reads).await?;
     let statuses = match args.filter.status {
         Some(status) => vec![status],
@@ -74,11 +74,11 @@ async fn of_server(app: App, args: &CheckArgs) -> Result<Journals, StopReason> {
     for status in statuses {
         let mut filter = args.filter.clone();
         filter.status = Some(status);
-        for run in listed(&client, &filter).await? {
+        for run in list_run_ids(&client, &filter).await? {
             // a run whose status changes in the meantime appears in both listings
             if !journals.contains_key(&run) {
-                let lines = journals::lines(&client, run).await?;
-                journals::read(&mut journals, &format!("the journal of {run}"), &lines.join("\n"))?;
+                let lines = journals::journal_lines(&client, run).await?;
+                journals::read_journals(&mut journals, &format!("the journal of {run}"), &lines.join("\n"))?;
             }
         }
     }

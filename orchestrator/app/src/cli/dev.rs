@@ -21,7 +21,7 @@ use banner::Banner;
 use clap::{Args, ValueEnum};
 use live::LiveLines;
 use stepladder_api::Function;
-use stepladder_api::text::duration;
+use stepladder_api::text::format_duration;
 use stepladder_engine::{Config, Engine, Pace, Workers};
 use stop_requests::StopRequests;
 use tokio::net::TcpListener;
@@ -31,7 +31,7 @@ use crate::app::App;
 use crate::dev_setup::DevSetup;
 use crate::storage::{self, Location, Store};
 use crate::terminal::text::parse_duration;
-use crate::terminal::{CommandResult, StopReason, print, remark};
+use crate::terminal::{CommandResult, StopReason, print, print_remark};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -92,16 +92,17 @@ enum PaceArg {
 }
 
 pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
-    let access = access(&args)?;
+    let access = access_settings(&args)?;
     let mut stop_requests =
         StopRequests::listen().map_err(|e| StopReason::problem(format!("cannot listen for Ctrl-C: {e}")))?;
     let live = (!args.quiet).then(LiveLines::start);
     logs::start(live.clone())?;
-    let listener = listen(&args.host, args.port).await?;
-    let setup = flags::set_up(&mut app).await?;
-    let config = config(&app, &args, &setup);
+    let listener = bind_listener(&args.host, args.port).await?;
+    let setup = flags::run_setup_hook(&mut app).await?;
+    let config = engine_config(&app, &args, &setup);
     let compiled = app.compile().map_err(StopReason::problem)?;
-    let address = address(&args.host, listener.local_addr().map_err(|e| cannot_listen(&args.host, args.port, &e))?);
+    let address =
+        shown_address(&args.host, listener.local_addr().map_err(|e| cannot_listen(&args.host, args.port, &e))?);
     let Store { backend, queues } = tokio::select! {
         opened = storage::open(Location::File(args.db.clone())) => opened.map_err(StopReason::problem)?,
         () = stop_requests.next() => return Err(StopReason::Interrupted),
@@ -129,9 +130,9 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
         // the sender is dropped when the server ends for another reason
         let _ = stopped.wait_for(|stopped| *stopped).await;
     }));
-    let pruning = tokio::spawn(retention::run(backend, engine.clone(), args.keep));
+    let pruning = tokio::spawn(retention::prune_periodically(backend, engine.clone(), args.keep));
     let workers = Workers::start(engine.clone(), args.concurrency.into());
-    let notes = notes(&setup, engine.config());
+    let notes = banner_notes(&setup, engine.config());
     let keyed = !access.event_keys.is_empty();
     print(Banner { address: &address, db: &args.db, functions: &functions, keyed, notes: &notes }.text())?;
     if !setup.events.is_empty() {
@@ -142,14 +143,17 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
         () = stop_requests.next() => {}
         ended = &mut http => return Err(server_ended(ended)),
     }
-    remark(format_args!("stopping: running steps have {} to end (Ctrl-C again stops at once)", duration(GRACE)))?;
+    print_remark(format_args!(
+        "stopping: running steps have {} to end (Ctrl-C again stops at once)",
+        format_duration(GRACE)
+    ))?;
     stop.send_replace(true);
     pruning.abort();
     let done = tokio::select! {
         () = stop_requests.next() => Err(StopReason::Interrupted),
         (in_time, _) = async { tokio::join!(workers.stop(GRACE), tokio::time::timeout(GRACE, &mut http)) } => match in_time {
             true => Ok(()),
-            false => remark("some steps did not end in time; the next start runs them again"),
+            false => print_remark("some steps did not end in time; the next start runs them again"),
         },
     };
     if let Some(live) = live {
@@ -158,7 +162,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     done
 }
 
-fn access(args: &DevArgs) -> Result<AccessSettings, StopReason> {
+fn access_settings(args: &DevArgs) -> Result<AccessSettings, StopReason> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     let mut keys = args.event_keys.clone();
     if let Some(more) = variable("STEPLADDER_EVENT_KEYS") {
@@ -168,10 +172,10 @@ fn access(args: &DevArgs) -> Result<AccessSettings, StopReason> {
             return Err(StopReason::problem("STEPLADDER_EVENT_KEYS has no key; write it like KEY or KEY,OTHER-KEY"));
         }
     }
-    AccessSettings::check(&args.host, keys, variable("STEPLADDER_DASHBOARD_TOKEN"), args.retry_delay.is_some())
+    AccessSettings::check_access(&args.host, keys, variable("STEPLADDER_DASHBOARD_TOKEN"), args.retry_delay.is_some())
 }
 
-fn config(app: &App, args: &DevArgs, setup: &DevSetup) -> Config {
+fn engine_config(app: &App, args: &DevArgs, setup: &DevSetup) -> Config {
     let defaults = Config::default();
     Config {
         pace: match args.pace {
@@ -186,7 +190,7 @@ fn config(app: &App, args: &DevArgs, setup: &DevSetup) -> Config {
     }
 }
 
-async fn listen(host: &str, port: u16) -> Result<TcpListener, StopReason> {
+async fn bind_listener(host: &str, port: u16) -> Result<TcpListener, StopReason> {
     TcpListener::bind((host.trim_matches(['[', ']']), port)).await.map_err(|e| cannot_listen(host, port, &e))
 }
 
@@ -205,17 +209,17 @@ fn cannot_listen(host: &str, port: u16, error: &std::io::Error) -> StopReason {
 }
 
 /// Returns the address to open in a browser.
-fn address(host: &str, bound: SocketAddr) -> String {
+fn shown_address(host: &str, bound: SocketAddr) -> String {
     match host {
         "127.0.0.1" | "localhost" | "::1" | "[::1]" => format!("http://localhost:{}", bound.port()),
         _ => format!("http://{bound}"),
     }
 }
 
-fn notes(setup: &DevSetup, config: &Config) -> Vec<String> {
+fn banner_notes(setup: &DevSetup, config: &Config) -> Vec<String> {
     let mut notes = setup.notes.clone();
     if let Some(wait) = config.retry_delay {
-        notes.push(format!("every retry delay is {}", duration(wait)));
+        notes.push(format!("every retry delay is {}", format_duration(wait)));
     }
     notes
 }

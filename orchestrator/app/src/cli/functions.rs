@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use stepladder_api::text::duration;
+use stepladder_api::text::format_duration;
 use stepladder_api::{Concurrency, DataResponse, Function, LimitScope};
 
 use super::OutputArgs;
@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::client::{self, Client};
 use crate::terminal::table::Table;
 use crate::terminal::text::one_line;
-use crate::terminal::{CommandResult, StopReason, json, print, remark};
+use crate::terminal::{CommandResult, StopReason, json, print, print_remark};
 
 #[derive(Args, Debug)]
 pub(crate) struct FunctionsArgs {
@@ -24,19 +24,19 @@ pub(crate) struct FunctionsArgs {
 
 pub(crate) async fn execute(app: App, args: FunctionsArgs) -> CommandResult {
     let (functions, text) = match args.url.is_some() || client::environment_url().is_some() {
-        true => Client::of(args.url.as_deref())?.functions().await?,
-        false => registered(app)?,
+        true => Client::for_url(args.url.as_deref())?.functions().await?,
+        false => registered_functions(app)?,
     };
     if args.output.json {
         return print(text);
     }
     if functions.is_empty() {
-        return remark("no functions are registered; add one with `App::function`");
+        return print_remark("no functions are registered; add one with `App::function`");
     }
-    print(listing(&functions))
+    print(functions_table(&functions))
 }
 
-fn registered(mut app: App) -> Result<(Vec<Function>, String), StopReason> {
+fn registered_functions(mut app: App) -> Result<(Vec<Function>, String), StopReason> {
     let functions: Vec<Function> = app
         .compile()
         .map_err(StopReason::problem)?
@@ -49,21 +49,21 @@ fn registered(mut app: App) -> Result<(Vec<Function>, String), StopReason> {
 }
 
 /// Returns a table with one function per line.
-pub(crate) fn listing(functions: &[Function]) -> Table {
+pub(crate) fn functions_table(functions: &[Function]) -> Table {
     let mut table = Table::new(["FUNCTION", "TRIGGERS", "RETRIES", "TIMEOUT", "LIMITS"]);
     for function in functions {
         table.row([
             one_line(&function.id, 80),
-            triggers(function),
+            describe_triggers(function),
             function.retries.to_string(),
-            duration(Duration::from_millis(function.timeout_ms)),
-            limits(function),
+            format_duration(Duration::from_millis(function.timeout_ms)),
+            describe_limits(function),
         ]);
     }
     table
 }
 
-fn triggers(function: &Function) -> String {
+fn describe_triggers(function: &Function) -> String {
     let parts: Vec<String> = function
         .triggers
         .iter()
@@ -76,12 +76,13 @@ fn triggers(function: &Function) -> String {
     one_line(&parts.into_iter().chain(ticks).collect::<Vec<_>>().join(", "), 100)
 }
 
-fn limits(function: &Function) -> String {
-    let parts: Vec<String> = function.concurrency.iter().map(limit).chain(function.flow_control.clone()).collect();
+fn describe_limits(function: &Function) -> String {
+    let parts: Vec<String> =
+        function.concurrency.iter().map(describe_limit).chain(function.flow_control.clone()).collect();
     one_line(&parts.join("; "), 160)
 }
 
-fn limit(concurrency: &Concurrency) -> String {
+fn describe_limit(concurrency: &Concurrency) -> String {
     let Concurrency { limit, of, key, shared } = concurrency;
     let of = match of {
         LimitScope::Runs => " runs",
@@ -122,7 +123,7 @@ mod tests {
             on_failure: None,
             paused_since: None,
         };
-        let text = listing(&[function]).to_string();
+        let text = functions_table(&[function]).to_string();
         assert_eq!(
             console::strip_ansi_codes(&text).lines().nth(1),
             Some(

@@ -44,11 +44,11 @@ pub(crate) struct RunFilterArgs {
 pub(crate) async fn execute(app: App, args: JournalArgs) -> CommandResult {
     let client = args.server.client(app, CommandAccess::Reads).await?;
     let runs = match args.runs.is_empty() {
-        true => listed(&client, &args.filter).await?,
+        true => list_run_ids(&client, &args.filter).await?,
         false => args.runs,
     };
     for run in runs {
-        for line in journals::lines(&client, run).await? {
+        for line in journals::journal_lines(&client, run).await? {
             print(line)?;
         }
     }
@@ -56,7 +56,7 @@ pub(crate) async fn execute(app: App, args: JournalArgs) -> CommandResult {
 }
 
 /// Lists the ids of the selected runs, page by page, newest first.
-pub(crate) async fn listed(client: &Client, filter: &RunFilterArgs) -> Result<Vec<RunId>, StopReason> {
+pub(crate) async fn list_run_ids(client: &Client, filter: &RunFilterArgs) -> Result<Vec<RunId>, StopReason> {
     const PAGE: usize = 500;
     let limit = filter.limit as usize;
     let (mut runs, mut cursor) = (Vec::new(), None::<RunId>);

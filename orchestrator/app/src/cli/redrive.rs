@@ -10,8 +10,8 @@ use stepladder_engine::ports::queues::{DeadLetter, DeadLetterContent, DeadLetter
 use super::OutputArgs;
 use crate::client::here;
 use crate::terminal::table::Table;
-use crate::terminal::text::{now, one_line, relative};
-use crate::terminal::{CommandResult, StopReason, json, print, remark};
+use crate::terminal::text::{format_relative_time, now, one_line};
+use crate::terminal::{CommandResult, StopReason, json, print, print_remark};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -75,22 +75,22 @@ pub(crate) async fn execute(args: RedriveArgs) -> CommandResult {
         found.extend(redriven.left.into_iter().map(|letter| (queue, false, letter)));
     }
     if args.output.json {
-        let lines: Vec<DeadLetterLine<'_>> = found.iter().map(line).collect();
+        let lines: Vec<DeadLetterLine<'_>> = found.iter().map(dead_letter_line).collect();
         return print(json(&DataResponse { data: lines })?);
     }
     if found.is_empty() {
-        return remark("no dead letters");
+        return print_remark("no dead letters");
     }
-    print(listing(&found, now()))?;
+    print(dead_letters_table(&found, now()))?;
     let left = found.len() - moved;
     match (args.look, left) {
-        (true, _) => remark(format_args!("{left} found; run it without --look to move them back")),
-        (false, 0) => remark(format_args!("{moved} moved back")),
-        (false, _) => remark(format_args!("{moved} moved back, {left} left because they are unreadable")),
+        (true, _) => print_remark(format_args!("{left} found; run it without --look to move them back")),
+        (false, 0) => print_remark(format_args!("{moved} moved back")),
+        (false, _) => print_remark(format_args!("{moved} moved back, {left} left because they are unreadable")),
     }
 }
 
-fn line<'a>((queue, moved, letter): &'a (&'static str, bool, DeadLetter)) -> DeadLetterLine<'a> {
+fn dead_letter_line<'a>((queue, moved, letter): &'a (&'static str, bool, DeadLetter)) -> DeadLetterLine<'a> {
     let mut line = DeadLetterLine {
         queue,
         moved: *moved,
@@ -112,7 +112,7 @@ fn line<'a>((queue, moved, letter): &'a (&'static str, bool, DeadLetter)) -> Dea
     line
 }
 
-fn listing(found: &[(&'static str, bool, DeadLetter)], now: Timestamp) -> Table {
+fn dead_letters_table(found: &[(&'static str, bool, DeadLetter)], now: Timestamp) -> Table {
     let mut table = Table::new(["QUEUE", "WHAT", "SENT", ""]);
     for (queue, moved, letter) in found {
         let what = match &letter.content {
@@ -123,7 +123,7 @@ fn listing(found: &[(&'static str, bool, DeadLetter)], now: Timestamp) -> Table 
         table.row([
             (*queue).to_owned(),
             one_line(&what, 100),
-            letter.sent_at.map(|at| relative(at, now)).unwrap_or_default(),
+            letter.sent_at.map(|at| format_relative_time(at, now)).unwrap_or_default(),
             if *moved { "moved back".green().to_string() } else { "left".dimmed().to_string() },
         ]);
     }
@@ -145,12 +145,12 @@ mod tests {
             ("events", true, letter(DeadLetterContent::Events(vec!["a/b".into(), "c".into()]))),
             ("events", false, letter(DeadLetterContent::Unreadable("<xml>\n".into()))),
         ];
-        let text = listing(&found, Timestamp::from_millis(1_767_225_660_000)).to_string();
+        let text = dead_letters_table(&found, Timestamp::from_millis(1_767_225_660_000)).to_string();
         let plain: Vec<_> = console::strip_ansi_codes(&text).lines().skip(1).map(str::to_owned).collect();
         assert!(plain[0].starts_with("steps   wake of run 01KAVZ9Y3M0000000000000001 (Next)"), "{plain:?}");
         assert!(plain[1].contains("event a/b, c") && plain[1].contains("1 m ago"), "{plain:?}");
         assert!(plain[2].contains("unreadable: <xml>") && plain[2].ends_with("left"), "{plain:?}");
-        let json = serde_json::to_value(line(&found[0])).unwrap();
+        let json = serde_json::to_value(dead_letter_line(&found[0])).unwrap();
         assert_eq!(
             (json["cause"].as_str(), json["moved"].as_bool(), json.get("events")),
             (Some("Next"), Some(true), None)

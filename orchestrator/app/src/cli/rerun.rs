@@ -57,5 +57,5 @@ pub(crate) async fn execute(app: App, args: RerunArgs) -> CommandResult {
     if !args.output.json {
         print(format_args!("run {} reruns {}", again.run_id, run))?;
     }
-    if args.wait { follow::to_the_end(&client, &[again.run_id], args.output.json).await } else { Ok(()) }
+    if args.wait { follow::follow_to_the_end(&client, &[again.run_id], args.output.json).await } else { Ok(()) }
 }

@@ -4,14 +4,14 @@ use std::fmt::Write;
 
 use clap::Args;
 use owo_colors::OwoColorize;
-use stepladder_api::text::{clock, duration, usage};
+use stepladder_api::text::{format_duration, format_time_of_day, format_usage};
 use stepladder_api::{Attempt, Failure, LogLevel, LogLine, RunDetail, RunOrigin};
 use stepladder_core::Timestamp;
 
 use super::{CommandAccess, OutputArgs, RunIdArg, ServerArgs};
 use crate::app::App;
 use crate::terminal::table::Table;
-use crate::terminal::text::{now, one_line, pretty_json, relative};
+use crate::terminal::text::{format_relative_time, now, one_line, pretty_json};
 use crate::terminal::{CommandResult, print, status, step_status};
 
 #[derive(Args, Debug)]
@@ -46,19 +46,19 @@ fn describe(run: &RunDetail, now: Timestamp) -> String {
     if let Some(version) = &run.version {
         add("version", one_line(version, 80));
     }
-    add("created", format!("{} ({})", run.created_at, relative(run.created_at.0, now)));
+    add("created", format!("{} ({})", run.created_at, format_relative_time(run.created_at.0, now)));
     match run.ended_at {
-        Some(end) => add("took", duration(end.0.since(run.created_at.0))),
-        None => add("for", duration(now.since(run.created_at.0))),
+        Some(end) => add("took", format_duration(end.0.since(run.created_at.0))),
+        None => add("for", format_duration(now.since(run.created_at.0))),
     }
     if let Some(waiting) = &run.waiting {
         add("waiting", one_line(waiting, 200));
     }
     if !run.steps.is_empty() {
-        let _ = writeln!(out, "\n{}", steps(run, now));
+        let _ = writeln!(out, "\n{}", steps_table(run, now));
     }
     if !run.logs.is_empty() {
-        let _ = writeln!(out, "\n{}\n{}", "log".dimmed(), lines(&run.logs));
+        let _ = writeln!(out, "\n{}\n{}", "log".dimmed(), format_log_lines(&run.logs));
     }
     for failed in &run.handler_errors {
         let _ = writeln!(out, "\n{} at {}\n{}", "the handler failed".yellow(), failed.at, failure_text(&failed.error));
@@ -72,13 +72,13 @@ fn describe(run: &RunDetail, now: Timestamp) -> String {
     out
 }
 
-fn steps(run: &RunDetail, now: Timestamp) -> Table {
+fn steps_table(run: &RunDetail, now: Timestamp) -> Table {
     let mut table = Table::new(["STEP", "KIND", "STATUS", "ATTEMPTS", "TOOK", ""]);
     for step in &run.steps {
         let remark = match (step.child, step.due) {
             (Some(child), _) => format!("run {child}"),
             // the due time of a run that has ended has no meaning
-            (None, Some(due)) if !run.status.is_end() => relative(due.0, now),
+            (None, Some(due)) if !run.status.is_end() => format_relative_time(due.0, now),
             (None, Some(_) | None) => String::new(),
         };
         table.row([
@@ -86,7 +86,7 @@ fn steps(run: &RunDetail, now: Timestamp) -> Table {
             step.kind.to_string(),
             step_status(step.status),
             if step.attempts.is_empty() { String::new() } else { step.attempts.len().to_string() },
-            step.ended_at.map(|end| duration(end.0.since(step.started_at.0))).unwrap_or_default(),
+            step.ended_at.map(|end| format_duration(end.0.since(step.started_at.0))).unwrap_or_default(),
             remark,
         ]);
         if let Some(awaits) = step.awaits.as_ref().filter(|_| !run.status.is_end()) {
@@ -96,7 +96,7 @@ fn steps(run: &RunDetail, now: Timestamp) -> Table {
             table.note(format!("stepladder signal {}", one_line(token, usize::MAX)));
         }
         step.attempts.iter().filter_map(attempt_problem).for_each(|note| table.note(note));
-        step.usage.iter().for_each(|used| table.note(usage(&one_line(&used.model, 80), used)));
+        step.usage.iter().for_each(|used| table.note(format_usage(&one_line(&used.model, 80), used)));
         if let Some(error) = step.error.as_ref().filter(|_| step.attempts.is_empty()) {
             table.note(one_line(&error.message, 200).red().to_string());
         }
@@ -105,7 +105,7 @@ fn steps(run: &RunDetail, now: Timestamp) -> Table {
 }
 
 /// Formats a log, with one line of the terminal for each log line.
-fn lines(logs: &[LogLine]) -> String {
+fn format_log_lines(logs: &[LogLine]) -> String {
     let line = |log: &LogLine| {
         let level = match log.level {
             LogLevel::Warn => "warn ".yellow().to_string(),
@@ -116,7 +116,7 @@ fn lines(logs: &[LogLine]) -> String {
         let fields = log.fields.as_ref().map(|fields| format!(" {}", one_line(fields.get(), 300).dimmed()));
         format!(
             "  {} {level}{step} {}{}",
-            clock(log.at.0).dimmed(),
+            format_time_of_day(log.at.0).dimmed(),
             one_line(&log.message, 500),
             fields.unwrap_or_default()
         )
@@ -126,7 +126,7 @@ fn lines(logs: &[LogLine]) -> String {
 
 /// Returns a line that says why an attempt did not succeed; `None` if it succeeded.
 pub(crate) fn attempt_problem(attempt: &Attempt) -> Option<String> {
-    let after = attempt.ended_at.map(|end| duration(end.0.since(attempt.started_at.0))).unwrap_or_default();
+    let after = attempt.ended_at.map(|end| format_duration(end.0.since(attempt.started_at.0))).unwrap_or_default();
     let number = attempt.attempt;
     match &attempt.error {
         Some(error) => Some(format!("attempt {number} failed after {after}: {}", one_line(&error.message, 300).red())),

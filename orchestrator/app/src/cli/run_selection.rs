@@ -10,7 +10,7 @@ use stepladder_core::{RunId, Status};
 use super::{parse_run_id, parse_status};
 use crate::client::Client;
 use crate::terminal::text::parse_duration;
-use crate::terminal::{StopReason, is_watched, remark};
+use crate::terminal::{StopReason, is_watched, print_remark};
 
 /// The number of runs in one request. A small number keeps each request short, even if many runs
 /// are selected.
@@ -102,14 +102,14 @@ impl RunSelectionArgs {
         loop {
             let mut query = query.clone();
             query.extend(cursor.map(|cursor| ("cursor", cursor.to_string())));
-            let page = client.bulk(verb, &query, body).await?;
+            let page = client.change_in_bulk(verb, &query, body).await?;
             done.extend(page.data.iter().map(|run| run.run_id));
             cursor = page.cursor;
             if cursor.is_none() {
                 return Ok(done);
             }
             if is_watched() {
-                remark(format_args!("{} so far…", done.len()))?;
+                print_remark(format_args!("{} so far…", done.len()))?;
             }
         }
     }

@@ -4,15 +4,15 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use owo_colors::OwoColorize;
 use stepladder_api::Run;
-use stepladder_api::text::duration;
+use stepladder_api::text::format_duration;
 use stepladder_core::{Status, Timestamp};
 
 use super::run_selection::TimeSpanArgs;
 use super::{CommandAccess, OutputArgs, ServerArgs, parse_status};
 use crate::app::App;
 use crate::terminal::table::Table;
-use crate::terminal::text::{now, one_line, relative};
-use crate::terminal::{CommandResult, print, remark, status};
+use crate::terminal::text::{format_relative_time, now, one_line};
+use crate::terminal::{CommandResult, print, print_remark, status};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -53,25 +53,25 @@ pub(crate) async fn execute(app: App, args: RunsArgs) -> CommandResult {
         return print(json);
     }
     if page.data.is_empty() {
-        return remark("no runs match; `stepladder send NAME` starts some");
+        return print_remark("no runs match; `stepladder send NAME` starts some");
     }
-    print(listing(&page.data, now()))?;
+    print(runs_table(&page.data, now()))?;
     match page.cursor {
-        Some(cursor) => remark(format_args!("older runs: --cursor {cursor}").dimmed()),
+        Some(cursor) => print_remark(format_args!("older runs: --cursor {cursor}").dimmed()),
         None => Ok(()),
     }
 }
 
-fn listing(runs: &[Run], now: Timestamp) -> Table {
+fn runs_table(runs: &[Run], now: Timestamp) -> Table {
     let mut table = Table::new(["RUN", "FUNCTION", "STATUS", "CREATED", "TOOK", ""]);
     for run in runs {
-        let took = run.ended_at.map(|end| duration(end.0.since(run.created_at.0))).unwrap_or_default();
+        let took = run.ended_at.map(|end| format_duration(end.0.since(run.created_at.0))).unwrap_or_default();
         let error = run.error.as_ref().map(|error| one_line(&error.message, 60).dimmed().to_string());
         table.row([
             run.run_id.to_string(),
             one_line(&run.function_id, 60),
             status(run.status),
-            relative(run.created_at.0, now),
+            format_relative_time(run.created_at.0, now),
             took,
             error.unwrap_or_default(),
         ]);
@@ -91,7 +91,7 @@ mod tests {
                 "ended_at":"2026-01-01T00:00:01.5Z","output":null,"error":{"message":"no\nway"},"new":1}"#,
         )
         .unwrap();
-        let text = listing(&[run], Timestamp::from_millis(1_767_225_660_000)).to_string();
+        let text = runs_table(&[run], Timestamp::from_millis(1_767_225_660_000)).to_string();
         let plain = console::strip_ansi_codes(&text);
         assert_eq!(plain.lines().nth(1), Some("01KAVZ9Y3M0000000000000001  hello     Failed  1 m ago  1.5 s  no way"));
     }

@@ -50,7 +50,7 @@ pub(crate) async fn execute(app: App, args: SendArgs) -> CommandResult {
     let event = NewEvent { name: args.name, data, id: args.id };
     let body = json(&event)?;
     let client = args.server.client(app, CommandAccess::Writes).await?;
-    let key = key(args.key)?;
+    let key = event_key(args.key)?;
     let (sent, text) = retry_while_overloaded(async || client.send(&key, body.clone()).await).await?;
     let Some(id) = sent.ids.first().map(ToString::to_string) else {
         return Err(StopReason::problem("the server accepted the event but gave it no id"));
@@ -72,11 +72,11 @@ pub(crate) async fn execute(app: App, args: SendArgs) -> CommandResult {
         )));
     }
     let runs: Vec<_> = runs.iter().map(|run| run.run_id).collect();
-    follow::to_the_end(&client, &runs, args.output.json).await
+    follow::follow_to_the_end(&client, &runs, args.output.json).await
 }
 
 /// Returns the event key to send. If the server has no keys, it accepts any key.
-fn key(given: Option<String>) -> Result<String, StopReason> {
+fn event_key(given: Option<String>) -> Result<String, StopReason> {
     let configured = || std::env::var("STEPLADDER_EVENT_KEYS").ok();
     match given.map(|key| key.trim().to_owned()) {
         Some(key) if key.is_empty() => Err(StopReason::problem("--key is blank; give the event key, or leave it out")),
@@ -135,7 +135,7 @@ fn read_limited(from: impl Read) -> std::io::Result<String> {
 mod tests {
     use super::*;
 
-    fn refused(given: &str) -> String {
+    fn refusal_sentence(given: &str) -> String {
         match read_data("DATA", given) {
             Err(StopReason::Problem(sentence)) => sentence,
             other => panic!("{other:?}"),
@@ -161,9 +161,9 @@ mod tests {
 
     #[test]
     fn a_blank_key_is_refused() {
-        assert_eq!(key(Some(" k\n".into())).unwrap(), "k");
+        assert_eq!(event_key(Some(" k\n".into())).unwrap(), "k");
         assert!(
-            matches!(key(Some(" ".into())), Err(StopReason::Problem(sentence)) if sentence.contains("--key is blank"))
+            matches!(event_key(Some(" ".into())), Err(StopReason::Problem(sentence)) if sentence.contains("--key is blank"))
         );
     }
 
@@ -175,9 +175,9 @@ mod tests {
 
     #[test]
     fn data_that_is_no_object_is_refused_with_a_hint() {
-        assert!(refused("{clientId: 1}").contains("quote it for the shell"));
-        assert_eq!(refused("[1]"), "DATA must be a JSON object");
-        assert!(refused("@/no/such/file").contains("`/no/such/file` cannot be read"));
+        assert!(refusal_sentence("{clientId: 1}").contains("quote it for the shell"));
+        assert_eq!(refusal_sentence("[1]"), "DATA must be a JSON object");
+        assert!(refusal_sentence("@/no/such/file").contains("`/no/such/file` cannot be read"));
     }
 
     #[test]
@@ -191,6 +191,6 @@ mod tests {
 
     #[test]
     fn a_given_key_overrides_the_configured_ones() {
-        assert_eq!(key(Some("k".into())).unwrap(), "k");
+        assert_eq!(event_key(Some("k".into())).unwrap(), "k");
     }
 }

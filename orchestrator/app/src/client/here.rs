@@ -39,7 +39,7 @@ impl Client {
     ///
     /// # Errors
     /// The table cannot be read, or does not contain the addresses of its queues.
-    pub(crate) async fn of_table(mut app: App, table: &str, writes: bool) -> Result<Self, StopReason> {
+    pub(crate) async fn without_server(mut app: App, table: &str, writes: bool) -> Result<Self, StopReason> {
         let Store { backend, queues } = open(table).await?;
         if writes && queues.is_none() {
             return Err(queues_unknown(table));

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use stepladder_api::text::duration;
+use stepladder_api::text::format_duration;
 
 use super::ClientError;
-use crate::terminal::{StopReason, remark};
+use crate::terminal::{StopReason, print_remark};
 
 /// The maximum total of all waits.
 const MAX_WAIT: Duration = Duration::from_secs(120);
@@ -22,10 +22,10 @@ const MIN_WAIT: Duration = Duration::from_secs(1);
 pub(crate) async fn retry_while_overloaded<T>(
     send: impl AsyncFnMut() -> Result<T, ClientError>,
 ) -> Result<T, StopReason> {
-    within(MAX_WAIT, send, tokio::time::sleep).await
+    retry_within(MAX_WAIT, send, tokio::time::sleep).await
 }
 
-async fn within<T>(
+async fn retry_within<T>(
     limit: Duration,
     mut send: impl AsyncFnMut() -> Result<T, ClientError>,
     mut sleep: impl AsyncFnMut(Duration),
@@ -39,10 +39,10 @@ async fn within<T>(
         if waited + after > limit {
             return Err(StopReason::problem(format!(
                 "the server is overloaded: {message} (waited for {}); try again later",
-                duration(waited)
+                format_duration(waited)
             )));
         }
-        remark(format_args!("the server is overloaded: {message}; retrying in {}", duration(after)))?;
+        print_remark(format_args!("the server is overloaded: {message}; retrying in {}", format_duration(after)))?;
         sleep(after).await;
         waited += after;
     }
@@ -64,26 +64,26 @@ mod tests {
 
     /// Sends a request to a server that refuses the first `pushes` attempts with this
     /// `Retry-After`. All retries together may take 10 seconds.
-    async fn send(pushes: usize, after: Duration) -> RepeatedOutcome {
+    async fn send_with_refusals(pushes: usize, after: Duration) -> RepeatedOutcome {
         let (mut times, mut waited) = (0, 0);
         let ask = async || {
             times += 1;
             if times > pushes { Ok("done") } else { Err(ClientError::PushedBack { message: "full".into(), after }) }
         };
-        let answer = within(Duration::from_secs(10), ask, async |wait| waited += wait.as_secs()).await;
+        let answer = retry_within(Duration::from_secs(10), ask, async |wait| waited += wait.as_secs()).await;
         RepeatedOutcome { times, waited, answer }
     }
 
     #[tokio::test]
     async fn a_request_is_retried_when_the_server_says_until_there_is_room() {
-        let outcome = send(3, Duration::from_secs(2)).await;
+        let outcome = send_with_refusals(3, Duration::from_secs(2)).await;
         assert!(matches!(outcome, RepeatedOutcome { times: 4, waited: 6, answer: Ok("done") }));
     }
 
     #[tokio::test]
     async fn retries_end_with_a_sentence() {
         for (after, most) in [(NOW, 10), (Duration::from_secs(4), 8), (Duration::from_secs(11), 0)] {
-            let RepeatedOutcome { times, waited, answer } = send(1_000, after).await;
+            let RepeatedOutcome { times, waited, answer } = send_with_refusals(1_000, after).await;
             let Err(StopReason::Problem(sentence)) = answer else { panic!("there was no room") };
             assert!(sentence.contains("full") && sentence.contains("try again later"), "{sentence}");
             assert_eq!(waited, most, "after {times} times");
@@ -97,7 +97,7 @@ mod tests {
             times += 1;
             Err(ClientError::Unreachable("there".into()))
         };
-        assert!(within(MAX_WAIT, ask, async |_| panic!("it waits")).await.is_err());
+        assert!(retry_within(MAX_WAIT, ask, async |_| panic!("it waits")).await.is_err());
         assert_eq!(times, 1);
     }
 }

@@ -14,7 +14,7 @@ use super::*;
 type ReceivedRequests = Arc<Mutex<Vec<(Method, String, String)>>>;
 
 /// Starts a server that gives the same response to every request.
-async fn server(status: u16, body: &'static str) -> (Client, ReceivedRequests) {
+async fn start_server(status: u16, body: &'static str) -> (Client, ReceivedRequests) {
     let requests = ReceivedRequests::default();
     let answer = move |State(requests): State<ReceivedRequests>, method: Method, uri: Uri, body_in: Bytes| async move {
         let body_in = String::from_utf8_lossy(&body_in).into_owned();
@@ -28,13 +28,13 @@ async fn server(status: u16, body: &'static str) -> (Client, ReceivedRequests) {
     (Client::new(&url, ServerToken::default()).unwrap(), requests)
 }
 
-fn id() -> RunId {
+fn run_id() -> RunId {
     "01KAVZ9Y3M0000000000000001".parse().unwrap()
 }
 
 #[tokio::test]
 async fn an_event_is_posted_under_its_key() {
-    let (client, requests) = server(200, r#"{"ids":["01KAVZ9Y3M0000000000000001"],"status":200}"#).await;
+    let (client, requests) = start_server(200, r#"{"ids":["01KAVZ9Y3M0000000000000001"],"status":200}"#).await;
     let (sent, json) = client.send("a/b c", r#"{"name":"x"}"#.into()).await.unwrap();
     assert_eq!(sent.ids.len(), 1);
     assert!(json.contains("\"status\":200"));
@@ -43,16 +43,16 @@ async fn an_event_is_posted_under_its_key() {
 
 #[tokio::test]
 async fn a_rerun_sends_only_what_is_given() {
-    let (client, requests) = server(201, r#"{"data":{"run_id":"01KAVZ9Y3M0000000000000002"}}"#).await;
-    client.rerun(id(), &RerunRequest::default()).await.unwrap();
-    client.rerun(id(), &RerunRequest { from_step: Some("s".into()), input: None }).await.unwrap();
+    let (client, requests) = start_server(201, r#"{"data":{"run_id":"01KAVZ9Y3M0000000000000002"}}"#).await;
+    client.rerun(run_id(), &RerunRequest::default()).await.unwrap();
+    client.rerun(run_id(), &RerunRequest { from_step: Some("s".into()), input: None }).await.unwrap();
     let bodies: Vec<String> = requests.lock().unwrap().iter().map(|(_, _, body)| body.clone()).collect();
     assert_eq!(bodies, ["{}", r#"{"from_step":"s"}"#]);
 }
 
 #[tokio::test]
 async fn a_listing_passes_its_filters_on() {
-    let (client, requests) = server(200, r#"{"data":[],"cursor":null}"#).await;
+    let (client, requests) = start_server(200, r#"{"data":[],"cursor":null}"#).await;
     let (page, _) = client.runs(&[("status", "Failed".into()), ("function", "a&b".into())]).await.unwrap();
     assert!(page.data.is_empty() && page.cursor.is_none());
     assert_eq!(requests.lock().unwrap()[0].1, "/v1/runs?status=Failed&function=a%26b");
@@ -60,8 +60,8 @@ async fn a_listing_passes_its_filters_on() {
 
 #[tokio::test]
 async fn the_sentence_of_the_server_is_shown() {
-    let (client, _) = server(404, r#"{"error":"there is no run 01"}"#).await;
-    assert_eq!(client.run(id()).await.unwrap_err().to_string(), "there is no run 01");
+    let (client, _) = start_server(404, r#"{"error":"there is no run 01"}"#).await;
+    assert_eq!(client.run(run_id()).await.unwrap_err().to_string(), "there is no run 01");
 }
 
 #[test]
@@ -72,25 +72,25 @@ fn the_retry_delay_is_that_of_the_server() {
 }
 
 #[tokio::test]
-async fn an_overloaded_server_is_told_from_one_that_refuses() {
-    let (client, _) = server(429, r#"{"ids":[],"status":429,"error":"full"}"#).await;
+async fn an_overload_is_distinguished_from_a_refusal() {
+    let (client, _) = start_server(429, r#"{"ids":[],"status":429,"error":"full"}"#).await;
     let pushed_back = client.send("k", "{}".into()).await.unwrap_err();
     assert!(matches!(&pushed_back, ClientError::PushedBack { message, .. } if message == "full"), "{pushed_back:?}");
 }
 
 #[tokio::test]
 async fn a_missing_token_is_named() {
-    let (client, _) = server(401, r#"{"error":"who are you?"}"#).await;
+    let (client, _) = start_server(401, r#"{"error":"who are you?"}"#).await;
     let error = client.functions().await.unwrap_err().to_string();
     assert!(error.starts_with("who are you?") && error.contains("STEPLADDER_DASHBOARD_TOKEN"), "{error}");
 }
 
 #[tokio::test]
 async fn a_foreign_server_is_recognized() {
-    let (client, _) = server(404, "<html>").await;
-    let error = client.cancel(id()).await.unwrap_err().to_string();
+    let (client, _) = start_server(404, "<html>").await;
+    let error = client.cancel(run_id()).await.unwrap_err().to_string();
     assert!(error.contains("does not look like a Stepladder server (HTTP 404)"), "{error}");
-    let (client, _) = server(200, "{}").await;
+    let (client, _) = start_server(200, "{}").await;
     assert!(matches!(client.functions().await, Err(ClientError::Foreign { .. })));
 }
 
@@ -105,8 +105,8 @@ async fn an_unreachable_server_is_reported_with_a_hint() {
 }
 
 #[tokio::test]
-async fn a_part_that_no_path_can_hold_is_not_sent() {
-    let (client, requests) = server(200, "{}").await;
+async fn an_id_that_a_url_path_cannot_contain_is_not_sent() {
+    let (client, requests) = start_server(200, "{}").await;
     for part in ["", ".", ".."] {
         for error in [
             client.pause(part).await.unwrap_err(),
@@ -122,8 +122,8 @@ async fn a_part_that_no_path_can_hold_is_not_sent() {
 }
 
 #[tokio::test]
-async fn ids_of_any_letters_are_one_part_of_the_path() {
-    let (client, requests) = server(200, r#"{"data":{"function_id":"f","paused_since":null}}"#).await;
+async fn any_id_is_one_segment_of_the_path() {
+    let (client, requests) = start_server(200, r#"{"data":{"function_id":"f","paused_since":null}}"#).await;
     for id in ["a/b", "...", "%2e%2e", "a?b#c", "é \\;:@", " a ", "🦀"] {
         client.pause(id).await.unwrap();
     }
@@ -135,7 +135,7 @@ async fn ids_of_any_letters_are_one_part_of_the_path() {
 
 /// Starts a server that requires this token. Returns the server's address, and the requests that it
 /// receives: the path of each, and the token that was sent.
-async fn guarded(token: &'static str) -> (String, Arc<Mutex<Vec<(String, Option<String>)>>>) {
+async fn start_guarded_server(token: &'static str) -> (String, Arc<Mutex<Vec<(String, Option<String>)>>>) {
     let requests = Arc::<Mutex<Vec<_>>>::default();
     let answer = move |State(requests): State<Arc<Mutex<Vec<_>>>>, headers: axum::http::HeaderMap, uri: Uri| async move {
         let came = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
@@ -155,30 +155,31 @@ async fn guarded(token: &'static str) -> (String, Arc<Mutex<Vec<(String, Option<
 
 #[tokio::test]
 async fn the_token_goes_to_a_server_that_asks_for_it() {
-    let (url, requests) = guarded("sesame").await;
-    let client = Client::new(&url, ServerToken::of(Some("sesame".into()), None, None)).unwrap();
+    let (url, requests) = start_guarded_server("sesame").await;
+    let client = Client::new(&url, ServerToken::for_server(Some("sesame".into()), None, None)).unwrap();
     client.functions().await.unwrap();
     client.functions().await.unwrap();
     let came: Vec<bool> = requests.lock().unwrap().drain(..).map(|(_, came)| came.is_some()).collect();
     assert_eq!(came, [false, true, true], "it is sent at once after the first request");
 
-    let (client, open) = server(200, r#"{"data":[]}"#).await;
-    let client = Client { token: ServerToken::of(Some("sesame".into()), None, None), ..client };
+    let (client, open) = start_server(200, r#"{"data":[]}"#).await;
+    let client = Client { token: ServerToken::for_server(Some("sesame".into()), None, None), ..client };
     client.functions().await.unwrap();
     assert_eq!(open.lock().unwrap().len(), 1, "the request was not repeated");
 }
 
 #[tokio::test]
 async fn the_token_goes_neither_to_events_and_signals_nor_to_another_server() {
-    let (url, requests) = guarded("sesame").await;
-    let client = Client::new(&url, ServerToken::of(Some("sesame".into()), None, None)).unwrap();
+    let (url, requests) = start_guarded_server("sesame").await;
+    let client = Client::new(&url, ServerToken::for_server(Some("sesame".into()), None, None)).unwrap();
     for refused in [client.send("k", "{}".into()).await.unwrap_err(), client.signal("s", "1".into()).await.unwrap_err()]
     {
         assert_eq!(refused.to_string(), "who are you?", "the token is of no use there");
     }
     let without = Client::new(&url, ServerToken::default()).unwrap().send("k", "{}".into()).await.unwrap_err();
     assert_eq!(without.to_string(), "who are you?", "nor is the hint to set one");
-    let other = Client::new(&url, ServerToken::of(Some("sesame".into()), Some(&url), Some("https://steps.example")));
+    let other =
+        Client::new(&url, ServerToken::for_server(Some("sesame".into()), Some(&url), Some("https://steps.example")));
     let refused = other.unwrap().functions().await.unwrap_err().to_string();
     assert!(refused.contains("STEPLADDER_URL"), "{refused}");
     assert!(requests.lock().unwrap().iter().all(|(_, came)| came.is_none()), "the token was sent");
@@ -186,12 +187,12 @@ async fn the_token_goes_neither_to_events_and_signals_nor_to_another_server() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let (away, requests) = guarded("sesame").await;
+    let (away, requests) = start_guarded_server("sesame").await;
     let elsewhere = Router::new().fallback(async move || axum::response::Redirect::permanent(&away));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://ada:secret@{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, elsewhere).await });
-    let client = Client::new(&url, ServerToken::of(Some("sesame".into()), None, None)).unwrap();
+    let client = Client::new(&url, ServerToken::for_server(Some("sesame".into()), None, None)).unwrap();
     let error = client.functions().await.unwrap_err().to_string();
     assert!(error.contains("HTTP 308: it redirects to another address") && !error.contains("secret"), "{error}");
     assert!(client.send("key", "{}".into()).await.is_err());
@@ -199,7 +200,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn an_endless_answer_is_read_up_to_the_limit() {
+async fn an_endless_response_is_read_up_to_the_limit() {
     use futures::StreamExt;
     // the body ends after a while, so that a client without the limit fails this test instead of
     // filling the memory

@@ -31,13 +31,13 @@ impl fmt::Debug for ServerToken {
 impl ServerToken {
     /// Reads the token from the environment, for the server that is given by `--url` or by the
     /// environment.
-    pub(super) fn of_environment(url: Option<&str>, named: Option<&str>) -> Self {
+    pub(super) fn from_environment(url: Option<&str>, named: Option<&str>) -> Self {
         let text = std::env::var(TOKEN).ok().map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
-        Self::of(text, url, named)
+        Self::for_server(text, url, named)
     }
 
-    pub(super) fn of(text: Option<String>, url: Option<&str>, named: Option<&str>) -> Self {
-        let origin = |text: &str| address::read(text).ok().map(|url| url.origin());
+    pub(super) fn for_server(text: Option<String>, url: Option<&str>, named: Option<&str>) -> Self {
+        let origin = |text: &str| address::parse_address(text).ok().map(|url| url.origin());
         let is_other = match (url, named) {
             (Some(url), Some(named)) => origin(url) != origin(named),
             _ => false,
@@ -73,15 +73,15 @@ mod tests {
 
     #[test]
     fn a_token_is_for_the_server_that_the_environment_names() {
-        let sent = |url, named| ServerToken::of(Some("t".into()), url, named).text().is_some();
+        let sent = |url, named| ServerToken::for_server(Some("t".into()), url, named).text().is_some();
         let named = Some("https://steps.example");
         assert!(sent(None, None) && sent(None, named) && sent(Some("http://localhost:1"), None));
         assert!(sent(Some("https://ada:b@steps.example:443/x"), named));
         for other in ["http://steps.example", "https://steps.example:8443", "https://steps.example.evil", "nonsense"] {
             assert!(!sent(Some(other), named), "{other}");
         }
-        let hint = ServerToken::of(Some("t".into()), Some("http://other"), named).hint().unwrap();
+        let hint = ServerToken::for_server(Some("t".into()), Some("http://other"), named).hint().unwrap();
         assert!(hint.contains("STEPLADDER_URL") && !hint.contains("`t`"), "{hint}");
-        assert!(!format!("{:?}", ServerToken::of(Some("t-o-k".into()), None, None)).contains("t-o-k"));
+        assert!(!format!("{:?}", ServerToken::for_server(Some("t-o-k".into()), None, None)).contains("t-o-k"));
     }
 }

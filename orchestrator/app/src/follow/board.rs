@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use owo_colors::OwoColorize;
-use stepladder_api::text::duration;
+use stepladder_api::text::format_duration;
 use stepladder_api::{RunDetail, Step, StepStatus};
 use stepladder_core::{RunId, StepId, Timestamp};
 
@@ -28,19 +28,19 @@ impl ProgressBoard {
     }
 
     /// Prints a line above the live lines.
-    pub(super) fn above(&self, line: &str) {
+    pub(super) fn print_above(&self, line: &str) {
         // a failure means that the terminal is gone; the runs continue
         let _ = self.lines.println(line);
     }
 
     /// Shows the steps of a run that are in progress.
-    pub(super) fn show(&mut self, run: &RunDetail) {
+    pub(super) fn show_run(&mut self, run: &RunDetail) {
         let now = now();
         let mut shown: Vec<(Option<StepId>, String)> = run
             .steps
             .iter()
             .filter(|step| step.ended_at.is_none())
-            .map(|step| (Some(step.id.clone()), under_way(step, now)))
+            .map(|step| (Some(step.id.clone()), progress_text(step, now)))
             .collect();
         if shown.is_empty() && !run.status.is_end() {
             let waiting = run.waiting.as_deref().unwrap_or("under way");
@@ -60,7 +60,7 @@ impl ProgressBoard {
             if !self.moving.contains_key(&key) && self.moving.len() >= LINES {
                 continue;
             }
-            self.moving.entry(key).or_insert_with(|| spinner(lines)).set_message(message);
+            self.moving.entry(key).or_insert_with(|| add_spinner(lines)).set_message(message);
         }
     }
 }
@@ -71,18 +71,18 @@ impl Drop for ProgressBoard {
     }
 }
 
-fn spinner(lines: &MultiProgress) -> ProgressBar {
+fn add_spinner(lines: &MultiProgress) -> ProgressBar {
     let style = ProgressStyle::with_template("  {spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
     let bar = lines.add(ProgressBar::new_spinner().with_style(style));
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
 }
 
-fn under_way(step: &Step, now: Timestamp) -> String {
+fn progress_text(step: &Step, now: Timestamp) -> String {
     let name = one_line(&step.id, 60).bold().to_string();
-    let left = step.due.map(|due| duration(due.0.since(now))).unwrap_or_default();
+    let left = step.due.map(|due| format_duration(due.0.since(now))).unwrap_or_default();
     let since = step.attempts.last().map_or(step.started_at, |attempt| attempt.started_at);
-    let elapsed = duration(now.since(since.0));
+    let elapsed = format_duration(now.since(since.0));
     match (step.status, step.attempts.len()) {
         (StepStatus::Retrying, n) => format!("{name} attempt {} in {left}", n + 1),
         (StepStatus::Sleeping, _) => format!("{name} sleeps, {left} left"),

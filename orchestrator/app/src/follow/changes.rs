@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use owo_colors::OwoColorize;
-use stepladder_api::text::duration;
+use stepladder_api::text::format_duration;
 use stepladder_api::{RunDetail, Step, StepKind, Time};
 use stepladder_core::StepId;
 
@@ -29,8 +29,8 @@ enum RunChange {
 
 impl ReportedChanges {
     /// Returns a line for each change that was not reported yet.
-    pub(super) fn lines(&mut self, run: &RunDetail) -> Vec<String> {
-        let start = self.reported.insert(RunChange::Start).then(|| format!("{} {}", "run".dimmed(), tag(run)));
+    pub(super) fn new_lines(&mut self, run: &RunDetail) -> Vec<String> {
+        let start = self.reported.insert(RunChange::Start).then(|| format!("{} {}", "run".dimmed(), run_tag(run)));
         let mut lines = Vec::new();
         for step in &run.steps {
             self.add_step(step, &mut lines);
@@ -47,8 +47,8 @@ impl ReportedChanges {
         if let Some(end) = run.ended_at
             && self.reported.insert(RunChange::End)
         {
-            let took = duration(end.0.since(run.created_at.0));
-            lines.push(format!("{} {} {} in {took}", "run".dimmed(), tag(run), status(run.status)));
+            let took = format_duration(end.0.since(run.created_at.0));
+            lines.push(format!("{} {} {} in {took}", "run".dimmed(), run_tag(run), status(run.status)));
         }
         lines
     }
@@ -66,19 +66,19 @@ impl ReportedChanges {
             && step.ended_at.is_none()
             && self.reported.insert(RunChange::Sleep(step.id.clone()))
         {
-            let until = step.due.map(|due| format!(" for {}", duration(due.0.since(step.started_at.0))));
+            let until = step.due.map(|due| format!(" for {}", format_duration(due.0.since(step.started_at.0))));
             lines.push((step.started_at, format!("  {name} {}{}", "sleeps".cyan(), until.unwrap_or_default())));
         }
         if let Some(end) = step.ended_at
             && self.reported.insert(RunChange::Step(step.id.clone()))
         {
-            let took = duration(end.0.since(step.started_at.0));
+            let took = format_duration(end.0.since(step.started_at.0));
             lines.push((end, format!("  {name} {} {}", step_status(step.status), took.dimmed())));
         }
     }
 }
 
-fn tag(run: &RunDetail) -> String {
+fn run_tag(run: &RunDetail) -> String {
     format!("{} {}", run.run_id, one_line(&run.function_id, 80).bold())
 }
 
@@ -96,7 +96,7 @@ mod tests {
         .unwrap()
     }
 
-    fn plain(lines: &[String]) -> Vec<String> {
+    fn without_styles(lines: &[String]) -> Vec<String> {
         lines.iter().map(|line| console::strip_ansi_codes(line).into_owned()).collect()
     }
 
@@ -110,20 +110,20 @@ mod tests {
                 "started_at":"2026-01-01T00:00:00Z","attempts":[{failed}]}}]"#
         ));
         assert_eq!(
-            plain(&changes.lines(&retrying)),
+            without_styles(&changes.new_lines(&retrying)),
             ["run 01KAVZ9Y3M0000000000000001 f", "  s attempt 1 failed after 1.0 s: no"]
         );
-        assert!(changes.lines(&retrying).is_empty());
+        assert!(changes.new_lines(&retrying).is_empty());
         let done = run(&format!(
             r#""status":"Completed","ended_at":"2026-01-01T00:00:03Z","steps":[{{"id":"s","kind":"run",
                 "status":"Completed","started_at":"2026-01-01T00:00:00Z","ended_at":"2026-01-01T00:00:02Z",
                 "attempts":[{failed}]}}]"#
         ));
         assert_eq!(
-            plain(&changes.lines(&done)),
+            without_styles(&changes.new_lines(&done)),
             ["  s Completed 2.0 s", "run 01KAVZ9Y3M0000000000000001 f Completed in 3.0 s"]
         );
-        assert!(changes.lines(&done).is_empty());
+        assert!(changes.new_lines(&done).is_empty());
     }
 
     #[test]
@@ -131,7 +131,7 @@ mod tests {
         let carried = run(r#""status":"Running","steps":[{"id":"s","kind":"run","status":"Completed",
                 "started_at":"2025-12-31T23:59:59Z","ended_at":"2025-12-31T23:59:59Z"}]"#);
         assert_eq!(
-            plain(&ReportedChanges::default().lines(&carried)),
+            without_styles(&ReportedChanges::default().new_lines(&carried)),
             ["run 01KAVZ9Y3M0000000000000001 f", "  s Completed 0 ms"]
         );
     }
@@ -141,7 +141,7 @@ mod tests {
         let mut changes = ReportedChanges::default();
         let asleep = run(r#""status":"Running","steps":[{"id":"nap","kind":"sleep","status":"Sleeping",
                 "started_at":"2026-01-01T00:00:00Z","due":"2026-01-01T00:02:00Z"}]"#);
-        assert_eq!(plain(&changes.lines(&asleep))[1], "  nap sleeps for 2 m");
-        assert!(changes.lines(&asleep).is_empty());
+        assert_eq!(without_styles(&changes.new_lines(&asleep))[1], "  nap sleeps for 2 m");
+        assert!(changes.new_lines(&asleep).is_empty());
     }
 }

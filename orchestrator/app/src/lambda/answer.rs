@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     /// Encodes a response body, and returns the number of bytes of its JSON.
-    fn sent(kind: &str, body: &[u8]) -> (usize, Response<Body>) {
+    fn encode_body(kind: &str, body: &[u8]) -> (usize, Response<Body>) {
         let parts = Response::builder().header("content-type", kind).body(()).unwrap().into_parts().0;
         let response = CompleteResponse::new(parts, Bytes::copy_from_slice(body)).encode();
         let whole = match response.body() {
@@ -110,22 +110,22 @@ mod tests {
 
     #[test]
     fn a_text_with_many_escapes_is_sent_in_base64() {
-        let small = sent("application/json", "\"".repeat(1_000_000).as_bytes()).1;
+        let small = encode_body("application/json", "\"".repeat(1_000_000).as_bytes()).1;
         assert!(matches!(small.body(), Body::Text(_)));
         let quotes = "\"".repeat(ANSWER_BYTES);
-        let (bytes, large) = sent("application/json", quotes.as_bytes());
+        let (bytes, large) = encode_body("application/json", quotes.as_bytes());
         assert_eq!(large.status(), StatusCode::OK);
         assert!(bytes < LAMBDA_BYTES, "{bytes}");
         assert_eq!(large.body().as_ref(), quotes.as_bytes());
         // a string without escapes is sent without base64, so it may be longer
-        let (bytes, plain) = sent("text/html; charset=utf-8", "x".repeat(6_200_000).as_bytes());
+        let (bytes, plain) = encode_body("text/html; charset=utf-8", "x".repeat(6_200_000).as_bytes());
         assert!(matches!(plain.body(), Body::Text(_)) && bytes < LAMBDA_BYTES);
     }
 
     #[test]
     fn an_answer_that_is_too_large_becomes_413() {
         for body in ["\"".repeat(5_000_000), "x".repeat(7_000_000)] {
-            let (_, refused) = sent("application/json", body.as_bytes());
+            let (_, refused) = encode_body("application/json", body.as_bytes());
             assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
             let Body::Text(text) = refused.body() else { panic!("a sentence") };
             assert!(text.contains("at most 4700000 pass Lambda"), "{text}");
@@ -134,9 +134,9 @@ mod tests {
 
     #[test]
     fn a_body_that_is_no_text_is_sent_as_bytes() {
-        let (_, image) = sent("image/png", &[0xFF, 0x00]);
+        let (_, image) = encode_body("image/png", &[0xFF, 0x00]);
         assert_eq!(image.body(), &Body::Binary(vec![0xFF, 0x00]));
-        let (_, broken) = sent("application/json", &[0xFF]);
+        let (_, broken) = encode_body("application/json", &[0xFF]);
         assert_eq!(broken.body(), &Body::Binary(vec![0xFF]));
     }
 }

@@ -27,13 +27,13 @@ pub(super) async fn serve(process: Arc<LambdaProcess>) -> Result<(), Error> {
             streams: false,
             answer_bytes: Some(ANSWER_BYTES),
             queues: Some(process.aws.clone()),
-            deadline: Some(|request| request.lambda_context_ref().map(super::deadline)),
+            deadline: Some(|request| request.lambda_context_ref().map(super::invocation_deadline)),
         },
     );
-    lambda_http::run(service_fn(move |request| answer(router.clone(), request))).await
+    lambda_http::run(service_fn(move |request| answer_request(router.clone(), request))).await
 }
 
-async fn answer(router: Router, request: Request) -> Result<CompleteResponse, Infallible> {
+async fn answer_request(router: Router, request: Request) -> Result<CompleteResponse, Infallible> {
     let (parts, body) = router.oneshot(request.map(axum::body::Body::new)).await?.into_parts();
     match axum::body::to_bytes(body, usize::MAX).await {
         Ok(body) => Ok(CompleteResponse::new(parts, body)),

@@ -13,16 +13,16 @@ use stepladder_core::{EventId, NewEvent, Timestamp, id};
 use stepladder_engine::ports::StoreError;
 use stepladder_engine::{IdSeed, PIECE, PieceLimits, RequestProgress, permanent};
 
-use super::{LambdaProcess, deadline, records};
+use super::{LambdaProcess, invocation_deadline, records};
 
 /// The delay before the rest of a message is processed after an error.
 const ERROR_DELAY: Duration = Duration::from_secs(10);
 
 pub(super) async fn serve(process: Arc<LambdaProcess>) -> Result<(), Error> {
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
-        let (process, deadline) = (process.clone(), deadline(&event.context));
+        let (process, deadline) = (process.clone(), invocation_deadline(&event.context));
         let work = move |record| process_message(process.clone(), record, deadline);
-        async move { Ok::<_, Error>(records::each(event.payload, work).await) }
+        async move { Ok::<_, Error>(records::process_each(event.payload, work).await) }
     }))
     .await
 }
@@ -33,9 +33,9 @@ pub(super) async fn serve(process: Arc<LambdaProcess>) -> Result<(), Error> {
 /// progress.
 async fn process_message(process: Arc<LambdaProcess>, record: SqsMessage, deadline: Timestamp) -> Result<(), String> {
     // if a message failed before, its events are ingested one by one
-    let piece = if records::receives(&record) > 1 { 1 } else { PIECE };
+    let piece = if records::receive_count(&record) > 1 { 1 } else { PIECE };
     let within = PieceLimits { deadline, piece };
-    match EventsMessage::parse(record.body.as_deref().unwrap_or_default()).inspect_err(|bad| unreadable(bad))? {
+    match EventsMessage::parse(record.body.as_deref().unwrap_or_default()).inspect_err(|bad| log_unreadable(bad))? {
         EventsMessage::StoredEvents(events) => {
             let progress = process.engine.intake().apply_pieces(&events, within).await;
             let left = events[progress.applied..].to_vec();
@@ -43,7 +43,7 @@ async fn process_message(process: Arc<LambdaProcess>, record: SqsMessage, deadli
             process.aws.send_stored(left, delay).await.map_err(|e| e.to_string())
         }
         EventsMessage::Sent(body) => {
-            let seed = seed(&record);
+            let seed = message_seed(&record);
             // the events count as received when SQS received them, however late they are ingested
             let received_at = Some(seed.at).filter(|at| *at > Timestamp::default());
             ingest(&process, body, seed, received_at, within).await
@@ -63,7 +63,7 @@ async fn ingest(
     within: PieceLimits,
 ) -> Result<(), String> {
     let events =
-        NewEvent::decode_all(body.as_bytes()).map_err(|bad| bad.to_string()).inspect_err(|bad| unreadable(bad))?;
+        NewEvent::decode_all(body.as_bytes()).map_err(|bad| bad.to_string()).inspect_err(|bad| log_unreadable(bad))?;
     let n = events.len();
     let received_at = received_at.unwrap_or_else(|| process.engine.now());
     let progress = process.engine.intake().ingest_pieces(events, seed, Some(received_at), within).await;
@@ -75,8 +75,8 @@ async fn ingest(
 }
 
 /// Logs that a message is unreadable, and that delivering it again cannot help.
-fn unreadable(bad: &str) {
-    records::report("read events", StoreError::Unreadable(bad.into()));
+fn log_unreadable(bad: &str) {
+    records::log_failure("read events", StoreError::Unreadable(bad.into()));
 }
 
 /// Logs the progress of a message, and returns the delay for the rest of the message; `None` if
@@ -84,7 +84,7 @@ fn unreadable(bad: &str) {
 fn delay_of_rest(progress: &RequestProgress, left: usize) -> Result<Option<Duration>, String> {
     let RequestProgress { applied, error } = progress;
     if let Some(error) = error {
-        permanent::report("ingest events", None, error);
+        permanent::report_failure("ingest events", None, error);
     }
     let error = error.as_ref().map(ToString::to_string);
     if left == 0 {
@@ -100,9 +100,9 @@ fn delay_of_rest(progress: &RequestProgress, left: usize) -> Result<Option<Durat
 
 /// Computes the seed for the ids of a message's events (rule 15). A repeated delivery has the same
 /// seed. A redriven message keeps the id of its first message, and so has the same seed too.
-fn seed(record: &SqsMessage) -> IdSeed {
-    let first = records::attribute(record, MESSAGE_ID).or(record.message_id.as_deref()).unwrap_or_default();
-    let sent_at = records::attribute(record, SENT_AT).and_then(|ms| ms.parse().ok()).map(Timestamp::from_millis);
+fn message_seed(record: &SqsMessage) -> IdSeed {
+    let first = records::record_attribute(record, MESSAGE_ID).or(record.message_id.as_deref()).unwrap_or_default();
+    let sent_at = records::record_attribute(record, SENT_AT).and_then(|ms| ms.parse().ok()).map(Timestamp::from_millis);
     let at = sent_at.or_else(|| records::sent_at(record)).unwrap_or_default();
     // the last 16 bits number the events of the message, so that ids from two messages do not
     // collide
@@ -133,8 +133,8 @@ mod tests {
             }
         }));
         let other = record(serde_json::json!({"messageId": "m2", "attributes": {"SentTimestamp": "1700000000000"}}));
-        assert_eq!(seed(&again), seed(&first));
-        assert_eq!(seed(&redriven), seed(&first));
-        assert_ne!(seed(&other), seed(&first));
+        assert_eq!(message_seed(&again), message_seed(&first));
+        assert_eq!(message_seed(&redriven), message_seed(&first));
+        assert_ne!(message_seed(&other), message_seed(&first));
     }
 }

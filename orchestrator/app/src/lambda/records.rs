@@ -10,7 +10,7 @@ use stepladder_engine::ports::StoreError;
 /// Processes all records concurrently, each in its own task, so that a panic fails only one record.
 /// The response names the failed records (`ReportBatchItemFailures`), which the queue delivers
 /// again.
-pub(super) async fn each<F, Fut>(event: SqsEvent, work: F) -> SqsBatchResponse
+pub(super) async fn process_each<F, Fut>(event: SqsEvent, work: F) -> SqsBatchResponse
 where
     F: Fn(SqsMessage) -> Fut,
     Fut: Future<Output = Result<(), String>> + Send + 'static,
@@ -41,12 +41,12 @@ where
 }
 
 /// Reports an error that no retry can fix. The record fails until the queue makes it a dead letter.
-pub(super) fn report(doing: &str, error: StoreError) {
-    permanent::report(doing, None, &error);
+pub(super) fn log_failure(doing: &str, error: StoreError) {
+    permanent::report_failure(doing, None, &error);
 }
 
 /// Returns how often the record was delivered, including this delivery.
-pub(super) fn receives(record: &SqsMessage) -> u32 {
+pub(super) fn receive_count(record: &SqsMessage) -> u32 {
     record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
@@ -57,7 +57,7 @@ pub(super) fn sent_at(record: &SqsMessage) -> Option<Timestamp> {
 }
 
 /// Returns a string attribute of the message.
-pub(super) fn attribute<'a>(record: &'a SqsMessage, name: &str) -> Option<&'a str> {
+pub(super) fn record_attribute<'a>(record: &'a SqsMessage, name: &str) -> Option<&'a str> {
     record.message_attributes.get(name).and_then(|attribute| attribute.string_value.as_deref())
 }
 
@@ -65,14 +65,14 @@ pub(super) fn attribute<'a>(record: &'a SqsMessage, name: &str) -> Option<&'a st
 mod tests {
     use super::*;
 
-    fn event(bodies: &[&str]) -> SqsEvent {
+    fn batch_event(bodies: &[&str]) -> SqsEvent {
         let record = |body: &&str| serde_json::json!({"messageId": format!("m-{body}"), "body": body});
         serde_json::from_value(serde_json::json!({"Records": bodies.iter().map(record).collect::<Vec<_>>()})).unwrap()
     }
 
     #[tokio::test]
     async fn a_record_that_fails_or_panics_is_reported_and_the_others_succeed() {
-        let answer = each(event(&["good", "bad", "panic", "fine"]), |record| async move {
+        let answer = process_each(batch_event(&["good", "bad", "panic", "fine"]), |record| async move {
             match record.body.as_deref() {
                 Some("bad") => Err("no".to_owned()),
                 Some("panic") => panic!("on purpose"),

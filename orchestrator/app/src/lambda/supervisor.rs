@@ -15,10 +15,10 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Starts the supervisor on its own thread with its own connections, because bodies may block the
 /// threads of the runtime.
-pub(super) fn start(process: &Arc<LambdaProcess>) {
+pub(super) fn start_supervisor(process: &Arc<LambdaProcess>) {
     let process = process.clone();
     let watch = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(watch(process)),
+        Ok(runtime) => runtime.block_on(watch_bodies(process)),
         Err(error) => tracing::error!(%error, "no supervisor: steps that block their thread are not detected"),
     };
     if let Err(error) = std::thread::Builder::new().name("supervisor".into()).spawn(watch) {
@@ -26,7 +26,7 @@ pub(super) fn start(process: &Arc<LambdaProcess>) {
     }
 }
 
-async fn watch(process: Arc<LambdaProcess>) {
+async fn watch_bodies(process: Arc<LambdaProcess>) {
     tokio::time::sleep(INTERVAL).await;
     let own = Arc::new(backend(&process.settings));
     let engine = process.engine.supervisor(own);
@@ -41,7 +41,7 @@ async fn watch(process: Arc<LambdaProcess>) {
                 // other workers continue the runs of this process once its leases have expired
                 std::process::exit(1);
             }
-            Err(error) if permanent::report("fail a step that blocks its thread", None, &error) => {
+            Err(error) if permanent::report_failure("fail a step that blocks its thread", None, &error) => {
                 wait = (wait * 2).min(MAX_WAIT);
             }
             Err(error) => tracing::warn!(%error, "the supervisor could not write; it retries"),

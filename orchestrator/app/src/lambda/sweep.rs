@@ -19,7 +19,7 @@ pub(super) async fn serve(process: Arc<LambdaProcess>) -> Result<(), Error> {
 
 async fn sweep(process: Arc<LambdaProcess>, published: Arc<AtomicBool>) -> Result<(), Error> {
     let reported = |error: &StoreError| {
-        permanent::report("sweep", None, error);
+        permanent::report_failure("sweep", None, error);
     };
     let swept = process.engine.sweep().await.inspect_err(reported)?;
     Activity::SweepCompleted { timers: swept.timers, watched: swept.watched }.emit();

@@ -19,7 +19,7 @@ use super::{LambdaProcess, records, supervisor};
 const RESERVE: Duration = Duration::from_millis(500);
 
 pub(super) async fn serve(process: Arc<LambdaProcess>) -> Result<(), Error> {
-    supervisor::start(&process);
+    supervisor::start_supervisor(&process);
     let daemon = Arc::new(XRayDaemon::from_env());
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| invoke(process.clone(), daemon.clone(), event)))
         .await
@@ -33,10 +33,10 @@ async fn invoke(
     let context = event.context;
     let deadline = Timestamp::from_millis(i64::try_from(context.deadline).unwrap_or(i64::MAX)) - RESERVE;
     let header = context.xray_trace_id.as_deref().and_then(TraceHeader::parse).or_else(TraceHeader::from_env);
-    let answer = records::each(event.payload, |record| {
+    let answer = records::process_each(event.payload, |record| {
         let span = tracing::info_span!("hop", request_id = context.request_id, run = tracing::field::Empty);
         let trace_target = TraceTarget { daemon: daemon.clone(), header: header.clone() };
-        hop(process.clone(), record, deadline, trace_target).instrument(span)
+        run_hop(process.clone(), record, deadline, trace_target).instrument(span)
     });
     Ok(answer.await)
 }
@@ -47,7 +47,7 @@ struct TraceTarget {
     header: Option<TraceHeader>,
 }
 
-async fn hop(
+async fn run_hop(
     process: Arc<LambdaProcess>,
     record: SqsMessage,
     deadline: Timestamp,
@@ -55,12 +55,12 @@ async fn hop(
 ) -> Result<(), String> {
     let wake = stepladder_aws::decode_wake(record.body.as_deref().unwrap_or_default());
     let wake =
-        wake.inspect_err(|error| records::report("read a wake", StoreError::Unreadable(error.as_str().into())))?;
+        wake.inspect_err(|error| records::log_failure("read a wake", StoreError::Unreadable(error.as_str().into())))?;
     tracing::Span::current().record("run", tracing::field::display(wake.run));
     let (run, group) = (wake.run.to_string(), wake.group.clone());
     let step = wake.cause.step().cloned();
     let delivery =
-        Delivery { wake, receipt: stepladder_aws::invocation_receipt(), receives: records::receives(&record) };
+        Delivery { wake, receipt: stepladder_aws::invocation_receipt(), receives: records::receive_count(&record) };
     let engine = process.engine.clone();
     let hop = async move { engine.hop_until(delivery, deadline).await.map_err(|e| e.to_string()) };
     let Some(header) = trace_target.header else { return hop.await };

@@ -73,7 +73,7 @@ fn write_row(f: &mut fmt::Formatter<'_>, cells: &[String], widths: &[usize]) -> 
 mod tests {
     use super::*;
 
-    fn plain(table: &Table) -> String {
+    fn plain_text(table: &Table) -> String {
         console::strip_ansi_codes(&table.to_string()).into_owned()
     }
 
@@ -83,14 +83,14 @@ mod tests {
         table.row(["a-long-id".into(), "ok".green().to_string()]);
         table.note("and why".into());
         table.row(["b".into(), "failed".into()]);
-        assert_eq!(plain(&table), "ID         STATUS\na-long-id  ok\n    and why\nb          failed");
+        assert_eq!(plain_text(&table), "ID         STATUS\na-long-id  ok\n    and why\nb          failed");
     }
 
     #[test]
     fn lines_have_no_trailing_spaces() {
         let mut table = Table::new(["A", "B", ""]);
         table.row(["long".into(), String::new(), String::new()]);
-        assert_eq!(plain(&table), "A     B\nlong");
+        assert_eq!(plain_text(&table), "A     B\nlong");
     }
 
     #[test]
@@ -98,6 +98,6 @@ mod tests {
         let mut table = Table::new(["A", "B"]);
         table.row(["日本".red().to_string(), "x".into()]);
         table.row(["abcd".into(), "y".into()]);
-        assert_eq!(plain(&table), "A     B\n日本  x\nabcd  y");
+        assert_eq!(plain_text(&table), "A     B\n日本  x\nabcd  y");
     }
 }

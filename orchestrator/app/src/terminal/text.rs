@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stepladder_api::text::duration;
+use stepladder_api::text::format_duration;
 use stepladder_core::Timestamp;
 use stepladder_engine::clock::{Clock, SystemClock};
 
@@ -23,8 +23,12 @@ pub(crate) fn now() -> Timestamp {
 }
 
 /// Formats a time relative to now, such as `12.0 s ago` or `in 3 m 12 s`.
-pub(crate) fn relative(at: Timestamp, now: Timestamp) -> String {
-    if at > now { format!("in {}", duration(at.since(now))) } else { format!("{} ago", duration(now.since(at))) }
+pub(crate) fn format_relative_time(at: Timestamp, now: Timestamp) -> String {
+    if at > now {
+        format!("in {}", format_duration(at.since(now)))
+    } else {
+        format!("{} ago", format_duration(now.since(at)))
+    }
 }
 
 /// Formats a string from outside as one line of at most `longest` characters, without line breaks
@@ -77,7 +81,7 @@ mod tests {
     #[test]
     fn a_time_is_shown_by_its_distance_from_now() {
         let now = Timestamp::from_millis(1_767_225_610_000);
-        let relative = |ms: i64| relative(Timestamp::from_millis(now.as_millis() + ms), now);
+        let relative = |ms: i64| format_relative_time(Timestamp::from_millis(now.as_millis() + ms), now);
         assert_eq!([relative(-10_000), relative(60_000), relative(0)], ["10.0 s ago", "in 1 m", "0 ms ago"]);
     }
 

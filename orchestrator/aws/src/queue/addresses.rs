@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use stepladder_engine::ports::{StoreError, StoreResult};
 
 use crate::Aws;
-use crate::item::{ReadItem, keys, text};
+use crate::item::{ReadItem, key_attributes, text};
 use crate::layout;
 
 /// The URLs of all queues.
@@ -63,7 +63,7 @@ impl Aws {
     /// The table cannot be written.
     pub async fn publish_addresses(&self, addresses: &QueueAddresses) -> StoreResult<()> {
         let json = serde_json::to_string(addresses).map_err(StoreError::unreadable)?;
-        let mut item = keys(&layout::queues());
+        let mut item = key_attributes(&layout::queues_key());
         item.insert("v".into(), text(json));
         self.put(item).await
     }
@@ -74,7 +74,7 @@ impl Aws {
     /// The table cannot be read, or its item was not written by
     /// [`publish_addresses`](Self::publish_addresses).
     pub async fn read_addresses(&self) -> StoreResult<Option<QueueAddresses>> {
-        let Some(item) = self.get(&layout::queues()).await? else { return Ok(None) };
+        let Some(item) = self.get(&layout::queues_key()).await? else { return Ok(None) };
         let addresses = serde_json::from_str(item.text("v")?);
         addresses.map(Some).map_err(|e| {
             StoreError::Unreadable(format!("the addresses of the queues in the table: {e}").into()).because(e)

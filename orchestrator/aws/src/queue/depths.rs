@@ -28,7 +28,7 @@ impl Queues for Aws {
         ];
         let others = others.into_iter().filter_map(|(holds, queue)| Some((holds, queue.as_ref()?)));
         let all = std::iter::once((QueueContents::Wakes, &queues.steps)).chain(dedicated).chain(others);
-        try_join_all(all.map(|(holds, queue)| self.depth(holds, queue))).await
+        try_join_all(all.map(|(holds, queue)| self.queue_depth(holds, queue))).await
     }
 
     async fn redrive(&self, bounds: RedriveBounds) -> StoreResult<RedriveResult> {
@@ -51,7 +51,7 @@ impl Queues for Aws {
 }
 
 impl Aws {
-    async fn depth(&self, holds: QueueContents, url: &str) -> StoreResult<QueueDepth> {
+    async fn queue_depth(&self, holds: QueueContents, url: &str) -> StoreResult<QueueDepth> {
         let names = [
             QueueAttributeName::ApproximateNumberOfMessages,
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,

@@ -37,7 +37,7 @@ pub enum EventsMessage<'a> {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Rest<'a> {
+struct RemainingEventsBody<'a> {
     #[serde(rename = "stepladder/rest")]
     first: EventId,
     received_at: Timestamp,
@@ -47,7 +47,7 @@ struct Rest<'a> {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Stored {
+struct StoredEventsBody {
     #[serde(rename = "stepladder/stored")]
     events: Vec<EventId>,
 }
@@ -60,12 +60,12 @@ impl<'a> EventsMessage<'a> {
     pub fn parse(body: &'a str) -> Result<Self, String> {
         let invalid = |e: serde_json::Error| format!("not a message of Stepladder: {e}");
         if body.starts_with(r#"{"stepladder/rest""#) {
-            let Rest { first, received_at, events } = serde_json::from_str(body).map_err(invalid)?;
+            let RemainingEventsBody { first, received_at, events } = serde_json::from_str(body).map_err(invalid)?;
             let events = serde_json::to_string(&events).map_err(invalid)?;
             return Ok(Self::RemainingEvents { first, received_at, events });
         }
         if body.starts_with(r#"{"stepladder/stored""#) {
-            let Stored { events } = serde_json::from_str(body).map_err(invalid)?;
+            let StoredEventsBody { events } = serde_json::from_str(body).map_err(invalid)?;
             return Ok(Self::StoredEvents(events));
         }
         Ok(Self::Sent(body))
@@ -93,7 +93,7 @@ impl Aws {
                 bytes <= MAX_EVENTS_BYTES
             });
             let n = fitting.count().max(1);
-            let rest = Rest { first, received_at, events: events[..n].to_vec() };
+            let rest = RemainingEventsBody { first, received_at, events: events[..n].to_vec() };
             self.send_events(&rest, delay).await?;
             events = &events[n..];
             first = (0..n).fold(first, |id, _| id.next());
@@ -106,7 +106,7 @@ impl Aws {
     /// # Errors
     /// The queue does not accept the message.
     pub async fn send_stored(&self, events: Vec<EventId>, delay: Duration) -> StoreResult<()> {
-        self.send_events(&Stored { events }, delay).await
+        self.send_events(&StoredEventsBody { events }, delay).await
     }
 
     async fn send_events(&self, body: &impl Serialize, delay: Duration) -> StoreResult<()> {
@@ -130,14 +130,16 @@ mod tests {
         let raw = [r#"{"name":"a","data":{"n":1.50}}"#, r#"{"name":"b"}"#]
             .map(|text| RawValue::from_string(text.into()).unwrap());
         let events = raw.iter().map(|raw| &**raw).collect();
-        let body = serde_json::to_string(&Rest { first, received_at: Timestamp::from_millis(9), events }).unwrap();
+        let body =
+            serde_json::to_string(&RemainingEventsBody { first, received_at: Timestamp::from_millis(9), events })
+                .unwrap();
         let EventsMessage::RemainingEvents { first: id, received_at, events } = EventsMessage::parse(&body).unwrap()
         else {
             panic!("{body}")
         };
         assert_eq!((id, received_at.as_millis()), (first, 9));
         assert_eq!(events, r#"[{"name":"a","data":{"n":1.50}},{"name":"b"}]"#);
-        let body = serde_json::to_string(&Stored { events: vec![first] }).unwrap();
+        let body = serde_json::to_string(&StoredEventsBody { events: vec![first] }).unwrap();
         assert_eq!(EventsMessage::parse(&body), Ok(EventsMessage::StoredEvents(vec![first])));
     }
 

@@ -6,10 +6,10 @@ use stepladder_core::waiting::Subscription;
 use stepladder_core::{EventId, RunId, Status, Timer, Timestamp, Wake};
 use stepladder_engine::ports::{Commit, CommitResult, Commits, EarlyWrite, JournalAppend, LateWrite, StoreResult};
 
-use super::journals::token;
+use super::journals::parse_token;
 use crate::Aws;
 use crate::error::{condition_failed, request_error};
-use crate::item::{keys, number, text};
+use crate::item::{key_attributes, number, text};
 use crate::layout;
 use crate::table::PutOutcome;
 
@@ -23,7 +23,7 @@ impl Commits for Aws {
         let indexed = try_join3(
             self.register(subscriptions, now),
             self.put_inbox_events(inbox_events, now),
-            self.link(links, now),
+            self.link_events(links, now),
         );
         try_join3(self.send(later_wakes, now), self.set_timers(timers), indexed).await?;
         if let Some(append) = append
@@ -31,7 +31,7 @@ impl Commits for Aws {
         {
             return Ok(CommitResult::Conflict);
         }
-        try_join_all(after.into_iter().map(|after| self.apply(after, now))).await?;
+        try_join_all(after.into_iter().map(|after| self.apply_late_write(after, now))).await?;
         self.send(wakes.into_iter().map(|wake| (wake, now)).collect(), now).await?;
         self.acknowledge(acks).await?;
         Ok(CommitResult::Done)
@@ -82,12 +82,12 @@ impl Aws {
         value.add_to(&mut item);
         match self.put_new(item).await? {
             PutOutcome::Written => Ok(CommitResult::Done),
-            PutOutcome::Refused(existing) if token(&existing)? == record.token => Ok(CommitResult::Done),
+            PutOutcome::Refused(existing) if parse_token(&existing)? == record.token => Ok(CommitResult::Done),
             PutOutcome::Refused(_) => Ok(CommitResult::Conflict),
         }
     }
 
-    async fn apply(&self, after: LateWrite, now: Timestamp) -> StoreResult<()> {
+    async fn apply_late_write(&self, after: LateWrite, now: Timestamp) -> StoreResult<()> {
         match after {
             LateWrite::MarkEnded { run, at, status } => self.end_row(run, at, status, now).await,
             LateWrite::Release { limit, holder } => self.release_holder(&limit, &holder).await,
@@ -108,7 +108,7 @@ impl Aws {
             .dynamo
             .update_item()
             .table_name(&self.table)
-            .set_key(Some(keys(&layout::row(run))))
+            .set_key(Some(key_attributes(&layout::row_key(run))))
             .update_expression("SET ended = :at, #s = :status, #t = :ttl")
             .condition_expression("attribute_exists(PK)")
             .expression_attribute_names("#s", "status")

@@ -10,7 +10,7 @@ use stepladder_core::{Event, EventId, Timestamp};
 use stepladder_engine::ports::{Events, Intake, StoreError, StoreResult};
 
 use crate::Aws;
-use crate::item::{Item, ReadItem, item, number, text};
+use crate::item::{Item, ReadItem, new_item, number, text};
 use crate::layout;
 use crate::table::{PutCondition, PutOutcome};
 use crate::value::pack;
@@ -22,7 +22,7 @@ const CONCURRENCY: usize = 32;
 impl Events for Aws {
     async fn accept(&self, events: Vec<Event>, now: Timestamp) -> StoreResult<Vec<Event>> {
         let n = events.len();
-        let storing = stream::iter(groups(events))
+        let storing = stream::iter(group_by_sender_id(events))
             .map(|group| async move {
                 let mut stored = Vec::with_capacity(group.len());
                 for (i, event) in group {
@@ -59,7 +59,7 @@ impl Intake for Aws {}
 
 /// Groups events that may repeat each other, in order, each with its index in the batch. The groups
 /// are stored concurrently.
-fn groups(events: Vec<Event>) -> Vec<Vec<(usize, Event)>> {
+fn group_by_sender_id(events: Vec<Event>) -> Vec<Vec<(usize, Event)>> {
     let mut groups: Vec<Vec<(usize, Event)>> = Vec::new();
     let mut by_external_id: HashMap<Arc<str>, usize> = HashMap::new();
     let mut by_id: HashMap<EventId, usize> = HashMap::new();
@@ -92,7 +92,7 @@ impl Aws {
         if value.has_parts() {
             self.put_parts(&value, self.ttl(now)).await?;
         }
-        let mut item = item(&layout::event(event.id), self.ttl(now));
+        let mut item = new_item(&layout::event(event.id), self.ttl(now));
         value.add_to(&mut item);
         match self.put_new(item).await? {
             PutOutcome::Written => Ok(event),
@@ -103,7 +103,7 @@ impl Aws {
     /// Returns the event id for an external id: the id of an earlier event with this external id in
     /// the last 24 hours, or else the id of this event.
     async fn claim_external_id(&self, external_id: &str, event: &Event, now: Timestamp) -> StoreResult<EventId> {
-        let mut item = item(&layout::external_id(external_id), self.ttl(now));
+        let mut item = new_item(&layout::external_id(external_id), self.ttl(now));
         item.insert("id".into(), text(event.id.to_string()));
         item.insert("at".into(), number(event.received_at.as_millis()));
         let is_new_or_old = PutCondition {

@@ -12,7 +12,7 @@ use stepladder_engine::ports::{FlowStateChange, FlowStates, StoreError, StoreRes
 
 use crate::Aws;
 use crate::error::{condition_failed, request_error};
-use crate::item::{Item, ReadItem, item, keys, text};
+use crate::item::{Item, ReadItem, key_attributes, new_item, text};
 use crate::layout::{self, ItemKey};
 use crate::table::{IS_NEW, PutCondition, PutOutcome};
 
@@ -74,7 +74,7 @@ impl Aws {
             .dynamo
             .delete_item()
             .table_name(&self.table)
-            .set_key(Some(keys(key)))
+            .set_key(Some(key_attributes(key)))
             .condition_expression(IS_UNCHANGED)
             .expression_attribute_values(":seen", text(seen));
         match request.send().await {
@@ -85,7 +85,7 @@ impl Aws {
     }
 
     fn state_item(&self, FlowStateChange { key, becomes, until, .. }: &FlowStateChange) -> Item {
-        let mut item = item(&layout::flow_state(key), (*until + TTL_MARGIN).as_millis() / 1_000);
+        let mut item = new_item(&layout::flow_state(key), (*until + TTL_MARGIN).as_millis() / 1_000);
         item.extend(becomes.as_ref().map(|becomes| (TEXT_ATTRIBUTE.to_owned(), text(&**becomes))));
         item
     }
@@ -102,16 +102,17 @@ impl Aws {
             let put = put.condition_expression(condition).set_expression_attribute_values(seen);
             return Ok(write.put(put.return_values_on_condition_check_failure(none).build().map_err(invalid)?).build());
         }
-        let delete = Delete::builder().table_name(&self.table).set_key(Some(keys(&layout::flow_state(&change.key))));
+        let delete =
+            Delete::builder().table_name(&self.table).set_key(Some(key_attributes(&layout::flow_state(&change.key))));
         let delete = delete.condition_expression(condition).set_expression_attribute_values(seen);
         Ok(write.delete(delete.return_values_on_condition_check_failure(none).build().map_err(invalid)?).build())
     }
 
     /// Links runs to the events that joined them.
-    pub(super) async fn link(&self, links: Vec<(RunId, EventId)>, now: Timestamp) -> StoreResult<()> {
+    pub(super) async fn link_events(&self, links: Vec<(RunId, EventId)>, now: Timestamp) -> StoreResult<()> {
         let mut seen = HashSet::new();
         let distinct = links.into_iter().filter(|link| seen.insert(*link));
-        self.put_many(distinct.map(|(run, event)| item(&layout::run_of(event, run), self.ttl(now))).collect()).await
+        self.put_many(distinct.map(|(run, event)| new_item(&layout::run_of(event, run), self.ttl(now))).collect()).await
     }
 }
 

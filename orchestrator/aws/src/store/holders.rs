@@ -13,7 +13,7 @@ use stepladder_engine::ports::{StoreError, StoreResult};
 
 use crate::Aws;
 use crate::error::{condition_failed, permanent_reason, request_error};
-use crate::item::{Item, item, keys, number, text};
+use crate::item::{Item, key_attributes, new_item, number, text};
 use crate::layout::{self, ItemKey, MAX_HOLDERS};
 use crate::table::IS_NEW;
 
@@ -74,7 +74,7 @@ impl Aws {
         let until = number(until.as_millis());
         let key = layout::holders_shard(&limit.key, shard.number);
         if !shard.exists {
-            let mut item = item(&key, self.ttl(now));
+            let mut item = new_item(&key, self.ttl(now));
             item.insert("key".into(), text(&*limit.key));
             item.insert("h".into(), AttributeValue::M(HashMap::from([(holder_name(holder), until)])));
             return HolderWrite::Create(item);
@@ -105,7 +105,7 @@ impl Aws {
             .dynamo
             .update_item()
             .table_name(&self.table)
-            .set_key(Some(keys(&update.key)))
+            .set_key(Some(key_attributes(&update.key)))
             .update_expression(update.update)
             .condition_expression(update.condition)
             .set_expression_attribute_names(Some(update.names.into_iter().collect()))
@@ -143,7 +143,7 @@ impl Aws {
             HolderWrite::Update(update) => {
                 let update = types::Update::builder()
                     .table_name(&self.table)
-                    .set_key(Some(keys(&update.key)))
+                    .set_key(Some(key_attributes(&update.key)))
                     .update_expression(update.update)
                     .condition_expression(update.condition)
                     .set_expression_attribute_names(Some(update.names.into_iter().collect()))

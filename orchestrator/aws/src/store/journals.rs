@@ -6,7 +6,7 @@ use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::ports::{Journals, StoreError, StoreResult};
 
 use crate::Aws;
-use crate::item::{Item, ReadItem, bytes, item, text};
+use crate::item::{Item, ReadItem, bytes, new_item, text};
 use crate::layout;
 use crate::table::TableQuery;
 use crate::value::{PackedValue, pack};
@@ -22,7 +22,7 @@ impl Journals for Aws {
         let last = if from == 0 { layout::MAIN } else { AFTER_RECORDS };
         let mut items = self
             .query(TableQuery {
-                partition: ("PK", layout::run(run)),
+                partition: ("PK", layout::run_partition(run)),
                 range: Some(("SK BETWEEN :a AND :b", vec![layout::record_sk(from), last.into()])),
                 strong: true,
                 ..TableQuery::default()
@@ -64,7 +64,7 @@ impl Aws {
         let entries = serde_json::from_str(&entries).map_err(|e| {
             StoreError::Unreadable(format!("record {seq} of {}: {e}", item.text("PK").unwrap_or("?")).into()).because(e)
         })?;
-        Ok(Record { seq, token: token(item)?, code: item.text("c")?.into(), entries })
+        Ok(Record { seq, token: parse_token(item)?, code: item.text("c")?.into(), entries })
     }
 
     /// Converts a record to an item without its value, and returns the value separately.
@@ -72,7 +72,7 @@ impl Aws {
         let json = serde_json::to_string(&record.entries).map_err(|e| {
             StoreError::Unreadable(format!("entries of run {run} cannot be written as JSON: {e}").into()).because(e)
         })?;
-        let mut item = item(&layout::record(run, record.seq), self.ttl(now));
+        let mut item = new_item(&layout::record(run, record.seq), self.ttl(now));
         item.insert("t".into(), bytes(record.token.to_be_bytes()));
         item.insert("c".into(), text(&*record.code));
         Ok((item, pack(json, &run.to_string(), &format!("{:032x}", record.token))?))
@@ -80,7 +80,7 @@ impl Aws {
 }
 
 /// Returns the token of the record in this item.
-pub(super) fn token(item: &Item) -> StoreResult<u128> {
+pub(super) fn parse_token(item: &Item) -> StoreResult<u128> {
     let bytes = item.bytes("t")?.try_into();
     bytes
         .map(u128::from_be_bytes)

@@ -21,8 +21,8 @@ use crate::table::TableQuery;
 impl Listings for Aws {
     async fn runs(&self, query: RunQuery) -> StoreResult<Vec<RunRow>> {
         let mut rows = Vec::new();
-        for period in self.periods(&query).await? {
-            let partitions = (0..LISTING_SHARDS).map(|shard| self.shard(&query, period, shard));
+        for period in self.listed_periods(&query).await? {
+            let partitions = (0..LISTING_SHARDS).map(|shard| self.read_shard(&query, period, shard));
             let mut of_period = try_join_all(partitions).await?.concat();
             of_period.sort_by_key(|row| std::cmp::Reverse(row.run));
             rows.extend(of_period);
@@ -71,7 +71,7 @@ impl Listings for Aws {
         let runs = self.query(links).await?;
         let run_of = |link: &Item| {
             let run = link.text("SK")?.strip_prefix("R#").and_then(|id| id.parse().ok());
-            run.map(layout::row)
+            run.map(layout::row_key)
                 .ok_or_else(|| StoreError::Unreadable(format!("a run of event {event} has no id").into()))
         };
         let wanted = runs.iter().map(run_of).collect::<StoreResult<Vec<_>>>()?;
@@ -81,17 +81,17 @@ impl Listings for Aws {
     }
 
     async fn row(&self, run: RunId) -> StoreResult<Option<RunRow>> {
-        self.get(&layout::row(run)).await?.map(|item| row(&item)).transpose()
+        self.get(&layout::row_key(run)).await?.map(|item| row(&item)).transpose()
     }
 }
 
 impl Aws {
     /// Returns the hours with runs, or a function's days with runs, newest first.
-    async fn periods(&self, query: &RunQuery) -> StoreResult<Vec<i64>> {
+    async fn listed_periods(&self, query: &RunQuery) -> StoreResult<Vec<i64>> {
         let before = query.before.map(RunId::time);
         let (partition, last) = match &query.function {
             None => (layout::HOURS.to_owned(), before.map(|at| format!("{:08}", layout::hour_of(at)))),
-            Some(function) => (layout::days(function), before.map(|at| format!("{:06}", layout::day_of(at)))),
+            Some(function) => (layout::days_partition(function), before.map(|at| format!("{:06}", layout::day_of(at)))),
         };
         let listed = TableQuery {
             partition: ("PK", partition),
@@ -113,7 +113,7 @@ impl Aws {
         Ok(periods)
     }
 
-    async fn shard(&self, query: &RunQuery, period: i64, shard: u64) -> StoreResult<Vec<RunRow>> {
+    async fn read_shard(&self, query: &RunQuery, period: i64, shard: u64) -> StoreResult<Vec<RunRow>> {
         let (index, partition) = match &query.function {
             None => (BY_HOUR, ("hour", layout::hour_shard(period, shard))),
             Some(function) => (BY_FUNCTION, ("day", layout::day_shard(function, period, shard))),

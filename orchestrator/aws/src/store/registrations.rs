@@ -14,7 +14,7 @@ use stepladder_engine::ports::{Registration, Registrations, StoreError, StoreRes
 
 use super::starts::TransactionOutcome;
 use crate::Aws;
-use crate::item::{Item, ReadItem, item, keys, text};
+use crate::item::{Item, ReadItem, key_attributes, new_item, text};
 use crate::layout::{self, ItemKey};
 use crate::value;
 
@@ -33,7 +33,7 @@ impl Registrations for Aws {
     async fn registrations(&self) -> StoreResult<StoredRegistrations> {
         let mut round = 0;
         loop {
-            self.pause(&mut round, "Query", 1).await?;
+            self.pause_before_round(&mut round, "Query", 1).await?;
             let items = self.query_partition(layout::APPS, true).await?;
             let (versions, apps): (Vec<_>, Vec<_>) =
                 items.into_iter().partition(|item| item.text("SK").is_ok_and(|sk| sk == layout::MAIN));
@@ -61,7 +61,7 @@ impl Registrations for Aws {
             // the parts never expire, because a registration has no end
             self.put_parts(&packed, self.ttl(Timestamp::MAX)).await?;
         }
-        let mut item = keys(&layout::app(&app));
+        let mut item = key_attributes(&layout::app(&app));
         packed.add_to(&mut item);
         item.insert("app".into(), text(&*app));
         item.insert("address".into(), text(&*address));
@@ -71,7 +71,7 @@ impl Registrations for Aws {
     /// Replaces the item of the app with a mark that expires, because [`Aws::transact`] can only
     /// put items.
     async fn remove_registration(&self, seen: u64, app: &str) -> StoreResult<bool> {
-        let mut mark = item(&layout::app(app), self.ttl(self.now()));
+        let mut mark = new_item(&layout::app(app), self.ttl(self.now()));
         mark.insert(REMOVED.into(), AttributeValue::Bool(true));
         self.change_apps(seen, mark).await
     }
@@ -82,13 +82,13 @@ impl Aws {
     async fn change_apps(&self, seen: u64, app: Item) -> StoreResult<bool> {
         let key = ItemKey { pk: app.text("PK")?.to_owned(), sk: app.text("SK")?.to_owned() };
         let replaced = self.get(&key).await?;
-        let mut version = keys(&layout::apps_version());
+        let mut version = key_attributes(&layout::apps_version());
         version.insert(VERSION.into(), text((seen + 1).to_string()));
         let expected = seen.to_string();
         let expected = (seen > 0).then_some((VERSION, expected.as_str()));
         let mut round = 0;
         let is_changed = loop {
-            self.pause(&mut round, "TransactWriteItems", 2).await?;
+            self.pause_before_round(&mut round, "TransactWriteItems", 2).await?;
             match self.transact(&version, expected, std::slice::from_ref(&app), &[]).await? {
                 TransactionOutcome::Committed => break true,
                 TransactionOutcome::Refused | TransactionOutcome::Overtaken => break false,
@@ -103,9 +103,9 @@ impl Aws {
     }
 
     async fn delete_parts_of(&self, item: &Item) -> StoreResult<()> {
-        let Some(partition) = value::partition(item) else { return Ok(()) };
+        let Some(partition) = value::parts_partition(item) else { return Ok(()) };
         let parts = usize::try_from(item.number("n")?).unwrap_or(0);
-        let keys: Vec<ItemKey> = (0..parts).map(|i| layout::part(partition, i)).collect();
+        let keys: Vec<ItemKey> = (0..parts).map(|i| layout::part_key(partition, i)).collect();
         try_join_all(keys.iter().map(|key| self.delete(key))).await.map(drop)
     }
 

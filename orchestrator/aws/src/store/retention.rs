@@ -12,10 +12,10 @@ use stepladder_engine::ports::{Retention, StoreResult};
 
 use crate::Aws;
 use crate::error::{condition_failed, request_error};
-use crate::item::{Item, ReadItem, keys, number};
+use crate::item::{Item, ReadItem, key_attributes, number};
 use crate::layout::{self, ItemKey};
 use crate::table::TableQuery;
-use crate::value::partition;
+use crate::value::parts_partition;
 
 /// The maximum number of items that are renewed concurrently.
 const CONCURRENCY: usize = 16;
@@ -30,7 +30,7 @@ impl Retention for Aws {
             return Ok(());
         }
         let mut renewed = Vec::new();
-        for pk in [layout::run(run), layout::event(event).pk] {
+        for pk in [layout::run_partition(run), layout::event(event).pk] {
             let query = TableQuery {
                 partition: ("PK", pk),
                 strong: true,
@@ -38,9 +38,9 @@ impl Retention for Aws {
                 ..TableQuery::default()
             };
             for item in self.query(query).await? {
-                if let Some(parts) = partition(&item) {
+                if let Some(parts) = parts_partition(&item) {
                     let parts = self.query_partition(parts, true).await?;
-                    renewed.extend(parts.iter().map(key).collect::<StoreResult<Vec<_>>>()?);
+                    renewed.extend(parts.iter().map(item_key).collect::<StoreResult<Vec<_>>>()?);
                 }
                 if item.contains_key("line") {
                     renewed.push(ItemKey { pk: item.text("line")?.into(), sk: item.text("at")?.into() });
@@ -50,7 +50,7 @@ impl Retention for Aws {
                         self.put_listed(&key, now).await?;
                     }
                 }
-                renewed.push(key(&item)?);
+                renewed.push(item_key(&item)?);
             }
         }
         renewed.retain(|key| *key != first);
@@ -70,7 +70,7 @@ impl Aws {
             .dynamo
             .update_item()
             .table_name(&self.table)
-            .set_key(Some(keys(&key)))
+            .set_key(Some(key_attributes(&key)))
             .update_expression("SET #t = :ttl")
             .condition_expression("attribute_exists(PK)")
             .expression_attribute_names("#t", "ttl")
@@ -84,6 +84,6 @@ impl Aws {
     }
 }
 
-fn key(item: &Item) -> StoreResult<ItemKey> {
+fn item_key(item: &Item) -> StoreResult<ItemKey> {
     Ok(ItemKey { pk: item.text("PK")?.into(), sk: item.text("SK")?.into() })
 }

@@ -172,7 +172,7 @@ impl Aws {
 
     /// Returns all items with holders of a limit. An item that is not stored yet is returned as
     /// empty.
-    async fn shards(&self, limit: &Limit) -> StoreResult<Vec<HolderShard>> {
+    async fn read_shards(&self, limit: &Limit) -> StoreResult<Vec<HolderShard>> {
         let n = limit.slots.div_ceil(MAX_HOLDERS).max(1);
         let mut shards: Vec<HolderShard> =
             (0..n).map(|number| HolderShard { number, exists: false, holders: Vec::new() }).collect();
@@ -188,7 +188,7 @@ impl Aws {
 
     /// Returns the items of a limit.
     async fn stored_shards(&self, key: &str) -> StoreResult<Vec<HolderShard>> {
-        let items = self.query_partition(&layout::holders(key), true).await?;
+        let items = self.query_partition(&layout::holders_partition(key), true).await?;
         let shard = |item: &Item| {
             let broken = || StoreError::Unreadable(format!("the holders of `{key}` are not valid").into());
             let number = item.text("SK")?.strip_prefix("S#").and_then(|n| n.parse().ok()).ok_or_else(broken)?;
@@ -225,7 +225,7 @@ impl Aws {
 
     /// Reads the limit, shortly before a slot is acquired.
     async fn find_slot(&self, limit: &Limit, holder: &Holder, now: Timestamp) -> StoreResult<SlotView> {
-        let mut shards = self.shards(limit).await?;
+        let mut shards = self.read_shards(limit).await?;
         if let Some(shard) = shards.iter().find(|shard| shard.holders.iter().any(|h| h.holder == *holder)) {
             return Ok(SlotView::Held(shard.number));
         }
@@ -242,7 +242,7 @@ impl Aws {
             return Ok(SlotView::Refused(RefusalReason::Behind));
         }
         // the search starts at a different item for each run, so that fewer writes conflict
-        let first = layout::shard(holder.run(), shards.len() as u64) as usize;
+        let first = layout::shard_number(holder.run(), shards.len() as u64) as usize;
         let order = (first..shards.len()).chain(0..first);
         match order.into_iter().find(|n| free_slots(limit, &shards[*n], now) > 0) {
             Some(n) => Ok(SlotView::Free(shards.swap_remove(n), ticket.map(|(_, ticket)| ticket.clone()))),
@@ -278,7 +278,7 @@ impl Aws {
         if limit.slots <= MAX_HOLDERS && self.release_from(limit, 0, holder).await? {
             return Ok(());
         }
-        for shard in self.shards(limit).await? {
+        for shard in self.read_shards(limit).await? {
             if shard.holders.iter().any(|h| h.holder == *holder) {
                 self.release_from(limit, shard.number, holder).await?;
             }

@@ -15,7 +15,7 @@ use stepladder_engine::ports::{FlowStateChange, RunCreation, RunStart, StartResu
 use super::timers::timer_item;
 use crate::Aws;
 use crate::error::{permanent_reason, request_error};
-use crate::item::{Item, item, number, text};
+use crate::item::{Item, new_item, number, text};
 use crate::layout::{self, ItemKey, LISTING_SHARDS};
 use crate::table::{IS_NEW, TableQuery};
 
@@ -100,7 +100,7 @@ impl RunCreation for Aws {
 impl Aws {
     async fn create_run(&self, start: &RunStart, now: Timestamp) -> StoreResult<StartOutcome> {
         let run = start.row.run;
-        self.list(&start.row, now).await?;
+        self.list_run(&start.row, now).await?;
         let (mut first, value) = self.record_item(run, &start.record, now)?;
         if value.has_parts() {
             self.put_parts(&value, self.ttl(now)).await?;
@@ -108,7 +108,7 @@ impl Aws {
         value.add_to(&mut first);
         let mut items = vec![
             self.row_item(&start.row, now),
-            item(&layout::run_of(start.row.event, run), self.ttl(now)),
+            new_item(&layout::run_of(start.row.event, run), self.ttl(now)),
             timer_item(&start.watchdog, now),
         ];
         for (limit, ticket) in &start.tickets {
@@ -116,7 +116,7 @@ impl Aws {
         }
         let mut round = 0;
         loop {
-            self.pause(&mut round, "TransactWriteItems", items.len() + start.flow_state.len() + 1).await?;
+            self.pause_before_round(&mut round, "TransactWriteItems", items.len() + start.flow_state.len() + 1).await?;
             match self.transact(&first, None, &items, &start.flow_state).await? {
                 TransactionOutcome::Committed => return Ok(StartOutcome::New),
                 TransactionOutcome::Overtaken => return Ok(StartOutcome::Overtaken),
@@ -131,7 +131,7 @@ impl Aws {
     /// the transaction under its token.
     async fn existing_run(&self, run: RunId) -> StoreResult<StartOutcome> {
         let moved = TableQuery {
-            partition: ("PK", layout::run(run)),
+            partition: ("PK", layout::run_partition(run)),
             range: Some(("SK BETWEEN :a AND :b", vec![layout::record_sk(1), "J#~".into()])),
             strong: true,
             limit: Some(1),
@@ -196,9 +196,9 @@ impl Aws {
     }
 
     fn row_item(&self, row: &RunRow, now: Timestamp) -> Item {
-        let shard = layout::shard(row.run, LISTING_SHARDS);
+        let shard = layout::shard_number(row.run, LISTING_SHARDS);
         let at = row.run.time();
-        let mut item = item(&layout::row(row.run), self.ttl(now));
+        let mut item = new_item(&layout::row_key(row.run), self.ttl(now));
         item.insert("run".into(), text(row.run.to_string()));
         item.insert("function".into(), text(&*row.function));
         item.insert("event".into(), text(row.event.to_string()));
@@ -214,7 +214,7 @@ impl Aws {
 
     /// Lists the hour of a run, and the day for its function, before the run is written, so that
     /// listings find the run.
-    async fn list(&self, row: &RunRow, now: Timestamp) -> StoreResult<()> {
+    async fn list_run(&self, row: &RunRow, now: Timestamp) -> StoreResult<()> {
         let at = row.run.time();
         for key in layout::period_keys(row.run, &row.function) {
             let is_listed = self.listed_periods.lock().get(&key).is_some();
@@ -229,7 +229,7 @@ impl Aws {
     /// Lists an hour or a day for twice the retention: its runs may end late, and their retention
     /// starts when they end.
     pub(super) async fn put_listed(&self, key: &ItemKey, now: Timestamp) -> StoreResult<()> {
-        self.put(item(key, self.ttl(now + self.retention))).await
+        self.put(new_item(key, self.ttl(now + self.retention))).await
     }
 }
 

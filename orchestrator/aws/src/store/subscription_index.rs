@@ -21,7 +21,7 @@ use stepladder_engine::ports::{StoreError, StoreResult};
 use stepladder_engine::retries::time_left;
 
 use crate::Aws;
-use crate::item::{Item, ReadItem, item, number, text};
+use crate::item::{Item, ReadItem, new_item, number, text};
 use crate::layout::{self, ItemKey};
 use crate::table::PutCondition;
 
@@ -73,7 +73,7 @@ struct EntryPreparation {
 
 impl SubscriptionIndex {
     /// Returns the fields by which runs subscribe to events with this name.
-    pub(super) fn of(&self, event: &str) -> SubscribedFields {
+    pub(super) fn fields_of_event(&self, event: &str) -> SubscribedFields {
         self.by_event.get(event).cloned().unwrap_or_default()
     }
 
@@ -176,7 +176,7 @@ impl Aws {
         added_at: Timestamp,
     ) -> StoreResult<()> {
         let ttl = seconds(until + SUBSCRIPTION_RETENTION + ENTRY_RETENTION);
-        let mut item = item(&key, ttl);
+        let mut item = new_item(&key, ttl);
         item.insert("event".into(), text(&*subscription.event));
         item.insert("since".into(), number(added_at.as_millis()));
         if let Some(field) = &subscription.key {
@@ -204,9 +204,9 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
     const DAY: Duration = Duration::from_secs(86_400);
 
-    fn index(added_at: Timestamp, ttl: Timestamp) -> SubscriptionIndex {
+    fn index_with_entry(added_at: Timestamp, ttl: Timestamp) -> SubscriptionIndex {
         let key = layout::index_entry(&subscription());
-        let mut item = item(&key, seconds(ttl));
+        let mut item = new_item(&key, seconds(ttl));
         item.insert("event".into(), text("a"));
         item.insert("since".into(), number(added_at.as_millis()));
         SubscriptionIndex::from_items(&[item], NOW).unwrap()
@@ -217,7 +217,7 @@ mod tests {
         Subscription { event: "a".into(), key: None, run, step: "w".into(), until: NOW + DAY }
     }
 
-    fn known(write: Option<Timestamp>, wait: Duration) -> EntryPreparation {
+    fn known_entry(write: Option<Timestamp>, wait: Duration) -> EntryPreparation {
         EntryPreparation { write, wait, is_new: false }
     }
 
@@ -230,28 +230,28 @@ mod tests {
         let until = NOW + DAY;
         let new = EntryPreparation { write: Some(NOW), wait: PROPAGATION_TIME, is_new: true };
         assert_eq!(prepare(&SubscriptionIndex::default(), until), new);
-        let wait = |added_at| prepare(&index(added_at, NOW + DAY * 20), until);
-        assert_eq!(wait(NOW - Duration::from_secs(2)), known(None, Duration::from_secs(4)));
+        let wait = |added_at| prepare(&index_with_entry(added_at, NOW + DAY * 20), until);
+        assert_eq!(wait(NOW - Duration::from_secs(2)), known_entry(None, Duration::from_secs(4)));
         // the entry was added by a process whose clock is ahead
-        assert_eq!(wait(NOW + Duration::from_secs(2)), known(None, YOUNG_AGE));
-        assert_eq!(wait(NOW - YOUNG_AGE), known(None, Duration::ZERO));
+        assert_eq!(wait(NOW + Duration::from_secs(2)), known_entry(None, YOUNG_AGE));
+        assert_eq!(wait(NOW - YOUNG_AGE), known_entry(None, Duration::ZERO));
     }
 
     #[test]
     fn an_entry_outlives_its_subscriptions_and_an_expiring_one_is_new() {
         let added_at = NOW - DAY * 9;
-        let index = |ttl| index(added_at, ttl);
+        let index = |ttl| index_with_entry(added_at, ttl);
         let wait = Duration::ZERO;
-        assert_eq!(prepare(&index(NOW + DAY * 8), NOW + DAY), known(None, wait));
-        assert_eq!(prepare(&index(NOW + DAY * 8), NOW + DAY * 2), known(Some(added_at), wait));
+        assert_eq!(prepare(&index(NOW + DAY * 8), NOW + DAY), known_entry(None, wait));
+        assert_eq!(prepare(&index(NOW + DAY * 8), NOW + DAY * 2), known_entry(Some(added_at), wait));
         let new = EntryPreparation { write: Some(NOW), wait: PROPAGATION_TIME, is_new: true };
         assert_eq!(prepare(&index(NOW + DAY), NOW + DAY * 2), new);
     }
 
     #[test]
     fn a_list_is_cached_for_a_second_and_not_after_the_clock_was_set_back() {
-        let index = index(NOW, NOW + DAY * 20);
-        assert!(index.of("a").each && index.of("b").is_empty());
+        let index = index_with_entry(NOW, NOW + DAY * 20);
+        assert!(index.fields_of_event("a").each && index.fields_of_event("b").is_empty());
         assert!(index.is_fresh(NOW + CACHE_TIME));
         assert!(!index.is_fresh(NOW + CACHE_TIME + Duration::from_millis(1)));
         assert!(!index.is_fresh(NOW - Duration::from_millis(1)));

@@ -8,14 +8,14 @@ use stepladder_engine::ports::{StoreResult, SubscriptionIndex};
 
 use super::subscription_index::{SUBSCRIPTION_RETENTION, seconds};
 use crate::Aws;
-use crate::item::{Item, ReadItem, item, number, text};
+use crate::item::{Item, ReadItem, new_item, number, text};
 use crate::layout;
 use crate::table::TableQuery;
 
 #[async_trait]
 impl SubscriptionIndex for Aws {
     async fn subscribed_fields(&self, event: &str) -> StoreResult<SubscribedFields> {
-        Ok(self.subscription_index(self.now()).await?.of(event))
+        Ok(self.subscription_index(self.now()).await?.fields_of_event(event))
     }
 
     async fn subscriptions(
@@ -28,7 +28,7 @@ impl SubscriptionIndex for Aws {
         let start = after.as_ref().map_or(0, |(run, _)| layout::subscription_shard(bucket, *run));
         let mut previous = after.map_or_else(|| "0".to_owned(), |(run, step)| layout::subscription_sk(run, &step));
         let mut found = Vec::new();
-        for partition in layout::subscriptions(event, bucket).into_iter().skip(start) {
+        for partition in layout::subscription_partitions(event, bucket).into_iter().skip(start) {
             let query = TableQuery {
                 partition: ("PK", partition),
                 range: Some(("SK > :a", vec![std::mem::replace(&mut previous, "0".to_owned())])),
@@ -37,7 +37,7 @@ impl SubscriptionIndex for Aws {
                 ..TableQuery::default()
             };
             for item in self.query(query).await? {
-                found.push(subscription(&item, event, bucket)?);
+                found.push(parse_subscription(&item, event, bucket)?);
             }
             if found.len() >= limit {
                 break;
@@ -48,7 +48,7 @@ impl SubscriptionIndex for Aws {
 
     async fn inbox(&self, run: RunId) -> StoreResult<Vec<EventId>> {
         let query = TableQuery {
-            partition: ("PK", layout::run(run)),
+            partition: ("PK", layout::run_partition(run)),
             range: Some(("begins_with(SK, :a)", vec![layout::INBOX_PREFIX.into()])),
             strong: true,
             ..TableQuery::default()
@@ -71,7 +71,7 @@ impl Aws {
 
     pub(super) async fn put_inbox_events(&self, events: Vec<(RunId, EventId)>, now: Timestamp) -> StoreResult<()> {
         let put = |(run, event): (RunId, EventId)| {
-            let mut item = item(&layout::inbox_event(run, event), self.ttl(now));
+            let mut item = new_item(&layout::inbox_event(run, event), self.ttl(now));
             item.insert("event".into(), text(event.to_string()));
             self.put(item)
         };
@@ -81,14 +81,14 @@ impl Aws {
 
 fn subscription_item(subscription: &Subscription, now: Timestamp) -> Item {
     let mut item =
-        item(&layout::subscription(subscription), seconds(subscription.until.max(now) + SUBSCRIPTION_RETENTION));
+        new_item(&layout::subscription(subscription), seconds(subscription.until.max(now) + SUBSCRIPTION_RETENTION));
     item.insert("run".into(), text(subscription.run.to_string()));
     item.insert("step".into(), text(&*subscription.step));
     item.insert("until".into(), number(subscription.until.as_millis()));
     item
 }
 
-fn subscription(item: &Item, event: &str, bucket: &SubscriptionKey) -> StoreResult<Subscription> {
+fn parse_subscription(item: &Item, event: &str, bucket: &SubscriptionKey) -> StoreResult<Subscription> {
     Ok(Subscription {
         event: event.into(),
         key: bucket.clone(),

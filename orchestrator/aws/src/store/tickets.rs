@@ -16,7 +16,7 @@ use stepladder_core::{RunId, RunOrStep, Timestamp};
 use stepladder_engine::ports::{StoreError, StoreResult};
 
 use crate::Aws;
-use crate::item::{Item, ReadItem, item, text};
+use crate::item::{Item, ReadItem, new_item, text};
 use crate::layout::{self, ItemKey};
 use crate::table::TableQuery;
 
@@ -28,11 +28,11 @@ impl Aws {
     pub(super) fn ticket_items(&self, queue: &str, ticket: &Ticket, now: Timestamp) -> [Item; 2] {
         let ttl = self.ttl(now);
         let key = ItemKey { pk: layout::wait_queue(queue), sk: layout::ticket_sk(ticket) };
-        let mut of_run = item(&layout::ticket_of_run(queue, ticket.run, &ticket.of), ttl);
+        let mut of_run = new_item(&layout::ticket_of_run(queue, ticket.run, &ticket.of), ttl);
         of_run.insert("line".into(), text(&key.pk));
         of_run.insert("at".into(), text(&key.sk));
         of_run.insert("step".into(), text(ticket.of.as_stored()));
-        let mut in_queue = item(&key, ttl);
+        let mut in_queue = new_item(&key, ttl);
         in_queue.insert("step".into(), text(ticket.of.as_stored()));
         [of_run, in_queue]
     }
@@ -43,7 +43,7 @@ impl Aws {
         let key = layout::ticket_of_run(queue, ticket.run, &ticket.of);
         let mut round = 0;
         loop {
-            self.pause(&mut round, "TransactWriteItems", 2).await?;
+            self.pause_before_round(&mut round, "TransactWriteItems", 2).await?;
             if let TransactionOutcome::Committed =
                 self.transact(&of_run, None, std::slice::from_ref(&in_queue), &[]).await?
             {
@@ -107,7 +107,7 @@ impl Aws {
     /// Returns the items in a run's partition for its tickets in this queue.
     pub(super) async fn tickets_of_run(&self, queue: &str, run: RunId) -> StoreResult<Vec<Item>> {
         self.query(TableQuery {
-            partition: ("PK", layout::run(run)),
+            partition: ("PK", layout::run_partition(run)),
             range: Some(("begins_with(SK, :a)", vec![layout::tickets_prefix(queue)])),
             strong: true,
             ..TableQuery::default()
@@ -118,7 +118,7 @@ impl Aws {
     /// Returns the ticket of a step, if the step has one in the queue.
     pub(super) async fn ticket_of_step(&self, queue: &str, run: RunId, of: &RunOrStep) -> StoreResult<Option<Ticket>> {
         let Some(of_run) = self.get(&layout::ticket_of_run(queue, run, of)).await? else { return Ok(None) };
-        self.get(&key_in_queue(&of_run)?).await?.as_ref().map(ticket).transpose()
+        self.get(&key_in_queue(&of_run)?).await?.as_ref().map(parse_ticket).transpose()
     }
 
     /// Returns the oldest ticket of a run in the queue.
@@ -128,7 +128,7 @@ impl Aws {
         keys.sort_by(|a, b| a.sk.cmp(&b.sk));
         for key in keys {
             if let Some(item) = self.get(&key).await? {
-                return ticket(&item).map(Some);
+                return parse_ticket(&item).map(Some);
             }
         }
         Ok(None)
@@ -145,7 +145,7 @@ impl Aws {
             limit: Some(n),
             ..TableQuery::default()
         };
-        self.query(query).await?.iter().map(ticket).collect()
+        self.query(query).await?.iter().map(parse_ticket).collect()
     }
 
     pub(super) async fn count_tickets_before(&self, queue: &str, ticket: &Ticket) -> StoreResult<usize> {
@@ -162,7 +162,7 @@ fn key_in_queue(of_run: &Item) -> StoreResult<ItemKey> {
 
 /// Reads a ticket from its item in the queue. The sort key is `queued_at#event#run#hash`; an
 /// attribute contains the step.
-fn ticket(item: &Item) -> StoreResult<Ticket> {
+fn parse_ticket(item: &Item) -> StoreResult<Ticket> {
     let broken = || StoreError::Unreadable("a ticket of a wait queue is not valid".into());
     let mut fields = item.text("SK")?.split('#');
     let mut field = || fields.next().ok_or_else(broken);

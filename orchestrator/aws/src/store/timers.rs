@@ -14,7 +14,7 @@ use stepladder_core::{Timer, Timestamp};
 use stepladder_engine::ports::{Cursor, StoreError, StoreResult, Timers};
 
 use crate::Aws;
-use crate::item::{Item, ReadItem, bytes, item, number, text};
+use crate::item::{Item, ReadItem, bytes, new_item, number, text};
 use crate::layout::{self, TIMER_SHARDS};
 use crate::table::{PutCondition, PutOutcome, TableQuery};
 
@@ -29,14 +29,14 @@ impl Timers for Aws {
     async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<StoreResult<Timer>>> {
         // each shard returns its timers in order of time
         let query = |shard| TableQuery {
-            partition: ("PK", layout::timers(minute, shard)),
+            partition: ("PK", layout::timers_partition(minute, shard)),
             strong: true,
             limit: (limit < usize::MAX).then_some(limit),
             ..TableQuery::default()
         };
         let shards = (0..TIMER_SHARDS).map(|shard| self.query(query(shard)));
         let items = try_join_all(shards).await?.concat();
-        let mut timers: Vec<_> = items.iter().map(readable).collect();
+        let mut timers: Vec<_> = items.iter().map(parse_timer_or_report).collect();
         // unreadable timers have no time, so they come first
         timers.sort_by_key(|timer| timer.as_ref().ok().map(|timer| timer.due));
         timers.truncate(limit);
@@ -64,12 +64,13 @@ impl Timers for Aws {
     }
 
     async fn cursor(&self) -> StoreResult<Option<Cursor>> {
-        self.get(&layout::cursor()).await?.map(|item| decode(&item)).transpose()
+        self.get(&layout::cursor_key()).await?.map(|item| decode_cursor(&item)).transpose()
     }
 
     async fn advance(&self, expected: Option<Cursor>, next: Cursor) -> StoreResult<bool> {
-        let mut item = Item::from([("PK".into(), text(layout::cursor().pk)), ("SK".into(), text(layout::cursor().sk))]);
-        let sent = encode(&next);
+        let mut item =
+            Item::from([("PK".into(), text(layout::cursor_key().pk)), ("SK".into(), text(layout::cursor_key().sk))]);
+        let sent = encode_cursor(&next);
         let hash_of_next = hash(next.minute, &sent);
         item.insert("minute".into(), number(next.minute));
         item.insert("hash".into(), text(&hash_of_next));
@@ -80,7 +81,7 @@ impl Timers for Aws {
                 let is_expected = PutCondition {
                     expression: "#hash = :expected",
                     alias: Some(("#hash", "hash")),
-                    value: Some((":expected", text(hash(expected.minute, &encode(expected))))),
+                    value: Some((":expected", text(hash(expected.minute, &encode_cursor(expected))))),
                 };
                 self.put_if(item, is_expected).await?
             }
@@ -99,7 +100,7 @@ impl Aws {
         let now = self.now();
         let mut items: HashMap<_, _> = HashMap::new();
         for timer in &timers {
-            items.insert(layout::timer(timer), timer_item(timer, now));
+            items.insert(layout::timer_key(timer), timer_item(timer, now));
         }
         match items.len() {
             0 => Ok(()),
@@ -111,7 +112,7 @@ impl Aws {
 
 pub(super) fn timer_item(timer: &Timer, now: Timestamp) -> Item {
     let ttl = (timer.due.max(now) + TIMER_RETENTION).as_millis() / 1_000;
-    let mut item = item(&layout::timer(timer), ttl);
+    let mut item = new_item(&layout::timer_key(timer), ttl);
     item.insert("due".into(), number(timer.due.as_millis()));
     item.insert("run".into(), text(timer.run.to_string()));
     item.insert("group".into(), text(&*timer.group));
@@ -124,14 +125,14 @@ pub(super) fn timer_item(timer: &Timer, now: Timestamp) -> Item {
 }
 
 /// Reads a timer from its item. If the item is unreadable, the error names its keys.
-fn readable(item: &Item) -> StoreResult<Timer> {
-    timer(item).map_err(|error| {
+fn parse_timer_or_report(item: &Item) -> StoreResult<Timer> {
+    parse_timer(item).map_err(|error| {
         let [pk, sk] = ["PK", "SK"].map(|key| item.text(key).unwrap_or("?"));
         StoreError::Unreadable(format!("the timer {pk} / {sk}: {}", error.reason()).into())
     })
 }
 
-fn timer(item: &Item) -> StoreResult<Timer> {
+fn parse_timer(item: &Item) -> StoreResult<Timer> {
     let purpose = match item.contains_key("step") {
         true => TimerPurpose::Due(item.run_or_step()?),
         false if item.contains_key("deadline") => TimerPurpose::Deadline,
@@ -142,7 +143,7 @@ fn timer(item: &Item) -> StoreResult<Timer> {
 
 /// Encodes the marks of sent timers: for each minute the number of the minute, the number of marks,
 /// and 8 bytes per mark.
-fn encode(cursor: &Cursor) -> Vec<u8> {
+fn encode_cursor(cursor: &Cursor) -> Vec<u8> {
     let mut left = MAX_MARKS;
     let mut bytes = Vec::new();
     for (minute, marks) in &cursor.sent {
@@ -155,7 +156,7 @@ fn encode(cursor: &Cursor) -> Vec<u8> {
     bytes
 }
 
-fn decode(item: &Item) -> StoreResult<Cursor> {
+fn decode_cursor(item: &Item) -> StoreResult<Cursor> {
     let broken = || StoreError::Unreadable("the cursor of the sweep is not valid".into());
     let mut words = item.bytes("sent")?.chunks_exact(8).map(|word| word.try_into().map(u64::from_be_bytes));
     let mut next = || words.next().and_then(Result::ok);
@@ -177,20 +178,20 @@ mod tests {
     use super::*;
 
     fn stored_item(cursor: &Cursor) -> Item {
-        Item::from([("minute".into(), number(cursor.minute)), ("sent".into(), bytes(encode(cursor)))])
+        Item::from([("minute".into(), number(cursor.minute)), ("sent".into(), bytes(encode_cursor(cursor)))])
     }
 
     #[test]
     fn a_cursor_is_decoded_as_it_was_encoded() {
         let cursor = Cursor { minute: 7, sent: vec![(7, vec![1, u64::MAX]), (8, Vec::new()), (9, vec![3])] };
-        assert_eq!(decode(&stored_item(&cursor)).unwrap(), cursor);
+        assert_eq!(decode_cursor(&stored_item(&cursor)).unwrap(), cursor);
     }
 
     #[test]
     fn a_cursor_with_too_many_marks_drops_some_and_keeps_its_hash() {
         let cursor = Cursor { minute: 7, sent: vec![(7, vec![5; MAX_MARKS - 1]), (8, vec![6; 10])] };
-        let kept = decode(&stored_item(&cursor)).unwrap();
+        let kept = decode_cursor(&stored_item(&cursor)).unwrap();
         assert_eq!(kept.sent[1].1.len(), 1);
-        assert_eq!(hash(kept.minute, &encode(&kept)), hash(cursor.minute, &encode(&cursor)));
+        assert_eq!(hash(kept.minute, &encode_cursor(&kept)), hash(cursor.minute, &encode_cursor(&cursor)));
     }
 }

@@ -77,16 +77,18 @@ impl CronFields {
         let reader = CronReader { line };
         let first = line.split_whitespace().next().unwrap_or("");
         if let Some((_, zone)) = first.split_once('=').filter(|(name, _)| name.ends_with("TZ")) {
-            return Err(reader.wrong(first, &format!("is no field; give the zone by `.time_zone(\"{zone}\")`")));
+            return Err(reader.field_error(first, &format!("is no field; give the zone by `.time_zone(\"{zone}\")`")));
         }
         if first.starts_with('@') {
             let known = NICKNAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(line.trim()));
             return match known {
                 Some((_, fields)) => Self::read(fields),
                 None if first.eq_ignore_ascii_case("@every") => {
-                    Err(reader.wrong(first, "is not known; for every five minutes write `*/5 * * * *`"))
+                    Err(reader.field_error(first, "is not known; for every five minutes write `*/5 * * * *`"))
                 }
-                None => Err(reader.wrong(first, "is not known; use @hourly, @daily, @weekly, @monthly or @yearly")),
+                None => {
+                    Err(reader.field_error(first, "is not known; use @hourly, @daily, @weekly, @monthly or @yearly"))
+                }
             };
         }
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -98,17 +100,17 @@ impl CronFields {
             ));
         };
         Ok(Self {
-            minutes: reader.values(minute, &MINUTE)?,
-            hours: reader.values(hour, &HOUR)?,
-            days: reader.days(day)?,
-            months: reader.values(month, &MONTH)?,
-            weekdays: reader.weekdays(weekday)?,
+            minutes: reader.parse_values(minute, &MINUTE)?,
+            hours: reader.parse_values(hour, &HOUR)?,
+            days: reader.parse_days(day)?,
+            months: reader.parse_values(month, &MONTH)?,
+            weekdays: reader.parse_weekdays(weekday)?,
             at_hours: !hour.contains(['*', '/']),
         })
     }
 
     pub(super) fn fits_time(&self, hour: i8, minute: i8) -> bool {
-        has(self.hours, hour.unsigned_abs().into()) && has(self.minutes, minute.unsigned_abs().into())
+        has_bit(self.hours, hour.unsigned_abs().into()) && has_bit(self.minutes, minute.unsigned_abs().into())
     }
 
     /// Returns whether the day fields match a date. If one of them starts with `*`, both must
@@ -119,23 +121,23 @@ impl CronFields {
             true => by_day && by_weekday,
             false => by_day || by_weekday,
         };
-        fits && has(self.months, date.month().unsigned_abs().into())
+        fits && has_bit(self.months, date.month().unsigned_abs().into())
     }
 }
 
 impl MonthDays {
     fn fits(&self, date: Date) -> bool {
         let (day, length) = (date.day(), date.days_in_month());
-        let has_nearest = (1..=length).filter(|of| has(self.nearest, of.unsigned_abs().into()));
-        has(self.on, day.unsigned_abs().into())
+        let has_nearest = (1..=length).filter(|of| has_bit(self.nearest, of.unsigned_abs().into()));
+        has_bit(self.on, day.unsigned_abs().into())
             || self.last && day == length
-            || self.last_weekday && day == nearest(date, length)
-            || has_nearest.into_iter().any(|of| day == nearest(date, of))
+            || self.last_weekday && day == nearest_weekday(date, length)
+            || has_nearest.into_iter().any(|of| day == nearest_weekday(date, of))
     }
 }
 
 /// Returns the day from Monday to Friday that is nearest to `day`, within the date's month.
-fn nearest(date: Date, day: i8) -> i8 {
+fn nearest_weekday(date: Date, day: i8) -> i8 {
     let at = date.first_of_month().with().day(day).build().unwrap_or(date);
     match at.weekday() {
         Weekday::Saturday if day > 1 => day - 1,
@@ -155,7 +157,7 @@ impl Weekdays {
     }
 }
 
-fn has(bits: u64, value: u64) -> bool {
+fn has_bit(bits: u64, value: u64) -> bool {
     bits & (1 << value) != 0
 }
 
@@ -165,54 +167,54 @@ struct CronReader<'l> {
 
 impl<'l> CronReader<'l> {
     /// Returns an error sentence about a part of the expression, with its position.
-    fn wrong(&self, part: &str, why: &str) -> String {
+    fn field_error(&self, part: &str, why: &str) -> String {
         let bytes = part.as_ptr() as usize - self.line.as_ptr() as usize;
         let before = self.line.get(..bytes).map_or(0, |before| before.chars().count());
         format!("`{part}` at character {} {why}", before + 1)
     }
 
-    fn entries(&self, field: &'l str) -> Result<impl Iterator<Item = &'l str>, String> {
+    fn split_entries(&self, field: &'l str) -> Result<impl Iterator<Item = &'l str>, String> {
         match field.split(',').find(|entry| entry.is_empty()) {
-            Some(_) => Err(self.wrong(field, "has an empty entry; write a value before and after each comma")),
+            Some(_) => Err(self.field_error(field, "has an empty entry; write a value before and after each comma")),
             None => Ok(field.split(',')),
         }
     }
 
-    fn values(&self, field: &'l str, unit: &FieldUnit) -> Result<u64, String> {
-        self.entries(field)?.try_fold(0, |bits, entry| Ok(bits | self.range(entry, unit)?))
+    fn parse_values(&self, field: &'l str, unit: &FieldUnit) -> Result<u64, String> {
+        self.split_entries(field)?.try_fold(0, |bits, entry| Ok(bits | self.parse_range(entry, unit)?))
     }
 
-    fn days(&self, field: &'l str) -> Result<MonthDays, String> {
+    fn parse_days(&self, field: &'l str) -> Result<MonthDays, String> {
         let mut days = MonthDays { is_star: field.starts_with(['*', '?']), ..MonthDays::default() };
-        for entry in self.entries(field)? {
+        for entry in self.split_entries(field)? {
             let upper = entry.to_ascii_uppercase();
             match (&*upper, upper.strip_suffix('W')) {
                 ("L", _) => days.last = true,
                 ("LW", _) => days.last_weekday = true,
-                (_, Some(_)) => days.nearest |= 1 << self.number(&entry[..entry.len() - 1], &DAY)?,
-                (_, None) => days.on |= self.range(entry, &DAY)?,
+                (_, Some(_)) => days.nearest |= 1 << self.parse_number(&entry[..entry.len() - 1], &DAY)?,
+                (_, None) => days.on |= self.parse_range(entry, &DAY)?,
             }
         }
         Ok(days)
     }
 
-    fn weekdays(&self, field: &'l str) -> Result<Weekdays, String> {
+    fn parse_weekdays(&self, field: &'l str) -> Result<Weekdays, String> {
         let mut weekdays = Weekdays { is_star: field.starts_with(['*', '?']), ..Weekdays::default() };
-        for entry in self.entries(field)? {
+        for entry in self.split_entries(field)? {
             let (days, nth) = match entry.split_once('#') {
                 Some((days, "L" | "l")) => (days, LAST),
                 Some((days, nth)) => match nth.parse() {
                     Ok(nth @ 1..=5) => (days, nth),
-                    Ok(_) | Err(_) => return Err(self.wrong(entry, "has no number from 1 to 5 after the #: 5#2")),
+                    Ok(_) | Err(_) => return Err(self.field_error(entry, "has no number from 1 to 5 after the #: 5#2")),
                 },
                 None => match entry.strip_suffix(['L', 'l']) {
-                    Some("") => return Err(self.wrong(entry, "is no weekday; the last Friday of a month is 5L")),
+                    Some("") => return Err(self.field_error(entry, "is no weekday; the last Friday of a month is 5L")),
                     Some(days) => (days, LAST),
                     None => (entry, 0),
                 },
             };
-            let days = self.range(days, &WEEKDAY)?;
-            for day in (0..=7).filter(|day| has(days, *day)) {
+            let days = self.parse_range(days, &WEEKDAY)?;
+            for day in (0..=7).filter(|day| has_bit(days, *day)) {
                 weekdays.on[day as usize % 7] |= 1 << nth;
             }
         }
@@ -220,32 +222,32 @@ impl<'l> CronReader<'l> {
     }
 
     /// Parses `5`, `1-5` or `*`, each with an optional step.
-    fn range(&self, entry: &'l str, unit: &FieldUnit) -> Result<u64, String> {
+    fn parse_range(&self, entry: &'l str, unit: &FieldUnit) -> Result<u64, String> {
         let (base, step) = match entry.split_once('/') {
             None => (entry, None),
             Some((base, step)) => match step.parse::<u32>() {
                 Ok(number) if number > 0 && !step.starts_with('+') => (base, Some(number)),
-                Ok(_) | Err(_) => return Err(self.wrong(entry, "has no whole number from 1 on after the `/`")),
+                Ok(_) | Err(_) => return Err(self.field_error(entry, "has no whole number from 1 on after the `/`")),
             },
         };
         let (first, last) = match (base, base.split_once('-')) {
             ("*", _) => (unit.least, unit.most),
             ("?", _) if unit.what.contains("day") => (unit.least, unit.most),
-            (_, Some((first, last))) => (self.number(first, unit)?, self.number(last, unit)?),
+            (_, Some((first, last))) => (self.parse_number(first, unit)?, self.parse_number(last, unit)?),
             (_, None) => {
-                let first = self.number(base, unit)?;
+                let first = self.parse_number(base, unit)?;
                 (first, if step.is_some() { unit.most } else { first })
             }
         };
         // Sunday as the end of a range, such as Saturday to Sunday, is 7
         let last = if unit.most == 7 && last == 0 && first > 0 { 7 } else { last };
         if first > last {
-            return Err(self.wrong(base, "ends before it begins"));
+            return Err(self.field_error(base, "ends before it begins"));
         }
         Ok((first..=last).step_by(step.unwrap_or(1) as usize).fold(0, |bits, value| bits | 1 << value))
     }
 
-    fn number(&self, text: &str, unit: &FieldUnit) -> Result<u32, String> {
+    fn parse_number(&self, text: &str, unit: &FieldUnit) -> Result<u32, String> {
         let named = unit.names.iter().position(|name| name.eq_ignore_ascii_case(text));
         let number = match named {
             Some(at) => Some(at as u32 + unit.least),
@@ -258,7 +260,7 @@ impl<'l> CronReader<'l> {
                 (Some(first), Some(last)) => format!(" or {first} to {last}"),
                 _ => String::new(),
             };
-            self.wrong(text, &format!("is no {what}; use {least} to {most}{names}"))
+            self.field_error(text, &format!("is no {what}; use {least} to {most}{names}"))
         })
     }
 }

@@ -11,7 +11,7 @@
 
 use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue};
 
-use super::depth::parts;
+use super::depth::entry_parts;
 
 /// The number of bytes of text that count as one value, because comparing and copying text is fast.
 const TEXT_BYTES_PER_VALUE: f64 = 64.0;
@@ -36,13 +36,13 @@ type VariableSizes<'e> = Vec<(&'e str, f64)>;
 ///
 /// This function recurses as deep as the expression is nested, and its own work doubles with each
 /// nested macro. [`levels`](super::depth::levels) bounds both.
-pub(super) fn steps(of: &IdedExpr, event: f64) -> f64 {
+pub(super) fn count_steps(of: &IdedExpr, event: f64) -> f64 {
     bound_work(of, event, &mut Vec::new()).steps
 }
 
 /// Returns the size of a JSON document, in values: the number of its values, plus one for each
 /// [`TEXT_BYTES_PER_VALUE`] bytes.
-pub(super) fn size(values: usize, bytes: usize) -> f64 {
+pub(super) fn estimate_size(values: usize, bytes: usize) -> f64 {
     values as f64 + bytes as f64 / TEXT_BYTES_PER_VALUE
 }
 
@@ -65,10 +65,10 @@ fn bound_work<'e>(of: &'e IdedExpr, event: f64, variables: &mut VariableSizes<'e
         Expr::Comprehension(of) => bound_macro(of, event, variables),
         Expr::List(list) => bound_copies(list.elements.iter(), event, variables),
         Expr::Map(map) => {
-            bound_copies(map.entries.iter().flat_map(|entry| parts(&entry.expr)).flatten(), event, variables)
+            bound_copies(map.entries.iter().flat_map(|entry| entry_parts(&entry.expr)).flatten(), event, variables)
         }
         Expr::Struct(of) => {
-            bound_copies(of.entries.iter().flat_map(|entry| parts(&entry.expr)).flatten(), event, variables)
+            bound_copies(of.entries.iter().flat_map(|entry| entry_parts(&entry.expr)).flatten(), event, variables)
         }
     }
 }

@@ -30,7 +30,7 @@ impl Decimal {
     }
 
     /// Creates a decimal from a whole number.
-    pub(super) fn of(whole: i128) -> Self {
+    pub(super) fn from_whole(whole: i128) -> Self {
         let text = whole.unsigned_abs().to_string();
         let digits = text.trim_end_matches('0');
         let point = if digits.is_empty() { 0 } else { text.len() as i64 };
@@ -38,17 +38,17 @@ impl Decimal {
     }
 
     /// Returns this decimal as an integer; `None` if it has a fraction or more than 38 digits.
-    pub(super) fn whole(&self) -> Option<i128> {
+    pub(super) fn as_whole(&self) -> Option<i128> {
         if self.digits.is_empty() {
             return Some(0);
         }
         let zeros = usize::try_from(self.point.checked_sub(self.digits.len() as i64)?).ok()?;
-        (self.point <= 38).then(|| [self.sign(), &self.digits, &"0".repeat(zeros)].concat().parse().ok()).flatten()
+        (self.point <= 38).then(|| [self.sign_text(), &self.digits, &"0".repeat(zeros)].concat().parse().ok()).flatten()
     }
 
     /// Returns the nearest float; infinity if the value is too large for a float.
-    pub(super) fn float(&self) -> f64 {
-        format!("{}0.{}e{}", self.sign(), if self.digits.is_empty() { "0" } else { &self.digits }, self.point)
+    pub(super) fn to_float(&self) -> f64 {
+        format!("{}0.{}e{}", self.sign_text(), if self.digits.is_empty() { "0" } else { &self.digits }, self.point)
             .parse()
             .unwrap_or(f64::NAN)
     }
@@ -60,16 +60,18 @@ impl Decimal {
         let zeros = |n: i64| usize::try_from(n).ok().filter(|n| *n <= longest).map(|n| "0".repeat(n));
         let text = match usize::try_from(self.point) {
             Err(_) | Ok(0) if length == 0 => "0".into(),
-            Ok(point) if point > 0 && point < length => [self.sign(), &digits[..point], ".", &digits[point..]].concat(),
-            Ok(point) if point >= length && point > 0 => {
-                [self.sign(), digits, &zeros(self.point - length as i64)?].concat()
+            Ok(point) if point > 0 && point < length => {
+                [self.sign_text(), &digits[..point], ".", &digits[point..]].concat()
             }
-            Ok(_) | Err(_) => [self.sign(), "0.", &zeros(-self.point)?, digits].concat(),
+            Ok(point) if point >= length && point > 0 => {
+                [self.sign_text(), digits, &zeros(self.point - length as i64)?].concat()
+            }
+            Ok(_) | Err(_) => [self.sign_text(), "0.", &zeros(-self.point)?, digits].concat(),
         };
         (text.len() <= longest).then_some(text)
     }
 
-    fn sign(&self) -> &'static str {
+    fn sign_text(&self) -> &'static str {
         if self.negative { "-" } else { "" }
     }
 
@@ -119,13 +121,13 @@ mod tests {
         assert_eq!(Decimal::read("1e200").unwrap().plain(100), None);
         assert_eq!(Decimal::read("1e-200").unwrap().plain(100), None);
         assert_eq!(Decimal::read("1e99999999999"), None);
-        assert_eq!(Decimal::of(-1_200), Decimal::read("-1.2e3").unwrap());
-        assert_eq!(Decimal::of(0), Decimal::read("-0").unwrap());
+        assert_eq!(Decimal::from_whole(-1_200), Decimal::read("-1.2e3").unwrap());
+        assert_eq!(Decimal::from_whole(0), Decimal::read("-0").unwrap());
     }
 
     #[test]
     fn whole_numbers_are_recognised_however_they_are_written() {
-        let whole = |text: &str| Decimal::read(text).unwrap().whole();
+        let whole = |text: &str| Decimal::read(text).unwrap().as_whole();
         assert_eq!([whole("100.0"), whole("-1e3"), whole("0.0")], [Some(100), Some(-1_000), Some(0)]);
         assert_eq!([whole("1.5"), whole("0.1"), whole("1e39"), whole("1e999999")], [None; 4]);
     }
@@ -143,8 +145,8 @@ mod tests {
     #[test]
     fn a_decimal_becomes_the_nearest_float() {
         for x in [0.1, 1.5, 1e300, 5e-324, -2.0, 123_456_789.125, 0.0] {
-            assert_eq!(Decimal::read(&format!("{x:e}")).unwrap().float(), x);
+            assert_eq!(Decimal::read(&format!("{x:e}")).unwrap().to_float(), x);
         }
-        assert_eq!(Decimal::read("1e999").unwrap().float(), f64::INFINITY);
+        assert_eq!(Decimal::read("1e999").unwrap().to_float(), f64::INFINITY);
     }
 }

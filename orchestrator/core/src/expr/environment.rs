@@ -23,7 +23,7 @@ static SHARED: LazyLock<Arc<Env>> = LazyLock::new(|| {
 });
 
 /// Returns the environment that all expressions share.
-pub(super) fn shared() -> Arc<Env> {
+pub(super) fn shared_environment() -> Arc<Env> {
     SHARED.clone()
 }
 
@@ -33,42 +33,42 @@ pub(super) struct FunctionDeclarations(pub(super) Env);
 
 impl FunctionDeclarations {
     /// Declares a function that takes values of any type.
-    pub(super) fn of_any(&mut self, name: &str, arguments: usize, function: Function) {
-        self.of(name, name, (0..arguments).map(|_| DYN_TYPE).collect(), function);
+    pub(super) fn add_for_any_type(&mut self, name: &str, arguments: usize, function: Function) {
+        self.add_function(name, name, (0..arguments).map(|_| DYN_TYPE).collect(), function);
     }
 
     /// Declares a function that takes values of these types. `id` distinguishes overloads with the
     /// same name.
-    pub(super) fn of(&mut self, name: &str, id: &str, types: Vec<Type>, function: Function) {
+    pub(super) fn add_function(&mut self, name: &str, id: &str, types: Vec<Type>, function: Function) {
         let declared = self.0.add_overload(name, id, types, function);
         debug_assert!(declared.is_ok(), "{declared:?}");
     }
 
     /// Declares a method of a type.
-    pub(super) fn on(&mut self, target: Type, name: &str, id: &str, types: Vec<Type>, function: Function) {
+    pub(super) fn add_method(&mut self, target: Type, name: &str, id: &str, types: Vec<Type>, function: Function) {
         let declared = self.0.add_member_overload(name, id, target, types, function);
         debug_assert!(declared.is_ok(), "{declared:?}");
     }
 }
 
 fn declare_conversions(declare: &mut FunctionDeclarations) {
-    declare.of("int", "number_to_int", vec![NUMBER], |of| {
-        convert_number("int", &of, |number| number.truncated().map(|int| CowVal::owned(CelInt::from(int))))
+    declare.add_function("int", "number_to_int", vec![NUMBER], |of| {
+        convert_number("int", &of, |number| number.truncate().map(|int| CowVal::owned(CelInt::from(int))))
     });
-    declare.of("uint", "number_to_uint", vec![NUMBER], |of| {
+    declare.add_function("uint", "number_to_uint", vec![NUMBER], |of| {
         let uint = |number: &Number| match number {
             Number::Whole(whole) => u64::try_from(*whole).ok(),
-            Number::Other(_) => u64::try_from(number.truncated()?).ok(),
+            Number::Other(_) => u64::try_from(number.truncate()?).ok(),
         };
         convert_number("uint", &of, |number| uint(number).map(|uint| CowVal::owned(CelUInt::from(uint))))
     });
-    declare.of("double", "number_to_double", vec![NUMBER], |of| {
-        convert_number("double", &of, |number| Some(CowVal::owned(CelDouble::from(number.float()))))
+    declare.add_function("double", "number_to_double", vec![NUMBER], |of| {
+        convert_number("double", &of, |number| Some(CowVal::owned(CelDouble::from(number.to_float()))))
     });
-    declare.of("string", "number_to_string", vec![NUMBER], |of| {
-        convert_number("string", &of, |number| number.plain().map(|text| CowVal::owned(CelString::from(text))))
+    declare.add_function("string", "number_to_string", vec![NUMBER], |of| {
+        convert_number("string", &of, |number| number.to_plain_text().map(|text| CowVal::owned(CelString::from(text))))
     });
-    declare.of_any("@type", 1, |of| {
+    declare.add_for_any_type("@type", 1, |of| {
         let whole = of[0].downcast_ref::<Number>().map(|number| matches!(number, Number::Whole(_)));
         Ok(CowVal::owned(match whole {
             Some(true) => CelType::new_static("int"),
@@ -76,7 +76,7 @@ fn declare_conversions(declare: &mut FunctionDeclarations) {
             None => CelType::from(of[0].get_type()),
         }))
     });
-    declare.of("@matches", "@matches", vec![STRING_TYPE, PATTERN], |of| {
+    declare.add_function("@matches", "@matches", vec![STRING_TYPE, PATTERN], |of| {
         match (of[0].downcast_ref::<CelString>(), of[1].downcast_ref::<CompiledPattern>()) {
             (Some(text), Some(CompiledPattern(regex))) => Ok(bool_value(regex.is_match(text.inner()))),
             _ => Err(no_overload("matches", &[&*of[0], &*of[1]])),

@@ -127,7 +127,7 @@ impl<'e> NameCheck<'e> {
                 }
             }
         };
-        Err(format!("names `{}`, which there is not, {}; {hint}", shortened(name), self.place(of)))
+        Err(format!("names `{}`, which there is not, {}; {hint}", shortened(name), self.describe_place(of)))
     }
 
     fn check_field(&mut self, of: &'e IdedExpr, operand: &'e IdedExpr, field: &'e str) -> Result<(), String> {
@@ -141,7 +141,7 @@ impl<'e> NameCheck<'e> {
                 return Err(format!(
                     "names `{name}.{}`, which no event has, {}; {hint}",
                     shortened(field),
-                    self.place(of)
+                    self.describe_place(of)
                 ));
             }
             _ => {}
@@ -192,17 +192,17 @@ impl<'e> NameCheck<'e> {
                     "calls `{}{}`, which there is not, {}; {}",
                     if target.is_some() { "." } else { "" },
                     shortened(name),
-                    self.place(of),
+                    self.describe_place(of),
                     hint.unwrap_or(all)
                 ));
             }
         };
-        Err(format!("calls `{name}` {} in a way it cannot be called; {hint}", self.place(of)))
+        Err(format!("calls `{name}` {} in a way it cannot be called; {hint}", self.describe_place(of)))
     }
 
     /// Checks that a literal timestamp or duration is valid. Otherwise it would fail on each event.
     fn check_literal_time(&self, of: &IdedExpr, call: &CallExpr) -> Result<(), String> {
-        let bad = |why: String| Err(format!("{why}, {}", self.place(of)));
+        let bad = |why: String| Err(format!("{why}, {}", self.describe_place(of)));
         match (&*call.func_name, call.args.first().map(|arg| &arg.expr)) {
             ("timestamp", Some(Expr::Literal(LiteralValue::String(text)))) => {
                 NanoTimestamp::read(text.inner()).map(drop).or_else(|why| bad(why.to_string()))
@@ -224,14 +224,14 @@ impl<'e> NameCheck<'e> {
     fn check_zone(&self, of: &IdedExpr, call: &CallExpr) -> Result<(), String> {
         match call.args.first().map(|arg| &arg.expr) {
             Some(Expr::Literal(LiteralValue::String(zone))) if call.func_name.starts_with("get") => {
-                check_zone(zone.inner()).map_err(|why| format!("{why}, {}", self.place(of)))
+                check_zone(zone.inner()).map_err(|why| format!("{why}, {}", self.describe_place(of)))
             }
             _ => Ok(()),
         }
     }
 
     /// Returns the position of a part of the expression, such as "at character 7".
-    fn place(&self, of: &IdedExpr) -> String {
+    fn describe_place(&self, of: &IdedExpr) -> String {
         // the position of a field or a method is that of its dot
         let (start, _) = self.places.offset_for(of.id).unwrap_or_default();
         format!("at character {}", start + 1)

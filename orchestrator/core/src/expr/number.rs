@@ -37,11 +37,11 @@ impl Number {
     /// Parses a JSON number. Returns `None` if its exponent does not fit into 32 bits.
     pub(super) fn read(text: &str) -> Option<Self> {
         text.parse::<i64>()
-            .map_or_else(|_| Some(Self::of(Decimal::read(text)?)), |whole| Some(Self::Whole(whole.into())))
+            .map_or_else(|_| Some(Self::from_decimal(Decimal::read(text)?)), |whole| Some(Self::Whole(whole.into())))
     }
 
-    fn of(decimal: Decimal) -> Self {
-        decimal.whole().map_or_else(|| Self::Other(Arc::new(decimal)), Self::Whole)
+    fn from_decimal(decimal: Decimal) -> Self {
+        decimal.as_whole().map_or_else(|| Self::Other(Arc::new(decimal)), Self::Whole)
     }
 
     /// Returns the shortest decimal number that converts back to this float; `None` if the float is
@@ -64,15 +64,15 @@ impl Number {
         Self::of_float(*value.downcast_ref::<CelDouble>()?.inner())
     }
 
-    pub(super) fn float(&self) -> f64 {
+    pub(super) fn to_float(&self) -> f64 {
         match self {
             Self::Whole(whole) => *whole as f64,
-            Self::Other(decimal) => decimal.float(),
+            Self::Other(decimal) => decimal.to_float(),
         }
     }
 
     /// Returns the number without its fraction; `None` if the result does not fit into an `i64`.
-    pub(super) fn truncated(&self) -> Option<i64> {
+    pub(super) fn truncate(&self) -> Option<i64> {
         match self {
             Self::Whole(whole) => i64::try_from(*whole).ok(),
             Self::Other(decimal) => {
@@ -86,7 +86,7 @@ impl Number {
 
     /// Writes the number without an exponent, as in a key. Returns `None` if the result is longer
     /// than [`KEY_BYTES`].
-    pub(super) fn plain(&self) -> Option<String> {
+    pub(super) fn to_plain_text(&self) -> Option<String> {
         match self {
             Self::Whole(whole) => Some(whole.to_string()),
             Self::Other(decimal) => decimal.plain(KEY_BYTES),
@@ -98,14 +98,14 @@ impl Number {
     /// A number that a float represents exactly is stored as in version 0.2.0, so that the entries
     /// of that version are found. Version 0.2.0 stored several other numbers alike; here they
     /// differ.
-    pub(super) fn indexed(&self) -> Option<String> {
+    pub(super) fn to_index_form(&self) -> Option<String> {
         match self {
             Self::Whole(whole) if i64::try_from(*whole).is_ok() || u64::try_from(*whole).is_ok() => {
                 Some(whole.to_string())
             }
             Self::Whole(_) | Self::Other(_) => {
-                let short = serde_json::Number::from_f64(self.float()).map(|float| float.to_string());
-                short.filter(|text| Self::read(text).as_ref() == Some(self)).or_else(|| self.plain())
+                let short = serde_json::Number::from_f64(self.to_float()).map(|float| float.to_string());
+                short.filter(|text| Self::read(text).as_ref() == Some(self)).or_else(|| self.to_plain_text())
             }
         }
     }
@@ -119,7 +119,7 @@ impl Number {
 
     fn decimal(&self) -> Arc<Decimal> {
         match self {
-            Self::Whole(whole) => Arc::new(Decimal::of(*whole)),
+            Self::Whole(whole) => Arc::new(Decimal::from_whole(*whole)),
             Self::Other(decimal) => decimal.clone(),
         }
     }
@@ -147,7 +147,7 @@ impl Number {
         if let Some(exact) = exact.filter(|exact| exact.unsigned_abs() < 10_u128.pow(38)) {
             return Ok(Self::Whole(exact));
         }
-        let (a, b) = (self.float(), other.float());
+        let (a, b) = (self.to_float(), other.to_float());
         let float = match by {
             ArithmeticOperator::Add => a + b,
             ArithmeticOperator::Subtract => a - b,
@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn combined(a: &str, by: ArithmeticOperator, b: &str) -> String {
-        read(a).combine(by, &read(b)).unwrap().plain().unwrap()
+        read(a).combine(by, &read(b)).unwrap().to_plain_text().unwrap()
     }
 
     #[test]
@@ -221,16 +221,16 @@ mod tests {
             ("18446744073709551615", "18446744073709551615"),
             ("-9223372036854775808", "-9223372036854775808"),
         ] {
-            assert_eq!(read(written).indexed().as_deref(), Some(kept), "{written}");
+            assert_eq!(read(written).to_index_form().as_deref(), Some(kept), "{written}");
         }
-        let sims = ["89014103211118510720", "89014103211118510721"].map(|sim| read(sim).indexed());
+        let sims = ["89014103211118510720", "89014103211118510721"].map(|sim| read(sim).to_index_form());
         assert_eq!(sims, [Some("89014103211118510720".into()), Some("89014103211118510721".into())]);
-        assert_eq!(read("-0.0").indexed().as_deref(), Some("0"));
+        assert_eq!(read("-0.0").to_index_form().as_deref(), Some("0"));
     }
 
     #[test]
     fn a_number_is_truncated_towards_zero() {
-        let whole = ["2.9", "-2.9", "0.9", "1e30", "-7"].map(|text| read(text).truncated());
+        let whole = ["2.9", "-2.9", "0.9", "1e30", "-7"].map(|text| read(text).truncate());
         assert_eq!(whole, [Some(2), Some(-2), Some(0), None, Some(-7)]);
     }
 }

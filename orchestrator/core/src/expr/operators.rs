@@ -41,12 +41,12 @@ const REPLACEMENTS: [(&str, &str); 14] = [
 ];
 
 /// Replaces the operators in an expression with the functions of this module.
-pub(super) fn replace(of: &mut IdedExpr) {
+pub(super) fn replace_operators(of: &mut IdedExpr) {
     match &mut of.expr {
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => {}
         Expr::Call(call) => {
-            call.target.iter_mut().for_each(|target| replace(target));
-            call.args.iter_mut().for_each(replace);
+            call.target.iter_mut().for_each(|target| replace_operators(target));
+            call.args.iter_mut().for_each(replace_operators);
             if call.func_name == op::INDEX {
                 call.args.iter_mut().skip(1).for_each(wrap_index);
             }
@@ -62,17 +62,17 @@ pub(super) fn replace(of: &mut IdedExpr) {
         Expr::Comprehension(of) => {
             [&mut of.iter_range, &mut of.accu_init, &mut of.loop_cond, &mut of.loop_step, &mut of.result]
                 .into_iter()
-                .for_each(replace);
+                .for_each(replace_operators);
         }
-        Expr::List(list) => list.elements.iter_mut().for_each(replace),
+        Expr::List(list) => list.elements.iter_mut().for_each(replace_operators),
         Expr::Map(map) => map.entries.iter_mut().for_each(|entry| {
             if let EntryExpr::MapEntry(entry) = &mut entry.expr {
-                replace(&mut entry.key);
+                replace_operators(&mut entry.key);
                 wrap_index(&mut entry.key);
-                replace(&mut entry.value);
+                replace_operators(&mut entry.value);
             }
         }),
-        Expr::Select(select) => replace(&mut select.operand),
+        Expr::Select(select) => replace_operators(&mut select.operand),
         Expr::Struct(_) => {}
     }
 }
@@ -103,10 +103,10 @@ pub(super) fn declare(env: &mut FunctionDeclarations) {
         ("@at_least", |of| Ok(bool_value(compare("_>=_", &of)?.is_ge()))),
         ("@within", is_in),
     ] {
-        env.of_any(name, 2, function);
+        env.add_for_any_type(name, 2, function);
     }
-    env.of_any("@negative", 1, negate);
-    env.of_any("@index", 1, convert_index);
+    env.add_for_any_type("@negative", 1, negate);
+    env.add_for_any_type("@index", 1, convert_index);
 }
 
 pub(super) fn bool_value<'b, 'v>(is_true: bool) -> CowVal<'b, 'v> {
@@ -266,8 +266,8 @@ fn to_cel_number<'v>(value: &(dyn Val + '_)) -> Option<Box<dyn Val + 'v>> {
         Number::Whole(whole) => match (i64::try_from(*whole), u64::try_from(*whole)) {
             (Ok(int), _) => Box::new(CelInt::from(int)),
             (Err(_), Ok(uint)) => Box::new(CelUInt::from(uint)),
-            (Err(_), Err(_)) => Box::new(CelDouble::from(number.float())),
+            (Err(_), Err(_)) => Box::new(CelDouble::from(number.to_float())),
         },
-        Number::Other(_) => Box::new(CelDouble::from(number.float())),
+        Number::Other(_) => Box::new(CelDouble::from(number.to_float())),
     })
 }

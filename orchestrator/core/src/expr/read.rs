@@ -26,22 +26,22 @@ type ReadResult<T> = Result<T, String>;
 /// Reads a JSON document into a CEL value, and adds the number of its values to `values`.
 pub(super) fn read(json: &str, values: &mut usize) -> ReadResult<Box<dyn Val>> {
     let mut reader = JsonReader { text: json, at: 0, depth: 0, values: 0 };
-    let value = reader.value();
+    let value = reader.read_value();
     *values += reader.values;
     value
 }
 
 impl<'j> JsonReader<'j> {
-    fn value(&mut self) -> ReadResult<Box<dyn Val>> {
+    fn read_value(&mut self) -> ReadResult<Box<dyn Val>> {
         self.values += 1;
         Ok(match self.peek() {
-            b'{' => Box::new(self.map()?),
-            b'[' => Box::new(self.list()?),
-            b'"' => Box::new(CelString::from(self.string()?)),
-            b't' => Box::new(self.word(4, CelBool::from(true))),
-            b'f' => Box::new(self.word(5, CelBool::from(false))),
-            b'n' => Box::new(self.word(4, CelNull)),
-            b'-' | b'0'..=b'9' => Box::new(self.number()?),
+            b'{' => Box::new(self.read_map()?),
+            b'[' => Box::new(self.read_list()?),
+            b'"' => Box::new(CelString::from(self.read_string()?)),
+            b't' => Box::new(self.read_word(4, CelBool::from(true))),
+            b'f' => Box::new(self.read_word(5, CelBool::from(false))),
+            b'n' => Box::new(self.read_word(4, CelNull)),
+            b'-' | b'0'..=b'9' => Box::new(self.read_number()?),
             _ => return Err(self.invalid_json()),
         })
     }
@@ -58,12 +58,12 @@ impl<'j> JsonReader<'j> {
         format!("no JSON at byte {}", self.at)
     }
 
-    fn word<T>(&mut self, length: usize, value: T) -> T {
+    fn read_word<T>(&mut self, length: usize, value: T) -> T {
         self.at = (self.at + length).min(self.text.len());
         value
     }
 
-    fn number(&mut self) -> ReadResult<Number> {
+    fn read_number(&mut self) -> ReadResult<Number> {
         let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
         let length = self.text.as_bytes()[self.at..].iter().take_while(|byte| is_part(byte)).count();
         let text = &self.text[self.at..self.at + length];
@@ -72,7 +72,7 @@ impl<'j> JsonReader<'j> {
         number
     }
 
-    fn string(&mut self) -> ReadResult<String> {
+    fn read_string(&mut self) -> ReadResult<String> {
         let (start, bytes) = (self.at, self.text.as_bytes());
         let (mut at, mut escapes) = (start + 1, false);
         loop {
@@ -90,34 +90,34 @@ impl<'j> JsonReader<'j> {
         }
     }
 
-    fn list(&mut self) -> ReadResult<CelList<'static>> {
+    fn read_list(&mut self) -> ReadResult<CelList<'static>> {
         let mut items = Vec::new();
-        self.items(b']', |reader| {
-            items.push(reader.value()?);
+        self.read_items(b']', |reader| {
+            items.push(reader.read_value()?);
             Ok(())
         })?;
         Ok(CelList::from(items))
     }
 
-    fn map(&mut self) -> ReadResult<CelMap<'static>> {
+    fn read_map(&mut self) -> ReadResult<CelMap<'static>> {
         let mut fields: HashMap<CelMapKey<'static>, Box<dyn Val>> = HashMap::new();
-        self.items(b'}', |reader| {
+        self.read_items(b'}', |reader| {
             let name = match reader.peek() {
-                b'"' => reader.string()?,
+                b'"' => reader.read_string()?,
                 _ => return Err(reader.invalid_json()),
             };
             if reader.peek() != b':' {
                 return Err(reader.invalid_json());
             }
             reader.at += 1;
-            fields.insert(name.into(), reader.value()?);
+            fields.insert(name.into(), reader.read_value()?);
             Ok(())
         })?;
         Ok(CelMap::from(fields))
     }
 
     /// Reads items separated by commas up to the closing bracket `end`.
-    fn items(&mut self, end: u8, mut item: impl FnMut(&mut Self) -> ReadResult<()>) -> ReadResult<()> {
+    fn read_items(&mut self, end: u8, mut item: impl FnMut(&mut Self) -> ReadResult<()>) -> ReadResult<()> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(format!("more than {MAX_DEPTH} levels deep at byte {}", self.at));

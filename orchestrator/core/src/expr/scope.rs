@@ -28,7 +28,7 @@ impl ExprScope {
     /// Creates the scope of an event.
     pub fn of(event: &Event) -> Self {
         let EventValues { value, size, problem } = EventValues::of(event);
-        let mut context = Context::with_env(environment::shared());
+        let mut context = Context::with_env(environment::shared_environment());
         context.add_variable_as_val("event", Box::new(value));
         Self { context, size, problem: problem.map(|problem| format!("`event.{problem}")) }
     }
@@ -76,12 +76,12 @@ impl EventValues {
         let fields: HashMap<CelMapKey<'static>, Box<dyn Val>> =
             fields.into_iter().map(|(name, value)| (CelMapKey::from(name), value)).collect();
         let bytes = event.data.get().len() + event.user.as_deref().map_or(0, |user| user.get().len());
-        Self { value: SharedMap(Arc::new(CelMap::from(fields))), size: cost::size(values, bytes), problem }
+        Self { value: SharedMap(Arc::new(CelMap::from(fields))), size: cost::estimate_size(values, bytes), problem }
     }
 
     /// Returns a field of the event's data as the index of subscriptions stores it. Returns `None`
     /// if the field is missing, is a list or a map, or is larger than [`KEY_BYTES`].
-    pub(crate) fn indexed(&self, path: &str) -> Option<String> {
+    pub(crate) fn index_form_of_field(&self, path: &str) -> Option<String> {
         let mut value: &dyn Val = self.value.0.inner().get(&CelMapKey::from("data"))?.as_ref();
         for name in path.split('.') {
             value = value.downcast_ref::<CelMap>()?.inner().get(&CelMapKey::from(name))?.as_ref();
@@ -100,7 +100,7 @@ pub(crate) fn indexed_scalar(json: &str) -> Option<String> {
 /// value. Returns `None` for a list or a map.
 fn index_form(value: &dyn Val) -> Option<String> {
     if let Some(number) = value.downcast_ref::<Number>() {
-        return number.indexed();
+        return number.to_index_form();
     }
     if let Some(text) = value.downcast_ref::<CelString>() {
         return serde_json::to_string(text.inner()).ok();

@@ -145,35 +145,41 @@ pub(super) fn subtract_times<'b, 'v>(a: &dyn Val, b: &dyn Val) -> Option<CallRes
 }
 
 pub(super) fn declare(declare: &mut FunctionDeclarations) {
-    declare.of("timestamp", "string_to_timestamp", vec![STRING_TYPE], |of| match of[0].downcast_ref::<CelString>() {
-        Some(text) => NanoTimestamp::read(text.inner()).map(CowVal::owned),
-        None => Err(no_overload("timestamp", &[&*of[0]])),
+    declare.add_function("timestamp", "string_to_timestamp", vec![STRING_TYPE], |of| {
+        match of[0].downcast_ref::<CelString>() {
+            Some(text) => NanoTimestamp::read(text.inner()).map(CowVal::owned),
+            None => Err(no_overload("timestamp", &[&*of[0]])),
+        }
     });
     for (id, of) in [("int_to_timestamp", INT_TYPE), ("number_to_timestamp", NUMBER)] {
-        declare.of("timestamp", id, vec![of], |of| {
-            let second = Number::of_value(&*of[0]).and_then(|number| number.truncated());
+        declare.add_function("timestamp", id, vec![of], |of| {
+            let second = Number::of_value(&*of[0]).and_then(|number| number.truncate());
             let second = second.ok_or_else(|| no_overload("timestamp", &[&*of[0]]))?;
             NanoTimestamp::new(i128::from(second) * SECOND).map(CowVal::owned)
         });
     }
-    declare.of("timestamp", "timestamp_to_timestamp", vec![TIMESTAMP_TYPE], return_argument);
-    declare.of("duration", "string_to_duration", vec![STRING_TYPE], |of| match of[0].downcast_ref::<CelString>() {
-        Some(text) => NanoDuration::read(text.inner()).map(CowVal::owned),
-        None => Err(no_overload("duration", &[&*of[0]])),
+    declare.add_function("timestamp", "timestamp_to_timestamp", vec![TIMESTAMP_TYPE], return_argument);
+    declare.add_function("duration", "string_to_duration", vec![STRING_TYPE], |of| {
+        match of[0].downcast_ref::<CelString>() {
+            Some(text) => NanoDuration::read(text.inner()).map(CowVal::owned),
+            None => Err(no_overload("duration", &[&*of[0]])),
+        }
     });
-    declare.of("duration", "duration_to_duration", vec![DURATION_TYPE], return_argument);
-    declare.of("int", "timestamp_to_int", vec![TIMESTAMP_TYPE], |of| match of[0].downcast_ref::<NanoTimestamp>() {
-        Some(NanoTimestamp(nanos)) => Ok(int_value(nanos.div_euclid(SECOND))),
-        None => Err(no_overload("int", &[&*of[0]])),
+    declare.add_function("duration", "duration_to_duration", vec![DURATION_TYPE], return_argument);
+    declare.add_function("int", "timestamp_to_int", vec![TIMESTAMP_TYPE], |of| {
+        match of[0].downcast_ref::<NanoTimestamp>() {
+            Some(NanoTimestamp(nanos)) => Ok(int_value(nanos.div_euclid(SECOND))),
+            None => Err(no_overload("int", &[&*of[0]])),
+        }
     });
-    declare.of("string", "timestamp_to_string", vec![TIMESTAMP_TYPE], to_text);
-    declare.of("string", "duration_to_string", vec![DURATION_TYPE], to_text);
+    declare.add_function("string", "timestamp_to_string", vec![TIMESTAMP_TYPE], to_text);
+    declare.add_function("string", "duration_to_string", vec![DURATION_TYPE], to_text);
     for (name, get) in civil::PARTS {
-        declare.on(TIMESTAMP_TYPE, name, &format!("timestamp_{name}"), vec![], get);
-        declare.on(TIMESTAMP_TYPE, name, &format!("timestamp_{name}_in"), vec![STRING_TYPE], get);
+        declare.add_method(TIMESTAMP_TYPE, name, &format!("timestamp_{name}"), vec![], get);
+        declare.add_method(TIMESTAMP_TYPE, name, &format!("timestamp_{name}_in"), vec![STRING_TYPE], get);
     }
     for (name, get) in SPAN_PARTS {
-        declare.on(DURATION_TYPE, name, &format!("duration_{name}"), vec![], get);
+        declare.add_method(DURATION_TYPE, name, &format!("duration_{name}"), vec![], get);
     }
     let types = [declare.0.add_type(TIMESTAMP_TYPE), declare.0.add_type(DURATION_TYPE)];
     debug_assert!(types.iter().all(Result::is_ok), "{types:?}");
@@ -207,7 +213,7 @@ fn to_text<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
     }
     let NanoDuration(nanos) = of[0].downcast_ref::<NanoDuration>().ok_or_else(|| no_overload("string", &[&*of[0]]))?;
     let sign = if *nanos < 0 { "-" } else { "" };
-    let (seconds, fraction) = (nanos.abs() / SECOND, civil::fraction(nanos.abs() % SECOND));
+    let (seconds, fraction) = (nanos.abs() / SECOND, civil::format_fraction(nanos.abs() % SECOND));
     Ok(CowVal::owned(CelString::from(format!("{sign}{seconds}{fraction}s"))))
 }
 

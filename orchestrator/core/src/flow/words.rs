@@ -11,20 +11,22 @@ use crate::spec::{Concurrency, CountedUnit};
 impl FlowControl {
     /// Returns each flow control setting of a function as a phrase.
     pub fn describe(&self) -> Vec<String> {
-        let rate =
-            |what: &str, rate: &Rate| format!("{what}: {rate}, {} at once{}", rate.burst, each(rate.key.as_ref()));
+        let rate = |what: &str, rate: &Rate| {
+            format!("{what}: {rate}, {} at once{}", rate.burst, describe_key(rate.key.as_ref()))
+        };
         let debounce = |Debounce { period, longest, key }: &Debounce| {
             let longest = longest.map_or_else(String::new, |longest| format!(", {longest:?} at the latest"));
-            format!("debounce: {period:?}{longest}{}", each(key.as_ref()))
+            format!("debounce: {period:?}{longest}{}", describe_key(key.as_ref()))
         };
-        let batch =
-            |Batch { size, timeout, key }: &Batch| format!("batch: {size} events or {timeout:?}{}", each(key.as_ref()));
+        let batch = |Batch { size, timeout, key }: &Batch| {
+            format!("batch: {size} events or {timeout:?}{}", describe_key(key.as_ref()))
+        };
         let singleton = |Singleton { key, mode: second }: &Singleton| {
             let second = match second {
                 SingletonMode::Skip => "further ones are skipped",
                 SingletonMode::Replace => "a further one replaces it",
             };
-            format!("singleton: {second}{}", each(key.as_ref()))
+            format!("singleton: {second}{}", describe_key(key.as_ref()))
         };
         let within = |what: &str, time: Duration| format!("is to {what} within {time:?}");
         let words = [
@@ -42,7 +44,7 @@ impl FlowControl {
     }
 }
 
-fn each(key: Option<&Expr>) -> String {
+fn describe_key(key: Option<&Expr>) -> String {
     key.map_or_else(String::new, |key| format!(", for each {}", key.source()))
 }
 
@@ -81,7 +83,7 @@ impl fmt::Display for Concurrency {
             CountedUnit::Steps => "",
             CountedUnit::Runs => " runs",
         };
-        write!(f, "{}{of} at once{}", self.limit, each(self.key.as_ref()))?;
+        write!(f, "{}{of} at once{}", self.limit, describe_key(self.key.as_ref()))?;
         self.shared.as_ref().map_or(Ok(()), |name| write!(f, ", shared as {name}"))
     }
 }

@@ -54,7 +54,7 @@ impl ActiveHop {
         };
         match due {
             Some((due, reason)) if now >= due => {
-                let end = Fact::RunCancelled { reason: reason.into() }.at(now);
+                let end = Fact::RunCancelled { reason: reason.into() }.into_entry(now);
                 self.write(Draft::of(vec![end]), Ack::Later, Next::Deadline, turn)
             }
             Some((due, _)) if *self.cause() == WakeCause::Deadline && due.since(now) <= EARLY => {
@@ -75,7 +75,7 @@ impl ActiveHop {
         // not kept
         if let Some(reason) = self.missed_tick(turn.now()) {
             let queue = slot::pause_key(&self.run.created.function);
-            let mut draft = Draft::of(vec![Fact::RunSkipped { reason: reason.into() }.at(turn.now())]);
+            let mut draft = Draft::of(vec![Fact::RunSkipped { reason: reason.into() }.into_entry(turn.now())]);
             draft.after.push(LateWrite::DequeuePaused { queue, run: self.run.run });
             return self.write(draft, Ack::Later, Next::Admit, turn);
         }
@@ -110,7 +110,7 @@ impl ActiveHop {
             (Admitting::Replaced, Input::Done) => self.find_caller(turn),
             (Admitting::Caller, Input::Found(found)) if found.as_ref().is_some_and(|caller| caller.end.is_some()) => {
                 let end = Fact::RunCancelled { reason: "the run that called it has ended".into() };
-                self.write(Draft::of(vec![end.at(turn.now())]), Ack::Later, Next::Admit, turn)
+                self.write(Draft::of(vec![end.into_entry(turn.now())]), Ack::Later, Next::Admit, turn)
             }
             (Admitting::Caller, Input::Found(_)) => self.close_collection(turn),
             (Admitting::Tickets(delay), Input::Tickets(limits)) => self.delay(delay, limits, turn),
@@ -148,7 +148,7 @@ impl ActiveHop {
         if !self.run.collecting {
             return self.prepare(turn);
         }
-        self.write(Draft::of(vec![Fact::CollectingEnded.at(turn.now())]), Ack::Later, Next::Admit, turn)
+        self.write(Draft::of(vec![Fact::CollectingEnded.into_entry(turn.now())]), Ack::Later, Next::Admit, turn)
     }
 
     /// Removes the tickets that the run got at its creation, so that other runs can use the slots
@@ -180,7 +180,7 @@ impl ActiveHop {
             Delay::Due(due) => draft.before.push(self.wake_at(WakeCause::Due, due, now)),
             Delay::Booked(due) => {
                 draft.before.push(self.wake_at(WakeCause::Due, due, now));
-                draft.entries.push(Fact::RunDelayed { begins_at: due }.at(now));
+                draft.entries.push(Fact::RunDelayed { begins_at: due }.into_entry(now));
             }
         }
         self.write(draft, Ack::Now, Next::LeaveOrAdmit, turn)
@@ -194,7 +194,7 @@ impl ActiveHop {
         }
         let minute = run.created.event.ts.minute();
         let due = spec.schedule.due(&spec.id, minute);
-        spec.schedule.missed(&spec.id, minute, due.max(run.begins_at().unwrap_or(due)), now)
+        spec.schedule.missed_reason(&spec.id, minute, due.max(run.begins_at().unwrap_or(due)), now)
     }
 }
 

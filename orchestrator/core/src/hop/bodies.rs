@@ -97,7 +97,9 @@ impl ActiveHop {
     pub(super) fn outcome(&self, body: Body, result: StepResult, now: Timestamp, draft: &mut Draft) -> Entry {
         let StepResult { step, result, report } = result;
         let AdvisedFailure { failure, retry } = match result {
-            Ok(output) => return Fact::StepSucceeded { step, attempt: body.ready.attempt, output, report }.at(now),
+            Ok(output) => {
+                return Fact::StepSucceeded { step, attempt: body.ready.attempt, output, report }.into_entry(now);
+            }
             Err(AttemptError::Unreachable(unreachable)) => return self.take_back(&body, &unreachable, now, draft),
             Err(AttemptError::Failed(failure)) => failure,
         };
@@ -121,7 +123,7 @@ impl ActiveHop {
             let cause = if woken { WakeCause::Step(step.clone()) } else { WakeCause::Due };
             draft.before.push(self.wake_at(cause, due, now));
         }
-        Fact::StepFailed { step, attempt, error: failure, retry_at, report }.at(now)
+        Fact::StepFailed { step, attempt, error: failure, retry_at, report }.into_entry(now)
     }
 }
 

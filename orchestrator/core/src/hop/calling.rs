@@ -28,13 +28,13 @@ impl ActiveHop {
     ) {
         let child = self.run.run.invoked_by(&step, self.run.created_at);
         if let Some(error) = self.call_fault(&step, function, input, draft) {
-            draft.entries.push(Fact::StepRefused { step, error, kind: Some(StepKind::Invoke) }.at(now));
+            draft.entries.push(Fact::StepRefused { step, error, kind: Some(StepKind::Invoke) }.into_entry(now));
             return;
         }
         let (function, input) = (function.clone(), input.clone());
         let ended = self.unknown(&step, &function);
-        draft.entries.push(Fact::InvokeStarted { step, function, child, input, bound }.at(now));
-        draft.entries.extend(ended.map(|ended| ended.at(now)));
+        draft.entries.push(Fact::InvokeStarted { step, function, child, input, bound }.into_entry(now));
+        draft.entries.extend(ended.map(|ended| ended.into_entry(now)));
     }
 
     /// Returns why a function cannot be called with this input: the event would be invalid, or this
@@ -86,7 +86,7 @@ impl ActiveHop {
             && (next > 1 || end.is_some() || !self.may_repeat())
         {
             let step = child.step;
-            draft.entries.extend(end.map(|outcome| Fact::InvokeEnded { step, outcome }.at(turn.now())));
+            draft.entries.extend(end.map(|outcome| Fact::InvokeEnded { step, outcome }.into_entry(turn.now())));
             return false;
         }
         if self.catalog.newest(&child.function).is_none() {

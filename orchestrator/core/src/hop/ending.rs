@@ -206,7 +206,7 @@ fn failure_run(versions: &Versions, run: &RunState, end: &RunEnd) -> Option<(Run
 pub fn holds_slot(run: &RunState, holder: &Holder) -> bool {
     let Holder::Attempt { step, attempt, .. } = holder else { return run.end.is_none() };
     let attempt = *attempt;
-    if OwnStep::of(step) == Some(OwnStep::Call) {
+    if OwnStep::from_id(step) == Some(OwnStep::Call) {
         let is_open = run.call.as_ref().is_some_and(|call| call.number == attempt);
         return run.end.is_none() && (is_open || attempt > run.calls);
     }

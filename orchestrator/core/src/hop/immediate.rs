@@ -132,17 +132,17 @@ impl ActiveHop {
     fn start_call(&mut self, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         let now = turn.now();
         if let Some(dead) = self.unfinished_call(&draft).map(|call| call.number) {
-            draft.entries.push(Fact::CallEnded { call: dead, interrupted: true }.at(now));
+            draft.entries.push(Fact::CallEnded { call: dead, interrupted: true }.into_entry(now));
             if self.run.call_interruptions.saturating_add(1) >= INTERRUPTIONS {
                 let message = format!("the function's executor was interrupted {INTERRUPTIONS} times in a row");
                 let error = Failure::with_code(message, ErrorCode::Interrupted);
-                draft.entries.push(Fact::RunFailed { error }.at(now));
+                draft.entries.push(Fact::RunFailed { error }.into_entry(now));
                 return self.write(draft, Ack::Later, Next::Round, turn);
             }
         }
         let call = self.run.calls.saturating_add(1);
         let worker = self.invocation.worker.process.clone();
-        draft.entries.push(Fact::CallStarted { call, lease_until: self.time.lease_until, worker }.at(now));
+        draft.entries.push(Fact::CallStarted { call, lease_until: self.time.lease_until, worker }.into_entry(now));
         self.write(draft, Ack::Later, Next::Call(call), turn)
     }
 
@@ -162,7 +162,7 @@ impl ActiveHop {
     /// Ends the open call, if there is one: adds its entry and the release of its slots.
     pub(super) fn end_call(&mut self, draft: &mut Draft, turn: &Turn<'_>) {
         let Some(call) = self.execution.call.take() else { return };
-        draft.entries.push(Fact::CallEnded { call: call.number, interrupted: false }.at(turn.now()));
+        draft.entries.push(Fact::CallEnded { call: call.number, interrupted: false }.into_entry(turn.now()));
         draft.after.extend(self.releases_of(&OwnStep::Call.id(), call.number));
     }
 
@@ -192,7 +192,9 @@ impl ActiveHop {
             let Some(ready) = plan.ready.into_iter().next() else { continue };
             let ReadyStep { step, attempt, .. } = ready.clone();
             let (lease_until, worker) = (self.time.lease_until, self.invocation.worker.process.clone());
-            draft.entries.push(Fact::StepStarted { step: step.clone(), attempt, lease_until, worker }.at(turn.now()));
+            draft
+                .entries
+                .push(Fact::StepStarted { step: step.clone(), attempt, lease_until, worker }.into_entry(turn.now()));
             let body = Body { ready, began, expires: lease_until, is_stopped: false };
             self.execution.took.insert(step.clone(), turn.now().since(began));
             let result = StepResult { step, result: result.map_err(Into::into), report };

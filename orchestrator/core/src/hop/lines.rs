@@ -39,7 +39,7 @@ impl HandlerLog {
     /// handler.
     pub(super) fn forget_recorded(&mut self, state: &RunState) {
         let attempt = self.attempt;
-        self.lines.retain(|placed| attempt == state.handler_attempt() && !state.logs.has(attempt, placed));
+        self.lines.retain(|placed| attempt == state.handler_attempt() && !state.logs.has_line(attempt, placed));
     }
 }
 
@@ -54,9 +54,9 @@ impl ActiveHop {
             && !self.run.has_requested()
             && !self.run.collecting
         {
-            entries.insert(0, Fact::VersionChosen { version: version.clone() }.at(now));
+            entries.insert(0, Fact::VersionChosen { version: version.clone() }.into_entry(now));
         }
-        let mut room = self.run.logs.room();
+        let mut room = self.run.logs.remaining_budget();
         for report in entries.iter_mut().filter_map(|entry| entry.fact.report_mut()) {
             room.fit(&mut report.lines);
         }
@@ -67,7 +67,7 @@ impl ActiveHop {
         if !lines.is_empty() {
             let comes_first = |entry: &Entry| is_outcome(entry) || matches!(entry.fact, Fact::VersionChosen { .. });
             let at = entries.iter().position(|entry| !comes_first(entry)).unwrap_or(entries.len());
-            entries.insert(at, Fact::LogWritten { attempt, lines }.at(now));
+            entries.insert(at, Fact::LogWritten { attempt, lines }.into_entry(now));
         }
         entries
     }

@@ -44,7 +44,7 @@ impl OverdueAttempt<'_> {
         let release = |limit: &Limit| LateWrite::Release { limit: limit.clone(), holder: self.holder.clone() };
         Write {
             before: vec![later(wake, retry_at.unwrap_or(now), now, self.worker.max_delay)],
-            entries: vec![failed.at(now)],
+            entries: vec![failed.into_entry(now)],
             after: self.limits.iter().map(release).collect(),
             ..Write::default()
         }

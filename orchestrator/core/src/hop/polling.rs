@@ -42,7 +42,7 @@ impl ActiveHop {
     pub(super) fn emit_poll(&mut self, ahead: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         let mut revealed = self.run.outcomes[self.execution.shown.min(self.run.outcomes.len())..].to_vec();
         self.execution.shown = self.run.outcomes.len();
-        revealed.extend(ahead.entries.iter().flat_map(crate::state::RevealedOutcome::each));
+        revealed.extend(ahead.entries.iter().flat_map(crate::state::RevealedOutcome::from_entry));
         turn.emit(Effect::Poll(revealed));
         ActivePhase::Polling(ahead)
     }
@@ -76,7 +76,7 @@ impl ActiveHop {
                 self.notice(&plan, turn.now());
                 let fault = misnamed.or_else(|| wants.iter().find_map(name_fault));
                 if let Some(error) = fault.or_else(|| repeated_step(&wants)) {
-                    draft.entries.push(Fact::RunFailed { error }.at(turn.now()));
+                    draft.entries.push(Fact::RunFailed { error }.into_entry(turn.now()));
                     return self.write(draft, Ack::Later, Next::Show, turn);
                 }
                 self.register(Registering::of(plan, draft, has_executed), turn)
@@ -101,13 +101,13 @@ impl ActiveHop {
         let Some(body) = self.execution.bodies.remove(&step) else { return };
         let attempt = body.ready.attempt;
         draft.after.extend(self.releases_of(&step, attempt));
-        draft.entries.push(Fact::StepAbandoned { step, attempt, report }.at(turn.now()));
+        draft.entries.push(Fact::StepAbandoned { step, attempt, report }.into_entry(turn.now()));
     }
 
     /// Writes the end of the run, or schedules the handler's next attempt.
     fn end(&mut self, result: Result<Json, AdvisedFailure>, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         let last = self.last_fact(result, &mut draft, turn);
-        let last: Entry = last.at(turn.now());
+        let last: Entry = last.into_entry(turn.now());
         let end = RunEnd::from(&last);
         draft.entries.push(last);
         let Some(end) = end else { return self.write(draft, Ack::Now, Next::LeaveOrKeep, turn) };

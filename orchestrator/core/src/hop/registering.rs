@@ -86,7 +86,7 @@ impl ActiveHop {
                         step: step.clone(),
                         attempt: *attempt,
                     };
-                    draft.entries.extend(plan.interrupted.iter().map(|dead| of(dead).at(now)));
+                    draft.entries.extend(plan.interrupted.iter().map(|dead| of(dead).into_entry(now)));
                     (!self.limits.of_steps.is_empty()).then(|| {
                         turn.emit(Effect::FindHolders(self.limits.of_steps.clone()));
                         Awaited::Holders
@@ -130,7 +130,7 @@ impl ActiveHop {
                 draft.after.extend(held.into_iter().filter(of_dead).map(release));
             }
             (Some(Awaited::Send(step)), Input::Sent(ids)) => {
-                draft.entries.push(Fact::EventsSent { step, ids }.at(now));
+                draft.entries.push(Fact::EventsSent { step, ids }.into_entry(now));
             }
             (Some(Awaited::Child(child)), Input::Found(found)) => {
                 if self.look_after(child, found, draft, turn) {
@@ -169,12 +169,12 @@ impl ActiveHop {
             Operation::SleepFor(wait) => self.sleep(step, now + *wait, now, draft),
             Operation::SleepUntil(until) if !until.is_representable() => {
                 let error = no_moment(&step, *until);
-                draft.entries.push(Fact::StepRefused { step, error, kind: Some(StepKind::Sleep) }.at(now));
+                draft.entries.push(Fact::StepRefused { step, error, kind: Some(StepKind::Sleep) }.into_entry(now));
             }
             Operation::SleepUntil(until) => self.sleep(step, *until, now, draft),
             Operation::Send(events) => match self.send_fault(&step, events, draft) {
                 Some(error) => {
-                    draft.entries.push(Fact::StepRefused { step, error, kind: Some(StepKind::Send) }.at(now));
+                    draft.entries.push(Fact::StepRefused { step, error, kind: Some(StepKind::Send) }.into_entry(now));
                 }
                 None => {
                     turn.emit(Effect::Send(self.events_of(&step, events, now)));
@@ -185,7 +185,7 @@ impl ActiveHop {
             Operation::WaitForEvent { wait, timeout } => self.wait_for_event(step, wait, (now + *timeout, now), draft),
             Operation::WaitForSignal { timeout } => {
                 let until = now + *timeout;
-                draft.entries.push(Fact::SignalAwaited { step: step.clone(), until }.at(now));
+                draft.entries.push(Fact::SignalAwaited { step: step.clone(), until }.into_entry(now));
                 self.expire_at(step, until, now, draft);
             }
         }
@@ -195,10 +195,10 @@ impl ActiveHop {
     /// Adds the entries for sleeps and waits that have ended, and for steps that fail without being
     /// executed.
     fn write_down_ends(&self, plan: &Plan, draft: &mut Draft, now: Timestamp) {
-        let awake = plan.awake.iter().map(|step| Fact::SleepEnded { step: step.clone() }.at(now));
+        let awake = plan.awake.iter().map(|step| Fact::SleepEnded { step: step.clone() }.into_entry(now));
         draft.entries.extend(awake);
         for step in &plan.expired {
-            draft.entries.push(Fact::WaitExpired { step: step.clone() }.at(now));
+            draft.entries.push(Fact::WaitExpired { step: step.clone() }.into_entry(now));
             let waiting = self.run.steps.get(step).map(|step| &step.state);
             if let Some(StepState::Awaiting { what: WaitTarget::Event(wait), until }) = waiting {
                 let subscriptions = wait.subscriptions(self.run.run, step, *until);
@@ -213,14 +213,14 @@ impl ActiveHop {
                 Some(ErrorCode::Nondeterminism) => Fact::RunFailed { error },
                 Some(_) | None => Fact::StepRefused { step, error, kind: None },
             };
-            draft.entries.push(fact.at(now));
+            draft.entries.push(fact.into_entry(now));
         }
     }
 
     fn sleep(&self, step: StepId, until: Timestamp, now: Timestamp, draft: &mut Draft) {
-        draft.entries.push(Fact::SleepStarted { step: step.clone(), until }.at(now));
+        draft.entries.push(Fact::SleepStarted { step: step.clone(), until }.into_entry(now));
         if until <= now {
-            draft.entries.push(Fact::SleepEnded { step }.at(now));
+            draft.entries.push(Fact::SleepEnded { step }.into_entry(now));
         } else {
             draft.before.push(self.wake_at(WakeCause::Due, until, now));
         }
@@ -237,10 +237,10 @@ impl ActiveHop {
     ) {
         if let Some(fault) = wait.problem(&self.invocation.worker.exprs) {
             let error = Failure::new(format!("step `{step}` cannot wait: {fault}"));
-            draft.entries.push(Fact::RunFailed { error }.at(now));
+            draft.entries.push(Fact::RunFailed { error }.into_entry(now));
             return;
         }
-        draft.entries.push(Fact::EventAwaited { step: step.clone(), wait: wait.clone(), until }.at(now));
+        draft.entries.push(Fact::EventAwaited { step: step.clone(), wait: wait.clone(), until }.into_entry(now));
         if until > now {
             draft.before.extend(wait.subscriptions(self.run.run, &step, until).map(EarlyWrite::Subscribe));
         }
@@ -249,7 +249,7 @@ impl ActiveHop {
 
     fn expire_at(&self, step: StepId, until: Timestamp, now: Timestamp, draft: &mut Draft) {
         if until <= now {
-            draft.entries.push(Fact::WaitExpired { step }.at(now));
+            draft.entries.push(Fact::WaitExpired { step }.into_entry(now));
         } else {
             draft.before.push(self.wake_at(WakeCause::Due, until, now));
         }

@@ -48,9 +48,12 @@ impl ActiveHop {
                 self.redo_releases(turn)
             }
             Err(_) if self.run.end.is_some() => self.redo_releases(turn),
-            Err(error) => {
-                self.write(Draft::of(vec![Fact::RunFailed { error }.at(turn.now())]), Ack::Later, Next::Prepare, turn)
-            }
+            Err(error) => self.write(
+                Draft::of(vec![Fact::RunFailed { error }.into_entry(turn.now())]),
+                Ack::Later,
+                Next::Prepare,
+                turn,
+            ),
         }
     }
 
@@ -169,7 +172,7 @@ impl ActiveHop {
             if steps.is_empty() {
                 continue;
             }
-            entries.push(Fact::EventDelivered { event: Box::new(event.clone()), steps }.at(turn.now()));
+            entries.push(Fact::EventDelivered { event: Box::new(event.clone()), steps }.into_entry(turn.now()));
             // an earlier event may have ended the wait
             if self.run.admits_all(&entries).is_err() {
                 entries.pop();
@@ -229,7 +232,7 @@ impl ActiveHop {
                 self.advance(turn)
             }
             Err(error) => {
-                let failed = Fact::RunFailed { error }.at(turn.now());
+                let failed = Fact::RunFailed { error }.into_entry(turn.now());
                 self.write(Draft::of(vec![failed]), Ack::Later, Next::Round, turn)
             }
         }

@@ -173,7 +173,7 @@ impl ActiveHop {
             lease_until: self.time.lease_until,
             worker: self.invocation.worker.process.clone(),
         }
-        .at(now)
+        .into_entry(now)
     }
 
     /// Sends a separate wake for each of many steps. The wakes are sent before the entry that
@@ -185,7 +185,7 @@ impl ActiveHop {
         for step in &steps {
             draft.before.push(EarlyWrite::Wake { wake: self.wake(WakeCause::Step(step.clone())), due: now });
         }
-        draft.entries.push(Fact::StepsWoken { steps: steps.clone() }.at(now));
+        draft.entries.push(Fact::StepsWoken { steps: steps.clone() }.into_entry(now));
         if self.run.started_at.is_none() {
             // from here on, each step has its own ticket
             draft.after.extend(self.dequeue(&RunOrStep::Run));
@@ -229,7 +229,7 @@ impl ActiveHop {
         let steps = starting.iter().map(|ready| ready.step.clone()).collect();
         for ReadyStep { step, attempt, .. } in starting {
             draft.after.extend(self.releases_of(&step, attempt));
-            draft.entries.push(Fact::AttemptInterrupted { step, attempt }.at(turn.now()));
+            draft.entries.push(Fact::AttemptInterrupted { step, attempt }.into_entry(turn.now()));
         }
         if self.execution.bodies.is_empty() {
             return self.write(draft, Ack::Now, Next::LeaveOrRound, turn);

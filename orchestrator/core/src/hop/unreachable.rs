@@ -65,7 +65,7 @@ impl ActiveHop {
         let mut draft = Draft::default();
         if self.run.unreachable.is_none() {
             let why = shortened(&unreachable.why).into();
-            draft.entries.push(Fact::ExecutorUnreachable { why }.at(now));
+            draft.entries.push(Fact::ExecutorUnreachable { why }.into_entry(now));
         }
         let cause = self.cause().clone().replaced_unless_needed(WakeCause::Again);
         draft.before.push(self.wake_at(cause, due, now));
@@ -83,7 +83,7 @@ impl ActiveHop {
     /// Returns the entry that says that the executor is reachable again, if the journal says that
     /// it is unreachable.
     pub(super) fn reached(&self, now: Timestamp) -> Option<Entry> {
-        self.run.unreachable.as_ref().map(|_| Fact::ExecutorReached.at(now))
+        self.run.unreachable.as_ref().map(|_| Fact::ExecutorReached.into_entry(now))
     }
 
     /// Takes back an attempt that the executor could not execute, and adds the wake of the next try
@@ -94,7 +94,7 @@ impl ActiveHop {
         let retry_at = now + Backoff::exponential(FIRST, LONGEST).delay(times, self.seed(&step, attempt));
         let cause = if body.ready.woken { WakeCause::Step(step.clone()) } else { WakeCause::Due };
         draft.before.push(self.wake_at(cause, retry_at, now));
-        Fact::AttemptUnreachable { step, attempt, why: shortened(&unreachable.why).into(), retry_at }.at(now)
+        Fact::AttemptUnreachable { step, attempt, why: shortened(&unreachable.why).into(), retry_at }.into_entry(now)
     }
 }
 

@@ -138,7 +138,7 @@ impl ActiveHop {
         let (run, progress) = (&self.run, &self.progress);
         let is_before_start = run.first_run_at.is_none() && run.end.is_none() && !run.collecting;
         if progress.is_admitted && !run.admitted && is_before_start {
-            entries.insert(0, Fact::RunAdmitted.at(now));
+            entries.insert(0, Fact::RunAdmitted.into_entry(now));
         }
         entries
     }
@@ -214,7 +214,7 @@ impl ActiveHop {
             return is_end.then(|| entry.clone());
         };
         let before = self.run.steps.get(step).filter(|step| matches!(step.state, StepState::Running { .. }))?;
-        Some(Fact::AttemptInterrupted { step: step.clone(), attempt: before.attempt }.at(entry.at))
+        Some(Fact::AttemptInterrupted { step: step.clone(), attempt: before.attempt }.into_entry(entry.at))
     }
 
     /// Continues after tickets were promoted: acknowledges the wake, if that is still to be done.

@@ -20,12 +20,12 @@ impl RecordedLogs {
     /// Returns whether the handler has already recorded this log line. Within one attempt, the
     /// position alone identifies a line, because a replay may word it differently. A later attempt
     /// reaches the same positions, and records only lines that differ.
-    pub fn has(&self, attempt: u32, placed: &HandlerLogLine) -> bool {
+    pub fn has_line(&self, attempt: u32, placed: &HandlerLogLine) -> bool {
         self.written.get(&(placed.after, placed.nth)).is_some_and(|(by, line)| *by == attempt || *line == placed.line)
     }
 
     /// Returns the part of the log budget that is used so far.
-    pub fn room(&self) -> LogBudget {
+    pub fn remaining_budget(&self) -> LogBudget {
         self.budget
     }
 

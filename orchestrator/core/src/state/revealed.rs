@@ -22,7 +22,7 @@ pub struct RevealedOutcome {
 impl RevealedOutcome {
     /// Returns all outcomes that an entry records. A delivered event has one for each step that
     /// waited for it; any other entry has at most one.
-    pub fn each(entry: &Entry) -> Vec<Self> {
+    pub fn from_entry(entry: &Entry) -> Vec<Self> {
         let Fact::EventDelivered { event, steps } = &entry.fact else { return Self::from(entry).into_iter().collect() };
         let event = json::to_json(event).unwrap_or_else(|_| json::null());
         let of = |step: &StepId| Self {

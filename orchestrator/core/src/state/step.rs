@@ -92,7 +92,7 @@ impl Step {
     }
 
     /// Returns the step as it is after an entry; `None` if the entry does not change the step.
-    pub(crate) fn after(before: Option<&Self>, entry: &Entry) -> Option<Self> {
+    pub(crate) fn after_entry(before: Option<&Self>, entry: &Entry) -> Option<Self> {
         let mut step = before.cloned().unwrap_or_else(|| Self::new(StepKind::Run, StepState::Wanted));
         match &entry.fact {
             Fact::StepStarted { attempt, lease_until, worker, .. } => {

@@ -10,37 +10,37 @@ use stepladder_core::slot::pause_key;
 use stepladder_core::spec::Concurrency;
 use stepladder_core::{RunId, WakeCause, json};
 
-use crate::world::{HopSetup, START, body, event, later_wakes, run, secs, started};
+use crate::world::{HopSetup, START, body, event, later_wakes, run, seconds, started};
 
-fn throttled() -> HopSetup {
-    HopSetup::new().spec(|spec| spec.flow.throttle = Some(Rate { limit: 1, period: secs(60), burst: 1, key: None }))
+fn throttled_setup() -> HopSetup {
+    HopSetup::new().spec(|spec| spec.flow.throttle = Some(Rate { limit: 1, period: seconds(60), burst: 1, key: None }))
 }
 
 #[test]
 fn rule_32_a_run_that_flow_control_delays_leaves_a_wake_for_its_start() {
-    let mut world = throttled().loaded();
+    let mut world = throttled_setup().loaded();
     world.answer_until(|effect| matches!(effect, Effect::AskFlowControl));
-    world.on(Input::Admission(Some(START + secs(60))));
+    world.on(Input::Admission(Some(START + seconds(60))));
     assert_eq!(world.facts(), ["RunDelayed"]);
-    assert_eq!(later_wakes(world.write()), [(WakeCause::Due, START + secs(60))]);
+    assert_eq!(later_wakes(world.write()), [(WakeCause::Due, START + seconds(60))]);
     assert!(world.write().acknowledges && world.write().wakes.is_empty());
     assert!(world.written().is_done());
 }
 
 #[test]
 fn rule_32_an_admission_is_recorded_with_the_first_entry() {
-    let mut world = throttled().polled();
-    world.wants(vec![body("a")]);
+    let mut world = throttled_setup().polled();
+    world.want_steps(vec![body("a")]);
     assert_eq!(world.facts(), ["RunAdmitted", "StepStarted"]);
 }
 
 #[test]
 fn a_delay_that_is_overtaken_is_decided_again() {
-    let mut world = throttled().loaded();
+    let mut world = throttled_setup().loaded();
     world.answer_until(|effect| matches!(effect, Effect::AskFlowControl));
-    world.on(Input::Admission(Some(START + secs(60))));
-    world.overtaken_by(vec![Fact::RunDelayed { begins_at: START + secs(2) }]);
-    assert_eq!(later_wakes(world.write()), [(WakeCause::Due, START + secs(2))], "the run's own time");
+    world.on(Input::Admission(Some(START + seconds(60))));
+    world.overtaken_by(vec![Fact::RunDelayed { begins_at: START + seconds(2) }]);
+    assert_eq!(later_wakes(world.write()), [(WakeCause::Due, START + seconds(2))], "the run's own time");
 }
 
 #[test]
@@ -55,14 +55,14 @@ fn a_run_of_a_paused_function_is_acknowledged_without_a_wake() {
 fn a_paused_run_gives_up_its_tickets_and_promotes_the_next_ones() {
     let mut world = HopSetup::new().one_at_a_time().loaded();
     world.on(Input::Paused(true));
-    let Effect::FindTickets { limits, .. } = world.question() else { panic!("{:?}", world.question()) };
+    let Effect::FindTickets { limits, .. } = world.open_question() else { panic!("{:?}", world.open_question()) };
     let limits = limits.clone();
     world.on(Input::Tickets(limits.clone()));
     assert!(matches!(&world.write().after[..], [LateWrite::Dequeue { run: of, .. }] if *of == run()));
     assert!(!world.write().acknowledges, "the next tickets are promoted first");
     assert_eq!(world.write().wakes[0].cause, WakeCause::Next, "a hop after the resumption may rely on the ticket");
     world.written();
-    assert!(matches!(world.question(), Effect::Promote(of) if *of == limits));
+    assert!(matches!(world.open_question(), Effect::Promote(of) if *of == limits));
     world.on(Input::Done);
     assert!(world.write().acknowledges);
     assert!(world.written().is_done());
@@ -71,9 +71,9 @@ fn a_paused_run_gives_up_its_tickets_and_promotes_the_next_ones() {
 #[test]
 fn a_run_that_is_due_later_leaves_a_wake() {
     let mut setup = HopSetup::new();
-    setup.created.begins_at = Some(START + secs(30));
+    setup.created.begins_at = Some(START + seconds(30));
     let mut world = setup.loaded();
-    assert_eq!(later_wakes(world.write()), [(WakeCause::Due, START + secs(30))]);
+    assert_eq!(later_wakes(world.write()), [(WakeCause::Due, START + seconds(30))]);
     assert!(world.write().acknowledges && world.written().is_done());
 }
 
@@ -94,9 +94,9 @@ fn a_run_replaces_another_before_it_starts() {
     setup.created.replaces = Some(RunId::new(START, 1));
     let mut world = setup.loaded();
     world.on(Input::Paused(false)).on(Input::Admission(None));
-    assert!(matches!(world.question(), Effect::CancelReplaced));
+    assert!(matches!(world.open_question(), Effect::CancelReplaced));
     world.on(Input::Done);
-    assert!(matches!(world.question(), Effect::Open(_)));
+    assert!(matches!(world.open_question(), Effect::Open(_)));
 }
 
 #[test]
@@ -132,17 +132,19 @@ fn a_run_whose_limit_has_no_key_fails() {
 #[test]
 fn an_ended_run_whose_limit_has_no_key_is_finished_without_its_limits() {
     let ended = vec![Fact::RunCancelled { reason: "a user".into() }];
-    let mut world = without_key(vec![Concurrency::steps(1)]).after(ended).woken(WakeCause::Cancelled).loaded();
+    let mut world = without_key(vec![Concurrency::steps(1)]).with_history(ended).woken(WakeCause::Cancelled).loaded();
     assert!(world.write().acknowledges && world.written().is_done());
 }
 
 #[test]
 fn rule_32_a_missed_tick_starts_no_run() {
     let ticked = |origin: RunOrigin, history: Vec<Fact>, seconds| {
-        let mut setup = HopSetup { now: START + secs(seconds), ..HopSetup::new() }.after(history).spec(|spec| {
-            spec.schedule.lines.push(CronExpression::parse("* * * * *", "UTC").unwrap());
-            spec.schedule.missed_ticks = MissedTicks::Skip;
-        });
+        let mut setup = HopSetup { now: START + crate::world::seconds(seconds), ..HopSetup::new() }
+            .with_history(history)
+            .spec(|spec| {
+                spec.schedule.lines.push(CronExpression::parse("* * * * *", "UTC").unwrap());
+                spec.schedule.missed_ticks = MissedTicks::Skip;
+            });
         setup.created.origin = origin;
         setup.loaded()
     };
@@ -156,39 +158,39 @@ fn rule_32_a_missed_tick_starts_no_run() {
         ticked(RunOrigin::Cron, vec![Fact::RunAdmitted], 100),
         ticked(RunOrigin::Event, vec![], 100),
     ] {
-        assert!(matches!(world.question(), Effect::AskIfPaused), "{:?}", world.question());
+        assert!(matches!(world.open_question(), Effect::AskIfPaused), "{:?}", world.open_question());
     }
 }
 
 #[test]
 fn a_delayed_run_gives_up_the_ticket_that_its_wake_promoted() {
     let mut setup = HopSetup::new().one_at_a_time();
-    setup.created.begins_at = Some(START + secs(30));
+    setup.created.begins_at = Some(START + seconds(30));
     for setup in [setup.clone().woken(WakeCause::Slot), setup.clone().redelivered()] {
         let mut world = setup.loaded();
-        let Effect::FindTickets { limits, place: TicketSearch::OfRun } = world.question().clone() else {
-            panic!("{:?}", world.question())
+        let Effect::FindTickets { limits, place: TicketSearch::OfRun } = world.open_question().clone() else {
+            panic!("{:?}", world.open_question())
         };
         world.on(Input::Tickets(limits));
         assert!(matches!(&world.write().after[..], [LateWrite::Dequeue { .. }]));
-        assert_eq!(later_wakes(world.write()), [(WakeCause::Due, START + secs(30))]);
+        assert_eq!(later_wakes(world.write()), [(WakeCause::Due, START + seconds(30))]);
     }
     assert!(later_wakes(setup.loaded().write()).len() == 1, "the wake of its creation promoted no ticket");
 }
 
 #[test]
 fn rule_32_flow_control_admits_a_run_once() {
-    let mut admitted = throttled().after(vec![Fact::RunAdmitted]).loaded();
+    let mut admitted = throttled_setup().with_history(vec![Fact::RunAdmitted]).loaded();
     admitted.on(Input::Paused(false));
-    assert!(matches!(admitted.question(), Effect::Open(_)), "{:?}", admitted.question());
-    let mut world = throttled().polled();
-    world.wants(vec![body("a")]).written().succeed(&["a"]).wants(vec![body("b")]);
+    assert!(matches!(admitted.open_question(), Effect::Open(_)), "{:?}", admitted.open_question());
+    let mut world = throttled_setup().polled();
+    world.want_steps(vec![body("a")]).written().succeed(&["a"]).want_steps(vec![body("b")]);
     assert_eq!(world.facts(), ["StepSucceeded", "StepStarted"], "the admission is in the journal");
 }
 
 #[test]
 fn rule_32_a_collecting_run_is_admitted_once_and_starts_after_its_last_event() {
-    let mut setup = throttled();
+    let mut setup = throttled_setup();
     setup.created.collects = true;
     let mut world = setup.loaded();
     world.answer_until(|effect| matches!(effect, Effect::Write(_)));
@@ -200,21 +202,22 @@ fn rule_32_a_collecting_run_is_admitted_once_and_starts_after_its_last_event() {
         closes: true,
     }]);
     world.on(Input::Paused(false));
-    assert!(matches!(world.question(), Effect::Open(_)), "{:?}", world.question());
+    assert!(matches!(world.open_question(), Effect::Open(_)), "{:?}", world.open_question());
     world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
-    world.wants(vec![body("a")]);
+    world.want_steps(vec![body("a")]);
     assert_eq!(world.facts(), ["RunAdmitted", "StepStarted"]);
 }
 
 #[test]
 fn rule_32_an_admission_is_not_recorded_twice_and_not_after_the_start_or_the_end() {
     let asks = || {
-        let mut world = throttled().one_at_a_time().polled();
-        world.wants(vec![body("a")]);
+        let mut world = throttled_setup().one_at_a_time().polled();
+        world.want_steps(vec![body("a")]);
         world.answer_until(|effect| matches!(effect, Effect::Write(_)));
         world
     };
-    for fact in [Fact::RunAdmitted, started("a", 1, START + secs(600)), Fact::RunCancelled { reason: "a user".into() }]
+    for fact in
+        [Fact::RunAdmitted, started("a", 1, START + seconds(600)), Fact::RunCancelled { reason: "a user".into() }]
     {
         let mut world = asks();
         world.overtaken_by(vec![fact]);
@@ -230,7 +233,7 @@ fn a_collecting_run_goes_on_to_start_once_no_event_may_join() {
     let mut world = setup.loaded();
     world.answer_until(|effect| matches!(effect, Effect::Write(_)));
     world.written();
-    assert!(matches!(world.question(), Effect::AskIfPaused), "an event may have joined and delayed the run");
+    assert!(matches!(world.open_question(), Effect::AskIfPaused), "an event may have joined and delayed the run");
     world.answer_until(|effect| matches!(effect, Effect::Open(_)));
 }
 
@@ -242,9 +245,9 @@ fn a_bound_run_starts_while_its_caller_lives() {
     let mut world = setup.loaded();
     world.answer_until(|effect| matches!(effect, Effect::FindRun(_)));
     world.on(Input::Found(Some(FoundRun { next: 9, end: None })));
-    assert!(matches!(world.question(), Effect::Open(_)));
+    assert!(matches!(world.open_question(), Effect::Open(_)));
     setup.created.bound = false;
     let mut unbound = setup.loaded();
     unbound.on(Input::Paused(false)).on(Input::Admission(None));
-    assert!(matches!(unbound.question(), Effect::Open(_)), "its caller is not asked for");
+    assert!(matches!(unbound.open_question(), Effect::Open(_)), "its caller is not asked for");
 }

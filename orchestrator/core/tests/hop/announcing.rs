@@ -58,7 +58,7 @@ fn data(name: &str, events: Vec<Event>, end: Fact) -> Value {
     setup.created = NewRun { collects: true, ..NewRun::new("f".into(), events.next().unwrap(), RunOrigin::Event) };
     let join =
         |event: Event| Fact::EventJoined { event: event.into(), replaces: false, begins_at: None, closes: false };
-    let world = setup.after(events.map(join).chain([end]).collect()).begin();
+    let world = setup.with_history(events.map(join).chain([end]).collect()).begin();
     let state: RunState = world.state();
     let end: RunEnd = state.end.clone().unwrap();
     serde_json::from_str(end_data(name, &state, &end).get()).unwrap()
@@ -79,7 +79,7 @@ fn each_end_is_announced_under_the_names_that_functions_listen_to() {
         (cancelled(), vec![INNGEST_FINISHED, INNGEST_CANCELLED]),
         (skipped(), vec![]),
     ] {
-        let end = RunEnd::from(&end.at(START)).unwrap();
+        let end = RunEnd::from(&end.into_entry(START)).unwrap();
         for name in names {
             let mut cancels = Spec::new("c");
             cancels.flow.cancel_on.push(CancelOn { event: name.into(), matching: CancelMatch::Any, within: None });
@@ -96,13 +96,13 @@ fn each_end_is_announced_under_the_names_that_functions_listen_to() {
 #[test]
 fn the_end_of_a_run_of_an_unknown_function_is_announced_before_it_is_acknowledged() {
     let parent = RunId::new(START, 1);
-    let mut setup = HopSetup::new().after(vec![completed(&Value::Null)]);
+    let mut setup = HopSetup::new().with_history(vec![completed(&Value::Null)]);
     setup.created.origin = RunOrigin::Invoke { parent, step: "call".into() };
     let catalog =
         Catalog::new([FunctionVersion { spec: listener(INNGEST_FINISHED), version: None, executes_in_poll: false }]);
     let mut world = setup.begin_in(catalog);
     world.load();
-    assert!(matches!(world.question(), Effect::AnnounceEnd(_)));
+    assert!(matches!(world.open_question(), Effect::AnnounceEnd(_)));
     assert_eq!((world.phase(), world.hop().run().map(|state| state.run)), ("Announcing", Some(run())));
     world.on(Input::Done);
     assert!(matches!(&world.write().after[..], [LateWrite::MarkEnded { .. }]));

@@ -6,7 +6,7 @@ use stepladder_core::journal::{Fact, Outcome};
 use stepladder_core::limits::{EVENT_BYTES, OUTCOME_BYTES};
 use stepladder_core::{AttemptReport, Json, NewEvent, Spec, StepId, WakeCause, json};
 
-use crate::world::{HopFixture, HopSetup, START, later_wakes, run, secs, started, want};
+use crate::world::{HopFixture, HopSetup, START, later_wakes, run, seconds, started, want};
 
 fn call(bound: bool) -> Operation {
     Operation::Invoke { function: "g".into(), input: json::empty_object(), bound }
@@ -23,9 +23,9 @@ fn called(function: &str) -> Fact {
 
 /// Returns a hop that looks up the run of a call which an earlier hop recorded.
 fn looking_after(function: &str, setup: HopSetup) -> HopFixture {
-    let mut world = setup.after(vec![called(function)]).polled();
-    world.wants(vec![want("c", call(false))]);
-    assert!(matches!(world.question(), Effect::FindRun(of) if *of == run().invoked_by("c", START)));
+    let mut world = setup.with_history(vec![called(function)]).polled();
+    world.want_steps(vec![want("c", call(false))]);
+    assert!(matches!(world.open_question(), Effect::FindRun(of) if *of == run().invoked_by("c", START)));
     world
 }
 
@@ -39,13 +39,13 @@ fn refusal(world: &HopFixture) -> (String, &str) {
 #[test]
 fn rule_19_a_call_is_written_before_its_run_is_created() {
     let mut world = with_g().polled();
-    world.wants(vec![want("c", call(false))]);
+    world.want_steps(vec![want("c", call(false))]);
     assert_eq!(world.facts(), ["InvokeStarted"]);
     world.written();
-    let Effect::StartRun(start) = world.question() else { panic!("{:?}", world.question()) };
+    let Effect::StartRun(start) = world.open_question() else { panic!("{:?}", world.open_question()) };
     assert_eq!(start.0, run().invoked_by("c", START), "the id derives from the caller and the step");
     world.on(Input::Done);
-    assert!(matches!(world.question(), Effect::Poll(_)));
+    assert!(matches!(world.open_question(), Effect::Poll(_)));
 }
 
 #[test]
@@ -53,12 +53,12 @@ fn rule_15_a_call_whose_run_is_missing_creates_it_again() {
     let child = run().invoked_by("c", START);
     let history =
         vec![Fact::InvokeStarted { step: "c".into(), function: "g".into(), child, input: json::null(), bound: false }];
-    let mut world = with_g().after(history).woken(WakeCause::ChildEnded).polled();
-    world.wants(vec![want("c", call(false))]);
-    assert!(matches!(world.question(), Effect::FindRun(of) if *of == child));
+    let mut world = with_g().with_history(history).woken(WakeCause::ChildEnded).polled();
+    world.want_steps(vec![want("c", call(false))]);
+    assert!(matches!(world.open_question(), Effect::FindRun(of) if *of == child));
     let mut missing = world.clone();
     missing.on(Input::Found(None));
-    assert!(matches!(missing.question(), Effect::StartRun(_)));
+    assert!(matches!(missing.open_question(), Effect::StartRun(_)));
     world.on(Input::Found(Some(FoundRun { next: 5, end: Some(Outcome::Value(json::null())) })));
     assert_eq!(world.facts(), ["InvokeEnded"]);
 }
@@ -66,10 +66,10 @@ fn rule_15_a_call_whose_run_is_missing_creates_it_again() {
 #[test]
 fn a_call_of_an_unknown_function_ends_as_it_starts() {
     let mut world = HopSetup::new().polled();
-    world.wants(vec![want("c", call(false))]);
+    world.want_steps(vec![want("c", call(false))]);
     assert_eq!(world.facts(), ["InvokeStarted", "InvokeEnded"]);
     world.written();
-    assert!(matches!(world.question(), Effect::Poll(_)), "no run is created");
+    assert!(matches!(world.open_question(), Effect::Poll(_)), "no run is created");
 }
 
 #[test]
@@ -83,11 +83,11 @@ fn a_call_with_a_name_or_an_input_that_no_event_may_have_is_refused() {
         ("g", text(EVENT_BYTES / 2), "cannot call: its input and the event's `user` have"),
     ] {
         let mut world = setup.polled();
-        world.wants(vec![want("c", Operation::Invoke { function: function.into(), input, bound: false })]);
+        world.want_steps(vec![want("c", Operation::Invoke { function: function.into(), input, bound: false })]);
         let (code, message) = refusal(&world);
         assert!(code == "bad-event" && message.contains(why), "{code} {message}");
         world.written();
-        assert!(matches!(world.question(), Effect::Poll(_)), "no run is created");
+        assert!(matches!(world.open_question(), Effect::Poll(_)), "no run is created");
     }
 }
 
@@ -100,10 +100,10 @@ fn rule_33_a_run_without_room_makes_no_call_and_sends_no_event() {
             Fact::StepSucceeded { step: step(n), attempt: 1, output: output.clone(), report: AttemptReport::default() };
         [started(&step(n), 1, START), succeeded]
     };
-    let full = with_g().after((0..8).flat_map(of).collect());
+    let full = with_g().with_history((0..8).flat_map(of).collect());
     for wanted in [call(false), Operation::Send(vec![NewEvent::new("x", json::empty_object())])] {
         let mut world = full.polled();
-        world.wants(vec![want("c", wanted)]);
+        world.want_steps(vec![want("c", wanted)]);
         let (code, message) = refusal(&world);
         assert!(code == "too-large" && message.contains("step `c` was not begun"), "{code} {message}");
     }
@@ -125,7 +125,7 @@ fn rule_15_a_called_run_that_has_not_moved_is_created_again_only_by_a_repeated_w
         let mut world = looking_after("g", setup);
         let mut moved = world.clone();
         world.on(found(1));
-        assert!(matches!(world.question(), Effect::StartRun(_)), "{:?}", world.question());
+        assert!(matches!(world.open_question(), Effect::StartRun(_)), "{:?}", world.open_question());
         world.on(Input::Done);
         assert!(world.write().acknowledges);
         moved.on(found(2));
@@ -146,7 +146,7 @@ fn a_call_whose_function_is_not_registered_here_is_looked_after_again_later() {
         let mut world = looking_after("gone", with_g().woken(cause));
         world.on(Input::Found(None));
         assert!(world.logged.iter().any(|event| matches!(event, LogEvent::UnregisteredChild { .. })));
-        assert_eq!(later_wakes(world.write()), [(copy, world.now + secs(60))]);
+        assert_eq!(later_wakes(world.write()), [(copy, world.now + seconds(60))]);
         assert!(world.write().acknowledges);
     }
 }

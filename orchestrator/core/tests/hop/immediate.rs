@@ -7,7 +7,7 @@ use stepladder_core::slot::Holder;
 use stepladder_core::state::{RunOutcome, StepState};
 use stepladder_core::{AttemptReport, ErrorCode, OwnStep, Timestamp, WakeCause, json};
 
-use crate::world::{HopFixture, HopSetup, PROCESS, START, body, failure, later_wakes, secs, unreachable, want};
+use crate::world::{HopFixture, HopSetup, PROCESS, START, body, failure, later_wakes, seconds, unreachable, want};
 
 fn setup() -> HopSetup {
     HopSetup { executes_in_poll: true, ..HopSetup::new() }
@@ -29,7 +29,7 @@ fn calling(setup: &HopSetup) -> HopFixture {
     world.answer_until(|effect| matches!(effect, Effect::Write(_)));
     assert_eq!(world.facts(), ["CallStarted"]);
     world.written();
-    assert!(matches!(world.question(), Effect::Poll(_)));
+    assert!(matches!(world.open_question(), Effect::Poll(_)));
     world
 }
 
@@ -38,7 +38,7 @@ fn a_call_begins_only_after_its_start_is_written_with_its_lease() {
     let world = calling(&setup());
     let call = world.state().call.expect("a call is under way");
     assert_eq!((call.number, &*call.worker), (1, PROCESS));
-    assert!(call.lease_until > world.now + secs(60));
+    assert!(call.lease_until > world.now + seconds(60));
 }
 
 #[test]
@@ -47,9 +47,9 @@ fn the_start_and_the_outcome_of_an_executed_step_are_one_record_with_the_next_ca
     world.on(executed("a", Vec::new()));
     assert_eq!(world.facts(), ["CallEnded", "StepStarted", "StepSucceeded", "CallStarted"]);
     world.written();
-    let Effect::Poll(memo) = world.question() else { panic!("{:?}", world.question()) };
+    let Effect::Poll(memo) = world.open_question() else { panic!("{:?}", world.open_question()) };
     assert_eq!(memo.iter().map(|outcome| &*outcome.step).collect::<Vec<_>>(), ["a"]);
-    world.returns(Ok(json::null()));
+    world.return_from_handler(Ok(json::null()));
     assert_eq!(world.facts(), ["CallEnded", "RunCompleted"]);
     world.finish();
     assert_eq!(world.state().call, None);
@@ -57,8 +57,8 @@ fn the_start_and_the_outcome_of_an_executed_step_are_one_record_with_the_next_ca
 
 #[test]
 fn rule_10_a_hop_that_meets_a_live_call_does_not_call_and_leaves_one_copy_of_its_wake() {
-    let lease = START + secs(300);
-    let mut world = setup().after(vec![call_started(1, lease, "w2")]).woken(WakeCause::Due).loaded();
+    let lease = START + seconds(300);
+    let mut world = setup().with_history(vec![call_started(1, lease, "w2")]).woken(WakeCause::Due).loaded();
     world.answer_until(|effect| matches!(effect, Effect::Write(_)));
     assert!(world.write().entries.is_empty() && world.write().acknowledges);
     let wakes = later_wakes(world.write());
@@ -71,10 +71,10 @@ fn rule_10_a_hop_that_meets_a_live_call_does_not_call_and_leaves_one_copy_of_its
 fn rule_20_a_call_holds_a_slot_of_each_limit_and_releases_it_with_its_end() {
     let mut world = setup().one_at_a_time().loaded();
     world.answer_until(|effect| matches!(effect, Effect::Acquire(_)));
-    let Effect::Acquire(request) = world.question().clone() else { unreachable!() };
+    let Effect::Acquire(request) = world.open_question().clone() else { unreachable!() };
     assert!(matches!(&request.holder, Holder::Attempt { step, attempt: 1, .. } if *step == OwnStep::Call.id()));
     world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
-    world.returns(Ok(json::null()));
+    world.return_from_handler(Ok(json::null()));
     let released = |after: &LateWrite| matches!(after, LateWrite::Release { holder, .. } if *holder == request.holder);
     assert!(world.write().after.iter().any(released));
 }
@@ -114,7 +114,8 @@ fn rule_4_after_a_conflict_the_outcomes_of_a_call_are_written_again() {
 fn rule_3_outcomes_of_a_call_that_was_taken_over_are_refused() {
     let mut world = calling(&setup());
     world.on(executed("a", Vec::new()));
-    let taken_over = vec![Fact::CallEnded { call: 1, interrupted: true }, call_started(2, world.now + secs(300), "w2")];
+    let taken_over =
+        vec![Fact::CallEnded { call: 1, interrupted: true }, call_started(2, world.now + seconds(300), "w2")];
     world.overtaken_by(taken_over);
     world.answer_until(|effect| matches!(effect, Effect::Write(_)));
     assert!(world.write().entries.is_empty(), "{:?}", world.facts());
@@ -123,12 +124,12 @@ fn rule_3_outcomes_of_a_call_that_was_taken_over_are_refused() {
 
 #[test]
 fn a_call_whose_worker_died_is_taken_over_after_its_lease() {
-    let mut dead = setup().after(vec![call_started(1, START, "w2")]).woken(WakeCause::Lease).loaded();
+    let mut dead = setup().with_history(vec![call_started(1, START, "w2")]).woken(WakeCause::Lease).loaded();
     dead.answer_until(|effect| matches!(effect, Effect::Write(_)));
     assert_eq!(dead.facts(), ["CallEnded", "CallStarted"]);
     dead.written();
     assert_eq!((dead.state().calls, dead.state().call_interruptions), (2, 1));
-    let mut alone = setup().after(vec![call_started(1, START + secs(900), "w2")]).woken(WakeCause::Lease);
+    let mut alone = setup().with_history(vec![call_started(1, START + seconds(900), "w2")]).woken(WakeCause::Lease);
     alone.worker.is_alone = true;
     let mut alone = alone.loaded();
     alone.answer_until(|effect| matches!(effect, Effect::Write(_)));
@@ -142,7 +143,7 @@ fn rule_14_a_run_whose_calls_are_interrupted_ten_times_in_a_row_fails() {
         history.extend([call_started(call, START, "w2"), Fact::CallEnded { call, interrupted: true }]);
     }
     history.push(call_started(10, START, "w2"));
-    let mut world = setup().after(history).woken(WakeCause::Lease).loaded();
+    let mut world = setup().with_history(history).woken(WakeCause::Lease).loaded();
     world.answer_until(|effect| matches!(effect, Effect::Write(_)));
     assert_eq!(world.facts(), ["CallEnded", "RunFailed"]);
     world.finish();
@@ -153,7 +154,7 @@ fn rule_14_a_run_whose_calls_are_interrupted_ten_times_in_a_row_fails() {
 #[test]
 fn waits_beside_an_executed_step_are_registered_in_the_same_record() {
     let mut world = calling(&setup());
-    world.on(executed("a", vec![want("nap", Operation::SleepFor(secs(600)))]));
+    world.on(executed("a", vec![want("nap", Operation::SleepFor(seconds(600)))]));
     assert_eq!(world.facts(), ["CallEnded", "StepStarted", "StepSucceeded", "SleepStarted"]);
     world.written();
     assert_eq!(world.facts(), ["CallStarted"], "the function sees the outcome next");
@@ -202,7 +203,7 @@ fn a_call_is_handed_over_when_its_time_does_not_fit() {
     stopping.on(executed("a", Vec::new()));
     assert_eq!(stopping.facts(), ["CallEnded", "StepStarted", "StepSucceeded"]);
     assert_eq!(stopping.write().wakes.iter().map(|wake| wake.cause.clone()).collect::<Vec<_>>(), [WakeCause::Next]);
-    let mut late = HopSetup { deadline: Some(START + secs(3)), ..setup() }.loaded();
+    let mut late = HopSetup { deadline: Some(START + seconds(3)), ..setup() }.loaded();
     late.answer_until(|effect| matches!(effect, Effect::Write(_)));
     assert_eq!(late.write().wakes.iter().map(|wake| wake.cause.clone()).collect::<Vec<_>>(), [WakeCause::Fresh(None)]);
 }
@@ -211,13 +212,13 @@ fn a_call_is_handed_over_when_its_time_does_not_fit() {
 fn a_failing_store_before_a_call_leaves_no_slot() {
     let mut world = setup().one_at_a_time().loaded();
     world.answer_until(|effect| matches!(effect, Effect::Acquire(_)));
-    world.unavailable();
+    world.fail_executor();
     assert!(world.write().after.iter().any(|after| matches!(after, LateWrite::Release { .. })));
 }
 
 #[test]
 fn other_executors_write_no_call() {
     let mut world = HopSetup::new().polled();
-    world.wants(vec![body("a")]);
+    world.want_steps(vec![body("a")]);
     assert_eq!(world.facts(), ["StepStarted"]);
 }

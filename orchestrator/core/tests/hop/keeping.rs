@@ -8,7 +8,7 @@ use stepladder_core::report::{HandlerLogLine, LogLevel, LogLine};
 use stepladder_core::slot::Holder;
 use stepladder_core::{AttemptReport, StepId, WakeCause, json};
 
-use crate::world::{HOP, HopFixture, HopSetup, START, body, polled, run, secs, want};
+use crate::world::{HOP, HopFixture, HopSetup, START, body, polled, run, seconds, want};
 
 fn cancelled() -> Vec<Fact> {
     vec![Fact::RunCancelled { reason: "a user".into() }]
@@ -26,7 +26,7 @@ fn finished(dropped: Vec<(StepId, AttemptReport)>) -> Input {
 /// applies.
 fn executing(setup: HopSetup) -> HopFixture {
     let mut world = setup.polled();
-    world.wants(vec![body("a"), body("b")]);
+    world.want_steps(vec![body("a"), body("b")]);
     world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
     world
 }
@@ -39,7 +39,7 @@ fn limited() -> HopSetup {
 /// failed, and the body of `b` still executes.
 fn saving(setup: HopSetup) -> HopFixture {
     let mut world = executing(setup);
-    world.succeed(&["a"]).unavailable();
+    world.succeed(&["a"]).fail_executor();
     assert_eq!(world.phase(), "Saving");
     world
 }
@@ -74,9 +74,9 @@ fn rule_4_an_outcome_is_written_again_while_another_body_executes() {
     assert_eq!(world.facts(), ["StepSucceeded"]);
     let mut refused = world.clone();
     world.written();
-    assert!(matches!(world.question(), Effect::Poll(shown) if shown.len() == 1), "the execution goes on");
+    assert!(matches!(world.open_question(), Effect::Poll(shown) if shown.len() == 1), "the execution goes on");
     refused.overtaken_by(vec![Fact::AttemptInterrupted { step: "a".into(), attempt: 1 }]);
-    assert!(matches!(refused.question(), Effect::Poll(shown) if shown.is_empty()), "nothing is left to write");
+    assert!(matches!(refused.open_question(), Effect::Poll(shown) if shown.is_empty()), "nothing is left to write");
     assert!(!refused.effects.iter().any(|effect| matches!(effect, Effect::Close)), "b executes");
 }
 
@@ -84,13 +84,13 @@ fn rule_4_an_outcome_is_written_again_while_another_body_executes() {
 fn a_result_of_an_attempt_that_does_not_execute_here_is_ignored() {
     let mut world = executing(HopSetup::new());
     world.succeed(&["z"]);
-    assert!(matches!(world.question(), Effect::Poll(shown) if shown.is_empty()));
+    assert!(matches!(world.open_question(), Effect::Poll(shown) if shown.is_empty()));
 }
 
 #[test]
 fn a_dropped_attempt_that_does_not_execute_here_is_not_abandoned() {
     let mut world = executing(HopSetup::new());
-    world.on(finished(dropped(&["z", "a"]))).wants(vec![]);
+    world.on(finished(dropped(&["z", "a"]))).want_steps(vec![]);
     assert_eq!(world.facts(), ["StepAbandoned"]);
     assert_eq!(world.write().entries[0].fact.step(), Some(&"a".into()));
 }
@@ -99,14 +99,14 @@ fn a_dropped_attempt_that_does_not_execute_here_is_not_abandoned() {
 fn attempts_of_a_function_that_has_ended_are_abandoned() {
     let mut world = executing(HopSetup::new());
     world.succeed(&["a"]);
-    world.written().returns(Ok(json::null()));
+    world.written().return_from_handler(Ok(json::null()));
     assert_eq!(world.facts(), ["StepAbandoned", "RunCompleted"]);
 }
 
 #[test]
 fn while_outcomes_are_saved_attempts_are_stopped_at_their_time_out() {
     let mut world = saving(HopSetup::new());
-    world.now = START + secs(70);
+    world.now = START + seconds(70);
     world.on(Input::TimeIs);
     assert!(matches!(&world.effects[..], [Effect::Stop { step, .. }, Effect::AwaitAttempts(_)] if **step == *"b"));
     assert_eq!(world.phase(), "Saving");
@@ -116,14 +116,14 @@ fn while_outcomes_are_saved_attempts_are_stopped_at_their_time_out() {
 fn a_function_that_moves_on_while_outcomes_are_saved_abandons_what_it_drops() {
     let mut world = saving(limited());
     world.on(finished(dropped(&["b"])));
-    assert!(matches!(world.question(), Effect::Poll(shown) if shown.is_empty()));
+    assert!(matches!(world.open_question(), Effect::Poll(shown) if shown.is_empty()));
     let mut ended = world.clone();
     world.on(polled(PollResult::Wanted(vec![body("c")])));
     assert_eq!(world.facts(), ["StepAbandoned"], "and c does not start");
     world.written().on(Input::Done);
-    assert!(matches!(world.question(), Effect::PutBack(_)));
-    ended.returns(Ok(json::null()));
-    assert!(matches!(ended.question(), Effect::PutBack(_)), "its end is decided again");
+    assert!(matches!(world.open_question(), Effect::PutBack(_)));
+    ended.return_from_handler(Ok(json::null()));
+    assert!(matches!(ended.open_question(), Effect::PutBack(_)), "its end is decided again");
     assert!(reports_first_failure(&ended));
     assert_eq!(deferred(&ended), [holder("a"), holder("b")]);
 }
@@ -149,7 +149,7 @@ fn a_refused_failure_leaves_no_wake_for_its_retry() {
     let mut world = executing(limited());
     world.succeed(&["a"]);
     world.overtaken_by(vec![Fact::AttemptInterrupted { step: "b".into(), attempt: 1 }]);
-    world.unavailable();
+    world.fail_executor();
     world.fail("b");
     assert!(world.write().entries.is_empty() && world.write().before.is_empty(), "{:?}", world.write());
     assert_eq!(world.write().after.len(), 2, "both slots are released");
@@ -162,7 +162,7 @@ fn outcomes_are_saved_again_after_a_conflict() {
     world.overtaken_by(vec![Fact::SleepStarted { step: "x".into(), until: START }]);
     assert_eq!(world.facts(), ["StepSucceeded"]);
     world.written();
-    assert!(matches!(world.question(), Effect::PutBack(_)));
+    assert!(matches!(world.open_question(), Effect::PutBack(_)));
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn outcomes_that_cannot_be_saved_are_lost_and_their_slots_are_left_to_the_next_h
         world.on(Input::StoreFailed(StoreFault::Refused("no permission".into())));
         assert!(has_lost_outcomes(world));
         assert_eq!(deferred(world), [holder("a"), holder("b")]);
-        assert!(reports_first_failure(world) && matches!(world.question(), Effect::PutBack(_)));
+        assert!(reports_first_failure(world) && matches!(world.open_question(), Effect::PutBack(_)));
     }
 }
 
@@ -184,24 +184,24 @@ fn outcomes_that_cannot_be_saved_are_lost_and_their_slots_are_left_to_the_next_h
 fn an_outcome_that_cannot_be_kept_is_lost_but_those_of_executing_bodies_are_saved() {
     let mut world = executing(HopSetup::new());
     world.succeed(&["a"]);
-    world.written().unavailable();
+    world.written().fail_executor();
     assert_eq!(world.phase(), "Saving", "nothing is to be kept");
     let mut alone = HopSetup::new().polled();
-    alone.wants(vec![body("a")]).written().succeed(&["a"]).unavailable();
+    alone.want_steps(vec![body("a")]).written().succeed(&["a"]).fail_executor();
     assert_eq!(alone.facts(), ["StepSucceeded"]);
     alone.on(Input::StoreFailed(StoreFault::Refused("no permission".into())));
     assert!(has_lost_outcomes(&alone) && reports_first_failure(&alone));
-    assert!(matches!(alone.question(), Effect::PutBack(_)));
+    assert!(matches!(alone.open_question(), Effect::PutBack(_)));
 }
 
 #[test]
 fn rule_22_a_start_that_cannot_be_written_leaves_its_slots_to_the_next_hop() {
     let mut world = limited().polled();
-    world.wants(vec![body("a")]);
+    world.want_steps(vec![body("a")]);
     world.answer_until(|effect| matches!(effect, Effect::Write(_)));
-    world.unavailable();
+    world.fail_executor();
     assert_eq!(deferred(&world), [holder("a")]);
-    assert!(matches!(world.question(), Effect::PutBack(_)));
+    assert!(matches!(world.open_question(), Effect::PutBack(_)));
 }
 
 /// Returns a hop whose run was cancelled while the body of `b` executes.
@@ -227,10 +227,10 @@ fn rule_22_an_attempt_of_an_ended_run_gives_back_its_slot_when_it_ends() {
         assert!(world.write().entries.is_empty(), "its outcome is refused");
         let mut failed = world.clone();
         world.written();
-        assert!(matches!(world.question(), Effect::Promote(_)));
+        assert!(matches!(world.open_question(), Effect::Promote(_)));
         world.on(Input::Done).finish();
         assert!(world.written.last().unwrap().acknowledges && deferred(&world).is_empty());
-        failed.unavailable();
+        failed.fail_executor();
         assert_eq!(deferred(&failed), [holder("b")]);
     }
 }
@@ -238,7 +238,7 @@ fn rule_22_an_attempt_of_an_ended_run_gives_back_its_slot_when_it_ends() {
 #[test]
 fn an_attempt_of_an_ended_run_is_stopped_at_its_time_out() {
     let mut world = draining(HopSetup::new());
-    world.now = START + secs(70);
+    world.now = START + seconds(70);
     world.on(Input::TimeIs);
     assert!(matches!(&world.effects[..], [Effect::Stop { step, .. }, Effect::AwaitAttempts(_)] if **step == *"b"));
     world.succeed(&["b"]);
@@ -248,14 +248,14 @@ fn an_attempt_of_an_ended_run_is_stopped_at_its_time_out() {
 
 #[test]
 fn the_outcome_before_a_suspension_is_kept_when_the_storage_fails() {
-    let nap = || want("nap", Operation::SleepFor(secs(600)));
-    let history = vec![Fact::SleepStarted { step: "nap".into(), until: START + secs(600) }];
-    let mut world = limited().after(history).woken(WakeCause::Step("a".into())).polled();
-    world.wants(vec![body("a"), nap()]);
+    let nap = || want("nap", Operation::SleepFor(seconds(600)));
+    let history = vec![Fact::SleepStarted { step: "nap".into(), until: START + seconds(600) }];
+    let mut world = limited().with_history(history).woken(WakeCause::Step("a".into())).polled();
+    world.want_steps(vec![body("a"), nap()]);
     world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
-    world.succeed(&["a"]).wants(vec![nap()]);
-    assert!(matches!(world.question(), Effect::FindTickets { .. }), "{:?}", world.question());
-    world.unavailable();
+    world.succeed(&["a"]).want_steps(vec![nap()]);
+    assert!(matches!(world.open_question(), Effect::FindTickets { .. }), "{:?}", world.open_question());
+    world.fail_executor();
     assert_eq!(world.facts(), ["StepSucceeded"]);
 }
 
@@ -264,19 +264,19 @@ fn rule_4_an_outcome_that_the_journal_already_refuses_is_not_sent_to_it() {
     let mut world = executing(HopSetup::new());
     world.succeed(&["a"]);
     world.overtaken_by(vec![Fact::AttemptInterrupted { step: "b".into(), attempt: 1 }]);
-    world.written().wants(vec![]);
+    world.written().want_steps(vec![]);
     let before = world.written.len();
-    world.succeed(&["b"]).wants(vec![]);
+    world.succeed(&["b"]).want_steps(vec![]);
     assert_eq!(world.written.len(), before);
-    assert!(matches!(world.question(), Effect::Open(_)), "b is wanted again: {:?}", world.question());
+    assert!(matches!(world.open_question(), Effect::Open(_)), "b is wanted again: {:?}", world.open_question());
 }
 
 #[test]
 fn a_wake_is_not_acknowledged_with_a_failure_while_another_body_executes() {
     let mut world = HopSetup::new().polled();
-    world.wants(vec![body("a"), body("b"), body("c")]).written().succeed(&["a"]);
+    world.want_steps(vec![body("a"), body("b"), body("c")]).written().succeed(&["a"]);
     world.overtaken_by(vec![Fact::AttemptInterrupted { step: "b".into(), attempt: 1 }]);
-    world.written().wants(vec![]);
+    world.written().want_steps(vec![]);
     world.fail("c");
     assert_eq!((world.facts(), world.write().acknowledges), (vec!["StepFailed".to_owned()], false), "b executes here");
 }
@@ -284,8 +284,8 @@ fn a_wake_is_not_acknowledged_with_a_failure_while_another_body_executes() {
 #[test]
 fn a_start_that_cannot_be_written_lets_an_executing_body_end() {
     let mut world = executing(HopSetup::new());
-    world.on(finished(vec![])).wants(vec![body("c")]);
-    world.unavailable();
+    world.on(finished(vec![])).want_steps(vec![body("c")]);
+    world.fail_executor();
     assert_eq!(world.phase(), "Saving");
-    assert!(matches!(world.question(), Effect::AwaitAttempts(_)));
+    assert!(matches!(world.open_question(), Effect::AwaitAttempts(_)));
 }

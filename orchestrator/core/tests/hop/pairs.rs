@@ -13,11 +13,11 @@ use stepladder_core::spec::{Concurrency, Trigger};
 use stepladder_core::system::INNGEST_FINISHED;
 use stepladder_core::{NewEvent, RunId, Spec, WakeCause, json};
 
-use crate::world::{HopFixture, HopSetup, START, body, event, failure, polled, run, secs, started, want};
+use crate::world::{HopFixture, HopSetup, START, body, event, failure, polled, run, seconds, started, want};
 
 /// Returns an input of every kind.
 fn inputs(world: &HopFixture) -> Vec<(&'static str, Input)> {
-    let loaded = LoadedRun { run: world.state(), worker_timeout: secs(120), longest_step: secs(115) };
+    let loaded = LoadedRun { run: world.state(), worker_timeout: seconds(120), longest_step: seconds(115) };
     vec![
         ("Loaded(None)", Input::Loaded(None)),
         ("Loaded(run)", Input::Loaded(Some(Box::new(loaded)))),
@@ -27,7 +27,7 @@ fn inputs(world: &HopFixture) -> Vec<(&'static str, Input)> {
         ("Entries", Input::Entries(Vec::new())),
         ("Paused(true)", Input::Paused(true)),
         ("Paused(false)", Input::Paused(false)),
-        ("Admission(later)", Input::Admission(Some(world.now + secs(60)))),
+        ("Admission(later)", Input::Admission(Some(world.now + seconds(60)))),
         ("Admission(now)", Input::Admission(None)),
         ("Found", Input::Found(None)),
         ("Tickets", Input::Tickets(Vec::new())),
@@ -59,7 +59,7 @@ fn worlds() -> Vec<HopFixture> {
             if world.is_done() {
                 break;
             }
-            match world.question() {
+            match world.open_question() {
                 Effect::Poll(_) | Effect::AwaitAttempts(_) => break,
                 _ => world.answer(),
             };
@@ -70,7 +70,7 @@ fn worlds() -> Vec<HopFixture> {
     replacing.created.replaces = Some(RunId::new(START, 1));
     let origin = RunOrigin::Invoke { parent: RunId::new(START, 1), step: "c".into() };
     replacing.created = NewRun { bound: true, origin, ..replacing.created };
-    let throttle = Rate { limit: 1, period: secs(60), burst: 1, key: None };
+    let throttle = Rate { limit: 1, period: seconds(60), burst: 1, key: None };
     visit(replacing.clone().spec(|spec| spec.flow.throttle = Some(throttle)).begin(), 30);
     visit(replacing.redelivered().begin(), 30);
     let mut paused = HopSetup::new().one_at_a_time().loaded();
@@ -89,40 +89,40 @@ fn worlds() -> Vec<HopFixture> {
     let call = |bound| Operation::Invoke { function: "g".into(), input: json::empty_object(), bound };
     let wants = [
         body("a"),
-        want("nap", Operation::SleepFor(secs(60))),
+        want("nap", Operation::SleepFor(seconds(60))),
         want("send", Operation::Send(vec![NewEvent::new("x", json::empty_object())])),
         want("call", call(true)),
-        want("signal", Operation::WaitForSignal { timeout: secs(60) }),
+        want("signal", Operation::WaitForSignal { timeout: seconds(60) }),
     ];
     for wanted in wants {
         let mut world = setup().polled();
-        world.wants(vec![wanted]);
+        world.want_steps(vec![wanted]);
         visit(world, 30);
     }
     let child = run().invoked_by("call", START);
     let started_call =
         Fact::InvokeStarted { step: "call".into(), function: "g".into(), child, input: json::null(), bound: true };
-    let mut calling = setup().after(vec![started_call.clone()]).woken(WakeCause::Watchdog).polled();
-    calling.wants(vec![want("call", call(true))]);
+    let mut calling = setup().with_history(vec![started_call.clone()]).woken(WakeCause::Watchdog).polled();
+    calling.want_steps(vec![want("call", call(true))]);
     visit(calling, 30);
 
     // hops in the phases `Running`, `Saving` and `Draining`
     let mut executing = setup().polled();
-    executing.wants(vec![body("a")]);
+    executing.want_steps(vec![body("a")]);
     executing.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
     visit(executing.clone(), 1);
-    executing.succeed(&["a"]).returns(Ok(json::null()));
+    executing.succeed(&["a"]).return_from_handler(Ok(json::null()));
     visit(executing, 30);
     let mut two = HopSetup::new().polled();
-    two.wants(vec![body("a"), body("b")]).written().succeed(&["a"]);
+    two.want_steps(vec![body("a"), body("b")]).written().succeed(&["a"]);
     visit(two.clone(), 30);
     let mut saving = two.clone();
-    saving.unavailable();
+    saving.fail_executor();
     visit(saving.clone(), 1);
     saving.on(Input::Finished(Finished::default()));
     visit(saving, 1);
     let mut draining = HopSetup::new().one_at_a_time().spec(|spec| spec.concurrency[0].limit = 2).polled();
-    draining.wants(vec![body("a"), body("b")]);
+    draining.want_steps(vec![body("a"), body("b")]);
     draining.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
     draining.succeed(&["a"]).overtaken_by(vec![Fact::RunCancelled { reason: "a user".into() }]);
     draining.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
@@ -132,13 +132,13 @@ fn worlds() -> Vec<HopFixture> {
 
     // a hop in the phase `Suspending`
     let mut waiting = setup().polled();
-    waiting.wants(vec![body("a")]);
+    waiting.want_steps(vec![body("a")]);
     waiting.on(Input::Slots(SlotAnswer::Queued { key: "k".into(), joined: true, is_new: true }));
     visit(waiting, 30);
-    let nap = Fact::SleepStarted { step: "nap".into(), until: START + secs(600) };
-    let mut unused = setup().after(vec![nap]).woken(WakeCause::Slot).polled();
-    unused.wants(vec![want("nap", Operation::SleepFor(secs(600)))]);
-    assert!(matches!(unused.question(), Effect::FindTickets { place: TicketSearch::OwnAtHead(_), .. }));
+    let nap = Fact::SleepStarted { step: "nap".into(), until: START + seconds(600) };
+    let mut unused = setup().with_history(vec![nap]).woken(WakeCause::Slot).polled();
+    unused.want_steps(vec![want("nap", Operation::SleepFor(seconds(600)))]);
+    assert!(matches!(unused.open_question(), Effect::FindTickets { place: TicketSearch::OwnAtHead(_), .. }));
     visit(unused, 30);
 
     // hops that read the inbox, that repeat a write after a conflict, or that have ended
@@ -146,20 +146,20 @@ fn worlds() -> Vec<HopFixture> {
         events: vec!["go".into()],
         matching: stepladder_core::waiting::EventMatch::Any,
     };
-    let awaited = Fact::EventAwaited { step: "w".into(), wait: wait.into(), until: START + secs(600) };
-    visit(HopSetup::new().after(vec![awaited]).woken(WakeCause::Offered).begin(), 30);
+    let awaited = Fact::EventAwaited { step: "w".into(), wait: wait.into(), until: START + seconds(600) };
+    visit(HopSetup::new().with_history(vec![awaited]).woken(WakeCause::Offered).begin(), 30);
     let mut alone = HopSetup::new();
     alone.worker.is_alone = true;
     let mut patient = alone.polled();
-    patient.wants(vec![body("a")]).written().succeed(&["a"]).returns(Ok(json::null()));
-    patient.unavailable();
+    patient.want_steps(vec![body("a")]).written().succeed(&["a"]).return_from_handler(Ok(json::null()));
+    patient.fail_executor();
     visit(patient, 30);
     let mut listener = Spec::new("l");
     listener.triggers.push(Trigger { event: INNGEST_FINISHED.into(), condition: None });
     let ended = Fact::RunFailed { error: failure("boom").failure };
     let ending = HopSetup { others: vec![listener, Spec::new("g"), Spec::new("h")], ..HopSetup::new() }.one_at_a_time();
     let ending = ending.spec(|spec| spec.on_failure = Some("h".into()));
-    let ending = ending.after(vec![started("a", 1, START), started_call, ended]);
+    let ending = ending.with_history(vec![started("a", 1, START), started_call, ended]);
     visit(ending.clone().begin(), 30);
     visit(ending.redelivered().begin(), 30);
 
@@ -169,7 +169,7 @@ fn worlds() -> Vec<HopFixture> {
     tick.on(Input::Loaded(None));
     visit(tick, 30);
     let mut failing = HopSetup::new().begin();
-    failing.unavailable();
+    failing.fail_executor();
     visit(failing.clone(), 1);
     failing.on(Input::PutBack(false));
     visit(failing, 30);
@@ -225,7 +225,7 @@ fn every_phase_goes_on_or_gives_its_wake_back_at_every_input() {
 fn a_wrong_answer_never_acknowledges_the_wake() {
     for world in worlds().into_iter().filter(|world| !world.is_done()) {
         // neither input answers the question that the phase is asking
-        let wrong = match world.question() {
+        let wrong = match world.open_question() {
             Effect::Load => Input::Sent(Vec::new()),
             _ => Input::Loaded(None),
         };

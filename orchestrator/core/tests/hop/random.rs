@@ -13,7 +13,7 @@ use stepladder_core::slot::Holder;
 use stepladder_core::state::StepState;
 use stepladder_core::{AttemptReport, StepId, WakeCause, json};
 
-use crate::world::{HopFixture, HopSetup, PROCESS, body, failure, polled, secs, unreachable, want};
+use crate::world::{HopFixture, HopSetup, PROCESS, body, failure, polled, seconds, unreachable, want};
 
 const STEPS: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -41,8 +41,8 @@ impl RandomHop {
         if self.world.is_done() {
             return false;
         }
-        self.world.now = self.world.now + secs(u64::from(self.choose(3)));
-        let input = match self.world.question().clone() {
+        self.world.now = self.world.now + seconds(u64::from(self.choose(3)));
+        let input = match self.world.open_question().clone() {
             // the storage fails occasionally, but not permanently
             question if is_of_storage(&question) && self.choose(12) == 11 => {
                 if let Effect::Acquire(request) = question
@@ -107,10 +107,10 @@ impl RandomHop {
         let fact = match self.choose(4) {
             0 => Fact::RunCancelled { reason: "a user".into() },
             1 => Fact::AttemptInterrupted { step: step.into(), attempt },
-            2 => crate::world::started(step, attempt + 1, now + secs(30)),
+            2 => crate::world::started(step, attempt + 1, now + seconds(30)),
             _ => crate::world::succeeded(step, attempt),
         };
-        Some(fact.at(now)).into_iter().filter(|entry| state.admits(entry).is_ok()).collect()
+        Some(fact.into_entry(now)).into_iter().filter(|entry| state.admits(entry).is_ok()).collect()
     }
 
     /// Polls the function, which wants all steps without an outcome, either together or one at a
@@ -134,14 +134,14 @@ impl RandomHop {
         let sleeps = self.choose(4) == 3;
         let mut wants: Vec<Want> = open.into_iter().take(most).map(body).collect();
         if sleeps {
-            wants.push(want("nap", Operation::SleepFor(secs(5))));
+            wants.push(want("nap", Operation::SleepFor(seconds(5))));
         }
         polled(PollResult::Wanted(wants))
     }
 
     fn await_attempts(&mut self, until: stepladder_core::Timestamp) -> Input {
         if self.executing.is_empty() || self.choose(4) == 3 {
-            self.world.now = self.world.now.max(until.min(self.world.now + secs(200)));
+            self.world.now = self.world.now.max(until.min(self.world.now + seconds(200)));
             if self.executing.is_empty() || self.world.now >= until {
                 return Input::TimeIs;
             }
@@ -182,7 +182,7 @@ impl RandomHop {
         if self.world.is_done() && self.acknowledged {
             let state = self.world.state();
             for (step, attempt) in &self.results {
-                let entry = crate::world::succeeded(step, *attempt).at(self.world.now);
+                let entry = crate::world::succeeded(step, *attempt).into_entry(self.world.now);
                 let is_open = state.admits(&entry).is_ok();
                 assert!(!is_open, "the result of attempt {attempt} of `{step}` is lost");
             }

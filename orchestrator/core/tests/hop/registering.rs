@@ -9,29 +9,29 @@ use stepladder_core::slot::Holder;
 use stepladder_core::waiting::{EventMatch, EventWait};
 use stepladder_core::{NewEvent, RunId, Timestamp, WakeCause, json};
 
-use crate::world::{HOP, HopFixture, HopSetup, START, body, later_wakes, run, secs, started, want};
+use crate::world::{HOP, HopFixture, HopSetup, START, body, later_wakes, run, seconds, started, want};
 
 fn wait(events: &[&str], timeout: u64) -> Operation {
     let wait = EventWait { events: events.iter().map(|name| (*name).into()).collect(), matching: EventMatch::Any };
-    Operation::WaitForEvent { wait: Arc::new(wait), timeout: secs(timeout) }
+    Operation::WaitForEvent { wait: Arc::new(wait), timeout: seconds(timeout) }
 }
 
 /// Returns a hop whose function wants a step with this operation.
 fn wanted(operation: Operation) -> HopFixture {
     let mut world = HopSetup::new().polled();
-    world.wants(vec![want("s", operation)]);
+    world.want_steps(vec![want("s", operation)]);
     world
 }
 
 #[test]
 fn a_sleep_that_is_over_ends_as_it_starts_and_needs_no_wake() {
-    let now = START + secs(1);
+    let now = START + seconds(1);
     for (operation, until) in [
-        (Operation::SleepFor(secs(0)), now),
+        (Operation::SleepFor(seconds(0)), now),
         (Operation::SleepUntil(now), now),
         (Operation::SleepUntil(START), START),
-        (Operation::SleepUntil(now + secs(60)), now + secs(60)),
-        (Operation::SleepFor(secs(60)), now + secs(60)),
+        (Operation::SleepUntil(now + seconds(60)), now + seconds(60)),
+        (Operation::SleepFor(seconds(60)), now + seconds(60)),
     ] {
         let world = wanted(operation);
         let Fact::SleepStarted { until: starts, .. } = world.write().entries[0].fact else {
@@ -54,7 +54,7 @@ fn names(facts: &[&str]) -> Vec<String> {
 #[test]
 fn a_wait_without_time_expires_as_it_starts() {
     for (operation, started) in
-        [(wait(&["paid"], 0), "EventAwaited"), (Operation::WaitForSignal { timeout: secs(0) }, "SignalAwaited")]
+        [(wait(&["paid"], 0), "EventAwaited"), (Operation::WaitForSignal { timeout: seconds(0) }, "SignalAwaited")]
     {
         let world = wanted(operation);
         assert_eq!(world.facts(), [started, "WaitExpired"]);
@@ -64,13 +64,13 @@ fn a_wait_without_time_expires_as_it_starts() {
 
 #[test]
 fn a_wait_for_a_callback_leaves_a_wake_for_its_end_and_is_in_no_index() {
-    let until = START + secs(601);
-    let mut world = wanted(Operation::WaitForSignal { timeout: secs(600) });
+    let until = START + seconds(601);
+    let mut world = wanted(Operation::WaitForSignal { timeout: seconds(600) });
     assert_eq!(world.facts(), ["SignalAwaited"]);
     assert_eq!((world.write().before.len(), later_wakes(world.write())), (1, vec![(WakeCause::Due, until)]));
     world.written();
     world.now = until;
-    world.wants(vec![want("s", Operation::WaitForSignal { timeout: secs(600) })]);
+    world.want_steps(vec![want("s", Operation::WaitForSignal { timeout: seconds(600) })]);
     assert_eq!(world.facts(), ["WaitExpired"]);
     assert!(world.write().after.is_empty());
 }
@@ -78,7 +78,7 @@ fn a_wait_for_a_callback_leaves_a_wake_for_its_end_and_is_in_no_index() {
 #[test]
 fn an_invalid_wait_fails_the_run_and_nothing_is_written_after_it() {
     let mut world = HopSetup::new().polled();
-    world.wants(vec![want("s", wait(&[], 60)), want("nap", Operation::SleepFor(secs(60)))]);
+    world.want_steps(vec![want("s", wait(&[], 60)), want("nap", Operation::SleepFor(seconds(60)))]);
     assert_eq!(world.facts(), ["RunFailed"]);
     world.finish();
     assert!(world.written.last().unwrap().acknowledges);
@@ -94,12 +94,12 @@ fn events_that_cannot_be_accepted_are_not_sent() {
 
 #[test]
 fn rule_22_only_the_slots_of_dead_attempts_are_released() {
-    let lease: Timestamp = START + secs(600);
-    let mut setup = HopSetup::new().one_at_a_time().after(vec![started("a", 1, lease), started("b", 1, lease)]);
+    let lease: Timestamp = START + seconds(600);
+    let mut setup = HopSetup::new().one_at_a_time().with_history(vec![started("a", 1, lease), started("b", 1, lease)]);
     setup.worker.is_alone = true;
     let mut world = setup.polled();
-    world.wants(vec![body("a")]);
-    let Effect::FindHolders(limits) = world.question().clone() else { panic!("{:?}", world.question()) };
+    world.want_steps(vec![body("a")]);
+    let Effect::FindHolders(limits) = world.open_question().clone() else { panic!("{:?}", world.open_question()) };
     let attempt = |run, step: &str, attempt| Holder::Attempt { run, step: step.into(), attempt, hop: HOP };
     let dead = attempt(run(), "a", 1);
     let held = [

@@ -6,12 +6,12 @@ use stepladder_core::hop::{EarlyWrite, Effect, Input, LateWrite, LogEvent, Overd
 use stepladder_core::journal::Fact;
 use stepladder_core::limits::INTERRUPTIONS;
 
-use crate::world::{HopSetup, PROCESS, START, body, failure, later_wakes, name_of, secs, started, succeeded};
+use crate::world::{HopSetup, PROCESS, START, body, failure, later_wakes, name_of, seconds, started, succeeded};
 
 #[test]
 fn a_body_executes_only_after_its_start_is_written() {
     let mut world = HopSetup::new().polled();
-    world.wants(vec![body("a")]);
+    world.want_steps(vec![body("a")]);
     assert_eq!(world.facts(), ["StepStarted"]);
     assert!(world.executed().is_empty());
     world.written();
@@ -21,18 +21,18 @@ fn a_body_executes_only_after_its_start_is_written() {
 #[test]
 fn rule_2_a_rejected_start_is_decided_again() {
     let mut world = HopSetup::new().polled();
-    world.wants(vec![body("a")]);
-    world.overtaken_by(vec![started("a", 1, START + secs(600))]);
+    world.want_steps(vec![body("a")]);
+    world.overtaken_by(vec![started("a", 1, START + seconds(600))]);
     assert!(matches!(&world.effects[..], [Effect::Log(LogEvent::Overtaken), Effect::Close, Effect::Open(_)]));
     world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
-    world.wants(vec![body("a")]);
+    world.want_steps(vec![body("a")]);
     assert!(world.executed().is_empty() && world.write().acknowledges);
 }
 
 #[test]
 fn rule_3_a_body_does_not_start_when_its_lease_has_ended() {
     let mut world = HopSetup::new().polled();
-    world.wants(vec![body("a")]);
+    world.want_steps(vec![body("a")]);
     let Fact::StepStarted { lease_until, .. } = world.write().entries[0].fact.clone() else { unreachable!() };
     world.now = lease_until;
     world.written();
@@ -45,20 +45,20 @@ fn rule_3_a_body_does_not_start_when_its_lease_has_ended() {
 #[test]
 fn rule_4_of_a_rejected_write_only_the_outcome_is_written_again() {
     let mut world = HopSetup::new().polled();
-    world.wants(vec![body("a")]).written().succeed(&["a"]).wants(vec![body("b")]);
+    world.want_steps(vec![body("a")]).written().succeed(&["a"]).want_steps(vec![body("b")]);
     assert_eq!(world.facts(), ["StepSucceeded", "StepStarted"]);
     world.overtaken_by(vec![Fact::SleepStarted { step: "x".into(), until: START }]);
     assert_eq!(world.facts(), ["StepSucceeded"]);
     world.written();
-    assert!(matches!(world.question(), Effect::Open(_)), "b may no longer be wanted");
+    assert!(matches!(world.open_question(), Effect::Open(_)), "b may no longer be wanted");
 }
 
 #[test]
 fn rule_4_an_outcome_that_the_journal_refuses_is_dropped() {
     let mut world = HopSetup::new().polled();
-    world.wants(vec![body("a")]).written().succeed(&["a"]).wants(vec![body("b")]);
+    world.want_steps(vec![body("a")]).written().succeed(&["a"]).want_steps(vec![body("b")]);
     world.overtaken_by(vec![Fact::AttemptInterrupted { step: "a".into(), attempt: 1 }]);
-    assert!(matches!(world.question(), Effect::Open(_)), "nothing is left to write");
+    assert!(matches!(world.open_question(), Effect::Open(_)), "nothing is left to write");
 }
 
 #[test]
@@ -66,28 +66,28 @@ fn rule_9_a_fan_out_sends_its_wakes_before_the_entry_and_only_once() {
     let names = ["a", "b", "c", "d", "e"];
     let many = || names.iter().map(|name| body(name)).collect::<Vec<_>>();
     let mut world = HopSetup::new().polled();
-    world.wants(many());
+    world.want_steps(many());
     assert_eq!(world.facts(), ["StepsWoken"]);
     assert_eq!(world.write().before.len(), names.len());
     world.written();
-    world.wants(many());
+    world.want_steps(many());
     assert!(world.write().acknowledges && world.write().before.is_empty(), "the steps have wakes of their own");
 
     let mut watched = HopSetup::new().woken(WakeCause::Watchdog).polled();
-    watched.wants(many()).written().wants(many());
+    watched.want_steps(many()).written().want_steps(many());
     assert!(watched.write().acknowledges && watched.write().entries.is_empty(), "not even with the watchdog's wake");
 
     let history = vec![Fact::StepsWoken { steps: names.map(Into::into).to_vec() }];
-    let mut again = HopSetup::new().after(history).redelivered().polled();
-    again.wants(many());
+    let mut again = HopSetup::new().with_history(history).redelivered().polled();
+    again.want_steps(many());
     assert!(again.write().before.is_empty() && again.write().wakes.is_empty(), "{:?}", again.write());
 }
 
 #[test]
 fn rule_9_a_woken_step_starts_with_its_own_wake() {
     let history = vec![Fact::StepsWoken { steps: vec!["a".into(), "b".into()] }];
-    let mut world = HopSetup::new().after(history).woken(WakeCause::Step("b".into())).polled();
-    world.wants(vec![body("a"), body("b")]);
+    let mut world = HopSetup::new().with_history(history).woken(WakeCause::Step("b".into())).polled();
+    world.want_steps(vec![body("a"), body("b")]);
     world.written();
     assert_eq!(world.executed(), ["b".into()]);
 }
@@ -95,8 +95,8 @@ fn rule_9_a_woken_step_starts_with_its_own_wake() {
 #[test]
 fn rule_14_a_takeover_goes_on_under_a_new_wake() {
     let history = vec![started("a", 1, START)];
-    let mut world = HopSetup::new().after(history).redelivered().polled();
-    world.wants(vec![body("a")]);
+    let mut world = HopSetup::new().with_history(history).redelivered().polled();
+    world.want_steps(vec![body("a")]);
     assert_eq!(world.write().wakes[0].cause, WakeCause::Lease);
     assert!(world.write().acknowledges && world.write().entries.is_empty());
     assert!(world.written().is_done());
@@ -105,8 +105,8 @@ fn rule_14_a_takeover_goes_on_under_a_new_wake() {
 #[test]
 fn rule_14_the_journal_counts_a_takeover() {
     let history = vec![started("a", 1, START)];
-    let mut world = HopSetup::new().after(history).woken(WakeCause::Lease).polled();
-    world.wants(vec![body("a")]);
+    let mut world = HopSetup::new().with_history(history).woken(WakeCause::Lease).polled();
+    world.want_steps(vec![body("a")]);
     assert_eq!(world.facts(), ["StepStarted"]);
     world.written();
     let interrupted = |event: &LogEvent| matches!(event, LogEvent::AttemptEnded { entry, .. } if name_of(&entry.fact) == "AttemptInterrupted");
@@ -116,28 +116,28 @@ fn rule_14_the_journal_counts_a_takeover() {
 #[test]
 fn rule_14_ten_interruptions_in_a_row_fail_the_step() {
     let history = (1..=INTERRUPTIONS).map(|attempt| started("a", attempt, START)).collect();
-    let mut world = HopSetup::new().after(history).woken(WakeCause::Lease).polled();
-    world.wants(vec![body("a")]);
+    let mut world = HopSetup::new().with_history(history).woken(WakeCause::Lease).polled();
+    world.want_steps(vec![body("a")]);
     assert_eq!(world.facts(), ["StepRefused"]);
 }
 
 #[test]
 fn the_attempt_of_a_dead_process_is_interrupted_where_no_other_can_live() {
-    let mut setup = HopSetup::new().one_at_a_time().after(vec![started("a", 1, START + secs(600))]);
+    let mut setup = HopSetup::new().one_at_a_time().with_history(vec![started("a", 1, START + seconds(600))]);
     setup.worker.is_alone = true;
     let mut world = setup.polled();
-    world.wants(vec![body("a")]);
-    assert!(matches!(world.question(), Effect::FindHolders(_)));
+    world.want_steps(vec![body("a")]);
+    assert!(matches!(world.open_question(), Effect::FindHolders(_)));
     world.on(Input::Holders(Vec::new()));
     assert_eq!(world.facts(), ["AttemptInterrupted"]);
 }
 
 #[test]
 fn an_attempt_is_stopped_at_its_time_out() {
-    let mut world = HopSetup::new().spec(|spec| spec.timeout = secs(10)).polled();
-    world.wants(vec![body("a")]).written();
-    let expires = world.now + secs(10);
-    assert!(matches!(world.question(), Effect::AwaitAttempts(until) if *until == expires));
+    let mut world = HopSetup::new().spec(|spec| spec.timeout = seconds(10)).polled();
+    world.want_steps(vec![body("a")]).written();
+    let expires = world.now + seconds(10);
+    assert!(matches!(world.open_question(), Effect::AwaitAttempts(until) if *until == expires));
     world.now = expires;
     world.on(Input::TimeIs);
     assert!(matches!(&world.effects[..], [Effect::Stop { .. }, Effect::AwaitAttempts(_)]));
@@ -147,28 +147,28 @@ fn an_attempt_is_stopped_at_its_time_out() {
 
 #[test]
 fn a_sleep_that_is_due_is_decided_while_a_body_executes() {
-    let until = START + secs(60);
+    let until = START + seconds(60);
     let history = vec![Fact::SleepStarted { step: "nap".into(), until }];
-    let nap = || crate::world::want("nap", stepladder_core::decide::Operation::SleepFor(secs(60)));
-    let mut world = HopSetup::new().after(history).polled();
-    world.wants(vec![body("a"), nap()]).written();
-    assert!(matches!(world.question(), Effect::AwaitAttempts(alarm) if *alarm <= until));
+    let nap = || crate::world::want("nap", stepladder_core::decide::Operation::SleepFor(seconds(60)));
+    let mut world = HopSetup::new().with_history(history).polled();
+    world.want_steps(vec![body("a"), nap()]).written();
+    assert!(matches!(world.open_question(), Effect::AwaitAttempts(alarm) if *alarm <= until));
     world.now = until;
     world.on(Input::TimeIs);
-    while !matches!(world.question(), Effect::Poll(_)) {
+    while !matches!(world.open_question(), Effect::Poll(_)) {
         world.on(Input::TimeIs);
     }
-    world.wants(vec![nap()]);
+    world.want_steps(vec![nap()]);
     assert_eq!(world.facts(), ["SleepEnded"]);
 }
 
 #[test]
 fn an_attempt_is_stopped_at_its_time_out_although_a_sleep_is_due_then() {
-    let expires = START + secs(61);
+    let expires = START + seconds(61);
     let history = vec![Fact::SleepStarted { step: "nap".into(), until: expires }];
-    let mut world = HopSetup::new().after(history).polled();
+    let mut world = HopSetup::new().with_history(history).polled();
     let nap = crate::world::want("nap", stepladder_core::decide::Operation::SleepUntil(expires));
-    world.wants(vec![body("a"), nap]).written();
+    world.want_steps(vec![body("a"), nap]).written();
     world.now = expires;
     world.on(Input::TimeIs);
     assert!(matches!(&world.effects[..], [Effect::Stop { .. }, Effect::Poll(_)]), "{:?}", world.effects);
@@ -177,21 +177,21 @@ fn an_attempt_is_stopped_at_its_time_out_although_a_sleep_is_due_then() {
 #[test]
 fn a_failure_is_retried_until_the_retries_are_used_up() {
     let mut world = HopSetup::new().spec(|spec| spec.retry.retries = 0).polled();
-    world.wants(vec![body("a")]).written().fail("a");
-    assert!(matches!(world.question(), Effect::Poll(shown) if shown.len() == 1), "the failure is final");
-    world.returns(Err(failure("boom")));
+    world.want_steps(vec![body("a")]).written().fail("a");
+    assert!(matches!(world.open_question(), Effect::Poll(shown) if shown.len() == 1), "the failure is final");
+    world.return_from_handler(Err(failure("boom")));
     assert_eq!(world.facts(), ["StepFailed", "RunFailed"]);
 }
 
 #[test]
 fn while_another_attempt_runs_elsewhere_its_lease_is_watched_after_a_failure() {
-    let lease = START + secs(100);
+    let lease = START + seconds(100);
     let history = vec![started("b", 1, lease)];
-    let mut world = HopSetup::new().after(history).polled();
-    world.wants(vec![body("a"), body("b")]).written().fail("a");
+    let mut world = HopSetup::new().with_history(history).polled();
+    world.want_steps(vec![body("a"), body("b")]).written().fail("a");
     assert!(!world.write().acknowledges, "rule 10: the wake must leave a copy");
     world.written();
-    world.wants(vec![body("a"), body("b")]);
+    world.want_steps(vec![body("a"), body("b")]);
     let causes: Vec<WakeCause> = later_wakes(world.write()).into_iter().map(|(cause, _)| cause).collect();
     assert_eq!(causes, [WakeCause::Lease]);
 }
@@ -199,15 +199,15 @@ fn while_another_attempt_runs_elsewhere_its_lease_is_watched_after_a_failure() {
 #[test]
 fn the_start_names_the_process_and_the_end_of_its_lease() {
     let mut world = HopSetup::new().polled();
-    world.wants(vec![body("a")]);
+    world.want_steps(vec![body("a")]);
     let Fact::StepStarted { worker, lease_until, .. } = &world.write().entries[0].fact else { unreachable!() };
-    assert_eq!((&**worker, *lease_until), (PROCESS, START + secs(1) + secs(125)));
+    assert_eq!((&**worker, *lease_until), (PROCESS, START + seconds(1) + seconds(125)));
 }
 
 #[test]
 fn a_conflict_of_outcomes_keeps_the_wakes_of_their_retries() {
     let mut world = HopSetup::new().polled();
-    world.wants(vec![body("a")]).written().fail("a");
+    world.want_steps(vec![body("a")]).written().fail("a");
     let wakes = later_wakes(world.write());
     world.overtaken_by(vec![Fact::SleepStarted { step: "x".into(), until: START }]);
     assert_eq!((world.facts(), later_wakes(world.write())), (vec!["StepFailed".to_owned()], wakes));
@@ -216,8 +216,8 @@ fn a_conflict_of_outcomes_keeps_the_wakes_of_their_retries() {
 #[test]
 fn a_woken_step_is_retried_under_a_wake_of_its_own() {
     let history = vec![Fact::StepsWoken { steps: vec!["a".into()] }];
-    let mut world = HopSetup::new().after(history).woken(WakeCause::Step("a".into())).polled();
-    world.wants(vec![body("a")]).written().fail("a");
+    let mut world = HopSetup::new().with_history(history).woken(WakeCause::Step("a".into())).polled();
+    world.want_steps(vec![body("a")]).written().fail("a");
     assert!(
         matches!(&world.write().before[..], [EarlyWrite::Wake { wake, .. }] if wake.cause == WakeCause::Step("a".into()))
     );
@@ -225,17 +225,17 @@ fn a_woken_step_is_retried_under_a_wake_of_its_own() {
 
 #[test]
 fn a_replayed_outcome_is_not_executed_again() {
-    let mut world = HopSetup::new().after(vec![started("a", 1, START), succeeded("a", 1)]).polled();
-    world.wants(vec![body("b")]).written();
+    let mut world = HopSetup::new().with_history(vec![started("a", 1, START), succeeded("a", 1)]).polled();
+    world.want_steps(vec![body("b")]).written();
     assert_eq!(world.executed(), ["b".into()]);
 }
 
 #[test]
 fn rule_29_a_body_that_does_not_stop_is_failed_with_its_slots_and_its_wake() {
     let mut setup = HopSetup::new().one_at_a_time();
-    setup.worker.retry_delay = Some(secs(3));
+    setup.worker.retry_delay = Some(seconds(3));
     let mut world = setup.polled();
-    world.wants(vec![body("a")]);
+    world.want_steps(vec![body("a")]);
     world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
     let Some(Effect::Run(attempts)) = world.effects.iter().find(|effect| matches!(effect, Effect::Run(_))) else {
         panic!("{:?}", world.effects)
@@ -246,9 +246,9 @@ fn rule_29_a_body_that_does_not_stop_is_failed_with_its_slots_and_its_wake() {
     let overdue = OverdueAttempt { ready, holder, limits: &limits, worker: &setup.worker };
     let write = overdue.fail(&state, world.now, 1);
     assert!(state.admits_all(&write.entries).is_ok());
-    assert_eq!(later_wakes(&write), [(WakeCause::Due, world.now + secs(3))]);
+    assert_eq!(later_wakes(&write), [(WakeCause::Due, world.now + seconds(3))]);
     assert!(matches!(&write.after[..], [LateWrite::Release { holder: of, .. }] if of == holder));
     let woken = ReadyStep { woken: true, ..ready.clone() };
     let write = OverdueAttempt { ready: &woken, ..overdue }.fail(&state, world.now, 1);
-    assert_eq!(later_wakes(&write), [(WakeCause::Step("a".into()), world.now + secs(3))]);
+    assert_eq!(later_wakes(&write), [(WakeCause::Step("a".into()), world.now + seconds(3))]);
 }

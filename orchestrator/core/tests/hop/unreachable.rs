@@ -6,7 +6,7 @@ use stepladder_core::journal::Fact;
 use stepladder_core::state::StepState;
 use stepladder_core::{AttemptReport, RunOrStep, Timestamp, WakeCause, json};
 
-use crate::world::{HopFixture, HopSetup, START, body, later_wakes, secs, started, unreachable, want};
+use crate::world::{HopFixture, HopSetup, START, body, later_wakes, seconds, started, unreachable, want};
 
 /// Returns a finished attempt that the executor could not execute.
 fn not_executed(step: &str) -> Input {
@@ -35,7 +35,7 @@ fn a_run_that_cannot_be_opened_leaves_one_later_wake_and_uses_no_retry() {
     assert_eq!(world.facts(), ["ExecutorUnreachable"]);
     let (cause, due) = later_wake(&world);
     assert_eq!(cause, WakeCause::Again);
-    assert!(due >= world.now + secs(1) && due < world.now + secs(2), "{due}");
+    assert!(due >= world.now + seconds(1) && due < world.now + seconds(2), "{due}");
     assert!(world.write().acknowledges);
     assert!(world.logged.iter().any(|event| matches!(event, LogEvent::Unreachable { .. })));
     world.written();
@@ -49,13 +49,13 @@ fn a_run_that_cannot_be_opened_leaves_one_later_wake_and_uses_no_retry() {
 #[test]
 fn the_delay_grows_with_the_outage_to_five_minutes_and_the_journal_does_not() {
     for (outage, least, most) in [(1, 1, 2), (40, 40, 45), (100_000, 300, 331)] {
-        let mut setup = HopSetup::new().after(vec![Fact::ExecutorUnreachable { why: "no route".into() }]);
-        setup.now = START + secs(outage);
+        let mut setup = HopSetup::new().with_history(vec![Fact::ExecutorUnreachable { why: "no route".into() }]);
+        setup.now = START + seconds(outage);
         let mut world = opening(&setup.woken(WakeCause::Again));
         world.on(Input::Unreachable(unreachable()));
         assert!(world.write().entries.is_empty(), "it is written once");
         let (_, due) = later_wake(&world);
-        assert!(due >= world.now + secs(least) && due < world.now + secs(most), "{outage}: {due}");
+        assert!(due >= world.now + seconds(least) && due < world.now + seconds(most), "{outage}: {due}");
     }
 }
 
@@ -69,8 +69,8 @@ fn a_wake_that_the_hop_depends_on_stays_as_it_is() {
 #[test]
 fn an_executor_that_is_reachable_again_is_written_with_the_next_start() {
     let outage = vec![Fact::ExecutorUnreachable { why: "no route".into() }];
-    let mut world = HopSetup::new().after(outage).polled();
-    world.wants(vec![body("a")]);
+    let mut world = HopSetup::new().with_history(outage).polled();
+    world.want_steps(vec![body("a")]);
     assert_eq!(world.facts(), ["ExecutorReached", "StepStarted"]);
     world.written();
     assert_eq!(world.state().unreachable, None);
@@ -79,7 +79,7 @@ fn an_executor_that_is_reachable_again_is_written_with_the_next_start() {
 #[test]
 fn outcomes_that_the_function_saw_ahead_of_the_journal_are_written_before_the_run_is_left() {
     let mut world = HopSetup::new().polled();
-    world.wants(vec![body("a")]).written().succeed(&["a"]);
+    world.want_steps(vec![body("a")]).written().succeed(&["a"]);
     world.on(Input::Unreachable(unreachable()));
     assert_eq!(world.facts(), ["StepSucceeded"]);
     world.written();
@@ -91,7 +91,7 @@ fn outcomes_that_the_function_saw_ahead_of_the_journal_are_written_before_the_ru
 #[test]
 fn attempts_that_execute_go_on_although_the_function_cannot_be_polled() {
     let mut world = HopSetup::new().polled();
-    world.wants(vec![body("a"), body("b")]).written().succeed(&["a"]).written();
+    world.want_steps(vec![body("a"), body("b")]).written().succeed(&["a"]).written();
     world.on(Input::Unreachable(unreachable()));
     assert_eq!(world.phase(), "Running");
     world.succeed(&["b"]).on(Input::Unreachable(unreachable()));
@@ -101,14 +101,14 @@ fn attempts_that_execute_go_on_although_the_function_cannot_be_polled() {
 #[test]
 fn an_attempt_that_was_not_executed_is_taken_back_with_its_slots_and_its_number() {
     let mut world = HopSetup::new().one_at_a_time().polled();
-    world.wants(vec![body("a")]);
+    world.want_steps(vec![body("a")]);
     world.answer_until(|effect| matches!(effect, Effect::AwaitAttempts(_)));
     world.on(not_executed("a"));
     assert_eq!(world.facts(), ["AttemptUnreachable"]);
     let releases = |after: &&LateWrite| matches!(after, LateWrite::Release { .. });
     assert_eq!(world.write().after.iter().filter(releases).count(), 1);
     let (_, due) = later_wake(&world);
-    assert!(due >= world.now + secs(1) && due < world.now + secs(2), "{due}");
+    assert!(due >= world.now + seconds(1) && due < world.now + seconds(2), "{due}");
     world.finish();
     let step = &world.state().steps["a"];
     assert!(matches!(step.state, StepState::Retrying { error: None, .. }));
@@ -120,8 +120,8 @@ fn an_attempt_that_was_not_executed_is_tried_again_under_the_wake_of_its_step_if
     let woken = vec![Fact::StepsWoken { steps: vec!["a".into()] }];
     let cause = || WakeCause::Step("a".into());
     for (history, expected) in [(woken, cause()), (vec![], WakeCause::Due)] {
-        let mut world = HopSetup::new().after(history).woken(cause()).polled();
-        world.wants(vec![body("a")]).written();
+        let mut world = HopSetup::new().with_history(history).woken(cause()).polled();
+        world.want_steps(vec![body("a")]).written();
         world.on(not_executed("a"));
         assert_eq!(later_wake(&world).0, expected);
     }
@@ -132,10 +132,10 @@ fn the_next_try_has_the_same_number_and_all_retries_are_left() {
     let taken_back = |retry_at| Fact::AttemptUnreachable { step: "a".into(), attempt: 1, why: "no".into(), retry_at };
     let mut history = Vec::new();
     for _ in 0..20 {
-        history.extend([started("a", 1, START + secs(900)), taken_back(START)]);
+        history.extend([started("a", 1, START + seconds(900)), taken_back(START)]);
     }
-    let mut world = HopSetup::new().after(history).woken(WakeCause::Due).polled();
-    world.wants(vec![body("a")]).written();
+    let mut world = HopSetup::new().with_history(history).woken(WakeCause::Due).polled();
+    world.want_steps(vec![body("a")]).written();
     assert_eq!(world.executed(), ["a".into()]);
     let attempts = |effect: &Effect| match effect {
         Effect::Run(attempts) => attempts.iter().map(|attempt| attempt.ready.clone()).collect(),
@@ -145,20 +145,23 @@ fn the_next_try_has_the_same_number_and_all_retries_are_left() {
     assert_eq!((ready.attempt, ready.failures), (1, 0));
     world.on(not_executed("a"));
     let (_, due) = later_wake(&world);
-    assert!(due >= world.now + secs(300) && due < world.now + secs(331), "the delay stays at five minutes: {due}");
+    assert!(
+        due >= world.now + seconds(300) && due < world.now + seconds(331),
+        "the delay stays at five minutes: {due}"
+    );
 }
 
 #[test]
 fn rule_24_a_promoted_ticket_is_given_up_unless_the_next_try_is_soon() {
     let outage = || vec![Fact::ExecutorUnreachable { why: "no route".into() }];
-    let setup = || HopSetup::new().one_at_a_time().after(outage()).woken(WakeCause::Slot);
+    let setup = || HopSetup::new().one_at_a_time().with_history(outage()).woken(WakeCause::Slot);
     let mut soon = opening(&setup());
     soon.on(Input::Unreachable(unreachable()));
     assert!(soon.write().after.is_empty(), "the ticket may wait for a moment");
-    let mut late = opening(&HopSetup { now: START + secs(600), ..setup() });
+    let mut late = opening(&HopSetup { now: START + seconds(600), ..setup() });
     late.on(Input::Unreachable(unreachable()));
-    let Effect::FindTickets { limits, place: TicketSearch::Own(RunOrStep::Run) } = late.question().clone() else {
-        panic!("{:?}", late.question())
+    let Effect::FindTickets { limits, place: TicketSearch::Own(RunOrStep::Run) } = late.open_question().clone() else {
+        panic!("{:?}", late.open_question())
     };
     late.on(Input::Tickets(limits));
     assert!(late.write().after.iter().any(|after| matches!(after, LateWrite::Dequeue { .. })));
@@ -169,18 +172,18 @@ fn rule_24_a_promoted_ticket_is_given_up_unless_the_next_try_is_soon() {
 #[test]
 fn a_wait_is_registered_after_an_outage_like_before() {
     let outage = vec![Fact::ExecutorUnreachable { why: "no route".into() }];
-    let mut world = HopSetup::new().after(outage).polled();
-    world.wants(vec![want("nap", Operation::SleepFor(secs(60)))]);
+    let mut world = HopSetup::new().with_history(outage).polled();
+    world.want_steps(vec![want("nap", Operation::SleepFor(seconds(60)))]);
     assert_eq!(world.facts(), ["ExecutorReached", "SleepStarted"]);
-    world.written().returns(Ok(json::null()));
+    world.written().return_from_handler(Ok(json::null()));
     assert_eq!(world.facts(), ["RunCompleted"]);
 }
 
 #[test]
 fn while_outcomes_are_saved_after_a_failure_of_the_storage_the_poll_may_fail_too() {
     let mut world = HopSetup::new().polled();
-    world.wants(vec![body("a"), body("b")]).written().succeed(&["a"]);
-    world.unavailable().on(Input::Finished(Finished::default()));
+    world.want_steps(vec![body("a"), body("b")]).written().succeed(&["a"]);
+    world.fail_executor().on(Input::Finished(Finished::default()));
     world.on(Input::Unreachable(unreachable()));
     assert_eq!(world.phase(), "Saving");
     world.succeed(&["b"]);

@@ -6,7 +6,7 @@ use stepladder_core::journal::{Fact, Failure};
 use stepladder_core::report::{HandlerLogLine, LogLevel, LogLine};
 use stepladder_core::{Spec, json};
 
-use crate::world::{HopFixture, HopSetup, START, body, failure, secs, started, want};
+use crate::world::{HopFixture, HopSetup, START, body, failure, seconds, started, want};
 
 /// Returns a hop that opens its function. These versions of the function are registered.
 fn opened(setup: &HopSetup, versions: &[&str]) -> HopFixture {
@@ -22,7 +22,7 @@ fn opened(setup: &HopSetup, versions: &[&str]) -> HopFixture {
 }
 
 fn version(world: &HopFixture) -> &str {
-    let Effect::Open(opening) = world.question() else { panic!("{:?}", world.question()) };
+    let Effect::Open(opening) = world.open_question() else { panic!("{:?}", world.open_question()) };
     opening.version.as_deref().unwrap_or_default()
 }
 
@@ -35,7 +35,8 @@ fn logs(text: &str, (after, nth): (u64, u32), wanted: &str) -> Input {
 
 #[test]
 fn rule_6_a_run_goes_on_under_its_own_version() {
-    let mut setup = HopSetup::new().after(vec![Fact::VersionChosen { version: "1".into() }, started("a", 1, START)]);
+    let mut setup =
+        HopSetup::new().with_history(vec![Fact::VersionChosen { version: "1".into() }, started("a", 1, START)]);
     setup.version = Some("2");
     let world = setup.polled();
     assert!(world.logged.iter().any(|event| matches!(event, LogEvent::OtherVersion { .. })));
@@ -44,7 +45,7 @@ fn rule_6_a_run_goes_on_under_its_own_version() {
 #[test]
 fn a_run_chooses_its_version_with_its_first_entry() {
     let mut world = HopSetup { version: Some("2"), ..HopSetup::new() }.polled();
-    world.wants(vec![body("a")]);
+    world.want_steps(vec![body("a")]);
     assert_eq!(world.facts(), ["VersionChosen", "StepStarted"]);
 }
 
@@ -57,8 +58,9 @@ fn a_run_begins_under_the_newest_version_in_whatever_order_they_are_registered()
 
 #[test]
 fn rule_6_a_run_goes_on_under_its_own_version_while_that_is_registered() {
-    let begun =
-        |own: &str| HopSetup::new().after(vec![Fact::VersionChosen { version: own.into() }, started("a", 1, START)]);
+    let begun = |own: &str| {
+        HopSetup::new().with_history(vec![Fact::VersionChosen { version: own.into() }, started("a", 1, START)])
+    };
     for own in ["1", "2", "3"] {
         let world = opened(&begun(own), &["3", "1", "2"]);
         assert_eq!(version(&world), own);
@@ -70,8 +72,8 @@ fn rule_6_a_run_goes_on_under_its_own_version_while_that_is_registered() {
 fn a_run_that_another_hop_has_started_goes_on_under_the_version_of_that_hop() {
     let mut world = opened(&HopSetup::new(), &["1", "2"]);
     world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
-    world.wants(vec![body("a")]);
-    world.overtaken_by(vec![Fact::VersionChosen { version: "1".into() }, started("a", 1, START + secs(600))]);
+    world.want_steps(vec![body("a")]);
+    world.overtaken_by(vec![Fact::VersionChosen { version: "1".into() }, started("a", 1, START + seconds(600))]);
     assert_eq!(version(&world), "1");
 }
 
@@ -79,7 +81,7 @@ fn a_run_that_another_hop_has_started_goes_on_under_the_version_of_that_hop() {
 fn a_version_is_chosen_once_with_an_entry_and_not_while_the_run_collects_events() {
     let versioned = || HopSetup { version: Some("2"), ..HopSetup::new() };
     let mut delayed = versioned();
-    delayed.created.begins_at = Some(START + secs(30));
+    delayed.created.begins_at = Some(START + seconds(30));
     assert!(delayed.loaded().write().entries.is_empty(), "no entry, no version");
     let mut collecting = versioned();
     collecting.created.collects = true;
@@ -87,14 +89,14 @@ fn a_version_is_chosen_once_with_an_entry_and_not_while_the_run_collects_events(
     collecting.answer_until(|effect| matches!(effect, Effect::Write(_)));
     assert_eq!(collecting.facts(), ["CollectingEnded"]);
     let mut world = versioned().polled();
-    world.wants(vec![body("a")]).written().succeed(&["a"]).wants(vec![body("b")]);
+    world.want_steps(vec![body("a")]).written().succeed(&["a"]).want_steps(vec![body("b")]);
     assert_eq!(world.facts(), ["StepSucceeded", "StepStarted"], "the version is in the journal");
 }
 
 #[test]
 fn log_lines_follow_the_outcomes_and_precede_the_rest() {
     let mut world = HopSetup::new().polled();
-    world.wants(vec![body("a")]).written().succeed(&["a"]);
+    world.want_steps(vec![body("a")]).written().succeed(&["a"]);
     let lines = vec![HandlerLogLine { after: 1, nth: 0, line: LogLine::new(LogLevel::Info, "a is done", None) }];
     let result = PollResult::Wanted(vec![body("b")]);
     world.on(Input::Polled(Polled { lines, ..result.into() }));
@@ -107,7 +109,7 @@ fn log_lines_follow_the_outcomes_and_precede_the_rest() {
 fn a_log_line_that_the_journal_has_is_not_recorded_again() {
     let line = HandlerLogLine { after: 0, nth: 0, line: LogLine::new(LogLevel::Info, "begun", None) };
     let history = vec![Fact::LogWritten { attempt: 1, lines: vec![line] }];
-    let mut world = HopSetup::new().after(history).polled();
+    let mut world = HopSetup::new().with_history(history).polled();
     let mut new = world.clone();
     world.on(logs("begun", (0, 0), "a"));
     assert_eq!(world.facts(), ["StepStarted"]);
@@ -119,12 +121,12 @@ fn a_log_line_that_the_journal_has_is_not_recorded_again() {
 fn what_an_earlier_attempt_of_the_handler_logged_is_not_recorded_after_it() {
     let logged = || {
         let mut world = HopSetup::new().polled();
-        world.wants(vec![body("a"), body("b")]).written().succeed(&["a"]);
+        world.want_steps(vec![body("a"), body("b")]).written().succeed(&["a"]);
         world.written().on(logs("a is done", (1, 0), "c"));
         assert_eq!(world.facts(), ["LogWritten", "StepStarted"]);
         world
     };
-    let failed = Fact::HandlerFailed { attempt: 1, error: Failure::new("boom"), retry_at: START + secs(60) };
+    let failed = Fact::HandlerFailed { attempt: 1, error: Failure::new("boom"), retry_at: START + seconds(60) };
     for (fact, facts) in [
         (failed, vec!["StepSucceeded", "RunCompleted"]),
         (Fact::RunAdmitted, vec!["StepSucceeded", "LogWritten", "RunCompleted"]),
@@ -132,7 +134,7 @@ fn what_an_earlier_attempt_of_the_handler_logged_is_not_recorded_after_it() {
         let mut world = logged();
         world.overtaken_by(vec![fact]);
         // the body of `b` still executes, so the handler's execution continues
-        world.wants(vec![]).succeed(&["b"]).returns(Ok(json::null()));
+        world.want_steps(vec![]).succeed(&["b"]).return_from_handler(Ok(json::null()));
         assert_eq!(world.facts(), facts);
     }
 }
@@ -150,7 +152,7 @@ fn a_run_of_an_unknown_function_has_no_version() {
 #[test]
 fn the_log_lines_of_a_rejected_write_are_left_to_the_replay() {
     let mut world = HopSetup::new().polled();
-    world.wants(vec![body("a")]).written().succeed(&["a"]);
+    world.want_steps(vec![body("a")]).written().succeed(&["a"]);
     world.on(logs("a is done", (1, 0), "b"));
     world.overtaken_by(vec![Fact::SleepStarted { step: "x".into(), until: START }]);
     assert_eq!(world.facts(), ["StepSucceeded"]);
@@ -166,24 +168,24 @@ fn a_write_is_reported_by_what_it_says() {
             .collect()
     };
     let mut world = HopSetup::new().polled();
-    world.wants(vec![body("a")]).written();
-    world.now = world.now + secs(5);
+    world.want_steps(vec![body("a")]).written();
+    world.now = world.now + seconds(5);
     world.fail("a");
     assert_eq!(kinds(&world), ["RunStarted", "AttemptStarted"], "what is not written is not reported");
     world.written();
-    assert!(matches!(&world.logged[2], LogEvent::AttemptEnded { took, .. } if *took == secs(5)));
+    assert!(matches!(&world.logged[2], LogEvent::AttemptEnded { took, .. } if *took == seconds(5)));
     assert_eq!(kinds(&world), ["RunStarted", "AttemptStarted", "AttemptEnded"]);
-    let mut later = HopSetup::new().after(vec![started("a", 1, START)]).polled();
-    later.wants(vec![body("b")]).written();
+    let mut later = HopSetup::new().with_history(vec![started("a", 1, START)]).polled();
+    later.want_steps(vec![body("b")]).written();
     assert_eq!(kinds(&later), ["AttemptStarted"], "the run has started before");
     for (result, logged) in
         [(Ok(json::null()), vec!["RunStarted", "RunEnded"]), (Err(failure("boom")), vec!["RunStarted"])]
     {
         let mut world = HopSetup::new().polled();
-        world.returns(result).written();
+        world.return_from_handler(result).written();
         assert_eq!(kinds(&world), logged);
     }
-    let mut delayed = HopSetup::new().spec(|spec| spec.flow.start_within = Some(secs(0))).loaded();
+    let mut delayed = HopSetup::new().spec(|spec| spec.flow.start_within = Some(seconds(0))).loaded();
     delayed.written();
     assert_eq!(kinds(&delayed), ["RunEnded"], "a run that is cancelled before its start has not started");
 }
@@ -193,12 +195,12 @@ fn functions_that_are_registered_during_a_hop_are_known_to_it() {
     let mut loading = HopSetup::new().begin_in(Catalog::default());
     loading.learn(&["f"]);
     loading.load();
-    assert!(matches!(loading.question(), Effect::AskIfPaused), "{:?}", loading.question());
+    assert!(matches!(loading.open_question(), Effect::AskIfPaused), "{:?}", loading.open_question());
     let mut world = HopSetup::new().polled();
     world.learn(&["f", "g"]);
     let call = Operation::Invoke { function: "g".into(), input: json::empty_object(), bound: false };
-    world.wants(vec![want("c", call)]);
+    world.want_steps(vec![want("c", call)]);
     assert_eq!(world.facts(), ["InvokeStarted"], "g is called");
     world.written();
-    assert!(matches!(world.question(), Effect::StartRun(_)));
+    assert!(matches!(world.open_question(), Effect::StartRun(_)));
 }

@@ -67,7 +67,7 @@ pub(crate) fn event(n: u128) -> Event {
     }
 }
 
-pub(crate) fn secs(n: u64) -> Duration {
+pub(crate) fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
@@ -79,9 +79,9 @@ impl HopSetup {
             is_alone: false,
             goes_on: true,
             side_by_side: 4,
-            lease_margin: secs(5),
+            lease_margin: seconds(5),
             retry_delay: None,
-            max_delay: secs(900),
+            max_delay: seconds(900),
             exprs: Arc::default(),
         };
         Self {
@@ -95,12 +95,12 @@ impl HopSetup {
             receives: 1,
             worker,
             deadline: None,
-            now: START + secs(1),
+            now: START + seconds(1),
         }
     }
 
     /// Adds these facts to the journal.
-    pub(crate) fn after(mut self, history: Vec<Fact>) -> Self {
+    pub(crate) fn with_history(mut self, history: Vec<Fact>) -> Self {
         self.history = history;
         self
     }
@@ -146,7 +146,7 @@ impl HopSetup {
         let (hop, effects) = Hop::begin_with(invocation, Arc::new(catalog));
         let created = Fact::RunCreated(Box::new(self.created.clone()));
         let facts = std::iter::once(created).chain(self.history.clone());
-        let entries = facts.map(|fact| fact.at(START)).collect();
+        let entries = facts.map(|fact| fact.into_entry(START)).collect();
         let records = vec![Record { seq: 0, token: 1, code: "".into(), entries }];
         HopFixture { hop, now: self.now, is_stopping: false, effects, records, logged: Vec::new(), written: Vec::new() }
     }
@@ -209,13 +209,13 @@ impl HopFixture {
     }
 
     /// Returns the question that the hop is asking.
-    pub(crate) fn question(&self) -> &Effect {
+    pub(crate) fn open_question(&self) -> &Effect {
         self.effects.last().filter(|effect| effect.is_question()).expect("the hop asks a question")
     }
 
     /// Returns the write that the hop wants.
     pub(crate) fn write(&self) -> &Write {
-        match self.question() {
+        match self.open_question() {
             Effect::Write(write) => write,
             other => panic!("the hop asks for {other:?}"),
         }
@@ -231,7 +231,7 @@ impl HopFixture {
     }
 
     pub(crate) fn load(&mut self) -> &mut Self {
-        let loaded = LoadedRun { run: self.state(), worker_timeout: secs(120), longest_step: secs(115) };
+        let loaded = LoadedRun { run: self.state(), worker_timeout: seconds(120), longest_step: seconds(115) };
         self.on(Input::Loaded(Some(Box::new(loaded))))
     }
 
@@ -249,7 +249,7 @@ impl HopFixture {
     pub(crate) fn overtaken_by(&mut self, facts: Vec<Fact>) -> &mut Self {
         assert!(!self.write().entries.is_empty(), "only a write with entries can conflict");
         let now = self.now;
-        let record = self.append(facts.into_iter().map(|fact| fact.at(now)).collect());
+        let record = self.append(facts.into_iter().map(|fact| fact.into_entry(now)).collect());
         self.on(Input::Written(WriteResult::Conflict(vec![record])))
     }
 
@@ -265,12 +265,12 @@ impl HopFixture {
     /// `is_asked` is true.
     pub(crate) fn answer_until(&mut self, is_asked: impl Fn(&Effect) -> bool) -> &mut Self {
         for _ in 0..100 {
-            if is_asked(self.question()) {
+            if is_asked(self.open_question()) {
                 return self;
             }
             self.answer();
         }
-        panic!("the hop asks for {:?}", self.question());
+        panic!("the hop asks for {:?}", self.open_question());
     }
 
     /// Answers questions, as a store without faults does, until the hop is done.
@@ -281,12 +281,12 @@ impl HopFixture {
             }
             self.answer();
         }
-        panic!("the hop asks for {:?}", self.question());
+        panic!("the hop asks for {:?}", self.open_question());
     }
 
     /// Answers the current question as a store without faults does.
     pub(crate) fn answer(&mut self) -> &mut Self {
-        let input = match self.question() {
+        let input = match self.open_question() {
             Effect::Write(_) => return self.written(),
             Effect::Load => return self.load(),
             Effect::AskIfPaused => Input::Paused(false),
@@ -314,12 +314,12 @@ impl HopFixture {
     }
 
     /// Tells the hop that the function wants these steps.
-    pub(crate) fn wants(&mut self, wants: Vec<Want>) -> &mut Self {
+    pub(crate) fn want_steps(&mut self, wants: Vec<Want>) -> &mut Self {
         self.on(polled(PollResult::Wanted(wants)))
     }
 
     /// Tells the hop that the function has returned.
-    pub(crate) fn returns(&mut self, result: Result<Json, AdvisedFailure>) -> &mut Self {
+    pub(crate) fn return_from_handler(&mut self, result: Result<Json, AdvisedFailure>) -> &mut Self {
         self.on(polled(PollResult::Ended(result)))
     }
 
@@ -341,7 +341,7 @@ impl HopFixture {
     }
 
     /// Tells the hop that the storage has failed.
-    pub(crate) fn unavailable(&mut self) -> &mut Self {
+    pub(crate) fn fail_executor(&mut self) -> &mut Self {
         self.on(Input::StoreFailed(StoreFault::Unavailable("throttled".into())))
     }
 

@@ -86,7 +86,7 @@ fn entry(p: &EntryProposal, now: i64) -> Entry {
         },
         _ => Fact::StepCarriedOver { step, kind: StepKind::Run, outcome: Outcome::Value(value()) },
     };
-    fact.at(at)
+    fact.into_entry(at)
 }
 
 /// Returns the journal that contains all admitted proposals.

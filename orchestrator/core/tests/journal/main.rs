@@ -31,7 +31,7 @@ pub(crate) fn first_record() -> Record {
         received_at: at,
     };
     let created = NewRun::new("f".into(), event, RunOrigin::Event);
-    record(0, vec![Fact::RunCreated(Box::new(created)).at(at)])
+    record(0, vec![Fact::RunCreated(Box::new(created)).into_entry(at)])
 }
 
 pub(crate) fn record(seq: u64, entries: Vec<Entry>) -> Record {
@@ -50,7 +50,7 @@ pub(crate) fn arriving_event(n: u128, received_at: i64) -> Event {
 }
 
 pub(crate) fn state(facts: Vec<(i64, Fact)>) -> RunState {
-    let entries = facts.into_iter().map(|(at, fact)| fact.at(Timestamp::from_millis(START + at))).collect();
+    let entries = facts.into_iter().map(|(at, fact)| fact.into_entry(Timestamp::from_millis(START + at))).collect();
     RunState::fold(run(), &[first_record(), record(1, entries)]).unwrap()
 }
 

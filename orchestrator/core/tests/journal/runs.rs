@@ -11,7 +11,7 @@ use super::{at, first_record, log_line, record, run, started, state, succeeded};
 
 #[test]
 fn a_journal_with_a_gap_or_without_entry_0_is_refused() {
-    let next = record(5, vec![succeeded(1).at(at(0))]);
+    let next = record(5, vec![succeeded(1).into_entry(at(0))]);
     assert!(RunState::fold(run(), &[first_record(), next.clone()]).is_err());
     assert!(RunState::fold(run(), &[next]).is_err());
     assert!(RunState::fold(run(), &Vec::<Record>::new()).is_err());
@@ -53,11 +53,11 @@ fn a_recorded_line_is_recognised_by_its_position_and_its_attempt() {
     let run = state(vec![(1, logged(1, &lines)), (2, trips(1)), (3, logged(2, &[log_line(0, 1, "tries again")]))]);
     // For the attempt that wrote a line, a line at the same position counts as the same. For a
     // later attempt, the message must be the same, too.
-    assert!(run.logs.has(2, &log_line(0, 1, "tries, for the third time")));
-    assert!(run.logs.has(2, &log_line(0, 0, "started")) && !run.logs.has(2, &log_line(0, 0, "started anew")));
-    assert!(run.logs.has(3, &log_line(0, 1, "tries again")) && !run.logs.has(3, &log_line(0, 1, "tries")));
+    assert!(run.logs.has_line(2, &log_line(0, 1, "tries, for the third time")));
+    assert!(run.logs.has_line(2, &log_line(0, 0, "started")) && !run.logs.has_line(2, &log_line(0, 0, "started anew")));
+    assert!(run.logs.has_line(3, &log_line(0, 1, "tries again")) && !run.logs.has_line(3, &log_line(0, 1, "tries")));
     // A step that was added before the line moves the line to another position.
-    assert!(!run.logs.has(2, &log_line(1, 0, "started")) && !run.logs.has(2, &log_line(0, 2, "tries again")));
+    assert!(!run.logs.has_line(2, &log_line(1, 0, "started")) && !run.logs.has_line(2, &log_line(0, 2, "tries again")));
 }
 
 #[test]
@@ -65,20 +65,20 @@ fn a_run_has_one_version_and_no_log_line_after_its_end() {
     let chosen = |version: &str| Fact::VersionChosen { version: version.into() };
     let run = state(vec![(1, chosen("1")), (1, started(1, 50))]);
     assert_eq!((run.version.as_deref(), run.has_requested()), (Some("1"), true));
-    assert_eq!(run.admits(&chosen("2").at(at(2))), Err(Refusal::HasVersion));
+    assert_eq!(run.admits(&chosen("2").into_entry(at(2))), Err(Refusal::HasVersion));
     let fresh = state(Vec::new());
     assert!(!fresh.has_requested());
-    let twice = [chosen("1").at(at(1)), chosen("1").at(at(1))];
+    let twice = [chosen("1").into_entry(at(1)), chosen("1").into_entry(at(1))];
     assert_eq!(fresh.admits_all(&twice), Err(Refusal::HasVersion));
     let over = state(vec![(1, Fact::RunCompleted { output: json::null() })]);
     let line = Fact::LogWritten { attempt: 1, lines: vec![log_line(0, 0, "late")] };
-    assert_eq!(over.admits(&line.at(at(2))), Err(Refusal::Ended));
+    assert_eq!(over.admits(&line.into_entry(at(2))), Err(Refusal::Ended));
 }
 
 #[test]
 fn rule_32_a_run_that_flow_control_admitted_is_neither_delayed_nor_admitted_again() {
-    let delayed = Fact::RunDelayed { begins_at: at(9) }.at(at(2));
-    let admitted = Fact::RunAdmitted.at(at(2));
+    let delayed = Fact::RunDelayed { begins_at: at(9) }.into_entry(at(2));
+    let admitted = Fact::RunAdmitted.into_entry(at(2));
     let waits = state(vec![(1, Fact::RunDelayed { begins_at: at(2) })]);
     assert_eq!((waits.admits(&delayed), waits.admits(&admitted)), (Ok(()), Ok(())));
     let run = state(vec![(1, Fact::RunAdmitted)]);

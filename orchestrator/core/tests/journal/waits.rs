@@ -19,18 +19,24 @@ fn delivered(event: Event, steps: &[&str]) -> Fact {
 fn rule_17_a_delivered_event_fulfils_no_later_wait_and_the_trigger_none() {
     let event = || arriving_event(2, START + 5);
     let state = state(vec![(0, awaited("a", 10)), (5, delivered(event(), &["a"])), (6, awaited("b", 20))]);
-    let again = state.admits(&delivered(event(), &["b"]).at(at(7)));
+    let again = state.admits(&delivered(event(), &["b"]).into_entry(at(7)));
     assert_eq!(again, Err(Refusal::AlreadyDelivered(event().id)));
     let trigger = arriving_event(1, START);
-    assert_eq!(state.admits(&delivered(trigger.clone(), &["b"]).at(at(7))), Err(Refusal::AlreadyDelivered(trigger.id)));
-    assert_eq!(state.admits(&delivered(arriving_event(3, START + 7), &["b"]).at(at(7))), Ok(()));
+    assert_eq!(
+        state.admits(&delivered(trigger.clone(), &["b"]).into_entry(at(7))),
+        Err(Refusal::AlreadyDelivered(trigger.id))
+    );
+    assert_eq!(state.admits(&delivered(arriving_event(3, START + 7), &["b"]).into_entry(at(7))), Ok(()));
 }
 
 #[test]
 fn rule_31_an_event_from_before_the_runs_trigger_is_not_delivered() {
     let state = state(vec![(0, awaited("a", 10))]);
     let earlier = arriving_event(0, START - 1);
-    assert_eq!(state.admits(&delivered(earlier.clone(), &["a"]).at(at(1))), Err(Refusal::OlderThanRun(earlier.id)));
+    assert_eq!(
+        state.admits(&delivered(earlier.clone(), &["a"]).into_entry(at(1))),
+        Err(Refusal::OlderThanRun(earlier.id))
+    );
     assert_eq!(state.fulfilled_by(&ArrivingEvent::new(&earlier), &ExprCache::default()), Vec::<StepId>::new());
     // Another event of the same name fulfils the wait of the step.
     assert_eq!(
@@ -54,18 +60,18 @@ fn one_event_fulfils_all_waits_that_are_open_and_they_are_revealed_one_by_one() 
 #[test]
 fn an_event_received_in_time_fulfils_a_wait_even_if_it_is_delivered_late() {
     let state = state(vec![(0, awaited("a", 10))]);
-    assert_eq!(state.admits(&delivered(arriving_event(2, START + 10), &["a"]).at(at(500))), Ok(()));
-    let late = state.admits(&delivered(arriving_event(2, START + 11), &["a"]).at(at(500)));
+    assert_eq!(state.admits(&delivered(arriving_event(2, START + 10), &["a"]).into_entry(at(500))), Ok(()));
+    let late = state.admits(&delivered(arriving_event(2, START + 11), &["a"]).into_entry(at(500)));
     assert_eq!(late, Err(Refusal::NotWaiting("a".into())));
     let expired = Fact::WaitExpired { step: "a".into() };
-    assert_eq!(state.admits(&expired.clone().at(at(9))), Err(Refusal::NotDue("a".into())));
-    let both = [expired.at(at(10)), delivered(arriving_event(2, START + 10), &["a"]).at(at(10))];
+    assert_eq!(state.admits(&expired.clone().into_entry(at(9))), Err(Refusal::NotDue("a".into())));
+    let both = [expired.into_entry(at(10)), delivered(arriving_event(2, START + 10), &["a"]).into_entry(at(10))];
     assert_eq!(state.admits_all(&both), Err(Refusal::AlreadySettled("a".into())));
 }
 
 #[test]
 fn the_retry_of_a_handler_can_be_skipped_once() {
-    let skipped = |n: i64| Fact::WaitSkipped { step: None }.at(at(n));
+    let skipped = |n: i64| Fact::WaitSkipped { step: None }.into_entry(at(n));
     let failed = || (5, Fact::HandlerFailed { attempt: 1, error: Failure::new("no"), retry_at: at(100) });
     assert_eq!(state(vec![]).admits(&skipped(6)), Err(Refusal::HandlerNotRetrying));
     let waits = state(vec![failed()]);
@@ -76,13 +82,13 @@ fn the_retry_of_a_handler_can_be_skipped_once() {
 
 #[test]
 fn only_a_wait_for_a_time_can_be_skipped() {
-    let skipped = |n: i64| Fact::WaitSkipped { step: Some("a".into()) }.at(at(n));
+    let skipped = |n: i64| Fact::WaitSkipped { step: Some("a".into()) }.into_entry(at(n));
     let sleeps = || (0, Fact::SleepStarted { step: "a".into(), until: at(100) });
     let over = Fact::SleepEnded { step: "a".into() };
-    assert_eq!(state(vec![sleeps()]).admits(&over.clone().at(at(5))), Err(Refusal::NotDue("a".into())));
-    assert_eq!(state(vec![sleeps()]).admits_all(&[skipped(5), over.clone().at(at(5))]), Ok(()));
+    assert_eq!(state(vec![sleeps()]).admits(&over.clone().into_entry(at(5))), Err(Refusal::NotDue("a".into())));
+    assert_eq!(state(vec![sleeps()]).admits_all(&[skipped(5), over.clone().into_entry(at(5))]), Ok(()));
     let cut = state(vec![sleeps(), (5, Fact::WaitSkipped { step: Some("a".into()) })]);
-    assert_eq!(cut.admits(&over.clone().at(at(5))), Ok(()));
+    assert_eq!(cut.admits(&over.clone().into_entry(at(5))), Ok(()));
     assert_eq!(cut.admits(&skipped(6)), Err(Refusal::NotWaiting("a".into())), "the wait is over");
     assert_eq!(state(vec![sleeps(), (100, over)]).admits(&skipped(101)), Err(Refusal::AlreadySettled("a".into())));
     assert_eq!(state(vec![(0, started(1, 10))]).admits(&skipped(1)), Err(Refusal::NotWaiting("a".into())));
@@ -100,15 +106,15 @@ fn a_signal_is_received_once_early_or_in_time() {
     let received = || Fact::SignalReceived { step: "a".into(), data: json::null() };
     let early = state(vec![(0, received())]);
     assert_eq!(early.outcomes.len(), 1);
-    assert_eq!(early.admits(&received().at(at(1))), Err(Refusal::AlreadySettled("a".into())));
+    assert_eq!(early.admits(&received().into_entry(at(1))), Err(Refusal::AlreadySettled("a".into())));
     let waits = Fact::SignalAwaited { step: "a".into(), until: at(9) };
-    assert_eq!(early.admits(&waits.clone().at(at(1))), Err(Refusal::AlreadySettled("a".into())));
+    assert_eq!(early.admits(&waits.clone().into_entry(at(1))), Err(Refusal::AlreadySettled("a".into())));
     let in_time = state(vec![(0, waits), (5, received())]);
     assert_eq!(in_time.outcomes.len(), 1);
     assert_eq!(
-        in_time.admits(&Fact::WaitExpired { step: "a".into() }.at(at(9))),
+        in_time.admits(&Fact::WaitExpired { step: "a".into() }.into_entry(at(9))),
         Err(Refusal::AlreadySettled("a".into()))
     );
     let body = state(vec![(0, started(1, 10))]);
-    assert_eq!(body.admits(&received().at(at(1))), Err(Refusal::OtherKind("a".into())));
+    assert_eq!(body.admits(&received().into_entry(at(1))), Err(Refusal::OtherKind("a".into())));
 }

@@ -33,18 +33,18 @@ impl Clock for SystemClock {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
         let mut shown = LATEST_READING.lock().unwrap_or_else(PoisonError::into_inner);
         let moment = Instant::now();
-        let now = shown.map_or(wall, |(at, before)| smooth(before, moment.duration_since(at), wall));
+        let now = shown.map_or(wall, |(at, before)| smooth_time(before, moment.duration_since(at), wall));
         *shown = Some((moment, now));
         Timestamp::from_millis(i64::try_from(now / 1_000_000).unwrap_or(i64::MAX))
     }
 
     fn sleep_until(&self, due: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(wait(due, || self.now(), tokio::time::sleep))
+        Box::pin(wait_until(due, || self.now(), tokio::time::sleep))
     }
 }
 
 /// Waits until `now` returns `due` or a later time. Calls `now` every [`POLL_INTERVAL`].
-async fn wait<F: Future<Output = ()> + Send>(
+async fn wait_until<F: Future<Output = ()> + Send>(
     due: Timestamp,
     now: impl Fn() -> Timestamp + Send,
     sleep: impl Fn(Duration) -> F + Send,
@@ -61,7 +61,7 @@ async fn wait<F: Future<Output = ()> + Send>(
 /// Returns the time of this clock, in nanoseconds since 1970. `shown` is the time that the clock
 /// returned last, `elapsed` is the time since then, and `wall` is the current time of the wall
 /// clock.
-fn smooth(shown: i128, elapsed: Duration, wall: i128) -> i128 {
+fn smooth_time(shown: i128, elapsed: Duration, wall: i128) -> i128 {
     let least = shown + elapsed.as_nanos() as i128 / 2;
     if wall >= least || least - wall > MAX_SMOOTHED_STEP.as_nanos() as i128 { wall } else { least }
 }
@@ -87,7 +87,7 @@ mod tests {
             }
             std::future::ready(())
         };
-        futures::executor::block_on(wait(Timestamp::from_millis(3_600_000), now, sleep));
+        futures::executor::block_on(wait_until(Timestamp::from_millis(3_600_000), now, sleep));
         let slept = slept.load(Ordering::Relaxed);
         assert!(slept <= 10_000, "{slept} ms");
     }
@@ -99,19 +99,19 @@ mod tests {
         let (mut shown, mut took) = (start, 0);
         while shown < start + SECOND {
             took += 1;
-            shown = smooth(shown, Duration::from_millis(1), start - 154 * SECOND + took * SECOND / 1_000);
+            shown = smooth_time(shown, Duration::from_millis(1), start - 154 * SECOND + took * SECOND / 1_000);
         }
         assert_eq!(took, 2_000);
         // after twice the length of the step back, this clock agrees with the wall clock again
-        let later = smooth(shown, Duration::from_secs(310), start + 158 * SECOND);
+        let later = smooth_time(shown, Duration::from_secs(310), start + 158 * SECOND);
         assert_eq!(later, start + 158 * SECOND);
     }
 
     #[test]
     fn the_clock_follows_a_wall_clock_that_advances_or_is_set_far_back() {
         let start = 1_000_000 * SECOND;
-        assert_eq!(smooth(start, Duration::from_secs(1), start + SECOND), start + SECOND);
-        assert_eq!(smooth(start, Duration::from_secs(1), start + 3_600 * SECOND), start + 3_600 * SECOND);
-        assert_eq!(smooth(start, Duration::from_secs(1), start - 601 * SECOND), start - 601 * SECOND);
+        assert_eq!(smooth_time(start, Duration::from_secs(1), start + SECOND), start + SECOND);
+        assert_eq!(smooth_time(start, Duration::from_secs(1), start + 3_600 * SECOND), start + 3_600 * SECOND);
+        assert_eq!(smooth_time(start, Duration::from_secs(1), start - 601 * SECOND), start - 601 * SECOND);
     }
 }

@@ -76,7 +76,9 @@ impl RunControl {
         let now = self.runtime.now();
         let new_run = run.rerun_of(now, self.runtime.entropy.bits());
         let created = NewRun::new(state.created.function.clone(), event, RunOrigin::Rerun { of: run });
-        self.intake.start_runs(vec![(new_run, created, first.into_iter().map(|fact| fact.at(now)).collect())]).await?;
+        self.intake
+            .start_runs(vec![(new_run, created, first.into_iter().map(|fact| fact.into_entry(now)).collect())])
+            .await?;
         Ok(new_run)
     }
 }
@@ -123,5 +125,5 @@ fn count_outcomes_before_first_entry(records: &[Record], step: &str) -> usize {
         other => other.step().is_some_and(|id| **id == *step),
     };
     let entries = records.iter().flat_map(|record| &record.entries);
-    entries.take_while(|entry| !is_about_step(&entry.fact)).map(|entry| RevealedOutcome::each(entry).len()).sum()
+    entries.take_while(|entry| !is_about_step(&entry.fact)).map(|entry| RevealedOutcome::from_entry(entry).len()).sum()
 }

@@ -28,7 +28,7 @@ impl RunControl {
     /// [`EngineError::Store`].
     pub async fn skip_wait(&self, run: RunId, step: &str) -> Result<Status, EngineError> {
         let none = || format!("step `{step}` of run {run} neither sleeps nor waits for a retry");
-        self.skip(run, |state| skippable_step(state, step), none).await
+        self.skip_matching_wait(run, |state| skippable_step(state, step), none).await
     }
 
     /// Lets a function that failed outside its steps and waits for its retry continue now.
@@ -38,10 +38,10 @@ impl RunControl {
     pub async fn skip_handler_wait(&self, run: RunId) -> Result<Status, EngineError> {
         let waits =
             |state: &RunState| Some(SkippableWait { step: None, due: state.handler_retry_at?, cause: WakeCause::Due });
-        self.skip(run, waits, || format!("the function of run {run} does not wait for a retry")).await
+        self.skip_matching_wait(run, waits, || format!("the function of run {run} does not wait for a retry")).await
     }
 
-    async fn skip(
+    async fn skip_matching_wait(
         &self,
         run: RunId,
         waits: impl Fn(&RunState) -> Option<SkippableWait> + Send,
@@ -60,7 +60,7 @@ impl RunControl {
             // delayed copy of the wake continues the run (rule 11)
             let copy = EarlyWrite::Wake { wake: wake.clone(), due: now + COPY_DELAY };
             let mut commit = Commit { before: vec![copy], wakes: vec![wake], ..Commit::default() };
-            let entries = if now < due { vec![Fact::WaitSkipped { step }.at(now)] } else { Vec::new() };
+            let entries = if now < due { vec![Fact::WaitSkipped { step }.into_entry(now)] } else { Vec::new() };
             if self.runs.append(&mut state, entries, &mut commit).await?.is_done() {
                 return Ok(state.status());
             }

@@ -74,7 +74,7 @@ impl Catalog {
                 )));
             }
         }
-        if let Some(problem) = spec::conflict(catalog.specs()) {
+        if let Some(problem) = spec::shared_limit_conflict(catalog.specs()) {
             return Err(EngineError::Invalid(problem));
         }
         let all = catalog.versions.values().flatten();

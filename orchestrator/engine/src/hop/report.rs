@@ -117,12 +117,12 @@ impl Shell<'_> {
             (LogEvent::StoreFailed(fault), _) => {
                 self.storage.note_fault(&fault);
                 let error = StoreError::from(fault);
-                if !permanent::report("move a run", Some(run), &error) {
+                if !permanent::report_failure("move a run", Some(run), &error) {
                     tracing::warn!(%run, %error, "the storage failed; the wake comes again");
                 }
             }
             (LogEvent::SendFailed(fault), _) => {
-                permanent::report("send a wake", Some(run), &fault.into());
+                permanent::report_failure("send a wake", Some(run), &fault.into());
             }
             (LogEvent::NoSuchRun, _) | (_, None) => tracing::debug!(%run, "a wake of a run that does not exist"),
             (event, Some(subject)) => subject.log(event),

@@ -51,7 +51,7 @@ impl Storage<'_> {
         let call = self.call(hop, effect);
         let answer = match hop.has_failed() {
             true => call.await,
-            false => retries::within(self.hops.runtime.clock.clone(), self.until, call).await,
+            false => retries::run_within(self.hops.runtime.clock.clone(), self.until, call).await,
         };
         answer.unwrap_or_else(|error| Input::StoreFailed(error.into()))
     }

@@ -114,7 +114,7 @@ impl Hops {
             let run = holder.run();
             // the call is not repeated here, because the supervisor's thread may have no timer, and
             // the next call comes within a second
-            retries::within(self.runtime.clock.clone(), now, self.fail_overdue_body(holder, &ready, began)).await?;
+            retries::run_within(self.runtime.clock.clone(), now, self.fail_overdue_body(holder, &ready, began)).await?;
             self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
             expelled.push((run, ready.step));
         }

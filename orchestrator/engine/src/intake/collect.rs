@@ -50,7 +50,7 @@ impl Intake {
                     separate.push(self.draft_separate(
                         spec,
                         event,
-                        vec![Fact::RunSkipped { reason }.at(self.runtime.now())],
+                        vec![Fact::RunSkipped { reason }.into_entry(self.runtime.now())],
                     ));
                 }
             }
@@ -79,7 +79,7 @@ impl Intake {
         events: Vec<Event>,
     ) -> Result<(), StoreError> {
         let open = flow_state_key("open", &spec.id, value);
-        let order = positions(&events);
+        let order = positions_by_id(&events);
         let mut left = VecDeque::from(events);
         let mut idle_rounds = 0;
         while let Some(first) = left.front() {
@@ -118,7 +118,7 @@ impl Intake {
 
     /// Adds events to the open run of their key. Returns the events that the run does not accept.
     async fn join_open(&self, spec: &Spec, state: &RunState, events: Vec<Event>) -> Result<Vec<Event>, StoreError> {
-        let order = positions(&events);
+        let order = positions_by_id(&events);
         // rule 15: an event may be in the run although no wake was sent for it, because the process
         // died in between
         let (met, joining) = events.into_iter().partition(|event| state.has_seen(event.id));
@@ -288,13 +288,13 @@ impl Intake {
                 _ => None,
             };
             let closes = closes && i == last;
-            Fact::EventJoined { event: Box::new(event.clone()), replaces, begins_at, closes }.at(now)
+            Fact::EventJoined { event: Box::new(event.clone()), replaces, begins_at, closes }.into_entry(now)
         };
         events.iter().enumerate().map(entry).collect()
     }
 }
 
-fn positions(events: &[Event]) -> HashMap<EventId, usize> {
+fn positions_by_id(events: &[Event]) -> HashMap<EventId, usize> {
     events.iter().enumerate().map(|(n, event)| (event.id, n)).collect()
 }
 

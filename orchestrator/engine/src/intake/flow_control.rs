@@ -218,7 +218,7 @@ impl Intake {
             Err(bad) => return Ok(Err(bad)),
         };
         let state = self.flow_state(kind, spec, &value, changing).await?;
-        let booking = rate.book(state.seen.as_deref(), self.runtime.now());
+        let booking = rate.book_start(state.seen.as_deref(), self.runtime.now());
         // Two concurrent requests may compute the same start time and write the same flow state.
         // Then both conditional writes would succeed, and the order would be lost (rule 31). The
         // random token makes the values differ.

@@ -97,7 +97,7 @@ impl Intake {
             None => (seed, None),
         };
         let ingested = self.store_and_apply(events, seed, deadline);
-        let ingested = retries::within(self.runtime.clock.clone(), deadline, ingested).await;
+        let ingested = retries::run_within(self.runtime.clock.clone(), deadline, ingested).await;
         if let Some(attempt) = attempt {
             // the flow state must change before this returns; otherwise the next request with the
             // same body would count as a repetition

@@ -64,7 +64,7 @@ impl Intake {
 
     /// Creates or skips runs like [`Intake::start_runs`], with the functions in this snapshot.
     pub(crate) async fn start_runs_under(&self, catalog: &Catalog, runs: Vec<RunDraft>) -> Result<(), StoreError> {
-        let (plain, controlled) = split(catalog, runs);
+        let (plain, controlled) = split_by_flow_control(catalog, runs);
         if !plain.is_empty() {
             let starts = plain.into_iter().map(|draft| self.prepare_start(catalog, draft, Vec::new())).collect();
             self.commit_starts(catalog, starts, Vec::new()).await?;
@@ -106,7 +106,7 @@ impl Intake {
                         basis.list_for(&mut now, &mut last).links.push((link, draft));
                     }
                     StartDecision::Skip(reason, basis) => {
-                        let end = Fact::RunSkipped { reason: reason.into() }.at(self.runtime.now());
+                        let end = Fact::RunSkipped { reason: reason.into() }.into_entry(self.runtime.now());
                         let start = self.prepare_start(catalog, (run, created, vec![end]), Vec::new());
                         basis.list_for(&mut now, &mut last).starts.push((start, draft));
                     }
@@ -156,7 +156,7 @@ impl Intake {
         if starts.is_empty() {
             return Ok(Vec::new());
         }
-        let skipped = skipped(&starts);
+        let skipped = skipped_runs(&starts);
         let results = self.runtime.backend.create_runs(starts).await?;
         log_skipped(skipped, &results);
         Ok(results)
@@ -197,7 +197,7 @@ impl Intake {
         let event = created.event.id;
         let ended = more.iter().any(|entry| entry.fact.is_end());
         let tickets = if ended { Vec::new() } else { self.arrival_tickets(catalog, run, &created, now) };
-        let mut entries = vec![Fact::RunCreated(Box::new(created)).at(now)];
+        let mut entries = vec![Fact::RunCreated(Box::new(created)).into_entry(now)];
         entries.extend(more);
         RunStart {
             row: RunRow {
@@ -247,7 +247,7 @@ impl Intake {
 
 /// Splits runs into those that flow control need not decide on, and those that it must decide
 /// on.
-pub(crate) fn split(catalog: &Catalog, runs: Vec<RunDraft>) -> (Vec<RunDraft>, Vec<RunDraft>) {
+pub(crate) fn split_by_flow_control(catalog: &Catalog, runs: Vec<RunDraft>) -> (Vec<RunDraft>, Vec<RunDraft>) {
     runs.into_iter().partition(|(_, created, more)| {
         let asks = catalog.spec(&created.function).is_some_and(|spec| !spec.flow.is_unrestricted());
         !asks || !more.is_empty() || bypasses_flow_control(&created.origin)
@@ -258,7 +258,7 @@ pub(crate) fn split(catalog: &Catalog, runs: Vec<RunDraft>) -> (Vec<RunDraft>, V
 /// `None`.
 pub(crate) type SkippedRuns = Vec<Option<(RunId, Arc<str>)>>;
 
-pub(crate) fn skipped(starts: &[RunStart]) -> SkippedRuns {
+pub(crate) fn skipped_runs(starts: &[RunStart]) -> SkippedRuns {
     let skipped = |start: &RunStart| start.row.ended.map(|_| (start.row.run, start.row.function.clone()));
     starts.iter().map(skipped).collect()
 }

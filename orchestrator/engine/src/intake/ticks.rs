@@ -38,7 +38,7 @@ impl Tick {
     }
 
     /// Returns the write of the wake that creates the run of this tick.
-    pub(crate) fn wake(&self) -> EarlyWrite {
+    pub(crate) fn to_wake_write(&self) -> EarlyWrite {
         let run = tick_run(&self.function, self.minute);
         EarlyWrite::Wake {
             wake: Wake { run, cause: WakeCause::Tick(self.minute), group: self.function.clone() },
@@ -64,7 +64,7 @@ impl Intake {
         let mut ticks: HashMap<i64, Vec<Tick>> = HashMap::new();
         let catalog = self.runtime.snapshot();
         for spec in catalog.specs().filter(|spec| !spec.schedule.lines.is_empty()) {
-            for minute in spec.schedule.ticks(&spec.id, minutes.clone(), now) {
+            for minute in spec.schedule.ticks_to_send(&spec.id, minutes.clone(), now) {
                 let due = spec.schedule.due(&spec.id, minute);
                 ticks.entry(minute).or_default().push(Tick { function: spec.id.clone(), minute, due });
             }

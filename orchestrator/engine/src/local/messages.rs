@@ -73,7 +73,7 @@ impl QueueMessages {
 
     /// Returns the number of the message that this receipt acknowledges; `None` if the receipt is
     /// no longer valid.
-    pub fn number(&self, receipt: &Receipt) -> Option<i64> {
+    pub fn number_of_receipt(&self, receipt: &Receipt) -> Option<i64> {
         let DeliveryNumber(delivery) = receipt.value()?;
         self.delivered.get(delivery).copied()
     }
@@ -95,7 +95,7 @@ impl QueueMessages {
     /// Makes a delivered message visible at `due`, if it would otherwise become visible later. Does
     /// nothing if the receipt is no longer valid.
     pub fn put_back(&mut self, receipt: &Receipt, due: Timestamp) {
-        let Some(number) = self.number(receipt) else { return };
+        let Some(number) = self.number_of_receipt(receipt) else { return };
         if let Some(message) = self.messages.get_mut(&number).filter(|message| message.visible_at > due) {
             let key = (message.visible_at, number);
             let set = if self.later.remove(&key) { &mut self.later } else { &mut self.due };
@@ -119,7 +119,7 @@ impl QueueMessages {
     }
 
     /// Returns the number of messages that were acknowledged so far.
-    pub fn served(&self) -> u64 {
+    pub fn served_count(&self) -> u64 {
         self.served
     }
 

@@ -75,10 +75,10 @@ impl Query {
         let mut page = RunPage { runs: Vec::new(), cursor: filter.cursor };
         let mut rows_read = 0;
         loop {
-            let rows = self.rows(&filter, page.cursor, limit).await?;
+            let rows = self.read_rows(&filter, page.cursor, limit).await?;
             let is_last = rows.len() < limit;
             rows_read += rows.len();
-            let reads: Vec<_> = rows.iter().map(|row| self.listed(row, filter.depth)).collect();
+            let reads: Vec<_> = rows.iter().map(|row| self.summary_at_depth(row, filter.depth)).collect();
             let mut summaries = stream::iter(reads).buffered(READS);
             while let Some(summary) = summaries.try_next().await? {
                 page.cursor = Some(summary.run);
@@ -100,7 +100,12 @@ impl Query {
     }
 
     /// Reads the rows after the cursor.
-    async fn rows(&self, filter: &RunFilter, cursor: Option<RunId>, limit: usize) -> Result<Vec<RunRow>, StoreError> {
+    async fn read_rows(
+        &self,
+        filter: &RunFilter,
+        cursor: Option<RunId>,
+        limit: usize,
+    ) -> Result<Vec<RunRow>, StoreError> {
         // only the journals say which live runs have started
         let status = match filter.status {
             None if filter.live => RunStatusFilter::Live,
@@ -124,7 +129,7 @@ impl Query {
         }
     }
 
-    async fn listed(&self, row: &RunRow, depth: ListingDepth) -> Result<RunSummary, EngineError> {
+    async fn summary_at_depth(&self, row: &RunRow, depth: ListingDepth) -> Result<RunSummary, EngineError> {
         match (depth, row.ended) {
             (ListingDepth::Quick, Some((_, Status::Completed | Status::Cancelled | Status::Skipped))) => {
                 Ok(RunSummary::of_row(row))
@@ -140,7 +145,7 @@ impl Query {
     /// [`EngineError::Store`].
     pub async fn listed_run(&self, run: RunId) -> Result<Option<RunSummary>, EngineError> {
         match self.runtime.backend.row(run).await? {
-            Some(row) => self.listed(&row, ListingDepth::Quick).await.map(Some),
+            Some(row) => self.summary_at_depth(&row, ListingDepth::Quick).await.map(Some),
             None => Ok(None),
         }
     }

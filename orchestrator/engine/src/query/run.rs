@@ -35,17 +35,17 @@ impl Query {
     /// # Errors
     /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Store`].
     pub async fn run_at(&self, run: RunId, at: Option<Seq>) -> Result<RunAtEntry, EngineError> {
-        let mut records = self.records(run).await?;
+        let mut records = self.read_records(run).await?;
         let total = records.last().map_or(0, Record::next);
         let past = at.filter(|at| *at < total);
         if let Some(at) = past {
-            truncate(&mut records, at.max(1));
+            truncate_records(&mut records, at.max(1));
         }
         let state = RunState::fold(run, &records).map_err(StoreError::unreadable)?;
-        let mut timeline = RunTimeline::of(&state, &records);
+        let mut timeline = RunTimeline::from_records(&state, &records);
         let waiting = match past {
             Some(_) => None,
-            None => self.waiting(&state).await?,
+            None => self.describe_wait(&state).await?,
         };
         if past.is_some() {
             // the token is removed, because the callback that the run waited for at that time may
@@ -53,7 +53,7 @@ impl Query {
             timeline.steps.iter_mut().for_each(|step| step.token = None);
         }
         let detail = RunDetail::of(&state, timeline, waiting);
-        Ok(RunAtEntry { detail, entries: numbered(records).collect(), total })
+        Ok(RunAtEntry { detail, entries: numbered_entries(records).collect(), total })
     }
 
     /// Returns a page of a run's journal, from the entry `from` on.
@@ -62,7 +62,7 @@ impl Query {
     /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Store`].
     pub async fn journal(&self, run: RunId, from: Seq, limit: usize) -> Result<JournalPage, EngineError> {
         // all records are read, because a record may start before `from` and contain later entries
-        let all = numbered(self.records(run).await?);
+        let all = numbered_entries(self.read_records(run).await?);
         let mut entries: Vec<_> = all.filter(|(seq, _)| *seq >= from).take(limit.saturating_add(1)).collect();
         let next = (entries.len() > limit).then(|| entries[limit].0);
         entries.truncate(limit);
@@ -78,19 +78,19 @@ impl Query {
         Ok(self.runtime.backend.read(run, from).await?.last().map_or(from, Record::next))
     }
 
-    async fn records(&self, run: RunId) -> Result<Vec<Record>, EngineError> {
+    async fn read_records(&self, run: RunId) -> Result<Vec<Record>, EngineError> {
         let records = self.runtime.backend.read(run, 0).await?;
         if records.is_empty() { Err(no_such_run(run)) } else { Ok(records) }
     }
 }
 
 /// Returns the entries in the records, each with its number.
-fn numbered(records: Vec<Record>) -> impl Iterator<Item = (Seq, Entry)> {
+fn numbered_entries(records: Vec<Record>) -> impl Iterator<Item = (Seq, Entry)> {
     records.into_iter().flat_map(|record| (record.seq..).zip(record.entries))
 }
 
 /// Keeps the first `n` entries.
-fn truncate(records: &mut Vec<Record>, n: Seq) {
+fn truncate_records(records: &mut Vec<Record>, n: Seq) {
     records.retain(|record| record.seq < n);
     if let Some(last) = records.last_mut() {
         last.entries.truncate(usize::try_from(n - last.seq).unwrap_or(usize::MAX));

@@ -11,7 +11,7 @@ use crate::query::Query;
 
 impl Query {
     /// Describes what a run is waiting for. Returns `None` if the run is executing or has ended.
-    pub(crate) async fn waiting(&self, state: &RunState) -> Result<Option<String>, EngineError> {
+    pub(crate) async fn describe_wait(&self, state: &RunState) -> Result<Option<String>, EngineError> {
         if state.end.is_some()
             || state.call.is_some()
             || state.steps.values().any(|s| matches!(s.state, StepState::Running { .. }))

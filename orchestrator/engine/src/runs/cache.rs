@@ -106,7 +106,7 @@ mod tests {
             received_at: at,
         };
         let created = NewRun::new("f".into(), event, RunOrigin::Event);
-        let entries = vec![Fact::RunCreated(Box::new(created)).at(at)];
+        let entries = vec![Fact::RunCreated(Box::new(created)).into_entry(at)];
         Arc::new(RunState::fold(RunId::new(at, n), &[Record { seq: 0, token: n, code: "".into(), entries }]).unwrap())
     }
 

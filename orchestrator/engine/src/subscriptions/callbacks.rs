@@ -79,7 +79,8 @@ impl Subscriptions {
             if let Some(sentence) = refusal_reason(&state, &step, &data) {
                 break Err(EngineError::TooLate(sentence));
             }
-            let received = Fact::SignalReceived { step: step.clone(), data: data.clone() }.at(self.runtime.now());
+            let received =
+                Fact::SignalReceived { step: step.clone(), data: data.clone() }.into_entry(self.runtime.now());
             if self.runs.append(&mut state, vec![received], &mut commit).await?.is_done() {
                 tracing::debug!(%run, %step, "a signal was completed");
                 break Ok(SignalReceipt { run, step, before: false });

@@ -37,22 +37,30 @@ fn around(memory: &Arc<Memory>, name: &'static str, interception: CallHook) -> A
 }
 
 /// Runs `action` before the first call of the method `name`.
-pub fn before(memory: &Arc<Memory>, name: &'static str, action: HookFuture) -> Arc<InterceptedBackend<HookedBackend>> {
+pub fn with_hook_before(
+    memory: &Arc<Memory>,
+    name: &'static str,
+    action: HookFuture,
+) -> Arc<InterceptedBackend<HookedBackend>> {
     around(memory, name, CallHook::Before(action))
 }
 
 /// Runs `action` after the first call of the method `name`, before that call returns.
-pub fn after(memory: &Arc<Memory>, name: &'static str, action: HookFuture) -> Arc<InterceptedBackend<HookedBackend>> {
+pub fn with_hook_after(
+    memory: &Arc<Memory>,
+    name: &'static str,
+    action: HookFuture,
+) -> Arc<InterceptedBackend<HookedBackend>> {
     around(memory, name, CallHook::After(action))
 }
 
 /// Lets the first call of the method `name` fail without any effect.
-pub fn lost(memory: &Arc<Memory>, name: &'static str) -> Arc<InterceptedBackend<HookedBackend>> {
+pub fn with_lost_request(memory: &Arc<Memory>, name: &'static str) -> Arc<InterceptedBackend<HookedBackend>> {
     around(memory, name, CallHook::Lost)
 }
 
 /// Carries out the first call of the method `name` and loses the reply.
-pub fn unanswered(memory: &Arc<Memory>, name: &'static str) -> Arc<InterceptedBackend<HookedBackend>> {
+pub fn with_lost_reply(memory: &Arc<Memory>, name: &'static str) -> Arc<InterceptedBackend<HookedBackend>> {
     around(memory, name, CallHook::Unanswered)
 }
 

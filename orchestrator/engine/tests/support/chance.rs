@@ -10,7 +10,7 @@ use stepladder_core::{NewEvent, json};
 use stepladder_engine::clock::Entropy;
 use stepladder_testkit::clock::SeededEntropy;
 
-use super::script::{ScriptedFunction, fault};
+use super::script::{ScriptedFunction, retryable_failure};
 
 /// A seeded source of small random numbers.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ impl SeededDice {
 
 /// Returns a random function with at least two and fewer than `most` steps, and the number of slots
 /// of the function's limit; 0 means no limit.
-pub fn graph(dice: &SeededDice, most: u64) -> (ScriptedFunction, usize) {
+pub fn random_graph(dice: &SeededDice, most: u64) -> (ScriptedFunction, usize) {
     let mut script = ScriptedFunction::new("main");
     let limit = dice.below(3) as u32;
     if limit > 0 {
@@ -48,9 +48,9 @@ pub fn graph(dice: &SeededDice, most: u64) -> (ScriptedFunction, usize) {
         let id = format!("s{n}");
         let after: Vec<&str> = ids.iter().filter(|_| dice.one_in(2)).map(String::as_str).collect();
         script = match dice.below(8) {
-            0 => script.ask(&id, &after, Operation::SleepFor(Duration::from_secs(dice.below(3_000)))),
-            1 => script.ask(&id, &after, Operation::Send(vec![NewEvent::new("told", json::empty_object())])),
-            2 => script.ask(
+            0 => script.request(&id, &after, Operation::SleepFor(Duration::from_secs(dice.below(3_000)))),
+            1 => script.request(&id, &after, Operation::Send(vec![NewEvent::new("told", json::empty_object())])),
+            2 => script.request(
                 &id,
                 &after,
                 Operation::Invoke { function: "helper".into(), input: json::empty_object(), bound: false },
@@ -65,7 +65,7 @@ pub fn graph(dice: &SeededDice, most: u64) -> (ScriptedFunction, usize) {
                     for _ in 0..yields {
                         tokio::task::yield_now().await;
                     }
-                    if n <= fails { Err(fault("by chance")) } else { Ok(()) }
+                    if n <= fails { Err(retryable_failure("by chance")) } else { Ok(()) }
                 })
             }
         };

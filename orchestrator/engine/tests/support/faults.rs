@@ -65,7 +65,12 @@ impl FaultyBackend {
 
     /// Injects random faults, one per `every` calls on average, until the process has died or
     /// `left` is zero.
-    pub fn often(inner: Arc<Memory>, chance: Arc<SeededEntropy>, every: u32, left: Arc<AtomicU32>) -> Arc<Self> {
+    pub fn with_random_faults(
+        inner: Arc<Memory>,
+        chance: Arc<SeededEntropy>,
+        every: u32,
+        left: Arc<AtomicU32>,
+    ) -> Arc<Self> {
         let faulty = Self { left, ..Self::build(inner, InjectedFault::Refuse, 0, Some((chance, every))) };
         faulty.arm();
         Arc::new(faulty)
@@ -90,7 +95,7 @@ impl FaultyBackend {
     }
 
     /// Returns whether the fault has happened.
-    pub fn happened(&self) -> bool {
+    pub fn has_happened(&self) -> bool {
         self.calls.load(SeqCst) >= self.at.load(SeqCst)
     }
 

@@ -17,7 +17,7 @@ pub struct LogCollector {
 }
 
 impl LogCollector {
-    pub fn of(target: &'static str) -> Self {
+    pub fn for_target(target: &'static str) -> Self {
         // With only one subscriber, `tracing` lets the first thread that reaches a log line decide
         // for all threads whether the line is logged. Two more subscribers prevent that.
         static OTHERS: LazyLock<[Dispatch; 2]> =

@@ -75,7 +75,7 @@ impl EngineFixture {
     }
 
     /// Sends the event `go` and returns the event's id.
-    pub async fn go(&self, engine: &Engine) -> EventId {
+    pub async fn send_event(&self, engine: &Engine) -> EventId {
         let event = NewEvent::new("go", json::empty_object());
         engine.intake().ingest(vec![event], None).await.expect("ingested")[0]
     }
@@ -170,7 +170,7 @@ pub async fn have_ended(engine: &Engine) -> bool {
 }
 
 /// Returns the number of entries for whose fact `is` returns true.
-pub fn count(journal: &[Entry], is: impl Fn(&Fact) -> bool) -> usize {
+pub fn count_facts(journal: &[Entry], is: impl Fn(&Fact) -> bool) -> usize {
     journal.iter().filter(|entry| is(&entry.fact)).count()
 }
 
@@ -182,7 +182,11 @@ pub async fn only_run(engine: &Engine) -> stepladder_core::RunId {
 }
 
 /// Adds a step whose body notifies the first `Notify` when it starts, and waits for the second.
-pub fn gated(script: ScriptedFunction, id: &str, after: &[&str]) -> (ScriptedFunction, Arc<Notify>, Arc<Notify>) {
+pub fn with_gated_step(
+    script: ScriptedFunction,
+    id: &str,
+    after: &[&str],
+) -> (ScriptedFunction, Arc<Notify>, Arc<Notify>) {
     let (begun, open) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (b, o) = (begun.clone(), open.clone());
     let script = script.body(id, after, move |_| {
@@ -206,10 +210,10 @@ pub fn spawn_hop(world: &EngineFixture, engine: &Arc<Engine>) -> tokio::task::Jo
 }
 
 /// Appends a harmless entry as another writer, so that the hop's next write is a conflict.
-pub async fn overtake(world: &EngineFixture, engine: &Engine) {
+pub async fn write_conflicting_entry(world: &EngineFixture, engine: &Engine) {
     let run = only_run(engine).await;
     let seq = engine.query().journal(run, 0, 1_000).await.unwrap().entries.len() as u64;
-    let entries = vec![Fact::StepsWoken { steps: vec![] }.at(world.clock.now())];
+    let entries = vec![Fact::StepsWoken { steps: vec![] }.into_entry(world.clock.now())];
     let record = Record { seq, token: 99, code: "other".into(), entries };
     let append = Some(JournalAppend { run, record });
     world.memory.commit(Commit { append, ..Commit::default() }).await.unwrap();

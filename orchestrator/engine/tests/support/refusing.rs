@@ -60,7 +60,7 @@ impl RefusingBackend {
     }
 }
 
-pub fn denied() -> StoreError {
+pub fn denied_error() -> StoreError {
     StoreError::Refused("PutItem: AccessDeniedException: no".into())
 }
 
@@ -99,7 +99,7 @@ impl Intercept for RefusingBackend {
 
 /// Delivers the next visible wake up to `times` times, as a queue does that delivers a failed wake
 /// again when its visibility timeout ends. Returns whether each hop succeeded.
-pub async fn deliver(world: &EngineFixture, engine: &Engine, times: usize) -> Vec<bool> {
+pub async fn deliver_times(world: &EngineFixture, engine: &Engine, times: usize) -> Vec<bool> {
     let mut results = Vec::new();
     for _ in 0..times {
         let Some(due) = world.memory.next_due() else { break };

@@ -104,13 +104,13 @@ impl ExecutionLog {
     }
 
     /// Returns the highest number of bodies that executed at the same time.
-    pub fn most(&self) -> usize {
+    pub fn most_at_once(&self) -> usize {
         self.0.lock().unwrap().most
     }
 
     /// Returns a body that was started while the same body was executing. There must be no such
     /// body.
-    pub fn twice(&self) -> Option<(RunId, StepId)> {
+    pub fn executed_twice(&self) -> Option<(RunId, StepId)> {
         self.0.lock().unwrap().twice.clone()
     }
 
@@ -125,7 +125,7 @@ impl ExecutionLog {
     }
 
     /// Returns the number of executions of a step's body.
-    pub fn of(&self, id: &str) -> u32 {
+    pub fn count_of(&self, id: &str) -> u32 {
         self.0.lock().unwrap().counts.get(id).copied().unwrap_or(0)
     }
 }
@@ -176,13 +176,13 @@ impl ScriptedFunction {
             let body = body(n);
             Box::pin(async move { body.await.map(|()| json::to_json(&n).unwrap()) })
         });
-        self.ops.push(op(id, after, StepAction::Run(body, options)));
+        self.ops.push(scripted_step(id, after, StepAction::Run(body, options)));
         self
     }
 
     /// Adds a step whose outcome is a JSON value of this many bytes. The body first awaits
     /// `meanwhile`.
-    pub fn large<Fut>(
+    pub fn large_step<Fut>(
         mut self,
         id: &str,
         after: &[&str],
@@ -199,24 +199,24 @@ impl ScriptedFunction {
                 Ok(json::to_json(&"x".repeat(bytes - 2)).unwrap())
             })
         });
-        self.ops.push(op(id, after, StepAction::Run(body, StepOptions::default())));
+        self.ops.push(scripted_step(id, after, StepAction::Run(body, StepOptions::default())));
         self
     }
 
     /// Adds a step without a body, for example a sleep.
-    pub fn ask(mut self, id: &str, after: &[&str], ask: Operation) -> Self {
-        self.ops.push(op(id, after, StepAction::Ask(ask)));
+    pub fn request(mut self, id: &str, after: &[&str], ask: Operation) -> Self {
+        self.ops.push(scripted_step(id, after, StepAction::Ask(ask)));
         self
     }
 
     /// Makes the function write a log line at its start and after each outcome.
-    pub fn talks(mut self) -> Self {
+    pub fn with_log_lines(mut self) -> Self {
         self.talks = true;
         self
     }
 
     /// Makes the first `times` attempts of the handler fail after all steps have ended.
-    pub fn falls(mut self, times: u32) -> Self {
+    pub fn with_failing_handler(mut self, times: u32) -> Self {
         self.falls = times;
         self
     }
@@ -243,17 +243,17 @@ impl ScriptedFunction {
     }
 }
 
-fn op(id: &str, after: &[&str], what: StepAction) -> ScriptedStep {
+fn scripted_step(id: &str, after: &[&str], what: StepAction) -> ScriptedStep {
     ScriptedStep { id: id.into(), after: after.iter().map(|id| StepId::from(*id)).collect(), what }
 }
 
 /// A failure that is retried.
-pub fn fault(message: &str) -> AdvisedFailure {
+pub fn retryable_failure(message: &str) -> AdvisedFailure {
     AdvisedFailure { failure: Failure::new(message), retry: RetryAdvice::Default }
 }
 
 /// A failure that is not retried.
-pub fn terminal(message: &str) -> AdvisedFailure {
+pub fn terminal_failure(message: &str) -> AdvisedFailure {
     AdvisedFailure { failure: Failure::new(message), retry: RetryAdvice::Never }
 }
 
@@ -315,7 +315,7 @@ impl ScriptedExecution {
             .collect();
         if self.script.ops.iter().all(|op| self.seen.contains_key(&op.id)) {
             return PollResult::Ended(match self.attempt <= self.script.falls {
-                true => Err(fault("it fell")),
+                true => Err(retryable_failure("it fell")),
                 false => Ok(json::to_json(&self.order).unwrap()),
             });
         }
@@ -338,7 +338,7 @@ impl ScriptedExecution {
         if let Some((step, timeout)) = self.expired.pop() {
             self.begun.retain(|id| *id != step);
             let message = format!("step `{step}` ran past its time-out of {timeout:?}");
-            return (step, Err(fault(&message).into()));
+            return (step, Err(retryable_failure(&message).into()));
         }
         loop {
             let Some((step, result)) = self.running.next().await else { std::future::pending().await };

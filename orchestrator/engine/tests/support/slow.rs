@@ -71,7 +71,7 @@ impl SlowBackend {
         Arc::new(Self { clock: Some(clock), hook: Box::new(hook), ..Self::of(inner) })
     }
 
-    pub fn kept(&self) -> Vec<RunId> {
+    pub fn renewed_runs(&self) -> Vec<RunId> {
         self.kept.lock().unwrap().clone()
     }
 }
@@ -105,12 +105,12 @@ pub fn on_refusing_disk(inner: Arc<Memory>, full: Arc<AtomicBool>) -> Arc<SlowBa
 }
 
 /// Fails all writes of the sweep's cursor.
-pub fn no_cursor(inner: Arc<Memory>) -> Arc<SlowBackend> {
+pub fn without_cursor(inner: Arc<Memory>) -> Arc<SlowBackend> {
     Arc::new(SlowBackend { cursor: false, ..SlowBackend::of(inner) })
 }
 
 /// Returns the oldest timer's time rounded to the hour, as some stores do.
-pub fn hours_alone(inner: Arc<Memory>) -> Arc<SlowBackend> {
+pub fn without_timers_beyond(inner: Arc<Memory>) -> Arc<SlowBackend> {
     Arc::new(SlowBackend::of(inner))
 }
 

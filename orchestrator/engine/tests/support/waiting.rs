@@ -10,7 +10,7 @@ use stepladder_core::{EventId, NewEvent, RunId, Status, json};
 use stepladder_engine::Engine;
 
 use super::script::ScriptedFunction;
-use super::{EngineFixture, count, only_run};
+use super::{EngineFixture, count_facts, only_run};
 
 pub const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -20,7 +20,7 @@ pub fn wait_for(event: &str, matching: EventMatch) -> Operation {
 }
 
 /// Returns a wait of one hour for any event of this name.
-pub fn any(event: &str) -> Operation {
+pub fn wait_for_any(event: &str) -> Operation {
     wait_for(event, EventMatch::Any)
 }
 
@@ -33,7 +33,7 @@ pub fn event(name: &str, data: serde_json::Value) -> NewEvent {
 }
 
 /// Creates an event with an id, so that sending it again is a repetition.
-pub fn named(name: &str, id: &str) -> NewEvent {
+pub fn event_named(name: &str, id: &str) -> NewEvent {
     event(name, serde_json::json!({})).with_id(id)
 }
 
@@ -51,15 +51,15 @@ pub async fn status(engine: &Engine, run: RunId) -> Status {
 }
 
 /// Returns the number of events that were delivered to a run.
-pub async fn delivered(world: &EngineFixture, engine: &Engine, run: RunId) -> usize {
-    count(&world.journal(engine, run).await, |fact| matches!(fact, Fact::EventDelivered { .. }))
+pub async fn count_deliveries(world: &EngineFixture, engine: &Engine, run: RunId) -> usize {
+    count_facts(&world.journal(engine, run).await, |fact| matches!(fact, Fact::EventDelivered { .. }))
 }
 
 /// Starts the only run of a script, and works until the run waits.
 pub async fn waiting_run(script: ScriptedFunction) -> (EngineFixture, Arc<Engine>, RunId) {
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
-    world.go(&engine).await;
+    world.send_event(&engine).await;
     work(&world, &engine).await;
     let run = only_run(&engine).await;
     (world, engine, run)

@@ -21,11 +21,11 @@ impl LineFields {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get_text(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(Value::as_str)
     }
 
-    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+    pub(crate) fn take_field(&mut self, name: &str) -> Option<Value> {
         let at = self.0.iter().position(|(known, _)| *known == name)?;
         Some(self.0.remove(at).1)
     }
@@ -72,7 +72,7 @@ impl Visit for LineFields {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.set(field, Value::String(cut(value, STRING_BYTES)));
+        self.set(field, Value::String(truncate(value, STRING_BYTES)));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -111,9 +111,9 @@ struct TruncatedText {
 impl TruncatedText {
     fn finish(self) -> String {
         if self.bytes == self.kept.len() {
-            return cut(&self.kept, STRING_BYTES);
+            return truncate(&self.kept, STRING_BYTES);
         }
-        cut_marked(&self.kept, STRING_BYTES, self.bytes)
+        truncate_with_marker(&self.kept, STRING_BYTES, self.bytes)
     }
 }
 
@@ -131,26 +131,26 @@ impl fmt::Write for TruncatedText {
 
 /// Returns the text if it fits into `room` bytes of JSON. Otherwise returns its start, followed by
 /// a mark with its full length.
-pub(super) fn cut(text: &str, room: usize) -> String {
-    if json_bytes(text) <= room { text.to_owned() } else { cut_marked(text, room, text.len()) }
+pub(super) fn truncate(text: &str, room: usize) -> String {
+    if json_len(text) <= room { text.to_owned() } else { truncate_with_marker(text, room, text.len()) }
 }
 
-fn cut_marked(text: &str, room: usize, bytes: usize) -> String {
+fn truncate_with_marker(text: &str, room: usize, bytes: usize) -> String {
     let room = room.saturating_sub(MARK_BYTES);
     let mut used = 0;
     let end = text.char_indices().find_map(|(at, char)| {
-        used += char_bytes(char);
+        used += char_len(char);
         (used > room).then_some(at)
     });
     format!("{}… [cut, {bytes} bytes]", &text[..end.unwrap_or(text.len())])
 }
 
 /// Returns the length of a string in JSON, without the quotes.
-pub(super) fn json_bytes(text: &str) -> usize {
-    text.chars().map(char_bytes).sum()
+pub(super) fn json_len(text: &str) -> usize {
+    text.chars().map(char_len).sum()
 }
 
-fn char_bytes(char: char) -> usize {
+fn char_len(char: char) -> usize {
     match char {
         '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
         '\0'..='\u{1f}' => 6,
@@ -166,17 +166,17 @@ mod tests {
     fn computed_sizes_match_the_serialized_json() {
         for text in ["", "plain", "\"\\\n\r\t\u{8}\u{c}", "\0\u{1}\u{1f}\u{7f}", "é…😀\u{2028}"] {
             let written = serde_json::to_string(text).unwrap();
-            assert_eq!(json_bytes(text) + 2, written.len(), "{text:?}");
+            assert_eq!(json_len(text) + 2, written.len(), "{text:?}");
         }
     }
 
     #[test]
     fn a_cut_string_keeps_its_beginning_and_its_full_length() {
-        assert_eq!(cut("short", 5), "short");
-        let text = cut(&"é".repeat(1_000), 148);
+        assert_eq!(truncate("short", 5), "short");
+        let text = truncate(&"é".repeat(1_000), 148);
         assert_eq!(text, format!("{}… [cut, 2000 bytes]", "é".repeat(50)));
-        let control = cut(&"\u{1}".repeat(STRING_BYTES), STRING_BYTES);
-        assert!(json_bytes(&control) <= STRING_BYTES);
+        let control = truncate(&"\u{1}".repeat(STRING_BYTES), STRING_BYTES);
+        assert!(json_len(&control) <= STRING_BYTES);
     }
 
     #[test]
@@ -188,6 +188,6 @@ mod tests {
         assert!(text.kept.len() <= STRING_BYTES);
         let text = text.finish();
         assert!(text.ends_with("… [cut, 98310 bytes]"), "{}", &text[text.len() - 40..]);
-        assert!(json_bytes(&text) <= STRING_BYTES);
+        assert!(json_len(&text) <= STRING_BYTES);
     }
 }

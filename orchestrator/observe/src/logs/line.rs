@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
-use super::fields::{STRING_BYTES, cut, json_bytes};
+use super::fields::{STRING_BYTES, json_len, truncate};
 
 /// The maximum length of a line, in bytes: 256 KiB minus the 26 bytes that CloudWatch adds.
 ///
@@ -39,12 +39,12 @@ impl JsonLine {
     }
 
     /// Adds a member without checking the size of the line.
-    pub(super) fn member(&mut self, name: &'static str, value: impl Into<Value>) {
+    pub(super) fn add_member(&mut self, name: &'static str, value: impl Into<Value>) {
         self.members.push((name.into(), value.into()));
     }
 
     /// Adds a field if there is space. A field with a reserved name is renamed to `fields.<name>`.
-    pub(super) fn field(&mut self, name: &'static str, value: Value) {
+    pub(super) fn add_field(&mut self, name: &'static str, value: Value) {
         // the names of metric members start with a capital letter or an underscore
         let is_reserved = RESERVED_NAMES.contains(&name)
             || name.starts_with(|first: char| first == '_' || first.is_ascii_uppercase());
@@ -52,15 +52,15 @@ impl JsonLine {
         if self.members.iter().any(|(known, _)| *known == name) {
             return;
         }
-        let room = self.room.saturating_sub(json_bytes(&name) + 6);
+        let room = self.room.saturating_sub(json_len(&name) + 6);
         if room < MIN_FIELD_BYTES {
             self.left_out += 1;
             return;
         }
         let (value, bytes) = match value {
             Value::String(text) => {
-                let text = cut(&text, room.min(STRING_BYTES));
-                let bytes = json_bytes(&text);
+                let text = truncate(&text, room.min(STRING_BYTES));
+                let bytes = json_len(&text);
                 (Value::String(text), bytes)
             }
             other => (other, 32),
@@ -72,7 +72,7 @@ impl JsonLine {
     /// Returns the line as JSON, followed by a line feed.
     pub(super) fn finish(mut self) -> String {
         if self.left_out > 0 {
-            self.member("left_out", self.left_out);
+            self.add_member("left_out", self.left_out);
         }
         // serializing cannot fail: all keys are strings
         let mut text = serde_json::to_string(&self).unwrap_or_default();
@@ -98,11 +98,11 @@ mod tests {
     #[test]
     fn a_field_never_replaces_a_member_of_the_line() {
         let mut line = JsonLine::new();
-        line.member("level", "INFO");
+        line.add_member("level", "INFO");
         for name in ["level", "level", "_aws", "Stack", "code", "run"] {
-            line.field(name, name.into());
+            line.add_field(name, name.into());
         }
-        line.member("code", "7");
+        line.add_member("code", "7");
         assert_eq!(
             line.finish(),
             "{\"level\":\"INFO\",\"fields.level\":\"level\",\"fields._aws\":\"_aws\",\"fields.Stack\":\"Stack\",\
@@ -115,9 +115,9 @@ mod tests {
         let names: Vec<&'static str> = vec!["a", "b", "c", "d", "e", "f"];
         let mut line = JsonLine::new();
         for name in &names {
-            line.field(name, "\u{1}\"".repeat(STRING_BYTES).into());
+            line.add_field(name, "\u{1}\"".repeat(STRING_BYTES).into());
         }
-        line.field("g", 1.into());
+        line.add_field("g", 1.into());
         let text = line.finish();
         assert!(text.len() <= LINE_BYTES, "{}", text.len());
         let read: Value = serde_json::from_str(&text).unwrap();

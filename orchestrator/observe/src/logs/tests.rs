@@ -37,14 +37,14 @@ fn options(filter: &str) -> LogOptions {
     LogOptions { role: "worker".into(), stack: "prod".into(), code: "42".into(), filter: Some(filter.into()) }
 }
 
-fn written(filter: &str, say: impl FnOnce()) -> SharedBuffer {
+fn write_with_filter(filter: &str, say: impl FnOnce()) -> SharedBuffer {
     let out = SharedBuffer::default();
     tracing::subscriber::with_default(subscriber(options(filter), out.clone()), say);
     out
 }
 
 /// Returns the log lines that `say` writes, with a fixed time in each.
-fn written_at_fixed_time(say: impl FnOnce()) -> String {
+fn write_at_fixed_time(say: impl FnOnce()) -> String {
     let out = SharedBuffer::default();
     let logs = LogLayer::new(options(""), out.clone(), || "2026-01-01T10:20:30.5Z".parse().unwrap());
     tracing::subscriber::with_default(tracing_subscriber::registry().with(logs), say);
@@ -53,12 +53,12 @@ fn written_at_fixed_time(say: impl FnOnce()) -> String {
 
 #[test]
 fn the_documented_lines_are_those_that_are_written() {
-    let text = written_at_fixed_time(|| {
+    let text = write_at_fixed_time(|| {
         let _hop = info_span!("hop", run = "01KAVZ9Y3M0000000000000001", function = "enhance", request_id = "c6af9ac6")
             .entered();
         warn!(target: "stepladder_aws::queue", left_ms = 1_200, "the deadline is near");
         info!(target: RUN_TARGET, activity = "step_succeeded", step = "call", attempt = 2, ms = 812, "step succeeded");
-    }) + &written_at_fixed_time(|| {
+    }) + &write_at_fixed_time(|| {
         info!(target: SWEEP_TARGET, activity = "sweep_completed", timers = 3, watched = 1, "sweep completed");
     });
     let json = |line: &str| serde_json::from_str::<Value>(line).unwrap();
@@ -71,7 +71,7 @@ fn the_documented_lines_are_those_that_are_written() {
 
 #[test]
 fn fields_of_the_event_hide_those_of_spans() {
-    let out = written("info", || {
+    let out = write_with_filter("info", || {
         let outer = info_span!("outer", run = "r1", depth = 1, late = tracing::field::Empty);
         let _outer = outer.clone().entered();
         let _inner = info_span!("inner", depth = 2, attempt = 9).entered();
@@ -90,7 +90,7 @@ fn fields_of_the_event_hide_those_of_spans() {
 
 #[test]
 fn values_keep_their_types() {
-    let out = written("info", || {
+    let out = write_with_filter("info", || {
         let error = io::Error::other("disk full");
         info!(
             small = -1_i64,
@@ -121,7 +121,7 @@ fn values_keep_their_types() {
 #[test]
 fn every_line_is_one_json_object_whatever_its_text() {
     let hostile = "\0\u{1}\u{1b}[31m\"\\\n\r\n{\"level\":\"ERROR\"}\u{2028}\u{7f}";
-    let out = written("info", || {
+    let out = write_with_filter("info", || {
         info!(run = hostile, error = %hostile, debug = ?hostile, "{hostile}");
         info!("");
         info!(run = "no message");
@@ -135,7 +135,7 @@ fn every_line_is_one_json_object_whatever_its_text() {
 #[test]
 fn a_huge_event_becomes_one_valid_line() {
     let huge = "\u{1}é\"".repeat(100_000);
-    let out = written("info", || {
+    let out = write_with_filter("info", || {
         let _span = info_span!("hop", a = huge, b = huge, run = "r1").entered();
         error!(error = huge, c = %huge, d = %huge, "{huge}");
     });
@@ -156,17 +156,17 @@ fn a_log_of_warnings_still_has_activities_and_the_run_of_a_warning() {
         warn!("trouble");
     };
     let messages = |out: SharedBuffer| out.lines().iter().map(|line| line["message"].clone()).collect::<Vec<_>>();
-    let quiet = written("warn", say);
+    let quiet = write_with_filter("warn", say);
     assert_eq!(quiet.lines()[1]["run"], "r1");
     assert_eq!(messages(quiet), ["run started", "trouble"]);
-    assert_eq!(messages(written("off", say)), ["run started"]);
-    assert_eq!(messages(written("warn,stepladder::run=off", say)), ["trouble"]);
-    assert_eq!(messages(written("  ", say)), ["run started", "chatter", "trouble"]);
+    assert_eq!(messages(write_with_filter("off", say)), ["run started"]);
+    assert_eq!(messages(write_with_filter("warn,stepladder::run=off", say)), ["trouble"]);
+    assert_eq!(messages(write_with_filter("  ", say)), ["run started", "chatter", "trouble"]);
 }
 
 #[test]
 fn an_invalid_filter_is_reported_and_the_level_is_info() {
-    let out = written("stepladder=loud", || {
+    let out = write_with_filter("stepladder=loud", || {
         tracing::debug!("not this");
         info!("but this");
     });

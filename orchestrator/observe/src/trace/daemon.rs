@@ -28,7 +28,7 @@ impl XRayDaemon {
     #[must_use]
     pub fn from_env() -> Self {
         let address = std::env::var("AWS_XRAY_DAEMON_ADDRESS").unwrap_or_default();
-        Self::at(if address.trim().is_empty() { DEFAULT_ADDRESS } else { &address })
+        Self::with_address(if address.trim().is_empty() { DEFAULT_ADDRESS } else { &address })
     }
 
     /// Creates a sender to the daemon at `host:port`. The form `tcp:host:port udp:host:port` is
@@ -36,7 +36,7 @@ impl XRayDaemon {
     ///
     /// If the address is invalid, this is logged, and the sender sends nothing.
     #[must_use]
-    pub fn at(address: &str) -> Self {
+    pub fn with_address(address: &str) -> Self {
         let route = open(address).inspect_err(|error| {
             tracing::warn!(address, error = %error, "the address of the X-Ray daemon is invalid; no traces are sent");
         });

@@ -88,31 +88,31 @@ impl Subsegment<'_> {
             SamplingDecision::No | SamplingDecision::Undecided => return None,
         }
         let document = SegmentDocument {
-            name: name(self.name),
+            name: valid_name(self.name),
             id: self.id.to_string(),
             trace_id: self.header.trace_id(),
             parent_id: self.header.parent()?.to_string(),
             r#type: "subsegment",
-            start_time: seconds(self.start),
+            start_time: to_seconds(self.start),
             // after a clock was set back, the end must not precede the start
-            end_time: seconds(self.end.max(self.start)),
+            end_time: to_seconds(self.end.max(self.start)),
             error: self.outcome == SegmentOutcome::Error,
             fault: self.outcome == SegmentOutcome::Fault,
             namespace: self.namespace,
-            annotations: annotations(self.annotations),
+            annotations: valid_annotations(self.annotations),
         };
         serde_json::to_string(&document).ok().filter(|text| text.len() <= DOCUMENT_BYTES)
     }
 }
 
-fn name(text: &str) -> String {
+fn valid_name(text: &str) -> String {
     let allowed = |char: char| char.is_alphanumeric() || " _.:/%&#=+\\-@".contains(char);
     let name: String =
         text.trim().chars().take(NAME_CHARS).map(|char| if allowed(char) { char } else { '_' }).collect();
     if name.is_empty() { "stepladder".into() } else { name }
 }
 
-fn annotations(given: &[(&str, &str)]) -> Map<String, Value> {
+fn valid_annotations(given: &[(&str, &str)]) -> Map<String, Value> {
     let key = |text: &str| -> String {
         let letter = |char: char| if char.is_ascii_alphanumeric() { char } else { '_' };
         text.chars().take(KEY_CHARS).map(letter).collect()
@@ -123,6 +123,6 @@ fn annotations(given: &[(&str, &str)]) -> Map<String, Value> {
 }
 
 /// Converts a moment to seconds since 1970, with a fraction.
-fn seconds(at: Timestamp) -> f64 {
+fn to_seconds(at: Timestamp) -> f64 {
     at.as_microsecond() as f64 / 1e6
 }

@@ -9,15 +9,15 @@ use super::*;
 
 const ROOT: &str = "Root=1-5759e988-bd862e3fe1be46a994272793";
 
-fn header(rest: &str) -> TraceHeader {
+fn header_with(rest: &str) -> TraceHeader {
     TraceHeader::parse(&format!("{ROOT}{rest}")).unwrap()
 }
 
-fn sampled() -> TraceHeader {
-    header(";Parent=53995c3f42cd8ad8;Sampled=1")
+fn sampled_header() -> TraceHeader {
+    header_with(";Parent=53995c3f42cd8ad8;Sampled=1")
 }
 
-fn hop(header: &TraceHeader) -> Subsegment<'_> {
+fn hop_subsegment(header: &TraceHeader) -> Subsegment<'_> {
     Subsegment {
         name: "enhance",
         id: SegmentId::new(0x0123_4567_89ab_cdef),
@@ -30,7 +30,7 @@ fn hop(header: &TraceHeader) -> Subsegment<'_> {
     }
 }
 
-fn document(subsegment: &Subsegment<'_>) -> Value {
+fn parsed_document(subsegment: &Subsegment<'_>) -> Value {
     serde_json::from_str(&subsegment.document().unwrap()).unwrap()
 }
 
@@ -44,13 +44,13 @@ fn a_parsed_header_is_written_unchanged() {
 
 #[test]
 fn unknown_parts_of_a_header_are_ignored() {
-    let lambda = header(";Parent=53995c3f42cd8ad8;Sampled=1;Lineage=1:a87bd80c:0,25:68fd508a:5");
-    assert_eq!(lambda, sampled());
+    let lambda = header_with(";Parent=53995c3f42cd8ad8;Sampled=1;Lineage=1:a87bd80c:0,25:68fd508a:5");
+    assert_eq!(lambda, sampled_header());
     let balancer = "Self=1-67891234-12456789abcdef012345678; Sampled=? ;Root=1-5759e988-bd862e3fe1be46a994272793;x;=;;";
     let read = TraceHeader::parse(balancer).unwrap();
     assert_eq!((read.parent(), read.sampling()), (None, SamplingDecision::Undecided));
     assert_eq!(read.to_string(), ROOT);
-    assert_eq!(header(";Parent=nonsense;Sampled=yes").to_string(), ROOT);
+    assert_eq!(header_with(";Parent=nonsense;Sampled=yes").to_string(), ROOT);
 }
 
 #[test]
@@ -85,8 +85,8 @@ fn a_new_trace_id_has_the_second_and_96_random_bits() {
 #[test]
 fn a_passed_on_header_names_our_subsegment_if_the_trace_is_recorded() {
     let id = SegmentId::new(7);
-    assert_eq!(sampled().pass_on(id).to_string(), format!("{ROOT};Parent=0000000000000007;Sampled=1"));
-    let not = header(";Parent=53995c3f42cd8ad8;Sampled=0");
+    assert_eq!(sampled_header().pass_on(id).to_string(), format!("{ROOT};Parent=0000000000000007;Sampled=1"));
+    let not = header_with(";Parent=53995c3f42cd8ad8;Sampled=0");
     assert_eq!(not.pass_on(id), not);
 }
 
@@ -97,8 +97,8 @@ fn a_daemon_receives_a_valid_document() {
     let address = daemon.local_addr().unwrap();
     let mut buffer = vec![0; 65_536];
     for address in [address.to_string(), format!("tcp:127.0.0.1:1 udp:{address}")] {
-        let header = sampled();
-        assert!(XRayDaemon::at(&address).send(&hop(&header)));
+        let header = sampled_header();
+        assert!(XRayDaemon::with_address(&address).send(&hop_subsegment(&header)));
         let length = daemon.recv(&mut buffer).unwrap();
         let text = std::str::from_utf8(&buffer[..length]).unwrap();
         let (prefix, document) = text.split_once('\n').unwrap();
@@ -123,17 +123,17 @@ fn a_daemon_receives_a_valid_document() {
 fn nothing_is_sent_for_a_trace_that_is_not_recorded() {
     let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
     daemon.set_nonblocking(true).unwrap();
-    let sender = XRayDaemon::at(&daemon.local_addr().unwrap().to_string());
+    let sender = XRayDaemon::with_address(&daemon.local_addr().unwrap().to_string());
     for rest in [";Parent=53995c3f42cd8ad8;Sampled=0", ";Parent=53995c3f42cd8ad8", ";Sampled=1", ""] {
-        assert!(!sender.send(&hop(&header(rest))), "{rest}");
+        assert!(!sender.send(&hop_subsegment(&header_with(rest))), "{rest}");
     }
     assert!(daemon.recv(&mut [0; 16]).is_err());
 }
 
 #[test]
 fn failures_are_flagged() {
-    let header = sampled();
-    let with = |outcome| document(&Subsegment { outcome, namespace: Some("aws"), ..hop(&header) });
+    let header = sampled_header();
+    let with = |outcome| parsed_document(&Subsegment { outcome, namespace: Some("aws"), ..hop_subsegment(&header) });
     let (error, fault) = (with(SegmentOutcome::Error), with(SegmentOutcome::Fault));
     assert_eq!((&error["error"], error.get("fault")), (&json!(true), None));
     assert_eq!((&fault["fault"], fault.get("error")), (&json!(true), None));
@@ -142,38 +142,42 @@ fn failures_are_flagged() {
 
 #[test]
 fn names_and_annotations_are_changed_to_fit() {
-    let header = sampled();
+    let header = sampled_header();
     let long = "é".repeat(2_000);
     let keys: Vec<String> = (0..60).map(|n| format!("key-{n}")).collect();
     let many: Vec<_> = keys.iter().map(|key| (key.as_str(), "v")).collect();
-    let fitted = document(&Subsegment { name: "a<b>\n\"c\" %", annotations: &many, ..hop(&header) });
+    let fitted = parsed_document(&Subsegment { name: "a<b>\n\"c\" %", annotations: &many, ..hop_subsegment(&header) });
     assert_eq!(fitted["name"], "a_b___c_ %");
     assert_eq!(fitted["annotations"].as_object().unwrap().len(), 50);
     assert_eq!(fitted["annotations"]["key_7"], "v");
-    let fitted = document(&Subsegment { name: &long, annotations: &[("run", &long), ("", "")], ..hop(&header) });
+    let fitted = parsed_document(&Subsegment {
+        name: &long,
+        annotations: &[("run", &long), ("", "")],
+        ..hop_subsegment(&header)
+    });
     assert_eq!(fitted["name"].as_str().unwrap().chars().count(), 200);
     assert_eq!(fitted["annotations"]["run"].as_str().unwrap().chars().count(), 1_000);
-    assert_eq!(document(&Subsegment { name: " ", ..hop(&header) })["name"], "stepladder");
-    let early = document(&Subsegment { end: Timestamp::UNIX_EPOCH, ..hop(&header) });
+    assert_eq!(parsed_document(&Subsegment { name: " ", ..hop_subsegment(&header) })["name"], "stepladder");
+    let early = parsed_document(&Subsegment { end: Timestamp::UNIX_EPOCH, ..hop_subsegment(&header) });
     assert_eq!(early["end_time"], early["start_time"]);
 }
 
 #[test]
 fn a_document_that_is_too_large_is_not_sent() {
-    let header = sampled();
+    let header = sampled_header();
     let long = "😀".repeat(1_000);
     let keys: Vec<String> = (0..50).map(|n| format!("k{n}")).collect();
     let many: Vec<_> = keys.iter().map(|key| (key.as_str(), long.as_str())).collect();
     let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let sender = XRayDaemon::at(&daemon.local_addr().unwrap().to_string());
-    assert!(!sender.send(&Subsegment { annotations: &many, ..hop(&header) }));
-    assert!(sender.send(&Subsegment { annotations: &many[..15], ..hop(&header) }));
+    let sender = XRayDaemon::with_address(&daemon.local_addr().unwrap().to_string());
+    assert!(!sender.send(&Subsegment { annotations: &many, ..hop_subsegment(&header) }));
+    assert!(sender.send(&Subsegment { annotations: &many[..15], ..hop_subsegment(&header) }));
 }
 
 #[test]
 fn an_invalid_address_sends_nothing() {
     for address in ["", "nonsense", "127.0.0.1", "udp:", "127.0.0.1:99999999"] {
-        assert!(!XRayDaemon::at(address).send(&hop(&sampled())), "{address}");
+        assert!(!XRayDaemon::with_address(address).send(&hop_subsegment(&sampled_header())), "{address}");
     }
 }
 

@@ -71,7 +71,7 @@ impl Context {
             Ok(input) => (input, None),
             Err(error) => (json::empty_object(), Some(error.in_step(&name))),
         };
-        let mut step = self.create(name, Operation::Invoke { function, input, bound: false }, None, decode);
+        let mut step = self.create_step(name, Operation::Invoke { function, input, bound: false }, None, decode);
         if let Some(error) = error {
             step.fail_with(error);
         }
@@ -120,7 +120,7 @@ impl Context {
             Ok(events) => (events, None),
             Err(error) => (Vec::new(), Some(error.in_step(&name))),
         };
-        let mut step = self.create(name, Operation::Send(events), None, decode);
+        let mut step = self.create_step(name, Operation::Send(events), None, decode);
         if let Some(error) = error {
             step.fail_with(error);
         }

@@ -12,7 +12,7 @@ pub(super) fn uuid(ledger: &ReplayLedger) -> Uuid {
     Builder::from_random_bytes(bytes).into_uuid()
 }
 
-pub(super) fn number(ledger: &ReplayLedger) -> u64 {
+pub(super) fn draw_number(ledger: &ReplayLedger) -> u64 {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&draw(ledger, b"number")[..8]);
     u64::from_be_bytes(bytes)

@@ -26,7 +26,7 @@ impl Context {
     /// ```
     #[track_caller]
     pub fn sleep(&self, name: impl Into<String>, duration: Duration) -> Sleep<'_> {
-        Sleep::new(self.create(name.into(), Operation::SleepFor(duration), None, decode_nothing))
+        Sleep::new(self.create_step(name.into(), Operation::SleepFor(duration), None, decode_nothing))
     }
 
     /// Sleeps until a time: a [`Timestamp`], a `jiff::Timestamp` or a `SystemTime`. If the time has
@@ -45,7 +45,7 @@ impl Context {
     /// ```
     #[track_caller]
     pub fn sleep_until(&self, name: impl Into<String>, time: impl Into<Timestamp>) -> Sleep<'_> {
-        Sleep::new(self.create(name.into(), Operation::SleepUntil(time.into()), None, decode_nothing))
+        Sleep::new(self.create_step(name.into(), Operation::SleepUntil(time.into()), None, decode_nothing))
     }
 
     /// Waits for the first event of this type that arrives from now on.
@@ -71,7 +71,7 @@ impl Context {
         let wait =
             EventWait { events: T::NAMES.iter().map(|name| (*name).into()).collect(), matching: EventMatch::Any };
         let ask = Operation::WaitForEvent { wait: Arc::new(wait), timeout: TIMEOUT };
-        WaitForEvent::new(self.create(name.into(), ask, None, wait::decode_event))
+        WaitForEvent::new(self.create_step(name.into(), ask, None, wait::decode_event))
     }
 
     /// Waits for a third party to post data to the [`token`](WaitForSignal::token) of this wait.
@@ -93,7 +93,8 @@ impl Context {
     /// ```
     #[track_caller]
     pub fn wait_for_signal<T: DeserializeOwned>(&self, name: impl Into<String>) -> WaitForSignal<'_, T> {
-        let step = self.create(name.into(), Operation::WaitForSignal { timeout: TIMEOUT }, None, wait::decode_signal);
+        let step =
+            self.create_step(name.into(), Operation::WaitForSignal { timeout: TIMEOUT }, None, wait::decode_signal);
         let token = CallbackToken::new(self.run_id(), self.secret, step.id()).to_string();
         WaitForSignal::new(step, token)
     }

@@ -62,7 +62,7 @@ fn parse_retry_after(text: &str) -> Option<Duration> {
 
 /// Returns the part of a response body that an error keeps: at most 2 KB, truncated between two
 /// characters.
-pub fn cut(text: &str) -> &str {
+pub fn truncate(text: &str) -> &str {
     &text[..text.floor_char_boundary(BODY_BYTES)]
 }
 
@@ -98,7 +98,7 @@ pub async fn check(mut response: reqwest::Response) -> super::Result<reqwest::Re
         body.extend_from_slice(&chunk);
     }
     let body = String::from_utf8_lossy(&body);
-    let excerpt = match cut(body.trim()) {
+    let excerpt = match truncate(body.trim()) {
         "" => String::new(),
         body => format!(": {body}"),
     };

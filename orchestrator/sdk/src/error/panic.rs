@@ -6,7 +6,7 @@ use super::{Error, ErrorCode};
 
 /// Converts a panic to an error. The error is retried like any other, because a panic often comes
 /// from an unexpected response, which may not occur again.
-pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Error {
+pub(crate) fn panic_error(payload: &(dyn Any + Send)) -> Error {
     let text = payload
         .downcast_ref::<&str>()
         .copied()

@@ -12,7 +12,7 @@ use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Json, Outcome, StepId};
 
 use crate::compensation::{Compensation, CompensationFuture};
-use crate::error::{ErrorCode, panicked};
+use crate::error::{ErrorCode, panic_error};
 use crate::ledger::{Instruction, ReplayLedger, Scope};
 use crate::single_calls::SingleCalls;
 use crate::usage::BodyGuard;
@@ -148,7 +148,7 @@ impl<'a> UntypedStep<'a> {
         let result = match polled {
             Ok(Poll::Pending) => None,
             Ok(Poll::Ready(result)) => Some(result),
-            Err(payload) => Some(Err(panicked(&*payload))),
+            Err(payload) => Some(Err(panic_error(&*payload))),
         };
         if let Some(result) = result {
             self.code().running = None; // within the body's scope, as are the drops of its values

@@ -51,7 +51,7 @@ impl TestApp {
     pub fn mock(mut self, step: &str, value: impl Serialize) -> Self {
         let value =
             json::to_json(&value).unwrap_or_else(|error| panic!("the mock of step `{step}` is not JSON: {error}"));
-        let before = self.script.entry(step).value.replace(value);
+        let before = self.script.mock_of_step(step).value.replace(value);
         assert!(before.is_none(), "step `{step}` has two values by `.mock`; give it one");
         self
     }
@@ -60,7 +60,7 @@ impl TestApp {
     /// executing the body.
     #[must_use]
     pub fn fail(mut self, step: &str, times: u32, error: impl Into<Error>) -> Self {
-        let before = self.script.entry(step).failures.replace((times, error.into().into_fault()));
+        let before = self.script.mock_of_step(step).failures.replace((times, error.into().into_fault()));
         assert!(before.is_none(), "step `{step}` has two errors by `.fail`; give it one");
         self
     }
@@ -69,7 +69,7 @@ impl TestApp {
     /// step.
     #[must_use]
     pub fn hang(mut self, step: &str) -> Self {
-        self.script.entry(step).hangs = true;
+        self.script.mock_of_step(step).hangs = true;
         self
     }
 

@@ -27,10 +27,10 @@ impl TestClock {
     /// Returns the next time at which a sleep ends.
     pub(super) fn next_alarm(&self) -> Option<Timestamp> {
         let now = self.now();
-        self.alarms().keys().copied().find(|due| *due > now && *due < Timestamp::MAX)
+        self.lock_alarms().keys().copied().find(|due| *due > now && *due < Timestamp::MAX)
     }
 
-    fn alarms(&self) -> MutexGuard<'_, BTreeMap<Timestamp, usize>> {
+    fn lock_alarms(&self) -> MutexGuard<'_, BTreeMap<Timestamp, usize>> {
         self.alarms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -57,14 +57,14 @@ struct TestSleep<'c> {
 
 impl<'c> TestSleep<'c> {
     fn set(clock: &'c TestClock, due: Timestamp) -> Self {
-        *clock.alarms().entry(due).or_default() += 1;
+        *clock.lock_alarms().entry(due).or_default() += 1;
         Self { clock, due }
     }
 }
 
 impl Drop for TestSleep<'_> {
     fn drop(&mut self) {
-        let mut alarms = self.clock.alarms();
+        let mut alarms = self.clock.lock_alarms();
         if let Some(sleeps) = alarms.get_mut(&self.due) {
             *sleeps -= 1;
             if *sleeps == 0 {

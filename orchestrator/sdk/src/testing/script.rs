@@ -42,7 +42,7 @@ struct ExecutionCounts {
 }
 
 impl StepScripts {
-    pub(super) fn entry(&mut self, step: &str) -> &mut StepMock {
+    pub(super) fn mock_of_step(&mut self, step: &str) -> &mut StepMock {
         self.steps.entry(step.to_owned()).or_default()
     }
 
@@ -56,7 +56,7 @@ impl StepScripts {
         let count = executed.counts.entry((run, step.clone())).or_default();
         *count += 1;
         let attempt = *count;
-        let mock = self.steps.get(&**step).or_else(|| self.steps.get(name(step)));
+        let mock = self.steps.get(&**step).or_else(|| self.steps.get(step_name(step)));
         match mock {
             Some(StepMock { failures: Some((times, fault)), .. }) if attempt <= *times => {
                 MockedAttempt::End(Err(fault.clone()))
@@ -88,7 +88,7 @@ impl StepScripts {
     }
 
     /// Returns the steps that execute their bodies now.
-    pub(super) fn active(&self) -> Vec<String> {
+    pub(super) fn active_bodies(&self) -> Vec<String> {
         let mut steps: Vec<_> = self.executed().active.iter().map(|(_, step)| step.to_string()).collect();
         steps.sort();
         steps
@@ -111,7 +111,7 @@ impl Drop for HandlerGuard<'_> {
 }
 
 /// Returns the name of a step: its id without the number of a repeated name.
-fn name(id: &str) -> &str {
+fn step_name(id: &str) -> &str {
     match id.rsplit_once(':') {
         Some((name, number)) if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => name,
         Some(_) | None => id,

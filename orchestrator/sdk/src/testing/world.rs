@@ -104,7 +104,7 @@ impl TestEnvironment {
                 panic!(
                     "the bodies of {:?} have run for {REAL_TIMEOUT:?} of real time; the virtual clock stands still \
                      meanwhile, so use TestApp::hang to test a timeout",
-                    self.script.active()
+                    self.script.active_bodies()
                 );
             }
         }
@@ -136,7 +136,7 @@ impl TestEnvironment {
         self.memory.runs(query).await.is_ok_and(|live| live.is_empty())
     }
 
-    pub(super) async fn inspect(&self, run: RunId) -> TestRun {
+    pub(super) async fn inspect_run(&self, run: RunId) -> TestRun {
         let detail = self.engine.query().run(run).await.unwrap_or_else(|error| panic!("{error}"));
         let page = self.engine.query().journal(run, 0, usize::MAX - 1).await.unwrap_or_else(|error| panic!("{error}"));
         let journal = page.entries.into_iter().map(|(_, entry)| entry).collect();

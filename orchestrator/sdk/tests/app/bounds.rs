@@ -9,7 +9,7 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestRunDetail;
 use stepladder_sdk::testing::{Fact, Pace, Status, TestApp, TestRun};
 
-use super::running::{OrderEvent, order};
+use super::running::{OrderEvent, order_event};
 
 const MIB: usize = 1024 * 1024;
 /// The limits as the documentation states them.
@@ -42,7 +42,7 @@ where
 }
 
 /// Returns the size in bytes of the values in a run's journal, and of its failures.
-fn kept(run: &TestRun) -> (usize, usize) {
+fn kept_sizes(run: &TestRun) -> (usize, usize) {
     use stepladder_sdk::testing::Outcome;
     let (mut values, mut failures) = (0, 0);
     for entry in run.journal() {
@@ -71,8 +71,12 @@ async fn outcomes_of_one_record_count_together() {
             let codes = results.iter().filter_map(|one| one.as_ref().err()?.code().map(str::to_owned));
             Ok(codes.collect::<Vec<_>>())
         });
-        let run = app.send(&order()).await.remove(0);
-        assert_eq!((kept(&run).0, run.output::<Vec<String>>()), (RUN, vec!["too-large".to_owned(); 8]), "{pace:?}");
+        let run = app.send(&order_event()).await.remove(0);
+        assert_eq!(
+            (kept_sizes(&run).0, run.output::<Vec<String>>()),
+            (RUN, vec!["too-large".to_owned(); 8]),
+            "{pace:?}"
+        );
     }
 }
 
@@ -86,8 +90,12 @@ async fn outputs_of_calls_count_and_executed_steps_are_kept() {
             Ok((lost, ctx.step("charge", async || Ok("paid".to_owned())).await?))
         });
         app = app.function(Function::new("part", async |_: Context, _: Event<TextData>| Ok(json_of(3 * MIB))));
-        let run = app.send(&order()).await.remove(0);
-        assert_eq!((run.output::<(usize, String)>(), kept(&run).0 <= RUN), ((2, "paid".into()), true), "{pace:?}");
+        let run = app.send(&order_event()).await.remove(0);
+        assert_eq!(
+            (run.output::<(usize, String)>(), kept_sizes(&run).0 <= RUN),
+            ((2, "paid".into()), true),
+            "{pace:?}"
+        );
     }
 }
 
@@ -101,9 +109,9 @@ async fn inputs_of_calls_count_and_a_call_past_the_limit_creates_no_run() {
             Ok(lost.count())
         });
         app = app.function(Function::new("part", async |_: Context, _: Event<TextData>| Ok(())));
-        let run = app.send(&order()).await.remove(0);
+        let run = app.send(&order_event()).await.remove(0);
         let begun = app.runs_of_function("part").await.len();
-        assert_eq!((run.output::<usize>(), begun, kept(&run).0 <= RUN), (2, 12, true), "{pace:?}");
+        assert_eq!((run.output::<usize>(), begun, kept_sizes(&run).0 <= RUN), (2, 12, true), "{pace:?}");
     }
 }
 
@@ -130,7 +138,7 @@ async fn a_run_at_its_size_limit_executes_no_further_body_and_is_compensated() {
                 Ok(())
             }
         });
-        let run = app.send(&order()).await.remove(0);
+        let run = app.send(&order_event()).await.remove(0);
         let error = run.error().unwrap();
         assert_eq!((run.status(), error.code()), (Status::Failed, Some("too-large")));
         assert!(error.message.starts_with("step `charge` was not begun: the run keeps 33554432 bytes"), "{error:?}");
@@ -149,20 +157,20 @@ async fn an_event_past_the_size_limit_fails_every_wait_that_it_completes() {
             let code = |result: Result<Option<Event<TextData>>>| result.err().and_then(|e| e.code().map(str::to_owned));
             Ok((code(one), code(other)))
         });
-        app.start(&order()).await;
+        app.start(&order_event()).await;
         let begun = app.now();
         app.start(&TextData { text: json_of(MIB) }).await;
         app.finish().await;
         let run = app.runs_of_function("f").await.remove(0);
         let too_large = Some("too-large".to_owned());
         assert_eq!(run.output::<(Option<String>, Option<String>)>(), (too_large.clone(), too_large));
-        assert_eq!((app.now(), kept(&run).0 <= RUN), (begun, true), "{pace:?}");
+        assert_eq!((app.now(), kept_sizes(&run).0 <= RUN), (begun, true), "{pace:?}");
     }
 }
 
 #[tokio::test]
 async fn a_long_failure_is_cut_in_every_record() {
-    async fn asks(ctx: Context, _: Event<OrderEvent>) -> Result<String> {
+    async fn asking_handler(ctx: Context, _: Event<OrderEvent>) -> Result<String> {
         let answer = async || Err::<(), _>(Error::new(format!("not JSON: \0{}", "é".repeat(20 * MIB))));
         let failed = ctx.step("ask", answer).retries(2).await.unwrap_err().to_string();
         assert!(failed.starts_with("not JSON: \u{fffd}é") && failed.ends_with('…'), "{}", &failed[..40]);
@@ -170,19 +178,20 @@ async fn a_long_failure_is_cut_in_every_record() {
         assert!(called.unwrap_err().to_string().len() <= FAILURE);
         ctx.step("charge", async || Ok("paid".to_owned())).await
     }
-    async fn fails(_: Context, _: Event<TextData>) -> Result<()> {
+    async fn failing_handler(_: Context, _: Event<TextData>) -> Result<()> {
         Err(Error::new("x".repeat(20 * MIB)).with_code("c".repeat(MIB)))
     }
-    async fn handles(_: Context, event: Event<FunctionFailed>) -> Result<(usize, Option<usize>)> {
+    async fn failure_handler(_: Context, event: Event<FunctionFailed>) -> Result<(usize, Option<usize>)> {
         Ok((event.data.error.message.len(), event.data.error.code().map(str::len)))
     }
     for pace in PACES {
-        let mut app = app(pace, asks).function(Function::new("fails", fails).retries(1).on_failure(handles));
-        let run = app.send(&order()).await.remove(0);
+        let mut app = app(pace, asking_handler)
+            .function(Function::new("fails", failing_handler).retries(1).on_failure(failure_handler));
+        let run = app.send(&order_event()).await.remove(0);
         assert_eq!(run.output::<String>(), "paid", "{pace:?}");
         let failed = app.runs_of_function("fails").await.remove(0);
         for run in [&run, &failed] {
-            let (_, longest) = kept(run);
+            let (_, longest) = kept_sizes(run);
             assert!(longest <= FAILURE && longest > FAILURE / 2, "{longest} bytes");
         }
         let handled = app.runs_of_function("fails/on-failure").await.remove(0);
@@ -198,21 +207,21 @@ async fn a_failed_compensation_is_named_beside_a_long_failure() {
         ctx.step("book", async || Ok(())).undo(undo).await?;
         Err::<(), _>(Error::terminal("x".repeat(MIB)))
     });
-    let run = app.send(&order()).await.remove(0);
+    let run = app.send(&order_event()).await.remove(0);
     let message = &run.error().unwrap().message;
     assert!(message.ends_with("; `book` could not be undone: gone") && message.len() <= FAILURE, "{}", message.len());
 }
 
 #[tokio::test]
 async fn the_event_of_a_failure_respects_the_event_limit_and_names_omitted_fields() {
-    async fn fails(_: Context, _: Event<TextData>) -> Result<()> {
+    async fn failing_handler(_: Context, _: Event<TextData>) -> Result<()> {
         Err(Error::terminal("refused"))
     }
-    async fn handles(_: Context, event: Event<FunctionFailed>) -> Result<(String, Vec<String>, bool)> {
+    async fn failure_handler(_: Context, event: Event<FunctionFailed>) -> Result<(String, Vec<String>, bool)> {
         let FunctionFailed { error, omitted, event, .. } = event.data;
         Ok((error.message, omitted, event["data"]["text"].is_string()))
     }
-    let mut app = TestApp::new().function(Function::new("fails", fails).on_failure(handles));
+    let mut app = TestApp::new().function(Function::new("fails", failing_handler).on_failure(failure_handler));
     for (bytes, omitted) in [(MIB, vec![]), (3 * MIB - 64, vec!["event.data".to_owned()])] {
         app.send(&TextData { text: json_of(bytes) }).await;
         let handled = app.runs_of_function("fails/on-failure").await.pop().unwrap();

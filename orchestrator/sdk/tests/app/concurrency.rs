@@ -17,7 +17,7 @@ struct RunningBodies {
     most: AtomicU32,
 }
 
-async fn works(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+async fn working_handler(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
     let busy = ctx.data::<Arc<RunningBodies>>()?;
     ctx.step("work", async || {
         let now = busy.now.fetch_add(1, Ordering::Relaxed) + 1;
@@ -33,7 +33,7 @@ async fn works(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
 
 async fn most_at_once(limit: Option<Concurrency>, client_of: fn(u32) -> u32) -> u32 {
     let busy = Arc::new(RunningBodies::default());
-    let function = Function::new("works", works);
+    let function = Function::new("works", working_handler);
     let function = match limit {
         Some(limit) => function.concurrency(limit),
         None => function,

@@ -7,7 +7,7 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::{SharedData, TestEngine, compile};
 use stepladder_sdk::testing::{Pace, Status, TestApp};
 
-use super::running::{OrderEvent, order};
+use super::running::{OrderEvent, order_event};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const PACES: [Pace; 2] = [Pace::StepPerInvocation, Pace::WithinBudget];
@@ -26,15 +26,15 @@ macro_rules! told {
 }
 told!(Failed: "inngest/function.failed", Finished: "inngest/function.finished", Cancelled: "inngest/function.cancelled");
 
-async fn fails(_: Context, _: Event<OrderEvent>) -> Result<()> {
+async fn failing_handler(_: Context, _: Event<OrderEvent>) -> Result<()> {
     Err(Error::terminal("boom").with_code("boom"))
 }
 
-async fn completes(_: Context, _: Event<OrderEvent>) -> Result<u32> {
+async fn completing_handler(_: Context, _: Event<OrderEvent>) -> Result<u32> {
     Ok(7)
 }
 
-async fn sleeps(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+async fn sleeping_handler(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
     ctx.sleep("an hour", HOUR).await
 }
 
@@ -42,7 +42,7 @@ async fn failed_function(_: Context, event: Event<FunctionFailed>) -> Result<Str
     Ok(event.data.function_id)
 }
 
-fn gives<T: EventData>(
+fn function_returning<T: EventData>(
     value: impl Fn(T) -> serde_json::Value + Send + Sync + Copy + 'static,
     id: &'static str,
 ) -> Function {
@@ -54,12 +54,12 @@ async fn a_function_receives_every_failure_or_those_of_one_function() {
     for pace in PACES {
         let mut app = TestApp::new()
             .pace(pace)
-            .function(Function::new("f", fails))
-            .function(Function::new("g", fails))
-            .function(Function::new("well", completes))
+            .function(Function::new("f", failing_handler))
+            .function(Function::new("g", failing_handler))
+            .function(Function::new("well", completing_handler))
             .function(Function::new("all", failed_function))
             .function(Function::new("of-g", failed_function).filter("event.data.functionId == 'g'"));
-        app.send(&order()).await;
+        app.send(&order_event()).await;
         let all = app.runs_of_function("all").await;
         assert_eq!(all.iter().map(|run| run.output::<String>()).collect::<Vec<_>>(), ["f", "g"], "{pace:?}");
         let of_g = app.runs_of_function("of-g").await;
@@ -72,13 +72,13 @@ async fn ends_are_announced_in_inngests_form() {
     for pace in PACES {
         let mut app = TestApp::new()
             .pace(pace)
-            .function(Function::new("f", fails))
-            .function(Function::new("well", completes))
-            .function(Function::new("slow", sleeps))
-            .function(gives::<Failed>(|failed| failed.0, "on-failed"))
-            .function(gives::<Finished>(|finished| finished.0, "on-finished"))
-            .function(gives::<Cancelled>(|cancelled| cancelled.0, "on-cancelled"));
-        let started = app.start(&order()).await;
+            .function(Function::new("f", failing_handler))
+            .function(Function::new("well", completing_handler))
+            .function(Function::new("slow", sleeping_handler))
+            .function(function_returning::<Failed>(|failed| failed.0, "on-failed"))
+            .function(function_returning::<Finished>(|finished| finished.0, "on-finished"))
+            .function(function_returning::<Cancelled>(|cancelled| cancelled.0, "on-cancelled"));
+        let started = app.start(&order_event()).await;
         let slow = started.iter().find(|run| run.function() == "slow").unwrap();
         app.cancel(slow).await;
         app.finish().await;
@@ -112,20 +112,20 @@ async fn ends_are_announced_in_inngests_form() {
 
 #[tokio::test]
 async fn the_ends_of_listeners_are_not_announced() {
-    async fn listens(ctx: Context, event: Event<FunctionFailed>) -> Result<()> {
+    async fn listening_handler(ctx: Context, event: Event<FunctionFailed>) -> Result<()> {
         ctx.invoke::<()>("call", "fails-too", &json!({ "clientId": event.data.function_id })).await
     }
     for pace in PACES {
         let mut app = TestApp::new()
             .pace(pace)
-            .function(Function::new("f", fails).on_failure(async |_: Context, _: Event<FunctionFailed>| {
+            .function(Function::new("f", failing_handler).on_failure(async |_: Context, _: Event<FunctionFailed>| {
                 Err::<(), _>(Error::terminal("fails as well"))
             }))
-            .function(Function::new("fails-too", fails).filter("event.data.clientId == 'f'"))
-            .function(Function::new("one", listens))
-            .function(Function::new("other", listens))
-            .function(gives::<Finished>(|finished| finished.0["function_id"].clone(), "on-finished"));
-        app.send(&order()).await;
+            .function(Function::new("fails-too", failing_handler).filter("event.data.clientId == 'f'"))
+            .function(Function::new("one", listening_handler))
+            .function(Function::new("other", listening_handler))
+            .function(function_returning::<Finished>(|finished| finished.0["function_id"].clone(), "on-finished"));
+        app.send(&order_event()).await;
         let runs = app.runs().await;
         let count = |function: &str| runs.iter().filter(|run| run.function() == function).count();
         let counts = ["f", "f/on-failure", "one", "other", "fails-too", "on-finished"].map(count);
@@ -140,10 +140,10 @@ async fn the_ends_of_listeners_are_not_announced() {
 #[tokio::test]
 async fn an_end_that_is_redone_sends_one_event() {
     let mut app = TestApp::new()
-        .function(Function::new("slow", sleeps))
-        .function(gives::<Cancelled>(|_| json!(null), "on-cancelled"))
-        .function(gives::<Finished>(|_| json!(null), "on-finished"));
-    let slow = app.start(&order()).await.remove(0);
+        .function(Function::new("slow", sleeping_handler))
+        .function(function_returning::<Cancelled>(|_| json!(null), "on-cancelled"))
+        .function(function_returning::<Finished>(|_| json!(null), "on-finished"));
+    let slow = app.start(&order_event()).await.remove(0);
     for _ in 0..3 {
         app.cancel(&slow).await;
         app.advance(HOUR).await;
@@ -157,12 +157,14 @@ async fn an_end_that_is_redone_sends_one_event() {
 async fn an_end_without_a_listener_sends_no_event_and_writes_nothing() {
     let mut counts = Vec::new();
     for listens in [false, true] {
-        let mut app = TestApp::new().function(Function::new("well", completes)).function(Function::new("f", fails));
+        let mut app = TestApp::new()
+            .function(Function::new("well", completing_handler))
+            .function(Function::new("f", failing_handler));
         if listens {
             // this listener receives only cancelled runs, and no run here is cancelled
-            app = app.function(gives::<Cancelled>(|_| json!(null), "on-cancelled"));
+            app = app.function(function_returning::<Cancelled>(|_| json!(null), "on-cancelled"));
         }
-        app.send(&order()).await;
+        app.send(&order_event()).await;
         assert_eq!(app.memory().events(None, 10).await.unwrap().len(), 1);
         counts.push(app.memory().counts());
     }
@@ -173,15 +175,15 @@ async fn an_end_without_a_listener_sends_no_event_and_writes_nothing() {
 async fn a_failure_can_cancel_and_be_collected() {
     let cancel = CancelOn::named("inngest/function.failed").filter("async.data.function_id == 'f'");
     let mut app = TestApp::new()
-        .function(Function::new("slow", sleeps).cancel_on(cancel))
-        .function(Function::new("f", fails))
-        .function(Function::new("g", fails))
+        .function(Function::new("slow", sleeping_handler).cancel_on(cancel))
+        .function(Function::new("f", failing_handler))
+        .function(Function::new("g", failing_handler))
         .function(Function::batch(
             "digest",
             Batch::new(10, HOUR),
             async |_: Context, events: Vec<Event<FunctionFailed>>| Ok(events.len()),
         ));
-    let runs = app.send(&order()).await;
+    let runs = app.send(&order_event()).await;
     assert_eq!(
         runs.iter().map(|run| run.status()).collect::<Vec<_>>(),
         [Status::Cancelled, Status::Failed, Status::Failed]
@@ -192,14 +194,17 @@ async fn a_failure_can_cancel_and_be_collected() {
 
 #[tokio::test]
 async fn fields_past_the_event_limit_are_omitted_and_named() {
-    async fn large(_: Context, _: Event<OrderEvent>) -> Result<String> {
+    async fn handler_with_large_output(_: Context, _: Event<OrderEvent>) -> Result<String> {
         Ok("x".repeat(3 << 20))
     }
-    let mut app = TestApp::new().function(Function::new("large", large)).function(gives::<Finished>(
-        |told| json!([told.0["result"], told.0["omitted"], told.0["event"]["data"]]),
-        "on-finished",
-    ));
-    app.send(&order()).await;
+    let mut app =
+        TestApp::new().function(Function::new("large", handler_with_large_output)).function(function_returning::<
+            Finished,
+        >(
+            |told| json!([told.0["result"], told.0["omitted"], told.0["event"]["data"]]),
+            "on-finished",
+        ));
+    app.send(&order_event()).await;
     let heard = app.runs_of_function("on-finished").await.remove(0);
     let expected = json!([null, ["events", "result"], {"clientId": "acme"}]);
     assert_eq!(heard.output::<serde_json::Value>(), expected);
@@ -207,11 +212,11 @@ async fn fields_past_the_event_limit_are_omitted_and_named() {
 
 #[tokio::test]
 async fn a_wait_for_the_end_of_a_run_is_refused() {
-    async fn waits(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+    async fn waiting_handler(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         ctx.wait_for_event::<Failed>("failed").await.map(drop)
     }
-    let mut app = TestApp::new().function(Function::new("waits", waits));
-    let run = app.send(&order()).await.remove(0);
+    let mut app = TestApp::new().function(Function::new("waits", waiting_handler));
+    let run = app.send(&order_event()).await.remove(0);
     let error = run.error().unwrap();
     assert!(
         error.message.contains("`inngest/function.failed`") && error.message.contains("trigger a function"),
@@ -220,21 +225,21 @@ async fn a_wait_for_the_end_of_a_run_is_refused() {
 }
 
 /// Returns the reason why an app with this function does not start.
-fn refusal(function: Function) -> String {
+fn refusal_sentence(function: Function) -> String {
     compile(function, &SharedData::default()).err().unwrap_or_default()
 }
 
 #[test]
 fn a_reserved_trigger_that_is_never_sent_is_refused() {
     told!(Misspelt: "inngest/function.faild");
-    let sentence = refusal(gives::<Misspelt>(|_| json!(null), "listens"));
+    let sentence = refusal_sentence(function_returning::<Misspelt>(|_| json!(null), "listens"));
     let expected = "the trigger `inngest/function.faild` of function `listens` begins with `inngest/`";
     assert!(sentence.contains(expected), "{sentence}");
 }
 
 #[test]
 fn a_reserved_event_that_is_never_sent_is_refused_as_a_cancelling_event() {
-    let sentence = refusal(Function::new("slow", sleeps).cancel_on(CancelOn::named("stepladder/x")));
+    let sentence = refusal_sentence(Function::new("slow", sleeping_handler).cancel_on(CancelOn::named("stepladder/x")));
     let expected = "the event `stepladder/x` that cancels function `slow` begins with `stepladder/`";
     assert!(sentence.contains(expected), "{sentence}");
 }

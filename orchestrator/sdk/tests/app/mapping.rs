@@ -9,7 +9,7 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Fact, Pace, Status, TestApp};
 
-use crate::running::{OrderEvent, order};
+use crate::running::{OrderEvent, order_event};
 
 #[derive(Serialize, Deserialize)]
 struct ItemEvent {
@@ -21,7 +21,7 @@ impl EventData for ItemEvent {
 }
 
 /// Doubles an item. Earlier items take longer, and multiples of 7 fail.
-async fn double(ctx: Context, event: Event<ItemEvent>) -> Result<u32> {
+async fn doubling_handler(ctx: Context, event: Event<ItemEvent>) -> Result<u32> {
     let n = event.data.n;
     ctx.sleep("a while", Duration::from_secs(u64::from(1_000 - n))).await?;
     if n.is_multiple_of(7) {
@@ -36,7 +36,7 @@ where
     Fut: Future<Output = Result<O>> + Send + 'static,
     O: Serialize,
 {
-    TestApp::new().function(Function::new("all", handler)).function(Function::new("double", double))
+    TestApp::new().function(Function::new("all", handler)).function(Function::new("double", doubling_handler))
 }
 
 /// Returns the highest number of items in progress at the same time, according to the journal.
@@ -57,7 +57,7 @@ async fn each_item_is_a_run_of_its_own_within_the_limit_and_in_order() {
         let items = (1..300_u32).filter(|n| n % 7 != 0).map(|n| ItemEvent { n });
         ctx.map_runs::<u32, _>("item", "double", items).limit(20).await
     });
-    let run = app.send(&order()).await.remove(0);
+    let run = app.send(&order_event()).await.remove(0);
     let expected: Vec<u32> = (1..300).filter(|n| n % 7 != 0).map(|n| 2 * n).collect();
     assert_eq!(run.output::<Vec<u32>>(), expected);
     assert_eq!(most_at_once(run.journal()), 20);
@@ -69,7 +69,7 @@ async fn a_run_that_fails_fails_the_map_and_no_further_item_starts() {
     let mut app = app(async |ctx: Context, _: Event<OrderEvent>| {
         ctx.map_runs::<u32, _>("item", "double", (1..50).map(|n| ItemEvent { n })).limit(5).await
     });
-    let run = app.send(&order()).await.remove(0);
+    let run = app.send(&order_event()).await.remove(0);
     assert_eq!((run.status(), run.error().unwrap().code()), (Status::Failed, Some("refused")));
     let begun = app.runs_of_function("double").await;
     assert!((7..15).contains(&begun.len()), "{} were begun", begun.len());
@@ -83,7 +83,7 @@ async fn results_contain_every_item_in_order() {
         let results = ctx.map_runs::<u32, _>("item", "double", items).limit(5).results().await;
         Ok(results.into_iter().map(|result| result.map_err(|e| e.code().unwrap().to_owned())).collect::<Vec<_>>())
     });
-    let run = app.send(&order()).await.remove(0);
+    let run = app.send(&order_event()).await.remove(0);
     let refused = Err("refused".to_owned());
     let expected: Vec<_> = (1..30_u32).map(|n| if n.is_multiple_of(7) { refused.clone() } else { Ok(2 * n) }).collect();
     assert_eq!(run.output::<Vec<std::result::Result<u32, String>>>(), expected);
@@ -97,7 +97,7 @@ async fn each_item_is_retried_separately_and_keeps_its_result() {
         let results = ctx.map("half", 0..10, half).limit(3).retries(1).results().await;
         Ok(results.into_iter().map(|result| result.ok()).collect::<Vec<_>>())
     });
-    let run = app.send(&order()).await.remove(0);
+    let run = app.send(&order_event()).await.remove(0);
     let expected: Vec<_> = (0..10).map(|n| (n % 2 == 0).then_some(n / 2)).collect();
     assert_eq!(run.output::<Vec<Option<u32>>>(), expected);
     assert_eq!((run.attempts("half:2"), run.attempts("half:3")), (1, 2));
@@ -110,7 +110,7 @@ async fn a_map_of_no_items_returns_no_values() {
         let results = ctx.map("none", Vec::<u32>::new(), async |n| Ok(n)).results().await;
         Ok(none.len() + results.len())
     });
-    assert_eq!(app.send(&order()).await.remove(0).output::<usize>(), 0);
+    assert_eq!(app.send(&order_event()).await.remove(0).output::<usize>(), 0);
 }
 
 #[tokio::test]
@@ -131,7 +131,7 @@ async fn ten_thousand_items_complete_with_the_limit_held_throughout() {
     })
     .config(|config| config.worker_timeout = Duration::from_secs(86_400))
     .pace(Pace::WithinBudget);
-    let run = app.send(&order()).await.remove(0);
+    let run = app.send(&order_event()).await.remove(0);
     assert_eq!(run.output::<(bool, u32)>(), (true, 10));
     let (mut running, mut most) = (0, 0);
     for entry in run.journal() {
@@ -169,7 +169,7 @@ async fn bodies_of_a_failed_map_run_to_their_end_in_other_invocations() {
             }
         })
         .pace(pace);
-        let run = app.send(&order()).await.remove(0);
+        let run = app.send(&order_event()).await.remove(0);
         assert_eq!(run.output::<String>(), "the first is refused");
         let recorded = |fact: &Fact| matches!(fact, Fact::StepSucceeded { .. });
         let recorded = run.journal().iter().filter(|entry| recorded(&entry.fact)).count();

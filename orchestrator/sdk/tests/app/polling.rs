@@ -9,7 +9,7 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestRunDetail;
 use stepladder_sdk::testing::{Fact, Pace, Status, TestApp};
 
-use crate::running::{OrderEvent, order};
+use crate::running::{OrderEvent, order_event};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -32,7 +32,7 @@ impl RemoteJob {
     }
 }
 
-async fn waits(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
+async fn polling_handler(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
     let elsewhere = ctx.data::<Arc<RemoteJob>>()?;
     ctx.poll_until("ready", async || elsewhere.check()).every(MINUTE).timeout(10 * MINUTE).retries(2).await
 }
@@ -40,7 +40,7 @@ async fn waits(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
 fn app(ready: u32, failing: std::ops::Range<u32>) -> TestApp {
     let elsewhere = Arc::new(RemoteJob { ready, failing, checks: AtomicU32::new(0) });
     let backoff = Backoff::Fixed(Duration::from_secs(1));
-    TestApp::new().data(elsewhere).function(Function::new("waits", waits).backoff(backoff))
+    TestApp::new().data(elsewhere).function(Function::new("waits", polling_handler).backoff(backoff))
 }
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn a_check_is_repeated_until_it_has_a_value_and_uses_no_retry() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         let mut app = app(8, 0..0).pace(pace);
         let begun = app.now();
-        let run = app.send(&order()).await.remove(0);
+        let run = app.send(&order_event()).await.remove(0);
         assert_eq!((run.output::<u32>(), run.executions("ready")), (8, 8));
         assert_eq!(app.now().since(begun), 7 * MINUTE);
         assert!(
@@ -61,7 +61,7 @@ async fn a_check_is_repeated_until_it_has_a_value_and_uses_no_retry() {
 #[tokio::test]
 async fn between_checks_nothing_runs() {
     let mut app = app(3, 0..0);
-    let run = app.start(&order()).await.remove(0);
+    let run = app.start(&order_event()).await.remove(0);
     assert_eq!((run.status(), run.executions("ready")), (Status::Running, 1));
     app.advance(MINUTE - Duration::from_millis(1)).await;
     assert_eq!(app.runs().await[0].executions("ready"), 1);
@@ -72,11 +72,11 @@ async fn between_checks_nothing_runs() {
 #[tokio::test]
 async fn the_last_check_is_made_at_the_timeout_and_its_failure_has_a_code() {
     let mut last = app(11, 0..0);
-    assert_eq!(last.send(&order()).await.remove(0).output::<u32>(), 11);
+    assert_eq!(last.send(&order_event()).await.remove(0).output::<u32>(), 11);
 
     let mut late = app(12, 0..0);
     let begun = late.now();
-    let run = late.send(&order()).await.remove(0);
+    let run = late.send(&order_event()).await.remove(0);
     assert_eq!((run.status(), run.executions("ready")), (Status::Failed, 11));
     assert_eq!(late.now().since(begun), 10 * MINUTE);
     let error = run.error().unwrap();
@@ -88,22 +88,22 @@ async fn the_last_check_is_made_at_the_timeout_and_its_failure_has_a_code() {
 async fn failed_checks_are_retried_and_a_check_without_a_value_resets_the_count() {
     // Two failed checks in a row use up the two retries; a third one in a row fails the step.
     let elsewhere = |failing| app(7, failing);
-    let run = elsewhere(2..4).send(&order()).await.remove(0);
+    let run = elsewhere(2..4).send(&order_event()).await.remove(0);
     assert_eq!((run.output::<u32>(), run.executions("ready")), (7, 7));
-    let run = elsewhere(2..5).send(&order()).await.remove(0);
+    let run = elsewhere(2..5).send(&order_event()).await.remove(0);
     assert_eq!((run.status(), run.executions("ready")), (Status::Failed, 4));
     assert_eq!(run.error().unwrap().message, "away");
 }
 
 #[tokio::test]
 async fn waits_between_checks_grow_and_the_journal_has_two_entries_a_check() {
-    async fn grows(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
+    async fn polling_handler_with_backoff(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
         let elsewhere = ctx.data::<Arc<RemoteJob>>()?;
         ctx.poll_until("ready", async || elsewhere.check()).timeout(86_400 * Duration::from_secs(1)).await
     }
     let elsewhere = Arc::new(RemoteJob { ready: u32::MAX, failing: 0..0, checks: AtomicU32::new(0) });
-    let mut app = TestApp::new().data(elsewhere).function(Function::new("grows", grows));
-    let run = app.send(&order()).await.remove(0);
+    let mut app = TestApp::new().data(elsewhere).function(Function::new("grows", polling_handler_with_backoff));
+    let run = app.send(&order_event()).await.remove(0);
     let checks = run.executions("ready");
     assert!((250..310).contains(&checks), "{checks} checks in a day");
     let of_step = run.journal().iter().filter(|entry| entry.fact.step().is_some()).count();
@@ -112,11 +112,15 @@ async fn waits_between_checks_grow_and_the_journal_has_two_entries_a_check() {
 
 #[tokio::test]
 async fn too_many_checks_are_refused_before_the_first() {
-    async fn often(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
+    async fn polling_handler_without_waits(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
         let second = Duration::from_secs(1);
         ctx.poll_until("ready", async || Ok(Some(1))).every(second).timeout(2_001 * second).await
     }
-    let run = TestApp::new().function(Function::new("often", often)).send(&order()).await.remove(0);
+    let run = TestApp::new()
+        .function(Function::new("often", polling_handler_without_waits))
+        .send(&order_event())
+        .await
+        .remove(0);
     assert_eq!(run.error().unwrap().code(), Some("bad-poll"));
     assert!(!run.journal().iter().any(|entry| matches!(entry.fact, Fact::StepStarted { .. })));
 }

@@ -7,7 +7,7 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::{TestEngine, TestRunDetail};
 use stepladder_sdk::testing::{Entry, Fact, Pace, Status, TestApp, TestRun};
 
-use crate::running::{OrderEvent, order};
+use crate::running::{OrderEvent, order_event};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const PACES: [Pace; 2] = [Pace::StepPerInvocation, Pace::WithinBudget];
@@ -28,7 +28,7 @@ where
 }
 
 /// Runs two more steps after a race, so that the race is replayed.
-async fn told(ctx: &Context, winner: &str) -> Result<String> {
+async fn record_winner(ctx: &Context, winner: &str) -> Result<String> {
     for after in ["after", "and after"] {
         ctx.step(after, async || Ok(())).await?;
     }
@@ -36,7 +36,7 @@ async fn told(ctx: &Context, winner: &str) -> Result<String> {
 }
 
 #[track_caller]
-fn won(run: &TestRun, winner: &str) {
+fn assert_winner(run: &TestRun, winner: &str) {
     assert_eq!((run.status(), run.output::<String>()), (Status::Completed, winner.into()), "{:?}", run.error());
     assert_eq!((run.executions("after"), run.executions("and after")), (1, 1));
 }
@@ -49,11 +49,11 @@ async fn a_slow_step_loses_to_a_sleep_and_is_abandoned() {
                 answer = ctx.step("ask", async || Ok(())).timeout(2 * MINUTE) => answer.map(|()| "step")?,
                 patience = ctx.sleep("patience", MINUTE) => patience.map(|()| "sleep")?,
             };
-            told(&ctx, winner).await
+            record_winner(&ctx, winner).await
         });
         let mut app = app.config(|config| config.worker_timeout = 5 * MINUTE).hang("ask").pace(pace);
-        let run = app.send(&order()).await.remove(0);
-        won(&run, "sleep");
+        let run = app.send(&order_event()).await.remove(0);
+        assert_winner(&run, "sleep");
         let abandoned = |fact: &Fact| matches!(fact, Fact::StepAbandoned { step, .. } if &**step == "ask");
         assert!(run.journal().iter().any(|entry| abandoned(&entry.fact)), "{pace:?}");
     }
@@ -67,12 +67,12 @@ async fn a_quick_step_wins_against_a_sleep() {
                 answer = ctx.step("ask", async || Ok("step".to_owned())) => answer?,
                 patience = ctx.sleep("patience", MINUTE) => patience.map(|()| "sleep".to_owned())?,
             };
-            told(&ctx, &winner).await
+            record_winner(&ctx, &winner).await
         });
         let mut app = app.pace(pace);
         let begun = app.now();
-        let run = app.send(&order()).await.remove(0);
-        won(&run, "step");
+        let run = app.send(&order_event()).await.remove(0);
+        assert_winner(&run, "step");
         assert_eq!(run.detail().summary.ended_at.map(|end| end.since(begun)), Some(Duration::ZERO), "{pace:?}");
     }
 }
@@ -86,16 +86,16 @@ async fn a_wait_for_an_event_wins_or_loses_as_the_event_comes() {
                     paid = ctx.wait_for_event::<PaidEvent>("paid") => paid.map(|_| "event")?,
                     patience = ctx.sleep("patience", 10 * MINUTE) => patience.map(|()| "sleep")?,
                 };
-                told(&ctx, winner).await
+                record_winner(&ctx, winner).await
             });
             let mut app = app.pace(pace);
-            app.start(&order()).await;
+            app.start(&order_event()).await;
             if let Some(after) = comes {
                 app.advance(after).await;
                 app.send(&PaidEvent {}).await;
             }
             app.advance(20 * MINUTE).await;
-            won(&app.runs_of_function("f").await[0], winner);
+            assert_winner(&app.runs_of_function("f").await[0], winner);
         }
     }
 }
@@ -109,7 +109,7 @@ async fn a_call_that_loses_a_race_continues_its_run() {
     impl EventData for AskedEvent {
         const NAME: &'static str = "test/asked";
     }
-    async fn slow(ctx: Context, event: Event<AskedEvent>) -> Result<String> {
+    async fn slow_handler(ctx: Context, event: Event<AskedEvent>) -> Result<String> {
         ctx.sleep("a while", MINUTE * event.data.minutes).await?;
         Ok("call".into())
     }
@@ -120,12 +120,12 @@ async fn a_call_that_loses_a_race_continues_its_run() {
                     said = ctx.invoke("ask", "slow", &AskedEvent { minutes }) => said?,
                     patience = ctx.sleep("patience", 10 * MINUTE) => patience.map(|()| "sleep".to_owned())?,
                 };
-                told(&ctx, &winner).await
+                record_winner(&ctx, &winner).await
             });
-            let mut app = app.function(Function::new("slow", slow)).pace(pace);
-            app.start(&order()).await;
+            let mut app = app.function(Function::new("slow", slow_handler)).pace(pace);
+            app.start(&order_event()).await;
             app.advance(60 * MINUTE).await;
-            won(&app.runs_of_function("f").await[0], winner);
+            assert_winner(&app.runs_of_function("f").await[0], winner);
             assert_eq!(app.runs_of_function("slow").await[0].status(), Status::Completed, "it was not cancelled");
             // a result that the handler no longer waits for must not be recorded
             let ended = |entry: &&Entry| matches!(entry.fact, Fact::InvokeEnded { .. });
@@ -143,9 +143,9 @@ async fn the_first_step_with_an_outcome_wins_a_race() {
                 answer = ctx.step("first choice", async || Ok(())).timeout(2 * MINUTE) => answer.map(|()| "first")?,
                 answer = ctx.step("second choice", async || Ok(())) => answer.map(|()| "second")?,
             };
-            told(&ctx, winner).await
+            record_winner(&ctx, winner).await
         });
         let mut app = app.config(|config| config.worker_timeout = 5 * MINUTE).hang("first choice").pace(pace);
-        won(&app.send(&order()).await.remove(0), "second");
+        assert_winner(&app.send(&order_event()).await.remove(0), "second");
     }
 }

@@ -9,7 +9,7 @@ use stepladder_sdk::runtime::{TestEngine, TestRunDetail};
 use stepladder_sdk::testing::{Fact, Pace, Status, TestApp, TestRun};
 use stepladder_sdk::{NewEvent, Rate};
 
-use super::running::{OrderEvent, order};
+use super::running::{OrderEvent, order_event};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const PACES: [Pace; 2] = [Pace::StepPerInvocation, Pace::WithinBudget];
@@ -28,11 +28,11 @@ impl EventData for PaidEvent {
 struct CallCounter(Arc<AtomicU32>);
 
 impl CallCounter {
-    fn up(&self) -> u32 {
+    fn increment(&self) -> u32 {
         self.0.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn get(&self) -> u32 {
+    fn current(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -47,7 +47,7 @@ where
 }
 
 /// Returns the steps whose outcomes a rerun carried over.
-fn carried(run: &TestRun) -> Vec<&str> {
+fn carried_over_steps(run: &TestRun) -> Vec<&str> {
     let carried = run.journal().iter().filter_map(|entry| match &entry.fact {
         Fact::StepCarriedOver { step, .. } => Some(&**step),
         _ => None,
@@ -63,7 +63,7 @@ async fn a_handled_failure_is_kept_and_the_rerun_takes_the_same_path() {
         let mut app = app(pace, move |ctx: Context, _| {
             let count = count.clone();
             async move {
-                let charge = async || match count.up() {
+                let charge = async || match count.increment() {
                     0 => Err(Error::terminal("declined").with_code("declined")),
                     n => Ok(n),
                 };
@@ -79,16 +79,16 @@ async fn a_handled_failure_is_kept_and_the_rerun_takes_the_same_path() {
                 Ok(how)
             }
         });
-        let first = app.send(&order()).await.remove(0);
+        let first = app.send(&order_event()).await.remove(0);
         assert_eq!(first.output::<String>(), "invoice");
         let again = app.rerun_from(&first, "mail").await;
-        assert_eq!((again.output::<String>().as_str(), charges.get()), ("invoice", 1), "{pace:?}");
-        assert_eq!(carried(&again), ["charge", "send invoice"]);
+        assert_eq!((again.output::<String>().as_str(), charges.current()), ("invoice", 1), "{pace:?}");
+        assert_eq!(carried_over_steps(&again), ["charge", "send invoice"]);
         let shown = again.detail().steps.iter().find(|step| &*step.id == "charge").unwrap().clone();
         assert_eq!((shown.status.as_str(), shown.error.unwrap().message.as_str()), ("Failed", "declined"));
         // a rerun from the failed step executes that step again
         let from_charge = app.rerun_from(&first, "charge").await;
-        assert_eq!((from_charge.output::<String>().as_str(), charges.get()), ("charged", 2), "{pace:?}");
+        assert_eq!((from_charge.output::<String>().as_str(), charges.current()), ("charged", 2), "{pace:?}");
     }
 }
 
@@ -103,19 +103,19 @@ async fn waits_and_checks_that_timed_out_are_not_repeated() {
             ctx.step("mail", async || Ok(())).await?;
             Ok((paid.is_some(), called.is_some(), late))
         });
-        let first = app.send(&order()).await.remove(0);
+        let first = app.send(&order_event()).await.remove(0);
         let outcome = (false, false, Some("poll-timeout".to_owned()));
         assert_eq!(first.output::<(bool, bool, Option<String>)>(), outcome);
         let before = app.now();
         let again = app.rerun_from(&first, "mail").await;
         assert_eq!(again.output::<(bool, bool, Option<String>)>(), outcome);
-        assert_eq!((app.now(), carried(&again)), (before, vec!["paid", "called", "checked"]), "{pace:?}");
+        assert_eq!((app.now(), carried_over_steps(&again)), (before, vec!["paid", "called", "checked"]), "{pace:?}");
     }
 }
 
 #[tokio::test]
 async fn calls_that_failed_or_were_cancelled_or_skipped_are_not_repeated() {
-    async fn child(ctx: Context, event: Event<OrderEvent>) -> Result<()> {
+    async fn child_handler(ctx: Context, event: Event<OrderEvent>) -> Result<()> {
         if event.data.client_id == "fails" {
             return Err(Error::terminal("no such client"));
         }
@@ -138,9 +138,9 @@ async fn calls_that_failed_or_were_cancelled_or_skipped_are_not_repeated() {
             ctx.step("mail", async || Ok(())).await?;
             Ok(codes)
         });
-        app = app.function(Function::new("child", child).retries(0));
-        app = app.function(Function::new("rare", child).rate_limit(Rate::new(1, 24 * HOUR)));
-        app.start(&order()).await;
+        app = app.function(Function::new("child", child_handler).retries(0));
+        app = app.function(Function::new("rare", child_handler).rate_limit(Rate::new(1, 24 * HOUR)));
+        app.start(&order_event()).await;
         let called = app.runs_of_function("child").await.pop().unwrap();
         assert_eq!(app.cancel(&called).await.status(), Status::Cancelled);
         app.finish().await;
@@ -169,10 +169,10 @@ async fn a_rerun_from_the_loser_of_a_race_repeats_the_race() {
             ctx.step("after", async || Ok(())).await?;
             Ok(first)
         });
-        let first = app.send(&order()).await.remove(0);
+        let first = app.send(&order_event()).await.remove(0);
         let again = app.rerun_from(&first, "slow").await;
         assert_eq!(again.output::<String>(), "fast");
-        assert_eq!((carried(&again), again.executions("after")), (vec!["before"], 1), "{pace:?}");
+        assert_eq!((carried_over_steps(&again), again.executions("after")), (vec!["before"], 1), "{pace:?}");
     }
 }
 
@@ -184,7 +184,7 @@ async fn a_rerun_from_a_step_with_a_failed_sibling_repeats_both() {
         let mut app = app(pace, move |ctx: Context, _| {
             let count = count.clone();
             async move {
-                let fails_once = ctx.step("fails once", async || match count.up() {
+                let fails_once = ctx.step("fails once", async || match count.increment() {
                     0 => Err(Error::terminal("not yet there")),
                     _ => Ok(()),
                 });
@@ -192,10 +192,10 @@ async fn a_rerun_from_a_step_with_a_failed_sibling_repeats_both() {
                 Ok(())
             }
         });
-        let first = app.send(&order()).await.remove(0);
+        let first = app.send(&order_event()).await.remove(0);
         assert_eq!(first.status(), Status::Failed);
         let again = app.rerun_from(&first, "beside it").await;
-        assert_eq!((again.status(), tries.get()), (Status::Completed, 2), "{pace:?}");
+        assert_eq!((again.status(), tries.current()), (Status::Completed, 2), "{pace:?}");
     }
 }
 
@@ -206,14 +206,14 @@ async fn outcomes_beside_a_cancelled_step_are_kept() {
     let mut app = app(Pace::StepPerInvocation, move |ctx: Context, _| {
         let count = count.clone();
         async move {
-            let done = ctx.step("done", async || Ok(count.up()));
+            let done = ctx.step("done", async || Ok(count.increment()));
             futures::try_join!(done, ctx.sleep("long", HOUR)).map(drop)
         }
     });
-    let run = app.start(&order()).await.remove(0);
+    let run = app.start(&order_event()).await.remove(0);
     let cancelled = app.cancel(&run).await;
     let again = app.rerun_from(&cancelled, "long").await;
-    assert_eq!((again.status(), dones.get(), carried(&again)), (Status::Completed, 1, vec!["done"]));
+    assert_eq!((again.status(), dones.current(), carried_over_steps(&again)), (Status::Completed, 1, vec!["done"]));
 }
 
 #[tokio::test]
@@ -225,7 +225,7 @@ async fn an_event_delivered_to_a_run_is_not_delivered_to_its_rerun() {
     });
     let paid =
         NewEvent::new("order/paid", stepladder_core::json::to_json(&json!({"cents": 7})).unwrap()).with_id("payment-7");
-    app.start(&order()).await;
+    app.start(&order_event()).await;
     app.start(&paid).await;
     app.finish().await;
     let first = app.runs().await.remove(0);
@@ -244,7 +244,7 @@ async fn a_rerun_takes_other_data_and_refuses_an_unknown_step() {
     let mut app = app(Pace::StepPerInvocation, |ctx: Context, event: Event<OrderEvent>| async move {
         ctx.step("greet", async || Ok(event.data.client_id)).await
     });
-    let first = app.send(&order()).await.remove(0);
+    let first = app.send(&order_event()).await.remove(0);
     let again = app.rerun_with(&first, &json!({ "clientId": "other" })).await;
     assert_eq!(
         (again.output::<String>().as_str(), app.rerun(&first).await.output::<String>().as_str()),

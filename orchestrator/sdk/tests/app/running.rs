@@ -16,13 +16,13 @@ impl EventData for OrderEvent {
     const NAME: &'static str = "shop/order.placed";
 }
 
-pub(crate) fn order() -> OrderEvent {
+pub(crate) fn order_event() -> OrderEvent {
     OrderEvent { client_id: "acme".into() }
 }
 
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
-async fn two_months(ctx: Context, event: Event<OrderEvent>) -> Result<String> {
+async fn two_month_handler(ctx: Context, event: Event<OrderEvent>) -> Result<String> {
     let first = ctx.step("first", async || Ok(event.data.client_id.clone())).await?;
     ctx.sleep("a month", MONTH).await?;
     ctx.sleep_until("another", event.ts + 2 * MONTH).await?;
@@ -32,9 +32,9 @@ async fn two_months(ctx: Context, event: Event<OrderEvent>) -> Result<String> {
 #[tokio::test]
 async fn months_of_sleep_pass_at_once_and_every_body_runs_once() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
-        let mut app = TestApp::new().function(Function::new("f", two_months)).pace(pace);
+        let mut app = TestApp::new().function(Function::new("f", two_month_handler)).pace(pace);
         let begun = app.now();
-        let run = app.send(&order()).await.remove(0);
+        let run = app.send(&order_event()).await.remove(0);
         assert_eq!((run.status(), run.output::<String>()), (Status::Completed, "acme!".into()));
         assert_eq!(app.now().since(begun), 2 * MONTH);
         assert_eq!(run.steps(), ["first", "a month", "another", "last"]);
@@ -46,8 +46,8 @@ async fn months_of_sleep_pass_at_once_and_every_body_runs_once() {
 
 #[tokio::test]
 async fn a_test_can_inspect_a_live_run() {
-    let mut app = TestApp::new().function(Function::new("f", two_months));
-    let run = app.start(&order()).await.remove(0);
+    let mut app = TestApp::new().function(Function::new("f", two_month_handler));
+    let run = app.start(&order_event()).await.remove(0);
     assert_eq!((run.status(), run.executions("first")), (Status::Running, 1));
     app.advance(MONTH - Duration::from_secs(1)).await;
     assert_eq!(app.runs().await[0].steps(), ["first", "a month"]);
@@ -66,14 +66,16 @@ async fn an_event_that_a_function_sends_starts_others() {
     impl EventData for ShippedEvent {
         const NAME: &'static str = "shop/shipped";
     }
-    async fn ship(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+    async fn shipping_handler(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         ctx.send_event("tell", ShippedEvent { parcel: 7 }).await.map(drop)
     }
-    async fn thank(_: Context, event: Event<ShippedEvent>) -> Result<u32> {
+    async fn thanking_handler(_: Context, event: Event<ShippedEvent>) -> Result<u32> {
         Ok(event.data.parcel)
     }
-    let mut app = TestApp::new().function(Function::new("ship", ship)).function(Function::new("thank", thank));
-    let run = app.send(&order()).await.remove(0);
+    let mut app = TestApp::new()
+        .function(Function::new("ship", shipping_handler))
+        .function(Function::new("thank", thanking_handler));
+    let run = app.send(&order_event()).await.remove(0);
     assert_eq!(run.status(), Status::Completed);
     assert_eq!(app.runs_of_function("thank").await[0].output::<u32>(), 7);
 }
@@ -87,33 +89,34 @@ async fn an_invoked_function_returns_its_value_or_its_failure() {
     impl EventData for NumbersEvent {
         const NAME: &'static str = "math/numbers";
     }
-    async fn sum(ctx: Context, event: Event<NumbersEvent>) -> Result<u32> {
+    async fn sum_handler(ctx: Context, event: Event<NumbersEvent>) -> Result<u32> {
         if event.data.numbers.is_empty() {
             return Err(Error::terminal("nothing to add").with_code("empty"));
         }
         ctx.step("add", async || Ok(event.data.numbers.iter().sum())).await
     }
-    async fn parent(ctx: Context, _: Event<OrderEvent>) -> Result<(u32, String)> {
+    async fn parent_handler(ctx: Context, _: Event<OrderEvent>) -> Result<(u32, String)> {
         let total = ctx.invoke("total", "sum", &json!({"numbers": [1, 2, 3]})).await?;
         let failed = ctx.invoke::<u32>("nothing", "sum", &NumbersEvent { numbers: Vec::new() }).await.unwrap_err();
         assert_eq!(failed.code(), Some("empty"));
         Ok((total, failed.to_string()))
     }
-    let mut app = TestApp::new().function(Function::new("parent", parent)).function(Function::new("sum", sum));
-    let run = app.send(&order()).await.remove(0);
+    let mut app =
+        TestApp::new().function(Function::new("parent", parent_handler)).function(Function::new("sum", sum_handler));
+    let run = app.send(&order_event()).await.remove(0);
     assert_eq!(run.output::<(u32, String)>(), (6, "nothing to add".into()));
     assert_eq!(app.runs_of_function("sum").await.len(), 2);
 }
 
 #[tokio::test]
 async fn a_fan_out_of_fifty_runs_every_body_once() {
-    async fn fan(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
+    async fn fan_out_handler(ctx: Context, _: Event<OrderEvent>) -> Result<u32> {
         let values = ctx.map("item", 0..50_u32, async |i| Ok(i)).await?;
         ctx.step("sum", async || Ok(values.iter().sum())).await
     }
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
-        let mut app = TestApp::new().function(Function::new("fan", fan)).pace(pace);
-        let run = app.send(&order()).await.remove(0);
+        let mut app = TestApp::new().function(Function::new("fan", fan_out_handler)).pace(pace);
+        let run = app.send(&order_event()).await.remove(0);
         assert_eq!(run.output::<u32>(), 1_225);
         assert_eq!((run.steps().len(), run.executions("item"), run.executions("item:49")), (51, 1, 1));
     }
@@ -121,29 +124,29 @@ async fn a_fan_out_of_fifty_runs_every_body_once() {
 
 #[tokio::test]
 async fn a_sleep_that_wins_a_race_abandons_the_body() {
-    async fn raced(ctx: Context, _: Event<OrderEvent>) -> Result<&'static str> {
+    async fn racing_handler(ctx: Context, _: Event<OrderEvent>) -> Result<&'static str> {
         tokio::select! {
             r = ctx.step("slow", async || Ok(())) => r.map(|()| "step"),
             r = ctx.sleep("limit", Duration::from_secs(5)) => r.map(|()| "sleep"),
         }
     }
-    let mut app = TestApp::new().function(Function::new("raced", raced)).hang("slow");
-    let run = app.send(&order()).await.remove(0);
+    let mut app = TestApp::new().function(Function::new("raced", racing_handler)).hang("slow");
+    let run = app.send(&order_event()).await.remove(0);
     assert_eq!(run.output::<String>(), "sleep");
     assert!(run.journal().iter().any(|e| matches!(&e.fact, Fact::StepAbandoned { step, .. } if &**step == "slow")));
-    let mut app = TestApp::new().function(Function::new("raced", raced));
-    assert_eq!(app.send(&order()).await.remove(0).output::<String>(), "step");
+    let mut app = TestApp::new().function(Function::new("raced", racing_handler));
+    assert_eq!(app.send(&order_event()).await.remove(0).output::<String>(), "step");
 }
 
 #[tokio::test]
 async fn bodies_may_take_real_time_while_the_clock_stands_still() {
-    async fn reads(ctx: Context, _: Event<OrderEvent>) -> Result<usize> {
+    async fn reading_handler(ctx: Context, _: Event<OrderEvent>) -> Result<usize> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         ctx.step("read", || stepladder_sdk::blocking(move || Ok(std::fs::read(path)?.len()))).await
     }
-    let mut app = TestApp::new().function(Function::new("reads", reads));
+    let mut app = TestApp::new().function(Function::new("reads", reading_handler));
     let begun = app.now();
-    assert!(app.send(&order()).await.remove(0).output::<usize>() > 100);
+    assert!(app.send(&order_event()).await.remove(0).output::<usize>() > 100);
     assert_eq!(app.now(), begun);
 }
 
@@ -157,17 +160,19 @@ async fn an_invoked_run_is_cancelled_with_its_caller_if_the_call_says_so() {
         const NAME: &'static str = "never/sent";
         const NAMES: &'static [&'static str] = &[];
     }
-    async fn calls(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+    async fn calling_handler(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         let bound = ctx.invoke::<()>("bound", "sleeper", &json!({"bound": true})).cancelled_with_run();
         let free = ctx.invoke::<()>("free", "sleeper", &json!({"bound": false}));
         futures::try_join!(bound, free).map(drop)
     }
-    async fn sleeps(ctx: Context, event: Event<CalledInput>) -> Result<bool> {
+    async fn sleeping_handler(ctx: Context, event: Event<CalledInput>) -> Result<bool> {
         ctx.sleep("a month", MONTH).await?;
         Ok(event.data.bound)
     }
-    let mut app = TestApp::new().function(Function::new("calls", calls)).function(Function::new("sleeper", sleeps));
-    let run = app.start(&order()).await.remove(0);
+    let mut app = TestApp::new()
+        .function(Function::new("calls", calling_handler))
+        .function(Function::new("sleeper", sleeping_handler));
+    let run = app.start(&order_event()).await.remove(0);
     app.advance(Duration::from_secs(1)).await;
     app.engine().control().cancel(run.id(), "by hand").await.unwrap();
     app.finish().await;

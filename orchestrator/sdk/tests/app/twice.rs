@@ -60,40 +60,40 @@ const ELSEWHERE: &[&str] = &["App::code_version", "App::data", "App::pace", "Dev
 /// a log line's field a newer value.
 const REPLACES: &[&str] = &["Error::with_code", "Log::with"];
 
-fn asked(data: serde_json::Value) -> AskedEvent {
+fn asked_event(data: serde_json::Value) -> AskedEvent {
     AskedEvent(data)
 }
 
-async fn quick(ctx: Context, event: Event<AskedEvent>) -> Result<serde_json::Value> {
+async fn quick_handler(ctx: Context, event: Event<AskedEvent>) -> Result<serde_json::Value> {
     ctx.step("work", async || Ok(())).await?;
     Ok(event.data.0)
 }
 
-async fn long(ctx: Context, _: Event<AskedEvent>) -> Result<()> {
+async fn long_handler(ctx: Context, _: Event<AskedEvent>) -> Result<()> {
     ctx.sleep("an hour", Duration::from_secs(3_600)).await
 }
 
-fn f() -> Function {
-    Function::new("f", quick)
+fn new_function() -> Function {
+    Function::new("f", quick_handler)
 }
 
 /// Returns the reason why an app with this function does not start.
-fn refusal(function: Function) -> String {
+fn refusal_sentence(function: Function) -> String {
     compile(function, &SharedData::default()).err().unwrap_or_default()
 }
 
 /// Runs a handler and returns its failure.
-async fn failure<H, Fut>(handler: H) -> String
+async fn failure_message<H, Fut>(handler: H) -> String
 where
     H: Fn(Context, Event<AskedEvent>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<()>> + Send + 'static,
 {
-    let run = TestApp::new().function(Function::new("f", handler)).send(&asked(json!({}))).await.remove(0);
+    let run = TestApp::new().function(Function::new("f", handler)).send(&asked_event(json!({}))).await.remove(0);
     run.error().map(|failure| failure.message.to_string()).unwrap_or_default()
 }
 
 /// Returns the message with which creating a test app panics.
-fn panic(app: impl FnOnce() -> TestApp) -> String {
+fn panic_message(app: impl FnOnce() -> TestApp) -> String {
     let payload = catch_unwind(AssertUnwindSafe(|| app().now())).expect_err("it is not refused");
     let text = payload.downcast_ref::<String>().cloned();
     text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
@@ -104,87 +104,105 @@ fn backoff() -> stepladder_sdk::Backoff {
 }
 
 /// Returns each method that may be called only once, with the error of a second call.
-async fn refusals() -> Vec<(&'static str, String)> {
+async fn builder_refusals() -> Vec<(&'static str, String)> {
     let rate = || Rate::new(1, S);
     let cancel = || CancelOn::event::<StoppedEvent>();
     let one = || Concurrency::limit(1);
     let mut all = vec![
-        ("Function::time_zone", refusal(f().cron("@daily").time_zone("UTC").time_zone("UTC"))),
-        ("Function::jitter", refusal(f().cron("@daily").jitter(S).jitter(S))),
+        ("Function::time_zone", refusal_sentence(new_function().cron("@daily").time_zone("UTC").time_zone("UTC"))),
+        ("Function::jitter", refusal_sentence(new_function().cron("@daily").jitter(S).jitter(S))),
         ("Function::missed_ticks", {
             let skip = || stepladder_sdk::MissedTicks::Skip;
-            refusal(f().cron("@daily").missed_ticks(skip()).missed_ticks(skip()))
+            refusal_sentence(new_function().cron("@daily").missed_ticks(skip()).missed_ticks(skip()))
         }),
-        ("Function::version", refusal(f().version("1").version("2"))),
-        ("Function::retries", refusal(f().retries(1).retries(2))),
-        ("Function::backoff", refusal(f().backoff(backoff()).backoff(backoff()))),
-        ("Function::timeout", refusal(f().timeout(S).timeout(S))),
-        ("Function::throttle", refusal(f().throttle(rate()).throttle(rate()))),
-        ("Function::rate_limit", refusal(f().rate_limit(rate()).rate_limit(rate()))),
-        ("Function::debounce", refusal(f().debounce(Debounce::new(S)).debounce(Debounce::new(S)))),
-        ("Function::singleton", refusal(f().singleton(Singleton::skip()).singleton(Singleton::skip()))),
-        ("Function::idempotency", refusal(f().idempotency("event.data.a").idempotency("event.data.b"))),
-        ("Function::priority", refusal(f().concurrency(one()).priority("1").priority("2"))),
-        ("Function::timeouts", refusal(f().timeouts(Timeouts::new()).timeouts(Timeouts::new()))),
-        ("Timeouts::start", refusal(f().timeouts(Timeouts::new().start(S).start(S)))),
-        ("Timeouts::finish", refusal(f().timeouts(Timeouts::new().finish(S).finish(S)))),
-        ("Function::example", refusal(f().example(&asked(json!({}))).example(&asked(json!({}))))),
+        ("Function::version", refusal_sentence(new_function().version("1").version("2"))),
+        ("Function::retries", refusal_sentence(new_function().retries(1).retries(2))),
+        ("Function::backoff", refusal_sentence(new_function().backoff(backoff()).backoff(backoff()))),
+        ("Function::timeout", refusal_sentence(new_function().timeout(S).timeout(S))),
+        ("Function::throttle", refusal_sentence(new_function().throttle(rate()).throttle(rate()))),
+        ("Function::rate_limit", refusal_sentence(new_function().rate_limit(rate()).rate_limit(rate()))),
+        ("Function::debounce", refusal_sentence(new_function().debounce(Debounce::new(S)).debounce(Debounce::new(S)))),
+        (
+            "Function::singleton",
+            refusal_sentence(new_function().singleton(Singleton::skip()).singleton(Singleton::skip())),
+        ),
+        (
+            "Function::idempotency",
+            refusal_sentence(new_function().idempotency("event.data.a").idempotency("event.data.b")),
+        ),
+        ("Function::priority", refusal_sentence(new_function().concurrency(one()).priority("1").priority("2"))),
+        ("Function::timeouts", refusal_sentence(new_function().timeouts(Timeouts::new()).timeouts(Timeouts::new()))),
+        ("Timeouts::start", refusal_sentence(new_function().timeouts(Timeouts::new().start(S).start(S)))),
+        ("Timeouts::finish", refusal_sentence(new_function().timeouts(Timeouts::new().finish(S).finish(S)))),
+        (
+            "Function::example",
+            refusal_sentence(new_function().example(&asked_event(json!({}))).example(&asked_event(json!({})))),
+        ),
         ("Function::on_failure", {
             async fn failed(_: Context, _: Event<stepladder_sdk::FunctionFailed>) -> Result<()> {
                 Ok(())
             }
-            refusal(f().on_failure(failed).on_failure(failed))
+            refusal_sentence(new_function().on_failure(failed).on_failure(failed))
         }),
-        ("Concurrency::key", refusal(f().concurrency(one().key("event.data.a").key("event.data.b")))),
-        ("Concurrency::shared", refusal(f().concurrency(one().shared("a").shared("b")))),
-        ("Rate::burst", refusal(f().throttle(rate().burst(1).burst(1)))),
-        ("Rate::key", refusal(f().rate_limit(rate().key("event.data.a").key("event.data.b")))),
-        ("Debounce::max_wait", refusal(f().debounce(Debounce::new(S).max_wait(S).max_wait(S)))),
-        ("Debounce::key", refusal(f().debounce(Debounce::new(S).key("event.data.a").key("event.data.b")))),
+        (
+            "Concurrency::key",
+            refusal_sentence(new_function().concurrency(one().key("event.data.a").key("event.data.b"))),
+        ),
+        ("Concurrency::shared", refusal_sentence(new_function().concurrency(one().shared("a").shared("b")))),
+        ("Rate::burst", refusal_sentence(new_function().throttle(rate().burst(1).burst(1)))),
+        ("Rate::key", refusal_sentence(new_function().rate_limit(rate().key("event.data.a").key("event.data.b")))),
+        ("Debounce::max_wait", refusal_sentence(new_function().debounce(Debounce::new(S).max_wait(S).max_wait(S)))),
+        (
+            "Debounce::key",
+            refusal_sentence(new_function().debounce(Debounce::new(S).key("event.data.a").key("event.data.b"))),
+        ),
         ("Batch::key", {
             async fn many(_: Context, _: Vec<Event<AskedEvent>>) -> Result<()> {
                 Ok(())
             }
-            refusal(Function::batch("f", Batch::new(2, S).key("event.data.a").key("event.data.b"), many))
+            refusal_sentence(Function::batch("f", Batch::new(2, S).key("event.data.a").key("event.data.b"), many))
         }),
-        ("Singleton::key", refusal(f().singleton(Singleton::skip().key("event.data.a").key("event.data.b")))),
-        ("CancelOn::timeout", refusal(f().cancel_on(cancel().timeout(S).timeout(S)))),
-        ("TestApp::pace", panic(|| TestApp::new().pace(Pace::WithinBudget).pace(Pace::WithinBudget))),
-        ("TestApp::worker_timeout", panic(|| TestApp::new().worker_timeout(S).worker_timeout(S))),
-        ("TestApp::mock", panic(|| TestApp::new().mock("a", 1).mock("a", 2))),
-        ("TestApp::fail", panic(|| TestApp::new().fail("a", 1, Error::new("x")).fail("a", 1, Error::new("y")))),
-        ("TestApp::data", panic(|| TestApp::new().data(1_u8).data(2_u8))),
+        (
+            "Singleton::key",
+            refusal_sentence(new_function().singleton(Singleton::skip().key("event.data.a").key("event.data.b"))),
+        ),
+        ("CancelOn::timeout", refusal_sentence(new_function().cancel_on(cancel().timeout(S).timeout(S)))),
+        ("TestApp::pace", panic_message(|| TestApp::new().pace(Pace::WithinBudget).pace(Pace::WithinBudget))),
+        ("TestApp::worker_timeout", panic_message(|| TestApp::new().worker_timeout(S).worker_timeout(S))),
+        ("TestApp::mock", panic_message(|| TestApp::new().mock("a", 1).mock("a", 2))),
+        ("TestApp::fail", panic_message(|| TestApp::new().fail("a", 1, Error::new("x")).fail("a", 1, Error::new("y")))),
+        ("TestApp::data", panic_message(|| TestApp::new().data(1_u8).data(2_u8))),
     ];
-    all.extend(steps().await);
+    all.extend(step_refusals().await);
     all
 }
 
 /// Like `refusals`, for the builders of steps, which exist only in a run.
-async fn steps() -> Vec<(&'static str, String)> {
-    async fn one() -> Result<u8> {
+async fn step_refusals() -> Vec<(&'static str, String)> {
+    async fn step_body() -> Result<u8> {
         Ok(1)
     }
-    async fn none(_: u8) -> Result<()> {
+    async fn undo_body(_: u8) -> Result<()> {
         Ok(())
     }
     macro_rules! awaited {
         (|$ctx:ident| $made:expr) => {
-            failure(|$ctx, _| async move { $made.await.map(drop) }).await
+            failure_message(|$ctx, _| async move { $made.await.map(drop) }).await
         };
     }
     vec![
-        ("Step::retries", awaited!(|c| c.step("s", one).retries(1).retries(2))),
-        ("Step::timeout", awaited!(|c| c.step("s", one).timeout(S).timeout(S))),
-        ("Step::backoff", awaited!(|c| c.step("s", one).backoff(backoff()).backoff(backoff()))),
-        ("Step::undo", awaited!(|c| c.step("s", one).undo(none).undo(none))),
-        ("Map::limit", awaited!(|c| c.map("s", [1], |_| one()).limit(1).limit(2))),
-        ("Map::retries", awaited!(|c| c.map("s", [1], |_| one()).retries(1).retries(2))),
-        ("Map::timeout", awaited!(|c| c.map("s", [1], |_| one()).timeout(S).timeout(S))),
-        ("Map::backoff", awaited!(|c| c.map("s", [1], |_| one()).backoff(backoff()).backoff(backoff()))),
-        ("Map::undo", awaited!(|c| c.map("s", [1], |_| one()).undo(none).undo(none))),
-        ("Invoke::undo", awaited!(|c| c.invoke::<u8>("s", "f", &json!({})).undo(none).undo(none))),
+        ("Step::retries", awaited!(|c| c.step("s", step_body).retries(1).retries(2))),
+        ("Step::timeout", awaited!(|c| c.step("s", step_body).timeout(S).timeout(S))),
+        ("Step::backoff", awaited!(|c| c.step("s", step_body).backoff(backoff()).backoff(backoff()))),
+        ("Step::undo", awaited!(|c| c.step("s", step_body).undo(undo_body).undo(undo_body))),
+        ("Map::limit", awaited!(|c| c.map("s", [1], |_| step_body()).limit(1).limit(2))),
+        ("Map::retries", awaited!(|c| c.map("s", [1], |_| step_body()).retries(1).retries(2))),
+        ("Map::timeout", awaited!(|c| c.map("s", [1], |_| step_body()).timeout(S).timeout(S))),
+        ("Map::backoff", awaited!(|c| c.map("s", [1], |_| step_body()).backoff(backoff()).backoff(backoff()))),
+        ("Map::undo", awaited!(|c| c.map("s", [1], |_| step_body()).undo(undo_body).undo(undo_body))),
+        ("Invoke::undo", awaited!(|c| c.invoke::<u8>("s", "f", &json!({})).undo(undo_body).undo(undo_body))),
         ("MapRuns::limit", awaited!(|c| c.map_runs::<u8, _>("s", "f", [json!({})]).limit(1).limit(2))),
-        ("MapRuns::undo", awaited!(|c| c.map_runs::<u8, _>("s", "f", [json!({})]).undo(none).undo(none))),
+        ("MapRuns::undo", awaited!(|c| c.map_runs::<u8, _>("s", "f", [json!({})]).undo(undo_body).undo(undo_body))),
         ("PollUntil::every", awaited!(|c| c.poll_until("s", async || Ok(Some(1))).every(60 * S).every(60 * S))),
         ("PollUntil::timeout", awaited!(|c| c.poll_until("s", async || Ok(Some(1))).timeout(S).timeout(S))),
         ("PollUntil::check_timeout", {
@@ -198,7 +216,7 @@ async fn steps() -> Vec<(&'static str, String)> {
 
 #[tokio::test]
 async fn a_second_call_of_a_method_that_may_be_called_once_is_refused_by_name() {
-    for (method, says) in refusals().await {
+    for (method, says) in builder_refusals().await {
         let (_, name) = method.split_once("::").unwrap();
         let named =
             ["twice; call it once", "; give it one", "in a type of its own"].iter().any(|end| says.ends_with(end));
@@ -207,24 +225,25 @@ async fn a_second_call_of_a_method_that_may_be_called_once_is_refused_by_name() 
 }
 
 #[tokio::test]
-async fn no_builder_has_a_method_that_is_not_tested_here() {
-    let mut tested: BTreeSet<String> = refusals().await.into_iter().map(|(method, _)| method.to_owned()).collect();
+async fn every_builder_method_is_tested_here() {
+    let mut tested: BTreeSet<String> =
+        builder_refusals().await.into_iter().map(|(method, _)| method.to_owned()).collect();
     tested.extend([BOTH, ELSEWHERE, REPLACES].concat().into_iter().map(str::to_owned));
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = BTreeSet::new();
     for folder in [root.join("src"), root.join("../app/src")] {
-        methods(&folder, &mut found);
+        collect_methods(&folder, &mut found);
     }
     assert!(found.len() > 60, "{found:?}");
     assert_eq!(found, tested);
 }
 
 /// Finds the public methods in a folder's sources that take `self` by value and return it.
-fn methods(folder: &Path, found: &mut BTreeSet<String>) {
+fn collect_methods(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            methods(&path, found);
+            collect_methods(&path, found);
             continue;
         }
         let (mut of, mut signature) = (String::new(), None);
@@ -269,8 +288,8 @@ fn methods(folder: &Path, found: &mut BTreeSet<String>) {
 
 /// Returns whether the event `stop` cancels a run that another event started.
 async fn is_cancelled(cancel: CancelOn, stop: serde_json::Value) -> bool {
-    let mut app = TestApp::new().function(Function::new("f", long).cancel_on(cancel));
-    app.start(&asked(json!({"tenant": "a", "id": 1}))).await;
+    let mut app = TestApp::new().function(Function::new("f", long_handler).cancel_on(cancel));
+    app.start(&asked_event(json!({"tenant": "a", "id": 1}))).await;
     app.start(&StoppedEvent(stop)).await;
     app.runs().await[0].status() == Status::Cancelled
 }
@@ -301,28 +320,30 @@ async fn two_conditions_for_being_cancelled_must_both_hold() {
 
 #[tokio::test]
 async fn two_filters_of_a_function_must_both_hold() {
-    let function = || f().filter("event.data.plan == 'pro' // paid").filter("event.data.id == 1 || event.data.id == 2");
+    let function =
+        || new_function().filter("event.data.plan == 'pro' // paid").filter("event.data.id == 1 || event.data.id == 2");
     for (data, starts) in [
         (json!({"plan": "pro", "id": 1}), true),
         (json!({"plan": "pro", "id": 2}), true),
         (json!({"plan": "pro", "id": 3}), false),
         (json!({"plan": "free", "id": 2}), false),
     ] {
-        for function in
-            [function(), f().on::<AskedEvent>().filter("event.data.plan == 'pro'").filter("event.data.id < 3")]
-        {
+        for function in [
+            function(),
+            new_function().on::<AskedEvent>().filter("event.data.plan == 'pro'").filter("event.data.id < 3"),
+        ] {
             let mut app = TestApp::new().function(function);
-            app.send(&asked(data.clone())).await;
+            app.send(&asked_event(data.clone())).await;
             assert_eq!(app.runs().await.len(), usize::from(starts), "{data}");
         }
     }
-    let refused = refusal(f().filter("true) || (false").filter("true"));
+    let refused = refusal_sentence(new_function().filter("true) || (false").filter("true"));
     assert!(refused.contains("true) || (false"), "a bracket too many in one is not closed by the next: {refused}");
 }
 
 #[tokio::test]
 async fn two_conditions_of_a_wait_must_both_hold() {
-    async fn waits(ctx: Context, _: Event<AskedEvent>) -> Result<bool> {
+    async fn waiting_handler(ctx: Context, _: Event<AskedEvent>) -> Result<bool> {
         let waits = ctx.wait_for_event::<StoppedEvent>("w").matching("tenant", "a").matching("data.id", &1);
         let came = waits.filter("async.data.score > 5").filter("async.data.score < 9").await?;
         Ok(came.is_some())
@@ -334,8 +355,8 @@ async fn two_conditions_of_a_wait_must_both_hold() {
         (json!({"tenant": "a", "id": 1, "score": 4}), false),
         (json!({"tenant": "a", "id": 1, "score": 9}), false),
     ] {
-        let mut app = TestApp::new().function(Function::new("f", waits));
-        app.start(&asked(json!({}))).await;
+        let mut app = TestApp::new().function(Function::new("f", waiting_handler));
+        app.start(&asked_event(json!({}))).await;
         app.send(&StoppedEvent(data.clone())).await;
         app.finish().await;
         assert_eq!(app.runs().await[0].output::<bool>(), came, "{data}");
@@ -344,14 +365,15 @@ async fn two_conditions_of_a_wait_must_both_hold() {
 
 #[tokio::test]
 async fn calls_that_add_up_are_all_kept() {
-    let limits = f().concurrency(Concurrency::limit(2)).concurrency(Concurrency::limit(1).key("event.data.a"));
+    let limits =
+        new_function().concurrency(Concurrency::limit(2)).concurrency(Concurrency::limit(1).key("event.data.a"));
     let compiled = compile(limits.cron("@hourly").cron("@daily"), &SharedData::default()).unwrap();
     let spec = compiled[0].spec();
     assert_eq!((spec.concurrency.len(), spec.schedule.lines.len()), (2, 2));
-    let both = f().cancel_on(CancelOn::named("a")).cancel_on(CancelOn::named("b"));
+    let both = new_function().cancel_on(CancelOn::named("a")).cancel_on(CancelOn::named("b"));
     let both = compile(both, &SharedData::default()).unwrap();
     assert_eq!(both[0].spec().flow.cancel_on.len(), 2);
-    let mut app = TestApp::new().function(f()).function(Function::new("g", quick));
-    app.send(&asked(json!({}))).await;
+    let mut app = TestApp::new().function(new_function()).function(Function::new("g", quick_handler));
+    app.send(&asked_event(json!({}))).await;
     assert_eq!(app.runs().await.len(), 2);
 }

@@ -11,15 +11,15 @@ use stepladder_sdk::testing::{Fact, Pace, Status, TestApp};
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_testkit::memory::Memory;
 
-use crate::running::{OrderEvent, order};
+use crate::running::{OrderEvent, order_event};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-async fn old(ctx: Context, _: Event<OrderEvent>) -> Result<String> {
+async fn old_handler(ctx: Context, _: Event<OrderEvent>) -> Result<String> {
     ctx.step("old", async || Ok("old".to_owned())).await
 }
 
-async fn new(ctx: Context, _: Event<OrderEvent>) -> Result<String> {
+async fn new_handler(ctx: Context, _: Event<OrderEvent>) -> Result<String> {
     ctx.sleep("night", DAY).await?;
     ctx.step("new", async || Ok("new".to_owned())).await
 }
@@ -27,9 +27,9 @@ async fn new(ctx: Context, _: Event<OrderEvent>) -> Result<String> {
 #[tokio::test]
 async fn a_new_run_takes_the_newest_version_however_they_are_registered() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
-        let newest = Function::new("f", new).version("10");
-        let app = TestApp::new().function(newest).function(Function::new("f", old).version("9"));
-        let run = app.function(Function::new("f", old)).pace(pace).send(&order()).await.remove(0);
+        let newest = Function::new("f", new_handler).version("10");
+        let app = TestApp::new().function(newest).function(Function::new("f", old_handler).version("9"));
+        let run = app.function(Function::new("f", old_handler)).pace(pace).send(&order_event()).await.remove(0);
         assert_eq!((run.status(), run.output::<String>()), (Status::Completed, "new".into()));
         assert_eq!(run.detail().version.as_deref(), Some("10"));
         let taken = run.journal().iter().filter(|entry| matches!(entry.fact, Fact::VersionChosen { .. })).count();
@@ -39,14 +39,14 @@ async fn a_new_run_takes_the_newest_version_however_they_are_registered() {
 
 #[tokio::test]
 async fn a_function_without_a_version_records_none() {
-    let run = TestApp::new().function(Function::new("f", old)).send(&order()).await.remove(0);
+    let run = TestApp::new().function(Function::new("f", old_handler)).send(&order_event()).await.remove(0);
     assert_eq!((run.output::<String>(), run.detail().version.as_deref()), ("old".into(), None));
     assert!(!run.journal().iter().any(|entry| matches!(entry.fact, Fact::VersionChosen { .. })));
 }
 
 #[tokio::test]
 async fn one_version_twice_is_refused() {
-    let twice = [Function::new("f", old).version("2"), Function::new("f", new).version("2")];
+    let twice = [Function::new("f", old_handler).version("2"), Function::new("f", new_handler).version("2")];
     let compiled =
         twice.into_iter().flat_map(|f| compile(f, &SharedData::default()).expect("a good function")).collect();
     let memory = Arc::new(Memory::new(Arc::new(VirtualClock::new(Timestamp::from_millis(1)))));

@@ -6,7 +6,7 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestRunDetail;
 use stepladder_sdk::testing::{Fact, Pace, Status, TestApp};
 
-use super::running::{OrderEvent, order};
+use super::running::{OrderEvent, order_event};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -21,11 +21,11 @@ impl EventData for ApprovedEvent {
     const NAME: &'static str = "brief/approved";
 }
 
-fn approved(client_id: &str, score: u32) -> ApprovedEvent {
+fn approved_event(client_id: &str, score: u32) -> ApprovedEvent {
     ApprovedEvent { client_id: client_id.into(), score }
 }
 
-async fn approval(ctx: Context, event: Event<OrderEvent>) -> Result<Option<u32>> {
+async fn approval_handler(ctx: Context, event: Event<OrderEvent>) -> Result<Option<u32>> {
     let id = &event.data.client_id;
     let approved = ctx.wait_for_event::<ApprovedEvent>("approval").matching("clientId", id).timeout(30 * DAY).await?;
     ctx.step("write", async || Ok(())).await?;
@@ -34,13 +34,13 @@ async fn approval(ctx: Context, event: Event<OrderEvent>) -> Result<Option<u32>>
 
 #[tokio::test]
 async fn only_the_matching_event_is_delivered() {
-    let mut app = TestApp::new().function(Function::new("f", approval));
-    let run = app.start(&order()).await.remove(0);
+    let mut app = TestApp::new().function(Function::new("f", approval_handler));
+    let run = app.start(&order_event()).await.remove(0);
     assert_eq!(run.status(), Status::Running);
-    app.start(&approved("other", 1)).await;
+    app.start(&approved_event("other", 1)).await;
     assert_eq!(app.runs().await[0].status(), Status::Running);
     app.advance(29 * DAY).await;
-    app.send(&approved("acme", 7)).await;
+    app.send(&approved_event("acme", 7)).await;
     let run = app.runs().await.remove(0);
     assert_eq!(run.output::<Option<u32>>(), Some(7));
     assert_eq!(run.steps(), ["approval", "write"]);
@@ -48,69 +48,70 @@ async fn only_the_matching_event_is_delivered() {
 
 #[tokio::test]
 async fn a_wait_returns_none_at_its_timeout() {
-    let mut app = TestApp::new().function(Function::new("f", approval));
+    let mut app = TestApp::new().function(Function::new("f", approval_handler));
     let begun = app.now();
-    let run = app.send(&order()).await.remove(0);
+    let run = app.send(&order_event()).await.remove(0);
     assert_eq!(run.output::<Option<u32>>(), None);
     assert_eq!(app.now().since(begun), 30 * DAY);
 }
 
 #[tokio::test]
 async fn a_wait_and_a_signal_without_a_timeout_last_a_week() {
-    async fn waits(ctx: Context, _: Event<OrderEvent>) -> Result<bool> {
+    async fn waiting_handler(ctx: Context, _: Event<OrderEvent>) -> Result<bool> {
         let (event, signal) =
             tokio::join!(ctx.wait_for_event::<ApprovedEvent>("event"), ctx.wait_for_signal::<u32>("signal"));
         Ok(event?.is_none() && signal?.is_none())
     }
-    let mut app = TestApp::new().function(Function::new("f", waits));
+    let mut app = TestApp::new().function(Function::new("f", waiting_handler));
     let begun = app.now();
-    assert!(app.send(&order()).await[0].output::<bool>());
+    assert!(app.send(&order_event()).await[0].output::<bool>());
     assert_eq!(app.now().since(begun), 7 * DAY);
 }
 
 #[tokio::test]
 async fn an_expression_sees_both_events() {
-    async fn waits(ctx: Context, _: Event<OrderEvent>) -> Result<Option<u32>> {
+    async fn waiting_handler(ctx: Context, _: Event<OrderEvent>) -> Result<Option<u32>> {
         let when = "async.data.clientId == event.data.clientId && async.data.score > 5";
         Ok(ctx.wait_for_event::<ApprovedEvent>("good").filter(when).await?.map(|event| event.data.score))
     }
-    let mut app = TestApp::new().function(Function::new("f", waits));
-    app.start(&order()).await;
-    app.start(&approved("acme", 5)).await;
-    app.start(&approved("other", 9)).await;
-    app.send(&approved("acme", 6)).await;
+    let mut app = TestApp::new().function(Function::new("f", waiting_handler));
+    app.start(&order_event()).await;
+    app.start(&approved_event("acme", 5)).await;
+    app.start(&approved_event("other", 9)).await;
+    app.send(&approved_event("acme", 6)).await;
     assert_eq!(app.runs().await[0].output::<Option<u32>>(), Some(6));
 }
 
 #[tokio::test]
-async fn an_event_that_another_function_sends_is_one_as_any() {
-    async fn sends(ctx: Context, _: Event<TellEvent>) -> Result<()> {
-        ctx.send_event("approve", approved("acme", 3)).await.map(drop)
+async fn an_event_sent_by_another_function_is_like_any_other() {
+    async fn sending_handler(ctx: Context, _: Event<TellEvent>) -> Result<()> {
+        ctx.send_event("approve", approved_event("acme", 3)).await.map(drop)
     }
     #[derive(Serialize, Deserialize)]
     struct TellEvent {}
     impl EventData for TellEvent {
         const NAME: &'static str = "test/tell";
     }
-    let mut app = TestApp::new().function(Function::new("f", approval)).function(Function::new("g", sends));
-    app.start(&order()).await;
+    let mut app =
+        TestApp::new().function(Function::new("f", approval_handler)).function(Function::new("g", sending_handler));
+    app.start(&order_event()).await;
     app.send(&TellEvent {}).await;
     assert_eq!(app.runs_of_function("f").await[0].output::<Option<u32>>(), Some(3));
 }
 
 #[tokio::test]
 async fn a_run_that_sends_what_it_waits_for_gets_it() {
-    async fn both(ctx: Context, _: Event<OrderEvent>) -> Result<Option<u32>> {
+    async fn sending_and_waiting_handler(ctx: Context, _: Event<OrderEvent>) -> Result<Option<u32>> {
         let (came, sent) = tokio::join!(ctx.wait_for_event::<ApprovedEvent>("approval"), async {
             ctx.sleep("a day", DAY).await?;
-            ctx.send_event("approve", approved("acme", 4)).await
+            ctx.send_event("approve", approved_event("acme", 4)).await
         });
         sent?;
         Ok(came?.map(|event| event.data.score))
     }
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
-        let mut app = TestApp::new().function(Function::new("f", both)).pace(pace);
-        let run = app.send(&order()).await.remove(0);
+        let mut app = TestApp::new().function(Function::new("f", sending_and_waiting_handler)).pace(pace);
+        let run = app.send(&order_event()).await.remove(0);
         assert_eq!(run.output::<Option<u32>>(), Some(4));
         let sent = run.journal().iter().filter(|entry| matches!(entry.fact, Fact::EventsSent { .. })).count();
         let entered = run.journal().iter().filter(|entry| matches!(entry.fact, Fact::EventDelivered { .. })).count();
@@ -123,7 +124,7 @@ struct PaidEvent {
     cents: u64,
 }
 
-async fn payment(ctx: Context, _: Event<OrderEvent>) -> Result<Option<u64>> {
+async fn payment_handler(ctx: Context, _: Event<OrderEvent>) -> Result<Option<u64>> {
     let payment = ctx.wait_for_signal::<PaidEvent>("payment").timeout(DAY);
     ctx.step("ask", async || Ok(payment.token().to_owned())).await?;
     Ok(payment.await?.map(|paid| paid.cents))
@@ -131,8 +132,8 @@ async fn payment(ctx: Context, _: Event<OrderEvent>) -> Result<Option<u64>> {
 
 #[tokio::test]
 async fn data_posted_to_a_token_reaches_the_run() {
-    let mut app = TestApp::new().function(Function::new("f", payment));
-    let run = app.start(&order()).await.remove(0);
+    let mut app = TestApp::new().function(Function::new("f", payment_handler));
+    let run = app.start(&order_event()).await.remove(0);
     let handed_out = run.detail().steps[0].output.clone().expect("a token");
     let token: String = serde_json::from_str(handed_out.get()).unwrap();
     assert_eq!(token, app.token(&run, "payment").await);
@@ -142,14 +143,14 @@ async fn data_posted_to_a_token_reaches_the_run() {
 
 #[tokio::test]
 async fn each_run_and_each_use_of_a_name_has_a_token_of_its_own() {
-    async fn twice(ctx: Context, _: Event<OrderEvent>) -> Result<(String, String)> {
+    async fn handler_with_a_repeated_signal(ctx: Context, _: Event<OrderEvent>) -> Result<(String, String)> {
         let (one, two) = (ctx.wait_for_signal::<()>("s"), ctx.wait_for_signal::<()>("s"));
         Ok((one.token().to_owned(), two.token().to_owned()))
     }
-    let mut app = TestApp::new().function(Function::new("f", twice));
+    let mut app = TestApp::new().function(Function::new("f", handler_with_a_repeated_signal));
     let mut tokens = std::collections::HashSet::new();
     for _ in 0..2 {
-        let (one, two) = app.send(&order()).await[0].output::<(String, String)>();
+        let (one, two) = app.send(&order_event()).await[0].output::<(String, String)>();
         tokens.extend([one, two]);
     }
     assert_eq!(tokens.len(), 4);
@@ -157,11 +158,11 @@ async fn each_run_and_each_use_of_a_name_has_a_token_of_its_own() {
 
 #[tokio::test]
 async fn a_signal_of_null_is_a_signal() {
-    async fn waits(ctx: Context, _: Event<OrderEvent>) -> Result<bool> {
+    async fn waiting_handler(ctx: Context, _: Event<OrderEvent>) -> Result<bool> {
         Ok(ctx.wait_for_signal::<()>("s").await?.is_some())
     }
-    let mut app = TestApp::new().function(Function::new("f", waits));
-    let run = app.start(&order()).await.remove(0);
+    let mut app = TestApp::new().function(Function::new("f", waiting_handler));
+    let run = app.start(&order_event()).await.remove(0);
     let token = app.token(&run, "s").await;
     app.signal(&token, &()).await;
     assert!(app.runs().await[0].output::<bool>());
@@ -169,7 +170,7 @@ async fn a_signal_of_null_is_a_signal() {
 
 /// Races a step, a sleep, waits for an event and a signal, and a call. The first outcome in the
 /// journal wins, in the first execution and in every replay.
-async fn race(ctx: Context, event: Event<OrderEvent>) -> Result<&'static str> {
+async fn racing_handler(ctx: Context, event: Event<OrderEvent>) -> Result<&'static str> {
     let id = &event.data.client_id;
     let winner = tokio::select! {
         out = ctx.step("step", std::future::pending::<Result<()>>) => out.map(|()| "step"),
@@ -192,9 +193,9 @@ impl EventData for NapEvent {
     const NAME: &'static str = "test/nap";
 }
 
-async fn racing(naps: Duration, step: bool) -> TestApp {
+async fn racing_app(naps: Duration, step: bool) -> TestApp {
     let nap = move |ctx: Context, _: Event<NapEvent>| async move { ctx.sleep("nap", naps).await };
-    let app = TestApp::new().function(Function::new("race", race)).function(Function::new("naps", nap));
+    let app = TestApp::new().function(Function::new("race", racing_handler)).function(Function::new("naps", nap));
     if step {
         app.mock("step", ())
     } else {
@@ -206,10 +207,10 @@ async fn racing(naps: Duration, step: bool) -> TestApp {
 async fn the_first_outcome_wins_a_race() {
     for wins in ["step", "sleep", "event", "signal", "invoke"] {
         let naps = if wins == "invoke" { DAY } else { 5 * DAY };
-        let mut app = racing(naps, wins == "step").await;
-        let run = app.start(&order()).await.remove(0);
+        let mut app = racing_app(naps, wins == "step").await;
+        let run = app.start(&order_event()).await.remove(0);
         match wins {
-            "event" => drop(app.start(&approved("acme", 1)).await),
+            "event" => drop(app.start(&approved_event("acme", 1)).await),
             "signal" => {
                 let token = app.token(&run, "signal").await;
                 app.signal(&token, &()).await;
@@ -235,34 +236,40 @@ async fn a_late_outcome_of_a_lost_race_changes_nothing() {
         Ok((slept, second.map(|event| event.data.score)))
     }
     let mut app = TestApp::new().function(Function::new("f", first_of_two));
-    app.start(&order()).await;
+    app.start(&order_event()).await;
     app.advance(DAY).await;
     // the losing wait is still open in the journal, so it receives this event; the handler never
     // asks for the event
-    app.start(&approved("acme", 1)).await;
+    app.start(&approved_event("acme", 1)).await;
     app.advance(DAY).await;
-    app.send(&approved("acme", 2)).await;
+    app.send(&approved_event("acme", 2)).await;
     assert_eq!(app.runs().await[0].output::<(bool, Option<u32>)>(), (true, Some(2)));
 }
 
 #[tokio::test]
 async fn an_impossible_wait_fails_with_the_reason() {
-    async fn list(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+    async fn handler_waiting_for_a_list(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         ctx.wait_for_event::<ApprovedEvent>("w").matching("clientId", &[1, 2]).await.map(drop)
     }
-    async fn misspelt(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+    async fn handler_with_misspelt_field(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         ctx.wait_for_event::<ApprovedEvent>("w").filter("asnyc.data.score > 1").await.map(drop)
     }
-    async fn cel(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+    async fn handler_with_invalid_cel(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         ctx.wait_for_event::<ApprovedEvent>("w").filter("async.data.").await.map(drop)
     }
     for (function, says) in [
-        (Function::new("f", list), "cannot wait: an event is matched by a text, a number, a boolean or null"),
-        (Function::new("f", misspelt), "names `asnyc`, which there is not, at character 1; did you mean `async`?"),
-        (Function::new("f", cel), "cannot wait: expression `async.data.`"),
+        (
+            Function::new("f", handler_waiting_for_a_list),
+            "cannot wait: an event is matched by a text, a number, a boolean or null",
+        ),
+        (
+            Function::new("f", handler_with_misspelt_field),
+            "names `asnyc`, which there is not, at character 1; did you mean `async`?",
+        ),
+        (Function::new("f", handler_with_invalid_cel), "cannot wait: expression `async.data.`"),
     ] {
         let mut app = TestApp::new().function(function);
-        let run = app.send(&order()).await.remove(0);
+        let run = app.send(&order_event()).await.remove(0);
         let error = run.error().expect("it failed");
         assert!(error.message.contains(says), "{}", error.message);
     }
@@ -270,11 +277,11 @@ async fn an_impossible_wait_fails_with_the_reason() {
 
 #[tokio::test]
 async fn an_event_that_does_not_fit_its_type_fails_the_wait_and_names_it() {
-    async fn waits(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+    async fn waiting_handler(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
         ctx.wait_for_event::<ApprovedEvent>("w").await.map(drop)
     }
-    let mut app = TestApp::new().function(Function::new("f", waits));
-    app.start(&order()).await;
+    let mut app = TestApp::new().function(Function::new("f", waiting_handler));
+    app.start(&order_event()).await;
     let data = stepladder_core::json::to_json(&json!({"clientId": 7})).unwrap();
     app.send(&stepladder_core::NewEvent::new("brief/approved", data)).await;
     let run = app.runs().await.remove(0);

@@ -7,7 +7,9 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Status, TestApp, TestRun};
 
-use crate::{MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works, works_long};
+use crate::{
+    MINUTE, SECOND, all_runs, delays_of_starts, job_event, long_working_handler, outputs, send_all, working_handler,
+};
 
 #[derive(Serialize, Deserialize)]
 struct StopEvent {
@@ -18,7 +20,7 @@ impl EventData for StopEvent {
     const NAME: &'static str = "job/stopped";
 }
 
-fn stop(client: &str) -> StopEvent {
+fn stop_event(client: &str) -> StopEvent {
     StopEvent { client: client.into() }
 }
 
@@ -34,14 +36,14 @@ async fn an_event_cancels_the_runs_whose_field_it_shares() {
         CancelOn::event::<StopEvent>().matching("client"),
         CancelOn::named("job/stopped").filter("async.data.client == event.data.client"),
     ] {
-        let mut app = TestApp::new().function(Function::new("f", works_long).cancel_on(cancel));
-        send_all(&mut app, [job("a", 0), job("b", 1), job("a", 2)]).await;
+        let mut app = TestApp::new().function(Function::new("f", long_working_handler).cancel_on(cancel));
+        send_all(&mut app, [job_event("a", 0), job_event("b", 1), job_event("a", 2)]).await;
         app.advance(SECOND).await;
-        app.start(&stop("a")).await;
+        app.start(&stop_event("a")).await;
         assert_eq!(statuses(&all_runs(&mut app).await), [Cancelled, Status::Running, Cancelled]);
         let said = all_runs(&mut app).await[0].error().unwrap().message.clone();
         assert!(said.contains("event `job/stopped`"), "{said}");
-        app.start(&job("a", 3)).await;
+        app.start(&job_event("a", 3)).await;
         app.finish().await;
         assert_eq!(outputs(&all_runs(&mut app).await), [1, 3], "one that began afterwards lives");
     }
@@ -49,41 +51,42 @@ async fn an_event_cancels_the_runs_whose_field_it_shares() {
 
 #[tokio::test]
 async fn an_event_cancels_runs_that_have_not_started_and_only_before_the_timeout() {
-    let function = Function::new("f", works_long)
+    let function = Function::new("f", long_working_handler)
         .concurrency(Concurrency::runs(1))
         .cancel_on(CancelOn::event::<StopEvent>().timeout(90 * MINUTE));
     let mut app = TestApp::new().function(function);
-    send_all(&mut app, (0..2).map(|n| job("a", n))).await;
+    send_all(&mut app, (0..2).map(|n| job_event("a", n))).await;
     app.advance(MINUTE).await;
-    app.start(&stop("any")).await;
+    app.start(&stop_event("any")).await;
     assert_eq!(statuses(&all_runs(&mut app).await), [Cancelled, Cancelled]);
-    send_all(&mut app, (2..4).map(|n| job("a", n))).await;
+    send_all(&mut app, (2..4).map(|n| job_event("a", n))).await;
     app.advance(91 * MINUTE).await;
-    app.start(&stop("any")).await;
+    app.start(&stop_event("any")).await;
     app.finish().await;
     assert_eq!(outputs(&all_runs(&mut app).await), [2, 3]);
 }
 
 #[tokio::test]
 async fn an_event_does_not_read_runs_that_have_ended() {
-    let mut app =
-        TestApp::new().function(Function::new("f", works).cancel_on(CancelOn::event::<StopEvent>().matching("client")));
+    let mut app = TestApp::new()
+        .function(Function::new("f", working_handler).cancel_on(CancelOn::event::<StopEvent>().matching("client")));
     for n in 0..5 {
-        app.send(&job("a", n)).await;
+        app.send(&job_event("a", n)).await;
     }
     let before = app.memory().counts().reads;
-    app.send(&stop("a")).await;
+    app.send(&stop_event("a")).await;
     assert_eq!(app.memory().counts().reads, before);
     assert_eq!(app.memory().waiting(), 0);
 }
 
 #[tokio::test]
 async fn a_run_past_its_start_timeout_is_cancelled() {
-    let function =
-        Function::new("f", works_long).concurrency(Concurrency::runs(1)).timeouts(Timeouts::new().start(30 * MINUTE));
+    let function = Function::new("f", long_working_handler)
+        .concurrency(Concurrency::runs(1))
+        .timeouts(Timeouts::new().start(30 * MINUTE));
     let mut app = TestApp::new().function(function);
     let sent = app.now();
-    send_all(&mut app, (0..3).map(|n| job("a", n))).await;
+    send_all(&mut app, (0..3).map(|n| job_event("a", n))).await;
     app.finish().await;
     let runs = all_runs(&mut app).await;
     assert_eq!(statuses(&runs), [Completed, Cancelled, Cancelled]);
@@ -94,17 +97,18 @@ async fn a_run_past_its_start_timeout_is_cancelled() {
 #[tokio::test]
 async fn a_run_past_its_finish_timeout_is_cancelled() {
     for (within, ends) in [(30 * MINUTE, Cancelled), (2 * Duration::from_secs(3_600), Completed)] {
-        let function =
-            Function::new("f", works_long).throttle(Rate::new(1, MINUTE)).timeouts(Timeouts::new().finish(within));
+        let function = Function::new("f", long_working_handler)
+            .throttle(Rate::new(1, MINUTE))
+            .timeouts(Timeouts::new().finish(within));
         let mut app = TestApp::new().function(function);
         let sent = app.now();
-        send_all(&mut app, (0..2).map(|n| job("a", n))).await;
+        send_all(&mut app, (0..2).map(|n| job_event("a", n))).await;
         app.finish().await;
         let runs = all_runs(&mut app).await;
         assert_eq!(statuses(&runs), [ends, ends]);
         if ends == Cancelled {
             // the timeout counts from the run's first step, not from its event
-            assert_eq!(began_after(&runs[1], sent), MINUTE);
+            assert_eq!(delays_of_starts(&runs[1], sent), MINUTE);
             assert_eq!(runs[1].journal().last().unwrap().at.since(sent), MINUTE + within);
         }
     }
@@ -112,17 +116,17 @@ async fn a_run_past_its_finish_timeout_is_cancelled() {
 
 #[tokio::test]
 async fn the_start_timeout_counts_from_a_future_ts() {
-    let function = || Function::new("f", works_long).timeouts(Timeouts::new().start(30 * MINUTE));
+    let function = || Function::new("f", long_working_handler).timeouts(Timeouts::new().start(30 * MINUTE));
     for (limited, ends) in [(false, [Completed; 2]), (true, [Completed, Cancelled])] {
         let function = if limited { function().concurrency(Concurrency::runs(1)) } else { function() };
         let mut app = TestApp::new().function(function);
         let sent = app.now();
-        let ahead = |n| job("a", n).to_event().unwrap().with_ts(sent + 120 * MINUTE);
+        let ahead = |n| job_event("a", n).to_event().unwrap().with_ts(sent + 120 * MINUTE);
         app.engine().intake().ingest(vec![ahead(0), ahead(1)], None).await.unwrap();
         app.finish().await;
         let runs = all_runs(&mut app).await;
         assert_eq!(statuses(&runs), ends);
-        assert_eq!(began_after(&runs[0], sent), 120 * MINUTE);
+        assert_eq!(delays_of_starts(&runs[0], sent), 120 * MINUTE);
         if limited {
             assert_eq!(runs[1].journal().last().unwrap().at.since(sent), 150 * MINUTE);
         }

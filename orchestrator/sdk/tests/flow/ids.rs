@@ -8,7 +8,7 @@ use stepladder_sdk::runtime::{TestEngine, TestRunDetail};
 use stepladder_sdk::testing::{Status, TestApp};
 use stepladder_sdk::{NewEvent, Timestamp};
 
-use crate::{all_runs, job};
+use crate::{all_runs, job_event};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -19,12 +19,12 @@ impl EventData for ShippedEvent {
     const NAME: &'static str = "job/shipped";
 }
 
-async fn counts<T: EventData>(ctx: Context, event: Event<T>) -> Result<Timestamp> {
+async fn timing_handler<T: EventData>(ctx: Context, event: Event<T>) -> Result<Timestamp> {
     ctx.step("work", async || Ok(())).await?;
     Ok(event.ts)
 }
 
-fn named(name: &str, id: &str) -> NewEvent {
+fn event_named(name: &str, id: &str) -> NewEvent {
     let data = stepladder_core::json::to_json(&json!({ "client": "acme", "n": 1 })).unwrap();
     NewEvent::new(name, data).with_id(id)
 }
@@ -33,9 +33,9 @@ fn named(name: &str, id: &str) -> NewEvent {
 async fn one_id_is_one_event_whatever_its_name_for_a_day() {
     for together in [true, false] {
         let mut app = TestApp::new()
-            .function(Function::new("asked", counts::<crate::JobEvent>))
-            .function(Function::new("shipped", counts::<ShippedEvent>));
-        let events = [named("job/asked", "order-7"), named("job/shipped", "order-7")];
+            .function(Function::new("asked", timing_handler::<crate::JobEvent>))
+            .function(Function::new("shipped", timing_handler::<ShippedEvent>));
+        let events = [event_named("job/asked", "order-7"), event_named("job/shipped", "order-7")];
         let engine = app.engine();
         let ids = match together {
             true => engine.intake().ingest(events.to_vec(), None).await.unwrap(),
@@ -57,7 +57,7 @@ async fn one_id_is_one_event_whatever_its_name_for_a_day() {
 
 #[tokio::test]
 async fn an_idempotency_key_holds_after_a_run_that_failed_or_was_cancelled_and_not_for_a_rerun() {
-    async fn works(ctx: Context, event: Event<crate::JobEvent>) -> Result<u32> {
+    async fn working_handler(ctx: Context, event: Event<crate::JobEvent>) -> Result<u32> {
         ctx.sleep("an hour", Duration::from_secs(3_600)).await?;
         if event.data.n == 1 {
             return Err(Error::terminal("refused"));
@@ -65,32 +65,32 @@ async fn an_idempotency_key_holds_after_a_run_that_failed_or_was_cancelled_and_n
         Ok(event.data.n)
     }
     for cancels in [false, true] {
-        let mut app = TestApp::new().function(Function::new("f", works).idempotency("event.data.client"));
-        let first = app.start(&job("acme", 1)).await.remove(0);
+        let mut app = TestApp::new().function(Function::new("f", working_handler).idempotency("event.data.client"));
+        let first = app.start(&job_event("acme", 1)).await.remove(0);
         if cancels {
             app.cancel(&first).await;
         }
         app.finish().await;
         let ended = if cancels { Status::Cancelled } else { Status::Failed };
-        let again = app.send(&job("acme", 2)).await.remove(0);
+        let again = app.send(&job_event("acme", 2)).await.remove(0);
         assert_eq!((again.id(), again.status()), (first.id(), ended), "it leads to the first one's run");
         // a rerun is explicit, so the idempotency key does not prevent it
-        let rerun = app.rerun_with(&first, &job("acme", 3)).await;
+        let rerun = app.rerun_with(&first, &job_event("acme", 3)).await;
         assert_eq!((rerun.output::<u32>(), app.runs().await.len()), (3, 2));
         app.advance(DAY).await;
-        assert_eq!(app.send(&job("acme", 4)).await[0].output::<u32>(), 4);
+        assert_eq!(app.send(&job_event("acme", 4)).await[0].output::<u32>(), 4);
     }
 }
 
 #[tokio::test]
 async fn runs_are_in_the_order_of_their_creation_also_within_a_millisecond() {
     let mut app = TestApp::new()
-        .function(Function::new("one", counts::<crate::JobEvent>))
-        .function(Function::new("two", counts::<crate::JobEvent>))
-        .function(Function::new("three", counts::<crate::JobEvent>));
+        .function(Function::new("one", timing_handler::<crate::JobEvent>))
+        .function(Function::new("two", timing_handler::<crate::JobEvent>))
+        .function(Function::new("three", timing_handler::<crate::JobEvent>));
     let begun = app.now();
     for n in 0..20 {
-        let of_event = app.start(&job("acme", n)).await;
+        let of_event = app.start(&job_event("acme", n)).await;
         assert_eq!(of_event.iter().map(|run| run.function()).collect::<Vec<_>>(), ["one", "two", "three"]);
     }
     assert_eq!(app.now(), begun);

@@ -30,17 +30,17 @@ impl EventData for JobEvent {
     const NAME: &'static str = "job/asked";
 }
 
-pub(crate) fn job(client: &str, n: u32) -> JobEvent {
+pub(crate) fn job_event(client: &str, n: u32) -> JobEvent {
     JobEvent { client: client.into(), n }
 }
 
 /// A handler with one step that returns the job's number.
-pub(crate) async fn works(ctx: Context, event: Event<JobEvent>) -> Result<u32> {
+pub(crate) async fn working_handler(ctx: Context, event: Event<JobEvent>) -> Result<u32> {
     ctx.step("work", async || Ok(event.data.n)).await
 }
 
 /// A handler like `works`, but with a second step an hour later.
-pub(crate) async fn works_long(ctx: Context, event: Event<JobEvent>) -> Result<u32> {
+pub(crate) async fn long_working_handler(ctx: Context, event: Event<JobEvent>) -> Result<u32> {
     ctx.step("work", async || Ok(())).await?;
     ctx.sleep("an hour", Duration::from_secs(3_600)).await?;
     ctx.step("end", async || Ok(event.data.n)).await
@@ -56,7 +56,7 @@ pub(crate) async fn send_all(app: &mut TestApp, jobs: impl IntoIterator<Item = J
 }
 
 /// Returns the time between `moment` and the start of a run's first step.
-pub(crate) fn began_after(run: &TestRun, moment: Timestamp) -> Duration {
+pub(crate) fn delays_of_starts(run: &TestRun, moment: Timestamp) -> Duration {
     use stepladder_sdk::testing::Fact;
     let first = run.journal().iter().find(|entry| matches!(entry.fact, Fact::StepStarted { .. }));
     first.unwrap_or_else(|| panic!("{} has not begun: {:?}", run.id(), run.status())).at.since(moment)

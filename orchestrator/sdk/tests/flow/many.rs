@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use stepladder_core::waiting::{Field, Subscription};
+use stepladder_core::waiting::{EventField, Subscription};
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::ports::{Commit, Commits, EarlyWrite};
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Status, TestApp};
 
-use crate::{JobEvent, SECOND, job, send_all};
+use crate::{JobEvent, SECOND, job_event, send_all};
 
 #[derive(Serialize, Deserialize)]
 struct ApprovedEvent {
@@ -20,7 +20,7 @@ impl EventData for ApprovedEvent {
     const NAME: &'static str = "job/approved";
 }
 
-async fn waits(ctx: Context, event: Event<JobEvent>) -> Result<bool> {
+async fn waiting_handler(ctx: Context, event: Event<JobEvent>) -> Result<bool> {
     let wait =
         ctx.wait_for_event::<ApprovedEvent>("approval").timeout(3_600 * SECOND).matching("client", &event.data.client);
     Ok(wait.await?.is_some())
@@ -29,12 +29,12 @@ async fn waits(ctx: Context, event: Event<JobEvent>) -> Result<bool> {
 /// Returns the number of journal reads and of index lookups to resume one run, while `many` runs
 /// wait for other clients.
 async fn cost_of_resuming_one_among(many: u64) -> (u64, u64) {
-    let mut app = TestApp::new().function(Function::new("f", waits));
-    let run = app.start(&job("acme", 1)).await.remove(0);
+    let mut app = TestApp::new().function(Function::new("f", waiting_handler));
+    let run = app.start(&job_event("acme", 1)).await.remove(0);
     let memory = app.memory();
     let waiter = |n: u64| Subscription {
         event: ApprovedEvent::NAME.into(),
-        key: Some(Field::new("client", &json!(format!("client {n}"))).unwrap()),
+        key: Some(EventField::new("client", &json!(format!("client {n}"))).unwrap()),
         run: RunId::new(Timestamp::from_millis(1), u128::from(n)),
         step: "approval".into(),
         until: Timestamp::MAX,
@@ -61,7 +61,7 @@ struct JobOrder(Arc<Mutex<Vec<u32>>>);
 /// Runs `many` runs in order under a limit of one slot. Returns the number of slot calls and
 /// journal reads per run.
 async fn cost_of_waiting_for_a_slot(many: u32) -> f64 {
-    async fn tells(ctx: Context, event: Event<JobEvent>) -> Result<()> {
+    async fn telling_handler(ctx: Context, event: Event<JobEvent>) -> Result<()> {
         let order = ctx.data::<JobOrder>()?;
         ctx.step("work", async || {
             order.0.lock().unwrap().push(event.data.n);
@@ -70,10 +70,10 @@ async fn cost_of_waiting_for_a_slot(many: u32) -> f64 {
         .await
     }
     let order = JobOrder::default();
-    let function = Function::new("f", tells).concurrency(Concurrency::limit(1));
+    let function = Function::new("f", telling_handler).concurrency(Concurrency::limit(1));
     let mut app = TestApp::new().function(function).data(order.clone());
     for chunk in (0..many).collect::<Vec<_>>().chunks(1_000) {
-        send_all(&mut app, chunk.iter().map(|n| job("acme", *n))).await;
+        send_all(&mut app, chunk.iter().map(|n| job_event("acme", *n))).await;
     }
     app.finish().await;
     let counts = app.memory().counts();

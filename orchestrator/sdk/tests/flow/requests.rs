@@ -6,7 +6,9 @@ use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Status, TestApp};
 use stepladder_sdk::{NewEvent, ToEvent};
 
-use crate::{MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works, works_long};
+use crate::{
+    MINUTE, SECOND, all_runs, delays_of_starts, job_event, long_working_handler, outputs, send_all, working_handler,
+};
 
 #[derive(Serialize, Deserialize)]
 struct StopEvent {
@@ -17,15 +19,15 @@ impl EventData for StopEvent {
     const NAME: &'static str = "job/stopped";
 }
 
-fn stop(client: &str) -> NewEvent {
+fn stop_event(client: &str) -> NewEvent {
     StopEvent { client: client.into() }.to_event().unwrap()
 }
 
-fn asked(client: &str, n: u32) -> NewEvent {
-    job(client, n).to_event().unwrap()
+fn job_event_of(client: &str, n: u32) -> NewEvent {
+    job_event(client, n).to_event().unwrap()
 }
 
-async fn counts(ctx: Context, events: Vec<Event<crate::JobEvent>>) -> Result<usize> {
+async fn counting_handler(ctx: Context, events: Vec<Event<crate::JobEvent>>) -> Result<usize> {
     ctx.step("count", async || Ok(events.len())).await
 }
 
@@ -35,21 +37,25 @@ const MANY: u32 = 250;
 
 #[tokio::test]
 async fn a_request_of_many_events_of_one_key_is_throttled_evenly() {
-    let mut app = TestApp::new().function(Function::new("f", works).throttle(Rate::new(25, SECOND)));
+    let mut app = TestApp::new().function(Function::new("f", working_handler).throttle(Rate::new(25, SECOND)));
     let sent = app.now();
-    send_all(&mut app, (0..MANY).map(|n| job("a", n))).await;
+    send_all(&mut app, (0..MANY).map(|n| job_event("a", n))).await;
     app.finish().await;
     let runs = all_runs(&mut app).await;
     assert_eq!(outputs(&runs), (0..MANY).collect::<Vec<_>>());
     for (run, n) in runs.iter().zip(0..) {
-        assert!(began_after(run, sent) >= n * SECOND / 25, "run {n} began after {:?}", began_after(run, sent));
+        assert!(
+            delays_of_starts(run, sent) >= n * SECOND / 25,
+            "run {n} began after {:?}",
+            delays_of_starts(run, sent)
+        );
     }
 }
 
 #[tokio::test]
 async fn a_request_of_many_events_of_one_key_fills_a_rate_limit_and_the_rest_is_skipped() {
-    let mut app = TestApp::new().function(Function::new("f", works).rate_limit(Rate::new(200, MINUTE)));
-    send_all(&mut app, (0..MANY).map(|n| job("a", n))).await;
+    let mut app = TestApp::new().function(Function::new("f", working_handler).rate_limit(Rate::new(200, MINUTE)));
+    send_all(&mut app, (0..MANY).map(|n| job_event("a", n))).await;
     app.finish().await;
     let runs = all_runs(&mut app).await;
     assert_eq!(outputs(&runs), (0..200).collect::<Vec<_>>());
@@ -61,8 +67,8 @@ async fn a_singleton_runs_the_first_or_the_last_event_of_a_request() {
     for (singleton, lives, others) in
         [(Singleton::skip(), 0, Status::Skipped), (Singleton::replace(), MANY - 1, Status::Cancelled)]
     {
-        let mut app = TestApp::new().function(Function::new("f", works_long).singleton(singleton));
-        send_all(&mut app, (0..MANY).map(|n| job("a", n))).await;
+        let mut app = TestApp::new().function(Function::new("f", long_working_handler).singleton(singleton));
+        send_all(&mut app, (0..MANY).map(|n| job_event("a", n))).await;
         app.finish().await;
         let runs = all_runs(&mut app).await;
         assert_eq!(outputs(&runs), [lives]);
@@ -72,8 +78,8 @@ async fn a_singleton_runs_the_first_or_the_last_event_of_a_request() {
 
 #[tokio::test]
 async fn events_of_a_request_with_one_idempotency_key_list_the_same_run() {
-    let mut app = TestApp::new().function(Function::new("f", works).idempotency("event.data.client"));
-    let events = (0..MANY).map(|n| asked("a", n)).collect();
+    let mut app = TestApp::new().function(Function::new("f", working_handler).idempotency("event.data.client"));
+    let events = (0..MANY).map(|n| job_event_of("a", n)).collect();
     let ids = app.engine().intake().ingest(events, None).await.unwrap();
     let run = all_runs(&mut app).await.remove(0).id();
     for id in ids {
@@ -85,9 +91,9 @@ async fn events_of_a_request_with_one_idempotency_key_list_the_same_run() {
 #[tokio::test]
 async fn a_request_of_more_events_than_a_thousand_batches_contain_is_batched() {
     for size in [1, 2] {
-        let batch = Function::batch("f", Batch::new(size, MINUTE), counts);
+        let batch = Function::batch("f", Batch::new(size, MINUTE), counting_handler);
         let mut app = TestApp::new().function(batch);
-        send_all(&mut app, (0..1_100 * size).map(|n| job("a", n))).await;
+        send_all(&mut app, (0..1_100 * size).map(|n| job_event("a", n))).await;
         app.finish().await;
         let runs = app.runs().await;
         assert_eq!(runs.len(), 1_100);
@@ -98,13 +104,13 @@ async fn a_request_of_more_events_than_a_thousand_batches_contain_is_batched() {
 #[tokio::test]
 async fn a_repeated_request_starts_nothing_again() {
     let functions = [
-        Function::new("f", works).throttle(Rate::new(25, SECOND)),
-        Function::new("f", works).singleton(Singleton::skip()),
-        Function::new("f", works).debounce(Debounce::new(SECOND)),
+        Function::new("f", working_handler).throttle(Rate::new(25, SECOND)),
+        Function::new("f", working_handler).singleton(Singleton::skip()),
+        Function::new("f", working_handler).debounce(Debounce::new(SECOND)),
     ];
     for function in functions {
         let mut app = TestApp::new().function(function);
-        let events: Vec<_> = (0..MANY).map(|n| asked("a", n).with_id(format!("job-{n}"))).collect();
+        let events: Vec<_> = (0..MANY).map(|n| job_event_of("a", n).with_id(format!("job-{n}"))).collect();
         let first = app.engine().intake().ingest(events.clone(), None).await.unwrap();
         let runs = app.runs().await.len();
         assert_eq!(app.engine().intake().ingest(events, None).await.unwrap(), first);
@@ -116,10 +122,15 @@ async fn a_repeated_request_starts_nothing_again() {
 
 #[tokio::test]
 async fn a_stop_cancels_the_job_before_it_and_not_the_one_after_it() {
-    let function = || Function::new("f", works_long).cancel_on(CancelOn::event::<StopEvent>().matching("client"));
+    let function =
+        || Function::new("f", long_working_handler).cancel_on(CancelOn::event::<StopEvent>().matching("client"));
     for function in [function(), function().singleton(Singleton::skip()), function().singleton(Singleton::replace())] {
         let mut app = TestApp::new().function(function);
-        app.engine().intake().ingest(vec![asked("a", 0), stop("a"), asked("a", 1)], None).await.unwrap();
+        app.engine()
+            .intake()
+            .ingest(vec![job_event_of("a", 0), stop_event("a"), job_event_of("a", 1)], None)
+            .await
+            .unwrap();
         app.finish().await;
         let runs = all_runs(&mut app).await;
         assert_eq!(runs.iter().map(|run| run.status()).collect::<Vec<_>>(), [Status::Cancelled, Status::Completed]);
@@ -129,12 +140,13 @@ async fn a_stop_cancels_the_job_before_it_and_not_the_one_after_it() {
 
 #[tokio::test]
 async fn a_repeated_stop_cancels_earlier_runs_and_not_later_ones() {
-    let mut app = TestApp::new()
-        .function(Function::new("f", works_long).cancel_on(CancelOn::event::<StopEvent>().matching("client")));
-    let stop = stop("a").with_id("stop-1");
+    let mut app = TestApp::new().function(
+        Function::new("f", long_working_handler).cancel_on(CancelOn::event::<StopEvent>().matching("client")),
+    );
+    let stop = stop_event("a").with_id("stop-1");
     app.start(&stop).await;
     app.advance(SECOND).await;
-    let run = app.start(&job("a", 1)).await.remove(0);
+    let run = app.start(&job_event("a", 1)).await.remove(0);
     app.start(&stop).await;
     // the second `stop` repeats an event that is older than the rerun, so it must not cancel the
     // rerun

@@ -27,23 +27,23 @@ impl EventData for OtherEvent {
 /// The numbers of two SIM cards. They have 20 digits, which are more than 64 bits.
 const SIMS: [&str; 2] = [r#"{"k":89014103211118510720}"#, r#"{"k":89014103211118510721}"#];
 
-fn raw(name: &str, data: &str) -> NewEvent {
+fn raw_event(name: &str, data: &str) -> NewEvent {
     NewEvent::new(name, Json::from(RawValue::from_string(data.to_owned()).unwrap()))
 }
 
-async fn quick(ctx: Context, _: Event<AskedEvent>) -> Result<()> {
+async fn quick_handler(ctx: Context, _: Event<AskedEvent>) -> Result<()> {
     ctx.step("work", async || Ok(())).await
 }
 
-async fn long(ctx: Context, _: Event<AskedEvent>) -> Result<()> {
+async fn long_handler(ctx: Context, _: Event<AskedEvent>) -> Result<()> {
     ctx.sleep("an hour", Duration::from_secs(3_600)).await
 }
 
-async fn many(ctx: Context, events: Vec<Event<AskedEvent>>) -> Result<usize> {
+async fn batch_handler(ctx: Context, events: Vec<Event<AskedEvent>>) -> Result<usize> {
     ctx.step("work", async || Ok(events.len())).await
 }
 
-fn live(runs: &[TestRun]) -> usize {
+fn count_live(runs: &[TestRun]) -> usize {
     runs.iter().filter(|run| !matches!(run.status(), Status::Skipped | Status::Cancelled)).count()
 }
 
@@ -51,21 +51,21 @@ fn live(runs: &[TestRun]) -> usize {
 async fn runs_of_two(function: Function, data: [&str; 2]) -> usize {
     let mut app = TestApp::new().function(function);
     for data in data {
-        app.start(&raw("same/asked", data)).await;
+        app.start(&raw_event("same/asked", data)).await;
     }
     app.advance(MINUTE).await;
-    live(&app.runs().await)
+    count_live(&app.runs().await)
 }
 
 /// Returns the name of each kind of flow control with a key, and a function that uses it. Of two
 /// events with the same key, at most one starts a run at once.
-fn keyed() -> [(&'static str, Function); 5] {
+fn keyed_functions() -> [(&'static str, Function); 5] {
     [
-        ("idempotency", Function::new("f", quick).idempotency("event.data.k")),
-        ("singleton", Function::new("f", long).singleton(Singleton::skip().key("event.data.k"))),
-        ("rate limit", Function::new("f", quick).rate_limit(Rate::new(1, MINUTE).key("event.data.k"))),
-        ("debounce", Function::new("f", quick).debounce(Debounce::new(SECOND).key("event.data.k"))),
-        ("batch", Function::batch("f", Batch::new(2, 10 * SECOND).key("event.data.k"), many)),
+        ("idempotency", Function::new("f", quick_handler).idempotency("event.data.k")),
+        ("singleton", Function::new("f", long_handler).singleton(Singleton::skip().key("event.data.k"))),
+        ("rate limit", Function::new("f", quick_handler).rate_limit(Rate::new(1, MINUTE).key("event.data.k"))),
+        ("debounce", Function::new("f", quick_handler).debounce(Debounce::new(SECOND).key("event.data.k"))),
+        ("batch", Function::batch("f", Batch::new(2, 10 * SECOND).key("event.data.k"), batch_handler)),
     ]
 }
 
@@ -73,7 +73,7 @@ fn keyed() -> [(&'static str, Function); 5] {
 /// 64 bits became the same float.
 #[tokio::test]
 async fn two_long_numbers_are_two_keys() {
-    for (what, function) in keyed() {
+    for (what, function) in keyed_functions() {
         assert_eq!(runs_of_two(function, SIMS).await, 2, "{what}");
     }
 }
@@ -90,7 +90,7 @@ async fn one_value_is_one_key_however_it_is_written() {
         [r#"{"k":null}"#, r#"{"k":"null"}"#],
         [r#"{"k":true}"#, r#"{"k":"true"}"#],
     ] {
-        for (what, function) in keyed() {
+        for (what, function) in keyed_functions() {
             assert_eq!(runs_of_two(function, data).await, 1, "{what} of {data:?}");
         }
     }
@@ -98,10 +98,10 @@ async fn one_value_is_one_key_however_it_is_written() {
 
 #[tokio::test]
 async fn a_missing_key_skips_the_run_and_differs_from_null() {
-    for (what, function) in keyed() {
+    for (what, function) in keyed_functions() {
         let mut app = TestApp::new().function(function);
-        app.send(&raw("same/asked", r#"{"k":null}"#)).await;
-        app.send(&raw("same/asked", "{}")).await;
+        app.send(&raw_event("same/asked", r#"{"k":null}"#)).await;
+        app.send(&raw_event("same/asked", "{}")).await;
         let runs = app.runs().await;
         let statuses: Vec<Status> = runs.iter().map(TestRun::status).collect();
         assert!(statuses.contains(&Status::Completed) && statuses.contains(&Status::Skipped), "{what}: {statuses:?}");
@@ -114,13 +114,13 @@ async fn limits_and_throttles_tell_long_numbers_apart() {
     let begun = async |function: Function, data: [&str; 2]| {
         let mut app = TestApp::new().function(function);
         for data in data {
-            app.start(&raw("same/asked", data)).await;
+            app.start(&raw_event("same/asked", data)).await;
         }
         app.advance(SECOND).await;
         app.runs().await.iter().filter(|run| run.status() != Status::Scheduled).count()
     };
-    let limit = || Function::new("f", long).concurrency(Concurrency::runs(1).key("event.data.k"));
-    let throttle = || Function::new("f", quick).throttle(Rate::new(1, MINUTE).key("event.data.k"));
+    let limit = || Function::new("f", long_handler).concurrency(Concurrency::runs(1).key("event.data.k"));
+    let throttle = || Function::new("f", quick_handler).throttle(Rate::new(1, MINUTE).key("event.data.k"));
     for function in [limit as fn() -> Function, throttle] {
         assert_eq!(begun(function(), SIMS).await, 2);
         assert_eq!(begun(function(), [SIMS[0], SIMS[0]]).await, 1);
@@ -157,9 +157,9 @@ async fn an_event_cancels_the_runs_of_the_same_value_alone() {
     ];
     for cancel in by {
         for (data, is_same) in PAIRS {
-            let mut app = TestApp::new().function(Function::new("f", long).cancel_on(cancel()));
-            app.start(&raw("same/asked", data[0])).await;
-            app.start(&raw("same/other", data[1])).await;
+            let mut app = TestApp::new().function(Function::new("f", long_handler).cancel_on(cancel()));
+            app.start(&raw_event("same/asked", data[0])).await;
+            app.start(&raw_event("same/other", data[1])).await;
             let cancelled = app.runs().await[0].status() == Status::Cancelled;
             assert_eq!(cancelled, is_same, "{:?} with {data:?}", cancel());
         }
@@ -190,8 +190,8 @@ async fn a_wait_ends_by_an_event_of_the_same_value_alone() {
                 continue;
             }
             let mut app = TestApp::new().function(function());
-            app.start(&raw("same/asked", data[0])).await;
-            app.send(&raw("same/other", data[1])).await;
+            app.start(&raw_event("same/asked", data[0])).await;
+            app.send(&raw_event("same/other", data[1])).await;
             app.finish().await;
             assert_eq!(app.runs().await[0].output::<bool>(), is_same, "{data:?}");
         }
@@ -201,10 +201,10 @@ async fn a_wait_ends_by_an_event_of_the_same_value_alone() {
 #[tokio::test]
 async fn a_field_named_data_needs_its_full_path() {
     let cancel = CancelOn::event::<OtherEvent>().matching("data.data.id");
-    let mut app = TestApp::new().function(Function::new("f", long).cancel_on(cancel));
-    app.start(&raw("same/asked", r#"{"data":{"id":1},"id":2}"#)).await;
-    app.start(&raw("same/other", r#"{"data":{"id":2},"id":2}"#)).await;
+    let mut app = TestApp::new().function(Function::new("f", long_handler).cancel_on(cancel));
+    app.start(&raw_event("same/asked", r#"{"data":{"id":1},"id":2}"#)).await;
+    app.start(&raw_event("same/other", r#"{"data":{"id":2},"id":2}"#)).await;
     assert_ne!(app.runs().await[0].status(), Status::Cancelled);
-    app.start(&raw("same/other", r#"{"data":{"id":1},"id":3}"#)).await;
+    app.start(&raw_event("same/other", r#"{"data":{"id":1},"id":3}"#)).await;
     assert_eq!(app.runs().await[0].status(), Status::Cancelled);
 }

@@ -6,39 +6,41 @@ use stepladder_sdk::runtime::{TestEngine, compile};
 use stepladder_sdk::testing::{Fact, Status, TestApp, TestRun};
 use stepladder_sdk::{Tick, Timestamp, ToEvent};
 
-use crate::{MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works, works_long};
+use crate::{
+    MINUTE, SECOND, all_runs, delays_of_starts, job_event, long_working_handler, outputs, send_all, working_handler,
+};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Returns the start times of the runs in ascending order, in seconds after `after`.
-fn started(runs: &[TestRun], after: Timestamp) -> Vec<u64> {
-    let mut started: Vec<u64> = runs.iter().map(|run| began_after(run, after).as_secs()).collect();
+fn start_seconds(runs: &[TestRun], after: Timestamp) -> Vec<u64> {
+    let mut started: Vec<u64> = runs.iter().map(|run| delays_of_starts(run, after).as_secs()).collect();
     started.sort_unstable();
     started
 }
 
 #[tokio::test]
 async fn rule_32_a_throttle_holds_after_a_pause() {
-    let mut app = TestApp::new().function(Function::new("f", works).throttle(Rate::new(1, MINUTE)));
+    let mut app = TestApp::new().function(Function::new("f", working_handler).throttle(Rate::new(1, MINUTE)));
     app.engine().functions().pause("f").await.unwrap();
-    send_all(&mut app, (0..5).map(|n| job("a", n))).await;
+    send_all(&mut app, (0..5).map(|n| job_event("a", n))).await;
     app.advance(HOUR).await;
     let resumed = app.now();
     assert_eq!(app.engine().functions().resume("f").await.unwrap(), 5);
     app.advance(10 * SECOND).await;
     // a new run must wait for its turn as well
-    send_all(&mut app, [job("a", 5)]).await;
+    send_all(&mut app, [job_event("a", 5)]).await;
     app.finish().await;
     let runs = all_runs(&mut app).await;
-    assert_eq!(started(&runs, resumed), [0, 60, 120, 180, 240, 300]);
+    assert_eq!(start_seconds(&runs, resumed), [0, 60, 120, 180, 240, 300]);
     assert_eq!(outputs(&runs), [0, 1, 2, 3, 4, 5]);
 }
 
 #[tokio::test]
 async fn rule_32_a_delayed_run_reports_when_it_starts() {
-    let mut app = TestApp::new().function(Function::new("f", works).throttle(Rate::new(1, MINUTE)));
+    let mut app = TestApp::new().function(Function::new("f", working_handler).throttle(Rate::new(1, MINUTE)));
     app.engine().functions().pause("f").await.unwrap();
-    send_all(&mut app, (0..3).map(|n| job("a", n))).await;
+    send_all(&mut app, (0..3).map(|n| job_event("a", n))).await;
     app.advance(HOUR).await;
     app.engine().functions().resume("f").await.unwrap();
     app.advance(SECOND).await;
@@ -51,39 +53,39 @@ async fn rule_32_a_delayed_run_reports_when_it_starts() {
 #[tokio::test]
 async fn rule_32_each_key_and_each_burst_holds_after_a_pause() {
     let rate = Rate::new(2, MINUTE).burst(2).key("event.data.client");
-    let mut app = TestApp::new().function(Function::new("f", works).throttle(rate));
+    let mut app = TestApp::new().function(Function::new("f", working_handler).throttle(rate));
     app.engine().functions().pause("f").await.unwrap();
-    send_all(&mut app, (0..4).flat_map(|n| [job("a", n), job("b", n)])).await;
+    send_all(&mut app, (0..4).flat_map(|n| [job_event("a", n), job_event("b", n)])).await;
     app.advance(HOUR).await;
     let resumed = app.now();
     app.engine().functions().resume("f").await.unwrap();
     app.finish().await;
-    assert_eq!(started(&all_runs(&mut app).await, resumed), [0, 0, 0, 0, 30, 30, 60, 60]);
+    assert_eq!(start_seconds(&all_runs(&mut app).await, resumed), [0, 0, 0, 0, 30, 30, 60, 60]);
 }
 
 #[tokio::test]
 async fn rule_32_a_rate_limit_holds_after_a_pause() {
-    let mut app = TestApp::new().function(Function::new("f", works).rate_limit(Rate::new(2, MINUTE)));
+    let mut app = TestApp::new().function(Function::new("f", working_handler).rate_limit(Rate::new(2, MINUTE)));
     app.engine().functions().pause("f").await.unwrap();
     for n in 0..6 {
-        send_all(&mut app, [job("a", n)]).await;
+        send_all(&mut app, [job_event("a", n)]).await;
         app.advance(MINUTE / 2).await;
     }
     let resumed = app.now();
     app.engine().functions().resume("f").await.unwrap();
     app.finish().await;
     let runs = all_runs(&mut app).await;
-    assert_eq!(started(&runs, resumed), [0, 0, 30, 60, 90, 120]);
+    assert_eq!(start_seconds(&runs, resumed), [0, 0, 30, 60, 90, 120]);
 }
 
 #[tokio::test]
 async fn rule_32_events_for_one_later_moment_are_spaced_from_then_on() {
-    let mut app = TestApp::new().function(Function::new("f", works).throttle(Rate::new(1, MINUTE)));
+    let mut app = TestApp::new().function(Function::new("f", working_handler).throttle(Rate::new(1, MINUTE)));
     let later = app.now() + HOUR;
-    let events = (0..4).map(|n| job("a", n).to_event().unwrap().with_ts(later));
+    let events = (0..4).map(|n| job_event("a", n).to_event().unwrap().with_ts(later));
     app.engine().intake().ingest(events.collect(), None).await.unwrap();
     app.finish().await;
-    assert_eq!(started(&all_runs(&mut app).await, later), [0, 60, 120, 180]);
+    assert_eq!(start_seconds(&all_runs(&mut app).await, later), [0, 60, 120, 180]);
 }
 
 #[tokio::test]
@@ -91,7 +93,7 @@ async fn a_run_that_waits_for_a_slot_is_not_counted_again() {
     // the next run gets the slot after an hour, although the throttle allows a start every minute
     for limit in [Concurrency::runs(1), Concurrency::limit(1)] {
         let mut app = TestApp::new().function(limited_by(limit));
-        send_all(&mut app, (0..4).map(|n| job("a", n))).await;
+        send_all(&mut app, (0..4).map(|n| job_event("a", n))).await;
         app.finish().await;
         let runs = all_runs(&mut app).await;
         assert_eq!(outputs(&runs), [0, 1, 2, 3]);
@@ -101,27 +103,28 @@ async fn a_run_that_waits_for_a_slot_is_not_counted_again() {
 }
 
 fn limited_by(limit: Concurrency) -> Function {
-    Function::new("f", works_long).throttle(Rate::new(1, MINUTE)).concurrency(limit)
+    Function::new("f", long_working_handler).throttle(Rate::new(1, MINUTE)).concurrency(limit)
 }
 
 #[tokio::test]
 async fn rule_32_a_delayed_run_leaves_the_wait_queue() {
     // two functions share a slot; tickets of runs that the throttle delays must not hold up runs of
     // the other function
-    let throttled =
-        Function::new("f", works).throttle(Rate::new(1, MINUTE)).concurrency(Concurrency::limit(1).shared("api"));
+    let throttled = Function::new("f", working_handler)
+        .throttle(Rate::new(1, MINUTE))
+        .concurrency(Concurrency::limit(1).shared("api"));
     #[derive(Serialize, Deserialize)]
     struct OtherEvent {}
     impl EventData for OtherEvent {
         const NAME: &'static str = "other/asked";
     }
-    async fn other(ctx: Context, _: Event<OtherEvent>) -> Result<()> {
+    async fn other_handler(ctx: Context, _: Event<OtherEvent>) -> Result<()> {
         ctx.step("work", async || Ok(())).await
     }
-    let other = Function::new("g", other).concurrency(Concurrency::limit(1).shared("api"));
+    let other = Function::new("g", other_handler).concurrency(Concurrency::limit(1).shared("api"));
     let mut app = TestApp::new().function(throttled).function(other);
     app.engine().functions().pause("f").await.unwrap();
-    send_all(&mut app, (0..3).map(|n| job("a", n))).await;
+    send_all(&mut app, (0..3).map(|n| job_event("a", n))).await;
     app.advance(HOUR).await;
     app.engine().functions().resume("f").await.unwrap();
     app.advance(SECOND).await;
@@ -133,10 +136,10 @@ async fn rule_32_a_delayed_run_leaves_the_wait_queue() {
 /// Pauses a function with a tick every ten minutes for three hours. Returns the statuses of the
 /// function's runs, and the start times of its runs in minutes after the resumption.
 async fn paused_cron(policy: Option<MissedTicks>) -> (Vec<Status>, Vec<i64>) {
-    async fn ticks(ctx: Context, _: Event<Tick>) -> Result<()> {
+    async fn tick_handler(ctx: Context, _: Event<Tick>) -> Result<()> {
         ctx.step("work", async || Ok(())).await
     }
-    let cron = Function::new("f", ticks).cron("*/10 * * * *");
+    let cron = Function::new("f", tick_handler).cron("*/10 * * * *");
     let mut app = TestApp::new().function(match policy {
         Some(policy) => cron.missed_ticks(policy),
         None => cron,
@@ -178,23 +181,23 @@ async fn rule_32_missed_ticks_of_a_paused_function_follow_its_policy() {
 #[tokio::test]
 async fn missed_ticks_are_for_cron_functions_and_said_once() {
     let fault = |function: Function| compile(function, &Default::default()).err().unwrap_or_default();
-    let said = fault(Function::new("f", works).missed_ticks(MissedTicks::Skip));
+    let said = fault(Function::new("f", working_handler).missed_ticks(MissedTicks::Skip));
     assert!(said.contains("`f` has missed_ticks and no cron schedule"), "{said}");
-    let twice = Function::new("f", works).cron("@daily").missed_ticks(MissedTicks::Skip);
+    let twice = Function::new("f", working_handler).cron("@daily").missed_ticks(MissedTicks::Skip);
     let said = fault(twice.missed_ticks(MissedTicks::RunAll));
     assert!(said.contains("`f` calls `.missed_ticks` twice"), "{said}");
 }
 
 #[tokio::test]
 async fn rule_32_a_debounce_waits_for_a_quiet_period_after_a_pause() {
-    let mut app = TestApp::new().function(Function::new("f", works).debounce(Debounce::new(MINUTE)));
+    let mut app = TestApp::new().function(Function::new("f", working_handler).debounce(Debounce::new(MINUTE)));
     app.engine().functions().pause("f").await.unwrap();
-    app.start(&job("a", 1)).await;
+    app.start(&job_event("a", 1)).await;
     app.advance(HOUR).await;
-    app.start(&job("a", 2)).await;
+    app.start(&job_event("a", 2)).await;
     let last = app.now();
     app.engine().functions().resume("f").await.unwrap();
     app.finish().await;
     let runs = all_runs(&mut app).await;
-    assert_eq!((outputs(&runs), began_after(&runs[0], last)), (vec![2], MINUTE));
+    assert_eq!((outputs(&runs), delays_of_starts(&runs[0], last)), (vec![2], MINUTE));
 }

@@ -10,7 +10,7 @@ use stepladder_core::retry::RetryAdvice;
 use stepladder_sdk::runtime::SharedData;
 use stepladder_sdk::{Context, Error, Event, Function, Result, blocking};
 
-use crate::driver::{ReplayedRun, StartEvent, end, ids, never, wanted};
+use crate::driver::{ReplayedRun, StartEvent, end, fail_if_reached, step_ids, wanted_steps};
 
 /// Counts how often a guard is dropped.
 struct DropCounter(Arc<AtomicU32>);
@@ -21,32 +21,32 @@ impl Drop for DropCounter {
     }
 }
 
-fn counted(function: Function) -> (ReplayedRun, Arc<AtomicU32>) {
+fn with_drop_counter(function: Function) -> (ReplayedRun, Arc<AtomicU32>) {
     let drops = Arc::new(AtomicU32::new(0));
     let mut data = SharedData::default();
     data.insert(drops.clone());
     (ReplayedRun::with_data(function, &data), drops)
 }
 
-async fn raced(ctx: Context, _: Event<StartEvent>) -> Result<&'static str> {
+async fn racing_handler(ctx: Context, _: Event<StartEvent>) -> Result<&'static str> {
     let drops = ctx.data::<Arc<AtomicU32>>()?;
     tokio::select! {
         biased; // biased, so that the order of the wanted steps is fixed
-        r = ctx.step("slow", async || { let _guard = DropCounter(drops.clone()); never().await; Ok(()) }) => r.map(|()| "step"),
+        r = ctx.step("slow", async || { let _guard = DropCounter(drops.clone()); fail_if_reached().await; Ok(()) }) => r.map(|()| "step"),
         r = ctx.sleep("limit", Duration::from_secs(1)) => r.map(|()| "sleep"),
     }
 }
 
 #[tokio::test]
 async fn a_dropped_body_is_reported_once() {
-    let (mut run, drops) = counted(Function::new("f", raced));
+    let (mut run, drops) = with_drop_counter(Function::new("f", racing_handler));
     let mut session = run.open();
-    assert_eq!(ids(&wanted(session.as_mut()).await), ["slow", "limit"]);
+    assert_eq!(step_ids(&wanted_steps(session.as_mut()).await), ["slow", "limit"]);
     session.start_bodies(&["slow".into()]);
     assert!(futures::poll!(session.wait_finished()).is_pending());
-    assert_eq!(ids(&wanted(session.as_mut()).await), ["limit"], "running bodies are not listed");
+    assert_eq!(step_ids(&wanted_steps(session.as_mut()).await), ["limit"], "running bodies are not listed");
     assert!(session.take_dropped().is_empty());
-    session.reveal(run.record("limit".into(), stepladder_core::StepKind::Sleep, value("null")));
+    session.reveal(run.record("limit".into(), stepladder_core::StepKind::Sleep, recorded_value("null")));
     assert_eq!(end(session.as_mut()).await, Ok(r#""sleep""#.into()));
     assert_eq!(session.take_dropped(), ["slow".into()]);
     assert!(session.take_dropped().is_empty());
@@ -55,8 +55,8 @@ async fn a_dropped_body_is_reported_once() {
 
 #[tokio::test]
 async fn a_step_that_never_ran_is_not_reported_as_a_dropped_body() {
-    let (run, _) = counted(Function::new("f", raced));
-    let run = run.slept("limit");
+    let (run, _) = with_drop_counter(Function::new("f", racing_handler));
+    let run = run.with_recorded_sleep("limit");
     let mut session = run.open();
     assert_eq!(end(session.as_mut()).await, Ok(r#""sleep""#.into()));
     assert!(session.take_dropped().is_empty());
@@ -64,9 +64,9 @@ async fn a_step_that_never_ran_is_not_reported_as_a_dropped_body() {
 
 #[tokio::test]
 async fn dropping_the_session_drops_its_bodies() {
-    let (run, drops) = counted(Function::new("f", raced));
+    let (run, drops) = with_drop_counter(Function::new("f", racing_handler));
     let mut session = run.open();
-    wanted(session.as_mut()).await;
+    wanted_steps(session.as_mut()).await;
     session.start_bodies(&["slow".into()]);
     assert!(futures::poll!(session.wait_finished()).is_pending());
     drop(session);
@@ -75,9 +75,9 @@ async fn dropping_the_session_drops_its_bodies() {
 
 #[tokio::test]
 async fn a_body_past_its_timeout_is_stopped_and_fails() {
-    let (run, drops) = counted(Function::new("f", raced));
+    let (run, drops) = with_drop_counter(Function::new("f", racing_handler));
     let mut session = run.open();
-    wanted(session.as_mut()).await;
+    wanted_steps(session.as_mut()).await;
     session.start_bodies(&["slow".into()]);
     assert!(futures::poll!(session.wait_finished()).is_pending());
     session.stop_timed_out(&"slow".into(), Duration::from_secs(30));
@@ -86,14 +86,14 @@ async fn a_body_past_its_timeout_is_stopped_and_fails() {
     assert_eq!(fault.failure.message, "step `slow` ran past its timeout of 30s");
     assert_eq!((fault.failure.code(), fault.retry), (Some("timeout"), RetryAdvice::Default));
     assert_eq!(drops.load(Ordering::Relaxed), 1, "its body is gone");
-    assert_eq!(ids(&wanted(session.as_mut()).await), ["limit"], "another attempt is another session's");
+    assert_eq!(step_ids(&wanted_steps(session.as_mut()).await), ["limit"], "another attempt is another session's");
     session.stop_timed_out(&"slow".into(), Duration::from_secs(30));
     assert!(futures::poll!(session.wait_finished()).is_pending(), "it has failed once");
 }
 
 #[tokio::test]
 async fn bodies_run_in_parallel_and_a_cancelled_wait_loses_nothing() {
-    async fn three(ctx: Context, _: Event<StartEvent>) -> Result<Vec<u64>> {
+    async fn handler_with_three_steps(ctx: Context, _: Event<StartEvent>) -> Result<Vec<u64>> {
         futures::future::try_join_all((1..=3_u64).map(|i| {
             ctx.step("w", async move || {
                 tokio::time::sleep(Duration::from_secs(i)).await;
@@ -103,10 +103,10 @@ async fn bodies_run_in_parallel_and_a_cancelled_wait_loses_nothing() {
         .await
     }
     tokio::time::pause();
-    let run = ReplayedRun::of(Function::new("f", three));
+    let run = ReplayedRun::for_function(Function::new("f", handler_with_three_steps));
     let mut session = run.open();
-    let wants = wanted(session.as_mut()).await;
-    assert_eq!(ids(&wants), ["w", "w:1", "w:2"]);
+    let wants = wanted_steps(session.as_mut()).await;
+    assert_eq!(step_ids(&wants), ["w", "w:1", "w:2"]);
     let steps: Vec<_> = wants.into_iter().map(|want| want.step).collect();
     let begun = tokio::time::Instant::now();
     session.start_bodies(&steps);
@@ -121,13 +121,13 @@ async fn bodies_run_in_parallel_and_a_cancelled_wait_loses_nothing() {
 
 #[tokio::test]
 async fn panics_are_failures_that_are_retried() {
-    async fn panics(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
+    async fn panicking_handler(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
         let list: Vec<u8> = Vec::new();
         let failed = ctx.step("boom", async || Ok(list[3])).retries(1).await.unwrap_err();
         assert!(failed.to_string().starts_with("panicked: index out of bounds"), "{failed}");
         panic!("in the handler, {}", ctx.run_id())
     }
-    let mut run = ReplayedRun::of(Function::new("f", panics));
+    let mut run = ReplayedRun::for_function(Function::new("f", panicking_handler));
     let failure = run.run(true).await.unwrap_err();
     assert!(failure.message.starts_with("panicked: in the handler, 01"), "{failure:?}");
     assert_eq!(run.failures.len(), 2);
@@ -141,18 +141,18 @@ async fn a_guard_that_panics_when_dropped_does_not_stop_the_engine() {
             panic!("dropped");
         }
     }
-    async fn holds(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
+    async fn handler_with_a_guard(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
         let _bomb = Bomb;
         ctx.step("a", async || Ok(1_u8)).await
     }
-    let mut session = ReplayedRun::of(Function::new("f", holds)).open();
-    wanted(session.as_mut()).await;
+    let mut session = ReplayedRun::for_function(Function::new("f", handler_with_a_guard)).open();
+    wanted_steps(session.as_mut()).await;
     drop(session);
 }
 
 #[tokio::test]
 async fn a_terminal_error_is_not_retried_and_its_code_reaches_the_handler() {
-    async fn caught(ctx: Context, _: Event<StartEvent>) -> Result<String> {
+    async fn catching_handler(ctx: Context, _: Event<StartEvent>) -> Result<String> {
         let created = ctx.step("create", async || -> Result<u8> {
             Err(Error::terminal("this address is taken").with_code("email-taken"))
         });
@@ -161,18 +161,19 @@ async fn a_terminal_error_is_not_retried_and_its_code_reaches_the_handler() {
             other => Ok(format!("{other:?}")),
         }
     }
-    let mut run = ReplayedRun::of(Function::new("f", caught));
+    let mut run = ReplayedRun::for_function(Function::new("f", catching_handler));
     assert_eq!(run.run(false).await, Ok(r#""this address is taken""#.into()));
     assert_eq!(run.failures.len(), 1);
 }
 
 #[tokio::test]
 async fn a_recorded_failure_is_terminal_for_the_handler() {
-    async fn passes_on(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
+    async fn handler_passing_a_failure_on(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
         ctx.step("a", async || Ok(1_u8)).await
     }
     let failure = Failure { message: "HTTP 503".into(), code: Some("http-503".into()) };
-    let run = ReplayedRun::of(Function::new("f", passes_on)).failed("a", failure.clone());
+    let run = ReplayedRun::for_function(Function::new("f", handler_passing_a_failure_on))
+        .with_recorded_failure("a", failure.clone());
     let mut session = run.open();
     let stepladder_engine::executor::PollResult::Ended(Err(fault)) = session.advance().await else {
         panic!("an error")
@@ -182,10 +183,10 @@ async fn a_recorded_failure_is_terminal_for_the_handler() {
 
 #[tokio::test]
 async fn an_outcome_past_the_limit_names_step_and_size() {
-    async fn large(ctx: Context, _: Event<StartEvent>) -> Result<()> {
+    async fn handler_with_large_output(ctx: Context, _: Event<StartEvent>) -> Result<()> {
         ctx.step("export", async || Ok("x".repeat(OUTCOME_BYTES))).await.map(drop)
     }
-    let mut run = ReplayedRun::of(Function::new("f", large));
+    let mut run = ReplayedRun::for_function(Function::new("f", handler_with_large_output));
     let failure = run.run(false).await.unwrap_err();
     assert_eq!(failure.code(), Some("too-large"));
     assert!(failure.message.contains("step `export` returned 4194306 bytes"), "{failure:?}");
@@ -200,6 +201,6 @@ async fn blocking_code_returns_its_value_its_error_or_its_panic() {
     assert_eq!(panicked.to_string(), "panicked: deep down");
 }
 
-fn value(json: &str) -> stepladder_core::Outcome {
+fn recorded_value(json: &str) -> stepladder_core::Outcome {
     stepladder_core::Outcome::Value(serde_json::from_str(json).unwrap())
 }

@@ -123,7 +123,7 @@ pub(crate) struct ReplayedRun {
 pub(crate) type RunOutcome = Result<String, Failure>;
 
 impl ReplayedRun {
-    pub(crate) fn of(function: Function) -> Self {
+    pub(crate) fn for_function(function: Function) -> Self {
         Self::with_data(function, &SharedData::default())
     }
 
@@ -133,19 +133,19 @@ impl ReplayedRun {
     }
 
     /// Records a value as the outcome of a step with a body.
-    pub(crate) fn recorded(mut self, step: &str, value: impl Serialize) -> Self {
+    pub(crate) fn with_recorded_step(mut self, step: &str, value: impl Serialize) -> Self {
         self.record(step.into(), StepKind::Run, Outcome::Value(json::to_json(&value).unwrap()));
         self
     }
 
     /// Records that a sleep has ended.
-    pub(crate) fn slept(mut self, step: &str) -> Self {
+    pub(crate) fn with_recorded_sleep(mut self, step: &str) -> Self {
         self.record(step.into(), StepKind::Sleep, Outcome::Value(json::null()));
         self
     }
 
     /// Records a failure as the outcome of a step with a body.
-    pub(crate) fn failed(mut self, step: &str, failure: Failure) -> Self {
+    pub(crate) fn with_recorded_failure(mut self, step: &str, failure: Failure) -> Self {
         self.record(step.into(), StepKind::Run, Outcome::Failed(failure));
         self
     }
@@ -195,7 +195,7 @@ impl ReplayedRun {
             let mut session = self.open();
             loop {
                 let wants = match session.advance().await {
-                    PollResult::Ended(result) => return said(result),
+                    PollResult::Ended(result) => return to_run_outcome(result),
                     PollResult::Wanted(wants) => wants,
                 };
                 assert!(!wants.is_empty(), "nothing is wanted, nothing runs");
@@ -249,7 +249,7 @@ impl ReplayedRun {
     }
 
     /// Returns the steps that have an outcome, in the order of the journal.
-    pub(crate) fn steps(&self) -> Vec<&str> {
+    pub(crate) fn recorded_steps(&self) -> Vec<&str> {
         self.journal.iter().map(|revealed| &*revealed.step).collect()
     }
 }
@@ -257,28 +257,28 @@ impl ReplayedRun {
 /// Returns the result of a session that must end without further outcomes.
 pub(crate) async fn end(session: &mut Session) -> RunOutcome {
     match session.advance().await {
-        PollResult::Ended(result) => said(result),
-        PollResult::Wanted(wants) => panic!("it waits for {:?}", ids(&wants)),
+        PollResult::Ended(result) => to_run_outcome(result),
+        PollResult::Wanted(wants) => panic!("it waits for {:?}", step_ids(&wants)),
     }
 }
 
 /// Returns the steps that a session wants. The session must not end.
-pub(crate) async fn wanted(session: &mut Session) -> Vec<Want> {
+pub(crate) async fn wanted_steps(session: &mut Session) -> Vec<Want> {
     match session.advance().await {
         PollResult::Wanted(wants) => wants,
         PollResult::Ended(result) => panic!("it ended: {result:?}"),
     }
 }
 
-pub(crate) fn ids(wants: &[Want]) -> Vec<&str> {
+pub(crate) fn step_ids(wants: &[Want]) -> Vec<&str> {
     wants.iter().map(|want| &*want.step).collect()
 }
 
-pub(crate) fn said(result: Result<stepladder_core::Json, AdvisedFailure>) -> RunOutcome {
+pub(crate) fn to_run_outcome(result: Result<stepladder_core::Json, AdvisedFailure>) -> RunOutcome {
     result.map(|json| json.get().to_owned()).map_err(|fault| fault.failure)
 }
 
 /// A future that never completes.
-pub(crate) async fn never() {
+pub(crate) async fn fail_if_reached() {
     std::future::pending::<()>().await;
 }

@@ -13,7 +13,7 @@ async fn handler(_: Context, _: Event<StartEvent>) -> Result<()> {
     Ok(())
 }
 
-fn refused(function: Function) -> String {
+fn refusal_sentence(function: Function) -> String {
     compile(function, &SharedData::default()).err().expect("refused")
 }
 
@@ -39,9 +39,9 @@ fn the_settings_of_the_builder_are_in_the_spec() {
 
 #[test]
 fn an_invalid_expression_is_reported_with_its_function() {
-    let said = refused(Function::new("f", handler).filter("event.data."));
+    let said = refusal_sentence(Function::new("f", handler).filter("event.data."));
     assert!(said.contains("filter of function `f`") && said.contains("`event.data.`"), "{said}");
-    let said = refused(Function::new("g", handler).concurrency(Concurrency::limit(1).key("(")));
+    let said = refusal_sentence(Function::new("g", handler).concurrency(Concurrency::limit(1).key("(")));
     assert!(said.contains("concurrency key of function `g`"), "{said}");
 }
 
@@ -67,26 +67,28 @@ fn an_event_may_have_a_filter_of_its_own() {
         )*};
     }
     named!(B: "b", C: "c", D: "d");
-    async fn either(_: Context, _: Event<Either>) -> Result<()> {
+    async fn handler_of_either_event(_: Context, _: Event<Either>) -> Result<()> {
         Ok(())
     }
-    let function = || Function::new("f", either).filter("event.data.any").on::<B>().filter("event.data.b");
+    let function =
+        || Function::new("f", handler_of_either_event).filter("event.data.any").on::<B>().filter("event.data.b");
     let compiled = compile(function(), &SharedData::default()).unwrap();
     let of = compiled[0].spec().triggers.iter().map(|t| t.condition.as_ref().map_or("", |c| c.source()));
     assert_eq!(of.collect::<Vec<_>>(), ["event.data.any", "event.data.b", "event.data.any"]);
-    let alone = compile(Function::new("f", either).on::<C>().filter("true"), &SharedData::default()).unwrap();
+    let alone =
+        compile(Function::new("f", handler_of_either_event).on::<C>().filter("true"), &SharedData::default()).unwrap();
     let of = alone[0].spec().triggers.iter().map(|t| t.condition.is_some());
     assert_eq!(of.collect::<Vec<_>>(), [false, false, true]);
-    let said = refused(function().on::<D>().filter("true"));
+    let said = refusal_sentence(function().on::<D>().filter("true"));
     assert!(said.contains("`f`") && said.contains("`d`, which its handler does not take"), "{said}");
 }
 
 #[test]
 fn an_on_failure_handler_is_a_function_of_its_own() {
-    async fn undo(_: Context, event: Event<FunctionFailed>) -> Result<String> {
+    async fn failure_handler(_: Context, event: Event<FunctionFailed>) -> Result<String> {
         Ok(event.data.function_id)
     }
-    let function = Function::new("f", handler).retries(1).on_failure(undo);
+    let function = Function::new("f", handler).retries(1).on_failure(failure_handler);
     let compiled = compile(function, &SharedData::default()).unwrap();
     assert_eq!(compiled[0].spec().on_failure.as_deref(), Some("f/on-failure"));
     let after = compiled[1].spec();
@@ -111,13 +113,13 @@ async fn a_type_may_stand_for_several_events() {
             if name == "test/gone" { Ok(Self::Gone) } else { serde_json::from_str(data.get()) }
         }
     }
-    async fn changed(_: Context, event: Event<Change>) -> Result<String> {
+    async fn handler_of_changes(_: Context, event: Event<Change>) -> Result<String> {
         Ok(match event.data {
             Change::Started(id) => id,
             Change::Gone => "gone".into(),
         })
     }
-    let run = ReplayedRun::of(Function::new("f", changed));
+    let run = ReplayedRun::for_function(Function::new("f", handler_of_changes));
     let names: Vec<_> = run.function.spec().triggers.iter().map(|t| &*t.event).collect();
     assert_eq!(names, ["test/start", "test/gone"]);
     assert_eq!(end(run.open().as_mut()).await, Ok(r#""abc""#.into()));
@@ -130,5 +132,5 @@ async fn a_closure_may_be_a_handler_and_capture_clients() {
         let client = client.clone();
         async move { ctx.step("a", async || Ok(event.data.id.len() + *client as usize)).await }
     });
-    assert_eq!(ReplayedRun::of(function).run(true).await, Ok("8".into()));
+    assert_eq!(ReplayedRun::for_function(function).run(true).await, Ok("8".into()));
 }

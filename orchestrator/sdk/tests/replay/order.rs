@@ -11,7 +11,7 @@ use crate::driver::{ReplayedRun, StartEvent, end};
 
 const REPLAYS: usize = 1_000;
 
-async fn raced(ctx: Context, _: Event<StartEvent>) -> Result<String> {
+async fn racing_handler(ctx: Context, _: Event<StartEvent>) -> Result<String> {
     tokio::select! {
         r = ctx.step("slow", async || Ok("step".to_owned())) => r,
         r = ctx.sleep("limit", Duration::from_secs(60)) => {
@@ -21,7 +21,7 @@ async fn raced(ctx: Context, _: Event<StartEvent>) -> Result<String> {
     }
 }
 
-async fn raced_biased(ctx: Context, _: Event<StartEvent>) -> Result<String> {
+async fn biased_racing_handler(ctx: Context, _: Event<StartEvent>) -> Result<String> {
     tokio::select! {
         biased;
         r = ctx.step("slow", async || Ok("step".to_owned())) => r,
@@ -33,7 +33,7 @@ async fn raced_biased(ctx: Context, _: Event<StartEvent>) -> Result<String> {
 }
 
 /// Replays the run many times. Every replay must end with this result.
-async fn always(run: &ReplayedRun, expected: &str) {
+async fn assert_outcome_of_every_replay(run: &ReplayedRun, expected: &str) {
     for _ in 0..REPLAYS {
         let mut session = run.open();
         assert_eq!(end(session.as_mut()).await, Ok(expected.to_owned()));
@@ -43,25 +43,28 @@ async fn always(run: &ReplayedRun, expected: &str) {
 
 #[tokio::test]
 async fn rule_7_select_replays_the_winner_that_was_recorded_first() {
-    let run = ReplayedRun::of(Function::new("f", raced))
-        .slept("limit")
-        .recorded("slow", "step")
-        .recorded("after-limit", "sleep");
-    always(&run, r#""sleep""#).await;
-    let run = ReplayedRun::of(Function::new("f", raced)).recorded("slow", "step").slept("limit");
-    always(&run, r#""step""#).await;
+    let run = ReplayedRun::for_function(Function::new("f", racing_handler))
+        .with_recorded_sleep("limit")
+        .with_recorded_step("slow", "step")
+        .with_recorded_step("after-limit", "sleep");
+    assert_outcome_of_every_replay(&run, r#""sleep""#).await;
+    let run = ReplayedRun::for_function(Function::new("f", racing_handler))
+        .with_recorded_step("slow", "step")
+        .with_recorded_sleep("limit");
+    assert_outcome_of_every_replay(&run, r#""step""#).await;
 }
 
 #[tokio::test]
 async fn rule_7_a_biased_select_does_not_prefer_its_first_arm_over_the_record() {
-    let run = ReplayedRun::of(Function::new("f", raced_biased));
-    let run = run.slept("limit").recorded("slow", "step").recorded("after-limit", "sleep");
-    always(&run, r#""sleep""#).await;
+    let run = ReplayedRun::for_function(Function::new("f", biased_racing_handler));
+    let run =
+        run.with_recorded_sleep("limit").with_recorded_step("slow", "step").with_recorded_step("after-limit", "sleep");
+    assert_outcome_of_every_replay(&run, r#""sleep""#).await;
 }
 
 #[tokio::test]
 async fn rule_7_unordered_steps_come_in_the_order_of_the_journal() {
-    async fn unordered(ctx: Context, _: Event<StartEvent>) -> Result<String> {
+    async fn unordered_handler(ctx: Context, _: Event<StartEvent>) -> Result<String> {
         let mut steps: FuturesUnordered<_> = (0..5).map(|i| ctx.step("u", async move || Ok(i))).collect();
         let mut seen = String::new();
         while let Some(value) = steps.next().await {
@@ -69,14 +72,19 @@ async fn rule_7_unordered_steps_come_in_the_order_of_the_journal() {
         }
         Ok(seen)
     }
-    let run = ReplayedRun::of(Function::new("f", unordered));
-    let run = run.recorded("u:3", 3).recorded("u:1", 1).recorded("u", 0).recorded("u:4", 4).recorded("u:2", 2);
-    always(&run, r#""31042""#).await;
+    let run = ReplayedRun::for_function(Function::new("f", unordered_handler));
+    let run = run
+        .with_recorded_step("u:3", 3)
+        .with_recorded_step("u:1", 1)
+        .with_recorded_step("u", 0)
+        .with_recorded_step("u:4", 4)
+        .with_recorded_step("u:2", 2);
+    assert_outcome_of_every_replay(&run, r#""31042""#).await;
 }
 
 #[tokio::test]
 async fn rule_7_a_handler_sees_only_outcomes_recorded_before() {
-    async fn peek(ctx: Context, _: Event<StartEvent>) -> Result<String> {
+    async fn peeking_handler(ctx: Context, _: Event<StartEvent>) -> Result<String> {
         let mut b = ctx.step("b", async || Ok("b".to_owned()));
         let _ = futures::poll!(&mut b);
         let a = ctx.step("a", async || Ok("a".to_owned())).await?;
@@ -85,24 +93,32 @@ async fn rule_7_a_handler_sees_only_outcomes_recorded_before() {
             Poll::Pending => format!("only {a}"),
         })
     }
-    let run = ReplayedRun::of(Function::new("f", peek)).recorded("a", "a").recorded("b", "b");
-    always(&run, r#""only a""#).await;
-    let run = ReplayedRun::of(Function::new("f", peek)).recorded("b", "b").recorded("a", "a");
-    always(&run, r#""both ab""#).await;
+    let run = ReplayedRun::for_function(Function::new("f", peeking_handler))
+        .with_recorded_step("a", "a")
+        .with_recorded_step("b", "b");
+    assert_outcome_of_every_replay(&run, r#""only a""#).await;
+    let run = ReplayedRun::for_function(Function::new("f", peeking_handler))
+        .with_recorded_step("b", "b")
+        .with_recorded_step("a", "a");
+    assert_outcome_of_every_replay(&run, r#""both ab""#).await;
 }
 
 #[tokio::test]
 async fn rule_7_two_branches_that_share_a_name_keep_their_own_outcomes() {
-    async fn two(ctx: &Context, text: &str) -> Result<String> {
+    async fn run_two_steps(ctx: &Context, text: &str) -> Result<String> {
         let first: String = ctx.step("n", async || Ok(text.to_owned())).await?;
         let second: String = ctx.step("n", async || Ok(text.to_owned())).await?;
         Ok(first + &second)
     }
-    async fn flows(ctx: Context, _: Event<StartEvent>) -> Result<String> {
-        let (x, y) = tokio::join!(two(&ctx, "x"), two(&ctx, "y"));
+    async fn handler_with_two_flows(ctx: Context, _: Event<StartEvent>) -> Result<String> {
+        let (x, y) = tokio::join!(run_two_steps(&ctx, "x"), run_two_steps(&ctx, "y"));
         Ok(x? + &y?)
     }
-    let run = ReplayedRun::of(Function::new("f", flows));
-    let run = run.recorded("n:1", "y").recorded("n:2", "y2").recorded("n", "x").recorded("n:3", "x2");
-    always(&run, r#""xx2yy2""#).await;
+    let run = ReplayedRun::for_function(Function::new("f", handler_with_two_flows));
+    let run = run
+        .with_recorded_step("n:1", "y")
+        .with_recorded_step("n:2", "y2")
+        .with_recorded_step("n", "x")
+        .with_recorded_step("n:3", "x2");
+    assert_outcome_of_every_replay(&run, r#""xx2yy2""#).await;
 }

@@ -15,7 +15,7 @@ use stepladder_engine::{EngineError, RerunOptions};
 use super::form::{FORM_BYTES, FormFields};
 use super::runs::PAGE;
 use super::shell::is_local;
-use super::text::query;
+use super::text::query_string;
 use super::{PageRequest, problem_page};
 use crate::error::HttpProblem;
 use crate::guard::body::json_text;
@@ -30,7 +30,7 @@ pub(super) struct FormNotice {
 }
 
 impl FormNotice {
-    pub(super) fn of(request: &PageRequest) -> Option<Self> {
+    pub(super) fn from_request(request: &PageRequest) -> Option<Self> {
         let number = |name| request.parameter(name).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
         let (n, missed) = (number("n"), number("missed"));
         let runs = if n == 1 { "1 run".to_owned() } else { format!("{n} runs") };
@@ -172,7 +172,7 @@ async fn pause_or_resume(shared: &SharedServerState, body: Body) -> Result<Strin
         "resume" => shared.engine.functions().resume(id).await.map(|_| "resume")?,
         other => return Err(HttpProblem::bad_request(format!("`do` is `{other}`; use pause or resume"))),
     };
-    Ok(format!("/function{}", query([("id", id), ("did", did), ("n", "1")])))
+    Ok(format!("/function{}", query_string([("id", id), ("did", did), ("n", "1")])))
 }
 
 /// `POST /runs/{id}/rerun`: reruns a run from the beginning or from a step, with the same input or

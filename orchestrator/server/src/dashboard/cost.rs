@@ -12,13 +12,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures::future::join_all;
-use stepladder_api::text::{dollars, duration};
+use stepladder_api::text::{format_dollars, format_duration};
 use stepladder_core::{RunId, Status};
 use stepladder_cost::{RunCost, prices};
 use stepladder_engine::{Engine, EngineError, ListingDepth, RunFilter};
 
 use super::shell::{DashboardTab, PageShell};
-use super::text::{ShownTime, brief, query};
+use super::text::{ShownTime, brief, query_string};
 use super::{PageRequest, html_page, problem_page};
 use crate::router::SharedServerState;
 
@@ -82,11 +82,11 @@ pub(super) struct FormattedCost {
 }
 
 impl FormattedCost {
-    pub(super) fn of(cost: &RunCost) -> Self {
+    pub(super) fn from_cost(cost: &RunCost) -> Self {
         let saved = (cost.saved_steps > 0).then(|| {
             let steps = if cost.saved_steps == 1 { "1 step".into() } else { format!("{} steps", cost.saved_steps) };
             let tokens = if cost.saved_tokens > 0 { format!(", {} tokens", cost.saved_tokens) } else { String::new() };
-            format!("{steps}, {}{tokens}", duration(cost.saved_time))
+            format!("{steps}, {}{tokens}", format_duration(cost.saved_time))
         });
         let ai = cost.input_tokens + cost.output_tokens > 0;
         Self {
@@ -94,11 +94,12 @@ impl FormattedCost {
             read_units: cost.read_units,
             sqs_requests: cost.sqs_requests,
             invocations: cost.invocations,
-            requests: dollars(cost.requests_nanodollars()),
-            compute: dollars(cost.compute_nanodollars()),
-            executed: duration(cost.executed),
-            ai: ai
-                .then(|| format!("{}{}", dollars(cost.ai_microdollars * 1_000), if cost.unpriced { "+" } else { "" })),
+            requests: format_dollars(cost.requests_nanodollars()),
+            compute: format_dollars(cost.compute_nanodollars()),
+            executed: format_duration(cost.executed),
+            ai: ai.then(|| {
+                format!("{}{}", format_dollars(cost.ai_microdollars * 1_000), if cost.unpriced { "+" } else { "" })
+            }),
             tokens: ai.then(|| format!("{} in, {} out", cost.input_tokens, cost.output_tokens)),
             saved,
         }
@@ -138,26 +139,26 @@ async fn load_page(
             id: run.run,
             function: brief(&run.function, 120),
             status: run.status,
-            created: ShownTime::of(run.created_at),
-            cost: FormattedCost::of(&cost),
+            created: ShownTime::from_timestamp(run.created_at),
+            cost: FormattedCost::from_cost(&cost),
         });
     }
     let mut functions: Vec<_> = functions.into_iter().collect();
     functions.sort_by_key(|(_, (_, cost))| std::cmp::Reverse(cost.requests_nanodollars() + cost.compute_nanodollars()));
     let of = |(id, (runs, cost)): (String, (usize, RunCost))| FunctionRow {
-        link: format!("/function{}", query([("id", &id[..])])),
+        link: format!("/function{}", query_string([("id", &id[..])])),
         id: brief(&id, 120),
         runs,
-        each: dollars((cost.requests_nanodollars() + cost.compute_nanodollars()) / runs.max(1) as u64),
-        cost: FormattedCost::of(&cost),
+        each: format_dollars((cost.requests_nanodollars() + cost.compute_nanodollars()) / runs.max(1) as u64),
+        cost: FormattedCost::from_cost(&cost),
     };
     Ok(CostPage {
         shell: PageShell::new(shared, &request.headers, DashboardTab::Cost),
         counted: runs.len(),
         runs,
         functions: functions.into_iter().map(of).collect(),
-        total: FormattedCost::of(&total),
-        older: found.cursor.map(|cursor| format!("/cost{}", query([("cursor", &cursor.to_string()[..])]))),
+        total: FormattedCost::from_cost(&total),
+        older: found.cursor.map(|cursor| format!("/cost{}", query_string([("cursor", &cursor.to_string()[..])]))),
         is_first: before.is_none(),
         prices: ListPrices {
             write_units: prices::WRITE_UNIT.dollars_a_million(),
@@ -174,5 +175,5 @@ async fn cost_of(engine: &Engine, run: RunId) -> Result<RunCost, EngineError> {
     let look = engine.query().run_at(run, None).await?;
     let catalog = engine.functions().snapshot();
     let spec = catalog.spec(&look.detail.summary.function);
-    Ok(RunCost::of(look.entries.iter().map(|(_, entry)| entry), spec.map_or(0, |spec| spec.concurrency.len())))
+    Ok(RunCost::of_journal(look.entries.iter().map(|(_, entry)| entry), spec.map_or(0, |spec| spec.concurrency.len())))
 }

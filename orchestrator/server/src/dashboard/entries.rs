@@ -7,7 +7,7 @@ use stepladder_core::report::HandlerLogLine;
 use stepladder_core::state::{RunEnd, RunOutcome};
 use stepladder_core::{Entry, Event, Failure, StepId, Timestamp};
 
-use super::text::{ShownTime, brief, clock, sentence, size, time};
+use super::text::{ShownTime, brief, format_size, format_time, format_time_of_day, sentence};
 use super::value::PageByteBudget;
 
 /// The maximum size of an error in the list of entries, in bytes.
@@ -37,23 +37,23 @@ pub(super) struct EntryRow {
 }
 
 impl EntryRow {
-    pub(super) fn of(seq: Seq, entry: &Entry, current: bool, budget: &mut PageByteBudget) -> Self {
+    pub(super) fn from_entry(seq: Seq, entry: &Entry, current: bool, budget: &mut PageByteBudget) -> Self {
         let mut details = EntryDetails::default();
         entry.visit(&mut details);
         Self {
             seq,
             at: seq + 1,
-            moment: ShownTime { shown: clock(entry.at), ..ShownTime::of(entry.at) },
-            word: label(entry.fact.name()),
-            step: entry.fact.step().map(|step| budget.words(step, NAME_BYTES)).unwrap_or_default(),
-            detail: budget.words(&details.text, DETAIL_BYTES),
+            moment: ShownTime { shown: format_time_of_day(entry.at), ..ShownTime::from_timestamp(entry.at) },
+            word: entry_label(entry.fact.name()),
+            step: entry.fact.step().map(|step| budget.show_words(step, NAME_BYTES)).unwrap_or_default(),
+            detail: budget.show_words(&details.text, DETAIL_BYTES),
             current,
         }
     }
 }
 
 /// Converts the name of a fact to a label, such as `Step started` for `StepStarted`.
-fn label(name: &str) -> String {
+fn entry_label(name: &str) -> String {
     let mut label = String::with_capacity(name.len() + 2);
     for letter in name.chars() {
         if letter.is_uppercase() && !label.is_empty() {
@@ -70,8 +70,8 @@ fn brief_error(failure: &Failure) -> String {
     brief(&sentence(failure), ERROR_BYTES)
 }
 
-fn until(at: Timestamp) -> String {
-    format!("until {}", time(at))
+fn format_until(at: Timestamp) -> String {
+    format!("until {}", format_time(at))
 }
 
 /// The details of an entry, as a phrase. They are empty if the label says everything.
@@ -96,12 +96,14 @@ impl FactVisitor for EntryDetails {
         self.text = match change {
             StartChange::EventJoined { event, replaces, begins_at, closes } => {
                 let how = if replaces { "instead of the previous one" } else { "in addition" };
-                let begins = begins_at.map_or_else(String::new, |at| format!(", starts at {}", time(at)));
+                let begins = begins_at.map_or_else(String::new, |at| format!(", starts at {}", format_time(at)));
                 let last = if closes { ", the last" } else { "" };
                 format!("{} {} {how}{begins}{last}", event.name, event.id)
             }
             StartChange::CollectingEnded => "no more events join it".into(),
-            StartChange::Delayed { begins_at } => format!("it missed its start time; starts at {}", time(begins_at)),
+            StartChange::Delayed { begins_at } => {
+                format!("it missed its start time; starts at {}", format_time(begins_at))
+            }
             StartChange::Admitted => "flow control lets it start".into(),
             StartChange::VersionChosen { version } => brief(version, ERROR_BYTES),
         };
@@ -109,7 +111,7 @@ impl FactVisitor for EntryDetails {
 
     fn run_ended(&mut self, end: &RunEnd) {
         self.text = match &end.how {
-            RunOutcome::Completed(output) => format!("{} of output", size(output.get().len())),
+            RunOutcome::Completed(output) => format!("{} of output", format_size(output.get().len())),
             RunOutcome::Failed(error) => brief_error(error),
             RunOutcome::Cancelled(reason) | RunOutcome::Skipped(reason) => brief(reason, ERROR_BYTES),
         };
@@ -122,7 +124,7 @@ impl FactVisitor for EntryDetails {
     }
 
     fn handler_failed(&mut self, _: Timestamp, attempt: u32, error: &Failure, retry_at: Timestamp) {
-        self.text = format!("attempt {attempt}, retried at {}: {}", time(retry_at), brief_error(error));
+        self.text = format!("attempt {attempt}, retried at {}: {}", format_time(retry_at), brief_error(error));
     }
 
     fn executor_changed(&mut self, _: Timestamp, unreachable: Option<&str>) {
@@ -130,19 +132,19 @@ impl FactVisitor for EntryDetails {
     }
 
     fn attempt_started(&mut self, _: Timestamp, _: &StepId, attempt: u32, lease_until: Timestamp) {
-        self.text = format!("attempt {attempt}, at most {}", until(lease_until));
+        self.text = format!("attempt {attempt}, at most {}", format_until(lease_until));
     }
 
     fn attempt_ended(&mut self, _: Timestamp, _: &StepId, attempt: u32, end: AttemptEnd<'_>) {
         let end = match end {
-            AttemptEnd::Succeeded { output, .. } => format!(", {} of output", size(output.get().len())),
+            AttemptEnd::Succeeded { output, .. } => format!(", {} of output", format_size(output.get().len())),
             AttemptEnd::Failed { error, retry_at, .. } => {
-                let next = retry_at.map_or("not retried".into(), |at| format!("retried at {}", time(at)));
+                let next = retry_at.map_or("not retried".into(), |at| format!("retried at {}", format_time(at)));
                 format!(", {next}: {}", brief_error(error))
             }
             AttemptEnd::Interrupted => ": its worker died".into(),
             AttemptEnd::Unreachable { why, retry_at } => {
-                format!(", tried again at {}: {why}", time(retry_at))
+                format!(", tried again at {}: {why}", format_time(retry_at))
             }
             AttemptEnd::Abandoned { .. } => ": the function dropped it".into(),
         };
@@ -170,8 +172,8 @@ impl FactVisitor for EntryDetails {
 
     fn wait_started(&mut self, _: Timestamp, _: &StepId, wait: Wait<'_>) {
         self.text = match wait {
-            Wait::Sleep { until: at } | Wait::Signal { until: at } => until(at),
-            Wait::Event { wait, until: at } => format!("{wait}, {}", until(at)),
+            Wait::Sleep { until: at } | Wait::Signal { until: at } => format_until(at),
+            Wait::Event { wait, until: at } => format!("{wait}, {}", format_until(at)),
             Wait::Run { function, child } => format!("run {child} of {function}"),
         };
     }
@@ -199,8 +201,8 @@ mod tests {
 
     #[test]
     fn a_label_is_the_name_of_the_fact_in_words() {
-        assert_eq!(label(stepladder_core::Fact::CollectingEnded.name()), "Collecting ended");
+        assert_eq!(entry_label(stepladder_core::Fact::CollectingEnded.name()), "Collecting ended");
         let fact = stepladder_core::Fact::SleepEnded { step: "nap".into() };
-        assert_eq!(label(fact.name()), "Sleep ended");
+        assert_eq!(entry_label(fact.name()), "Sleep ended");
     }
 }

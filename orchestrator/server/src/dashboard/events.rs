@@ -17,8 +17,8 @@ use super::act::{FormNotice, json_input};
 use super::form::{FORM_BYTES, FormFields};
 use super::run::EDITOR_BYTES;
 use super::shell::{DashboardTab, PageShell};
-use super::text::{ShownTime, brief, size};
-use super::value::{PageByteBudget, ShownValue, indented};
+use super::text::{ShownTime, brief, format_size};
+use super::value::{PageByteBudget, ShownValue, indent_json};
 use super::{PageRequest, html_page, problem_page};
 use crate::error::HttpProblem;
 use crate::path::EventPath;
@@ -48,7 +48,7 @@ struct StartedRunRow {
 }
 
 impl EventRow {
-    fn of(look: &EventDetail, most: usize) -> Self {
+    fn from_event(look: &EventDetail, most: usize) -> Self {
         let started = |row: &RunRow| StartedRunRow {
             id: row.run,
             function: row.function.to_string(),
@@ -57,8 +57,8 @@ impl EventRow {
         Self {
             id: look.event.id,
             name: brief(&look.event.name, 120),
-            received: ShownTime::of(look.event.received_at),
-            size: size(look.event.data.get().len()),
+            received: ShownTime::from_timestamp(look.event.received_at),
+            size: format_size(look.event.data.get().len()),
             runs: look.runs.iter().take(most).map(started).collect(),
             more: look.runs.len().saturating_sub(most),
             nothing: look.why_no_runs.as_deref().map(|why| brief(why, 300)),
@@ -78,7 +78,7 @@ struct EventsPage {
 }
 
 /// `GET /events`: the list of events.
-pub(super) async fn list(State(shared): State<SharedServerState>, request: PageRequest) -> Response {
+pub(super) async fn list_page(State(shared): State<SharedServerState>, request: PageRequest) -> Response {
     match load_page(&shared, &request).await {
         Ok(page) => html_page(StatusCode::OK, &page),
         Err(problem) => problem_page(&shared, &request.headers, &problem),
@@ -105,7 +105,7 @@ async fn load_page(shared: &SharedServerState, request: &PageRequest) -> Result<
     Ok(EventsPage {
         shell: PageShell::new(shared, &request.headers, DashboardTab::Events),
         older: looks.last().filter(|_| looks.len() == PAGE).map(|look| look.event.id),
-        events: looks.iter().map(|look| EventRow::of(look, RUNS_IN_LIST)).collect(),
+        events: looks.iter().map(|look| EventRow::from_event(look, RUNS_IN_LIST)).collect(),
         is_first: before.is_none(),
         names,
     })
@@ -124,7 +124,7 @@ struct EventPage {
 }
 
 /// `GET /events/{id}`: the page of one event, by the server's id or by the sender's id.
-pub(super) async fn one(
+pub(super) async fn event_page(
     State(shared): State<SharedServerState>,
     path: Result<EventPath, HttpProblem>,
     request: PageRequest,
@@ -144,17 +144,17 @@ fn page_of(shared: &SharedServerState, look: &EventDetail, request: &PageRequest
     let text = event.data.get();
     EventPage {
         shell: PageShell::new(shared, &request.headers, DashboardTab::Events),
-        event: EventRow::of(look, RUNS),
+        event: EventRow::from_event(look, RUNS),
         data: PageByteBudget::new().show(&event.data, format!("/events/{}/data", event.id)),
         sender_id: event.external_id.as_deref().map(|id| brief(id, 300)),
-        ts: ShownTime::of(event.ts),
-        editor: if text.len() <= EDITOR_BYTES { indented(text) } else { String::new() },
-        notice: FormNotice::of(request),
+        ts: ShownTime::from_timestamp(event.ts),
+        editor: if text.len() <= EDITOR_BYTES { indent_json(text) } else { String::new() },
+        notice: FormNotice::from_request(request),
     }
 }
 
 /// `GET /events/{id}/data`: the event's data as a file.
-pub(super) async fn data(
+pub(super) async fn download_data(
     State(shared): State<SharedServerState>,
     path: Result<EventPath, HttpProblem>,
     headers: HeaderMap,
@@ -164,7 +164,7 @@ pub(super) async fn data(
         Err(problem) => Err(problem),
     };
     match event {
-        Ok(event) => super::values::file(&format!("{}-data.json", event.id), event.data.get().to_owned()),
+        Ok(event) => super::values::file_response(&format!("{}-data.json", event.id), event.data.get().to_owned()),
         Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }
@@ -194,7 +194,7 @@ async fn send_form(shared: &SharedServerState, body: Body) -> Result<EventId, Ht
 }
 
 /// `POST /events/{id}/replay`: sends a new event with the same name and data.
-pub(super) async fn replay(
+pub(super) async fn replay_from_form(
     State(shared): State<SharedServerState>,
     path: Result<EventPath, HttpProblem>,
     headers: HeaderMap,

@@ -5,7 +5,7 @@ use axum::body::Body;
 use stepladder_core::limits::EVENT_BYTES;
 
 use crate::error::HttpProblem;
-use crate::guard::inputs::{check_names, pairs};
+use crate::guard::inputs::{check_names, decode_pairs};
 use crate::router::SharedServerState;
 
 /// The maximum size of a form: the data of an event, each byte of which may take three bytes in a
@@ -33,7 +33,7 @@ impl FormFields {
     ) -> Result<Self, HttpProblem> {
         let body = shared.bodies.read(body, limit).await?;
         let text = std::str::from_utf8(&body.bytes).map_err(|_| HttpProblem::bad_request("the form is not UTF-8"))?;
-        let fields = pairs(text, "the form")?;
+        let fields = decode_pairs(text, "the form")?;
         check_names(&fields, known, REPEATED, "a field of this form")?;
         Ok(Self(fields))
     }

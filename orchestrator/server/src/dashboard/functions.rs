@@ -16,13 +16,13 @@ use futures::future::join_all;
 use stepladder_core::{Json, RunId, Spec, Status, Timestamp};
 use stepladder_engine::{Engine, EngineError};
 
-use self::history::{RunHistoryChart, StepTimes, bars, times};
+use self::history::{RunHistoryChart, StepTimes, chart_runs, time_steps};
 use super::act::FormNotice;
 use super::run::EDITOR_BYTES;
 use super::runs::RunRow;
 use super::shell::{DashboardTab, PageShell};
-use super::text::{ShownTime, brief, duration, query};
-use super::value::indented;
+use super::text::{ShownTime, brief, format_duration, query_string};
+use super::value::indent_json;
 use super::{PageRequest, html_page, problem_page};
 use crate::error::HttpProblem;
 use crate::router::SharedServerState;
@@ -55,7 +55,7 @@ struct FunctionRow {
 }
 
 impl FunctionRow {
-    fn of(spec: &Spec, strip: Vec<(Status, RunId)>, paused: Option<Timestamp>) -> Self {
+    fn from_spec(spec: &Spec, strip: Vec<(Status, RunId)>, paused: Option<Timestamp>) -> Self {
         let triggers = spec.triggers.iter().map(|trigger| match &trigger.condition {
             None => trigger.event.to_string(),
             Some(condition) => format!("{} if {}", trigger.event, condition.source()),
@@ -64,15 +64,15 @@ impl FunctionRow {
         let limits = spec.concurrency.iter().map(ToString::to_string).chain(spec.describe_flow());
         Self {
             id: spec.id.to_string(),
-            link: format!("/function{}", query([("id", &*spec.id)])),
-            runs_link: format!("/{}", query([("function", &*spec.id)])),
+            link: format!("/function{}", query_string([("id", &*spec.id)])),
+            runs_link: format!("/{}", query_string([("function", &*spec.id)])),
             triggers: triggers.chain(ticks).collect(),
             retries: spec.retry.retries,
-            timeout: duration(spec.timeout),
+            timeout: format_duration(spec.timeout),
             limits: limits.collect(),
             on_failure: spec.on_failure.as_deref().map(str::to_owned),
             strip,
-            paused: paused.map(ShownTime::of),
+            paused: paused.map(ShownTime::from_timestamp),
         }
     }
 }
@@ -86,9 +86,10 @@ struct FunctionsPage {
 }
 
 /// `GET /functions`: the list of functions.
-pub(super) async fn list(State(shared): State<SharedServerState>, request: PageRequest) -> Response {
+pub(super) async fn list_page(State(shared): State<SharedServerState>, request: PageRequest) -> Response {
     let catalog = shared.engine.functions().current().await;
-    let strips = join_all(catalog.specs().take(STRIP_FUNCTIONS).map(|spec| strip(&shared.engine, &spec.id))).await;
+    let strips =
+        join_all(catalog.specs().take(STRIP_FUNCTIONS).map(|spec| newest_runs(&shared.engine, &spec.id))).await;
     let paused = match shared.engine.functions().paused().await {
         Ok(paused) => paused,
         Err(error) => return problem_page(&shared, &request.headers, &error.into()),
@@ -97,7 +98,7 @@ pub(super) async fn list(State(shared): State<SharedServerState>, request: PageR
     let mut functions = Vec::new();
     for spec in catalog.specs() {
         match strips.next().unwrap_or_else(|| Ok(Vec::new())) {
-            Ok(strip) => functions.push(FunctionRow::of(spec, strip, paused.get(&spec.id).copied())),
+            Ok(strip) => functions.push(FunctionRow::from_spec(spec, strip, paused.get(&spec.id).copied())),
             Err(error) => return problem_page(&shared, &request.headers, &error.into()),
         }
     }
@@ -105,7 +106,7 @@ pub(super) async fn list(State(shared): State<SharedServerState>, request: PageR
     html_page(StatusCode::OK, &FunctionsPage { shell, functions, strip: STRIP })
 }
 
-async fn strip(engine: &Engine, function: &str) -> Result<Vec<(Status, RunId)>, EngineError> {
+async fn newest_runs(engine: &Engine, function: &str) -> Result<Vec<(Status, RunId)>, EngineError> {
     let rows = engine.query().newest_rows(function, STRIP).await?;
     let of = |row: &stepladder_core::RunRow| (row.ended.map_or(Status::Running, |(_, status)| status), row.run);
     Ok(rows.iter().rev().map(of).collect())
@@ -144,7 +145,7 @@ struct WaitQueueRow {
 
 /// `GET /function?id=`: the page of one function. The id is a query parameter, because it may
 /// contain a `/`.
-pub(super) async fn one(State(shared): State<SharedServerState>, request: PageRequest) -> Response {
+pub(super) async fn function_page(State(shared): State<SharedServerState>, request: PageRequest) -> Response {
     // the id is not trimmed, because it may start or end with a space
     let id = request.query.get("id").unwrap_or_default().to_owned();
     match load_page(&shared, &id, &request).await {
@@ -171,7 +172,7 @@ async fn load_page(shared: &SharedServerState, id: &str, request: &PageRequest) 
         slots: view.limit.slots,
         held: view.held.iter().map(|h| (h.holder.run(), brief(h.holder.step().map_or("", |step| step), 80))).collect(),
         more: view.tickets.len() == stepladder_engine::MAX_TICKETS,
-        tickets: view.tickets.iter().map(|ticket| (ticket.run, ShownTime::of(ticket.queued_at))).collect(),
+        tickets: view.tickets.iter().map(|ticket| (ticket.run, ShownTime::from_timestamp(ticket.queued_at))).collect(),
     });
     let fits = |data: &Json| data.get().len() <= EDITOR_BYTES;
     let declared = spec.example.as_ref().filter(|example| fits(&example.data));
@@ -184,16 +185,16 @@ async fn load_page(shared: &SharedServerState, id: &str, request: &PageRequest) 
     };
     Ok(FunctionPage {
         shell: PageShell::new(shared, &request.headers, DashboardTab::Functions),
-        function: FunctionRow::of(spec, Vec::new(), engine.functions().paused_since(id).await?),
-        history: bars(&rows, now),
-        steps: times(&details),
+        function: FunctionRow::from_spec(spec, Vec::new(), engine.functions().paused_since(id).await?),
+        history: chart_runs(&rows, now),
+        steps: time_steps(&details),
         timed: details.len(),
         wait_queues: wait_queues.collect(),
-        runs: runs.map(|run| RunRow::of(&run, now)).collect(),
-        example: data.map_or_else(|| "{}".into(), |data| indented(data.get())),
+        runs: runs.map(|run| RunRow::from_summary(&run, now)).collect(),
+        example: data.map_or_else(|| "{}".into(), |data| indent_json(data.get())),
         declared: declared.is_some(),
         example_of,
         event,
-        notice: FormNotice::of(request),
+        notice: FormNotice::from_request(request),
     })
 }

@@ -18,7 +18,7 @@ use stepladder_engine::{EngineError, Health};
 
 use super::act::FormNotice;
 use super::shell::{DashboardTab, PageShell};
-use super::text::{ShownTime, brief, duration, query};
+use super::text::{ShownTime, brief, format_duration, query_string};
 use super::{PageRequest, html_page, problem_page};
 use crate::error::HttpProblem;
 use crate::router::SharedServerState;
@@ -63,7 +63,7 @@ struct QueueRow {
 }
 
 impl QueueRow {
-    fn of(depth: &QueueDepth) -> Self {
+    fn from_depth(depth: &QueueDepth) -> Self {
         Self {
             queue: brief(&depth.queue, 120),
             holds: match &depth.contents {
@@ -115,11 +115,11 @@ async fn load_page(shared: &SharedServerState, request: &PageRequest) -> Result<
         run: body.run,
         step: brief(&body.step, 120),
         attempt: body.attempt,
-        took: duration(now.since(body.since)),
+        took: format_duration(now.since(body.since)),
         since: Some(body.since.as_millis()),
     };
     let timer = |timer: &stepladder_core::Timer| TimerRow {
-        due: ShownTime::of(timer.due),
+        due: ShownTime::from_timestamp(timer.due),
         run: timer.run,
         function: brief(&timer.group, 120),
         purpose: match &timer.purpose {
@@ -134,14 +134,14 @@ async fn load_page(shared: &SharedServerState, request: &PageRequest) -> Result<
         backlog: backlog.map(|backlog| (backlog.due, backlog.waiting, backlog.served)),
         remote: shared.queues.is_some(),
         dead: depths.iter().flatten().filter(|depth| depth.contents.is_dead()).map(QueueDepth::all).sum(),
-        queues: depths.map(|depths| depths.iter().map(QueueRow::of).collect()),
+        queues: depths.map(|depths| depths.iter().map(QueueRow::from_depth).collect()),
         bodies: executing.len(),
         executing: executing.iter().take(ROWS).map(body).collect(),
-        swept_to: swept_to.map(ShownTime::of),
+        swept_to: swept_to.map(ShownTime::from_timestamp),
         all_timers: (timers.len() > ROWS).then(|| at_least(timers.len())),
         late: at_least(late),
         timers: timers.iter().take(ROWS).map(timer).collect(),
-        notice: FormNotice::of(request),
+        notice: FormNotice::from_request(request),
     })
 }
 
@@ -171,7 +171,7 @@ async fn redrive_batch(shared: &SharedServerState) -> Result<String, HttpProblem
     let [wakes, events, left] = [wakes, events, unreadable].map(|n| n.to_string());
     let more = if cut_short { "1" } else { "" };
     let parts = [("did", "redrive"), ("wakes", &wakes), ("events", &events), ("left", &left), ("more", more)];
-    Ok(format!("/health/page{}", query(parts)))
+    Ok(format!("/health/page{}", query_string(parts)))
 }
 
 /// Reads the result of a redrive from the address of the page.

@@ -41,8 +41,8 @@ const STREAM_LIFETIME: Duration = Duration::from_secs(10 * 60);
 const SILENT_POLLS: u32 = 15;
 
 /// `GET /live/runs?…`: a stream that says when the first page of this search has changed.
-pub(super) async fn of_listing(State(shared): State<SharedServerState>, request: PageRequest) -> Response {
-    if let Err(problem) = RunSearch::of(&request, shared.engine.now()) {
+pub(super) async fn stream_of_listing(State(shared): State<SharedServerState>, request: PageRequest) -> Response {
+    if let Err(problem) = RunSearch::from_request(&request, shared.engine.now()) {
         return problem.into_response();
     }
     let seen = match request.query.number("seen", "the number that the page has") {
@@ -55,7 +55,7 @@ pub(super) async fn of_listing(State(shared): State<SharedServerState>, request:
         let request = request.clone();
         async move {
             // a time span that ends now moves with the clock, so the search is parsed each time
-            let Ok(search) = RunSearch::of(&request, engine.now()) else { return Ok(0) };
+            let Ok(search) = RunSearch::from_request(&request, engine.now()) else { return Ok(0) };
             Ok(fingerprint(&search.run(&engine).await?.found.runs))
         }
     })
@@ -73,7 +73,7 @@ pub(super) fn fingerprint(runs: &[RunSummary]) -> u64 {
 
 /// `GET /live/runs/{id}?seen=`: a stream that says when the run has more entries than the page
 /// shows.
-pub(super) async fn of_run(
+pub(super) async fn stream_of_run(
     State(shared): State<SharedServerState>,
     path: Result<RunPath, HttpProblem>,
     request: PageRequest,
@@ -104,7 +104,7 @@ fn permit(shared: &SharedServerState) -> Option<OwnedSemaphorePermit> {
 }
 
 /// `GET /live/none`: the route for pages without a stream. They poll.
-pub(super) async fn none() -> Response {
+pub(super) async fn no_content() -> Response {
     no_stream()
 }
 

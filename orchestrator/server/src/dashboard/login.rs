@@ -14,7 +14,7 @@ use crate::router::SharedServerState;
 const LIFETIME: u32 = 30 * 24 * 60 * 60;
 
 /// `GET /login`: the login form.
-pub(super) async fn form(State(shared): State<SharedServerState>, headers: HeaderMap) -> Response {
+pub(super) async fn login_form(State(shared): State<SharedServerState>, headers: HeaderMap) -> Response {
     match shared.token {
         Some(_) => super::login_page(&shared, &headers, StatusCode::OK, None),
         None => Redirect::to("/").into_response(),

@@ -26,8 +26,8 @@ use super::entries::EntryRow;
 use super::runs::RunRow;
 use super::scale::CompressedSpan;
 use super::shell::{DashboardTab, PageShell};
-use super::text::{ShownTime, brief, clock, query, sentence};
-use super::value::{PageByteBudget, ShownValue, escaped, indented};
+use super::text::{ShownTime, brief, format_time_of_day, query_string, sentence};
+use super::value::{PageByteBudget, ShownValue, escaped_len, indent_json};
 use super::waterfall::Waterfall;
 use super::{PageRequest, html_page, problem_page};
 use crate::path::RunPath;
@@ -97,7 +97,7 @@ struct RunPage {
 }
 
 /// `GET /runs/{id}`: the page of a run. With `at`, shows the run as it was after that many entries.
-pub(super) async fn page(
+pub(super) async fn run_page(
     State(shared): State<SharedServerState>,
     path: Result<RunPath, crate::error::HttpProblem>,
     request: PageRequest,
@@ -141,7 +141,7 @@ async fn load_page(
     let first = if first < detail.steps.len() { first } else { 0 };
     let shown: Vec<(usize, &StepView)> = detail.steps.iter().enumerate().skip(first).take(STEPS).collect();
     let children = children(engine, &shown).await;
-    let invoked: Vec<&StepView> = children.iter().flat_map(|(_, run)| ChildRow::drawn(run)).collect();
+    let invoked: Vec<&StepView> = children.iter().flat_map(|(_, run)| ChildRow::drawn_steps(run)).collect();
     let waterfall = Waterfall::new(detail.summary.created_at, end, &detail.steps, &invoked);
     let mut budget = PageByteBudget::new();
     let event_data = budget.show(&detail.event.data, value_link(run, "event"));
@@ -159,22 +159,22 @@ async fn load_page(
     let page_of = |steps: usize| {
         let (steps, at) = (steps.to_string(), at.map(|at| at.to_string()));
         let parts = [("at", at.as_deref()), ("steps", Some(&steps[..]))];
-        query(parts.into_iter().filter_map(|(name, value)| Some((name, value?))))
+        query_string(parts.into_iter().filter_map(|(name, value)| Some((name, value?))))
     };
     let shell = PageShell::new(shared, &request.headers, DashboardTab::Runs);
     let live = detail.summary.ended_at.is_none();
     let shell = if live && !past { shell.live(format!("/live/runs/{run}?seen={total}")) } else { shell };
     Ok(RunPage {
         shell,
-        row: RunRow::of(&detail.summary, now),
-        error: detail.summary.error.as_ref().map(|error| budget.words(&sentence(error), ERROR_BYTES)),
+        row: RunRow::from_summary(&detail.summary, now),
+        error: detail.summary.error.as_ref().map(|error| budget.show_words(&sentence(error), ERROR_BYTES)),
         origin: match detail.origin {
             RunOrigin::Event | RunOrigin::Cron => None,
             RunOrigin::Invoke { parent, .. } => Some(("Invoked by", parent)),
             RunOrigin::Failure { of } => Some(("Handles the failure of", of)),
             RunOrigin::Rerun { of } => Some(("A rerun of", of)),
         },
-        ended: detail.summary.ended_at.map(ShownTime::of),
+        ended: detail.summary.ended_at.map(ShownTime::from_timestamp),
         waiting: detail.waiting.clone().or_else(|| activity(&look).filter(|_| live && !past)),
         event_id: detail.event.id.to_string(),
         event_name: detail.event.name.to_string(),
@@ -192,9 +192,9 @@ async fn load_page(
             )
         }),
         version: detail.version.as_deref().map(|version| brief(version, 120)),
-        logs: latest(&detail.logs, LOGS).iter().map(|log| LogRow::of(log, &mut budget)).collect(),
+        logs: latest_items(&detail.logs, LOGS).iter().map(|log| LogRow::of(log, &mut budget)).collect(),
         all_logs: detail.logs.len(),
-        cost: FormattedCost::of(&RunCost::of(entries.iter().map(|(_, entry)| entry), limits)),
+        cost: FormattedCost::from_cost(&RunCost::of_journal(entries.iter().map(|(_, entry)| entry), limits)),
         axis: waterfall.compressed(),
         steps,
         all_steps: detail.steps.len(),
@@ -206,13 +206,13 @@ async fn load_page(
         past,
         previous: (seen > 1).then(|| seen - 1),
         next: past.then_some(seen + 1),
-        names: names(&detail.steps),
+        names: model_names(&detail.steps),
         editor: match detail.event.data.get() {
-            data if data.len() <= EDITOR_BYTES => indented(data),
+            data if data.len() <= EDITOR_BYTES => indent_json(data),
             _ => String::new(),
         },
         registered: spec.is_some(),
-        notice: FormNotice::of(request),
+        notice: FormNotice::from_request(request),
     })
 }
 
@@ -242,13 +242,15 @@ fn activity(look: &RunAtEntry) -> Option<String> {
 fn executing_step(step: &StepView) -> String {
     let name = brief(&step.id, 100);
     match step.attempts.last() {
-        Some(attempt) => format!("`{name}` (attempt {}, since {})", attempt.attempt, clock(attempt.started_at)),
+        Some(attempt) => {
+            format!("`{name}` (attempt {}, since {})", attempt.attempt, format_time_of_day(attempt.started_at))
+        }
         None => format!("`{name}`"),
     }
 }
 
 /// Returns the last `most` items of a list.
-fn latest<T>(all: &[T], most: usize) -> &[T] {
+fn latest_items<T>(all: &[T], most: usize) -> &[T] {
     &all[all.len().saturating_sub(most)..]
 }
 
@@ -256,19 +258,19 @@ fn handler_errors(
     errors: &[(Timestamp, stepladder_core::Failure)],
     budget: &mut PageByteBudget,
 ) -> Vec<(ShownTime, String)> {
-    latest(errors, HANDLER_ERRORS)
+    latest_items(errors, HANDLER_ERRORS)
         .iter()
-        .map(|(at, error)| (ShownTime::of(*at), budget.words(&sentence(error), ERROR_BYTES)))
+        .map(|(at, error)| (ShownTime::from_timestamp(*at), budget.show_words(&sentence(error), ERROR_BYTES)))
         .collect()
 }
 
 /// Returns the names of the first steps, at most [`NAMES_BYTES`] in total. To rerun from a later
 /// step, a user needs the REST interface.
-fn names(steps: &[StepView]) -> Vec<String> {
+fn model_names(steps: &[StepView]) -> Vec<String> {
     let mut room = NAMES_BYTES;
     let fitting = steps.iter().take(STEPS).take_while(|step| {
         // the page contains each name twice: as a value and as a label
-        let bytes = 2 * escaped(&step.id);
+        let bytes = 2 * escaped_len(&step.id);
         let fits = bytes <= room;
         room = room.saturating_sub(bytes);
         fits
@@ -278,9 +280,13 @@ fn names(steps: &[StepView]) -> Vec<String> {
 
 /// Returns the rows of the latest entries, newest first.
 fn entry_rows(look: &RunAtEntry, past: bool, budget: &mut PageByteBudget) -> Vec<EntryRow> {
-    let entries = latest(&look.entries, ENTRIES);
+    let entries = latest_items(&look.entries, ENTRIES);
     let last = look.entries.last().map(|(seq, _)| *seq);
-    entries.iter().rev().map(|(seq, entry)| EntryRow::of(*seq, entry, past && Some(*seq) == last, budget)).collect()
+    entries
+        .iter()
+        .rev()
+        .map(|(seq, entry)| EntryRow::from_entry(*seq, entry, past && Some(*seq) == last, budget))
+        .collect()
 }
 
 /// Returns the path under which a value of a run can be read in full.

@@ -17,7 +17,7 @@ use self::search::SearchResult;
 use super::act::FormNotice;
 use super::live::fingerprint;
 use super::shell::{DashboardTab, PageShell};
-use super::text::{self, ShownTime, brief, duration, sentence};
+use super::text::{self, ShownTime, brief, format_duration, sentence};
 use super::{PageRequest, html_page, problem_page};
 use crate::router::SharedServerState;
 
@@ -64,13 +64,13 @@ pub(super) struct RunRow {
 }
 
 impl RunRow {
-    pub(super) fn of(run: &RunSummary, now: Timestamp) -> Self {
+    pub(super) fn from_summary(run: &RunSummary, now: Timestamp) -> Self {
         Self {
             id: run.run,
             function: run.function.to_string(),
             status: run.status,
-            created: ShownTime::of(run.created_at),
-            took: duration(run.ended_at.unwrap_or(now).since(run.created_at)),
+            created: ShownTime::from_timestamp(run.created_at),
+            took: format_duration(run.ended_at.unwrap_or(now).since(run.created_at)),
             since: run.ended_at.is_none().then(|| run.created_at.as_millis()),
             error: run.error.as_ref().map(|error| brief(&sentence(error), ERROR_BYTES)),
         }
@@ -78,8 +78,8 @@ impl RunRow {
 }
 
 /// `GET /`: the list of runs.
-pub(super) async fn page(State(shared): State<SharedServerState>, request: PageRequest) -> Response {
-    let search = match RunSearch::of(&request, shared.engine.now()) {
+pub(super) async fn runs_page(State(shared): State<SharedServerState>, request: PageRequest) -> Response {
+    let search = match RunSearch::from_request(&request, shared.engine.now()) {
         Ok(search) => search,
         Err(problem) => return problem_page(&shared, &request.headers, &problem),
     };
@@ -112,12 +112,12 @@ pub(super) async fn page(State(shared): State<SharedServerState>, request: PageR
             .map(|spec| (spec.id.to_string(), chosen == Some(&spec.id)))
             .collect(),
         spans: search::SPANS.map(|(word, name, _)| (word, name, search.within.as_deref() == Some(word))).into(),
-        runs: found.runs.iter().map(|run| RunRow::of(run, now)).collect(),
+        runs: found.runs.iter().map(|run| RunRow::from_summary(run, now)).collect(),
         meaning,
         older: found.cursor.map(|cursor| search.link(&[("cursor", &cursor.to_string())])),
         newest: search.cursor.map(|_| search.link(&[NEWEST])),
         here,
-        notice: FormNotice::of(&request),
+        notice: FormNotice::from_request(&request),
         any_filter: search.has_filter(),
         search,
     };
@@ -130,5 +130,5 @@ const NEWEST: (&str, &str) = ("cursor", "");
 
 /// `GET /runs`: redirects to `/`, where the list is.
 pub(super) async fn redirect_to_list(request: PageRequest) -> Response {
-    Redirect::permanent(&format!("/{}", text::query(request.query.all()))).into_response()
+    Redirect::permanent(&format!("/{}", text::query_string(request.query.all()))).into_response()
 }

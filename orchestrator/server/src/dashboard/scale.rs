@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stepladder_core::Timestamp;
 
-use super::text::duration;
+use super::text::format_duration;
 
 /// The maximum part of the axis for idle spans, relative to the part for spans in which something
 /// executes.
@@ -72,7 +72,7 @@ impl TimeScale {
 
     /// Returns the position of a time on the axis, in percent. A time outside the axis is placed at
     /// the nearer end.
-    pub(super) fn x(&self, at: Timestamp) -> f64 {
+    pub(super) fn position_of(&self, at: Timestamp) -> f64 {
         let at = millis(at);
         let Some(span) = self.spans.iter().find(|span| at < span.to).or(self.spans.last()) else { return 0.0 };
         let part = (at - span.from) as f64 / (span.to - span.from) as f64;
@@ -81,10 +81,10 @@ impl TimeScale {
 
     pub(super) fn compressed(&self) -> Vec<CompressedSpan> {
         let of = |span: &ScaleSpan| CompressedSpan {
-            x: percent(span.x + span.width / 2.0),
-            from: percent(span.x),
-            width: percent(span.width),
-            length: duration(Duration::from_millis((span.to - span.from).unsigned_abs())),
+            x: format_percent(span.x + span.width / 2.0),
+            from: format_percent(span.x),
+            width: format_percent(span.width),
+            length: format_duration(Duration::from_millis((span.to - span.from).unsigned_abs())),
         };
         self.spans.iter().filter(|span| span.compressed).map(of).collect()
     }
@@ -115,7 +115,7 @@ fn spans(begin: i64, end: i64, busy: Vec<(Timestamp, Timestamp)>) -> Vec<ScaleSp
 }
 
 /// Formats a percentage for an HTML attribute.
-pub(super) fn percent(x: f64) -> String {
+pub(super) fn format_percent(x: f64) -> String {
     format!("{x:.3}%")
 }
 
@@ -127,15 +127,22 @@ mod tests {
         Timestamp::from_millis(ms)
     }
 
-    fn close(found: f64, wanted: f64) -> bool {
+    fn is_close(found: f64, wanted: f64) -> bool {
         (found - wanted).abs() < 0.01
     }
 
     #[test]
     fn a_busy_run_is_drawn_evenly() {
         let scale = TimeScale::new(at(100), at(300), vec![(at(100), at(300))]);
-        assert!(close(scale.x(at(100)), 0.0) && close(scale.x(at(150)), 25.0) && close(scale.x(at(300)), 100.0));
-        assert!(close(scale.x(at(0)), 0.0) && close(scale.x(at(9_999)), 100.0), "outside is at the ends");
+        assert!(
+            is_close(scale.position_of(at(100)), 0.0)
+                && is_close(scale.position_of(at(150)), 25.0)
+                && is_close(scale.position_of(at(300)), 100.0)
+        );
+        assert!(
+            is_close(scale.position_of(at(0)), 0.0) && is_close(scale.position_of(at(9_999)), 100.0),
+            "outside is at the ends"
+        );
         assert!(scale.compressed().is_empty());
     }
 
@@ -144,22 +151,22 @@ mod tests {
         const MONTH: i64 = 30 * 86_400_000;
         let scale =
             TimeScale::new(at(0), at(MONTH + 2_000), vec![(at(0), at(1_000)), (at(MONTH + 1_000), at(MONTH + 2_000))]);
-        assert!(scale.x(at(1_000)) > 25.0, "{}", scale.x(at(1_000)));
-        assert!(close(scale.x(at(1_000)), 100.0 - scale.x(at(MONTH + 1_000))));
+        assert!(scale.position_of(at(1_000)) > 25.0, "{}", scale.position_of(at(1_000)));
+        assert!(is_close(scale.position_of(at(1_000)), 100.0 - scale.position_of(at(MONTH + 1_000))));
         assert_eq!(scale.compressed().iter().map(|s| &s.length[..]).collect::<Vec<_>>(), ["30 d"]);
     }
 
     #[test]
     fn a_run_that_only_waits_is_drawn_evenly() {
         let scale = TimeScale::new(at(0), at(1_000), Vec::new());
-        assert!(close(scale.x(at(500)), 50.0) && scale.compressed().is_empty());
+        assert!(is_close(scale.position_of(at(500)), 50.0) && scale.compressed().is_empty());
         let nothing = TimeScale::new(at(5), at(5), vec![(at(5), at(5))]);
-        assert!(nothing.x(at(5)).is_finite());
+        assert!(nothing.position_of(at(5)).is_finite());
     }
 
     #[test]
     fn steps_at_the_same_time_count_once() {
         let scale = TimeScale::new(at(0), at(100), vec![(at(0), at(60)), (at(40), at(100)), (at(10), at(20))]);
-        assert!(close(scale.x(at(50)), 50.0));
+        assert!(is_close(scale.position_of(at(50)), 50.0));
     }
 }

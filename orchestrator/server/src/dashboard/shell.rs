@@ -50,7 +50,7 @@ impl PageShell {
     pub(super) fn new(shared: &SharedServerState, headers: &HeaderMap, tab: DashboardTab) -> Self {
         Self {
             version: shared.version.clone(),
-            theme: theme(headers),
+            theme: theme_of_cookie(headers),
             tabs: TABS.map(|(each, path, name)| (path, name, each == tab)).into(),
             live: None,
         }
@@ -93,7 +93,7 @@ impl ColourTheme {
     }
 
     /// Returns the theme to which the switch changes.
-    pub(super) fn next(self) -> Self {
+    pub(super) fn next_theme(self) -> Self {
         match self {
             Self::Dark => Self::Light,
             Self::Light => Self::System,
@@ -102,7 +102,7 @@ impl ColourTheme {
     }
 }
 
-fn theme(headers: &HeaderMap) -> ColourTheme {
+fn theme_of_cookie(headers: &HeaderMap) -> ColourTheme {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let chosen = lines
         .flat_map(|line| line.split(';'))
@@ -113,17 +113,17 @@ fn theme(headers: &HeaderMap) -> ColourTheme {
 
 /// `POST /theme`: stores the chosen theme, for browsers without scripts. Redirects to the page from
 /// which the form was sent.
-pub(super) async fn choose(State(shared): State<SharedServerState>, headers: HeaderMap, body: Body) -> Response {
-    let theme = match FormFields::read(&shared, body, OPEN_FORM_BYTES, &["theme"]).await.and_then(|form| chosen(&form))
-    {
-        Ok(theme) => theme,
-        Err(problem) => return problem_page(&shared, &headers, &problem),
-    };
+pub(super) async fn choose_theme(State(shared): State<SharedServerState>, headers: HeaderMap, body: Body) -> Response {
+    let theme =
+        match FormFields::read(&shared, body, OPEN_FORM_BYTES, &["theme"]).await.and_then(|form| chosen_theme(&form)) {
+            Ok(theme) => theme,
+            Err(problem) => return problem_page(&shared, &headers, &problem),
+        };
     let cookie = format!("{COOKIE}={}; Path=/; Max-Age={LIFETIME}; SameSite=Lax", theme.word());
-    ([(header::SET_COOKIE, cookie)], Redirect::to(&back(&headers))).into_response()
+    ([(header::SET_COOKIE, cookie)], Redirect::to(&return_path(&headers))).into_response()
 }
 
-fn chosen(form: &FormFields) -> Result<ColourTheme, HttpProblem> {
+fn chosen_theme(form: &FormFields) -> Result<ColourTheme, HttpProblem> {
     let word = form.get("theme");
     ColourTheme::of_word(word)
         .ok_or_else(|| HttpProblem::bad_request(format!("`theme` is `{word}`; use light, dark or system")))
@@ -131,7 +131,7 @@ fn chosen(form: &FormFields) -> Result<ColourTheme, HttpProblem> {
 
 /// Returns the path of the page from which a form was sent. The host of the `Referer` is dropped,
 /// so that the redirect stays on this server.
-fn back(headers: &HeaderMap) -> String {
+fn return_path(headers: &HeaderMap) -> String {
     let from = headers.get(header::REFERER).and_then(|from| from.to_str().ok()).unwrap_or_default();
     let page = from.parse::<axum::http::Uri>().ok().and_then(|uri| uri.into_parts().path_and_query);
     page.map(|page| page.to_string()).filter(|page| is_local(page)).unwrap_or_else(|| "/".into())
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_theme_is_light_dark_or_that_of_the_system() {
-        let of = |cookie: &str| theme(&HeaderMap::from_iter([(header::COOKIE, cookie.parse().unwrap())]));
+        let of = |cookie: &str| theme_of_cookie(&HeaderMap::from_iter([(header::COOKIE, cookie.parse().unwrap())]));
         assert_eq!(of("a=b; stepladder_theme=dark"), ColourTheme::Dark);
         assert_eq!(of("stepladder_theme=light"), ColourTheme::Light);
         for none in ["stepladder_theme=\"><script>", "stepladder_theme=", "theme=dark"] {
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_form_goes_back_to_a_page_of_this_server_only() {
-        let to = |referer: &str| back(&HeaderMap::from_iter([(header::REFERER, referer.parse().unwrap())]));
+        let to = |referer: &str| return_path(&HeaderMap::from_iter([(header::REFERER, referer.parse().unwrap())]));
         assert_eq!(to("http://localhost:8288/runs/x?at=3"), "/runs/x?at=3");
         assert_eq!(to("https://evil.example//evil.example/"), "/");
         assert_eq!(to("nonsense"), "/");

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-pub(super) use stepladder_api::text::{clock, duration, size};
+pub(super) use stepladder_api::text::{format_duration, format_size, format_time_of_day};
 use stepladder_core::Timestamp;
 use stepladder_core::journal::Failure;
 
 /// Formats a time in UTC, to the second: `2026-11-24 21:47:32`.
-pub(super) fn time(at: Timestamp) -> String {
+pub(super) fn format_time(at: Timestamp) -> String {
     let text = at.to_string();
     match text.get(..19) {
         Some(seconds) => seconds.replace('T', " "),
@@ -26,8 +26,8 @@ pub(super) struct ShownTime {
 }
 
 impl ShownTime {
-    pub(super) fn of(at: Timestamp) -> Self {
-        Self { shown: time(at), exact: at.to_string(), millis: at.as_millis() }
+    pub(super) fn from_timestamp(at: Timestamp) -> Self {
+        Self { shown: format_time(at), exact: at.to_string(), millis: at.as_millis() }
     }
 }
 
@@ -40,7 +40,7 @@ pub(super) fn sentence(failure: &Failure) -> String {
 }
 
 /// Truncates a string to at most `bytes` bytes, between two characters.
-pub(super) fn cut(text: &str, bytes: usize) -> &str {
+pub(super) fn truncate(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
@@ -48,24 +48,24 @@ pub(super) fn cut(text: &str, bytes: usize) -> &str {
 pub(super) fn brief(text: &str, bytes: usize) -> String {
     match text.len() <= bytes {
         true => text.to_owned(),
-        false => format!("{}…", cut(text, bytes)),
+        false => format!("{}…", truncate(text, bytes)),
     }
 }
 
 /// Formats the query of a link, such as `?status=Failed&function=a%20b`. The result is empty if
 /// there are no parts.
-pub(super) fn query<'a>(parts: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+pub(super) fn query_string<'a>(parts: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut query = String::new();
     for (name, value) in parts {
         query.push(if query.is_empty() { '?' } else { '&' });
-        escape(&mut query, name);
+        escape_query(&mut query, name);
         query.push('=');
-        escape(&mut query, value);
+        escape_query(&mut query, value);
     }
     query
 }
 
-fn escape(query: &mut String, text: &str) {
+fn escape_query(query: &mut String, text: &str) {
     for byte in text.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => query.push(byte as char),
@@ -80,9 +80,9 @@ mod tests {
 
     #[test]
     fn a_query_holds_any_text() {
-        assert_eq!(query([("a", "1"), ("b", "ä&=#\"< ")]), "?a=1&b=%C3%A4%26%3D%23%22%3C%20");
-        assert_eq!(query([("\n&=", "1")]), "?%0A%26%3D=1", "names as well");
-        assert_eq!(query([]), "");
+        assert_eq!(query_string([("a", "1"), ("b", "ä&=#\"< ")]), "?a=1&b=%C3%A4%26%3D%23%22%3C%20");
+        assert_eq!(query_string([("\n&=", "1")]), "?%0A%26%3D=1", "names as well");
+        assert_eq!(query_string([]), "");
     }
 
     #[test]

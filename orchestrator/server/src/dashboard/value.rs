@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde_json::value::RawValue;
 
-use super::text::{brief, cut, size};
+use super::text::{brief, format_size, truncate};
 
 /// The maximum size of one value as HTML, in bytes. In HTML, quotes and line breaks take several
 /// bytes.
@@ -52,33 +52,34 @@ impl PageByteBudget {
         let most = VALUE_BYTES.min(self.values);
         // indenting and escaping only make a value longer, so a value that is too long needs
         // neither
-        let fitting = (whole.len() <= most).then(|| folded(&indented(whole))).filter(|html| html.len() <= most);
+        let fitting =
+            (whole.len() <= most).then(|| fold_long_parts(&indent_json(whole))).filter(|html| html.len() <= most);
         let is_cut = fitting.is_none();
         // a truncated value is not valid JSON, so it cannot be folded
-        let html = fitting.unwrap_or_else(|| text(cut(whole, most.min(CUT_BYTES))));
+        let html = fitting.unwrap_or_else(|| text(truncate(whole, most.min(CUT_BYTES))));
         self.values = self.values.saturating_sub(html.len());
-        ShownValue { html, cut: is_cut, size: size(whole.len()), link }
+        ShownValue { html, cut: is_cut, size: format_size(whole.len()), link }
     }
 
     /// Truncates a string to `most` bytes, or to fewer once the budget is used up.
-    pub(super) fn words(&mut self, text: &str, most: usize) -> String {
+    pub(super) fn show_words(&mut self, text: &str, most: usize) -> String {
         let mut words = brief(text, most);
-        if escaped(&words) > self.words {
+        if escaped_len(&words) > self.words {
             words = brief(text, most.min(SHORT_BYTES));
         }
-        self.words = self.words.saturating_sub(escaped(&words));
+        self.words = self.words.saturating_sub(escaped_len(&words));
         words
     }
 }
 
 /// Returns the size of a string as HTML, in bytes.
-pub(super) fn escaped(text: &str) -> usize {
+pub(super) fn escaped_len(text: &str) -> usize {
     let marks = text.bytes().filter(|byte| matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'')).count();
     text.len() + 4 * marks
 }
 
 /// Indents JSON, and keeps the order of its fields. Invalid JSON is returned unchanged.
-pub(super) fn indented(json: &str) -> String {
+pub(super) fn indent_json(json: &str) -> String {
     let mut out = Vec::with_capacity(json.len() * 2);
     let mut from = serde_json::Deserializer::from_str(json);
     let mut to = serde_json::Serializer::pretty(&mut out);
@@ -90,9 +91,9 @@ pub(super) fn indented(json: &str) -> String {
 
 /// Converts indented JSON to HTML in which long parts can be folded. Each line isolates its own
 /// text direction.
-fn folded(pretty: &str) -> String {
+fn fold_long_parts(pretty: &str) -> String {
     let lines: Vec<&str> = pretty.lines().collect();
-    let ends = ends(&lines);
+    let ends = closing_lines(&lines);
     let mut html = String::with_capacity(pretty.len() * 2);
     let mut open: Vec<usize> = Vec::new();
     for (i, line) in lines.iter().enumerate() {
@@ -116,7 +117,7 @@ fn folded(pretty: &str) -> String {
 }
 
 /// For each line that opens a bracket without closing it, finds the line that closes it.
-fn ends(lines: &[&str]) -> Vec<Option<usize>> {
+fn closing_lines(lines: &[&str]) -> Vec<Option<usize>> {
     let mut ends = vec![None; lines.len()];
     let mut open = Vec::new();
     for (i, line) in lines.iter().enumerate() {
@@ -183,12 +184,12 @@ fn escape(html: &mut String, text: &str) {
 mod tests {
     use super::*;
 
-    fn shown(json: &str) -> ShownValue {
+    fn show_value(json: &str) -> ShownValue {
         PageByteBudget::new().show(&RawValue::from_string(json.to_owned()).unwrap(), "/all".into())
     }
 
     /// Returns the text in an HTML fragment, without the tags.
-    fn plain(html: &str) -> String {
+    fn without_markup(html: &str) -> String {
         let mut text = String::new();
         let mut inside = false;
         for letter in html.chars() {
@@ -205,31 +206,31 @@ mod tests {
     #[test]
     fn json_is_indented_in_its_own_order() {
         assert_eq!(
-            plain(&shown(r#"{"b":1.0,"a":[2]}"#).html).trim_end(),
+            without_markup(&show_value(r#"{"b":1.0,"a":[2]}"#).html).trim_end(),
             "{\n  \"b\": 1.0,\n  \"a\": [\n    2\n  ]\n}"
         );
     }
 
     #[test]
     fn a_value_cannot_add_markup() {
-        let html = shown(r#"{"<script>alert(1)</script>\": \"":"</details><img src=x onerror='a'>&amp;"}"#).html;
+        let html = show_value(r#"{"<script>alert(1)</script>\": \"":"</details><img src=x onerror='a'>&amp;"}"#).html;
         assert!(!html.contains("<script") && !html.contains("<img") && !html.contains("</details>"), "{html}");
-        assert!(plain(&html).contains("</details><img"), "{html}");
+        assert!(without_markup(&html).contains("</details><img"), "{html}");
     }
 
     #[test]
     fn long_parts_are_folded_and_every_fold_is_closed() {
         let list: Vec<u32> = (0..40).collect();
-        let html = shown(&serde_json::json!({"list": list, "short": [1], "last": {"x": list}}).to_string()).html;
+        let html = show_value(&serde_json::json!({"list": list, "short": [1], "last": {"x": list}}).to_string()).html;
         assert_eq!((html.matches("<details>").count(), html.matches("</details>").count()), (3, 3));
-        assert!(plain(&html).contains("40 lines"), "{html}");
-        assert_eq!(shown("[1,2,3]").html.matches("<details>").count(), 0);
+        assert!(without_markup(&html).contains("40 lines"), "{html}");
+        assert_eq!(show_value("[1,2,3]").html.matches("<details>").count(), 0);
     }
 
     #[test]
     fn deep_json_is_folded_a_few_levels_deep_only() {
         let deep = format!("{}{}{}", "[".repeat(60), "1,2", "]".repeat(60));
-        let html = shown(&deep).html;
+        let html = show_value(&deep).html;
         let folds = html.matches("<details>").count();
         assert!(folds == FOLD_LEVELS && html.matches("</details>").count() == folds, "{folds}");
     }
@@ -238,9 +239,9 @@ mod tests {
     fn words_are_cut_when_the_budget_is_used_up() {
         let mut budget = PageByteBudget::new();
         let quotes = "\"".repeat(400);
-        let bytes: usize = (0..1_000).map(|_| escaped(&budget.words(&quotes, 400))).sum();
+        let bytes: usize = (0..1_000).map(|_| escaped_len(&budget.show_words(&quotes, 400))).sum();
         assert!(bytes < WORDS_BYTES + 1_000 * (5 * SHORT_BYTES + 3), "{bytes}");
-        assert_eq!(PageByteBudget::new().words("short", 400), "short");
+        assert_eq!(PageByteBudget::new().show_words("short", 400), "short");
     }
 
     #[test]

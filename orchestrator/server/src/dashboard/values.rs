@@ -16,13 +16,13 @@ pub(super) async fn download(
     path: Result<RunPath, HttpProblem>,
     request: PageRequest,
 ) -> Response {
-    match value(&shared, path, &request).await {
-        Ok((name, json)) => file(&name, json.get().to_owned()),
+    match run_value(&shared, path, &request).await {
+        Ok((name, json)) => file_response(&name, json.get().to_owned()),
         Err(problem) => problem_page(&shared, &request.headers, &problem),
     }
 }
 
-async fn value(
+async fn run_value(
     shared: &SharedServerState,
     path: Result<RunPath, HttpProblem>,
     request: &PageRequest,
@@ -45,7 +45,7 @@ async fn value(
 }
 
 /// Returns a response that the browser saves as a file and never displays.
-pub(super) fn file(name: &str, text: String) -> Response {
+pub(super) fn file_response(name: &str, text: String) -> Response {
     let disposition = HeaderValue::try_from(format!("attachment; filename=\"{name}\""));
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8")),

@@ -10,8 +10,8 @@ use std::time::Duration;
 use stepladder_core::Timestamp;
 use stepladder_engine::view::{AttemptView, StepStatus, StepView};
 
-use super::scale::{CompressedSpan, TimeScale, percent};
-use super::text::duration;
+use super::scale::{CompressedSpan, TimeScale, format_percent};
+use super::text::format_duration;
 
 /// The minimum width of a mark in percent, so that even a millisecond is visible.
 const NARROWEST: f64 = 0.35;
@@ -93,32 +93,36 @@ impl LaneDrawing<'_> {
         if let (Some(ready), Some(first)) = (ready, step.attempts.first())
             && first.started_at > ready
         {
-            self.mark("queued", ready, first.started_at, |took| format!("queued for {took}"));
+            self.add_mark("queued", ready, first.started_at, |took| format!("queued for {took}"));
         }
         let mut free_at = None;
         for attempt in latest(step, attempts) {
             if let Some(free_at) = free_at {
-                self.mark("retry", free_at, attempt.started_at, |took| format!("waited {took} for a retry"));
+                self.add_mark("retry", free_at, attempt.started_at, |took| format!("waited {took} for a retry"));
             }
-            self.attempt(attempt);
+            self.draw_attempt(attempt);
             free_at = attempt.ended_at;
         }
         match step.status {
-            StepStatus::Scheduled => self.mark("queued", step.started_at, end, |took| format!("queued for {took}")),
+            StepStatus::Scheduled => self.add_mark("queued", step.started_at, end, |took| format!("queued for {took}")),
             StepStatus::Running | StepStatus::Abandoned => {}
             StepStatus::Retrying => {
                 let from = free_at.unwrap_or(step.started_at);
-                self.mark("retry", from, end, |took| format!("waits for a retry, {took} so far"));
+                self.add_mark("retry", from, end, |took| format!("waits for a retry, {took} so far"));
             }
-            StepStatus::Sleeping => self.mark("sleep", step.started_at, end, |took| format!("sleeps, {took} so far")),
-            StepStatus::Invoking => self.mark("child", step.started_at, end, |took| format!("waits {took} for a run")),
-            StepStatus::Awaiting => self.mark("wait", step.started_at, end, |took| format!("waits, {took} so far")),
-            StepStatus::Completed | StepStatus::Failed if step.attempts.is_empty() => self.settled(step),
+            StepStatus::Sleeping => {
+                self.add_mark("sleep", step.started_at, end, |took| format!("sleeps, {took} so far"))
+            }
+            StepStatus::Invoking => {
+                self.add_mark("child", step.started_at, end, |took| format!("waits {took} for a run"))
+            }
+            StepStatus::Awaiting => self.add_mark("wait", step.started_at, end, |took| format!("waits, {took} so far")),
+            StepStatus::Completed | StepStatus::Failed if step.attempts.is_empty() => self.draw_outcome(step),
             StepStatus::Completed | StepStatus::Failed => {}
         }
     }
 
-    fn attempt(&mut self, attempt: &AttemptView) {
+    fn draw_attempt(&mut self, attempt: &AttemptView) {
         let AttemptView { attempt: n, started_at, ended_at, error, interrupted, usage: _ } = attempt;
         let (class, outcome) = match (error, interrupted, ended_at) {
             (Some(_), _, _) => ("failed", "failed after"),
@@ -126,11 +130,13 @@ impl LaneDrawing<'_> {
             (None, false, Some(_)) => ("done", "took"),
             (None, false, None) => ("runs", "runs, so far"),
         };
-        self.mark(class, *started_at, ended_at.unwrap_or(self.of.end), |took| format!("attempt {n} {outcome} {took}"));
+        self.add_mark(class, *started_at, ended_at.unwrap_or(self.of.end), |took| {
+            format!("attempt {n} {outcome} {took}")
+        });
     }
 
     /// Draws a step that ended without an attempt in this run: a sleep, a wait or a called run.
-    fn settled(&mut self, step: &StepView) {
+    fn draw_outcome(&mut self, step: &StepView) {
         use stepladder_core::StepKind;
         let end = step.ended_at.unwrap_or(self.of.end);
         let (class, what) = match step.kind {
@@ -141,17 +147,23 @@ impl LaneDrawing<'_> {
             StepKind::Run => ("carried", "kept from the other run, in"),
         };
         let class = if step.status == StepStatus::Failed { "failed" } else { class };
-        self.mark(class, step.started_at, end, |took| format!("{what} {took}"));
+        self.add_mark(class, step.started_at, end, |took| format!("{what} {took}"));
     }
 
-    fn mark(&mut self, class: &'static str, from: Timestamp, to: Timestamp, title: impl FnOnce(String) -> String) {
-        let title = title(duration(Duration::from_millis(
+    fn add_mark(&mut self, class: &'static str, from: Timestamp, to: Timestamp, title: impl FnOnce(String) -> String) {
+        let title = title(format_duration(Duration::from_millis(
             u64::try_from(to.as_millis().saturating_sub(from.as_millis())).unwrap_or(0),
         )));
-        let x = self.of.scale.x(from);
-        let width = (self.of.scale.x(to) - x).max(NARROWEST);
+        let x = self.of.scale.position_of(from);
+        let width = (self.of.scale.position_of(to) - x).max(NARROWEST);
         let x = x.min(100.0 - width);
         self.words.push(title.clone());
-        self.marks.push(WaterfallMark { class, x: percent(x), width: percent(width), end: percent(x + width), title });
+        self.marks.push(WaterfallMark {
+            class,
+            x: format_percent(x),
+            width: format_percent(width),
+            end: format_percent(x + width),
+            title,
+        });
     }
 }

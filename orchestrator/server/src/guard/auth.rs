@@ -49,12 +49,12 @@ pub(crate) const COOKIE: &str = "stepladder_login";
 struct SecretHash([u8; 32]);
 
 impl SecretHash {
-    fn of(text: &str) -> Self {
+    fn hash_of(text: &str) -> Self {
         Self(Sha256::digest(text).into())
     }
 
     fn matches(&self, text: &str) -> bool {
-        self.0.ct_eq(&Self::of(text).0).into()
+        self.0.ct_eq(&Self::hash_of(text).0).into()
     }
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct EventKeys {
 impl EventKeys {
     pub(crate) fn new(keys: &[String], loopback: bool) -> Self {
         Self {
-            keys: keys.iter().map(|key| SecretHash::of(key.trim())).collect(),
+            keys: keys.iter().map(|key| SecretHash::hash_of(key.trim())).collect(),
             accepts_any: loopback && keys.is_empty(),
         }
     }
@@ -108,7 +108,7 @@ impl DashboardToken {
         let token = token.trim();
         let digest = Sha256::digest(format!("stepladder login\0{token}"));
         let cookie = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { token: SecretHash::of(token), cookie }
+        Self { token: SecretHash::hash_of(token), cookie }
     }
 
     pub(crate) fn matches(&self, token: &str) -> bool {
@@ -150,7 +150,7 @@ pub(crate) async fn guard(State(shared): State<SharedServerState>, request: Requ
 mod tests {
     use super::*;
 
-    fn headers(name: header::HeaderName, value: &str) -> HeaderMap {
+    fn headers_with(name: header::HeaderName, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(name, value.parse().unwrap())])
     }
 
@@ -197,13 +197,13 @@ mod tests {
     #[test]
     fn a_token_is_accepted_as_a_bearer_or_as_the_login_cookie() {
         let token = DashboardToken::new("sesame");
-        assert!(token.admits(&headers(header::AUTHORIZATION, "Bearer sesame")));
-        assert!(token.admits(&headers(header::COOKIE, &format!("a=b; {COOKIE}={}", token.cookie))));
+        assert!(token.admits(&headers_with(header::AUTHORIZATION, "Bearer sesame")));
+        assert!(token.admits(&headers_with(header::COOKIE, &format!("a=b; {COOKIE}={}", token.cookie))));
         for wrong in ["Bearer sesam", "Bearer ", "Basic sesame", "sesame"] {
-            assert!(!token.admits(&headers(header::AUTHORIZATION, wrong)), "{wrong}");
+            assert!(!token.admits(&headers_with(header::AUTHORIZATION, wrong)), "{wrong}");
         }
         for wrong in [format!("{COOKIE}=sesame"), format!("{COOKIE}="), format!("x={}", token.cookie)] {
-            assert!(!token.admits(&headers(header::COOKIE, &wrong)), "{wrong}");
+            assert!(!token.admits(&headers_with(header::COOKIE, &wrong)), "{wrong}");
         }
     }
 }

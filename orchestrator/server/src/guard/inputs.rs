@@ -72,7 +72,7 @@ pub(crate) async fn guard(State(shared): State<SharedServerState>, request: Requ
     let (head, body) = request.into_parts();
     match check(&shared, &head, route.as_str(), body).await {
         Ok(body) => next.run(Request::from_parts(head, body)).await,
-        Err(problem) if route.as_str().starts_with("/e/") => rest::events::refused(&problem),
+        Err(problem) if route.as_str().starts_with("/e/") => rest::events::refusal_response(&problem),
         Err(problem) if origin::is_page(route.as_str()) => dashboard::problem_page(&shared, &head.headers, &problem),
         Err(problem) => problem.into_response(),
     }
@@ -89,7 +89,7 @@ async fn check(shared: &SharedServerState, head: &Parts, route: &str, body: Body
     };
     let known = parameters(method, route);
     let what = format!("a parameter of {method} {route}");
-    check_names(&pairs(head.uri.query().unwrap_or_default(), "the query")?, known, "", &what)?;
+    check_names(&decode_pairs(head.uri.query().unwrap_or_default(), "the query")?, known, "", &what)?;
     if reads_body(method, route) {
         return Ok(body);
     }
@@ -98,7 +98,7 @@ async fn check(shared: &SharedServerState, head: &Parts, route: &str, body: Body
         b"" | b"{}" => Ok(Body::empty()),
         _ if known.is_empty() => Err(HttpProblem::bad_request(format!("{method} {route} takes no body"))),
         _ => {
-            let names = listed(known);
+            let names = list_names(known);
             Err(HttpProblem::bad_request(format!("{method} {route} takes no body; it takes {names} in its query")))
         }
     }
@@ -116,8 +116,8 @@ pub(crate) fn check_names(
 ) -> Result<(), HttpProblem> {
     for (i, (name, _)) in pairs.iter().enumerate() {
         if !known.contains(&&name[..]) {
-            let rest = if known.is_empty() { "it takes none".to_owned() } else { format!("use {}", listed(known)) };
-            return Err(HttpProblem::bad_request(format!("`{}` is not {what}; {rest}", quoted(name))));
+            let rest = if known.is_empty() { "it takes none".to_owned() } else { format!("use {}", list_names(known)) };
+            return Err(HttpProblem::bad_request(format!("`{}` is not {what}; {rest}", shorten_name(name))));
         }
         if name != repeated && pairs[..i].iter().any(|(other, _)| other == name) {
             return Err(HttpProblem::bad_request(format!("`{name}` is given twice; give it once")));
@@ -127,12 +127,12 @@ pub(crate) fn check_names(
 }
 
 /// Truncates a name that a client sent, so that the rest of the error sentence is not truncated.
-fn quoted(name: &str) -> &str {
+fn shorten_name(name: &str) -> &str {
     &name[..name.floor_char_boundary(200)]
 }
 
 /// Formats a list of names, such as `status`, `function` or `limit`.
-fn listed(names: &[&str]) -> String {
+fn list_names(names: &[&str]) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     match names.split_last() {
         Some((last, [])) => last.clone(),
@@ -145,18 +145,18 @@ fn listed(names: &[&str]) -> String {
 ///
 /// # Errors
 /// 400 if a name or a value is not UTF-8.
-pub(crate) fn pairs(text: &str, what: &str) -> Result<Vec<(String, String)>, HttpProblem> {
+pub(crate) fn decode_pairs(text: &str, what: &str) -> Result<Vec<(String, String)>, HttpProblem> {
     let fault = || HttpProblem::bad_request(format!("{what} is not UTF-8"));
     text.split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            decoded(name).zip(decoded(value)).ok_or_else(fault)
+            decode_percent(name).zip(decode_percent(value)).ok_or_else(fault)
         })
         .collect()
 }
 
-fn decoded(text: &str) -> Option<String> {
+fn decode_percent(text: &str) -> Option<String> {
     Some(percent_decode_str(&text.replace('+', " ")).decode_utf8().ok()?.into_owned())
 }
 
@@ -206,13 +206,13 @@ impl<S: Send + Sync> FromRequestParts<S> for QueryParameters {
     type Rejection = HttpProblem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, HttpProblem> {
-        Ok(Self(pairs(parts.uri.query().unwrap_or_default(), "the query")?))
+        Ok(Self(decode_pairs(parts.uri.query().unwrap_or_default(), "the query")?))
     }
 }
 
 #[cfg(test)]
 impl QueryParameters {
-    pub(crate) fn of(pairs: &[(&str, &str)]) -> Self {
+    pub(crate) fn from_pairs(pairs: &[(&str, &str)]) -> Self {
         Self(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
     }
 }
@@ -223,24 +223,24 @@ mod tests {
 
     #[test]
     fn names_and_values_are_decoded_once() {
-        let read = pairs("a=1&b=%C3%A4+%2526&&c&=d", "the query").unwrap();
+        let read = decode_pairs("a=1&b=%C3%A4+%2526&&c&=d", "the query").unwrap();
         let read: Vec<_> = read.iter().map(|(name, value)| (&name[..], &value[..])).collect();
         assert_eq!(read, [("a", "1"), ("b", "ä %26"), ("c", ""), ("", "d")]);
         for bad in ["%FF=1", "a=%C3"] {
-            assert_eq!(pairs(bad, "the query").unwrap_err().sentence, "the query is not UTF-8", "{bad}");
+            assert_eq!(decode_pairs(bad, "the query").unwrap_err().sentence, "the query is not UTF-8", "{bad}");
         }
     }
 
     #[test]
     fn a_refusal_has_the_name_that_is_unknown_or_given_twice() {
         let refused = |text: &str, known: &[&str]| {
-            check_names(&pairs(text, "the query").unwrap(), known, "run", "a parameter").unwrap_err().sentence
+            check_names(&decode_pairs(text, "the query").unwrap(), known, "run", "a parameter").unwrap_err().sentence
         };
         assert_eq!(refused("b=1", &["a", "c", "d"]), "`b` is not a parameter; use `a`, `c` or `d`");
         assert_eq!(refused("=1", &["a"]), "`` is not a parameter; use `a`");
         assert_eq!(refused("A=1", &[]), "`A` is not a parameter; it takes none");
         assert_eq!(refused("a=1&a=1", &["a"]), "`a` is given twice; give it once");
         assert!(refused(&"x".repeat(5_000), &["a"]).ends_with("use `a`"));
-        assert!(check_names(&pairs("run=1&run=2", "the form").unwrap(), &["run"], "run", "a field").is_ok());
+        assert!(check_names(&decode_pairs("run=1&run=2", "the form").unwrap(), &["run"], "run", "a field").is_ok());
     }
 }

@@ -123,7 +123,7 @@ fn is_same(origin: &str, host: &Authority) -> bool {
 mod tests {
     use super::*;
 
-    fn passes(host: Option<&str>, origin: Option<&str>, loopback: bool) -> bool {
+    fn is_accepted(host: Option<&str>, origin: Option<&str>, loopback: bool) -> bool {
         let mut headers = HeaderMap::new();
         if let Some(host) = host {
             headers.insert(header::HOST, host.parse().unwrap());
@@ -139,28 +139,28 @@ mod tests {
         for own in
             ["localhost:8288", "LOCALHOST", "127.0.0.1:8288", "127.1.2.3", "[::1]:8288", "app.localhost", "localhost."]
         {
-            assert!(passes(Some(own), None, true), "{own}");
+            assert!(is_accepted(Some(own), None, true), "{own}");
         }
         for foreign in
             ["evil.example", "localhost.evil.example", "notlocalhost", "10.0.0.1:8288", "a@localhost", "", "::"]
         {
-            assert!(!passes(Some(foreign), None, true), "{foreign}");
+            assert!(!is_accepted(Some(foreign), None, true), "{foreign}");
         }
-        assert!(passes(None, None, true));
-        assert!(passes(Some("steps.example"), None, false));
+        assert!(is_accepted(None, None, true));
+        assert!(is_accepted(Some("steps.example"), None, false));
     }
 
     #[test]
     fn only_pages_of_the_server_itself_pass() {
-        assert!(passes(Some("localhost:8288"), Some("http://localhost:8288"), true));
-        assert!(passes(Some("steps.example"), Some("https://Steps.example"), false));
-        assert!(passes(Some("steps.example:443"), Some("https://steps.example"), false));
+        assert!(is_accepted(Some("localhost:8288"), Some("http://localhost:8288"), true));
+        assert!(is_accepted(Some("steps.example"), Some("https://Steps.example"), false));
+        assert!(is_accepted(Some("steps.example:443"), Some("https://steps.example"), false));
         for foreign in ["http://localhost:3000", "http://127.0.0.1:8288", "null", "", "https://evil.example", "file://"]
         {
-            assert!(!passes(Some("localhost:8288"), Some(foreign), true), "{foreign}");
+            assert!(!is_accepted(Some("localhost:8288"), Some(foreign), true), "{foreign}");
         }
-        assert!(!passes(None, Some("https://evil.example"), false));
-        assert!(!passes(Some("steps.example"), Some("https://steps.example.evil"), false));
+        assert!(!is_accepted(None, Some("https://evil.example"), false));
+        assert!(!is_accepted(Some("steps.example"), Some("https://steps.example.evil"), false));
     }
 
     #[test]

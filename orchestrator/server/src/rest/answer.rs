@@ -4,7 +4,7 @@ use stepladder_api::{Attempt, Failure, HandlerError, LogLine, Run, RunDetail, St
 use stepladder_engine::view;
 
 /// Converts a run for a listing.
-pub(super) fn run(run: &view::RunSummary) -> Run {
+pub(super) fn run_json(run: &view::RunSummary) -> Run {
     Run {
         run_id: run.run,
         function_id: run.function.clone(),
@@ -19,9 +19,9 @@ pub(super) fn run(run: &view::RunSummary) -> Run {
 }
 
 /// Converts a run in full.
-pub(super) fn run_detail(detail: &view::RunDetail) -> RunDetail {
+pub(super) fn run_detail_json(detail: &view::RunDetail) -> RunDetail {
     let Run { run_id, function_id, status, event_id, created_at, run_started_at, ended_at, output, error } =
-        run(&detail.summary);
+        run_json(&detail.summary);
     let handler_error =
         |(at, error): &(stepladder_core::Timestamp, _)| HandlerError { at: Time(*at), error: Failure::from(error) };
     RunDetail {
@@ -39,16 +39,16 @@ pub(super) fn run_detail(detail: &view::RunDetail) -> RunDetail {
         waiting: detail.waiting.clone(),
         handler_errors: detail.handler_errors.iter().map(handler_error).collect(),
         version: detail.version.clone(),
-        steps: detail.steps.iter().map(step).collect(),
-        logs: detail.logs.iter().map(log_line).collect(),
+        steps: detail.steps.iter().map(step_json).collect(),
+        logs: detail.logs.iter().map(log_line_json).collect(),
     }
 }
 
-fn step(step: &view::StepView) -> Step {
+fn step_json(step: &view::StepView) -> Step {
     Step {
         id: step.id.clone(),
         kind: step.kind.into(),
-        status: step_status(step.status),
+        status: step_status_json(step.status),
         output: step.output.clone(),
         error: step.error.as_ref().map(Failure::from),
         started_at: step.started_at.into(),
@@ -58,11 +58,11 @@ fn step(step: &view::StepView) -> Step {
         awaits: step.awaits.clone(),
         token: step.token.clone(),
         usage: step.usage.iter().map(Usage::from).collect(),
-        attempts: step.attempts.iter().map(attempt).collect(),
+        attempts: step.attempts.iter().map(attempt_json).collect(),
     }
 }
 
-fn step_status(status: view::StepStatus) -> StepStatus {
+fn step_status_json(status: view::StepStatus) -> StepStatus {
     match status {
         view::StepStatus::Scheduled => StepStatus::Scheduled,
         view::StepStatus::Running => StepStatus::Running,
@@ -76,7 +76,7 @@ fn step_status(status: view::StepStatus) -> StepStatus {
     }
 }
 
-fn attempt(attempt: &view::AttemptView) -> Attempt {
+fn attempt_json(attempt: &view::AttemptView) -> Attempt {
     Attempt {
         attempt: attempt.attempt,
         started_at: attempt.started_at.into(),
@@ -87,7 +87,7 @@ fn attempt(attempt: &view::AttemptView) -> Attempt {
     }
 }
 
-fn log_line(log: &view::LogView) -> LogLine {
+fn log_line_json(log: &view::LogView) -> LogLine {
     LogLine {
         at: log.at.into(),
         level: log.line.level.into(),

@@ -19,7 +19,7 @@ const DEFAULT_LIMIT: usize = 50;
 
 /// Returns a response with the changed runs, and with the cursor for the next request with the same
 /// filter.
-fn answer(bulk: BulkResult) -> Response {
+fn bulk_response(bulk: BulkResult) -> Response {
     let data = bulk.done.into_iter().map(|run_id| RunRef { run_id }).collect();
     Json(Page { data, cursor: bulk.cursor }).into_response()
 }
@@ -29,7 +29,7 @@ fn answer(bulk: BulkResult) -> Response {
 /// # Errors
 /// 400 if a parameter is invalid. 400 also if no filter is given or one is empty, as in a script
 /// with an unset variable.
-fn filter(query: &QueryParameters) -> Result<RunFilter, HttpProblem> {
+fn required_filter(query: &QueryParameters) -> Result<RunFilter, HttpProblem> {
     const FILTERS: [&str; 4] = ["status", "function", "since", "until"];
     if let Some(name) = FILTERS.into_iter().find(|name| query.given(name) == Some("")) {
         return Err(HttpProblem::bad_request(format!("`{name}` is empty; give it a value, or leave it out")));
@@ -38,29 +38,29 @@ fn filter(query: &QueryParameters) -> Result<RunFilter, HttpProblem> {
         None if FILTERS.iter().all(|name| query.given(name).is_none()) => Err(HttpProblem::bad_request(
             "no run is selected: give `status`, `function`, `since` or `until`, or `all=true` for every run",
         )),
-        None | Some("true") => runs::filter(query),
+        None | Some("true") => runs::run_filter(query),
         Some(other) => Err(HttpProblem::bad_request(format!("`all` is `{other}`; use true, or leave it out"))),
     }
 }
 
 /// `POST /v1/runs/cancel?status=&function=&limit=&cursor=`: cancels the live runs on one page of a
 /// listing.
-pub(super) async fn cancel(
+pub(super) async fn cancel_runs(
     State(shared): State<SharedServerState>,
     query: QueryParameters,
 ) -> Result<Response, HttpProblem> {
-    let filter = filter(&query)?;
-    Ok(answer(shared.engine.control().cancel_all(filter, CANCEL_REASON).await?))
+    let filter = required_filter(&query)?;
+    Ok(bulk_response(shared.engine.control().cancel_all(filter, CANCEL_REASON).await?))
 }
 
 /// `POST /v1/runs/rerun?status=&function=&limit=&cursor=`: reruns the ended runs on one page of a
 /// listing.
-pub(super) async fn rerun(
+pub(super) async fn rerun_runs(
     State(shared): State<SharedServerState>,
     query: QueryParameters,
     body: Body,
 ) -> Result<Response, HttpProblem> {
-    let filter = filter(&query)?;
+    let filter = required_filter(&query)?;
     let body = shared.bodies.read(body, RERUN_BYTES).await?;
     let mut admitted = shared.intake.admit(&shared.engine)?;
     let RerunAllRequest { from_step } = match body.bytes.trim_ascii() {
@@ -69,5 +69,5 @@ pub(super) async fn rerun(
             .map_err(|e| HttpProblem::bad_request(format!("the body is not a JSON object with `from_step`: {e}")))?,
     };
     admitted.reserve(filter.limit.unwrap_or(DEFAULT_LIMIT))?;
-    Ok(answer(shared.engine.control().rerun_all(filter, RerunOptions { from_step, input: None }).await?))
+    Ok(bulk_response(shared.engine.control().rerun_all(filter, RerunOptions { from_step, input: None }).await?))
 }

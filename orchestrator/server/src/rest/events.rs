@@ -40,12 +40,12 @@ pub(super) async fn receive(
 ) -> Response {
     match accept(shared, key.as_deref(), &headers, deadline, body).await {
         Ok(ids) => Json(EventsResponse { ids, status: 200, error: None }).into_response(),
-        Err(problem) => refused(&problem),
+        Err(problem) => refusal_response(&problem),
     }
 }
 
 /// Returns the response to a refused request, with the JSON that clients of the event API expect.
-pub(crate) fn refused(problem: &HttpProblem) -> Response {
+pub(crate) fn refusal_response(problem: &HttpProblem) -> Response {
     let status = problem.status.as_u16();
     problem.with_body(Json(EventsResponse { ids: Vec::new(), status, error: Some(problem.sentence.clone()) }))
 }
@@ -75,14 +75,14 @@ async fn accept(
     let mut admitted = shared.intake.admit(&shared.engine)?;
     let events = NewEvent::decode_all(&body.bytes)?;
     admitted.reserve(events.len())?;
-    let seed = seed(headers);
+    let seed = parse_seed_header(headers);
     // without a seed, a repeated request is recognised by its body
     let attempt = match seed {
         Some(_) => None,
         None => Some(shared.unanswered.start(&body.bytes, || shared.engine.intake().seed(events.len()))),
     };
     let seed = seed.or(attempt.as_ref().map(RequestAttempt::seed));
-    let hash = attempt.as_ref().map(RequestAttempt::body);
+    let hash = attempt.as_ref().map(RequestAttempt::body_hash);
     // in a separate task, so that all runs of a stored event are created even if the client
     // disconnects
     let ingest = tokio::spawn(async move {
@@ -106,7 +106,7 @@ async fn accept(
 }
 
 /// Reads the seed from the headers of a request. An invalid seed is ignored, as Inngest does.
-fn seed(headers: &HeaderMap) -> Option<IdSeed> {
+fn parse_seed_header(headers: &HeaderMap) -> Option<IdSeed> {
     let (millis, entropy) = headers.get(SEED)?.to_str().ok()?.split_once(',')?;
     let millis: i64 = millis.parse().ok().filter(|millis| (1..=Timestamp::MAX.as_millis()).contains(millis))?;
     let entropy: [u8; 10] = BASE64_STANDARD.decode(entropy).ok()?.try_into().ok()?;
@@ -137,7 +137,7 @@ pub(crate) async fn allow_every_origin(request: Request, next: Next) -> Response
 }
 
 /// `GET /v1/events/{id}`: one event.
-pub(super) async fn one(
+pub(super) async fn get_event(
     State(shared): State<SharedServerState>,
     EventPath(id): EventPath,
 ) -> Result<Response, HttpProblem> {
@@ -146,14 +146,14 @@ pub(super) async fn one(
 }
 
 /// `GET /v1/events/{id}/runs`: the runs of an event.
-pub(super) async fn runs(
+pub(super) async fn get_runs_of_event(
     State(shared): State<SharedServerState>,
     EventPath(id): EventPath,
 ) -> Result<Response, HttpProblem> {
     let runs = shared.engine.query().runs_of_event(&id).await?;
-    let mut answer = DataResponse { data: runs.iter().map(answer::run).collect() };
+    let mut answer = DataResponse { data: runs.iter().map(answer::run_json).collect() };
     if let Some(limit) = shared.answer_bytes {
-        fit::runs(&mut answer, limit);
+        fit::fit_runs(&mut answer, limit);
     }
     Ok(Json(answer).into_response())
 }
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     fn seed_of(value: &str) -> Option<IdSeed> {
-        seed(&HeaderMap::from_iter([(SEED.parse().unwrap(), value.parse().unwrap())]))
+        parse_seed_header(&HeaderMap::from_iter([(SEED.parse().unwrap(), value.parse().unwrap())]))
     }
 
     #[test]
@@ -188,6 +188,6 @@ mod tests {
         ] {
             assert_eq!(seed_of(unreadable), None, "{unreadable}");
         }
-        assert_eq!(seed(&HeaderMap::new()), None);
+        assert_eq!(parse_seed_header(&HeaderMap::new()), None);
     }
 }

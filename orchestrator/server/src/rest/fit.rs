@@ -16,7 +16,7 @@ const KEPT_BYTES: usize = 512;
 const MESSAGE_BYTES: usize = 2 * 1024;
 
 /// Returns the size of a value as JSON, in bytes.
-fn json_bytes(value: &impl Serialize) -> usize {
+fn json_len(value: &impl Serialize) -> usize {
     struct ByteCounter(usize);
     impl Write for ByteCounter {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -37,30 +37,30 @@ fn json_bytes(value: &impl Serialize) -> usize {
 ///
 /// # Errors
 /// 413 if the run has so many steps that it is too large even without any values.
-pub(super) fn run(answer: &mut DataResponse<RunDetail>, limit: usize) -> Result<(), HttpProblem> {
-    let total = json_bytes(answer);
+pub(super) fn fit_run(answer: &mut DataResponse<RunDetail>, limit: usize) -> Result<(), HttpProblem> {
+    let total = json_len(answer);
     if total <= limit {
         return Ok(());
     }
     let run = &mut answer.data;
     let (id, event) = (run.run_id, run.event_id);
-    let mut values = vec![(&mut run.event.data, href(id, "event"))];
+    let mut values = vec![(&mut run.event.data, value_href(id, "event"))];
     values.extend(run.event.user.as_mut().map(|user| (user, format!("/v1/events/{event}"))));
-    values.extend(run.output.as_mut().map(|output| (output, href(id, "output"))));
+    values.extend(run.output.as_mut().map(|output| (output, value_href(id, "output"))));
     let steps = run.steps.iter_mut().enumerate();
-    values.extend(steps.filter_map(|(n, step)| Some((step.output.as_mut()?, href(id, &format!("step&n={n}"))))));
+    values.extend(steps.filter_map(|(n, step)| Some((step.output.as_mut()?, value_href(id, &format!("step&n={n}"))))));
     leave_out(values, total, limit);
-    if json_bytes(answer) <= limit {
+    if json_len(answer) <= limit {
         return Ok(());
     }
     let run = &mut answer.data;
     for step in &mut run.steps {
-        step.error.iter_mut().for_each(shorten);
-        step.attempts.iter_mut().filter_map(|attempt| attempt.error.as_mut()).for_each(shorten);
+        step.error.iter_mut().for_each(shorten_error);
+        step.attempts.iter_mut().filter_map(|attempt| attempt.error.as_mut()).for_each(shorten_error);
     }
-    run.handler_errors.iter_mut().for_each(|failed| shorten(&mut failed.error));
-    run.error.iter_mut().for_each(shorten);
-    match json_bytes(answer) {
+    run.handler_errors.iter_mut().for_each(|failed| shorten_error(&mut failed.error));
+    run.error.iter_mut().for_each(shorten_error);
+    match json_len(answer) {
         total if total <= limit => Ok(()),
         total => Err(HttpProblem::new(
             axum::http::StatusCode::PAYLOAD_TOO_LARGE,
@@ -72,9 +72,10 @@ pub(super) fn run(answer: &mut DataResponse<RunDetail>, limit: usize) -> Result<
 }
 
 /// Makes the runs of an event fit into `limit` bytes. (They are not divided into pages.)
-pub(super) fn runs(answer: &mut DataResponse<Vec<Run>>, limit: usize) {
-    let total = json_bytes(answer);
-    let values = answer.data.iter_mut().filter_map(|run| Some((href(run.run_id, "output"), run.output.as_mut()?)));
+pub(super) fn fit_runs(answer: &mut DataResponse<Vec<Run>>, limit: usize) {
+    let total = json_len(answer);
+    let values =
+        answer.data.iter_mut().filter_map(|run| Some((value_href(run.run_id, "output"), run.output.as_mut()?)));
     leave_out(values.map(|(href, output)| (output, href)).collect(), total, limit);
 }
 
@@ -83,7 +84,7 @@ pub(super) fn count_fitting<T: Serialize>(items: &[T], limit: usize) -> usize {
     let mut room = limit;
     let fitting = items.iter().enumerate().take_while(|(n, item)| {
         // each item is followed by a comma
-        let bytes = json_bytes(item) + 1;
+        let bytes = json_len(item) + 1;
         let fits = *n == 0 || bytes <= room;
         room = room.saturating_sub(bytes);
         fits
@@ -106,7 +107,7 @@ fn leave_out(mut values: Vec<(&mut Json, String)>, mut total: usize, limit: usiz
     }
 }
 
-fn shorten(error: &mut Failure) {
+fn shorten_error(error: &mut Failure) {
     let bytes = error.message.len();
     if bytes > MESSAGE_BYTES {
         error.message.truncate(error.message.floor_char_boundary(MESSAGE_BYTES));
@@ -115,6 +116,6 @@ fn shorten(error: &mut Failure) {
 }
 
 /// Returns the path under which a value of a run can be read.
-fn href(run: RunId, value: &str) -> String {
+fn value_href(run: RunId, value: &str) -> String {
     format!("/runs/{run}/value?of={value}")
 }

@@ -10,7 +10,7 @@ use crate::path::FunctionPath;
 use crate::router::SharedServerState;
 
 /// `GET /v1/functions`: the registered functions.
-pub(super) async fn list(State(shared): State<SharedServerState>) -> Result<Response, HttpProblem> {
+pub(super) async fn list_functions(State(shared): State<SharedServerState>) -> Result<Response, HttpProblem> {
     let catalog = shared.engine.functions().current().await;
     let paused = shared.engine.functions().paused().await?;
     let functions: Vec<_> = catalog.specs().map(|spec| Function::new(spec, paused.get(&spec.id).copied())).collect();

@@ -31,7 +31,7 @@ const ENVELOPE_BYTES: usize = 128;
 ///
 /// # Errors
 /// 400 with the name of an invalid parameter.
-pub(super) fn filter(query: &QueryParameters) -> Result<RunFilter, HttpProblem> {
+pub(super) fn run_filter(query: &QueryParameters) -> Result<RunFilter, HttpProblem> {
     let status = query.get("status").map(str::parse::<Status>).transpose();
     let cursor = query.get("cursor").map(|text| {
         text.parse().map_err(|_| {
@@ -51,12 +51,12 @@ pub(super) fn filter(query: &QueryParameters) -> Result<RunFilter, HttpProblem> 
 }
 
 /// `GET /v1/runs`: a page of runs.
-pub(super) async fn list(
+pub(super) async fn list_runs(
     State(shared): State<SharedServerState>,
     query: QueryParameters,
 ) -> Result<Response, HttpProblem> {
-    let page = shared.engine.query().runs(filter(&query)?).await?;
-    let mut page = Page { data: page.runs.iter().map(answer::run).collect::<Vec<Run>>(), cursor: page.cursor };
+    let page = shared.engine.query().runs(run_filter(&query)?).await?;
+    let mut page = Page { data: page.runs.iter().map(answer::run_json).collect::<Vec<Run>>(), cursor: page.cursor };
     if let Some(limit) = shared.answer_bytes {
         let fitting = fit::count_fitting(&page.data, limit - ENVELOPE_BYTES);
         if fitting < page.data.len() {
@@ -68,19 +68,19 @@ pub(super) async fn list(
 }
 
 /// `GET /v1/runs/{id}`: one run in full.
-pub(super) async fn one(
+pub(super) async fn get_run(
     State(shared): State<SharedServerState>,
     RunPath(run): RunPath,
 ) -> Result<Response, HttpProblem> {
-    let mut answer = DataResponse { data: answer::run_detail(&shared.engine.query().run(run).await?) };
+    let mut answer = DataResponse { data: answer::run_detail_json(&shared.engine.query().run(run).await?) };
     if let Some(limit) = shared.answer_bytes {
-        fit::run(&mut answer, limit)?;
+        fit::fit_run(&mut answer, limit)?;
     }
     Ok(Json(answer).into_response())
 }
 
 /// `GET /v1/runs/{id}/journal`: a page of the run's journal.
-pub(super) async fn journal(
+pub(super) async fn get_journal(
     State(shared): State<SharedServerState>,
     RunPath(run): RunPath,
     query: QueryParameters,

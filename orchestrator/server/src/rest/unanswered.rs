@@ -54,7 +54,7 @@ impl RequestAttempt {
     }
 
     /// Returns the hash of the request's body.
-    pub(crate) fn body(&self) -> u128 {
+    pub(crate) fn body_hash(&self) -> u128 {
         self.body
     }
 

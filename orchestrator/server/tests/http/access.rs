@@ -7,8 +7,8 @@ use stepladder_server::{IntakeBounds, ServerOptions};
 
 use crate::world::ServerFixture;
 
-fn guarded() -> ServerFixture {
-    ServerFixture::with(ServerOptions {
+fn guarded_fixture() -> ServerFixture {
+    ServerFixture::with_options(ServerOptions {
         event_keys: vec!["first-key".into(), "second-key".into()],
         dashboard_token: Some("the-token".into()),
         loopback: false,
@@ -52,7 +52,7 @@ const GUARDED: [(Method, &str); 26] = [
 
 #[tokio::test]
 async fn only_configured_keys_may_send() {
-    let world = guarded();
+    let world = guarded_fixture();
     for key in ["first-key", "second-key", "first%2Dkey"] {
         assert_eq!(world.post(&format!("/e/{key}"), r#"{"name":"a"}"#).await.status, 200, "{key}");
     }
@@ -67,14 +67,14 @@ async fn only_configured_keys_may_send() {
 
 #[tokio::test]
 async fn without_keys_only_loopback_takes_events() {
-    let far = ServerFixture::with(ServerOptions { loopback: false, ..ServerOptions::default() });
+    let far = ServerFixture::with_options(ServerOptions { loopback: false, ..ServerOptions::default() });
     assert_eq!(far.post("/e/any", r#"{"name":"a"}"#).await.status, 401);
     assert_eq!(ServerFixture::new().post("/e/%FF", r#"{"name":"a"}"#).await.status, 200);
 }
 
 #[tokio::test]
 async fn secrets_are_not_logged() {
-    let world = guarded();
+    let world = guarded_fixture();
     world.post("/e/first-key", r#"{"name":"test/echo"}"#).await;
     world.post("/e/wrong-key", r#"{"name":"test/echo"}"#).await;
     world.get_with("/v1/runs", "authorization", "Bearer the-token").await;
@@ -95,7 +95,7 @@ async fn secrets_are_not_logged() {
 
 #[tokio::test]
 async fn the_token_is_asked_for_before_anything_is_shown() {
-    let world = guarded();
+    let world = guarded_fixture();
     for (method, path) in GUARDED {
         let answer = world.request(method.clone(), path, "").await;
         assert_eq!((answer.status.as_u16(), answer.header("www-authenticate")), (401, "Bearer"), "{method} {path}");
@@ -111,7 +111,7 @@ async fn the_token_is_asked_for_before_anything_is_shown() {
 
 #[tokio::test]
 async fn a_browser_is_led_to_the_login_and_stays_logged_in() {
-    let world = guarded();
+    let world = guarded_fixture();
     let led = world.get_with("/", "accept", "text/html,*/*").await;
     assert_eq!((led.status.as_u16(), led.header("location")), (303, "/login"));
     let form = world.get("/login").await;
@@ -119,7 +119,7 @@ async fn a_browser_is_led_to_the_login_and_stays_logged_in() {
 
     let log_in = |body: &'static str| {
         let request = Request::post("/login").header("content-type", "application/x-www-form-urlencoded");
-        world.ask(request.header("x-forwarded-proto", "https").body(Body::from(body)).unwrap())
+        world.send_request(request.header("x-forwarded-proto", "https").body(Body::from(body)).unwrap())
     };
     let wrong = log_in("token=another").await;
     assert_eq!((wrong.status.as_u16(), wrong.header("set-cookie")), (401, ""));
@@ -146,7 +146,7 @@ async fn pages_of_other_origins_are_refused_everywhere_but_at_the_event_api() {
     for (method, path) in GUARDED.into_iter().chain([(Method::GET, "/health"), (Method::POST, "/v1/signals/x")]) {
         for origin in ["https://evil.example", "http://localhost:3000", "null"] {
             let request = Request::builder().method(method.clone()).uri(path).header("host", "localhost:8288");
-            let answer = world.ask(request.header("origin", origin).body(Body::empty()).unwrap()).await;
+            let answer = world.send_request(request.header("origin", origin).body(Body::empty()).unwrap()).await;
             assert_eq!(answer.status, 403, "{method} {path} from {origin}");
             assert!(
                 answer.sentence().contains("other origins") && answer.header("access-control-allow-origin").is_empty()
@@ -154,7 +154,7 @@ async fn pages_of_other_origins_are_refused_everywhere_but_at_the_event_api() {
         }
     }
     let own = Request::get("/v1/runs").header("host", "localhost:8288").header("origin", "http://localhost:8288");
-    assert_eq!(world.ask(own.body(Body::empty()).unwrap()).await.status, 200);
+    assert_eq!(world.send_request(own.body(Body::empty()).unwrap()).await.status, 200);
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn what_another_site_makes_a_browser_ask_for_is_refused() {
     let world = ServerFixture::new();
     let ask = async |path: &str, site: &str, mode: &str| {
         let request = Request::get(path).header("host", "localhost:8288").header("sec-fetch-site", site);
-        world.ask(request.header("sec-fetch-mode", mode).body(Body::empty()).unwrap()).await
+        world.send_request(request.header("sec-fetch-mode", mode).body(Body::empty()).unwrap()).await
     };
     for path in ["/v1/runs", "/v1/functions", "/dev", "/api/inngest", "/live/none", "/health", "/v1/runs/x"] {
         for site in ["cross-site", "same-site"] {
@@ -176,7 +176,7 @@ async fn what_another_site_makes_a_browser_ask_for_is_refused() {
     assert_eq!(ask("/", "cross-site", "navigate").await.status, 200, "a link to a page");
     assert_eq!(ask("/", "cross-site", "no-cors").await.status, 403, "an image, a script");
     let sent = Request::post("/e/local").header("sec-fetch-site", "cross-site").body(Body::from(r#"{"name":"a"}"#));
-    assert_eq!(world.ask(sent.unwrap()).await.status, 200, "front ends send events");
+    assert_eq!(world.send_request(sent.unwrap()).await.status, 200, "front ends send events");
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ async fn no_cache_keeps_what_is_shown() {
 
 #[tokio::test]
 async fn white_space_around_keys_and_the_token_does_not_count() {
-    let world = ServerFixture::with(ServerOptions {
+    let world = ServerFixture::with_options(ServerOptions {
         event_keys: vec![" first-key\n".into()],
         dashboard_token: Some("\tthe-token ".into()),
         loopback: true,
@@ -202,7 +202,7 @@ async fn white_space_around_keys_and_the_token_does_not_count() {
     });
     assert_eq!(world.post("/e/first-key", r#"{"name":"a"}"#).await.status, 200);
     assert_eq!(world.get_with("/v1/runs", "authorization", "Bearer the-token").await.status, 200);
-    assert_eq!(world.form("/login", "token=+the-token+").await.status, 303);
+    assert_eq!(world.post_form("/login", "token=+the-token+").await.status, 303);
 }
 
 #[tokio::test]
@@ -215,7 +215,7 @@ async fn a_header_is_never_made_of_what_a_sender_wrote() {
     let moved = world.get("/runs?status=failed&function=a%26b%0a").await;
     assert_eq!((moved.status.as_u16(), moved.header("location")), (308, "/?status=failed&function=a%26b%0A"));
     let odd = Request::options("/e/key").header("access-control-request-headers", &b"x-\xff"[..]);
-    let answer = world.ask(odd.body(Body::empty()).unwrap()).await;
+    let answer = world.send_request(odd.body(Body::empty()).unwrap()).await;
     assert_eq!((answer.status.as_u16(), answer.header("access-control-allow-headers")), (204, "content-type"));
 }
 
@@ -227,6 +227,6 @@ async fn on_loopback_foreign_hosts_are_refused() {
     assert!(answer.sentence().contains("`rebound.example`"), "{}", answer.text);
     assert_eq!(world.get_with("/v1/runs", "host", "127.0.0.1:8288").await.status, 200);
     assert_eq!(world.get("http://rebound.example/v1/runs").await.status, 403, "in the request line");
-    let far = ServerFixture::with(ServerOptions { loopback: false, ..ServerOptions::default() });
+    let far = ServerFixture::with_options(ServerOptions { loopback: false, ..ServerOptions::default() });
     assert_eq!(far.get_with("/v1/runs", "host", "steps.example").await.status, 200);
 }

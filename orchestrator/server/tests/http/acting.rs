@@ -6,11 +6,11 @@ use serde_json::json;
 
 use crate::world::ServerFixture;
 
-async fn nap(world: &ServerFixture) -> String {
+async fn start_nap(world: &ServerFixture) -> String {
     world.run(json!({"name": "test/nap", "data": {"long": true}})).await
 }
 
-async fn status(world: &ServerFixture, run: &str) -> String {
+async fn status_of_run(world: &ServerFixture, run: &str) -> String {
     world.get(&format!("/v1/runs/{run}")).await.data()["status"].as_str().unwrap().to_owned()
 }
 
@@ -21,21 +21,21 @@ async fn number_of_runs(world: &ServerFixture) -> usize {
 #[tokio::test]
 async fn a_run_is_cancelled_from_its_page() {
     let world = ServerFixture::new();
-    let run = nap(&world).await;
-    let done = world.form(&format!("/runs/{run}/cancel"), "").await;
+    let run = start_nap(&world).await;
+    let done = world.post_form(&format!("/runs/{run}/cancel"), "").await;
     assert_eq!((done.status.as_u16(), done.header("location")), (303, &*format!("/runs/{run}?did=cancel&n=1")));
-    assert_eq!(status(&world, &run).await, "Cancelled");
+    assert_eq!(status_of_run(&world, &run).await, "Cancelled");
     assert!(world.get(done.header("location")).await.text.contains("Cancelled 1 run."));
-    let again = world.form(&format!("/runs/{run}/cancel"), "").await;
+    let again = world.post_form(&format!("/runs/{run}/cancel"), "").await;
     assert_eq!(again.status, 303, "a run that is over stays so");
-    assert_eq!(world.form("/runs/01HF7YAT00X6E3H2QJ7N9W5K4M/cancel", "").await.status, 404);
+    assert_eq!(world.post_form("/runs/01HF7YAT00X6E3H2QJ7N9W5K4M/cancel", "").await.status, 404);
 }
 
 #[tokio::test]
 async fn a_run_is_run_again_with_another_input() {
     let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo", "data": {"n": 1}})).await;
-    let done = world.form(&format!("/runs/{run}/rerun"), "from_step=say&input=%7B%22n%22%3A2%7D").await;
+    let done = world.post_form(&format!("/runs/{run}/rerun"), "from_step=say&input=%7B%22n%22%3A2%7D").await;
     assert_eq!(done.status, 303, "{}", done.text);
     world.settle().await;
     let again = world.get(&format!("/v1{}", done.header("location"))).await.data();
@@ -44,11 +44,11 @@ async fn a_run_is_run_again_with_another_input() {
     let page = world.get(done.header("location")).await.text;
     assert!(page.contains("A rerun of") && page.contains(&format!("/runs/{run}\"")), "{page}");
 
-    let same = world.form(&format!("/runs/{run}/rerun"), "from_step=&input=").await;
+    let same = world.post_form(&format!("/runs/{run}/rerun"), "from_step=&input=").await;
     world.settle().await;
     assert_eq!(world.get(&format!("/v1{}", same.header("location"))).await.data()["output"], json!({"n": 1}));
     for bad in ["input=%7B", "input=%5B%5D", "from_step=nothing", "input=%22%5Cu0000%22", "%FF=%FF"] {
-        let answer = world.form(&format!("/runs/{run}/rerun"), bad).await;
+        let answer = world.post_form(&format!("/runs/{run}/rerun"), bad).await;
         assert!([400, 303].contains(&answer.status.as_u16()) && bad.starts_with('%') || answer.status == 400, "{bad}");
         assert!(bad.starts_with('%') || answer.text.starts_with("<!doctype html>"), "{bad}");
     }
@@ -58,17 +58,17 @@ async fn a_run_is_run_again_with_another_input() {
 #[tokio::test]
 async fn a_sleep_is_skipped_from_its_runs_page() {
     let world = ServerFixture::new();
-    let run = nap(&world).await;
+    let run = start_nap(&world).await;
     let page = world.get(&format!("/runs/{run}")).await.text;
     assert!(page.contains("Skip the sleep") && page.contains("name=\"step\" value=\"rest\""), "{page}");
-    assert_eq!(world.form(&format!("/runs/{run}/hasten"), "step=nothing").await.status, 400);
-    let done = world.form(&format!("/runs/{run}/hasten"), "step=rest").await;
+    assert_eq!(world.post_form(&format!("/runs/{run}/hasten"), "step=nothing").await.status, 400);
+    let done = world.post_form(&format!("/runs/{run}/hasten"), "step=rest").await;
     assert_eq!((done.status.as_u16(), done.header("location")), (303, &*format!("/runs/{run}?did=hasten&n=1")));
     world.settle().await;
-    assert_eq!(status(&world, &run).await, "Completed");
+    assert_eq!(status_of_run(&world, &run).await, "Completed");
     let past = world.get(&format!("/runs/{run}?at=2")).await.text;
     assert!(past.contains("status Sleeping") && !past.contains("/hasten\""), "the past goes on by itself: {past}");
-    assert_eq!(world.form(&format!("/runs/{run}/hasten"), "step=rest").await.status, 409, "it is over");
+    assert_eq!(world.post_form(&format!("/runs/{run}/hasten"), "step=rest").await.status, 409, "it is over");
 }
 
 #[tokio::test]
@@ -79,10 +79,10 @@ async fn a_retry_of_the_function_itself_is_not_waited_for() {
     for part in ["it &#60;fell&#62;", "The handler runs again ", " (attempt 2)", "Retry now"] {
         assert!(page.contains(part), "{part}: {page}");
     }
-    let done = world.form(&format!("/runs/{run}/hasten"), "").await;
+    let done = world.post_form(&format!("/runs/{run}/hasten"), "").await;
     assert_eq!((done.status.as_u16(), done.header("location")), (303, &*format!("/runs/{run}?did=hasten&n=1")));
     world.settle().await;
-    assert_eq!(status(&world, &run).await, "Completed");
+    assert_eq!(status_of_run(&world, &run).await, "Completed");
     let page = world.get(&format!("/runs/{run}")).await.text;
     assert!(!page.contains("runs again") && page.contains("on request"), "{page}");
 }
@@ -90,40 +90,43 @@ async fn a_retry_of_the_function_itself_is_not_waited_for() {
 #[tokio::test]
 async fn a_function_is_paused_and_resumed_from_its_page() {
     let world = ServerFixture::new();
-    let done = world.form("/function/pause", "id=echo&do=pause").await;
+    let done = world.post_form("/function/pause", "id=echo&do=pause").await;
     assert_eq!((done.status.as_u16(), done.header("location")), (303, "/function?id=echo&did=pause&n=1"));
     let page = world.get(done.header("location")).await.text;
     assert!(page.contains("value=\"resume\"") && page.contains("Paused: new runs wait"), "{page}");
     assert!(world.get("/functions").await.text.contains("paused since"));
     let run = world.run(json!({"name": "test/echo"})).await;
-    assert_eq!(status(&world, &run).await, "Scheduled");
+    assert_eq!(status_of_run(&world, &run).await, "Scheduled");
     assert!(world.get(&format!("/runs/{run}")).await.text.contains("is paused"), "the page says why it does not move");
-    world.form("/function/pause", "id=echo&do=resume").await;
+    world.post_form("/function/pause", "id=echo&do=resume").await;
     world.settle().await;
-    assert_eq!(status(&world, &run).await, "Completed");
-    assert_eq!(world.form("/function/pause", "id=nothing&do=pause").await.status, 404);
-    assert_eq!(world.form("/function/pause", "id=echo").await.status, 400);
+    assert_eq!(status_of_run(&world, &run).await, "Completed");
+    assert_eq!(world.post_form("/function/pause", "id=nothing&do=pause").await.status, 404);
+    assert_eq!(world.post_form("/function/pause", "id=echo").await.status, 400);
     assert_eq!(world.post("/function/pause", "id=echo&do=pause").await.status, 403);
 }
 
 #[tokio::test]
 async fn several_runs_are_cancelled_or_run_again_at_once() {
     let world = ServerFixture::new();
-    let (one, two) = (nap(&world).await, nap(&world).await);
+    let (one, two) = (start_nap(&world).await, start_nap(&world).await);
     let form = format!("back=%2F%3Ffunction%3Dnap&do=cancel&run={one}&run={two}&run=nonsense");
-    let done = world.form("/runs", form).await;
+    let done = world.post_form("/runs", form).await;
     assert_eq!((done.status.as_u16(), done.header("location")), (303, "/?function=nap&did=cancel&n=2&missed=1"));
-    assert_eq!((status(&world, &one).await, status(&world, &two).await), ("Cancelled".into(), "Cancelled".into()));
+    assert_eq!(
+        (status_of_run(&world, &one).await, status_of_run(&world, &two).await),
+        ("Cancelled".into(), "Cancelled".into())
+    );
     let page = world.get(done.header("location")).await.text;
     assert!(page.contains("Cancelled 2 runs. 1 failed."), "{page}");
 
-    let done = world.form("/runs", format!("do=rerun&run={one}&run={two}")).await;
+    let done = world.post_form("/runs", format!("do=rerun&run={one}&run={two}")).await;
     assert_eq!(done.header("location"), "/?did=rerun&n=2&missed=0");
     assert_eq!(number_of_runs(&world).await, 4);
-    assert_eq!(world.form("/runs", "do=cancel").await.header("location"), "/?did=none&n=0&missed=0");
-    assert_eq!(world.form("/runs", "do=delete").await.status, 400);
+    assert_eq!(world.post_form("/runs", "do=cancel").await.header("location"), "/?did=none&n=0&missed=0");
+    assert_eq!(world.post_form("/runs", "do=delete").await.status, 400);
     for foreign in ["%2F%2Fevil.example", "https%3A%2F%2Fevil.example", "%2F%5Cevil.example", "%2F%0D%0Ax"] {
-        let done = world.form("/runs", format!("do=cancel&run={one}&back={foreign}")).await;
+        let done = world.post_form("/runs", format!("do=cancel&run={one}&back={foreign}")).await;
         assert!(done.header("location").starts_with("/?did="), "{foreign}: {}", done.header("location"));
     }
 }
@@ -131,7 +134,7 @@ async fn several_runs_are_cancelled_or_run_again_at_once() {
 #[tokio::test]
 async fn what_a_form_does_needs_proof_of_where_it_was() {
     let world = ServerFixture::new();
-    let run = nap(&world).await;
+    let run = start_nap(&world).await;
     for path in [
         "/runs".to_owned(),
         format!("/runs/{run}/cancel"),
@@ -147,7 +150,7 @@ async fn what_a_form_does_needs_proof_of_where_it_was() {
                 request = request.header(*name, *value);
             }
             let request = request.header("content-type", "application/x-www-form-urlencoded");
-            world.ask(request.body(Body::from(body.clone())).unwrap()).await.status.as_u16()
+            world.send_request(request.body(Body::from(body.clone())).unwrap()).await.status.as_u16()
         };
         assert_eq!(ask(&[]).await, 403, "{path}: it may come from anywhere");
         assert_eq!(ask(&[("origin", "https://evil.example")]).await, 403, "{path}");
@@ -155,6 +158,6 @@ async fn what_a_form_does_needs_proof_of_where_it_was() {
         assert_eq!(ask(&[("sec-fetch-site", "cross-site")]).await, 403, "{path}");
         assert_eq!(ask(&[("origin", "http://localhost:8288"), ("sec-fetch-site", "same-site")]).await, 403, "{path}");
     }
-    assert_eq!(status(&world, &run).await, "Running", "nothing was done");
+    assert_eq!(status_of_run(&world, &run).await, "Running", "nothing was done");
     assert_eq!(number_of_runs(&world).await, 1);
 }

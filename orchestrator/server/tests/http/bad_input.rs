@@ -122,7 +122,7 @@ async fn too_many_and_too_large_events_are_refused() {
 async fn a_body_past_the_request_limit_is_refused_unread() {
     let world = ServerFixture::new();
     let request = Request::post("/e/key").body(Body::from(vec![b' '; 64 * 1024 * 1024 + 1])).unwrap();
-    let answer = world.ask(request).await;
+    let answer = world.send_request(request).await;
     assert_eq!((answer.status.as_u16(), &answer.json()["status"]), (413, &json!(413)));
     assert!(answer.sentence().contains("67108864 bytes"), "{}", answer.text);
 }

@@ -10,10 +10,10 @@ use crate::world::ServerFixture;
 const MOST: usize = 10_000;
 
 fn world() -> ServerFixture {
-    ServerFixture::with(ServerOptions { loopback: true, answer_bytes: Some(MOST), ..ServerOptions::default() })
+    ServerFixture::with_options(ServerOptions { loopback: true, answer_bytes: Some(MOST), ..ServerOptions::default() })
 }
 
-async fn within(world: &ServerFixture, path: &str) -> Value {
+async fn get_within_limit(world: &ServerFixture, path: &str) -> Value {
     let answer = world.get(path).await;
     assert_eq!(answer.status, 200, "{path}: {}", answer.text);
     assert!(answer.text.len() <= MOST, "{path}: {} bytes", answer.text.len());
@@ -24,7 +24,7 @@ async fn within(world: &ServerFixture, path: &str) -> Value {
 async fn a_run_that_fits_is_whole() {
     let world = world();
     let run = world.run(json!({"name": "test/echo", "data": {"x": "y".repeat(2_500)}})).await;
-    let answer = within(&world, &format!("/v1/runs/{run}")).await;
+    let answer = get_within_limit(&world, &format!("/v1/runs/{run}")).await;
     assert!(!answer.to_string().contains("stepladder_left_out"), "{answer}");
 }
 
@@ -33,7 +33,7 @@ async fn the_largest_values_are_left_out_with_links_to_them() {
     let world = world();
     let data = json!({"x": "y".repeat(6_000)});
     let run = world.run(json!({"name": "test/echo", "data": data, "id": "mine"})).await;
-    let answer = within(&world, &format!("/v1/runs/{run}")).await["data"].take();
+    let answer = get_within_limit(&world, &format!("/v1/runs/{run}")).await["data"].take();
     assert_eq!(answer["status"], "Completed");
     let values = [&answer["event"]["data"], &answer["output"], &answer["steps"][0]["output"]];
     let left_out: Vec<_> = values.into_iter().filter(|value| value["stepladder_left_out"].is_object()).collect();
@@ -44,7 +44,7 @@ async fn the_largest_values_are_left_out_with_links_to_them() {
         assert_eq!((whole.json(), json!(whole.text.len())), (data.clone(), link["bytes"].clone()));
     }
     // the run of the event `mine` has an output of that size, and one such value fits
-    let of_event = within(&world, "/v1/events/mine/runs").await;
+    let of_event = get_within_limit(&world, "/v1/events/mine/runs").await;
     assert_eq!(of_event["data"][0]["output"], data, "one such value fits");
 }
 
@@ -52,7 +52,7 @@ async fn the_largest_values_are_left_out_with_links_to_them() {
 async fn errors_are_shortened_where_values_alone_make_no_room() {
     let world = world();
     let run = world.run(json!({"name": "test/echo", "data": {"fail": "é".repeat(6_000)}})).await;
-    let answer = within(&world, &format!("/v1/runs/{run}")).await["data"].take();
+    let answer = get_within_limit(&world, &format!("/v1/runs/{run}")).await["data"].take();
     let message = answer["error"]["message"].as_str().unwrap();
     assert!(message.ends_with("… [cut, 12000 bytes]") && message.len() < 2_100, "{message}");
 }
@@ -64,7 +64,7 @@ async fn a_journal_and_a_listing_end_early_and_say_where_to_go_on() {
     let (mut from, mut entries) = (Some(0), Vec::new());
     let mut pages = 0;
     while let Some(seq) = from {
-        let mut page = within(&world, &format!("/v1/runs/{run}/journal?from={seq}")).await;
+        let mut page = get_within_limit(&world, &format!("/v1/runs/{run}/journal?from={seq}")).await;
         entries.append(page["data"].as_array_mut().unwrap());
         (from, pages) = (page["next"].as_u64(), pages + 1);
     }
@@ -80,7 +80,7 @@ async fn a_journal_and_a_listing_end_early_and_say_where_to_go_on() {
     }
     let (mut cursor, mut runs) = (String::new(), Vec::new());
     loop {
-        let mut page = within(&world, &format!("/v1/runs?cursor={cursor}")).await;
+        let mut page = get_within_limit(&world, &format!("/v1/runs?cursor={cursor}")).await;
         runs.append(page["data"].as_array_mut().unwrap());
         match page["cursor"].as_str() {
             Some(next) => cursor = next.to_owned(),

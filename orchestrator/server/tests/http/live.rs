@@ -9,15 +9,15 @@ use serde_json::json;
 use stepladder_server::ServerOptions;
 use tower::ServiceExt;
 
-use crate::pages::links;
+use crate::pages::links_starting_with;
 use crate::world::ServerFixture;
 
-fn streaming() -> ServerFixture {
-    ServerFixture::with(ServerOptions { loopback: true, streams: true, ..ServerOptions::default() })
+fn streaming_fixture() -> ServerFixture {
+    ServerFixture::with_options(ServerOptions { loopback: true, streams: true, ..ServerOptions::default() })
 }
 
 /// Returns the path of the stream of changes to a page.
-async fn live(world: &ServerFixture, page: &str) -> String {
+async fn live_path(world: &ServerFixture, page: &str) -> String {
     let text = world.get(page).await.text;
     let path = text.split("data-live=\"").nth(1).unwrap_or_else(|| panic!("no news: {text}"));
     path.split('"').next().unwrap().replace("&#38;", "&").replace("&amp;", "&")
@@ -25,7 +25,7 @@ async fn live(world: &ServerFixture, page: &str) -> String {
 
 /// Reads the next chunk of a stream. Returns whether the chunk reports a change, or `None` at the
 /// end of the stream.
-async fn next(stream: &mut axum::body::BodyDataStream) -> Option<bool> {
+async fn next_change(stream: &mut axum::body::BodyDataStream) -> Option<bool> {
     let chunk = stream.next().await?.unwrap();
     let text = String::from_utf8(chunk.to_vec()).unwrap();
     Some(text.contains("event: changed"))
@@ -40,47 +40,47 @@ async fn open(world: &ServerFixture, path: &str) -> axum::body::BodyDataStream {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_changes_is_told_of() {
-    let world = streaming();
-    let path = live(&world, "/?function=echo").await;
+    let world = streaming_fixture();
+    let path = live_path(&world, "/?function=echo").await;
     let mut stream = open(&world, &path).await;
-    assert_eq!(next(&mut stream).await, Some(false), "nothing has changed since the page");
+    assert_eq!(next_change(&mut stream).await, Some(false), "nothing has changed since the page");
     world.run(json!({"name": "test/nap", "data": {"long": true}})).await;
-    assert_eq!(next(&mut stream).await, Some(false), "a run of another function does not count");
+    assert_eq!(next_change(&mut stream).await, Some(false), "a run of another function does not count");
     world.run(json!({"name": "test/echo"})).await;
-    assert_eq!(next(&mut stream).await, Some(true));
+    assert_eq!(next_change(&mut stream).await, Some(true));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_run_that_moves_is_told_of_once() {
-    let world = streaming();
+    let world = streaming_fixture();
     let run = world.run(json!({"name": "test/nap", "data": {"long": true}})).await;
-    let mut stream = open(&world, &live(&world, &format!("/runs/{run}")).await).await;
-    assert_eq!(next(&mut stream).await, Some(false));
-    world.form(&format!("/runs/{run}/cancel"), "").await;
-    assert_eq!(next(&mut stream).await, Some(true));
-    assert_eq!(next(&mut stream).await, Some(false));
+    let mut stream = open(&world, &live_path(&world, &format!("/runs/{run}")).await).await;
+    assert_eq!(next_change(&mut stream).await, Some(false));
+    world.post_form(&format!("/runs/{run}/cancel"), "").await;
+    assert_eq!(next_change(&mut stream).await, Some(true));
+    assert_eq!(next_change(&mut stream).await, Some(false));
     // a page that was loaded before the change gets the notification at once
     let mut late = open(&world, &format!("/live/runs/{run}?seen=1")).await;
-    assert_eq!(next(&mut late).await, Some(true));
+    assert_eq!(next_change(&mut late).await, Some(true));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_ends_with_the_server() {
-    let world = streaming();
+    let world = streaming_fixture();
     let mut stream = open(&world, "/live/runs").await;
-    assert!(next(&mut stream).await.is_some());
-    world.stop();
-    assert_eq!(tokio::time::timeout(Duration::from_secs(20), next(&mut stream)).await, Ok(None));
+    assert!(next_change(&mut stream).await.is_some());
+    world.start_shutdown();
+    assert_eq!(tokio::time::timeout(Duration::from_secs(20), next_change(&mut stream)).await, Ok(None));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_does_not_last_for_ever() {
-    let world = streaming();
+    let world = streaming_fixture();
     let mut stream = open(&world, "/live/runs").await;
     // the stream sends a comment every 15 seconds and ends after ten minutes
     let words = async {
         let mut words = 0;
-        while next(&mut stream).await.is_some() {
+        while next_change(&mut stream).await.is_some() {
             words += 1;
         }
         words
@@ -91,7 +91,7 @@ async fn a_stream_does_not_last_for_ever() {
 
 #[tokio::test]
 async fn there_are_so_many_streams_and_no_more() {
-    let world = streaming();
+    let world = streaming_fixture();
     let mut streams = Vec::new();
     for _ in 0..64 {
         streams.push(open(&world, "/live/runs").await);
@@ -108,5 +108,5 @@ async fn where_answers_cannot_stream_pages_poll() {
     assert_eq!(world.get("/live/runs/01HF7YAT00X6E3H2QJ7N9W5K4M").await.status, 204);
     let page = world.get("/?status=Failed").await.text;
     assert!(page.contains("data-live=\"/live/runs?status=Failed"), "the script finds out: {page}");
-    assert!(links(&page, "/live").is_empty(), "it is nothing to follow");
+    assert!(links_starting_with(&page, "/live").is_empty(), "it is nothing to follow");
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{RunId, Timer};
 
-use crate::pages::links;
+use crate::pages::links_starting_with;
 use crate::world::ServerFixture;
 
 #[tokio::test]
@@ -19,7 +19,10 @@ async fn functions_are_listed_with_what_starts_and_bounds_them() {
         assert!(page.text.contains(part), "{part}: {}", page.text);
     }
     assert!(page.text.contains(&format!("/runs/{run}\" class=\"status Failed\"")), "its newest runs: {}", page.text);
-    assert!(links(&page.text, "/function?").contains(&"/function?id=%3Cb%3Ebold%3C%2Fb%3E"), "any id is a link");
+    assert!(
+        links_starting_with(&page.text, "/function?").contains(&"/function?id=%3Cb%3Ebold%3C%2Fb%3E"),
+        "any id is a link"
+    );
     assert_eq!(world.get("/function?id=%3Cb%3Ebold%3C%2Fb%3E").await.status, 200);
     assert_eq!(world.get("/function?id=nothing").await.status, 404);
     assert_eq!(world.get("/function").await.status, 404);
@@ -36,7 +39,7 @@ async fn a_function_shows_how_its_runs_went_and_starts_another() {
     for part in ["3 completed", "1 failed", "<bdi>say</bdi>", "4 runs: 3 completed, 1 failed, 0 live", "&#34;n&#34;"] {
         assert!(page.contains(part), "{part}: {page}");
     }
-    let sent = world.form("/events", "name=test%2Fecho&data=%7B%22n%22%3A7.0%7D").await;
+    let sent = world.post_form("/events", "name=test%2Fecho&data=%7B%22n%22%3A7.0%7D").await;
     world.settle().await;
     assert_eq!(sent.status, 303, "{}", sent.text);
     let event = sent.header("location").strip_prefix("/events/").unwrap().split('?').next().unwrap().to_owned();
@@ -64,7 +67,7 @@ async fn events_say_what_they_started_or_why_nothing() {
     world.send(json!({"name": "test/unknown"})).await;
     let short = world.send(json!({"name": "test/nap", "data": {"long": false}})).await.remove(0);
     let page = world.get("/events").await.text;
-    assert!(links(&page, "/runs/").contains(&&*format!("/runs/{run}")), "{page}");
+    assert!(links_starting_with(&page, "/runs/").contains(&&*format!("/runs/{run}")), "{page}");
     for part in ["no function is started by `test/unknown`", "the condition of `nap` is not met"] {
         assert!(page.contains(part), "{part}: {page}");
     }
@@ -83,21 +86,21 @@ async fn events_are_paged() {
     world.send(json!(events)).await;
     let page = world.get("/events").await.text;
     assert_eq!(page.matches("<tr>").count(), 26, "a head and 25 rows");
-    let older = *links(&page, "/events?before=").first().expect("a link");
+    let older = *links_starting_with(&page, "/events?before=").first().expect("a link");
     let page = world.get(older).await.text;
-    assert_eq!((page.matches("<tr>").count(), links(&page, "/events?before=").len()), (6, 0));
+    assert_eq!((page.matches("<tr>").count(), links_starting_with(&page, "/events?before=").len()), (6, 0));
 }
 
 #[tokio::test]
 async fn an_event_is_sent_again_as_a_new_one() {
     let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo", "id": "mine", "data": {"n": 1}})).await;
-    let again = world.form("/events/mine/replay", "").await;
+    let again = world.post_form("/events/mine/replay", "").await;
     world.settle().await;
     assert_eq!(again.status, 303, "{}", again.text);
     let page = world.get(again.header("location")).await.text;
     assert!(page.contains("The event was sent.") && page.contains("echo") && !page.contains(&run), "{page}");
-    assert_eq!(world.form("/events/nothing/replay", "").await.status, 404);
+    assert_eq!(world.post_form("/events/nothing/replay", "").await.status, 404);
 }
 
 #[tokio::test]
@@ -110,7 +113,7 @@ async fn an_event_that_is_none_is_refused_with_a_sentence() {
         ("name=a&data=%5B%5D", "object"),
         ("name=a&data=%22%5Cu0000%22", "NUL"),
     ] {
-        let answer = world.form("/events", form).await;
+        let answer = world.post_form("/events", form).await;
         assert!(answer.status == 400 && answer.text.contains(says), "{form}: {}", answer.text);
     }
     assert_eq!(world.post("/events", "name=a").await.status, 403, "it may come from anywhere");
@@ -170,13 +173,13 @@ async fn health_reads_a_bounded_number_of_timers_and_says_that_there_are_more() 
         group: "echo".into(),
         purpose: TimerPurpose::Watchdog,
     };
-    world.timers((0..200).map(timer).collect()).await;
+    world.store_timers((0..200).map(timer).collect()).await;
     assert!(world.get("/health/page").await.text.contains(">200 in all."));
-    world.timers((200..1_000).map(timer).collect()).await;
+    world.store_timers((200..1_000).map(timer).collect()).await;
     let page = world.get("/health/page").await.text;
     assert!(page.contains(">more than 200 in all."), "{page}");
     assert!(page.contains("<dt>Late timers</dt><dd class=\"big\">0<"), "{page}");
-    world.pass(Duration::from_secs(240));
+    world.pass_time(Duration::from_secs(240));
     assert!(
         world.get("/health/page").await.text.contains("<dd class=\"big\">more than 200<"),
         "the rest may be late too"

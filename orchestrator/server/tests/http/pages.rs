@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::world::ServerFixture;
 
 /// Returns the links on a page that start with `begin`.
-pub(crate) fn links<'a>(page: &'a str, begin: &str) -> Vec<&'a str> {
+pub(crate) fn links_starting_with<'a>(page: &'a str, begin: &str) -> Vec<&'a str> {
     page.split("href=\"")
         .skip(1)
         .map(|rest| rest.split('"').next().unwrap())
@@ -14,7 +14,7 @@ pub(crate) fn links<'a>(page: &'a str, begin: &str) -> Vec<&'a str> {
 }
 
 /// Decodes the entities in a link, as a browser does.
-fn followed(link: &str) -> String {
+fn follow_link(link: &str) -> String {
     link.replace("&amp;", "&").replace("&#38;", "&")
 }
 
@@ -27,7 +27,7 @@ async fn the_runs_are_at_the_root() {
     for part in ["<bdi>echo</bdi>", "no luck today", "1.2.3", "class=\"status Failed\""] {
         assert!(page.text.contains(part), "{part}: {}", page.text);
     }
-    assert!(links(&page.text, "/runs/").contains(&&*format!("/runs/{run}")));
+    assert!(links_starting_with(&page.text, "/runs/").contains(&&*format!("/runs/{run}")));
     let moved = world.get("/runs?status=Failed&function=a%26b").await;
     assert_eq!((moved.status.as_u16(), moved.header("location")), (308, "/?status=Failed&function=a%26b"));
 }
@@ -81,8 +81,9 @@ async fn the_list_leads_to_older_runs() {
     world.send(json!(events)).await;
     let page = world.get("/?function=echo").await.text;
     assert_eq!(page.matches("<tr id=\"r-").count(), 50);
-    let older = *links(&page, "/?function=echo&").iter().find(|link| link.contains("cursor")).expect("a link");
-    let page = world.get(&followed(older)).await.text;
+    let older =
+        *links_starting_with(&page, "/?function=echo&").iter().find(|link| link.contains("cursor")).expect("a link");
+    let page = world.get(&follow_link(older)).await.text;
     assert_eq!(page.matches("<tr id=\"r-").count(), 10, "{older}");
     assert!(!page.contains("rel=\"next\"") && page.contains(">Newest<"));
 }
@@ -237,11 +238,13 @@ async fn light_and_dark_are_remembered() {
     let world = ServerFixture::new();
     assert!(!world.get("/").await.text.contains("data-theme"));
     assert!(world.get_with("/", "cookie", "stepladder_theme=dark").await.text.contains("data-theme=\"dark\""));
-    let chosen = world.form("/theme", "theme=light").await;
+    let chosen = world.post_form("/theme", "theme=light").await;
     assert_eq!((chosen.status.as_u16(), chosen.header("location")), (303, "/"));
     assert!(chosen.header("set-cookie").starts_with("stepladder_theme=light; Path=/;"));
-    assert!(world.form("/theme", "theme=system").await.header("set-cookie").starts_with("stepladder_theme=system;"));
-    let refused = world.form("/theme", "theme=%0D%0Aset-cookie:x").await;
+    assert!(
+        world.post_form("/theme", "theme=system").await.header("set-cookie").starts_with("stepladder_theme=system;")
+    );
+    let refused = world.post_form("/theme", "theme=%0D%0Aset-cookie:x").await;
     assert_eq!((refused.status.as_u16(), refused.header("set-cookie")), (400, ""));
 }
 

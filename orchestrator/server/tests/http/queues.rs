@@ -20,7 +20,7 @@ struct QueuesStub {
     asked: AtomicUsize,
 }
 
-fn broken() -> StoreError {
+fn queue_error() -> StoreError {
     StoreError::Unavailable("GetQueueAttributes: AccessDenied at arn:secret".into())
 }
 
@@ -28,24 +28,24 @@ fn broken() -> StoreError {
 impl Queues for QueuesStub {
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {
         let depths = self.depths.lock().unwrap().clone();
-        if depths.is_empty() { Err(broken()) } else { Ok(depths) }
+        if depths.is_empty() { Err(queue_error()) } else { Ok(depths) }
     }
 
     async fn redrive(&self, bounds: RedriveBounds) -> StoreResult<RedriveResult> {
         assert!(bounds.most <= 100 && bounds.within.as_secs() <= 3, "{bounds:?}");
         self.asked.fetch_add(1, Ordering::Relaxed);
-        self.moved.lock().unwrap().ok_or_else(broken)
+        self.moved.lock().unwrap().ok_or_else(queue_error)
     }
 
     async fn redrive_listed(&self, _: DeadLetterQueue, _: usize, _: bool) -> StoreResult<RedriveReport> {
-        Err(broken())
+        Err(queue_error())
     }
 }
 
-fn world() -> (ServerFixture, Arc<QueuesStub>) {
+fn fixture_with_queues() -> (ServerFixture, Arc<QueuesStub>) {
     let service = Arc::new(QueuesStub::default());
     (
-        ServerFixture::with(ServerOptions {
+        ServerFixture::with_options(ServerOptions {
             loopback: true,
             queues: Some(service.clone()),
             ..ServerOptions::default()
@@ -54,17 +54,17 @@ fn world() -> (ServerFixture, Arc<QueuesStub>) {
     )
 }
 
-fn depth(queue: &str, holds: QueueContents, visible: u64) -> QueueDepth {
+fn queue_depth(queue: &str, holds: QueueContents, visible: u64) -> QueueDepth {
     QueueDepth { queue: queue.into(), contents: holds, visible, in_flight: 11, delayed: 12 }
 }
 
 #[tokio::test]
 async fn each_queue_is_counted_and_only_dead_letters_are_marked() {
-    let (world, service) = world();
+    let (world, service) = fixture_with_queues();
     let waiting = [
-        depth("s-steps", QueueContents::Wakes, 7),
-        depth("s-own", QueueContents::WakesOf("<b>mine</b>".into()), 8),
-        depth("s-events", QueueContents::Events, 9),
+        queue_depth("s-steps", QueueContents::Wakes, 7),
+        queue_depth("s-own", QueueContents::WakesOf("<b>mine</b>".into()), 8),
+        queue_depth("s-events", QueueContents::Events, 9),
     ];
     *service.depths.lock().unwrap() = waiting.to_vec();
     let page = world.get("/health/page").await.text;
@@ -73,15 +73,15 @@ async fn each_queue_is_counted_and_only_dead_letters_are_marked() {
     }
     assert!(page.contains("A worker is processing a wake in flight") && page.contains("workers are other processes"));
     assert!(!page.contains("/health/redrive") && !page.contains("local queue"), "there are no dead letters: {page}");
-    service.depths.lock().unwrap().push(depth("s-dead", QueueContents::DeadWakes, 3));
+    service.depths.lock().unwrap().push(queue_depth("s-dead", QueueContents::DeadWakes, 3));
     let page = world.get("/health/page").await.text;
     assert!(page.contains("<span class=\"status Failed\">3</span>") && page.contains("action=\"/health/redrive\""));
 }
 
 #[tokio::test]
 async fn dead_letters_are_moved_back_and_a_sentence_says_how_many() {
-    let (world, service) = world();
-    *service.depths.lock().unwrap() = vec![depth("s-dead", QueueContents::DeadEvents, 3)];
+    let (world, service) = fixture_with_queues();
+    *service.depths.lock().unwrap() = vec![queue_depth("s-dead", QueueContents::DeadEvents, 3)];
     for (moved, says) in [
         (
             RedriveResult { wakes: 1, events: 2, unreadable: 0, cut_short: false },
@@ -97,7 +97,7 @@ async fn dead_letters_are_moved_back_and_a_sentence_says_how_many() {
         ),
     ] {
         *service.moved.lock().unwrap() = Some(moved);
-        let done = world.form("/health/redrive", "").await;
+        let done = world.post_form("/health/redrive", "").await;
         assert_eq!(done.status, 303, "{}", done.text);
         let page = world.get(done.header("location")).await.text;
         assert!(page.contains(says), "{says}: {page}");
@@ -108,11 +108,11 @@ async fn dead_letters_are_moved_back_and_a_sentence_says_how_many() {
 
 #[tokio::test]
 async fn queues_that_do_not_answer_take_nothing_else_from_the_page() {
-    let (world, _) = world();
+    let (world, _) = fixture_with_queues();
     let page = world.get("/health/page").await;
     assert_eq!(page.status, 200);
     assert!(page.text.contains("cannot be counted now") && page.text.contains("Timers, up to"));
-    let done = world.form("/health/redrive", "").await;
+    let done = world.post_form("/health/redrive", "").await;
     assert_eq!(done.status, 503);
     assert!(!done.text.contains("secret") && !page.text.contains("secret"), "{}", done.text);
     assert!(world.log().contains("AccessDenied"), "the log says why");
@@ -122,6 +122,6 @@ async fn queues_that_do_not_answer_take_nothing_else_from_the_page() {
 async fn a_local_queue_has_no_dead_letters() {
     let world = ServerFixture::new();
     assert!(world.get("/health/page").await.text.contains("the local queue has no dead letters"));
-    let done = world.form("/health/redrive", "").await;
+    let done = world.post_form("/health/redrive", "").await;
     assert!(done.status == 404 && done.text.contains("the local queue has no dead letters"), "{}", done.text);
 }

@@ -62,7 +62,8 @@ fn server(fails: bool) -> (Router, Arc<Engine>, Arc<FailingStorage>) {
     let storage = Arc::new(FailingStorage { memory, calls, fails, go_on, has_come });
     let backend = Arc::new(InterceptedBackend(SendingProgram(storage.clone())));
     let entropy = Arc::new(SeededEntropy::new(7));
-    let engine = Engine::with_ports(backend, clock, entropy, vec![ScriptedProgram::echo()], Config::default()).unwrap();
+    let engine =
+        Engine::with_ports(backend, clock, entropy, vec![ScriptedProgram::echo_program()], Config::default()).unwrap();
     let engine = Arc::new(engine);
     (router(engine.clone(), ServerOptions { loopback: true, ..ServerOptions::default() }), engine, storage)
 }

@@ -87,14 +87,14 @@ impl Execution for OrderSession {
 #[tokio::test]
 async fn a_failure_that_was_handled_is_kept_by_every_way_to_run_it_again() {
     let charges = Arc::default();
-    let world = ServerFixture::also(vec![OrderProgram::function(&charges)]);
+    let world = ServerFixture::with_programs(vec![OrderProgram::function(&charges)]);
     let run = world.run(json!({"name": "test/order"})).await;
     assert_eq!(world.get(&format!("/v1/runs/{run}")).await.data()["output"], "invoice");
 
     let mut again = Vec::new();
     let rest = world.post(&format!("/v1/runs/{run}/rerun"), r#"{"from_step":"mail"}"#).await;
     again.push(rest.data()["run_id"].as_str().unwrap().to_owned());
-    let page = world.form(&format!("/runs/{run}/rerun"), "from_step=mail&input=").await;
+    let page = world.post_form(&format!("/runs/{run}/rerun"), "from_step=mail&input=").await;
     again.push(page.header("location").strip_prefix("/runs/").unwrap().to_owned());
     let many = world.post("/v1/runs/rerun?function=order&status=Completed", r#"{"from_step":"mail"}"#).await;
     let many = many.data();

@@ -33,7 +33,7 @@ impl ScriptedProgram {
     }
 
     /// Returns the function `echo`, which is triggered by `test/echo`.
-    pub(crate) fn echo() -> RegisteredFunction {
+    pub(crate) fn echo_program() -> RegisteredFunction {
         let mut spec = Spec::new("echo");
         spec.triggers.push(Trigger { event: "test/echo".into(), condition: None });
         spec.concurrency.push(Concurrency { key: Some(Expr::compile("event.name").unwrap()), ..Concurrency::steps(2) });
@@ -42,7 +42,7 @@ impl ScriptedProgram {
 
     /// Returns the function `nap`, which is triggered by `test/nap` if `data.long` is true, and
     /// sleeps for an hour.
-    pub(crate) fn nap() -> RegisteredFunction {
+    pub(crate) fn nap_program() -> RegisteredFunction {
         let mut spec = Spec::new("nap");
         let condition = Some(Expr::compile("event.data.long == true").unwrap());
         spec.triggers.push(Trigger { event: "test/nap".into(), condition });
@@ -52,7 +52,7 @@ impl ScriptedProgram {
 
     /// Returns the function `pay`, which is triggered by `test/pay`. Its step `payment` waits for a
     /// signal, and the function returns the signal's data.
-    pub(crate) fn pay() -> RegisteredFunction {
+    pub(crate) fn paying_program() -> RegisteredFunction {
         let mut spec = Spec::new("pay");
         spec.triggers.push(Trigger { event: "test/pay".into(), condition: None });
         spec.example = Some(NewEvent::new("test/pay", json::to_json(&serde_json::json!({"amount": "<7>"})).unwrap()));
@@ -62,7 +62,7 @@ impl ScriptedProgram {
 
     /// Returns the function `listen`, which is triggered by `test/listen`. Its step `word` waits
     /// for the event `test/<b>word</b>`.
-    pub(crate) fn listen() -> RegisteredFunction {
+    pub(crate) fn listening_program() -> RegisteredFunction {
         let mut spec = Spec::new("listen");
         spec.triggers.push(Trigger { event: "test/listen".into(), condition: None });
         let wait = Arc::new(EventWait { events: vec!["test/<b>word</b>".into()], matching: EventMatch::Any });
@@ -71,7 +71,7 @@ impl ScriptedProgram {
     }
 
     /// Returns a function whose names contain HTML. It is triggered by `<i>markup</i>`.
-    pub(crate) fn markup() -> RegisteredFunction {
+    pub(crate) fn markup_program() -> RegisteredFunction {
         let mut spec = Spec::new("<b>bold</b>");
         spec.triggers.push(Trigger { event: "<i>markup</i>".into(), condition: None });
         Self { step: "<u>step</u>".into(), ask: Operation::Run(Default::default()) }.register(spec)
@@ -84,7 +84,7 @@ impl Executor for ScriptedProgram {
         Ok(Box::new(ScriptedExecution {
             step: self.step.clone(),
             ask: self.ask.clone(),
-            fall: (run.attempt == 1).then(|| text(&run.event, "fall")).flatten(),
+            fall: (run.attempt == 1).then(|| text_field(&run.event, "fall")).flatten(),
             event: run.event,
             running: false,
             outcome: None,
@@ -93,7 +93,7 @@ impl Executor for ScriptedProgram {
 }
 
 /// Returns the string of this name in an event's data, if there is one.
-fn text(event: &Event, name: &str) -> Option<String> {
+fn text_field(event: &Event, name: &str) -> Option<String> {
     let data: serde_json::Value = serde_json::from_str(event.data.get()).unwrap();
     data[name].as_str().map(str::to_owned)
 }
@@ -145,7 +145,7 @@ impl Execution for ScriptedExecution {
         }
         let fault =
             |why: String, retry| Err(AdvisedFailure { failure: Failure::with_code(why, "asked"), retry }.into());
-        let result = match (text(&self.event, "fail"), text(&self.event, "again")) {
+        let result = match (text_field(&self.event, "fail"), text_field(&self.event, "again")) {
             (Some(why), _) => fault(why, RetryAdvice::Never),
             (None, Some(why)) => fault(why, RetryAdvice::Default),
             (None, None) => Ok(self.event.data.clone()),

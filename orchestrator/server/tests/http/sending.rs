@@ -8,7 +8,7 @@ use crate::world::{ServerFixture, TestResponse};
 
 async fn send_with(world: &ServerFixture, header: (&str, &str), body: Value) -> TestResponse {
     let request = Request::post("/e/key").header(header.0, header.1).body(Body::from(body.to_string())).unwrap();
-    world.ask(request).await
+    world.send_request(request).await
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn a_browser_may_send_from_every_origin() {
         .header("access-control-request-headers", "content-type,x-inngest-sdk")
         .body(Body::empty())
         .unwrap();
-    let answer = world.ask(preflight).await;
+    let answer = world.send_request(preflight).await;
     assert_eq!(answer.status, 204);
     assert_eq!(answer.header("access-control-allow-origin"), "*");
     assert_eq!(answer.header("access-control-allow-headers"), "content-type,x-inngest-sdk");

@@ -8,7 +8,7 @@ use stepladder_server::ServerOptions;
 use crate::world::ServerFixture;
 
 /// Starts a run that waits for a signal. Returns the run's id and the callback token.
-async fn waiting(world: &ServerFixture) -> (String, String) {
+async fn start_waiting_run(world: &ServerFixture) -> (String, String) {
     let run = world.run(json!({"name": "test/pay"})).await;
     let data = world.get(&format!("/v1/runs/{run}")).await.data();
     let step = &data["steps"][0];
@@ -20,7 +20,7 @@ async fn waiting(world: &ServerFixture) -> (String, String) {
 #[tokio::test]
 async fn a_signal_completes_the_wait_and_the_run_goes_on() {
     let world = ServerFixture::new();
-    let (run, token) = waiting(&world).await;
+    let (run, token) = start_waiting_run(&world).await;
     let answer = world.post(&format!("/v1/signals/{token}"), r#"{"cents": 995}"#).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert_eq!(answer.json(), json!({"data": {"run_id": run, "step": "payment", "before": false}}));
@@ -33,7 +33,7 @@ async fn a_signal_completes_the_wait_and_the_run_goes_on() {
 #[tokio::test]
 async fn a_second_post_is_told_that_it_was_completed_and_the_same_again_is_answered_as_the_first() {
     let world = ServerFixture::new();
-    let (_, token) = waiting(&world).await;
+    let (_, token) = start_waiting_run(&world).await;
     let path = format!("/v1/signals/{token}");
     assert_eq!(world.post(&path, "").await.status, 200);
     assert_eq!(world.post(&path, " null ").await.json()["data"]["before"], true);
@@ -44,7 +44,7 @@ async fn a_second_post_is_told_that_it_was_completed_and_the_same_again_is_answe
 
 #[tokio::test]
 async fn a_signal_needs_its_token_and_no_other() {
-    let world = ServerFixture::with(ServerOptions {
+    let world = ServerFixture::with_options(ServerOptions {
         event_keys: vec!["key".into()],
         dashboard_token: Some("sesame".into()),
         ..ServerOptions::default()
@@ -65,7 +65,7 @@ async fn a_signal_needs_its_token_and_no_other() {
 #[tokio::test]
 async fn a_body_that_is_no_signal_is_refused_and_the_wait_goes_on() {
     let world = ServerFixture::new();
-    let (run, token) = waiting(&world).await;
+    let (run, token) = start_waiting_run(&world).await;
     let path = format!("/v1/signals/{token}");
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
     for (body, part) in

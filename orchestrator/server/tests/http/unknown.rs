@@ -76,7 +76,7 @@ pub(crate) const ROUTES: &[(&str, &str, &[&str], RouteBody)] = &[
 ];
 
 /// Returns the routes that a source file defines, such as `.route("/path", get(a).post(b))`.
-fn made(source: &str) -> Vec<(String, String)> {
+fn routes_in_source(source: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for route in source.split(".route(\"").skip(1) {
         let (path, rest) = route.split_once('"').unwrap();
@@ -92,7 +92,7 @@ fn made(source: &str) -> Vec<(String, String)> {
 #[test]
 fn every_route_is_in_the_table() {
     let sources = [include_str!("../../src/rest.rs"), include_str!("../../src/dashboard.rs")];
-    let mut made: Vec<_> = sources.into_iter().flat_map(made).collect();
+    let mut made: Vec<_> = sources.into_iter().flat_map(routes_in_source).collect();
     let mut known: Vec<_> =
         ROUTES.iter().map(|(method, path, ..)| ((*method).to_owned(), (*path).to_owned())).collect();
     made.sort_unstable();
@@ -130,7 +130,7 @@ impl FilledServer {
     async fn ask(&self, method: &str, path: &str, body: &str) -> TestResponse {
         let request = Request::builder().method(method.parse::<Method>().unwrap()).uri(path);
         let request = request.header("host", "localhost:8288").header("sec-fetch-site", "same-origin");
-        self.world.ask(request.body(Body::from(body.replace("{id}", &self.live))).unwrap()).await
+        self.world.send_request(request.body(Body::from(body.replace("{id}", &self.live))).unwrap()).await
     }
 
     /// Panics unless the response is a 400 that contains `name`: JSON for programs, or a page for
@@ -154,7 +154,7 @@ impl FilledServer {
     }
 }
 
-fn good(reads: RouteBody) -> &'static str {
+fn good_body(reads: RouteBody) -> &'static str {
     match reads {
         Nothing => "",
         Anything => "1",
@@ -178,7 +178,7 @@ async fn an_unknown_parameter_is_refused_by_name_on_every_route() {
             ("%FF=1", "not UTF-8"),
         ] {
             let path = format!("{}?{query}", given.path(route));
-            let answer = given.ask(method, &path, good(*reads)).await;
+            let answer = given.ask(method, &path, good_body(*reads)).await;
             let name =
                 if answer.header("content-type").starts_with("text/html") { name.trim_matches('`') } else { name };
             given.assert_refused(&answer, name, &format!("{method} {route}?{query}"));
@@ -186,7 +186,7 @@ async fn an_unknown_parameter_is_refused_by_name_on_every_route() {
         // sends a known parameter twice; the error also lists all known parameters
         if let Some(first) = known.first() {
             let path = format!("{}?{first}=&nothing=1", given.path(route));
-            let answer = given.ask(method, &path, good(*reads)).await;
+            let answer = given.ask(method, &path, good_body(*reads)).await;
             given.assert_refused(&answer, "nothing", &path);
             let all: Vec<&str> = known.iter().copied().filter(|name| !answer.text.contains(name)).collect();
             assert!(all.is_empty(), "{method} {route} does not tell of {all:?}: {}", answer.text);
@@ -201,7 +201,7 @@ async fn a_parameter_that_is_given_twice_is_refused_by_name() {
     for (method, route, known, reads) in ROUTES {
         for name in *known {
             let path = format!("{}?{name}=1&{name}=2", given.path(route));
-            given.assert_refused(&given.ask(method, &path, good(*reads)).await, name, &path);
+            given.assert_refused(&given.ask(method, &path, good_body(*reads)).await, name, &path);
         }
     }
     given.assert_nothing_done().await;
@@ -214,7 +214,7 @@ async fn a_known_parameter_is_taken() {
         for name in *known {
             // the route may refuse this value; the test only checks that the name is accepted
             let path = format!("{}?{name}=1", given.path(route));
-            let answer = given.ask(method, &path, good(*reads)).await;
+            let answer = given.ask(method, &path, good_body(*reads)).await;
             assert!(!answer.text.contains("is not a parameter"), "{method} {path}: {}", answer.text);
         }
     }
@@ -254,9 +254,9 @@ async fn an_unknown_field_of_a_body_is_refused_by_name() {
         let filter = if *route == "/v1/runs/rerun" { "?status=completed" } else { "" };
         let path = format!("{}{filter}", given.path(route));
         // the login form is read only if a token is configured
-        let world = (*route == "/login").then(|| ServerFixture::with(guarded()));
+        let world = (*route == "/login").then(|| ServerFixture::with_options(guarded()));
         let answer = match &world {
-            Some(world) => world.form(&path, body.clone()).await,
+            Some(world) => world.post_form(&path, body.clone()).await,
             None => given.ask(method, &path, &body).await,
         };
         given.assert_refused(&answer, "functoin", &format!("{method} {route} with {body}"));

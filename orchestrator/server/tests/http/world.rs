@@ -63,19 +63,22 @@ impl TestResponse {
 impl ServerFixture {
     /// Creates a server on loopback that requires no key.
     pub(crate) fn new() -> Self {
-        Self::with(ServerOptions { loopback: true, version: "1.2.3".into(), ..ServerOptions::default() })
+        Self::with_options(ServerOptions { loopback: true, version: "1.2.3".into(), ..ServerOptions::default() })
     }
 
-    pub(crate) fn with(options: ServerOptions) -> Self {
-        Self::of(options, Vec::new())
+    pub(crate) fn with_options(options: ServerOptions) -> Self {
+        Self::with_options_and_programs(options, Vec::new())
     }
 
     /// Creates a server on loopback that requires no key and has these additional functions.
-    pub(crate) fn also(functions: Vec<RegisteredFunction>) -> Self {
-        Self::of(ServerOptions { loopback: true, version: "1.2.3".into(), ..ServerOptions::default() }, functions)
+    pub(crate) fn with_programs(functions: Vec<RegisteredFunction>) -> Self {
+        Self::with_options_and_programs(
+            ServerOptions { loopback: true, version: "1.2.3".into(), ..ServerOptions::default() },
+            functions,
+        )
     }
 
-    fn of(options: ServerOptions, also: Vec<RegisteredFunction>) -> Self {
+    fn with_options_and_programs(options: ServerOptions, also: Vec<RegisteredFunction>) -> Self {
         let log = LogBuffer::default();
         let logging = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
@@ -89,11 +92,11 @@ impl ServerFixture {
         let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
         let memory = Arc::new(Memory::new(clock.clone()));
         let mut functions = vec![
-            ScriptedProgram::echo(),
-            ScriptedProgram::nap(),
-            ScriptedProgram::markup(),
-            ScriptedProgram::pay(),
-            ScriptedProgram::listen(),
+            ScriptedProgram::echo_program(),
+            ScriptedProgram::nap_program(),
+            ScriptedProgram::markup_program(),
+            ScriptedProgram::paying_program(),
+            ScriptedProgram::listening_program(),
         ];
         functions.extend(also);
         let entropy = Arc::new(SeededEntropy::new(7));
@@ -103,7 +106,7 @@ impl ServerFixture {
         Self { memory, clock, engine, router, log, _logging: logging }
     }
 
-    pub(crate) async fn ask(&self, request: Request<Body>) -> TestResponse {
+    pub(crate) async fn send_request(&self, request: Request<Body>) -> TestResponse {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();
@@ -111,7 +114,7 @@ impl ServerFixture {
     }
 
     pub(crate) async fn request(&self, method: Method, path: &str, body: impl Into<Body>) -> TestResponse {
-        self.ask(Request::builder().method(method).uri(path).body(body.into()).unwrap()).await
+        self.send_request(Request::builder().method(method).uri(path).body(body.into()).unwrap()).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> TestResponse {
@@ -120,7 +123,7 @@ impl ServerFixture {
 
     /// Sends a GET request with one header.
     pub(crate) async fn get_with(&self, path: &str, name: &str, value: &str) -> TestResponse {
-        self.ask(Request::builder().uri(path).header(name, value).body(Body::empty()).unwrap()).await
+        self.send_request(Request::builder().uri(path).header(name, value).body(Body::empty()).unwrap()).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> TestResponse {
@@ -128,15 +131,15 @@ impl ServerFixture {
     }
 
     /// Posts a form, as a browser does from a page of this server.
-    pub(crate) async fn form(&self, path: &str, body: impl Into<Body>) -> TestResponse {
+    pub(crate) async fn post_form(&self, path: &str, body: impl Into<Body>) -> TestResponse {
         let request = Request::builder().method(Method::POST).uri(path).header("host", "localhost:8288");
         let request = request.header("origin", "http://localhost:8288").header("sec-fetch-site", "same-origin");
         let request = request.header("content-type", "application/x-www-form-urlencoded");
-        self.ask(request.body(body.into()).unwrap()).await
+        self.send_request(request.body(body.into()).unwrap()).await
     }
 
     /// Tells the engine to stop.
-    pub(crate) fn stop(&self) {
+    pub(crate) fn start_shutdown(&self) {
         self.engine.stop();
     }
 
@@ -170,12 +173,12 @@ impl ServerFixture {
     }
 
     /// Advances the clock without executing anything.
-    pub(crate) fn pass(&self, time: Duration) {
+    pub(crate) fn pass_time(&self, time: Duration) {
         self.clock.set(self.clock.now() + time);
     }
 
     /// Stores timers.
-    pub(crate) async fn timers(&self, timers: Vec<Timer>) {
+    pub(crate) async fn store_timers(&self, timers: Vec<Timer>) {
         self.memory.set(timers).await.unwrap();
     }
 

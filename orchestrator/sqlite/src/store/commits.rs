@@ -58,7 +58,7 @@ impl Commits for Sqlite {
             Ok(())
         })();
         prepared.map_err(SqliteError::into_store_error)?;
-        let acked = self.numbers(&acks);
+        let acked = self.numbers_of_receipts(&acks);
         let (rows, carried) = (after.clone(), acked.clone());
         let numbers: Vec<(i64, i64, String)> = sent.iter_mut().map(OutgoingWake::take_row).collect();
         let work = move |db: &Connection| {
@@ -71,8 +71,8 @@ impl Commits for Sqlite {
             timers.iter().try_for_each(|timer| set_timer(db, timer))?;
             indexed.iter().try_for_each(|write| subscriptions::apply(db, write))?;
             rows.iter().try_for_each(|after| apply(db, after))?;
-            numbers.iter().try_for_each(|(n, due, text)| send(db, *n, *due, text))?;
-            acked.iter().try_for_each(|n| acknowledge(db, *n))?;
+            numbers.iter().try_for_each(|(n, due, text)| insert_wake(db, *n, *due, text))?;
+            acked.iter().try_for_each(|n| delete_wake(db, *n))?;
             Ok(written)
         };
         let follow = move |written: &AppendResult, memory: &MemoryState| {
@@ -83,7 +83,7 @@ impl Commits for Sqlite {
                 memory.journal_ends.record(run, next);
             }
             apply_in_memory(after, memory);
-            deliver(sent, &carried, memory);
+            deliver_in_memory(sent, &carried, memory);
         };
         Ok(match self.writer.run_here(durability, work, follow).await? {
             AppendResult::Appended | AppendResult::Repeated => CommitResult::Done,
@@ -105,12 +105,12 @@ impl Sqlite {
         Ok(OutgoingWake { n, due, text: serde_json::to_string(&wake)?, wake })
     }
 
-    fn numbers(&self, acks: &[Receipt]) -> Vec<i64> {
+    fn numbers_of_receipts(&self, acks: &[Receipt]) -> Vec<i64> {
         if acks.is_empty() {
             return Vec::new();
         }
         let messages = self.memory.messages();
-        acks.iter().filter_map(|receipt| messages.number(receipt)).collect()
+        acks.iter().filter_map(|receipt| messages.number_of_receipt(receipt)).collect()
     }
 }
 
@@ -127,7 +127,7 @@ fn append_record(db: &Connection, record: &RecordRow) -> Result<AppendResult, Sq
     let mut last = db.prepare_cached("SELECT next FROM journal WHERE run = ?1 ORDER BY seq DESC LIMIT 1")?;
     let next: i64 = last.query_row([record.run], |row| row.get(0)).optional()?.unwrap_or(0);
     if next == record.seq {
-        insert(db, record)?;
+        insert_record(db, record)?;
         return Ok(AppendResult::Appended);
     }
     let mut stored = db.prepare_cached("SELECT token FROM journal WHERE run = ?1 AND seq = ?2")?;
@@ -136,19 +136,19 @@ fn append_record(db: &Connection, record: &RecordRow) -> Result<AppendResult, Sq
 }
 
 /// Inserts a record. The number of the record must be free.
-pub(super) fn insert(db: &Connection, record: &RecordRow) -> Result<(), SqliteError> {
+pub(super) fn insert_record(db: &Connection, record: &RecordRow) -> Result<(), SqliteError> {
     let RecordRow { run, seq, next, token, code, entries } = record;
     db.prepare_cached("INSERT INTO journal (run, seq, next, token, code, entries) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
         .execute((run, seq, next, token, code, entries))?;
     Ok(())
 }
 
-pub(super) fn send(db: &Connection, n: i64, due: i64, text: &str) -> Result<(), SqliteError> {
+pub(super) fn insert_wake(db: &Connection, n: i64, due: i64, text: &str) -> Result<(), SqliteError> {
     db.prepare_cached("INSERT INTO wakes (n, due, wake) VALUES (?1, ?2, ?3)")?.execute((n, due, text))?;
     Ok(())
 }
 
-fn acknowledge(db: &Connection, n: i64) -> Result<(), SqliteError> {
+fn delete_wake(db: &Connection, n: i64) -> Result<(), SqliteError> {
     db.prepare_cached("DELETE FROM wakes WHERE n = ?1")?.execute([n])?;
     Ok(())
 }
@@ -211,7 +211,7 @@ fn apply_in_memory(after: Vec<LateWrite>, memory: &MemoryState) {
 }
 
 /// Adds wakes to the queue in memory, and removes the acknowledged ones.
-pub(super) fn deliver(sent: Vec<OutgoingWake>, acked: &[i64], memory: &MemoryState) {
+pub(super) fn deliver_in_memory(sent: Vec<OutgoingWake>, acked: &[i64], memory: &MemoryState) {
     if sent.is_empty() && acked.is_empty() {
         return;
     }

@@ -22,7 +22,7 @@ impl FlowStates for Sqlite {
             let each = changes.iter().map(|state| {
                 let current = state_of(db, &state.key)?;
                 if current == state.seen {
-                    change(db, state)?;
+                    write_flow_state(db, state)?;
                     return Ok(true);
                 }
                 Ok(current == state.becomes)
@@ -48,7 +48,7 @@ pub(super) fn are_unchanged(db: &Connection, states: &[FlowStateChange]) -> Resu
     Ok(true)
 }
 
-pub(super) fn change(db: &Connection, state: &FlowStateChange) -> Result<(), SqliteError> {
+pub(super) fn write_flow_state(db: &Connection, state: &FlowStateChange) -> Result<(), SqliteError> {
     match &state.becomes {
         Some(text) => db
             .prepare_cached("INSERT OR REPLACE INTO notes (key, text, until) VALUES (?1, ?2, ?3)")?
@@ -58,7 +58,7 @@ pub(super) fn change(db: &Connection, state: &FlowStateChange) -> Result<(), Sql
     Ok(())
 }
 
-pub(super) fn link(db: &Connection, run: RunId, event: EventId) -> Result<(), SqliteError> {
+pub(super) fn link_event(db: &Connection, run: RunId, event: EventId) -> Result<(), SqliteError> {
     let mut links = db.prepare_cached("INSERT OR IGNORE INTO links (event, run) VALUES (?1, ?2)")?;
     links.execute((event.to_bytes(), run.to_bytes()))?;
     Ok(())

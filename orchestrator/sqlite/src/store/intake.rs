@@ -11,9 +11,9 @@ use stepladder_engine::ports::{
     AcceptedEvents, AppliedWrites, Decide, EarlyWrite, EventWrites, Intake, StartResult, StoreResult,
 };
 
-use super::commits::{OutgoingWake, deliver, send};
+use super::commits::{OutgoingWake, deliver_in_memory, insert_wake};
 use super::events::NewEvents;
-use super::starts::{create, start_in_memory};
+use super::starts::{insert_run, start_in_memory};
 use super::subscriptions;
 use super::timers::set_timer;
 use crate::Sqlite;
@@ -65,15 +65,15 @@ impl Intake for Sqlite {
             }
             timers.iter().try_for_each(|timer| set_timer(db, timer))?;
             indexed.iter().try_for_each(|early| subscriptions::apply(db, early))?;
-            numbers.iter().try_for_each(|(n, due, text)| send(db, *n, *due, text))?;
-            let results = starts.iter().map(|start| create(db, start)).collect::<Result<_, _>>()?;
+            numbers.iter().try_for_each(|(n, due, text)| insert_wake(db, *n, *due, text))?;
+            let results = starts.iter().map(|start| insert_run(db, start)).collect::<Result<_, _>>()?;
             let subscribed =
                 asked.iter().map(|name| subscriptions::subscribed_fields(db, name)).collect::<Result<_, _>>()?;
             Ok(IntakeResult { repeated, applied: Some((results, subscribed)) })
         };
         let after = move |found: &IntakeResult, memory: &MemoryState| {
             if let Some((results, _)) = &found.applied {
-                deliver(sent, &[], memory);
+                deliver_in_memory(sent, &[], memory);
                 start_in_memory(in_memory, results, memory);
             }
         };

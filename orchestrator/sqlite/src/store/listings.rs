@@ -39,12 +39,12 @@ impl Listings for Sqlite {
              UNION SELECT {RUN_COLUMNS} FROM runs WHERE run IN (SELECT run FROM links WHERE event = ?1) \
              ORDER BY created_at, run"
         );
-        self.readers.read(|db| rows(db, &sql, &[&event.to_bytes()]))
+        self.readers.read(|db| query_rows(db, &sql, &[&event.to_bytes()]))
     }
 
     async fn row(&self, run: RunId) -> StoreResult<Option<RunRow>> {
         let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE run = ?1");
-        self.readers.read(|db| Ok(rows(db, &sql, &[&run.to_bytes()])?.pop()))
+        self.readers.read(|db| Ok(query_rows(db, &sql, &[&run.to_bytes()])?.pop()))
     }
 }
 
@@ -79,10 +79,10 @@ fn runs(db: &Connection, query: &RunQuery) -> Result<Vec<RunRow>, SqliteError> {
     }
     values.push(&limit);
     let conditions = conditions.join(" AND ");
-    rows(db, &format!("SELECT {RUN_COLUMNS} FROM runs WHERE {conditions} ORDER BY run DESC LIMIT ?"), &values)
+    query_rows(db, &format!("SELECT {RUN_COLUMNS} FROM runs WHERE {conditions} ORDER BY run DESC LIMIT ?"), &values)
 }
 
-fn rows(db: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<RunRow>, SqliteError> {
+fn query_rows(db: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<RunRow>, SqliteError> {
     let mut query = db.prepare_cached(sql)?;
     let mut found = query.query(values)?;
     let mut rows = Vec::new();

@@ -39,7 +39,7 @@ impl Queue for Sqlite {
         let tickets = self.memory.wait_queues().ticket_count();
         let mut messages = self.memory.messages();
         let due = messages.due_count(self.clock.now());
-        Some(Backlog { due, waiting: messages.len() - due + tickets, served: messages.served() })
+        Some(Backlog { due, waiting: messages.len() - due + tickets, served: messages.served_count() })
     }
 
     async fn put_back(&self, receipt: &Receipt, due: Timestamp) -> StoreResult<bool> {

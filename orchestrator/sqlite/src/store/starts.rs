@@ -6,8 +6,8 @@ use stepladder_core::slot::{Limit, Ticket};
 use stepladder_core::{RunId, RunRow, Seq};
 use stepladder_engine::ports::{FlowStateChange, RunCreation, RunStart, StartResult, StoreResult};
 
-use super::commits::{OutgoingWake, deliver, insert, send};
-use super::flow_states::{are_unchanged, change};
+use super::commits::{OutgoingWake, deliver_in_memory, insert_record, insert_wake};
+use super::flow_states::{are_unchanged, write_flow_state};
 use super::timers::set_timer;
 use crate::Sqlite;
 use crate::error::SqliteError;
@@ -37,7 +37,7 @@ impl RunCreation for Sqlite {
     async fn create_runs(&self, starts: Vec<RunStart>) -> StoreResult<Vec<StartResult>> {
         let prepared: Result<Vec<_>, SqliteError> = starts.into_iter().map(|start| self.prepare(start)).collect();
         let (rows, in_memory): (Vec<_>, Vec<_>) = prepared.map_err(SqliteError::into_store_error)?.into_iter().unzip();
-        let work = move |db: &Connection| rows.iter().map(|start| create(db, start)).collect::<Result<Vec<_>, _>>();
+        let work = move |db: &Connection| rows.iter().map(|start| insert_run(db, start)).collect::<Result<Vec<_>, _>>();
         let after = move |results: &Vec<StartResult>, memory: &MemoryState| start_in_memory(in_memory, results, memory);
         self.writer.run(Durability::Synced, work, after).await
     }
@@ -77,10 +77,10 @@ pub(super) fn start_in_memory(starts: Vec<StartInMemory>, results: &[StartResult
         }
         wakes.push(wake);
     }
-    deliver(wakes, &[], memory);
+    deliver_in_memory(wakes, &[], memory);
 }
 
-pub(super) fn create(db: &Connection, start: &StartRows) -> Result<StartResult, SqliteError> {
+pub(super) fn insert_run(db: &Connection, start: &StartRows) -> Result<StartResult, SqliteError> {
     let StartRows { row, record, watchdog, wake: (n, due, wake), tickets, flow_state } = start;
     if !are_unchanged(db, flow_state)? {
         let exists = db.prepare_cached("SELECT 1 FROM runs WHERE run = ?1")?.exists([row.run.to_bytes()])?;
@@ -95,11 +95,11 @@ pub(super) fn create(db: &Connection, start: &StartRows) -> Result<StartResult, 
     if runs.execute(new)? == 0 {
         return Ok(StartResult::Known);
     }
-    flow_state.iter().try_for_each(|state| change(db, state))?;
-    insert(db, record)?;
+    flow_state.iter().try_for_each(|state| write_flow_state(db, state))?;
+    insert_record(db, record)?;
     set_timer(db, watchdog)?;
     tickets.iter().try_for_each(|(limit, ticket, text)| insert_ticket(db, &limit.key, limit.slots, ticket, text))?;
-    send(db, *n, *due, wake)?;
+    insert_wake(db, *n, *due, wake)?;
     Ok(StartResult::New)
 }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
-use stepladder_core::waiting::{Field, SubscribedFields, Subscription, SubscriptionKey};
+use stepladder_core::waiting::{EventField, SubscribedFields, Subscription, SubscriptionKey};
 use stepladder_core::{EventId, RunId, StepId, Timestamp};
 use stepladder_engine::ports::{EarlyWrite, StoreResult, SubscriptionIndex};
 
@@ -22,7 +22,7 @@ impl SubscriptionIndex for Sqlite {
         after: Option<(RunId, StepId)>,
         limit: usize,
     ) -> StoreResult<Vec<Subscription>> {
-        let (path, value) = columns(bucket);
+        let (path, value) = bucket_columns(bucket);
         let (run, step) = match &after {
             Some((run, step)) => (run.to_bytes().to_vec(), &**step),
             None => (Vec::new(), ""),
@@ -74,7 +74,7 @@ pub(super) fn subscribed_fields(db: &Connection, event: &str) -> Result<Subscrib
 pub(super) fn apply(db: &Connection, write: &EarlyWrite) -> Result<(), SqliteError> {
     match write {
         EarlyWrite::Subscribe(Subscription { event, key: bucket, run, step, until }) => {
-            let (path, value) = columns(bucket);
+            let (path, value) = bucket_columns(bucket);
             db.prepare_cached(
                 "INSERT OR REPLACE INTO waiters (event, path, value, run, step, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
@@ -84,7 +84,7 @@ pub(super) fn apply(db: &Connection, write: &EarlyWrite) -> Result<(), SqliteErr
             let mut inbox = db.prepare_cached("INSERT OR IGNORE INTO offers (run, event) VALUES (?1, ?2)")?;
             inbox.execute((run.to_bytes(), event.to_bytes()))?;
         }
-        EarlyWrite::LinkEvent { run, event } => super::flow_states::link(db, *run, *event)?,
+        EarlyWrite::LinkEvent { run, event } => super::flow_states::link_event(db, *run, *event)?,
         EarlyWrite::Wake { .. } | EarlyWrite::Timer(_) => {}
     }
     Ok(())
@@ -92,7 +92,7 @@ pub(super) fn apply(db: &Connection, write: &EarlyWrite) -> Result<(), SqliteErr
 
 pub(super) fn delete(db: &Connection, subscription: &Subscription) -> Result<(), SqliteError> {
     let Subscription { event, key: bucket, run, step, .. } = subscription;
-    let (path, value) = columns(bucket);
+    let (path, value) = bucket_columns(bucket);
     db.prepare_cached("DELETE FROM waiters WHERE event = ?1 AND path = ?2 AND value = ?3 AND run = ?4 AND step = ?5")?
         .execute((event, path, value, run.to_bytes(), step))?;
     Ok(())
@@ -105,9 +105,9 @@ pub(super) fn delete_from_inbox(db: &Connection, run: RunId, event: EventId) -> 
 }
 
 /// Returns the columns `path` and `value`. They are empty if the subscription has no field.
-fn columns(bucket: &SubscriptionKey) -> (&str, &str) {
+fn bucket_columns(bucket: &SubscriptionKey) -> (&str, &str) {
     match bucket {
-        Some(Field { path, value }) => (path, value),
+        Some(EventField { path, value }) => (path, value),
         None => ("", ""),
     }
 }

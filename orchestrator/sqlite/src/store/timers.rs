@@ -19,7 +19,7 @@ impl Timers for Sqlite {
             let mut found = statement.query([minute, i64::try_from(limit).unwrap_or(i64::MAX)])?;
             let mut timers = Vec::new();
             while let Some(row) = found.next()? {
-                timers.push(timer(row));
+                timers.push(parse_timer(row));
             }
             Ok(timers)
         };
@@ -59,7 +59,7 @@ impl Timers for Sqlite {
 }
 
 /// Reads a timer from its row. If the row is unreadable, the error names the run.
-fn timer(row: &Row<'_>) -> StoreResult<Timer> {
+fn parse_timer(row: &Row<'_>) -> StoreResult<Timer> {
     rows::from_json(row, 0).map_err(|error: SqliteError| {
         let run = row.get(1).map_or_else(|_| "an unknown run".into(), |run| format!("run {}", RunId::from_bytes(run)));
         StoreError::Unreadable(format!("a timer of {run}: {}", error.into_store_error().reason()).into())

@@ -65,7 +65,7 @@ impl WriteConnection {
     }
 
     fn transact(&mut self, group: &mut [Box<dyn WriteJob>]) -> Result<(), TransactionError> {
-        let result = self.attempt(group);
+        let result = self.attempt_transaction(group);
         // after some errors SQLite has already rolled back
         if result.is_err()
             && !self.db.is_autocommit()
@@ -76,7 +76,7 @@ impl WriteConnection {
         result
     }
 
-    fn attempt(&mut self, group: &mut [Box<dyn WriteJob>]) -> Result<(), TransactionError> {
+    fn attempt_transaction(&mut self, group: &mut [Box<dyn WriteJob>]) -> Result<(), TransactionError> {
         let is_synced = group.iter().any(|job| job.durability() == Durability::Synced);
         self.set_durability(if is_synced { Durability::Synced } else { Durability::NextSync })?;
         self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;

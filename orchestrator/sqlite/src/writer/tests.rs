@@ -6,7 +6,7 @@ use stepladder_engine::local::QueueMessages;
 
 use super::*;
 
-fn writer() -> (tempfile::TempDir, JobWriter) {
+fn start_writer() -> (tempfile::TempDir, JobWriter) {
     let folder = tempfile::tempdir().expect("a folder");
     let db = Connection::open(folder.path().join("t.db")).expect("a database");
     db.pragma_update(None, "journal_mode", "wal").expect("a journal");
@@ -17,7 +17,7 @@ fn writer() -> (tempfile::TempDir, JobWriter) {
 
 /// Keeps the writer busy until the returned sender is dropped. Jobs that are submitted in the
 /// meantime form one group.
-fn block(writer: &JobWriter) -> mpsc::Sender<()> {
+fn block_writer(writer: &JobWriter) -> mpsc::Sender<()> {
     let (release, released) = mpsc::channel::<()>();
     let (busy, is_busy) = mpsc::channel();
     writer.run_in_background(move |_| {
@@ -30,14 +30,14 @@ fn block(writer: &JobWriter) -> mpsc::Sender<()> {
     release
 }
 
-fn insert(n: i64) -> impl FnMut(&Connection) -> Result<(), SqliteError> + Send + 'static {
+fn insert_number(n: i64) -> impl FnMut(&Connection) -> Result<(), SqliteError> + Send + 'static {
     move |db| {
         db.execute("INSERT INTO t (n) VALUES (?1)", [n])?;
         Ok(())
     }
 }
 
-async fn rows(writer: &JobWriter) -> Vec<i64> {
+async fn stored_numbers(writer: &JobWriter) -> Vec<i64> {
     let rows = |db: &Connection| {
         let mut query = db.prepare("SELECT n FROM t ORDER BY n")?;
         let rows = query.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
@@ -46,7 +46,7 @@ async fn rows(writer: &JobWriter) -> Vec<i64> {
     writer.run(Durability::NextSync, rows, |_, _| {}).await.expect("rows")
 }
 
-fn synchronous(db: &Connection) -> Result<i64, SqliteError> {
+fn synchronous_setting(db: &Connection) -> Result<i64, SqliteError> {
     Ok(db.query_row("PRAGMA synchronous", [], |row| row.get(0))?)
 }
 
@@ -56,12 +56,12 @@ const FULL: i64 = 2;
 
 #[tokio::test]
 async fn a_group_is_synced_if_one_job_requires_it() {
-    let (_folder, writer) = writer();
-    let level = async |durability| writer.run(durability, synchronous, |_, _| {}).await.expect("a level");
+    let (_folder, writer) = start_writer();
+    let level = async |durability| writer.run(durability, synchronous_setting, |_, _| {}).await.expect("a level");
     assert_eq!(level(Durability::NextSync).await, NORMAL);
     assert_eq!(level(Durability::Synced).await, FULL);
     assert_eq!(level(Durability::NextSync).await, NORMAL);
-    let release = block(&writer);
+    let release = block_writer(&writer);
     let both = async { futures::join!(level(Durability::NextSync), level(Durability::Synced)) };
     futures::pin_mut!(both);
     assert!(futures::poll!(&mut both).is_pending());
@@ -71,18 +71,18 @@ async fn a_group_is_synced_if_one_job_requires_it() {
 
 #[tokio::test]
 async fn a_failed_job_does_not_fail_its_group() {
-    let (_folder, writer) = writer();
+    let (_folder, writer) = start_writer();
     let bad = |db: &Connection| {
         db.execute("INSERT INTO t (n) VALUES (20)", [])?;
         db.execute("INSERT INTO missing (n) VALUES (1)", [])?;
         Ok(())
     };
-    let release = block(&writer);
+    let release = block_writer(&writer);
     let run = async || {
         futures::join!(
-            writer.run(Durability::Synced, insert(1), |_, _| {}),
+            writer.run(Durability::Synced, insert_number(1), |_, _| {}),
             writer.run(Durability::Synced, bad, |_, _| {}),
-            writer.run(Durability::Synced, insert(3), |_, _| {}),
+            writer.run(Durability::Synced, insert_number(3), |_, _| {}),
         )
     };
     let run = run();
@@ -92,39 +92,40 @@ async fn a_failed_job_does_not_fail_its_group() {
     let (first, second, third) = run.await;
     assert!(first.is_ok() && third.is_ok());
     assert!(second.expect_err("no such table").to_string().contains("missing"));
-    assert_eq!(rows(&writer).await, [1, 3]);
+    assert_eq!(stored_numbers(&writer).await, [1, 3]);
 }
 
 #[tokio::test]
 async fn memory_changes_only_after_a_commit() {
-    let (_folder, writer) = writer();
+    let (_folder, writer) = start_writer();
     let (sender, calls) = mpsc::channel();
     let second_sender = sender.clone();
     writer
-        .run(Durability::Synced, insert(1), move |(), _| sender.send("first").expect("a receiver"))
+        .run(Durability::Synced, insert_number(1), move |(), _| sender.send("first").expect("a receiver"))
         .await
         .expect("a row");
-    let again =
-        writer.run(Durability::Synced, insert(1), move |(), _| second_sender.send("second").expect("a receiver")).await;
+    let again = writer
+        .run(Durability::Synced, insert_number(1), move |(), _| second_sender.send("second").expect("a receiver"))
+        .await;
     assert!(again.is_err());
     assert_eq!(calls.iter().collect::<Vec<_>>(), ["first"]);
 }
 
 #[tokio::test]
 async fn a_background_job_is_retried_until_it_succeeds() {
-    let (_folder, writer) = writer();
-    writer.run(Durability::Synced, insert(1), |_, _| {}).await.expect("a row");
+    let (_folder, writer) = start_writer();
+    writer.run(Durability::Synced, insert_number(1), |_, _| {}).await.expect("a row");
     // this job fails until the row is deleted
-    writer.run_in_background(insert(1));
-    writer.run_in_background(insert(2));
+    writer.run_in_background(insert_number(1));
+    writer.run_in_background(insert_number(2));
     let remove = |db: &Connection| Ok(db.execute("DELETE FROM t WHERE n = 1", [])?);
     writer.run(Durability::Synced, remove, |_, _| {}).await.expect("the row is gone");
-    assert_eq!(rows(&writer).await, [1, 2]);
+    assert_eq!(stored_numbers(&writer).await, [1, 2]);
 }
 
 #[tokio::test]
 async fn a_full_disk_is_reported_and_writes_succeed_once_there_is_space() {
-    let (_folder, writer) = writer();
+    let (_folder, writer) = start_writer();
     let limit = |pages: i64| {
         move |db: &Connection| {
             db.pragma_update(None, "max_page_count", pages)?;
@@ -144,16 +145,16 @@ async fn a_full_disk_is_reported_and_writes_succeed_once_there_is_space() {
 
 #[tokio::test]
 async fn after_a_panic_of_the_writer_callers_get_an_error() {
-    let (_folder, writer) = writer();
+    let (_folder, writer) = start_writer();
     let die = |_: &Connection| -> Result<(), SqliteError> { panic!("as a broken job would") };
     assert!(writer.run(Durability::Synced, die, |_, _| {}).await.is_err());
-    let late = writer.run(Durability::Synced, insert(1), |_, _| {}).await.expect_err("the writer is dead");
+    let late = writer.run(Durability::Synced, insert_number(1), |_, _| {}).await.expect_err("the writer is dead");
     assert!(late.to_string().contains("closed"), "{late}");
 }
 
 #[tokio::test]
 async fn a_single_commit_is_written_on_its_callers_thread_unless_the_disk_is_slow_or_the_writer_busy() {
-    let (_folder, writer) = writer();
+    let (_folder, writer) = start_writer();
     let thread = |_: &Connection| Ok(std::thread::current().id());
     let here = std::thread::current().id();
     assert_eq!(writer.run_here(Durability::Synced, thread, |_, _| {}).await.expect("a thread"), here);
@@ -162,7 +163,7 @@ async fn a_single_commit_is_written_on_its_callers_thread_unless_the_disk_is_slo
     // the writer sends the result shortly before it unlocks the connection
     drop(writer.connection.lock());
     assert_eq!(writer.run_here(Durability::NextSync, thread, |_, _| {}).await.expect("a thread"), here);
-    let release = block(&writer);
+    let release = block_writer(&writer);
     let waits = writer.run_here(Durability::NextSync, thread, |_, _| {});
     futures::pin_mut!(waits);
     assert!(futures::poll!(&mut waits).is_pending());

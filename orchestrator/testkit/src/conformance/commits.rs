@@ -4,7 +4,7 @@ use stepladder_core::Status;
 
 use super::TestedAdapter;
 use super::fixtures::{
-    append, event_id, holder, limit, record, run, run_start, seconds, start_of_next, text, ticket, timer, wake,
+    append, event_id, holder, limit, record, record_texts, run, run_start, seconds, start_of_next, ticket, timer, wake,
 };
 use super::timers::read_all;
 use stepladder_engine::ports::{Commit, CommitResult, EarlyWrite, JournalAppend, LateWrite, Receipt};
@@ -17,7 +17,7 @@ pub(super) async fn assert_conflict(on: &TestedAdapter, commit: Commit) {
 pub async fn an_append_at_a_taken_number_conflicts(on: TestedAdapter) {
     on.commit(append(run(1), record(0, 1, 1))).await;
     assert_conflict(&on, append(run(1), record(0, 2, 1))).await;
-    assert_eq!(text(&on.backend.read(run(1), 0).await.expect("a read")), text(&[record(0, 1, 1)]));
+    assert_eq!(record_texts(&on.backend.read(run(1), 0).await.expect("a read")), record_texts(&[record(0, 1, 1)]));
     // Another run has its own numbers, so the same number is free there.
     on.commit(append(run(2), record(0, 2, 1))).await;
 }

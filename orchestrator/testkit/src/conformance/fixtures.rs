@@ -64,7 +64,7 @@ pub(super) fn record(seq: u64, token: u128, len: u32) -> Record {
         output: json::null(),
         report: AttemptReport::default(),
     };
-    Record { seq, token, code: "1".into(), entries: (1..=len).map(|attempt| fact(attempt).at(START)).collect() }
+    Record { seq, token, code: "1".into(), entries: (1..=len).map(|attempt| fact(attempt).into_entry(START)).collect() }
 }
 
 pub(super) fn append(run: RunId, record: Record) -> Commit {
@@ -84,7 +84,7 @@ pub(super) fn run_start(n: u64, function: &str, event: EventId) -> RunStart {
     let event = Event { id: event, ..super::fixtures::event(n) };
     let row = RunRow { run, function: function.into(), event: event.id, created_at, ended: None };
     let created = NewRun::new(function.into(), event, RunOrigin::Event);
-    let entries = vec![Fact::RunCreated(Box::new(created)).at(created_at)];
+    let entries = vec![Fact::RunCreated(Box::new(created)).into_entry(created_at)];
     RunStart {
         row,
         record: Record { seq: 0, token: u128::from(n) + 1_000, code: "1".into(), entries },
@@ -126,7 +126,7 @@ pub(super) fn acquire_request(limits: &[&Limit], holder: &Holder, ticket: Option
 }
 
 /// Formats records as JSON strings, to compare them.
-pub(super) fn text(records: &[Record]) -> Vec<String> {
+pub(super) fn record_texts(records: &[Record]) -> Vec<String> {
     records.iter().map(|record| serde_json::to_string(record).expect("JSON")).collect()
 }
 

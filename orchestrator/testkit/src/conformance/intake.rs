@@ -23,11 +23,11 @@ async fn accept_with_runs(on: &TestedAdapter, events: Vec<Event>, runs: &[u64]) 
     on.backend.accept_with_runs(events, on.now(), &decide).await.expect("events are accepted")
 }
 
-fn texts(events: &[Event]) -> Vec<String> {
+fn event_texts(events: &[Event]) -> Vec<String> {
     events.iter().map(event_text).collect()
 }
 
-async fn runs(on: &TestedAdapter, n: u64) -> usize {
+async fn count_runs(on: &TestedAdapter, n: u64) -> usize {
     on.backend.runs_of(event_id(n)).await.expect("rows").len()
 }
 
@@ -35,11 +35,11 @@ async fn runs(on: &TestedAdapter, n: u64) -> usize {
 pub async fn accepted_events_are_stored_with_all_their_runs_or_none(on: TestedAdapter) {
     let events: Vec<Event> = [3, 1, 2].map(event).into();
     let AcceptedEvents { events: stored, applied } = accept_with_runs(&on, events.clone(), &[3, 1, 2]).await;
-    assert_eq!(texts(&stored), texts(&events));
+    assert_eq!(event_texts(&stored), event_texts(&events));
     for (n, event) in [3, 1, 2].into_iter().zip(&events) {
         let found = on.backend.event(event.id).await.expect("a read").expect("the event");
         assert_eq!(event_text(&found), event_text(event));
-        assert_eq!(runs(&on, n).await, usize::from(applied.is_some()));
+        assert_eq!(count_runs(&on, n).await, usize::from(applied.is_some()));
     }
     let woken = on.woken().await;
     let subscribed = on.backend.subscribed_fields(&events[0].name).await.expect("subscribed fields");
@@ -59,12 +59,12 @@ pub async fn rule_15_a_repeated_event_is_accepted_without_its_runs(on: TestedAda
     let first = event_with_sender_id(1, "order-1", seconds(0));
     on.backend.accept(vec![first.clone()], on.now()).await.expect("an event");
     let again = accept_with_runs(&on, vec![event_with_sender_id(2, "order-1", seconds(0)), event(3)], &[2, 3]).await;
-    assert_eq!(texts(&again.events), texts(&[first, event(3)]));
+    assert_eq!(event_texts(&again.events), event_texts(&[first, event(3)]));
     assert!(again.applied.is_none());
     // The same id, but another event.
     let other = Event { name: "shop/other".into(), ..event(3) };
     let again = accept_with_runs(&on, vec![other], &[3]).await;
-    assert_eq!((texts(&again.events), again.applied.is_none()), (texts(&[event(3)]), true));
+    assert_eq!((event_texts(&again.events), again.applied.is_none()), (event_texts(&[event(3)]), true));
     // Two events in one call have the same sender id.
     let again = accept_with_runs(
         &on,
@@ -74,7 +74,7 @@ pub async fn rule_15_a_repeated_event_is_accepted_without_its_runs(on: TestedAda
     .await;
     assert_eq!((again.events[1].id, again.applied.is_none()), (event_id(4), true));
     for n in 1..=5 {
-        assert_eq!(runs(&on, n).await, 0, "event {n}");
+        assert_eq!(count_runs(&on, n).await, 0, "event {n}");
     }
     assert!(on.woken().await.is_empty());
     assert!(on.backend.subscribed_fields(&event(1).name).await.expect("subscribed fields").is_empty());
@@ -84,7 +84,7 @@ pub async fn rule_15_a_repeated_event_is_accepted_without_its_runs(on: TestedAda
 pub async fn new_events_are_accepted_with_their_runs(on: TestedAdapter) {
     let accepted = accept_with_runs(&on, vec![event(1)], &[1]).await;
     assert_eq!(accepted.applied.expect("all of it").starts, [StartResult::New]);
-    assert_eq!(runs(&on, 1).await, 1);
+    assert_eq!(count_runs(&on, 1).await, 1);
     // A call may have no events.
     let none = accept_with_runs(&on, Vec::new(), &[]).await.applied.expect("nothing");
     assert!(none.starts.is_empty() && none.subscribed.is_empty());

@@ -3,7 +3,7 @@
 use stepladder_core::{AttemptReport, Fact, Record, json};
 
 use super::TestedAdapter;
-use super::fixtures::{START, append, record, run, text};
+use super::fixtures::{START, append, record, record_texts, run};
 
 /// The journal of an unknown run is empty.
 pub async fn an_unknown_run_has_no_records(on: TestedAdapter) {
@@ -15,13 +15,13 @@ pub async fn an_unknown_run_has_no_records(on: TestedAdapter) {
 pub async fn records_come_back_as_they_were_written(on: TestedAdapter) {
     let output = json::to_json(&serde_json::json!({"b": 1.0, "a": ["ü", "\u{1F980}", "\\\"", null]})).expect("JSON");
     let fact = Fact::StepSucceeded { step: "größe:1".into(), attempt: 7, output, report: AttemptReport::default() };
-    let special = Record { seq: 2, token: u128::MAX, code: "v1.2-ß".into(), entries: vec![fact.at(START)] };
+    let special = Record { seq: 2, token: u128::MAX, code: "v1.2-ß".into(), entries: vec![fact.into_entry(START)] };
     let records = [record(0, 0, 2), special, record(3, 9, 1)];
     for record in &records {
         on.commit(append(run(1), record.clone())).await;
     }
     on.commit(append(run(2), record(0, 5, 1))).await;
-    assert_eq!(text(&on.backend.read(run(1), 0).await.expect("a read")), text(&records));
+    assert_eq!(record_texts(&on.backend.read(run(1), 0).await.expect("a read")), record_texts(&records));
 }
 
 /// Reading from a number on returns only the records that start at that number or later.
@@ -32,7 +32,7 @@ pub async fn records_are_read_from_a_number_on(on: TestedAdapter) {
     }
     for (from, left) in [(0, 3), (1, 2), (2, 2), (3, 1), (5, 1), (6, 0), (u64::MAX, 0)] {
         let read = on.backend.read(run(1), from).await.expect("a read");
-        assert_eq!(text(&read), text(&records[3 - left..]), "from {from}");
+        assert_eq!(record_texts(&read), record_texts(&records[3 - left..]), "from {from}");
     }
 }
 
@@ -45,8 +45,11 @@ pub async fn a_large_value_is_stored(on: TestedAdapter) {
         output: json::to_json(&value).expect("JSON"),
         report: AttemptReport::default(),
     };
-    let large = Record { entries: vec![fact.at(START)], ..record(0, 1, 0) };
+    let large = Record { entries: vec![fact.into_entry(START)], ..record(0, 1, 0) };
     on.commit(append(run(1), large.clone())).await;
     on.commit(append(run(1), record(1, 2, 1))).await;
-    assert_eq!(text(&on.backend.read(run(1), 0).await.expect("a read")), text(&[large, record(1, 2, 1)]));
+    assert_eq!(
+        record_texts(&on.backend.read(run(1), 0).await.expect("a read")),
+        record_texts(&[large, record(1, 2, 1)])
+    );
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use stepladder_core::{Fact, Failure, Outcome, Record, Status, StepKind, WakeCause, json};
 
 use super::TestedAdapter;
-use super::fixtures::{append, event_id, limit, record, run, run_start, text, ticket_of_run, timer};
+use super::fixtures::{append, event_id, limit, record, record_texts, run, run_start, ticket_of_run, timer};
 use super::timers::read_all;
 use stepladder_engine::ports::StartResult::{self, Known, New};
 use stepladder_engine::ports::{Commit, LateWrite, RunStart};
@@ -19,7 +19,10 @@ async fn create(on: &TestedAdapter, starts: Vec<RunStart>) -> Vec<StartResult> {
 pub async fn a_start_writes_all_parts_of_a_run(on: TestedAdapter) {
     let start = run_start(1, "orders", event_id(7));
     assert_eq!(create(&on, vec![start.clone()]).await, [New]);
-    assert_eq!(text(&on.backend.read(run(1), 0).await.expect("a read")), text(std::slice::from_ref(&start.record)));
+    assert_eq!(
+        record_texts(&on.backend.read(run(1), 0).await.expect("a read")),
+        record_texts(std::slice::from_ref(&start.record))
+    );
     assert_eq!(on.backend.row(run(1)).await.expect("a row"), Some(start.row.clone()));
     assert_eq!(on.backend.runs_of(event_id(7)).await.expect("rows"), [start.row]);
     let due = start.watchdog.due;
@@ -42,9 +45,12 @@ pub async fn a_start_stores_the_outcomes_that_a_rerun_carries_over(on: TestedAda
     ];
     let mut start = run_start(1, "orders", event_id(7));
     let carried = |(step, kind, outcome): (&str, _, _)| Fact::StepCarriedOver { step: step.into(), kind, outcome };
-    start.record.entries.extend(outcomes.map(|outcome| carried(outcome).at(on.now())));
+    start.record.entries.extend(outcomes.map(|outcome| carried(outcome).into_entry(on.now())));
     assert_eq!(create(&on, vec![start.clone()]).await, [New]);
-    assert_eq!(text(&on.backend.read(run(1), 0).await.expect("a read")), text(std::slice::from_ref(&start.record)));
+    assert_eq!(
+        record_texts(&on.backend.read(run(1), 0).await.expect("a read")),
+        record_texts(std::slice::from_ref(&start.record))
+    );
 }
 
 /// The second start of the same run returns `Known` and writes nothing.
@@ -97,7 +103,7 @@ pub async fn a_repeated_start_keeps_the_progress_of_its_run(on: TestedAdapter) {
     create(&on, vec![start.clone()]).await;
     let first = on.receive(1).await.pop().expect("the first wake");
     let ended = (on.now(), Status::Completed);
-    let end = Fact::RunCompleted { output: json::null() }.at(on.now());
+    let end = Fact::RunCompleted { output: json::null() }.into_entry(on.now());
     let commit = Commit {
         after: vec![
             LateWrite::Dequeue { limit: all.clone(), run: run(1), of: None },

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use stepladder_core::waiting::{Field, Subscription, SubscriptionKey};
+use stepladder_core::waiting::{EventField, Subscription, SubscriptionKey};
 use stepladder_core::{EventId, RunId, StepId};
 
 use super::TestedAdapter;
@@ -12,7 +12,7 @@ use stepladder_engine::ports::{Commit, EarlyWrite, LateWrite};
 const EVENT: &str = "brief/approved";
 
 fn field_key(path: &str, value: &str) -> SubscriptionKey {
-    Some(Field { path: path.into(), value: value.into() })
+    Some(EventField { path: path.into(), value: value.into() })
 }
 
 /// Creates a subscription of run number `n` in this step.

@@ -40,7 +40,7 @@ impl Queue for Memory {
         let mut inner = self.lock();
         let due = inner.queue.due_count(self.now());
         let waiting = inner.queue.len() - due + inner.wait_queues.ticket_count();
-        Some(Backlog { due, waiting, served: inner.queue.served() })
+        Some(Backlog { due, waiting, served: inner.queue.served_count() })
     }
 
     async fn postpone(&self, events: Vec<EventId>) -> StoreResult<bool> {

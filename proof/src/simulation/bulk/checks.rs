@@ -20,21 +20,21 @@ type StoredEventKeys = HashMap<(usize, usize), (EventId, u64)>;
 
 impl Simulation {
     /// Checks all requests.
-    pub(in crate::simulation) fn bulk_requests_are_applied_once(&self) -> Result<(), Violation> {
+    pub(in crate::simulation) fn check_bulk_requests(&self) -> Result<(), Violation> {
         if self.allowed.bulk == 0 {
             return Ok(());
         }
         let stored = self.stored_in_bulk()?;
         let bulk = self.bulk.borrow();
         for (number, request) in bulk.requests.iter().enumerate() {
-            self.is_applied_once(number, request, &stored)?;
-            self.is_applied_in_order(number, request, &stored)?;
+            self.check_applied_once(number, request, &stored)?;
+            self.check_applied_in_order(number, request, &stored)?;
         }
         Ok(())
     }
 
     /// Returns the stored events of requests that were given up.
-    pub(in crate::simulation) fn given_up_in_bulk(&self) -> Vec<EventId> {
+    pub(in crate::simulation) fn events_given_up_in_bulk(&self) -> Vec<EventId> {
         if self.allowed.bulk == 0 {
             return Vec::new();
         }
@@ -63,7 +63,12 @@ impl Simulation {
         Ok(stored)
     }
 
-    fn is_applied_once(&self, number: usize, request: &BulkRequest, stored: &StoredEventKeys) -> Result<(), Violation> {
+    fn check_applied_once(
+        &self,
+        number: usize,
+        request: &BulkRequest,
+        stored: &StoredEventKeys,
+    ) -> Result<(), Violation> {
         for (n, event) in request.events.iter().enumerate() {
             let Some((id, _)) = stored.get(&(number, n)) else {
                 match request.state {
@@ -84,14 +89,14 @@ impl Simulation {
         Ok(())
     }
 
-    fn is_applied_in_order(
+    fn check_applied_in_order(
         &self,
         number: usize,
         request: &BulkRequest,
         stored: &StoredEventKeys,
     ) -> Result<(), Violation> {
         let place: HashMap<RunId, usize> =
-            self.memory.created().into_iter().enumerate().map(|(at, run)| (run, at)).collect();
+            self.memory.created_runs().into_iter().enumerate().map(|(at, run)| (run, at)).collect();
         let events = (0..request.events.len()).filter_map(|n| Some((n, stored.get(&(number, n))?)));
         let mut latest: HashMap<(&str, Option<u64>), (usize, usize)> = HashMap::new();
         let collects = matches!(self.controlled.control(), Some(FlowControlKind::Batch(_) | FlowControlKind::Debounce));
@@ -114,12 +119,12 @@ impl Simulation {
         }
         match self.controlled.control() {
             Some(FlowControlKind::Batch(_) | FlowControlKind::Debounce) => {
-                self.events_join_in_order(number, request, stored)
+                self.check_joins_in_order(number, request, stored)
             }
-            Some(FlowControlKind::Throttle) => self.begins_in_order(number, request, stored),
-            Some(FlowControlKind::Once) => self.first_event_decides(number, request, stored),
-            Some(FlowControlKind::Replace) => self.later_replace_earlier(number, request, stored),
-            Some(FlowControlKind::StopOne) => self.stops_make_room(number, request, stored),
+            Some(FlowControlKind::Throttle) => self.check_starts_in_order(number, request, stored),
+            Some(FlowControlKind::Once) => self.check_first_event_decides(number, request, stored),
+            Some(FlowControlKind::Replace) => self.check_later_replace_earlier(number, request, stored),
+            Some(FlowControlKind::StopOne) => self.check_stops_make_room(number, request, stored),
             _ => Ok(()),
         }
     }
@@ -142,7 +147,7 @@ impl Simulation {
 
     /// Checks that a run that collects events has those of a request in the request's order. A
     /// debounced run must start with the last one.
-    fn events_join_in_order(
+    fn check_joins_in_order(
         &self,
         number: usize,
         request: &BulkRequest,
@@ -165,10 +170,15 @@ impl Simulation {
     }
 
     /// Checks that a throttle admits runs in the order of their events.
-    fn begins_in_order(&self, number: usize, request: &BulkRequest, stored: &StoredEventKeys) -> Result<(), Violation> {
+    fn check_starts_in_order(
+        &self,
+        number: usize,
+        request: &BulkRequest,
+        stored: &StoredEventKeys,
+    ) -> Result<(), Violation> {
         let mut before = None;
         for (n, _, _, entries) in self.controlled_runs(number, request, stored) {
-            let Some(created) = created(&entries) else { continue };
+            let Some(created) = creation_entry(&entries) else { continue };
             let begins = created.begins_at.unwrap_or(entries[0].at);
             if let Some((earlier, _)) = before.filter(|(_, at)| *at > begins) {
                 return Err(format!("event {n} of request {number} begins at {begins}, before event {earlier}"));
@@ -179,7 +189,7 @@ impl Simulation {
     }
 
     /// Checks that of the events with the same idempotency key, only the first starts a run.
-    fn first_event_decides(
+    fn check_first_event_decides(
         &self,
         number: usize,
         request: &BulkRequest,
@@ -200,7 +210,7 @@ impl Simulation {
     }
 
     /// Checks that the run of a singleton is only replaced by the run of a later event.
-    fn later_replace_earlier(
+    fn check_later_replace_earlier(
         &self,
         number: usize,
         request: &BulkRequest,
@@ -209,7 +219,7 @@ impl Simulation {
         let places: HashMap<RunId, usize> =
             self.controlled_runs(number, request, stored).map(|(n, _, run, _)| (run, n)).collect();
         for (n, _, run, entries) in self.controlled_runs(number, request, stored) {
-            let replaced = created(&entries).and_then(|created| places.get(&created.replaces?));
+            let replaced = creation_entry(&entries).and_then(|created| places.get(&created.replaces?));
             if let Some(later) = replaced.filter(|later| **later > n) {
                 return Err(format!("{run} of event {n} of request {number} replaces that of event {later}"));
             }
@@ -218,7 +228,12 @@ impl Simulation {
     }
 
     /// Checks that the first event after one that cancels the singleton's run starts a new run.
-    fn stops_make_room(&self, number: usize, request: &BulkRequest, stored: &StoredEventKeys) -> Result<(), Violation> {
+    fn check_stops_make_room(
+        &self,
+        number: usize,
+        request: &BulkRequest,
+        stored: &StoredEventKeys,
+    ) -> Result<(), Violation> {
         let is_stop = |n: usize| *request.events[n].name == *AwaitedEvent::NAME;
         let key = |n: usize| stored.get(&(number, n)).map(|(_, k)| *k);
         for (n, k, run, entries) in self.controlled_runs(number, request, stored) {
@@ -233,7 +248,7 @@ impl Simulation {
     }
 
     fn created_by_event(&self, run: RunId) -> Option<RunId> {
-        created(&journal(&self.memory, run)).filter(|created| created.origin == RunOrigin::Event).map(|_| run)
+        creation_entry(&journal(&self.memory, run)).filter(|created| created.origin == RunOrigin::Event).map(|_| run)
     }
 }
 
@@ -241,7 +256,7 @@ fn is_skipped(entries: &[Entry]) -> bool {
     entries.iter().any(|entry| matches!(entry.fact, Fact::RunSkipped { .. }))
 }
 
-fn created(entries: &[Entry]) -> Option<&NewRun> {
+fn creation_entry(entries: &[Entry]) -> Option<&NewRun> {
     match &entries.first()?.fact {
         Fact::RunCreated(created) => Some(created),
         _ => None,

@@ -108,7 +108,7 @@ impl Simulation {
             if !self.has_an_excuse_for_dead_letters() && self.mishaps.brown_outs == 0 {
                 self.broken = Some(format!("message {number} of events was delivered {DELIVERIES} times in vain"));
             }
-            self.tell(format!("message {number} of events is a dead letter, and is moved back later"));
+            self.add_to_story(format!("message {number} of events is a dead letter, and is moved back later"));
             queue.lock().expect("no panic").redrive(number, now + VISIBILITY);
             return true;
         }
@@ -117,8 +117,10 @@ impl Simulation {
         let process = &self.processes[at];
         let (engine, wire, clock) = (process.engine.clone(), process.wire.clone(), process.clock.clone());
         let deadline = clock.now() + Duration::from_millis(4_000 + self.dice.below(12_000));
-        self.tell(format!("worker {at} takes message {number} of events, for the {receives}. time, until {deadline}"));
-        let (bulk, mishaps) = (self.bulk.clone(), self.undisturbed());
+        self.add_to_story(format!(
+            "worker {at} takes message {number} of events, for the {receives}. time, until {deadline}"
+        ));
+        let (bulk, mishaps) = (self.bulk.clone(), self.disturbances_if_undisturbed());
         bulk.borrow_mut().deliveries += 1;
         self.scheduler.spawn(at, async move {
             let taken = take(&engine, &wire, &queue, content, PieceLimits { deadline, piece });

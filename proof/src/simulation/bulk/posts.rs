@@ -20,7 +20,7 @@ const MARGIN: Duration = Duration::from_secs(10);
 
 impl Simulation {
     /// Handles a sender that is due: it stops waiting for the response, or sends its request again.
-    pub(super) fn post_what_is_due(&mut self) -> bool {
+    pub(super) fn post_due_requests(&mut self) -> bool {
         let now = self.clock.now();
         let due = self.bulk.borrow().requests.iter().position(|request| match request.state {
             RequestState::Unsent(at) | RequestState::Sent { until: at, .. } => at <= now,
@@ -32,18 +32,18 @@ impl Simulation {
             (request.way, request.state, request.first_end)
         };
         if let RequestState::Sent { .. } = state {
-            self.tell(format!("the sender of request {number} got no answer"));
-            if way == SendMethod::Body && self.is_served(number) {
+            self.add_to_story(format!("the sender of request {number} got no answer"));
+            if way == SendMethod::Body && self.is_answered(number) {
                 // the process died after its last write and before its response, so nothing
                 // distinguishes a repetition from a new request
-                self.tell(format!("request {number} was served, and is not repeated"));
+                self.add_to_story(format!("request {number} was served, and is not repeated"));
                 self.bulk.borrow_mut().requests[number].state = RequestState::GivenUp;
                 return true;
             }
         }
         let is_too_late = first_end.is_some_and(|end| now + MARGIN > end + WITHIN);
         if way == SendMethod::Body && is_too_late {
-            self.tell(format!("the sender of request {number} gives up"));
+            self.add_to_story(format!("the sender of request {number} gives up"));
             self.bulk.borrow_mut().requests[number].state = RequestState::GivenUp;
             return true;
         }
@@ -53,7 +53,7 @@ impl Simulation {
 
     /// Returns whether an attempt at a request was completed: its events are stored, and its flow
     /// state is deleted.
-    fn is_served(&self, number: usize) -> bool {
+    fn is_answered(&self, number: usize) -> bool {
         let key = format!("request//{:032x}", self.bulk.borrow().requests[number].body).into();
         let attempt = at_once(self.memory.read_flow_state(vec![key])).pop().flatten();
         attempt.is_none() && self.has_stored(number)
@@ -85,8 +85,8 @@ impl Simulation {
         // Until this attempt has a response, the next attempt at this process uses the same seed.
         bulk.unanswered.insert((at, body), (now, seed));
         drop(bulk);
-        self.tell(format!("request {number} is sent to worker {at}, attempt {attempt}, until {deadline}"));
-        let (bulk, requests, mishaps) = (self.bulk.clone(), self.requests.clone(), self.undisturbed());
+        self.add_to_story(format!("request {number} is sent to worker {at}, attempt {attempt}, until {deadline}"));
+        let (bulk, requests, mishaps) = (self.bulk.clone(), self.requests.clone(), self.disturbances_if_undisturbed());
         // A frozen process responds late, which is no violation.
         let mishaps = mishaps.filter(|_| self.processes[at].frozen_until <= now);
         let truth = self.clock.clone();
@@ -97,7 +97,7 @@ impl Simulation {
                 Either::Right(_) => return bulk.borrow_mut().overran.push(mishaps),
             };
             let mut bulk = bulk.borrow_mut();
-            bulk.remember(at, body, seed, &answer, truth.now());
+            bulk.remember_seed(at, body, seed, &answer, truth.now());
             let is_heard =
                 matches!(bulk.requests[number].state, RequestState::Sent { attempt: of, .. } if of == attempt);
             match answer {
@@ -117,7 +117,7 @@ impl Simulation {
 
 impl super::BulkRequests {
     /// Records what a server process remembers about an attempt that has ended.
-    fn remember(
+    fn remember_seed(
         &mut self,
         process: usize,
         body: u128,

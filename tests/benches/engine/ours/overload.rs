@@ -11,7 +11,7 @@ use stepladder_tests::load::{LoadResponses, LoadSize};
 use super::CHECK_INTERVAL;
 use super::server::BenchServer;
 use crate::options::STEPS_OF_MANY;
-use crate::process::{memory, peak_memory};
+use crate::process::{peak_memory, resident_memory};
 
 /// The load: so many clients and events that the server must refuse some. A client does not wait
 /// after a refusal.
@@ -52,11 +52,11 @@ pub(crate) async fn measure(lasts: Duration) -> OverloadFigures {
     let early = AtomicU64::new(0);
     let enough = |_: &LoadResponses| {
         if begun.elapsed() >= lasts / 4 && early.load(Ordering::Relaxed) == 0 {
-            early.store(memory(pid).unwrap_or(0), Ordering::Relaxed);
+            early.store(resident_memory(pid).unwrap_or(0), Ordering::Relaxed);
         }
         begun.elapsed() >= lasts
     };
-    let answers = LOAD.send(&api, |n| json!({"name": "bench/three", "data": {"n": n}}), enough).await;
+    let answers = LOAD.send_load(&api, |n| json!({"name": "bench/three", "data": {"n": n}}), enough).await;
     let lasted = begun.elapsed();
     let over = Instant::now();
     let left = async {
@@ -65,7 +65,7 @@ pub(crate) async fn measure(lasts: Duration) -> OverloadFigures {
         }
         over.elapsed()
     };
-    let (until_empty, (until_soon, probes)) = futures::join!(left, quick(&api, over));
+    let (until_empty, (until_soon, probes)) = futures::join!(left, time_until_quick(&api, over));
     // the run of the last probing event may not have ended yet
     while !is_idle(&api).await {
         tokio::time::sleep(CHECK_INTERVAL).await;
@@ -96,7 +96,7 @@ async fn is_idle(api: &ApiClient) -> bool {
 
 /// Sends one event at a time until the first step of its run starts within [`SOON`]. Returns the
 /// time until that event was sent, and the number of accepted events.
-async fn quick(api: &ApiClient, over: Instant) -> (Duration, usize) {
+async fn time_until_quick(api: &ApiClient, over: Instant) -> (Duration, usize) {
     let mut accepted = 0;
     loop {
         let sent = over.elapsed();

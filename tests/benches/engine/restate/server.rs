@@ -38,7 +38,7 @@ impl RestateServer {
     /// responds.
     pub(super) async fn start(parts: &RestateInstallation) -> Self {
         let folder = tempfile::Builder::new().prefix("stepladder-bench-").tempdir().expect("a temporary folder");
-        let (functions, port) = functions(parts, folder.path());
+        let (functions, port) = start_functions(parts, folder.path());
         let (ingress, admin) = (free_port(), free_port());
         let mut command = Command::new(&parts.server);
         command.args(["--no-logo", "--listen-mode", "tcp", "--bind-ip", "127.0.0.1", "--bind-port"]);
@@ -46,8 +46,9 @@ impl RestateServer {
         command.env("RESTATE_INGRESS__BIND_PORT", ingress.to_string());
         command.env("RESTATE_ADMIN__BIND_PORT", admin.to_string());
         command.env("RESTATE_DISABLE_TELEMETRY", "true").env("RUST_LOG", "error");
-        let server =
-            KilledOnDrop(quietly(&mut command, folder.path(), "server").spawn().expect("Restate's server starts"));
+        let server = KilledOnDrop(
+            with_log_file(&mut command, folder.path(), "server").spawn().expect("Restate's server starts"),
+        );
 
         let admin = ApiClient::new(&format!("http://127.0.0.1:{admin}"));
         let deployment = json!({"uri": format!("http://127.0.0.1:{port}")}).to_string();
@@ -77,10 +78,10 @@ impl RestateServer {
     }
 }
 
-fn functions(parts: &RestateInstallation, folder: &Path) -> (KilledOnDrop, u16) {
+fn start_functions(parts: &RestateInstallation, folder: &Path) -> (KilledOnDrop, u16) {
     let mut command = Command::new("node");
     command.arg(&parts.functions).env("NODE_ENV", "production").env("RESTATE_LOGGING", "ERROR");
-    let command = quietly(&mut command, folder, "functions").stdout(Stdio::piped());
+    let command = with_log_file(&mut command, folder, "functions").stdout(Stdio::piped());
     let mut process = KilledOnDrop(command.spawn().expect("node starts"));
     let output = process.0.stdout.take().expect("it is piped");
     let said = BufReader::new(output).lines().map_while(Result::ok).next();
@@ -89,7 +90,7 @@ fn functions(parts: &RestateInstallation, folder: &Path) -> (KilledOnDrop, u16) 
 }
 
 /// Redirects the output to a file, because printing to a terminal would slow the process down.
-fn quietly<'a>(command: &'a mut Command, folder: &Path, name: &str) -> &'a mut Command {
+fn with_log_file<'a>(command: &'a mut Command, folder: &Path, name: &str) -> &'a mut Command {
     let log = |kind: &str| File::create(folder.join(format!("{name}.{kind}"))).expect("a file in a folder of our own");
     command.stdin(Stdio::null()).stdout(log("out")).stderr(log("err"))
 }

@@ -19,7 +19,7 @@ impl AccessSettings {
     /// # Errors
     /// On a public address: the event key or the dashboard token is missing or short, or
     /// `--retry-delay` is set. On any address: a key or a token is blank.
-    pub(super) fn check(
+    pub(super) fn check_access(
         host: &str,
         event_keys: Vec<String>,
         dashboard_token: Option<String>,
@@ -59,9 +59,9 @@ fn is_loopback(host: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn refused(host: &str, keys: &[&str], token: Option<&str>, retry_delay: bool) -> String {
+    fn refusal_sentence(host: &str, keys: &[&str], token: Option<&str>, retry_delay: bool) -> String {
         let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-        match AccessSettings::check(host, keys, token.map(str::to_owned), retry_delay) {
+        match AccessSettings::check_access(host, keys, token.map(str::to_owned), retry_delay) {
             Err(StopReason::Problem(sentence)) => sentence,
             other => panic!("{other:?}"),
         }
@@ -70,31 +70,31 @@ mod tests {
     #[test]
     fn on_loopback_no_secret_is_needed() {
         for host in ["127.0.0.1", "localhost", "::1", "[::1]", "127.8.8.8"] {
-            assert!(AccessSettings::check(host, Vec::new(), None, true).unwrap().loopback, "{host}");
+            assert!(AccessSettings::check_access(host, Vec::new(), None, true).unwrap().loopback, "{host}");
         }
     }
 
     #[test]
     fn a_public_address_needs_a_key_and_a_token() {
-        assert!(refused("0.0.0.0", &[], None, false).contains("an event key"));
-        let missing = refused("0.0.0.0", &["long-enough"], None, false);
+        assert!(refusal_sentence("0.0.0.0", &[], None, false).contains("an event key"));
+        let missing = refusal_sentence("0.0.0.0", &["long-enough"], None, false);
         assert!(missing.contains("set a dashboard token (STEPLADDER_DASHBOARD_TOKEN)"), "{missing}");
-        assert!(refused("::", &[], Some("long-enough"), false).contains("an event key (--event-key"));
+        assert!(refusal_sentence("::", &[], Some("long-enough"), false).contains("an event key (--event-key"));
         let (keys, token) = (vec!["long-enough".into()], Some("long-enough".into()));
-        assert!(!AccessSettings::check("0.0.0.0", keys, token, false).unwrap().loopback);
+        assert!(!AccessSettings::check_access("0.0.0.0", keys, token, false).unwrap().loopback);
     }
 
     #[test]
     fn a_blank_key_is_refused_anywhere_and_a_short_one_on_a_public_address() {
-        assert!(refused("127.0.0.1", &["good", ""], None, false).contains("an event key"));
-        assert!(refused("localhost", &[" "], None, false).contains("is blank"));
-        assert!(refused("0.0.0.0", &["k"], Some("long-enough"), false).contains("has 1 characters"));
-        assert!(refused("0.0.0.0", &["long-enough"], Some("t"), false).contains("the dashboard token"));
-        assert!(AccessSettings::check("127.0.0.1", vec!["k".into()], Some("t".into()), false).is_ok());
+        assert!(refusal_sentence("127.0.0.1", &["good", ""], None, false).contains("an event key"));
+        assert!(refusal_sentence("localhost", &[" "], None, false).contains("is blank"));
+        assert!(refusal_sentence("0.0.0.0", &["k"], Some("long-enough"), false).contains("has 1 characters"));
+        assert!(refusal_sentence("0.0.0.0", &["long-enough"], Some("t"), false).contains("the dashboard token"));
+        assert!(AccessSettings::check_access("127.0.0.1", vec!["k".into()], Some("t".into()), false).is_ok());
     }
 
     #[test]
     fn retries_are_shortened_on_loopback_only() {
-        assert!(refused("10.0.0.1", &["long-enough"], Some("long-enough"), true).contains("--retry-delay"));
+        assert!(refusal_sentence("10.0.0.1", &["long-enough"], Some("long-enough"), true).contains("--retry-delay"));
     }
 }

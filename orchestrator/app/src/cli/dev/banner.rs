@@ -6,7 +6,7 @@ use std::path::Path;
 use owo_colors::OwoColorize;
 use stepladder_api::Function;
 
-use crate::cli::functions::listing;
+use crate::cli::functions::functions_table;
 use crate::terminal::text::one_line;
 
 /// The values that the banner shows.
@@ -31,9 +31,9 @@ impl Banner<'_> {
         if self.functions.is_empty() {
             add("no functions are registered; add one with `App::function`".yellow().to_string());
         } else {
-            add(listing(self.functions).to_string());
+            add(functions_table(self.functions).to_string());
         }
-        if let Some(curl) = self.curl() {
+        if let Some(curl) = self.curl_command() {
             add(format!("\n{}\n  {curl}", "try".dimmed()));
         }
         if !self.notes.is_empty() {
@@ -46,7 +46,7 @@ impl Banner<'_> {
     }
 
     /// Returns a command that sends an event for the first trigger without a condition.
-    fn curl(&self) -> Option<String> {
+    fn curl_command(&self) -> Option<String> {
         let mut triggers = self.functions.iter().flat_map(|function| &function.triggers);
         let event = &triggers.find(|trigger| trigger.condition.is_none())?.event;
         let key = if self.keyed { "YOUR_EVENT_KEY" } else { "local" };
@@ -68,7 +68,7 @@ mod tests {
         console::strip_ansi_codes(&banner.text()).into_owned()
     }
 
-    fn function(condition: Option<&str>) -> Function {
+    fn function_with_condition(condition: Option<&str>) -> Function {
         Function {
             id: "hello".into(),
             triggers: vec![Trigger { event: "it's".into(), condition: condition.map(str::to_owned) }],
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn the_banner_has_the_address_the_functions_and_a_command() {
-        let text = text(&[function(None)], false);
+        let text = text(&[function_with_condition(None)], false);
         assert!(text.starts_with("Stepladder is ready: http://localhost:8288\ndata in x/dev.db\n"), "{text}");
         assert!(text.contains("hello     it's"), "{text}");
         assert!(text.contains(r#"curl http://localhost:8288/e/local -d '{"name":"it'\''s"}'"#), "{text}");
@@ -93,12 +93,12 @@ mod tests {
 
     #[test]
     fn a_key_is_never_printed() {
-        assert!(text(&[function(None)], true).contains("/e/YOUR_EVENT_KEY -d"));
+        assert!(text(&[function_with_condition(None)], true).contains("/e/YOUR_EVENT_KEY -d"));
     }
 
     #[test]
     fn without_an_unconditional_trigger_there_is_no_command() {
-        assert!(!text(&[function(Some("false"))], false).contains("curl"));
+        assert!(!text(&[function_with_condition(Some("false"))], false).contains("curl"));
         assert!(text(&[], false).contains("no functions are registered"));
     }
 }

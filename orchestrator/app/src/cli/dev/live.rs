@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use owo_colors::OwoColorize;
 use stepladder_api::StepStatus;
-use stepladder_api::text::duration;
+use stepladder_api::text::format_duration;
 use stepladder_core::activity::{ACTIVITY_FIELD, ActivityKind};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -45,13 +45,13 @@ enum LiveLine {
 impl LiveLines {
     /// Starts the thread that writes the lines to standard output.
     pub(super) fn start() -> Self {
-        let (live, waiting) = Self::with_room(MAX_WAITING);
+        let (live, waiting) = Self::with_capacity(MAX_WAITING);
         let left_out = live.left_out.clone();
         std::thread::spawn(move || write_all(&waiting, &left_out));
         live
     }
 
-    fn with_room(room: usize) -> (Self, Receiver<LiveLine>) {
+    fn with_capacity(room: usize) -> (Self, Receiver<LiveLine>) {
         let (lines, waiting) = sync_channel(room);
         (Self { lines, left_out: Arc::default() }, waiting)
     }
@@ -126,7 +126,8 @@ impl ActivityFields {
     fn line(&self, now: Timestamp) -> Option<String> {
         // shows the end of the run id, which distinguishes runs; its start is the time
         let run = self.run.get(self.run.len().saturating_sub(6)..).unwrap_or(&self.run);
-        let mut line = format!("{} {} {}", clock(now).dimmed(), run.dimmed(), one_line(&self.function, 60).bold());
+        let mut line =
+            format!("{} {} {}", time_of_day(now).dimmed(), run.dimmed(), one_line(&self.function, 60).bold());
         let step = one_line(&self.step, 60);
         let attempt = if self.attempt > 1 { format!(" (attempt {})", self.attempt) } else { String::new() };
         let error = self.error.as_deref().map(|error| format!(": {}", one_line(error, 200).red())).unwrap_or_default();
@@ -140,7 +141,7 @@ impl ActivityFields {
                 let next = match self.retry_at.as_ref().and_then(|at| at.parse().ok()) {
                     Some(at) => {
                         let left = Duration::try_from(now.duration_until(at)).unwrap_or_default();
-                        format!("{}, retried in {}", "failed".yellow(), duration(left))
+                        format!("{}, retried in {}", "failed".yellow(), format_duration(left))
                     }
                     None => "failed".red().to_string(),
                 };
@@ -202,7 +203,7 @@ impl Visit for ActivityFields {
     }
 }
 
-fn clock(now: Timestamp) -> impl fmt::Display {
+fn time_of_day(now: Timestamp) -> impl fmt::Display {
     now.strftime("%H:%M:%S")
 }
 
@@ -215,11 +216,11 @@ mod tests {
         Some(console::strip_ansi_codes(&line).into_owned())
     }
 
-    fn message(message: &str) -> ActivityFields {
-        ActivityFields { activity: None, message: message.into(), ..fields(ActivityKind::StepStarted) }
+    fn log_fields(message: &str) -> ActivityFields {
+        ActivityFields { activity: None, message: message.into(), ..activity_fields(ActivityKind::StepStarted) }
     }
 
-    fn fields(activity: ActivityKind) -> ActivityFields {
+    fn activity_fields(activity: ActivityKind) -> ActivityFields {
         ActivityFields {
             activity: Some(activity),
             run: "01KAVZ9Y3M0000000000000001".into(),
@@ -236,13 +237,16 @@ mod tests {
             error: Some("503\nlater".into()),
             retry_at: Some("2026-01-01T10:20:32Z".into()),
             attempt: 2,
-            ..fields(ActivityKind::StepFailed)
+            ..activity_fields(ActivityKind::StepFailed)
         };
         assert_eq!(
             line(failed).as_deref(),
             Some("10:20:30 000001 enhance call failed, retried in 2.0 s (attempt 2): 503 later")
         );
-        assert_eq!(line(fields(ActivityKind::StepFailed)).as_deref(), Some("10:20:30 000001 enhance call failed"));
+        assert_eq!(
+            line(activity_fields(ActivityKind::StepFailed)).as_deref(),
+            Some("10:20:30 000001 enhance call failed")
+        );
     }
 
     #[test]
@@ -250,7 +254,7 @@ mod tests {
         use stepladder_core::activity::RUN_TARGET;
         use tracing_subscriber::layer::SubscriberExt;
 
-        let (live, waiting) = LiveLines::with_room(1);
+        let (live, waiting) = LiveLines::with_capacity(1);
         let subscriber = tracing_subscriber::registry().with(live.clone());
         tracing::subscriber::with_default(subscriber, || {
             for attempt in [1_u32, 2] {
@@ -270,23 +274,26 @@ mod tests {
         let logged = ActivityFields {
             log_level: Some(Level::WARN),
             fields: Some(r#"{"rows":7}"#.into()),
-            ..message("run ended")
+            ..log_fields("run ended")
         };
         assert_eq!(line(logged).as_deref(), Some(r#"10:20:30 000001 enhance call log run ended {"rows":7}"#));
-        let logged = ActivityFields { log_level: Some(Level::INFO), step: String::new(), ..message("two\nlines") };
+        let logged = ActivityFields { log_level: Some(Level::INFO), step: String::new(), ..log_fields("two\nlines") };
         assert_eq!(line(logged).as_deref(), Some("10:20:30 000001 enhance log two lines"));
     }
 
     #[test]
     fn the_end_of_a_run_has_its_status() {
-        let ended =
-            ActivityFields { status: Some("Completed".into()), step: String::new(), ..fields(ActivityKind::RunEnded) };
+        let ended = ActivityFields {
+            status: Some("Completed".into()),
+            step: String::new(),
+            ..activity_fields(ActivityKind::RunEnded)
+        };
         assert_eq!(line(ended).as_deref(), Some("10:20:30 000001 enhance run Completed"));
     }
 
     #[test]
     fn an_unknown_event_takes_no_line() {
-        assert_eq!(line(message("run started")), None);
-        assert_eq!(line(fields(ActivityKind::StepEnqueued)), None);
+        assert_eq!(line(log_fields("run started")), None);
+        assert_eq!(line(activity_fields(ActivityKind::StepEnqueued)), None);
     }
 }

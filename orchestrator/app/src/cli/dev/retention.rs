@@ -10,7 +10,7 @@ use stepladder_engine::ports::Backend;
 const INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// Deletes runs that ended more than `keep` ago. Repeats this until the future is dropped.
-pub(super) async fn run(backend: Arc<dyn Backend>, engine: Arc<Engine>, keep: Duration) {
+pub(super) async fn prune_periodically(backend: Arc<dyn Backend>, engine: Arc<Engine>, keep: Duration) {
     loop {
         match backend.prune(engine.now() - keep).await {
             Ok(pruned) => tracing::debug!(pruned.runs, pruned.events, "old runs deleted"),

@@ -82,7 +82,7 @@ fn read_offset(text: &str) -> Option<i64> {
 
 /// Formats nanoseconds since 1970 as an RFC 3339 timestamp in UTC.
 pub(super) fn write(nanos: i128) -> String {
-    let (seconds, fraction) = (nanos.div_euclid(SECOND), fraction(nanos.rem_euclid(SECOND)));
+    let (seconds, fraction) = (nanos.div_euclid(SECOND), format_fraction(nanos.rem_euclid(SECOND)));
     let (year, month, day) = date_of(i64::try_from(seconds.div_euclid(DAY)).unwrap_or(0));
     let second = seconds.rem_euclid(DAY);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
@@ -90,7 +90,7 @@ pub(super) fn write(nanos: i128) -> String {
 }
 
 /// Formats a fraction of a second, such as `.25`. Returns an empty string for zero.
-pub(super) fn fraction(nanos: i128) -> String {
+pub(super) fn format_fraction(nanos: i128) -> String {
     match nanos {
         0 => String::new(),
         nanos => format!(".{nanos:09}").trim_end_matches('0').to_owned(),

@@ -26,7 +26,7 @@ pub(crate) struct RunTimeline {
 
 impl RunTimeline {
     /// Reads a journal.
-    pub(crate) fn of(state: &RunState, records: &[Record]) -> Self {
+    pub(crate) fn from_records(state: &RunState, records: &[Record]) -> Self {
         let mut timeline = Self::default();
         for entry in records.iter().flat_map(|record| &record.entries) {
             entry.visit(&mut timeline);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use stepladder_core::{RunRow, Status, StepKind, Timestamp};
 use stepladder_engine::view::{RunDetail, StepStatus, StepView};
 
-use crate::dashboard::scale::percent;
-use crate::dashboard::text::{ShownTime, brief, duration};
+use crate::dashboard::scale::format_percent;
+use crate::dashboard::text::{ShownTime, brief, format_duration};
 
 /// The number of bars in the chart.
 const BARS: usize = 40;
@@ -39,7 +39,7 @@ pub(in crate::dashboard) struct HistoryBar {
 }
 
 /// Creates the bars of the chart up to `now`. The rows must be sorted, newest first.
-pub(in crate::dashboard) fn bars(rows: &[RunRow], now: Timestamp) -> RunHistoryChart {
+pub(in crate::dashboard) fn chart_runs(rows: &[RunRow], now: Timestamp) -> RunHistoryChart {
     let from = rows.last().map_or(now, |row| row.created_at).min(now);
     let span = now.since(from).as_millis().max(1);
     let mut counts = vec![[0_usize; 3]; BARS];
@@ -67,16 +67,16 @@ pub(in crate::dashboard) fn bars(rows: &[RunRow], now: Timestamp) -> RunHistoryC
             let height = *count as f64 / most * HEIGHT;
             top -= height;
             if *count > 0 {
-                drawn.push((class, percent(top), percent(height)));
+                drawn.push((class, format_percent(top), format_percent(height)));
             }
         }
         let [done, failed, other] = parts;
         let title = format!("{done} completed, {failed} failed, {other} others");
-        HistoryBar { x: percent(i as f64 * width), width: percent(width * 0.8), parts: drawn, title }
+        HistoryBar { x: format_percent(i as f64 * width), width: format_percent(width * 0.8), parts: drawn, title }
     };
     RunHistoryChart {
         bars: counts.iter().enumerate().filter(|(_, parts)| parts.iter().sum::<usize>() > 0).map(bar).collect(),
-        from: ShownTime::of(from),
+        from: ShownTime::from_timestamp(from),
         counted: rows.len(),
         completed: all[0],
         failed: all[1],
@@ -97,7 +97,7 @@ pub(in crate::dashboard) struct StepTimes {
 
 /// Computes the median and the 95th percentile of the execution time of each step. The execution
 /// time is the sum of all attempts, without waits.
-pub(in crate::dashboard) fn times(runs: &[RunDetail]) -> Vec<StepTimes> {
+pub(in crate::dashboard) fn time_steps(runs: &[RunDetail]) -> Vec<StepTimes> {
     #[derive(Default)]
     struct StepMeasurements {
         order: usize,
@@ -123,8 +123,8 @@ pub(in crate::dashboard) fn times(runs: &[RunDetail]) -> Vec<StepTimes> {
         StepTimes {
             name: brief(name, 120),
             n: seen.took.len(),
-            half: duration(percentile(&seen.took, 50)),
-            most: duration(percentile(&seen.took, 95)),
+            half: format_duration(percentile(&seen.took, 50)),
+            most: format_duration(percentile(&seen.took, 95)),
             attempts: seen.attempts,
             failed: seen.failed,
         }
@@ -172,10 +172,10 @@ mod tests {
             row(499, Some(Status::Completed)),
             row(0, Some(Status::Cancelled)),
         ];
-        let history = bars(&rows, at(1_000));
+        let history = chart_runs(&rows, at(1_000));
         assert_eq!((history.counted, history.completed, history.failed, history.live), (4, 1, 1, 1));
         assert_eq!(history.bars.iter().map(|bar| bar.parts.len()).sum::<usize>(), 4);
-        assert!(bars(&[], at(0)).bars.is_empty());
-        assert_eq!(bars(&[row(0, None)], at(0)).bars.len(), 1, "created at the end of the span");
+        assert!(chart_runs(&[], at(0)).bars.is_empty());
+        assert_eq!(chart_runs(&[row(0, None)], at(0)).bars.len(), 1, "created at the end of the span");
     }
 }

@@ -1,6 +1,6 @@
 //! The rows of steps and log lines on the page of a run.
 
-use stepladder_api::text::usage;
+use stepladder_api::text::format_usage;
 use stepladder_api::{StepKind, Usage};
 use stepladder_core::retry::RetryPolicy;
 use stepladder_core::{RunId, Timestamp};
@@ -8,7 +8,7 @@ use stepladder_engine::view::{AttemptView, LogView, RunDetail, StepStatus, StepV
 
 use super::to_come::UpcomingAttempts;
 use super::value_link;
-use crate::dashboard::text::{ShownTime, brief, duration, sentence};
+use crate::dashboard::text::{ShownTime, brief, format_duration, sentence};
 use crate::dashboard::value::{PageByteBudget, ShownValue};
 use crate::dashboard::waterfall::{Waterfall, WaterfallLane, latest};
 
@@ -73,13 +73,13 @@ impl StepRow {
         let listed = latest(step, attempts);
         Self {
             n,
-            name: budget.words(&step.id, NAME_BYTES),
+            name: budget.show_words(&step.id, NAME_BYTES),
             kind: StepKind::from(step.kind).as_str(),
             status: step.status.as_str(),
-            took: duration(step.ended_at.unwrap_or(now).since(step.started_at)),
+            took: format_duration(step.ended_at.unwrap_or(now).since(step.started_at)),
             since: step.ended_at.is_none().then(|| step.started_at.as_millis()),
             lane: waterfall.lane(step, attempts),
-            due: step.due.map(ShownTime::of),
+            due: step.due.map(ShownTime::from_timestamp),
             skip_wait: match step.status {
                 StepStatus::Retrying => Some((step.id.to_string(), "Retry now")),
                 StepStatus::Sleeping => Some((step.id.to_string(), "Skip the sleep")),
@@ -114,9 +114,9 @@ impl StepRow {
                 | StepStatus::Abandoned => "Continues",
             },
             child: step.child,
-            awaits: step.awaits.as_deref().map(|awaits| budget.words(awaits, ATTEMPT_ERROR_BYTES)),
+            awaits: step.awaits.as_deref().map(|awaits| budget.show_words(awaits, ATTEMPT_ERROR_BYTES)),
             token: step.token.clone(),
-            error: step.error.as_ref().map(|error| budget.words(&sentence(error), ERROR_BYTES)),
+            error: step.error.as_ref().map(|error| budget.show_words(&sentence(error), ERROR_BYTES)),
             output: step.output.as_deref().map(|json| budget.show(json, value_link(run, &format!("step&n={n}")))),
             attempts: listed.iter().map(|attempt| AttemptRow::of(attempt, now, budget)).collect(),
             earlier: step.attempts.len() - listed.len(),
@@ -125,7 +125,7 @@ impl StepRow {
                 .usage
                 .iter()
                 .take(MODELS)
-                .map(|used| usage(&brief(&used.model, MODEL_BYTES), &Usage::from(used)))
+                .map(|used| format_usage(&brief(&used.model, MODEL_BYTES), &Usage::from(used)))
                 .collect(),
         }
     }
@@ -144,12 +144,12 @@ pub(super) struct LogRow {
 impl LogRow {
     pub(super) fn of(log: &LogView, budget: &mut PageByteBudget) -> Self {
         Self {
-            moment: ShownTime::of(log.at),
+            moment: ShownTime::from_timestamp(log.at),
             level: log.line.level.as_str(),
-            step: log.step.as_deref().map(|step| budget.words(step, NAME_BYTES)),
+            step: log.step.as_deref().map(|step| budget.show_words(step, NAME_BYTES)),
             attempt: log.attempt,
-            message: budget.words(&log.line.message, LINE_BYTES),
-            fields: log.line.fields.as_deref().map(|fields| budget.words(fields.get(), LINE_BYTES)),
+            message: budget.show_words(&log.line.message, LINE_BYTES),
+            fields: log.line.fields.as_deref().map(|fields| budget.show_words(fields.get(), LINE_BYTES)),
         }
     }
 }
@@ -166,15 +166,15 @@ pub(super) struct AttemptRow {
 impl AttemptRow {
     fn of(attempt: &AttemptView, now: Timestamp, budget: &mut PageByteBudget) -> Self {
         let outcome = match (&attempt.error, attempt.interrupted, attempt.ended_at) {
-            (Some(error), _, _) => budget.words(&sentence(error), ATTEMPT_ERROR_BYTES),
+            (Some(error), _, _) => budget.show_words(&sentence(error), ATTEMPT_ERROR_BYTES),
             (None, true, _) => "interrupted: its worker died".into(),
             (None, false, Some(_)) => "done".into(),
             (None, false, None) => "running".into(),
         };
         Self {
             number: attempt.attempt,
-            started: ShownTime::of(attempt.started_at),
-            took: duration(attempt.ended_at.unwrap_or(now).since(attempt.started_at)),
+            started: ShownTime::from_timestamp(attempt.started_at),
+            took: format_duration(attempt.ended_at.unwrap_or(now).since(attempt.started_at)),
             outcome,
             failed: attempt.error.is_some(),
         }
@@ -192,16 +192,16 @@ pub(super) struct ChildRow {
 impl ChildRow {
     pub(super) fn all(run: &RunDetail, waterfall: &Waterfall, budget: &mut PageByteBudget) -> Vec<Self> {
         let of = |step: &StepView| Self {
-            name: budget.words(&step.id, NAME_BYTES),
+            name: budget.show_words(&step.id, NAME_BYTES),
             status: step.status.as_str(),
-            took: step.ended_at.map(|end| duration(end.since(step.started_at))).unwrap_or_default(),
+            took: step.ended_at.map(|end| format_duration(end.since(step.started_at))).unwrap_or_default(),
             lane: waterfall.lane_of_child(step),
         };
-        Self::drawn(run).map(of).collect()
+        Self::drawn_steps(run).map(of).collect()
     }
 
     /// Returns the steps of a called run that are drawn.
-    pub(super) fn drawn(run: &RunDetail) -> impl Iterator<Item = &StepView> {
+    pub(super) fn drawn_steps(run: &RunDetail) -> impl Iterator<Item = &StepView> {
         run.steps.iter().take(CHILD_STEPS)
     }
 }

@@ -34,11 +34,12 @@ impl UpcomingAttempts {
     /// known.
     pub(super) fn of(policy: Option<&RetryPolicy>, failures: u32, next: NextAttempt, most: usize) -> Self {
         let NextAttempt { number, due } = next;
-        let all = policy.map(|policy| policy.upcoming(failures, due, most.min(MAX_SHOWN) + 1)).unwrap_or_default();
-        let then: Vec<ShownTime> = all.iter().skip(1).map(|at| ShownTime::of(*at)).collect();
+        let all =
+            policy.map(|policy| policy.upcoming_attempts(failures, due, most.min(MAX_SHOWN) + 1)).unwrap_or_default();
+        let then: Vec<ShownTime> = all.iter().skip(1).map(|at| ShownTime::from_timestamp(*at)).collect();
         let left = policy.map_or(0, |policy| policy.retries.saturating_sub(failures));
         let more = left.saturating_sub(u32::try_from(then.len()).unwrap_or(u32::MAX));
-        Self { number, next: ShownTime::of(due), then, more }
+        Self { number, next: ShownTime::from_timestamp(due), then, more }
     }
 
     /// Computes the next attempts of a step that waits for a retry. If the step polls and its

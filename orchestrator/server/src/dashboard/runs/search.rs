@@ -11,7 +11,7 @@ use stepladder_engine::{Engine, EngineError, ListingDepth, RunFilter, RunPage};
 
 use super::PAGE;
 use crate::dashboard::PageRequest;
-use crate::dashboard::text::{brief, query};
+use crate::dashboard::text::{brief, query_string};
 use crate::error::HttpProblem;
 
 /// The maximum number of functions that the text may match. Each of them needs its own listing.
@@ -53,7 +53,7 @@ impl RunSearch {
     ///
     /// # Errors
     /// 400 with the name of an invalid parameter.
-    pub(in crate::dashboard) fn of(request: &PageRequest, now: Timestamp) -> Result<Self, HttpProblem> {
+    pub(in crate::dashboard) fn from_request(request: &PageRequest, now: Timestamp) -> Result<Self, HttpProblem> {
         let status = request.parameter("status").map(|text| text.parse::<Status>()).transpose();
         let within = request.parameter("within");
         let span =
@@ -86,8 +86,8 @@ impl RunSearch {
             from: request.parameter("from").unwrap_or_default().to_owned(),
             to: request.parameter("to").unwrap_or_default().to_owned(),
             cursor: cursor.transpose()?,
-            begins: moment(request, "from")?.max(span.map(|span| now - span)),
-            ends: moment(request, "to")?,
+            begins: time_parameter(request, "from")?.max(span.map(|span| now - span)),
+            ends: time_parameter(request, "to")?,
         })
     }
 
@@ -117,7 +117,7 @@ impl RunSearch {
             let change = changes.iter().find(|(changed, _)| *changed == name).map(|(_, value)| *value);
             (name, change.or(value).unwrap_or_default())
         });
-        format!("/{}", query(changed.into_iter().filter(|(_, value)| !value.is_empty())))
+        format!("/{}", query_string(changed.into_iter().filter(|(_, value)| !value.is_empty())))
     }
 
     pub(in crate::dashboard) async fn run(&self, engine: &Engine) -> Result<SearchResult, EngineError> {
@@ -138,7 +138,7 @@ impl RunSearch {
         if let Ok(run) = text.parse::<RunId>()
             && let Some(found) = engine.query().listed_run(run).await?
         {
-            return Ok(result(vec![found], "the run of this id".into()));
+            return Ok(found_runs(vec![found], "the run of this id".into()));
         }
         if let Some((first, last)) = id_range(text) {
             let from = filter.from.max(Some(first));
@@ -170,23 +170,23 @@ impl RunSearch {
             Ok(mut runs) => {
                 runs.reverse();
                 runs.truncate(PAGE);
-                Ok(result(runs, "runs of the event of this id".into()))
+                Ok(found_runs(runs, "runs of the event of this id".into()))
             }
             Err(EngineError::NotFound(_)) => {
                 let quoted = brief(text, 60);
-                Ok(result(Vec::new(), format!("nothing: no run, function or event has `{quoted}` as its id")))
+                Ok(found_runs(Vec::new(), format!("nothing: no run, function or event has `{quoted}` as its id")))
             }
             Err(error) => Err(error),
         }
     }
 }
 
-fn result(runs: Vec<stepladder_engine::view::RunSummary>, meaning: String) -> SearchResult {
+fn found_runs(runs: Vec<stepladder_engine::view::RunSummary>, meaning: String) -> SearchResult {
     SearchResult { found: RunPage { runs, cursor: None }, meaning: Some(meaning) }
 }
 
 /// Reads a form field with a date and a time in UTC.
-fn moment(request: &PageRequest, name: &str) -> Result<Option<Timestamp>, HttpProblem> {
+fn time_parameter(request: &PageRequest, name: &str) -> Result<Option<Timestamp>, HttpProblem> {
     let Some(text) = request.parameter(name) else { return Ok(None) };
     let fault =
         || HttpProblem::bad_request(format!("`{name}` is `{text}`; use a date and a time such as 2026-11-24T21:00"));
@@ -212,12 +212,12 @@ mod tests {
     use super::*;
     use crate::guard::inputs::QueryParameters;
 
-    fn request(parts: &[(&str, &str)]) -> PageRequest {
-        PageRequest { headers: Default::default(), query: QueryParameters::of(parts) }
+    fn page_request(parts: &[(&str, &str)]) -> PageRequest {
+        PageRequest { headers: Default::default(), query: QueryParameters::from_pairs(parts) }
     }
 
-    fn search(parts: &[(&str, &str)]) -> Result<RunSearch, HttpProblem> {
-        RunSearch::of(&request(parts), Timestamp::from_millis(1_700_000_000_000))
+    fn search_of(parts: &[(&str, &str)]) -> Result<RunSearch, HttpProblem> {
+        RunSearch::from_request(&page_request(parts), Timestamp::from_millis(1_700_000_000_000))
     }
 
     #[test]
@@ -235,21 +235,25 @@ mod tests {
 
     #[test]
     fn a_link_keeps_the_other_parameters() {
-        let search = search(&[("status", "failed"), ("function", "a&b"), ("q", "x y"), ("cursor", "")]).unwrap();
+        let search = search_of(&[("status", "failed"), ("function", "a&b"), ("q", "x y"), ("cursor", "")]).unwrap();
         assert_eq!(search.link(&[]), "/?status=Failed&function=a%26b&q=x%20y");
         assert_eq!(search.link(&[("status", ""), ("q", "z")]), "/?function=a%26b&q=z");
     }
 
     #[test]
     fn a_time_span_has_two_ends() {
-        let of = search(&[("from", "2023-11-14T00:00"), ("to", "2023-11-14T12:30")]).unwrap();
+        let of = search_of(&[("from", "2023-11-14T00:00"), ("to", "2023-11-14T12:30")]).unwrap();
         assert_eq!(of.begins.unwrap().to_string(), "2023-11-14T00:00:00.000Z");
         assert_eq!(of.ends.unwrap().to_string(), "2023-11-14T12:30:00.000Z");
-        assert_eq!(search(&[("within", "1h")]).unwrap().begins.unwrap().as_millis(), 1_700_000_000_000 - 3_600_000);
+        assert_eq!(search_of(&[("within", "1h")]).unwrap().begins.unwrap().as_millis(), 1_700_000_000_000 - 3_600_000);
         for (name, bad) in
             [("from", "yesterday"), ("to", "0001-01-01T00:00"), ("within", "2h"), ("status", "x"), ("cursor", "x")]
         {
-            assert_eq!(search(&[(name, bad)]).err().map(|problem| problem.status.as_u16()), Some(400), "{name}={bad}");
+            assert_eq!(
+                search_of(&[(name, bad)]).err().map(|problem| problem.status.as_u16()),
+                Some(400),
+                "{name}={bad}"
+            );
         }
     }
 }

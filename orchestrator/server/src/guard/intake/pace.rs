@@ -57,7 +57,7 @@ impl ServingRate {
 mod tests {
     use super::*;
 
-    fn after(start: Instant, ms: u64) -> Instant {
+    fn instant_after(start: Instant, ms: u64) -> Instant {
         start + Duration::from_millis(ms)
     }
 
@@ -66,8 +66,8 @@ mod tests {
         let (start, mut pace) = (Instant::now(), ServingRate::default());
         assert_eq!(pace.seconds_for(1_000, start, 7), 1, "nothing is known");
         pace.record(start, 1_000);
-        assert_eq!(pace.seconds_for(1_000, after(start, 50), 1_000), 1, "too soon to say");
-        let now = after(start, 2_000);
+        assert_eq!(pace.seconds_for(1_000, instant_after(start, 50), 1_000), 1, "too soon to say");
+        let now = instant_after(start, 2_000);
         pace.record(now, 1_200);
         // the measured pace is 100 wakes per second
         assert_eq!(pace.seconds_for(1_000, now, 1_200), 10);
@@ -85,19 +85,19 @@ mod tests {
         // 1,000 wakes per second for 30 seconds, then 10 per second for 15 seconds
         for second in 0..45 {
             served += if second < 30 { 1_000 } else { 10 };
-            pace.record(after(start, second * 1_000), served);
+            pace.record(instant_after(start, second * 1_000), served);
         }
-        assert_eq!(pace.seconds_for(100, after(start, 44_000), served), 10);
+        assert_eq!(pace.seconds_for(100, instant_after(start, 44_000), served), 10);
     }
 
     #[test]
     fn an_idle_time_does_not_count() {
         let (start, mut pace) = (Instant::now(), ServingRate::default());
         pace.record(start, 0);
-        pace.record(after(start, 6_000), 10);
+        pace.record(instant_after(start, 6_000), 10);
         // the next sample is an hour later
-        pace.record(after(start, 3_600_000), 20);
-        let now = after(start, 3_601_000);
+        pace.record(instant_after(start, 3_600_000), 20);
+        let now = instant_after(start, 3_601_000);
         pace.record(now, 120);
         assert_eq!(pace.seconds_for(1_000, now, 120), 10);
     }
