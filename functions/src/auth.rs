@@ -17,8 +17,8 @@ const PER_PAGE: usize = 50;
 /// one.
 const PAGES: usize = 20;
 
-/// A client for the accounts of one project. It uses the service role, whose key must stay on
-/// servers.
+/// A client for the accounts of one project. It uses the service role. The key of this role must
+/// stay on servers.
 #[derive(Debug, Clone)]
 pub struct AuthClient {
     client: Client,

@@ -28,7 +28,7 @@ async fn a_missing_variable_fails_its_step_at_once_and_names_it() {
     assert_eq!((run.status(), run.attempts("update-client")), (Status::Failed, 1));
     assert!(format!("{:?}", run.error()).contains("SUPABASE_URL"), "{:?}", run.error());
 
-    // a run whose steps need neither variable succeeds
+    // a run succeeds if its steps need neither variable
     let run = TestApp::new().function(hello_world::function()).send(&HelloEvent::default()).await.remove(0);
     assert_eq!(run.status(), Status::Completed);
 }

@@ -104,7 +104,7 @@ impl DeployedStack {
         self.stack.advance(by);
     }
 
-    /// Sends messages with one request to the queue whose address is the output `queue`. Returns
+    /// Sends messages with one request to the queue at the address in the output `queue`. Returns
     /// the ids of the messages.
     pub async fn send(&self, queue: &str, bodies: &[String]) -> Vec<String> {
         let entries: Vec<_> =
@@ -117,7 +117,7 @@ impl DeployedStack {
         sent.iter().map(|entry| entry["MessageId"].as_str().expect("text").to_owned()).collect()
     }
 
-    /// Returns how many messages are visible, received and delayed in the queue whose address is
+    /// Returns how many messages are visible, received and delayed in the queue at the address in
     /// the output `queue`.
     pub async fn message_counts(&self, queue: &str) -> [u64; 3] {
         let asked = json!({"QueueUrl": self.stack_output(queue), "AttributeNames": ["All"]});

@@ -186,7 +186,7 @@ async fn next_invocation(state: &Mutex<LambdaApiState>, queue: &InvocationQueue)
     state.lock().expect("no panic").first_asked.get_or_insert_with(Instant::now);
     let event = loop {
         let Some(event) = queue.lock().await.recv().await else { return StubResponse::Cut };
-        // an event whose deadline has passed is skipped
+        // an event past its deadline is skipped
         if state.lock().expect("no panic").open.contains_key(&event.id) {
             break event;
         }

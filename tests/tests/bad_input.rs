@@ -20,7 +20,7 @@ fn event_with_field(field: &str, text: &str) -> Vec<u8> {
     format!(r#"{{"name":"test/hello.world","id":"bad","{field}":{text}}}"#).into_bytes()
 }
 
-/// Returns an event whose JSON has this many bytes.
+/// Returns an event with JSON of this many bytes.
 fn of_size(bytes: usize) -> Vec<u8> {
     let (head, tail) = (r#"{"name":"test/large","id":"bad","data":{"x":""#, r#""}}"#);
     format!("{head}{}{tail}", "x".repeat(bytes - head.len() - tail.len())).into_bytes()

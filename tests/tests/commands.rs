@@ -73,8 +73,8 @@ impl EventData for OrderEvent {
     const NAME: &'static str = "test/order";
 }
 
-/// Returns a function whose first charge is declined, so that it sends an invoice instead. Later
-/// charges succeed.
+/// Returns a function that sends an invoice, because its first charge is declined. Later charges
+/// succeed.
 fn order_function(charges: &Arc<AtomicU32>) -> Function {
     let charges = charges.clone();
     let handler = move |ctx: Context, _: Event<OrderEvent>| {

@@ -7,8 +7,8 @@ use stepladder_tests::database::DatabaseStub;
 use stepladder_tests::openai::OpenAiStub;
 use stepladder_tests::{ServerProcess, wait_for};
 
-/// Much shorter than the lease of `call-openai`, whose body may take 90 s. A run that ends within
-/// this time has not waited for the lease to expire.
+/// Much shorter than the lease of `call-openai`, because its body may take 90 s. A run that ends
+/// within this time has not waited for the lease to expire.
 const WITHOUT_LEASE_WAIT: Duration = Duration::from_secs(20);
 
 async fn send_enhance(server: &ServerProcess) -> String {

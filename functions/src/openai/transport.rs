@@ -35,7 +35,7 @@ pub(super) enum RequestFailure {
     Unreachable(reqwest::Error),
     /// The response exceeds the maximum size.
     TooLarge,
-    /// A response with the status 2xx whose body is not JSON. Contains the body, with masked
+    /// A response with the status 2xx and a body that is not JSON. Contains the body, with masked
     /// secrets and truncated if long.
     NotJson(String),
     /// A response with a status other than 2xx.

@@ -1,5 +1,5 @@
-//! Stubs of the services: an AI whose answer depends on the requested schema, tables that accept
-//! everything, and accounts like GoTrue's.
+//! Stubs of the services: an AI with answers that depend on the requested schema, tables that
+//! accept everything, and accounts like GoTrue's.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

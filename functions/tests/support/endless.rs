@@ -1,4 +1,4 @@
-//! A server whose responses are much larger than the client's limit.
+//! A server with responses that are much larger than the client's limit.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

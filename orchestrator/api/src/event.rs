@@ -42,8 +42,8 @@ impl From<&stepladder_core::Event> for Event {
     }
 }
 
-/// The response of `POST /e/{key}`, for accepted and refused requests. It is the only response
-/// whose body repeats the HTTP status.
+/// The response of `POST /e/{key}`, for accepted and refused requests. Of all responses, only this
+/// one repeats the HTTP status in its body.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EventsResponse {
     /// The ids of the accepted events, in the order of the request.

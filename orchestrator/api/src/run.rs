@@ -143,7 +143,7 @@ pub struct LogLine {
     /// Values that belong to the message: a JSON object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Json>,
-    /// The step whose body wrote the line; `None` if the handler wrote it.
+    /// The step that wrote the line in its body; `None` if the handler wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<StepId>,
     /// The number of the step's or the handler's attempt that wrote the line, from 1.

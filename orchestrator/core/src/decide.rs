@@ -130,13 +130,13 @@ pub struct Plan {
     pub awake: Vec<StepId>,
     /// Waits past their timeout.
     pub expired: Vec<StepId>,
-    /// Calls of other functions whose runs may have ended.
+    /// Calls of other functions, if the called runs may have ended.
     pub children: Vec<ChildCall>,
     /// Bodies that may start.
     pub ready: Vec<ReadyStep>,
     /// Steps that fail without another attempt, and the reason.
     pub refused: Vec<(StepId, Failure)>,
-    /// Attempts whose worker is known to have died.
+    /// Attempts that were interrupted: their worker is known to have died.
     pub interrupted: Vec<(StepId, u32)>,
     /// The latest end of a lease that another worker has on a step in the plan.
     pub leased_until: Option<Timestamp>,

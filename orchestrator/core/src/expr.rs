@@ -58,7 +58,7 @@ struct CompiledExpr {
     max_event_size: f64,
 }
 
-/// The error of an expression that cannot be compiled, or whose evaluation failed.
+/// The error of an expression that could not be compiled or evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expression `{source_text}`: {message}")]
 pub struct ExprError {

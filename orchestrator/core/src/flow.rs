@@ -119,8 +119,8 @@ pub struct CancelOn {
 pub enum CancelMatch {
     /// Every event.
     Any,
-    /// An event whose `data` has the same value in this field as the run's own event. Such events
-    /// are found through an index.
+    /// An event with the same value in this field of `data` as the run's own event. Such events are
+    /// found through an index.
     Field(Arc<str>),
     /// An event for which this CEL expression is true. `event` is the event that started the run,
     /// and `async` is the arriving event.
@@ -332,7 +332,9 @@ impl FlowControl {
                     .problem()
                     .map(|problem| format!("is cancelled by an event with an invalid field: {problem}"))
             };
-            name_problem.map(|problem| format!("is cancelled by an event whose name {problem}")).or_else(field)
+            name_problem
+                .map(|problem| format!("is cancelled by an event with an invalid name: it {problem}"))
+                .or_else(field)
         });
         zero("start", self.start_within).or_else(|| zero("finish", self.finish_within)).or(cancel)
     }

@@ -56,8 +56,8 @@ pub enum JsonProblem {
         "contains half a surrogate pair (\\uD800 to \\uDFFF) at byte {0}; write both halves or the character itself"
     )]
     HalfPair(usize),
-    /// The document has a field whose name serde_json reserves for internal use. Decoding such an
-    /// object yields the JSON inside the field, unchecked, instead of the object.
+    /// The document has a field with a name that serde_json reserves for internal use. Decoding
+    /// such an object yields the JSON inside the field, unchecked, instead of the object.
     #[error(
         "has a field at byte {0} with a name that begins with `{RESERVED}`; decoders misread such a field, rename it"
     )]

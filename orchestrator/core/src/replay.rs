@@ -24,7 +24,8 @@ pub struct Ledger {
     /// The steps that wait for the engine. The set is updated step by step, because a join of a
     /// thousand steps must not be listed a thousand times.
     wanted: BTreeSet<usize>,
-    /// The number of steps whose body is running, or has ended without a revealed outcome.
+    /// The number of steps with a body that is running, or that has ended without a revealed
+    /// outcome.
     active: usize,
     /// The recorded outcomes that were not revealed yet.
     recorded: VecDeque<RevealedOutcome>,

@@ -78,7 +78,7 @@ pub struct RunState {
     pub call: Option<ExecutorCall>,
     /// The number of the latest call.
     pub calls: u32,
-    /// The number of consecutive calls whose worker died.
+    /// The number of consecutive calls that were interrupted because the worker died.
     pub call_interruptions: u32,
     /// The secret of the run's callback tokens: the random token of the run's first record. It is
     /// never shown to users.
@@ -304,7 +304,7 @@ impl RunState {
         self.end.is_none() && self.steps.values().any(for_event)
     }
 
-    /// Returns the steps whose open wait matches this event, sorted by id.
+    /// Returns the steps with an open wait that matches this event, sorted by id.
     pub fn fulfilled_by(&self, arriving: &ArrivingEvent<'_>, exprs: &ExprCache) -> Vec<StepId> {
         let trigger = &self.created.event;
         if !self.is_created_before(arriving.event) {

@@ -29,7 +29,7 @@ pub struct EventWait {
 pub enum EventMatch {
     /// Every event with one of the names matches.
     Any,
-    /// Events whose `data` has this value in this field. An index finds the wait, even among many
+    /// Events with this value in this field of `data`. An index finds the wait, even among many
     /// subscriptions.
     Field(EventField),
     /// Events for which this CEL expression is true. `event` is the event that started the run, and
@@ -106,7 +106,7 @@ impl Subscription {
 /// The parts of the index that must be searched for events with one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubscribedFields {
-    /// The fields by whose values subscriptions are indexed.
+    /// The fields with values that index subscriptions.
     pub fields: Vec<Arc<str>>,
     /// Whether there may be subscriptions that are not indexed by a field. They are compared one by
     /// one.

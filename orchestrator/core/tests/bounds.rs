@@ -41,7 +41,7 @@ fn state_after(facts: Vec<Fact>) -> RunState {
     RunState::fold(RunId::new(AT, 1), &[Record { seq: 0, token: 1, code: "".into(), entries }]).unwrap()
 }
 
-/// Creates a run whose journal contains values of this many bytes in total.
+/// Creates a run with values of this many bytes in total in its journal.
 fn run_with_values(bytes: usize) -> RunState {
     let last = bytes % OUTCOME_BYTES;
     let whole = (0..bytes / OUTCOME_BYTES).map(|n| step_succeeded(&format!("step {n}"), OUTCOME_BYTES));

@@ -44,7 +44,7 @@ pub struct RunCost {
     pub output_tokens: u64,
     /// The known part of the price of the models, in millionths of a dollar.
     pub ai_microdollars: u64,
-    /// Whether the run used a model whose price is unknown.
+    /// Whether the run used a model with an unknown price.
     pub unpriced: bool,
 }
 

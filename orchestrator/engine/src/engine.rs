@@ -166,8 +166,8 @@ impl Engine {
         self.sweep.sweep().await
     }
 
-    /// Fails the attempts whose bodies did not stop at their timeout (rule 29). Returns the steps
-    /// of these attempts.
+    /// Fails the attempts with bodies that did not stop at their timeout (rule 29). Returns the
+    /// steps of these attempts.
     ///
     /// # Errors
     /// [`StoreError`]. The next call fails the remaining attempts.

@@ -20,9 +20,9 @@
 //! - **An executor that cannot be reached says so** ([`Unreachable`]). It must not report this as a
 //!   failure of the code, because that would use a retry.
 //! - **Compensations are steps.** If a function fails permanently and has something to undo, it
-//!   requests the step `OwnStep::Compensation`, whose value is the failure as JSON. Then it
-//!   requests one step for each compensation, and ends with the recorded failure. The engine needs
-//!   to know nothing else.
+//!   requests the step `OwnStep::Compensation`. The value of this step is the failure as JSON. Then
+//!   it requests one step for each compensation, and ends with the recorded failure. The engine
+//!   needs to know nothing else.
 //! - **An execution may outlive a hop.** It receives each outcome once, and must remember it.
 
 use std::sync::Arc;
@@ -137,7 +137,7 @@ pub trait Execution: Send {
 pub struct Attempt {
     /// The step.
     pub step: StepId,
-    /// The number of the attempt, from 1. Attempts whose worker died are counted too.
+    /// The number of the attempt, from 1. Interrupted attempts are counted too.
     pub number: u32,
     /// The number of attempts that failed before.
     pub failures: u32,

@@ -83,7 +83,7 @@ pub fn time_left() -> Option<Duration> {
 }
 
 impl StorageRetries {
-    /// Returns the default retries without delays, for tests whose clock stands still.
+    /// Returns the default retries without delays, for tests with a clock that stands still.
     pub fn at_once() -> Self {
         Self { first: Duration::ZERO, longest: Duration::ZERO, ..Self::default() }
     }

@@ -1,5 +1,5 @@
 //! The sweep, which runs once a minute. It sends a delayed wake for each timer and cron tick that
-//! is due soon, and checks the runs whose watchdog is due.
+//! is due soon, and checks the runs with a watchdog that is due.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -196,8 +196,8 @@ impl Sweep {
         self.unstored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends the wakes of timers and ticks, and checks the runs whose watchdog is due. Ten thousand
-    /// timers may be due in one minute, so they are handled concurrently.
+    /// Sends the wakes of timers and ticks, and checks the runs with a watchdog that is due. Ten
+    /// thousand timers may be due in one minute, so they are handled concurrently.
     async fn send_due(
         &self,
         timers: Vec<Timer>,

@@ -1,5 +1,5 @@
 //! The workers of a server process. They receive wakes and execute hops concurrently. They also
-//! sweep once a minute, and fail the steps whose bodies do not stop at their timeout.
+//! sweep once a minute, and fail the steps with bodies that do not stop at their timeout.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

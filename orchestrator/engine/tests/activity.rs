@@ -18,7 +18,7 @@ use support::EngineFixture;
 use support::logged::LogCollector;
 use support::script::{ScriptedFunction, retryable_failure};
 
-/// A function whose only step takes 70 ms and fails once. The retry is 30 s later.
+/// A function with one step, which takes 70 ms and fails once. The retry is 30 s later.
 fn slow_step(clock: Arc<Mutex<Option<Arc<VirtualClock>>>>) -> ScriptedFunction {
     let options = StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(30))), ..StepOptions::default() };
     let script = ScriptedFunction::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1)));

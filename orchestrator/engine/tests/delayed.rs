@@ -1,4 +1,4 @@
-//! Events whose `ts` is in the future. Their runs start at that time.
+//! Events with a `ts` in the future. Their runs start at that time.
 
 mod support;
 

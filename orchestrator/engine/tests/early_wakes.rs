@@ -55,7 +55,7 @@ fn sleeper(nap: Duration) -> ScriptedFunction {
     ScriptedFunction::new("f").request("nap", &[], Operation::SleepFor(nap))
 }
 
-/// A function whose only step fails once.
+/// A function with one step, which fails once.
 fn script_with_retry() -> ScriptedFunction {
     let options = StepOptions { backoff: Some(Backoff::Fixed(NAP)), ..StepOptions::default() };
     let body = |n| async move { if n == 1 { Err(retryable_failure("once")) } else { Ok(()) } };

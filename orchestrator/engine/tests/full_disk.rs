@@ -16,7 +16,7 @@ use stepladder_engine::retries::StorageRetries;
 use support::script::ScriptedFunction;
 use support::{EngineFixture, count_facts, only_run, slow, spawn_hop, with_gated_step};
 
-/// Creates a process whose disk the test can fill.
+/// Creates a process with a disk that the test can fill.
 fn start_process(world: &mut EngineFixture) -> (Arc<Engine>, Arc<AtomicBool>) {
     let full = Arc::new(AtomicBool::new(false));
     let disk = slow::on_disk(world.memory.clone(), full.clone());

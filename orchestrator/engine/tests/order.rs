@@ -29,8 +29,8 @@ async fn statuses(engine: &Engine) -> Vec<Status> {
     runs.into_iter().map(|run| run.status).collect()
 }
 
-/// Returns a world whose function waits for `word`, and two engines. With the first one, the run
-/// starts to wait before the other events of its request are delivered.
+/// Returns a world with a function that waits for `word`, and two engines. With the first one, the
+/// run starts to wait before the other events of its request are delivered.
 fn waits_at_once() -> (EngineFixture, Arc<Engine>, Arc<Engine>) {
     let wait = EventWait { events: vec!["word".into()], matching: EventMatch::Any };
     let ask = Operation::WaitForEvent { wait: Arc::new(wait), timeout: MINUTE };
@@ -162,8 +162,8 @@ async fn rule_31_an_event_that_a_parallel_attempt_assigned_to_the_run_joins_it_i
     assert_eq!(joined.map(|id| id.to_string()).collect::<Vec<_>>(), ["two", "three"]);
 }
 
-/// Returns a world whose function is cancelled by each `stop`, and whose store accepts events and
-/// runs with one call.
+/// Returns a world with a function that each `stop` cancels. Its store accepts events and runs with
+/// one call.
 fn stoppable_function(spec: impl FnOnce(&mut Spec)) -> EngineFixture {
     let stop = CancelOn { event: "stop".into(), matching: CancelMatch::Any, within: None };
     let script = ScriptedFunction::new("f").spec(spec).spec(|spec| spec.flow.cancel_on.push(stop)).step("a", &[]);

@@ -165,8 +165,8 @@ async fn a_key_that_cannot_be_evaluated_fails_the_run_with_the_reason() {
     assert!(run.error.unwrap().message.contains("`event.data.missing`"));
 }
 
-/// Returns a function whose body notifies the test when it starts, and then waits for a permit to
-/// end.
+/// Returns a function with a body that notifies the test when it starts. The body then waits for a
+/// permit to end.
 fn gated_function(limit: u32) -> (ScriptedFunction, Arc<Notify>, Arc<Semaphore>) {
     let (begun, open) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
     let (b, o) = (begun.clone(), open.clone());
@@ -361,7 +361,7 @@ async fn rule_24_a_woken_run_that_cannot_use_the_slot_promotes_the_next_ticket()
 
 #[tokio::test]
 async fn rule_25_a_run_that_needs_no_slot_does_not_block_the_queue() {
-    // a run whose first step is a sleep removes the ticket that it got at its creation
+    // a run that starts with a sleep removes the ticket that it got at its creation
     let sleeper = with_limit(ScriptedFunction::new("f"), 1)
         .request("nap", &[], Operation::SleepFor(Duration::from_secs(3_000)))
         .step("a", &["nap"]);

@@ -69,9 +69,9 @@ pub enum Metric {
     RunDuration,
     /// The number of steps that returned a value.
     StepsSucceeded,
-    /// The number of attempts whose body failed, whether or not they are retried.
+    /// The number of attempts with a body that failed, whether or not they are retried.
     AttemptsFailed,
-    /// The number of attempts whose worker died.
+    /// The number of attempts that were interrupted because the worker died.
     AttemptsInterrupted,
     /// The number of steps that found no free slot and were enqueued.
     StepsWaiting,
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn dimension_values_are_changed_to_fit_cloudwatch() {
         assert_eq!(dimension_value("prod").as_deref(), Some("prod"));
-        assert_eq!(dimension_value(" höhe\n2 ").as_deref(), Some("h_he_2"));
+        assert_eq!(dimension_value(" höhle\n2 ").as_deref(), Some("h_hle_2"));
         assert_eq!(dimension_value(" \t"), None);
         assert_eq!(dimension_value(&"x".repeat(2_000)).map(|value| value.len()), Some(1_024));
     }

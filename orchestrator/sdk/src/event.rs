@@ -205,7 +205,7 @@ pub(crate) fn encode_event(event: &impl ToEvent) -> Result<NewEvent> {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct FunctionFailed {
-    /// The id of the function whose run failed.
+    /// The id of the failed run's function.
     pub function_id: String,
     /// The run that failed.
     pub run_id: RunId,

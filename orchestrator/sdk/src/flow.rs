@@ -295,12 +295,12 @@ impl CancelOn {
         Self { config, calls: SingleCalls::default() }
     }
 
-    /// Cancels only runs whose own event has the same value in this field of its `data`. The field
+    /// Cancels only runs with the same value in this field of their own event's `data`. The field
     /// is for example `clientId` or `client.id`; a leading `data.` is ignored.
     ///
-    /// The value is a string, a number, a boolean or null. A run whose event does not have the
-    /// field is not cancelled. The runs are found through an index. If there are several
-    /// conditions, all of them must be true.
+    /// The value is a string, a number, a boolean or null. A run is not cancelled if its event does
+    /// not have the field. The runs are found through an index. If there are several conditions,
+    /// all of them must be true.
     #[must_use]
     pub fn matching(mut self, field: impl Into<String>) -> Self {
         self.config.conditions.push(CancelCondition::SameField(field.into()));

@@ -66,7 +66,7 @@ pub(crate) enum Instruction {
     Refuse(String),
 }
 
-/// A step whose body has ended.
+/// A step with a body that has ended.
 pub(crate) struct FinishedStep {
     pub(crate) step: StepId,
     pub(crate) result: Result<Json, AdvisedFailure>,

@@ -1,5 +1,5 @@
-//! Polls: a check is repeated until it returns a value. A poll is a step whose attempts may return
-//! no value yet.
+//! Polls: a check is repeated until it returns a value. A poll is a step, and its attempts may
+//! return no value yet.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -91,7 +91,7 @@ undoable! {
     /// These steps are not undone:
     ///
     /// - steps of a *cancelled* run
-    /// - steps whose outcomes a rerun copied from the original run
+    /// - steps with outcomes that a rerun copied from the original run
     /// - a step that failed, although its last attempt may have had its effect
     /// - a step that a `select!` or a `try_join!` dropped
     ///

@@ -124,7 +124,7 @@ const STEPS: &[&str] = &[
     ) WITHOUT ROWID;
 ",
     "
-    -- apps whose functions were registered at run time
+    -- apps that registered their functions at run time
     CREATE TABLE apps (
         app       TEXT PRIMARY KEY,
         address   TEXT NOT NULL,

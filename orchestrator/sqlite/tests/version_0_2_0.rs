@@ -179,7 +179,7 @@ struct OldRun {
     records: Vec<Vec<Box<RawValue>>>,
 }
 
-/// Inserts journals whose facts have the names of version 0.2.0.
+/// Inserts journals with the fact names of version 0.2.0.
 fn insert(db: &Connection) {
     let runs: Vec<OldRun> =
         serde_json::from_slice(&std::fs::read(fixture_path("old-names.json")).expect("a file")).expect("JSON");

@@ -21,7 +21,7 @@ pub(crate) struct SlotChecks {
     registered: Vec<RegisteredFunction>,
     /// The limits of each known run.
     limits: HashMap<RunId, Vec<Limit>>,
-    /// Slots whose holder has no executing body, and the time since when.
+    /// Slots of a holder without an executing body, and the time since when.
     unused: HashMap<(Arc<str>, Holder), Timestamp>,
 }
 

@@ -110,7 +110,7 @@ impl InvariantChecks {
         self.lines.iter_mut().for_each(|line| line.idle_since = None);
     }
 
-    /// Returns the limit whose slot has been idle for the longest time, and that time.
+    /// Returns the limit with the slot that has been idle for the longest time, and that time.
     pub(crate) fn longest_idle(&self, now: Timestamp) -> Option<(Duration, &Limit)> {
         let idle = self.lines.iter().filter_map(|line| Some((now.since(line.idle_since?), &line.limit)));
         idle.max_by_key(|(time, _)| *time)

@@ -38,7 +38,7 @@ impl TaskScheduler {
         self.tasks.push(ProcessTask { process, future: Box::pin(future), woken });
     }
 
-    /// Polls a random task that is ready and whose process is not frozen. Returns whether the task
+    /// Polls a random task that is ready, unless its process is frozen. Returns whether the task
     /// killed its invocation; `None` if no task was ready.
     pub(crate) fn poll_one(&mut self, dice: &SeededDice, is_frozen: impl Fn(usize) -> bool) -> Option<bool> {
         let ready = |task: &ProcessTask| task.woken.0.load(SeqCst) && !is_frozen(task.process);

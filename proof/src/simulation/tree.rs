@@ -235,8 +235,8 @@ async fn run_step(ctx: &Context, place: &BodyEnvironment, name: &str, fate: &Bod
                 executing.end();
                 if n <= *times { Err(Error::new("by chance")) } else { Ok(json!(n)) }
             };
-            // A failure whose entry is lost in a crash happens again, so there are more retries
-            // than failures.
+            // A failure happens again if a crash loses its entry, so there are more retries than
+            // failures.
             ctx.step(name, body).retries(50).backoff(Backoff::Fixed(*wait)).await
         }
         BodyBehaviour::Takes(time) => {

@@ -127,7 +127,7 @@ pub(crate) struct SharedFaults {
     pub(crate) calls: AtomicU64,
     /// Number of calls with a fault.
     pub(crate) faulty: AtomicU64,
-    /// The runs whose journals have grown since the last check.
+    /// The runs with new journal entries since the last check.
     touched: Mutex<Vec<RunId>>,
     /// The calls in the order of their replies; `None` if no story is recorded.
     log: Option<Mutex<Vec<String>>>,
@@ -162,7 +162,7 @@ impl SharedFaults {
         self.aims.lock().expect("no panic").clear();
     }
 
-    /// Returns the runs whose journals have grown since the previous call.
+    /// Returns the runs with new journal entries since the previous call.
     pub(crate) fn take_touched(&self) -> Vec<RunId> {
         std::mem::take(&mut *self.touched.lock().expect("no panic"))
     }

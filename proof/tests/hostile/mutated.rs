@@ -111,7 +111,7 @@ fn run_target(name: &str, target: FuzzTarget, cases: u32) {
     runner.run(&inputs, run).unwrap_or_else(|fault| panic!("{name}: {fault}"));
 }
 
-/// An input whose `Debug` output is readable text.
+/// An input with readable text as its `Debug` output.
 #[derive(Clone)]
 struct PrintedInput(Vec<u8>);
 

@@ -12,7 +12,7 @@ use stepladder::prelude::{Backoff, Context, Deserialize, Event, EventData, Funct
 use crate::roles::LambdaRoles;
 use crate::{assert_completed, repeated_steps};
 
-/// The event that triggers the function whose body blocks its thread.
+/// The event that triggers the function with a body that blocks its thread.
 #[derive(Deserialize)]
 struct BlockEvent {}
 
@@ -24,8 +24,8 @@ impl EventData for BlockEvent {
 /// starts.
 const BEGUN: &str = "STEPLADDER_TEST_BEGUN";
 
-/// Not a test, but a program with one function, whose first attempt blocks forever. The other test
-/// starts this executable with only this test and with the environment variable set.
+/// Not a test, but a program with one function. The function's first attempt blocks forever. The
+/// other test starts this executable with only this test and with the environment variable set.
 #[test]
 fn a_program_whose_function_blocks_its_thread() {
     let Some(begun) = std::env::var_os(BEGUN).map(PathBuf::from) else { return };

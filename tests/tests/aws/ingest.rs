@@ -10,7 +10,7 @@ use stepladder_engine::{PIECE, RunFilter};
 
 use crate::roles::LambdaRoles;
 
-/// The number of events in each message whose handling is timed.
+/// The number of events in each timed message.
 const SOME: usize = 32;
 
 /// Returns a message with this many events. The events have no ids.

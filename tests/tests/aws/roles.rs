@@ -118,7 +118,7 @@ impl LambdaRoles {
         self.role("worker", &self.workers, &[("STEPLADDER_PACE", "breakneck")])
     }
 
-    /// Starts a worker whose table is at the address `dynamo`.
+    /// Starts a worker with a table at the address `dynamo`.
     pub(crate) fn worker_behind(&self, dynamo: &str) -> RoleProcess {
         self.role("worker", &self.workers, &[("AWS_ENDPOINT_URL_DYNAMODB", dynamo)])
     }
@@ -298,8 +298,8 @@ impl LambdaRoles {
         post_message(&self.stack, &self.queues.steps, body).await
     }
 
-    /// Duplicates each visible message of a queue and reverses their order. Messages whose ids are
-    /// in `doubled` are not duplicated again.
+    /// Duplicates each visible message of a queue and reverses their order. Messages with ids in
+    /// `doubled` are not duplicated again.
     pub(crate) async fn deliver_twice(&self, queue: &str, doubled: &mut HashSet<String>) {
         let client = self.stack.client();
         let asked = json!({"QueueUrl": queue, "MaxNumberOfMessages": 10});

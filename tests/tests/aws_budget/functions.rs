@@ -53,7 +53,7 @@ pub(crate) fn sleeping_function() -> Function {
     })
 }
 
-/// A function with a step whose first attempt fails.
+/// A function with a step that fails at its first attempt.
 pub(crate) fn failing_function() -> Function {
     Function::new("failing", async |ctx: Context, _: Event<GoEvent>| ctx.step("work", fails_once).await)
         .backoff(Backoff::Fixed(Duration::from_millis(15_300)))

@@ -123,7 +123,7 @@ pub(crate) fn everything_once() -> BTreeMap<String, u32> {
     [("first", 1), ("left", 1), ("right", 1), ("fails", 2), ("told", 1)].map(|(name, n)| (name.to_owned(), n)).into()
 }
 
-/// Returns a function with two parallel sleeps whose timers the sweep sends. The second ends a
+/// Returns a function with two parallel sleeps. The sweep sends their timers. The second ends a
 /// minute after the first.
 pub(crate) fn retrying_function(account: &ExecutionLog, wait: Duration) -> Function {
     let account = account.clone();

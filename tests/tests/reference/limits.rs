@@ -33,7 +33,7 @@ fn limit_rows(page: &MarkdownPage) -> Vec<LimitRow> {
     page.rows().filter_map(read).collect()
 }
 
-/// Returns the value of a constant, whose expression is a sum of products of numbers and other
+/// Returns the value of a constant. Its expression is a sum of products of numbers and other
 /// constants.
 fn constant_value(constant: &str, file: &Path) -> i64 {
     let source = fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));

@@ -21,12 +21,12 @@ pub(crate) struct StoredRuns {
     file: Sqlite,
     pub(crate) journals: Vec<RunJournal>,
     pub(crate) rows: HashMap<RunId, RunRow>,
-    /// The runs whose wakes were due but not acknowledged when the server died.
+    /// The runs with wakes that were due but not acknowledged when the server died.
     pub(crate) due: HashSet<RunId>,
 }
 
 impl StoredRuns {
-    /// Reads a data file whose server has ended.
+    /// Reads a data file after its server has ended.
     pub(crate) async fn read(path: &Path) -> Self {
         let file = Sqlite::open(path, SqliteOptions::default()).expect("the data file opens");
         let (mut journals, mut rows) = (Vec::new(), HashMap::new());

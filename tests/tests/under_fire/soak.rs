@@ -18,8 +18,8 @@ use crate::{memory, setting, trial};
 
 /// The number of events per request.
 const BATCH: u64 = 10;
-/// The maximum number of events whose runs have not ended. A longer queue would need more memory,
-/// but this test looks for leaks of ended runs.
+/// The maximum number of events with runs that have not ended. A longer queue would need more
+/// memory, but this test looks for leaks of ended runs.
 const UNDER_WAY: u64 = 200;
 /// How many events share the key of a limit. New keys appear all the time, so the server must drop
 /// unused keys.

@@ -75,7 +75,7 @@ async fn check_server(app: App, args: &CheckArgs) -> Result<Journals, StopReason
         let mut filter = args.filter.clone();
         filter.status = Some(status);
         for run in list_run_ids(&client, &filter).await? {
-            // a run whose status changes in the meantime appears in both listings
+            // a run appears in both listings if its status changes in the meantime
             if !journals.contains_key(&run) {
                 let lines = journals::journal_lines(&client, run).await?;
                 journals::read_journals(&mut journals, &format!("the journal of {run}"), &lines.join("\n"))?;

@@ -80,9 +80,9 @@ async fn an_overload_is_distinguished_from_a_refusal() {
 
 #[tokio::test]
 async fn a_missing_token_is_named() {
-    let (client, _) = start_server(401, r#"{"error":"who are you?"}"#).await;
+    let (client, _) = start_server(401, r#"{"error":"unknown token"}"#).await;
     let error = client.functions().await.unwrap_err().to_string();
-    assert!(error.starts_with("who are you?") && error.contains("STEPLADDER_DASHBOARD_TOKEN"), "{error}");
+    assert!(error.starts_with("unknown token") && error.contains("STEPLADDER_DASHBOARD_TOKEN"), "{error}");
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn start_guarded_server(token: &'static str) -> (String, Arc<Mutex<Vec<(St
         requests.lock().unwrap().push((uri.path().to_owned(), came));
         match known {
             true => (axum::http::StatusCode::OK, r#"{"data":[]}"#).into_response(),
-            false => (axum::http::StatusCode::UNAUTHORIZED, r#"{"error":"who are you?"}"#).into_response(),
+            false => (axum::http::StatusCode::UNAUTHORIZED, r#"{"error":"unknown token"}"#).into_response(),
         }
     };
     let router = Router::new().fallback(answer).with_state(requests.clone());
@@ -174,10 +174,10 @@ async fn the_token_goes_neither_to_events_and_signals_nor_to_another_server() {
     let client = Client::new(&url, ServerToken::for_server(Some("sesame".into()), None, None)).unwrap();
     for refused in [client.send("k", "{}".into()).await.unwrap_err(), client.signal("s", "1".into()).await.unwrap_err()]
     {
-        assert_eq!(refused.to_string(), "who are you?", "the token is of no use there");
+        assert_eq!(refused.to_string(), "unknown token", "the token is of no use there");
     }
     let without = Client::new(&url, ServerToken::default()).unwrap().send("k", "{}".into()).await.unwrap_err();
-    assert_eq!(without.to_string(), "who are you?", "nor is the hint to set one");
+    assert_eq!(without.to_string(), "unknown token", "nor is the hint to set one");
     let other =
         Client::new(&url, ServerToken::for_server(Some("sesame".into()), Some(&url), Some("https://steps.example")));
     let refused = other.unwrap().functions().await.unwrap_err().to_string();

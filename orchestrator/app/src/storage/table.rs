@@ -15,7 +15,7 @@ use super::Store;
 #[cfg(feature = "cli")]
 const RETENTION: Duration = Duration::from_secs(30 * 86_400);
 
-/// Opens a table, with the queues whose addresses the table contains.
+/// Opens a table, and the queues at the addresses in the table.
 #[cfg(feature = "cli")]
 pub(super) async fn open(table: &str) -> Result<Store, String> {
     let connection = stepladder_aws::connect().await;

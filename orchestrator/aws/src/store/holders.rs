@@ -28,7 +28,7 @@ pub(super) struct HolderShard {
 #[derive(Clone, Copy)]
 pub(super) struct HolderLease {
     pub(super) until: Timestamp,
-    /// The current time. Holders whose leases ended before it are removed.
+    /// The current time. Holders with a lease that ended before it are removed.
     pub(super) now: Timestamp,
 }
 

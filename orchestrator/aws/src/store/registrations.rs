@@ -1,4 +1,4 @@
-//! Apps whose functions were registered at run time: one item per app, and one item for the version
+//! Apps that registered their functions at run time: one item per app, and one item for the version
 //! of all apps.
 //!
 //! If the configs of an app are large, they are stored as parts, with a separate token for each

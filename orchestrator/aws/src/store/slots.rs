@@ -257,8 +257,8 @@ impl Aws {
         self.delete_ticket(&key, &layout::ticket_of_run(&limit.key, ticket.run, &ticket.of)).await
     }
 
-    /// Adds a holder, and removes holders whose leases have expired. Returns false if another write
-    /// came first.
+    /// Adds a holder, and removes holders with expired leases. Returns false if another write came
+    /// first.
     async fn add_holder(
         &self,
         limit: &Limit,

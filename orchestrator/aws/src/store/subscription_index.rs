@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(prepare(&SubscriptionIndex::default(), until), new);
         let wait = |added_at| prepare(&index_with_entry(added_at, NOW + DAY * 20), until);
         assert_eq!(wait(NOW - Duration::from_secs(2)), known_entry(None, Duration::from_secs(4)));
-        // the entry was added by a process whose clock is ahead
+        // the entry was added by a process with a clock that is ahead
         assert_eq!(wait(NOW + Duration::from_secs(2)), known_entry(None, YOUNG_AGE));
         assert_eq!(wait(NOW - YOUNG_AGE), known_entry(None, Duration::ZERO));
     }

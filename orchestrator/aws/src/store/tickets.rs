@@ -3,8 +3,8 @@
 //! without reading the queue.
 //!
 //! Both items are written in one transaction, because the SDK repeats a transaction under the same
-//! token and DynamoDB executes it once. A plain put whose reply was lost would also be repeated,
-//! and could restore a ticket that another process has deleted in between.
+//! token and DynamoDB executes it once. If the reply of a plain put was lost, the SDK would also
+//! repeat it. The repetition could restore a ticket that another process has deleted in between.
 //!
 //! The item of the run is deleted first. Then a concurrent enqueue is either seen when the other
 //! item is deleted, or it finds no item of the run. A crash between the two deletions leaves a

@@ -76,7 +76,7 @@ impl Number {
         match self {
             Self::Whole(whole) => i64::try_from(*whole).ok(),
             Self::Other(decimal) => {
-                // a number whose integer part fits into an `i64` is short enough to be written out
+                // a number is short enough to be written out if its integer part fits into an `i64`
                 let text = decimal.plain(KEY_BYTES)?;
                 let whole = text.split_once('.').map_or(&*text, |(whole, _)| whole);
                 whole.parse().ok()

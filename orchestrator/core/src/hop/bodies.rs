@@ -38,7 +38,7 @@ impl ActiveHop {
         phase
     }
 
-    /// Stops the attempts whose timeout has passed.
+    /// Stops the attempts that have reached their timeout.
     fn stop_expired(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now();
         for (step, body) in &mut self.execution.bodies {

@@ -18,11 +18,10 @@ const BACK: Duration = Duration::from_secs(2);
 /// The maximum delay after a permanent error. The delay starts with [`BACK`] and doubles with each
 /// delivery.
 const BACK_AT_MOST: Duration = Duration::from_secs(300);
-/// The first delay of a run whose function is not registered, before the function is looked up
-/// again.
+/// The first delay before an unregistered function of a run is looked up again.
 pub(super) const UNREGISTERED: Duration = Duration::from_secs(60);
-/// The maximum delay of a run whose function is not registered. The delay starts with
-/// [`UNREGISTERED`] and grows while nothing happens.
+/// The maximum delay before an unregistered function of a run is looked up again. The delay starts
+/// with [`UNREGISTERED`] and grows while nothing happens.
 const UNREGISTERED_AT_MOST: Duration = Duration::from_secs(900);
 /// The number of minutes for which a tick waits for a worker that knows its function.
 const TICK_WAITS: i64 = 60;
@@ -34,7 +33,7 @@ pub(super) enum DeliveryPhase {
     Loading,
     /// The run of a tick is being created.
     CreatingTick,
-    /// The end of a run whose function is not registered is being announced.
+    /// The end of a run is being announced, and its function is not registered.
     Announcing(Box<(RunState, RunEnd)>),
     /// The wake is being acknowledged, perhaps with a later copy of it.
     Acknowledging,

@@ -44,10 +44,10 @@ pub enum Effect {
     CancelReplaced,
     /// Finds a run and its end. Answer: [`Input::Found`](super::Input::Found).
     FindRun(RunId),
-    /// Finds the limits whose queues contain the run's ticket. Answer:
+    /// Finds the limits with the run's ticket in their queues. Answer:
     /// [`Input::Tickets`](super::Input::Tickets).
     FindTickets {
-        /// The limits whose queues are searched.
+        /// The limits of the queues that are searched.
         limits: Vec<Limit>,
         /// Which tickets are searched, and where in the queues.
         place: TicketSearch,
@@ -109,7 +109,7 @@ pub enum Effect {
     Defer {
         /// The slots that were not released.
         releases: Vec<(Limit, Holder)>,
-        /// The limits whose tickets were not promoted.
+        /// The limits of the tickets that were not promoted.
         promote: Vec<Limit>,
     },
     /// Writes to the log of the process. This is not a question.
@@ -208,7 +208,7 @@ pub enum LateWrite {
 /// A request for a slot of each limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotRequest {
-    /// The limits whose slots are requested.
+    /// The limits of the requested slots.
     pub limits: Vec<Limit>,
     /// The holder that needs the slots.
     pub holder: Holder,

@@ -63,8 +63,8 @@ impl ActiveHop {
         self.run.call.as_ref().filter(|call| !is_ended(call.number))
     }
 
-    /// Leaves a run whose executor is being called by another hop. A copy of the wake is due after
-    /// the lease of that call (rule 10).
+    /// Leaves a run if another hop is calling its executor. A copy of the wake is due after the
+    /// lease of that call (rule 10).
     pub(super) fn leave_call(&mut self, lease_until: Timestamp, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         let longest = turn.now() + self.invocation.worker.max_delay;
         let due = (lease_until + Duration::from_millis(1)).min(longest);

@@ -29,13 +29,13 @@ pub enum Input {
     Admission(Option<Timestamp>),
     /// The run that was searched; `None` if it does not exist.
     Found(Option<FoundRun>),
-    /// The limits whose queues contain the ticket.
+    /// The limits with the ticket in their queues.
     Tickets(Vec<Limit>),
     /// The slots that attempts of the run hold.
     Holders(Vec<(Limit, Holder)>),
     /// Whether the slots were acquired.
     Slots(SlotAnswer),
-    /// The events in the inbox. An event whose retention is over is `None`.
+    /// The events in the inbox. An event is `None` after the end of its retention.
     Inbox(Vec<(EventId, Option<Event>)>),
     /// Whether the execution was opened. The failure says that the function cannot decode the run's
     /// event.
@@ -103,7 +103,7 @@ pub enum SlotAnswer {
     Acquired,
     /// The step has a ticket in a wait queue, and no slot.
     Queued {
-        /// The key of the limit whose queue contains the ticket.
+        /// The key of the limit with the ticket in its queue.
         key: Arc<str>,
         /// Whether the step was enqueued by this request. Otherwise it already had a ticket.
         joined: bool,

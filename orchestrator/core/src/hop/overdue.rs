@@ -11,7 +11,7 @@ use crate::slot::{Holder, Limit};
 use crate::state::RunState;
 use crate::{ErrorCode, Timestamp, Wake, WakeCause};
 
-/// An attempt whose body has not stopped at its timeout.
+/// An attempt with a body that has not stopped at its timeout.
 #[derive(Clone, Copy, Debug)]
 pub struct OverdueAttempt<'a> {
     /// The step with its attempt, its failures so far and its retries.

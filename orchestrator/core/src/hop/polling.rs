@@ -112,7 +112,7 @@ impl ActiveHop {
         draft.entries.push(last);
         let Some(end) = end else { return self.write(draft, Ack::Now, Next::LeaveOrKeep, turn) };
         // if the end needs more than this write, a later write marks the row as ended and
-        // acknowledges the wake, because the watchdog ignores a run whose row shows the end
+        // acknowledges the wake, because the watchdog ignores a run with a row that shows the end
         if needs_finishing_work(self, &end) {
             return self.write(draft, Ack::Later, Next::RoundOrKeep, turn);
         }

@@ -41,7 +41,7 @@ pub(super) struct Progress {
     pub(super) punctuality: Punctuality,
     /// The steps that were handed over to other invocations, which have their own wakes.
     pub(super) handed_over: HashSet<StepId>,
-    /// The steps whose wait for a slot was already logged.
+    /// The steps that wait for a slot and already have a log line about it.
     pub(super) logged_waits: HashSet<StepId>,
 }
 
@@ -58,8 +58,7 @@ pub(super) struct Execution {
     pub(super) call: Option<OpenCall>,
     /// The attempts that the function has dropped since the last poll.
     pub(super) dropped: Vec<(StepId, AttemptReport)>,
-    /// The execution times of attempts whose outcome is not written yet. They are logged after the
-    /// write.
+    /// The execution times of attempts. They are logged after the write of the outcome.
     pub(super) took: HashMap<StepId, Duration>,
 }
 

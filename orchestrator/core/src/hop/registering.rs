@@ -33,13 +33,13 @@ pub(super) struct Registering {
 
 #[derive(Clone, Debug)]
 enum Item {
-    /// The attempts whose worker is known to have died.
+    /// The attempts that were interrupted: their worker is known to have died.
     Interrupted,
     /// A step that needs no body.
     Want(Want),
     /// The waits that have ended, and the steps that fail without an attempt.
     Over,
-    /// A call whose run may have ended.
+    /// A call of a run that may have ended.
     Child(ChildCall),
 }
 

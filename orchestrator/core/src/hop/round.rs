@@ -188,7 +188,7 @@ impl ActiveHop {
         if is_open { self.poll(Draft::default(), turn) } else { self.retry_or_open(turn) }
     }
 
-    /// Leaves a run whose handler waits for its retry, because the wake of the retry was already
+    /// Leaves a run if its handler waits for its retry, because the wake of the retry was already
     /// written. Otherwise opens a new execution of the function.
     pub(super) fn retry_or_open(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
         if let Some(due) = self.run.handler_retry_at.filter(|due| *due > turn.now()) {

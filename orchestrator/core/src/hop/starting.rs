@@ -39,7 +39,7 @@ enum Awaited {
     LeaseWakes(ReadyStep),
 }
 
-/// Attempts whose start was written.
+/// Attempts with a start in the journal.
 #[derive(Clone, Debug)]
 pub(super) struct Starts {
     pub(super) starting: Vec<ReadyStep>,
@@ -209,7 +209,7 @@ impl ActiveHop {
         causes.into_iter().map(|cause| self.wake(cause)).collect()
     }
 
-    /// Executes attempts whose starts were written, if their lease has not expired (rule 3).
+    /// Executes attempts after the write of their starts, if their lease has not expired (rule 3).
     pub(super) fn started_here(&mut self, starts: Starts, turn: &mut Turn<'_>) -> ActivePhase {
         let Starts { starting, handed, due } = starts;
         self.progress.handed_over.extend(handed);

@@ -71,9 +71,9 @@ impl ActiveHop {
         }
     }
 
-    /// Returns the removals of tickets whose attempts another hop has started in the meantime, and
-    /// wakes for their steps. The wakes are needed because a later attempt may find a ticket before
-    /// its removal and rely on it.
+    /// Returns removals of tickets, and wakes for their steps, if another hop has started their
+    /// attempts in the meantime. The wakes are needed because a later attempt may find a ticket
+    /// before its removal and rely on it.
     fn dequeue_started(&self, joined: Vec<(StepId, u32)>) -> (Vec<LateWrite>, Vec<Wake>) {
         let (mut after, mut wakes) = (Vec::new(), Vec::new());
         for (step, attempt) in joined {
@@ -118,7 +118,7 @@ impl ActiveHop {
         }
     }
 
-    /// Adds a wake for the step or the run whose ticket is removed.
+    /// Adds a wake for the step or the run of a removed ticket.
     fn wake_dequeued(&self, of: &RunOrStep, suspending: &mut Suspending, now: Timestamp) {
         let Suspending { plan, draft, .. } = suspending;
         let RunOrStep::Step(step) = of else {

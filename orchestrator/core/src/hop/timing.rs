@@ -113,7 +113,7 @@ impl ActiveHop {
         self.promoted_ticket()
     }
 
-    /// Returns the ticket whose promotion may have sent this wake.
+    /// Returns the ticket that was promoted, if a promotion sent this wake.
     pub(super) fn promoted_ticket(&self) -> Option<RunOrStep> {
         let of = match self.cause().step() {
             Some(step) => RunOrStep::Step(step.clone()),

@@ -22,7 +22,7 @@ pub(super) struct Draft {
     pub(super) entries: Vec<Entry>,
     pub(super) after: Vec<LateWrite>,
     pub(super) wakes: Vec<Wake>,
-    /// The limits whose slots are freed, if they are not the limits of the run.
+    /// The limits of the freed slots, if they are not the limits of the run.
     pub(super) frees: Vec<Limit>,
 }
 
@@ -87,7 +87,7 @@ pub(super) struct Writing {
     draft: Draft,
     ack: Ack,
     next: Next,
-    /// The limits whose tickets are promoted after the write.
+    /// The limits of the tickets that are promoted after the write.
     promotes: Vec<Limit>,
 }
 

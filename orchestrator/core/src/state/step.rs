@@ -21,7 +21,7 @@ pub struct Step {
     pub checks: u32,
     /// When the first attempt started.
     pub first_started_at: Option<Timestamp>,
-    /// The number of consecutive attempts whose worker died.
+    /// The number of consecutive attempts that were interrupted because the worker died.
     pub interruptions: u32,
     /// The number of consecutive times that the executor could not be reached for an attempt.
     pub unreachable: u32,

@@ -108,7 +108,7 @@ fn a_collecting_run_takes_no_event_once_it_starts() {
     assert_eq!(world.facts(), ["CollectingEnded"]);
 }
 
-/// Returns a setup whose function has these limits. No event has the key that the limits use.
+/// Returns a setup of a function with these limits. No event has the key that the limits use.
 fn without_key(limits: Vec<Concurrency>) -> HopSetup {
     let key = Some(Expr::compile("event.data.none").unwrap());
     let limits = limits.into_iter().map(|limit| Concurrency { key: key.clone(), ..limit }).collect();

@@ -44,7 +44,7 @@ fn large(n: u128, bytes: usize) -> Event {
     Event { data: json_of(&json!({"x": "x".repeat(bytes)})), ..deep(n, 2) }
 }
 
-/// Returns an event with a user, whose data has this many levels.
+/// Returns an event with a user and with data of this many levels.
 fn deep(n: u128, levels: usize) -> Event {
     let (data, user) = (json_of(&json!({"x": nested(levels - 1)})), Some(json_of(&json!({"id": "u1"}))));
     Event { data, user, ..event(n) }

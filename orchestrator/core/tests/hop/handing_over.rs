@@ -113,7 +113,7 @@ fn a_slot_is_asked_for_with_the_ticket_of_the_step_if_it_has_one() {
     }
 }
 
-/// Returns a hop whose start of `b` was written with_history the end of its lease, while `a` executes.
+/// Returns a hop that wrote the start of `b` after the end of its lease, while `a` executes.
 fn giving_up_a_late_start() -> HopFixture {
     let mut world = HopSetup::new().spec(|spec| spec.concurrency.push(Concurrency::steps(2))).polled();
     world.want_steps(vec![body("a")]);

@@ -44,7 +44,7 @@ fn saving(setup: HopSetup) -> HopFixture {
     world
 }
 
-/// Returns the attempts whose slots the next hop must release.
+/// Returns the attempts with slots that the next hop must release.
 fn deferred(world: &HopFixture) -> Vec<Holder> {
     let of = |effect: &Effect| match effect {
         Effect::Defer { releases, .. } => releases.iter().map(|(_, holder)| holder.clone()).collect(),
@@ -204,7 +204,7 @@ fn rule_22_a_start_that_cannot_be_written_leaves_its_slots_to_the_next_hop() {
     assert!(matches!(world.open_question(), Effect::PutBack(_)));
 }
 
-/// Returns a hop whose run was cancelled while the body of `b` executes.
+/// Returns a hop of a run that was cancelled while the body of `b` executes.
 fn draining(setup: HopSetup) -> HopFixture {
     let mut world = executing(setup);
     world.succeed(&["a"]).overtaken_by(cancelled());

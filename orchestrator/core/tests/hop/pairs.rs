@@ -163,7 +163,7 @@ fn worlds() -> Vec<HopFixture> {
     visit(ending.clone().begin(), 30);
     visit(ending.redelivered().begin(), 30);
 
-    // hops without a run, hops without a function, and hops whose storage fails
+    // hops without a run, hops without a function, and hops with failing storage
     let minute = START.as_millis() / 60_000;
     let mut tick = HopSetup::new().woken(WakeCause::Tick(minute)).begin();
     tick.on(Input::Loaded(None));

@@ -23,7 +23,7 @@ struct RandomHop {
     choices: std::vec::IntoIter<u8>,
     /// Slots that the hop has acquired and not released.
     held: BTreeSet<Holder>,
-    /// Slots whose release the hop has left to a later hop.
+    /// Slots that a later hop must release.
     deferred: BTreeSet<Holder>,
     executing: Vec<(StepId, u32)>,
     /// The results that were passed to the hop: the steps and their attempts.

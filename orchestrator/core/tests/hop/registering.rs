@@ -16,7 +16,7 @@ fn wait(events: &[&str], timeout: u64) -> Operation {
     Operation::WaitForEvent { wait: Arc::new(wait), timeout: seconds(timeout) }
 }
 
-/// Returns a hop whose function wants a step with this operation.
+/// Returns a hop of a function that wants a step with this operation.
 fn wanted(operation: Operation) -> HopFixture {
     let mut world = HopSetup::new().polled();
     world.want_steps(vec![want("s", operation)]);

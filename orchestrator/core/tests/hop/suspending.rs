@@ -30,7 +30,7 @@ fn napping() -> Fact {
     Fact::SleepStarted { step: "nap".into(), until: START + seconds(600) }
 }
 
-/// Returns a hop whose wake is for the ticket of the step `a`, and the limits of that step. The hop
+/// Returns a hop with a wake for the ticket of the step `a`, and the limits of that step. The hop
 /// is looking up the ticket.
 fn looks_up(mut history: Vec<Fact>) -> (HopFixture, Vec<Limit>) {
     history.push(napping());

@@ -345,7 +345,7 @@ impl HopFixture {
         self.on(Input::StoreFailed(StoreFault::Unavailable("throttled".into())))
     }
 
-    /// Returns the steps whose attempts the latest transition executes.
+    /// Returns the steps of the attempts that the latest transition executes.
     pub(crate) fn executed(&self) -> Vec<StepId> {
         let of = |effect: &Effect| match effect {
             Effect::Run(attempts) => attempts.iter().map(|attempt| attempt.ready.step.clone()).collect(),

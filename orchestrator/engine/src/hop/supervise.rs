@@ -96,7 +96,7 @@ impl Hops {
         BodyWatch { bodies: self.bodies.clone(), key }
     }
 
-    /// Fails the attempts whose bodies have not stopped at their timeout. Returns the steps of
+    /// Fails the attempts with bodies that have not stopped at their timeout. Returns the steps of
     /// these attempts.
     ///
     /// # Errors

@@ -141,7 +141,7 @@ impl Intake {
         Ok(back)
     }
 
-    /// Returns the events that are not in a run yet. This includes an event whose flow state names
+    /// Returns the events that are not in a run yet. This includes an event if its flow state names
     /// a run that started without the event. It also includes events that are assigned to the run
     /// `joining`: they join this run together with other events, in their order.
     async fn find_undelivered(

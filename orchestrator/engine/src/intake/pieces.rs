@@ -64,7 +64,7 @@ impl Intake {
         Ok(self.apply_in_pieces(&accepted, within, each).await)
     }
 
-    /// Applies stored events, piece by piece. Events whose retention is over are skipped.
+    /// Applies stored events, piece by piece. Events past their retention are skipped.
     pub async fn apply_pieces(&self, events: &[EventId], within: PieceLimits) -> RequestProgress {
         let each = |piece: &[EventId]| {
             let piece = piece.to_vec();
@@ -80,7 +80,7 @@ impl Intake {
     /// Accepts events like [`Intake::ingest`], but returns by a deadline. Events that could not be
     /// applied by then are sent to a queue. All events are stored before any run is created, so a
     /// request that fails while its events are stored has created nothing. `body` is the hash of
-    /// the request's body. It identifies a repeated request whose events have no ids.
+    /// the request's body. It identifies a repeated request if its events have no ids.
     ///
     /// # Errors
     /// The same as those of [`Intake::ingest`].

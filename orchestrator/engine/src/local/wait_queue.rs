@@ -111,7 +111,7 @@ impl WaitQueue {
         self.tickets.is_empty()
     }
 
-    /// Returns the held slots, including those whose lease has expired.
+    /// Returns the held slots, including those with an expired lease.
     pub fn holders(&self) -> &[HeldSlot] {
         &self.held
     }

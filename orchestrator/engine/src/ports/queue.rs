@@ -79,7 +79,7 @@ pub struct Delivery {
 pub struct Receipt(Arc<dyn Any + Send + Sync>);
 
 impl Receipt {
-    /// Creates a receipt from a value whose type only this adapter uses.
+    /// Creates a receipt from a value of a type that only this adapter uses.
     pub fn new(value: impl Any + Send + Sync) -> Self {
         Self(Arc::new(value))
     }

@@ -1,4 +1,4 @@
-//! Apps whose functions are registered at run time.
+//! Apps that register their functions at run time.
 
 use std::sync::Arc;
 

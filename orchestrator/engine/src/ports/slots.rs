@@ -13,13 +13,13 @@ pub use operations::{SlotOperations, acquire_by_operations, release_by_operation
 /// Stores slots and wait queues (rules 20 to 25). Wait queues are stored by [`Limit::key`]; the
 /// queue of a paused function has no slots.
 ///
-/// A store whose transactions can include limits and queues implements this trait directly. Any
-/// other store implements [`SlotOperations`], from which these calls are composed.
+/// A store with transactions over limits and queues implements this trait directly. Any other store
+/// implements [`SlotOperations`], from which these calls are composed.
 #[async_trait]
 pub trait Slots: Send + Sync {
     /// Acquires a slot of each limit for the holder, or no slot at all (rule 25):
     ///
-    /// - Holders whose lease has expired at `now` are removed first.
+    /// - Holders with a lease that has expired at `now` are removed first.
     /// - [`may_acquire`](stepladder_core::slot::may_acquire) decides whether a slot may be
     ///   acquired. The position that counts is that of the first ticket that the holder [may
     ///   use](Holder::may_use). If the slot is acquired, this ticket is removed.
@@ -47,7 +47,7 @@ pub trait Slots: Send + Sync {
     /// Returns the requested parts of a limit's state. The read is strongly consistent.
     async fn snapshot(&self, queue: &QueueKey, parts: SnapshotParts) -> StoreResult<Snapshot>;
 
-    /// Enqueues a run whose function is paused. If the run already has a ticket, it is kept.
+    /// Enqueues a run of a paused function. If the run already has a ticket, it is kept.
     async fn enqueue_paused(&self, queue: &QueueKey, ticket: Ticket) -> StoreResult<()>;
 }
 
@@ -108,7 +108,7 @@ pub struct QueuedStep {
     pub joined: bool,
     /// Whether the ticket is new. Otherwise it was moved from another queue.
     pub is_new: bool,
-    /// The limits whose queues the step has left. Tickets behind it may have to be promoted.
+    /// The limits of the queues that the step has left. Tickets behind it may have to be promoted.
     pub left: Vec<Limit>,
 }
 
@@ -187,7 +187,7 @@ impl SnapshotParts {
 /// The requested parts of a limit's state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The held slots, including those whose lease has expired.
+    /// The held slots, including those with an expired lease.
     pub holders: Vec<HeldSlot>,
     /// The first tickets of the queue.
     pub first: Vec<Ticket>,

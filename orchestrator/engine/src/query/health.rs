@@ -12,7 +12,7 @@ use crate::query::Query;
 const MINUTES: i64 = 5;
 /// The maximum number of timers that are shown.
 pub const MAX_TIMERS: usize = 200;
-/// The number of minutes whose timers are read concurrently.
+/// The number of minutes for which timers are read concurrently.
 const READS: usize = 4;
 
 /// The health of the engine: waiting work, executing bodies, and due timers.

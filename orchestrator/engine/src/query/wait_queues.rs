@@ -12,7 +12,7 @@ use crate::EngineError;
 use crate::ports::{RunQuery, RunStatusFilter, Snapshot, SnapshotParts};
 use crate::query::Query;
 
-/// The maximum number of live runs whose limits are read.
+/// The maximum number of live runs that are searched for limits.
 const RUNS: usize = 30;
 /// The maximum number of limits that are shown.
 const LIMITS: usize = 10;
@@ -24,7 +24,7 @@ pub const MAX_TICKETS: usize = 20;
 pub struct WaitQueueView {
     /// The limit.
     pub limit: Limit,
-    /// The held slots whose lease has not expired.
+    /// The held slots with a lease that has not expired.
     pub held: Vec<HeldSlot>,
     /// The first tickets of the wait queue, at most [`MAX_TICKETS`].
     pub tickets: Vec<Ticket>,
@@ -54,7 +54,7 @@ impl Query {
         let states = try_join_all(rows.iter().map(|row| self.runs.state(row.run))).await?;
         let mut limits = BTreeMap::new();
         for state in states.into_iter().flatten() {
-            // a limit whose key cannot be evaluated has no wait queue, because the run has failed
+            // a limit has no wait queue if its key cannot be evaluated, because the run has failed
             // for this reason
             let scope = &mut LazyExprScope::new(&state.created.event);
             let (of_runs, of_steps) = (spec.run_limits(scope), spec.limits(scope));

@@ -7,14 +7,14 @@ use stepladder_core::slot::{Holder, Limit};
 
 use crate::slots::Slots;
 
-/// The slots to release later, and the limits whose tickets must be promoted.
+/// The slots to release later, and the limits with tickets to promote.
 #[derive(Debug, Default)]
 pub(crate) struct UnreleasedSlots(Mutex<PendingReleases>);
 
 #[derive(Clone, Debug, Default)]
 struct PendingReleases {
     slots: Vec<(Limit, Holder)>,
-    /// The limits with a released slot whose tickets were not promoted.
+    /// The limits with a released slot and without a promoted ticket.
     unwoken: Vec<Limit>,
 }
 
@@ -29,7 +29,7 @@ impl UnreleasedSlots {
         }
     }
 
-    /// Adds limits whose waiting tickets must be promoted.
+    /// Adds limits with waiting tickets that must be promoted.
     pub(crate) fn add_unwoken(&self, limits: &[Limit]) {
         self.pending().unwoken.extend_from_slice(limits);
     }

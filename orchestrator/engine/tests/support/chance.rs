@@ -57,7 +57,7 @@ pub fn random_graph(dice: &SeededDice, most: u64) -> (ScriptedFunction, usize) {
             ),
             _ => {
                 let backoff = Some(Backoff::Fixed(Duration::from_secs(dice.below(30))));
-                // a failure whose entry is lost in a crash happens again, so there are a few more
+                // a failure happens again if a crash loses its entry, so there are a few more
                 // retries than failures
                 let options = StepOptions { backoff, retries: Some(50), ..StepOptions::default() };
                 let (fails, yields) = (dice.below(3) as u32, dice.below(4));

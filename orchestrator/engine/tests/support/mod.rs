@@ -169,7 +169,7 @@ pub async fn have_ended(engine: &Engine) -> bool {
     page.is_ok_and(|page| !page.runs.is_empty() && page.runs.iter().all(|run| run.status.is_end()))
 }
 
-/// Returns the number of entries for whose fact `is` returns true.
+/// Returns the number of entries with a fact for which `is` returns true.
 pub fn count_facts(journal: &[Entry], is: impl Fn(&Fact) -> bool) -> usize {
     journal.iter().filter(|entry| is(&entry.fact)).count()
 }
@@ -181,7 +181,7 @@ pub async fn only_run(engine: &Engine) -> stepladder_core::RunId {
     runs[0].run
 }
 
-/// Adds a step whose body notifies the first `Notify` when it starts, and waits for the second.
+/// Adds a step with a body that notifies the first `Notify` at its start, and waits for the second.
 pub fn with_gated_step(
     script: ScriptedFunction,
     id: &str,

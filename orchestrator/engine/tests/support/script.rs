@@ -180,7 +180,7 @@ impl ScriptedFunction {
         self
     }
 
-    /// Adds a step whose outcome is a JSON value of this many bytes. The body first awaits
+    /// Adds a step with a JSON value of this many bytes as its outcome. The body first awaits
     /// `meanwhile`.
     pub fn large_step<Fut>(
         mut self,

@@ -18,14 +18,14 @@ use stepladder_testkit::memory::Memory;
 type DelayHook = Box<dyn Fn(&Fact) -> Option<Duration> + Send + Sync>;
 type CommitHook = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// A memory adapter whose commits take time or are carried out only in part.
+/// A memory adapter with commits that take time or are carried out only in part.
 pub struct SlowBackend {
     inner: Arc<Memory>,
     clock: Option<Arc<VirtualClock>>,
     hook: DelayHook,
     reads: bool,
     cursor: bool,
-    /// The minute whose timers include an unreadable one.
+    /// The minute with an unreadable timer.
     unreadable: Option<i64>,
     /// While this flag is true, all writes to the store fail. `put_back` still works, because the
     /// queue is in memory.
@@ -38,7 +38,7 @@ pub struct SlowBackend {
     before_park: Option<CommitHook>,
     /// Creates a future that is awaited just before the tickets of a queue are read.
     before_line: Option<CommitHook>,
-    /// The runs whose retention was extended (rule 27), once per call.
+    /// The runs for which retention was extended (rule 27), once per call.
     kept: Mutex<Vec<RunId>>,
 }
 

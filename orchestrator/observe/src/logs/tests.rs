@@ -9,7 +9,7 @@ use tracing::{error, info, info_span, warn};
 
 use super::*;
 
-/// A writer whose output a test can read.
+/// A writer with output that a test can read.
 #[derive(Clone, Default)]
 struct SharedBuffer(Arc<Mutex<Vec<u8>>>);
 

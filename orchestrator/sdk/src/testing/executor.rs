@@ -50,7 +50,7 @@ struct TestExecution {
     script: Arc<StepScripts>,
     /// The bodies that are running.
     running: HashSet<StepId>,
-    /// The steps whose bodies hang.
+    /// The steps with bodies that hang.
     hanging: HashSet<StepId>,
     /// The steps that the script completed. The inner execution still waits for their outcomes.
     replaced: HashSet<StepId>,

@@ -27,7 +27,7 @@ impl EventData for TextData {
     const NAME: &'static str = "order/part";
 }
 
-/// Returns a string whose JSON has this many bytes.
+/// Returns a string with JSON of this many bytes.
 fn json_of(bytes: usize) -> String {
     "x".repeat(bytes - 2)
 }

@@ -1,5 +1,4 @@
-//! Maps: what happens to the other items when one fails, and maps whose items are runs of their
-//! own.
+//! Maps: what happens to the other items when one fails, and maps with a run for each item.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

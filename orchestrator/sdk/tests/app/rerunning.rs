@@ -46,7 +46,7 @@ where
     TestApp::new().pace(pace).function(Function::new("f", handler).retries(0))
 }
 
-/// Returns the steps whose outcomes a rerun carried over.
+/// Returns the steps with outcomes that a rerun carried over.
 fn carried_over_steps(run: &TestRun) -> Vec<&str> {
     let carried = run.journal().iter().filter_map(|entry| match &entry.fact {
         Fact::StepCarriedOver { step, .. } => Some(&**step),

@@ -56,8 +56,8 @@ const BOTH: &[&str] = &[
 /// The methods that tests in other crates of the workspace cover.
 const ELSEWHERE: &[&str] = &["App::code_version", "App::data", "App::pace", "DevSetup::retry_delay"];
 
-/// The methods whose second call replaces the first on purpose: an error may get another code, and
-/// a log line's field a newer value.
+/// The methods that replace the first call by the second on purpose: an error may get another code,
+/// and a log line's field a newer value.
 const REPLACES: &[&str] = &["Error::with_code", "Log::with"];
 
 fn asked_event(data: serde_json::Value) -> AskedEvent {

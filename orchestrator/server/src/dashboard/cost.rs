@@ -22,7 +22,7 @@ use super::text::{ShownTime, brief, query_string};
 use super::{PageRequest, html_page, problem_page};
 use crate::router::SharedServerState;
 
-/// The number of runs whose cost is computed.
+/// The number of runs for which the cost is computed.
 const RUNS: usize = 50;
 
 #[derive(Template)]

@@ -33,7 +33,7 @@ const STRIP: usize = 20;
 const STRIP_FUNCTIONS: usize = 50;
 /// The maximum number of runs that are counted on the page of a function.
 const HISTORY: usize = 300;
-/// The maximum number of ended runs whose steps are timed.
+/// The maximum number of ended runs with timed steps.
 const TIMED: usize = 30;
 /// The maximum number of runs that are listed on the page of a function.
 const LISTED: usize = 10;
@@ -128,7 +128,7 @@ struct FunctionPage {
     example: String,
     /// Whether the function itself declares the example.
     declared: bool,
-    /// The run whose event is the example, if the function declares none.
+    /// The run with the event that is the example, if the function declares none.
     example_of: Option<RunId>,
     notice: Option<FormNotice>,
 }

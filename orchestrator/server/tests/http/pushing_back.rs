@@ -163,7 +163,7 @@ impl hyper::body::Body for AnnouncedBody {
     }
 }
 
-/// Returns a body whose length is not announced.
+/// Returns a body of unannounced length.
 fn chunked(text: String) -> Body {
     Body::from_stream(futures::stream::iter([Ok::<_, Infallible>(text)]))
 }

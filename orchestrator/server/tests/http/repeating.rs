@@ -21,8 +21,8 @@ use tower::ServiceExt;
 
 use crate::script::ScriptedProgram;
 
-/// A store whose first lookup of subscriptions fails or blocks. At that time, the runs have already
-/// been created.
+/// A store that fails or blocks at the first lookup of subscriptions. At that time, the runs have
+/// already been created.
 struct FailingStorage {
     memory: Arc<Memory>,
     calls: AtomicUsize,

@@ -18,8 +18,9 @@ use stepladder_engine::executor::{
     Unreachable,
 };
 
-/// A function whose step returns the event's data. The strings in the data control it: `fail` makes
-/// the step fail for good, `again` makes each attempt fail, and `fall` makes the handler fail once.
+/// A function with a step that returns the event's data. The strings in the data control it: `fail`
+/// makes the step fail for good, `again` makes each attempt fail, and `fall` makes the handler fail
+/// once.
 pub(crate) struct ScriptedProgram {
     step: StepId,
     ask: Operation,
@@ -70,7 +71,7 @@ impl ScriptedProgram {
         Self { step: "word".into(), ask }.register(spec)
     }
 
-    /// Returns a function whose names contain HTML. It is triggered by `<i>markup</i>`.
+    /// Returns a function with HTML in its names. It is triggered by `<i>markup</i>`.
     pub(crate) fn markup_program() -> RegisteredFunction {
         let mut spec = Spec::new("<b>bold</b>");
         spec.triggers.push(Trigger { event: "<i>markup</i>".into(), condition: None });

@@ -30,7 +30,7 @@ pub(crate) struct ServerFixture {
     _logging: DefaultGuard,
 }
 
-/// A response whose body was read to the end.
+/// A response with a body that was read to the end.
 #[derive(Debug)]
 pub(crate) struct TestResponse {
     pub(crate) status: StatusCode,

@@ -1,4 +1,4 @@
-//! Apps whose functions were registered at run time.
+//! Apps that registered their functions at run time.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Row};

@@ -74,7 +74,7 @@ where
     }
 }
 
-/// A job whose caller does not wait for it. It is retried until it succeeds.
+/// A job without a waiting caller. It is retried until it succeeds.
 pub(super) struct BackgroundJob<W> {
     work: W,
     /// Whether a failure of this job was already logged. On a full disk, the job fails in each

@@ -22,7 +22,7 @@ pub async fn an_append_at_a_taken_number_conflicts(on: TestedAdapter) {
     on.commit(append(run(2), record(0, 2, 1))).await;
 }
 
-/// A write whose reply was lost may be repeated, and the repetition succeeds.
+/// A write may be repeated if its reply was lost, and the repetition succeeds.
 pub async fn rule_1_a_repeated_append_is_not_a_conflict(on: TestedAdapter) {
     on.commit(append(run(1), record(0, 1, 1))).await;
     on.commit(append(run(1), record(0, 1, 1))).await;

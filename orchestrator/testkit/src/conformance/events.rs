@@ -76,7 +76,7 @@ pub async fn after_24_hours_a_sender_id_is_new(on: TestedAdapter) {
     assert!(on.backend.event(event_id(1)).await.expect("a read").is_some());
 }
 
-/// An event whose own id is known is always a repetition.
+/// An event with a known id of its own is always a repetition.
 pub async fn an_event_under_a_known_id_is_that_event(on: TestedAdapter) {
     accept(&on, vec![event(1)], Duration::ZERO).await;
     let other = Event { name: "shop/other".into(), received_at: START + DAY * 2, ..event(1) };

@@ -10,7 +10,7 @@ use stepladder_engine::ports::{Commit, LateWrite, PruneResult};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Creates an event with two runs, one of which has ended, and an event whose run has ended.
+/// Creates an event with two runs, one of which has ended, and an event with one ended run.
 async fn create(on: &TestedAdapter) {
     on.backend.accept(vec![event(1), event(2)], on.now()).await.expect("events");
     let starts = [(1, 1), (2, 1), (3, 2)].map(|(n, event)| run_start(n, "orders", event_id(event)));

@@ -32,8 +32,8 @@ pub(crate) struct OverloadFigures {
     pub(crate) memory: (Option<u64>, Option<u64>),
     /// The time from the end of the overload until all runs had ended.
     pub(crate) until_empty: Duration,
-    /// The time from the end of the overload until an event was sent whose first step started
-    /// within [`SOON`].
+    /// The time from the end of the overload until an event led to a first step within [`SOON`]. It
+    /// ends when this event is sent.
     pub(crate) until_soon: Duration,
 }
 

@@ -26,14 +26,14 @@ pub trait SlotOperations: Send + Sync {
     /// Releases a slot. Does nothing if the holder has none.
     async fn release_slot(&self, limit: &Limit, holder: &Holder) -> StoreResult<()>;
 
-    /// Returns the held slots, including those whose lease has expired.
+    /// Returns the held slots, including those with an expired lease.
     async fn holders(&self, queue: &QueueKey) -> StoreResult<Vec<HeldSlot>>;
 
     /// Enqueues a ticket, and returns whether it is new. If the step already has a ticket, it is
     /// kept.
     async fn enqueue(&self, limit: &Limit, ticket: Ticket) -> StoreResult<bool>;
 
-    /// Enqueues a run whose function is paused. If the run already has a ticket, it is kept.
+    /// Enqueues a run of a paused function. If the run already has a ticket, it is kept.
     async fn enqueue_without_slots(&self, queue: &QueueKey, ticket: Ticket) -> StoreResult<()>;
 
     /// Removes a ticket. Does nothing if the queue does not contain it.

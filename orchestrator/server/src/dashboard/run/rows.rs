@@ -18,7 +18,7 @@ const NAME_BYTES: usize = 120;
 const ATTEMPT_ERROR_BYTES: usize = 400;
 /// The maximum size of a failed step's error, in bytes.
 const ERROR_BYTES: usize = 2_000;
-/// The maximum number of models whose usage is shown for a step.
+/// The maximum number of models that are shown in the usage of a step.
 const MODELS: usize = 5;
 /// The maximum size of a model's name, in bytes.
 const MODEL_BYTES: usize = 100;
