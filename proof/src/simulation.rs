@@ -12,6 +12,7 @@ mod ending;
 mod functions;
 mod gaps;
 mod holding;
+mod injected_fault;
 mod interference;
 mod invariants;
 pub(crate) mod knobs;

@@ -19,8 +19,9 @@ use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Queue, SlotOperations};
 use stepladder_engine::{Engine, Pace, RunFilter};
 use support::chance::{SeededDice, random_graph};
+use support::execution_log::ExecutionLog;
 use support::faults::FaultyBackend;
-use support::script::{ExecutionLog, ScriptedFunction};
+use support::script::ScriptedFunction;
 use support::{EngineFixture, count_facts};
 
 async fn run_chaos(seed: u64) {

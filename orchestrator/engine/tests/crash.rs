@@ -15,8 +15,9 @@ use stepladder_core::{NewEvent, Status, json};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::view::StepStatus;
 use stepladder_engine::{Engine, Pace};
+use support::execution_log::ExecutionLog;
 use support::faults::{FAULTS, FaultyBackend, InjectedFault};
-use support::script::{ExecutionLog, ScriptedFunction, retryable_failure};
+use support::script::{ScriptedFunction, retryable_failure};
 use support::{EngineFixture, count_facts, have_ended};
 
 const HOUR: Duration = Duration::from_secs(3_600);

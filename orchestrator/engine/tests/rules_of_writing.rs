@@ -10,8 +10,9 @@ use stepladder_core::journal::Fact;
 use stepladder_core::{NewEvent, Status, json};
 use stepladder_engine::ports::Queue;
 use stepladder_engine::{Pace, RunFilter};
+use support::execution_log::ExecutionLog;
 use support::faults::{FaultyBackend, InjectedFault};
-use support::script::{ExecutionLog, ScriptedFunction};
+use support::script::ScriptedFunction;
 use support::{EngineFixture, count_facts, only_run, spawn_hop, with_gated_step, write_conflicting_entry};
 use tokio::sync::Notify;
 

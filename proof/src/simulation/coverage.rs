@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use super::injected_fault::InjectedFault;
 use super::places::{CallSite, CallSites};
-use super::wire::InjectedFault;
 
 /// The counts of one place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 
 pub mod around;
 pub mod chance;
+pub mod execution_log;
 pub mod faults;
 pub mod logged;
 pub mod outage;
