@@ -102,7 +102,7 @@ impl ApiClient {
         self.wait_for_end_within(LIMIT, run).await
     }
 
-    /// Like [`ApiClient::ended`], with a time limit chosen by the test.
+    /// Like [`ApiClient::wait_for_end`], with a time limit chosen by the test.
     pub async fn wait_for_end_within(&self, limit: Duration, run: &str) -> Value {
         wait_within(limit, &format!("the end of run {run}"), async || {
             let found = self.run(run).await;

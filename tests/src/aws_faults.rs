@@ -79,7 +79,7 @@ struct ProxyState {
 
 impl AwsFaultProxy {
     /// Starts a proxy in front of the service at `upstream`, an address without a final slash. The
-    /// proxy injects no faults before [`AwsFaultProxy::plan`] is called.
+    /// proxy injects no faults before [`AwsFaultProxy::set_plan`] is called.
     pub async fn start(upstream: impl Into<String>) -> Self {
         let (upstream, client) = (upstream.into(), plain_client());
         let state = Arc::new(Mutex::new(ProxyState {

@@ -45,7 +45,7 @@ impl Drop for InFlightGuard {
 }
 
 impl OpenAiStub {
-    /// Starts a stub that responds to everything at once, until [`OpenAiStub::hold`] is called.
+    /// Starts a stub that responds to everything at once, until [`OpenAiStub::hold_requests`] is called.
     pub async fn start() -> Self {
         let count = Arc::new(Mutex::new(RequestCount::default()));
         let open = Arc::new(watch::Sender::new(AnswerGate { answered: usize::MAX }));
@@ -86,7 +86,7 @@ impl OpenAiStub {
     }
 
     /// Holds back the responses to all requests that arrive from now on, until
-    /// [`OpenAiStub::release`].
+    /// [`OpenAiStub::release_requests`].
     pub fn hold_requests(&self) {
         let arrived = self.request_count().requests.len();
         self.answer_first(arrived);

@@ -122,12 +122,12 @@ impl HttpProxy {
         self.state.lock().expect("no panic").faults.clear();
     }
 
-    /// Holds all requests until [`HttpProxy::release`]. They are recorded when they arrive.
+    /// Holds all requests until [`HttpProxy::release_requests`]. They are recorded when they arrive.
     pub fn hold_requests(&self) {
         self.held.send_replace(HeldRequests::All);
     }
 
-    /// Holds all requests with this method until [`HttpProxy::release`].
+    /// Holds all requests with this method until [`HttpProxy::release_requests`].
     pub fn hold_method(&self, method: &'static str) {
         self.held.send_replace(HeldRequests::Method(method));
     }

@@ -1,5 +1,5 @@
 //! The description of a function as plain data. A front end registers it, and [`compile`] converts
-//! it to a [`Spec`].
+//! it to a [`Spec`](crate::Spec).
 //!
 //! A [`FunctionConfig`] is what a front end sends and what the store keeps. CEL expressions, cron
 //! schedules and durations (such as `1h 30m`) are strings. Only [`compile`] parses them, for every

@@ -71,7 +71,7 @@ pub fn field_path(path: &str) -> &str {
 pub struct EventField {
     /// Field names separated by dots: `brief.id` is the field `id` in `brief`.
     pub path: Arc<str>,
-    /// The value as JSON, in the normal form of [`Field::new`].
+    /// The value as JSON, in the normal form of [`EventField::new`].
     pub value: Arc<str>,
 }
 
@@ -246,7 +246,7 @@ impl<'a> ArrivingEvent<'a> {
         Self { event, values: EventValues::of(event) }
     }
 
-    /// Returns the value of a field as [`Field`] stores it. Returns `None` if the field is missing
+    /// Returns the value of a field as [`EventField`] stores it. Returns `None` if the field is missing
     /// or is a list or a map, or if the data cannot be parsed.
     pub fn value(&self, path: &str) -> Option<String> {
         self.values.index_form_of_field(path)

@@ -84,10 +84,10 @@ impl fmt::Display for SegmentId {
 /// header. Otherwise Lambda stops a chain after about 16 invocations ([loops]).
 ///
 /// ```
-/// use stepladder_observe::trace::{Header, SegmentId};
+/// use stepladder_observe::trace::{TraceHeader, SegmentId};
 ///
 /// let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
-/// let header = Header::parse(header).expect("a header");
+/// let header = TraceHeader::parse(header).expect("a header");
 /// assert_eq!(
 ///     header.pass_on(SegmentId::new(0xab)).to_string(),
 ///     "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=00000000000000ab;Sampled=1"

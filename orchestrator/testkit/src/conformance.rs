@@ -146,19 +146,19 @@ macro_rules! suite {
 suite! {
     /// Turns every check of the suite into a `#[tokio::test]`. Takes an `async fn`, or a closure
     /// that returns a future, which creates an empty
-    /// [`TestedAdapter`](crate::conformance::Subject).
+    /// [`TestedAdapter`](crate::conformance::TestedAdapter).
     ///
     /// ```no_run
     /// use std::sync::Arc;
     /// use stepladder_testkit::clock::VirtualClock;
-    /// use stepladder_testkit::conformance::{self, Subject};
+    /// use stepladder_testkit::conformance::{self, TestedAdapter};
     /// use stepladder_testkit::memory::Memory;
     ///
-    /// async fn memory() -> Subject {
+    /// async fn memory() -> TestedAdapter {
     ///     let clock = Arc::new(VirtualClock::new(conformance::start()));
     ///     let memory = Memory::new(clock.clone());
     ///     memory.set_exclusive();
-    ///     Subject::new(memory, clock)
+    ///     TestedAdapter::new(memory, clock)
     /// }
     ///
     /// stepladder_testkit::conformance!(memory);

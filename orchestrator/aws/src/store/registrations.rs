@@ -68,7 +68,7 @@ impl Registrations for Aws {
         self.change_apps(seen, item).await
     }
 
-    /// Replaces the item of the app with a mark that expires, because [`Aws::transact`] can only
+    /// Replaces the item of the app with a mark that expires, because `Aws::transact` can only
     /// put items.
     async fn remove_registration(&self, seen: u64, app: &str) -> StoreResult<bool> {
         let mut mark = new_item(&layout::app(app), self.ttl(self.now()));
