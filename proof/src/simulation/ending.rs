@@ -144,7 +144,11 @@ impl Simulation {
         let mishaps = u64::from(deaths + freezes + redeliveries) + self.allowed.faults;
         // With limits there are more wakes: a hop that releases a slot, or cannot use one, wakes
         // the next ticket.
-        let each = if self.invariants.limits().next().is_some() { 6 } else { 3 };
+        let has_limits = self.invariants.limits().next().is_some();
+        // A worker that may not release slots keeps them until their leases end. Until then, tickets
+        // wait with wakes for the end of a lease.
+        let was_denied = self.knobs.denials < self.allowed.denials;
+        let each = if has_limits { 6 } else { 3 } + if has_limits && was_denied { 3 } else { 0 };
         let (sends, most) = (self.memory.counts().sends, 40 + each * entries + 25 * mishaps);
         match sends <= most {
             true => Ok(()),
