@@ -45,7 +45,8 @@ impl Drop for InFlightGuard {
 }
 
 impl OpenAiStub {
-    /// Starts a stub that responds to everything at once, until [`OpenAiStub::hold_requests`] is called.
+    /// Starts a stub that responds to everything at once, until [`OpenAiStub::hold_requests`] is
+    /// called.
     pub async fn start() -> Self {
         let count = Arc::new(Mutex::new(RequestCount::default()));
         let open = Arc::new(watch::Sender::new(AnswerGate { answered: usize::MAX }));

@@ -161,8 +161,8 @@ fn status_hint(status: StatusCode) -> &'static str {
     }
 }
 
-// OpenAI sends {"error":{"message","code"}}; similar servers send {"error":"…"}, {"message":"…"} or
-// plain text
+// OpenAI sends {"error":{"message","code"}}; similar servers send {"error":"…"}, {"message":"…"}
+// or plain text
 fn error_message(body: &str) -> String {
     let Ok(json) = serde_json::from_str::<Value>(body) else {
         return if body.trim().is_empty() { "(no message)".to_owned() } else { body.to_owned() };

@@ -65,8 +65,8 @@
 //! - **Hours and days with runs.** A put, once per hour (or day and function) and process. Read by
 //!   a Query, newest first.
 //! - **Registered apps.** A registration is a transaction of two items: 2 WRU, and 2 per KB of its
-//!   compressed configs. Read by a Query, 1 RRU per 4 KB, once per change and process. A process with
-//!   a front end for such apps reads the version by a Get, 1 RRU, at most once in two seconds.
+//!   compressed configs. Read by a Query, 1 RRU per 4 KB, once per change and process. A process
+//!   with a front end for such apps reads the version by a Get, 1 RRU, at most once in two seconds.
 //! - **Addresses of queues.** Put by the sweep, once per process. Read by a Get of the command line
 //!   tool.
 //!

@@ -1,8 +1,8 @@
 //! A hop as a state machine: one invocation that moves a run forward.
 //!
-//! [`Hop::on`] takes one input and returns the next state with its effects. It does no I/O, reads no
-//! clock and no randomness, and waits for nothing. The engine's shell is a loop: it carries out the
-//! effects in order. If the last effect is a question, the shell answers it with the next input.
+//! [`Hop::on`] takes one input and returns the next state with its effects. It does no I/O, reads
+//! no clock and no randomness, and waits for nothing. The engine's shell is a loop: it carries out
+//! the effects in order. If the last effect is a question, the shell answers it with the next input.
 //! Otherwise the hop is done.
 //!
 //! The state machine deals with requests, attempts and results. It does not know how a function is

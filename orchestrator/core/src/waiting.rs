@@ -246,8 +246,8 @@ impl<'a> ArrivingEvent<'a> {
         Self { event, values: EventValues::of(event) }
     }
 
-    /// Returns the value of a field as [`EventField`] stores it. Returns `None` if the field is missing
-    /// or is a list or a map, or if the data cannot be parsed.
+    /// Returns the value of a field as [`EventField`] stores it. Returns `None` if the field is
+    /// missing or is a list or a map, or if the data cannot be parsed.
     pub fn value(&self, path: &str) -> Option<String> {
         self.values.index_form_of_field(path)
     }

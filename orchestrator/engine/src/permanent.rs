@@ -25,7 +25,8 @@ pub fn report_failure(doing: &str, run: Option<RunId>, error: &StoreError) -> bo
     true
 }
 
-/// Reports an error of the engine like [`report_failure`]. Only errors of the store can be permanent.
+/// Reports an error of the engine like [`report_failure`]. Only errors of the store can be
+/// permanent.
 pub fn report_engine(doing: &str, error: &EngineError) -> bool {
     matches!(error, EngineError::Store(error) if report_failure(doing, None, error))
 }

@@ -1,4 +1,5 @@
-//! An executor that cannot be reached for a while. No retry is used, and the run goes on afterwards.
+//! An executor that cannot be reached for a while. No retry is used, and the run goes on
+//! afterwards.
 
 mod support;
 

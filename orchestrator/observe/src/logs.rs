@@ -66,9 +66,9 @@ pub fn start<W: Write + Send + 'static>(options: LogOptions, writer: W) {
 /// Returns the subscriber that [`start`] installs, for tests and for parts of a program.
 ///
 /// ```
-/// use stepladder_observe::logs::{self, Options};
+/// use stepladder_observe::logs::{self, LogOptions};
 ///
-/// let options = Options { role: "worker".into(), stack: "prod".into(), ..Options::default() };
+/// let options = LogOptions { role: "worker".into(), stack: "prod".into(), ..LogOptions::default() };
 /// tracing::subscriber::with_default(logs::subscriber(options, std::io::stdout()), || {
 ///     tracing::info!(target: "stepladder::run", activity = "run_started", run = "01J", "run started");
 /// });

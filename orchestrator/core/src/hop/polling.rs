@@ -153,8 +153,8 @@ fn name_fault(want: &Want) -> Option<Failure> {
     is_too_long.then(|| Failure { message: format!("the step `{}` has too long a name", shortened(&want.step)), code })
 }
 
-/// Returns a failure if a step is wanted twice at once. Its entries would contradict each other, and
-/// the run would be decided again without end.
+/// Returns a failure if a step is wanted twice at once. Its entries would contradict each other,
+/// and the run would be decided again without end.
 fn repeated_step(wants: &[Want]) -> Option<Failure> {
     let mut steps = HashSet::with_capacity(wants.len());
     let repeated = wants.iter().find(|want| !steps.insert(&want.step))?;

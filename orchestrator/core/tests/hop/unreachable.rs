@@ -1,4 +1,5 @@
-//! An executor that cannot be reached: no retry is used, no failure is written, and nothing is held.
+//! An executor that cannot be reached: no retry is used, no failure is written, and nothing is
+//! held.
 
 use stepladder_core::decide::Operation;
 use stepladder_core::hop::{AttemptError, Effect, Finished, Input, LateWrite, LogEvent, StepResult, TicketSearch};

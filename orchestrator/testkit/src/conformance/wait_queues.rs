@@ -76,8 +76,8 @@ pub async fn a_step_waits_in_one_queue_only(on: TestedAdapter) {
     assert!(on.held_slots(&few).await.is_empty());
 }
 
-/// Until the first step of a run starts, its steps share the ticket of the run's creation. A step with
-/// its own wake gets its own ticket, and may use that of the creation.
+/// Until the first step of a run starts, its steps share the ticket of the run's creation. A step
+/// with its own wake gets its own ticket, and may use that of the creation.
 pub async fn the_first_steps_of_a_run_share_a_ticket(on: TestedAdapter) {
     let one = limit("orders", 1);
     on.enqueue(&one, ticket_of_run(2, 0)).await;
