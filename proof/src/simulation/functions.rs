@@ -168,7 +168,7 @@ pub(crate) fn functions(dice: &SeededDice, place: &BodyEnvironment, knobs: Simul
     SimulatedFunctions { registered, older, limits, control, told }
 }
 
-/// Sets so many retries that injected faults alone cannot make a run fail.
+/// Sets more retries than the injected faults can use up, so that these alone fail no run.
 fn with_many_retries(function: Function) -> Function {
     function.retries(20).backoff(Backoff::Fixed(Duration::from_secs(2)))
 }

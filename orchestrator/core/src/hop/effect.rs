@@ -194,10 +194,10 @@ pub enum LateWrite {
     /// Releases a slot. Does nothing if the holder does not have the slot.
     Release { limit: Limit, holder: Holder },
     /// Removes the ticket of the run or of its step; if `of` is `None`, removes all tickets of the
-    /// run. Does nothing if there is none.
+    /// run. Does nothing if the run has no such ticket.
     Dequeue { limit: Limit, run: RunId, of: Option<RunOrStep> },
     /// Removes the ticket of the run from the wait queue of its paused function. Does nothing if
-    /// there is none.
+    /// the run has no ticket there.
     DequeuePaused { queue: QueueKey, run: RunId },
     /// Removes a subscription from the index. Does nothing if the index does not contain it.
     Unsubscribe(Subscription),

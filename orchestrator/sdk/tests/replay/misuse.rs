@@ -122,7 +122,7 @@ async fn a_handler_that_wakes_itself_for_ever_yields_its_thread() {
 #[tokio::test]
 async fn an_event_that_does_not_fit_fails_the_run_when_it_opens() {
     #[derive(serde::Deserialize)]
-    #[allow(dead_code, reason = "read by no one: the event does not have it")]
+    #[allow(dead_code, reason = "the event does not have it, so the test never reads it")]
     struct MismatchedData {
         missing: u8,
     }

@@ -13,8 +13,8 @@ use super::server::BenchServer;
 use crate::options::STEPS_OF_MANY;
 use crate::process::{peak_memory, resident_memory};
 
-/// The load: so many clients and events that the server must refuse some. A client does not wait
-/// after a refusal.
+/// The load. The server cannot accept all of these events and must refuse some. A client does not
+/// wait after a refusal.
 pub(crate) const LOAD: LoadSize = LoadSize { clients: 64, batch: 10 };
 /// On an idle server, a run's first step starts within this time after the creation of the run.
 pub(crate) const SOON: Duration = Duration::from_millis(100);
