@@ -262,13 +262,34 @@ fn index_form_of_0_2_0(number: &serde_json::Number) -> String {
     }
 }
 
+/// Returns whether JSON and [`f64`]'s `Display` write a float with the same digits. They differ for
+/// a float that lies exactly between two shortest texts: -1128498171255684.25 ends with .2 in JSON
+/// and with .3 in Rust's text, which version 0.2.0 took for a key.
+fn has_one_shortest_text(float: f64) -> bool {
+    let digits = |text: &str| {
+        let mantissa = text.split('e').next().unwrap_or_default();
+        mantissa.chars().filter(char::is_ascii_digit).collect::<String>().trim_matches('0').to_owned()
+    };
+    digits(&serde_json::to_string(&float).unwrap()) == digits(&float.to_string())
+}
+
+#[test]
+fn a_float_between_two_shortest_texts_has_the_key_of_its_json() {
+    let float = f64::from_bits(14_055_744_830_080_970_257);
+    let json = serde_json::to_string(&float).unwrap();
+    assert_eq!((&*json, &*float.to_string()), ("-1128498171255684.2", "-1128498171255684.3"));
+    assert!(!has_one_shortest_text(float) && has_one_shortest_text(0.1) && has_one_shortest_text(2e300));
+    assert_eq!(evaluate_to_text("event.data.k", &format!(r#"{{"k":{json}}}"#)), Ok(json));
+}
+
 proptest! {
     /// Keys and index entries of numbers that version 0.2.0 stored are still found. The exceptions
-    /// are pairs of numbers to which that version gave the same key.
+    /// are pairs of numbers to which that version gave the same key, and floats that two texts
+    /// represent equally well.
     #[test]
     fn numbers_have_the_forms_of_version_0_2_0(int in any::<i64>(), uint in any::<u64>(), bits in any::<u64>(), cents in any::<i32>()) {
         let floats = [f64::from_bits(bits), f64::from(cents) / 100.0, f64::from(cents)];
-        for float in floats.into_iter().filter(|float| float.is_finite() && *float != 0.0) {
+        for float in floats.into_iter().filter(|float| float.is_finite() && *float != 0.0 && has_one_shortest_text(*float)) {
             let json = serde_json::to_string(&float).unwrap();
             prop_assert_eq!(evaluate_to_text("event.data.k", &format!(r#"{{"k":{json}}}"#)), Ok(float.to_string()));
             // Version 0.2.0 wrote whole numbers of 9e15 and more in two formats, so these are left
