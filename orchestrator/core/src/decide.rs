@@ -199,7 +199,7 @@ pub struct PlanContext<'a> {
 }
 
 /// Sorts the steps that the handler waits for by what may happen to them now.
-pub fn plan(state: &RunState, wants: &[Want], now: PlanContext<'_>) -> Plan {
+pub fn plan<'w>(state: &RunState, wants: impl IntoIterator<Item = &'w Want>, now: PlanContext<'_>) -> Plan {
     let mut plan = Plan::default();
     for want in wants {
         match state.steps.get(&want.step) {

@@ -32,9 +32,11 @@
 //! | `Running` after a failure | `Finished` | outcomes of executing attempts are saved before the wake is put back |
 //! | `Running` after the end | `Finished` | outcomes are refused, and slots are released (rule 22) |
 //! | `Ending` | `Done`, `Holders`, `Tickets` | called runs are cancelled, the failure handler starts, the end is announced, slots are released; the last write contains the row, the caller's wake (rule 19) and the acknowledgement (rule 28) |
+//! | `Replaying` | `Entries` | a call was enqueued: the run is left, or decided again if another hop has written (rule 21) |
 //! | `Replaying` | another hop's call is live | a copy of the wake comes after the call's lease (rule 10) |
 //! | `Replaying` | `Slots`, `Done` | an executor that executes while it is polled: the call's slots, then `Writing` its start with the outcomes of the call before; the poll follows the write |
 //! | `Replaying` | `Polled(executed)` | `Writing` the end of the call, with the start and the outcome of each executed step in the same record |
+//! | `Replaying` | `Polled(executed again)` | `Writing` the end: a report that contradicts the journal fails the run |
 //! | `Replaying` | `TimeIs` | the call ran past its time-out: the handler's attempt fails |
 //! | `Replaying` | `Unreachable` | unwritten outcomes are written, then a later wake, and the hop ends without using a retry; while attempts execute: `Running` |
 //! | `Running` | `Finished(unreachable)` | `Writing` that the attempt is taken back, after the wake of the next try (rule 11); no retry is used |
@@ -53,6 +55,7 @@ mod catalog;
 mod delivery;
 mod effect;
 mod ending;
+mod executed;
 mod facts;
 mod immediate;
 mod input;

@@ -109,8 +109,16 @@ pub enum Fact {
     /// The worker of the attempt died. This does not count as a failure and uses no retry.
     AttemptInterrupted { step: StepId, attempt: u32 },
     /// The executor could not be reached to execute the attempt. This is not a failure of the code,
-    /// and uses no retry. The next attempt, at `retry_at`, has the same number.
-    AttemptUnreachable { step: StepId, attempt: u32, why: Arc<str>, retry_at: Timestamp },
+    /// and uses no retry. The next attempt, at `retry_at`, has the same number. `hop` is the number
+    /// of the hop that took the attempt back, which is part of the holder of its slots.
+    AttemptUnreachable {
+        step: StepId,
+        attempt: u32,
+        why: Arc<str>,
+        retry_at: Timestamp,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hop: Option<u64>,
+    },
     /// The handler dropped the step while its body was running (`select!`).
     StepAbandoned {
         step: StepId,

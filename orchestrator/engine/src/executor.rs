@@ -46,13 +46,17 @@ pub trait Executor: Send + Sync {
     /// # Errors
     /// [`OpenError::Refused`] if the function cannot decode the event. The run then fails without a
     /// retry. [`OpenError::Unreachable`] if the executor cannot be reached. It is then tried again
-    /// later, without end.
+    /// later, without end. This also happens if it does not answer until 2 s before `deadline`.
     async fn open(&self, run: RunView, deadline: Timestamp) -> Result<Box<dyn Execution>, OpenError>;
 
     /// Returns whether an execution executes steps while it is polled ([`Polled::executed`]). Then
     /// each poll is a call with a lease, and with slots of the function's step limits. Meanwhile no
     /// other hop calls the executor for the run. A poll that takes longer than the function's step
     /// timeout is dropped, and the handler's attempt fails.
+    ///
+    /// A step that failed is retried at its own time: until a new outcome is there, the execution is
+    /// not polled. It must report a step as executed only once in a call, and never after the step
+    /// has its outcome; otherwise the run fails with the code `nondeterminism`.
     fn executes_in_poll(&self) -> bool {
         false
     }
@@ -100,6 +104,12 @@ pub enum OpenError {
     Unreachable(Unreachable),
 }
 
+impl From<Unreachable> for OpenError {
+    fn from(unreachable: Unreachable) -> Self {
+        Self::Unreachable(unreachable)
+    }
+}
+
 impl From<Failure> for OpenError {
     fn from(failure: Failure) -> Self {
         Self::Refused(failure)
@@ -115,7 +125,9 @@ pub trait Execution: Send {
     /// result is the same as before, unless the function made progress by itself.
     ///
     /// # Errors
-    /// [`Unreachable`] if the executor cannot be reached. The outcomes then count as passed.
+    /// [`Unreachable`] if the executor cannot be reached. The outcomes then count as passed. This is
+    /// also assumed if the executor does not answer until 2 s before the deadline: then the returned
+    /// future is dropped, and the execution may be polled again.
     async fn poll(&mut self, memo: Vec<RevealedOutcome>) -> Result<Polled, Unreachable>;
 
     /// Starts these attempts of steps that the function requested in the last poll. The attempts

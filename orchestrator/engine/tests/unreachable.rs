@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use stepladder_core::Status;
 use stepladder_core::spec::Concurrency;
+use stepladder_engine::clock::Clock;
 use support::EngineFixture;
 use support::outage::Outage;
 use support::script::ScriptedFunction;
@@ -56,4 +57,36 @@ async fn the_run_says_since_when_its_executor_cannot_be_reached() {
     outage.opens.store(0, Ordering::Relaxed);
     world.settle(&engine).await;
     assert_eq!(world.status(&engine, event).await, Status::Completed);
+}
+
+#[tokio::test]
+async fn an_executor_that_does_not_answer_is_unreachable_before_the_invocation_ends() {
+    let parts: [fn(&Outage) -> &AtomicU32; 2] = [|outage| &outage.silent_opens, |outage| &outage.silent_polls];
+    for part in parts {
+        let script = ScriptedFunction::new("f").spec(|spec| spec.retry.retries = 0).step("a", &[]);
+        let outage = script.outage();
+        part(&outage).store(1, Ordering::Relaxed);
+        let mut world = EngineFixture::new(vec![script.function()]);
+        let engine = world.engine();
+        let event = world.send_event(&engine).await;
+        let deadline = world.clock.now() + engine.config().worker_timeout_of("f");
+        let hop = support::spawn_hop(&world, &engine);
+        let pass_time_to = async |now| {
+            world.clock.set(now);
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        };
+        pass_time_to(world.clock.now()).await;
+        pass_time_to(deadline - Duration::from_millis(2_001)).await;
+        assert!(!hop.is_finished(), "the executor still has time");
+        world.clock.set(deadline - Duration::from_secs(2));
+        hop.await.expect("no panic");
+        let waiting = world.runs(&engine, event).await[0].waiting.clone().unwrap_or_default();
+        assert!(waiting.contains("did not answer before the invocation ended"), "{waiting}");
+        world.settle(&engine).await;
+        let detail = &world.runs(&engine, event).await[0];
+        assert_eq!(detail.summary.status, Status::Completed);
+        assert_eq!(detail.steps[0].attempts.len(), 1, "no retry was used");
+    }
 }

@@ -1,11 +1,12 @@
 //! A hop for a loaded run: its state, its phases, and which input is valid in which phase.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decide::PlanContext;
 use crate::hop::admitting::Admitting;
+use crate::hop::calling::Calling;
 use crate::hop::catalog::{Catalog, FunctionVersion, Versions};
 use crate::hop::effect::{EarlyWrite, Effect, LateWrite, LogEvent};
 use crate::hop::ending::Ending;
@@ -20,10 +21,10 @@ use crate::hop::suspending::Suspending;
 use crate::hop::timing::Punctuality;
 use crate::hop::writing::{Draft, Promoting, Writing};
 use crate::hop::{Invocation, later};
-use crate::journal::{Entry, NewRun, Record};
+use crate::journal::{Entry, Record};
 use crate::slot::{Holder, Limit};
 use crate::state::{RunState, StepState};
-use crate::{RunId, RunOrStep, Spec, StepId, Timestamp, Wake, WakeCause, bounds, id};
+use crate::{RunOrStep, Spec, StepId, Timestamp, Wake, WakeCause, bounds, id};
 
 /// A hop for a loaded run.
 #[derive(Clone, Debug)]
@@ -70,7 +71,7 @@ pub(super) enum ActivePhase {
     Writing(Box<Writing>),
     Promoting(Box<Promoting>),
     /// The runs of calls that were just written are being created.
-    Calling(VecDeque<(RunId, NewRun)>),
+    Calling(Calling),
     /// Attempts are executing. At this time a sleep ends, which may win a `select!`.
     Running(Option<Timestamp>),
     /// The storage has failed while attempts execute. Their outcomes are being saved.

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::decide::ChildCall;
+use crate::decide::{ChildCall, Want};
 use crate::event::data_problem;
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::delivery::UNREGISTERED;
@@ -15,6 +15,15 @@ use crate::journal::{Fact, Failure, NewRun, Outcome, RunOrigin, StepKind};
 use crate::limits::{EVENT_BYTES, name_problem};
 use crate::system::FUNCTION_INVOKED;
 use crate::{ErrorCode, Event, EventId, Json, RunId, StepId, Timestamp, WakeCause};
+
+/// The creation of called runs, one after the other.
+#[derive(Clone, Debug)]
+pub(super) struct Calling {
+    /// The runs that are still to be created.
+    pub(super) calls: VecDeque<(RunId, NewRun)>,
+    /// The steps that are decided afterwards. With `None`, the function is polled.
+    pub(super) decides: Option<Vec<Want>>,
+}
 
 impl ActiveHop {
     /// Adds a call to the draft. The called run gets a deterministic id, and is created after the
@@ -120,12 +129,13 @@ impl ActiveHop {
     }
 
     /// Creates the runs of calls, one after the other, and then continues.
-    pub(super) fn start_calls(&mut self, mut calls: VecDeque<(RunId, NewRun)>, turn: &mut Turn<'_>) -> ActivePhase {
-        match calls.pop_front() {
-            Some(call) => {
-                turn.emit(Effect::StartRun(Box::new(call)));
-                ActivePhase::Calling(calls)
-            }
+    pub(super) fn start_calls(&mut self, mut calling: Calling, turn: &mut Turn<'_>) -> ActivePhase {
+        if let Some(call) = calling.calls.pop_front() {
+            turn.emit(Effect::StartRun(Box::new(call)));
+            return ActivePhase::Calling(calling);
+        }
+        match calling.decides {
+            Some(wants) => self.decide_again(wants, turn),
             None => self.advance(turn),
         }
     }

@@ -252,6 +252,8 @@ pub struct Attempt {
     pub holder: Holder,
     /// The time at which the attempt's timeout ends.
     pub expires: Timestamp,
+    /// The end of the attempt's lease, as the journal records it.
+    pub lease_until: Timestamp,
 }
 
 /// What a hop logs. The run and the function are those of the hop.

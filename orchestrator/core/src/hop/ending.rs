@@ -204,8 +204,12 @@ fn failure_run(versions: &Versions, run: &RunState, end: &RunEnd) -> Option<(Run
 /// be about to start. A step's slot is acquired before its `StepStarted` entry is written (rule
 /// 20).
 pub fn holds_slot(run: &RunState, holder: &Holder) -> bool {
-    let Holder::Attempt { step, attempt, .. } = holder else { return run.end.is_none() };
+    let Holder::Attempt { step, attempt, hop, .. } = holder else { return run.end.is_none() };
     let attempt = *attempt;
+    // a hop that took an attempt of the step back leaves the next attempt to another hop
+    if run.steps.get(step).is_some_and(|step| step.taken_back_by.contains(hop)) {
+        return false;
+    }
     if OwnStep::from_id(step) == Some(OwnStep::Call) {
         let is_open = run.call.as_ref().is_some_and(|call| call.number == attempt);
         return run.end.is_none() && (is_open || attempt > run.calls);

@@ -9,17 +9,16 @@
 
 use std::time::Duration;
 
-use crate::decide::{self, ReadyStep};
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::effect::{EarlyWrite, Effect, SlotRequest};
-use crate::hop::input::{AdvisedFailure, ExecutedStep, Input, PollResult, Polled, SlotAnswer, StepResult};
-use crate::hop::progress::Body;
+use crate::hop::input::{AdvisedFailure, Input, PollResult, Polled, SlotAnswer};
+use crate::hop::keeping::KeepReason;
 use crate::hop::timing::MARGIN;
 use crate::hop::writing::{Ack, Draft, Next};
-use crate::journal::{Entry, Fact, Failure};
+use crate::journal::{Entry, Fact, Failure, Record};
 use crate::limits::INTERRUPTIONS;
 use crate::state::ExecutorCall;
-use crate::{ErrorCode, OwnStep, Timestamp, WakeCause};
+use crate::{ErrorCode, OwnStep, RunOrStep, Timestamp, WakeCause};
 
 /// What the hop is waiting for before a call starts.
 #[derive(Clone, Debug)]
@@ -28,6 +27,8 @@ pub(super) enum BeforeCall {
     Slots(Draft),
     /// The lease wakes of its limits' queues are passed on.
     LeaseWakes(Draft),
+    /// The entries of other hops, after the call was enqueued.
+    Entries(Draft),
 }
 
 /// A call of the executor that this hop has started.
@@ -119,13 +120,37 @@ impl ActiveHop {
                 turn.emit(Effect::PassOnLeaseWakes(self.limits.of_steps.clone()));
                 ActivePhase::BeforeCall(Box::new(BeforeCall::LeaseWakes(draft)))
             }
+            (BeforeCall::Slots(draft), Input::Slots(SlotAnswer::Queued { joined: true, .. })) => {
+                turn.emit(Effect::ReadOn);
+                ActivePhase::BeforeCall(Box::new(BeforeCall::Entries(draft)))
+            }
             // the promotion of the ticket will wake the run
-            (BeforeCall::Slots(draft), Input::Slots(SlotAnswer::Queued { .. })) => {
+            (BeforeCall::Slots(draft), Input::Slots(SlotAnswer::Queued { joined: false, .. })) => {
                 self.write(draft, Ack::Now, Next::LeaveOrKeep, turn)
             }
             (BeforeCall::LeaseWakes(draft), Input::Done) => self.start_call(draft, turn),
+            (BeforeCall::Entries(draft), Input::Entries(records)) => self.enqueued_call(draft, &records, turn),
             (before, input) => self.reject(&before, &input, turn),
         }
+    }
+
+    /// Leaves the run after its call was enqueued, unless another hop has written in between. That
+    /// hop may have called the executor without finding the ticket, so the ticket is removed (rule
+    /// 21). A hop that found the ticket before its removal relies on it, so the run is woken.
+    fn enqueued_call(&mut self, draft: Draft, records: &[Record], turn: &mut Turn<'_>) -> ActivePhase {
+        let number = self.run.calls.saturating_add(1);
+        if let Err(fault) = self.read_on(records) {
+            return self.keep(draft, KeepReason::Failure(fault), turn);
+        }
+        if records.is_empty() {
+            return self.write(draft, Ack::Now, Next::LeaveOrKeep, turn);
+        }
+        let mut again = Draft { before: self.retry_wakes(&draft.entries, turn.now()), ..draft };
+        if self.run.calls >= number {
+            again.after.extend(self.dequeue(&RunOrStep::Step(OwnStep::Call.id())));
+            again.wakes.push(self.wake(WakeCause::Step(OwnStep::Call.id())));
+        }
+        self.keep_outcomes(again, KeepReason::Overtaken, turn)
     }
 
     /// Writes the start of a call.
@@ -176,39 +201,12 @@ impl ActiveHop {
         self.owe_slots(&OwnStep::Call.id(), number);
     }
 
-    /// Adds the entries of steps that were executed during the call: the start and the outcome of
-    /// each.
-    pub(super) fn add_executed(
-        &mut self,
-        executed: Vec<ExecutedStep>,
-        began: Timestamp,
-        draft: &mut Draft,
-        turn: &Turn<'_>,
-    ) {
-        for ExecutedStep { want, result, report } in executed {
-            // a step that has an outcome or another kind is not started; the next poll will report
-            // it
-            let plan = decide::plan(&self.run, std::slice::from_ref(&want), self.situation(&draft.entries, turn.now()));
-            let Some(ready) = plan.ready.into_iter().next() else { continue };
-            let ReadyStep { step, attempt, .. } = ready.clone();
-            let (lease_until, worker) = (self.time.lease_until, self.invocation.worker.process.clone());
-            draft
-                .entries
-                .push(Fact::StepStarted { step: step.clone(), attempt, lease_until, worker }.into_entry(turn.now()));
-            let body = Body { ready, began, expires: lease_until, is_stopped: false };
-            self.execution.took.insert(step.clone(), turn.now().since(began));
-            let result = StepResult { step, result: result.map_err(Into::into), report };
-            let entry = self.outcome(body, result, turn.now(), draft);
-            draft.entries.push(entry);
-        }
-    }
-
     /// Returns a draft of what must be written even if a call cannot start. The last answer may
     /// have been lost, so the slots of the call are released.
     pub(super) fn abandon_call(&mut self, before: BeforeCall) -> Draft {
         self.owe_slots(&OwnStep::Call.id(), self.run.calls.saturating_add(1));
         match before {
-            BeforeCall::Slots(draft) | BeforeCall::LeaseWakes(draft) => draft,
+            BeforeCall::Slots(draft) | BeforeCall::LeaseWakes(draft) | BeforeCall::Entries(draft) => draft,
         }
     }
 

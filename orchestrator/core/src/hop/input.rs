@@ -125,7 +125,8 @@ pub struct Polled {
     /// If the function has ended: the recorded outcomes that it never requested.
     pub orphans: Vec<StepId>,
     /// The steps that were executed during the poll ([`FunctionVersion::executes_in_poll`]), in the
-    /// order in which they ended. The function sees their outcomes in the next poll.
+    /// order in which they ended. Each step is listed once. The function sees their outcomes in the
+    /// next poll.
     ///
     /// [`FunctionVersion::executes_in_poll`]: super::FunctionVersion::executes_in_poll
     pub executed: Vec<ExecutedStep>,

@@ -3,12 +3,13 @@
 //! After the end of the run, its attempts release their slots.
 
 use crate::hop::active::{ActiveHop, ActivePhase, Draining, Saving, Turn};
-use crate::hop::effect::{Effect, Write};
+use crate::hop::effect::{EarlyWrite, Effect, Write};
 use crate::hop::facts::{is_executed, is_outcome};
 use crate::hop::input::{Finished, Input, PollResult, StoreFault, Unreachable};
 use crate::hop::progress::release;
 use crate::hop::writing::{Ack, Draft, Next};
-use crate::journal::Entry;
+use crate::journal::{Entry, Fact};
+use crate::{Timestamp, WakeCause};
 
 /// Why outcomes are written alone, in a separate write.
 #[derive(Clone, Debug)]
@@ -24,10 +25,25 @@ pub(super) enum KeepReason {
 }
 
 impl ActiveHop {
-    /// Writes only the outcomes of a draft. Its wakes are dropped, but its releases are kept.
+    /// Writes only the outcomes of a draft. Its wakes are dropped, except those of retries, but its
+    /// releases are kept.
     pub(super) fn keep(&mut self, draft: Draft, reason: KeepReason, turn: &mut Turn<'_>) -> ActivePhase {
         let Draft { entries, after, .. } = draft;
-        self.keep_outcomes(Draft { entries, after, ..Draft::default() }, reason, turn)
+        let before = self.retry_wakes(&entries, turn.now());
+        self.keep_outcomes(Draft { before, entries, after, ..Draft::default() }, reason, turn)
+    }
+
+    /// Returns the wakes of the retries in these entries (rule 11).
+    pub(super) fn retry_wakes(&self, entries: &[Entry], now: Timestamp) -> Vec<EarlyWrite> {
+        let wake = |entry: &Entry| match &entry.fact {
+            Fact::StepFailed { step, retry_at: Some(due), .. } => {
+                let is_woken = self.run.steps.get(step).is_some_and(|step| step.woken);
+                let cause = if is_woken { WakeCause::Step(step.clone()) } else { WakeCause::Due };
+                Some(self.wake_at(cause, *due, now))
+            }
+            _ => None,
+        };
+        entries.iter().filter_map(wake).collect()
     }
 
     /// Writes only the outcomes of a draft, with the wakes of their retries.

@@ -8,7 +8,7 @@ use crate::journal::{Fact, Failure};
 use crate::report::AttemptReport;
 use crate::retry::RetryAdvice;
 use crate::slot::{Holder, Limit};
-use crate::state::RunState;
+use crate::state::{RunState, StepState};
 use crate::{ErrorCode, Timestamp, Wake, WakeCause};
 
 /// An attempt with a body that has not stopped at its timeout.
@@ -22,12 +22,18 @@ pub struct OverdueAttempt<'a> {
     pub limits: &'a [Limit],
     /// The worker that executes the attempt.
     pub worker: &'a Worker,
+    /// The end of the attempt's lease, as the journal records it.
+    pub lease_until: Timestamp,
 }
 
 impl OverdueAttempt<'_> {
-    /// Returns the write that fails the attempt. It contains the failure, the release of the slots,
-    /// and the wake of the retry or of the next step. `seed` determines the jitter of the retry.
-    pub fn fail(&self, run: &RunState, now: Timestamp, seed: u64) -> Write {
+    /// Returns the write that fails the attempt; `None` if the attempt is no longer the running one.
+    /// The write contains the failure, the release of the slots, and the wake of the retry or of the
+    /// next step. `seed` determines the jitter of the retry.
+    pub fn fail(&self, run: &RunState, now: Timestamp, seed: u64) -> Option<Write> {
+        if !self.is_running(run) {
+            return None;
+        }
         let ReadyStep { step, attempt, failures, timeout, policy, woken, .. } = self.ready;
         let message = format!(
             "step `{step}` ran past its time-out of {timeout:?} and did not stop: it blocks its thread; \
@@ -42,11 +48,24 @@ impl OverdueAttempt<'_> {
         let report = AttemptReport::default();
         let failed = Fact::StepFailed { step: step.clone(), attempt: *attempt, error, retry_at, report };
         let release = |limit: &Limit| LateWrite::Release { limit: limit.clone(), holder: self.holder.clone() };
-        Write {
+        Some(Write {
             before: vec![later(wake, retry_at.unwrap_or(now), now, self.worker.max_delay)],
             entries: vec![failed.into_entry(now)],
             after: self.limits.iter().map(release).collect(),
             ..Write::default()
-        }
+        })
+    }
+
+    /// Returns whether the journal shows this attempt as running. The number does not suffice: after
+    /// an attempt was taken back, because its executor could not be reached, the next one has the
+    /// same number.
+    fn is_running(&self, run: &RunState) -> bool {
+        let ReadyStep { step, attempt, .. } = self.ready;
+        run.steps.get(step).is_some_and(|step| match &step.state {
+            StepState::Running { lease_until, worker } => {
+                (step.attempt, *lease_until) == (*attempt, self.lease_until) && *worker == self.worker.process
+            }
+            _ => false,
+        })
     }
 }

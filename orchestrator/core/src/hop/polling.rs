@@ -6,6 +6,7 @@ use crate::decide::{self, Want};
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::effect::{Effect, LogEvent};
 use crate::hop::ending::{needs_finishing_work, write_end};
+use crate::hop::executed::ExecutedSteps;
 use crate::hop::input::{AdvisedFailure, PollResult, Polled};
 use crate::hop::registering::Registering;
 use crate::hop::writing::{Ack, Draft, Next};
@@ -51,10 +52,9 @@ impl ActiveHop {
     /// they were written.
     pub(super) fn on_polled(&mut self, polled: Polled, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         let Polled { result, dropped, lines, orphans, executed } = polled;
-        let (began, has_executed) = (self.call_began().unwrap_or(turn.now()), !executed.is_empty());
-        let misnamed = executed.iter().find_map(|executed| name_fault(&executed.want));
+        let began = self.call_began().unwrap_or(turn.now());
         self.end_call(&mut draft, turn);
-        self.add_executed(executed, began, &mut draft, turn);
+        let mut executed = self.add_executed(executed, began, &mut draft, turn);
         self.execution.log.extend(lines);
         draft.after.extend(self.debts.take_releases());
         self.execution.dropped.extend(dropped);
@@ -66,22 +66,53 @@ impl ActiveHop {
                 if !orphans.is_empty() {
                     turn.log(LogEvent::Orphans(orphans));
                 }
-                self.end(result, draft, turn)
-            }
-            PollResult::Wanted(wants) if wants.is_empty() && has_executed && misnamed.is_none() => {
-                self.poll(draft, turn)
-            }
-            PollResult::Wanted(wants) => {
-                let plan = decide::plan(&self.run, &wants, self.situation(&draft.entries, turn.now()));
-                self.notice(&plan, turn.now());
-                let fault = misnamed.or_else(|| wants.iter().find_map(name_fault));
-                if let Some(error) = fault.or_else(|| repeated_step(&wants)) {
-                    draft.entries.push(Fact::RunFailed { error }.into_entry(turn.now()));
-                    return self.write(draft, Ack::Later, Next::Show, turn);
+                match executed.fault.take() {
+                    Some(error) => self.fail_run(error, draft, turn),
+                    None => self.end(result, draft, turn),
                 }
-                self.register(Registering::of(plan, draft, has_executed), turn)
             }
+            PollResult::Wanted(wants) => self.decide(wants, executed, draft, turn),
         }
+    }
+
+    /// Decides what happens to the steps that the function waits for.
+    fn decide(
+        &mut self,
+        mut wants: Vec<Want>,
+        executed: ExecutedSteps,
+        draft: Draft,
+        turn: &mut Turn<'_>,
+    ) -> ActivePhase {
+        let ExecutedSteps { recorded, open, has_outcome, fault, .. } = executed;
+        let fault = fault.or_else(|| wants.iter().find_map(name_fault));
+        if let Some(error) = fault.or_else(|| repeated_step(&wants)) {
+            return self.fail_run(error, draft, turn);
+        }
+        if wants.is_empty() && has_outcome {
+            return self.poll(draft, turn);
+        }
+        let missing: Vec<Want> = open.into_iter().filter(|want| wants.iter().all(|w| w.step != want.step)).collect();
+        wants.extend(missing);
+        // the journal does not contain the entries of the draft, so their steps are decided later
+        let unrecorded = wants.iter().filter(|want| !recorded.contains(&want.step));
+        let plan = decide::plan(&self.run, unrecorded, self.situation(&draft.entries, turn.now()));
+        self.notice(&plan, turn.now());
+        let wants = if self.function.executes_in_poll { wants } else { Vec::new() };
+        self.register(Registering::of(plan, draft, wants), turn)
+    }
+
+    /// Decides about these steps again, without another poll. Polls if the function may see
+    /// something new.
+    pub(super) fn decide_again(&mut self, wants: Vec<Want>, turn: &mut Turn<'_>) -> ActivePhase {
+        if self.must_check_inbox() {
+            return self.advance(turn);
+        }
+        self.decide(wants, ExecutedSteps::default(), Draft::default(), turn)
+    }
+
+    fn fail_run(&mut self, error: Failure, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
+        draft.entries.push(Fact::RunFailed { error }.into_entry(turn.now()));
+        self.write(draft, Ack::Later, Next::Show, turn)
     }
 
     /// Abandons attempts that the function dropped while they were executing (`select!`).
@@ -146,7 +177,7 @@ impl ActiveHop {
 
 /// Returns a failure if the id of a step is too long. An id may consist of a name and a number. The
 /// core checks this for every front end, not only for the SDK.
-fn name_fault(want: &Want) -> Option<Failure> {
+pub(super) fn name_fault(want: &Want) -> Option<Failure> {
     let most = NAME_CHARS + 16;
     let is_too_long = want.step.chars().nth(most).is_some();
     let code = Some(ErrorCode::BadStepName);

@@ -8,10 +8,11 @@ use crate::decide::{ChildCall, Operation, Plan, Want};
 use crate::event::problem_of_all;
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::effect::{EarlyWrite, Effect, LateWrite};
+use crate::hop::executed::reveals_outcome;
 use crate::hop::input::Input;
 use crate::hop::progress::release;
 use crate::hop::writing::{Ack, Draft, Next};
-use crate::journal::{Fact, Failure, StepKind};
+use crate::journal::{Entry, Fact, Failure, StepKind};
 use crate::slot::{Holder, Limit};
 use crate::state::{StepState, WaitTarget};
 use crate::waiting::EventWait;
@@ -24,8 +25,8 @@ pub(super) struct Registering {
     draft: Draft,
     /// The number of entries in the draft before registering started. These are outcomes.
     before: usize,
-    /// Whether steps were executed during the poll. Then the function sees their outcomes next.
-    shows: bool,
+    /// The steps that the function waits for, if its executor executes steps while it is polled.
+    wants: Vec<Want>,
     /// The items of the plan that are not registered yet, in the order of registration.
     items: VecDeque<Item>,
     awaits: Option<Awaited>,
@@ -56,7 +57,7 @@ enum Awaited {
 }
 
 impl Registering {
-    pub(super) fn of(mut plan: Plan, draft: Draft, shows: bool) -> Self {
+    pub(super) fn of(mut plan: Plan, draft: Draft, wants: Vec<Want>) -> Self {
         let mut items = VecDeque::new();
         if !plan.interrupted.is_empty() {
             items.push_back(Item::Interrupted);
@@ -64,7 +65,7 @@ impl Registering {
         items.extend(std::mem::take(&mut plan.register).into_iter().map(Item::Want));
         items.push_back(Item::Over);
         items.extend(std::mem::take(&mut plan.children).into_iter().map(Item::Child));
-        Self { before: draft.entries.len(), shows, plan, draft, items, awaits: None }
+        Self { before: draft.entries.len(), wants, plan, draft, items, awaits: None }
     }
 
     /// Returns the draft with only the outcomes, after a failure of the storage.
@@ -146,16 +147,23 @@ impl ActiveHop {
 
     /// Writes the registered entries, or starts bodies if there are none.
     fn registered(&mut self, registering: Registering, turn: &mut Turn<'_>) -> ActivePhase {
-        let Registering { plan, mut draft, before, shows, .. } = registering;
+        let Registering { plan, mut draft, before, wants, .. } = registering;
         // after an entry that ends the run, nothing else may be written
         if let Some(end) = draft.entries[before..].iter().position(|entry| entry.fact.is_end()) {
             draft.entries.truncate(before + end + 1);
         }
         let frees = !plan.ready.is_empty() && !draft.after.is_empty();
+        let is_new = |entry: &Entry| reveals_outcome(entry) || entry.fact.is_end();
+        let shows = self.function.executes_in_poll && draft.entries.iter().any(is_new);
         if draft.entries.len() > before || frees || shows {
             // if these entries contain outcomes, the function may request something else, so it is
             // polled first; a slot is also released before the next one is acquired
-            return self.write(draft, Ack::Later, Next::Show, turn);
+            let next = match self.function.executes_in_poll && !shows {
+                // another call that reveals nothing new would execute steps again
+                true => Next::Decide(wants),
+                false => Next::Show,
+            };
+            return self.write(draft, Ack::Later, next, turn);
         }
         self.start(plan, draft, turn)
     }

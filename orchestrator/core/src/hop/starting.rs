@@ -57,7 +57,12 @@ impl ActiveHop {
             // rule 14: a separate wake records the next interruption in the journal, without using
             // up the deliveries after which the queue gives up a message
             draft.wakes.push(self.wake(self.cause().clone().replaced_unless_needed(WakeCause::Lease)));
-            return self.write(draft, Ack::Now, Next::LeaveOrKeep, turn);
+            if self.execution.bodies.is_empty() {
+                return self.write(draft, Ack::Now, Next::LeaveOrKeep, turn);
+            }
+            // attempts that execute here go on; only the takeovers are left to the new wake
+            let taken_over = mine.into_iter().filter(|ready| ready.takeover).map(|ready| ready.step);
+            return self.write(draft, Ack::Later, Next::FanOut(taken_over.collect()), turn);
         }
         if mine.len() > self.invocation.worker.side_by_side {
             return self.fan_out(mine, draft, turn);
@@ -247,7 +252,8 @@ impl ActiveHop {
         for ready in starting {
             turn.log(LogEvent::AttemptStarted { step: ready.step.clone(), attempt: ready.attempt });
             let expires = now + ready.timeout;
-            attempts.push(Attempt { ready: ready.clone(), holder: self.holder(&ready.step, ready.attempt), expires });
+            let (holder, lease_until) = (self.holder(&ready.step, ready.attempt), self.time.lease_until);
+            attempts.push(Attempt { ready: ready.clone(), holder, expires, lease_until });
             self.execution.bodies.insert(ready.step.clone(), Body { ready, began: now, expires, is_stopped: false });
         }
         turn.emit(Effect::Run(attempts));

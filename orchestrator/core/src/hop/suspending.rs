@@ -8,7 +8,7 @@ use crate::hop::input::Input;
 use crate::hop::keeping::KeepReason;
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::slot::Limit;
-use crate::state::{Step, StepState};
+use crate::state::Step;
 use crate::{RunOrStep, StepId, Timestamp, Wake, WakeCause};
 
 /// A run that is suspended.
@@ -60,7 +60,8 @@ impl ActiveHop {
                 let (after, wakes) = self.dequeue_started(suspending.joined);
                 let Draft { entries, after: mut freed, .. } = suspending.draft;
                 freed.extend(after);
-                let draft = Draft { entries, after: freed, wakes, ..Draft::default() };
+                let before = self.retry_wakes(&entries, turn.now());
+                let draft = Draft { before, entries, after: freed, wakes, ..Draft::default() };
                 self.keep_outcomes(draft, KeepReason::Overtaken, turn)
             }
             (Some(of), Input::Tickets(limits)) => {
@@ -143,5 +144,5 @@ impl ActiveHop {
 
 /// Returns whether a step has its outcome, or needs none because it was abandoned.
 fn is_settled(step: &Step) -> bool {
-    matches!(step.state, StepState::Done | StepState::Abandoned)
+    step.state.is_settled()
 }

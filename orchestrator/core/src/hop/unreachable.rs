@@ -94,7 +94,8 @@ impl ActiveHop {
         let retry_at = now + Backoff::exponential(FIRST, LONGEST).delay(times, self.seed(&step, attempt));
         let cause = if body.ready.woken { WakeCause::Step(step.clone()) } else { WakeCause::Due };
         draft.before.push(self.wake_at(cause, retry_at, now));
-        Fact::AttemptUnreachable { step, attempt, why: shortened(&unreachable.why).into(), retry_at }.into_entry(now)
+        let (why, hop) = (shortened(&unreachable.why).into(), Some(self.invocation.hop));
+        Fact::AttemptUnreachable { step, attempt, why, retry_at, hop }.into_entry(now)
     }
 }
 

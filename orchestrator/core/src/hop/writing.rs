@@ -2,7 +2,9 @@
 //! and what remains to be done after a conflict or a failure.
 
 use crate::bounds;
+use crate::decide::Want;
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
+use crate::hop::calling::Calling;
 use crate::hop::effect::{EarlyWrite, Effect, LateWrite, LogEvent, Write};
 use crate::hop::facts::{is_executed, is_outcome, shown_ahead, starts_run};
 use crate::hop::input::{StoreFault, WriteResult};
@@ -64,6 +66,9 @@ pub(super) enum Next {
     /// Shows the function the outcomes that it has not seen, and creates the runs of calls. After a
     /// conflict: keeps the outcomes.
     Show,
+    /// Creates the runs of calls, and decides about these steps again without another poll. After a
+    /// conflict: keeps the outcomes.
+    Decide(Vec<Want>),
     /// Calls the executor. After a conflict: releases the slots of the call and keeps the outcomes.
     Call(u32),
     /// Waits for executing attempts. After a conflict: keeps the outcomes.
@@ -191,6 +196,11 @@ impl ActiveHop {
             turn.log(LogEvent::RunStarted);
         }
         for entry in ended {
+            if let Fact::AttemptUnreachable { step, .. } = &entry.fact {
+                // the next attempt has the same number, so in this hop its slots would have the same
+                // holder; the hop of its wake starts it
+                self.progress.handed_over.insert(step.clone());
+            }
             let took = entry.fact.step().and_then(|step| self.execution.took.remove(step)).unwrap_or_default();
             turn.log(LogEvent::AttemptEnded { entry: Box::new(entry), took });
         }
@@ -256,7 +266,11 @@ impl ActiveHop {
             Next::Show => {
                 self.count_shown(&draft);
                 let calls = self.calls_of(&draft);
-                self.start_calls(calls, turn)
+                self.start_calls(Calling { calls, decides: None }, turn)
+            }
+            Next::Decide(wants) => {
+                let calls = self.calls_of(&draft);
+                self.start_calls(Calling { calls, decides: Some(wants) }, turn)
             }
             Next::Call(call) => self.called(call, turn),
             Next::Await => self.await_bodies(None, turn),
@@ -294,7 +308,7 @@ impl ActiveHop {
             Next::Prepare => self.prepare(turn),
             Next::LeaveOrRound | Next::Round | Next::Inbox { is_open: false } => self.begin_round(turn),
             Next::Inbox { is_open: true } => self.keep(Draft::default(), KeepReason::Overtaken, turn),
-            Next::LeaveOrKeep | Next::RoundOrKeep | Next::Show | Next::FanOut(_) => {
+            Next::LeaveOrKeep | Next::RoundOrKeep | Next::Show | Next::Decide(_) | Next::FanOut(_) => {
                 self.keep(draft, KeepReason::Overtaken, turn)
             }
             Next::Start(starts) => {
@@ -356,6 +370,7 @@ impl ActiveHop {
             | Next::RoundOrKeep
             | Next::Inbox { .. }
             | Next::Show
+            | Next::Decide(_)
             | Next::FanOut(_)
             | Next::Await
             | Next::Outcomes(_)

@@ -173,7 +173,7 @@ impl Entry {
             Fact::AttemptInterrupted { step, attempt } => {
                 visitor.attempt_ended(at, step, *attempt, AttemptEnd::Interrupted);
             }
-            Fact::AttemptUnreachable { step, attempt, why, retry_at } => {
+            Fact::AttemptUnreachable { step, attempt, why, retry_at, .. } => {
                 let end = AttemptEnd::Unreachable { why, retry_at: *retry_at };
                 visitor.attempt_ended(at, step, *attempt, end);
             }

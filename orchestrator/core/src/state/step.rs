@@ -6,6 +6,10 @@ use crate::journal::{Entry, Fact, Failure, StepKind};
 use crate::waiting::EventWait;
 use crate::{Json, RunId, Timestamp};
 
+/// The maximum number of hops that a step remembers as having taken an attempt back. The delays
+/// between such attempts double, so the leases of earlier hops have ended.
+const TAKEN_BACK_BY: usize = 8;
+
 /// The state of a step of a run.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -25,6 +29,9 @@ pub struct Step {
     pub interruptions: u32,
     /// The number of consecutive times that the executor could not be reached for an attempt.
     pub unreachable: u32,
+    /// The numbers of the hops that last took an attempt back, because the executor could not be
+    /// reached. These hops hold no slot for the step.
+    pub taken_back_by: Vec<u64>,
     /// Whether a separate wake was sent for this step.
     pub woken: bool,
     /// Whether the handler has failed since it started the attempt that is running now.
@@ -62,6 +69,13 @@ pub enum WaitTarget {
     Signal,
 }
 
+impl StepState {
+    /// Returns whether the step has its outcome, or needs none because it was abandoned.
+    pub fn is_settled(&self) -> bool {
+        matches!(self, Self::Done | Self::Abandoned)
+    }
+}
+
 impl Step {
     /// Creates a step without any attempt.
     pub(crate) fn new(kind: StepKind, state: StepState) -> Self {
@@ -74,6 +88,7 @@ impl Step {
             first_started_at: None,
             interruptions: 0,
             unreachable: 0,
+            taken_back_by: Vec::new(),
             woken: false,
             outlives_handler: false,
         }
@@ -146,7 +161,11 @@ impl Step {
                 step.interruptions += 1;
                 step.state = StepState::Retrying { retry_at: entry.at, error: None };
             }
-            Fact::AttemptUnreachable { attempt, retry_at, .. } => {
+            Fact::AttemptUnreachable { attempt, retry_at, hop, .. } => {
+                // earlier hops hold nothing, because their leases have ended
+                let is_full = step.taken_back_by.len() == TAKEN_BACK_BY;
+                step.taken_back_by.drain(..usize::from(is_full));
+                step.taken_back_by.extend(hop);
                 step.attempt = attempt.saturating_sub(1);
                 step.first_started_at = step.first_started_at.filter(|_| step.attempt > 0);
                 step.unreachable = step.unreachable.saturating_add(1);

@@ -2,10 +2,10 @@
 
 use stepladder_core::decide::{Operation, Want};
 use stepladder_core::hop::{Effect, ExecutedStep, Input, LateWrite, PollResult, Polled, SlotAnswer};
-use stepladder_core::journal::Fact;
+use stepladder_core::journal::{Fact, Record};
 use stepladder_core::slot::Holder;
 use stepladder_core::state::{RunOutcome, StepState};
-use stepladder_core::{AttemptReport, ErrorCode, OwnStep, Timestamp, WakeCause, json};
+use stepladder_core::{AttemptReport, ErrorCode, OwnStep, RunOrStep, Timestamp, WakeCause, json};
 
 use crate::world::{HopFixture, HopSetup, PROCESS, START, body, failure, later_wakes, seconds, unreachable, want};
 
@@ -93,10 +93,62 @@ fn the_slot_of_a_call_is_released_before_the_next_call_acquires_one() {
 fn a_call_without_a_slot_waits_in_the_queue_and_does_not_begin() {
     let mut world = setup().one_at_a_time().loaded();
     world.answer_until(|effect| matches!(effect, Effect::Acquire(_)));
-    world.on(Input::Slots(SlotAnswer::Queued { key: "k".into(), joined: true, is_new: true }));
+    world.on(Input::Slots(SlotAnswer::Queued { key: "k".into(), joined: false, is_new: false }));
     assert!(world.write().acknowledges && world.write().entries.is_empty());
     world.finish();
     assert_eq!(world.state().calls, 0);
+}
+
+/// Returns a hop that has enqueued its first call, and reads the journal again.
+fn enqueued() -> HopFixture {
+    let mut world = setup().one_at_a_time().loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Acquire(_)));
+    world.on(Input::Slots(SlotAnswer::Queued { key: "k".into(), joined: true, is_new: true }));
+    assert!(matches!(world.open_question(), Effect::ReadOn));
+    world
+}
+
+#[test]
+fn rule_21_an_enqueued_call_reads_the_journal_again() {
+    let mut world = enqueued();
+    world.on(Input::Entries(Vec::new()));
+    assert!(world.write().acknowledges && world.written().is_done());
+}
+
+#[test]
+fn rule_21_a_call_that_another_hop_has_made_leaves_the_queue() {
+    let mut world = enqueued();
+    let call = call_started(1, world.now + seconds(100), "w2").into_entry(world.now);
+    let record = world.append(vec![call]);
+    world.on(Input::Entries(vec![record]));
+    let of_call = |after: &LateWrite| matches!(after, LateWrite::Dequeue { of: Some(RunOrStep::Step(step)), .. } if *step == OwnStep::Call.id());
+    assert!(world.write().after.iter().any(of_call) && !world.write().acknowledges);
+    let causes: Vec<WakeCause> = world.write().wakes.iter().map(|wake| wake.cause.clone()).collect();
+    assert_eq!(causes, [WakeCause::Step(OwnStep::Call.id())], "another hop may rely on the ticket");
+    world.written();
+    world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    assert_eq!(later_wakes(world.write()).len(), 1, "rule 10: the other call is live");
+}
+
+#[test]
+fn rule_21_after_other_entries_an_enqueued_call_is_decided_again() {
+    let mut world = enqueued();
+    let record = world.append(vec![Fact::LogWritten { attempt: 1, lines: Vec::new() }.into_entry(world.now)]);
+    world.on(Input::Entries(vec![record]));
+    world.answer_until(|effect| matches!(effect, Effect::Acquire(_)));
+    world.on(Input::Slots(SlotAnswer::Queued { key: "k".into(), joined: false, is_new: false }));
+    assert!(world.write().acknowledges && world.written().is_done());
+}
+
+#[test]
+fn an_enqueued_call_with_an_unreadable_journal_gives_its_wake_back() {
+    let mut world = enqueued();
+    let unreadable = Record { seq: 77, token: 7, code: "".into(), entries: Vec::new() };
+    world.on(Input::Entries(vec![unreadable]));
+    assert!(matches!(world.open_question(), Effect::PutBack(_)), "{:?}", world.effects);
+    let mut failing = enqueued();
+    failing.fail_executor();
+    assert!(failing.write().after.iter().any(|after| matches!(after, LateWrite::Release { .. })));
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod calling;
 mod deadlines;
 mod documented;
 mod ending;
+mod executed;
 mod failing;
 mod handing_over;
 mod immediate;

@@ -2,7 +2,7 @@
 
 use stepladder_core::WakeCause;
 use stepladder_core::decide::ReadyStep;
-use stepladder_core::hop::{EarlyWrite, Effect, Input, LateWrite, LogEvent, OverdueAttempt};
+use stepladder_core::hop::{EarlyWrite, Effect, Finished, Input, LateWrite, LogEvent, OverdueAttempt};
 use stepladder_core::journal::Fact;
 use stepladder_core::limits::INTERRUPTIONS;
 
@@ -243,12 +243,43 @@ fn rule_29_a_body_that_does_not_stop_is_failed_with_its_slots_and_its_wake() {
     let (state, attempt) = (world.state(), attempts[0].clone());
     let limits = [stepladder_core::slot::Limit { key: "f/0".into(), slots: 1 }];
     let (ready, holder) = (&attempt.ready, &attempt.holder);
-    let overdue = OverdueAttempt { ready, holder, limits: &limits, worker: &setup.worker };
-    let write = overdue.fail(&state, world.now, 1);
+    let lease_until = attempt.lease_until;
+    let overdue = OverdueAttempt { ready, holder, limits: &limits, worker: &setup.worker, lease_until };
+    let write = overdue.fail(&state, world.now, 1).expect("the attempt is running");
     assert!(state.admits_all(&write.entries).is_ok());
     assert_eq!(later_wakes(&write), [(WakeCause::Due, world.now + seconds(3))]);
     assert!(matches!(&write.after[..], [LateWrite::Release { holder: of, .. }] if of == holder));
     let woken = ReadyStep { woken: true, ..ready.clone() };
-    let write = OverdueAttempt { ready: &woken, ..overdue }.fail(&state, world.now, 1);
+    let write = OverdueAttempt { ready: &woken, ..overdue }.fail(&state, world.now, 1).expect("as before");
     assert_eq!(later_wakes(&write), [(WakeCause::Step("a".into()), world.now + seconds(3))]);
+    // the attempt was taken back, and another hop has started one with the same number
+    let taken_back =
+        Fact::AttemptUnreachable { step: "a".into(), attempt: 1, why: "no".into(), retry_at: world.now, hop: None };
+    world.append(vec![taken_back.into_entry(world.now)]);
+    assert!(overdue.fail(&world.state(), world.now, 1).is_none());
+    for (lease, worker) in [(lease_until + seconds(1), PROCESS), (lease_until, "w2")] {
+        let mut other = world.clone();
+        let start = Fact::StepStarted { step: "a".into(), attempt: 1, lease_until: lease, worker: worker.into() };
+        other.append(vec![start.into_entry(world.now)]);
+        assert!(overdue.fail(&other.state(), world.now, 1).is_none());
+    }
+}
+
+#[test]
+fn rule_14_a_takeover_beside_an_executing_attempt_is_left_to_a_new_wake() {
+    let history = vec![started("b", 1, START + seconds(30))];
+    let mut world = HopSetup::new().with_history(history).redelivered().polled();
+    world.want_steps(vec![body("a"), body("b")]).written();
+    assert_eq!(world.executed(), ["a".into()], "b is leased");
+    world.now = START + seconds(31);
+    world.on(Input::Finished(Finished::default()));
+    world.want_steps(vec![body("b")]);
+    assert_eq!(world.write().wakes.iter().map(|wake| wake.cause.clone()).collect::<Vec<_>>(), [WakeCause::Lease]);
+    assert!(!world.write().acknowledges, "a goes on");
+    world.written();
+    world.want_steps(vec![body("b")]);
+    assert!(matches!(world.open_question(), Effect::AwaitAttempts(_)), "{:?}", world.effects);
+    world.succeed(&["a"]).want_steps(vec![body("b")]);
+    assert_eq!(world.facts(), ["StepSucceeded"]);
+    assert!(world.write().acknowledges && world.written().is_done());
 }

@@ -2,12 +2,15 @@
 //! held.
 
 use stepladder_core::decide::Operation;
-use stepladder_core::hop::{AttemptError, Effect, Finished, Input, LateWrite, LogEvent, StepResult, TicketSearch};
+use stepladder_core::hop::{
+    AttemptError, Effect, Finished, Input, LateWrite, LogEvent, StepResult, TicketSearch, holds_slot,
+};
 use stepladder_core::journal::Fact;
+use stepladder_core::slot::Holder;
 use stepladder_core::state::StepState;
 use stepladder_core::{AttemptReport, RunOrStep, Timestamp, WakeCause, json};
 
-use crate::world::{HopFixture, HopSetup, START, body, later_wakes, seconds, started, unreachable, want};
+use crate::world::{HopFixture, HopSetup, START, body, later_wakes, run, seconds, started, unreachable, want};
 
 /// Returns a finished attempt that the executor could not execute.
 fn not_executed(step: &str) -> Input {
@@ -129,8 +132,52 @@ fn an_attempt_that_was_not_executed_is_tried_again_under_the_wake_of_its_step_if
 }
 
 #[test]
+fn rule_22_the_slot_of_an_attempt_that_was_taken_back_is_released_by_the_next_hop() {
+    let taken_back = |hop| Fact::AttemptUnreachable {
+        step: "a".into(),
+        attempt: 1,
+        why: "no".into(),
+        retry_at: START + seconds(60),
+        hop: Some(hop),
+    };
+    let history = vec![started("a", 1, START + seconds(100)), taken_back(7)];
+    let mut world = HopSetup::new().one_at_a_time().with_history(history).redelivered().loaded();
+    world.answer_until(|effect| matches!(effect, Effect::FindHolders(_)));
+    let Effect::FindHolders(limits) = world.open_question().clone() else { unreachable!() };
+    let holder = |hop| Holder::Attempt { run: run(), step: "a".into(), attempt: 1, hop };
+    world.on(Input::Holders(vec![(limits[0].clone(), holder(7)), (limits[0].clone(), holder(8))]));
+    let released: Vec<_> = world.write().after.iter().collect();
+    assert!(matches!(&released[..], [LateWrite::Release { holder: of, .. }] if *of == holder(7)), "{released:?}");
+
+    // the latest eight hops are remembered, which is longer than their leases last
+    let mut history = Vec::new();
+    for hop in 1..=9 {
+        history.extend([started("a", 1, START + seconds(100)), taken_back(hop)]);
+    }
+    let state = HopSetup::new().with_history(history).loaded().state();
+    assert!(holds_slot(&state, &holder(1)) && (2..=9).all(|hop| !holds_slot(&state, &holder(hop))));
+}
+
+#[test]
+fn rule_20_a_hop_that_took_an_attempt_back_leaves_the_next_one_to_another_hop() {
+    let mut world = HopSetup::new().polled();
+    world.want_steps(vec![body("a"), body("b")]).written();
+    world.on(not_executed("a"));
+    let (_, due) = later_wake(&world);
+    world.written().want_steps(vec![body("a")]);
+    world.now = due + seconds(1);
+    world.on(Input::Finished(Finished::default()));
+    world.want_steps(vec![body("a")]);
+    assert!(matches!(world.open_question(), Effect::AwaitAttempts(_)), "its slots would have the same holder");
+    world.succeed(&["b"]).want_steps(vec![body("a")]);
+    assert_eq!(world.facts(), ["StepSucceeded"]);
+    assert!(world.write().acknowledges && world.written().is_done());
+}
+
+#[test]
 fn the_next_try_has_the_same_number_and_all_retries_are_left() {
-    let taken_back = |retry_at| Fact::AttemptUnreachable { step: "a".into(), attempt: 1, why: "no".into(), retry_at };
+    let taken_back =
+        |retry_at| Fact::AttemptUnreachable { step: "a".into(), attempt: 1, why: "no".into(), retry_at, hop: None };
     let mut history = Vec::new();
     for _ in 0..20 {
         history.extend([started("a", 1, START + seconds(900)), taken_back(START)]);

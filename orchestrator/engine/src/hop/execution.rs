@@ -7,9 +7,14 @@ use stepladder_core::hop::{Attempt, Finished, Hop, Input, Opening, PollResult, S
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{StepId, Timestamp};
 
-use crate::executor::{self, Execution, OpenError, RunView};
+use crate::clock::Clock;
+use crate::executor::{self, Execution, OpenError, RunView, Unreachable};
 use crate::hop::Shell;
 use crate::hop::supervise::BodyWatch;
+
+/// How long before the end of an invocation an executor must have answered. The rest is for writing
+/// what follows.
+const ANSWER_MARGIN: Duration = Duration::from_secs(2);
 
 /// An open execution of a function, with its attempts. Dropping it drops their bodies.
 pub(super) struct OpenExecution {
@@ -40,7 +45,8 @@ impl Shell<'_> {
         };
         let deadline = hop.deadline().unwrap_or(Timestamp::MAX);
         let view = RunView { attempt, ..RunView::of(run) };
-        match found.executor.open(view, deadline).await {
+        let clock = &*self.storage.hops.runtime.clock;
+        match answer_in_time(clock, deadline, found.executor.open(view, deadline)).await {
             Ok(execution) => {
                 self.execution = Some(OpenExecution { execution, deadline, watched: HashMap::new() });
                 Input::Opened(Ok(()))
@@ -52,12 +58,13 @@ impl Shell<'_> {
 
     pub(super) async fn poll(&mut self, hop: &Hop, revealed: Vec<RevealedOutcome>) -> Input {
         let Some(open) = &mut self.execution else { return closed() };
+        let clock = &self.storage.hops.runtime.clock;
         let polled = match hop.call_expires() {
-            None => open.execution.poll(revealed).await,
+            None => answer_in_time(&**clock, open.deadline, open.execution.poll(revealed)).await,
             Some(expires) => tokio::select! {
                 biased;
                 polled = open.execution.poll(revealed) => polled,
-                () = self.storage.hops.runtime.clock.sleep_until(expires) => return Input::TimeIs,
+                () = clock.sleep_until(expires) => return Input::TimeIs,
             },
         };
         match polled {
@@ -76,8 +83,9 @@ impl Shell<'_> {
     pub(super) fn run(&mut self, attempts: Vec<Attempt>) -> Option<Input> {
         let open = self.execution.as_mut()?;
         let mut started = Vec::with_capacity(attempts.len());
-        for Attempt { ready, holder, expires } in attempts {
-            let watch = self.storage.hops.watch(&ready, holder, (expires, open.deadline));
+        for attempt in attempts {
+            let watch = self.storage.hops.watch(&attempt, open.deadline);
+            let Attempt { ready, expires, .. } = attempt;
             open.watched.insert(ready.step.clone(), watch);
             started.push(executor::Attempt {
                 step: ready.step,
@@ -106,6 +114,22 @@ impl Shell<'_> {
         let Finished { results, dropped } = &finished;
         open.unwatch(results.iter().map(|result| &result.step).chain(dropped.iter().map(|(step, _)| step)));
         Input::Finished(finished)
+    }
+}
+
+/// Awaits the answer of an executor until shortly before the invocation ends. Without this limit, an
+/// executor that never answers would end the invocation before the run has its next wake.
+async fn answer_in_time<T, E: From<Unreachable>>(
+    clock: &dyn Clock,
+    deadline: Timestamp,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    tokio::select! {
+        biased;
+        answer = answer => answer,
+        () = clock.sleep_until(deadline - ANSWER_MARGIN) => {
+            Err(Unreachable { why: "the executor did not answer before the invocation ended".into() }.into())
+        }
     }
 }
 

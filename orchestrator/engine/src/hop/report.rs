@@ -52,7 +52,7 @@ impl Subject {
                 false => StepChange::Failed { took, error: &error.message, retry_at },
             };
             self.emit_step(step, *attempt, change);
-        } else if let Fact::AttemptUnreachable { step, attempt, why, retry_at } = &entry.fact {
+        } else if let Fact::AttemptUnreachable { step, attempt, why, retry_at, .. } = &entry.fact {
             let (run, function) = (self.run, &*self.function);
             tracing::warn!(%run, %function, %step, attempt, %why, %retry_at, "the executor of a step cannot be reached; the step is tried again");
         } else if let Fact::AttemptInterrupted { step, attempt } = &entry.fact {

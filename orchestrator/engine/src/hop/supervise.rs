@@ -10,9 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use stepladder_core::decide::ReadyStep;
-use stepladder_core::hop::{OverdueAttempt, Write};
-use stepladder_core::slot::Holder;
+use stepladder_core::hop::{Attempt, OverdueAttempt, Write};
 use stepladder_core::spec::LazyExprScope;
 use stepladder_core::{RunId, StepId, Timestamp};
 
@@ -45,9 +43,9 @@ pub struct RunningBody {
 #[derive(Clone, Default)]
 pub(crate) struct RunningBodies(Arc<Mutex<HashMap<u64, Body>>>);
 
+#[derive(Clone)]
 struct Body {
-    holder: Holder,
-    ready: ReadyStep,
+    attempt: Attempt,
     began: Timestamp,
     /// The time at which the body counts as stuck.
     stuck_at: Timestamp,
@@ -70,9 +68,9 @@ impl RunningBodies {
     pub(crate) fn executing(&self) -> Vec<RunningBody> {
         let bodies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |body: &Body| RunningBody {
-            run: body.holder.run(),
-            step: body.ready.step.clone(),
-            attempt: body.ready.attempt,
+            run: body.attempt.holder.run(),
+            step: body.attempt.ready.step.clone(),
+            attempt: body.attempt.ready.attempt,
             since: body.began,
         };
         let mut executing: Vec<RunningBody> = bodies.values().map(of).collect();
@@ -82,16 +80,11 @@ impl RunningBodies {
 }
 
 impl Hops {
-    /// Watches a body that must stop at `expires`, in an invocation that ends at `deadline`.
-    pub(crate) fn watch(
-        &self,
-        ready: &ReadyStep,
-        holder: Holder,
-        (expires, deadline): (Timestamp, Timestamp),
-    ) -> BodyWatch {
+    /// Watches the body of an attempt, in an invocation that ends at `deadline`.
+    pub(crate) fn watch(&self, attempt: &Attempt, deadline: Timestamp) -> BodyWatch {
         let key = self.runtime.entropy.bits() as u64;
-        let stuck_at = (expires + PATIENCE).min(deadline - LAST_CHANCE).max(expires);
-        let body = Body { holder, ready: ready.clone(), began: self.runtime.now(), stuck_at };
+        let stuck_at = (attempt.expires + PATIENCE).min(deadline - LAST_CHANCE).max(attempt.expires);
+        let body = Body { attempt: attempt.clone(), began: self.runtime.now(), stuck_at };
         self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, body);
         BodyWatch { bodies: self.bodies.clone(), key }
     }
@@ -103,27 +96,26 @@ impl Hops {
     /// [`StoreError`]. The next call retries what was not written.
     pub(crate) async fn expel_overdue(&self) -> Result<Vec<(RunId, StepId)>, StoreError> {
         let now = self.runtime.now();
-        let overdue: Vec<(u64, Holder, ReadyStep, Timestamp)> = {
+        let overdue: HashMap<u64, Body> = {
             let bodies = self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_overdue = |body: &&Body| body.stuck_at < now;
-            let keyed = bodies.iter().filter(|(_, body)| is_overdue(body));
-            keyed.map(|(key, body)| (*key, body.holder.clone(), body.ready.clone(), body.began)).collect()
+            let overdue = bodies.iter().filter(|(_, body)| body.stuck_at < now);
+            overdue.map(|(key, body)| (*key, body.clone())).collect()
         };
         let mut expelled = Vec::new();
-        for (key, holder, ready, began) in overdue {
-            let run = holder.run();
+        for (key, body) in overdue {
             // the call is not repeated here, because the supervisor's thread may have no timer, and
             // the next call comes within a second
-            retries::run_within(self.runtime.clock.clone(), now, self.fail_overdue_body(holder, &ready, began)).await?;
+            retries::run_within(self.runtime.clock.clone(), now, self.fail_overdue_body(&body)).await?;
             self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-            expelled.push((run, ready.step));
+            let Attempt { ready, holder, .. } = body.attempt;
+            expelled.push((holder.run(), ready.step));
         }
         Ok(expelled)
     }
 
-    async fn fail_overdue_body(&self, holder: Holder, ready: &ReadyStep, began: Timestamp) -> Result<(), StoreError> {
-        let run = holder.run();
-        let Some(state) = self.runs.state(run).await? else { return Ok(()) };
+    async fn fail_overdue_body(&self, body: &Body) -> Result<(), StoreError> {
+        let Attempt { ready, holder, lease_until, .. } = &body.attempt;
+        let Some(state) = self.runs.state(holder.run()).await? else { return Ok(()) };
         let mut state = Arc::unwrap_or_clone(state);
         let limits = match self.runtime.snapshot().descriptions().for_run(&state) {
             Some(chosen) => {
@@ -131,20 +123,23 @@ impl Hops {
             }
             None => Vec::new(),
         };
-        let overdue = OverdueAttempt { ready, holder: &holder, limits: &limits, worker: &self.worker };
+        let (limits, worker, lease_until) = (&limits[..], &*self.worker, *lease_until);
+        let overdue = OverdueAttempt { ready, holder, limits, worker, lease_until };
         loop {
             let now = self.runtime.now();
             let seed = self.runtime.entropy.bits() as u64;
-            let Write { before, entries, after, .. } = overdue.fail(&state, now, seed);
+            let Some(write) = overdue.fail(&state, now, seed) else { break };
+            let Write { before, entries, after, .. } = write;
             let mut commit = Commit { before, after, ..Commit::default() };
             match self.runs.append(&mut state, entries.clone(), &mut commit).await? {
                 AppendOutcome::Conflict => continue,
                 AppendOutcome::Done => {
-                    entries.iter().for_each(|failed| crate::hop::log_attempt(&state, failed, now.since(began)));
+                    entries.iter().for_each(|failed| crate::hop::log_attempt(&state, failed, now.since(body.began)));
+                    break;
                 }
-                AppendOutcome::Refused => {}
+                AppendOutcome::Refused => break,
             }
-            return self.slots.promote(&limits).await;
         }
+        self.slots.promote(limits).await
     }
 }

@@ -188,6 +188,7 @@ pub fn terminal_failure(message: &str) -> AdvisedFailure {
 impl Executor for ScriptedFunction {
     async fn open(&self, run: RunView, _: Timestamp) -> Result<Box<dyn Execution>, OpenError> {
         Outage::hits(&self.outage.opens).map_err(OpenError::Unreachable)?;
+        Outage::answer(&self.outage.silent_opens).await;
         Ok(Box::new(ScriptedExecution {
             run: run.run,
             attempt: run.attempt,
@@ -286,6 +287,7 @@ impl Execution for ScriptedExecution {
             self.seen.insert(revealed.step, revealed.outcome);
         }
         Outage::hits(&self.script.outage.polls)?;
+        Outage::answer(&self.script.outage.silent_polls).await;
         let result = self.advance();
         let mut orphans = Vec::new();
         if let PollResult::Ended(_) = result {
