@@ -1,12 +1,13 @@
 //! Runs, briefly and in full, and the responses to requests that change them.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use stepladder_core::journal;
 use stepladder_core::report;
-use stepladder_core::{EventId, Json, RunId, Status, StepId};
+use stepladder_core::{EventId, Json, RunId, Status, StepId, headline};
 
 use crate::{Event, Step, Time};
 
@@ -107,18 +108,35 @@ impl From<&journal::RunOrigin> for RunOrigin {
 }
 
 /// The error of a run, a step or an attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failure {
     /// One sentence; causes follow after colons.
     pub message: String,
     /// A code for programs to branch on, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// The name of the error's type, such as `TypeError`, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Arc<str>>,
+    /// The stack trace, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<Arc<str>>,
+    /// Further fields of the error, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Json>,
+}
+
+impl Failure {
+    /// Returns the message after the name of the error, such as `TypeError: x is undefined`.
+    pub fn headline(&self) -> Cow<'_, str> {
+        headline(self.name.as_deref(), &self.message)
+    }
 }
 
 impl From<&journal::Failure> for Failure {
     fn from(failure: &journal::Failure) -> Self {
-        Self { message: failure.message.clone(), code: failure.code().map(str::to_owned) }
+        let journal::Failure { message, name, stack, data, .. } = failure.clone();
+        Self { message, code: failure.code().map(str::to_owned), name, stack, data }
     }
 }
 

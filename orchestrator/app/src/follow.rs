@@ -130,7 +130,7 @@ fn command_result(run: &RunDetail) -> CommandResult {
     match (&run.error, run.status) {
         (_, Status::Completed) => Ok(()),
         (Some(error), _) => {
-            print(format_args!("{} {}: {}", run.run_id, status(run.status), one_line(&error.message, usize::MAX)))
+            print(format_args!("{} {}: {}", run.run_id, status(run.status), one_line(&error.headline(), usize::MAX)))
         }
         (None, _) => print(format_args!("{} {}", run.run_id, status(run.status))),
     }

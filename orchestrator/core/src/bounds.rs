@@ -24,11 +24,11 @@ pub fn kept_bytes(fact: &Fact) -> usize {
             Fact::EventJoined { event, .. } | Fact::EventDelivered { event, .. } => event.bytes(),
             Fact::StepSucceeded { output, .. } => output.get().len(),
             Fact::StepFailed { error, .. } | Fact::StepRefused { error, .. } | Fact::HandlerFailed { error, .. } => {
-                bytes_of(error)
+                error.bytes()
             }
             Fact::StepCarriedOver { outcome, .. } | Fact::InvokeEnded { outcome, .. } => match outcome {
                 Outcome::Value(value) => value.get().len(),
-                Outcome::Failed(failure) => bytes_of(failure),
+                Outcome::Failed(failure) => failure.bytes(),
             },
             Fact::InvokeStarted { input, .. } => input.get().len(),
             Fact::SignalReceived { data, .. } => data.get().len(),
@@ -60,10 +60,6 @@ pub fn kept_bytes(fact: &Fact) -> usize {
             | Fact::RunAdmitted
             | Fact::RunSkipped { .. } => 0,
         }
-}
-
-fn bytes_of(failure: &Failure) -> usize {
-    failure.message.len() + failure.code().map_or(0, str::len)
 }
 
 impl RunState {
@@ -158,21 +154,21 @@ fn bounded(mut fact: Fact) -> Fact {
 }
 
 fn too_large_failure(what: std::fmt::Arguments<'_>) -> Failure {
-    Failure {
-        message: format!(
+    Failure::with_code(
+        format!(
             "{what}, with which the run would keep more than {RUN_BYTES}; store large values elsewhere and return a reference"
         ),
-        code: Some(ErrorCode::TooLarge),
-    }
+        ErrorCode::TooLarge,
+    )
 }
 
 /// Creates the failure for work that may not start because the run already has this many bytes.
 pub fn run_full_failure(what: std::fmt::Arguments<'_>, bytes: usize) -> Failure {
-    Failure {
-        message: format!(
+    Failure::with_code(
+        format!(
             "{what} was not begun: the run keeps {bytes} bytes, at most {RUN_BYTES} are allowed, and less than {ROOM_BYTES} \
              are left; store large values elsewhere and return references"
         ),
-        code: Some(ErrorCode::TooLarge),
-    }
+        ErrorCode::TooLarge,
+    )
 }

@@ -111,6 +111,7 @@ impl StepOptions {
         RetryPolicy {
             retries: self.retries.unwrap_or(spec.retry.retries),
             backoff: self.backoff.clone().unwrap_or_else(|| spec.retry.backoff.clone()),
+            non_retryable: spec.retry.non_retryable.clone(),
         }
     }
 
@@ -311,23 +312,23 @@ impl Plan {
 }
 
 fn too_long(step: &str, timeout: Duration, longest: Duration) -> Failure {
-    Failure {
-        message: format!(
+    Failure::with_code(
+        format!(
             "step `{step}` has a time-out of {timeout:?}, but a worker has at most {longest:?} for a step; \
              split the step, shorten its time-out or give the workers more time"
         ),
-        code: Some(ErrorCode::TimeoutTooLong),
-    }
+        ErrorCode::TimeoutTooLong,
+    )
 }
 
 fn interrupted(step: &str, times: u32) -> Failure {
-    Failure {
-        message: format!(
+    Failure::with_code(
+        format!(
             "step `{step}` was interrupted {times} times in a row: its worker died each time before it ended \
              (out of memory? out of time?)"
         ),
-        code: Some(ErrorCode::Interrupted),
-    }
+        ErrorCode::Interrupted,
+    )
 }
 
 /// Creates the failure for a step that the journal contains under the same id with another kind.

@@ -1,16 +1,25 @@
-//! A recorded error: a message for people, and a code for programs.
+//! A recorded error: a message for people, a code for programs, and what the front end knows about
+//! the error.
+
+mod code;
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use crate::limits::{FAILURE_BYTES, NAME_CHARS};
+use crate::limits::{FAILURE_BYTES, FAILURE_DATA_BYTES, FAILURE_STACK_BYTES, NAME_CHARS};
 use crate::sentence::truncated;
+use crate::{Json, json};
 
-/// A recorded error: a message for people, and a code for programs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub use code::ErrorCode;
+
+/// The nesting depth of a failure's data in the event that reports the end of a run.
+const LEVELS: usize = 3;
+
+/// A recorded error: a message for people, a code for programs, and what the front end knows about
+/// the error.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failure {
     /// The error message: a sentence; causes follow after colons. A journal stores at most
     /// [`FAILURE_BYTES`] of it.
@@ -18,17 +27,44 @@ pub struct Failure {
     /// A code to branch on. A journal stores this code, but not the type of the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<ErrorCode>,
+    /// The name of the error's type, such as `TypeError`. A retry policy may list names that are
+    /// not retried. A journal stores at most [`NAME_CHARS`] of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Arc<str>>,
+    /// The stack trace. A journal stores at most [`FAILURE_STACK_BYTES`] of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<Arc<str>>,
+    /// Further fields of the error, as JSON. A journal stores at most [`FAILURE_DATA_BYTES`]; larger
+    /// data is left out, and the message says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Json>,
 }
 
+impl PartialEq for Failure {
+    /// Compares `data` by its JSON value, not by its text.
+    fn eq(&self, other: &Self) -> bool {
+        let is_same_data = match (&self.data, &other.data) {
+            (None, None) => true,
+            (Some(data), Some(other)) => json::is_same(data, other),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        is_same_data
+            && (&self.message, &self.code, &self.name, &self.stack)
+                == (&other.message, &other.code, &other.name, &other.stack)
+    }
+}
+
+impl Eq for Failure {}
+
 impl Failure {
-    /// Creates a failure without a code.
+    /// Creates a failure with only a message.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: None }
+        Self { message: message.into(), code: None, name: None, stack: None, data: None }
     }
 
-    /// Creates a failure with a code.
+    /// Creates a failure with a message and a code.
     pub fn with_code(message: impl Into<String>, code: impl Into<ErrorCode>) -> Self {
-        Self { message: message.into(), code: Some(code.into()) }
+        Self { code: Some(code.into()), ..Self::new(message) }
     }
 
     /// Creates the failure that means "check again later": the check of a poll has returned no
@@ -47,161 +83,69 @@ impl Failure {
         self.code.as_ref().map(ErrorCode::as_str)
     }
 
-    /// Returns the failure, truncated to the limits of a journal. A long message is truncated and
-    /// ends in `…`; a long code is truncated. NUL characters are replaced, because databases cannot
-    /// store them.
+    /// Returns the message after the name of the error, such as `TypeError: x is undefined`.
+    pub fn headline(&self) -> Cow<'_, str> {
+        headline(self.name.as_deref(), &self.message)
+    }
+
+    /// Returns the number of bytes of all parts.
+    pub fn bytes(&self) -> usize {
+        let texts =
+            [self.code(), self.name.as_deref(), self.stack.as_deref(), self.data.as_ref().map(|data| data.get())];
+        self.message.len() + texts.into_iter().flatten().map(str::len).sum::<usize>()
+    }
+
+    /// Returns the failure, truncated to the limits of a journal. A long message and a long stack
+    /// are truncated and end in `…`; a long code or name is truncated. NUL characters are replaced,
+    /// because databases cannot store them. Data that is too large or that databases cannot store is
+    /// left out, and the message says so.
     #[must_use]
     pub fn bounded(self) -> Self {
-        let Self { mut message, code } = self;
-        if message.len() > FAILURE_BYTES {
-            message = truncated(&message, FAILURE_BYTES - '…'.len_utf8());
-        }
-        if message.contains('\0') {
-            message = truncated(message.replace('\0', "\u{fffd}"), FAILURE_BYTES - '…'.len_utf8());
-        }
-        Self { message, code: code.map(ErrorCode::bounded) }
-    }
-}
-
-macro_rules! error_codes {
-    ($($(#[$doc:meta])+ $name:ident = $text:literal,)+) => {
-        /// The code of an error: one that Stepladder defines, or one of the application.
-        ///
-        /// ```
-        /// use stepladder_core::ErrorCode;
-        ///
-        /// assert_eq!(ErrorCode::from("poll-timeout"), ErrorCode::PollTimeout);
-        /// assert_eq!(ErrorCode::from("declined").as_str(), "declined");
-        /// ```
-        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
-        pub enum ErrorCode {
-            $($(#[$doc])+ $name,)+
-            /// The check of a poll returned no value yet. This is not an error.
-            #[doc(hidden)]
-            NotYet,
-            /// A code that the application chose.
-            Other(Arc<str>),
-        }
-
-        impl ErrorCode {
-            /// Returns the code as journals, the API and the dashboard show it.
-            pub fn as_str(&self) -> &str {
-                match self {
-                    $(Self::$name => $text,)+
-                    Self::NotYet => NOT_YET,
-                    Self::Other(text) => text,
-                }
-            }
-
-            fn own(text: &str) -> Option<Self> {
-                match text {
-                    $($text => Some(Self::$name),)+
-                    NOT_YET => Some(Self::NotYet),
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-/// The string that journals store for [`ErrorCode::NotYet`].
-const NOT_YET: &str = "stepladder/not-yet";
-
-error_codes! {
-    /// An event's data does not match the type that a function expects, or an event exceeds a
-    /// limit.
-    BadEvent = "bad-event",
-    /// A poll could make more than 2,000 checks.
-    BadPoll = "bad-poll",
-    /// A builder method of a step was called twice.
-    BadStep = "bad-step",
-    /// A step's name is empty, too long or reserved.
-    BadStepName = "bad-step-name",
-    /// The condition of a wait cannot be used.
-    BadWait = "bad-wait",
-    /// A called run was cancelled.
-    Cancelled = "cancelled",
-    /// The worker died during ten attempts of a step in a row, perhaps out of memory or time.
-    Interrupted = "interrupted",
-    /// A step was polled inside the body of another step, or outside the function's own future.
-    MisplacedStep = "misplaced-step",
-    /// The app contains no shared data of the requested type (`ctx.data`).
-    MissingData = "missing-data",
-    /// An environment variable is not set.
-    MissingVariable = "missing-variable",
-    /// The end of a sleep lies outside the years 0 to 9999.
-    NoMoment = "no-moment",
-    /// The journal contains a step of another kind under the same id, or one id is asked for twice at
-    /// once.
-    Nondeterminism = "nondeterminism",
-    /// The function awaited something that is not a step for 10 s.
-    NotAStep = "not-a-step",
-    /// The code panicked.
-    Panic = "panic",
-    /// A poll had no value before its timeout.
-    PollTimeout = "poll-timeout",
-    /// A called run was skipped.
-    Skipped = "skipped",
-    /// The body of a step ran past its timeout.
-    Timeout = "timeout",
-    /// The timeout of a step is longer than its worker may run.
-    TimeoutTooLong = "timeout-too-long",
-    /// A value exceeds 4 MiB, or the values of a run exceed 32 MiB.
-    TooLarge = "too-large",
-    /// A recorded value does not match the type that the code expects.
-    Undecodable = "undecodable-memo",
-    /// A value cannot be written as JSON.
-    Unencodable = "unencodable",
-    /// A called function is not registered.
-    UnknownFunction = "unknown-function",
-}
-
-impl ErrorCode {
-    fn bounded(self) -> Self {
-        match self {
-            Self::Other(text) if text.contains('\0') || text.chars().nth(NAME_CHARS).is_some() => {
-                let chars = text.chars().take(NAME_CHARS).map(|c| if c == '\0' { '\u{fffd}' } else { c });
-                chars.collect::<String>().into()
-            }
-            code => code,
+        let Self { message, code, name, stack, data } = self;
+        let problem = data.as_ref().and_then(|data| data_problem(data));
+        let note = problem.as_ref().map(|problem| format!(" [the error's data was left out: it {problem}]"));
+        let note = note.unwrap_or_default();
+        let message = bounded_text(message.into(), FAILURE_BYTES - note.len()).into_owned() + &note;
+        let name = name.filter(|name| !name.is_empty());
+        Self {
+            message,
+            code: code.map(ErrorCode::bounded),
+            name: name.map(|name| match name.contains('\0') || name.chars().nth(NAME_CHARS).is_some() {
+                true => name.replace('\0', "\u{fffd}").chars().take(NAME_CHARS).collect::<String>().into(),
+                false => name,
+            }),
+            stack: stack.map(|stack| match bounded_text((&*stack).into(), FAILURE_STACK_BYTES) {
+                Cow::Borrowed(_) => stack,
+                Cow::Owned(text) => text.into(),
+            }),
+            data: data.filter(|_| problem.is_none()),
         }
     }
 }
 
-impl fmt::Display for ErrorCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+/// Returns a message after the name of its error. The name is omitted if the message starts with
+/// it.
+pub fn headline<'a>(name: Option<&str>, message: &'a str) -> Cow<'a, str> {
+    match name.filter(|name| !message.starts_with(*name)) {
+        Some(name) => format!("{name}: {message}").into(),
+        None => message.into(),
     }
 }
 
-impl From<&str> for ErrorCode {
-    fn from(text: &str) -> Self {
-        Self::own(text).unwrap_or_else(|| Self::Other(text.into()))
-    }
+/// Truncates a text to `most` bytes, and replaces NUL characters.
+fn bounded_text(text: Cow<'_, str>, most: usize) -> Cow<'_, str> {
+    let most_before_ellipsis = most - '…'.len_utf8();
+    let text = if text.len() > most { truncated(&text, most_before_ellipsis).into() } else { text };
+    if text.contains('\0') { truncated(text.replace('\0', "\u{fffd}"), most_before_ellipsis).into() } else { text }
 }
 
-impl From<String> for ErrorCode {
-    fn from(text: String) -> Self {
-        text.as_str().into()
-    }
-}
-
-impl From<Cow<'_, str>> for ErrorCode {
-    fn from(text: Cow<'_, str>) -> Self {
-        (*text).into()
-    }
-}
-
-impl Serialize for ErrorCode {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for ErrorCode {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<str>::deserialize(deserializer).map(Self::from)
+/// Returns why a journal cannot store the data of an error, as the end of a sentence; `None` if it
+/// can.
+fn data_problem(data: &Json) -> Option<String> {
+    let bytes = data.get().len();
+    match bytes > FAILURE_DATA_BYTES {
+        true => Some(format!("has {bytes} bytes; at most {FAILURE_DATA_BYTES} are allowed")),
+        false => json::check_within(data.get(), LEVELS).err().map(|problem| problem.to_string()),
     }
 }
 
@@ -220,6 +164,68 @@ mod tests {
             assert_eq!(serde_json::to_string(&failure).unwrap(), stored);
             assert_eq!(serde_json::from_str::<Failure>(stored).unwrap(), failure);
         }
+    }
+
+    #[test]
+    fn name_stack_and_data_are_stored_only_if_there_are_any() {
+        let data = json::to_json(&serde_json::json!({"status": 402})).unwrap();
+        let failure = Failure {
+            name: Some("CardError".into()),
+            stack: Some("at pay".into()),
+            data: Some(data),
+            ..Failure::with_code("no", "declined")
+        };
+        let stored = r#"{"message":"no","code":"declined","name":"CardError","stack":"at pay","data":{"status":402}}"#;
+        assert_eq!(serde_json::to_string(&failure).unwrap(), stored);
+        assert_eq!(serde_json::from_str::<Failure>(stored).unwrap(), failure);
+        assert_eq!(failure.bytes(), 2 + 8 + 9 + 6 + 14);
+        assert_eq!(failure.clone().bounded(), failure);
+        let spaced = stored.replace("402}", "402 }");
+        assert_eq!(serde_json::from_str::<Failure>(&spaced).unwrap(), failure, "data is compared by value");
+        for other in [
+            Failure { name: None, ..failure.clone() },
+            Failure { stack: None, ..failure.clone() },
+            Failure { data: None, ..failure.clone() },
+            Failure { data: Some(json::null()), ..failure.clone() },
+        ] {
+            assert_ne!(other, failure);
+        }
+    }
+
+    #[test]
+    fn name_stack_and_data_are_bounded() {
+        let text = |bytes: usize| -> Json { json::to_json(&"d".repeat(bytes - 2)).unwrap() };
+        let failure = Failure {
+            name: Some("é\0".repeat(NAME_CHARS).into()),
+            stack: Some("é\0".repeat(FAILURE_STACK_BYTES).into()),
+            data: Some(text(FAILURE_DATA_BYTES + 1)),
+            ..Failure::new("m".repeat(FAILURE_BYTES))
+        };
+        let bounded = failure.bounded();
+        assert_eq!(bounded.name.as_ref().map(|name| name.chars().count()), Some(NAME_CHARS));
+        let stack = bounded.stack.clone().unwrap();
+        assert!(stack.len() <= FAILURE_STACK_BYTES && stack.len() > FAILURE_STACK_BYTES - 8 && stack.ends_with('…'));
+        assert!(!format!("{bounded:?}").contains("\\0"));
+        assert!(bounded.message.len() <= FAILURE_BYTES, "{}", bounded.message.len());
+        assert!(
+            bounded
+                .message
+                .ends_with("… [the error's data was left out: it has 16385 bytes; at most 16384 are allowed]")
+        );
+        assert!(bounded.data.is_none());
+        assert_eq!(bounded.clone().bounded(), bounded);
+        let fits = Failure { data: Some(text(FAILURE_DATA_BYTES)), name: Some("".into()), ..Failure::new("no") };
+        let bounded = fits.clone().bounded();
+        assert_eq!((&bounded.data.is_some(), &bounded.name), (&true, &None), "an empty name is none");
+        let nul = Failure { data: Some(json::to_json("a\0").unwrap()), ..Failure::new("no") }.bounded();
+        assert!(nul.data.is_none() && nul.message.contains("contains a NUL character"), "{}", nul.message);
+    }
+
+    #[test]
+    fn a_headline_has_the_name_once() {
+        assert_eq!(headline(Some("TypeError"), "x is undefined"), "TypeError: x is undefined");
+        assert_eq!(headline(Some("TypeError"), "TypeError: x is undefined"), "TypeError: x is undefined");
+        assert_eq!(headline(None, "no"), "no");
     }
 
     #[test]

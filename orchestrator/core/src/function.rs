@@ -152,11 +152,14 @@ pub struct RetryConfig {
     /// The delays between attempts.
     #[serde(default)]
     pub backoff: BackoffConfig,
+    /// The names of errors that are never retried, such as `TypeError`. The default is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub non_retryable: Vec<Arc<str>>,
 }
 
 impl Default for RetryConfig {
     fn default() -> Self {
-        Self { retries: DEFAULT_RETRIES, backoff: BackoffConfig::default() }
+        Self { retries: DEFAULT_RETRIES, backoff: BackoffConfig::default(), non_retryable: Vec::new() }
     }
 }
 

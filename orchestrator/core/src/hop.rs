@@ -66,6 +66,7 @@ mod overdue;
 mod polling;
 mod progress;
 mod registering;
+mod retrying;
 mod round;
 mod starting;
 mod suspending;

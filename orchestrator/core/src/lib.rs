@@ -45,7 +45,7 @@ pub mod wake;
 pub use admits::Refusal;
 pub use cron::CronSchedule;
 pub use event::{Event, NewEvent};
-pub use failure::{ErrorCode, Failure};
+pub use failure::{ErrorCode, Failure, headline};
 pub use function::{ConfigError, FunctionConfig};
 pub use id::{EventId, RunId, RunOrStep, StepId};
 pub use journal::{Entry, Fact, Outcome, Record, Seq, StepKind};

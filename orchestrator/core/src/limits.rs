@@ -24,6 +24,11 @@ pub const ROOM_BYTES: usize = 64 * 1024;
 pub const FAILURE_BYTES: usize = 16 * 1024;
 /// The maximum size of all events in one request, or in one send of a function: 64 MiB.
 pub const REQUEST_BYTES: usize = 64 * 1024 * 1024;
+/// The maximum size of a failure's stack trace: 16 KiB. A longer one is truncated and ends in `…`.
+pub const FAILURE_STACK_BYTES: usize = 16 * 1024;
+/// The maximum size of a failure's data, as JSON: 16 KiB. Larger data is left out, and the message
+/// says so.
+pub const FAILURE_DATA_BYTES: usize = 16 * 1024;
 /// The maximum number of characters in a sender's event id and in the name of an event, a function
 /// or a step.
 pub const NAME_CHARS: usize = 255;

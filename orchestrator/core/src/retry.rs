@@ -1,5 +1,6 @@
 //! Retries: how often a failed attempt is repeated, and how long to wait before each retry.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -86,21 +87,37 @@ pub struct RetryPolicy {
     pub retries: u32,
     /// The delays between attempts.
     pub backoff: Backoff,
+    /// The names of errors that are never retried, such as `TypeError`.
+    pub non_retryable: Arc<[Arc<str>]>,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { retries: DEFAULT_RETRIES, backoff: Backoff::Default }
+        Self { retries: DEFAULT_RETRIES, backoff: Backoff::Default, non_retryable: Arc::default() }
     }
 }
 
+/// A failed attempt, as a retry policy judges it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailedAttempt<'a> {
+    /// The number of failed attempts, including this one.
+    pub failures: u32,
+    /// The name of the error, if it has one.
+    pub name: Option<&'a str>,
+    /// The advice of the error.
+    pub advice: RetryAdvice,
+}
+
 impl RetryPolicy {
-    /// Returns the delay before the next attempt; `None` if no further attempt is allowed.
-    /// `failures` is the number of failed attempts, and `retry` is the advice of the last failure.
-    pub fn next_delay(&self, failures: u32, retry: RetryAdvice, seed: u64) -> Option<Duration> {
-        match retry {
+    /// Returns the delay before the next attempt; `None` if the failure is final: no retries are
+    /// left, the error advises against a retry, or its name is listed as not retryable. The jitter
+    /// depends only on `seed`.
+    pub fn next_delay(&self, failed: FailedAttempt<'_>, seed: u64) -> Option<Duration> {
+        let FailedAttempt { failures, name, advice } = failed;
+        let is_listed = name.is_some_and(|name| self.non_retryable.iter().any(|listed| **listed == *name));
+        match advice {
             RetryAdvice::Never => None,
-            _ if failures > self.retries => None,
+            _ if is_listed || failures > self.retries => None,
             RetryAdvice::Default => Some(self.backoff.delay(failures, seed)),
             RetryAdvice::After(wait) => Some(wait),
         }
@@ -158,11 +175,31 @@ mod tests {
 
     #[test]
     fn retries_run_out_and_terminal_errors_never_retry() {
-        let policy = RetryPolicy { retries: 2, backoff: Backoff::Fixed(Duration::from_secs(1)) };
-        assert_eq!(policy.next_delay(2, RetryAdvice::Default, 0), Some(Duration::from_secs(1)));
-        assert_eq!(policy.next_delay(3, RetryAdvice::Default, 0), None);
-        assert_eq!(policy.next_delay(1, RetryAdvice::Never, 0), None);
-        assert_eq!(policy.next_delay(1, RetryAdvice::After(Duration::from_secs(9)), 0), Some(Duration::from_secs(9)));
-        assert_eq!(policy.next_delay(3, RetryAdvice::After(Duration::from_secs(9)), 0), None);
+        let backoff = Backoff::Fixed(Duration::from_secs(1));
+        let policy = RetryPolicy { retries: 2, backoff, ..RetryPolicy::default() };
+        let delay =
+            |failures, advice| policy.next_delay(FailedAttempt { failures, name: Some("TypeError"), advice }, 0);
+        assert_eq!(delay(2, RetryAdvice::Default), Some(Duration::from_secs(1)));
+        assert_eq!(delay(3, RetryAdvice::Default), None);
+        assert_eq!(delay(1, RetryAdvice::Never), None);
+        assert_eq!(delay(1, RetryAdvice::After(Duration::from_secs(9))), Some(Duration::from_secs(9)));
+        assert_eq!(delay(3, RetryAdvice::After(Duration::from_secs(9))), None);
+    }
+
+    #[test]
+    fn an_error_with_a_listed_name_is_never_retried() {
+        let non_retryable = ["TypeError", "CardDeclined"].map(Arc::from).into_iter().collect();
+        let policy = RetryPolicy { non_retryable, ..RetryPolicy::default() };
+        let after = RetryAdvice::After(Duration::from_secs(9));
+        for (name, advice, retries) in [
+            (Some("TypeError"), RetryAdvice::Default, false),
+            (Some("CardDeclined"), after, false),
+            (Some("typeerror"), RetryAdvice::Default, true),
+            (Some("TypeErrors"), after, true),
+            (None, RetryAdvice::Default, true),
+        ] {
+            let delay = policy.next_delay(FailedAttempt { failures: 1, name, advice }, 0);
+            assert_eq!(delay.is_some(), retries, "{name:?}");
+        }
     }
 }

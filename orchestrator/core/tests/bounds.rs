@@ -104,7 +104,7 @@ fn results_of_calls_and_events_count_against_the_same_limit() {
 
 #[test]
 fn all_values_in_a_journal_are_counted() {
-    let failure = || Failure { message: "x".repeat(40), code: Some("y".repeat(2).into()) };
+    let failure = || Failure::with_code("x".repeat(40), "y".repeat(2));
     let step = || StepId::from("a");
     let report = AttemptReport::default;
     let counted = [
@@ -134,7 +134,7 @@ fn all_values_in_a_journal_are_counted() {
 
 #[test]
 fn failures_are_cut_and_contain_no_nul() {
-    let long = Failure { message: format!("\0{}", "é".repeat(FAILURE_BYTES)), code: Some("c".repeat(1_000).into()) };
+    let long = Failure::with_code(format!("\0{}", "é".repeat(FAILURE_BYTES)), "c".repeat(1_000));
     let facts = [
         Fact::RunFailed { error: long.clone() },
         Fact::HandlerFailed { attempt: 1, error: long.clone(), retry_at: AT },
@@ -165,7 +165,7 @@ fn failures_are_cut_and_contain_no_nul() {
         assert!(error.message.starts_with("\u{fffd}é") && error.message.ends_with("é…"));
         assert_eq!(error.code().map(str::len), Some(NAME_CHARS));
     }
-    let short = Failure { message: "x".repeat(FAILURE_BYTES), code: Some("ok".into()) };
+    let short = Failure::with_code("x".repeat(FAILURE_BYTES), "ok");
     assert_eq!(short.clone().bounded(), short);
     let reason = "x".repeat(100_000).into();
     let Fact::RunCancelled { reason } = &fit_facts(&run_with_values(8), vec![Fact::RunCancelled { reason }])[0] else {

@@ -18,7 +18,7 @@ const EVERY_FIELD: &str = r#"{
         {"event": "client/updated"}
     ],
     "cron": {"schedules": ["0 9 * * MON-FRI"], "time_zone": "Europe/Berlin", "jitter": "2m", "missed_ticks": "run_all"},
-    "retry": {"retries": 2, "backoff": {"exponential": {"first": "1s", "max": "1m 30s"}}},
+    "retry": {"retries": 2, "backoff": {"exponential": {"first": "1s", "max": "1m 30s"}}, "non_retryable": ["TypeError"]},
     "timeout": "1h 30m",
     "concurrency": [
         {"limit": 3, "of": "runs", "key": "event.data.client"}, {"limit": 5, "of": "steps", "shared": "api"}
@@ -64,6 +64,15 @@ fn a_config_is_written_as_it_was_read() {
 }
 
 #[test]
+fn a_name_that_is_not_retried_must_be_a_name() {
+    let mut config = FunctionConfig::new("f");
+    config.retry.non_retryable = vec!["TypeError".into(), "".into()];
+    let error = config.compile().unwrap_err();
+    assert_eq!(error.field(), Some("retry.non_retryable[1]"));
+    assert_eq!(error.to_string(), "an error name that function `f` does not retry is empty");
+}
+
+#[test]
 fn a_config_needs_an_id_alone() {
     let config = FunctionConfig::decode(r#"{"id":"f"}"#).unwrap();
     assert_eq!(config, FunctionConfig::new("f"));
@@ -95,6 +104,7 @@ fn every_field_is_compiled() {
     assert_eq!(format!("{:?}", spec.schedule.lines), "[0 9 * * MON-FRI (Europe/Berlin)]");
     assert_eq!((spec.schedule.jitter, spec.schedule.missed_ticks), (Duration::from_secs(120), MissedTicks::RunAll));
     assert_eq!((spec.retry.retries, spec.retry.backoff.longest()), (2, Duration::from_secs(90)));
+    assert_eq!(spec.retry.non_retryable.iter().map(|name| &**name).collect::<Vec<_>>(), ["TypeError"]);
     assert_eq!(spec.timeout, Duration::from_secs(5_400));
     let limits: Vec<_> =
         spec.concurrency.iter().map(|c| (c.limit, c.of, c.key.is_some(), c.shared.as_deref())).collect();

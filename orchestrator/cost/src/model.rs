@@ -187,7 +187,7 @@ impl FactVisitor for RunCostCounter {
                 self.succeeded_tokens = self.succeeded_tokens.saturating_add(tokens);
                 write_units(output.get().len())
             }
-            AttemptEnd::Failed { error, .. } => write_units(error.message.len()),
+            AttemptEnd::Failed { error, .. } => write_units(error.bytes()),
             AttemptEnd::Interrupted | AttemptEnd::Unreachable { .. } | AttemptEnd::Abandoned { .. } => 1,
         };
     }

@@ -87,6 +87,6 @@ impl FunctionControl {
         let policy = &catalog.spec(function)?.retry;
         let delay = self.runtime.config.retry_delay;
         let backoff = delay.map_or_else(|| policy.backoff.clone(), Backoff::Fixed);
-        Some(RetryPolicy { retries: policy.retries, backoff })
+        Some(RetryPolicy { backoff, ..policy.clone() })
     }
 }

@@ -16,7 +16,7 @@ use futures::future::{BoxFuture, poll_fn};
 use stepladder_core::OwnStep;
 use stepladder_core::decide::{Operation, StepOptions};
 use stepladder_core::limits::{FAILURE_BYTES, OUTCOME_BYTES};
-use stepladder_core::retry::{DEFAULT_RETRIES, RetryPolicy};
+use stepladder_core::retry::{DEFAULT_RETRIES, FailedAttempt, RetryPolicy};
 use stepladder_core::sentence::{shortened, truncated};
 use stepladder_core::{Failure, Json, StepId, json};
 
@@ -46,7 +46,8 @@ pub(crate) struct HandlerRetries {
 impl HandlerRetries {
     /// Returns whether the handler is not retried after this error. The engine uses the same rule.
     fn is_final(&self, error: &Error) -> bool {
-        self.policy.next_delay(self.attempt, error.retry(), 0).is_none()
+        let failed = FailedAttempt { failures: self.attempt, name: error.name(), advice: error.retry() };
+        self.policy.next_delay(failed, 0).is_none()
     }
 }
 
@@ -65,8 +66,7 @@ pub(crate) async fn compensated(
         ended => return ended,
     };
     let max_retries = retries.policy.retries.max(DEFAULT_RETRIES);
-    let failure = record_failure(&ledger, error.into_fault().failure).await;
-    let mut message = failure.message;
+    let mut failure = record_failure(&ledger, error.into_fault().failure).await;
     let mut not_undone = String::new();
     for Compensation { name, at, compensate } in ledger.take_compensations().into_iter().rev() {
         let id = ledger.unused_id(format!("undo {name}"));
@@ -81,9 +81,9 @@ pub(crate) async fn compensated(
     }
     if !not_undone.is_empty() {
         // the failure is truncated, so that the message also shows which steps could not be undone
-        message = truncated(message, FAILURE_BYTES / 2) + &not_undone;
+        failure.message = truncated(failure.message, FAILURE_BYTES / 2) + &not_undone;
     }
-    Err(Error::recorded(Failure { message, code: failure.code }))
+    Err(Error::recorded(failure))
 }
 
 /// Records that the run has failed. If a failure is already recorded, returns that one, which all

@@ -9,12 +9,13 @@ mod panic;
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::Failure;
 use stepladder_core::limits::FAILURE_BYTES;
 use stepladder_core::retry::RetryAdvice;
 use stepladder_core::sentence::truncated;
+use stepladder_core::{Failure, Json};
 use stepladder_engine::executor::AdvisedFailure;
 
 pub(crate) use panic::panic_error;
@@ -56,6 +57,10 @@ struct ErrorParts {
     source: ErrorSource,
     retry: RetryAdvice,
     code: Option<ErrorCode>,
+    name: Option<Arc<str>>,
+    /// The stack trace and the data of a recorded failure, which another front end may have added.
+    stack: Option<Arc<str>>,
+    data: Option<Json>,
 }
 
 impl Error {
@@ -78,7 +83,7 @@ impl Error {
     }
 
     fn with_retry(source: ErrorSource, retry: RetryAdvice) -> Self {
-        Self(Box::new(ErrorParts { source, retry, code: None }))
+        Self(Box::new(ErrorParts { source, retry, code: None, name: None, stack: None, data: None }))
     }
 
     fn advised(mut self, retry: RetryAdvice) -> Self {
@@ -118,6 +123,27 @@ impl Error {
         self.0.code.as_ref() == Some(&code)
     }
 
+    /// Sets the name of the error's type. Journals keep it. A function may list names that it does
+    /// not retry ([`Function::non_retryable`](crate::Function::non_retryable)). A second name
+    /// replaces the first.
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// let error = Error::new("the card was declined").with_name("CardDeclined");
+    /// assert_eq!(error.name(), Some("CardDeclined"));
+    /// ```
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.0.name = Some(name.into());
+        self
+    }
+
+    /// Returns the name of the error's type, if it has one. A step's error keeps the name that its
+    /// body set.
+    pub fn name(&self) -> Option<&str> {
+        self.0.name.as_deref()
+    }
+
     /// Returns whether the error is never retried.
     pub fn is_terminal(&self) -> bool {
         self.0.retry == RetryAdvice::Never
@@ -136,7 +162,7 @@ impl Error {
     }
 
     /// Returns the error from which this one was created, if that is an `E`. The error of a step
-    /// was read from the journal, so it only has a message and a code.
+    /// was read from the journal, so it only has a message, a code and a name.
     pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
         self.0.source.downcast_ref()
     }
@@ -144,11 +170,9 @@ impl Error {
     /// Converts a recorded failure to an error. The error is terminal for the function, because the
     /// step has no retries left.
     pub(crate) fn recorded(failure: Failure) -> Self {
-        let error = Self::terminal(failure.message);
-        match failure.code {
-            Some(code) => error.with_code(code),
-            None => error,
-        }
+        let Failure { message, code, name, stack, data } = failure;
+        let source = http::without_secrets(message.into());
+        Self(Box::new(ErrorParts { source, retry: RetryAdvice::Never, code, name, stack, data }))
     }
 
     /// Returns the result of a check that has no value yet. The engine does not treat it as a
@@ -158,20 +182,20 @@ impl Error {
     }
 
     /// Adds the step's name to the start of the message, and makes the error terminal. The causes
-    /// and the code are kept.
+    /// and the other parts are kept.
     pub(crate) fn in_step(self, name: &str) -> Self {
-        let ErrorParts { source, code, .. } = *self.0;
-        let mut error = Self::terminal(InvalidStepError { message: format!("step `{name}`: {source}"), source });
-        error.0.code = code;
-        error
+        let parts = *self.0;
+        let message = format!("step `{name}`: {}", parts.source);
+        let source = InvalidStepError { message, source: parts.source }.into();
+        Self(Box::new(ErrorParts { source, retry: RetryAdvice::Never, ..parts }))
     }
 
     /// Converts the error to the form that the engine records.
     pub(crate) fn into_fault(self) -> AdvisedFailure {
         // the message may quote megabytes, so formatting stops where the journal would truncate it
         let message = truncated(format_args!("{self:#}"), FAILURE_BYTES);
-        let failure = Failure { message, code: self.0.code }.bounded();
-        AdvisedFailure { failure, retry: self.0.retry }
+        let ErrorParts { retry, code, name, stack, data, .. } = *self.0;
+        AdvisedFailure { failure: Failure { message, code, name, stack, data }.bounded(), retry }
     }
 }
 
@@ -238,10 +262,12 @@ impl fmt::Debug for Error {
             RetryAdvice::After(_) => "retryable later",
         };
         write!(f, "{self:#} ({retry}")?;
-        match &self.0.code {
-            Some(code) => write!(f, ", code {code})"),
-            None => f.write_str(")"),
+        for (part, text) in [("name", self.name()), ("code", self.code())] {
+            if let Some(text) = text {
+                write!(f, ", {part} {text}")?;
+            }
         }
+        f.write_str(")")
     }
 }
 

@@ -120,13 +120,15 @@ impl<T: EventData> Event<T> {
     /// A failure with the code `bad-event`. The message names the event, the type, and what does
     /// not match.
     pub(crate) fn decode(event: &stepladder_core::Event) -> Result<Self, Failure> {
-        let data = T::decode(&event.name, &event.data).map_err(|error| Failure {
-            message: format!(
-                "the data of event `{}` does not fit {}: {error}; send what the function takes",
-                event.name,
-                std::any::type_name::<T>()
-            ),
-            code: Some(ErrorCode::BadEvent),
+        let data = T::decode(&event.name, &event.data).map_err(|error| {
+            Failure::with_code(
+                format!(
+                    "the data of event `{}` does not fit {}: {error}; send what the function takes",
+                    event.name,
+                    std::any::type_name::<T>()
+                ),
+                ErrorCode::BadEvent,
+            )
         })?;
         Ok(Self {
             id: event.id,

@@ -169,6 +169,22 @@ impl Function {
         self
     }
 
+    /// Sets the names of errors that are not retried, neither in a step nor in the function itself.
+    /// A name is set with [`Error::with_name`](crate::Error::with_name), or by a front end in another
+    /// language.
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// # async fn pay(ctx: Context) -> Result<()> { Ok(()) }
+    /// let function = Function::new("pay", |ctx: Context, _: Event<Tick>| pay(ctx)).non_retryable(["CardDeclined"]);
+    /// ```
+    #[must_use]
+    pub fn non_retryable(mut self, names: impl IntoIterator<Item = impl Into<Arc<str>>>) -> Self {
+        self.calls.record("non_retryable");
+        self.config.retry.non_retryable = names.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Sets the timeout of each attempt of a step. A step can override it. The default is 60 s. If
     /// the workers' time limit is shorter, the app does not start.
     #[must_use]

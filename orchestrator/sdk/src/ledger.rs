@@ -274,9 +274,9 @@ fn wake(mut inner: MutexGuard<'_, Inner>, at: usize) {
 
 /// Returns the result of a body that was stopped at its timeout.
 pub(crate) fn timed_out(step: &StepId, timeout: Duration) -> FinishedStep {
-    let failure = Failure {
-        message: format!("step `{step}` ran past its timeout of {}", format_duration(timeout)),
-        code: Some(ErrorCode::Timeout),
-    };
+    let failure = Failure::with_code(
+        format!("step `{step}` ran past its timeout of {}", format_duration(timeout)),
+        ErrorCode::Timeout,
+    );
     FinishedStep { step: step.clone(), result: Err(AdvisedFailure { failure, retry: RetryAdvice::Default }) }
 }

@@ -27,8 +27,8 @@ pub(crate) use untyped::{StepBodyFn, UntypedStep};
 ///
 /// # Errors
 /// The body's error, once no retries are left, or immediately if the error is terminal. Because the
-/// error was recorded, it has only a message and a [`code`](crate::Error::code), and it is terminal
-/// for the function. Errors of Stepladder itself have these codes: `undecodable-memo`,
+/// error was recorded, it has only a message, a [`code`](crate::Error::code) and a
+/// [`name`](crate::Error::name), and it is terminal for the function. Errors of Stepladder itself have these codes: `undecodable-memo`,
 /// `nondeterminism`, `timeout`, `too-large`, `misplaced-step`, `bad-step` and `bad-step-name`.
 /// [`ErrorCode`](crate::ErrorCode) explains them.
 #[must_use = "a step does nothing until it is awaited"]

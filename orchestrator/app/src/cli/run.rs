@@ -98,7 +98,7 @@ fn steps_table(run: &RunDetail, now: Timestamp) -> Table {
         step.attempts.iter().filter_map(attempt_problem).for_each(|note| table.note(note));
         step.usage.iter().for_each(|used| table.note(format_usage(&one_line(&used.model, 80), used)));
         if let Some(error) = step.error.as_ref().filter(|_| step.attempts.is_empty()) {
-            table.note(one_line(&error.message, 200).red().to_string());
+            table.note(one_line(&error.headline(), 200).red().to_string());
         }
     }
     table
@@ -129,7 +129,9 @@ pub(crate) fn attempt_problem(attempt: &Attempt) -> Option<String> {
     let after = attempt.ended_at.map(|end| format_duration(end.0.since(attempt.started_at.0))).unwrap_or_default();
     let number = attempt.attempt;
     match &attempt.error {
-        Some(error) => Some(format!("attempt {number} failed after {after}: {}", one_line(&error.message, 300).red())),
+        Some(error) => {
+            Some(format!("attempt {number} failed after {after}: {}", one_line(&error.headline(), 300).red()))
+        }
         None if attempt.interrupted => {
             Some(format!("attempt {number} was interrupted after {after}").yellow().to_string())
         }
@@ -137,10 +139,12 @@ pub(crate) fn attempt_problem(attempt: &Attempt) -> Option<String> {
     }
 }
 
-/// Formats a failure with all lines of its message.
+/// Formats a failure with all lines of its message and of its stack.
 fn failure_text(error: &Failure) -> String {
-    let mut lines: Vec<String> = error.message.lines().map(|line| one_line(line, usize::MAX)).collect();
+    let mut lines: Vec<String> = error.headline().lines().map(|line| one_line(line, usize::MAX)).collect();
     lines.extend(error.code.as_ref().map(|code| format!("code: {code}")));
+    lines.extend(error.data.as_ref().map(|data| format!("data: {}", one_line(data.get(), 1_000))));
+    lines.extend(error.stack.iter().flat_map(|stack| stack.lines()).map(|line| one_line(line, usize::MAX)));
     lines.join("\n")
 }
 
@@ -157,7 +161,7 @@ mod tests {
         "steps":[{"id":"update","kind":"run","status":"Completed","output":null,"error":null,"child":null,"due":null,
           "started_at":"2026-01-01T00:00:00.100Z","ended_at":"2026-01-01T00:00:02.600Z","attempts":[
            {"attempt":1,"started_at":"2026-01-01T00:00:00.100Z","ended_at":"2026-01-01T00:00:00.150Z",
-            "error":{"message":"503: try\nlater"},"interrupted":false},
+            "error":{"message":"503: try\nlater","name":"HttpError"},"interrupted":false},
            {"attempt":2,"started_at":"2026-01-01T00:00:01.000Z","ended_at":"2026-01-01T00:00:01.500Z","error":null,
             "interrupted":true},
            {"attempt":3,"started_at":"2026-01-01T00:00:02.500Z","ended_at":"2026-01-01T00:00:02.600Z","error":null,
@@ -168,6 +172,16 @@ mod tests {
         "logs":[{"at":"2026-01-01T00:00:00.100Z","level":"info","message":"begun","attempt":1},
          {"at":"2026-01-01T00:00:02.600Z","level":"warn","message":"few\nrows","fields":{"rows":7},"step":"update",
           "attempt":3}]}"#;
+
+    #[test]
+    fn a_failure_is_shown_with_its_name_code_data_and_stack() {
+        let error = r#"{"message":"no","code":"declined","name":"CardError","data":{"status":402},
+            "stack":"CardError: no\n  at \u001b[31mpay"}"#;
+        let text = failure_text(&serde_json::from_str(error).unwrap());
+        let expected = "CardError: no\ncode: declined\ndata: {\"status\":402}\nCardError: no\n  at ";
+        assert!(text.starts_with(expected) && !text.contains('\u{1b}'), "{text:?}");
+        assert_eq!(failure_text(&serde_json::from_str(r#"{"message":"no"}"#).unwrap()), "no");
+    }
 
     #[test]
     fn a_run_is_shown_with_its_steps_attempts_timings_and_output() {
@@ -183,7 +197,7 @@ mod tests {
                took     3.0 s\n\n\
              STEP    KIND  STATUS     ATTEMPTS  TOOK\n\
              update  run   Completed  3         2.5 s\n    \
-                 attempt 1 failed after 50 ms: 503: try later\n    \
+                 attempt 1 failed after 50 ms: HttpError: 503: try later\n    \
                  attempt 2 was interrupted after 500 ms\n    \
                  gpt-5-mini: 1200 tokens in (200 cached), 300 out, $0.000850\n    \
                  other: 1 tokens in, 2 out, price not known\n\n\

@@ -66,7 +66,7 @@ fn runs_table(runs: &[Run], now: Timestamp) -> Table {
     let mut table = Table::new(["RUN", "FUNCTION", "STATUS", "CREATED", "TOOK", ""]);
     for run in runs {
         let took = run.ended_at.map(|end| format_duration(end.0.since(run.created_at.0))).unwrap_or_default();
-        let error = run.error.as_ref().map(|error| one_line(&error.message, 60).dimmed().to_string());
+        let error = run.error.as_ref().map(|error| one_line(&error.headline(), 60).dimmed().to_string());
         table.row([
             run.run_id.to_string(),
             one_line(&run.function_id, 60),

@@ -37,7 +37,7 @@ impl ReportedChanges {
         }
         for (i, failed) in run.handler_errors.iter().enumerate() {
             if self.reported.insert(RunChange::Handler(i)) {
-                let error = one_line(&failed.error.message, 300);
+                let error = one_line(&failed.error.headline(), 300);
                 lines.push((failed.at, format!("  {} {}", "the handler failed:".yellow(), error.red())));
             }
         }

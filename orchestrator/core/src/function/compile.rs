@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     BatchConfig, CancelCondition, CancelOnConfig, ConcurrencyConfig, ConfigError, DebounceConfig, FunctionConfig,
-    RateConfig, SingletonConfig,
+    RateConfig, RetryConfig, SingletonConfig,
 };
 use crate::cron::{CronExpression, CronSchedule};
 use crate::expr::{AllowedVariables, Expr};
@@ -31,7 +31,7 @@ impl FunctionConfig {
         spec.name = self.name.clone();
         spec.schedule = compiler.schedule(self)?;
         spec.triggers = compiler.triggers(self)?;
-        spec.retry = RetryPolicy { retries: self.retry.retries, backoff: self.retry.backoff.clone().into() };
+        spec.retry = compiler.retry(&self.retry)?;
         spec.timeout = self.timeout;
         spec.concurrency = numbered("concurrency", &self.concurrency, |field, limit| compiler.limit(&field, limit))?;
         spec.flow = compiler.flow(self)?;
@@ -62,6 +62,18 @@ impl Compiler<'_> {
 
     fn key(&self, field: &str, subject: &str, cel: Option<&String>) -> Result<Option<Expr>, ConfigError> {
         cel.map(|cel| self.expr(field, subject, cel, AllowedVariables::Event)).transpose()
+    }
+
+    fn retry(&self, retry: &RetryConfig) -> Result<RetryPolicy, ConfigError> {
+        let named = numbered("retry.non_retryable", &retry.non_retryable, |field, name| match name_problem(name) {
+            Some(problem) => {
+                let function = self.function;
+                let sentence = format!("an error name that function `{function}` does not retry {problem}");
+                Err(self.error(&field, sentence))
+            }
+            None => Ok(name.clone()),
+        })?;
+        Ok(RetryPolicy { retries: retry.retries, backoff: retry.backoff.clone().into(), non_retryable: named.into() })
     }
 
     fn schedule(&self, config: &FunctionConfig) -> Result<CronSchedule, ConfigError> {

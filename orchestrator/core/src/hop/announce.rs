@@ -105,17 +105,29 @@ struct InngestEndData<'a> {
 struct SerializedError<'a> {
     #[serde(rename = "__serialized")]
     serialized: bool,
-    name: &'static str,
+    name: &'a str,
     error: &'a str,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    stack: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a Json>,
 }
 
 impl<'a> SerializedError<'a> {
     fn of(failure: &'a Failure) -> Self {
-        let message = &failure.message;
-        Self { serialized: true, name: "Error", error: message, message, code: failure.code() }
+        let Failure { message, name, stack, data, .. } = failure;
+        Self {
+            serialized: true,
+            name: name.as_deref().unwrap_or("Error"),
+            error: message,
+            message,
+            stack: stack.as_deref(),
+            code: failure.code(),
+            data: data.as_ref(),
+        }
     }
 }
 

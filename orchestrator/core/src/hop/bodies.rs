@@ -6,8 +6,9 @@ use crate::bounds;
 use crate::decide::ReadyStep;
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::effect::Effect;
-use crate::hop::input::{AdvisedFailure, AttemptError, StepResult};
+use crate::hop::input::{AttemptError, StepResult};
 use crate::hop::progress::Body;
+use crate::hop::retrying::FailedTry;
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::journal::{Entry, Fact, Failure};
 use crate::state::RevealedOutcome;
@@ -96,7 +97,7 @@ impl ActiveHop {
     /// Returns the entry for a result. Adds the wake of its retry to the draft (rule 11).
     pub(super) fn outcome(&self, body: Body, result: StepResult, now: Timestamp, draft: &mut Draft) -> Entry {
         let StepResult { step, result, report } = result;
-        let AdvisedFailure { failure, retry } = match result {
+        let error = match result {
             Ok(output) => {
                 return Fact::StepSucceeded { step, attempt: body.ready.attempt, output, report }.into_entry(now);
             }
@@ -106,17 +107,19 @@ impl ActiveHop {
         let ReadyStep { attempt, failures, poll, policy, woken, .. } = body.ready;
         let seed = self.seed(&step, attempt);
         let (failure, retry_at) = match poll {
-            Some((poll, checks, began)) if failure.is_not_yet() => {
+            Some((poll, checks, began)) if error.failure.is_not_yet() => {
                 let checks = checks.saturating_add(1);
                 match poll.next_check(checks, began, now, seed) {
                     // a configured retry delay must not move this attempt beyond its due time
-                    Some(due) => (failure, Some((now + self.retry_wait(due.since(now))).min(due))),
+                    Some(due) => (error.failure, Some((now + self.retry_wait(due.since(now))).min(due))),
                     None => (timed_out(&step, poll.timeout, checks), None),
                 }
             }
             Some(_) | None => {
-                let wait = policy.next_delay(failures + 1, retry, seed);
-                (failure, wait.map(|wait| now + self.retry_wait(wait)))
+                let (step, failures) = (Some(&*step), failures + 1);
+                let retry_at =
+                    self.retry_at(FailedTry { step, attempt, failures, policy: &policy, error: &error }, now);
+                (error.failure, retry_at)
             }
         };
         if let Some(due) = retry_at {
@@ -128,10 +131,8 @@ impl ActiveHop {
 }
 
 fn timed_out(step: &str, timeout: Duration, checks: u32) -> Failure {
-    Failure {
-        message: format!(
-            "step `{step}` waited in vain: {checks} checks within {timeout:?} found that it is not time yet"
-        ),
-        code: Some(ErrorCode::PollTimeout),
-    }
+    Failure::with_code(
+        format!("step `{step}` waited in vain: {checks} checks within {timeout:?} found that it is not time yet"),
+        ErrorCode::PollTimeout,
+    )
 }

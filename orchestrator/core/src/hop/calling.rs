@@ -58,10 +58,7 @@ impl ActiveHop {
                 .then(|| format!("its input and the event's `user` have {bytes} bytes; at most {most} are allowed"))
         });
         match fault {
-            Some(fault) => Some(Failure {
-                message: format!("step `{step}` cannot call: {fault}"),
-                code: Some(ErrorCode::BadEvent),
-            }),
+            Some(fault) => Some(Failure::with_code(format!("step `{step}` cannot call: {fault}"), ErrorCode::BadEvent)),
             None => self.no_room(step, draft, input.get().len()),
         }
     }
@@ -72,10 +69,10 @@ impl ActiveHop {
         if self.catalog.newest(function).is_some() {
             return None;
         }
-        let error = Failure {
-            message: format!("step `{step}` calls function `{function}`, which is not registered"),
-            code: Some(ErrorCode::UnknownFunction),
-        };
+        let error = Failure::with_code(
+            format!("step `{step}` calls function `{function}`, which is not registered"),
+            ErrorCode::UnknownFunction,
+        );
         Some(Fact::InvokeEnded { step: step.clone(), outcome: Outcome::Failed(error) })
     }
 

@@ -6,7 +6,7 @@ use crate::hop::effect::{LateWrite, Write};
 use crate::hop::{Worker, later};
 use crate::journal::{Fact, Failure};
 use crate::report::AttemptReport;
-use crate::retry::RetryAdvice;
+use crate::retry::{FailedAttempt, RetryAdvice};
 use crate::slot::{Holder, Limit};
 use crate::state::{RunState, StepState};
 use crate::{ErrorCode, Timestamp, Wake, WakeCause};
@@ -40,7 +40,8 @@ impl OverdueAttempt<'_> {
              put blocking code into stepladder::blocking"
         );
         let error = Failure::with_code(message, ErrorCode::Timeout);
-        let delay = policy.next_delay(failures + 1, RetryAdvice::Default, seed);
+        let failed = FailedAttempt { failures: failures + 1, name: None, advice: RetryAdvice::Default };
+        let delay = policy.next_delay(failed, seed);
         let retry_at = delay.map(|delay| now + self.worker.retry_delay.unwrap_or(delay));
         let cause = if *woken { WakeCause::Step(step.clone()) } else { WakeCause::Due };
         let wake = Wake { run: run.run, cause, group: run.created.function.clone() };

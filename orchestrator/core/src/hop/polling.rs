@@ -9,6 +9,7 @@ use crate::hop::ending::{needs_finishing_work, write_end};
 use crate::hop::executed::ExecutedSteps;
 use crate::hop::input::{AdvisedFailure, PollResult, Polled};
 use crate::hop::registering::Registering;
+use crate::hop::retrying::FailedTry;
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::journal::{Entry, Fact, Failure};
 use crate::limits::{NAME_CHARS, OUTCOME_BYTES};
@@ -152,24 +153,25 @@ impl ActiveHop {
     }
 
     fn last_fact(&mut self, result: Result<Json, AdvisedFailure>, draft: &mut Draft, turn: &mut Turn<'_>) -> Fact {
-        let AdvisedFailure { failure, retry } = match result {
+        let error = match result {
             Ok(output) if output.get().len() > OUTCOME_BYTES => {
                 let message = format!(
                     "the function returned {} bytes; at most {OUTCOME_BYTES} are allowed, return a reference to them",
                     output.get().len()
                 );
-                return Fact::RunFailed { error: Failure { message, code: Some(ErrorCode::TooLarge) } };
+                return Fact::RunFailed { error: Failure::with_code(message, ErrorCode::TooLarge) };
             }
             Ok(output) => return Fact::RunCompleted { output },
             Err(failure) => failure,
         };
         let attempt = self.run.handler_attempt();
-        match self.spec().retry.next_delay(attempt, retry, self.seed("", attempt)) {
-            None => Fact::RunFailed { error: failure.bounded() },
-            Some(wait) => {
-                let retry_at = turn.now() + self.retry_wait(wait);
+        let policy = &self.spec().retry;
+        let failed = FailedTry { step: None, attempt, failures: attempt, policy, error: &error };
+        match self.retry_at(failed, turn.now()) {
+            None => Fact::RunFailed { error: error.failure.bounded() },
+            Some(retry_at) => {
                 draft.before.push(self.wake_at(WakeCause::Due, retry_at, turn.now()));
-                Fact::HandlerFailed { attempt, error: failure.bounded(), retry_at }
+                Fact::HandlerFailed { attempt, error: error.failure.bounded(), retry_at }
             }
         }
     }
@@ -180,8 +182,8 @@ impl ActiveHop {
 pub(super) fn name_fault(want: &Want) -> Option<Failure> {
     let most = NAME_CHARS + 16;
     let is_too_long = want.step.chars().nth(most).is_some();
-    let code = Some(ErrorCode::BadStepName);
-    is_too_long.then(|| Failure { message: format!("the step `{}` has too long a name", shortened(&want.step)), code })
+    let message = || format!("the step `{}` has too long a name", shortened(&want.step));
+    is_too_long.then(|| Failure::with_code(message(), ErrorCode::BadStepName))
 }
 
 /// Returns a failure if a step is wanted twice at once. Its entries would contradict each other,

@@ -276,7 +276,7 @@ impl ActiveHop {
     fn send_fault(&self, step: &StepId, events: &[NewEvent], draft: &Draft) -> Option<Failure> {
         if let Some(fault) = problem_of_all(events) {
             let message = format!("step `{step}` cannot send {fault}");
-            return Some(Failure { message, code: Some(ErrorCode::BadEvent) });
+            return Some(Failure::with_code(message, ErrorCode::BadEvent));
         }
         self.no_room(step, draft, 0)
     }
@@ -294,10 +294,10 @@ impl ActiveHop {
 /// time is wrong.
 fn no_moment(step: &StepId, until: Timestamp) -> Failure {
     let ms = until.as_millis();
-    Failure {
-        message: format!(
+    Failure::with_code(
+        format!(
             "step `{step}` cannot sleep until {ms} ms after 1970; use a moment of the years 0 to 9999, in milliseconds"
         ),
-        code: Some(ErrorCode::NoMoment),
-    }
+        ErrorCode::NoMoment,
+    )
 }

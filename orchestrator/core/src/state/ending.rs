@@ -58,14 +58,14 @@ impl RunOutcome {
         match self {
             Self::Completed(output) => Outcome::Value(output.clone()),
             Self::Failed(error) => Outcome::Failed(error.clone()),
-            Self::Cancelled(reason) => Outcome::Failed(Failure {
-                message: format!("the invoked run was cancelled: {reason}"),
-                code: Some(ErrorCode::Cancelled),
-            }),
-            Self::Skipped(reason) => Outcome::Failed(Failure {
-                message: format!("the invoked run was skipped: {reason}"),
-                code: Some(ErrorCode::Skipped),
-            }),
+            Self::Cancelled(reason) => Outcome::Failed(Failure::with_code(
+                format!("the invoked run was cancelled: {reason}"),
+                ErrorCode::Cancelled,
+            )),
+            Self::Skipped(reason) => Outcome::Failed(Failure::with_code(
+                format!("the invoked run was skipped: {reason}"),
+                ErrorCode::Skipped,
+            )),
         }
     }
 }

@@ -71,6 +71,32 @@ fn listener(event: &str) -> Spec {
 }
 
 #[test]
+fn the_error_has_its_name_its_stack_and_its_data_if_the_front_end_knows_them() {
+    let details = json_of(&json!({"status": 402}));
+    let (name, stack) = (Some("CardError".into()), Some("at pay".into()));
+    let error = Failure { name, stack, data: Some(details), ..Failure::with_code("no", "declined") };
+    let end = || Fact::RunFailed { error: error.clone() };
+    let own =
+        json!({"message": "no", "code": "declined", "name": "CardError", "stack": "at pay", "data": {"status": 402}});
+    assert_eq!(data(FUNCTION_FAILED, vec![event(1)], end())["error"], own);
+    let serialized = json!({"__serialized": true, "name": "CardError", "error": "no", "message": "no",
+        "stack": "at pay", "code": "declined", "data": {"status": 402}});
+    assert_eq!(data(INNGEST_FAILED, vec![event(1)], end())["error"], serialized);
+}
+
+#[test]
+fn data_of_an_error_that_is_too_deep_for_an_event_is_left_out() {
+    let deep =
+        |levels| Fact::RunFailed { error: Failure { data: Some(json_of(&nested(levels))), ..Failure::new("no") } };
+    for name in [FUNCTION_FAILED, INNGEST_FAILED] {
+        let sent = data(name, vec![event(1)], deep(97));
+        assert!(sent["error"]["data"].is_array());
+        assert!(stepladder_core::event::data_problem(&json_of(&sent)).is_none());
+        assert!(data(name, vec![event(1)], deep(98))["error"]["data"].is_null());
+    }
+}
+
+#[test]
 fn each_end_is_announced_under_the_names_that_functions_listen_to() {
     let names = [FUNCTION_FAILED, INNGEST_FAILED, INNGEST_FINISHED, INNGEST_CANCELLED];
     for (end, heard) in [

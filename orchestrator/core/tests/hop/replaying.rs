@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use stepladder_core::decide::{Operation, StepOptions};
-use stepladder_core::hop::{EarlyWrite, Effect, Finished, Input, LateWrite, LogEvent, PollResult, Polled};
+use stepladder_core::hop::{
+    AdvisedFailure, EarlyWrite, Effect, Finished, Input, LateWrite, LogEvent, PollResult, Polled, StepResult,
+};
 use stepladder_core::journal::{Fact, Failure, Outcome};
 use stepladder_core::limits::{NAME_CHARS, OUTCOME_BYTES};
 use stepladder_core::spec::Concurrency;
@@ -66,6 +68,29 @@ fn the_only_outcome_is_shown_before_it_is_written_with_what_follows() {
     world.return_from_handler(Ok(json::null()));
     assert_eq!(world.facts(), ["StepSucceeded", "RunCompleted"]);
     assert!(world.write().acknowledges && world.written().is_done());
+}
+
+#[test]
+fn an_error_with_a_name_that_is_not_retried_is_final() {
+    let setup = HopSetup::new().spec(|spec| spec.retry.non_retryable = vec!["TypeError".into()].into());
+    let named = |name: &str| AdvisedFailure {
+        failure: Failure { name: Some(name.into()), ..Failure::new("boom") },
+        ..failure("")
+    };
+    for (name, is_retried) in [("TypeError", false), ("RangeError", true)] {
+        let mut world = setup.polled();
+        world.want_steps(vec![body("a")]).written();
+        let result = Err(named(name).into());
+        let results = vec![StepResult { step: "a".into(), result, report: AttemptReport::default() }];
+        world.on(Input::Finished(Finished { results, dropped: Vec::new() }));
+        match is_retried {
+            true => assert_eq!(later_wakes(world.write()).len(), 1),
+            false => assert!(matches!(world.open_question(), Effect::Poll(shown) if shown.len() == 1)),
+        }
+        let mut world = setup.polled();
+        world.return_from_handler(Err(named(name)));
+        assert_eq!(world.facts(), [if is_retried { "HandlerFailed" } else { "RunFailed" }]);
+    }
 }
 
 #[test]

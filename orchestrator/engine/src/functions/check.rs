@@ -185,7 +185,7 @@ impl Replay<'_> {
             None => {
                 let opened = self.function.executor.open(RunView::of(state), Timestamp::MAX).await;
                 let execution = opened.map_err(|error| match error {
-                    OpenError::Refused(failure) => format!("the event does not fit: {}", failure.message),
+                    OpenError::Refused(failure) => format!("the event does not fit: {}", failure.headline()),
                     OpenError::Unreachable(unreachable) => describe_outage(&unreachable),
                 })?;
                 let memo = state.outcomes.clone();
@@ -222,7 +222,7 @@ fn is_caused_by_changed_code(error: &AdvisedFailure) -> bool {
 }
 
 fn describe_failure(error: &AdvisedFailure) -> String {
-    format!("the function fails: {}", error.failure.message)
+    format!("the function fails: {}", error.failure.headline())
 }
 
 fn list_steps(steps: &[(StepId, StepKind)]) -> String {

@@ -34,12 +34,12 @@ impl Subject {
 
     fn log_end(&self, end: &RunEnd) {
         let error = match &end.how {
-            RunOutcome::Failed(error) => Some(error.message.as_str()),
+            RunOutcome::Failed(error) => Some(error.headline()),
             RunOutcome::Completed(_) | RunOutcome::Cancelled(_) | RunOutcome::Skipped(_) => None,
         };
         let (run, function) = (self.run, &*self.function);
         let took = end.at.since(self.created_at);
-        Activity::RunEnded { run, function, status: end.how.status(), took, error }.emit();
+        Activity::RunEnded { run, function, status: end.how.status(), took, error: error.as_deref() }.emit();
     }
 
     fn log_attempt(&self, entry: &Entry, took: Duration) {
@@ -49,7 +49,7 @@ impl Subject {
             let retry_at = *retry_at;
             let change = match error.is_not_yet() {
                 true => StepChange::Checked { took, retry_at },
-                false => StepChange::Failed { took, error: &error.message, retry_at },
+                false => StepChange::Failed { took, error: &error.headline(), retry_at },
             };
             self.emit_step(step, *attempt, change);
         } else if let Fact::AttemptUnreachable { step, attempt, why, retry_at, .. } = &entry.fact {

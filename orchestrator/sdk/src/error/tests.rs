@@ -49,7 +49,7 @@ fn an_error_of_a_step_keeps_its_code_and_its_causes() {
 #[test]
 fn codes_reach_the_journal() {
     let fault = Error::terminal("taken").with_code("email-taken").into_fault();
-    assert_eq!(fault.failure, Failure { message: "taken".into(), code: Some("email-taken".into()) });
+    assert_eq!(fault.failure, Failure::with_code("taken", "email-taken"));
     assert_eq!(fault.retry, RetryAdvice::Never);
 }
 

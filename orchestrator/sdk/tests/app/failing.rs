@@ -47,6 +47,38 @@ async fn a_step_that_fails_for_good_fails_its_run_with_its_code() {
 }
 
 #[tokio::test]
+async fn an_error_with_a_listed_name_is_not_retried_and_the_handler_sees_the_name() {
+    async fn handler(ctx: Context, _: Event<OrderEvent>) -> Result<String> {
+        let error = ctx.step("charge", async || Ok(5)).await.unwrap_err();
+        assert!(error.is_terminal() && error.code() == Some("declined"));
+        ctx.step("tell", async || Ok(())).await?;
+        Ok(error.name().unwrap_or("none").to_owned())
+    }
+    let declined = || Error::new("no cover").with_name("CardDeclined").with_code("declined");
+    for (names, attempts) in [(vec!["CardDeclined"], 1), (vec!["Other"], 5), (vec![], 5)] {
+        let function = Function::new("charge", handler).non_retryable(names);
+        let mut app = TestApp::new().function(function).fail("charge", 9, declined());
+        let run = app.send(&order_event()).await.remove(0);
+        assert_eq!((run.output::<String>().as_str(), run.attempts("charge")), ("CardDeclined", attempts));
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_returns_an_error_with_a_listed_name_is_compensated_at_once() {
+    async fn handler(ctx: Context, _: Event<OrderEvent>) -> Result<()> {
+        ctx.step("book", async || Ok(7)).undo(async |_| Ok(())).await?;
+        Err(Error::new("no cover").with_name("CardDeclined"))
+    }
+    let mut app = TestApp::new().function(Function::new("charge", handler).non_retryable(["CardDeclined"]));
+    let run = app.send(&order_event()).await.remove(0);
+    assert_eq!((run.status(), run.attempts("undo book")), (Status::Failed, 1));
+    let error = run.error().unwrap();
+    assert_eq!((error.name.as_deref(), error.message.as_str()), (Some("CardDeclined"), "no cover"));
+    let failures = run.journal().iter().filter(|e| matches!(e.fact, Fact::HandlerFailed { .. })).count();
+    assert_eq!(failures, 0);
+}
+
+#[tokio::test]
 async fn a_body_that_hangs_is_timed_out() {
     let function = Function::new("charge", charging_handler).timeout(Duration::from_secs(30)).retries(0);
     let mut app = TestApp::new().function(function).hang("charge");

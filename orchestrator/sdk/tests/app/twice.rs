@@ -56,9 +56,9 @@ const BOTH: &[&str] = &[
 /// The methods that tests in other crates of the workspace cover.
 const ELSEWHERE: &[&str] = &["App::code_version", "App::data", "App::pace", "DevSetup::retry_delay"];
 
-/// The methods that replace the first call by the second on purpose: an error may get another code,
-/// and a log line's field a newer value.
-const REPLACES: &[&str] = &["Error::with_code", "Log::with"];
+/// The methods that replace the first call by the second on purpose: an error may get another code
+/// or name, and a log line's field a newer value.
+const REPLACES: &[&str] = &["Error::with_code", "Error::with_name", "Log::with"];
 
 fn asked_event(data: serde_json::Value) -> AskedEvent {
     AskedEvent(data)
@@ -117,6 +117,7 @@ async fn builder_refusals() -> Vec<(&'static str, String)> {
         }),
         ("Function::version", refusal_sentence(new_function().version("1").version("2"))),
         ("Function::retries", refusal_sentence(new_function().retries(1).retries(2))),
+        ("Function::non_retryable", refusal_sentence(new_function().non_retryable(["A"]).non_retryable(["B"]))),
         ("Function::backoff", refusal_sentence(new_function().backoff(backoff()).backoff(backoff()))),
         ("Function::timeout", refusal_sentence(new_function().timeout(S).timeout(S))),
         ("Function::throttle", refusal_sentence(new_function().throttle(rate()).throttle(rate()))),

@@ -171,7 +171,7 @@ async fn a_recorded_failure_is_terminal_for_the_handler() {
     async fn handler_passing_a_failure_on(ctx: Context, _: Event<StartEvent>) -> Result<u8> {
         ctx.step("a", async || Ok(1_u8)).await
     }
-    let failure = Failure { message: "HTTP 503".into(), code: Some("http-503".into()) };
+    let failure = Failure::with_code("HTTP 503", "http-503");
     let run = ReplayedRun::for_function(Function::new("f", handler_passing_a_failure_on))
         .with_recorded_failure("a", failure.clone());
     let mut session = run.open();

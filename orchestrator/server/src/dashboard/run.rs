@@ -26,8 +26,8 @@ use super::entries::EntryRow;
 use super::runs::RunRow;
 use super::scale::CompressedSpan;
 use super::shell::{DashboardTab, PageShell};
-use super::text::{ShownTime, brief, format_time_of_day, query_string, sentence};
-use super::value::{PageByteBudget, ShownValue, escaped_len, indent_json};
+use super::text::{ShownTime, brief, format_time_of_day, query_string};
+use super::value::{PageByteBudget, ShownFailure, ShownValue, escaped_len, indent_json};
 use super::waterfall::Waterfall;
 use super::{PageRequest, html_page, problem_page};
 use crate::path::RunPath;
@@ -58,7 +58,7 @@ const HANDLER_ERRORS: usize = 10;
 struct RunPage {
     shell: PageShell,
     row: RunRow,
-    error: Option<String>,
+    error: Option<ShownFailure>,
     origin: Option<(&'static str, RunId)>,
     ended: Option<ShownTime>,
     waiting: Option<String>,
@@ -67,7 +67,7 @@ struct RunPage {
     event_data: ShownValue,
     sender_id: Option<String>,
     output: Option<ShownValue>,
-    handler_errors: Vec<(ShownTime, String)>,
+    handler_errors: Vec<(ShownTime, ShownFailure)>,
     /// The next attempts of the handler, if it waits for a retry.
     next_attempts: Option<UpcomingAttempts>,
     /// The version of the function that the run uses.
@@ -167,7 +167,7 @@ async fn load_page(
     Ok(RunPage {
         shell,
         row: RunRow::from_summary(&detail.summary, now),
-        error: detail.summary.error.as_ref().map(|error| budget.show_words(&sentence(error), ERROR_BYTES)),
+        error: detail.summary.error.as_ref().map(|error| budget.show_failure(error, ERROR_BYTES)),
         origin: match detail.origin {
             RunOrigin::Event | RunOrigin::Cron => None,
             RunOrigin::Invoke { parent, .. } => Some(("Invoked by", parent)),
@@ -257,10 +257,10 @@ fn latest_items<T>(all: &[T], most: usize) -> &[T] {
 fn handler_errors(
     errors: &[(Timestamp, stepladder_core::Failure)],
     budget: &mut PageByteBudget,
-) -> Vec<(ShownTime, String)> {
+) -> Vec<(ShownTime, ShownFailure)> {
     latest_items(errors, HANDLER_ERRORS)
         .iter()
-        .map(|(at, error)| (ShownTime::from_timestamp(*at), budget.show_words(&sentence(error), ERROR_BYTES)))
+        .map(|(at, error)| (ShownTime::from_timestamp(*at), budget.show_failure(error, ERROR_BYTES)))
         .collect()
 }
 

@@ -31,11 +31,11 @@ impl ShownTime {
     }
 }
 
-/// Formats a failure with its code.
+/// Formats a failure with its name and its code.
 pub(super) fn sentence(failure: &Failure) -> String {
     match &failure.code {
-        None => failure.message.clone(),
-        Some(code) => format!("{} ({code})", failure.message),
+        None => failure.headline().into_owned(),
+        Some(code) => format!("{} ({code})", failure.headline()),
     }
 }
 

@@ -4,8 +4,9 @@
 use std::fmt::Write;
 
 use serde_json::value::RawValue;
+use stepladder_core::Failure;
 
-use super::text::{brief, format_size, truncate};
+use super::text::{brief, format_size, sentence, truncate};
 
 /// The maximum size of one value as HTML, in bytes. In HTML, quotes and line breaks take several
 /// bytes.
@@ -69,6 +70,26 @@ impl PageByteBudget {
         }
         self.words = self.words.saturating_sub(escaped_len(&words));
         words
+    }
+}
+
+/// A failure in the form in which a page shows it.
+pub(super) struct ShownFailure {
+    /// The name, the message and the code.
+    pub(super) sentence: String,
+    pub(super) stack: Option<String>,
+    /// The data of the error, as indented JSON.
+    pub(super) data: Option<String>,
+}
+
+impl PageByteBudget {
+    /// Prepares a failure for the page. Each of its parts has at most `most` bytes.
+    pub(super) fn show_failure(&mut self, failure: &Failure, most: usize) -> ShownFailure {
+        ShownFailure {
+            sentence: self.show_words(&sentence(failure), most),
+            stack: failure.stack.as_ref().map(|stack| self.show_words(stack, most)),
+            data: failure.data.as_ref().map(|data| self.show_words(&indent_json(data.get()), most)),
+        }
     }
 }
 

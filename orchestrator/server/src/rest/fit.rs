@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 use stepladder_api::{DataResponse, Failure, OmittedValue, Run, RunDetail, ValueLink};
+use stepladder_core::sentence::truncated;
 use stepladder_core::{Json, RunId, json};
 
 use crate::error::HttpProblem;
@@ -107,7 +108,12 @@ fn leave_out(mut values: Vec<(&mut Json, String)>, mut total: usize, limit: usiz
     }
 }
 
+/// Truncates the message and the stack of an error, and removes data that is not small.
 fn shorten_error(error: &mut Failure) {
+    error.data = error.data.take().filter(|data| data.get().len() <= KEPT_BYTES);
+    if let Some(stack) = error.stack.take() {
+        error.stack = Some(truncated(&stack, KEPT_BYTES).into());
+    }
     let bytes = error.message.len();
     if bytes > MESSAGE_BYTES {
         error.message.truncate(error.message.floor_char_boundary(MESSAGE_BYTES));

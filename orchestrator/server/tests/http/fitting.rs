@@ -51,10 +51,14 @@ async fn the_largest_values_are_left_out_with_links_to_them() {
 #[tokio::test]
 async fn errors_are_shortened_where_values_alone_make_no_room() {
     let world = world();
-    let run = world.run(json!({"name": "test/echo", "data": {"fail": "é".repeat(6_000)}})).await;
+    let data = json!({"fail": "é".repeat(6_000), "stack": "s".repeat(3_000)});
+    let run = world.run(json!({"name": "test/echo", "data": data})).await;
     let answer = get_within_limit(&world, &format!("/v1/runs/{run}")).await["data"].take();
-    let message = answer["error"]["message"].as_str().unwrap();
+    let error = &answer["error"];
+    let message = error["message"].as_str().unwrap();
     assert!(message.ends_with("… [cut, 12000 bytes]") && message.len() < 2_100, "{message}");
+    let stack = error["stack"].as_str().unwrap();
+    assert!(stack.ends_with("s…") && stack.len() < 600 && error["data"].is_null(), "{error}");
 }
 
 #[tokio::test]

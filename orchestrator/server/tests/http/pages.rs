@@ -105,6 +105,21 @@ async fn a_runs_page_shows_steps_attempts_and_output() {
 }
 
 #[tokio::test]
+async fn an_errors_name_stack_and_data_are_shown_as_text() {
+    let world = ServerFixture::new();
+    let data = json!({"fail": "x is undefined", "stack": "at <b>pay</b>", "n": "<i>1</i>"});
+    let run = world.run(json!({"name": "test/echo", "data": data})).await;
+    let page = world.get(&format!("/runs/{run}")).await.text;
+    assert!(page.contains("TypeError: x is undefined (asked)"), "{page}");
+    assert_eq!(page.matches("<summary>Stack</summary>").count(), 2, "of the run and of its step: {page}");
+    assert_eq!(page.matches("<summary>Data of the error</summary>").count(), 2);
+    assert!(
+        page.contains("at &#60;b&#62;pay&#60;/b&#62;") && !page.contains("<b>pay") && !page.contains("<i>1"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
 async fn a_run_is_shown_as_it_stood_at_any_entry() {
     let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/echo", "data": {"answer": 42}})).await;

@@ -69,6 +69,18 @@ async fn a_run_is_shown_in_full() {
 }
 
 #[tokio::test]
+async fn an_error_has_the_name_the_stack_and_the_data_that_its_front_end_knows() {
+    let world = ServerFixture::new();
+    let details = json!({"fail": "no luck", "stack": "at pay"});
+    let run = world.run(json!({"name": "test/echo", "data": details})).await;
+    let data = world.get(&format!("/v1/runs/{run}")).await.data();
+    let error = json!({"message": "no luck", "code": "asked", "name": "TypeError", "stack": "at pay", "data": details});
+    for shown in [&data["error"], &data["steps"][0]["error"], &data["steps"][0]["attempts"][0]["error"]] {
+        assert_eq!(*shown, error);
+    }
+}
+
+#[tokio::test]
 async fn a_run_that_waits_says_for_what() {
     let world = ServerFixture::new();
     let run = world.run(json!({"name": "test/nap", "data": {"long": true}})).await;

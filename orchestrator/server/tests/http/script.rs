@@ -144,8 +144,15 @@ impl Execution for ScriptedExecution {
         if !std::mem::take(&mut self.running) {
             std::future::pending::<()>().await;
         }
-        let fault =
-            |why: String, retry| Err(AdvisedFailure { failure: Failure::with_code(why, "asked"), retry }.into());
+        let stack = text_field(&self.event, "stack").map(Into::into);
+        let (name, data) = match stack {
+            Some(_) => (Some("TypeError".into()), Some(self.event.data.clone())),
+            None => (None, None),
+        };
+        let fault = |why: String, retry| {
+            let failure = Failure { name, stack, data, ..Failure::with_code(why, "asked") };
+            Err(AdvisedFailure { failure, retry }.into())
+        };
         let result = match (text_field(&self.event, "fail"), text_field(&self.event, "again")) {
             (Some(why), _) => fault(why, RetryAdvice::Never),
             (None, Some(why)) => fault(why, RetryAdvice::Default),

@@ -35,7 +35,7 @@ pub async fn a_start_writes_all_parts_of_a_run(on: TestedAdapter) {
 /// including large ones.
 pub async fn a_start_stores_the_outcomes_that_a_rerun_carries_over(on: TestedAdapter) {
     let large = json::to_json(&"ünï".repeat(200_000)).expect("JSON");
-    let failed = Failure { message: "declined".into(), code: Some("declined".into()) };
+    let failed = Failure::with_code("declined", "declined");
     let outcomes = [
         ("charge", StepKind::Run, Outcome::Failed(failed)),
         ("paid", StepKind::Event, Outcome::Value(json::null())),

@@ -9,7 +9,7 @@ use stepladder_engine::view::{AttemptView, LogView, RunDetail, StepStatus, StepV
 use super::to_come::UpcomingAttempts;
 use super::value_link;
 use crate::dashboard::text::{ShownTime, brief, format_duration, sentence};
-use crate::dashboard::value::{PageByteBudget, ShownValue};
+use crate::dashboard::value::{PageByteBudget, ShownFailure, ShownValue};
 use crate::dashboard::waterfall::{Waterfall, WaterfallLane, latest};
 
 /// The maximum size of a step's name in its row, in bytes.
@@ -46,7 +46,7 @@ pub(super) struct StepRow {
     pub(super) child: Option<RunId>,
     pub(super) awaits: Option<String>,
     pub(super) token: Option<String>,
-    pub(super) error: Option<String>,
+    pub(super) error: Option<ShownFailure>,
     pub(super) output: Option<ShownValue>,
     pub(super) attempts: Vec<AttemptRow>,
     /// The number of attempts before those that are listed.
@@ -116,7 +116,7 @@ impl StepRow {
             child: step.child,
             awaits: step.awaits.as_deref().map(|awaits| budget.show_words(awaits, ATTEMPT_ERROR_BYTES)),
             token: step.token.clone(),
-            error: step.error.as_ref().map(|error| budget.show_words(&sentence(error), ERROR_BYTES)),
+            error: step.error.as_ref().map(|error| budget.show_failure(error, ERROR_BYTES)),
             output: step.output.as_deref().map(|json| budget.show(json, value_link(run, &format!("step&n={n}")))),
             attempts: listed.iter().map(|attempt| AttemptRow::of(attempt, now, budget)).collect(),
             earlier: step.attempts.len() - listed.len(),
