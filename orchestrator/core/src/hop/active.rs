@@ -18,7 +18,7 @@ use crate::hop::registering::Registering;
 use crate::hop::round::{Preparing, RunSlots};
 use crate::hop::starting::Starting;
 use crate::hop::suspending::Suspending;
-use crate::hop::timing::Punctuality;
+use crate::hop::timing::{GivenUpTicket, Punctuality};
 use crate::hop::writing::{Draft, Promoting, Writing};
 use crate::hop::{Invocation, later};
 use crate::journal::{Entry, Record};
@@ -56,8 +56,8 @@ pub(super) enum ActivePhase {
         is_open: bool,
     },
     /// The run continues later, so a promoted ticket is given up. The hop looks up which queues
-    /// contain the ticket. If one of them does, the wake is sent.
-    GivingUpTurn(Box<(Draft, RunOrStep, Option<Wake>)>),
+    /// contain the ticket.
+    GivingUpTurn(Box<GivenUpTicket>),
     /// The next call of the executor is being prepared.
     BeforeCall(Box<BeforeCall>),
     /// A new execution of the function is being opened.

@@ -16,6 +16,15 @@ use crate::limits::{EVENT_BYTES, name_problem};
 use crate::system::FUNCTION_INVOKED;
 use crate::{ErrorCode, Event, EventId, Json, RunId, StepId, Timestamp, WakeCause};
 
+/// The function that a step calls.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CalledFunction<'a> {
+    pub(super) function: &'a Arc<str>,
+    pub(super) input: &'a Json,
+    /// Whether the called run is cancelled if this run ends first.
+    pub(super) bound: bool,
+}
+
 /// The creation of called runs, one after the other.
 #[derive(Clone, Debug)]
 pub(super) struct Calling {
@@ -28,13 +37,8 @@ pub(super) struct Calling {
 impl ActiveHop {
     /// Adds a call to the draft. The called run gets a deterministic id, and is created after the
     /// entry is written (rule 19).
-    pub(super) fn call(
-        &self,
-        step: StepId,
-        (function, input, bound): (&Arc<str>, &Json, bool),
-        now: Timestamp,
-        draft: &mut Draft,
-    ) {
+    pub(super) fn call(&self, step: StepId, called: CalledFunction<'_>, now: Timestamp, draft: &mut Draft) {
+        let CalledFunction { function, input, bound } = called;
         let child = self.run.run.invoked_by(&step, self.run.created_at);
         if let Some(error) = self.call_fault(&step, function, input, draft) {
             draft.entries.push(Fact::StepRefused { step, error, kind: Some(StepKind::Invoke) }.into_entry(now));

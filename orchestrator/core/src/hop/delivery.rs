@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::hop::active::ActiveHop;
 use crate::hop::effect::{EarlyWrite, Effect, LogEvent, Write};
+use crate::hop::ending::EndWrites;
 use crate::hop::input::{Input, LoadedRun, Moment, StoreFault, WriteResult};
 use crate::hop::{Hop, Invocation, Phase, later};
 use crate::state::{RunEnd, RunState};
@@ -74,9 +75,8 @@ impl Hop {
             (DeliveryPhase::CreatingTick, Input::Done) => self.acknowledge(Write::default(), effects),
             (DeliveryPhase::Announcing(ended), Input::Done) => {
                 let (run, end) = &*ended;
-                let mut write = Write::default();
-                super::ending::write_end(&self.catalog, run, end, (&mut write.after, &mut write.wakes));
-                self.acknowledge(write, effects)
+                let EndWrites { after, wakes } = EndWrites::of(run, end, &self.catalog);
+                self.acknowledge(Write { after, wakes, ..Write::default() }, effects)
             }
             (DeliveryPhase::Acknowledging, Input::Written(WriteResult::Done(_))) => self.into_done(None),
             (DeliveryPhase::PuttingBack(_), Input::PutBack(true)) => self.into_done(None),
@@ -124,9 +124,8 @@ impl Hop {
                 self.into_phase(DeliveryPhase::Announcing(Box::new((loaded.run, end))))
             }
             Some(end) => {
-                let mut write = Write::default();
-                super::ending::write_end(catalog, run, end, (&mut write.after, &mut write.wakes));
-                self.acknowledge(write, effects)
+                let EndWrites { after, wakes } = EndWrites::of(run, end, catalog);
+                self.acknowledge(Write { after, wakes, ..Write::default() }, effects)
             }
             // another version of the program may have the function
             None => {

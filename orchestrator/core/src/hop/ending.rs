@@ -139,9 +139,8 @@ impl ActiveHop {
 
     /// Writes the row of the run, wakes the caller, and acknowledges the wake.
     fn finish(&mut self, end: RunEnd, turn: &mut Turn<'_>) -> ActivePhase {
-        let mut last = Write { acknowledges: true, ..Write::default() };
-        write_end(&self.catalog, &self.run, &end, (&mut last.after, &mut last.wakes));
-        turn.emit(Effect::Write(last));
+        let EndWrites { after, wakes } = EndWrites::of(&self.run, &end, &self.catalog);
+        turn.emit(Effect::Write(Write { after, wakes, acknowledges: true, ..Write::default() }));
         self.ending(end, Stage::Last)
     }
 
@@ -164,22 +163,28 @@ pub(super) fn needs_finishing_work(hop: &ActiveHop, end: &RunEnd) -> bool {
         || hop.catalog.listeners().has_listener(end)
 }
 
-/// Adds the row of the run and the wake of its caller to the last write of an ended run. The caller
-/// is woken after every kind of end (rule 19).
-pub(super) fn write_end(
-    catalog: &Catalog,
-    run: &RunState,
-    end: &RunEnd,
-    (after, wakes): (&mut Vec<LateWrite>, &mut Vec<Wake>),
-) {
-    after.push(LateWrite::MarkEnded { run: run.run, at: end.at, status: end.how.status() });
-    if let Some(function) = catalog.newest(&run.created.function) {
-        let flow = &function.spec.flow;
-        let cancellers = flow.cancel_subscriptions(run.run, &run.created.event, run.created_at);
-        after.extend(cancellers.into_iter().map(LateWrite::Unsubscribe));
-    }
-    if let RunOrigin::Invoke { parent, .. } = &run.created.origin {
-        wakes.push(Wake { run: *parent, cause: WakeCause::ChildEnded, group: run.created.function.clone() });
+/// The parts of the last write of an ended run.
+#[derive(Debug)]
+pub(super) struct EndWrites {
+    /// The row of the run, and the removal of the subscriptions that would cancel it.
+    pub(super) after: Vec<LateWrite>,
+    /// The wake of the caller. The caller is woken after every kind of end (rule 19).
+    pub(super) wakes: Vec<Wake>,
+}
+
+impl EndWrites {
+    pub(super) fn of(run: &RunState, end: &RunEnd, catalog: &Catalog) -> Self {
+        let mut after = vec![LateWrite::MarkEnded { run: run.run, at: end.at, status: end.how.status() }];
+        if let Some(function) = catalog.newest(&run.created.function) {
+            let flow = &function.spec.flow;
+            let cancellers = flow.cancel_subscriptions(run.run, &run.created.event, run.created_at);
+            after.extend(cancellers.into_iter().map(LateWrite::Unsubscribe));
+        }
+        let mut wakes = Vec::new();
+        if let RunOrigin::Invoke { parent, .. } = &run.created.origin {
+            wakes.push(Wake { run: *parent, cause: WakeCause::ChildEnded, group: run.created.function.clone() });
+        }
+        Self { after, wakes }
     }
 }
 

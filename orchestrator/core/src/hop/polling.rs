@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::decide::{self, Want};
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::effect::{Effect, LogEvent};
-use crate::hop::ending::{needs_finishing_work, write_end};
+use crate::hop::ending::{EndWrites, needs_finishing_work};
 use crate::hop::executed::ExecutedSteps;
 use crate::hop::input::{AdvisedFailure, PollResult, Polled};
 use crate::hop::registering::Registering;
@@ -148,7 +148,9 @@ impl ActiveHop {
         if needs_finishing_work(self, &end) {
             return self.write(draft, Ack::Later, Next::RoundOrKeep, turn);
         }
-        write_end(&self.catalog, &self.run, &end, (&mut draft.after, &mut draft.wakes));
+        let EndWrites { after, wakes } = EndWrites::of(&self.run, &end, &self.catalog);
+        draft.after.extend(after);
+        draft.wakes.extend(wakes);
         self.write(draft, Ack::Now, Next::LeaveOrKeep, turn)
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::decide::{ChildCall, Operation, Plan, Want};
 use crate::event::problem_of_all;
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
+use crate::hop::calling::CalledFunction;
 use crate::hop::effect::{EarlyWrite, Effect, LateWrite};
 use crate::hop::executed::reveals_outcome;
 use crate::hop::input::Input;
@@ -54,6 +55,13 @@ enum Awaited {
     Child(ChildCall),
     /// The creation of a called run.
     Created,
+}
+
+/// How long a step waits.
+#[derive(Clone, Copy, Debug)]
+struct Term {
+    now: Timestamp,
+    until: Timestamp,
 }
 
 impl Registering {
@@ -189,12 +197,16 @@ impl ActiveHop {
                     return Some(Awaited::Send(step));
                 }
             },
-            Operation::Invoke { function, input, bound } => self.call(step, (function, input, *bound), now, draft),
-            Operation::WaitForEvent { wait, timeout } => self.wait_for_event(step, wait, (now + *timeout, now), draft),
+            Operation::Invoke { function, input, bound } => {
+                self.call(step, CalledFunction { function, input, bound: *bound }, now, draft)
+            }
+            Operation::WaitForEvent { wait, timeout } => {
+                self.wait_for_event(step, wait, Term { now, until: now + *timeout }, draft)
+            }
             Operation::WaitForSignal { timeout } => {
                 let until = now + *timeout;
                 draft.entries.push(Fact::SignalAwaited { step: step.clone(), until }.into_entry(now));
-                self.expire_at(step, until, now, draft);
+                self.expire_at(step, Term { now, until }, draft);
             }
         }
         None
@@ -236,13 +248,8 @@ impl ActiveHop {
 
     /// Adds the subscription to the index, and then the entry. An event that arrives in between is
     /// put into the inbox.
-    fn wait_for_event(
-        &self,
-        step: StepId,
-        wait: &Arc<EventWait>,
-        (until, now): (Timestamp, Timestamp),
-        draft: &mut Draft,
-    ) {
+    fn wait_for_event(&self, step: StepId, wait: &Arc<EventWait>, term: Term, draft: &mut Draft) {
+        let Term { now, until } = term;
         if let Some(fault) = wait.problem(&self.invocation.worker.exprs) {
             let error = Failure::new(format!("step `{step}` cannot wait: {fault}"));
             draft.entries.push(Fact::RunFailed { error }.into_entry(now));
@@ -252,10 +259,10 @@ impl ActiveHop {
         if until > now {
             draft.before.extend(wait.subscriptions(self.run.run, &step, until).map(EarlyWrite::Subscribe));
         }
-        self.expire_at(step, until, now, draft);
+        self.expire_at(step, term, draft);
     }
 
-    fn expire_at(&self, step: StepId, until: Timestamp, now: Timestamp, draft: &mut Draft) {
+    fn expire_at(&self, step: StepId, Term { now, until }: Term, draft: &mut Draft) {
         if until <= now {
             draft.entries.push(Fact::WaitExpired { step }.into_entry(now));
         } else {

@@ -6,11 +6,12 @@ use crate::Event;
 use crate::EventId;
 use crate::WakeCause;
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
-use crate::hop::effect::{Effect, LateWrite, LogEvent, Opening, SlotRequest, TicketSearch, Write};
+use crate::hop::effect::{Effect, LateWrite, LogEvent, Opening, SlotRequest, Write};
 use crate::hop::ending::holds_slot;
 use crate::hop::input::{Input, SlotAnswer};
 use crate::hop::lines::HandlerLog;
-use crate::hop::progress::{Execution, release};
+use crate::hop::progress::{Execution, RunLimits, release};
+use crate::hop::timing::GivenUpTicket;
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::journal::{Entry, Fact, Failure};
 use crate::slot::{Holder, Limit};
@@ -43,8 +44,8 @@ impl ActiveHop {
     /// already ended, it has no slots.
     pub(super) fn prepare(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
         match self.limits_of(&self.run) {
-            Ok((of_steps, of_run)) => {
-                (self.limits.of_steps, self.limits.of_run) = (of_steps, of_run);
+            Ok(limits) => {
+                self.limits = limits;
                 self.redo_releases(turn)
             }
             Err(_) if self.run.end.is_some() => self.redo_releases(turn),
@@ -57,9 +58,11 @@ impl ActiveHop {
         }
     }
 
-    fn limits_of(&self, run: &RunState) -> Result<(Vec<Limit>, Vec<Limit>), Failure> {
+    fn limits_of(&self, run: &RunState) -> Result<RunLimits, Failure> {
         let scope = &mut LazyExprScope::new(&run.created.event);
-        let limits = self.spec().limits(scope).and_then(|limits| Ok((limits, self.spec().run_limits(scope)?)));
+        let spec = self.spec();
+        let limits =
+            spec.limits(scope).and_then(|of_steps| Ok(RunLimits { of_steps, of_run: spec.run_limits(scope)? }));
         limits.map_err(|bad| Failure::new(format!("the key of a concurrency limit: {bad}")))
     }
 
@@ -195,10 +198,8 @@ impl ActiveHop {
             let mut draft = Draft::default();
             self.resend_if_early(due, turn.now(), &mut draft);
             if let Some(of) = self.ticket_to_give_up(due, turn.now(), &mut draft) {
-                let place = TicketSearch::Own(of.clone());
-                turn.emit(Effect::FindTickets { limits: self.limits.of_steps.clone(), place });
-                let wake = self.wake(self.cause().clone());
-                return ActivePhase::GivingUpTurn(Box::new((draft, of, Some(wake))));
+                let wake = Some(self.wake(self.cause().clone()));
+                return self.find_given_up_ticket(GivenUpTicket { draft, of, wake }, turn);
             }
             return self.write(draft, Ack::Now, Next::LeaveOrRound, turn);
         }

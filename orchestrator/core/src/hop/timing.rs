@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::decide::{Plan, ReadyStep};
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
-use crate::hop::effect::{EarlyWrite, LateWrite};
+use crate::hop::effect::{EarlyWrite, Effect, LateWrite, TicketSearch};
 use crate::hop::unreachable::is_soon;
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::slot::Limit;
@@ -33,6 +33,15 @@ pub(super) enum Punctuality {
     InTime,
     /// The wake arrived early: it may have been sent for this time.
     Early(Timestamp),
+}
+
+/// A promoted ticket that is given up, because the run continues later.
+#[derive(Clone, Debug)]
+pub(super) struct GivenUpTicket {
+    pub(super) draft: Draft,
+    pub(super) of: RunOrStep,
+    /// The wake that is sent if a queue still contains the ticket.
+    pub(super) wake: Option<Wake>,
 }
 
 impl ActiveHop {
@@ -123,13 +132,21 @@ impl ActiveHop {
         Some(of).filter(|_| !self.limits.of_steps.is_empty())
     }
 
+    /// Looks up which queues contain a promoted ticket that is given up.
+    pub(super) fn find_given_up_ticket(&mut self, given_up: GivenUpTicket, turn: &mut Turn<'_>) -> ActivePhase {
+        let place = TicketSearch::Own(given_up.of.clone());
+        turn.emit(Effect::FindTickets { limits: self.limits.of_steps.clone(), place });
+        ActivePhase::GivingUpTurn(Box::new(given_up))
+    }
+
     /// Leaves a run that continues later, and removes its promoted ticket.
     pub(super) fn give_up_turn(
         &mut self,
-        (mut draft, of, wake): (Draft, RunOrStep, Option<Wake>),
+        given_up: GivenUpTicket,
         limits: Vec<Limit>,
         turn: &mut Turn<'_>,
     ) -> ActivePhase {
+        let GivenUpTicket { mut draft, of, wake } = given_up;
         if !limits.is_empty() {
             // before the ticket is removed, the handler's next attempt may find the ticket and rely
             // on it

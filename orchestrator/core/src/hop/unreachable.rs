@@ -9,10 +9,11 @@
 use std::time::Duration;
 
 use crate::hop::active::{ActiveHop, ActivePhase, Saving, Turn};
-use crate::hop::effect::{Effect, LogEvent, TicketSearch};
+use crate::hop::effect::LogEvent;
 use crate::hop::input::{Input, Unreachable};
 use crate::hop::keeping::KeepReason;
 use crate::hop::progress::Body;
+use crate::hop::timing::GivenUpTicket;
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::journal::{Entry, Fact};
 use crate::retry::Backoff;
@@ -71,11 +72,7 @@ impl ActiveHop {
         draft.before.push(self.wake_at(cause, due, now));
         match self.promoted_ticket() {
             // the hop of the later wake either finds the ticket or enqueues a new one
-            Some(of) if !is_soon(due, now) => {
-                let place = TicketSearch::Own(of.clone());
-                turn.emit(Effect::FindTickets { limits: self.limits.of_steps.clone(), place });
-                ActivePhase::GivingUpTurn(Box::new((draft, of, None)))
-            }
+            Some(of) if !is_soon(due, now) => self.find_given_up_ticket(GivenUpTicket { draft, of, wake: None }, turn),
             Some(_) | None => self.write(draft, Ack::Now, Next::LeaveOrRound, turn),
         }
     }
