@@ -102,7 +102,7 @@ impl Failure {
     #[must_use]
     pub fn bounded(self) -> Self {
         let Self { message, code, name, stack, data } = self;
-        let problem = data.as_ref().and_then(|data| data_problem(data));
+        let problem = data.as_ref().and_then(data_problem);
         let note = problem.as_ref().map(|problem| format!(" [the error's data was left out: it {problem}]"));
         let note = note.unwrap_or_default();
         let message = bounded_text(message.into(), FAILURE_BYTES - note.len()).into_owned() + &note;
