@@ -108,6 +108,7 @@ impl ActiveHop {
         draft: &mut Draft,
         now: Timestamp,
     ) {
+        self.progress.has_executed = true;
         let ReadyStep { step, attempt, .. } = ready.clone();
         let (lease_until, worker) = (self.time.lease_until, self.invocation.worker.process.clone());
         draft.entries.push(Fact::StepStarted { step: step.clone(), attempt, lease_until, worker }.into_entry(now));

@@ -57,21 +57,32 @@ impl ActiveHop {
 
     /// Returns the call that is in progress according to the journal, unless the draft ends it.
     fn unfinished_call(&self, draft: &Draft) -> Option<&ExecutorCall> {
-        let is_ended = |number| {
-            let ends = |entry: &Entry| matches!(entry.fact, Fact::CallEnded { call, .. } if call == number);
-            draft.entries.iter().any(ends)
-        };
-        self.run.call.as_ref().filter(|call| !is_ended(call.number))
+        let ends = |entry: &Entry| matches!(entry.fact, Fact::CallEnded { .. });
+        self.run.call.as_ref().filter(|_| !draft.entries.iter().any(ends))
     }
 
     /// Leaves a run if another hop is calling its executor. A copy of the wake is due after the
     /// lease of that call (rule 10).
     pub(super) fn leave_call(&mut self, lease_until: Timestamp, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
+        if !self.execution.bodies.is_empty() {
+            return self.leave_or_await(draft, turn);
+        }
         let longest = turn.now() + self.invocation.worker.max_delay;
         let due = (lease_until + Duration::from_millis(1)).min(longest);
         let cause = self.cause().clone().replaced_unless_needed(WakeCause::Lease);
         draft.before.push(EarlyWrite::Wake { wake: self.wake(cause), due });
-        self.write(draft, Ack::Now, Next::LeaveOrKeep, turn)
+        self.leave_or_await(draft, turn)
+    }
+
+    /// Leaves a run that this hop does not call now. Attempts that execute here go on.
+    pub(super) fn leave_or_await(&mut self, draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
+        if self.execution.bodies.is_empty() {
+            return self.write(draft, Ack::Now, Next::LeaveOrKeep, turn);
+        }
+        match draft.is_empty() {
+            true => self.await_bodies(None, turn),
+            false => self.write(draft, Ack::Later, Next::Await, turn),
+        }
     }
 
     /// Prepares the next call: acquires its slots, then writes its entry. The draft contains the
@@ -82,7 +93,7 @@ impl ActiveHop {
         }
         if let Some(cause) = self.hands_over_call(turn) {
             draft.wakes.push(self.wake(cause));
-            return self.write(draft, Ack::Now, Next::LeaveOrKeep, turn);
+            return self.leave_or_await(draft, turn);
         }
         if self.limits.of_steps.is_empty() {
             return self.start_call(draft, turn);
@@ -101,8 +112,8 @@ impl ActiveHop {
     }
 
     /// Returns the cause of the wake with which another invocation will call the executor; `None`
-    /// if this invocation calls it. The first call needs enough time. Later calls must be within
-    /// the budget, like attempts.
+    /// if this invocation calls it. The first call needs enough time. Calls after a step was executed
+    /// must be within the budget, like attempts.
     fn hands_over_call(&self, turn: &Turn<'_>) -> Option<WakeCause> {
         let fits = turn.now() + self.spec().timeout + MARGIN <= self.time.deadline;
         let worker = &self.invocation.worker;
@@ -126,7 +137,7 @@ impl ActiveHop {
             }
             // the promotion of the ticket will wake the run
             (BeforeCall::Slots(draft), Input::Slots(SlotAnswer::Queued { joined: false, .. })) => {
-                self.write(draft, Ack::Now, Next::LeaveOrKeep, turn)
+                self.leave_or_await(draft, turn)
             }
             (BeforeCall::LeaseWakes(draft), Input::Done) => self.start_call(draft, turn),
             (BeforeCall::Entries(draft), Input::Entries(records)) => self.enqueued_call(draft, &records, turn),
@@ -143,7 +154,7 @@ impl ActiveHop {
             return self.keep(draft, KeepReason::Failure(fault), turn);
         }
         if records.is_empty() {
-            return self.write(draft, Ack::Now, Next::LeaveOrKeep, turn);
+            return self.leave_or_await(draft, turn);
         }
         let mut again = Draft { before: self.retry_wakes(&draft.entries, turn.now()), ..draft };
         if self.run.calls >= number {
@@ -178,9 +189,8 @@ impl ActiveHop {
         if now >= self.time.lease_until {
             let mut draft = Draft { wakes: vec![self.wake(WakeCause::Fresh(None))], ..Draft::default() };
             self.end_call(&mut draft, turn);
-            return self.write(draft, Ack::Now, Next::LeaveOrRound, turn);
+            return self.leave_or_await(draft, turn);
         }
-        self.progress.has_executed = true;
         self.emit_poll(Draft::default(), turn)
     }
 
@@ -194,11 +204,9 @@ impl ActiveHop {
     /// Adds the slots of a call that this hop leaves open or did not start to those that a later
     /// write releases.
     pub(super) fn owe_call(&mut self) {
-        let number = match self.execution.call.take() {
-            Some(call) => call.number,
-            None => return,
-        };
-        self.owe_slots(&OwnStep::Call.id(), number);
+        if let Some(call) = self.execution.call.take() {
+            self.owe_slots(&OwnStep::Call.id(), call.number);
+        }
     }
 
     /// Returns a draft of what must be written even if a call cannot start. The last answer may

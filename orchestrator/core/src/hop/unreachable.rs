@@ -39,10 +39,7 @@ impl ActiveHop {
             // the next poll can wait until an attempt ends
             ActivePhase::Polling(mut ahead) if !self.execution.bodies.is_empty() => {
                 self.end_call(&mut ahead, turn);
-                match ahead.entries.is_empty() {
-                    true => self.await_bodies(None, turn),
-                    false => self.write(ahead, Ack::Later, Next::Await, turn),
-                }
+                self.leave_or_await(ahead, turn)
             }
             ActivePhase::Polling(mut ahead) => {
                 self.end_call(&mut ahead, turn);

@@ -32,6 +32,12 @@ impl Draft {
     pub(super) fn of(entries: Vec<Entry>) -> Self {
         Self { entries, ..Self::default() }
     }
+
+    /// Returns whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { before, entries, after, wakes, .. } = self;
+        [before.len(), entries.len(), after.len(), wakes.len()] == [0; 4]
+    }
 }
 
 /// Whether a write acknowledges the wake.

@@ -153,6 +153,24 @@ fn a_wanted_step_starts_after_the_slot_of_the_call_is_released_without_another_c
 }
 
 #[test]
+fn a_wanted_step_starts_after_a_call_that_executed_nothing() {
+    let mut one_by_one = setup();
+    one_by_one.worker.goes_on = false;
+    let mut world = calling(&one_by_one);
+    world.on(answer(Vec::new(), vec![body("b")]));
+    assert_eq!(world.facts(), ["CallEnded", "StepStarted"], "if it were handed over, the next hop would call too");
+    world.written().succeed(&["b"]);
+    let wakes: Vec<WakeCause> = world.write().wakes.iter().map(|wake| wake.cause.clone()).collect();
+    assert_eq!((world.facts(), wakes), (vec!["StepSucceeded".to_owned()], vec![WakeCause::Next]));
+
+    let mut world = calling(&one_by_one);
+    world.on(answer(vec![succeeded_in_call(body("a"))], vec![body("b")]));
+    world.written();
+    let wakes: Vec<WakeCause> = world.write().wakes.iter().map(|wake| wake.cause.clone()).collect();
+    assert_eq!(wakes, [WakeCause::Next], "one step for each invocation");
+}
+
+#[test]
 fn waits_are_registered_without_another_call() {
     let mut world = calling(&setup());
     world.on(answer(Vec::new(), vec![want("nap", Operation::SleepFor(seconds(600)))]));

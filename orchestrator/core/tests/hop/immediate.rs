@@ -1,16 +1,21 @@
 //! Executors that execute steps while they are polled: each poll is a call under a lease.
 
 use stepladder_core::decide::{Operation, Want};
-use stepladder_core::hop::{Effect, ExecutedStep, Input, LateWrite, PollResult, Polled, SlotAnswer};
+use stepladder_core::hop::{Effect, ExecutedStep, Input, LateWrite, PollResult, Polled, SlotAnswer, holds_slot};
 use stepladder_core::journal::{Fact, Record};
 use stepladder_core::slot::Holder;
 use stepladder_core::state::{RunOutcome, StepState};
 use stepladder_core::{AttemptReport, ErrorCode, OwnStep, RunOrStep, Timestamp, WakeCause, json};
 
-use crate::world::{HopFixture, HopSetup, PROCESS, START, body, failure, later_wakes, seconds, unreachable, want};
+use crate::world::{HopFixture, HopSetup, PROCESS, START, body, failure, later_wakes, run, seconds, unreachable, want};
 
 fn setup() -> HopSetup {
     HopSetup { executes_in_poll: true, ..HopSetup::new() }
+}
+
+/// Returns the causes of the wakes of the write that the hop wants.
+fn causes(world: &HopFixture) -> Vec<WakeCause> {
+    world.write().wakes.iter().map(|wake| wake.cause.clone()).collect()
 }
 
 fn call_started(call: u32, lease_until: Timestamp, worker: &str) -> Fact {
@@ -255,6 +260,10 @@ fn a_call_is_handed_over_when_its_time_does_not_fit() {
     stopping.on(executed("a", Vec::new()));
     assert_eq!(stopping.facts(), ["CallEnded", "StepStarted", "StepSucceeded"]);
     assert_eq!(stopping.write().wakes.iter().map(|wake| wake.cause.clone()).collect::<Vec<_>>(), [WakeCause::Next]);
+    let mut slow = calling(&setup());
+    slow.now = slow.now + seconds(100);
+    slow.on(executed("a", Vec::new()));
+    assert_eq!(causes(&slow), [WakeCause::Next], "a second call would not end in time");
     let mut late = HopSetup { deadline: Some(START + seconds(3)), ..setup() }.loaded();
     late.answer_until(|effect| matches!(effect, Effect::Write(_)));
     assert_eq!(late.write().wakes.iter().map(|wake| wake.cause.clone()).collect::<Vec<_>>(), [WakeCause::Fresh(None)]);
@@ -273,4 +282,51 @@ fn other_executors_write_no_call() {
     let mut world = HopSetup::new().polled();
     world.want_steps(vec![body("a")]);
     assert_eq!(world.facts(), ["StepStarted"]);
+}
+
+#[test]
+fn rule_3_a_call_does_not_begin_when_its_lease_has_ended() {
+    let mut world = setup().loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    world.now = world.now + seconds(1_000);
+    world.written();
+    assert_eq!(world.facts(), ["CallEnded"]);
+    assert_eq!(causes(&world), [WakeCause::Fresh(None)]);
+    assert!(world.write().acknowledges && world.written().is_done());
+}
+
+#[test]
+fn rule_20_a_call_needs_its_slot_until_it_ends() {
+    let holder = |attempt| Holder::Attempt { run: run(), step: OwnStep::Call.id(), attempt, hop: 7 };
+    let mut history = vec![call_started(1, START + seconds(100), "w2")];
+    let open = setup().with_history(history.clone()).begin().state();
+    assert!(holds_slot(&open, &holder(1)) && holds_slot(&open, &holder(2)), "the second is about to start");
+    history.push(Fact::CallEnded { call: 1, interrupted: false });
+    let closed = setup().with_history(history.clone()).begin().state();
+    assert!(!holds_slot(&closed, &holder(1)) && holds_slot(&closed, &holder(2)));
+    history.push(Fact::RunCancelled { reason: "a user".into() });
+    let ended = setup().with_history(history).begin().state();
+    assert!(!holds_slot(&ended, &holder(1)) && !holds_slot(&ended, &holder(2)));
+}
+
+#[test]
+fn rule_22_a_hop_that_fails_during_a_call_leaves_the_slot_to_a_later_hop() {
+    let mut world = setup().one_at_a_time().loaded();
+    assert_eq!(world.hop().call_expires(), None);
+    world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+    world.fail_executor();
+    let deferred = |effect: &Effect| matches!(effect, Effect::Defer { releases, .. } if releases.len() == 1);
+    assert!(world.effects.iter().any(deferred), "{:?}", world.effects);
+    assert_eq!(world.hop().call_expires(), None);
+}
+
+#[test]
+fn rule_4_outcomes_are_written_alone_if_the_next_call_cannot_be_written() {
+    let mut world = calling(&setup());
+    world.on(executed("a", Vec::new())).fail_executor();
+    assert_eq!(world.facts(), ["CallEnded", "StepStarted", "StepSucceeded"]);
+    let mut world = setup().loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    world.fail_executor();
+    assert!(matches!(world.open_question(), Effect::PutBack(_)), "{:?}", world.effects);
 }

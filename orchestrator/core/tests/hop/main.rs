@@ -3,6 +3,7 @@
 
 mod admitting;
 mod announcing;
+mod call_beside_attempts;
 mod calling;
 mod deadlines;
 mod documented;

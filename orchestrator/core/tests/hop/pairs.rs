@@ -106,6 +106,14 @@ fn worlds() -> Vec<HopFixture> {
     calling.want_steps(vec![want("call", call(true))]);
     visit(calling, 30);
 
+    // hops with an executor that executes steps while it is polled
+    let in_poll = HopSetup { executes_in_poll: true, ..setup() };
+    visit(in_poll.begin(), 30);
+    let mut enqueued = in_poll.loaded();
+    enqueued.answer_until(|effect| matches!(effect, Effect::Acquire(_)));
+    enqueued.on(Input::Slots(SlotAnswer::Queued { key: "k".into(), joined: true, is_new: true }));
+    visit(enqueued, 30);
+
     // hops in the phases `Running`, `Saving` and `Draining`
     let mut executing = setup().polled();
     executing.want_steps(vec![body("a")]);
