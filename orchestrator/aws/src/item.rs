@@ -36,6 +36,19 @@ pub(crate) fn key_attributes(key: &ItemKey) -> Item {
     Item::from([("PK".to_owned(), text(&key.pk)), ("SK".to_owned(), text(&key.sk))])
 }
 
+/// Returns the size of an item as DynamoDB counts it, in bytes. Attributes of other types than
+/// text, number and bytes are not counted.
+pub(crate) fn item_bytes(item: &Item) -> usize {
+    let value_bytes = |value: &AttributeValue| match value {
+        AttributeValue::S(text) => text.len(),
+        AttributeValue::B(bytes) => bytes.as_ref().len(),
+        // one byte per two digits, and one more byte
+        AttributeValue::N(digits) => digits.len().div_ceil(2) + 1,
+        _ => 0,
+    };
+    item.iter().map(|(name, value)| name.len() + value_bytes(value)).sum()
+}
+
 /// Methods to read the attributes of an item.
 pub(crate) trait ReadItem {
     fn text(&self, name: &str) -> Result<&str, StoreError>;

@@ -1,19 +1,19 @@
 //! The key layout: each kind of item in the table, its readers and its costs.
 //!
 //! The table has the keys `PK` and `SK` (text), the TTL attribute `ttl` (seconds since 1970), and
-//! two indexes. All items of a run share a partition, so that a hop needs one Query.
+//! one index. All items of a run share a partition, so that a hop needs one Query.
 //!
 //! | item | `PK` | `SK` |
 //! | --- | --- | --- |
-//! | journal record | `R#run` | `J#seq` (10 digits) |
-//! | row of a run | `R#run` | `M` |
+//! | journal record; the first one is also the row of the run | `R#run` | `J#seq` (10 digits) |
+//! | value of a first record that is too large for a write unit | `R#run` | `J#0000000000/token` |
 //! | ticket, by run | `R#run` | `P#key#step` |
 //! | event in the inbox of a run | `R#run` | `I#event` |
 //! | part of a large value | `B#owner#token` | `i` |
 //! | event | `E#id` | `M` |
-//! | run of an event | `E#id` | `R#run` |
+//! | run of an event, unless its id derives from the event | `E#id` | `R#run` |
 //! | external id | `D#hash` | `M` |
-//! | timer | `T#minute#shard` | `due#run#purpose` |
+//! | timer | `T#minute#shard` | `due#run#purpose`, and `/token` for a first watchdog |
 //! | cursor of the sweep | `S#sweep` | `M` |
 //! | holders of slots | `C#key` | `S#shard` |
 //! | ticket, by limit | `Q#key` | `queued_at#event#run#step` |
@@ -21,16 +21,17 @@
 //! | subscription without a field | `W#event#shard` | `run#step` |
 //! | subscribed names and fields | `S#waits` | `event#field`, `event#*` (hashed) |
 //! | flow state | `N#key` (hashed) | `M` |
-//! | hours with runs | `S#hours` | `hour` |
-//! | days with runs | `S#days#function` | `day` |
+//! | functions with runs on a day | `S#days` | `day#function` |
 //! | addresses of queues | `S#queues` | `M` |
 //! | version of the registered apps | `S#apps` | `M` |
 //! | registered app | `S#apps` | `app#name` (hashed) |
 //!
 //! | index | keys | purpose |
 //! | --- | --- | --- |
-//! | `runs-by-hour` | `hour` = `hour#shard`, `run` | all runs, newest first |
-//! | `runs-by-function` | `day` = `function#day#shard`, `run` | runs of a function, newest first |
+//! | `runs` | `day` = `function#day#shard`, `PK` | rows of a function's runs, newest first |
+//!
+//! A listing of all runs merges those of the functions that had runs on a day. A second index would
+//! list them directly, but it would cost a write unit for each start and each end.
 //!
 //! Costs are in DynamoDB's units. A write unit (WRU) writes 1 KB. A read unit (RRU) reads 4 KB
 //! strongly; an eventually consistent read costs half. A transaction costs twice as much. Reads are
@@ -40,16 +41,20 @@
 //!   a Query from a number on, 1 RRU per 4 KB.
 //! - **Part of a large value.** Written by a put of at most 350 KB, before the item that names it.
 //!   Read by an eventually consistent Query, or a strong one if the hash does not match.
-//! - **Row of a run.** Written when the run is created (in its transaction) and when it ends: 1
-//!   WRU, and 1 per index. Read by a Get, or a Query of an index.
+//! - **First record, with the row of its run.** Written when the run is created and when it ends,
+//!   with 1 WRU for the item and 1 for its index entry. To keep the item within 1 KB, a larger value
+//!   is put into an item of its own, which the same Query reads. Read by a Get, or a Query of the
+//!   index.
 //! - **Tickets.** Both items are put in one transaction and deleted one by one. A run's tickets,
 //!   and the first tickets of a limit, are read by a Query each.
 //! - **Event.** Written by a conditional put, 1 WRU per KB. Read by a Get.
-//! - **Run of an event.** Written in the transaction that creates the run, or by a put if another
-//!   event created it. Read by a Query; the rows follow in batches of 100.
+//! - **Run of an event.** The id of a run that an event triggers derives from the event and the
+//!   function, so such a run needs no item: a Query reads the functions with runs on the day of the
+//!   event. Called runs, reruns, handlers of failures, and runs that further events joined have an
+//!   item, written by a put. Read by a Query; the rows follow in batches of 100.
 //! - **External id.** Written by a conditional put, valid for 24 h. Read by a Get.
-//! - **Timer.** Written by a put. The first watchdog is part of the transaction that creates the
-//!   run. Read by a Query of each of the 8 shards: at least 8 RRU.
+//! - **Timer.** Written by a put; the first watchdog comes before the first record of its run. Read
+//!   by a Query of each of the 8 shards: at least 8 RRU.
 //! - **Cursor.** Written by a conditional put of a sweep that sent something. Read by a Get.
 //! - **Holders of slots.** Conditional updates, 1 WRU to acquire and 1 to release. Read by a Query
 //!   of all shards.
@@ -60,18 +65,17 @@
 //!   week. Read by a Query, 1 RRU per about 25, at most once per second and process.
 //! - **Event in an inbox.** It arrived while its run registered a subscription. Written by a put,
 //!   deleted by the hop that delivers it. Read by a Query, 1 RRU, in a hop that was woken for it.
-//! - **Flow state.** A conditional put or delete, in the transaction that creates a run if it
+//! - **Flow state.** A conditional put or delete, in the transaction of a run's creation if it
 //!   belongs to one. Read by a Get or BatchGet.
-//! - **Hours and days with runs.** A put, once per hour (or day and function) and process. Read by
-//!   a Query, newest first.
+//! - **Functions with runs on a day.** An update, once per day, function and process. Read by a
+//!   Query, newest first.
 //! - **Registered apps.** A registration is a transaction of two items: 2 WRU, and 2 per KB of its
 //!   compressed configs. Read by a Query, 1 RRU per 4 KB, once per change and process. A process
 //!   with a front end for such apps reads the version by a Get, 1 RRU, at most once in two seconds.
 //! - **Addresses of queues.** Put by the sweep, once per process. Read by a Get of the command line
 //!   tool.
 //!
-//! The status of a run is an attribute and never a key: a change of an index key would be a delete
-//! and a put.
+//! The status of a run is never a key: a change of an index key would be a delete and a put.
 //!
 //! A subscription is kept until 7 days after the end of its wait, whatever the retention. A stale
 //! one is checked against the journal and deleted when an event finds it. A callback token has no
@@ -93,7 +97,7 @@ use stepladder_core::{EventId, RunId, RunOrStep, Timer, Timestamp};
 /// second.
 pub(crate) const TIMER_SHARDS: u64 = 8;
 
-/// The number of index partitions for the runs of an hour or a day.
+/// The number of index partitions for the runs of a function and a day.
 pub(crate) const LISTING_SHARDS: u64 = 4;
 
 /// The maximum number of holders in one item. It keeps the item at about 1 KB, which costs one
@@ -103,11 +107,8 @@ pub(crate) const MAX_HOLDERS: u32 = 16;
 /// The number of partitions for subscriptions to an event without a field.
 pub(crate) const SUBSCRIPTION_SHARDS: u64 = 4;
 
-/// The name of the index of all runs.
-pub(crate) const BY_HOUR: &str = "runs-by-hour";
-
-/// The name of the index of the runs of a function.
-pub(crate) const BY_FUNCTION: &str = "runs-by-function";
+/// The name of the index of runs.
+pub(crate) const RUNS_INDEX: &str = "runs";
 
 /// The sort key of an item that is the only one in its partition, or the only one of its kind
 /// there.
@@ -130,6 +131,11 @@ pub(crate) fn run_partition(run: RunId) -> String {
     format!("R#{run}")
 }
 
+/// Returns the run from the key of its partition.
+pub(crate) fn run_of_partition(pk: &str) -> Option<RunId> {
+    pk.strip_prefix("R#")?.parse().ok()
+}
+
 pub(crate) fn record(run: RunId, seq: u64) -> ItemKey {
     ItemKey::new(self::run_partition(run), record_sk(seq))
 }
@@ -140,9 +146,24 @@ pub(crate) fn record_sk(seq: u64) -> String {
     format!("J#{:010}", seq.min(9_999_999_999))
 }
 
+/// Returns the key of the item that contains the row of a run: that of its first record.
 pub(crate) fn row_key(run: RunId) -> ItemKey {
-    ItemKey::new(self::run_partition(run), MAIN)
+    record(run, 0)
 }
+
+/// Returns the key of the value of a run's first record, if the value has an item of its own. The
+/// key contains the token of the record, so values of two attempts never mix.
+pub(crate) fn first_value(run: RunId, token: u128) -> ItemKey {
+    ItemKey::new(self::run_partition(run), first_value_sk(token))
+}
+
+/// Returns the sort key of the value of a first record. It sorts directly after the record.
+pub(crate) fn first_value_sk(token: u128) -> String {
+    format!("{}/{token:032x}", record_sk(0))
+}
+
+/// A sort key that is greater than those of all records.
+pub(crate) const AFTER_RECORDS: &str = "J#~";
 
 pub(crate) fn parts_partition(owner: &str, token: &str) -> String {
     format!("B#{owner}#{token}")
@@ -179,6 +200,13 @@ pub(crate) fn timer_key(timer: &Timer) -> ItemKey {
     ItemKey::new(timers_partition(timer.due.minute(), shard), format!("{due:015}#{run}#{purpose}"))
 }
 
+/// Returns the key of a run's first watchdog. It contains the token of the run's first record, so an
+/// attempt to create the run never replaces or deletes the watchdog of another attempt.
+pub(crate) fn first_watchdog(watchdog: &Timer, token: u128) -> ItemKey {
+    let ItemKey { pk, sk } = timer_key(watchdog);
+    ItemKey { pk, sk: format!("{sk}/{token:032x}") }
+}
+
 pub(crate) fn cursor_key() -> ItemKey {
     ItemKey::new("S#sweep".into(), MAIN)
 }
@@ -200,7 +228,7 @@ pub(crate) fn app(app: &str) -> ItemKey {
 }
 
 pub(crate) fn holders_partition(key: &str) -> String {
-    format!("C#{}", hash_of(key))
+    format!("C#{}", digest(&[key.as_bytes()]))
 }
 
 pub(crate) fn holders_shard(key: &str, shard: u32) -> ItemKey {
@@ -208,7 +236,7 @@ pub(crate) fn holders_shard(key: &str, shard: u32) -> ItemKey {
 }
 
 pub(crate) fn wait_queue(queue: &str) -> String {
-    format!("Q#{}", hash_of(queue))
+    format!("Q#{}", digest(&[queue.as_bytes()]))
 }
 
 /// Returns the sort key of a ticket. The keys sort in the order of the wait queue.
@@ -219,7 +247,7 @@ pub(crate) fn ticket_sk(ticket: &Ticket) -> String {
 
 /// Returns the common prefix of the sort keys of a run's tickets at a limit.
 pub(crate) fn tickets_prefix(queue: &str) -> String {
-    format!("P#{}#", hash_of(queue))
+    format!("P#{}#", digest(&[queue.as_bytes()]))
 }
 
 pub(crate) fn ticket_of_run(queue: &str, run: RunId, of: &RunOrStep) -> ItemKey {
@@ -275,17 +303,8 @@ pub(crate) fn inbox_event(run: RunId, event: EventId) -> ItemKey {
     ItemKey::new(self::run_partition(run), format!("{INBOX_PREFIX}{event}"))
 }
 
-pub(crate) fn hour_of(at: Timestamp) -> i64 {
-    at.minute().div_euclid(60)
-}
-
 pub(crate) fn day_of(at: Timestamp) -> i64 {
-    hour_of(at).div_euclid(24)
-}
-
-/// Returns the value of the attribute `hour` in the row of a run.
-pub(crate) fn hour_shard(hour: i64, shard: u64) -> String {
-    format!("{hour:08}#{shard}")
+    at.minute().div_euclid(24 * 60)
 }
 
 /// Returns the value of the attribute `day` in the row of a run.
@@ -293,22 +312,23 @@ pub(crate) fn day_shard(function: &str, day: i64, shard: u64) -> String {
     format!("{function}#{day:06}#{shard}")
 }
 
-/// The partition that lists the hours in which runs were created.
-pub(crate) const HOURS: &str = "S#hours";
+/// The partition that lists the functions with runs on each day.
+pub(crate) const DAYS: &str = "S#days";
 
-/// Returns the partition that lists the days on which runs of a function were created.
-pub(crate) fn days_partition(function: &str) -> String {
-    format!("S#days#{function}")
+/// Returns the prefix of the sort keys in [`DAYS`] for a day.
+pub(crate) fn day_prefix(day: i64) -> String {
+    format!("{day:06}#")
 }
 
-/// Returns the keys of the items that list the hour of a run, and the day of a run for its
-/// function.
-pub(crate) fn period_keys(run: RunId, function: &str) -> [ItemKey; 2] {
-    let at = run.time();
-    [
-        ItemKey::new(HOURS.into(), format!("{:08}", hour_of(at))),
-        ItemKey::new(days_partition(function), format!("{:06}", day_of(at))),
-    ]
+/// Returns the key of the item that lists the function of a run under the day of the run.
+pub(crate) fn listed_day(run: RunId, function: &str) -> ItemKey {
+    ItemKey::new(DAYS.into(), format!("{}{function}", day_prefix(day_of(run.time()))))
+}
+
+/// Returns the day and the function from a sort key in [`DAYS`].
+pub(crate) fn parse_listed_day(sk: &str) -> Option<(i64, &str)> {
+    let (day, function) = sk.split_once('#')?;
+    Some((day.parse().ok()?, function))
 }
 
 /// Returns which of `n` shards contains a run.
@@ -316,10 +336,6 @@ pub(crate) fn shard_number(run: RunId, n: u64) -> u64 {
     let bytes = run.to_bytes();
     // the last bytes of a run id are part of a hash
     u64::from(bytes[15]) % n
-}
-
-fn hash_of(key: &str) -> String {
-    digest(&[key.as_bytes()])
 }
 
 /// Returns the first 128 bits of the SHA-256 hash over the length-prefixed parts, in hexadecimal.
@@ -372,5 +388,13 @@ mod tests {
     fn records_sort_by_number() {
         assert!(record_sk(9) < record_sk(10));
         assert!(record_sk(u64::MAX) >= record_sk(5_000));
+        let value = first_value_sk(u128::MAX);
+        assert!(record_sk(0) < value && value < record_sk(1), "{value}");
+    }
+
+    #[test]
+    fn a_listed_day_is_parsed_with_any_function_name() {
+        let run = RunId::new(Timestamp::from_millis(1_700_000_000_000), 1);
+        assert_eq!(parse_listed_day(&listed_day(run, "a#b/c").sk), Some((19_675, "a#b/c")));
     }
 }

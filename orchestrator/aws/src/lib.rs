@@ -5,8 +5,8 @@
 //!
 //! The parts of a commit are executed in order: later wakes, append, follow-ups, wakes,
 //! acknowledgements. A commit may stop between any two parts, as the ports allow. Only its append
-//! is conditional. Only the creation of runs, tickets, and slots of several limits use
-//! transactions.
+//! is conditional. Only tickets, slots of several limits, and the creation of runs under flow
+//! control or with tickets use transactions.
 //!
 //! The Lambda roles are in the crate `stepladder`; decisions about runs are in the engine.
 
@@ -50,8 +50,8 @@ pub struct Aws {
     retention: Duration,
     trace: fn() -> Option<String>,
     retries: StorageRetries,
-    /// The hours and days that this process has already listed as having runs.
-    listed_periods: Mutex<LruCache<layout::ItemKey, ()>>,
+    /// The functions that this process has already listed under a day as having runs.
+    listed_days: Mutex<LruCache<layout::ItemKey, ()>>,
     /// The list of event names and fields to which runs subscribe, as last read.
     subscription_index: Mutex<Option<Arc<SubscriptionIndex>>>,
     /// The entries of that list that all processes know, because this process has waited long
@@ -80,8 +80,8 @@ pub struct AwsOptions {
 /// "within a few days".
 const TTL_MARGIN: Duration = Duration::from_secs(2 * 86_400);
 
-/// The maximum number of listed hours and days that a process remembers.
-const MAX_LISTED_PERIODS: usize = 10_000;
+/// The maximum number of listed days and functions that a process remembers.
+const MAX_LISTED_DAYS: usize = 10_000;
 
 impl Aws {
     /// Creates the adapter over a connection.
@@ -97,7 +97,7 @@ impl Aws {
             retention,
             trace,
             retries,
-            listed_periods: Mutex::new(LruCache::new(MAX_LISTED_PERIODS)),
+            listed_days: Mutex::new(LruCache::new(MAX_LISTED_DAYS)),
             subscription_index: Mutex::default(),
             propagated: Mutex::default(),
         }

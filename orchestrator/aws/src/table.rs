@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::{
     AttributeValue, KeysAndAttributes, PutRequest, ReturnValuesOnConditionCheckFailure, WriteRequest,
 };
+use futures::future::try_join_all;
 use stepladder_engine::clock::{Entropy, SystemEntropy};
 use stepladder_engine::ports::{StoreError, StoreResult};
 
@@ -18,7 +19,7 @@ use crate::layout::ItemKey;
 pub(crate) const IS_NEW: &str = "attribute_not_exists(PK)";
 
 /// The reserved words among the attribute names, with their aliases in expressions.
-const ALIASES: [(&str, &str); 5] = [("#s", "status"), ("#r", "run"), ("#l", "line"), ("#a", "at"), ("#f", "function")];
+const ALIASES: [(&str, &str); 4] = [("#s", "status"), ("#l", "line"), ("#a", "at"), ("#f", "function")];
 
 /// The maximum number of items in one BatchWriteItem.
 const MAX_WRITES: usize = 25;
@@ -115,6 +116,11 @@ impl Aws {
     pub(crate) async fn delete(&self, key: &ItemKey) -> StoreResult<()> {
         let request = self.dynamo.delete_item().table_name(&self.table).set_key(Some(key_attributes(key)));
         request.send().await.map(drop).map_err(|e| request_error("DeleteItem", e))
+    }
+
+    /// Deletes several items. Those that do not exist are skipped.
+    pub(crate) async fn delete_all(&self, keys: Vec<ItemKey>) -> StoreResult<()> {
+        try_join_all(keys.iter().map(|key| self.delete(key))).await.map(drop)
     }
 
     /// Returns the items of a query in order. Reads as many pages as needed.

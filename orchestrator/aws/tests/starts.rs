@@ -18,16 +18,20 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-/// Starts a server that responds to each transaction with the result of `transact`.
-async fn server(transact: impl Fn(&str) -> ResponseTemplate + Send + Sync + 'static) -> MockServer {
+/// Starts a server that responds to each request with the result of `respond`, which gets the
+/// operation and the body. Without a result, the request succeeds.
+async fn server(respond: impl Fn(&str, &str) -> Option<ResponseTemplate> + Send + Sync + 'static) -> MockServer {
     let server = MockServer::start().await;
-    let answer = move |request: &Request| match operation_name(request) {
-        "TransactWriteItems" => transact(&String::from_utf8_lossy(&request.body)),
-        _ => ResponseTemplate::new(200).set_body_json(json!({ "MessageId": "1" })),
+    let answer = move |request: &Request| {
+        let special = respond(operation_name(request), &String::from_utf8_lossy(&request.body));
+        special.unwrap_or_else(|| ResponseTemplate::new(200).set_body_json(json!({ "MessageId": "1" })))
     };
     Mock::given(wiremock::matchers::any()).respond_with(answer).mount(&server).await;
     server
 }
+
+/// The sort key of a run's first record.
+const FIRST_RECORD: &str = "J#0000000000";
 
 fn operation_name(request: &Request) -> &str {
     let target = request.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
@@ -84,11 +88,14 @@ async fn requests_for(server: &MockServer, of: &str) -> Vec<String> {
 #[tokio::test]
 async fn starts_that_expect_the_flow_state_of_an_overtaken_start_are_not_attempted() {
     // the last write of the transaction fails, which is the condition on the flow state
-    let server = server(|body| {
+    let server = server(|operation, body| {
+        if operation != "TransactWriteItems" {
+            return None;
+        }
         let body: Value = serde_json::from_str(body).expect("JSON");
         let writes = body["TransactItems"].as_array().expect("a list").len();
         let reason = |n| json!({ "Code": if n + 1 == writes { "ConditionalCheckFailed" } else { "None" } });
-        aws_error("TransactionCanceledException", &(0..writes).map(reason).collect())
+        Some(aws_error("TransactionCanceledException", &(0..writes).map(reason).collect()))
     })
     .await;
     let change = |key: &str, seen: Option<&str>, becomes: &str| {
@@ -109,9 +116,9 @@ async fn starts_that_expect_the_flow_state_of_an_overtaken_start_are_not_attempt
 #[tokio::test]
 async fn runs_created_before_a_failed_start_have_their_wakes() {
     let refused = RunId::new(NOW, 2).to_string();
-    let server = server(move |body| match body.contains(&refused) {
-        true => aws_error("AccessDeniedException", &Value::Null),
-        false => ResponseTemplate::new(200).set_body_json(json!({})),
+    let server = server(move |_, body| {
+        let is_refused = body.contains(&refused) && body.contains(FIRST_RECORD);
+        is_refused.then(|| aws_error("AccessDeniedException", &Value::Null))
     })
     .await;
     let failed = aws(&server).create_runs(vec![run_start(1, Vec::new()), run_start(2, Vec::new())]).await;
@@ -119,4 +126,67 @@ async fn runs_created_before_a_failed_start_have_their_wakes() {
     let wakes = requests_for(&server, "SendMessage").await;
     assert_eq!(wakes.len(), 1, "{wakes:?}");
     assert!(wakes[0].contains(&RunId::new(NOW, 1).to_string()), "{wakes:?}");
+}
+
+/// Rule 12: a run without its watchdog would never continue if its first wake was lost.
+#[tokio::test]
+async fn a_run_is_not_written_before_its_watchdog() {
+    let server =
+        server(|_, body| body.contains("#watchdog").then(|| aws_error("AccessDeniedException", &Value::Null))).await;
+    let limited = vec![FlowStateChange { key: "k".into(), seen: None, becomes: Some("1".into()), until: NOW }];
+    for start in [run_start(1, Vec::new()), run_start(2, limited)] {
+        let failed = aws(&server).create_runs(vec![start]).await;
+        assert!(failed.is_err(), "{failed:?}");
+    }
+    let all = server.received_requests().await.expect("they are recorded");
+    let bodies: Vec<_> = all.iter().map(|request| String::from_utf8_lossy(&request.body)).collect();
+    assert!(bodies.iter().any(|body| body.contains("#watchdog")), "{bodies:?}");
+    assert!(!bodies.iter().any(|body| body.contains(FIRST_RECORD)), "{bodies:?}");
+}
+
+/// Rule 16: what a limiter counts changes together with the run.
+#[tokio::test]
+async fn only_a_start_under_flow_control_has_a_transaction() {
+    let server = server(|_, _| None).await;
+    let limited = vec![FlowStateChange { key: "k".into(), seen: None, becomes: Some("1".into()), until: NOW }];
+    let starts = vec![run_start(1, Vec::new()), run_start(2, limited)];
+    assert_eq!(aws(&server).create_runs(starts).await.expect("an answer"), [StartResult::New; 2]);
+    let transactions = requests_for(&server, "TransactWriteItems").await;
+    assert_eq!(transactions.len(), 1, "{transactions:?}");
+    let body: Value = serde_json::from_str(&transactions[0]).expect("JSON");
+    assert_eq!(body["TransactItems"].as_array().expect("a list").len(), 2, "the record and the flow state: {body}");
+    assert!(transactions[0].contains(&RunId::new(NOW, 2).to_string()) && transactions[0].contains(FIRST_RECORD));
+}
+
+/// Rule 1: the SDK repeats a write if its reply was lost, and then meets its own record. Otherwise
+/// the watchdogs of repeated events would add up.
+#[tokio::test]
+async fn a_start_of_an_existing_run_removes_its_watchdog_unless_the_run_is_its_own() {
+    // 16 bytes in base64: the token 7
+    let existing = json!({ "t": { "B": "AAAAAAAAAAAAAAAAAAAABw==" } });
+    let found = existing.clone();
+    let server = server(move |operation, body| match operation {
+        "PutItem" if body.contains(FIRST_RECORD) => {
+            let code = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
+            Some(ResponseTemplate::new(400).set_body_json(json!({ "__type": code, "Item": existing })))
+        }
+        "TransactWriteItems" => {
+            let reasons = json!([{ "Code": "ConditionalCheckFailed" }, { "Code": "None" }]);
+            Some(aws_error("TransactionCanceledException", &reasons))
+        }
+        "GetItem" => Some(ResponseTemplate::new(200).set_body_json(json!({ "Item": found }))),
+        _ => None,
+    })
+    .await;
+    let changes = || vec![FlowStateChange { key: "k".into(), seen: None, becomes: Some("1".into()), until: NOW }];
+    let create = async |start| {
+        assert_eq!(aws(&server).create_runs(vec![start]).await.expect("an answer"), [StartResult::Known]);
+        requests_for(&server, "DeleteItem").await
+    };
+    assert_eq!(create(run_start(7, Vec::new())).await.len(), 0, "the record has the token of this start");
+    assert_eq!(create(run_start(7, changes())).await.len(), 0, "the record has the token of this start");
+    assert_eq!(create(run_start(8, Vec::new())).await.len(), 1, "the record has another token");
+    let deleted = create(run_start(8, changes())).await;
+    assert_eq!(deleted.len(), 2, "the record has another token");
+    assert!(deleted.iter().all(|body| body.contains("#watchdog/00000000000000000000000000000008")), "{deleted:?}");
 }

@@ -134,10 +134,14 @@ pub trait Events: Send + Sync {
 /// Creates runs.
 #[async_trait]
 pub trait RunCreation: Send + Sync {
-    /// Creates runs, in their order. For each run, one transaction writes entry 0, the row, the
-    /// link from the event, the watchdog, the tickets, the flow states and the wake (rule 16). A
-    /// run that already exists is not changed. A run is not created if one of its flow states has
-    /// changed since it was read.
+    /// Creates runs, in their order. For each run, this writes entry 0, the row, the link from the
+    /// event, the watchdog, the tickets, the flow states and the wake. A run that already exists is
+    /// not changed. A run is not created if one of its flow states has changed since it was read.
+    ///
+    /// Entry 0, the row, the tickets and the flow states are written together or not at all (rule
+    /// 16). An adapter may write the link and the watchdog before them, and the wake after them.
+    /// Then a failure in between may leave a link and a watchdog without a run, or a run without
+    /// its first wake. A repeated call completes the start; otherwise the watchdog wakes the run.
     async fn create_runs(&self, starts: Vec<RunStart>) -> StoreResult<Vec<StartResult>>;
 }
 

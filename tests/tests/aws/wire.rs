@@ -156,7 +156,7 @@ impl CountingWire {
                 state.breaches.push(format!("{operation}: {} is too large", units::item_key(item)));
             }
             let (pk, sk) = (item["PK"]["S"].as_str().unwrap_or(""), item["SK"]["S"].as_str().unwrap_or(""));
-            if pk.starts_with("T#") && !sk.ends_with("#watchdog") {
+            if pk.starts_with("T#") && !sk.contains("#watchdog") {
                 let due = item["due"]["N"].as_str().and_then(|ms| ms.parse().ok()).expect("a timer has a time");
                 state.timers.insert(Timestamp::from_millis(due));
             }
@@ -207,6 +207,10 @@ impl CountingWire {
             let units = units::to_write(item) + units::index_entries(item);
             if counted.is_some_and(|counted| counted != units) {
                 self.lock().breaches.push(format!("{units} write units are counted as {counted:?}: {}", request.body));
+            }
+            // a put whose condition is false is billed, but it does not reach the index
+            if answer["__type"].as_str().is_some_and(|error| error.contains("ConditionalCheckFailed")) {
+                self.lock().tally.writes -= units::index_entries(item);
             }
         }
         if matches!(request.operation.as_str(), "UpdateItem" | "DeleteItem") {

@@ -12,6 +12,16 @@ impl EventData for GoEvent {
     const NAME: &'static str = "shop/go";
 }
 
+#[derive(Serialize, Deserialize)]
+pub(crate) struct CalledEvent {
+    n: u32,
+}
+
+impl EventData for CalledEvent {
+    const NAME: &'static str = "shop/called";
+    const NAMES: &'static [&'static str] = &[];
+}
+
 /// A function with sequential steps, as many as the event says.
 pub(crate) fn plain_function() -> Function {
     Function::new("plain", handler_with_steps)
@@ -64,6 +74,18 @@ pub(crate) fn joining_function() -> Function {
     Function::new("joining", async |ctx: Context, event: Event<GoEvent>| {
         try_join_all((0..event.data.n).map(|_| ctx.step("work", step_outcome))).await
     })
+}
+
+/// A function that calls a run of `called_function`.
+pub(crate) fn calling_function() -> Function {
+    Function::new("calling", async |ctx: Context, event: Event<GoEvent>| {
+        ctx.invoke::<String>("call", "called", &event.data).await
+    })
+}
+
+/// A function with a plain step that no event starts.
+pub(crate) fn called_function() -> Function {
+    Function::new("called", async |ctx: Context, _: Event<CalledEvent>| ctx.step("work", step_outcome).await)
 }
 
 async fn step_outcome() -> Result<String> {

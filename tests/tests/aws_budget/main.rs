@@ -17,5 +17,6 @@ mod functions;
 mod measure;
 mod notes;
 mod price;
+mod starts;
 mod steps;
 mod surcharges;

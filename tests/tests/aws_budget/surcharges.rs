@@ -15,6 +15,7 @@ use crate::functions::{
 use crate::measure::{MeasuredRun, WorkerCache, run, warmed_up};
 use crate::price::{BilledUnits, SECRET, TRACES, dollars};
 use crate::stage::AwsStage;
+use crate::steps::{END, START};
 use crate::wire::RequestTally;
 
 /// The bill of a sweep that finds no due timer.
@@ -34,7 +35,7 @@ fn total_bill(measured: &MeasuredRun) -> BilledUnits {
 
 /// Returns the bill of a whole run of `n` plain steps.
 fn plain_run(n: f64) -> BilledUnits {
-    BilledUnits { writes: 14.0 + 2.0 * n, reads: n, sqs: 3.0 * n, invocations: n }
+    BilledUnits { writes: START + END + 2.0 * n, reads: n, sqs: 3.0 * n, invocations: n }
 }
 
 fn print_surcharge(what: &str, added: BilledUnits, of: &RequestTally) -> String {

@@ -25,6 +25,7 @@ mod messages;
 mod requests;
 mod retention;
 mod slots;
+mod starts;
 mod steps;
 mod times;
 mod waits;

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use stepladder_core::{Status, Timestamp};
 use stepladder_engine::RunFilter;
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Cursor, Timers};
+use stepladder_engine::ports::{Cursor, Listings, Timers};
 
 use crate::functions::{ExecutionLog, functions_with_every_step, go_event, retrying_function};
 use crate::stage::{AwsStage, RETENTION, SdkRetryMode};
@@ -69,16 +69,13 @@ async fn the_items_of_a_run_that_sleeps_for_seventy_days_do_not_expire() {
     let items = all_items(&stage).await;
     let of_run = |item: &&TableItem| {
         let pk = text_attribute(item, "PK");
-        [run.to_string(), event.to_string()].iter().any(|id| pk.ends_with(id))
-            || pk == "S#hours"
-            || pk.starts_with("S#days#")
+        [run.to_string(), event.to_string()].iter().any(|id| pk.ends_with(id)) || pk == "S#days"
     };
     let kept: Vec<&TableItem> = items.iter().filter(of_run).collect();
     let kinds: Vec<String> =
         kept.iter().map(|item| format!("{}/{}", text_attribute(item, "PK"), text_attribute(item, "SK"))).collect();
-    // two records, the row, the event, the link from the event to the run, and the two items that
-    // list the hour and the day
-    assert_eq!(kept.len(), 7, "{kinds:#?}");
+    // two records, the event, and the item that lists the function under the day
+    assert_eq!(kept.len(), 4, "{kinds:#?}");
     for (item, kind) in kept.iter().zip(&kinds) {
         let ttl: i64 = item["ttl"].as_n().expect("a number").parse().expect("digits");
         assert!(ttl > wakes_at.as_millis() / 1_000, "{kind} expires before the wake");
@@ -134,4 +131,29 @@ async fn the_rest_of_an_expired_run_does_not_count_as_a_run() {
     gone(stage.observing_engine().query().run(run).await.expect_err("its first record is gone").to_string());
     // the run's wake is still delivered, and has no effect
     assert_eq!(stage.settle(|| stage.engine()).await, 0);
+}
+
+/// The end of a run extends the time to live of its row, which is also its first record. The other
+/// records expire earlier, and without them the first one is no journal.
+#[tokio::test]
+async fn a_run_that_ended_late_is_listed_longer_than_its_journal_is_kept() {
+    let account = ExecutionLog::default();
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![retrying_function(&account, 10 * DAY)]).await;
+    let begun = stage.clock.now();
+    let event = stage.send(&stage.engine(), &go_event(1)).await;
+    stage.settle(|| stage.engine()).await;
+    let run = stage.runs(event).await[0].summary.clone();
+    assert_eq!(run.status, Status::Completed);
+    assert!(stage.clock.now() >= begun + 10 * DAY, "no watchdog has renewed its items");
+    stage.advance((begun + RETENTION + 3 * DAY).since(stage.clock.now()));
+    let journal = async || stage.observing_engine().query().run(run.run).await.map(|run| run.summary.status);
+    let before = journal().await.expect_err("expired, although all items exist");
+    delete_expired_items(&stage).await;
+    let after = journal().await.expect_err("expired");
+    assert_eq!((before.to_string(), before.to_string()), (after.to_string(), format!("there is no run {}", run.run)));
+    let listed = async || stage.lambda.runs_of(event).await.expect("an answer").len();
+    assert_eq!(listed().await, 1, "the row is kept for the retention after the end");
+    stage.advance(10 * DAY);
+    delete_expired_items(&stage).await;
+    assert_eq!(listed().await, 0);
 }

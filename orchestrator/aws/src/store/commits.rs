@@ -102,14 +102,15 @@ impl Aws {
     }
 
     /// Writes the end of a run into its row. If the row is missing, the retention of the run is
-    /// over.
+    /// over. The row is also the first record, whose time to live is that of the journal: it is kept
+    /// in an attribute of its own.
     async fn end_row(&self, run: RunId, at: Timestamp, status: Status, now: Timestamp) -> StoreResult<()> {
         let request = self
             .dynamo
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key_attributes(&layout::row_key(run))))
-            .update_expression("SET ended = :at, #s = :status, #t = :ttl")
+            .update_expression("SET ended = :at, #s = :status, journal_ttl = if_not_exists(journal_ttl, #t), #t = :ttl")
             .condition_expression("attribute_exists(PK)")
             .expression_attribute_names("#s", "status")
             .expression_attribute_names("#t", "ttl")

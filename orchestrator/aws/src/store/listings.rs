@@ -1,36 +1,38 @@
-//! Lists runs, newest first, by the rows in the indexes.
+//! Lists runs, newest first, by the rows in the index.
 //!
-//! A partition of an index contains one shard of an hour, or of a function's day. The hours and
-//! days with runs are themselves listed, in separate partitions. So if a table was quiet for a
-//! month, the hours of that month need no queries.
+//! A partition of the index contains one shard of a function's day. The days with runs, and the
+//! functions of each day, are themselves listed. So if a table was quiet for a month, the days of
+//! that month need no queries. A listing of all runs merges the partitions of all functions of a
+//! day (`listings/day.rs`).
 
+mod day;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::types::AttributeValue;
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use stepladder_core::{Event, EventId, RunId, RunRow};
-use stepladder_engine::ports::{Listings, RunQuery, RunStatusFilter, StoreError, StoreResult};
+use stepladder_engine::ports::{Listings, RunQuery, StoreError, StoreResult};
 
 use crate::Aws;
-use crate::item::{Item, ReadItem, text};
-use crate::layout::{self, BY_FUNCTION, BY_HOUR, LISTING_SHARDS};
+use crate::item::{Item, ReadItem};
+use crate::layout;
 use crate::table::TableQuery;
+
+use day::RunRange;
 
 #[async_trait]
 impl Listings for Aws {
     async fn runs(&self, query: RunQuery) -> StoreResult<Vec<RunRow>> {
+        let Some(range) = RunRange::of(&query) else { return Ok(Vec::new()) };
         let mut rows = Vec::new();
-        for period in self.listed_periods(&query).await? {
-            let partitions = (0..LISTING_SHARDS).map(|shard| self.read_shard(&query, period, shard));
-            let mut of_period = try_join_all(partitions).await?.concat();
-            of_period.sort_by_key(|row| std::cmp::Reverse(row.run));
-            rows.extend(of_period);
-            rows.truncate(rows.partition_point(|row: &RunRow| query.from.is_none_or(|from| row.run >= from)));
-            if rows.len() >= query.limit {
-                rows.truncate(query.limit);
+        for (day, functions) in self.listed_days(&query, range).await? {
+            if rows.len() == query.limit {
                 break;
             }
+            let left = query.limit - rows.len();
+            rows.extend(self.newest_of_day(day, &functions, RunQuery { limit: left, ..query.clone() }, range).await?);
         }
         Ok(rows)
     }
@@ -61,21 +63,29 @@ impl Listings for Aws {
         Ok(events)
     }
 
+    /// Finds the runs that the event triggered by their ids, which derive from the event and the
+    /// function. The functions are those with runs on the day of the event. Other runs have a link.
     async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>> {
-        let links = TableQuery {
-            partition: ("PK", layout::event(event).pk),
-            range: Some(("begins_with(SK, :a)", vec!["R#".into()])),
+        let keys_with = |pk: String, prefix: String| TableQuery {
+            partition: ("PK", pk),
+            range: Some(("begins_with(SK, :a)", vec![prefix])),
             strong: true,
             ..TableQuery::default()
         };
-        let runs = self.query(links).await?;
-        let run_of = |link: &Item| {
+        let links = self.query(keys_with(layout::event(event).pk, "R#".into()));
+        let day = layout::day_prefix(layout::day_of(event.time()));
+        let (links, listed) = try_join(links, self.query(keys_with(layout::DAYS.into(), day))).await?;
+        let mut runs = BTreeSet::new();
+        for link in links {
             let run = link.text("SK")?.strip_prefix("R#").and_then(|id| id.parse().ok());
-            run.map(layout::row_key)
-                .ok_or_else(|| StoreError::Unreadable(format!("a run of event {event} has no id").into()))
-        };
-        let wanted = runs.iter().map(run_of).collect::<StoreResult<Vec<_>>>()?;
-        let mut rows = self.get_many(wanted).await?.iter().map(row).collect::<StoreResult<Vec<_>>>()?;
+            runs.insert(run.ok_or_else(|| StoreError::Unreadable(format!("a run of event {event} has no id").into()))?);
+        }
+        for item in &listed {
+            let (_, function) = parse_listed_day(item)?;
+            runs.insert(RunId::started_by(event, function));
+        }
+        let found = self.get_many(runs.into_iter().map(layout::row_key).collect()).await?;
+        let mut rows = found.iter().map(row).collect::<StoreResult<Vec<_>>>()?;
         rows.sort_by_key(|row| (row.created_at, row.run));
         Ok(rows)
     }
@@ -86,65 +96,48 @@ impl Listings for Aws {
 }
 
 impl Aws {
-    /// Returns the hours with runs, or a function's days with runs, newest first.
-    async fn listed_periods(&self, query: &RunQuery) -> StoreResult<Vec<i64>> {
-        let before = query.before.map(RunId::time);
-        let (partition, last) = match &query.function {
-            None => (layout::HOURS.to_owned(), before.map(|at| format!("{:08}", layout::hour_of(at)))),
-            Some(function) => (layout::days_partition(function), before.map(|at| format!("{:06}", layout::day_of(at)))),
-        };
+    /// Returns the days with runs in this range, newest first, each with the functions that had runs.
+    async fn listed_days(&self, query: &RunQuery, range: RunRange) -> StoreResult<Vec<(i64, Vec<String>)>> {
+        let (first, last) = range.days();
         let listed = TableQuery {
-            partition: ("PK", partition),
-            range: last.map(|last| ("SK <= :a", vec![last])),
+            partition: ("PK", layout::DAYS.into()),
+            range: Some(("SK BETWEEN :a AND :b", vec![layout::day_prefix(first), layout::day_prefix(last + 1)])),
             backward: true,
             // a strong read, because a run must be found immediately after it was created
             strong: true,
             ..TableQuery::default()
         };
-        let number = |item: &Item| {
-            let number = item.text("SK")?.parse();
-            number.map_err(|_| StoreError::Unreadable("a listed hour or day is not a number".into()))
-        };
-        let mut periods = self.query(listed).await?.iter().map(number).collect::<StoreResult<Vec<i64>>>()?;
-        if let Some(from) = query.from.map(RunId::time) {
-            let first = if query.function.is_none() { layout::hour_of(from) } else { layout::day_of(from) };
-            periods.retain(|period| *period >= first);
+        let mut days: Vec<(i64, Vec<String>)> = Vec::new();
+        for item in self.query(listed).await? {
+            let (day, function) = parse_listed_day(&item)?;
+            if query.function.as_ref().is_some_and(|wanted| wanted != function) {
+                continue;
+            }
+            match days.last_mut() {
+                Some((last, functions)) if *last == day => functions.push(function.to_owned()),
+                Some(_) | None => days.push((day, vec![function.to_owned()])),
+            }
         }
-        Ok(periods)
-    }
-
-    async fn read_shard(&self, query: &RunQuery, period: i64, shard: u64) -> StoreResult<Vec<RunRow>> {
-        let (index, partition) = match &query.function {
-            None => (BY_HOUR, ("hour", layout::hour_shard(period, shard))),
-            Some(function) => (BY_FUNCTION, ("day", layout::day_shard(function, period, shard))),
-        };
-        let filter: Option<(&'static str, Vec<(&'static str, AttributeValue)>)> = match query.status {
-            RunStatusFilter::All => None,
-            RunStatusFilter::Live => Some(("attribute_not_exists(ended)", Vec::new())),
-            RunStatusFilter::Ended(status) => Some(("#s = :s", vec![(":s", text(status.to_string()))])),
-        };
-        let query = TableQuery {
-            index: Some(index),
-            partition,
-            // `run` is the sort key of the indexes
-            range: query.before.map(|before| ("#r < :a", vec![before.to_string()])),
-            filter,
-            backward: true,
-            limit: Some(query.limit),
-            ..TableQuery::default()
-        };
-        self.query(query).await?.iter().map(row).collect()
+        Ok(days)
     }
 }
 
+/// Returns the day and the function from an item that lists them.
+fn parse_listed_day(item: &Item) -> StoreResult<(i64, &str)> {
+    let parsed = layout::parse_listed_day(item.text("SK")?);
+    parsed.ok_or_else(|| StoreError::Unreadable("a listed day is not a number and a function".into()))
+}
+
+/// Reads the row of a run from the item of its first record, or from its entry in the index.
 fn row(item: &Item) -> StoreResult<RunRow> {
     let status = |text: &str| text.parse().map_err(|bad: String| StoreError::Unreadable(bad.into()));
     let ended = match item.contains_key("ended") {
         true => Some((item.time("ended")?, status(item.text("status")?)?)),
         false => None,
     };
+    let run = layout::run_of_partition(item.text("PK")?);
     Ok(RunRow {
-        run: item.run("run")?,
+        run: run.ok_or_else(|| StoreError::Unreadable("the row of a run has no run id in its key".into()))?,
         function: item.text("function")?.into(),
         event: item.event("event")?,
         created_at: item.time("created")?,

@@ -2,8 +2,8 @@
 //!
 //! Each item is written with a time to live of the retention plus two days. The watchdog checks a
 //! live run at least once a day and calls this module. Once half of the retention has passed, all
-//! items of the run are renewed, including the hour and the day under which listings find the run.
-//! The first record is renewed last: as long as it exists, all other items exist.
+//! items of the run are renewed, including the day under which listings find the run. The first
+//! record is renewed last: as long as it exists, all other items exist.
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -46,9 +46,7 @@ impl Retention for Aws {
                     renewed.push(ItemKey { pk: item.text("line")?.into(), sk: item.text("at")?.into() });
                 }
                 if item.contains_key("function") {
-                    for key in layout::period_keys(run, item.text("function")?) {
-                        self.put_listed(&key, now).await?;
-                    }
+                    self.put_listed_day(&layout::listed_day(run, item.text("function")?), now).await?;
                 }
                 renewed.push(item_key(&item)?);
             }

@@ -1,5 +1,20 @@
-//! Creates runs. All items of a new run are written in one transaction (rule 16); then the first
-//! wake of the run is sent.
+//! Creates runs.
+//!
+//! A run exists if its first record exists, and this record is also the row of the run. So most runs
+//! need no transaction, which would cost twice as many write units. The order of the writes makes
+//! every crash harmless:
+//!
+//! 1. The item that lists the function under the day of the run. If the process dies after it, a
+//!    listing reads an empty partition.
+//! 2. The watchdog, the link from the event if there is one, and the value of the record if it is
+//!    large. If the process dies after them, they belong to no run: the sweep finds no journal, and
+//!    listings find no row. A repeated event writes its own; these expire.
+//! 3. The first record, on the condition that the run is new. If the process dies after it, a
+//!    repeated event sends the wake. If no event is repeated, the watchdog wakes the run (rule 12).
+//! 4. The first wake.
+//!
+//! A run with tickets or flow states still has a transaction as its third step: what a limiter
+//! counts must not change without the run (rule 16).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,17 +22,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{CancellationReason, Put, TransactWriteItem};
+use futures::future::try_join_all;
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use stepladder_core::{RunId, RunRow, Timestamp};
 use stepladder_engine::ports::{FlowStateChange, RunCreation, RunStart, StartResult, StoreError, StoreResult};
 
+use super::journals::{parse_token, split_first_value};
 use super::timers::timer_item;
 use crate::Aws;
 use crate::error::{permanent_reason, request_error};
-use crate::item::{Item, new_item, number, text};
+use crate::item::{Item, key_attributes, new_item, number, text};
 use crate::layout::{self, ItemKey, LISTING_SHARDS};
-use crate::table::{IS_NEW, TableQuery};
+use crate::table::{IS_NEW, PutOutcome, TableQuery};
 
 /// The maximum number of runs that are created concurrently.
 const CONCURRENCY: usize = 16;
@@ -100,39 +117,79 @@ impl RunCreation for Aws {
 impl Aws {
     async fn create_run(&self, start: &RunStart, now: Timestamp) -> StoreResult<StartOutcome> {
         let run = start.row.run;
-        self.list_run(&start.row, now).await?;
-        let (mut first, value) = self.record_item(run, &start.record, now)?;
+        self.list_day(run, &start.row.function, now).await?;
+        let StartWrites { first, own } = self.put_before_first_record(start, now).await?;
+        let existing = match self.put_first_record(start, first, now).await? {
+            FirstRecordOutcome::Written => return Ok(StartOutcome::New),
+            FirstRecordOutcome::Overtaken => {
+                self.delete_all(own).await?;
+                return Ok(StartOutcome::Overtaken);
+            }
+            FirstRecordOutcome::Exists(existing) => existing,
+        };
+        // Each watchdog visits the run until the run ends, and each value is read with its journal.
+        // An event may be repeated often, so an attempt that finds the run removes its own ones. A
+        // record with the token of this attempt relies on them: only its reply was lost (rule 1).
+        if parse_token(&existing).ok() != Some(start.record.token) {
+            self.delete_all(own).await?;
+        }
+        self.existing_run(run).await
+    }
+
+    /// Writes what must exist before the first record of a run.
+    async fn put_before_first_record(&self, start: &RunStart, now: Timestamp) -> StoreResult<StartWrites> {
+        let RunStart { row: RunRow { run, event, function, .. }, record, .. } = start;
+        let (mut first, value) = self.record_item(*run, record, now)?;
         if value.has_parts() {
             self.put_parts(&value, self.ttl(now)).await?;
         }
         value.add_to(&mut first);
-        let mut items = vec![
-            self.row_item(&start.row, now),
-            new_item(&layout::run_of(start.row.event, run), self.ttl(now)),
-            timer_item(&start.watchdog, now),
-        ];
-        for (limit, ticket) in &start.tickets {
-            items.extend(self.ticket_items(&limit.key, ticket, now));
+        add_row(&mut first, &start.row);
+        let mut watchdog = timer_item(&start.watchdog, now);
+        let key = layout::first_watchdog(&start.watchdog, record.token);
+        watchdog.extend(key_attributes(&key));
+        let (mut before, mut own) = (vec![watchdog], vec![key]);
+        if let Some(value) = split_first_value(&mut first, *run, record.token, self.ttl(now)) {
+            before.push(value);
+            own.push(layout::first_value(*run, record.token));
+        }
+        if *run != RunId::started_by(*event, function) {
+            before.push(new_item(&layout::run_of(*event, *run), self.ttl(now)));
+        }
+        try_join_all(before.into_iter().map(|item| self.put(item))).await?;
+        Ok(StartWrites { first, own })
+    }
+
+    async fn put_first_record(&self, start: &RunStart, first: Item, now: Timestamp) -> StoreResult<FirstRecordOutcome> {
+        let tickets = start.tickets.iter().flat_map(|(limit, ticket)| self.ticket_items(&limit.key, ticket, now));
+        let tickets: Vec<Item> = tickets.collect();
+        if tickets.is_empty() && start.flow_state.is_empty() {
+            return Ok(match self.put_new(first).await? {
+                PutOutcome::Written => FirstRecordOutcome::Written,
+                PutOutcome::Refused(existing) => FirstRecordOutcome::Exists(existing),
+            });
         }
         let mut round = 0;
         loop {
-            self.pause_before_round(&mut round, "TransactWriteItems", items.len() + start.flow_state.len() + 1).await?;
-            match self.transact(&first, None, &items, &start.flow_state).await? {
-                TransactionOutcome::Committed => return Ok(StartOutcome::New),
-                TransactionOutcome::Overtaken => return Ok(StartOutcome::Overtaken),
-                TransactionOutcome::Refused => return self.existing_run(run).await,
+            let items = tickets.len() + start.flow_state.len() + 1;
+            self.pause_before_round(&mut round, "TransactWriteItems", items).await?;
+            match self.transact(&first, None, &tickets, &start.flow_state).await? {
+                TransactionOutcome::Committed => return Ok(FirstRecordOutcome::Written),
+                TransactionOutcome::Overtaken => return Ok(FirstRecordOutcome::Overtaken),
+                TransactionOutcome::Refused => {
+                    let existing = self.get(&layout::row_key(start.row.run)).await?;
+                    return Ok(FirstRecordOutcome::Exists(existing.unwrap_or_default()));
+                }
                 TransactionOutcome::Busy => {}
             }
         }
     }
 
-    /// Returns whether an existing run has further records. The run was created by an earlier call:
-    /// if only the reply to a transaction of this call had been lost, the SDK would have repeated
-    /// the transaction under its token.
+    /// Returns whether an existing run has further records.
     async fn existing_run(&self, run: RunId) -> StoreResult<StartOutcome> {
         let moved = TableQuery {
             partition: ("PK", layout::run_partition(run)),
-            range: Some(("SK BETWEEN :a AND :b", vec![layout::record_sk(1), "J#~".into()])),
+            range: Some(("SK BETWEEN :a AND :b", vec![layout::record_sk(1), layout::AFTER_RECORDS.into()])),
             strong: true,
             limit: Some(1),
             attributes: Some("PK"),
@@ -195,42 +252,63 @@ impl Aws {
         }
     }
 
-    fn row_item(&self, row: &RunRow, now: Timestamp) -> Item {
-        let shard = layout::shard_number(row.run, LISTING_SHARDS);
-        let at = row.run.time();
-        let mut item = new_item(&layout::row_key(row.run), self.ttl(now));
-        item.insert("run".into(), text(row.run.to_string()));
-        item.insert("function".into(), text(&*row.function));
-        item.insert("event".into(), text(row.event.to_string()));
-        item.insert("created".into(), number(row.created_at.as_millis()));
-        item.insert("hour".into(), text(layout::hour_shard(layout::hour_of(at), shard)));
-        item.insert("day".into(), text(layout::day_shard(&row.function, layout::day_of(at), shard)));
-        if let Some((at, status)) = row.ended {
-            item.insert("ended".into(), number(at.as_millis()));
-            item.insert("status".into(), text(status.to_string()));
-        }
-        item
-    }
-
-    /// Lists the hour of a run, and the day for its function, before the run is written, so that
-    /// listings find the run.
-    async fn list_run(&self, row: &RunRow, now: Timestamp) -> StoreResult<()> {
-        let at = row.run.time();
-        for key in layout::period_keys(row.run, &row.function) {
-            let is_listed = self.listed_periods.lock().get(&key).is_some();
-            if !is_listed {
-                self.put_listed(&key, now.max(at)).await?;
-                self.listed_periods.lock().insert(key, ());
-            }
+    /// Lists the function of a run under the run's day, before the run is written, so that listings
+    /// find the run.
+    async fn list_day(&self, run: RunId, function: &str, now: Timestamp) -> StoreResult<()> {
+        let key = layout::listed_day(run, function);
+        if self.listed_days.lock().get(&key).is_none() {
+            self.put_listed_day(&key, now.max(run.time())).await?;
+            self.listed_days.lock().insert(key, ());
         }
         Ok(())
     }
 
-    /// Lists an hour or a day for twice the retention: its runs may end late, and their retention
-    /// starts when they end.
-    pub(super) async fn put_listed(&self, key: &ItemKey, now: Timestamp) -> StoreResult<()> {
-        self.put(new_item(key, self.ttl(now + self.retention))).await
+    /// Lists a day for twice the retention: its runs may end late, and their retention starts when
+    /// they end. The item keeps the time at which it was first written: all timers of its runs are
+    /// later.
+    pub(super) async fn put_listed_day(&self, key: &ItemKey, now: Timestamp) -> StoreResult<()> {
+        let request = self
+            .dynamo
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key_attributes(key)))
+            .update_expression("SET #t = :ttl, since = if_not_exists(since, :since)")
+            .expression_attribute_names("#t", "ttl")
+            .expression_attribute_values(":ttl", number(self.ttl(now + self.retention)))
+            .expression_attribute_values(":since", number(self.now().as_millis()));
+        request.send().await.map(drop).map_err(|e| request_error("UpdateItem", e))
     }
+}
+
+/// Adds the attributes of a run's row to the item of its first record.
+fn add_row(first: &mut Item, row: &RunRow) {
+    let shard = layout::shard_number(row.run, LISTING_SHARDS);
+    first.insert("function".into(), text(&*row.function));
+    first.insert("event".into(), text(row.event.to_string()));
+    first.insert("created".into(), number(row.created_at.as_millis()));
+    first.insert("day".into(), text(layout::day_shard(&row.function, layout::day_of(row.run.time()), shard)));
+    if let Some((at, status)) = row.ended {
+        first.insert("ended".into(), number(at.as_millis()));
+        first.insert("status".into(), text(status.to_string()));
+    }
+}
+
+/// The writes of an attempt to create a run.
+struct StartWrites {
+    /// The item of the first record, which is written last.
+    first: Item,
+    /// The keys of the items that were written before it and that no other attempt uses.
+    own: Vec<ItemKey>,
+}
+
+/// The outcome of writing the first record of a run.
+enum FirstRecordOutcome {
+    Written,
+    /// The run already exists. Contains the item of its first record, or an empty item if it has
+    /// expired since.
+    Exists(Item),
+    /// The flow state has changed since the caller read it.
+    Overtaken,
 }
 
 /// The name of an attribute, and the value that it must have.

@@ -43,20 +43,14 @@ impl Timers for Aws {
         Ok(timers)
     }
 
-    /// Returns the first hour with runs, because each timer belongs to a run and is later than the
-    /// run. If timers may have expired unsent, returns the earliest time for which timers are still
-    /// kept.
+    /// Returns the hour in which the first run was listed, because each timer belongs to a run that
+    /// is listed before it. If timers may have expired unsent, returns the earliest time for which
+    /// timers are still kept.
     async fn oldest(&self) -> StoreResult<Option<i64>> {
-        let first = TableQuery {
-            partition: ("PK", layout::HOURS.into()),
-            strong: true,
-            limit: Some(1),
-            ..TableQuery::default()
-        };
-        let Some(first) = self.query(first).await?.pop() else { return Ok(None) };
-        let hour: i64 =
-            first.text("SK")?.parse().map_err(|_| StoreError::Unreadable("a listed hour is not a number".into()))?;
-        Ok(Some((hour * 60).max((self.now() - TIMER_RETENTION).minute())))
+        let days = self.query_partition(layout::DAYS, true).await?;
+        let since = days.iter().map(|item| item.time("since")).collect::<StoreResult<Vec<_>>>()?.into_iter().min();
+        let hour = |at: Timestamp| at.minute().div_euclid(60) * 60;
+        Ok(since.map(|since| hour(since).max((self.now() - TIMER_RETENTION).minute())))
     }
 
     async fn set(&self, timers: Vec<Timer>) -> StoreResult<()> {

@@ -127,12 +127,12 @@ async fn what_runs_cost_is_counted_from_their_journals() {
     let run = world.run(json!({"name": "test/echo", "data": {"n": 1}})).await;
     let page = world.get("/cost").await;
     assert_eq!(page.status, 200);
-    // the expected write units: 11 to start the run and 3 to end it, 2 for the step, 2 for the
-    // slot, and 7 for the tickets
+    // the expected write units: 4 to start the run and 2 to end it, 2 for the step, 2 for the slot,
+    // and 7 for the tickets
     let row = page.text.split(&format!("/runs/{run}")).nth(1).expect("a row");
     let numbers: Vec<&str> =
         row.split("class=\"num\">").skip(1).take(4).map(|rest| rest.split('<').next().unwrap()).collect();
-    assert_eq!(numbers, ["25", "8", "6", "2"], "{row}");
+    assert_eq!(numbers, ["17", "8", "6", "2"], "{row}");
     assert!(page.text.contains("infra/COST.md") && page.text.contains("nothing yet"), "{}", page.text);
 }
 
