@@ -22,7 +22,7 @@ pub(super) async fn serve(process: Arc<LambdaProcess>) -> Result<(), Error> {
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
         let (process, deadline) = (process.clone(), invocation_deadline(&event.context));
         let work = move |record| process_message(process.clone(), record, deadline);
-        async move { Ok::<_, Error>(records::process_each(event.payload, work).await) }
+        async move { Ok::<_, Error>(records::process_each(event.payload, |_| false, work).await) }
     }))
     .await
 }

@@ -1,12 +1,13 @@
 //! The role `worker`: each record of the steps queue is a wake, for which the worker executes a
-//! hop.
+//! hop. The wakes of one invocation are processed concurrently, because most steps wait for the
+//! network. Wakes of steps that may have ended a worker come after them, one by one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use stepladder_core::Timestamp;
+use stepladder_core::{Timestamp, WakeCause};
 use stepladder_engine::clock::{Entropy, SystemEntropy};
 use stepladder_engine::ports::{Delivery, StoreError};
 use stepladder_observe::trace::{self, SegmentId, SegmentOutcome, Subsegment, TraceHeader, XRayDaemon};
@@ -33,12 +34,20 @@ async fn invoke(
     let context = event.context;
     let deadline = Timestamp::from_millis(i64::try_from(context.deadline).unwrap_or(i64::MAX)) - RESERVE;
     let header = context.xray_trace_id.as_deref().and_then(TraceHeader::parse).or_else(TraceHeader::from_env);
-    let answer = records::process_each(event.payload, |record| {
+    let answer = records::process_each(event.payload, may_end_the_process, |record| {
         let span = tracing::info_span!("hop", request_id = context.request_id, run = tracing::field::Empty);
         let trace_target = TraceTarget { daemon: daemon.clone(), header: header.clone() };
         run_hop(process.clone(), record, deadline, trace_target).instrument(span)
     });
     Ok(answer.await)
+}
+
+/// Returns whether an earlier delivery of this wake may have ended its worker, for example because
+/// its step needs too much memory. The wake of a takeover is a message of its own, with the cause
+/// `Lease`.
+fn may_end_the_process(record: &SqsMessage) -> bool {
+    let wake = stepladder_aws::decode_wake(record.body.as_deref().unwrap_or_default());
+    records::receive_count(record) > 1 || wake.is_ok_and(|wake| wake.cause == WakeCause::Lease)
 }
 
 /// The trace in which a hop is recorded.
@@ -80,4 +89,24 @@ async fn run_hop(
         annotations: &annotations,
     });
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stepladder_core::{RunId, Wake};
+
+    use super::*;
+
+    #[test]
+    fn a_redelivered_wake_and_the_wake_of_a_takeover_are_processed_alone() {
+        let is_alone = |cause: WakeCause, receives: &str| {
+            let wake = Wake { run: RunId::new(Timestamp::from_millis(1), 1), cause, group: "f".into() };
+            let body = serde_json::to_string(&wake).unwrap();
+            let record = json!({"body": body, "attributes": {"ApproximateReceiveCount": receives}});
+            may_end_the_process(&serde_json::from_value(record).unwrap())
+        };
+        let (next, lease) = (WakeCause::Next, WakeCause::Lease);
+        assert_eq!([is_alone(next.clone(), "1"), is_alone(next, "2"), is_alone(lease, "1")], [false, true, true]);
+    }
 }
