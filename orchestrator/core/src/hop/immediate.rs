@@ -91,6 +91,12 @@ impl ActiveHop {
         if let Some(lease) = self.foreign_call(turn.now()).filter(|_| self.unfinished_call(&draft).is_some()) {
             return self.leave_call(lease, draft, turn);
         }
+        if self.is_redelivered() && self.unfinished_call(&draft).is_some() {
+            // rule 14: a separate wake records the next interruption in the journal, without using
+            // up the deliveries after which the queue gives up a message
+            draft.wakes.push(self.wake(self.cause().clone().replaced_unless_needed(WakeCause::Lease)));
+            return self.write(draft, Ack::Now, Next::LeaveOrKeep, turn);
+        }
         if let Some(cause) = self.hands_over_call(turn) {
             draft.wakes.push(self.wake(cause));
             return self.leave_or_await(draft, turn);

@@ -15,8 +15,8 @@ use crate::journal::{Entry, Fact, Failure};
 use crate::limits::{NAME_CHARS, OUTCOME_BYTES};
 use crate::report::AttemptReport;
 use crate::sentence::shortened;
-use crate::state::RunEnd;
-use crate::{ErrorCode, Json, StepId, WakeCause};
+use crate::state::{RunEnd, StepState};
+use crate::{ErrorCode, Json, StepId, Timestamp, WakeCause};
 
 impl ActiveHop {
     /// Continues the open execution, unless the run has ended in the meantime.
@@ -105,10 +105,17 @@ impl ActiveHop {
     /// Decides about these steps again, without another poll. Polls if the function may see
     /// something new.
     pub(super) fn decide_again(&mut self, wants: Vec<Want>, turn: &mut Turn<'_>) -> ActivePhase {
-        if self.must_check_inbox() {
+        // a retry that is due belongs to the executor: another hop may call it meanwhile, and it would
+        // execute a step that this hop has started
+        if self.must_check_inbox() || wants.iter().any(|want| self.is_retry_due(want, turn.now())) {
             return self.advance(turn);
         }
         self.decide(wants, ExecutedSteps::default(), Draft::default(), turn)
+    }
+
+    fn is_retry_due(&self, want: &Want, now: Timestamp) -> bool {
+        let state = self.run.steps.get(&want.step).map(|step| &step.state);
+        matches!(state, Some(StepState::Retrying { retry_at, error: Some(_) }) if *retry_at <= now)
     }
 
     fn fail_run(&mut self, error: Failure, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {

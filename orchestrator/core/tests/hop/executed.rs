@@ -6,6 +6,7 @@ use std::sync::Arc;
 use stepladder_core::decide::{Operation, StepOptions, Want};
 use stepladder_core::hop::{Effect, ExecutedStep, Input, LateWrite, PollResult, Polled};
 use stepladder_core::journal::Fact;
+use stepladder_core::retry::Backoff;
 use stepladder_core::state::{RunOutcome, StepState};
 use stepladder_core::waiting::{EventMatch, EventWait};
 use stepladder_core::{AttemptReport, ErrorCode, Failure, Spec, WakeCause, json};
@@ -116,6 +117,17 @@ fn a_failed_step_is_not_called_again_before_its_retry() {
         assert!(world.write().acknowledges);
         assert!(world.written().is_done());
     }
+}
+
+#[test]
+fn a_retry_that_is_due_at_once_is_executed_in_the_next_call() {
+    let options = StepOptions { backoff: Some(Backoff::Fixed(seconds(0))), ..StepOptions::default() };
+    let nap = want("nap", Operation::SleepFor(seconds(600)));
+    let mut world = calling(&setup());
+    world.on(answer(vec![failed_in_call(want("a", Operation::Run(options)))], vec![nap]));
+    assert_eq!(world.facts(), ["CallEnded", "StepStarted", "StepFailed", "SleepStarted"]);
+    world.written();
+    assert_eq!(world.facts(), ["CallStarted"], "no attempt of the step starts outside a call");
 }
 
 #[test]

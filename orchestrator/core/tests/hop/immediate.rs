@@ -194,6 +194,15 @@ fn a_call_whose_worker_died_is_taken_over_after_its_lease() {
 }
 
 #[test]
+fn rule_14_a_call_is_taken_over_under_a_new_wake() {
+    let mut world = setup().with_history(vec![call_started(1, START, "w2")]).redelivered().loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    assert!(world.write().entries.is_empty() && world.write().acknowledges);
+    assert_eq!(world.write().wakes.iter().map(|wake| wake.cause.clone()).collect::<Vec<_>>(), [WakeCause::Lease]);
+    world.finish();
+}
+
+#[test]
 fn rule_14_a_run_whose_calls_are_interrupted_ten_times_in_a_row_fails() {
     let mut history = Vec::new();
     for call in 1..10 {
