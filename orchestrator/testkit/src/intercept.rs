@@ -26,6 +26,15 @@ pub struct StorageCall<'a> {
     pub arguments: &'a (dyn Debug + Sync),
     /// The commit, if the method is `commit`; otherwise `None`.
     pub commit: Option<&'a Commit>,
+    /// The request for slots, if the method is `acquire`; otherwise `None`.
+    pub acquire: Option<&'a AcquireRequest>,
+}
+
+impl<'a> StorageCall<'a> {
+    /// Creates a call of a method, without a commit and without a request for slots.
+    pub fn new(name: &'static str, arguments: &'a (dyn Debug + Sync)) -> Self {
+        Self { name, arguments, commit: None, acquire: None }
+    }
 }
 
 /// Decides what happens to each call of an [`InterceptedBackend`] backend.
@@ -90,7 +99,7 @@ macro_rules! intercept {
         impl<I: Intercept> $port for InterceptedBackend<I> {
             $(async fn $name(&self, $($arg: $ty),*) -> StoreResult<$out> {
                 let arguments = ($($arg.to_owned(),)*);
-                let call = StorageCall { name: stringify!($name), arguments: &arguments, commit: None };
+                let call = StorageCall::new(stringify!($name), &arguments);
                 self.0.around(call, self.0.$from().$name($($arg),*)).await
             })*
         }
@@ -146,7 +155,8 @@ intercept! {
 #[async_trait]
 impl<I: Intercept> Queue for InterceptedBackend<I> {
     async fn receive(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>> {
-        let call = StorageCall { name: "receive", arguments: &(max, visibility), commit: None };
+        let arguments = (max, visibility);
+        let call = StorageCall::new("receive", &arguments);
         self.0.around(call, self.0.backend().receive(max, visibility)).await
     }
 
@@ -156,7 +166,7 @@ impl<I: Intercept> Queue for InterceptedBackend<I> {
 
     async fn postpone(&self, events: Vec<EventId>) -> StoreResult<bool> {
         let arguments = events.clone();
-        let call = StorageCall { name: "postpone", arguments: &arguments, commit: None };
+        let call = StorageCall::new("postpone", &arguments);
         self.0.around(call, self.0.backend().postpone(events)).await
     }
 }
@@ -166,7 +176,7 @@ impl<I: Intercept> Commits for InterceptedBackend<I> {
     async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
         let commit = self.0.amend(commit);
         let arguments = commit.clone();
-        let call = StorageCall { name: "commit", arguments: &arguments, commit: Some(&arguments) };
+        let call = StorageCall { commit: Some(&arguments), ..StorageCall::new("commit", &arguments) };
         self.0.around(call, self.0.backend().commit(commit)).await
     }
 
@@ -191,7 +201,7 @@ impl<I: Intercept> Intake for InterceptedBackend<I> {
             return Ok(AcceptedEvents { events: self.accept(events, now).await?, applied: None });
         }
         let arguments = (events.clone(), now);
-        let call = StorageCall { name: "accept_with_runs", arguments: &arguments, commit: None };
+        let call = StorageCall::new("accept_with_runs", &arguments);
         self.0.around(call, self.0.backend().accept_with_runs(events, now, decide)).await
     }
 }

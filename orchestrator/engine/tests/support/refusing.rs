@@ -71,7 +71,7 @@ impl Intercept for RefusingBackend {
     }
 
     fn amend(&self, commit: Commit) -> Commit {
-        let refused = self.refusal(&StorageCall { name: "commit", arguments: &commit, commit: Some(&commit) });
+        let refused = self.refusal(&StorageCall { commit: Some(&commit), ..StorageCall::new("commit", &commit) });
         match refused.filter(|_| self.tears) {
             None => commit,
             error => {

@@ -19,7 +19,7 @@ macro_rules! single_calls {
         impl<I: Intercept> SlotOperations for SingleCalls<'_, I> {
             $(async fn $name(&self, $($arg: $ty),*) -> StoreResult<$out> {
                 let arguments = ($($arg.to_owned(),)*);
-                let call = StorageCall { name: stringify!($name), arguments: &arguments, commit: None };
+                let call = StorageCall::new(stringify!($name), &arguments);
                 self.intercept.around(call, self.operations.$name($($arg),*)).await
             })*
         }
@@ -45,7 +45,7 @@ impl<I: Intercept> Slots for InterceptedBackend<I> {
             return acquire_by_operations(&SingleCalls { intercept: &self.0, operations }, request).await;
         }
         let arguments = request.clone();
-        let call = StorageCall { name: "acquire", arguments: &arguments, commit: None };
+        let call = StorageCall { acquire: Some(&arguments), ..StorageCall::new("acquire", &arguments) };
         self.0.around(call, self.0.backend().acquire(request)).await
     }
 
@@ -61,19 +61,19 @@ impl<I: Intercept> Slots for InterceptedBackend<I> {
         let arguments = (slots.clone(), limits.to_owned(), now);
         // without slots to release, the call only reads
         let name = if slots.is_empty() { "snapshot" } else { "release" };
-        let call = StorageCall { name, arguments: &arguments, commit: None };
+        let call = StorageCall::new(name, &arguments);
         self.0.around(call, self.0.backend().release(slots, limits, now)).await
     }
 
     async fn snapshot(&self, queue: &QueueKey, parts: SnapshotParts) -> StoreResult<Snapshot> {
         let arguments = (queue.clone(), parts.clone());
-        let call = StorageCall { name: "snapshot", arguments: &arguments, commit: None };
+        let call = StorageCall::new("snapshot", &arguments);
         self.0.around(call, self.0.backend().snapshot(queue, parts)).await
     }
 
     async fn enqueue_paused(&self, queue: &QueueKey, ticket: Ticket) -> StoreResult<()> {
         let arguments = (queue.clone(), ticket.clone());
-        let call = StorageCall { name: "enqueue_paused", arguments: &arguments, commit: None };
+        let call = StorageCall::new("enqueue_paused", &arguments);
         self.0.around(call, self.0.backend().enqueue_paused(queue, ticket)).await
     }
 }

@@ -177,7 +177,7 @@ async fn take(
         queue.lock().expect("no panic").send(rest, due);
         Ok(())
     };
-    let call = StorageCall { name: "send", arguments: &arguments, commit: None };
+    let call = StorageCall::new("send", &arguments);
     wire.0.around(call, sent.boxed()).await.ok()?;
     Some(applied)
 }
