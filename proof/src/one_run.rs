@@ -5,6 +5,8 @@
 //! - An event is delivered at most once, and only to a step that waits for it.
 //! - Nothing follows the end.
 
+mod calls;
+
 use std::collections::{HashMap, HashSet};
 
 use stepladder_core::journal::{Entry, Fact, RunOrigin, StepKind};
@@ -12,6 +14,7 @@ use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{StepId, Timestamp};
 
 use crate::RunJournal;
+use calls::ExecutorProgress;
 
 /// The state of a step, according to the entries read so far.
 #[derive(Default)]
@@ -46,6 +49,7 @@ pub(crate) fn check(journal: &RunJournal) -> Vec<String> {
     // The events of the run, including the one that started it.
     let mut entered = HashSet::new();
     let (mut said, mut outcomes) = (HashSet::new(), 0);
+    let mut executor = ExecutorProgress::default();
     for (n, entry) in journal.entries.iter().enumerate() {
         let mut wrong = |what: &str| {
             broken.push(format!("{what}: entry {n} of {}, {:.200}", journal.run, format!("{:?}", entry.fact)));
@@ -110,7 +114,16 @@ pub(crate) fn check(journal: &RunJournal) -> Vec<String> {
             }
             _ => {}
         }
+        if let Err(what) = executor.apply(entry) {
+            wrong(what);
+        }
         outcomes += RevealedOutcome::from_entry(entry).len() as u64;
+        if let Fact::StepStarted { step, .. } = &entry.fact
+            && executor.is_answer(entry)
+        {
+            // A call executes each step that it reaches. The executor does not know when a retry is due.
+            step_entry(&mut known, step).due = None;
+        }
         ended |= entry.fact.is_end();
         if let Some(step) = entry.fact.step()
             && let Err(what) = apply_entry(step_entry(&mut known, step), entry)

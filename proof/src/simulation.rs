@@ -9,6 +9,7 @@ mod counted;
 pub(crate) mod coverage;
 mod delivery;
 mod ending;
+mod executors;
 mod functions;
 mod gaps;
 mod holding;
@@ -50,6 +51,7 @@ use bulk::BulkRequests;
 use controls::FlowControlChecks;
 use counted::StartLineCounts;
 use coverage::Coverage;
+use executors::SimulatedExecutors;
 use invariants::{InvariantChecks, Violation, journal, rows};
 use knobs::SimulationSettings;
 use listings::LaggingListings;
@@ -104,7 +106,9 @@ struct DisturbanceCounts {
 pub(crate) struct Simulation {
     memory: Arc<Memory>,
     clock: Arc<VirtualClock>,
+    /// The functions with the SDK's executor.
     registered: Vec<RegisteredFunction>,
+    executors: SimulatedExecutors,
     /// The function that the first worker uses instead, if that worker has an older version of the
     /// code.
     older: Option<RegisteredFunction>,
@@ -183,13 +187,15 @@ impl Simulation {
             memory.set_exclusive();
         }
         let max_delay = if settings.one_in(2) { MAX_DELAY } else { MIN_DELAY };
-        // the order of tickets is checked between calls, so each operation must be a call of its own
-        let splits_slots = true;
         let is_controlled = functions.control.is_some() && (knobs.standstills > 0 || settings.one_in(2));
         let pausable = if is_controlled { controls::CONTROLLED } else { functions::MAIN };
         let now = clock.now();
         let skew = Duration::from_millis(2 * knobs.skew);
+        // A server without peers continues at once what its predecessor began, so the calls of its
+        // predecessor must have ended.
+        let executors = SimulatedExecutors::new((memory.clone(), clock.clone()), stream(6), &knobs, !alone);
         let mut simulation = Self {
+            executors,
             invariants: InvariantChecks::new(memory.clone(), account, &functions.limits, &functions.registered, skew),
             controlled: FlowControlChecks::new(memory.clone(), functions.control, knobs.old > 0),
             listings: Arc::new(LaggingListings::new(memory.clone())),
@@ -206,7 +212,7 @@ impl Simulation {
             dice: stream(3),
             every: 5 + stream(4).below(60),
             fate: stream(4),
-            shared: SharedFaults::new(&knobs, (max_delay, splits_slots), loud, coverage),
+            shared: SharedFaults::new(&knobs, max_delay, loud, coverage),
             scheduler,
             processes: Vec::new(),
             begun: now,
@@ -261,6 +267,7 @@ impl Simulation {
     fn take_turns(&mut self) -> Result<u64, Violation> {
         for turn in 0..TURNS {
             self.replace_dead_workers();
+            self.executors.take_orphans().into_iter().for_each(|call| self.scheduler.spawn(executors::SERVER, call));
             self.supervise();
             self.mishaps.deaths += self.cut.take();
             self.record_calls();
@@ -271,7 +278,8 @@ impl Simulation {
             if !touched.is_empty() {
                 self.controlled.check()?;
             }
-            self.invariants.check(now, touched)?;
+            self.invariants.check(now, touched, self.shared.take_requests())?;
+            self.check_executors(now)?;
             self.check_free_and_unused_slots(now)?;
             self.kill_worker_within_actions();
             self.check_accepted_requests()?;
@@ -279,7 +287,7 @@ impl Simulation {
             self.check_requests_in_order()?;
             self.check_bulk_progress()?;
             self.broken.take().or_else(|| self.untrue.borrow_mut().take()).map_or(Ok(()), Err)?;
-            if now.since(self.moved) > STANDSTILL + self.mishaps.stood {
+            if now.since(self.moved) > STANDSTILL + self.mishaps.stood + self.executors.excuses().delay {
                 return Err(self.describe_standstill());
             }
             if self.has_ended() {
@@ -344,7 +352,9 @@ impl Simulation {
 
     fn poll(&mut self) -> bool {
         let now = self.clock.now();
-        let polled = self.scheduler.poll_one(&self.dice, |process| self.processes[process].frozen_until > now);
+        let frozen_until = |process| self.processes.get(process).map(|process: &SimulatedProcess| process.frozen_until);
+        let is_frozen = |process| frozen_until(process).is_some_and(|until| until > now);
+        let polled = self.scheduler.poll_one(&self.dice, is_frozen);
         self.mishaps.deaths += u32::from(polled == Some(true));
         self.mishaps.of_bodies += u32::from(polled == Some(true));
         polled.is_some()
@@ -359,6 +369,7 @@ impl Simulation {
         self.shared.aim_at_nothing();
         self.shared.denied_until.store(0, SeqCst);
         self.listings.go_on();
+        self.executors.behave();
         // By then, all leases of dead workers have expired.
         self.clock.advance(Duration::from_secs(1_000));
         self.invariants.forget_idle();

@@ -98,7 +98,7 @@ pub(crate) struct SimulatedFunctions {
 
 /// Creates random functions.
 pub(crate) fn functions(dice: &SeededDice, place: &BodyEnvironment, knobs: SimulationSettings) -> SimulatedFunctions {
-    let SimulationSettings { leaves, deadly, words, bulk, listens, .. } = knobs;
+    let SimulationSettings { leaves, deadly, words, bulk, listens, immediate, .. } = knobs;
     let (deadly, waits) = (deadly > 0, words > 0);
     let mut limits = Vec::new();
     let mut limit = |id: &str| -> Option<Concurrency> {
@@ -119,7 +119,8 @@ pub(crate) fn functions(dice: &SeededDice, place: &BodyEnvironment, knobs: Simul
     let allowed = AllowedNodes {
         leaves,
         calls: true,
-        meets: main_limit.is_none(),
+        // Two bodies of one call cannot wait for a step that follows in the next call.
+        meets: main_limit.is_none() && immediate == 0,
         deadly: deadly && main_limit.is_none(),
         waits,
     };

@@ -59,13 +59,23 @@ fn due_time(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Tim
             Some(StepState::Awaiting { until, .. }) => *until,
             _ => state.last_at,
         },
+        // A function is called once anything that it waits for is over. A wait that was over at the
+        // latest entry may belong to a step that the function has dropped.
+        Fact::CallStarted { .. } => {
+            let ends = state.steps.values().filter_map(|step| end_of_wait(&step.state, &ended));
+            let lease = state.call.as_ref().map_or(state.last_at, |call| call.lease_until);
+            ends.filter(|end| *end > state.last_at)
+                .min()
+                .unwrap_or(state.last_at)
+                .max(lease)
+                .max(state.begins_at().unwrap_or(lease))
+        }
         // When these entries are written depends on bodies, senders and users.
         Fact::StepSucceeded { .. }
         | Fact::StepFailed { .. }
         | Fact::AttemptUnreachable { .. }
         | Fact::ExecutorUnreachable { .. }
         | Fact::ExecutorReached
-        | Fact::CallStarted { .. }
         | Fact::CallEnded { .. }
         | Fact::StepAbandoned { .. }
         | Fact::EventDelivered { .. }
@@ -90,5 +100,17 @@ fn due_time(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Tim
         | Fact::RunDelayed { .. }
         | Fact::RunAdmitted
         | Fact::RunSkipped { .. } => state.begins_at().map_or(state.last_at, |at| at.max(state.last_at)),
+    }
+}
+
+/// Returns when a step goes on by itself; `None` if the step does not wait.
+fn end_of_wait(state: &StepState, ended: impl Fn(RunId) -> Option<Timestamp>) -> Option<Timestamp> {
+    match state {
+        StepState::Retrying { retry_at: due, .. }
+        | StepState::Sleeping { until: due }
+        | StepState::Awaiting { until: due, .. } => Some(*due),
+        StepState::Invoking { child, .. } => Some(ended(*child).unwrap_or(Timestamp::MAX)),
+        StepState::Running { lease_until, .. } => Some(*lease_until),
+        StepState::Wanted | StepState::Done | StepState::Abandoned => None,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use stepladder_core::slot::{Holder, Limit};
 use stepladder_core::spec::LazyExprScope;
 use stepladder_core::state::{RunState, StepState};
-use stepladder_core::{RunId, StepId, Timestamp};
+use stepladder_core::{OwnStep, RunId, StepId, Timestamp};
 use stepladder_engine::RegisteredFunction;
 use stepladder_engine::ports::{Journals, Listings, SlotOperations};
 use stepladder_testkit::memory::Memory;
@@ -45,7 +45,10 @@ impl SlotChecks {
         for (run, step) in account.executing() {
             for limit in self.limits_of(run) {
                 let held = at_once(self.memory.holders(&limit.key));
-                if held.iter().any(|holding| holding.holder.is_of_step(run, &step)) {
+                // A body of a call uses the call's slot.
+                let call = OwnStep::Call.id();
+                let is_its = |holder: &Holder| holder.is_of_step(run, &step) || holder.is_of_step(run, &call);
+                if held.iter().any(|holding| is_its(&holding.holder)) {
                     continue;
                 }
                 if let Some((attempt, lease)) =
@@ -93,9 +96,13 @@ impl SlotChecks {
         !has_ended && self.running_attempt(run, step).is_some_and(|(running, _)| running == attempt)
     }
 
-    /// Returns the running attempt of a step according to the journal, and its lease.
+    /// Returns the running attempt of a step according to the journal, and its lease. During a call,
+    /// this is the call.
     fn running_attempt(&self, run: RunId, step: &StepId) -> Option<(u32, Timestamp)> {
         let state = RunState::fold(run, &at_once(self.memory.read(run, 0))).ok()?;
+        if let Some(call) = &state.call {
+            return Some((call.number, call.lease_until));
+        }
         let step = state.steps.get(step)?;
         match step.state {
             StepState::Running { lease_until, .. } => Some((step.attempt, lease_until)),

@@ -221,6 +221,7 @@ impl Simulation {
             + slow
             + mishaps.drift
             + mishaps.stood
+            + self.executors.excuses().delay
             + OLD * u32::from(self.allowed.old > 0)
             + MISHAP * (used + mishaps.deaths + mishaps.redeliveries)
             + (FREEZE + MISHAP) * mishaps.freezes

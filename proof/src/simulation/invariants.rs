@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use stepladder_core::journal::{Entry, Fact};
-use stepladder_core::slot::{HeldSlot, Limit, Ticket};
+use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
 use stepladder_core::{RunId, RunRow, StepId, Timestamp};
 use stepladder_engine::RegisteredFunction;
-use stepladder_engine::ports::{Journals, Listings, RunQuery, SlotOperations};
+use stepladder_engine::ports::{AcquireRequest, Journals, Listings, OwnTickets, RunQuery, SlotOperations};
 use stepladder_testkit::memory::Memory;
 
 use super::account::{BodyId, ExecutionLog};
+use super::executors::OUT_OF_REACH;
 use super::holding::SlotChecks;
 
 /// A violation, as a sentence.
@@ -28,6 +29,9 @@ pub(crate) struct InvariantChecks {
     pub(crate) holdings: SlotChecks,
     /// How often each body had been executed when its outcome was recorded.
     memoized: HashMap<BodyId, u32>,
+    /// The latest request of each holder. In one call, a step may be enqueued before other tickets
+    /// and acquire its slot, so that no check sees its ticket in the queue.
+    requests: HashMap<Holder, AcquireRequest>,
 }
 
 /// The slots and tickets of a limit at the last check.
@@ -66,20 +70,29 @@ impl InvariantChecks {
         let holdings = SlotChecks::new(memory.clone(), registered.to_vec());
         let line =
             |limit: &Limit| LimitSnapshot { limit: limit.clone(), places: vec![], held: vec![], idle_since: None };
-        Self { memory, account, skew, lines: limits.iter().map(line).collect(), holdings, memoized: HashMap::new() }
+        let lines = limits.iter().map(line).collect();
+        Self { memory, account, skew, lines, holdings, memoized: HashMap::new(), requests: HashMap::new() }
     }
 
     /// Checks all invariants. `now` is the true time, without any worker's clock skew. `touched`
-    /// lists the runs with new entries.
-    pub(crate) fn check(&mut self, now: Timestamp, touched: Vec<RunId>) -> Result<(), Violation> {
+    /// lists the runs with new entries, and `requests` the new requests for slots.
+    pub(crate) fn check(
+        &mut self,
+        now: Timestamp,
+        touched: Vec<RunId>,
+        requests: Vec<AcquireRequest>,
+    ) -> Result<(), Violation> {
         for run in touched.into_iter().collect::<HashSet<_>>() {
             self.check_run(run)?;
         }
         self.check_leases(now)?;
         let limits: Vec<Limit> = self.limits().cloned().collect();
         self.holdings.check(&self.account, &limits, now, self.skew)?;
-        let (memory, skew) = (self.memory.clone(), self.skew);
-        self.lines.iter_mut().try_for_each(|line| line.observe(&memory, now, skew))?;
+        self.requests.extend(requests.into_iter().map(|request| (request.holder.clone(), request)));
+        for at in 0..self.lines.len() {
+            self.check_order(at, now)?;
+        }
+        self.lines.iter_mut().for_each(|line| line.observe(&self.memory));
         self.note_idle(now);
         Ok(())
     }
@@ -131,8 +144,16 @@ impl InvariantChecks {
     fn check_run(&mut self, run: RunId) -> Result<(), Violation> {
         let mut outcomes: HashMap<StepId, u32> = HashMap::new();
         let mut starts: HashMap<StepId, u32> = HashMap::new();
+        let mut calls = 0;
         for entry in journal(&self.memory, run) {
+            if let Fact::StepFailed { error, .. } | Fact::HandlerFailed { error, .. } | Fact::RunFailed { error } =
+                &entry.fact
+                && error.message.contains(OUT_OF_REACH)
+            {
+                return Err(format!("an executor out of reach counts as a failure of {run}: {:?}", entry.fact));
+            }
             match entry.fact {
+                Fact::CallStarted { .. } => calls += 1,
                 Fact::StepSucceeded { step, .. } | Fact::StepFailed { step, retry_at: None, .. } => {
                     let body = (run, step.clone());
                     let executions = self.account.executions(&body);
@@ -147,7 +168,9 @@ impl InvariantChecks {
             return Err(format!("`{step}` of {run} has {n} outcomes"));
         }
         for (step, executions) in self.account.of_run(run) {
-            if executions > starts.get(&step).copied().unwrap_or(0) {
+            // A call executes each step at most once. If its answer is lost, so are the starts.
+            let allowed = if calls > 0 { calls } else { starts.get(&step).copied().unwrap_or(0) };
+            if executions > allowed {
                 return Err(format!(
                     "`{step}` of {run} was executed {executions} times, more often than it was started"
                 ));
@@ -162,12 +185,18 @@ impl InvariantChecks {
 
     fn check_leases(&self, now: Timestamp) -> Result<(), Violation> {
         for (run, step) in self.account.executing_twice() {
-            let leases = journal(&self.memory, run).into_iter().filter_map(|entry| match entry.fact {
-                Fact::StepStarted { step: started, lease_until, .. } if started == step => Some(lease_until),
-                _ => None,
-            });
-            let mut leases: Vec<Timestamp> = leases.collect();
-            // Only the latest attempt may still have a live lease.
+            let (mut leases, mut of_calls) = (Vec::new(), Vec::new());
+            for entry in journal(&self.memory, run) {
+                match entry.fact {
+                    Fact::StepStarted { step: started, lease_until, .. } if started == step => leases.push(lease_until),
+                    Fact::CallStarted { lease_until, .. } => of_calls.push(lease_until),
+                    _ => {}
+                }
+            }
+            if !of_calls.is_empty() {
+                leases = of_calls;
+            }
+            // Only the latest attempt or call may still have a live lease.
             leases.pop();
             if leases.last().is_none_or(|before| *before > now + self.skew) {
                 return Err(format!(
@@ -177,36 +206,53 @@ impl InvariantChecks {
         }
         Ok(())
     }
-}
 
-impl LimitSnapshot {
-    fn observe(&mut self, memory: &Memory, now: Timestamp, skew: Duration) -> Result<(), Violation> {
-        let held = at_once(memory.holders(&self.limit.key));
-        let places = at_once(memory.first_tickets(&self.limit.key, usize::MAX));
-        let slots = self.limit.slots as usize;
+    /// Checks that at most all slots of a limit are held, and that each new holder had one of the
+    /// first tickets, or that no ticket was waiting.
+    fn check_order(&self, at: usize, now: Timestamp) -> Result<(), Violation> {
+        let LimitSnapshot { limit, places, held: before, .. } = &self.lines[at];
+        let held = at_once(self.memory.holders(&limit.key));
+        let slots = limit.slots as usize;
         if held.len() > slots {
-            return Err(format!("{} hold one of {slots} slots of `{}`: {held:?}", held.len(), self.limit.key));
+            return Err(format!("{} hold one of {slots} slots of `{}`: {held:?}", held.len(), limit.key));
         }
-        self.in_order(&held, now, skew)?;
-        (self.held, self.places) = (held, places);
-        Ok(())
-    }
-
-    /// Checks that each new holder had one of the first tickets, or that no ticket was waiting.
-    fn in_order(&self, held: &[HeldSlot], now: Timestamp, skew: Duration) -> Result<(), Violation> {
         // A lease that is live by the true time may have expired by a fast clock.
-        let alive = self.held.iter().filter(|before| before.lease_until > now + skew).count();
-        let free = (self.limit.slots as usize).saturating_sub(alive);
-        for new in held.iter().filter(|new| self.held.iter().all(|before| before.holder != new.holder)) {
-            let own = self.places.iter().position(|ticket| new.holder.may_use(ticket));
-            let ahead = own.unwrap_or(self.places.len());
-            if ahead >= free && !self.places.is_empty() {
+        let alive = before.iter().filter(|before| before.lease_until > now + self.skew).count();
+        let free = slots.saturating_sub(alive);
+        for HeldSlot { holder, .. } in held.iter().filter(|new| before.iter().all(|old| old.holder != new.holder)) {
+            let own = places.iter().position(|ticket| holder.may_use(ticket));
+            let ahead = match (own, self.ticket_of_request(holder)) {
+                (Some(ahead), _) => ahead,
+                (None, Some(ticket)) => places.iter().filter(|place| **place < ticket).count(),
+                (None, None) => places.len(),
+            };
+            if ahead >= free && !places.is_empty() {
                 return Err(format!(
-                    "{:?} took one of {free} free slots of `{}`, {ahead} stood before it in {:?}",
-                    new.holder, self.limit.key, self.places
+                    "{holder:?} took one of {free} free slots of `{}`, {ahead} stood before it in {places:?}",
+                    limit.key
                 ));
             }
         }
         Ok(())
+    }
+
+    /// Returns the ticket with which the request of a holder is enqueued. A ticket that is moved
+    /// from another queue keeps its time.
+    fn ticket_of_request(&self, holder: &Holder) -> Option<Ticket> {
+        let AcquireRequest { limits, own, ticket, .. } = self.requests.get(holder)?;
+        let is_own =
+            |place: &&Ticket| holder.may_use(place) || (*own == OwnTickets::OfRun && place.run == holder.run());
+        let lines = self.lines.iter().filter(|line| limits.contains(&line.limit));
+        let earlier = lines.flat_map(|line| line.places.iter().filter(is_own)).map(|place| place.queued_at).min();
+        let ticket = ticket.clone()?;
+        Some(Ticket { queued_at: earlier.unwrap_or(ticket.queued_at), ..ticket })
+    }
+}
+
+impl LimitSnapshot {
+    /// Reads the slots and the tickets.
+    fn observe(&mut self, memory: &Memory) {
+        self.held = at_once(memory.holders(&self.limit.key));
+        self.places = at_once(memory.first_tickets(&self.limit.key, usize::MAX));
     }
 }

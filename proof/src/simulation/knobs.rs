@@ -70,6 +70,14 @@ pub(crate) struct SimulationSettings {
     pub(crate) listens: u64,
     /// Whether one call stores events together with their runs, as in one transaction.
     pub(crate) accepts_at_once: u64,
+    /// Whether one call acquires slots or enqueues a ticket, as in one transaction.
+    pub(crate) acquires_at_once: u64,
+    /// How often the executors of functions cannot be reached for a while.
+    pub(crate) outages: u64,
+    /// Whether executors execute steps while they are polled.
+    pub(crate) immediate: u64,
+    /// How many answers of such executors are lost.
+    pub(crate) lost_answers: u64,
 }
 
 impl SimulationSettings {
@@ -143,15 +151,35 @@ impl SimulationSettings {
             bulks: 0,
             listens: 0,
             accepts_at_once: 0,
+            acquires_at_once: 0,
+            outages: 0,
+            immediate: 0,
+            lost_answers: 0,
         }
         .with_rare_settings(&dice)
         .with_listeners(&dice)
         .with_one_call_for_events(&dice)
+        .with_one_call_for_slots(&dice)
+        .with_executors(&dice)
     }
 
-    /// Chosen last, so that the other settings of each seed stay the same.
+    // The following settings are chosen last, so that the other settings of each seed stay the
+    // same.
+
     fn with_one_call_for_events(self, dice: &SeededDice) -> Self {
         Self { accepts_at_once: dice.below(2), ..self }
+    }
+
+    fn with_one_call_for_slots(self, dice: &SeededDice) -> Self {
+        Self { acquires_at_once: dice.below(2), ..self }
+    }
+
+    /// Adds executors that cannot be reached for a while, or that execute steps while they are
+    /// polled.
+    fn with_executors(self, dice: &SeededDice) -> Self {
+        let outages = if dice.one_in(6) { 1 + dice.below(4) } else { 0 };
+        let immediate = u64::from(dice.one_in(6));
+        Self { outages, immediate, lost_answers: immediate * dice.below(4), ..self }
     }
 
     /// Adds a listener, except with bulk requests: handling the ends of all their runs takes too
@@ -223,6 +251,10 @@ impl SimulationSettings {
                 Self { listens: less(self.listens, 0)[n], ..*self },
                 Self { bulks: less(self.bulks, 0)[n], ..*self },
                 Self { accepts_at_once: less(self.accepts_at_once, 0)[n], ..*self },
+                Self { acquires_at_once: less(self.acquires_at_once, 0)[n], ..*self },
+                Self { outages: less(self.outages, 0)[n], ..*self },
+                Self { lost_answers: less(self.lost_answers, 0)[n], ..*self },
+                Self { immediate: less(self.immediate, 0)[n], ..*self },
             ]);
         }
         all.retain(|smaller| smaller != self);

@@ -60,7 +60,7 @@ impl Simulation {
 
     fn engine(&mut self, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, is_old: bool) -> Arc<Engine> {
         self.engines += 1;
-        let mut registered = self.registered.clone();
+        let mut registered: Vec<_> = self.registered.iter().map(|function| self.executors.wrap(function)).collect();
         if is_old {
             let older = |function: &RegisteredFunction| {
                 self.older.as_ref().is_some_and(|older| older.spec().id == function.spec().id)

@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{
-    Backend, Commit, Commits, EarlyWrite, Listings, SlotOperations, StoreError, StoreResult,
+    AcquireRequest, Backend, Commit, Commits, EarlyWrite, Listings, SlotOperations, StoreError, StoreResult,
 };
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_testkit::intercept::{Intercept, StorageCall};
@@ -62,8 +62,9 @@ pub(crate) struct SharedFaults {
     accepts_at_once: bool,
     /// The longest delay of a wake in the queue.
     max_delay: Duration,
-    /// Whether slots are acquired and released in several calls, as on a store without transactions.
-    splits_slots: bool,
+    /// Whether one call acquires slots or enqueues a ticket. Otherwise each operation is a call of
+    /// its own, as on a store without transactions.
+    acquires_at_once: bool,
     /// The places at which an additional process will die.
     aims: Mutex<Vec<&'static CallSite>>,
     /// Every call is refused until this time, in milliseconds since 1970.
@@ -76,6 +77,8 @@ pub(crate) struct SharedFaults {
     pub(crate) faulty: AtomicU64,
     /// The runs with new journal entries since the last check.
     touched: Mutex<Vec<RunId>>,
+    /// The requests for slots since the last check, if one call has the whole request.
+    requests: Mutex<Vec<AcquireRequest>>,
     /// The calls in the order of their replies; `None` if no story is recorded.
     log: Option<Mutex<Vec<String>>>,
     pub(crate) coverage: Option<Arc<Coverage>>,
@@ -84,7 +87,7 @@ pub(crate) struct SharedFaults {
 impl SharedFaults {
     pub(crate) fn new(
         knobs: &SimulationSettings,
-        (max_delay, splits_slots): (Duration, bool),
+        max_delay: Duration,
         loud: bool,
         coverage: Option<Arc<Coverage>>,
     ) -> Arc<Self> {
@@ -96,7 +99,7 @@ impl SharedFaults {
             gentle: knobs.gentle > 0,
             accepts_at_once: knobs.accepts_at_once > 0,
             max_delay,
-            splits_slots,
+            acquires_at_once: knobs.acquires_at_once > 0,
             aims,
             log,
             coverage,
@@ -112,6 +115,11 @@ impl SharedFaults {
     /// Returns the runs with new journal entries since the previous call.
     pub(crate) fn take_touched(&self) -> Vec<RunId> {
         std::mem::take(&mut *self.touched.lock().expect("no panic"))
+    }
+
+    /// Returns the requests for slots since the previous call.
+    pub(crate) fn take_requests(&self) -> Vec<AcquireRequest> {
+        std::mem::take(&mut *self.requests.lock().expect("no panic"))
     }
 
     /// Returns the descriptions of the calls since the previous call of this function.
@@ -289,7 +297,7 @@ impl Intercept for FaultyStore {
     }
 
     fn slot_operations(&self) -> Option<&dyn SlotOperations> {
-        self.shared.splits_slots.then_some(&*self.memory as &dyn SlotOperations)
+        (!self.shared.acquires_at_once).then_some(&*self.memory as &dyn SlotOperations)
     }
 
     fn accepts_at_once(&self) -> bool {
@@ -328,6 +336,9 @@ impl Intercept for FaultyStore {
         self.shared.calls.fetch_add(1, SeqCst);
         if let Some(append) = call.commit.and_then(|commit| commit.append.as_ref()) {
             self.shared.touched.lock().expect("no panic").push(append.run);
+        }
+        if let Some(request) = call.acquire {
+            self.shared.requests.lock().expect("no panic").push(request.clone());
         }
         let fault = self.fault(&call);
         self.shared.faulty.fetch_add(u64::from(fault.is_some()), SeqCst);
