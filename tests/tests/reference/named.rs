@@ -63,8 +63,31 @@ fn check_tests(path: &str, least: usize) {
 fn every_test_that_a_page_names_exists() {
     check_tests("docs/features.md", 60);
     check_tests("docs/correctness.md", 40);
+    check_tests("docs/hop.md", 40);
     check_tests("docs/changing-code.md", 8);
     check_tests("docs/security.md", 1);
+}
+
+/// Returns the numbers with which these lines begin, after a prefix.
+fn numbers<'a>(lines: impl Iterator<Item = &'a str>, before: &str, after: &str) -> Vec<u32> {
+    let of = |line: &str| line.strip_prefix(before)?.split_once(after)?.0.trim().parse().ok();
+    lines.filter_map(of).collect()
+}
+
+#[test]
+fn each_rule_has_a_text_a_transition_and_a_test() {
+    let page = MarkdownPage::read("docs/correctness.md");
+    let (_, rules) = page.text.split_once("\n## The rules\n").expect("a section of rules");
+    let (rules, _) = rules.split_once("\n### Where a rule does not apply").expect("a section of exceptions");
+    let rules = numbers(rules.lines(), "", ". **");
+    assert_eq!(rules, (1..=36).collect::<Vec<_>>(), "docs/correctness.md");
+    let page = MarkdownPage::read("docs/hop.md");
+    let (_, table) = page.text.split_once("\n| rule | ").expect("a table of rules");
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| -")).collect();
+    assert_eq!(numbers(rows.iter().copied(), "| ", " | "), rules, "docs/hop.md");
+    for row in rows {
+        assert!(row.contains(".rs`: `"), "docs/hop.md names no test in {row}");
+    }
 }
 
 #[test]
