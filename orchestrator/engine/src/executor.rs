@@ -56,7 +56,8 @@ pub trait Executor: Send + Sync {
     ///
     /// A step that failed is retried at its own time: until a new outcome is there, the execution is
     /// not polled. It must report a step as executed only once in a call, and never after the step
-    /// has its outcome; otherwise the run fails with the code `nondeterminism`.
+    /// has its outcome; otherwise the run fails with the code `nondeterminism`. A step that a poll
+    /// returns as wanted may execute in another hop, so no later poll must execute it.
     fn executes_in_poll(&self) -> bool {
         false
     }
