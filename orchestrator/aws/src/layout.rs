@@ -21,7 +21,7 @@
 //! | subscription without a field | `W#event#shard` | `run#step` |
 //! | subscribed names and fields | `S#waits` | `event#field`, `event#*` (hashed) |
 //! | flow state | `N#key` (hashed) | `M` |
-//! | functions with runs on a day | `S#days` | `day#function` |
+//! | functions with runs on a day; days with runs of a function | `S#days`, `S#days#function` | `day#function` |
 //! | addresses of queues | `S#queues` | `M` |
 //! | version of the registered apps | `S#apps` | `M` |
 //! | registered app | `S#apps` | `app#name` (hashed) |
@@ -67,8 +67,8 @@
 //!   deleted by the hop that delivers it. Read by a Query, 1 RRU, in a hop that was woken for it.
 //! - **Flow state.** A conditional put or delete, in the transaction of a run's creation if it
 //!   belongs to one. Read by a Get or BatchGet.
-//! - **Functions with runs on a day.** An update, once per day, function and process. Read by a
-//!   Query, newest first.
+//! - **Functions and days with runs.** An update of each of the two items, once per day, function
+//!   and process. Read by a Query, newest first.
 //! - **Registered apps.** A registration is a transaction of two items: 2 WRU, and 2 per KB of its
 //!   compressed configs. Read by a Query, 1 RRU per 4 KB, once per change and process. A process
 //!   with a front end for such apps reads the version by a Get, 1 RRU, at most once in two seconds.
@@ -87,18 +87,21 @@
 //! Texts that users choose (step names, limit keys) may be longer than a key may be (1,024 bytes of
 //! `SK`). Keys contain the hashes, and attributes contain the strings.
 
+mod days;
+
 use sha2::{Digest, Sha256};
 use stepladder_core::slot::Ticket;
 use stepladder_core::waiting::{EventField, Subscription, SubscriptionKey};
 use stepladder_core::wake::TimerPurpose;
-use stepladder_core::{EventId, RunId, RunOrStep, Timer, Timestamp};
+use stepladder_core::{EventId, RunId, RunOrStep, Timer};
+
+pub(crate) use days::{
+    DAYS, LISTING_SHARDS, RUNS_INDEX, day_of, day_prefix, day_shard, days_partition, listed_days, parse_listed_day,
+};
 
 /// The number of partitions for the timers of a minute. Each partition accepts 1,000 writes per
 /// second.
 pub(crate) const TIMER_SHARDS: u64 = 8;
-
-/// The number of index partitions for the runs of a function and a day.
-pub(crate) const LISTING_SHARDS: u64 = 4;
 
 /// The maximum number of holders in one item. It keeps the item at about 1 KB, which costs one
 /// write unit.
@@ -106,9 +109,6 @@ pub(crate) const MAX_HOLDERS: u32 = 16;
 
 /// The number of partitions for subscriptions to an event without a field.
 pub(crate) const SUBSCRIPTION_SHARDS: u64 = 4;
-
-/// The name of the index of runs.
-pub(crate) const RUNS_INDEX: &str = "runs";
 
 /// The sort key of an item that is the only one in its partition, or the only one of its kind
 /// there.
@@ -303,34 +303,6 @@ pub(crate) fn inbox_event(run: RunId, event: EventId) -> ItemKey {
     ItemKey::new(self::run_partition(run), format!("{INBOX_PREFIX}{event}"))
 }
 
-pub(crate) fn day_of(at: Timestamp) -> i64 {
-    at.minute().div_euclid(24 * 60)
-}
-
-/// Returns the value of the attribute `day` in the row of a run.
-pub(crate) fn day_shard(function: &str, day: i64, shard: u64) -> String {
-    format!("{function}#{day:06}#{shard}")
-}
-
-/// The partition that lists the functions with runs on each day.
-pub(crate) const DAYS: &str = "S#days";
-
-/// Returns the prefix of the sort keys in [`DAYS`] for a day.
-pub(crate) fn day_prefix(day: i64) -> String {
-    format!("{day:06}#")
-}
-
-/// Returns the key of the item that lists the function of a run under the day of the run.
-pub(crate) fn listed_day(run: RunId, function: &str) -> ItemKey {
-    ItemKey::new(DAYS.into(), format!("{}{function}", day_prefix(day_of(run.time()))))
-}
-
-/// Returns the day and the function from a sort key in [`DAYS`].
-pub(crate) fn parse_listed_day(sk: &str) -> Option<(i64, &str)> {
-    let (day, function) = sk.split_once('#')?;
-    Some((day.parse().ok()?, function))
-}
-
 /// Returns which of `n` shards contains a run.
 pub(crate) fn shard_number(run: RunId, n: u64) -> u64 {
     let bytes = run.to_bytes();
@@ -350,6 +322,8 @@ pub(crate) fn digest(parts: &[&[u8]]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use stepladder_core::Timestamp;
+
     use super::*;
 
     fn ticket(queued_at: i64, n: u128) -> Ticket {
@@ -390,11 +364,5 @@ mod tests {
         assert!(record_sk(u64::MAX) >= record_sk(5_000));
         let value = first_value_sk(u128::MAX);
         assert!(record_sk(0) < value && value < record_sk(1), "{value}");
-    }
-
-    #[test]
-    fn a_listed_day_is_parsed_with_any_function_name() {
-        let run = RunId::new(Timestamp::from_millis(1_700_000_000_000), 1);
-        assert_eq!(parse_listed_day(&listed_day(run, "a#b/c").sk), Some((19_675, "a#b/c")));
     }
 }

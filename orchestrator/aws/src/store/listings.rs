@@ -99,8 +99,9 @@ impl Aws {
     /// Returns the days with runs in this range, newest first, each with the functions that had runs.
     async fn listed_days(&self, query: &RunQuery, range: RunRange) -> StoreResult<Vec<(i64, Vec<String>)>> {
         let (first, last) = range.days();
+        let partition = query.function.as_deref().map_or_else(|| layout::DAYS.to_owned(), layout::days_partition);
         let listed = TableQuery {
-            partition: ("PK", layout::DAYS.into()),
+            partition: ("PK", partition),
             range: Some(("SK BETWEEN :a AND :b", vec![layout::day_prefix(first), layout::day_prefix(last + 1)])),
             backward: true,
             // a strong read, because a run must be found immediately after it was created
@@ -110,9 +111,6 @@ impl Aws {
         let mut days: Vec<(i64, Vec<String>)> = Vec::new();
         for item in self.query(listed).await? {
             let (day, function) = parse_listed_day(&item)?;
-            if query.function.as_ref().is_some_and(|wanted| wanted != function) {
-                continue;
-            }
             match days.last_mut() {
                 Some((last, functions)) if *last == day => functions.push(function.to_owned()),
                 Some(_) | None => days.push((day, vec![function.to_owned()])),

@@ -46,7 +46,7 @@ impl Retention for Aws {
                     renewed.push(ItemKey { pk: item.text("line")?.into(), sk: item.text("at")?.into() });
                 }
                 if item.contains_key("function") {
-                    self.put_listed_day(&layout::listed_day(run, item.text("function")?), now).await?;
+                    self.put_listed_days(&layout::listed_days(run, item.text("function")?), now).await?;
                 }
                 renewed.push(item_key(&item)?);
             }

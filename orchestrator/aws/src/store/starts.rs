@@ -4,7 +4,7 @@
 //! need no transaction, which would cost twice as many write units. The order of the writes makes
 //! every crash harmless:
 //!
-//! 1. The item that lists the function under the day of the run. If the process dies after it, a
+//! 1. The items that list the day and the function of the run. If the process dies after them, a
 //!    listing reads an empty partition.
 //! 2. The watchdog, the link from the event if there is one, and the value of the record if it is
 //!    large. If the process dies after them, they belong to no run: the sweep finds no journal, and
@@ -252,31 +252,36 @@ impl Aws {
         }
     }
 
-    /// Lists the function of a run under the run's day, before the run is written, so that listings
-    /// find the run.
+    /// Lists the day and the function of a run, before the run is written, so that listings find the
+    /// run.
     async fn list_day(&self, run: RunId, function: &str, now: Timestamp) -> StoreResult<()> {
-        let key = layout::listed_day(run, function);
-        if self.listed_days.lock().get(&key).is_none() {
-            self.put_listed_day(&key, now.max(run.time())).await?;
-            self.listed_days.lock().insert(key, ());
+        let keys = layout::listed_days(run, function);
+        if self.listed_days.lock().get(&keys[0]).is_none() {
+            self.put_listed_days(&keys, now.max(run.time())).await?;
+            let [first, _] = keys;
+            self.listed_days.lock().insert(first, ());
         }
         Ok(())
     }
 
     /// Lists a day for twice the retention: its runs may end late, and their retention starts when
-    /// they end. The item keeps the time at which it was first written: all timers of its runs are
-    /// later.
-    pub(super) async fn put_listed_day(&self, key: &ItemKey, now: Timestamp) -> StoreResult<()> {
-        let request = self
-            .dynamo
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key_attributes(key)))
-            .update_expression("SET #t = :ttl, since = if_not_exists(since, :since)")
-            .expression_attribute_names("#t", "ttl")
-            .expression_attribute_values(":ttl", number(self.ttl(now + self.retention)))
-            .expression_attribute_values(":since", number(self.now().as_millis()));
-        request.send().await.map(drop).map_err(|e| request_error("UpdateItem", e))
+    /// they end. The items keep the time at which they were first written: all timers of the runs
+    /// are later.
+    pub(super) async fn put_listed_days(&self, keys: &[ItemKey; 2], now: Timestamp) -> StoreResult<()> {
+        let (ttl, since) = (self.ttl(now + self.retention), self.now().as_millis());
+        let put = |key| async move {
+            let request = self
+                .dynamo
+                .update_item()
+                .table_name(&self.table)
+                .set_key(Some(key_attributes(key)))
+                .update_expression("SET #t = :ttl, since = if_not_exists(since, :since)")
+                .expression_attribute_names("#t", "ttl")
+                .expression_attribute_values(":ttl", number(ttl))
+                .expression_attribute_values(":since", number(since));
+            request.send().await.map(drop).map_err(|e| request_error("UpdateItem", e))
+        };
+        try_join_all(keys.iter().map(put)).await.map(drop)
     }
 }
 

@@ -1,9 +1,11 @@
 //! Listings of runs and events.
 
+use std::time::Duration;
+
 use stepladder_core::{RunId, RunRow, Status};
 
 use super::TestedAdapter;
-use super::fixtures::{event, event_id, run, run_start};
+use super::fixtures::{START, event, event_id, run, run_start, seconds};
 use stepladder_engine::ports::{Commit, LateWrite, RunQuery, RunStatusFilter};
 
 /// Creates six runs. The even ones belong to `mail`, the odd ones to `orders`. Run 1 completed,
@@ -82,6 +84,39 @@ pub async fn pages_follow_each_other(on: TestedAdapter) {
     }
 }
 
+/// A listing of all runs has the runs of each function in their common order, over several pages and
+/// days, also if most of the newest runs belong to one function.
+pub async fn long_listings_are_in_one_order_over_all_functions(on: TestedAdapter) {
+    let function = |n: u64| match n {
+        _ if n.is_multiple_of(15) => "rare",
+        40..60 => "mail",
+        _ => "orders",
+    };
+    let day_after = |n: u64| RunId::new(START + seconds(86_400) + Duration::from_millis(n), u128::from(n));
+    let mut starts: Vec<_> = (1..=90).map(|n| run_start(n, function(n), event_id(n))).collect();
+    for start in &mut starts[70..] {
+        start.row.run = day_after(u64::try_from(start.record.token).expect("small"));
+    }
+    let mut newest: Vec<_> = starts.iter().map(|start| start.row.clone()).collect();
+    newest.sort_by_key(|row| std::cmp::Reverse(row.run));
+    on.backend.create_runs(starts).await.expect("a start");
+    for (function, limit) in [(None::<&str>, 7), (None, 25), (None, 80), (Some("orders"), 30), (Some("rare"), 4)] {
+        let is_listed = |row: &&RunRow| function.is_none_or(|function| *row.function == *function);
+        let expected: Vec<_> = newest.iter().filter(is_listed).map(|row| row.run).collect();
+        let (mut found, mut before) = (Vec::<RunId>::new(), None);
+        loop {
+            let function = function.map(Into::into);
+            let page = list(&on, RunQuery { function, before, limit, ..RunQuery::default() }).await;
+            found.extend(&page);
+            before = page.last().copied();
+            if page.len() < limit {
+                break;
+            }
+        }
+        assert_eq!(found, expected, "{function:?}, {limit} on a page");
+    }
+}
+
 /// Runs that are older than `from` are not listed.
 pub async fn a_listing_ends_at_its_oldest_id(on: TestedAdapter) {
     create_six_runs(&on).await;
@@ -125,4 +160,27 @@ pub async fn runs_of_an_event_come_oldest_first(on: TestedAdapter) {
     assert_eq!(of(1).await, runs(&[1, 2, 3]));
     assert_eq!(of(2).await, runs(&[4, 5, 6]));
     assert_eq!(of(3).await, runs(&[]));
+}
+
+/// The id of a run that an event triggers derives from the event and the function. An adapter may
+/// find the runs of an event by it.
+pub async fn runs_of_an_event_are_found_if_their_ids_derive_from_it(on: TestedAdapter) {
+    let start = |n, function: &str| {
+        let mut start = run_start(n, function, event_id(n));
+        let run = RunId::started_by(event_id(n), function);
+        (start.row.run, start.watchdog.run, start.wake.run) = (run, run, run);
+        start
+    };
+    let starts = vec![start(1, "orders"), start(1, "mail"), start(2, "orders"), run_start(3, "orders", event_id(1))];
+    on.backend.create_runs(starts).await.expect("a start");
+    let of = async |event| {
+        let mut found = ids(on.backend.runs_of(event_id(event)).await.expect("rows"));
+        found.sort_unstable();
+        found
+    };
+    let mut of_first = vec![RunId::started_by(event_id(1), "orders"), RunId::started_by(event_id(1), "mail"), run(3)];
+    of_first.sort_unstable();
+    assert_eq!(of(1).await, of_first);
+    assert_eq!(of(2).await, [RunId::started_by(event_id(2), "orders")]);
+    assert_eq!(of(3).await, []);
 }
