@@ -33,6 +33,7 @@
 //! | `Running` after the end | `Finished` | outcomes are refused, and slots are released (rule 22) |
 //! | `Ending` | `Done`, `Holders`, `Tickets` | called runs are cancelled, the failure handler starts, the end is announced, slots are released; the last write contains the row, the caller's wake (rule 19) and the acknowledgement (rule 28) |
 //! | `Replaying` | `Entries` | a call was enqueued: the run is left, or decided again if another hop has written (rule 21) |
+//! | `Replaying` | a call is left to another hop, or waits for a slot | `Running` while attempts execute, which go on; otherwise the hop ends |
 //! | `Replaying` | another hop's call is live | a copy of the wake comes after the call's lease (rule 10) |
 //! | `Replaying` | `Slots`, `Done` | an executor that executes while it is polled: the call's slots, then `Writing` its start with the outcomes of the call before; the poll follows the write |
 //! | `Replaying` | `Polled(executed)` | `Writing` the end of the call, with the start and the outcome of each executed step in the same record |

@@ -4,7 +4,7 @@
 use stepladder_core::bounds::{fit_entries, kept_bytes};
 use stepladder_core::journal::{Entry, Failure, NewRun, RunOrigin};
 use stepladder_core::limits::{
-    FAILURE_BYTES, LOG_LINE_BYTES, NAME_CHARS, OUTCOME_BYTES, ROOM_BYTES, RUN_BYTES, USAGE_MODELS,
+    FAILURE_BYTES, FAILURE_STACK_BYTES, LOG_LINE_BYTES, NAME_CHARS, OUTCOME_BYTES, ROOM_BYTES, RUN_BYTES, USAGE_MODELS,
 };
 use stepladder_core::report::{HandlerLogLine, LogLevel, LogLine};
 use stepladder_core::{
@@ -134,7 +134,10 @@ fn all_values_in_a_journal_are_counted() {
 
 #[test]
 fn failures_are_cut_and_contain_no_nul() {
-    let long = Failure::with_code(format!("\0{}", "é".repeat(FAILURE_BYTES)), "c".repeat(1_000));
+    let long = Failure {
+        stack: Some("s".repeat(FAILURE_STACK_BYTES + 1).into()),
+        ..Failure::with_code(format!("\0{}", "é".repeat(FAILURE_BYTES)), "c".repeat(1_000))
+    };
     let facts = [
         Fact::RunFailed { error: long.clone() },
         Fact::HandlerFailed { attempt: 1, error: long.clone(), retry_at: AT },
@@ -164,6 +167,7 @@ fn failures_are_cut_and_contain_no_nul() {
         );
         assert!(error.message.starts_with("\u{fffd}é") && error.message.ends_with("é…"));
         assert_eq!(error.code().map(str::len), Some(NAME_CHARS));
+        assert_eq!(error.stack.as_ref().map(|stack| stack.len()), Some(FAILURE_STACK_BYTES));
     }
     let short = Failure::with_code("x".repeat(FAILURE_BYTES), "ok");
     assert_eq!(short.clone().bounded(), short);
