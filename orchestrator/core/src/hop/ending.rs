@@ -217,7 +217,8 @@ pub fn holds_slot(run: &RunState, holder: &Holder) -> bool {
     }
     if OwnStep::from_id(step) == Some(OwnStep::Call) {
         let is_open = run.call.as_ref().is_some_and(|call| call.number == attempt);
-        return run.end.is_none() && (is_open || attempt > run.calls);
+        // the call of a cancelled run may still be executing; its own worker releases the slot
+        return is_open || run.end.is_none() && attempt > run.calls;
     }
     if run.end.is_some() {
         // the body of a cancelled run may still be executing; its own worker releases the slot

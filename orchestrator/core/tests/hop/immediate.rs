@@ -314,8 +314,24 @@ fn rule_20_a_call_needs_its_slot_until_it_ends() {
     let closed = setup().with_history(history.clone()).begin().state();
     assert!(!holds_slot(&closed, &holder(1)) && holds_slot(&closed, &holder(2)));
     history.push(Fact::RunCancelled { reason: "a user".into() });
-    let ended = setup().with_history(history).begin().state();
+    let ended = setup().with_history(history.clone()).begin().state();
     assert!(!holds_slot(&ended, &holder(1)) && !holds_slot(&ended, &holder(2)));
+    history.remove(1);
+    let cancelled = setup().with_history(history).begin().state();
+    assert!(holds_slot(&cancelled, &holder(1)), "the executor is still called");
+    assert!(!holds_slot(&cancelled, &holder(2)));
+}
+
+#[test]
+fn rule_22_the_call_of_a_cancelled_run_gives_back_its_slot_when_it_ends() {
+    let mut world = setup().one_at_a_time().loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+    world.on(executed("a", Vec::new()));
+    world.overtaken_by(vec![Fact::RunCancelled { reason: "a user".into() }]);
+    assert!(world.write().entries.is_empty());
+    let of_call = |after: &LateWrite| matches!(after, LateWrite::Release { holder, .. } if holder.step() == Some(&OwnStep::Call.id()));
+    assert!(world.write().after.iter().any(of_call));
+    world.finish();
 }
 
 #[test]
