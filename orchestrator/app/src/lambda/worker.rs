@@ -42,12 +42,13 @@ async fn invoke(
     Ok(answer.await)
 }
 
-/// Returns whether an earlier delivery of this wake may have ended its worker, for example because
-/// its step needs too much memory. The wake of a takeover is a message of its own, with the cause
-/// `Lease`.
+/// Returns whether this wake may end its worker, for example because its step needs too much memory.
+/// A takeover executes the interrupted step, and its wake has the cause `Lease` (rule 14), except in
+/// a fan-out. A wake that was delivered more than twice may end the worker before any step starts.
+/// A second delivery proves nothing, because a throttled delivery counts too.
 fn may_end_the_process(record: &SqsMessage) -> bool {
     let wake = stepladder_aws::decode_wake(record.body.as_deref().unwrap_or_default());
-    records::receive_count(record) > 1 || wake.is_ok_and(|wake| wake.cause == WakeCause::Lease)
+    records::receive_count(record) > 2 || wake.is_ok_and(|wake| wake.cause == WakeCause::Lease)
 }
 
 /// The trace in which a hop is recorded.
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_redelivered_wake_and_the_wake_of_a_takeover_are_processed_alone() {
+    fn a_wake_of_a_takeover_and_one_that_fails_repeatedly_are_processed_alone() {
         let is_alone = |cause: WakeCause, receives: &str| {
             let wake = Wake { run: RunId::new(Timestamp::from_millis(1), 1), cause, group: "f".into() };
             let body = serde_json::to_string(&wake).unwrap();
@@ -107,6 +108,6 @@ mod tests {
             may_end_the_process(&serde_json::from_value(record).unwrap())
         };
         let (next, lease) = (WakeCause::Next, WakeCause::Lease);
-        assert_eq!([is_alone(next.clone(), "1"), is_alone(next, "2"), is_alone(lease, "1")], [false, true, true]);
+        assert_eq!([is_alone(next.clone(), "2"), is_alone(next, "3"), is_alone(lease, "1")], [false, true, true]);
     }
 }
