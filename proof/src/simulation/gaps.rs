@@ -7,6 +7,9 @@ use stepladder_core::journal::{Entry, Fact, Record};
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::{RunId, StepId, Timestamp};
 
+/// More than the largest difference between two clocks.
+const CLOCKS: Duration = Duration::from_secs(5);
+
 /// Returns the longest standstill of an ended run, and the entry that was late. `ended` returns
 /// when another run ended.
 pub(crate) fn longest_gap(
@@ -60,15 +63,13 @@ fn due_time(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Tim
             _ => state.last_at,
         },
         // A function is called once anything that it waits for is over. A wait that was over at the
-        // latest entry may belong to a step that the function has dropped.
+        // latest entry, by the clock of any worker, may belong to a step that the function has
+        // dropped.
         Fact::CallStarted { .. } => {
             let ends = state.steps.values().filter_map(|step| end_of_wait(&step.state, &ended));
+            let next = ends.filter(|end| *end > state.last_at + CLOCKS).min().unwrap_or(state.last_at);
             let lease = state.call.as_ref().map_or(state.last_at, |call| call.lease_until);
-            ends.filter(|end| *end > state.last_at)
-                .min()
-                .unwrap_or(state.last_at)
-                .max(lease)
-                .max(state.begins_at().unwrap_or(lease))
+            next.max(lease).max(state.begins_at().unwrap_or(lease))
         }
         // When these entries are written depends on bodies, senders and users.
         Fact::StepSucceeded { .. }
