@@ -182,7 +182,9 @@ impl Simulation {
         let cache_bytes = 1 << (10 + settings.below(12));
         // A single worker may know that no other process exists, as a local server does.
         let alone = knobs.processes == 1 && settings.one_in(2);
-        let config = Config { pace, side_by_side, cache_bytes, ..Config::default() };
+        // with a separate stream, because further draws would change what the seed tests
+        let suspended_bytes = [0, 2_000, Config::default().suspended_bytes][stream(6).below(3) as usize];
+        let config = Config { pace, side_by_side, cache_bytes, suspended_bytes, ..Config::default() };
         if alone {
             memory.set_exclusive();
         }

@@ -1,7 +1,7 @@
 //! Decides whether a fact may be added to a journal. Several writers may race for one run. Its
 //! history stays consistent, because each fact is checked against all entries before it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::journal::{Entry, Fact, StepKind};
 use crate::state::{RunState, Step, StepState, WaitTarget};
@@ -88,7 +88,7 @@ pub(crate) fn check_all(state: &RunState, entries: &[Entry]) -> Result<(), Refus
 /// A view of a run's state with a few more entries applied. It does not copy the state.
 struct JournalView<'a> {
     base: &'a RunState,
-    touched: Vec<(StepId, Step)>,
+    touched: HashMap<StepId, Step>,
     ended: bool,
     handler: u32,
     handler_retry_at: Option<Timestamp>,
@@ -105,7 +105,7 @@ impl<'a> JournalView<'a> {
     fn of(base: &'a RunState) -> Self {
         let (ended, handler, handler_retry_at) = (base.end.is_some(), base.handler_failures, base.handler_retry_at);
         let (collecting, has_version) = (base.collecting, base.version.is_some());
-        let (touched, delivered) = (Vec::new(), Vec::new());
+        let (touched, delivered) = (HashMap::new(), Vec::new());
         let admitted = base.admitted || base.first_run_at.is_some();
         let (call, calls) = (base.call.as_ref().map(|call| (call.number, call.lease_until)), base.calls);
         Self {
@@ -128,12 +128,7 @@ impl<'a> JournalView<'a> {
     }
 
     fn step(&self, id: &StepId) -> Option<&Step> {
-        self.touched
-            .iter()
-            .rev()
-            .find(|(touched, _)| touched == id)
-            .map(|(_, step)| step)
-            .or_else(|| self.base.steps.get(id))
+        self.touched.get(id).or_else(|| self.base.steps.get(id))
     }
 
     fn add(&mut self, entry: &Entry) {
@@ -152,12 +147,11 @@ impl<'a> JournalView<'a> {
         }
         if let Fact::HandlerFailed { attempt, retry_at, .. } = entry.fact {
             (self.handler, self.handler_retry_at) = (attempt, Some(retry_at));
-            let ids: BTreeSet<StepId> =
-                self.base.steps.keys().chain(self.touched.iter().map(|(id, _)| id)).cloned().collect();
+            let ids: BTreeSet<StepId> = self.base.steps.keys().chain(self.touched.keys()).cloned().collect();
             for id in ids {
                 if let Some(mut step) = self.step(&id).cloned() {
                     step.reset_for_next_attempt();
-                    self.touched.push((id, step));
+                    self.touched.insert(id, step);
                 }
             }
         }
@@ -168,7 +162,7 @@ impl<'a> JournalView<'a> {
         }
         if let Fact::StepsWoken { steps } = &entry.fact {
             for id in steps.iter().filter(|id| self.step(id).is_none()).cloned().collect::<Vec<_>>() {
-                self.touched.push((id, Step::new(StepKind::Run, StepState::Wanted)));
+                self.touched.insert(id, Step::new(StepKind::Run, StepState::Wanted));
             }
         }
         if let Fact::EventDelivered { event, steps } = &entry.fact {
@@ -181,7 +175,7 @@ impl<'a> JournalView<'a> {
         if let Some(id) = entry.fact.step()
             && let Some(step) = Step::after_entry(self.step(id), entry)
         {
-            self.touched.push((id.clone(), step));
+            self.touched.insert(id.clone(), step);
         }
     }
 }

@@ -18,6 +18,7 @@
 //! | `Preparing` | `Holders`, `Done` | a redelivered wake repeats releases and promotions (rule 22) |
 //! | `RunSlots` | `Slots`, `Done` | `Replaying` if the run has a slot of each limit on runs; otherwise it is enqueued, and the wake is acknowledged |
 //! | `Replaying` | `Inbox` | events that arrived while the wait was being registered are delivered once (rules 17 and 18) |
+//! | `Replaying` | `Opened(seen)` | `Replaying`: the outcomes after the first `seen` ones are revealed; an execution that an earlier hop left has seen some |
 //! | `Replaying` | `Opened`, `Polled(ended)` | `Writing` the end, or the handler's next attempt after its wake (rule 11) |
 //! | `Replaying` | `Polled(wanted)` | `Deciding`; `Writing` the end if an id is too long or wanted twice |
 //! | `Deciding` | `Sent`, `Found`, `Holders`, `Done` | waits are registered before bodies start (rule 18); calls are started, and their outcomes are collected (rule 19); then `Writing`, or `Starting` |
@@ -95,7 +96,7 @@ pub use input::{
 
 pub use overdue::OverdueAttempt;
 
-use active::ActiveHop;
+use active::{ActiveHop, LeftRun};
 use delivery::DeliveryPhase;
 
 /// A hop: one invocation that moves a run forward.
@@ -154,7 +155,7 @@ enum Phase {
     /// The hop handles a run.
     Active(Box<ActiveHop>),
     /// The hop is over. If it has a fault, the queue must deliver the wake again.
-    Done { run: Option<Box<RunState>>, fault: Option<StoreFault> },
+    Done { run: Option<Box<RunState>>, seen: Option<usize>, fault: Option<StoreFault> },
 }
 
 /// What remains after a hop.
@@ -162,6 +163,9 @@ enum Phase {
 pub struct HopEnd {
     /// The run as the hop has left it, if the next hop may use it.
     pub run: Option<Box<RunState>>,
+    /// The number of outcomes in the journal that the open execution has seen, if the next hop may
+    /// continue it. The execution has seen no other outcomes.
+    pub seen: Option<usize>,
     /// The failure because of which the queue must deliver the wake again.
     pub fault: Option<StoreFault>,
 }
@@ -177,7 +181,7 @@ impl Hop {
     #[must_use]
     pub fn on(mut self, at: Moment, input: Input) -> (Self, Vec<Effect>) {
         let mut effects = Vec::new();
-        let placeholder = Phase::Done { run: None, fault: None };
+        let placeholder = Phase::Done { run: None, seen: None, fault: None };
         let next = match std::mem::replace(&mut self.phase, placeholder) {
             Phase::Delivery(phase) => self.deliver(phase, at, input, &mut effects),
             Phase::Active(mut active) => {
@@ -201,8 +205,10 @@ impl Hop {
     /// Continues with the run, or leaves the run once its work is done.
     fn go_on_or_leave(self, active: Box<ActiveHop>, at: Moment, effects: &mut Vec<Effect>) -> Self {
         match active.into_end() {
-            Ok((run, None)) => Self { phase: Phase::Done { run: Some(Box::new(run)), fault: None }, ..self },
-            Ok((_, Some(fault))) => self.put_back(fault, at, effects),
+            Ok(LeftRun { fault: Some(fault), .. }) => self.put_back(fault, at, effects),
+            Ok(LeftRun { run, seen, fault: None }) => {
+                Self { phase: Phase::Done { run: Some(Box::new(run)), seen, fault: None }, ..self }
+            }
             Err(active) => Self { phase: Phase::Active(active), ..self },
         }
     }
@@ -251,8 +257,8 @@ impl Hop {
     /// Returns what remains after the hop.
     pub fn into_end(self) -> HopEnd {
         match self.phase {
-            Phase::Done { run, fault } => HopEnd { run, fault },
-            Phase::Delivery(_) | Phase::Active(_) => HopEnd { run: None, fault: None },
+            Phase::Done { run, seen, fault } => HopEnd { run, seen, fault },
+            Phase::Delivery(_) | Phase::Active(_) => HopEnd { run: None, seen: None, fault: None },
         }
     }
 

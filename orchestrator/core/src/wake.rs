@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{RunId, RunOrStep, StepId, Timestamp};
 
 /// A request to continue a run. A wake does not say what to do next: the journal does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Wake {
     /// The run to continue.
     pub run: RunId,
@@ -20,7 +20,7 @@ pub struct Wake {
 
 /// Why a wake was sent. The cause is mainly for people who read logs: only a cause with a
 /// [step](WakeCause::step) limits what the hop does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum WakeCause {
     /// The run was created.
     Created,
@@ -98,7 +98,7 @@ impl WakeCause {
 }
 
 /// A wake that is sent at a later time, when the sweep finds it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Timer {
     /// When the timer is due.
     pub due: Timestamp,

@@ -43,6 +43,9 @@ pub struct Config {
     pub code: Arc<str>,
     /// The maximum size of the cache of run states, in bytes.
     pub cache_bytes: usize,
+    /// The maximum size of the executions that are kept between the hops of a run, in bytes. With
+    /// 0, each hop replays the run from its journal.
+    pub suspended_bytes: usize,
 }
 
 impl Default for Config {
@@ -58,6 +61,7 @@ impl Default for Config {
             storage_retries: StorageRetries::default(),
             code: "0".into(),
             cache_bytes: 16 * 1024 * 1024,
+            suspended_bytes: 16 * 1024 * 1024,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::control::RunControl;
 use crate::functions::{Catalog, FixedFunctions, FunctionControl, Functions, RegisteredFunction};
-use crate::hop::{Hops, RunningBodies};
+use crate::hop::{Hops, RunningBodies, SuspendedExecutions};
 use crate::intake::Intake;
 use crate::ports::{Backend, Delivery, StoreError};
 use crate::query::Query;
@@ -124,6 +124,7 @@ impl Engine {
             intake: intake.clone(),
             worker,
             bodies,
+            suspended: SuspendedExecutions::new(runtime.config.suspended_bytes),
             stopping: false.into(),
         };
         Self { runtime, functions, subscriptions, intake, query, control, hops, sweep }
@@ -163,6 +164,7 @@ impl Engine {
     /// [`StoreError`]. The next sweep starts after the last minute that this sweep handled
     /// completely.
     pub async fn sweep(&self) -> Result<SweepReport, StoreError> {
+        self.hops.suspended.drop_idle(self.runtime.now());
         self.sweep.sweep().await
     }
 

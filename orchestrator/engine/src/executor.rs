@@ -143,6 +143,16 @@ pub trait Execution: Send {
     /// Stops an attempt at its timeout. The attempt then counts as ended, with a failure that names
     /// the timeout.
     fn stop(&mut self, step: &StepId, timeout: Duration);
+
+    /// Returns the approximate memory of the execution in bytes, if the next hop may continue it.
+    /// Then a hop of a long run does not replay all outcomes. The engine drops the execution when
+    /// memory is short, so nothing may depend on it.
+    ///
+    /// Returns `None` if the next hop must replay the run: the function has ended, or an attempt
+    /// has ended without an outcome that the function has seen. This is the default.
+    fn bytes_to_keep(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// An attempt to execute.

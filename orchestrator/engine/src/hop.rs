@@ -8,6 +8,7 @@ mod execution;
 mod report;
 mod storage;
 mod supervise;
+mod suspended;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,7 @@ use storage::Storage;
 pub(crate) use report::{log_attempt, log_end, log_skipped};
 pub(crate) use supervise::RunningBodies;
 pub use supervise::RunningBody;
+pub(crate) use suspended::SuspendedExecutions;
 
 /// Executes one hop for each delivered wake.
 pub(crate) struct Hops {
@@ -38,6 +40,8 @@ pub(crate) struct Hops {
     pub(crate) worker: Arc<Worker>,
     /// The bodies that are executing in this process.
     pub(crate) bodies: RunningBodies,
+    /// The executions that earlier hops left open.
+    pub(crate) suspended: SuspendedExecutions,
     /// Whether hops hand over at their next step instead of continuing in the same invocation.
     pub(crate) stopping: AtomicBool,
 }
@@ -75,10 +79,10 @@ impl Hops {
             }
             (hop, effects) = hop.on(self.moment(), input);
         }
-        drop(shell);
         let end = hop.into_end();
+        shell.leave(&end);
         if let Some(run) = end.run {
-            self.runs.cache.put(Arc::new(*run));
+            self.runs.keep_state(Arc::new(*run));
         }
         end.fault.map_or(Ok(()), |fault| Err(fault.into()))
     }

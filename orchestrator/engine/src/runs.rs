@@ -9,7 +9,7 @@ use stepladder_core::journal::{Entry, Fact, Record};
 use stepladder_core::state::RunState;
 use stepladder_core::{RunId, Status, Timestamp, WakeCause, bounds};
 
-use cache::RunStateCache;
+pub(crate) use cache::RunCache;
 
 use crate::EngineError;
 use crate::engine::no_such_run;
@@ -20,8 +20,22 @@ use crate::runtime::Runtime;
 /// Reads and writes journals. Caches the states of runs that this process moved recently.
 pub(crate) struct Runs {
     runtime: Arc<Runtime>,
-    pub(crate) cache: RunStateCache,
+    /// The states of runs that this process moved recently, so that a hop needs to read only newer
+    /// entries. A cached state may be stale. Before using it, the caller must read the entries after
+    /// it.
+    states: RunCache<Arc<RunState>>,
+    /// The states of runs that were read while a hop had them, so that the next reader does not read
+    /// the whole journal again.
+    read_states: RunCache<Arc<RunState>>,
 }
+
+/// The part of the cache for runs that are read while a hop has them.
+const READ_SHARE: usize = 4;
+
+/// The approximate size in bytes of a state without its outcomes, event data and steps.
+const STATE_BYTES: usize = 2_048;
+/// The approximate size in bytes of the state of a step.
+const STEP_BYTES: usize = 256;
 
 /// The result of an append.
 #[derive(Debug)]
@@ -43,19 +57,32 @@ impl AppendOutcome {
 
 impl Runs {
     pub(crate) fn new(runtime: Arc<Runtime>) -> Self {
-        let cache = RunStateCache::new(runtime.config.cache_bytes);
-        Self { runtime, cache }
+        let bytes = runtime.config.cache_bytes;
+        Self { runtime, states: RunCache::new(bytes), read_states: RunCache::new(bytes / READ_SHARE) }
+    }
+
+    /// Keeps the state of a run for the next hop.
+    pub(crate) fn keep_state(&self, state: Arc<RunState>) {
+        let bytes = bytes_of(&state);
+        self.states.put(state.run, state, bytes);
     }
 
     /// Returns the current state of a run, for reading; `None` for an unknown run.
     pub(crate) async fn state(&self, run: RunId) -> Result<Option<Arc<RunState>>, StoreError> {
-        self.read_newer(run, self.cache.peek(run)).await
+        if let Some(cached) = self.states.peek(run) {
+            return self.read_newer(run, Some(cached)).await;
+        }
+        let state = self.read_newer(run, self.read_states.take(run)).await?;
+        if let Some(state) = &state {
+            self.read_states.put(run, state.clone(), bytes_of(state));
+        }
+        Ok(state)
     }
 
     /// Returns the current state of a run and removes it from the cache, so that the caller can
     /// change it without a copy. Returns `None` for an unknown run.
     pub(crate) async fn take_state(&self, run: RunId) -> Result<Option<Arc<RunState>>, StoreError> {
-        self.read_newer(run, self.cache.take(run)).await
+        self.read_newer(run, self.states.take(run)).await
     }
 
     async fn read_newer(&self, run: RunId, cached: Option<Arc<RunState>>) -> Result<Option<Arc<RunState>>, StoreError> {
@@ -164,6 +191,11 @@ impl Runs {
             }
         }
     }
+}
+
+fn bytes_of(state: &RunState) -> usize {
+    let event = state.created.event.data.get().len();
+    STATE_BYTES + state.bytes + state.logs.bytes() + event + STEP_BYTES * state.steps.len()
 }
 
 fn unreadable_journal(corrupt: stepladder_core::state::CorruptJournal) -> StoreError {

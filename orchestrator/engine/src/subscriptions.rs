@@ -127,7 +127,7 @@ impl Subscriptions {
                 }
             }
             stale.extend(subscriptions.into_iter().filter(|subscription| self.is_stale(&state, subscription)));
-            self.runs.cache.put(Arc::new(state));
+            self.runs.keep_state(Arc::new(state));
         } else {
             stale.extend(subscriptions);
         }

@@ -196,4 +196,9 @@ impl Execution for RustExecution {
     fn stop(&mut self, step: &StepId, timeout: Duration) {
         self.ledger.time_out_body(step, timeout);
     }
+
+    fn bytes_to_keep(&self) -> Option<usize> {
+        let handler = self.handler.as_ref()?;
+        Some(size_of_val(&**handler) + self.ledger.bytes_if_idle()?)
+    }
 }

@@ -26,6 +26,9 @@ use ending::HandlerEnd;
 use reports::{BodyReport, HandlerLog};
 pub(crate) use scope::Scope;
 
+/// The approximate memory of a step in the ledger, in bytes.
+const STEP_BYTES: usize = 512;
+
 /// The state of one replay.
 pub(crate) struct ReplayLedger {
     run: RunId,
@@ -38,6 +41,8 @@ struct Inner {
     /// The state of each step in the replay, by the step's index.
     steps: Vec<StepEntry>,
     finished: Vec<FinishedStep>,
+    /// The size of all outcomes that were added. The handler may still hold their values.
+    outcome_bytes: usize,
     /// The number of random values that the handler has drawn.
     draws: u64,
     /// The compensations, in the order in which their steps succeeded.
@@ -79,6 +84,7 @@ impl ReplayLedger {
             replay: Ledger::new(created_at),
             steps: Vec::new(),
             finished: Vec::new(),
+            outcome_bytes: 0,
             draws: 0,
             compensations: Vec::new(),
             end: HandlerEnd::Open,
@@ -185,7 +191,17 @@ impl ReplayLedger {
 
     /// Adds an outcome that was recorded just now.
     pub(crate) fn push_outcome(&self, outcome: RevealedOutcome) {
-        self.lock().replay.push(outcome);
+        let mut inner = self.lock();
+        inner.outcome_bytes += outcome.bytes();
+        inner.replay.push(outcome);
+    }
+
+    /// Returns the approximate memory of the ledger and of the outcomes that the handler has seen;
+    /// `None` if a body is active or has ended without an outcome.
+    pub(crate) fn bytes_if_idle(&self) -> Option<usize> {
+        let inner = self.lock();
+        let is_idle = !inner.replay.is_active() && inner.finished.is_empty();
+        is_idle.then_some(inner.outcome_bytes + inner.steps.len() * STEP_BYTES)
     }
 
     /// Returns the steps that wait for the engine, and whether bodies are active.

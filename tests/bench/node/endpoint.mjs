@@ -23,6 +23,19 @@ const bench = restate.service({
       }
       return marks;
     },
+    // returns when the first and the last step and the step after them started
+    fanOut: async (ctx, steps) => {
+      const before = await ctx.run("before", nanoseconds);
+      const body = async () => {
+        const started = nanoseconds();
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        return started;
+      };
+      const all = Array.from({ length: steps }, (_, i) => ctx.run(`step-${i}`, body));
+      const started = await restate.RestatePromise.all(all);
+      const after = await ctx.run("after", nanoseconds);
+      return [Math.min(...started), Math.max(...started), after].map((time) => time - before);
+    },
     three: async (ctx, n) => {
       const first = await ctx.run("first", () => n + 1);
       const second = await ctx.run("second", () => first + 1);

@@ -7,6 +7,7 @@
 //! differ.
 
 mod functions;
+mod growth;
 mod machine;
 mod marks;
 mod measured;
@@ -42,6 +43,17 @@ async fn measure(options: &BenchOptions) {
     report::print_introduction(&MachineState::measure());
     if let Some(lasts) = options.overload {
         report::print_overload(&ours::overload::measure(lasts).await);
+        report::print_closing_notes(&MachineState::measure());
+        return;
+    }
+    if options.growth {
+        report::growth::print_ours(&growth::measure(options).await);
+        if !options.alone {
+            match restate::install() {
+                Ok(parts) => report::growth::print_restate(&restate::growth::measure(&parts, options).await),
+                Err(why) => println!("\nRestate is not measured beside it: {why}"),
+            }
+        }
         report::print_closing_notes(&MachineState::measure());
         return;
     }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-const USAGE: &str = "usage: just bench [--quick] [--alone], or just load [SECONDS]
+const USAGE: &str = "usage: just bench [--quick] [--alone] [--growth], or just load [SECONDS]
   --quick   fewer runs: a look, no measurement
   --alone   no other engine beside it
+  --growth  long and wide runs instead of short ones
   SECONDS   how long a server is sent more than it can serve; 180 unless told otherwise";
 
 /// What to measure, and how much.
@@ -22,6 +23,10 @@ pub(crate) struct BenchOptions {
     pub(crate) replays: usize,
     /// Whether to measure only our engine.
     pub(crate) alone: bool,
+    /// Whether to measure long and wide runs instead of short ones.
+    pub(crate) growth: bool,
+    /// Whether to measure less.
+    pub(crate) quick: bool,
     /// How long to overload a server; `None` for the other measurements.
     pub(crate) overload: Option<Duration>,
 }
@@ -53,16 +58,25 @@ impl BenchOptions {
             events: 10_000,
             replays: 100,
             alone: false,
+            growth: false,
+            quick: false,
             overload: None,
         };
         for argument in std::env::args().skip(1) {
             match argument.as_str() {
                 "--quick" => {
-                    let Self { alone, overload, .. } = options;
-                    options =
-                        Self { sequential_runs: 3, runs: 200, rounds: 1, events: 2_000, replays: 20, alone, overload };
+                    options = Self {
+                        sequential_runs: 3,
+                        runs: 200,
+                        rounds: 1,
+                        events: 2_000,
+                        replays: 20,
+                        quick: true,
+                        ..options
+                    };
                 }
                 "--alone" => options.alone = true,
+                "--growth" => options.growth = true,
                 "--bench" => {} // cargo adds this argument itself
                 "--load" => options.overload = Some(OVERLOAD),
                 seconds if options.overload.is_some() && seconds.parse::<u32>().is_ok_and(|n| n > 0) => {

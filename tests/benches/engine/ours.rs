@@ -2,7 +2,7 @@
 //! invocation's time budget.
 
 pub(crate) mod overload;
-mod server;
+pub(crate) mod server;
 
 use std::time::{Duration, Instant};
 
@@ -79,7 +79,7 @@ async fn run_sequential(api: &ApiClient, alone: Duration) -> BodyTimes {
 
 /// How events are sent.
 #[derive(Clone, Copy, Debug)]
-enum SendMode {
+pub(crate) enum SendMode {
     /// [`BATCH`] events per request, and [`BATCHES`] requests at the same time.
     Batches,
     /// One event per request, and [`CLIENTS`] requests at the same time.
@@ -94,8 +94,9 @@ impl SendMode {
         }
     }
 
-    async fn send(self, api: &ApiClient, name: &str, n: usize) -> Vec<String> {
-        let events: Vec<Value> = (0..n).map(|n| json!({"name": name, "data": {"n": n}})).collect();
+    /// Sends events with consecutive numbers, and returns their ids.
+    pub(crate) async fn send(self, api: &ApiClient, name: &str, n: usize) -> Vec<String> {
+        let events: Vec<Value> = (0..n).map(|n| json!({"name": name, "data": {"n": n, "seconds": 86_400}})).collect();
         let (size, at_once) = match self {
             Self::Batches => (BATCH, BATCHES),
             Self::Single => (1, CLIENTS),
@@ -130,7 +131,7 @@ async fn run_many(api: &ApiClient, server: &BenchServer, runs: usize, sending: S
 }
 
 /// Waits until the only run of an event has completed, and returns the run.
-async fn wait_for_end(api: &ApiClient, event: &str) -> Value {
+pub(crate) async fn wait_for_end(api: &ApiClient, event: &str) -> Value {
     loop {
         let (status, mut answer) = api.get(&format!("/v1/events/{event}/runs")).await;
         assert_eq!(status, 200, "{answer}");

@@ -1,5 +1,7 @@
 //! Prints the figures.
 
+pub(crate) mod growth;
+
 use std::time::Duration;
 
 use stepladder_tests::load::LoadSize;

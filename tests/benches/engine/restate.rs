@@ -1,6 +1,7 @@
 //! Measures Restate's server under the same loads, with its default settings and with functions in
 //! Node.js.
 
+pub(crate) mod growth;
 mod parts;
 mod server;
 

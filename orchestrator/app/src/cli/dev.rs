@@ -175,6 +175,10 @@ fn access_settings(args: &DevArgs) -> Result<AccessSettings, StopReason> {
     AccessSettings::check_access(&args.host, keys, variable("STEPLADDER_DASHBOARD_TOKEN"), args.retry_delay.is_some())
 }
 
+/// The maximum number of parallel steps in one invocation. All invocations are in this process, so
+/// more of them would not make the steps faster.
+const PARALLEL_STEPS: usize = 100_000;
+
 fn engine_config(app: &App, args: &DevArgs, setup: &DevSetup) -> Config {
     let defaults = Config::default();
     Config {
@@ -184,6 +188,7 @@ fn engine_config(app: &App, args: &DevArgs, setup: &DevSetup) -> Config {
             None => app.pace,
         },
         worker_timeout: args.worker_timeout,
+        side_by_side: PARALLEL_STEPS,
         retry_delay: args.retry_delay.or(setup.retry_delays.first().copied()),
         code: app.code.clone().map_or(defaults.code, Into::into),
         ..defaults

@@ -103,6 +103,14 @@ pub(super) enum Draining {
     Promote,
 }
 
+/// A run that a hop has left.
+pub(super) struct LeftRun {
+    pub(super) run: RunState,
+    /// The number of outcomes that the open execution has seen, if the next hop may continue it.
+    pub(super) seen: Option<usize>,
+    pub(super) fault: Option<StoreFault>,
+}
+
 /// The time of a transition, and the effects collected so far.
 pub(super) struct Turn<'e> {
     pub(super) at: Moment,
@@ -244,12 +252,12 @@ impl ActiveHop {
         }
     }
 
-    /// Returns the run and the failure, if there is one, once the hop is over. Before that, returns
-    /// the hop itself.
-    #[allow(clippy::type_complexity, reason = "two fields of the hop, or the hop")]
-    pub(super) fn into_end(self: Box<Self>) -> Result<(RunState, Option<StoreFault>), Box<Self>> {
+    /// Returns what the hop has left, once it is over. Before that, returns the hop itself.
+    pub(super) fn into_end(self: Box<Self>) -> Result<LeftRun, Box<Self>> {
         match self.phase {
-            ActivePhase::Over(fault) => Ok((self.run, fault)),
+            ActivePhase::Over(fault) => {
+                Ok(LeftRun { seen: self.execution.seen_by_next(&self.run), run: self.run, fault })
+            }
             _ => Err(self),
         }
     }

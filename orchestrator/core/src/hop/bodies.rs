@@ -33,21 +33,26 @@ impl ActiveHop {
         turn: &mut Turn<'_>,
     ) -> ActivePhase {
         self.stop_expired(turn);
-        let expires = self.execution.bodies.values().filter(|body| !body.is_stopped).map(|body| body.expires).min();
-        let until = due.into_iter().chain(expires).min().unwrap_or(Timestamp::MAX);
+        let until = due.into_iter().chain(self.execution.no_expiry_before).min().unwrap_or(Timestamp::MAX);
         turn.emit(Effect::AwaitAttempts(until));
         phase
     }
 
-    /// Stops the attempts that have reached their timeout.
+    /// Stops the attempts that have reached their timeout. The attempts are searched only if one of
+    /// them may have reached it, so that the end of each of many attempts costs the same.
     fn stop_expired(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now();
+        if self.execution.no_expiry_before.is_none_or(|earliest| now < earliest) {
+            return;
+        }
         for (step, body) in &mut self.execution.bodies {
             if body.expires <= now && !body.is_stopped {
                 body.is_stopped = true;
                 turn.emit(Effect::Stop { step: step.clone(), timeout: body.ready.timeout });
             }
         }
+        let live = self.execution.bodies.values().filter(|body| !body.is_stopped);
+        self.execution.no_expiry_before = live.map(|body| body.expires).min();
     }
 
     /// Handles ended attempts.

@@ -156,7 +156,7 @@ impl Hop {
     }
 
     fn into_done(self, fault: Option<StoreFault>) -> Self {
-        Self { phase: Phase::Done { run: None, fault }, ..self }
+        Self { phase: Phase::Done { run: None, seen: None, fault }, ..self }
     }
 }
 

@@ -65,7 +65,8 @@ pub enum Effect {
     ReleaseEnded(Vec<Limit>),
     /// Reads the inbox of the run. Answer: [`Input::Inbox`](super::Input::Inbox).
     ReadInbox,
-    /// Opens an execution of the function. Answer: [`Input::Opened`](super::Input::Opened).
+    /// Opens an execution of the function, or continues one that an earlier hop of this process left
+    /// ([`HopEnd::seen`](super::HopEnd::seen)). Answer: [`Input::Opened`](super::Input::Opened).
     Open(Opening),
     /// Reveals these outcomes, and polls the function until it waits or ends. Answer:
     /// [`Input::Polled`](super::Input::Polled).
@@ -233,7 +234,7 @@ pub enum TicketSearch {
 }
 
 /// What is needed to open an execution of a function.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {
     /// The id of the function.
     pub function: Arc<str>,
@@ -241,6 +242,9 @@ pub struct Opening {
     pub version: Option<Arc<str>>,
     /// The number of the handler's attempt, from 1.
     pub attempt: u32,
+    /// The number of outcomes in the journal. An execution that has seen more of them is not of
+    /// this journal.
+    pub outcomes: usize,
 }
 
 /// An attempt to execute, with its slots and its timeout.

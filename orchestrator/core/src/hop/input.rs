@@ -37,9 +37,9 @@ pub enum Input {
     Slots(SlotAnswer),
     /// The events in the inbox. An event is `None` after the end of its retention.
     Inbox(Vec<(EventId, Option<Event>)>),
-    /// Whether the execution was opened. The failure says that the function cannot decode the run's
-    /// event.
-    Opened(Result<(), Failure>),
+    /// The number of outcomes that the open execution has already seen: 0 for a new one. The failure
+    /// says that the function cannot decode the run's event.
+    Opened(Result<usize, Failure>),
     /// What the function requests, or how it ended.
     Polled(Polled),
     /// The ids of the accepted events.

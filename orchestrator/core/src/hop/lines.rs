@@ -35,6 +35,11 @@ impl HandlerLog {
         self.lines.clear();
     }
 
+    /// Returns whether every line is in the journal.
+    pub(super) fn is_recorded(&self, state: &RunState) -> bool {
+        self.lines.iter().all(|placed| state.logs.has_line(self.attempt, placed))
+    }
+
     /// Drops log lines that another hop has recorded, and those of an earlier attempt of the
     /// handler.
     pub(super) fn forget_recorded(&mut self, state: &RunState) {

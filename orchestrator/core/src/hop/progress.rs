@@ -11,6 +11,7 @@ use crate::hop::lines::HandlerLog;
 use crate::hop::timing::Punctuality;
 use crate::report::AttemptReport;
 use crate::slot::{Holder, Limit};
+use crate::state::RunState;
 use crate::{StepId, Timestamp};
 
 #[derive(Clone, Copy, Debug)]
@@ -54,12 +55,26 @@ pub(super) struct Execution {
     /// The handler's log lines that are not recorded yet.
     pub(super) log: HandlerLog,
     pub(super) bodies: BTreeMap<StepId, Body>,
+    /// A time before which no timeout of an executing attempt ends; `None` if no attempt has one.
+    pub(super) no_expiry_before: Option<Timestamp>,
     /// The open call, if the executor executes steps while it is polled.
     pub(super) call: Option<OpenCall>,
     /// The attempts that the function has dropped since the last poll.
     pub(super) dropped: Vec<(StepId, AttemptReport)>,
     /// The execution times of attempts. They are logged after the write of the outcome.
     pub(super) took: HashMap<StepId, Duration>,
+}
+
+impl Execution {
+    /// Returns how many outcomes of the journal the open execution has seen, if the next hop may
+    /// continue the execution. It may not if the handler has ended, if an attempt is executing, or
+    /// if a log line of the handler is not recorded.
+    ///
+    /// The execution has seen nothing else: after a conflict it is closed (rule 2).
+    pub(super) fn seen_by_next(&self, run: &RunState) -> Option<usize> {
+        let is_whole = self.is_open && self.bodies.is_empty() && self.log.is_recorded(run);
+        (is_whole && run.end.is_none() && run.handler_retry_at.is_none()).then_some(self.shown)
+    }
 }
 
 /// An attempt that is executing in this hop.

@@ -210,7 +210,8 @@ impl ActiveHop {
         let attempt = self.run.handler_attempt();
         self.execution = Execution { log: HandlerLog::in_attempt(attempt), ..Execution::default() };
         let (function, version) = (self.run.created.function.clone(), self.function.version.clone());
-        turn.emit(Effect::Open(Opening { function, version, attempt }));
+        let outcomes = self.run.outcomes.len();
+        turn.emit(Effect::Open(Opening { function, version, attempt, outcomes }));
         ActivePhase::Opening
     }
 
@@ -226,10 +227,10 @@ impl ActiveHop {
     }
 
     /// Polls the new execution. If the function cannot decode the run's event, fails the run.
-    pub(super) fn on_opened(&mut self, opened: Result<(), Failure>, turn: &mut Turn<'_>) -> ActivePhase {
+    pub(super) fn on_opened(&mut self, opened: Result<usize, Failure>, turn: &mut Turn<'_>) -> ActivePhase {
         match opened {
-            Ok(()) => {
-                self.execution.is_open = true;
+            Ok(seen) => {
+                (self.execution.is_open, self.execution.shown) = (true, seen);
                 self.advance(turn)
             }
             Err(error) => {

@@ -252,6 +252,8 @@ impl ActiveHop {
         for ready in starting {
             turn.log(LogEvent::AttemptStarted { step: ready.step.clone(), attempt: ready.attempt });
             let expires = now + ready.timeout;
+            let earliest = self.execution.no_expiry_before.map_or(expires, |earliest| earliest.min(expires));
+            self.execution.no_expiry_before = Some(earliest);
             let (holder, lease_until) = (self.holder(&ready.step, ready.attempt), self.time.lease_until);
             attempts.push(Attempt { ready: ready.clone(), holder, expires, lease_until });
             self.execution.bodies.insert(ready.step.clone(), Body { ready, began: now, expires, is_stopped: false });

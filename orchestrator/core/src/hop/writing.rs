@@ -1,6 +1,8 @@
 //! The writes of a hop: what a record contains besides the decision, what follows after the reply,
 //! and what remains to be done after a conflict or a failure.
 
+use std::collections::HashSet;
+
 use crate::bounds;
 use crate::decide::Want;
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
@@ -128,6 +130,7 @@ impl ActiveHop {
         let Writing { draft, ack, promotes, .. } = &writing;
         let mut before = draft.before.clone();
         before.extend(self.debts.early_deadline.clone());
+        drop_repeated_wakes(&mut before);
         let entries = self.with_admission(draft.entries.clone(), turn.now());
         before.extend(self.deadline_wake(&entries, turn.now()));
         let entries = self.with_lines(entries, turn.now());
@@ -266,7 +269,11 @@ impl ActiveHop {
             Next::Deadline => self.enforce_deadline(turn),
             Next::Admit => self.admit(turn),
             Next::Prepare => self.redo_releases(turn),
-            Next::LeaveOrAdmit | Next::LeaveOrRound | Next::LeaveOrKeep | Next::Outcomes(Ack::Now) => self.leave(turn),
+            Next::LeaveOrKeep => {
+                self.count_shown(&draft);
+                self.leave(turn)
+            }
+            Next::LeaveOrAdmit | Next::LeaveOrRound | Next::Outcomes(Ack::Now) => self.leave(turn),
             Next::Round | Next::RoundOrKeep => self.begin_round(turn),
             Next::Inbox { is_open } => self.after_inbox(is_open, turn),
             Next::Show => {
@@ -400,4 +407,19 @@ impl ActiveHop {
         let starts = entries.iter().any(|entry| is_start(entry) && !is_executed(entry, entries));
         self.invocation.worker.is_alone && !starts && entries.iter().any(is_outcome)
     }
+}
+
+/// Drops later wakes that occur twice. Many sleeps with the same end need one wake: the hop after it
+/// ends all of them.
+fn drop_repeated_wakes(before: &mut Vec<EarlyWrite>) {
+    let mut seen = HashSet::new();
+    before.retain(|write| match write {
+        EarlyWrite::Wake { wake, due } => seen.insert((wake.cause.clone(), *due)),
+        _ => true,
+    });
+    let mut seen = HashSet::new();
+    before.retain(|write| match write {
+        EarlyWrite::Timer(timer) => seen.insert(timer.clone()),
+        _ => true,
+    });
 }

@@ -20,6 +20,14 @@ pub struct RevealedOutcome {
 }
 
 impl RevealedOutcome {
+    /// Returns the size of the recorded value or failure, in bytes.
+    pub fn bytes(&self) -> usize {
+        match &self.outcome {
+            Outcome::Value(value) => value.get().len(),
+            Outcome::Failed(failure) => failure.message.len(),
+        }
+    }
+
     /// Returns all outcomes that an entry records. A delivered event has one for each step that
     /// waited for it; any other entry has at most one.
     pub fn from_entry(entry: &Entry) -> Vec<Self> {

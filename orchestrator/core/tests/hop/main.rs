@@ -20,6 +20,7 @@ mod registering;
 mod replaying;
 mod slots;
 mod starting;
+mod suspended;
 mod suspending;
 mod timing;
 mod unreachable;

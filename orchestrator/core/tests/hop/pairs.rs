@@ -35,7 +35,7 @@ fn inputs(world: &HopFixture) -> Vec<(&'static str, Input)> {
         ("Slots(acquired)", Input::Slots(SlotAnswer::Acquired)),
         ("Slots(queued)", Input::Slots(SlotAnswer::Queued { key: "k".into(), joined: true, is_new: true })),
         ("Inbox", Input::Inbox(vec![(event(9).id, Some(event(9)))])),
-        ("Opened(ok)", Input::Opened(Ok(()))),
+        ("Opened(ok)", Input::Opened(Ok(0))),
         ("Opened(failure)", Input::Opened(Err(failure("no").failure))),
         ("Polled(wanted)", polled(PollResult::Wanted(vec![body("z")]))),
         ("Polled(ended)", polled(PollResult::Ended(Ok(json::null())))),

@@ -189,6 +189,10 @@ impl HopFixture {
         &self.hop
     }
 
+    pub(crate) fn into_hop(self) -> Hop {
+        self.hop
+    }
+
     /// Tells the hop which functions are registered now.
     pub(crate) fn learn(&mut self, functions: &[&str]) {
         let of = |id: &&str| FunctionVersion { spec: Spec::new(*id), version: None, executes_in_poll: false };
@@ -297,7 +301,7 @@ impl HopFixture {
             Effect::Acquire(_) => Input::Slots(SlotAnswer::Acquired),
             Effect::ReadOn => Input::Entries(Vec::new()),
             Effect::ReadInbox => Input::Inbox(Vec::new()),
-            Effect::Open(_) => Input::Opened(Ok(())),
+            Effect::Open(_) => Input::Opened(Ok(0)),
             Effect::Send(events) => Input::Sent(events.iter().map(|event| event.id).collect()),
             Effect::PutBack(_) => Input::PutBack(true),
             Effect::CreateTick { .. }

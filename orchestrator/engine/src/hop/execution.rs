@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use stepladder_core::hop::{Attempt, Finished, Hop, Input, Opening, PollResult, StoreFault};
+use stepladder_core::hop::{Attempt, Finished, Hop, HopEnd, Input, Opening, PollResult, StoreFault};
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{StepId, Timestamp};
 
@@ -19,6 +19,7 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(2);
 /// An open execution of a function, with its attempts. Dropping it drops their bodies.
 pub(super) struct OpenExecution {
     execution: Box<dyn Execution>,
+    opening: Opening,
     deadline: Timestamp,
     /// For each executing body, its entry in the supervisor's list.
     watched: HashMap<StepId, BodyWatch>,
@@ -32,24 +33,39 @@ impl OpenExecution {
 }
 
 impl Shell<'_> {
+    /// Ends the hop: leaves the open execution to the next hop of the run, or drops it.
+    pub(super) fn leave(mut self, end: &HopEnd) {
+        let now = self.storage.hops.runtime.now();
+        if let (Some(open), Some(run), Some(seen)) = (self.execution.take(), &end.run, end.seen) {
+            self.storage.hops.suspended.keep(run.run, open.execution, open.opening, seen, now);
+        }
+    }
+
     pub(super) fn close(&mut self) -> Option<Input> {
         self.execution = None;
         None
     }
 
     pub(super) async fn open(&mut self, hop: &Hop, opening: Opening) -> Input {
-        let Opening { function, version, attempt } = opening;
-        let found = self.storage.catalog.exact(&function, version.as_deref());
+        let deadline = hop.deadline().unwrap_or(Timestamp::MAX);
+        if let Some(run) = hop.run()
+            && let Some(suspended) = self.storage.hops.suspended.resume(run.run, &opening)
+        {
+            let (execution, seen) = suspended;
+            self.execution = Some(OpenExecution { execution, opening, deadline, watched: HashMap::new() });
+            return Input::Opened(Ok(seen));
+        }
+        let Opening { function, version, attempt, .. } = &opening;
+        let (attempt, found) = (*attempt, self.storage.catalog.exact(function, version.as_deref()));
         let (Some(run), Some(found)) = (hop.run(), found) else {
             return Input::StoreFailed(StoreFault::Unavailable(format!("function `{function}` is gone")));
         };
-        let deadline = hop.deadline().unwrap_or(Timestamp::MAX);
         let view = RunView { attempt, ..RunView::of(run) };
         let clock = &*self.storage.hops.runtime.clock;
         match answer_in_time(clock, deadline, found.executor.open(view, deadline)).await {
             Ok(execution) => {
-                self.execution = Some(OpenExecution { execution, deadline, watched: HashMap::new() });
-                Input::Opened(Ok(()))
+                self.execution = Some(OpenExecution { execution, opening, deadline, watched: HashMap::new() });
+                Input::Opened(Ok(0))
             }
             Err(OpenError::Refused(failure)) => Input::Opened(Err(failure)),
             Err(OpenError::Unreachable(unreachable)) => Input::Unreachable(unreachable),

@@ -48,7 +48,8 @@ impl Storage<'_> {
     /// within the time of the invocation. This limit does not apply to the calls that return the
     /// wake to the queue after a failure.
     pub(super) async fn answer(&self, hop: &Hop, effect: Effect) -> Input {
-        let call = self.call(hop, effect);
+        // pinned here, so that the deadline's scope does not copy the future
+        let call = std::pin::pin!(self.call(hop, effect));
         let answer = match hop.has_failed() {
             true => call.await,
             false => retries::run_within(self.hops.runtime.clock.clone(), self.until, call).await,
@@ -56,6 +57,8 @@ impl Storage<'_> {
         answer.unwrap_or_else(|error| Input::StoreFailed(error.into()))
     }
 
+    /// Calls a service of the engine. Rare calls with large futures are boxed: otherwise each call
+    /// would copy the space of the largest one.
     async fn call(&self, hop: &Hop, effect: Effect) -> Answer {
         let hops = self.hops;
         if let Effect::Load = effect {
@@ -65,7 +68,7 @@ impl Storage<'_> {
             return self.write(hop.run(), write).await;
         }
         if let Effect::CreateTick { minute } = effect {
-            return hops.intake.begin_tick(hop.wake(), minute).await.map(|()| Input::Done);
+            return Box::pin(hops.intake.begin_tick(hop.wake(), minute)).await.map(|()| Input::Done);
         }
         if let Effect::PutBack(due) = effect {
             return hops.runtime.backend.put_back(&self.receipt, due).await.map(Input::PutBack);
@@ -77,26 +80,26 @@ impl Storage<'_> {
             Effect::Promote(limits) => hops.slots.promote(&limits).await?,
             Effect::ReadOn => return hops.runs.read_since(run).await.map(Input::Entries),
             Effect::AskIfPaused => return hops.functions.waits_for_resumption(run).await.map(Input::Paused),
-            Effect::AskFlowControl => return self.ask_flow_control(run).await,
-            Effect::CancelReplaced => self.cancel_replaced_run(run).await?,
+            Effect::AskFlowControl => return Box::pin(self.ask_flow_control(run)).await,
+            Effect::CancelReplaced => Box::pin(self.cancel_replaced_run(run)).await?,
             Effect::FindRun(of) => return self.find_run(of).await,
-            Effect::FindTickets { limits, place } => return self.find_tickets(run.run, limits, place).await,
-            Effect::FindHolders(limits) => return self.find_holders(run.run, limits).await,
+            Effect::FindTickets { limits, place } => return Box::pin(self.find_tickets(run.run, limits, place)).await,
+            Effect::FindHolders(limits) => return Box::pin(self.find_holders(run.run, limits)).await,
             Effect::Acquire(request) => return hops.slots.acquire_slots(run, request).await.map(Input::Slots),
             Effect::PassOnLeaseWakes(limits) => hops.slots.pass_on_lease_wakes(&limits).await?,
-            Effect::ReleaseEnded(limits) => hops.slots.release_ended(&limits).await?,
-            Effect::ReadInbox => return self.read_inbox(run.run).await,
+            Effect::ReleaseEnded(limits) => Box::pin(hops.slots.release_ended(&limits)).await?,
+            Effect::ReadInbox => return Box::pin(self.read_inbox(run.run)).await,
             Effect::Send(events) => {
                 let now = hops.runtime.now();
-                return hops.intake.accept(events, now).await.map(Input::Sent);
+                return Box::pin(hops.intake.accept(events, now)).await.map(Input::Sent);
             }
             Effect::StartRun(start) => {
                 let (run, created) = *start;
-                hops.intake.start_runs(vec![(run, created, Vec::new())]).await?;
+                Box::pin(hops.intake.start_runs(vec![(run, created, Vec::new())])).await?;
             }
-            Effect::CancelRuns { runs, reason } => self.cancel_runs(runs, &reason).await?,
+            Effect::CancelRuns { runs, reason } => Box::pin(self.cancel_runs(runs, &reason)).await?,
             Effect::AnnounceEnd(end) => {
-                hops.send_end_events(self.catalog.descriptions().listeners(), run, &end).await?
+                Box::pin(hops.send_end_events(self.catalog.descriptions().listeners(), run, &end)).await?
             }
             Effect::Load
             | Effect::Write(_)

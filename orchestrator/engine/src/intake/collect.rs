@@ -271,7 +271,7 @@ impl Intake {
                 false => events.extend(late),
             }
         }
-        self.runs.cache.put(Arc::new(state));
+        self.runs.keep_state(Arc::new(state));
         Ok(events)
     }
 

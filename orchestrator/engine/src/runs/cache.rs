@@ -1,131 +1,112 @@
-//! A cache of the states of runs that this process moved recently, so that a hop needs to read only
-//! newer entries.
-//!
-//! A cached state may be stale. Before using it, the caller must read the entries after it.
+//! A cache with one value per run and a limit in bytes. If it is full, it drops the values that
+//! were not used for the longest time.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use hashlink::LruCache;
+use parking_lot::Mutex;
+use stepladder_core::RunId;
 
-use stepladder_core::{RunId, RunState};
-
-/// The approximate size in bytes of a state without its outcomes, event data and steps.
-const OVERHEAD: usize = 2_048;
-
-pub(crate) struct RunStateCache {
-    inner: Mutex<CachedStates>,
+pub(crate) struct RunCache<V> {
+    inner: Mutex<CachedValues<V>>,
     capacity: usize,
 }
 
-#[derive(Default)]
-struct CachedStates {
-    states: HashMap<RunId, Arc<RunState>>,
-    /// The runs in the order in which they were added, each with a sequence number. A run that was
-    /// taken and added again occurs twice. Only the item with the number in `latest` is valid.
-    order: VecDeque<(RunId, u64)>,
-    /// For each cached run, the sequence number of its valid item in `order`.
-    latest: HashMap<RunId, u64>,
-    tick: u64,
+struct CachedValues<V> {
+    /// The values with their sizes, the most recently used one last.
+    values: LruCache<RunId, (V, usize)>,
     bytes: usize,
 }
 
-impl RunStateCache {
+impl<V> RunCache<V> {
+    /// Creates an empty cache for this many bytes.
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { inner: Mutex::default(), capacity }
+        Self { inner: Mutex::new(CachedValues { values: LruCache::new_unbounded(), bytes: 0 }), capacity }
     }
 
-    fn lock(&self) -> MutexGuard<'_, CachedStates> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Removes the value of a run and returns it.
+    pub(crate) fn take(&self, run: RunId) -> Option<V> {
+        self.inner.lock().take(run).map(|(value, _)| value)
     }
 
-    /// Removes the state of a run and returns it.
-    pub(crate) fn take(&self, run: RunId) -> Option<Arc<RunState>> {
-        let mut inner = self.lock();
-        let state = inner.states.remove(&run)?;
-        inner.latest.remove(&run);
-        inner.bytes -= size(&state);
-        Some(state)
+    /// Returns the value of a run without removing it.
+    pub(crate) fn peek(&self, run: RunId) -> Option<V>
+    where
+        V: Clone,
+    {
+        self.inner.lock().values.peek(&run).map(|(value, _)| value.clone())
     }
 
-    /// Returns the state of a run without removing it.
-    pub(crate) fn peek(&self, run: RunId) -> Option<Arc<RunState>> {
-        self.lock().states.get(&run).cloned()
-    }
-
-    /// Adds a state. If the cache is full, removes the oldest states.
-    pub(crate) fn put(&self, state: Arc<RunState>) {
-        let bytes = size(&state);
+    /// Adds the value of a run, which has this size in bytes. A value that is too large for the
+    /// cache is dropped.
+    pub(crate) fn put(&self, run: RunId, value: V, bytes: usize) {
         if bytes > self.capacity {
             return;
         }
-        let run = state.run;
-        let mut guard = self.lock();
-        let inner = &mut *guard;
-        inner.tick += 1;
-        inner.order.push_back((run, inner.tick));
-        inner.latest.insert(run, inner.tick);
-        if let Some(before) = inner.states.insert(run, state) {
-            inner.bytes -= size(&before);
-        }
+        let mut dropped = Vec::new();
+        let mut inner = self.inner.lock();
+        dropped.extend(inner.take(run));
+        inner.values.insert(run, (value, bytes));
         inner.bytes += bytes;
-        while inner.bytes > self.capacity || inner.order.len() > 2 * inner.states.len() + 64 {
-            let Some((oldest, tick)) = inner.order.pop_front() else { break };
-            if inner.latest.get(&oldest) != Some(&tick) {
-                continue; // the run was put in again or taken since
-            }
-            if inner.bytes > self.capacity {
-                inner.latest.remove(&oldest);
-                if let Some(state) = inner.states.remove(&oldest) {
-                    inner.bytes -= size(&state);
-                }
-            } else {
-                inner.order.push_back((oldest, tick));
-            }
+        while inner.bytes > self.capacity {
+            let Some((_, oldest)) = inner.values.remove_lru() else { break };
+            inner.bytes -= oldest.1;
+            dropped.push(oldest);
         }
+        // not under the lock: dropping a value may execute code of a user
+        drop(inner);
+        drop(dropped);
     }
 }
 
-fn size(state: &RunState) -> usize {
-    OVERHEAD + state.bytes + state.logs.bytes() + state.created.event.data.get().len() + 256 * state.steps.len()
+impl<V> RunCache<V> {
+    /// Drops the values that were not used for the longest time, while `is_unneeded` accepts them.
+    pub(crate) fn drop_oldest_while(&self, is_unneeded: impl Fn(&V) -> bool) {
+        let mut dropped = Vec::new();
+        let mut inner = self.inner.lock();
+        while inner.values.iter().next().is_some_and(|(_, (oldest, _))| is_unneeded(oldest)) {
+            let Some((_, oldest)) = inner.values.remove_lru() else { break };
+            inner.bytes -= oldest.1;
+            dropped.push(oldest);
+        }
+        drop(inner);
+        drop(dropped);
+    }
+}
+
+impl<V> CachedValues<V> {
+    fn take(&mut self, run: RunId) -> Option<(V, usize)> {
+        let taken = self.values.remove(&run)?;
+        self.bytes -= taken.1;
+        Some(taken)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use stepladder_core::Timestamp;
+
     use super::*;
-    use stepladder_core::journal::{Fact, NewRun, Record, RunOrigin};
-    use stepladder_core::{Event, EventId, Timestamp, json};
 
-    fn state(n: u128) -> Arc<RunState> {
-        let at = Timestamp::from_millis(1);
-        let event = Event {
-            id: EventId::new(at, n),
-            name: "a".into(),
-            data: json::empty_object(),
-            ts: at,
-            user: None,
-            external_id: None,
-            received_at: at,
-        };
-        let created = NewRun::new("f".into(), event, RunOrigin::Event);
-        let entries = vec![Fact::RunCreated(Box::new(created)).into_entry(at)];
-        Arc::new(RunState::fold(RunId::new(at, n), &[Record { seq: 0, token: n, code: "".into(), entries }]).unwrap())
+    fn run(n: u128) -> RunId {
+        RunId::new(Timestamp::from_millis(1), n)
     }
 
     #[test]
-    fn a_full_cache_removes_the_oldest_states() {
-        let cache = RunStateCache::new(3 * (OVERHEAD + 2));
-        (1..=4).for_each(|n| cache.put(state(n)));
-        assert!(cache.peek(state(1).run).is_none());
-        assert!((2..=4).all(|n| cache.peek(state(n).run).is_some()));
+    fn a_full_cache_drops_the_values_that_were_not_used_for_the_longest_time() {
+        let cache = RunCache::new(30);
+        (1..=4).for_each(|n| cache.put(run(n), n, 10));
+        assert_eq!([1, 2, 3, 4].map(|n| cache.peek(run(n))), [None, Some(2), Some(3), Some(4)]);
+        cache.put(run(5), 5, 31);
+        assert_eq!(cache.peek(run(5)), None, "it is larger than the cache");
     }
 
     #[test]
-    fn taking_states_and_putting_them_back_does_not_grow_the_cache() {
-        let cache = RunStateCache::new(3 * (OVERHEAD + 2));
-        for _ in 0..10_000 {
-            cache.put(cache.take(state(1).run).unwrap_or_else(|| state(1)));
+    fn taking_values_and_putting_them_back_does_not_grow_the_cache() {
+        let cache = RunCache::new(30);
+        for n in 0..10_000 {
+            cache.put(run(1), cache.take(run(1)).unwrap_or(n), 10);
+            cache.put(run(2), n, 10);
         }
-        let inner = cache.lock();
-        assert_eq!((inner.states.len(), inner.latest.len(), inner.bytes), (1, 1, OVERHEAD + 2));
-        assert!(inner.order.len() <= 67);
+        assert_eq!((cache.take(run(1)), cache.take(run(2))), (Some(0), Some(9_999)));
+        assert_eq!((cache.inner.lock().values.len(), cache.inner.lock().bytes), (0, 0));
     }
 }

@@ -55,7 +55,7 @@ impl Subscriptions {
         let state = self.runs.take_state(run).await?.ok_or_else(unknown)?;
         let mut state = Arc::unwrap_or_clone(state);
         if !token.is_sealed_with(state.secret) {
-            self.runs.cache.put(Arc::new(state));
+            self.runs.keep_state(Arc::new(state));
             return Err(unknown());
         }
         let answer = loop {
@@ -86,7 +86,7 @@ impl Subscriptions {
                 break Ok(SignalReceipt { run, step, before: false });
             }
         };
-        self.runs.cache.put(Arc::new(state));
+        self.runs.keep_state(Arc::new(state));
         answer
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -55,6 +56,17 @@ pub struct ScriptedFunction {
     version: Option<&'static str>,
     executed: ExecutionLog,
     outage: Arc<Outage>,
+    bytes_to_keep: Option<usize>,
+    replays: Arc<Replays>,
+}
+
+/// How often a function was replayed.
+#[derive(Debug, Default)]
+pub struct Replays {
+    /// The number of executions that were opened.
+    pub opened: AtomicUsize,
+    /// The number of outcomes that were passed to them.
+    pub outcomes: AtomicUsize,
 }
 
 impl ScriptedFunction {
@@ -70,7 +82,20 @@ impl ScriptedFunction {
             version: None,
             executed: ExecutionLog::default(),
             outage: Arc::default(),
+            bytes_to_keep: None,
+            replays: Arc::default(),
         }
+    }
+
+    /// Lets the next hop continue an execution, which then has this size.
+    pub fn kept(mut self, bytes: usize) -> Self {
+        self.bytes_to_keep = Some(bytes);
+        self
+    }
+
+    /// Returns how often the function was replayed.
+    pub fn replays(&self) -> Arc<Replays> {
+        self.replays.clone()
     }
 
     /// Changes the function's description.
@@ -189,6 +214,7 @@ impl Executor for ScriptedFunction {
     async fn open(&self, run: RunView, _: Timestamp) -> Result<Box<dyn Execution>, OpenError> {
         Outage::hits(&self.outage.opens).map_err(OpenError::Unreachable)?;
         Outage::answer(&self.outage.silent_opens).await;
+        self.replays.opened.fetch_add(1, Ordering::Relaxed);
         Ok(Box::new(ScriptedExecution {
             run: run.run,
             attempt: run.attempt,
@@ -282,6 +308,7 @@ impl ScriptedExecution {
 #[async_trait]
 impl Execution for ScriptedExecution {
     async fn poll(&mut self, memo: Vec<RevealedOutcome>) -> Result<Polled, Unreachable> {
+        self.script.replays.outcomes.fetch_add(memo.len(), Ordering::Relaxed);
         for revealed in memo {
             self.order.push(revealed.step.clone());
             self.seen.insert(revealed.step, revealed.outcome);
@@ -327,5 +354,9 @@ impl Execution for ScriptedExecution {
 
     fn stop(&mut self, step: &StepId, timeout: Duration) {
         self.expired.push((step.clone(), timeout));
+    }
+
+    fn bytes_to_keep(&self) -> Option<usize> {
+        self.script.bytes_to_keep.filter(|_| self.begun.is_empty())
     }
 }

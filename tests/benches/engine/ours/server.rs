@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 /// A running server. Dropping it ends the process and removes the data file.
 #[derive(Debug)]
-pub(super) struct BenchServer {
+pub(crate) struct BenchServer {
     process: Child,
     /// Kept open, because the server exits if it cannot write to standard output.
     _output: BufReader<ChildStdout>,
@@ -18,7 +18,7 @@ pub(super) struct BenchServer {
 
 impl BenchServer {
     /// Starts a server with this pace, and waits until it accepts requests.
-    pub(super) async fn start(pace: &str) -> Self {
+    pub(crate) async fn start(pace: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("stepladder-bench-").tempdir().expect("a temporary folder");
         let mut command = Command::new(std::env::current_exe().expect("a program knows its own path"));
         command.args(["dev", "--quiet", "--port", "0", "--pace", pace, "--db"]).arg(folder.path().join("bench.db"));
@@ -37,12 +37,12 @@ impl BenchServer {
     }
 
     /// Returns a client of the server.
-    pub(super) fn api(&self) -> ApiClient {
+    pub(crate) fn api(&self) -> ApiClient {
         ApiClient::new(&self.url)
     }
 
     /// Returns the id of the server's process.
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
 }
