@@ -107,6 +107,7 @@ mod tests {
             cache.put(run(2), n, 10);
         }
         assert_eq!((cache.take(run(1)), cache.take(run(2))), (Some(0), Some(9_999)));
-        assert_eq!((cache.inner.lock().values.len(), cache.inner.lock().bytes), (0, 0));
+        let inner = cache.inner.lock();
+        assert_eq!((inner.values.len(), inner.bytes), (0, 0));
     }
 }
