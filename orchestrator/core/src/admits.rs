@@ -1,7 +1,7 @@
 //! Decides whether a fact may be added to a journal. Several writers may race for one run. Its
 //! history stays consistent, because each fact is checked against all entries before it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::journal::{Entry, Fact, StepKind};
 use crate::state::{RunState, Step, StepState, WaitTarget};
@@ -88,7 +88,7 @@ pub(crate) fn check_all(state: &RunState, entries: &[Entry]) -> Result<(), Refus
 /// A view of a run's state with a few more entries applied. It does not copy the state.
 struct JournalView<'a> {
     base: &'a RunState,
-    touched: HashMap<StepId, Step>,
+    touched: BTreeMap<StepId, Box<Step>>,
     ended: bool,
     handler: u32,
     handler_retry_at: Option<Timestamp>,
@@ -105,7 +105,7 @@ impl<'a> JournalView<'a> {
     fn of(base: &'a RunState) -> Self {
         let (ended, handler, handler_retry_at) = (base.end.is_some(), base.handler_failures, base.handler_retry_at);
         let (collecting, has_version) = (base.collecting, base.version.is_some());
-        let (touched, delivered) = (HashMap::new(), Vec::new());
+        let (touched, delivered) = (BTreeMap::new(), Vec::new());
         let admitted = base.admitted || base.first_run_at.is_some();
         let (call, calls) = (base.call.as_ref().map(|call| (call.number, call.lease_until)), base.calls);
         Self {
@@ -128,7 +128,7 @@ impl<'a> JournalView<'a> {
     }
 
     fn step(&self, id: &StepId) -> Option<&Step> {
-        self.touched.get(id).or_else(|| self.base.steps.get(id))
+        self.touched.get(id).map(|step| &**step).or_else(|| self.base.steps.get(id))
     }
 
     fn add(&mut self, entry: &Entry) {
@@ -151,7 +151,7 @@ impl<'a> JournalView<'a> {
             for id in ids {
                 if let Some(mut step) = self.step(&id).cloned() {
                     step.reset_for_next_attempt();
-                    self.touched.insert(id, step);
+                    self.touched.insert(id, Box::new(step));
                 }
             }
         }
@@ -162,20 +162,20 @@ impl<'a> JournalView<'a> {
         }
         if let Fact::StepsWoken { steps } = &entry.fact {
             for id in steps.iter().filter(|id| self.step(id).is_none()).cloned().collect::<Vec<_>>() {
-                self.touched.insert(id, Step::new(StepKind::Run, StepState::Wanted));
+                self.touched.insert(id, Box::new(Step::new(StepKind::Run, StepState::Wanted)));
             }
         }
         if let Fact::EventDelivered { event, steps } = &entry.fact {
             self.delivered.push(event.id);
             for id in steps {
                 let after = Step::after_entry(self.step(id), entry);
-                self.touched.extend(after.map(|step| (id.clone(), step)));
+                self.touched.extend(after.map(|step| (id.clone(), Box::new(step))));
             }
         }
         if let Some(id) = entry.fact.step()
             && let Some(step) = Step::after_entry(self.step(id), entry)
         {
-            self.touched.insert(id.clone(), step);
+            self.touched.insert(id.clone(), Box::new(step));
         }
     }
 }

@@ -81,6 +81,10 @@ impl RunState {
 /// Entries that fit are not changed.
 pub fn fit_entries(state: &RunState, entries: Vec<Entry>) -> Vec<Entry> {
     let mut bytes = state.bytes;
+    if entries.iter().all(|entry| is_small(&entry.fact, &mut bytes)) {
+        return entries;
+    }
+    bytes = state.bytes;
     let mut fitted = Vec::with_capacity(entries.len());
     for Entry { at, fact } in entries {
         let fits = |value: &RawValue| bytes + value.get().len() <= RUN_BYTES;
@@ -125,6 +129,24 @@ pub fn fit_entries(state: &RunState, entries: Vec<Entry>) -> Vec<Entry> {
         fitted.extend(facts.into_iter().map(|fact| fact.into_entry(at)));
     }
     fitted
+}
+
+/// Returns whether a fact certainly fits as it is, and adds its bytes. Most facts do: they contain a
+/// value that fits, or only ids and times.
+fn is_small(fact: &Fact, bytes: &mut usize) -> bool {
+    let is_plain = match fact {
+        Fact::StepSucceeded { output, report, .. } => output.get().len() <= OUTCOME_BYTES && report.is_empty(),
+        Fact::StepStarted { .. }
+        | Fact::SleepStarted { .. }
+        | Fact::SleepEnded { .. }
+        | Fact::StepsWoken { .. }
+        | Fact::RunAdmitted
+        | Fact::VersionChosen { .. }
+        | Fact::RunCompleted { .. } => true,
+        _ => false,
+    };
+    *bytes += kept_bytes(fact);
+    is_plain && *bytes <= RUN_BYTES
 }
 
 /// Truncates the failure, the log lines and the usage in a fact.

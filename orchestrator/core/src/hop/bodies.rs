@@ -93,7 +93,7 @@ impl ActiveHop {
             let Some(body) = self.execution.bodies.remove(&result.step) else { continue };
             draft.after.extend(self.releases_of(&result.step, body.ready.attempt));
             self.execution.took.insert(result.step.clone(), turn.now().since(body.began));
-            let entry = self.outcome(body, result, turn.now(), &mut draft);
+            let entry = self.outcome(*body, result, turn.now(), &mut draft);
             draft.entries.push(entry);
         }
         draft

@@ -54,7 +54,8 @@ pub(super) struct Execution {
     pub(super) shown: usize,
     /// The handler's log lines that are not recorded yet.
     pub(super) log: HandlerLog,
-    pub(super) bodies: BTreeMap<StepId, Body>,
+    /// The executing attempts. They are boxed, because a node of the map has room for eleven.
+    pub(super) bodies: BTreeMap<StepId, Box<Body>>,
     /// A time before which no timeout of an executing attempt ends; `None` if no attempt has one.
     pub(super) no_expiry_before: Option<Timestamp>,
     /// The open call, if the executor executes steps while it is polled.

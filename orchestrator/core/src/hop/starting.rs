@@ -256,7 +256,8 @@ impl ActiveHop {
             self.execution.no_expiry_before = Some(earliest);
             let (holder, lease_until) = (self.holder(&ready.step, ready.attempt), self.time.lease_until);
             attempts.push(Attempt { ready: ready.clone(), holder, expires, lease_until });
-            self.execution.bodies.insert(ready.step.clone(), Body { ready, began: now, expires, is_stopped: false });
+            let step = ready.step.clone();
+            self.execution.bodies.insert(step, Box::new(Body { ready, began: now, expires, is_stopped: false }));
         }
         turn.emit(Effect::Run(attempts));
     }

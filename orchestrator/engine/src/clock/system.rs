@@ -8,9 +8,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use stepladder_core::Timestamp;
 
 use super::Clock;
@@ -22,7 +22,7 @@ const MAX_SMOOTHED_STEP: Duration = Duration::from_secs(600);
 
 /// The latest time that a clock of this process returned (in nanoseconds since 1970), and the
 /// instant at which it was returned. The value is global, so that all clocks of the process agree.
-static LATEST_READING: Mutex<Option<(Instant, i128)>> = Mutex::new(None);
+static LATEST_READING: Mutex<Option<(Instant, i64)>> = Mutex::new(None);
 
 /// The clock of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,12 +30,12 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
-        let mut shown = LATEST_READING.lock().unwrap_or_else(PoisonError::into_inner);
+        let wall = nanoseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        let mut shown = LATEST_READING.lock();
         let moment = Instant::now();
         let now = shown.map_or(wall, |(at, before)| smooth_time(before, moment.duration_since(at), wall));
         *shown = Some((moment, now));
-        Timestamp::from_millis(i64::try_from(now / 1_000_000).unwrap_or(i64::MAX))
+        Timestamp::from_millis(now / 1_000_000)
     }
 
     fn sleep_until(&self, due: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -61,9 +61,17 @@ async fn wait_until<F: Future<Output = ()> + Send>(
 /// Returns the time of this clock, in nanoseconds since 1970. `shown` is the time that the clock
 /// returned last, `elapsed` is the time since then, and `wall` is the current time of the wall
 /// clock.
-fn smooth_time(shown: i128, elapsed: Duration, wall: i128) -> i128 {
-    let least = shown + elapsed.as_nanos() as i128 / 2;
-    if wall >= least || least - wall > MAX_SMOOTHED_STEP.as_nanos() as i128 { wall } else { least }
+fn smooth_time(shown: i64, elapsed: Duration, wall: i64) -> i64 {
+    let least = shown.saturating_add(nanoseconds(elapsed) / 2);
+    if wall >= least || least - wall > nanoseconds(MAX_SMOOTHED_STEP) { wall } else { least }
+}
+
+/// Returns a duration in nanoseconds. They count up to the year 2262.
+fn nanoseconds(of: Duration) -> i64 {
+    i64::try_from(of.as_secs())
+        .unwrap_or(i64::MAX)
+        .saturating_mul(1_000_000_000)
+        .saturating_add(of.subsec_nanos().into())
 }
 
 #[cfg(test)]
@@ -72,7 +80,7 @@ mod tests {
 
     use super::*;
 
-    const SECOND: i128 = 1_000_000_000;
+    const SECOND: i64 = 1_000_000_000;
 
     #[test]
     fn a_wait_notices_within_seconds_that_the_wall_clock_was_set_forward() {
