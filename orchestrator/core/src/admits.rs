@@ -160,7 +160,7 @@ impl<'a> JournalView<'a> {
             Fact::CallEnded { .. } => self.call = None,
             _ => {}
         }
-        if let Fact::StepsWoken { steps } = &entry.fact {
+        if let Fact::StepsWoken { steps, .. } = &entry.fact {
             for id in steps.iter().filter(|id| self.step(id).is_none()).cloned().collect::<Vec<_>>() {
                 self.touched.insert(id, Box::new(Step::new(StepKind::Run, StepState::Wanted)));
             }

@@ -177,6 +177,8 @@ pub struct ReadyStep {
     pub policy: RetryPolicy,
     /// Whether a wake was sent for this step.
     pub woken: bool,
+    /// The step that the wake names, if the wake was sent for several steps.
+    pub woken_with: Option<StepId>,
     /// Whether the worker of an earlier attempt died.
     pub takeover: bool,
 }
@@ -306,6 +308,7 @@ impl Plan {
             timeout,
             policy: options.policy(now.spec),
             woken: step.is_some_and(|s| s.woken),
+            woken_with: step.and_then(|s| s.woken_with.clone()),
             takeover: lost,
         });
     }

@@ -139,8 +139,13 @@ pub enum Fact {
     /// The outcome of a step was copied from the original run into this rerun.
     #[serde(alias = "StepCarried")]
     StepCarriedOver { step: StepId, kind: StepKind, outcome: Outcome },
-    /// A separate wake was sent for each of these steps.
-    StepsWoken { steps: Vec<StepId> },
+    /// Wakes were sent for these steps: one for each step, or one for all of them.
+    StepsWoken {
+        steps: Vec<StepId>,
+        /// Whether the steps share one wake, which names the first of them.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        together: bool,
+    },
     /// A sleep started.
     SleepStarted { step: StepId, until: Timestamp },
     /// A sleep ended.

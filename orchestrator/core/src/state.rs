@@ -163,10 +163,12 @@ impl RunState {
             self.first_run_at.get_or_insert(entry.at);
         }
         match &entry.fact {
-            Fact::StepsWoken { steps } => {
+            Fact::StepsWoken { steps, together } => {
+                let first = steps.first().filter(|_| *together);
                 for id in steps {
-                    self.steps.entry(id.clone()).or_insert_with(|| Step::new(StepKind::Run, StepState::Wanted)).woken =
-                        true;
+                    let wanted = || Step::new(StepKind::Run, StepState::Wanted);
+                    let step = self.steps.entry(id.clone()).or_insert_with(wanted);
+                    (step.woken, step.woken_with) = (true, first.cloned());
                 }
             }
             Fact::HandlerFailed { attempt, retry_at, .. } => {

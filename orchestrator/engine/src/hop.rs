@@ -70,7 +70,7 @@ impl Hops {
         let invocation = Invocation { wake, receives, began, deadline, hop, worker: self.worker.clone() };
         let catalog = self.runtime.current_for(&group).await;
         let (mut hop, mut effects) = Hop::begin_with(invocation, catalog.descriptions().clone());
-        let storage = Storage { hops: self, catalog, receipt, until };
+        let storage = Storage { hops: self, catalog, receipt, until, conflicts: 0.into() };
         let mut shell = Shell { storage, subject: None, execution: None, newer: None };
         while let Some(input) = shell.carry_out(&hop, effects).await {
             if let Some(newer) = shell.newer.take() {

@@ -14,7 +14,7 @@ pub(crate) use cache::RunCache;
 use crate::EngineError;
 use crate::engine::no_such_run;
 use crate::ports::{Commit, CommitResult, JournalAppend, StoreError};
-use crate::retries::RepeatedCall;
+use crate::retries::{self, RepeatedCall};
 use crate::runtime::Runtime;
 
 /// Reads and writes journals. Caches the states of runs that this process moved recently.
@@ -36,6 +36,16 @@ const READ_SHARE: usize = 4;
 const STATE_BYTES: usize = 2_048;
 /// The approximate size in bytes of the state of a step.
 const STEP_BYTES: usize = 256;
+
+/// How an append behaves if it does not succeed at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AppendPatience {
+    /// Until when a commit with entries is repeated if the storage is unavailable. With `None`, it is
+    /// repeated as often as any other call.
+    pub(crate) repeat_until: Option<Timestamp>,
+    /// The number of conflicts of this writer in a row.
+    pub(crate) conflicts: u32,
+}
 
 /// The result of an append.
 #[derive(Debug)]
@@ -122,7 +132,7 @@ impl Runs {
             tracing::debug!(run = %state.run, %refusal, "not admitted; deciding again");
             return Ok(AppendOutcome::Refused);
         }
-        match self.append_record(state, entries, commit.clone(), None).await? {
+        match self.append_record(state, entries, commit.clone(), AppendPatience::default()).await? {
             WriteResult::Done(record) => {
                 record.iter().try_for_each(|record| state.extend(record)).map_err(unreadable_journal)?;
                 *commit = Commit::default();
@@ -136,14 +146,13 @@ impl Runs {
     }
 
     /// Appends entries that the run admits, and carries out the rest of the commit with them. After
-    /// a conflict, returns what other writers have written in the meantime. If the storage is
-    /// unavailable, a commit with entries is repeated until `until`.
+    /// a conflict, returns what other writers have written in the meantime.
     pub(crate) async fn append_record(
         &self,
         run: &RunState,
         entries: Vec<Entry>,
         commit: Commit,
-        until: Option<Timestamp>,
+        patience: AppendPatience,
     ) -> Result<WriteResult, StoreError> {
         if entries.is_empty() {
             self.runtime.carry_out(commit).await?;
@@ -152,9 +161,27 @@ impl Runs {
         let (seq, token, code) = (run.next, self.runtime.entropy.bits(), self.runtime.config.code.clone());
         let record = Record { seq, token, code, entries };
         let whole = Commit { append: Some(JournalAppend { run: run.run, record: record.clone() }), ..commit };
-        match self.runtime.again(RepeatedCall::Commit, until, || self.runtime.backend.commit(whole.clone())).await? {
+        let commit = || self.runtime.backend.commit(whole.clone());
+        match self.runtime.again(RepeatedCall::Commit, patience.repeat_until, commit).await? {
             CommitResult::Done => Ok(WriteResult::Done(Some(record))),
-            CommitResult::Conflict => Ok(WriteResult::Conflict(self.read_since(run).await?)),
+            CommitResult::Conflict => {
+                self.pause_after_conflict(patience.conflicts).await;
+                Ok(WriteResult::Conflict(self.read_since(run).await?))
+            }
+        }
+    }
+
+    /// Waits a random time before the entries of other writers are read, if this is not the writer's
+    /// first conflict in a row. Otherwise many writers of one run would disturb each other again and
+    /// again.
+    async fn pause_after_conflict(&self, before: u32) {
+        if before == 0 {
+            return;
+        }
+        let Runtime { clock, config, entropy, .. } = &*self.runtime;
+        let wait = config.storage_retries.wait_after(before, entropy.bits() as u64);
+        if !wait.is_zero() && retries::time_left().is_none_or(|left| wait < left) {
+            clock.sleep_until(clock.now() + wait).await;
         }
     }
 

@@ -152,7 +152,10 @@ impl ActiveHop {
     /// Returns the ready steps that this invocation handles. A step for which a separate wake was
     /// sent starts with that wake, or with the run's watchdog (rule 9).
     fn own_share(&self, ready: &[ReadyStep]) -> Vec<ReadyStep> {
-        let named = |ready: &ReadyStep| self.cause().step() == Some(&ready.step);
+        let named = |ready: &ReadyStep| match self.cause().step() {
+            Some(step) => ready.step == *step || ready.woken_with.as_ref() == Some(step),
+            None => false,
+        };
         let again = *self.cause() == WakeCause::Watchdog;
         let is_mine = |ready: &&ReadyStep| !ready.woken || named(ready) || again;
         let is_here = |ready: &&ReadyStep| !self.progress.handed_over.contains(&ready.step);
@@ -181,21 +184,24 @@ impl ActiveHop {
         .into_entry(now)
     }
 
-    /// Sends a separate wake for each of many steps. The wakes are sent before the entry that
-    /// records them. After a crash in between they are sent twice, but never not at all; once the
-    /// entry exists, they are never sent again (rule 9).
+    /// Hands many steps over to other invocations: each of them gets as many steps as one invocation
+    /// executes at the same time, with one wake. The wakes are sent before the entries that record
+    /// them. After a crash in between they are sent twice, but never not at all; once the entries
+    /// exist, they are never sent again (rule 9).
     fn fan_out(&mut self, mine: Vec<ReadyStep>, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         let now = turn.now();
-        let steps: Vec<StepId> = mine.into_iter().map(|ready| ready.step).collect();
-        for step in &steps {
-            draft.before.push(EarlyWrite::Wake { wake: self.wake(WakeCause::Step(step.clone())), due: now });
+        let all: Vec<StepId> = mine.into_iter().map(|ready| ready.step).collect();
+        for steps in all.chunks(self.invocation.worker.side_by_side.max(1)) {
+            let Some(first) = steps.first() else { continue };
+            draft.before.push(EarlyWrite::Wake { wake: self.wake(WakeCause::Step(first.clone())), due: now });
+            let (steps, together) = (steps.to_vec(), steps.len() > 1);
+            draft.entries.push(Fact::StepsWoken { steps, together }.into_entry(now));
         }
-        draft.entries.push(Fact::StepsWoken { steps: steps.clone() }.into_entry(now));
         if self.run.started_at.is_none() {
             // from here on, each step has its own ticket
             draft.after.extend(self.dequeue(&RunOrStep::Run));
         }
-        self.write(draft, Ack::Later, Next::FanOut(steps), turn)
+        self.write(draft, Ack::Later, Next::FanOut(all), turn)
     }
 
     /// Returns the wakes for steps that other invocations handle. A few steps share one wake and

@@ -184,7 +184,7 @@ impl Entry {
             Fact::StepAbandoned { step, attempt, report } => {
                 visitor.attempt_ended(at, step, *attempt, AttemptEnd::Abandoned { report });
             }
-            Fact::StepsWoken { steps } => visitor.steps_woken(at, steps),
+            Fact::StepsWoken { steps, .. } => visitor.steps_woken(at, steps),
             Fact::StepRefused { step, error, kind } => {
                 visitor.step_settled(at, step, DirectOutcome::Refused(kind.unwrap_or(StepKind::Run), error));
             }

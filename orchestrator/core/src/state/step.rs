@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::journal::{Entry, Fact, Failure, StepKind};
 use crate::waiting::EventWait;
-use crate::{Json, RunId, Timestamp};
+use crate::{Json, RunId, StepId, Timestamp};
 
 /// The maximum number of hops that a step remembers as having taken an attempt back. The delays
 /// between such attempts double, so the leases of earlier hops have ended.
@@ -34,6 +34,8 @@ pub struct Step {
     pub taken_back_by: Vec<u64>,
     /// Whether a separate wake was sent for this step.
     pub woken: bool,
+    /// The step that the wake names, if the wake was sent for several steps.
+    pub woken_with: Option<StepId>,
     /// Whether the handler has failed since it started the attempt that is running now.
     pub(crate) outlives_handler: bool,
 }
@@ -90,6 +92,7 @@ impl Step {
             unreachable: 0,
             taken_back_by: Vec::new(),
             woken: false,
+            woken_with: None,
             outlives_handler: false,
         }
     }

@@ -257,7 +257,7 @@ fn rule_11_after_a_conflict_a_retry_keeps_its_wake() {
     world.overtaken_by(others());
     assert_eq!((world.facts().len(), later_wakes(world.write())), (3, wakes));
 
-    let woken = vec![Fact::StepsWoken { steps: vec!["a".into()] }];
+    let woken = vec![Fact::StepsWoken { steps: vec!["a".into()], together: false }];
     let mut world = calling(&setup().with_history(woken));
     world.on(answer(vec![failed_in_call(body("a"))], vec![body("b")]));
     world.overtaken_by(others());

@@ -76,7 +76,7 @@ fn a_step_whose_time_out_does_not_fit_the_remaining_time_is_handed_over() {
 fn a_step_with_a_wake_of_its_own_is_handed_over_under_such_a_wake() {
     let woken = || {
         HopSetup::new()
-            .with_history(vec![Fact::StepsWoken { steps: vec!["b".into()] }])
+            .with_history(vec![Fact::StepsWoken { steps: vec!["b".into()], together: false }])
             .woken(WakeCause::Step("b".into()))
     };
     let mut late = woken();
@@ -100,7 +100,7 @@ fn a_hop_whose_lease_has_ended_waits_for_its_attempts_if_it_starts_nothing() {
 
 #[test]
 fn a_slot_is_asked_for_with_the_ticket_of_the_step_if_it_has_one() {
-    let history = vec![Fact::StepsWoken { steps: vec!["b".into()] }];
+    let history = vec![Fact::StepsWoken { steps: vec!["b".into()], together: false }];
     let woken = HopSetup::new().one_at_a_time().with_history(history);
     for (setup, step, by_itself) in [
         (HopSetup::new().one_at_a_time(), "a", false),

@@ -61,14 +61,23 @@ fn rule_4_an_outcome_that_the_journal_refuses_is_dropped() {
     assert!(matches!(world.open_question(), Effect::Open(_)), "nothing is left to write");
 }
 
+/// Returns the cause of a wake.
+fn cause_of(early: &EarlyWrite) -> Option<WakeCause> {
+    match early {
+        EarlyWrite::Wake { wake, .. } => Some(wake.cause.clone()),
+        _ => None,
+    }
+}
+
 #[test]
 fn rule_9_a_fan_out_sends_its_wakes_before_the_entry_and_only_once() {
     let names = ["a", "b", "c", "d", "e"];
     let many = || names.iter().map(|name| body(name)).collect::<Vec<_>>();
     let mut world = HopSetup::new().polled();
     world.want_steps(many());
-    assert_eq!(world.facts(), ["StepsWoken"]);
-    assert_eq!(world.write().before.len(), names.len());
+    assert_eq!(world.facts(), ["StepsWoken"; 2], "an invocation executes four steps at the same time");
+    let causes: Vec<WakeCause> = world.write().before.iter().filter_map(cause_of).collect();
+    assert_eq!(causes, ["a", "e"].map(|first| WakeCause::Step(first.into())));
     world.written();
     world.want_steps(many());
     assert!(world.write().acknowledges && world.write().before.is_empty(), "the steps have wakes of their own");
@@ -77,7 +86,7 @@ fn rule_9_a_fan_out_sends_its_wakes_before_the_entry_and_only_once() {
     watched.want_steps(many()).written().want_steps(many());
     assert!(watched.write().acknowledges && watched.write().entries.is_empty(), "not even with the watchdog's wake");
 
-    let history = vec![Fact::StepsWoken { steps: names.map(Into::into).to_vec() }];
+    let history = vec![Fact::StepsWoken { steps: names.map(Into::into).to_vec(), together: false }];
     let mut again = HopSetup::new().with_history(history).redelivered().polled();
     again.want_steps(many());
     assert!(again.write().before.is_empty() && again.write().wakes.is_empty(), "{:?}", again.write());
@@ -85,11 +94,25 @@ fn rule_9_a_fan_out_sends_its_wakes_before_the_entry_and_only_once() {
 
 #[test]
 fn rule_9_a_woken_step_starts_with_its_own_wake() {
-    let history = vec![Fact::StepsWoken { steps: vec!["a".into(), "b".into()] }];
+    let history = vec![Fact::StepsWoken { steps: vec!["a".into(), "b".into()], together: false }];
     let mut world = HopSetup::new().with_history(history).woken(WakeCause::Step("b".into())).polled();
     world.want_steps(vec![body("a"), body("b")]);
     world.written();
     assert_eq!(world.executed(), ["b".into()]);
+}
+
+#[test]
+fn rule_9_steps_with_one_wake_start_together() {
+    let group =
+        |steps: &[&str]| Fact::StepsWoken { steps: steps.iter().map(|step| (*step).into()).collect(), together: true };
+    let history = vec![group(&["a", "b", "c"]), group(&["d", "e"])];
+    let wants = || ["a", "b", "c", "d", "e"].map(body).to_vec();
+    for (named, executed) in [("a", vec!["a", "b", "c"]), ("d", vec!["d", "e"]), ("b", vec!["b"])] {
+        let setup = HopSetup::new().with_history(history.clone());
+        let mut world = setup.woken(WakeCause::Step(named.into())).polled();
+        world.want_steps(wants()).written();
+        assert_eq!(world.executed(), executed.into_iter().map(Into::into).collect::<Vec<_>>(), "the wake of {named}");
+    }
 }
 
 #[test]
@@ -215,7 +238,7 @@ fn a_conflict_of_outcomes_keeps_the_wakes_of_their_retries() {
 
 #[test]
 fn a_woken_step_is_retried_under_a_wake_of_its_own() {
-    let history = vec![Fact::StepsWoken { steps: vec!["a".into()] }];
+    let history = vec![Fact::StepsWoken { steps: vec!["a".into()], together: false }];
     let mut world = HopSetup::new().with_history(history).woken(WakeCause::Step("a".into())).polled();
     world.want_steps(vec![body("a")]).written().fail("a");
     assert!(

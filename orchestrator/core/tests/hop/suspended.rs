@@ -44,7 +44,7 @@ fn a_hop_that_hands_over_leaves_an_execution_that_has_seen_every_outcome() {
 #[test]
 fn rule_2_an_execution_is_closed_after_a_conflict() {
     let mut world = after_a_step();
-    world.overtaken_by(vec![Fact::StepsWoken { steps: Vec::new() }]);
+    world.overtaken_by(vec![Fact::StepsWoken { steps: Vec::new(), together: false }]);
     assert_eq!(world.facts(), ["StepSucceeded"], "only the outcome is written again");
     world.written();
     assert!(world.effects.iter().any(|effect| matches!(effect, Effect::Close)));

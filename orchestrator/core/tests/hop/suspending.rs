@@ -60,7 +60,7 @@ fn rule_21_a_step_that_another_hop_has_settled_leaves_the_queue_without_a_wake()
 
 #[test]
 fn rule_21_a_step_that_no_hop_has_started_stays_in_the_queue() {
-    for fact in [napping(), Fact::StepsWoken { steps: vec!["a".into()] }] {
+    for fact in [napping(), Fact::StepsWoken { steps: vec!["a".into()], together: false }] {
         let mut world = enqueued();
         let record = world.append(vec![fact.into_entry(START)]);
         world.on(Input::Entries(vec![record]));
@@ -192,7 +192,7 @@ fn many_steps_of_a_run_that_has_executed_one_leave_its_ticket_alone() {
     let fan_out = |history| {
         let mut world = HopSetup::new().one_at_a_time().with_history(history).polled();
         world.want_steps(names.iter().map(|name| body(name)).collect());
-        assert_eq!(world.facts(), ["StepsWoken"]);
+        assert_eq!(world.facts(), ["StepsWoken"; 2]);
         world
     };
     let ticket =

@@ -122,7 +122,7 @@ fn a_wake_that_came_in_time_for_another_timer_leaves_no_copy() {
 #[test]
 fn a_wake_that_came_in_time_for_a_retry_leaves_no_copy() {
     // if the step has its own wakes, the present wake belongs to another timer
-    for (woken, copies) in [(vec![], 0), (vec![Fact::StepsWoken { steps: vec!["a".into()] }], 1)] {
+    for (woken, copies) in [(vec![], 0), (vec![Fact::StepsWoken { steps: vec!["a".into()], together: false }], 1)] {
         let (later, second) = nap("second", 30);
         let history = woken.into_iter().chain(failed(1)).chain([later]).collect();
         let cause = if copies == 0 { WakeCause::Due } else { WakeCause::Fresh(None) };

@@ -121,7 +121,7 @@ fn an_attempt_that_was_not_executed_is_taken_back_with_its_slots_and_its_number(
 
 #[test]
 fn an_attempt_that_was_not_executed_is_tried_again_under_the_wake_of_its_step_if_that_has_one() {
-    let woken = vec![Fact::StepsWoken { steps: vec!["a".into()] }];
+    let woken = vec![Fact::StepsWoken { steps: vec!["a".into()], together: false }];
     let cause = || WakeCause::Step("a".into());
     for (history, expected) in [(woken, cause()), (vec![], WakeCause::Due)] {
         let mut world = HopSetup::new().with_history(history).woken(cause()).polled();

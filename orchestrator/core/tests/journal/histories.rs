@@ -64,7 +64,7 @@ fn entry(p: &EntryProposal, now: i64) -> Entry {
         16 => Fact::EventsSent { step, ids: vec![EventId::new(at, 3)] },
         17 => Fact::InvokeStarted { step, function: "g".into(), child: run(), input: json::null(), bound: false },
         18 => Fact::InvokeEnded { step, outcome: Outcome::Value(value()) },
-        19 => Fact::StepsWoken { steps: vec![step] },
+        19 => Fact::StepsWoken { steps: vec![step], together: false },
         20 => Fact::HandlerFailed { attempt, error, retry_at: at },
         21 => Fact::WaitSkipped { step: (p.step > 0).then_some(step) },
         22 | 23 => Fact::EventAwaited { step, wait: wait_for_any("c/d"), until: lease_until },

@@ -121,7 +121,7 @@ fn outcomes_to_copy(state: &RunState, records: &[Record], step: &str) -> Result<
 /// Returns the number of outcomes in the journal before the first entry about a step.
 fn count_outcomes_before_first_entry(records: &[Record], step: &str) -> usize {
     let is_about_step = |fact: &Fact| match fact {
-        Fact::StepsWoken { steps } => steps.iter().any(|id| **id == *step),
+        Fact::StepsWoken { steps, .. } => steps.iter().any(|id| **id == *step),
         other => other.step().is_some_and(|id| **id == *step),
     };
     let entries = records.iter().flat_map(|record| &record.entries);

@@ -206,7 +206,7 @@ fn describe_outage(unreachable: &Unreachable) -> String {
 /// Returns the steps that this entry records because the handler requested them.
 fn requested_steps(fact: &Fact) -> Vec<(StepId, StepKind)> {
     match fact {
-        Fact::StepsWoken { steps } => steps.iter().map(|step| (step.clone(), StepKind::Run)).collect(),
+        Fact::StepsWoken { steps, .. } => steps.iter().map(|step| (step.clone(), StepKind::Run)).collect(),
         Fact::StepStarted { step, .. } => vec![(step.clone(), StepKind::Run)],
         Fact::SleepStarted { step, .. } => vec![(step.clone(), StepKind::Sleep)],
         Fact::EventsSent { step, .. } => vec![(step.clone(), StepKind::Send)],

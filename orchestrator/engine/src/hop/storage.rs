@@ -2,9 +2,11 @@
 //! engine.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use futures::future::BoxFuture;
 use stepladder_core::decide::{Operation, Want};
-use stepladder_core::hop::{Effect, FoundRun, Hop, Input, LoadedRun, StoreFault, TicketSearch, Write};
+use stepladder_core::hop::{Effect, FoundRun, Hop, Input, LoadedRun, StoreFault, TicketSearch, Write, WriteResult};
 use stepladder_core::slot::{Holder, Limit, Ticket};
 use stepladder_core::state::RunState;
 use stepladder_core::{EventId, RunId, RunOrStep, Timestamp};
@@ -14,6 +16,7 @@ use crate::functions::Catalog;
 use crate::hop::Hops;
 use crate::ports::{Commit, Receipt, SnapshotParts, StoreError};
 use crate::retries;
+use crate::runs::AppendPatience;
 
 type Answer = Result<Input, StoreError>;
 
@@ -26,6 +29,8 @@ pub(super) struct Storage<'h> {
     pub(super) receipt: Receipt,
     /// When the invocation ends.
     pub(super) until: Timestamp,
+    /// The number of writes in a row for which another writer was faster.
+    pub(super) conflicts: AtomicU32,
 }
 
 impl Storage<'_> {
@@ -48,8 +53,7 @@ impl Storage<'_> {
     /// within the time of the invocation. This limit does not apply to the calls that return the
     /// wake to the queue after a failure.
     pub(super) async fn answer(&self, hop: &Hop, effect: Effect) -> Input {
-        // pinned here, so that the deadline's scope does not copy the future
-        let call = std::pin::pin!(self.call(hop, effect));
+        let call = self.call(hop, effect);
         let answer = match hop.has_failed() {
             true => call.await,
             false => retries::run_within(self.hops.runtime.clock.clone(), self.until, call).await,
@@ -57,50 +61,63 @@ impl Storage<'_> {
         answer.unwrap_or_else(|error| Input::StoreFailed(error.into()))
     }
 
-    /// Calls a service of the engine. Rare calls with large futures are boxed: otherwise each call
-    /// would copy the space of the largest one.
-    async fn call(&self, hop: &Hop, effect: Effect) -> Answer {
+    /// Calls a service of the engine. Each call is boxed: otherwise the future of a hop would have
+    /// room for the largest call, and would copy that room at each effect.
+    fn call<'c>(&'c self, hop: &'c Hop, effect: Effect) -> BoxFuture<'c, Answer> {
         let hops = self.hops;
-        if let Effect::Load = effect {
-            return self.load(hop).await;
+        match (effect, hop.run()) {
+            (Effect::Load, _) => Box::pin(self.load(hop)),
+            (Effect::Write(write), run) => Box::pin(self.write(run, write)),
+            (Effect::CreateTick { minute }, _) => done(hops.intake.begin_tick(hop.wake(), minute)),
+            (Effect::PutBack(due), _) => {
+                Box::pin(async move { hops.runtime.backend.put_back(&self.receipt, due).await.map(Input::PutBack) })
+            }
+            (effect, Some(run)) => self.call_for_run(run, effect),
+            (effect, None) => {
+                let error = StoreError::Unavailable(format!("no run is loaded for {effect:?}").into());
+                Box::pin(async move { Err(error) })
+            }
         }
-        if let Effect::Write(write) = effect {
-            return self.write(hop.run(), write).await;
-        }
-        if let Effect::CreateTick { minute } = effect {
-            return Box::pin(hops.intake.begin_tick(hop.wake(), minute)).await.map(|()| Input::Done);
-        }
-        if let Effect::PutBack(due) = effect {
-            return hops.runtime.backend.put_back(&self.receipt, due).await.map(Input::PutBack);
-        }
-        let Some(run) = hop.run() else {
-            return Err(StoreError::Unavailable(format!("no run is loaded for {effect:?}").into()));
-        };
+    }
+
+    fn call_for_run<'c>(&'c self, run: &'c RunState, effect: Effect) -> BoxFuture<'c, Answer> {
+        let hops = self.hops;
         match effect {
-            Effect::Promote(limits) => hops.slots.promote(&limits).await?,
-            Effect::ReadOn => return hops.runs.read_since(run).await.map(Input::Entries),
-            Effect::AskIfPaused => return hops.functions.waits_for_resumption(run).await.map(Input::Paused),
-            Effect::AskFlowControl => return Box::pin(self.ask_flow_control(run)).await,
-            Effect::CancelReplaced => Box::pin(self.cancel_replaced_run(run)).await?,
-            Effect::FindRun(of) => return self.find_run(of).await,
-            Effect::FindTickets { limits, place } => return Box::pin(self.find_tickets(run.run, limits, place)).await,
-            Effect::FindHolders(limits) => return Box::pin(self.find_holders(run.run, limits)).await,
-            Effect::Acquire(request) => return hops.slots.acquire_slots(run, request).await.map(Input::Slots),
-            Effect::PassOnLeaseWakes(limits) => hops.slots.pass_on_lease_wakes(&limits).await?,
-            Effect::ReleaseEnded(limits) => Box::pin(hops.slots.release_ended(&limits)).await?,
-            Effect::ReadInbox => return Box::pin(self.read_inbox(run.run)).await,
+            Effect::Promote(limits) => Box::pin(async move { hops.slots.promote(&limits).await.map(|()| Input::Done) }),
+            Effect::ReadOn => Box::pin(async move { hops.runs.read_since(run).await.map(Input::Entries) }),
+            Effect::AskIfPaused => {
+                Box::pin(async move { hops.functions.waits_for_resumption(run).await.map(Input::Paused) })
+            }
+            Effect::AskFlowControl => Box::pin(self.ask_flow_control(run)),
+            Effect::CancelReplaced => done(self.cancel_replaced_run(run)),
+            Effect::FindRun(of) => Box::pin(self.find_run(of)),
+            Effect::FindTickets { limits, place } => Box::pin(self.find_tickets(run.run, limits, place)),
+            Effect::FindHolders(limits) => Box::pin(self.find_holders(run.run, limits)),
+            Effect::Acquire(request) => {
+                Box::pin(async move { hops.slots.acquire_slots(run, request).await.map(Input::Slots) })
+            }
+            Effect::PassOnLeaseWakes(limits) => {
+                Box::pin(async move { hops.slots.pass_on_lease_wakes(&limits).await.map(|()| Input::Done) })
+            }
+            Effect::ReleaseEnded(limits) => {
+                Box::pin(async move { hops.slots.release_ended(&limits).await.map(|()| Input::Done) })
+            }
+            Effect::ReadInbox => Box::pin(self.read_inbox(run.run)),
             Effect::Send(events) => {
                 let now = hops.runtime.now();
-                return Box::pin(hops.intake.accept(events, now)).await.map(Input::Sent);
+                Box::pin(async move { hops.intake.accept(events, now).await.map(Input::Sent) })
             }
             Effect::StartRun(start) => {
                 let (run, created) = *start;
-                Box::pin(hops.intake.start_runs(vec![(run, created, Vec::new())])).await?;
+                done(hops.intake.start_runs(vec![(run, created, Vec::new())]))
             }
-            Effect::CancelRuns { runs, reason } => Box::pin(self.cancel_runs(runs, &reason)).await?,
-            Effect::AnnounceEnd(end) => {
-                Box::pin(hops.send_end_events(self.catalog.descriptions().listeners(), run, &end)).await?
+            Effect::CancelRuns { runs, reason } => {
+                Box::pin(async move { self.cancel_runs(runs, &reason).await.map(|()| Input::Done) })
             }
+            Effect::AnnounceEnd(end) => Box::pin(async move {
+                let listeners = self.catalog.descriptions().listeners();
+                hops.send_end_events(listeners, run, &end).await.map(|()| Input::Done)
+            }),
             Effect::Load
             | Effect::Write(_)
             | Effect::CreateTick { .. }
@@ -112,9 +129,8 @@ impl Storage<'_> {
             | Effect::Stop { .. }
             | Effect::Close
             | Effect::Defer { .. }
-            | Effect::Log(_) => {}
+            | Effect::Log(_) => Box::pin(async { Ok(Input::Done) }),
         }
-        Ok(Input::Done)
     }
 
     async fn load(&self, hop: &Hop) -> Answer {
@@ -131,12 +147,20 @@ impl Storage<'_> {
         let acks = acknowledges.then(|| self.receipt.clone()).into_iter().collect();
         let commit = Commit { before, append: None, after, wakes, acks };
         let written = match run {
-            Some(run) => self.hops.runs.append_record(run, entries, commit, repeat_until).await?,
+            Some(run) => {
+                let patience = AppendPatience { repeat_until, conflicts: self.conflicts.load(Ordering::Relaxed) };
+                self.hops.runs.append_record(run, entries, commit, patience).await?
+            }
             None => {
                 self.hops.runtime.carry_out(commit).await?;
-                stepladder_core::hop::WriteResult::Done(None)
+                WriteResult::Done(None)
             }
         };
+        match &written {
+            WriteResult::Conflict(_) => drop(self.conflicts.fetch_add(1, Ordering::Relaxed)),
+            WriteResult::Done(Some(_)) => self.conflicts.store(0, Ordering::Relaxed),
+            WriteResult::Done(None) => {}
+        }
         Ok(Input::Written(written))
     }
 
@@ -256,4 +280,9 @@ impl Storage<'_> {
             self.hops.slots.promotions.note(self.hops.runtime.now());
         }
     }
+}
+
+/// Boxes a call that answers only that it was carried out.
+fn done<'c, T: Send>(call: impl Future<Output = Result<T, StoreError>> + Send + 'c) -> BoxFuture<'c, Answer> {
+    Box::pin(async move { call.await.map(|_| Input::Done) })
 }

@@ -214,7 +214,7 @@ pub fn spawn_hop(world: &EngineFixture, engine: &Arc<Engine>) -> tokio::task::Jo
 pub async fn write_conflicting_entry(world: &EngineFixture, engine: &Engine) {
     let run = only_run(engine).await;
     let seq = engine.query().journal(run, 0, 1_000).await.unwrap().entries.len() as u64;
-    let entries = vec![Fact::StepsWoken { steps: vec![] }.into_entry(world.clock.now())];
+    let entries = vec![Fact::StepsWoken { steps: vec![], together: false }.into_entry(world.clock.now())];
     let record = Record { seq, token: 99, code: "other".into(), entries };
     let append = Some(JournalAppend { run, record });
     world.memory.commit(Commit { append, ..Commit::default() }).await.unwrap();
