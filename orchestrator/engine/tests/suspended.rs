@@ -79,7 +79,8 @@ async fn a_kept_execution_sees_the_outcomes_of_another_process() {
 async fn an_execution_of_an_earlier_attempt_of_the_handler_is_not_continued() {
     // the first process keeps an execution of attempt 1, and the second one ends that attempt
     let script = sequence(3).kept(100).with_failing_handler(1);
-    let script = script.spec(|spec| spec.retry = RetryPolicy { backoff: Backoff::Fixed(Duration::ZERO), retries: 3 });
+    let script = script
+        .spec(|spec| spec.retry = RetryPolicy { backoff: Backoff::Fixed(Duration::ZERO), ..RetryPolicy::default() });
     let replays = script.replays();
     let (world, first, second) = two_processes(script).await;
     world.hop_once(&first).await;
