@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use stepladder_core::Status;
 use stepladder_core::decide::Operation;
 use stepladder_core::retry::{Backoff, RetryPolicy};
+use stepladder_core::{Status, json};
 use stepladder_engine::Engine;
 use support::script::{Replays, ScriptedFunction};
 use support::{EngineFixture, hop_all, only_run};
@@ -46,8 +46,13 @@ async fn replays_of(n: usize, suspended_bytes: usize) -> (usize, usize) {
 
 #[tokio::test]
 async fn the_work_of_a_warm_hop_does_not_grow_with_the_steps_before_it() {
-    for n in [1, 10, 100, 1_000] {
-        assert_eq!(replays_of(n, 1 << 20).await, (1, n), "each outcome is passed once");
+    // an execution is kept once it has seen 16 outcomes
+    let before = (1..=16).sum::<usize>();
+    for n in [1, 10, 16] {
+        assert_eq!(replays_of(n, 1 << 20).await, (n, (1..=n).sum()), "each hop replays a short run");
+    }
+    for n in [17, 100, 1_000] {
+        assert_eq!(replays_of(n, 1 << 20).await, (16, before + n - 16), "then each outcome is passed once");
     }
     assert_eq!(replays_of(100, 99).await, (100, 5_050), "without room, each hop replays the run");
 }
@@ -62,41 +67,45 @@ async fn two_processes(script: ScriptedFunction) -> (EngineFixture, Arc<Engine>,
 
 #[tokio::test]
 async fn a_kept_execution_sees_the_outcomes_of_another_process() {
-    let script = sequence(9).kept(100);
+    let script = sequence(40).kept(100);
     let (replays, executed) = (script.replays(), script.executed());
     let (world, first, second) = two_processes(script).await;
-    for engine in [&first, &second, &second, &first, &second, &first, &first, &second, &first] {
-        world.hop_once(engine).await;
+    for n in 0..40 {
+        world.hop_once(if n < 16 || [0, 3, 5, 6].contains(&(n % 8)) { &first } else { &second }).await;
     }
     assert_eq!(status(&first).await, Status::Completed);
     assert_eq!(executed.executed_twice(), None);
-    assert_eq!(count(&replays).0, 2, "each process has one execution");
+    assert_eq!(count(&replays).0, 16 + 1, "then each process has one execution");
     let output = first.query().run(only_run(&first).await).await.unwrap().summary.output.unwrap();
-    assert_eq!(output.get(), r#"["s0","s1","s2","s3","s4","s5","s6","s7","s8"]"#, "each sees each outcome once");
+    let order: Vec<String> = (0..40).map(|i| format!("s{i}")).collect();
+    assert_eq!(output.get(), json::to_json(&order).unwrap().get(), "each execution sees each outcome once");
 }
 
 #[tokio::test]
 async fn an_execution_of_an_earlier_attempt_of_the_handler_is_not_continued() {
     // the first process keeps an execution of attempt 1, and the second one ends that attempt
-    let script = sequence(3).kept(100).with_failing_handler(1);
+    let script = sequence(20).kept(100).with_failing_handler(1);
     let script = script
         .spec(|spec| spec.retry = RetryPolicy { backoff: Backoff::Fixed(Duration::ZERO), ..RetryPolicy::default() });
     let replays = script.replays();
     let (world, first, second) = two_processes(script).await;
-    world.hop_once(&first).await;
+    for _ in 0..18 {
+        world.hop_once(&first).await;
+    }
+    let of_first = count(&replays).0;
     world.hop_once(&second).await;
     world.hop_once(&second).await;
+    assert_eq!((of_first, count(&replays).0), (16, 17), "each has an execution of attempt 1");
     world.settle(&first).await;
     assert_eq!(status(&first).await, Status::Completed);
-    assert_eq!(count(&replays).0, 3, "the first process opens a new execution for attempt 2");
+    assert_eq!(count(&replays).0, 18, "the first process opens a new execution for attempt 2");
 }
 
 #[tokio::test]
 async fn an_execution_that_no_hop_needs_is_dropped_after_a_minute() {
-    for (sleeps, opened) in [(30, 1), (300, 2)] {
-        let script = ScriptedFunction::new("f").step("a", &[]);
+    for (sleeps, opened) in [(30, 16), (300, 17)] {
         let nap = Operation::SleepFor(Duration::from_secs(sleeps));
-        let script = script.request("nap", &["a"], nap).step("b", &["nap"]).kept(100);
+        let script = sequence(20).request("nap", &["s19"], nap).step("b", &["nap"]).kept(100);
         let replays = script.replays();
         let mut world = EngineFixture::new(vec![script.function()]);
         let engine = world.engine();

@@ -31,6 +31,9 @@ pub(crate) const ABORT_AFTER: Duration = Duration::from_secs(10);
 /// way; a handler that used up its budget would otherwise be polled forever.
 const MAX_POLLS: usize = 64;
 
+/// The approximate memory of an execution without its handler and its steps, in bytes.
+const EXECUTION_BYTES: usize = 4_096;
+
 /// An execution of a Rust handler. Dropping the execution drops the handler's future, which
 /// suspends the run.
 pub(crate) struct RustExecution {
@@ -199,6 +202,6 @@ impl Execution for RustExecution {
 
     fn bytes_to_keep(&self) -> Option<usize> {
         let handler = self.handler.as_ref()?;
-        Some(size_of_val(&**handler) + self.ledger.bytes_if_idle()?)
+        Some(EXECUTION_BYTES + size_of_val(&**handler) + self.ledger.bytes_if_idle()?)
     }
 }

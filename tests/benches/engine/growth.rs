@@ -20,8 +20,8 @@ pub(crate) const WINDOWS: [(usize, usize); 4] = [(1, 20), (101, 20), (1_001, 20)
 pub(crate) const WIDTHS: [usize; 4] = [16, 100, 1_000, 10_000];
 /// The items of the maps, each with the maximum number of active steps.
 const MAPS: [(usize, usize); 2] = [(1_000, 50), (10_000, 50)];
-/// The time before a run is first checked.
-const FIRST_CHECK: Duration = Duration::from_millis(700);
+/// The time between two checks of a run.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// The number of runs that sleep at the same time.
 const SLEEPERS: usize = 100_000;
 
@@ -126,12 +126,17 @@ async fn at_pace(name: &str, pace: &str, options: &BenchOptions) -> GrowthFigure
     GrowthFigures { name: name.into(), long, fan_outs, maps, asleep, memory }
 }
 
-/// Executes one run and returns its output. The first check is late, because each check takes
-/// processor time from the server.
+/// Executes one run and returns its output. Checks are rare, because each check takes processor time
+/// from the server.
 async fn run(api: &ApiClient, name: &str, data: serde_json::Value) -> serde_json::Value {
     let ids = api.send(&json!({"name": name, "data": data})).await;
-    tokio::time::sleep(FIRST_CHECK).await;
-    wait_for_end(api, &ids[0]).await["output"].take()
+    loop {
+        tokio::time::sleep(CHECK_INTERVAL).await;
+        let (_, runs) = api.get(&format!("/v1/events/{}/runs", ids[0])).await;
+        if !runs["data"][0]["ended_at"].is_null() {
+            return wait_for_end(api, &ids[0]).await["output"].take();
+        }
+    }
 }
 
 /// Starts runs that sleep for a day. Returns the time until no run waits for its start.

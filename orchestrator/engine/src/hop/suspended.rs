@@ -17,6 +17,10 @@ use crate::runs::RunCache;
 /// connection, is not released before.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
+/// The number of outcomes from which an execution is kept. A replay of fewer outcomes costs little,
+/// and most runs that sleep have fewer.
+const MIN_OUTCOMES: usize = 16;
+
 pub(crate) struct SuspendedExecutions(RunCache<Suspended>);
 
 struct Suspended {
@@ -43,6 +47,9 @@ impl SuspendedExecutions {
         now: Timestamp,
     ) {
         self.drop_idle(now);
+        if seen < MIN_OUTCOMES {
+            return;
+        }
         if let Some(bytes) = execution.bytes_to_keep() {
             self.0.put(run, Suspended { execution, opening, seen, since: now }, bytes);
         }
