@@ -18,7 +18,8 @@ fn own_codes(source: &str) -> BTreeSet<&str> {
 
 #[test]
 fn the_page_has_every_code() {
-    let source = fs::read_to_string(root().join("orchestrator/core/src/failure.rs")).expect("the codes of Stepladder");
+    let source =
+        fs::read_to_string(root().join("orchestrator/core/src/failure/code.rs")).expect("the codes of Stepladder");
     let own = own_codes(&source);
     assert!(own.len() > 10, "{own:?}");
     let page = MarkdownPage::read(PAGE);
