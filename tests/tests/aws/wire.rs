@@ -25,6 +25,8 @@ pub(crate) struct RequestTally {
     pub(crate) reads: f64,
     /// The number of requests to SQS that are billed: one per 64 KB.
     pub(crate) sqs: f64,
+    /// The number of puts that were refused because their condition was false.
+    pub(crate) conflicts: u64,
 }
 
 impl RequestTally {
@@ -210,7 +212,9 @@ impl CountingWire {
             }
             // a put whose condition is false is billed, but it does not reach the index
             if answer["__type"].as_str().is_some_and(|error| error.contains("ConditionalCheckFailed")) {
-                self.lock().tally.writes -= units::index_entries(item);
+                let tally = &mut self.lock().tally;
+                tally.writes -= units::index_entries(item);
+                tally.conflicts += 1;
             }
         }
         if matches!(request.operation.as_str(), "UpdateItem" | "DeleteItem") {

@@ -18,6 +18,7 @@ mod functions;
 mod measure;
 mod notes;
 mod price;
+mod siblings;
 mod starts;
 mod steps;
 mod surcharges;

@@ -1,0 +1,54 @@
+//! The requests of a fan-out: each of its steps has an invocation of its own, and the invocations
+//! append to one journal at the same time.
+
+use futures::future::join_all;
+use stepladder::Pace;
+use stepladder_core::{NewEvent, Status, json};
+
+use crate::functions::joining_function;
+use crate::measure::warmed_up;
+use crate::wire::RequestTally;
+
+/// The number of invocations at the same time, each on a worker of its own.
+const WORKERS: usize = 10;
+
+/// Executes a run that fans out over `n` steps. Returns its requests and its invocations.
+async fn fan_out(n: u32) -> (RequestTally, usize) {
+    let stage = warmed_up(joining_function(), Pace::StepPerInvocation).await;
+    let workers: Vec<_> = (0..WORKERS).map(|_| stage.engine()).collect();
+    let event = NewEvent::new("shop/go", json::to_json(&serde_json::json!({"n": n})).expect("JSON"));
+    stage.wire.take_tally();
+    let event = stage.send(&workers[0], &event).await;
+    let mut invocations = 0;
+    loop {
+        let deliveries = stage.receive_now().await;
+        if deliveries.is_empty() && !stage.move_on(&workers[0]).await {
+            break;
+        }
+        invocations += deliveries.len();
+        join_all(deliveries.into_iter().zip(&workers).map(|(delivery, worker)| stage.invoke(worker, delivery))).await;
+    }
+    let tally = stage.wire.take_tally();
+    assert_eq!(stage.runs(event).await[0].summary.status, Status::Completed);
+    stage.assert_journals().await;
+    stage.assert_within_limits();
+    (tally, invocations)
+}
+
+/// Each worker may be overtaken by each other one, so the number of conflicts per step is bounded by
+/// the number of workers. It must not grow with the number of steps.
+#[tokio::test]
+async fn the_requests_of_a_step_do_not_grow_with_the_number_of_its_siblings() {
+    for n in [40_u32, 80] {
+        let (tally, invocations) = fan_out(n).await;
+        let per_step = |count: u64| count as f64 / f64::from(n);
+        let [puts, queries] = ["PutItem", "Query"].map(|operation| per_step(tally.requests_of(operation)));
+        let conflicts = per_step(tally.conflicts);
+        let invocations = per_step(invocations as u64);
+        println!(
+            "{n:>3} steps: per step {invocations:.2} invocations {puts:.2} PutItem {queries:.2} Query {conflicts:.2} conflicts"
+        );
+        assert!(conflicts <= 9.0 && puts <= 12.0 && queries <= 12.0, "{n}: {tally:?}");
+        assert!(invocations <= 2.5, "{n}: {invocations}");
+    }
+}
