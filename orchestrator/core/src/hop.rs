@@ -60,6 +60,7 @@ mod effect;
 mod ending;
 mod executed;
 mod facts;
+mod failed_write;
 mod immediate;
 mod input;
 mod keeping;

@@ -97,9 +97,9 @@ pub(super) enum Next {
 /// A write in progress.
 #[derive(Clone, Debug)]
 pub(super) struct Writing {
-    draft: Draft,
+    pub(super) draft: Draft,
     ack: Ack,
-    next: Next,
+    pub(super) next: Next,
     /// The limits of the tickets that are promoted after the write.
     promotes: Vec<Limit>,
 }
@@ -335,59 +335,6 @@ impl ActiveHop {
             Next::Await => self.keep(draft, KeepReason::Overtaken, turn),
             Next::Outcomes(ack) => self.write_outcomes_again(draft, ack, turn),
             Next::Kept(reason) => self.keep_outcomes(draft, reason, turn),
-        }
-    }
-
-    /// Continues after the storage failed to write.
-    pub(super) fn on_write_failed(
-        &mut self,
-        mut writing: Writing,
-        fault: StoreFault,
-        turn: &mut Turn<'_>,
-    ) -> ActivePhase {
-        self.owe_releases(std::mem::take(&mut writing.draft.after));
-        match writing.next {
-            // outcomes must not be lost because a start failed, so they are written alone
-            Next::Start(_) if writing.draft.entries.iter().any(is_outcome) => {
-                turn.log(LogEvent::StartsFailed(fault));
-                self.keep(writing.draft, KeepReason::Overtaken, turn)
-            }
-            Next::Start(starts) => {
-                self.owe_starts(&starts);
-                self.fail(fault, turn)
-            }
-            Next::Call(call) if writing.draft.entries.iter().any(is_outcome) => {
-                turn.log(LogEvent::StartsFailed(fault));
-                self.owe_slots(&OwnStep::Call.id(), call);
-                self.keep(writing.draft, KeepReason::Overtaken, turn)
-            }
-            Next::Call(call) => {
-                self.owe_slots(&OwnStep::Call.id(), call);
-                self.fail(fault, turn)
-            }
-            Next::Kept(KeepReason::Failure(first)) => {
-                turn.log(LogEvent::OutcomesLost(fault));
-                self.fail(first, turn)
-            }
-            Next::Kept(KeepReason::Saving(first)) => {
-                turn.log(LogEvent::OutcomesLost(fault));
-                self.give_up(first, turn)
-            }
-            Next::Deadline
-            | Next::Admit
-            | Next::Prepare
-            | Next::LeaveOrAdmit
-            | Next::LeaveOrRound
-            | Next::LeaveOrKeep
-            | Next::Round
-            | Next::RoundOrKeep
-            | Next::Inbox { .. }
-            | Next::Show
-            | Next::Decide(_)
-            | Next::FanOut(_)
-            | Next::Await
-            | Next::Outcomes(_)
-            | Next::Kept(KeepReason::Overtaken | KeepReason::Unreachable(_)) => self.fail(fault, turn),
         }
     }
 

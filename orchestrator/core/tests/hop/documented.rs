@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use stepladder_core::hop::{Effect, Write};
 use stepladder_core::json;
 
-use crate::world::{HopFixture, HopSetup, body, name_of};
+use crate::world::{HopFixture, HopSetup, body};
 
 const BOOK: &str = include_str!("../../../../docs/hop.md");
 const SOURCE: &str = include_str!("../../src/hop.rs");
@@ -28,7 +28,7 @@ fn described(effect: &Effect) -> Option<String> {
     match effect {
         Effect::Log(_) => None,
         Effect::Write(Write { entries, acknowledges, .. }) => {
-            let entries = entries.iter().map(|entry| format!("`{}`", name_of(&entry.fact)));
+            let entries = entries.iter().map(|entry| format!("`{}`", entry.fact.name()));
             let parts: Vec<String> = entries.chain(acknowledges.then(|| "the acknowledgement".to_owned())).collect();
             Some(format!("`Write` of {}", parts.join(", ")))
         }

@@ -6,7 +6,7 @@ use stepladder_core::hop::{EarlyWrite, Effect, Finished, Input, LateWrite, LogEv
 use stepladder_core::journal::Fact;
 use stepladder_core::limits::INTERRUPTIONS;
 
-use crate::world::{HopSetup, PROCESS, START, body, failure, later_wakes, name_of, seconds, started, succeeded};
+use crate::world::{HopSetup, PROCESS, START, body, failure, later_wakes, seconds, started, succeeded};
 
 #[test]
 fn a_body_executes_only_after_its_start_is_written() {
@@ -132,7 +132,7 @@ fn rule_14_the_journal_counts_a_takeover() {
     world.want_steps(vec![body("a")]);
     assert_eq!(world.facts(), ["StepStarted"]);
     world.written();
-    let interrupted = |event: &LogEvent| matches!(event, LogEvent::AttemptEnded { entry, .. } if name_of(&entry.fact) == "AttemptInterrupted");
+    let interrupted = |event: &LogEvent| matches!(event, LogEvent::AttemptEnded { entry, .. } if entry.fact.name() == "AttemptInterrupted");
     assert!(world.logged.iter().any(interrupted));
 }
 

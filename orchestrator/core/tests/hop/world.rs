@@ -227,7 +227,7 @@ impl HopFixture {
 
     /// Returns the names of the facts in the write that the hop wants.
     pub(crate) fn facts(&self) -> Vec<String> {
-        self.write().entries.iter().map(|entry| name_of(&entry.fact)).collect()
+        self.write().entries.iter().map(|entry| entry.fact.name().to_owned()).collect()
     }
 
     pub(crate) fn state(&self) -> RunState {
@@ -386,12 +386,6 @@ pub(crate) fn started(step: &str, attempt: u32, lease_until: Timestamp) -> Fact 
 
 pub(crate) fn succeeded(step: &str, attempt: u32) -> Fact {
     Fact::StepSucceeded { step: step.into(), attempt, output: json::null(), report: AttemptReport::default() }
-}
-
-/// Returns the name of a fact's variant.
-pub(crate) fn name_of(fact: &Fact) -> String {
-    let text = format!("{fact:?}");
-    text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
 }
 
 /// Returns the delayed wakes of a write: their causes and due times.
