@@ -98,6 +98,11 @@ impl Simulation {
         if deaths + freezes + brown_outs + losses + self.used_faults() > 0 {
             return Ok(());
         }
+        // A worker with an older version does not know the limits of a function that it lacks. It puts
+        // the wakes of its runs off by a minute; one of them removes the ticket.
+        if self.allowed.old > 0 && self.memory.wakes() > 0 {
+            return Ok(());
+        }
         let mut lines =
             self.invariants.limits().map(|limit| (limit, at_once(self.memory.first_tickets(&limit.key, 9))));
         match lines.find(|(_, line)| !line.is_empty()) {
