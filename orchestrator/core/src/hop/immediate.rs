@@ -95,7 +95,7 @@ impl ActiveHop {
             // rule 14: a separate wake records the next interruption in the journal, without using
             // up the deliveries after which the queue gives up a message
             draft.wakes.push(self.wake(self.cause().clone().replaced_unless_needed(WakeCause::Lease)));
-            return self.write(draft, Ack::Now, Next::LeaveOrKeep, turn);
+            return self.leave_or_await(draft, turn);
         }
         if let Some(cause) = self.hands_over_call(turn) {
             draft.wakes.push(self.wake(cause));

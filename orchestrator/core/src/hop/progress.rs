@@ -68,12 +68,12 @@ pub(super) struct Execution {
 
 impl Execution {
     /// Returns how many outcomes of the journal the open execution has seen, if the next hop may
-    /// continue the execution. It may not if the handler has ended, if an attempt is executing, or
-    /// if a log line of the handler is not recorded.
+    /// continue the execution. It may not if the handler has ended, or if a log line of the handler is
+    /// not recorded. At the end of a hop, no attempt executes.
     ///
     /// The execution has seen nothing else: after a conflict it is closed (rule 2).
     pub(super) fn seen_by_next(&self, run: &RunState) -> Option<usize> {
-        let is_whole = self.is_open && self.bodies.is_empty() && self.log.is_recorded(run);
+        let is_whole = self.is_open && self.log.is_recorded(run);
         (is_whole && run.end.is_none() && run.handler_retry_at.is_none()).then_some(self.shown)
     }
 }

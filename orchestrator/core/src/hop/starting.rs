@@ -192,8 +192,7 @@ impl ActiveHop {
         let now = turn.now();
         let all: Vec<StepId> = mine.into_iter().map(|ready| ready.step).collect();
         for steps in all.chunks(self.invocation.worker.side_by_side.max(1)) {
-            let Some(first) = steps.first() else { continue };
-            draft.before.push(EarlyWrite::Wake { wake: self.wake(WakeCause::Step(first.clone())), due: now });
+            draft.before.push(EarlyWrite::Wake { wake: self.wake(WakeCause::Step(steps[0].clone())), due: now });
             let (steps, together) = (steps.to_vec(), steps.len() > 1);
             draft.entries.push(Fact::StepsWoken { steps, together }.into_entry(now));
         }

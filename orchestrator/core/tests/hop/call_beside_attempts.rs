@@ -49,6 +49,17 @@ fn rule_8_attempts_go_on_beside_a_call_of_another_hop() {
 }
 
 #[test]
+fn rule_14_attempts_go_on_if_a_call_of_a_dead_worker_is_left_to_a_new_wake() {
+    let mut world = executing(&setup().redelivered());
+    let other = Fact::CallStarted { call: 2, lease_until: world.now + seconds(1), worker: "w2".into() };
+    world.succeed(&["b"]).overtaken_by(vec![other]);
+    world.now = world.now + seconds(2);
+    world.written();
+    assert_eq!(causes(&world), [WakeCause::Lease]);
+    assert_c_goes_on(&mut world);
+}
+
+#[test]
 fn rule_8_attempts_go_on_if_another_hop_makes_the_next_call() {
     let mut one_by_one = setup();
     one_by_one.worker.goes_on = false;

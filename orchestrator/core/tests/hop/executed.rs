@@ -131,6 +131,17 @@ fn a_retry_that_is_due_at_once_is_executed_in_the_next_call() {
 }
 
 #[test]
+fn a_wait_beside_a_failed_step_is_registered_without_another_call() {
+    let mut world = calling(&setup());
+    let nap = want("nap", Operation::SleepFor(seconds(600)));
+    world.on(answer(vec![failed_in_call(body("a"))], vec![nap]));
+    assert_eq!(world.facts(), ["CallEnded", "StepStarted", "StepFailed", "SleepStarted"]);
+    world.written();
+    assert!(world.write().entries.is_empty() && world.write().acknowledges, "the retry is not due");
+    assert!(world.written().is_done());
+}
+
+#[test]
 fn a_retry_that_comes_early_counts() {
     let retry_at = Some(START + seconds(600));
     let error = failure("boom").failure;
