@@ -70,7 +70,7 @@ impl Hops {
         let invocation = Invocation { wake, receives, began, deadline, hop, worker: self.worker.clone() };
         let catalog = self.runtime.current_for(&group).await;
         let (mut hop, mut effects) = Hop::begin_with(invocation, catalog.descriptions().clone());
-        let storage = Storage { hops: self, catalog, receipt, until, conflicts: 0.into() };
+        let storage = Storage { hops: self, catalog, receipt, until, conflicts: 0.into(), leaving: Default::default() };
         let mut shell = Shell { storage, subject: None, execution: None, newer: None };
         while let Some(input) = shell.carry_out(&hop, effects).await {
             if let Some(newer) = shell.newer.take() {
@@ -80,10 +80,13 @@ impl Hops {
             (hop, effects) = hop.on(self.moment(), input);
         }
         let end = hop.into_end();
-        shell.leave(&end);
         if let Some(run) = end.run {
+            let id = run.run;
             self.runs.keep_state(Arc::new(*run));
+            shell.suspend(id, end.seen);
         }
+        // from here on, the next hop of the run may begin
+        drop(shell);
         end.fault.map_or(Ok(()), |fault| Err(fault.into()))
     }
 

@@ -1,8 +1,10 @@
 //! Loads runs and appends entries to their journals.
 
 mod cache;
+mod leaving;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use stepladder_core::hop::WriteResult;
 use stepladder_core::journal::{Entry, Fact, Record};
@@ -10,6 +12,8 @@ use stepladder_core::state::RunState;
 use stepladder_core::{RunId, Status, Timestamp, WakeCause, bounds};
 
 pub(crate) use cache::RunCache;
+pub(crate) use leaving::LeavingHop;
+use leaving::LeavingRuns;
 
 use crate::EngineError;
 use crate::engine::no_such_run;
@@ -27,7 +31,11 @@ pub(crate) struct Runs {
     /// The states of runs that were read while a hop had them, so that the next reader does not read
     /// the whole journal again.
     read_states: RunCache<Arc<RunState>>,
+    leaving: LeavingRuns,
 }
+
+/// How long a hop waits for an earlier hop to leave the run.
+const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 
 /// The part of the cache for runs that are read while a hop has them.
 const READ_SHARE: usize = 4;
@@ -68,7 +76,17 @@ impl AppendOutcome {
 impl Runs {
     pub(crate) fn new(runtime: Arc<Runtime>) -> Self {
         let bytes = runtime.config.cache_bytes;
-        Self { runtime, states: RunCache::new(bytes), read_states: RunCache::new(bytes / READ_SHARE) }
+        Self {
+            runtime,
+            states: RunCache::new(bytes),
+            read_states: RunCache::new(bytes / READ_SHARE),
+            leaving: LeavingRuns::default(),
+        }
+    }
+
+    /// Records that a hop is about to leave this run, until the returned value is dropped.
+    pub(crate) fn begin_leaving(&self, run: RunId) -> Option<LeavingHop> {
+        self.leaving.begin(run)
     }
 
     /// Keeps the state of a run for the next hop.
@@ -92,6 +110,14 @@ impl Runs {
     /// Returns the current state of a run and removes it from the cache, so that the caller can
     /// change it without a copy. Returns `None` for an unknown run.
     pub(crate) async fn take_state(&self, run: RunId) -> Result<Option<Arc<RunState>>, StoreError> {
+        if let Some(left) = self.leaving.wait_for(run) {
+            let clock = &self.runtime.clock;
+            tokio::select! {
+                biased;
+                () = left => {}
+                () = clock.sleep_until(clock.now() + LEAVES_WITHIN) => {}
+            }
+        }
         self.read_newer(run, self.states.take(run)).await
     }
 

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use stepladder_core::hop::{Attempt, Finished, Hop, HopEnd, Input, Opening, PollResult, StoreFault};
+use stepladder_core::hop::{Attempt, Finished, Hop, Input, Opening, PollResult, StoreFault};
 use stepladder_core::state::RevealedOutcome;
-use stepladder_core::{StepId, Timestamp};
+use stepladder_core::{RunId, StepId, Timestamp};
 
 use crate::clock::Clock;
 use crate::executor::{self, Execution, OpenError, RunView, Unreachable};
@@ -33,11 +33,11 @@ impl OpenExecution {
 }
 
 impl Shell<'_> {
-    /// Ends the hop: leaves the open execution to the next hop of the run, or drops it.
-    pub(super) fn leave(mut self, end: &HopEnd) {
-        let now = self.storage.hops.runtime.now();
-        if let (Some(open), Some(run), Some(seen)) = (self.execution.take(), &end.run, end.seen) {
-            self.storage.hops.suspended.keep(run.run, open.execution, open.opening, seen, now);
+    /// Leaves the open execution to the next hop of the run, if it can be continued.
+    pub(super) fn suspend(&mut self, run: RunId, seen: Option<usize>) {
+        if let (Some(open), Some(seen)) = (self.execution.take(), seen) {
+            let now = self.storage.hops.runtime.now();
+            self.storage.hops.suspended.keep(run, open.execution, open.opening, seen, now);
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use stepladder_core::decide::{Operation, Want};
 use stepladder_core::hop::{Effect, FoundRun, Hop, Input, LoadedRun, StoreFault, TicketSearch, Write, WriteResult};
 use stepladder_core::slot::{Holder, Limit, Ticket};
@@ -16,7 +17,7 @@ use crate::functions::Catalog;
 use crate::hop::Hops;
 use crate::ports::{Commit, Receipt, SnapshotParts, StoreError};
 use crate::retries;
-use crate::runs::AppendPatience;
+use crate::runs::{AppendPatience, LeavingHop};
 
 type Answer = Result<Input, StoreError>;
 
@@ -31,6 +32,8 @@ pub(super) struct Storage<'h> {
     pub(super) until: Timestamp,
     /// The number of writes in a row for which another writer was faster.
     pub(super) conflicts: AtomicU32,
+    /// Set from the write with which the hop leaves the run.
+    pub(super) leaving: Mutex<Option<LeavingHop>>,
 }
 
 impl Storage<'_> {
@@ -144,6 +147,9 @@ impl Storage<'_> {
 
     async fn write(&self, run: Option<&RunState>, write: Write) -> Answer {
         let Write { before, entries, after, wakes, acknowledges, repeat_until } = write;
+        // the next hop may begin before this one has returned the state of the run
+        let leaving = run.filter(|_| acknowledges && !wakes.is_empty());
+        let leaving = leaving.and_then(|run| self.hops.runs.begin_leaving(run.run));
         let acks = acknowledges.then(|| self.receipt.clone()).into_iter().collect();
         let commit = Commit { before, append: None, after, wakes, acks };
         let written = match run {
@@ -160,6 +166,9 @@ impl Storage<'_> {
             WriteResult::Conflict(_) => drop(self.conflicts.fetch_add(1, Ordering::Relaxed)),
             WriteResult::Done(Some(_)) => self.conflicts.store(0, Ordering::Relaxed),
             WriteResult::Done(None) => {}
+        }
+        if let WriteResult::Done(_) = written {
+            *self.leaving.lock() = leaving;
         }
         Ok(Input::Written(written))
     }
