@@ -3,55 +3,24 @@
 
 mod support;
 
-use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stepladder_core::decide::Operation;
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_engine::Pace;
+use support::logged::LogCollector;
 use support::script::ScriptedFunction;
 use support::{EngineFixture, only_run, spawn_hop, with_gated_step, write_conflicting_entry};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
-/// Collects the messages logged under the target `stepladder::log`.
-#[derive(Clone, Default)]
-struct CollectedMessages(Arc<Mutex<Vec<String>>>);
-
-struct MessageVisitor(String);
-
-impl Visit for MessageVisitor {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        if field.name() == "message" {
-            self.0 = format!("{value:?}");
-        }
-    }
+/// Collects the log lines of user code.
+fn collect_lines() -> LogCollector {
+    LogCollector::for_target("stepladder::log")
 }
 
-impl Subscriber for CollectedMessages {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "stepladder::log"
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut message = MessageVisitor(String::new());
-        event.record(&mut message);
-        self.0.lock().unwrap().push(message.0);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
+/// Returns the messages of the collected log lines, without their fields.
+fn messages(collected: &LogCollector) -> Vec<String> {
+    let message = |line: String| line.split_once(" function=").map_or(line.clone(), |(message, _)| message.to_owned());
+    collected.lines().into_iter().map(message).collect()
 }
 
 /// Returns the log lines of each `LogWritten` entry in a journal.
@@ -69,8 +38,8 @@ fn numbered_lines(n: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn a_log_line_is_recorded_and_logged_once_although_the_run_is_replayed() {
-    let messages = CollectedMessages::default();
-    let _guard = tracing::subscriber::set_default(messages.clone());
+    let collected = collect_lines();
+    let _guard = tracing::subscriber::set_default(collected.clone());
     let script = ScriptedFunction::new("f").with_log_lines().step("a", &[]).step("b", &["a"]).step("c", &["b"]);
     let mut world = EngineFixture::new(vec![script.function()]);
     let engine = world.engine();
@@ -78,7 +47,7 @@ async fn a_log_line_is_recorded_and_logged_once_although_the_run_is_replayed() {
     world.settle(&engine).await;
     let run = only_run(&engine).await;
     assert_eq!(lines_by_attempt(&world.journal(&engine, run).await).concat(), numbered_lines(4));
-    assert_eq!(*messages.0.lock().unwrap(), numbered_lines(4));
+    assert_eq!(messages(&collected), numbered_lines(4));
     let said: Vec<_> =
         engine.query().run(run).await.unwrap().logs.iter().map(|log| log.line.message.to_string()).collect();
     assert_eq!(said, numbered_lines(4));
@@ -108,10 +77,9 @@ async fn log_lines_are_recorded_between_the_entries_around_them() {
 
 #[tokio::test]
 async fn a_write_with_a_conflict_logs_nothing_and_the_replay_logs_once() {
-    let messages = CollectedMessages::default();
-    let _guard = tracing::subscriber::set_default(messages.clone());
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
-        messages.0.lock().unwrap().clear();
+        let collected = collect_lines();
+        let _guard = tracing::subscriber::set_default(collected.clone());
         let (script, begun, open) = with_gated_step(ScriptedFunction::new("f").with_log_lines(), "a", &[]);
         let mut world = EngineFixture::new(vec![script.step("b", &["a"]).function()]).pace(pace);
         let engine = world.engine();
@@ -124,7 +92,7 @@ async fn a_write_with_a_conflict_logs_nothing_and_the_replay_logs_once() {
         world.settle(&engine).await;
         let run = only_run(&engine).await;
         assert_eq!(lines_by_attempt(&world.journal(&engine, run).await).concat(), numbered_lines(3), "{pace:?}");
-        assert_eq!(*messages.0.lock().unwrap(), numbered_lines(3), "{pace:?}");
+        assert_eq!(messages(&collected), numbered_lines(3), "{pace:?}");
     }
 }
 
