@@ -153,7 +153,9 @@ impl ActiveHop {
 
     /// Leaves the run after its call was enqueued, unless another hop has written in between. That
     /// hop may have called the executor without finding the ticket, so the ticket is removed (rule
-    /// 21). A hop that found the ticket before its removal relies on it, so the run is woken.
+    /// 21). A hop that found the ticket before its removal relies on it. This hop decides again and
+    /// leaves a wake or a ticket of its own, so no further wake is needed: with one more each time,
+    /// two hops of a run would multiply their wakes.
     fn enqueued_call(&mut self, draft: Draft, records: &[Record], turn: &mut Turn<'_>) -> ActivePhase {
         let number = self.run.calls.saturating_add(1);
         if let Err(fault) = self.read_on(records) {
@@ -165,7 +167,6 @@ impl ActiveHop {
         let mut again = Draft { before: self.retry_wakes(&draft.entries, turn.now()), ..draft };
         if self.run.calls >= number {
             again.after.extend(self.dequeue(&RunOrStep::Step(OwnStep::Call.id())));
-            again.wakes.push(self.wake(WakeCause::Step(OwnStep::Call.id())));
         }
         self.keep_outcomes(again, KeepReason::Overtaken, turn)
     }
