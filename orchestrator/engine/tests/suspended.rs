@@ -99,6 +99,8 @@ async fn an_execution_of_an_earlier_attempt_of_the_handler_is_not_continued() {
     world.settle(&first).await;
     assert_eq!(status(&first).await, Status::Completed);
     assert_eq!(count(&replays).0, 18, "the first process opens a new execution for attempt 2");
+    let failures = first.query().run(only_run(&first).await).await.unwrap().handler_errors;
+    assert_eq!(failures.len(), 1, "attempt 2 is not the end of attempt 1 once more");
 }
 
 #[tokio::test]
