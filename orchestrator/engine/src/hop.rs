@@ -72,7 +72,7 @@ impl Hops {
         let (mut hop, mut effects) = Hop::begin_with(invocation, catalog.descriptions().clone());
         let storage = Storage { hops: self, catalog, receipt, until, conflicts: 0.into(), leaving: Default::default() };
         let mut shell = Shell { storage, subject: None, execution: None, newer: None };
-        while let Some(input) = shell.carry_out(&hop, effects).await {
+        while let Some(input) = shell.perform(&hop, effects).await {
             if let Some(newer) = shell.newer.take() {
                 hop.learn(newer.descriptions().clone());
                 shell.storage.catalog = newer;
@@ -97,7 +97,7 @@ impl Hops {
 
 impl Shell<'_> {
     /// Carries out effects in their order. If the last one is a question, returns the answer.
-    async fn carry_out(&mut self, hop: &Hop, effects: Vec<Effect>) -> Option<Input> {
+    async fn perform(&mut self, hop: &Hop, effects: Vec<Effect>) -> Option<Input> {
         let mut answer = None;
         for effect in effects {
             answer = match effect {
