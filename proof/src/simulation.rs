@@ -26,6 +26,7 @@ mod requests;
 mod reruns;
 mod scheduler;
 mod standstill;
+mod story;
 mod tree;
 mod wire;
 mod words;
@@ -52,7 +53,7 @@ use controls::FlowControlChecks;
 use counted::StartLineCounts;
 use coverage::Coverage;
 use executors::SimulatedExecutors;
-use invariants::{InvariantChecks, Violation, journal, rows};
+use invariants::{InvariantChecks, Violation, rows};
 use knobs::SimulationSettings;
 use listings::LaggingListings;
 use processes::{SimulatedProcess, SkewedClock};
@@ -276,8 +277,6 @@ impl Simulation {
             let (now, touched) = (self.clock.now(), self.shared.take_touched());
             if !touched.is_empty() {
                 self.moved = now;
-            }
-            if !touched.is_empty() {
                 self.controlled.check()?;
             }
             self.invariants.check(now, touched, self.shared.take_requests())?;
@@ -329,18 +328,6 @@ impl Simulation {
             && rows(&self.memory).iter().all(|row| row.ended.is_some())
     }
 
-    fn add_to_story(&mut self, what: String) {
-        let at = self.clock.now().since(self.begun);
-        self.story.push(format!("{:>10.3} s  {what}", at.as_secs_f64()));
-    }
-
-    /// Appends the store calls since the previous `overhear` to the story.
-    fn record_calls(&mut self) {
-        for call in self.shared.take_log() {
-            self.add_to_story(call);
-        }
-    }
-
     /// Picks a worker at random.
     fn random_worker(&self) -> usize {
         self.dice.below(self.workers() as u64) as usize
@@ -387,19 +374,5 @@ impl Simulation {
         }
         self.requests.borrow_mut().start_closing_phase();
         self.add_to_story("all has ended; once more, with nothing that goes wrong".into());
-    }
-
-    /// Returns the story, followed by all journals.
-    fn whole_story(&mut self) -> Vec<String> {
-        self.record_calls();
-        let mut story = std::mem::take(&mut self.story);
-        for row in rows(&self.memory) {
-            story.push(format!("{} {}", row.run, row.function));
-            for entry in journal(&self.memory, row.run) {
-                let at = entry.at.since(self.begun).as_secs_f64();
-                story.push(format!("{at:>10.3} s    {:.160}", format!("{:?}", entry.fact)));
-            }
-        }
-        story
     }
 }

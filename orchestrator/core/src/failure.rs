@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(bounded.clone().bounded(), bounded);
         let fits = Failure { data: Some(text(FAILURE_DATA_BYTES)), name: Some("".into()), ..Failure::new("no") };
         let bounded = fits.clone().bounded();
-        assert_eq!((&bounded.data.is_some(), &bounded.name), (&true, &None), "an empty name is none");
+        assert_eq!((&bounded.data.is_some(), &bounded.name), (&true, &None), "an empty name counts as no name");
         let nul = Failure { data: Some(json::to_json("a\0").unwrap()), ..Failure::new("no") }.bounded();
         assert!(nul.data.is_none() && nul.message.contains("contains a NUL character"), "{}", nul.message);
     }

@@ -152,7 +152,8 @@ pub struct RetryConfig {
     /// The delays between attempts.
     #[serde(default)]
     pub backoff: BackoffConfig,
-    /// The names of errors that are never retried, such as `TypeError`. The default is none.
+    /// The names of errors that are never retried, such as `TypeError`. By default, the list is
+    /// empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub non_retryable: Vec<Arc<str>>,
 }

@@ -359,14 +359,10 @@ impl ActiveHop {
 /// Drops later wakes that occur twice. Many sleeps with the same end need one wake: the hop after it
 /// ends all of them.
 fn drop_repeated_wakes(before: &mut Vec<EarlyWrite>) {
-    let mut seen = HashSet::new();
+    let (mut wakes, mut timers) = (HashSet::new(), HashSet::new());
     before.retain(|write| match write {
-        EarlyWrite::Wake { wake, due } => seen.insert((wake.cause.clone(), *due)),
-        _ => true,
-    });
-    let mut seen = HashSet::new();
-    before.retain(|write| match write {
-        EarlyWrite::Timer(timer) => seen.insert(timer.clone()),
-        _ => true,
+        EarlyWrite::Wake { wake, due } => wakes.insert((wake.cause.clone(), *due)),
+        EarlyWrite::Timer(timer) => timers.insert(timer.clone()),
+        EarlyWrite::Subscribe(_) | EarlyWrite::PutInInbox { .. } | EarlyWrite::LinkEvent { .. } => true,
     });
 }
