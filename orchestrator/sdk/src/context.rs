@@ -1,6 +1,7 @@
 //! The context of a run, with which a function creates steps.
 
 mod calls;
+mod item;
 mod random;
 mod waits;
 
@@ -11,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use stepladder_core::decide::{Operation, StepOptions};
-use stepladder_core::limits::{NAME_CHARS, step_name_problem};
+use stepladder_core::limits::{NAME_CHARS, name_problem, step_name_problem};
 use stepladder_core::{Json, RunId, Timestamp, json};
 use uuid::Uuid;
 
@@ -19,7 +20,9 @@ use crate::compensation::{Compensation, CompensationFuture};
 use crate::error::ErrorCode;
 use crate::ledger::ReplayLedger;
 use crate::step::{DecodeFn, RecordedStep, StepBodyFn, UntypedStep};
-use crate::{Error, Log, Map, PollUntil, Result, SharedData, Step};
+use crate::{Error, Log, Map, MapSteps, PollUntil, Result, SharedData, Step};
+pub(crate) use item::ItemContexts;
+use item::ItemScope;
 
 /// The run that a function executes. The context creates steps, and provides the time, randomness
 /// and log of the run.
@@ -47,24 +50,22 @@ use crate::{Error, Log, Map, PollUntil, Result, SharedData, Step};
 /// ```
 pub struct Context {
     ledger: Arc<ReplayLedger>,
-    data: SharedData,
-    attempt: u32,
-    /// The secret of the run, which seals callback tokens.
-    secret: u128,
+    run: Arc<ContextParts>,
+    /// The item of a map to which the context belongs; `None` for the context of the run.
+    item: Option<ItemScope>,
 }
 
-/// The values from which a [`Context`] is created.
+/// What all contexts of a run share.
 pub(crate) struct ContextParts {
-    pub(crate) ledger: Arc<ReplayLedger>,
     pub(crate) data: SharedData,
     pub(crate) attempt: u32,
+    /// The secret of the run, which seals callback tokens.
     pub(crate) secret: u128,
 }
 
 impl Context {
-    pub(crate) fn new(parts: ContextParts) -> Self {
-        let ContextParts { ledger, data, attempt, secret } = parts;
-        Self { ledger, data, attempt, secret }
+    pub(crate) fn new(ledger: Arc<ReplayLedger>, run: ContextParts) -> Self {
+        Self { ledger, run: Arc::new(run), item: None }
     }
 
     /// Creates a step with a body. The value that the body returns is recorded as JSON, and a
@@ -125,6 +126,41 @@ impl Context {
         Map::new(steps)
     }
 
+    /// Executes several steps, sleeps, waits and calls for each item. At most
+    /// [`limit`](MapSteps::limit) items are active at the same time.
+    ///
+    /// Each item gets a context of its own. The ids of its steps start with the names of the map
+    /// and of the item, for example `enrich/acme/fetch`. The item's random values do not depend on
+    /// other items. The name of an item is its number, or that which
+    /// [`named`](MapSteps::named) sets.
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// # struct Client { name: String }
+    /// # async fn fetch(client: &Client) -> Result<String> { Ok(client.name.clone()) }
+    /// # async fn store(page: &str) -> Result<usize> { Ok(page.len()) }
+    /// # async fn example(ctx: Context, clients: Vec<Client>) -> Result<()> {
+    /// let enriched = ctx.map_steps("enrich", clients, async |ctx: Context, client: Client| {
+    ///     let page = ctx.step("fetch", || fetch(&client)).await?;
+    ///     ctx.sleep("a minute", Duration::from_secs(60)).await?;
+    ///     ctx.step("store", || store(&page)).await
+    /// });
+    /// let sizes: Vec<usize> = enriched.named(|client| client.name.clone()).limit(50).await?;
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn map_steps<'a, I, T, F, Fut>(&self, name: impl Into<String>, items: I, f: F) -> MapSteps<'a, I::Item, T>
+    where
+        I: IntoIterator,
+        I::Item: Send + 'a,
+        T: Send + 'a,
+        F: Fn(Self, I::Item) -> Fut + Send + Sync + 'a,
+        Fut: Future<Output = Result<T>> + Send + 'a,
+    {
+        let contexts = self.item_contexts(name.into());
+        MapSteps::new(contexts, items.into_iter().collect(), Box::new(move |ctx, item| Box::pin(f(ctx, item))))
+    }
+
     /// Repeats a check until it returns a value. Use this to wait, for example, until another
     /// service has rendered a report or a payment has settled.
     ///
@@ -179,7 +215,7 @@ impl Context {
     {
         let compensate = Box::new(move || -> CompensationFuture { Box::pin(undo()) });
         // an invalid name must not prevent the compensation, so it is corrected
-        let name: String = name.as_ref().chars().filter(|c| !c.is_control()).take(NAME_CHARS).collect();
+        let name: String = self.full_name(name.as_ref()).chars().filter(|c| !c.is_control()).take(NAME_CHARS).collect();
         self.ledger.add_compensation(Compensation { name: name.into(), at: Location::caller(), compensate });
     }
 
@@ -222,7 +258,7 @@ impl Context {
     /// # Errors
     /// Terminal with the code `missing-data` if no value of this type was added.
     pub fn data<T: Send + Sync + 'static>(&self) -> Result<&T> {
-        self.data.get()
+        self.run.data.get()
     }
 
     /// Returns the time at which the last outcome that the function has received was recorded, or
@@ -235,13 +271,13 @@ impl Context {
     /// run's id, so it is not a secret. Within the body of a step, it is the same in every attempt,
     /// which makes it suitable as an idempotency key.
     pub fn uuid(&self) -> Uuid {
-        random::uuid(&self.ledger)
+        random::uuid(self)
     }
 
     /// Returns a random number, which is the same in every replay. It is derived from the run's id,
     /// so it is not a secret.
     pub fn random(&self) -> u64 {
-        random::draw_number(&self.ledger)
+        random::draw_number(self)
     }
 
     /// Returns the run's id.
@@ -252,7 +288,7 @@ impl Context {
     /// Returns the number of the function's attempt, from 1. The number increases when the function
     /// itself returns an error, but not when a step fails.
     pub fn attempt(&self) -> u32 {
-        self.attempt
+        self.run.attempt
     }
 
     #[track_caller]
@@ -264,7 +300,8 @@ impl Context {
         decode: DecodeFn<T>,
     ) -> RecordedStep<'a, T> {
         let at = Location::caller();
-        let name_error = step_name_problem(&name).map(|fault| {
+        let (name, fault) = self.check_name(name);
+        let name_error = fault.map(|fault| {
             Error::terminal(format!("the step name `{name}` ({at}) {fault}")).with_code(ErrorCode::BadStepName)
         });
         let id = self.ledger.assign_id(name);
@@ -273,6 +310,22 @@ impl Context {
             step.fail_with(error);
         }
         RecordedStep::new(step, decode)
+    }
+
+    /// Returns the name that a step has in the run: within an item, the item's prefix is added.
+    fn full_name(&self, name: &str) -> String {
+        match &self.item {
+            None => name.to_owned(),
+            Some(item) => format!("{}{name}", item.prefix()),
+        }
+    }
+
+    /// Returns the name that a step has in the run, and why no step can have this name.
+    fn check_name(&self, name: String) -> (String, Option<String>) {
+        let fault = name_problem(&name);
+        let name = if self.item.is_some() { self.full_name(&name) } else { name };
+        let fault = fault.or_else(|| step_name_problem(&name));
+        (name, fault)
     }
 }
 

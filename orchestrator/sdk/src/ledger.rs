@@ -123,7 +123,8 @@ impl ReplayLedger {
 
     /// Counts a random draw, and returns its number. Within a body, also returns the step of the
     /// body: a replay does not run the body, so the body must not change the count of the handler.
-    pub(crate) fn count_draw(&self) -> (Option<StepId>, u64) {
+    /// Elsewhere, `count_in_item` counts the draw if the code belongs to an item of a map.
+    pub(crate) fn count_draw(&self, count_in_item: impl FnOnce() -> Option<u64>) -> (Option<StepId>, u64) {
         let mut inner = self.lock();
         match inner.scope {
             Scope::Body(_, at) => {
@@ -131,8 +132,11 @@ impl ReplayLedger {
                 (Some(inner.replay.want(at).step.clone()), inner.steps[at].draws)
             }
             Scope::Outside | Scope::Handler(_) => {
-                inner.draws += 1;
-                (None, inner.draws)
+                let number = count_in_item().unwrap_or_else(|| {
+                    inner.draws += 1;
+                    inner.draws
+                });
+                (None, number)
             }
         }
     }

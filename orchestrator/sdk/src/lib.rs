@@ -40,7 +40,7 @@ pub use event::{Event, EventData, FunctionFailed, Tick, ToEvent};
 pub use flow::{Batch, CancelOn, Concurrency, Debounce, Rate, Singleton, Timeouts};
 pub use function::Function;
 pub use log::Log;
-pub use map::{Map, MapResults, MapRuns};
+pub use map::{FirstSuccess, ItemResult, ItemResults, Map, MapItem, MapResults, MapRuns, MapSteps, MapStepsResults};
 pub use poll::PollUntil;
 pub use serde_json::json;
 pub use step::{Invoke, SendEvent, SendEvents, Sleep, Step};

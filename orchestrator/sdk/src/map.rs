@@ -1,14 +1,23 @@
-//! Maps: one step, or one called run, for each item, with a limit on how many are active.
+//! Maps: one step, several steps, or one called run, for each item, with a limit on how many are
+//! active.
+
+mod completion;
+mod limited;
+mod results;
+mod steps;
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use futures::stream::{FuturesUnordered, StreamExt};
 use stepladder_core::retry::Backoff;
 
 use crate::{Invoke, Result, Step};
+use completion::Completion;
+use limited::run_limited;
+pub use results::{ItemResult, ItemResults, MapItem};
+pub use steps::{FirstSuccess, MapSteps, MapStepsResults};
 
 /// One step for each item: see [`Context::map`](crate::Context::map). Returns the values in the
 /// order of the items.
@@ -193,30 +202,11 @@ impl<T> Future for MapResults<'_, T> {
 }
 
 async fn all_values<T, F: Future<Output = Result<T>>>(items: Vec<F>, limit: usize) -> Result<Vec<T>> {
-    run_limited(items, limit, |result| result).await
+    let total = items.len();
+    run_limited(items.into_iter(), total, limit, Completion::default()).await.into_values()
 }
 
 async fn all_results<T, F: Future<Output = Result<T>>>(items: Vec<F>, limit: usize) -> Vec<Result<T>> {
-    run_limited(items, limit, Ok).await.unwrap_or_default()
-}
-
-/// Runs the futures with at most `limit` of them active. A slow item does not delay the start of
-/// later items. An error that `convert` returns ends the map.
-async fn run_limited<T, V, F: Future<Output = Result<T>>>(
-    items: Vec<F>,
-    limit: usize,
-    convert: impl Fn(Result<T>) -> Result<V>,
-) -> Result<Vec<V>> {
-    let mut values = Vec::with_capacity(items.len());
-    let mut waiting = items.into_iter().enumerate();
-    let mut active = FuturesUnordered::new();
-    loop {
-        active.extend(waiting.by_ref().take(limit - active.len()).map(|(i, item)| async move { (i, item.await) }));
-        match active.next().await {
-            Some((i, result)) => values.push((i, convert(result)?)),
-            None => break,
-        }
-    }
-    values.sort_unstable_by_key(|(i, _)| *i);
-    Ok(values.into_iter().map(|(_, value)| value).collect())
+    let total = items.len();
+    run_limited(items.into_iter(), total, limit, Completion::TRY_ALL).await.into_results()
 }

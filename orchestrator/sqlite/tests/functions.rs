@@ -194,6 +194,36 @@ async fn a_map_of_runs_returns_each_result_across_processes() {
     assert_eq!((done.len(), done.iter().collect::<std::collections::HashSet<_>>().len()), (12, 12), "each once");
 }
 
+fn multi_step_maps() -> Vec<Function> {
+    async fn maps(ctx: Context, _: Event<RequestedEvent>) -> Result<Vec<usize>> {
+        let ledger = ctx.data::<ActionLog>()?;
+        let map = ctx.map_steps("item", 0..8, async |ctx: Context, n: usize| {
+            let log = async |what: &str| {
+                ledger.lock().unwrap().push(format!("{what} {n}"));
+                Ok(())
+            };
+            ctx.step("read", || log("read")).await?;
+            ctx.sleep("a while", Duration::from_secs(60 * (8 - n as u64))).await?;
+            ctx.step("write", || log("write")).await?;
+            if n % 4 == 3 { Err(Error::terminal("refused")) } else { Ok(2 * n) }
+        });
+        map.named(|n| format!("n{n}")).limit(3).tolerated_failures(2).await
+    }
+    vec![Function::new("maps", maps)]
+}
+
+#[tokio::test]
+async fn a_map_of_several_steps_continues_across_processes() {
+    let ledger = ActionLog::default();
+    let (run, _, processes) = run_with(multi_step_maps, &ledger, async |_, _, _| ()).await;
+    assert_eq!(run.summary.output.as_ref().map(|output| output.get()), Some("[0,2,4,8,10,12]"));
+    assert!(processes > 24, "{processes}: three hops for each item");
+    let done = ledger.lock().unwrap().clone();
+    assert_eq!((done.len(), done.iter().collect::<std::collections::HashSet<_>>().len()), (16, 16), "each once");
+    assert_eq!(done[0], "read 0");
+    assert!(run.steps.iter().any(|step| &*step.id == "item/n7/a while"));
+}
+
 fn calls() -> Vec<Function> {
     async fn calls(ctx: Context, _: Event<RequestedEvent>) -> Result<()> {
         let bound = ctx.invoke::<usize>("bound", "sleeper", &ItemEvent { n: 1 }).cancelled_with_run();

@@ -142,6 +142,32 @@ impl EventData for ItemEvent {
 }
 
 #[tokio::test]
+async fn each_item_of_a_map_executes_its_steps_once_under_any_loss() {
+    let account = ExecutionLog::default();
+    let mine = account.clone();
+    let function = Function::new("maps", move |ctx: Context, event: Event<GoEvent>| {
+        let account = mine.clone();
+        async move {
+            let of = event.data.n;
+            let map = ctx.map_steps("item", 0..3_u64, async |ctx: Context, n| {
+                let name = format!("item {n}");
+                ctx.step("read", async || Ok(account.body(of, &name).await)).await?;
+                ctx.sleep("a while", Duration::from_secs(60 - 10 * n)).await?;
+                if n == 1 { Err(Error::terminal("refused")) } else { Ok(n) }
+            });
+            map.named(|n| format!("n{n}")).limit(2).tolerated_failures(1).await
+        }
+    });
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![function]).await;
+    at_each_call(&stage, &BOTH, async |run, what| {
+        assert_eq!(run.summary.output.as_ref().map(|output| output.get()), Some("[0,2]"), "{what}");
+        let of = account.counts_of_run(number_of(&run));
+        assert!(of.len() == 3 && of.values().all(|times| *times == 1), "{what}: {of:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_map_of_runs_returns_the_results_in_order_under_any_lost_reply() {
     let account = ExecutionLog::default();
     let theirs = account.clone();

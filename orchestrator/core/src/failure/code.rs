@@ -57,9 +57,12 @@ error_codes! {
     /// An event's data does not match the type that a function expects, or an event exceeds a
     /// limit.
     BadEvent = "bad-event",
+    /// Two items of a map have the same name, an item's name cannot be used, or a map has fewer items
+    /// than must succeed.
+    BadMap = "bad-map",
     /// A poll could make more than 2,000 checks.
     BadPoll = "bad-poll",
-    /// A builder method of a step was called twice.
+    /// A builder method of a step or a map was called twice.
     BadStep = "bad-step",
     /// A step's name is empty, too long or reserved.
     BadStepName = "bad-step-name",

@@ -69,7 +69,7 @@ impl Context {
         let (name, function) = (name.into(), function.into());
         let (input, error) = match encode_input(input) {
             Ok(input) => (input, None),
-            Err(error) => (json::empty_object(), Some(error.in_step(&name))),
+            Err(error) => (json::empty_object(), Some(error.in_step(&self.full_name(&name)))),
         };
         let mut step = self.create_step(name, Operation::Invoke { function, input, bound: false }, None, decode);
         if let Some(error) = error {
@@ -118,7 +118,7 @@ impl Context {
         };
         let (events, error) = match events.and_then(check) {
             Ok(events) => (events, None),
-            Err(error) => (Vec::new(), Some(error.in_step(&name))),
+            Err(error) => (Vec::new(), Some(error.in_step(&self.full_name(&name)))),
         };
         let mut step = self.create_step(name, Operation::Send(events), None, decode);
         if let Some(error) = error {

@@ -95,7 +95,7 @@ impl Context {
     pub fn wait_for_signal<T: DeserializeOwned>(&self, name: impl Into<String>) -> WaitForSignal<'_, T> {
         let step =
             self.create_step(name.into(), Operation::WaitForSignal { timeout: TIMEOUT }, None, wait::decode_signal);
-        let token = CallbackToken::new(self.run_id(), self.secret, step.id()).to_string();
+        let token = CallbackToken::new(self.run_id(), self.run.secret, step.id()).to_string();
         WaitForSignal::new(step, token)
     }
 }

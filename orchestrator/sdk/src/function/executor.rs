@@ -39,12 +39,8 @@ impl RustExecutor {
 impl Executor for RustExecutor {
     async fn open(&self, run: RunView, _: Timestamp) -> Result<Box<dyn Execution>, OpenError> {
         let ledger = Arc::new(ReplayLedger::new(run.run, run.created_at));
-        let context = Context::new(ContextParts {
-            ledger: ledger.clone(),
-            data: self.data.clone(),
-            attempt: run.attempt,
-            secret: run.secret,
-        });
+        let parts = ContextParts { data: self.data.clone(), attempt: run.attempt, secret: run.secret };
+        let context = Context::new(ledger.clone(), parts);
         let handler = (self.handler)(context, &run)?;
         let retries = HandlerRetries { policy: self.retry.clone(), attempt: run.attempt };
         let future = Box::pin(compensated(handler, ledger.clone(), retries));

@@ -9,6 +9,7 @@ mod failing;
 mod listening;
 mod logging;
 mod mapping;
+mod mapping_steps;
 mod polling;
 mod racing;
 mod rerunning;

@@ -204,6 +204,14 @@ async fn step_refusals() -> Vec<(&'static str, String)> {
         ("Invoke::undo", awaited!(|c| c.invoke::<u8>("s", "f", &json!({})).undo(undo_body).undo(undo_body))),
         ("MapRuns::limit", awaited!(|c| c.map_runs::<u8, _>("s", "f", [json!({})]).limit(1).limit(2))),
         ("MapRuns::undo", awaited!(|c| c.map_runs::<u8, _>("s", "f", [json!({})]).undo(undo_body).undo(undo_body))),
+        ("MapSteps::limit", awaited!(|c| c.map_steps("s", [1], |_, _| step_body()).limit(1).limit(2))),
+        ("MapSteps::named", awaited!(|c| c.map_steps("s", [1], |_, _| step_body()).named(|n| *n).named(|n| *n))),
+        ("MapSteps::min_successful", {
+            awaited!(|c| c.map_steps("s", [1], |_, _| step_body()).min_successful(1).min_successful(1))
+        }),
+        ("MapSteps::tolerated_failures", {
+            awaited!(|c| c.map_steps("s", [1], |_, _| step_body()).tolerated_failures(1).tolerated_failures(1))
+        }),
         ("PollUntil::every", awaited!(|c| c.poll_until("s", async || Ok(Some(1))).every(60 * S).every(60 * S))),
         ("PollUntil::timeout", awaited!(|c| c.poll_until("s", async || Ok(Some(1))).timeout(S).timeout(S))),
         ("PollUntil::check_timeout", {
