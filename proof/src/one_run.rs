@@ -316,8 +316,14 @@ mod tests {
     }
 
     fn started(attempt: u32, when: i64) -> Entry {
-        Fact::StepStarted { step: "a".into(), attempt, lease_until: at(when + 100), worker: "w".into() }
-            .into_entry(at(when))
+        Fact::StepStarted {
+            step: "a".into(),
+            attempt,
+            lease_until: at(when + 100),
+            worker: "w".into(),
+            at_most_once: false,
+        }
+        .into_entry(at(when))
     }
 
     fn succeeded(attempt: u32, when: i64) -> Entry {

@@ -27,6 +27,9 @@ pub enum Refusal {
     /// The outcome belongs to an attempt that is no longer the running one (rule 3).
     #[error("attempt {attempt} of step `{step}` is not the running one")]
     Fenced { step: StepId, attempt: u32 },
+    /// The step starts at most once, and an earlier attempt left no outcome.
+    #[error("step `{0}` starts at most once")]
+    StartsOnce(StepId),
     /// The number of the attempt does not follow that of the attempt before.
     #[error("attempt {attempt} of step `{step}` is not the next")]
     NotNext { step: StepId, attempt: u32 },
@@ -192,8 +195,11 @@ fn check(run: &JournalView<'_>, entry: &Entry) -> Result<(), Refusal> {
     }
     match &entry.fact {
         Fact::RunCreated(_) => Err(Refusal::RunExists),
-        Fact::StepStarted { step, attempt, .. } => match run.call {
+        Fact::StepStarted { step, attempt, at_most_once, .. } => match run.call {
             Some((_, lease_until)) if entry.at < lease_until => Err(leased_call(lease_until)),
+            _ if *at_most_once && run.step(step).is_some_and(Step::may_have_taken_effect) => {
+                Err(Refusal::StartsOnce(step.clone()))
+            }
             Some(_) | None => check_start(run, step, *attempt, entry.at),
         },
         Fact::CallStarted { call, .. } => match run.call {

@@ -2,6 +2,8 @@
 //!
 //! [`plan`] is a pure function; the engine's hop carries out the plan.
 
+mod failures;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +13,11 @@ use crate::limits::INTERRUPTIONS;
 use crate::retry::{Backoff, RetryPolicy};
 use crate::state::{RunState, Step, StepState};
 use crate::waiting::EventWait;
-use crate::{ErrorCode, Failure, Json, NewEvent, OwnStep, RunId, SourceLocation, Spec, StepId, StepKind, Timestamp};
+use crate::{Failure, Json, NewEvent, OwnStep, RunId, SourceLocation, Spec, StepId, StepKind, Timestamp};
+
+pub(crate) use failures::outcome_unknown;
+
+use failures::{interrupted, interrupted_once, other_kind, too_long};
 
 /// A step that a handler waits for.
 #[derive(Clone, Debug)]
@@ -84,6 +90,8 @@ pub struct StepOptions {
     pub backoff: Option<Backoff>,
     /// The schedule of a poll; `None` if the step does not poll.
     pub poll: Option<PollSchedule>,
+    /// Whether the step fails if an attempt leaves no outcome. Otherwise it starts again.
+    pub at_most_once: bool,
 }
 
 /// How often a polling step repeats its check.
@@ -106,10 +114,12 @@ impl PollSchedule {
 }
 
 impl StepOptions {
-    /// Returns the retry policy of this step: its own options, or else those of the function.
+    /// Returns the retry policy of this step: its own options, or else those of the function. A step
+    /// that starts at most once has no retries of the function.
     pub fn policy(&self, spec: &Spec) -> RetryPolicy {
+        let default = if self.at_most_once { 0 } else { spec.retry.retries };
         RetryPolicy {
-            retries: self.retries.unwrap_or(spec.retry.retries),
+            retries: self.retries.unwrap_or(default),
             backoff: self.backoff.clone().unwrap_or_else(|| spec.retry.backoff.clone()),
             non_retryable: spec.retry.non_retryable.clone(),
         }
@@ -181,6 +191,8 @@ pub struct ReadyStep {
     pub woken_with: Option<StepId>,
     /// Whether the worker of an earlier attempt died.
     pub takeover: bool,
+    /// Whether the step fails if the attempt leaves no outcome.
+    pub at_most_once: bool,
 }
 
 /// The process that decides, the time, and other inputs of the decision.
@@ -255,6 +267,9 @@ impl Plan {
             (StepState::Running { lease_until, worker }, Operation::Run(options)) => {
                 if now.alone && **worker != *now.worker {
                     self.interrupted.push((want.step.clone(), step.attempt));
+                    if options.at_most_once {
+                        self.refused.push((want.step.clone(), interrupted_once(&want.step)));
+                    }
                 } else if now.now < *lease_until {
                     self.leased_until = self.leased_until.max(Some(*lease_until));
                 } else {
@@ -281,6 +296,9 @@ impl Plan {
 
     fn body(&mut self, state: &RunState, body: WantedBody<'_>, now: &PlanContext<'_>) {
         let WantedBody { want, options, step } = body;
+        if options.at_most_once && step.is_some_and(Step::may_have_taken_effect) {
+            return self.refused.push((want.step.clone(), interrupted_once(&want.step)));
+        }
         let bytes = state.bytes + now.pending;
         // a step without room in the journal fails before its body is executed (rule 33); the
         // record of a failed run needs almost no space
@@ -310,34 +328,9 @@ impl Plan {
             woken: step.is_some_and(|s| s.woken),
             woken_with: step.and_then(|s| s.woken_with.clone()),
             takeover: lost,
+            at_most_once: options.at_most_once,
         });
     }
-}
-
-fn too_long(step: &str, timeout: Duration, longest: Duration) -> Failure {
-    Failure::with_code(
-        format!(
-            "step `{step}` has a time-out of {timeout:?}, but a worker has at most {longest:?} for a step; \
-             split the step, shorten its time-out or give the workers more time"
-        ),
-        ErrorCode::TimeoutTooLong,
-    )
-}
-
-fn interrupted(step: &str, times: u32) -> Failure {
-    Failure::with_code(
-        format!(
-            "step `{step}` was interrupted {times} times in a row: its worker died each time before it ended \
-             (out of memory? out of time?)"
-        ),
-        ErrorCode::Interrupted,
-    )
-}
-
-/// Creates the failure for a step that the journal contains under the same id with another kind.
-fn other_kind(want: &Want, step: &Step) -> Failure {
-    let message = format!("nondeterminism: {}", want.describe_kind_mismatch(step.kind));
-    Failure::with_code(message, ErrorCode::Nondeterminism)
 }
 
 /// Shows the step and its position in the code, for messages.

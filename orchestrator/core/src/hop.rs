@@ -22,6 +22,7 @@
 //! | `Replaying` | `Opened`, `Polled(ended)` | `Writing` the end, or the handler's next attempt after its wake (rule 11) |
 //! | `Replaying` | `Polled(wanted)` | `Deciding`; `Writing` the end if an id is too long or wanted twice |
 //! | `Deciding` | `Sent`, `Found`, `Holders`, `Done` | waits are registered before bodies start (rule 18); calls are started, and their outcomes are collected (rule 19); then `Writing`, or `Starting` |
+//! | `Deciding` | a step that starts at most once has an attempt without an outcome | `Writing` its failure: its body may have taken effect, so it does not start again (rule 37) |
 //! | `Starting` | `Slots`, `Done` | each attempt acquires its slots, or is enqueued (rules 20, 21, 25); then `Writing` the starts |
 //! | `Suspending` | `Entries`, `Tickets` | nothing starts: unused tickets are removed (rule 24); because of a live lease or an early wake, a copy of the wake is written (rule 10) |
 //! | `Writing` | `Written(done)` | the phase that follows the write: `Replaying`, `Running`, `Ending`, or `Done` |
@@ -30,6 +31,7 @@
 //! | `Promoting` | `Done` | tickets are promoted before the wake is acknowledged (rule 22) |
 //! | `Running` | `Finished` | the function sees the outcomes before they are written, if no other attempt executes; otherwise `Writing` (rule 8) |
 //! | `Running` | `TimeIs` | an attempt is stopped at its timeout, or a due sleep is decided |
+//! | `Running` | `Finished` of a step that starts at most once: stopped at its timeout, or lost by its executor | `Writing` its failure: it is not retried (rule 37) |
 //! | `Running` after a failure | `Finished` | outcomes of executing attempts are saved before the wake is put back |
 //! | `Running` after the end | `Finished` | outcomes are refused, and slots are released (rule 22) |
 //! | `Ending` | `Done`, `Holders`, `Tickets` | called runs are cancelled, the failure handler starts, the end is announced, slots are released; the last write contains the row, the caller's wake (rule 19) and the acknowledgement (rule 28) |

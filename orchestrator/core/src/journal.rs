@@ -18,10 +18,12 @@ use crate::waiting::EventWait;
 use crate::{Event, EventId, Json, RunId, StepId, Timestamp};
 
 mod new_run;
+mod outcome;
 mod token;
 mod visitor;
 
 pub use new_run::{NewRun, RunOrigin};
+pub use outcome::{Outcome, StepKind};
 pub use visitor::{AttemptEnd, DirectOutcome, FactVisitor, StartChange, Wait, WaitEnd};
 
 /// The number of an entry within its run, from 0.
@@ -86,7 +88,15 @@ pub enum Fact {
     /// is written in one record with the entries that follow.
     RunAdmitted,
     /// An attempt is about to execute the body of the step, at most until `lease_until`.
-    StepStarted { step: StepId, attempt: u32, lease_until: Timestamp, worker: Arc<str> },
+    /// With `at_most_once`, no further attempt follows if this one leaves no outcome.
+    StepStarted {
+        step: StepId,
+        attempt: u32,
+        lease_until: Timestamp,
+        worker: Arc<str>,
+        #[serde(default, skip_serializing_if = "is_false")]
+        at_most_once: bool,
+    },
     /// The attempt returned a value, which is memoized.
     StepSucceeded {
         step: StepId,
@@ -222,32 +232,6 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// The kind of a step. A recorded outcome of one kind is never returned to a step of another kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum StepKind {
-    /// A step with a body.
-    Run,
-    /// A sleep.
-    Sleep,
-    /// A step that sends events.
-    Send,
-    /// A call of another function.
-    Invoke,
-    /// A wait for an event.
-    Event,
-    /// A wait for a callback.
-    Signal,
-}
-
-/// How a step ended.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Outcome {
-    /// The step succeeded with this value.
-    Value(Json),
-    /// The step failed with this failure and is not retried.
-    Failed(Failure),
-}
-
 impl Fact {
     /// Returns the name of this kind of fact, such as `StepStarted`.
     pub fn name(&self) -> &'static str {
@@ -356,12 +340,13 @@ impl Fact {
     }
 
     /// Returns whether losing this entry in a crash is harmless, because it contains no outcome. A
-    /// lost log line is written again by the next replay. On one machine, a write that contains
+    /// lost log line is written again by the next replay. The start of a step that starts at most
+    /// once must not be lost, because without it the step would start again. On one machine, a write that contains
     /// only such facts needs no sync: the next synced write includes it.
     pub fn is_bookkeeping(&self) -> bool {
         matches!(
             self,
-            Self::StepStarted { .. }
+            Self::StepStarted { at_most_once: false, .. }
                 | Self::AttemptInterrupted { .. }
                 | Self::AttemptUnreachable { .. }
                 | Self::ExecutorUnreachable { .. }

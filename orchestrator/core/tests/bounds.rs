@@ -183,7 +183,13 @@ fn compensations_are_recorded_in_a_full_journal() {
     assert!(run_with_values(RUN_BYTES - ROOM_BYTES).has_room(RUN_BYTES - ROOM_BYTES));
     assert!(!run_with_values(8).has_room(RUN_BYTES - ROOM_BYTES + 1));
     let lease_until = Timestamp::from_millis(AT.as_millis() + 1);
-    let undo = Fact::StepStarted { step: OwnStep::Compensation.id(), attempt: 1, lease_until, worker: "w".into() };
+    let undo = Fact::StepStarted {
+        step: OwnStep::Compensation.id(),
+        attempt: 1,
+        lease_until,
+        worker: "w".into(),
+        at_most_once: false,
+    };
     let mut facts: Vec<Fact> = (0..8).map(|n| step_succeeded(&format!("step {n}"), OUTCOME_BYTES)).collect();
     facts.push(undo);
     let full = state_after(facts);

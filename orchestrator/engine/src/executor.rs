@@ -18,7 +18,10 @@
 //!   if the execution itself is dropped do its attempts end without either.
 //! - **Dropping an execution cancels its attempts**, as far as that is possible.
 //! - **An executor that cannot be reached says so** ([`Unreachable`]). It must not report this as a
-//!   failure of the code, because that would use a retry.
+//!   failure of the code, because that would use a retry. An attempt that was sent, but has no answer,
+//!   is [lost](AttemptError::Lost): its code may have been executed.
+//! - **A step that starts at most once** (`StepOptions::at_most_once`) executes only as an attempt, and
+//!   never while the executor is polled.
 //! - **Compensations are steps.** If a function fails permanently and has something to undo, it
 //!   requests the step `OwnStep::Compensation`. The value of this step is the failure as JSON. Then
 //!   it requests one step for each compensation, and ends with the recorded failure. The engine

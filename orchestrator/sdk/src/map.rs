@@ -108,6 +108,23 @@ impl<'a, T> Map<'a, T> {
         self.each(|step| step.retries(n))
     }
 
+    /// Sets [`Step::at_most_once`] for each step.
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// # async fn charge(order: u32) -> Result<String> { Ok(order.to_string()) }
+    /// # async fn example(ctx: Context) {
+    /// for result in ctx.map("charge", 1..=20, charge).at_most_once().results().await {
+    ///     if result.is_err_and(|error| error.has_code(ErrorCode::OutcomeUnknown)) {
+    ///         ctx.log(Log::error("a charge must be checked"));
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn at_most_once(self) -> Self {
+        self.each(Step::at_most_once)
+    }
+
     /// Sets [`Step::timeout`] for each step.
     pub fn timeout(self, limit: Duration) -> Self {
         self.each(|step| step.timeout(limit))

@@ -29,7 +29,7 @@ pub(crate) use untyped::{StepBodyFn, UntypedStep};
 /// The body's error, once no retries are left, or immediately if the error is terminal. Because the
 /// error was recorded, it has only a message, a [`code`](crate::Error::code) and a
 /// [`name`](crate::Error::name), and it is terminal for the function. Errors of Stepladder itself have these codes: `undecodable-memo`,
-/// `nondeterminism`, `timeout`, `too-large`, `misplaced-step`, `bad-step` and `bad-step-name`.
+/// `nondeterminism`, `timeout`, `too-large`, `outcome-unknown`, `misplaced-step`, `bad-step` and `bad-step-name`.
 /// [`ErrorCode`](crate::ErrorCode) explains them.
 #[must_use = "a step does nothing until it is awaited"]
 pub struct Step<'a, T> {
@@ -42,7 +42,8 @@ impl<T> Step<'_, T> {
     }
 
     /// Sets the maximum number of retries after the first attempt. The default is that of the
-    /// function. With 0, there is only one attempt.
+    /// function, or 0 for a step that starts [at most once](Self::at_most_once). With 0, an attempt
+    /// that fails is the last one.
     pub fn retries(mut self, n: u32) -> Self {
         self.record_call("retries");
         self.set_options(|options| options.retries = Some(n));
@@ -54,6 +55,47 @@ impl<T> Step<'_, T> {
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.record_call("timeout");
         self.set_options(|options| options.timeout = Some(limit));
+        self
+    }
+
+    /// Makes the step start at most once: if an attempt leaves no outcome, the step fails instead of
+    /// starting again. Use it for an effect that must not happen twice, such as a payment at a
+    /// service without idempotency keys.
+    ///
+    /// The step fails with the terminal error [`ErrorCode::OutcomeUnknown`](crate::ErrorCode) if
+    /// its attempt
+    ///
+    /// - was interrupted: its worker died, its lease ended, or its executor lost it,
+    /// - ran past its timeout, or returned an error with the code `timeout`,
+    /// - was dropped by `select!` or a failing function, and the function's next attempt asks for
+    ///   the step again.
+    ///
+    /// The effect may have happened or not: find out before you go on. The body may not even have
+    /// started, because the start is on disk before the body begins.
+    ///
+    /// An error that the body returns, or a panic, is an outcome. It is final, whatever the function
+    /// sets, unless the step sets [`retries`](Self::retries): then the body runs again after such an
+    /// error.
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// # #[derive(Clone)] struct Order { id: String }
+    /// # async fn charge(order: &Order) -> Result<String> { Ok(order.id.clone()) }
+    /// # async fn find_charge(order: &Order) -> Result<Option<String>> { Ok(None) }
+    /// # async fn example(ctx: Context, order: Order) -> Result<String> {
+    /// match ctx.step("charge", || charge(&order)).at_most_once().await {
+    ///     Err(error) if error.has_code(ErrorCode::OutcomeUnknown) => {
+    ///         // reading is safe to repeat
+    ///         let found = ctx.step("find charge", || find_charge(&order)).await?;
+    ///         found.ok_or_else(|| Error::terminal(format!("check the charge of {}", order.id)))
+    ///     }
+    ///     charged => charged,
+    /// }
+    /// # }
+    /// ```
+    pub fn at_most_once(mut self) -> Self {
+        self.record_call("at_most_once");
+        self.set_options(|options| options.at_most_once = true);
         self
     }
 

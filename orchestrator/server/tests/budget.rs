@@ -176,7 +176,10 @@ async fn a_large_run_has_small_pages() {
         let at = now + Duration::from_millis(n);
         for attempt in 1..=4 {
             let (step, worker) = (step.clone(), Arc::from("w"));
-            entries.push(Fact::StepStarted { step: step.clone(), attempt, lease_until: at, worker }.into_entry(at));
+            entries.push(
+                Fact::StepStarted { step: step.clone(), attempt, lease_until: at, worker, at_most_once: false }
+                    .into_entry(at),
+            );
             let report = AttemptReport::default();
             entries.push(match attempt {
                 4 => {

@@ -54,7 +54,13 @@ async fn commit_chain(sqlite: &Sqlite, run: RunId, steps: u64) -> (Vec<Duration>
     let (mut synced, mut unsynced) = (Vec::new(), Vec::new());
     let mut acks = Vec::new();
     for step in 0..steps {
-        let started = Fact::StepStarted { step: "pay".into(), attempt: 1, lease_until: now(), worker: "w".into() };
+        let started = Fact::StepStarted {
+            step: "pay".into(),
+            attempt: 1,
+            lease_until: now(),
+            worker: "w".into(),
+            at_most_once: false,
+        };
         let output = json::to_json("an outcome of about forty bytes of text").expect("JSON");
         let ended = Fact::StepSucceeded { step: "pay".into(), attempt: 1, output, report: AttemptReport::default() };
         let start = Instant::now();

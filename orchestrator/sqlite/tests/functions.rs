@@ -47,6 +47,13 @@ impl TestProcess {
         Self { engine, sqlite }
     }
 
+    /// Sends the event of the functions, and returns the run that it creates.
+    async fn start_run(&self) -> RunId {
+        let event = NewEvent::new(RequestedEvent::NAME, json::to_json(&RequestedEvent {}).expect("JSON"));
+        let id = self.engine.intake().ingest(vec![event], None).await.expect("accepted")[0];
+        self.engine.query().runs_of_event(&id.to_string()).await.expect("a run")[0].run
+    }
+
     async fn receive_due(&self) -> Vec<Delivery> {
         let receive = self.sqlite.receive(1, Duration::from_secs(150));
         futures::pin_mut!(receive);
@@ -76,12 +83,21 @@ async fn run_with(
     let path = folder.path().join("dev.db");
     let clock = Arc::new(VirtualClock::new(NOW));
     let first = TestProcess::start(&path, &clock, functions(), ledger);
-    let event = NewEvent::new(RequestedEvent::NAME, json::to_json(&RequestedEvent {}).expect("JSON"));
-    let id = first.engine.intake().ingest(vec![event], None).await.expect("accepted")[0];
-    let run: RunId = first.engine.query().runs_of_event(&id.to_string()).await.expect("a run")[0].run;
+    let run = first.start_run().await;
     drop(first);
+    settle(&path, &clock, run, (functions, ledger), before_hop).await
+}
+
+/// Like `run_with`, for a run that has been created.
+async fn settle(
+    path: &Path,
+    clock: &Arc<VirtualClock>,
+    run: RunId,
+    (functions, ledger): (fn() -> Vec<Function>, &ActionLog),
+    before_hop: impl AsyncFn(&Engine, RunId, u32),
+) -> (RunDetail, Vec<Status>, u32) {
     for processes in 1..500 {
-        let process = TestProcess::start(&path, &clock, functions(), ledger);
+        let process = TestProcess::start(path, clock, functions(), ledger);
         before_hop(&process.engine, run, processes).await;
         let all = process.engine.query().runs(RunFilter::default()).await.expect("a listing").runs;
         if all.iter().all(|run| run.status.is_end()) {
@@ -125,6 +141,42 @@ async fn a_failed_run_is_compensated_once_across_processes() {
     assert_eq!((status, error.as_deref()), (Status::Failed, Some("refused")));
     assert!(processes > 6, "{processes}: a hop for each of the three steps and each compensation");
     assert_eq!(*ledger.lock().unwrap(), ["book flight", "book hotel", "cancel hotel", "cancel flight"]);
+}
+
+fn pays() -> Vec<Function> {
+    async fn pays(ctx: Context, _: Event<RequestedEvent>) -> Result<String> {
+        let ledger = ctx.data::<ActionLog>()?;
+        let pay = async || -> Result<()> {
+            ledger.lock().unwrap().push("pay".into());
+            std::future::pending().await
+        };
+        let paid = ctx.step("pay", pay).at_most_once().await;
+        Ok(paid.err().and_then(|error| error.code().map(str::to_owned)).unwrap_or_default())
+    }
+    vec![Function::new("pays", pays)]
+}
+
+#[tokio::test]
+async fn a_step_that_starts_at_most_once_is_not_repeated_by_the_next_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, clock, ledger) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)), ActionLog::default());
+    let first = TestProcess::start(&path, &clock, pays(), &ledger);
+    let run = first.start_run().await;
+    let delivery = first.receive_due().await.pop().expect("a wake");
+    let begun = async {
+        while ledger.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = first.engine.hop(delivery) => panic!("the body does not end"),
+        () = begun => {}
+    }
+    drop(first);
+    clock.advance(Duration::from_secs(1));
+    let (run, _, processes) = settle(&path, &clock, run, (pays, &ledger), async |_, _, _| ()).await;
+    assert_eq!(run.summary.output.as_ref().map(|output| output.get()), Some("\"outcome-unknown\""));
+    assert_eq!((ledger.lock().unwrap().len(), processes), (1, 2), "at once, because no other process can live");
 }
 
 fn waits() -> Vec<Function> {

@@ -75,7 +75,13 @@ mod tests {
     }
 
     fn step() -> Fact {
-        Fact::StepStarted { step: "a".into(), attempt: 1, lease_until: at(100), worker: "w".into() }
+        Fact::StepStarted {
+            step: "a".into(),
+            attempt: 1,
+            lease_until: at(100),
+            worker: "w".into(),
+            at_most_once: false,
+        }
     }
 
     fn unreachable() -> Fact {

@@ -104,7 +104,7 @@ fn records(bytes: usize) -> Vec<Record> {
 
 fn started(step: usize) -> Fact {
     let lease_until = Timestamp::from_millis(120_000);
-    Fact::StepStarted { step: name(step).into(), attempt: 1, lease_until, worker: "bench".into() }
+    Fact::StepStarted { step: name(step).into(), attempt: 1, lease_until, worker: "bench".into(), at_most_once: false }
 }
 
 fn record(seq: u64, facts: Vec<Fact>) -> Record {

@@ -15,7 +15,7 @@ use crate::stage::{AwsStage, SdkRetryMode};
 
 /// Executes one run with a fault at call number `at`, or without a fault if `at` is `usize::MAX`.
 /// Returns the number of calls.
-async fn run_with_fault(stage: &AwsStage, n: u32, at: usize, fault: AwsFault) -> usize {
+pub(crate) async fn run_with_fault(stage: &AwsStage, n: u32, at: usize, fault: AwsFault) -> usize {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     stage.wire.plan(move |call| {
@@ -85,6 +85,33 @@ async fn timers_and_sweeps_survive_lost_replies() {
     at_each_call(&stage, AwsFault::LoseReply, |n| assert_eq!(account.counts_of_run(n).values().sum::<u32>(), 1)).await;
 }
 
+/// Executes run number `n`. The process dies at call number `at`, before or after the call takes
+/// effect, and another process continues.
+pub(crate) async fn run_with_death(stage: &AwsStage, n: u32, at: usize) {
+    let dead = Arc::new(AtomicBool::new(false));
+    let (count, dying) = (Cell::new(0), dead.clone());
+    stage.wire.plan(move |call| {
+        if dying.load(Ordering::SeqCst) {
+            return AwsFault::LoseRequest;
+        }
+        if !call.is_of_a_run() || count.replace(count.get() + 1) != at {
+            return AwsFault::Pass;
+        }
+        dying.store(true, Ordering::SeqCst);
+        if at.is_multiple_of(2) { AwsFault::LoseReply } else { AwsFault::LoseRequest }
+    });
+    let mut engine = stage.engine();
+    let mut living = || {
+        if dead.swap(false, Ordering::SeqCst) {
+            stage.wire.clear();
+            engine = stage.engine();
+        }
+        engine.clone()
+    };
+    while living().intake().ingest(vec![go_event(n)], None).await.is_err() {}
+    stage.settle(living).await;
+}
+
 /// The process dies at a call, before or after the call takes effect. The message is delivered
 /// again, to another process.
 #[tokio::test]
@@ -94,28 +121,7 @@ async fn a_run_completes_although_its_process_dies_at_any_call() {
     let calls = run_with_fault(&stage, 0, usize::MAX, AwsFault::Pass).await;
     for at in 0..calls {
         let n = at as u32 + 1;
-        let dead = Arc::new(AtomicBool::new(false));
-        let (count, dying) = (Cell::new(0), dead.clone());
-        stage.wire.plan(move |call| {
-            if dying.load(Ordering::SeqCst) {
-                return AwsFault::LoseRequest;
-            }
-            if !call.is_of_a_run() || count.replace(count.get() + 1) != at {
-                return AwsFault::Pass;
-            }
-            dying.store(true, Ordering::SeqCst);
-            if at % 2 == 0 { AwsFault::LoseReply } else { AwsFault::LoseRequest }
-        });
-        let mut engine = stage.engine();
-        let mut living = || {
-            if dead.swap(false, Ordering::SeqCst) {
-                stage.wire.clear();
-                engine = stage.engine();
-            }
-            engine.clone()
-        };
-        while living().intake().ingest(vec![go_event(n)], None).await.is_err() {}
-        stage.settle(living).await;
+        run_with_death(&stage, n, at).await;
         let facts = facts_of_run(&stage, n).await;
         for (step, executed) in account.counts_of_run(n) {
             let of = |what: &str| facts.iter().filter(|fact| fact.starts_with(&format!("{step} {what}"))).count();

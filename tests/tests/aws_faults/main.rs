@@ -13,6 +13,7 @@ mod units;
 #[path = "../aws/wire.rs"]
 mod wire;
 
+mod at_most_once;
 mod bad_days;
 mod batches;
 mod each_call;

@@ -81,10 +81,13 @@ error_codes! {
     /// The end of a sleep lies outside the years 0 to 9999.
     NoMoment = "no-moment",
     /// The journal contains a step of another kind under the same id, one id is asked for twice at
-    /// once, or a finished step is reported as executed again.
+    /// once, a finished step is reported as executed again, or a step that starts at most once is
+    /// executed while its executor is polled.
     Nondeterminism = "nondeterminism",
     /// The function awaited something that is not a step for 10 s.
     NotAStep = "not-a-step",
+    /// An attempt of a step that starts at most once left no outcome. Its body may have taken effect.
+    OutcomeUnknown = "outcome-unknown",
     /// The code panicked.
     Panic = "panic",
     /// A poll had no value before its timeout.

@@ -6,11 +6,12 @@ use crate::bounds;
 use crate::decide::ReadyStep;
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::effect::Effect;
-use crate::hop::input::{AttemptError, StepResult};
+use crate::hop::input::{AdvisedFailure, AttemptError, StepResult};
 use crate::hop::progress::Body;
-use crate::hop::retrying::FailedTry;
+use crate::hop::retrying::{FailedTry, unknown_outcome};
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::journal::{Entry, Fact, Failure};
+use crate::retry::RetryAdvice;
 use crate::state::RevealedOutcome;
 use crate::{ErrorCode, Timestamp, WakeCause};
 
@@ -106,8 +107,13 @@ impl ActiveHop {
             Ok(output) => {
                 return Fact::StepSucceeded { step, attempt: body.ready.attempt, output, report }.into_entry(now);
             }
-            Err(AttemptError::Unreachable(unreachable)) => return self.take_back(&body, &unreachable, now, draft),
-            Err(AttemptError::Failed(failure)) => failure,
+            Err(error) => match unknown_outcome(&body, &error).ok_or(error) {
+                Ok(unknown) => AdvisedFailure { failure: unknown, retry: RetryAdvice::Never },
+                Err(AttemptError::Unreachable(why) | AttemptError::Lost(why)) => {
+                    return self.take_back(&body, &why, now, draft);
+                }
+                Err(AttemptError::Failed(failure)) => failure,
+            },
         };
         let ReadyStep { attempt, failures, poll, policy, woken, .. } = body.ready;
         let seed = self.seed(&step, attempt);

@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 
-use crate::decide::{self, Plan, ReadyStep, Want, kind_name};
+use crate::decide::{self, Operation, Plan, ReadyStep, Want, kind_name};
 use crate::hop::active::{ActiveHop, Turn};
 use crate::hop::input::{ExecutedStep, StepResult};
 use crate::hop::polling::name_fault;
@@ -89,6 +89,8 @@ impl ActiveHop {
             format!("the executor reports {want} twice in one call; report each step once")
         } else if kind != StepKind::Run {
             format!("the executor reports {want} as executed, and it is a {}; list it as wanted", kind_name(kind))
+        } else if matches!(&want.operation, Operation::Run(options) if options.at_most_once) {
+            format!("the executor reports {want} as executed, and it starts at most once; list it as wanted")
         } else if let Some((_, error)) = plan.refused.first().filter(|(_, error)| is_nondeterminism(error)) {
             return Some(error.clone());
         } else if self.run.steps.get(&want.step).is_some_and(|step| step.state.is_settled()) {
@@ -111,7 +113,8 @@ impl ActiveHop {
         self.progress.has_executed = true;
         let ReadyStep { step, attempt, .. } = ready.clone();
         let (lease_until, worker) = (self.time.lease_until, self.invocation.worker.process.clone());
-        draft.entries.push(Fact::StepStarted { step: step.clone(), attempt, lease_until, worker }.into_entry(now));
+        let start = Fact::StepStarted { step: step.clone(), attempt, lease_until, worker, at_most_once: false };
+        draft.entries.push(start.into_entry(now));
         let body = Body { ready, began, expires: lease_until, is_stopped: false };
         self.execution.took.insert(step.clone(), now.since(began));
         let result = StepResult { step, result: executed.result.map_err(Into::into), report: executed.report };

@@ -188,6 +188,10 @@ pub enum AttemptError {
     Failed(AdvisedFailure),
     /// The executor could not be reached, so the code was not executed.
     Unreachable(Unreachable),
+    /// The connection to the executor was lost after the attempt was sent, so the code may have been
+    /// executed. The attempt is repeated like an unreachable one, unless the step starts at most
+    /// once: then the step fails.
+    Lost(Unreachable),
 }
 
 impl From<AdvisedFailure> for AttemptError {

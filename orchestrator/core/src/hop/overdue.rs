@@ -1,7 +1,7 @@
 //! Fails a body that does not stop at its timeout (rule 29). A supervisor on a separate thread does
 //! this in place of the hop, because the thread of the hop may be blocked.
 
-use crate::decide::ReadyStep;
+use crate::decide::{ReadyStep, outcome_unknown};
 use crate::hop::effect::{LateWrite, Write};
 use crate::hop::{Worker, later};
 use crate::journal::{Fact, Failure};
@@ -34,13 +34,16 @@ impl OverdueAttempt<'_> {
         if !self.is_running(run) {
             return None;
         }
-        let ReadyStep { step, attempt, failures, timeout, policy, woken, .. } = self.ready;
-        let message = format!(
-            "step `{step}` ran past its time-out of {timeout:?} and did not stop: it blocks its thread; \
-             put blocking code into stepladder::blocking"
-        );
-        let error = Failure::with_code(message, ErrorCode::Timeout);
-        let failed = FailedAttempt { failures: failures + 1, name: None, advice: RetryAdvice::Default };
+        let ReadyStep { step, attempt, failures, timeout, policy, woken, at_most_once, .. } = self.ready;
+        let what = format!("ran past its time-out of {timeout:?} and did not stop: it blocks its thread");
+        let (error, advice) = match at_most_once {
+            true => (outcome_unknown(step, what), RetryAdvice::Never),
+            false => {
+                let message = format!("step `{step}` {what}; put blocking code into stepladder::blocking");
+                (Failure::with_code(message, ErrorCode::Timeout), RetryAdvice::Default)
+            }
+        };
+        let failed = FailedAttempt { failures: failures + 1, name: None, advice };
         let delay = policy.next_delay(failed, seed);
         let retry_at = delay.map(|delay| now + self.worker.retry_delay.unwrap_or(delay));
         let cause = if *woken { WakeCause::Step(step.clone()) } else { WakeCause::Due };

@@ -1,9 +1,15 @@
 //! Decides whether a failed attempt of a step or of the handler is retried, and when.
+//!
+//! A step that starts at most once is never retried after an attempt with an unknown outcome: its
+//! body may have taken effect. An error that the body returned is an outcome.
 
-use crate::Timestamp;
+use crate::decide::{ReadyStep, outcome_unknown};
 use crate::hop::active::ActiveHop;
-use crate::hop::input::AdvisedFailure;
+use crate::hop::input::{AdvisedFailure, AttemptError};
+use crate::hop::progress::Body;
 use crate::retry::{FailedAttempt, RetryPolicy};
+use crate::sentence::shortened;
+use crate::{ErrorCode, Failure, Timestamp};
 
 /// A failed attempt of a step or of the handler.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +24,23 @@ pub(super) struct FailedTry<'a> {
     pub(super) policy: &'a RetryPolicy,
     /// The failure, with the advice of its error.
     pub(super) error: &'a AdvisedFailure,
+}
+
+/// Returns the failure of an attempt of a step that starts at most once, if its body may have taken
+/// effect without an outcome: it was stopped at its timeout, or its executor lost it.
+pub(super) fn unknown_outcome(body: &Body, error: &AttemptError) -> Option<Failure> {
+    let ReadyStep { step, timeout, at_most_once: true, .. } = &body.ready else { return None };
+    match error {
+        AttemptError::Unreachable(_) => None,
+        AttemptError::Lost(lost) => {
+            let what = format_args!("lost the connection to its executor: {}", shortened(&lost.why));
+            Some(outcome_unknown(step, what))
+        }
+        AttemptError::Failed(error) if body.is_stopped || error.failure.code == Some(ErrorCode::Timeout) => {
+            Some(outcome_unknown(step, format_args!("ran past its time-out of {timeout:?}")))
+        }
+        AttemptError::Failed(_) => None,
+    }
 }
 
 impl ActiveHop {

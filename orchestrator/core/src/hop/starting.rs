@@ -180,6 +180,7 @@ impl ActiveHop {
             attempt: ready.attempt,
             lease_until: self.time.lease_until,
             worker: self.invocation.worker.process.clone(),
+            at_most_once: ready.at_most_once,
         }
         .into_entry(now)
     }

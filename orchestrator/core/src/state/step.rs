@@ -79,6 +79,12 @@ impl StepState {
 }
 
 impl Step {
+    /// Returns whether the latest attempt may have executed its body, although its outcome is
+    /// unknown: it is running, or the handler dropped it and has failed since.
+    pub fn may_have_taken_effect(&self) -> bool {
+        self.attempt > 0 && matches!(self.state, StepState::Running { .. } | StepState::Wanted)
+    }
+
     /// Creates a step without any attempt.
     pub(crate) fn new(kind: StepKind, state: StepState) -> Self {
         Self {

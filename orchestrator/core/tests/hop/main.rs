@@ -3,6 +3,7 @@
 
 mod admitting;
 mod announcing;
+mod at_most_once;
 mod call_beside_attempts;
 mod calling;
 mod deadlines;

@@ -282,7 +282,13 @@ fn rule_29_a_body_that_does_not_stop_is_failed_with_its_slots_and_its_wake() {
     assert!(overdue.fail(&world.state(), world.now, 1).is_none());
     for (lease, worker) in [(lease_until + seconds(1), PROCESS), (lease_until, "w2")] {
         let mut other = world.clone();
-        let start = Fact::StepStarted { step: "a".into(), attempt: 1, lease_until: lease, worker: worker.into() };
+        let start = Fact::StepStarted {
+            step: "a".into(),
+            attempt: 1,
+            lease_until: lease,
+            worker: worker.into(),
+            at_most_once: false,
+        };
         other.append(vec![start.into_entry(world.now)]);
         assert!(overdue.fail(&other.state(), world.now, 1).is_none());
     }

@@ -381,7 +381,7 @@ pub(crate) fn body(step: &str) -> Want {
 }
 
 pub(crate) fn started(step: &str, attempt: u32, lease_until: Timestamp) -> Fact {
-    Fact::StepStarted { step: step.into(), attempt, lease_until, worker: "w2".into() }
+    Fact::StepStarted { step: step.into(), attempt, lease_until, worker: "w2".into(), at_most_once: false }
 }
 
 pub(crate) fn succeeded(step: &str, attempt: u32) -> Fact {

@@ -43,7 +43,13 @@ fn a_takeover_counts_as_an_interruption_and_a_failure_does_not() {
 
 #[test]
 fn an_abandoned_step_may_start_again_in_the_record_of_its_handlers_failure() {
-    let start = |attempt| Fact::StepStarted { step: "a".into(), attempt, lease_until: at(90), worker: "w".into() };
+    let start = |attempt| Fact::StepStarted {
+        step: "a".into(),
+        attempt,
+        lease_until: at(90),
+        worker: "w".into(),
+        at_most_once: false,
+    };
     let dropped = Fact::StepAbandoned { step: "a".into(), attempt: 1, report: AttemptReport::default() };
     let failed = Fact::HandlerFailed { attempt: 1, error: Failure::new("no"), retry_at: at(9) };
     let state = state(vec![(0, start(1)), (1, dropped)]);
@@ -58,7 +64,13 @@ fn an_abandoned_step_may_start_again_in_the_record_of_its_handlers_failure() {
 /// records that the handler abandoned its step.
 #[test]
 fn a_step_that_is_abandoned_after_its_handlers_failure_may_start_again() {
-    let start = |attempt| Fact::StepStarted { step: "a".into(), attempt, lease_until: at(90), worker: "w".into() };
+    let start = |attempt| Fact::StepStarted {
+        step: "a".into(),
+        attempt,
+        lease_until: at(90),
+        worker: "w".into(),
+        at_most_once: false,
+    };
     let dropped = |attempt| Fact::StepAbandoned { step: "a".into(), attempt, report: AttemptReport::default() };
     let failed = Fact::HandlerFailed { attempt: 1, error: Failure::new("no"), retry_at: at(9) };
     let again = state(vec![(0, start(1)), (1, failed.clone()), (2, dropped(1))]);

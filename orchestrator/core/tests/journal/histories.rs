@@ -51,7 +51,7 @@ fn entry(p: &EntryProposal, now: i64) -> Entry {
     let error = Failure::new("broken");
     let value = || json::to_json(&now).unwrap();
     let fact = match p.fact {
-        0..=4 => Fact::StepStarted { step, attempt, lease_until, worker: "w".into() },
+        0..=4 => Fact::StepStarted { step, attempt, lease_until, worker: "w".into(), at_most_once: false },
         5..=7 => Fact::StepSucceeded { step, attempt, output: value(), report: AttemptReport::default() },
         8 | 9 => Fact::StepFailed { step, attempt, error, retry_at: Some(at), report: AttemptReport::default() },
         10 => Fact::StepFailed { step, attempt, error, retry_at: None, report: AttemptReport::default() },

@@ -56,7 +56,7 @@ pub(crate) fn state(facts: Vec<(i64, Fact)>) -> RunState {
 
 pub(crate) fn started(attempt: u32, lease: i64) -> Fact {
     let lease_until = Timestamp::from_millis(START + lease);
-    Fact::StepStarted { step: "a".into(), attempt, lease_until, worker: "w".into() }
+    Fact::StepStarted { step: "a".into(), attempt, lease_until, worker: "w".into(), at_most_once: false }
 }
 
 pub(crate) fn succeeded(attempt: u32) -> Fact {

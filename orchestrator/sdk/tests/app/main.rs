@@ -1,5 +1,6 @@
 //! Tests of functions on the real engine, in memory, with a virtual clock.
 
+mod at_most_once;
 mod bounds;
 mod checking;
 mod concurrency;

@@ -88,7 +88,7 @@ impl Session {
             step: result.step,
             result: result.result.map_err(|error| match error {
                 AttemptError::Failed(failure) => failure,
-                AttemptError::Unreachable(unreachable) => panic!("{unreachable:?}"),
+                AttemptError::Unreachable(why) | AttemptError::Lost(why) => panic!("{why:?}"),
             }),
         };
         results.into_iter().map(of).collect()

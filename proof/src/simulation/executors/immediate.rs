@@ -153,7 +153,7 @@ async fn answer(
             let Some(at) = bodies.iter().position(|want| want.step == done.step) else { continue };
             let result = done.result.map_err(|error| match error {
                 AttemptError::Failed(failure) => failure,
-                AttemptError::Unreachable(unreachable) => panic!("the SDK can be reached: {unreachable:?}"),
+                AttemptError::Unreachable(why) | AttemptError::Lost(why) => panic!("the SDK can be reached: {why:?}"),
             });
             polled.executed.push(ExecutedStep { want: bodies.remove(at), result, report: done.report });
         }
