@@ -215,7 +215,7 @@ fn apply_entry(step: &mut StepProgress, entry: &Entry) -> Result<(), &'static st
             step.settled = true;
         }
         // A callback may arrive before the step waits for it.
-        Fact::SignalReceived { .. } => step.settled = true,
+        Fact::SignalReceived { .. } | Fact::SignalFailed { .. } => step.settled = true,
         Fact::WaitExpired { .. } => {
             if !step.waits {
                 return Err("what expired was not waited for");
@@ -260,7 +260,7 @@ fn kind_of(fact: &Fact) -> Option<StepKind> {
         Fact::EventsSent { .. } => Some(StepKind::Send),
         Fact::InvokeStarted { .. } | Fact::InvokeEnded { .. } => Some(StepKind::Invoke),
         Fact::EventAwaited { .. } | Fact::EventDelivered { .. } => Some(StepKind::Event),
-        Fact::SignalAwaited { .. } | Fact::SignalReceived { .. } => Some(StepKind::Signal),
+        Fact::SignalAwaited { .. } | Fact::SignalReceived { .. } | Fact::SignalFailed { .. } => Some(StepKind::Signal),
         // These entries occur for steps with a body, and for waits for an event or a callback.
         Fact::StepRefused { .. } | Fact::WaitExpired { .. } | Fact::WaitSkipped { .. } => None,
         Fact::RunCreated(_)

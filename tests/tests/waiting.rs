@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use stepladder::Function;
 use stepladder::prelude::*;
-use stepladder_core::{NewEvent, RunId, Status, json};
+use stepladder_core::{Failure, NewEvent, RunId, Status, json};
 use stepladder_engine::{Config, Engine, Workers};
 use stepladder_sqlite::{Sqlite, SqliteOptions};
 use stepladder_tests::wait_for;
@@ -76,6 +76,33 @@ impl ServerProcess {
 
 fn event<T: EventData + Serialize>(data: &T) -> NewEvent {
     NewEvent::new(T::NAME, json::to_json(data).expect("JSON"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_signal_fails_the_run_in_the_next_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("dev.db");
+    let first = ServerProcess::start(&file).await;
+    let written = first.send(event(&BriefWrittenEvent { id: 7 })).await;
+    let run = first.engine.query().runs_of_event(&written).await.expect("listed")[0].run;
+    first.waits_in(run, "approval").await;
+    let token = first.engine.subscriptions().callback_token(run, "payment").await.expect("a token");
+    let failure = || Failure { name: Some("CardDeclined".into()), ..Failure::with_code("no funds", "declined") };
+    let early = first.engine.subscriptions().fail_signal(&token, failure()).await.expect("accepted");
+    assert!(!early.before);
+    first.stop().await;
+
+    let second = ServerProcess::start(&file).await;
+    assert!(second.engine.subscriptions().fail_signal(&token, failure()).await.expect("the same").before);
+    assert!(second.engine.subscriptions().signal(&token, json::null()).await.is_err(), "it was completed already");
+    second.send(event(&BriefApprovedEvent { id: 7, by: "Ada".into() })).await;
+    let ended = wait_for("the end of the run", async || {
+        let detail = second.engine.query().run(run).await.expect("a run");
+        detail.summary.status.is_end().then_some(detail.summary)
+    })
+    .await;
+    assert_eq!((ended.status, ended.error), (Status::Failed, Some(failure())));
+    second.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

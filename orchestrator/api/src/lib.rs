@@ -20,7 +20,7 @@ mod time;
 pub use event::{Event, EventsResponse};
 pub use function::{Concurrency, CronSchedule, Function, FunctionPaused, FunctionResumed, LimitScope, Trigger};
 pub use journal::{JournalEntry, JournalPage};
-pub use request::{NewEvent, RerunAllRequest, RerunRequest};
+pub use request::{NewEvent, RerunAllRequest, RerunRequest, SignalFailure};
 pub use run::{
     Failure, HandlerError, LogLevel, LogLine, Run, RunCancelled, RunDetail, RunOrigin, RunRef, SignalCompleted,
 };

@@ -29,6 +29,26 @@ pub struct RerunRequest {
     pub input: Option<Json>,
 }
 
+/// A failure that a third party reports to a callback token instead of data.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignalFailure {
+    /// What failed, as a sentence.
+    pub message: String,
+    /// The name of the error's type, such as `CardDeclined`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// A code to branch on. It may not be one of Stepladder's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The stack trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
+    /// Further fields of the error: any JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Json>,
+}
+
 /// How to rerun many runs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -234,6 +234,6 @@ pub struct SignalCompleted {
     pub run_id: RunId,
     /// The step that waits for the signal.
     pub step: StepId,
-    /// Whether an earlier request had already completed the signal with the same data.
+    /// Whether an earlier request had already completed the signal with the same data or failure.
     pub before: bool,
 }

@@ -175,6 +175,10 @@ fn requests_leave_out_what_is_not_given_and_refuse_unknown_fields() {
     round_trip::<RerunRequest>("{}");
     round_trip::<RerunRequest>(r#"{"from_step":"s","input":{"n":1.0}}"#);
     round_trip::<RerunAllRequest>(r#"{"from_step":"s"}"#);
+    round_trip::<SignalFailure>(r#"{"message":"no"}"#);
+    round_trip::<SignalFailure>(r#"{"message":"no","name":"E","code":"c","stack":"at x","data":{"n":1.0}}"#);
     assert!(serde_json::from_str::<RerunRequest>(r#"{"fromStep":"s"}"#).is_err());
     assert!(serde_json::from_str::<RerunAllRequest>(r#"{"input":{}}"#).is_err());
+    assert!(serde_json::from_str::<SignalFailure>(r#"{"message":"no","cause":"x"}"#).is_err());
+    assert!(serde_json::from_str::<SignalFailure>(r#"{"name":"E"}"#).is_err());
 }

@@ -80,7 +80,7 @@ enum Command {
     Pause(pause::PauseArgs),
     /// Resume a paused function: its waiting runs start
     Resume(pause::PauseArgs),
-    /// Complete a signal that a run waits for
+    /// Complete a signal that a run waits for, with data or a failure
     #[command(after_help = signal::EXAMPLES)]
     Signal(signal::SignalArgs),
     /// Run one run or many again, each as a new run

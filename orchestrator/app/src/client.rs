@@ -227,6 +227,17 @@ impl Client {
         Ok((self.decode_response::<DataResponse<_>>(&text)?.data, text))
     }
 
+    /// Completes a signal with a failure.
+    pub(crate) async fn fail_signal(
+        &self,
+        token: &str,
+        failure: String,
+    ) -> Result<(SignalCompleted, String), ClientError> {
+        let request = self.request(Method::POST, &["v1", "signals", token, "fail"])?.body(failure);
+        let text = self.call(RouteAccess::Open, request).await?;
+        Ok((self.decode_response::<DataResponse<_>>(&text)?.data, text))
+    }
+
     /// Lists the registered functions.
     pub(crate) async fn functions(&self) -> Result<(Vec<Function>, String), ClientError> {
         let text = self.call(RouteAccess::Guarded, self.request(Method::GET, &["v1", "functions"])?).await?;

@@ -233,7 +233,7 @@ fn check(run: &JournalView<'_>, entry: &Entry) -> Result<(), Refusal> {
         Fact::SignalAwaited { step, .. } => check_new(run, step, StepKind::Signal),
         Fact::EventDelivered { event, steps } => check_delivery(run, event, steps),
         // a callback may arrive before the run waits for it
-        Fact::SignalReceived { step, .. } => match run.step(step).map(|s| &s.state) {
+        Fact::SignalReceived { step, .. } | Fact::SignalFailed { step, .. } => match run.step(step).map(|s| &s.state) {
             None | Some(StepState::Awaiting { what: WaitTarget::Signal, .. }) => Ok(()),
             Some(_) => check_new(run, step, StepKind::Signal),
         },

@@ -23,9 +23,10 @@ pub fn kept_bytes(fact: &Fact) -> usize {
         + match fact {
             Fact::EventJoined { event, .. } | Fact::EventDelivered { event, .. } => event.bytes(),
             Fact::StepSucceeded { output, .. } => output.get().len(),
-            Fact::StepFailed { error, .. } | Fact::StepRefused { error, .. } | Fact::HandlerFailed { error, .. } => {
-                error.bytes()
-            }
+            Fact::StepFailed { error, .. }
+            | Fact::StepRefused { error, .. }
+            | Fact::SignalFailed { error, .. }
+            | Fact::HandlerFailed { error, .. } => error.bytes(),
             Fact::StepCarriedOver { outcome, .. } | Fact::InvokeEnded { outcome, .. } => match outcome {
                 Outcome::Value(value) => value.get().len(),
                 Outcome::Failed(failure) => failure.bytes(),
@@ -157,6 +158,7 @@ fn bounded(mut fact: Fact) -> Fact {
     match &mut fact {
         Fact::StepFailed { error, .. }
         | Fact::StepRefused { error, .. }
+        | Fact::SignalFailed { error, .. }
         | Fact::HandlerFailed { error, .. }
         | Fact::RunFailed { error }
         | Fact::StepCarriedOver { outcome: Outcome::Failed(error), .. }

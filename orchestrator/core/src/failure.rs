@@ -2,6 +2,7 @@
 //! the error.
 
 mod code;
+mod posted;
 
 use std::borrow::Cow;
 use std::sync::Arc;

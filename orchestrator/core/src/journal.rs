@@ -183,6 +183,9 @@ pub enum Fact {
     SignalAwaited { step: StepId, until: Timestamp },
     /// A callback arrived. It may arrive before the run waits for it.
     SignalReceived { step: StepId, data: Json },
+    /// The holder of the callback token reported a failure instead of data. It may arrive before the
+    /// run waits for it.
+    SignalFailed { step: StepId, error: Failure },
     /// The wait ended without an event or a callback.
     WaitExpired { step: StepId },
     /// The run uses this version of its function until it ends. This entry is written in one record
@@ -258,6 +261,7 @@ impl Fact {
             | Self::EventAwaited { step, .. }
             | Self::SignalAwaited { step, .. }
             | Self::SignalReceived { step, .. }
+            | Self::SignalFailed { step, .. }
             | Self::WaitExpired { step } => Some(step),
             Self::WaitSkipped { step } => step.as_ref(),
             Self::RunCreated(_)
@@ -316,6 +320,11 @@ impl Fact {
                 | Self::EventAwaited { .. }
                 | Self::SignalAwaited { .. }
         )
+    }
+
+    /// Returns whether the fact is a delivered event, or what was posted to a callback token.
+    pub(crate) fn is_arrival(&self) -> bool {
+        matches!(self, Self::EventDelivered { .. } | Self::SignalReceived { .. } | Self::SignalFailed { .. })
     }
 
     /// Returns whether the fact is allowed while a run collects events. These facts are: a further

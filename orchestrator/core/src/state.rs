@@ -155,7 +155,7 @@ impl RunState {
         self.last_at = entry.at;
         self.bytes += kept_bytes(&entry.fact);
         self.logs.add(entry);
-        self.arrived = matches!(entry.fact, Fact::EventDelivered { .. } | Fact::SignalReceived { .. });
+        self.arrived = entry.fact.is_arrival();
         if entry.fact.is_requested_by_handler() {
             // the entry proves that the handler has run again since its error, whatever the clock
             // of another host says
@@ -238,6 +238,7 @@ impl RunState {
             | Fact::EventAwaited { .. }
             | Fact::SignalAwaited { .. }
             | Fact::SignalReceived { .. }
+            | Fact::SignalFailed { .. }
             | Fact::WaitSkipped { step: Some(_) }
             | Fact::WaitExpired { .. } => self.apply_to_step(entry),
         }

@@ -115,6 +115,7 @@ fn all_values_in_a_journal_are_counted() {
         (Fact::StepCarriedOver { step: step(), kind: StepKind::Run, outcome: Outcome::Value(value_of_size(9)) }, 9),
         (Fact::InvokeEnded { step: step(), outcome: Outcome::Failed(failure()) }, 42),
         (Fact::SignalReceived { step: step(), data: value_of_size(9) }, 9),
+        (Fact::SignalFailed { step: step(), error: failure() }, 42),
         (Fact::EventDelivered { event: Box::new(event_of_size(30)), steps: vec![step()] }, 30),
         (
             Fact::InvokeStarted {

@@ -8,11 +8,12 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use stepladder_core::decide::Operation;
 use stepladder_core::journal::Fact;
-use stepladder_core::limits::SIGNAL_BYTES;
+use stepladder_core::limits::{RUN_BYTES, SIGNAL_BYTES};
 use stepladder_core::state::RunState;
-use stepladder_core::{Json, Refusal, RunId, Status, json};
+use stepladder_core::{Failure, Json, Refusal, RunId, Status, json};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Journals;
+use stepladder_engine::view::StepStatus;
 use stepladder_engine::{Engine, EngineError};
 use support::script::ScriptedFunction;
 use support::{EngineFixture, count_facts, only_run};
@@ -76,6 +77,111 @@ async fn an_early_callback_is_kept_until_the_run_waits() {
     assert_eq!(count_facts(&journal, |f| matches!(f, Fact::SignalAwaited { .. })), 0, "the callback is there already");
 }
 
+fn declined() -> Failure {
+    Failure {
+        name: Some("CardDeclined".into()),
+        data: Some(json_data(serde_json::json!({"balance": 3}))),
+        ..Failure::with_code("no funds", "declined")
+    }
+}
+
+#[tokio::test]
+async fn a_posted_failure_ends_the_wait_at_once_and_is_not_retried() {
+    let mut world = EngineFixture::new(vec![paying_function().function()]);
+    let (engine, run, token) = start_waiting_run(&mut world).await;
+    work(&world, &engine).await;
+    let failed = engine.subscriptions().fail_signal(&token, declined()).await.unwrap();
+    assert_eq!((failed.run, &*failed.step, failed.before), (run, "payment", false));
+    assert_eq!(world.memory.next_due(), Some(world.clock.now()), "its wake is due now");
+    work(&world, &engine).await;
+    let steps = engine.query().run(run).await.unwrap().steps;
+    let payment = steps.iter().find(|step| &*step.id == "payment").unwrap();
+    assert_eq!((payment.status, &payment.error, payment.due), (StepStatus::Failed, &Some(declined()), None));
+    assert!(payment.token.is_none(), "there is nothing left to complete");
+    let ended = engine.query().run(run).await.unwrap().summary;
+    assert_eq!((ended.status, ended.error), (Status::Failed, Some(declined())), "the function returns the error");
+    let journal = world.journal(&engine, run).await;
+    assert_eq!(count_facts(&journal, |f| matches!(f, Fact::HandlerFailed { .. })), 0);
+}
+
+#[tokio::test]
+async fn an_early_failure_is_kept_until_the_run_waits() {
+    let mut world = EngineFixture::new(vec![paying_function().function()]);
+    let (engine, run, token) = start_waiting_run(&mut world).await;
+    engine.subscriptions().fail_signal(&token, declined()).await.unwrap();
+    work(&world, &engine).await;
+    let journal = world.journal(&engine, run).await;
+    assert_eq!(count_facts(&journal, |f| matches!(f, Fact::SignalAwaited { .. })), 0, "the failure is there already");
+    let steps = engine.query().run(run).await.unwrap().steps;
+    assert_eq!(steps.iter().find(|step| &*step.id == "payment").unwrap().error, Some(declined()));
+    assert_eq!(status(&engine, run).await, Status::Failed);
+}
+
+#[tokio::test]
+async fn a_signal_gets_data_or_a_failure_whichever_comes_first() {
+    for fails_first in [false, true] {
+        let mut world = EngineFixture::new(vec![paying_function().function()]);
+        let (engine, run, token) = start_waiting_run(&mut world).await;
+        work(&world, &engine).await;
+        let signals = engine.subscriptions();
+        let (first, second) = match fails_first {
+            true => {
+                let first = signals.fail_signal(&token, declined()).await;
+                assert!(signals.fail_signal(&token, declined()).await.unwrap().before, "the same failure again");
+                (first, signals.signal(&token, json::null()).await)
+            }
+            false => {
+                let first = signals.signal(&token, json::null()).await;
+                assert!(signals.signal(&token, json::null()).await.unwrap().before, "the same data again");
+                (first, signals.fail_signal(&token, declined()).await)
+            }
+        };
+        assert!(!first.unwrap().before);
+        let Err(EngineError::TooLate(sentence)) = second else { panic!("{second:?}") };
+        assert!(sentence.contains("was completed already, at 2023-"), "{sentence}");
+        let other = signals.fail_signal(&token, Failure::new("no funds")).await;
+        assert!(matches!(other, Err(EngineError::TooLate(_))), "{other:?}");
+        let journal = world.journal(&engine, run).await;
+        let posts = |f: &Fact| matches!(f, Fact::SignalReceived { .. } | Fact::SignalFailed { .. });
+        assert_eq!(count_facts(&journal, posts), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_failure_that_a_journal_would_change_is_refused_with_its_field() {
+    let mut world = EngineFixture::new(vec![paying_function().function()]);
+    let (engine, run, token) = start_waiting_run(&mut world).await;
+    for (failure, field) in [
+        (Failure::new(""), "`message`"),
+        (Failure::with_code("no", "timeout"), "`code`"),
+        (Failure { name: Some("x".repeat(256).into()), ..declined() }, "`name`"),
+        (Failure { data: Some(json_data("x".repeat(16_384).into())), ..declined() }, "`data`"),
+    ] {
+        let refused = engine.subscriptions().fail_signal(&token, failure).await;
+        let Err(EngineError::Invalid(sentence)) = refused else { panic!("{field}: {refused:?}") };
+        assert!(sentence.starts_with(field), "{sentence}");
+    }
+    assert_eq!(world.journal(&engine, run).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_failure_for_a_run_without_room_is_refused() {
+    let mut world = EngineFixture::new(vec![paying_function().function()]);
+    let (engine, run, token) = start_waiting_run(&mut world).await;
+    work(&world, &engine).await;
+    for n in 0..RUN_BYTES / SIGNAL_BYTES {
+        let other = engine.subscriptions().callback_token(run, &format!("other-{n}")).await.unwrap();
+        // 32 times 100 bytes stay free
+        let data = json_data("x".repeat(SIGNAL_BYTES - 100).into());
+        engine.subscriptions().signal(&other, data).await.unwrap();
+    }
+    let large = Failure::new("x".repeat(4_000));
+    let Err(EngineError::TooLate(sentence)) = engine.subscriptions().fail_signal(&token, large).await else {
+        panic!("accepted")
+    };
+    assert!(sentence.contains("would keep more than 33554432 bytes"), "{sentence}");
+}
+
 #[tokio::test]
 async fn a_callback_is_completed_once() {
     let mut world = EngineFixture::new(vec![paying_function().function()]);
@@ -108,8 +214,14 @@ async fn the_journal_refuses_a_second_post_whether_the_run_waits_or_not() {
         }
         engine.subscriptions().signal(&token, json::null()).await.unwrap();
         let state = RunState::fold(run, &world.memory.read(run, 0).await.unwrap()).unwrap();
-        let second = Fact::SignalReceived { step: "payment".into(), data: json::null() }.into_entry(world.clock.now());
-        assert_eq!(state.admits(&second), Err(Refusal::AlreadySettled("payment".into())), "the run waits: {waits}");
+        let step = || "payment".into();
+        for second in [
+            Fact::SignalReceived { step: step(), data: json::null() },
+            Fact::SignalFailed { step: step(), error: declined() },
+        ] {
+            let second = second.into_entry(world.clock.now());
+            assert_eq!(state.admits(&second), Err(Refusal::AlreadySettled(step())), "the run waits: {waits}");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`Error`] does not implement `std::error::Error`, so that `?` converts every type that does. A
 //! journal only keeps the [`Failure`] of an error.
 
+mod data;
 pub mod http;
 mod panic;
 

@@ -44,7 +44,7 @@ use stepladder_engine::{Config, RerunOptions};
 
 use crate::event::encode_event;
 use crate::single_calls::SingleCalls;
-use crate::{Function, SharedData, ToEvent};
+use crate::{Error, Function, SharedData, ToEvent};
 use script::StepScripts;
 use world::TestEnvironment;
 
@@ -121,6 +121,38 @@ impl TestApp {
         let data = json::to_json(data).unwrap_or_else(|error| panic!("the signal is not JSON: {error}"));
         let world = self.world();
         world.engine.subscriptions().signal(token, data).await.unwrap_or_else(|error| panic!("{error}"));
+        world.run_to_end().await;
+    }
+
+    /// Posts a failure to the callback token of a signal, and executes everything until no run is
+    /// live. The error may have a code, [`Error::with_code`], and a name, [`Error::with_name`]. Panics
+    /// if the post is refused.
+    ///
+    /// ```
+    /// use stepladder::prelude::*;
+    /// use stepladder::testing::TestApp;
+    ///
+    /// # #[derive(Serialize, Deserialize, Event)] #[event(name = "shop/order.placed")] struct Order {}
+    /// async fn pay(ctx: Context, _: Event<Order>) -> Result<String> {
+    ///     match ctx.wait_for_signal::<u32>("payment").await {
+    ///         Err(error) if error.code() == Some("declined") => Ok(format!("declined: {error}")),
+    ///         other => Ok(format!("{other:?}")),
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let mut app = TestApp::new().function(Function::new("pay", pay));
+    /// let run = app.start(&Order {}).await.remove(0);
+    /// let token = app.token(&run, "payment").await;
+    /// app.fail_signal(&token, Error::new("no funds").with_code("declined")).await;
+    /// assert_eq!(app.runs().await[0].output::<String>(), "declined: no funds");
+    /// # }
+    /// ```
+    pub async fn fail_signal(&mut self, token: &str, error: impl Into<Error>) {
+        let failure = error.into().into_fault().failure;
+        let world = self.world();
+        world.engine.subscriptions().fail_signal(token, failure).await.unwrap_or_else(|error| panic!("{error}"));
         world.run_to_end().await;
     }
 

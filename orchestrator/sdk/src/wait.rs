@@ -107,7 +107,11 @@ impl<'a, T> WaitForEvent<'a, T> {
 /// ```
 ///
 /// # Errors
-/// Terminal with the code `undecodable-memo` if the posted data does not match the type.
+/// Terminal errors:
+///
+/// - The failure that the third party posted to `POST /v1/signals/{token}/fail`, with its message,
+///   name, code and data. The wait is not retried.
+/// - `undecodable-memo`: the posted data does not match the type.
 #[must_use = "a wait does nothing until it is awaited"]
 pub struct WaitForSignal<'a, T> {
     step: RecordedStep<'a, Option<T>>,

@@ -26,7 +26,10 @@ pub(crate) fn event_routes() -> Router<SharedServerState> {
 
 /// Returns the routes that require no secret, or that carry it in their path.
 pub(crate) fn open_routes() -> Router<SharedServerState> {
-    Router::new().route("/health", get(compat::health)).route("/v1/signals/{token}", post(signals::complete))
+    Router::new()
+        .route("/health", get(compat::health))
+        .route("/v1/signals/{token}", post(signals::complete))
+        .route("/v1/signals/{token}/fail", post(signals::fail))
 }
 
 /// Returns the routes that require the dashboard token.

@@ -82,6 +82,7 @@ fn due_time(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Tim
         | Fact::EventDelivered { .. }
         | Fact::EventJoined { .. }
         | Fact::SignalReceived { .. }
+        | Fact::SignalFailed { .. }
         | Fact::WaitSkipped { .. }
         | Fact::RunCancelled { .. }
         | Fact::VersionChosen { .. }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stepladder::prelude::*;
 use stepladder_core::journal::Fact;
-use stepladder_core::{NewEvent, RunId, Status, json};
+use stepladder_core::{Failure, NewEvent, RunId, Status, json};
 use stepladder_engine::Engine;
 use stepladder_tests::aws_faults::AwsFault;
 
@@ -137,6 +137,55 @@ async fn a_wait_without_an_event_ends_at_its_timeout() {
     assert_eq!(detail.summary.output.as_ref().expect("an output").get(), "[null,null]");
     let ended = detail.summary.ended_at.expect("its end");
     assert_eq!(ended.since(begun).as_secs() / 60, 2 * HOURS.as_secs() / 60);
+}
+
+/// Returns a function that waits for a callback. Its output is the code of the failure that was
+/// posted.
+fn failing_function() -> Function {
+    Function::new("fails", async |ctx: Context, _: Event<GoEvent>| {
+        let posted = ctx.wait_for_signal::<u32>("payment").timeout(HOURS).await;
+        Ok(posted.err().and_then(|error| error.code().map(str::to_owned)))
+    })
+}
+
+/// Starts a run and fails its signal, with a fault at call number `at`. Returns the number of calls.
+async fn fail_with_fault(stage: &AwsStage, n: u32, at: usize, fault: AwsFault) -> usize {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    stage.wire.plan(move |_| if counted.fetch_add(1, Ordering::SeqCst) == at { fault.clone() } else { AwsFault::Pass });
+    let engine = stage.engine();
+    stage.send(&engine, &go_event(n)).await;
+    let run = run_of(stage, n).await;
+    run_until(stage, &engine, run, |fact| matches!(fact, Fact::SignalAwaited { .. })).await;
+    let token = stage.observing_engine().subscriptions().callback_token(run, "payment").await.expect("a token");
+    let post = async || engine.subscriptions().fail_signal(&token, Failure::with_code("no funds", "declined")).await;
+    let mut posted = post().await;
+    for _ in 0..5 {
+        if posted.is_err() {
+            posted = post().await;
+        }
+    }
+    posted.expect("posted in the end");
+    run_until(stage, &engine, run, Fact::is_end).await;
+    calls.load(Ordering::SeqCst)
+}
+
+#[tokio::test]
+async fn a_signal_fails_once_under_any_loss() {
+    for fault in [AwsFault::LoseReply, AwsFault::LoseRequest] {
+        let stage = AwsStage::new(SdkRetryMode::Tells, vec![failing_function()]).await;
+        let calls = fail_with_fault(&stage, 0, usize::MAX, AwsFault::Pass).await;
+        assert!(calls > 5, "{calls}");
+        for at in 0..calls {
+            let n = at as u32 + 1;
+            fail_with_fault(&stage, n, at, fault.clone()).await;
+            let detail = stage.observing_engine().query().run(run_of(&stage, n).await).await.expect("a run");
+            let output = detail.summary.output.map(|output| output.get().to_owned());
+            assert_eq!(output.as_deref(), Some("\"declined\""), "{fault:?} at call {at} of {calls}");
+        }
+        stage.assert_journals().await;
+        stage.assert_within_limits();
+    }
 }
 
 #[tokio::test]

@@ -1,29 +1,41 @@
-//! The command `signal TOKEN [DATA]`: completes a signal.
+//! The command `signal TOKEN [DATA]`: completes a signal, with data or with a failure.
 
 use clap::Args;
+use stepladder_api::SignalFailure;
 
 use super::send::read_json;
 use super::{CommandAccess, OutputArgs, ServerArgs};
 use crate::app::App;
 use crate::terminal::text::one_line;
-use crate::terminal::{CommandResult, print};
+use crate::terminal::{CommandResult, json, print};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   stepladder signal 01JB….Zk3….cGF5bWVudA                    without data
   stepladder signal 01JB….Zk3….cGF5bWVudA '{\"cents\":995}'    with data
+  stepladder signal 01JB….Zk3….cGF5bWVudA --fail 'no funds' --code declined
 
 The function hands out the callback token; `stepladder run ID` shows it while the run waits.
-A signal is completed once: a repetition with the same data succeeds, other data is refused.";
+A signal is completed once: a repetition with the same data or failure succeeds, another is refused.";
 
 #[derive(Args, Debug)]
 pub(crate) struct SignalArgs {
     /// The callback token of the signal
     #[arg(value_name = "TOKEN")]
     token: String,
-    /// The data: any JSON, `@file`, or `-` for standard input; by default `null`
+    /// The data: any JSON, `@file`, or `-` for standard input; by default `null`. With --fail, further
+    /// fields of the error
     #[arg(value_name = "DATA", allow_hyphen_values = true)]
     data: Option<String>,
+    /// Report a failure instead: the wait ends with an error that has this message
+    #[arg(long, value_name = "MESSAGE")]
+    fail: Option<String>,
+    /// The name of the error's type: `CardDeclined`
+    #[arg(long, value_name = "NAME", requires = "fail")]
+    name: Option<String>,
+    /// The error's code, for the function to branch on: `declined`
+    #[arg(long, value_name = "CODE", requires = "fail")]
+    code: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
@@ -31,13 +43,22 @@ pub(crate) struct SignalArgs {
 }
 
 pub(crate) async fn execute(app: App, args: SignalArgs) -> CommandResult {
-    let data = args.data.as_deref().map(|data| read_json("DATA", data)).transpose()?;
-    let body = data.map_or_else(|| "null".to_owned(), |data| data.get().to_owned());
-    let client = args.server.client(app, CommandAccess::Writes).await?;
-    let (completed, json) = client.signal(&args.token, body).await?;
-    if args.output.json {
-        return print(json);
+    let SignalArgs { token, data, fail, name, code, output, server } = args;
+    let data = data.as_deref().map(|data| read_json("DATA", data)).transpose()?;
+    let failure = fail.map(|message| SignalFailure { message, name, code, stack: None, data: data.clone() });
+    let client = server.client(app, CommandAccess::Writes).await?;
+    let (completed, text) = match &failure {
+        Some(failure) => client.fail_signal(&token, json(failure)?).await?,
+        None => client.signal(&token, data.map_or_else(|| "null".to_owned(), |data| data.get().to_owned())).await?,
+    };
+    if output.json {
+        return print(text);
     }
-    let outcome = if completed.before { "was already completed with this data" } else { "is completed" };
+    let outcome = match (completed.before, failure.is_some()) {
+        (true, true) => "had already failed with this error",
+        (false, true) => "has failed",
+        (true, false) => "was already completed with this data",
+        (false, false) => "is completed",
+    };
     print(format_args!("the signal of step `{}` of run {} {outcome}", one_line(&completed.step, 80), completed.run_id))
 }

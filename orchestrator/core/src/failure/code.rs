@@ -109,6 +109,11 @@ error_codes! {
 }
 
 impl ErrorCode {
+    /// Returns whether Stepladder defines this code.
+    pub fn is_own(&self) -> bool {
+        !matches!(self, Self::Other(_))
+    }
+
     pub(super) fn bounded(self) -> Self {
         match self {
             Self::Other(text) if text.contains('\0') || text.chars().nth(NAME_CHARS).is_some() => {

@@ -126,6 +126,8 @@ pub enum WaitEnd<'a> {
     SleepOver,
     /// A callback arrived ([`Fact::SignalReceived`]).
     Signal(&'a Json),
+    /// The holder of the callback token reported a failure ([`Fact::SignalFailed`]).
+    SignalFailed(&'a Failure),
     /// The wait timed out ([`Fact::WaitExpired`]).
     Expired,
     /// A called run ended ([`Fact::InvokeEnded`]).
@@ -203,6 +205,7 @@ impl Entry {
             Fact::WaitSkipped { step } => visitor.wait_skipped(at, step.as_ref()),
             Fact::SleepEnded { step } => visitor.wait_ended(at, step, WaitEnd::SleepOver),
             Fact::SignalReceived { step, data } => visitor.wait_ended(at, step, WaitEnd::Signal(data)),
+            Fact::SignalFailed { step, error } => visitor.wait_ended(at, step, WaitEnd::SignalFailed(error)),
             Fact::WaitExpired { step } => visitor.wait_ended(at, step, WaitEnd::Expired),
             Fact::InvokeEnded { step, outcome } => visitor.wait_ended(at, step, WaitEnd::Run(outcome)),
             Fact::EventDelivered { event, steps } => visitor.event_delivered(at, event, steps),

@@ -165,7 +165,9 @@ impl Step {
                 step.kind = StepKind::Signal;
                 step.state = StepState::Awaiting { what: WaitTarget::Signal, until: *until };
             }
-            Fact::SignalReceived { .. } => (step.kind, step.state) = (StepKind::Signal, StepState::Done),
+            Fact::SignalReceived { .. } | Fact::SignalFailed { .. } => {
+                (step.kind, step.state) = (StepKind::Signal, StepState::Done);
+            }
             Fact::AttemptInterrupted { .. } => {
                 step.interruptions += 1;
                 step.state = StepState::Retrying { retry_at: entry.at, error: None };

@@ -73,6 +73,7 @@ fn entry(p: &EntryProposal, now: i64) -> Entry {
             steps: (p.step..4).map(step_id).take(1 + attempt as usize % 2).collect(),
         },
         25 => Fact::SignalAwaited { step, until: lease_until },
+        26 if p.attempt == 0 => Fact::SignalFailed { step, error },
         26 => Fact::SignalReceived { step, data: value() },
         27 => Fact::WaitExpired { step },
         28 => Fact::LogWritten { attempt, lines: vec![log_line(p.step.into(), 0, "said")] },

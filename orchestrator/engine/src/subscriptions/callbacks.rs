@@ -1,6 +1,7 @@
-//! Receives callbacks: a third party posts data to a callback token once (`wait_for_signal`).
+//! Receives callbacks: a third party posts data or a failure to a callback token, once
+//! (`wait_for_signal`).
 //!
-//! The data is written to the journal immediately, even if the run does not wait for it yet. No
+//! A post is written to the journal immediately, even if the run does not wait for it yet. No
 //! index is needed, because the token contains its run and step, and is sealed with the run's
 //! secret.
 
@@ -10,7 +11,7 @@ use stepladder_core::journal::{Fact, Outcome};
 use stepladder_core::limits::{RUN_BYTES, SIGNAL_BYTES};
 use stepladder_core::signal::CallbackToken;
 use stepladder_core::state::{RevealedOutcome, RunState, StepState};
-use stepladder_core::{Json, RunId, StepId, StepKind, WakeCause, json};
+use stepladder_core::{Failure, Json, RunId, StepId, StepKind, WakeCause, json};
 
 use crate::EngineError;
 use crate::ports::Commit;
@@ -23,8 +24,14 @@ pub struct SignalReceipt {
     pub run: RunId,
     /// The step that waits for the callback, or will wait for it.
     pub step: StepId,
-    /// Whether the same data had already been posted. Then this call has changed nothing.
+    /// Whether the same data or failure had already been posted. Then this call has changed nothing.
     pub before: bool,
+}
+
+/// What a third party posts to a callback token.
+enum CallbackPost {
+    Data(Json),
+    Failure(Failure),
 }
 
 impl Subscriptions {
@@ -34,37 +41,39 @@ impl Subscriptions {
     ///
     /// # Errors
     /// - [`EngineError::NotFound`] for a token that no run has issued.
-    /// - [`EngineError::TooLate`] if other data was posted before, the wait has timed out, or the
-    ///   run has ended.
+    /// - [`EngineError::TooLate`] if other data or a failure was posted before, the wait has timed
+    ///   out, or the run has ended.
     /// - [`EngineError::Invalid`] if the data is larger than [`SIGNAL_BYTES`] or is not acceptable
     ///   JSON (see [`json::check`]).
     /// - [`EngineError::Store`].
     pub async fn signal(&self, token: &str, data: Json) -> Result<SignalReceipt, EngineError> {
-        let unknown = || EngineError::NotFound("no run gave out this token; use it as the function gave it out".into());
-        if data.get().len() > SIGNAL_BYTES {
-            let bytes = data.get().len();
-            let sentence =
-                format!("the signal has {bytes} bytes; at most {SIGNAL_BYTES} are allowed, post a reference");
-            return Err(EngineError::Invalid(sentence));
+        self.post(token, CallbackPost::Data(data)).await
+    }
+
+    /// Posts a failure to a callback token: the wait ends with this error, and is not retried. Like
+    /// data, a failure may be posted before the run waits, and only the first post counts. Posting
+    /// the same failure again succeeds and changes nothing.
+    ///
+    /// # Errors
+    /// As [`signal`](Self::signal). [`EngineError::Invalid`] names the field of the failure that
+    /// cannot be posted (see [`Failure::problem_if_posted`]).
+    pub async fn fail_signal(&self, token: &str, failure: Failure) -> Result<SignalReceipt, EngineError> {
+        self.post(token, CallbackPost::Failure(failure)).await
+    }
+
+    async fn post(&self, token: &str, post: CallbackPost) -> Result<SignalReceipt, EngineError> {
+        if let Some(problem) = post.problem() {
+            return Err(EngineError::Invalid(problem));
         }
-        if let Err(unfit) = json::check(data.get()) {
-            return Err(EngineError::Invalid(format!("the signal {unfit}")));
-        }
-        let token: CallbackToken = token.parse().map_err(|_| unknown())?;
-        let (run, step) = (token.run, token.step.clone());
-        let state = self.runs.take_state(run).await?.ok_or_else(unknown)?;
-        let mut state = Arc::unwrap_or_clone(state);
-        if !token.is_sealed_with(state.secret) {
-            self.runs.keep_state(Arc::new(state));
-            return Err(unknown());
-        }
+        let (mut state, step) = self.run_of_token(token).await?;
+        let run = state.run;
         let answer = loop {
             // the process of the first post may have died before it sent the wake, so this call
             // sends it
             let wakes = vec![self.runtime.wake_of(&state, WakeCause::Arrived)];
             let mut commit = Commit { wakes, ..Commit::default() };
             match earlier_post(&state, &step) {
-                Some(earlier) if has_same_data(earlier, &data) => {
+                Some(earlier) if post.is_same_as(&earlier.outcome) => {
                     self.runtime.carry_out(commit).await?;
                     break Ok(SignalReceipt { run, step, before: true });
                 }
@@ -76,18 +85,34 @@ impl Subscriptions {
                 }
                 None => {}
             }
-            if let Some(sentence) = refusal_reason(&state, &step, &data) {
+            let refusal = refusal_reason(&state, &step).or_else(|| {
+                (state.bytes + post.bytes() > RUN_BYTES).then(|| {
+                    format!("the run would keep more than {RUN_BYTES} bytes with this signal; post a reference")
+                })
+            });
+            if let Some(sentence) = refusal {
                 break Err(EngineError::TooLate(sentence));
             }
-            let received =
-                Fact::SignalReceived { step: step.clone(), data: data.clone() }.into_entry(self.runtime.now());
-            if self.runs.append(&mut state, vec![received], &mut commit).await?.is_done() {
+            let posted = post.to_fact(step.clone()).into_entry(self.runtime.now());
+            if self.runs.append(&mut state, vec![posted], &mut commit).await?.is_done() {
                 tracing::debug!(%run, %step, "a signal was completed");
                 break Ok(SignalReceipt { run, step, before: false });
             }
         };
         self.runs.keep_state(Arc::new(state));
         answer
+    }
+
+    /// Verifies a callback token. Returns the current state of its run, and its step.
+    async fn run_of_token(&self, token: &str) -> Result<(RunState, StepId), EngineError> {
+        let unknown = || EngineError::NotFound("no run gave out this token; use it as the function gave it out".into());
+        let token: CallbackToken = token.parse().map_err(|_| unknown())?;
+        let state = self.runs.take_state(token.run).await?.ok_or_else(unknown)?;
+        if !token.is_sealed_with(state.secret) {
+            self.runs.keep_state(state);
+            return Err(unknown());
+        }
+        Ok((Arc::unwrap_or_clone(state), token.step))
     }
 
     /// Returns the callback token of a step.
@@ -100,39 +125,72 @@ impl Subscriptions {
     }
 }
 
-/// Returns the outcome that an earlier post to this step recorded, if there is one.
-fn earlier_post<'a>(state: &'a RunState, step: &StepId) -> Option<&'a RevealedOutcome> {
-    let is_callback = |revealed: &&RevealedOutcome| match &revealed.outcome {
-        Outcome::Value(value) => revealed.kind == StepKind::Signal && json::is_object(value),
-        Outcome::Failed(_) => false,
-    };
-    state.outcomes.iter().filter(|revealed| revealed.step == *step).find(is_callback)
+impl CallbackPost {
+    /// Returns why this cannot be posted to any token.
+    fn problem(&self) -> Option<String> {
+        match self {
+            Self::Failure(failure) => failure.problem_if_posted(),
+            Self::Data(data) if data.get().len() > SIGNAL_BYTES => {
+                let bytes = data.get().len();
+                Some(format!("the signal has {bytes} bytes; at most {SIGNAL_BYTES} are allowed, post a reference"))
+            }
+            Self::Data(data) => json::check(data.get()).err().map(|unfit| format!("the signal {unfit}")),
+        }
+    }
+
+    /// Returns the number of bytes that the post adds to its run.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Data(data) => data.get().len(),
+            Self::Failure(failure) => failure.bytes(),
+        }
+    }
+
+    fn to_fact(&self, step: StepId) -> Fact {
+        match self {
+            Self::Data(data) => Fact::SignalReceived { step, data: data.clone() },
+            Self::Failure(error) => Fact::SignalFailed { step, error: error.clone() },
+        }
+    }
+
+    fn is_same_as(&self, earlier: &Outcome) -> bool {
+        #[derive(serde::Deserialize)]
+        struct EventDataField<'a> {
+            #[serde(borrow)]
+            data: &'a serde_json::value::RawValue,
+        }
+        match (self, earlier) {
+            (Self::Failure(failure), Outcome::Failed(earlier)) => failure == earlier,
+            (Self::Data(data), Outcome::Value(value)) => serde_json::from_str::<EventDataField<'_>>(value.get())
+                .is_ok_and(|arrived| json::is_same(arrived.data, data)),
+            (Self::Data(_), Outcome::Failed(_)) | (Self::Failure(_), Outcome::Value(_)) => false,
+        }
+    }
 }
 
-fn has_same_data(earlier: &RevealedOutcome, data: &Json) -> bool {
-    #[derive(serde::Deserialize)]
-    struct EventDataField<'a> {
-        #[serde(borrow)]
-        data: &'a serde_json::value::RawValue,
-    }
-    let Outcome::Value(value) = &earlier.outcome else { return false };
-    serde_json::from_str::<EventDataField<'_>>(value.get()).is_ok_and(|arrived| json::is_same(arrived.data, data))
+/// Returns the outcome that an earlier post to this step recorded, if there is one.
+fn earlier_post<'a>(state: &'a RunState, step: &StepId) -> Option<&'a RevealedOutcome> {
+    let is_posted = |revealed: &&RevealedOutcome| match &revealed.outcome {
+        // a wait that timed out has the value `null`
+        Outcome::Value(value) => revealed.kind == StepKind::Signal && json::is_object(value),
+        // a failure with a code of Stepladder cannot be posted
+        Outcome::Failed(failure) => {
+            revealed.kind == StepKind::Signal && failure.code.as_ref().is_none_or(|code| !code.is_own())
+        }
+    };
+    state.outcomes.iter().filter(|revealed| revealed.step == *step).find(is_posted)
 }
 
 /// Returns why nothing can be posted to this step any more; `None` if a post is possible.
-fn refusal_reason(state: &RunState, step: &StepId, data: &Json) -> Option<String> {
+fn refusal_reason(state: &RunState, step: &StepId) -> Option<String> {
     if let Some(end) = &state.end {
         let status = end.how.status();
         return Some(format!("the run that waited for this signal has ended, {status} at {}", end.at));
     }
-    if let Some(known) = state.steps.get(step) {
-        if known.kind != StepKind::Signal {
-            return Some(format!("step `{step}` of the run is no wait for a signal"));
-        }
-        if matches!(known.state, StepState::Done | StepState::Abandoned) {
-            return Some(format!("step `{step}` waits no more: its time is over"));
-        }
+    let known = state.steps.get(step)?;
+    if known.kind != StepKind::Signal {
+        return Some(format!("step `{step}` of the run is no wait for a signal"));
     }
-    (state.bytes + data.get().len() > RUN_BYTES)
-        .then(|| format!("the run would keep more than {RUN_BYTES} bytes with this signal; post a reference"))
+    matches!(known.state, StepState::Done | StepState::Abandoned)
+        .then(|| format!("step `{step}` waits no more: its time is over"))
 }

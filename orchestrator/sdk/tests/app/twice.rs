@@ -58,7 +58,7 @@ const ELSEWHERE: &[&str] = &["App::code_version", "App::data", "App::pace", "Dev
 
 /// The methods that replace the first call by the second on purpose: an error may get another code
 /// or name, and a log line's field a newer value.
-const REPLACES: &[&str] = &["Error::with_code", "Error::with_name", "Log::with"];
+const REPLACES: &[&str] = &["Error::with_code", "Error::with_data", "Error::with_name", "Log::with"];
 
 fn asked_event(data: serde_json::Value) -> AskedEvent {
     AskedEvent(data)

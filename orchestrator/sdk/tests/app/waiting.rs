@@ -141,6 +141,45 @@ async fn data_posted_to_a_token_reaches_the_run() {
     assert_eq!(app.runs().await[0].output::<Option<u64>>(), Some(995));
 }
 
+async fn caught_payment_handler(ctx: Context, _: Event<OrderEvent>) -> Result<serde_json::Value> {
+    let error = match ctx.wait_for_signal::<PaidEvent>("payment").timeout(DAY).await {
+        Ok(paid) => return Ok(json!(paid.map(|paid| paid.cents))),
+        Err(error) => error,
+    };
+    ctx.step("after", async || Ok(())).await?; // replays the failed wait
+    Ok(json!([error.to_string(), error.name(), error.code(), error.data::<serde_json::Value>(), error.is_terminal()]))
+}
+
+fn declined() -> Error {
+    Error::new("no funds").with_name("CardDeclined").with_code("declined").with_data(json!({"left": 3}))
+}
+
+#[tokio::test]
+async fn a_failure_posted_to_a_token_is_the_error_of_the_wait() {
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        let mut app = TestApp::new().function(Function::new("f", caught_payment_handler)).pace(pace);
+        let run = app.start(&order_event()).await.remove(0);
+        let token = app.token(&run, "payment").await;
+        app.fail_signal(&token, declined()).await;
+        let output = app.runs().await[0].output::<serde_json::Value>();
+        assert_eq!(output, json!(["no funds", "CardDeclined", "declined", {"left": 3}, true]));
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_does_not_catch_the_failure_of_its_signal_fails_without_a_retry() {
+    let mut app = TestApp::new().function(Function::new("f", payment_handler).retries(3));
+    let run = app.start(&order_event()).await.remove(0);
+    let token = app.token(&run, "payment").await;
+    app.fail_signal(&token, declined()).await;
+    let run = app.runs().await.remove(0);
+    let error = run.error().expect("it failed");
+    assert_eq!((run.status(), error.code(), &*error.message), (Status::Failed, Some("declined"), "no funds"));
+    assert!(!run.journal().iter().any(|entry| matches!(entry.fact, Fact::HandlerFailed { .. })));
+    // a rerun from a later step keeps the failure, as it keeps any outcome
+    assert_eq!(app.rerun_from(&run, "payment").await.status(), Status::Completed, "it waits again, and times out");
+}
+
 #[tokio::test]
 async fn each_run_and_each_use_of_a_name_has_a_token_of_its_own() {
     async fn handler_with_a_repeated_signal(ctx: Context, _: Event<OrderEvent>) -> Result<(String, String)> {

@@ -186,7 +186,7 @@ impl FactVisitor for EntryDetails {
         self.text = match end {
             WaitEnd::SleepOver | WaitEnd::Signal(_) | WaitEnd::Run(Outcome::Value(_)) => String::new(),
             WaitEnd::Expired => "nothing arrived in time".into(),
-            WaitEnd::Run(Outcome::Failed(error)) => brief_error(error),
+            WaitEnd::SignalFailed(error) | WaitEnd::Run(Outcome::Failed(error)) => brief_error(error),
         };
     }
 

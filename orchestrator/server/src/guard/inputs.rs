@@ -54,6 +54,7 @@ fn reads_body(method: &str, route: &str) -> bool {
             route,
             "/e/{key}"
                 | "/v1/signals/{token}"
+                | "/v1/signals/{token}/fail"
                 | "/v1/runs/{id}/rerun"
                 | "/v1/runs/rerun"
                 | "/login"

@@ -1,12 +1,16 @@
-//! `POST /v1/signals/{token}`: a third party completes a signal that a run waits for. Only the
-//! first post counts. The callback token is the only credential.
+//! `POST /v1/signals/{token}` and `POST /v1/signals/{token}/fail`: a third party completes a signal
+//! that a run waits for, with data or with a failure. Only the first post counts. The callback token
+//! is the only credential.
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use stepladder_api::{DataResponse, SignalCompleted};
+use stepladder_api::{DataResponse, SignalCompleted, SignalFailure};
+use stepladder_core::Failure;
 use stepladder_core::limits::SIGNAL_BYTES;
+use stepladder_core::sentence::shortened;
+use stepladder_engine::SignalReceipt;
 
 use crate::error::HttpProblem;
 use crate::guard::body::json_text;
@@ -29,7 +33,41 @@ pub(super) async fn complete(
             .map_err(|e| HttpProblem::bad_request(format!("the body is not valid JSON: {e}")))?,
         None => stepladder_core::json::null(),
     };
-    let signalled = shared.engine.subscriptions().signal(&token, data).await?;
-    let data = SignalCompleted { run_id: signalled.run, step: signalled.step, before: signalled.before };
-    Ok(Json(DataResponse { data }).into_response())
+    Ok(completed(shared.engine.subscriptions().signal(&token, data).await?))
+}
+
+/// Ends the wait for a signal with an error. The body is a [`SignalFailure`]. A repeated request with
+/// the same failure gets the same response.
+///
+/// # Errors
+/// 400 with the name of an invalid field; 409 if data or another failure was posted before, or after
+/// the end of the wait or of the run.
+pub(super) async fn fail(
+    State(shared): State<SharedServerState>,
+    TokenPath(token): TokenPath,
+    body: Body,
+) -> Result<Response, HttpProblem> {
+    let body = shared.bodies.read(body, SIGNAL_BYTES).await?;
+    let failure = posted_failure(&body.bytes)?;
+    Ok(completed(shared.engine.subscriptions().fail_signal(&token, failure).await?))
+}
+
+fn completed(receipt: SignalReceipt) -> Response {
+    let SignalReceipt { run, step, before } = receipt;
+    Json(DataResponse { data: SignalCompleted { run_id: run, step, before } }).into_response()
+}
+
+/// Parses the body of a request that fails a signal.
+fn posted_failure(body: &[u8]) -> Result<Failure, HttpProblem> {
+    let text = json_text(body, "the body")?.filter(|text| text.trim_start().starts_with('{'));
+    let text = text.ok_or_else(|| HttpProblem::bad_request("the body is not a JSON object with `message`"))?;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let posted: Result<SignalFailure, _> = serde_path_to_error::deserialize(&mut json);
+    let SignalFailure { message, name, code, stack, data } = posted.map_err(|error| {
+        let field = Some(error.path().to_string()).filter(|path| path != ".");
+        let field = field.map(|field| format!("`{}` is wrong: ", shortened(&field))).unwrap_or_default();
+        HttpProblem::bad_request(format!("the body is not a failure: {field}{}", error.into_inner()))
+    })?;
+    json.end().map_err(|error| HttpProblem::bad_request(format!("the body is not a failure: {error}")))?;
+    Ok(Failure { message, code: code.map(Into::into), name: name.map(Into::into), stack: stack.map(Into::into), data })
 }

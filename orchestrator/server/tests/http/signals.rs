@@ -1,4 +1,4 @@
-//! The route `POST /v1/signals/{token}`, and the pages of runs that wait for a signal.
+//! The routes under `/v1/signals/{token}`, and the pages of runs that wait for a signal.
 
 use axum::http::StatusCode;
 use serde_json::json;
@@ -31,6 +31,61 @@ async fn a_signal_completes_the_wait_and_the_run_goes_on() {
 }
 
 #[tokio::test]
+async fn a_failure_ends_the_wait_with_this_error_once() {
+    let world = ServerFixture::new();
+    let (run, token) = start_waiting_run(&world).await;
+    let path = format!("/v1/signals/{token}");
+    let failure =
+        r#"{"message":"no funds","name":"CardDeclined","code":"declined","stack":"at pay","data":{"left":3}}"#;
+    let answer = world.post(&format!("{path}/fail"), failure).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(answer.json(), json!({"data": {"run_id": run, "step": "payment", "before": false}}));
+    assert_eq!(world.post(&format!("{path}/fail"), failure).await.json()["data"]["before"], true);
+    assert_eq!(world.post(&path, "1").await.status, StatusCode::CONFLICT);
+    assert_eq!(world.post(&format!("{path}/fail"), r#"{"message":"another"}"#).await.status, StatusCode::CONFLICT);
+    world.settle().await;
+    let data = world.get(&format!("/v1/runs/{run}")).await.data();
+    let expected: serde_json::Value = serde_json::from_str(failure).unwrap();
+    assert_eq!((&data["steps"][0]["status"], &data["steps"][0]["error"]), (&json!("Failed"), &expected));
+    let page = world.get(&format!("/runs/{run}")).await.text;
+    assert!(page.contains("Signal failed") && page.contains("CardDeclined: no funds"), "{page}");
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_failure_is_refused_with_its_field_and_the_wait_goes_on() {
+    let world = ServerFixture::new();
+    let (run, token) = start_waiting_run(&world).await;
+    let path = format!("/v1/signals/{token}/fail");
+    let long = |field: &str, bytes: usize| format!(r#"{{"message":"no","{field}":"{}"}}"#, "x".repeat(bytes));
+    for (body, part) in [
+        ("", "`message`"),
+        ("[]", "`message`"),
+        ("{", "EOF"),
+        ("{}", "missing field `message`"),
+        (r#"{"message": 5}"#, "`message` is wrong: invalid type: integer `5`, expected a string"),
+        (r#"{"message": ""}"#, "`message` is empty"),
+        (r#"{"message": "no", "name": []}"#, "`name` is wrong"),
+        (r#"{"message": "no", "cause": "x"}"#, "`cause`"),
+        (r#"{"message": "no", "message": "no"}"#, "duplicate field `message`"),
+        (r#"{"message": "no"} {}"#, "trailing characters"),
+        (r#"{"message": "no", "code": "panic"}"#, "`code` is `panic`, a code of Stepladder"),
+        (&*long("name", 256), "`name` has 256 characters"),
+        (&*long("stack", 16_385), "`stack` has 16385 bytes"),
+        (&*long("data", 16_383), "`data` has 16385 bytes"),
+        (r#"{"message": "\u0000"}"#, "NUL"),
+    ] {
+        let answer = world.post(&path, body.to_owned()).await;
+        assert_eq!(answer.status, 400, "{body:.80}: {}", answer.text);
+        assert!(answer.sentence().contains(part), "{body:.80}: {}", answer.text);
+    }
+    assert_eq!(world.post(&path, long("message", SIGNAL_BYTES)).await.status, 413);
+    assert_eq!(world.post("/v1/signals/unknown/fail", r#"{"message":"no"}"#).await.status, 404);
+    assert_eq!(world.get(&path).await.status, 405);
+    assert_eq!(world.get(&format!("/v1/runs/{run}")).await.data()["status"], "Running");
+    world.assert_no_error_logged();
+}
+
+#[tokio::test]
 async fn a_second_post_is_told_that_it_was_completed_and_the_same_again_is_answered_as_the_first() {
     let world = ServerFixture::new();
     let (_, token) = start_waiting_run(&world).await;
@@ -58,7 +113,9 @@ async fn a_signal_needs_its_token_and_no_other() {
     let forged = token.replacen('.', ".A", 1);
     assert_eq!(world.post(&format!("/v1/signals/{forged}"), "").await.status, 404);
     assert_eq!(world.post(&format!("/v1/signals/{run}"), "").await.status, 404);
-    assert_eq!(world.post(&format!("/v1/signals/{token}"), "").await.status, 200);
+    let fail = |token: &str| format!("/v1/signals/{token}/fail");
+    assert_eq!(world.post(&fail(&forged), r#"{"message":"no"}"#).await.status, 404);
+    assert_eq!(world.post(&fail(token), r#"{"message":"no"}"#).await.status, 200, "no other secret is needed");
     assert!(!world.log().contains(token), "the token is a secret");
 }
 

@@ -151,6 +151,9 @@ impl FactVisitor for RunTimeline {
         match end {
             WaitEnd::SleepOver => self.step(step, StepKind::Sleep, at).complete(at, None),
             WaitEnd::Signal(data) => self.step(step, StepKind::Signal, at).complete(at, Some(data.clone())),
+            WaitEnd::SignalFailed(error) => {
+                self.step(step, StepKind::Signal, at).settle(at, &Outcome::Failed(error.clone()));
+            }
             WaitEnd::Expired => self.step(step, StepKind::Event, at).complete(at, None),
             WaitEnd::Run(outcome) => self.step(step, StepKind::Invoke, at).settle(at, outcome),
         }
