@@ -8,6 +8,7 @@ use stepladder_core::Status;
 use stepladder_core::decide::Operation;
 use stepladder_core::journal::Fact;
 use stepladder_core::waiting::{EventField, EventMatch};
+use stepladder_engine::Pace;
 use stepladder_engine::clock::Clock;
 use support::EngineFixture;
 use support::script::ScriptedFunction;
@@ -65,6 +66,22 @@ async fn rule_17_an_event_is_delivered_once_to_all_open_waits_and_to_no_later_wa
     send(&engine, event_named("approved", "y")).await;
     work(&world, &engine).await;
     assert_eq!((count_deliveries(&world, &engine, run).await, status(&engine, run).await), (2, Status::Completed));
+}
+
+#[tokio::test]
+async fn rule_18_an_event_that_the_same_poll_sends_fulfils_the_wait() {
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        let sent = || Operation::Send(vec![event_named("approved", "x")]);
+        let script =
+            ScriptedFunction::new("f").request("send", &[], sent()).request("w", &[], wait_for_any("approved"));
+        let mut world = EngineFixture::new(vec![script.function()]).pace(pace);
+        let engine = world.engine();
+        let trigger = world.send_event(&engine).await;
+        work(&world, &engine).await;
+        let run = world.runs(&engine, trigger).await[0].summary.run;
+        assert_eq!(status(&engine, run).await, Status::Completed, "{pace:?}");
+        assert_eq!(count_deliveries(&world, &engine, run).await, 1);
+    }
 }
 
 #[tokio::test]

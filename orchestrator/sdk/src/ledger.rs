@@ -141,6 +141,18 @@ impl ReplayLedger {
         }
     }
 
+    /// Adds a step that is polled later, and returns its index.
+    ///
+    /// # Errors
+    /// Why no step may be added here.
+    pub(crate) fn request(&self, want: impl Fn() -> Want) -> Result<usize, String> {
+        let mut inner = self.lock();
+        match inner.refusal(&want) {
+            Some(reason) => Err(reason),
+            None => Ok(inner.add(want())),
+        }
+    }
+
     /// Handles the poll of a step. The first poll adds the step to the ledger and sets `at`.
     pub(crate) fn poll(&self, at: &mut Option<usize>, want: impl Fn() -> Want, waker: &Waker) -> Instruction {
         let mut inner = self.lock();

@@ -43,7 +43,7 @@ pub use log::Log;
 pub use map::{FirstSuccess, ItemResult, ItemResults, Map, MapItem, MapResults, MapRuns, MapSteps, MapStepsResults};
 pub use poll::PollUntil;
 pub use serde_json::json;
-pub use step::{Invoke, SendEvent, SendEvents, Sleep, Step};
+pub use step::{Invoke, SendEvent, SendEvents, Sleep, StartedStep, Step};
 /// The text of an event id sorts by time. `parse` converts it back to an id:
 ///
 /// ```

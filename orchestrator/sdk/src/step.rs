@@ -5,6 +5,7 @@ mod invoke;
 mod recorded;
 mod send;
 mod sleep;
+mod started;
 mod untyped;
 
 use std::time::Duration;
@@ -16,6 +17,8 @@ pub use invoke::Invoke;
 pub(crate) use recorded::{DecodeFn, RecordedStep, delegate_future, undoable};
 pub use send::{SendEvent, SendEvents};
 pub use sleep::Sleep;
+pub use started::StartedStep;
+pub(crate) use started::startable;
 pub(crate) use untyped::{StepBodyFn, UntypedStep};
 
 /// A step with a body: see [`Context::step`](crate::Context::step). Await it, or combine it with

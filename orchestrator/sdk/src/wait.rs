@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use stepladder_core::decide::Operation;
 use stepladder_core::waiting::{EventField, EventMatch};
 
-use crate::step::{RecordedStep, delegate_future};
-use crate::{Event, EventData, Result};
+use crate::step::{RecordedStep, delegate_future, startable};
+use crate::{Event, EventData, Result, StartedStep};
 
 /// The default timeout of a wait: 7 days.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
@@ -143,6 +143,39 @@ impl<'a, T> WaitForSignal<'a, T> {
 delegate_future! {
     WaitForEvent<'a, T> => Option<Event<T>>;
     WaitForSignal<'a, T> => Option<T>;
+}
+
+startable! {
+    /// Starts the wait now, to be awaited later. Events count from the next time at which the
+    /// function awaits a step. So the function can cause the event after it has started the wait. See
+    /// [`StartedStep`].
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// # #[derive(Serialize, Deserialize, Event)]
+    /// # #[event(name = "order/paid")]
+    /// # struct Paid { order: String }
+    /// # async fn ask_for_payment(order: &str) -> Result<()> { Ok(()) }
+    /// # async fn example(ctx: Context, order: String) -> Result<()> {
+    /// let paid = ctx.wait_for_event::<Paid>("paid").matching("order", &order).start();
+    /// ctx.step("ask", || ask_for_payment(&order)).await?;
+    /// let paid: Option<Event<Paid>> = paid.await?; // also if it was paid during "ask"
+    /// # Ok(()) }
+    /// ```
+    WaitForEvent<'a, T>
+}
+
+startable! {
+    /// Starts the wait now, to be awaited later. Its timeout counts from the next time at which the
+    /// function awaits a step. Posts are kept in any case. See [`StartedStep`].
+    WaitForSignal<'a, T>
+}
+
+impl<T> StartedStep<WaitForSignal<'_, T>> {
+    /// Returns the callback token: see [`WaitForSignal::token`].
+    pub fn token(&self) -> &str {
+        self.step().token()
+    }
 }
 
 fn set_timeout(ask: &mut Operation, limit: Duration) -> Result<(), String> {

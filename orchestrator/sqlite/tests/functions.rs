@@ -276,6 +276,32 @@ async fn a_map_of_several_steps_continues_across_processes() {
     assert!(run.steps.iter().any(|step| &*step.id == "item/n7/a while"));
 }
 
+fn starts() -> Vec<Function> {
+    async fn starts(ctx: Context, _: Event<RequestedEvent>) -> Result<(usize, bool, usize)> {
+        let called = ctx.invoke::<usize>("call", "sleeper", &ItemEvent { n: 3 }).start();
+        let item = ctx.wait_for_event::<ItemEvent>("item").timeout(Duration::from_secs(60)).start();
+        let sleep = ctx.sleep("a while", Duration::from_secs(300)).start();
+        let sent = ctx.send_event("send", ItemEvent { n: 4 }).start();
+        for name in ["a", "b"] {
+            ctx.step(name, async || Ok(())).await?;
+            ctx.sleep(format!("after {name}"), Duration::from_secs(200)).await?;
+        }
+        sleep.await?;
+        let (n, id) = (called.await?, sent.await?);
+        let item = item.await?;
+        Ok((n, item.as_ref().is_some_and(|item| item.id == id), item.map_or(0, |item| item.data.n)))
+    }
+    let sleeper = calls().pop().expect("the invoked function");
+    vec![Function::new("starts", starts), sleeper]
+}
+
+#[tokio::test]
+async fn started_steps_keep_their_outcomes_across_processes() {
+    let (run, _, processes) = run_with(starts, &ActionLog::default(), async |_, _, _| ()).await;
+    assert_eq!(run.summary.output.as_ref().map(|output| output.get()), Some("[3,true,4]"), "{:?}", run.summary.error);
+    assert!(processes > 6, "{processes}");
+}
+
 fn calls() -> Vec<Function> {
     async fn calls(ctx: Context, _: Event<RequestedEvent>) -> Result<()> {
         let bound = ctx.invoke::<usize>("bound", "sleeper", &ItemEvent { n: 1 }).cancelled_with_run();

@@ -168,6 +168,24 @@ async fn each_item_of_a_map_executes_its_steps_once_under_any_loss() {
 }
 
 #[tokio::test]
+async fn started_steps_keep_their_outcomes_under_any_loss() {
+    let function = Function::new("starts", async |ctx: Context, _: Event<GoEvent>| {
+        let never = ctx.wait_for_event::<ShopEvent>("never").timeout(MINUTE).start();
+        let sleep = ctx.sleep("a while", 2 * MINUTE).start();
+        ctx.step("own", async || Ok(())).await?;
+        ctx.sleep("longer", 3 * MINUTE).await?;
+        sleep.await?;
+        Ok(never.await?.is_none())
+    });
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![function]).await;
+    at_each_call(&stage, &BOTH, async |run, what| {
+        assert_eq!(run.summary.output.as_ref().map(|output| output.get()), Some("true"), "{what}");
+        assert_eq!(run.steps.len(), 4, "{what}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_map_of_runs_returns_the_results_in_order_under_any_lost_reply() {
     let account = ExecutionLog::default();
     let theirs = account.clone();

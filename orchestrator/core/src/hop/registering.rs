@@ -70,7 +70,14 @@ impl Registering {
         if !plan.interrupted.is_empty() {
             items.push_back(Item::Interrupted);
         }
-        items.extend(std::mem::take(&mut plan.register).into_iter().map(Item::Want));
+        let mut wants_to_register = std::mem::take(&mut plan.register);
+        let is_wait = |want: &Want| matches!(want.operation, Operation::WaitForEvent { .. });
+        if wants_to_register.iter().any(is_wait) {
+            // An event of the same poll must find the wait. It is sent once the wait is written: its
+            // step is still wanted then.
+            wants_to_register.retain(|want| !matches!(want.operation, Operation::Send(_)));
+        }
+        items.extend(wants_to_register.into_iter().map(Item::Want));
         items.push_back(Item::Over);
         items.extend(std::mem::take(&mut plan.children).into_iter().map(Item::Child));
         Self { before: draft.entries.len(), wants, plan, draft, items, awaits: None }

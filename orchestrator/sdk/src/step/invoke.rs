@@ -2,7 +2,7 @@
 
 use stepladder_core::decide::Operation;
 
-use super::{RecordedStep, delegate_future, undoable};
+use super::{RecordedStep, delegate_future, startable, undoable};
 
 /// A call of another function: see [`Context::invoke`](crate::Context::invoke). Await it, or
 /// combine it with others like any future.
@@ -55,4 +55,20 @@ undoable! {
     /// Registers a compensation: `undo` runs if this run fails permanently after the call has
     /// succeeded. See [`Step::undo`](crate::Step::undo).
     Invoke
+}
+
+startable! {
+    /// Calls the function now, to be awaited later. The called run and this run proceed at the same
+    /// time. See [`StartedStep`](crate::StartedStep).
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// # async fn draft() -> Result<String> { Ok("…".into()) }
+    /// # async fn example(ctx: Context) -> Result<()> {
+    /// let report = ctx.invoke::<String>("report", "write-report", &json!({"clientId": 7})).start();
+    /// let letter = ctx.step("draft", draft).await?;
+    /// ctx.log(format!("{letter}: {}", report.await?));
+    /// # Ok(()) }
+    /// ```
+    Invoke<'a, T>
 }

@@ -48,6 +48,10 @@ impl<'a, T> RecordedStep<'a, T> {
         self.step.record_call(method);
     }
 
+    pub(crate) fn start(&mut self) {
+        self.step.start();
+    }
+
     pub(crate) fn fail_with(&mut self, error: Error) {
         self.step.fail_with(error);
     }

@@ -2,7 +2,7 @@
 
 use stepladder_core::EventId;
 
-use super::{RecordedStep, delegate_future};
+use super::{RecordedStep, delegate_future, startable};
 
 /// A step that sends one event: see [`Context::send_event`](crate::Context::send_event). Await it,
 /// or combine it with others like any future.
@@ -73,4 +73,16 @@ impl<'a> SendEvents<'a> {
 delegate_future! {
     SendEvent<'a> => EventId;
     SendEvents<'a> => Vec<EventId>;
+}
+
+startable! {
+    /// Sends the event now, so that the function can do something else before it awaits the id. The
+    /// event is not sent if the function ends first. See [`StartedStep`](crate::StartedStep).
+    SendEvent<'a>
+}
+
+startable! {
+    /// Sends the events now, so that the function can do something else before it awaits the ids.
+    /// The events are not sent if the function ends first. See [`StartedStep`](crate::StartedStep).
+    SendEvents<'a>
 }

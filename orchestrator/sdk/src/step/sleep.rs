@@ -1,6 +1,6 @@
 //! Steps that sleep.
 
-use super::{RecordedStep, delegate_future};
+use super::{RecordedStep, delegate_future, startable};
 
 /// A sleep: see [`Context::sleep`](crate::Context::sleep) and
 /// [`Context::sleep_until`](crate::Context::sleep_until). Await it, or combine it with others like
@@ -37,4 +37,22 @@ impl<'a> Sleep<'a> {
 
 delegate_future! {
     Sleep<'a> => ();
+}
+
+startable! {
+    /// Starts the sleep now, to be awaited later. It ends this long after the next time at which the
+    /// function awaits a step, whatever the function does in the meantime. See
+    /// [`StartedStep`](crate::StartedStep).
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// # async fn send(text: &str) -> Result<()> { Ok(()) }
+    /// # async fn example(ctx: Context) -> Result<()> {
+    /// let hour = ctx.sleep("an hour", Duration::from_secs(3_600)).start();
+    /// ctx.step("first", || send("first")).await?;
+    /// hour.await?; // an hour after "first" has started
+    /// ctx.step("second", || send("second")).await
+    /// # }
+    /// ```
+    Sleep<'a>
 }

@@ -107,6 +107,18 @@ impl<'a> UntypedStep<'a> {
         }
     }
 
+    /// Adds the request of a step without a body to the ledger, before the step is polled.
+    pub(crate) fn start(&mut self) {
+        if self.error.is_some() {
+            return;
+        }
+        let Self { ledger, id, ask, at, .. } = &*self;
+        match ledger.request(|| Want { step: id.clone(), operation: ask.clone(), at: Some((*at).into()) }) {
+            Ok(index) => self.index = Some(index),
+            Err(why) => self.error = Some(Error::terminal(why).with_code(ErrorCode::MisplacedStep)),
+        }
+    }
+
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Json>> {
         if let Some(error) = self.error.take() {
             return Poll::Ready(Err(error));

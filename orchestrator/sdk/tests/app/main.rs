@@ -16,6 +16,7 @@ mod racing;
 mod rerunning;
 mod running;
 mod sending;
+mod starting;
 mod twice;
 mod undoing;
 mod versions;
