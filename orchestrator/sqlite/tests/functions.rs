@@ -1,119 +1,17 @@
 //! Functions on a data file that is closed and reopened after each hop. Compensations, polling,
 //! maps of runs and races must continue after each reopening.
 
-use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::task::Poll;
+mod processes;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::{NewEvent, RunId, Status, Timestamp, json};
-use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Delivery, Queue};
-use stepladder_engine::view::RunDetail;
-use stepladder_engine::{Config, Engine, RunFilter};
+use processes::{ActionLog, NOW, RequestedEvent, TestProcess, run, run_with, settle};
+use stepladder_core::{RunId, Status};
+use stepladder_engine::{Engine, Pace};
 use stepladder_sdk::prelude::*;
-use stepladder_sdk::runtime::{SharedData, compile};
 use stepladder_sdk::{Usage, record_usage};
-use stepladder_sqlite::{Sqlite, SqliteOptions};
-use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
-
-const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-
-#[derive(Serialize, Deserialize)]
-struct RequestedEvent {}
-
-impl EventData for RequestedEvent {
-    const NAME: &'static str = "test/asked";
-}
-
-/// A record of what the bodies did, in order.
-type ActionLog = Arc<Mutex<Vec<String>>>;
-
-/// A process that opens the data file and executes at most one hop.
-struct TestProcess {
-    engine: Engine,
-    sqlite: Arc<Sqlite>,
-}
-
-impl TestProcess {
-    fn start(path: &Path, clock: &Arc<VirtualClock>, functions: Vec<Function>, ledger: &ActionLog) -> Self {
-        let sqlite = Arc::new(Sqlite::open(path, SqliteOptions { clock: clock.clone() }).expect("a data file"));
-        let mut data = SharedData::default();
-        data.insert(ledger.clone());
-        let compiled = functions.into_iter().flat_map(|f| compile(f, &data).expect("a function")).collect();
-        let config = Config::default();
-        let entropy = Arc::new(SeededEntropy::new(clock.now().as_millis() as u64));
-        let engine = Engine::with_ports(sqlite.clone(), clock.clone(), entropy, compiled, config).expect("an engine");
-        Self { engine, sqlite }
-    }
-
-    /// Sends the event of the functions, and returns the run that it creates.
-    async fn start_run(&self) -> RunId {
-        let event = NewEvent::new(RequestedEvent::NAME, json::to_json(&RequestedEvent {}).expect("JSON"));
-        let id = self.engine.intake().ingest(vec![event], None).await.expect("accepted")[0];
-        self.engine.query().runs_of_event(&id.to_string()).await.expect("a run")[0].run
-    }
-
-    async fn receive_due(&self) -> Vec<Delivery> {
-        let receive = self.sqlite.receive(1, Duration::from_secs(150));
-        futures::pin_mut!(receive);
-        match futures::poll!(receive) {
-            Poll::Ready(received) => received.expect("a queue"),
-            Poll::Pending => Vec::new(),
-        }
-    }
-}
-
-/// Runs a function to its end, with a new process for each hop. Returns the run's status and error,
-/// and the number of processes.
-async fn run(functions: fn() -> Vec<Function>, ledger: &ActionLog) -> (Status, Option<String>, u32) {
-    let (detail, _, processes) = run_with(functions, ledger, async |_, _, _| ()).await;
-    (detail.summary.status, detail.summary.error.map(|error| error.message), processes)
-}
-
-/// Runs a function to its end, with a new process for each hop. Calls `before_hop` with the number
-/// of the process before each hop. Returns the run, the statuses of all other runs, and the number
-/// of processes until all runs have ended.
-async fn run_with(
-    functions: fn() -> Vec<Function>,
-    ledger: &ActionLog,
-    before_hop: impl AsyncFn(&Engine, RunId, u32),
-) -> (RunDetail, Vec<Status>, u32) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("dev.db");
-    let clock = Arc::new(VirtualClock::new(NOW));
-    let first = TestProcess::start(&path, &clock, functions(), ledger);
-    let run = first.start_run().await;
-    drop(first);
-    settle(&path, &clock, run, (functions, ledger), before_hop).await
-}
-
-/// Like `run_with`, for a run that has been created.
-async fn settle(
-    path: &Path,
-    clock: &Arc<VirtualClock>,
-    run: RunId,
-    (functions, ledger): (fn() -> Vec<Function>, &ActionLog),
-    before_hop: impl AsyncFn(&Engine, RunId, u32),
-) -> (RunDetail, Vec<Status>, u32) {
-    for processes in 1..500 {
-        let process = TestProcess::start(path, clock, functions(), ledger);
-        before_hop(&process.engine, run, processes).await;
-        let all = process.engine.query().runs(RunFilter::default()).await.expect("a listing").runs;
-        if all.iter().all(|run| run.status.is_end()) {
-            let mut others: Vec<_> = all.iter().filter(|one| one.run != run).map(|run| run.status).collect();
-            others.sort_by_key(Status::to_string);
-            return (process.engine.query().run(run).await.expect("the run"), others, processes);
-        }
-        process.engine.sweep().await.expect("a sweep");
-        match process.receive_due().await.pop() {
-            Some(delivery) => process.engine.hop(delivery).await.expect("a hop"),
-            None => clock.advance(Duration::from_secs(15)),
-        }
-    }
-    panic!("the runs do not end");
-}
-
+use stepladder_testkit::clock::VirtualClock;
 fn trip() -> Vec<Function> {
     async fn trip(ctx: Context, _: Event<RequestedEvent>) -> Result<()> {
         let ledger = ctx.data::<ActionLog>()?.clone();
@@ -160,7 +58,7 @@ fn pays() -> Vec<Function> {
 async fn a_step_that_starts_at_most_once_is_not_repeated_by_the_next_process() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, clock, ledger) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)), ActionLog::default());
-    let first = TestProcess::start(&path, &clock, pays(), &ledger);
+    let first = TestProcess::start(&path, &clock, (pays, &ledger), Pace::StepPerInvocation);
     let run = first.start_run().await;
     let delivery = first.receive_due().await.pop().expect("a wake");
     let begun = async {
@@ -244,36 +142,6 @@ async fn a_map_of_runs_returns_each_result_across_processes() {
     let mut done = ledger.lock().unwrap().clone();
     assert_eq!(done.pop().as_deref(), Some("0 2 4 6 refused 10 12 14 16 refused 20 22"));
     assert_eq!((done.len(), done.iter().collect::<std::collections::HashSet<_>>().len()), (12, 12), "each once");
-}
-
-fn multi_step_maps() -> Vec<Function> {
-    async fn maps(ctx: Context, _: Event<RequestedEvent>) -> Result<Vec<usize>> {
-        let ledger = ctx.data::<ActionLog>()?;
-        let map = ctx.map_steps("item", 0..8, async |ctx: Context, n: usize| {
-            let log = async |what: &str| {
-                ledger.lock().unwrap().push(format!("{what} {n}"));
-                Ok(())
-            };
-            ctx.step("read", || log("read")).await?;
-            ctx.sleep("a while", Duration::from_secs(60 * (8 - n as u64))).await?;
-            ctx.step("write", || log("write")).await?;
-            if n % 4 == 3 { Err(Error::terminal("refused")) } else { Ok(2 * n) }
-        });
-        map.named(|n| format!("n{n}")).limit(3).tolerated_failures(2).await
-    }
-    vec![Function::new("maps", maps)]
-}
-
-#[tokio::test]
-async fn a_map_of_several_steps_continues_across_processes() {
-    let ledger = ActionLog::default();
-    let (run, _, processes) = run_with(multi_step_maps, &ledger, async |_, _, _| ()).await;
-    assert_eq!(run.summary.output.as_ref().map(|output| output.get()), Some("[0,2,4,8,10,12]"));
-    assert!(processes > 24, "{processes}: three hops for each item");
-    let done = ledger.lock().unwrap().clone();
-    assert_eq!((done.len(), done.iter().collect::<std::collections::HashSet<_>>().len()), (16, 16), "each once");
-    assert_eq!(done[0], "read 0");
-    assert!(run.steps.iter().any(|step| &*step.id == "item/n7/a while"));
 }
 
 fn starts() -> Vec<Function> {

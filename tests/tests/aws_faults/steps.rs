@@ -168,6 +168,27 @@ async fn each_item_of_a_map_executes_its_steps_once_under_any_loss() {
 }
 
 #[tokio::test]
+async fn a_map_of_32_mib_with_nulls_keeps_what_fits() {
+    const MIB: usize = 1024 * 1024;
+    let function = Function::new("maps", async |ctx: Context, _: Event<GoEvent>| {
+        let map = ctx.map_steps("item", 0..14, async |ctx: Context, n| {
+            let value = || (n % 3 != 2).then(|| "x".repeat(4 * MIB - 2));
+            ctx.step("value", async || Ok(value())).await.map(|value| value.map(|value| value.len()))
+        });
+        let results = map.limit(1).results().await?;
+        let refused = results.failures().filter(|(_, error)| error.code() == Some("too-large")).count();
+        Ok((refused, results.into_values()))
+    });
+    let stage = AwsStage::new(SdkRetryMode::Tells, vec![function]).await;
+    run_with_fault(&stage, &[go_event(0)], usize::MAX, &AwsFault::Pass).await;
+    let run = run_of(&stage, 0).await;
+    let n = 4 * MIB - 2;
+    // with the nulls, an eighth value of 4 MiB does not fit
+    let expected = format!("[3,[{n},{n},null,{n},{n},null,{n},{n},null,{n},null]]");
+    assert_eq!(run.summary.output.as_ref().map(|output| output.get()), Some(&*expected), "{:?}", run.summary.error);
+}
+
+#[tokio::test]
 async fn started_steps_keep_their_outcomes_under_any_loss() {
     let function = Function::new("starts", async |ctx: Context, _: Event<GoEvent>| {
         let never = ctx.wait_for_event::<ShopEvent>("never").timeout(MINUTE).start();

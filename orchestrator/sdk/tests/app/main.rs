@@ -11,6 +11,7 @@ mod listening;
 mod logging;
 mod mapping;
 mod mapping_steps;
+mod mapping_values;
 mod polling;
 mod racing;
 mod rerunning;
