@@ -42,6 +42,24 @@ fn every_path_in_a_document_exists() {
     assert!(missing.is_empty(), "not there:\n{}", missing.join("\n"));
 }
 
+/// Checks that an item occurs in the file that a page names for it: "`Backoff::delay` in `….rs`".
+#[test]
+fn every_item_that_contributing_names_is_in_its_file() {
+    let page = MarkdownPage::read("CONTRIBUTING.md");
+    let text = page.text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut places = 0;
+    for (before, after) in text.match_indices("` in `").map(|(at, between)| (&text[..at], &text[at + between.len()..])) {
+        let item = before.rsplit('`').next().and_then(|item| item.rsplit("::").next()).expect("a code span");
+        let path = after.split('`').next().expect("a code span");
+        if path.ends_with(".rs") {
+            let source = fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+            assert!(source.contains(item), "`{item}` is not in {path}");
+            places += 1;
+        }
+    }
+    assert!(places >= 8, "{places} places");
+}
+
 /// Checks that each test named on a page exists in the file that the page names before the test.
 fn check_tests(path: &str, least: usize) {
     let page = MarkdownPage::read(path);
