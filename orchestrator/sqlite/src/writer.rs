@@ -13,6 +13,7 @@ mod connection;
 mod job;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -23,6 +24,7 @@ use stepladder_engine::ports::{StoreError, StoreResult};
 use tokio::sync::oneshot;
 
 pub(crate) use job::{Durability, WriteJob};
+pub(crate) use transaction::WriteTransaction;
 
 use crate::error::SqliteError;
 use crate::memory::MemoryState;
@@ -74,7 +76,7 @@ impl JobWriter {
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         durability: Durability,
-        work: impl FnMut(&Connection) -> Result<T, SqliteError> + Send + 'static,
+        work: impl FnMut(&WriteTransaction<'_>) -> Result<T, SqliteError> + Send + 'static,
         after: impl FnOnce(&T, &MemoryState) + Send + 'static,
     ) -> StoreResult<T> {
         let (reply, answer) = oneshot::channel();
@@ -87,7 +89,7 @@ impl JobWriter {
     pub(crate) async fn run_here<T: Send + 'static>(
         &self,
         durability: Durability,
-        work: impl FnMut(&Connection) -> Result<T, SqliteError> + Send + 'static,
+        work: impl FnMut(&WriteTransaction<'_>) -> Result<T, SqliteError> + Send + 'static,
         after: impl FnOnce(&T, &MemoryState) + Send + 'static,
     ) -> StoreResult<T> {
         let (reply, answer) = oneshot::channel();
@@ -109,7 +111,10 @@ impl JobWriter {
 
     /// Submits a job without waiting for its result. The job is executed before any job that is
     /// submitted later. A failed job is retried in each later transaction until it succeeds.
-    pub(crate) fn run_in_background(&self, work: impl FnMut(&Connection) -> Result<(), SqliteError> + Send + 'static) {
+    pub(crate) fn run_in_background(
+        &self,
+        work: impl FnMut(&WriteTransaction<'_>) -> Result<(), SqliteError> + Send + 'static,
+    ) {
         self.submit(Box::new(job::BackgroundJob::new(work)));
     }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::OptionalExtension;
 use stepladder_core::slot::Holder;
 use stepladder_core::{Timestamp, Wake};
 use stepladder_engine::ports::{Commit, CommitResult, Commits, EarlyWrite, LateWrite, Receipt, StoreResult};
@@ -14,7 +14,7 @@ use crate::Sqlite;
 use crate::error::SqliteError;
 use crate::memory::MemoryState;
 use crate::rows::{RecordRow, TimerRow};
-use crate::writer::Durability;
+use crate::writer::{Durability, WriteTransaction};
 
 /// A wake that is being sent: its row, and its entry for the queue in memory.
 pub(super) struct OutgoingWake {
@@ -61,7 +61,7 @@ impl Commits for Sqlite {
         let acked = self.numbers_of_receipts(&acks);
         let (rows, carried) = (after.clone(), acked.clone());
         let numbers: Vec<(i64, i64, String)> = sent.iter_mut().map(OutgoingWake::take_row).collect();
-        let work = move |db: &Connection| {
+        let work = move |db: &WriteTransaction<'_>| {
             let written = record.as_ref().map_or(Ok(AppendResult::Appended), |record| append_record(db, record))?;
             if written != AppendResult::Appended {
                 // another record has this number, or an earlier attempt has already committed
@@ -123,60 +123,60 @@ enum AppendResult {
     Conflict,
 }
 
-fn append_record(db: &Connection, record: &RecordRow) -> Result<AppendResult, SqliteError> {
-    let mut last = db.prepare_cached("SELECT next FROM journal WHERE run = ?1 ORDER BY seq DESC LIMIT 1")?;
+fn append_record(db: &WriteTransaction<'_>, record: &RecordRow) -> Result<AppendResult, SqliteError> {
+    let mut last = db.statement("SELECT next FROM journal WHERE run = ?1 ORDER BY seq DESC LIMIT 1")?;
     let next: i64 = last.query_row([record.run], |row| row.get(0)).optional()?.unwrap_or(0);
     if next == record.seq {
         insert_record(db, record)?;
         return Ok(AppendResult::Appended);
     }
-    let mut stored = db.prepare_cached("SELECT token FROM journal WHERE run = ?1 AND seq = ?2")?;
+    let mut stored = db.statement("SELECT token FROM journal WHERE run = ?1 AND seq = ?2")?;
     let token: Option<[u8; 16]> = stored.query_row((record.run, record.seq), |row| row.get(0)).optional()?;
     Ok(if token == Some(record.token) { AppendResult::Repeated } else { AppendResult::Conflict })
 }
 
 /// Inserts a record. The number of the record must be free.
-pub(super) fn insert_record(db: &Connection, record: &RecordRow) -> Result<(), SqliteError> {
+pub(super) fn insert_record(db: &WriteTransaction<'_>, record: &RecordRow) -> Result<(), SqliteError> {
     let RecordRow { run, seq, next, token, code, entries } = record;
-    db.prepare_cached("INSERT INTO journal (run, seq, next, token, code, entries) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+    db.statement("INSERT INTO journal (run, seq, next, token, code, entries) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
         .execute((run, seq, next, token, code, entries))?;
     Ok(())
 }
 
-pub(super) fn insert_wake(db: &Connection, n: i64, due: i64, text: &str) -> Result<(), SqliteError> {
-    db.prepare_cached("INSERT INTO wakes (n, due, wake) VALUES (?1, ?2, ?3)")?.execute((n, due, text))?;
+pub(super) fn insert_wake(db: &WriteTransaction<'_>, n: i64, due: i64, text: &str) -> Result<(), SqliteError> {
+    db.statement("INSERT INTO wakes (n, due, wake) VALUES (?1, ?2, ?3)")?.execute((n, due, text))?;
     Ok(())
 }
 
-fn delete_wake(db: &Connection, n: i64) -> Result<(), SqliteError> {
-    db.prepare_cached("DELETE FROM wakes WHERE n = ?1")?.execute([n])?;
+fn delete_wake(db: &WriteTransaction<'_>, n: i64) -> Result<(), SqliteError> {
+    db.statement("DELETE FROM wakes WHERE n = ?1")?.execute([n])?;
     Ok(())
 }
 
 /// Executes the part of a late write that is stored in rows. The other part is kept in memory.
-fn apply(db: &Connection, after: &LateWrite) -> Result<(), SqliteError> {
+fn apply(db: &WriteTransaction<'_>, after: &LateWrite) -> Result<(), SqliteError> {
     match after {
         LateWrite::MarkEnded { run, at, status } => {
-            let mut row = db.prepare_cached("UPDATE runs SET ended_at = ?2, status = ?3 WHERE run = ?1")?;
+            let mut row = db.statement("UPDATE runs SET ended_at = ?2, status = ?3 WHERE run = ?1")?;
             row.execute((run.to_bytes(), at.as_millis(), status.to_string()))?;
         }
         LateWrite::Release { limit, holder: Holder::Run(run) } => {
-            let mut holders = db.prepare_cached("DELETE FROM holders WHERE key = ?1 AND run = ?2")?;
+            let mut holders = db.statement("DELETE FROM holders WHERE key = ?1 AND run = ?2")?;
             holders.execute((&limit.key, run.to_bytes()))?;
         }
         LateWrite::Release { holder: Holder::Attempt { .. }, .. } => {}
         LateWrite::Unsubscribe(subscription) => subscriptions::delete(db, subscription)?,
         LateWrite::TakeFromInbox { run, event } => subscriptions::delete_from_inbox(db, *run, *event)?,
         LateWrite::Dequeue { limit, run, of: Some(of) } => {
-            let mut tickets = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2 AND step = ?3")?;
+            let mut tickets = db.statement("DELETE FROM places WHERE key = ?1 AND run = ?2 AND step = ?3")?;
             tickets.execute((&limit.key, run.to_bytes(), of.as_stored()))?;
         }
         LateWrite::Dequeue { limit, run, of: None } => {
-            let mut tickets = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2")?;
+            let mut tickets = db.statement("DELETE FROM places WHERE key = ?1 AND run = ?2")?;
             tickets.execute((&limit.key, run.to_bytes()))?;
         }
         LateWrite::DequeuePaused { queue, run } => {
-            let mut tickets = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2")?;
+            let mut tickets = db.statement("DELETE FROM places WHERE key = ?1 AND run = ?2")?;
             tickets.execute((queue, run.to_bytes()))?;
         }
     }

@@ -1,14 +1,14 @@
 //! Stores received events, and deduplicates them by external id.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{OptionalExtension, Row};
 use stepladder_core::limits::DEDUPLICATION_MS;
 use stepladder_core::{Event, EventId, Timestamp};
 use stepladder_engine::ports::{Events, StoreResult};
 
 use crate::error::SqliteError;
 use crate::rows::EventRow;
-use crate::writer::Durability;
+use crate::writer::{Durability, WriteTransaction};
 use crate::{Sqlite, rows};
 
 #[async_trait]
@@ -51,7 +51,7 @@ impl NewEvents {
 
     /// Stores the events. For each event that repeats an earlier one, returns the JSON of the
     /// earlier event.
-    pub(super) fn store(&self, db: &Connection) -> Result<Vec<Option<String>>, SqliteError> {
+    pub(super) fn store(&self, db: &WriteTransaction<'_>) -> Result<Vec<Option<String>>, SqliteError> {
         self.rows.iter().map(|row| store(db, row, self.since)).collect()
     }
 
@@ -68,11 +68,11 @@ impl NewEvents {
 
 /// Stores an event. If the event repeats one that was received after `since`, returns the JSON of
 /// that event instead.
-fn store(db: &Connection, new: &EventRow, since: i64) -> Result<Option<String>, SqliteError> {
+fn store(db: &WriteTransaction<'_>, new: &EventRow, since: i64) -> Result<Option<String>, SqliteError> {
     let EventRow { id, external_id, received_at, event } = new;
     let json = |row: &Row<'_>| row.get::<_, String>(0);
     if let Some(external_id) = external_id {
-        let mut latest = db.prepare_cached(
+        let mut latest = db.statement(
             "SELECT event FROM (SELECT event, received_at FROM events WHERE external_id = ?1 ORDER BY n DESC LIMIT 1) \
              WHERE received_at > ?2",
         )?;
@@ -80,12 +80,12 @@ fn store(db: &Connection, new: &EventRow, since: i64) -> Result<Option<String>, 
             return Ok(Some(first));
         }
     }
-    let mut events = db.prepare_cached(
+    let mut events = db.statement(
         "INSERT INTO events (id, external_id, received_at, event) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO NOTHING",
     )?;
     if events.execute((id, external_id, received_at, event))? == 1 {
         return Ok(None);
     }
-    let mut same = db.prepare_cached("SELECT event FROM events WHERE id = ?1")?;
+    let mut same = db.statement("SELECT event FROM events WHERE id = ?1")?;
     Ok(same.query_row([id], json).optional()?)
 }

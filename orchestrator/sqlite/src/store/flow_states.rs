@@ -9,7 +9,7 @@ use stepladder_engine::ports::{FlowStateChange, FlowStates, StoreResult};
 
 use crate::Sqlite;
 use crate::error::SqliteError;
-use crate::writer::Durability;
+use crate::writer::{Durability, WriteTransaction};
 
 #[async_trait]
 impl FlowStates for Sqlite {
@@ -18,7 +18,7 @@ impl FlowStates for Sqlite {
     }
 
     async fn change_flow_state(&self, changes: Vec<FlowStateChange>) -> StoreResult<Vec<bool>> {
-        let work = move |db: &Connection| {
+        let work = move |db: &WriteTransaction<'_>| {
             let each = changes.iter().map(|state| {
                 let current = state_of(db, &state.key)?;
                 if current == state.seen {
@@ -39,7 +39,7 @@ fn state_of(db: &Connection, key: &str) -> Result<Option<Arc<str>>, SqliteError>
 }
 
 /// Returns whether all flow states still have the values that the caller read.
-pub(super) fn are_unchanged(db: &Connection, states: &[FlowStateChange]) -> Result<bool, SqliteError> {
+pub(super) fn are_unchanged(db: &WriteTransaction<'_>, states: &[FlowStateChange]) -> Result<bool, SqliteError> {
     for state in states {
         if state_of(db, &state.key)? != state.seen {
             return Ok(false);
@@ -48,18 +48,18 @@ pub(super) fn are_unchanged(db: &Connection, states: &[FlowStateChange]) -> Resu
     Ok(true)
 }
 
-pub(super) fn write_flow_state(db: &Connection, state: &FlowStateChange) -> Result<(), SqliteError> {
+pub(super) fn write_flow_state(db: &WriteTransaction<'_>, state: &FlowStateChange) -> Result<(), SqliteError> {
     match &state.becomes {
         Some(text) => db
             .prepare_cached("INSERT OR REPLACE INTO notes (key, text, until) VALUES (?1, ?2, ?3)")?
             .execute((&state.key, text, state.until.as_millis()))?,
-        None => db.prepare_cached("DELETE FROM notes WHERE key = ?1")?.execute([&state.key])?,
+        None => db.statement("DELETE FROM notes WHERE key = ?1")?.execute([&state.key])?,
     };
     Ok(())
 }
 
-pub(super) fn link_event(db: &Connection, run: RunId, event: EventId) -> Result<(), SqliteError> {
-    let mut links = db.prepare_cached("INSERT OR IGNORE INTO links (event, run) VALUES (?1, ?2)")?;
+pub(super) fn link_event(db: &WriteTransaction<'_>, run: RunId, event: EventId) -> Result<(), SqliteError> {
+    let mut links = db.statement("INSERT OR IGNORE INTO links (event, run) VALUES (?1, ?2)")?;
     links.execute((event.to_bytes(), run.to_bytes()))?;
     Ok(())
 }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rusqlite::Connection;
 use stepladder_core::waiting::SubscribedFields;
 use stepladder_core::{Event, Timestamp};
 use stepladder_engine::ports::{
@@ -20,7 +19,7 @@ use crate::Sqlite;
 use crate::error::SqliteError;
 use crate::memory::MemoryState;
 use crate::rows::TimerRow;
-use crate::writer::Durability;
+use crate::writer::{Durability, WriteTransaction};
 
 /// The result of a job: the JSON of repeated events, and what was written if there were none.
 struct IntakeResult {
@@ -58,7 +57,7 @@ impl Intake for Sqlite {
             prepared.map_err(SqliteError::into_store_error)?.into_iter().unzip();
         let numbers: Vec<(i64, i64, String)> = sent.iter_mut().map(OutgoingWake::take_row).collect();
         let asked = names.clone();
-        let work = move |db: &Connection| {
+        let work = move |db: &WriteTransaction<'_>| {
             let repeated = rows.store(db)?;
             if repeated.iter().any(Option::is_some) {
                 return Ok(IntakeResult { repeated, applied: None });

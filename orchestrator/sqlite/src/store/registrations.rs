@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row};
 use stepladder_engine::ports::{Registration, Registrations, StoreResult, StoredRegistrations};
 
 use crate::error::SqliteError;
-use crate::writer::Durability;
+use crate::writer::{Durability, WriteTransaction};
 use crate::{Sqlite, rows};
 
 #[async_trait]
@@ -32,7 +32,7 @@ impl Registrations for Sqlite {
     }
 
     async fn put_registration(&self, seen: u64, registration: Registration) -> StoreResult<bool> {
-        let work = move |db: &Connection| {
+        let work = move |db: &WriteTransaction<'_>| {
             if !count_change(db, seen)? {
                 return Ok(false);
             }
@@ -46,7 +46,7 @@ impl Registrations for Sqlite {
 
     async fn remove_registration(&self, seen: u64, app: &str) -> StoreResult<bool> {
         let app = app.to_owned();
-        let work = move |db: &Connection| {
+        let work = move |db: &WriteTransaction<'_>| {
             if !count_change(db, seen)? {
                 return Ok(false);
             }

@@ -1,7 +1,6 @@
 //! Creates runs. All rows of all runs in one call are written in one transaction (rule 16).
 
 use async_trait::async_trait;
-use rusqlite::Connection;
 use stepladder_core::slot::{Limit, Ticket};
 use stepladder_core::{RunId, RunRow, Seq};
 use stepladder_engine::ports::{FlowStateChange, RunCreation, RunStart, StartResult, StoreResult};
@@ -13,7 +12,7 @@ use crate::Sqlite;
 use crate::error::SqliteError;
 use crate::memory::MemoryState;
 use crate::rows::{RecordRow, TimerRow};
-use crate::writer::Durability;
+use crate::writer::{Durability, WriteTransaction};
 
 /// The part of a new run that is kept in memory once the rows of the run are committed.
 pub(super) struct StartInMemory {
@@ -37,7 +36,9 @@ impl RunCreation for Sqlite {
     async fn create_runs(&self, starts: Vec<RunStart>) -> StoreResult<Vec<StartResult>> {
         let prepared: Result<Vec<_>, SqliteError> = starts.into_iter().map(|start| self.prepare(start)).collect();
         let (rows, in_memory): (Vec<_>, Vec<_>) = prepared.map_err(SqliteError::into_store_error)?.into_iter().unzip();
-        let work = move |db: &Connection| rows.iter().map(|start| insert_run(db, start)).collect::<Result<Vec<_>, _>>();
+        let work = move |db: &WriteTransaction<'_>| {
+            rows.iter().map(|start| insert_run(db, start)).collect::<Result<Vec<_>, _>>()
+        };
         let after = move |results: &Vec<StartResult>, memory: &MemoryState| start_in_memory(in_memory, results, memory);
         self.writer.run(Durability::Synced, work, after).await
     }
@@ -80,13 +81,13 @@ pub(super) fn start_in_memory(starts: Vec<StartInMemory>, results: &[StartResult
     deliver_in_memory(wakes, &[], memory);
 }
 
-pub(super) fn insert_run(db: &Connection, start: &StartRows) -> Result<StartResult, SqliteError> {
+pub(super) fn insert_run(db: &WriteTransaction<'_>, start: &StartRows) -> Result<StartResult, SqliteError> {
     let StartRows { row, record, watchdog, wake: (n, due, wake), tickets, flow_state } = start;
     if !are_unchanged(db, flow_state)? {
-        let exists = db.prepare_cached("SELECT 1 FROM runs WHERE run = ?1")?.exists([row.run.to_bytes()])?;
+        let exists = db.statement("SELECT 1 FROM runs WHERE run = ?1")?.exists([row.run.to_bytes()])?;
         return Ok(if exists { StartResult::Known } else { StartResult::Overtaken });
     }
-    let mut runs = db.prepare_cached(
+    let mut runs = db.statement(
         "INSERT OR IGNORE INTO runs (run, function, event, created_at, ended_at, status) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     let (ended_at, status) = row.ended.map(|(at, status)| (at.as_millis(), status.to_string())).unzip();
@@ -105,13 +106,13 @@ pub(super) fn insert_run(db: &Connection, start: &StartRows) -> Result<StartResu
 
 /// Adds a ticket to a wait queue, unless its run or step already has one.
 pub(super) fn insert_ticket(
-    db: &Connection,
+    db: &WriteTransaction<'_>,
     queue: &str,
     slots: u32,
     ticket: &Ticket,
     text: &str,
 ) -> Result<(), SqliteError> {
-    db.prepare_cached("INSERT OR IGNORE INTO places (key, run, step, slots, place) VALUES (?1, ?2, ?3, ?4, ?5)")?
+    db.statement("INSERT OR IGNORE INTO places (key, run, step, slots, place) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute((queue, ticket.run.to_bytes(), ticket.of.as_stored(), slots, text))?;
     Ok(())
 }

@@ -8,6 +8,7 @@ use stepladder_engine::ports::{EarlyWrite, StoreResult, SubscriptionIndex};
 
 use crate::Sqlite;
 use crate::error::SqliteError;
+use crate::writer::WriteTransaction;
 
 #[async_trait]
 impl SubscriptionIndex for Sqlite {
@@ -71,17 +72,17 @@ pub(super) fn subscribed_fields(db: &Connection, event: &str) -> Result<Subscrib
 
 /// Stores a subscription, an event in an inbox, or a link between an event and a run. Ignores all
 /// other writes.
-pub(super) fn apply(db: &Connection, write: &EarlyWrite) -> Result<(), SqliteError> {
+pub(super) fn apply(db: &WriteTransaction<'_>, write: &EarlyWrite) -> Result<(), SqliteError> {
     match write {
         EarlyWrite::Subscribe(Subscription { event, key: bucket, run, step, until }) => {
             let (path, value) = bucket_columns(bucket);
-            db.prepare_cached(
+            db.statement(
                 "INSERT OR REPLACE INTO waiters (event, path, value, run, step, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
             .execute((event, path, value, run.to_bytes(), step, until.as_millis()))?;
         }
         EarlyWrite::PutInInbox { run, event } => {
-            let mut inbox = db.prepare_cached("INSERT OR IGNORE INTO offers (run, event) VALUES (?1, ?2)")?;
+            let mut inbox = db.statement("INSERT OR IGNORE INTO offers (run, event) VALUES (?1, ?2)")?;
             inbox.execute((run.to_bytes(), event.to_bytes()))?;
         }
         EarlyWrite::LinkEvent { run, event } => super::flow_states::link_event(db, *run, *event)?,
@@ -90,16 +91,16 @@ pub(super) fn apply(db: &Connection, write: &EarlyWrite) -> Result<(), SqliteErr
     Ok(())
 }
 
-pub(super) fn delete(db: &Connection, subscription: &Subscription) -> Result<(), SqliteError> {
+pub(super) fn delete(db: &WriteTransaction<'_>, subscription: &Subscription) -> Result<(), SqliteError> {
     let Subscription { event, key: bucket, run, step, .. } = subscription;
     let (path, value) = bucket_columns(bucket);
-    db.prepare_cached("DELETE FROM waiters WHERE event = ?1 AND path = ?2 AND value = ?3 AND run = ?4 AND step = ?5")?
+    db.statement("DELETE FROM waiters WHERE event = ?1 AND path = ?2 AND value = ?3 AND run = ?4 AND step = ?5")?
         .execute((event, path, value, run.to_bytes(), step))?;
     Ok(())
 }
 
-pub(super) fn delete_from_inbox(db: &Connection, run: RunId, event: EventId) -> Result<(), SqliteError> {
-    let mut inbox = db.prepare_cached("DELETE FROM offers WHERE run = ?1 AND event = ?2")?;
+pub(super) fn delete_from_inbox(db: &WriteTransaction<'_>, run: RunId, event: EventId) -> Result<(), SqliteError> {
+    let mut inbox = db.statement("DELETE FROM offers WHERE run = ?1 AND event = ?2")?;
     inbox.execute((run.to_bytes(), event.to_bytes()))?;
     Ok(())
 }

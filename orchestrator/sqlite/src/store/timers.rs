@@ -7,7 +7,7 @@ use stepladder_engine::ports::{Cursor, StoreError, StoreResult, Timers};
 
 use crate::error::SqliteError;
 use crate::rows::TimerRow;
-use crate::writer::Durability;
+use crate::writer::{Durability, WriteTransaction};
 use crate::{Sqlite, rows};
 
 #[async_trait]
@@ -36,7 +36,7 @@ impl Timers for Sqlite {
     async fn set(&self, timers: Vec<Timer>) -> StoreResult<()> {
         let rows: Result<Vec<_>, SqliteError> = timers.iter().map(TimerRow::new).collect();
         let rows = rows.map_err(SqliteError::into_store_error)?;
-        let work = move |db: &Connection| rows.iter().try_for_each(|timer| set_timer(db, timer));
+        let work = move |db: &WriteTransaction<'_>| rows.iter().try_for_each(|timer| set_timer(db, timer));
         self.writer.run(Durability::Synced, work, |(), _| {}).await
     }
 
@@ -45,7 +45,7 @@ impl Timers for Sqlite {
     }
 
     async fn advance(&self, expected: Option<Cursor>, next: Cursor) -> StoreResult<bool> {
-        let work = move |db: &Connection| {
+        let work = move |db: &WriteTransaction<'_>| {
             if cursor(db)? != expected {
                 return Ok(false);
             }
@@ -72,9 +72,9 @@ fn cursor(db: &Connection) -> Result<Option<Cursor>, SqliteError> {
     Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
 }
 
-pub(super) fn set_timer(db: &Connection, timer: &TimerRow) -> Result<(), SqliteError> {
+pub(super) fn set_timer(db: &WriteTransaction<'_>, timer: &TimerRow) -> Result<(), SqliteError> {
     let TimerRow { minute, due, run, purpose, timer } = timer;
-    db.prepare_cached("INSERT OR IGNORE INTO timers (minute, due, run, purpose, timer) VALUES (?1, ?2, ?3, ?4, ?5)")?
+    db.statement("INSERT OR IGNORE INTO timers (minute, due, run, purpose, timer) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute((minute, due, run, purpose, timer))?;
     Ok(())
 }

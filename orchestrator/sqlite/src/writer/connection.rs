@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::{Durability, WriteJob};
+use super::{Durability, WriteJob, WriteTransaction};
 use crate::error::SqliteError;
 use crate::memory::MemoryState;
 
@@ -80,9 +80,9 @@ impl WriteConnection {
         let is_synced = group.iter().any(|job| job.durability() == Durability::Synced);
         self.set_durability(if is_synced { Durability::Synced } else { Durability::NextSync })?;
         self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        for job in group {
-            job.work(&self.db).map_err(TransactionError::Job)?;
-        }
+        let transaction = WriteTransaction::new(&self.db);
+        group.iter_mut().try_for_each(|job| job.work(&transaction)).map_err(TransactionError::Job)?;
+        drop(transaction);
         let start = Instant::now();
         self.db.prepare_cached("COMMIT")?.execute([])?;
         if is_synced {

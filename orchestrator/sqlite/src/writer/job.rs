@@ -1,9 +1,9 @@
 //! The jobs that the writer executes.
 
-use rusqlite::Connection;
 use stepladder_engine::ports::{StoreError, StoreResult};
 use tokio::sync::oneshot;
 
+use super::WriteTransaction;
 use crate::error::SqliteError;
 use crate::memory::MemoryState;
 
@@ -21,7 +21,7 @@ pub(crate) trait WriteJob: Send {
 
     /// Executes the job within a transaction. If the transaction is rolled back, the job is
     /// executed again.
-    fn work(&mut self, db: &Connection) -> Result<(), SqliteError>;
+    fn work(&mut self, db: &WriteTransaction<'_>) -> Result<(), SqliteError>;
 
     /// Reports the success of the job, after its transaction was committed.
     fn succeed(self: Box<Self>, memory: &MemoryState);
@@ -49,14 +49,14 @@ impl<T, W, A> AwaitedJob<T, W, A> {
 impl<T, W, A> WriteJob for AwaitedJob<T, W, A>
 where
     T: Send + 'static,
-    W: FnMut(&Connection) -> Result<T, SqliteError> + Send + 'static,
+    W: FnMut(&WriteTransaction<'_>) -> Result<T, SqliteError> + Send + 'static,
     A: FnOnce(&T, &MemoryState) + Send + 'static,
 {
     fn durability(&self) -> Durability {
         self.durability
     }
 
-    fn work(&mut self, db: &Connection) -> Result<(), SqliteError> {
+    fn work(&mut self, db: &WriteTransaction<'_>) -> Result<(), SqliteError> {
         self.result = Some((self.work)(db)?);
         Ok(())
     }
@@ -90,13 +90,13 @@ impl<W> BackgroundJob<W> {
 
 impl<W> WriteJob for BackgroundJob<W>
 where
-    W: FnMut(&Connection) -> Result<(), SqliteError> + Send + 'static,
+    W: FnMut(&WriteTransaction<'_>) -> Result<(), SqliteError> + Send + 'static,
 {
     fn durability(&self) -> Durability {
         Durability::NextSync
     }
 
-    fn work(&mut self, db: &Connection) -> Result<(), SqliteError> {
+    fn work(&mut self, db: &WriteTransaction<'_>) -> Result<(), SqliteError> {
         (self.work)(db)
     }
 

@@ -30,7 +30,7 @@ fn block_writer(writer: &JobWriter) -> mpsc::Sender<()> {
     release
 }
 
-fn insert_number(n: i64) -> impl FnMut(&Connection) -> Result<(), SqliteError> + Send + 'static {
+fn insert_number(n: i64) -> impl FnMut(&WriteTransaction<'_>) -> Result<(), SqliteError> + Send + 'static {
     move |db| {
         db.execute("INSERT INTO t (n) VALUES (?1)", [n])?;
         Ok(())
@@ -38,7 +38,7 @@ fn insert_number(n: i64) -> impl FnMut(&Connection) -> Result<(), SqliteError> +
 }
 
 async fn stored_numbers(writer: &JobWriter) -> Vec<i64> {
-    let rows = |db: &Connection| {
+    let rows = |db: &WriteTransaction<'_>| {
         let mut query = db.prepare("SELECT n FROM t ORDER BY n")?;
         let rows = query.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
         Ok(rows)
@@ -46,7 +46,7 @@ async fn stored_numbers(writer: &JobWriter) -> Vec<i64> {
     writer.run(Durability::NextSync, rows, |_, _| {}).await.expect("rows")
 }
 
-fn synchronous_setting(db: &Connection) -> Result<i64, SqliteError> {
+fn synchronous_setting(db: &WriteTransaction<'_>) -> Result<i64, SqliteError> {
     Ok(db.query_row("PRAGMA synchronous", [], |row| row.get(0))?)
 }
 
@@ -72,7 +72,7 @@ async fn a_group_is_synced_if_one_job_requires_it() {
 #[tokio::test]
 async fn a_failed_job_does_not_fail_its_group() {
     let (_folder, writer) = start_writer();
-    let bad = |db: &Connection| {
+    let bad = |db: &WriteTransaction<'_>| {
         db.execute("INSERT INTO t (n) VALUES (20)", [])?;
         db.execute("INSERT INTO missing (n) VALUES (1)", [])?;
         Ok(())
@@ -118,7 +118,7 @@ async fn a_background_job_is_retried_until_it_succeeds() {
     // this job fails until the row is deleted
     writer.run_in_background(insert_number(1));
     writer.run_in_background(insert_number(2));
-    let remove = |db: &Connection| Ok(db.execute("DELETE FROM t WHERE n = 1", [])?);
+    let remove = |db: &WriteTransaction<'_>| Ok(db.execute("DELETE FROM t WHERE n = 1", [])?);
     writer.run(Durability::Synced, remove, |_, _| {}).await.expect("the row is gone");
     assert_eq!(stored_numbers(&writer).await, [1, 2]);
 }
@@ -127,12 +127,12 @@ async fn a_background_job_is_retried_until_it_succeeds() {
 async fn a_full_disk_is_reported_and_writes_succeed_once_there_is_space() {
     let (_folder, writer) = start_writer();
     let limit = |pages: i64| {
-        move |db: &Connection| {
+        move |db: &WriteTransaction<'_>| {
             db.pragma_update(None, "max_page_count", pages)?;
             Ok(())
         }
     };
-    let fill = |db: &Connection| {
+    let fill = |db: &WriteTransaction<'_>| {
         db.execute("CREATE TABLE large AS SELECT zeroblob(1000000)", [])?;
         Ok(())
     };
@@ -146,7 +146,7 @@ async fn a_full_disk_is_reported_and_writes_succeed_once_there_is_space() {
 #[tokio::test]
 async fn after_a_panic_of_the_writer_callers_get_an_error() {
     let (_folder, writer) = start_writer();
-    let die = |_: &Connection| -> Result<(), SqliteError> { panic!("as a broken job would") };
+    let die = |_: &WriteTransaction<'_>| -> Result<(), SqliteError> { panic!("as a broken job would") };
     assert!(writer.run(Durability::Synced, die, |_, _| {}).await.is_err());
     let late = writer.run(Durability::Synced, insert_number(1), |_, _| {}).await.expect_err("the writer is dead");
     assert!(late.to_string().contains("closed"), "{late}");
@@ -155,7 +155,7 @@ async fn after_a_panic_of_the_writer_callers_get_an_error() {
 #[tokio::test]
 async fn a_single_commit_is_written_on_its_callers_thread_unless_the_disk_is_slow_or_the_writer_busy() {
     let (_folder, writer) = start_writer();
-    let thread = |_: &Connection| Ok(std::thread::current().id());
+    let thread = |_: &WriteTransaction<'_>| Ok(std::thread::current().id());
     let here = std::thread::current().id();
     assert_eq!(writer.run_here(Durability::Synced, thread, |_, _| {}).await.expect("a thread"), here);
     writer.connection.lock().sync_time = std::time::Duration::from_secs(1);
