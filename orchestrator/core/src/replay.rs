@@ -8,7 +8,9 @@
 //!
 //! Tasks, wakers, threads, bodies and their results are deliberately not part of this module.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
+
+use hashbrown::HashMap;
 
 use crate::decide::Want;
 use crate::state::RevealedOutcome;

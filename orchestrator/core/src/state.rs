@@ -7,8 +7,10 @@ mod logs;
 mod revealed;
 mod step;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use self::revealed::id_of_copied_event;
 use crate::admits::Refusal;
@@ -211,7 +213,9 @@ impl RunState {
             }
             Fact::EventDelivered { event, steps } => {
                 self.delivered.insert(event.id);
-                steps.iter().for_each(|id| self.change_step(id, entry));
+                for id in steps {
+                    self.change_step(id, entry);
+                }
                 self.outcomes.extend(RevealedOutcome::from_entry(entry));
             }
             Fact::StepCarriedOver { kind, outcome, .. } => {
@@ -258,21 +262,25 @@ impl RunState {
 
     fn apply_to_step(&mut self, entry: &Entry) {
         let Some(id) = entry.fact.step() else { return };
-        self.change_step(id, entry);
+        let kind = self.change_step(id, entry);
         if let Some(mut revealed) = RevealedOutcome::from(entry) {
             // the facts that refuse or expire a step do not record its kind, so the state supplies
             // it
-            if let Some(step) = self.steps.get(id) {
-                revealed.kind = step.kind;
-            }
+            revealed.kind = kind.unwrap_or(revealed.kind);
             self.outcomes.push(revealed);
         }
     }
 
-    fn change_step(&mut self, id: &StepId, entry: &Entry) {
-        if let Some(step) = Step::after_entry(self.steps.get(id), entry) {
-            self.steps.insert(id.clone(), step);
+    /// Changes a step as an entry requires. Returns the kind of the step, if the run has the step.
+    fn change_step(&mut self, id: &StepId, entry: &Entry) -> Option<StepKind> {
+        if let Some(step) = self.steps.get_mut(id) {
+            step.change(entry);
+            return Some(step.kind);
         }
+        let step = Step::after_entry(None, entry)?;
+        let kind = step.kind;
+        self.steps.insert(id.clone(), step);
+        Some(kind)
     }
 
     /// Returns whether the event was already delivered to the run, or created it (rule 17).

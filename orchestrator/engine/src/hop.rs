@@ -19,6 +19,7 @@ use stepladder_core::hop::{Effect, Hop, Input, Invocation, Moment, StoreFault, W
 use crate::functions::{Catalog, FunctionControl};
 use crate::intake::Intake;
 use crate::ports::{Delivery, StoreError};
+use crate::retries;
 use crate::runs::Runs;
 use crate::runtime::Runtime;
 use crate::slots::Slots;
@@ -69,9 +70,15 @@ impl Hops {
         let (began, hop) = (self.runtime.now(), self.runtime.entropy.bits() as u64);
         let invocation = Invocation { wake, receives, began, deadline, hop, worker: self.worker.clone() };
         let catalog = self.runtime.current_for(&group).await;
-        let (mut hop, mut effects) = Hop::begin_with(invocation, catalog.descriptions().clone());
-        let storage = Storage { hops: self, catalog, receipt, until, conflicts: 0.into(), leaving: Default::default() };
-        let mut shell = Shell { storage, subject: None, execution: None, newer: None };
+        let (hop, effects) = Hop::begin_with(invocation, catalog.descriptions().clone());
+        let storage = Storage { hops: self, catalog, receipt, conflicts: 0.into(), leaving: Default::default() };
+        let shell = Shell { storage, subject: None, execution: None, newer: None };
+        // calls of the store are repeated within the time of the invocation
+        retries::run_within(self.runtime.clock.clone(), until, self.drive(shell, hop, effects)).await
+    }
+
+    /// Lets the state machine and the shell answer each other until the hop is over.
+    async fn drive(&self, mut shell: Shell<'_>, mut hop: Hop, mut effects: Vec<Effect>) -> Result<(), StoreError> {
         while let Some(input) = shell.perform(&hop, effects).await {
             if let Some(newer) = shell.newer.take() {
                 hop.learn(newer.descriptions().clone());

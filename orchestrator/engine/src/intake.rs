@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use stepladder_core::journal::{Fact, NewRun, RunOrigin};
 use stepladder_core::spec::LazyExprScope;
+use stepladder_core::state::RunState;
 use stepladder_core::waiting::SubscribedFields;
 use stepladder_core::{Event, EventId, NewEvent, RunId, Timestamp};
 
@@ -144,13 +145,15 @@ impl Intake {
                 plain.into_iter().map(|draft| self.prepare_start(catalog, draft, Vec::new())).collect();
             let skipped = starts::skipped_runs(&starts);
             // `set` fails at a second call, which would decide the same
-            let _ = decided.set(DecidedRuns { controlled, collected: triggered.collected, skipped });
+            let (collected, states) = (triggered.collected, self.runs.states_of(&starts));
+            let _ = decided.set(DecidedRuns { controlled, collected, skipped, states });
             EventWrites { before: self.early_writes(catalog, &starts), starts }
         };
         let AcceptedEvents { events, applied } = self.runtime.backend.accept_with_runs(events, now, &decide).await?;
         let accepted = applied.zip(decided.into_inner()).map(|(applied, decided)| {
             starts::log_skipped(decided.skipped, &applied.starts);
-            let DecidedRuns { controlled, collected, .. } = decided;
+            let DecidedRuns { controlled, collected, states, .. } = decided;
+            self.runs.keep_created(states, &applied.starts);
             AcceptedRuns { controlled, collected, subscribed: applied.subscribed }
         });
         Ok((events, accepted))
@@ -268,6 +271,8 @@ struct DecidedRuns {
     controlled: Vec<RunDraft>,
     collected: BTreeMap<Arc<str>, Vec<Event>>,
     skipped: SkippedRuns,
+    /// The states of the other runs, for their first hops.
+    states: Vec<Option<RunState>>,
 }
 
 /// What remains to be done with stored events after some of their runs were created.

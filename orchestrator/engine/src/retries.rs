@@ -77,6 +77,11 @@ pub async fn run_within<F: Future>(clock: Arc<dyn Clock>, at: Timestamp, work: F
     DEADLINE.scope(CallDeadline { clock, at }, work).await
 }
 
+/// Runs `work` without the deadline of the task around it.
+pub(crate) async fn run_without_limit<F: Future>(clock: Arc<dyn Clock>, work: F) -> F::Output {
+    run_within(clock, Timestamp::MAX, work).await
+}
+
 /// Returns the time until the deadline of the current task; `None` if it has no deadline.
 pub fn time_left() -> Option<Duration> {
     DEADLINE.try_with(|deadline| deadline.at.since(deadline.clock.now())).ok()

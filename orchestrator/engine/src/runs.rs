@@ -17,7 +17,7 @@ use leaving::LeavingRuns;
 
 use crate::EngineError;
 use crate::engine::no_such_run;
-use crate::ports::{Commit, CommitResult, JournalAppend, StoreError};
+use crate::ports::{Commit, CommitResult, JournalAppend, RunStart, StartResult, StoreError};
 use crate::retries::{self, RepeatedCall};
 use crate::runtime::Runtime;
 
@@ -89,10 +89,32 @@ impl Runs {
         self.leaving.begin(run)
     }
 
-    /// Keeps the state of a run for the next hop.
+    /// Keeps the state of a run for the next hop. A run that has ended has none.
     pub(crate) fn keep_state(&self, state: Arc<RunState>) {
+        if state.end.is_some() {
+            return;
+        }
         let bytes = bytes_of(&state);
         self.states.put(state.run, state, bytes);
+    }
+
+    /// Returns the states of runs that are about to be created. If other processes may execute their
+    /// first hops, returns nothing.
+    pub(crate) fn states_of(&self, starts: &[RunStart]) -> Vec<Option<RunState>> {
+        if !self.runtime.backend.is_exclusive() {
+            return Vec::new();
+        }
+        starts.iter().map(|start| RunState::fold(start.row.run, [&start.record]).ok()).collect()
+    }
+
+    /// Keeps the states of runs that were created, so that their first hops need not read them. They
+    /// are kept only after the write: another request may have created a run with the same id.
+    pub(crate) fn keep_created(&self, states: Vec<Option<RunState>>, results: &[StartResult]) {
+        for (state, result) in states.into_iter().zip(results) {
+            if let (Some(state), StartResult::New) = (state, result) {
+                self.keep_state(Arc::new(state));
+            }
+        }
     }
 
     /// Returns the current state of a run, for reading; `None` for an unknown run.
@@ -185,11 +207,14 @@ impl Runs {
             return Ok(WriteResult::Done(None));
         }
         let (seq, token, code) = (run.next, self.runtime.entropy.bits(), self.runtime.config.code.clone());
-        let record = Record { seq, token, code, entries };
-        let whole = Commit { append: Some(JournalAppend { run: run.run, record: record.clone() }), ..commit };
+        let append = Arc::new(JournalAppend { run: run.run, record: Record { seq, token, code, entries } });
+        let whole = Commit { append: Some(append.clone()), ..commit };
         let commit = || self.runtime.backend.commit(whole.clone());
         match self.runtime.again(RepeatedCall::Commit, patience.repeat_until, commit).await? {
-            CommitResult::Done => Ok(WriteResult::Done(Some(record))),
+            CommitResult::Done => {
+                drop(whole);
+                Ok(WriteResult::Done(Some(Arc::unwrap_or_clone(append).record)))
+            }
             CommitResult::Conflict => {
                 self.pause_after_conflict(patience.conflicts).await;
                 Ok(WriteResult::Conflict(self.read_since(run).await?))

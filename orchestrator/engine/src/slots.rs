@@ -43,8 +43,12 @@ impl Slots {
 
     /// Acquires a slot of each limit, or enqueues the step (rules 21 and 25). In the second case,
     /// makes sure that the first ticket of the queue will be woken.
-    pub(crate) async fn acquire_slots(&self, state: &RunState, request: SlotRequest) -> Result<SlotAnswer, StoreError> {
-        let SlotRequest { limits, holder, lease_until, by_itself } = request;
+    pub(crate) async fn acquire_slots(
+        &self,
+        state: &RunState,
+        request: Box<SlotRequest>,
+    ) -> Result<SlotAnswer, StoreError> {
+        let SlotRequest { limits, holder, lease_until, by_itself } = *request;
         let own = match (state.started_at, by_itself) {
             (Some(_), _) => OwnTickets::OfStep,
             (None, true) => OwnTickets::OfStepOrCreation,

@@ -64,12 +64,15 @@ async fn commit_chain(sqlite: &Sqlite, run: RunId, steps: u64) -> (Vec<Duration>
         let output = json::to_json("an outcome of about forty bytes of text").expect("JSON");
         let ended = Fact::StepSucceeded { step: "pay".into(), attempt: 1, output, report: AttemptReport::default() };
         let start = Instant::now();
-        commit(sqlite, Commit { append: Some(append(run, 2 * step, started)), ..Commit::default() }).await;
+        commit(sqlite, Commit { append: Some(append(run, 2 * step, started).into()), ..Commit::default() }).await;
         unsynced.push(start.elapsed());
         let wakes = vec![Wake { run, cause: WakeCause::Next, group: "orders".into() }];
         let start = Instant::now();
-        commit(sqlite, Commit { append: Some(append(run, 2 * step + 1, ended)), wakes, acks, ..Commit::default() })
-            .await;
+        commit(
+            sqlite,
+            Commit { append: Some(append(run, 2 * step + 1, ended).into()), wakes, acks, ..Commit::default() },
+        )
+        .await;
         synced.push(start.elapsed());
         // the wake may be another run's; each wake is acknowledged once
         let received = sqlite.receive(1, Duration::from_secs(60)).await.expect("a queue");

@@ -55,7 +55,7 @@ async fn write_until_killed(db: &Path) {
                 };
                 let entries = vec![fact.into_entry(Timestamp::from_millis(0)); 2];
                 let record = Record { seq, token: u128::from(seq), code: "1".into(), entries };
-                let append = Some(JournalAppend { run: run(writer), record });
+                let append = Some(JournalAppend { run: run(writer), record }.into());
                 let commit = Commit { append, wakes: vec![wake(writer, seq)], ..Commit::default() };
                 assert_eq!(sqlite.commit(commit).await.expect("a commit"), CommitResult::Done);
                 println!("{writer} {seq}");

@@ -140,7 +140,8 @@ async fn a_write_that_is_repeated_late_hides_no_later_entries() {
     let path = folder.path().join("dev.db");
     let append = |seq: u64| {
         let entries = vec![Fact::StepsWoken { steps: Vec::new(), together: false }.into_entry(NOW)];
-        Some(JournalAppend { run: run(1), record: Record { seq, token: u128::from(seq), code: "1".into(), entries } })
+        let record = Record { seq, token: u128::from(seq), code: "1".into(), entries };
+        Some(JournalAppend { run: run(1), record }.into())
     };
     let sqlite = open(&path);
     for seq in 0..3 {

@@ -166,7 +166,7 @@ impl Commits for Memory {
         let mut inner = self.lock();
         let Commit { before, append, after, wakes, acks } = commit;
         if let Some(append) = append
-            && inner.append(append) == CommitResult::Conflict
+            && inner.append(Arc::unwrap_or_clone(append)) == CommitResult::Conflict
         {
             return Ok(CommitResult::Conflict);
         }

@@ -61,7 +61,7 @@ fn check_views(run: RunId, records: Vec<Record>) {
     );
     http::block_on(async {
         for record in records {
-            let commit = Commit { append: Some(JournalAppend { run, record }), ..Commit::default() };
+            let commit = Commit { append: Some(JournalAppend { run, record }.into()), ..Commit::default() };
             memory.commit(commit).await.expect("memory takes it");
         }
         for path in [format!("/runs/{run}"), format!("/v1/runs/{run}"), format!("/v1/runs/{run}/journal")] {

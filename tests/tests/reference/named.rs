@@ -48,7 +48,8 @@ fn every_item_that_contributing_names_is_in_its_file() {
     let page = MarkdownPage::read("CONTRIBUTING.md");
     let text = page.text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut places = 0;
-    for (before, after) in text.match_indices("` in `").map(|(at, between)| (&text[..at], &text[at + between.len()..])) {
+    for (before, after) in text.match_indices("` in `").map(|(at, between)| (&text[..at], &text[at + between.len()..]))
+    {
         let item = before.rsplit('`').next().and_then(|item| item.rsplit("::").next()).expect("a code span");
         let path = after.split('`').next().expect("a code span");
         if path.ends_with(".rs") {

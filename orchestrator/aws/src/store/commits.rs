@@ -27,7 +27,7 @@ impl Commits for Aws {
         );
         try_join3(self.send(later_wakes, now), self.set_timers(timers), indexed).await?;
         if let Some(append) = append
-            && self.append(append, now).await? == CommitResult::Conflict
+            && self.append(&append, now).await? == CommitResult::Conflict
         {
             return Ok(CommitResult::Conflict);
         }
@@ -74,8 +74,9 @@ impl Aws {
     /// Appends a record with one conditional put. If the number is taken, this is a conflict,
     /// unless the stored record has the same token: then an earlier attempt succeeded and only its
     /// reply was lost (rule 1).
-    async fn append(&self, JournalAppend { run, record }: JournalAppend, now: Timestamp) -> StoreResult<CommitResult> {
-        let (mut item, value) = self.record_item(run, &record, now)?;
+    async fn append(&self, append: &JournalAppend, now: Timestamp) -> StoreResult<CommitResult> {
+        let JournalAppend { run, record } = append;
+        let (mut item, value) = self.record_item(*run, record, now)?;
         if value.has_parts() {
             self.put_parts(&value, self.ttl(now)).await?;
         }

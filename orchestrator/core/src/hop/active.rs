@@ -1,8 +1,9 @@
 //! A hop for a loaded run: its state, its phases, and which input is valid in which phase.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
+
+use hashbrown::HashSet;
 
 use crate::decide::PlanContext;
 use crate::hop::admitting::Admitting;
@@ -148,8 +149,8 @@ impl ActiveHop {
             has_executed: false,
             checks_inbox: matches!(invocation.wake.cause, WakeCause::Offered | WakeCause::Watchdog),
             punctuality: Punctuality::Unknown,
-            handed_over: HashSet::new(),
-            logged_waits: HashSet::new(),
+            handed_over: HashSet::default(),
+            logged_waits: HashSet::default(),
         };
         Self {
             invocation,
@@ -192,7 +193,7 @@ impl ActiveHop {
             (ActivePhase::GivingUpTurn(given_up), Input::Tickets(limits)) => self.give_up_turn(*given_up, limits, turn),
             (ActivePhase::Opening, Input::Opened(opened)) => self.on_opened(opened, turn),
             (ActivePhase::BeforeCall(before), input) => self.admit_call_on(*before, input, turn),
-            (ActivePhase::Polling(ahead), Input::Polled(polled)) => self.on_polled(polled, ahead, turn),
+            (ActivePhase::Polling(ahead), Input::Polled(polled)) => self.on_polled(*polled, ahead, turn),
             (ActivePhase::Polling(ahead), Input::TimeIs) if self.execution.call.is_some() => {
                 self.on_call_timeout(ahead, turn)
             }

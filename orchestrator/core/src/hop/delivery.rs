@@ -90,7 +90,7 @@ impl Hop {
                 let Wake { run, cause, group } = invocation.wake.clone();
                 let wake = Wake { run, cause: cause.replaced_unless_needed(WakeCause::Again), group };
                 let before = vec![EarlyWrite::Wake { wake, due: at.now + AGAIN }];
-                effects.push(Effect::Write(Write { before, acknowledges: true, ..Write::default() }));
+                effects.push(Effect::Write(Box::new(Write { before, acknowledges: true, ..Write::default() })));
                 self.into_phase(DeliveryPhase::SendingAgain)
             }
             (DeliveryPhase::SendingAgain, Input::Written(_)) => self.into_done(None),
@@ -120,7 +120,7 @@ impl Hop {
         match &run.end {
             Some(end) if catalog.listeners().has_listener(end) => {
                 let end = end.clone();
-                effects.push(Effect::AnnounceEnd(end.clone()));
+                effects.push(Effect::AnnounceEnd(Box::new(end.clone())));
                 self.into_phase(DeliveryPhase::Announcing(Box::new((loaded.run, end))))
             }
             Some(end) => {
@@ -138,7 +138,7 @@ impl Hop {
     }
 
     fn acknowledge(self, write: Write, effects: &mut Vec<Effect>) -> Self {
-        effects.push(Effect::Write(Write { acknowledges: true, ..write }));
+        effects.push(Effect::Write(Box::new(Write { acknowledges: true, ..write })));
         self.into_phase(DeliveryPhase::Acknowledging)
     }
 

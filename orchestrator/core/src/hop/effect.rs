@@ -27,7 +27,7 @@ pub enum Effect {
     },
     /// Writes the parts of a write in their order. Answer:
     /// [`Input::Written`](super::Input::Written).
-    Write(Write),
+    Write(Box<Write>),
     /// In each queue, wakes as many tickets as slots are free (rule 24). Answer:
     /// [`Input::Done`](super::Input::Done).
     Promote(Vec<Limit>),
@@ -57,7 +57,7 @@ pub enum Effect {
     FindHolders(Vec<Limit>),
     /// Acquires a slot of each limit, or else enqueues a ticket. Answer:
     /// [`Input::Slots`](super::Input::Slots).
-    Acquire(SlotRequest),
+    Acquire(Box<SlotRequest>),
     /// Gives the new first tickets of these queues a lease wake, after slots were acquired (rule
     /// 23). Answer: [`Input::Done`](super::Input::Done).
     PassOnLeaseWakes(Vec<Limit>),
@@ -85,7 +85,7 @@ pub enum Effect {
     },
     /// Sends the events that report the end of the run. Answer:
     /// [`Input::Done`](super::Input::Done).
-    AnnounceEnd(RunEnd),
+    AnnounceEnd(Box<RunEnd>),
     /// Waits for attempts to end, at most until this time. Answer:
     /// [`Input::Finished`](super::Input::Finished) or [`Input::TimeIs`](super::Input::TimeIs).
     AwaitAttempts(Timestamp),
@@ -267,7 +267,7 @@ pub enum LogEvent {
     /// The function was executed for the first time.
     RunStarted,
     /// The run ended.
-    RunEnded(RunEnd),
+    RunEnded(Box<RunEnd>),
     /// An attempt started.
     AttemptStarted { step: StepId, attempt: u32 },
     /// An attempt ended with this entry, after this execution time.

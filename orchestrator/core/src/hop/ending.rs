@@ -84,7 +84,7 @@ impl ActiveHop {
                 let leave = |limit| LateWrite::Dequeue { limit, run, of: None };
                 let after = releases.into_iter().chain(self.all_limits().into_iter().map(leave)).collect();
                 // slots are released and tickets removed before waiting tickets are looked up
-                turn.emit(Effect::Write(Write { after, ..Write::default() }));
+                turn.emit(Effect::Write(Box::new(Write { after, ..Write::default() })));
                 self.ending(end, Stage::Free)
             }
             (Stage::Free, Input::Written(_)) => {
@@ -124,7 +124,7 @@ impl ActiveHop {
         if !self.catalog.listeners().has_listener(&end) {
             return self.free_slots(end, turn);
         }
-        turn.emit(Effect::AnnounceEnd(end.clone()));
+        turn.emit(Effect::AnnounceEnd(Box::new(end.clone())));
         self.ending(end, Stage::Announcement)
     }
 
@@ -140,7 +140,7 @@ impl ActiveHop {
     /// Writes the row of the run, wakes the caller, and acknowledges the wake.
     fn finish(&mut self, end: RunEnd, turn: &mut Turn<'_>) -> ActivePhase {
         let EndWrites { after, wakes } = EndWrites::of(&self.run, &end, &self.catalog);
-        turn.emit(Effect::Write(Write { after, wakes, acknowledges: true, ..Write::default() }));
+        turn.emit(Effect::Write(Box::new(Write { after, wakes, acknowledges: true, ..Write::default() })));
         self.ending(end, Stage::Last)
     }
 

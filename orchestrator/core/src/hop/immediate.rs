@@ -108,12 +108,12 @@ impl ActiveHop {
             // a slot is released before the next one is acquired
             return self.write(draft, Ack::Later, Next::Show, turn);
         }
-        turn.emit(Effect::Acquire(SlotRequest {
+        turn.emit(Effect::Acquire(Box::new(SlotRequest {
             limits: self.limits.of_steps.clone(),
             holder: self.holder(&OwnStep::Call.id(), self.run.calls.saturating_add(1)),
             lease_until: self.time.lease_until,
             by_itself: false,
-        }));
+        })));
         ActivePhase::BeforeCall(Box::new(BeforeCall::Slots(draft)))
     }
 

@@ -39,9 +39,9 @@ pub enum Input {
     Inbox(Vec<(EventId, Option<Event>)>),
     /// The number of outcomes that the open execution has already seen: 0 for a new one. The failure
     /// says that the function cannot decode the run's event.
-    Opened(Result<usize, Failure>),
+    Opened(Result<usize, Box<Failure>>),
     /// What the function requests, or how it ended.
-    Polled(Polled),
+    Polled(Box<Polled>),
     /// The ids of the accepted events.
     Sent(Vec<EventId>),
     /// The attempts that ended.

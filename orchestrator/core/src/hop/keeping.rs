@@ -151,7 +151,7 @@ impl ActiveHop {
                 }
                 // the releases are kept for a later hop, in case the write fails
                 let after = self.debts.releases.iter().cloned().map(release).collect();
-                turn.emit(Effect::Write(Write { after, ..Write::default() }));
+                turn.emit(Effect::Write(Box::new(Write { after, ..Write::default() })));
                 ActivePhase::Draining(Draining::Release)
             }
             (Draining::Release, Input::Written(_)) => {

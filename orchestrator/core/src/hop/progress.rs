@@ -1,7 +1,9 @@
 //! The state of a hop for a loaded run, besides its phase.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use hashbrown::{HashMap, HashSet};
 
 use crate::decide::ReadyStep;
 use crate::hop::effect::{EarlyWrite, LateWrite};

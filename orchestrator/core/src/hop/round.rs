@@ -86,7 +86,7 @@ impl ActiveHop {
                 if after.is_empty() {
                     return self.promote_before_round(turn);
                 }
-                turn.emit(Effect::Write(Write { after, ..Write::default() }));
+                turn.emit(Effect::Write(Box::new(Write { after, ..Write::default() })));
                 ActivePhase::Preparing(Preparing::Release)
             }
             (Preparing::Release, Input::Written(_)) => self.promote_before_round(turn),
@@ -118,12 +118,12 @@ impl ActiveHop {
         if self.limits.of_run.is_empty() || self.run.first_run_at.is_some() {
             return self.check_inbox(turn);
         }
-        turn.emit(Effect::Acquire(SlotRequest {
+        turn.emit(Effect::Acquire(Box::new(SlotRequest {
             limits: self.limits.of_run.clone(),
             holder: Holder::Run(self.run.run),
             lease_until: Timestamp::MAX,
             by_itself: false,
-        }));
+        })));
         ActivePhase::RunSlots(RunSlots::Slots)
     }
 
@@ -227,14 +227,14 @@ impl ActiveHop {
     }
 
     /// Polls the new execution. If the function cannot decode the run's event, fails the run.
-    pub(super) fn on_opened(&mut self, opened: Result<usize, Failure>, turn: &mut Turn<'_>) -> ActivePhase {
+    pub(super) fn on_opened(&mut self, opened: Result<usize, Box<Failure>>, turn: &mut Turn<'_>) -> ActivePhase {
         match opened {
             Ok(seen) => {
                 (self.execution.is_open, self.execution.shown) = (true, seen);
                 self.advance(turn)
             }
             Err(error) => {
-                let failed = Fact::RunFailed { error }.into_entry(turn.now());
+                let failed = Fact::RunFailed { error: *error }.into_entry(turn.now());
                 self.write(Draft::of(vec![failed]), Ack::Later, Next::Round, turn)
             }
         }

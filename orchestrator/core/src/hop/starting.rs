@@ -107,12 +107,12 @@ impl ActiveHop {
 
     fn acquire_next(&mut self, mut starting: Starting, turn: &mut Turn<'_>) -> ActivePhase {
         let Some(ready) = starting.waiting.pop_front() else { return self.acquired(starting, turn) };
-        turn.emit(Effect::Acquire(SlotRequest {
+        turn.emit(Effect::Acquire(Box::new(SlotRequest {
             limits: self.limits.of_steps.clone(),
             holder: self.holder(&ready.step, ready.attempt),
             lease_until: self.time.lease_until,
             by_itself: ready.woken || self.cause().step() == Some(&ready.step),
-        }));
+        })));
         starting.awaits = Some(Awaited::Slots(ready));
         ActivePhase::Starting(Box::new(starting))
     }

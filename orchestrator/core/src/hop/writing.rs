@@ -142,7 +142,7 @@ impl ActiveHop {
         let (after, wakes) = (draft.after.clone(), draft.wakes.clone());
         let acknowledges = *ack == Ack::Now && promotes.is_empty();
         let repeat_until = self.is_patient(&entries).then_some(self.time.lease_until);
-        turn.emit(Effect::Write(Write { before, entries, after, wakes, acknowledges, repeat_until }));
+        turn.emit(Effect::Write(Box::new(Write { before, entries, after, wakes, acknowledges, repeat_until })));
         ActivePhase::Writing(Box::new(writing))
     }
 
@@ -214,7 +214,7 @@ impl ActiveHop {
             turn.log(LogEvent::AttemptEnded { entry: Box::new(entry), took });
         }
         if let Some(end) = self.run.end.as_ref().filter(|_| lived) {
-            turn.log(LogEvent::RunEnded(end.clone()));
+            turn.log(LogEvent::RunEnded(Box::new(end.clone())));
         }
         Ok(())
     }
@@ -243,7 +243,7 @@ impl ActiveHop {
         if !acknowledges || is_promoted {
             return self.follow(next, draft, turn);
         }
-        turn.emit(Effect::Write(Write { acknowledges: true, ..Write::default() }));
+        turn.emit(Effect::Write(Box::new(Write { acknowledges: true, ..Write::default() })));
         ActivePhase::Promoting(Box::new(Promoting { draft, next, acknowledges, is_promoted: true }))
     }
 

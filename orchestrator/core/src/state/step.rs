@@ -118,6 +118,13 @@ impl Step {
     /// Returns the step as it is after an entry; `None` if the entry does not change the step.
     pub(crate) fn after_entry(before: Option<&Self>, entry: &Entry) -> Option<Self> {
         let mut step = before.cloned().unwrap_or_else(|| Self::new(StepKind::Run, StepState::Wanted));
+        step.change(entry).then_some(step)
+    }
+
+    /// Changes the step as an entry requires. Returns false, and changes nothing, if the entry does
+    /// not concern the state of the step.
+    pub(crate) fn change(&mut self, entry: &Entry) -> bool {
+        let step = self;
         match &entry.fact {
             Fact::StepStarted { attempt, lease_until, worker, .. } => {
                 if let StepState::Running { .. } = step.state {
@@ -155,7 +162,7 @@ impl Step {
                 | StepState::Invoking { .. }
                 | StepState::Awaiting { .. }
                 | StepState::Done
-                | StepState::Abandoned => return None,
+                | StepState::Abandoned => return false,
             },
             Fact::EventAwaited { wait, until, .. } => {
                 step.kind = StepKind::Event;
@@ -218,8 +225,8 @@ impl Step {
             | Fact::RunCompleted { .. }
             | Fact::RunFailed { .. }
             | Fact::RunCancelled { .. }
-            | Fact::RunSkipped { .. } => return None,
+            | Fact::RunSkipped { .. } => return false,
         }
-        Some(step)
+        true
     }
 }

@@ -232,7 +232,7 @@ fn a_body_that_blocks_its_thread_fails_the_step_without_a_retry() {
 fn an_executor_must_not_execute_the_step_while_it_is_polled() {
     let mut world = HopSetup { executes_in_poll: true, ..HopSetup::new() }.polled();
     let executed = vec![ExecutedStep { want: once("pay"), result: Ok(json::null()), report: AttemptReport::default() }];
-    world.on(Input::Polled(Polled { executed, ..PollResult::Wanted(Vec::new()).into() }));
+    world.on(Input::Polled(Box::new(Polled { executed, ..PollResult::Wanted(Vec::new()).into() })));
     assert_eq!(world.facts(), ["CallEnded", "RunFailed"]);
     let Fact::RunFailed { error } = &world.write().entries[1].fact else { unreachable!() };
     assert_eq!(error.code, Some(ErrorCode::Nondeterminism));

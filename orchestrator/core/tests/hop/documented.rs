@@ -27,7 +27,8 @@ fn variant(of: &impl Debug) -> String {
 fn described(effect: &Effect) -> Option<String> {
     match effect {
         Effect::Log(_) => None,
-        Effect::Write(Write { entries, acknowledges, .. }) => {
+        Effect::Write(write) => {
+            let Write { entries, acknowledges, .. } = &**write;
             let entries = entries.iter().map(|entry| format!("`{}`", entry.fact.name()));
             let parts: Vec<String> = entries.chain(acknowledges.then(|| "the acknowledgement".to_owned())).collect();
             Some(format!("`Write` of {}", parts.join(", ")))

@@ -34,7 +34,7 @@ fn failed_in_call(want: Want) -> ExecutedStep {
 
 /// Returns the answer of a call that executed these steps, and waits for these others.
 fn answer(executed: Vec<ExecutedStep>, wants: Vec<Want>) -> Input {
-    Input::Polled(Polled { executed, ..PollResult::Wanted(wants).into() })
+    Input::Polled(Box::new(Polled { executed, ..PollResult::Wanted(wants).into() }))
 }
 
 /// Finishes the hop, and returns the failure of its run.
@@ -93,7 +93,7 @@ fn a_contradicting_report_fails_the_run_although_the_function_has_returned() {
         (vec![succeeded_in_call(body("a")), succeeded_in_call(body("a"))], ErrorCode::Nondeterminism),
     ] {
         let mut world = calling(&setup());
-        world.on(Input::Polled(Polled { executed, ..PollResult::Ended(Ok(json::null())).into() }));
+        world.on(Input::Polled(Box::new(Polled { executed, ..PollResult::Ended(Ok(json::null())).into() })));
         assert_eq!(world.facts().last().map(String::as_str), Some("RunFailed"));
         assert_eq!(failure_of(&mut world).code, Some(code));
     }

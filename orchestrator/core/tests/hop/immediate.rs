@@ -25,7 +25,7 @@ fn call_started(call: u32, lease_until: Timestamp, worker: &str) -> Fact {
 /// Returns the answer of a call that executed this step, and waits for these others.
 fn executed(step: &str, wants: Vec<Want>) -> Input {
     let executed = ExecutedStep { want: body(step), result: Ok(json::null()), report: AttemptReport::default() };
-    Input::Polled(Polled { executed: vec![executed], ..PollResult::Wanted(wants).into() })
+    Input::Polled(Box::new(Polled { executed: vec![executed], ..PollResult::Wanted(wants).into() }))
 }
 
 /// Returns a hop that has written the start of its first call, and polls.
@@ -230,7 +230,8 @@ fn a_failed_step_keeps_its_retries() {
     let mut world = calling(&setup());
     let result = Err(failure("boom"));
     let executed = ExecutedStep { want: body("a"), result, report: AttemptReport::default() };
-    world.on(Input::Polled(Polled { executed: vec![executed], ..PollResult::Wanted(vec![body("a")]).into() }));
+    world
+        .on(Input::Polled(Box::new(Polled { executed: vec![executed], ..PollResult::Wanted(vec![body("a")]).into() })));
     assert_eq!(world.facts(), ["CallEnded", "StepStarted", "StepFailed"]);
     assert_eq!(later_wakes(world.write()).len(), 1, "the retry has its wake");
     world.written();

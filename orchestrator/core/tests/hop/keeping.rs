@@ -134,7 +134,7 @@ fn attempts_that_the_function_drops_in_its_poll_are_abandoned_while_outcomes_are
     world.on(finished(vec![]));
     let polled = |lines| {
         let result = PollResult::Wanted(vec![]);
-        Input::Polled(Polled { dropped: dropped(&["b"]), lines, ..result.into() })
+        Input::Polled(Box::new(Polled { dropped: dropped(&["b"]), lines, ..result.into() }))
     };
     let line = HandlerLogLine { after: 1, nth: 0, line: LogLine::new(LogLevel::Info, "b is too slow", None) };
     world.on(polled(vec![line]));

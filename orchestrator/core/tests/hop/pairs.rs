@@ -36,7 +36,7 @@ fn inputs(world: &HopFixture) -> Vec<(&'static str, Input)> {
         ("Slots(queued)", Input::Slots(SlotAnswer::Queued { key: "k".into(), joined: true, is_new: true })),
         ("Inbox", Input::Inbox(vec![(event(9).id, Some(event(9)))])),
         ("Opened(ok)", Input::Opened(Ok(0))),
-        ("Opened(failure)", Input::Opened(Err(failure("no").failure))),
+        ("Opened(failure)", Input::Opened(Err(Box::new(failure("no").failure)))),
         ("Polled(wanted)", polled(PollResult::Wanted(vec![body("z")]))),
         ("Polled(ended)", polled(PollResult::Ended(Ok(json::null())))),
         ("Sent", Input::Sent(Vec::new())),

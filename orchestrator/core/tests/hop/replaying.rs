@@ -36,7 +36,7 @@ fn recorded_outcomes_are_given_to_a_new_execution_in_journal_order() {
 fn rule_6_outcomes_that_the_code_does_not_ask_for_are_reported() {
     let mut world = HopSetup::new().with_history(vec![started("a", 1, START), succeeded("a", 1)]).polled();
     let result = PollResult::Ended(Ok(json::null()));
-    world.on(Input::Polled(Polled { orphans: vec!["a".into()], ..result.into() }));
+    world.on(Input::Polled(Box::new(Polled { orphans: vec!["a".into()], ..result.into() })));
     assert!(world.logged.iter().any(|event| matches!(event, LogEvent::Orphans(steps) if **steps == ["a".into()])));
 }
 
@@ -204,7 +204,7 @@ fn a_handler_without_retries_fails_its_run() {
 fn an_event_that_the_function_does_not_take_fails_the_run() {
     let mut world = HopSetup::new().loaded();
     world.answer_until(|effect| matches!(effect, Effect::Open(_)));
-    world.on(Input::Opened(Err(Failure::new("no such field"))));
+    world.on(Input::Opened(Err(Box::new(Failure::new("no such field")))));
     assert_eq!(world.facts(), ["RunFailed"]);
 }
 

@@ -92,7 +92,7 @@ fn an_execution_with_a_log_line_that_is_not_recorded_is_not_left() {
         let lines = (0..u32::try_from(lines).unwrap())
             .map(|nth| HandlerLogLine { after: 0, nth, line: line(&"x".repeat(1_000)) })
             .collect();
-        world.on(Input::Polled(Polled { lines, ..PollResult::Wanted(vec![nap()]).into() }));
+        world.on(Input::Polled(Box::new(Polled { lines, ..PollResult::Wanted(vec![nap()]).into() })));
         world.written().answer_until(|effect| matches!(effect, Effect::Poll(_)));
         world.want_steps(vec![nap()]).finish();
         assert_eq!(seen(world), expected);

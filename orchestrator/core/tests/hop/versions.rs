@@ -30,7 +30,7 @@ fn version(world: &HopFixture) -> &str {
 fn logs(text: &str, (after, nth): (u64, u32), wanted: &str) -> Input {
     let lines = vec![HandlerLogLine { after, nth, line: LogLine::new(LogLevel::Info, text, None) }];
     let result = PollResult::Wanted(vec![body(wanted)]);
-    Input::Polled(Polled { lines, ..result.into() })
+    Input::Polled(Box::new(Polled { lines, ..result.into() }))
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn log_lines_follow_the_outcomes_and_precede_the_rest() {
     world.want_steps(vec![body("a")]).written().succeed(&["a"]);
     let lines = vec![HandlerLogLine { after: 1, nth: 0, line: LogLine::new(LogLevel::Info, "a is done", None) }];
     let result = PollResult::Wanted(vec![body("b")]);
-    world.on(Input::Polled(Polled { lines, ..result.into() }));
+    world.on(Input::Polled(Box::new(Polled { lines, ..result.into() })));
     assert_eq!(world.facts(), ["StepSucceeded", "LogWritten", "StepStarted"]);
     world.written();
     assert!(world.logged.iter().any(|event| matches!(event, LogEvent::Lines(_))));

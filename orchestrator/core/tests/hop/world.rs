@@ -178,7 +178,7 @@ impl HopFixture {
         for effect in &self.effects {
             match effect {
                 Effect::Log(event) => self.logged.push(event.clone()),
-                Effect::Write(write) => self.written.push(write.clone()),
+                Effect::Write(write) => self.written.push((**write).clone()),
                 _ => {}
             }
         }
@@ -360,7 +360,7 @@ impl HopFixture {
 }
 
 pub(crate) fn polled(result: PollResult) -> Input {
-    Input::Polled(result.into())
+    Input::Polled(Box::new(result.into()))
 }
 
 pub(crate) fn failure(message: &str) -> AdvisedFailure {

@@ -67,7 +67,7 @@ impl Shell<'_> {
                 self.execution = Some(OpenExecution { execution, opening, deadline, watched: HashMap::new() });
                 Input::Opened(Ok(0))
             }
-            Err(OpenError::Refused(failure)) => Input::Opened(Err(failure)),
+            Err(OpenError::Refused(failure)) => Input::Opened(Err(Box::new(failure))),
             Err(OpenError::Unreachable(unreachable)) => Input::Unreachable(unreachable),
         }
     }
@@ -90,7 +90,7 @@ impl Shell<'_> {
                     PollResult::Ended(_) => open.watched.clear(),
                     PollResult::Wanted(wants) => self.newer = self.storage.find_called(wants).await,
                 }
-                Input::Polled(polled)
+                Input::Polled(Box::new(polled))
             }
             Err(unreachable) => Input::Unreachable(unreachable),
         }

@@ -10,7 +10,7 @@ use stepladder_core::decide::{Operation, Want};
 use stepladder_core::hop::{Effect, FoundRun, Hop, Input, LoadedRun, StoreFault, TicketSearch, Write, WriteResult};
 use stepladder_core::slot::{Holder, Limit, Ticket};
 use stepladder_core::state::RunState;
-use stepladder_core::{EventId, RunId, RunOrStep, Timestamp};
+use stepladder_core::{EventId, RunId, RunOrStep};
 
 use crate::EngineError;
 use crate::functions::Catalog;
@@ -28,8 +28,6 @@ pub(super) struct Storage<'h> {
     pub(super) catalog: Arc<Catalog>,
     /// The receipt that acknowledges the wake.
     pub(super) receipt: Receipt,
-    /// When the invocation ends.
-    pub(super) until: Timestamp,
     /// The number of writes in a row for which another writer was faster.
     pub(super) conflicts: AtomicU32,
     /// Set from the write with which the hop leaves the run.
@@ -52,14 +50,13 @@ impl Storage<'_> {
         Some(self.hops.runtime.current_with(has_all).await)
     }
 
-    /// Carries out an effect on the store or the queue, and returns the answer. Calls are repeated
-    /// within the time of the invocation. This limit does not apply to the calls that return the
-    /// wake to the queue after a failure.
+    /// Carries out an effect on the store or the queue, and returns the answer. The time limit of the
+    /// invocation does not apply to the calls that return the wake to the queue after a failure.
     pub(super) async fn answer(&self, hop: &Hop, effect: Effect) -> Input {
         let call = self.call(hop, effect);
         let answer = match hop.has_failed() {
-            true => call.await,
-            false => retries::run_within(self.hops.runtime.clock.clone(), self.until, call).await,
+            true => retries::run_without_limit(self.hops.runtime.clock.clone(), call).await,
+            false => call.await,
         };
         answer.unwrap_or_else(|error| Input::StoreFailed(error.into()))
     }
@@ -70,7 +67,7 @@ impl Storage<'_> {
         let hops = self.hops;
         match (effect, hop.run()) {
             (Effect::Load, _) => Box::pin(self.load(hop)),
-            (Effect::Write(write), run) => Box::pin(self.write(run, write)),
+            (Effect::Write(write), run) => Box::pin(self.write(run, *write)),
             (Effect::CreateTick { minute }, _) => done(hops.intake.begin_tick(hop.wake(), minute)),
             (Effect::PutBack(due), _) => {
                 Box::pin(async move { hops.runtime.backend.put_back(&self.receipt, due).await.map(Input::PutBack) })

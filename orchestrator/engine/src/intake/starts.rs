@@ -156,9 +156,10 @@ impl Intake {
         if starts.is_empty() {
             return Ok(Vec::new());
         }
-        let skipped = skipped_runs(&starts);
+        let (skipped, states) = (skipped_runs(&starts), self.runs.states_of(&starts));
         let results = self.runtime.backend.create_runs(starts).await?;
         log_skipped(skipped, &results);
+        self.runs.keep_created(states, &results);
         Ok(results)
     }
 

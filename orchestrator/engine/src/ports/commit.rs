@@ -1,5 +1,7 @@
 //! What the engine writes for one decision.
 
+use std::sync::Arc;
+
 use stepladder_core::journal::{Fact, Record};
 use stepladder_core::{RunId, Wake};
 
@@ -14,8 +16,9 @@ pub struct Commit {
     /// They are harmless if the entries are not written afterwards. In the other order, a crash in
     /// between could leave a run without a wake.
     pub before: Vec<EarlyWrite>,
-    /// The journal entries to append.
-    pub append: Option<JournalAppend>,
+    /// The journal entries to append. They are shared, because the engine applies them to its state
+    /// after the commit.
+    pub append: Option<Arc<JournalAppend>>,
     /// What is written after the entries, because it is true only once the entries exist.
     pub after: Vec<LateWrite>,
     /// Wakes that are due immediately.

@@ -216,6 +216,6 @@ pub async fn write_conflicting_entry(world: &EngineFixture, engine: &Engine) {
     let seq = engine.query().journal(run, 0, 1_000).await.unwrap().entries.len() as u64;
     let entries = vec![Fact::StepsWoken { steps: vec![], together: false }.into_entry(world.clock.now())];
     let record = Record { seq, token: 99, code: "other".into(), entries };
-    let append = Some(JournalAppend { run, record });
+    let append = Some(JournalAppend { run, record }.into());
     world.memory.commit(Commit { append, ..Commit::default() }).await.unwrap();
 }

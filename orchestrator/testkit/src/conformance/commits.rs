@@ -106,7 +106,7 @@ pub async fn a_commit_may_be_repeated(on: TestedAdapter) {
     let due = on.now() + seconds(60);
     let commit = Commit {
         before: vec![EarlyWrite::Timer(timer(run(1), due))],
-        append: Some(JournalAppend { run: run(1), record: record(1, 5, 2) }),
+        append: Some(JournalAppend { run: run(1), record: record(1, 5, 2) }.into()),
         after: vec![
             LateWrite::MarkEnded { run: run(1), at: on.now(), status: Status::Completed },
             LateWrite::Release { limit: one.clone(), holder: holder(1, "pay", 1) },

@@ -68,7 +68,7 @@ pub(super) fn record(seq: u64, token: u128, len: u32) -> Record {
 }
 
 pub(super) fn append(run: RunId, record: Record) -> Commit {
-    Commit { append: Some(JournalAppend { run, record }), ..Commit::default() }
+    Commit { append: Some(JournalAppend { run, record }.into()), ..Commit::default() }
 }
 
 pub(super) fn wake(run: RunId) -> Wake {
