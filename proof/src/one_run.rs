@@ -2,10 +2,12 @@
 //!
 //! - A step has at most one outcome, and only from an attempt that was running.
 //! - Two attempts of a step never run at the same time.
+//! - A step that starts at most once does not start again after an attempt without an outcome.
 //! - An event is delivered at most once, and only to a step that waits for it.
 //! - Nothing follows the end.
 
 mod calls;
+mod kind;
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,6 +17,7 @@ use stepladder_core::{StepId, Timestamp};
 
 use crate::RunJournal;
 use calls::ExecutorProgress;
+use kind::kind_of;
 
 /// The state of a step, according to the entries read so far.
 #[derive(Default)]
@@ -35,6 +38,8 @@ struct StepProgress {
     /// Whether the handler has failed since the running attempt started, so that the attempt
     /// outlives the handler's own.
     outlives: bool,
+    /// Whether the latest attempt may have taken effect without an outcome.
+    uncertain: bool,
 }
 
 /// Returns a sentence for each violation.
@@ -148,7 +153,11 @@ fn apply_entry(step: &mut StepProgress, entry: &Entry) -> Result<(), &'static st
         return Err("the step was of another kind before");
     }
     match &entry.fact {
-        Fact::StepStarted { attempt, lease_until, .. } => {
+        Fact::StepStarted { attempt, lease_until, at_most_once, .. } => {
+            if *at_most_once && step.uncertain {
+                return Err("a step that starts at most once started again");
+            }
+            step.uncertain = true;
             if step.running.is_some_and(|until| entry.at < until) {
                 return Err("two attempts run at once");
             }
@@ -170,11 +179,17 @@ fn apply_entry(step: &mut StepProgress, entry: &Entry) -> Result<(), &'static st
         }
         Fact::StepFailed { attempt, retry_at, .. } => {
             end_attempt(step, *attempt)?;
+            step.uncertain = false;
             (step.settled, step.due) = (retry_at.is_none(), *retry_at);
         }
-        Fact::AttemptInterrupted { attempt, .. } => end_attempt(step, *attempt)?,
+        // The worker of a step that starts at most once writes this only before the body has begun.
+        Fact::AttemptInterrupted { attempt, .. } => {
+            end_attempt(step, *attempt)?;
+            step.uncertain = false;
+        }
         Fact::AttemptUnreachable { attempt, retry_at, .. } => {
             end_attempt(step, *attempt)?;
+            step.uncertain = false;
             (step.attempt, step.due) = (*attempt - 1, Some(*retry_at));
         }
         Fact::StepRefused { .. } | Fact::StepCarriedOver { .. } | Fact::EventsSent { .. } => step.settled = true,
@@ -246,43 +261,6 @@ fn apply_entry(step: &mut StepProgress, entry: &Entry) -> Result<(), &'static st
     Ok(())
 }
 
-/// Returns the kind of step that an entry belongs to; `None` if the entry does not show it.
-fn kind_of(fact: &Fact) -> Option<StepKind> {
-    match fact {
-        Fact::StepStarted { .. }
-        | Fact::StepSucceeded { .. }
-        | Fact::StepFailed { .. }
-        | Fact::AttemptInterrupted { .. }
-        | Fact::AttemptUnreachable { .. }
-        | Fact::StepAbandoned { .. } => Some(StepKind::Run),
-        Fact::StepCarriedOver { kind, .. } => Some(*kind),
-        Fact::SleepStarted { .. } | Fact::SleepEnded { .. } => Some(StepKind::Sleep),
-        Fact::EventsSent { .. } => Some(StepKind::Send),
-        Fact::InvokeStarted { .. } | Fact::InvokeEnded { .. } => Some(StepKind::Invoke),
-        Fact::EventAwaited { .. } | Fact::EventDelivered { .. } => Some(StepKind::Event),
-        Fact::SignalAwaited { .. } | Fact::SignalReceived { .. } | Fact::SignalFailed { .. } => Some(StepKind::Signal),
-        // These entries occur for steps with a body, and for waits for an event or a callback.
-        Fact::StepRefused { .. } | Fact::WaitExpired { .. } | Fact::WaitSkipped { .. } => None,
-        Fact::RunCreated(_)
-        | Fact::EventJoined { .. }
-        | Fact::CollectingEnded
-        | Fact::RunDelayed { .. }
-        | Fact::RunAdmitted
-        | Fact::StepsWoken { .. }
-        | Fact::VersionChosen { .. }
-        | Fact::LogWritten { .. }
-        | Fact::HandlerFailed { .. }
-        | Fact::ExecutorUnreachable { .. }
-        | Fact::ExecutorReached
-        | Fact::CallStarted { .. }
-        | Fact::CallEnded { .. }
-        | Fact::RunCompleted { .. }
-        | Fact::RunFailed { .. }
-        | Fact::RunCancelled { .. }
-        | Fact::RunSkipped { .. } => None,
-    }
-}
-
 /// Checks that the ending attempt is the one that is running.
 fn end_attempt(step: &mut StepProgress, attempt: u32) -> Result<(), &'static str> {
     if step.running.take().is_none() || attempt != step.attempt {
@@ -352,6 +330,19 @@ mod tests {
         let entries = std::iter::once(created()).chain(entries).collect();
         let found = check(&RunJournal { run: RunId::new(at(0), 1), entries });
         found.first().map(|found| found.split(':').next().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn a_step_that_starts_at_most_once_starts_again_only_after_an_error() {
+        let once = |attempt, when| match started(attempt, when).fact {
+            Fact::StepStarted { step, attempt, lease_until, worker, .. } => {
+                Fact::StepStarted { step, attempt, lease_until, worker, at_most_once: true }.into_entry(at(when))
+            }
+            _ => unreachable!(),
+        };
+        assert_eq!(first_violation(vec![once(1, 0), failed(1, Some(20)), once(2, 20), succeeded(2, 30)]), None);
+        let again = first_violation(vec![once(1, 0), once(2, 100)]);
+        assert_eq!(again.as_deref(), Some("a step that starts at most once started again"));
     }
 
     #[test]

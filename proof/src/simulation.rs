@@ -177,7 +177,7 @@ impl Simulation {
         let memory = Arc::new(Memory::new(clock.clone()));
         let (account, scheduler) = (ExecutionLog::default(), TaskScheduler::default());
         let place = BodyEnvironment { account: account.clone(), clock: clock.clone(), dying: scheduler.dying.clone() };
-        let functions = functions::functions(&stream(2), &place, knobs);
+        let functions = functions::functions((&stream(2), &stream(7)), &place, knobs);
         let pace = if settings.one_in(2) { Pace::StepPerInvocation } else { Pace::WithinBudget };
         let side_by_side = 1 + settings.below(4) as usize;
         let cache_bytes = 1 << (10 + settings.below(12));

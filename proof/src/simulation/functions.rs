@@ -97,7 +97,11 @@ pub(crate) struct SimulatedFunctions {
 }
 
 /// Creates random functions.
-pub(crate) fn functions(dice: &SeededDice, place: &BodyEnvironment, knobs: SimulationSettings) -> SimulatedFunctions {
+pub(crate) fn functions(
+    (dice, once): (&SeededDice, &SeededDice),
+    place: &BodyEnvironment,
+    knobs: SimulationSettings,
+) -> SimulatedFunctions {
     let SimulationSettings { leaves, deadly, words, bulk, listens, immediate, .. } = knobs;
     let (deadly, waits) = (deadly > 0, words > 0);
     let mut limits = Vec::new();
@@ -133,6 +137,9 @@ pub(crate) fn functions(dice: &SeededDice, place: &BodyEnvironment, knobs: Simul
         (HELPER, random_tree(dice, AllowedNodes { leaves: 3, calls: false, meets: false, deadly: false, waits })),
     ];
     let trees = trees.map(|(id, tree)| (id, if id == HELPER && dice.one_in(4) { tree.into_failing() } else { tree }));
+    // A call must not execute such a step, so a function whose executor executes while it is polled has none.
+    let has_once = immediate == 0 && once.one_in(3);
+    let trees = trees.map(|(id, tree)| (id, if has_once { tree.with_once_steps(once) } else { tree }));
     let control = FlowControlKind::random_kind(dice);
     let control = knobs.wanted_control(dice).or(control);
     let told = format!("{trees:?}, limits: {main_limit:?}, {second:?}, {helper_limit}, {control:?}");

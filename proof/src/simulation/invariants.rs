@@ -15,6 +15,7 @@ use stepladder_testkit::memory::Memory;
 use super::account::{BodyId, ExecutionLog};
 use super::executors::OUT_OF_REACH;
 use super::holding::SlotChecks;
+use super::tree::{DECLINED, ONCE};
 
 /// A violation, as a sentence.
 pub(crate) type Violation = String;
@@ -144,6 +145,7 @@ impl InvariantChecks {
     fn check_run(&mut self, run: RunId) -> Result<(), Violation> {
         let mut outcomes: HashMap<StepId, u32> = HashMap::new();
         let mut starts: HashMap<StepId, u32> = HashMap::new();
+        let mut declined: HashMap<StepId, u32> = HashMap::new();
         let mut calls = 0;
         for entry in journal(&self.memory, run) {
             if let Fact::StepFailed { error, .. } | Fact::HandlerFailed { error, .. } | Fact::RunFailed { error } =
@@ -151,6 +153,11 @@ impl InvariantChecks {
                 && error.message.contains(OUT_OF_REACH)
             {
                 return Err(format!("an executor out of reach counts as a failure of {run}: {:?}", entry.fact));
+            }
+            if let Fact::StepFailed { step, error, retry_at: Some(_), .. } = &entry.fact
+                && error.message == DECLINED
+            {
+                *declined.entry(step.clone()).or_default() += 1;
             }
             match entry.fact {
                 Fact::CallStarted { .. } => calls += 1,
@@ -173,6 +180,12 @@ impl InvariantChecks {
             if executions > allowed {
                 return Err(format!(
                     "`{step}` of {run} was executed {executions} times, more often than it was started"
+                ));
+            }
+            let declined = declined.get(&step).copied().unwrap_or(0);
+            if step.starts_with(ONCE) && executions > 1 + declined {
+                return Err(format!(
+                    "`{step}` of {run} starts at most once, and was executed {executions} times after {declined} errors"
                 ));
             }
             let memoized = self.memoized.get(&(run, step.clone()));

@@ -17,6 +17,11 @@ use super::account::ExecutionLog;
 use super::functions::{AwaitedEvent, HELPER, HearerEvent};
 use crate::dice::SeededDice;
 
+/// The beginning of the names of steps that start at most once.
+pub(crate) const ONCE: &str = "once-";
+/// The error of a body that starts at most once. After this error it may start again.
+pub(crate) const DECLINED: &str = "declined";
+
 /// A part of a function.
 #[derive(Clone, Debug)]
 pub(crate) enum FunctionNode {
@@ -54,6 +59,8 @@ pub(crate) enum BodyBehaviour {
     Hopeless { caught: bool },
     /// The body kills its invocation in every attempt.
     Deadly,
+    /// The body starts at most once, takes this long, and fails `times` times.
+    Once { times: u32, takes: Duration },
 }
 
 /// How the awaited event is selected.
@@ -159,6 +166,23 @@ impl FunctionNode {
         Self::Seq(vec![self, Self::Step("doom".into(), BodyBehaviour::Hopeless { caught: false })])
     }
 
+    /// Replaces some steps by steps that start at most once.
+    pub(crate) fn with_once_steps(self, dice: &SeededDice) -> Self {
+        let all = |nodes: Vec<Self>| nodes.into_iter().map(|node| node.with_once_steps(dice)).collect();
+        match self {
+            Self::Step(name, BodyBehaviour::Fails { .. }) if dice.one_in(2) => {
+                let takes = Duration::from_secs(if dice.one_in(2) { dice.below(50) } else { 0 });
+                let times = dice.below(2) as u32;
+                Self::Step(format!("{ONCE}{name}"), BodyBehaviour::Once { times, takes })
+            }
+            Self::Seq(nodes) => Self::Seq(all(nodes)),
+            Self::Join(nodes) => Self::Join(all(nodes)),
+            Self::TryJoin(nodes) => Self::TryJoin(all(nodes)),
+            Self::Race(nodes) => Self::Race(all(nodes)),
+            other => other,
+        }
+    }
+
     /// Runs this part of a function.
     pub(crate) fn run<'a>(&'a self, ctx: &'a Context, place: &'a BodyEnvironment) -> BoxFuture<'a, Result<Value>> {
         async move {
@@ -257,6 +281,17 @@ async fn run_step(ctx: &Context, place: &BodyEnvironment, name: &str, fate: &Bod
             };
             let result: Result<Value> = ctx.step(name, body).await;
             if *caught { Ok(result.unwrap_or_else(|error| json!(error.to_string()))) } else { result }
+        }
+        BodyBehaviour::Once { times, takes } => {
+            let body = async move || {
+                let (n, executing) = place.account.begin(run, name);
+                place.clock.sleep_until(place.clock.now() + *takes).await;
+                executing.end();
+                if n <= *times { Err(Error::new(DECLINED)) } else { Ok(json!(n)) }
+            };
+            let step = ctx.step(name, body).at_most_once().retries(1).backoff(Backoff::Fixed(Duration::from_secs(9)));
+            let result: Result<Value> = step.await;
+            Ok(result.unwrap_or_else(|error| json!(error.code())))
         }
         BodyBehaviour::Deadly => {
             let body = async move || {

@@ -22,8 +22,6 @@ use stepladder_engine::executor::{
 use super::Shared;
 use super::outages::until;
 
-/// One answer in this many is lost, as long as answers may be lost.
-const LOST: u64 = 8;
 /// The additional time allowed for an answer that never comes: the retry of the handler.
 const AFTER_A_LOST_ANSWER: Duration = Duration::from_secs(30);
 
@@ -90,13 +88,7 @@ impl Execution for ImmediateExecution {
         let (call, _) = self.call.insert((call.boxed(), self.shared.now() + self.timeout));
         let (inner, polled) = call.await;
         (self.inner, self.call) = (Some(inner), None);
-        let is_lost = {
-            let mut left = self.shared.lost_answers_left.lock().expect("no panic");
-            let is_lost = *left > 0 && self.shared.dice.one_in(LOST);
-            *left -= u64::from(is_lost);
-            is_lost
-        };
-        match is_lost {
+        match self.shared.loses_answer() {
             false => Ok(polled),
             true if self.shared.dice.one_in(2) => Err(self.shared.lose_contact()),
             true => {

@@ -16,6 +16,7 @@ use stepladder_engine::executor::{
 use super::Shared;
 use crate::dice::SeededDice;
 use crate::simulation::invariants::journal;
+use crate::simulation::tree::ONCE;
 
 /// Why an executor cannot be reached. No failure of a step or a run may contain this text.
 pub(crate) const OUT_OF_REACH: &str = "the executor is out of reach";
@@ -23,6 +24,8 @@ pub(crate) const OUT_OF_REACH: &str = "the executor is out of reach";
 /// The additional time allowed for each outage: the longest delay of a next try with its jitter,
 /// the sweep that sends its wake, and a ticket that was given up.
 const AFTER_AN_OUTAGE: Duration = Duration::from_secs(700);
+/// One answer in this many is lost, as long as answers may be lost.
+const LOST: u64 = 8;
 /// The mean number of contacts between two outages.
 const EVERY: u64 = 12;
 
@@ -74,6 +77,14 @@ impl Shared {
     fn unreachable(&self) -> Unreachable {
         self.excuses.lock().expect("no panic").unreachable += 1;
         Unreachable { why: OUT_OF_REACH.into() }
+    }
+
+    /// Returns whether the next answer is lost.
+    pub(super) fn loses_answer(&self) -> bool {
+        let mut left = self.lost_answers_left.lock().expect("no panic");
+        let is_lost = *left > 0 && self.dice.one_in(LOST);
+        *left -= u64::from(is_lost);
+        is_lost
     }
 
     /// Loses an answer after the executor has done its work. The engine cannot know this.
@@ -166,7 +177,15 @@ impl Execution for UnreliableExecution {
             let results = vec![StepResult { step, result, report: AttemptReport::default() }];
             return Finished { results, dropped: Vec::new() };
         }
-        self.inner.wait().await
+        let mut finished = self.inner.wait().await;
+        // The inner executor is in this process; an attempt is lost as if the connection had broken.
+        for result in &mut finished.results {
+            if result.step.starts_with(ONCE) && self.shared.loses_answer() {
+                self.shared.excuse(AFTER_AN_OUTAGE);
+                result.result = Err(AttemptError::Lost(Unreachable { why: "the connection broke".into() }));
+            }
+        }
+        finished
     }
 
     fn stop(&mut self, step: &StepId, timeout: Duration) {
