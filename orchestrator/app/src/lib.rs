@@ -47,10 +47,10 @@ pub use stepladder_engine::Pace;
 pub use stepladder_sdk::__private;
 pub use stepladder_sdk::runtime::override_env;
 pub use stepladder_sdk::{
-    Backoff, Batch, CancelOn, Concurrency, Context, Debounce, Error, ErrorCode, Event, EventData, EventId, Failure,
-    FirstSuccess, Function, FunctionFailed, Invoke, ItemResult, ItemResults, Json, Log, Map, MapItem, MapResults,
-    MapRuns, MapSteps, MapStepsResults, MissedTicks, NewEvent, PollUntil, Rate, Result, ResultExt, RunId, SendEvent,
-    SendEvents, Singleton, Sleep, StartedStep, Step, Tick, Timeouts, Timestamp, ToEvent, Usage, Uuid, WaitForEvent,
-    WaitForSignal,
+    Backoff, Batch, CancelOn, Check, Concurrency, Context, Debounce, Error, ErrorCode, Event, EventData, EventId,
+    Failure, FirstSuccess, Function, FunctionFailed, Invoke, ItemResult, ItemResults, Json, Log, Map, MapItem,
+    MapResults, MapRuns, MapSteps, MapStepsResults, MissedTicks, NewEvent, PollUntil, Rate, Result, ResultExt, RunId,
+    SendEvent, SendEvents, Singleton, Sleep, StartedStep, Step, Tick, Timeouts, Timestamp, ToEvent, Usage, Uuid,
+    WaitForEvent, WaitForSignal,
 };
 pub use stepladder_sdk::{blocking, env, error, json, prelude, record_usage, testing};

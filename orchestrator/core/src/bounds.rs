@@ -110,6 +110,11 @@ pub fn fit_entries(state: &RunState, entries: Vec<Entry>) -> Vec<Entry> {
                     vec![Fact::StepFailed { step, attempt, error, retry_at: None, report }]
                 }
             }
+            // the next check must not get another state than the check returned
+            Fact::StepFailed { step, attempt, error, retry_at, report } if error.is_not_yet() => {
+                let (error, retry_at) = error.problem_of_state().map_or((error, retry_at), |problem| (problem, None));
+                vec![bounded(Fact::StepFailed { step, attempt, error, retry_at, report })]
+            }
             Fact::InvokeEnded { step, outcome: Outcome::Value(value) } if !fits(&value) => {
                 let bytes = value.get().len();
                 let error = too_large_failure(format_args!("the run that step `{step}` called returned {bytes} bytes"));

@@ -181,6 +181,8 @@ pub struct ReadyStep {
     pub failures: u32,
     /// For a poll: its schedule, the number of checks so far, and the start of the first check.
     pub poll: Option<(PollSchedule, u32, Timestamp)>,
+    /// For a poll: the state that the last check without an error passed to this one.
+    pub poll_state: Option<Json>,
     /// The maximum time of the attempt.
     pub timeout: Duration,
     /// The number of retries and the delays between them.
@@ -323,6 +325,7 @@ impl Plan {
                 let began = step.and_then(|s| s.first_started_at).unwrap_or(now.now);
                 (poll, step.map_or(0, |s| s.checks), began)
             }),
+            poll_state: step.and_then(|s| s.poll_state.clone()),
             timeout,
             policy: options.policy(now.spec),
             woken: step.is_some_and(|s| s.woken),

@@ -74,6 +74,25 @@ impl Failure {
         Self::with_code("not yet", ErrorCode::NotYet)
     }
 
+    /// Creates the failure that means "check again later", with the state for the next check.
+    ///
+    /// # Errors
+    /// The failure of a check with a state that a journal cannot store: it exceeds
+    /// [`POLL_STATE_BYTES`](crate::limits::POLL_STATE_BYTES), is nested too deep, or contains what
+    /// databases cannot store.
+    pub fn not_yet_with(state: Json) -> Result<Self, Self> {
+        let failure = Self { data: Some(state), ..Self::not_yet() };
+        failure.problem_of_state().map_or(Ok(failure), Err)
+    }
+
+    /// Returns the failure of a check that passes a state to the next check which a journal cannot
+    /// store; `None` if it can, or if this is no [`Failure::not_yet`].
+    pub(crate) fn problem_of_state(&self) -> Option<Self> {
+        let problem = data_problem(self.data.as_ref().filter(|_| self.is_not_yet())?)?;
+        let message = format!("the state for the next check {problem}; store large values elsewhere");
+        Some(Self::with_code(message, ErrorCode::TooLarge))
+    }
+
     /// Returns whether this failure was created by [`Failure::not_yet`].
     pub fn is_not_yet(&self) -> bool {
         self.code == Some(ErrorCode::NotYet)

@@ -29,6 +29,9 @@ pub const FAILURE_STACK_BYTES: usize = 16 * 1024;
 /// The maximum size of a failure's data, as JSON: 16 KiB. Larger data is left out, and the message
 /// says so.
 pub const FAILURE_DATA_BYTES: usize = 16 * 1024;
+/// The maximum size of the state that a check of a poll passes to the next check, as JSON: 16 KiB.
+/// The journal keeps the state of each check.
+pub const POLL_STATE_BYTES: usize = 16 * 1024;
 /// The maximum number of characters in a sender's event id and in the name of an event, a function
 /// or a step.
 pub const NAME_CHARS: usize = 255;

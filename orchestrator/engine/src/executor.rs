@@ -34,7 +34,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use stepladder_core::journal::Failure;
 use stepladder_core::state::{RevealedOutcome, RunState};
-use stepladder_core::{Event, RunId, StepId, Timestamp};
+use stepladder_core::{Event, Json, RunId, StepId, Timestamp};
 
 pub use stepladder_core::hop::{
     AdvisedFailure, AttemptError, ExecutedStep, Finished, PollResult, Polled, StepResult, Unreachable,
@@ -159,7 +159,7 @@ pub trait Execution: Send {
 }
 
 /// An attempt to execute.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Attempt {
     /// The step.
     pub step: StepId,
@@ -172,6 +172,9 @@ pub struct Attempt {
     pub max_failures: u32,
     /// When the attempt's time-out ends.
     pub deadline: Timestamp,
+    /// For a poll: the state that the last check without an error passed on
+    /// ([`Failure::not_yet_with`]); `None` for the first check.
+    pub poll_state: Option<Json>,
 }
 
 impl Attempt {

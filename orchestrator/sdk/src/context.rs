@@ -2,6 +2,7 @@
 
 mod calls;
 mod item;
+mod polls;
 mod random;
 mod waits;
 
@@ -20,7 +21,7 @@ use crate::compensation::{Compensation, CompensationFuture};
 use crate::error::ErrorCode;
 use crate::ledger::ReplayLedger;
 use crate::step::{DecodeFn, RecordedStep, StepBodyFn, UntypedStep};
-use crate::{Error, Log, Map, MapSteps, PollUntil, Result, SharedData, Step};
+use crate::{Error, Log, Map, MapSteps, Result, SharedData, Step};
 pub(crate) use item::ItemContexts;
 use item::ItemScope;
 
@@ -159,34 +160,6 @@ impl Context {
     {
         let contexts = self.item_contexts(name.into());
         MapSteps::new(contexts, items.into_iter().collect(), Box::new(move |ctx, item| Box::pin(f(ctx, item))))
-    }
-
-    /// Repeats a check until it returns a value. Use this to wait, for example, until another
-    /// service has rendered a report or a payment has settled.
-    ///
-    /// `Ok(None)` means that there is no value yet; this uses no retry. Nothing runs between
-    /// checks. An error is retried like the error of any step.
-    ///
-    /// ```
-    /// # use stepladder::prelude::*;
-    /// # async fn report(id: &str) -> Result<Option<String>> { Ok(Some(id.into())) }
-    /// # async fn example(ctx: Context) -> Result<()> {
-    /// let minute = Duration::from_secs(60);
-    /// let polled = ctx.poll_until("rendered", || report("r-7"));
-    /// let report = polled.every(minute).timeout(60 * minute).await?;
-    /// # Ok(()) }
-    /// ```
-    #[track_caller]
-    pub fn poll_until<'a, T, F, Fut>(&'a self, name: impl Into<String>, check: F) -> PollUntil<'a, T>
-    where
-        T: Serialize + DeserializeOwned,
-        F: FnOnce() -> Fut + Send + 'a,
-        Fut: Future<Output = Result<Option<T>>> + Send + 'a,
-    {
-        PollUntil::new(self.step(name, move || {
-            let checking = check();
-            async move { checking.await?.ok_or_else(Error::not_yet) }
-        }))
     }
 
     /// Registers a compensation: `undo` runs if the run fails permanently from now on.

@@ -182,6 +182,11 @@ impl Error {
         Self::recorded(Failure::not_yet())
     }
 
+    /// Returns the result of a check that has no value yet, with the state for the next check.
+    pub(crate) fn not_yet_with(state: Json) -> Self {
+        Failure::not_yet_with(state).map_or_else(Self::recorded, Self::recorded)
+    }
+
     /// Adds the step's name to the start of the message, and makes the error terminal. The causes
     /// and the other parts are kept.
     pub(crate) fn in_step(self, name: &str) -> Self {

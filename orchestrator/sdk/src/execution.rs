@@ -184,7 +184,7 @@ impl Execution for RustExecution {
     }
 
     fn run(&mut self, attempts: Vec<Attempt>) {
-        attempts.iter().for_each(|attempt| self.ledger.start_body(&attempt.step));
+        attempts.into_iter().for_each(|attempt| self.ledger.start_body(&attempt.step, attempt.poll_state));
     }
 
     async fn wait(&mut self) -> Finished {

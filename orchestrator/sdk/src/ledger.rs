@@ -57,6 +57,8 @@ struct StepEntry {
     waker: Option<Waker>,
     /// The number of random values that the body has drawn.
     draws: u64,
+    /// For a poll: the state that the check receives.
+    poll_state: Option<Json>,
     report: BodyReport,
 }
 
@@ -227,9 +229,18 @@ impl ReplayLedger {
         (wants, inner.replay.is_active() || !inner.finished.is_empty())
     }
 
-    /// Lets the body of a step run. If the step is not waiting for this, it fails, so that the
-    /// engine gets a result.
-    pub(crate) fn start_body(&self, step: &StepId) {
+    /// Takes the state of the poll with the body that is executing.
+    pub(crate) fn take_poll_state(&self) -> Option<Json> {
+        let mut inner = self.lock();
+        match inner.scope {
+            Scope::Body(_, at) => inner.steps[at].poll_state.take(),
+            Scope::Outside | Scope::Handler(_) => None,
+        }
+    }
+
+    /// Lets the body of a step run, which receives `poll_state` if it is the check of a poll. If the
+    /// step is not waiting for this, it fails, so that the engine gets a result.
+    pub(crate) fn start_body(&self, step: &StepId, poll_state: Option<Json>) {
         let mut inner = self.lock();
         let Some(at) = inner.replay.start_body(step) else {
             let failure = Failure::new(format!("step `{step}` does not wait for its body to run"));
@@ -237,6 +248,7 @@ impl ReplayLedger {
             inner.finished.push(FinishedStep { step: step.clone(), result: Err(fault) });
             return;
         };
+        inner.steps[at].poll_state = poll_state;
         wake(inner, at);
     }
 

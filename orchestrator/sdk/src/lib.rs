@@ -41,7 +41,7 @@ pub use flow::{Batch, CancelOn, Concurrency, Debounce, Rate, Singleton, Timeouts
 pub use function::Function;
 pub use log::Log;
 pub use map::{FirstSuccess, ItemResult, ItemResults, Map, MapItem, MapResults, MapRuns, MapSteps, MapStepsResults};
-pub use poll::PollUntil;
+pub use poll::{Check, PollUntil};
 pub use serde_json::json;
 pub use step::{Invoke, SendEvent, SendEvents, Sleep, StartedStep, Step};
 /// The text of an event id sorts by time. `parse` converts it back to an id:

@@ -18,8 +18,18 @@ const EVERY: Backoff = Backoff::exponential(Duration::from_secs(5), Duration::fr
 /// The default timeout of a poll.
 const TIMEOUT: Duration = Duration::from_secs(3_600);
 
-/// A repeated check: see [`Context::poll_until`](crate::Context::poll_until). Await it, or combine
-/// it with others like any future.
+/// The result of a check of [`Context::poll_with_state`](crate::Context::poll_with_state).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check<T, S> {
+    /// The check has found its value, and polling ends.
+    Ready(T),
+    /// There is no value yet. The next check receives this state.
+    NotYet(S),
+}
+
+/// A repeated check: see [`Context::poll_until`](crate::Context::poll_until) and
+/// [`Context::poll_with_state`](crate::Context::poll_with_state). Await it, or combine it with
+/// others like any future.
 ///
 /// Each check adds two entries to the run's journal, which every replay reads. Therefore the
 /// timeout may be at most 2,000 times the longest delay.

@@ -6,6 +6,6 @@ pub use serde::{Deserialize, Serialize};
 pub use serde_json::json;
 
 pub use crate::{
-    Backoff, Batch, CancelOn, Concurrency, Context, Debounce, Error, Event, EventData, Function, FunctionFailed, Log,
-    MissedTicks, Rate, Result, ResultExt, Singleton, Tick, Timeouts, ToEvent,
+    Backoff, Batch, CancelOn, Check, Concurrency, Context, Debounce, Error, Event, EventData, Function, FunctionFailed,
+    Log, MissedTicks, Rate, Result, ResultExt, Singleton, Tick, Timeouts, ToEvent,
 };

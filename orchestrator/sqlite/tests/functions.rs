@@ -99,6 +99,27 @@ async fn polling_continues_across_processes() {
     assert_eq!(ledger.lock().unwrap().len(), 20);
 }
 
+fn reads() -> Vec<Function> {
+    async fn reads(ctx: Context, _: Event<RequestedEvent>) -> Result<u32> {
+        let ledger = ctx.data::<ActionLog>()?;
+        let check = async |page: u32| {
+            ledger.lock().unwrap().push(format!("page {page}"));
+            Ok(if page == 5 { Check::Ready(page) } else { Check::NotYet(page + 1) })
+        };
+        ctx.poll_with_state("log", 1, check).every(Duration::from_secs(60)).await
+    }
+    vec![Function::new("reads", reads)]
+}
+
+#[tokio::test]
+async fn the_state_of_a_poll_is_passed_on_across_processes() {
+    let ledger = ActionLog::default();
+    let (status, error, processes) = run(reads, &ledger).await;
+    assert_eq!((status, error), (Status::Completed, None));
+    assert!(processes > 5, "{processes}");
+    assert_eq!(*ledger.lock().unwrap(), [1, 2, 3, 4, 5].map(|page| format!("page {page}")));
+}
+
 #[derive(Serialize, Deserialize)]
 struct ItemEvent {
     n: usize,

@@ -23,6 +23,8 @@ pub struct Step {
     pub failures: u32,
     /// For a poll: the number of checks that returned no value yet.
     pub checks: u32,
+    /// For a poll: the state that the last check without an error passed to the next one.
+    pub poll_state: Option<Json>,
     /// When the first attempt started.
     pub first_started_at: Option<Timestamp>,
     /// The number of consecutive attempts that were interrupted because the worker died.
@@ -93,6 +95,7 @@ impl Step {
             attempt: 0,
             failures: 0,
             checks: 0,
+            poll_state: None,
             first_started_at: None,
             interruptions: 0,
             unreachable: 0,
@@ -137,7 +140,10 @@ impl Step {
             }
             Fact::StepFailed { error, retry_at: Some(retry_at), .. } => {
                 match error.is_not_yet() {
-                    true => (step.checks, step.failures) = (step.checks.saturating_add(1), 0),
+                    true => {
+                        (step.checks, step.failures) = (step.checks.saturating_add(1), 0);
+                        step.poll_state = error.data.clone();
+                    }
                     false => step.failures += 1,
                 }
                 (step.interruptions, step.unreachable) = (0, 0);

@@ -16,6 +16,7 @@ mod immediate;
 mod inbox;
 mod keeping;
 mod pairs;
+mod polling;
 mod random;
 mod registering;
 mod replaying;

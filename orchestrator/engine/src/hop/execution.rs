@@ -109,6 +109,7 @@ impl Shell<'_> {
                 failures: ready.failures,
                 max_failures: ready.policy.retries.saturating_add(1),
                 deadline: expires,
+                poll_state: ready.poll_state,
             });
         }
         open.execution.run(started);

@@ -73,6 +73,7 @@ impl Session {
             failures: 0,
             max_failures: 1,
             deadline: Timestamp::MAX,
+            poll_state: None,
         };
         self.execution.run(steps.iter().map(attempt).collect());
     }

@@ -128,6 +128,7 @@ async fn answer(
         failures: 0,
         max_failures: 1,
         deadline: Timestamp::MAX,
+        poll_state: None,
     };
     inner.run(bodies.iter().map(attempt).collect());
     while !bodies.is_empty() {
