@@ -112,6 +112,8 @@ impl<'a, T> Map<'a, T> {
     ///
     /// ```
     /// # use stepladder::prelude::*;
+    /// use stepladder::ErrorCode;
+    ///
     /// # async fn charge(order: u32) -> Result<String> { Ok(order.to_string()) }
     /// # async fn example(ctx: Context) {
     /// for result in ctx.map("charge", 1..=20, charge).at_most_once().results().await {

@@ -82,6 +82,8 @@ impl<T> Step<'_, T> {
     ///
     /// ```
     /// # use stepladder::prelude::*;
+    /// use stepladder::ErrorCode;
+    ///
     /// # #[derive(Clone)] struct Order { id: String }
     /// # async fn charge(order: &Order) -> Result<String> { Ok(order.id.clone()) }
     /// # async fn find_charge(order: &Order) -> Result<Option<String>> { Ok(None) }
