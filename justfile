@@ -61,7 +61,7 @@ book:
 reference:
     STEPLADDER_RENEW_REFERENCE=1 cargo test --workspace --test reference
 
-# benchmark: gaps between steps, runs per second, CPU, memory; also of Restate (--quick, --alone, --growth)
+# benchmark: gaps between steps, runs per second, CPU, memory; also of Restate (--quick, --alone, --growth, --counts)
 bench *ARGS:
     cargo bench -p stepladder-tests --bench engine -- {{ ARGS }}
 

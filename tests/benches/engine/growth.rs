@@ -128,7 +128,7 @@ async fn at_pace(name: &str, pace: &str, options: &BenchOptions) -> GrowthFigure
 
 /// Executes one run and returns its output. Checks are rare, because each check takes processor time
 /// from the server.
-async fn run(api: &ApiClient, name: &str, data: serde_json::Value) -> serde_json::Value {
+pub(crate) async fn run(api: &ApiClient, name: &str, data: serde_json::Value) -> serde_json::Value {
     let ids = api.send(&json!({"name": name, "data": data})).await;
     loop {
         tokio::time::sleep(CHECK_INTERVAL).await;

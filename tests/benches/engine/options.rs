@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-const USAGE: &str = "usage: just bench [--quick] [--alone] [--growth], or just load [SECONDS]
+const USAGE: &str = "usage: just bench [--quick] [--alone] [--growth], just bench --counts, or just load [SECONDS]
   --quick   fewer runs: a look, no measurement
   --alone   no other engine beside it
   --growth  long and wide runs instead of short ones
+  --counts  counts what runs write, and fails if it is too much
   SECONDS   how long a server is sent more than it can serve; 180 unless told otherwise";
 
 /// What to measure, and how much.
@@ -25,6 +26,8 @@ pub(crate) struct BenchOptions {
     pub(crate) alone: bool,
     /// Whether to measure long and wide runs instead of short ones.
     pub(crate) growth: bool,
+    /// Whether to count what runs write instead of measuring.
+    pub(crate) counts: bool,
     /// Whether to measure less.
     pub(crate) quick: bool,
     /// How long to overload a server; `None` for the other measurements.
@@ -59,6 +62,7 @@ impl BenchOptions {
             replays: 100,
             alone: false,
             growth: false,
+            counts: false,
             quick: false,
             overload: None,
         };
@@ -77,6 +81,7 @@ impl BenchOptions {
                 }
                 "--alone" => options.alone = true,
                 "--growth" => options.growth = true,
+                "--counts" => options.counts = true,
                 "--bench" => {} // cargo adds this argument itself
                 "--load" => options.overload = Some(OVERLOAD),
                 seconds if options.overload.is_some() && seconds.parse::<u32>().is_ok_and(|n| n > 0) => {
