@@ -92,13 +92,14 @@ async fn receive_wakes(engine: Arc<Engine>, slots: Arc<Semaphore>, n: usize, sto
                 },
             };
             let engine = engine.clone();
-            tokio::spawn(async move {
+            // boxed, because a spawned future is moved several times
+            tokio::spawn(Box::pin(async move {
                 let run = delivery.wake.run;
                 if let Err(error) = engine.hop(delivery).await {
                     tracing::error!(%run, %error, "a hop failed; the queue delivers its wake again");
                 }
                 drop(permit);
-            });
+            }));
         }
     }
 }

@@ -7,6 +7,7 @@ use stepladder_engine::ports::{PruneResult, Retention, StoreResult};
 
 use crate::Sqlite;
 use crate::error::SqliteError;
+use crate::memory::MemoryState;
 use crate::writer::Durability;
 
 /// The maximum number of runs or events that one transaction deletes.
@@ -23,7 +24,11 @@ impl Retention for Sqlite {
                 break;
             }
             pruned.runs += ended.len();
-            self.writer.run(Durability::NextSync, move |db| delete_runs(db, &ended), |_, _| {}).await?;
+            let deleted = ended.clone();
+            let forget = move |(): &(), memory: &MemoryState| {
+                deleted.iter().for_each(|run| memory.journal_ends.forget(RunId::from_bytes(*run)));
+            };
+            self.writer.run(Durability::NextSync, move |db| delete_runs(db, &ended), forget).await?;
         }
         while self
             .writer

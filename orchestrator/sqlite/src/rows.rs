@@ -9,7 +9,7 @@ use stepladder_core::{Event, EventId, Record, RunId, RunRow, Timer, Timestamp};
 use crate::error::SqliteError;
 
 pub(crate) struct RecordRow {
-    pub(crate) run: [u8; 16],
+    pub(crate) run: RunId,
     pub(crate) seq: i64,
     pub(crate) next: i64,
     pub(crate) token: [u8; 16],
@@ -20,7 +20,7 @@ pub(crate) struct RecordRow {
 impl RecordRow {
     pub(crate) fn new(run: RunId, record: &Record) -> Result<Self, SqliteError> {
         Ok(Self {
-            run: run.to_bytes(),
+            run,
             seq: to_sql_integer(record.seq)?,
             next: to_sql_integer(record.next())?,
             token: record.token.to_be_bytes(),

@@ -80,7 +80,7 @@ impl Shell<'_> {
             Some(expires) => tokio::select! {
                 biased;
                 polled = open.execution.poll(revealed) => polled,
-                () = clock.sleep_until(expires) => return Input::TimeIs,
+                () = sleep_until(&**clock, expires) => return Input::TimeIs,
             },
         };
         match polled {
@@ -126,7 +126,7 @@ impl Shell<'_> {
         let finished = tokio::select! {
             biased;
             finished = open.execution.wait() => finished,
-            () = self.storage.hops.runtime.clock.sleep_until(until) => return Input::TimeIs,
+            () = sleep_until(&*self.storage.hops.runtime.clock, until) => return Input::TimeIs,
         };
         let Finished { results, dropped } = &finished;
         open.unwatch(results.iter().map(|result| &result.step).chain(dropped.iter().map(|(step, _)| step)));
@@ -144,10 +144,16 @@ async fn answer_in_time<T, E: From<Unreachable>>(
     tokio::select! {
         biased;
         answer = answer => answer,
-        () = clock.sleep_until(deadline - ANSWER_MARGIN) => {
+        () = sleep_until(clock, deadline - ANSWER_MARGIN) => {
             Err(Unreachable { why: "the executor did not answer before the invocation ended".into() }.into())
         }
     }
+}
+
+/// Sleeps until this time. The sleep is created when it is first polled, because most answers are
+/// there at once.
+async fn sleep_until(clock: &dyn Clock, due: Timestamp) {
+    clock.sleep_until(due).await;
 }
 
 fn closed() -> Input {

@@ -26,9 +26,19 @@ impl JournalEnds {
         ends.insert(run, latest);
     }
 
+    /// Returns the number that follows the last entry of a run's journal, if it is known.
+    pub(crate) fn get(&self, run: RunId) -> Option<Seq> {
+        self.0.lock().get(&run).copied()
+    }
+
     /// Returns whether the journal of a run is known to have no entries from the number `from` on.
     pub(crate) fn is_past(&self, run: RunId, from: Seq) -> bool {
-        self.0.lock().get(&run).is_some_and(|next| from >= *next)
+        self.get(run).is_some_and(|next| from >= next)
+    }
+
+    /// Forgets a run, because its journal was deleted.
+    pub(crate) fn forget(&self, run: RunId) {
+        self.0.lock().remove(&run);
     }
 }
 

@@ -124,14 +124,12 @@ enum AppendResult {
 }
 
 fn append_record(db: &WriteTransaction<'_>, record: &RecordRow) -> Result<AppendResult, SqliteError> {
-    let mut last = db.statement("SELECT next FROM journal WHERE run = ?1 ORDER BY seq DESC LIMIT 1")?;
-    let next: i64 = last.query_row([record.run], |row| row.get(0)).optional()?.unwrap_or(0);
-    if next == record.seq {
+    if db.journal_end(record.run)? == record.seq {
         insert_record(db, record)?;
         return Ok(AppendResult::Appended);
     }
     let mut stored = db.statement("SELECT token FROM journal WHERE run = ?1 AND seq = ?2")?;
-    let token: Option<[u8; 16]> = stored.query_row((record.run, record.seq), |row| row.get(0)).optional()?;
+    let token: Option<[u8; 16]> = stored.query_row((record.run.to_bytes(), record.seq), |row| row.get(0)).optional()?;
     Ok(if token == Some(record.token) { AppendResult::Repeated } else { AppendResult::Conflict })
 }
 
@@ -139,7 +137,8 @@ fn append_record(db: &WriteTransaction<'_>, record: &RecordRow) -> Result<Append
 pub(super) fn insert_record(db: &WriteTransaction<'_>, record: &RecordRow) -> Result<(), SqliteError> {
     let RecordRow { run, seq, next, token, code, entries } = record;
     db.statement("INSERT INTO journal (run, seq, next, token, code, entries) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-        .execute((run, seq, next, token, code, entries))?;
+        .execute((run.to_bytes(), seq, next, token, code, entries))?;
+    db.set_journal_end(*run, *next);
     Ok(())
 }
 

@@ -80,7 +80,7 @@ impl WriteConnection {
         let is_synced = group.iter().any(|job| job.durability() == Durability::Synced);
         self.set_durability(if is_synced { Durability::Synced } else { Durability::NextSync })?;
         self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let transaction = WriteTransaction::new(&self.db);
+        let transaction = WriteTransaction::new(&self.db, &self.memory);
         group.iter_mut().try_for_each(|job| job.work(&transaction)).map_err(TransactionError::Job)?;
         drop(transaction);
         let start = Instant::now();
