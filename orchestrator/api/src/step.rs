@@ -57,6 +57,9 @@ pub struct Attempt {
     /// Whether the worker of the attempt died.
     #[serde(default)]
     pub interrupted: bool,
+    /// Whether the attempt was dropped: the function or the run ended, or went on, without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dropped: bool,
     /// The usage of paid models by the attempt, one item per model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub usage: Vec<Usage>,

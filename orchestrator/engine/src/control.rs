@@ -26,14 +26,23 @@ pub struct RunControl {
     pub(crate) query: Arc<Query>,
 }
 
+/// The result of cancelling a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cancellation {
+    /// The status of the run now.
+    pub status: Status,
+    /// Whether this call has cancelled the run. Otherwise the run had already ended.
+    pub is_new: bool,
+}
+
 impl RunControl {
-    /// Cancels a run and returns its status. If a body is executing, it continues, but its outcome
+    /// Cancels a run. If a body is executing, it continues, but its outcome
     /// is not recorded. If the run has already ended, it is not changed, but the work that follows
     /// the end of a run is repeated (rule 28).
     ///
     /// # Errors
     /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Store`].
-    pub async fn cancel(&self, run: RunId, reason: &str) -> Result<Status, EngineError> {
+    pub async fn cancel(&self, run: RunId, reason: &str) -> Result<Cancellation, EngineError> {
         self.runs.cancel(run, reason).await
     }
 }

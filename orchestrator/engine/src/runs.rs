@@ -9,13 +9,14 @@ use std::time::Duration;
 use stepladder_core::hop::WriteResult;
 use stepladder_core::journal::{Entry, Fact, Record};
 use stepladder_core::state::RunState;
-use stepladder_core::{RunId, Status, Timestamp, WakeCause, bounds};
+use stepladder_core::{RunId, Timestamp, WakeCause, bounds};
 
 pub(crate) use cache::RunCache;
 pub(crate) use leaving::LeavingHop;
 use leaving::LeavingRuns;
 
 use crate::EngineError;
+use crate::control::Cancellation;
 use crate::engine::no_such_run;
 use crate::ports::{Commit, CommitResult, JournalAppend, RunStart, StartResult, StoreError};
 use crate::retries::{self, RepeatedCall};
@@ -243,13 +244,13 @@ impl Runs {
         self.runtime.again(RepeatedCall::Read, None, || self.runtime.backend.read(run.run, run.next)).await
     }
 
-    /// Cancels a run and returns its status. If a body is executing, it continues, but its outcome
+    /// Cancels a run. If a body is executing, it continues, but its outcome
     /// is not recorded. If the run has already ended, it is not changed, but the work that follows
     /// the end of a run is repeated (rule 28).
     ///
     /// # Errors
     /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Store`].
-    pub(crate) async fn cancel(&self, run: RunId, reason: &str) -> Result<Status, EngineError> {
+    pub(crate) async fn cancel(&self, run: RunId, reason: &str) -> Result<Cancellation, EngineError> {
         let state = self.state(run).await?.ok_or_else(|| no_such_run(run))?;
         let mut state = Arc::unwrap_or_clone(state);
         let reason: Arc<str> = reason.into();
@@ -265,7 +266,7 @@ impl Runs {
                 if let Some(end) = state.end.as_ref().filter(|_| ends) {
                     crate::hop::log_end(&state, end);
                 }
-                return Ok(state.status());
+                return Ok(Cancellation { status: state.status(), is_new: ends });
             }
         }
     }

@@ -156,7 +156,7 @@ impl Subscriptions {
             return Ok(state.end.is_some());
         }
         match self.runs.cancel(run, &format!("event `{}` ({}) cancels it", event.name, event.id)).await {
-            Ok(status) => Ok(status.is_end()),
+            Ok(cancelled) => Ok(cancelled.status.is_end()),
             Err(EngineError::Store(error)) => Err(error),
             Err(EngineError::NotFound(_) | EngineError::Invalid(_) | EngineError::TooLate(_)) => Ok(false),
         }

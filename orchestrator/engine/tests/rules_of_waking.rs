@@ -237,7 +237,8 @@ async fn rule_28_cancelling_a_finished_run_repeats_its_finishing_work() {
     world.settle(&engine).await;
     let run = only_run(&engine).await;
     let before = world.memory.counts();
-    assert_eq!(engine.control().cancel(run, "late").await.unwrap(), Status::Completed);
+    let late = engine.control().cancel(run, "late").await.unwrap();
+    assert_eq!((late.status, late.is_new), (Status::Completed, false));
     assert_eq!(world.memory.counts().sends, before.sends + 1);
     world.hop_once(&engine).await;
     assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Completed);

@@ -135,6 +135,7 @@ pub(crate) fn attempt_problem(attempt: &Attempt) -> Option<String> {
         None if attempt.interrupted => {
             Some(format!("attempt {number} was interrupted after {after}").yellow().to_string())
         }
+        None if attempt.dropped => Some(format!("attempt {number} was dropped after {after}").yellow().to_string()),
         None => None,
     }
 }

@@ -8,7 +8,7 @@ use crate::control::RunControl;
 use crate::control::rerun::RerunOptions;
 use crate::query::RunFilter;
 use crate::query::view::RunSummary;
-use stepladder_core::{RunId, Status};
+use stepladder_core::RunId;
 
 /// The number of runs that are handled concurrently.
 const PARALLEL_RUNS: usize = 16;
@@ -34,8 +34,8 @@ impl RunControl {
         let cancel = |run: &RunSummary| {
             let run = run.run;
             async move {
-                let status = self.runs.cancel(run, reason).await?;
-                Ok::<_, EngineError>((status == Status::Cancelled).then_some(run))
+                let cancelled = self.runs.cancel(run, reason).await?;
+                Ok::<_, EngineError>(cancelled.is_new.then_some(run))
             }
         };
         let each: Vec<_> = live.map(cancel).collect();

@@ -196,6 +196,8 @@ async fn step_refusals() -> Vec<(&'static str, String)> {
         ("Step::timeout", awaited!(|c| c.step("s", step_body).timeout(S).timeout(S))),
         ("Step::backoff", awaited!(|c| c.step("s", step_body).backoff(backoff()).backoff(backoff()))),
         ("Step::undo", awaited!(|c| c.step("s", step_body).undo(undo_body).undo(undo_body))),
+        ("Step::at_most_once", awaited!(|c| c.step("s", step_body).at_most_once().at_most_once())),
+        ("Map::at_most_once", awaited!(|c| c.map("s", [1], |_| step_body()).at_most_once().at_most_once())),
         ("Map::limit", awaited!(|c| c.map("s", [1], |_| step_body()).limit(1).limit(2))),
         ("Map::retries", awaited!(|c| c.map("s", [1], |_| step_body()).retries(1).retries(2))),
         ("Map::timeout", awaited!(|c| c.map("s", [1], |_| step_body()).timeout(S).timeout(S))),

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::value::RawValue;
 use stepladder_core::RunId;
 use stepladder_core::limits::EVENT_BYTES;
-use stepladder_engine::{EngineError, RerunOptions};
+use stepladder_engine::{Cancellation, EngineError, RerunOptions};
 
 use super::form::{FORM_BYTES, FormFields};
 use super::runs::PAGE;
@@ -32,9 +32,9 @@ pub(super) struct FormNotice {
 impl FormNotice {
     pub(super) fn from_request(request: &PageRequest) -> Option<Self> {
         let number = |name| request.parameter(name).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
-        let (n, missed) = (number("n"), number("missed"));
+        let (n, ended, missed) = (number("n"), number("ended"), number("missed"));
         let runs = if n == 1 { "1 run".to_owned() } else { format!("{n} runs") };
-        let done = match request.parameter("did")? {
+        let mut done = match request.parameter("did")? {
             "cancel" => format!("Cancelled {runs}."),
             "rerun" => format!("Reran {runs}."),
             "hasten" => "The wait was skipped.".into(),
@@ -45,9 +45,16 @@ impl FormNotice {
             "none" => "No run was selected: tick the runs first.".into(),
             _ => return None,
         };
-        let failed = missed > 0 || n == 0;
-        let sentence = if missed > 0 { format!("{done} {missed} failed.") } else { done };
-        Some(Self { sentence, failed })
+        if ended > 0 {
+            done.push_str(&format!(
+                " {ended} had already ended and {} not changed.",
+                if ended == 1 { "was" } else { "were" }
+            ));
+        }
+        if missed > 0 {
+            done.push_str(&format!(" {missed} failed."));
+        }
+        Some(Self { sentence: done, failed: missed > 0 || n == 0 })
     }
 }
 
@@ -88,25 +95,26 @@ async fn apply_to_runs(shared: &SharedServerState, body: Body) -> Result<String,
     if action == RunAction::Rerun {
         admitted.insert(shared.intake.admit(&shared.engine)?).reserve(runs.len())?;
     }
-    let mut done = 0;
+    let (mut done, mut ended) = (0, 0);
     for run in runs {
         let result = match action {
-            RunAction::Cancel => shared.engine.control().cancel(run, CANCEL_REASON).await.map(drop),
-            RunAction::Rerun => shared.engine.control().rerun(run, RerunOptions::default()).await.map(drop),
+            RunAction::Cancel => shared.engine.control().cancel(run, CANCEL_REASON).await.map(|how| how.is_new),
+            RunAction::Rerun => shared.engine.control().rerun(run, RerunOptions::default()).await.map(|_| true),
         };
         match result {
-            Ok(()) => done += 1,
+            Ok(true) => done += 1,
+            Ok(false) => ended += 1,
             Err(EngineError::Store(error)) => return Err(EngineError::Store(error).into()),
             Err(_) => missed += 1,
         }
     }
     let did = match action {
-        _ if done == 0 && missed == 0 => "none",
+        _ if done + ended + missed == 0 => "none",
         RunAction::Cancel => "cancel",
         RunAction::Rerun => "rerun",
     };
     let mark = if back.contains('?') { '&' } else { '?' };
-    Ok(format!("{back}{mark}did={did}&n={done}&missed={missed}"))
+    Ok(format!("{back}{mark}did={did}&n={done}&ended={ended}&missed={missed}"))
 }
 
 /// `POST /runs/{id}/cancel`: cancels a run.
@@ -117,12 +125,15 @@ pub(super) async fn cancel(
 ) -> Response {
     let cancelled = match path {
         Ok(RunPath(run)) => {
-            shared.engine.control().cancel(run, CANCEL_REASON).await.map(|_| run).map_err(HttpProblem::from)
+            shared.engine.control().cancel(run, CANCEL_REASON).await.map(|how| (run, how)).map_err(HttpProblem::from)
         }
         Err(problem) => Err(problem),
     };
     match cancelled {
-        Ok(run) => Redirect::to(&format!("/runs/{run}?did=cancel&n=1")).into_response(),
+        Ok((run, Cancellation { is_new, .. })) => {
+            let (n, ended) = if is_new { (1, 0) } else { (0, 1) };
+            Redirect::to(&format!("/runs/{run}?did=cancel&n={n}&ended={ended}")).into_response()
+        }
         Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }

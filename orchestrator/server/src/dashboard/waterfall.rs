@@ -123,10 +123,11 @@ impl LaneDrawing<'_> {
     }
 
     fn draw_attempt(&mut self, attempt: &AttemptView) {
-        let AttemptView { attempt: n, started_at, ended_at, error, interrupted, usage: _ } = attempt;
+        let AttemptView { attempt: n, started_at, ended_at, error, interrupted, dropped, usage: _ } = attempt;
         let (class, outcome) = match (error, interrupted, ended_at) {
             (Some(_), _, _) => ("failed", "failed after"),
             (None, true, _) => ("lost", "lost its worker after"),
+            (None, false, _) if *dropped => ("carried", "was dropped after"),
             (None, false, Some(_)) => ("done", "took"),
             (None, false, None) => ("runs", "runs, so far"),
         };

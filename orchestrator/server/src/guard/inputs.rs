@@ -33,10 +33,12 @@ fn parameters(method: &str, route: &str) -> &'static [&'static str] {
             &["status", "function", "since", "until", "all", "limit", "cursor"]
         }
         ("GET", "/v1/runs/{id}/journal") => &["from", "limit"],
-        ("GET", "/" | "/runs") => &["status", "function", "q", "within", "from", "to", "cursor", "did", "n", "missed"],
+        ("GET", "/" | "/runs") => {
+            &["status", "function", "q", "within", "from", "to", "cursor", "did", "n", "ended", "missed"]
+        }
         ("GET", "/live/runs") => &["status", "function", "q", "within", "from", "to", "cursor", "seen"],
         ("GET", "/live/runs/{id}") => &["seen"],
-        ("GET", "/runs/{id}") => &["at", "steps", "did", "n"],
+        ("GET", "/runs/{id}") => &["at", "steps", "did", "n", "ended"],
         ("GET", "/runs/{id}/value") => &["of", "n"],
         ("GET", "/function") => &["id", "did", "n"],
         ("GET", "/events") => &["before"],

@@ -83,6 +83,7 @@ fn attempt_json(attempt: &view::AttemptView) -> Attempt {
         ended_at: attempt.ended_at.map(Time),
         error: attempt.error.as_ref().map(Failure::from),
         interrupted: attempt.interrupted,
+        dropped: attempt.dropped,
         usage: attempt.usage.iter().map(Usage::from).collect(),
     }
 }

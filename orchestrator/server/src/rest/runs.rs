@@ -107,7 +107,7 @@ pub(super) async fn cancel(
     State(shared): State<SharedServerState>,
     RunPath(run): RunPath,
 ) -> Result<Response, HttpProblem> {
-    let status = shared.engine.control().cancel(run, CANCEL_REASON).await?;
+    let status = shared.engine.control().cancel(run, CANCEL_REASON).await?.status;
     Ok((StatusCode::ACCEPTED, Json(DataResponse { data: RunCancelled { run_id: run, status } })).into_response())
 }
 

@@ -23,12 +23,27 @@ async fn a_run_is_cancelled_from_its_page() {
     let world = ServerFixture::new();
     let run = start_nap(&world).await;
     let done = world.post_form(&format!("/runs/{run}/cancel"), "").await;
-    assert_eq!((done.status.as_u16(), done.header("location")), (303, &*format!("/runs/{run}?did=cancel&n=1")));
+    assert_eq!((done.status.as_u16(), done.header("location")), (303, &*format!("/runs/{run}?did=cancel&n=1&ended=0")));
     assert_eq!(status_of_run(&world, &run).await, "Cancelled");
     assert!(world.get(done.header("location")).await.text.contains("Cancelled 1 run."));
     let again = world.post_form(&format!("/runs/{run}/cancel"), "").await;
     assert_eq!(again.status, 303, "a run that is over stays so");
+    let page = world.get(again.header("location")).await.text;
+    assert!(page.contains("Cancelled 0 runs. 1 had already ended and was not changed."), "{page}");
     assert_eq!(world.post_form("/runs/01HF7YAT00X6E3H2QJ7N9W5K4M/cancel", "").await.status, 404);
+}
+
+#[tokio::test]
+async fn the_steps_of_an_ended_run_have_ended_with_it() {
+    let world = ServerFixture::new();
+    let run = start_nap(&world).await;
+    let open = world.get(&format!("/v1/runs/{run}")).await.data()["steps"][0].clone();
+    assert_eq!((&open["status"], &open["ended_at"]), (&json!("Sleeping"), &json!(null)));
+    world.post_form(&format!("/runs/{run}/cancel"), "").await;
+    let cancelled = world.get(&format!("/v1/runs/{run}")).await.data();
+    let step = &cancelled["steps"][0];
+    assert_eq!((&step["status"], &step["ended_at"]), (&json!("Abandoned"), &cancelled["ended_at"]));
+    assert!(!world.get(&format!("/runs/{run}")).await.text.contains("Skip the sleep"), "nothing is left to skip");
 }
 
 #[tokio::test]
@@ -112,7 +127,10 @@ async fn several_runs_are_cancelled_or_run_again_at_once() {
     let (one, two) = (start_nap(&world).await, start_nap(&world).await);
     let form = format!("back=%2F%3Ffunction%3Dnap&do=cancel&run={one}&run={two}&run=nonsense");
     let done = world.post_form("/runs", form).await;
-    assert_eq!((done.status.as_u16(), done.header("location")), (303, "/?function=nap&did=cancel&n=2&missed=1"));
+    assert_eq!(
+        (done.status.as_u16(), done.header("location")),
+        (303, "/?function=nap&did=cancel&n=2&ended=0&missed=1")
+    );
     assert_eq!(
         (status_of_run(&world, &one).await, status_of_run(&world, &two).await),
         ("Cancelled".into(), "Cancelled".into())
@@ -121,9 +139,9 @@ async fn several_runs_are_cancelled_or_run_again_at_once() {
     assert!(page.contains("Cancelled 2 runs. 1 failed."), "{page}");
 
     let done = world.post_form("/runs", format!("do=rerun&run={one}&run={two}")).await;
-    assert_eq!(done.header("location"), "/?did=rerun&n=2&missed=0");
+    assert_eq!(done.header("location"), "/?did=rerun&n=2&ended=0&missed=0");
     assert_eq!(number_of_runs(&world).await, 4);
-    assert_eq!(world.post_form("/runs", "do=cancel").await.header("location"), "/?did=none&n=0&missed=0");
+    assert_eq!(world.post_form("/runs", "do=cancel").await.header("location"), "/?did=none&n=0&ended=0&missed=0");
     assert_eq!(world.post_form("/runs", "do=delete").await.status, 400);
     for foreign in ["%2F%2Fevil.example", "https%3A%2F%2Fevil.example", "%2F%5Cevil.example", "%2F%0D%0Ax"] {
         let done = world.post_form("/runs", format!("do=cancel&run={one}&back={foreign}")).await;

@@ -57,7 +57,7 @@ pub enum StepStatus {
     Completed,
     /// The step failed permanently.
     Failed,
-    /// The handler dropped the step.
+    /// The handler dropped the step, or the run ended before the step.
     Abandoned,
 }
 
@@ -91,6 +91,8 @@ pub struct AttemptView {
     pub error: Option<Failure>,
     /// Whether the worker of the attempt died.
     pub interrupted: bool,
+    /// Whether the attempt was dropped: the handler or the run ended, or went on, without it.
+    pub dropped: bool,
     /// The usage of paid models by the attempt, one item per model.
     pub usage: Vec<Usage>,
 }
@@ -127,6 +129,7 @@ impl StepView {
             ended_at: None,
             error: None,
             interrupted: false,
+            dropped: false,
             usage: Vec::new(),
         });
     }
@@ -160,6 +163,22 @@ impl StepView {
     pub(super) fn complete(&mut self, at: Timestamp, output: Option<Json>) {
         self.end(at, StepStatus::Completed);
         self.output = output;
+    }
+
+    /// Ends the step because its run has ended. Nothing of an ended run executes, waits or continues.
+    pub(super) fn stop_with_run(&mut self, at: Timestamp) {
+        if self.ended_at.is_some() {
+            return;
+        }
+        self.abandon(at);
+    }
+
+    /// Ends the step without an outcome.
+    pub(super) fn abandon(&mut self, at: Timestamp) {
+        if let Some(attempt) = self.attempts.last_mut().filter(|attempt| attempt.ended_at.is_none()) {
+            (attempt.ended_at, attempt.dropped) = (Some(at), true);
+        }
+        self.end(at, StepStatus::Abandoned);
     }
 
     pub(super) fn end(&mut self, at: Timestamp, status: StepStatus) {

@@ -32,6 +32,9 @@ impl RunTimeline {
             entry.visit(&mut timeline);
             timeline.previous = Some(entry.at);
         }
+        if let Some(end) = &state.end {
+            timeline.steps.iter_mut().for_each(|step| step.stop_with_run(end.at));
+        }
         for view in timeline.steps.iter_mut().filter(|_| state.end.is_none()) {
             let waiting = state.steps.get(&view.id).map(|step| &step.state);
             if let Some(StepState::Awaiting { what: WaitTarget::Signal, .. }) = waiting {
@@ -96,10 +99,7 @@ impl FactVisitor for RunTimeline {
                 view.close_attempt(at, None, true);
                 (view.status, view.due) = (StepStatus::Retrying, Some(at));
             }
-            AttemptEnd::Abandoned { .. } => {
-                view.close_attempt(at, None, false);
-                view.end(at, StepStatus::Abandoned);
-            }
+            AttemptEnd::Abandoned { .. } => view.abandon(at),
         }
         if let Some(report) = end.report() {
             view.add_usage(report);

@@ -168,6 +168,7 @@ impl AttemptRow {
         let outcome = match (&attempt.error, attempt.interrupted, attempt.ended_at) {
             (Some(error), _, _) => budget.show_words(&sentence(error), ATTEMPT_ERROR_BYTES),
             (None, true, _) => "interrupted: its worker died".into(),
+            (None, false, Some(_)) if attempt.dropped => "dropped: the run ended, or went on, without it".into(),
             (None, false, Some(_)) => "done".into(),
             (None, false, None) => "running".into(),
         };
