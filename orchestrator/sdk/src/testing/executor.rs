@@ -130,6 +130,11 @@ impl Execution for TestExecution {
             self.inner.stop(step, timeout);
         }
     }
+
+    fn bytes_to_keep(&self) -> Option<usize> {
+        let is_idle = self.running.is_empty() && self.hanging.is_empty() && self.finished.is_empty();
+        self.inner.bytes_to_keep().filter(|_| is_idle)
+    }
 }
 
 impl Drop for TestExecution {

@@ -2,9 +2,10 @@
 //! the clock is moved.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures::future::{BoxFuture, FutureExt};
+use futures::future::{BoxFuture, FutureExt, poll_fn};
 use futures::stream::{FuturesUnordered, StreamExt};
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::clock::Clock;
@@ -90,9 +91,9 @@ impl TestEnvironment {
         loop {
             self.receive();
             match futures::poll!(self.hops.next()) {
-                std::task::Poll::Ready(Some(())) => continue,
-                std::task::Poll::Ready(None) => return,
-                std::task::Poll::Pending => {}
+                Poll::Ready(Some(())) => continue,
+                Poll::Ready(None) => return,
+                Poll::Pending => {}
             }
             if self.receive() {
                 continue;
@@ -100,7 +101,13 @@ impl TestEnvironment {
             if !self.script.is_active() {
                 return; // the hops wait for the clock
             }
-            if tokio::time::timeout(REAL_TIMEOUT, self.hops.next()).await.is_err() {
+            // once no handler and no body runs, the other hops may wait for the clock
+            let (hops, script) = (&mut self.hops, &self.script);
+            let progress = poll_fn(|cx| match hops.poll_next_unpin(cx) {
+                Poll::Pending if script.is_active() => Poll::Pending,
+                Poll::Pending | Poll::Ready(_) => Poll::Ready(()),
+            });
+            if tokio::time::timeout(REAL_TIMEOUT, progress).await.is_err() {
                 panic!(
                     "the bodies of {:?} have run for {REAL_TIMEOUT:?} of real time; the virtual clock stands still \
                      meanwhile, so use TestApp::hang to test a timeout",
