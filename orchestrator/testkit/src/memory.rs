@@ -51,6 +51,8 @@ struct MemoryTables {
     flow_state: flow_state::FlowStateTable,
     registrations: registrations::RegistrationTable,
     counts: CallCounts,
+    /// The number of journal entries that reads have returned.
+    entries_read: u64,
     /// Events that a request had no time for.
     postponed: Vec<EventId>,
 }
@@ -140,6 +142,11 @@ impl Memory {
         self.lock().counts
     }
 
+    /// Returns the number of journal entries that reads have returned so far.
+    pub fn entries_read(&self) -> u64 {
+        self.lock().entries_read
+    }
+
     fn lock(&self) -> MutexGuard<'_, MemoryTables> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -155,7 +162,9 @@ impl Journals for Memory {
         let mut inner = self.lock();
         inner.counts.reads += 1;
         let records = inner.journals.get(&run).map_or(&[][..], Vec::as_slice);
-        Ok(records[records.partition_point(|record| record.seq < from)..].to_vec())
+        let records = records[records.partition_point(|record| record.seq < from)..].to_vec();
+        inner.entries_read += records.iter().map(|record| record.entries.len() as u64).sum::<u64>();
+        Ok(records)
     }
 }
 
