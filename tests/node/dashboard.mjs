@@ -90,6 +90,14 @@ async function stepsOfTheList() {
   return runOf(hello);
 }
 
+async function aLostConnectionIsShown() {
+  await page.route('**/live/**', (route) => route.abort());
+  await page.goto(base);
+  await shows('#live.lost', 'connection lost, trying again');
+  await page.unroute('**/live/**');
+  await page.locator('#live:not(.lost):not(.polls)').waitFor(); // the browser connects again
+}
+
 async function aRunAdvances() {
   const run = await runOf(await send({ name: 'test/hello.world', data: { name: 'Grace' } }));
   await page.goto(`${base}/runs/${run}`);
@@ -220,6 +228,7 @@ async function onAPhone(run) {
 
 async function person() {
   const hello = await stepsOfTheList();
+  await aLostConnectionIsShown();
   await aRunAdvances();
   const failed = await aFailedRunIsRunAgain();
   await anotherIsCancelled();
@@ -278,7 +287,7 @@ async function demonstration() {
 try {
   await { person, retries, demonstration }[scene]();
   // ignore the 404 of the missing page that the test opened on purpose
-  const unmeant = complaints.filter((text) => !text.includes('404 (Not Found)'));
+  const unmeant = complaints.filter((text) => !/404 \(Not Found\)|net::ERR_FAILED/.test(text)); // the second: aborted on purpose
   assert.deepEqual(unmeant, [], 'the console');
   console.log('all of it holds');
 } catch (error) {

@@ -9,6 +9,7 @@ let source = null;
 let timer = 0;
 let fetching = false;
 let again = false;
+let lost = false;
 
 // --- keeping up to date -------------------------------------------------------------------------------------------
 
@@ -26,8 +27,10 @@ async function refresh(url = location.href) {
       return;
     }
     if (answer.ok) takeOver(new DOMParser().parseFromString(await answer.text(), 'text/html'));
+    if (timer !== 0) sayPolls();
   } catch {
-    // the server is away: the next change or the next poll retries
+    // the server is away: the next change or the next poll tries again
+    loseConnection();
   } finally {
     fetching = false;
     if (again) {
@@ -90,14 +93,20 @@ function start() {
   stop();
   if (!main.dataset.live || document.hidden) return;
   source = new EventSource(main.dataset.live);
-  source.onopen = () => say('live', false);
+  source.onopen = () => {
+    const missed = lost;
+    say('live', '');
+    if (missed) refresh();
+  };
   source.addEventListener('changed', () => refresh());
   source.onerror = () => {
     // closed: this server has no streams. After other errors the browser reconnects
     if (source?.readyState === EventSource.CLOSED) {
       stop();
-      say('every ' + POLL_MS / 1000 + ' s', true);
+      sayPolls();
       timer = setInterval(refresh, POLL_MS);
+    } else {
+      loseConnection();
     }
   };
 }
@@ -110,10 +119,21 @@ function stop() {
   badge.hidden = true;
 }
 
-function say(text, polls) {
+/** Says in the header how the page is kept up to date. Without a connection, the clocks of the page stand still. */
+function say(text, state) {
+  lost = state === 'lost';
   badge.textContent = text;
-  badge.classList.toggle('polls', polls);
+  badge.classList.toggle('polls', state === 'polls');
+  badge.classList.toggle('lost', lost);
   badge.hidden = false;
+}
+
+function sayPolls() {
+  say('every ' + POLL_MS / 1000 + ' s', 'polls');
+}
+
+function loseConnection() {
+  if (main.dataset.live) say('connection lost, trying again', 'lost');
 }
 
 // a hidden page keeps no connection: browsers allow six for a server
@@ -149,7 +169,7 @@ function duration(ms) {
 }
 
 setInterval(() => {
-  if (document.hidden || !main.dataset.live) return;
+  if (document.hidden || lost || !main.dataset.live) return;
   for (const span of document.querySelectorAll('[data-since]')) {
     span.textContent = duration(Date.now() - Number(span.dataset.since));
   }
