@@ -7,6 +7,7 @@
 //! - Nothing follows the end.
 
 mod calls;
+mod heartbeats;
 mod kind;
 
 use std::collections::{HashMap, HashSet};
@@ -17,6 +18,7 @@ use stepladder_core::{StepId, Timestamp};
 
 use crate::RunJournal;
 use calls::ExecutorProgress;
+use heartbeats::HeartbeatProgress;
 use kind::kind_of;
 
 /// The state of a step, according to the entries read so far.
@@ -32,6 +34,8 @@ struct StepProgress {
     waits: bool,
     /// The kind of the step; `None` until an entry shows the kind.
     kind: Option<StepKind>,
+    /// The heartbeats of the wait, if it asks for them.
+    heartbeats: Option<HeartbeatProgress>,
     settled: bool,
     /// Whether the handler dropped the step.
     abandoned: bool,
@@ -219,6 +223,14 @@ fn apply_entry(step: &mut StepProgress, entry: &Entry) -> Result<(), &'static st
                 return Err("it was waited for twice");
             }
             step.due = Some(*until);
+            step.heartbeats = HeartbeatProgress::new(entry);
+        }
+        Fact::HeartbeatReceived { .. } => {
+            step.heartbeats.as_mut().ok_or("no heartbeat was waited for")?.receive(entry)?
+        }
+        Fact::HeartbeatMissed { .. } => {
+            step.heartbeats.as_ref().ok_or("no heartbeat was waited for")?.miss(entry)?;
+            step.settled = true;
         }
         Fact::EventDelivered { event, .. } => {
             if !step.waits {
@@ -237,6 +249,9 @@ fn apply_entry(step: &mut StepProgress, entry: &Entry) -> Result<(), &'static st
             }
             if step.due.is_some_and(|until| entry.at < until) {
                 return Err("the wait expired before its time");
+            }
+            if step.heartbeats.as_ref().is_some_and(HeartbeatProgress::is_over) {
+                return Err("the wait expired, and a heartbeat was missed before");
             }
             step.settled = true;
         }

@@ -22,7 +22,8 @@ pub use function::{Concurrency, CronSchedule, Function, FunctionPaused, Function
 pub use journal::{JournalEntry, JournalPage};
 pub use request::{NewEvent, RerunAllRequest, RerunRequest, SignalFailure};
 pub use run::{
-    Failure, HandlerError, LogLevel, LogLine, Run, RunCancelled, RunDetail, RunOrigin, RunRef, SignalCompleted,
+    Failure, HandlerError, HeartbeatEffect, LogLevel, LogLine, Run, RunCancelled, RunDetail, RunOrigin, RunRef,
+    SignalCompleted, SignalHeartbeat,
 };
 pub use step::{Attempt, Step, StepKind, StepStatus, Usage};
 pub use time::Time;

@@ -237,3 +237,33 @@ pub struct SignalCompleted {
     /// Whether an earlier request had already completed the signal with the same data or failure.
     pub before: bool,
 }
+
+/// The response to a heartbeat of the holder of a callback token.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SignalHeartbeat {
+    /// The run that waits, or will wait, for the signal.
+    pub run_id: RunId,
+    /// The step that waits for the signal.
+    pub step: StepId,
+    /// What the heartbeat did.
+    pub effect: HeartbeatEffect,
+    /// The time before which the next heartbeat must be posted; `None` if none is needed now.
+    pub next_before: Option<Time>,
+}
+
+/// What a heartbeat did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeartbeatEffect {
+    /// It was recorded.
+    Recorded,
+    /// It counts, but was not recorded, because another one was recorded just before.
+    Recent,
+    /// It does not count, because the wait has not started.
+    Early,
+    /// It does not count, because the wait asks for no heartbeats.
+    Unneeded,
+    /// An effect that only a newer server knows.
+    #[serde(other)]
+    Unknown,
+}

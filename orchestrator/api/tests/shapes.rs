@@ -127,6 +127,7 @@ fn a_word_or_a_field_of_a_newer_server_does_no_harm() {
     assert_eq!(serde_json::from_str::<StepKind>("\"teleport\"").unwrap(), StepKind::Unknown);
     assert_eq!(serde_json::from_str::<StepStatus>("\"Floating\"").unwrap(), StepStatus::Unknown);
     assert_eq!(serde_json::from_str::<LogLevel>("\"trace\"").unwrap(), LogLevel::Unknown);
+    assert_eq!(serde_json::from_str::<HeartbeatEffect>("\"doubled\"").unwrap(), HeartbeatEffect::Unknown);
     assert_eq!(serde_json::from_str::<LimitScope>("\"bytes\"").unwrap(), LimitScope::Unknown);
     let resumed: FunctionResumed = serde_json::from_str(r#"{"function_id":"f","woken":2,"new":[1]}"#).unwrap();
     assert_eq!(resumed.woken, 2);
@@ -161,6 +162,14 @@ fn a_function_has_its_triggers_schedules_and_limits() {
 fn what_is_done_with_runs_and_functions_is_answered_in_few_fields() {
     round_trip::<DataResponse<RunCancelled>>(&format!(r#"{{"data":{{"run_id":"{RUN}","status":"Cancelled"}}}}"#));
     round_trip::<DataResponse<RunRef>>(&format!(r#"{{"data":{{"run_id":"{RUN}"}}}}"#));
+    round_trip::<SignalHeartbeat>(&format!(
+        r#"{{"run_id":"{RUN}","step":"s","effect":"recorded","next_before":"2026-01-01T00:00:00.000Z"}}"#
+    ));
+    for effect in ["recent", "early", "unneeded"] {
+        round_trip::<SignalHeartbeat>(&format!(
+            r#"{{"run_id":"{RUN}","step":"s","effect":"{effect}","next_before":null}}"#
+        ));
+    }
     round_trip::<SignalCompleted>(&format!(r#"{{"run_id":"{RUN}","step":"s","before":true}}"#));
     round_trip::<FunctionPaused>(r#"{"function_id":"f","paused_since":"2026-01-01T00:00:00.000Z"}"#);
     round_trip::<FunctionResumed>(r#"{"function_id":"f","woken":3}"#);

@@ -13,7 +13,7 @@ use reqwest::{Method, RequestBuilder, StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
 use stepladder_api::{
     DataResponse, ErrorResponse, EventsResponse, Function, FunctionPaused, FunctionResumed, JournalPage, Page,
-    RerunRequest, Run, RunCancelled, RunDetail, RunRef, SignalCompleted,
+    RerunRequest, Run, RunCancelled, RunDetail, RunRef, SignalCompleted, SignalHeartbeat,
 };
 use stepladder_core::{Json, RunId};
 
@@ -234,6 +234,13 @@ impl Client {
         failure: String,
     ) -> Result<(SignalCompleted, String), ClientError> {
         let request = self.request(Method::POST, &["v1", "signals", token, "fail"])?.body(failure);
+        let text = self.call(RouteAccess::Open, request).await?;
+        Ok((self.decode_response::<DataResponse<_>>(&text)?.data, text))
+    }
+
+    /// Posts a heartbeat to a callback token.
+    pub(crate) async fn heartbeat(&self, token: &str) -> Result<(SignalHeartbeat, String), ClientError> {
+        let request = self.request(Method::POST, &["v1", "signals", token, "heartbeat"])?;
         let text = self.call(RouteAccess::Open, request).await?;
         Ok((self.decode_response::<DataResponse<_>>(&text)?.data, text))
     }

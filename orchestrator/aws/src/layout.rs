@@ -193,6 +193,7 @@ pub(crate) fn timer_key(timer: &Timer) -> ItemKey {
     let purpose = match &timer.purpose {
         TimerPurpose::Watchdog => "watchdog".to_owned(),
         TimerPurpose::Deadline => "deadline".to_owned(),
+        TimerPurpose::Heartbeat(step) => digest(&[b"heartbeat", step.as_bytes()]),
         TimerPurpose::Due(of) => digest(&[of.as_stored().as_bytes()]),
     };
     let shard = shard_number(timer.run, TIMER_SHARDS);

@@ -39,6 +39,9 @@ pub enum Refusal {
     /// The timer of the step is not due yet.
     #[error("step `{0}` sleeps on")]
     NotDue(StepId),
+    /// A heartbeat of the step was recorded just before, so that another one need not be.
+    #[error("a heartbeat of step `{0}` was recorded just before")]
+    RecentHeartbeat(StepId),
     /// The step is not waiting for what the fact reports.
     #[error("step `{0}` does not wait for this")]
     NotWaiting(StepId),
@@ -235,7 +238,7 @@ fn check(run: &JournalView<'_>, entry: &Entry) -> Result<(), Refusal> {
         Fact::EventDelivered { event, steps } => check_delivery(run, event, steps),
         // a callback may arrive before the run waits for it
         Fact::SignalReceived { step, .. } | Fact::SignalFailed { step, .. } => match run.step(step).map(|s| &s.state) {
-            None | Some(StepState::Awaiting { what: WaitTarget::Signal, .. }) => Ok(()),
+            None | Some(StepState::Awaiting { what: WaitTarget::Signal(_), .. }) => Ok(()),
             Some(_) => check_new(run, step, StepKind::Signal),
         },
         Fact::WaitSkipped { step: None } => match run.handler_retry_at {
@@ -247,12 +250,8 @@ fn check(run: &JournalView<'_>, entry: &Entry) -> Result<(), Refusal> {
             Some(StepState::Done | StepState::Abandoned) => Err(Refusal::AlreadySettled(step.clone())),
             _ => Err(Refusal::NotWaiting(step.clone())),
         },
-        Fact::WaitExpired { step } => match run.step(step).map(|s| &s.state) {
-            Some(StepState::Awaiting { until, .. }) if *until <= entry.at => Ok(()),
-            Some(StepState::Awaiting { .. }) => Err(Refusal::NotDue(step.clone())),
-            Some(StepState::Done) => Err(Refusal::AlreadySettled(step.clone())),
-            _ => Err(Refusal::NotWaiting(step.clone())),
-        },
+        Fact::WaitExpired { step } | Fact::HeartbeatMissed { step, .. } => check_end_of_wait(run, step, entry),
+        Fact::HeartbeatReceived { step } => check_heartbeat(run, step, entry.at),
         Fact::SleepEnded { step } => match run.step(step).map(|s| &s.state) {
             Some(StepState::Sleeping { until }) if *until <= entry.at => Ok(()),
             Some(StepState::Sleeping { .. }) => Err(Refusal::NotDue(step.clone())),
@@ -284,6 +283,38 @@ fn check(run: &JournalView<'_>, entry: &Entry) -> Result<(), Refusal> {
         | Fact::RunFailed { .. }
         | Fact::RunCancelled { .. }
         | Fact::RunSkipped { .. } => Ok(()),
+    }
+}
+
+/// Checks that a wait ends for the reason whose time came first: its timeout or a missed heartbeat.
+fn check_end_of_wait(run: &JournalView<'_>, id: &StepId, entry: &Entry) -> Result<(), Refusal> {
+    match run.step(id).map(|step| &step.state) {
+        Some(state @ StepState::Awaiting { until, .. }) => {
+            let missed = state.heartbeat_due();
+            let due = match entry.fact {
+                Fact::HeartbeatMissed { .. } => missed.ok_or_else(|| Refusal::NotWaiting(id.clone()))?,
+                _ if missed.is_some_and(|missed| missed <= entry.at) => return Err(Refusal::NotWaiting(id.clone())),
+                _ => *until,
+            };
+            if due <= entry.at { Ok(()) } else { Err(Refusal::NotDue(id.clone())) }
+        }
+        Some(StepState::Done) => Err(Refusal::AlreadySettled(id.clone())),
+        _ => Err(Refusal::NotWaiting(id.clone())),
+    }
+}
+
+/// Checks that a heartbeat came in time, and that none was recorded just before: the number of
+/// recorded heartbeats is bounded.
+fn check_heartbeat(run: &JournalView<'_>, id: &StepId, at: Timestamp) -> Result<(), Refusal> {
+    match run.step(id).map(|step| &step.state) {
+        Some(state @ StepState::Awaiting { what: WaitTarget::Signal(Some(heartbeats)), until }) => {
+            if state.heartbeat_due().unwrap_or(*until) <= at {
+                return Err(Refusal::NotWaiting(id.clone()));
+            }
+            if heartbeats.is_recent(at) { Err(Refusal::RecentHeartbeat(id.clone())) } else { Ok(()) }
+        }
+        Some(StepState::Done) => Err(Refusal::AlreadySettled(id.clone())),
+        _ => Err(Refusal::NotWaiting(id.clone())),
     }
 }
 

@@ -26,6 +26,7 @@ pub fn kept_bytes(fact: &Fact) -> usize {
             Fact::StepFailed { error, .. }
             | Fact::StepRefused { error, .. }
             | Fact::SignalFailed { error, .. }
+            | Fact::HeartbeatMissed { error, .. }
             | Fact::HandlerFailed { error, .. } => error.bytes(),
             Fact::StepCarriedOver { outcome, .. } | Fact::InvokeEnded { outcome, .. } => match outcome {
                 Outcome::Value(value) => value.get().len(),
@@ -50,6 +51,7 @@ pub fn kept_bytes(fact: &Fact) -> usize {
             | Fact::SleepEnded { .. }
             | Fact::EventAwaited { .. }
             | Fact::SignalAwaited { .. }
+            | Fact::HeartbeatReceived { .. }
             | Fact::WaitExpired { .. }
             | Fact::VersionChosen { .. }
             | Fact::LogWritten { .. }
@@ -164,6 +166,7 @@ fn bounded(mut fact: Fact) -> Fact {
         Fact::StepFailed { error, .. }
         | Fact::StepRefused { error, .. }
         | Fact::SignalFailed { error, .. }
+        | Fact::HeartbeatMissed { error, .. }
         | Fact::HandlerFailed { error, .. }
         | Fact::RunFailed { error }
         | Fact::StepCarriedOver { outcome: Outcome::Failed(error), .. }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::bounds::run_full_failure;
 use crate::limits::INTERRUPTIONS;
 use crate::retry::{Backoff, RetryPolicy};
-use crate::state::{RunState, Step, StepState};
+use crate::state::{RunState, Step, StepState, WaitTarget};
 use crate::waiting::EventWait;
 use crate::{Failure, Json, NewEvent, OwnStep, RunId, SourceLocation, Spec, StepId, StepKind, Timestamp};
 
@@ -61,6 +61,8 @@ pub enum Operation {
     WaitForSignal {
         /// The maximum wait.
         timeout: Duration,
+        /// The maximum time between two heartbeats, if the wait asks for heartbeats.
+        heartbeat: Option<Duration>,
     },
 }
 
@@ -141,6 +143,8 @@ pub struct Plan {
     pub awake: Vec<StepId>,
     /// Waits past their timeout.
     pub expired: Vec<StepId>,
+    /// Waits for which no heartbeat came in time, and the failure that says so.
+    pub missed: Vec<(StepId, Failure)>,
     /// Calls of other functions, if the called runs may have ended.
     pub children: Vec<ChildCall>,
     /// Bodies that may start.
@@ -261,6 +265,11 @@ impl Plan {
                 input: input.clone(),
                 bound: *bound,
             }),
+            (state @ StepState::Awaiting { what: WaitTarget::Signal(Some(heartbeats)), .. }, _)
+                if state.heartbeat_due().is_some_and(|due| due <= now.now) =>
+            {
+                self.missed.push((want.step.clone(), heartbeats.missed(&want.step)));
+            }
             (StepState::Awaiting { until, .. }, _) if *until <= now.now => self.expired.push(want.step.clone()),
             (StepState::Awaiting { until, .. }, _) => self.later.push((want.step.clone(), *until)),
             (StepState::Retrying { retry_at, .. }, _) if *retry_at > now.now => {

@@ -23,6 +23,8 @@
 //! | `Replaying` | `Polled(wanted)` | `Deciding`; `Writing` the end if an id is too long or wanted twice |
 //! | `Deciding` | `Sent`, `Found`, `Holders`, `Done` | waits are registered before bodies start (rule 18); calls are started, and their outcomes are collected (rule 19); then `Writing`, or `Starting` |
 //! | `Deciding` | a step that starts at most once has an attempt without an outcome | `Writing` its failure: its body may have taken effect, so it does not start again (rule 37) |
+//! | `Deciding` | a heartbeat is missed | `Writing` the error of the wait; a heartbeat that comes before the write makes it a conflict |
+//! | any | a heartbeat's wake that is early | the next write sends it again for its time; the wake of an earlier heartbeat leaves no copy |
 //! | `Starting` | `Slots`, `Done` | each attempt acquires its slots, or is enqueued (rules 20, 21, 25); then `Writing` the starts |
 //! | `Suspending` | `Entries`, `Tickets` | nothing starts: unused tickets are removed (rule 24); because of a live lease or an early wake, a copy of the wake is written (rule 10) |
 //! | `Writing` | `Written(done)` | the phase that follows the write: `Replaying`, `Running`, `Ending`, or `Done` |
@@ -288,6 +290,7 @@ pub fn later(wake: Wake, due: Timestamp, now: Timestamp, max_delay: Duration) ->
     }
     let purpose = match &wake.cause {
         WakeCause::Deadline => TimerPurpose::Deadline,
+        WakeCause::Heartbeat { step, .. } => TimerPurpose::Heartbeat(step.clone()),
         cause => TimerPurpose::Due(cause.step().cloned().map_or(RunOrStep::Run, RunOrStep::Step)),
     };
     EarlyWrite::Timer(Timer { due, run: wake.run, group: wake.group, purpose })

@@ -19,6 +19,7 @@ use crate::{Event, EventId, Json, RunId, StepId, Timestamp};
 
 mod new_run;
 mod outcome;
+mod predicates;
 mod token;
 mod visitor;
 
@@ -179,8 +180,17 @@ pub enum Fact {
     /// An event was delivered to the run: once, to all open waits that it matches (rule 17).
     #[serde(alias = "EventEntered")]
     EventDelivered { event: Box<Event>, steps: Vec<StepId> },
-    /// The run waits for a callback until `until`.
-    SignalAwaited { step: StepId, until: Timestamp },
+    /// The run waits for a callback until `until`, and for heartbeats at least this often.
+    SignalAwaited {
+        step: StepId,
+        until: Timestamp,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        heartbeat_ms: Option<u64>,
+    },
+    /// The holder of the callback token posted a heartbeat. Not each heartbeat is recorded.
+    HeartbeatReceived { step: StepId },
+    /// The wait ended with this error, because no heartbeat came in time.
+    HeartbeatMissed { step: StepId, error: Failure },
     /// A callback arrived. It may arrive before the run waits for it.
     SignalReceived { step: StepId, data: Json },
     /// The holder of the callback token reported a failure instead of data. It may arrive before the
@@ -262,6 +272,8 @@ impl Fact {
             | Self::SignalAwaited { step, .. }
             | Self::SignalReceived { step, .. }
             | Self::SignalFailed { step, .. }
+            | Self::HeartbeatReceived { step }
+            | Self::HeartbeatMissed { step, .. }
             | Self::WaitExpired { step } => Some(step),
             Self::WaitSkipped { step } => step.as_ref(),
             Self::RunCreated(_)
@@ -304,68 +316,6 @@ impl Fact {
             return None;
         };
         Some(report)
-    }
-
-    /// Returns whether the fact proves that the handler was running, because only a request of a
-    /// handler causes it. Outcomes prove nothing, because they may arrive while the handler waits.
-    pub fn is_requested_by_handler(&self) -> bool {
-        matches!(
-            self,
-            Self::StepStarted { .. }
-                | Self::CallStarted { .. }
-                | Self::StepsWoken { .. }
-                | Self::SleepStarted { .. }
-                | Self::EventsSent { .. }
-                | Self::InvokeStarted { .. }
-                | Self::EventAwaited { .. }
-                | Self::SignalAwaited { .. }
-        )
-    }
-
-    /// Returns whether the fact is a delivered event, or what was posted to a callback token.
-    pub(crate) fn is_arrival(&self) -> bool {
-        matches!(self, Self::EventDelivered { .. } | Self::SignalReceived { .. } | Self::SignalFailed { .. })
-    }
-
-    /// Returns whether the fact is allowed while a run collects events. These facts are: a further
-    /// event, the end of collecting, and an end of the run without a handler.
-    pub fn may_precede_start(&self) -> bool {
-        matches!(
-            self,
-            Self::EventJoined { .. }
-                | Self::CollectingEnded
-                | Self::RunFailed { .. }
-                | Self::RunCancelled { .. }
-                | Self::RunSkipped { .. }
-        )
-    }
-
-    /// Returns whether the fact ends the run.
-    pub fn is_end(&self) -> bool {
-        matches!(
-            self,
-            Self::RunCompleted { .. } | Self::RunFailed { .. } | Self::RunCancelled { .. } | Self::RunSkipped { .. }
-        )
-    }
-
-    /// Returns whether losing this entry in a crash is harmless, because it contains no outcome. A
-    /// lost log line is written again by the next replay. The start of a step that starts at most
-    /// once must not be lost, because without it the step would start again. On one machine, a write that contains
-    /// only such facts needs no sync: the next synced write includes it.
-    pub fn is_bookkeeping(&self) -> bool {
-        matches!(
-            self,
-            Self::StepStarted { at_most_once: false, .. }
-                | Self::AttemptInterrupted { .. }
-                | Self::AttemptUnreachable { .. }
-                | Self::ExecutorUnreachable { .. }
-                | Self::ExecutorReached
-                | Self::CallStarted { .. }
-                | Self::CallEnded { .. }
-                | Self::RunAdmitted
-                | Self::LogWritten { .. }
-                | Self::VersionChosen { .. }
-        )
     }
 
     /// Creates a journal entry with this fact and this time.

@@ -18,6 +18,7 @@ pub mod expr;
 pub mod failure;
 pub mod flow;
 pub mod function;
+pub mod heartbeat;
 pub mod hop;
 pub mod id;
 pub mod journal;

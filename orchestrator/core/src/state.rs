@@ -7,6 +7,7 @@ mod logs;
 mod revealed;
 mod start;
 mod step;
+mod waits;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,9 +17,7 @@ use hashbrown::HashMap;
 use self::revealed::id_of_copied_event;
 use crate::admits::Refusal;
 use crate::bounds::kept_bytes;
-use crate::expr::ExprCache;
 use crate::journal::{Entry, Fact, NewRun, Record, RunOrigin, Seq, StepKind};
-use crate::waiting::ArrivingEvent;
 use crate::{Event, EventId, RunId, Status, StepId, Timestamp};
 
 pub use corrupt::CorruptJournal;
@@ -158,7 +157,7 @@ impl RunState {
         self.last_at = entry.at;
         self.bytes += kept_bytes(&entry.fact);
         self.logs.add(entry);
-        self.arrived = entry.fact.is_arrival();
+        self.arrived = entry.fact.leaves_arrival(self.arrived);
         if entry.fact.is_requested_by_handler() {
             // the entry proves that the handler has run again since its error, whatever the clock
             // of another host says
@@ -244,6 +243,8 @@ impl RunState {
             | Fact::SignalAwaited { .. }
             | Fact::SignalReceived { .. }
             | Fact::SignalFailed { .. }
+            | Fact::HeartbeatReceived { .. }
+            | Fact::HeartbeatMissed { .. }
             | Fact::WaitSkipped { step: Some(_) }
             | Fact::WaitExpired { .. } => self.apply_to_step(entry),
         }
@@ -308,37 +309,6 @@ impl RunState {
             StepState::Invoking { child, bound: true, .. } => Some(*child),
             _ => None,
         })
-    }
-
-    /// Returns whether a step of the run waits for an event.
-    pub fn awaits_events(&self) -> bool {
-        let for_event = |step: &Step| matches!(&step.state, StepState::Awaiting { what: WaitTarget::Event(_), .. });
-        self.end.is_none() && self.steps.values().any(for_event)
-    }
-
-    /// Returns the steps with an open wait that matches this event, sorted by id.
-    pub fn fulfilled_by(&self, arriving: &ArrivingEvent<'_>, exprs: &ExprCache) -> Vec<StepId> {
-        let trigger = &self.created.event;
-        if !self.is_created_before(arriving.event) {
-            return Vec::new();
-        }
-        let is_fulfilled = |step: &Step| match &step.state {
-            StepState::Awaiting { what: WaitTarget::Event(wait), until } => {
-                arriving.event.received_at <= *until && wait.is_fulfilled_by(arriving, trigger, exprs)
-            }
-            StepState::Wanted
-            | StepState::Running { .. }
-            | StepState::Retrying { .. }
-            | StepState::Sleeping { .. }
-            | StepState::Invoking { .. }
-            | StepState::Awaiting { what: WaitTarget::Signal, .. }
-            | StepState::Done
-            | StepState::Abandoned => false,
-        };
-        let mut steps: Vec<StepId> =
-            self.steps.iter().filter(|(_, step)| is_fulfilled(step)).map(|(id, _)| id.clone()).collect();
-        steps.sort_unstable();
-        steps
     }
 
     /// Returns the status of the run. A live run is `Running` as soon as one of its steps has an

@@ -51,6 +51,14 @@ pub enum WakeCause {
     Cancelled,
     /// The time limit for the run's start or end has passed.
     Deadline,
+    /// A heartbeat of this step's wait is due at this time. If the wait has got another heartbeat
+    /// since, a later wake is for the next one, and this wake is for nothing.
+    Heartbeat {
+        /// The step that waits for a callback.
+        step: StepId,
+        /// When the heartbeat is due.
+        due: Timestamp,
+    },
     /// A Lambda invocation had too little time left to execute a body. The next hop executes it in
     /// any case, so that the run is not passed on forever. With a step, the wake is for this step
     /// only.
@@ -84,15 +92,17 @@ impl WakeCause {
             | Self::Again
             | Self::Watchdog
             | Self::Cancelled
-            | Self::Deadline => None,
+            | Self::Deadline
+            | Self::Heartbeat { .. } => None,
         }
     }
 
     /// Returns this cause if the hop depends on it; otherwise returns `reason`. The hop depends on
-    /// causes with a step or a tick, on the watchdog and on the inbox.
+    /// causes with a step or a tick, on heartbeats, on the watchdog and on the inbox.
     pub fn replaced_unless_needed(self, reason: WakeCause) -> WakeCause {
         let is_tick = matches!(self, Self::Tick(_));
-        let stays = is_tick || self.step().is_some() || matches!(self, Self::Watchdog | Self::Offered);
+        let stays =
+            is_tick || self.step().is_some() || matches!(self, Self::Watchdog | Self::Offered | Self::Heartbeat { .. });
         if stays { self } else { reason }
     }
 }
@@ -120,6 +130,8 @@ pub enum TimerPurpose {
     Watchdog,
     /// The time limit for the run's start or end.
     Deadline,
+    /// A heartbeat of this step's wait is due.
+    Heartbeat(StepId),
 }
 
 #[cfg(test)]
@@ -133,6 +145,7 @@ mod tests {
             (TimerPurpose::Due(RunOrStep::Step("pay".into())), r#"{"Step":"pay"}"#),
             (TimerPurpose::Watchdog, r#""Watchdog""#),
             (TimerPurpose::Deadline, r#""Deadline""#),
+            (TimerPurpose::Heartbeat("pay".into()), r#"{"Heartbeat":"pay"}"#),
         ] {
             assert_eq!(serde_json::to_string(&purpose).unwrap(), stored);
             assert_eq!(serde_json::from_str::<TimerPurpose>(stored).unwrap(), purpose);

@@ -207,13 +207,20 @@ impl FactVisitor for RunCostCounter {
         self.cost.write_units += match wait {
             Wait::Sleep { until } if until.since(at) > MAX_QUEUE_DELAY => 2,
             Wait::Sleep { .. } | Wait::Run { .. } => 1,
-            Wait::Signal { .. } => 2,
+            Wait::Signal { heartbeat: None, .. } => 2,
+            Wait::Signal { heartbeat: Some(_), .. } => 3,
             Wait::Event { .. } => 4,
         };
     }
 
     fn wait_skipped(&mut self, _: Timestamp, _: Option<&StepId>) {
         self.cost.write_units += 1;
+    }
+
+    /// A recorded heartbeat costs its entry, and the timer of the next one, whose wake is a hop.
+    fn wait_kept_open(&mut self, _: Timestamp, _: &StepId) {
+        self.cost.add_hop();
+        self.cost.write_units += 2;
     }
 
     fn wait_ended(&mut self, _: Timestamp, _: &StepId, _: WaitEnd<'_>) {

@@ -43,6 +43,6 @@ pub use query::{
     WaitQueueView, view,
 };
 pub use stepladder_core as core;
-pub use subscriptions::{SignalReceipt, Subscriptions};
+pub use subscriptions::{HeartbeatEffect, HeartbeatReceipt, SignalReceipt, Subscriptions};
 pub use sweep::SweepReport;
 pub use workers::Workers;

@@ -25,7 +25,7 @@ use stepladder_core::waiting::{ArrivingEvent, EventWait, SubscribedFields, Subsc
 use stepladder_core::{Event, RunId, StepId, Timestamp, WakeCause};
 
 use crate::EngineError;
-pub use callbacks::SignalReceipt;
+pub use callbacks::{HeartbeatEffect, HeartbeatReceipt, SignalReceipt};
 
 use crate::ports::{Commit, EarlyWrite, LateWrite, StoreError};
 use crate::runs::Runs;

@@ -215,6 +215,7 @@ impl Sweep {
                     continue;
                 }
                 TimerPurpose::Deadline => WakeCause::Deadline,
+                TimerPurpose::Heartbeat(step) => WakeCause::Heartbeat { step, due },
                 TimerPurpose::Due(RunOrStep::Run) => WakeCause::Due,
                 TimerPurpose::Due(RunOrStep::Step(step)) => WakeCause::Step(step),
             };
@@ -289,7 +290,8 @@ impl Sweep {
 /// none.
 fn next_due(state: &RunState) -> Option<Timestamp> {
     let of_step = state.steps.values().filter_map(|step| match &step.state {
-        StepState::Sleeping { until } | StepState::Awaiting { until, .. } => Some(*until),
+        StepState::Sleeping { until } => Some(*until),
+        StepState::Awaiting { until, .. } => Some(step.state.heartbeat_due().unwrap_or(*until)),
         StepState::Retrying { retry_at, .. } => Some(*retry_at),
         StepState::Running { lease_until, .. } => Some(*lease_until),
         StepState::Wanted | StepState::Invoking { .. } | StepState::Done | StepState::Abandoned => None,
@@ -310,6 +312,7 @@ fn cursor_hash(timer: &Timer) -> u64 {
     let purpose: &[u8] = match &timer.purpose {
         TimerPurpose::Watchdog => b"\0",
         TimerPurpose::Deadline => b"\0deadline",
+        TimerPurpose::Heartbeat(step) => &[b"\0heartbeat", step.as_bytes()].concat(),
         TimerPurpose::Due(of) => of.as_stored().as_bytes(),
     };
     id::hash(&[&timer.run.to_bytes(), &timer.due.as_millis().to_be_bytes(), purpose]) as u64

@@ -156,6 +156,15 @@ impl TestApp {
         world.run_to_end().await;
     }
 
+    /// Posts a heartbeat to the callback token of a signal, and executes everything that is due without
+    /// moving the clock. Panics if the heartbeat is refused, for example because the wait has ended.
+    pub async fn heartbeat(&mut self, token: &str) {
+        let now = self.now();
+        let world = self.world();
+        world.engine.subscriptions().heartbeat(token).await.unwrap_or_else(|error| panic!("{error}"));
+        world.run_until(now).await;
+    }
+
     /// Returns the callback token of a step that waits for a signal, or will wait for one. This is
     /// the token that the function passes to a third party.
     pub async fn token(&mut self, run: &TestRun, step: &str) -> String {

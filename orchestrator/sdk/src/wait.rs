@@ -7,6 +7,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use stepladder_core::decide::Operation;
+use stepladder_core::limits::HEARTBEAT_INTERVAL;
 use stepladder_core::waiting::{EventField, EventMatch};
 
 use crate::step::{RecordedStep, delegate_future, startable};
@@ -111,6 +112,8 @@ impl<'a, T> WaitForEvent<'a, T> {
 ///
 /// - The failure that the third party posted to `POST /v1/signals/{token}/fail`, with its message,
 ///   name, code and data. The wait is not retried.
+/// - `heartbeat-timeout`: no [heartbeat](Self::heartbeat) came in time.
+/// - `bad-wait`: the interval of the heartbeats is shorter than 10 seconds.
 /// - `undecodable-memo`: the posted data does not match the type.
 #[must_use = "a wait does nothing until it is awaited"]
 pub struct WaitForSignal<'a, T> {
@@ -136,6 +139,53 @@ impl<'a, T> WaitForSignal<'a, T> {
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.step.record_call("timeout");
         self.step.change_ask(|ask| set_timeout(ask, limit));
+        self
+    }
+}
+
+impl<'a, T> WaitForSignal<'a, T> {
+    /// Requires heartbeats: the holder of the token must post one to
+    /// `POST /v1/signals/{token}/heartbeat`, or by `stepladder signal TOKEN --heartbeat`, at least this
+    /// often, from the start of the wait on. Otherwise the wait ends with an error that has the code
+    /// [`HeartbeatTimeout`](crate::ErrorCode::HeartbeatTimeout), and is not retried.
+    ///
+    /// The interval is at least 10 seconds. If no heartbeat comes at all, the wait ends after one
+    /// interval. Later it ends at most half an interval after the next heartbeat was due, because not
+    /// each heartbeat is recorded: a wait records at most 10,000 of them. In a wait with a timeout of
+    /// more than 5,000 intervals it may end later than that, by up to a 10,000th of the timeout.
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// use stepladder::ErrorCode;
+    ///
+    /// # #[derive(Deserialize)] struct Video { url: String }
+    /// # async fn render(token: &str) -> Result<()> { Ok(()) }
+    /// # async fn example(ctx: Context) -> Result<Option<Video>> {
+    /// let video = ctx.wait_for_signal::<Video>("video").heartbeat(Duration::from_secs(60));
+    /// ctx.step("render", || render(video.token())).await?;
+    /// match video.timeout(Duration::from_secs(6 * 3_600)).await {
+    ///     Err(error) if error.has_code(ErrorCode::HeartbeatTimeout) => Ok(None), // the renderer died
+    ///     rendered => rendered,
+    /// }
+    /// # }
+    /// ```
+    pub fn heartbeat(mut self, every: Duration) -> Self {
+        self.step.record_call("heartbeat");
+        self.step.change_ask(|ask| match ask {
+            _ if every < HEARTBEAT_INTERVAL => {
+                Err(format!("a heartbeat every {every:?}; at least {HEARTBEAT_INTERVAL:?} are needed between two"))
+            }
+            Operation::WaitForSignal { heartbeat, .. } => {
+                *heartbeat = Some(every);
+                Ok(())
+            }
+            Operation::Run(_)
+            | Operation::SleepFor(_)
+            | Operation::SleepUntil(_)
+            | Operation::Send(_)
+            | Operation::Invoke { .. }
+            | Operation::WaitForEvent { .. } => Ok(()),
+        });
         self
     }
 }
@@ -180,7 +230,7 @@ impl<T> StartedStep<WaitForSignal<'_, T>> {
 
 fn set_timeout(ask: &mut Operation, limit: Duration) -> Result<(), String> {
     match ask {
-        Operation::WaitForEvent { timeout, .. } | Operation::WaitForSignal { timeout } => *timeout = limit,
+        Operation::WaitForEvent { timeout, .. } | Operation::WaitForSignal { timeout, .. } => *timeout = limit,
         Operation::Run(_)
         | Operation::SleepFor(_)
         | Operation::SleepUntil(_)

@@ -30,6 +30,7 @@ pub(crate) fn open_routes() -> Router<SharedServerState> {
         .route("/health", get(compat::health))
         .route("/v1/signals/{token}", post(signals::complete))
         .route("/v1/signals/{token}/fail", post(signals::fail))
+        .route("/v1/signals/{token}/heartbeat", post(signals::heartbeat))
 }
 
 /// Returns the routes that require the dashboard token.

@@ -268,3 +268,29 @@ async fn a_race_has_the_same_winner_in_each_process() {
     assert_eq!(invoked, [Status::Completed], "the invoked run that lost goes on");
     assert!(processes > 8, "{processes}");
 }
+
+fn rendering() -> Vec<Function> {
+    async fn render(ctx: Context, _: Event<RequestedEvent>) -> Result<Option<String>> {
+        let video = ctx.wait_for_signal::<u32>("video").heartbeat(Duration::from_secs(60));
+        Ok(video.await.err().and_then(|error| error.code().map(str::to_owned)))
+    }
+    vec![Function::new("render", render)]
+}
+
+#[tokio::test]
+async fn heartbeats_keep_a_wait_open_across_processes_until_they_stop() {
+    let posted = std::sync::atomic::AtomicU32::new(0);
+    let (detail, _, processes) = run_with(rendering, &ActionLog::default(), async |engine, run, process| {
+        // each process after the start moves the clock by 15 s, or executes a hop
+        let token = engine.subscriptions().callback_token(run, "video").await.expect("a token");
+        if (2..60).contains(&process) {
+            engine.subscriptions().heartbeat(&token).await.expect("the wait is open");
+            posted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    })
+    .await;
+    assert_eq!(detail.summary.output.expect("an output").get(), "\"heartbeat-timeout\"");
+    assert_eq!((posted.into_inner(), processes > 60), (58, true));
+    let took = detail.summary.ended_at.expect("it ended").since(NOW);
+    assert!(took > Duration::from_secs(300), "{took:?}");
+}

@@ -16,7 +16,11 @@ pub(super) fn kind_of(fact: &Fact) -> Option<StepKind> {
         Fact::EventsSent { .. } => Some(StepKind::Send),
         Fact::InvokeStarted { .. } | Fact::InvokeEnded { .. } => Some(StepKind::Invoke),
         Fact::EventAwaited { .. } | Fact::EventDelivered { .. } => Some(StepKind::Event),
-        Fact::SignalAwaited { .. } | Fact::SignalReceived { .. } | Fact::SignalFailed { .. } => Some(StepKind::Signal),
+        Fact::SignalAwaited { .. }
+        | Fact::SignalReceived { .. }
+        | Fact::SignalFailed { .. }
+        | Fact::HeartbeatReceived { .. }
+        | Fact::HeartbeatMissed { .. } => Some(StepKind::Signal),
         // These entries occur for steps with a body, and for waits for an event or a callback.
         Fact::StepRefused { .. } | Fact::WaitExpired { .. } | Fact::WaitSkipped { .. } => None,
         Fact::RunCreated(_)

@@ -62,6 +62,7 @@ fn due_time(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Tim
             Some(StepState::Awaiting { until, .. }) => *until,
             _ => state.last_at,
         },
+        Fact::HeartbeatMissed { step, .. } => of(step).and_then(StepState::heartbeat_due).unwrap_or(state.last_at),
         // A function is called once anything that it waits for is over. A wait that was over at the
         // latest entry, by the clock of any worker, may belong to a step that the function has
         // dropped.
@@ -83,6 +84,7 @@ fn due_time(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Tim
         | Fact::EventJoined { .. }
         | Fact::SignalReceived { .. }
         | Fact::SignalFailed { .. }
+        | Fact::HeartbeatReceived { .. }
         | Fact::WaitSkipped { .. }
         | Fact::RunCancelled { .. }
         | Fact::VersionChosen { .. }
@@ -108,9 +110,8 @@ fn due_time(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Tim
 /// Returns when a step goes on by itself; `None` if the step does not wait.
 fn end_of_wait(state: &StepState, ended: impl Fn(RunId) -> Option<Timestamp>) -> Option<Timestamp> {
     match state {
-        StepState::Retrying { retry_at: due, .. }
-        | StepState::Sleeping { until: due }
-        | StepState::Awaiting { until: due, .. } => Some(*due),
+        StepState::Retrying { retry_at: due, .. } | StepState::Sleeping { until: due } => Some(*due),
+        StepState::Awaiting { until, .. } => Some(state.heartbeat_due().unwrap_or(*until)),
         StepState::Invoking { child, .. } => Some(ended(*child).unwrap_or(Timestamp::MAX)),
         StepState::Running { lease_until, .. } => Some(*lease_until),
         StepState::Wanted | StepState::Done | StepState::Abandoned => None,

@@ -93,7 +93,7 @@ impl Simulation {
     }
 
     fn post_random_callback(&mut self) {
-        let waiting = self.waiting_steps(|what| matches!(what, WaitTarget::Signal));
+        let waiting = self.waiting_steps(|what| matches!(what, WaitTarget::Signal(_)));
         if waiting.is_empty() {
             return;
         }

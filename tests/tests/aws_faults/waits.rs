@@ -188,6 +188,66 @@ async fn a_signal_fails_once_under_any_loss() {
     }
 }
 
+/// Returns a function that waits for a callback with heartbeats. Its output is the code of its error.
+fn rendering_function() -> Function {
+    Function::new("renders", async |ctx: Context, _: Event<GoEvent>| {
+        let video = ctx.wait_for_signal::<u32>("video").heartbeat(Duration::from_secs(3_600)).timeout(YEAR).await;
+        Ok(video.err().and_then(|error| error.code().map(str::to_owned)))
+    })
+}
+
+/// Starts a run and posts one heartbeat, with a fault at call number `at`. Returns the number of
+/// calls.
+async fn render_with_fault(stage: &AwsStage, n: u32, at: usize, fault: AwsFault) -> usize {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    stage.wire.plan(move |_| if counted.fetch_add(1, Ordering::SeqCst) == at { fault.clone() } else { AwsFault::Pass });
+    let engine = stage.engine();
+    stage.send(&engine, &go_event(n)).await;
+    let run = run_of(stage, n).await;
+    run_until(stage, &engine, run, |fact| matches!(fact, Fact::SignalAwaited { .. })).await;
+    let token = stage.observing_engine().subscriptions().callback_token(run, "video").await.expect("a token");
+    let mut posted = engine.subscriptions().heartbeat(&token).await;
+    for _ in 0..5 {
+        if posted.is_err() {
+            posted = engine.subscriptions().heartbeat(&token).await;
+        }
+    }
+    posted.expect("posted in the end");
+    stage.settle(|| engine.clone()).await;
+    calls.load(Ordering::SeqCst)
+}
+
+#[tokio::test]
+async fn a_missed_heartbeat_ends_the_wait_once_and_in_time_under_any_loss() {
+    for fault in [AwsFault::LoseReply, AwsFault::LoseRequest] {
+        let stage = AwsStage::new(SdkRetryMode::Tells, vec![rendering_function()]).await;
+        let calls = render_with_fault(&stage, 0, usize::MAX, AwsFault::Pass).await;
+        assert!(calls > 10, "{calls}");
+        for at in 0..calls {
+            let n = at as u32 + 1;
+            render_with_fault(&stage, n, at, fault.clone()).await;
+            let run = run_of(&stage, n).await;
+            let detail = stage.observing_engine().query().run(run).await.expect("a run");
+            let output = detail.summary.output.map(|output| output.get().to_owned());
+            let what = format!("{fault:?} at call {at} of {calls}");
+            assert_eq!(output.as_deref(), Some("\"heartbeat-timeout\""), "{what}");
+            let page = stage.observing_engine().query().journal(run, 0, 1_000).await.expect("a journal");
+            let time_of = |name: &str| {
+                let mut found = page.entries.iter().filter(|(_, entry)| entry.fact.name() == name);
+                let (_, entry) = found.next().unwrap_or_else(|| panic!("{what}: {:#?}", page.entries));
+                assert!(found.next().is_none(), "{what}: {name} again");
+                entry.at
+            };
+            let open = time_of("HeartbeatMissed").since(time_of("HeartbeatReceived"));
+            // a lost wake is made up for by the hourly watchdog
+            assert!(open >= Duration::from_secs(5_400) && open < Duration::from_secs(3 * 3_600), "{what}: {open:?}");
+        }
+        stage.assert_journals().await;
+        stage.assert_within_limits();
+    }
+}
+
 #[tokio::test]
 async fn each_event_is_delivered_once_under_any_loss() {
     for fault in [AwsFault::LoseReply, AwsFault::LoseRequest] {

@@ -113,6 +113,7 @@ pub(super) fn timer_item(timer: &Timer, now: Timestamp) -> Item {
     match &timer.purpose {
         TimerPurpose::Due(of) => drop(item.insert("step".into(), text(of.as_stored()))),
         TimerPurpose::Deadline => drop(item.insert("deadline".into(), AttributeValue::Bool(true))),
+        TimerPurpose::Heartbeat(step) => drop(item.insert("heartbeat".into(), text(&**step))),
         TimerPurpose::Watchdog => {}
     }
     item
@@ -130,6 +131,7 @@ fn parse_timer(item: &Item) -> StoreResult<Timer> {
     let purpose = match item.contains_key("step") {
         true => TimerPurpose::Due(item.run_or_step()?),
         false if item.contains_key("deadline") => TimerPurpose::Deadline,
+        false if item.contains_key("heartbeat") => TimerPurpose::Heartbeat(item.text("heartbeat")?.into()),
         false => TimerPurpose::Watchdog,
     };
     Ok(Timer { due: item.time("due")?, run: item.run("run")?, group: item.text("group")?.into(), purpose })

@@ -70,6 +70,8 @@ error_codes! {
     BadWait = "bad-wait",
     /// A called run was cancelled.
     Cancelled = "cancelled",
+    /// No heartbeat came in time for a wait for a callback.
+    HeartbeatTimeout = "heartbeat-timeout",
     /// The worker died during ten attempts of a step in a row, perhaps out of memory or time.
     Interrupted = "interrupted",
     /// A step was polled inside the body of another step, or outside the function's own future.

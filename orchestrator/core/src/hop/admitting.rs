@@ -48,6 +48,7 @@ impl ActiveHop {
     /// sent again.
     pub(super) fn enforce_deadline(&mut self, turn: &mut Turn<'_>) -> ActivePhase {
         let now = turn.now();
+        self.resend_early_heartbeat(now);
         let due = match self.run.end {
             None => deadline(&self.spec().flow, &self.run),
             Some(_) => None,
@@ -59,10 +60,20 @@ impl ActiveHop {
             }
             Some((due, _)) if *self.cause() == WakeCause::Deadline && due.since(now) <= EARLY => {
                 // this wake is sent with the next write
-                self.debts.early_deadline = Some(EarlyWrite::Wake { wake: self.wake(WakeCause::Deadline), due });
+                self.debts.early_timer = Some(EarlyWrite::Wake { wake: self.wake(WakeCause::Deadline), due });
                 self.admit(turn)
             }
             Some(_) | None => self.admit(turn),
+        }
+    }
+
+    /// If the wake is for a heartbeat that is due later, because clocks differ, it is sent again with
+    /// the next write. If the heartbeat has come since, a later wake was written with it.
+    fn resend_early_heartbeat(&mut self, now: Timestamp) {
+        let WakeCause::Heartbeat { step, due } = self.cause() else { return };
+        let current = self.run.steps.get(step).and_then(|step| step.state.heartbeat_due());
+        if self.run.end.is_none() && current == Some(*due) && now < *due {
+            self.debts.early_timer = Some(self.wake_at(self.cause().clone(), *due, now));
         }
     }
 

@@ -113,7 +113,14 @@ impl ActiveHop {
     /// replaces.
     fn may_repeat(&self) -> bool {
         let cause = self.cause();
-        let again = matches!(cause, WakeCause::Again | WakeCause::Lease | WakeCause::Watchdog | WakeCause::Tick(_));
+        let again = matches!(
+            cause,
+            WakeCause::Again
+                | WakeCause::Lease
+                | WakeCause::Watchdog
+                | WakeCause::Tick(_)
+                | WakeCause::Heartbeat { .. }
+        );
         self.is_redelivered() || again || cause.step().is_some()
     }
 

@@ -98,8 +98,8 @@ pub(super) struct Debts {
     pub(super) releases: Vec<(Limit, Holder)>,
     /// The failure because of which waiting tickets could not be promoted yet.
     pub(super) unpromoted: Option<StoreFault>,
-    /// The wake of a deadline that arrived early. It must be sent again for the deadline.
-    pub(super) early_deadline: Option<EarlyWrite>,
+    /// The wake of a deadline or a heartbeat that arrived early. It must be sent again for its time.
+    pub(super) early_timer: Option<EarlyWrite>,
 }
 
 impl Debts {

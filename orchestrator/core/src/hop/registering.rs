@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::decide::{ChildCall, Operation, Plan, Want};
 use crate::event::problem_of_all;
@@ -212,10 +213,8 @@ impl ActiveHop {
             Operation::WaitForEvent { wait, timeout } => {
                 self.wait_for_event(step, wait, Term { now, until: now + *timeout }, draft)
             }
-            Operation::WaitForSignal { timeout } => {
-                let until = now + *timeout;
-                draft.entries.push(Fact::SignalAwaited { step: step.clone(), until }.into_entry(now));
-                self.expire_at(step, Term { now, until }, draft);
+            Operation::WaitForSignal { timeout, heartbeat } => {
+                self.wait_for_signal(step, *heartbeat, Term { now, until: now + *timeout }, draft)
             }
         }
         None
@@ -234,6 +233,9 @@ impl ActiveHop {
                 draft.after.extend(subscriptions.map(LateWrite::Unsubscribe));
             }
         }
+        let missed =
+            |(step, error): &(StepId, Failure)| Fact::HeartbeatMissed { step: step.clone(), error: error.clone() };
+        draft.entries.extend(plan.missed.iter().map(|wait| missed(wait).into_entry(now)));
         for (step, error) in &plan.refused {
             let (step, error) = (step.clone(), error.clone());
             // the code requests another kind of step than the journal contains, so the run cannot
@@ -267,6 +269,17 @@ impl ActiveHop {
         draft.entries.push(Fact::EventAwaited { step: step.clone(), wait: wait.clone(), until }.into_entry(now));
         if until > now {
             draft.before.extend(wait.subscriptions(self.run.run, &step, until).map(EarlyWrite::Subscribe));
+        }
+        self.expire_at(step, term, draft);
+    }
+
+    /// Adds the entry of a wait for a callback, with the wakes for its timeout and its first heartbeat.
+    fn wait_for_signal(&self, step: StepId, heartbeat: Option<Duration>, term: Term, draft: &mut Draft) {
+        let Term { now, until } = term;
+        let heartbeat_ms = heartbeat.map(|every| u64::try_from(every.as_millis()).unwrap_or(u64::MAX));
+        draft.entries.push(Fact::SignalAwaited { step: step.clone(), until, heartbeat_ms }.into_entry(now));
+        if let Some(due) = heartbeat.map(|every| now + every).filter(|due| *due < until) {
+            draft.before.push(self.wake_at(WakeCause::Heartbeat { step: step.clone(), due }, due, now));
         }
         self.expire_at(step, term, draft);
     }

@@ -183,6 +183,7 @@ impl ActiveHop {
             | WakeCause::Offered
             | WakeCause::Watchdog
             | WakeCause::Deadline
+            | WakeCause::Heartbeat { .. }
             | WakeCause::Cancelled => false,
         }
     }

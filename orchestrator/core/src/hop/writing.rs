@@ -129,7 +129,7 @@ impl ActiveHop {
         writing.promotes = if frees { limits.clone() } else { Vec::new() };
         let Writing { draft, ack, promotes, .. } = &writing;
         let mut before = draft.before.clone();
-        before.extend(self.debts.early_deadline.clone());
+        before.extend(self.debts.early_timer.clone());
         drop_repeated_wakes(&mut before);
         let entries = self.with_admission(draft.entries.clone(), turn.now());
         before.extend(self.deadline_wake(&entries, turn.now()));
@@ -175,7 +175,7 @@ impl ActiveHop {
                 Err(fault) => self.fail(fault, turn),
             },
             WriteResult::Done(record) => {
-                self.debts.early_deadline = None;
+                self.debts.early_timer = None;
                 if let Some(record) = record
                     && let Err(fault) = self.record(&record, turn)
                 {

@@ -4,6 +4,8 @@
 //! an existing kind needs no change in any reader. The rules (`state`, `admits`, `bounds`) do not
 //! use the visitor: they match on every [`Fact`].
 
+use std::time::Duration;
+
 use super::{Entry, Fact, Failure, NewRun, Outcome, StepKind};
 use crate::report::{AttemptReport, HandlerLogLine};
 use crate::state::RunEnd;
@@ -46,6 +48,8 @@ pub trait FactVisitor {
     fn wait_started(&mut self, _at: Timestamp, _step: &StepId, _wait: Wait<'_>) {}
     /// Reads that a user skipped the wait of a step, or of the handler.
     fn wait_skipped(&mut self, _at: Timestamp, _step: Option<&StepId>) {}
+    /// Reads a heartbeat, which keeps a step's wait for a callback open.
+    fn wait_kept_open(&mut self, _at: Timestamp, _step: &StepId) {}
     /// Reads the end of a step's wait.
     fn wait_ended(&mut self, _at: Timestamp, _step: &StepId, _end: WaitEnd<'_>) {}
     /// Reads an event that ended the waits of these steps.
@@ -114,7 +118,7 @@ pub enum Wait<'a> {
     /// The step waits for an event ([`Fact::EventAwaited`]).
     Event { wait: &'a EventWait, until: Timestamp },
     /// The step waits for a callback ([`Fact::SignalAwaited`]).
-    Signal { until: Timestamp },
+    Signal { until: Timestamp, heartbeat: Option<Duration> },
     /// The step waits for a called run ([`Fact::InvokeStarted`]).
     Run { function: &'a str, child: RunId },
 }
@@ -128,6 +132,8 @@ pub enum WaitEnd<'a> {
     Signal(&'a Json),
     /// The holder of the callback token reported a failure ([`Fact::SignalFailed`]).
     SignalFailed(&'a Failure),
+    /// No heartbeat came in time ([`Fact::HeartbeatMissed`]).
+    HeartbeatMissed(&'a Failure),
     /// The wait timed out ([`Fact::WaitExpired`]).
     Expired,
     /// A called run ended ([`Fact::InvokeEnded`]).
@@ -198,7 +204,12 @@ impl Entry {
             Fact::EventAwaited { step, wait, until } => {
                 visitor.wait_started(at, step, Wait::Event { wait, until: *until });
             }
-            Fact::SignalAwaited { step, until } => visitor.wait_started(at, step, Wait::Signal { until: *until }),
+            Fact::SignalAwaited { step, until, heartbeat_ms } => {
+                let heartbeat = heartbeat_ms.map(Duration::from_millis);
+                visitor.wait_started(at, step, Wait::Signal { until: *until, heartbeat });
+            }
+            Fact::HeartbeatReceived { step } => visitor.wait_kept_open(at, step),
+            Fact::HeartbeatMissed { step, error } => visitor.wait_ended(at, step, WaitEnd::HeartbeatMissed(error)),
             Fact::InvokeStarted { step, function, child, .. } => {
                 visitor.wait_started(at, step, Wait::Run { function, child: *child });
             }

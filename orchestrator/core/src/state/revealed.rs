@@ -61,12 +61,15 @@ impl RevealedOutcome {
             }
             Fact::InvokeEnded { step, outcome } => (step, StepKind::Invoke, outcome.clone()),
             Fact::SignalReceived { step, data } => (step, StepKind::Signal, Outcome::Value(wrap_callback_data(data))),
-            Fact::SignalFailed { step, error } => (step, StepKind::Signal, Outcome::Failed(error.clone())),
+            Fact::SignalFailed { step, error } | Fact::HeartbeatMissed { step, error } => {
+                (step, StepKind::Signal, Outcome::Failed(error.clone()))
+            }
             Fact::WaitExpired { step } => (step, StepKind::Event, Outcome::Value(json::null())),
             Fact::RunCreated(_)
             | Fact::EventAwaited { .. }
             | Fact::EventDelivered { .. }
             | Fact::SignalAwaited { .. }
+            | Fact::HeartbeatReceived { .. }
             | Fact::StepStarted { .. }
             | Fact::StepFailed { retry_at: Some(_), .. }
             | Fact::AttemptInterrupted { .. }

@@ -1,7 +1,9 @@
 //! The state of one step of a run, and how an entry changes it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::heartbeat::Heartbeats;
 use crate::journal::{Entry, Fact, Failure, StepKind};
 use crate::waiting::EventWait;
 use crate::{Json, RunId, StepId, Timestamp};
@@ -69,14 +71,32 @@ pub enum StepState {
 pub enum WaitTarget {
     /// An event.
     Event(Arc<EventWait>),
-    /// A callback.
-    Signal,
+    /// A callback, and heartbeats until then, if the wait asks for them.
+    Signal(Option<Heartbeats>),
 }
 
 impl StepState {
     /// Returns whether the step has its outcome, or needs none because it was abandoned.
     pub fn is_settled(&self) -> bool {
         matches!(self, Self::Done | Self::Abandoned)
+    }
+
+    /// Returns when the wait ends unless a heartbeat comes. Returns `None` if the step waits for no
+    /// heartbeat, or if the timeout of its wait comes first.
+    pub fn heartbeat_due(&self) -> Option<Timestamp> {
+        match self {
+            Self::Awaiting { what: WaitTarget::Signal(Some(heartbeats)), until } => {
+                Some(heartbeats.due()).filter(|due| due < until)
+            }
+            Self::Awaiting { what: WaitTarget::Signal(None) | WaitTarget::Event(_), .. }
+            | Self::Wanted
+            | Self::Running { .. }
+            | Self::Retrying { .. }
+            | Self::Sleeping { .. }
+            | Self::Invoking { .. }
+            | Self::Done
+            | Self::Abandoned => None,
+        }
     }
 }
 
@@ -157,6 +177,7 @@ impl Step {
             | Fact::SleepEnded { .. }
             | Fact::InvokeEnded { .. }
             | Fact::EventDelivered { .. }
+            | Fact::HeartbeatMissed { .. }
             | Fact::WaitExpired { .. } => {
                 step.state = StepState::Done;
             }
@@ -174,10 +195,17 @@ impl Step {
                 step.kind = StepKind::Event;
                 step.state = StepState::Awaiting { what: WaitTarget::Event(wait.clone()), until: *until };
             }
-            Fact::SignalAwaited { until, .. } => {
+            Fact::SignalAwaited { until, heartbeat_ms, .. } => {
+                let of = |ms| Heartbeats::new(Duration::from_millis(ms), entry.at, *until);
                 step.kind = StepKind::Signal;
-                step.state = StepState::Awaiting { what: WaitTarget::Signal, until: *until };
+                step.state = StepState::Awaiting { what: WaitTarget::Signal(heartbeat_ms.map(of)), until: *until };
             }
+            Fact::HeartbeatReceived { .. } => match &mut step.state {
+                StepState::Awaiting { what: WaitTarget::Signal(Some(heartbeats)), .. } => {
+                    *heartbeats = heartbeats.recorded(entry.at);
+                }
+                _ => return false,
+            },
             Fact::SignalReceived { .. } | Fact::SignalFailed { .. } => {
                 (step.kind, step.state) = (StepKind::Signal, StepState::Done);
             }

@@ -12,6 +12,7 @@ mod ending;
 mod executed;
 mod failing;
 mod handing_over;
+mod heartbeats;
 mod immediate;
 mod inbox;
 mod keeping;

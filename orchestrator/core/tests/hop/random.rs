@@ -13,7 +13,7 @@ use stepladder_core::slot::Holder;
 use stepladder_core::state::StepState;
 use stepladder_core::{AttemptReport, StepId, WakeCause, json};
 
-use crate::world::{HopFixture, HopSetup, PROCESS, body, failure, polled, seconds, unreachable, want};
+use crate::world::{HopFixture, HopSetup, PROCESS, START, body, failure, polled, seconds, unreachable, want};
 
 const STEPS: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -203,6 +203,7 @@ fn causes() -> impl Strategy<Value = WakeCause> {
         Just(WakeCause::Watchdog),
         Just(WakeCause::Step("a".into())),
         Just(WakeCause::Fresh(None)),
+        Just(WakeCause::Heartbeat { step: "a".into(), due: START }),
     ]
 }
 

@@ -2,6 +2,7 @@
 
 use stepladder_core::expr::ExprCache;
 use stepladder_core::journal::{Fact, Failure, StepKind};
+use stepladder_core::state::RunState;
 use stepladder_core::waiting::ArrivingEvent;
 use stepladder_core::{Event, Refusal, StepId, json};
 
@@ -93,7 +94,7 @@ fn only_a_wait_for_a_time_can_be_skipped() {
     assert_eq!(state(vec![sleeps(), (100, over)]).admits(&skipped(101)), Err(Refusal::AlreadySettled("a".into())));
     assert_eq!(state(vec![(0, started(1, 10))]).admits(&skipped(1)), Err(Refusal::NotWaiting("a".into())));
     assert_eq!(state(vec![]).admits(&skipped(1)), Err(Refusal::NotWaiting("a".into())));
-    let waits = Fact::SignalAwaited { step: "a".into(), until: at(9) };
+    let waits = Fact::SignalAwaited { step: "a".into(), until: at(9), heartbeat_ms: None };
     assert_eq!(
         state(vec![(0, waits)]).admits(&skipped(1)),
         Err(Refusal::NotWaiting("a".into())),
@@ -107,7 +108,7 @@ fn a_signal_is_received_once_early_or_in_time() {
     let early = state(vec![(0, received())]);
     assert_eq!(early.outcomes.len(), 1);
     assert_eq!(early.admits(&received().into_entry(at(1))), Err(Refusal::AlreadySettled("a".into())));
-    let waits = Fact::SignalAwaited { step: "a".into(), until: at(9) };
+    let waits = Fact::SignalAwaited { step: "a".into(), until: at(9), heartbeat_ms: None };
     assert_eq!(early.admits(&waits.clone().into_entry(at(1))), Err(Refusal::AlreadySettled("a".into())));
     let in_time = state(vec![(0, waits), (5, received())]);
     assert_eq!(in_time.outcomes.len(), 1);
@@ -117,4 +118,64 @@ fn a_signal_is_received_once_early_or_in_time() {
     );
     let body = state(vec![(0, started(1, 10))]);
     assert_eq!(body.admits(&received().into_entry(at(1))), Err(Refusal::OtherKind("a".into())));
+}
+
+/// A wait of 9,000 s with a heartbeat every 60 s, in a journal with these further facts.
+fn waits_with_heartbeats(facts: Vec<(i64, Fact)>) -> RunState {
+    let waits = Fact::SignalAwaited { step: "a".into(), until: at(9_000_000), heartbeat_ms: Some(60_000) };
+    state(std::iter::once((0, waits)).chain(facts).collect())
+}
+
+#[test]
+fn a_wait_ends_for_a_missed_heartbeat_at_its_time_and_not_before() {
+    let missed = || Fact::HeartbeatMissed { step: "a".into(), error: Failure::new("missed") };
+    let received = || Fact::HeartbeatReceived { step: "a".into() };
+    let never = waits_with_heartbeats(vec![]);
+    assert_eq!(never.admits(&missed().into_entry(at(59_999))), Err(Refusal::NotDue("a".into())));
+    assert_eq!(never.admits(&missed().into_entry(at(60_000))), Ok(()));
+    let once = waits_with_heartbeats(vec![(59_999, received())]);
+    assert_eq!(once.admits(&missed().into_entry(at(149_998))), Err(Refusal::NotDue("a".into())));
+    assert_eq!(once.admits(&missed().into_entry(at(149_999))), Ok(()));
+    let over = waits_with_heartbeats(vec![(60_000, missed())]);
+    assert_eq!(over.outcomes.len(), 1);
+    for fact in [missed(), received(), Fact::WaitExpired { step: "a".into() }] {
+        assert_eq!(over.admits(&fact.into_entry(at(9_000_000))), Err(Refusal::AlreadySettled("a".into())));
+    }
+    let plain = Fact::SignalAwaited { step: "a".into(), until: at(9), heartbeat_ms: None };
+    for fact in [missed(), received()] {
+        let plain = state(vec![(0, plain.clone())]);
+        assert_eq!(plain.admits(&fact.clone().into_entry(at(8))), Err(Refusal::NotWaiting("a".into())));
+        assert_eq!(state(vec![]).admits(&fact.into_entry(at(8))), Err(Refusal::NotWaiting("a".into())));
+    }
+}
+
+#[test]
+fn a_heartbeat_is_recorded_in_time_and_not_just_after_another() {
+    let received = || Fact::HeartbeatReceived { step: "a".into() };
+    let never = waits_with_heartbeats(vec![]);
+    assert_eq!(never.admits(&received().into_entry(at(1))), Ok(()), "the first one counts at any time");
+    assert_eq!(never.admits(&received().into_entry(at(60_000))), Err(Refusal::NotWaiting("a".into())), "it is late");
+    let once = waits_with_heartbeats(vec![(1_000, received())]);
+    assert_eq!(once.admits(&received().into_entry(at(30_999))), Err(Refusal::RecentHeartbeat("a".into())));
+    assert_eq!(once.admits(&received().into_entry(at(31_000))), Ok(()));
+}
+
+#[test]
+fn a_wait_ends_for_the_reason_that_came_first() {
+    let received = || Fact::HeartbeatReceived { step: "a".into() };
+    let expired = Fact::WaitExpired { step: "a".into() }.into_entry(at(9_000_000));
+    assert_eq!(waits_with_heartbeats(vec![]).admits(&expired), Err(Refusal::NotWaiting("a".into())));
+    let kept: Vec<(i64, Fact)> = (1..=100).map(|n| (n * 89_900, received())).collect();
+    let open = waits_with_heartbeats(kept);
+    assert_eq!(open.admits(&expired), Ok(()));
+    let missed = Fact::HeartbeatMissed { step: "a".into(), error: Failure::new("missed") };
+    assert_eq!(open.admits(&missed.into_entry(at(9_000_000))), Err(Refusal::NotWaiting("a".into())));
+}
+
+#[test]
+fn a_heartbeat_hides_no_arrival_that_is_not_handled() {
+    let other = || Fact::SignalReceived { step: "b".into(), data: json::null() };
+    let received = || Fact::HeartbeatReceived { step: "a".into() };
+    assert!(waits_with_heartbeats(vec![(1, other()), (2, received())]).arrived);
+    assert!(!waits_with_heartbeats(vec![(1, received())]).arrived);
 }

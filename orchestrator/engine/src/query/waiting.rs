@@ -84,9 +84,12 @@ fn step_wait(id: &StepId, step: &Step) -> Option<(Timestamp, String)> {
         StepState::Awaiting { what: WaitTarget::Event(wait), until } => {
             Some((*until, format!("waits in `{id}` for {wait} until {until}")))
         }
-        StepState::Awaiting { what: WaitTarget::Signal, until } => {
-            Some((*until, format!("waits in `{id}` for a signal until {until}")))
-        }
+        StepState::Awaiting { what: WaitTarget::Signal(_), until } => match step.state.heartbeat_due() {
+            Some(due) => {
+                Some((due, format!("waits in `{id}` for a signal until {until}, and for a heartbeat by {due}")))
+            }
+            None => Some((*until, format!("waits in `{id}` for a signal until {until}"))),
+        },
         StepState::Wanted | StepState::Running { .. } | StepState::Done | StepState::Abandoned => None,
     }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use stepladder_core::journal::{Fact, Outcome};
 use stepladder_core::limits::{RUN_BYTES, SIGNAL_BYTES};
 use stepladder_core::signal::CallbackToken;
-use stepladder_core::state::{RevealedOutcome, RunState, StepState};
-use stepladder_core::{Failure, Json, RunId, StepId, StepKind, WakeCause, json};
+use stepladder_core::state::{RevealedOutcome, RunState, StepState, WaitTarget};
+use stepladder_core::{Failure, Json, RunId, StepId, StepKind, Timestamp, WakeCause, json};
 
 use crate::EngineError;
 use crate::ports::Commit;
@@ -34,7 +34,90 @@ enum CallbackPost {
     Failure(Failure),
 }
 
+/// What an accepted heartbeat did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeartbeatReceipt {
+    /// The run of the token.
+    pub run: RunId,
+    /// The step that waits for the callback, or will wait for it.
+    pub step: StepId,
+    /// What the heartbeat changed.
+    pub effect: HeartbeatEffect,
+}
+
+/// What a heartbeat changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeartbeatEffect {
+    /// The heartbeat was recorded. The next one must be posted before this time.
+    Recorded(Timestamp),
+    /// A heartbeat was recorded just before, so nothing was written. The next one must be posted before
+    /// this time.
+    Recent(Timestamp),
+    /// The run does not wait yet. Heartbeats count from the start of the wait on.
+    Early,
+    /// The wait asks for no heartbeats.
+    Unneeded,
+}
+
+impl HeartbeatEffect {
+    /// Returns the time before which the next heartbeat must be posted; `None` if none is needed now.
+    pub fn next_before(self) -> Option<Timestamp> {
+        match self {
+            Self::Recorded(before) | Self::Recent(before) => Some(before),
+            Self::Early | Self::Unneeded => None,
+        }
+    }
+}
+
 impl Subscriptions {
+    /// Posts a heartbeat to a callback token. It keeps a wait open that asks for heartbeats. A
+    /// heartbeat is recorded only if the latest recorded one is older than half of the interval.
+    ///
+    /// # Errors
+    /// - [`EngineError::NotFound`] for a token that no run has issued.
+    /// - [`EngineError::TooLate`] if the signal was completed, the wait or the run has ended, or the
+    ///   heartbeat was due before.
+    /// - [`EngineError::Store`].
+    pub async fn heartbeat(&self, token: &str) -> Result<HeartbeatReceipt, EngineError> {
+        let (mut state, step) = self.run_of_token(token).await?;
+        let run = state.run;
+        let answer = loop {
+            let posted = earlier_post(&state, &step).map(|earlier| completed_before(&step, earlier.at));
+            if let Some(sentence) = posted.or_else(|| refusal_reason(&state, &step)) {
+                break Err(EngineError::TooLate(sentence));
+            }
+            let now = self.runtime.now();
+            let (heartbeats, until, due) = match state.steps.get(&step).map(|step| &step.state) {
+                Some(waiting @ StepState::Awaiting { what: WaitTarget::Signal(Some(heartbeats)), until }) => {
+                    (*heartbeats, *until, waiting.heartbeat_due())
+                }
+                Some(_) => break Ok(HeartbeatEffect::Unneeded),
+                None => break Ok(HeartbeatEffect::Early),
+            };
+            if let Some(end) = Some(due.unwrap_or(until)).filter(|end| *end <= now) {
+                // the run was not woken at that time, or is being woken now
+                let wakes = vec![self.runtime.wake_of(&state, WakeCause::Arrived)];
+                self.runtime.carry_out(Commit { wakes, ..Commit::default() }).await?;
+                break Err(EngineError::TooLate(format!("step `{step}` waits no more: its wait was over at {end}")));
+            }
+            let next = now + heartbeats.every;
+            if heartbeats.is_recent(now) {
+                break Ok(HeartbeatEffect::Recent(next));
+            }
+            let mut commit = Commit::default();
+            if let Some(due) = Some(heartbeats.recorded(now).due()).filter(|due| *due < until) {
+                let wake = self.runtime.wake_of(&state, WakeCause::Heartbeat { step: step.clone(), due });
+                commit.before.push(self.runtime.later(wake, due));
+            }
+            let received = Fact::HeartbeatReceived { step: step.clone() }.into_entry(now);
+            if self.runs.append(&mut state, vec![received], &mut commit).await?.is_done() {
+                break Ok(HeartbeatEffect::Recorded(next));
+            }
+        };
+        self.runs.keep_state(Arc::new(state));
+        answer.map(|effect| HeartbeatReceipt { run, step, effect })
+    }
+
     /// Posts data to a callback token, which completes the wait. Only the first post counts. Data
     /// that is posted before the run waits is kept until then. Posting the same data again succeeds
     /// and changes nothing.
@@ -78,10 +161,7 @@ impl Subscriptions {
                     break Ok(SignalReceipt { run, step, before: true });
                 }
                 Some(earlier) => {
-                    let at = earlier.at;
-                    break Err(EngineError::TooLate(format!(
-                        "the signal of step `{step}` was completed already, at {at}"
-                    )));
+                    break Err(EngineError::TooLate(completed_before(&step, earlier.at)));
                 }
                 None => {}
             }
@@ -179,6 +259,10 @@ fn earlier_post<'a>(state: &'a RunState, step: &StepId) -> Option<&'a RevealedOu
         }
     };
     state.outcomes.iter().filter(|revealed| revealed.step == *step).find(is_posted)
+}
+
+fn completed_before(step: &StepId, at: Timestamp) -> String {
+    format!("the signal of step `{step}` was completed already, at {at}")
 }
 
 /// Returns why nothing can be posted to this step any more; `None` if a post is possible.

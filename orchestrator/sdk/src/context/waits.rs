@@ -94,8 +94,12 @@ impl Context {
     /// ```
     #[track_caller]
     pub fn wait_for_signal<T: DeserializeOwned>(&self, name: impl Into<String>) -> WaitForSignal<'_, T> {
-        let step =
-            self.create_step(name.into(), Operation::WaitForSignal { timeout: TIMEOUT }, None, wait::decode_signal);
+        let step = self.create_step(
+            name.into(),
+            Operation::WaitForSignal { timeout: TIMEOUT, heartbeat: None },
+            None,
+            wait::decode_signal,
+        );
         let token = CallbackToken::new(self.run_id(), self.run.secret, step.id()).to_string();
         WaitForSignal::new(step, token)
     }

@@ -7,6 +7,7 @@ mod concurrency;
 mod deriving;
 mod extreme;
 mod failing;
+mod heartbeats;
 mod listening;
 mod logging;
 mod mapping;

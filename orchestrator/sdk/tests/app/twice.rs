@@ -221,6 +221,7 @@ async fn step_refusals() -> Vec<(&'static str, String)> {
         }),
         ("PollUntil::retries", awaited!(|c| c.poll_until("s", async || Ok(Some(1))).retries(1).retries(1))),
         ("WaitForEvent::timeout", awaited!(|c| c.wait_for_event::<StoppedEvent>("s").timeout(S).timeout(S))),
+        ("WaitForSignal::heartbeat", awaited!(|c| c.wait_for_signal::<Json>("s").heartbeat(10 * S).heartbeat(10 * S))),
         ("WaitForSignal::timeout", awaited!(|c| c.wait_for_signal::<Json>("s").timeout(S).timeout(S))),
     ]
 }

@@ -1,5 +1,6 @@
 //! Describes the entries of a journal for the page of a run.
 
+use stepladder_api::text::format_duration;
 use stepladder_core::journal::{
     AttemptEnd, DirectOutcome, FactVisitor, NewRun, Outcome, RunOrigin, Seq, StartChange, Wait, WaitEnd,
 };
@@ -172,7 +173,10 @@ impl FactVisitor for EntryDetails {
 
     fn wait_started(&mut self, _: Timestamp, _: &StepId, wait: Wait<'_>) {
         self.text = match wait {
-            Wait::Sleep { until: at } | Wait::Signal { until: at } => format_until(at),
+            Wait::Sleep { until: at } | Wait::Signal { until: at, heartbeat: None } => format_until(at),
+            Wait::Signal { until: at, heartbeat: Some(every) } => {
+                format!("{}, with a heartbeat every {}", format_until(at), format_duration(every))
+            }
             Wait::Event { wait, until: at } => format!("{wait}, {}", format_until(at)),
             Wait::Run { function, child } => format!("run {child} of {function}"),
         };
@@ -186,7 +190,9 @@ impl FactVisitor for EntryDetails {
         self.text = match end {
             WaitEnd::SleepOver | WaitEnd::Signal(_) | WaitEnd::Run(Outcome::Value(_)) => String::new(),
             WaitEnd::Expired => "nothing arrived in time".into(),
-            WaitEnd::SignalFailed(error) | WaitEnd::Run(Outcome::Failed(error)) => brief_error(error),
+            WaitEnd::SignalFailed(error) | WaitEnd::HeartbeatMissed(error) | WaitEnd::Run(Outcome::Failed(error)) => {
+                brief_error(error)
+            }
         };
     }
 

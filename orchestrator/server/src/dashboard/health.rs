@@ -126,6 +126,7 @@ async fn load_page(shared: &SharedServerState, request: &PageRequest) -> Result<
             TimerPurpose::Due(of) => brief(of.as_stored(), 120),
             TimerPurpose::Watchdog => "watchdog".into(),
             TimerPurpose::Deadline => "deadline".into(),
+            TimerPurpose::Heartbeat(step) => format!("heartbeat of {}", brief(step, 120)),
         },
         late: timer.due < now,
     };

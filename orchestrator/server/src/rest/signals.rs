@@ -1,16 +1,17 @@
 //! `POST /v1/signals/{token}` and `POST /v1/signals/{token}/fail`: a third party completes a signal
-//! that a run waits for, with data or with a failure. Only the first post counts. The callback token
+//! that a run waits for, with data or with a failure. Only the first post counts.
+//! `POST /v1/signals/{token}/heartbeat` keeps a wait open that asks for heartbeats. The callback token
 //! is the only credential.
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use stepladder_api::{DataResponse, SignalCompleted, SignalFailure};
+use stepladder_api::{DataResponse, SignalCompleted, SignalFailure, SignalHeartbeat};
 use stepladder_core::Failure;
 use stepladder_core::limits::SIGNAL_BYTES;
 use stepladder_core::sentence::shortened;
-use stepladder_engine::SignalReceipt;
+use stepladder_engine::{HeartbeatEffect, HeartbeatReceipt, SignalReceipt};
 
 use crate::error::HttpProblem;
 use crate::guard::body::json_text;
@@ -50,6 +51,26 @@ pub(super) async fn fail(
     let body = shared.bodies.read(body, SIGNAL_BYTES).await?;
     let failure = posted_failure(&body.bytes)?;
     Ok(completed(shared.engine.subscriptions().fail_signal(&token, failure).await?))
+}
+
+/// Keeps a wait open that asks for heartbeats. The response says whether the heartbeat counts, and
+/// when the next one is needed.
+///
+/// # Errors
+/// 409 after the end of the wait or of the run.
+pub(super) async fn heartbeat(
+    State(shared): State<SharedServerState>,
+    TokenPath(token): TokenPath,
+) -> Result<Response, HttpProblem> {
+    let HeartbeatReceipt { run, step, effect } = shared.engine.subscriptions().heartbeat(&token).await?;
+    let next_before = effect.next_before().map(Into::into);
+    let effect = match effect {
+        HeartbeatEffect::Recorded(_) => stepladder_api::HeartbeatEffect::Recorded,
+        HeartbeatEffect::Recent(_) => stepladder_api::HeartbeatEffect::Recent,
+        HeartbeatEffect::Early => stepladder_api::HeartbeatEffect::Early,
+        HeartbeatEffect::Unneeded => stepladder_api::HeartbeatEffect::Unneeded,
+    };
+    Ok(Json(DataResponse { data: SignalHeartbeat { run_id: run, step, effect, next_before } }).into_response())
 }
 
 fn completed(receipt: SignalReceipt) -> Response {

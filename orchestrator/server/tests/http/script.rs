@@ -57,8 +57,18 @@ impl ScriptedProgram {
         let mut spec = Spec::new("pay");
         spec.triggers.push(Trigger { event: "test/pay".into(), condition: None });
         spec.example = Some(NewEvent::new("test/pay", json::to_json(&serde_json::json!({"amount": "<7>"})).unwrap()));
-        let ask = Operation::WaitForSignal { timeout: Duration::from_secs(3_600) };
+        let ask = Operation::WaitForSignal { timeout: Duration::from_secs(3_600), heartbeat: None };
         Self { step: "payment".into(), ask }.register(spec)
+    }
+
+    /// Returns the function `render`, which is triggered by `test/render`. Its step `video` waits for a
+    /// signal, with a heartbeat every minute.
+    pub(crate) fn rendering_program() -> RegisteredFunction {
+        let mut spec = Spec::new("render");
+        spec.triggers.push(Trigger { event: "test/render".into(), condition: None });
+        let heartbeat = Some(Duration::from_secs(60));
+        let ask = Operation::WaitForSignal { timeout: Duration::from_secs(3_600), heartbeat };
+        Self { step: "video".into(), ask }.register(spec)
     }
 
     /// Returns the function `listen`, which is triggered by `test/listen`. Its step `word` waits

@@ -5,6 +5,7 @@ use serde_json::json;
 use stepladder_core::limits::SIGNAL_BYTES;
 use stepladder_server::ServerOptions;
 
+use crate::script::ScriptedProgram;
 use crate::world::ServerFixture;
 
 /// Starts a run that waits for a signal. Returns the run's id and the callback token.
@@ -83,6 +84,32 @@ async fn a_body_that_is_no_failure_is_refused_with_its_field_and_the_wait_goes_o
     assert_eq!(world.get(&path).await.status, 405);
     assert_eq!(world.get(&format!("/v1/runs/{run}")).await.data()["status"], "Running");
     world.assert_no_error_logged();
+}
+
+#[tokio::test]
+async fn a_heartbeat_says_what_it_did() {
+    let world = ServerFixture::with_programs(vec![ScriptedProgram::rendering_program()]);
+    let (run, token) = start_waiting_run(&world).await;
+    let path = format!("/v1/signals/{token}/heartbeat");
+    let unneeded = world.post(&path, "").await;
+    assert_eq!(unneeded.status, 200, "{}", unneeded.text);
+    let data = json!({"run_id": run, "step": "payment", "effect": "unneeded", "next_before": null});
+    assert_eq!(unneeded.json(), json!({"data": data}));
+    assert_eq!(world.post(&path, "1").await.status, 400, "it has no body");
+    assert_eq!(world.post("/v1/signals/unknown/heartbeat", "").await.status, 404);
+    world.post(&format!("/v1/signals/{token}"), "").await;
+    assert_eq!(world.post(&path, "").await.status, StatusCode::CONFLICT);
+
+    let run = world.run(json!({"name": "test/render"})).await;
+    let step = &world.get(&format!("/v1/runs/{run}")).await.data()["steps"][0];
+    assert_eq!(step["awaits"], "a signal, with a heartbeat every 60s");
+    let path = format!("/v1/signals/{}/heartbeat", step["token"].as_str().unwrap());
+    for effect in ["recorded", "recent"] {
+        let data = world.post(&path, "{}").await.data();
+        assert_eq!((&data["effect"], &data["next_before"]), (&json!(effect), &json!("2023-11-14T22:14:20.000Z")));
+    }
+    let page = world.get(&format!("/runs/{run}")).await.text;
+    assert!(page.contains("Heartbeat received") && page.contains("with a heartbeat every 1 m"), "{page}");
 }
 
 #[tokio::test]

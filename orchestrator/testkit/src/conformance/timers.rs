@@ -52,6 +52,8 @@ pub async fn a_timer_is_set_once(on: TestedAdapter) {
         step("Watchdog"),
         deadline,
         step("Deadline"),
+        Timer { purpose: TimerPurpose::Heartbeat("pay".into()), ..timer(run(1), due) },
+        Timer { purpose: TimerPurpose::Heartbeat("ship".into()), ..timer(run(1), due) },
         timer(run(2), due),
     ];
     on.backend.set(timers.clone()).await.expect("timers");

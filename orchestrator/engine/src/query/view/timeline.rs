@@ -37,7 +37,7 @@ impl RunTimeline {
         }
         for view in timeline.steps.iter_mut().filter(|_| state.end.is_none()) {
             let waiting = state.steps.get(&view.id).map(|step| &step.state);
-            if let Some(StepState::Awaiting { what: WaitTarget::Signal, .. }) = waiting {
+            if let Some(StepState::Awaiting { what: WaitTarget::Signal(_), .. }) = waiting {
                 view.token = Some(CallbackToken::new(state.run, state.secret, &view.id).to_string());
             }
         }
@@ -136,7 +136,11 @@ impl FactVisitor for RunTimeline {
         (view.status, view.due, view.awaits, view.child) = match wait {
             Wait::Sleep { until } => (StepStatus::Sleeping, Some(until), None, None),
             Wait::Event { wait, until } => (StepStatus::Awaiting, Some(until), Some(wait.to_string()), None),
-            Wait::Signal { until } => (StepStatus::Awaiting, Some(until), Some("a signal".into()), None),
+            Wait::Signal { until, heartbeat } => {
+                let heartbeat = heartbeat.map(|every| format!(", with a heartbeat every {every:?}"));
+                let awaits = format!("a signal{}", heartbeat.unwrap_or_default());
+                (StepStatus::Awaiting, Some(until), Some(awaits), None)
+            }
             Wait::Run { child, .. } => (StepStatus::Invoking, None, None, Some(child)),
         };
     }
@@ -151,7 +155,7 @@ impl FactVisitor for RunTimeline {
         match end {
             WaitEnd::SleepOver => self.step(step, StepKind::Sleep, at).complete(at, None),
             WaitEnd::Signal(data) => self.step(step, StepKind::Signal, at).complete(at, Some(data.clone())),
-            WaitEnd::SignalFailed(error) => {
+            WaitEnd::SignalFailed(error) | WaitEnd::HeartbeatMissed(error) => {
                 self.step(step, StepKind::Signal, at).settle(at, &Outcome::Failed(error.clone()));
             }
             WaitEnd::Expired => self.step(step, StepKind::Event, at).complete(at, None),
