@@ -79,9 +79,7 @@ impl Registering {
             wants_to_register.retain(|want| !matches!(want.operation, Operation::Send(_)));
         }
         items.extend(wants_to_register.into_iter().map(Item::Want));
-        if !(plan.awake.is_empty() && plan.expired.is_empty() && plan.refused.is_empty()) {
-            items.push_back(Item::Over);
-        }
+        items.push_back(Item::Over);
         items.extend(std::mem::take(&mut plan.children).into_iter().map(Item::Child));
         Self { before: draft.entries.len(), wants, plan, draft, items, awaits: None }
     }
