@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::program::CHARGE;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -55,7 +56,27 @@ impl Executor for RemoteFunction {
     }
 }
 
-type Answered = (StepId, Result<Value, Unreachable>);
+type Answered = (StepId, Result<Value, NoAnswer>);
+
+/// Why a request has no answer.
+#[derive(Debug)]
+pub(crate) struct NoAnswer {
+    /// Whether the request was sent, so that the program may have handled it.
+    is_sent: bool,
+    why: String,
+}
+
+impl From<NoAnswer> for Unreachable {
+    fn from(NoAnswer { why, .. }: NoAnswer) -> Self {
+        Self { why }
+    }
+}
+
+impl From<NoAnswer> for AttemptError {
+    fn from(no_answer: NoAnswer) -> Self {
+        if no_answer.is_sent { Self::Lost(no_answer.into()) } else { Self::Unreachable(no_answer.into()) }
+    }
+}
 
 struct RemoteExecution {
     address: SocketAddr,
@@ -99,7 +120,7 @@ impl Execution for RemoteExecution {
         }
         let request = self.request(json!({ "call": "poll", "done": done }));
         let answer = tokio::select! {
-            answer = call(self.address, request) => answer?,
+            answer = call(self.address, request) => answer.map_err(Unreachable::from)?,
             () = self.clock.sleep_until(self.deadline) => {
                 return Err(Unreachable { why: "the program did not answer a poll in time".into() });
             }
@@ -109,7 +130,8 @@ impl Execution for RemoteExecution {
         }
         let wants = answer["wants"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let wants = wants.map(StepId::from).filter(|step| !self.executing.contains(step));
-        let want = |step| Want { step, operation: Operation::Run(StepOptions::default()), at: None };
+        let options = |step: &StepId| StepOptions { at_most_once: **step == *CHARGE, ..StepOptions::default() };
+        let want = |step: StepId| Want { operation: Operation::Run(options(&step)), step, at: None };
         Ok(PollResult::Wanted(wants.map(want).collect()).into())
     }
 
@@ -130,7 +152,7 @@ impl Execution for RemoteExecution {
             }
             let Some((step, answer)) = self.attempts.next().await else { std::future::pending().await };
             if self.is_executing(&step) {
-                break (step, answer.map(|answer| json_of(&answer["output"])).map_err(AttemptError::Unreachable));
+                break (step, answer.map(|answer| json_of(&answer["output"])).map_err(AttemptError::from));
             }
         };
         let result = StepResult { step, result, report: Default::default() };
@@ -153,13 +175,19 @@ fn json_of(value: &Value) -> Json {
 }
 
 /// Sends a request, and returns its answer.
-pub(crate) async fn call(address: SocketAddr, request: Value) -> Result<Value, Unreachable> {
+pub(crate) async fn call(address: SocketAddr, request: Value) -> Result<Value, NoAnswer> {
+    let no_answer = |is_sent| {
+        move |error: std::io::Error| {
+            let why = format!("the program at {address} does not answer: {error}");
+            NoAnswer { is_sent, why }
+        }
+    };
+    let mut stream = BufReader::new(TcpStream::connect(address).await.map_err(no_answer(false))?);
     let exchange = async {
-        let mut stream = BufReader::new(TcpStream::connect(address).await?);
         stream.write_all(format!("{request}\n").as_bytes()).await?;
         let mut line = String::new();
         stream.read_line(&mut line).await?;
         Ok::<Value, std::io::Error>(serde_json::from_str(&line)?)
     };
-    exchange.await.map_err(|error| Unreachable { why: format!("the program at {address} does not answer: {error}") })
+    exchange.await.map_err(no_answer(true))
 }

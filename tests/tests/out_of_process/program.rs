@@ -21,6 +21,9 @@ use serde_json::{Value, json};
 /// The step name by which polls are held.
 pub(crate) const POLL: &str = "(poll)";
 
+/// The step that starts at most once.
+pub(crate) const CHARGE: &str = "charge";
+
 #[derive(Default)]
 struct State {
     held: HashSet<String>,
@@ -112,6 +115,7 @@ fn steps(function: &str, version: &str) -> &'static [&'static str] {
         ("order", "1") => &["pack", "ship"],
         ("order", "2") => &["pack", "label"],
         ("mail", _) => &["send"],
+        ("payment", _) => &[CHARGE],
         _ => &[],
     }
 }

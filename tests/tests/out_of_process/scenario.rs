@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use stepladder_core::function::RetryConfig;
-use stepladder_core::{FunctionConfig, Status};
+use stepladder_core::{ErrorCode, FunctionConfig, Status};
 use stepladder_engine::REFRESH_AFTER;
 use stepladder_testkit::conformance::TestedAdapter;
 
-use crate::program::POLL;
+use crate::program::{CHARGE, POLL};
 use crate::stage::{Program, Stage, attempts, function, output};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -32,6 +32,7 @@ where
             Box::pin(registered_changed_and_removed(stage))
         }),
         trial("a_program_that_is_unreachable_for_a_while_uses_no_retry_up", |stage| Box::pin(unreachable(stage))),
+        trial("a_step_that_starts_at_most_once_fails_if_its_answer_is_lost", |stage| Box::pin(lost(stage))),
         trial("a_program_that_answers_late_is_timed_out_or_asked_again", |stage| Box::pin(slow(stage))),
     ]
 }
@@ -100,6 +101,36 @@ async fn unreachable(stage: Stage) {
     let runs = stage.end_runs(&process, event).await;
     assert_eq!(output(&runs[0]), r#"["pack 1","ship 1"]"#, "it has no retries, so none was used");
     assert_eq!(program.control("bodies", "pack").await["n"], 1, "the new program has executed it once");
+}
+
+async fn lost(stage: Stage) {
+    let program = Program::start();
+    let process = stage.process();
+    process.register("shop", &program, &[function("payment", "1")]).await;
+
+    // the program dies while it executes the body: its effect is unknown
+    program.control("hold", CHARGE).await;
+    let event = process.send().await;
+    let hop = stage.spawn_hop(&process).await;
+    program.control("await", CHARGE).await;
+    let port = program.end();
+    hop.await.expect("a hop");
+    let program = Program::start_again(port);
+    let runs = stage.end_runs(&process, event).await;
+    let error = runs[0].summary.error.as_ref().expect("a failure");
+    assert_eq!((runs[0].summary.status, &error.code), (Status::Failed, &Some(ErrorCode::OutcomeUnknown)), "{runs:?}");
+    assert!(error.message.contains("lost the connection to its executor"), "{error:?}");
+    assert_eq!(program.control("bodies", CHARGE).await["n"], 0, "it is not executed again");
+
+    // the program cannot be reached: nothing was executed, so the step starts later
+    let port = program.end();
+    let event = process.send().await;
+    stage.run_until(&process, 10 * MINUTE, async || false).await;
+    assert!(!process.runs(event).await[0].summary.status.is_end());
+    let program = Program::start_again(port);
+    let runs = stage.end_runs(&process, event).await;
+    assert_eq!(output(&runs[0]), r#"["charge 1"]"#);
+    assert_eq!(program.control("bodies", CHARGE).await["n"], 1);
 }
 
 async fn slow(stage: Stage) {
