@@ -38,7 +38,7 @@ pub(crate) struct SignalArgs {
     /// The error's code, for the function to branch on: `declined`
     #[arg(long, value_name = "CODE", requires = "fail")]
     code: Option<String>,
-    /// Keep the wait open, if it asks for heartbeats, and do not complete the signal
+    /// Keep a wait open that asks for heartbeats, without completing the signal
     #[arg(long, conflicts_with_all = ["data", "fail"])]
     heartbeat: bool,
     #[command(flatten)]
