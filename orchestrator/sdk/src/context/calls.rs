@@ -84,9 +84,9 @@ impl Context {
     /// Each item is the data of the event for one called run: a JSON object. Each called run has
     /// its own retries, limits and journal, and may take months.
     ///
-    /// Whenever a called run ends, this run is woken and replays everything before, so the work
-    /// grows with the square of the number of items. For tens of thousands of items, map over lists
-    /// of items, and map over the items of one list in the other function.
+    /// Whenever called runs end, this run is woken. A process that has not kept the run in memory
+    /// then reads and replays all of it. For tens of thousands of items, map over lists of items, and
+    /// map over the items of one list in the other function.
     ///
     /// ```
     /// # use stepladder::prelude::*;
