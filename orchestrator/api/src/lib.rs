@@ -8,6 +8,7 @@
 //! Two things are deliberately not part of this crate: the conversion from the engine's read
 //! models, which belongs to the server, and responses that only clients of Inngest read.
 
+mod app;
 mod event;
 mod function;
 mod journal;
@@ -17,6 +18,7 @@ mod step;
 pub mod text;
 mod time;
 
+pub use app::{App, AppRemoved, AppSynced, SyncAppRequest};
 pub use event::{Event, EventsResponse};
 pub use function::{Concurrency, CronSchedule, Function, FunctionPaused, FunctionResumed, LimitScope, Trigger};
 pub use journal::{JournalEntry, JournalPage};

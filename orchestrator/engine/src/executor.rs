@@ -134,6 +134,14 @@ pub trait Execution: Send {
     /// future is dropped, and the execution may be polled again.
     async fn poll(&mut self, memo: Vec<RevealedOutcome>) -> Result<Polled, Unreachable>;
 
+    /// Sets whether the journal has a step with a body that was started or listed, and has no outcome
+    /// yet. Then another hop may be executing it. This is called before each poll of an executor that
+    /// [executes steps in polls](Executor::executes_in_poll). Others do not need it: the default does
+    /// nothing.
+    fn set_open_steps(&mut self, has_open_steps: bool) {
+        let _ = has_open_steps;
+    }
+
     /// Starts these attempts of steps that the function requested in the last poll. The attempts
     /// make progress while [`wait`](Self::wait) is awaited.
     fn run(&mut self, attempts: Vec<Attempt>);

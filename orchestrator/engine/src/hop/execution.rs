@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stepladder_core::hop::{Attempt, Finished, Hop, Input, Opening, PollResult, StoreFault};
 use stepladder_core::state::RevealedOutcome;
-use stepladder_core::{RunId, StepId, Timestamp};
+use stepladder_core::{RunId, RunState, StepId, StepKind, Timestamp};
 
 use crate::clock::Clock;
 use crate::executor::{self, Execution, OpenError, RunView, Unreachable};
@@ -77,11 +77,14 @@ impl Shell<'_> {
         let clock = &self.storage.hops.runtime.clock;
         let polled = match hop.call_expires() {
             None => answer_in_time(&**clock, open.deadline, open.execution.poll(revealed)).await,
-            Some(expires) => tokio::select! {
-                biased;
-                polled = open.execution.poll(revealed) => polled,
-                () = sleep_until(&**clock, expires) => return Input::TimeIs,
-            },
+            Some(expires) => {
+                open.execution.set_open_steps(hop.run().is_some_and(has_open_steps));
+                tokio::select! {
+                    biased;
+                    polled = open.execution.poll(revealed) => polled,
+                    () = sleep_until(&**clock, expires) => return Input::TimeIs,
+                }
+            }
         };
         match polled {
             Ok(polled) => {
@@ -154,6 +157,11 @@ async fn answer_in_time<T, E: From<Unreachable>>(
 /// there at once.
 async fn sleep_until(clock: &dyn Clock, due: Timestamp) {
     clock.sleep_until(due).await;
+}
+
+/// Returns whether a step with a body has no outcome yet.
+fn has_open_steps(run: &RunState) -> bool {
+    run.steps.values().any(|step| step.kind == StepKind::Run && !step.state.is_settled())
 }
 
 fn closed() -> Input {

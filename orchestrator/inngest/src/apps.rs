@@ -1,0 +1,185 @@
+//! Registers apps: when they register by themselves, when a person asks for it, and when a local
+//! server finds that their functions have changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+use stepladder_core::sentence::shortened;
+use stepladder_engine::{EngineError, RegisteredApp, StoredFunctions};
+
+use crate::convert::parse_address;
+use crate::executor::AppConnector;
+use crate::registration::{Registration, RegistrationError};
+use crate::transport::{AppAnswer, SYNC_KIND, Transport, place};
+
+/// How often a local server asks an app for changes.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The settings of [`Apps`].
+#[derive(Clone, Debug)]
+pub struct AppsSettings {
+    /// The maximum time of one call of an app.
+    pub call_timeout: Duration,
+    /// Whether an app may register without a signing key. Only a server on loopback may allow this,
+    /// because a registered app gets the data of events.
+    pub allows_unsigned: bool,
+}
+
+/// The apps with functions of Inngest's SDKs.
+pub struct Apps {
+    functions: Arc<StoredFunctions>,
+    transport: Arc<Transport>,
+    settings: AppsSettings,
+}
+
+/// An app that was synced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncedApp {
+    /// The name of the app; `None` if the app has registered by itself.
+    pub name: Option<String>,
+    /// The number of its functions; `None` if the app has registered by itself.
+    pub functions: Option<usize>,
+    /// Whether the registration has changed anything.
+    pub modified: bool,
+}
+
+/// Why an app was not synced.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The app does not answer, or something else answers at its address.
+    #[error("{0}")]
+    NoApp(String),
+    /// The registration is refused.
+    #[error(transparent)]
+    Refused(#[from] RegistrationError),
+    /// The engine refuses the registration, or the storage failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl Apps {
+    /// Creates the apps of these functions, whose source has this connector.
+    pub fn new(functions: Arc<StoredFunctions>, connector: &AppConnector, settings: AppsSettings) -> Self {
+        Self { functions, transport: connector.transport().clone(), settings }
+    }
+
+    /// Registers an app that sends its registration. Returns whether anything has changed.
+    ///
+    /// # Errors
+    /// [`SyncError::Refused`] with a sentence that names the function and the field;
+    /// [`SyncError::Engine`].
+    pub async fn register(&self, body: &[u8]) -> Result<bool, SyncError> {
+        self.register_decoded(&Registration::decode(body)?).await
+    }
+
+    async fn register_decoded(&self, registration: &Registration) -> Result<bool, SyncError> {
+        let configs = registration.configs(self.settings.call_timeout)?;
+        Ok(self.functions.register(&registration.app, &registration.url, &configs).await?)
+    }
+
+    /// Asks the app at an address for its functions, and registers them. An app that cannot answer
+    /// with its functions registers by itself, at the server for which it is configured.
+    ///
+    /// # Errors
+    /// [`SyncError`].
+    pub async fn sync(&self, address: &str) -> Result<SyncedApp, SyncError> {
+        let no_app = |why: String| SyncError::NoApp(why);
+        let url = parse_address(address).map_err(|problem| no_app(format!("the address of an app: {problem}")))?;
+        let body = serde_json::json!({ "url": url.as_str() }).to_string().into_bytes();
+        let answer = self.transport.send(Method::PUT, &url, &[(SYNC_KIND, "in_band")], body).await;
+        let answer = answer.map_err(|none| no_app(none.into_sentence()))?;
+        let place = place(&url);
+        if !answer.is_of_sdk() {
+            let status = answer.status;
+            return Err(no_app(format!("{place} answers {status}, and not as an app of Inngest; check the address")));
+        }
+        if answer.status != StatusCode::OK {
+            return Err(no_app(format!("the app at {place} refuses to sync: {}", message_of(&answer))));
+        }
+        if answer.header(&SYNC_KIND) == Some("in_band") {
+            let registration = Registration { url: url.into(), ..Registration::decode(&answer.body)? };
+            let modified = self.register_decoded(&registration).await?;
+            let functions = Some(registration.functions.len());
+            return Ok(SyncedApp { name: Some(registration.app), functions, modified });
+        }
+        #[derive(Deserialize)]
+        struct Synced {
+            #[serde(default)]
+            modified: bool,
+        }
+        let synced = serde_json::from_slice::<Synced>(&answer.body);
+        Ok(SyncedApp { name: None, functions: None, modified: synced.is_ok_and(|synced| synced.modified) })
+    }
+
+    /// Removes the app with this name. Its runs wait until it is registered again.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`]; [`EngineError::Store`].
+    pub async fn remove(&self, app: &str) -> Result<(), EngineError> {
+        self.functions.remove(app).await
+    }
+
+    /// Removes all apps at this address. Returns how many there were.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`].
+    pub async fn remove_at(&self, url: &str) -> Result<usize, EngineError> {
+        let apps = self.functions.list().await?;
+        let found: Vec<_> = apps.iter().filter(|app| &*app.address == url).collect();
+        for app in &found {
+            self.functions.remove(&app.name).await?;
+        }
+        Ok(found.len())
+    }
+
+    /// Returns the registered apps, in the order of their names.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`].
+    pub async fn list(&self) -> Result<Arc<[RegisteredApp]>, EngineError> {
+        self.functions.list().await
+    }
+
+    /// Syncs the app at this address every few seconds, until the returned future is dropped. Logs
+    /// changes and new problems.
+    pub async fn poll(&self, address: &str, mut last_problem: Option<String>) {
+        loop {
+            tokio::time::sleep(POLL_INTERVAL).await;
+            let problem = match self.sync(address).await {
+                Ok(synced) => {
+                    if synced.modified || last_problem.is_some() {
+                        let (app, functions) = (synced.name.unwrap_or_default(), synced.functions);
+                        tracing::info!(app, functions, "the app is registered");
+                    }
+                    None
+                }
+                Err(error) => Some(error.to_string()),
+            };
+            if let Some(problem) = problem.as_ref().filter(|problem| last_problem.as_ref() != Some(*problem)) {
+                tracing::warn!(%problem, "an app is not synced");
+            }
+            last_problem = problem;
+        }
+    }
+
+    /// Returns whether a request with this `Authorization` header may register an app.
+    pub(crate) fn may_register(&self, authorization: Option<&str>) -> bool {
+        match self.transport.keys() {
+            Some(keys) => authorization.is_some_and(|header| keys.accepts_bearer(header)),
+            None => self.settings.allows_unsigned,
+        }
+    }
+}
+
+/// Returns what the app says about its refusal.
+fn message_of(answer: &AppAnswer) -> String {
+    #[derive(Deserialize)]
+    struct Message {
+        #[serde(alias = "error")]
+        message: String,
+    }
+    let message = serde_json::from_slice::<Message>(&answer.body);
+    shortened(message.map_or_else(|_| format!("it answers {}", answer.status), |message| message.message))
+}

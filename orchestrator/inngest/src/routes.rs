@@ -1,0 +1,162 @@
+//! Routes: those that the packages request, and those of people.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, delete, get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use stepladder_api::{App, AppRemoved, AppSynced, DataResponse, ErrorResponse, SyncAppRequest};
+use stepladder_core::limits::APP_BYTES;
+use stepladder_core::sentence::shortened;
+use stepladder_engine::EngineError;
+
+use crate::apps::{Apps, SyncError};
+
+/// The maximum size of a registration. It may be larger than the configs that it becomes.
+const REGISTRATION_BYTES: usize = 2 * APP_BYTES;
+
+/// Returns the routes that apps request. They check the signing key themselves.
+pub fn open_routes(apps: Arc<Apps>) -> Router {
+    Router::new()
+        .route("/fn/register", post(register))
+        .route("/fn/remove", delete(remove_at))
+        .route("/v0/connect/start", any(connect))
+        .layer(DefaultBodyLimit::max(REGISTRATION_BYTES))
+        .with_state(apps)
+}
+
+/// Returns the routes of people, which the server guards like its own.
+pub fn guarded_routes(apps: Arc<Apps>) -> Router {
+    Router::new().route("/v1/apps", get(list).post(sync)).route("/v1/apps/{name}", delete(remove)).with_state(apps)
+}
+
+/// A refused request: a status and a sentence.
+struct Refusal(StatusCode, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(ErrorResponse { error: shortened(&self.1) })).into_response()
+    }
+}
+
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Self {
+        let status = match &error {
+            EngineError::NotFound(_) => StatusCode::NOT_FOUND,
+            EngineError::Invalid(_) => StatusCode::BAD_REQUEST,
+            EngineError::TooLate(_) => StatusCode::CONFLICT,
+            EngineError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self(status, error.to_string())
+    }
+}
+
+impl From<SyncError> for Refusal {
+    fn from(error: SyncError) -> Self {
+        match error {
+            SyncError::NoApp(why) => Self(StatusCode::BAD_GATEWAY, why),
+            SyncError::Refused(refused) => Self(StatusCode::BAD_REQUEST, refused.to_string()),
+            SyncError::Engine(error) => error.into(),
+        }
+    }
+}
+
+/// The parameters of `POST /fn/register`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegisterQuery {
+    #[serde(rename = "deployId")]
+    _deploy_id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Registered {
+    ok: bool,
+    modified: bool,
+}
+
+/// `POST /fn/register`: an app registers its functions.
+async fn register(
+    State(apps): State<Arc<Apps>>,
+    query: Result<Query<RegisterQuery>, QueryRejection>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refusal> {
+    check_key(&apps, &headers)?;
+    query.map_err(|rejection| Refusal(rejection.status(), rejection.body_text()))?;
+    let body = body.map_err(|rejection| Refusal(rejection.status(), rejection.body_text()))?;
+    let modified = apps.register(&body).await?;
+    Ok(Json(Registered { ok: true, modified }).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RemoveQuery {
+    url: String,
+}
+
+/// `DELETE /fn/remove?url=`: an app is no longer served at its address.
+async fn remove_at(
+    State(apps): State<Arc<Apps>>,
+    query: Result<Query<RemoveQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    check_key(&apps, &headers)?;
+    let Query(RemoveQuery { url }) = query.map_err(|rejection| Refusal(rejection.status(), rejection.body_text()))?;
+    let modified = apps.remove_at(&url).await? > 0;
+    Ok(Json(Registered { ok: true, modified }).into_response())
+}
+
+fn check_key(apps: &Apps, headers: &HeaderMap) -> Result<(), Refusal> {
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    match apps.may_register(authorization) {
+        true => Ok(()),
+        false => {
+            let sentence = "the app must send the token of the server's signing key; set INNGEST_SIGNING_KEY in both";
+            Err(Refusal(StatusCode::UNAUTHORIZED, sentence.into()))
+        }
+    }
+}
+
+/// `/v0/connect/start`: an app wants to open a WebSocket.
+async fn connect() -> Refusal {
+    let sentence = "`connect` is not supported; serve the app over HTTP with `serve`, and sync its address";
+    Refusal(StatusCode::NOT_IMPLEMENTED, sentence.into())
+}
+
+/// `GET /v1/apps`: the registered apps.
+async fn list(State(apps): State<Arc<Apps>>) -> Result<Response, Refusal> {
+    let apps = apps.list().await?;
+    let data: Vec<App> = apps
+        .iter()
+        .map(|app| App {
+            name: app.name.clone(),
+            url: app.address.clone(),
+            functions: app.functions.iter().map(|function| function.id.clone()).collect(),
+            problem: app.problem.clone(),
+        })
+        .collect();
+    Ok(Json(DataResponse { data }).into_response())
+}
+
+/// `POST /v1/apps`: asks an app for its functions, and registers them.
+async fn sync(State(apps): State<Arc<Apps>>, body: Result<Bytes, BytesRejection>) -> Result<Response, Refusal> {
+    let body = body.map_err(|rejection| Refusal(rejection.status(), rejection.body_text()))?;
+    let SyncAppRequest { url } = serde_json::from_slice(&body)
+        .map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("the body has the form {{\"url\": …}}: {error}")))?;
+    let synced = apps.sync(&url).await?;
+    let name = synced.name.unwrap_or_default().into();
+    let data = AppSynced { name, functions: synced.functions, modified: synced.modified };
+    Ok(Json(DataResponse { data }).into_response())
+}
+
+/// `DELETE /v1/apps/{name}`: removes an app.
+async fn remove(State(apps): State<Arc<Apps>>, Path(name): Path<String>) -> Result<Response, Refusal> {
+    apps.remove(&name).await?;
+    Ok(Json(DataResponse { data: AppRemoved { name: name.into() } }).into_response())
+}
