@@ -74,6 +74,45 @@ impl TestApp {
         self
     }
 
+    /// Makes the worker die in the first `times` attempts of a step in each run, after the start of the
+    /// attempt was recorded and instead of executing the body. Everything else that the same invocation
+    /// executes dies too. The attempt is interrupted: the step starts again when its lease ends, which
+    /// uses no retry. A step fails after ten interruptions in a row.
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// use stepladder::testing::TestApp;
+    ///
+    /// # #[derive(Serialize, Deserialize, Event)] #[event(name = "shop/order.placed")] struct Order {}
+    /// async fn pay(ctx: Context, _: Event<Order>) -> Result<u32> {
+    ///     ctx.step("charge", async || Ok(500)).await
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let mut app = TestApp::new().function(Function::new("pay", pay).retries(0)).crash("charge", 2);
+    /// let run = app.send(&Order {}).await.remove(0);
+    /// assert_eq!((run.output::<u32>(), run.attempts("charge")), (500, 3));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn crash(mut self, step: &str, times: u32) -> Self {
+        let before = self.script.mock_of_step(step).crashes.replace(times);
+        assert!(before.is_none(), "step `{step}` has two numbers by `.crash`; give it one");
+        self
+    }
+
+    /// Makes the worker die in the first `times` attempts of a step in each run, after the body has ended
+    /// and before its result is recorded. The body is executed again, so this shows whether it may be:
+    /// whether it passes an idempotency key, for example. If the step also has a
+    /// [`crash`](Self::crash), these are the attempts after it.
+    #[must_use]
+    pub fn crash_after(mut self, step: &str, times: u32) -> Self {
+        let before = self.script.mock_of_step(step).lost_results.replace(times);
+        assert!(before.is_none(), "step `{step}` has two numbers by `.crash_after`; give it one");
+        self
+    }
+
     /// Sets how many steps one invocation executes. The default is [`Pace::StepPerInvocation`].
     #[must_use]
     pub fn pace(mut self, pace: Pace) -> Self {

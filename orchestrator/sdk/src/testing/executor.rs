@@ -13,7 +13,7 @@ use stepladder_engine::executor::{
     Unreachable,
 };
 
-use super::script::{MockedAttempt, StepScripts};
+use super::script::{MockedAttempt, MockedStart, StepScripts};
 use crate::ledger::timed_out;
 
 pub(super) struct TestExecutor {
@@ -39,6 +39,8 @@ impl Executor for TestExecutor {
             running: HashSet::new(),
             hanging: HashSet::new(),
             replaced: HashSet::new(),
+            losing: HashSet::new(),
+            is_dead: false,
             finished: Vec::new(),
         }))
     }
@@ -54,6 +56,10 @@ struct TestExecution {
     hanging: HashSet<StepId>,
     /// The steps that the script completed. The inner execution still waits for their outcomes.
     replaced: HashSet<StepId>,
+    /// The steps whose worker dies before it records their results.
+    losing: HashSet<StepId>,
+    /// Whether the worker has died, so that the execution answers nothing any more.
+    is_dead: bool,
     finished: Vec<StepResult>,
 }
 
@@ -62,6 +68,12 @@ impl TestExecution {
         if self.running.remove(step) {
             self.script.end(self.run, step);
         }
+    }
+
+    /// Lets the worker die. The hop is dropped as soon as it waits.
+    fn die(&mut self) {
+        self.is_dead = true;
+        self.script.kill_worker();
     }
 
     /// Ends a step with the script's result.
@@ -100,7 +112,12 @@ impl Execution for TestExecution {
 
     fn run(&mut self, attempts: Vec<Attempt>) {
         for attempt in attempts {
-            match self.script.start(self.run, &attempt.step) {
+            let MockedStart { attempt: mocked, loses_result } = self.script.start(self.run, &attempt.step);
+            if loses_result {
+                self.losing.insert(attempt.step.clone());
+            }
+            match mocked {
+                MockedAttempt::Crash => return self.die(),
                 MockedAttempt::Run => {
                     self.running.insert(attempt.step.clone());
                     self.inner.run(vec![attempt]);
@@ -114,10 +131,20 @@ impl Execution for TestExecution {
     }
 
     async fn wait(&mut self) -> Finished {
+        if !self.is_dead && self.finished.iter().any(|result| self.losing.contains(&result.step)) {
+            self.die();
+        }
+        if self.is_dead {
+            return std::future::pending().await;
+        }
         if !self.finished.is_empty() {
             return Finished { results: std::mem::take(&mut self.finished), dropped: Vec::new() };
         }
         let finished = self.inner.wait().await;
+        if finished.results.iter().any(|result| self.losing.contains(&result.step)) {
+            self.die();
+            return std::future::pending().await;
+        }
         finished.results.iter().for_each(|result| self.end_body(&result.step));
         finished.dropped.iter().for_each(|(step, _)| self.end_body(step));
         finished

@@ -35,11 +35,12 @@ pub struct TestRun {
     detail: RunDetail,
     journal: Vec<Entry>,
     executions: HashMap<String, u32>,
+    hops: u32,
 }
 
 impl TestRun {
-    pub(super) fn new(detail: RunDetail, journal: Vec<Entry>, executions: HashMap<String, u32>) -> Self {
-        Self { detail, journal, executions }
+    pub(super) fn new(detail: RunDetail, journal: Vec<Entry>, executions: HashMap<String, u32>, hops: u32) -> Self {
+        Self { detail, journal, executions, hops }
     }
 
     /// Returns the run's id.
@@ -105,6 +106,12 @@ impl TestRun {
     /// Returns how often the body of a step was started, whether or not it was mocked.
     pub fn executions(&self, step: &str) -> u32 {
         self.executions.get(step).copied().unwrap_or_default()
+    }
+
+    /// Returns the number of hops that the run used: on AWS, the number of invocations. This includes hops
+    /// that died, and hops that found nothing to do.
+    pub fn hops(&self) -> u32 {
+        self.hops
     }
 
     /// Returns the model usage of a step, summed over all attempts, one item per model.

@@ -20,6 +20,10 @@ pub(super) struct StepMock {
     /// The number of attempts that fail, and the error of these attempts.
     pub(super) failures: Option<(u32, AdvisedFailure)>,
     pub(super) hangs: bool,
+    /// The number of attempts in which the worker dies while the body executes.
+    pub(super) crashes: Option<u32>,
+    /// The number of attempts, after those, in which the worker dies before it records the result.
+    pub(super) lost_results: Option<u32>,
 }
 
 /// What an attempt of a step does.
@@ -30,6 +34,14 @@ pub(super) enum MockedAttempt {
     End(Result<Json, AdvisedFailure>),
     /// Hang: never end.
     Hang,
+    /// The worker dies.
+    Crash,
+}
+
+/// The start of an attempt: what it does, and whether the worker dies before it records the result.
+pub(super) struct MockedStart {
+    pub(super) attempt: MockedAttempt,
+    pub(super) loses_result: bool,
 }
 
 #[derive(Default)]
@@ -39,6 +51,8 @@ struct ExecutionCounts {
     active: HashSet<(RunId, StepId)>,
     /// The number of handlers that are running.
     handlers: usize,
+    /// Whether the worker of the hop that is being polled has died.
+    is_dead: bool,
 }
 
 impl StepScripts {
@@ -51,13 +65,16 @@ impl StepScripts {
     }
 
     /// Counts an attempt, and returns what the attempt does.
-    pub(super) fn start(&self, run: RunId, step: &StepId) -> MockedAttempt {
+    pub(super) fn start(&self, run: RunId, step: &StepId) -> MockedStart {
         let mut executed = self.executed();
         let count = executed.counts.entry((run, step.clone())).or_default();
         *count += 1;
         let attempt = *count;
         let mock = self.steps.get(&**step).or_else(|| self.steps.get(step_name(step)));
-        match mock {
+        let (crashes, lost) = mock.map_or((0, 0), |mock| (mock.crashes.unwrap_or(0), mock.lost_results.unwrap_or(0)));
+        let loses_result = attempt > crashes && attempt <= crashes.saturating_add(lost);
+        let attempt = match mock {
+            Some(_) if attempt <= crashes => MockedAttempt::Crash,
             Some(StepMock { failures: Some((times, fault)), .. }) if attempt <= *times => {
                 MockedAttempt::End(Err(fault.clone()))
             }
@@ -67,7 +84,18 @@ impl StepScripts {
                 executed.active.insert((run, step.clone()));
                 MockedAttempt::Run
             }
-        }
+        };
+        MockedStart { attempt, loses_result }
+    }
+
+    /// Lets the worker of the hop die that is being polled.
+    pub(super) fn kill_worker(&self) {
+        self.executed().is_dead = true;
+    }
+
+    /// Returns whether the worker of the hop that was just polled has died.
+    pub(super) fn take_death(&self) -> bool {
+        std::mem::take(&mut self.executed().is_dead)
     }
 
     /// Records that a body has ended.

@@ -1,6 +1,7 @@
 //! Drives the engine of a test app. While there is work, hops are executed concurrently; otherwise
 //! the clock is moved.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub(super) struct TestEnvironment {
     clock: Arc<TestClock>,
     script: Arc<StepScripts>,
     hops: FuturesUnordered<BoxFuture<'static, ()>>,
+    /// How many hops each run had.
+    hops_of_runs: HashMap<RunId, u32>,
 }
 
 impl TestEnvironment {
@@ -51,7 +54,7 @@ impl TestEnvironment {
         let entropy = Arc::new(SeededEntropy::new(1));
         let engine = Engine::with_ports(memory.clone(), clock.clone(), entropy, registered, config);
         let engine = Arc::new(engine.unwrap_or_else(|error| panic!("{error}")));
-        Self { engine, memory, clock, script, hops: FuturesUnordered::new() }
+        Self { engine, memory, clock, script, hops: FuturesUnordered::new(), hops_of_runs: HashMap::new() }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -125,8 +128,9 @@ impl TestEnvironment {
             for delivery in received.unwrap_or_else(|error| panic!("{error}")) {
                 has_received = true;
                 let engine = self.engine.clone();
+                *self.hops_of_runs.entry(delivery.wake.run).or_default() += 1;
                 let hop = async move { engine.hop(delivery).await.unwrap_or_else(|error| panic!("{error}")) };
-                self.hops.push(hop.boxed());
+                self.hops.push(until_death(hop.boxed(), self.script.clone()).boxed());
             }
         }
         has_received
@@ -147,7 +151,8 @@ impl TestEnvironment {
         let detail = self.engine.query().run(run).await.unwrap_or_else(|error| panic!("{error}"));
         let page = self.engine.query().journal(run, 0, usize::MAX - 1).await.unwrap_or_else(|error| panic!("{error}"));
         let journal = page.entries.into_iter().map(|(_, entry)| entry).collect();
-        TestRun::new(detail, journal, self.script.executions(run))
+        let hops = self.hops_of_runs.get(&run).copied().unwrap_or_default();
+        TestRun::new(detail, journal, self.script.executions(run), hops)
     }
 
     /// Describes the runs that do not end, and why.
@@ -160,4 +165,14 @@ impl TestEnvironment {
         }
         text
     }
+}
+
+/// Executes a hop to its end, or until its worker dies. A hop whose worker has died is dropped where it
+/// waits, without an acknowledgement of its wake.
+async fn until_death(mut hop: BoxFuture<'static, ()>, script: Arc<StepScripts>) {
+    futures::future::poll_fn(move |cx| {
+        let polled = hop.as_mut().poll(cx);
+        if script.take_death() { Poll::Ready(()) } else { polled }
+    })
+    .await;
 }

@@ -4,6 +4,7 @@ mod at_most_once;
 mod bounds;
 mod checking;
 mod concurrency;
+mod crashing;
 mod deriving;
 mod extreme;
 mod failing;

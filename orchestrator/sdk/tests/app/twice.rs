@@ -172,6 +172,8 @@ async fn builder_refusals() -> Vec<(&'static str, String)> {
         ("TestApp::worker_timeout", panic_message(|| TestApp::new().worker_timeout(S).worker_timeout(S))),
         ("TestApp::mock", panic_message(|| TestApp::new().mock("a", 1).mock("a", 2))),
         ("TestApp::fail", panic_message(|| TestApp::new().fail("a", 1, Error::new("x")).fail("a", 1, Error::new("y")))),
+        ("TestApp::crash", panic_message(|| TestApp::new().crash("a", 1).crash("a", 1))),
+        ("TestApp::crash_after", panic_message(|| TestApp::new().crash_after("a", 1).crash_after("a", 1))),
         ("TestApp::data", panic_message(|| TestApp::new().data(1_u8).data(2_u8))),
     ];
     all.extend(step_refusals().await);
