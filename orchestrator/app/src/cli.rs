@@ -1,6 +1,7 @@
 //! The command line: its commands, options and help texts. Each command is implemented in a
 //! separate file.
 
+pub(crate) mod apps;
 pub(crate) mod cancel;
 pub(crate) mod check;
 #[cfg(feature = "local")]
@@ -59,6 +60,9 @@ enum Command {
     Dev(dev::DevArgs),
     /// List the registered functions: id, triggers, limits
     Functions(functions::FunctionsArgs),
+    /// List the apps with functions of Inngest's SDKs; sync or remove one
+    #[command(after_help = apps::EXAMPLES)]
+    Apps(apps::AppsArgs),
     /// Send an event; with --wait, follow its runs until they end
     #[command(after_help = send::EXAMPLES)]
     Send(send::SendArgs),
@@ -193,6 +197,7 @@ impl Cli {
             #[cfg(feature = "local")]
             Some(Command::Dev(args)) => dev::execute(app, args).await,
             Some(Command::Functions(args)) => functions::execute(app, args).await,
+            Some(Command::Apps(args)) => apps::execute(args).await,
             Some(Command::Send(args)) => send::execute(app, args).await,
             Some(Command::Runs(args)) => runs::execute(app, args).await,
             Some(Command::Run(args)) => run::execute(app, args).await,

@@ -12,8 +12,9 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
 use stepladder_api::{
-    DataResponse, ErrorResponse, EventsResponse, Function, FunctionPaused, FunctionResumed, JournalPage, Page,
-    RerunRequest, Run, RunCancelled, RunDetail, RunRef, SignalCompleted, SignalHeartbeat,
+    App as RegisteredApp, AppRemoved, AppSynced, DataResponse, ErrorResponse, EventsResponse, Function, FunctionPaused,
+    FunctionResumed, JournalPage, Page, RerunRequest, Run, RunCancelled, RunDetail, RunRef, SignalCompleted,
+    SignalHeartbeat, SyncAppRequest,
 };
 use stepladder_core::{Json, RunId};
 
@@ -248,6 +249,25 @@ impl Client {
     /// Lists the registered functions.
     pub(crate) async fn functions(&self) -> Result<(Vec<Function>, String), ClientError> {
         let text = self.call(RouteAccess::Guarded, self.request(Method::GET, &["v1", "functions"])?).await?;
+        Ok((self.decode_response::<DataResponse<_>>(&text)?.data, text))
+    }
+
+    /// Lists the registered apps.
+    pub(crate) async fn apps(&self) -> Result<(Vec<RegisteredApp>, String), ClientError> {
+        let text = self.call(RouteAccess::Guarded, self.request(Method::GET, &["v1", "apps"])?).await?;
+        Ok((self.decode_response::<DataResponse<_>>(&text)?.data, text))
+    }
+
+    /// Lets the server ask the app at this address for its functions.
+    pub(crate) async fn sync_app(&self, url: &str) -> Result<(AppSynced, String), ClientError> {
+        let request = self.request(Method::POST, &["v1", "apps"])?.json(&SyncAppRequest { url: url.to_owned() });
+        let text = self.call(RouteAccess::Guarded, request).await?;
+        Ok((self.decode_response::<DataResponse<_>>(&text)?.data, text))
+    }
+
+    /// Removes an app.
+    pub(crate) async fn remove_app(&self, name: &str) -> Result<(AppRemoved, String), ClientError> {
+        let text = self.call(RouteAccess::Guarded, self.request(Method::DELETE, &["v1", "apps", name])?).await?;
         Ok((self.decode_response::<DataResponse<_>>(&text)?.data, text))
     }
 

@@ -124,9 +124,7 @@ impl Converter<'_> {
 
     fn triggers(&self) -> Result<(Vec<TriggerConfig>, CronConfig), RegistrationError> {
         let (mut events, mut cron) = (Vec::new(), CronConfig::default());
-        if self.function.triggers.is_empty() {
-            return Err(self.refuse("triggers", "the list is empty, so nothing starts the function"));
-        }
+        // the list is empty if the function starts only when another one invokes it
         let mut zones = BTreeSet::new();
         let mut jitters = BTreeSet::new();
         for (at, trigger) in self.function.triggers.iter().enumerate() {

@@ -51,6 +51,10 @@ pub struct ServerOptions {
     /// Returns the deadline of a request, if it has one. Work for which an event request has no
     /// time left is sent to the queue.
     pub deadline: Option<fn(&Extensions) -> Option<Timestamp>>,
+    /// Routes of front ends that programs request. They check the rights of a request themselves.
+    pub open_routes: Router,
+    /// Routes of front ends that require the dashboard token.
+    pub guarded_routes: Router,
 }
 
 impl fmt::Debug for ServerOptions {
@@ -116,11 +120,13 @@ pub fn router(engine: Arc<Engine>, options: ServerOptions) -> Router {
         .merge(dashboard::login_routes())
         .layer(only_known.clone())
         .merge(dashboard::open_routes(&shared))
+        .merge(options.open_routes.with_state(()))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(shared.clone(), origin::guard));
     let guarded = rest::routes()
         .layer(only_known)
         .merge(dashboard::routes(&shared))
+        .merge(options.guarded_routes.with_state(()))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(no_such_route)
         .layer(from_fn_with_state(shared.clone(), auth::guard))

@@ -13,8 +13,10 @@ const PAGE: &str = "docs/reference/environment.md";
 /// The prefixes of Stepladder's variables, and of the variables for services.
 const OURS: [&str; 3] = ["STEPLADDER_", "OPENAI_", "SUPABASE_"];
 /// Variables without these prefixes that the code reads.
-const OTHERS: [&str; 7] = [
+const OTHERS: [&str; 9] = [
     "RUST_LOG",
+    "INNGEST_SIGNING_KEY",
+    "INNGEST_SIGNING_KEY_FALLBACK",
     "AWS_REGION",
     "AWS_USE_FIPS_ENDPOINT",
     "AWS_USE_DUALSTACK_ENDPOINT",

@@ -2,6 +2,7 @@
 //! SQLite file.
 
 mod access;
+mod apps;
 mod banner;
 mod bounds;
 pub(super) mod flags;
@@ -13,7 +14,6 @@ mod stop_requests;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use access::AccessSettings;
@@ -22,7 +22,7 @@ use clap::{Args, ValueEnum};
 use live::LiveLines;
 use stepladder_api::Function;
 use stepladder_api::text::format_duration;
-use stepladder_engine::{Config, Engine, Pace, Workers};
+use stepladder_engine::{Config, Pace, Workers};
 use stop_requests::StopRequests;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -38,6 +38,8 @@ Examples:
   stepladder dev                          http://localhost:8288, data in .stepladder/dev.db
   stepladder dev --port 0 --db /tmp/a.db  a free port, another file
   stepladder dev --retry-delay 50ms       short waits between attempts
+  stepladder dev -u http://localhost:3000/api/inngest
+                                          run the functions of an app with Inngest's SDK
 
 After Ctrl-C, steps that execute may end within 10 s; a second Ctrl-C stops at once.
 The next start continues all runs.";
@@ -78,6 +80,14 @@ pub(crate) struct DevArgs {
     keep: Duration,
     #[command(flatten)]
     bounds: bounds::BoundsArgs,
+    /// Address of an app with functions of Inngest's SDKs, such as
+    /// http://localhost:3000/api/inngest; repeatable. The app is registered, and asked for changes
+    /// every few seconds
+    #[arg(short = 'u', long = "sdk-url", value_name = "URL")]
+    apps: Vec<String>,
+    /// Do not ask the apps for changes
+    #[arg(long)]
+    no_poll: bool,
     /// Do not print the progress of runs
     #[arg(short, long)]
     quiet: bool,
@@ -107,10 +117,8 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
         opened = storage::open(Location::File(args.db.clone())) => opened.map_err(StopReason::problem)?,
         () = stop_requests.next() => return Err(StopReason::Interrupted),
     };
-    let engine = Arc::new(Engine::new(backend.clone(), compiled, config).map_err(StopReason::problem)?);
+    let (engine, apps) = apps::engine(backend.clone(), compiled, config, access.loopback)?;
 
-    let functions: Vec<Function> =
-        engine.functions().snapshot().specs().map(|spec| Function::new(spec, None)).collect();
     let router = stepladder_server::router(
         engine.clone(),
         stepladder_server::ServerOptions {
@@ -123,6 +131,8 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
             answer_bytes: None,
             queues,
             deadline: None,
+            open_routes: stepladder_inngest::open_routes(apps.clone()),
+            guarded_routes: stepladder_inngest::guarded_routes(apps.clone()),
         },
     );
     let (stop, mut stopped) = watch::channel(false);
@@ -132,7 +142,11 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     }));
     let pruning = tokio::spawn(retention::prune_periodically(backend, engine.clone(), args.keep));
     let workers = Workers::start(engine.clone(), args.concurrency.into());
-    let notes = banner_notes(&setup, engine.config());
+    let (syncing, unsynced) = apps::sync(&apps, &args.apps, !args.no_poll).await;
+    let mut notes = banner_notes(&setup, engine.config());
+    notes.extend(unsynced);
+    let functions: Vec<Function> =
+        engine.functions().current().await.specs().map(|spec| Function::new(spec, None)).collect();
     let keyed = !access.event_keys.is_empty();
     print(Banner { address: &address, db: &args.db, functions: &functions, keyed, notes: &notes }.text())?;
     if !setup.events.is_empty() {
@@ -149,6 +163,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     ))?;
     stop.send_replace(true);
     pruning.abort();
+    drop(syncing);
     let done = tokio::select! {
         () = stop_requests.next() => Err(StopReason::Interrupted),
         (in_time, _) = async { tokio::join!(workers.stop(GRACE), tokio::time::timeout(GRACE, &mut http)) } => match in_time {

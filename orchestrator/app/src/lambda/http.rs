@@ -28,6 +28,7 @@ pub(super) async fn serve(process: Arc<LambdaProcess>) -> Result<(), Error> {
             answer_bytes: Some(ANSWER_BYTES),
             queues: Some(process.aws.clone()),
             deadline: Some(|request| request.lambda_context_ref().map(super::invocation_deadline)),
+            ..Default::default()
         },
     );
     lambda_http::run(service_fn(move |request| answer_request(router.clone(), request))).await

@@ -81,7 +81,6 @@ fn a_senseless_registration_is_refused_with_the_function_and_the_field() {
             "no expression",
         ),
         (sentence(trigger(json!({"event": "a", "jitter": "1s"}))), "triggers[0].jitter", "only a cron"),
-        (sentence(|function| function["triggers"] = json!([])), "triggers", "nothing starts"),
         (
             sentence(|function| {
                 function["triggers"] = json!([{"cron": "0 9 * * *"}, {"cron": "TZ=Asia/Tokyo 0 9 * * *"}])

@@ -32,7 +32,7 @@ pub(crate) async fn guard(State(shared): State<SharedServerState>, request: Requ
 /// programs.
 pub(crate) fn is_page(path: &str) -> bool {
     let first = path.split('/').nth(1).unwrap_or_default();
-    !matches!(first, "v1" | "e" | "dev" | "api" | "live") && path != "/health"
+    !matches!(first, "v0" | "v1" | "e" | "fn" | "dev" | "api" | "live") && path != "/health"
 }
 
 /// Refuses a request that a page of another site makes the browser send, except for a link to a

@@ -1,0 +1,119 @@
+//! The command `apps`: lists, syncs and removes apps with functions of Inngest's SDKs.
+
+use clap::{Args, Subcommand};
+use stepladder_api::App as RegisteredApp;
+
+use super::OutputArgs;
+use crate::client::Client;
+use crate::terminal::table::Table;
+use crate::terminal::text::one_line;
+use crate::terminal::{CommandResult, print, print_remark};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  stepladder apps                                           list the apps and their functions
+  stepladder apps sync http://localhost:3000/api/inngest    register an app, or its changes
+  stepladder apps remove shop                               its runs wait until it is back";
+
+#[derive(Args, Debug)]
+pub(crate) struct AppsArgs {
+    #[command(subcommand)]
+    command: Option<AppsCommand>,
+    /// Address of the server; by default STEPLADDER_URL, or http://127.0.0.1:8288
+    #[arg(long, value_name = "URL", global = true)]
+    url: Option<String>,
+    /// Print the server's JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum AppsCommand {
+    /// Ask an app for its functions, and register them
+    Sync {
+        /// Address of the app, such as http://localhost:3000/api/inngest
+        #[arg(value_name = "APP-URL")]
+        app: String,
+    },
+    /// Remove an app; its runs wait until it is registered again
+    Remove {
+        /// The app's name, as `apps` shows it
+        #[arg(value_name = "APP")]
+        app: String,
+    },
+}
+
+pub(crate) async fn execute(args: AppsArgs) -> CommandResult {
+    let client = Client::for_url(args.url.as_deref())?;
+    let output = OutputArgs { json: args.json };
+    match &args.command {
+        None => list(&client, output).await,
+        Some(AppsCommand::Sync { app }) => {
+            let (synced, json) = client.sync_app(app).await?;
+            if output.json {
+                return print(json);
+            }
+            let functions = match synced.functions {
+                Some(1) => "1 function".to_owned(),
+                Some(n) => format!("{n} functions"),
+                None => "its functions".to_owned(),
+            };
+            let name = if synced.name.is_empty() { "the app" } else { &synced.name };
+            let changed = if synced.modified { "" } else { "; nothing has changed" };
+            print(format_args!("{} is registered with {functions}{changed}", one_line(name, 80)))
+        }
+        Some(AppsCommand::Remove { app }) => {
+            let (removed, json) = client.remove_app(app).await?;
+            if output.json {
+                return print(json);
+            }
+            print(format_args!(
+                "{} is removed; its runs wait until it is registered again",
+                one_line(&removed.name, 80)
+            ))
+        }
+    }
+}
+
+async fn list(client: &Client, output: OutputArgs) -> CommandResult {
+    let (apps, json) = client.apps().await?;
+    if output.json {
+        return print(json);
+    }
+    if apps.is_empty() {
+        return print_remark("no apps are registered; register one with `stepladder apps sync URL`");
+    }
+    print(apps_table(&apps))
+}
+
+fn apps_table(apps: &[RegisteredApp]) -> Table {
+    let mut table = Table::new(["APP", "ADDRESS", "FUNCTIONS", "PROBLEM"]);
+    for app in apps {
+        table.row([
+            one_line(&app.name, 60),
+            one_line(&app.url, 80),
+            one_line(&app.functions.join(", "), 100),
+            one_line(app.problem.as_deref().unwrap_or_default(), 160),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_is_a_line_with_its_functions() {
+        let app = RegisteredApp {
+            name: "shop".into(),
+            url: "http://localhost:3000/api/inngest".into(),
+            functions: vec!["shop-hello".into(), "shop-bye".into()],
+            problem: None,
+        };
+        let text = apps_table(&[app]).to_string();
+        let text = console::strip_ansi_codes(&text);
+        let line = text.lines().nth(1).unwrap_or_default();
+        assert_eq!(line.trim_end(), "shop  http://localhost:3000/api/inngest  shop-hello, shop-bye");
+    }
+}
