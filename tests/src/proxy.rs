@@ -122,7 +122,8 @@ impl HttpProxy {
         self.state.lock().expect("no panic").faults.clear();
     }
 
-    /// Holds all requests until [`HttpProxy::release_requests`]. They are recorded when they arrive.
+    /// Holds all requests until [`HttpProxy::release_requests`]. They are recorded when they
+    /// arrive.
     pub fn hold_requests(&self) {
         self.held.send_replace(HeldRequests::All);
     }

@@ -42,9 +42,9 @@
 //! - **Part of a large value.** Written by a put of at most 350 KB, before the item that names it.
 //!   Read by an eventually consistent Query, or a strong one if the hash does not match.
 //! - **First record, with the row of its run.** Written when the run is created and when it ends,
-//!   with 1 WRU for the item and 1 for its index entry. To keep the item within 1 KB, a larger value
-//!   is put into an item of its own, which the same Query reads. Read by a Get, or a Query of the
-//!   index.
+//!   with 1 WRU for the item and 1 for its index entry. To keep the item within 1 KB, a larger
+//!   value is put into an item of its own, which the same Query reads. Read by a Get, or a Query of
+//!   the index.
 //! - **Tickets.** Both items are put in one transaction and deleted one by one. A run's tickets,
 //!   and the first tickets of a limit, are read by a Query each.
 //! - **Event.** Written by a conditional put, 1 WRU per KB. Read by a Get.
@@ -201,8 +201,8 @@ pub(crate) fn timer_key(timer: &Timer) -> ItemKey {
     ItemKey::new(timers_partition(timer.due.minute(), shard), format!("{due:015}#{run}#{purpose}"))
 }
 
-/// Returns the key of a run's first watchdog. It contains the token of the run's first record, so an
-/// attempt to create the run never replaces or deletes the watchdog of another attempt.
+/// Returns the key of a run's first watchdog. It contains the token of the run's first record, so
+/// an attempt to create the run never replaces or deletes the watchdog of another attempt.
 pub(crate) fn first_watchdog(watchdog: &Timer, token: u128) -> ItemKey {
     let ItemKey { pk, sk } = timer_key(watchdog);
     ItemKey { pk, sk: format!("{sk}/{token:032x}") }

@@ -139,8 +139,8 @@ pub fn fit_entries(state: &RunState, entries: Vec<Entry>) -> Vec<Entry> {
     fitted
 }
 
-/// Returns whether a fact certainly fits as it is, and adds its bytes. Most facts do: they contain a
-/// value that fits, or only ids and times.
+/// Returns whether a fact certainly fits as it is, and adds its bytes. Most facts do: they contain
+/// a value that fits, or only ids and times.
 fn is_small(fact: &Fact, bytes: &mut usize) -> bool {
     let is_plain = match fact {
         Fact::StepSucceeded { output, report, .. } => output.get().len() <= OUTCOME_BYTES && report.is_empty(),

@@ -116,8 +116,8 @@ impl PollSchedule {
 }
 
 impl StepOptions {
-    /// Returns the retry policy of this step: its own options, or else those of the function. A step
-    /// that starts at most once has no retries of the function.
+    /// Returns the retry policy of this step: its own options, or else those of the function. A
+    /// step that starts at most once has no retries of the function.
     pub fn policy(&self, spec: &Spec) -> RetryPolicy {
         let default = if self.at_most_once { 0 } else { spec.retry.retries };
         RetryPolicy {

@@ -35,8 +35,8 @@ pub struct Failure {
     /// The stack trace. A journal stores at most [`FAILURE_STACK_BYTES`] of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack: Option<Arc<str>>,
-    /// Further fields of the error, as JSON. A journal stores at most [`FAILURE_DATA_BYTES`]; larger
-    /// data is left out, and the message says so.
+    /// Further fields of the error, as JSON. A journal stores at most [`FAILURE_DATA_BYTES`];
+    /// larger data is left out, and the message says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Json>,
 }
@@ -117,8 +117,8 @@ impl Failure {
 
     /// Returns the failure, truncated to the limits of a journal. A long message and a long stack
     /// are truncated and end in `…`; a long code or name is truncated. NUL characters are replaced,
-    /// because databases cannot store them. Data that is too large or that databases cannot store is
-    /// left out, and the message says so.
+    /// because databases cannot store them. Data that is too large or that databases cannot store
+    /// is left out, and the message says so.
     #[must_use]
     pub fn bounded(self) -> Self {
         let Self { message, code, name, stack, data } = self;

@@ -2,8 +2,8 @@
 //!
 //! Not every heartbeat is recorded, so that a wait adds a bounded number of journal entries. After
 //! each recorded heartbeat, the next ones are not recorded for a while, the *pause*. The wait must
-//! therefore last one interval and one pause after the latest recorded heartbeat: a heartbeat that was
-//! not recorded counts as if it had come at the end of the pause. The first heartbeat is always
+//! therefore last one interval and one pause after the latest recorded heartbeat: a heartbeat that
+//! was not recorded counts as if it had come at the end of the pause. The first heartbeat is always
 //! recorded, so a holder that never starts is noticed after exactly one interval.
 
 use std::time::Duration;

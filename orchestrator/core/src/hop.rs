@@ -2,8 +2,8 @@
 //!
 //! [`Hop::on`] takes one input and returns the next state with its effects. It does no I/O, reads
 //! no clock and no randomness, and waits for nothing. The engine's shell is a loop: it carries out
-//! the effects in order. If the last effect is a question, the shell answers it with the next input.
-//! Otherwise the hop is done.
+//! the effects in order. If the last effect is a question, the shell answers it with the next
+//! input. Otherwise the hop is done.
 //!
 //! The state machine deals with requests, attempts and results. It does not know how a function is
 //! executed.

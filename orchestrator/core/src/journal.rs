@@ -193,8 +193,8 @@ pub enum Fact {
     HeartbeatMissed { step: StepId, error: Failure },
     /// A callback arrived. It may arrive before the run waits for it.
     SignalReceived { step: StepId, data: Json },
-    /// The holder of the callback token reported a failure instead of data. It may arrive before the
-    /// run waits for it.
+    /// The holder of the callback token reported a failure instead of data. It may arrive before
+    /// the run waits for it.
     SignalFailed { step: StepId, error: Failure },
     /// The wait ended without an event or a callback.
     WaitExpired { step: StepId },

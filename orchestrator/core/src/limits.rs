@@ -59,8 +59,8 @@ pub const KEY_BYTES: usize = 1024;
 pub const SIGNAL_BYTES: usize = 1024 * 1024;
 /// The minimum interval between the heartbeats of a wait for a callback: 10 seconds.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
-/// The maximum number of heartbeats that one wait records. In a wait that lasts longer than this many
-/// half intervals, heartbeats are recorded less often.
+/// The maximum number of heartbeats that one wait records. In a wait that lasts longer than this
+/// many half intervals, heartbeats are recorded less often.
 pub const HEARTBEATS: u32 = 10_000;
 /// The maximum size of the config of one registered function, as JSON: 256 KiB.
 pub const CONFIG_BYTES: usize = 256 * 1024;

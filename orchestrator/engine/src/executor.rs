@@ -18,10 +18,10 @@
 //!   if the execution itself is dropped do its attempts end without either.
 //! - **Dropping an execution cancels its attempts**, as far as that is possible.
 //! - **An executor that cannot be reached says so** ([`Unreachable`]). It must not report this as a
-//!   failure of the code, because that would use a retry. An attempt that was sent, but has no answer,
-//!   is [lost](AttemptError::Lost): its code may have been executed.
-//! - **A step that starts at most once** (`StepOptions::at_most_once`) executes only as an attempt, and
-//!   never while the executor is polled.
+//!   failure of the code, because that would use a retry. An attempt that was sent, but has no
+//!   answer, is [lost](AttemptError::Lost): its code may have been executed.
+//! - **A step that starts at most once** (`StepOptions::at_most_once`) executes only as an attempt,
+//!   and never while the executor is polled.
 //! - **Compensations are steps.** If a function fails permanently and has something to undo, it
 //!   requests the step `OwnStep::Compensation`. The value of this step is the failure as JSON. Then
 //!   it requests one step for each compensation, and ends with the recorded failure. The engine
@@ -57,10 +57,10 @@ pub trait Executor: Send + Sync {
     /// other hop calls the executor for the run. A poll that takes longer than the function's step
     /// timeout is dropped, and the handler's attempt fails.
     ///
-    /// A step that failed is retried at its own time: until a new outcome is there, the execution is
-    /// not polled. It must report a step as executed only once in a call, and never after the step
-    /// has its outcome; otherwise the run fails with the code `nondeterminism`. A step that a poll
-    /// returns as wanted may execute in another hop, so no later poll must execute it.
+    /// A step that failed is retried at its own time: until a new outcome is there, the execution
+    /// is not polled. It must report a step as executed only once in a call, and never after the
+    /// step has its outcome; otherwise the run fails with the code `nondeterminism`. A step that a
+    /// poll returns as wanted may execute in another hop, so no later poll must execute it.
     fn executes_in_poll(&self) -> bool {
         false
     }
@@ -129,15 +129,15 @@ pub trait Execution: Send {
     /// result is the same as before, unless the function made progress by itself.
     ///
     /// # Errors
-    /// [`Unreachable`] if the executor cannot be reached. The outcomes then count as passed. This is
-    /// also assumed if the executor does not answer until 2 s before the deadline: then the returned
-    /// future is dropped, and the execution may be polled again.
+    /// [`Unreachable`] if the executor cannot be reached. The outcomes then count as passed. This
+    /// is also assumed if the executor does not answer until 2 s before the deadline: then the
+    /// returned future is dropped, and the execution may be polled again.
     async fn poll(&mut self, memo: Vec<RevealedOutcome>) -> Result<Polled, Unreachable>;
 
-    /// Sets whether the journal has a step with a body that was started or listed, and has no outcome
-    /// yet. Then another hop may be executing it. This is called before each poll of an executor that
-    /// [executes steps in polls](Executor::executes_in_poll). Others do not need it: the default does
-    /// nothing.
+    /// Sets whether the journal has a step with a body that was started or listed, and has no
+    /// outcome yet. Then another hop may be executing it. This is called before each poll of an
+    /// executor that [executes steps in polls](Executor::executes_in_poll). Others do not need it:
+    /// the default does nothing.
     fn set_open_steps(&mut self, has_open_steps: bool) {
         let _ = has_open_steps;
     }

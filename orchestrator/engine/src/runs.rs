@@ -26,11 +26,11 @@ use crate::runtime::Runtime;
 pub(crate) struct Runs {
     runtime: Arc<Runtime>,
     /// The states of runs that this process moved recently, so that a hop needs to read only newer
-    /// entries. A cached state may be stale. Before using it, the caller must read the entries after
-    /// it.
+    /// entries. A cached state may be stale. Before using it, the caller must read the entries
+    /// after it.
     states: RunCache<Arc<RunState>>,
-    /// The states of runs that were read while a hop had them, so that the next reader does not read
-    /// the whole journal again.
+    /// The states of runs that were read while a hop had them, so that the next reader does not
+    /// read the whole journal again.
     read_states: RunCache<Arc<RunState>>,
     leaving: LeavingRuns,
 }
@@ -49,8 +49,8 @@ const STEP_BYTES: usize = 256;
 /// How an append behaves if it does not succeed at once.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct AppendPatience {
-    /// Until when a commit with entries is repeated if the storage is unavailable. With `None`, it is
-    /// repeated as often as any other call.
+    /// Until when a commit with entries is repeated if the storage is unavailable. With `None`, it
+    /// is repeated as often as any other call.
     pub(crate) repeat_until: Option<Timestamp>,
     /// The number of conflicts of this writer in a row.
     pub(crate) conflicts: u32,
@@ -99,8 +99,8 @@ impl Runs {
         self.states.put(state.run, state, bytes);
     }
 
-    /// Returns the states of runs that are about to be created. If other processes may execute their
-    /// first hops, returns nothing.
+    /// Returns the states of runs that are about to be created. If other processes may execute
+    /// their first hops, returns nothing.
     pub(crate) fn states_of(&self, starts: &[RunStart]) -> Vec<Option<RunState>> {
         if !self.runtime.backend.is_exclusive() {
             return Vec::new();
@@ -108,8 +108,8 @@ impl Runs {
         starts.iter().map(|start| RunState::fold(start.row.run, [&start.record]).ok()).collect()
     }
 
-    /// Keeps the states of runs that were created, so that their first hops need not read them. They
-    /// are kept only after the write: another request may have created a run with the same id.
+    /// Keeps the states of runs that were created, so that their first hops need not read them.
+    /// They are kept only after the write: another request may have created a run with the same id.
     pub(crate) fn keep_created(&self, states: Vec<Option<RunState>>, results: &[StartResult]) {
         for (state, result) in states.into_iter().zip(results) {
             if let (Some(state), StartResult::New) = (state, result) {
@@ -223,9 +223,9 @@ impl Runs {
         }
     }
 
-    /// Waits a random time before the entries of other writers are read, if this is not the writer's
-    /// first conflict in a row. Otherwise many writers of one run would disturb each other again and
-    /// again.
+    /// Waits a random time before the entries of other writers are read, if this is not the
+    /// writer's first conflict in a row. Otherwise many writers of one run would disturb each other
+    /// again and again.
     async fn pause_after_conflict(&self, before: u32) {
         if before == 0 {
             return;

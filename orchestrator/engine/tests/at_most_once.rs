@@ -1,5 +1,5 @@
-//! A step that starts at most once: whatever fails, its body does not run twice, and the run goes on
-//! with its result or with the error that its outcome is unknown.
+//! A step that starts at most once: whatever fails, its body does not run twice, and the run goes
+//! on with its result or with the error that its outcome is unknown.
 
 mod support;
 
@@ -30,8 +30,8 @@ fn paying(limited: bool) -> ScriptedFunction {
         .step("ship", &["pay", "mail"])
 }
 
-/// Works until the run has ended. If the fault kills the process, another process continues. Returns
-/// whether the fault occurred.
+/// Works until the run has ended. If the fault kills the process, another process continues.
+/// Returns whether the fault occurred.
 async fn pays_once(pace: Pace, limited: bool, fault: InjectedFault, at: u32) -> bool {
     let script = paying(limited);
     let executed = script.executed();

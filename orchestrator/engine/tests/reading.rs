@@ -1,5 +1,5 @@
-//! What a process reads of journals, and how its hops behave under conflicts: what keeps the cost of
-//! a run linear, counted in calls of the store.
+//! What a process reads of journals, and how its hops behave under conflicts: what keeps the cost
+//! of a run linear, counted in calls of the store.
 
 mod support;
 
@@ -178,7 +178,8 @@ async fn a_writer_pauses_after_its_second_conflict_in_a_row() {
     let conflicts = |world: &EngineFixture| world.memory.counts().conflicts - before;
     store.rivals.store(4, SeqCst);
     let hop = spawn_hop(&world, &engine);
-    // the clock stands still: after the first conflict the hop decides again at once, and then it waits
+    // the clock stands still: after the first conflict the hop decides again at once, and then it
+    // waits
     for expected in [2, 3, 4] {
         yield_to_all().await;
         assert_eq!(conflicts(&world), expected);

@@ -2,8 +2,8 @@
 //!
 //! A poll passes the recorded outcomes. If the function requests a single step, the app executes it
 //! meanwhile and returns its outcome. If it requests several, or the step is not new, the app lists
-//! them, and each executes as an attempt of its own. So no step executes in a poll while another hop
-//! executes it, and a retry has its own number.
+//! them, and each executes as an attempt of its own. So no step executes in a poll while another
+//! hop executes it, and a retry has its own number.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -5,9 +5,9 @@
 //! answers with operations. [`Apps`] registers, polls and lists apps, and has the routes that the
 //! packages request.
 //!
-//! The wire format is that of the public specification of Inngest's SDKs. What the format allows and
-//! this version does not support is refused with a sentence, and never ignored. Which steps start and
-//! what is stored is deliberately not decided here, but by the engine.
+//! The wire format is that of the public specification of Inngest's SDKs. What the format allows
+//! and this version does not support is refused with a sentence, and never ignored. Which steps
+//! start and what is stored is deliberately not decided here, but by the engine.
 
 mod answer;
 mod apps;

@@ -1,8 +1,8 @@
 //! Signing keys: signatures of requests to apps, and the bearer tokens with which apps prove that
 //! they know the key.
 //!
-//! A key such as `signkey-prod-…` has a prefix that names its environment. The rest is the secret. A
-//! second key, the fallback, is accepted while keys are rotated.
+//! A key such as `signkey-prod-…` has a prefix that names its environment. The rest is the secret.
+//! A second key, the fallback, is accepted while keys are rotated.
 
 use std::fmt;
 

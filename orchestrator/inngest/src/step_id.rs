@@ -1,8 +1,8 @@
 //! The ids of steps. An SDK sends the SHA-1 of the id in the code, and people want to read the id
 //! in the code.
 //!
-//! A journal stores the readable id if the SDK sends one that has this hash. Otherwise it stores the
-//! hash. In both cases the hash can be computed from the stored id.
+//! A journal stores the readable id if the SDK sends one that has this hash. Otherwise it stores
+//! the hash. In both cases the hash can be computed from the stored id.
 
 use sha1::{Digest, Sha1};
 use stepladder_core::StepId;

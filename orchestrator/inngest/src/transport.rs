@@ -121,7 +121,8 @@ impl Transport {
         self.clock.now()
     }
 
-    /// Returns whether an answer has no bad signature. Answers to calls without a key are not signed.
+    /// Returns whether an answer has no bad signature. Answers to calls without a key are not
+    /// signed.
     pub(crate) fn accepts(&self, answer: &AppAnswer) -> bool {
         let Some((keys, signature)) = self.keys.as_ref().zip(answer.header(&SIGNATURE)) else { return true };
         keys.verify(signature, &answer.body, self.clock.now().as_millis().div_euclid(1_000))

@@ -1,5 +1,5 @@
-//! Calls of an app that answers what the test wants, or nothing: what the app receives, and what the
-//! engine gets.
+//! Calls of an app that answers what the test wants, or nothing: what the app receives, and what
+//! the engine gets.
 
 use std::sync::Arc;
 

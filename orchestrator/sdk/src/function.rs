@@ -170,8 +170,8 @@ impl Function {
     }
 
     /// Sets the names of errors that are not retried, neither in a step nor in the function itself.
-    /// A name is set with [`Error::with_name`](crate::Error::with_name), or by a front end in another
-    /// language.
+    /// A name is set with [`Error::with_name`](crate::Error::with_name), or by a front end in
+    /// another language.
     ///
     /// ```
     /// # use stepladder::prelude::*;

@@ -238,8 +238,8 @@ impl ReplayLedger {
         }
     }
 
-    /// Lets the body of a step run, which receives `poll_state` if it is the check of a poll. If the
-    /// step is not waiting for this, it fails, so that the engine gets a result.
+    /// Lets the body of a step run, which receives `poll_state` if it is the check of a poll. If
+    /// the step is not waiting for this, it fails, so that the engine gets a result.
     pub(crate) fn start_body(&self, step: &StepId, poll_state: Option<Json>) {
         let mut inner = self.lock();
         let Some(at) = inner.replay.start_body(step) else {

@@ -31,8 +31,9 @@ pub(crate) use untyped::{StepBodyFn, UntypedStep};
 /// # Errors
 /// The body's error, once no retries are left, or immediately if the error is terminal. Because the
 /// error was recorded, it has only a message, a [`code`](crate::Error::code) and a
-/// [`name`](crate::Error::name), and it is terminal for the function. Errors of Stepladder itself have these codes: `undecodable-memo`,
-/// `nondeterminism`, `timeout`, `too-large`, `outcome-unknown`, `misplaced-step`, `bad-step` and `bad-step-name`.
+/// [`name`](crate::Error::name), and it is terminal for the function. Errors of Stepladder itself
+/// have these codes: `undecodable-memo`, `nondeterminism`, `timeout`, `too-large`,
+/// `outcome-unknown`, `misplaced-step`, `bad-step` and `bad-step-name`.
 /// [`ErrorCode`](crate::ErrorCode) explains them.
 #[must_use = "a step does nothing until it is awaited"]
 pub struct Step<'a, T> {
@@ -61,8 +62,8 @@ impl<T> Step<'_, T> {
         self
     }
 
-    /// Makes the step start at most once: if an attempt leaves no outcome, the step fails instead of
-    /// starting again. Use it for an effect that must not happen twice, such as a payment at a
+    /// Makes the step start at most once: if an attempt leaves no outcome, the step fails instead
+    /// of starting again. Use it for an effect that must not happen twice, such as a payment at a
     /// service without idempotency keys.
     ///
     /// The step fails with the terminal error [`ErrorCode::OutcomeUnknown`](crate::ErrorCode) if
@@ -76,9 +77,9 @@ impl<T> Step<'_, T> {
     /// The effect may have happened or not: find out before you go on. The body may not even have
     /// started, because the start is on disk before the body begins.
     ///
-    /// An error that the body returns, or a panic, is an outcome. It is final, whatever the function
-    /// sets, unless the step sets [`retries`](Self::retries): then the body runs again after such an
-    /// error.
+    /// An error that the body returns, or a panic, is an outcome. It is final, whatever the
+    /// function sets, unless the step sets [`retries`](Self::retries): then the body runs again
+    /// after such an error.
     ///
     /// ```
     /// # use stepladder::prelude::*;

@@ -125,8 +125,8 @@ impl TestApp {
     }
 
     /// Posts a failure to the callback token of a signal, and executes everything until no run is
-    /// live. The error may have a code, [`Error::with_code`], and a name, [`Error::with_name`]. Panics
-    /// if the post is refused.
+    /// live. The error may have a code, [`Error::with_code`], and a name, [`Error::with_name`].
+    /// Panics if the post is refused.
     ///
     /// ```
     /// use stepladder::prelude::*;
@@ -156,8 +156,9 @@ impl TestApp {
         world.run_to_end().await;
     }
 
-    /// Posts a heartbeat to the callback token of a signal, and executes everything that is due without
-    /// moving the clock. Panics if the heartbeat is refused, for example because the wait has ended.
+    /// Posts a heartbeat to the callback token of a signal, and executes everything that is due
+    /// without moving the clock. Panics if the heartbeat is refused, for example because the wait
+    /// has ended.
     pub async fn heartbeat(&mut self, token: &str) {
         let now = self.now();
         let world = self.world();

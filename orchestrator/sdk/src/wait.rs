@@ -145,14 +145,16 @@ impl<'a, T> WaitForSignal<'a, T> {
 
 impl<'a, T> WaitForSignal<'a, T> {
     /// Requires heartbeats: the holder of the token must post one to
-    /// `POST /v1/signals/{token}/heartbeat`, or by `stepladder signal TOKEN --heartbeat`, at least this
-    /// often, from the start of the wait on. Otherwise the wait ends with an error that has the code
+    /// `POST /v1/signals/{token}/heartbeat`, or by `stepladder signal TOKEN --heartbeat`, at least
+    /// this often, from the start of the wait on. Otherwise the wait ends with an error that has
+    /// the code
     /// [`HeartbeatTimeout`](crate::ErrorCode::HeartbeatTimeout), and is not retried.
     ///
     /// The interval is at least 10 seconds. If no heartbeat comes at all, the wait ends after one
-    /// interval. Later it ends at most half an interval after the next heartbeat was due, because not
-    /// each heartbeat is recorded: a wait records at most 10,000 of them. In a wait with a timeout of
-    /// more than 5,000 intervals it may end later than that, by up to a 10,000th of the timeout.
+    /// interval. Later it ends at most half an interval after the next heartbeat was due, because
+    /// not each heartbeat is recorded: a wait records at most 10,000 of them. In a wait with a
+    /// timeout of more than 5,000 intervals it may end later than that, by up to a 10,000th of the
+    /// timeout.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -197,7 +199,8 @@ delegate_future! {
 
 startable! {
     /// Starts the wait now, to be awaited later. Events count from the next time at which the
-    /// function awaits a step. So the function can cause the event after it has started the wait. See
+    /// function awaits a step. So the function can cause the event after it has started the wait.
+    /// See
     /// [`StartedStep`].
     ///
     /// ```

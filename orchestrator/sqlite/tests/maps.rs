@@ -131,7 +131,8 @@ async fn items_past_32_mib_fail_by_code_and_the_others_keep_their_results_across
         let ledger = ActionLog::default();
         let (run, ..) = run_at_pace(pace, (maps_past_32_mib, &ledger), async |_, _, _| ()).await;
         assert_eq!(run.summary.status, Status::Completed, "{pace:?}: {:?}", run.summary.error);
-        // items 0, 1, 3, 4, 6, 7 and 9 return 4 MiB; with the nulls, item 10 does not fit, but 11 does
+        // items 0, 1, 3, 4, 6, 7 and 9 return 4 MiB; with the nulls, item 10 does not fit, but 11
+        // does
         let output = run.summary.output.as_ref().map(|output| output.get());
         assert_eq!(output, Some(r#"[[10,"too-large"],[12,"too-large"],[13,"too-large"]]"#), "{pace:?}");
     }

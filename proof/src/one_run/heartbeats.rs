@@ -1,7 +1,8 @@
 //! Invariants of the heartbeats of one wait, as a holder of the token relies on them:
 //!
 //! - The wait ends for a missed heartbeat only if none was recorded for an interval.
-//! - Heartbeats are recorded at most twice in an interval, and none after the wait should have ended.
+//! - Heartbeats are recorded at most twice in an interval, and none after the wait should have
+//!   ended.
 
 use stepladder_core::Timestamp;
 use stepladder_core::journal::{Entry, Fact};

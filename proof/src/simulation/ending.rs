@@ -98,8 +98,8 @@ impl Simulation {
         if deaths + freezes + brown_outs + losses + self.used_faults() > 0 {
             return Ok(());
         }
-        // A worker with an older version does not know the limits of a function that it lacks. It puts
-        // the wakes of its runs off by a minute; one of them removes the ticket.
+        // A worker with an older version does not know the limits of a function that it lacks. It
+        // puts the wakes of its runs off by a minute; one of them removes the ticket.
         if self.allowed.old > 0 && self.memory.wakes() > 0 {
             return Ok(());
         }
@@ -150,8 +150,8 @@ impl Simulation {
         // With limits there are more wakes: a hop that releases a slot, or cannot use one, wakes
         // the next ticket.
         let has_limits = self.invariants.limits().next().is_some();
-        // A worker that may not release slots keeps them until their leases end. Until then, tickets
-        // wait with wakes for the end of a lease.
+        // A worker that may not release slots keeps them until their leases end. Until then,
+        // tickets wait with wakes for the end of a lease.
         let was_denied = self.knobs.denials < self.allowed.denials;
         let each = if has_limits { 6 } else { 3 } + if has_limits && was_denied { 3 } else { 0 };
         let tries = 2 * self.executors.excuses().unreachable;

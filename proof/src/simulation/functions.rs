@@ -137,7 +137,8 @@ pub(crate) fn functions(
         (HELPER, random_tree(dice, AllowedNodes { leaves: 3, calls: false, meets: false, deadly: false, waits })),
     ];
     let trees = trees.map(|(id, tree)| (id, if id == HELPER && dice.one_in(4) { tree.into_failing() } else { tree }));
-    // A call must not execute such a step, so a function whose executor executes while it is polled has none.
+    // A call must not execute such a step, so a function whose executor executes while it is polled
+    // has none.
     let has_once = immediate == 0 && once.one_in(3);
     let trees = trees.map(|(id, tree)| (id, if has_once { tree.with_once_steps(once) } else { tree }));
     let control = FlowControlKind::random_kind(dice);

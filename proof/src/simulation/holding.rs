@@ -96,8 +96,8 @@ impl SlotChecks {
         !has_ended && self.running_attempt(run, step).is_some_and(|(running, _)| running == attempt)
     }
 
-    /// Returns the running attempt of a step according to the journal, and its lease. During a call,
-    /// this is the call.
+    /// Returns the running attempt of a step according to the journal, and its lease. During a
+    /// call, this is the call.
     fn running_attempt(&self, run: RunId, step: &StepId) -> Option<(u32, Timestamp)> {
         let state = RunState::fold(run, &at_once(self.memory.read(run, 0))).ok()?;
         if let Some(call) = &state.call {

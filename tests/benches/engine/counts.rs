@@ -41,8 +41,8 @@ struct WrittenCounts {
     bytes: i64,
 }
 
-/// The runs that are counted. `n` steps have `2n + 2` entries: each step starts and succeeds, and the
-/// run is created and ends.
+/// The runs that are counted. `n` steps have `2n + 2` entries: each step starts and succeeds, and
+/// the run is created and ends.
 fn counted_runs() -> Vec<CountedRun> {
     let run = |name, event, data, step, budget| CountedRun { name, event, data, step, budget };
     vec![
@@ -65,7 +65,8 @@ const fn limits(records: i64, entries: i64) -> WrittenLimits {
     WrittenLimits { records, entries }
 }
 
-/// Counts at both paces, and prints the counts. Returns whether all of them are within their limits.
+/// Counts at both paces, and prints the counts. Returns whether all of them are within their
+/// limits.
 pub(crate) async fn check() -> bool {
     let mut all_within = true;
     for (name, pace) in [("one step an invocation", "step"), ("within budget", "budget")] {

@@ -91,8 +91,8 @@ async fn three_steps(ctx: Context, event: Event<ThreeStepsEvent>) -> Result<u64>
     ctx.step("third", async || Ok(second + 1)).await
 }
 
-/// Executes steps at the same time. Returns when the first and the last of them started and when the
-/// step after them started, in nanoseconds after the step before them.
+/// Executes steps at the same time. Returns when the first and the last of them started and when
+/// the step after them started, in nanoseconds after the step before them.
 async fn fan_out(ctx: Context, event: Event<FanOutEvent>) -> Result<[u64; 3]> {
     let before = ctx.step("before", async || Ok(nanoseconds())).await?;
     let steps = (0..event.data.steps).map(|i| {

@@ -126,8 +126,8 @@ async fn at_pace(name: &str, pace: &str, options: &BenchOptions) -> GrowthFigure
     GrowthFigures { name: name.into(), long, fan_outs, maps, asleep, memory }
 }
 
-/// Executes one run and returns its output. Checks are rare, because each check takes processor time
-/// from the server.
+/// Executes one run and returns its output. Checks are rare, because each check takes processor
+/// time from the server.
 pub(crate) async fn run(api: &ApiClient, name: &str, data: serde_json::Value) -> serde_json::Value {
     let ids = api.send(&json!({"name": name, "data": data})).await;
     loop {

@@ -12,8 +12,8 @@ use crate::price::BilledUnits;
 use crate::steps::{END, START};
 use crate::wire::RequestTally;
 
-/// Executes a run that fans out over `n` steps, with at most this many invocations at the same time,
-/// each on a worker of its own. Returns its requests and its invocations.
+/// Executes a run that fans out over `n` steps, with at most this many invocations at the same
+/// time, each on a worker of its own. Returns its requests and its invocations.
 async fn fan_out(n: u32, workers: usize) -> (RequestTally, usize) {
     let stage = warmed_up(joining_function(), Pace::StepPerInvocation).await;
     let workers: Vec<_> = (0..workers).map(|_| stage.engine()).collect();

@@ -1,5 +1,5 @@
-//! A step that starts at most once on DynamoDB and SQS: its body does not run twice, whatever is lost
-//! and wherever the process dies.
+//! A step that starts at most once on DynamoDB and SQS: its body does not run twice, whatever is
+//! lost and wherever the process dies.
 
 use stepladder::prelude::*;
 use stepladder_core::{ErrorCode, Status};

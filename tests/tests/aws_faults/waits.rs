@@ -148,7 +148,8 @@ fn failing_function() -> Function {
     })
 }
 
-/// Starts a run and fails its signal, with a fault at call number `at`. Returns the number of calls.
+/// Starts a run and fails its signal, with a fault at call number `at`. Returns the number of
+/// calls.
 async fn fail_with_fault(stage: &AwsStage, n: u32, at: usize, fault: AwsFault) -> usize {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
@@ -188,7 +189,8 @@ async fn a_signal_fails_once_under_any_loss() {
     }
 }
 
-/// Returns a function that waits for a callback with heartbeats. Its output is the code of its error.
+/// Returns a function that waits for a callback with heartbeats. Its output is the code of its
+/// error.
 fn rendering_function() -> Function {
     Function::new("renders", async |ctx: Context, _: Event<GoEvent>| {
         let video = ctx.wait_for_signal::<u32>("video").heartbeat(Duration::from_secs(3_600)).timeout(YEAR).await;

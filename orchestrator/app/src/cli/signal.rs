@@ -25,8 +25,8 @@ pub(crate) struct SignalArgs {
     /// The callback token of the signal
     #[arg(value_name = "TOKEN")]
     token: String,
-    /// The data: any JSON, `@file`, or `-` for standard input; by default `null`. With --fail, further
-    /// fields of the error
+    /// The data: any JSON, `@file`, or `-` for standard input; by default `null`. With --fail,
+    /// further fields of the error
     #[arg(value_name = "DATA", allow_hyphen_values = true)]
     data: Option<String>,
     /// Report a failure instead: the wait ends with an error that has this message

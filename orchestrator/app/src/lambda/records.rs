@@ -8,8 +8,8 @@ use stepladder_engine::permanent;
 use stepladder_engine::ports::StoreError;
 
 /// Processes all records concurrently, each in its own task, so that a panic fails only one record.
-/// Then processes the records for which `is_alone` returns true, one after the other: if one of them
-/// ends the process, it takes no other record along. The response names the failed records
+/// Then processes the records for which `is_alone` returns true, one after the other: if one of
+/// them ends the process, it takes no other record along. The response names the failed records
 /// (`ReportBatchItemFailures`), which the queue delivers again.
 pub(super) async fn process_each<F, Fut>(
     event: SqsEvent,

@@ -42,10 +42,10 @@ async fn invoke(
     Ok(answer.await)
 }
 
-/// Returns whether this wake may end its worker, for example because its step needs too much memory.
-/// A takeover executes the interrupted step, and its wake has the cause `Lease` (rule 14), except in
-/// a fan-out. A wake that was delivered more than twice may end the worker before any step starts.
-/// A second delivery proves nothing, because a throttled delivery counts too.
+/// Returns whether this wake may end its worker, for example because its step needs too much
+/// memory. A takeover executes the interrupted step, and its wake has the cause `Lease` (rule 14),
+/// except in a fan-out. A wake that was delivered more than twice may end the worker before any
+/// step starts. A second delivery proves nothing, because a throttled delivery counts too.
 fn may_end_the_process(record: &SqsMessage) -> bool {
     let wake = stepladder_aws::decode_wake(record.body.as_deref().unwrap_or_default());
     records::receive_count(record) > 2 || wake.is_ok_and(|wake| wake.cause == WakeCause::Lease)

@@ -103,8 +103,8 @@ impl Aws {
     }
 
     /// Writes the end of a run into its row. If the row is missing, the retention of the run is
-    /// over. The row is also the first record, whose time to live is that of the journal: it is kept
-    /// in an attribute of its own.
+    /// over. The row is also the first record, whose time to live is that of the journal: it is
+    /// kept in an attribute of its own.
     async fn end_row(&self, run: RunId, at: Timestamp, status: Status, now: Timestamp) -> StoreResult<()> {
         let request = self
             .dynamo

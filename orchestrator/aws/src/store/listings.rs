@@ -96,7 +96,8 @@ impl Listings for Aws {
 }
 
 impl Aws {
-    /// Returns the days with runs in this range, newest first, each with the functions that had runs.
+    /// Returns the days with runs in this range, newest first, each with the functions that had
+    /// runs.
     async fn listed_days(&self, query: &RunQuery, range: RunRange) -> StoreResult<Vec<(i64, Vec<String>)>> {
         let (first, last) = range.days();
         let partition = query.function.as_deref().map_or_else(|| layout::DAYS.to_owned(), layout::days_partition);

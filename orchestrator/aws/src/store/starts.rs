@@ -1,8 +1,8 @@
 //! Creates runs.
 //!
-//! A run exists if its first record exists, and this record is also the row of the run. So most runs
-//! need no transaction, which would cost twice as many write units. The order of the writes makes
-//! every crash harmless:
+//! A run exists if its first record exists, and this record is also the row of the run. So most
+//! runs need no transaction, which would cost twice as many write units. The order of the writes
+//! makes every crash harmless:
 //!
 //! 1. The items that list the day and the function of the run. If the process dies after them, a
 //!    listing reads an empty partition.
@@ -252,8 +252,8 @@ impl Aws {
         }
     }
 
-    /// Lists the day and the function of a run, before the run is written, so that listings find the
-    /// run.
+    /// Lists the day and the function of a run, before the run is written, so that listings find
+    /// the run.
     async fn list_day(&self, run: RunId, function: &str, now: Timestamp) -> StoreResult<()> {
         let keys = layout::listed_days(run, function);
         if self.listed_days.lock().get(&keys[0]).is_none() {

@@ -57,8 +57,8 @@ error_codes! {
     /// An event's data does not match the type that a function expects, or an event exceeds a
     /// limit.
     BadEvent = "bad-event",
-    /// Two items of a map have the same name, an item's name cannot be used, or a map has fewer items
-    /// than must succeed.
+    /// Two items of a map have the same name, an item's name cannot be used, or a map has fewer
+    /// items than must succeed.
     BadMap = "bad-map",
     /// A poll could make more than 2,000 checks.
     BadPoll = "bad-poll",
@@ -88,7 +88,8 @@ error_codes! {
     Nondeterminism = "nondeterminism",
     /// The function awaited something that is not a step for 10 s.
     NotAStep = "not-a-step",
-    /// An attempt of a step that starts at most once left no outcome. Its body may have taken effect.
+    /// An attempt of a step that starts at most once left no outcome. Its body may have taken
+    /// effect.
     OutcomeUnknown = "outcome-unknown",
     /// The code panicked.
     Panic = "panic",

@@ -1,13 +1,13 @@
-//! Checks a failure that a third party posts. What a journal would truncate is refused here, so that
-//! nothing is left out silently.
+//! Checks a failure that a third party posts. What a journal would truncate is refused here, so
+//! that nothing is left out silently.
 
 use super::{Failure, data_problem};
 use crate::limits::{FAILURE_BYTES, FAILURE_STACK_BYTES, name_problem};
 
 impl Failure {
     /// Returns why a third party cannot post this failure, as a sentence that names the field.
-    /// Returns `None` if it can: each part is within the limits of a journal, and the code is none of
-    /// Stepladder's own.
+    /// Returns `None` if it can: each part is within the limits of a journal, and the code is none
+    /// of Stepladder's own.
     ///
     /// ```
     /// use stepladder_core::Failure;

@@ -67,8 +67,8 @@ impl ActiveHop {
         }
     }
 
-    /// If the wake is for a heartbeat that is due later, because clocks differ, it is sent again with
-    /// the next write. If the heartbeat has come since, a later wake was written with it.
+    /// If the wake is for a heartbeat that is due later, because clocks differ, it is sent again
+    /// with the next write. If the heartbeat has come since, a later wake was written with it.
     fn resend_early_heartbeat(&mut self, now: Timestamp) {
         let WakeCause::Heartbeat { step, due } = self.cause() else { return };
         let current = self.run.steps.get(step).and_then(|step| step.state.heartbeat_due());

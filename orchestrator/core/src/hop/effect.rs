@@ -65,8 +65,9 @@ pub enum Effect {
     ReleaseEnded(Vec<Limit>),
     /// Reads the inbox of the run. Answer: [`Input::Inbox`](super::Input::Inbox).
     ReadInbox,
-    /// Opens an execution of the function, or continues one that an earlier hop of this process left
-    /// ([`HopEnd::seen`](super::HopEnd::seen)). Answer: [`Input::Opened`](super::Input::Opened).
+    /// Opens an execution of the function, or continues one that an earlier hop of this process
+    /// left ([`HopEnd::seen`](super::HopEnd::seen)). Answer:
+    /// [`Input::Opened`](super::Input::Opened).
     Open(Opening),
     /// Reveals these outcomes, and polls the function until it waits or ends. Answer:
     /// [`Input::Polled`](super::Input::Polled).

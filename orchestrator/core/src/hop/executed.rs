@@ -2,8 +2,8 @@
 //! the journal.
 //!
 //! Each executed step becomes the start and the outcome of an attempt, in the record that ends the
-//! call. A report that contradicts the journal fails the run. If it were ignored, the executor would
-//! report the same step in the next call, without end.
+//! call. A report that contradicts the journal fails the run. If it were ignored, the executor
+//! would report the same step in the next call, without end.
 
 use std::collections::HashSet;
 
@@ -24,7 +24,8 @@ pub(super) struct ExecutedSteps {
     reported: HashSet<StepId>,
     /// The steps with entries in the draft.
     pub(super) recorded: HashSet<StepId>,
-    /// The steps that still have no outcome: they wait for a retry, or another worker executes them.
+    /// The steps that still have no outcome: they wait for a retry, or another worker executes
+    /// them.
     pub(super) open: Vec<Want>,
     /// Whether the function sees a new outcome in the next poll.
     pub(super) has_outcome: bool,

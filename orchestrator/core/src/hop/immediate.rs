@@ -118,8 +118,8 @@ impl ActiveHop {
     }
 
     /// Returns the cause of the wake with which another invocation will call the executor; `None`
-    /// if this invocation calls it. The first call needs enough time. Calls after a step was executed
-    /// must be within the budget, like attempts.
+    /// if this invocation calls it. The first call needs enough time. Calls after a step was
+    /// executed must be within the budget, like attempts.
     fn hands_over_call(&self, turn: &Turn<'_>) -> Option<WakeCause> {
         let fits = turn.now() + self.spec().timeout + MARGIN <= self.time.deadline;
         let worker = &self.invocation.worker;

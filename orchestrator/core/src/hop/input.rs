@@ -37,8 +37,8 @@ pub enum Input {
     Slots(SlotAnswer),
     /// The events in the inbox. An event is `None` after the end of its retention.
     Inbox(Vec<(EventId, Option<Event>)>),
-    /// The number of outcomes that the open execution has already seen: 0 for a new one. The failure
-    /// says that the function cannot decode the run's event.
+    /// The number of outcomes that the open execution has already seen: 0 for a new one. The
+    /// failure says that the function cannot decode the run's event.
     Opened(Result<usize, Box<Failure>>),
     /// What the function requests, or how it ended.
     Polled(Box<Polled>),
@@ -188,9 +188,9 @@ pub enum AttemptError {
     Failed(AdvisedFailure),
     /// The executor could not be reached, so the code was not executed.
     Unreachable(Unreachable),
-    /// The connection to the executor was lost after the attempt was sent, so the code may have been
-    /// executed. The attempt is repeated like an unreachable one, unless the step starts at most
-    /// once: then the step fails.
+    /// The connection to the executor was lost after the attempt was sent, so the code may have
+    /// been executed. The attempt is repeated like an unreachable one, unless the step starts at
+    /// most once: then the step fails.
     Lost(Unreachable),
 }
 

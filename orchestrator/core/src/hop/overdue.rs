@@ -27,9 +27,9 @@ pub struct OverdueAttempt<'a> {
 }
 
 impl OverdueAttempt<'_> {
-    /// Returns the write that fails the attempt; `None` if the attempt is no longer the running one.
-    /// The write contains the failure, the release of the slots, and the wake of the retry or of the
-    /// next step. `seed` determines the jitter of the retry.
+    /// Returns the write that fails the attempt; `None` if the attempt is no longer the running
+    /// one. The write contains the failure, the release of the slots, and the wake of the retry or
+    /// of the next step. `seed` determines the jitter of the retry.
     pub fn fail(&self, run: &RunState, now: Timestamp, seed: u64) -> Option<Write> {
         if !self.is_running(run) {
             return None;
@@ -60,9 +60,9 @@ impl OverdueAttempt<'_> {
         })
     }
 
-    /// Returns whether the journal shows this attempt as running. The number does not suffice: after
-    /// an attempt was taken back, because its executor could not be reached, the next one has the
-    /// same number.
+    /// Returns whether the journal shows this attempt as running. The number does not suffice:
+    /// after an attempt was taken back, because its executor could not be reached, the next one has
+    /// the same number.
     fn is_running(&self, run: &RunState) -> bool {
         let ReadyStep { step, attempt, .. } = self.ready;
         run.steps.get(step).is_some_and(|step| match &step.state {

@@ -105,8 +105,8 @@ impl ActiveHop {
     /// Decides about these steps again, without another poll. Polls if the function may see
     /// something new.
     pub(super) fn decide_again(&mut self, wants: Vec<Want>, turn: &mut Turn<'_>) -> ActivePhase {
-        // a retry that is due belongs to the executor: another hop may call it meanwhile, and it would
-        // execute a step that this hop has started
+        // a retry that is due belongs to the executor: another hop may call it meanwhile, and it
+        // would execute a step that this hop has started
         if self.must_check_inbox() || wants.iter().any(|want| self.is_retry_due(want, turn.now())) {
             return self.advance(turn);
         }

@@ -70,8 +70,8 @@ pub(super) struct Execution {
 
 impl Execution {
     /// Returns how many outcomes of the journal the open execution has seen, if the next hop may
-    /// continue the execution. It may not if the handler has ended, or if a log line of the handler is
-    /// not recorded. At the end of a hop, no attempt executes.
+    /// continue the execution. It may not if the handler has ended, or if a log line of the handler
+    /// is not recorded. At the end of a hop, no attempt executes.
     ///
     /// The execution has seen nothing else: after a conflict it is closed (rule 2).
     pub(super) fn seen_by_next(&self, run: &RunState) -> Option<usize> {
@@ -98,7 +98,8 @@ pub(super) struct Debts {
     pub(super) releases: Vec<(Limit, Holder)>,
     /// The failure because of which waiting tickets could not be promoted yet.
     pub(super) unpromoted: Option<StoreFault>,
-    /// The wake of a deadline or a heartbeat that arrived early. It must be sent again for its time.
+    /// The wake of a deadline or a heartbeat that arrived early. It must be sent again for its
+    /// time.
     pub(super) early_timer: Option<EarlyWrite>,
 }
 

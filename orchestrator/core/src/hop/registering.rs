@@ -74,8 +74,8 @@ impl Registering {
         let mut wants_to_register = std::mem::take(&mut plan.register);
         let is_wait = |want: &Want| matches!(want.operation, Operation::WaitForEvent { .. });
         if wants_to_register.iter().any(is_wait) {
-            // An event of the same poll must find the wait. It is sent once the wait is written: its
-            // step is still wanted then.
+            // An event of the same poll must find the wait. It is sent once the wait is written:
+            // its step is still wanted then.
             wants_to_register.retain(|want| !matches!(want.operation, Operation::Send(_)));
         }
         items.extend(wants_to_register.into_iter().map(Item::Want));
@@ -271,7 +271,8 @@ impl ActiveHop {
         self.expire_at(step, term, draft);
     }
 
-    /// Adds the entry of a wait for a callback, with the wakes for its timeout and its first heartbeat.
+    /// Adds the entry of a wait for a callback, with the wakes for its timeout and its first
+    /// heartbeat.
     fn wait_for_signal(&self, step: StepId, heartbeat: Option<Duration>, term: Term, draft: &mut Draft) {
         let Term { now, until } = term;
         let heartbeat_ms = heartbeat.map(|every| u64::try_from(every.as_millis()).unwrap_or(u64::MAX));

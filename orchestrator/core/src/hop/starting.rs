@@ -185,10 +185,10 @@ impl ActiveHop {
         .into_entry(now)
     }
 
-    /// Hands many steps over to other invocations: each of them gets as many steps as one invocation
-    /// executes at the same time, with one wake. The wakes are sent before the entries that record
-    /// them. After a crash in between they are sent twice, but never not at all; once the entries
-    /// exist, they are never sent again (rule 9).
+    /// Hands many steps over to other invocations: each of them gets as many steps as one
+    /// invocation executes at the same time, with one wake. The wakes are sent before the entries
+    /// that record them. After a crash in between they are sent twice, but never not at all; once
+    /// the entries exist, they are never sent again (rule 9).
     fn fan_out(&mut self, mine: Vec<ReadyStep>, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         let now = turn.now();
         let all: Vec<StepId> = mine.into_iter().map(|ready| ready.step).collect();

@@ -157,8 +157,8 @@ impl ActiveHop {
         entries
     }
 
-    /// Returns the wake for the deadline of the run. It is sent with the entry from which the deadline
-    /// counts.
+    /// Returns the wake for the deadline of the run. It is sent with the entry from which the
+    /// deadline counts.
     fn deadline_wake(&self, entries: &[Entry], now: Timestamp) -> Option<EarlyWrite> {
         let within = self.spec().flow.finish_within.filter(|_| self.run.first_run_at.is_none())?;
         let is_first = |fact: &Fact| fact.is_requested_by_handler() || matches!(fact, Fact::HandlerFailed { .. });
@@ -206,8 +206,8 @@ impl ActiveHop {
         }
         for entry in ended {
             if let Fact::AttemptUnreachable { step, .. } = &entry.fact {
-                // the next attempt has the same number, so in this hop its slots would have the same
-                // holder; the hop of its wake starts it
+                // the next attempt has the same number, so in this hop its slots would have the
+                // same holder; the hop of its wake starts it
                 self.progress.handed_over.insert(step.clone());
             }
             let took = entry.fact.step().and_then(|step| self.execution.took.remove(step)).unwrap_or_default();
@@ -356,8 +356,8 @@ impl ActiveHop {
     }
 }
 
-/// Drops later wakes that occur twice. Many sleeps with the same end need one wake: the hop after it
-/// ends all of them.
+/// Drops later wakes that occur twice. Many sleeps with the same end need one wake: the hop after
+/// it ends all of them.
 fn drop_repeated_wakes(before: &mut Vec<EarlyWrite>) {
     let (mut wakes, mut timers) = (HashSet::new(), HashSet::new());
     before.retain(|write| match write {

@@ -19,8 +19,8 @@ impl Fact {
         )
     }
 
-    /// Returns whether something arrived that no hop has handled yet. `before` says whether that was so
-    /// before this fact.
+    /// Returns whether something arrived that no hop has handled yet. `before` says whether that
+    /// was so before this fact.
     pub(crate) fn leaves_arrival(&self, before: bool) -> bool {
         matches!(self, Self::EventDelivered { .. } | Self::SignalReceived { .. } | Self::SignalFailed { .. })
             || (before && matches!(self, Self::HeartbeatReceived { .. }))
@@ -49,8 +49,8 @@ impl Fact {
 
     /// Returns whether losing this entry in a crash is harmless, because it contains no outcome. A
     /// lost log line is written again by the next replay. The start of a step that starts at most
-    /// once must not be lost, because without it the step would start again. On one machine, a write that contains
-    /// only such facts needs no sync: the next synced write includes it.
+    /// once must not be lost, because without it the step would start again. On one machine, a
+    /// write that contains only such facts needs no sync: the next synced write includes it.
     pub fn is_bookkeeping(&self) -> bool {
         matches!(
             self,

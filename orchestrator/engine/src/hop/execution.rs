@@ -137,8 +137,8 @@ impl Shell<'_> {
     }
 }
 
-/// Awaits the answer of an executor until shortly before the invocation ends. Without this limit, an
-/// executor that never answers would end the invocation before the run has its next wake.
+/// Awaits the answer of an executor until shortly before the invocation ends. Without this limit,
+/// an executor that never answers would end the invocation before the run has its next wake.
 async fn answer_in_time<T, E: From<Unreachable>>(
     clock: &dyn Clock,
     deadline: Timestamp,

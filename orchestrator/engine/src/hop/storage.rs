@@ -50,8 +50,9 @@ impl Storage<'_> {
         Some(self.hops.runtime.current_with(has_all).await)
     }
 
-    /// Carries out an effect on the store or the queue, and returns the answer. The time limit of the
-    /// invocation does not apply to the calls that return the wake to the queue after a failure.
+    /// Carries out an effect on the store or the queue, and returns the answer. The time limit of
+    /// the invocation does not apply to the calls that return the wake to the queue after a
+    /// failure.
     pub(super) async fn answer(&self, hop: &Hop, effect: Effect) -> Input {
         let call = self.call(hop, effect);
         let answer = match hop.has_failed() {

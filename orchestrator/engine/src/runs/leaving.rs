@@ -30,8 +30,8 @@ impl LeavingRuns {
         Some(LeavingHop { runs: self.clone(), run, gate, _closed: closed })
     }
 
-    /// Returns a future that ends once the hop that is about to leave this run has left it; `None` if
-    /// there is no such hop.
+    /// Returns a future that ends once the hop that is about to leave this run has left it; `None`
+    /// if there is no such hop.
     pub(crate) fn wait_for(&self, run: RunId) -> Option<impl Future<Output = ()> + use<>> {
         let gate = self.0.lock().get(&run).cloned()?;
         Some(async move { drop(gate.lock().await) })

@@ -24,7 +24,8 @@ pub struct SignalReceipt {
     pub run: RunId,
     /// The step that waits for the callback, or will wait for it.
     pub step: StepId,
-    /// Whether the same data or failure had already been posted. Then this call has changed nothing.
+    /// Whether the same data or failure had already been posted. Then this call has changed
+    /// nothing.
     pub before: bool,
 }
 
@@ -50,8 +51,8 @@ pub struct HeartbeatReceipt {
 pub enum HeartbeatEffect {
     /// The heartbeat was recorded. The next one must be posted before this time.
     Recorded(Timestamp),
-    /// A heartbeat was recorded just before, so nothing was written. The next one must be posted before
-    /// this time.
+    /// A heartbeat was recorded just before, so nothing was written. The next one must be posted
+    /// before this time.
     Recent(Timestamp),
     /// The run does not wait yet. Heartbeats count from the start of the wait on.
     Early,
@@ -60,7 +61,8 @@ pub enum HeartbeatEffect {
 }
 
 impl HeartbeatEffect {
-    /// Returns the time before which the next heartbeat must be posted; `None` if none is needed now.
+    /// Returns the time before which the next heartbeat must be posted; `None` if none is needed
+    /// now.
     pub fn next_before(self) -> Option<Timestamp> {
         match self {
             Self::Recorded(before) | Self::Recent(before) => Some(before),
@@ -75,8 +77,8 @@ impl Subscriptions {
     ///
     /// # Errors
     /// - [`EngineError::NotFound`] for a token that no run has issued.
-    /// - [`EngineError::TooLate`] if the signal was completed, the wait or the run has ended, or the
-    ///   heartbeat was due before.
+    /// - [`EngineError::TooLate`] if the signal was completed, the wait or the run has ended, or
+    ///   the heartbeat was due before.
     /// - [`EngineError::Store`].
     pub async fn heartbeat(&self, token: &str) -> Result<HeartbeatReceipt, EngineError> {
         let (mut state, step) = self.run_of_token(token).await?;

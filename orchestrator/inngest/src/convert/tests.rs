@@ -7,8 +7,8 @@ use super::*;
 
 const TIMEOUT: Duration = Duration::from_secs(100);
 
-/// The registration of an app, as the package sends it. Its debounce is at another function, because
-/// the engine allows no debounce beside a throttle.
+/// The registration of an app, as the package sends it. Its debounce is at another function,
+/// because the engine allows no debounce beside a throttle.
 fn recorded() -> Value {
     serde_json::from_str(include_str!("registration-4.24.json")).unwrap()
 }

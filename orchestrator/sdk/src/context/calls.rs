@@ -85,8 +85,8 @@ impl Context {
     /// its own retries, limits and journal, and may take months.
     ///
     /// Whenever called runs end, this run is woken. A process that has not kept the run in memory
-    /// then reads and replays all of it. For tens of thousands of items, map over lists of items, and
-    /// map over the items of one list in the other function.
+    /// then reads and replays all of it. For tens of thousands of items, map over lists of items,
+    /// and map over the items of one list in the other function.
     ///
     /// ```
     /// # use stepladder::prelude::*;

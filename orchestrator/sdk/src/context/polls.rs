@@ -40,8 +40,8 @@ impl Context {
     /// Like [`poll_until`](Self::poll_until), with a state that each check passes to the next one.
     ///
     /// The first check receives `initial`. A check that returns [`Check::NotYet`] sets the state of
-    /// the next one. A check that fails does not change it. The journal keeps the state of each check,
-    /// so it may have at most 16 KiB as JSON.
+    /// the next one. A check that fails does not change it. The journal keeps the state of each
+    /// check, so it may have at most 16 KiB as JSON.
     ///
     /// ```
     /// # use stepladder::prelude::*;

@@ -78,8 +78,8 @@ impl Context {
     /// The function must give the token to the third party first. Returns `None` if nothing is
     /// posted within 7 days, or within the [`timeout`](WaitForSignal::timeout).
     ///
-    /// Data that is posted before the wait starts is kept until then. The third party may post a failure
-    /// instead, which is then the error of this wait.
+    /// Data that is posted before the wait starts is kept until then. The third party may post a
+    /// failure instead, which is then the error of this wait.
     ///
     /// ```
     /// # use stepladder::prelude::*;

@@ -6,8 +6,8 @@ use stepladder_core::json;
 use super::Error;
 
 impl Error {
-    /// Sets further fields of the error, as JSON. Journals keep at most 16 KiB of them. A second call
-    /// replaces the first.
+    /// Sets further fields of the error, as JSON. Journals keep at most 16 KiB of them. A second
+    /// call replaces the first.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -25,9 +25,9 @@ impl Error {
         self
     }
 
-    /// Returns the further fields of the error. Returns `None` if it has none, or if they do not match
-    /// the type. A step's error keeps the data that its body set, and a failed signal has the data that
-    /// was posted.
+    /// Returns the further fields of the error. Returns `None` if it has none, or if they do not
+    /// match the type. A step's error keeps the data that its body set, and a failed signal has the
+    /// data that was posted.
     pub fn data<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_str(self.0.data.as_ref()?.get()).ok()
     }

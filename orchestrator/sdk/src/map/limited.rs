@@ -29,7 +29,8 @@ pub(super) async fn run_limited<T, F: Future<Output = Result<T>>>(
     let mut tally = Tally { total, ..Tally::default() };
     let mut last = None;
     let mut waiting = items.enumerate();
-    // only futures that were woken are polled, so the work for an item does not grow with the others
+    // only futures that were woken are polled, so the work for an item does not grow with the
+    // others
     let mut active = FuturesUnordered::new();
     let verdict = loop {
         if let Some(verdict) = completion.verdict(tally) {

@@ -45,8 +45,8 @@ type ItemFn<'a, I, T> = Box<dyn Fn(Context, I) -> BoxFuture<'a, Result<T>> + Sen
 /// The map is complete when all items have ended, enough of them have succeeded, or too many have
 /// failed. Then no further item starts, and the steps of active items are dropped, as `select!`
 /// drops the steps of a branch that lost. Called runs continue, unless they are
-/// [cancelled with this run](crate::Invoke::cancelled_with_run). Compensations of dropped items stay
-/// registered: they run if the run fails.
+/// [cancelled with this run](crate::Invoke::cancelled_with_run). Compensations of dropped items
+/// stay registered: they run if the run fails.
 ///
 /// # Errors
 /// - the error of the item with which too many had failed. By default, this is the first failure.

@@ -40,8 +40,8 @@ delegate_future! {
 }
 
 startable! {
-    /// Starts the sleep now, to be awaited later. It ends this long after the next time at which the
-    /// function awaits a step, whatever the function does in the meantime. See
+    /// Starts the sleep now, to be awaited later. It ends this long after the next time at which
+    /// the function awaits a step, whatever the function does in the meantime. See
     /// [`StartedStep`](crate::StartedStep).
     ///
     /// ```

@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 ///
 /// The step is recorded with the next write of the run, which is when the function next awaits a
 /// step. It keeps its outcome until it is awaited. Dropping it is like losing a `select!`: what is
-/// not recorded yet does not happen, a recorded sleep or wait is ignored, and a called run continues
-/// unless it is [cancelled with this run](crate::Invoke::cancelled_with_run).
+/// not recorded yet does not happen, a recorded sleep or wait is ignored, and a called run
+/// continues unless it is [cancelled with this run](crate::Invoke::cancelled_with_run).
 ///
 /// ```
 /// # use stepladder::prelude::*;

@@ -74,10 +74,10 @@ impl TestApp {
         self
     }
 
-    /// Makes the worker die in the first `times` attempts of a step in each run, after the start of the
-    /// attempt was recorded and instead of executing the body. Everything else that the same invocation
-    /// executes dies too. The attempt is interrupted: the step starts again when its lease ends, which
-    /// uses no retry. A step fails after ten interruptions in a row.
+    /// Makes the worker die in the first `times` attempts of a step in each run, after the start of
+    /// the attempt was recorded and instead of executing the body. Everything else that the same
+    /// invocation executes dies too. The attempt is interrupted: the step starts again when its
+    /// lease ends, which uses no retry. A step fails after ten interruptions in a row.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -102,9 +102,9 @@ impl TestApp {
         self
     }
 
-    /// Makes the worker die in the first `times` attempts of a step in each run, after the body has ended
-    /// and before its result is recorded. The body is executed again, so this shows whether it may be:
-    /// whether it passes an idempotency key, for example. If the step also has a
+    /// Makes the worker die in the first `times` attempts of a step in each run, after the body has
+    /// ended and before its result is recorded. The body is executed again, so this shows whether
+    /// it may be: whether it passes an idempotency key, for example. If the step also has a
     /// [`crash`](Self::crash), these are the attempts after it.
     #[must_use]
     pub fn crash_after(mut self, step: &str, times: u32) -> Self {

@@ -108,8 +108,8 @@ impl TestRun {
         self.executions.get(step).copied().unwrap_or_default()
     }
 
-    /// Returns the number of hops that the run used: on AWS, the number of invocations. This includes hops
-    /// that died, and hops that found nothing to do.
+    /// Returns the number of hops that the run used: on AWS, the number of invocations. This
+    /// includes hops that died, and hops that found nothing to do.
     pub fn hops(&self) -> u32 {
         self.hops
     }

@@ -167,8 +167,8 @@ impl TestEnvironment {
     }
 }
 
-/// Executes a hop to its end, or until its worker dies. A hop whose worker has died is dropped where it
-/// waits, without an acknowledgement of its wake.
+/// Executes a hop to its end, or until its worker dies. A hop whose worker has died is dropped
+/// where it waits, without an acknowledgement of its wake.
 async fn until_death(mut hop: BoxFuture<'static, ()>, script: Arc<StepScripts>) {
     futures::future::poll_fn(move |cx| {
         let polled = hop.as_mut().poll(cx);

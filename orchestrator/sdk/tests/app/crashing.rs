@@ -91,6 +91,7 @@ async fn hops_are_counted_with_those_that_die() {
     let plain = counts(Pace::StepPerInvocation, 0).await;
     assert_eq!(plain, 3, "the end is written with the last step");
     assert_eq!(counts(Pace::WithinBudget, 0).await, 1);
-    // the redelivered wake only sends a new one, so that the journal counts the interruptions (rule 14)
+    // the redelivered wake only sends a new one, so that the journal counts the interruptions (rule
+    // 14)
     assert_eq!(counts(Pace::WithinBudget, 1).await, 3);
 }

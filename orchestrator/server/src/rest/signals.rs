@@ -1,7 +1,7 @@
 //! `POST /v1/signals/{token}` and `POST /v1/signals/{token}/fail`: a third party completes a signal
 //! that a run waits for, with data or with a failure. Only the first post counts.
-//! `POST /v1/signals/{token}/heartbeat` keeps a wait open that asks for heartbeats. The callback token
-//! is the only credential.
+//! `POST /v1/signals/{token}/heartbeat` keeps a wait open that asks for heartbeats. The callback
+//! token is the only credential.
 
 use axum::Json;
 use axum::body::Body;
@@ -37,12 +37,12 @@ pub(super) async fn complete(
     Ok(completed(shared.engine.subscriptions().signal(&token, data).await?))
 }
 
-/// Ends the wait for a signal with an error. The body is a [`SignalFailure`]. A repeated request with
-/// the same failure gets the same response.
+/// Ends the wait for a signal with an error. The body is a [`SignalFailure`]. A repeated request
+/// with the same failure gets the same response.
 ///
 /// # Errors
-/// 400 with the name of an invalid field; 409 if data or another failure was posted before, or after
-/// the end of the wait or of the run.
+/// 400 with the name of an invalid field; 409 if data or another failure was posted before, or
+/// after the end of the wait or of the run.
 pub(super) async fn fail(
     State(shared): State<SharedServerState>,
     TokenPath(token): TokenPath,

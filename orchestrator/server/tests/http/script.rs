@@ -61,8 +61,8 @@ impl ScriptedProgram {
         Self { step: "payment".into(), ask }.register(spec)
     }
 
-    /// Returns the function `render`, which is triggered by `test/render`. Its step `video` waits for a
-    /// signal, with a heartbeat every minute.
+    /// Returns the function `render`, which is triggered by `test/render`. Its step `video` waits
+    /// for a signal, with a heartbeat every minute.
     pub(crate) fn rendering_program() -> RegisteredFunction {
         let mut spec = Spec::new("render");
         spec.triggers.push(Trigger { event: "test/render".into(), condition: None });

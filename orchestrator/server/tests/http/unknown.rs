@@ -32,6 +32,8 @@ pub(crate) const ROUTES: &[(&str, &str, &[&str], RouteBody)] = &[
     ("POST", "/e/{key}", &[], Json(r#"{"name":"test/echo"}"#)),
     ("GET", "/health", &[], Nothing),
     ("POST", "/v1/signals/{token}", &[], Anything),
+    ("POST", "/v1/signals/{token}/fail", &[], Json(r#"{"message":"no"}"#)),
+    ("POST", "/v1/signals/{token}/heartbeat", &[], Nothing),
     ("GET", "/login", &[], Nothing),
     ("POST", "/login", &[], Form("token=a-token")),
     ("GET", "/v1/events/{id}", &[], Nothing),

@@ -59,8 +59,8 @@ impl<'c> WriteTransaction<'c> {
         self.ends.borrow_mut().insert(run, next);
     }
 
-    /// Returns a compiled statement. `sql` must be a literal: a statement is found by the address of
-    /// its text.
+    /// Returns a compiled statement. `sql` must be a literal: a statement is found by the address
+    /// of its text.
     pub(crate) fn statement(&self, sql: &'static str) -> rusqlite::Result<UsedStatement<'_, 'c>> {
         let mut kept = self.kept.borrow_mut();
         let at = kept.iter().position(|kept| ptr::eq(kept.sql, sql)).unwrap_or_else(|| {

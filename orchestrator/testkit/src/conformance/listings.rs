@@ -84,8 +84,8 @@ pub async fn pages_follow_each_other(on: TestedAdapter) {
     }
 }
 
-/// A listing of all runs has the runs of each function in their common order, over several pages and
-/// days, also if most of the newest runs belong to one function.
+/// A listing of all runs has the runs of each function in their common order, over several pages
+/// and days, also if most of the newest runs belong to one function.
 pub async fn long_listings_are_in_one_order_over_all_functions(on: TestedAdapter) {
     let function = |n: u64| match n {
         _ if n.is_multiple_of(15) => "rare",

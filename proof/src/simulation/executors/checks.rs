@@ -16,7 +16,8 @@ impl Simulation {
         }
         let mut seen = HashSet::new();
         for run in self.executors.calls().into_iter().filter(|run| !seen.insert(*run)) {
-            // A call that has ended in the journal is over. The others were interrupted, or are live.
+            // A call that has ended in the journal is over. The others were interrupted, or are
+            // live.
             let mut unfinished: Vec<(u32, Timestamp)> = Vec::new();
             for entry in journal(&self.memory, run) {
                 match entry.fact {

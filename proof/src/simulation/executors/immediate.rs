@@ -1,6 +1,6 @@
-//! An executor that executes steps while it is polled, as a program behind HTTP does. It replays the
-//! function anew in each hop, knows only the outcomes that the engine passes, and executes every
-//! step that it reaches.
+//! An executor that executes steps while it is polled, as a program behind HTTP does. It replays
+//! the function anew in each hop, knows only the outcomes that the engine passes, and executes
+//! every step that it reaches.
 //!
 //! Its answers may be lost: the call never answers, the worker dies meanwhile, or the connection
 //! breaks after the steps were executed. A call goes on when its worker dies, until its time-out.

@@ -178,7 +178,8 @@ impl Execution for UnreliableExecution {
             return Finished { results, dropped: Vec::new() };
         }
         let mut finished = self.inner.wait().await;
-        // The inner executor is in this process; an attempt is lost as if the connection had broken.
+        // The inner executor is in this process; an attempt is lost as if the connection had
+        // broken.
         for result in &mut finished.results {
             if result.step.starts_with(ONCE) && self.shared.loses_answer() {
                 self.shared.excuse(AFTER_AN_OUTAGE);

@@ -165,7 +165,8 @@ impl StepView {
         self.output = output;
     }
 
-    /// Ends the step because its run has ended. Nothing of an ended run executes, waits or continues.
+    /// Ends the step because its run has ended. Nothing of an ended run executes, waits or
+    /// continues.
     pub(super) fn stop_with_run(&mut self, at: Timestamp) {
         if self.ended_at.is_some() {
             return;
