@@ -130,7 +130,7 @@ pub(crate) fn check(journal: &RunJournal) -> Vec<String> {
         if let Fact::StepStarted { step, .. } = &entry.fact
             && executor.is_answer(entry)
         {
-            // a call executes each step that it reaches: its executor does not know when a retry is due
+            // a call executes each step that it reaches: its executor knows no due times
             step_entry(&mut known, step).due = None;
         }
         ended |= entry.fact.is_end();
