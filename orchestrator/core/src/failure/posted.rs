@@ -6,8 +6,8 @@ use crate::limits::{FAILURE_BYTES, FAILURE_STACK_BYTES, name_problem};
 
 impl Failure {
     /// Returns why a third party cannot post this failure, as a sentence that names the field.
-    /// Returns `None` if it can: each part is within the limits of a journal, and the code is none
-    /// of Stepladder's own.
+    /// Returns `None` if a third party can post it: each part is within the limits of a journal,
+    /// and Stepladder does not use the code itself.
     ///
     /// ```
     /// use stepladder_core::Failure;

@@ -46,7 +46,9 @@ impl Context {
     /// ```
     /// # use stepladder::prelude::*;
     /// # struct Page { lines: Vec<String>, cursor: u64, is_last: bool }
-    /// # async fn read_log(cursor: u64) -> Result<Page> { todo!() }
+    /// # async fn read_log(cursor: u64) -> Result<Page> {
+    /// #     Ok(Page { lines: vec!["error: disk".into()], cursor: cursor + 1, is_last: cursor == 2 })
+    /// # }
     /// # async fn example(ctx: Context) -> Result<()> {
     /// // each check continues where the last one has stopped
     /// let check = async |(cursor, errors): (u64, u32)| {

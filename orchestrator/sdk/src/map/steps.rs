@@ -111,8 +111,8 @@ impl<'a, I: Send + 'a, T: Send + 'a> MapSteps<'a, I, T> {
         self.set("named", |map| map.names = Some(map.items.iter().map(|item| name(item).to_string()).collect()))
     }
 
-    /// Completes the map as soon as this many items have succeeded. The map fails once so many
-    /// items have failed that this is impossible. With 0, no item starts.
+    /// Completes the map as soon as this many items have succeeded. The map fails once too few
+    /// items are left for this. With 0, no item starts.
     pub fn min_successful(self, n: usize) -> Self {
         self.set("min_successful", |map| map.completion.min_successful = Some(n))
     }
