@@ -20,6 +20,9 @@ pub struct Function {
     pub cron: Vec<CronSchedule>,
     /// The maximum number of retries of a failed step.
     pub retries: u32,
+    /// The names of errors that are not retried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub non_retryable: Vec<Arc<str>>,
     /// The maximum time of one attempt of a step, in milliseconds.
     pub timeout_ms: u64,
     /// The concurrency limits of the function.
@@ -46,6 +49,7 @@ impl Function {
                 .map(|cron| CronSchedule { line: cron.line().into(), time_zone: cron.zone().into() })
                 .collect(),
             retries: spec.retry.retries,
+            non_retryable: spec.retry.non_retryable.to_vec(),
             timeout_ms: u64::try_from(spec.timeout.as_millis()).unwrap_or(u64::MAX),
             concurrency: spec.concurrency.iter().map(Concurrency::from).collect(),
             flow_control: spec.describe_flow(),

@@ -151,7 +151,7 @@ fn a_page_of_a_journal_has_numbered_facts() {
 #[test]
 fn a_function_has_its_triggers_schedules_and_limits() {
     round_trip::<DataResponse<Vec<Function>>>(
-        r#"{"data":[{"id":"f","triggers":[{"event":"a","if":null},{"event":"b","if":"event.data.n > 1"}],"cron":[{"line":"0 9 * * MON","time_zone":"UTC"}],"retries":4,"timeout_ms":60000,"concurrency":[{"limit":3,"of":"steps","key":null,"shared":null},{"limit":1,"of":"runs","key":"event.data.id","shared":"api"}],"flow_control":["throttle: 2 in 1s"],"on_failure":"g","paused_since":"2026-01-01T00:00:00.000Z"}]}"#,
+        r#"{"data":[{"id":"f","triggers":[{"event":"a","if":null},{"event":"b","if":"event.data.n > 1"}],"cron":[{"line":"0 9 * * MON","time_zone":"UTC"}],"retries":4,"non_retryable":["CardDeclined"],"timeout_ms":60000,"concurrency":[{"limit":3,"of":"steps","key":null,"shared":null},{"limit":1,"of":"runs","key":"event.data.id","shared":"api"}],"flow_control":["throttle: 2 in 1s"],"on_failure":"g","paused_since":"2026-01-01T00:00:00.000Z"}]}"#,
     );
     round_trip::<Function>(
         r#"{"id":"f","triggers":[],"retries":0,"timeout_ms":1,"concurrency":[],"flow_control":[],"on_failure":null,"paused_since":null}"#,

@@ -55,12 +55,19 @@ pub(crate) fn functions_table(functions: &[Function]) -> Table {
         table.row([
             one_line(&function.id, 80),
             describe_triggers(function),
-            function.retries.to_string(),
+            describe_retries(function),
             format_duration(Duration::from_millis(function.timeout_ms)),
             describe_limits(function),
         ]);
     }
     table
+}
+
+fn describe_retries(function: &Function) -> String {
+    match function.non_retryable.join(", ") {
+        names if names.is_empty() => function.retries.to_string(),
+        names => one_line(&format!("{}, not {names}", function.retries), 80),
+    }
 }
 
 fn describe_triggers(function: &Function) -> String {
@@ -109,6 +116,7 @@ mod tests {
             ],
             cron: vec![CronSchedule { line: "0 9 * * MON".into(), time_zone: "UTC".into() }],
             retries: 2,
+            non_retryable: vec!["CardDeclined".into(), "TypeError".into()],
             timeout_ms: 60_000,
             concurrency: vec![
                 Concurrency { limit: 3, of: LimitScope::Steps, key: None, shared: None },
@@ -127,8 +135,8 @@ mod tests {
         assert_eq!(
             console::strip_ansi_codes(&text).lines().nth(1),
             Some(
-                "enhance   a/b, c if event.data.x > 1, cron 0 9 * * MON (UTC)  2        1 m      3 at once; 1 runs at once \
-                 for each event.data.id, shared as api; throttle: 2 in 1s, 1 at once"
+                "enhance   a/b, c if event.data.x > 1, cron 0 9 * * MON (UTC)  2, not CardDeclined, TypeError  1 m      3 at \
+                 once; 1 runs at once for each event.data.id, shared as api; throttle: 2 in 1s, 1 at once"
             )
         );
     }

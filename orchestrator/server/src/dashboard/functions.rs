@@ -45,6 +45,8 @@ struct FunctionRow {
     runs_link: String,
     triggers: Vec<String>,
     retries: u32,
+    /// The names of errors that are not retried, as a list for people; empty if there are none.
+    non_retryable: String,
     timeout: String,
     limits: Vec<String>,
     on_failure: Option<String>,
@@ -68,6 +70,7 @@ impl FunctionRow {
             runs_link: format!("/{}", query_string([("function", &*spec.id)])),
             triggers: triggers.chain(ticks).collect(),
             retries: spec.retry.retries,
+            non_retryable: spec.retry.non_retryable.join(", "),
             timeout: format_duration(spec.timeout),
             limits: limits.collect(),
             on_failure: spec.on_failure.as_deref().map(str::to_owned),

@@ -24,6 +24,8 @@ async fn functions_are_listed_with_what_starts_and_bounds_them() {
         "any id is a link"
     );
     assert_eq!(world.get("/function?id=%3Cb%3Ebold%3C%2Fb%3E").await.status, 200);
+    let nap = world.get("/function?id=nap").await.text;
+    assert!(nap.contains("Not retried: <span dir=\"auto\">CardDeclined, &#60;Error&#62;</span>"), "{nap}");
     assert_eq!(world.get("/function?id=nothing").await.status, 404);
     assert_eq!(world.get("/function").await.status, 404);
 }

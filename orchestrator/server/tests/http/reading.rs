@@ -205,6 +205,7 @@ async fn functions_are_described() {
     );
     assert_eq!(functions[1]["triggers"], json!([{"event": "test/nap", "if": "event.data.long == true"}]));
     assert_eq!(functions[1]["on_failure"], "echo");
+    assert_eq!(functions[1]["non_retryable"], json!(["CardDeclined", "<Error>"]));
 }
 
 #[tokio::test]

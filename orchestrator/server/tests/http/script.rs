@@ -48,6 +48,7 @@ impl ScriptedProgram {
         let condition = Some(Expr::compile("event.data.long == true").unwrap());
         spec.triggers.push(Trigger { event: "test/nap".into(), condition });
         spec.on_failure = Some("echo".into());
+        spec.retry.non_retryable = ["CardDeclined".into(), "<Error>".into()].into();
         Self { step: "rest".into(), ask: Operation::SleepFor(Duration::from_secs(3_600)) }.register(spec)
     }
 

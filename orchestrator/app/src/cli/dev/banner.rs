@@ -74,6 +74,7 @@ mod tests {
             triggers: vec![Trigger { event: "it's".into(), condition: condition.map(str::to_owned) }],
             cron: Vec::new(),
             retries: 4,
+            non_retryable: Vec::new(),
             timeout_ms: 60_000,
             concurrency: Vec::new(),
             flow_control: Vec::new(),
