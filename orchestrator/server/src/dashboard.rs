@@ -17,6 +17,7 @@ mod functions;
 mod health;
 mod live;
 mod login;
+mod notice;
 mod run;
 mod runs;
 mod scale;
@@ -72,9 +73,10 @@ pub(crate) fn routes(shared: &SharedServerState) -> Router<SharedServerState> {
         .route("/runs/{id}/hasten", post(act::skip_wait))
         .route("/runs/{id}/rerun", post(act::rerun))
         .route("/health/redrive", post(health::redrive))
+        .route("/logout", post(login::log_out))
         .layer(only_known)
         .layer(from_fn(origin::same_site));
-    pages.merge(forms)
+    pages.merge(forms).layer(from_fn(notice::forget))
 }
 
 pub(crate) fn login_routes() -> Router<SharedServerState> {
@@ -108,9 +110,10 @@ fn asset_response(kind: &'static str, text: &'static str) -> Response {
 
 #[derive(Template)]
 #[template(path = "problem.html")]
-struct ProblemPage<'a> {
+struct ProblemPage {
     shell: PageShell,
-    sentence: &'a str,
+    title: &'static str,
+    sentence: String,
 }
 
 #[derive(Template)]
@@ -118,18 +121,44 @@ struct ProblemPage<'a> {
 struct LoginPage<'a> {
     shell: PageShell,
     problem: Option<&'a str>,
+    /// The page to show after the login.
+    next: &'a str,
 }
 
 /// Returns a response with the login form, and with the problem of the last attempt if there was
 /// one.
-fn login_page(shared: &SharedServerState, headers: &HeaderMap, status: StatusCode, problem: Option<&str>) -> Response {
-    html_page(status, &LoginPage { shell: PageShell::new(shared, headers, DashboardTab::None), problem })
+fn login_page(
+    shared: &SharedServerState,
+    headers: &HeaderMap,
+    status: StatusCode,
+    problem: Option<&str>,
+    next: &str,
+) -> Response {
+    html_page(status, &LoginPage { shell: PageShell::new(shared, headers, DashboardTab::Login), problem, next })
 }
+
+/// Returns whether a browser opens the address as a page.
+pub(crate) fn opens_page(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
+}
+
+pub(crate) use self::login::login_link;
 
 /// Returns a response with a page that shows a problem.
 pub(crate) fn problem_page(shared: &SharedServerState, headers: &HeaderMap, problem: &HttpProblem) -> Response {
     let shell = PageShell::new(shared, headers, DashboardTab::None);
-    problem.with_body(html_page(problem.status, &ProblemPage { shell, sentence: &problem.sentence }))
+    let title = match problem.status {
+        StatusCode::NOT_FOUND => "Not found",
+        StatusCode::BAD_REQUEST => "Invalid request",
+        StatusCode::FORBIDDEN => "Not allowed",
+        StatusCode::CONFLICT => "No longer possible",
+        StatusCode::PAYLOAD_TOO_LARGE => "Too large",
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => "Try again later",
+        _ => "Problem",
+    };
+    let sentence = text::capitalized(&problem.sentence);
+    problem.with_body(html_page(problem.status, &ProblemPage { shell, title, sentence }))
 }
 
 fn html_page(status: StatusCode, page: &impl Template) -> Response {

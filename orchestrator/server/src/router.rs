@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Extensions, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use stepladder_core::Timestamp;
 use stepladder_engine::Engine;
 use stepladder_engine::ports::queues::Queues;
@@ -134,10 +134,15 @@ pub fn router(engine: Arc<Engine>, options: ServerOptions) -> Router {
     guarded.merge(open).merge(events).layer(from_fn(log)).with_state(shared)
 }
 
-async fn no_such_route() -> HttpProblem {
+async fn no_such_route(State(shared): State<SharedServerState>, request: Request) -> Response {
+    if origin::is_page(request.uri().path()) && dashboard::opens_page(request.headers()) {
+        let problem = HttpProblem::not_found("this page does not exist");
+        return dashboard::problem_page(&shared, request.headers(), &problem);
+    }
     HttpProblem::not_found(
         "there is no such route; events go to POST /e/{key}, the REST interface is under /v1, pages are under /",
     )
+    .into_response()
 }
 
 async fn method_not_allowed(method: Method) -> HttpProblem {

@@ -2,9 +2,9 @@
 // everything. Without the script, pages work and are updated by loading them again.
 'use strict';
 
-const POLL_MS = 3000;
 const main = document.getElementById('main');
 const badge = document.getElementById('live');
+const pollSeconds = () => Number(main.dataset.poll ?? 3);
 let source = null;
 let timer = 0;
 let fetching = false;
@@ -21,9 +21,10 @@ async function refresh(url = location.href) {
   }
   fetching = true;
   try {
-    const answer = await fetch(url, { headers: { accept: 'text/html' }, credentials: 'same-origin' });
+    const headers = { accept: 'text/html', 'x-stepladder-refresh': '1' };
+    const answer = await fetch(url, { headers, credentials: 'same-origin' });
     if (answer.redirected && new URL(answer.url).pathname === '/login') {
-      location.assign('/login');
+      location.assign('/login?next=' + encodeURIComponent(location.pathname + location.search));
       return;
     }
     if (answer.ok) takeOver(new DOMParser().parseFromString(await answer.text(), 'text/html'));
@@ -104,7 +105,7 @@ function start() {
     if (source?.readyState === EventSource.CLOSED) {
       stop();
       sayPolls();
-      timer = setInterval(refresh, POLL_MS);
+      timer = setInterval(refresh, pollSeconds() * 1000);
     } else {
       loseConnection();
     }
@@ -129,7 +130,7 @@ function say(text, state) {
 }
 
 function sayPolls() {
-  say('every ' + POLL_MS / 1000 + ' s', 'polls');
+  say('every ' + pollSeconds() + ' s', 'polls');
 }
 
 function loseConnection() {
@@ -152,10 +153,48 @@ document.addEventListener('visibilitychange', () => {
 function settle() {
   const any = document.querySelector('input[name=run]:checked') !== null;
   for (const button of document.querySelectorAll('[data-needs]')) button.disabled = !any;
-  for (const moment of document.querySelectorAll('time[data-ms]:not([title])')) {
+  for (const moment of document.querySelectorAll('time[data-ms]:not([title], .ago)')) {
     moment.title = new Date(Number(moment.dataset.ms)).toLocaleString();
   }
+  showTimes();
 }
+
+// --- times --------------------------------------------------------------------------------------------------------
+
+const ZONES = ['relative', 'local', 'UTC'];
+const zoneButton = document.getElementById('zone');
+let zone = ZONES.find((each) => each === localStorage.getItem('stepladder_times')) ?? 'relative';
+
+/** Writes how long ago or how far ahead a time is. */
+function relative(ms) {
+  const away = Date.now() - ms;
+  if (Math.abs(away) < 2000) return 'now';
+  const text = duration(Math.abs(away)).replace(/\.\d s$/, ' s').replace(/ ([mhd]) .*$/, ' $1').replace(/ m$/, ' min');
+  return away > 0 ? text + ' ago' : 'in ' + text;
+}
+
+/** Shows the times of `time.ago` as the reader chose: relative, local or in UTC. */
+function showTimes() {
+  const moments = document.querySelectorAll('time.ago');
+  zoneButton.hidden = moments.length === 0;
+  zoneButton.textContent = `Times: ${zone}`;
+  zoneButton.title = 'Show times as relative, local or UTC';
+  for (const moment of moments) {
+    const ms = Number(moment.dataset.ms);
+    const local = new Date(ms).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+    const utc = moment.getAttribute('datetime').replace('T', ' ').replace(/\.\d+Z$/, '');
+    const text = zone === 'UTC' ? utc : zone === 'local' ? local : relative(ms);
+    if (moment.textContent !== text) moment.textContent = text;
+    moment.title = `${local} (local)\n${utc} (UTC)`;
+  }
+  for (const name of document.querySelectorAll('.zone')) name.textContent = zone === 'relative' ? '' : `(${zone})`;
+}
+
+zoneButton.addEventListener('click', () => {
+  zone = ZONES[(ZONES.indexOf(zone) + 1) % ZONES.length];
+  localStorage.setItem('stepladder_times', zone);
+  showTimes();
+});
 
 /** Writes a length of time as the server does. */
 function duration(ms) {
@@ -173,11 +212,17 @@ setInterval(() => {
   for (const span of document.querySelectorAll('[data-since]')) {
     span.textContent = duration(Date.now() - Number(span.dataset.since));
   }
+  for (const span of document.querySelectorAll('[data-until]')) span.textContent = relative(Number(span.dataset.until));
+}, 1000);
+
+setInterval(() => {
+  if (!document.hidden && zone === 'relative') showTimes();
 }, 1000);
 
 document.addEventListener('change', (event) => {
   const all = event.target.dataset?.all;
   if (all) for (const box of document.querySelectorAll(`input[name=${all}]`)) box.checked = event.target.checked;
+  if (event.target.matches?.('[data-submit]')) event.target.form.requestSubmit();
   settle();
 });
 
@@ -194,7 +239,8 @@ document.querySelector('form.theme').addEventListener('submit', (event) => {
   document.documentElement.dataset.theme = theme;
   document.cookie = `stepladder_theme=${theme}; Path=/; Max-Age=31536000; SameSite=Lax`;
   button.value = theme === 'dark' ? 'light' : theme === 'light' ? 'system' : 'dark';
-  button.setAttribute('aria-label', `Switch to ${button.value} colours`);
+  button.title = `Theme: ${theme || 'system'}. Switch to ${button.value}.`;
+  button.setAttribute('aria-label', button.title);
 });
 
 // shows the run while the slider is moved
@@ -237,14 +283,29 @@ function check(editor) {
   editor.setCustomValidity(says);
 }
 
+// --- keys ---------------------------------------------------------------------------------------------------------
+
+const hasTabs = document.querySelector('.bar nav') !== null;
+const keysButton = document.getElementById('keys-open');
+let going = false; // whether `g` was the latest key
+keysButton.hidden = !hasTabs;
+keysButton.addEventListener('click', () => document.getElementById('keys').showModal());
+
 document.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.closest?.('input, textarea, select, [contenteditable]') && event.target.type !== 'checkbox') return;
   const rows = [...document.querySelectorAll('table.runs tbody tr')];
   const at = rows.findIndex((row) => row.classList.contains('at'));
-  if (event.key === '/') {
+  const target = going && { r: '/', f: '/functions', e: '/events', c: '/cost', h: '/health/page' }[event.key];
+  going = event.key === 'g' && hasTabs;
+  if (document.querySelector('dialog[open]')) return;
+  if (target) {
+    location.assign(target);
+  } else if (event.key === '?') {
+    document.getElementById('keys').showModal();
+  } else if (event.key === '/' && hasTabs) {
     const search = document.getElementById('search');
-    if (!search) return;
+    if (!search) return location.assign('/');
     search.focus();
     search.select();
   } else if ((event.key === 'j' || event.key === 'k') && rows.length > 0) {

@@ -13,50 +13,18 @@ use stepladder_core::limits::EVENT_BYTES;
 use stepladder_engine::{Cancellation, EngineError, RerunOptions};
 
 use super::form::{FORM_BYTES, FormFields};
+use super::notice::{FormResult, shown_count};
+use super::problem_page;
 use super::runs::PAGE;
 use super::shell::is_local;
 use super::text::query_string;
-use super::{PageRequest, problem_page};
 use crate::error::HttpProblem;
 use crate::guard::body::json_text;
 use crate::path::RunPath;
-use crate::router::{CANCEL_REASON, SharedServerState};
+use crate::router::SharedServerState;
 
-/// The result of a form, as encoded in the address of the page that follows. It consists of a
-/// keyword and numbers, never of free text.
-pub(super) struct FormNotice {
-    pub(super) sentence: String,
-    pub(super) failed: bool,
-}
-
-impl FormNotice {
-    pub(super) fn from_request(request: &PageRequest) -> Option<Self> {
-        let number = |name| request.parameter(name).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
-        let (n, ended, missed) = (number("n"), number("ended"), number("missed"));
-        let runs = if n == 1 { "1 run".to_owned() } else { format!("{n} runs") };
-        let mut done = match request.parameter("did")? {
-            "cancel" => format!("Cancelled {runs}."),
-            "rerun" => format!("Reran {runs}."),
-            "hasten" => "The wait was skipped.".into(),
-            "pause" => "Paused: new runs wait to start; started runs continue.".into(),
-            "resume" => "Resumed: the waiting runs start.".into(),
-            "send" => "The event was sent.".into(),
-            "redrive" => return Some(super::health::redrive_notice(request)),
-            "none" => "No run was selected: tick the runs first.".into(),
-            _ => return None,
-        };
-        if ended > 0 {
-            done.push_str(&format!(
-                " {ended} had already ended and {} not changed.",
-                if ended == 1 { "was" } else { "were" }
-            ));
-        }
-        if missed > 0 {
-            done.push_str(&format!(" {missed} failed."));
-        }
-        Some(Self { sentence: done, failed: missed > 0 || n == 0 })
-    }
-}
+/// The reason that is shown for a run that a user of the dashboard cancelled.
+pub(super) const CANCEL_REASON: &str = "from the dashboard";
 
 /// What the form of the list of runs does with the selected runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +36,12 @@ enum RunAction {
 /// `POST /runs`: cancels or reruns each selected run.
 pub(super) async fn act_on_runs(State(shared): State<SharedServerState>, headers: HeaderMap, body: Body) -> Response {
     match apply_to_runs(&shared, body).await {
-        Ok(to) => Redirect::to(&to).into_response(),
+        Ok((result, to)) => result.redirect(&to),
         Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }
 
-async fn apply_to_runs(shared: &SharedServerState, body: Body) -> Result<String, HttpProblem> {
+async fn apply_to_runs(shared: &SharedServerState, body: Body) -> Result<(FormResult, String), HttpProblem> {
     let fields = FormFields::read(shared, body, FORM_BYTES, &["back", "do", "run"]).await?;
     let back = Some(fields.get("back")).filter(|back| is_local(back)).unwrap_or("/");
     let selected: Vec<&str> = fields.all("run").collect();
@@ -108,13 +76,13 @@ async fn apply_to_runs(shared: &SharedServerState, body: Body) -> Result<String,
             Err(_) => missed += 1,
         }
     }
-    let did = match action {
-        _ if done + ended + missed == 0 => "none",
-        RunAction::Cancel => "cancel",
-        RunAction::Rerun => "rerun",
+    let (done, ended, missed) = (shown_count(done), shown_count(ended), shown_count(missed));
+    let result = match action {
+        _ if selected.is_empty() => FormResult::NoneSelected,
+        RunAction::Cancel => FormResult::Cancelled { done, ended, missed },
+        RunAction::Rerun => FormResult::Rerun { done, missed },
     };
-    let mark = if back.contains('?') { '&' } else { '?' };
-    Ok(format!("{back}{mark}did={did}&n={done}&ended={ended}&missed={missed}"))
+    Ok((result, back.to_owned()))
 }
 
 /// `POST /runs/{id}/cancel`: cancels a run.
@@ -131,8 +99,8 @@ pub(super) async fn cancel(
     };
     match cancelled {
         Ok((run, Cancellation { is_new, .. })) => {
-            let (n, ended) = if is_new { (1, 0) } else { (0, 1) };
-            Redirect::to(&format!("/runs/{run}?did=cancel&n={n}&ended={ended}")).into_response()
+            let (done, ended) = if is_new { (1, 0) } else { (0, 1) };
+            FormResult::Cancelled { done, ended, missed: 0 }.redirect(&format!("/runs/{run}"))
         }
         Err(problem) => problem_page(&shared, &headers, &problem),
     }
@@ -147,7 +115,7 @@ pub(super) async fn skip_wait(
     body: Body,
 ) -> Response {
     match skip_wait_of_form(&shared, path, body).await {
-        Ok(run) => Redirect::to(&format!("/runs/{run}?did=hasten&n=1")).into_response(),
+        Ok(run) => FormResult::WaitSkipped.redirect(&format!("/runs/{run}")),
         Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }
@@ -170,20 +138,20 @@ async fn skip_wait_of_form(
 /// `POST /function/pause`: pauses or resumes a function.
 pub(super) async fn pause(State(shared): State<SharedServerState>, headers: HeaderMap, body: Body) -> Response {
     match pause_or_resume(&shared, body).await {
-        Ok(to) => Redirect::to(&to).into_response(),
+        Ok((result, to)) => result.redirect(&to),
         Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }
 
-async fn pause_or_resume(shared: &SharedServerState, body: Body) -> Result<String, HttpProblem> {
+async fn pause_or_resume(shared: &SharedServerState, body: Body) -> Result<(FormResult, String), HttpProblem> {
     let fields = FormFields::read(shared, body, FORM_BYTES, &["id", "do"]).await?;
     let id = fields.get("id");
-    let did = match fields.get("do") {
-        "pause" => shared.engine.functions().pause(id).await.map(|_| "pause")?,
-        "resume" => shared.engine.functions().resume(id).await.map(|_| "resume")?,
+    let result = match fields.get("do") {
+        "pause" => shared.engine.functions().pause(id).await.map(|_| FormResult::Paused)?,
+        "resume" => shared.engine.functions().resume(id).await.map(|_| FormResult::Resumed)?,
         other => return Err(HttpProblem::bad_request(format!("`do` is `{other}`; use pause or resume"))),
     };
-    Ok(format!("/function{}", query_string([("id", id), ("did", did), ("n", "1")])))
+    Ok((result, format!("/function{}", query_string([("id", id)]))))
 }
 
 /// `POST /runs/{id}/rerun`: reruns a run from the beginning or from a step, with the same input or

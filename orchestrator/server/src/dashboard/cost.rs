@@ -152,8 +152,9 @@ async fn load_page(
         each: format_dollars((cost.requests_nanodollars() + cost.compute_nanodollars()) / runs.max(1) as u64),
         cost: FormattedCost::from_cost(&cost),
     };
+    let shell = PageShell::new(shared, &request.headers, DashboardTab::Cost);
     Ok(CostPage {
-        shell: PageShell::new(shared, &request.headers, DashboardTab::Cost),
+        shell: if before.is_none() { shell.polling(shared) } else { shell },
         counted: runs.len(),
         runs,
         functions: functions.into_iter().map(of).collect(),

@@ -7,14 +7,15 @@ use askama::Template;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::Response;
 use serde_json::json;
 use stepladder_core::limits::EVENT_BYTES;
 use stepladder_core::{EventId, NewEvent, RunId, RunRow, Status};
 use stepladder_engine::EventDetail;
 
-use super::act::{FormNotice, json_input};
+use super::act::json_input;
 use super::form::{FORM_BYTES, FormFields};
+use super::notice::{FormNotice, FormResult};
 use super::run::EDITOR_BYTES;
 use super::shell::{DashboardTab, PageShell};
 use super::text::{ShownTime, brief, format_size};
@@ -91,7 +92,7 @@ async fn load_page(shared: &SharedServerState, request: &PageRequest) -> Result<
             .map_err(|_| HttpProblem::bad_request(format!("`before` is `{id}`; follow a link of the previous page")))
     });
     let before = before.transpose()?;
-    let looks = shared.engine.query().events(before, PAGE).await?;
+    let mut looks = shared.engine.query().events(before, PAGE).await?;
     let mut names: Vec<String> = shared
         .engine
         .functions()
@@ -102,9 +103,13 @@ async fn load_page(shared: &SharedServerState, request: &PageRequest) -> Result<
         .collect();
     names.sort_unstable();
     names.dedup();
+    let shell = PageShell::new(shared, &request.headers, DashboardTab::Events);
+    let older = looks.last().filter(|_| looks.len() == PAGE).map(|look| look.event.id);
+    // the listing follows the ids, and the event of a run has the time of the run's event in its id
+    looks.sort_by_key(|look| std::cmp::Reverse((look.event.received_at, look.event.id)));
     Ok(EventsPage {
-        shell: PageShell::new(shared, &request.headers, DashboardTab::Events),
-        older: looks.last().filter(|_| looks.len() == PAGE).map(|look| look.event.id),
+        shell: if before.is_none() { shell.polling(shared) } else { shell },
+        older,
         events: looks.iter().map(|look| EventRow::from_event(look, RUNS_IN_LIST)).collect(),
         is_first: before.is_none(),
         names,
@@ -143,7 +148,7 @@ fn page_of(shared: &SharedServerState, look: &EventDetail, request: &PageRequest
     let event = &look.event;
     let text = event.data.get();
     EventPage {
-        shell: PageShell::new(shared, &request.headers, DashboardTab::Events),
+        shell: PageShell::new(shared, &request.headers, DashboardTab::Events).polling(shared),
         event: EventRow::from_event(look, RUNS),
         data: PageByteBudget::new().show(&event.data, format!("/events/{}/data", event.id)),
         sender_id: event.external_id.as_deref().map(|id| brief(id, 300)),
@@ -172,7 +177,7 @@ pub(super) async fn download_data(
 /// `POST /events`: sends an event, and redirects to the page of the event.
 pub(super) async fn send(State(shared): State<SharedServerState>, headers: HeaderMap, body: Body) -> Response {
     match send_form(&shared, body).await {
-        Ok(id) => Redirect::to(&format!("/events/{id}?did=send&n=1")).into_response(),
+        Ok(id) => FormResult::EventSent.redirect(&format!("/events/{id}")),
         Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }
@@ -200,7 +205,7 @@ pub(super) async fn replay_from_form(
     headers: HeaderMap,
 ) -> Response {
     match send_again(&shared, path).await {
-        Ok(id) => Redirect::to(&format!("/events/{id}?did=send&n=1")).into_response(),
+        Ok(id) => FormResult::EventSent.redirect(&format!("/events/{id}")),
         Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }

@@ -17,7 +17,7 @@ use stepladder_core::{Json, RunId, Spec, Status, Timestamp};
 use stepladder_engine::{Engine, EngineError};
 
 use self::history::{RunHistoryChart, StepTimes, chart_runs, time_steps};
-use super::act::FormNotice;
+use super::notice::FormNotice;
 use super::run::EDITOR_BYTES;
 use super::runs::RunRow;
 use super::shell::{DashboardTab, PageShell};
@@ -105,7 +105,7 @@ pub(super) async fn list_page(State(shared): State<SharedServerState>, request: 
             Err(error) => return problem_page(&shared, &request.headers, &error.into()),
         }
     }
-    let shell = PageShell::new(&shared, &request.headers, DashboardTab::Functions);
+    let shell = PageShell::new(&shared, &request.headers, DashboardTab::Functions).polling(&shared);
     html_page(StatusCode::OK, &FunctionsPage { shell, functions, strip: STRIP })
 }
 
@@ -187,7 +187,7 @@ async fn load_page(shared: &SharedServerState, id: &str, request: &PageRequest) 
         None => recent().map(|run| (&run.event.data, run.summary.run)).unzip(),
     };
     Ok(FunctionPage {
-        shell: PageShell::new(shared, &request.headers, DashboardTab::Functions),
+        shell: PageShell::new(shared, &request.headers, DashboardTab::Functions).polling(shared),
         function: FunctionRow::from_spec(spec, Vec::new(), engine.functions().paused_since(id).await?),
         history: chart_runs(&rows, now),
         steps: time_steps(&details),

@@ -10,15 +10,15 @@ use std::time::Duration;
 use askama::Template;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::Response;
 use stepladder_core::RunId;
 use stepladder_core::wake::TimerPurpose;
 use stepladder_engine::ports::queues::{QueueContents, QueueDepth, RedriveBounds, RedriveResult};
 use stepladder_engine::{EngineError, Health};
 
-use super::act::FormNotice;
+use super::notice::{FormNotice, FormResult, shown_count};
 use super::shell::{DashboardTab, PageShell};
-use super::text::{ShownTime, brief, format_duration, query_string};
+use super::text::{ShownTime, brief, format_duration};
 use super::{PageRequest, html_page, problem_page};
 use crate::error::HttpProblem;
 use crate::router::SharedServerState;
@@ -131,7 +131,7 @@ async fn load_page(shared: &SharedServerState, request: &PageRequest) -> Result<
         late: timer.due < now,
     };
     Ok(HealthPage {
-        shell: PageShell::new(shared, &request.headers, DashboardTab::Health).live("/live/none".into()),
+        shell: PageShell::new(shared, &request.headers, DashboardTab::Health).polling(shared),
         backlog: backlog.map(|backlog| (backlog.due, backlog.waiting, backlog.served)),
         remote: shared.queues.is_some(),
         dead: depths.iter().flatten().filter(|depth| depth.contents.is_dead()).map(QueueDepth::all).sum(),
@@ -156,12 +156,12 @@ async fn depths(shared: &SharedServerState) -> Option<Vec<QueueDepth>> {
 /// `POST /health/redrive`: moves a batch of dead letters back to their queues.
 pub(super) async fn redrive(State(shared): State<SharedServerState>, headers: HeaderMap) -> Response {
     match redrive_batch(&shared).await {
-        Ok(to) => Redirect::to(&to).into_response(),
+        Ok(result) => result.redirect("/health/page"),
         Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }
 
-async fn redrive_batch(shared: &SharedServerState) -> Result<String, HttpProblem> {
+async fn redrive_batch(shared: &SharedServerState) -> Result<FormResult, HttpProblem> {
     let none = || HttpProblem::not_found("the local queue has no dead letters");
     let queues = shared.queues.as_ref().ok_or_else(none)?;
     let RedriveResult { wakes, events, unreadable, cut_short } = queues
@@ -169,30 +169,6 @@ async fn redrive_batch(shared: &SharedServerState) -> Result<String, HttpProblem
         .await
         .map_err(EngineError::Store)?;
     tracing::info!(wakes, events, unreadable, cut_short, "dead letters were moved back");
-    let [wakes, events, left] = [wakes, events, unreadable].map(|n| n.to_string());
-    let more = if cut_short { "1" } else { "" };
-    let parts = [("did", "redrive"), ("wakes", &wakes), ("events", &events), ("left", &left), ("more", more)];
-    Ok(format!("/health/page{}", query_string(parts)))
-}
-
-/// Reads the result of a redrive from the address of the page.
-pub(super) fn redrive_notice(request: &PageRequest) -> FormNotice {
-    let number = |name| request.parameter(name).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
-    let (wakes, events, left) = (number("wakes"), number("events"), number("left"));
-    let mut sentence = match (wakes, events) {
-        (0, 0) => "No dead letter was moved.".to_owned(),
-        (wakes, events) => {
-            let plural = |n: u32, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
-            format!("Moved {} and {} back.", plural(wakes, "wake"), plural(events, "event message"))
-        }
-    };
-    match left {
-        0 => {}
-        1 => sentence.push_str(" 1 is left: it is unreadable."),
-        left => sentence.push_str(&format!(" {left} are left: they are unreadable.")),
-    }
-    if request.parameter("more").is_some() {
-        sentence.push_str(" There may be more: press again.");
-    }
-    FormNotice { sentence, failed: left > 0 }
+    let [wakes, events, unreadable] = [wakes, events, unreadable].map(shown_count);
+    Ok(FormResult::Redriven { wakes, events, unreadable, more: cut_short })
 }

@@ -20,9 +20,9 @@ use stepladder_engine::{Engine, EngineError, RunAtEntry};
 
 use self::rows::{ChildRow, LogRow, RowContext, StepRow};
 use self::to_come::{NextAttempt, UpcomingAttempts};
-use super::act::FormNotice;
 use super::cost::FormattedCost;
 use super::entries::EntryRow;
+use super::notice::FormNotice;
 use super::runs::RunRow;
 use super::scale::CompressedSpan;
 use super::shell::{DashboardTab, PageShell};

@@ -7,17 +7,17 @@ mod search;
 
 use askama::Template;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use stepladder_core::{RunId, Status, Timestamp};
 use stepladder_engine::view::RunSummary;
 
 pub(super) use self::search::RunSearch;
 use self::search::SearchResult;
-use super::act::FormNotice;
 use super::live::fingerprint;
+use super::notice::FormNotice;
 use super::shell::{DashboardTab, PageShell};
-use super::text::{self, ShownTime, brief, format_duration, sentence};
+use super::text::{self, ShownTime, brief, format_duration, query_string, sentence};
 use super::{PageRequest, html_page, problem_page};
 use crate::router::SharedServerState;
 
@@ -46,6 +46,10 @@ struct RunsPage {
     newest: Option<String>,
     /// The address of this page, to which forms redirect.
     here: String,
+    /// The command that sends a first event to this server.
+    curl: String,
+    /// The paused functions.
+    paused: Vec<(String, String)>,
     notice: Option<FormNotice>,
     any_filter: bool,
 }
@@ -87,6 +91,13 @@ pub(super) async fn runs_page(State(shared): State<SharedServerState>, request: 
         Ok(looked) => looked,
         Err(error) => return problem_page(&shared, &request.headers, &error.into()),
     };
+    let paused = match shared.engine.functions().paused().await {
+        Ok(paused) => paused,
+        Err(error) => return problem_page(&shared, &request.headers, &error.into()),
+    };
+    let link = |id: &str| format!("/function{}", query_string([("id", id)]));
+    let mut paused: Vec<_> = paused.keys().map(|id| (id.to_string(), link(id))).collect();
+    paused.sort_unstable();
     let now = shared.engine.now();
     let here = search.link(&[]);
     let shell = PageShell::new(&shared, &request.headers, DashboardTab::Runs);
@@ -117,11 +128,26 @@ pub(super) async fn runs_page(State(shared): State<SharedServerState>, request: 
         older: found.cursor.map(|cursor| search.link(&[("cursor", &cursor.to_string())])),
         newest: search.cursor.map(|_| search.link(&[NEWEST])),
         here,
+        curl: curl_example(&shared, &request.headers),
+        paused,
         notice: FormNotice::from_request(&request),
         any_filter: search.has_filter(),
         search,
     };
     html_page(StatusCode::OK, &page)
+}
+
+/// Returns the command that sends a first event to this server, at the address that the browser
+/// uses.
+fn curl_example(shared: &SharedServerState, headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost:8288");
+    let is_secure = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    let scheme = if is_secure { "https" } else { "http" };
+    let key = if shared.keys.is_empty() { "dev" } else { "YOUR_EVENT_KEY" };
+    let snapshot = shared.engine.functions().snapshot();
+    let name = snapshot.specs().flat_map(|spec| &spec.triggers).map(|trigger| trigger.event.clone()).next();
+    let name = name.as_deref().unwrap_or("test/hello.world").replace(['\'', '"', '\\'], "");
+    format!("curl -X POST {scheme}://{host}/e/{key} -d '{{\"name\":\"{name}\"}}'")
 }
 
 /// A change of the link's parameters that removes the cursor, so that the link leads to the first

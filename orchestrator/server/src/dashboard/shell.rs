@@ -23,8 +23,10 @@ pub(super) enum DashboardTab {
     Events,
     Cost,
     Health,
-    /// No part of the dashboard: problems and the login.
+    /// No part of the dashboard: a problem.
     None,
+    /// The login, which shows no tabs.
+    Login,
 }
 
 /// The tabs in their order, each with its path and its name.
@@ -44,7 +46,18 @@ pub(super) struct PageShell {
     pub(super) tabs: Vec<(&'static str, &'static str, bool)>,
     /// The path of the stream of changes; `None` if the page does not change.
     pub(super) live: Option<String>,
+    /// The number of seconds between two updates of a page without a stream.
+    pub(super) poll: u32,
+    /// Whether the page is the login, which leads nowhere else.
+    pub(super) is_login: bool,
+    /// Whether there is a login to end.
+    pub(super) can_log_out: bool,
 }
+
+/// The number of seconds between two updates of a page without a stream.
+const POLL_SECONDS: u32 = 3;
+/// The number of seconds between two updates if each update costs requests to paid services.
+const PAID_POLL_SECONDS: u32 = 15;
 
 impl PageShell {
     pub(super) fn new(shared: &SharedServerState, headers: &HeaderMap, tab: DashboardTab) -> Self {
@@ -53,7 +66,17 @@ impl PageShell {
             theme: theme_of_cookie(headers),
             tabs: TABS.map(|(each, path, name)| (path, name, each == tab)).into(),
             live: None,
+            poll: POLL_SECONDS,
+            is_login: tab == DashboardTab::Login,
+            can_log_out: shared.token.is_some() && tab != DashboardTab::Login,
         }
+    }
+
+    /// Updates the page every few seconds. On AWS, this happens less often, because each update
+    /// reads the table again.
+    pub(super) fn polling(self, shared: &SharedServerState) -> Self {
+        let poll = if shared.queues.is_some() { PAID_POLL_SECONDS } else { POLL_SECONDS };
+        Self { live: Some("/live/none".into()), poll, ..self }
     }
 
     /// Sets the path of the stream of changes.
@@ -100,15 +123,22 @@ impl ColourTheme {
             Self::System => Self::Dark,
         }
     }
+
+    /// Describes the theme and the effect of the switch.
+    pub(super) fn switch_title(&self) -> String {
+        format!("Theme: {}. Switch to {}.", self.word(), self.next_theme().word())
+    }
 }
 
 fn theme_of_cookie(headers: &HeaderMap) -> ColourTheme {
+    cookie_value(headers, COOKIE).and_then(ColourTheme::of_word).unwrap_or(ColourTheme::System)
+}
+
+/// Returns the value of a cookie.
+pub(super) fn cookie_value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let chosen = lines
-        .flat_map(|line| line.split(';'))
-        .filter_map(|cookie| cookie.trim().split_once('='))
-        .find(|(name, _)| *name == COOKIE);
-    chosen.and_then(|(_, value)| ColourTheme::of_word(value)).unwrap_or(ColourTheme::System)
+    let mut cookies = lines.flat_map(|line| line.split(';')).filter_map(|cookie| cookie.trim().split_once('='));
+    cookies.find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
 /// `POST /theme`: stores the chosen theme, for browsers without scripts. Redirects to the page from

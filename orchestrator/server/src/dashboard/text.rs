@@ -39,6 +39,14 @@ pub(super) fn sentence(failure: &Failure) -> String {
     }
 }
 
+/// Returns a sentence with a capital letter at its start and a full stop at its end.
+pub(super) fn capitalized(sentence: &str) -> String {
+    let mut chars = sentence.chars();
+    let first = chars.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let end = if sentence.ends_with(['.', '!', '?', '…']) { "" } else { "." };
+    format!("{first}{}{end}", chars.as_str())
+}
+
 /// Truncates a string to at most `bytes` bytes, between two characters.
 pub(super) fn truncate(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::dashboard;
 use crate::error::HttpProblem;
 use crate::router::SharedServerState;
 
@@ -138,9 +139,9 @@ pub(crate) async fn guard(State(shared): State<SharedServerState>, request: Requ
     if token.admits(request.headers()) {
         return next.run(request).await;
     }
-    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    if request.method() == Method::GET && accept.is_some_and(|accept| accept.contains("text/html")) {
-        return Redirect::to("/login").into_response();
+    if request.method() == Method::GET && dashboard::opens_page(request.headers()) {
+        let page = request.uri().path_and_query().map_or("/", |page| page.as_str());
+        return Redirect::to(&dashboard::login_link(page)).into_response();
     }
     let sentence = "the dashboard token is required: send it as `Authorization: Bearer …`, or log in at /login";
     HttpProblem::new(StatusCode::UNAUTHORIZED, sentence).into_response()

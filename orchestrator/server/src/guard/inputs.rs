@@ -33,18 +33,15 @@ fn parameters(method: &str, route: &str) -> &'static [&'static str] {
             &["status", "function", "since", "until", "all", "limit", "cursor"]
         }
         ("GET", "/v1/runs/{id}/journal") => &["from", "limit"],
-        ("GET", "/" | "/runs") => {
-            &["status", "function", "q", "within", "from", "to", "cursor", "did", "n", "ended", "missed"]
-        }
+        ("GET", "/" | "/runs") => &["status", "function", "q", "within", "from", "to", "cursor"],
         ("GET", "/live/runs") => &["status", "function", "q", "within", "from", "to", "cursor", "seen"],
         ("GET", "/live/runs/{id}") => &["seen"],
-        ("GET", "/runs/{id}") => &["at", "steps", "did", "n", "ended"],
+        ("GET", "/runs/{id}") => &["at", "steps"],
         ("GET", "/runs/{id}/value") => &["of", "n"],
-        ("GET", "/function") => &["id", "did", "n"],
+        ("GET", "/function") => &["id"],
         ("GET", "/events") => &["before"],
-        ("GET", "/events/{id}") => &["did", "n"],
         ("GET", "/cost") => &["cursor"],
-        ("GET", "/health/page") => &["did", "wakes", "events", "left", "more"],
+        ("GET", "/login") => &["next"],
         _ => &[],
     }
 }

@@ -21,7 +21,8 @@ fn guarded_fixture() -> ServerFixture {
 }
 
 /// All routes that require the dashboard token.
-const GUARDED: [(Method, &str); 26] = [
+const GUARDED: [(Method, &str); 27] = [
+    (Method::POST, "/logout"),
     (Method::POST, "/function/pause"),
     (Method::POST, "/runs/x/hasten"),
     (Method::GET, "/functions"),
@@ -138,6 +139,48 @@ async fn a_browser_is_led_to_the_login_and_stays_logged_in() {
         assert!(answer.status.is_client_error(), "{bad}: {}", answer.status);
     }
     world.assert_no_error_logged();
+}
+
+#[tokio::test]
+async fn the_login_leads_to_the_page_that_was_asked_for_and_ends_with_a_log_out() {
+    let world = guarded_fixture();
+    let led = world.get_with("/function?id=a%26b", "accept", "text/html").await;
+    let login = led.header("location").to_owned();
+    assert_eq!(login, "/login?next=%2Ffunction%3Fid%3Da%2526b");
+    let form = world.get(&login).await.text;
+    assert!(form.contains("name=\"next\" value=\"/function?id=a%26b\""), "{form}");
+    assert!(!form.contains("<nav aria-label=\"Main\">") && !form.contains("/logout"), "no tabs before the login");
+    let log_in = async |next: &str| {
+        let answer = world.post_form("/login", format!("token=the-token&next={next}")).await;
+        (answer.header("location").to_owned(), answer.header("set-cookie").to_owned())
+    };
+    let (to, cookie) = log_in("%2Ffunction%3Fid%3Da%2526b").await;
+    assert_eq!(to, "/function?id=a%26b");
+    for foreign in ["%2F%2Fevil.example", "https%3A%2F%2Fevil.example", ""] {
+        assert_eq!(log_in(foreign).await.0, "/", "{foreign}");
+    }
+    assert!(world.get("/login?next=%2F%2Fevil.example").await.text.contains("name=\"next\" value=\"/\""));
+    let pair = cookie.split(';').next().unwrap();
+    assert!(world.get_with("/", "cookie", pair).await.text.contains("action=\"/logout\""));
+    let request = Request::post("/logout").header("host", "localhost:8288").header("sec-fetch-site", "same-origin");
+    let out = world.send_request(request.header("cookie", pair).body(Body::empty()).unwrap()).await;
+    assert_eq!((out.status.as_u16(), out.header("location")), (303, "/login"));
+    assert!(out.header("set-cookie").starts_with("stepladder_login=; Path=/; Max-Age=0"), "the browser forgets it");
+    assert!(!ServerFixture::new().get("/").await.text.contains("/logout"), "there is nothing to log out of");
+}
+
+#[tokio::test]
+async fn a_browser_gets_a_page_for_an_address_that_does_not_exist() {
+    let world = ServerFixture::new();
+    for path in ["/nonsense", "/runs/", "/functions/x"] {
+        let page = world.get_with(path, "accept", "text/html").await;
+        assert_eq!(page.status, 404, "{path}");
+        assert!(page.text.contains("<title>Not found · Stepladder</title>"), "{path}: {}", page.text);
+        assert!(page.text.contains("This page does not exist."), "{path}: {}", page.text);
+        assert!(world.get(path).await.sentence().contains("no such route"), "{path}: a program");
+    }
+    let program = world.get_with("/v1/nonsense", "accept", "text/html").await;
+    assert!(program.sentence().contains("no such route"), "JSON under /v1");
 }
 
 #[tokio::test]

@@ -23,12 +23,11 @@ async fn a_run_is_cancelled_from_its_page() {
     let world = ServerFixture::new();
     let run = start_nap(&world).await;
     let done = world.post_form(&format!("/runs/{run}/cancel"), "").await;
-    assert_eq!((done.status.as_u16(), done.header("location")), (303, &*format!("/runs/{run}?did=cancel&n=1&ended=0")));
+    assert_eq!((done.status.as_u16(), done.header("location")), (303, &*format!("/runs/{run}")));
     assert_eq!(status_of_run(&world, &run).await, "Cancelled");
-    assert!(world.get(done.header("location")).await.text.contains("Cancelled 1 run."));
+    assert!(world.follow(&done).await.text.contains("Cancelled 1 run."));
     let again = world.post_form(&format!("/runs/{run}/cancel"), "").await;
-    assert_eq!(again.status, 303, "a run that is over stays so");
-    let page = world.get(again.header("location")).await.text;
+    let page = world.follow(&again).await.text;
     assert!(page.contains("Cancelled 0 runs. 1 had already ended and was not changed."), "{page}");
     assert_eq!(world.post_form("/runs/01HF7YAT00X6E3H2QJ7N9W5K4M/cancel", "").await.status, 404);
 }
@@ -78,7 +77,7 @@ async fn a_sleep_is_skipped_from_its_runs_page() {
     assert!(page.contains("Skip the sleep") && page.contains("name=\"step\" value=\"rest\""), "{page}");
     assert_eq!(world.post_form(&format!("/runs/{run}/hasten"), "step=nothing").await.status, 400);
     let done = world.post_form(&format!("/runs/{run}/hasten"), "step=rest").await;
-    assert_eq!((done.status.as_u16(), done.header("location")), (303, &*format!("/runs/{run}?did=hasten&n=1")));
+    assert_eq!((done.status.as_u16(), done.header("location")), (303, &*format!("/runs/{run}")));
     world.settle().await;
     assert_eq!(status_of_run(&world, &run).await, "Completed");
     let past = world.get(&format!("/runs/{run}?at=2")).await.text;
@@ -95,7 +94,7 @@ async fn a_retry_of_the_function_itself_is_not_waited_for() {
         assert!(page.contains(part), "{part}: {page}");
     }
     let done = world.post_form(&format!("/runs/{run}/hasten"), "").await;
-    assert_eq!((done.status.as_u16(), done.header("location")), (303, &*format!("/runs/{run}?did=hasten&n=1")));
+    assert_eq!((done.status.as_u16(), done.header("location")), (303, &*format!("/runs/{run}")));
     world.settle().await;
     assert_eq!(status_of_run(&world, &run).await, "Completed");
     let page = world.get(&format!("/runs/{run}")).await.text;
@@ -106,9 +105,11 @@ async fn a_retry_of_the_function_itself_is_not_waited_for() {
 async fn a_function_is_paused_and_resumed_from_its_page() {
     let world = ServerFixture::new();
     let done = world.post_form("/function/pause", "id=echo&do=pause").await;
-    assert_eq!((done.status.as_u16(), done.header("location")), (303, "/function?id=echo&did=pause&n=1"));
-    let page = world.get(done.header("location")).await.text;
-    assert!(page.contains("value=\"resume\"") && page.contains("Paused: new runs wait"), "{page}");
+    assert_eq!((done.status.as_u16(), done.header("location")), (303, "/function?id=echo"));
+    let page = world.follow(&done).await.text;
+    assert!(page.contains("value=\"resume\"") && page.contains("Paused. New runs wait"), "{page}");
+    let list = world.get("/").await.text;
+    assert!(list.contains("Paused, so new runs wait to start") && list.contains("/function?id=echo"), "{list}");
     assert!(world.get("/functions").await.text.contains("paused since"));
     let run = world.run(json!({"name": "test/echo"})).await;
     assert_eq!(status_of_run(&world, &run).await, "Scheduled");
@@ -127,26 +128,54 @@ async fn several_runs_are_cancelled_or_run_again_at_once() {
     let (one, two) = (start_nap(&world).await, start_nap(&world).await);
     let form = format!("back=%2F%3Ffunction%3Dnap&do=cancel&run={one}&run={two}&run=nonsense");
     let done = world.post_form("/runs", form).await;
-    assert_eq!(
-        (done.status.as_u16(), done.header("location")),
-        (303, "/?function=nap&did=cancel&n=2&ended=0&missed=1")
-    );
+    assert_eq!((done.status.as_u16(), done.header("location")), (303, "/?function=nap"));
     assert_eq!(
         (status_of_run(&world, &one).await, status_of_run(&world, &two).await),
         ("Cancelled".into(), "Cancelled".into())
     );
-    let page = world.get(done.header("location")).await.text;
-    assert!(page.contains("Cancelled 2 runs. 1 failed."), "{page}");
+    let page = world.follow(&done).await.text;
+    assert!(page.contains("Cancelled 2 runs. 1 could not be cancelled."), "{page}");
 
     let done = world.post_form("/runs", format!("do=rerun&run={one}&run={two}")).await;
-    assert_eq!(done.header("location"), "/?did=rerun&n=2&ended=0&missed=0");
+    assert!(world.follow(&done).await.text.contains("Reran 2 runs."));
     assert_eq!(number_of_runs(&world).await, 4);
-    assert_eq!(world.post_form("/runs", "do=cancel").await.header("location"), "/?did=none&n=0&ended=0&missed=0");
+    let none = world.post_form("/runs", "do=cancel").await;
+    assert!(world.follow(&none).await.text.contains("No run was selected."));
     assert_eq!(world.post_form("/runs", "do=delete").await.status, 400);
     for foreign in ["%2F%2Fevil.example", "https%3A%2F%2Fevil.example", "%2F%5Cevil.example", "%2F%0D%0Ax"] {
         let done = world.post_form("/runs", format!("do=cancel&run={one}&back={foreign}")).await;
-        assert!(done.header("location").starts_with("/?did="), "{foreign}: {}", done.header("location"));
+        assert_eq!(done.header("location"), "/", "{foreign}");
     }
+}
+
+#[tokio::test]
+async fn no_address_makes_a_page_say_what_did_not_happen() {
+    let world = ServerFixture::new();
+    let run = start_nap(&world).await;
+    for page in ["/?did=cancel&n=9", "/function?id=echo&did=pause", "/health/page?did=redrive&wakes=9"] {
+        assert_eq!(world.get(page).await.status, 400, "{page}");
+    }
+    assert_eq!(world.get(&format!("/runs/{run}?did=cancel&n=9")).await.status, 400);
+    for bad in ["cancelled.x", "<b>", "cancelled.9.9.9.9", "paused.1"] {
+        let page = world.get_with("/", "cookie", &format!("stepladder_notice={bad}")).await.text;
+        assert!(!page.contains("class=\"notice"), "{bad}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn the_result_of_a_form_is_shown_once() {
+    let world = ServerFixture::new();
+    let run = start_nap(&world).await;
+    let done = world.post_form(&format!("/runs/{run}/cancel"), "").await;
+    let cookie = done.header("set-cookie").to_owned();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    let page = world.follow(&done).await;
+    assert!(page.text.contains("Cancelled 1 run."), "{}", page.text);
+    assert!(page.header("set-cookie").starts_with("stepladder_notice=; Path=/; Max-Age=0"), "the page removes it");
+    // the script that updates another open page leaves the result to the page that follows
+    let request = Request::builder().uri("/").header("cookie", &cookie).header("x-stepladder-refresh", "1");
+    let update = world.send_request(request.body(Body::empty()).unwrap()).await;
+    assert!(!update.text.contains("Cancelled 1 run.") && update.header("set-cookie").is_empty(), "{}", update.text);
 }
 
 #[tokio::test]

@@ -99,8 +99,7 @@ async fn an_event_is_sent_again_as_a_new_one() {
     let run = world.run(json!({"name": "test/echo", "id": "mine", "data": {"n": 1}})).await;
     let again = world.post_form("/events/mine/replay", "").await;
     world.settle().await;
-    assert_eq!(again.status, 303, "{}", again.text);
-    let page = world.get(again.header("location")).await.text;
+    let page = world.follow(&again).await.text;
     assert!(page.contains("The event was sent.") && page.contains("echo") && !page.contains(&run), "{page}");
     assert_eq!(world.post_form("/events/nothing/replay", "").await.status, 404);
 }
@@ -180,10 +179,10 @@ async fn health_reads_a_bounded_number_of_timers_and_says_that_there_are_more() 
     world.store_timers((200..1_000).map(timer).collect()).await;
     let page = world.get("/health/page").await.text;
     assert!(page.contains(">more than 200 in all."), "{page}");
-    assert!(page.contains("<dt>Late timers</dt><dd class=\"big\">0<"), "{page}");
+    assert!(page.contains("<dt>Overdue timers</dt><dd class=\"big\">0<"), "{page}");
     world.pass_time(Duration::from_secs(240));
     assert!(
         world.get("/health/page").await.text.contains("<dd class=\"big\">more than 200<"),
-        "the rest may be late too"
+        "the rest may be overdue too"
     );
 }

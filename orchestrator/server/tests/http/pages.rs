@@ -33,6 +33,26 @@ async fn the_runs_are_at_the_root() {
 }
 
 #[tokio::test]
+async fn an_empty_list_names_this_server_and_offers_to_send_an_event() {
+    let world = ServerFixture::new();
+    let page = world.get_with("/", "host", "localhost:9305").await.text;
+    assert!(page.contains("curl -X POST http://localhost:9305/e/dev"), "{page}");
+    assert!(page.contains("href=\"/events#send\"") && !page.contains("Cancel selected"), "{page}");
+}
+
+#[tokio::test]
+async fn the_switch_of_the_theme_shows_its_state() {
+    let world = ServerFixture::new();
+    for (cookie, title) in [
+        ("a=b", "Theme: system. Switch to dark."),
+        ("stepladder_theme=dark", "Theme: dark. Switch to light."),
+        ("stepladder_theme=light", "Theme: light. Switch to system."),
+    ] {
+        assert!(world.get_with("/", "cookie", cookie).await.text.contains(title), "{title}");
+    }
+}
+
+#[tokio::test]
 async fn runs_are_found_by_status_function_time_and_text() {
     let world = ServerFixture::new();
     let event = world.send(json!({"name": "test/echo", "id": "order-7", "data": {"fail": "no"}})).await.remove(0);
@@ -52,8 +72,8 @@ async fn runs_are_found_by_status_function_time_and_text() {
     // the clock stands at 2023-11-14T22:13:20
     assert_eq!(found("from=2023-11-14T22:00").await, (true, true));
     assert_eq!(found("from=2023-11-14T22:14").await, (false, false));
-    assert_eq!(found("to=2023-11-14T22:13").await, (false, false));
-    assert_eq!(found("to=2023-11-14T22:14").await, (true, true));
+    assert_eq!(found("to=2023-11-14T22:12").await, (false, false));
+    assert_eq!(found("from=2023-11-14T22:13&to=2023-11-14T22:13").await, (true, true), "one minute");
     for (text, expected) in [
         (&failed[..], (true, false)),
         (&failed.to_lowercase(), (true, false)),

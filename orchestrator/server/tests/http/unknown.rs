@@ -23,7 +23,7 @@ use RouteBody::{Anything, Form, Json, Nothing};
 
 const LISTING: &[&str] = &["status", "function", "since", "until", "limit", "cursor"];
 const BULK: &[&str] = &["status", "function", "since", "until", "all", "limit", "cursor"];
-const SEARCH: &[&str] = &["status", "function", "q", "within", "from", "to", "cursor", "did", "n", "missed"];
+const SEARCH: &[&str] = &["status", "function", "q", "within", "from", "to", "cursor"];
 const NEWS: &[&str] = &["status", "function", "q", "within", "from", "to", "cursor", "seen"];
 
 /// Every route: its method, its path, the names of its query parameters, and the body that it
@@ -34,7 +34,7 @@ pub(crate) const ROUTES: &[(&str, &str, &[&str], RouteBody)] = &[
     ("POST", "/v1/signals/{token}", &[], Anything),
     ("POST", "/v1/signals/{token}/fail", &[], Json(r#"{"message":"no"}"#)),
     ("POST", "/v1/signals/{token}/heartbeat", &[], Nothing),
-    ("GET", "/login", &[], Nothing),
+    ("GET", "/login", &["next"], Nothing),
     ("POST", "/login", &[], Form("token=a-token")),
     ("GET", "/v1/events/{id}", &[], Nothing),
     ("GET", "/v1/events/{id}/runs", &[], Nothing),
@@ -51,14 +51,14 @@ pub(crate) const ROUTES: &[(&str, &str, &[&str], RouteBody)] = &[
     ("GET", "/api/inngest", &[], Nothing),
     ("GET", "/dev", &[], Nothing),
     ("GET", "/", SEARCH, Nothing),
-    ("GET", "/runs/{id}", &["at", "steps", "did", "n"], Nothing),
+    ("GET", "/runs/{id}", &["at", "steps"], Nothing),
     ("GET", "/runs/{id}/value", &["of", "n"], Nothing),
     ("GET", "/functions", &[], Nothing),
-    ("GET", "/function", &["id", "did", "n"], Nothing),
-    ("GET", "/events/{id}", &["did", "n"], Nothing),
+    ("GET", "/function", &["id"], Nothing),
+    ("GET", "/events/{id}", &[], Nothing),
     ("GET", "/events/{id}/data", &[], Nothing),
     ("GET", "/cost", &["cursor"], Nothing),
-    ("GET", "/health/page", &["did", "wakes", "events", "left", "more"], Nothing),
+    ("GET", "/health/page", &[], Nothing),
     ("GET", "/live/none", &[], Nothing),
     ("GET", "/live/runs", NEWS, Nothing),
     ("GET", "/live/runs/{id}", &["seen"], Nothing),
@@ -72,6 +72,7 @@ pub(crate) const ROUTES: &[(&str, &str, &[&str], RouteBody)] = &[
     ("POST", "/runs/{id}/hasten", &[], Form("step=rest")),
     ("POST", "/runs/{id}/rerun", &[], Form("from_step=&input=")),
     ("POST", "/health/redrive", &[], Nothing),
+    ("POST", "/logout", &[], Nothing),
     ("GET", "/style.css", &[], Nothing),
     ("GET", "/app.js", &[], Nothing),
     ("POST", "/theme", &[], Form("theme=dark")),

@@ -138,6 +138,13 @@ impl ServerFixture {
         self.send_request(request.body(body.into()).unwrap()).await
     }
 
+    /// Opens the page to which a form redirected, as the browser does: with the cookie of the form.
+    pub(crate) async fn follow(&self, done: &TestResponse) -> TestResponse {
+        assert_eq!(done.status, 303, "{}", done.text);
+        let cookie = done.header("set-cookie").split(';').next().unwrap_or_default();
+        self.get_with(done.header("location"), "cookie", cookie).await
+    }
+
     /// Tells the engine to stop.
     pub(crate) fn start_shutdown(&self) {
         self.engine.stop();

@@ -19,6 +19,7 @@ const MAX_FUNCTIONS: usize = 8;
 /// The maximum size of the text in bytes. Ids and names are shorter.
 const TEXT_BYTES: usize = 1_024;
 const HOUR: u64 = 60 * 60;
+const MINUTE: Duration = Duration::from_secs(60);
 /// The time spans to filter by, all of which end now.
 pub(super) const SPANS: [(&str, &str, Duration); 4] = [
     ("1h", "the last hour", Duration::from_secs(HOUR)),
@@ -36,6 +37,7 @@ pub(in crate::dashboard) struct RunSearch {
     pub(super) within: Option<String>,
     /// The start of the time span in UTC, as in a form field: `2026-11-24T21:00`.
     pub(super) from: String,
+    /// The last minute of the time span.
     pub(super) to: String,
     pub(super) cursor: Option<RunId>,
     begins: Option<Timestamp>,
@@ -87,7 +89,8 @@ impl RunSearch {
             to: request.parameter("to").unwrap_or_default().to_owned(),
             cursor: cursor.transpose()?,
             begins: time_parameter(request, "from")?.max(span.map(|span| now - span)),
-            ends: time_parameter(request, "to")?,
+            // the end is a minute, and the runs of that minute are included
+            ends: time_parameter(request, "to")?.map(|minute| minute + MINUTE),
         })
     }
 
@@ -244,7 +247,7 @@ mod tests {
     fn a_time_span_has_two_ends() {
         let of = search_of(&[("from", "2023-11-14T00:00"), ("to", "2023-11-14T12:30")]).unwrap();
         assert_eq!(of.begins.unwrap().to_string(), "2023-11-14T00:00:00.000Z");
-        assert_eq!(of.ends.unwrap().to_string(), "2023-11-14T12:30:00.000Z");
+        assert_eq!(of.ends.unwrap().to_string(), "2023-11-14T12:31:00.000Z");
         assert_eq!(search_of(&[("within", "1h")]).unwrap().begins.unwrap().as_millis(), 1_700_000_000_000 - 3_600_000);
         for (name, bad) in
             [("from", "yesterday"), ("to", "0001-01-01T00:00"), ("within", "2h"), ("status", "x"), ("cursor", "x")]

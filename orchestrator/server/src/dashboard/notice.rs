@@ -1,0 +1,217 @@
+//! The results of forms. The page that follows a form shows its result once. A cookie carries the
+//! result as a keyword and numbers, so that neither a link nor a reload makes a page say what did
+//! not happen.
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+
+use super::PageRequest;
+use super::shell::cookie_value;
+
+/// The cookie that carries a result from the form to the page that follows.
+const COOKIE: &str = "stepladder_notice";
+/// The lifetime of the cookie in seconds. The next page removes it.
+const LIFETIME: u32 = 60;
+/// The header of the script's requests that update an open page. They neither show nor remove a
+/// result.
+const REFRESH: &str = "x-stepladder-refresh";
+
+/// The result of a form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FormResult {
+    /// Runs were cancelled; some had already ended, others could not be cancelled.
+    Cancelled { done: u32, ended: u32, missed: u32 },
+    /// Runs were run again; others could not be.
+    Rerun { done: u32, missed: u32 },
+    /// A bulk action found no run that it could change.
+    NoneMatched,
+    /// A form for selected runs had none.
+    NoneSelected,
+    /// A sleep or a retry delay was skipped.
+    WaitSkipped,
+    /// A function was paused.
+    Paused,
+    /// A function was resumed.
+    Resumed,
+    /// An event was sent.
+    EventSent,
+    /// Dead letters were moved back.
+    Redriven { wakes: u32, events: u32, unreadable: u32, more: bool },
+}
+
+/// The sentence that a page shows about a form.
+pub(super) struct FormNotice {
+    pub(super) sentence: String,
+    pub(super) failed: bool,
+}
+
+impl FormNotice {
+    /// Returns the result that the request carries, if this page is the one to show it.
+    pub(super) fn from_request(request: &PageRequest) -> Option<Self> {
+        if request.headers.contains_key(REFRESH) {
+            return None;
+        }
+        let result = FormResult::decode(cookie_value(&request.headers, COOKIE)?)?;
+        Some(Self { sentence: result.sentence(), failed: result.is_failure() })
+    }
+}
+
+impl FormResult {
+    /// Returns a response that redirects to a page of this server, which shows the result.
+    pub(super) fn redirect(self, to: &str) -> Response {
+        let cookie = format!("{COOKIE}={}; Path=/; Max-Age={LIFETIME}; HttpOnly; SameSite=Strict", self.encode());
+        ([(header::SET_COOKIE, cookie)], Redirect::to(to)).into_response()
+    }
+
+    fn encode(self) -> String {
+        match self {
+            Self::Cancelled { done, ended, missed } => format!("cancelled.{done}.{ended}.{missed}"),
+            Self::Rerun { done, missed } => format!("rerun.{done}.{missed}"),
+            Self::NoneMatched => "unmatched".into(),
+            Self::NoneSelected => "unselected".into(),
+            Self::WaitSkipped => "skipped".into(),
+            Self::Paused => "paused".into(),
+            Self::Resumed => "resumed".into(),
+            Self::EventSent => "sent".into(),
+            Self::Redriven { wakes, events, unreadable, more } => {
+                format!("redriven.{wakes}.{events}.{unreadable}.{}", u8::from(more))
+            }
+        }
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let mut parts = text.split('.');
+        let word = parts.next()?;
+        let numbers: Vec<u32> = parts.map(|part| part.parse().ok()).collect::<Option<_>>()?;
+        match (word, &numbers[..]) {
+            ("cancelled", &[done, ended, missed]) => Some(Self::Cancelled { done, ended, missed }),
+            ("rerun", &[done, missed]) => Some(Self::Rerun { done, missed }),
+            ("unmatched", []) => Some(Self::NoneMatched),
+            ("unselected", []) => Some(Self::NoneSelected),
+            ("skipped", []) => Some(Self::WaitSkipped),
+            ("paused", []) => Some(Self::Paused),
+            ("resumed", []) => Some(Self::Resumed),
+            ("sent", []) => Some(Self::EventSent),
+            ("redriven", &[wakes, events, unreadable, more]) => {
+                Some(Self::Redriven { wakes, events, unreadable, more: more > 0 })
+            }
+            _ => None,
+        }
+    }
+
+    fn is_failure(self) -> bool {
+        match self {
+            Self::Cancelled { done, missed, .. } | Self::Rerun { done, missed } => missed > 0 || done == 0,
+            Self::NoneMatched | Self::NoneSelected => true,
+            Self::Redriven { unreadable, .. } => unreadable > 0,
+            Self::WaitSkipped | Self::Paused | Self::Resumed | Self::EventSent => false,
+        }
+    }
+
+    fn sentence(self) -> String {
+        match self {
+            Self::Cancelled { done, ended, missed } => {
+                let mut sentence = format!("Cancelled {}.", count_of(done, "run"));
+                match ended {
+                    0 => {}
+                    1 => sentence.push_str(" 1 had already ended and was not changed."),
+                    ended => sentence.push_str(&format!(" {ended} had already ended and were not changed.")),
+                }
+                if missed > 0 {
+                    sentence.push_str(&format!(" {missed} could not be cancelled."));
+                }
+                sentence
+            }
+            Self::Rerun { done, missed: 0 } => format!("Reran {}.", count_of(done, "run")),
+            Self::Rerun { done, missed } => format!("Reran {}; {missed} failed to start.", count_of(done, "run")),
+            Self::NoneMatched => "No run was changed: none of the matching runs allowed it any more.".into(),
+            Self::NoneSelected => "No run was selected. Select runs first.".into(),
+            Self::WaitSkipped => "The wait was skipped.".into(),
+            Self::Paused => "Paused. New runs wait to start; started runs continue.".into(),
+            Self::Resumed => "Resumed. The waiting runs start.".into(),
+            Self::EventSent => "The event was sent.".into(),
+            Self::Redriven { wakes, events, unreadable, more } => redriven_sentence(wakes, events, unreadable, more),
+        }
+    }
+}
+
+fn redriven_sentence(wakes: u32, events: u32, unreadable: u32, more: bool) -> String {
+    let mut sentence = match (wakes, events) {
+        (0, 0) => "No dead letter was moved.".to_owned(),
+        (wakes, events) => {
+            format!("Moved {} and {} back.", count_of(wakes, "wake"), count_of(events, "event message"))
+        }
+    };
+    match unreadable {
+        0 => {}
+        1 => sentence.push_str(" 1 is left: it is unreadable."),
+        left => sentence.push_str(&format!(" {left} are left: they are unreadable.")),
+    }
+    if more {
+        sentence.push_str(" There may be more: press again.");
+    }
+    sentence
+}
+
+/// Formats a number with a noun: `1 run`, `2 runs`.
+pub(super) fn count_of(n: u32, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+/// Converts a count to a number of a result.
+pub(super) fn shown_count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// Removes the cookie once a page has shown the result.
+pub(super) async fn forget(request: Request, next: Next) -> Response {
+    let is_shown = request.method() == Method::GET
+        && !request.headers().contains_key(REFRESH)
+        && cookie_value(request.headers(), COOKIE).is_some();
+    let mut response = next.run(request).await;
+    if is_shown && is_html(response.headers()) {
+        let removed = HeaderValue::from_static("stepladder_notice=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict");
+        response.headers_mut().append(header::SET_COOKIE, removed);
+    }
+    response
+}
+
+fn is_html(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_survives_the_cookie() {
+        for result in [
+            FormResult::Cancelled { done: 3, ended: 1, missed: 0 },
+            FormResult::Rerun { done: 0, missed: 2 },
+            FormResult::NoneMatched,
+            FormResult::NoneSelected,
+            FormResult::WaitSkipped,
+            FormResult::Paused,
+            FormResult::Resumed,
+            FormResult::EventSent,
+            FormResult::Redriven { wakes: 1, events: 0, unreadable: 2, more: true },
+        ] {
+            assert_eq!(FormResult::decode(&result.encode()), Some(result));
+        }
+        for bad in ["", "cancelled", "cancelled.1.2", "cancelled.1.2.x", "paused.1", "hello", "rerun.-1.0"] {
+            assert_eq!(FormResult::decode(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_says_what_happened() {
+        let one = FormResult::Cancelled { done: 1, ended: 2, missed: 3 }.sentence();
+        assert_eq!(one, "Cancelled 1 run. 2 had already ended and were not changed. 3 could not be cancelled.");
+        assert_eq!(FormResult::Rerun { done: 3, missed: 2 }.sentence(), "Reran 3 runs; 2 failed to start.");
+        let redriven = FormResult::Redriven { wakes: 0, events: 1, unreadable: 1, more: false }.sentence();
+        assert_eq!(redriven, "Moved 0 wakes and 1 event message back. 1 is left: it is unreadable.");
+    }
+}
