@@ -2,9 +2,10 @@
 //! server finds that their functions have changed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use stepladder_core::sentence::shortened;
 use stepladder_engine::{EngineError, RegisteredApp, StoredFunctions};
@@ -12,7 +13,7 @@ use stepladder_engine::{EngineError, RegisteredApp, StoredFunctions};
 use crate::convert::parse_address;
 use crate::executor::AppConnector;
 use crate::registration::{Registration, RegistrationError};
-use crate::transport::{AppAnswer, SYNC_KIND, Transport, place};
+use crate::transport::{AppAnswer, SYNC_KIND, Transport, is_loopback, place};
 
 /// How often a local server asks an app for changes.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -32,14 +33,16 @@ pub struct Apps {
     functions: Arc<StoredFunctions>,
     transport: Arc<Transport>,
     settings: AppsSettings,
+    /// How many times apps have registered by themselves at this process.
+    registrations: AtomicU64,
 }
 
 /// An app that was synced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncedApp {
-    /// The name of the app; `None` if the app has registered by itself.
+    /// The name of the app; `None` if the app has registered by itself with another address.
     pub name: Option<String>,
-    /// The number of its functions; `None` if the app has registered by itself.
+    /// The number of its functions; `None` if the app has registered by itself with another address.
     pub functions: Option<usize>,
     /// Whether the registration has changed anything.
     pub modified: bool,
@@ -62,7 +65,7 @@ pub enum SyncError {
 impl Apps {
     /// Creates the apps of these functions, whose source has this connector.
     pub fn new(functions: Arc<StoredFunctions>, connector: &AppConnector, settings: AppsSettings) -> Self {
-        Self { functions, transport: connector.transport().clone(), settings }
+        Self { functions, transport: connector.transport().clone(), settings, registrations: AtomicU64::new(0) }
     }
 
     /// Registers an app that sends its registration. Returns whether anything has changed.
@@ -71,7 +74,9 @@ impl Apps {
     /// [`SyncError::Refused`] with a sentence that names the function and the field;
     /// [`SyncError::Engine`].
     pub async fn register(&self, body: &[u8]) -> Result<bool, SyncError> {
-        self.register_decoded(&Registration::decode(body)?).await
+        let modified = self.register_decoded(&Registration::decode(body)?).await?;
+        self.registrations.fetch_add(1, Ordering::Relaxed);
+        Ok(modified)
     }
 
     async fn register_decoded(&self, registration: &Registration) -> Result<bool, SyncError> {
@@ -88,6 +93,7 @@ impl Apps {
         let no_app = |why: String| SyncError::NoApp(why);
         let url = parse_address(address).map_err(|problem| no_app(format!("the address of an app: {problem}")))?;
         let body = serde_json::json!({ "url": url.as_str() }).to_string().into_bytes();
+        let registrations = self.registrations.load(Ordering::Relaxed);
         let answer = self.transport.send(Method::PUT, &url, &[(SYNC_KIND, "in_band")], body).await;
         let answer = answer.map_err(|none| no_app(none.into_sentence()))?;
         let place = place(&url);
@@ -104,13 +110,27 @@ impl Apps {
             let functions = Some(registration.functions.len());
             return Ok(SyncedApp { name: Some(registration.app), functions, modified });
         }
-        #[derive(Deserialize)]
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
         struct Synced {
-            #[serde(default)]
             modified: bool,
+            error: Option<String>,
         }
-        let synced = serde_json::from_slice::<Synced>(&answer.body);
-        Ok(SyncedApp { name: None, functions: None, modified: synced.is_ok_and(|synced| synced.modified) })
+        let Synced { modified, error } = serde_json::from_slice(&answer.body).unwrap_or_default();
+        // the Python package answers with the status 200 when its registration is refused
+        if let Some(error) = error {
+            return Err(no_app(format!("the app at {place} is refused: {}", shortened(&error))));
+        }
+        if self.registrations.load(Ordering::Relaxed) == registrations {
+            return Err(no_app(format!(
+                "the app at {place} has registered at another server; set INNGEST_DEV of the app to the address of this \
+                 server, and restart the app"
+            )));
+        }
+        let apps = self.functions.list().await?;
+        let app = apps.iter().find(|app| parse_address(&app.address).is_ok_and(|address| is_same(&address, &url)));
+        let (name, functions) = app.map(|app| (app.name.to_string(), app.functions.len())).unzip();
+        Ok(SyncedApp { name, functions, modified })
     }
 
     /// Removes the app with this name. Its runs wait until it is registered again.
@@ -171,6 +191,12 @@ impl Apps {
             None => self.settings.allows_unsigned,
         }
     }
+}
+
+/// Returns whether two addresses lead to the same app. A machine has several names for itself.
+fn is_same(a: &Url, b: &Url) -> bool {
+    let hosts = a.host_str() == b.host_str() || (is_loopback(a) && is_loopback(b));
+    hosts && a.port_or_known_default() == b.port_or_known_default() && a.path() == b.path()
 }
 
 /// Returns what the app says about its refusal.

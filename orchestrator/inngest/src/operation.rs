@@ -1,6 +1,7 @@
 //! Operations: what a function of an SDK requests, or what became of a step that it executed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -12,6 +13,9 @@ use stepladder_core::{Json, StepId, json as values};
 use crate::gateway::StepRequest;
 use crate::step_id::{is_hash, stored_id};
 use crate::time_text::{SleepEnd, parse_duration, parse_sleep_end};
+
+/// Version 3 of the TypeScript package writes a duration under a second as an empty text.
+const UNDER_A_SECOND: Option<SleepEnd> = Some(SleepEnd::After(Duration::ZERO));
 
 /// An operation as an SDK writes it. SDKs add fields of their own, which have no meaning.
 #[derive(Clone, Debug, Deserialize)]
@@ -112,12 +116,13 @@ impl WireOperation {
     fn sleep(&self) -> Result<Operation, String> {
         let options = self.options(&["duration"])?;
         // the specification has the duration in the options, the packages have it in the name
-        let text = options.text("duration")?.or(self.name.as_deref()).unwrap_or_default();
-        match parse_sleep_end(text) {
+        let text = options.text("duration")?.or(self.name.as_deref());
+        let end = text.and_then(|text| if text.is_empty() { UNDER_A_SECOND } else { parse_sleep_end(text) });
+        match end {
             Some(SleepEnd::After(duration)) => Ok(Operation::SleepFor(duration)),
             Some(SleepEnd::At(time)) => Ok(Operation::SleepUntil(time)),
             None => {
-                let (step, text) = (self.step(), shortened(text));
+                let (step, text) = (self.step(), shortened(text.unwrap_or_default()));
                 Err(format!(
                     "step `{step}` sleeps for `{text}`, which is neither a duration nor a date with a time zone"
                 ))
@@ -129,9 +134,11 @@ impl WireOperation {
         let options = self.options(&["event", "timeout", "if"])?;
         let step = self.step();
         let event = options.text("event")?.or(self.name.as_deref()).unwrap_or_default();
-        let text = options.text("timeout")?.unwrap_or_default();
-        let timeout = parse_duration(text)
-            .ok_or_else(|| format!("step `{step}`: the `timeout` `{}` is no duration", shortened(text)))?;
+        let text = options.text("timeout")?;
+        let duration = text.and_then(|text| if text.is_empty() { Some(Duration::ZERO) } else { parse_duration(text) });
+        let text = text.unwrap_or_default();
+        let timeout =
+            duration.ok_or_else(|| format!("step `{step}`: the `timeout` `{}` is no duration", shortened(text)))?;
         let matching = match options.text("if")?.filter(|cel| !cel.is_empty()) {
             Some(cel) => EventMatch::When(cel.into()),
             None => EventMatch::Any,

@@ -39,11 +39,12 @@ pub struct Registration {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
-    #[serde(rename = "appName", alias = "app_id")]
+    /// The Python package writes `appname` and `deploy_type`; answers in band have `app_id`.
+    #[serde(rename = "appName", alias = "appname", alias = "app_id")]
     app_name: String,
     url: String,
     functions: Vec<Value>,
-    #[serde(default, rename = "deployType")]
+    #[serde(default, rename = "deployType", alias = "deploy_type")]
     deploy_type: Option<String>,
 }
 

@@ -7,27 +7,54 @@ use stepladder_tests::{ApiClient, ServerProcess, parts};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-const SCRIPT: &str = include_str!("app.mjs");
+/// The package with which an app is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Package {
+    TypeScript3,
+    TypeScript4,
+    Python,
+}
 
-/// A Node.js process that serves functions with the `inngest` package.
+/// A process that serves functions with an `inngest` package.
 pub(crate) struct App {
     process: Child,
     port: u16,
 }
 
-impl App {
-    /// Starts an app that sends its events to this server.
-    pub(crate) async fn start(server: &ServerProcess, variables: &[(&str, &str)]) -> Self {
-        let mut node = Command::new("node");
-        node.args(["--input-type=module", "-e", SCRIPT]).current_dir(parts::node_folder());
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("INNGEST_") {
-                node.env_remove(&name);
+impl Package {
+    fn command(self) -> Command {
+        let typescript = |script: &str| {
+            let mut node = Command::new("node");
+            node.args(["--input-type=module", "-e", script]).current_dir(parts::node_folder());
+            node
+        };
+        let script = include_str!("app.mjs");
+        match self {
+            Self::TypeScript4 => typescript(script),
+            Self::TypeScript3 => typescript(&script.replace("from \"inngest", "from \"inngest-3")),
+            Self::Python => {
+                let mut python = Command::new(parts::python_program("python"));
+                python.args(["-c", include_str!("app.py")]);
+                python
             }
         }
-        node.env("SERVER", server.url()).envs(variables.iter().copied());
+    }
+}
+
+impl App {
+    /// Starts an app that sends its events to this server.
+    pub(crate) async fn start(package: Package, server: &ServerProcess, variables: &[(&str, &str)]) -> Self {
+        let mut command = package.command();
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("INNGEST_") {
+                command.env_remove(&name);
+            }
+        }
+        command.env("SERVER", server.url()).envs(variables.iter().copied());
+        // requests to loopback must not go through the machine's proxy
+        command.env("NO_PROXY", "127.0.0.1,localhost");
         let mut process =
-            node.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("node starts");
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("the app starts");
         let mut line = String::new();
         let mut lines = BufReader::new(process.stdout.take().expect("its output"));
         lines.read_line(&mut line).await.expect("a line");

@@ -1,21 +1,23 @@
-//! An unchanged app with the `inngest` npm package: the real server registers it and executes its
+//! An unchanged app with an `inngest` package: the real server registers it and executes its
 //! functions.
 
 mod app;
+mod python;
 
 use std::time::Duration;
 
-use app::App;
+use app::{App, Package};
 use serde_json::{Value, json};
 use stepladder_tests::{ServerProcess, parts, wait_for};
 
 /// Starts a server, and an app that is synced with it.
-async fn start() -> (ServerProcess, App) {
+async fn start(package: Package, functions: usize) -> (ServerProcess, App) {
     let server = ServerProcess::without_services().await;
-    let app = App::start(&server, &[]).await;
+    let app = App::start(package, &server, &[]).await;
     let synced = server.client(&["apps", "sync", &app.url()]).output().await.expect("the binary starts");
     let text = String::from_utf8_lossy(&[synced.stdout, synced.stderr].concat()).into_owned();
-    assert!(synced.status.success() && text.contains("shop is registered with 14 functions"), "{text}");
+    let says = format!("shop is registered with {functions} functions");
+    assert!(synced.status.success() && text.contains(&says), "{text}");
     (server, app)
 }
 
@@ -39,9 +41,8 @@ fn attempts(run: &Value) -> Vec<(&str, usize)> {
     steps.iter().map(|step| (step["id"].as_str().expect("an id"), count(step))).collect()
 }
 
-#[tokio::test]
-async fn steps_sleeps_and_parallel_steps_execute_once() {
-    let (server, app) = start().await;
+async fn steps_sleeps_and_parallel_steps_execute_once(package: Package) {
+    let (server, app) = start(package, 14).await;
     let run = ended(&server, "test/hello", json!({"name": "Ada"})).await;
     assert_eq!(output(&run), &json!({"message": "Hello Ada!"}));
     assert_eq!(attempts(&run), [("greet", 1), ("wait-a-moment", 0)]);
@@ -58,16 +59,17 @@ async fn steps_sleeps_and_parallel_steps_execute_once() {
     server.assert_no_error_logged();
 }
 
-#[tokio::test]
-async fn errors_are_retried_caught_and_recorded() {
-    let (server, app) = start().await;
+async fn errors_are_retried_caught_and_recorded(package: Package) {
+    let (server, app) = start(package, 14).await;
     let run = ended(&server, "test/flaky", json!({})).await;
     assert_eq!(output(&run), &json!({"tries": 3, "late": "in time", "attempt": 0}));
     assert_eq!(attempts(&run), [("flaky", 3), ("late", 2)], "each step has its own retries");
     assert_eq!(run["steps"][0]["attempts"][0]["error"]["name"], "TypeError", "{run:#}");
 
     let run = ended(&server, "test/caught", json!({})).await;
-    assert_eq!(output(&run), &json!([["NonRetriableError", "never"], ["TypeError", "always"]]));
+    // version 3 does not report the names of errors that are final
+    let name = |name| if package == Package::TypeScript3 { "Error" } else { name };
+    assert_eq!(output(&run), &json!([[name("NonRetriableError"), "never"], ["TypeError", "always"]]));
     assert_eq!(app.counts(&run, &["never", "always"]).await, [1, 2]);
 
     let run = ended(&server, "test/handler", json!({})).await;
@@ -81,7 +83,7 @@ async fn errors_are_retried_caught_and_recorded() {
     let api = server.api();
     let run = ended(&server, "test/uncaught", json!({})).await;
     assert_eq!(run["status"], "Failed", "{run:#}");
-    assert_eq!((&run["error"]["name"], &run["error"]["message"]), (&json!("RangeError"), &json!("out of range")));
+    assert_eq!((&run["error"]["name"], &run["error"]["message"]), (&json!(name("RangeError")), &json!("out of range")));
     let failure = wait_for("the run of the failure handler", async || {
         let (_, runs) = api.get("/v1/runs?function=shop-uncaught-failure").await;
         runs["data"][0]["run_id"].as_str().map(str::to_owned)
@@ -90,9 +92,8 @@ async fn errors_are_retried_caught_and_recorded() {
     assert_eq!(output(&run), &json!({"of": "shop-uncaught", "error": "out of range"}));
 }
 
-#[tokio::test]
-async fn waits_calls_and_events_are_those_of_the_engine() {
-    let (server, _app) = start().await;
+async fn waits_calls_and_events_are_those_of_the_engine(package: Package) {
+    let (server, _app) = start(package, 14).await;
     let api = server.api();
     let sent = api.send(&json!({"name": "test/waits", "data": {"id": 7}})).await;
     let waiting = api.run_of(&sent[0]).await;
@@ -125,6 +126,24 @@ async fn waits_calls_and_events_are_those_of_the_engine() {
     assert!(message.contains("step `sig` is `step.waitForSignal`") && message.contains("not supported"), "{message}");
 }
 
+/// Tests the same app with each major version of the TypeScript package.
+macro_rules! with_each_version {
+    ($($test:ident),*) => {
+        mod typescript_3 {
+            $(#[tokio::test] async fn $test() { super::$test(super::Package::TypeScript3).await; })*
+        }
+        mod typescript_4 {
+            $(#[tokio::test] async fn $test() { super::$test(super::Package::TypeScript4).await; })*
+        }
+    };
+}
+
+with_each_version!(
+    steps_sleeps_and_parallel_steps_execute_once,
+    errors_are_retried_caught_and_recorded,
+    waits_calls_and_events_are_those_of_the_engine
+);
+
 #[tokio::test]
 async fn an_app_is_found_at_its_address_and_waited_for() {
     let port = parts::free_port();
@@ -133,7 +152,7 @@ async fn an_app_is_found_at_its_address_and_waited_for() {
     server.start().await;
     assert!(server.log().contains("an app is not synced: the app at"), "{}", server.log());
     let port = port.to_string();
-    let app = App::start(&server, &[("PORT", &port), ("ONLY", "hello")]).await;
+    let app = App::start(Package::TypeScript4, &server, &[("PORT", &port), ("ONLY", "hello")]).await;
     let api = server.api();
     let apps = wait_for("the registration", async || {
         let (_, apps) = api.get("/v1/apps").await;
@@ -155,7 +174,7 @@ async fn an_app_is_found_at_its_address_and_waited_for() {
         json!(journal.0).to_string().contains("ExecutorUnreachable").then_some(())
     })
     .await;
-    let app = App::start(&server, &[("PORT", &port), ("ONLY", "hello")]).await;
+    let app = App::start(Package::TypeScript4, &server, &[("PORT", &port), ("ONLY", "hello")]).await;
     let run = api.wait_for_end_within(Duration::from_secs(60), &run).await;
     assert_eq!(output(&run), &json!({"message": "Hello Bob!"}));
     assert_eq!(app.counts(&run, &["greet"]).await, [1]);
