@@ -1,5 +1,5 @@
 //! Tests the dashboard of the real server in a headless Chromium. The steps and checks are in
-//! `tests/node/dashboard.mjs`.
+//! `tests/node/dashboard.mjs` and `tests/node/run-page.mjs`.
 //!
 //! If `STEPLADDER_SCREENSHOTS` is set to a folder, the test saves pictures of every page there
 //! (`just screenshots`).
@@ -13,8 +13,12 @@ use tokio::process::Command;
 
 /// Runs a scene of the script against a server. If a check fails, panics with the script's output.
 async fn run_browser_scene(server: &ServerProcess, scene: &str) {
+    run_scene_of(server, "dashboard.mjs", scene).await;
+}
+
+async fn run_scene_of(server: &ServerProcess, script: &str, scene: &str) {
     let mut node = Command::new("node");
-    node.arg(binary::root().join("tests/node/dashboard.mjs")).args([scene, server.url()]);
+    node.arg(binary::root().join("tests/node").join(script)).args([scene, server.url()]);
     if let Some(folder) = std::env::var_os("STEPLADDER_SCREENSHOTS") {
         let folder = binary::root().join(PathBuf::from(folder));
         std::fs::create_dir_all(&folder).expect("a folder for pictures");
@@ -65,5 +69,14 @@ async fn a_person_skips_the_wait_for_a_retry() {
         .variable("OPENAI_BASE_URL", unreachable);
     server.start().await;
     run_browser_scene(&server, "retries").await;
+    server.assert_no_error_logged();
+}
+
+/// A person reads, searches and copies values, and the page changes meanwhile.
+#[tokio::test]
+async fn a_person_reads_values_of_a_run() {
+    let mut server = ServerProcess::new();
+    server.start().await;
+    run_scene_of(&server, "run-page.mjs", "values").await;
     server.assert_no_error_logged();
 }

@@ -15,9 +15,11 @@ mod events;
 pub(crate) mod form;
 mod functions;
 mod health;
+mod json;
 mod live;
 mod login;
 mod notice;
+mod prose;
 mod run;
 mod runs;
 mod scale;
@@ -53,11 +55,11 @@ pub(crate) fn routes(shared: &SharedServerState) -> Router<SharedServerState> {
     let pages = Router::new()
         .route("/", get(runs::runs_page))
         .route("/runs/{id}", get(run::run_page))
-        .route("/runs/{id}/value", get(values::download))
+        .route("/runs/{id}/value", get(values::run_value))
         .route("/functions", get(functions::list_page))
         .route("/function", get(functions::function_page))
         .route("/events/{id}", get(events::event_page))
-        .route("/events/{id}/data", get(events::download_data))
+        .route("/events/{id}/data", get(events::data))
         .route("/cost", get(cost::page))
         .route("/health/page", get(health::page))
         .route("/live/none", get(live::no_content))
@@ -95,11 +97,17 @@ pub(crate) fn open_routes(shared: &SharedServerState) -> Router<SharedServerStat
 }
 
 async fn style_sheet() -> Response {
-    asset_response("text/css; charset=utf-8", include_str!("../templates/style.css"))
+    asset_response(
+        "text/css; charset=utf-8",
+        concat!(include_str!("../templates/style.css"), include_str!("../templates/value.css")),
+    )
 }
 
 async fn page_script() -> Response {
-    asset_response("text/javascript; charset=utf-8", include_str!("../templates/app.js"))
+    asset_response(
+        "text/javascript; charset=utf-8",
+        concat!(include_str!("../templates/app.js"), include_str!("../templates/value.js")),
+    )
 }
 
 /// Returns a response with an asset from memory. Browsers check for a new version each time,

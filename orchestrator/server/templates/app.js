@@ -10,6 +10,8 @@ let timer = 0;
 let fetching = false;
 let again = false;
 let lost = false;
+/** What else is updated after every change. */
+const settlers = [];
 
 // --- keeping up to date -------------------------------------------------------------------------------------------
 
@@ -47,7 +49,7 @@ function takeOver(fresh) {
     // do not replace the slider while it is dragged
     if (part.id === 'slider' && document.activeElement?.id === 'at') continue;
     const other = fresh.getElementById(part.id);
-    if (other && other.innerHTML !== part.dataset.was) replace(part, other);
+    if (other) replace(part, other);
   }
   const live = fresh.getElementById('main')?.dataset.live ?? '';
   if (live === '') {
@@ -59,34 +61,60 @@ function takeOver(fresh) {
   settle();
 }
 
-/** Replaces a part, and keeps the state that the reader gave it: selections, open folds, focus. */
+/** The parts as the server last sent them. */
+const sent = new WeakMap();
+
+/** Applies to a part what the server has changed in it. What the reader did stays: selections, folds, focus, input. */
 function replace(part, other) {
-  const ticked = new Set([...part.querySelectorAll('input[type=checkbox]:checked')].map((box) => box.value));
-  const open = new Set([...part.querySelectorAll('details[id][open]')].map((fold) => fold.id));
-  const focused = part.contains(document.activeElement) ? path(document.activeElement) : null;
-  const at = part.querySelector('tr.at')?.id;
-  const scrolled = part.scrollTop;
-  part.dataset.was = other.innerHTML;
-  part.replaceChildren(...[...other.childNodes].map((node) => document.importNode(node, true)));
-  for (const box of part.querySelectorAll('input[type=checkbox]')) box.checked = ticked.has(box.value);
-  for (const fold of part.querySelectorAll('details[id]')) fold.open = fold.open || open.has(fold.id);
-  if (at) document.getElementById(at)?.classList.add('at');
-  part.scrollTop = scrolled;
-  if (focused) find(part, focused)?.focus({ preventScroll: true });
+  const was = sent.get(part);
+  sent.set(part, other);
+  if (was) merge(part, was, other);
 }
 
-/** Describes an element, so that it can be found again after its part was replaced. */
-function path(element) {
-  const row = element.closest('[id]');
-  return { id: row?.id ?? '', tag: element.tagName, value: element.value ?? '', href: element.getAttribute('href') };
+const imported = (node) => document.importNode(node, true);
+
+/** Changes a live node where the new version from the server differs from the old one. */
+function merge(live, was, fresh) {
+  if (was.isEqualNode(fresh)) return;
+  if (live.nodeName !== fresh.nodeName || was.nodeName !== fresh.nodeName || was.id !== fresh.id) {
+    live.replaceWith(imported(fresh));
+  } else if (live.nodeType !== Node.ELEMENT_NODE) {
+    live.nodeValue = fresh.nodeValue;
+  } else {
+    mergeAttributes(live, was, fresh);
+    mergeChildren(live, was, fresh);
+  }
 }
 
-function find(part, was) {
-  const home = (was.id && document.getElementById(was.id)) || part;
-  if (home.tagName === was.tag) return home;
-  return [...home.querySelectorAll(was.tag)].find(
-    (each) => (each.value ?? '') === was.value && each.getAttribute('href') === was.href,
-  );
+function mergeAttributes(live, was, fresh) {
+  for (const name of new Set([...was.getAttributeNames(), ...fresh.getAttributeNames()])) {
+    const value = fresh.getAttribute(name);
+    if (was.getAttribute(name) === value) continue;
+    if (value === null) live.removeAttribute(name);
+    else live.setAttribute(name, value);
+    if (name === 'value' && live.type === 'range') live.value = value;
+    if (name === 'datetime') live.removeAttribute('title');
+  }
+}
+
+function mergeChildren(live, was, fresh) {
+  const [old, now, next] = [was, live, fresh].map((node) => [...node.childNodes]);
+  // the script of the page changed this element, so its children cannot be paired
+  if (old.length !== now.length) return live.replaceChildren(...next.map(imported));
+  const rest = new Set(old.keys());
+  const pairs = next.map((node) => {
+    const pair = [...rest].find((i) => (node.id ? old[i].id === node.id : !old[i].id && old[i].nodeName === node.nodeName));
+    rest.delete(pair);
+    return pair;
+  });
+  for (const i of rest) now[i].remove();
+  let place = live.firstChild;
+  next.forEach((node, n) => {
+    const mine = pairs[n] === undefined ? imported(node) : now[pairs[n]];
+    if (mine === place) place = place.nextSibling;
+    else live.insertBefore(mine, place);
+    if (pairs[n] !== undefined) merge(mine, old[pairs[n]], node);
+  });
 }
 
 /** Opens the stream of changes; without a stream, polls. */
@@ -157,6 +185,7 @@ function settle() {
     moment.title = new Date(Number(moment.dataset.ms)).toLocaleString();
   }
   showTimes();
+  for (const settler of settlers) settler();
 }
 
 // --- times --------------------------------------------------------------------------------------------------------
@@ -321,6 +350,6 @@ document.addEventListener('keydown', (event) => {
   event.preventDefault();
 });
 
-for (const part of document.querySelectorAll('[data-part]')) part.dataset.was = part.innerHTML;
+for (const part of document.querySelectorAll('[data-part]')) sent.set(part, part.cloneNode(true));
 settle();
 start();

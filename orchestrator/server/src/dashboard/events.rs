@@ -15,11 +15,13 @@ use stepladder_engine::EventDetail;
 
 use super::act::json_input;
 use super::form::{FORM_BYTES, FormFields};
+use super::json::indent_json;
 use super::notice::{FormNotice, FormResult};
 use super::run::EDITOR_BYTES;
 use super::shell::{DashboardTab, PageShell};
 use super::text::{ShownTime, brief, format_size};
-use super::value::{PageByteBudget, ShownValue, indent_json};
+use super::value::{PageByteBudget, ShownValue};
+use super::values::{FullValue, value_response};
 use super::{PageRequest, html_page, problem_page};
 use crate::error::HttpProblem;
 use crate::path::EventPath;
@@ -158,20 +160,24 @@ fn page_of(shared: &SharedServerState, look: &EventDetail, request: &PageRequest
     }
 }
 
-/// `GET /events/{id}/data`: the event's data as a file.
-pub(super) async fn download_data(
+/// `GET /events/{id}/data`: the event's data as a file, as text or as a page of its own.
+pub(super) async fn data(
     State(shared): State<SharedServerState>,
     path: Result<EventPath, HttpProblem>,
-    headers: HeaderMap,
+    request: PageRequest,
 ) -> Response {
     let event = match path {
         Ok(EventPath(id)) => shared.engine.query().event(&id).await.map_err(HttpProblem::from),
         Err(problem) => Err(problem),
     };
-    match event {
-        Ok(event) => super::values::file_response(&format!("{}-data.json", event.id), event.data.get().to_owned()),
-        Err(problem) => problem_page(&shared, &headers, &problem),
-    }
+    let value = event.map(|event| FullValue {
+        title: format!("Data of {}", event.name),
+        file: format!("{}-data.json", event.id),
+        link: format!("/events/{}/data", event.id),
+        from: format!("/events/{}", event.id),
+        json: event.data,
+    });
+    value_response(&shared, &request, DashboardTab::Events, value)
 }
 
 /// `POST /events`: sends an event, and redirects to the page of the event.

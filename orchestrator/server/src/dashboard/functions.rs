@@ -17,12 +17,12 @@ use stepladder_core::{Json, RunId, Spec, Status, Timestamp};
 use stepladder_engine::{Engine, EngineError};
 
 use self::history::{RunHistoryChart, StepTimes, chart_runs, time_steps};
+use super::json::indent_json;
 use super::notice::FormNotice;
 use super::run::EDITOR_BYTES;
 use super::runs::RunRow;
 use super::shell::{DashboardTab, PageShell};
 use super::text::{ShownTime, brief, format_duration, query_string};
-use super::value::indent_json;
 use super::{PageRequest, html_page, problem_page};
 use crate::error::HttpProblem;
 use crate::router::SharedServerState;

@@ -20,4 +20,5 @@ mod sending;
 mod serving;
 mod signals;
 mod unknown;
+mod values;
 mod world;
