@@ -39,7 +39,7 @@ screenshots:
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --features stepladder-tests/full -- -D warnings
-    PATH="$PWD/.test/tools/bin:$PATH" cargo deny check bans licenses sources
+    PATH="$PWD/.test/python/bin:$PATH" cargo deny check bans licenses sources
 
 # formats everything
 fmt:
@@ -47,7 +47,7 @@ fmt:
 
 # known advisories about the dependencies (fetches their database)
 audit:
-    PATH="$PWD/.test/tools/bin:$PATH" cargo deny check advisories
+    PATH="$PWD/.test/python/bin:$PATH" cargo deny check advisories
 
 # builds the documentation of every crate
 doc *ARGS:
