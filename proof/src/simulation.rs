@@ -4,6 +4,7 @@
 
 mod account;
 pub(crate) mod bulk;
+mod callbacks;
 mod controls;
 mod counted;
 pub(crate) mod coverage;
@@ -49,6 +50,7 @@ use stepladder_testkit::memory::Memory;
 use crate::dice::SeededDice;
 use account::ExecutionLog;
 use bulk::BulkRequests;
+use callbacks::PostedCallbacks;
 use controls::FlowControlChecks;
 use counted::StartLineCounts;
 use coverage::Coverage;
@@ -155,6 +157,7 @@ pub(crate) struct Simulation {
     /// How often the function was paused.
     pauses: Rc<Cell<u32>>,
     words: Rc<RefCell<SentMessages>>,
+    callbacks: Rc<RefCell<PostedCallbacks>>,
     exprs: ExprCache,
     /// Number of invocations that were interrupted by their deadline.
     cut: Rc<Cell<u32>>,
@@ -176,8 +179,8 @@ impl Simulation {
         let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
         let memory = Arc::new(Memory::new(clock.clone()));
         let (account, scheduler) = (ExecutionLog::default(), TaskScheduler::default());
-        let place = BodyEnvironment { account: account.clone(), clock: clock.clone(), dying: scheduler.dying.clone() };
-        let functions = functions::functions((&stream(2), &stream(7)), &place, knobs);
+        let place = BodyEnvironment::new(account.clone(), clock.clone(), scheduler.dying.clone());
+        let functions = functions::functions([2, 7, 8].map(stream), &place, knobs);
         let pace = if settings.one_in(2) { Pace::StepPerInvocation } else { Pace::WithinBudget };
         let side_by_side = 1 + settings.below(4) as usize;
         let cache_bytes = 1 << (10 + settings.below(12));
@@ -233,6 +236,7 @@ impl Simulation {
             paused: Rc::default(),
             pauses: Rc::default(),
             words: Rc::default(),
+            callbacks: Rc::new(RefCell::new(PostedCallbacks::new(stream(9), functions.signals))),
             exprs: ExprCache::default(),
             cut: Rc::default(),
             doom: None,
@@ -285,6 +289,7 @@ impl Simulation {
             self.kill_worker_within_actions();
             self.check_accepted_requests()?;
             self.check_deliveries()?;
+            self.check_callbacks()?;
             self.check_requests_in_order()?;
             self.check_bulk_progress()?;
             self.broken.take().or_else(|| self.untrue.borrow_mut().take()).map_or(Ok(()), Err)?;

@@ -20,6 +20,8 @@ struct ExecutionCounts {
     ended: HashSet<BodyId>,
     /// The bodies that are executing now. A body that executes twice is listed twice.
     now: Vec<BodyId>,
+    /// The outcome that the latest replay of a handler received from a step.
+    observed: HashMap<BodyId, String>,
 }
 
 /// The registration of an executing body. Dropping it ends the execution.
@@ -53,6 +55,21 @@ impl ExecutionLog {
         let count = entries.begun.entry(body.clone()).or_default();
         *count += 1;
         (*count, ExecutionGuard { account: self.clone(), body })
+    }
+
+    /// Records what a handler received from a step.
+    pub(crate) fn observe(&self, run: RunId, step: &str, outcome: String) {
+        self.0.lock().expect("no panic").observed.insert((run, StepId::from(step)), outcome);
+    }
+
+    /// Returns what the latest replay of each handler received from its steps.
+    pub(crate) fn observed(&self) -> HashMap<BodyId, String> {
+        self.0.lock().expect("no panic").observed.clone()
+    }
+
+    /// Forgets what handlers received.
+    pub(crate) fn forget_observed(&self) {
+        self.0.lock().expect("no panic").observed.clear();
     }
 
     /// Returns how often a body was started.

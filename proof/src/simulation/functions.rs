@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use stepladder_core::StepId;
 use stepladder_core::slot::Limit;
 use stepladder_engine::RegisteredFunction;
 use stepladder_sdk::prelude::*;
@@ -14,7 +15,7 @@ use super::bulk::{BULK, EACH, NumberedEvent};
 use super::controls::{self, FlowControlKind};
 use super::knobs::SimulationSettings;
 use super::listeners;
-use super::tree::{AllowedNodes, BodyEnvironment, FunctionNode, random_tree};
+use super::tree::{AllowedNodes, BodyEnvironment, FunctionNode, Varieties, random_tree};
 use crate::dice::SeededDice;
 
 /// The function with the large tree.
@@ -92,16 +93,19 @@ pub(crate) struct SimulatedFunctions {
     /// The flow control of [`CONTROLLED`](super::controls::CONTROLLED); `None` if the simulation
     /// does not have that function.
     pub(crate) control: Option<FlowControlKind>,
+    /// The ids of the waits for callbacks of each function.
+    pub(crate) signals: Vec<(&'static str, Vec<StepId>)>,
     /// A description of the functions, for the story.
     pub(crate) told: String,
 }
 
 /// Creates random functions.
 pub(crate) fn functions(
-    (dice, once): (&SeededDice, &SeededDice),
+    [dice, once, varieties]: [SeededDice; 3],
     place: &BodyEnvironment,
     knobs: SimulationSettings,
 ) -> SimulatedFunctions {
+    let (dice, once) = (&dice, &once);
     let SimulationSettings { leaves, deadly, words, bulk, listens, immediate, .. } = knobs;
     let (deadly, waits) = (deadly > 0, words > 0);
     let mut limits = Vec::new();
@@ -141,6 +145,19 @@ pub(crate) fn functions(
     // has none.
     let has_once = immediate == 0 && once.one_in(3);
     let trees = trees.map(|(id, tree)| (id, if has_once { tree.with_once_steps(once) } else { tree }));
+    // An executor that executes while it is polled makes no polls of its own.
+    let of = Varieties {
+        started: varieties.one_in(3),
+        maps: varieties.one_in(3),
+        polls: varieties.one_in(3) && immediate == 0,
+    };
+    let trees = trees.map(|(id, tree)| (id, tree.with_varieties(&varieties, of, &mut 0)));
+    let signals = trees.iter().map(|(id, tree)| {
+        let mut ids = Vec::new();
+        tree.collect_signals("", &mut ids);
+        (*id, ids.into_iter().map(StepId::from).collect())
+    });
+    let signals = signals.collect();
     let control = FlowControlKind::random_kind(dice);
     let control = knobs.wanted_control(dice).or(control);
     let told = format!("{trees:?}, limits: {main_limit:?}, {second:?}, {helper_limit}, {control:?}");
@@ -174,7 +191,7 @@ pub(crate) fn functions(
     let data = SharedData::default();
     let made = |f: Function| compile(f, &data).expect("functions that can work");
     let (registered, older) = (all.flat_map(made).collect(), older.and_then(|older| made(older).pop()));
-    SimulatedFunctions { registered, older, limits, control, told }
+    SimulatedFunctions { registered, older, limits, control, signals, told }
 }
 
 /// Sets more retries than the injected faults can use up, so that these alone fail no run.

@@ -15,7 +15,7 @@ use stepladder_testkit::memory::Memory;
 use super::account::{BodyId, ExecutionLog};
 use super::executors::OUT_OF_REACH;
 use super::holding::SlotChecks;
-use super::tree::{DECLINED, ONCE};
+use super::tree::{DECLINED, ONCE, own_name};
 
 /// A violation, as a sentence.
 pub(crate) type Violation = String;
@@ -135,6 +135,11 @@ impl InvariantChecks {
         self.account.executions(body)
     }
 
+    /// Returns the log of executed bodies.
+    pub(crate) fn account(&self) -> &ExecutionLog {
+        &self.account
+    }
+
     /// Returns all limits.
     pub(crate) fn limits(&self) -> impl Iterator<Item = &Limit> {
         self.lines.iter().map(|line| &line.limit)
@@ -183,7 +188,7 @@ impl InvariantChecks {
                 ));
             }
             let declined = declined.get(&step).copied().unwrap_or(0);
-            if step.starts_with(ONCE) && executions > 1 + declined {
+            if own_name(&step).starts_with(ONCE) && executions > 1 + declined {
                 return Err(format!(
                     "`{step}` of {run} starts at most once, and was executed {executions} times after {declined} errors"
                 ));

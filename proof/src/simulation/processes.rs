@@ -97,6 +97,7 @@ impl Simulation {
                     self.requests.borrow_mut().sending = false;
                 }
                 self.words.borrow_mut().forget_worker(n);
+                self.callbacks.borrow_mut().forget_worker(n);
                 self.bulk.borrow_mut().forget_process(n);
                 let clock = self.processes[n].clock.clone();
                 self.processes[n] = self.process(n, clock);

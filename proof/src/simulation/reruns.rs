@@ -7,6 +7,7 @@ use stepladder_engine::ports::Journals;
 
 use super::Simulation;
 use super::invariants::{Violation, at_once};
+use super::tree::own_name;
 
 /// The reruns that started from a step: the new run, the original run, and the step.
 pub(super) type StepReruns = Vec<(RunId, RunId, String)>;
@@ -32,7 +33,7 @@ impl Simulation {
         });
         // In a meeting, two bodies wait for each other. A rerun from one of these steps would wait
         // forever, because the other step's outcome is carried over and its body is not executed.
-        let meets = steps.iter().any(|step| step.starts_with("meet-"));
+        let meets = steps.iter().any(|step| own_name(step).starts_with("meet-"));
         let from_step = (!steps.is_empty() && !meets && !self.dice.one_in(3))
             .then(|| steps[self.dice.below(steps.len() as u64) as usize].clone());
         self.add_to_story(format!("{run} is rerun from {from_step:?} at worker {at}"));

@@ -1,21 +1,22 @@
 //! Random functions: trees of steps, parallel groups, races, sleeps, events, calls and failures,
 //! executed by the SDK's real `Context`.
 
+mod running;
+mod variants;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::{BoxFuture, join_all, select_all, try_join_all};
-use serde_json::{Value, json};
-use stepladder_engine::clock::Clock;
-use stepladder_sdk::prelude::*;
-use stepladder_sdk::{Backoff, Error};
+use stepladder_core::RunId;
 use stepladder_testkit::clock::VirtualClock;
 
-use super::account::ExecutionLog;
-use super::functions::{AwaitedEvent, HELPER, HearerEvent};
+use super::account::{ExecutionGuard, ExecutionLog};
 use crate::dice::SeededDice;
+pub(crate) use variants::Varieties;
+
+/// How often a wait for a callback asks for heartbeats.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(40);
 
 /// The beginning of the names of steps that start at most once.
 pub(crate) const ONCE: &str = "once-";
@@ -41,8 +42,12 @@ pub(crate) enum FunctionNode {
     Race(Vec<FunctionNode>),
     /// A wait for an event with this key, with a timeout.
     Listen(String, u64, EventSelection, Duration),
-    /// A wait for a callback, with a timeout.
+    /// A wait for a callback, with a timeout. It asks for heartbeats if the timeout is not short.
     Signal(String, Duration),
+    /// A sleep, a wait or a call that is started before the rest, and awaited after it.
+    Started(Box<FunctionNode>, Box<FunctionNode>),
+    /// One item for each part, at most so many of them at the same time.
+    Map(String, Vec<FunctionNode>, usize, MapCompletion),
     /// Two bodies that wait for each other: the first body ends only after the step that follows
     /// the second one. The handler must be polled after each outcome.
     Meet(String),
@@ -61,6 +66,24 @@ pub(crate) enum BodyBehaviour {
     Deadly,
     /// The body starts at most once, takes this long, and fails `times` times.
     Once { times: u32, takes: Duration },
+    /// The body is a check that has its value after `times` checks without one, and fails in
+    /// between.
+    Polls { times: u32, wait: Duration },
+}
+
+/// When a map of several steps is complete.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum MapCompletion {
+    /// Every item must succeed.
+    All,
+    /// Every item is tried.
+    Results,
+    /// With this many successes.
+    Successes(usize),
+    /// With one failure more than this.
+    Tolerated(usize),
+    /// With the first success.
+    First,
 }
 
 /// How the awaited event is selected.
@@ -158,180 +181,36 @@ pub(crate) struct BodyEnvironment {
     pub(crate) clock: Arc<VirtualClock>,
     /// Set by a body to kill the invocation that is being polled.
     pub(crate) dying: Arc<AtomicBool>,
+    /// The beginning of the ids of all steps: empty, or that of an item of a map.
+    pub(crate) prefix: String,
 }
 
-impl FunctionNode {
-    /// Returns this tree with a failing step at its end.
-    pub(crate) fn into_failing(self) -> Self {
-        Self::Seq(vec![self, Self::Step("doom".into(), BodyBehaviour::Hopeless { caught: false })])
+impl BodyEnvironment {
+    pub(crate) fn new(account: ExecutionLog, clock: Arc<VirtualClock>, dying: Arc<AtomicBool>) -> Self {
+        Self { account, clock, dying, prefix: String::new() }
     }
 
-    /// Replaces some steps by steps that start at most once.
-    pub(crate) fn with_once_steps(self, dice: &SeededDice) -> Self {
-        let all = |nodes: Vec<Self>| nodes.into_iter().map(|node| node.with_once_steps(dice)).collect();
-        match self {
-            Self::Step(name, BodyBehaviour::Fails { .. }) if dice.one_in(2) => {
-                let takes = Duration::from_secs(if dice.one_in(2) { dice.below(50) } else { 0 });
-                let times = dice.below(2) as u32;
-                Self::Step(format!("{ONCE}{name}"), BodyBehaviour::Once { times, takes })
-            }
-            Self::Seq(nodes) => Self::Seq(all(nodes)),
-            Self::Join(nodes) => Self::Join(all(nodes)),
-            Self::TryJoin(nodes) => Self::TryJoin(all(nodes)),
-            Self::Race(nodes) => Self::Race(all(nodes)),
-            other => other,
-        }
+    /// Returns the environment of an item of a map.
+    fn of_item(&self, map: &str, item: usize) -> Self {
+        Self { prefix: format!("{}{}", self.prefix, item_prefix(map, item)), ..self.clone() }
     }
 
-    /// Runs this part of a function.
-    pub(crate) fn run<'a>(&'a self, ctx: &'a Context, place: &'a BodyEnvironment) -> BoxFuture<'a, Result<Value>> {
-        async move {
-            match self {
-                Self::Step(name, fate) => run_step(ctx, place, name, fate).await,
-                Self::Sleep(name, time) => ctx.sleep(name, *time).await.map(|()| Value::Null),
-                Self::Twice(name) => {
-                    let both = [name.clone(), format!("{name}:1")]
-                        .map(|id| ctx.step(name, async move || Ok(place.account.begin(ctx.run_id(), &id).0)));
-                    Ok(json!(join_all(both).await.into_iter().collect::<Result<Vec<_>>>()?))
-                }
-                Self::Send(name, n) => {
-                    let events = (0..*n).map(|n| HearerEvent { n });
-                    ctx.send_events(name, events).await.map(|ids| json!(ids.len()))
-                }
-                Self::Listen(name, k, how, time) => {
-                    let wait = ctx.wait_for_event::<AwaitedEvent>(name).timeout(*time);
-                    let wait = match how {
-                        EventSelection::ByField => wait.matching("k", k),
-                        EventSelection::ByExpression => wait.filter(format!("async.data.k == {k}")),
-                        EventSelection::Any => wait,
-                    };
-                    Ok(json!(wait.await?.map(|word| word.data.k)))
-                }
-                Self::Signal(name, time) => {
-                    let signal: Option<u64> = ctx.wait_for_signal(name).timeout(*time).await?;
-                    Ok(json!(signal))
-                }
-                Self::Call(name, bound) => {
-                    let call = ctx.invoke(name, HELPER, &json!({"n": 1}));
-                    let result: Result<Value> = if *bound { call.cancelled_with_run().await } else { call.await };
-                    // The failure of the child becomes part of the result and does not fail the
-                    // run.
-                    Ok(result.unwrap_or_else(|_| json!("the child failed")))
-                }
-                Self::Trip(times) if ctx.attempt() <= *times => {
-                    ctx.log(format!("trips in attempt {}", ctx.attempt()));
-                    Err(Error::new("tripped"))
-                }
-                Self::Trip(times) => Ok(json!(times)),
-                Self::Seq(nodes) => {
-                    let mut all = Vec::new();
-                    for node in nodes {
-                        all.push(node.run(ctx, place).await?);
-                        ctx.log(format!("{} done", all.len()));
-                    }
-                    Ok(json!(all))
-                }
-                Self::Join(nodes) => {
-                    let all = join_all(nodes.iter().map(|node| node.run(ctx, place))).await;
-                    Ok(json!(all.into_iter().collect::<Result<Vec<_>>>()?))
-                }
-                Self::TryJoin(nodes) => Ok(json!(try_join_all(nodes.iter().map(|node| node.run(ctx, place))).await?)),
-                Self::Race(nodes) => {
-                    let (first, n, _) = select_all(nodes.iter().map(|node| node.run(ctx, place))).await;
-                    Ok(json!([n, first?]))
-                }
-                Self::Meet(name) => meet_event(ctx, place, name).await,
-            }
-        }
-        .boxed()
+    fn begin(&self, run: RunId, name: &str) -> (u32, ExecutionGuard) {
+        self.account.begin(run, &format!("{}{name}", self.prefix))
+    }
+
+    /// Records what the handler received from a step.
+    fn observe(&self, run: RunId, name: &str, outcome: String) {
+        self.account.observe(run, &format!("{}{name}", self.prefix), outcome);
     }
 }
 
-async fn run_step(ctx: &Context, place: &BodyEnvironment, name: &str, fate: &BodyBehaviour) -> Result<Value> {
-    let run = ctx.run_id();
-    match fate {
-        BodyBehaviour::Fails { times, turns, wait } => {
-            let body = async move || {
-                let (n, executing) = place.account.begin(run, name);
-                for _ in 0..*turns {
-                    tokio::task::yield_now().await;
-                }
-                executing.end();
-                if n <= *times { Err(Error::new("by chance")) } else { Ok(json!(n)) }
-            };
-            // A failure happens again if a crash loses its entry, so there are more retries than
-            // failures.
-            ctx.step(name, body).retries(50).backoff(Backoff::Fixed(*wait)).await
-        }
-        BodyBehaviour::Takes(time) => {
-            let body = async move || {
-                let (n, executing) = place.account.begin(run, name);
-                place.clock.sleep_until(place.clock.now() + *time).await;
-                executing.end();
-                Ok(json!(n))
-            };
-            // A frozen worker exceeds the step's timeout, so the step has retries.
-            ctx.step(name, body).retries(50).backoff(Backoff::Fixed(Duration::from_secs(5))).await
-        }
-        BodyBehaviour::Hopeless { caught } => {
-            let body = async move || {
-                let (_, executing) = place.account.begin(run, name);
-                executing.end();
-                Err(Error::terminal("hopeless"))
-            };
-            let result: Result<Value> = ctx.step(name, body).await;
-            if *caught { Ok(result.unwrap_or_else(|error| json!(error.to_string()))) } else { result }
-        }
-        BodyBehaviour::Once { times, takes } => {
-            let body = async move || {
-                let (n, executing) = place.account.begin(run, name);
-                place.clock.sleep_until(place.clock.now() + *takes).await;
-                executing.end();
-                if n <= *times { Err(Error::new(DECLINED)) } else { Ok(json!(n)) }
-            };
-            let step = ctx.step(name, body).at_most_once().retries(1).backoff(Backoff::Fixed(Duration::from_secs(9)));
-            let result: Result<Value> = step.await;
-            Ok(result.unwrap_or_else(|error| json!(error.code())))
-        }
-        BodyBehaviour::Deadly => {
-            let body = async move || {
-                let (_, _executing) = place.account.begin(run, name);
-                place.dying.store(true, SeqCst);
-                futures::future::pending::<Result<Value>>().await
-            };
-            let result = ctx.step(name, body).await;
-            Ok(result.unwrap_or_else(|error| json!(error.code())))
-        }
-    }
+/// Returns the beginning of the ids of an item's steps.
+fn item_prefix(map: &str, item: usize) -> String {
+    format!("{map}/item-{item}/")
 }
 
-async fn meet_event(ctx: &Context, place: &BodyEnvironment, name: &str) -> Result<Value> {
-    let run = ctx.run_id();
-    let [first, second, third] = ["waits", "first", "then"].map(|part| format!("{name}-{part}"));
-    let awaited = third.clone();
-    let waits = async {
-        let body = async || {
-            let (n, executing) = place.account.begin(run, &first);
-            while !place.account.has_ended(run, &awaited) {
-                place.clock.sleep_until(place.clock.now() + Duration::from_secs(1)).await;
-            }
-            executing.end();
-            Ok(n)
-        };
-        let backoff = Backoff::Fixed(Duration::from_secs(1));
-        ctx.step(&first, body).retries(500).timeout(Duration::from_secs(100)).backoff(backoff).await
-    };
-    let brief = async |id: &str| {
-        let (n, executing) = place.account.begin(run, id);
-        executing.end();
-        Ok(n)
-    };
-    let steps = async {
-        let one: u32 = ctx.step(&second, async || brief(&second).await).await?;
-        let two: u32 = ctx.step(&third, async || brief(&third).await).await?;
-        Ok(one + two)
-    };
-    let (waited, sum): (Result<u32>, Result<u32>) = futures::future::join(waits, steps).await;
-    waited?;
-    Ok(json!(sum? > 0))
+/// Returns a step's name without the prefix of the item that it belongs to.
+pub(crate) fn own_name(step: &str) -> &str {
+    step.rsplit('/').next().unwrap_or(step)
 }

@@ -1,25 +1,22 @@
-//! Events and callbacks sent to waiting runs. An accepted event must be delivered to each run that
-//! waited for it the whole time, and a completed callback must be in its run's journal.
+//! Events sent to waiting runs. An accepted event must be delivered to each run that waited for it
+//! the whole time.
 
-use stepladder_core::journal::Fact;
-use stepladder_core::signal::CallbackToken;
 use stepladder_core::state::{Step, StepState, WaitTarget};
 use stepladder_core::waiting::ArrivingEvent;
 use stepladder_core::{EventId, NewEvent, RunId, StepId, json};
-use stepladder_engine::EngineError;
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Events;
 use stepladder_sdk::EventData;
 
 use super::Simulation;
 use super::functions::AwaitedEvent;
-use super::invariants::{Violation, at_once, journal, rows};
+use super::invariants::{Violation, at_once, rows};
 use super::requests::AcceptedEvents;
 
 /// The steps that were waiting when an event was sent.
 type WaitingSteps = Vec<(RunId, StepId)>;
 
-/// The events and callbacks that were sent.
+/// The events that were sent.
 #[derive(Default)]
 pub(super) struct SentMessages {
     /// Events that were sent so far, accepted or not.
@@ -27,16 +24,9 @@ pub(super) struct SentMessages {
     /// Events that were accepted since the last check, and the steps that waited when they were
     /// sent.
     accepted: Vec<(EventId, WaitingSteps)>,
-    /// Callbacks that were completed since the last check.
-    completed: Vec<(RunId, StepId)>,
-    /// Posts without a response yet, and the worker of each; `None` if that worker died.
-    posted: Vec<(CallbackPost, Option<usize>)>,
     /// Events without a response yet, and the worker of each; `None` if that worker died.
     unanswered: Vec<(NewEvent, Option<usize>)>,
 }
-
-/// A post of a number to a step's callback token.
-type CallbackPost = (RunId, StepId, u64);
 
 impl SentMessages {
     /// Adds sent events, which may be sent again under the same ids.
@@ -44,10 +34,9 @@ impl SentMessages {
         self.sent.extend(more);
     }
 
-    /// Records that a worker died, so that its posts get no response.
+    /// Records that a worker died, so that its events get no response.
     pub(super) fn forget_worker(&mut self, worker: usize) {
-        let workers = self.posted.iter_mut().map(|(_, at)| at).chain(self.unanswered.iter_mut().map(|(_, at)| at));
-        workers.filter(|at| **at == Some(worker)).for_each(|at| *at = None);
+        self.unanswered.iter_mut().filter(|(_, at)| *at == Some(worker)).for_each(|(_, at)| *at = None);
     }
 }
 
@@ -92,16 +81,6 @@ impl Simulation {
         });
     }
 
-    fn post_random_callback(&mut self) {
-        let waiting = self.waiting_steps(|what| matches!(what, WaitTarget::Signal(_)));
-        if waiting.is_empty() {
-            return;
-        }
-        let (run, step) = waiting[self.dice.below(waiting.len() as u64) as usize].clone();
-        let n = self.dice.below(2);
-        self.post_callback((run, step, n));
-    }
-
     /// Repeats a post or an event without a response. Returns whether there was one.
     pub(super) fn repeat_unanswered_post(&mut self) -> bool {
         let lost = self.words.borrow().unanswered.iter().position(|(_, at)| at.is_none());
@@ -110,35 +89,11 @@ impl Simulation {
             self.send_event(word);
             return true;
         }
-        let lost = self.words.borrow().posted.iter().position(|(_, at)| at.is_none());
-        let Some(lost) = lost else { return false };
-        let (post, _) = self.words.borrow_mut().posted.remove(lost);
-        self.post_callback(post);
-        true
+        self.repeat_unanswered_callback()
     }
 
-    fn post_callback(&mut self, (run, step, n): CallbackPost) {
-        let Some(state) = self.state_of(run) else { return };
-        let at = self.random_worker();
-        self.words.borrow_mut().posted.push(((run, step.clone(), n), Some(at)));
-        self.add_to_story(format!("{n} is posted to `{step}` of {run}, at worker {at}"));
-        let token = CallbackToken::new(run, state.secret, &step).to_string();
-        let (engine, words) = (self.processes[at].engine.clone(), self.words.clone());
-        let data = json::to_json(&n).expect("JSON");
-        self.scheduler.spawn(at, async move {
-            let answer = engine.subscriptions().signal(&token, data).await;
-            let mut words = words.borrow_mut();
-            words.posted.retain(|(post, _)| *post != (run, step.clone(), n));
-            match answer {
-                Ok(_) => words.completed.push((run, step)),
-                Err(EngineError::NotFound(why) | EngineError::Invalid(why)) => panic!("a good token: {why}"),
-                Err(EngineError::Store(_)) => words.posted.push(((run, step, n), None)),
-                Err(EngineError::TooLate(_)) => {}
-            }
-        });
-    }
-
-    fn waiting_steps(&self, is: impl Fn(&WaitTarget) -> bool) -> WaitingSteps {
+    /// Returns the steps of live runs that wait for this.
+    pub(super) fn waiting_steps(&self, is: impl Fn(&WaitTarget) -> bool) -> WaitingSteps {
         let live = rows(&self.memory).into_iter().filter(|row| row.ended.is_none());
         let states = live.filter_map(|row| self.state_of(row.run)).filter(|state| state.end.is_none());
         let mut waiting: WaitingSteps = Vec::new();
@@ -173,12 +128,6 @@ impl Simulation {
                 if state.fulfilled_by(&arriving, &self.exprs).contains(&step) {
                     return Err(format!("word {id} was accepted, and {run} waits for it in `{step}` all the same"));
                 }
-            }
-        }
-        for (run, step) in self.words.borrow_mut().completed.drain(..) {
-            let received = |fact: &Fact| matches!(fact, Fact::SignalReceived { step: of, .. } if *of == step);
-            if !journal(&self.memory, run).iter().any(|entry| received(&entry.fact)) {
-                return Err(format!("the signal of `{step}` of {run} was completed and is not in its journal"));
             }
         }
         Ok(())

@@ -16,7 +16,7 @@ use stepladder_engine::executor::{
 use super::Shared;
 use crate::dice::SeededDice;
 use crate::simulation::invariants::journal;
-use crate::simulation::tree::ONCE;
+use crate::simulation::tree::{ONCE, own_name};
 
 /// Why an executor cannot be reached. No failure of a step or a run may contain this text.
 pub(crate) const OUT_OF_REACH: &str = "the executor is out of reach";
@@ -181,7 +181,7 @@ impl Execution for UnreliableExecution {
         // The inner executor is in this process; an attempt is lost as if the connection had
         // broken.
         for result in &mut finished.results {
-            if result.step.starts_with(ONCE) && self.shared.loses_answer() {
+            if own_name(&result.step).starts_with(ONCE) && self.shared.loses_answer() {
                 self.shared.excuse(AFTER_AN_OUTAGE);
                 result.result = Err(AttemptError::Lost(Unreachable { why: "the connection broke".into() }));
             }
