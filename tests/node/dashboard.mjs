@@ -80,12 +80,67 @@ async function anotherIsCancelled() {
   const second = await runOf(await send(two));
   await page.goto(`${base}/?status=Scheduled`);
   await page.locator(`#r-${second}`).waitFor();
-  assert(await page.locator('button[value=cancel]').isDisabled(), 'nothing is ticked');
+  assert(await page.locator('button[value=cancel]').isDisabled(), 'nothing is selected');
   await page.keyboard.press('j');
   await page.keyboard.press('x');
   await page.locator('button[value=cancel]').click();
+  await shows('h1', 'Cancel 1 run?');
+  await look('runs-cancel');
+  await page.locator('form.acts button.danger').click();
   await shows('.notice', 'Cancelled 1 run.');
   assert(page.url().includes('status=Scheduled'), page.url());
+  await page.reload();
+  assert.equal(await page.locator('.notice').count(), 0, 'the result is shown once');
+}
+
+/** While a run is selected, new runs do not move the rows, and the selection stays. */
+async function theListStaysWhileARunIsSelected() {
+  await page.goto(base);
+  await page.locator('#live:not(.polls)').waitFor();
+  const first = await page.locator('table.runs tbody tr').first().getAttribute('id');
+  await page.locator(`#${first} input[type=checkbox]`).check();
+  await shows('#selected', '1 selected');
+  await send({ name: 'test/hello.world', data: { name: 'later' } });
+  await shows('#fresh', '1 new run');
+  assert.equal(await page.locator('table.runs tbody tr').first().getAttribute('id'), first, 'the rows stay');
+  assert(await page.locator(`#${first} input[type=checkbox]`).isChecked(), 'the selection stays');
+  await page.locator('#fresh').click();
+  await page.waitForFunction((id) => document.querySelector('table.runs tbody tr').id !== id, first);
+}
+
+async function keysLeadToPages() {
+  await page.goto(`${base}/health/page`);
+  await page.keyboard.press('?');
+  await page.locator('#keys[open]').waitFor();
+  await look('keys');
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('g');
+  await page.keyboard.press('f');
+  await page.waitForURL('**/functions');
+  await page.keyboard.press('g');
+  await page.keyboard.press('r');
+  await page.waitForURL(base + '/');
+  // the times of the list: relative, local, UTC
+  const time = page.locator('time.ago').first();
+  assert.match(await time.textContent(), /ago|now/);
+  await page.locator('#zone').click();
+  await page.locator('#zone').click();
+  assert.match(await time.textContent(), /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/);
+  await page.locator('#zone').click();
+}
+
+/** No page is wider than its window. */
+async function pagesFit() {
+  for (const width of [390, 1024]) {
+    await page.setViewportSize({ width, height: 844 });
+    for (const to of ['/', '/?from=2026-01-01T00:00', '/functions', '/function?id=enhance-client-with-ai', '/events', '/cost', '/health/page']) {
+      await page.goto(base + to);
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+      assert(wide <= 0, `${to} is ${wide} px wider than ${width} px`);
+      if (shots) await page.screenshot({ path: path.join(shots, `fit-${width}-${to.replaceAll(/[^a-z]+/g, '-')}.png`), fullPage: true });
+    }
+  }
+  await page.setViewportSize({ width: 1280, height: 800 });
 }
 
 async function eventsAreSent() {
@@ -165,9 +220,12 @@ async function person() {
   await look('run');
   await eventsAreSent();
   await aFunctionIsTriedOut();
+  await theListStaysWhileARunIsSelected();
+  await keysLeadToPages();
   await everyOtherPage(hello);
   await lightAndDark(hello);
   await onAPhone(failed);
+  await pagesFit();
   await page.goto(`${base}/runs/nonsense`);
   await look('problem');
 }

@@ -219,6 +219,20 @@ pub trait Listings: Send + Sync {
 
     /// Returns the row of a run.
     async fn row(&self, run: RunId) -> StoreResult<Option<RunRow>>;
+
+    /// Counts the newest `limit` runs of a query by status; live runs have none. Returns `None` if
+    /// the store would read each of them.
+    async fn count_runs(&self, query: RunQuery) -> StoreResult<Option<Vec<(Option<Status>, usize)>>> {
+        let _ = query;
+        Ok(None)
+    }
+
+    /// Returns the first records of runs, in any order. Unknown runs are left out. Returns `None`
+    /// if the store would need a request for each of them.
+    async fn first_records(&self, runs: Vec<RunId>) -> StoreResult<Option<Vec<(RunId, Record)>>> {
+        let _ = runs;
+        Ok(None)
+    }
 }
 
 /// Selects the rows of a listing.

@@ -1,6 +1,7 @@
 //! Read models for people: runs, events, limits, and the health of the engine. Queries change
 //! nothing.
 
+mod activity;
 mod events;
 mod health;
 mod listing;
@@ -21,9 +22,13 @@ use crate::runs::Runs;
 use crate::runtime::Runtime;
 use view::RunSummary;
 
+pub use activity::{ActivityKind, RunActivity};
 pub use events::EventDetail;
 pub use health::{Health, MAX_TIMERS};
-pub use listing::{ListingDepth, MAX_ROWS_READ, RunFilter, RunPage};
+pub use listing::{
+    COUNTED_LIVE_RUNS, ListingDepth, MAX_ROWS_READ, RunFilter, RunPage, SEARCHED_REMOTE_RUNS, SEARCHED_RUNS,
+    StatusCounts,
+};
 pub use run::RunAtEntry;
 pub use wait_queues::{MAX_TICKETS, WaitQueueView};
 
@@ -40,6 +45,11 @@ impl Query {
     /// service. Reads no storage.
     pub fn backlog(&self) -> Option<Backlog> {
         self.runtime.backend.backlog()
+    }
+
+    /// Returns whether the store and the queue are in this process, so that reads cost nothing.
+    pub fn is_local(&self) -> bool {
+        self.backlog().is_some()
     }
 
     /// Returns the summary of a run. This reads the journal, because the row of a run contains no

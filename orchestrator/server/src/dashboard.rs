@@ -67,7 +67,7 @@ pub(crate) fn routes(shared: &SharedServerState) -> Router<SharedServerState> {
         .route("/live/runs/{id}", get(live::stream_of_run))
         .layer(only_known.clone());
     let forms = Router::new()
-        .route("/runs", post(act::act_on_runs).get(runs::redirect_to_list))
+        .route("/runs", post(runs::act_on_runs).get(runs::redirect_to_list))
         .route("/events", get(events::list_page).post(events::send))
         .route("/events/{id}/replay", post(events::replay_from_form))
         .route("/function/pause", post(act::pause))

@@ -49,7 +49,9 @@ function takeOver(fresh) {
     // do not replace the slider while it is dragged
     if (part.id === 'slider' && document.activeElement?.id === 'at') continue;
     const other = fresh.getElementById(part.id);
-    if (other) replace(part, other);
+    if (!other) continue;
+    if (isPinned(part)) updateRows(part, other);
+    else replace(part, other);
   }
   const live = fresh.getElementById('main')?.dataset.live ?? '';
   if (live === '') {
@@ -60,6 +62,41 @@ function takeOver(fresh) {
   }
   settle();
 }
+
+// --- a list that does not jump ------------------------------------------------------------------------------------
+
+const freshButton = document.getElementById('fresh');
+
+/** While the reader selects or has scrolled, the rows of a list stay where they are. */
+function isPinned(part) {
+  if (!part.querySelector('table[data-pin]')) return false;
+  return window.scrollY > 60 || part.querySelector('input[name=run]:checked, tr.at') !== null;
+}
+
+/** Updates the rows that are shown, and counts the new ones. */
+function updateRows(part, other) {
+  const was = sent.get(part);
+  let added = 0;
+  for (const row of other.querySelectorAll('tbody tr[id]')) {
+    const [shown, old] = [part, was].map((rows) => rows.querySelector(`tr[id="${row.id}"]`));
+    if (!shown || !old) {
+      added += 1;
+      continue;
+    }
+    merge(shown, old, row);
+    old.replaceWith(imported(row));
+  }
+  freshButton.hidden = added === 0;
+  freshButton.textContent = added === 1 ? '1 new run ↑' : `${added} new runs ↑`;
+}
+
+freshButton?.addEventListener('click', () => {
+  for (const box of document.querySelectorAll('input[name=run]:checked')) box.checked = false;
+  document.querySelector('tr.at')?.classList.remove('at');
+  window.scrollTo(0, 0);
+  freshButton.hidden = true;
+  refresh();
+});
 
 /** The parts as the server last sent them. */
 const sent = new WeakMap();
@@ -179,7 +216,19 @@ document.addEventListener('visibilitychange', () => {
 
 /** Updates, after every change, what depends on the selection, and the local time of each time. */
 function settle() {
-  const any = document.querySelector('input[name=run]:checked') !== null;
+  const count = document.querySelectorAll('input[name=run]:checked').length;
+  const any = count > 0;
+  const selected = document.getElementById('selected');
+  if (selected) {
+    selected.hidden = !any;
+    selected.textContent = `${count} selected`;
+  }
+  const all = document.getElementById('all');
+  if (all) {
+    const boxes = document.querySelectorAll('input[name=run]').length;
+    all.checked = any && count === boxes;
+    all.indeterminate = any && count < boxes;
+  }
   for (const button of document.querySelectorAll('[data-needs]')) button.disabled = !any;
   for (const moment of document.querySelectorAll('time[data-ms]:not([title], .ago)')) {
     moment.title = new Date(Number(moment.dataset.ms)).toLocaleString();
@@ -349,6 +398,9 @@ document.addEventListener('keydown', (event) => {
   }
   event.preventDefault();
 });
+
+// an action on many runs continues page by page
+document.querySelector('form[data-continue]')?.requestSubmit();
 
 for (const part of document.querySelectorAll('[data-part]')) sent.set(part, part.cloneNode(true));
 settle();

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use stepladder_core::journal::{Record, Seq};
 use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
-use stepladder_core::{Event, EventId, RunId, RunRow, StepId, Timer, Timestamp};
+use stepladder_core::{Event, EventId, RunId, RunRow, Status, StepId, Timer, Timestamp};
 
 use stepladder_engine::ports::*;
 
@@ -124,6 +124,8 @@ intercept! {
         events(before: Option<EventId>, limit: usize) -> Vec<Event>;
         runs_of(event: EventId) -> Vec<RunRow>;
         row(run: RunId) -> Option<RunRow>;
+        count_runs(query: RunQuery) -> Option<Vec<(Option<Status>, usize)>>;
+        first_records(runs: Vec<RunId>) -> Option<Vec<(RunId, Record)>>;
     }
     Journals of backend {
         read(run: RunId, from: Seq) -> Vec<Record>;

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use stepladder_core::journal::{Record, Seq};
-use stepladder_core::{Event, EventId, RunId, RunRow, Timer, Timestamp};
+use stepladder_core::{Event, EventId, RunId, RunRow, Status, Timer, Timestamp};
 
 use stepladder_engine::clock::Clock;
 use stepladder_engine::local::{QueueMessages, WaitQueues};
@@ -314,6 +314,24 @@ impl Listings for Memory {
 
     async fn row(&self, run: RunId) -> StoreResult<Option<RunRow>> {
         Ok(self.lock().rows.get(&run).cloned())
+    }
+
+    async fn count_runs(&self, query: RunQuery) -> StoreResult<Option<Vec<(Option<Status>, usize)>>> {
+        let mut counts: Vec<(Option<Status>, usize)> = Vec::new();
+        for row in self.runs(query).await? {
+            let status = row.ended.map(|(_, status)| status);
+            match counts.iter_mut().find(|(known, _)| *known == status) {
+                Some((_, n)) => *n += 1,
+                None => counts.push((status, 1)),
+            }
+        }
+        Ok(Some(counts))
+    }
+
+    async fn first_records(&self, runs: Vec<RunId>) -> StoreResult<Option<Vec<(RunId, Record)>>> {
+        let inner = self.lock();
+        let first = |run: RunId| Some((run, inner.journals.get(&run)?.first()?.clone()));
+        Ok(Some(runs.into_iter().filter_map(first).collect()))
     }
 }
 

@@ -10,6 +10,8 @@ use stepladder_core::report::LogLine;
 use stepladder_core::state::{RunOutcome, RunState};
 use stepladder_core::{Entry, Event, EventId, Json, RunId, RunRow, Status, StepId, Timestamp};
 
+use super::RunActivity;
+
 pub use step::{AttemptView, StepStatus, StepView};
 pub(crate) use timeline::RunTimeline;
 
@@ -34,6 +36,10 @@ pub struct RunSummary {
     pub output: Option<Json>,
     /// Why the run failed, was cancelled or was skipped.
     pub error: Option<Failure>,
+    /// The data of the event that started the run; `None` if it was not read.
+    pub input: Option<Json>,
+    /// What the run is doing or waiting for; `None` if it has ended, or if it was not read.
+    pub activity: Option<RunActivity>,
 }
 
 impl RunSummary {
@@ -56,6 +62,8 @@ impl RunSummary {
             ended_at: state.end.as_ref().map(|end| end.at),
             output,
             error,
+            input: Some(state.created.event.data.clone()),
+            activity: None,
         }
     }
 
@@ -72,6 +80,8 @@ impl RunSummary {
             ended_at: row.ended.map(|(at, _)| at),
             output: None,
             error: None,
+            input: None,
+            activity: None,
         }
     }
 }

@@ -10,13 +10,11 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::value::RawValue;
 use stepladder_core::RunId;
 use stepladder_core::limits::EVENT_BYTES;
-use stepladder_engine::{Cancellation, EngineError, RerunOptions};
+use stepladder_engine::{Cancellation, RerunOptions};
 
 use super::form::{FORM_BYTES, FormFields};
-use super::notice::{FormResult, shown_count};
+use super::notice::FormResult;
 use super::problem_page;
-use super::runs::PAGE;
-use super::shell::is_local;
 use super::text::query_string;
 use crate::error::HttpProblem;
 use crate::guard::body::json_text;
@@ -25,65 +23,6 @@ use crate::router::SharedServerState;
 
 /// The reason that is shown for a run that a user of the dashboard cancelled.
 pub(super) const CANCEL_REASON: &str = "from the dashboard";
-
-/// What the form of the list of runs does with the selected runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RunAction {
-    Cancel,
-    Rerun,
-}
-
-/// `POST /runs`: cancels or reruns each selected run.
-pub(super) async fn act_on_runs(State(shared): State<SharedServerState>, headers: HeaderMap, body: Body) -> Response {
-    match apply_to_runs(&shared, body).await {
-        Ok((result, to)) => result.redirect(&to),
-        Err(problem) => problem_page(&shared, &headers, &problem),
-    }
-}
-
-async fn apply_to_runs(shared: &SharedServerState, body: Body) -> Result<(FormResult, String), HttpProblem> {
-    let fields = FormFields::read(shared, body, FORM_BYTES, &["back", "do", "run"]).await?;
-    let back = Some(fields.get("back")).filter(|back| is_local(back)).unwrap_or("/");
-    let selected: Vec<&str> = fields.all("run").collect();
-    if selected.len() > PAGE {
-        return Err(HttpProblem::bad_request(format!(
-            "{} runs are selected; a page has at most {PAGE}",
-            selected.len()
-        )));
-    }
-    let runs: Vec<RunId> = selected.iter().filter_map(|run| run.parse().ok()).collect();
-    let mut missed = selected.len() - runs.len();
-    let action = match fields.get("do") {
-        "cancel" => RunAction::Cancel,
-        "rerun" => RunAction::Rerun,
-        other => return Err(HttpProblem::bad_request(format!("`do` is `{other}`; use cancel or rerun"))),
-    };
-    // a cancellation is never refused because of load
-    let mut admitted = None;
-    if action == RunAction::Rerun {
-        admitted.insert(shared.intake.admit(&shared.engine)?).reserve(runs.len())?;
-    }
-    let (mut done, mut ended) = (0, 0);
-    for run in runs {
-        let result = match action {
-            RunAction::Cancel => shared.engine.control().cancel(run, CANCEL_REASON).await.map(|how| how.is_new),
-            RunAction::Rerun => shared.engine.control().rerun(run, RerunOptions::default()).await.map(|_| true),
-        };
-        match result {
-            Ok(true) => done += 1,
-            Ok(false) => ended += 1,
-            Err(EngineError::Store(error)) => return Err(EngineError::Store(error).into()),
-            Err(_) => missed += 1,
-        }
-    }
-    let (done, ended, missed) = (shown_count(done), shown_count(ended), shown_count(missed));
-    let result = match action {
-        _ if selected.is_empty() => FormResult::NoneSelected,
-        RunAction::Cancel => FormResult::Cancelled { done, ended, missed },
-        RunAction::Rerun => FormResult::Rerun { done, missed },
-    };
-    Ok((result, back.to_owned()))
-}
 
 /// `POST /runs/{id}/cancel`: cancels a run.
 pub(super) async fn cancel(

@@ -56,7 +56,7 @@ pub(super) async fn stream_of_listing(State(shared): State<SharedServerState>, r
         async move {
             // a time span that ends now moves with the clock, so the search is parsed each time
             let Ok(search) = RunSearch::from_request(&request, engine.now()) else { return Ok(0) };
-            Ok(fingerprint(&search.run(&engine).await?.found.runs))
+            Ok(fingerprint(&search.run(&engine, false).await?.found.runs))
         }
     })
 }
@@ -66,7 +66,7 @@ pub(super) async fn stream_of_listing(State(shared): State<SharedServerState>, r
 pub(super) fn fingerprint(runs: &[RunSummary]) -> u64 {
     let mut hash = DefaultHasher::new();
     for run in runs {
-        (run.run, run.status, run.ended_at).hash(&mut hash);
+        (run.run, run.status, run.ended_at, &run.activity).hash(&mut hash);
     }
     hash.finish()
 }

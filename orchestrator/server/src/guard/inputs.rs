@@ -33,8 +33,10 @@ fn parameters(method: &str, route: &str) -> &'static [&'static str] {
             &["status", "function", "since", "until", "all", "limit", "cursor"]
         }
         ("GET", "/v1/runs/{id}/journal") => &["from", "limit"],
-        ("GET", "/" | "/runs") => &["status", "function", "q", "within", "from", "to", "cursor"],
-        ("GET", "/live/runs") => &["status", "function", "q", "within", "from", "to", "cursor", "seen"],
+        ("GET", "/" | "/runs") => &["status", "doing", "error", "function", "q", "within", "from", "to", "cursor"],
+        ("GET", "/live/runs") => {
+            &["status", "doing", "error", "function", "q", "within", "from", "to", "cursor", "seen"]
+        }
         ("GET", "/live/runs/{id}") => &["seen"],
         ("GET", "/runs/{id}") => &["at", "steps"],
         ("GET", "/runs/{id}/value") => &["of", "n", "view"],
@@ -166,6 +168,11 @@ fn decode_percent(text: &str) -> Option<String> {
 pub(crate) struct QueryParameters(Vec<(String, String)>);
 
 impl QueryParameters {
+    /// Creates the parameters from names and values.
+    pub(crate) fn new(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
+    }
+
     /// Returns the value of a parameter. An empty value counts as missing.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.given(name).filter(|value| !value.is_empty())

@@ -126,7 +126,7 @@ async fn a_function_is_paused_and_resumed_from_its_page() {
 async fn several_runs_are_cancelled_or_run_again_at_once() {
     let world = ServerFixture::new();
     let (one, two) = (start_nap(&world).await, start_nap(&world).await);
-    let form = format!("back=%2F%3Ffunction%3Dnap&do=cancel&run={one}&run={two}&run=nonsense");
+    let form = format!("back=%2F%3Ffunction%3Dnap&do=cancel&sure=yes&run={one}&run={two}&run=nonsense");
     let done = world.post_form("/runs", form).await;
     assert_eq!((done.status.as_u16(), done.header("location")), (303, "/?function=nap"));
     assert_eq!(
@@ -136,16 +136,80 @@ async fn several_runs_are_cancelled_or_run_again_at_once() {
     let page = world.follow(&done).await.text;
     assert!(page.contains("Cancelled 2 runs. 1 could not be cancelled."), "{page}");
 
-    let done = world.post_form("/runs", format!("do=rerun&run={one}&run={two}")).await;
+    let done = world.post_form("/runs", format!("do=rerun&sure=yes&run={one}&run={two}")).await;
     assert!(world.follow(&done).await.text.contains("Reran 2 runs."));
     assert_eq!(number_of_runs(&world).await, 4);
     let none = world.post_form("/runs", "do=cancel").await;
     assert!(world.follow(&none).await.text.contains("No run was selected."));
     assert_eq!(world.post_form("/runs", "do=delete").await.status, 400);
     for foreign in ["%2F%2Fevil.example", "https%3A%2F%2Fevil.example", "%2F%5Cevil.example", "%2F%0D%0Ax"] {
-        let done = world.post_form("/runs", format!("do=cancel&run={one}&back={foreign}")).await;
+        let done = world.post_form("/runs", format!("do=cancel&sure=yes&run={one}&back={foreign}")).await;
         assert_eq!(done.header("location"), "/", "{foreign}");
     }
+}
+
+/// Returns the fields of the form on a page of a bulk action, as a browser sends them.
+fn fields_of(page: &str) -> String {
+    let form =
+        page.split("<form method=\"post\" action=\"/runs\"").nth(1).expect("a form").split("</form>").next().unwrap();
+    let value = |input: &str, name: &str| {
+        let value = input.split(&format!("{name}=\"")).nth(1).unwrap_or_default().split('"').next().unwrap();
+        value.replace("&#38;", "%26").replace('?', "%3F").replace('=', "%3D").replace('/', "%2F").to_owned()
+    };
+    let inputs = form.split("<input type=\"hidden\" ").skip(1);
+    inputs.map(|input| format!("{}={}", value(input, "name"), value(input, "value"))).collect::<Vec<_>>().join("&")
+}
+
+#[tokio::test]
+async fn all_matching_runs_are_counted_first_and_then_changed_page_by_page() {
+    let world = ServerFixture::new();
+    let naps: Vec<_> = (0..230).map(|_| json!({"name": "test/nap", "data": {"long": true}})).collect();
+    world.send(json!(naps)).await;
+    world.send(json!({"name": "test/pay"})).await;
+    let ask = world.post_form("/runs", "do=cancel-all&back=%2F%3Ffunction%3Dnap").await;
+    for part in ["Cancel all matching runs: 230 runs?", "And 220 more.", "A cancelled run cannot be continued."] {
+        assert!(ask.text.contains(part), "{part}: {}", ask.text);
+    }
+    assert!(world.get("/?status=Cancelled").await.text.contains("No run matches"), "a question changes nothing");
+    let late = start_nap(&world).await;
+    let mut answer = world.post_form("/runs", fields_of(&ask.text)).await;
+    let mut pages = 0;
+    while answer.status == 200 {
+        pages += 1;
+        assert!(answer.text.contains(&format!("{} runs cancelled", pages * 100)), "{}", answer.text);
+        assert!(answer.text.contains("data-continue") && answer.text.contains(">Stop<"), "{}", answer.text);
+        answer = world.post_form("/runs", fields_of(&answer.text)).await;
+    }
+    assert_eq!((pages, answer.header("location")), (2, "/?function=nap"));
+    let page = world.follow(&answer).await.text;
+    assert!(page.contains("Cancelled 231 runs.") || page.contains("Cancelled 230 runs."), "{page}");
+    let live = world.get("/v1/runs?status=Running").await.data();
+    assert!(
+        live.as_array().unwrap().iter().all(|run| run["function_id"] == "pay" || run["run_id"] == json!(late)),
+        "{live}"
+    );
+    let none = world.post_form("/runs", "do=cancel-all&back=%2F%3Ffunction%3Dnap%26status%3DFailed").await;
+    assert!(world.follow(&none).await.text.contains("No run was changed"));
+    let again = world.post_form("/runs", "do=rerun-all&back=%2F%3Fstatus%3DCancelled").await.text;
+    assert!(again.contains("Rerun 23") && again.contains("may pay for their calls again"), "{again}");
+    for bad in
+        ["do=cancel-all&back=%2F%3Fq%3Dno-such-text", "do=rerun-all&back=%2F%3Fx%3D%FF", "do=cancel-all&cursor=x"]
+    {
+        assert_eq!(world.post_form("/runs", bad).await.status, 400, "{bad}");
+    }
+    world.assert_no_error_logged();
+}
+
+#[tokio::test]
+async fn selected_runs_are_listed_before_they_are_changed() {
+    let world = ServerFixture::new();
+    let (one, two) = (start_nap(&world).await, start_nap(&world).await);
+    let ask = world.post_form("/runs", format!("do=rerun&run={one}&run={two}")).await;
+    assert!(ask.text.contains("<h1>Rerun 2 runs?</h1>") && ask.text.contains(&one), "{}", ask.text);
+    assert_eq!(number_of_runs(&world).await, 2, "nothing is rerun without an answer");
+    let done = world.post_form("/runs", fields_of(&ask.text)).await;
+    assert!(world.follow(&done).await.text.contains("Reran 2 runs."), "{}", done.text);
+    assert_eq!(number_of_runs(&world).await, 4);
 }
 
 #[tokio::test]

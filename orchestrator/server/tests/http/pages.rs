@@ -95,6 +95,60 @@ async fn runs_are_found_by_status_function_time_and_text() {
 }
 
 #[tokio::test]
+async fn the_list_says_what_live_runs_wait_for_and_counts_them() {
+    let world = ServerFixture::new();
+    world.run(json!({"name": "test/nap", "data": {"long": true}})).await;
+    world.run(json!({"name": "test/pay"})).await;
+    let retrying = world.run(json!({"name": "test/echo", "data": {"again": "503"}})).await;
+    world.run(json!({"name": "test/echo", "data": {"n": "<needle>"}})).await;
+    let page = world.get("/").await.text;
+    for part in [
+        "class=\"status Sleeping\">Sleeping</span><div class=\"doing\"><bdi>rest</bdi>, ends <time class=\"ago\"",
+        "<bdi>a callback</bdi>, expires <time",
+        ">Retrying 2 of 5</span><div class=\"doing\"><bdi>say</bdi>,  <time",
+        "<code class=\"input\" dir=\"auto\">{&#34;n&#34;:&#34;&#60;needle&#62;&#34;}</code>",
+        "All <span class=\"count\">4</span>",
+        "Live</span> <span class=\"count\">3</span>",
+        "Completed</span> <span class=\"count\">1</span>",
+        "Retrying</span> <span class=\"count\">1</span>",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(!page.contains("status Running\">Running"), "no live run executes: {page}");
+    let found = world.get("/?doing=retrying").await.text;
+    assert_eq!((found.matches("<tr id=\"r-").count(), found.contains(&format!("r-{retrying}"))), (1, true));
+    assert_eq!(world.get("/?doing=live").await.text.matches("<tr id=\"r-").count(), 3);
+    assert_eq!(world.get("/?doing=asleep").await.status, 400);
+    world.post_form("/function/pause", "id=echo&do=pause").await;
+    world.run(json!({"name": "test/echo"})).await;
+    assert!(world.get("/?doing=paused").await.text.contains("The function is paused."));
+}
+
+#[tokio::test]
+async fn text_is_found_in_inputs_and_errors_of_the_newest_runs_and_errors_are_grouped() {
+    let world = ServerFixture::new();
+    let one = world.run(json!({"name": "test/echo", "data": {"clientId": "cust-42"}})).await;
+    let failed = world.run(json!({"name": "test/echo", "data": {"fail": "503 from openai, request 81234"}})).await;
+    world.run(json!({"name": "test/echo", "data": {"fail": "503 from openai, request 99999"}})).await;
+    let other = world.run(json!({"name": "test/echo", "data": {"fail": "401 from openai"}})).await;
+    let found = async |query: &str| {
+        let page = world.get(&format!("/?{query}")).await.text;
+        let has = |run: &str| page.contains(&format!("<tr id=\"r-{run}"));
+        ((has(&one), has(&failed), has(&other)), page)
+    };
+    let (shown, page) = found("q=CUST-42").await;
+    assert_eq!(shown, (true, false, false));
+    assert!(page.contains("runs with this in their input or error, of the newest 4 runs."), "{page}");
+    assert_eq!(found("q=from%20openai").await.0, (false, true, true));
+    let (_, page) = found("status=Failed").await;
+    assert!(page.contains("<span class=\"count\">2 runs</span>"), "{page}");
+    let group =
+        *links_starting_with(&page, "/?status=Failed&").iter().find(|link| link.contains("error=")).expect("a group");
+    let group = follow_link(group);
+    assert_eq!(found(group.trim_start_matches("/?")).await.0, (false, true, false), "{group}");
+}
+
+#[tokio::test]
 async fn the_list_leads_to_older_runs() {
     let world = ServerFixture::new();
     let events: Vec<_> = (0..60).map(|n| json!({"name": "test/echo", "data": {"n": n}})).collect();

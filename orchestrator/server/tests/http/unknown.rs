@@ -23,8 +23,8 @@ use RouteBody::{Anything, Form, Json, Nothing};
 
 const LISTING: &[&str] = &["status", "function", "since", "until", "limit", "cursor"];
 const BULK: &[&str] = &["status", "function", "since", "until", "all", "limit", "cursor"];
-const SEARCH: &[&str] = &["status", "function", "q", "within", "from", "to", "cursor"];
-const NEWS: &[&str] = &["status", "function", "q", "within", "from", "to", "cursor", "seen"];
+const SEARCH: &[&str] = &["status", "doing", "error", "function", "q", "within", "from", "to", "cursor"];
+const NEWS: &[&str] = &["status", "doing", "error", "function", "q", "within", "from", "to", "cursor", "seen"];
 
 /// Every route: its method, its path, the names of its query parameters, and the body that it
 /// reads.

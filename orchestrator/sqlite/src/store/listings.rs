@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 use rusqlite::{Connection, ToSql};
-use stepladder_core::{Event, EventId, RunId, RunRow};
+use stepladder_core::{Event, EventId, Record, RunId, RunRow, Status};
 use stepladder_engine::ports::{Listings, RunQuery, RunStatusFilter, StoreResult};
 
 use crate::Sqlite;
 use crate::error::SqliteError;
-use crate::rows::{RUN_COLUMNS, from_json, run_row};
+use crate::rows::{RUN_COLUMNS, from_json, record, run_row};
 
 #[async_trait]
 impl Listings for Sqlite {
@@ -46,9 +46,56 @@ impl Listings for Sqlite {
         let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE run = ?1");
         self.readers.read(|db| Ok(query_rows(db, &sql, &[&run.to_bytes()])?.pop()))
     }
+
+    async fn count_runs(&self, query: RunQuery) -> StoreResult<Option<Vec<(Option<Status>, usize)>>> {
+        self.readers.list(move |db| count_runs(db, &query).map(Some)).await
+    }
+
+    async fn first_records(&self, runs: Vec<RunId>) -> StoreResult<Option<Vec<(RunId, Record)>>> {
+        self.readers
+            .list(move |db| {
+                let mut query = db.prepare_cached(
+                    "SELECT seq, token, code, entries FROM journal WHERE run = ?1 AND seq = 0 LIMIT 1",
+                )?;
+                let mut records = Vec::new();
+                for run in runs {
+                    let mut found = query.query([run.to_bytes()])?;
+                    if let Some(row) = found.next()? {
+                        records.push((run, record(row)?));
+                    }
+                }
+                Ok(Some(records))
+            })
+            .await
+    }
 }
 
 fn runs(db: &Connection, query: &RunQuery) -> Result<Vec<RunRow>, SqliteError> {
+    select_runs(query, RUN_COLUMNS, |sql, values| query_rows(db, sql, values))
+}
+
+/// Counts the newest rows of a query by status.
+fn count_runs(db: &Connection, query: &RunQuery) -> Result<Vec<(Option<Status>, usize)>, SqliteError> {
+    select_runs(query, "status", |sql, values| {
+        let mut query = db.prepare_cached(&format!("SELECT status, count(*) FROM ({sql}) GROUP BY status"))?;
+        let mut found = query.query(values)?;
+        let mut counts = Vec::new();
+        while let Some(row) = found.next()? {
+            let status: Option<Box<str>> = row.get(0)?;
+            let status = status.map(|status| status.parse().map_err(SqliteError::Unreadable)).transpose()?;
+            counts.push((status, usize::try_from(row.get::<_, i64>(1)?).unwrap_or(0)));
+        }
+        Ok(counts)
+    })
+}
+
+/// Calls `run` with the statement that selects these columns of a query's rows, newest first, and
+/// with its values.
+fn select_runs<T>(
+    query: &RunQuery,
+    columns: &str,
+    run: impl FnOnce(&str, &[&dyn ToSql]) -> Result<T, SqliteError>,
+) -> Result<T, SqliteError> {
     let before = query.before.map(RunId::to_bytes);
     let from = query.from.map(RunId::to_bytes);
     let status = match query.status {
@@ -79,7 +126,7 @@ fn runs(db: &Connection, query: &RunQuery) -> Result<Vec<RunRow>, SqliteError> {
     }
     values.push(&limit);
     let conditions = conditions.join(" AND ");
-    query_rows(db, &format!("SELECT {RUN_COLUMNS} FROM runs WHERE {conditions} ORDER BY run DESC LIMIT ?"), &values)
+    run(&format!("SELECT {columns} FROM runs WHERE {conditions} ORDER BY run DESC LIMIT ?"), &values)
 }
 
 fn query_rows(db: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<RunRow>, SqliteError> {

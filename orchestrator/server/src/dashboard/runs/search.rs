@@ -1,21 +1,26 @@
 //! The search for runs. The searched text is an id, the start of a run's id, or part of a
-//! function's id, because every storage finds these through an index. The values of runs are not
-//! searched.
+//! function's id, because every storage finds these through an index. Another text is searched in
+//! the inputs and errors of the newest runs only.
 
 use std::time::Duration;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use stepladder_core::{EventId, RunId, Status, Timestamp};
-use stepladder_engine::{Engine, EngineError, ListingDepth, RunFilter, RunPage};
+use stepladder_engine::{ActivityKind, Engine, EngineError, ListingDepth, RunFilter, RunPage};
 
 use super::PAGE;
+use super::errors::{ErrorGroup, error_key, group_errors};
 use crate::dashboard::PageRequest;
 use crate::dashboard::text::{brief, query_string};
 use crate::error::HttpProblem;
 
 /// The maximum number of functions that the text may match. Each of them needs its own listing.
 const MAX_FUNCTIONS: usize = 8;
+/// The number of characters of an id.
+const ID_LENGTH: usize = 26;
+/// The number of newest failed runs that are grouped by their error.
+const GROUPED_RUNS: usize = 200;
 /// The maximum size of the text in bytes. Ids and names are shorter.
 const TEXT_BYTES: usize = 1_024;
 const HOUR: u64 = 60 * 60;
@@ -40,14 +45,30 @@ pub(in crate::dashboard) struct RunSearch {
     /// The last minute of the time span.
     pub(super) to: String,
     pub(super) cursor: Option<RunId>,
+    /// What the runs do.
+    pub(super) doing: Option<Doing>,
+    /// The key of an error, to find the failed runs of a group.
+    pub(super) error: String,
     begins: Option<Timestamp>,
     ends: Option<Timestamp>,
+}
+
+/// What the live runs of a search do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doing {
+    /// Anything.
+    Live,
+    Activity(ActivityKind),
 }
 
 /// The runs that a search found, and how its text was interpreted.
 pub(in crate::dashboard) struct SearchResult {
     pub(in crate::dashboard) found: RunPage,
     pub(super) meaning: Option<String>,
+    /// The groups of failed runs with the same error.
+    pub(super) errors: Vec<ErrorGroup>,
+    /// Whether the runs are those of a [`RunFilter`].
+    pub(super) is_bulk: bool,
 }
 
 impl RunSearch {
@@ -79,7 +100,17 @@ impl RunSearch {
                 text.len()
             )));
         }
+        let doing = match request.parameter("doing") {
+            None => None,
+            Some("live") => Some(Doing::Live),
+            Some(word) => {
+                let fault = |fault| HttpProblem::bad_request(format!("`doing`: {fault}, or live"));
+                Some(Doing::Activity(word.parse().map_err(fault)?))
+            }
+        };
         Ok(Self {
+            doing,
+            error: brief(request.parameter("error").unwrap_or_default(), TEXT_BYTES),
             status: status.map_err(|fault| HttpProblem::bad_request(format!("`status`: {fault}")))?,
             // the id is not trimmed, because it may start or end with a space
             function: request.query.get("function").map(str::to_owned),
@@ -96,18 +127,31 @@ impl RunSearch {
 
     pub(super) fn has_filter(&self) -> bool {
         self.status.is_some()
+            || self.doing.is_some()
+            || !self.error.is_empty()
             || self.function.is_some()
             || !self.text.is_empty()
             || self.begins.is_some()
             || self.ends.is_some()
     }
 
+    /// Returns what the live runs do, as a parameter.
+    pub(super) fn doing_word(&self) -> Option<String> {
+        self.doing.map(|doing| match doing {
+            Doing::Live => "live".to_owned(),
+            Doing::Activity(kind) => kind.to_string().to_lowercase(),
+        })
+    }
+
     /// Returns the link to this search with some parameters changed. The parameter `seen` is left
     /// out, because only the stream uses it.
     pub(super) fn link(&self, changes: &[(&str, &str)]) -> String {
+        let doing = self.doing_word();
         let (status, cursor) = (self.status.map(|status| status.to_string()), self.cursor.map(|run| run.to_string()));
         let parts = [
             ("status", status.as_deref()),
+            ("doing", doing.as_deref()),
+            ("error", Some(&self.error[..])),
             ("function", self.function.as_deref()),
             ("q", Some(&self.text[..])),
             ("within", self.within.as_deref()),
@@ -123,33 +167,39 @@ impl RunSearch {
         format!("/{}", query_string(changed.into_iter().filter(|(_, value)| !value.is_empty())))
     }
 
-    pub(in crate::dashboard) async fn run(&self, engine: &Engine) -> Result<SearchResult, EngineError> {
-        let filter = RunFilter {
+    /// Returns the filter of the search without its text.
+    pub(super) fn filter(&self) -> RunFilter {
+        RunFilter {
             status: self.status,
+            live: self.doing == Some(Doing::Live),
+            activity: self.doing.and_then(|doing| match doing {
+                Doing::Live => None,
+                Doing::Activity(kind) => Some(kind),
+            }),
             functions: self.function.iter().cloned().collect(),
             from: self.begins.map(|at| RunId::new(at, 0)),
             before: self.ends.map(|at| RunId::new(at, 0)),
             cursor: self.cursor,
             limit: Some(PAGE),
             depth: ListingDepth::Quick,
+            activities: true,
             ..RunFilter::default()
-        };
+        }
+    }
+
+    /// Returns the filter of the search, if an index of the store finds the text; with a
+    /// description of how the text was interpreted.
+    /// With `ids`, the text may also be the beginning of an id.
+    pub(super) fn indexed(&self, engine: &Engine, ids: bool) -> Option<(RunFilter, Option<String>)> {
+        let filter = self.filter();
         let text = &self.text[..];
         if text.is_empty() {
-            return Ok(SearchResult { found: engine.query().runs(filter).await?, meaning: None });
+            return self.error.is_empty().then_some((filter, None));
         }
-        if let Ok(run) = text.parse::<RunId>()
-            && let Some(found) = engine.query().listed_run(run).await?
-        {
-            return Ok(found_runs(vec![found], "the run of this id".into()));
-        }
-        if let Some((first, last)) = id_range(text) {
+        if ids && let Some((first, last)) = id_range(text) {
             let from = filter.from.max(Some(first));
             let before = filter.before.into_iter().chain([last]).min();
-            let found = engine.query().runs(RunFilter { from, before, ..filter.clone() }).await?;
-            if !found.runs.is_empty() || found.cursor.is_some() {
-                return Ok(SearchResult { found, meaning: Some("runs with an id that begins with this".into()) });
-            }
+            return Some((RunFilter { from, before, ..filter }, Some("runs with an id that begins with this".into())));
         }
         let lower = text.to_lowercase();
         let mut functions: Vec<String> = engine
@@ -160,14 +210,52 @@ impl RunSearch {
             .map(|spec| spec.id.to_string())
             .filter(|id| id.to_lowercase().contains(&lower))
             .collect();
-        if !functions.is_empty() {
-            let all = functions.len();
-            functions.truncate(MAX_FUNCTIONS);
-            let first = if all > MAX_FUNCTIONS { format!("the first {MAX_FUNCTIONS} of ") } else { String::new() };
-            let meaning =
-                format!("runs of {first}{all} function{} with this in the id", if all == 1 { "" } else { "s" });
-            let found = engine.query().runs(RunFilter { functions, ..filter }).await?;
-            return Ok(SearchResult { found, meaning: Some(meaning) });
+        if functions.is_empty() {
+            return None;
+        }
+        let all = functions.len();
+        functions.truncate(MAX_FUNCTIONS);
+        let first = if all > MAX_FUNCTIONS { format!("the first {MAX_FUNCTIONS} of ") } else { String::new() };
+        let meaning = format!("runs of {first}{all} function{} with this in the id", if all == 1 { "" } else { "s" });
+        Some((RunFilter { functions, ..filter }, Some(meaning)))
+    }
+
+    /// Finds the runs. For a page, they have their `inputs`.
+    pub(in crate::dashboard) async fn run(&self, engine: &Engine, inputs: bool) -> Result<SearchResult, EngineError> {
+        let filter = RunFilter { inputs, ..self.filter() };
+        let text = &self.text[..];
+        if !self.error.is_empty() {
+            let failed = RunFilter { limit: Some(GROUPED_RUNS), status: Some(Status::Failed), ..filter };
+            let mut runs = engine.query().runs(failed).await?.runs;
+            runs.retain(|run| error_key(run).as_deref() == Some(&self.error[..]));
+            runs.truncate(PAGE);
+            return Ok(found_runs(runs, format!("runs with this error, of the newest {GROUPED_RUNS} failed runs")));
+        }
+        if text.is_empty() && self.status == Some(Status::Failed) && self.cursor.is_none() {
+            let mut found = engine.query().runs(RunFilter { limit: Some(GROUPED_RUNS), ..filter }).await?;
+            let errors = group_errors(&found.runs);
+            if found.runs.len() > PAGE {
+                found.runs.truncate(PAGE);
+                found.cursor = found.runs.last().map(|run| run.run);
+            }
+            return Ok(SearchResult { found, meaning: None, errors, is_bulk: true });
+        }
+        if let Ok(run) = text.parse::<RunId>()
+            && let Some(found) = engine.query().listed_run(run).await?
+        {
+            return Ok(found_runs(vec![found], "the run of this id".into()));
+        }
+        for ids in [true, false] {
+            let Some((filter, meaning)) = self.indexed(engine, ids) else { continue };
+            let found = engine.query().runs(RunFilter { inputs, ..filter }).await?;
+            if !ids || !found.runs.is_empty() || found.cursor.is_some() || id_range(text).is_none() {
+                return Ok(SearchResult { found, meaning, errors: Vec::new(), is_bulk: true });
+            }
+        }
+        if let Ok(run) = text.parse::<RunId>()
+            && let Some(found) = engine.query().listed_run(run).await?
+        {
+            return Ok(found_runs(vec![found], "the run of this id".into()));
         }
         match engine.query().runs_of_event(text).await {
             Ok(mut runs) => {
@@ -176,8 +264,14 @@ impl RunSearch {
                 Ok(found_runs(runs, "runs of the event of this id".into()))
             }
             Err(EngineError::NotFound(_)) => {
-                let quoted = brief(text, 60);
-                Ok(found_runs(Vec::new(), format!("nothing: no run, function or event has `{quoted}` as its id")))
+                let (mut runs, searched) = engine.query().runs_with_text(filter, text).await?;
+                let found = runs.len();
+                runs.truncate(PAGE);
+                let shown =
+                    if found > PAGE { format!(" The newest {PAGE} of {found} are shown.") } else { String::new() };
+                let runs_searched = if searched == 1 { "1 run".into() } else { format!("{searched} runs") };
+                let meaning = format!("runs with this in their input or error, of the newest {runs_searched}.{shown}");
+                Ok(found_runs(runs, meaning.trim_end_matches('.').to_owned()))
             }
             Err(error) => Err(error),
         }
@@ -185,7 +279,7 @@ impl RunSearch {
 }
 
 fn found_runs(runs: Vec<stepladder_engine::view::RunSummary>, meaning: String) -> SearchResult {
-    SearchResult { found: RunPage { runs, cursor: None }, meaning: Some(meaning) }
+    SearchResult { found: RunPage { runs, cursor: None }, meaning: Some(meaning), errors: Vec::new(), is_bulk: false }
 }
 
 /// Reads a form field with a date and a time in UTC.
@@ -201,7 +295,7 @@ fn time_parameter(request: &PageRequest, name: &str) -> Result<Option<Timestamp>
 /// Returns the range of run ids that start with a string: the first such id, and the first id after
 /// them. Returns `None` if no id of this millennium starts with the string.
 fn id_range(text: &str) -> Option<(RunId, RunId)> {
-    const LENGTH: usize = 26;
+    const LENGTH: usize = ID_LENGTH;
     if !text.starts_with('0') || text.len() < 2 || text.len() > LENGTH {
         return None;
     }
