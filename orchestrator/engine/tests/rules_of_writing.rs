@@ -3,13 +3,17 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use futures::future::BoxFuture;
 use stepladder_core::journal::Fact;
 use stepladder_core::{NewEvent, Status, json};
-use stepladder_engine::ports::Queue;
+use stepladder_engine::ports::{Backend, Queue, StoreResult};
 use stepladder_engine::{Pace, RunFilter};
+use stepladder_testkit::intercept::{Intercept, InterceptedBackend, StorageCall};
+use stepladder_testkit::memory::Memory;
 use support::execution_log::ExecutionLog;
 use support::faults::{FaultyBackend, InjectedFault};
 use support::script::ScriptedFunction;
@@ -171,4 +175,57 @@ async fn rule_9_a_fan_out_is_sent_once_although_its_wake_is_repeated() {
     assert_eq!(world.memory.counts().sends, sent);
     world.settle(&engine).await;
     assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+}
+
+/// A commit: whether it writes outcomes, and whether it acknowledges the wake.
+type LoggedCommit = (bool, bool);
+
+/// A store that logs the commits of hops.
+#[derive(Clone)]
+struct CommitLog {
+    memory: Arc<Memory>,
+    commits: Arc<Mutex<Vec<LoggedCommit>>>,
+}
+
+#[async_trait]
+impl Intercept for CommitLog {
+    fn backend(&self) -> &dyn Backend {
+        &*self.memory
+    }
+
+    async fn around<'a, T: std::fmt::Debug + Send>(
+        &'a self,
+        call: StorageCall<'a>,
+        reply: BoxFuture<'a, StoreResult<T>>,
+    ) -> StoreResult<T> {
+        if let Some(commit) = call.commit {
+            let is_outcome = |fact: &Fact| matches!(fact, Fact::StepSucceeded { .. } | Fact::StepFailed { .. });
+            let entries = commit.append.iter().flat_map(|append| &append.record.entries);
+            let writes = entries.filter(|entry| is_outcome(&entry.fact)).count() > 0;
+            self.commits.lock().unwrap().push((writes, !commit.acks.is_empty()));
+        }
+        reply.await
+    }
+}
+
+#[tokio::test]
+async fn outcomes_are_written_before_their_wake_is_acknowledged() {
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        let script = ScriptedFunction::new("f").step("a", &[]).step("b", &[]).step("c", &["a", "b"]).step("d", &["c"]);
+        let mut world = EngineFixture::new(vec![script.function()]).pace(pace);
+        let log = CommitLog { memory: world.memory.clone(), commits: Arc::default() };
+        let engine = world.engine_on(Arc::new(InterceptedBackend(log.clone())));
+        let event = world.send_event(&engine).await;
+        let mut outcomes = 0;
+        while !world.status(&engine, event).await.is_end() {
+            log.commits.lock().unwrap().clear();
+            world.hop_once(&engine).await;
+            let commits = log.commits.lock().unwrap().clone();
+            let acknowledged = commits.iter().position(|(_, acknowledges)| *acknowledges).expect("acknowledged");
+            let last = commits.iter().rposition(|(writes, _)| *writes);
+            assert!(last.is_none_or(|last| last <= acknowledged), "{pace:?}: {commits:?}");
+            outcomes += usize::from(last.is_some());
+        }
+        assert!(outcomes > 0, "{pace:?}");
+    }
 }
