@@ -29,8 +29,8 @@ pub(crate) struct Runs {
     /// entries. A cached state may be stale. Before using it, the caller must read the entries
     /// after it.
     states: RunCache<Arc<RunState>>,
-    /// The states of runs that were read while a hop had them, so that the next reader does not
-    /// read the whole journal again.
+    /// Second states of runs, so that the next reader or hop does not read the whole journal again:
+    /// states that were read while a hop had the run, or that another hop of the run has kept.
     read_states: RunCache<Arc<RunState>>,
     leaving: LeavingRuns,
 }
@@ -93,9 +93,15 @@ impl Runs {
     /// Keeps the state of a run for the next hop. A run that has ended has none.
     pub(crate) fn keep_state(&self, state: Arc<RunState>) {
         if state.end.is_some() {
+            let _ = (self.states.take(state.run), self.read_states.take(state.run));
             return;
         }
         let bytes = bytes_of(&state);
+        // parallel steps have hops at the same time, and each of them keeps a state
+        if let Some(other) = self.states.take(state.run) {
+            let bytes = bytes_of(&other);
+            self.read_states.put(other.run, other, bytes);
+        }
         self.states.put(state.run, state, bytes);
     }
 
@@ -141,7 +147,8 @@ impl Runs {
                 () = clock.sleep_until(clock.now() + LEAVES_WITHIN) => {}
             }
         }
-        self.read_newer(run, self.states.take(run)).await
+        let cached = self.states.take(run).or_else(|| self.read_states.take(run));
+        self.read_newer(run, cached).await
     }
 
     async fn read_newer(&self, run: RunId, cached: Option<Arc<RunState>>) -> Result<Option<Arc<RunState>>, StoreError> {
