@@ -48,8 +48,8 @@ pub use stepladder_sdk::__private;
 pub use stepladder_sdk::runtime::override_env;
 pub use stepladder_sdk::{
     Backoff, Batch, CancelOn, Check, Concurrency, Context, Debounce, Error, ErrorCode, Event, EventData, EventId,
-    Failure, FirstSuccess, Function, FunctionFailed, Invoke, ItemResult, ItemResults, Json, Log, Map, MapItem,
-    MapResults, MapRuns, MapSteps, MapStepsResults, MissedTicks, NewEvent, PollUntil, Rate, Result, ResultExt, RunId,
+    Failure, FirstSuccess, Function, FunctionFailed, Invoke, ItemMap, ItemResult, ItemResults, ItemSettings, Json, Log,
+    Map, MapItem, MapResults, MapRuns, MapSteps, MissedTicks, NewEvent, PollUntil, Rate, Result, ResultExt, RunId,
     SendEvent, SendEvents, Singleton, Sleep, StartedStep, Step, Tick, Timeouts, Timestamp, ToEvent, Usage, Uuid,
     WaitForEvent, WaitForSignal,
 };

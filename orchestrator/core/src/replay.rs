@@ -124,6 +124,23 @@ impl Ledger {
         }
     }
 
+    /// Takes back ids that were assigned one after the other to this name, and that no step has.
+    /// The next steps of the name get them. Does nothing if a later id was assigned.
+    pub fn take_back_ids(&mut self, name: &str, ids: &[StepId]) {
+        let (Some(last), Some(uses)) = (ids.last(), self.name_counts.get(name).copied()) else { return };
+        let is_latest = match uses {
+            1 => **last == *name,
+            _ => **last == *format!("{name}:{}", uses - 1),
+        };
+        if !is_latest {
+            return;
+        }
+        match uses.saturating_sub(ids.len() as u32) {
+            0 => drop(self.name_counts.remove(name)),
+            left => drop(self.name_counts.insert(name.to_owned(), left)),
+        }
+    }
+
     /// Adds a recorded outcome after all earlier ones.
     pub fn push(&mut self, outcome: RevealedOutcome) {
         self.recorded.push_back(outcome);

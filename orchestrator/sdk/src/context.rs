@@ -14,14 +14,15 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use stepladder_core::decide::{Operation, StepOptions};
 use stepladder_core::limits::{NAME_CHARS, name_problem, step_name_problem};
-use stepladder_core::{Json, RunId, Timestamp, json};
+use stepladder_core::{Json, RunId, StepId, Timestamp, json};
 use uuid::Uuid;
 
 use crate::compensation::{Compensation, CompensationFuture};
 use crate::error::ErrorCode;
 use crate::ledger::ReplayLedger;
+use crate::map::RunItem;
 use crate::step::{DecodeFn, RecordedStep, StepBodyFn, UntypedStep};
-use crate::{Error, Log, Map, MapSteps, Result, SharedData, Step};
+use crate::{Error, ItemSettings, Log, Map, MapSteps, Result, SharedData, Step};
 pub(crate) use item::ItemContexts;
 use item::ItemScope;
 
@@ -92,15 +93,13 @@ impl Context {
         F: FnOnce() -> Fut + Send + 'a,
         Fut: Future<Output = Result<T>> + Send + 'a,
     {
-        let body: StepBodyFn<'a> = Box::new(move || {
-            let running = body();
-            Box::pin(async move { encode(&running.await?) })
-        });
-        Step::new(self.create_step(name.into(), Operation::Run(StepOptions::default()), Some(body), decode))
+        let body = Some(encoded_body(body));
+        Step::new(self.create_step(name.into(), Operation::Run(StepOptions::default()), body, decode))
     }
 
-    /// Creates one step for each item. All steps have this name. At most [`limit`](Map::limit) of
-    /// them are active at the same time.
+    /// Creates one step for each item. At most [`limit`](crate::ItemMap::limit) of them are active
+    /// at the same time. All steps have this name, so they are numbered. With
+    /// [`named`](crate::ItemMap::named), their ids contain the names of the items: `fetch/acme`.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -110,30 +109,34 @@ impl Context {
     /// # Ok(()) }
     /// ```
     #[track_caller]
-    pub fn map<'a, I, T, F, Fut>(&'a self, name: impl Into<String>, items: I, f: F) -> Map<'a, T>
+    pub fn map<'a, I, T, F, Fut>(&'a self, name: impl Into<String>, items: I, f: F) -> Map<'a, I::Item, T>
     where
         I: IntoIterator,
         I::Item: Send + 'a,
-        T: Serialize + DeserializeOwned,
+        T: Serialize + DeserializeOwned + Send + 'a,
         F: Fn(I::Item) -> Fut + Send + Sync + 'a,
         Fut: Future<Output = Result<T>> + Send + 'a,
     {
-        let (name, f) = (name.into(), Arc::new(f));
-        let mut steps = Vec::new();
-        for item in items {
-            let f = f.clone();
-            steps.push(self.step(name.clone(), move || f(item)));
-        }
-        Map::new(steps)
+        let (f, items) = (Arc::new(f), items.into_iter().collect::<Vec<_>>());
+        let steps = self.item_steps(name.into(), items.len());
+        let contexts = steps.contexts().clone();
+        let run_item: RunItem<'a, I::Item, T, _> =
+            Box::new(move |settings: &ItemSettings<'a, Step<'a, T>>, place, item| {
+                let f = f.clone();
+                let body = Some(encoded_body(move || f(item)));
+                let step = self.create_item_step(&steps, &place, Operation::Run(StepOptions::default()), body, decode);
+                Box::pin(settings.apply(Step::new(step)))
+            });
+        Map::new(contexts, items, ItemSettings::new(), usize::MAX, run_item)
     }
 
     /// Executes several steps, sleeps, waits and calls for each item. At most
-    /// [`limit`](MapSteps::limit) items are active at the same time.
+    /// [`limit`](crate::ItemMap::limit) items are active at the same time.
     ///
     /// Each item gets a context of its own. The ids of its steps start with the names of the map
     /// and of the item, for example `enrich/acme/fetch`. The item's random values do not depend on
     /// other items. The name of an item is its number, or that which
-    /// [`named`](MapSteps::named) sets.
+    /// [`named`](crate::ItemMap::named) sets.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -159,7 +162,10 @@ impl Context {
         Fut: Future<Output = Result<T>> + Send + 'a,
     {
         let contexts = self.item_contexts(name.into());
-        MapSteps::new(contexts, items.into_iter().collect(), Box::new(move |ctx, item| Box::pin(f(ctx, item))))
+        let of_items = contexts.clone();
+        let run_item: RunItem<'a, I::Item, T, ()> =
+            Box::new(move |(), place, item| Box::pin(f(of_items.create(place.name), item)));
+        MapSteps::new(contexts, items.into_iter().collect(), (), usize::MAX, run_item)
     }
 
     /// Registers a compensation: `undo` runs if the run fails permanently from now on.
@@ -274,12 +280,20 @@ impl Context {
     ) -> RecordedStep<'a, T> {
         let at = Location::caller();
         let (name, fault) = self.check_name(name);
-        let name_error = fault.map(|fault| {
-            Error::terminal(format!("the step name `{name}` ({at}) {fault}")).with_code(ErrorCode::BadStepName)
-        });
-        let id = self.ledger.assign_id(name);
-        let mut step = UntypedStep::new(self.ledger.clone(), id, ask, body, at);
-        if let Some(error) = name_error {
+        let fault = fault.map(|fault| bad_step_name(&name, at, &fault));
+        let place = StepPlace { id: self.ledger.assign_id(name), at, fault };
+        self.create_step_at(place, ask, body, decode)
+    }
+
+    fn create_step_at<'a, T>(
+        &'a self,
+        place: StepPlace,
+        ask: Operation,
+        body: Option<StepBodyFn<'a>>,
+        decode: DecodeFn<T>,
+    ) -> RecordedStep<'a, T> {
+        let mut step = UntypedStep::new(self.ledger.clone(), place.id, ask, body, place.at);
+        if let Some(error) = place.fault {
             step.fail_with(error);
         }
         RecordedStep::new(step, decode)
@@ -300,6 +314,30 @@ impl Context {
         let fault = fault.or_else(|| step_name_problem(&name));
         (name, fault)
     }
+}
+
+/// The id of a step, its place in the code, and why no step can have its name.
+struct StepPlace {
+    id: StepId,
+    at: &'static Location<'static>,
+    fault: Option<Error>,
+}
+
+fn bad_step_name(name: &str, at: &Location<'_>, fault: &str) -> Error {
+    Error::terminal(format!("the step name `{name}` ({at}) {fault}")).with_code(ErrorCode::BadStepName)
+}
+
+/// Returns a body that encodes what `body` returns.
+fn encoded_body<'a, T, F, Fut>(body: F) -> StepBodyFn<'a>
+where
+    T: Serialize,
+    F: FnOnce() -> Fut + Send + 'a,
+    Fut: Future<Output = Result<T>> + Send + 'a,
+{
+    Box::new(move || {
+        let running = body();
+        Box::pin(async move { encode(&running.await?) })
+    })
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Json> {

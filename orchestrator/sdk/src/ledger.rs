@@ -123,6 +123,14 @@ impl ReplayLedger {
         inner.replay.assign_id(name)
     }
 
+    /// Takes back ids that were assigned one after the other to this name, and that no step has.
+    pub(crate) fn take_back_ids(&self, name: &str, ids: &[StepId]) {
+        let mut inner = self.lock();
+        if !matches!(inner.scope, Scope::Body(..)) {
+            inner.replay.take_back_ids(name, ids);
+        }
+    }
+
     /// Counts a random draw, and returns its number. Within a body, also returns the step of the
     /// body: a replay does not run the body, so the body must not change the count of the handler.
     /// Elsewhere, `count_in_item` counts the draw if the code belongs to an item of a map.

@@ -40,7 +40,9 @@ pub use event::{Event, EventData, FunctionFailed, Tick, ToEvent};
 pub use flow::{Batch, CancelOn, Concurrency, Debounce, Rate, Singleton, Timeouts};
 pub use function::Function;
 pub use log::Log;
-pub use map::{FirstSuccess, ItemResult, ItemResults, Map, MapItem, MapResults, MapRuns, MapSteps, MapStepsResults};
+pub use map::{
+    FirstSuccess, ItemMap, ItemResult, ItemResults, ItemSettings, Map, MapItem, MapResults, MapRuns, MapSteps,
+};
 pub use poll::{Check, PollUntil};
 pub use serde_json::json;
 pub use step::{Invoke, SendEvent, SendEvents, Sleep, StartedStep, Step};

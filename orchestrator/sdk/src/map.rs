@@ -1,26 +1,26 @@
-//! Maps: one step, several steps, or one called run, for each item, with a limit on how many are
-//! active.
+//! Maps: one step, several steps, or one called run, for each item. They share limits, names,
+//! conditions and results.
 
 mod completion;
+mod items;
 mod limited;
 mod results;
-mod steps;
+mod settings;
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context as TaskContext, Poll};
 
 use futures::future::BoxFuture;
-use stepladder_core::retry::Backoff;
 
-use crate::{Invoke, Result, Step};
-use completion::Completion;
-use limited::run_limited;
+use crate::context::ItemContexts;
+use crate::error::ErrorCode;
+use crate::{Error, Invoke, Result, Step};
+use items::MapParts;
+pub(crate) use items::{ItemPlace, RunItem};
 pub use results::{ItemResult, ItemResults, MapItem};
-pub use steps::{FirstSuccess, MapSteps, MapStepsResults};
+pub use settings::ItemSettings;
 
-/// One step for each item: see [`Context::map`](crate::Context::map). Returns the values in the
-/// order of the items.
+/// One step for each item: see [`Context::map`](crate::Context::map).
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -29,20 +29,26 @@ pub use steps::{FirstSuccess, MapSteps, MapStepsResults};
 /// let pages: Vec<String> = ctx.map("fetch", 1..=20, fetch).limit(4).retries(2).await?;
 /// # Ok(()) }
 /// ```
+pub type Map<'a, I, T> = ItemMap<'a, I, T, ItemSettings<'a, Step<'a, T>>>;
+
+/// Several steps for each item: see [`Context::map_steps`](crate::Context::map_steps).
 ///
-/// # Errors
-/// The first recorded failure. Then no further item starts, and steps in the same invocation are
-/// abandoned. Steps that run in other invocations continue to their end. To try every item, use
-/// [`results`](Self::results).
-#[must_use = "a map does nothing until it is awaited"]
-pub struct Map<'a, T> {
-    steps: Vec<Step<'a, T>>,
-    limit: usize,
-    running: Option<BoxFuture<'a, Result<Vec<T>>>>,
-}
+/// ```
+/// # use stepladder::prelude::*;
+/// # async fn render(page: u32) -> Result<String> { Ok(page.to_string()) }
+/// # async fn upload(image: &str) -> Result<()> { Ok(()) }
+/// # async fn example(ctx: Context) -> Result<()> {
+/// let pages = ctx.map_steps("page", 1..=200, async |ctx: Context, page: u32| {
+///     let image = ctx.step("render", || render(page)).await?;
+///     ctx.step("upload", || upload(&image)).await?;
+///     Ok(page)
+/// });
+/// let uploaded: Vec<u32> = pages.limit(10).tolerated_failures(5).await?;
+/// # Ok(()) }
+/// ```
+pub type MapSteps<'a, I, T> = ItemMap<'a, I, T, ()>;
 
 /// One run of another function for each item: see [`Context::map_runs`](crate::Context::map_runs).
-/// Returns the values in the order of the items.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -52,180 +58,184 @@ pub struct Map<'a, T> {
 /// let reports: Vec<String> = runs.await?;
 /// # Ok(()) }
 /// ```
+pub type MapRuns<'a, I, T> = ItemMap<'a, I, T, ItemSettings<'a, Invoke<'a, T>>>;
+
+/// The same for each of many items: a [`Map`], [`MapSteps`] or [`MapRuns`]. Returns the values in
+/// the order of the items.
+///
+/// By default, every item must succeed. [`min_successful`](Self::min_successful),
+/// [`tolerated_failures`](Self::tolerated_failures),
+/// [`tolerated_failure_percentage`](Self::tolerated_failure_percentage) and
+/// [`first_success`](Self::first_success) change this; then the values are those of the items that
+/// have succeeded. [`results`](Self::results) returns how each item ended.
+///
+/// # Completion
+/// The map is complete when all items have ended, enough of them have succeeded, or too many have
+/// failed. Then no further item starts, and the steps of active items are dropped, as `select!`
+/// drops the steps of a branch that lost. Steps that run in other invocations continue to their
+/// end. Called runs continue, unless they are
+/// [cancelled with this run](crate::Invoke::cancelled_with_run). Compensations of dropped items
+/// stay registered: they run if the run fails.
 ///
 /// # Errors
-/// The first recorded failure. Then no further run is created. Existing runs continue to their end,
-/// unless they are [cancelled with this run](Self::cancelled_with_run). To try every item, use
-/// [`results`](Self::results).
+/// - the error of the item with which too many had failed. By default, this is the first failure.
+/// - `bad-map`: two items have the same name, a name cannot be used, a percentage is not between 0
+///   and 100, or fewer items exist than must succeed. No item starts.
+/// - `bad-step-name`: the name of the map cannot be used.
 #[must_use = "a map does nothing until it is awaited"]
-pub struct MapRuns<'a, T> {
-    calls: Vec<Invoke<'a, T>>,
-    limit: usize,
+pub struct ItemMap<'a, I, T, S> {
+    /// `None` once the map is running.
+    map: Option<Box<MapParts<'a, I, T, S>>>,
     running: Option<BoxFuture<'a, Result<Vec<T>>>>,
 }
 
-/// A map that tries every item: see [`Map::results`] and [`MapRuns::results`].
-///
-/// ```
-/// # use stepladder::prelude::*;
-/// # async fn fetch(page: u32) -> Result<String> { Ok(page.to_string()) }
-/// # async fn example(ctx: Context) {
-/// for (page, result) in (1..).zip(ctx.map("fetch", 1..=20, fetch).results().await) {
-///     if let Err(error) = result {
-///         ctx.log(Log::warn(format!("page {page} is missing: {error}")));
-///     }
-/// }
-/// # }
-/// ```
+/// A map that returns how each item ended: see [`ItemMap::results`].
 #[must_use = "a map does nothing until it is awaited"]
 pub struct MapResults<'a, T> {
-    running: BoxFuture<'a, Vec<Result<T>>>,
+    running: BoxFuture<'a, Result<ItemResults<T>>>,
 }
 
-impl<'a, T> Map<'a, T> {
-    pub(crate) fn new(steps: Vec<Step<'a, T>>) -> Self {
-        Self { steps, limit: usize::MAX, running: None }
+/// A map that returns the value of the first item that succeeds: see [`ItemMap::first_success`].
+#[must_use = "a map does nothing until it is awaited"]
+pub struct FirstSuccess<'a, T> {
+    running: BoxFuture<'a, Result<T>>,
+}
+
+impl<'a, I: Send + 'a, T: Send + 'a, S: Send + 'a> ItemMap<'a, I, T, S> {
+    pub(crate) fn new(
+        contexts: ItemContexts,
+        items: Vec<I>,
+        settings: S,
+        limit: usize,
+        run_item: RunItem<'a, I, T, S>,
+    ) -> Self {
+        Self { map: Some(Box::new(MapParts::new(contexts, items, settings, limit, run_item))), running: None }
     }
 
-    /// Sets the maximum number of active steps, which is at least one. By default, there is no
-    /// maximum.
-    pub fn limit(mut self, n: usize) -> Self {
-        self.limit = n.max(1);
-        self.steps.iter_mut().for_each(|step| step.record_call("limit"));
-        self
+    /// Sets the maximum number of active items, which is at least one. By default, there is no
+    /// maximum, and for [`MapRuns`] it is 100. An item that sleeps or waits is active.
+    pub fn limit(self, n: usize) -> Self {
+        self.set("limit", |map| map.limit = n.max(1))
     }
 
-    /// Tries every item. Returns the value or the error of each item, in the order of the items.
-    pub fn results(self) -> MapResults<'a, T>
-    where
-        T: Send + 'a,
-    {
-        MapResults { running: Box::pin(all_results(self.steps, self.limit)) }
+    /// Names each item. The name is part of the ids of the item's steps, so it must be the same in
+    /// every replay: the step of `ctx.map("fetch", …)` for the item `acme` has the id `fetch/acme`.
+    /// By default, the name of an item is its number, from 0.
+    ///
+    /// Each item needs another name. With names, items keep their recorded steps when a new version
+    /// of the code adds or removes other items.
+    pub fn named<N: ToString>(self, mut name: impl FnMut(&I) -> N) -> Self {
+        self.set("named", |map| {
+            if map.names.is_none() {
+                map.take_back_numbered_ids();
+            }
+            map.names = Some(map.items.iter().map(|item| name(item).to_string()).collect());
+        })
     }
 
-    /// Sets [`Step::retries`] for each step.
-    pub fn retries(self, n: u32) -> Self {
-        self.each(|step| step.retries(n))
+    /// Completes the map as soon as this many items have succeeded. The map fails once too few
+    /// items are left for this. With 0, no item starts.
+    pub fn min_successful(self, n: usize) -> Self {
+        self.set("min_successful", |map| map.completion.min_successful = Some(n))
     }
 
-    /// Sets [`Step::at_most_once`] for each step.
+    /// Lets this many items fail. With one more failure, the map fails. By default, the first
+    /// failure fails the map, or with [`min_successful`](Self::min_successful) the first that makes
+    /// enough successes impossible.
+    pub fn tolerated_failures(self, n: usize) -> Self {
+        self.set("tolerated_failures", |map| map.completion.tolerated_failures = Some(n))
+    }
+
+    /// Lets this percentage of all items fail, from 0 to 100. The map fails with the failure that
+    /// exceeds it. Nothing is rounded: of 3 items, 33 % tolerates no failure, and 34 % one. With
+    /// [`tolerated_failures`](Self::tolerated_failures), the lower limit counts.
+    pub fn tolerated_failure_percentage(self, percent: f64) -> Self {
+        self.set("tolerated_failure_percentage", |map| map.completion.tolerated_percentage = Some(percent))
+    }
+
+    /// Returns the value of the first item that succeeds. The map fails once no item can succeed.
+    /// Call this last.
     ///
     /// ```
     /// # use stepladder::prelude::*;
-    /// use stepladder::ErrorCode;
+    /// # async fn ask(model: &str) -> Result<String> { Ok(model.into()) }
+    /// # async fn example(ctx: Context) -> Result<()> {
+    /// let answers = ctx.map("ask", ["small", "large"], ask).named(|model| *model).retries(1);
+    /// let answer: String = answers.first_success().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn first_success(self) -> FirstSuccess<'a, T> {
+        FirstSuccess { running: Box::pin(async move { self.unpolled("first_success")?.first_success().await }) }
+    }
+
+    /// Returns how each item ended. A failed item does not fail the map. Without other conditions,
+    /// every item is tried. Call this last.
     ///
-    /// # async fn charge(order: u32) -> Result<String> { Ok(order.to_string()) }
-    /// # async fn example(ctx: Context) {
-    /// for result in ctx.map("charge", 1..=20, charge).at_most_once().results().await {
-    ///     if result.is_err_and(|error| error.has_code(ErrorCode::OutcomeUnknown)) {
-    ///         ctx.log(Log::error("a charge must be checked"));
-    ///     }
-    /// }
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// # async fn send(to: String) -> Result<()> { Ok(()) }
+    /// # async fn example(ctx: Context, readers: Vec<String>) -> Result<usize> {
+    /// let letters = ctx.map("send", readers, send).named(|to| to.clone()).limit(20);
+    /// Ok(letters.results().await?.failures().count())
     /// # }
     /// ```
-    pub fn at_most_once(self) -> Self {
-        self.each(Step::at_most_once)
+    pub fn results(self) -> MapResults<'a, T> {
+        MapResults { running: Box::pin(async move { self.unpolled("results")?.results().await }) }
     }
 
-    /// Sets [`Step::timeout`] for each step.
-    pub fn timeout(self, limit: Duration) -> Self {
-        self.each(|step| step.timeout(limit))
+    /// Changes the map by a method that may be called once.
+    fn set(self, method: &'static str, set: impl FnOnce(&mut MapParts<'a, I, T, S>)) -> Self {
+        self.change(method, |map| {
+            map.calls.record(method);
+            set(map);
+        })
     }
 
-    /// Sets [`Step::backoff`] for each step.
-    pub fn backoff(self, backoff: Backoff) -> Self {
-        self.each(|step| step.backoff(backoff.clone()))
-    }
-
-    /// Sets [`Step::undo`] for each step.
-    pub fn undo<F, Fut>(self, undo: F) -> Self
-    where
-        T: Send + 'static,
-        F: FnOnce(T) -> Fut + Clone + Send + 'static,
-        Fut: Future<Output = Result<()>> + Send + 'static,
-    {
-        self.each(|step| step.undo(undo.clone()))
-    }
-
-    fn each(mut self, change: impl FnMut(Step<'a, T>) -> Step<'a, T>) -> Self {
-        self.steps = self.steps.into_iter().map(change).collect();
+    fn change(mut self, method: &'static str, change: impl FnOnce(&mut MapParts<'a, I, T, S>)) -> Self {
+        match &mut self.map {
+            Some(map) => change(map),
+            None => self.running = Some(Box::pin(std::future::ready(Err(polled_error(method))))),
+        }
         self
+    }
+
+    fn unpolled(self, method: &str) -> Result<MapParts<'a, I, T, S>> {
+        self.map.map(|map| *map).ok_or_else(|| polled_error(method))
     }
 }
 
-impl<'a, T> MapRuns<'a, T> {
-    pub(crate) fn new(calls: Vec<Invoke<'a, T>>, limit: usize) -> Self {
-        Self { calls, limit, running: None }
-    }
-
-    /// Sets the maximum number of live runs, which is at least one. The default is 100.
-    pub fn limit(mut self, n: usize) -> Self {
-        self.limit = n.max(1);
-        self.calls.iter_mut().for_each(|call| call.record_call("limit"));
-        self
-    }
-
-    /// Tries every item. Returns the value or the error of each item, in the order of the items.
-    pub fn results(self) -> MapResults<'a, T>
-    where
-        T: Send + 'a,
-    {
-        MapResults { running: Box::pin(all_results(self.calls, self.limit)) }
-    }
-
-    /// Sets [`Invoke::cancelled_with_run`] for each call.
-    pub fn cancelled_with_run(self) -> Self {
-        self.each(Invoke::cancelled_with_run)
-    }
-
-    /// Sets [`Invoke::undo`] for each call.
-    pub fn undo<F, Fut>(self, undo: F) -> Self
-    where
-        T: Send + 'static,
-        F: FnOnce(T) -> Fut + Clone + Send + 'static,
-        Fut: Future<Output = Result<()>> + Send + 'static,
-    {
-        self.each(|call| call.undo(undo.clone()))
-    }
-
-    fn each(mut self, change: impl FnMut(Invoke<'a, T>) -> Invoke<'a, T>) -> Self {
-        self.calls = self.calls.into_iter().map(change).collect();
-        self
-    }
+fn polled_error(method: &str) -> Error {
+    Error::terminal(format!("a map calls `.{method}` after it was polled; call it before"))
+        .with_code(ErrorCode::BadStep)
 }
 
-impl<'a, T: Send + 'a> Future for Map<'a, T> {
+impl<'a, I: Send + 'a, T: Send + 'a, S: Send + 'a> Future for ItemMap<'a, I, T, S> {
     type Output = Result<Vec<T>>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { steps, limit, running } = self.get_mut();
-        running.get_or_insert_with(|| Box::pin(all_values(std::mem::take(steps), *limit))).as_mut().poll(cx)
-    }
-}
-
-impl<'a, T: Send + 'a> Future for MapRuns<'a, T> {
-    type Output = Result<Vec<T>>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { calls, limit, running } = self.get_mut();
-        running.get_or_insert_with(|| Box::pin(all_values(std::mem::take(calls), *limit))).as_mut().poll(cx)
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let Self { map, running } = self.get_mut();
+        if let Some(map) = map.take() {
+            *running = Some(Box::pin(map.values()));
+        }
+        match running {
+            Some(running) => running.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
     }
 }
 
 impl<T> Future for MapResults<'_, T> {
-    type Output = Vec<Result<T>>;
+    type Output = Result<ItemResults<T>>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         self.get_mut().running.as_mut().poll(cx)
     }
 }
 
-async fn all_values<T, F: Future<Output = Result<T>>>(items: Vec<F>, limit: usize) -> Result<Vec<T>> {
-    let total = items.len();
-    run_limited(items.into_iter(), total, limit, Completion::default()).await.into_values()
-}
+impl<T> Future for FirstSuccess<'_, T> {
+    type Output = Result<T>;
 
-async fn all_results<T, F: Future<Output = Result<T>>>(items: Vec<F>, limit: usize) -> Vec<Result<T>> {
-    let total = items.len();
-    run_limited(items.into_iter(), total, limit, Completion::TRY_ALL).await.into_results()
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        self.get_mut().running.as_mut().poll(cx)
+    }
 }

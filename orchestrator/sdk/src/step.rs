@@ -41,6 +41,10 @@ pub struct Step<'a, T> {
 }
 
 impl<T> Step<'_, T> {
+    pub(crate) fn record_call(&mut self, method: &'static str) {
+        self.step.record_call(method);
+    }
+
     pub(crate) fn set_options(&mut self, change: impl FnOnce(&mut StepOptions)) {
         self.step.set_options(change);
     }

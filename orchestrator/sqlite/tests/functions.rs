@@ -133,9 +133,9 @@ fn maps() -> Vec<Function> {
     async fn maps(ctx: Context, _: Event<RequestedEvent>) -> Result<()> {
         let ledger = ctx.data::<ActionLog>()?;
         let items = (0..12).map(|n| ItemEvent { n });
-        let results = ctx.map_runs::<usize, _>("item", "double", items).limit(3).results().await;
-        let texts: Vec<String> =
-            results.iter().map(|r| r.as_ref().map_or("refused".into(), ToString::to_string)).collect();
+        let results = ctx.map_runs::<usize, _>("item", "double", items).named(|item| item.n).limit(3).results().await?;
+        let values = results.into_iter().map(|item| item.result.into_value());
+        let texts: Vec<String> = values.map(|value| value.map_or("refused".into(), |n| n.to_string())).collect();
         ctx.step("report", async || {
             ledger.lock().unwrap().push(texts.join(" "));
             Ok(())

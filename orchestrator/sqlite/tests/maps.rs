@@ -26,7 +26,7 @@ fn multi_step_maps() -> Vec<Function> {
             ctx.step("write", || log("write")).await?;
             if n % 4 == 3 { Err(Error::terminal("refused")) } else { Ok(2 * n) }
         });
-        map.named(|n| format!("n{n}")).limit(3).tolerated_failures(2).await
+        map.named(|n| format!("n{n}")).limit(3).tolerated_failure_percentage(25.0).await
     }
     vec![Function::new("maps", maps)]
 }

@@ -155,7 +155,7 @@ async fn each_item_of_a_map_executes_its_steps_once_under_any_loss() {
                 ctx.sleep("a while", Duration::from_secs(60 - 10 * n)).await?;
                 if n == 1 { Err(Error::terminal("refused")) } else { Ok(n) }
             });
-            map.named(|n| format!("n{n}")).limit(2).tolerated_failures(1).await
+            map.named(|n| format!("n{n}")).limit(2).tolerated_failure_percentage(34.0).await
         }
     });
     let stage = AwsStage::new(SdkRetryMode::Tells, vec![function]).await;
@@ -212,8 +212,8 @@ async fn a_map_of_runs_returns_the_results_in_order_under_any_lost_reply() {
     let theirs = account.clone();
     let maps = Function::new("maps", async |ctx: Context, event: Event<GoEvent>| {
         let items = (0..3).map(|n| ItemEvent { n, of: event.data.n });
-        let results = ctx.map_runs::<u32, _>("item", "double", items).limit(2).results().await;
-        Ok(results.into_iter().map(|result| result.unwrap_or(99)).collect::<Vec<_>>())
+        let results = ctx.map_runs::<u32, _>("item", "double", items).named(|item| item.n).limit(2).results().await?;
+        Ok(results.into_iter().map(|item| item.result.into_value().unwrap_or(99)).collect::<Vec<_>>())
     });
     let double = Function::new("double", move |ctx: Context, event: Event<ItemEvent>| {
         let account = theirs.clone();

@@ -12,8 +12,9 @@ use stepladder_core::{EventId, Json, NewEvent, json};
 use super::{Context, decode};
 use crate::error::ErrorCode;
 use crate::event::encode_event;
+use crate::map::RunItem;
 use crate::step::{DecodeFn, RecordedStep};
-use crate::{Error, Invoke, MapRuns, Result, SendEvent, SendEvents, ToEvent};
+use crate::{Error, Invoke, ItemSettings, MapRuns, Result, SendEvent, SendEvents, ToEvent};
 
 /// The default maximum number of live runs of a [`Context::map_runs`].
 const MAX_LIVE_RUNS: usize = 100;
@@ -67,10 +68,8 @@ impl Context {
         input: &(impl Serialize + ?Sized),
     ) -> Invoke<'_, O> {
         let (name, function) = (name.into(), function.into());
-        let (input, error) = match encode_input(input) {
-            Ok(input) => (input, None),
-            Err(error) => (json::empty_object(), Some(error.in_step(&self.full_name(&name)))),
-        };
+        let (input, error) = split_input(encode_input(input));
+        let error = error.map(|error| error.in_step(&self.full_name(&name)));
         let mut step = self.create_step(name, Operation::Invoke { function, input, bound: false }, None, decode);
         if let Some(error) = error {
             step.fail_with(error);
@@ -78,8 +77,8 @@ impl Context {
         Invoke::new(step)
     }
 
-    /// Calls another function once for each item. At most [`limit`](MapRuns::limit) of the called
-    /// runs are live at the same time, by default 100.
+    /// Calls another function once for each item. At most [`limit`](crate::ItemMap::limit) of the
+    /// called runs are live at the same time, by default 100.
     ///
     /// Each item is the data of the event for one called run: a JSON object. Each called run has
     /// its own retries, limits and journal, and may take months.
@@ -96,18 +95,31 @@ impl Context {
     /// # Ok(()) }
     /// ```
     #[track_caller]
-    pub fn map_runs<O: DeserializeOwned, I: Serialize>(
-        &self,
+    pub fn map_runs<'a, O, I>(
+        &'a self,
         name: impl Into<String>,
         function: impl Into<Arc<str>>,
         items: impl IntoIterator<Item = I>,
-    ) -> MapRuns<'_, O> {
-        let (name, function) = (name.into(), function.into());
-        let mut calls = Vec::new();
-        for item in items {
-            calls.push(self.invoke(name.clone(), function.clone(), &item));
-        }
-        MapRuns::new(calls, MAX_LIVE_RUNS)
+    ) -> MapRuns<'a, I, O>
+    where
+        O: DeserializeOwned + Send + 'a,
+        I: Serialize + Send + 'a,
+    {
+        let (function, items) = (function.into(), items.into_iter().collect::<Vec<I>>());
+        let steps = self.item_steps(name.into(), items.len());
+        let contexts = steps.contexts().clone();
+        let run_item: RunItem<'a, I, O, _> =
+            Box::new(move |settings: &ItemSettings<'a, Invoke<'a, O>>, place, item| {
+                let (input, error) = split_input(encode_input(&item));
+                let ask = Operation::Invoke { function: function.clone(), input, bound: false };
+                let mut step = self.create_item_step(&steps, &place, ask, None, decode);
+                if let Some(error) = error {
+                    let error = error.in_step(step.id());
+                    step.fail_with(error);
+                }
+                Box::pin(settings.apply(Invoke::new(step)))
+            });
+        MapRuns::new(contexts, items, ItemSettings::new(), MAX_LIVE_RUNS, run_item)
     }
 
     #[track_caller]
@@ -131,6 +143,14 @@ impl Context {
 fn decode_one(outcome: &RawValue) -> serde_json::Result<EventId> {
     let [id] = decode(outcome)?;
     Ok(id)
+}
+
+/// Returns the input of a call, and the error with which the call fails.
+fn split_input(input: Result<Json>) -> (Json, Option<Error>) {
+    match input {
+        Ok(input) => (input, None),
+        Err(error) => (json::empty_object(), Some(error)),
+    }
 }
 
 fn encode_input(input: &(impl Serialize + ?Sized)) -> Result<Json> {

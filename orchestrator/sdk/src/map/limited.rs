@@ -75,9 +75,4 @@ impl<T> LimitedRun<T> {
         }
         Ok(self.results.into_iter().filter_map(ItemResult::into_value).collect())
     }
-
-    /// Returns the results of the items that have ended, in the order of the items.
-    pub(super) fn into_results(self) -> Vec<Result<T>> {
-        self.results.into_iter().filter_map(ItemResult::into_result).collect()
-    }
 }

@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 
-/// The results of all items of a map: see [`MapSteps::results`](crate::MapSteps::results). The
+/// The results of all items of a map: see [`ItemMap::results`](crate::ItemMap::results). The
 /// items have the order in which the map received them.
 ///
 /// ```

@@ -127,10 +127,6 @@ macro_rules! undoable {
                 Self { step }
             }
 
-            pub(crate) fn record_call(&mut self, method: &'static str) {
-                self.step.record_call(method);
-            }
-
             $(#[$doc])*
             pub fn undo<F, Fut>(mut self, undo: F) -> Self
             where

@@ -87,8 +87,8 @@ async fn a_dropped_attempt_is_not_repeated_by_the_next_attempt_of_the_function()
 async fn each_item_of_a_map_starts_at_most_once() {
     async fn handler(ctx: Context, _: Event<OrderEvent>) -> Result<Vec<String>> {
         let charge = |order: u32| async move { if order == 2 { std::future::pending().await } else { Ok(order) } };
-        let charged = ctx.map("charge", 1..=3, charge).at_most_once().timeout(Duration::from_secs(5)).results().await;
-        Ok(charged.into_iter().map(code_of).collect())
+        let charged = ctx.map("charge", 1..=3, charge).at_most_once().timeout(Duration::from_secs(5)).results().await?;
+        Ok(charged.into_iter().map(|item| code_of(item.result.into_result().unwrap())).collect())
     }
     let mut app = TestApp::new().function(Function::new("f", handler)).hang("charge:1");
     let run = app.send(&order_event()).await.remove(0);

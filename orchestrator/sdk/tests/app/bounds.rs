@@ -67,8 +67,8 @@ fn kept_sizes(run: &TestRun) -> (usize, usize) {
 async fn outcomes_of_one_record_count_together() {
     for pace in PACES {
         let mut app = app(pace, async |ctx: Context, _: Event<OrderEvent>| {
-            let results = ctx.map("large", 0..16, async |_| Ok(json_of(4 * MIB))).results().await;
-            let codes = results.iter().filter_map(|one| one.as_ref().err()?.code().map(str::to_owned));
+            let results = ctx.map("large", 0..16, async |_| Ok(json_of(4 * MIB))).results().await?;
+            let codes = results.failures().filter_map(|(_, error)| error.code().map(str::to_owned));
             Ok(codes.collect::<Vec<_>>())
         });
         let run = app.send(&order_event()).await.remove(0);
@@ -84,8 +84,8 @@ async fn outcomes_of_one_record_count_together() {
 async fn outputs_of_calls_count_and_executed_steps_are_kept() {
     for pace in PACES {
         let mut app = app(pace, async |ctx: Context, _: Event<OrderEvent>| {
-            let parts = ctx.map_runs::<String, _>("part", "part", (0..12).map(|_| json!({}))).results().await;
-            let lost = parts.iter().filter_map(|one| one.as_ref().err()?.code()).filter(|code| *code == "too-large");
+            let parts = ctx.map_runs::<String, _>("part", "part", (0..12).map(|_| json!({}))).results().await?;
+            let lost = parts.failures().filter(|(_, error)| error.code() == Some("too-large"));
             let lost = lost.count();
             Ok((lost, ctx.step("charge", async || Ok("paid".to_owned())).await?))
         });
@@ -104,8 +104,8 @@ async fn inputs_of_calls_count_and_a_call_past_the_limit_creates_no_run() {
     for pace in [Pace::WithinBudget] {
         let mut app = app(pace, async |ctx: Context, _: Event<OrderEvent>| {
             let items = (0..14).map(|_| TextData { text: json_of(5 * MIB / 2) });
-            let parts = ctx.map_runs::<(), _>("part", "part", items).results().await;
-            let lost = parts.iter().filter(|one| one.as_ref().is_err_and(|error| error.code() == Some("too-large")));
+            let parts = ctx.map_runs::<(), _>("part", "part", items).results().await?;
+            let lost = parts.failures().filter(|(_, error)| error.code() == Some("too-large"));
             Ok(lost.count())
         });
         app = app.function(Function::new("part", async |_: Context, _: Event<TextData>| Ok(())));

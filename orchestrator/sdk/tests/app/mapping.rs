@@ -79,8 +79,9 @@ async fn a_run_that_fails_fails_the_map_and_no_further_item_starts() {
 async fn results_contain_every_item_in_order() {
     let mut app = app(async |ctx: Context, _: Event<OrderEvent>| {
         let items = (1..30).map(|n| ItemEvent { n });
-        let results = ctx.map_runs::<u32, _>("item", "double", items).limit(5).results().await;
-        Ok(results.into_iter().map(|result| result.map_err(|e| e.code().unwrap().to_owned())).collect::<Vec<_>>())
+        let results = ctx.map_runs::<u32, _>("item", "double", items).limit(5).results().await?;
+        let results = results.into_iter().map(|item| item.result.into_result().unwrap());
+        Ok(results.map(|result| result.map_err(|e| e.code().unwrap().to_owned())).collect::<Vec<_>>())
     });
     let run = app.send(&order_event()).await.remove(0);
     let refused = Err("refused".to_owned());
@@ -93,8 +94,8 @@ async fn results_contain_every_item_in_order() {
 async fn each_item_is_retried_separately_and_keeps_its_result() {
     let mut app = app(async |ctx: Context, _: Event<OrderEvent>| {
         let half = async |n: u32| if n.is_multiple_of(2) { Ok(n / 2) } else { Err(Error::new("odd")) };
-        let results = ctx.map("half", 0..10, half).limit(3).retries(1).results().await;
-        Ok(results.into_iter().map(|result| result.ok()).collect::<Vec<_>>())
+        let results = ctx.map("half", 0..10, half).limit(3).retries(1).results().await?;
+        Ok(results.into_iter().map(|item| item.result.into_value()).collect::<Vec<_>>())
     });
     let run = app.send(&order_event()).await.remove(0);
     let expected: Vec<_> = (0..10).map(|n| (n % 2 == 0).then_some(n / 2)).collect();
@@ -103,10 +104,65 @@ async fn each_item_is_retried_separately_and_keeps_its_result() {
 }
 
 #[tokio::test]
+async fn every_map_has_names_and_conditions() {
+    let mut app = app(async |ctx: Context, _: Event<OrderEvent>| {
+        let code = |error: Error| error.code().map(str::to_owned);
+        let half = async |n: u32| match n.is_multiple_of(2) {
+            true => Ok(n / 2),
+            false => Err(Error::terminal("odd").with_code("odd")),
+        };
+        let steps = |items: std::ops::Range<u32>| ctx.map("half", items, half).named(|n| format!("n{n}"));
+        // 7, 14 and so on are refused
+        let runs = |items: std::ops::Range<u32>| {
+            let items = items.map(|n| ItemEvent { n });
+            ctx.map_runs::<u32, _>("item", "double", items).named(|item| format!("n{}", item.n))
+        };
+        let runs = (
+            runs(6..9).tolerated_failure_percentage(33.0).await.map_err(code),
+            runs(6..9).tolerated_failure_percentage(34.0).await.map_err(code),
+            runs(7..10).first_success().await.map_err(code),
+        );
+        let failed = steps(0..3).results().await?.failures().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+        Ok((
+            steps(0..3).limit(1).tolerated_failures(1).await.map_err(code),
+            steps(0..8).tolerated_failure_percentage(49.9).await.map_err(code),
+            steps(1..9).min_successful(2).limit(1).await.map_err(code),
+            steps(1..9).tolerated_failure_percentage(101.0).await.map_err(code),
+            steps(1..9).named(|_| "same").await.map_err(code),
+            ctx.map("half", 0..4, half).first_success().await.map_err(code),
+            (failed, runs),
+        ))
+    });
+    let run = app.send(&order_event()).await.remove(0);
+    type Values = std::result::Result<Vec<u32>, Option<String>>;
+    type First = std::result::Result<u32, Option<String>>;
+    let error = |code: &str| Err(Some(code.to_owned()));
+    let output =
+        run.output::<(Values, Values, Values, Values, Values, First, (Vec<String>, (Values, Values, First)))>();
+    let runs = (error("refused"), Ok(vec![12, 16]), Ok(18));
+    let expected = (
+        Ok(vec![0, 1]),
+        error("odd"),
+        Ok(vec![1, 2]),
+        error("bad-map"),
+        error("bad-step"),
+        Ok(0),
+        (vec!["n1".to_owned()], runs),
+    );
+    assert_eq!(output, expected);
+    let steps: Vec<&str> = run.steps();
+    // the first map of this name has no number; steps without names do not count as maps
+    for step in ["half/n0", "half/n2", "half:1/n2", "half:2/n0", "half:3/n4", "half", "half:3", "item/n7", "item:2/n9"]
+    {
+        assert!(steps.contains(&step), "{step}: {steps:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_map_of_no_items_returns_no_values() {
     let mut app = app(async |ctx: Context, _: Event<OrderEvent>| {
         let none = ctx.map_runs::<u32, ItemEvent>("item", "double", []).await?;
-        let results = ctx.map("none", Vec::<u32>::new(), async |n| Ok(n)).results().await;
+        let results = ctx.map("none", Vec::<u32>::new(), async |n| Ok(n)).results().await?;
         Ok(none.len() + results.len())
     });
     assert_eq!(app.send(&order_event()).await.remove(0).output::<usize>(), 0);

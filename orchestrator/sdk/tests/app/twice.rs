@@ -200,21 +200,26 @@ async fn step_refusals() -> Vec<(&'static str, String)> {
         ("Step::undo", awaited!(|c| c.step("s", step_body).undo(undo_body).undo(undo_body))),
         ("Step::at_most_once", awaited!(|c| c.step("s", step_body).at_most_once().at_most_once())),
         ("Map::at_most_once", awaited!(|c| c.map("s", [1], |_| step_body()).at_most_once().at_most_once())),
-        ("Map::limit", awaited!(|c| c.map("s", [1], |_| step_body()).limit(1).limit(2))),
+        ("ItemMap::limit", awaited!(|c| c.map("s", [1], |_| step_body()).limit(1).limit(2))),
         ("Map::retries", awaited!(|c| c.map("s", [1], |_| step_body()).retries(1).retries(2))),
         ("Map::timeout", awaited!(|c| c.map("s", [1], |_| step_body()).timeout(S).timeout(S))),
         ("Map::backoff", awaited!(|c| c.map("s", [1], |_| step_body()).backoff(backoff()).backoff(backoff()))),
         ("Map::undo", awaited!(|c| c.map("s", [1], |_| step_body()).undo(undo_body).undo(undo_body))),
         ("Invoke::undo", awaited!(|c| c.invoke::<u8>("s", "f", &json!({})).undo(undo_body).undo(undo_body))),
-        ("MapRuns::limit", awaited!(|c| c.map_runs::<u8, _>("s", "f", [json!({})]).limit(1).limit(2))),
+        ("ItemMap::limit", awaited!(|c| c.map_runs::<u8, _>("s", "f", [json!({})]).limit(1).limit(2))),
         ("MapRuns::undo", awaited!(|c| c.map_runs::<u8, _>("s", "f", [json!({})]).undo(undo_body).undo(undo_body))),
-        ("MapSteps::limit", awaited!(|c| c.map_steps("s", [1], |_, _| step_body()).limit(1).limit(2))),
-        ("MapSteps::named", awaited!(|c| c.map_steps("s", [1], |_, _| step_body()).named(|n| *n).named(|n| *n))),
-        ("MapSteps::min_successful", {
+        ("ItemMap::limit", awaited!(|c| c.map_steps("s", [1], |_, _| step_body()).limit(1).limit(2))),
+        ("ItemMap::named", awaited!(|c| c.map_steps("s", [1], |_, _| step_body()).named(|n| *n).named(|n| *n))),
+        ("ItemMap::min_successful", {
             awaited!(|c| c.map_steps("s", [1], |_, _| step_body()).min_successful(1).min_successful(1))
         }),
-        ("MapSteps::tolerated_failures", {
+        ("ItemMap::tolerated_failures", {
             awaited!(|c| c.map_steps("s", [1], |_, _| step_body()).tolerated_failures(1).tolerated_failures(1))
+        }),
+        ("ItemMap::tolerated_failure_percentage", {
+            awaited!(|c| {
+                c.map("s", [1], |_| step_body()).tolerated_failure_percentage(1.0).tolerated_failure_percentage(2.0)
+            })
         }),
         ("PollUntil::every", awaited!(|c| c.poll_until("s", async || Ok(Some(1))).every(60 * S).every(60 * S))),
         ("PollUntil::timeout", awaited!(|c| c.poll_until("s", async || Ok(Some(1))).timeout(S).timeout(S))),
