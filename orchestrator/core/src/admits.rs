@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::journal::{Entry, Fact, StepKind};
+use crate::journal::{Entry, Fact, StepKind, is_executed};
 use crate::state::{RunState, Step, StepState, WaitTarget};
 use crate::{Event, EventId, OwnStep, StepId, Timestamp};
 
@@ -77,19 +77,22 @@ impl RunState {
     /// # Errors
     /// The [`Refusal`] that says why the fact may not be added.
     pub fn admits(&self, entry: &Entry) -> Result<(), Refusal> {
-        check(&JournalView::of(self), entry)
+        check(&JournalView::of(self), entry, &[])
     }
 }
 
 /// Checks entries in order, each as if the entries before it had been added.
 pub(crate) fn check_all(state: &RunState, entries: &[Entry]) -> Result<(), Refusal> {
-    let Some((last, before)) = entries.split_last() else { return Ok(()) };
     let mut view = JournalView::of(state);
-    for entry in before {
-        check(&view, entry)?;
-        view.add(entry);
+    let mut rest = entries;
+    while let Some((entry, after)) = rest.split_first() {
+        check(&view, entry, after)?;
+        if !after.is_empty() {
+            view.add(entry);
+        }
+        rest = after;
     }
-    check(&view, last)
+    Ok(())
 }
 
 /// A view of a run's state with a few more entries applied. It does not copy the state.
@@ -187,7 +190,8 @@ impl<'a> JournalView<'a> {
     }
 }
 
-fn check(run: &JournalView<'_>, entry: &Entry) -> Result<(), Refusal> {
+/// Checks an entry. `after` contains the entries that follow it in the same record.
+fn check(run: &JournalView<'_>, entry: &Entry, after: &[Entry]) -> Result<(), Refusal> {
     if run.ended {
         return Err(Refusal::Ended);
     }
@@ -200,7 +204,10 @@ fn check(run: &JournalView<'_>, entry: &Entry) -> Result<(), Refusal> {
     match &entry.fact {
         Fact::RunCreated(_) => Err(Refusal::RunExists),
         Fact::StepStarted { step, attempt, at_most_once, .. } => match run.call {
-            Some((_, lease_until)) if entry.at < lease_until => Err(leased_call(lease_until)),
+            // a checkpoint of the call has the outcome as well, so nothing starts (rule 36)
+            Some((_, lease_until)) if entry.at < lease_until && !is_executed(entry, after) => {
+                Err(leased_call(lease_until))
+            }
             _ if *at_most_once && run.step(step).is_some_and(Step::may_have_taken_effect) => {
                 Err(Refusal::StartsOnce(step.clone()))
             }

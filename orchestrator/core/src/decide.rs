@@ -63,6 +63,8 @@ pub enum Operation {
         timeout: Duration,
         /// The maximum time between two heartbeats, if the wait asks for heartbeats.
         heartbeat: Option<Duration>,
+        /// A name under which the callback can be posted, besides its token.
+        name: Option<Arc<str>>,
     },
 }
 

@@ -43,6 +43,8 @@
 //! | `Replaying` | the call of a dead worker, in a redelivered wake | `Writing` a new wake and the acknowledgement: the journal counts the interruption, not the queue (rule 14) |
 //! | `Replaying` | `Slots`, `Done` | an executor that executes while it is polled: the call's slots, then `Writing` its start with the outcomes of the call before; the poll follows the write |
 //! | `Replaying` | `Polled(executed)` | `Writing` the end of the call, with the start and the outcome of each executed step in the same record |
+//! | `Replaying` | `Polled` of an executor that may have recorded checkpoints | `Replaying`: the outcomes that the call has recorded are read first |
+//! | `Replaying` | `Entries` after a call with checkpoints | as for `Polled`; a step of the answer that the call has recorded is not written again, and if the call was taken over, the run is decided again |
 //! | `Replaying` | `Polled(executed again)` | `Writing` the end: a report that contradicts the journal fails the run |
 //! | `Replaying` | `TimeIs` | the call ran past its time-out: the handler's attempt fails |
 //! | `Replaying` | `Unreachable` | unwritten outcomes are written, then a later wake, and the hop ends without using a retry; while attempts execute: `Running` |
@@ -59,6 +61,7 @@ mod announce;
 mod bodies;
 mod calling;
 mod catalog;
+mod checkpoint;
 mod delivery;
 mod effect;
 mod ending;
@@ -91,6 +94,7 @@ use crate::wake::{Timer, TimerPurpose};
 use crate::{RunOrStep, Timestamp, Wake, WakeCause};
 
 pub use announce::end_data;
+pub use checkpoint::{Checkpoint, CheckpointFault, record_checkpoint};
 pub use catalog::{Catalog, ChosenVersion, EndListeners, FunctionVersion};
 pub use effect::{Attempt, EarlyWrite, Effect, LateWrite, LogEvent, Opening, SlotRequest, TicketSearch, Write};
 pub use ending::holds_slot;

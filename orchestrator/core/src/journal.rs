@@ -25,6 +25,7 @@ mod visitor;
 
 pub use new_run::{NewRun, RunOrigin};
 pub use outcome::{Outcome, StepKind};
+pub(crate) use predicates::is_executed;
 pub use visitor::{AttemptEnd, DirectOutcome, FactVisitor, StartChange, Wait, WaitEnd};
 
 /// The number of an entry within its run, from 0.
@@ -121,7 +122,8 @@ pub enum Fact {
     AttemptInterrupted { step: StepId, attempt: u32 },
     /// The executor could not be reached to execute the attempt. This is not a failure of the code,
     /// and uses no retry. The next attempt, at `retry_at`, has the same number. `hop` is the number
-    /// of the hop that took the attempt back, which is part of the holder of its slots.
+    /// of the hop that took the attempt back, which is part of the holder of its slots. The attempt
+    /// is `broken` if the connection broke while the executor had it.
     AttemptUnreachable {
         step: StepId,
         attempt: u32,
@@ -129,6 +131,8 @@ pub enum Fact {
         retry_at: Timestamp,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hop: Option<u64>,
+        #[serde(default, skip_serializing_if = "is_false")]
+        broken: bool,
     },
     /// The handler dropped the step while its body was running (`select!`).
     StepAbandoned {
@@ -219,7 +223,7 @@ pub enum Fact {
     /// `lease_until`. No step starts until the call ends. Calls are counted from 1.
     CallStarted { call: u32, lease_until: Timestamp, worker: Arc<str> },
     /// The call ended. The starts and the outcomes of its steps follow in the same record. The call
-    /// is `interrupted` if its worker died.
+    /// is `interrupted` if its worker died, or if the connection to the executor broke.
     CallEnded {
         call: u32,
         #[serde(default, skip_serializing_if = "is_false")]

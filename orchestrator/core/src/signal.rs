@@ -14,7 +14,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
 use crate::limits::NAME_CHARS;
-use crate::{RunId, StepId};
+use crate::waiting::{EventField, Subscription, SubscriptionKey};
+use crate::{RunId, StepId, Timestamp};
+
+/// The name under which the index of subscriptions has waits for callbacks with a name. No event has
+/// this name.
+pub const NAMED: &str = "stepladder/signal";
 
 /// The size of a seal: 16 bytes, or 128 bits.
 const SEAL_BYTES: usize = 16;
@@ -34,6 +39,22 @@ pub struct CallbackToken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not the token of a signal; use it as the function gave it out")]
 pub struct InvalidToken;
+
+/// Returns the key of the waits for callbacks with this name in the index of subscriptions.
+///
+/// # Errors
+/// A sentence: the name is empty or too long.
+pub fn key_of_name(name: &str) -> Result<SubscriptionKey, String> {
+    if name.is_empty() {
+        return Err("the name of a signal is empty".into());
+    }
+    EventField::new("name", name).map(Some)
+}
+
+/// Returns the entry of the index for a wait for a callback with this name.
+pub(crate) fn named_wait(run: RunId, step: &StepId, name: &str, until: Timestamp) -> Result<Subscription, String> {
+    Ok(Subscription { event: NAMED.into(), key: key_of_name(name)?, run, step: step.clone(), until })
+}
 
 impl CallbackToken {
     /// Creates the token of a step. `secret` is the secret of the step's run.

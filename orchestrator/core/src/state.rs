@@ -4,6 +4,7 @@ mod corrupt;
 mod ending;
 mod executor;
 mod logs;
+mod open;
 mod revealed;
 mod start;
 mod step;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use self::open::OpenSteps;
 use self::revealed::id_of_copied_event;
 use crate::admits::Refusal;
 use crate::bounds::kept_bytes;
@@ -42,6 +44,7 @@ pub struct RunState {
     pub last_at: Timestamp,
     /// All steps with an entry in the journal.
     pub steps: HashMap<StepId, Step>,
+    open: OpenSteps,
     /// The outcomes of steps in journal order, which is the order in which a replay reveals them
     /// (rule 7).
     pub outcomes: Vec<RevealedOutcome>,
@@ -110,6 +113,7 @@ impl RunState {
             created_at: *at,
             last_at: *at,
             steps: HashMap::new(),
+            open: OpenSteps::default(),
             outcomes: Vec::new(),
             bytes: 0,
             handler_failures: 0,
@@ -171,13 +175,17 @@ impl RunState {
                     let wanted = || Step::new(StepKind::Run, StepState::Wanted);
                     let step = self.steps.entry(id.clone()).or_insert_with(wanted);
                     (step.woken, step.woken_with) = (true, first.cloned());
+                    self.open.update(id, step);
                 }
             }
             Fact::HandlerFailed { attempt, retry_at, .. } => {
                 self.handler_failures = *attempt;
                 self.handler_retry_at = Some(*retry_at);
                 self.first_run_at.get_or_insert(entry.at);
-                self.steps.values_mut().for_each(Step::reset_for_next_attempt);
+                for (id, step) in &mut self.steps {
+                    step.reset_for_next_attempt();
+                    self.open.update(id, step);
+                }
             }
             Fact::RunCompleted { .. }
             | Fact::RunFailed { .. }
@@ -202,14 +210,25 @@ impl RunState {
             Fact::ExecutorUnreachable { why } => {
                 self.unreachable.get_or_insert_with(|| ExecutorOutage { since: entry.at, why: why.clone() });
             }
-            Fact::ExecutorReached => self.unreachable = None,
+            Fact::ExecutorReached => (self.unreachable, self.call_interruptions) = (None, 0),
             Fact::CallStarted { call, lease_until, worker } => {
                 self.calls = *call;
-                self.call = Some(ExecutorCall { number: *call, lease_until: *lease_until, worker: worker.clone() });
+                self.call = Some(ExecutorCall {
+                    number: *call,
+                    began: entry.at,
+                    lease_until: *lease_until,
+                    worker: worker.clone(),
+                    outcomes: self.outcomes.len(),
+                });
             }
             Fact::CallEnded { interrupted, .. } => {
                 self.call = None;
-                self.call_interruptions = if *interrupted { self.call_interruptions.saturating_add(1) } else { 0 };
+                if *interrupted {
+                    self.call_interruptions = self.call_interruptions.saturating_add(1);
+                } else if self.unreachable.is_none() {
+                    // while the executor is unreachable, a call that was not sent proves nothing
+                    self.call_interruptions = 0;
+                }
             }
             Fact::EventDelivered { event, steps } => {
                 self.delivered.insert(event.id);
@@ -226,6 +245,10 @@ impl RunState {
             }
             Fact::StepStarted { .. } => {
                 self.started_at.get_or_insert(entry.at);
+                if self.call.is_some() {
+                    // a checkpoint: the call makes progress
+                    self.call_interruptions = 0;
+                }
                 self.apply_to_step(entry);
             }
             Fact::StepSucceeded { .. }
@@ -275,12 +298,17 @@ impl RunState {
 
     /// Changes a step as an entry requires. Returns the kind of the step, if the run has the step.
     fn change_step(&mut self, id: &StepId, entry: &Entry) -> Option<StepKind> {
+        let call = self.call.as_ref().map(|call| call.number);
         if let Some(step) = self.steps.get_mut(id) {
             step.change(entry);
+            step.note_call(entry, call);
+            self.open.update(id, step);
             return Some(step.kind);
         }
-        let step = Step::after_entry(None, entry)?;
+        let mut step = Step::after_entry(None, entry)?;
+        step.note_call(entry, call);
         let kind = step.kind;
+        self.open.update(id, &step);
         self.steps.insert(id.clone(), step);
         Some(kind)
     }

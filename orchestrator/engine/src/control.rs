@@ -2,6 +2,7 @@
 //! be applied to all runs that match a filter.
 
 mod bulk;
+mod checkpoint;
 mod rerun;
 mod skip_wait;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use stepladder_core::{RunId, Status};
 
 pub use bulk::BulkResult;
+pub use checkpoint::CheckpointReceipt;
 pub use rerun::RerunOptions;
 
 use crate::EngineError;

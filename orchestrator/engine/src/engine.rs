@@ -4,11 +4,12 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
+use stepladder_core::hop::Checkpoint;
 use stepladder_core::{RunId, StepId, Timestamp};
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::Config;
-use crate::control::RunControl;
+use crate::control::{CheckpointReceipt, RunControl};
 use crate::functions::{Catalog, FixedFunctions, FunctionControl, Functions, RegisteredFunction};
 use crate::hop::{Hops, RunningBodies, SuspendedExecutions};
 use crate::intake::Intake;
@@ -175,6 +176,17 @@ impl Engine {
     /// [`StoreError`]. The next call fails the remaining attempts.
     pub async fn expel_overdue(&self) -> Result<Vec<(RunId, StepId)>, StoreError> {
         self.hops.expel_overdue().await
+    }
+
+    /// Records outcomes of steps that an executor has executed in a call that still goes on. A
+    /// repeated checkpoint changes nothing.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] for an unknown run; [`EngineError::TooLate`] if the call is no
+    /// longer in progress, or the run has ended: then nothing is recorded; [`EngineError::Store`].
+    pub async fn checkpoint(&self, run: RunId, checkpoint: &Checkpoint) -> Result<CheckpointReceipt, EngineError> {
+        let receipt = self.control.checkpoint(run, checkpoint).await?;
+        Ok(CheckpointReceipt { ends_call: receipt.ends_call || self.is_stopping() })
     }
 
     /// Returns the service that accepts events and creates the runs that they trigger.

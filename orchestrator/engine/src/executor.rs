@@ -33,8 +33,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepladder_core::journal::Failure;
-use stepladder_core::state::{RevealedOutcome, RunState};
-use stepladder_core::{Event, Json, RunId, StepId, Timestamp};
+use stepladder_core::state::{RevealedOutcome, RunState, StepState};
+use stepladder_core::{Event, Json, RunId, StepId, StepKind, Timestamp};
 
 pub use stepladder_core::hop::{
     AdvisedFailure, AttemptError, ExecutedStep, Finished, PollResult, Polled, StepResult, Unreachable,
@@ -134,12 +134,10 @@ pub trait Execution: Send {
     /// returned future is dropped, and the execution may be polled again.
     async fn poll(&mut self, memo: Vec<RevealedOutcome>) -> Result<Polled, Unreachable>;
 
-    /// Sets whether the journal has a step with a body that was started or listed, and has no
-    /// outcome yet. Then another hop may be executing it. This is called before each poll of an
-    /// executor that [executes steps in polls](Executor::executes_in_poll). Others do not need it:
-    /// the default does nothing.
-    fn set_open_steps(&mut self, has_open_steps: bool) {
-        let _ = has_open_steps;
+    /// Prepares the next poll of an executor that [executes steps in polls](Executor::executes_in_poll).
+    /// Others do not need it: the default does nothing.
+    fn prepare_call(&mut self, call: PreparedCall) {
+        let _ = call;
     }
 
     /// Starts these attempts of steps that the function requested in the last poll. The attempts
@@ -163,6 +161,44 @@ pub trait Execution: Send {
     /// has ended without an outcome that the function has seen. This is the default.
     fn bytes_to_keep(&self) -> Option<usize> {
         None
+    }
+}
+
+/// What an executor needs to know before it is called to execute steps in a poll.
+#[derive(Clone, Debug, Default)]
+pub struct PreparedCall {
+    /// The number of the call. While the call goes on, steps that it has executed may be recorded
+    /// under this number ([`Engine::checkpoint`](crate::Engine::checkpoint)).
+    pub number: u32,
+    /// Whether a step with a body was started or listed, and has no outcome yet. Then another hop
+    /// may be executing it.
+    pub has_open_bodies: bool,
+    /// The steps of all kinds that have an entry in the journal, and no outcome yet.
+    pub open: Vec<StepId>,
+    /// When the first of the open steps is due: the end of a sleep or of a wait, or a retry.
+    pub due: Option<Timestamp>,
+}
+
+impl PreparedCall {
+    /// Describes the call that is in progress according to the journal.
+    pub(crate) fn of(run: &RunState) -> Self {
+        let mut call = Self { number: run.calls, ..Self::default() };
+        for (id, step) in run.open_steps() {
+            call.has_open_bodies |= step.kind == StepKind::Run;
+            call.open.push(id.clone());
+            let due = match &step.state {
+                StepState::Sleeping { until: due }
+                | StepState::Awaiting { until: due, .. }
+                | StepState::Retrying { retry_at: due, .. } => Some(*due),
+                StepState::Wanted
+                | StepState::Running { .. }
+                | StepState::Invoking { .. }
+                | StepState::Done
+                | StepState::Abandoned => None,
+            };
+            call.due = call.due.into_iter().chain(due).min();
+        }
+        call
     }
 }
 

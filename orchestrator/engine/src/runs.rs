@@ -136,6 +136,27 @@ impl Runs {
         Ok(state)
     }
 
+    /// Takes the state of a run that was read while a hop had it, without reading newer entries.
+    pub(crate) fn take_read_state(&self, run: RunId) -> Option<Arc<RunState>> {
+        self.read_states.take(run)
+    }
+
+    /// Returns the current state of a run, starting from an older state of it. Returns `None` for an
+    /// unknown run.
+    pub(crate) async fn read_state(
+        &self,
+        run: RunId,
+        older: Option<Arc<RunState>>,
+    ) -> Result<Option<Arc<RunState>>, StoreError> {
+        self.read_newer(run, older).await
+    }
+
+    /// Keeps the state of a run that a hop has, for the next reader.
+    pub(crate) fn keep_read_state(&self, state: Arc<RunState>) {
+        let bytes = bytes_of(&state);
+        self.read_states.put(state.run, state, bytes);
+    }
+
     /// Returns the current state of a run and removes it from the cache, so that the caller can
     /// change it without a copy. Returns `None` for an unknown run.
     pub(crate) async fn take_state(&self, run: RunId) -> Result<Option<Arc<RunState>>, StoreError> {

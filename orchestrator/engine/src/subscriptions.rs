@@ -12,6 +12,7 @@
 //! handled the event first may have died before it sent the wake.
 
 mod callbacks;
+mod named;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -127,7 +127,7 @@ async fn a_step_with_an_invalid_name_fails_the_run() {
 
 #[tokio::test]
 async fn a_callback_has_the_limits_of_json_from_outside() {
-    let ask = Operation::WaitForSignal { timeout: Duration::from_secs(60), heartbeat: None };
+    let ask = Operation::WaitForSignal { timeout: Duration::from_secs(60), heartbeat: None, name: None };
     let mut world = EngineFixture::new(vec![ScriptedFunction::new("f").request("payment", &[], ask).function()]);
     let engine = world.engine();
     let event = world.send_event(&engine).await;

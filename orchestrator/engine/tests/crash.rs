@@ -45,7 +45,7 @@ fn functions_with_every_step(limited: bool) -> (ScriptedFunction, ScriptedFuncti
             Operation::Invoke { function: "helper".into(), input: json::empty_object(), bound: false },
         )
         .request("word", &["told"], wait_for_event())
-        .request("payment", &["asked"], Operation::WaitForSignal { timeout: HOUR, heartbeat: None })
+        .request("payment", &["asked"], Operation::WaitForSignal { timeout: HOUR, heartbeat: None, name: None })
         .step("last", &["word", "payment"]);
     let helper = ScriptedFunction::new("helper").spec(|spec| spec.triggers.clear()).step("help", &[]);
     (main, helper)

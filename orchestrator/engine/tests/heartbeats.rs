@@ -18,7 +18,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// A function that executes a step, and then waits for a callback with a heartbeat every minute.
 fn rendering_function() -> ScriptedFunction {
-    let wait = Operation::WaitForSignal { timeout: DAY, heartbeat: Some(MINUTE) };
+    let wait = Operation::WaitForSignal { timeout: DAY, heartbeat: Some(MINUTE), name: None };
     ScriptedFunction::new("f").step("ask", &[]).request("video", &["ask"], wait).step("show", &["video"])
 }
 
@@ -111,7 +111,7 @@ async fn a_wait_ends_soon_after_the_last_heartbeat_and_survives_restarts() {
 
 #[tokio::test]
 async fn a_heartbeat_that_is_not_needed_says_so_and_changes_nothing() {
-    let plain = Operation::WaitForSignal { timeout: DAY, heartbeat: None };
+    let plain = Operation::WaitForSignal { timeout: DAY, heartbeat: None, name: None };
     let function = ScriptedFunction::new("f").step("ask", &[]).request("video", &["ask"], plain);
     let mut world = EngineFixture::new(vec![function.function()]);
     let engine = world.engine();

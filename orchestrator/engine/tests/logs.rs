@@ -98,7 +98,7 @@ async fn a_write_with_a_conflict_logs_nothing_and_the_replay_logs_once() {
 
 #[tokio::test]
 async fn a_log_line_without_another_entry_is_written_by_itself() {
-    let signal = Operation::WaitForSignal { timeout: Duration::from_secs(7_200), heartbeat: None };
+    let signal = Operation::WaitForSignal { timeout: Duration::from_secs(7_200), heartbeat: None, name: None };
     let nap = Operation::SleepFor(Duration::from_secs(3_600));
     let script = ScriptedFunction::new("f").with_log_lines().request("word", &[], signal).request("nap", &[], nap);
     let mut world = EngineFixture::new(vec![script.function()]);

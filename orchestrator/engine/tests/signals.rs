@@ -22,7 +22,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A function that executes a step and then waits for a callback.
 fn paying_function() -> ScriptedFunction {
-    let wait = Operation::WaitForSignal { timeout: HOUR, heartbeat: None };
+    let wait = Operation::WaitForSignal { timeout: HOUR, heartbeat: None, name: None };
     ScriptedFunction::new("f").step("ask", &[]).request("payment", &["ask"], wait).step("ship", &["payment"])
 }
 

@@ -180,7 +180,7 @@ impl Execution for RustExecution {
             dropped.extend(self.ledger.take_finished().into_iter().map(|finished| self.report_of(finished.step)));
             orphans = self.ledger.orphans();
         }
-        Ok(Polled { result, dropped, lines, orphans, executed: Vec::new() })
+        Ok(Polled { dropped, lines, orphans, ..Polled::from(result) })
     }
 
     fn run(&mut self, attempts: Vec<Attempt>) {

@@ -68,7 +68,7 @@ pub(crate) struct NoAnswer {
 
 impl From<NoAnswer> for Unreachable {
     fn from(NoAnswer { why, .. }: NoAnswer) -> Self {
-        Self { why }
+        Self { why, is_broken: false }
     }
 }
 
@@ -122,7 +122,7 @@ impl Execution for RemoteExecution {
         let answer = tokio::select! {
             answer = call(self.address, request) => answer.map_err(Unreachable::from)?,
             () = self.clock.sleep_until(self.deadline) => {
-                return Err(Unreachable { why: "the program did not answer a poll in time".into() });
+                return Err(Unreachable { why: "the program did not answer a poll in time".into(), is_broken: false });
             }
         };
         if let Some(output) = answer.get("output") {

@@ -12,7 +12,7 @@ use crate::hop::catalog::{Catalog, FunctionVersion, Versions};
 use crate::hop::effect::{EarlyWrite, Effect, LateWrite, LogEvent};
 use crate::hop::ending::Ending;
 use crate::hop::immediate::BeforeCall;
-use crate::hop::input::{Finished, Input, LoadedRun, Moment, StoreFault};
+use crate::hop::input::{Finished, Input, LoadedRun, Moment, Polled, StoreFault};
 use crate::hop::keeping::KeepReason;
 use crate::hop::progress::{Debts, Execution, Progress, RunLimits, WorkerTime, release};
 use crate::hop::registering::Registering;
@@ -66,6 +66,8 @@ pub(super) enum ActivePhase {
     /// The function is being polled. The draft contains outcomes that the function sees before they
     /// are written to the journal.
     Polling(Draft),
+    /// The outcomes are being read that the executor has recorded while it was polled.
+    ReadingCheckpoints(Box<(Polled, Draft)>),
     Deciding(Box<Registering>),
     Starting(Box<Starting>),
     Suspending(Box<Suspending>),
@@ -193,7 +195,13 @@ impl ActiveHop {
             (ActivePhase::GivingUpTurn(given_up), Input::Tickets(limits)) => self.give_up_turn(*given_up, limits, turn),
             (ActivePhase::Opening, Input::Opened(opened)) => self.on_opened(opened, turn),
             (ActivePhase::BeforeCall(before), input) => self.admit_call_on(*before, input, turn),
+            (ActivePhase::Polling(ahead), Input::Polled(polled)) if polled.has_checkpoints => {
+                self.read_checkpoints(*polled, ahead, turn)
+            }
             (ActivePhase::Polling(ahead), Input::Polled(polled)) => self.on_polled(*polled, ahead, turn),
+            (ActivePhase::ReadingCheckpoints(polled), Input::Entries(records)) => {
+                self.on_checkpoints(*polled, &records, turn)
+            }
             (ActivePhase::Polling(ahead), Input::TimeIs) if self.execution.call.is_some() => {
                 self.on_call_timeout(ahead, turn)
             }
@@ -224,6 +232,7 @@ impl ActiveHop {
             ActivePhase::Writing(writing) => self.on_write_failed(*writing, fault, turn),
             ActivePhase::Promoting(promoting) => self.on_promotion_failed(*promoting, fault, turn),
             ActivePhase::Polling(ahead) => self.keep(ahead, KeepReason::Failure(fault), turn),
+            ActivePhase::ReadingCheckpoints(polled) => self.keep(polled.1, KeepReason::Failure(fault), turn),
             ActivePhase::Deciding(registering) => {
                 self.keep(registering.into_written(), KeepReason::Failure(fault), turn)
             }
@@ -361,7 +370,8 @@ impl ActiveHop {
             | ActivePhase::GivingUpTurn(_)
             | ActivePhase::Opening
             | ActivePhase::BeforeCall(_)
-            | ActivePhase::Polling(_) => "Replaying",
+            | ActivePhase::Polling(_)
+            | ActivePhase::ReadingCheckpoints(_) => "Replaying",
             ActivePhase::Deciding(_) | ActivePhase::Calling(_) => "Deciding",
             ActivePhase::Starting(_) => "Starting",
             ActivePhase::Suspending(_) => "Suspending",

@@ -9,6 +9,8 @@ use std::collections::HashSet;
 
 use crate::decide::{self, Operation, Plan, ReadyStep, Want, kind_name};
 use crate::hop::active::{ActiveHop, Turn};
+use crate::hop::checkpoint::is_recorded;
+use crate::hop::immediate::OpenCall;
 use crate::hop::input::{ExecutedStep, StepResult};
 use crate::hop::polling::name_fault;
 use crate::hop::progress::Body;
@@ -39,13 +41,19 @@ impl ActiveHop {
     pub(super) fn add_executed(
         &mut self,
         executed: Vec<ExecutedStep>,
-        began: Timestamp,
+        call: Option<OpenCall>,
         draft: &mut Draft,
         turn: &Turn<'_>,
     ) -> ExecutedSteps {
         let mut steps = ExecutedSteps::default();
+        let began = call.map_or(turn.now(), |call| call.began());
         for executed in executed {
             let want = executed.want.clone();
+            if call.is_some_and(|call| is_recorded(&self.run, &want.step, call.number())) {
+                // the executor has not received the answer to its checkpoint
+                steps.has_outcome = true;
+                continue;
+            }
             let plan = self.plan_executed(&want, draft, turn);
             let is_repeated = !steps.reported.insert(want.step.clone());
             if let Some(fault) = name_fault(&want).or_else(|| self.executed_fault(&want, is_repeated, &plan)) {

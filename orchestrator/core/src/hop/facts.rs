@@ -1,6 +1,7 @@
 //! What the entries of a write mean for a hop.
 
 use crate::journal::{Entry, Fact};
+pub(super) use crate::journal::is_executed;
 
 /// Returns whether an entry is the outcome of a body.
 pub(super) fn is_outcome(entry: &Entry) -> bool {
@@ -12,18 +13,6 @@ pub(super) fn is_outcome(entry: &Entry) -> bool {
             | Fact::AttemptUnreachable { .. }
             | Fact::CallEnded { .. }
     )
-}
-
-/// Returns whether an entry is the start of a step that was executed during a poll, because its
-/// outcome is one of the other entries.
-pub(super) fn is_executed(entry: &Entry, entries: &[Entry]) -> bool {
-    let Fact::StepStarted { step, attempt, .. } = &entry.fact else { return false };
-    entries.iter().any(|other| match &other.fact {
-        Fact::StepSucceeded { step: of, attempt: number, .. } | Fact::StepFailed { step: of, attempt: number, .. } => {
-            of == step && number == attempt
-        }
-        _ => false,
-    })
 }
 
 /// Returns how many outcomes of bodies among these entries the function saw before they were

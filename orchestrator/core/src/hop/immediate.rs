@@ -40,6 +40,16 @@ pub(super) struct OpenCall {
     expires: Timestamp,
 }
 
+impl OpenCall {
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(super) fn began(&self) -> Timestamp {
+        self.began
+    }
+}
+
 impl ActiveHop {
     /// Returns the time at which the timeout of the open call ends.
     pub(super) fn call_expires(&self) -> Option<Timestamp> {
@@ -203,8 +213,14 @@ impl ActiveHop {
 
     /// Ends the open call, if there is one: adds its entry and the release of its slots.
     pub(super) fn end_call(&mut self, draft: &mut Draft, turn: &Turn<'_>) {
+        self.end_broken_call(false, draft, turn);
+    }
+
+    /// Ends the open call like [`end_call`](Self::end_call). The call counts as interrupted if the
+    /// connection to the executor broke.
+    pub(super) fn end_broken_call(&mut self, interrupted: bool, draft: &mut Draft, turn: &Turn<'_>) {
         let Some(call) = self.execution.call.take() else { return };
-        draft.entries.push(Fact::CallEnded { call: call.number, interrupted: false }.into_entry(turn.now()));
+        draft.entries.push(Fact::CallEnded { call: call.number, interrupted }.into_entry(turn.now()));
         draft.after.extend(self.releases_of(&OwnStep::Call.id(), call.number));
     }
 
@@ -223,11 +239,6 @@ impl ActiveHop {
         match before {
             BeforeCall::Slots(draft) | BeforeCall::LeaseWakes(draft) | BeforeCall::Entries(draft) => draft,
         }
-    }
-
-    /// Returns when the open call started.
-    pub(super) fn call_began(&self) -> Option<Timestamp> {
-        self.execution.call.map(|call| call.began)
     }
 
     /// Ends a call that exceeded its timeout. The handler's attempt fails.

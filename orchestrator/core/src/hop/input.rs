@@ -130,6 +130,9 @@ pub struct Polled {
     ///
     /// [`FunctionVersion::executes_in_poll`]: super::FunctionVersion::executes_in_poll
     pub executed: Vec<ExecutedStep>,
+    /// Whether the executor may have recorded outcomes in the journal while it was polled
+    /// ([`record_checkpoint`](super::record_checkpoint)). The hop then reads them.
+    pub has_checkpoints: bool,
 }
 
 /// A step that was executed during a poll.
@@ -146,7 +149,14 @@ pub struct ExecutedStep {
 impl From<PollResult> for Polled {
     /// Creates an input with this result, without dropped attempts, log lines and orphans.
     fn from(result: PollResult) -> Self {
-        Self { result, dropped: Vec::new(), lines: Vec::new(), orphans: Vec::new(), executed: Vec::new() }
+        Self {
+            result,
+            dropped: Vec::new(),
+            lines: Vec::new(),
+            orphans: Vec::new(),
+            executed: Vec::new(),
+            has_checkpoints: false,
+        }
     }
 }
 
@@ -205,6 +215,9 @@ impl From<AdvisedFailure> for AttemptError {
 pub struct Unreachable {
     /// The reason, as a sentence without a final dot.
     pub why: String,
+    /// Whether the connection broke while the executor had the request. Its code may end its process
+    /// each time, so this is repeated only some times in a row.
+    pub is_broken: bool,
 }
 
 /// A failure, with advice on whether to retry.

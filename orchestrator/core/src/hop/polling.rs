@@ -52,10 +52,11 @@ impl ActiveHop {
     /// Handles the result of a poll. `draft` contains the outcomes that the function saw before
     /// they were written.
     pub(super) fn on_polled(&mut self, polled: Polled, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
-        let Polled { result, dropped, lines, orphans, executed } = polled;
-        let began = self.call_began().unwrap_or(turn.now());
+        let Polled { result, dropped, lines, orphans, executed, .. } = polled;
+        let call = self.execution.call;
         self.end_call(&mut draft, turn);
-        let mut executed = self.add_executed(executed, began, &mut draft, turn);
+        let mut executed = self.add_executed(executed, call, &mut draft, turn);
+        executed.has_outcome |= self.function.executes_in_poll && self.has_unseen_outcomes();
         self.execution.log.extend(lines);
         draft.after.extend(self.debts.take_releases());
         self.execution.dropped.extend(dropped);
@@ -89,7 +90,9 @@ impl ActiveHop {
         if let Some(error) = fault.or_else(|| repeated_step(&wants)) {
             return self.fail_run(error, draft, turn);
         }
-        if wants.is_empty() && has_outcome {
+        let is_open = |want: &Want| self.run.steps.get(&want.step).is_some_and(|step| !step.state.is_settled());
+        if has_outcome && wants.iter().all(is_open) {
+            // the function may want something else once it sees the outcomes
             return self.poll(draft, turn);
         }
         let missing: Vec<Want> = open.into_iter().filter(|want| wants.iter().all(|w| w.step != want.step)).collect();

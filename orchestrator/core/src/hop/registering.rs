@@ -15,6 +15,7 @@ use crate::hop::input::Input;
 use crate::hop::progress::release;
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::journal::{Entry, Fact, Failure, StepKind};
+use crate::signal::named_wait;
 use crate::slot::{Holder, Limit};
 use crate::state::{StepState, WaitTarget};
 use crate::waiting::EventWait;
@@ -211,8 +212,19 @@ impl ActiveHop {
             Operation::WaitForEvent { wait, timeout } => {
                 self.wait_for_event(step, wait, Term { now, until: now + *timeout }, draft)
             }
-            Operation::WaitForSignal { timeout, heartbeat } => {
-                self.wait_for_signal(step, *heartbeat, Term { now, until: now + *timeout }, draft)
+            Operation::WaitForSignal { timeout, heartbeat, name } => {
+                let term = Term { now, until: now + *timeout };
+                match name.as_deref().map(|name| named_wait(self.run.run, &step, name, term.until)).transpose() {
+                    Ok(named) => {
+                        // the index is written first: a callback that arrives in between is kept
+                        draft.before.extend(named.map(EarlyWrite::Subscribe));
+                        self.wait_for_signal(step, *heartbeat, term, draft)
+                    }
+                    Err(problem) => {
+                        let error = Failure::new(format!("step `{step}` cannot wait: {problem}"));
+                        draft.entries.push(Fact::RunFailed { error }.into_entry(now));
+                    }
+                }
             }
         }
         None

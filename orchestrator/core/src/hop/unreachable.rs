@@ -4,7 +4,9 @@
 //! If the function cannot be opened or polled, the hop ends and leaves one later wake. The journal
 //! records once that the executor is unreachable, and once that it is reachable again. An attempt
 //! that could not be executed is taken back: its slots are released, and its number is used again.
-//! The delay grows to at most five minutes; the executor is tried again without end.
+//! The delay grows to at most five minutes; the executor is tried again without end. But if the
+//! connection broke while the executor had the request, its code may have ended its process. After
+//! ten such times in a row the step fails, or the run if a call broke.
 
 use std::time::Duration;
 
@@ -15,10 +17,12 @@ use crate::hop::keeping::KeepReason;
 use crate::hop::progress::Body;
 use crate::hop::timing::GivenUpTicket;
 use crate::hop::writing::{Ack, Draft, Next};
-use crate::journal::{Entry, Fact};
+use crate::journal::{Entry, Fact, Failure};
+use crate::limits::INTERRUPTIONS;
+use crate::report::AttemptReport;
 use crate::retry::Backoff;
 use crate::sentence::shortened;
-use crate::{Timestamp, WakeCause};
+use crate::{ErrorCode, Timestamp, WakeCause};
 
 /// The delay before an executor is tried again for the first time.
 const FIRST: Duration = Duration::from_secs(1);
@@ -42,7 +46,12 @@ impl ActiveHop {
                 self.leave_or_await(ahead, turn)
             }
             ActivePhase::Polling(mut ahead) => {
-                self.end_call(&mut ahead, turn);
+                self.end_broken_call(unreachable.is_broken, &mut ahead, turn);
+                if unreachable.is_broken && self.run.call_interruptions.saturating_add(1) >= INTERRUPTIONS {
+                    let error = broken("a call of the function", &unreachable);
+                    ahead.entries.push(Fact::RunFailed { error }.into_entry(turn.now()));
+                    return self.write(ahead, Ack::Later, Next::RoundOrKeep, turn);
+                }
                 self.keep(ahead, KeepReason::Unreachable(unreachable), turn)
             }
             ActivePhase::Saving(Saving::Poll(fault)) => {
@@ -84,13 +93,30 @@ impl ActiveHop {
     /// (rule 11).
     pub(super) fn take_back(&self, body: &Body, unreachable: &Unreachable, now: Timestamp, draft: &mut Draft) -> Entry {
         let (step, attempt) = (body.ready.step.clone(), body.ready.attempt);
-        let times = self.run.steps.get(&step).map_or(0, |step| step.unreachable).saturating_add(1);
+        let state = self.run.steps.get(&step);
+        if unreachable.is_broken && state.map_or(0, |step| step.broken).saturating_add(1) >= INTERRUPTIONS {
+            let error = broken(format_args!("step `{step}`"), unreachable);
+            let report = AttemptReport::default();
+            return Fact::StepFailed { step, attempt, error, retry_at: None, report }.into_entry(now);
+        }
+        let times = state.map_or(0, |step| step.unreachable).saturating_add(1);
         let retry_at = now + Backoff::exponential(FIRST, LONGEST).delay(times, self.seed(&step, attempt));
         let cause = if body.ready.woken { WakeCause::Step(step.clone()) } else { WakeCause::Due };
         draft.before.push(self.wake_at(cause, retry_at, now));
         let (why, hop) = (shortened(&unreachable.why).into(), Some(self.invocation.hop));
-        Fact::AttemptUnreachable { step, attempt, why, retry_at, hop }.into_entry(now)
+        let broken = unreachable.is_broken;
+        Fact::AttemptUnreachable { step, attempt, why, retry_at, hop, broken }.into_entry(now)
     }
+}
+
+/// Creates the failure after the connection to the executor has broken too often in a row.
+fn broken(what: impl std::fmt::Display, unreachable: &Unreachable) -> Failure {
+    let why = shortened(&unreachable.why);
+    let message = format!(
+        "the connection to the executor broke {INTERRUPTIONS} times in a row during {what}; its code may end its \
+         process each time: {why}"
+    );
+    Failure::with_code(message, ErrorCode::Interrupted)
 }
 
 /// Returns whether `due` is so soon that a free slot may wait until then for its promoted ticket.

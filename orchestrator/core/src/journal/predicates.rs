@@ -1,6 +1,6 @@
 //! What the kind of a fact says about its run.
 
-use super::Fact;
+use super::{Entry, Fact};
 
 impl Fact {
     /// Returns whether the fact proves that the handler was running, because only a request of a
@@ -66,4 +66,16 @@ impl Fact {
                 | Self::VersionChosen { .. }
         )
     }
+}
+
+/// Returns whether an entry is the start of an attempt with its outcome among these other entries.
+/// Such a step was executed during a call of the executor.
+pub(crate) fn is_executed(entry: &Entry, others: &[Entry]) -> bool {
+    let Fact::StepStarted { step, attempt, .. } = &entry.fact else { return false };
+    others.iter().any(|other| match &other.fact {
+        Fact::StepSucceeded { step: of, attempt: number, .. } | Fact::StepFailed { step: of, attempt: number, .. } => {
+            of == step && number == attempt
+        }
+        _ => false,
+    })
 }

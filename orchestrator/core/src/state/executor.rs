@@ -18,8 +18,12 @@ pub struct ExecutorOutage {
 pub struct ExecutorCall {
     /// The number of the call, from 1.
     pub number: u32,
+    /// When the start of the call was written.
+    pub began: Timestamp,
     /// The time at which the lease of the call ends.
     pub lease_until: Timestamp,
     /// The process that makes the call.
     pub worker: Arc<str>,
+    /// The number of outcomes that the journal had before the call. The call passes these.
+    pub outcomes: usize,
 }

@@ -33,6 +33,9 @@ pub struct Step {
     pub interruptions: u32,
     /// The number of consecutive times that the executor could not be reached for an attempt.
     pub unreachable: u32,
+    /// The number of these times, without a success or a failure in between, that the connection
+    /// broke while the executor had the attempt.
+    pub broken: u32,
     /// The numbers of the hops that last took an attempt back, because the executor could not be
     /// reached. These hops hold no slot for the step.
     pub taken_back_by: Vec<u64>,
@@ -40,6 +43,9 @@ pub struct Step {
     pub woken: bool,
     /// The step that the wake names, if the wake was sent for several steps.
     pub woken_with: Option<StepId>,
+    /// The call of the executor in which the latest attempt was executed, if its outcome was recorded
+    /// while the call went on.
+    pub checkpointed_in: Option<u32>,
     /// Whether the handler has failed since it started the attempt that is running now.
     pub(crate) outlives_handler: bool,
 }
@@ -119,9 +125,11 @@ impl Step {
             first_started_at: None,
             interruptions: 0,
             unreachable: 0,
+            broken: 0,
             taken_back_by: Vec::new(),
             woken: false,
             woken_with: None,
+            checkpointed_in: None,
             outlives_handler: false,
         }
     }
@@ -135,6 +143,14 @@ impl Step {
             StepState::Wanted | StepState::Retrying { .. } => self.woken = false,
             StepState::Running { .. } => self.outlives_handler = true,
             StepState::Sleeping { .. } | StepState::Invoking { .. } | StepState::Awaiting { .. } | StepState::Done => {}
+        }
+    }
+
+    /// Records in which call an attempt was executed that starts with this entry. `call` is the call
+    /// that is in progress.
+    pub(super) fn note_call(&mut self, entry: &Entry, call: Option<u32>) {
+        if let Fact::StepStarted { .. } = entry.fact {
+            self.checkpointed_in = call;
         }
     }
 
@@ -166,7 +182,7 @@ impl Step {
                     }
                     false => step.failures += 1,
                 }
-                (step.interruptions, step.unreachable) = (0, 0);
+                (step.interruptions, step.unreachable, step.broken) = (0, 0, 0);
                 step.state = StepState::Retrying { retry_at: *retry_at, error: Some(error.clone()) };
             }
             Fact::StepFailed { retry_at: None, .. } => {
@@ -213,7 +229,7 @@ impl Step {
                 step.interruptions += 1;
                 step.state = StepState::Retrying { retry_at: entry.at, error: None };
             }
-            Fact::AttemptUnreachable { attempt, retry_at, hop, .. } => {
+            Fact::AttemptUnreachable { attempt, retry_at, hop, broken, .. } => {
                 // earlier hops hold nothing, because their leases have ended
                 let is_full = step.taken_back_by.len() == TAKEN_BACK_BY;
                 step.taken_back_by.drain(..usize::from(is_full));
@@ -221,6 +237,7 @@ impl Step {
                 step.attempt = attempt.saturating_sub(1);
                 step.first_started_at = step.first_started_at.filter(|_| step.attempt > 0);
                 step.unreachable = step.unreachable.saturating_add(1);
+                step.broken = step.broken.saturating_add(u32::from(*broken));
                 step.state = StepState::Retrying { retry_at: *retry_at, error: None };
             }
             Fact::StepAbandoned { .. } => {

@@ -9,7 +9,7 @@ use stepladder_core::{Timestamp, WakeCause, json};
 use crate::world::{HopFixture, HopSetup, START, body, later_wakes, seconds, want};
 
 fn waiting(timeout: u64, every: u64) -> Want {
-    want("s", Operation::WaitForSignal { timeout: seconds(timeout), heartbeat: Some(seconds(every)) })
+    want("s", Operation::WaitForSignal { timeout: seconds(timeout), heartbeat: Some(seconds(every)), name: None })
 }
 
 /// A wait of 600 s from `START` on, with a heartbeat every 60 s.

@@ -6,6 +6,7 @@ mod announcing;
 mod at_most_once;
 mod call_beside_attempts;
 mod calling;
+mod checkpoints;
 mod deadlines;
 mod documented;
 mod ending;

@@ -92,7 +92,7 @@ fn worlds() -> Vec<HopFixture> {
         want("nap", Operation::SleepFor(seconds(60))),
         want("send", Operation::Send(vec![NewEvent::new("x", json::empty_object())])),
         want("call", call(true)),
-        want("signal", Operation::WaitForSignal { timeout: seconds(60), heartbeat: None }),
+        want("signal", Operation::WaitForSignal { timeout: seconds(60), heartbeat: None, name: None }),
     ];
     for wanted in wants {
         let mut world = setup().polled();

@@ -55,7 +55,7 @@ fn names(facts: &[&str]) -> Vec<String> {
 fn a_wait_without_time_expires_as_it_starts() {
     for (operation, started) in [
         (wait(&["paid"], 0), "EventAwaited"),
-        (Operation::WaitForSignal { timeout: seconds(0), heartbeat: None }, "SignalAwaited"),
+        (Operation::WaitForSignal { timeout: seconds(0), heartbeat: None, name: None }, "SignalAwaited"),
     ] {
         let world = wanted(operation);
         assert_eq!(world.facts(), [started, "WaitExpired"]);
@@ -66,12 +66,12 @@ fn a_wait_without_time_expires_as_it_starts() {
 #[test]
 fn a_wait_for_a_callback_leaves_a_wake_for_its_end_and_is_in_no_index() {
     let until = START + seconds(601);
-    let mut world = wanted(Operation::WaitForSignal { timeout: seconds(600), heartbeat: None });
+    let mut world = wanted(Operation::WaitForSignal { timeout: seconds(600), heartbeat: None, name: None });
     assert_eq!(world.facts(), ["SignalAwaited"]);
     assert_eq!((world.write().before.len(), later_wakes(world.write())), (1, vec![(WakeCause::Due, until)]));
     world.written();
     world.now = until;
-    world.want_steps(vec![want("s", Operation::WaitForSignal { timeout: seconds(600), heartbeat: None })]);
+    world.want_steps(vec![want("s", Operation::WaitForSignal { timeout: seconds(600), heartbeat: None, name: None })]);
     assert_eq!(world.facts(), ["WaitExpired"]);
     assert!(world.write().after.is_empty());
 }

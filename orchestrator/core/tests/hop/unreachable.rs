@@ -3,12 +3,13 @@
 
 use stepladder_core::decide::Operation;
 use stepladder_core::hop::{
-    AttemptError, Effect, Finished, Input, LateWrite, LogEvent, StepResult, TicketSearch, holds_slot,
+    AttemptError, Effect, Finished, Input, LateWrite, LogEvent, StepResult, TicketSearch, Unreachable,
+    holds_slot,
 };
-use stepladder_core::journal::Fact;
+use stepladder_core::journal::{Fact, Outcome};
 use stepladder_core::slot::Holder;
 use stepladder_core::state::StepState;
-use stepladder_core::{AttemptReport, RunOrStep, Timestamp, WakeCause, json};
+use stepladder_core::{AttemptReport, ErrorCode, RunOrStep, Timestamp, WakeCause, json};
 
 use crate::world::{HopFixture, HopSetup, START, body, later_wakes, run, seconds, started, unreachable, want};
 
@@ -139,6 +140,7 @@ fn rule_22_the_slot_of_an_attempt_that_was_taken_back_is_released_by_the_next_ho
         why: "no".into(),
         retry_at: START + seconds(60),
         hop: Some(hop),
+        broken: false,
     };
     let history = vec![started("a", 1, START + seconds(100)), taken_back(7)];
     let mut world = HopSetup::new().one_at_a_time().with_history(history).redelivered().loaded();
@@ -177,7 +179,7 @@ fn rule_20_a_hop_that_took_an_attempt_back_leaves_the_next_one_to_another_hop() 
 #[test]
 fn the_next_try_has_the_same_number_and_all_retries_are_left() {
     let taken_back =
-        |retry_at| Fact::AttemptUnreachable { step: "a".into(), attempt: 1, why: "no".into(), retry_at, hop: None };
+        |retry_at| Fact::AttemptUnreachable { step: "a".into(), attempt: 1, why: "no".into(), retry_at, hop: None, broken: false };
     let mut history = Vec::new();
     for _ in 0..20 {
         history.extend([started("a", 1, START + seconds(900)), taken_back(START)]);
@@ -236,4 +238,56 @@ fn while_outcomes_are_saved_after_a_failure_of_the_storage_the_poll_may_fail_too
     assert_eq!(world.phase(), "Saving");
     world.succeed(&["b"]);
     assert_eq!(world.facts(), ["StepSucceeded"]);
+}
+
+/// Returns the answer that the connection broke while the executor had an attempt.
+fn broken(step: &str) -> Input {
+    let lost = AttemptError::Lost(Unreachable { why: "the connection broke".into(), is_broken: true });
+    let result = StepResult { step: step.into(), result: Err(lost), report: AttemptReport::default() };
+    Input::Finished(Finished { results: vec![result], dropped: Vec::new() })
+}
+
+#[test]
+fn an_attempt_that_breaks_its_connection_ten_times_in_a_row_fails_its_step() {
+    let taken_back = |broken| Fact::AttemptUnreachable {
+        step: "a".into(),
+        attempt: 1,
+        why: "no".into(),
+        retry_at: START,
+        hop: None,
+        broken,
+    };
+    for (times, expected) in [(8, "AttemptUnreachable"), (9, "StepFailed")] {
+        let mut history = Vec::new();
+        for _ in 0..times {
+            // an executor that is not there in between does not end the row
+            history.extend([started("a", 1, START), taken_back(true), started("a", 1, START), taken_back(false)]);
+        }
+        let mut world = HopSetup::new().with_history(history).woken(WakeCause::Due).polled();
+        world.want_steps(vec![body("a")]).written();
+        world.on(broken("a"));
+        if expected == "StepFailed" {
+            let Effect::Poll(memo) = world.open_question() else { panic!("{:?}", world.open_question()) };
+            let Outcome::Failed(error) = &memo.last().expect("an outcome").outcome else { panic!("{memo:?}") };
+            assert_eq!(error.code, Some(ErrorCode::Interrupted));
+        } else {
+            assert_eq!(world.facts(), [expected]);
+        }
+    }
+}
+
+#[test]
+fn a_call_that_breaks_its_connection_ten_times_in_a_row_fails_the_run() {
+    for (times, expected) in [(8, ["CallEnded"].as_slice()), (9, &["CallEnded", "RunFailed"])] {
+        let mut history = Vec::new();
+        for call in 1..=times {
+            history.push(Fact::CallStarted { call, lease_until: START + seconds(60), worker: "w".into() });
+            history.push(Fact::CallEnded { call, interrupted: true });
+        }
+        history.insert(2, Fact::ExecutorUnreachable { why: "no".into() });
+        let setup = HopSetup { executes_in_poll: true, ..HopSetup::new() };
+        let mut world = setup.with_history(history).woken(WakeCause::Again).polled();
+        world.on(Input::Unreachable(Unreachable { why: "the connection broke".into(), is_broken: true }));
+        assert_eq!(world.facts(), expected, "after {times} times");
+    }
 }

@@ -368,7 +368,7 @@ pub(crate) fn failure(message: &str) -> AdvisedFailure {
 }
 
 pub(crate) fn unreachable() -> Unreachable {
-    Unreachable { why: "connection refused".into() }
+    Unreachable { why: "connection refused".into(), is_broken: false }
 }
 
 pub(crate) fn want(step: &str, operation: Operation) -> Want {

@@ -56,7 +56,7 @@ fn entry(p: &EntryProposal, now: i64) -> Entry {
         8 | 9 => Fact::StepFailed { step, attempt, error, retry_at: Some(at), report: AttemptReport::default() },
         10 => Fact::StepFailed { step, attempt, error, retry_at: None, report: AttemptReport::default() },
         11 => Fact::AttemptInterrupted { step, attempt },
-        30 | 31 => Fact::AttemptUnreachable { step, attempt, why: "no".into(), retry_at: at, hop: None },
+        30 | 31 => Fact::AttemptUnreachable { step, attempt, why: "no".into(), retry_at: at, hop: None, broken: false },
         12 => Fact::StepAbandoned { step, attempt, report: AttemptReport::default() },
         13 => Fact::StepRefused { step, error, kind: None },
         14 => Fact::SleepStarted { step, until: lease_until },

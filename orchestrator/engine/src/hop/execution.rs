@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use stepladder_core::hop::{Attempt, Finished, Hop, Input, Opening, PollResult, StoreFault};
 use stepladder_core::state::RevealedOutcome;
-use stepladder_core::{RunId, RunState, StepId, StepKind, Timestamp};
+use stepladder_core::{RunId, StepId, Timestamp};
 
 use crate::clock::Clock;
-use crate::executor::{self, Execution, OpenError, RunView, Unreachable};
+use crate::executor::{self, Execution, OpenError, PreparedCall, RunView, Unreachable};
 use crate::hop::Shell;
 use crate::hop::supervise::BodyWatch;
 
@@ -78,7 +78,7 @@ impl Shell<'_> {
         let polled = match hop.call_expires() {
             None => answer_in_time(&**clock, open.deadline, open.execution.poll(revealed)).await,
             Some(expires) => {
-                open.execution.set_open_steps(hop.run().is_some_and(has_open_steps));
+                open.execution.prepare_call(hop.run().map(PreparedCall::of).unwrap_or_default());
                 tokio::select! {
                     biased;
                     polled = open.execution.poll(revealed) => polled,
@@ -148,7 +148,8 @@ async fn answer_in_time<T, E: From<Unreachable>>(
         biased;
         answer = answer => answer,
         () = sleep_until(clock, deadline - ANSWER_MARGIN) => {
-            Err(Unreachable { why: "the executor did not answer before the invocation ended".into() }.into())
+            let why = "the executor did not answer before the invocation ended".into();
+            Err(Unreachable { why, is_broken: false }.into())
         }
     }
 }
@@ -157,11 +158,6 @@ async fn answer_in_time<T, E: From<Unreachable>>(
 /// there at once.
 async fn sleep_until(clock: &dyn Clock, due: Timestamp) {
     clock.sleep_until(due).await;
-}
-
-/// Returns whether a step with a body has no outcome yet.
-fn has_open_steps(run: &RunState) -> bool {
-    run.steps.values().any(|step| step.kind == StepKind::Run && !step.state.is_settled())
 }
 
 fn closed() -> Input {

@@ -1,5 +1,7 @@
 //! Queries of one run: the run in full, the run as it was after any entry, and its journal.
 
+use std::sync::Arc;
+
 use stepladder_core::journal::{Record, Seq};
 use stepladder_core::state::RunState;
 use stepladder_core::{Entry, RunId};
@@ -54,6 +56,14 @@ impl Query {
         }
         let detail = RunDetail::of(&state, timeline, waiting);
         Ok(RunAtEntry { detail, entries: numbered_entries(records).collect(), total })
+    }
+
+    /// Returns the state of a run, for an executor that asks for the outcomes of the run.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Store`].
+    pub async fn state(&self, run: RunId) -> Result<Arc<RunState>, EngineError> {
+        self.runs.state(run).await?.ok_or_else(|| no_such_run(run))
     }
 
     /// Returns a page of a run's journal, from the entry `from` on.

@@ -30,7 +30,7 @@ pub struct SignalReceipt {
 }
 
 /// What a third party posts to a callback token.
-enum CallbackPost {
+pub(super) enum CallbackPost {
     Data(Json),
     Failure(Failure),
 }
@@ -150,7 +150,17 @@ impl Subscriptions {
         if let Some(problem) = post.problem() {
             return Err(EngineError::Invalid(problem));
         }
-        let (mut state, step) = self.run_of_token(token).await?;
+        let (state, step) = self.run_of_token(token).await?;
+        self.post_to(state, step, &post).await
+    }
+
+    /// Posts data or a failure to a step of a run.
+    pub(super) async fn post_to(
+        &self,
+        mut state: RunState,
+        step: StepId,
+        post: &CallbackPost,
+    ) -> Result<SignalReceipt, EngineError> {
         let run = state.run;
         let answer = loop {
             // the process of the first post may have died before it sent the wake, so this call
@@ -209,7 +219,7 @@ impl Subscriptions {
 
 impl CallbackPost {
     /// Returns why this cannot be posted to any token.
-    fn problem(&self) -> Option<String> {
+    pub(super) fn problem(&self) -> Option<String> {
         match self {
             Self::Failure(failure) => failure.problem_if_posted(),
             Self::Data(data) if data.get().len() > SIGNAL_BYTES => {

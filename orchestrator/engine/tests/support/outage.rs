@@ -17,7 +17,7 @@ pub struct Outage {
 impl Outage {
     pub fn hits(calls: &AtomicU32) -> Result<(), Unreachable> {
         let lasts = calls.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
-        if lasts { Err(Unreachable { why: "connection refused".into() }) } else { Ok(()) }
+        if lasts { Err(Unreachable { why: "connection refused".into(), is_broken: false }) } else { Ok(()) }
     }
 
     /// Waits for ever if the executor does not answer.

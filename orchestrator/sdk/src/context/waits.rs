@@ -96,7 +96,7 @@ impl Context {
     pub fn wait_for_signal<T: DeserializeOwned>(&self, name: impl Into<String>) -> WaitForSignal<'_, T> {
         let step = self.create_step(
             name.into(),
-            Operation::WaitForSignal { timeout: TIMEOUT, heartbeat: None },
+            Operation::WaitForSignal { timeout: TIMEOUT, heartbeat: None, name: None },
             None,
             wait::decode_signal,
         );

@@ -58,7 +58,7 @@ impl ScriptedProgram {
         let mut spec = Spec::new("pay");
         spec.triggers.push(Trigger { event: "test/pay".into(), condition: None });
         spec.example = Some(NewEvent::new("test/pay", json::to_json(&serde_json::json!({"amount": "<7>"})).unwrap()));
-        let ask = Operation::WaitForSignal { timeout: Duration::from_secs(3_600), heartbeat: None };
+        let ask = Operation::WaitForSignal { timeout: Duration::from_secs(3_600), heartbeat: None, name: None };
         Self { step: "payment".into(), ask }.register(spec)
     }
 
@@ -68,7 +68,7 @@ impl ScriptedProgram {
         let mut spec = Spec::new("render");
         spec.triggers.push(Trigger { event: "test/render".into(), condition: None });
         let heartbeat = Some(Duration::from_secs(60));
-        let ask = Operation::WaitForSignal { timeout: Duration::from_secs(3_600), heartbeat };
+        let ask = Operation::WaitForSignal { timeout: Duration::from_secs(3_600), heartbeat, name: None };
         Self { step: "video".into(), ask }.register(spec)
     }
 

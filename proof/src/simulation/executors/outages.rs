@@ -76,7 +76,7 @@ impl Shared {
     /// Counts a failed contact.
     fn unreachable(&self) -> Unreachable {
         self.excuses.lock().expect("no panic").unreachable += 1;
-        Unreachable { why: OUT_OF_REACH.into() }
+        Unreachable { why: OUT_OF_REACH.into(), is_broken: false }
     }
 
     /// Returns whether the next answer is lost.
@@ -172,7 +172,7 @@ impl Execution for UnreliableExecution {
 
     async fn wait(&mut self) -> Finished {
         if let Some(step) = self.failed.pop() {
-            let unreachable = Unreachable { why: OUT_OF_REACH.into() };
+            let unreachable = Unreachable { why: OUT_OF_REACH.into(), is_broken: false };
             let result = Err(AttemptError::Unreachable(unreachable));
             let results = vec![StepResult { step, result, report: AttemptReport::default() }];
             return Finished { results, dropped: Vec::new() };
@@ -183,7 +183,7 @@ impl Execution for UnreliableExecution {
         for result in &mut finished.results {
             if own_name(&result.step).starts_with(ONCE) && self.shared.loses_answer() {
                 self.shared.excuse(AFTER_AN_OUTAGE);
-                result.result = Err(AttemptError::Lost(Unreachable { why: "the connection broke".into() }));
+                result.result = Err(AttemptError::Lost(Unreachable { why: "the connection broke".into(), is_broken: false }));
             }
         }
         finished

@@ -1,0 +1,164 @@
+//! Outcomes that an executor records while it is polled, before its call has ended.
+
+use stepladder_core::decide::Want;
+use stepladder_core::hop::{
+    Checkpoint, CheckpointFault, Effect, ExecutedStep, Input, PollResult, Polled, record_checkpoint,
+};
+use stepladder_core::journal::{Fact, Record};
+use stepladder_core::{AttemptReport, Json, RunState, Spec, json};
+
+use crate::world::{HopFixture, HopSetup, START, body, run, seconds, started, succeeded};
+
+/// Returns a hop that polls in its first call.
+fn calling() -> HopFixture {
+    let mut world = HopSetup { executes_in_poll: true, ..HopSetup::new() }.loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+    world
+}
+
+fn checkpoint(call: u32, steps: &[&str]) -> Checkpoint {
+    Checkpoint { call, steps: steps.iter().map(|step| ((*step).into(), json::null())).collect() }
+}
+
+/// Returns the names of the facts of a checkpoint.
+fn recorded(state: &RunState, checkpoint: &Checkpoint) -> Result<Vec<&'static str>, CheckpointFault> {
+    let entries = record_checkpoint(state, checkpoint, &Spec::new("f"), START + seconds(2))?;
+    state.admits_all(&entries).expect("the journal admits a checkpoint");
+    Ok(entries.iter().map(|entry| entry.fact.name()).collect())
+}
+
+/// Appends a checkpoint to the journal.
+fn append(world: &mut HopFixture, checkpoint: &Checkpoint) -> Record {
+    let entries = record_checkpoint(&world.state(), checkpoint, &Spec::new("f"), world.now).expect("a live call");
+    world.append(entries)
+}
+
+fn answer(result: PollResult, executed: Vec<ExecutedStep>) -> Input {
+    Input::Polled(Box::new(Polled { has_checkpoints: true, executed, ..result.into() }))
+}
+
+fn wanted(wants: Vec<Want>) -> PollResult {
+    PollResult::Wanted(wants)
+}
+
+fn executed(step: &str) -> ExecutedStep {
+    ExecutedStep { want: body(step), result: Ok(json::null()), report: AttemptReport::default() }
+}
+
+fn returned() -> PollResult {
+    PollResult::Ended(Ok::<Json, _>(json::null()))
+}
+
+#[test]
+fn rule_36_a_live_call_admits_a_start_only_with_its_outcome() {
+    let state = calling().state();
+    assert_eq!(recorded(&state, &checkpoint(1, &["a"])).unwrap(), ["StepStarted", "StepSucceeded"]);
+    let both = recorded(&state, &checkpoint(1, &["a", "b"])).unwrap();
+    assert_eq!(both, ["StepStarted", "StepSucceeded", "StepStarted", "StepSucceeded"]);
+    let start = started("a", 1, START + seconds(9)).into_entry(START + seconds(2));
+    let other = succeeded("b", 1).into_entry(START + seconds(2));
+    state.admits_all(&[start.clone(), other]).expect_err("the outcome of another step");
+    state.admits(&start).expect_err("an attempt would execute beside the call");
+}
+
+#[test]
+fn a_repeated_checkpoint_adds_nothing() {
+    let mut world = calling();
+    append(&mut world, &checkpoint(1, &["a"]));
+    assert!(recorded(&world.state(), &checkpoint(1, &["a"])).unwrap().is_empty());
+    assert_eq!(recorded(&world.state(), &checkpoint(1, &["a", "b"])).unwrap(), ["StepStarted", "StepSucceeded"]);
+}
+
+#[test]
+fn a_checkpoint_of_an_ended_call_or_an_ended_run_is_refused() {
+    let mut world = calling();
+    assert_eq!(recorded(&world.state(), &checkpoint(2, &["a"])), Err(CheckpointFault::NotInProgress(2)));
+    let ended = Fact::CallEnded { call: 1, interrupted: true }.into_entry(world.now);
+    world.append(vec![ended]);
+    assert_eq!(recorded(&world.state(), &checkpoint(1, &["a"])), Err(CheckpointFault::NotInProgress(1)));
+    let next = Fact::CallStarted { call: 2, lease_until: START + seconds(90), worker: "w2".into() };
+    world.append(vec![next.into_entry(world.now)]);
+    assert_eq!(recorded(&world.state(), &checkpoint(1, &["a"])), Err(CheckpointFault::NotInProgress(1)));
+    world.append(vec![Fact::RunCancelled { reason: "no".into() }.into_entry(world.now)]);
+    assert_eq!(recorded(&world.state(), &checkpoint(2, &["a"])), Err(CheckpointFault::Ended));
+}
+
+#[test]
+fn a_checkpoint_that_contradicts_the_journal_is_refused() {
+    let mut world = calling();
+    append(&mut world, &checkpoint(1, &["a"]));
+    world.append(vec![Fact::CallEnded { call: 1, interrupted: false }.into_entry(world.now)]);
+    let next = Fact::CallStarted { call: 2, lease_until: START + seconds(90), worker: "w2".into() };
+    world.append(vec![next.into_entry(world.now)]);
+    let again = recorded(&world.state(), &checkpoint(2, &["a"]));
+    assert_eq!(again, Err(CheckpointFault::Contradiction("a".into())), "its outcome was passed to the call");
+    let twice = recorded(&world.state(), &checkpoint(2, &["b", "b"]));
+    assert_eq!(twice, Err(CheckpointFault::Contradiction("b".into())));
+}
+
+#[test]
+fn the_end_of_a_call_follows_what_the_call_has_recorded() {
+    let mut world = calling();
+    let record = append(&mut world, &checkpoint(1, &["a", "b"]));
+    world.on(answer(returned(), Vec::new()));
+    assert!(matches!(world.open_question(), Effect::ReadOn));
+    world.on(Input::Entries(vec![record]));
+    assert_eq!(world.facts(), ["CallEnded", "RunCompleted"]);
+    world.finish();
+    assert_eq!(world.state().outcomes.len(), 2);
+}
+
+#[test]
+fn a_recorded_step_in_the_answer_is_not_written_again_and_the_next_call_gets_it() {
+    let mut world = calling();
+    let record = append(&mut world, &checkpoint(1, &["a"]));
+    // the app has not received the answer to its checkpoint, so it returns the step
+    world.on(answer(wanted(Vec::new()), vec![executed("a")])).on(Input::Entries(vec![record]));
+    assert_eq!(world.facts(), ["CallEnded", "CallStarted"]);
+    world.written();
+    let Effect::Poll(memo) = world.open_question() else { panic!("{:?}", world.open_question()) };
+    assert_eq!(memo.iter().map(|outcome| &*outcome.step).collect::<Vec<_>>(), ["a"]);
+}
+
+#[test]
+fn a_call_that_ended_early_is_continued_and_one_without_progress_fails_the_attempt() {
+    let mut world = calling();
+    let record = append(&mut world, &checkpoint(1, &["a"]));
+    world.on(answer(wanted(Vec::new()), Vec::new())).on(Input::Entries(vec![record]));
+    assert_eq!(world.facts(), ["CallEnded", "CallStarted"]);
+
+    let mut world = calling();
+    world.on(answer(wanted(Vec::new()), Vec::new())).on(Input::Entries(Vec::new()));
+    assert_eq!(world.facts(), ["CallEnded", "HandlerFailed"], "it would be called without end");
+}
+
+#[test]
+fn the_answer_of_a_call_that_was_taken_over_ends_nothing() {
+    let mut world = calling();
+    let lease_until = world.now + seconds(600);
+    let facts = [
+        Fact::CallEnded { call: 1, interrupted: true },
+        Fact::CallStarted { call: 2, lease_until, worker: "w2".into() },
+    ];
+    let now = world.now;
+    let record = world.append(facts.map(|fact| fact.into_entry(now)).to_vec());
+    world.on(answer(returned(), Vec::new())).on(Input::Entries(vec![record]));
+    world.finish();
+    let state = world.state();
+    assert_eq!((state.end.is_some(), state.call.map(|call| call.number)), (false, Some(2)));
+}
+
+#[test]
+fn interruptions_in_a_row_are_counted_from_the_last_checkpoint() {
+    let mut world = calling();
+    let now = world.now;
+    for call in 1..10 {
+        let lease_until = now + seconds(600);
+        let ended = Fact::CallEnded { call, interrupted: true }.into_entry(now);
+        let next = Fact::CallStarted { call: call + 1, lease_until, worker: "w2".into() }.into_entry(now);
+        world.append(vec![ended, next]);
+    }
+    assert_eq!(world.state().call_interruptions, 9);
+    append(&mut world, &checkpoint(10, &["a"]));
+    assert_eq!((world.state().call_interruptions, world.state().run), (0, run()));
+}
