@@ -94,8 +94,8 @@ use crate::wake::{Timer, TimerPurpose};
 use crate::{RunOrStep, Timestamp, Wake, WakeCause};
 
 pub use announce::end_data;
-pub use checkpoint::{Checkpoint, CheckpointFault, record_checkpoint};
 pub use catalog::{Catalog, ChosenVersion, EndListeners, FunctionVersion};
+pub use checkpoint::{Checkpoint, CheckpointFault, record_checkpoint};
 pub use effect::{Attempt, EarlyWrite, Effect, LateWrite, LogEvent, Opening, SlotRequest, TicketSearch, Write};
 pub use ending::holds_slot;
 pub use input::{

@@ -48,7 +48,7 @@ impl CallAnswer {
             );
             if is_passing || status.is_redirection() {
                 let why = format!("{place} answers {status}, which is not an answer of the app");
-                return Err(Unreachable { why });
+                return Err(Unreachable { why, is_broken: false });
             }
             let message = format!(
                 "{place} answers {status} without the header `{SDK}`, so no SDK has answered; check the app's address: {}",
@@ -58,7 +58,7 @@ impl CallAnswer {
         }
         if status == StatusCode::UNAUTHORIZED {
             let why = format!("the app at {place} refuses the signature; check that both have the same signing key");
-            return Err(Unreachable { why });
+            return Err(Unreachable { why, is_broken: false });
         }
         let retry = advice(&answer, now);
         Ok(match status {

@@ -17,6 +17,11 @@ use crate::time_text::{SleepEnd, parse_duration, parse_sleep_end};
 /// Version 3 of the TypeScript package writes a duration under a second as an empty text.
 const UNDER_A_SECOND: Option<SleepEnd> = Some(SleepEnd::After(Duration::ZERO));
 
+/// The options with which an SDK describes where a step comes from. Each parallel step is reported
+/// as it ends, so `parallelMode` changes nothing.
+const NOTES: [&str; 7] =
+    ["parallelMode", "span", "origin", "experimentStepID", "experimentName", "variant", "selectionStrategy"];
+
 /// An operation as an SDK writes it. SDKs add fields of their own, which have no meaning.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct WireOperation {
@@ -45,6 +50,8 @@ pub(crate) enum Requested {
     Completed(Json),
     /// The code has no such step.
     NotFound(StepId),
+    /// The app asks for another call.
+    AnotherCall,
 }
 
 /// The error of a step that the app has executed.
@@ -74,6 +81,9 @@ impl WireOperation {
         if self.op == "RunComplete" {
             return Ok(Requested::Completed(self.data_or_null()));
         }
+        if matches!(&*self.op, "DiscoveryRequest" | "None") {
+            return Ok(Requested::AnotherCall);
+        }
         if !is_hash(&self.id) {
             return Err(format!("the app reports a step with the id `{}`, which is no SHA-1", shortened(&self.id)));
         }
@@ -93,12 +103,12 @@ impl WireOperation {
             "WaitForEvent" => wanted(self.wait_for_event()?),
             "InvokeFunction" => wanted(self.invoke()?),
             "Gateway" | "AIGateway" | "AiGateway" => {
-                let options = self.opts.clone().unwrap_or_default();
+                let options = Value::Object(self.fields()?);
                 let read = if self.op == "Gateway" { StepRequest::fetch } else { StepRequest::inference };
                 let request = read(&options).map_err(|problem| format!("step `{step}`: {problem}"))?;
                 Ok(Requested::Request(body(), Box::new(request)))
             }
-            "WaitForSignal" => Err(format!("step `{step}` is `step.waitForSignal`, which is not supported")),
+            "WaitForSignal" => wanted(self.wait_for_signal()?),
             other => Err(format!("step `{step}` has the operation `{}`, which is not supported", shortened(other))),
         }
     }
@@ -132,18 +142,31 @@ impl WireOperation {
 
     fn wait_for_event(&self) -> Result<Operation, String> {
         let options = self.options(&["event", "timeout", "if"])?;
-        let step = self.step();
         let event = options.text("event")?.or(self.name.as_deref()).unwrap_or_default();
-        let text = options.text("timeout")?;
-        let duration = text.and_then(|text| if text.is_empty() { Some(Duration::ZERO) } else { parse_duration(text) });
-        let text = text.unwrap_or_default();
-        let timeout =
-            duration.ok_or_else(|| format!("step `{step}`: the `timeout` `{}` is no duration", shortened(text)))?;
+        let timeout = self.timeout(&options)?;
         let matching = match options.text("if")?.filter(|cel| !cel.is_empty()) {
             Some(cel) => EventMatch::When(cel.into()),
             None => EventMatch::Any,
         };
         Ok(Operation::WaitForEvent { wait: Arc::new(EventWait { events: vec![event.into()], matching }), timeout })
+    }
+
+    fn wait_for_signal(&self) -> Result<Operation, String> {
+        let options = self.options(&["signal", "timeout", "conflict"])?;
+        let step = self.step();
+        if let Some(conflict) = options.text("conflict")?.filter(|conflict| !matches!(*conflict, "" | "fail")) {
+            let conflict = shortened(conflict);
+            return Err(format!("step `{step}` has `onConflict: {conflict}`, which is not supported"));
+        }
+        let name = options.text("signal")?.or(self.name.as_deref()).unwrap_or_default();
+        Ok(Operation::WaitForSignal { timeout: self.timeout(&options)?, heartbeat: None, name: Some(name.into()) })
+    }
+
+    fn timeout(&self, options: &Options<'_>) -> Result<Duration, String> {
+        let text = options.text("timeout")?;
+        let duration = text.and_then(|text| if text.is_empty() { Some(Duration::ZERO) } else { parse_duration(text) });
+        let text = text.unwrap_or_default();
+        duration.ok_or_else(|| format!("step `{}`: the `timeout` `{}` is no duration", self.step(), shortened(text)))
     }
 
     fn invoke(&self) -> Result<Operation, String> {
@@ -167,13 +190,20 @@ impl WireOperation {
         Ok(Operation::Invoke { function: function.into(), input, bound: false })
     }
 
-    /// Returns the options of the step, which must all be known.
-    fn options(&self, known: &[&str]) -> Result<Options<'_>, String> {
-        let fields = match &self.opts {
+    /// Returns the options of the step, without what an SDK notes for displays.
+    fn fields(&self) -> Result<Map<String, Value>, String> {
+        let mut fields = match &self.opts {
             None | Some(Value::Null) => Map::new(),
             Some(Value::Object(fields)) => fields.clone(),
             Some(_) => return Err(format!("step `{}`: its `opts` are no JSON object", self.step())),
         };
+        fields.retain(|name, _| !NOTES.contains(&name.as_str()));
+        Ok(fields)
+    }
+
+    /// Returns the options of the step, which must all be known.
+    fn options(&self, known: &[&str]) -> Result<Options<'_>, String> {
+        let fields = self.fields()?;
         let unknown = fields
             .iter()
             .find(|(name, value)| !known.contains(&name.as_str()) && name.as_str() != "type" && !value.is_null());

@@ -13,21 +13,23 @@ use serde::{Deserialize, Serialize};
 use stepladder_api::{App, AppRemoved, AppSynced, DataResponse, ErrorResponse, SyncAppRequest};
 use stepladder_core::limits::APP_BYTES;
 use stepladder_core::sentence::shortened;
-use stepladder_engine::EngineError;
+use stepladder_engine::{Engine, EngineError};
 
 use crate::apps::{Apps, SyncError};
+use crate::run_routes::run_routes;
 
 /// The maximum size of a registration. It may be larger than the configs that it becomes.
 const REGISTRATION_BYTES: usize = 2 * APP_BYTES;
 
 /// Returns the routes that apps request. They check the signing key themselves.
-pub fn open_routes(apps: Arc<Apps>) -> Router {
-    Router::new()
+pub fn open_routes(apps: Arc<Apps>, engine: Arc<Engine>) -> Router {
+    let of_apps = Router::new()
         .route("/fn/register", post(register))
         .route("/fn/remove", delete(remove_at))
         .route("/v0/connect/start", any(connect))
         .layer(DefaultBodyLimit::max(REGISTRATION_BYTES))
-        .with_state(apps)
+        .with_state(apps.clone());
+    of_apps.merge(run_routes(apps, engine))
 }
 
 /// Returns the routes of people, which the server guards like its own.
@@ -36,11 +38,17 @@ pub fn guarded_routes(apps: Arc<Apps>) -> Router {
 }
 
 /// A refused request: a status and a sentence.
-struct Refusal(StatusCode, String);
+pub(crate) struct Refusal(pub(crate) StatusCode, pub(crate) String);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         (self.0, Json(ErrorResponse { error: shortened(&self.1) })).into_response()
+    }
+}
+
+impl From<BytesRejection> for Refusal {
+    fn from(rejection: BytesRejection) -> Self {
+        Self(rejection.status(), rejection.body_text())
     }
 }
 
@@ -112,7 +120,7 @@ async fn remove_at(
     Ok(Json(Registered { ok: true, modified }).into_response())
 }
 
-fn check_key(apps: &Apps, headers: &HeaderMap) -> Result<(), Refusal> {
+pub(crate) fn check_key(apps: &Apps, headers: &HeaderMap) -> Result<(), Refusal> {
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     match apps.may_register(authorization) {
         true => Ok(()),

@@ -7,6 +7,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode, Url, redirect};
 use stepladder_core::Timestamp;
 use stepladder_engine::clock::Clock;
+use stepladder_engine::executor::Unreachable;
 
 use crate::signature::SigningKeys;
 
@@ -54,6 +55,13 @@ impl NoAnswer {
         match self {
             Self::NotSent(why) | Self::Lost(why) => why,
         }
+    }
+}
+
+impl From<NoAnswer> for Unreachable {
+    fn from(none: NoAnswer) -> Self {
+        let is_broken = matches!(none, NoAnswer::Lost(_));
+        Self { why: none.into_sentence(), is_broken }
     }
 }
 

@@ -10,7 +10,7 @@ use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Event, EventId, FunctionConfig, Json, Outcome, RunId, StepKind, Timestamp, json as values};
 use stepladder_engine::Connect;
 use stepladder_engine::clock::SystemClock;
-use stepladder_engine::executor::{Attempt, AttemptError, Execution, PollResult, RunView};
+use stepladder_engine::executor::{Attempt, AttemptError, Execution, PollResult, PreparedCall, RunView};
 use stepladder_inngest::{AppConnector, SigningKey, SigningKeys};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -102,6 +102,7 @@ fn attempt(step: &str) -> Attempt {
 async fn a_call_has_the_event_the_memo_and_the_attempt() {
     let app = ScriptedApp::start().await;
     let mut execution = open(&app.url(), None, 1).await;
+    execution.prepare_call(PreparedCall { number: 7, ..PreparedCall::default() });
     let memo = vec![
         revealed("b", StepKind::Run, &json!(2)),
         revealed("nap", StepKind::Sleep, &Value::Null),
@@ -120,7 +121,7 @@ async fn a_call_has_the_event_the_memo_and_the_attempt() {
     assert_eq!(body["steps"][hash(1)], Value::Null);
     assert_eq!(body["steps"][hash(2)], json!({"name": "x/y", "data": {}}), "an event is not nested");
     let ctx = &body["ctx"];
-    assert_eq!((&ctx["attempt"], &ctx["max_attempts"], &ctx["qi_id"]), (&json!(0), &json!(5), &json!("")));
+    assert_eq!((&ctx["attempt"], &ctx["max_attempts"], &ctx["qi_id"]), (&json!(0), &json!(5), &json!("7")));
     assert_eq!((&ctx["disable_immediate_execution"], &ctx["stack"]["current"]), (&json!(false), &json!(3)));
     let polled = polled.unwrap();
     let executed: Vec<_> = polled.executed.iter().map(|step| (&*step.want.step, step.result.is_ok())).collect();
@@ -132,7 +133,7 @@ async fn no_step_executes_in_a_poll_while_another_may_execute_it() {
     let app = ScriptedApp::start().await;
     for (attempt, has_open_steps, disabled) in [(1, false, false), (1, true, true), (2, false, true)] {
         let mut execution = open(&app.url(), None, attempt).await;
-        execution.set_open_steps(has_open_steps);
+        execution.prepare_call(PreparedCall { number: 7, has_open_bodies: has_open_steps, ..PreparedCall::default() });
         let operations = json!([{"id": A, "op": "StepPlanned", "displayName": "a"}]);
         let (polled, (_, body)) =
             tokio::join!(execution.poll(Vec::new()), async { app.answer(&of_sdk(206, "", &operations)).await });

@@ -1,5 +1,5 @@
 // An app with functions of the `inngest` package. It serves them, and counts how often each body
-// has been executed: GET /counts.
+// has been executed: GET /counts. Bodies that wait go on with GET /release.
 import { createServer } from "node:http";
 import { Inngest, NonRetriableError, RetryAfterError } from "inngest";
 import { serve } from "inngest/node";
@@ -22,6 +22,9 @@ function count(runId, step) {
   counts[key] = (counts[key] ?? 0) + 1;
   return counts[key];
 }
+
+let release;
+const released = new Promise((resolve) => (release = resolve));
 
 const hello = inngest.createFunction(
   { id: "hello-world", triggers: [{ event: "test/hello" }] },
@@ -146,11 +149,77 @@ const batch = inngest.createFunction(
 
 const unsupported = inngest.createFunction(
   { id: "unsupported", triggers: [{ event: "test/unsupported" }] },
-  async ({ step }) => step.waitForSignal("sig", { signal: "abc", timeout: "1h" }),
+  async ({ step }) => step.waitForSignal("sig", { signal: "abc", timeout: "1h", onConflict: "replace" }),
 );
 
+const race = inngest.createFunction({ id: "race", triggers: [{ event: "test/race" }] }, async ({ step, runId }) => {
+  const fast = step.run("fast", () => "fast");
+  const slow = step.run("slow", async () => {
+    count(runId, "slow");
+    await released;
+    return "slow";
+  });
+  return Promise.race([fast, slow]);
+});
+
+const timers = inngest.createFunction({ id: "timers", triggers: [{ event: "test/timers" }] }, async ({ step, group }) => {
+  const late = step.sleep("late", "1d").then(() => "late");
+  const work = await Promise.race([step.run("work", () => "work"), late]);
+  const more = await step.run("more", () => "more");
+  const won = await group.parallel(() =>
+    Promise.race([step.run("last", () => "last"), step.waitForEvent("never", { event: "test/never", timeout: "1d" })]),
+  );
+  return [work, more, won];
+});
+
+// the second body waits, but only once
+const halfway = inngest.createFunction({ id: "halfway", triggers: [{ event: "test/halfway" }] }, async ({ step, runId }) => {
+  const all = [await step.run("one", () => count(runId, "one"))];
+  all.push(
+    await step.run("two", async () => {
+      if (count(runId, "two") === 1 && !process.env.RELEASED) await released;
+      return 2;
+    }),
+  );
+  all.push(await step.run("three", () => count(runId, "three")));
+  return all;
+});
+
+const large = inngest.createFunction({ id: "large", triggers: [{ event: "test/large" }] }, async ({ event, step }) => {
+  let bytes = 0;
+  for (let n = 0; n < 5; n++) bytes += (await step.run("megabyte", () => "x".repeat(1024 * 1024))).length;
+  await step.sleep("pause", "1ms");
+  return await step.run("sum", () => ({ bytes, name: event.data.name }));
+});
+
+const calls = { id: "calls", checkpointing: false, triggers: [{ event: "test/calls" }] };
+const oneByOne = inngest.createFunction(calls, async ({ step, runId }) => {
+  const all = [];
+  for (const name of ["a", "b", "c"]) all.push(await step.run(name, () => count(runId, name)));
+  return all;
+});
+
+const buffered = { id: "buffered", checkpointing: { bufferedSteps: 2 }, triggers: [{ event: "test/buffered" }] };
+const inPairs = inngest.createFunction(buffered, async ({ step, runId }) => {
+  const all = [];
+  for (const name of ["a", "b", "c"]) all.push(await step.run(name, () => count(runId, name)));
+  return all;
+});
+
+const signals = inngest.createFunction({ id: "signals", triggers: [{ event: "test/signals" }] }, async ({ step }) => {
+  const none = await step.waitForSignal("none", { signal: "never", timeout: "10ms", onConflict: "fail" });
+  const got = await step.waitForSignal("wait", { signal: "task/1", timeout: "1h", onConflict: "fail" });
+  return { none, got };
+});
+
+const sender = inngest.createFunction({ id: "sender", triggers: [{ event: "test/sender" }] }, async ({ step }) => {
+  const sent = await step.sendSignal("send", { signal: "task/1", data: { n: 1 } });
+  const lost = await step.sendSignal("lost", { signal: "task/2", data: null });
+  return { sent, lost };
+});
+
 const functions = [hello, parallel, flaky, caught, uncaught, handler, waits, callee, caller];
-functions.push(sent, repeated, batch, unsupported);
+functions.push(sent, repeated, batch, unsupported, race, timers, halfway, large, oneByOne, inPairs, signals, sender);
 if (process.env.ONLY) functions.splice(0, functions.length, hello);
 
 const inngestHandler = serve({ client: inngest, functions });
@@ -158,6 +227,9 @@ const server = createServer((request, response) => {
   if (request.url === "/counts") {
     response.setHeader("content-type", "application/json");
     response.end(JSON.stringify(counts));
+  } else if (request.url === "/release") {
+    release();
+    response.end("{}");
   } else {
     inngestHandler(request, response);
   }

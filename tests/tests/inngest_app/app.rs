@@ -62,6 +62,11 @@ impl App {
         Self { process, port }
     }
 
+    /// Returns the port of the app.
+    pub(crate) fn port(&self) -> String {
+        self.port.to_string()
+    }
+
     /// Returns the address at which the app serves its functions.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/api/inngest", self.port)
@@ -70,6 +75,11 @@ impl App {
     /// Kills the process, and waits until it has ended.
     pub(crate) async fn kill(mut self) {
         self.process.kill().await.expect("the process is ours");
+    }
+
+    /// Lets waiting bodies go on.
+    pub(crate) async fn release(&self) {
+        ApiClient::new(&format!("http://127.0.0.1:{}", self.port)).get("/release").await;
     }
 
     /// Returns how often the bodies of a run have been executed.

@@ -2,6 +2,8 @@
 //! functions.
 
 mod app;
+mod calls;
+mod faults;
 mod python;
 
 use std::time::Duration;
@@ -42,7 +44,7 @@ fn attempts(run: &Value) -> Vec<(&str, usize)> {
 }
 
 async fn steps_sleeps_and_parallel_steps_execute_once(package: Package) {
-    let (server, app) = start(package, 14).await;
+    let (server, app) = start(package, 22).await;
     let run = ended(&server, "test/hello", json!({"name": "Ada"})).await;
     assert_eq!(output(&run), &json!({"message": "Hello Ada!"}));
     assert_eq!(attempts(&run), [("greet", 1), ("wait-a-moment", 0)]);
@@ -60,7 +62,7 @@ async fn steps_sleeps_and_parallel_steps_execute_once(package: Package) {
 }
 
 async fn errors_are_retried_caught_and_recorded(package: Package) {
-    let (server, app) = start(package, 14).await;
+    let (server, app) = start(package, 22).await;
     let run = ended(&server, "test/flaky", json!({})).await;
     assert_eq!(output(&run), &json!({"tries": 3, "late": "in time", "attempt": 0}));
     assert_eq!(attempts(&run), [("flaky", 3), ("late", 2)], "each step has its own retries");
@@ -93,7 +95,7 @@ async fn errors_are_retried_caught_and_recorded(package: Package) {
 }
 
 async fn waits_calls_and_events_are_those_of_the_engine(package: Package) {
-    let (server, _app) = start(package, 14).await;
+    let (server, _app) = start(package, 22).await;
     let api = server.api();
     let sent = api.send(&json!({"name": "test/waits", "data": {"id": 7}})).await;
     let waiting = api.run_of(&sent[0]).await;
@@ -123,7 +125,7 @@ async fn waits_calls_and_events_are_those_of_the_engine(package: Package) {
 
     let run = ended(&server, "test/unsupported", json!({})).await;
     let message = run["error"]["message"].as_str().expect("an error");
-    assert!(message.contains("step `sig` is `step.waitForSignal`") && message.contains("not supported"), "{message}");
+    assert!(message.contains("step `sig` has `onConflict: replace`") && message.contains("not supported"), "{message}");
 }
 
 /// Tests the same app with each major version of the TypeScript package.

@@ -131,7 +131,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
             answer_bytes: None,
             queues,
             deadline: None,
-            open_routes: stepladder_inngest::open_routes(apps.clone()),
+            open_routes: stepladder_inngest::open_routes(apps.clone(), engine.clone()),
             guarded_routes: stepladder_inngest::guarded_routes(apps.clone()),
         },
     );

@@ -1,7 +1,7 @@
 //! What the entries of a write mean for a hop.
 
-use crate::journal::{Entry, Fact};
 pub(super) use crate::journal::is_executed;
+use crate::journal::{Entry, Fact};
 
 /// Returns whether an entry is the outcome of a body.
 pub(super) fn is_outcome(entry: &Entry) -> bool {

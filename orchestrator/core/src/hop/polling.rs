@@ -56,7 +56,6 @@ impl ActiveHop {
         let call = self.execution.call;
         self.end_call(&mut draft, turn);
         let mut executed = self.add_executed(executed, call, &mut draft, turn);
-        executed.has_outcome |= self.function.executes_in_poll && self.has_unseen_outcomes();
         self.execution.log.extend(lines);
         draft.after.extend(self.debts.take_releases());
         self.execution.dropped.extend(dropped);
@@ -90,8 +89,8 @@ impl ActiveHop {
         if let Some(error) = fault.or_else(|| repeated_step(&wants)) {
             return self.fail_run(error, draft, turn);
         }
-        let is_open = |want: &Want| self.run.steps.get(&want.step).is_some_and(|step| !step.state.is_settled());
-        if has_outcome && wants.iter().all(is_open) {
+        let has_outcome = has_outcome || (self.function.executes_in_poll && self.has_unseen_outcomes());
+        if has_outcome && wants.iter().all(|want| self.run.steps.contains_key(&want.step)) {
             // the function may want something else once it sees the outcomes
             return self.poll(draft, turn);
         }

@@ -1,13 +1,16 @@
 //! Outcomes that an executor records while it is polled, before its call has ended.
 
-use stepladder_core::decide::Want;
+use std::sync::Arc;
+
+use stepladder_core::decide::{Operation, Want};
 use stepladder_core::hop::{
     Checkpoint, CheckpointFault, Effect, ExecutedStep, Input, PollResult, Polled, record_checkpoint,
 };
 use stepladder_core::journal::{Fact, Record};
-use stepladder_core::{AttemptReport, Json, RunState, Spec, json};
+use stepladder_core::waiting::{EventMatch, EventWait};
+use stepladder_core::{AttemptReport, Event, Json, RunState, Spec, WakeCause, json};
 
-use crate::world::{HopFixture, HopSetup, START, body, run, seconds, started, succeeded};
+use crate::world::{HopFixture, HopSetup, START, body, event, run, seconds, started, succeeded, want};
 
 /// Returns a hop that polls in its first call.
 fn calling() -> HopFixture {
@@ -146,6 +149,28 @@ fn the_answer_of_a_call_that_was_taken_over_ends_nothing() {
     world.finish();
     let state = world.state();
     assert_eq!((state.end.is_some(), state.call.map(|call| call.number)), (false, Some(2)));
+}
+
+#[test]
+fn an_event_that_was_delivered_during_a_call_is_passed_to_the_next_one() {
+    let wait = Arc::new(EventWait { events: vec!["come".into()], matching: EventMatch::Any });
+    let awaited = Fact::EventAwaited { step: "w".into(), wait: wait.clone(), until: START + seconds(600) };
+    for new in [false, true] {
+        let setup = HopSetup { executes_in_poll: true, ..HopSetup::new() };
+        let mut world = setup.with_history(vec![awaited.clone()]).woken(WakeCause::Due).loaded();
+        world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+        let event = Event { name: "come".into(), received_at: world.now, ..event(9) };
+        let delivered = Fact::EventDelivered { event: Box::new(event), steps: vec!["w".into()] };
+        let now = world.now;
+        let record = world.append(vec![delivered.into_entry(now)]);
+        let waits = want("w", Operation::WaitForEvent { wait: wait.clone(), timeout: seconds(600) });
+        let nap = new.then(|| want("nap", Operation::SleepFor(seconds(60))));
+        world.on(answer(wanted(std::iter::once(waits).chain(nap).collect()), Vec::new()));
+        world.on(Input::Entries(vec![record]));
+        world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+        let Effect::Poll(memo) = world.open_question() else { unreachable!() };
+        assert_eq!(memo.iter().map(|outcome| &*outcome.step).collect::<Vec<_>>(), ["w"]);
+    }
 }
 
 #[test]

@@ -276,8 +276,14 @@ fn rule_29_a_body_that_does_not_stop_is_failed_with_its_slots_and_its_wake() {
     let write = OverdueAttempt { ready: &woken, ..overdue }.fail(&state, world.now, 1).expect("as before");
     assert_eq!(later_wakes(&write), [(WakeCause::Step("a".into()), world.now + seconds(3))]);
     // the attempt was taken back, and another hop has started one with the same number
-    let taken_back =
-        Fact::AttemptUnreachable { step: "a".into(), attempt: 1, why: "no".into(), retry_at: world.now, hop: None, broken: false };
+    let taken_back = Fact::AttemptUnreachable {
+        step: "a".into(),
+        attempt: 1,
+        why: "no".into(),
+        retry_at: world.now,
+        hop: None,
+        broken: false,
+    };
     world.append(vec![taken_back.into_entry(world.now)]);
     assert!(overdue.fail(&world.state(), world.now, 1).is_none());
     for (lease, worker) in [(lease_until + seconds(1), PROCESS), (lease_until, "w2")] {

@@ -3,8 +3,7 @@
 
 use stepladder_core::decide::Operation;
 use stepladder_core::hop::{
-    AttemptError, Effect, Finished, Input, LateWrite, LogEvent, StepResult, TicketSearch, Unreachable,
-    holds_slot,
+    AttemptError, Effect, Finished, Input, LateWrite, LogEvent, StepResult, TicketSearch, Unreachable, holds_slot,
 };
 use stepladder_core::journal::{Fact, Outcome};
 use stepladder_core::slot::Holder;
@@ -178,8 +177,14 @@ fn rule_20_a_hop_that_took_an_attempt_back_leaves_the_next_one_to_another_hop() 
 
 #[test]
 fn the_next_try_has_the_same_number_and_all_retries_are_left() {
-    let taken_back =
-        |retry_at| Fact::AttemptUnreachable { step: "a".into(), attempt: 1, why: "no".into(), retry_at, hop: None, broken: false };
+    let taken_back = |retry_at| Fact::AttemptUnreachable {
+        step: "a".into(),
+        attempt: 1,
+        why: "no".into(),
+        retry_at,
+        hop: None,
+        broken: false,
+    };
     let mut history = Vec::new();
     for _ in 0..20 {
         history.extend([started("a", 1, START + seconds(900)), taken_back(START)]);

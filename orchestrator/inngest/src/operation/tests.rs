@@ -102,7 +102,11 @@ fn what_is_not_supported_is_refused_with_the_step() {
         requested(operation).expect_err("it is refused")
     };
     for (sentence, says) in [
-        (step("WaitForSignal", json!({"signal": "abc"})), "`step.waitForSignal`"),
+        (
+            step("WaitForSignal", json!({"signal": "abc", "timeout": "1h", "conflict": "replace"})),
+            "`onConflict: replace`",
+        ),
+        (step("WaitForSignal", json!({"signal": "abc", "timeout": "soon"})), "the `timeout` `soon`"),
         (step("Gateway", json!({"url": "file:///x"})), "http://"),
         (step("AIGateway", json!({})), "missing field `url`"),
         (step("Teleport", json!({})), "`Teleport`"),

@@ -183,7 +183,8 @@ impl Execution for UnreliableExecution {
         for result in &mut finished.results {
             if own_name(&result.step).starts_with(ONCE) && self.shared.loses_answer() {
                 self.shared.excuse(AFTER_AN_OUTAGE);
-                result.result = Err(AttemptError::Lost(Unreachable { why: "the connection broke".into(), is_broken: false }));
+                result.result =
+                    Err(AttemptError::Lost(Unreachable { why: "the connection broke".into(), is_broken: false }));
             }
         }
         finished
