@@ -213,7 +213,38 @@ fn requested_steps(fact: &Fact) -> Vec<(StepId, StepKind)> {
         Fact::InvokeStarted { step, .. } => vec![(step.clone(), StepKind::Invoke)],
         Fact::EventAwaited { step, .. } => vec![(step.clone(), StepKind::Event)],
         Fact::SignalAwaited { step, .. } => vec![(step.clone(), StepKind::Signal)],
-        _ => Vec::new(),
+        Fact::RunCreated(_)
+        | Fact::EventJoined { .. }
+        | Fact::CollectingEnded
+        | Fact::RunDelayed { .. }
+        | Fact::RunAdmitted
+        | Fact::StepSucceeded { .. }
+        | Fact::StepFailed { .. }
+        | Fact::AttemptInterrupted { .. }
+        | Fact::AttemptUnreachable { .. }
+        | Fact::StepAbandoned { .. }
+        | Fact::StepRefused { .. }
+        | Fact::StepCarriedOver { .. }
+        | Fact::SleepEnded { .. }
+        | Fact::InvokeEnded { .. }
+        | Fact::EventDelivered { .. }
+        | Fact::HeartbeatReceived { .. }
+        | Fact::HeartbeatMissed { .. }
+        | Fact::SignalReceived { .. }
+        | Fact::SignalFailed { .. }
+        | Fact::WaitExpired { .. }
+        | Fact::VersionChosen { .. }
+        | Fact::LogWritten { .. }
+        | Fact::WaitSkipped { .. }
+        | Fact::HandlerFailed { .. }
+        | Fact::CallStarted { .. }
+        | Fact::CallEnded { .. }
+        | Fact::ExecutorUnreachable { .. }
+        | Fact::ExecutorReached
+        | Fact::RunCompleted { .. }
+        | Fact::RunFailed { .. }
+        | Fact::RunCancelled { .. }
+        | Fact::RunSkipped { .. } => Vec::new(),
     }
 }
 
