@@ -17,8 +17,8 @@ use crate::limits::NAME_CHARS;
 use crate::waiting::{EventField, Subscription, SubscriptionKey};
 use crate::{RunId, StepId, Timestamp};
 
-/// The name under which the index of subscriptions has waits for callbacks with a name. No event has
-/// this name.
+/// The name under which the index of subscriptions has waits for callbacks with a name. No event
+/// has this name.
 pub const NAMED: &str = "stepladder/signal";
 
 /// The size of a seal: 16 bytes, or 128 bits.

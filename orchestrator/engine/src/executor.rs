@@ -134,8 +134,8 @@ pub trait Execution: Send {
     /// returned future is dropped, and the execution may be polled again.
     async fn poll(&mut self, memo: Vec<RevealedOutcome>) -> Result<Polled, Unreachable>;
 
-    /// Prepares the next poll of an executor that [executes steps in polls](Executor::executes_in_poll).
-    /// Others do not need it: the default does nothing.
+    /// Prepares the next poll of an executor that [executes steps in
+    /// polls](Executor::executes_in_poll). Others do not need it: the default does nothing.
     fn prepare_call(&mut self, call: PreparedCall) {
         let _ = call;
     }

@@ -141,8 +141,8 @@ impl Runs {
         self.read_states.take(run)
     }
 
-    /// Returns the current state of a run, starting from an older state of it. Returns `None` for an
-    /// unknown run.
+    /// Returns the current state of a run, starting from an older state of it. Returns `None` for
+    /// an unknown run.
     pub(crate) async fn read_state(
         &self,
         run: RunId,

@@ -42,7 +42,8 @@ pub struct Apps {
 pub struct SyncedApp {
     /// The name of the app; `None` if the app has registered by itself with another address.
     pub name: Option<String>,
-    /// The number of its functions; `None` if the app has registered by itself with another address.
+    /// The number of its functions; `None` if the app has registered by itself with another
+    /// address.
     pub functions: Option<usize>,
     /// Whether the registration has changed anything.
     pub modified: bool,

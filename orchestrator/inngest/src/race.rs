@@ -1,9 +1,9 @@
 //! Finds out that a function has ended although steps of it are open, as after `Promise.race`.
 //!
-//! In place of its end, the TypeScript SDK lists the steps that have no outcome. The same list comes
-//! from a function that waits for these steps. A second call tells them apart: the open steps have
-//! a state there, so the SDK does not list them. It answers if the function has ended, and never
-//! answers if the function waits. Without an answer in time, the function counts as waiting.
+//! In place of its end, the TypeScript SDK lists the steps that have no outcome. The same list
+//! comes from a function that waits for these steps. A second call tells them apart: the open steps
+//! have a state there, so the SDK does not list them. It answers if the function has ended, and
+//! never answers if the function waits. Without an answer in time, the function counts as waiting.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -30,8 +30,8 @@ impl AppAnswer {
 }
 
 impl AppExecution {
-    /// Returns whether a function may have ended that lists these steps: it has seen an outcome, and
-    /// lists nothing new.
+    /// Returns whether a function may have ended that lists these steps: it has seen an outcome,
+    /// and lists nothing new.
     pub(crate) fn may_have_ended(&self, polled: &Polled) -> bool {
         let PollResult::Wanted(wants) = &polled.result else { return false };
         let open: HashSet<_> = self.prepared.open.iter().collect();

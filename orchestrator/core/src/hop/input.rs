@@ -215,8 +215,8 @@ impl From<AdvisedFailure> for AttemptError {
 pub struct Unreachable {
     /// The reason, as a sentence without a final dot.
     pub why: String,
-    /// Whether the connection broke while the executor had the request. Its code may end its process
-    /// each time, so this is repeated only some times in a row.
+    /// Whether the connection broke while the executor had the request. Its code may end its
+    /// process each time, so this is repeated only some times in a row.
     pub is_broken: bool,
 }
 

@@ -43,8 +43,8 @@ pub struct Step {
     pub woken: bool,
     /// The step that the wake names, if the wake was sent for several steps.
     pub woken_with: Option<StepId>,
-    /// The call of the executor in which the latest attempt was executed, if its outcome was recorded
-    /// while the call went on.
+    /// The call of the executor in which the latest attempt was executed, if its outcome was
+    /// recorded while the call went on.
     pub checkpointed_in: Option<u32>,
     /// Whether the handler has failed since it started the attempt that is running now.
     pub(crate) outlives_handler: bool,
@@ -146,8 +146,8 @@ impl Step {
         }
     }
 
-    /// Records in which call an attempt was executed that starts with this entry. `call` is the call
-    /// that is in progress.
+    /// Records in which call an attempt was executed that starts with this entry. `call` is the
+    /// call that is in progress.
     pub(super) fn note_call(&mut self, entry: &Entry, call: Option<u32>) {
         if let Fact::StepStarted { .. } = entry.fact {
             self.checkpointed_in = call;

@@ -163,9 +163,9 @@ impl Query {
         Ok(page)
     }
 
-    /// Returns the runs of a filter with a text in their input or their error, among the newest
-    /// [`SEARCHED_RUNS`] of the filter, or the newest [`SEARCHED_REMOTE_RUNS`] of a store in another
-    /// place. Upper and lower case are the same. Also returns how many runs were searched.
+    /// Returns the runs of a filter with a text in their input or their error. Searches the newest
+    /// [`SEARCHED_RUNS`] of the filter, or [`SEARCHED_REMOTE_RUNS`] of a store in another place.
+    /// Upper and lower case are the same. Also returns how many runs were searched.
     ///
     /// # Errors
     /// [`EngineError::Store`].

@@ -1,5 +1,5 @@
-//! Callbacks with a name: a run waits for a name, and a post to the name resumes it. The token of the
-//! wait is not needed.
+//! Callbacks with a name: a run waits for a name, and a post to the name resumes it. The token of
+//! the wait is not needed.
 //!
 //! The index of subscriptions has the waits by name. As with events, the journal decides whether a
 //! run still waits. Unlike data for a token, data for a name is not kept until a run waits.
@@ -19,8 +19,8 @@ impl Subscriptions {
     /// `None` if no run waits.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] if the name or the data is invalid, as in
-    /// [`signal`](Self::signal); [`EngineError::Store`]. After an error, some runs may have the data.
+    /// [`EngineError::Invalid`] if the name or the data is invalid, as in [`signal`](Self::signal);
+    /// [`EngineError::Store`]. After an error, some runs may have the data.
     pub async fn named_signal(&self, name: &str, data: Json) -> Result<Option<SignalReceipt>, EngineError> {
         let key = key_of_name(name).map_err(EngineError::Invalid)?;
         let post = CallbackPost::Data(data);

@@ -1,5 +1,5 @@
-//! Values on a page: JSON is indented, folded if long, and cut if large. A page has a byte budget for
-//! all its values; the rest of a value is loaded on demand, or has a page of its own.
+//! Values on a page: JSON is indented, folded if long, and cut if large. A page has a byte budget
+//! for all its values; the rest of a value is loaded on demand, or has a page of its own.
 
 use serde_json::value::RawValue;
 use stepladder_core::Failure;
