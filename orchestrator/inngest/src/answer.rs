@@ -16,6 +16,9 @@ use crate::operation::WireOperation;
 use crate::time_text::parse_time;
 use crate::transport::{AppAnswer, NO_RETRY, SDK};
 
+/// What to do if an app refuses a signature.
+pub(crate) const KEYS: &str = "check that the app and the server have the same signing key, or a fallback for it";
+
 /// An answer of an app to a call.
 #[derive(Debug)]
 pub(crate) enum CallAnswer {
@@ -38,6 +41,11 @@ impl CallAnswer {
         let answer = if answer.status == StatusCode::CREATED { opened(answer) } else { answer };
         let status = answer.status;
         let text = || shortened(String::from_utf8_lossy(&answer.body).trim()).to_string();
+        if status == StatusCode::UNAUTHORIZED {
+            // the packages refuse a signature without their header
+            let why = format!("{place} answers {status}; {KEYS}");
+            return Err(Unreachable { why, is_broken: false });
+        }
         if !answer.is_of_sdk() {
             let is_passing = matches!(
                 status,
@@ -55,10 +63,6 @@ impl CallAnswer {
                 text()
             );
             return Ok(Self::Failed(advised(Failure::new(message), RetryAdvice::Default)));
-        }
-        if status == StatusCode::UNAUTHORIZED {
-            let why = format!("the app at {place} refuses the signature; check that both have the same signing key");
-            return Err(Unreachable { why, is_broken: false });
         }
         let retry = advice(&answer, now);
         Ok(match status {
@@ -203,8 +207,10 @@ mod tests {
             assert!(failed.failure.message.contains("without the header `x-inngest-sdk`"), "{failed:?}");
             assert_eq!(failed.retry, RetryAdvice::Default);
         }
-        let why = answer(401, &[("x-inngest-sdk", "x")], "").unwrap_err().why;
-        assert!(why.contains("signing key"), "{why}");
+        for headers in [&[("x-inngest-sdk", "x")][..], &[]] {
+            let why = answer(401, headers, "").unwrap_err().why;
+            assert!(why.contains("signing key"), "{why}");
+        }
     }
 
     #[test]

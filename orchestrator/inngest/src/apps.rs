@@ -10,6 +10,7 @@ use serde::Deserialize;
 use stepladder_core::sentence::shortened;
 use stepladder_engine::{EngineError, RegisteredApp, StoredFunctions};
 
+use crate::answer::KEYS;
 use crate::convert::parse_address;
 use crate::executor::AppConnector;
 use crate::registration::{Registration, RegistrationError};
@@ -98,6 +99,9 @@ impl Apps {
         let answer = self.transport.send(Method::PUT, &url, &[(SYNC_KIND, "in_band")], body).await;
         let answer = answer.map_err(|none| no_app(none.into_sentence()))?;
         let place = place(&url);
+        if !answer.is_of_sdk() && answer.status == StatusCode::UNAUTHORIZED {
+            return Err(no_app(format!("{place} answers {}; {KEYS}", answer.status)));
+        }
         if !answer.is_of_sdk() {
             let status = answer.status;
             return Err(no_app(format!("{place} answers {status}, and not as an app of Inngest; check the address")));

@@ -4,7 +4,8 @@ import { createServer } from "node:http";
 import { Inngest, NonRetriableError, RetryAfterError } from "inngest";
 import { serve } from "inngest/node";
 
-const inngest = new Inngest({ id: "shop", baseUrl: process.env.SERVER, isDev: true, logger: silent() });
+const isDev = !process.env.INNGEST_SIGNING_KEY;
+const inngest = new Inngest({ id: "shop", baseUrl: process.env.SERVER, isDev, logger: silent() });
 // version 3 takes the triggers as an argument of their own
 if (inngest.createFunction.length === 3) {
   const create = inngest.createFunction;
@@ -218,8 +219,18 @@ const sender = inngest.createFunction({ id: "sender", triggers: [{ event: "test/
   return { sent, lost };
 });
 
+// its code changes while a run waits
+const changed = inngest.createFunction({ id: "changed", triggers: [{ event: "test/changed" }] }, async ({ step, runId }) => {
+  const all = [await step.run("first", () => count(runId, "first"))];
+  if (process.env.CHANGED) all.push(await step.run("added", () => count(runId, "added")));
+  else all.push(await step.run("removed", () => count(runId, "removed")));
+  await step.waitForEvent("while the code changes", { event: "test/go", timeout: "1h" });
+  all.push(await step.run("last", () => count(runId, "last")));
+  return all;
+});
+
 const functions = [hello, parallel, flaky, caught, uncaught, handler, waits, callee, caller];
-functions.push(sent, repeated, batch, unsupported, race, timers, halfway, large, oneByOne, inPairs, signals, sender);
+functions.push(sent, repeated, batch, unsupported, race, timers, halfway, large, oneByOne, inPairs, signals, sender, changed);
 if (process.env.ONLY) functions.splice(0, functions.length, hello);
 
 const inngestHandler = serve({ client: inngest, functions });

@@ -21,7 +21,7 @@ fn count(facts: &[String], fact: &str) -> usize {
 
 #[tokio::test]
 async fn one_call_executes_several_steps_and_each_is_recorded() {
-    let (server, app) = start(Package::TypeScript4, 22).await;
+    let (server, app) = start(Package::TypeScript4, 23).await;
     let api = server.api();
     for (event, calls) in [("test/repeated", 1), ("test/buffered", 1), ("test/calls", 4)] {
         let run = ended(&server, event, json!({})).await;
@@ -38,18 +38,23 @@ async fn one_call_executes_several_steps_and_each_is_recorded() {
 
 #[tokio::test]
 async fn a_run_ends_although_the_steps_that_lost_a_race_go_on() {
-    let (server, app) = start(Package::TypeScript4, 22).await;
+    let (server, app) = start(Package::TypeScript4, 23).await;
     let run = ended(&server, "test/race", json!({})).await;
     assert_eq!(output(&run), &json!("fast"));
     assert_eq!(app.counts(&run, &["slow"]).await, [1]);
     let run = ended(&server, "test/timers", json!({})).await;
     assert_eq!(output(&run), &json!(["work", "more", "last"]));
     server.assert_no_error_logged();
+
+    let (server, app) = start(Package::TypeScript3, 23).await;
+    let run = ended(&server, "test/race", json!({})).await;
+    assert_eq!(output(&run), &json!("fast"));
+    assert_eq!(app.counts(&run, &["slow"]).await, [1]);
 }
 
 #[tokio::test]
 async fn a_large_run_is_fetched_by_the_app() {
-    let (server, _app) = start(Package::TypeScript4, 22).await;
+    let (server, _app) = start(Package::TypeScript4, 23).await;
     let run = ended(&server, "test/large", json!({"name": "Ada"})).await;
     assert_eq!(output(&run), &json!({"bytes": 5 * 1024 * 1024, "name": "Ada"}));
     let api = server.api();
@@ -71,7 +76,7 @@ async fn halfway(api: &ApiClient) -> String {
 
 #[tokio::test]
 async fn an_app_that_dies_during_a_call_repeats_only_what_is_not_recorded() {
-    let (server, app) = start(Package::TypeScript4, 22).await;
+    let (server, app) = start(Package::TypeScript4, 23).await;
     let api = server.api();
     let run = halfway(&api).await;
     let port = app.port();
@@ -84,7 +89,7 @@ async fn an_app_that_dies_during_a_call_repeats_only_what_is_not_recorded() {
 
 #[tokio::test]
 async fn a_call_of_a_dead_server_records_nothing_more() {
-    let (mut server, app) = start(Package::TypeScript4, 22).await;
+    let (mut server, app) = start(Package::TypeScript4, 23).await;
     let run = halfway(&server.api()).await;
     server.kill_and_restart().await;
     let api = server.api();
@@ -104,7 +109,7 @@ async fn a_call_of_a_dead_server_records_nothing_more() {
 
 #[tokio::test]
 async fn a_signal_resumes_the_run_that_waits_for_it() {
-    let (server, _app) = start(Package::TypeScript4, 22).await;
+    let (server, _app) = start(Package::TypeScript4, 23).await;
     let api = server.api();
     let sent = api.send(&json!({"name": "test/signals", "data": {}})).await;
     let waiting = api.run_of(&sent[0]).await;
@@ -121,7 +126,7 @@ async fn a_signal_resumes_the_run_that_waits_for_it() {
 
 #[tokio::test]
 async fn the_live_runs_of_a_function_are_cancelled_by_its_id() {
-    let (server, _app) = start(Package::TypeScript4, 22).await;
+    let (server, _app) = start(Package::TypeScript4, 23).await;
     let api = server.api();
     let sent = api.send(&json!({"name": "test/signals", "data": {}})).await;
     let run = api.run_of(&sent[0]).await;
@@ -136,4 +141,24 @@ async fn the_live_runs_of_a_function_are_cancelled_by_its_id() {
     assert_eq!(api.wait_for_end(&run).await["status"], "Cancelled");
     let (status, answer) = api.post("/v1/cancellations", json!({"if": "true"}).to_string()).await;
     assert!(status == 400 && answer["error"].as_str().is_some_and(|error| error.contains("`if`")), "{answer}");
+}
+
+#[tokio::test]
+async fn a_live_run_goes_on_with_changed_code() {
+    let (server, app) = start(Package::TypeScript4, 23).await;
+    let api = server.api();
+    let sent = api.send(&json!({"name": "test/changed", "data": {}})).await;
+    let run = api.run_of(&sent[0]).await;
+    wait_for("the wait", async || {
+        let run = api.run(&run).await;
+        run["steps"].as_array()?.iter().any(|step| step["id"] == "while the code changes").then_some(())
+    })
+    .await;
+    let port = app.port();
+    app.kill().await;
+    let app = App::start(Package::TypeScript4, &server, &[("PORT", &port), ("CHANGED", "1")]).await;
+    api.send(&json!({"name": "test/go", "data": {}})).await;
+    let run = api.wait_for_end(&run).await;
+    assert_eq!(output(&run), &json!([1, 1, 1]), "the outcome of the removed step is not used");
+    assert_eq!(app.counts(&run, &["first", "added", "last"]).await, [0, 1, 1]);
 }

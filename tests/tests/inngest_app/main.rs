@@ -5,6 +5,7 @@ mod app;
 mod calls;
 mod faults;
 mod python;
+mod signed;
 
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ fn attempts(run: &Value) -> Vec<(&str, usize)> {
 }
 
 async fn steps_sleeps_and_parallel_steps_execute_once(package: Package) {
-    let (server, app) = start(package, 22).await;
+    let (server, app) = start(package, 23).await;
     let run = ended(&server, "test/hello", json!({"name": "Ada"})).await;
     assert_eq!(output(&run), &json!({"message": "Hello Ada!"}));
     assert_eq!(attempts(&run), [("greet", 1), ("wait-a-moment", 0)]);
@@ -62,7 +63,7 @@ async fn steps_sleeps_and_parallel_steps_execute_once(package: Package) {
 }
 
 async fn errors_are_retried_caught_and_recorded(package: Package) {
-    let (server, app) = start(package, 22).await;
+    let (server, app) = start(package, 23).await;
     let run = ended(&server, "test/flaky", json!({})).await;
     assert_eq!(output(&run), &json!({"tries": 3, "late": "in time", "attempt": 0}));
     assert_eq!(attempts(&run), [("flaky", 3), ("late", 2)], "each step has its own retries");
@@ -95,7 +96,7 @@ async fn errors_are_retried_caught_and_recorded(package: Package) {
 }
 
 async fn waits_calls_and_events_are_those_of_the_engine(package: Package) {
-    let (server, _app) = start(package, 22).await;
+    let (server, _app) = start(package, 23).await;
     let api = server.api();
     let sent = api.send(&json!({"name": "test/waits", "data": {"id": 7}})).await;
     let waiting = api.run_of(&sent[0]).await;
