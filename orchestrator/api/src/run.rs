@@ -1,6 +1,7 @@
 //! Runs, briefly and in full, and the responses to requests that change them.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::sync::Arc;
 
@@ -33,6 +34,9 @@ pub struct Run {
     pub output: Option<Json>,
     /// The error of a failed run, or the reason why the run was cancelled or skipped.
     pub error: Option<Failure>,
+    /// The labels of the run: keys and values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 /// A run in full. The first fields are those of [`Run`]. They are repeated here, because serde
@@ -58,6 +62,9 @@ pub struct RunDetail {
     pub output: Option<Json>,
     /// The error of a failed run, or the reason why the run was cancelled or skipped.
     pub error: Option<Failure>,
+    /// The labels of the run: keys and values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<Arc<str>, Arc<str>>,
     /// What started the run.
     pub origin: RunOrigin,
     /// The event that started the run, in full.

@@ -21,6 +21,7 @@
 //! | subscription without a field | `W#event#shard` | `run#step` |
 //! | subscribed names and fields | `S#waits` | `event#field`, `event#*` (hashed) |
 //! | flow state | `N#key` (hashed) | `M` |
+//! | run by a label | `L#key,value` (hashed) | `run` |
 //! | functions with runs on a day; days with runs of a function | `S#days`, `S#days#function` | `day#function` |
 //! | addresses of queues | `S#queues` | `M` |
 //! | version of the registered apps | `S#apps` | `M` |
@@ -67,6 +68,9 @@
 //!   deleted by the hop that delivers it. Read by a Query, 1 RRU, in a hop that was woken for it.
 //! - **Flow state.** A conditional put or delete, in the transaction of a run's creation if it
 //!   belongs to one. Read by a Get or BatchGet.
+//! - **Run by a label.** A put per label, before the first record: 1 WRU. Not renewed, so a run
+//!   that outlives its retention is no longer found by its labels. Read by a Query, 1 RRU per about
+//!   40; the rows follow in batches of 100.
 //! - **Functions and days with runs.** An update of each of the two items, once per day, function
 //!   and process. Read by a Query, newest first.
 //! - **Registered apps.** A registration is a transaction of two items: 2 WRU, and 2 per KB of its
@@ -93,7 +97,7 @@ use sha2::{Digest, Sha256};
 use stepladder_core::slot::Ticket;
 use stepladder_core::waiting::{EventField, Subscription, SubscriptionKey};
 use stepladder_core::wake::TimerPurpose;
-use stepladder_core::{EventId, RunId, RunOrStep, Timer};
+use stepladder_core::{EventId, Label, RunId, RunOrStep, Timer};
 
 pub(crate) use days::{
     DAYS, LISTING_SHARDS, RUNS_INDEX, day_of, day_prefix, day_shard, days_partition, listed_days, parse_listed_day,
@@ -253,6 +257,16 @@ pub(crate) fn tickets_prefix(queue: &str) -> String {
 
 pub(crate) fn ticket_of_run(queue: &str, run: RunId, of: &RunOrStep) -> ItemKey {
     ItemKey::new(self::run_partition(run), format!("{}{}", tickets_prefix(queue), digest(&[of.as_stored().as_bytes()])))
+}
+
+/// Returns the partition with the runs that have a label.
+pub(crate) fn label_partition(label: &Label) -> String {
+    format!("L#{}", digest(&[label.key.as_bytes(), label.value.as_bytes()]))
+}
+
+/// Returns the key of the item by which a run is found by its label.
+pub(crate) fn label(label: &Label, run: RunId) -> ItemKey {
+    ItemKey::new(label_partition(label), run.to_string())
 }
 
 pub(crate) fn flow_state(key: &str) -> ItemKey {

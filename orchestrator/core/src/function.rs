@@ -99,6 +99,18 @@ pub struct FunctionConfig {
     /// An example event that starts the function, for people who want to try it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub example: Option<ExampleConfig>,
+    /// The labels of the function's runs, at most 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<LabelConfig>,
+}
+
+/// A label of a function's runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelConfig {
+    /// The key of the label: at most 64 letters, digits, `_`, `-` and `.`.
+    pub key: Arc<str>,
+    /// A CEL expression over `event` that returns the value, such as `event.data.clientId`.
+    pub value: String,
 }
 
 /// An event that starts a function.
@@ -272,6 +284,7 @@ impl FunctionConfig {
             timeouts: TimeoutsConfig::default(),
             on_failure: None,
             example: None,
+            labels: Vec::new(),
         }
     }
 }

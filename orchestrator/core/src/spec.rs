@@ -11,6 +11,7 @@ use crate::event::{Event, NewEvent};
 use crate::expr::{Expr, ExprError, ExprScope};
 use crate::flow::FlowControl;
 use crate::journal::RunOrigin;
+use crate::label::{LABELS, LabelSpec, label_key_problem};
 use crate::limits::name_problem;
 use crate::retry::RetryPolicy;
 use crate::sentence::shortened;
@@ -47,6 +48,8 @@ pub struct Spec {
     pub on_failure: Option<Arc<str>>,
     /// An example event that starts the function, for people who want to try it out.
     pub example: Option<NewEvent>,
+    /// The labels of the function's runs.
+    pub labels: Vec<LabelSpec>,
 }
 
 /// An event that starts a function, with an optional condition.
@@ -108,6 +111,7 @@ impl Spec {
             flow: FlowControl::default(),
             on_failure: None,
             example: None,
+            labels: Vec::new(),
         }
     }
 
@@ -140,6 +144,9 @@ impl Spec {
                 return Some(format!("the example of function `{id}`: {problem}"));
             }
         }
+        if let Some(problem) = self.label_problem() {
+            return Some(problem);
+        }
         if let Some(problem) = self.flow.problem(self) {
             return Some(format!("function `{}` {problem}", self.id));
         }
@@ -156,6 +163,18 @@ impl Spec {
         self.triggers.iter().find_map(|t| {
             let problem = trigger_problem(&t.event)?;
             Some(format!("the trigger `{}` of function `{}` {problem}", shortened(&t.event), self.id))
+        })
+    }
+
+    fn label_problem(&self) -> Option<String> {
+        if self.labels.len() > LABELS {
+            return Some(format!("function `{}` has {} labels; use at most {LABELS}", self.id, self.labels.len()));
+        }
+        self.labels.iter().enumerate().find_map(|(i, label)| {
+            let is_repeated = self.labels[..i].iter().any(|other| other.key == label.key);
+            let twice = || is_repeated.then(|| "is declared twice; declare it once".to_owned());
+            let problem = label_key_problem(&label.key).or_else(twice)?;
+            Some(format!("the label `{}` of function `{}` {problem}", shortened(&label.key), self.id))
         })
     }
 
@@ -263,6 +282,24 @@ impl<'a> LazyExprScope<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_label_that_is_too_much_or_declared_twice_is_refused_by_name() {
+        let with = |keys: &[&str]| {
+            let value = Expr::compile("event.name").expect("an expression");
+            let labels = keys.iter().map(|key| LabelSpec { key: (*key).into(), value: value.clone() }).collect();
+            Spec { labels, ..Spec::new("f") }.problem()
+        };
+        assert_eq!(with(&["a", "b.c-d_E9"]), None);
+        assert_eq!(
+            with(&["a", "a"]).as_deref(),
+            Some("the label `a` of function `f` is declared twice; declare it once")
+        );
+        assert!(with(&["a b"]).expect("refused").contains("the label `a b` of function `f` contains ` `"));
+        assert!(
+            with(&["1", "2", "3", "4", "5", "6", "7", "8", "9"]).expect("refused").contains("9 labels; use at most 8")
+        );
+    }
 
     #[test]
     fn an_id_that_a_url_path_cannot_contain_is_refused() {

@@ -41,7 +41,7 @@ use stepladder_core::row::{RunRow, Status};
 use stepladder_core::slot::{Limit, Ticket};
 use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
 use stepladder_core::wake::{Timer, Wake};
-use stepladder_core::{Event, EventId, RunId, StepId, Timestamp};
+use stepladder_core::{Event, EventId, Fact, Label, RunId, StepId, Timestamp};
 
 pub use commit::{Commit, CommitResult, EarlyWrite, JournalAppend, LateWrite};
 pub use error::{StoreError, StoreErrorReason};
@@ -202,6 +202,16 @@ pub struct RunStart {
     pub flow_state: Vec<FlowStateChange>,
 }
 
+impl RunStart {
+    /// Returns the labels of the run, which the store indexes.
+    pub fn labels(&self) -> &[Label] {
+        match self.record.entries.first().map(|entry| &entry.fact) {
+            Some(Fact::RunCreated(created)) => &created.labels,
+            Some(_) | None => &[],
+        }
+    }
+}
+
 /// Lists runs and events. Listings are eventually consistent.
 #[async_trait]
 pub trait Listings: Send + Sync {
@@ -246,6 +256,8 @@ pub struct RunQuery {
     pub before: Option<RunId>,
     /// If set, selects only runs at least as new as this one. A store need not search beyond it.
     pub from: Option<RunId>,
+    /// If set, selects only runs with this label.
+    pub label: Option<Label>,
     /// The maximum number of rows to return.
     pub limit: usize,
 }

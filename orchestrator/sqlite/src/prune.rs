@@ -65,6 +65,7 @@ fn delete_runs(db: &Connection, runs: &[[u8; 16]]) -> Result<(), SqliteError> {
         db.prepare_cached("DELETE FROM waiters WHERE run = ?1")?.execute([run])?;
         db.prepare_cached("DELETE FROM offers WHERE run = ?1")?.execute([run])?;
         db.prepare_cached("DELETE FROM links WHERE run = ?1")?.execute([run])?;
+        db.prepare_cached("DELETE FROM labels WHERE run = ?1")?.execute([run])?;
     }
     Ok(())
 }

@@ -138,6 +138,16 @@ const STEPS: &[&str] = &[
     );
     INSERT INTO registrations (n, version) VALUES (1, 0);
 ",
+    "
+    -- labels of runs
+    CREATE TABLE labels (
+        key   TEXT NOT NULL,
+        value TEXT NOT NULL,
+        run   BLOB NOT NULL,
+        PRIMARY KEY (key, value, run)
+    ) WITHOUT ROWID;
+    CREATE INDEX labels_by_run ON labels (run);
+",
 ];
 
 /// The version of the files that this code writes: the number of migration steps.

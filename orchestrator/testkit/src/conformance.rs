@@ -213,6 +213,7 @@ suite! {
             pages_follow_each_other,
             a_listing_ends_at_its_oldest_id,
             events_are_listed_newest_first,
+            runs_are_found_by_a_label,
             runs_of_an_event_come_oldest_first,
             runs_of_an_event_are_found_if_their_ids_derive_from_it,
             long_listings_are_in_one_order_over_all_functions;

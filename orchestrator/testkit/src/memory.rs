@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use stepladder_core::journal::{Record, Seq};
-use stepladder_core::{Event, EventId, RunId, RunRow, Status, Timer, Timestamp};
+use stepladder_core::{Event, EventId, Fact, RunId, RunRow, Status, Timer, Timestamp};
 
 use stepladder_engine::clock::Clock;
 use stepladder_engine::local::{QueueMessages, WaitQueues};
@@ -294,7 +294,15 @@ impl Listings for Memory {
         let rows = rows.filter(|row| query.before.is_none_or(|before| row.run < before));
         let rows = rows.take_while(|row| query.from.is_none_or(|from| row.run >= from));
         let rows = rows.filter(|row| query.function.as_ref().is_none_or(|f| **f == *row.function));
-        Ok(rows.filter(|row| query.status.includes(row)).take(query.limit).cloned().collect())
+        let has_label = |row: &&RunRow| {
+            let first = || inner.journals.get(&row.run)?.first()?.entries.first();
+            query.label.as_ref().is_none_or(|label| match first().map(|entry| &entry.fact) {
+                Some(Fact::RunCreated(created)) => created.labels.contains(label),
+                Some(_) | None => false,
+            })
+        };
+        let rows = rows.filter(|row| query.status.includes(row)).filter(has_label);
+        Ok(rows.take(query.limit).cloned().collect())
     }
 
     async fn events(&self, before: Option<EventId>, limit: usize) -> StoreResult<Vec<Event>> {

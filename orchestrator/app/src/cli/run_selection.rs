@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal, Read, Write};
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use jiff::Timestamp;
-use stepladder_core::{RunId, Status};
+use stepladder_core::{Label, RunId, Status};
 
 use super::{parse_run_id, parse_status};
 use crate::client::Client;
@@ -32,6 +32,9 @@ pub(crate) struct RunSelectionArgs {
     /// With --all: only runs of this status
     #[arg(long, value_name = "STATUS", value_parser = parse_status, requires = "all", conflicts_with = "id")]
     status: Option<Status>,
+    /// With --all: only runs with this label, such as clientId=cust-42
+    #[arg(long, value_name = "K=V", value_parser = parse_label, requires = "all", conflicts_with = "id")]
+    label: Option<Label>,
     /// With --all: only runs that were created since this time (2026-11-24T21:00:00Z) or within
     /// this time span (24h)
     #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "all", conflicts_with = "id")]
@@ -70,6 +73,10 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
     time.ok_or_else(|| format!("`{text}` is not a time; write it like 2026-11-24T21:00:00Z, or 24h for a day ago"))
 }
 
+pub(super) fn parse_label(text: &str) -> Result<Label, String> {
+    text.parse()
+}
+
 impl RunSelectionArgs {
     /// Returns the query parameters of the filters.
     ///
@@ -79,6 +86,7 @@ impl RunSelectionArgs {
         let mut filters = Vec::new();
         filters.extend(self.status.map(|status| ("status", status.to_string())));
         filters.extend(self.function.clone().map(|function| ("function", function)));
+        filters.extend(self.label.as_ref().map(|label| ("label", label.to_string())));
         filters.extend(TimeSpanArgs { since: self.since, until: self.until }.query());
         if filters.is_empty() {
             confirm(self.yes, question)?;
@@ -124,7 +132,7 @@ fn confirm(yes: bool, question: &str) -> Result<(), StopReason> {
     let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());
     if !stdin.is_terminal() || !stderr.is_terminal() {
         return Err(StopReason::problem(
-            "--all without a filter selects every run; add --function, --status, --since or --until, or confirm it with --yes",
+            "--all without a filter selects every run; add --function, --status, --label, --since or --until, or confirm it with --yes",
         ));
     }
     let mut answer = String::new();
@@ -162,6 +170,7 @@ mod tests {
         assert!(matches!(refused, Err(StopReason::Problem(sentence)) if sentence.contains("--yes")));
         assert_eq!(query(&["--yes"]).unwrap(), [("all", "true".to_owned())]);
         assert_eq!(query(&["--function", "f"]).unwrap(), [("function", "f".to_owned())]);
+        assert_eq!(query(&["--label", "a=b"]).unwrap(), [("label", "a=b".to_owned())]);
         let since = ["--since", "2026-11-24T21:00:00Z", "--yes"];
         assert_eq!(query(&since).unwrap(), [("since", "2026-11-24T21:00:00Z".to_owned())]);
     }

@@ -5,9 +5,9 @@ use clap::builder::NonEmptyStringValueParser;
 use owo_colors::OwoColorize;
 use stepladder_api::Run;
 use stepladder_api::text::format_duration;
-use stepladder_core::{Status, Timestamp};
+use stepladder_core::{Label, Status, Timestamp};
 
-use super::run_selection::TimeSpanArgs;
+use super::run_selection::{TimeSpanArgs, parse_label};
 use super::{CommandAccess, OutputArgs, ServerArgs, parse_status};
 use crate::app::App;
 use crate::terminal::table::Table;
@@ -18,6 +18,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   stepladder runs --status failed --limit 10
   stepladder runs --function enhance-client-with-ai --since 24h
+  stepladder runs --label clientId=cust-42
   stepladder runs --json | jq -r '.data[].run_id'";
 
 #[derive(Args, Debug)]
@@ -28,6 +29,9 @@ pub(crate) struct RunsArgs {
     /// Only runs of this function
     #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     function: Option<String>,
+    /// Only runs with this label, such as clientId=cust-42
+    #[arg(long, value_name = "K=V", value_parser = parse_label)]
+    label: Option<Label>,
     #[command(flatten)]
     span: TimeSpanArgs,
     /// Maximum number of runs
@@ -46,6 +50,7 @@ pub(crate) async fn execute(app: App, args: RunsArgs) -> CommandResult {
     let mut query = vec![("limit", args.limit.to_string())];
     query.extend(args.status.map(|status| ("status", status.to_string())));
     query.extend(args.function.map(|function| ("function", function)));
+    query.extend(args.label.map(|label| ("label", label.to_string())));
     query.extend(args.span.query());
     query.extend(args.cursor.map(|cursor| ("cursor", cursor)));
     let (page, json) = args.server.client(app, CommandAccess::Reads).await?.runs(&query).await?;

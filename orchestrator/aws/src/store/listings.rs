@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::{try_join, try_join_all};
-use stepladder_core::{Event, EventId, RunId, RunRow};
+use stepladder_core::{Event, EventId, Label, RunId, RunRow};
 use stepladder_engine::ports::{Listings, RunQuery, StoreError, StoreResult};
 
 use crate::Aws;
@@ -26,6 +26,9 @@ use day::RunRange;
 impl Listings for Aws {
     async fn runs(&self, query: RunQuery) -> StoreResult<Vec<RunRow>> {
         let Some(range) = RunRange::of(&query) else { return Ok(Vec::new()) };
+        if let Some(label) = &query.label {
+            return self.runs_with_label(&query, label).await;
+        }
         let mut rows = Vec::new();
         for (day, functions) in self.listed_days(&query, range).await? {
             if rows.len() == query.limit {
@@ -96,6 +99,43 @@ impl Listings for Aws {
 }
 
 impl Aws {
+    /// Returns the rows of runs with a label, newest first.
+    async fn runs_with_label(&self, query: &RunQuery, label: &Label) -> StoreResult<Vec<RunRow>> {
+        let mut before = query.before;
+        let first = query.from.unwrap_or(RunId::from_bytes([0; 16]));
+        let page = query.limit.max(1) + 1;
+        let mut rows = Vec::new();
+        loop {
+            let last = before.unwrap_or(RunId::from_bytes([u8::MAX; 16]));
+            let labelled = TableQuery {
+                partition: ("PK", layout::label_partition(label)),
+                range: Some(("SK BETWEEN :a AND :b", vec![first.to_string(), last.to_string()])),
+                backward: true,
+                limit: Some(page),
+                ..TableQuery::default()
+            };
+            let items = self.query(labelled).await?;
+            let mut runs = Vec::new();
+            for item in &items {
+                let run: RunId = item.text("SK")?.parse().map_err(StoreError::unreadable)?;
+                runs.extend(before.is_none_or(|before| run < before).then_some(run));
+            }
+            let found = self.get_many(runs.iter().copied().map(layout::row_key).collect()).await?;
+            let mut found = found.iter().map(row).collect::<StoreResult<Vec<_>>>()?;
+            found.retain(|row| {
+                query.status.includes(row)
+                    && query.function.as_deref().is_none_or(|function| *function == *row.function)
+            });
+            found.sort_by_key(|row| std::cmp::Reverse(row.run));
+            rows.extend(found);
+            before = runs.last().copied().or(before);
+            if rows.len() >= query.limit || items.len() < page {
+                rows.truncate(query.limit);
+                return Ok(rows);
+            }
+        }
+    }
+
     /// Returns the days with runs in this range, newest first, each with the functions that had
     /// runs.
     async fn listed_days(&self, query: &RunQuery, range: RunRange) -> StoreResult<Vec<(i64, Vec<String>)>> {

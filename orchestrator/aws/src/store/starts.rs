@@ -6,9 +6,10 @@
 //!
 //! 1. The items that list the day and the function of the run. If the process dies after them, a
 //!    listing reads an empty partition.
-//! 2. The watchdog, the link from the event if there is one, and the value of the record if it is
-//!    large. If the process dies after them, they belong to no run: the sweep finds no journal, and
-//!    listings find no row. A repeated event writes its own; these expire.
+//! 2. The watchdog, the link from the event if there is one, the items of the labels, and the value
+//!    of the record if it is large. If the process dies after them, they belong to no run: the
+//!    sweep finds no journal, and listings find no row. A repeated event writes its own; these
+//!    expire.
 //! 3. The first record, on the condition that the run is new. If the process dies after it, a
 //!    repeated event sends the wake. If no event is repeated, the watchdog wakes the run (rule 12).
 //! 4. The first wake.
@@ -156,6 +157,8 @@ impl Aws {
         if *run != RunId::started_by(*event, function) {
             before.push(new_item(&layout::run_of(*event, *run), self.ttl(now)));
         }
+        let ttl = self.ttl(now);
+        before.extend(start.labels().iter().map(|label| new_item(&layout::label(label, *run), ttl)));
         try_join_all(before.into_iter().map(|item| self.put(item))).await?;
         Ok(StartWrites { first, own })
     }

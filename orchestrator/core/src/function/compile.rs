@@ -9,8 +9,10 @@ use super::{
 use crate::cron::{CronExpression, CronSchedule};
 use crate::expr::{AllowedVariables, Expr};
 use crate::flow::{self, CancelMatch, FlowControl};
+use crate::label::LabelSpec;
 use crate::limits::name_problem;
 use crate::retry::RetryPolicy;
+use crate::sentence::shortened;
 use crate::spec::{Concurrency, Spec, Trigger};
 use crate::waiting::field_path;
 
@@ -37,6 +39,11 @@ impl FunctionConfig {
         spec.flow = compiler.flow(self)?;
         spec.on_failure = self.on_failure.clone();
         spec.example = self.example.clone().map(Into::into);
+        spec.labels = numbered("labels", &self.labels, |field, label| {
+            let subject = format!("label `{}`", shortened(&label.key));
+            let value = compiler.expr(&format!("{field}.value"), &subject, &label.value, AllowedVariables::Event)?;
+            Ok(LabelSpec { key: label.key.clone(), value })
+        })?;
         match spec.problem() {
             Some(problem) => Err(ConfigError::new(Some(&self.id), None, problem)),
             None => Ok(spec),

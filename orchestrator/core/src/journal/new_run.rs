@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::is_false;
-use crate::{Event, RunId, StepId, Timestamp};
+use crate::{Event, Label, RunId, StepId, Timestamp};
 
 /// The data of entry 0: what a run is created from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,12 +28,24 @@ pub struct NewRun {
     /// Whether this run is cancelled if the run that called it ends first.
     #[serde(default, skip_serializing_if = "is_false")]
     pub bound: bool,
+    /// The labels of the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<Label>,
 }
 
 impl NewRun {
     /// Creates the data of a run of this function with this event and without a delay.
     pub fn new(function: Arc<str>, event: Event, origin: RunOrigin) -> Self {
-        Self { function, event, origin, begins_at: None, collects: false, replaces: None, bound: false }
+        Self {
+            function,
+            event,
+            origin,
+            begins_at: None,
+            collects: false,
+            replaces: None,
+            bound: false,
+            labels: Vec::new(),
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use stepladder_core::journal::{Entry, Fact, NewRun, Record, RunOrigin};
+use stepladder_core::label::LabelSpec;
 use stepladder_core::slot::{Limit, Ticket};
 use stepladder_core::spec::LazyExprScope;
 use stepladder_core::wake::TimerPurpose;
@@ -190,12 +191,15 @@ impl Intake {
     pub(crate) fn prepare_start(
         &self,
         catalog: &Catalog,
-        (run, created, more): RunDraft,
+        (run, mut created, more): RunDraft,
         changes: Vec<FlowStateChange>,
     ) -> RunStart {
         let now = self.runtime.now();
         let function = created.function.clone();
         let event = created.event.id;
+        if let Some(spec) = catalog.spec(&function).filter(|spec| !spec.labels.is_empty()) {
+            created.labels = LabelSpec::evaluate(&spec.labels, &mut LazyExprScope::new(&created.event));
+        }
         let ended = more.iter().any(|entry| entry.fact.is_end());
         let tickets = if ended { Vec::new() } else { self.arrival_tickets(catalog, run, &created, now) };
         let mut entries = vec![Fact::RunCreated(Box::new(created)).into_entry(now)];

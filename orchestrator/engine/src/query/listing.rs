@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use stepladder_core::{Fact, RunId, RunRow, Status};
+use stepladder_core::{Fact, Label, RunId, RunRow, Status};
 
 use crate::engine::EngineError;
 use crate::ports::{RunQuery, RunStatusFilter, StoreError};
@@ -43,6 +43,8 @@ pub struct RunFilter {
     pub depth: ListingDepth,
     /// If true, lists only runs that have ended. Both `status` and `live` take precedence.
     pub ended: bool,
+    /// If set, lists only runs with this label.
+    pub label: Option<Label>,
     /// If set, lists only live runs that do this.
     pub activity: Option<ActivityKind>,
     /// Whether the listing says what live runs do.
@@ -158,6 +160,7 @@ impl Query {
             let first = records.get(&run.run).and_then(|record| record.entries.first());
             if let Some(Fact::RunCreated(created)) = first.map(|entry| &entry.fact) {
                 run.input = Some(created.event.data.clone());
+                run.labels.clone_from(&created.labels);
             }
         }
         Ok(page)
@@ -201,6 +204,7 @@ impl Query {
             status: RunStatusFilter::All,
             before: filter.before,
             from: filter.from,
+            label: filter.label.clone(),
             limit: COUNTED_RUNS,
         };
         let Some(counted) = self.runtime.backend.count_runs(query).await? else { return Ok(None) };
@@ -257,7 +261,14 @@ impl Query {
         };
         let before = cursor.into_iter().chain(filter.before).min();
         let rows_of = |function: Option<String>| {
-            self.runtime.backend.runs(RunQuery { function, status, before, from: filter.from, limit })
+            self.runtime.backend.runs(RunQuery {
+                function,
+                status,
+                before,
+                from: filter.from,
+                label: filter.label.clone(),
+                limit,
+            })
         };
         match &filter.functions[..] {
             [] => rows_of(None).await,

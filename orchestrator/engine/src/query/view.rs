@@ -8,7 +8,7 @@ use std::sync::Arc;
 use stepladder_core::journal::{Failure, RunOrigin, Seq};
 use stepladder_core::report::LogLine;
 use stepladder_core::state::{RunOutcome, RunState};
-use stepladder_core::{Entry, Event, EventId, Json, RunId, RunRow, Status, StepId, Timestamp};
+use stepladder_core::{Entry, Event, EventId, Json, Label, RunId, RunRow, Status, StepId, Timestamp};
 
 use super::RunActivity;
 
@@ -38,6 +38,8 @@ pub struct RunSummary {
     pub error: Option<Failure>,
     /// The data of the event that started the run; `None` if it was not read.
     pub input: Option<Json>,
+    /// The labels of the run; empty if they were not read.
+    pub labels: Vec<Label>,
     /// What the run is doing or waiting for; `None` if it has ended, or if it was not read.
     pub activity: Option<RunActivity>,
 }
@@ -63,6 +65,7 @@ impl RunSummary {
             output,
             error,
             input: Some(state.created.event.data.clone()),
+            labels: state.created.labels.clone(),
             activity: None,
         }
     }
@@ -81,6 +84,7 @@ impl RunSummary {
             output: None,
             error: None,
             input: None,
+            labels: Vec::new(),
             activity: None,
         }
     }

@@ -1,10 +1,12 @@
 //! What starts a function: events with filters, and cron schedules.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 use stepladder_core::FunctionConfig;
 use stepladder_core::expr::Expr;
+use stepladder_core::function::LabelConfig;
 use stepladder_core::missed::MissedTicks;
 
 use super::Function;
@@ -139,6 +141,28 @@ impl Function {
     pub fn missed_ticks(mut self, policy: MissedTicks) -> Self {
         self.calls.record("missed_ticks");
         self.config.cron.missed_ticks = Some(policy);
+        self
+    }
+
+    /// Adds a label to the function's runs, by which people find them: in the dashboard
+    /// (`clientId:cust-42`), with `stepladder runs --label clientId=cust-42`, and over REST.
+    ///
+    /// The value is a CEL expression over the `event`, which is evaluated when a run is created. A
+    /// run does not get the label if its value is missing, empty or longer than 256 bytes. A
+    /// function has at most 8 labels; each costs one write per run on AWS. If a key is not made of
+    /// letters, digits, `_`, `-` and `.`, or is used twice, the app does not start.
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// # #[derive(Serialize, Deserialize, Event)]
+    /// # #[event(name = "client/created")]
+    /// # struct Created { client_id: String }
+    /// # async fn welcome(ctx: Context, event: Event<Created>) -> Result<()> { Ok(()) }
+    /// let function = Function::new("welcome", welcome).label("clientId", "event.data.client_id");
+    /// ```
+    #[must_use]
+    pub fn label(mut self, key: impl Into<Arc<str>>, cel: impl Into<String>) -> Self {
+        self.config.labels.push(LabelConfig { key: key.into(), value: cel.into() });
         self
     }
 

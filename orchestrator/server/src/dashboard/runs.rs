@@ -12,7 +12,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use stepladder_core::{RunId, Status, Timestamp};
+use stepladder_core::{Label, RunId, Status, Timestamp};
 use stepladder_engine::view::RunSummary;
 use stepladder_engine::{ActivityKind, COUNTED_LIVE_RUNS, StatusCounts};
 
@@ -33,6 +33,8 @@ pub(super) const PAGE: usize = 50;
 const ERROR_BYTES: usize = 300;
 /// The maximum size of the preview of an input, in bytes.
 const PREVIEW_BYTES: usize = 160;
+/// The maximum size of the value of a label in the list, in bytes.
+const LABEL_BYTES: usize = 60;
 
 #[derive(Template)]
 #[template(path = "runs.html")]
@@ -90,6 +92,14 @@ pub(super) struct RunRow {
     pub(super) activity: Option<ShownActivity>,
     /// The beginning of the run's input, if it was read.
     pub(super) input: Option<String>,
+    /// The labels: key, value, and the link to the runs with the same label.
+    pub(super) labels: Vec<(String, String, String)>,
+}
+
+fn shown_label(label: &Label) -> (String, String, String) {
+    let text = format!("{}:{}", label.key, label.value);
+    let link = format!("/{}", query_string([("q", &text[..])]));
+    (label.key.to_string(), brief(&label.value, LABEL_BYTES), link)
 }
 
 impl RunRow {
@@ -104,6 +114,7 @@ impl RunRow {
             error: run.error.as_ref().map(|error| brief(&sentence(error), ERROR_BYTES)),
             activity: run.activity.as_ref().map(ShownActivity::from_activity),
             input: run.input.as_ref().map(|input| input.get()).filter(|input| *input != "{}").map(preview),
+            labels: run.labels.iter().map(shown_label).collect(),
         }
     }
 }

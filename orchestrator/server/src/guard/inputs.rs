@@ -28,9 +28,9 @@ const REFUSED_BYTES: usize = 64 * 1024;
 /// Returns the query parameters that a route accepts.
 fn parameters(method: &str, route: &str) -> &'static [&'static str] {
     match (method, route) {
-        ("GET", "/v1/runs") => &["status", "function", "since", "until", "limit", "cursor"],
+        ("GET", "/v1/runs") => &["status", "function", "label", "since", "until", "limit", "cursor"],
         ("POST", "/v1/runs/cancel" | "/v1/runs/rerun") => {
-            &["status", "function", "since", "until", "all", "limit", "cursor"]
+            &["status", "function", "label", "since", "until", "all", "limit", "cursor"]
         }
         ("GET", "/v1/runs/{id}/journal") => &["from", "limit"],
         ("GET", "/" | "/runs") => &["status", "doing", "error", "function", "q", "within", "from", "to", "cursor"],

@@ -15,12 +15,13 @@ pub(super) fn run_json(run: &view::RunSummary) -> Run {
         ended_at: run.ended_at.map(Time),
         output: run.output.clone(),
         error: run.error.as_ref().map(Failure::from),
+        labels: run.labels.iter().map(|label| (label.key.clone(), label.value.clone())).collect(),
     }
 }
 
 /// Converts a run in full.
 pub(super) fn run_detail_json(detail: &view::RunDetail) -> RunDetail {
-    let Run { run_id, function_id, status, event_id, created_at, run_started_at, ended_at, output, error } =
+    let Run { run_id, function_id, status, event_id, created_at, run_started_at, ended_at, output, error, labels } =
         run_json(&detail.summary);
     let handler_error =
         |(at, error): &(stepladder_core::Timestamp, _)| HandlerError { at: Time(*at), error: Failure::from(error) };
@@ -34,6 +35,7 @@ pub(super) fn run_detail_json(detail: &view::RunDetail) -> RunDetail {
         ended_at,
         output,
         error,
+        labels,
         origin: (&detail.origin).into(),
         event: (&detail.event).into(),
         waiting: detail.waiting.clone(),

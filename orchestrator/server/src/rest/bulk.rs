@@ -30,13 +30,13 @@ fn bulk_response(bulk: BulkResult) -> Response {
 /// 400 if a parameter is invalid. 400 also if no filter is given or one is empty, as in a script
 /// with an unset variable.
 fn required_filter(query: &QueryParameters) -> Result<RunFilter, HttpProblem> {
-    const FILTERS: [&str; 4] = ["status", "function", "since", "until"];
+    const FILTERS: [&str; 5] = ["status", "function", "label", "since", "until"];
     if let Some(name) = FILTERS.into_iter().find(|name| query.given(name) == Some("")) {
         return Err(HttpProblem::bad_request(format!("`{name}` is empty; give it a value, or leave it out")));
     }
     match query.given("all") {
         None if FILTERS.iter().all(|name| query.given(name).is_none()) => Err(HttpProblem::bad_request(
-            "no run is selected: give `status`, `function`, `since` or `until`, or `all=true` for every run",
+            "no run is selected: give `status`, `function`, `label`, `since` or `until`, or `all=true` for every run",
         )),
         None | Some("true") => runs::run_filter(query),
         Some(other) => Err(HttpProblem::bad_request(format!("`all` is `{other}`; use true, or leave it out"))),

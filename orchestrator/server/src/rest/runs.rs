@@ -46,6 +46,10 @@ pub(super) fn run_filter(query: &QueryParameters) -> Result<RunFilter, HttpProbl
         from: query.time("since")?.map(first_at),
         before: query.time("until")?.map(first_at),
         cursor: cursor.transpose()?,
+        label: query
+            .get("label")
+            .map(|text| text.parse().map_err(|fault| HttpProblem::bad_request(format!("`label`: {fault}"))))
+            .transpose()?,
         ..RunFilter::default()
     })
 }

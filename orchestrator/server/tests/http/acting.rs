@@ -190,6 +190,7 @@ async fn all_matching_runs_are_counted_first_and_then_changed_page_by_page() {
     );
     let none = world.post_form("/runs", "do=cancel-all&back=%2F%3Ffunction%3Dnap%26status%3DFailed").await;
     assert!(world.follow(&none).await.text.contains("No run was changed"));
+    world.settle().await;
     let again = world.post_form("/runs", "do=rerun-all&back=%2F%3Fstatus%3DCancelled").await.text;
     assert!(again.contains("Rerun 23") && again.contains("may pay for their calls again"), "{again}");
     for bad in

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use stepladder_core::decide::{Operation, Want};
 use stepladder_core::expr::Expr;
 use stepladder_core::journal::{Failure, Outcome};
+use stepladder_core::label::LabelSpec;
 use stepladder_core::retry::RetryAdvice;
 use stepladder_core::spec::{Concurrency, Trigger};
 use stepladder_core::state::RevealedOutcome;
@@ -38,6 +39,7 @@ impl ScriptedProgram {
         let mut spec = Spec::new("echo");
         spec.triggers.push(Trigger { event: "test/echo".into(), condition: None });
         spec.concurrency.push(Concurrency { key: Some(Expr::compile("event.name").unwrap()), ..Concurrency::steps(2) });
+        spec.labels.push(LabelSpec { key: "client".into(), value: Expr::compile("event.data.client").unwrap() });
         Self { step: "say".into(), ask: Operation::Run(Default::default()) }.register(spec)
     }
 

@@ -21,8 +21,8 @@ pub(crate) enum RouteBody {
 
 use RouteBody::{Anything, Form, Json, Nothing};
 
-const LISTING: &[&str] = &["status", "function", "since", "until", "limit", "cursor"];
-const BULK: &[&str] = &["status", "function", "since", "until", "all", "limit", "cursor"];
+const LISTING: &[&str] = &["status", "function", "label", "since", "until", "limit", "cursor"];
+const BULK: &[&str] = &["status", "function", "label", "since", "until", "all", "limit", "cursor"];
 const SEARCH: &[&str] = &["status", "doing", "error", "function", "q", "within", "from", "to", "cursor"];
 const NEWS: &[&str] = &["status", "doing", "error", "function", "q", "within", "from", "to", "cursor", "seen"];
 

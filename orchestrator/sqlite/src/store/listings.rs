@@ -113,6 +113,13 @@ fn select_runs<T>(
         conditions.push("run >= ?");
         values.push(from);
     }
+    let mut table = "runs";
+    if let Some(label) = &query.label {
+        // the join reads the labels first: they are in the order of the listing
+        table = "labels CROSS JOIN runs USING (run)";
+        conditions.push("labels.key = ? AND labels.value = ?");
+        values.extend([&label.key as &dyn ToSql, &label.value]);
+    }
     if let Some(function) = &query.function {
         conditions.push("function = ?");
         values.push(function);
@@ -126,7 +133,7 @@ fn select_runs<T>(
     }
     values.push(&limit);
     let conditions = conditions.join(" AND ");
-    run(&format!("SELECT {columns} FROM runs WHERE {conditions} ORDER BY run DESC LIMIT ?"), &values)
+    run(&format!("SELECT {columns} FROM {table} WHERE {conditions} ORDER BY run DESC LIMIT ?"), &values)
 }
 
 fn query_rows(db: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<RunRow>, SqliteError> {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use stepladder_core::slot::{Limit, Ticket};
-use stepladder_core::{RunId, RunRow, Seq};
+use stepladder_core::{Label, RunId, RunRow, Seq};
 use stepladder_engine::ports::{FlowStateChange, RunCreation, RunStart, StartResult, StoreResult};
 
 use super::commits::{OutgoingWake, deliver_in_memory, insert_record, insert_wake};
@@ -29,6 +29,7 @@ pub(super) struct StartRows {
     wake: (i64, i64, String),
     tickets: Vec<(Limit, Ticket, String)>,
     flow_state: Vec<FlowStateChange>,
+    labels: Vec<Label>,
 }
 
 #[async_trait]
@@ -46,6 +47,7 @@ impl RunCreation for Sqlite {
 
 impl Sqlite {
     pub(super) fn prepare(&self, start: RunStart) -> Result<(StartRows, StartInMemory), SqliteError> {
+        let labels = start.labels().to_vec();
         let RunStart { row, record, watchdog, wake, tickets, flow_state } = start;
         let mut outgoing = self.outgoing_wake(wake, self.clock.now())?;
         let ticket = |(limit, ticket): &(Limit, Ticket)| {
@@ -59,6 +61,7 @@ impl Sqlite {
             wake: outgoing.take_row(),
             tickets: tickets.iter().map(ticket).collect::<Result<_, _>>()?,
             flow_state,
+            labels,
         };
         Ok((rows, StartInMemory { run, next, wake: outgoing, tickets }))
     }
@@ -82,7 +85,7 @@ pub(super) fn start_in_memory(starts: Vec<StartInMemory>, results: &[StartResult
 }
 
 pub(super) fn insert_run(db: &WriteTransaction<'_>, start: &StartRows) -> Result<StartResult, SqliteError> {
-    let StartRows { row, record, watchdog, wake: (n, due, wake), tickets, flow_state } = start;
+    let StartRows { row, record, watchdog, wake: (n, due, wake), tickets, flow_state, labels } = start;
     if !are_unchanged(db, flow_state)? {
         let exists = db.statement("SELECT 1 FROM runs WHERE run = ?1")?.exists([row.run.to_bytes()])?;
         return Ok(if exists { StartResult::Known } else { StartResult::Overtaken });
@@ -98,6 +101,13 @@ pub(super) fn insert_run(db: &WriteTransaction<'_>, start: &StartRows) -> Result
     }
     flow_state.iter().try_for_each(|state| write_flow_state(db, state))?;
     insert_record(db, record)?;
+    for label in labels {
+        db.statement("INSERT OR IGNORE INTO labels (key, value, run) VALUES (?1, ?2, ?3)")?.execute((
+            &label.key,
+            &label.value,
+            row.run.to_bytes(),
+        ))?;
+    }
     set_timer(db, watchdog)?;
     tickets.iter().try_for_each(|(limit, ticket, text)| insert_ticket(db, &limit.key, limit.slots, ticket, text))?;
     insert_wake(db, *n, *due, wake)?;

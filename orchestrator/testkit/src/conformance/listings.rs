@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stepladder_core::{RunId, RunRow, Status};
+use stepladder_core::{Fact, Label, RunId, RunRow, Status};
 
 use super::TestedAdapter;
 use super::fixtures::{START, event, event_id, run, run_start, seconds};
@@ -183,4 +183,42 @@ pub async fn runs_of_an_event_are_found_if_their_ids_derive_from_it(on: TestedAd
     assert_eq!(of(1).await, of_first);
     assert_eq!(of(2).await, [RunId::started_by(event_id(2), "orders")]);
     assert_eq!(of(3).await, []);
+}
+
+/// Runs are found by a label, newest first and over several pages. Other filters apply as well.
+pub async fn runs_are_found_by_a_label(on: TestedAdapter) {
+    let label = |key: &str, value: &str| Label { key: key.into(), value: value.into() };
+    let mut starts: Vec<_> =
+        (1..=7).map(|n| run_start(n, if n == 4 { "mail" } else { "orders" }, event_id(n))).collect();
+    for (start, n) in starts.iter_mut().zip(1..) {
+        if let Fact::RunCreated(created) = &mut start.record.entries[0].fact {
+            created.labels = match n {
+                7 => Vec::new(),
+                2 => vec![label("client", "b"), label("plan", "a")],
+                _ => vec![label("client", "a"), label("plan", &format!("é {n}"))],
+            };
+        }
+    }
+    on.backend.create_runs(starts.clone()).await.expect("a start");
+    on.backend.create_runs(starts).await.expect("the same start");
+    let of = |label: Label| RunQuery { label: Some(label), limit: 10, ..RunQuery::default() };
+    assert_eq!(list(&on, of(label("client", "a"))).await, runs(&[6, 5, 4, 3, 1]));
+    assert_eq!(list(&on, of(label("plan", "é 3"))).await, runs(&[3]));
+    assert_eq!(list(&on, of(label("plan", "a"))).await, runs(&[2]), "the key is part of the label");
+    assert_eq!(list(&on, of(label("client", "c"))).await, runs(&[]));
+    let orders = RunQuery { function: Some("orders".into()), ..of(label("client", "a")) };
+    assert_eq!(list(&on, orders.clone()).await, runs(&[6, 5, 3, 1]));
+    let (mut found, mut before) = (Vec::new(), None);
+    loop {
+        let page = list(&on, RunQuery { before, limit: 2, ..orders.clone() }).await;
+        assert!(page.len() <= 2);
+        let Some(last) = page.last() else { break };
+        before = Some(*last);
+        found.extend(page);
+    }
+    assert_eq!(found, runs(&[6, 5, 3, 1]));
+    let failed = RunQuery { status: RunStatusFilter::Ended(Status::Failed), ..of(label("client", "a")) };
+    assert_eq!(list(&on, failed).await, runs(&[]));
+    let newer = RunQuery { from: Some(runs(&[4])[0]), ..of(label("client", "a")) };
+    assert_eq!(list(&on, newer).await, runs(&[6, 5, 4]));
 }

@@ -25,6 +25,12 @@ pub(in crate::dashboard) struct RunHistoryChart {
     pub(in crate::dashboard) failed: usize,
     pub(in crate::dashboard) completed: usize,
     pub(in crate::dashboard) live: usize,
+    /// The number of cancelled and skipped runs.
+    pub(in crate::dashboard) other: usize,
+    /// The number of runs of the highest bar.
+    pub(in crate::dashboard) most: usize,
+    /// The time span of a bar.
+    pub(in crate::dashboard) bar_span: String,
     /// A description of the chart in words, for screen readers.
     pub(in crate::dashboard) words: String,
 }
@@ -33,7 +39,8 @@ pub(in crate::dashboard) struct RunHistoryChart {
 pub(in crate::dashboard) struct HistoryBar {
     pub(in crate::dashboard) x: String,
     pub(in crate::dashboard) width: String,
-    /// The CSS class, the top and the height of each part. From below: completed, failed, others.
+    /// The CSS class, the top and the height of each part. From below: completed, failed, live,
+    /// others.
     pub(in crate::dashboard) parts: Vec<(&'static str, String, String)>,
     pub(in crate::dashboard) title: String,
 }
@@ -42,36 +49,32 @@ pub(in crate::dashboard) struct HistoryBar {
 pub(in crate::dashboard) fn chart_runs(rows: &[RunRow], now: Timestamp) -> RunHistoryChart {
     let from = rows.last().map_or(now, |row| row.created_at).min(now);
     let span = now.since(from).as_millis().max(1);
-    let mut counts = vec![[0_usize; 3]; BARS];
-    let mut all = [0_usize; 3];
-    let mut live = 0;
+    let mut counts = vec![[0_usize; 4]; BARS];
+    let mut all = [0_usize; 4];
     for row in rows {
         let part = match row.ended.map(|(_, status)| status) {
             Some(Status::Completed) => 0,
             Some(Status::Failed) => 1,
-            Some(_) => 2,
-            None => {
-                live += 1;
-                2
-            }
+            None => 2,
+            Some(_) => 3,
         };
         let place = row.created_at.since(from).as_millis() * BARS as u128 / span;
         counts[usize::try_from(place).unwrap_or(usize::MAX).min(BARS - 1)][part] += 1;
         all[part] += 1;
     }
-    let most = counts.iter().map(|parts| parts.iter().sum::<usize>()).max().unwrap_or(0).max(1) as f64;
+    let most = counts.iter().map(|parts| parts.iter().sum::<usize>()).max().unwrap_or(0).max(1);
     let width = 100.0 / BARS as f64;
-    let bar = |(i, parts): (usize, &[usize; 3])| {
+    let bar = |(i, parts): (usize, &[usize; 4])| {
         let (mut top, mut drawn) = (HEIGHT, Vec::new());
-        for (class, count) in ["done", "failed", "other"].into_iter().zip(parts) {
-            let height = *count as f64 / most * HEIGHT;
+        for (class, count) in ["done", "failed", "live", "other"].into_iter().zip(parts) {
+            let height = *count as f64 / most as f64 * HEIGHT;
             top -= height;
             if *count > 0 {
                 drawn.push((class, format_percent(top), format_percent(height)));
             }
         }
-        let [done, failed, other] = parts;
-        let title = format!("{done} completed, {failed} failed, {other} others");
+        let [done, failed, live, other] = parts;
+        let title = format!("{done} completed, {failed} failed, {live} live, {other} cancelled or skipped");
         HistoryBar { x: format_percent(i as f64 * width), width: format_percent(width * 0.8), parts: drawn, title }
     };
     RunHistoryChart {
@@ -80,8 +83,11 @@ pub(in crate::dashboard) fn chart_runs(rows: &[RunRow], now: Timestamp) -> RunHi
         counted: rows.len(),
         completed: all[0],
         failed: all[1],
-        live,
-        words: format!("{} runs: {} completed, {} failed, {live} live", rows.len(), all[0], all[1]),
+        live: all[2],
+        other: all[3],
+        most,
+        bar_span: format_duration(Duration::from_millis(u64::try_from(span / BARS as u128).unwrap_or(u64::MAX))),
+        words: format!("{} runs: {} completed, {} failed, {} live", rows.len(), all[0], all[1], all[2]),
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use stepladder_core::{EventId, RunId, Status, Timestamp};
+use stepladder_core::label::LABEL_BYTES;
+use stepladder_core::{EventId, Label, RunId, Status, Timestamp};
 use stepladder_engine::{ActivityKind, Engine, EngineError, ListingDepth, RunFilter, RunPage};
 
 use super::PAGE;
@@ -196,6 +197,10 @@ impl RunSearch {
         if text.is_empty() {
             return self.error.is_empty().then_some((filter, None));
         }
+        if let Some(label) = label_of(engine, text) {
+            let meaning = format!("runs with the label {} = {}", label.key, brief(&label.value, 80));
+            return Some((RunFilter { label: Some(label), ..filter }, Some(meaning)));
+        }
         if ids && let Some((first, last)) = id_range(text) {
             let from = filter.from.max(Some(first));
             let before = filter.before.into_iter().chain([last]).min();
@@ -276,6 +281,16 @@ impl RunSearch {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Returns the label that a text such as `clientId:cust-42` means, if a function declares its key.
+fn label_of(engine: &Engine, text: &str) -> Option<Label> {
+    let (key, value) = text.split_once(':')?;
+    let (key, value) = (key.trim(), value.trim());
+    let snapshot = engine.functions().snapshot();
+    let is_declared = snapshot.specs().flat_map(|spec| &spec.labels).any(|label| *label.key == *key);
+    let is_label = is_declared && !value.is_empty() && value.len() <= LABEL_BYTES;
+    is_label.then(|| Label { key: key.into(), value: value.into() })
 }
 
 fn found_runs(runs: Vec<stepladder_engine::view::RunSummary>, meaning: String) -> SearchResult {
