@@ -221,3 +221,19 @@ async fn calls_are_signed_and_a_bad_signature_is_refused() {
         assert_eq!(polled.is_ok(), is_accepted, "{polled:?}");
     }
 }
+
+#[tokio::test]
+async fn a_call_that_was_told_to_end_is_continued_and_no_failure() {
+    let app = ScriptedApp::start().await;
+    let stopped = json!({"name": "StaleDispatchError", "message": "Stale dispatch: checkpoint returned 409"});
+    let answer = of_sdk(400, "x-inngest-no-retry: true\r\n", &stopped);
+    for (attempt, is_continued) in [(1, true), (2, false)] {
+        let mut execution = open(&app.url(), None, attempt).await;
+        execution.prepare_call(PreparedCall { number: 7, ..PreparedCall::default() });
+        let (polled, _) = tokio::join!(execution.poll(Vec::new()), async { app.answer(&answer).await });
+        let polled = polled.unwrap();
+        assert_eq!(polled.has_checkpoints, is_continued);
+        // a call without checkpoints is told nothing, so this is an error of the code
+        assert_eq!(matches!(polled.result, PollResult::Wanted(wants) if wants.is_empty()), is_continued);
+    }
+}
