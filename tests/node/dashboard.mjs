@@ -40,7 +40,7 @@ async function aRunAdvances() {
   assert.equal(await page.locator('main').getAttribute('data-live'), null, 'what is over has no news');
   // show an earlier state with the slider
   await page.locator('#at').fill('2');
-  await shows('#now', 'The run after entry 1');
+  await shows('#now', 'Showing the run after entry 2');
   await page.locator('#head .status.Running').waitFor();
   assert(page.url().endsWith('?at=2') && (await isMarked()));
 }
@@ -52,8 +52,8 @@ async function aFailedRunIsRunAgain() {
   await row.locator('.status.Failed').waitFor();
   await row.locator('a').click();
   await shows('#now', 'SUPABASE_URL');
-  await page.locator('#steps summary', { hasText: 'update-client' }).click();
-  await shows('.step[open]', 'SUPABASE_URL');
+  await shows('#now', 'Failed in update-client');
+  await shows('#step', 'This step failed the run'); // the failed step is selected
   await look('run-failed');
   await page.locator('select[name=from_step]').selectOption('process-data');
   await page.locator('textarea[name=input]').fill('{"clientId": ');
@@ -63,7 +63,7 @@ async function aFailedRunIsRunAgain() {
   await page.waitForURL((url) => !url.href.includes(run));
   await shows('#facts', 'A rerun of');
   await page.locator('#head .status.Failed').waitFor();
-  await page.locator('#steps summary', { hasText: 'call-openai' }).locator('rect.carried').waitFor();
+  await page.locator('#steps .step', { hasText: 'call-openai' }).locator('rect.carried').waitFor();
   return run;
 }
 
@@ -234,20 +234,19 @@ async function retries() {
   const run = await runOf(await send({ name: 'client/enhance.requested', data: client('Acme') }));
   await page.goto(`${base}/runs/${run}`);
   const begun = Date.now();
-  const step = page.locator('#steps summary', { hasText: 'call-openai' });
   for (const attempt of [2, 3]) {
-    await shows('.why', `(attempt ${attempt})`);
-    await step.click();
+    await shows('#now', `Waiting to retry call-openai: attempt ${attempt} of 3`);
+    await shows('#now .until', '(in '); // the countdown of the script
     if (attempt === 2) await look('run-retrying');
     // the step has two retries in total
-    const then = page.locator('.step[open] p', { hasText: `(attempt ${attempt})` }).locator('.dim time');
+    const then = page.locator('#step p', { hasText: `attempt ${attempt} of 3` }).locator('.dim time');
     assert.equal(await then.count(), attempt === 2 ? 1 : 0, 'attempts after the next');
-    await page.locator('.step[open] button', { hasText: 'Retry now' }).click();
+    await page.locator('#now button', { hasText: 'Try now' }).click();
     await shows('.notice', 'The wait was skipped.');
   }
   await page.locator('#head .status.Failed').waitFor();
   assert(Date.now() - begun < 40_000, 'the wait of 45 seconds was skipped');
-  await step.click();
+  await page.locator('#steps .step', { hasText: 'call-openai' }).click();
   assert.equal(await page.locator('.attempts tbody tr').count(), 3);
 }
 

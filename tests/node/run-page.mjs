@@ -2,6 +2,7 @@
 //
 // tests/tests/dashboard.rs starts this script. The scenes:
 // - `values`: a server with its functions.
+// - `long`: a server with one run of 1,000 steps. Step 500 failed.
 import assert from 'node:assert/strict';
 import { base, context, isMarked, look, mark, page, play, runOf, send, shows } from './browser.mjs';
 
@@ -62,4 +63,82 @@ async function values() {
   await aSelectionSurvivesUpdates();
 }
 
-await play({ values });
+const box = page.locator('.rows-box');
+const selected = (name) => page.locator('#steps .step[aria-current]', { hasText: name }).waitFor();
+
+async function long() {
+  const [{ run_id: run }] = (await (await fetch(`${base}/v1/runs`)).json()).data;
+  await page.setViewportSize({ width: 1440, height: 900 });
+  await page.goto(`${base}/runs/${run}`);
+  await mark();
+  await shows('#step', 'process-row-500'); // the step that failed
+  assert((await page.locator('#steps .step').count()) <= 100, 'the page holds a window of the rows');
+  // the timeline and the selected step are side by side
+  const [list, step] = [await page.locator('.list').boundingBox(), await page.locator('#step').boundingBox()];
+  assert(list.x + list.width <= step.x + 1 && Math.abs(list.y - step.y) < 40, JSON.stringify([list, step]));
+  await look('long');
+  // scroll to the end: the script loads the rows
+  await box.evaluate((element) => (element.scrollTop = element.scrollHeight));
+  await page.locator('#step-999').waitFor();
+  assert((await page.locator('#steps .step').count()) <= 100);
+  await page.locator('#step-999').click();
+  await shows('#step', 'process-row-999');
+  assert(page.url().includes('step=999'), page.url());
+  await page.locator('a', { hasText: 'First failed' }).click();
+  await selected('process-row-500');
+  assert(await page.locator('#step-500').isVisible(), 'scrolled to');
+  await page.goBack();
+  await selected('process-row-999');
+  // keys select the next and the previous row
+  await page.locator('#step-998').click();
+  await page.keyboard.press('j');
+  await selected('process-row-999');
+  // filter by name while typing
+  await page.locator('#find').fill('row-77');
+  await shows('#steps-acts', '11 of 1000');
+  assert.equal(await page.locator('#steps .step').count(), 11);
+  await page.locator('#find').fill('');
+  await shows('#steps-acts', '1000');
+  // zoom by dragging over the overview
+  const { x, y, width } = await page.locator('#overview').boundingBox();
+  await page.mouse.move(x + width * 0.25, y + 10);
+  await page.mouse.down();
+  await page.mouse.move(x + width * 0.26, y + 10);
+  await page.mouse.up();
+  await page.locator('a', { hasText: 'Whole run' }).waitFor();
+  const zoomed = await page.locator('#steps').getAttribute('data-total');
+  assert(Number(zoomed) < 130, `${zoomed} rows`);
+  await look('long-zoomed');
+  await page.locator('a', { hasText: 'Whole run' }).click();
+  await page.locator('a', { hasText: 'Group by name' }).click();
+  await shows('#steps', 'process-row-*');
+  assert(await isMarked(), 'the page was never loaded again');
+  // an address with a fragment selects the step, as those of earlier versions did
+  await page.goto(`${base}/runs/${run}#step-321`);
+  await page.reload();
+  await shows('#step', 'process-row-321');
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.goto(`${base}/runs/${run}?step=500`);
+  assert(!(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth)), 'wider than a phone');
+  await look('long-phone');
+}
+
+/** Without the script, each view is a page that the server renders. */
+async function withoutScript() {
+  const [{ run_id: run }] = (await (await fetch(`${base}/v1/runs`)).json()).data;
+  const plain = await page.context().browser().newContext({ javaScriptEnabled: false });
+  const tab = await plain.newPage();
+  await tab.goto(`${base}/runs/${run}`);
+  await tab.locator('a', { hasText: 'More steps' }).click();
+  await tab.locator('#step-150').click();
+  await tab.locator('#step', { hasText: 'process-row-150' }).waitFor();
+  await tab.locator('a', { hasText: 'In' }).first().click();
+  await tab.locator('a', { hasText: 'Whole run' }).waitFor();
+  await tab.locator('#find').fill('row-7');
+  await tab.locator('#find').press('Enter');
+  await tab.locator('#steps-acts', { hasText: ' of 1000' }).waitFor();
+  assert(!(await tab.locator('button.js').first().isVisible()), 'no button that needs the script');
+  await plain.close();
+}
+
+await play({ values, long: () => long().then(withoutScript) });

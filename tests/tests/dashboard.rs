@@ -4,6 +4,9 @@
 //! If `STEPLADDER_SCREENSHOTS` is set to a folder, the test saves pictures of every page there
 //! (`just screenshots`).
 
+#[path = "dashboard/long_run.rs"]
+mod long_run;
+
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -78,5 +81,15 @@ async fn a_person_reads_values_of_a_run() {
     let mut server = ServerProcess::new();
     server.start().await;
     run_scene_of(&server, "run-page.mjs", "values").await;
+    server.assert_no_error_logged();
+}
+
+/// A person finds a step among a thousand: by scrolling, by name, by time, and by its address.
+#[tokio::test]
+async fn a_person_finds_a_step_of_a_long_run() {
+    let mut server = ServerProcess::new();
+    long_run::write_long_run(&server.db(), 1_000).await;
+    server.start().await;
+    run_scene_of(&server, "run-page.mjs", "long").await;
     server.assert_no_error_logged();
 }

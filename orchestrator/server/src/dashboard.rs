@@ -10,6 +10,7 @@
 
 mod act;
 mod cost;
+mod diff;
 mod entries;
 mod events;
 pub(crate) mod form;
@@ -25,6 +26,7 @@ mod runs;
 mod scale;
 mod shell;
 mod text;
+mod unchanged;
 mod value;
 mod values;
 mod waterfall;
@@ -56,6 +58,7 @@ pub(crate) fn routes(shared: &SharedServerState) -> Router<SharedServerState> {
         .route("/", get(runs::runs_page))
         .route("/runs/{id}", get(run::run_page))
         .route("/runs/{id}/value", get(values::run_value))
+        .route("/runs/{id}/compare", get(run::compare::compare))
         .route("/functions", get(functions::list_page))
         .route("/function", get(functions::function_page))
         .route("/events/{id}", get(events::event_page))
@@ -74,6 +77,7 @@ pub(crate) fn routes(shared: &SharedServerState) -> Router<SharedServerState> {
         .route("/runs/{id}/cancel", post(act::cancel))
         .route("/runs/{id}/hasten", post(act::skip_wait))
         .route("/runs/{id}/rerun", post(act::rerun))
+        .route("/runs/{id}/answer", post(run::answer::answer))
         .route("/health/redrive", post(health::redrive))
         .route("/logout", post(login::log_out))
         .layer(only_known)
@@ -99,14 +103,22 @@ pub(crate) fn open_routes(shared: &SharedServerState) -> Router<SharedServerStat
 async fn style_sheet() -> Response {
     asset_response(
         "text/css; charset=utf-8",
-        concat!(include_str!("../templates/style.css"), include_str!("../templates/value.css")),
+        concat!(
+            include_str!("../templates/style.css"),
+            include_str!("../templates/value.css"),
+            include_str!("../templates/run.css")
+        ),
     )
 }
 
 async fn page_script() -> Response {
     asset_response(
         "text/javascript; charset=utf-8",
-        concat!(include_str!("../templates/app.js"), include_str!("../templates/value.js")),
+        concat!(
+            include_str!("../templates/app.js"),
+            include_str!("../templates/value.js"),
+            include_str!("../templates/run.js")
+        ),
     )
 }
 
@@ -170,8 +182,17 @@ pub(crate) fn problem_page(shared: &SharedServerState, headers: &HeaderMap, prob
 }
 
 fn html_page(status: StatusCode, page: &impl Template) -> Response {
+    html_response(status, page, |text| text)
+}
+
+/// Returns a response with a page that leaves out the parts that the browser already has.
+fn changed_page(headers: &HeaderMap, page: &impl Template) -> Response {
+    html_response(StatusCode::OK, page, |text| unchanged::without_known_parts(&text, headers))
+}
+
+fn html_response(status: StatusCode, page: &impl Template, finish: impl FnOnce(String) -> String) -> Response {
     let text = match page.render() {
-        Ok(text) => text,
+        Ok(text) => finish(text),
         Err(error) => {
             tracing::error!(%error, "a page cannot be rendered");
             return HttpProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be rendered").into_response();

@@ -7,7 +7,8 @@ const badge = document.getElementById('live');
 const pollSeconds = () => Number(main.dataset.poll ?? 3);
 let source = null;
 let timer = 0;
-let fetching = false;
+/** The update that is under way. */
+let pending = null;
 let again = false;
 let lost = false;
 /** What else is updated after every change. */
@@ -15,32 +16,68 @@ const settlers = [];
 
 // --- keeping up to date -------------------------------------------------------------------------------------------
 
-/** Fetches this page or another one, and replaces the parts that differ. */
-async function refresh(url = location.href) {
-  if (fetching) {
-    again = true;
+/** Fetches this page, and replaces the parts that differ. Ends when no change is left to fetch. */
+function refresh() {
+  again = true;
+  pending ??= update().finally(() => (pending = null));
+  return pending;
+}
+
+async function update() {
+  while (again) {
+    again = false;
+    try {
+      await updateOnce();
+    } catch {
+      // the server is away: the next change or the next poll tries again
+      loseConnection();
+    }
+  }
+}
+
+async function updateOnce() {
+  const url = location.href;
+  let answer = await fetchPage(url, knownParts());
+  if (answer.redirected && new URL(answer.url).pathname === '/login') {
+    location.assign('/login?next=' + encodeURIComponent(location.pathname + location.search));
     return;
   }
-  fetching = true;
-  try {
-    const headers = { accept: 'text/html', 'x-stepladder-refresh': '1' };
-    const answer = await fetch(url, { headers, credentials: 'same-origin' });
-    if (answer.redirected && new URL(answer.url).pathname === '/login') {
-      location.assign('/login?next=' + encodeURIComponent(location.pathname + location.search));
-      return;
+  if (answer.ok) {
+    let fresh = parsed(await answer.text());
+    if (!fillIn(fresh)) {
+      answer = await fetchPage(url, '');
+      fresh = parsed(await answer.text());
     }
-    if (answer.ok) takeOver(new DOMParser().parseFromString(await answer.text(), 'text/html'));
-    if (timer !== 0) sayPolls();
-  } catch {
-    // the server is away: the next change or the next poll tries again
-    loseConnection();
-  } finally {
-    fetching = false;
-    if (again) {
-      again = false;
-      refresh();
-    }
+    // if the address changed meanwhile, what came is of another view
+    if (url === location.href) takeOver(fresh);
   }
+  if (timer !== 0) sayPolls();
+}
+
+const parsed = (html) => new DOMParser().parseFromString(html, 'text/html');
+
+function fetchPage(url, have) {
+  const headers = { accept: 'text/html', 'x-stepladder-refresh': '1' };
+  if (have !== '') headers['x-stepladder-have'] = have;
+  return fetch(url, { headers, credentials: 'same-origin' });
+}
+
+/** The hashes of the parts that the page has, so that the server sends only the others. */
+function knownParts() {
+  return [...document.querySelectorAll('[data-h]')].map((each) => each.dataset.h).join(' ');
+}
+
+/** Fills in the parts that the server left out. Returns whether all of them are known. */
+function fillIn(fresh) {
+  return [...fresh.querySelectorAll('[data-same]')].every((same) => {
+    const part = document.getElementById(same.id)?.closest('[data-part]');
+    const was = part && sent.get(part);
+    const known = was?.id === same.id ? was : was?.querySelector('#' + CSS.escape(same.id));
+    if (known?.dataset.h !== same.dataset.h) return false;
+    same.replaceChildren(...[...known.childNodes].map((node) => node.cloneNode(true)));
+    same.removeAttribute('data-same');
+    return true;
+  });
 }
 
 function takeOver(fresh) {

@@ -109,6 +109,8 @@ pub struct RunDetail {
     pub handler_due: Option<Timestamp>,
     /// What the run waits for, as a sentence; `None` if it is executing or has ended.
     pub waiting: Option<String>,
+    /// Whether the run waits in a step, and not for its start, a slot or an executor.
+    pub waits_in_step: bool,
     /// The log of the run, in order.
     pub logs: Vec<LogView>,
     /// The version of the function that the run uses, if the function has versions.
@@ -116,7 +118,7 @@ pub struct RunDetail {
 }
 
 impl RunDetail {
-    pub(crate) fn of(state: &RunState, timeline: RunTimeline, waiting: Option<String>) -> Self {
+    pub(crate) fn of(state: &RunState, timeline: RunTimeline, waiting: Option<RunWait>) -> Self {
         let RunTimeline { steps, handler_errors, logs, .. } = timeline;
         Self {
             summary: RunSummary::of(state),
@@ -126,11 +128,19 @@ impl RunDetail {
             steps,
             handler_errors,
             handler_due: state.handler_retry_at.filter(|_| state.end.is_none()),
-            waiting,
+            waits_in_step: waiting.as_ref().is_some_and(|wait| wait.is_in_step),
+            waiting: waiting.map(|wait| wait.sentence),
             logs,
             version: state.version.clone(),
         }
     }
+}
+
+/// What a live run waits for.
+pub(crate) struct RunWait {
+    pub(crate) sentence: String,
+    /// Whether the run waits in a step.
+    pub(crate) is_in_step: bool,
 }
 
 /// A line of a run's log.

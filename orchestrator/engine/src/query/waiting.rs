@@ -8,10 +8,12 @@ use stepladder_core::{StepId, Timestamp};
 use crate::engine::EngineError;
 use crate::ports::SnapshotParts;
 use crate::query::Query;
+use crate::query::view::RunWait;
 
 impl Query {
     /// Describes what a run is waiting for. Returns `None` if the run is executing or has ended.
-    pub(crate) async fn describe_wait(&self, state: &RunState) -> Result<Option<String>, EngineError> {
+    pub(crate) async fn describe_wait(&self, state: &RunState) -> Result<Option<RunWait>, EngineError> {
+        let of_run = |sentence: String| Ok(Some(RunWait { sentence, is_in_step: false }));
         if state.end.is_some()
             || state.call.is_some()
             || state.steps.values().any(|s| matches!(s.state, StepState::Running { .. }))
@@ -21,25 +23,25 @@ impl Query {
         let function = &state.created.function;
         let catalog = self.runtime.snapshot();
         let Some(spec) = catalog.spec(function) else {
-            return Ok(Some(format!("waits for the function `{function}` to be registered")));
+            return of_run(format!("waits for the function `{function}` to be registered"));
         };
         if let Some(at) = state.begins_at().filter(|at| *at > self.runtime.now()) {
-            return Ok(Some(delayed_start(state, at)));
+            return of_run(delayed_start(state, at));
         }
         if state.first_run_at.is_none() && self.functions.paused_since(function).await?.is_some() {
-            return Ok(Some(format!("waits to start: function `{function}` is paused")));
+            return of_run(format!("waits to start: function `{function}` is paused"));
         }
         if let Some(queue) = self.wait_queue(state, spec).await? {
-            return Ok(Some(queue));
+            return of_run(queue);
         }
         if let Some(due) = state.handler_retry_at.filter(|due| *due > self.runtime.now()) {
-            return Ok(Some(format!("retries the function at {due}")));
+            return of_run(format!("retries the function at {due}"));
         }
         if let Some(ExecutorOutage { since, why }) = &state.unreachable {
-            return Ok(Some(format!("waits for its executor, which cannot be reached since {since}: {why}")));
+            return of_run(format!("waits for its executor, which cannot be reached since {since}: {why}"));
         }
         let waits = state.steps.iter().filter_map(|(id, step)| step_wait(id, step));
-        Ok(waits.min().map(|(_, sentence)| sentence))
+        Ok(waits.min().map(|(_, sentence)| RunWait { sentence, is_in_step: true }))
     }
 
     /// Describes the wait queue in which a run has a ticket; `None` if it has no ticket.

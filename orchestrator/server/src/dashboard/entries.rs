@@ -28,6 +28,8 @@ pub(super) struct EntryRow {
     /// was then.
     pub(super) at: Seq,
     pub(super) moment: ShownTime,
+    /// The date, if it stands above this row.
+    pub(super) day: Option<String>,
     /// The name of the fact, as a label.
     pub(super) word: String,
     /// The step that the entry is about.
@@ -45,6 +47,7 @@ impl EntryRow {
             seq,
             at: seq + 1,
             moment: ShownTime { shown: format_time_of_day(entry.at), ..ShownTime::from_timestamp(entry.at) },
+            day: None,
             word: entry_label(entry.fact.name()),
             step: entry.fact.step().map(|step| budget.show_words(step, NAME_BYTES)).unwrap_or_default(),
             detail: budget.show_words(&details.text, DETAIL_BYTES),

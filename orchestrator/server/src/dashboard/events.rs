@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde_json::json;
 use stepladder_core::limits::EVENT_BYTES;
-use stepladder_core::{EventId, NewEvent, RunId, RunRow, Status};
+use stepladder_core::{EventId, Json, NewEvent, RunId, RunRow, Status};
 use stepladder_engine::EventDetail;
 
 use super::act::json_input;
@@ -191,8 +191,18 @@ pub(super) async fn send(State(shared): State<SharedServerState>, headers: Heade
 async fn send_form(shared: &SharedServerState, body: Body) -> Result<EventId, HttpProblem> {
     let fields = FormFields::read(shared, body, FORM_BYTES, &["name", "data", "id"]).await?;
     let data = json_input(fields.get("data"))?;
-    let mut event = json!({ "name": fields.get("name").trim() });
-    if let Some(id) = Some(fields.get("id").trim()).filter(|id| !id.is_empty()) {
+    ingest_named(shared, fields.get("name").trim(), data, fields.get("id").trim()).await
+}
+
+/// Sends an event with this name and data, and with this id of its sender if there is one.
+pub(super) async fn ingest_named(
+    shared: &SharedServerState,
+    name: &str,
+    data: Option<Json>,
+    id: &str,
+) -> Result<EventId, HttpProblem> {
+    let mut event = json!({ "name": name });
+    if !id.is_empty() {
         event["id"] = id.into();
     }
     // the data is kept as text, because its numbers and the order of its fields must not change

@@ -37,6 +37,10 @@ pub(super) enum FormResult {
     Resumed,
     /// An event was sent.
     EventSent,
+    /// A signal was completed.
+    SignalCompleted,
+    /// A signal was failed.
+    SignalFailed,
     /// Dead letters were moved back.
     Redriven { wakes: u32, events: u32, unreadable: u32, more: bool },
 }
@@ -75,6 +79,8 @@ impl FormResult {
             Self::Paused => "paused".into(),
             Self::Resumed => "resumed".into(),
             Self::EventSent => "sent".into(),
+            Self::SignalCompleted => "signal".into(),
+            Self::SignalFailed => "signal-failed".into(),
             Self::Redriven { wakes, events, unreadable, more } => {
                 format!("redriven.{wakes}.{events}.{unreadable}.{}", u8::from(more))
             }
@@ -94,6 +100,8 @@ impl FormResult {
             ("paused", []) => Some(Self::Paused),
             ("resumed", []) => Some(Self::Resumed),
             ("sent", []) => Some(Self::EventSent),
+            ("signal", []) => Some(Self::SignalCompleted),
+            ("signal-failed", []) => Some(Self::SignalFailed),
             ("redriven", &[wakes, events, unreadable, more]) => {
                 Some(Self::Redriven { wakes, events, unreadable, more: more > 0 })
             }
@@ -106,7 +114,12 @@ impl FormResult {
             Self::Cancelled { done, missed, .. } | Self::Rerun { done, missed } => missed > 0 || done == 0,
             Self::NoneMatched | Self::NoneSelected => true,
             Self::Redriven { unreadable, .. } => unreadable > 0,
-            Self::WaitSkipped | Self::Paused | Self::Resumed | Self::EventSent => false,
+            Self::WaitSkipped
+            | Self::Paused
+            | Self::Resumed
+            | Self::EventSent
+            | Self::SignalCompleted
+            | Self::SignalFailed => false,
         }
     }
 
@@ -132,6 +145,8 @@ impl FormResult {
             Self::Paused => "Paused. New runs wait to start; started runs continue.".into(),
             Self::Resumed => "Resumed. The waiting runs start.".into(),
             Self::EventSent => "The event was sent.".into(),
+            Self::SignalCompleted => "The signal was completed.".into(),
+            Self::SignalFailed => "The signal was failed.".into(),
             Self::Redriven { wakes, events, unreadable, more } => redriven_sentence(wakes, events, unreadable, more),
         }
     }

@@ -82,7 +82,7 @@ async fn read_value(
 
 /// Returns the path of a step on the page of its run.
 fn step_link(run: RunId, n: usize) -> String {
-    format!("/runs/{run}#step-{n}")
+    format!("/runs/{run}?step={n}#step")
 }
 
 /// Returns a response with a value, in the form that `view` names: `page`, `raw` (text), or a file

@@ -38,7 +38,8 @@ fn parameters(method: &str, route: &str) -> &'static [&'static str] {
             &["status", "doing", "error", "function", "q", "within", "from", "to", "cursor", "seen"]
         }
         ("GET", "/live/runs/{id}") => &["seen"],
-        ("GET", "/runs/{id}") => &["at", "steps"],
+        ("GET", "/runs/{id}") => &["at", "steps", "step", "find", "scale", "group", "zoom"],
+        ("GET", "/runs/{id}/compare") => &["with"],
         ("GET", "/runs/{id}/value") => &["of", "n", "view"],
         ("GET", "/function") => &["id"],
         ("GET", "/events") => &["before"],
@@ -63,6 +64,7 @@ fn reads_body(method: &str, route: &str) -> bool {
                 | "/theme"
                 | "/runs"
                 | "/runs/{id}/rerun"
+                | "/runs/{id}/answer"
                 | "/runs/{id}/hasten"
                 | "/events"
                 | "/function/pause"

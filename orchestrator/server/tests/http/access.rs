@@ -21,7 +21,7 @@ fn guarded_fixture() -> ServerFixture {
 }
 
 /// All routes that require the dashboard token.
-const GUARDED: [(Method, &str); 27] = [
+const GUARDED: [(Method, &str); 29] = [
     (Method::POST, "/logout"),
     (Method::POST, "/function/pause"),
     (Method::POST, "/runs/x/hasten"),
@@ -38,6 +38,8 @@ const GUARDED: [(Method, &str); 27] = [
     (Method::GET, "/"),
     (Method::GET, "/runs/x"),
     (Method::GET, "/runs/x/value"),
+    (Method::GET, "/runs/x/compare"),
+    (Method::POST, "/runs/x/answer"),
     (Method::POST, "/runs"),
     (Method::POST, "/runs/x/cancel"),
     (Method::POST, "/runs/x/rerun"),

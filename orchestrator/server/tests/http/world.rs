@@ -8,9 +8,9 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::Value;
-use stepladder_core::{Timer, Timestamp};
+use stepladder_core::{Event, Timer, Timestamp};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Queue, Timers};
+use stepladder_engine::ports::{Events, Queue, RunCreation, RunStart, Timers};
 use stepladder_engine::{Config, Engine, RegisteredFunction};
 use stepladder_server::{ServerOptions, router};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
@@ -187,6 +187,12 @@ impl ServerFixture {
     /// Stores timers.
     pub(crate) async fn store_timers(&self, timers: Vec<Timer>) {
         self.memory.set(timers).await.unwrap();
+    }
+
+    /// Stores an event, and a run with a journal that was written by hand.
+    pub(crate) async fn store_run(&self, event: Event, start: RunStart) {
+        self.memory.accept(vec![event], self.clock.now()).await.unwrap();
+        self.memory.create_runs(vec![start]).await.unwrap();
     }
 
     /// Returns the log so far.

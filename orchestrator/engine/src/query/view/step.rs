@@ -2,6 +2,7 @@
 
 use stepladder_core::journal::{Failure, Outcome, StepKind};
 use stepladder_core::report::AttemptReport;
+use stepladder_core::waiting::EventWait;
 use stepladder_core::{Json, RunId, StepId, Timestamp, Usage};
 
 /// A step of a run.
@@ -32,6 +33,8 @@ pub struct StepView {
     pub child: Option<RunId>,
     /// What the step is waiting for, such as "event `a/b` where `data.id` is 7" or "a signal".
     pub awaits: Option<String>,
+    /// The wait of the step, while it waits for an event.
+    pub event_wait: Option<EventWait>,
     /// The callback token of the step, while it waits for a callback.
     pub token: Option<String>,
     /// The usage of paid models by all attempts together, one item per model.
@@ -113,6 +116,7 @@ impl StepView {
             due: None,
             child: None,
             awaits: None,
+            event_wait: None,
             token: None,
             usage: Vec::new(),
         }
@@ -184,5 +188,6 @@ impl StepView {
 
     pub(super) fn end(&mut self, at: Timestamp, status: StepStatus) {
         (self.status, self.ended_at, self.due, self.awaits) = (status, Some(at), None, None);
+        self.event_wait = None;
     }
 }

@@ -143,6 +143,9 @@ impl FactVisitor for RunTimeline {
             }
             Wait::Run { child, .. } => (StepStatus::Invoking, None, None, Some(child)),
         };
+        if let Wait::Event { wait, .. } = wait {
+            view.event_wait = Some(wait.clone());
+        }
     }
 
     fn wait_skipped(&mut self, at: Timestamp, step: Option<&StepId>) {

@@ -20,6 +20,8 @@ pub(super) struct UpcomingAttempts {
     pub(super) then: Vec<ShownTime>,
     /// The number of further attempts that are not shown.
     pub(super) more: u32,
+    /// Whether the number of all attempts is known.
+    is_known: bool,
 }
 
 /// The number of the next attempt, and the time when it is due.
@@ -39,7 +41,19 @@ impl UpcomingAttempts {
         let then: Vec<ShownTime> = all.iter().skip(1).map(|at| ShownTime::from_timestamp(*at)).collect();
         let left = policy.map_or(0, |policy| policy.retries.saturating_sub(failures));
         let more = left.saturating_sub(u32::try_from(then.len()).unwrap_or(u32::MAX));
-        Self { number, next: ShownTime::from_timestamp(due), then, more }
+        Self { number, next: ShownTime::from_timestamp(due), then, more, is_known: policy.is_some() }
+    }
+
+    /// Names the next attempt, such as `attempt 2 of 3`. The number of all attempts is that of the
+    /// function; a step may have another.
+    pub(super) fn which(&self) -> String {
+        let Self { number, then, more, is_known, .. } = self;
+        let later = u32::try_from(then.len()).unwrap_or(u32::MAX).saturating_add(*more);
+        if *is_known {
+            format!("attempt {number} of {}", number.saturating_add(later))
+        } else {
+            format!("attempt {number}")
+        }
     }
 
     /// Computes the next attempts of a step that waits for a retry. If the step polls and its
