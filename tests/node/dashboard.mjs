@@ -137,7 +137,6 @@ async function pagesFit() {
       await page.goto(base + to);
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
       assert(wide <= 0, `${to} is ${wide} px wider than ${width} px`);
-      if (shots) await page.screenshot({ path: path.join(shots, `fit-${width}-${to.replaceAll(/[^a-z]+/g, '-')}.png`), fullPage: true });
     }
   }
   await page.setViewportSize({ width: 1280, height: 800 });
