@@ -37,11 +37,17 @@ function spaceRows() {
   if (!row) return;
   const [first, total] = [Number(list.dataset.first), Number(list.dataset.total)];
   const shown = list.querySelectorAll('.step:not(.child)').length;
-  rowHeight = row.offsetHeight;
+  // measured once: a measurement between two changes would make the browser move the list
+  rowHeight ||= row.offsetHeight;
   list.style.paddingTop = first * rowHeight + 'px';
   list.style.paddingBottom = Math.max(0, total - first - shown) * rowHeight + 'px';
   document.getElementById('pager').hidden = true;
 }
+
+addEventListener('resize', () => {
+  rowHeight = 0;
+  spaceRows();
+});
 
 /** Scrolls the list to the selected step. */
 function showSelected() {
