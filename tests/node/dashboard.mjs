@@ -169,6 +169,7 @@ async function everyOtherPage(run) {
   for (const [name, to] of [
     ['functions', '/functions'],
     ['function', '/function?id=enhance-client-with-ai'],
+    ['apps', '/apps'],
     ['events', '/events'],
     ['cost', '/cost'],
     ['health', '/health/page'],

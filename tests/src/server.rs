@@ -21,6 +21,7 @@ pub struct ServerProcess {
     program: Option<PathBuf>,
     variables: Vec<(String, String)>,
     arguments: Vec<String>,
+    discovers: bool,
     process: Option<Child>,
     starts: usize,
     url: String,
@@ -32,7 +33,8 @@ impl ServerProcess {
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("stepladder-test-").tempdir().expect("a temporary folder");
         let (variables, arguments) = (Vec::new(), Vec::new());
-        Self { folder, program: None, variables, arguments, process: None, starts: 0, url: String::new() }
+        let (process, starts, url) = (None, 0, String::new());
+        Self { folder, program: None, variables, arguments, discovers: false, process, starts, url }
     }
 
     /// Like [`ServerProcess::new`], for another program: an app with functions of the test.
@@ -72,6 +74,11 @@ impl ServerProcess {
         self
     }
 
+    /// Lets the server look for apps on this machine.
+    pub fn discovering(self) -> Self {
+        Self { discovers: true, ..self }
+    }
+
     /// Starts the process on a new port, and waits until the server accepts requests.
     pub async fn start(&mut self) {
         self.launch();
@@ -96,6 +103,10 @@ impl ServerProcess {
         let file = |kind: &str| File::create(self.log_path(kind)).expect("a file in a folder of our own");
         let mut command = self.command();
         command.arg("dev").args(["--port", "0", "--db"]).arg(self.db()).args(&self.arguments);
+        if !self.discovers {
+            // it must not find what else listens on the machine
+            command.arg("--no-discovery");
+        }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));
         self.process = Some(command.kill_on_drop(true).spawn().expect("the binary starts"));

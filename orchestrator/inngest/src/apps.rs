@@ -14,10 +14,11 @@ use crate::answer::KEYS;
 use crate::convert::parse_address;
 use crate::executor::AppConnector;
 use crate::registration::{Registration, RegistrationError};
-use crate::transport::{AppAnswer, SYNC_KIND, Transport, is_loopback, place};
+use crate::syncs::{AppStatus, Syncs};
+use crate::transport::{AppAnswer, SDK, SYNC_KIND, Transport, is_loopback, place};
 
 /// How often a local server asks an app for changes.
-const POLL_INTERVAL: Duration = Duration::from_secs(5);
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The settings of [`Apps`].
 #[derive(Clone, Debug)]
@@ -36,6 +37,7 @@ pub struct Apps {
     settings: AppsSettings,
     /// How many times apps have registered by themselves at this process.
     registrations: AtomicU64,
+    syncs: Syncs,
 }
 
 /// An app that was synced.
@@ -67,17 +69,28 @@ pub enum SyncError {
 impl Apps {
     /// Creates the apps of these functions, whose source has this connector.
     pub fn new(functions: Arc<StoredFunctions>, connector: &AppConnector, settings: AppsSettings) -> Self {
-        Self { functions, transport: connector.transport().clone(), settings, registrations: AtomicU64::new(0) }
+        Self {
+            functions,
+            transport: connector.transport().clone(),
+            settings,
+            registrations: AtomicU64::new(0),
+            syncs: Syncs::default(),
+        }
     }
 
-    /// Registers an app that sends its registration. Returns whether anything has changed.
+    /// Registers an app that sends its registration. `sdk` is the header that names its SDK. Returns
+    /// whether anything has changed.
     ///
     /// # Errors
     /// [`SyncError::Refused`] with a sentence that names the function and the field;
     /// [`SyncError::Engine`].
-    pub async fn register(&self, body: &[u8]) -> Result<bool, SyncError> {
-        let modified = self.register_decoded(&Registration::decode(body)?).await?;
+    pub async fn register(&self, body: &[u8], sdk: Option<&str>) -> Result<bool, SyncError> {
+        let registration = Registration::decode(body)?;
+        let modified = self.register_decoded(&registration).await?;
         self.registrations.fetch_add(1, Ordering::Relaxed);
+        if let Ok(url) = parse_address(&registration.url) {
+            self.syncs.record(&url, self.transport.now(), sdk, None);
+        }
         Ok(modified)
     }
 
@@ -94,11 +107,22 @@ impl Apps {
     pub async fn sync(&self, address: &str) -> Result<SyncedApp, SyncError> {
         let no_app = |why: String| SyncError::NoApp(why);
         let url = parse_address(address).map_err(|problem| no_app(format!("the address of an app: {problem}")))?;
+        let mut sdk = None;
+        let synced = self.sync_at(&url, &mut sdk).await;
+        let problem = synced.as_ref().err().map(ToString::to_string);
+        self.syncs.record(&url, self.transport.now(), sdk.as_deref(), problem);
+        synced
+    }
+
+    /// Syncs the app at an address, and returns its SDK in `sdk`.
+    async fn sync_at(&self, url: &Url, sdk: &mut Option<String>) -> Result<SyncedApp, SyncError> {
+        let no_app = |why: String| SyncError::NoApp(why);
         let body = serde_json::json!({ "url": url.as_str() }).to_string().into_bytes();
         let registrations = self.registrations.load(Ordering::Relaxed);
-        let answer = self.transport.send(Method::PUT, &url, &[(SYNC_KIND, "in_band")], body).await;
+        let answer = self.transport.send(Method::PUT, url, &[(SYNC_KIND, "in_band")], body).await;
         let answer = answer.map_err(|none| no_app(none.into_sentence()))?;
-        let place = place(&url);
+        let place = place(url);
+        *sdk = answer.header(&SDK).map(str::to_owned);
         if !answer.is_of_sdk() && answer.status == StatusCode::UNAUTHORIZED {
             return Err(no_app(format!("{place} answers {}; {KEYS}", answer.status)));
         }
@@ -110,7 +134,7 @@ impl Apps {
             return Err(no_app(format!("the app at {place} refuses to sync: {}", message_of(&answer))));
         }
         if answer.header(&SYNC_KIND) == Some("in_band") {
-            let registration = Registration { url: url.into(), ..Registration::decode(&answer.body)? };
+            let registration = Registration { url: url.to_string(), ..Registration::decode(&answer.body)? };
             let modified = self.register_decoded(&registration).await?;
             let functions = Some(registration.functions.len());
             return Ok(SyncedApp { name: Some(registration.app), functions, modified });
@@ -133,7 +157,7 @@ impl Apps {
             )));
         }
         let apps = self.functions.list().await?;
-        let app = apps.iter().find(|app| parse_address(&app.address).is_ok_and(|address| is_same(&address, &url)));
+        let app = apps.iter().find(|app| parse_address(&app.address).is_ok_and(|address| is_same(&address, url)));
         let (name, functions) = app.map(|app| (app.name.to_string(), app.functions.len())).unzip();
         Ok(SyncedApp { name, functions, modified })
     }
@@ -143,7 +167,21 @@ impl Apps {
     /// # Errors
     /// [`EngineError::NotFound`]; [`EngineError::Store`].
     pub async fn remove(&self, app: &str) -> Result<(), EngineError> {
-        self.functions.remove(app).await
+        let known = self.functions.list().await?.iter().find(|known| &*known.name == app).cloned();
+        self.functions.remove(app).await?;
+        if let Some(known) = known {
+            self.syncs.forget(&known.address);
+        }
+        Ok(())
+    }
+
+    /// Returns the apps with what this process knows of their last syncs, also those that could not
+    /// be registered.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`].
+    pub async fn statuses(&self) -> Result<Vec<AppStatus>, EngineError> {
+        Ok(self.syncs.join(&self.functions.list().await?))
     }
 
     /// Removes all apps at this address. Returns how many there were.
@@ -172,21 +210,30 @@ impl Apps {
     pub async fn poll(&self, address: &str, mut last_problem: Option<String>) {
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
-            let problem = match self.sync(address).await {
-                Ok(synced) => {
-                    if synced.modified || last_problem.is_some() {
-                        let (app, functions) = (synced.name.unwrap_or_default(), synced.functions);
-                        tracing::info!(app, functions, "the app is registered");
-                    }
-                    None
-                }
-                Err(error) => Some(error.to_string()),
-            };
-            if let Some(problem) = problem.as_ref().filter(|problem| last_problem.as_ref() != Some(*problem)) {
-                tracing::warn!(%problem, "an app is not synced");
-            }
-            last_problem = problem;
+            last_problem = self.sync_and_log(address, last_problem).await;
         }
+    }
+
+    /// Syncs the app at this address. Logs changes and new problems. Returns the problem.
+    pub(crate) async fn sync_and_log(&self, address: &str, last_problem: Option<String>) -> Option<String> {
+        let problem = match self.sync(address).await {
+            Ok(synced) => {
+                if synced.modified || last_problem.is_some() {
+                    let (app, functions) = (synced.name.unwrap_or_default(), synced.functions);
+                    tracing::info!(app, functions, "the app is registered");
+                }
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(problem) = problem.as_ref().filter(|problem| last_problem.as_ref() != Some(*problem)) {
+            tracing::warn!(%problem, "an app is not synced");
+        }
+        problem
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
     }
 
     /// Returns whether a request with this `Authorization` header may register an app.
@@ -199,7 +246,7 @@ impl Apps {
 }
 
 /// Returns whether two addresses lead to the same app. A machine has several names for itself.
-fn is_same(a: &Url, b: &Url) -> bool {
+pub(crate) fn is_same(a: &Url, b: &Url) -> bool {
     let hosts = a.host_str() == b.host_str() || (is_loopback(a) && is_loopback(b));
     hosts && a.port_or_known_default() == b.port_or_known_default() && a.path() == b.path()
 }

@@ -17,6 +17,7 @@ use stepladder_engine::{Engine, EngineError};
 
 use crate::apps::{Apps, SyncError};
 use crate::run_routes::run_routes;
+use crate::transport::SDK;
 
 /// The maximum size of a registration. It may be larger than the configs that it becomes.
 const REGISTRATION_BYTES: usize = 2 * APP_BYTES;
@@ -98,7 +99,8 @@ async fn register(
     check_key(&apps, &headers)?;
     query.map_err(|rejection| Refusal(rejection.status(), rejection.body_text()))?;
     let body = body.map_err(|rejection| Refusal(rejection.status(), rejection.body_text()))?;
-    let modified = apps.register(&body).await?;
+    let sdk = headers.get(SDK).and_then(|value| value.to_str().ok());
+    let modified = apps.register(&body, sdk).await?;
     Ok(Json(Registered { ok: true, modified }).into_response())
 }
 

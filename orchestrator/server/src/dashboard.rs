@@ -9,6 +9,7 @@
 //! stored data. Each module says how much its page reads.
 
 mod act;
+mod apps;
 mod cost;
 mod diff;
 mod entries;
@@ -61,6 +62,7 @@ pub(crate) fn routes(shared: &SharedServerState) -> Router<SharedServerState> {
         .route("/runs/{id}/compare", get(run::compare::compare))
         .route("/functions", get(functions::list_page))
         .route("/function", get(functions::function_page))
+        .route("/apps", get(apps::page))
         .route("/events/{id}", get(events::event_page))
         .route("/events/{id}/data", get(events::data))
         .route("/cost", get(cost::page))
@@ -74,6 +76,8 @@ pub(crate) fn routes(shared: &SharedServerState) -> Router<SharedServerState> {
         .route("/events", get(events::list_page).post(events::send))
         .route("/events/{id}/replay", post(events::replay_from_form))
         .route("/function/pause", post(act::pause))
+        .route("/apps/sync", post(apps::sync))
+        .route("/apps/remove", post(apps::remove))
         .route("/runs/{id}/cancel", post(act::cancel))
         .route("/runs/{id}/hasten", post(act::skip_wait))
         .route("/runs/{id}/rerun", post(act::rerun))

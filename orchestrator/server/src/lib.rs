@@ -7,6 +7,7 @@
 //! Decisions about runs are deliberately not made here, but in the crate `stepladder-engine`. The
 //! command line checks that a public server has an event key and a token.
 
+mod apps;
 mod dashboard;
 mod error;
 mod guard;
@@ -15,6 +16,7 @@ mod rest;
 mod router;
 mod serve;
 
+pub use apps::{AppDirectory, AppListing};
 pub use guard::auth::secrets_fault;
 pub use guard::intake::IntakeBounds;
 pub use router::{ServerOptions, router};

@@ -14,6 +14,7 @@ use stepladder_engine::Engine;
 use stepladder_engine::ports::queues::Queues;
 use tokio::sync::Semaphore;
 
+use crate::apps::AppDirectory;
 use crate::error::HttpProblem;
 use crate::guard::auth::{self, DashboardToken, EventKeys};
 use crate::guard::body::BodyBudget;
@@ -51,6 +52,8 @@ pub struct ServerOptions {
     /// Returns the deadline of a request, if it has one. Work for which an event request has no
     /// time left is sent to the queue.
     pub deadline: Option<fn(&Extensions) -> Option<Timestamp>>,
+    /// The apps of a front end, if it has any. They are a page of the dashboard.
+    pub apps: Option<Arc<dyn AppDirectory>>,
     /// Routes of front ends that programs request. They check the rights of a request themselves.
     pub open_routes: Router,
     /// Routes of front ends that require the dashboard token.
@@ -89,6 +92,7 @@ pub(crate) struct ServerState {
     pub(crate) streams: Option<Arc<Semaphore>>,
     pub(crate) answer_bytes: Option<usize>,
     pub(crate) queues: Option<Arc<dyn Queues>>,
+    pub(crate) apps: Option<Arc<dyn AppDirectory>>,
     pub(crate) deadline: Option<fn(&Extensions) -> Option<Timestamp>>,
     pub(crate) unanswered: UnansweredRequests,
 }
@@ -106,6 +110,7 @@ pub fn router(engine: Arc<Engine>, options: ServerOptions) -> Router {
         streams: options.streams.then(|| Arc::new(Semaphore::new(dashboard::MAX_STREAMS))),
         answer_bytes: options.answer_bytes,
         queues: options.queues,
+        apps: options.apps,
         deadline: options.deadline,
         unanswered: UnansweredRequests::default(),
     });

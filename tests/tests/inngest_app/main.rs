@@ -4,6 +4,7 @@
 mod app;
 mod calls;
 mod faults;
+mod discovery;
 mod python;
 mod signed;
 

@@ -14,6 +14,7 @@ mod stop_requests;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use access::AccessSettings;
@@ -88,6 +89,9 @@ pub(crate) struct DevArgs {
     /// Do not ask the apps for changes
     #[arg(long)]
     no_poll: bool,
+    /// Do not look for apps on the usual ports of this machine
+    #[arg(long)]
+    no_discovery: bool,
     /// Do not print the progress of runs
     #[arg(short, long)]
     quiet: bool,
@@ -111,8 +115,8 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     let setup = flags::run_setup_hook(&mut app).await?;
     let config = engine_config(&app, &args, &setup);
     let compiled = app.compile().map_err(StopReason::problem)?;
-    let address =
-        shown_address(&args.host, listener.local_addr().map_err(|e| cannot_listen(&args.host, args.port, &e))?);
+    let bound = listener.local_addr().map_err(|e| cannot_listen(&args.host, args.port, &e))?;
+    let (address, own_port) = (shown_address(&args.host, bound), bound.port());
     let Store { backend, queues } = tokio::select! {
         opened = storage::open(Location::File(args.db.clone())) => opened.map_err(StopReason::problem)?,
         () = stop_requests.next() => return Err(StopReason::Interrupted),
@@ -131,6 +135,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
             answer_bytes: None,
             queues,
             deadline: None,
+            apps: Some(Arc::new(apps::Directory(apps.clone()))),
             open_routes: stepladder_inngest::open_routes(apps.clone(), engine.clone()),
             guarded_routes: stepladder_inngest::guarded_routes(apps.clone()),
         },
@@ -142,7 +147,11 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     }));
     let pruning = tokio::spawn(retention::prune_periodically(backend, engine.clone(), args.keep));
     let workers = Workers::start(engine.clone(), args.concurrency.into());
-    let (syncing, unsynced) = apps::sync(&apps, &args.apps, !args.no_poll).await;
+    let (mut syncing, unsynced) = apps::sync(&apps, &args.apps, !args.no_poll).await;
+    // a server that others reach must not give their events to a program that happens to listen here
+    if access.loopback && !args.no_discovery {
+        syncing.spawn(apps.clone().discover(own_port, args.apps.clone()));
+    }
     let mut notes = banner_notes(&setup, engine.config());
     notes.extend(unsynced);
     let functions: Vec<Function> =

@@ -17,6 +17,7 @@ use stepladder_core::{Json, RunId, Spec, Status, Timestamp};
 use stepladder_engine::{Engine, EngineError};
 
 use self::history::{RunHistoryChart, StepTimes, chart_runs, time_steps};
+use super::apps::app_of;
 use super::json::indent_json;
 use super::notice::FormNotice;
 use super::run::EDITOR_BYTES;
@@ -120,6 +121,8 @@ async fn newest_runs(engine: &Engine, function: &str) -> Result<Vec<(Status, Run
 struct FunctionPage {
     shell: PageShell,
     function: FunctionRow,
+    /// The name and the address of the app that has the function; `None` if it is compiled in.
+    app: Option<(String, String)>,
     history: RunHistoryChart,
     steps: Vec<StepTimes>,
     timed: usize,
@@ -189,6 +192,7 @@ async fn load_page(shared: &SharedServerState, id: &str, request: &PageRequest) 
     Ok(FunctionPage {
         shell: PageShell::new(shared, &request.headers, DashboardTab::Functions).polling(shared),
         function: FunctionRow::from_spec(spec, Vec::new(), engine.functions().paused_since(id).await?),
+        app: app_of(shared, id).await,
         history: chart_runs(&rows, now),
         steps: time_steps(&details),
         timed: details.len(),

@@ -41,6 +41,10 @@ pub(super) enum FormResult {
     SignalCompleted,
     /// A signal was failed.
     SignalFailed,
+    /// An app was synced.
+    AppSynced,
+    /// An app was removed.
+    AppRemoved,
     /// Dead letters were moved back.
     Redriven { wakes: u32, events: u32, unreadable: u32, more: bool },
 }
@@ -81,6 +85,8 @@ impl FormResult {
             Self::EventSent => "sent".into(),
             Self::SignalCompleted => "signal".into(),
             Self::SignalFailed => "signal-failed".into(),
+            Self::AppSynced => "synced".into(),
+            Self::AppRemoved => "removed".into(),
             Self::Redriven { wakes, events, unreadable, more } => {
                 format!("redriven.{wakes}.{events}.{unreadable}.{}", u8::from(more))
             }
@@ -102,6 +108,8 @@ impl FormResult {
             ("sent", []) => Some(Self::EventSent),
             ("signal", []) => Some(Self::SignalCompleted),
             ("signal-failed", []) => Some(Self::SignalFailed),
+            ("synced", []) => Some(Self::AppSynced),
+            ("removed", []) => Some(Self::AppRemoved),
             ("redriven", &[wakes, events, unreadable, more]) => {
                 Some(Self::Redriven { wakes, events, unreadable, more: more > 0 })
             }
@@ -119,7 +127,9 @@ impl FormResult {
             | Self::Resumed
             | Self::EventSent
             | Self::SignalCompleted
-            | Self::SignalFailed => false,
+            | Self::SignalFailed
+            | Self::AppSynced
+            | Self::AppRemoved => false,
         }
     }
 
@@ -147,6 +157,8 @@ impl FormResult {
             Self::EventSent => "The event was sent.".into(),
             Self::SignalCompleted => "The signal was completed.".into(),
             Self::SignalFailed => "The signal was failed.".into(),
+            Self::AppSynced => "The app is registered.".into(),
+            Self::AppRemoved => "The app was removed. Its runs wait until it is registered again.".into(),
             Self::Redriven { wakes, events, unreadable, more } => redriven_sentence(wakes, events, unreadable, more),
         }
     }
@@ -212,6 +224,8 @@ mod tests {
             FormResult::Paused,
             FormResult::Resumed,
             FormResult::EventSent,
+            FormResult::AppSynced,
+            FormResult::AppRemoved,
             FormResult::Redriven { wakes: 1, events: 0, unreadable: 2, more: true },
         ] {
             assert_eq!(FormResult::decode(&result.encode()), Some(result));

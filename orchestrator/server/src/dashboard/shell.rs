@@ -20,6 +20,7 @@ const LIFETIME: u32 = 365 * 24 * 60 * 60;
 pub(super) enum DashboardTab {
     Runs,
     Functions,
+    Apps,
     Events,
     Cost,
     Health,
@@ -30,9 +31,10 @@ pub(super) enum DashboardTab {
 }
 
 /// The tabs in their order, each with its path and its name.
-const TABS: [(DashboardTab, &str, &str); 5] = [
+const TABS: [(DashboardTab, &str, &str); 6] = [
     (DashboardTab::Runs, "/", "Runs"),
     (DashboardTab::Functions, "/functions", "Functions"),
+    (DashboardTab::Apps, "/apps", "Apps"),
     (DashboardTab::Events, "/events", "Events"),
     (DashboardTab::Cost, "/cost", "Cost"),
     (DashboardTab::Health, "/health/page", "Health"),
@@ -64,7 +66,11 @@ impl PageShell {
         Self {
             version: shared.version.clone(),
             theme: theme_of_cookie(headers),
-            tabs: TABS.map(|(each, path, name)| (path, name, each == tab)).into(),
+            tabs: TABS
+                .into_iter()
+                .filter(|(each, _, _)| *each != DashboardTab::Apps || shared.apps.is_some())
+                .map(|(each, path, name)| (path, name, each == tab))
+                .collect(),
             live: None,
             poll: POLL_SECONDS,
             is_login: tab == DashboardTab::Login,

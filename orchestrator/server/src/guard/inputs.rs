@@ -68,6 +68,8 @@ fn reads_body(method: &str, route: &str) -> bool {
                 | "/runs/{id}/hasten"
                 | "/events"
                 | "/function/pause"
+                | "/apps/sync"
+                | "/apps/remove"
         )
 }
 

@@ -21,9 +21,12 @@ fn guarded_fixture() -> ServerFixture {
 }
 
 /// All routes that require the dashboard token.
-const GUARDED: [(Method, &str); 29] = [
+const GUARDED: [(Method, &str); 32] = [
     (Method::POST, "/logout"),
     (Method::POST, "/function/pause"),
+    (Method::GET, "/apps"),
+    (Method::POST, "/apps/sync"),
+    (Method::POST, "/apps/remove"),
     (Method::POST, "/runs/x/hasten"),
     (Method::GET, "/functions"),
     (Method::GET, "/function"),

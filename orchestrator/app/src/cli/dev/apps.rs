@@ -3,13 +3,47 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use stepladder_engine::clock::{SystemClock, SystemEntropy};
 use stepladder_engine::ports::Backend;
-use stepladder_engine::{Config, Engine, RegisteredFunction, StoredFunctions};
-use stepladder_inngest::{AppConnector, Apps, AppsSettings, SigningKey, SigningKeys};
+use stepladder_engine::{Config, Engine, EngineError, RegisteredFunction, StoredFunctions};
+use stepladder_inngest::{AppConnector, AppStatus, Apps, AppsSettings, SigningKey, SigningKeys};
+use stepladder_server::{AppDirectory, AppListing};
 use tokio::task::JoinSet;
 
 use crate::terminal::StopReason;
+
+/// The apps, as the dashboard shows them.
+pub(super) struct Directory(pub(super) Arc<Apps>);
+
+#[async_trait]
+impl AppDirectory for Directory {
+    async fn apps(&self) -> Result<Vec<AppListing>, EngineError> {
+        let listing = |status: AppStatus| {
+            let (name, functions) = match status.app {
+                Some(app) => (Some(app.name.to_string()), app.functions),
+                None => (None, Vec::new()),
+            };
+            AppListing {
+                name,
+                url: status.url,
+                sdk: status.sdk,
+                functions: functions.iter().map(|function| function.id.to_string()).collect(),
+                synced_at: status.synced_at,
+                problem: status.problem,
+            }
+        };
+        Ok(self.0.statuses().await?.into_iter().map(listing).collect())
+    }
+
+    async fn sync(&self, url: &str) -> Result<(), String> {
+        self.0.sync(url).await.map(drop).map_err(|error| error.to_string())
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), EngineError> {
+        self.0.remove(name).await
+    }
+}
 
 /// How long the start waits for the first answer of an app.
 const FIRST_SYNC: Duration = Duration::from_secs(5);
