@@ -78,8 +78,8 @@ impl Apps {
         }
     }
 
-    /// Registers an app that sends its registration. `sdk` is the header that names its SDK. Returns
-    /// whether anything has changed.
+    /// Registers an app that sends its registration. `sdk` is the header that names its SDK.
+    /// Returns whether anything has changed.
     ///
     /// # Errors
     /// [`SyncError::Refused`] with a sentence that names the function and the field;

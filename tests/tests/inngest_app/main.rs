@@ -3,8 +3,9 @@
 
 mod app;
 mod calls;
-mod faults;
 mod discovery;
+mod examples;
+mod faults;
 mod python;
 mod signed;
 

@@ -148,7 +148,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     let pruning = tokio::spawn(retention::prune_periodically(backend, engine.clone(), args.keep));
     let workers = Workers::start(engine.clone(), args.concurrency.into());
     let (mut syncing, unsynced) = apps::sync(&apps, &args.apps, !args.no_poll).await;
-    // a server that others reach must not give their events to a program that happens to listen here
+    // a server that others reach must not give their events to any program that listens here
     if access.loopback && !args.no_discovery {
         syncing.spawn(apps.clone().discover(own_port, args.apps.clone()));
     }
