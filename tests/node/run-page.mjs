@@ -27,7 +27,7 @@ async function aValueIsRead() {
   await input.locator('button', { hasText: 'Fold' }).click();
   assert(!(await input.locator('bdi', { hasText: 'product 899' }).isVisible()), 'folded');
   const fold = input.locator('summary', { hasText: 'rows' });
-  assert.equal((await fold.innerText()).replace(/\s+/g, ' ').trim(), '"rows": [ 900 items ]', 'the fold is one line');
+  assert.equal((await fold.innerText()).replace(/\s+/g, ''), '"rows":[900items]', 'the fold is one line');
   assert((await fold.boundingBox()).height < 30, 'one line high');
   await input.locator('button', { hasText: 'Copy' }).first().click();
   await shows('.toast', 'Copied');

@@ -176,10 +176,20 @@ function mergeChildren(live, was, fresh) {
   // the script of the page changed this element, so its children cannot be paired
   if (old.length !== now.length) return live.replaceChildren(...next.map(imported));
   const rest = new Set(old.keys());
-  const pairs = next.map((node) => {
-    const pair = [...rest].find((i) => (node.id ? old[i].id === node.id : !old[i].id && old[i].nodeName === node.nodeName));
+  // equal nodes first, in their order, so that a new node between them moves none of them
+  const pairs = [];
+  let from = 0;
+  next.forEach((node, n) => {
+    const pair = old.findIndex((each, i) => i >= from && each.isEqualNode(node));
+    if (pair < 0) return;
+    pairs[n] = pair;
     rest.delete(pair);
-    return pair;
+    from = pair + 1;
+  });
+  next.forEach((node, n) => {
+    if (pairs[n] !== undefined) return;
+    pairs[n] = [...rest].find((i) => (node.id ? old[i].id === node.id : !old[i].id && old[i].nodeName === node.nodeName));
+    rest.delete(pairs[n]);
   });
   for (const i of rest) now[i].remove();
   let place = live.firstChild;
