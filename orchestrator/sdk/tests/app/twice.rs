@@ -44,6 +44,7 @@ const BOTH: &[&str] = &[
     "Function::cancel_on",
     "Function::concurrency",
     "Function::filter",
+    "Function::label",
     "Function::on",
     "Invoke::cancelled_with_run",
     "MapRuns::cancelled_with_run",

@@ -39,10 +39,13 @@ pub(super) fn sentence(failure: &Failure) -> String {
     }
 }
 
-/// Returns a sentence with a capital letter at its start and a full stop at its end.
+/// Returns a sentence with a capital letter at its start and a full stop at its end. An address at
+/// the start keeps its letters.
 pub(super) fn capitalized(sentence: &str) -> String {
     let mut chars = sentence.chars();
-    let first = chars.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let is_address = sentence.split(' ').next().is_some_and(|word| word.contains("://"));
+    let first = chars.next().map(|first| if is_address { first.to_string() } else { first.to_uppercase().to_string() });
+    let first = first.unwrap_or_default();
     let end = if sentence.ends_with(['.', '!', '?', '…']) { "" } else { "." };
     format!("{first}{}{end}", chars.as_str())
 }
