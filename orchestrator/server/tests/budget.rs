@@ -23,7 +23,7 @@ use tower::ServiceExt;
 
 const RUNS: u64 = 100_000;
 const BATCH: u64 = 2_000;
-const BYTES: usize = 200 * 1024;
+const BYTES: usize = 300 * 1024;
 /// Maximum number of storage calls for a page.
 const CALLS: usize = 400;
 

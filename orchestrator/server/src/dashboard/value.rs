@@ -11,7 +11,7 @@ use super::text::{brief, format_size, sentence};
 /// bytes.
 const VALUE_BYTES: usize = 48 * 1024;
 /// The maximum size of all values on a page as HTML, in bytes.
-const PAGE_BYTES: usize = 56 * 1024;
+const PAGE_BYTES: usize = 3 * VALUE_BYTES;
 /// The maximum size of all errors, names and log lines on a page as HTML, in bytes.
 const WORDS_BYTES: usize = 32 * 1024;
 /// The maximum size of a string once the budget is used up, in bytes.
