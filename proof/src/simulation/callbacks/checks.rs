@@ -100,16 +100,19 @@ fn expected_outcome<'a>(entries: impl Iterator<Item = &'a Entry>) -> Option<Stri
     None
 }
 
-/// Returns when a wait ends unless another heartbeat is recorded; `None` if it asks for none.
+/// Returns when a wait ends unless another heartbeat is recorded; `None` if it asks for none. No
+/// heartbeat moves the timeout of the whole wait.
 pub(super) fn deadline(entries: &[Entry], step: &StepId) -> Option<Timestamp> {
-    let mut deadline = None;
+    let (mut deadline, mut timeout) = (None, None);
     for entry in entries.iter().filter(|entry| entry.fact.step() == Some(step)) {
         match &entry.fact {
-            Fact::SignalAwaited { heartbeat_ms: Some(_), .. } => deadline = Some(entry.at + HEARTBEAT),
+            Fact::SignalAwaited { heartbeat_ms: Some(_), until, .. } => {
+                (deadline, timeout) = (Some(entry.at + HEARTBEAT), Some(*until));
+            }
             // the next ones may not be recorded for half of the interval
             Fact::HeartbeatReceived { .. } => deadline = Some(entry.at + HEARTBEAT + HEARTBEAT / 2),
             _ => {}
         }
     }
-    deadline
+    deadline.map(|deadline| timeout.map_or(deadline, |timeout: Timestamp| deadline.min(timeout)))
 }
