@@ -120,6 +120,7 @@ async fn page_script() -> Response {
         "text/javascript; charset=utf-8",
         concat!(
             include_str!("../templates/app.js"),
+            include_str!("../templates/merge.js"),
             include_str!("../templates/value.js"),
             include_str!("../templates/run.js")
         ),
