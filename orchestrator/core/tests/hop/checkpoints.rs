@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stepladder_core::decide::{Operation, Want};
 use stepladder_core::hop::{
-    Checkpoint, CheckpointFault, Effect, ExecutedStep, Input, PollResult, Polled, record_checkpoint,
+    Checkpoint, CheckpointFault, Effect, ExecutedStep, Input, PollResult, Polled, StoreFault, record_checkpoint,
 };
 use stepladder_core::journal::{Fact, Record};
 use stepladder_core::waiting::{EventMatch, EventWait};
@@ -186,4 +186,30 @@ fn interruptions_in_a_row_are_counted_from_the_last_checkpoint() {
     assert_eq!(world.state().call_interruptions, 9);
     append(&mut world, &checkpoint(10, &["a"]));
     assert_eq!((world.state().call_interruptions, world.state().run), (0, run()));
+}
+
+#[test]
+fn a_checkpoint_past_the_size_limit_of_a_run_refuses_the_step_that_does_not_fit() {
+    let value = json::to_json(&"x".repeat(4_000_000)).expect("JSON");
+    let steps = (0..10).map(|n| (format!("s{n}").into(), value.clone())).collect();
+    let names = recorded(&calling().state(), &Checkpoint { call: 1, steps }).expect("the others are recorded");
+    assert_eq!(names.last(), Some(&"StepRefused"), "{names:?}");
+    assert!(names.iter().filter(|name| **name == "StepSucceeded").count() >= 8, "{names:?}");
+}
+
+#[test]
+fn a_failure_to_read_what_a_call_has_recorded_ends_nothing() {
+    let lost = || Input::StoreFailed(StoreFault::Unavailable("throttled".into()));
+    let foreign = || {
+        let mut other = calling();
+        let mut record = append(&mut other, &checkpoint(1, &["a"]));
+        record.seq += 7;
+        Input::Entries(vec![record])
+    };
+    for failure in [lost(), foreign()] {
+        let mut world = calling();
+        world.on(answer(returned(), Vec::new())).on(failure);
+        world.finish();
+        assert!(world.state().end.is_none(), "the outcome of the call is not known");
+    }
 }

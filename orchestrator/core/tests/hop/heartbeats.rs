@@ -107,6 +107,16 @@ fn an_early_wake_of_a_heartbeat_is_sent_again_for_its_time_whatever_the_hop_does
 }
 
 #[test]
+fn no_copy_is_left_by_a_wake_of_an_ended_run() {
+    let (due, now) = (START + seconds(60), START + seconds(59));
+    let ended = Fact::RunCancelled { reason: "no".into() };
+    let setup = HopSetup { now, ..HopSetup::new().with_history(vec![awaited(), ended]).woken(due_at(due)) };
+    let mut world = setup.loaded();
+    world.answer_until(|effect| matches!(effect, stepladder_core::hop::Effect::Write(_)));
+    assert!(later_wakes(world.write()).is_empty(), "{:?}", world.write());
+}
+
+#[test]
 fn no_copy_is_left_by_a_wake_for_an_earlier_heartbeat_or_an_ended_wait() {
     let (due, now) = (START + seconds(60), START + seconds(59));
     let other = woken(vec![awaited()], due_at(START + seconds(58)), now);

@@ -77,6 +77,15 @@ fn a_wait_for_a_callback_leaves_a_wake_for_its_end_and_is_in_no_index() {
 }
 
 #[test]
+fn a_wait_for_a_signal_without_a_name_fails_the_run() {
+    let named =
+        |name: &str| Operation::WaitForSignal { timeout: seconds(600), heartbeat: None, name: Some(name.into()) };
+    assert_eq!(wanted(named("")).facts(), ["RunFailed"]);
+    let world = wanted(named("paid"));
+    assert_eq!((world.facts(), world.write().before.len()), (names(&["SignalAwaited"]), 2), "{:?}", world.write());
+}
+
+#[test]
 fn an_invalid_wait_fails_the_run_and_nothing_is_written_after_it() {
     let mut world = HopSetup::new().polled();
     world.want_steps(vec![want("s", wait(&[], 60)), want("nap", Operation::SleepFor(seconds(60)))]);
