@@ -58,9 +58,11 @@ fn rule_36_a_live_call_admits_a_start_only_with_its_outcome() {
     assert_eq!(recorded(&state, &checkpoint(1, &["a"])).unwrap(), ["StepStarted", "StepSucceeded"]);
     let both = recorded(&state, &checkpoint(1, &["a", "b"])).unwrap();
     assert_eq!(both, ["StepStarted", "StepSucceeded", "StepStarted", "StepSucceeded"]);
-    let start = started("a", 1, START + seconds(9)).into_entry(START + seconds(2));
-    let other = succeeded("b", 1).into_entry(START + seconds(2));
-    state.admits_all(&[start.clone(), other]).expect_err("the outcome of another step");
+    let at = START + seconds(2);
+    let start = started("a", 1, START + seconds(9)).into_entry(at);
+    let other = [started("b", 1, START + seconds(9)), succeeded("b", 1)].map(|fact| fact.into_entry(at));
+    state.admits_all(&other).expect("a start with its outcome");
+    state.admits_all(&[&[start.clone()][..], &other].concat()).expect_err("the outcome of another step");
     state.admits(&start).expect_err("an attempt would execute beside the call");
 }
 
