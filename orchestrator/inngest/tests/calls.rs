@@ -233,7 +233,7 @@ async fn a_call_that_was_told_to_end_is_continued_and_no_failure() {
         let (polled, _) = tokio::join!(execution.poll(Vec::new()), async { app.answer(&answer).await });
         let polled = polled.unwrap();
         assert_eq!(polled.has_checkpoints, is_continued);
-        // a call without checkpoints is told nothing, so this is an error of the code
+        // only a checkpoint's response can end a call, so this is an error of the code
         assert_eq!(matches!(polled.result, PollResult::Wanted(wants) if wants.is_empty()), is_continued);
     }
 }

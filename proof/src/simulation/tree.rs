@@ -46,7 +46,7 @@ pub(crate) enum FunctionNode {
     Signal(String, Duration),
     /// A sleep, a wait or a call that is started before the rest, and awaited after it.
     Started(Box<FunctionNode>, Box<FunctionNode>),
-    /// One item for each part, at most so many of them at the same time.
+    /// One item for each part. The number is the limit of items at the same time.
     Map(String, Vec<FunctionNode>, usize, MapCompletion),
     /// Two bodies that wait for each other: the first body ends only after the step that follows
     /// the second one. The handler must be polled after each outcome.

@@ -96,7 +96,7 @@ async fn a_call_of_a_dead_server_records_nothing_more() {
     let done = api.wait_for_end(&run).await;
     assert_eq!(output(&done), &json!([1, 2, 1]));
     assert_eq!(app.counts(&done, &["one", "two", "three"]).await, [1, 2, 1]);
-    // the call of the dead server goes on, and is told to stop
+    // the call of the dead server goes on until the next response stops it
     app.release().await;
     let late = json!({
         "run_id": run, "fn_id": "shop-halfway", "qi_id": "1",
