@@ -23,6 +23,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// # Errors
 /// TLS cannot be set up.
 pub(crate) fn build_client() -> Result<Client> {
+    // `reqwest` is built without TLS of its own; fails if one is chosen already, which then serves
+    let _ = rustls::crypto::ring::default_provider().install_default();
     // a redirect would send the key and a client's data to a server that is not configured
     let redirects = reqwest::redirect::Policy::none();
     let builder = Client::builder().redirect(redirects).connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT);

@@ -84,7 +84,8 @@ impl OpenAi {
             }
         }
         let config = OpenAIConfig::new().with_api_key(key.expose()).with_api_base(base);
-        let client = Client::with_config(config).with_http_service(transport::SendOnceService::new(key.clone())?);
+        let service = transport::SendOnceService::new(key.clone())?;
+        let client = Client::build(service.client().clone(), config).with_http_service(service);
         Ok(Self { client, model: model.trim().to_owned(), key })
     }
 

@@ -1,15 +1,12 @@
-//! Supabase's tables, through the REST interface of PostgREST. No other file uses the crate
-//! `postgrest`.
+//! Supabase's tables, through the REST interface of PostgREST.
 //!
-//! The client updates rows by id, and upserts rows. It does not retry, because the engine does.
-//! `postgrest` only builds the requests. The HTTP client of all services ([`crate::http`]) sends
-//! them, because the client in `postgrest` follows redirects and would send the key along.
-//! `postgrest` does not get the key.
+//! The client updates rows by id, and upserts rows. It does not retry, because the engine does. The
+//! HTTP client of all services ([`crate::http`]) sends the requests. It follows no redirects, which
+//! would send the key along.
 
 use std::fmt;
 
-use postgrest::{Builder, Postgrest};
-use reqwest::{Client, Method, RequestBuilder, Url};
+use reqwest::{Client, RequestBuilder, Url};
 use serde_json::Value;
 use stepladder::prelude::*;
 
@@ -20,7 +17,8 @@ use crate::secret::Secret;
 /// security, so its key must stay on servers.
 #[derive(Clone)]
 pub struct Supabase {
-    rest: Postgrest,
+    /// Where the tables are: `{SUPABASE_URL}/rest/v1`.
+    rest: Url,
     client: Client,
     key: Secret,
 }
@@ -40,16 +38,15 @@ impl Supabase {
     /// Returns a terminal error if the address or the key is invalid.
     pub fn new(url: &str, key: &str) -> Result<Self> {
         let key = Secret::new("SUPABASE_SERVICE_ROLE_KEY", key)?;
-        let url = url.trim().trim_end_matches('/');
-        match reqwest::Url::parse(url) {
-            Ok(parsed) if matches!(parsed.scheme(), "http" | "https") => {}
-            Ok(_) | Err(_) => {
-                return Err(Error::terminal(
-                    "SUPABASE_URL is not an address; it looks like https://your-project.supabase.co",
-                ));
-            }
-        }
-        Ok(Self { rest: Postgrest::new(format!("{url}/rest/v1")), client: http::build_client()?, key })
+        let rest = Url::parse(&format!("{}/rest/v1", url.trim().trim_end_matches('/')))
+            .ok()
+            .filter(|rest| matches!(rest.scheme(), "http" | "https"));
+        let Some(rest) = rest else {
+            return Err(Error::terminal(
+                "SUPABASE_URL is not an address; it looks like https://your-project.supabase.co",
+            ));
+        };
+        Ok(Self { rest, client: http::build_client()?, key })
     }
 
     /// Updates the row of `table` that has this `id`, with the columns in `row`.
@@ -59,7 +56,8 @@ impl Supabase {
     /// 429 and 5xx are retried (after `Retry-After`, if the service sent this header). Every other
     /// 4xx is terminal, with the database's message.
     pub async fn update_by_id(&self, table: &str, id: &str, row: &impl Serialize) -> Result<()> {
-        let request = self.rest.from(table).eq("id", id).select("id").update(serde_json::to_string(row)?);
+        let address = self.address_of(table, &[("id", &format!("eq.{id}")), ("select", "id")])?;
+        let request = self.client.patch(address).header("prefer", "return=representation").json(row);
         let answer = self.execute("update", table, request).await?;
         let rows: Vec<Value> = serde_json::from_str(&answer)
             .map_err(|fault| Error::new(format!("supabase's answer to the update of `{table}` is no list: {fault}")))?;
@@ -79,13 +77,16 @@ impl Supabase {
         if rows.is_empty() {
             return Ok(());
         }
-        let request = self.rest.from(table).upsert(serde_json::to_string(rows)?).on_conflict(unique).select("id");
+        let address = self.address_of(table, &[("on_conflict", unique), ("select", "id")])?;
+        let merge = "return=representation,resolution=merge-duplicates";
+        let request = self.client.post(address).header("prefer", merge).json(rows);
         self.execute("upsert", table, request).await.map(drop)
     }
 
-    async fn execute(&self, what: &str, table: &str, request: Builder) -> Result<String> {
-        let response =
-            self.request(request)?.send().await.map_err(|error| http::unreachable_error("supabase", error))?;
+    async fn execute(&self, what: &str, table: &str, request: RequestBuilder) -> Result<String> {
+        let request =
+            request.header("apikey", self.key.header("")?).header("authorization", self.key.header("Bearer ")?);
+        let response = request.send().await.map_err(|error| http::unreachable_error("supabase", error))?;
         let status = response.status();
         let retry_after = http::retry_after(&response);
         let body = http::read_body(response).await.map_err(|error| error.into_error("supabase"))?;
@@ -103,23 +104,13 @@ impl Supabase {
         Err(Error::from_http_status(status.as_u16(), retry_after.as_deref(), message))
     }
 
-    /// Converts a request that `postgrest` built into a request of the shared HTTP client, and adds
-    /// the key.
-    fn request(&self, built: Builder) -> Result<RequestBuilder> {
-        // an error here means that the address or a header is invalid, which a retry cannot fix
-        let built = built.build().build().map_err(|error| {
-            Error::terminal(format!("the request to supabase cannot be made: {}", error.without_url()))
-        })?;
-        let method = Method::from_bytes(built.method().as_str().as_bytes())?;
-        let url = Url::parse(built.url().as_str())?;
-        let mut request = self.client.request(method, url);
-        for (name, value) in built.headers() {
-            request = request.header(name.as_str(), value.as_bytes());
-        }
-        if let Some(body) = built.body().and_then(|body| body.as_bytes()) {
-            request = request.body(body.to_vec());
-        }
-        Ok(request.header("apikey", self.key.header("")?).header("authorization", self.key.header("Bearer ")?))
+    /// Returns the address of `table` with `parameters` as its query.
+    fn address_of(&self, table: &str, parameters: &[(&str, &str)]) -> Result<Url> {
+        let mut address = self.rest.clone();
+        // an address with a host always has a path
+        address.path_segments_mut().map_err(|()| Error::terminal("SUPABASE_URL has no path"))?.push(table);
+        address.query_pairs_mut().extend_pairs(parameters);
+        Ok(address)
     }
 }
 

@@ -44,7 +44,7 @@ impl AiMock {
     /// Returns the bodies of the requests for chat completions, oldest first.
     pub async fn requests(&self) -> Vec<Value> {
         let url = format!("http://127.0.0.1:{}/__aimock/journal?path=/v1/chat/completions", self.port);
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client without options");
+        let client = crate::aws_json::http_builder().no_proxy().build().expect("a client without options");
         let answer = client.get(url).send().await.expect("aimock answers");
         let journal: Value = answer.json().await.expect("its journal is JSON");
         let entries = journal.as_array().or_else(|| journal["entries"].as_array());

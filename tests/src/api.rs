@@ -21,7 +21,7 @@ pub type StatusAndBody = (u16, Value);
 impl ApiClient {
     /// Creates a client of the server at this address.
     pub fn new(url: &str) -> Self {
-        let http = reqwest::Client::builder().no_proxy().timeout(LIMIT).build().expect("a client without options");
+        let http = crate::aws_json::http_builder().no_proxy().timeout(LIMIT).build().expect("a client without options");
         Self { url: url.to_owned(), http, token: None }
     }
 

@@ -104,8 +104,16 @@ pub fn fresh_name(kind: &str) -> String {
     format!("{kind}-{since}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Returns a builder of an HTTP client. That of `reqwest` panics, because it is built without TLS
+/// of its own.
+pub fn http_builder() -> reqwest::ClientBuilder {
+    // fails from the second time on
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+}
+
 /// Creates an HTTP client that ignores the environment variables of this process.
 pub(crate) fn plain_client() -> reqwest::Client {
     // without the machine's certificates, because no request uses TLS and reading them is slow
-    reqwest::Client::builder().no_proxy().tls_certs_only([]).build().expect("a client without options")
+    http_builder().no_proxy().tls_certs_only([]).build().expect("a client without options")
 }

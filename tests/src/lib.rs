@@ -31,7 +31,7 @@ pub mod stub_server;
 pub mod wait;
 
 pub use api::ApiClient;
-pub use aws_json::AwsJson;
+pub use aws_json::{AwsJson, http_builder};
 pub use journal::JsonJournal;
 pub use server::ServerProcess;
 pub use wait::{wait_calmly, wait_for};

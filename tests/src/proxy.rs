@@ -76,7 +76,7 @@ impl HttpProxy {
     pub async fn start(prefix: &'static str, upstream: String) -> Self {
         let state = Arc::new(Mutex::new(HttpProxyState::default()));
         let held = Arc::new(watch::Sender::new(HeldRequests::None));
-        let client = reqwest::Client::new();
+        let client = crate::aws_json::http_builder().build().expect("a client without options");
         let (inner, gate) = (Arc::clone(&state), held.subscribe());
         let address = serve(move |asked| {
             let (state, mut gate) = (Arc::clone(&inner), gate.clone());

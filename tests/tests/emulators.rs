@@ -304,7 +304,7 @@ async fn serve_function(api: LambdaApi, handle: impl Fn(&Value) -> Result<Value,
     let variables = api.environment();
     let (_, address) = variables.iter().find(|(name, _)| *name == "AWS_LAMBDA_RUNTIME_API").unwrap();
     let root = format!("http://{address}/2018-06-01/runtime/invocation");
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = stepladder_tests::http_builder().no_proxy().build().unwrap();
     loop {
         let next = client.get(format!("{root}/next")).send().await.unwrap();
         let header = |name: &str| next.headers()[name].to_str().unwrap().to_owned();

@@ -82,7 +82,7 @@ async fn a_browser_logs_in_with_the_token_and_pages_of_other_sites_cannot() {
     let stack = shared_stack().await;
     // redirects are not followed but checked: their paths are absolute, and the emulator's URLs
     // have a prefix
-    let plain = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    let plain = stepladder_tests::http_builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     let browser = plain.build().expect("a client");
     let (url, own) = (stack.http_url(), stack.endpoint());
     let ask = async |request: reqwest::RequestBuilder| request.send().await.expect("an answer");
@@ -156,7 +156,7 @@ async fn the_health_page_counts_and_redrives_dead_letters() {
         assert!(health.contains(part), "{part}: {health}");
     }
 
-    let plain = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    let plain = stepladder_tests::http_builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     let browser = plain.build().expect("a client");
     let press = |origin: &str| {
         let request = browser.post(format!("{}/health/redrive", stack.http_url())).bearer_auth(TOKEN);

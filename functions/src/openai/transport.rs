@@ -54,6 +54,11 @@ impl SendOnceService {
         Ok(Self { client: services_http::build_client()?, key })
     }
 
+    /// Returns the HTTP client that sends the requests.
+    pub(super) fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
     async fn send(self, request: HttpRequestFactory) -> Result<Response, OpenAIError> {
         let request = request.build().await?;
         let response = self.client.execute(request).await.map_err(unreachable_error)?;

@@ -10,6 +10,9 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_dynamodb::config::interceptors::BeforeSerializationInterceptorContextRef;
 use aws_sdk_dynamodb::config::{BehaviorVersion, ConfigBag, Credentials, Intercept, Region};
 use aws_sdk_dynamodb::error::BoxError;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use stepladder_engine::retries::{StorageRetries, time_left};
 
@@ -37,6 +40,7 @@ pub struct Connection {
 pub async fn connect() -> Connection {
     Connection::from_config(
         &aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http_client())
             .timeout_config(timeout_config())
             .retry_config(retry_config())
             .load()
@@ -75,6 +79,14 @@ impl Intercept for DeadlineInterceptor {
     }
 }
 
+/// Returns a client for a configuration that is passed to [`Connection::from_config`]. Its TLS uses
+/// ring, because aws-lc, the SDK's default, takes half a minute to compile and makes the binary
+/// larger.
+#[must_use]
+pub fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+}
+
 fn timeout_config() -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build()
 }
@@ -110,6 +122,7 @@ fn environment_config() -> SdkConfig {
         .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
         .region(read_variable("AWS_REGION").map(Region::new))
         .service_config(EndpointVariables)
+        .http_client(http_client())
         .timeout_config(timeout_config())
         .retry_config(retry_config());
     config.set_use_fips(read_flag("AWS_USE_FIPS_ENDPOINT"));
@@ -134,6 +147,7 @@ impl Connection {
         let shared = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
+            .http_client(http_client())
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .timeout_config(timeout_config())
             .retry_config(retry_config());

@@ -31,9 +31,9 @@ use stepladder_engine::retries::StorageRetries;
 
 use store::subscription_index::SubscriptionIndex;
 
-pub use connect::Connection;
 #[cfg(feature = "profiles")]
 pub use connect::connect;
+pub use connect::{Connection, http_client};
 pub use queue::addresses::{DedicatedQueue, QueueAddresses};
 pub use queue::dead_letters::{MESSAGE_ID, SENT_AT};
 pub use queue::events::EventsMessage;

@@ -67,6 +67,8 @@ impl From<NoAnswer> for Unreachable {
 
 impl Transport {
     pub(crate) fn new(keys: Option<SigningKeys>, clock: Arc<dyn Clock>) -> Result<Self, String> {
+        // fails if the program has chosen another provider already, which then serves as well
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
             // a redirect would send events and results to another server
             reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).redirect(redirect::Policy::none())

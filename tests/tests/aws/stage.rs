@@ -315,6 +315,7 @@ async fn connection(sdk: SdkRetryMode, dynamo: &str, sqs: &str) -> Connection {
         SdkRetryMode::Tells => RetryConfig::disabled(),
     };
     let shared = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(stepladder_aws::http_client())
         .region(Region::new("us-east-1"))
         .credentials_provider(Credentials::new("emulator", "emulator", None, None, "emulator"))
         .retry_config(retries)

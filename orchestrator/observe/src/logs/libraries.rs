@@ -4,7 +4,7 @@
 use tracing::{Level, Metadata};
 
 /// Crates that handle requests, responses and credentials, by the first segment of their targets.
-const LIBRARIES: [&str; 17] = [
+const LIBRARIES: [&str; 16] = [
     "async_openai",
     "axum",
     "axum_core",
@@ -15,7 +15,6 @@ const LIBRARIES: [&str; 17] = [
     "lambda_http",
     "lambda_runtime",
     "lambda_runtime_api_client",
-    "postgrest",
     "quinn",
     "quinn_proto",
     "reqwest",
