@@ -187,7 +187,7 @@ pub(crate) fn problem_page(shared: &SharedServerState, headers: &HeaderMap, prob
 }
 
 fn html_page(status: StatusCode, page: &impl Template) -> Response {
-    html_response(status, page, |text| text)
+    html_response(status, page, |text| unchanged::without_known_parts(&text, &HeaderMap::new()))
 }
 
 /// Returns a response with a page that leaves out the parts that the browser already has.

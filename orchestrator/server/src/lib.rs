@@ -8,6 +8,8 @@
 //! command line checks that a public server has an event key and a token.
 
 mod apps;
+#[cfg(feature = "compression")]
+mod compression;
 mod dashboard;
 mod error;
 mod guard;
@@ -17,6 +19,8 @@ mod router;
 mod serve;
 
 pub use apps::{AppDirectory, AppListing};
+#[cfg(feature = "compression")]
+pub use compression::compressed;
 pub use guard::auth::secrets_fault;
 pub use guard::intake::IntakeBounds;
 pub use router::{ServerOptions, router};

@@ -75,9 +75,8 @@ function fillIn(fresh) {
     const part = document.getElementById(same.id)?.closest('[data-part]');
     const was = part && sent.get(part);
     const known = was?.id === same.id ? was : was?.querySelector('#' + CSS.escape(same.id));
-    if (known?.dataset.h !== same.dataset.h) return false;
-    same.replaceChildren(...[...known.childNodes].map((node) => node.cloneNode(true)));
-    same.removeAttribute('data-same');
+    if (known?.dataset.h === undefined) return false;
+    same.replaceWith(known.cloneNode(true));
     return true;
   });
 }

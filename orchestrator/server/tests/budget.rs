@@ -13,7 +13,9 @@ use futures::future::BoxFuture;
 use stepladder_core::journal::{Failure, NewRun, Outcome, RunOrigin, StepKind};
 use stepladder_core::report::AttemptReport;
 use stepladder_core::wake::TimerPurpose;
-use stepladder_core::{Event, EventId, Fact, Record, RunId, RunRow, Status, Timer, Timestamp, Wake, WakeCause, json};
+use stepladder_core::{
+    Event, EventId, Fact, Label, Record, RunId, RunRow, Status, Timer, Timestamp, Wake, WakeCause, json,
+};
 use stepladder_engine::ports::{Backend, Events, RunCreation, RunStart, StoreResult};
 use stepladder_engine::{Config, Engine, RegisteredFunction};
 use stepladder_server::ServerOptions;
@@ -24,6 +26,10 @@ use tower::ServiceExt;
 const RUNS: u64 = 100_000;
 const BATCH: u64 = 2_000;
 const BYTES: usize = 300 * 1024;
+/// Maximum size of a compressed page.
+const COMPRESSED_BYTES: usize = 60 * 1024;
+/// Maximum time of the server for a page of an optimised build.
+const TIME: Duration = Duration::from_millis(50);
 /// Maximum number of storage calls for a page.
 const CALLS: usize = 400;
 
@@ -68,7 +74,9 @@ fn event(n: u64, now: Timestamp) -> Event {
 fn start(event: Event, n: u64) -> RunStart {
     let function: Arc<str> = if n.is_multiple_of(2) { "hello-world" } else { "enhance-client-with-ai" }.into();
     let (at, run) = (event.received_at, RunId::started_by(event.id, &function));
-    let created = NewRun::new(function.clone(), event.clone(), RunOrigin::Event);
+    let label = |key: &str, value: String| Label { key: key.into(), value: value.into() };
+    let mut created = NewRun::new(function.clone(), event.clone(), RunOrigin::Event);
+    created.labels = vec![label("clientId", format!("cust-{}", n % 1_000)), label("plan", format!("plan-{}", n % 5))];
     let outcome = Outcome::Value(json::to_json(&"a value").expect("JSON"));
     let mut entries = vec![
         Fact::RunCreated(Box::new(created)).into_entry(at),
@@ -123,6 +131,7 @@ async fn with_a_hundred_thousand_runs_every_page_is_small_and_reads_little() {
     let functions = described();
     let engine = Arc::new(Engine::new(backend, functions, Config::default()).expect("an engine"));
     let router = stepladder_server::router(engine, ServerOptions { loopback: true, ..ServerOptions::default() });
+    let compressed = stepladder_server::compressed(router.clone());
     for path in [
         "/".to_owned(),
         "/?status=Failed".into(),
@@ -132,6 +141,8 @@ async fn with_a_hundred_thousand_runs_every_page_is_small_and_reads_little() {
         "/?status=Cancelled".into(),
         "/?within=1h&status=Skipped".into(),
         "/?q=e".into(),
+        "/?q=clientId%3Acust-42".into(),
+        "/?q=plan%3Aplan-1&status=Failed".into(),
         "/?q=01".into(),
         format!("/?cursor={run}"),
         format!("/runs/{run}"),
@@ -149,7 +160,14 @@ async fn with_a_hundred_thousand_runs_every_page_is_small_and_reads_little() {
         assert_eq!(response.status(), 200, "{path}");
         let bytes = to_bytes(response.into_body(), usize::MAX).await.expect("a body").len();
         let calls = calls.load(Ordering::Relaxed);
-        println!("{path}: {bytes} bytes, {calls} calls, {:.1} ms", begun.elapsed().as_secs_f64() * 1_000.0);
+        let took = begun.elapsed();
+        let request = Request::get(&path).header("accept-encoding", "gzip").body(Body::empty()).expect("a request");
+        let response = compressed.clone().oneshot(request).await.expect("an answer");
+        assert_eq!(response.headers()["content-encoding"], "gzip", "{path}");
+        let small = to_bytes(response.into_body(), usize::MAX).await.expect("a body").len();
+        println!("{path}: {bytes} bytes, {small} compressed, {calls} calls, {:.1} ms", took.as_secs_f64() * 1_000.0);
+        assert!(small <= COMPRESSED_BYTES, "{path} has {small} bytes");
+        assert!(cfg!(debug_assertions) || took <= TIME, "{path} takes {took:?}");
         assert!(bytes <= BYTES, "{path} has {bytes} bytes");
         assert!((1..=CALLS).contains(&calls), "{path} makes {calls} calls");
     }
@@ -209,6 +227,8 @@ async fn a_large_run_has_small_pages() {
 /// Returns two functions that are listed but never run.
 fn described() -> Vec<RegisteredFunction> {
     use stepladder_core::Spec;
+    use stepladder_core::expr::Expr;
+    use stepladder_core::label::LabelSpec;
     use stepladder_core::spec::{Concurrency, Trigger};
     use stepladder_engine::executor::{Execution, Executor, OpenError, RunView};
     struct NeverExecuted;
@@ -218,10 +238,15 @@ fn described() -> Vec<RegisteredFunction> {
             Err(Failure::new("nothing is executed here").into())
         }
     }
+    let label_of_event = |key: &str| {
+        let value = Expr::compile(&format!("event.data.{key}")).expect("an expression");
+        LabelSpec { key: key.into(), value }
+    };
     let of = |id: &str, event: &str| {
         let mut spec = Spec::new(id);
         spec.triggers.push(Trigger { event: event.into(), condition: None });
         spec.concurrency.push(Concurrency::steps(3));
+        spec.labels = ["clientId", "plan"].map(label_of_event).into();
         RegisteredFunction::new(spec, None, Arc::new(NeverExecuted))
     };
     vec![of("hello-world", "test/hello.world"), of("enhance-client-with-ai", "client/enhance.requested")]

@@ -140,6 +140,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
             guarded_routes: stepladder_inngest::guarded_routes(apps.clone()),
         },
     );
+    let router = stepladder_server::compressed(router);
     let (stop, mut stopped) = watch::channel(false);
     let mut http = tokio::spawn(stepladder_server::serve(listener, router, args.bounds.connections(), async move {
         // the sender is dropped when the server ends for another reason

@@ -10,7 +10,7 @@ mod search;
 
 use askama::Template;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use stepladder_core::{Label, RunId, Status, Timestamp};
 use stepladder_engine::view::RunSummary;
@@ -24,7 +24,7 @@ use super::live::fingerprint;
 use super::notice::FormNotice;
 use super::shell::{DashboardTab, PageShell};
 use super::text::{self, ShownTime, brief, format_duration, query_string, sentence};
-use super::{PageRequest, html_page, problem_page};
+use super::{PageRequest, changed_page, problem_page};
 use crate::router::SharedServerState;
 
 /// The number of runs on a page.
@@ -189,7 +189,7 @@ pub(super) async fn runs_page(State(shared): State<SharedServerState>, request: 
         any_filter: search.has_filter(),
         search,
     };
-    html_page(StatusCode::OK, &page)
+    changed_page(&request.headers, &page)
 }
 
 /// Returns the statuses to filter by. If the store counts runs, a status of which there are none is

@@ -159,6 +159,11 @@ pub(crate) fn backoff() -> Journal {
 
 /// Returns the journal of a run with this many steps of 7 ms each, one of which failed.
 pub(crate) fn many_steps(steps: i64) -> Journal {
+    many_steps_so_far(steps).ends(steps * 10 + 70)
+}
+
+/// Returns the same journal without the end of the run.
+pub(crate) fn many_steps_so_far(steps: i64) -> Journal {
     let mut journal = Journal::default();
     for n in 0..steps {
         let name = format!("process-row-{n}");
@@ -167,5 +172,5 @@ pub(crate) fn many_steps(steps: i64) -> Journal {
             false => journal.done(&name, n * 10, n * 10 + if n == 5 { 60 } else { 7 }),
         };
     }
-    journal.ends(steps * 10 + 70)
+    journal
 }

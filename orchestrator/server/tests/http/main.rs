@@ -6,6 +6,7 @@ mod acting;
 mod apps;
 mod bad_input;
 mod bodies;
+mod compressing;
 mod fitting;
 mod journals;
 mod live;

@@ -8,9 +8,11 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::Value;
-use stepladder_core::{Event, Timer, Timestamp};
+use stepladder_core::{Event, Fact, Record, Timer, Timestamp};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Events, Queue, RunCreation, RunStart, Timers};
+use stepladder_engine::ports::{
+    Commit, CommitResult, Commits, Events, JournalAppend, Journals, Queue, RunCreation, RunStart, Timers,
+};
 use stepladder_engine::{Config, Engine, RegisteredFunction};
 use stepladder_server::{ServerOptions, router};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
@@ -193,6 +195,17 @@ impl ServerFixture {
     pub(crate) async fn store_run(&self, event: Event, start: RunStart) {
         self.memory.accept(vec![event], self.clock.now()).await.unwrap();
         self.memory.create_runs(vec![start]).await.unwrap();
+    }
+
+    /// Appends facts to the journal of a run, at the time of the clock.
+    pub(crate) async fn append(&self, run: &str, facts: Vec<Fact>) {
+        let run = run.parse().unwrap();
+        let seq = self.memory.read(run, 0).await.unwrap().last().map_or(0, Record::next);
+        let entries = facts.into_iter().map(|fact| fact.into_entry(self.now())).collect();
+        let record = Record { seq, token: u128::from(seq), code: "1".into(), entries };
+        let append = Some(Arc::new(JournalAppend { run, record }));
+        let done = self.memory.commit(Commit { append, ..Commit::default() }).await.unwrap();
+        assert_eq!(done, CommitResult::Done);
     }
 
     /// Returns the log so far.
