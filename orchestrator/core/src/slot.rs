@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EventId, RunId, RunOrStep, StepId, Timestamp};
+use crate::{EventId, OwnStep, RunId, RunOrStep, StepId, Timestamp};
 
 /// The key of a wait queue: the key of a limit, or the key for runs of a paused function.
 pub type QueueKey = Arc<str>;
@@ -59,9 +59,17 @@ impl Holder {
         self.step().cloned().map_or(RunOrStep::Run, RunOrStep::Step)
     }
 
-    /// Returns whether the holder may acquire a slot with this ticket. It may use its own ticket,
-    /// or the ticket that its run got at its creation.
+    /// Returns whether the position of this ticket counts for the holder: it [owns](Self::owns) the
+    /// ticket, or it is the call of an executor, and a step of its run has the ticket. Such a step
+    /// starts only after a call, so a call that waited behind it would wait for ever.
     pub fn may_use(&self, ticket: &Ticket) -> bool {
+        let is_call = || self.step().and_then(|step| OwnStep::from_id(step)) == Some(OwnStep::Call);
+        self.owns(ticket) || (ticket.run == self.run() && is_call())
+    }
+
+    /// Returns whether the holder has no use for this ticket after it has acquired a slot: it is
+    /// its own ticket, or the ticket that its run got at its creation.
+    pub fn owns(&self, ticket: &Ticket) -> bool {
         let is_own = || match &ticket.of {
             RunOrStep::Run => true,
             RunOrStep::Step(step) => Some(step) == self.step(),
@@ -146,6 +154,15 @@ mod tests {
         assert!(Holder::Run(of_run.run).may_use(&of_run) && !Holder::Run(of_run.run).may_use(&of_step));
         let other = RunId::new(Timestamp::from_millis(7), 9);
         assert!(!Holder::Run(other).may_use(&of_run));
+    }
+
+    #[test]
+    fn a_call_may_use_the_tickets_of_its_runs_steps_and_leaves_them() {
+        let of_step = ticket(RunOrStep::Step("pay".into()));
+        let call = |run| Holder::Attempt { run, step: OwnStep::Call.id(), attempt: 1, hop: 3 };
+        assert!(call(of_step.run).may_use(&of_step) && !call(of_step.run).owns(&of_step));
+        assert!(call(of_step.run).owns(&ticket(RunOrStep::Run)));
+        assert!(!call(RunId::new(Timestamp::from_millis(7), 9)).may_use(&of_step));
     }
 
     #[test]

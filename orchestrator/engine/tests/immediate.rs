@@ -13,7 +13,8 @@ use stepladder_core::spec::{Concurrency, Trigger};
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{AttemptReport, Spec, Status, StepId, Timestamp, json};
 use stepladder_engine::executor::{
-    Attempt, ExecutedStep, Execution, Executor, Finished, OpenError, PollResult, Polled, RunView, Unreachable,
+    Attempt, ExecutedStep, Execution, Executor, Finished, OpenError, PollResult, Polled, RunView, StepResult,
+    Unreachable,
 };
 use stepladder_engine::ports::Journals;
 use stepladder_engine::{Pace, RegisteredFunction};
@@ -126,4 +127,65 @@ async fn no_second_hop_calls_the_executor_for_the_run_meanwhile() {
     world.settle(&other).await;
     assert_eq!(world.status(&other, event).await, Status::Completed);
     assert_eq!((executor.overlaps.load(Ordering::Relaxed), executor.executed.load(Ordering::Relaxed)), (0, 3));
+}
+
+/// Lists two steps, and executes each as an attempt of its own.
+struct Listing;
+
+#[derive(Default)]
+struct ListingExecution {
+    /// The steps that have an outcome.
+    seen: Vec<StepId>,
+    executing: Vec<StepId>,
+}
+
+#[async_trait]
+impl Executor for Listing {
+    async fn open(&self, _: RunView, _: Timestamp) -> Result<Box<dyn Execution>, OpenError> {
+        Ok(Box::new(ListingExecution::default()))
+    }
+
+    fn executes_in_poll(&self) -> bool {
+        true
+    }
+}
+
+#[async_trait]
+impl Execution for ListingExecution {
+    async fn poll(&mut self, memo: Vec<RevealedOutcome>) -> Result<Polled, Unreachable> {
+        self.seen.extend(memo.into_iter().map(|outcome| outcome.step));
+        let is_open = |step: &StepId| !self.seen.contains(step) && !self.executing.contains(step);
+        let open = ["a", "b"].map(StepId::from).into_iter().filter(is_open);
+        let want = |step| Want { step, operation: Operation::Run(Default::default()), at: None };
+        Ok(match self.seen.len() {
+            2 => PollResult::Ended(Ok(json::null())).into(),
+            _ => PollResult::Wanted(open.map(want).collect()).into(),
+        })
+    }
+
+    fn run(&mut self, attempts: Vec<Attempt>) {
+        self.executing.extend(attempts.into_iter().map(|attempt| attempt.step));
+    }
+
+    async fn wait(&mut self) -> Finished {
+        let Some(step) = self.executing.pop() else { return std::future::pending().await };
+        let result = StepResult { step, result: Ok(json::null()), report: AttemptReport::default() };
+        Finished { results: vec![result], dropped: Vec::new() }
+    }
+
+    fn stop(&mut self, _: &StepId, _: Duration) {}
+}
+
+#[tokio::test]
+async fn steps_that_a_call_lists_end_although_they_exceed_the_limit() {
+    for pace in [Pace::WithinBudget, Pace::StepPerInvocation] {
+        let mut spec = Spec::new("f");
+        spec.triggers.push(Trigger { event: "go".into(), condition: None });
+        spec.concurrency = vec![Concurrency::steps(1)];
+        let mut world = EngineFixture::new(vec![RegisteredFunction::new(spec, None, Arc::new(Listing))]).pace(pace);
+        let engine = world.engine();
+        let event = world.send_event(&engine).await;
+        world.settle(&engine).await;
+        assert_eq!(world.status(&engine, event).await, Status::Completed, "{pace:?}");
+    }
 }

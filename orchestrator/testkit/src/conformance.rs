@@ -241,6 +241,7 @@ suite! {
             rule_21_a_step_tries_again_after_it_was_enqueued,
             a_step_waits_in_one_queue_only,
             the_first_steps_of_a_run_share_a_ticket,
+            a_call_does_not_wait_behind_a_step_of_its_run,
             rule_24_a_release_returns_the_tickets_to_promote,
             runs_of_a_paused_function_wait_without_slots;
         subscriptions:

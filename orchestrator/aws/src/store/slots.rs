@@ -87,9 +87,10 @@ impl SlotOperations for Aws {
     }
 }
 
-/// Returns the holder's first ticket in the queue, with the number of tickets before it. The holder
-/// may have two tickets: that of its step, and that of its run from the run's creation.
-fn own_ticket<'a>(queue: &'a [Ticket], holder: &Holder) -> Option<(usize, &'a Ticket)> {
+/// Returns the first ticket in the queue that the holder may use, with the number of tickets before
+/// it. The holder may have two tickets: that of its step, and that of its run from the run's
+/// creation. A call may also use those of its run's steps.
+fn usable_ticket<'a>(queue: &'a [Ticket], holder: &Holder) -> Option<(usize, &'a Ticket)> {
     queue.iter().enumerate().find(|(_, ticket)| holder.may_use(ticket))
 }
 
@@ -237,15 +238,21 @@ impl Aws {
             return Ok(SlotView::Refused(full()));
         }
         let queue = self.read_first_tickets(&limit.key, free as usize).await?;
-        let ticket = own_ticket(&queue, holder);
+        let ticket = usable_ticket(&queue, holder);
         if !may_acquire(free, ticket.map(|(ahead, _)| ahead), queue.len()) {
             return Ok(SlotView::Refused(RefusalReason::Behind));
         }
+        let used = match ticket {
+            Some((_, ticket)) if holder.owns(ticket) => Some(ticket.clone()),
+            // it acquires the slot with the ticket of another step, and has no use for its own
+            Some(_) => self.ticket(&limit.key, holder.run(), Some(&holder.run_or_step())).await?,
+            None => None,
+        };
         // the search starts at a different item for each run, so that fewer writes conflict
         let first = layout::shard_number(holder.run(), shards.len() as u64) as usize;
         let order = (first..shards.len()).chain(0..first);
         match order.into_iter().find(|n| free_slots(limit, &shards[*n], now) > 0) {
-            Some(n) => Ok(SlotView::Free(shards.swap_remove(n), ticket.map(|(_, ticket)| ticket.clone()))),
+            Some(n) => Ok(SlotView::Free(shards.swap_remove(n), used)),
             // the limit was lowered, and the slots beyond it are still held in other items
             None => Ok(SlotView::Refused(full())),
         }

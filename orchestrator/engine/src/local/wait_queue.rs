@@ -28,7 +28,9 @@ impl WaitQueue {
             return Some(RefusalReason::Full { free_at: alive().map(|holding| holding.lease_until).min() });
         }
         // counting stops at `free` tickets, because then the holder gets no slot anyway
-        let ahead = self.ticket_of(holder).map(|own| self.tickets.range(..own).take(free as usize).count());
+        let ahead = self
+            .first_ticket(|ticket| holder.may_use(ticket), holder.run())
+            .map(|own| self.tickets.range(..own).take(free as usize).count());
         if may_acquire(free, ahead, self.tickets.len()) { None } else { Some(RefusalReason::Behind) }
     }
 
@@ -58,7 +60,7 @@ impl WaitQueue {
         if let Some(reason) = refusal {
             return Err(reason);
         }
-        let ticket = self.ticket_of(holder).cloned();
+        let ticket = self.first_ticket(|ticket| holder.owns(ticket), holder.run()).cloned();
         if let Some(ticket) = &ticket {
             self.dequeue(ticket.run, Some(&ticket.of));
         }
@@ -135,9 +137,8 @@ impl WaitQueue {
         self.held.is_empty() && self.tickets.is_empty()
     }
 
-    /// Returns the first ticket that this holder may use: the ticket of its step, or the ticket
-    /// that its run got at its creation.
-    fn ticket_of(&self, holder: &Holder) -> Option<&Ticket> {
-        self.of_run.get(&holder.run())?.iter().filter(|ticket| holder.may_use(ticket)).min()
+    /// Returns the first of these tickets of a run.
+    fn first_ticket(&self, is_wanted: impl Fn(&Ticket) -> bool, run: RunId) -> Option<&Ticket> {
+        self.of_run.get(&run)?.iter().filter(|ticket| is_wanted(ticket)).min()
     }
 }

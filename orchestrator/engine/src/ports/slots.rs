@@ -22,7 +22,8 @@ pub trait Slots: Send + Sync {
     /// - Holders with a lease that has expired at `now` are removed first.
     /// - [`may_acquire`](stepladder_core::slot::may_acquire) decides whether a slot may be
     ///   acquired. The position that counts is that of the first ticket that the holder [may
-    ///   use](Holder::may_use). If the slot is acquired, this ticket is removed.
+    ///   use](Holder::may_use). If the slot is acquired, the first ticket that the holder
+    ///   [owns](Holder::owns) is removed.
     /// - If the holder already has a slot, its lease is extended.
     ///
     /// If a limit refuses, the ticket of the request is enqueued, and the store tries once more

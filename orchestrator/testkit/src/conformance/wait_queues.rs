@@ -1,5 +1,6 @@
 //! Steps that wait for slots: what a refused step leaves behind, and what a release promotes.
 
+use stepladder_core::OwnStep;
 use stepladder_core::slot::{Holder, Limit, Ticket};
 
 use super::TestedAdapter;
@@ -92,6 +93,18 @@ pub async fn the_first_steps_of_a_run_share_a_ticket(on: TestedAdapter) {
     assert!(is_queued(&ask("ship", OwnTickets::OfRun).await, false));
     assert!(is_queued(&ask("wrap", OwnTickets::OfStepOrCreation).await, true));
     assert_eq!(on.first_tickets(&one, 9).await, [ticket_of_run(2, 0), ticket(2, "wrap", 9)]);
+}
+
+/// A step of a run starts only after the executor was called, so the call does not wait behind it.
+/// The step keeps its ticket, and the call loses its own.
+pub async fn a_call_does_not_wait_behind_a_step_of_its_run(on: TestedAdapter) {
+    let (one, call) = (limit("orders", 1), OwnStep::Call.id());
+    for (n, step, after) in [(1, "pay", 0), (2, "pay", 1), (1, &*call, 2)] {
+        on.enqueue(&one, ticket(n, step, after)).await;
+    }
+    assert_eq!(on.try_acquire(&[&one], &holder(2, &call, 1)).await.len(), 1, "another run comes first");
+    assert_eq!(on.try_acquire(&[&one], &holder(1, &call, 1)).await, []);
+    assert_eq!(on.first_tickets(&one, 9).await, [ticket(1, "pay", 0), ticket(2, "pay", 1)]);
 }
 
 /// As many tickets are returned as there are free slots. Without a free slot, the first ticket is

@@ -114,7 +114,7 @@ pub async fn acquire_by_operations(
         }
         let mut is_dequeued = false;
         for (n, ticket) in tickets.iter().enumerate().filter(|(n, _)| *n != at) {
-            let Some(ticket) = ticket.as_ref().filter(|ticket| holder.may_use(ticket)) else { continue };
+            let Some(ticket) = ticket.as_ref().filter(|ticket| holder.owns(ticket)) else { continue };
             store.dequeue(&limits[n], ticket).await?;
             left.push(limits[n].clone());
             is_dequeued = true;
