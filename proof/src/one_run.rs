@@ -123,7 +123,7 @@ pub(crate) fn check(journal: &RunJournal) -> Vec<String> {
             }
             _ => {}
         }
-        if let Err(what) = executor.apply(entry) {
+        if let Err(what) = executor.apply(entry, journal.entries.get(n + 1)) {
             wrong(what);
         }
         outcomes += RevealedOutcome::from_entry(entry).len() as u64;

@@ -199,7 +199,8 @@ impl Simulation {
         let skew = Duration::from_millis(2 * knobs.skew);
         // A server without peers continues at once what its predecessor began, so the calls of its
         // predecessor must have ended.
-        let executors = SimulatedExecutors::new((memory.clone(), clock.clone()), stream(6), &knobs, !alone);
+        let executors =
+            SimulatedExecutors::new((memory.clone(), clock.clone(), account.clone()), stream(6), &knobs, !alone);
         let mut simulation = Self {
             executors,
             invariants: InvariantChecks::new(memory.clone(), account, &functions.limits, &functions.registered, skew),
@@ -274,7 +275,9 @@ impl Simulation {
     fn take_turns(&mut self) -> Result<u64, Violation> {
         for turn in 0..TURNS {
             self.replace_dead_workers();
-            self.executors.take_orphans().into_iter().for_each(|call| self.scheduler.spawn(executors::SERVER, call));
+            self.executors.take_tasks().into_iter().for_each(|task| self.scheduler.spawn(executors::SERVER, task));
+            self.executors.take_told().into_iter().for_each(|what| self.add_to_story(what));
+            self.deliver_checkpoints();
             self.supervise();
             self.mishaps.deaths += self.cut.take();
             self.record_calls();

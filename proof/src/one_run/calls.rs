@@ -1,11 +1,11 @@
 //! Invariants of a run's executor:
 //!
 //! - At most one call is open at a time, and calls are numbered.
-//! - No step starts while a call is open.
+//! - No step starts while a call is open, but the call may record steps that it has executed.
 //! - The journal says once that the executor cannot be reached, and once that it can be again.
 
-use stepladder_core::Timestamp;
 use stepladder_core::journal::{Entry, Fact};
+use stepladder_core::{StepId, Timestamp};
 
 /// The state of a run's executor, according to the entries read so far.
 #[derive(Default)]
@@ -25,8 +25,8 @@ impl ExecutorProgress {
         self.open.is_none() && self.answered_at == Some(entry.at)
     }
 
-    /// Applies one entry.
-    pub(super) fn apply(&mut self, entry: &Entry) -> Result<(), &'static str> {
+    /// Applies one entry. `next` is the entry that follows it.
+    pub(super) fn apply(&mut self, entry: &Entry, next: Option<&Entry>) -> Result<(), &'static str> {
         match &entry.fact {
             Fact::CallStarted { call, lease_until, .. } => {
                 if self.open.is_some() {
@@ -43,7 +43,10 @@ impl ExecutorProgress {
                     return Err("this call was not open");
                 }
             }
-            Fact::StepStarted { .. } if self.open.is_some_and(|lease| entry.at < lease) => {
+            // A checkpoint contains the outcome of a step as well, so nothing starts.
+            Fact::StepStarted { step, attempt, .. }
+                if self.open.is_some_and(|lease| entry.at < lease) && !has_succeeded(step, *attempt, next) =>
+            {
                 return Err("a step started during a call");
             }
             Fact::ExecutorUnreachable { .. } if self.is_unreachable => {
@@ -56,6 +59,13 @@ impl ExecutorProgress {
         }
         Ok(())
     }
+}
+
+fn has_succeeded(started: &StepId, number: u32, next: Option<&Entry>) -> bool {
+    next.is_some_and(|next| match &next.fact {
+        Fact::StepSucceeded { step, attempt, .. } => step == started && *attempt == number,
+        _ => false,
+    })
 }
 
 #[cfg(test)]
@@ -84,19 +94,31 @@ mod tests {
         }
     }
 
+    fn succeeded() -> Fact {
+        Fact::StepSucceeded {
+            step: "a".into(),
+            attempt: 1,
+            output: stepladder_core::json::null(),
+            report: Default::default(),
+        }
+    }
+
     fn unreachable() -> Fact {
         Fact::ExecutorUnreachable { why: "out".into() }
     }
 
     fn first_violation(facts: Vec<(Fact, i64)>) -> Option<&'static str> {
         let mut executor = ExecutorProgress::default();
-        facts.into_iter().find_map(|(fact, ms)| executor.apply(&fact.into_entry(at(ms))).err())
+        let entries: Vec<Entry> = facts.into_iter().map(|(fact, ms)| fact.into_entry(at(ms))).collect();
+        (0..entries.len()).find_map(|n| executor.apply(&entries[n], entries.get(n + 1)).err())
     }
 
     #[test]
     fn calls_one_after_the_other_and_an_outage_are_valid() {
         let calls = vec![(started(1), 1), (ended(1), 2), (step(), 2), (started(2), 2), (step(), 100), (ended(2), 101)];
         assert_eq!(first_violation(calls), None);
+        let checkpoint = vec![(started(1), 1), (step(), 2), (succeeded(), 2), (ended(1), 3)];
+        assert_eq!(first_violation(checkpoint), None);
         let outages = vec![unreachable(), Fact::ExecutorReached, unreachable()];
         assert_eq!(first_violation(outages.into_iter().map(|fact| (fact, 1)).collect()), None);
     }

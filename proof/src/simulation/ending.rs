@@ -175,7 +175,7 @@ impl Simulation {
             if let Fact::RunFailed { error } = fact
                 && !known.contains(&error.message.as_str())
                 && !is_late_check(&error)
-                && !(self.allowed.deadly > 0 && error.message.starts_with("the function's executor was interrupted"))
+                && !(self.allowed.deadly > 0 && error.code == Some(ErrorCode::Interrupted))
             {
                 return Err(format!("{run} failed: {}", error.message));
             }
@@ -233,7 +233,9 @@ impl Simulation {
                 (RunOutcome::Cancelled(_) | RunOutcome::Skipped(_), _) => true,
                 (RunOutcome::Completed(_) | RunOutcome::Failed(_), _) => false,
             };
-            if matches!(end.how, RunOutcome::Completed(_) | RunOutcome::Failed(_)) {
+            // The lines of an app are not recorded.
+            let has_lines = !self.executors.is_of_app(&row.function);
+            if has_lines && matches!(end.how, RunOutcome::Completed(_) | RunOutcome::Failed(_)) {
                 self.check_log_lines(&state, &polled.lines)?;
             }
             if !is_same {

@@ -1,8 +1,9 @@
 //! The executors of the functions, as a front end in another process would be: some cannot be
-//! reached for a while, and some execute steps while they are polled.
+//! reached for a while, some execute steps while they are polled, and some send requests to an app.
 //!
 //! They wrap the SDK's executor, so the functions are the same random trees.
 
+mod app;
 mod checks;
 mod immediate;
 mod outages;
@@ -13,13 +14,16 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::RegisteredFunction;
+use stepladder_engine::executor::Executor;
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_testkit::memory::Memory;
 
+use super::account::ExecutionLog;
 use super::functions::{HELPER, MAIN, OTHER};
 use super::invariants::Violation;
 use super::knobs::SimulationSettings;
 use crate::dice::SeededDice;
+use app::{AppExecutor, PostedCheckpoint};
 use immediate::ImmediateExecutor;
 use outages::{Outages, UnreliableExecutor};
 
@@ -30,15 +34,26 @@ const WRAPPED: [&str; 3] = [MAIN, OTHER, HELPER];
 /// The scheduler's number of the process with the executors. No worker has this number.
 pub(super) const SERVER: usize = usize::MAX;
 
-/// A call that continues in the executor's process after its worker died.
-pub(super) type OrphanedCall = BoxFuture<'static, ()>;
+/// Work in the process of the executors: a request to an app, or a call whose worker has died.
+pub(super) type ExecutorTask = BoxFuture<'static, ()>;
+
+/// How a function is executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ExecutorKind {
+    /// By the SDK, in the worker.
+    Local,
+    /// While it is polled, in the worker.
+    Immediate,
+    /// By an app, in another process.
+    App,
+}
 
 /// What the executors of all workers share.
 #[derive(Clone)]
 pub(super) struct SimulatedExecutors {
     shared: Arc<Shared>,
-    /// For each function of [`WRAPPED`], whether its executor executes steps while it is polled.
-    is_immediate: [bool; 3],
+    /// How each function of [`WRAPPED`] is executed.
+    kinds: [ExecutorKind; 3],
 }
 
 struct Shared {
@@ -51,7 +66,14 @@ struct Shared {
     calls: Mutex<Vec<RunId>>,
     /// Whether a call continues after its worker died.
     outlives_workers: bool,
-    orphans: Mutex<Vec<OrphanedCall>>,
+    /// The work that the executors' process has not begun yet.
+    tasks: Mutex<Vec<ExecutorTask>>,
+    /// The log of executed bodies, which knows the requests to apps.
+    account: ExecutionLog,
+    /// The checkpoints of apps on their way to a worker.
+    checkpoints: Mutex<Vec<PostedCheckpoint>>,
+    /// What happened, for the story.
+    told: Mutex<Vec<String>>,
     /// How many more answers may be lost.
     lost_answers_left: Mutex<u64>,
     excuses: Mutex<ExecutorExcuses>,
@@ -69,13 +91,17 @@ pub(super) struct ExecutorExcuses {
 
 impl SimulatedExecutors {
     pub(super) fn new(
-        (memory, clock): (Arc<Memory>, Arc<VirtualClock>),
+        (memory, clock, account): (Arc<Memory>, Arc<VirtualClock>, ExecutionLog),
         dice: SeededDice,
         knobs: &SimulationSettings,
         outlives_workers: bool,
     ) -> Self {
         let chosen = 1 + dice.below(7);
-        let is_immediate = [0, 1, 2].map(|n| knobs.immediate > 0 && chosen & (1 << n) != 0);
+        let kinds = [0, 1, 2].map(|n| match chosen & (1 << n) != 0 {
+            true if knobs.apps > 0 => ExecutorKind::App,
+            true if knobs.immediate > 0 => ExecutorKind::Immediate,
+            _ => ExecutorKind::Local,
+        });
         let shared = Shared {
             outages: Outages::new(knobs.outages, &dice),
             memory,
@@ -83,12 +109,15 @@ impl SimulatedExecutors {
             dice,
             calls: Mutex::default(),
             outlives_workers,
-            orphans: Mutex::default(),
+            tasks: Mutex::default(),
+            account,
+            checkpoints: Mutex::default(),
+            told: Mutex::default(),
             lost_answers_left: Mutex::new(knobs.lost_answers),
             excuses: Mutex::default(),
             violation: Mutex::default(),
         };
-        Self { shared: Arc::new(shared), is_immediate }
+        Self { shared: Arc::new(shared), kinds }
     }
 
     /// Returns the function with the executor that this simulation uses for it.
@@ -96,26 +125,41 @@ impl SimulatedExecutors {
         let Some(n) = WRAPPED.iter().position(|id| *function.spec().id == **id) else { return function.clone() };
         let (spec, version) = (function.spec().clone(), function.version().map(Into::into));
         let shared = self.shared.clone();
-        match self.is_immediate[n] {
-            true => {
-                let inner = ImmediateExecutor::new(function.executor.clone(), shared.clone(), spec.timeout);
-                RegisteredFunction::new(spec, version, Arc::new(UnreliableExecutor::new(Arc::new(inner), shared)))
+        let inner: Arc<dyn Executor> = match self.kinds[n] {
+            ExecutorKind::Local => function.executor.clone(),
+            ExecutorKind::Immediate => {
+                Arc::new(ImmediateExecutor::new(function.executor.clone(), shared.clone(), spec.timeout))
             }
-            false => {
-                let inner = function.executor.clone();
-                RegisteredFunction::new(spec, version, Arc::new(UnreliableExecutor::new(inner, shared)))
-            }
-        }
+            ExecutorKind::App => Arc::new(AppExecutor::new(function.executor.clone(), shared.clone(), spec.timeout)),
+        };
+        RegisteredFunction::new(spec, version, Arc::new(UnreliableExecutor::new(inner, shared)))
+    }
+
+    /// Returns whether an app executes a function.
+    pub(super) fn is_of_app(&self, function: &str) -> bool {
+        WRAPPED.iter().position(|id| *id == function).is_some_and(|n| self.kinds[n] == ExecutorKind::App)
     }
 
     /// Returns the runs with a call in progress. A run with two calls is listed twice.
-    pub(super) fn calls(&self) -> Vec<RunId> {
-        self.shared.calls.lock().expect("no panic").clone()
+    pub(super) fn calls(&self, now: Timestamp) -> Vec<RunId> {
+        let mut calls = self.shared.calls.lock().expect("no panic").clone();
+        calls.extend(self.shared.account.live_calls(now));
+        calls
     }
 
-    /// Returns the calls whose worker died since the previous call of this function.
-    pub(super) fn take_orphans(&self) -> Vec<OrphanedCall> {
-        std::mem::take(&mut *self.shared.orphans.lock().expect("no panic"))
+    /// Returns the work that the executors' process begins now.
+    pub(super) fn take_tasks(&self) -> Vec<ExecutorTask> {
+        std::mem::take(&mut *self.shared.tasks.lock().expect("no panic"))
+    }
+
+    /// Returns what happened since the previous call of this function.
+    pub(super) fn take_told(&self) -> Vec<String> {
+        std::mem::take(&mut *self.shared.told.lock().expect("no panic"))
+    }
+
+    /// Returns the checkpoints that reach a worker now.
+    fn take_checkpoints(&self) -> Vec<PostedCheckpoint> {
+        std::mem::take(&mut *self.shared.checkpoints.lock().expect("no panic"))
     }
 
     /// Returns what the executors did so far that excuses delays.
@@ -138,6 +182,10 @@ impl SimulatedExecutors {
 impl Shared {
     fn excuse(&self, delay: Duration) {
         self.excuses.lock().expect("no panic").delay += delay;
+    }
+
+    fn tell(&self, what: impl FnOnce() -> String) {
+        self.told.lock().expect("no panic").push(what());
     }
 
     fn report(&self, violation: Violation) {

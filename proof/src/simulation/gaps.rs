@@ -43,6 +43,8 @@ pub(crate) fn longest_gap(
 fn due_time(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestamp>) -> Timestamp {
     let of = |step: &StepId| state.steps.get(step).map(|step| &step.state);
     match &entry.fact {
+        // A checkpoint: the call has executed the step meanwhile.
+        Fact::StepStarted { .. } if state.call.is_some() => entry.at,
         Fact::StepStarted { step, .. } | Fact::StepRefused { step, .. } | Fact::AttemptInterrupted { step, .. } => {
             match of(step) {
                 Some(StepState::Retrying { retry_at, .. }) => *retry_at,

@@ -12,7 +12,7 @@ use stepladder_engine::RegisteredFunction;
 use stepladder_engine::ports::{AcquireRequest, Journals, Listings, OwnTickets, RunQuery, SlotOperations};
 use stepladder_testkit::memory::Memory;
 
-use super::account::{BodyId, ExecutionLog};
+use super::account::{BodyId, ExecutionLog, RequestTarget};
 use super::executors::OUT_OF_REACH;
 use super::holding::SlotChecks;
 use super::tree::{DECLINED, ONCE, own_name};
@@ -48,6 +48,19 @@ struct LimitSnapshot {
 pub(crate) fn journal(memory: &Memory, run: RunId) -> Vec<Entry> {
     let records = at_once(memory.read(run, 0));
     records.into_iter().flat_map(|record| record.entries).collect()
+}
+
+/// Returns whether the first of these entries of a record is the start of a step that a call has
+/// executed: its outcome was written with it.
+fn is_of_call(entries: &[Entry]) -> bool {
+    let [start, next, ..] = entries else { return false };
+    let Fact::StepStarted { step, attempt, .. } = &start.fact else { return false };
+    match &next.fact {
+        Fact::StepSucceeded { step: of, attempt: n, .. } | Fact::StepFailed { step: of, attempt: n, .. } => {
+            of == step && n == attempt
+        }
+        _ => false,
+    }
 }
 
 /// Reads the rows of all runs.
@@ -152,7 +165,10 @@ impl InvariantChecks {
         let mut starts: HashMap<StepId, u32> = HashMap::new();
         let mut declined: HashMap<StepId, u32> = HashMap::new();
         let mut calls = 0;
-        for entry in journal(&self.memory, run) {
+        let records = at_once(self.memory.read(run, 0));
+        let entries = records.iter().flat_map(|record| (0..record.entries.len()).map(|n| &record.entries[n..]));
+        for entries in entries {
+            let entry = &entries[0];
             if let Fact::StepFailed { error, .. } | Fact::HandlerFailed { error, .. } | Fact::RunFailed { error } =
                 &entry.fact
                 && error.message.contains(OUT_OF_REACH)
@@ -164,15 +180,15 @@ impl InvariantChecks {
             {
                 *declined.entry(step.clone()).or_default() += 1;
             }
-            match entry.fact {
+            match &entry.fact {
                 Fact::CallStarted { .. } => calls += 1,
                 Fact::StepSucceeded { step, .. } | Fact::StepFailed { step, retry_at: None, .. } => {
                     let body = (run, step.clone());
-                    let executions = self.account.executions(&body);
+                    let executions = self.account.expected_executions(&body);
                     self.memoized.entry(body).or_insert(executions);
-                    *outcomes.entry(step).or_default() += 1;
+                    *outcomes.entry(step.clone()).or_default() += 1;
                 }
-                Fact::StepStarted { step, .. } => *starts.entry(step).or_default() += 1,
+                Fact::StepStarted { step, .. } if !is_of_call(entries) => *starts.entry(step.clone()).or_default() += 1,
                 _ => {}
             }
         }
@@ -180,8 +196,9 @@ impl InvariantChecks {
             return Err(format!("`{step}` of {run} has {n} outcomes"));
         }
         for (step, executions) in self.account.of_run(run) {
-            // A call executes each step at most once. If its answer is lost, so are the starts.
-            let allowed = if calls > 0 { calls } else { starts.get(&step).copied().unwrap_or(0) };
+            // A call executes each step at most once. If its answer is lost, so are the starts. Other
+            // starts come without their outcome.
+            let allowed = calls + starts.get(&step).copied().unwrap_or(0);
             if executions > allowed {
                 return Err(format!(
                     "`{step}` of {run} was executed {executions} times, more often than it was started"
@@ -193,8 +210,9 @@ impl InvariantChecks {
                     "`{step}` of {run} starts at most once, and was executed {executions} times after {declined} errors"
                 ));
             }
-            let memoized = self.memoized.get(&(run, step.clone()));
-            if memoized.is_some_and(|before| executions > *before) {
+            let body = (run, step.clone());
+            let expected = self.account.expected_executions(&body);
+            if self.memoized.get(&body).is_some_and(|before| expected > *before) {
                 return Err(format!("`{step}` of {run} was executed again after its outcome was written"));
             }
         }
@@ -202,16 +220,26 @@ impl InvariantChecks {
     }
 
     fn check_leases(&self, now: Timestamp) -> Result<(), Violation> {
-        for (run, step) in self.account.executing_twice() {
-            let (mut leases, mut of_calls) = (Vec::new(), Vec::new());
+        for ((run, step), requests) in self.account.executing_twice(now) {
+            let (mut leases, mut of_calls, mut of_requests) = (Vec::new(), Vec::new(), Vec::new());
             for entry in journal(&self.memory, run) {
                 match entry.fact {
-                    Fact::StepStarted { step: started, lease_until, .. } if started == step => leases.push(lease_until),
-                    Fact::CallStarted { lease_until, .. } => of_calls.push(lease_until),
+                    Fact::StepStarted { step: started, attempt, lease_until, .. } if started == step => {
+                        leases.push(lease_until);
+                        let is_its = |of: &RequestTarget| matches!(of, RequestTarget::Attempt(of, n) if *of == step && *n == attempt);
+                        of_requests.extend(requests.iter().any(is_its).then_some(lease_until));
+                    }
+                    Fact::CallStarted { call, lease_until, .. } => {
+                        of_calls.push(lease_until);
+                        let is_its = |of: &RequestTarget| matches!(of, RequestTarget::Call(n) if *n == call);
+                        of_requests.extend(requests.iter().any(is_its).then_some(lease_until));
+                    }
                     _ => {}
                 }
             }
-            if !of_calls.is_empty() {
+            if !requests.is_empty() {
+                leases = of_requests;
+            } else if !of_calls.is_empty() {
                 leases = of_calls;
             }
             // Only the latest attempt or call may still have a live lease.

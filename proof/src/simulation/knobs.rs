@@ -76,7 +76,10 @@ pub(crate) struct SimulationSettings {
     pub(crate) outages: u64,
     /// Whether executors execute steps while they are polled.
     pub(crate) immediate: u64,
-    /// How many answers of such executors are lost.
+    /// Whether apps execute functions in another process.
+    pub(crate) apps: u64,
+    /// How many answers of such executors are lost. For apps, this is the number of requests and
+    /// checkpoints with a fault.
     pub(crate) lost_answers: u64,
 }
 
@@ -154,6 +157,7 @@ impl SimulationSettings {
             acquires_at_once: 0,
             outages: 0,
             immediate: 0,
+            apps: 0,
             lost_answers: 0,
         }
         .with_rare_settings(&dice)
@@ -174,12 +178,16 @@ impl SimulationSettings {
         Self { acquires_at_once: dice.below(2), ..self }
     }
 
-    /// Adds executors that cannot be reached for a while, or that execute steps while they are
-    /// polled.
+    /// Adds executors that cannot be reached for a while, that execute steps while they are polled,
+    /// or that send requests to apps.
     fn with_executors(self, dice: &SeededDice) -> Self {
         let outages = if dice.one_in(6) { 1 + dice.below(4) } else { 0 };
         let immediate = u64::from(dice.one_in(6));
-        Self { outages, immediate, lost_answers: immediate * dice.below(4), ..self }
+        let lost_answers = immediate * dice.below(4);
+        match dice.one_in(4) {
+            true => Self { outages, apps: 1, lost_answers: dice.below(9), ..self },
+            false => Self { outages, immediate, lost_answers, ..self },
+        }
     }
 
     /// Adds a listener, except with bulk requests: handling the ends of all their runs takes too
@@ -255,6 +263,7 @@ impl SimulationSettings {
                 Self { outages: less(self.outages, 0)[n], ..*self },
                 Self { lost_answers: less(self.lost_answers, 0)[n], ..*self },
                 Self { immediate: less(self.immediate, 0)[n], ..*self },
+                Self { apps: less(self.apps, 0)[n], ..*self },
             ]);
         }
         all.retain(|smaller| smaller != self);

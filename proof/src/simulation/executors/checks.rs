@@ -15,7 +15,7 @@ impl Simulation {
             return Err(violation);
         }
         let mut seen = HashSet::new();
-        for run in self.executors.calls().into_iter().filter(|run| !seen.insert(*run)) {
+        for run in self.executors.calls(now).into_iter().filter(|run| !seen.insert(*run)) {
             // A call that has ended in the journal is over. The others were interrupted, or are
             // live.
             let mut unfinished: Vec<(u32, Timestamp)> = Vec::new();

@@ -72,7 +72,7 @@ impl Drop for ImmediateExecution {
         if self.shared.outlives_workers && self.shared.now() < deadline {
             let shared = self.shared.clone();
             let rest = async move { drop(until(call, &shared, deadline).await) };
-            self.shared.orphans.lock().expect("no panic").push(rest.boxed());
+            self.shared.tasks.lock().expect("no panic").push(rest.boxed());
         }
     }
 }

@@ -10,7 +10,8 @@ use stepladder_core::journal::Fact;
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{AttemptReport, RunId, StepId, Timestamp};
 use stepladder_engine::executor::{
-    Attempt, AttemptError, Execution, Executor, Finished, OpenError, Polled, RunView, StepResult, Unreachable,
+    Attempt, AttemptError, Execution, Executor, Finished, OpenError, Polled, PreparedCall, RunView, StepResult,
+    Unreachable,
 };
 
 use super::Shared;
@@ -161,6 +162,10 @@ impl Execution for UnreliableExecution {
         self.passed.extend(memo);
         self.shared.reach()?;
         self.inner.poll(std::mem::take(&mut self.passed)).await
+    }
+
+    fn prepare_call(&mut self, call: PreparedCall) {
+        self.inner.prepare_call(call);
     }
 
     fn run(&mut self, attempts: Vec<Attempt>) {
