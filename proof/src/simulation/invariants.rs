@@ -196,8 +196,8 @@ impl InvariantChecks {
             return Err(format!("`{step}` of {run} has {n} outcomes"));
         }
         for (step, executions) in self.account.of_run(run) {
-            // A call executes each step at most once. If its answer is lost, so are the starts. Other
-            // starts come without their outcome.
+            // A call executes each step at most once. If its answer is lost, so are the starts.
+            // Other starts come without their outcome.
             let allowed = calls + starts.get(&step).copied().unwrap_or(0);
             if executions > allowed {
                 return Err(format!(
