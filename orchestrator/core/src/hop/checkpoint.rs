@@ -126,4 +126,13 @@ impl ActiveHop {
     pub(super) fn has_unseen_outcomes(&self) -> bool {
         self.run.outcomes.len() > self.execution.shown
     }
+
+    /// Returns whether the function may request something else in another call. The steps that the
+    /// last call has recorded are no news: the function has requested `wants` after them. But a
+    /// call that requests nothing was stopped before its end.
+    pub(super) fn has_news(&self, wants: &[Want]) -> bool {
+        let unseen = self.run.outcomes.get(self.execution.shown..).unwrap_or_default();
+        let is_known = |step: &StepId| is_recorded(&self.run, step, self.run.calls);
+        unseen.iter().any(|outcome| wants.is_empty() || !is_known(&outcome.step))
+    }
 }

@@ -17,8 +17,8 @@ use crate::hop::timing::MARGIN;
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::journal::{Entry, Fact, Failure, Record};
 use crate::limits::INTERRUPTIONS;
-use crate::state::ExecutorCall;
-use crate::{ErrorCode, OwnStep, RunOrStep, Timestamp, WakeCause};
+use crate::state::{ExecutorCall, StepState};
+use crate::{ErrorCode, OwnStep, RunOrStep, StepId, Timestamp, WakeCause};
 
 /// What the hop is waiting for before a call starts.
 #[derive(Clone, Debug)]
@@ -93,6 +93,22 @@ impl ActiveHop {
             true => self.await_bodies(None, turn),
             false => self.write(draft, Ack::Later, Next::Await, turn),
         }
+    }
+
+    /// Returns the ends of the sleeps that are due. The next call passes them to the function. The
+    /// function would otherwise need another call to request each sleep again. While another hop
+    /// calls the executor, they are left to it.
+    pub(super) fn ended_sleeps(&self, now: Timestamp) -> Vec<Entry> {
+        if self.foreign_call(now).is_some() {
+            return Vec::new();
+        }
+        let end = |step: &StepId| match self.run.steps.get(step).map(|step| &step.state) {
+            Some(StepState::Sleeping { until }) if *until <= now => Some((*until, step.clone())),
+            _ => None,
+        };
+        let mut ended: Vec<(Timestamp, StepId)> = self.run.steps.keys().filter_map(end).collect();
+        ended.sort();
+        ended.into_iter().map(|(_, step)| Fact::SleepEnded { step }.into_entry(now)).collect()
     }
 
     /// Prepares the next call: acquires its slots, then writes its entry. The draft contains the

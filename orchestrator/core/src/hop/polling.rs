@@ -28,7 +28,8 @@ impl ActiveHop {
             turn.emit(Effect::ReadInbox);
             return ActivePhase::Inbox { is_open: true };
         }
-        self.poll(Draft::default(), turn)
+        let entries = if self.function.executes_in_poll { self.ended_sleeps(turn.now()) } else { Vec::new() };
+        self.poll(Draft::of(entries), turn)
     }
 
     /// Polls the function, and reveals outcomes: those of the draft before they are written, or
@@ -89,7 +90,7 @@ impl ActiveHop {
         if let Some(error) = fault.or_else(|| repeated_step(&wants)) {
             return self.fail_run(error, draft, turn);
         }
-        let has_outcome = has_outcome || (self.function.executes_in_poll && self.has_unseen_outcomes());
+        let has_outcome = has_outcome || (self.function.executes_in_poll && self.has_news(&wants));
         if has_outcome && wants.iter().all(|want| self.run.steps.contains_key(&want.step)) {
             // the function may want something else once it sees the outcomes
             return self.poll(draft, turn);

@@ -126,6 +126,17 @@ fn a_recorded_step_in_the_answer_is_not_written_again_and_the_next_call_gets_it(
 }
 
 #[test]
+fn a_wait_after_recorded_steps_is_registered_without_another_call() {
+    let mut world = calling();
+    let record = append(&mut world, &checkpoint(1, &["a"]));
+    let nap = want("nap", Operation::SleepFor(seconds(600)));
+    world.on(answer(wanted(vec![nap]), Vec::new())).on(Input::Entries(vec![record]));
+    assert_eq!(world.facts(), ["CallEnded", "SleepStarted"]);
+    world.finish();
+    assert_eq!(world.state().calls, 1, "the function knows the outcome");
+}
+
+#[test]
 fn a_call_that_ended_early_is_continued_and_one_without_progress_fails_the_attempt() {
     let mut world = calling();
     let record = append(&mut world, &checkpoint(1, &["a"]));

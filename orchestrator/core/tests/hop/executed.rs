@@ -220,8 +220,9 @@ fn a_called_run_is_created_without_another_call() {
 
 #[test]
 fn an_ended_wait_is_shown_in_another_call() {
-    let nap = Fact::SleepStarted { step: "nap".into(), until: START };
+    let nap = Fact::SleepStarted { step: "nap".into(), until: START + seconds(5) };
     let mut world = calling(&setup().with_history(vec![nap]));
+    world.now = START + seconds(5);
     world.on(answer(Vec::new(), vec![want("nap", Operation::SleepFor(seconds(600)))]));
     assert_eq!(world.facts(), ["CallEnded", "SleepEnded"]);
     world.written();

@@ -73,6 +73,21 @@ fn rule_10_a_hop_that_meets_a_live_call_does_not_call_and_leaves_one_copy_of_its
 }
 
 #[test]
+fn the_end_of_a_due_sleep_is_passed_with_the_next_call() {
+    let nap = |step: &str, until| Fact::SleepStarted { step: step.into(), until };
+    let naps = vec![nap("later", START + seconds(600)), nap("b", START + seconds(1)), nap("a", START + seconds(1))];
+    let mut world = setup().with_history(naps.clone()).woken(WakeCause::Due).loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+    let Effect::Poll(memo) = world.open_question() else { unreachable!() };
+    assert_eq!(memo.iter().map(|outcome| &*outcome.step).collect::<Vec<_>>(), ["a", "b"]);
+
+    let live = [naps, vec![call_started(1, START + seconds(300), "w2")]].concat();
+    let mut world = setup().with_history(live).woken(WakeCause::Due).loaded();
+    world.finish();
+    assert!(world.state().outcomes.is_empty(), "the hop of the live call decides about them");
+}
+
+#[test]
 fn rule_20_a_call_holds_a_slot_of_each_limit_and_releases_it_with_its_end() {
     let mut world = setup().one_at_a_time().loaded();
     world.answer_until(|effect| matches!(effect, Effect::Acquire(_)));
