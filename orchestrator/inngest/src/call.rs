@@ -55,8 +55,7 @@ struct CallEvent {
     name: String,
     data: Json,
     ts: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<Json>,
+    user: Json,
 }
 
 #[derive(Serialize)]
@@ -80,6 +79,9 @@ struct CallContext<'a> {
     stack: CallStack<'a>,
     /// If it is empty, checkpointing is off.
     qi_id: String,
+    /// What identifies the call and the attempt in the logs of the app.
+    request_id: &'a str,
+    job_id: &'a str,
     disable_immediate_execution: bool,
     use_api: bool,
 }
@@ -100,8 +102,10 @@ impl CallEvent {
             TICK => INNGEST_TICK,
             other => other,
         };
+        // code reads it without a check
+        let user = user.clone().unwrap_or_else(values::empty_object);
         let id = external_id.as_deref().map_or_else(|| id.to_string(), str::to_owned);
-        Self { id, name: name.to_owned(), data: data.clone(), ts: *ts, user: user.clone() }
+        Self { id, name: name.to_owned(), data: data.clone(), ts: *ts, user }
     }
 }
 
@@ -183,6 +187,7 @@ impl CalledRun {
     ) -> serde_json::Result<Vec<u8>> {
         let CallAttempt { failures, max_failures, executes, checkpoints } = attempt;
         let Some(event) = self.events.first() else { return Ok(Vec::new()) };
+        let job = format!("{}/{step}/{}/{failures}", self.run, self.stack.len());
         serde_json::to_vec(&CallBody {
             version: VERSION,
             event,
@@ -198,6 +203,8 @@ impl CalledRun {
                 max_attempts: max_failures,
                 stack: CallStack { stack: &self.stack, current: self.stack.len() },
                 qi_id: checkpoints.map(|call| call.to_string()).unwrap_or_default(),
+                request_id: &job,
+                job_id: &job,
                 disable_immediate_execution: !executes,
                 use_api,
             },

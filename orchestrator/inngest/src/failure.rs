@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use stepladder_core::limits::FAILURE_DATA_BYTES;
 use stepladder_core::{Failure, json as values};
 
-/// Returns the failure that an SDK's error describes. The cause of the error becomes its data.
+/// The fields of an SDK's error that become the data of the failure.
+const DATA: [&str; 2] = ["cause", "code"];
+
+/// Returns the failure that an SDK's error describes. The cause and the code of the error become
+/// its data.
 pub(crate) fn failure_of(error: &Value) -> Failure {
     let text = |field: &str| error.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
     let message = match error {
@@ -15,8 +19,9 @@ pub(crate) fn failure_of(error: &Value) -> Failure {
         // a step that was not found is reported as `error`
         other => text("message").or_else(|| text("error")).map_or_else(|| other.to_string(), str::to_owned),
     };
-    let cause = error.get("cause").filter(|cause| !cause.is_null());
-    let data = cause.and_then(|cause| values::to_json(&json!({ "cause": cause })).ok());
+    let field = |name: &str| Some((name.to_owned(), error.get(name).filter(|value| !value.is_null())?.clone()));
+    let fields: Map<String, Value> = DATA.into_iter().filter_map(field).collect();
+    let data = (!fields.is_empty()).then(|| values::to_json(&fields).ok()).flatten();
     Failure {
         name: text("name").map(Arc::from),
         stack: text("stack").map(Arc::from),
@@ -35,21 +40,25 @@ pub(crate) fn error_of(failure: &Failure) -> Value {
         error.insert("stack".into(), (**stack).into());
     }
     let data = failure.data.as_ref().and_then(|data| serde_json::from_str::<Value>(data.get()).ok());
-    if let Some(cause) = data.as_ref().and_then(|data| data.get("cause")) {
-        error.insert("cause".into(), cause.clone());
+    for name in DATA {
+        if let Some(value) = data.as_ref().and_then(|data| data.get(name)) {
+            error.insert(name.into(), value.clone());
+        }
     }
     error.into()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn an_error_comes_back_as_it_was_reported() {
         let error = json!({
             "name": "TypeError", "message": "bad", "stack": "TypeError: bad\n    at x",
-            "cause": {"name": "Error", "message": "deep"},
+            "cause": {"name": "Error", "message": "deep"}, "code": "unknown",
         });
         let failure = failure_of(&error);
         assert_eq!((failure.name.as_deref(), &*failure.message), (Some("TypeError"), "bad"));

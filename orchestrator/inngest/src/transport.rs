@@ -13,6 +13,10 @@ use crate::signature::SigningKeys;
 
 /// The maximum time until a connection is established.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an unused connection is kept. Node.js closes a connection after five seconds without a
+/// request, later if it is busy. A request on a connection that is just being closed is lost, and
+/// nothing tells whether the app has received it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The maximum size of an answer. It is larger than any value that a journal stores.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
@@ -71,7 +75,8 @@ impl Transport {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
             // a redirect would send events and results to another server
-            reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).redirect(redirect::Policy::none())
+            let builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
+            builder.pool_idle_timeout(IDLE_TIMEOUT).redirect(redirect::Policy::none())
         };
         let build = |builder: reqwest::ClientBuilder| {
             builder.build().map_err(|error| format!("cannot create an HTTP client: {}", causes(&error)))
@@ -119,8 +124,12 @@ impl Transport {
         body: Vec<u8>,
     ) -> Result<(StatusCode, HeaderMap, Vec<u8>), NoAnswer> {
         let client = self.fetching.get_or_init(|| {
-            let builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
-            builder.build().map_err(|error| format!("cannot create an HTTP client: {}", causes(&error)))
+            // servers exist that tell the case of header names apart
+            let builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).http1_title_case_headers();
+            builder
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .build()
+                .map_err(|error| format!("cannot create an HTTP client: {}", causes(&error)))
         });
         let client = client.as_ref().map_err(|problem| NoAnswer::NotSent(problem.clone()))?;
         let server = url.host_str().unwrap_or_default().to_owned();
