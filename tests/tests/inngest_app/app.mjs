@@ -30,6 +30,7 @@ const released = new Promise((resolve) => (release = resolve));
 const hello = inngest.createFunction(
   { id: "hello-world", triggers: [{ event: "test/hello" }] },
   async ({ event, step, runId }) => {
+    count(runId, "handler");
     const greeting = await step.run("greet", () => {
       count(runId, "greet");
       return `Hello ${event.data.name}`;

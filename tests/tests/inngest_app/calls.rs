@@ -37,6 +37,16 @@ async fn one_call_executes_several_steps_and_each_is_recorded() {
 }
 
 #[tokio::test]
+async fn a_sleep_needs_one_call_before_it_and_one_after_it() {
+    let (server, app) = start(Package::TypeScript4, 23).await;
+    let run = ended(&server, "test/hello", json!({"name": "Ada"})).await;
+    assert_eq!(output(&run), &json!({"message": "Hello Ada!"}));
+    let facts = facts(&server.api(), run["run_id"].as_str().expect("a run")).await;
+    assert_eq!(count(&facts, "CallStarted"), 2, "{facts:?}");
+    assert_eq!(app.counts(&run, &["handler"]).await, [2], "no call beside them, either");
+}
+
+#[tokio::test]
 async fn a_run_ends_although_the_steps_that_lost_a_race_go_on() {
     let (server, app) = start(Package::TypeScript4, 23).await;
     let run = ended(&server, "test/race", json!({})).await;
