@@ -61,7 +61,7 @@ book:
 reference:
     STEPLADDER_RENEW_REFERENCE=1 cargo test --workspace --test reference
 
-# benchmark: gaps between steps, runs per second, CPU, memory; also of Restate (--quick, --alone, --growth, --counts)
+# benchmark: gaps between steps, runs per second, CPU, memory; also of Restate and of an app (--quick, --alone, --growth, --apps, --counts)
 bench *ARGS:
     cargo bench -p stepladder-tests --bench engine -- {{ ARGS }}
 

@@ -6,6 +6,7 @@
 //! is measured with the same functions. No time makes the benchmark fail, because machines differ.
 //! `just bench --counts` counts instead, and fails if a count is too high.
 
+mod apps;
 mod counts;
 mod functions;
 mod growth;
@@ -62,9 +63,15 @@ async fn measure(options: &BenchOptions) {
         report::print_closing_notes(&MachineState::measure());
         return;
     }
+    if options.apps {
+        measure_apps(options).await;
+        report::print_closing_notes(&MachineState::measure());
+        return;
+    }
     report::print_replays(&[20, 700].map(|bytes| replay::measure(bytes, options.replays)));
     let ours = ours::measure(options).await;
     report::print_ours(&ours, options);
+    measure_apps(options).await;
     if !options.alone {
         match restate::install() {
             Ok(parts) => report::print_restate(&restate::measure(&parts, options).await, &ours),
@@ -72,4 +79,11 @@ async fn measure(options: &BenchOptions) {
         }
     }
     report::print_closing_notes(&MachineState::measure());
+}
+
+async fn measure_apps(options: &BenchOptions) {
+    match apps::missing() {
+        Some(why) => println!("\nAn app with Inngest's SDK is not measured: {why}"),
+        None => report::apps::print(&apps::measure(options).await, options),
+    }
 }

@@ -74,6 +74,7 @@ impl EngineFigures {
     }
 }
 
-fn time_of_each(whole: Option<Duration>, parts: usize) -> Option<Duration> {
+/// Divides a time by the number of its parts.
+pub(crate) fn time_of_each(whole: Option<Duration>, parts: usize) -> Option<Duration> {
     Some(whole? / u32::try_from(parts.max(1)).ok()?)
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-const USAGE: &str = "usage: just bench [--quick] [--alone] [--growth], just bench --counts, or just load [SECONDS]
+const USAGE: &str =
+    "usage: just bench [--quick] [--alone] [--growth | --apps], just bench --counts, or just load [SECONDS]
   --quick   fewer runs: a look, no measurement
   --alone   no other engine beside it
   --growth  long and wide runs instead of short ones
+  --apps    only an app with Inngest's SDK, in Node.js
   --counts  counts what runs write, and fails if it is too much
   SECONDS   how long a server is sent more than it can serve; 180 unless told otherwise";
 
@@ -26,6 +28,8 @@ pub(crate) struct BenchOptions {
     pub(crate) alone: bool,
     /// Whether to measure long and wide runs instead of short ones.
     pub(crate) growth: bool,
+    /// Whether to measure only an app with Inngest's SDK.
+    pub(crate) apps: bool,
     /// Whether to count what runs write instead of measuring.
     pub(crate) counts: bool,
     /// Whether to measure less.
@@ -62,6 +66,7 @@ impl BenchOptions {
             replays: 100,
             alone: false,
             growth: false,
+            apps: false,
             counts: false,
             quick: false,
             overload: None,
@@ -81,6 +86,7 @@ impl BenchOptions {
                 }
                 "--alone" => options.alone = true,
                 "--growth" => options.growth = true,
+                "--apps" => options.apps = true,
                 "--counts" => options.counts = true,
                 "--bench" => {} // cargo adds this argument itself
                 "--load" => options.overload = Some(OVERLOAD),

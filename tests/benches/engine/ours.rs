@@ -87,7 +87,7 @@ pub(crate) enum SendMode {
 }
 
 impl SendMode {
-    fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         match self {
             Self::Batches => format!("{BATCH} events a request, {BATCHES} requests at a time"),
             Self::Single => format!("1 event a request, {CLIENTS} requests at a time"),
@@ -112,7 +112,17 @@ impl SendMode {
 async fn run_many(api: &ApiClient, server: &BenchServer, runs: usize, sending: SendMode) -> ProcessorUsage {
     let watch = ProcessorWatch::start(&[server.pid()]);
     let ids = sending.send(api, "bench/three", runs).await;
-    wait_for_end(api, ids.last().expect("at least one run")).await;
+    wait_until_idle(api, ids.last().expect("at least one run")).await;
+    let used = watch.stop();
+    for (n, id) in ids.iter().enumerate() {
+        assert_eq!(wait_for_end(api, id).await["output"], json!(n + STEPS_OF_MANY), "each run gives its own result");
+    }
+    used
+}
+
+/// Waits until no run is live. `last` is the event that was sent last.
+pub(crate) async fn wait_until_idle(api: &ApiClient, last: &str) {
+    wait_for_end(api, last).await;
     // the run that was created last may not be the last to end
     for status in ["Running", "Scheduled"] {
         while !api.get(&format!("/v1/runs?status={status}&limit=1")).await.1["data"]
@@ -123,11 +133,6 @@ async fn run_many(api: &ApiClient, server: &BenchServer, runs: usize, sending: S
             tokio::time::sleep(CHECK_INTERVAL).await;
         }
     }
-    let used = watch.stop();
-    for (n, id) in ids.iter().enumerate() {
-        assert_eq!(wait_for_end(api, id).await["output"], json!(n + STEPS_OF_MANY), "each run gives its own result");
-    }
-    used
 }
 
 /// Waits until the only run of an event has completed, and returns the run.

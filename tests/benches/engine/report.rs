@@ -1,5 +1,6 @@
 //! Prints the figures.
 
+pub(crate) mod apps;
 pub(crate) mod growth;
 
 use std::time::Duration;

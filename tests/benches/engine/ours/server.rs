@@ -24,7 +24,7 @@ impl BenchServer {
         let folder = tempfile::Builder::new().prefix("stepladder-bench-").tempdir().expect("a temporary folder");
         let data_file = folder.path().join("bench.db");
         let mut command = Command::new(std::env::current_exe().expect("a program knows its own path"));
-        command.args(["dev", "--quiet", "--port", "0", "--pace", pace, "--db"]).arg(&data_file);
+        command.args(["dev", "--quiet", "--port", "0", "--no-discovery", "--pace", pace, "--db"]).arg(&data_file);
         command.env("RUST_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped());
         for name in ["STEPLADDER_EVENT_KEYS", "STEPLADDER_DASHBOARD_TOKEN"] {
             command.env_remove(name);
@@ -42,6 +42,11 @@ impl BenchServer {
     /// Returns a client of the server.
     pub(crate) fn api(&self) -> ApiClient {
         ApiClient::new(&self.url)
+    }
+
+    /// Returns the address of the server.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// Returns the path of the server's data file.
