@@ -263,6 +263,7 @@ fn apply_entry(step: &mut StepProgress, entry: &Entry) -> Result<(), &'static st
         | Fact::StepsWoken { .. }
         | Fact::VersionChosen { .. }
         | Fact::LogWritten { .. }
+        | Fact::LabelsAdded { .. }
         | Fact::HandlerFailed { .. }
         | Fact::ExecutorUnreachable { .. }
         | Fact::ExecutorReached
@@ -331,14 +332,8 @@ mod tests {
 
     fn failed(attempt: u32, retry_at: Option<i64>) -> Entry {
         let error = Failure::new("no");
-        Fact::StepFailed {
-            step: "a".into(),
-            attempt,
-            error,
-            retry_at: retry_at.map(at),
-            report: AttemptReport::default(),
-        }
-        .into_entry(at(1))
+        let (step, report) = ("a".into(), AttemptReport::default());
+        Fact::StepFailed { step, attempt, error, retry_at: retry_at.map(at), report }.into_entry(at(1))
     }
 
     fn first_violation(entries: Vec<Entry>) -> Option<String> {

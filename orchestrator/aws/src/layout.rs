@@ -12,6 +12,7 @@
 //! | part of a large value | `B#owner#token` | `i` |
 //! | event | `E#id` | `M` |
 //! | run of an event, unless its id derives from the event | `E#id` | `R#run` |
+//! | run that received an event | `E#id` | `W#run` |
 //! | external id | `D#hash` | `M` |
 //! | timer | `T#minute#shard` | `due#run#purpose`, and `/token` for a first watchdog |
 //! | cursor of the sweep | `S#sweep` | `M` |
@@ -53,6 +54,8 @@
 //!   function, so such a run needs no item: a Query reads the functions with runs on the day of the
 //!   event. Called runs, reruns, handlers of failures, and runs that further events joined have an
 //!   item, written by a put. Read by a Query; the rows follow in batches of 100.
+//! - **Run that received an event.** Written by a put before the entry, 1 WRU. Read by a Query, 1
+//!   RRU per about 40; the rows follow in batches of 100.
 //! - **External id.** Written by a conditional put, valid for 24 h. Read by a Get.
 //! - **Timer.** Written by a put; the first watchdog comes before the first record of its run. Read
 //!   by a Query of each of the 8 shards: at least 8 RRU.
@@ -68,9 +71,8 @@
 //!   deleted by the hop that delivers it. Read by a Query, 1 RRU, in a hop that was woken for it.
 //! - **Flow state.** A conditional put or delete, in the transaction of a run's creation if it
 //!   belongs to one. Read by a Get or BatchGet.
-//! - **Run by a label.** A put per label, before the first record: 1 WRU. Not renewed, so a run
-//!   that outlives its retention is no longer found by its labels. Read by a Query, 1 RRU per about
-//!   40; the rows follow in batches of 100.
+//! - **Run by a label.** A put per label, before the entry that adds it: 1 WRU. Read by a Query, 1
+//!   RRU per about 40; the rows follow in batches of 100.
 //! - **Functions and days with runs.** An update of each of the two items, once per day, function
 //!   and process. Read by a Query, newest first.
 //! - **Registered apps.** A registration is a transaction of two items: 2 WRU, and 2 per KB of its
@@ -183,6 +185,11 @@ pub(crate) fn event(event: EventId) -> ItemKey {
 
 pub(crate) fn run_of(event: EventId, run: RunId) -> ItemKey {
     ItemKey::new(format!("E#{event}"), format!("R#{run}"))
+}
+
+/// Returns the key of the item that says that an event was delivered to a run.
+pub(crate) fn delivery(event: EventId, run: RunId) -> ItemKey {
+    ItemKey::new(format!("E#{event}"), format!("W#{run}"))
 }
 
 pub(crate) fn external_id(external_id: &str) -> ItemKey {

@@ -282,6 +282,7 @@ fn check(run: &JournalView<'_>, entry: &Entry, after: &[Entry]) -> Result<(), Re
         | Fact::HandlerFailed { .. }
         // the writer has read every earlier log line
         | Fact::LogWritten { .. }
+        | Fact::LabelsAdded { .. }
         | Fact::VersionChosen { .. }
         | Fact::StepsWoken { .. }
         | Fact::ExecutorUnreachable { .. }

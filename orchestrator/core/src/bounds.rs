@@ -55,6 +55,7 @@ pub fn kept_bytes(fact: &Fact) -> usize {
             | Fact::WaitExpired { .. }
             | Fact::VersionChosen { .. }
             | Fact::LogWritten { .. }
+            | Fact::LabelsAdded { .. }
             | Fact::WaitSkipped { .. }
             | Fact::RunCompleted { .. }
             | Fact::RunFailed { .. }

@@ -15,7 +15,7 @@ use strum::IntoStaticStr;
 pub use crate::failure::Failure;
 use crate::report::{AttemptReport, HandlerLogLine};
 use crate::waiting::EventWait;
-use crate::{Event, EventId, Json, RunId, StepId, Timestamp};
+use crate::{Event, EventId, Json, Label, RunId, StepId, Timestamp};
 
 mod new_run;
 mod outcome;
@@ -210,6 +210,9 @@ pub enum Fact {
     /// entries that follow.
     #[serde(alias = "Logged")]
     LogWritten { attempt: u32, lines: Vec<HandlerLogLine> },
+    /// The handler added these labels to the run. This entry is written in one record with the
+    /// entries that follow. A replay adds them again, which has no effect.
+    LabelsAdded { labels: Vec<Label> },
     /// A user skipped a wait: the sleep or the retry of the step is due now. Without a step, the
     /// retry of the handler is due now.
     #[serde(alias = "Hastened")]
@@ -289,6 +292,7 @@ impl Fact {
             | Self::EventDelivered { .. }
             | Self::VersionChosen { .. }
             | Self::LogWritten { .. }
+            | Self::LabelsAdded { .. }
             | Self::HandlerFailed { .. }
             | Self::ExecutorUnreachable { .. }
             | Self::ExecutorReached

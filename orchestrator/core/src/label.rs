@@ -13,7 +13,7 @@ use crate::expr::Expr;
 use crate::sentence::shortened;
 use crate::spec::LazyExprScope;
 
-/// The maximum number of labels of a function.
+/// The maximum number of labels of a function, and of a run.
 pub const LABELS: usize = 8;
 /// The maximum number of characters in the key of a label.
 pub const LABEL_KEY_CHARS: usize = 64;
@@ -37,6 +37,25 @@ pub struct LabelSpec {
     pub key: Arc<str>,
     /// The CEL expression over `event` that returns the value.
     pub value: Expr,
+}
+
+impl Label {
+    /// Creates a label.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the key or the value.
+    pub fn new(key: &str, value: &str) -> Result<Self, String> {
+        if let Some(problem) = label_key_problem(key) {
+            return Err(format!("the key of label `{}` {problem}", shortened(key)));
+        }
+        if value.is_empty() {
+            return Err(format!("the value of label `{key}` is empty"));
+        }
+        if value.len() > LABEL_BYTES {
+            return Err(format!("the value of label `{key}` has {} bytes; use at most {LABEL_BYTES}", value.len()));
+        }
+        Ok(Self { key: key.into(), value: value.into() })
+    }
 }
 
 impl LabelSpec {
@@ -79,16 +98,7 @@ impl FromStr for Label {
     fn from_str(text: &str) -> Result<Self, String> {
         let no_label = || format!("`{}` is no label; use KEY=VALUE, such as clientId=cust-42", shortened(text));
         let (key, value) = text.split_once('=').ok_or_else(no_label)?;
-        if let Some(problem) = label_key_problem(key) {
-            return Err(format!("the key of label `{}` {problem}", shortened(text)));
-        }
-        if value.is_empty() {
-            return Err(format!("the value of label `{key}` is empty"));
-        }
-        if value.len() > LABEL_BYTES {
-            return Err(format!("the value of label `{key}` has {} bytes; use at most {LABEL_BYTES}", value.len()));
-        }
-        Ok(Self { key: key.into(), value: value.into() })
+        Self::new(key, value)
     }
 }
 

@@ -20,7 +20,7 @@ use self::revealed::id_of_copied_event;
 use crate::admits::Refusal;
 use crate::bounds::kept_bytes;
 use crate::journal::{Entry, Fact, NewRun, Record, RunOrigin, Seq, StepKind};
-use crate::{Event, EventId, RunId, Status, StepId, Timestamp};
+use crate::{Event, EventId, Label, RunId, Status, StepId, Timestamp};
 
 pub use corrupt::CorruptJournal;
 pub use ending::{RunEnd, RunOutcome};
@@ -72,6 +72,8 @@ pub struct RunState {
     pub arrived: bool,
     /// The log lines that the run has written.
     pub logs: RecordedLogs,
+    /// The labels of the run: those of its function, and then those that its handler added.
+    pub labels: Vec<Label>,
     /// The version of the function that the run uses, if the function has versions and the run has
     /// started.
     pub version: Option<Arc<str>>,
@@ -127,6 +129,7 @@ impl RunState {
             delivered: HashSet::new(),
             arrived: false,
             logs: RecordedLogs::default(),
+            labels: created.labels.clone(),
             version: None,
             unreachable: None,
             call: None,
@@ -195,6 +198,7 @@ impl RunState {
             }
             Fact::WaitSkipped { step: None } => self.handler_retry_at = Some(entry.at),
             Fact::RunCreated(_) | Fact::LogWritten { .. } => {}
+            Fact::LabelsAdded { labels } => self.labels.extend(labels.iter().cloned()),
             Fact::VersionChosen { version } => self.version = Some(version.clone()),
             Fact::EventJoined { event, replaces, begins_at, closes } => {
                 self.join_event(event, *replaces);

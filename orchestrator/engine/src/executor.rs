@@ -34,7 +34,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use stepladder_core::journal::Failure;
 use stepladder_core::state::{RevealedOutcome, RunState, StepState};
-use stepladder_core::{Event, Json, RunId, StepId, StepKind, Timestamp};
+use stepladder_core::{Event, Json, Label, RunId, StepId, StepKind, Timestamp};
 
 pub use stepladder_core::hop::{
     AdvisedFailure, AttemptError, ExecutedStep, Finished, PollResult, Polled, StepResult, Unreachable,
@@ -83,6 +83,8 @@ pub struct RunView {
     pub joined: Vec<Event>,
     /// When the run was created.
     pub created_at: Timestamp,
+    /// The labels that the run has.
+    pub labels: Vec<Label>,
 }
 
 impl RunView {
@@ -95,6 +97,7 @@ impl RunView {
             event: Arc::new(run.created.event.clone()),
             joined: run.joined.clone(),
             created_at: run.created_at,
+            labels: run.labels.clone(),
         }
     }
 }

@@ -40,8 +40,8 @@ pub use hop::RunningBody;
 pub use intake::{IdSeed, Intake, PIECE, PieceLimits, RequestProgress};
 pub use query::{
     ActivityKind, COUNTED_LIVE_RUNS, EventDetail, Health, ListingDepth, MAX_ROWS_READ, MAX_TICKETS, MAX_TIMERS, Query,
-    RunActivity, RunAtEntry, RunFilter, RunPage, SEARCHED_REMOTE_RUNS, SEARCHED_RUNS, StatusCounts, WaitQueueView,
-    view,
+    RunActivity, RunAtEntry, RunFilter, RunPage, SEARCHED_REMOTE_RUNS, SEARCHED_RUNS, StatusCounts, TrendPoint,
+    TrendSpan, Trends, WaitQueueView, view,
 };
 pub use stepladder_core as core;
 pub use subscriptions::{HeartbeatEffect, HeartbeatReceipt, SignalReceipt, Subscriptions};

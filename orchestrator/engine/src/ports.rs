@@ -32,6 +32,7 @@ pub mod queues;
 mod registrations;
 mod retention;
 mod slots;
+mod trends;
 
 use std::sync::Arc;
 
@@ -53,6 +54,8 @@ pub use slots::{
     AcquireRequest, AcquireResult, OwnTickets, QueueHead, QueuedStep, Refusal, RefusalReason, SlotOperations, Slots,
     Snapshot, SnapshotParts, acquire_by_operations, release_by_operations, snapshot_by_operations,
 };
+
+pub use trends::{DurationBin, TREND_SLOT, TrendCount, TrendCounts, TrendKind, TrendQuery};
 
 /// All ports together: everything that an adapter implements.
 pub trait Backend:
@@ -227,6 +230,13 @@ pub trait Listings: Send + Sync {
     /// which it was [linked](EarlyWrite::LinkEvent).
     async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>>;
 
+    /// Returns the runs that waited for an event and received it
+    /// ([`EarlyWrite::NoteDelivery`]), oldest first.
+    async fn resumed_by(&self, event: EventId) -> StoreResult<Vec<RunRow>> {
+        let _ = event;
+        Ok(Vec::new())
+    }
+
     /// Returns the row of a run.
     async fn row(&self, run: RunId) -> StoreResult<Option<RunRow>>;
 
@@ -240,6 +250,20 @@ pub trait Listings: Send + Sync {
     /// Returns the first records of runs, in any order. Unknown runs are left out. Returns `None`
     /// if the store would need a request for each of them.
     async fn first_records(&self, runs: Vec<RunId>) -> StoreResult<Option<Vec<(RunId, Record)>>> {
+        let _ = runs;
+        Ok(None)
+    }
+
+    /// Counts what runs did, by function and in steps of time. Returns `None` if the store keeps no
+    /// such counts.
+    async fn trends(&self, query: TrendQuery) -> StoreResult<Option<TrendCounts>> {
+        let _ = query;
+        Ok(None)
+    }
+
+    /// Returns the labels of runs, in any order. Returns `None` if the store would need a request
+    /// for each of them.
+    async fn labels_of(&self, runs: Vec<RunId>) -> StoreResult<Option<Vec<(RunId, Label)>>> {
         let _ = runs;
         Ok(None)
     }

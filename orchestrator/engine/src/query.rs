@@ -6,6 +6,7 @@ mod events;
 mod health;
 mod listing;
 mod run;
+mod trends;
 pub mod view;
 mod wait_queues;
 mod waiting;
@@ -30,6 +31,7 @@ pub use listing::{
     StatusCounts,
 };
 pub use run::RunAtEntry;
+pub use trends::{TrendPoint, TrendSpan, Trends};
 pub use wait_queues::{MAX_TICKETS, WaitQueueView};
 
 /// Answers queries about runs, events, limits and health.

@@ -121,7 +121,8 @@ impl Subscriptions {
                 // the wake is sent before the subscription is removed from the index: if this
                 // process dies in between, a repeated event finds the run again
                 let wakes = vec![self.runtime.wake_of(&state, WakeCause::Arrived)];
-                let mut commit = Commit { wakes, ..Commit::default() };
+                let before = vec![EarlyWrite::NoteDelivery { run, event }];
+                let mut commit = Commit { before, wakes, ..Commit::default() };
                 if self.runs.append(&mut state, vec![entry], &mut commit).await?.is_done() {
                     tracing::debug!(%run, %event, "an event was delivered");
                     break;

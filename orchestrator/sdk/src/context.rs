@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use stepladder_core::decide::{Operation, StepOptions};
 use stepladder_core::limits::{NAME_CHARS, name_problem, step_name_problem};
-use stepladder_core::{Json, RunId, StepId, Timestamp, json};
+use stepladder_core::{Json, Label, RunId, StepId, Timestamp, json};
 use uuid::Uuid;
 
 use crate::compensation::{Compensation, CompensationFuture};
@@ -220,6 +220,33 @@ impl Context {
     /// ```
     pub fn log(&self, line: impl Into<Log>) {
         self.ledger.log(line.into().into_line());
+    }
+
+    /// Adds a label to the run, by which people find it: in the dashboard, by `stepladder runs
+    /// --label`, and over REST. `Function::label` adds labels from the event; this one may use the
+    /// results of steps.
+    ///
+    /// The label is recorded with the next write of the run. Adding it again has no effect. A run
+    /// has at most 8 labels. A key has at most 64 characters (letters, digits, `_`, `-`, `.`), a
+    /// value at most 256 bytes.
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// # async fn plan_of(client: &str) -> Result<String> { Ok("pro".into()) }
+    /// # async fn example(ctx: Context) -> Result<()> {
+    /// let plan = ctx.step("find plan", || plan_of("cust-42")).await?;
+    /// ctx.label("plan", plan)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Terminal with the code `bad-label` if the key or the value is invalid, if the run has 8
+    /// labels, if its label with this key has another value, or in the body of a step.
+    pub fn label(&self, key: impl AsRef<str>, value: impl ToString) -> Result<()> {
+        let label = Label::new(key.as_ref(), &value.to_string());
+        label
+            .and_then(|label| self.ledger.add_label(label))
+            .map_err(|problem| Error::terminal(problem).with_code(ErrorCode::BadLabel))
     }
 
     /// Returns the value of this type that all functions share, for example a client, a pool or

@@ -172,7 +172,7 @@ impl Execution for RustExecution {
     async fn poll(&mut self, memo: Vec<RevealedOutcome>) -> Result<Polled, Unreachable> {
         memo.into_iter().for_each(|outcome| self.ledger.push_outcome(outcome));
         let result = self.advance().await;
-        let lines = self.ledger.take_log();
+        let (lines, labels) = (self.ledger.take_log(), self.ledger.take_labels());
         let mut dropped = self.take_dropped();
         let mut orphans = Vec::new();
         if let PollResult::Ended(_) = result {
@@ -180,7 +180,7 @@ impl Execution for RustExecution {
             dropped.extend(self.ledger.take_finished().into_iter().map(|finished| self.report_of(finished.step)));
             orphans = self.ledger.orphans();
         }
-        Ok(Polled { dropped, lines, orphans, ..Polled::from(result) })
+        Ok(Polled { dropped, lines, labels, orphans, ..Polled::from(result) })
     }
 
     fn run(&mut self, attempts: Vec<Attempt>) {

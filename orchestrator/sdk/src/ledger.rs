@@ -16,7 +16,7 @@ use stepladder_core::decide::Want;
 use stepladder_core::replay::{Ledger, Reveal, StepProgress};
 use stepladder_core::retry::RetryAdvice;
 use stepladder_core::state::RevealedOutcome;
-use stepladder_core::{Failure, Json, RunId, StepId, Timestamp};
+use stepladder_core::{Failure, Json, Label, RunId, StepId, Timestamp};
 use stepladder_engine::executor::AdvisedFailure;
 
 use crate::compensation::Compensation;
@@ -49,6 +49,9 @@ struct Inner {
     compensations: Vec<Compensation>,
     end: HandlerEnd,
     log: HandlerLog,
+    /// The labels of the run, and how many of them the execution has taken.
+    labels: Vec<Label>,
+    taken_labels: usize,
 }
 
 /// The state of a step that the handler has polled.
@@ -80,7 +83,7 @@ pub(crate) struct FinishedStep {
 }
 
 impl ReplayLedger {
-    pub(crate) fn new(run: RunId, created_at: Timestamp) -> Self {
+    pub(crate) fn new(run: RunId, created_at: Timestamp, labels: Vec<Label>) -> Self {
         let inner = Inner {
             scope: Scope::Outside,
             replay: Ledger::new(created_at),
@@ -91,6 +94,8 @@ impl ReplayLedger {
             compensations: Vec::new(),
             end: HandlerEnd::Open,
             log: HandlerLog::default(),
+            taken_labels: labels.len(),
+            labels,
         };
         Self { run, inner: Mutex::new(inner) }
     }

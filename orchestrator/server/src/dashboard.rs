@@ -27,6 +27,7 @@ mod runs;
 mod scale;
 mod shell;
 mod text;
+mod trends;
 mod unchanged;
 mod value;
 mod values;
@@ -65,6 +66,7 @@ pub(crate) fn routes(shared: &SharedServerState) -> Router<SharedServerState> {
         .route("/apps", get(apps::page))
         .route("/events/{id}", get(events::event_page))
         .route("/events/{id}/data", get(events::data))
+        .route("/trends", get(trends::page))
         .route("/cost", get(cost::page))
         .route("/health/page", get(health::page))
         .route("/live/none", get(live::no_content))
@@ -110,7 +112,8 @@ async fn style_sheet() -> Response {
         concat!(
             include_str!("../templates/style.css"),
             include_str!("../templates/value.css"),
-            include_str!("../templates/run.css")
+            include_str!("../templates/run.css"),
+            include_str!("../templates/trends.css")
         ),
     )
 }

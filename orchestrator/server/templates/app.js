@@ -356,7 +356,7 @@ document.addEventListener('keydown', (event) => {
   if (event.target.closest?.('input, textarea, select, [contenteditable]') && event.target.type !== 'checkbox') return;
   const rows = [...document.querySelectorAll('table.runs tbody tr')];
   const at = rows.findIndex((row) => row.classList.contains('at'));
-  const target = going && { r: '/', f: '/functions', e: '/events', c: '/cost', h: '/health/page' }[event.key];
+  const target = going && { r: '/', f: '/functions', e: '/events', t: '/trends', c: '/cost', h: '/health/page' }[event.key];
   going = event.key === 'g' && hasTabs;
   if (document.querySelector('dialog[open]')) return;
   if (target) {

@@ -8,6 +8,7 @@ use stepladder_engine::ports::{PruneResult, Retention, StoreResult};
 use crate::Sqlite;
 use crate::error::SqliteError;
 use crate::memory::MemoryState;
+use crate::store::trends;
 use crate::writer::Durability;
 
 /// The maximum number of runs or events that one transaction deletes.
@@ -36,6 +37,8 @@ impl Retention for Sqlite {
             .await?
             > 0
         {}
+        let now = self.clock.now();
+        self.writer.run(Durability::NextSync, move |db| trends::prune(db, now), |_, _| {}).await?;
         loop {
             let orphans = self.readers.list(move |db| orphaned_events(db, older_than)).await?;
             if orphans.is_empty() {
@@ -66,6 +69,7 @@ fn delete_runs(db: &Connection, runs: &[[u8; 16]]) -> Result<(), SqliteError> {
         db.prepare_cached("DELETE FROM offers WHERE run = ?1")?.execute([run])?;
         db.prepare_cached("DELETE FROM links WHERE run = ?1")?.execute([run])?;
         db.prepare_cached("DELETE FROM labels WHERE run = ?1")?.execute([run])?;
+        db.prepare_cached("DELETE FROM deliveries WHERE run = ?1")?.execute([run])?;
     }
     Ok(())
 }

@@ -148,6 +148,31 @@ const STEPS: &[&str] = &[
     ) WITHOUT ROWID;
     CREATE INDEX labels_by_run ON labels (run);
 ",
+    "
+    -- events that ended a wait of a run
+    CREATE TABLE deliveries (
+        event BLOB NOT NULL,
+        run   BLOB NOT NULL,
+        PRIMARY KEY (event, run)
+    ) WITHOUT ROWID;
+    CREATE INDEX deliveries_by_run ON deliveries (run);
+
+    -- how many runs were created, started and ended in five minutes, and how long they took
+    CREATE TABLE trends (
+        slot     INTEGER NOT NULL,  -- five minutes since 1970
+        function TEXT NOT NULL,
+        kind     INTEGER NOT NULL,  -- number of the TrendKind
+        bin      INTEGER NOT NULL,  -- number of the DurationBin, or 0
+        n        INTEGER NOT NULL,
+        PRIMARY KEY (slot, function, kind, bin)
+    ) WITHOUT ROWID;
+
+    -- when the first step of a run started
+    ALTER TABLE runs ADD COLUMN started_at INTEGER;
+    UPDATE runs SET started_at = created_at
+        WHERE status IS NULL AND EXISTS (SELECT 1 FROM journal WHERE journal.run = runs.run AND seq > 0);
+    CREATE INDEX runs_unstarted ON runs (function) WHERE status IS NULL AND started_at IS NULL;
+",
 ];
 
 /// The version of the files that this code writes: the number of migration steps.

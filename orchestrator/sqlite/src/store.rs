@@ -12,3 +12,4 @@ mod slots;
 mod starts;
 mod subscriptions;
 mod timers;
+pub(crate) mod trends;

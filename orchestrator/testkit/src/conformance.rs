@@ -214,6 +214,9 @@ suite! {
             a_listing_ends_at_its_oldest_id,
             events_are_listed_newest_first,
             runs_are_found_by_a_label,
+            runs_are_found_by_a_label_that_was_added_later,
+            runs_that_received_an_event_are_found,
+            trends_count_each_run_once,
             runs_of_an_event_come_oldest_first,
             runs_of_an_event_are_found_if_their_ids_derive_from_it,
             long_listings_are_in_one_order_over_all_functions;

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use stepladder_core::journal::{Record, Seq};
 use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
-use stepladder_core::{Event, EventId, RunId, RunRow, Status, StepId, Timer, Timestamp};
+use stepladder_core::{Event, EventId, Label, RunId, RunRow, Status, StepId, Timer, Timestamp};
 
 use stepladder_engine::ports::*;
 
@@ -126,6 +126,9 @@ intercept! {
         row(run: RunId) -> Option<RunRow>;
         count_runs(query: RunQuery) -> Option<Vec<(Option<Status>, usize)>>;
         first_records(runs: Vec<RunId>) -> Option<Vec<(RunId, Record)>>;
+        resumed_by(event: EventId) -> Vec<RunRow>;
+        labels_of(runs: Vec<RunId>) -> Option<Vec<(RunId, Label)>>;
+        trends(query: TrendQuery) -> Option<TrendCounts>;
     }
     Journals of backend {
         read(run: RunId, from: Seq) -> Vec<Record>;

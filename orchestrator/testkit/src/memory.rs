@@ -8,14 +8,15 @@ mod registrations;
 mod retention;
 mod slots;
 mod subscriptions;
+mod trends;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use stepladder_core::journal::{Record, Seq};
-use stepladder_core::{Event, EventId, Fact, RunId, RunRow, Status, Timer, Timestamp};
+use stepladder_core::{Event, EventId, Label, RunId, RunRow, Status, Timer, Timestamp};
 
 use stepladder_engine::clock::Clock;
 use stepladder_engine::local::{QueueMessages, WaitQueues};
@@ -41,6 +42,9 @@ struct MemoryTables {
     /// For each sender id, the latest event with that id.
     external: HashMap<Arc<str>, EventId>,
     runs_of: HashMap<EventId, Vec<RunId>>,
+    /// The events that ended a wait, each with the run.
+    delivered: BTreeSet<(EventId, RunId)>,
+    labels: BTreeSet<(RunId, Label)>,
     timers: BTreeMap<i64, Vec<Timer>>,
     cursor: Option<Cursor>,
     queue: QueueMessages,
@@ -294,13 +298,8 @@ impl Listings for Memory {
         let rows = rows.filter(|row| query.before.is_none_or(|before| row.run < before));
         let rows = rows.take_while(|row| query.from.is_none_or(|from| row.run >= from));
         let rows = rows.filter(|row| query.function.as_ref().is_none_or(|f| **f == *row.function));
-        let has_label = |row: &&RunRow| {
-            let first = || inner.journals.get(&row.run)?.first()?.entries.first();
-            query.label.as_ref().is_none_or(|label| match first().map(|entry| &entry.fact) {
-                Some(Fact::RunCreated(created)) => created.labels.contains(label),
-                Some(_) | None => false,
-            })
-        };
+        let has_label =
+            |row: &&RunRow| query.label.as_ref().is_none_or(|label| inner.labels.contains(&(row.run, label.clone())));
         let rows = rows.filter(|row| query.status.includes(row)).filter(has_label);
         Ok(rows.take(query.limit).cloned().collect())
     }
@@ -340,6 +339,23 @@ impl Listings for Memory {
         let inner = self.lock();
         let first = |run: RunId| Some((run, inner.journals.get(&run)?.first()?.clone()));
         Ok(Some(runs.into_iter().filter_map(first).collect()))
+    }
+
+    async fn resumed_by(&self, event: EventId) -> StoreResult<Vec<RunRow>> {
+        let inner = self.lock();
+        let runs = inner.delivered.iter().filter(|(of, _)| *of == event);
+        let mut rows: Vec<_> = runs.filter_map(|(_, run)| inner.rows.get(run)).cloned().collect();
+        rows.sort_by_key(|row| (row.created_at, row.run));
+        Ok(rows)
+    }
+
+    async fn labels_of(&self, runs: Vec<RunId>) -> StoreResult<Option<Vec<(RunId, Label)>>> {
+        Ok(Some(self.lock().labels.iter().filter(|(run, _)| runs.contains(run)).cloned().collect()))
+    }
+
+    async fn trends(&self, query: TrendQuery) -> StoreResult<Option<TrendCounts>> {
+        let inner = self.lock();
+        Ok(Some(trends::count(inner.rows.values(), &inner.journals, &query)))
     }
 }
 

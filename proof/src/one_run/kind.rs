@@ -31,6 +31,7 @@ pub(super) fn kind_of(fact: &Fact) -> Option<StepKind> {
         | Fact::StepsWoken { .. }
         | Fact::VersionChosen { .. }
         | Fact::LogWritten { .. }
+        | Fact::LabelsAdded { .. }
         | Fact::HandlerFailed { .. }
         | Fact::ExecutorUnreachable { .. }
         | Fact::ExecutorReached

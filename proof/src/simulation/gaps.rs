@@ -90,7 +90,8 @@ fn due_time(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Tim
         | Fact::WaitSkipped { .. }
         | Fact::RunCancelled { .. }
         | Fact::VersionChosen { .. }
-        | Fact::LogWritten { .. } => entry.at,
+        | Fact::LogWritten { .. }
+        | Fact::LabelsAdded { .. } => entry.at,
         Fact::RunCreated(_)
         | Fact::StepCarriedOver { .. }
         | Fact::StepsWoken { .. }

@@ -1,7 +1,7 @@
 //! Executes the parts of a commit, in order.
 
 use async_trait::async_trait;
-use futures::future::{try_join_all, try_join3};
+use futures::future::{try_join_all, try_join3, try_join4};
 use stepladder_core::waiting::Subscription;
 use stepladder_core::{EventId, RunId, Status, Timer, Timestamp, Wake};
 use stepladder_engine::ports::{Commit, CommitResult, Commits, EarlyWrite, JournalAppend, LateWrite, StoreResult};
@@ -9,8 +9,8 @@ use stepladder_engine::ports::{Commit, CommitResult, Commits, EarlyWrite, Journa
 use super::journals::parse_token;
 use crate::Aws;
 use crate::error::{condition_failed, request_error};
-use crate::item::{key_attributes, number, text};
-use crate::layout;
+use crate::item::{key_attributes, new_item, number, text};
+use crate::layout::{self, ItemKey};
 use crate::table::PutOutcome;
 
 #[async_trait]
@@ -18,12 +18,14 @@ impl Commits for Aws {
     async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
         let Commit { before, append, after, wakes, acks } = commit;
         let now = self.now();
-        let WritesBeforeAppend { wakes: later_wakes, timers, subscriptions, inbox_events, links } =
+        let WritesBeforeAppend { wakes: later_wakes, timers, subscriptions, inbox_events, links, found_by } =
             group_by_kind(before);
-        let indexed = try_join3(
+        let found_by = found_by.into_iter().map(|key| new_item(&key, self.ttl(now))).collect();
+        let indexed = try_join4(
             self.register(subscriptions, now),
             self.put_inbox_events(inbox_events, now),
             self.link_events(links, now),
+            self.put_many(found_by),
         );
         try_join3(self.send(later_wakes, now), self.set_timers(timers), indexed).await?;
         if let Some(append) = append
@@ -54,6 +56,8 @@ struct WritesBeforeAppend {
     subscriptions: Vec<Subscription>,
     inbox_events: Vec<(RunId, EventId)>,
     links: Vec<(RunId, EventId)>,
+    /// The items by which a run is found: by its labels, and by the events that it received.
+    found_by: Vec<ItemKey>,
 }
 
 fn group_by_kind(before: Vec<EarlyWrite>) -> WritesBeforeAppend {
@@ -65,6 +69,8 @@ fn group_by_kind(before: Vec<EarlyWrite>) -> WritesBeforeAppend {
             EarlyWrite::Subscribe(subscription) => writes.subscriptions.push(subscription),
             EarlyWrite::PutInInbox { run, event } => writes.inbox_events.push((run, event)),
             EarlyWrite::LinkEvent { run, event } => writes.links.push((run, event)),
+            EarlyWrite::NoteDelivery { run, event } => writes.found_by.push(layout::delivery(event, run)),
+            EarlyWrite::AddLabel { run, label } => writes.found_by.push(layout::label(&label, run)),
         }
     }
     writes

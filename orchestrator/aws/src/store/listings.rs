@@ -93,6 +93,26 @@ impl Listings for Aws {
         Ok(rows)
     }
 
+    async fn resumed_by(&self, event: EventId) -> StoreResult<Vec<RunRow>> {
+        let delivered = TableQuery {
+            partition: ("PK", layout::event(event).pk),
+            range: Some(("begins_with(SK, :a)", vec!["W#".into()])),
+            strong: true,
+            ..TableQuery::default()
+        };
+        let mut runs = BTreeSet::new();
+        for item in self.query(delivered).await? {
+            let run = item.text("SK")?.strip_prefix("W#").and_then(|id| id.parse::<RunId>().ok());
+            runs.insert(
+                run.ok_or_else(|| StoreError::Unreadable(format!("a delivery of event {event} has no run").into()))?,
+            );
+        }
+        let found = self.get_many(runs.into_iter().map(layout::row_key).collect()).await?;
+        let mut rows = found.iter().map(row).collect::<StoreResult<Vec<_>>>()?;
+        rows.sort_by_key(|row| (row.created_at, row.run));
+        Ok(rows)
+    }
+
     async fn row(&self, run: RunId) -> StoreResult<Option<RunRow>> {
         self.get(&layout::row_key(run)).await?.map(|item| row(&item)).transpose()
     }

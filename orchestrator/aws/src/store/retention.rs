@@ -7,8 +7,8 @@
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
-use stepladder_core::{EventId, RunId, Timestamp};
-use stepladder_engine::ports::{Retention, StoreResult};
+use stepladder_core::{EventId, Fact, RunId, Timestamp};
+use stepladder_engine::ports::{Journals, Retention, StoreResult};
 
 use crate::Aws;
 use crate::error::{condition_failed, request_error};
@@ -49,6 +49,16 @@ impl Retention for Aws {
                     self.put_listed_days(&layout::listed_days(run, item.text("function")?), now).await?;
                 }
                 renewed.push(item_key(&item)?);
+            }
+        }
+        for entry in self.read(run, 0).await?.iter().flat_map(|record| &record.entries) {
+            match &entry.fact {
+                Fact::RunCreated(created) => {
+                    renewed.extend(created.labels.iter().map(|label| layout::label(label, run)));
+                }
+                Fact::LabelsAdded { labels } => renewed.extend(labels.iter().map(|label| layout::label(label, run))),
+                Fact::EventDelivered { event, .. } => renewed.push(layout::delivery(event.id, run)),
+                _ => {}
             }
         }
         renewed.retain(|key| *key != first);

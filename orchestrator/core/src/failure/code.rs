@@ -57,6 +57,8 @@ error_codes! {
     /// An event's data does not match the type that a function expects, or an event exceeds a
     /// limit.
     BadEvent = "bad-event",
+    /// A label of a run is invalid, is one too many, or would change.
+    BadLabel = "bad-label",
     /// Two items of a map have the same name, an item's name cannot be used, or a map has fewer
     /// items than must succeed.
     BadMap = "bad-map",

@@ -9,7 +9,7 @@ use crate::slot::{Holder, Limit, QueueKey};
 use crate::state::{RevealedOutcome, RunEnd};
 use crate::waiting::Subscription;
 use crate::wake::Timer;
-use crate::{Event, EventId, RunId, RunOrStep, Status, StepId, Timestamp, Wake};
+use crate::{Event, EventId, Label, RunId, RunOrStep, Status, StepId, Timestamp, Wake};
 
 use super::input::StoreFault;
 
@@ -185,6 +185,10 @@ pub enum EarlyWrite {
     PutInInbox { run: RunId, event: EventId },
     /// Adds the run to the runs of the event, although another event created the run.
     LinkEvent { run: RunId, event: EventId },
+    /// Notes in the index that the event was delivered to the run.
+    NoteDelivery { run: RunId, event: EventId },
+    /// Adds a label to the index. The run has it once the entries are written.
+    AddLabel { run: RunId, label: Label },
 }
 
 /// A write that comes after the journal entries.

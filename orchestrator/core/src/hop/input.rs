@@ -9,7 +9,7 @@ use crate::report::{AttemptReport, HandlerLogLine};
 use crate::retry::RetryAdvice;
 use crate::slot::{Holder, Limit};
 use crate::state::RunState;
-use crate::{Event, EventId, Json, StepId, Timestamp};
+use crate::{Event, EventId, Json, Label, StepId, Timestamp};
 
 /// The shell's answer to the hop's last question.
 #[derive(Clone, Debug)]
@@ -122,6 +122,8 @@ pub struct Polled {
     pub dropped: Vec<(StepId, AttemptReport)>,
     /// The lines that the function has logged since the last poll.
     pub lines: Vec<HandlerLogLine>,
+    /// The labels that the function has added since the last poll.
+    pub labels: Vec<Label>,
     /// If the function has ended: the recorded outcomes that it never requested.
     pub orphans: Vec<StepId>,
     /// The steps that were executed during the poll ([`FunctionVersion::executes_in_poll`]), in the
@@ -153,6 +155,7 @@ impl From<PollResult> for Polled {
             result,
             dropped: Vec::new(),
             lines: Vec::new(),
+            labels: Vec::new(),
             orphans: Vec::new(),
             executed: Vec::new(),
             has_checkpoints: false,

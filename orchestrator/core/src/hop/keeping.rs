@@ -112,6 +112,7 @@ impl ActiveHop {
             }
             (Saving::Poll(fault), Input::Polled(polled)) => {
                 self.execution.log.extend(polled.lines);
+                self.execution.log.add_labels(polled.labels);
                 self.execution.dropped.extend(polled.dropped);
                 if matches!(polled.result, PollResult::Ended(_)) {
                     return self.give_up(fault, turn);

@@ -53,11 +53,12 @@ impl ActiveHop {
     /// Handles the result of a poll. `draft` contains the outcomes that the function saw before
     /// they were written.
     pub(super) fn on_polled(&mut self, polled: Polled, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
-        let Polled { result, dropped, lines, orphans, executed, .. } = polled;
+        let Polled { result, dropped, lines, labels, orphans, executed, .. } = polled;
         let call = self.execution.call;
         self.end_call(&mut draft, turn);
         let mut executed = self.add_executed(executed, call, &mut draft, turn);
         self.execution.log.extend(lines);
+        self.execution.log.add_labels(labels);
         draft.after.extend(self.debts.take_releases());
         self.execution.dropped.extend(dropped);
         self.abandon_dropped(&mut draft, turn);

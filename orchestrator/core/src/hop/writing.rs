@@ -134,6 +134,7 @@ impl ActiveHop {
         let entries = self.with_admission(draft.entries.clone(), turn.now());
         before.extend(self.deadline_wake(&entries, turn.now()));
         let entries = self.with_lines(entries, turn.now());
+        before.extend(self.index_writes(&entries));
         // rule 33: every entry of a hop passes through here
         let entries = bounds::fit_entries(&self.run, entries);
         if self.run.admits_all(&entries).is_err() {
@@ -363,6 +364,10 @@ fn drop_repeated_wakes(before: &mut Vec<EarlyWrite>) {
     before.retain(|write| match write {
         EarlyWrite::Wake { wake, due } => wakes.insert((wake.cause.clone(), *due)),
         EarlyWrite::Timer(timer) => timers.insert(timer.clone()),
-        EarlyWrite::Subscribe(_) | EarlyWrite::PutInInbox { .. } | EarlyWrite::LinkEvent { .. } => true,
+        EarlyWrite::Subscribe(_)
+        | EarlyWrite::PutInInbox { .. }
+        | EarlyWrite::LinkEvent { .. }
+        | EarlyWrite::NoteDelivery { .. }
+        | EarlyWrite::AddLabel { .. } => true,
     });
 }

@@ -10,7 +10,7 @@ use super::{Entry, Fact, Failure, NewRun, Outcome, StepKind};
 use crate::report::{AttemptReport, HandlerLogLine};
 use crate::state::RunEnd;
 use crate::waiting::EventWait;
-use crate::{Event, EventId, Json, RunId, StepId, Timestamp};
+use crate::{Event, EventId, Json, Label, RunId, StepId, Timestamp};
 
 /// A reader of journal entries. Each method receives the time of the entry, and does nothing by
 /// default.
@@ -24,6 +24,8 @@ pub trait FactVisitor {
 
     /// Reads log lines that the handler wrote in an attempt.
     fn handler_logged(&mut self, _at: Timestamp, _attempt: u32, _lines: &[HandlerLogLine]) {}
+    /// Reads labels that the handler added to the run.
+    fn labels_added(&mut self, _at: Timestamp, _labels: &[Label]) {}
     /// Reads a failure of the handler outside a step.
     fn handler_failed(&mut self, _at: Timestamp, _attempt: u32, _error: &Failure, _retry_at: Timestamp) {}
 
@@ -165,6 +167,7 @@ impl Entry {
                 }
             }
             Fact::LogWritten { attempt, lines } => visitor.handler_logged(at, *attempt, lines),
+            Fact::LabelsAdded { labels } => visitor.labels_added(at, labels),
             Fact::HandlerFailed { attempt, error, retry_at } => {
                 visitor.handler_failed(at, *attempt, error, *retry_at);
             }

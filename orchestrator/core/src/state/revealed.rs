@@ -89,6 +89,7 @@ impl RevealedOutcome {
             | Fact::InvokeStarted { .. }
             | Fact::VersionChosen { .. }
             | Fact::LogWritten { .. }
+            | Fact::LabelsAdded { .. }
             | Fact::HandlerFailed { .. }
             | Fact::RunCompleted { .. }
             | Fact::RunFailed { .. }

@@ -268,6 +268,7 @@ impl Step {
             | Fact::StepsWoken { .. }
             | Fact::VersionChosen { .. }
             | Fact::LogWritten { .. }
+            | Fact::LabelsAdded { .. }
             | Fact::HandlerFailed { .. }
             | Fact::ExecutorUnreachable { .. }
             | Fact::ExecutorReached

@@ -1,10 +1,10 @@
 //! Tests of the function version that a run keeps, and of the log lines of its handler.
 
 use stepladder_core::decide::Operation;
-use stepladder_core::hop::{Catalog, Effect, FunctionVersion, Input, LogEvent, PollResult, Polled};
+use stepladder_core::hop::{Catalog, EarlyWrite, Effect, FunctionVersion, Input, LogEvent, PollResult, Polled};
 use stepladder_core::journal::{Fact, Failure};
 use stepladder_core::report::{HandlerLogLine, LogLevel, LogLine};
-use stepladder_core::{Spec, json};
+use stepladder_core::{Label, Spec, json};
 
 use crate::world::{HopFixture, HopSetup, START, body, failure, seconds, started, want};
 
@@ -203,4 +203,34 @@ fn functions_that_are_registered_during_a_hop_are_known_to_it() {
     assert_eq!(world.facts(), ["InvokeStarted"], "g is called");
     world.written();
     assert!(matches!(world.open_question(), Effect::StartRun(_)));
+}
+
+/// Returns the poll result of a function that has added these labels and wants a step.
+fn labels(added: &[(&str, &str)]) -> Input {
+    let labels = added.iter().map(|(key, value)| Label::new(key, value).unwrap()).collect();
+    let result = PollResult::Wanted(vec![body("b")]);
+    Input::Polled(Box::new(Polled { labels, ..result.into() }))
+}
+
+#[test]
+fn labels_are_indexed_and_recorded_once() {
+    let history = vec![Fact::LabelsAdded { labels: vec![Label::new("plan", "pro").unwrap()] }];
+    let mut world = HopSetup::new().with_history(history).polled();
+    world.on(labels(&[("plan", "pro"), ("region", "eu")]));
+    assert_eq!(world.facts(), ["LabelsAdded", "StepStarted"]);
+    let Effect::Write(write) = world.open_question() else { panic!("{:?}", world.open_question()) };
+    let Fact::LabelsAdded { labels } = &write.entries[0].fact else { panic!("{write:?}") };
+    assert_eq!(labels.iter().map(ToString::to_string).collect::<Vec<_>>(), ["region=eu"]);
+    let is_index = |write: &&EarlyWrite| matches!(write, EarlyWrite::AddLabel { .. });
+    assert_eq!(write.before.iter().filter(is_index).count(), 1);
+}
+
+#[test]
+fn a_run_has_at_most_eight_labels_whatever_its_function_adds() {
+    let keys = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"].map(|key| (key, "x"));
+    let mut world = HopSetup::new().polled();
+    world.on(labels(&keys));
+    let Effect::Write(write) = world.open_question() else { panic!("{:?}", world.open_question()) };
+    let Fact::LabelsAdded { labels } = &write.entries[0].fact else { panic!("{write:?}") };
+    assert_eq!(labels.len(), 8);
 }

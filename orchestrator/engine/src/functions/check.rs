@@ -235,6 +235,7 @@ fn requested_steps(fact: &Fact) -> Vec<(StepId, StepKind)> {
         | Fact::WaitExpired { .. }
         | Fact::VersionChosen { .. }
         | Fact::LogWritten { .. }
+        | Fact::LabelsAdded { .. }
         | Fact::WaitSkipped { .. }
         | Fact::HandlerFailed { .. }
         | Fact::CallStarted { .. }

@@ -1,6 +1,6 @@
 //! Queries of events, and of the runs that they started.
 
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use stepladder_core::spec::LazyExprScope;
 use stepladder_core::{Event, EventId, RunRow};
 
@@ -18,6 +18,8 @@ pub struct EventDetail {
     pub event: Event,
     /// The runs that the event started, oldest first.
     pub runs: Vec<RunRow>,
+    /// The runs that waited for the event and received it, oldest first.
+    pub resumed: Vec<RunRow>,
     /// Why the event started no run, as a sentence; `None` if it started one.
     pub why_no_runs: Option<String>,
 }
@@ -51,8 +53,16 @@ impl Query {
         Ok(runs)
     }
 
+    /// Returns the runs that waited for an event and received it, oldest first.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`].
+    pub async fn runs_resumed_by(&self, event: EventId) -> Result<Vec<RunRow>, EngineError> {
+        Ok(self.runtime.backend.resumed_by(event).await?)
+    }
+
     /// Returns the events before `before`, newest first, each with the runs that it started. This
-    /// needs one listing, and one look-up per event.
+    /// needs one listing, and two look-ups per event.
     ///
     /// # Errors
     /// - [`EngineError::Invalid`] if the limit is not between 1 and 100
@@ -75,9 +85,10 @@ impl Query {
     }
 
     async fn detail_of(&self, event: Event) -> Result<EventDetail, EngineError> {
-        let runs = self.runtime.backend.runs_of(event.id).await?;
+        let backend = &self.runtime.backend;
+        let (runs, resumed) = try_join(backend.runs_of(event.id), backend.resumed_by(event.id)).await?;
         let why_no_runs = runs.is_empty().then(|| self.why_no_runs(&event));
-        Ok(EventDetail { event, runs, why_no_runs })
+        Ok(EventDetail { event, runs, resumed, why_no_runs })
     }
 
     /// Explains why an event started no run. This compares the event with the functions that are
@@ -87,7 +98,7 @@ impl Query {
         let triggered: Vec<_> =
             catalog.specs().filter(|spec| spec.triggers.iter().any(|trigger| trigger.event == event.name)).collect();
         if triggered.is_empty() {
-            return format!("no function is started by `{}`; it may have reached runs that waited for it", event.name);
+            return format!("no function is started by `{}`", event.name);
         }
         let scope = &mut LazyExprScope::new(event);
         let reasons = triggered.iter().map(|spec| match spec.matches(event, scope) {

@@ -1,6 +1,6 @@
 //! Listings of runs, newest first.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::future::try_join_all;
@@ -154,13 +154,20 @@ impl Query {
         if !filter.inputs || missing.is_empty() {
             return Ok(page);
         }
-        let Some(records) = self.runtime.backend.first_records(missing).await? else { return Ok(page) };
-        let records: std::collections::HashMap<_, _> = records.into_iter().collect();
+        let Some(records) = self.runtime.backend.first_records(missing.clone()).await? else { return Ok(page) };
+        let records: HashMap<_, _> = records.into_iter().collect();
+        let mut labels: HashMap<RunId, Vec<Label>> = HashMap::new();
+        for (run, label) in self.runtime.backend.labels_of(missing).await?.unwrap_or_default() {
+            labels.entry(run).or_default().push(label);
+        }
         for run in page.runs.iter_mut().filter(|run| run.input.is_none()) {
             let first = records.get(&run.run).and_then(|record| record.entries.first());
             if let Some(Fact::RunCreated(created)) = first.map(|entry| &entry.fact) {
                 run.input = Some(created.event.data.clone());
+                // those of the function first, in its order
+                let added = labels.remove(&run.run).unwrap_or_default();
                 run.labels.clone_from(&created.labels);
+                run.labels.extend(added.into_iter().filter(|label| !created.labels.contains(label)));
             }
         }
         Ok(page)

@@ -65,7 +65,7 @@ impl RunSummary {
             output,
             error,
             input: Some(state.created.event.data.clone()),
-            labels: state.created.labels.clone(),
+            labels: state.labels.clone(),
             activity: None,
         }
     }

@@ -38,7 +38,7 @@ impl RustExecutor {
 #[async_trait]
 impl Executor for RustExecutor {
     async fn open(&self, run: RunView, _: Timestamp) -> Result<Box<dyn Execution>, OpenError> {
-        let ledger = Arc::new(ReplayLedger::new(run.run, run.created_at));
+        let ledger = Arc::new(ReplayLedger::new(run.run, run.created_at, run.labels.clone()));
         let parts = ContextParts { data: self.data.clone(), attempt: run.attempt, secret: run.secret };
         let context = Context::new(ledger.clone(), parts);
         let handler = (self.handler)(context, &run)?;

@@ -2,8 +2,9 @@
 //!
 //! Their memory is bounded here. The engine limits what a whole run may record.
 
-use stepladder_core::StepId;
+use stepladder_core::label::LABELS;
 use stepladder_core::report::{AttemptReport, HandlerLogLine, LogBudget, LogLine, Usage};
+use stepladder_core::{Label, StepId};
 
 use super::{ReplayLedger, Scope};
 
@@ -56,6 +57,40 @@ impl ReplayLedger {
             // repeat this at the same position
             Scope::Outside => {}
         }
+    }
+
+    /// Adds a label to the run.
+    ///
+    /// # Errors
+    /// A sentence that says why the run cannot have the label.
+    pub(crate) fn add_label(&self, label: Label) -> Result<(), String> {
+        let mut inner = self.lock();
+        if !matches!(inner.scope, Scope::Handler(_)) {
+            let key = &label.key;
+            return Err(format!("the label `{key}` was added by the body of a step; call ctx.label outside of steps"));
+        }
+        match inner.labels.iter().find(|known| known.key == label.key) {
+            Some(known) if *known == label => Ok(()),
+            Some(Label { key, value }) => Err(format!(
+                "the label `{key}` is `{value}` and cannot become `{}`; use a value that is the same in every replay",
+                label.value
+            )),
+            None if inner.labels.len() >= LABELS => {
+                Err(format!("the label `{}` is one too many; a run has at most {LABELS} labels", label.key))
+            }
+            None => {
+                inner.labels.push(label);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes the labels that the handler has added since the last call.
+    pub(crate) fn take_labels(&self) -> Vec<Label> {
+        let mut inner = self.lock();
+        let new = inner.labels[inner.taken_labels..].to_vec();
+        inner.taken_labels = inner.labels.len();
+        new
     }
 
     /// Adds model usage to the report of a body.

@@ -9,6 +9,7 @@ mod deriving;
 mod extreme;
 mod failing;
 mod heartbeats;
+mod labelling;
 mod listening;
 mod logging;
 mod mapping;

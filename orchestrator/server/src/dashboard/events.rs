@@ -41,6 +41,9 @@ struct EventRow {
     size: String,
     runs: Vec<StartedRunRow>,
     more: usize,
+    /// The runs that waited for the event.
+    resumed: Vec<StartedRunRow>,
+    more_resumed: usize,
     nothing: Option<String>,
 }
 
@@ -64,7 +67,13 @@ impl EventRow {
             size: format_size(look.event.data.get().len()),
             runs: look.runs.iter().take(most).map(started).collect(),
             more: look.runs.len().saturating_sub(most),
-            nothing: look.why_no_runs.as_deref().map(|why| brief(why, 300)),
+            resumed: look.resumed.iter().take(most).map(started).collect(),
+            more_resumed: look.resumed.len().saturating_sub(most),
+            nothing: look
+                .why_no_runs
+                .as_deref()
+                .filter(|_| look.resumed.is_empty() || most > RUNS_IN_LIST)
+                .map(|why| brief(why, 300)),
         }
     }
 }

@@ -24,6 +24,7 @@ use super::run::EDITOR_BYTES;
 use super::runs::RunRow;
 use super::shell::{DashboardTab, PageShell};
 use super::text::{ShownTime, brief, format_duration, query_string};
+use super::trends::{self, Chart, TrendRow};
 use super::{PageRequest, html_page, problem_page};
 use crate::error::HttpProblem;
 use crate::router::SharedServerState;
@@ -123,6 +124,10 @@ struct FunctionPage {
     function: FunctionRow,
     /// The name and the address of the app that has the function; `None` if it is compiled in.
     app: Option<(String, String)>,
+    trends_link: String,
+    /// The charts of the last day, and its sums; `None` if the store keeps no counts.
+    day: Option<(Vec<Chart>, TrendRow)>,
+    /// The newest runs, if the store keeps no counts.
     history: RunHistoryChart,
     steps: Vec<StepTimes>,
     timed: usize,
@@ -193,6 +198,8 @@ async fn load_page(shared: &SharedServerState, id: &str, request: &PageRequest) 
         shell: PageShell::new(shared, &request.headers, DashboardTab::Functions).polling(shared),
         function: FunctionRow::from_spec(spec, Vec::new(), engine.functions().paused_since(id).await?),
         app: app_of(shared, id).await,
+        day: trends::day_of_function(engine, id).await?,
+        trends_link: format!("/trends{}", query_string([("function", id)])),
         history: chart_runs(&rows, now),
         steps: time_steps(&details),
         timed: details.len(),

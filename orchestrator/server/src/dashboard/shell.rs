@@ -22,6 +22,7 @@ pub(super) enum DashboardTab {
     Functions,
     Apps,
     Events,
+    Trends,
     Cost,
     Health,
     /// No part of the dashboard: a problem.
@@ -31,11 +32,12 @@ pub(super) enum DashboardTab {
 }
 
 /// The tabs in their order, each with its path and its name.
-const TABS: [(DashboardTab, &str, &str); 6] = [
+const TABS: [(DashboardTab, &str, &str); 7] = [
     (DashboardTab::Runs, "/", "Runs"),
     (DashboardTab::Functions, "/functions", "Functions"),
     (DashboardTab::Apps, "/apps", "Apps"),
     (DashboardTab::Events, "/events", "Events"),
+    (DashboardTab::Trends, "/trends", "Trends"),
     (DashboardTab::Cost, "/cost", "Cost"),
     (DashboardTab::Health, "/health/page", "Health"),
 ];

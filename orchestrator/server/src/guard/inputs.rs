@@ -44,6 +44,7 @@ fn parameters(method: &str, route: &str) -> &'static [&'static str] {
         ("GET", "/function") => &["id"],
         ("GET", "/events") => &["before"],
         ("GET", "/events/{id}/data") => &["view"],
+        ("GET", "/trends") => &["span", "function"],
         ("GET", "/cost") => &["cursor"],
         ("GET", "/login") => &["next"],
         _ => &[],

@@ -142,7 +142,9 @@ pub(super) async fn get_event(
     EventPath(id): EventPath,
 ) -> Result<Response, HttpProblem> {
     let event = shared.engine.query().event(&id).await?;
-    Ok(Json(DataResponse { data: Event::from(&event) }).into_response())
+    let resumed = shared.engine.query().runs_resumed_by(event.id).await?;
+    let data = Event { resumed_runs: resumed.iter().map(|row| row.run).collect(), ..Event::from(&event) };
+    Ok(Json(DataResponse { data }).into_response())
 }
 
 /// `GET /v1/events/{id}/runs`: the runs of an event.

@@ -21,7 +21,7 @@ fn guarded_fixture() -> ServerFixture {
 }
 
 /// All routes that require the dashboard token.
-const GUARDED: [(Method, &str); 32] = [
+const GUARDED: [(Method, &str); 33] = [
     (Method::POST, "/logout"),
     (Method::POST, "/function/pause"),
     (Method::GET, "/apps"),
@@ -35,6 +35,7 @@ const GUARDED: [(Method, &str); 32] = [
     (Method::GET, "/events/x/data"),
     (Method::POST, "/events"),
     (Method::POST, "/events/x/replay"),
+    (Method::GET, "/trends"),
     (Method::GET, "/cost"),
     (Method::GET, "/health/page"),
     (Method::GET, "/live/runs/x"),

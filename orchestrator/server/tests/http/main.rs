@@ -9,6 +9,7 @@ mod bodies;
 mod compressing;
 mod fitting;
 mod journals;
+mod labels;
 mod live;
 mod many;
 mod more_pages;

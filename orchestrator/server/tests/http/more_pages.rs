@@ -38,7 +38,8 @@ async fn a_function_shows_how_its_runs_went_and_starts_another() {
     }
     world.run(json!({"name": "test/echo", "data": {"fail": "no"}})).await;
     let page = world.get("/function?id=echo").await.text;
-    for part in ["3 completed", "1 failed", "<bdi>say</bdi>", "4 runs: 3 completed, 1 failed, 0 live", "&#34;n&#34;"] {
+    for part in ["Last day: 4 created, 3 completed, 1 failed", "<bdi>say</bdi>", "3 completed, 1 failed", "&#34;n&#34;"]
+    {
         assert!(page.contains(part), "{part}: {page}");
     }
     let sent = world.post_form("/events", "name=test%2Fecho&data=%7B%22n%22%3A7.0%7D").await;
@@ -185,4 +186,50 @@ async fn health_reads_a_bounded_number_of_timers_and_says_that_there_are_more() 
         world.get("/health/page").await.text.contains("<dd class=\"big\">more than 200<"),
         "the rest may be overdue too"
     );
+}
+
+#[tokio::test]
+async fn trends_show_what_runs_did_in_charts_with_axes_and_in_tables() {
+    let world = ServerFixture::new();
+    for n in 0..3 {
+        world.run(json!({"name": "test/echo", "data": {"n": n}})).await;
+    }
+    world.run(json!({"name": "test/echo", "data": {"fail": "no"}})).await;
+    world.run(json!({"name": "test/nap", "data": {"long": true}})).await;
+    for (span, steps) in [("hour", 12), ("day", 24), ("week", 28)] {
+        let page = world.get(&format!("/trends?span={span}")).await;
+        assert_eq!(page.status, 200, "{}", page.text);
+        let text = page.text;
+        for part in ["<dt>Created</dt><dd class=\"big\">5</dd>", "<dt>Failure rate</dt><dd class=\"big\">25.0 %</dd>"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert_eq!(text.matches("<figure class=\"plot\">").count(), 4, "runs, durations, queue and waits");
+        assert!(text.contains("class=\"label\"") && text.contains("class=\"tick middle\""), "axes: {text}");
+        assert_eq!(text.matches("<th scope=\"row\"><time").count(), steps, "a row for each step");
+        assert!(text.contains("3 completed, 1 failed, 0 cancelled or skipped</title>"), "{text}");
+    }
+    let echo = world.get("/trends?function=echo").await.text;
+    assert!(echo.contains("<dt>Created</dt><dd class=\"big\">4</dd>") && echo.contains("Trends of <bdi>echo</bdi>"));
+    let refused = world.get("/trends?span=year").await;
+    assert!(refused.status == 400 && refused.text.contains("use hour, day or week"), "{}", refused.text);
+    // a day later, the hour has nothing of it, and the day has
+    world.pass_time(Duration::from_secs(20 * 3_600));
+    assert!(world.get("/trends?span=hour").await.text.contains("<dt>Created</dt><dd class=\"big\">0</dd>"));
+    assert!(world.get("/trends").await.text.contains("<dt>Created</dt><dd class=\"big\">5</dd>"));
+}
+
+#[tokio::test]
+async fn an_event_names_the_runs_that_it_resumed() {
+    let world = ServerFixture::new();
+    let run = world.run(json!({"name": "test/listen"})).await;
+    let event = world.send(json!({"name": "test/<b>word</b>", "data": {"n": 1}})).await.remove(0);
+    let page = world.get(&format!("/events/{event}")).await.text;
+    let resumed = page.split("id=\"resumed-runs\"").nth(1).unwrap().split("</section>").next().unwrap();
+    assert!(resumed.contains(&format!("/runs/{run}")) && resumed.contains("<bdi>listen</bdi>"), "{page}");
+    assert!(world.get("/events").await.text.contains(&format!("resumed <a href=\"/runs/{run}\">")));
+    assert_eq!(world.get(&format!("/v1/events/{event}")).await.data()["resumed_runs"], json!([run]));
+    assert_eq!(world.get(&format!("/v1/events/{event}/runs")).await.data(), json!([]), "it started none");
+    let other = world.send(json!({"name": "test/other"})).await.remove(0);
+    assert!(world.get(&format!("/events/{other}")).await.text.contains("None: no run waited for this event."));
+    assert_eq!(world.get(&format!("/v1/events/{other}")).await.data()["resumed_runs"], json!(null));
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use stepladder_core::{Event, Fact, Record, Timer, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{
-    Commit, CommitResult, Commits, Events, JournalAppend, Journals, Queue, RunCreation, RunStart, Timers,
+    Commit, CommitResult, Commits, EarlyWrite, Events, JournalAppend, Journals, Queue, RunCreation, RunStart, Timers,
 };
 use stepladder_engine::{Config, Engine, RegisteredFunction};
 use stepladder_server::{ServerOptions, router};
@@ -201,10 +201,15 @@ impl ServerFixture {
     pub(crate) async fn append(&self, run: &str, facts: Vec<Fact>) {
         let run = run.parse().unwrap();
         let seq = self.memory.read(run, 0).await.unwrap().last().map_or(0, Record::next);
+        let label = |fact: &Fact| match fact {
+            Fact::LabelsAdded { labels } => labels.clone(),
+            _ => Vec::new(),
+        };
+        let before = facts.iter().flat_map(label).map(|label| EarlyWrite::AddLabel { run, label }).collect();
         let entries = facts.into_iter().map(|fact| fact.into_entry(self.now())).collect();
         let record = Record { seq, token: u128::from(seq), code: "1".into(), entries };
         let append = Some(Arc::new(JournalAppend { run, record }));
-        let done = self.memory.commit(Commit { append, ..Commit::default() }).await.unwrap();
+        let done = self.memory.commit(Commit { before, append, ..Commit::default() }).await.unwrap();
         assert_eq!(done, CommitResult::Done);
     }
 

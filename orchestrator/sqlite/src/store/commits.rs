@@ -10,6 +10,7 @@ use stepladder_engine::ports::{Commit, CommitResult, Commits, EarlyWrite, LateWr
 
 use super::subscriptions;
 use super::timers::set_timer;
+use super::trends::{self, RecordTrends};
 use crate::Sqlite;
 use crate::error::SqliteError;
 use crate::memory::MemoryState;
@@ -46,15 +47,20 @@ impl Commits for Sqlite {
                 match write {
                     EarlyWrite::Wake { wake, due } => sent.push(self.outgoing_wake(wake, due)?),
                     EarlyWrite::Timer(timer) => timers.push(TimerRow::new(&timer)?),
-                    EarlyWrite::Subscribe(_) | EarlyWrite::PutInInbox { .. } | EarlyWrite::LinkEvent { .. } => {
-                        indexed.push(write)
-                    }
+                    EarlyWrite::Subscribe(_)
+                    | EarlyWrite::PutInInbox { .. }
+                    | EarlyWrite::LinkEvent { .. }
+                    | EarlyWrite::NoteDelivery { .. }
+                    | EarlyWrite::AddLabel { .. } => indexed.push(write),
                 }
             }
             for wake in wakes {
                 sent.push(self.outgoing_wake(wake, now)?);
             }
-            record = append.map(|append| RecordRow::new(append.run, &append.record)).transpose()?;
+            if let Some(append) = append {
+                let row = RecordRow::new(append.run, &append.record)?;
+                record = Some((row, RecordTrends::of(&append.record.entries)));
+            }
             Ok(())
         })();
         prepared.map_err(SqliteError::into_store_error)?;
@@ -62,12 +68,13 @@ impl Commits for Sqlite {
         let (rows, carried) = (after.clone(), acked.clone());
         let numbers: Vec<(i64, i64, String)> = sent.iter_mut().map(OutgoingWake::take_row).collect();
         let work = move |db: &WriteTransaction<'_>| {
-            let written = record.as_ref().map_or(Ok(AppendResult::Appended), |record| append_record(db, record))?;
+            let written = record.as_ref().map_or(Ok(AppendResult::Appended), |(row, _)| append_record(db, row))?;
             if written != AppendResult::Appended {
                 // another record has this number, or an earlier attempt has already committed
                 // everything
                 return Ok(written);
             }
+            record.as_ref().map_or(Ok(()), |(row, trends)| trends.apply(db, row.run))?;
             timers.iter().try_for_each(|timer| set_timer(db, timer))?;
             indexed.iter().try_for_each(|write| subscriptions::apply(db, write))?;
             rows.iter().try_for_each(|after| apply(db, after))?;
@@ -156,8 +163,25 @@ fn delete_wake(db: &WriteTransaction<'_>, n: i64) -> Result<(), SqliteError> {
 fn apply(db: &WriteTransaction<'_>, after: &LateWrite) -> Result<(), SqliteError> {
     match after {
         LateWrite::MarkEnded { run, at, status } => {
-            let mut row = db.statement("UPDATE runs SET ended_at = ?2, status = ?3 WHERE run = ?1")?;
-            row.execute((run.to_bytes(), at.as_millis(), status.to_string()))?;
+            let mut row = db.statement(
+                "UPDATE runs SET ended_at = ?2, status = ?3 WHERE run = ?1 AND status IS NULL \
+                 RETURNING function, created_at, started_at IS NOT NULL",
+            )?;
+            let ended: Option<(String, i64, bool)> = row
+                .query_row((run.to_bytes(), at.as_millis(), status.to_string()), |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })
+                .optional()?;
+            match ended {
+                Some((function, created_at, is_started)) => {
+                    trends::count_ended(db, &function, Timestamp::from_millis(created_at), is_started, (*at, *status))?;
+                }
+                // the end was written before, and is counted
+                None => {
+                    let mut row = db.statement("UPDATE runs SET ended_at = ?2, status = ?3 WHERE run = ?1")?;
+                    row.execute((run.to_bytes(), at.as_millis(), status.to_string()))?;
+                }
+            }
         }
         LateWrite::Release { limit, holder: Holder::Run(run) } => {
             let mut holders = db.statement("DELETE FROM holders WHERE key = ?1 AND run = ?2")?;

@@ -46,7 +46,11 @@ impl Intake for Sqlite {
                 match early {
                     EarlyWrite::Wake { wake, due } => sent.push(self.outgoing_wake(wake, due)?),
                     EarlyWrite::Timer(timer) => timers.push(TimerRow::new(&timer)?),
-                    EarlyWrite::Subscribe(_) | EarlyWrite::PutInInbox { .. } | EarlyWrite::LinkEvent { .. } => {
+                    EarlyWrite::Subscribe(_)
+                    | EarlyWrite::PutInInbox { .. }
+                    | EarlyWrite::LinkEvent { .. }
+                    | EarlyWrite::NoteDelivery { .. }
+                    | EarlyWrite::AddLabel { .. } => {
                         indexed.push(early);
                     }
                 }

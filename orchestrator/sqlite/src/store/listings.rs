@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use rusqlite::{Connection, ToSql};
-use stepladder_core::{Event, EventId, Record, RunId, RunRow, Status};
-use stepladder_engine::ports::{Listings, RunQuery, RunStatusFilter, StoreResult};
+use stepladder_core::{Event, EventId, Label, Record, RunId, RunRow, Status};
+use stepladder_engine::ports::{Listings, RunQuery, RunStatusFilter, StoreResult, TrendCounts, TrendQuery};
 
+use super::trends;
 use crate::Sqlite;
 use crate::error::SqliteError;
 use crate::rows::{RUN_COLUMNS, from_json, record, run_row};
@@ -42,6 +43,14 @@ impl Listings for Sqlite {
         self.readers.read(|db| query_rows(db, &sql, &[&event.to_bytes()]))
     }
 
+    async fn resumed_by(&self, event: EventId) -> StoreResult<Vec<RunRow>> {
+        let sql = format!(
+            "SELECT {RUN_COLUMNS} FROM runs WHERE run IN (SELECT run FROM deliveries WHERE event = ?1) \
+             ORDER BY created_at, run"
+        );
+        self.readers.read(|db| query_rows(db, &sql, &[&event.to_bytes()]))
+    }
+
     async fn row(&self, run: RunId) -> StoreResult<Option<RunRow>> {
         let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE run = ?1");
         self.readers.read(|db| Ok(query_rows(db, &sql, &[&run.to_bytes()])?.pop()))
@@ -65,6 +74,27 @@ impl Listings for Sqlite {
                     }
                 }
                 Ok(Some(records))
+            })
+            .await
+    }
+
+    async fn trends(&self, query: TrendQuery) -> StoreResult<Option<TrendCounts>> {
+        self.readers.list(move |db| trends::read(db, &query).map(Some)).await
+    }
+
+    async fn labels_of(&self, runs: Vec<RunId>) -> StoreResult<Option<Vec<(RunId, Label)>>> {
+        self.readers
+            .list(move |db| {
+                let mut query = db.prepare_cached("SELECT key, value FROM labels WHERE run = ?1 ORDER BY key")?;
+                let mut labels = Vec::new();
+                for run in runs {
+                    let of_run =
+                        query.query_map([run.to_bytes()], |row| Ok(Label { key: row.get(0)?, value: row.get(1)? }))?;
+                    for label in of_run {
+                        labels.push((run, label?));
+                    }
+                }
+                Ok(Some(labels))
             })
             .await
     }

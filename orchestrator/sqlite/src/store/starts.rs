@@ -8,6 +8,7 @@ use stepladder_engine::ports::{FlowStateChange, RunCreation, RunStart, StartResu
 use super::commits::{OutgoingWake, deliver_in_memory, insert_record, insert_wake};
 use super::flow_states::{are_unchanged, write_flow_state};
 use super::timers::set_timer;
+use super::trends;
 use crate::Sqlite;
 use crate::error::SqliteError;
 use crate::memory::MemoryState;
@@ -101,17 +102,22 @@ pub(super) fn insert_run(db: &WriteTransaction<'_>, start: &StartRows) -> Result
     }
     flow_state.iter().try_for_each(|state| write_flow_state(db, state))?;
     insert_record(db, record)?;
-    for label in labels {
-        db.statement("INSERT OR IGNORE INTO labels (key, value, run) VALUES (?1, ?2, ?3)")?.execute((
-            &label.key,
-            &label.value,
-            row.run.to_bytes(),
-        ))?;
+    trends::count_created(db, &row.function, row.created_at)?;
+    if let Some(ended) = row.ended {
+        trends::count_ended(db, &row.function, row.created_at, false, ended)?;
     }
+    labels.iter().try_for_each(|label| insert_label(db, row.run, label))?;
     set_timer(db, watchdog)?;
     tickets.iter().try_for_each(|(limit, ticket, text)| insert_ticket(db, &limit.key, limit.slots, ticket, text))?;
     insert_wake(db, *n, *due, wake)?;
     Ok(StartResult::New)
+}
+
+/// Adds a label of a run to the index.
+pub(super) fn insert_label(db: &WriteTransaction<'_>, run: RunId, label: &Label) -> Result<(), SqliteError> {
+    let mut labels = db.statement("INSERT OR IGNORE INTO labels (key, value, run) VALUES (?1, ?2, ?3)")?;
+    labels.execute((&label.key, &label.value, run.to_bytes()))?;
+    Ok(())
 }
 
 /// Adds a ticket to a wait queue, unless its run or step already has one.

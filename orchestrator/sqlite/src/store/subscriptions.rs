@@ -6,6 +6,7 @@ use stepladder_core::waiting::{EventField, SubscribedFields, Subscription, Subsc
 use stepladder_core::{EventId, RunId, StepId, Timestamp};
 use stepladder_engine::ports::{EarlyWrite, StoreResult, SubscriptionIndex};
 
+use super::starts::insert_label;
 use crate::Sqlite;
 use crate::error::SqliteError;
 use crate::writer::WriteTransaction;
@@ -70,8 +71,8 @@ pub(super) fn subscribed_fields(db: &Connection, event: &str) -> Result<Subscrib
     Ok(subscribed)
 }
 
-/// Stores a subscription, an event in an inbox, or a link between an event and a run. Ignores all
-/// other writes.
+/// Stores a subscription, an event in an inbox, a link between an event and a run, a delivery, or a
+/// label. Ignores all other writes.
 pub(super) fn apply(db: &WriteTransaction<'_>, write: &EarlyWrite) -> Result<(), SqliteError> {
     match write {
         EarlyWrite::Subscribe(Subscription { event, key: bucket, run, step, until }) => {
@@ -86,6 +87,11 @@ pub(super) fn apply(db: &WriteTransaction<'_>, write: &EarlyWrite) -> Result<(),
             inbox.execute((run.to_bytes(), event.to_bytes()))?;
         }
         EarlyWrite::LinkEvent { run, event } => super::flow_states::link_event(db, *run, *event)?,
+        EarlyWrite::NoteDelivery { run, event } => {
+            let mut deliveries = db.statement("INSERT OR IGNORE INTO deliveries (event, run) VALUES (?1, ?2)")?;
+            deliveries.execute((event.to_bytes(), run.to_bytes()))?;
+        }
+        EarlyWrite::AddLabel { run, label } => insert_label(db, *run, label)?,
         EarlyWrite::Wake { .. } | EarlyWrite::Timer(_) => {}
     }
     Ok(())

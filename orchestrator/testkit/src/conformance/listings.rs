@@ -1,12 +1,16 @@
 //! Listings of runs and events.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::{Fact, Label, RunId, RunRow, Status};
+use stepladder_core::{Fact, Label, Record, RunId, RunRow, Status, Timestamp};
 
 use super::TestedAdapter;
 use super::fixtures::{START, event, event_id, run, run_start, seconds};
-use stepladder_engine::ports::{Commit, LateWrite, RunQuery, RunStatusFilter};
+use stepladder_engine::ports::{
+    Commit, DurationBin, EarlyWrite, JournalAppend, LateWrite, RunQuery, RunStatusFilter, TREND_SLOT, TrendCount,
+    TrendKind, TrendQuery,
+};
 
 /// Creates six runs. The even ones belong to `mail`, the odd ones to `orders`. Run 1 completed,
 /// runs 2 and 3 failed, and the others are live.
@@ -221,4 +225,87 @@ pub async fn runs_are_found_by_a_label(on: TestedAdapter) {
     assert_eq!(list(&on, failed).await, runs(&[]));
     let newer = RunQuery { from: Some(runs(&[4])[0]), ..of(label("client", "a")) };
     assert_eq!(list(&on, newer).await, runs(&[6, 5, 4]));
+}
+
+/// A run is found by a label that a commit adds. The label is added once, also if the commit is
+/// repeated.
+pub async fn runs_are_found_by_a_label_that_was_added_later(on: TestedAdapter) {
+    let label = |value: &str| Label { key: "plan".into(), value: value.into() };
+    on.backend.create_runs((1..=3).map(|n| run_start(n, "orders", event_id(n))).collect()).await.expect("a start");
+    let add = |n, value| EarlyWrite::AddLabel { run: run(n), label: label(value) };
+    for _ in 0..2 {
+        let before = vec![add(1, "pro"), add(3, "pro"), add(2, "free")];
+        on.commit(Commit { before, ..Commit::default() }).await;
+    }
+    let of = |value| RunQuery { label: Some(label(value)), limit: 10, ..RunQuery::default() };
+    assert_eq!(list(&on, of("pro")).await, runs(&[3, 1]));
+    assert_eq!(list(&on, of("free")).await, runs(&[2]));
+    if let Some(labels) = on.backend.labels_of(runs(&[2, 3])).await.expect("labels") {
+        assert_eq!(labels.len(), 2);
+        assert!(labels.contains(&(run(2), label("free"))) && labels.contains(&(run(3), label("pro"))));
+    }
+}
+
+/// The runs that received an event are found, and are not among those that it started.
+pub async fn runs_that_received_an_event_are_found(on: TestedAdapter) {
+    on.backend.create_runs((1..=3).map(|n| run_start(n, "orders", event_id(n))).collect()).await.expect("a start");
+    let note = |n| EarlyWrite::NoteDelivery { run: run(n), event: event_id(3) };
+    for _ in 0..2 {
+        on.commit(Commit { before: vec![note(2), note(1)], ..Commit::default() }).await;
+    }
+    let resumed = async |n| ids(on.backend.resumed_by(event_id(n)).await.expect("rows"));
+    assert_eq!((resumed(3).await, resumed(1).await), (runs(&[1, 2]), runs(&[])));
+    assert_eq!(ids(on.backend.runs_of(event_id(3)).await.expect("rows")), runs(&[3]));
+}
+
+/// A store that counts what runs do counts each creation, start and end once, although commits are
+/// repeated.
+pub async fn trends_count_each_run_once(on: TestedAdapter) {
+    let query = TrendQuery { function: None, from: on.now(), step: TREND_SLOT, steps: 3 };
+    let from = Timestamp::from_millis(TrendQuery::slot_of(on.now()) * TREND_SLOT.as_millis() as i64);
+    let query = TrendQuery { from, ..query };
+    let start = |n| run_start(n, if n == 3 { "mail" } else { "orders" }, event_id(n));
+    let starts: Vec<_> = (1..=4).map(start).collect();
+    let created_at = starts[0].row.created_at;
+    for _ in 0..2 {
+        on.backend.create_runs(starts.clone()).await.expect("a start");
+    }
+    let (at, lease_until) = (on.now() + seconds(2), on.now() + seconds(600));
+    for _ in 0..2 {
+        for (n, seq, step) in [(1, 1, "a"), (1, 2, "b"), (3, 1, "a")] {
+            let (step, worker) = (step.into(), "w".into());
+            let fact = Fact::StepStarted { step, attempt: 1, lease_until, worker, at_most_once: false };
+            let record = Record { seq, token: seq.into(), code: "1".into(), entries: vec![fact.into_entry(at)] };
+            let append = Some(Arc::new(JournalAppend { run: run(n), record }));
+            on.commit(Commit { append, ..Commit::default() }).await;
+        }
+        let ends = [(1, Status::Completed), (2, Status::Cancelled), (3, Status::Failed)];
+        let after = ends.map(|(n, status)| LateWrite::MarkEnded { run: run(n), at: at + seconds(1), status });
+        on.commit(Commit { after: after.into(), ..Commit::default() }).await;
+    }
+    let Some(mut counted) = on.backend.trends(query.clone()).await.expect("counts") else { return };
+    counted.counts.sort();
+    let count = |kind, took: Option<Duration>, function: &str, n| {
+        let bin = took.map(DurationBin::of).unwrap_or_default();
+        TrendCount { step: 0, function: function.into(), kind, bin, n }
+    };
+    let (waited, took) = (Some(at.since(created_at)), Some((at + seconds(1)).since(created_at)));
+    let mut expected = vec![
+        count(TrendKind::Created, None, "orders", 3),
+        count(TrendKind::Created, None, "mail", 1),
+        count(TrendKind::Started, waited, "orders", 1),
+        count(TrendKind::Started, waited, "mail", 1),
+        count(TrendKind::Completed, took, "orders", 1),
+        count(TrendKind::Failed, took, "mail", 1),
+        count(TrendKind::Cancelled, took, "orders", 1),
+        count(TrendKind::Unstarted, None, "orders", 1),
+    ];
+    expected.sort();
+    assert_eq!(counted.counts, expected);
+    assert_eq!(counted.unstarted, [("orders".into(), 1)]);
+    let of_mail = TrendQuery { function: Some("mail".into()), ..query.clone() };
+    let of_mail = on.backend.trends(of_mail).await.expect("counts").expect("counts");
+    assert_eq!((of_mail.counts.len(), of_mail.unstarted.len()), (3, 0));
+    let later = TrendQuery { from: from + TREND_SLOT, ..query };
+    assert_eq!(on.backend.trends(later).await.expect("counts").expect("counts").counts, []);
 }

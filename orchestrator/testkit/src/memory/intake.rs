@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use stepladder_core::limits::DEDUPLICATION_MS;
-use stepladder_core::{Event, Timestamp};
+use stepladder_core::{Event, Fact, Timestamp};
 use stepladder_engine::ports::{
     AcceptedEvents, AppliedWrites, Decide, EarlyWrite, EventWrites, Intake, RunStart, StartResult, StoreResult,
 };
@@ -71,6 +71,12 @@ impl MemoryTables {
             EarlyWrite::Subscribe(subscription) => self.subscriptions.subscribe(subscription),
             EarlyWrite::PutInInbox { run, event } => self.subscriptions.put_in_inbox(run, event),
             EarlyWrite::LinkEvent { run, event } => self.link_event(run, event),
+            EarlyWrite::NoteDelivery { run, event } => {
+                self.delivered.insert((event, run));
+            }
+            EarlyWrite::AddLabel { run, label } => {
+                self.labels.insert((run, label));
+            }
         }
     }
 
@@ -88,6 +94,9 @@ impl MemoryTables {
             return StartResult::Overtaken;
         }
         flow_state.into_iter().for_each(|change| self.flow_state.apply(change));
+        if let Some(Fact::RunCreated(created)) = record.entries.first().map(|entry| &entry.fact) {
+            self.labels.extend(created.labels.iter().map(|label| (run, label.clone())));
+        }
         self.journals.insert(run, vec![record]);
         self.link_event(run, row.event);
         self.created.push(run);

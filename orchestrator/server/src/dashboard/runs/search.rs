@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use stepladder_core::label::LABEL_BYTES;
 use stepladder_core::{EventId, Label, RunId, Status, Timestamp};
 use stepladder_engine::{ActivityKind, Engine, EngineError, ListingDepth, RunFilter, RunPage};
 
@@ -197,7 +196,7 @@ impl RunSearch {
         if text.is_empty() {
             return self.error.is_empty().then_some((filter, None));
         }
-        if let Some(label) = label_of(engine, text) {
+        if let Some(label) = label_of(text).filter(|label| ids || is_declared(engine, label)) {
             let meaning = format!("runs with the label {} = {}", label.key, brief(&label.value, 80));
             return Some((RunFilter { label: Some(label), ..filter }, Some(meaning)));
         }
@@ -253,7 +252,8 @@ impl RunSearch {
         for ids in [true, false] {
             let Some((filter, meaning)) = self.indexed(engine, ids) else { continue };
             let found = engine.query().runs(RunFilter { inputs, ..filter }).await?;
-            if !ids || !found.runs.is_empty() || found.cursor.is_some() || id_range(text).is_none() {
+            let is_guess = id_range(text).is_some() || label_of(text).is_some_and(|label| !is_declared(engine, &label));
+            if !ids || !found.runs.is_empty() || found.cursor.is_some() || !is_guess {
                 return Ok(SearchResult { found, meaning, errors: Vec::new(), is_bulk: true });
             }
         }
@@ -283,14 +283,16 @@ impl RunSearch {
     }
 }
 
-/// Returns the label that a text such as `clientId:cust-42` means, if a function declares its key.
-fn label_of(engine: &Engine, text: &str) -> Option<Label> {
+/// Returns the label that a text such as `clientId:cust-42` may mean.
+fn label_of(text: &str) -> Option<Label> {
     let (key, value) = text.split_once(':')?;
-    let (key, value) = (key.trim(), value.trim());
+    Label::new(key.trim(), value.trim()).ok()
+}
+
+/// Returns whether a function declares the key of a label. Other keys are added by `ctx.label`.
+fn is_declared(engine: &Engine, label: &Label) -> bool {
     let snapshot = engine.functions().snapshot();
-    let is_declared = snapshot.specs().flat_map(|spec| &spec.labels).any(|label| *label.key == *key);
-    let is_label = is_declared && !value.is_empty() && value.len() <= LABEL_BYTES;
-    is_label.then(|| Label { key: key.into(), value: value.into() })
+    snapshot.specs().flat_map(|spec| &spec.labels).any(|declared| declared.key == label.key)
 }
 
 fn found_runs(runs: Vec<stepladder_engine::view::RunSummary>, meaning: String) -> SearchResult {
