@@ -3,7 +3,7 @@
 import json
 import re
 
-from .reading import as_list, of_type, rule, text
+from .reading import as_list, by_condition, of_type, rule, text
 
 BOUNDARY = {"Fn::If": ["HasBoundary", {"Ref": "PermissionsBoundary"}, {"Ref": "AWS::NoValue"}]}
 
@@ -15,6 +15,8 @@ def statements(template):
         rule(properties.get("PermissionsBoundary") == BOUNDARY, f"{name}: has no permissions boundary")
         for policy in properties["Policies"]:
             for statement in policy["PolicyDocument"]["Statement"]:
+                # under a condition: the statement, or nothing
+                statement = by_condition(statement, statement["Fn::If"][0])[0] if "Fn::If" in statement else statement
                 yield f"{name}, {statement.get('Sid')}", statement
 
 
@@ -27,6 +29,21 @@ def check_permissions(template):
         rule("NotAction" not in statement and "NotResource" not in statement, f"{where}: uses NotAction or NotResource")
         if any(r == "*" for r in as_list(statement["Resource"])):
             rule(all(a.startswith("xray:") for a in as_list(statement["Action"])), f"{where}: allows all resources, but is not for X-Ray")
+
+
+def check_signing_keys(template):
+    """The roles that call apps, or are requested by them, may read the signing keys; no other role."""
+    for name, function in of_type(template, "AWS::Serverless::Function").items():
+        properties = function["Properties"]
+        needs = properties["Environment"]["Variables"]["STEPLADDER_ROLE"] in ("worker", "http")
+        role = properties["Role"]["Fn::GetAtt"].split(".")[0]
+        allowed = json.dumps(template["Resources"][role]["Properties"]["Policies"])
+        for action in ("secretsmanager:GetSecretValue", "ssm:GetParameter", "lambda:InvokeFunction"):
+            rule((f'"{action}"' in allowed) == needs, f"{role}: {'lacks' if needs else 'does not need'} {action}")
+    for where, statement in statements(template):
+        if "secretsmanager:GetSecretValue" in as_list(statement["Action"]):
+            rule(json.dumps(statement["Resource"]).count("secret:${SigningKeysSecretName}-??????") == 1,
+                 f"{where}: reads other secrets than the signing keys")
 
 
 def check_reasons(path):

@@ -49,7 +49,7 @@ def template():
 def named(parameter):
     """Returns a parameter in the form that CloudFormation accepts."""
     name, value = parameter.split("=", 1)
-    if not name.endswith("Secret"):
+    if not name.endswith(("Secret", "SecretName")):
         return parameter
     boto3.client("secretsmanager").create_secret(Name=f"of-this-test/{name}", SecretString=value)
     return f"{name}=of-this-test/{name}"

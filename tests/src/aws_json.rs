@@ -48,6 +48,18 @@ impl AwsJson {
         self.call_service("sqs", &format!("AmazonSQS.{operation}"), body).await
     }
 
+    /// Sends one request to Secrets Manager, without retries. Returns `None` if the connection was
+    /// closed without a response.
+    pub async fn secrets(&self, operation: &str, body: &Value) -> Option<Result<Value, AwsError>> {
+        self.call_service("secretsmanager", &format!("secretsmanager.{operation}"), body).await
+    }
+
+    /// Sends one request to Systems Manager, without retries. Returns `None` if the connection was
+    /// closed without a response.
+    pub async fn parameters(&self, operation: &str, body: &Value) -> Option<Result<Value, AwsError>> {
+        self.call_service("ssm", &format!("AmazonSSM.{operation}"), body).await
+    }
+
     /// Sends one request to CloudWatch Logs, without retries. Returns `None` if the connection was
     /// closed without a response.
     pub async fn logs(&self, operation: &str, body: &Value) -> Option<Result<Value, AwsError>> {

@@ -30,9 +30,12 @@ impl JsonJournal {
         told.collect()
     }
 
-    /// Returns the name and the content of each fact.
+    /// Returns the name and the content of each fact. A fact without fields is its name.
     pub fn facts(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|entry| {
+            if let Some(name) = entry["fact"].as_str() {
+                return (name, &Value::Null);
+            }
             let fact = entry["fact"].as_object().and_then(|fact| fact.iter().next());
             let (name, fields) = fact.unwrap_or_else(|| panic!("a fact is an object of one field: {entry}"));
             (name.as_str(), fields)

@@ -250,6 +250,38 @@ fn metric_value(line: &Value, name: &str) -> Value {
 }
 
 #[tokio::test]
+async fn a_stack_with_signing_keys_has_apps() {
+    let shop = "arn:aws:lambda:us-east-1:123456789012:function:shop";
+    let stack = DeployedStack::start(&[
+        ("SigningKeysSecretName", "signkey-prod-00ff".into()),
+        ("AppFunctionArns", shop.into()),
+    ])
+    .await;
+    let url = "http://127.0.0.1:1/api/inngest";
+    let function = json!({
+        "id": "shop-a", "triggers": [{"event": "shop/a"}],
+        "steps": {"step": {"id": "step", "name": "step", "runtime": {"type": "http", "url": url}}},
+    });
+    let body = json!({"appName": "shop", "url": url, "functions": [function]}).to_string();
+    let (status, answer) = stack.api_without_token().post("/fn/register", body.clone()).await;
+    assert_eq!(status, 401, "the role can read the key: {answer}");
+    // the prefix of the key, and the hash of its secret
+    let bearer = "signkey-prod-06eb7d6a69ee19e5fbdf749018d3d2abfa04bcbd1365db312eb86dc7169389b8";
+    let (status, answer) = stack.api_without_token().with_token(bearer).post("/fn/register", body).await;
+    assert_eq!((status, &answer["modified"]), (200, &json!(true)), "{answer}");
+    assert_eq!(stack.api().get("/v1/apps").await.1["data"][0]["functions"], json!(["shop-a"]));
+
+    // ingest starts a run of the function, and the worker calls the app, which is not there
+    stack.send(EVENTS, &[json!({"name": "shop/a", "id": "to-an-app", "data": {}}).to_string()]).await;
+    let run = run_of(&stack, "to-an-app").await;
+    wait_calmly("the call", async || {
+        let journal = json!(stack.api().journal(&run).await.0).to_string();
+        journal.contains("ExecutorUnreachable").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_event_ends_as_a_row_with_one_ai_request_although_the_database_refuses_twice() {
     let answer = intelligence_json();
     let (ai, postgres) = tokio::join!(AiMock::start(&answer), Postgres::start());

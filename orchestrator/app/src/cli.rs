@@ -197,7 +197,7 @@ impl Cli {
             #[cfg(feature = "local")]
             Some(Command::Dev(args)) => dev::execute(app, args).await,
             Some(Command::Functions(args)) => functions::execute(app, args).await,
-            Some(Command::Apps(args)) => apps::execute(args).await,
+            Some(Command::Apps(args)) => apps::execute(app, args).await,
             Some(Command::Send(args)) => send::execute(app, args).await,
             Some(Command::Runs(args)) => runs::execute(app, args).await,
             Some(Command::Run(args)) => run::execute(app, args).await,

@@ -9,6 +9,7 @@
 //! Permissions are in `template.yaml`.
 
 mod answer;
+pub(crate) mod apps;
 mod environment;
 mod http;
 mod ingest;
@@ -21,10 +22,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_aws::Aws;
+use stepladder_aws::{Aws, Connection};
 use stepladder_core::Timestamp;
 use stepladder_engine::clock::{Clock, SystemClock};
 use stepladder_engine::{Config, Engine};
+use stepladder_inngest::{Apps, AppsSettings};
 
 use crate::app::App;
 use crate::storage;
@@ -42,6 +44,8 @@ pub(crate) fn is_here() -> bool {
 /// The state that all roles share.
 pub(crate) struct LambdaProcess {
     pub(crate) engine: Arc<Engine>,
+    /// The apps; `None` if the stack has no signing key.
+    pub(crate) apps: Option<Arc<Apps>>,
     pub(crate) aws: Arc<Aws>,
     pub(crate) settings: LambdaSettings,
 }
@@ -72,8 +76,18 @@ pub(crate) fn run(app: App) -> ExitCode {
 async fn serve(mut app: App, settings: LambdaSettings) -> Result<(), String> {
     let compiled = app.compile()?;
     let aws = Arc::new(backend(&settings));
-    let engine = Engine::new(aws.clone(), compiled, engine_config(&app, &settings)).map_err(|e| e.to_string())?;
-    let process = Arc::new(LambdaProcess { engine: Arc::new(engine), aws, settings });
+    let config = engine_config(&app, &settings);
+    let (engine, apps) = match settings.signing_keys.clone() {
+        // without a key no app can be called, so that no process looks for apps
+        None => (Arc::new(Engine::new(aws.clone(), compiled, config).map_err(|e| e.to_string())?), None),
+        Some(keys) => {
+            let connector = apps::connector(&Connection::from_environment(), keys)?;
+            let apps_settings = AppsSettings { workers: config.clone(), allows_unsigned: false, shares_store: true };
+            let (engine, apps) = crate::apps::engine(aws.clone(), compiled, config, connector, apps_settings)?;
+            (engine, Some(apps))
+        }
+    };
+    let process = Arc::new(LambdaProcess { engine, apps, aws, settings });
     let served = match process.settings.role {
         LambdaRole::Worker => worker::serve(process).await,
         LambdaRole::Ingest => ingest::serve(process).await,

@@ -15,6 +15,8 @@
 //!   for Lambda has only this feature, which keeps the binary small.
 
 mod app;
+#[cfg(any(feature = "local", feature = "aws"))]
+mod apps;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]

@@ -14,8 +14,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 #[cfg(feature = "cli")]
+use stepladder_engine::Config;
+#[cfg(feature = "cli")]
 use stepladder_engine::ports::{Backend, queues::Queues};
 
+#[cfg(all(feature = "aws", feature = "cli"))]
+pub(crate) use table::function_invoker;
 #[cfg(feature = "aws")]
 pub(crate) use table::open_stack;
 
@@ -38,6 +42,8 @@ pub(crate) struct Store {
     pub(crate) backend: Arc<dyn Backend>,
     /// The queues, if they are separate services with known addresses.
     pub(crate) queues: Option<Arc<dyn Queues>>,
+    /// The settings of the workers, as far as the store knows them.
+    pub(crate) workers: Config,
 }
 
 /// Opens a store.

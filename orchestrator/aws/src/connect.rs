@@ -32,6 +32,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Connection {
     pub(crate) dynamo: aws_sdk_dynamodb::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
+    /// The region and the credentials, for requests to other services.
+    pub(crate) config: SdkConfig,
 }
 
 /// Connects with the credentials of the user: environment, profiles, `aws sso login`, or a
@@ -106,11 +108,11 @@ impl LoadServiceConfig for EndpointVariables {
     }
 }
 
-fn read_variable(name: &str) -> Option<String> {
+pub(crate) fn read_variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-fn read_flag(name: &str) -> Option<bool> {
+pub(crate) fn read_flag(name: &str) -> Option<bool> {
     Some(read_variable(name)?.eq_ignore_ascii_case("true"))
 }
 
@@ -133,7 +135,7 @@ fn environment_config() -> SdkConfig {
 impl Connection {
     /// Connects with the caller's configuration.
     pub fn from_config(config: &SdkConfig) -> Self {
-        Self::from_configs(config, config)
+        Self::from_configs(config, config, config)
     }
 
     /// Connects with the environment variables that Lambda sets, and reads nothing else.
@@ -157,13 +159,14 @@ impl Connection {
     /// Connects to these endpoints with the caller's configuration.
     pub fn with_endpoints(config: &SdkConfig, dynamo: &str, sqs: &str) -> Self {
         let at = |url: &str| config.clone().into_builder().endpoint_url(url).build();
-        Self::from_configs(&at(dynamo), &at(sqs))
+        Self::from_configs(config, &at(dynamo), &at(sqs))
     }
 
-    fn from_configs(dynamo: &SdkConfig, sqs: &SdkConfig) -> Self {
+    fn from_configs(config: &SdkConfig, dynamo: &SdkConfig, sqs: &SdkConfig) -> Self {
+        let config = config.clone();
         let dynamo = aws_sdk_dynamodb::config::Builder::from(dynamo).interceptor(DeadlineInterceptor).build();
         let sqs = aws_sdk_sqs::config::Builder::from(sqs).interceptor(DeadlineInterceptor).build();
-        Self { dynamo: aws_sdk_dynamodb::Client::from_conf(dynamo), sqs: aws_sdk_sqs::Client::from_conf(sqs) }
+        Self { dynamo: aws_sdk_dynamodb::Client::from_conf(dynamo), sqs: aws_sdk_sqs::Client::from_conf(sqs), config }
     }
 
     /// Returns the DynamoDB client.

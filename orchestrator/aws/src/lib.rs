@@ -12,9 +12,12 @@
 
 mod connect;
 mod error;
+mod invoke;
 mod item;
 mod layout;
 mod queue;
+mod secrets;
+mod services;
 mod store;
 mod table;
 mod value;
@@ -34,11 +37,13 @@ use store::subscription_index::SubscriptionIndex;
 #[cfg(feature = "profiles")]
 pub use connect::connect;
 pub use connect::{Connection, http_client};
+pub use invoke::{FunctionInvoker, InvokeError};
 pub use queue::addresses::{DedicatedQueue, QueueAddresses};
 pub use queue::dead_letters::{MESSAGE_ID, SENT_AT};
 pub use queue::events::EventsMessage;
 pub use queue::invocation_receipt;
 pub use queue::message::decode as decode_wake;
+pub use secrets::{SecretName, SecretReader};
 
 /// The store and the queue on AWS.
 pub struct Aws {
@@ -87,7 +92,7 @@ impl Aws {
     /// Creates the adapter over a connection.
     pub fn new(connection: &Connection, options: AwsOptions) -> Self {
         let AwsOptions { table, queues, clock, retention, trace, retries } = options;
-        let Connection { dynamo, sqs } = connection.clone();
+        let Connection { dynamo, sqs, .. } = connection.clone();
         Self {
             dynamo,
             sqs,

@@ -8,11 +8,12 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use stepladder_core::sentence::shortened;
-use stepladder_engine::{EngineError, RegisteredApp, StoredFunctions};
+use stepladder_engine::{Config, EngineError, RegisteredApp, StoredFunctions};
 
 use crate::answer::KEYS;
 use crate::convert::parse_address;
 use crate::executor::AppConnector;
+use crate::lambda;
 use crate::registration::{Registration, RegistrationError};
 use crate::syncs::{AppStatus, Syncs};
 use crate::transport::{AppAnswer, SDK, SYNC_KIND, Transport, is_loopback, place};
@@ -20,14 +21,20 @@ use crate::transport::{AppAnswer, SDK, SYNC_KIND, Transport, is_loopback, place}
 /// How often a local server asks an app for changes.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long an app may take to answer with its functions. A request to Lambda ends after 29 s.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// The settings of [`Apps`].
 #[derive(Clone, Debug)]
 pub struct AppsSettings {
-    /// The maximum time of one call of an app.
-    pub call_timeout: Duration,
+    /// The settings of the workers that call the apps. They limit the time of a call.
+    pub workers: Config,
     /// Whether an app may register without a signing key. Only a server on loopback may allow this,
     /// because a registered app gets the data of events.
     pub allows_unsigned: bool,
+    /// Whether other processes use the same store. Then any of them may receive the registration of
+    /// an app that this one asks for it.
+    pub shares_store: bool,
 }
 
 /// The apps with functions of Inngest's SDKs.
@@ -95,7 +102,11 @@ impl Apps {
     }
 
     async fn register_decoded(&self, registration: &Registration) -> Result<bool, SyncError> {
-        let configs = registration.configs(self.settings.call_timeout)?;
+        if parse_address(&registration.url).is_ok_and(|url| url.host_str() == Some(lambda::HOST)) {
+            let why = "the package of the app cannot answer with its functions, so an app that is a Lambda function needs a newer one";
+            return Err(SyncError::NoApp(why.into()));
+        }
+        let configs = registration.configs(|function| self.settings.workers.longest_step(function))?;
         Ok(self.functions.register(&registration.app, &registration.url, &configs).await?)
     }
 
@@ -108,7 +119,13 @@ impl Apps {
         let no_app = |why: String| SyncError::NoApp(why);
         let url = parse_address(address).map_err(|problem| no_app(format!("the address of an app: {problem}")))?;
         let mut sdk = None;
-        let synced = self.sync_at(&url, &mut sdk).await;
+        let synced = match tokio::time::timeout(SYNC_TIMEOUT, self.sync_at(&url, &mut sdk)).await {
+            Ok(synced) => synced,
+            Err(_) => {
+                let (place, seconds) = (place(&url), SYNC_TIMEOUT.as_secs());
+                Err(no_app(format!("the app at {place} has not answered within {seconds} s")))
+            }
+        };
         let problem = synced.as_ref().err().map(ToString::to_string);
         self.syncs.record(&url, self.transport.now(), sdk.as_deref(), problem);
         synced
@@ -117,6 +134,14 @@ impl Apps {
     /// Syncs the app at an address, and returns its SDK in `sdk`.
     async fn sync_at(&self, url: &Url, sdk: &mut Option<String>) -> Result<SyncedApp, SyncError> {
         let no_app = |why: String| SyncError::NoApp(why);
+        if !self.settings.allows_unsigned {
+            self.transport.refresh_keys().await.map_err(no_app)?;
+            if self.transport.keys().is_none() {
+                let why =
+                    "there is no signing key, so no app can be called; set INNGEST_SIGNING_KEY to the key of the app";
+                return Err(no_app(why.into()));
+            }
+        }
         let body = serde_json::json!({ "url": url.as_str() }).to_string().into_bytes();
         let registrations = self.registrations.load(Ordering::Relaxed);
         let answer = self.transport.send(Method::PUT, url, &[(SYNC_KIND, "in_band")], body).await;
@@ -150,14 +175,16 @@ impl Apps {
         if let Some(error) = error {
             return Err(no_app(format!("the app at {place} is refused: {}", shortened(&error))));
         }
-        if self.registrations.load(Ordering::Relaxed) == registrations {
+        let apps = self.functions.list().await?;
+        let app = apps.iter().find(|app| parse_address(&app.address).is_ok_and(|address| is_same(&address, url)));
+        let is_here = self.registrations.load(Ordering::Relaxed) != registrations;
+        if !is_here && !(self.settings.shares_store && app.is_some()) {
+            let variable = if self.settings.shares_store { "INNGEST_BASE_URL" } else { "INNGEST_DEV" };
             return Err(no_app(format!(
-                "the app at {place} has registered at another server; set INNGEST_DEV of the app to the address of this \
+                "the app at {place} has registered at another server; set {variable} of the app to the address of this \
                  server, and restart the app"
             )));
         }
-        let apps = self.functions.list().await?;
-        let app = apps.iter().find(|app| parse_address(&app.address).is_ok_and(|address| is_same(&address, url)));
         let (name, functions) = app.map(|app| (app.name.to_string(), app.functions.len())).unzip();
         Ok(SyncedApp { name, functions, modified })
     }

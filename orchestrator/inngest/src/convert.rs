@@ -13,6 +13,7 @@ use stepladder_core::function::{
 };
 use stepladder_core::retry::DEFAULT_RETRIES;
 
+use crate::lambda;
 use crate::registration::{
     BatchFields, CancelFields, ConcurrencyFields, DebounceFields, LimitFields, RateLimitFields, RegisteredFunction,
     Registration, RegistrationError, Scope, SingletonFields, SingletonModeField, ThrottleFields, TimeoutsFields,
@@ -24,11 +25,12 @@ use crate::time_text::parse_duration;
 const MAX_RETRIES: u32 = 20;
 
 impl Registration {
-    /// Converts the functions to configs. A call of a step may take as long as `timeout`.
+    /// Converts the functions to configs. A call of a function may take as long as
+    /// `timeout` returns for its id.
     ///
     /// # Errors
     /// A sentence that names the function and the field that cannot work.
-    pub fn configs(&self, timeout: Duration) -> Result<Vec<FunctionConfig>, RegistrationError> {
+    pub fn configs(&self, timeout: impl Fn(&str) -> Duration) -> Result<Vec<FunctionConfig>, RegistrationError> {
         let address = parse_address(&self.url)
             .map_err(|problem| RegistrationError::new(format!("app `{}`: field `url`: {problem}", self.app)))?;
         let mut ids = BTreeSet::new();
@@ -37,7 +39,9 @@ impl Registration {
                 return Err(RegistrationError::of_field(&function.id, "id", "two functions of the app have it"));
             }
         }
-        self.functions.iter().map(|function| Converter { function, address: &address }.config(timeout)).collect()
+        let config =
+            |function: &RegisteredFunction| Converter { function, address: &address }.config(timeout(&function.id));
+        self.functions.iter().map(config).collect()
     }
 }
 
@@ -48,6 +52,7 @@ impl Registration {
 pub(crate) fn parse_address(text: &str) -> Result<Url, String> {
     match text.parse::<Url>() {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+        Ok(url) if url.scheme() == lambda::SCHEME => lambda::parse(&url),
         Ok(url) => Err(format!("`{}` is no address of an app; it begins with http:// or https://", url.scheme())),
         Err(error) => Err(format!("it is no address: {error}")),
     }
@@ -105,6 +110,10 @@ impl Converter<'_> {
         }
         let field = "steps.step.runtime.url";
         let url = parse_address(&runtime.url).map_err(|problem| self.refuse(field, problem))?;
+        // an app that is invoked does not know its address
+        if self.address.scheme() == lambda::SCHEME {
+            return Ok(());
+        }
         let place = |url: &Url| (url.origin(), url.path().to_owned());
         match place(&url) == place(self.address) {
             true => Ok(()),

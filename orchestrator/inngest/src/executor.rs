@@ -13,6 +13,8 @@ use crate::answer::{CallAnswer, advised};
 use crate::convert::parse_address;
 use crate::execution::AppExecution;
 use crate::failure::failure_of;
+use crate::keys::{CurrentKeys, KeySource};
+use crate::lambda::InvokeFunction;
 use crate::operation::{Requested, StepError};
 use crate::signature::SigningKeys;
 use crate::transport::{AppAnswer, NoAnswer, Transport, place};
@@ -29,7 +31,22 @@ impl AppConnector {
     /// # Errors
     /// A sentence: no HTTP client can be created.
     pub fn new(keys: Option<SigningKeys>, clock: Arc<dyn Clock>) -> Result<Self, String> {
-        Ok(Self { transport: Arc::new(Transport::new(keys, clock)?) })
+        Ok(Self { transport: Arc::new(Transport::new(CurrentKeys::fixed(keys), clock)?) })
+    }
+
+    /// Creates a connector with keys that may change. Without them, it sends no requests.
+    ///
+    /// # Errors
+    /// A sentence: no HTTP client can be created.
+    pub fn with_key_source(source: Box<dyn KeySource>, clock: Arc<dyn Clock>) -> Result<Self, String> {
+        Ok(Self { transport: Arc::new(Transport::new(CurrentKeys::from_source(source), clock)?) })
+    }
+
+    /// Also calls apps that are Lambda functions, with this invoker.
+    #[must_use]
+    pub fn invoking(self, invoker: Arc<dyn InvokeFunction>) -> Self {
+        self.transport.set_invoker(invoker);
+        self
     }
 
     pub(crate) fn transport(&self) -> &Arc<Transport> {

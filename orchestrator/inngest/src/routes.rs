@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
 use axum::{Json, Router};
@@ -30,7 +31,15 @@ pub fn open_routes(apps: Arc<Apps>, engine: Arc<Engine>) -> Router {
         .route("/v0/connect/start", any(connect))
         .layer(DefaultBodyLimit::max(REGISTRATION_BYTES))
         .with_state(apps.clone());
-    of_apps.merge(run_routes(apps, engine))
+    of_apps.merge(run_routes(apps.clone(), engine)).layer(from_fn_with_state(apps, refresh_keys))
+}
+
+/// Returns the routes of a server without apps: each request is refused with this sentence.
+pub fn refusing_routes(sentence: &'static str) -> Router {
+    let refuse = || any(move || async move { Refusal(StatusCode::SERVICE_UNAVAILABLE, sentence.into()) });
+    ["/fn/register", "/fn/remove", "/v1/apps", "/v1/apps/{name}"]
+        .into_iter()
+        .fold(Router::new(), |routes, path| routes.route(path, refuse()))
 }
 
 /// Returns the routes of people, which the server guards like its own.
@@ -120,6 +129,19 @@ async fn remove_at(
     let Query(RemoveQuery { url }) = query.map_err(|rejection| Refusal(rejection.status(), rejection.body_text()))?;
     let modified = apps.remove_at(&url).await? > 0;
     Ok(Json(Registered { ok: true, modified }).into_response())
+}
+
+/// Reads the signing keys again before a request, if they may have changed.
+async fn refresh_keys(State(apps): State<Arc<Apps>>, request: Request, next: Next) -> Response {
+    match apps.transport().refresh_keys().await {
+        Ok(()) => next.run(request).await,
+        Err(problem) => {
+            // the sentence may name things that strangers must not know
+            tracing::error!(problem, "a request of an app is refused");
+            let sentence = "the server cannot read its signing keys; its log says why";
+            Refusal(StatusCode::SERVICE_UNAVAILABLE, sentence.into()).into_response()
+        }
+    }
 }
 
 pub(crate) fn check_key(apps: &Apps, headers: &HeaderMap) -> Result<(), Refusal> {

@@ -93,6 +93,20 @@ fn canonical_body(body: &[u8]) -> Vec<u8> {
 }
 
 impl SigningKeys {
+    /// Reads a key, or a key and its fallback with a comma between them.
+    ///
+    /// # Errors
+    /// A sentence: one of the keys is none, or there are more than two.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut keys = text.split(',').map(SigningKey::parse);
+        let current = keys.next().unwrap_or_else(|| SigningKey::parse(""))?;
+        let fallback = keys.next().transpose()?;
+        match keys.next() {
+            None => Ok(Self { current, fallback }),
+            Some(_) => Err("there are more than two signing keys; keep one and its fallback, as `key,fallback`".into()),
+        }
+    }
+
     /// Returns whether one of the keys has created the signature of a body within the last five
     /// minutes. `now` is in seconds since the epoch.
     pub fn verify(&self, signature: &str, body: &[u8], now: i64) -> bool {
@@ -164,6 +178,11 @@ mod tests {
         for bad in ["", "signkey-prod-", "signkey-prod-xyz", "secret"] {
             assert!(SigningKey::parse(bad).is_err(), "{bad}");
         }
+        for bad in ["", "00,", ",00", "00,01,02"] {
+            assert!(SigningKeys::parse(bad).is_err(), "{bad}");
+        }
+        assert!(SigningKeys::parse("00").unwrap().fallback.is_none());
+        assert!(SigningKeys::parse(" signkey-prod-00 , 01\n").unwrap().fallback.is_some());
         assert_eq!(format!("{:?}", key("signkey-prod-00ff")), "SigningKey(signkey-prod-…)");
         assert_eq!(key("00ff").bearer(), hex::encode(Sha256::digest([0, 255])), "a key may have no prefix");
     }

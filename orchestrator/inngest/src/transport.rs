@@ -9,6 +9,8 @@ use stepladder_core::Timestamp;
 use stepladder_engine::clock::Clock;
 use stepladder_engine::executor::Unreachable;
 
+use crate::keys::CurrentKeys;
+use crate::lambda::{self, InvokeFunction};
 use crate::signature::SigningKeys;
 
 /// The maximum time until a connection is established.
@@ -33,7 +35,9 @@ pub(crate) struct Transport {
     other: reqwest::Client,
     /// For requests that a step makes, which follow redirects.
     fetching: OnceLock<Result<reqwest::Client, String>>,
-    keys: Option<SigningKeys>,
+    /// Invokes apps that are Lambda functions.
+    invoker: OnceLock<Arc<dyn InvokeFunction>>,
+    keys: CurrentKeys,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -70,7 +74,7 @@ impl From<NoAnswer> for Unreachable {
 }
 
 impl Transport {
-    pub(crate) fn new(keys: Option<SigningKeys>, clock: Arc<dyn Clock>) -> Result<Self, String> {
+    pub(crate) fn new(keys: CurrentKeys, clock: Arc<dyn Clock>) -> Result<Self, String> {
         // fails if the program has chosen another provider already, which then serves as well
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
@@ -85,6 +89,7 @@ impl Transport {
             loopback: build(builder().no_proxy())?,
             other: build(builder())?,
             fetching: OnceLock::new(),
+            invoker: OnceLock::new(),
             keys,
             clock,
         })
@@ -98,21 +103,34 @@ impl Transport {
         headers: &[(HeaderName, &'static str)],
         body: Vec<u8>,
     ) -> Result<AppAnswer, NoAnswer> {
-        let client = if is_loopback(url) { &self.loopback } else { &self.other };
-        let mut request = client.request(method, url.clone()).header(CONTENT_TYPE, "application/json");
-        request = request.header(SERVER_KIND, if self.keys.is_some() { "cloud" } else { "dev" });
-        for (name, value) in headers {
-            request = request.header(name, *value);
-        }
-        if let Some(keys) = &self.keys {
+        self.refresh_keys().await.map_err(NoAnswer::NotSent)?;
+        let keys = self.keys.get();
+        let mut all = HeaderMap::new();
+        all.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        all.insert(SERVER_KIND, HeaderValue::from_static(if keys.is_some() { "cloud" } else { "dev" }));
+        all.extend(headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))));
+        if let Some(keys) = &keys {
             let signature = keys.current.sign(&body, self.clock.now().as_millis().div_euclid(1_000));
             if let Ok(signature) = HeaderValue::from_str(&signature) {
-                request = request.header(SIGNATURE, signature);
+                all.insert(SIGNATURE, signature);
             }
         }
+        if url.scheme() == lambda::SCHEME {
+            let no_invoker =
+                || NoAnswer::NotSent("this server does not invoke Lambda functions; one on AWS does".into());
+            let invoker = self.invoker.get().ok_or_else(no_invoker)?;
+            return lambda::send(&**invoker, &method, url, &all, body, self.clock.now()).await;
+        }
+        let client = if is_loopback(url) { &self.loopback } else { &self.other };
+        let request = client.request(method, url.clone()).headers(all);
         let server = format!("the app at {}", place(url));
         let (status, headers, body) = answer(request.body(body), &server).await?;
         Ok(AppAnswer { status, headers, body })
+    }
+
+    pub(crate) fn set_invoker(&self, invoker: Arc<dyn InvokeFunction>) {
+        // only the first one counts, and there is no second one
+        let _ = self.invoker.set(invoker);
     }
 
     /// Makes a request of a step. Follows redirects.
@@ -143,13 +161,21 @@ impl Transport {
     /// Returns whether an answer has no bad signature. Answers to calls without a key are not
     /// signed.
     pub(crate) fn accepts(&self, answer: &AppAnswer) -> bool {
-        let Some((keys, signature)) = self.keys.as_ref().zip(answer.header(&SIGNATURE)) else { return true };
+        let Some((keys, signature)) = self.keys.get().zip(answer.header(&SIGNATURE)) else { return true };
         keys.verify(signature, &answer.body, self.clock.now().as_millis().div_euclid(1_000))
     }
 
     /// Returns the keys with which requests are signed, if there are any.
-    pub(crate) fn keys(&self) -> Option<&SigningKeys> {
-        self.keys.as_ref()
+    pub(crate) fn keys(&self) -> Option<Arc<SigningKeys>> {
+        self.keys.get()
+    }
+
+    /// Reads the keys again if they may have changed.
+    ///
+    /// # Errors
+    /// A sentence, if there are keys that cannot be read.
+    pub(crate) async fn refresh_keys(&self) -> Result<(), String> {
+        self.keys.refresh(&*self.clock).await
     }
 }
 

@@ -179,6 +179,7 @@ impl LambdaRoles {
         command.args(&self.program[1..]).env_clear().envs(api.environment());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("AWS_ENDPOINT_URL_DYNAMODB", &self.dynamo).env("AWS_ENDPOINT_URL_SQS", self.stack.url());
+        command.env("AWS_ENDPOINT_URL_SECRETS_MANAGER", self.stack.url()).env("AWS_ENDPOINT_URL_SSM", self.stack.url());
         command.env("STEPLADDER_ROLE", role).env("STEPLADDER_TABLE", &self.table);
         command.env("STEPLADDER_STEPS_QUEUE_URL", &self.queues.steps);
         command.env("STEPLADDER_EVENTS_QUEUE_URL", self.events_queue());
@@ -317,6 +318,28 @@ impl LambdaRoles {
             let asked = json!({"QueueUrl": queue, "ReceiptHandle": handle});
             client.sqs("DeleteMessage", &asked).await.expect("an answer").expect("it is ours");
         }
+    }
+
+    /// Returns the environment of a command that uses the table.
+    pub(crate) fn command_environment(&self) -> [(&'static str, String); 5] {
+        [
+            ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamo.clone()),
+            ("AWS_ENDPOINT_URL_SQS", self.stack.url()),
+            ("AWS_REGION", REGION.to_owned()),
+            ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+        ]
+    }
+
+    pub(crate) fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// Writes the addresses of the queues into the table, as the first sweep after a deployment
+    /// does.
+    pub(crate) async fn publish_addresses(&self) {
+        let queues = QueueAddresses { worker_timeout: Some(120), ..self.queues.clone() };
+        self.aws(Arc::new(SystemClock)).publish_addresses(&queues).await.expect("the addresses are written");
     }
 
     pub(crate) fn steps_queue(&self) -> &str {

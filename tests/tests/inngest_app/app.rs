@@ -23,15 +23,10 @@ pub(crate) struct App {
 
 impl Package {
     fn command(self) -> Command {
-        let typescript = |script: &str| {
-            let mut node = Command::new("node");
-            node.args(["--input-type=module", "-e", script]).current_dir(parts::node_folder());
-            node
-        };
         let script = include_str!("app.mjs");
         match self {
-            Self::TypeScript4 => typescript(script),
-            Self::TypeScript3 => typescript(&script.replace("from \"inngest", "from \"inngest-3")),
+            Self::TypeScript4 => node(script),
+            Self::TypeScript3 => node(&script.replace("from \"inngest", "from \"inngest-3")),
             Self::Python => {
                 let mut python = Command::new(parts::python_program("python"));
                 python.args(["-c", include_str!("app.py")]);
@@ -41,16 +36,27 @@ impl Package {
     }
 }
 
+/// Returns the command that executes a script with the packages.
+pub(crate) fn node(script: &str) -> Command {
+    let mut node = Command::new("node");
+    node.args(["--input-type=module", "-e", script]).current_dir(parts::node_folder());
+    node
+}
+
 impl App {
     /// Starts an app that sends its events to this server.
     pub(crate) async fn start(package: Package, server: &ServerProcess, variables: &[(&str, &str)]) -> Self {
-        let mut command = package.command();
+        Self::start_command(package.command(), server.url(), variables).await
+    }
+
+    /// Starts an app that sends its events to the server at this address.
+    pub(crate) async fn start_command(mut command: Command, server: &str, variables: &[(&str, &str)]) -> Self {
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("INNGEST_") {
                 command.env_remove(&name);
             }
         }
-        command.env("SERVER", server.url()).envs(variables.iter().copied());
+        command.env("SERVER", server).envs(variables.iter().copied());
         // requests to loopback must not go through the machine's proxy
         command.env("NO_PROXY", "127.0.0.1,localhost");
         let mut process =
@@ -65,6 +71,11 @@ impl App {
     /// Returns the port of the app.
     pub(crate) fn port(&self) -> String {
         self.port.to_string()
+    }
+
+    /// Returns the address of the process.
+    pub(crate) fn root(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     /// Returns the address at which the app serves its functions.

@@ -6,8 +6,13 @@ mod calls;
 mod discovery;
 mod examples;
 mod faults;
+mod on_aws;
 mod python;
+#[path = "../aws/roles.rs"]
+mod roles;
 mod signed;
+#[path = "../aws/table.rs"]
+mod table;
 
 use std::time::Duration;
 

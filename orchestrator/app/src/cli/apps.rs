@@ -3,7 +3,8 @@
 use clap::{Args, Subcommand};
 use stepladder_api::App as RegisteredApp;
 
-use super::OutputArgs;
+use super::{CommandAccess, OutputArgs, ServerArgs};
+use crate::app::App;
 use crate::client::Client;
 use crate::terminal::table::Table;
 use crate::terminal::text::one_line;
@@ -13,7 +14,9 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   stepladder apps                                           list the apps and their functions
   stepladder apps sync http://localhost:3000/api/inngest    register an app, or its changes
-  stepladder apps remove shop                               its runs wait until it is back";
+  stepladder apps remove shop                               its runs wait until it is back
+  stepladder apps sync https://shop.example/api/inngest --table TABLE
+                                                            on AWS, with INNGEST_SIGNING_KEY";
 
 #[derive(Args, Debug)]
 pub(crate) struct AppsArgs {
@@ -22,6 +25,11 @@ pub(crate) struct AppsArgs {
     /// Address of the server; by default STEPLADDER_URL, or http://127.0.0.1:8288
     #[arg(long, value_name = "URL", global = true)]
     url: Option<String>,
+    /// Use this DynamoDB table instead of a server; needs AWS credentials and a region, like the
+    /// AWS CLI, and INNGEST_SIGNING_KEY to sync
+    #[cfg(feature = "aws")]
+    #[arg(long, value_name = "NAME", conflicts_with = "url", global = true)]
+    table: Option<String>,
     /// Print the server's JSON
     #[arg(long, global = true)]
     json: bool,
@@ -31,7 +39,8 @@ pub(crate) struct AppsArgs {
 enum AppsCommand {
     /// Ask an app for its functions, and register them
     Sync {
-        /// Address of the app, such as http://localhost:3000/api/inngest
+        /// Address of the app, such as http://localhost:3000/api/inngest, or lambda: and the ARN of
+        /// a Lambda function
         #[arg(value_name = "APP-URL")]
         app: String,
     },
@@ -43,8 +52,18 @@ enum AppsCommand {
     },
 }
 
-pub(crate) async fn execute(args: AppsArgs) -> CommandResult {
-    let client = Client::for_url(args.url.as_deref())?;
+pub(crate) async fn execute(app: App, args: AppsArgs) -> CommandResult {
+    // to sync, the timeout of the workers must be known, which is beside the queues
+    let access = match args.command {
+        Some(AppsCommand::Sync { .. }) => CommandAccess::Writes,
+        Some(AppsCommand::Remove { .. }) | None => CommandAccess::Reads,
+    };
+    let server = ServerArgs {
+        url: args.url,
+        #[cfg(feature = "aws")]
+        table: args.table,
+    };
+    let client = server.client(app, access).await?;
     let output = OutputArgs { json: args.json };
     match &args.command {
         None => list(&client, output).await,

@@ -29,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::app::App;
+use crate::apps::Directory;
 use crate::dev_setup::DevSetup;
 use crate::storage::{self, Location, Store};
 use crate::terminal::text::parse_duration;
@@ -117,7 +118,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     let compiled = app.compile().map_err(StopReason::problem)?;
     let bound = listener.local_addr().map_err(|e| cannot_listen(&args.host, args.port, &e))?;
     let (address, own_port) = (shown_address(&args.host, bound), bound.port());
-    let Store { backend, queues } = tokio::select! {
+    let Store { backend, queues, .. } = tokio::select! {
         opened = storage::open(Location::File(args.db.clone())) => opened.map_err(StopReason::problem)?,
         () = stop_requests.next() => return Err(StopReason::Interrupted),
     };
@@ -135,7 +136,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
             answer_bytes: None,
             queues,
             deadline: None,
-            apps: Some(Arc::new(apps::Directory(apps.clone()))),
+            apps: Some(Arc::new(Directory(apps.clone()))),
             open_routes: stepladder_inngest::open_routes(apps.clone(), engine.clone()),
             guarded_routes: stepladder_inngest::guarded_routes(apps.clone()),
         },

@@ -1,15 +1,20 @@
 //! `--table`: runs the server in this process, on a DynamoDB table. It handles the same requests as
 //! a remote server, but without a connection.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use reqwest::RequestBuilder;
-use stepladder_engine::{Config, Engine};
+use stepladder_engine::Config;
+use stepladder_engine::clock::SystemClock;
+use stepladder_inngest::{AppConnector, AppsSettings};
 use tower::ServiceExt;
 
 use super::token::ServerToken;
 use super::{ANSWER_BYTES, Client, ServerResponse, retry_after};
 use crate::app::App;
+use crate::apps;
 use crate::storage::{self, Location, Store};
 use crate::terminal::StopReason;
 
@@ -40,7 +45,7 @@ impl Client {
     /// # Errors
     /// The table cannot be read, or does not contain the addresses of its queues.
     pub(crate) async fn without_server(mut app: App, table: &str, writes: bool) -> Result<Self, StopReason> {
-        let Store { backend, queues } = open(table).await?;
+        let Store { backend, queues, workers } = open(table).await?;
         if writes && queues.is_none() {
             return Err(queues_unknown(table));
         }
@@ -51,14 +56,20 @@ impl Client {
             code: app.code.clone().map_or(defaults.code, Into::into),
             ..defaults
         };
-        let engine =
-            Engine::new(backend, app.compile().map_err(StopReason::problem)?, config).map_err(StopReason::problem)?;
+        let keys = apps::signing_keys().map_err(StopReason::problem)?;
+        let connector = AppConnector::new(keys, Arc::new(SystemClock)).map_err(StopReason::problem)?;
+        let connector = connector.invoking(storage::function_invoker().await.map_err(StopReason::problem)?);
+        let settings = AppsSettings { workers, allows_unsigned: false, shares_store: true };
+        let compiled = app.compile().map_err(StopReason::problem)?;
+        let (engine, apps) =
+            apps::engine(backend, compiled, config, connector, settings).map_err(StopReason::problem)?;
         let options = stepladder_server::ServerOptions {
             loopback: true,
             version: env!("CARGO_PKG_VERSION").into(),
+            guarded_routes: stepladder_inngest::guarded_routes(apps),
             ..Default::default()
         };
-        let here = stepladder_server::router(std::sync::Arc::new(engine), options);
+        let here = stepladder_server::router(engine, options);
         Ok(Self { here: Some(here), ..Self::new(NOWHERE, ServerToken::default())? })
     }
 }

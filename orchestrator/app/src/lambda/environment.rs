@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use stepladder_aws::QueueAddresses;
+use stepladder_aws::{QueueAddresses, SecretName};
 use stepladder_engine::Pace;
 
 /// The role of a process.
@@ -42,6 +42,8 @@ pub(crate) struct LambdaSettings {
     pub(crate) retention: Duration,
     pub(crate) event_keys: Vec<String>,
     pub(crate) dashboard_token: Option<String>,
+    /// Where the signing keys of apps are.
+    pub(crate) signing_keys: Option<SecretName>,
 }
 
 /// The default of `STEPLADDER_WORKER_TIMEOUT`.
@@ -81,6 +83,14 @@ impl LambdaSettings {
                 format!("STEPLADDER_DEDICATED: {e}; write it like {{\"function-id\":{{\"queue\":\"https://…\",\"timeout\":300}}}}")
             })
         })?;
+        let secret = optional("STEPLADDER_SIGNING_KEYS_SECRET").map(SecretName::Secret);
+        let parameter = optional("STEPLADDER_SIGNING_KEYS_PARAMETER").map(SecretName::Parameter);
+        if secret.is_some() && parameter.is_some() {
+            return Err(
+                "STEPLADDER_SIGNING_KEYS_SECRET and STEPLADDER_SIGNING_KEYS_PARAMETER are both set; keep one".into()
+            );
+        }
+        let worker_timeout = number("STEPLADDER_WORKER_TIMEOUT")?.map_or(WORKER_TIMEOUT, Duration::from_secs);
         let keys = optional("STEPLADDER_EVENT_KEYS").unwrap_or_default();
         let settings = Self {
             role,
@@ -91,15 +101,17 @@ impl LambdaSettings {
                 steps_dead_letters: optional("STEPLADDER_STEPS_DEAD_LETTERS_URL"),
                 events_dead_letters: optional("STEPLADDER_EVENTS_DEAD_LETTERS_URL"),
                 dedicated,
+                worker_timeout: Some(worker_timeout.as_secs()),
             },
             stack: optional("STEPLADDER_STACK").unwrap_or_else(|| "stepladder".into()),
             pace,
-            worker_timeout: number("STEPLADDER_WORKER_TIMEOUT")?.map_or(WORKER_TIMEOUT, Duration::from_secs),
+            worker_timeout,
             retention: DAY
                 * u32::try_from(number("STEPLADDER_RETENTION_DAYS")?.unwrap_or(RETENTION_DAYS).min(36_500))
                     .unwrap_or(30),
             event_keys: keys.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect(),
             dashboard_token: optional("STEPLADDER_DASHBOARD_TOKEN"),
+            signing_keys: secret.or(parameter),
         };
         settings.check()?;
         Ok(settings)
@@ -133,6 +145,7 @@ impl LambdaSettings {
             retention: DAY,
             event_keys: Vec::new(),
             dashboard_token: None,
+            signing_keys: None,
         }
     }
 }
@@ -186,6 +199,16 @@ mod tests {
         assert_eq!(read(&[http, keys, token]).unwrap().event_keys, ["first-key", "second-key"]);
         assert!(refused(&[http, ("STEPLADDER_EVENT_KEYS", "first-key,k"), token]).contains("an event key"));
         assert!(refused(&[http, keys, ("STEPLADDER_DASHBOARD_TOKEN", "t")]).contains("the dashboard token"));
+    }
+
+    #[test]
+    fn signing_keys_are_in_one_place() {
+        let (secret, parameter) =
+            (("STEPLADDER_SIGNING_KEYS_SECRET", "keys"), ("STEPLADDER_SIGNING_KEYS_PARAMETER", "/keys"));
+        assert_eq!(read(&[]).unwrap().signing_keys, None);
+        assert_eq!(read(&[secret]).unwrap().signing_keys, Some(SecretName::Secret("keys".into())));
+        assert_eq!(read(&[parameter]).unwrap().signing_keys, Some(SecretName::Parameter("/keys".into())));
+        assert!(refused(&[secret, parameter]).contains("are both set; keep one"));
     }
 
     #[test]

@@ -6,13 +6,24 @@ use std::sync::Arc;
 use axum::Router;
 use axum::response::IntoResponse;
 use lambda_http::{Error, Request, RequestExt, service_fn};
+use stepladder_server::AppDirectory;
 use tower::ServiceExt;
 
 use super::LambdaProcess;
 use super::answer::{ANSWER_BYTES, CompleteResponse};
+use super::apps::NO_KEY;
+use crate::apps::Directory;
 
 pub(super) async fn serve(process: Arc<LambdaProcess>) -> Result<(), Error> {
     let settings = &process.settings;
+    let (apps, open_routes, guarded_routes) = match &process.apps {
+        Some(apps) => {
+            let directory: Arc<dyn AppDirectory> = Arc::new(Directory(apps.clone()));
+            let open = stepladder_inngest::open_routes(apps.clone(), process.engine.clone());
+            (Some(directory), open, stepladder_inngest::guarded_routes(apps.clone()))
+        }
+        None => (None, stepladder_inngest::refusing_routes(NO_KEY), Router::new()),
+    };
     let router = stepladder_server::router(
         process.engine.clone(),
         stepladder_server::ServerOptions {
@@ -28,7 +39,9 @@ pub(super) async fn serve(process: Arc<LambdaProcess>) -> Result<(), Error> {
             answer_bytes: Some(ANSWER_BYTES),
             queues: Some(process.aws.clone()),
             deadline: Some(|request| request.lambda_context_ref().map(super::invocation_deadline)),
-            ..Default::default()
+            apps,
+            open_routes,
+            guarded_routes,
         },
     );
     lambda_http::run(service_fn(move |request| answer_request(router.clone(), request))).await

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use stepladder_engine::Config;
 use stepladder_sqlite::{Sqlite, SqliteOptions};
 
 use super::Store;
@@ -11,7 +12,7 @@ pub(super) async fn open(path: PathBuf) -> Result<Store, String> {
     // on a separate thread, so that Ctrl-C works even if the disk does not respond
     let opened = tokio::task::spawn_blocking(move || open_blocking(&path)).await;
     let sqlite = opened.map_err(|error| error.to_string())??;
-    Ok(Store { backend: Arc::new(sqlite), queues: None })
+    Ok(Store { backend: Arc::new(sqlite), queues: None, workers: Config::default() })
 }
 
 fn open_blocking(path: &Path) -> Result<Sqlite, String> {

@@ -4,8 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepladder_aws::{Aws, AwsOptions, Connection, QueueAddresses};
+#[cfg(feature = "cli")]
+use stepladder_engine::Config;
 use stepladder_engine::clock::SystemClock;
 use stepladder_engine::retries::StorageRetries;
+#[cfg(feature = "cli")]
+use stepladder_inngest::InvokeFunction;
 
 #[cfg(feature = "cli")]
 use super::Store;
@@ -25,11 +29,34 @@ pub(super) async fn open(table: &str) -> Result<Store, String> {
     })?;
     Ok(match addresses {
         Some(addresses) => {
+            let workers = worker_config(&addresses);
             let aws = Arc::new(over(addresses));
-            Store { backend: aws.clone(), queues: Some(aws) }
+            Store { backend: aws.clone(), queues: Some(aws), workers }
         }
-        None => Store { backend: Arc::new(over(QueueAddresses::default())), queues: None },
+        None => Store { backend: Arc::new(over(QueueAddresses::default())), queues: None, workers: Config::default() },
     })
+}
+
+/// Returns the settings of the stack's workers. A stack of an earlier version has not written their
+/// timeout into the table; then it is the default one.
+#[cfg(feature = "cli")]
+fn worker_config(addresses: &QueueAddresses) -> Config {
+    let defaults = Config::default();
+    let dedicated = addresses.dedicated.iter();
+    Config {
+        worker_timeout: addresses.worker_timeout.map_or(defaults.worker_timeout, Duration::from_secs),
+        worker_timeouts: dedicated.map(|(id, own)| (id.as_str().into(), own.worker_timeout())).collect(),
+        ..defaults
+    }
+}
+
+/// Creates what invokes apps that are Lambda functions, with the credentials of the user.
+///
+/// # Errors
+/// A sentence: no HTTP client can be created.
+#[cfg(feature = "cli")]
+pub(crate) async fn function_invoker() -> Result<Arc<dyn InvokeFunction>, String> {
+    crate::lambda::apps::invoker(&stepladder_aws::connect().await)
 }
 
 /// Opens the table and the queues of a stack, from a Lambda function.

@@ -28,6 +28,9 @@ pub struct QueueAddresses {
     /// The queues of functions with dedicated workers, by function id.
     #[serde(default)]
     pub dedicated: BTreeMap<String, DedicatedQueue>,
+    /// The timeout of the other workers, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_timeout: Option<u64>,
 }
 
 /// The queue of a function with dedicated workers.

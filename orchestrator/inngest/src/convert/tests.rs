@@ -14,7 +14,7 @@ fn recorded() -> Value {
 }
 
 fn configs(registration: &Value) -> Result<Vec<FunctionConfig>, RegistrationError> {
-    Registration::decode(registration.to_string().as_bytes())?.configs(TIMEOUT)
+    Registration::decode(registration.to_string().as_bytes())?.configs(|_| TIMEOUT)
 }
 
 #[test]

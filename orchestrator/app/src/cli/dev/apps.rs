@@ -3,47 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use stepladder_engine::clock::{SystemClock, SystemEntropy};
+use stepladder_engine::clock::SystemClock;
 use stepladder_engine::ports::Backend;
-use stepladder_engine::{Config, Engine, EngineError, RegisteredFunction, StoredFunctions};
-use stepladder_inngest::{AppConnector, AppStatus, Apps, AppsSettings, SigningKey, SigningKeys};
-use stepladder_server::{AppDirectory, AppListing};
+use stepladder_engine::{Config, Engine, RegisteredFunction};
+use stepladder_inngest::{AppConnector, Apps, AppsSettings};
 use tokio::task::JoinSet;
 
+use crate::apps;
 use crate::terminal::StopReason;
-
-/// The apps, as the dashboard shows them.
-pub(super) struct Directory(pub(super) Arc<Apps>);
-
-#[async_trait]
-impl AppDirectory for Directory {
-    async fn apps(&self) -> Result<Vec<AppListing>, EngineError> {
-        let listing = |status: AppStatus| {
-            let (name, functions) = match status.app {
-                Some(app) => (Some(app.name.to_string()), app.functions),
-                None => (None, Vec::new()),
-            };
-            AppListing {
-                name,
-                url: status.url,
-                sdk: status.sdk,
-                functions: functions.iter().map(|function| function.id.to_string()).collect(),
-                synced_at: status.synced_at,
-                problem: status.problem,
-            }
-        };
-        Ok(self.0.statuses().await?.into_iter().map(listing).collect())
-    }
-
-    async fn sync(&self, url: &str) -> Result<(), String> {
-        self.0.sync(url).await.map(drop).map_err(|error| error.to_string())
-    }
-
-    async fn remove(&self, name: &str) -> Result<(), EngineError> {
-        self.0.remove(name).await
-    }
-}
 
 /// How long the start waits for the first answer of an app.
 const FIRST_SYNC: Duration = Duration::from_secs(5);
@@ -58,25 +25,10 @@ pub(super) fn engine(
     config: Config,
     loopback: bool,
 ) -> Result<(Arc<Engine>, Arc<Apps>), StopReason> {
-    let clock = Arc::new(SystemClock);
-    let connector = AppConnector::new(signing_keys()?, clock.clone()).map_err(StopReason::problem)?;
-    let settings = AppsSettings { call_timeout: config.longest_step(""), allows_unsigned: loopback };
-    let connect = Box::new(connector.clone());
-    let functions = StoredFunctions::new(backend.clone(), clock.clone(), compiled, config.clone(), connect);
-    let functions = Arc::new(functions.map_err(StopReason::problem)?);
-    let engine = Engine::with_functions(backend, clock, Arc::new(SystemEntropy), functions.clone(), config);
-    Ok((Arc::new(engine), Arc::new(Apps::new(functions, &connector, settings))))
-}
-
-fn signing_keys() -> Result<Option<SigningKeys>, StopReason> {
-    let key = |name: &str| match std::env::var(name).ok().filter(|text| !text.trim().is_empty()) {
-        Some(text) => {
-            SigningKey::parse(&text).map(Some).map_err(|problem| StopReason::problem(format!("{name}: {problem}")))
-        }
-        None => Ok(None),
-    };
-    let (current, fallback) = (key("INNGEST_SIGNING_KEY")?, key("INNGEST_SIGNING_KEY_FALLBACK")?);
-    Ok(current.map(|current| SigningKeys { current, fallback }))
+    let keys = apps::signing_keys().map_err(StopReason::problem)?;
+    let connector = AppConnector::new(keys, Arc::new(SystemClock)).map_err(StopReason::problem)?;
+    let settings = AppsSettings { workers: config.clone(), allows_unsigned: loopback, shares_store: false };
+    apps::engine(backend, compiled, config, connector, settings).map_err(StopReason::problem)
 }
 
 /// Syncs the apps at these addresses once, and then, with `polls`, every few seconds until the
