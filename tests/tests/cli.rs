@@ -3,6 +3,7 @@
 use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
+use stepladder_tests::stub_server::{self, StubResponse};
 use stepladder_tests::wait::LIMIT;
 use stepladder_tests::{ServerProcess, server, wait_for};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -64,7 +65,9 @@ fn json(text: &str) -> Value {
 #[tokio::test]
 async fn help_lists_every_command() {
     let all = execute(without_server(&["--help"])).await.expect_success();
-    for command in ["dev", "functions", "send", "runs", "run", "cancel", "signal", "rerun", "journal", "check"] {
+    for command in
+        ["dev", "functions", "send", "runs", "run", "cancel", "signal", "rerun", "journal", "check", "health"]
+    {
         assert!(all.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))), "{command}: {all}");
         let help = execute(without_server(&[command, "--help"])).await.expect_success();
         assert!(help.contains("Usage: stepladder"), "{help}");
@@ -89,6 +92,26 @@ async fn functions_are_listed_without_a_server() {
     let all = listed["data"].as_array().unwrap_or_else(|| panic!("no data: {listed}"));
     let enhance = all.iter().find(|function| function["id"] == "enhance-client-with-ai").expect("it is registered");
     assert_eq!((&enhance["retries"], &enhance["concurrency"][0]["limit"]), (&json!(2), &json!(3)));
+}
+
+#[tokio::test]
+async fn health_succeeds_only_if_a_healthy_server_answers() {
+    let mut server = ServerProcess::new().variable("STEPLADDER_DASHBOARD_TOKEN", "a-token-of-this-test");
+    server.start().await;
+    // without the token, as the health check of a container
+    assert!(run_client(&server, &["health"]).await.expect_success().ends_with(" is healthy\n"));
+    assert!(run_client(&server, &["health", "--json"]).await.expect_success().starts_with("{\"status\""));
+    assert_eq!(run_client(&server, &["runs"]).await.code, Some(1), "the token is required elsewhere");
+    server.kill().await;
+    let dead = run_client(&server, &["health"]).await.expect_failure();
+    assert!(
+        dead.contains(&format!("no server answers at {}; start one with `stepladder dev`", server.url())),
+        "{dead}"
+    );
+
+    let foreign = stub_server::serve(|_| async { StubResponse::json(200, &json!({ "status": "starting" })) }).await;
+    let starting = execute(without_server(&["health", "--url", &format!("http://{foreign}")])).await.expect_failure();
+    assert!(starting.contains("its health is `starting`"), "{starting}");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ pub(crate) mod check;
 #[cfg(feature = "local")]
 pub(crate) mod dev;
 pub(crate) mod functions;
+pub(crate) mod health;
 pub(crate) mod journal;
 pub(crate) mod pause;
 #[cfg(feature = "aws")]
@@ -66,6 +67,9 @@ enum Command {
     /// Send an event; with --wait, follow its runs until they end
     #[command(after_help = send::EXAMPLES)]
     Send(send::SendArgs),
+    /// Check that a server answers; exits with 1 if none does
+    #[command(after_help = health::EXAMPLES)]
+    Health(health::HealthArgs),
     /// List runs, newest first
     #[command(after_help = runs::EXAMPLES)]
     Runs(runs::RunsArgs),
@@ -199,6 +203,7 @@ impl Cli {
             Some(Command::Functions(args)) => functions::execute(app, args).await,
             Some(Command::Apps(args)) => apps::execute(app, args).await,
             Some(Command::Send(args)) => send::execute(app, args).await,
+            Some(Command::Health(args)) => health::execute(args).await,
             Some(Command::Runs(args)) => runs::execute(app, args).await,
             Some(Command::Run(args)) => run::execute(app, args).await,
             Some(Command::Journal(args)) => journal::execute(app, args).await,

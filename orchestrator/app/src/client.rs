@@ -1,6 +1,7 @@
 //! A client of the REST interface, which the commands of the command line use.
 
 mod address;
+mod health;
 #[cfg(feature = "aws")]
 pub(crate) mod here;
 pub(crate) mod overload;
@@ -60,7 +61,7 @@ enum RouteAccess {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     /// No server listens at the address, or the connection was lost.
-    #[error("no server answers at {0}; start one with `cargo run`, or name another with --url")]
+    #[error("no server answers at {0}; start one with `stepladder dev`, or name another with --url")]
     Unreachable(String),
     /// The server refused the request.
     #[error("{message}")]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use stepladder_tests::binary::root;
 
 /// The folders with our sources.
-const FOLDERS: [&str; 4] = ["orchestrator", "functions", "proof", "tests"];
+const FOLDERS: [&str; 5] = ["orchestrator", "cli", "functions", "proof", "tests"];
 /// The maximum number of lines of a source file.
 const LINES: usize = 400;
 /// The maximum number of characters of a line of prose in a comment.

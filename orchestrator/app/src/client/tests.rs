@@ -101,7 +101,10 @@ async fn an_unreachable_server_is_reported_with_a_hint() {
     drop(free);
     let error = Client::new(&url, ServerToken::default()).unwrap().functions().await.unwrap_err().to_string();
     let url = url.trim_end_matches('/');
-    assert_eq!(error, format!("no server answers at {url}; start one with `cargo run`, or name another with --url"));
+    assert_eq!(
+        error,
+        format!("no server answers at {url}; start one with `stepladder dev`, or name another with --url")
+    );
 }
 
 #[tokio::test]
