@@ -139,6 +139,16 @@ impl ExecutionLog {
         }
     }
 
+    /// Records that the engine expects nothing more of an attempt.
+    pub(crate) fn give_up_attempt(&self, run: RunId, step: &StepId) {
+        let is_of = |target: &RequestTarget| matches!(target, RequestTarget::Attempt(of, _) if of == step);
+        for request in self.0.lock().expect("no panic").requests.values_mut() {
+            if request.run == run && is_of(&request.target) {
+                request.expires = Timestamp::from_millis(0);
+            }
+        }
+    }
+
     /// Records that the app does not work on a request any more.
     pub(crate) fn close_request(&self, id: u64) {
         self.0.lock().expect("no panic").requests.remove(&id);

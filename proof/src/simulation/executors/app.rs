@@ -97,7 +97,11 @@ impl Execution for AppExecution {
         };
         Ok(match polled.result {
             PollResult::Ended(result) => {
-                self.executing.values().for_each(AbortHandle::abort);
+                for (step, attempt) in &self.executing {
+                    attempt.abort();
+                    // The app does not notice this.
+                    self.app.shared.account.give_up_attempt(self.app.run.run, step);
+                }
                 let dropped = self.executing.drain().map(|(step, _)| (step, AttemptReport::default())).collect();
                 Polled { dropped, result: PollResult::Ended(result), ..polled }
             }
