@@ -1,11 +1,13 @@
 """Deploys template.yaml, unchanged, to an emulator: deploy.py FOLDER BOOTSTRAP STACK [PARAMETER=VALUE …]
 
+The template is that of this repository, or of the project in the folder PROJECT (a variable).
 The functions' code is the program BOOTSTRAP, which is not built here. FOLDER is an empty folder for
 temporary files. If PARAMETER names a secret, VALUE is the content of the secret. The environment
 contains the emulator's address and credentials. Prints the stack's outputs as JSON.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from pathlib import Path
 import boto3
 from botocore.config import Config
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(os.environ.get("PROJECT") or Path(__file__).resolve().parents[2])
 BUCKET = "deployments"
 
 folder, bootstrap, stack, *parameters = sys.argv[1:]

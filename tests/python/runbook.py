@@ -210,7 +210,7 @@ def first_deployment(shell):
     shell.type("URL=$AWS_ENDPOINT_URL/_aws/execute-api/$(echo $URL | sed 's|.*//||; s|[.].*||')/\\$default")
     shell.type(said(README, "aws sqs send-message"))
     shell.type(block(RUNBOOK, "output EventKeyCommand"))
-    runs = said(README, "cargo run -- runs --table $TABLE")
+    runs = said(README, "cargo run --features lambda -- runs --table $TABLE")
     until("two runs that completed", lambda: shell.type(runs)[0].count("Completed") == 2)
 
 
@@ -254,7 +254,7 @@ def taken_back(shell):
     must(messages(shell, "steps-dedicated") == [1, 0, 0], "the wake went with the function's workers")
     set_concurrency_again()
     shell.type("work --enabled")
-    runs = said(README, "cargo run -- runs --table $TABLE")
+    runs = said(README, "cargo run --features lambda -- runs --table $TABLE")
     until("the ordinary workers to serve it", lambda: shell.type(runs)[0].count("Completed") == 3)
 
 

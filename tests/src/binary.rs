@@ -26,7 +26,15 @@ fn build() -> PathBuf {
     let profile = test.parent().and_then(Path::parent).expect("a test lies in <target>/<profile>/deps");
     let target = profile.parent().expect("a profile lies in the target folder");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root()).args(["build", "--quiet", "--package", "stepladder-functions", "--bin", "stepladder"]);
+    cargo.current_dir(root()).args([
+        "build",
+        "--quiet",
+        "--package",
+        "stepladder-functions",
+        "--all-features",
+        "--bin",
+        "stepladder",
+    ]);
     cargo.arg("--target-dir").arg(target);
     if profile.ends_with("release") {
         cargo.arg("--release");

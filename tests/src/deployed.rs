@@ -7,6 +7,7 @@
 //! invocation.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -40,6 +41,11 @@ impl DeployedStack {
     /// Deploys a new stack with the keys and these additional parameters. If a parameter names a
     /// secret, its value here is the content of the secret.
     pub async fn start(parameters: &[(&str, String)]) -> Self {
+        Self::start_project(binary::root(), binary::path(), parameters).await
+    }
+
+    /// Like [`Self::start`], with the template in `project` and another program.
+    pub async fn start_project(project: &Path, program: &Path, parameters: &[(&str, String)]) -> Self {
         let stack = Ministack::start().await;
         let folder = tempfile::Builder::new().prefix("stepladder-deploy-").tempdir().expect("a temporary folder");
         let mut command = Command::new(python_program("python"));
@@ -54,7 +60,8 @@ impl DeployedStack {
         std::fs::create_dir(folder.path().join("work")).expect("a folder in a folder of our own");
         // the emulator does not support saved queries, so there are no alarms and no dashboard
         command
-            .arg(binary::path())
+            .env("PROJECT", project)
+            .arg(program)
             .args([STACK, "Watch=no"])
             .arg(format!("EventKeysSecret=another-event-key,{EVENT_KEY}"));
         command.arg(format!("DashboardTokenSecret={TOKEN}"));

@@ -123,6 +123,13 @@ impl App {
         if crate::lambda::is_here() {
             return crate::lambda::run(self);
         }
+        #[cfg(not(feature = "aws"))]
+        if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some() {
+            eprintln!(
+                "error: this build has no roles for AWS Lambda; build it with the feature `aws` of the crate `stepladder`"
+            );
+            return ExitCode::FAILURE;
+        }
         self.command_line()
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod dev;
 pub(crate) mod functions;
 pub(crate) mod health;
 pub(crate) mod journal;
+pub(crate) mod new;
 pub(crate) mod pause;
 #[cfg(feature = "aws")]
 pub(crate) mod redrive;
@@ -94,10 +95,16 @@ enum Command {
     /// Run one run or many again, each as a new run
     #[command(after_help = rerun::EXAMPLES)]
     Rerun(rerun::RerunArgs),
+    /// Create a project in a folder of its own
+    #[command(after_help = new::EXAMPLES)]
+    New(new::NewArgs),
     /// Move dead letters back to their queues, and list them
     #[cfg(feature = "aws")]
     #[command(after_help = redrive::EXAMPLES)]
     Redrive(redrive::RedriveArgs),
+    #[cfg(not(feature = "aws"))]
+    #[command(hide = true)]
+    Redrive(AnyArgs),
 }
 
 /// The server to talk to.
@@ -108,7 +115,6 @@ pub(crate) struct ServerArgs {
     pub(crate) url: Option<String>,
     /// Use this DynamoDB table instead of a server; needs AWS credentials and a region, like the
     /// AWS CLI
-    #[cfg(feature = "aws")]
     #[arg(long, value_name = "NAME", conflicts_with = "url")]
     pub(crate) table: Option<String>,
 }
@@ -142,9 +148,30 @@ impl ServerArgs {
         if let Some(table) = &self.table {
             return Client::without_server(app, table, access == CommandAccess::Writes).await;
         }
+        #[cfg(not(feature = "aws"))]
+        if self.table.is_some() {
+            return Err(built_without_aws());
+        }
         let _ = (app, access);
         Client::for_url(self.url.as_deref())
     }
+}
+
+/// The arguments of a command that this binary does not have.
+#[cfg(not(feature = "aws"))]
+#[derive(Args, Clone, Debug)]
+struct AnyArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    _rest: Vec<OsString>,
+}
+
+/// Returns the error of a command that needs AWS.
+#[cfg(not(feature = "aws"))]
+fn built_without_aws() -> StopReason {
+    StopReason::problem(
+        "this binary was built without AWS; build it with the feature `aws` of the crate `stepladder`, for example with \
+         `cargo run --features lambda -- …`",
+    )
 }
 
 /// Parses the command line and runs its command.
@@ -213,6 +240,9 @@ impl Cli {
             Some(Command::Resume(args)) => pause::resume(app, args).await,
             #[cfg(feature = "aws")]
             Some(Command::Redrive(args)) => redrive::execute(args).await,
+            #[cfg(not(feature = "aws"))]
+            Some(Command::Redrive(_)) => Err(built_without_aws()),
+            Some(Command::New(args)) => new::execute(args),
             Some(Command::Signal(args)) => signal::execute(app, args).await,
             Some(Command::Rerun(args)) => rerun::execute(app, args).await,
         }
@@ -292,7 +322,6 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "aws")]
     #[test]
     fn a_table_and_a_server_are_not_asked_together() {
         for args in [

@@ -3,6 +3,9 @@
 #[doc = include_str!("../../../README.md")]
 struct ReadmeExamples;
 
+#[doc = include_str!("../README.md")]
+struct CrateExamples;
+
 #[doc = include_str!("../../../docs/functions.md")]
 struct FunctionExamples;
 

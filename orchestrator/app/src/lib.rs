@@ -11,7 +11,7 @@
 //! # Features
 //! - `cli`: the command line, with the commands that talk to a server elsewhere.
 //! - `local` (default): the local server `dev`, with SQLite and the HTTP API. Includes `cli`.
-//! - `aws` (default): the roles of a Lambda function, and `--table` of the command line. A binary
+//! - `aws`: the roles of a Lambda function, and `--table` of the command line. A binary
 //!   for Lambda has only this feature, which keeps the binary small.
 
 mod app;

@@ -26,8 +26,7 @@ The exit code is 1 if a run would diverge.";
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
     /// A file of journals (JSON lines), or a folder of .jsonl files, instead of a server's runs
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["status", "function", "limit", "url"])]
-    #[cfg_attr(feature = "aws", arg(conflicts_with = "table"))]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["status", "function", "limit", "url", "table"])]
     against: Option<PathBuf>,
     #[command(flatten)]
     filter: RunFilterArgs,

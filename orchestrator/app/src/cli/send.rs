@@ -36,8 +36,7 @@ pub(crate) struct SendArgs {
     #[arg(long)]
     wait: bool,
     /// The event key; by default the first of STEPLADDER_EVENT_KEYS
-    #[arg(long, value_name = "KEY")]
-    #[cfg_attr(feature = "aws", arg(conflicts_with = "table"))]
+    #[arg(long, value_name = "KEY", conflicts_with = "table")]
     key: Option<String>,
     #[command(flatten)]
     output: OutputArgs,

@@ -1,0 +1,1 @@
+../../../../template/python/tests/test_welcome.py

@@ -1,0 +1,1 @@
+../../../../template/rust/functions/tests/welcome.rs

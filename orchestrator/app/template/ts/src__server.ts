@@ -1,0 +1,1 @@
+../../../../template/ts/src/server.ts

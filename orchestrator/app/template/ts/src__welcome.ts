@@ -1,0 +1,1 @@
+../../../../template/ts/src/welcome.ts

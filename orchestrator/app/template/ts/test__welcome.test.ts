@@ -1,0 +1,1 @@
+../../../../template/ts/test/welcome.test.ts
