@@ -79,9 +79,6 @@ struct CallContext<'a> {
     stack: CallStack<'a>,
     /// If it is empty, checkpointing is off.
     qi_id: String,
-    /// What identifies the call and the attempt in the logs of the app.
-    request_id: &'a str,
-    job_id: &'a str,
     disable_immediate_execution: bool,
     use_api: bool,
 }
@@ -187,7 +184,6 @@ impl CalledRun {
     ) -> serde_json::Result<Vec<u8>> {
         let CallAttempt { failures, max_failures, executes, checkpoints } = attempt;
         let Some(event) = self.events.first() else { return Ok(Vec::new()) };
-        let job = format!("{}/{step}/{}/{failures}", self.run, self.stack.len());
         serde_json::to_vec(&CallBody {
             version: VERSION,
             event,
@@ -203,8 +199,6 @@ impl CalledRun {
                 max_attempts: max_failures,
                 stack: CallStack { stack: &self.stack, current: self.stack.len() },
                 qi_id: checkpoints.map(|call| call.to_string()).unwrap_or_default(),
-                request_id: &job,
-                job_id: &job,
                 disable_immediate_execution: !executes,
                 use_api,
             },

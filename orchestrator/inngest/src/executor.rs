@@ -17,7 +17,7 @@ use crate::keys::{CurrentKeys, KeySource};
 use crate::lambda::InvokeFunction;
 use crate::operation::{Requested, StepError};
 use crate::signature::SigningKeys;
-use crate::transport::{AppAnswer, NoAnswer, Transport, place};
+use crate::transport::{AppAnswer, JOB_ID, NoAnswer, REQUEST_ID, Transport, place};
 
 /// Creates the executors of the functions of apps. Clones share their connections.
 #[derive(Clone)]
@@ -96,7 +96,8 @@ impl Caller {
     pub(crate) async fn call(&self, step: &str, body: Vec<u8>) -> Result<AppAnswer, NoAnswer> {
         let mut url = self.url.clone();
         url.query_pairs_mut().append_pair("fnId", &self.function).append_pair("stepId", step);
-        self.transport.send(Method::POST, &url, &[], body).await
+        let id = self.transport.next_request_id();
+        self.transport.send(Method::POST, &url, &[(REQUEST_ID, &id), (JOB_ID, &id)], body).await
     }
 
     pub(crate) fn read(&self, answer: AppAnswer) -> Result<CallAnswer, Unreachable> {

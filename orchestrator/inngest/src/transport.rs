@@ -1,5 +1,6 @@
 //! HTTP requests to apps.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
 pub(crate) const SDK: HeaderName = HeaderName::from_static("x-inngest-sdk");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const JOB_ID: HeaderName = HeaderName::from_static("x-inngest-job-id");
 pub(crate) const NO_RETRY: HeaderName = HeaderName::from_static("x-inngest-no-retry");
 pub(crate) const SYNC_KIND: HeaderName = HeaderName::from_static("x-inngest-sync-kind");
 const SERVER_KIND: HeaderName = HeaderName::from_static("x-inngest-server-kind");
@@ -38,6 +41,8 @@ pub(crate) struct Transport {
     /// Invokes apps that are Lambda functions.
     invoker: OnceLock<Arc<dyn InvokeFunction>>,
     keys: CurrentKeys,
+    /// The number of calls so far.
+    calls: AtomicU64,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -91,6 +96,7 @@ impl Transport {
             fetching: OnceLock::new(),
             invoker: OnceLock::new(),
             keys,
+            calls: AtomicU64::new(0),
             clock,
         })
     }
@@ -100,7 +106,7 @@ impl Transport {
         &self,
         method: Method,
         url: &Url,
-        headers: &[(HeaderName, &'static str)],
+        headers: &[(HeaderName, &str)],
         body: Vec<u8>,
     ) -> Result<AppAnswer, NoAnswer> {
         self.refresh_keys().await.map_err(NoAnswer::NotSent)?;
@@ -108,7 +114,7 @@ impl Transport {
         let mut all = HeaderMap::new();
         all.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         all.insert(SERVER_KIND, HeaderValue::from_static(if keys.is_some() { "cloud" } else { "dev" }));
-        all.extend(headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))));
+        all.extend(headers.iter().filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_str(value).ok()?))));
         if let Some(keys) = &keys {
             let signature = keys.current.sign(&body, self.clock.now().as_millis().div_euclid(1_000));
             if let Ok(signature) = HeaderValue::from_str(&signature) {
@@ -152,6 +158,12 @@ impl Transport {
         let client = client.as_ref().map_err(|problem| NoAnswer::NotSent(problem.clone()))?;
         let server = url.host_str().unwrap_or_default().to_owned();
         answer(client.request(method, url).headers(headers).body(body), &server).await
+    }
+
+    /// Returns what identifies a call in the logs of the app. Code reads it without a check.
+    pub(crate) fn next_request_id(&self) -> String {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        format!("{:x}-{number}", self.clock.now().as_millis())
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -113,8 +113,10 @@ async fn a_call_has_the_event_the_memo_and_the_attempt() {
         tokio::join!(execution.poll(memo), async { app.answer(&of_sdk(206, "", &operations)).await });
     assert!(head.starts_with("post /api/inngest?secret=1&fnid=shop-hello&stepid=step "), "{head}");
     assert!(head.contains("x-inngest-server-kind: dev") && !head.contains("x-inngest-signature"), "{head}");
-    let event =
-        json!({"id": "order-7", "name": "inngest/function.invoked", "data": {"n": 1}, "ts": 1_700_000_000_000_i64});
+    assert!(head.contains("x-request-id: ") && head.contains("x-inngest-job-id: "), "{head}");
+    let event = json!({
+        "id": "order-7", "name": "inngest/function.invoked", "data": {"n": 1}, "ts": 1_700_000_000_000_i64, "user": {},
+    });
     assert_eq!((&body["event"], &body["events"]), (&event, &json!([event])));
     let hash = |at: usize| body["ctx"]["stack"]["stack"][at].as_str().unwrap();
     assert_eq!(body["steps"][hash(0)], json!({"data": 2}));
