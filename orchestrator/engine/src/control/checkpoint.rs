@@ -10,6 +10,7 @@ use stepladder_core::{RunId, Timestamp};
 
 use crate::control::RunControl;
 use crate::engine::{EngineError, no_such_run};
+use crate::functions::Catalog;
 use crate::ports::Commit;
 
 /// The result of a checkpoint that was recorded.
@@ -39,9 +40,14 @@ impl RunControl {
             Some(state) => (state, false),
             None => (self.runs.read_state(run, None).await?.ok_or_else(|| no_such_run(run))?, true),
         };
+        let mut catalog = self.runtime.snapshot();
+        if catalog.descriptions().for_run(&state).is_none() {
+            // the app may have been registered at another process
+            catalog = self.runtime.current_for(&state.created.function).await;
+        }
         loop {
             let now = self.runtime.now();
-            let entries = match self.checkpoint_entries(&state, checkpoint, now) {
+            let entries = match checkpoint_entries(&catalog, &state, checkpoint, now) {
                 Ok(entries) if is_current || !entries.is_empty() => entries,
                 Err(fault) if is_current => {
                     self.runs.keep_read_state(state);
@@ -69,19 +75,18 @@ impl RunControl {
             return Ok(CheckpointReceipt { ends_call });
         }
     }
+}
 
-    fn checkpoint_entries(
-        &self,
-        state: &RunState,
-        checkpoint: &Checkpoint,
-        now: Timestamp,
-    ) -> Result<Vec<Entry>, CheckpointFault> {
-        let catalog = self.runtime.snapshot();
-        let chosen = catalog.descriptions().for_run(state);
-        let chosen = chosen.ok_or(CheckpointFault::NotInProgress(checkpoint.call))?;
-        let entries = record_checkpoint(state, checkpoint, &chosen.function.spec, now)?;
-        Ok(fit_entries(state, entries))
-    }
+fn checkpoint_entries(
+    catalog: &Catalog,
+    state: &RunState,
+    checkpoint: &Checkpoint,
+    now: Timestamp,
+) -> Result<Vec<Entry>, CheckpointFault> {
+    let chosen = catalog.descriptions().for_run(state);
+    let chosen = chosen.ok_or(CheckpointFault::NotInProgress(checkpoint.call))?;
+    let entries = record_checkpoint(state, checkpoint, &chosen.function.spec, now)?;
+    Ok(fit_entries(state, entries))
 }
 
 fn is_failure(entry: &Entry) -> bool {
