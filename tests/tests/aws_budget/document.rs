@@ -60,6 +60,11 @@ fn compute_is_priced_by_its_formula() {
     assert_has_rows(&[
         format!("| 256 MB, 20 ms | ${:.3} |", of(256.0, 0.020)),
         format!("| 256 MB, 200 ms | ${:.2} |", of(256.0, 0.2)),
+        format!("| a call of 30 s, 128 MB, alone in its invocation | ${:.2} |", of(128.0, 30.0)),
+        format!("| a call of 30 s, 256 MB, alone | ${:.2} |", of(256.0, 30.0)),
+        format!("| a call of 30 s, 256 MB, one of 5 at the same time | ${:.2} |", of(256.0, 30.0) / 5.0),
+        format!("| a call of 30 s, 256 MB, one of 10 at the same time | ${:.2} |", of(256.0, 30.0) / 10.0),
+        format!("| a call of 30 s, 1,024 MB, alone | ${:.2} |", of(1_024.0, 30.0)),
         format!("| 256 MB, 2 s | ${:.2} |", of(256.0, 2.0)),
     ]);
 }

@@ -12,6 +12,7 @@ mod units;
 #[path = "../aws/wire.rs"]
 mod wire;
 
+mod apps;
 mod batches;
 mod document;
 mod functions;
