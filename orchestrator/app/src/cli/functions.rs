@@ -13,6 +13,10 @@ use crate::terminal::table::Table;
 use crate::terminal::text::one_line;
 use crate::terminal::{CommandResult, StopReason, json, print, print_remark};
 
+/// What is said of a server or a program without functions.
+pub(crate) const NO_FUNCTIONS: &str =
+    "no functions are registered; add an app with `stepladder dev -u URL`, or a function with `App::function`";
+
 #[derive(Args, Debug)]
 pub(crate) struct FunctionsArgs {
     /// List the functions of this server; by default those of STEPLADDER_URL, or of this program
@@ -31,7 +35,7 @@ pub(crate) async fn execute(app: App, args: FunctionsArgs) -> CommandResult {
         return print(text);
     }
     if functions.is_empty() {
-        return print_remark("no functions are registered; add one with `App::function`");
+        return print_remark(NO_FUNCTIONS);
     }
     print(functions_table(&functions))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use owo_colors::OwoColorize;
 use stepladder_api::Function;
 
-use crate::cli::functions::functions_table;
+use crate::cli::functions::{NO_FUNCTIONS, functions_table};
 use crate::terminal::text::one_line;
 
 /// The values that the banner shows.
@@ -29,7 +29,7 @@ impl Banner<'_> {
         };
         add(format!("{} {}\n", "data in".dimmed(), self.db.display()));
         if self.functions.is_empty() {
-            add("no functions are registered; add one with `App::function`".yellow().to_string());
+            add(NO_FUNCTIONS.yellow().to_string());
         } else {
             add(functions_table(self.functions).to_string());
         }
