@@ -133,7 +133,7 @@ async function keysLeadToPages() {
 async function pagesFit() {
   for (const width of [390, 1024]) {
     await page.setViewportSize({ width, height: 844 });
-    for (const to of ['/', '/?from=2026-01-01T00:00', '/functions', '/function?id=enhance-client-with-ai', '/events', '/cost', '/health/page']) {
+    for (const to of ['/', '/?from=2026-01-01T00:00', '/functions', '/function?id=enhance-client-with-ai', '/events', '/trends', '/cost', '/health/page']) {
       await page.goto(base + to);
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
       assert(wide <= 0, `${to} is ${wide} px wider than ${width} px`);
@@ -171,6 +171,7 @@ async function everyOtherPage(run) {
     ['function', '/function?id=enhance-client-with-ai'],
     ['apps', '/apps'],
     ['events', '/events'],
+    ['trends', '/trends?span=hour'],
     ['cost', '/cost'],
     ['health', '/health/page'],
   ]) {

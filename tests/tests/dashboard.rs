@@ -1,5 +1,5 @@
 //! Tests the dashboard of the real server in a headless Chromium. The steps and checks are in
-//! `tests/node/dashboard.mjs` and `tests/node/run-page.mjs`.
+//! `tests/node/dashboard.mjs`, `tests/node/run-page.mjs` and `tests/node/faults.mjs`.
 //!
 //! If `STEPLADDER_SCREENSHOTS` is set to a folder, the test saves pictures of every page there
 //! (`just screenshots`).
@@ -91,5 +91,19 @@ async fn a_person_finds_a_step_of_a_long_run() {
     long_run::write_long_run(&server.db(), 1_000).await;
     server.start().await;
     run_scene_of(&server, "run-page.mjs", "long").await;
+    server.assert_no_error_logged();
+}
+
+/// Faults that were mended stay so: on a phone, in filters, in live pages, before costly actions.
+#[tokio::test]
+async fn mended_faults_stay_mended() {
+    let unreachable = format!("http://127.0.0.1:{}/v1", parts::free_port());
+    let mut server = ServerProcess::new()
+        .argument("--retry-delay")
+        .argument("50ms")
+        .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")
+        .variable("OPENAI_BASE_URL", unreachable);
+    server.start().await;
+    run_scene_of(&server, "faults.mjs", "faults").await;
     server.assert_no_error_logged();
 }

@@ -55,7 +55,7 @@ pub use slots::{
     Snapshot, SnapshotParts, acquire_by_operations, release_by_operations, snapshot_by_operations,
 };
 
-pub use trends::{DurationBin, TREND_SLOT, TrendCount, TrendCounts, TrendKind, TrendQuery};
+pub use trends::{DurationBin, TREND_SLOT, TrendCount, TrendCounts, TrendKind, TrendQuery, UnstartedRuns};
 
 /// All ports together: everything that an adapter implements.
 pub trait Backend:

@@ -2,6 +2,7 @@
 //! nothing.
 
 mod activity;
+mod alerts;
 mod events;
 mod health;
 mod listing;
@@ -24,6 +25,7 @@ use crate::runtime::Runtime;
 use view::RunSummary;
 
 pub use activity::{ActivityKind, RunActivity};
+pub use alerts::{AlertLimits, RunProblem};
 pub use events::EventDetail;
 pub use health::{Health, MAX_TIMERS};
 pub use listing::{

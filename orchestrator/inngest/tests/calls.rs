@@ -85,6 +85,7 @@ async fn open(url: &str, keys: Option<SigningKeys>, attempt: u32) -> Box<dyn Exe
         event: Arc::new(event),
         joined: Vec::new(),
         created_at: CREATED,
+        labels: Vec::new(),
     };
     executor.open(view, Timestamp::MAX).await.unwrap_or_else(|error| panic!("{error:?}"))
 }

@@ -125,7 +125,8 @@ async fn page_script() -> Response {
             include_str!("../templates/app.js"),
             include_str!("../templates/merge.js"),
             include_str!("../templates/value.js"),
-            include_str!("../templates/run.js")
+            include_str!("../templates/run.js"),
+            include_str!("../templates/palette.js")
         ),
     )
 }

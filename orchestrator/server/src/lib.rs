@@ -7,6 +7,7 @@
 //! Decisions about runs are deliberately not made here, but in the crate `stepladder-engine`. The
 //! command line checks that a public server has an event key and a token.
 
+mod alerts;
 mod apps;
 #[cfg(feature = "compression")]
 mod compression;
@@ -18,6 +19,7 @@ mod rest;
 mod router;
 mod serve;
 
+pub use alerts::{Alert, AlertBoard, AlertMonitor, AlertSink, DiskProbe, DiskSpace};
 pub use apps::{AppDirectory, AppListing};
 #[cfg(feature = "compression")]
 pub use compression::compressed;

@@ -14,6 +14,7 @@ use stepladder_engine::Engine;
 use stepladder_engine::ports::queues::Queues;
 use tokio::sync::Semaphore;
 
+use crate::alerts::AlertBoard;
 use crate::apps::AppDirectory;
 use crate::error::HttpProblem;
 use crate::guard::auth::{self, DashboardToken, EventKeys};
@@ -54,6 +55,8 @@ pub struct ServerOptions {
     pub deadline: Option<fn(&Extensions) -> Option<Timestamp>>,
     /// The apps of a front end, if it has any. They are a page of the dashboard.
     pub apps: Option<Arc<dyn AppDirectory>>,
+    /// The alerts that pages show.
+    pub alerts: Arc<AlertBoard>,
     /// Routes of front ends that programs request. They check the rights of a request themselves.
     pub open_routes: Router,
     /// Routes of front ends that require the dashboard token.
@@ -93,6 +96,7 @@ pub(crate) struct ServerState {
     pub(crate) answer_bytes: Option<usize>,
     pub(crate) queues: Option<Arc<dyn Queues>>,
     pub(crate) apps: Option<Arc<dyn AppDirectory>>,
+    pub(crate) alerts: Arc<AlertBoard>,
     pub(crate) deadline: Option<fn(&Extensions) -> Option<Timestamp>>,
     pub(crate) unanswered: UnansweredRequests,
 }
@@ -111,6 +115,7 @@ pub fn router(engine: Arc<Engine>, options: ServerOptions) -> Router {
         answer_bytes: options.answer_bytes,
         queues: options.queues,
         apps: options.apps,
+        alerts: options.alerts,
         deadline: options.deadline,
         unanswered: UnansweredRequests::default(),
     });

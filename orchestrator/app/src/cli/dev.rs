@@ -2,6 +2,7 @@
 //! SQLite file.
 
 mod access;
+mod alerts;
 mod apps;
 mod banner;
 mod bounds;
@@ -24,6 +25,7 @@ use live::LiveLines;
 use stepladder_api::Function;
 use stepladder_api::text::format_duration;
 use stepladder_engine::{Config, Pace, Workers};
+use stepladder_server::AlertBoard;
 use stop_requests::StopRequests;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -77,6 +79,10 @@ pub(crate) struct DevArgs {
     /// Maximum duration of one hop; the timeout of a step must fit into it
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_duration)]
     worker_timeout: Duration,
+    /// Webhook that gets alerts in Slack's format: a high failure rate, a stalled queue, old waits,
+    /// a full disk
+    #[arg(long, value_name = "URL", env = "STEPLADDER_ALERT_WEBHOOK", hide_env_values = true)]
+    alert_webhook: Option<alerts::WebhookArg>,
     /// How long ended runs are kept
     #[arg(long, value_name = "TIME", default_value = "30d", value_parser = parse_duration)]
     keep: Duration,
@@ -108,6 +114,7 @@ enum PaceArg {
 
 pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     let access = access_settings(&args)?;
+    let webhook = alerts::webhook(args.alert_webhook.as_ref()).map_err(StopReason::problem)?;
     let mut stop_requests =
         StopRequests::listen().map_err(|e| StopReason::problem(format!("cannot listen for Ctrl-C: {e}")))?;
     let live = (!args.quiet).then(LiveLines::start);
@@ -122,6 +129,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
         opened = storage::open(Location::File(args.db.clone())) => opened.map_err(StopReason::problem)?,
         () = stop_requests.next() => return Err(StopReason::Interrupted),
     };
+    let alerts = Arc::new(AlertBoard::default());
     let (engine, apps) = apps::engine(backend.clone(), compiled, config, access.loopback)?;
 
     let router = stepladder_server::router(
@@ -136,6 +144,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
             answer_bytes: None,
             queues,
             deadline: None,
+            alerts: alerts.clone(),
             apps: Some(Arc::new(Directory(apps.clone()))),
             open_routes: stepladder_inngest::open_routes(apps.clone(), engine.clone()),
             guarded_routes: stepladder_inngest::guarded_routes(apps.clone()),
@@ -148,6 +157,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     }));
     let pruning = tokio::spawn(retention::prune_periodically(backend, engine.clone(), args.keep));
+    let watching = tokio::spawn(alerts::watch(engine.clone(), alerts, webhook, args.db.clone()));
     let workers = Workers::start(engine.clone(), args.concurrency.into());
     let (mut syncing, unsynced) = apps::sync(&apps, &args.apps, !args.no_poll).await;
     // a server that others reach must not give their events to any program that listens here
@@ -174,6 +184,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     ))?;
     stop.send_replace(true);
     pruning.abort();
+    watching.abort();
     drop(syncing);
     let done = tokio::select! {
         () = stop_requests.next() => Err(StopReason::Interrupted),

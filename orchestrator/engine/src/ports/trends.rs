@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::Timestamp;
+use stepladder_core::{RunId, Timestamp};
 
 /// The length of a slot.
 pub const TREND_SLOT: Duration = Duration::from_secs(300);
@@ -121,8 +121,19 @@ pub struct TrendCount {
 pub struct TrendCounts {
     /// The counts, in any order.
     pub counts: Vec<TrendCount>,
-    /// The number of live runs whose first step has not started, by function, now.
-    pub unstarted: Vec<(Arc<str>, u64)>,
+    /// The live runs whose first step has not started, by function, now.
+    pub unstarted: Vec<UnstartedRuns>,
+}
+
+/// The live runs of a function whose first step has not started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnstartedRuns {
+    /// The id of the function.
+    pub function: Arc<str>,
+    /// The number of the runs.
+    pub runs: u64,
+    /// The oldest of them.
+    pub oldest: RunId,
 }
 
 #[cfg(test)]

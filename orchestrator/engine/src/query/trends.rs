@@ -162,9 +162,9 @@ impl Query {
             total.add(count);
             functions.entry(count.function.clone()).or_default().add(count);
         }
-        for (function, n) in counted.unstarted {
-            total.queued += n;
-            functions.entry(function).or_default().queued = n;
+        for unstarted in counted.unstarted {
+            total.queued += unstarted.runs;
+            functions.entry(unstarted.function).or_default().queued = unstarted.runs;
         }
         // the length of the queue is known now; before a step it was shorter by what the step added
         let mut queued = total.queued;

@@ -179,6 +179,7 @@ impl ReplayedRun {
             event: Arc::new(event),
             joined: Vec::new(),
             created_at: CREATED,
+            labels: Vec::new(),
         };
         let opened = self.function.executor.open(view, Timestamp::MAX).now_or_never().expect("it opens at once");
         match opened {

@@ -53,6 +53,8 @@ pub(super) enum FormResult {
 pub(super) struct FormNotice {
     pub(super) sentence: String,
     pub(super) failed: bool,
+    /// What the form that undoes the result does: `pause` or `resume`.
+    pub(super) undo: Option<&'static str>,
 }
 
 impl FormNotice {
@@ -62,7 +64,7 @@ impl FormNotice {
             return None;
         }
         let result = FormResult::decode(cookie_value(&request.headers, COOKIE)?)?;
-        Some(Self { sentence: result.sentence(), failed: result.is_failure() })
+        Some(Self { sentence: result.sentence(), failed: result.is_failure(), undo: result.undo() })
     }
 }
 
@@ -130,6 +132,15 @@ impl FormResult {
             | Self::SignalFailed
             | Self::AppSynced
             | Self::AppRemoved => false,
+        }
+    }
+
+    /// Returns the action that undoes this one; `None` if nothing does.
+    fn undo(self) -> Option<&'static str> {
+        match self {
+            Self::Paused => Some("resume"),
+            Self::Resumed => Some("pause"),
+            _ => None,
         }
     }
 

@@ -7,6 +7,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use super::form::{FormFields, OPEN_FORM_BYTES};
 use super::problem_page;
+use super::text::{ShownTime, capitalized};
+use crate::alerts::Alert;
 use crate::error::HttpProblem;
 use crate::router::SharedServerState;
 
@@ -56,6 +58,8 @@ pub(super) struct PageShell {
     pub(super) is_login: bool,
     /// Whether there is a login to end.
     pub(super) can_log_out: bool,
+    /// The alerts that are raised.
+    pub(super) alerts: Vec<(String, ShownTime)>,
 }
 
 /// The number of seconds between two updates of a page without a stream.
@@ -77,6 +81,10 @@ impl PageShell {
             poll: POLL_SECONDS,
             is_login: tab == DashboardTab::Login,
             can_log_out: shared.token.is_some() && tab != DashboardTab::Login,
+            alerts: match tab {
+                DashboardTab::Login => Vec::new(),
+                _ => shared.alerts.alerts().into_iter().map(shown_alert).collect(),
+            },
         }
     }
 
@@ -91,6 +99,10 @@ impl PageShell {
     pub(super) fn live(self, path: String) -> Self {
         Self { live: Some(path), ..self }
     }
+}
+
+fn shown_alert(alert: Alert) -> (String, ShownTime) {
+    (capitalized(&alert.sentence), ShownTime::from_timestamp(alert.since))
 }
 
 /// The colour theme of all pages.

@@ -108,6 +108,7 @@ async fn a_function_is_paused_and_resumed_from_its_page() {
     assert_eq!((done.status.as_u16(), done.header("location")), (303, "/function?id=echo"));
     let page = world.follow(&done).await.text;
     assert!(page.contains("value=\"resume\"") && page.contains("Paused. New runs wait"), "{page}");
+    assert!(page.contains("<button name=\"do\" value=\"resume\">Undo</button>"), "the notice undoes it: {page}");
     let list = world.get("/").await.text;
     assert!(list.contains("Paused, so new runs wait to start") && list.contains("/function?id=echo"), "{list}");
     assert!(world.get("/functions").await.text.contains("paused since"));
@@ -167,7 +168,11 @@ async fn all_matching_runs_are_counted_first_and_then_changed_page_by_page() {
     world.send(json!(naps)).await;
     world.send(json!({"name": "test/pay"})).await;
     let ask = world.post_form("/runs", "do=cancel-all&back=%2F%3Ffunction%3Dnap").await;
-    for part in ["Cancel all matching runs: 230 runs?", "And 220 more.", "A cancelled run cannot be continued."] {
+    for part in [
+        "Cancel all matching runs: 230 runs?",
+        "And 220 more.",
+        "This cannot be undone: a cancelled run cannot be continued",
+    ] {
         assert!(ask.text.contains(part), "{part}: {}", ask.text);
     }
     assert!(world.get("/?status=Cancelled").await.text.contains("No run matches"), "a question changes nothing");

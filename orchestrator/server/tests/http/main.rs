@@ -3,6 +3,7 @@
 
 mod access;
 mod acting;
+mod alerts;
 mod apps;
 mod bad_input;
 mod bodies;

@@ -233,3 +233,25 @@ async fn an_event_names_the_runs_that_it_resumed() {
     assert!(world.get(&format!("/events/{other}")).await.text.contains("None: no run waited for this event."));
     assert_eq!(world.get(&format!("/v1/events/{other}")).await.data()["resumed_runs"], json!(null));
 }
+
+#[tokio::test]
+async fn events_are_listed_in_the_order_in_which_they_were_received() {
+    let world = ServerFixture::new();
+    let now = world.now();
+    // the event of a run has the time of the run's event in its id
+    for (n, older, received) in [(1, 0, 0), (2, 5_000, 2_000), (3, 9_000, 1_000)] {
+        let event = stepladder_core::Event {
+            id: stepladder_core::EventId::new(now - Duration::from_millis(older), n),
+            name: format!("test/{n}").into(),
+            data: stepladder_core::json::empty_object(),
+            ts: now,
+            user: None,
+            external_id: None,
+            received_at: now + Duration::from_millis(received),
+        };
+        world.store_event(event).await;
+    }
+    let page = world.get("/events").await.text;
+    let place = |n: u32| page.find(&format!("<bdi>test/{n}</bdi>")).unwrap();
+    assert!(place(2) < place(3) && place(3) < place(1), "{page}");
+}

@@ -147,6 +147,11 @@ impl ServerFixture {
         self.get_with(done.header("location"), "cookie", cookie).await
     }
 
+    /// Returns the engine of the server.
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        self.engine.clone()
+    }
+
     /// Tells the engine to stop.
     pub(crate) fn start_shutdown(&self) {
         self.engine.stop();
@@ -195,6 +200,11 @@ impl ServerFixture {
     pub(crate) async fn store_run(&self, event: Event, start: RunStart) {
         self.memory.accept(vec![event], self.clock.now()).await.unwrap();
         self.memory.create_runs(vec![start]).await.unwrap();
+    }
+
+    /// Stores an event that starts nothing.
+    pub(crate) async fn store_event(&self, event: Event) {
+        self.memory.accept(vec![event], self.clock.now()).await.unwrap();
     }
 
     /// Appends facts to the journal of a run, at the time of the clock.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
 use stepladder_core::{Entry, RunId, Status, Timestamp};
-use stepladder_engine::ports::{DurationBin, TrendCount, TrendCounts, TrendKind, TrendQuery};
+use stepladder_engine::ports::{DurationBin, TrendCount, TrendCounts, TrendKind, TrendQuery, UnstartedRuns};
 
 use crate::error::SqliteError;
 use crate::writer::WriteTransaction;
@@ -131,11 +131,13 @@ pub(super) fn read(db: &Connection, query: &TrendQuery) -> Result<TrendCounts, S
     })?;
     let counts = counts.filter_map(Result::transpose).collect::<rusqlite::Result<_>>()?;
     let mut unstarted = db.prepare_cached(
-        "SELECT function, count(*) FROM runs INDEXED BY runs_unstarted WHERE status IS NULL AND started_at IS NULL \
+        "SELECT function, count(*), min(run) FROM runs INDEXED BY runs_unstarted WHERE status IS NULL AND started_at IS NULL \
          AND (?1 IS NULL OR function = ?1) GROUP BY function",
     )?;
-    let unstarted = unstarted
-        .query_map([&query.function], |row| Ok((row.get(0)?, u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0))))?;
+    let unstarted = unstarted.query_map([&query.function], |row| {
+        let runs = u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
+        Ok(UnstartedRuns { function: row.get(0)?, runs, oldest: RunId::from_bytes(row.get(2)?) })
+    })?;
     Ok(TrendCounts { counts, unstarted: unstarted.collect::<rusqlite::Result<_>>()? })
 }
 

@@ -9,7 +9,7 @@ use super::TestedAdapter;
 use super::fixtures::{START, event, event_id, run, run_start, seconds};
 use stepladder_engine::ports::{
     Commit, DurationBin, EarlyWrite, JournalAppend, LateWrite, RunQuery, RunStatusFilter, TREND_SLOT, TrendCount,
-    TrendKind, TrendQuery,
+    TrendKind, TrendQuery, UnstartedRuns,
 };
 
 /// Creates six runs. The even ones belong to `mail`, the odd ones to `orders`. Run 1 completed,
@@ -302,7 +302,7 @@ pub async fn trends_count_each_run_once(on: TestedAdapter) {
     ];
     expected.sort();
     assert_eq!(counted.counts, expected);
-    assert_eq!(counted.unstarted, [("orders".into(), 1)]);
+    assert_eq!(counted.unstarted, [UnstartedRuns { function: "orders".into(), runs: 1, oldest: run(4) }]);
     let of_mail = TrendQuery { function: Some("mail".into()), ..query.clone() };
     let of_mail = on.backend.trends(of_mail).await.expect("counts").expect("counts");
     assert_eq!((of_mail.counts.len(), of_mail.unstarted.len()), (3, 0));

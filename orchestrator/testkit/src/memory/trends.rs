@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stepladder_core::journal::Record;
 use stepladder_core::{RunId, RunRow, Status, Timestamp};
-use stepladder_engine::ports::{DurationBin, TrendCount, TrendCounts, TrendKind, TrendQuery};
+use stepladder_engine::ports::{DurationBin, TrendCount, TrendCounts, TrendKind, TrendQuery, UnstartedRuns};
 
 type Counts = BTreeMap<(usize, Arc<str>, TrendKind, DurationBin), u64>;
 
@@ -17,7 +17,7 @@ pub(super) fn count<'a>(
     query: &TrendQuery,
 ) -> TrendCounts {
     let mut counts = Counts::new();
-    let mut unstarted: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+    let mut unstarted: BTreeMap<Arc<str>, (u64, RunId)> = BTreeMap::new();
     let rows = rows.filter(|row| query.function.as_deref().is_none_or(|function| function == &*row.function));
     for row in rows {
         let mut add = |at: Timestamp, kind, took: Option<Duration>, n: u64| {
@@ -48,7 +48,10 @@ pub(super) fn count<'a>(
                     add(at, TrendKind::Unstarted, None, 1);
                 }
             }
-            None if started.is_none() => *unstarted.entry(row.function.clone()).or_default() += 1,
+            None if started.is_none() => {
+                let (runs, oldest) = unstarted.entry(row.function.clone()).or_insert((0, row.run));
+                (*runs, *oldest) = (*runs + 1, row.run.min(*oldest));
+            }
             None => {}
         }
         for entry in entries() {
@@ -69,5 +72,7 @@ pub(super) fn count<'a>(
         .into_iter()
         .map(|((step, function, kind, bin), n)| TrendCount { step, function, kind, bin, n })
         .collect();
-    TrendCounts { counts, unstarted: unstarted.into_iter().collect() }
+    let unstarted = unstarted.into_iter();
+    let unstarted = unstarted.map(|(function, (runs, oldest))| UnstartedRuns { function, runs, oldest }).collect();
+    TrendCounts { counts, unstarted }
 }

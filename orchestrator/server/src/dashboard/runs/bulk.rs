@@ -178,7 +178,7 @@ impl BulkForm {
             title,
             effect: match self.action {
                 RunAction::Cancel => {
-                    "A cancelled run cannot be continued. A step that is running now ends, but its result is not recorded."
+                    "This cannot be undone: a cancelled run cannot be continued, only run again as a new run. A step that is running now ends, but its result is not recorded."
                 }
                 RunAction::Rerun => {
                     "Each run starts again as a new run with the same input. Its steps run again, and may pay for their calls again."
