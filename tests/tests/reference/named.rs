@@ -8,7 +8,7 @@ use stepladder_tests::binary::root;
 use crate::pages::{self, MarkdownPage};
 
 /// The folders with which the path of a file in a document may begin.
-const FOLDERS: [&str; 6] = ["orchestrator/", "functions/", "proof/", "tests/", "infra/", "docs/"];
+const FOLDERS: [&str; 8] = ["orchestrator/", "cli/", "release/", "functions/", "proof/", "tests/", "infra/", "docs/"];
 
 /// Converts a path in a document to the path of the file. A path without one of the [`FOLDERS`] is
 /// below `orchestrator/`.
