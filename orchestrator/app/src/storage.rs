@@ -13,7 +13,7 @@ use std::path::PathBuf;
 #[cfg(feature = "cli")]
 use std::sync::Arc;
 
-#[cfg(feature = "cli")]
+#[cfg(all(feature = "aws", feature = "cli"))]
 use stepladder_engine::Config;
 #[cfg(feature = "cli")]
 use stepladder_engine::ports::{Backend, queues::Queues};
@@ -43,6 +43,7 @@ pub(crate) struct Store {
     /// The queues, if they are separate services with known addresses.
     pub(crate) queues: Option<Arc<dyn Queues>>,
     /// The settings of the workers, as far as the store knows them.
+    #[cfg(feature = "aws")]
     pub(crate) workers: Config,
 }
 

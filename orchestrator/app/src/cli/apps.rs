@@ -27,7 +27,6 @@ pub(crate) struct AppsArgs {
     url: Option<String>,
     /// Use this DynamoDB table instead of a server; needs AWS credentials and a region, like the
     /// AWS CLI, and INNGEST_SIGNING_KEY to sync
-    #[cfg(feature = "aws")]
     #[arg(long, value_name = "NAME", conflicts_with = "url", global = true)]
     table: Option<String>,
     /// Print the server's JSON
@@ -58,11 +57,7 @@ pub(crate) async fn execute(app: App, args: AppsArgs) -> CommandResult {
         Some(AppsCommand::Sync { .. }) => CommandAccess::Writes,
         Some(AppsCommand::Remove { .. }) | None => CommandAccess::Reads,
     };
-    let server = ServerArgs {
-        url: args.url,
-        #[cfg(feature = "aws")]
-        table: args.table,
-    };
+    let server = ServerArgs { url: args.url, table: args.table };
     let client = server.client(app, access).await?;
     let output = OutputArgs { json: args.json };
     match &args.command {

@@ -42,6 +42,7 @@ pub(super) async fn serve(process: Arc<LambdaProcess>) -> Result<(), Error> {
             apps,
             open_routes,
             guarded_routes,
+            ..Default::default()
         },
     );
     lambda_http::run(service_fn(move |request| answer_request(router.clone(), request))).await

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stepladder_engine::Config;
 use stepladder_sqlite::{Sqlite, SqliteOptions};
 
 use super::Store;
@@ -12,7 +11,12 @@ pub(super) async fn open(path: PathBuf) -> Result<Store, String> {
     // on a separate thread, so that Ctrl-C works even if the disk does not respond
     let opened = tokio::task::spawn_blocking(move || open_blocking(&path)).await;
     let sqlite = opened.map_err(|error| error.to_string())??;
-    Ok(Store { backend: Arc::new(sqlite), queues: None, workers: Config::default() })
+    Ok(Store {
+        backend: Arc::new(sqlite),
+        queues: None,
+        #[cfg(feature = "aws")]
+        workers: stepladder_engine::Config::default(),
+    })
 }
 
 fn open_blocking(path: &Path) -> Result<Sqlite, String> {
