@@ -176,7 +176,7 @@ mod tests {
             "lambda:arn:aws:lambda:eu-west-1:1:function:",
             "lambda:arn:aws:sqs:eu-west-1:1:shop",
             &format!("lambda:{ARN}:live:more"),
-            &format!("lambda://{ARN}"),
+            &format!("lambda:/{ARN}"),
         ] {
             assert!(parsed(bad).unwrap_err().contains("write it like lambda:arn:aws:lambda:"), "{bad}");
         }
