@@ -63,6 +63,16 @@ pub(crate) fn sleeping_function() -> Function {
     })
 }
 
+/// A function with as many labels as the event says, and a step.
+pub(crate) fn labelling_function() -> Function {
+    Function::new("labelling", async |ctx: Context, event: Event<GoEvent>| {
+        for n in 0..event.data.n {
+            ctx.label(format!("k{n}"), n)?;
+        }
+        ctx.step("work", step_outcome).await
+    })
+}
+
 /// A function with a step that fails at its first attempt.
 pub(crate) fn failing_function() -> Function {
     Function::new("failing", async |ctx: Context, _: Event<GoEvent>| ctx.step("work", fails_once).await)

@@ -10,7 +10,8 @@ use stepladder_engine::ports::SlotOperations;
 
 use crate::document;
 use crate::functions::{
-    failing_function, joining_function, limited_function, plain_function, queued_function, sleeping_function,
+    failing_function, joining_function, labelling_function, limited_function, plain_function, queued_function,
+    sleeping_function,
 };
 use crate::measure::{MeasuredRun, WorkerCache, run, warmed_up};
 use crate::price::{BilledUnits, SECRET, TRACES, dollars};
@@ -106,6 +107,16 @@ async fn a_failed_attempt_costs_an_invocation_with_its_two_puts() {
         bill(&failed).minus(bill(&clean)),
         &failed.rest,
     )]);
+}
+
+#[tokio::test]
+async fn a_label_costs_one_put() {
+    let stage = warmed_up(labelling_function(), Pace::StepPerInvocation).await;
+    let (none, three) = (run(&stage, 0, WorkerCache::Warm).await, run(&stage, 3, WorkerCache::Warm).await);
+    let more = |operation| three.rest.requests_of(operation) - none.rest.requests_of(operation);
+    assert_eq!(["PutItem", "Query", "GetItem", "SendMessage"].map(more), [3, 0, 0, 0]);
+    let label = total_bill(&three).minus(total_bill(&none)).divided_by(3.0);
+    document::assert_has_rows(&[print_surcharge("a label of a run", label, &three.rest)]);
 }
 
 #[tokio::test]

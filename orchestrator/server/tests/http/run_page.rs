@@ -276,3 +276,18 @@ async fn an_update_of_a_page_brings_only_what_has_changed() {
     // a page that has nothing gets everything
     assert_eq!(world.get_with(&path, "x-stepladder-have", "").await.text.matches("data-same").count(), 0);
 }
+
+#[tokio::test]
+async fn the_steps_that_a_rerun_kept_are_in_the_order_of_their_numbers() {
+    let world = ServerFixture::new();
+    let mut journal = Journal::default();
+    for step in ["research:2", "prepare", "research", "research:10", "research:1"] {
+        let outcome = stepladder_core::journal::Outcome::Value(stepladder_core::json::null());
+        let kind = stepladder_core::StepKind::Run;
+        journal = journal.fact(0, stepladder_core::Fact::StepCarriedOver { step: step.into(), kind, outcome });
+    }
+    let run = journal.done("later", 10, 20).ends(30).store(&world).await;
+    let steps = world.get(&format!("/v1/runs/{run}")).await.data()["steps"].clone();
+    let names: Vec<_> = steps.as_array().unwrap().iter().map(|step| step["id"].as_str().unwrap()).collect();
+    assert_eq!(names, ["research", "research:1", "research:2", "research:10", "prepare", "later"]);
+}

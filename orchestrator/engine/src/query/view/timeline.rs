@@ -8,7 +8,7 @@ use stepladder_core::journal::{
 use stepladder_core::report::{HandlerLogLine, LogLine};
 use stepladder_core::signal::CallbackToken;
 use stepladder_core::state::{RunState, StepState, WaitTarget};
-use stepladder_core::{Event, StepId, Timestamp, json};
+use stepladder_core::{Entry, Event, Fact, StepId, Timestamp, json};
 
 use super::{LogView, StepStatus, StepView};
 
@@ -32,6 +32,7 @@ impl RunTimeline {
             entry.visit(&mut timeline);
             timeline.previous = Some(entry.at);
         }
+        timeline.order_carried_steps(records);
         if let Some(end) = &state.end {
             timeline.steps.iter_mut().for_each(|step| step.stop_with_run(end.at));
         }
@@ -42,6 +43,23 @@ impl RunTimeline {
             }
         }
         timeline
+    }
+
+    /// Orders the steps that a rerun kept, which are its first ones: those of one name follow each
+    /// other, by number. The journal has them in the order of their outcomes.
+    fn order_carried_steps(&mut self, records: &[Record]) {
+        let is_carried = |entry: &&Entry| matches!(entry.fact, Fact::StepCarriedOver { .. });
+        let carried = records.iter().flat_map(|record| &record.entries).filter(is_carried).count();
+        let count = carried.min(self.steps.len());
+        let carried = &mut self.steps[..count];
+        let mut places: HashMap<String, usize> = HashMap::new();
+        for (place, step) in carried.iter().enumerate() {
+            places.entry(name_and_number(&step.id).0.to_owned()).or_insert(place);
+        }
+        carried.sort_by_key(|step| {
+            let (name, number) = name_and_number(&step.id);
+            (places.get(name).copied(), number)
+        });
     }
 
     /// Returns a step. Creates it when its first entry is read.
@@ -60,6 +78,12 @@ impl RunTimeline {
     fn add_log(&mut self, at: Timestamp, step: Option<&StepId>, attempt: u32, line: &LogLine) {
         self.logs.push(LogView { at, step: step.cloned(), attempt, line: line.clone() });
     }
+}
+
+/// Returns the name of a step and its number among the steps of this name, from 0.
+fn name_and_number(id: &StepId) -> (&str, u32) {
+    let numbered = id.rsplit_once(':').and_then(|(name, number)| Some((name, number.parse().ok()?)));
+    numbered.unwrap_or((id, 0))
 }
 
 impl FactVisitor for RunTimeline {
