@@ -171,7 +171,6 @@ async function everyOtherPage(run) {
     ['function', '/function?id=enhance-client-with-ai'],
     ['apps', '/apps'],
     ['events', '/events'],
-    ['trends', '/trends?span=hour'],
     ['cost', '/cost'],
     ['health', '/health/page'],
   ]) {

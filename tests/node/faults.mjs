@@ -127,6 +127,7 @@ async function trendsAreShown() {
   await page.goto(`${base}/trends?span=hour`);
   await page.locator('#values summary').click();
   await page.locator('#values tbody tr').first().waitFor();
+  await page.evaluate(() => scrollTo(0, 0));
   await look('trends');
 }
 
