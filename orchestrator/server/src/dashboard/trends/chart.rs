@@ -189,13 +189,14 @@ impl ChartDraft<'_> {
     }
 }
 
-/// Rounds up to 1, 2 or 5 times a power of ten, and returns at least a small number above 0.
+/// Rounds up to 1, 2 or 4 times a power of ten, so that half of a count from 2 on is a whole
+/// number. Returns 1 for 0.
 fn round_up(value: f64) -> f64 {
     if value <= 0.0 {
         return 1.0;
     }
     let unit = 10_f64.powf(value.log10().floor());
-    let factors = [1.0, 2.0, 5.0, 10.0];
+    let factors = [1.0, 2.0, 4.0, 10.0];
     factors.into_iter().map(|factor| factor * unit).find(|round| *round >= value).unwrap_or(value)
 }
 
@@ -205,6 +206,6 @@ mod tests {
 
     #[test]
     fn an_axis_ends_at_a_round_number() {
-        assert_eq!([0.0, 0.3, 1.0, 3.0, 11.0, 700.0].map(round_up), [1.0, 0.5, 1.0, 5.0, 20.0, 1_000.0]);
+        assert_eq!([0.0, 0.3, 1.0, 3.0, 11.0, 700.0].map(round_up), [1.0, 0.4, 1.0, 4.0, 20.0, 1_000.0]);
     }
 }
