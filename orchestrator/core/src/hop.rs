@@ -74,6 +74,7 @@ mod keeping;
 mod leaving;
 mod lines;
 mod overdue;
+mod own_call;
 mod polling;
 mod progress;
 mod registering;
@@ -104,6 +105,7 @@ pub use input::{
 };
 
 pub use overdue::OverdueAttempt;
+pub use own_call::{OwnCallEnd, OwnCallEntries, OwnCallReport, OwnCallSettings, own_worker, record_own_call};
 
 use active::{ActiveHop, LeftRun};
 use delivery::DeliveryPhase;

@@ -5,7 +5,10 @@
 //! it when the call has ended. A checkpoint counts only while its call is the one in progress, so a
 //! call that was given up or taken over records nothing more.
 
-use crate::decide::{self, Operation, PlanContext, StepOptions, Want};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::decide::{self, Operation, PlanContext, ReadyStep, StepOptions, Want};
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::effect::Effect;
 use crate::hop::input::{AdvisedFailure, PollResult, Polled};
@@ -61,19 +64,14 @@ pub fn record_checkpoint(
         if is_recorded(run, step, *number) {
             continue;
         }
-        let want = Want { step: step.clone(), operation: Operation::Run(StepOptions::default()), at: None };
-        let pending = entries.iter().map(|entry| crate::bounds::kept_bytes(&entry.fact)).sum();
-        // a step that was executed may start again: its value is there
-        let context = PlanContext { now, worker, alone: false, longest: std::time::Duration::MAX, spec, pending };
-        let plan = decide::plan(run, std::slice::from_ref(&want), context);
-        let is_repeated = entries.iter().any(|entry| entry.fact.step() == Some(step));
-        if let Some((_, error)) = plan.refused.into_iter().find(|(_, error)| error.code == Some(ErrorCode::TooLarge)) {
-            let step = step.clone();
-            entries.push(Fact::StepRefused { step, error, kind: None }.into_entry(now));
-            continue;
-        }
-        let ready = plan.ready.into_iter().next().filter(|_| !is_repeated);
-        let attempt = ready.ok_or_else(|| CheckpointFault::Contradiction(step.clone()))?.attempt;
+        let ready = match admit_executed(run, step, &entries, ExecutedIn { worker, spec, now })? {
+            Ok(ready) => ready,
+            Err(error) => {
+                entries.push(Fact::StepRefused { step: step.clone(), error, kind: None }.into_entry(now));
+                continue;
+            }
+        };
+        let attempt = ready.attempt;
         let (lease_until, worker) = (*lease_until, worker.clone());
         let start = Fact::StepStarted { step: step.clone(), attempt, lease_until, worker, at_most_once: false };
         let (step, output, report) = (step.clone(), output.clone(), AttemptReport::default());
@@ -81,6 +79,35 @@ pub fn record_checkpoint(
         entries.push(Fact::StepSucceeded { step, attempt, output, report }.into_entry(now));
     }
     Ok(entries)
+}
+
+/// The call in which a step was executed, and the time of its report.
+#[derive(Clone, Copy)]
+pub(super) struct ExecutedIn<'a> {
+    pub(super) worker: &'a Arc<str>,
+    pub(super) spec: &'a Spec,
+    pub(super) now: Timestamp,
+}
+
+/// Returns the attempt as which a step was executed, or the failure of a step for which the run has
+/// no room. `entries` precede the entries of the step.
+pub(super) fn admit_executed(
+    run: &RunState,
+    step: &StepId,
+    entries: &[Entry],
+    ExecutedIn { worker, spec, now }: ExecutedIn<'_>,
+) -> Result<Result<ReadyStep, Failure>, CheckpointFault> {
+    let want = Want { step: step.clone(), operation: Operation::Run(StepOptions::default()), at: None };
+    let pending = entries.iter().map(|entry| crate::bounds::kept_bytes(&entry.fact)).sum();
+    // a step that was executed may start again: its value is there
+    let context = PlanContext { now, worker, alone: false, longest: Duration::MAX, spec, pending };
+    let plan = decide::plan(run, std::slice::from_ref(&want), context);
+    if let Some((_, error)) = plan.refused.into_iter().find(|(_, error)| error.code == Some(ErrorCode::TooLarge)) {
+        return Ok(Err(error));
+    }
+    let is_repeated = entries.iter().any(|entry| entry.fact.step() == Some(step));
+    let ready = plan.ready.into_iter().next().filter(|_| !is_repeated);
+    ready.map(Ok).ok_or_else(|| CheckpointFault::Contradiction(step.clone()))
 }
 
 /// Returns whether this call has recorded the outcome of a step.

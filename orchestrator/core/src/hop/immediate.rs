@@ -13,6 +13,7 @@ use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::effect::{EarlyWrite, Effect, SlotRequest};
 use crate::hop::input::{AdvisedFailure, Input, PollResult, Polled, SlotAnswer};
 use crate::hop::keeping::KeepReason;
+use crate::hop::own_call::process_of;
 use crate::hop::timing::MARGIN;
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::journal::{Entry, Fact, Failure, Record};
@@ -61,7 +62,7 @@ impl ActiveHop {
     pub(super) fn foreign_call(&self, now: Timestamp) -> Option<Timestamp> {
         let call = self.run.call.as_ref()?;
         let worker = &self.invocation.worker;
-        let is_dead = worker.is_alone && call.worker != worker.process;
+        let is_dead = worker.is_alone && *process_of(&call.worker) != *worker.process;
         Some(call.lease_until).filter(|lease| !is_dead && now < *lease)
     }
 

@@ -17,6 +17,7 @@ mod heartbeats;
 mod immediate;
 mod inbox;
 mod keeping;
+mod own_calls;
 mod pairs;
 mod polling;
 mod random;
