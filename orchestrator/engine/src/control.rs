@@ -3,6 +3,7 @@
 
 mod bulk;
 mod checkpoint;
+mod own_call;
 mod rerun;
 mod skip_wait;
 
@@ -12,6 +13,7 @@ use stepladder_core::{RunId, Status};
 
 pub use bulk::BulkResult;
 pub use checkpoint::CheckpointReceipt;
+pub use own_call::OwnRun;
 pub use rerun::RerunOptions;
 
 use crate::EngineError;

@@ -29,7 +29,7 @@ mod sweep;
 mod workers;
 
 pub use config::{Config, Pace};
-pub use control::{BulkResult, Cancellation, CheckpointReceipt, RerunOptions, RunControl};
+pub use control::{BulkResult, Cancellation, CheckpointReceipt, OwnRun, RerunOptions, RunControl};
 pub use engine::{Engine, EngineError};
 pub use executor::{Execution, Executor};
 pub use functions::{

@@ -40,9 +40,60 @@ impl StoredFunctions {
     ///   names the function. Then nothing is registered.
     /// - [`EngineError::Store`].
     pub async fn register(&self, app: &str, address: &str, configs: &[FunctionConfig]) -> Result<bool, EngineError> {
-        let registration = encode(app, address, configs)?;
+        self.put(app, address, |_| Ok(configs.to_vec())).await
+    }
+
+    /// Registers one more function of an app, or a new config of it. The app is created if it does
+    /// not exist. Returns whether this changed anything; if not, nothing is read.
+    ///
+    /// # Errors
+    /// The same as those of [`register`](Self::register); [`EngineError::Invalid`] if the app is
+    /// registered at another address.
+    pub async fn register_function(
+        &self,
+        app: &str,
+        address: &str,
+        config: &FunctionConfig,
+    ) -> Result<bool, EngineError> {
+        let is_known = |known: &RegisteredApp| {
+            (&*known.name, &*known.address) == (app, address)
+                && known.problem.is_none()
+                && known.functions.contains(config)
+        };
+        if self.loaded().apps.iter().any(is_known) {
+            return Ok(false);
+        }
+        let add = |known: Option<&Registration>| {
+            let mut configs = Vec::new();
+            if let Some(known) = known {
+                if &*known.address != address {
+                    let why = format!("app `{app}` is registered at {}; remove it, or rename it", known.address);
+                    return Err(EngineError::Invalid(why));
+                }
+                for text in &known.functions {
+                    let stored = FunctionConfig::decode_stored(text)
+                        .map_err(|error| EngineError::Invalid(format!("app `{app}` cannot be read: {error}")))?;
+                    configs.push(stored.config);
+                }
+            }
+            configs.retain(|known| known.id != config.id);
+            configs.push(config.clone());
+            Ok(configs)
+        };
+        self.put(app, address, add).await
+    }
+
+    /// Stores an app. `configs` returns its functions, given what is registered.
+    async fn put(
+        &self,
+        app: &str,
+        address: &str,
+        configs: impl Fn(Option<&Registration>) -> Result<Vec<FunctionConfig>, EngineError> + Send,
+    ) -> Result<bool, EngineError> {
         for _ in 0..MAX_TRIES {
             let mut stored = self.backend.registrations().await?;
+            let configs = configs(stored.apps.iter().find(|known| &*known.app == app))?;
+            let registration = encode(app, address, &configs)?;
             if stored.apps.contains(&registration) {
                 self.adopt(&stored).await;
                 return Ok(false);
@@ -52,10 +103,10 @@ impl StoredFunctions {
                 let why = format!("{APPS} apps are registered, which is the maximum; remove one");
                 return Err(EngineError::Invalid(why));
             }
-            self.check(&stored, &registration, configs)?;
+            self.check(&stored, &registration, &configs)?;
             let at = stored.apps.partition_point(|known| known.app < registration.app);
             stored.apps.insert(at, registration.clone());
-            if self.backend.put_registration(stored.version, registration.clone()).await? {
+            if self.backend.put_registration(stored.version, registration).await? {
                 stored.version += 1;
                 self.adopt(&stored).await;
                 return Ok(true);
