@@ -70,7 +70,7 @@ impl CallAnswer {
                 Ok(value) => Self::Completed(value),
                 Err(problem) => Self::Failed(unusable("result of the function", &problem)),
             },
-            StatusCode::PARTIAL_CONTENT => match serde_json::from_slice(&answer.body) {
+            StatusCode::PARTIAL_CONTENT => match operations_of(&answer.body) {
                 Ok(operations) => Self::Operations { operations, retry },
                 Err(error) => Self::Failed(unusable("list of operations", &error.to_string())),
             },
@@ -97,6 +97,14 @@ pub(crate) fn unusable(what: &str, problem: &str) -> AdvisedFailure {
 
 pub(crate) fn advised(failure: Failure, retry: RetryAdvice) -> AdvisedFailure {
     AdvisedFailure { failure, retry }
+}
+
+/// Reads operations. A durable endpoint that has ended sends a single one without a list.
+fn operations_of(body: &[u8]) -> serde_json::Result<Vec<WireOperation>> {
+    match body.trim_ascii_start().first() {
+        Some(b'{') => serde_json::from_slice(body).map(|one| vec![one]),
+        _ => serde_json::from_slice(body),
+    }
 }
 
 /// Reads a JSON value that a journal can store. An empty body is `null`.

@@ -39,9 +39,9 @@ pub struct AppsSettings {
 
 /// The apps with functions of Inngest's SDKs.
 pub struct Apps {
-    functions: Arc<StoredFunctions>,
+    pub(crate) functions: Arc<StoredFunctions>,
     transport: Arc<Transport>,
-    settings: AppsSettings,
+    pub(crate) settings: AppsSettings,
     /// How many times apps have registered by themselves at this process.
     registrations: AtomicU64,
     syncs: Syncs,

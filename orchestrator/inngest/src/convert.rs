@@ -22,7 +22,7 @@ use crate::registration::{
 use crate::time_text::parse_duration;
 
 /// The maximum number of retries that Inngest allows.
-const MAX_RETRIES: u32 = 20;
+pub(crate) const MAX_RETRIES: u32 = 20;
 
 impl Registration {
     /// Converts the functions to configs. A call of a function may take as long as

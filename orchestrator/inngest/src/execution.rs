@@ -72,13 +72,15 @@ impl Execution for AppExecution {
         // the SDK would take the failures of the handler for those of the step
         let executes = self.handler.failures == 0 && !self.prepared.has_open_bodies && self.executing.is_empty();
         let checkpoints = executes.then_some(self.prepared.number);
-        let body = match self.run.body(WHOLE, CallAttempt { executes, checkpoints, ..self.handler }) {
+        let attempt = CallAttempt { executes, checkpoints, ..self.handler };
+        let body = match self.run.body(WHOLE, attempt) {
             Ok(body) => body,
             Err(error) => return Ok(self.end(Err(unusable("state of the run", &error.to_string())))),
         };
-        let answer = self.caller.call(WHOLE, body).await;
+        let answer = self.caller.call(WHOLE, attempt, body).await;
         let answer = answer.map_err(Unreachable::from)?;
-        let can_tell = answer.lists_no_known_steps();
+        // a durable endpoint fetches its outcomes, so a second call would be the same
+        let can_tell = self.caller.request.is_none() && answer.lists_no_known_steps();
         let polled = match self.caller.read(answer)? {
             CallAnswer::Completed(value) => self.end(Ok(value)),
             CallAnswer::Failed(failed) if executes && failed.failure.name.as_deref() == Some(STOPPED) => {
@@ -159,7 +161,7 @@ impl AppExecution {
         let body = self.run.body(&hash, call);
         Box::pin(async move {
             let result = match body {
-                Ok(body) => caller.execute(&attempt.step, &hash, body).await,
+                Ok(body) => caller.execute(&attempt.step, call, body).await,
                 Err(error) => Err(unusable("state of the run", &error.to_string()).into()),
             };
             StepResult { step: attempt.step, result, report: AttemptReport::default() }

@@ -10,13 +10,16 @@ use stepladder_engine::executor::{AdvisedFailure, AttemptError, Execution, Execu
 use stepladder_engine::{Connect, clock::Clock};
 
 use crate::answer::{CallAnswer, advised};
+use crate::call::CallAttempt;
 use crate::convert::parse_address;
+use crate::endpoint::RepeatedRequest;
 use crate::execution::AppExecution;
 use crate::failure::failure_of;
 use crate::keys::{CurrentKeys, KeySource};
 use crate::lambda::InvokeFunction;
 use crate::operation::{Requested, StepError};
 use crate::signature::SigningKeys;
+use crate::step_id::hash_of;
 use crate::transport::{AppAnswer, JOB_ID, NoAnswer, REQUEST_ID, Transport, place};
 
 /// Creates the executors of the functions of apps. Clones share their connections.
@@ -58,7 +61,7 @@ impl Connect for AppConnector {
     fn connect(&self, address: &str, function: &FunctionConfig) -> Result<Arc<dyn Executor>, String> {
         let url = parse_address(address).map_err(|problem| format!("the address of an app: {problem}"))?;
         Ok(Arc::new(AppFunction {
-            caller: Caller { transport: self.transport.clone(), url, function: function.id.clone() },
+            caller: Caller { transport: self.transport.clone(), url, function: function.id.clone(), request: None },
             max_failures: function.retry.retries.saturating_add(1),
         }))
     }
@@ -78,12 +81,16 @@ pub(crate) struct Caller {
     /// The address of the app.
     url: Url,
     pub(crate) function: Arc<str>,
+    /// The request that a call repeats, if the function is a durable endpoint.
+    pub(crate) request: Option<Arc<RepeatedRequest>>,
 }
 
 #[async_trait]
 impl Executor for AppFunction {
     async fn open(&self, run: RunView, _: Timestamp) -> Result<Box<dyn Execution>, OpenError> {
-        Ok(Box::new(AppExecution::new(self.caller.clone(), &run, self.max_failures)))
+        let request = RepeatedRequest::of(run.run, &run.event, &self.caller.url)?.map(Arc::new);
+        let caller = Caller { request, ..self.caller.clone() };
+        Ok(Box::new(AppExecution::new(caller, &run, self.max_failures)))
     }
 
     fn executes_in_poll(&self) -> bool {
@@ -93,11 +100,15 @@ impl Executor for AppFunction {
 
 impl Caller {
     /// Calls a step, or the whole function. `step` is a hash or [`WHOLE`].
-    pub(crate) async fn call(&self, step: &str, body: Vec<u8>) -> Result<AppAnswer, NoAnswer> {
+    pub(crate) async fn call(&self, step: &str, attempt: CallAttempt, body: Vec<u8>) -> Result<AppAnswer, NoAnswer> {
+        let id = self.transport.next_request_id();
+        let ids = [(REQUEST_ID, &*id), (JOB_ID, &*id)];
+        if let Some(request) = &self.request {
+            return request.send(&self.transport, step, attempt, ids).await;
+        }
         let mut url = self.url.clone();
         url.query_pairs_mut().append_pair("fnId", &self.function).append_pair("stepId", step);
-        let id = self.transport.next_request_id();
-        self.transport.send(Method::POST, &url, &[(REQUEST_ID, &id), (JOB_ID, &id)], body).await
+        self.transport.send(Method::POST, &url, &ids, body).await
     }
 
     pub(crate) fn read(&self, answer: AppAnswer) -> Result<CallAnswer, Unreachable> {
@@ -111,8 +122,14 @@ impl Caller {
     }
 
     /// Executes one attempt of a step.
-    pub(crate) async fn execute(&self, step: &StepId, hash: &str, body: Vec<u8>) -> Result<Json, AttemptError> {
-        let answer = self.call(hash, body).await.map_err(|none| match none {
+    pub(crate) async fn execute(
+        &self,
+        step: &StepId,
+        attempt: CallAttempt,
+        body: Vec<u8>,
+    ) -> Result<Json, AttemptError> {
+        let hash = &*hash_of(step);
+        let answer = self.call(hash, attempt, body).await.map_err(|none| match none {
             NoAnswer::NotSent(_) => AttemptError::Unreachable(none.into()),
             NoAnswer::Lost(_) => AttemptError::Lost(none.into()),
         })?;

@@ -16,6 +16,8 @@ mod canonical;
 mod checkpoints;
 mod convert;
 mod discovery;
+mod endpoint;
+mod endpoint_routes;
 mod execution;
 mod executor;
 mod failure;

@@ -63,6 +63,11 @@ pub(crate) struct StepError {
 }
 
 impl WireOperation {
+    /// Returns whether the operation has no name, so that it is about no step of the code.
+    pub(crate) fn is_unnamed(&self) -> bool {
+        self.userland.is_none() && self.display_name.is_none() && self.name.is_none()
+    }
+
     /// Returns the id of the step in the journal.
     pub(crate) fn step(&self) -> StepId {
         let userland = self.userland.as_ref();
@@ -113,7 +118,7 @@ impl WireOperation {
         }
     }
 
-    fn data_or_null(&self) -> Json {
+    pub(crate) fn data_or_null(&self) -> Json {
         self.data.clone().unwrap_or_else(values::null)
     }
 

@@ -50,7 +50,7 @@ impl AppExecution {
         let limit = self.prepared.due.into_iter().chain([clock.now() + ANSWER_WITHIN]).min().unwrap_or_default();
         let caller = self.caller.clone();
         let answer = async {
-            let answer = caller.call(WHOLE, body).await.ok().filter(AppAnswer::lists_no_known_steps)?;
+            let answer = caller.call(WHOLE, attempt, body).await.ok().filter(AppAnswer::lists_no_known_steps)?;
             caller.read(answer).ok()
         };
         let answer = tokio::select! {

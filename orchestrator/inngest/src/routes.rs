@@ -17,6 +17,7 @@ use stepladder_core::sentence::shortened;
 use stepladder_engine::{Engine, EngineError};
 
 use crate::apps::{Apps, SyncError};
+use crate::endpoint_routes::endpoint_routes;
 use crate::run_routes::run_routes;
 use crate::transport::SDK;
 
@@ -31,7 +32,8 @@ pub fn open_routes(apps: Arc<Apps>, engine: Arc<Engine>) -> Router {
         .route("/v0/connect/start", any(connect))
         .layer(DefaultBodyLimit::max(REGISTRATION_BYTES))
         .with_state(apps.clone());
-    of_apps.merge(run_routes(apps.clone(), engine)).layer(from_fn_with_state(apps, refresh_keys))
+    let of_runs = run_routes(apps.clone(), engine.clone()).merge(endpoint_routes(apps.clone(), engine));
+    of_apps.merge(of_runs).layer(from_fn_with_state(apps, refresh_keys))
 }
 
 /// Returns the routes of a server without apps: each request is refused with this sentence.

@@ -166,12 +166,12 @@ async fn cancel(
     }
 }
 
-fn decoded<'a, T: Deserialize<'a>>(body: &'a [u8], form: &str) -> Result<T, Refusal> {
+pub(crate) fn decoded<'a, T: Deserialize<'a>>(body: &'a [u8], form: &str) -> Result<T, Refusal> {
     let refusal = |error| Refusal(StatusCode::BAD_REQUEST, format!("the body has the form {form}: {error}"));
     serde_json::from_slice(body).map_err(refusal)
 }
 
-fn run_id(text: &str) -> Result<RunId, Refusal> {
+pub(crate) fn run_id(text: &str) -> Result<RunId, Refusal> {
     let unknown = || Refusal(StatusCode::NOT_FOUND, format!("there is no run {}", shortened(text)));
     text.parse().map_err(|_| unknown())
 }

@@ -29,7 +29,7 @@ pub(crate) const JOB_ID: HeaderName = HeaderName::from_static("x-inngest-job-id"
 pub(crate) const NO_RETRY: HeaderName = HeaderName::from_static("x-inngest-no-retry");
 pub(crate) const SYNC_KIND: HeaderName = HeaderName::from_static("x-inngest-sync-kind");
 const SERVER_KIND: HeaderName = HeaderName::from_static("x-inngest-server-kind");
-const SIGNATURE: HeaderName = HeaderName::from_static("x-inngest-signature");
+pub(crate) const SIGNATURE: HeaderName = HeaderName::from_static("x-inngest-signature");
 
 /// Sends requests to apps, signed if there is a key.
 pub(crate) struct Transport {

@@ -19,7 +19,9 @@ use crate::router::SharedServerState;
 /// Refuses requests from other sites and, on loopback, requests for other hosts.
 pub(crate) async fn guard(State(shared): State<SharedServerState>, request: Request, next: Next) -> Response {
     let allowed = check(request.headers(), request.uri().authority(), shared.loopback).and_then(|()| {
-        let is_page = request.method().is_safe() && is_page(request.uri().path());
+        let path = request.uri().path();
+        // a durable endpoint redirects its clients to the response
+        let is_page = request.method().is_safe() && (is_page(path) || path.starts_with("/v1/http/"));
         check_site(request.headers(), is_page)
     });
     match allowed {
