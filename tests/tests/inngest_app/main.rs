@@ -4,6 +4,7 @@
 mod app;
 mod calls;
 mod discovery;
+mod endpoints;
 mod examples;
 mod faults;
 mod on_aws;
