@@ -50,6 +50,7 @@ fn aws(server: &MockServer) -> Aws {
         steps_dead_letters: None,
         events_dead_letters: None,
         dedicated: Default::default(),
+        worker_timeout: None,
     };
     let clock = Arc::new(VirtualClock::new(NOW));
     let options = AwsOptions {
