@@ -16,7 +16,7 @@ use stepladder_core::retry::{Backoff, RetryPolicy};
 use crate::runtime::Runtime;
 
 pub use catalog::{Catalog, RegisteredFunction};
-pub use stored::{Connect, REFRESH_AFTER, RegisteredApp, StoredFunctions};
+pub use stored::{AppDescription, Connect, REFRESH_AFTER, RegisteredApp, StoredFunctions};
 
 /// A source of functions. The set of functions may change while the process runs.
 #[async_trait]

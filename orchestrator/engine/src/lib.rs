@@ -33,8 +33,8 @@ pub use control::{BulkResult, Cancellation, CheckpointReceipt, OwnRun, RerunOpti
 pub use engine::{Engine, EngineError};
 pub use executor::{Execution, Executor};
 pub use functions::{
-    Catalog, Connect, FixedFunctions, FunctionControl, Functions, REFRESH_AFTER, RegisteredApp, RegisteredFunction,
-    StoredFunctions, check,
+    AppDescription, Catalog, Connect, FixedFunctions, FunctionControl, Functions, REFRESH_AFTER, RegisteredApp,
+    RegisteredFunction, StoredFunctions, check,
 };
 pub use hop::RunningBody;
 pub use intake::{IdSeed, Intake, PIECE, PieceLimits, RequestProgress};

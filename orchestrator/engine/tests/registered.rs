@@ -12,7 +12,9 @@ use stepladder_core::limits::CONFIG_BYTES;
 use stepladder_core::spec::{Concurrency, CountedUnit};
 use stepladder_core::{FunctionConfig, Status, json};
 use stepladder_engine::ports::{Registration, Registrations};
-use stepladder_engine::{Connect, Engine, EngineError, Executor, REFRESH_AFTER, RegisteredFunction, StoredFunctions};
+use stepladder_engine::{
+    AppDescription, Connect, Engine, EngineError, Executor, REFRESH_AFTER, RegisteredFunction, StoredFunctions,
+};
 use stepladder_testkit::clock::SeededEntropy;
 use support::script::ScriptedFunction;
 use support::{EngineFixture, hop_all};
@@ -276,6 +278,33 @@ async fn of_two_apps_that_register_one_function_at_once_one_is_refused() {
     assert_eq!(one.stored.list().await.expect("apps").len(), 1);
 }
 
+#[tokio::test]
+async fn functions_that_two_processes_add_to_an_app_are_both_registered_with_what_describes_it() {
+    let mut world = world();
+    let one = Process::new(&mut world, Vec::new(), vec![script("f"), script("g")]);
+    let other = Process::new(&mut world, Vec::new(), vec![script("f"), script("g")]);
+    let about = AppDescription { sdk: Some("inngest-js 4.24.0".into()), ..AppDescription::default() };
+    let none = AppDescription::default();
+    let (f, g) = (config("f"), config("g"));
+    let (first, second) = tokio::join!(
+        one.stored.register_function("shop", "test:here", &f, &about),
+        other.stored.register_function("shop", "test:here", &g, &none),
+    );
+    assert!(first.expect("registered") && second.expect("registered"));
+    let apps = other.stored.list().await.expect("apps");
+    let mut ids: Vec<_> = apps[0].functions.iter().map(|function| &*function.id).collect();
+    ids.sort_unstable();
+    assert_eq!((ids, apps[0].about.sdk.as_deref()), (vec!["f", "g"], Some("inngest-js 4.24.0")));
+    let reads = world.memory.counts().registration_reads;
+    assert!(!other.stored.register_function("shop", "test:here", &f, &about).await.expect("known"));
+    assert_eq!(world.memory.counts().registration_reads, reads, "a known function needs no read");
+    let moved = one.stored.register_function("shop", "test:there", &f, &about).await;
+    assert!(
+        matches!(&moved, Err(EngineError::Invalid(why)) if why.contains("is registered at test:here")),
+        "{moved:?}"
+    );
+}
+
 /// A function that sleeps for a day between two steps.
 fn nightly(version: &'static str, name: &str) -> ScriptedFunction {
     let night = Operation::SleepFor(Duration::from_secs(86_400));
@@ -331,7 +360,7 @@ async fn the_runs_of_a_removed_app_wait_until_it_is_registered_again() {
 
 fn registration(app: &str, functions: &[&str]) -> Registration {
     let functions = functions.iter().map(|text| (*text).into()).collect();
-    Registration { app: app.into(), address: "test:here".into(), functions }
+    Registration { app: app.into(), address: "test:here".into(), about: None, functions }
 }
 
 #[tokio::test]

@@ -173,6 +173,10 @@ const STEPS: &[&str] = &[
         WHERE status IS NULL AND EXISTS (SELECT 1 FROM journal WHERE journal.run = runs.run AND seq > 0);
     CREATE INDEX runs_unstarted ON runs (function) WHERE status IS NULL AND started_at IS NULL;
 ",
+    "
+    -- what describes an app, as JSON
+    ALTER TABLE apps ADD COLUMN about TEXT;
+",
 ];
 
 /// The version of the files that this code writes: the number of migration steps.

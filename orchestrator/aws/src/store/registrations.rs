@@ -53,7 +53,7 @@ impl Registrations for Aws {
     }
 
     async fn put_registration(&self, seen: u64, registration: Registration) -> StoreResult<bool> {
-        let Registration { app, address, functions } = registration;
+        let Registration { app, address, about, functions } = registration;
         let json = serde_json::to_string(&functions).map_err(StoreError::unreadable)?;
         let token = format!("{:032x}", SystemEntropy.bits());
         let packed = value::pack(json, layout::APPS, &token)?;
@@ -65,6 +65,9 @@ impl Registrations for Aws {
         packed.add_to(&mut item);
         item.insert("app".into(), text(&*app));
         item.insert("address".into(), text(&*address));
+        if let Some(about) = about {
+            item.insert("about".into(), text(&*about));
+        }
         self.change_apps(seen, item).await
     }
 
@@ -115,6 +118,7 @@ impl Aws {
         Ok(Registration {
             app: item.text("app")?.into(),
             address: item.text("address")?.into(),
+            about: item.contains_key("about").then(|| item.text("about")).transpose()?.map(Into::into),
             functions: functions.map_err(invalid)?,
         })
     }

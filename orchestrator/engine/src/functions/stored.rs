@@ -10,6 +10,7 @@
 //! How a front end learns of an app, and how it executes functions, is deliberately not part of
 //! this module.
 
+mod about;
 mod load;
 mod register;
 
@@ -28,6 +29,7 @@ use crate::functions::{Catalog, Functions, RegisteredFunction};
 use crate::ports::{Backend, StoreResult};
 use load::KnownFunctions;
 
+pub use about::AppDescription;
 pub use register::RegisteredApp;
 
 /// How long a process relies on the version that it last read.

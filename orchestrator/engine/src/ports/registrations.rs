@@ -47,6 +47,8 @@ pub struct Registration {
     pub app: Arc<str>,
     /// Where the functions of the app are executed, as its front end writes it.
     pub address: Arc<str>,
+    /// What describes the app, as JSON; `None` if an older version has registered it.
+    pub about: Option<Arc<str>>,
     /// The configs of the functions, each as JSON. Their total size is at most
     /// [`APP_BYTES`](stepladder_core::limits::APP_BYTES).
     pub functions: Vec<Arc<str>>,

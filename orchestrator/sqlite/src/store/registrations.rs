@@ -18,7 +18,7 @@ impl Registrations for Sqlite {
         let query = |db: &Connection| {
             // version and apps are read in one statement, so that they belong together
             let mut query = db.prepare_cached(
-                "SELECT version, app, address, functions FROM registrations LEFT JOIN apps ON true ORDER BY app",
+                "SELECT version, app, address, functions, about FROM registrations LEFT JOIN apps ON true ORDER BY app",
             )?;
             let mut found = query.query([])?;
             let mut stored = StoredRegistrations::default();
@@ -37,8 +37,8 @@ impl Registrations for Sqlite {
                 return Ok(false);
             }
             let functions = serde_json::to_string(&registration.functions)?;
-            db.prepare_cached("INSERT OR REPLACE INTO apps (app, address, functions) VALUES (?1, ?2, ?3)")?
-                .execute((&registration.app, &registration.address, functions))?;
+            db.prepare_cached("INSERT OR REPLACE INTO apps (app, address, functions, about) VALUES (?1, ?2, ?3, ?4)")?
+                .execute((&registration.app, &registration.address, functions, &registration.about))?;
             Ok(true)
         };
         self.writer.run(Durability::Synced, work, |_, _| {}).await
@@ -74,5 +74,6 @@ fn count_change(db: &Connection, seen: u64) -> Result<bool, SqliteError> {
 /// Returns the app in a row; `None` if the row only contains the version.
 fn registration(row: &Row<'_>) -> Result<Option<Registration>, SqliteError> {
     let Some(app) = row.get(1)? else { return Ok(None) };
-    Ok(Some(Registration { app, address: row.get(2)?, functions: rows::from_json(row, 3)? }))
+    let (address, functions, about) = (row.get(2)?, rows::from_json(row, 3)?, row.get(4)?);
+    Ok(Some(Registration { app, address, about, functions }))
 }

@@ -13,6 +13,7 @@ fn app(name: &str, functions: &[&str]) -> Registration {
     Registration {
         app: format!("shop/ünï \u{1F980} {name}").into(),
         address: format!("http://127.0.0.1:3000/api?app={name}").into(),
+        about: (name != "b").then(|| format!(r#"{{"sdk":"ü {name}"}}"#).into()),
         functions: functions.iter().map(|id| format!(r#"{{"id":"{id}","name":"ü"}}"#).into()).collect(),
     }
 }

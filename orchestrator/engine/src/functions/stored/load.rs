@@ -11,7 +11,7 @@ use std::sync::Arc;
 use stepladder_core::FunctionConfig;
 use stepladder_core::function::StoredConfig;
 
-use super::{Loaded, RegisteredApp, StoredFunctions};
+use super::{AppDescription, Loaded, RegisteredApp, StoredFunctions};
 use crate::functions::{Catalog, RegisteredFunction};
 use crate::ports::{Registration, StoredRegistrations};
 
@@ -68,9 +68,14 @@ impl StoredFunctions {
 impl Building<'_> {
     /// Adds a stored app to the catalog if it is valid. Returns the app and its functions.
     pub(super) fn add_stored(&mut self, registration: &Registration) -> (RegisteredApp, Vec<RegisteredFunction>) {
-        let Registration { app, address, .. } = registration;
-        let mut registered =
-            RegisteredApp { name: app.clone(), address: address.clone(), functions: Vec::new(), problem: None };
+        let Registration { app, address, about, .. } = registration;
+        let mut registered = RegisteredApp {
+            name: app.clone(),
+            address: address.clone(),
+            about: AppDescription::decode(about.as_deref()),
+            functions: Vec::new(),
+            problem: None,
+        };
         let compiled = match self.compile(registration) {
             Ok(compiled) => compiled,
             Err(problem) => {
@@ -99,7 +104,7 @@ impl Building<'_> {
     }
 
     pub(super) fn compile(&self, registration: &Registration) -> Result<CompiledApp, String> {
-        let Registration { app, address, functions } = registration;
+        let Registration { app, address, functions, .. } = registration;
         let mut compiled = CompiledApp::default();
         for text in functions {
             let StoredConfig { config, unknown_fields } =

@@ -6,6 +6,7 @@ use stepladder_core::limits::{ADDRESS_BYTES, APP_BYTES, APP_FUNCTIONS, APPS, CON
 use stepladder_core::sentence::shortened;
 use stepladder_core::{FunctionConfig, json};
 
+use super::about::{AppDescription, RegistrationChange, compare};
 use super::{Loaded, StoredFunctions};
 use crate::EngineError;
 use crate::ports::{Registration, StoreError, StoredRegistrations};
@@ -20,6 +21,8 @@ pub struct RegisteredApp {
     pub name: Arc<str>,
     /// Where the functions of the app are executed.
     pub address: Arc<str>,
+    /// What describes the app.
+    pub about: AppDescription,
     /// The functions of the app.
     pub functions: Vec<FunctionConfig>,
     /// Why this process leaves the app out, as a sentence; `None` if it uses the app.
@@ -40,7 +43,22 @@ impl StoredFunctions {
     ///   names the function. Then nothing is registered.
     /// - [`EngineError::Store`].
     pub async fn register(&self, app: &str, address: &str, configs: &[FunctionConfig]) -> Result<bool, EngineError> {
-        self.put(app, address, |_| Ok(configs.to_vec())).await
+        self.register_described(app, address, configs, &AppDescription::default()).await
+    }
+
+    /// Registers an app like [`register`](Self::register), with what describes it. What is not
+    /// described stays as it was.
+    ///
+    /// # Errors
+    /// The same as those of [`register`](Self::register).
+    pub async fn register_described(
+        &self,
+        app: &str,
+        address: &str,
+        configs: &[FunctionConfig],
+        about: &AppDescription,
+    ) -> Result<bool, EngineError> {
+        self.put(app, address, about, |_| Ok(configs.to_vec())).await
     }
 
     /// Registers one more function of an app, or a new config of it. The app is created if it does
@@ -54,6 +72,7 @@ impl StoredFunctions {
         app: &str,
         address: &str,
         config: &FunctionConfig,
+        about: &AppDescription,
     ) -> Result<bool, EngineError> {
         let is_known = |known: &RegisteredApp| {
             (&*known.name, &*known.address) == (app, address)
@@ -80,7 +99,7 @@ impl StoredFunctions {
             configs.push(config.clone());
             Ok(configs)
         };
-        self.put(app, address, add).await
+        self.put(app, address, about, add).await
     }
 
     /// Stores an app. `configs` returns its functions, given what is registered.
@@ -88,13 +107,16 @@ impl StoredFunctions {
         &self,
         app: &str,
         address: &str,
+        about: &AppDescription,
         configs: impl Fn(Option<&Registration>) -> Result<Vec<FunctionConfig>, EngineError> + Send,
     ) -> Result<bool, EngineError> {
         for _ in 0..MAX_TRIES {
             let mut stored = self.backend.registrations().await?;
-            let configs = configs(stored.apps.iter().find(|known| &*known.app == app))?;
-            let registration = encode(app, address, &configs)?;
-            if stored.apps.contains(&registration) {
+            let known = stored.apps.iter().find(|known| &*known.app == app);
+            let configs = configs(known)?;
+            let mut registration = Registration { about: about.encode(), ..encode(app, address, &configs)? };
+            let change = compare(known, &mut registration);
+            if change == RegistrationChange::Nothing {
                 self.adopt(&stored).await;
                 return Ok(false);
             }
@@ -109,7 +131,7 @@ impl StoredFunctions {
             if self.backend.put_registration(stored.version, registration).await? {
                 stored.version += 1;
                 self.adopt(&stored).await;
-                return Ok(true);
+                return Ok(change == RegistrationChange::Functions);
             }
         }
         Err(busy())
@@ -217,7 +239,7 @@ fn encode(app: &str, address: &str, configs: &[FunctionConfig]) -> Result<Regist
     if bytes > APP_BYTES {
         return refuse(format!("the configs of app `{app}` have {bytes} bytes; at most {APP_BYTES} are allowed"));
     }
-    Ok(Registration { app: app.into(), address: address.into(), functions })
+    Ok(Registration { app: app.into(), address: address.into(), about: None, functions })
 }
 
 fn busy() -> EngineError {
