@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Time;
+
 /// An app that has registered its functions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct App {
@@ -11,9 +13,18 @@ pub struct App {
     pub name: Arc<str>,
     /// The address to which calls of the app are sent.
     pub url: Arc<str>,
+    /// The SDK with its version, such as `inngest-js 4.24.0`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sdk: Option<String>,
+    /// The framework that serves the app, such as `nextjs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub framework: Option<String>,
+    /// When the app was last synced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synced_at: Option<Time>,
     /// The ids of the functions of the app.
     pub functions: Vec<Arc<str>>,
-    /// Why the server does not use the app, as a sentence; `None` if it does.
+    /// What is wrong with the app, as a sentence; `None` if nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }

@@ -25,6 +25,7 @@ impl AppDirectory for Directory {
                 name,
                 url: status.url,
                 sdk: status.sdk,
+                framework: status.framework,
                 functions: functions.iter().map(|function| function.id.to_string()).collect(),
                 synced_at: status.synced_at,
                 problem: status.problem,

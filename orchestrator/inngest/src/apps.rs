@@ -8,7 +8,7 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use stepladder_core::sentence::shortened;
-use stepladder_engine::{Config, EngineError, RegisteredApp, StoredFunctions};
+use stepladder_engine::{AppDescription, Config, EngineError, RegisteredApp, StoredFunctions};
 
 use crate::answer::KEYS;
 use crate::convert::parse_address;
@@ -93,7 +93,7 @@ impl Apps {
     /// [`SyncError::Engine`].
     pub async fn register(&self, body: &[u8], sdk: Option<&str>) -> Result<bool, SyncError> {
         let registration = Registration::decode(body)?;
-        let modified = self.register_decoded(&registration).await?;
+        let modified = self.register_decoded(&registration, sdk).await?;
         self.registrations.fetch_add(1, Ordering::Relaxed);
         if let Ok(url) = parse_address(&registration.url) {
             self.syncs.record(&url, self.transport.now(), sdk, None);
@@ -101,13 +101,18 @@ impl Apps {
         Ok(modified)
     }
 
-    async fn register_decoded(&self, registration: &Registration) -> Result<bool, SyncError> {
+    async fn register_decoded(&self, registration: &Registration, sdk: Option<&str>) -> Result<bool, SyncError> {
         if parse_address(&registration.url).is_ok_and(|url| url.host_str() == Some(lambda::HOST)) {
             let why = "the package of the app cannot answer with its functions, so an app that is a Lambda function needs a newer one";
             return Err(SyncError::NoApp(why.into()));
         }
         let configs = registration.configs(|function| self.settings.workers.longest_step(function))?;
-        Ok(self.functions.register(&registration.app, &registration.url, &configs).await?)
+        let about = AppDescription {
+            sdk: sdk.or(registration.sdk.as_deref()).map(|sdk| sdk_name(sdk).into()),
+            framework: registration.framework.as_deref().map(Into::into),
+            synced_at: Some(self.transport.now()),
+        };
+        Ok(self.functions.register_described(&registration.app, &registration.url, &configs, &about).await?)
     }
 
     /// Asks the app at an address for its functions, and registers them. An app that cannot answer
@@ -160,7 +165,7 @@ impl Apps {
         }
         if answer.header(&SYNC_KIND) == Some("in_band") {
             let registration = Registration { url: url.to_string(), ..Registration::decode(&answer.body)? };
-            let modified = self.register_decoded(&registration).await?;
+            let modified = self.register_decoded(&registration, sdk.as_deref()).await?;
             let functions = Some(registration.functions.len());
             return Ok(SyncedApp { name: Some(registration.app), functions, modified });
         }
@@ -270,6 +275,11 @@ impl Apps {
             None => self.settings.allows_unsigned,
         }
     }
+}
+
+/// Returns the name of an SDK for people. Its header is `inngest-js:v4.24.0`.
+pub(crate) fn sdk_name(header: &str) -> String {
+    shortened(header.replace(":v", " "))
 }
 
 /// Returns whether two addresses lead to the same app. A machine has several names for itself.

@@ -12,9 +12,9 @@ use serde::Deserialize;
 use stepladder_core::function::RetryConfig;
 use stepladder_core::sentence::truncated;
 use stepladder_core::{Event, Failure, FunctionConfig, RunId};
-use stepladder_engine::Functions;
+use stepladder_engine::{AppDescription, Functions};
 
-use crate::apps::{Apps, SyncError};
+use crate::apps::{Apps, SyncError, sdk_name};
 use crate::call::CallAttempt;
 use crate::convert::{MAX_RETRIES, parse_address};
 use crate::registration::RegistrationError;
@@ -114,7 +114,12 @@ impl Apps {
     ///
     /// # Errors
     /// [`SyncError`], with a sentence that names the field.
-    pub(crate) async fn register_endpoint(&self, request: &WireRequest, retries: u32) -> Result<Endpoint, SyncError> {
+    pub(crate) async fn register_endpoint(
+        &self,
+        request: &WireRequest,
+        retries: u32,
+        sdk: Option<&str>,
+    ) -> Result<Endpoint, SyncError> {
         let refuse = |why: String| SyncError::Refused(RegistrationError::new(why));
         if retries > MAX_RETRIES {
             return Err(refuse(format!("`retries` is {retries}; at most {MAX_RETRIES} are allowed")));
@@ -141,7 +146,12 @@ impl Apps {
             ..FunctionConfig::new(&*id)
         };
         config.compile().map_err(|error| refuse(error.to_string()))?;
-        self.functions.register_function(&app, address.as_str(), &config).await?;
+        let about = AppDescription {
+            sdk: sdk.map(|sdk| sdk_name(sdk).into()),
+            framework: None,
+            synced_at: Some(self.transport().now()),
+        };
+        self.functions.register_function(&app, address.as_str(), &config, &about).await?;
         Ok(Endpoint { app, function: config.id })
     }
 }

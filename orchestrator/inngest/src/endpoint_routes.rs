@@ -32,6 +32,7 @@ use crate::operation::{Requested, WireOperation};
 use crate::routes::{Refusal, check_key};
 use crate::run_routes::{decoded, run_id};
 use crate::step_id::hash_of;
+use crate::transport::SDK;
 
 /// How far the time in the id of a run may be from that of the server.
 const CLOCKS: Duration = Duration::from_secs(3_600);
@@ -114,7 +115,8 @@ async fn create(
     }
     let request = WireRequest::decode(wire.event.data.get()).map_err(bad)?;
     let report = report(&wire.steps).map_err(bad)?;
-    let endpoint = apps.register_endpoint(&request, wire.retries.unwrap_or(DEFAULT_RETRIES)).await?;
+    let sdk = headers.get(SDK).and_then(|value| value.to_str().ok());
+    let endpoint = apps.register_endpoint(&request, wire.retries.unwrap_or(DEFAULT_RETRIES), sdk).await?;
     let own = OwnRun { run, function: endpoint.function.clone(), event: HTTP_REQUEST, data: wire.event.data };
     let state = engine.control().start_own_run(own, &report).await?;
     let token = output_token(&state);

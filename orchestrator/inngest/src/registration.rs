@@ -31,6 +31,10 @@ pub struct Registration {
     pub app: String,
     /// The address to which calls of the app are sent.
     pub url: String,
+    /// The framework that serves the app, such as `nextjs`.
+    pub framework: Option<String>,
+    /// The SDK with its version, if the registration names it.
+    pub sdk: Option<String>,
     /// The functions of the app.
     pub functions: Vec<RegisteredFunction>,
 }
@@ -238,6 +242,12 @@ impl Registration {
             Ok(_) => return refuse("a registration is a JSON object".into()),
             Err(error) => return refuse(format!("the registration is not JSON: {error}")),
         };
+        let text = |name: &str| fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(shortened);
+        let framework = text("framework");
+        let sdk = match (text("sdk_language"), text("sdk_version")) {
+            (Some(language), Some(version)) => Some(format!("{language}:v{version}")),
+            _ => text("sdk"),
+        };
         for description in DESCRIPTIONS {
             fields.remove(description);
         }
@@ -257,7 +267,7 @@ impl Registration {
             decode_at(&subject, function)
         });
         let functions = functions.collect::<Result<_, _>>()?;
-        Ok(Self { app: app_name, url, functions })
+        Ok(Self { app: app_name, url, framework, sdk, functions })
     }
 }
 
@@ -325,5 +335,6 @@ mod tests {
         }
         let decoded = Registration::decode(&registration(&function())).unwrap();
         assert_eq!((&*decoded.app, decoded.functions.len()), ("shop", 1));
+        assert_eq!((decoded.sdk.as_deref(), decoded.framework), (Some("js:v4"), None));
     }
 }

@@ -11,14 +11,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use stepladder_api::{App, AppRemoved, AppSynced, DataResponse, ErrorResponse, SyncAppRequest};
+use stepladder_api::{App, AppRemoved, AppSynced, DataResponse, ErrorResponse, SyncAppRequest, Time};
 use stepladder_core::limits::APP_BYTES;
 use stepladder_core::sentence::shortened;
-use stepladder_engine::{Engine, EngineError};
+use stepladder_engine::{Engine, EngineError, RegisteredApp};
 
 use crate::apps::{Apps, SyncError};
 use crate::endpoint_routes::endpoint_routes;
 use crate::run_routes::run_routes;
+use crate::syncs::AppStatus;
 use crate::transport::SDK;
 
 /// The maximum size of a registration. It may be larger than the configs that it becomes.
@@ -165,16 +166,14 @@ async fn connect() -> Refusal {
 
 /// `GET /v1/apps`: the registered apps.
 async fn list(State(apps): State<Arc<Apps>>) -> Result<Response, Refusal> {
-    let apps = apps.list().await?;
-    let data: Vec<App> = apps
-        .iter()
-        .map(|app| App {
-            name: app.name.clone(),
-            url: app.address.clone(),
-            functions: app.functions.iter().map(|function| function.id.clone()).collect(),
-            problem: app.problem.clone(),
-        })
-        .collect();
+    let statuses = apps.statuses().await?;
+    let listed = |status: AppStatus| {
+        let AppStatus { app, sdk, framework, synced_at, problem, .. } = status;
+        let RegisteredApp { name, address, functions, .. } = app?;
+        let functions = functions.iter().map(|function| function.id.clone()).collect();
+        Some(App { name, url: address, sdk, framework, synced_at: synced_at.map(Time), functions, problem })
+    };
+    let data: Vec<App> = statuses.into_iter().filter_map(listed).collect();
     Ok(Json(DataResponse { data }).into_response())
 }
 

@@ -7,7 +7,7 @@ use reqwest::Url;
 use stepladder_core::Timestamp;
 use stepladder_engine::RegisteredApp;
 
-use crate::apps::is_same;
+use crate::apps::{is_same, sdk_name};
 use crate::convert::parse_address;
 
 /// The maximum number of addresses that are remembered.
@@ -22,7 +22,10 @@ pub struct AppStatus {
     pub url: String,
     /// The SDK, such as `inngest-js 4.24.0`.
     pub sdk: Option<String>,
-    /// When this process has last synced the app, or has tried to.
+    /// The framework that serves the app.
+    pub framework: Option<String>,
+    /// When the app was last synced. A process knows its own syncs exactly, also those that failed, and
+    /// those of other processes up to an hour.
     pub synced_at: Option<Timestamp>,
     /// What is wrong with the app, as a sentence.
     pub problem: Option<String>,
@@ -47,7 +50,7 @@ impl Syncs {
             return;
         }
         let known = syncs.get(url.as_str()).and_then(|sync| sync.sdk.clone());
-        syncs.insert(url.to_string(), LastSync { at, sdk: sdk.map(|sdk| sdk.replace(":v", " ")).or(known), problem });
+        syncs.insert(url.to_string(), LastSync { at, sdk: sdk.map(sdk_name).or(known), problem });
     }
 
     /// Forgets the syncs of an address.
@@ -72,14 +75,18 @@ impl Syncs {
             all.push(AppStatus {
                 app: Some(app.clone()),
                 url: app.address.to_string(),
-                sdk: last.as_ref().and_then(|last| last.sdk.clone()),
-                synced_at: last.map(|last| last.at),
+                sdk: last
+                    .as_ref()
+                    .and_then(|last| last.sdk.clone())
+                    .or_else(|| app.about.sdk.as_deref().map(str::to_owned)),
+                framework: app.about.framework.as_deref().map(str::to_owned),
+                synced_at: last.map(|last| last.at).max(app.about.synced_at),
                 problem,
             });
         }
         all.extend(syncs.into_iter().filter(|(_, sync)| sync.problem.is_some()).map(|(url, sync)| {
             let LastSync { at, sdk, problem } = sync;
-            AppStatus { app: None, url, sdk, synced_at: Some(at), problem }
+            AppStatus { app: None, url, sdk, framework: None, synced_at: Some(at), problem }
         }));
         all
     }
@@ -87,6 +94,8 @@ impl Syncs {
 
 #[cfg(test)]
 mod tests {
+    use stepladder_engine::AppDescription;
+
     use super::*;
 
     #[test]
@@ -99,11 +108,19 @@ mod tests {
         syncs.record(&at("http://localhost:3000/api/inngest"), time(3), None, Some("it does not answer".into()));
         syncs.record(&at("http://localhost:3001/api/inngest"), time(4), None, Some("no app".into()));
         let address = "http://localhost:3000/api/inngest".into();
-        let app = RegisteredApp { name: "shop".into(), address, functions: Vec::new(), problem: None };
-        let all = syncs.join(&[app]);
+        let about = AppDescription {
+            sdk: Some("inngest-js 4.20.0".into()),
+            framework: Some("nextjs".into()),
+            synced_at: Some(time(2)),
+        };
+        let app = RegisteredApp { name: "shop".into(), address, about, functions: Vec::new(), problem: None };
+        let all = syncs.join(std::slice::from_ref(&app));
         assert_eq!((all[0].sdk.as_deref(), all[0].synced_at), (Some("inngest-js 4.24.0"), Some(time(3))));
         assert_eq!(all[0].problem.as_deref(), Some("it does not answer"));
         assert_eq!((all[1].app.is_none(), all.len()), (true, 2));
+        let stored = &Syncs::default().join(&[app])[0];
+        let described = (stored.sdk.as_deref(), stored.framework.as_deref(), stored.synced_at);
+        assert_eq!(described, (Some("inngest-js 4.20.0"), Some("nextjs"), Some(time(2))), "after a restart");
         syncs.forget("http://127.0.0.1:3001/api/inngest");
         assert_eq!(syncs.join(&[]).len(), 1);
     }

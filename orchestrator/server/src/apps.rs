@@ -13,11 +13,13 @@ pub struct AppListing {
     pub name: Option<String>,
     /// The address of the app.
     pub url: String,
-    /// The SDK with its version; `None` if this process has not synced the app.
+    /// The SDK with its version, if it is known.
     pub sdk: Option<String>,
+    /// The framework that serves the app, if it is known.
+    pub framework: Option<String>,
     /// The ids of its functions.
     pub functions: Vec<String>,
-    /// When this process has last synced the app, or has tried to.
+    /// When the app was last synced, as far as this process knows.
     pub synced_at: Option<Timestamp>,
     /// What is wrong with the app, as a sentence.
     pub problem: Option<String>,

@@ -2,12 +2,13 @@
 
 use clap::{Args, Subcommand};
 use stepladder_api::App as RegisteredApp;
+use stepladder_core::Timestamp;
 
 use super::{CommandAccess, OutputArgs, ServerArgs};
 use crate::app::App;
 use crate::client::Client;
 use crate::terminal::table::Table;
-use crate::terminal::text::one_line;
+use crate::terminal::text::{format_relative_time, now, one_line};
 use crate::terminal::{CommandResult, print, print_remark};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -97,15 +98,18 @@ async fn list(client: &Client, output: OutputArgs) -> CommandResult {
     if apps.is_empty() {
         return print_remark("no apps are registered; register one with `stepladder apps sync URL`");
     }
-    print(apps_table(&apps))
+    print(apps_table(&apps, now()))
 }
 
-fn apps_table(apps: &[RegisteredApp]) -> Table {
-    let mut table = Table::new(["APP", "ADDRESS", "FUNCTIONS", "PROBLEM"]);
+fn apps_table(apps: &[RegisteredApp], now: Timestamp) -> Table {
+    let mut table = Table::new(["APP", "SDK", "FRAMEWORK", "ADDRESS", "SYNCED", "FUNCTIONS", "PROBLEM"]);
     for app in apps {
         table.row([
             one_line(&app.name, 60),
+            one_line(app.sdk.as_deref().unwrap_or("-"), 60),
+            one_line(app.framework.as_deref().unwrap_or("-"), 40),
             one_line(&app.url, 80),
+            app.synced_at.map_or_else(|| "-".to_owned(), |at| format_relative_time(at.0, now)),
             one_line(&app.functions.join(", "), 100),
             one_line(app.problem.as_deref().unwrap_or_default(), 160),
         ]);
@@ -115,6 +119,8 @@ fn apps_table(apps: &[RegisteredApp]) -> Table {
 
 #[cfg(test)]
 mod tests {
+    use stepladder_api::Time;
+
     use super::*;
 
     #[test]
@@ -122,12 +128,17 @@ mod tests {
         let app = RegisteredApp {
             name: "shop".into(),
             url: "http://localhost:3000/api/inngest".into(),
+            sdk: Some("inngest-js 4.24.0".into()),
+            framework: None,
+            synced_at: Some(Time(Timestamp::from_millis(1_700_000_000_000))),
             functions: vec!["shop-hello".into(), "shop-bye".into()],
             problem: None,
         };
-        let text = apps_table(&[app]).to_string();
+        let text = apps_table(&[app], Timestamp::from_millis(1_700_000_004_000)).to_string();
         let text = console::strip_ansi_codes(&text);
         let line = text.lines().nth(1).unwrap_or_default();
-        assert_eq!(line.trim_end(), "shop  http://localhost:3000/api/inngest  shop-hello, shop-bye");
+        let words: Vec<&str> = line.split("  ").map(str::trim).filter(|word| !word.is_empty()).collect();
+        let address = "http://localhost:3000/api/inngest";
+        assert_eq!(words, ["shop", "inngest-js 4.24.0", "-", address, "4.0 s ago", "shop-hello, shop-bye"]);
     }
 }

@@ -34,6 +34,7 @@ struct AppRow {
     name: Option<String>,
     url: String,
     sdk: Option<String>,
+    framework: Option<String>,
     /// The id of each function, and the address of its page.
     functions: Vec<(String, String)>,
     /// The number of functions that are not listed.
@@ -44,12 +45,13 @@ struct AppRow {
 
 impl AppRow {
     fn from_listing(app: AppListing) -> Self {
-        let AppListing { name, url, sdk, functions, synced_at, problem } = app;
+        let AppListing { name, url, sdk, framework, functions, synced_at, problem } = app;
         let none = || name.as_ref().filter(|_| functions.is_empty()).map(|_| "the app has no functions".to_owned());
         Self {
             problem: problem.or_else(none).map(|problem| capitalized(&brief(&problem, 500))),
             url: brief(&url, 300),
             sdk: sdk.map(|sdk| brief(&sdk, 60)),
+            framework: framework.map(|framework| brief(&framework, 60)),
             more: functions.len().saturating_sub(LISTED),
             functions: functions.into_iter().take(LISTED).map(|id| (brief(&id, 120), function_link(&id))).collect(),
             synced: synced_at.map(ShownTime::from_timestamp),

@@ -29,6 +29,7 @@ impl AppDirectory for FakeApps {
             name: Some("<b>shop</b>".into()),
             url: url.into(),
             sdk: Some("inngest-js 4.24.0".into()),
+            framework: Some("nextjs".into()),
             functions: vec!["echo".into()],
             synced_at: Some(Timestamp::from_millis(1_700_000_000_000)),
             problem: None,
@@ -58,7 +59,9 @@ async fn apps_are_synced_shown_and_removed() {
 
     let done = world.post_form("/apps/sync", "url=http%3A%2F%2Flocalhost%3A3000%2Fapi%2Finngest").await;
     let page = world.follow(&done).await.text;
-    for shown in ["The app is registered.", "&#60;b&#62;shop", GOOD, "inngest-js 4.24.0", "2023-11-14 22:13:20"] {
+    for shown in
+        ["The app is registered.", "&#60;b&#62;shop", GOOD, "inngest-js 4.24.0", "nextjs", "2023-11-14 22:13:20"]
+    {
         assert!(page.contains(shown), "{shown}: {page}");
     }
     assert!(page.contains(r#"<a href="/apps" aria-current="page">Apps</a>"#), "{page}");
@@ -71,7 +74,7 @@ async fn apps_are_synced_shown_and_removed() {
     });
     apps.0.lock().unwrap().push(AppListing { name: Some("empty".into()), url: "x".into(), ..AppListing::default() });
     let page = world.get("/apps").await.text;
-    for shown in ["not registered", "The app does not answer.", "The app has no functions.", "before the last start"] {
+    for shown in ["not registered", "The app does not answer.", "The app has no functions.", "unknown"] {
         assert!(page.contains(shown), "{shown}: {page}");
     }
 
