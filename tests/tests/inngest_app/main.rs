@@ -14,6 +14,7 @@ mod roles;
 mod signed;
 #[path = "../aws/table.rs"]
 mod table;
+mod without_functions;
 
 use std::time::Duration;
 
@@ -170,8 +171,17 @@ async fn an_app_is_found_at_its_address_and_waited_for() {
         apps["data"].as_array().is_some_and(|apps| !apps.is_empty()).then_some(apps)
     })
     .await;
-    let listed = json!([{"name": "shop", "url": address, "functions": ["shop-hello-world"]}]);
-    assert_eq!(apps["data"], listed);
+    let app_listed = |apps: &Value| {
+        let app = &apps["data"][0];
+        assert_eq!((&app["name"], &app["url"]), (&json!("shop"), &json!(address)));
+        assert_eq!(app["functions"], json!(["shop-hello-world"]));
+        assert_eq!((&app["sdk"], &app["framework"]), (&json!("inngest-js 4.24.0"), &json!("nodejs")), "{app}");
+        assert!(app["synced_at"].as_str().is_some_and(|at| at.ends_with('Z')), "{app}");
+    };
+    app_listed(&apps);
+    let printed = server.client(&["apps"]).output().await.expect("the binary starts");
+    let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
+    assert!(printed.contains("inngest-js 4.24.0") && printed.contains("nodejs"), "{printed}");
     let (_, functions) = api.get("/v1/functions").await;
     let functions = functions["data"].as_array().expect("functions");
     assert!(functions.iter().any(|function| function["id"] == "shop-hello-world"), "{functions:?}");
@@ -192,6 +202,7 @@ async fn an_app_is_found_at_its_address_and_waited_for() {
 
     // a restarted server still knows the app
     server.kill_and_restart().await;
+    app_listed(&server.api().get("/v1/apps").await.1);
     let run = ended(&server, "test/hello", json!({"name": "Cy"})).await;
     assert_eq!(output(&run), &json!({"message": "Hello Cy!"}));
 }
