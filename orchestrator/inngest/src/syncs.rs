@@ -24,8 +24,8 @@ pub struct AppStatus {
     pub sdk: Option<String>,
     /// The framework that serves the app.
     pub framework: Option<String>,
-    /// When the app was last synced. A process knows its own syncs exactly, also those that failed, and
-    /// those of other processes up to an hour.
+    /// When the app was last synced. A process knows its own syncs exactly, also those that failed.
+    /// Of those of other processes, the time may be an hour too early.
     pub synced_at: Option<Timestamp>,
     /// What is wrong with the app, as a sentence.
     pub problem: Option<String>,
