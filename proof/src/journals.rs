@@ -150,6 +150,8 @@ mod tests {
             child,
             input: json::empty_object(),
             bound: false,
+            until: None,
+            user: None,
         }
     }
 

@@ -306,6 +306,13 @@ fn check_end_of_wait(run: &JournalView<'_>, id: &StepId, entry: &Entry) -> Resul
             };
             if due <= entry.at { Ok(()) } else { Err(Refusal::NotDue(id.clone())) }
         }
+        Some(StepState::Invoking { until: Some(until), .. }) if matches!(entry.fact, Fact::WaitExpired { .. }) => {
+            if *until <= entry.at {
+                Ok(())
+            } else {
+                Err(Refusal::NotDue(id.clone()))
+            }
+        }
         Some(StepState::Done) => Err(Refusal::AlreadySettled(id.clone())),
         _ => Err(Refusal::NotWaiting(id.clone())),
     }

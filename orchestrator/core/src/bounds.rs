@@ -32,7 +32,9 @@ pub fn kept_bytes(fact: &Fact) -> usize {
                 Outcome::Value(value) => value.get().len(),
                 Outcome::Failed(failure) => failure.bytes(),
             },
-            Fact::InvokeStarted { input, .. } => input.get().len(),
+            Fact::InvokeStarted { input, user, .. } => {
+                input.get().len() + user.as_ref().map_or(0, |user| user.get().len())
+            }
             Fact::SignalReceived { data, .. } => data.get().len(),
             // a ULID in quotes and a comma take 29 bytes
             Fact::EventsSent { ids, .. } => ids.len() * 29,

@@ -49,6 +49,10 @@ pub enum Operation {
         input: Json,
         /// Whether the called run is cancelled if this run ends first.
         bound: bool,
+        /// The maximum wait, counted from the first request. The called run goes on after it.
+        timeout: Option<Duration>,
+        /// The `user` of the called run's event, if it is not that of this run's event.
+        user: Option<Json>,
     },
     /// Waits for an event, at most for the timeout, counted from the first request.
     WaitForEvent {
@@ -174,6 +178,10 @@ pub struct ChildCall {
     pub input: Json,
     /// Whether the called run is cancelled if this run ends first.
     pub bound: bool,
+    /// When the call ends without an outcome.
+    pub until: Option<Timestamp>,
+    /// The `user` of the called run's event, if it is not that of this run's event.
+    pub user: Option<Json>,
 }
 
 /// A body that may start.
@@ -260,13 +268,18 @@ impl Plan {
         match (&step.state, &want.operation) {
             (StepState::Sleeping { until }, _) if *until <= now.now => self.awake.push(want.step.clone()),
             (StepState::Sleeping { until }, _) => self.later.push((want.step.clone(), *until)),
-            (StepState::Invoking { child, function, input, bound }, _) => self.children.push(ChildCall {
-                step: want.step.clone(),
-                run: *child,
-                function: function.clone(),
-                input: input.clone(),
-                bound: *bound,
-            }),
+            (StepState::Invoking { child, function, input, bound, until, user }, _) => {
+                self.later.extend(until.filter(|until| now.now < *until).map(|until| (want.step.clone(), until)));
+                self.children.push(ChildCall {
+                    step: want.step.clone(),
+                    run: *child,
+                    function: function.clone(),
+                    input: input.clone(),
+                    bound: *bound,
+                    until: *until,
+                    user: user.clone(),
+                });
+            }
             (state @ StepState::Awaiting { what: WaitTarget::Signal(Some(heartbeats)), .. }, _)
                 if state.heartbeat_due().is_some_and(|due| due <= now.now) =>
             {

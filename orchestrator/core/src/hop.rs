@@ -21,7 +21,7 @@
 //! | `Replaying` | `Opened(seen)` | `Replaying`: the outcomes after the first `seen` ones are revealed; an execution that an earlier hop left has seen some |
 //! | `Replaying` | `Opened`, `Polled(ended)` | `Writing` the end, or the handler's next attempt after its wake (rule 11) |
 //! | `Replaying` | `Polled(wanted)` | `Deciding`; `Writing` the end if an id is too long or wanted twice |
-//! | `Deciding` | `Sent`, `Found`, `Holders`, `Done` | waits are registered before bodies start (rule 18); calls are started, and their outcomes are collected (rule 19); then `Writing`, or `Starting` |
+//! | `Deciding` | `Sent`, `Found`, `Holders`, `Done` | waits are registered before bodies start (rule 18); calls are started, and their outcomes are collected (rule 19) unless their time is over; then `Writing`, or `Starting` |
 //! | `Deciding` | a step that starts at most once has an attempt without an outcome | `Writing` its failure: its body may have taken effect, so it does not start again (rule 37) |
 //! | `Deciding` | a heartbeat is missed | `Writing` the error of the wait; a heartbeat that comes before the write makes it a conflict |
 //! | any | a heartbeat's wake that is early | the next write sends it again for its time; the wake of an earlier heartbeat leaves no copy |

@@ -176,6 +176,12 @@ pub enum Fact {
         /// Whether the called run is cancelled if this run ends first.
         #[serde(default, skip_serializing_if = "is_false")]
         bound: bool,
+        /// When the call ends without an outcome. The called run goes on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+        /// The `user` of the called run's event; `None` means that of this run's event.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<Json>,
     },
     /// The called run ended.
     InvokeEnded { step: StepId, outcome: Outcome },
@@ -200,7 +206,7 @@ pub enum Fact {
     /// The holder of the callback token reported a failure instead of data. It may arrive before
     /// the run waits for it.
     SignalFailed { step: StepId, error: Failure },
-    /// The wait ended without an event or a callback.
+    /// The wait ended without an event, a callback or the end of a called run.
     WaitExpired { step: StepId },
     /// The run uses this version of its function until it ends. This entry is written in one record
     /// with the handler's first request.

@@ -26,7 +26,7 @@ pub use corrupt::CorruptJournal;
 pub use ending::{RunEnd, RunOutcome};
 pub use executor::{ExecutorCall, ExecutorOutage};
 pub use logs::RecordedLogs;
-pub use revealed::RevealedOutcome;
+pub use revealed::{RevealedOutcome, invoke_timeout};
 pub use step::{Step, StepState, WaitTarget};
 
 /// The state of a run according to its journal.
@@ -292,11 +292,9 @@ impl RunState {
     fn apply_to_step(&mut self, entry: &Entry) {
         let Some(id) = entry.fact.step() else { return };
         let kind = self.change_step(id, entry);
-        if let Some(mut revealed) = RevealedOutcome::from(entry) {
-            // the facts that refuse or expire a step do not record its kind, so the state supplies
-            // it
-            revealed.kind = kind.unwrap_or(revealed.kind);
-            self.outcomes.push(revealed);
+        if let Some(revealed) = RevealedOutcome::from(entry) {
+            let kind = kind.unwrap_or(revealed.kind);
+            self.outcomes.push(revealed.with_kind(kind, &entry.fact));
         }
     }
 

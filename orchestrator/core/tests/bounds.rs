@@ -124,6 +124,8 @@ fn all_values_in_a_journal_are_counted() {
                 child: RunId::new(AT, 2),
                 input: value_of_size(30),
                 bound: false,
+                until: None,
+                user: None,
             },
             30,
         ),

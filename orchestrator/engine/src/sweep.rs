@@ -294,7 +294,8 @@ fn next_due(state: &RunState) -> Option<Timestamp> {
         StepState::Awaiting { until, .. } => Some(step.state.heartbeat_due().unwrap_or(*until)),
         StepState::Retrying { retry_at, .. } => Some(*retry_at),
         StepState::Running { lease_until, .. } => Some(*lease_until),
-        StepState::Wanted | StepState::Invoking { .. } | StepState::Done | StepState::Abandoned => None,
+        StepState::Invoking { until, .. } => *until,
+        StepState::Wanted | StepState::Done | StepState::Abandoned => None,
     });
     of_step.chain(state.handler_retry_at).chain(state.begins_at()).min()
 }

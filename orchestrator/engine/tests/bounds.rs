@@ -36,7 +36,13 @@ fn invalid_event_data() -> [Json; 4] {
 async fn a_send_or_call_with_invalid_event_data_fails_its_step_and_starts_nothing() {
     for data in invalid_event_data() {
         let send = Operation::Send(vec![NewEvent::new("told", data.clone())]);
-        let call = Operation::Invoke { function: "called".into(), input: data.clone(), bound: false };
+        let call = Operation::Invoke {
+            function: "called".into(),
+            input: data.clone(),
+            bound: false,
+            timeout: None,
+            user: None,
+        };
         for (ask, word) in [(send, "cannot send"), (call, "cannot call")] {
             let called = ScriptedFunction::new("called").spec(|spec| spec.triggers.clear()).step("a", &[]);
             let mut world = EngineFixture::new(vec![

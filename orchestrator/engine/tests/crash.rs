@@ -42,7 +42,13 @@ fn functions_with_every_step(limited: bool) -> (ScriptedFunction, ScriptedFuncti
         .request(
             "asked",
             &["right"],
-            Operation::Invoke { function: "helper".into(), input: json::empty_object(), bound: false },
+            Operation::Invoke {
+                function: "helper".into(),
+                input: json::empty_object(),
+                bound: false,
+                timeout: None,
+                user: None,
+            },
         )
         .request("word", &["told"], wait_for_event())
         .request("payment", &["asked"], Operation::WaitForSignal { timeout: HOUR, heartbeat: None, name: None })

@@ -93,7 +93,13 @@ async fn rule_31_events_of_an_interrupted_request_join_a_batch_in_order() {
 
 #[tokio::test]
 async fn a_bound_run_that_is_created_after_its_callers_end_does_nothing() {
-    let call = Operation::Invoke { function: "called".into(), input: json::empty_object(), bound: true };
+    let call = Operation::Invoke {
+        function: "called".into(),
+        input: json::empty_object(),
+        bound: true,
+        timeout: None,
+        user: None,
+    };
     let called = ScriptedFunction::new("called").spec(|spec| spec.triggers.clear()).step("a", &[]);
     let executed = called.executed();
     let mut world =

@@ -146,7 +146,13 @@ async fn a_process_without_a_front_end_never_reads_registrations() {
 
 #[tokio::test]
 async fn a_function_that_is_registered_late_misses_no_event_wake_or_call() {
-    let call = Operation::Invoke { function: "new".into(), input: json::empty_object(), bound: false };
+    let call = Operation::Invoke {
+        function: "new".into(),
+        input: json::empty_object(),
+        bound: false,
+        timeout: None,
+        user: None,
+    };
     let (begun, open) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
     let gate = (begun.clone(), open.clone());
     let caller = ScriptedFunction::new("caller").spec(|spec| spec.triggers[0].event = "call".into());

@@ -200,7 +200,13 @@ async fn rule_18_subscriptions_are_written_before_any_step_of_the_same_poll_star
 
 #[tokio::test]
 async fn rule_19_every_end_of_a_called_run_reaches_its_caller() {
-    let ask = Operation::Invoke { function: "child".into(), input: json::empty_object(), bound: false };
+    let ask = Operation::Invoke {
+        function: "child".into(),
+        input: json::empty_object(),
+        bound: false,
+        timeout: None,
+        user: None,
+    };
     for (name, child, cancel) in [
         ("completed", ScriptedFunction::new("child").step("x", &[]), false),
         ("failed", ScriptedFunction::new("child").body("x", &[], |_| async { Err(terminal_failure("no")) }), false),

@@ -13,7 +13,13 @@ use support::script::ScriptedFunction;
 
 #[tokio::test]
 async fn an_older_version_leaves_the_call_of_an_unknown_function_to_other_workers() {
-    let call = Operation::Invoke { function: "new".into(), input: json::empty_object(), bound: false };
+    let call = Operation::Invoke {
+        function: "new".into(),
+        input: json::empty_object(),
+        bound: false,
+        timeout: None,
+        user: None,
+    };
     let caller = ScriptedFunction::new("f").request("call", &[], call).function();
     let called = ScriptedFunction::new("new").step("a", &[]).spec(|spec| spec.triggers.clear()).function();
     let mut world = EngineFixture::new(vec![caller.clone(), called]);

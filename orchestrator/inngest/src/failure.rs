@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use stepladder_core::limits::FAILURE_DATA_BYTES;
-use stepladder_core::{Failure, json as values};
+use stepladder_core::{ErrorCode, Failure, json as values};
+
+/// The name that the SDKs expect of a call whose time is over.
+const INVOKE_TIMEOUT: &str = "InngestInvokeTimeoutError";
 
 /// The fields of an SDK's error that become the data of the failure.
 const DATA: [&str; 2] = ["cause", "code"];
@@ -34,6 +37,9 @@ pub(crate) fn failure_of(error: &Value) -> Failure {
 /// Returns a recorded failure as an SDK wants it back.
 pub(crate) fn error_of(failure: &Failure) -> Value {
     let mut error = Map::new();
+    if failure.code == Some(ErrorCode::InvokeTimeout) {
+        return json!({"name": INVOKE_TIMEOUT, "message": failure.message});
+    }
     error.insert("name".into(), failure.name.as_deref().unwrap_or("Error").into());
     error.insert("message".into(), failure.message.as_str().into());
     if let Some(stack) = &failure.stack {
@@ -50,8 +56,6 @@ pub(crate) fn error_of(failure: &Failure) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -177,22 +177,23 @@ impl WireOperation {
     fn invoke(&self) -> Result<Operation, String> {
         let options = self.options(&["function_id", "payload", "timeout"])?;
         let step = self.step();
-        if options.text("timeout")?.is_some_and(|timeout| !timeout.is_empty()) {
-            return Err(format!("step `{step}` invokes a function with a `timeout`, which is not supported"));
-        }
+        let has_timeout = options.text("timeout")?.is_some();
+        let timeout = has_timeout.then(|| self.timeout(&options)).transpose()?;
         let function = options.text("function_id")?.unwrap_or_default();
         let payload = options.fields.get("payload").cloned().unwrap_or_default();
         let empty = Map::new();
         let payload = payload.as_object().unwrap_or(&empty);
-        let other = payload.iter().find(|(name, value)| !matches!(name.as_str(), "data" | "name") && !value.is_null());
+        let is_known = |name: &str| matches!(name, "data" | "name" | "user");
+        let other = payload.iter().find(|(name, value)| !is_known(name) && !value.is_null());
         if let Some((name, _)) = other {
             let name = shortened(name);
             return Err(format!("step `{step}` invokes a function with `{name}`, which is not supported; use `data`"));
         }
-        let data = payload.get("data").filter(|data| !data.is_null());
-        let input = data.map_or_else(|| Ok(values::empty_object()), values::to_json);
-        let input = input.map_err(|error| format!("step `{step}`: the payload is not JSON: {error}"))?;
-        Ok(Operation::Invoke { function: function.into(), input, bound: false })
+        let field = |name| payload.get(name).filter(|value| !value.is_null()).map(values::to_json).transpose();
+        let no_json = |error| format!("step `{step}`: the payload is not JSON: {error}");
+        let input = field("data").map_err(no_json)?.unwrap_or_else(values::empty_object);
+        let user = field("user").map_err(no_json)?;
+        Ok(Operation::Invoke { function: function.into(), input, bound: false, timeout, user })
     }
 
     /// Returns the options of the step, without what an SDK notes for displays.

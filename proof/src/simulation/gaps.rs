@@ -61,7 +61,7 @@ fn due_time(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Tim
             _ => state.last_at,
         },
         Fact::WaitExpired { step } => match of(step) {
-            Some(StepState::Awaiting { until, .. }) => *until,
+            Some(StepState::Awaiting { until, .. } | StepState::Invoking { until: Some(until), .. }) => *until,
             _ => state.last_at,
         },
         Fact::HeartbeatMissed { step, .. } => of(step).and_then(StepState::heartbeat_due).unwrap_or(state.last_at),
@@ -115,7 +115,7 @@ fn end_of_wait(state: &StepState, ended: impl Fn(RunId) -> Option<Timestamp>) ->
     match state {
         StepState::Retrying { retry_at: due, .. } | StepState::Sleeping { until: due } => Some(*due),
         StepState::Awaiting { until, .. } => Some(state.heartbeat_due().unwrap_or(*until)),
-        StepState::Invoking { child, .. } => Some(ended(*child).unwrap_or(Timestamp::MAX)),
+        StepState::Invoking { child, until, .. } => Some(ended(*child).or(*until).unwrap_or(Timestamp::MAX)),
         StepState::Running { lease_until, .. } => Some(*lease_until),
         StepState::Wanted | StepState::Done | StepState::Abandoned => None,
     }

@@ -76,6 +76,8 @@ error_codes! {
     HeartbeatTimeout = "heartbeat-timeout",
     /// The worker died during ten attempts of a step in a row, perhaps out of memory or time.
     Interrupted = "interrupted",
+    /// A called run did not end within the timeout of its call. The called run goes on.
+    InvokeTimeout = "invoke-timeout",
     /// A step was polled inside the body of another step, or outside the function's own future.
     MisplacedStep = "misplaced-step",
     /// The app contains no shared data of the requested type (`ctx.data`).

@@ -61,9 +61,9 @@ enum Awaited {
 
 /// How long a step waits.
 #[derive(Clone, Copy, Debug)]
-struct Term {
-    now: Timestamp,
-    until: Timestamp,
+pub(super) struct Term {
+    pub(super) now: Timestamp,
+    pub(super) until: Timestamp,
 }
 
 impl Registering {
@@ -206,8 +206,9 @@ impl ActiveHop {
                     return Some(Awaited::Send(step));
                 }
             },
-            Operation::Invoke { function, input, bound } => {
-                self.call(step, CalledFunction { function, input, bound: *bound }, now, draft)
+            Operation::Invoke { function, input, bound, timeout, user } => {
+                let until = timeout.map(|timeout| now + timeout);
+                self.call(step, CalledFunction { function, input, bound: *bound, until, user }, now, draft)
             }
             Operation::WaitForEvent { wait, timeout } => {
                 self.wait_for_event(step, wait, Term { now, until: now + *timeout }, draft)
@@ -295,7 +296,7 @@ impl ActiveHop {
         self.expire_at(step, term, draft);
     }
 
-    fn expire_at(&self, step: StepId, Term { now, until }: Term, draft: &mut Draft) {
+    pub(super) fn expire_at(&self, step: StepId, Term { now, until }: Term, draft: &mut Draft) {
         if until <= now {
             draft.entries.push(Fact::WaitExpired { step }.into_entry(now));
         } else {

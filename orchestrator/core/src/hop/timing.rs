@@ -61,8 +61,10 @@ impl ActiveHop {
         let soon = now + EARLY;
         let ours = |step: &StepId| self.may_be_for(step);
         let next = plan.later.iter().filter(|(step, due)| *due <= soon && ours(step)).map(|(_, due)| *due).min();
+        let over = plan.children.iter().filter(|call| call.until.is_some_and(|until| until <= now));
+        let mut in_time = plan.awake.iter().chain(&plan.expired).chain(over.map(|call| &call.step));
         self.progress.punctuality = match next {
-            Some(due) if !plan.awake.iter().chain(&plan.expired).any(ours) => Punctuality::Early(due),
+            Some(due) if !in_time.any(ours) => Punctuality::Early(due),
             Some(_) | None => Punctuality::InTime,
         };
     }

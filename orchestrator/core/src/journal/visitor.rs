@@ -122,7 +122,7 @@ pub enum Wait<'a> {
     /// The step waits for a callback ([`Fact::SignalAwaited`]).
     Signal { until: Timestamp, heartbeat: Option<Duration> },
     /// The step waits for a called run ([`Fact::InvokeStarted`]).
-    Run { function: &'a str, child: RunId },
+    Run { function: &'a str, child: RunId, until: Option<Timestamp> },
 }
 
 /// How a wait ended.
@@ -213,8 +213,8 @@ impl Entry {
             }
             Fact::HeartbeatReceived { step } => visitor.wait_kept_open(at, step),
             Fact::HeartbeatMissed { step, error } => visitor.wait_ended(at, step, WaitEnd::HeartbeatMissed(error)),
-            Fact::InvokeStarted { step, function, child, .. } => {
-                visitor.wait_started(at, step, Wait::Run { function, child: *child });
+            Fact::InvokeStarted { step, function, child, until, .. } => {
+                visitor.wait_started(at, step, Wait::Run { function, child: *child, until: *until });
             }
             Fact::WaitSkipped { step } => visitor.wait_skipped(at, step.as_ref()),
             Fact::SleepEnded { step } => visitor.wait_ended(at, step, WaitEnd::SleepOver),

@@ -1,7 +1,7 @@
 //! Outcomes as a replay reveals them to a handler.
 
 use crate::journal::{Entry, Fact, Outcome, StepKind};
-use crate::{EventId, Json, StepId, Timestamp, json};
+use crate::{ErrorCode, EventId, Failure, Json, StepId, Timestamp, json};
 
 /// The outcome of a step, as a replay reveals it to a handler.
 #[derive(Clone, Debug)]
@@ -26,6 +26,16 @@ impl RevealedOutcome {
             Outcome::Value(value) => value.get().len(),
             Outcome::Failed(failure) => failure.message.len(),
         }
+    }
+
+    /// Returns the outcome of a step of this kind. Facts that refuse or expire a step do not record
+    /// its kind. A call that expires fails; any other wait ends with `null`.
+    #[must_use]
+    pub(super) fn with_kind(mut self, kind: StepKind, fact: &Fact) -> Self {
+        if let (StepKind::Invoke, Fact::WaitExpired { step }) = (kind, fact) {
+            self.outcome = Outcome::Failed(invoke_timeout(step));
+        }
+        Self { kind, ..self }
     }
 
     /// Returns all outcomes that an entry records. A delivered event has one for each step that
@@ -99,6 +109,12 @@ impl RevealedOutcome {
         let carried = matches!(entry.fact, Fact::StepCarriedOver { .. });
         Some(Self { step: step.clone(), kind, outcome, at: entry.at, carried })
     }
+}
+
+/// Returns the failure of a call whose run has not ended in time.
+pub fn invoke_timeout(step: &StepId) -> Failure {
+    let message = format!("the run that step `{step}` called has not ended within the step's timeout; it goes on");
+    Failure::with_code(message, ErrorCode::InvokeTimeout)
 }
 
 /// Wraps the data of a callback. Otherwise data that is `null` would look like a wait that ended

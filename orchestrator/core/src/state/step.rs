@@ -62,8 +62,15 @@ pub enum StepState {
     Retrying { retry_at: Timestamp, error: Option<Failure> },
     /// The step sleeps.
     Sleeping { until: Timestamp },
-    /// The step waits for the end of a called run.
-    Invoking { child: RunId, function: Arc<str>, input: Json, bound: bool },
+    /// The step waits for the end of a called run, at most until `until`.
+    Invoking {
+        child: RunId,
+        function: Arc<str>,
+        input: Json,
+        bound: bool,
+        until: Option<Timestamp>,
+        user: Option<Json>,
+    },
     /// The step waits for an event or a callback.
     Awaiting { what: WaitTarget, until: Timestamp },
     /// The outcome is recorded.
@@ -251,13 +258,15 @@ impl Step {
                 (step.kind, step.state) = (StepKind::Sleep, StepState::Sleeping { until: *until });
             }
             Fact::EventsSent { .. } => (step.kind, step.state) = (StepKind::Send, StepState::Done),
-            Fact::InvokeStarted { function, child, input, bound, .. } => {
+            Fact::InvokeStarted { function, child, input, bound, until, user, .. } => {
                 step.kind = StepKind::Invoke;
                 step.state = StepState::Invoking {
                     child: *child,
                     function: function.clone(),
                     input: input.clone(),
                     bound: *bound,
+                    until: *until,
+                    user: user.clone(),
                 };
             }
             Fact::RunCreated(_)

@@ -9,7 +9,7 @@ use stepladder_core::{AttemptReport, Json, NewEvent, Spec, StepId, WakeCause, js
 use crate::world::{HopFixture, HopSetup, START, later_wakes, run, seconds, started, want};
 
 fn call(bound: bool) -> Operation {
-    Operation::Invoke { function: "g".into(), input: json::empty_object(), bound }
+    Operation::Invoke { function: "g".into(), input: json::empty_object(), bound, timeout: None, user: None }
 }
 
 fn with_g() -> HopSetup {
@@ -18,7 +18,15 @@ fn with_g() -> HopSetup {
 
 fn called(function: &str) -> Fact {
     let child = run().invoked_by("c", START);
-    Fact::InvokeStarted { step: "c".into(), function: function.into(), child, input: json::null(), bound: false }
+    Fact::InvokeStarted {
+        step: "c".into(),
+        function: function.into(),
+        child,
+        input: json::null(),
+        bound: false,
+        until: None,
+        user: None,
+    }
 }
 
 /// Returns a hop that looks up the run of a call which an earlier hop recorded.
@@ -51,8 +59,15 @@ fn rule_19_a_call_is_written_before_its_run_is_created() {
 #[test]
 fn rule_15_a_call_whose_run_is_missing_creates_it_again() {
     let child = run().invoked_by("c", START);
-    let history =
-        vec![Fact::InvokeStarted { step: "c".into(), function: "g".into(), child, input: json::null(), bound: false }];
+    let history = vec![Fact::InvokeStarted {
+        step: "c".into(),
+        function: "g".into(),
+        child,
+        input: json::null(),
+        bound: false,
+        until: None,
+        user: None,
+    }];
     let mut world = with_g().with_history(history).woken(WakeCause::ChildEnded).polled();
     world.want_steps(vec![want("c", call(false))]);
     assert!(matches!(world.open_question(), Effect::FindRun(of) if *of == child));
@@ -83,7 +98,10 @@ fn a_call_with_a_name_or_an_input_that_no_event_may_have_is_refused() {
         ("g", text(EVENT_BYTES / 2), "cannot call: its input and the event's `user` have"),
     ] {
         let mut world = setup.polled();
-        world.want_steps(vec![want("c", Operation::Invoke { function: function.into(), input, bound: false })]);
+        world.want_steps(vec![want(
+            "c",
+            Operation::Invoke { function: function.into(), input, bound: false, timeout: None, user: None },
+        )]);
         let (code, message) = refusal(&world);
         assert!(code == "bad-event" && message.contains(why), "{code} {message}");
         world.written();
@@ -149,4 +167,61 @@ fn a_call_whose_function_is_not_registered_here_is_looked_after_again_later() {
         assert_eq!(later_wakes(world.write()), [(copy, world.now + seconds(60))]);
         assert!(world.write().acknowledges);
     }
+}
+
+#[test]
+fn a_call_past_its_timeout_fails_and_its_run_goes_on() {
+    let until = START + seconds(601);
+    let limited = || {
+        let (function, input, timeout) = ("g".into(), json::empty_object(), Some(seconds(600)));
+        want("c", Operation::Invoke { function, input, bound: false, timeout, user: None })
+    };
+    let mut world = with_g().polled();
+    world.want_steps(vec![limited()]);
+    assert_eq!(
+        (world.facts(), later_wakes(world.write())),
+        (vec!["InvokeStarted".to_owned()], vec![(WakeCause::Due, until)])
+    );
+    let started = world.write().entries[0].fact.clone();
+
+    let mut woken = with_g().with_history(vec![started]).woken(WakeCause::Due).polled();
+    woken.now = until;
+    woken.want_steps(vec![limited()]);
+    let found = |end| Input::Found(Some(FoundRun { next: 5, end }));
+    let mut in_time = woken.clone();
+    in_time.on(found(Some(Outcome::Value(json::null()))));
+    assert_eq!(in_time.facts(), ["InvokeEnded"], "the outcome counts if it is there");
+    let mut missing = woken.clone();
+    missing.on(Input::Found(None));
+    assert!(matches!(missing.open_question(), Effect::StartRun(_)), "the called run is created in any case");
+    woken.on(found(None));
+    assert_eq!(woken.facts(), ["WaitExpired"]);
+    assert!(!format!("{:?}", woken.write()).contains("CancelRuns"), "nothing cancels the called run");
+    woken.written();
+    let Effect::Poll(revealed) = woken.open_question() else { panic!("{:?}", woken.open_question()) };
+    let Outcome::Failed(error) = &revealed[0].outcome else { panic!("{revealed:?}") };
+    assert_eq!(error.code(), Some("invoke-timeout"));
+}
+
+#[test]
+fn a_call_may_name_the_user_of_the_called_run() {
+    let ada = json::to_json(&serde_json::json!({"id": "ada"})).unwrap();
+    let call = |user| {
+        let function = "g".into();
+        want("c", Operation::Invoke { function, input: json::empty_object(), bound: false, timeout: None, user })
+    };
+    let user_of = |user: Option<Json>| {
+        let mut world = with_g().polled();
+        world.want_steps(vec![call(user)]);
+        world.written();
+        let Effect::StartRun(start) = world.open_question() else { panic!("{:?}", world.open_question()) };
+        start.1.event.user.clone()
+    };
+    assert_eq!(user_of(Some(ada.clone())).map(|user| user.get().to_owned()), Some(ada.get().to_owned()));
+    assert!(user_of(None).is_none(), "by default that of the run's event, which has none");
+
+    let mut world = with_g().polled();
+    world.want_steps(vec![call(Some(json::null()))]);
+    let (code, message) = refusal(&world);
+    assert!(code == "bad-event" && message.contains("its `user` must be a JSON object"), "{code} {message}");
 }

@@ -83,7 +83,15 @@ fn a_failed_run_starts_its_failure_handler() {
 #[test]
 fn called_runs_that_are_bound_end_with_their_caller() {
     let child = run().invoked_by("c", START);
-    let call = Fact::InvokeStarted { step: "c".into(), function: "g".into(), child, input: json::null(), bound: true };
+    let call = Fact::InvokeStarted {
+        step: "c".into(),
+        function: "g".into(),
+        child,
+        input: json::null(),
+        bound: true,
+        until: None,
+        user: None,
+    };
     let mut world = HopSetup::new().with_history(vec![call, run_completed()]).loaded();
     assert!(matches!(world.open_question(), Effect::CancelRuns { runs, .. } if *runs == [child]));
     world.on(Input::Done);
@@ -135,7 +143,15 @@ fn a_promotion_that_failed_is_repeated_before_the_finishing_work() {
 #[test]
 fn a_run_that_ends_during_a_bound_call_is_acknowledged_after_the_called_run_is_cancelled() {
     let child = run().invoked_by("c", START);
-    let call = Fact::InvokeStarted { step: "c".into(), function: "g".into(), child, input: json::null(), bound: true };
+    let call = Fact::InvokeStarted {
+        step: "c".into(),
+        function: "g".into(),
+        child,
+        input: json::null(),
+        bound: true,
+        until: None,
+        user: None,
+    };
     let mut world = HopSetup::new().with_history(vec![call]).polled();
     world.return_from_handler(Ok(json::null()));
     assert!(!world.write().acknowledges);

@@ -207,7 +207,13 @@ fn waits_are_registered_without_another_call() {
 #[test]
 fn a_called_run_is_created_without_another_call() {
     let mut world = calling(&HopSetup { others: vec![Spec::new("g")], ..setup() });
-    let call = Operation::Invoke { function: "g".into(), input: json::empty_object(), bound: false };
+    let call = Operation::Invoke {
+        function: "g".into(),
+        input: json::empty_object(),
+        bound: false,
+        timeout: None,
+        user: None,
+    };
     world.on(answer(Vec::new(), vec![want("call", call)]));
     assert_eq!(world.facts(), ["CallEnded", "InvokeStarted"]);
     world.written();

@@ -86,7 +86,13 @@ fn worlds() -> Vec<HopFixture> {
     // hops that have polled their function, in the phase to which each kind of wanted step leads
     let others = || vec![Spec::new("g")];
     let setup = || HopSetup { others: others(), ..HopSetup::new() }.one_at_a_time();
-    let call = |bound| Operation::Invoke { function: "g".into(), input: json::empty_object(), bound };
+    let call = |bound| Operation::Invoke {
+        function: "g".into(),
+        input: json::empty_object(),
+        bound,
+        timeout: None,
+        user: None,
+    };
     let wants = [
         body("a"),
         want("nap", Operation::SleepFor(seconds(60))),
@@ -100,8 +106,15 @@ fn worlds() -> Vec<HopFixture> {
         visit(world, 30);
     }
     let child = run().invoked_by("call", START);
-    let started_call =
-        Fact::InvokeStarted { step: "call".into(), function: "g".into(), child, input: json::null(), bound: true };
+    let started_call = Fact::InvokeStarted {
+        step: "call".into(),
+        function: "g".into(),
+        child,
+        input: json::null(),
+        bound: true,
+        until: None,
+        user: None,
+    };
     let mut calling = setup().with_history(vec![started_call.clone()]).woken(WakeCause::Watchdog).polled();
     calling.want_steps(vec![want("call", call(true))]);
     visit(calling, 30);

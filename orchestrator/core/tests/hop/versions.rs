@@ -198,7 +198,13 @@ fn functions_that_are_registered_during_a_hop_are_known_to_it() {
     assert!(matches!(loading.open_question(), Effect::AskIfPaused), "{:?}", loading.open_question());
     let mut world = HopSetup::new().polled();
     world.learn(&["f", "g"]);
-    let call = Operation::Invoke { function: "g".into(), input: json::empty_object(), bound: false };
+    let call = Operation::Invoke {
+        function: "g".into(),
+        input: json::empty_object(),
+        bound: false,
+        timeout: None,
+        user: None,
+    };
     world.want_steps(vec![want("c", call)]);
     assert_eq!(world.facts(), ["InvokeStarted"], "g is called");
     world.written();

@@ -1,12 +1,12 @@
 //! Tests of waits for events, for callbacks and for times.
 
 use stepladder_core::expr::ExprCache;
-use stepladder_core::journal::{Fact, Failure, StepKind};
+use stepladder_core::journal::{Fact, Failure, Outcome, StepKind};
 use stepladder_core::state::RunState;
 use stepladder_core::waiting::ArrivingEvent;
 use stepladder_core::{Event, Refusal, StepId, json};
 
-use super::{START, arriving_event, at, started, state, wait_for_any};
+use super::{START, arriving_event, at, run, started, state, wait_for_any};
 
 fn awaited(step: &str, until: i64) -> Fact {
     Fact::EventAwaited { step: step.into(), wait: wait_for_any("c/d"), until: at(until) }
@@ -100,6 +100,41 @@ fn only_a_wait_for_a_time_can_be_skipped() {
         Err(Refusal::NotWaiting("a".into())),
         "it waits for a callback"
     );
+}
+
+#[test]
+fn a_call_expires_at_its_deadline_and_not_before() {
+    let call = |until: Option<i64>| Fact::InvokeStarted {
+        step: "a".into(),
+        function: "g".into(),
+        child: run(),
+        input: json::null(),
+        bound: false,
+        until: until.map(at),
+        user: None,
+    };
+    let expired = || Fact::WaitExpired { step: "a".into() };
+    let ended = Fact::InvokeEnded { step: "a".into(), outcome: Outcome::Value(json::null()) };
+    let limited = state(vec![(0, call(Some(100)))]);
+    assert_eq!(limited.admits(&expired().into_entry(at(99))), Err(Refusal::NotDue("a".into())));
+    assert_eq!(limited.admits(&expired().into_entry(at(100))), Ok(()));
+    assert_eq!(limited.admits(&ended.clone().into_entry(at(99))), Ok(()));
+    let missed = Fact::HeartbeatMissed { step: "a".into(), error: Failure::new("missed") };
+    assert_eq!(limited.admits(&missed.into_entry(at(100))), Err(Refusal::NotWaiting("a".into())));
+    let over = state(vec![(0, call(Some(100))), (100, expired())]);
+    let Outcome::Failed(failure) = &over.outcomes[0].outcome else { panic!("{:?}", over.outcomes) };
+    assert_eq!((over.outcomes[0].kind, failure.code()), (StepKind::Invoke, Some("invoke-timeout")));
+    assert_eq!(over.admits(&ended.into_entry(at(101))), Err(Refusal::AlreadySettled("a".into())));
+    let unlimited = state(vec![(0, call(None))]);
+    assert_eq!(unlimited.admits(&expired().into_entry(at(1_000_000))), Err(Refusal::NotWaiting("a".into())));
+}
+
+#[test]
+fn a_call_that_was_recorded_without_a_deadline_reads() {
+    let stored = format!(r#"{{"InvokeStarted":{{"step":"a","function":"g","child":"{}","input":{{}}}}}}"#, run());
+    let fact: Fact = serde_json::from_str(&stored).unwrap();
+    assert!(matches!(&fact, Fact::InvokeStarted { bound: false, until: None, user: None, .. }), "{fact:?}");
+    assert_eq!(serde_json::to_string(&fact).unwrap(), stored);
 }
 
 #[test]

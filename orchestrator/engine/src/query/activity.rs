@@ -159,8 +159,8 @@ impl RunActivity {
                 Some((*retry_at, Self::Retrying { step: Some(id), attempt, of, at: *retry_at }))
             }
             StepState::Sleeping { until } => Some((*until, Self::Sleeping { step: id, until: *until })),
-            StepState::Invoking { child, function, .. } => {
-                Some((Timestamp::MAX, Self::Calling { function: function.clone(), child: *child }))
+            StepState::Invoking { child, function, until, .. } => {
+                Some((until.unwrap_or(Timestamp::MAX), Self::Calling { function: function.clone(), child: *child }))
             }
             StepState::Awaiting { what, until } => {
                 let events = match what {

@@ -80,8 +80,9 @@ fn step_wait(id: &StepId, step: &Step) -> Option<(Timestamp, String)> {
             let next = step.attempt.saturating_add(1);
             Some((*retry_at, format!("retries step `{id}` at {retry_at} (attempt {next})")))
         }
-        StepState::Invoking { child, function, .. } => {
-            Some((Timestamp::MAX, format!("waits in `{id}` for run {child} of `{function}`")))
+        StepState::Invoking { child, function, until, .. } => {
+            let end = until.map(|until| format!(" until {until}")).unwrap_or_default();
+            Some((until.unwrap_or(Timestamp::MAX), format!("waits in `{id}` for run {child} of `{function}`{end}")))
         }
         StepState::Awaiting { what: WaitTarget::Event(wait), until } => {
             Some((*until, format!("waits in `{id}` for {wait} until {until}")))

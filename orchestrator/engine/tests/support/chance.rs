@@ -53,7 +53,13 @@ pub fn random_graph(dice: &SeededDice, most: u64) -> (ScriptedFunction, usize) {
             2 => script.request(
                 &id,
                 &after,
-                Operation::Invoke { function: "helper".into(), input: json::empty_object(), bound: false },
+                Operation::Invoke {
+                    function: "helper".into(),
+                    input: json::empty_object(),
+                    bound: false,
+                    timeout: None,
+                    user: None,
+                },
             ),
             _ => {
                 let backoff = Some(Backoff::Fixed(Duration::from_secs(dice.below(30))));

@@ -70,7 +70,12 @@ impl Context {
         let (name, function) = (name.into(), function.into());
         let (input, error) = split_input(encode_input(input));
         let error = error.map(|error| error.in_step(&self.full_name(&name)));
-        let mut step = self.create_step(name, Operation::Invoke { function, input, bound: false }, None, decode);
+        let mut step = self.create_step(
+            name,
+            Operation::Invoke { function, input, bound: false, timeout: None, user: None },
+            None,
+            decode,
+        );
         if let Some(error) = error {
             step.fail_with(error);
         }
@@ -111,7 +116,8 @@ impl Context {
         let run_item: RunItem<'a, I, O, _> =
             Box::new(move |settings: &ItemSettings<'a, Invoke<'a, O>>, place, item| {
                 let (input, error) = split_input(encode_input(&item));
-                let ask = Operation::Invoke { function: function.clone(), input, bound: false };
+                let ask =
+                    Operation::Invoke { function: function.clone(), input, bound: false, timeout: None, user: None };
                 let mut step = self.create_item_step(&steps, &place, ask, None, decode);
                 if let Some(error) = error {
                     let error = error.in_step(step.id());

@@ -1,5 +1,7 @@
 //! Steps that call another function.
 
+use std::time::Duration;
+
 use stepladder_core::decide::Operation;
 
 use super::{RecordedStep, delegate_future, startable, undoable};
@@ -40,6 +42,20 @@ impl<T> Invoke<'_, T> {
         self.step.change_ask(|ask| {
             if let Operation::Invoke { bound, .. } = ask {
                 *bound = true;
+            }
+            Ok(())
+        });
+        self
+    }
+
+    /// Waits for the called run at most this long, counted from the call. Then this step fails with
+    /// a terminal error that has the code `invoke-timeout`. The called run goes on, unless it is
+    /// [cancelled with this run](Self::cancelled_with_run). By default, the wait has no limit.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.step.record_call("timeout");
+        self.step.change_ask(|ask| {
+            if let Operation::Invoke { timeout, .. } = ask {
+                *timeout = Some(limit);
             }
             Ok(())
         });

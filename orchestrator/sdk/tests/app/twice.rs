@@ -206,6 +206,7 @@ async fn step_refusals() -> Vec<(&'static str, String)> {
         ("Map::timeout", awaited!(|c| c.map("s", [1], |_| step_body()).timeout(S).timeout(S))),
         ("Map::backoff", awaited!(|c| c.map("s", [1], |_| step_body()).backoff(backoff()).backoff(backoff()))),
         ("Map::undo", awaited!(|c| c.map("s", [1], |_| step_body()).undo(undo_body).undo(undo_body))),
+        ("Invoke::timeout", awaited!(|c| c.invoke::<u8>("s", "f", &json!({})).timeout(S).timeout(S))),
         ("Invoke::undo", awaited!(|c| c.invoke::<u8>("s", "f", &json!({})).undo(undo_body).undo(undo_body))),
         ("ItemMap::limit", awaited!(|c| c.map_runs::<u8, _>("s", "f", [json!({})]).limit(1).limit(2))),
         ("MapRuns::undo", awaited!(|c| c.map_runs::<u8, _>("s", "f", [json!({})]).undo(undo_body).undo(undo_body))),

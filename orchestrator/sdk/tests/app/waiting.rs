@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestRunDetail;
-use stepladder_sdk::testing::{Fact, Pace, Status, TestApp};
+use stepladder_sdk::testing::{Fact, Pace, Status, TestApp, TestRun};
 
 use super::running::{OrderEvent, order_event};
 
@@ -327,4 +327,47 @@ async fn an_event_that_does_not_fit_its_type_fails_the_wait_and_names_it() {
     let error = run.error().expect("it failed");
     assert_eq!(error.code(), Some("undecodable-memo"));
     assert!(error.message.contains("`w`") && error.message.contains("`brief/approved`"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn a_call_fails_at_its_timeout_and_the_called_run_goes_on() {
+    async fn calling_handler(ctx: Context, _: Event<OrderEvent>) -> Result<(u64, String)> {
+        let in_time = ctx.invoke("in time", "sleeper", &json!({ "days": 2 })).timeout(3 * DAY).await?;
+        let late = ctx.invoke::<u64>("late", "sleeper", &json!({ "days": 9 })).timeout(3 * DAY).await.unwrap_err();
+        assert!(
+            late.has_code(stepladder_sdk::ErrorCode::InvokeTimeout) && late.to_string().contains("`late`"),
+            "{late}"
+        );
+        ctx.step("after", async || Ok(())).await?;
+        Ok((in_time, late.code().unwrap_or_default().into()))
+    }
+    #[derive(Deserialize)]
+    struct Days {
+        days: u32,
+    }
+    impl EventData for Days {
+        const NAME: &'static str = "never/sent";
+        const NAMES: &'static [&'static str] = &[];
+    }
+    async fn sleeping_handler(ctx: Context, event: Event<Days>) -> Result<u32> {
+        ctx.sleep("days", event.data.days * DAY).await?;
+        Ok(event.data.days)
+    }
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        let mut app = TestApp::new()
+            .function(Function::new("calls", calling_handler))
+            .function(Function::new("sleeper", sleeping_handler))
+            .pace(pace);
+        let run = app.start(&order_event()).await.remove(0);
+        app.advance(4 * DAY).await;
+        let caller = app.runs_of_function("calls").await.remove(0);
+        assert_eq!(caller.status(), Status::Running, "the second call has a day left");
+        app.advance(DAY + Duration::from_secs(1)).await;
+        let caller = app.runs_of_function("calls").await.remove(0);
+        assert_eq!((caller.id(), caller.output::<(u64, String)>()), (run.id(), (2, "invoke-timeout".into())));
+        let ends = |runs: Vec<TestRun>| runs.iter().map(|run| run.status()).collect::<Vec<_>>();
+        assert!(ends(app.runs_of_function("sleeper").await).contains(&Status::Running), "the called run goes on");
+        app.finish().await;
+        assert_eq!(ends(app.runs_of_function("sleeper").await), [Status::Completed, Status::Completed]);
+    }
 }

@@ -104,7 +104,9 @@ async fn steps_without_a_body_ask_the_engine() {
     assert!(moment(asks[1]) && moment(asks[2]));
     let one = |name: &str, ask: &Operation| matches!(ask, Operation::Send(events) if events.len() == 1 && &*events[0].name == name);
     assert!(one("client/told", asks[3]) && one("x/y", asks[4]));
-    let Operation::Invoke { function, input, bound: false } = asks[5] else { panic!("a call") };
+    let Operation::Invoke { function, input, bound: false, timeout: None, user: None } = asks[5] else {
+        panic!("a call")
+    };
     assert_eq!((&**function, input.get()), ("other", r#"{"name":"ada"}"#));
     assert!(wants[0].at.as_ref().is_some_and(|at| at.file.ends_with("values.rs")));
 }

@@ -181,7 +181,10 @@ impl FactVisitor for EntryDetails {
                 format!("{}, with a heartbeat every {}", format_until(at), format_duration(every))
             }
             Wait::Event { wait, until: at } => format!("{wait}, {}", format_until(at)),
-            Wait::Run { function, child } => format!("run {child} of {function}"),
+            Wait::Run { function, child, until } => {
+                let until = until.map(|until| format!(", until {until}")).unwrap_or_default();
+                format!("run {child} of {function}{until}")
+            }
         };
     }
 

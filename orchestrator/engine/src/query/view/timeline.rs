@@ -7,7 +7,7 @@ use stepladder_core::journal::{
 };
 use stepladder_core::report::{HandlerLogLine, LogLine};
 use stepladder_core::signal::CallbackToken;
-use stepladder_core::state::{RunState, StepState, WaitTarget};
+use stepladder_core::state::{RunState, StepState, WaitTarget, invoke_timeout};
 use stepladder_core::{Entry, Event, Fact, StepId, Timestamp, json};
 
 use super::{LogView, StepStatus, StepView};
@@ -165,7 +165,7 @@ impl FactVisitor for RunTimeline {
                 let awaits = format!("a signal{}", heartbeat.unwrap_or_default());
                 (StepStatus::Awaiting, Some(until), Some(awaits), None)
             }
-            Wait::Run { child, .. } => (StepStatus::Invoking, None, None, Some(child)),
+            Wait::Run { child, until, .. } => (StepStatus::Invoking, until, None, Some(child)),
         };
         if let Wait::Event { wait, .. } = wait {
             view.event_wait = Some(wait.clone());
@@ -185,7 +185,13 @@ impl FactVisitor for RunTimeline {
             WaitEnd::SignalFailed(error) | WaitEnd::HeartbeatMissed(error) => {
                 self.step(step, StepKind::Signal, at).settle(at, &Outcome::Failed(error.clone()));
             }
-            WaitEnd::Expired => self.step(step, StepKind::Event, at).complete(at, None),
+            WaitEnd::Expired => {
+                let view = self.step(step, StepKind::Event, at);
+                match view.kind == StepKind::Invoke {
+                    true => view.settle(at, &Outcome::Failed(invoke_timeout(step))),
+                    false => view.complete(at, None),
+                }
+            }
             WaitEnd::Run(outcome) => self.step(step, StepKind::Invoke, at).settle(at, outcome),
         }
     }
