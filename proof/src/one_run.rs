@@ -9,6 +9,8 @@
 mod calls;
 mod heartbeats;
 mod kind;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 
@@ -204,16 +206,18 @@ fn apply_entry(step: &mut StepProgress, entry: &Entry) -> Result<(), &'static st
             step.due = Some(*until);
         }
         Fact::WaitSkipped { .. } => step.due = Some(entry.at),
-        Fact::InvokeStarted { .. } => {
+        Fact::InvokeStarted { until, .. } => {
             if std::mem::replace(&mut step.waits, true) {
                 return Err("the child was asked for twice");
             }
+            // without a deadline the call never expires
+            step.due = Some(until.unwrap_or(Timestamp::MAX));
         }
         Fact::SleepEnded { .. } | Fact::InvokeEnded { .. } => {
             if !step.waits {
                 return Err("what ended had not begun");
             }
-            if step.due.is_some_and(|due| entry.at < due) {
+            if step.kind == Some(StepKind::Sleep) && step.due.is_some_and(|due| entry.at < due) {
                 return Err("the timer ended before its time");
             }
             step.settled = true;
@@ -283,113 +287,4 @@ fn end_attempt(step: &mut StepProgress, attempt: u32) -> Result<(), &'static str
         return Err("this attempt was not running");
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use stepladder_core::journal::{Failure, NewRun};
-    use stepladder_core::{AttemptReport, Event, EventId, RunId, json};
-
-    use super::*;
-
-    fn at(ms: i64) -> Timestamp {
-        Timestamp::from_millis(1_700_000_000_000 + ms)
-    }
-
-    fn created() -> Entry {
-        let event = Event {
-            id: EventId::from_bytes([7; 16]),
-            name: "go".into(),
-            data: json::empty_object(),
-            ts: at(0),
-            user: None,
-            external_id: None,
-            received_at: at(0),
-        };
-        Fact::RunCreated(Box::new(NewRun::new("f".into(), event, RunOrigin::Event))).into_entry(at(0))
-    }
-
-    fn started(attempt: u32, when: i64) -> Entry {
-        Fact::StepStarted {
-            step: "a".into(),
-            attempt,
-            lease_until: at(when + 100),
-            worker: "w".into(),
-            at_most_once: false,
-        }
-        .into_entry(at(when))
-    }
-
-    fn succeeded(attempt: u32, when: i64) -> Entry {
-        Fact::StepSucceeded {
-            step: "a".into(),
-            attempt,
-            output: json::empty_object(),
-            report: AttemptReport::default(),
-        }
-        .into_entry(at(when))
-    }
-
-    fn failed(attempt: u32, retry_at: Option<i64>) -> Entry {
-        let error = Failure::new("no");
-        let (step, report) = ("a".into(), AttemptReport::default());
-        Fact::StepFailed { step, attempt, error, retry_at: retry_at.map(at), report }.into_entry(at(1))
-    }
-
-    fn first_violation(entries: Vec<Entry>) -> Option<String> {
-        let entries = std::iter::once(created()).chain(entries).collect();
-        let found = check(&RunJournal { run: RunId::new(at(0), 1), entries });
-        found.first().map(|found| found.split(':').next().unwrap_or_default().to_owned())
-    }
-
-    #[test]
-    fn a_step_that_starts_at_most_once_starts_again_only_after_an_error() {
-        let once = |attempt, when| match started(attempt, when).fact {
-            Fact::StepStarted { step, attempt, lease_until, worker, .. } => {
-                Fact::StepStarted { step, attempt, lease_until, worker, at_most_once: true }.into_entry(at(when))
-            }
-            _ => unreachable!(),
-        };
-        assert_eq!(first_violation(vec![once(1, 0), failed(1, Some(20)), once(2, 20), succeeded(2, 30)]), None);
-        let again = first_violation(vec![once(1, 0), once(2, 100)]);
-        assert_eq!(again.as_deref(), Some("a step that starts at most once started again"));
-    }
-
-    #[test]
-    fn a_step_that_failed_and_then_succeeded_is_valid() {
-        assert_eq!(first_violation(vec![started(1, 0), failed(1, Some(20)), started(2, 20), succeeded(2, 30)]), None);
-        assert_eq!(first_violation(vec![started(1, 0), started(2, 100), succeeded(2, 101)]), None);
-    }
-
-    #[test]
-    fn each_broken_rule_is_reported() {
-        let cases = [
-            (vec![started(1, 0), succeeded(1, 1), succeeded(1, 2)], "the step has its outcome already"),
-            (vec![started(1, 0), succeeded(2, 1)], "this attempt was not running"),
-            (vec![succeeded(1, 1)], "this attempt was not running"),
-            (vec![started(1, 0), started(2, 99)], "two attempts run at once"),
-            (vec![started(2, 0)], "the attempt is not the next one"),
-            (vec![started(1, 0), failed(1, Some(20)), started(2, 19)], "it was tried again before its time"),
-            (vec![started(1, 0), failed(1, None), started(2, 500)], "the step has its outcome already"),
-            (vec![Fact::SleepEnded { step: "a".into() }.into_entry(at(1))], "what ended had not begun"),
-            (
-                vec![
-                    Fact::SleepStarted { step: "a".into(), until: at(9) }.into_entry(at(1)),
-                    Fact::SleepEnded { step: "a".into() }.into_entry(at(8)),
-                ],
-                "the timer ended before its time",
-            ),
-            (
-                vec![Fact::SleepStarted { step: "a".into(), until: at(9) }.into_entry(at(1)), started(1, 2)],
-                "the step was of another kind before",
-            ),
-            (
-                vec![Fact::RunCancelled { reason: "no".into() }.into_entry(at(1)), started(1, 2)],
-                "something was written after the end",
-            ),
-        ];
-        for (entries, what) in cases {
-            assert_eq!(first_violation(entries).as_deref(), Some(what));
-        }
-    }
 }

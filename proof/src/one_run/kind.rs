@@ -21,7 +21,7 @@ pub(super) fn kind_of(fact: &Fact) -> Option<StepKind> {
         | Fact::SignalFailed { .. }
         | Fact::HeartbeatReceived { .. }
         | Fact::HeartbeatMissed { .. } => Some(StepKind::Signal),
-        // These entries occur for steps with a body, and for waits for an event or a callback.
+        // These entries occur for steps with a body, for calls, and for waits.
         Fact::StepRefused { .. } | Fact::WaitExpired { .. } | Fact::WaitSkipped { .. } => None,
         Fact::RunCreated(_)
         | Fact::EventJoined { .. }

@@ -115,7 +115,9 @@ fn end_of_wait(state: &StepState, ended: impl Fn(RunId) -> Option<Timestamp>) ->
     match state {
         StepState::Retrying { retry_at: due, .. } | StepState::Sleeping { until: due } => Some(*due),
         StepState::Awaiting { until, .. } => Some(state.heartbeat_due().unwrap_or(*until)),
-        StepState::Invoking { child, until, .. } => Some(ended(*child).or(*until).unwrap_or(Timestamp::MAX)),
+        StepState::Invoking { child, until, .. } => {
+            Some(ended(*child).into_iter().chain(*until).min().unwrap_or(Timestamp::MAX))
+        }
         StepState::Running { lease_until, .. } => Some(*lease_until),
         StepState::Wanted | StepState::Done | StepState::Abandoned => None,
     }
