@@ -123,16 +123,20 @@ const waits = inngest.createFunction(
   },
 );
 
-const callee = inngest.createFunction({ id: "callee", retries: 0, triggers: [{ event: "inngest/function.invoked" }] }, async ({ event }) => {
+const callee = inngest.createFunction({ id: "callee", retries: 0, triggers: [{ event: "inngest/function.invoked" }] }, async ({ event, step }) => {
   if (event.data.fail) throw new Error("the callee fails");
-  return { twice: event.data.n * 2, name: event.name };
+  if (event.data.slow) await step.waitForEvent("go", { event: "test/go", timeout: "1h" });
+  return { twice: event.data.n * 2, name: event.name, user: event.user ?? null };
 });
 
 const caller = inngest.createFunction({ id: "caller", triggers: [{ event: "test/caller" }] }, async ({ step }) => {
-  const { twice, name } = await step.invoke("call", { function: callee, data: { n: 21 } });
+  const call = { function: callee, data: { n: 21 }, timeout: "1h", user: { id: "ada" } };
+  const { twice, name, user } = await step.invoke("call", call);
   const failed = await step.invoke("failing", { function: callee, data: { fail: true } }).catch((e) => e.message);
+  const slow = step.invoke("slow", { function: callee, data: { n: 1, slow: true }, timeout: "50ms" });
+  const late = await slow.then(() => "in time", (e) => [e.name, e.message]);
   const { ids } = await step.sendEvent("send", { name: "test/sent", data: { n: 1 } });
-  return { twice, name, failed, sent: ids.length };
+  return { twice, name, user, failed, late, sent: ids.length };
 });
 
 const sent = inngest.createFunction({ id: "sent", triggers: [{ event: "test/sent" }] }, async () => "received");

@@ -168,19 +168,26 @@ async def waits(ctx: inngest.Context) -> dict:
 async def callee(ctx: inngest.Context) -> dict:
     if ctx.event.data.get("fail"):
         raise Exception("the callee fails")
+    if ctx.event.data.get("slow"):
+        await ctx.step.wait_for_event("go", event="test/go", timeout=datetime.timedelta(hours=1))
     return {"twice": ctx.event.data["n"] * 2, "name": ctx.event.name}
 
 
 @function("caller", "test/caller")
 async def caller(ctx: inngest.Context) -> dict:
-    called = await ctx.step.invoke("call", function=callee, data={"n": 21})
-    failed = None
+    hour = datetime.timedelta(hours=1)
+    called = await ctx.step.invoke("call", function=callee, data={"n": 21}, timeout=hour)
+    failed = late = None
     try:
         await ctx.step.invoke("failing", function=callee, data={"fail": True})
     except inngest.StepError as error:
         failed = error.message
+    try:
+        await ctx.step.invoke("slow", function=callee, data={"n": 1, "slow": True}, timeout=1000)
+    except inngest.StepError as error:
+        late = error.name
     ids = await ctx.step.send_event("send", inngest.Event(name="test/sent", data={"n": 1}))
-    return {**called, "failed": failed, "sent": len(ids)}
+    return {**called, "failed": failed, "late": late, "sent": len(ids)}
 
 
 @function("sent", "test/sent")

@@ -104,6 +104,24 @@ async fn errors_are_retried_caught_and_recorded(package: Package) {
     assert_eq!(output(&run), &json!({"of": "shop-uncaught", "error": "out of range"}));
 }
 
+/// Checks that the run of the call `slow` still waits although its caller has ended, and lets it
+/// end.
+async fn goes_on_after_its_timeout(server: &ServerProcess, caller: &Value) {
+    let api = server.api();
+    let steps = caller["steps"].as_array().expect("steps");
+    let slow = steps.iter().find(|step| step["id"] == "slow").expect("the call");
+    let called = slow["child"].as_str().expect("the called run");
+    wait_for("its wait", async || {
+        let run = api.run(called).await;
+        assert_eq!(run["status"], "Running", "it goes on");
+        run["steps"].as_array()?.iter().any(|step| step["id"] == "go").then_some(())
+    })
+    .await;
+    api.send(&json!({"name": "test/go", "data": {}})).await;
+    let called = api.wait_for_end(called).await;
+    assert_eq!(output(&called)["twice"], 2);
+}
+
 async fn waits_calls_and_events_are_those_of_the_engine(package: Package) {
     let (server, _app) = start(package, 23).await;
     let api = server.api();
@@ -120,8 +138,15 @@ async fn waits_calls_and_events_are_those_of_the_engine(package: Package) {
     assert_eq!(output(&run), &json!({"by": "Ada", "name": "test/approved", "none": null}));
 
     let run = ended(&server, "test/caller", json!({})).await;
-    let called = json!({"twice": 42, "name": "inngest/function.invoked", "failed": "the callee fails", "sent": 1});
+    // version 4 of the package does not send `user`, and gives each event an empty one
+    let user = if package == Package::TypeScript3 { json!({"id": "ada"}) } else { json!({}) };
+    let late = "the run that step `slow` called has not ended within the step's timeout; it goes on";
+    let called = json!({
+        "twice": 42, "name": "inngest/function.invoked", "user": user, "failed": "the callee fails",
+        "late": ["InngestInvokeTimeoutError", late], "sent": 1,
+    });
     assert_eq!(output(&run), &called);
+    goes_on_after_its_timeout(&server, &run).await;
     wait_for("the run of the sent event", async || {
         let (_, runs) = api.get("/v1/runs?function=shop-sent&status=Completed").await;
         (runs["data"].as_array()?.len() == 1).then_some(())

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use stepladder_tests::{ServerProcess, wait_for};
 
 use super::app::{App, Package};
-use super::{attempts, ended, output};
+use super::{attempts, ended, goes_on_after_its_timeout, output};
 
 async fn start() -> (ServerProcess, App) {
     super::start(Package::Python, 16).await
@@ -85,8 +85,12 @@ async fn waits_calls_and_events_of_python_are_those_of_the_engine() {
     assert_eq!(output(&run), &json!({"by": "Ada", "name": "test/approved", "none": null}));
 
     let run = ended(&server, "test/caller", json!({})).await;
-    let called = json!({"twice": 42, "name": "inngest/function.invoked", "failed": "the callee fails", "sent": 1});
+    let called = json!({
+        "twice": 42, "name": "inngest/function.invoked", "failed": "the callee fails",
+        "late": "InngestInvokeTimeoutError", "sent": 1,
+    });
     assert_eq!(output(&run), &called);
+    goes_on_after_its_timeout(&server, &run).await;
     wait_for("the run of the sent event", async || {
         let (_, runs) = api.get("/v1/runs?function=shop-sent&status=Completed").await;
         (runs["data"].as_array()?.len() == 1).then_some(())
