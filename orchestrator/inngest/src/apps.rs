@@ -183,7 +183,7 @@ impl Apps {
         let apps = self.functions.list().await?;
         let app = apps.iter().find(|app| parse_address(&app.address).is_ok_and(|address| is_same(&address, url)));
         let is_here = self.registrations.load(Ordering::Relaxed) != registrations;
-        if !is_here && !(self.settings.shares_store && app.is_some()) {
+        if !(is_here || (self.settings.shares_store && app.is_some())) {
             let variable = if self.settings.shares_store { "INNGEST_BASE_URL" } else { "INNGEST_DEV" };
             return Err(no_app(format!(
                 "the app at {place} has registered at another server; set {variable} of the app to the address of this \

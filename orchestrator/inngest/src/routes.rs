@@ -40,7 +40,7 @@ pub fn open_routes(apps: Arc<Apps>, engine: Arc<Engine>) -> Router {
 /// Returns the routes of a server without apps: each request is refused with this sentence.
 pub fn refusing_routes(sentence: &'static str) -> Router {
     let refuse = || any(move || async move { Refusal(StatusCode::SERVICE_UNAVAILABLE, sentence.into()) });
-    ["/fn/register", "/fn/remove", "/v1/apps", "/v1/apps/{name}"]
+    ["/fn/register", "/fn/remove", "/v1/apps", "/v1/apps/{name}", "/v1/checkpoint", "/v1/checkpoint/{run}/steps"]
         .into_iter()
         .fold(Router::new(), |routes, path| routes.route(path, refuse()))
 }
