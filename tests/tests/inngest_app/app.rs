@@ -27,11 +27,7 @@ impl Package {
         match self {
             Self::TypeScript4 => node(script),
             Self::TypeScript3 => node(&script.replace("from \"inngest", "from \"inngest-3")),
-            Self::Python => {
-                let mut python = Command::new(parts::python_program("python"));
-                python.args(["-c", include_str!("app.py")]);
-                python
-            }
+            Self::Python => python(include_str!("app.py")),
         }
     }
 }
@@ -41,6 +37,13 @@ pub(crate) fn node(script: &str) -> Command {
     let mut node = Command::new("node");
     node.args(["--input-type=module", "-e", script]).current_dir(parts::node_folder());
     node
+}
+
+/// Returns the command that executes a script with the packages for Python.
+pub(crate) fn python(script: &str) -> Command {
+    let mut python = Command::new(parts::python_program("python"));
+    python.args(["-c", script]);
+    python
 }
 
 impl App {

@@ -7,7 +7,7 @@ use crate::app::{App, Package};
 use crate::{attempts, ended, output, start};
 
 /// Returns the names of the facts in the journal of a run.
-async fn facts(api: &ApiClient, run: &str) -> Vec<String> {
+pub(crate) async fn facts(api: &ApiClient, run: &str) -> Vec<String> {
     let name = |entry: &Value| match &entry["fact"] {
         Value::Object(fact) => fact.keys().next().cloned().unwrap_or_default(),
         other => other.as_str().unwrap_or_default().to_owned(),
@@ -15,7 +15,7 @@ async fn facts(api: &ApiClient, run: &str) -> Vec<String> {
     api.journal(run).await.0.iter().map(name).collect()
 }
 
-fn count(facts: &[String], fact: &str) -> usize {
+pub(crate) fn count(facts: &[String], fact: &str) -> usize {
     facts.iter().filter(|other| *other == fact).count()
 }
 

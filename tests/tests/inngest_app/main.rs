@@ -3,6 +3,8 @@
 
 mod app;
 mod calls;
+mod changing;
+mod cut;
 mod discovery;
 mod endpoints;
 mod examples;
