@@ -6,6 +6,7 @@ mod calls;
 mod changing;
 mod cut;
 mod discovery;
+mod encrypted;
 mod endpoints;
 mod examples;
 mod faults;
