@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 
 use crate::decide::PlanContext;
 use crate::hop::admitting::Admitting;
@@ -149,6 +149,7 @@ impl ActiveHop {
             had_ended: false,
             is_admitted: false,
             has_executed: false,
+            due_at_call: HashMap::new(),
             checks_inbox: matches!(invocation.wake.cause, WakeCause::Offered | WakeCause::Watchdog),
             punctuality: Punctuality::Unknown,
             handed_over: HashSet::default(),

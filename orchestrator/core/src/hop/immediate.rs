@@ -220,6 +220,7 @@ impl ActiveHop {
     pub(super) fn called(&mut self, number: u32, turn: &mut Turn<'_>) -> ActivePhase {
         let now = turn.now();
         self.execution.call = Some(OpenCall { number, began: now, expires: now + self.spec().timeout });
+        self.note_due_retries(now);
         if now >= self.time.lease_until {
             let mut draft = Draft { wakes: vec![self.wake(WakeCause::Fresh(None))], ..Draft::default() };
             self.end_call(&mut draft, turn);

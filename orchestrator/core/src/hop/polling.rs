@@ -15,7 +15,7 @@ use crate::journal::{Entry, Fact, Failure};
 use crate::limits::{NAME_CHARS, OUTCOME_BYTES};
 use crate::report::AttemptReport;
 use crate::sentence::shortened;
-use crate::state::{RunEnd, StepState};
+use crate::state::RunEnd;
 use crate::{ErrorCode, Json, StepId, Timestamp, WakeCause};
 
 impl ActiveHop {
@@ -109,17 +109,24 @@ impl ActiveHop {
     /// Decides about these steps again, without another poll. Polls if the function may see
     /// something new.
     pub(super) fn decide_again(&mut self, wants: Vec<Want>, turn: &mut Turn<'_>) -> ActivePhase {
-        // a retry that is due belongs to the executor: another hop may call it meanwhile, and it
-        // would execute a step that this hop has started
-        if self.must_check_inbox() || wants.iter().any(|want| self.is_retry_due(want, turn.now())) {
+        if self.must_check_inbox() || wants.iter().any(|want| self.has_become_due(want, turn.now())) {
             return self.advance(turn);
         }
         self.decide(wants, ExecutedSteps::default(), Draft::default(), turn)
     }
 
-    fn is_retry_due(&self, want: &Want, now: Timestamp) -> bool {
-        let state = self.run.steps.get(&want.step).map(|step| &step.state);
-        matches!(state, Some(StepState::Retrying { retry_at, error: Some(_) }) if *retry_at <= now)
+    /// Returns whether a retry has become due since this hop last called the executor. Such a retry
+    /// belongs to the executor: another hop may call it meanwhile, and it would execute a step that
+    /// this hop has started. A retry that was due before is one that the executor has listed.
+    fn has_become_due(&self, want: &Want, now: Timestamp) -> bool {
+        let Some(step) = self.run.steps.get(&want.step) else { return false };
+        step.is_retry_due(now) && self.progress.due_at_call.get(&want.step) != Some(&step.attempt)
+    }
+
+    /// Notes which retries are due at the start of a call.
+    pub(super) fn note_due_retries(&mut self, now: Timestamp) {
+        let due = self.run.steps.iter().filter(|(_, step)| step.is_retry_due(now));
+        self.progress.due_at_call = due.map(|(id, step)| (id.clone(), step.attempt)).collect();
     }
 
     fn fail_run(&mut self, error: Failure, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {

@@ -38,6 +38,9 @@ pub(super) struct Progress {
     pub(super) is_admitted: bool,
     /// Whether the hop has executed a body.
     pub(super) has_executed: bool,
+    /// The last attempts of the steps that were to be retried at once when the hop last called an
+    /// executor that executes steps while it is polled.
+    pub(super) due_at_call: HashMap<StepId, u32>,
     /// Whether the inbox of the run must be checked once the run waits for events.
     pub(super) checks_inbox: bool,
     /// Whether the wake came at its due time.

@@ -11,7 +11,7 @@ use crate::hop::suspending::Suspending;
 use crate::hop::timing::MARGIN;
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::journal::{Entry, Fact};
-use crate::{RunOrStep, StepId, Timestamp, WakeCause};
+use crate::{OwnStep, RunOrStep, StepId, Timestamp, WakeCause};
 
 /// The attempts that are about to start. They acquire their slots one after the other.
 #[derive(Clone, Debug)]
@@ -150,13 +150,15 @@ impl ActiveHop {
     }
 
     /// Returns the ready steps that this invocation handles. A step for which a separate wake was
-    /// sent starts with that wake, or with the run's watchdog (rule 9).
+    /// sent starts with that wake, or with the run's watchdog (rule 9), or after a call that waited
+    /// in a wait queue: the wakes that needed this call were acknowledged when it was enqueued.
     fn own_share(&self, ready: &[ReadyStep]) -> Vec<ReadyStep> {
         let named = |ready: &ReadyStep| match self.cause().step() {
             Some(step) => ready.step == *step || ready.woken_with.as_ref() == Some(step),
             None => false,
         };
-        let again = *self.cause() == WakeCause::Watchdog;
+        let is_promoted_call = self.cause().step().and_then(|step| OwnStep::from_id(step)) == Some(OwnStep::Call);
+        let again = *self.cause() == WakeCause::Watchdog || is_promoted_call;
         let is_mine = |ready: &&ReadyStep| !ready.woken || named(ready) || again;
         let is_here = |ready: &&ReadyStep| !self.progress.handed_over.contains(&ready.step);
         ready.iter().filter(is_mine).filter(is_here).cloned().collect()

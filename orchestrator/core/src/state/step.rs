@@ -120,6 +120,11 @@ impl Step {
         self.attempt > 0 && matches!(self.state, StepState::Running { .. } | StepState::Wanted)
     }
 
+    /// Returns whether a failed step may start again now.
+    pub(crate) fn is_retry_due(&self, now: Timestamp) -> bool {
+        matches!(&self.state, StepState::Retrying { retry_at, error: Some(_) } if *retry_at <= now)
+    }
+
     /// Creates a step without any attempt.
     pub(crate) fn new(kind: StepKind, state: StepState) -> Self {
         Self {

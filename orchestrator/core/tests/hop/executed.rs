@@ -9,7 +9,7 @@ use stepladder_core::journal::Fact;
 use stepladder_core::retry::Backoff;
 use stepladder_core::state::{RunOutcome, StepState};
 use stepladder_core::waiting::{EventMatch, EventWait};
-use stepladder_core::{AttemptReport, ErrorCode, Failure, Spec, WakeCause, json};
+use stepladder_core::{AttemptReport, ErrorCode, Failure, OwnStep, Spec, WakeCause, json};
 
 use crate::world::{HopFixture, HopSetup, START, body, failure, later_wakes, run, seconds, started, succeeded, want};
 
@@ -151,6 +151,44 @@ fn a_retry_that_comes_early_counts() {
     assert_eq!(world.facts(), ["CallEnded", "StepStarted", "StepSucceeded", "CallStarted"]);
     world.written();
     assert_eq!(world.state().steps["a"].attempt, 2);
+}
+
+/// Answers until the hop executes a body, and returns how often the function was polled.
+fn polls_until_a_body_executes(world: &mut HopFixture, wants: &[Want]) -> usize {
+    let mut polls = 0;
+    while !matches!(world.open_question(), Effect::AwaitAttempts(_)) {
+        match world.open_question() {
+            Effect::Poll(_) => {
+                polls += 1;
+                assert!(polls < 10, "the executor is called without end");
+                world.want_steps(wants.to_vec());
+            }
+            _ => drop(world.answer()),
+        }
+    }
+    polls
+}
+
+#[test]
+fn a_due_retry_that_the_executor_lists_starts_after_one_call_although_the_call_held_a_slot() {
+    let error = failure("boom").failure;
+    let retry_at = Some(START);
+    let failed = Fact::StepFailed { step: "a".into(), attempt: 1, error, retry_at, report: AttemptReport::default() };
+    let setup = setup().one_at_a_time().with_history(vec![started("a", 1, START), failed]);
+    let mut world = setup.woken(WakeCause::Due).loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+    assert_eq!(polls_until_a_body_executes(&mut world, &[body("a")]), 1);
+    assert_eq!(world.executed(), ["a".into()]);
+}
+
+#[test]
+fn a_step_with_a_wake_of_its_own_starts_after_a_call_that_waited_for_its_slot() {
+    let woken = vec![Fact::StepsWoken { steps: vec!["a".into()], together: false }];
+    let setup = setup().one_at_a_time().with_history(woken);
+    let mut world = setup.woken(WakeCause::Step(OwnStep::Call.id())).loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+    assert_eq!(polls_until_a_body_executes(&mut world, &[body("a")]), 1);
+    assert_eq!(world.executed(), ["a".into()]);
 }
 
 #[test]
