@@ -151,6 +151,7 @@ impl App {
     }
 
     /// Compiles the functions to programs that the engine executes.
+    #[cfg(any(feature = "cli", feature = "aws"))]
     pub(crate) fn compile(&mut self) -> Result<Vec<RegisteredFunction>, String> {
         let mut calls = self.single_calls.iter().enumerate();
         if let Some((_, method)) = calls.find(|(i, method)| self.single_calls[..*i].contains(method)) {

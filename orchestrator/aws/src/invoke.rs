@@ -77,6 +77,5 @@ fn message(body: &[u8]) -> String {
         text: String,
     }
     let text = String::from_utf8_lossy(body);
-    shortened(&serde_json::from_str::<Message>(&text).map_or_else(|_| text.into_owned(), |message| message.text))
-        .to_string()
+    shortened(serde_json::from_str::<Message>(&text).map_or_else(|_| text.into_owned(), |message| message.text))
 }

@@ -9,6 +9,8 @@ use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 async fn request_with_response(template: ResponseTemplate) -> Result<String> {
+    // fails from the second time on; `reqwest` is built without TLS of its own
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let server = MockServer::start().await;
     Mock::given(any()).respond_with(template).mount(&server).await;
     let response = reqwest::get(format!("{}/rest/v1/clients?apikey=secret", server.uri())).await?;
@@ -54,6 +56,8 @@ async fn errors_of_the_client_are_classified_wherever_they_are() {
         format!("{refused:#}").contains("127.0.0.1:9/x") && !format!("{refused:#}").contains("secret"),
         "{refused:#}"
     );
+    // fails from the second time on; `reqwest` is built without TLS of its own
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let server = MockServer::start().await;
     Mock::given(any()).respond_with(ResponseTemplate::new(404)).mount(&server).await;
     let status = reqwest::get(server.uri()).await.unwrap().error_for_status().unwrap_err();

@@ -58,6 +58,9 @@ pub(crate) fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
         for entry in fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
             let path = entry.expect("an entry of a folder").path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_symlink() {
+                continue; // a file of another place in the repository
+            }
             if path.is_dir() {
                 let is_ours = !name.starts_with('.') && !["target", "node_modules"].contains(&name.as_str());
                 folders.extend(is_ours.then_some(path));
