@@ -98,6 +98,14 @@ impl From<ClientError> for StopReason {
     }
 }
 
+/// Returns a builder of an HTTP client with TLS. That of `reqwest` panics, because it is built
+/// without TLS of its own.
+pub(crate) fn http_builder() -> reqwest::ClientBuilder {
+    // fails if the program has chosen another provider already, which then serves as well
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+}
+
 impl Client {
     /// Creates a client. The address of the server is that of `--url`, or else that of the
     /// environment, or else a server on this machine.
@@ -113,10 +121,8 @@ impl Client {
     /// Creates a client for the server at `url`.
     fn new(url: &str, token: ServerToken) -> Result<Self, StopReason> {
         let base = address::parse_address(url)?;
-        // fails if the program has chosen another provider already, which then serves as well
-        let _ = rustls::crypto::ring::default_provider().install_default();
         // a redirect would send the event key and the body to another server
-        let mut http = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).redirect(redirect::Policy::none());
+        let mut http = http_builder().timeout(ANSWER_TIMEOUT).redirect(redirect::Policy::none());
         if is_loopback(&base) {
             // a proxy could not reach a server on this machine
             http = http.no_proxy();

@@ -154,7 +154,8 @@ impl ActiveHop {
             return (!fits || !worker.goes_on || turn.at.is_stopping).then_some(WakeCause::Next);
         }
         let is_fresh = matches!(self.cause(), WakeCause::Fresh(_));
-        (!fits && !is_fresh).then_some(WakeCause::Fresh(None))
+        // a step with a wake of its own starts only with a wake that names it
+        (!fits && !is_fresh).then(|| WakeCause::Fresh(self.cause().step().cloned()))
     }
 
     /// Handles the next input while a call is being prepared.
@@ -222,7 +223,8 @@ impl ActiveHop {
         self.execution.call = Some(OpenCall { number, began: now, expires: now + self.spec().timeout });
         self.note_due_retries(now);
         if now >= self.time.lease_until {
-            let mut draft = Draft { wakes: vec![self.wake(WakeCause::Fresh(None))], ..Draft::default() };
+            let again = WakeCause::Fresh(self.cause().step().cloned());
+            let mut draft = Draft { wakes: vec![self.wake(again)], ..Draft::default() };
             self.end_call(&mut draft, turn);
             return self.leave_or_await(draft, turn);
         }

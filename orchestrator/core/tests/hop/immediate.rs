@@ -288,9 +288,12 @@ fn a_call_is_handed_over_when_its_time_does_not_fit() {
     slow.now = slow.now + seconds(100);
     slow.on(executed("a", Vec::new()));
     assert_eq!(causes(&slow), [WakeCause::Next], "a second call would not end in time");
-    let mut late = HopSetup { deadline: Some(START + seconds(3)), ..setup() }.loaded();
-    late.answer_until(|effect| matches!(effect, Effect::Write(_)));
-    assert_eq!(late.write().wakes.iter().map(|wake| wake.cause.clone()).collect::<Vec<_>>(), [WakeCause::Fresh(None)]);
+    let late = HopSetup { deadline: Some(START + seconds(3)), ..setup() };
+    for (cause, handed) in [(WakeCause::Next, None), (WakeCause::Step("a".into()), Some("a".into()))] {
+        let mut late = late.clone().woken(cause).loaded();
+        late.answer_until(|effect| matches!(effect, Effect::Write(_)));
+        assert_eq!(causes(&late), [WakeCause::Fresh(handed)], "a step with a wake of its own keeps it");
+    }
 }
 
 #[test]

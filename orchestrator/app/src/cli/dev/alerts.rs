@@ -63,7 +63,7 @@ pub(super) struct SlackWebhook {
 
 impl SlackWebhook {
     pub(super) fn new(url: WebhookUrl) -> Result<Self, String> {
-        let http = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build();
+        let http = crate::client::http_builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build();
         Ok(Self { url, http: http.map_err(|error| error.without_url().to_string())? })
     }
 }
