@@ -110,11 +110,11 @@ async fn a_failed_attempt_costs_an_invocation_with_its_two_puts() {
 }
 
 #[tokio::test]
-async fn a_label_costs_one_put() {
+async fn a_label_costs_one_write_unit_and_labels_of_one_poll_one_request() {
     let stage = warmed_up(labelling_function(), Pace::StepPerInvocation).await;
     let (none, three) = (run(&stage, 0, WorkerCache::Warm).await, run(&stage, 3, WorkerCache::Warm).await);
     let more = |operation| three.rest.requests_of(operation) - none.rest.requests_of(operation);
-    assert_eq!(["PutItem", "Query", "GetItem", "SendMessage"].map(more), [3, 0, 0, 0]);
+    assert_eq!(["BatchWriteItem", "PutItem", "Query", "GetItem", "SendMessage"].map(more), [1, 0, 0, 0, 0]);
     let label = total_bill(&three).minus(total_bill(&none)).divided_by(3.0);
     document::assert_has_rows(&[print_surcharge("a label of a run", label, &three.rest)]);
 }

@@ -17,9 +17,9 @@ fn example(name: &str) -> PathBuf {
 
 /// What executes the functions of an example.
 enum Engine {
-    Local(ServerProcess),
+    Local(Box<ServerProcess>),
     /// A table on DynamoDB, and queues on SQS.
-    OnAws(OnAws),
+    OnAws(Box<OnAws>),
 }
 
 /// An app that runs with the stubs.
@@ -114,8 +114,8 @@ impl RunningExample {
 #[tokio::test]
 async fn the_example_of_nuxt_runs() {
     let folder = built_nitro_app(&example("nuxt-inngest")).await;
-    nuxt_enhances(Engine::OnAws(OnAws::start(KeysIn::SecretsManager, &[]).await), &folder).await;
-    let example = nuxt_enhances(Engine::Local(ServerProcess::without_services().await), &folder).await;
+    nuxt_enhances(Engine::OnAws(Box::new(OnAws::start(KeysIn::SecretsManager, &[]).await)), &folder).await;
+    let example = nuxt_enhances(Engine::Local(Box::new(ServerProcess::without_services().await)), &folder).await;
     let page = ApiClient::new(&example.address);
     let (_, runs) = example.api().get("/v1/runs?function=nuxt-app-enhance-client-with-ai").await;
     let event = runs["data"][0]["event_id"].as_str().expect("an event");
@@ -138,8 +138,8 @@ async fn nuxt_enhances(engine: Engine, folder: &TempDir) -> RunningExample {
 
 #[tokio::test]
 async fn the_example_of_fastapi_runs() {
-    fastapi_enhances(Engine::Local(ServerProcess::without_services().await)).await;
-    fastapi_enhances(Engine::OnAws(OnAws::start(KeysIn::SecretsManager, &[]).await)).await;
+    fastapi_enhances(Engine::Local(Box::new(ServerProcess::without_services().await))).await;
+    fastapi_enhances(Engine::OnAws(Box::new(OnAws::start(KeysIn::SecretsManager, &[]).await))).await;
 }
 
 async fn fastapi_enhances(engine: Engine) {
