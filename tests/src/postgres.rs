@@ -67,8 +67,9 @@ impl Postgres {
         command.stdin(Stdio::null()).stdout(file.try_clone().expect("a file")).stderr(file).kill_on_drop(true);
         let mut rest = command.spawn().expect("postgrest starts");
         wait_until_listening(&mut rest, rest_port, &log).await;
+        let client = crate::aws_json::plain_client();
         wait_for("PostgREST to know the tables", async || {
-            let answer = reqwest::get(format!("http://127.0.0.1:{rest_port}/")).await.ok()?;
+            let answer = client.get(format!("http://127.0.0.1:{rest_port}/")).send().await.ok()?;
             answer.status().is_success().then_some(())
         })
         .await;

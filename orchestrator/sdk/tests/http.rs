@@ -8,12 +8,16 @@ use stepladder_sdk::{Error, Result};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-async fn request_with_response(template: ResponseTemplate) -> Result<String> {
+async fn get(address: impl reqwest::IntoUrl) -> reqwest::Result<reqwest::Response> {
     // fails from the second time on; `reqwest` is built without TLS of its own
     let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::get(address).await
+}
+
+async fn request_with_response(template: ResponseTemplate) -> Result<String> {
     let server = MockServer::start().await;
     Mock::given(any()).respond_with(template).mount(&server).await;
-    let response = reqwest::get(format!("{}/rest/v1/clients?apikey=secret", server.uri())).await?;
+    let response = get(format!("{}/rest/v1/clients?apikey=secret", server.uri())).await?;
     Ok(check(response).await?.text().await?)
 }
 
@@ -47,20 +51,18 @@ async fn a_long_response_is_truncated() {
 
 #[tokio::test]
 async fn errors_of_the_client_are_classified_wherever_they_are() {
-    let wrong: Error = reqwest::get("not an address").await.unwrap_err().into();
+    let wrong: Error = get("not an address").await.unwrap_err().into();
     assert!(wrong.is_terminal(), "no request was made: {wrong:?}");
     // no process listens on port 9 of loopback
-    let refused: Error = reqwest::get("http://127.0.0.1:9/x?apikey=secret").await.unwrap_err().into();
+    let refused: Error = get("http://127.0.0.1:9/x?apikey=secret").await.unwrap_err().into();
     assert!(!refused.is_terminal());
     assert!(
         format!("{refused:#}").contains("127.0.0.1:9/x") && !format!("{refused:#}").contains("secret"),
         "{refused:#}"
     );
-    // fails from the second time on; `reqwest` is built without TLS of its own
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let server = MockServer::start().await;
     Mock::given(any()).respond_with(ResponseTemplate::new(404)).mount(&server).await;
-    let status = reqwest::get(server.uri()).await.unwrap().error_for_status().unwrap_err();
+    let status = get(server.uri()).await.unwrap().error_for_status().unwrap_err();
     #[derive(Debug, thiserror::Error)]
     #[error("outer")]
     struct OuterError(#[source] reqwest::Error);
@@ -81,7 +83,7 @@ async fn an_error_without_end_is_read_no_further_than_it_is_kept() {
             sent = sent.and(stream.write_all(&[b'x'; 1_024]).await).and(stream.write_all(b"\r\n").await);
         }
     });
-    let error = check(reqwest::get(address).await.unwrap()).await.unwrap_err();
+    let error = check(get(address).await.unwrap()).await.unwrap_err();
     assert_eq!(error.code(), Some("http-500"));
     assert!(error.to_string().len() < 2_200, "{}", error.to_string().len());
     // the server stopped sending when the client closed the connection
