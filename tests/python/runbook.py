@@ -38,7 +38,7 @@ case "$1 ${{2:-}}" in
     "metadata "*) printf '{{"target_directory":"%s","packages":[]}}' "$project/target" ;;
     "lambda build") mkdir -p "$built" && cp "$program" "$built/bootstrap"
         case "$*" in *"--output-format zip"*) (cd "$built" && {python} -m zipfile -c bootstrap.zip bootstrap) ;; esac ;;
-    "run --") shift 2 && exec "$program" "$@" ;;
+    "run --features") shift 4 && exec "$program" "$@" ;; # cargo run --features lambda -- COMMAND
     *) echo "cargo $*: not typed before" >&2 && exit 1 ;;
 esac
 """
