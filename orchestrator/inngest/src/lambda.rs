@@ -125,7 +125,10 @@ fn json_bytes(text: &str) -> usize {
     2 + text.bytes().map(|byte| if matches!(byte, b'"' | b'\\' | b'\n' | b'\r' | b'\t') { 2 } else { 1 }).sum::<usize>()
 }
 
-/// Reads a response of a function. Returns the end of a sentence if it is none.
+/// Reads the response of a Lambda function.
+///
+/// # Errors
+/// The bytes are not such a response. The error is the end of a sentence that says so.
 fn answer(response: &[u8]) -> Result<AppAnswer, String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]

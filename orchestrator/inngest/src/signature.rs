@@ -96,7 +96,7 @@ impl SigningKeys {
     /// Reads a key, or a key and its fallback with a comma between them.
     ///
     /// # Errors
-    /// A sentence: one of the keys is none, or there are more than two.
+    /// There are more than two keys, or one of them is not a signing key. The error is a sentence.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut keys = text.split(',').map(SigningKey::parse);
         let current = keys.next().unwrap_or_else(|| SigningKey::parse(""))?;
