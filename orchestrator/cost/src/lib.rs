@@ -11,4 +11,4 @@
 mod model;
 pub mod prices;
 
-pub use model::RunCost;
+pub use model::{RunCost, RunCostCounter};

@@ -29,6 +29,8 @@ pub struct RunCost {
     pub sqs_requests: u64,
     /// The number of Lambda invocations.
     pub invocations: u64,
+    /// The number of attempts that started.
+    pub attempts: u64,
     /// The execution time of all bodies, including failed attempts.
     pub executed: Duration,
     /// The number of steps that were not repeated when a later part of their run was retried,
@@ -54,6 +56,7 @@ impl AddAssign for RunCost {
         self.read_units += other.read_units;
         self.sqs_requests += other.sqs_requests;
         self.invocations += other.invocations;
+        self.attempts += other.attempts;
         self.executed += other.executed;
         self.saved_steps += other.saved_steps;
         self.saved_time += other.saved_time;
@@ -69,9 +72,18 @@ impl RunCost {
     /// Computes the cost of a run from its journal. `limits` is the number of concurrency limits of
     /// the run's function.
     pub fn of_journal<'a>(entries: impl IntoIterator<Item = &'a Entry>, limits: usize) -> Self {
-        let mut count = RunCostCounter::of_new_run(limits as u64);
-        entries.into_iter().for_each(|entry| entry.visit(&mut count));
-        count.cost
+        let mut count = RunCostCounter::default();
+        entries.into_iter().for_each(|entry| count.add(entry));
+        count.cost().with_limits(1, limits)
+    }
+
+    /// Adds what concurrency limits cost: the tickets of these runs, and the slots of their
+    /// attempts. `limits` is the number of concurrency limits of the function.
+    pub fn with_limits(mut self, runs: u64, limits: usize) -> Self {
+        let limits = limits as u64;
+        self.write_units += limits * (7 * runs + 2 * self.attempts);
+        self.read_units += limits * (2 * runs + 5 * self.attempts);
+        self
     }
 
     /// Adds the usage of models, and returns the number of tokens used.
@@ -111,10 +123,10 @@ impl RunCost {
 }
 
 /// The cost of a run while its journal is read, with the state that is needed to count the rest.
-struct RunCostCounter {
+/// Concurrency limits are not included.
+#[derive(Clone, Debug)]
+pub struct RunCostCounter {
     cost: RunCost,
-    /// The number of concurrency limits of the function.
-    limits: u64,
     /// The start of each attempt that has not ended yet.
     started: HashMap<StepId, Timestamp>,
     /// The number of steps that have succeeded.
@@ -125,19 +137,25 @@ struct RunCostCounter {
     succeeded_tokens: u64,
 }
 
-impl RunCostCounter {
-    /// Creates the count for a new run: its creation, the requests that its event needs on the
-    /// events queue, and its tickets.
-    fn of_new_run(limits: u64) -> Self {
-        let cost = RunCost {
-            write_units: 4 + 7 * limits,
-            read_units: 2 * limits,
-            sqs_requests: 3,
-            invocations: 1,
-            ..RunCost::default()
-        };
+impl Default for RunCostCounter {
+    /// Creates the count for a new run: its creation, and the requests that its event needs on the
+    /// events queue.
+    fn default() -> Self {
+        let cost = RunCost { write_units: 4, sqs_requests: 3, invocations: 1, ..RunCost::default() };
         let (succeeded, succeeded_time, succeeded_tokens) = (0, Duration::ZERO, 0);
-        Self { cost, limits, started: HashMap::new(), succeeded, succeeded_time, succeeded_tokens }
+        Self { cost, started: HashMap::new(), succeeded, succeeded_time, succeeded_tokens }
+    }
+}
+
+impl RunCostCounter {
+    /// Adds the next entry of the journal.
+    pub fn add(&mut self, entry: &Entry) {
+        entry.visit(self);
+    }
+
+    /// Returns the cost of the entries so far.
+    pub fn cost(&self) -> RunCost {
+        self.cost
     }
 
     /// Adds the savings of a retry: the steps that have already succeeded are not repeated.
@@ -168,8 +186,8 @@ impl FactVisitor for RunCostCounter {
 
     fn attempt_started(&mut self, at: Timestamp, step: &StepId, attempt: u32, _: Timestamp) {
         self.cost.add_hop();
-        self.cost.write_units += 1 + 2 * self.limits;
-        self.cost.read_units += 5 * self.limits;
+        self.cost.write_units += 1;
+        self.cost.attempts += 1;
         self.started.insert(step.clone(), at);
         if attempt > 1 {
             self.add_retry();

@@ -25,6 +25,7 @@
 //! - [`receive`](Queue::receive) is an exception: a second call returns other wakes.
 
 mod commit;
+mod costs;
 mod error;
 mod intake;
 mod queue;
@@ -55,6 +56,7 @@ pub use slots::{
     Snapshot, SnapshotParts, acquire_by_operations, release_by_operations, snapshot_by_operations,
 };
 
+pub use costs::{COST_SLOT, CostQuery, CostSum, RunCost, RunCostCounter};
 pub use trends::{DurationBin, TREND_SLOT, TrendCount, TrendCounts, TrendKind, TrendQuery, UnstartedRuns};
 
 /// All ports together: everything that an adapter implements.
@@ -257,6 +259,13 @@ pub trait Listings: Send + Sync {
     /// Counts what runs did, by function and in steps of time. Returns `None` if the store keeps no
     /// such counts.
     async fn trends(&self, query: TrendQuery) -> StoreResult<Option<TrendCounts>> {
+        let _ = query;
+        Ok(None)
+    }
+
+    /// Sums the cost of ended runs, by function and in steps of time. Returns `None` if the store
+    /// keeps no such sums.
+    async fn costs(&self, query: CostQuery) -> StoreResult<Option<Vec<CostSum>>> {
         let _ = query;
         Ok(None)
     }

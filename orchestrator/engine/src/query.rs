@@ -3,6 +3,7 @@
 
 mod activity;
 mod alerts;
+mod costs;
 mod events;
 mod health;
 mod listing;
@@ -26,6 +27,7 @@ use view::RunSummary;
 
 pub use activity::{ActivityKind, RunActivity};
 pub use alerts::{AlertLimits, RunProblem};
+pub use costs::{CostPoint, CostSpan, CostSums};
 pub use events::EventDetail;
 pub use health::{Health, MAX_TIMERS};
 pub use listing::{

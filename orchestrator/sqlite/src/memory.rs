@@ -3,18 +3,21 @@
 //! commit, memory is updated to match the rows.
 
 mod journal_ends;
+mod run_costs;
 
 use parking_lot::{Mutex, MutexGuard};
 use stepladder_engine::local::{QueueMessages, WaitQueues};
 use tokio::sync::Notify;
 
 use journal_ends::JournalEnds;
+use run_costs::RunCosts;
 
-/// The queue of wakes, the wait queues of the limits, and the ends of journals.
+/// The queue of wakes, the wait queues of the limits, and the ends and costs of journals.
 pub(crate) struct MemoryState {
     messages: Mutex<QueueMessages>,
     wait_queues: Mutex<WaitQueues>,
     pub(crate) journal_ends: JournalEnds,
+    pub(crate) run_costs: RunCosts,
     /// Notifies receivers when a wake is added.
     pub(crate) arrivals: Notify,
 }
@@ -25,6 +28,7 @@ impl MemoryState {
             messages: Mutex::new(messages),
             wait_queues: Mutex::new(wait_queues),
             journal_ends: JournalEnds::default(),
+            run_costs: RunCosts::default(),
             arrivals: Notify::new(),
         }
     }

@@ -8,7 +8,7 @@ use stepladder_engine::ports::{PruneResult, Retention, StoreResult};
 use crate::Sqlite;
 use crate::error::SqliteError;
 use crate::memory::MemoryState;
-use crate::store::trends;
+use crate::store::{costs, trends};
 use crate::writer::Durability;
 
 /// The maximum number of runs or events that one transaction deletes.
@@ -38,7 +38,9 @@ impl Retention for Sqlite {
             > 0
         {}
         let now = self.clock.now();
-        self.writer.run(Durability::NextSync, move |db| trends::prune(db, now), |_, _| {}).await?;
+        self.writer
+            .run(Durability::NextSync, move |db| Ok(trends::prune(db, now)? + costs::prune(db, now)?), |_, _| {})
+            .await?;
         loop {
             let orphans = self.readers.list(move |db| orphaned_events(db, older_than)).await?;
             if orphans.is_empty() {

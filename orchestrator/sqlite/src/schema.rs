@@ -177,6 +177,28 @@ const STEPS: &[&str] = &[
     -- what describes an app, as JSON
     ALTER TABLE apps ADD COLUMN about TEXT;
 ",
+    "
+    -- what the runs that ended in an hour would cost on AWS, without concurrency limits
+    CREATE TABLE run_costs (
+        slot             INTEGER NOT NULL,  -- hours since 1970
+        function         TEXT NOT NULL,
+        runs             INTEGER NOT NULL,
+        write_units      INTEGER NOT NULL,
+        read_units       INTEGER NOT NULL,
+        sqs_requests     INTEGER NOT NULL,
+        invocations      INTEGER NOT NULL,
+        attempts         INTEGER NOT NULL,
+        executed_ms      INTEGER NOT NULL,
+        saved_steps      INTEGER NOT NULL,
+        saved_ms         INTEGER NOT NULL,
+        saved_tokens     INTEGER NOT NULL,
+        input_tokens     INTEGER NOT NULL,
+        output_tokens    INTEGER NOT NULL,
+        ai_micro_dollars INTEGER NOT NULL,
+        unpriced         INTEGER NOT NULL,  -- number of runs with a model whose price is not known
+        PRIMARY KEY (slot, function)
+    ) WITHOUT ROWID;
+",
 ];
 
 /// The version of the files that this code writes: the number of migration steps.

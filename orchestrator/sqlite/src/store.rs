@@ -1,6 +1,7 @@
 //! The implementations of the engine's ports, one file per port.
 
 mod commits;
+pub(crate) mod costs;
 mod events;
 mod flow_states;
 mod intake;

@@ -173,7 +173,7 @@ async fn a_file_of_the_first_version_is_migrated() {
     let path = folder.path().join("dev.db");
     commit(&open(&path), Commit { wakes: vec![wake(1)], ..Commit::default() }).await;
     let db = rusqlite::Connection::open(&path).expect("a database");
-    db.execute_batch("DROP TABLE waiters; DROP TABLE offers; DROP TABLE notes; DROP TABLE links; DROP TABLE holders; DROP TABLE apps; DROP TABLE registrations; DROP TABLE labels; DROP TABLE deliveries; DROP TABLE trends; DROP INDEX runs_unstarted; ALTER TABLE runs DROP COLUMN started_at; PRAGMA user_version = 1").expect("the first version");
+    db.execute_batch("DROP TABLE waiters; DROP TABLE offers; DROP TABLE notes; DROP TABLE links; DROP TABLE holders; DROP TABLE apps; DROP TABLE registrations; DROP TABLE labels; DROP TABLE deliveries; DROP TABLE trends; DROP TABLE run_costs; DROP INDEX runs_unstarted; ALTER TABLE runs DROP COLUMN started_at; PRAGMA user_version = 1").expect("the first version");
     drop(db);
     let subscription = Subscription { event: "a".into(), key: None, run: run(1), step: "w".into(), until: NOW };
     let before = vec![EarlyWrite::Subscribe(subscription.clone())];

@@ -217,6 +217,7 @@ suite! {
             runs_are_found_by_a_label_that_was_added_later,
             runs_that_received_an_event_are_found,
             trends_count_each_run_once,
+            costs_add_each_ended_run_once,
             runs_of_an_event_come_oldest_first,
             runs_of_an_event_are_found_if_their_ids_derive_from_it,
             long_listings_are_in_one_order_over_all_functions;

@@ -129,6 +129,7 @@ intercept! {
         resumed_by(event: EventId) -> Vec<RunRow>;
         labels_of(runs: Vec<RunId>) -> Option<Vec<(RunId, Label)>>;
         trends(query: TrendQuery) -> Option<TrendCounts>;
+        costs(query: CostQuery) -> Option<Vec<CostSum>>;
     }
     Journals of backend {
         read(run: RunId, from: Seq) -> Vec<Record>;

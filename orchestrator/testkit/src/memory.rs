@@ -1,6 +1,7 @@
 //! Storage and queue in memory, for tests and for the SDK's `TestApp`. Nothing is durable. A single
 //! lock protects everything.
 
+mod costs;
 mod flow_state;
 mod intake;
 mod queue;
@@ -356,6 +357,11 @@ impl Listings for Memory {
     async fn trends(&self, query: TrendQuery) -> StoreResult<Option<TrendCounts>> {
         let inner = self.lock();
         Ok(Some(trends::count(inner.rows.values(), &inner.journals, &query)))
+    }
+
+    async fn costs(&self, query: CostQuery) -> StoreResult<Option<Vec<CostSum>>> {
+        let inner = self.lock();
+        Ok(Some(costs::sum(inner.rows.values(), &inner.journals, &query)))
     }
 }
 

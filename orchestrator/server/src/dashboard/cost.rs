@@ -1,11 +1,13 @@
-//! The cost of runs at the list prices of AWS, and how much was saved because finished steps were
-//! not repeated.
+//! The cost of runs at the list prices of AWS, over a day, a week or a month, and how much was
+//! saved because finished steps were not repeated.
 //!
 //! The crate `stepladder-cost` computes the cost from journals. On one machine nothing has to be
-//! paid: the page shows what the same runs would cost on AWS. The page reads the journals of the
-//! newest [`RUNS`] runs.
+//! paid: the page shows what the same runs would cost on AWS. There the store sums costs as runs
+//! end, and the page reads the sums and the journals of [`LISTED_RUNS`] runs. DynamoDB has no sums:
+//! the page sums the newest [`SUMMED_RUNS`] runs of the time span, and says so.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
@@ -15,26 +17,41 @@ use futures::future::join_all;
 use stepladder_api::text::{format_dollars, format_duration};
 use stepladder_core::{RunId, Status};
 use stepladder_cost::{RunCost, prices};
-use stepladder_engine::{Engine, EngineError, ListingDepth, RunFilter};
+use stepladder_engine::{CostPoint, CostSpan, CostSums, Engine, EngineError, ListingDepth, RunFilter};
 
 use super::shell::{DashboardTab, PageShell};
 use super::text::{ShownTime, brief, query_string};
+use super::trends::{Chart, chart_of_costs};
 use super::{PageRequest, html_page, problem_page};
+use crate::error::HttpProblem;
 use crate::router::SharedServerState;
 
-/// The number of runs for which the cost is computed.
-const RUNS: usize = 50;
+/// The number of runs that the page lists if the store has sums.
+const LISTED_RUNS: usize = 25;
+/// The number of runs that the page lists and sums if the store has none.
+const SUMMED_RUNS: usize = 50;
+/// The spans, each with its word in addresses and its name.
+const SPANS: [(CostSpan, &str, &str); 3] =
+    [(CostSpan::Day, "day", "Day"), (CostSpan::Week, "week", "Week"), (CostSpan::Month, "month", "30 days")];
 
 #[derive(Template)]
 #[template(path = "cost.html")]
 struct CostPage {
     shell: PageShell,
+    /// The links to the spans, each with its name and whether it is shown.
+    spans: Vec<(String, &'static str, bool)>,
+    /// The function whose costs are shown, with the link to all functions.
+    function: Option<(String, String)>,
+    /// The begin of the span.
+    from: ShownTime,
+    total: CostRow,
+    /// The functions, each with its link.
+    functions: Vec<(String, String, CostRow)>,
+    /// The chart and its values; `None` if the store keeps no sums.
+    steps: Option<(Chart, Vec<(ShownTime, CostRow)>)>,
     runs: Vec<RunRow>,
-    functions: Vec<FunctionRow>,
-    total: FormattedCost,
-    counted: usize,
     older: Option<String>,
-    is_first: bool,
+    newest: Option<String>,
     prices: ListPrices,
 }
 
@@ -56,13 +73,32 @@ struct RunRow {
     cost: FormattedCost,
 }
 
-struct FunctionRow {
-    id: String,
-    link: String,
-    runs: usize,
-    /// The average cost of a run.
+/// Runs and their cost.
+struct CostRow {
+    runs: u64,
+    /// The sum of all prices.
+    all: String,
+    /// The average of all prices of a run.
     each: String,
     cost: FormattedCost,
+}
+
+impl CostRow {
+    fn of(point: &CostPoint) -> Self {
+        let all = nanodollars(&point.cost);
+        Self {
+            runs: point.runs,
+            all: format_dollars(all),
+            each: format_dollars(all / point.runs.max(1)),
+            cost: FormattedCost::from_cost(&point.cost),
+        }
+    }
+}
+
+/// Returns the price of the requests, of the compute time and of the models.
+fn nanodollars(cost: &RunCost) -> u64 {
+    let ai = cost.ai_microdollars.saturating_mul(1_000);
+    (cost.requests_nanodollars() + cost.compute_nanodollars()).saturating_add(ai)
 }
 
 /// The cost of one or more runs, as strings for a page.
@@ -108,59 +144,67 @@ impl FormattedCost {
 
 /// `GET /cost`: the page with the cost of runs.
 pub(super) async fn page(State(shared): State<SharedServerState>, request: PageRequest) -> Response {
-    let before = match request.query.number("cursor", "a link of the previous page") {
-        Ok(before) => before,
-        Err(problem) => return problem_page(&shared, &request.headers, &problem),
-    };
-    match load_page(&shared, before, &request).await {
+    match load_page(&shared, &request).await {
         Ok(page) => html_page(StatusCode::OK, &page),
-        Err(error) => problem_page(&shared, &request.headers, &error.into()),
+        Err(problem) => problem_page(&shared, &request.headers, &problem),
     }
 }
 
-async fn load_page(
-    shared: &SharedServerState,
-    before: Option<RunId>,
-    request: &PageRequest,
-) -> Result<CostPage, EngineError> {
+async fn load_page(shared: &SharedServerState, request: &PageRequest) -> Result<CostPage, HttpProblem> {
     let engine = &shared.engine;
-    let filter = RunFilter { cursor: before, limit: Some(RUNS), depth: ListingDepth::Quick, ..RunFilter::default() };
+    let cursor: Option<RunId> = request.query.number("cursor", "a link of the previous page")?;
+    let word = request.parameter("span").unwrap_or("day");
+    let span = SPANS.iter().find(|(_, known, _)| *known == word);
+    let (span, word, _) = *span
+        .ok_or_else(|| HttpProblem::bad_request(format!("`span` is `{}`; use day, week or month", brief(word, 40))))?;
+    let function = request.query.get("function").filter(|id| !id.is_empty());
+    let link = |word: &str, function: Option<&str>, cursor: Option<RunId>| {
+        let cursor = cursor.map(|run| run.to_string());
+        let rest = [("function", function), ("cursor", cursor.as_deref())];
+        let rest = rest.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        format!("/cost{}", query_string([("span", word)].into_iter().chain(rest)))
+    };
+    let from = span.from(engine.now());
+    let sums = engine.query().costs(span, function).await?;
+    let filter = RunFilter {
+        functions: function.map(str::to_owned).into_iter().collect(),
+        from: Some(RunId::new(from, 0)),
+        cursor,
+        limit: Some(if sums.is_some() { LISTED_RUNS } else { SUMMED_RUNS }),
+        depth: ListingDepth::Quick,
+        ..RunFilter::default()
+    };
     let found = engine.query().runs(filter).await?;
     let costs = join_all(found.runs.iter().map(|run| cost_of(engine, run.run))).await;
-    let (mut runs, mut total) = (Vec::new(), RunCost::default());
-    let mut functions: BTreeMap<String, (usize, RunCost)> = BTreeMap::new();
-    for (run, cost) in found.runs.iter().zip(costs) {
-        let cost = cost?;
-        total += cost;
-        let function = functions.entry(run.function.to_string()).or_default();
-        function.0 += 1;
-        function.1 += cost;
-        runs.push(RunRow {
-            id: run.run,
-            function: brief(&run.function, 120),
-            status: run.status,
-            created: ShownTime::from_timestamp(run.created_at),
-            cost: FormattedCost::from_cost(&cost),
-        });
-    }
-    let mut functions: Vec<_> = functions.into_iter().collect();
-    functions.sort_by_key(|(_, (_, cost))| std::cmp::Reverse(cost.requests_nanodollars() + cost.compute_nanodollars()));
-    let of = |(id, (runs, cost)): (String, (usize, RunCost))| FunctionRow {
-        link: format!("/function{}", query_string([("id", &id[..])])),
-        id: brief(&id, 120),
-        runs,
-        each: format_dollars((cost.requests_nanodollars() + cost.compute_nanodollars()) / runs.max(1) as u64),
-        cost: FormattedCost::from_cost(&cost),
+    let costs = costs.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let steps = sums.as_ref().map(|sums| (chart_of_costs(sums), values_of(sums)));
+    let (total, mut functions) = match sums {
+        Some(CostSums { total, functions, .. }) => (total, functions),
+        None => sum(found.runs.iter().map(|run| run.function.clone()).zip(costs.iter().copied())),
     };
+    functions.sort_by_key(|(_, point)| std::cmp::Reverse(nanodollars(&point.cost)));
+    let of = |(id, point): (Arc<str>, CostPoint)| {
+        (brief(&id, 120), format!("/function{}", query_string([("id", &id[..])])), CostRow::of(&point))
+    };
+    let runs = found.runs.iter().zip(&costs).map(|(run, cost)| RunRow {
+        id: run.run,
+        function: brief(&run.function, 120),
+        status: run.status,
+        created: ShownTime::from_timestamp(run.created_at),
+        cost: FormattedCost::from_cost(cost),
+    });
     let shell = PageShell::new(shared, &request.headers, DashboardTab::Cost);
     Ok(CostPage {
-        shell: if before.is_none() { shell.polling(shared) } else { shell },
-        counted: runs.len(),
-        runs,
+        shell: if cursor.is_none() { shell.polling(shared) } else { shell },
+        spans: SPANS.iter().map(|(of, word, name)| (link(word, function, None), *name, *of == span)).collect(),
+        function: function.map(|id| (brief(id, 120), link(word, None, None))),
+        from: ShownTime::from_timestamp(from),
+        total: CostRow::of(&total),
         functions: functions.into_iter().map(of).collect(),
-        total: FormattedCost::from_cost(&total),
-        older: found.cursor.map(|cursor| format!("/cost{}", query_string([("cursor", &cursor.to_string()[..])]))),
-        is_first: before.is_none(),
+        steps,
+        runs: runs.collect(),
+        older: found.cursor.map(|cursor| link(word, function, Some(cursor))),
+        newest: cursor.map(|_| link(word, function, None)),
         prices: ListPrices {
             write_units: prices::WRITE_UNIT.dollars_a_million(),
             read_units: prices::READ_UNIT.dollars_a_million(),
@@ -170,6 +214,22 @@ async fn load_page(
             date: prices::WRITE_UNIT.date,
         },
     })
+}
+
+/// Returns the values of the chart.
+fn values_of(sums: &CostSums) -> Vec<(ShownTime, CostRow)> {
+    let at = |n: usize| ShownTime::from_timestamp(sums.from + sums.step * u32::try_from(n).unwrap_or(0));
+    sums.points.iter().enumerate().map(|(n, point)| (at(n), CostRow::of(point))).collect()
+}
+
+/// Sums the costs of runs, in all and by function.
+fn sum(runs: impl Iterator<Item = (Arc<str>, RunCost)>) -> (CostPoint, Vec<(Arc<str>, CostPoint)>) {
+    let (mut total, mut functions) = (CostPoint::default(), BTreeMap::<Arc<str>, CostPoint>::new());
+    for (function, cost) in runs {
+        total.add(1, cost);
+        functions.entry(function).or_default().add(1, cost);
+    }
+    (total, functions.into_iter().collect())
 }
 
 async fn cost_of(engine: &Engine, run: RunId) -> Result<RunCost, EngineError> {

@@ -13,8 +13,8 @@ use axum::response::Response;
 use stepladder_api::text::format_dollars;
 use stepladder_engine::{Engine, EngineError, TrendPoint, TrendSpan, Trends};
 
-pub(super) use self::chart::Chart;
 use self::chart::charts_of;
+pub(super) use self::chart::{Chart, chart_of_costs};
 use super::shell::{DashboardTab, PageShell};
 use super::text::{ShownTime, brief, format_duration, query_string};
 use super::{PageRequest, html_page, problem_page};

@@ -45,7 +45,7 @@ fn parameters(method: &str, route: &str) -> &'static [&'static str] {
         ("GET", "/events") => &["before"],
         ("GET", "/events/{id}/data") => &["view"],
         ("GET", "/trends") => &["span", "function"],
-        ("GET", "/cost") => &["cursor"],
+        ("GET", "/cost") => &["span", "function", "cursor"],
         ("GET", "/login") => &["next"],
         _ => &[],
     }

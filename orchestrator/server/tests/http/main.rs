@@ -8,6 +8,7 @@ mod apps;
 mod bad_input;
 mod bodies;
 mod compressing;
+mod costs;
 mod fitting;
 mod journals;
 mod labels;

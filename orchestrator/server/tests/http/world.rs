@@ -11,7 +11,8 @@ use serde_json::Value;
 use stepladder_core::{Event, Fact, Record, Timer, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{
-    Commit, CommitResult, Commits, EarlyWrite, Events, JournalAppend, Journals, Queue, RunCreation, RunStart, Timers,
+    Backend, Commit, CommitResult, Commits, EarlyWrite, Events, JournalAppend, Journals, Queue, RunCreation, RunStart,
+    Timers,
 };
 use stepladder_engine::{Config, Engine, RegisteredFunction};
 use stepladder_server::{ServerOptions, router};
@@ -106,6 +107,18 @@ impl ServerFixture {
         let engine = Arc::new(engine);
         let router = router(engine.clone(), options);
         Self { memory, clock, engine, router, log, _logging: logging }
+    }
+
+    /// Returns a second server over the same data, behind another backend.
+    pub(crate) fn over(&self, wrap: impl FnOnce(Arc<Memory>) -> Arc<dyn Backend>) -> Self {
+        let functions = vec![ScriptedProgram::echo_program()];
+        let (clock, entropy) = (self.clock.clone(), Arc::new(SeededEntropy::new(8)));
+        let engine =
+            Engine::with_ports(wrap(self.memory.clone()), clock.clone(), entropy, functions, Config::default());
+        let engine = Arc::new(engine.unwrap());
+        let router = router(engine.clone(), ServerOptions { loopback: true, ..ServerOptions::default() });
+        let logging = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default());
+        Self { memory: self.memory.clone(), clock, engine, router, log: LogBuffer::default(), _logging: logging }
     }
 
     pub(crate) async fn send_request(&self, request: Request<Body>) -> TestResponse {

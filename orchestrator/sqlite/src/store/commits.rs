@@ -6,8 +6,11 @@ use async_trait::async_trait;
 use rusqlite::OptionalExtension;
 use stepladder_core::slot::Holder;
 use stepladder_core::{Timestamp, Wake};
-use stepladder_engine::ports::{Commit, CommitResult, Commits, EarlyWrite, LateWrite, Receipt, StoreResult};
+use stepladder_engine::ports::{
+    Commit, CommitResult, Commits, EarlyWrite, JournalAppend, LateWrite, Receipt, StoreResult,
+};
 
+use super::costs;
 use super::subscriptions;
 use super::timers::set_timer;
 use super::trends::{self, RecordTrends};
@@ -41,7 +44,6 @@ impl Commits for Sqlite {
         let (mut timers, mut indexed) = (Vec::new(), Vec::new());
         let mut sent = Vec::with_capacity(before.len() + wakes.len());
         let mut record = None;
-        let end = append.as_ref().map(|append| (append.run, append.record.next()));
         let prepared: Result<(), SqliteError> = (|| {
             for write in before {
                 match write {
@@ -57,7 +59,7 @@ impl Commits for Sqlite {
             for wake in wakes {
                 sent.push(self.outgoing_wake(wake, now)?);
             }
-            if let Some(append) = append {
+            if let Some(append) = &append {
                 let row = RecordRow::new(append.run, &append.record)?;
                 record = Some((row, RecordTrends::of(&append.record.entries)));
             }
@@ -65,7 +67,7 @@ impl Commits for Sqlite {
         })();
         prepared.map_err(SqliteError::into_store_error)?;
         let acked = self.numbers_of_receipts(&acks);
-        let (rows, carried) = (after.clone(), acked.clone());
+        let (rows, carried, appended) = (after.clone(), acked.clone(), append.clone());
         let numbers: Vec<(i64, i64, String)> = sent.iter_mut().map(OutgoingWake::take_row).collect();
         let work = move |db: &WriteTransaction<'_>| {
             let written = record.as_ref().map_or(Ok(AppendResult::Appended), |(row, _)| append_record(db, row))?;
@@ -77,7 +79,7 @@ impl Commits for Sqlite {
             record.as_ref().map_or(Ok(()), |(row, trends)| trends.apply(db, row.run))?;
             timers.iter().try_for_each(|timer| set_timer(db, timer))?;
             indexed.iter().try_for_each(|write| subscriptions::apply(db, write))?;
-            rows.iter().try_for_each(|after| apply(db, after))?;
+            rows.iter().try_for_each(|after| apply(db, after, appended.as_deref()))?;
             numbers.iter().try_for_each(|(n, due, text)| insert_wake(db, *n, *due, text))?;
             acked.iter().try_for_each(|n| delete_wake(db, *n))?;
             Ok(written)
@@ -86,8 +88,9 @@ impl Commits for Sqlite {
             if *written != AppendResult::Appended {
                 return;
             }
-            if let Some((run, next)) = end {
-                memory.journal_ends.record(run, next);
+            if let Some(append) = &append {
+                memory.journal_ends.record(append.run, append.record.next());
+                memory.run_costs.count(append.run, &append.record);
             }
             apply_in_memory(after, memory);
             deliver_in_memory(sent, &carried, memory);
@@ -160,7 +163,9 @@ fn delete_wake(db: &WriteTransaction<'_>, n: i64) -> Result<(), SqliteError> {
 }
 
 /// Executes the part of a late write that is stored in rows. The other part is kept in memory.
-fn apply(db: &WriteTransaction<'_>, after: &LateWrite) -> Result<(), SqliteError> {
+///
+/// `append` is what the same transaction has appended to a journal.
+fn apply(db: &WriteTransaction<'_>, after: &LateWrite, append: Option<&JournalAppend>) -> Result<(), SqliteError> {
     match after {
         LateWrite::MarkEnded { run, at, status } => {
             let mut row = db.statement(
@@ -175,6 +180,8 @@ fn apply(db: &WriteTransaction<'_>, after: &LateWrite) -> Result<(), SqliteError
             match ended {
                 Some((function, created_at, is_started)) => {
                     trends::count_ended(db, &function, Timestamp::from_millis(created_at), is_started, (*at, *status))?;
+                    let last = append.filter(|append| append.run == *run).map(|append| &append.record);
+                    costs::add_run(db, (*run, &function), last, *at)?;
                 }
                 // the end was written before, and is counted
                 None => {
@@ -208,6 +215,11 @@ fn apply(db: &WriteTransaction<'_>, after: &LateWrite) -> Result<(), SqliteError
 
 /// Executes the part of late writes that is kept in memory.
 fn apply_in_memory(after: Vec<LateWrite>, memory: &MemoryState) {
+    for write in &after {
+        if let LateWrite::MarkEnded { run, .. } = write {
+            memory.run_costs.forget(*run);
+        }
+    }
     let concerns_queues = |after: &LateWrite| {
         matches!(after, LateWrite::Release { .. } | LateWrite::Dequeue { .. } | LateWrite::DequeuePaused { .. })
     };

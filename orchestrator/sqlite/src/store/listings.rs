@@ -3,9 +3,11 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, ToSql};
 use stepladder_core::{Event, EventId, Label, Record, RunId, RunRow, Status};
-use stepladder_engine::ports::{Listings, RunQuery, RunStatusFilter, StoreResult, TrendCounts, TrendQuery};
+use stepladder_engine::ports::{
+    CostQuery, CostSum, Listings, RunQuery, RunStatusFilter, StoreResult, TrendCounts, TrendQuery,
+};
 
-use super::trends;
+use super::{costs, trends};
 use crate::Sqlite;
 use crate::error::SqliteError;
 use crate::rows::{RUN_COLUMNS, from_json, record, run_row};
@@ -76,6 +78,10 @@ impl Listings for Sqlite {
                 Ok(Some(records))
             })
             .await
+    }
+
+    async fn costs(&self, query: CostQuery) -> StoreResult<Option<Vec<CostSum>>> {
+        self.readers.list(move |db| costs::read(db, &query).map(Some)).await
     }
 
     async fn trends(&self, query: TrendQuery) -> StoreResult<Option<TrendCounts>> {

@@ -1,14 +1,16 @@
 //! Creates runs. All rows of all runs in one call are written in one transaction (rule 16).
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use stepladder_core::slot::{Limit, Ticket};
-use stepladder_core::{Label, RunId, RunRow, Seq};
+use stepladder_core::{Label, Record, RunId, RunRow};
 use stepladder_engine::ports::{FlowStateChange, RunCreation, RunStart, StartResult, StoreResult};
 
 use super::commits::{OutgoingWake, deliver_in_memory, insert_record, insert_wake};
 use super::flow_states::{are_unchanged, write_flow_state};
 use super::timers::set_timer;
-use super::trends;
+use super::{costs, trends};
 use crate::Sqlite;
 use crate::error::SqliteError;
 use crate::memory::MemoryState;
@@ -18,7 +20,7 @@ use crate::writer::{Durability, WriteTransaction};
 /// The part of a new run that is kept in memory once the rows of the run are committed.
 pub(super) struct StartInMemory {
     run: RunId,
-    next: Seq,
+    record: Arc<Record>,
     wake: OutgoingWake,
     tickets: Vec<(Limit, Ticket)>,
 }
@@ -26,6 +28,7 @@ pub(super) struct StartInMemory {
 pub(super) struct StartRows {
     row: RunRow,
     record: RecordRow,
+    entries: Arc<Record>,
     watchdog: TimerRow,
     wake: (i64, i64, String),
     tickets: Vec<(Limit, Ticket, String)>,
@@ -54,9 +57,10 @@ impl Sqlite {
         let ticket = |(limit, ticket): &(Limit, Ticket)| {
             serde_json::to_string(ticket).map(|text| (limit.clone(), ticket.clone(), text))
         };
-        let (run, next) = (row.run, record.next());
+        let (run, entries) = (row.run, Arc::new(record));
         let rows = StartRows {
-            record: RecordRow::new(run, &record)?,
+            record: RecordRow::new(run, &entries)?,
+            entries: entries.clone(),
             row,
             watchdog: TimerRow::new(&watchdog)?,
             wake: outgoing.take_row(),
@@ -64,7 +68,7 @@ impl Sqlite {
             flow_state,
             labels,
         };
-        Ok((rows, StartInMemory { run, next, wake: outgoing, tickets }))
+        Ok((rows, StartInMemory { run, record: entries, wake: outgoing, tickets }))
     }
 }
 
@@ -72,8 +76,9 @@ impl Sqlite {
 pub(super) fn start_in_memory(starts: Vec<StartInMemory>, results: &[StartResult], memory: &MemoryState) {
     let mut wakes = Vec::with_capacity(starts.len());
     let new = starts.into_iter().zip(results).filter(|(_, result)| **result == StartResult::New);
-    for (StartInMemory { run, next, wake, tickets }, _) in new {
-        memory.journal_ends.record(run, next);
+    for (StartInMemory { run, record, wake, tickets }, _) in new {
+        memory.journal_ends.record(run, record.next());
+        memory.run_costs.count(run, &record);
         if !tickets.is_empty() {
             let mut queues = memory.wait_queues();
             for (limit, ticket) in tickets {
@@ -86,7 +91,7 @@ pub(super) fn start_in_memory(starts: Vec<StartInMemory>, results: &[StartResult
 }
 
 pub(super) fn insert_run(db: &WriteTransaction<'_>, start: &StartRows) -> Result<StartResult, SqliteError> {
-    let StartRows { row, record, watchdog, wake: (n, due, wake), tickets, flow_state, labels } = start;
+    let StartRows { row, record, entries, watchdog, wake: (n, due, wake), tickets, flow_state, labels } = start;
     if !are_unchanged(db, flow_state)? {
         let exists = db.statement("SELECT 1 FROM runs WHERE run = ?1")?.exists([row.run.to_bytes()])?;
         return Ok(if exists { StartResult::Known } else { StartResult::Overtaken });
@@ -105,6 +110,7 @@ pub(super) fn insert_run(db: &WriteTransaction<'_>, start: &StartRows) -> Result
     trends::count_created(db, &row.function, row.created_at)?;
     if let Some(ended) = row.ended {
         trends::count_ended(db, &row.function, row.created_at, false, ended)?;
+        costs::add_run(db, (row.run, &row.function), Some(entries), ended.0)?;
     }
     labels.iter().try_for_each(|label| insert_label(db, row.run, label))?;
     set_timer(db, watchdog)?;

@@ -54,6 +54,11 @@ impl<'c> WriteTransaction<'c> {
         Ok(last.query_row([run.to_bytes()], |row| row.get(0)).optional()?.unwrap_or(0))
     }
 
+    /// Returns the state in memory.
+    pub(crate) fn memory(&self) -> &'c MemoryState {
+        self.memory
+    }
+
     /// Records that this transaction has extended a journal.
     pub(crate) fn set_journal_end(&self, run: RunId, next: i64) {
         self.ends.borrow_mut().insert(run, next);

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use stepladder_core::journal::Failure;
+use stepladder_core::report::AttemptReport;
 use stepladder_core::{Fact, Label, Record, RunId, RunRow, Status, Timestamp};
 
 use super::TestedAdapter;
 use super::fixtures::{START, event, event_id, run, run_start, seconds};
 use stepladder_engine::ports::{
-    Commit, DurationBin, EarlyWrite, JournalAppend, LateWrite, RunQuery, RunStatusFilter, TREND_SLOT, TrendCount,
-    TrendKind, TrendQuery, UnstartedRuns,
+    Commit, CostQuery, CostSum, DurationBin, EarlyWrite, JournalAppend, LateWrite, RunCost, RunCostCounter, RunQuery,
+    RunStatusFilter, TREND_SLOT, TrendCount, TrendKind, TrendQuery, UnstartedRuns,
 };
 
 /// Creates six runs. The even ones belong to `mail`, the odd ones to `orders`. Run 1 completed,
@@ -308,4 +310,64 @@ pub async fn trends_count_each_run_once(on: TestedAdapter) {
     assert_eq!((of_mail.counts.len(), of_mail.unstarted.len()), (3, 0));
     let later = TrendQuery { from: from + TREND_SLOT, ..query };
     assert_eq!(on.backend.trends(later).await.expect("counts").expect("counts").counts, []);
+}
+
+/// A store that sums costs adds each ended run once, although commits are repeated, and two records
+/// of a run may be committed at the same time.
+pub async fn costs_add_each_ended_run_once(on: TestedAdapter) {
+    let starts: Vec<_> = (1..=3).map(|n| run_start(n, "orders", event_id(n))).collect();
+    let mut journals: Vec<Vec<_>> = starts.iter().map(|start| start.record.entries.clone()).collect();
+    on.backend.create_runs(starts).await.expect("a start");
+    let at = |s| on.now() + seconds(s);
+    let started = |step: &str, attempt, s| {
+        let (step, worker) = (step.into(), "w".into());
+        Fact::StepStarted { step, attempt, lease_until: at(600), worker, at_most_once: false }.into_entry(at(s))
+    };
+    let error = Failure::new("no");
+    let failed = Fact::StepFailed {
+        step: "a".into(),
+        attempt: 1,
+        error: error.clone(),
+        retry_at: Some(at(3)),
+        report: AttemptReport::default(),
+    };
+    let records = [
+        vec![started("b", 1, 0), started("a", 1, 0)],
+        vec![failed.into_entry(at(2))],
+        vec![started("a", 2, 3)],
+        vec![Fact::RunFailed { error }.into_entry(at(5))],
+    ];
+    let append = |n, seq, entries: &Vec<_>| {
+        let record = Record { seq, token: u128::from(seq), code: "1".into(), entries: entries.clone() };
+        Some(Arc::new(JournalAppend { run: run(n), record }))
+    };
+    let end = |n, status| vec![LateWrite::MarkEnded { run: run(n), at: at(5), status }];
+    let mut seq = 1;
+    for entries in &records {
+        let after = if seq == 5 { end(1, Status::Failed) } else { Vec::new() };
+        for _ in 0..2 {
+            on.commit(Commit { append: append(1, seq, entries), after: after.clone(), ..Commit::default() }).await;
+        }
+        journals[0].extend(entries.iter().cloned());
+        seq += entries.len() as u64;
+    }
+    let first = on.commit(Commit { append: append(2, 1, &records[1]), ..Commit::default() });
+    let second = Commit { append: append(2, 2, &records[3]), after: end(2, Status::Failed), ..Commit::default() };
+    futures::join!(first, on.commit(second));
+    journals[1].extend([&records[1], &records[3]].into_iter().flatten().cloned());
+    let first = CostQuery::slot_of(at(5)) - 4;
+    let query = CostQuery { function: None, first, slots_per_step: 3, steps: 2 };
+    let Some(sums) = on.backend.costs(query.clone()).await.expect("sums") else { return };
+    let mut cost = RunCost::default();
+    for journal in &journals[..2] {
+        let mut counter = RunCostCounter::default();
+        journal.iter().for_each(|entry| counter.add(entry));
+        cost += counter.cost();
+    }
+    assert_eq!((cost.attempts, cost.executed), (3, seconds(2)));
+    let function = "orders".into();
+    assert_eq!(sums, [CostSum { step: 1, function, runs: 2, cost }]);
+    for none in [CostQuery { function: Some("mail".into()), ..query.clone() }, CostQuery { steps: 1, ..query }] {
+        assert_eq!(on.backend.costs(none).await.expect("sums"), Some(Vec::new()));
+    }
 }

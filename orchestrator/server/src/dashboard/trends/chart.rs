@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stepladder_api::text::format_dollars;
 use stepladder_core::Timestamp;
-use stepladder_engine::{TrendPoint, TrendSpan, Trends};
+use stepladder_engine::{CostPoint, CostSums, TrendPoint, TrendSpan, Trends};
 
 use crate::dashboard::scale::format_percent;
 use crate::dashboard::text::{format_duration, format_time};
@@ -55,7 +55,7 @@ pub(in crate::dashboard) struct ChartDot {
 }
 
 /// A series of values: the CSS class, the name, and the value of each step.
-type Series<'a> = (&'static str, &'static str, &'a dyn Fn(&TrendPoint) -> Option<f64>);
+type Series<'a, P> = (&'static str, &'static str, &'a dyn Fn(&P) -> Option<f64>);
 
 /// Returns the charts of trends.
 pub(super) fn charts_of(trends: &Trends, span: TrendSpan) -> Vec<Chart> {
@@ -63,22 +63,23 @@ pub(super) fn charts_of(trends: &Trends, span: TrendSpan) -> Vec<Chart> {
     let seconds = |of: Option<Duration>| of.map(|took| took.as_secs_f64());
     let number = |value: f64| format!("{value:.0}");
     let time = |value: f64| format_duration(Duration::from_secs_f64(value));
-    let draft = ChartDraft { trends, span };
-    let runs: [Series<'_>; 3] = [
+    let Trends { from, step, points, .. } = trends;
+    let draft = ChartDraft { points, from: *from, step: *step, has_days: span == TrendSpan::Week };
+    let runs: [Series<'_, TrendPoint>; 3] = [
         ("done", "completed", &count(|point| point.completed)),
         ("failed", "failed", &count(|point| point.failed)),
         ("other", "cancelled or skipped", &count(|point| point.dropped)),
     ];
-    let created: [Series<'_>; 1] = [("live", "created", &count(|point| point.created))];
-    let took: [Series<'_>; 2] = [
+    let created: [Series<'_, TrendPoint>; 1] = [("live", "created", &count(|point| point.created))];
+    let took: [Series<'_, TrendPoint>; 2] = [
         ("live", "p50", &|point: &TrendPoint| seconds(point.took(0.5))),
         ("wait", "p95", &|point: &TrendPoint| seconds(point.took(0.95))),
     ];
-    let waited: [Series<'_>; 2] = [
+    let waited: [Series<'_, TrendPoint>; 2] = [
         ("live", "p50", &|point: &TrendPoint| seconds(point.waited(0.5))),
         ("wait", "p95", &|point: &TrendPoint| seconds(point.waited(0.95))),
     ];
-    let queued: [Series<'_>; 1] = [("other", "not started", &count(|point| point.queued))];
+    let queued: [Series<'_, TrendPoint>; 1] = [("other", "not started", &count(|point| point.queued))];
     let mut charts = vec![
         draft.chart("Runs", &runs, &created, &number),
         draft.chart("Duration of runs", &[], &took, &time),
@@ -86,38 +87,55 @@ pub(super) fn charts_of(trends: &Trends, span: TrendSpan) -> Vec<Chart> {
         draft.chart("Wait until the start", &[], &waited, &time),
     ];
     if trends.total.ai_micro_dollars > 0 {
-        let price: [Series<'_>; 1] = [("live", "price", &count(|point| point.ai_micro_dollars))];
+        let price: [Series<'_, TrendPoint>; 1] = [("live", "price", &count(|point| point.ai_micro_dollars))];
         charts.push(draft.chart("AI", &price, &[], &|value| format_dollars(value as u64 * 1_000)));
     }
     charts
 }
 
-struct ChartDraft<'a> {
-    trends: &'a Trends,
-    span: TrendSpan,
+/// Returns the chart of costs: what AWS and the models are paid.
+pub(in crate::dashboard) fn chart_of_costs(sums: &CostSums) -> Chart {
+    let dollars = |of: fn(&CostPoint) -> u64| move |point: &CostPoint| Some(of(point) as f64 / 1e9);
+    let all: [Series<'_, CostPoint>; 3] = [
+        ("live", "requests", &dollars(|point| point.cost.requests_nanodollars())),
+        ("wait", "compute", &dollars(|point| point.cost.compute_nanodollars())),
+        ("done", "AI", &dollars(|point| point.cost.ai_microdollars.saturating_mul(1_000))),
+    ];
+    let CostSums { from, step, points, .. } = sums;
+    let has_days = *step > Duration::from_secs(3_600);
+    let draft = ChartDraft { points, from: *from, step: *step, has_days };
+    draft.chart("Cost", &all, &[], &|dollars| format_dollars((dollars * 1e9).round() as u64))
 }
 
-impl ChartDraft<'_> {
+struct ChartDraft<'a, P> {
+    points: &'a [P],
+    from: Timestamp,
+    step: Duration,
+    /// Whether the labels of the horizontal axis are days.
+    has_days: bool,
+}
+
+impl<P> ChartDraft<'_, P> {
     fn chart(
         &self,
         title: &'static str,
-        stacked: &[Series<'_>],
-        lines: &[Series<'_>],
+        stacked: &[Series<'_, P>],
+        lines: &[Series<'_, P>],
         format: &dyn Fn(f64) -> String,
     ) -> Chart {
-        let points = &self.trends.points;
-        let stack = |point: &TrendPoint| stacked.iter().filter_map(|(_, _, of)| of(point)).sum::<f64>();
+        let points = self.points;
+        let stack = |point: &P| stacked.iter().filter_map(|(_, _, of)| of(point)).sum::<f64>();
         let on_lines = points.iter().flat_map(|point| lines.iter().filter_map(|(_, _, of)| of(point)));
         let highest = points.iter().map(stack).chain(on_lines).fold(0.0, f64::max);
         let top = round_up(highest);
         let y = |value: f64| BOTTOM - value / top * (BOTTOM - TOP);
         let step = 100.0 / points.len().max(1) as f64;
         let middle = |n: usize| format_percent((n as f64 + 0.5) * step);
-        let named = |point: &TrendPoint, series: &[Series<'_>]| {
+        let named = |point: &P, series: &[Series<'_, P>]| {
             let all = series.iter().filter_map(|(_, name, of)| Some(format!("{} {name}", format(of(point)?))));
             all.collect::<Vec<_>>().join(", ")
         };
-        let bar = |(n, point): (usize, &TrendPoint)| {
+        let bar = |(n, point): (usize, &P)| {
             let mut from = 0.0;
             let mut parts = Vec::new();
             for (class, _, of) in stacked {
@@ -162,12 +180,12 @@ impl ChartDraft<'_> {
     }
 
     fn words(&self, title: &str, highest: f64, format: &dyn Fn(f64) -> String) -> String {
-        let steps = format!("{} steps of {}", self.trends.points.len(), format_duration(self.trends.step));
+        let steps = format!("{} steps of {}", self.points.len(), format_duration(self.step));
         format!("{title}: {steps}, at most {}. The table below has the values.", format(highest))
     }
 
     fn begin_of(&self, n: usize) -> Timestamp {
-        self.trends.from + self.trends.step * u32::try_from(n).unwrap_or(0)
+        self.from + self.step * u32::try_from(n).unwrap_or(0)
     }
 
     fn time_of(&self, n: usize) -> String {
@@ -176,16 +194,13 @@ impl ChartDraft<'_> {
 
     /// Returns the labels of the horizontal axis: at most 7, at the begin of their steps.
     fn ticks(&self, step: f64) -> Vec<(String, &'static str, String)> {
-        let every = self.trends.points.len().div_ceil(7).max(1);
+        let every = self.points.len().div_ceil(7).max(1);
         let label = |n: usize| {
             let text = format_time(self.begin_of(n));
-            match self.span {
-                TrendSpan::Hour | TrendSpan::Day => text[11..16].to_owned(),
-                TrendSpan::Week => text[5..10].to_owned(),
-            }
+            if self.has_days { text[5..10].to_owned() } else { text[11..16].to_owned() }
         };
         let at = |n: usize| (format_percent(n as f64 * step), if n == 0 { "start" } else { "middle" }, label(n));
-        (0..self.trends.points.len()).step_by(every).map(at).collect()
+        (0..self.points.len()).step_by(every).map(at).collect()
     }
 }
 
