@@ -22,6 +22,8 @@ pub struct ServerProcess {
     variables: Vec<(String, String)>,
     arguments: Vec<String>,
     discovers: bool,
+    /// The port; a free one at each start if it is 0.
+    port: u16,
     process: Option<Child>,
     starts: usize,
     url: String,
@@ -34,7 +36,7 @@ impl ServerProcess {
         let folder = tempfile::Builder::new().prefix("stepladder-test-").tempdir().expect("a temporary folder");
         let (variables, arguments) = (Vec::new(), Vec::new());
         let (process, starts, url) = (None, 0, String::new());
-        Self { folder, program: None, variables, arguments, discovers: false, process, starts, url }
+        Self { folder, program: None, variables, arguments, discovers: false, port: 0, process, starts, url }
     }
 
     /// Like [`ServerProcess::new`], for another program: an app with functions of the test.
@@ -79,7 +81,13 @@ impl ServerProcess {
         Self { discovers: true, ..self }
     }
 
-    /// Starts the process on a new port, and waits until the server accepts requests.
+    /// Lets the server listen on this port at each start, so that an app still finds it.
+    pub fn listening_on(self, port: u16) -> Self {
+        Self { port, ..self }
+    }
+
+    /// Starts the process, and waits until the server accepts requests. Unless the port is set, it
+    /// is a new one.
     pub async fn start(&mut self) {
         self.launch();
         let mut process = self.process.take().expect("it was launched");
@@ -102,7 +110,7 @@ impl ServerProcess {
         self.starts += 1;
         let file = |kind: &str| File::create(self.log_path(kind)).expect("a file in a folder of our own");
         let mut command = self.command();
-        command.arg("dev").args(["--port", "0", "--db"]).arg(self.db()).args(&self.arguments);
+        command.args(["dev", "--port", &self.port.to_string(), "--db"]).arg(self.db()).args(&self.arguments);
         if !self.discovers {
             // it must not find what else listens on the machine
             command.arg("--no-discovery");

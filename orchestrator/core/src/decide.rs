@@ -218,8 +218,8 @@ pub struct PlanContext<'a> {
     pub now: Timestamp,
     /// The id of the process that decides.
     pub worker: &'a str,
-    /// Whether this is certainly the only live process, so that leases of other processes are void.
-    /// This is true for a local server that locks its file.
+    /// Whether attempts of other processes have certainly ended, so that their leases are void.
+    /// This is true for a local server that locks its file, if it executes the attempts itself.
     pub alone: bool,
     /// The maximum time of a step that fits into the worker's time limit.
     pub longest: Duration,

@@ -105,7 +105,9 @@ pub use input::{
 };
 
 pub use overdue::OverdueAttempt;
-pub use own_call::{OwnCallEnd, OwnCallEntries, OwnCallReport, OwnCallSettings, own_worker, record_own_call};
+pub use own_call::{
+    OwnCallEnd, OwnCallEntries, OwnCallReport, OwnCallSettings, is_own_worker, own_worker, record_own_call,
+};
 
 use active::{ActiveHop, LeftRun};
 use delivery::DeliveryPhase;
@@ -142,7 +144,8 @@ pub struct Invocation {
 pub struct Worker {
     /// The id of the process in its leases.
     pub process: Arc<str>,
-    /// Whether this is certainly the only live process, so that leases of other processes are void.
+    /// Whether this is certainly the only live process, so that other processes execute nothing.
+    /// What their executors may still execute keeps its lease.
     pub is_alone: bool,
     /// Whether a hop continues with further steps while it has time left.
     pub goes_on: bool,

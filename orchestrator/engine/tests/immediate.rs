@@ -129,6 +129,33 @@ async fn no_second_hop_calls_the_executor_for_the_run_meanwhile() {
     assert_eq!((executor.overlaps.load(Ordering::Relaxed), executor.executed.load(Ordering::Relaxed)), (0, 3));
 }
 
+#[tokio::test]
+async fn rule_36_a_server_that_restarts_alone_waits_for_what_its_app_may_still_execute() {
+    let executor = Immediate { gate: Some(Arc::new(Notify::new())), ..Immediate::default() };
+    let mut world = EngineFixture::new(vec![executor.function(Vec::new())]);
+    world.memory.set_exclusive();
+    let engine = world.engine();
+    let event = world.send_event(&engine).await;
+    let hop = support::spawn_hop(&world, &engine);
+    while executor.calls.load(Ordering::Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let waiting = world.runs(&engine, event).await[0].waiting.clone();
+    assert_eq!(waiting, None, "it executes");
+    hop.abort();
+    hop.await.expect_err("aborted");
+    drop(engine);
+    let next = world.engine();
+    let lease = world.runs(&next, event).await[0].waiting.clone().expect("it waits for the lease");
+    assert!(lease.contains("its app may still execute a step"), "{lease}");
+    executor.gate.as_ref().expect("a gate").notify_one();
+    world.memory.redeliver();
+    while world.hop_visible(&next).await {}
+    assert_eq!(executor.executed.load(Ordering::Relaxed), 0, "the call of the dead process may go on");
+    world.settle(&next).await;
+    assert_eq!(world.status(&next, event).await, Status::Completed);
+}
+
 /// Lists two steps, and executes each as an attempt of its own.
 struct Listing;
 

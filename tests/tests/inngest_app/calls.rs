@@ -98,26 +98,6 @@ async fn an_app_that_dies_during_a_call_repeats_only_what_is_not_recorded() {
 }
 
 #[tokio::test]
-async fn a_call_of_a_dead_server_records_nothing_more() {
-    let (mut server, app) = start(Package::TypeScript4, 23).await;
-    let run = halfway(&server.api()).await;
-    server.kill_and_restart().await;
-    let api = server.api();
-    let done = api.wait_for_end(&run).await;
-    assert_eq!(output(&done), &json!([1, 2, 1]));
-    assert_eq!(app.counts(&done, &["one", "two", "three"]).await, [1, 2, 1]);
-    // the call of the dead server goes on until the next response stops it
-    app.release().await;
-    let late = json!({
-        "run_id": run, "fn_id": "shop-halfway", "qi_id": "1",
-        "steps": [{"id": "11f6ad8ec52a2984abaafd7c3b516503785c2072", "op": "StepRun", "displayName": "x", "data": 1}],
-    });
-    let (status, answer) = api.post(&format!("/v1/checkpoint/{run}/async"), late.to_string()).await;
-    assert!(status == 409 && answer["error"].as_str().is_some_and(|error| error.contains("has ended")), "{answer}");
-    assert_eq!(app.counts(&done, &["three"]).await, [1]);
-}
-
-#[tokio::test]
 async fn a_signal_resumes_the_run_that_waits_for_it() {
     let (server, _app) = start(Package::TypeScript4, 23).await;
     let api = server.api();

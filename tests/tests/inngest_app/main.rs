@@ -10,6 +10,7 @@ mod encrypted;
 mod endpoints;
 mod examples;
 mod faults;
+mod killed;
 mod on_aws;
 mod python;
 #[path = "../aws/roles.rs"]

@@ -345,7 +345,8 @@ impl ActiveHop {
         PlanContext {
             now,
             worker: &self.invocation.worker.process,
-            alone: self.invocation.worker.is_alone,
+            // an attempt of an executor in another process may go on after the death of its worker
+            alone: self.invocation.worker.is_alone && !self.function.executes_in_poll,
             longest: self.time.longest_step,
             spec: self.spec(),
             pending: pending.iter().map(|entry| bounds::kept_bytes(&entry.fact)).sum(),

@@ -5,7 +5,7 @@
 //! journal before it begins. Until the call ends, no other hop calls the executor for the run, and
 //! no step starts. The end of the call, the starts and the outcomes of its steps are one record,
 //! together with the start of the next call. If the worker of a call died, another worker continues
-//! after the lease has expired, as with an attempt.
+//! after the lease has expired, even if it is alone: the executor may still execute the call.
 
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::effect::{EarlyWrite, Effect, SlotRequest};
 use crate::hop::input::{AdvisedFailure, Input, PollResult, Polled, SlotAnswer};
 use crate::hop::keeping::KeepReason;
-use crate::hop::own_call::process_of;
 use crate::hop::timing::MARGIN;
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::journal::{Entry, Fact, Failure, Record};
@@ -57,13 +56,10 @@ impl ActiveHop {
         self.execution.call.map(|call| call.expires)
     }
 
-    /// Returns until when the call of another hop may continue. The calls of dead processes are
-    /// ignored.
+    /// Returns until when the call of another hop may continue. This includes the call of a dead
+    /// process: the program with the functions is another process, which may still execute a step.
     pub(super) fn foreign_call(&self, now: Timestamp) -> Option<Timestamp> {
-        let call = self.run.call.as_ref()?;
-        let worker = &self.invocation.worker;
-        let is_dead = worker.is_alone && *process_of(&call.worker) != *worker.process;
-        Some(call.lease_until).filter(|lease| !is_dead && now < *lease)
+        self.run.call.as_ref().map(|call| call.lease_until).filter(|lease| now < *lease)
     }
 
     /// Returns the call that is in progress according to the journal, unless the draft ends it.

@@ -26,9 +26,9 @@ pub fn own_worker(process: &str) -> Arc<str> {
     format!("{process}{OWN}").into()
 }
 
-/// Returns the process that makes or records the calls of a worker.
-pub(super) fn process_of(worker: &str) -> &str {
-    worker.strip_suffix(OWN).unwrap_or(worker)
+/// Returns whether a worker has started its call by itself.
+pub fn is_own_worker(worker: &str) -> bool {
+    worker.ends_with(OWN)
 }
 
 /// What a program reports of its own call.
@@ -94,7 +94,7 @@ pub fn record_own_call(
         let is_known = matches!(&report.end, OwnCallEnd::Completed(_)) && end.how.status() == crate::Status::Completed;
         return if is_known { Ok(OwnCallEntries::default()) } else { Err(CheckpointFault::Ended) };
     }
-    let Some(call) = run.call.as_ref().filter(|call| call.worker.ends_with(OWN)) else {
+    let Some(call) = run.call.as_ref().filter(|call| is_own_worker(&call.worker)) else {
         // a report that the run is left to calls may be repeated after the first of them
         let is_known = report.steps.is_empty() && !matches!(report.end, OwnCallEnd::Open | OwnCallEnd::Completed(_));
         let fault = CheckpointFault::NotInProgress(run.calls.min(1));

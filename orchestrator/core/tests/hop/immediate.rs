@@ -200,11 +200,6 @@ fn a_call_whose_worker_died_is_taken_over_after_its_lease() {
     assert_eq!(dead.facts(), ["CallEnded", "CallStarted"]);
     dead.written();
     assert_eq!((dead.state().calls, dead.state().call_interruptions), (2, 1));
-    let mut alone = setup().with_history(vec![call_started(1, START + seconds(900), "w2")]).woken(WakeCause::Lease);
-    alone.worker.is_alone = true;
-    let mut alone = alone.loaded();
-    alone.answer_until(|effect| matches!(effect, Effect::Write(_)));
-    assert_eq!(alone.facts(), ["CallEnded", "CallStarted"], "no other process can be alive");
 }
 
 #[test]

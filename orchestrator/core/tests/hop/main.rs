@@ -7,6 +7,7 @@ mod at_most_once;
 mod call_beside_attempts;
 mod calling;
 mod checkpoints;
+mod dead_process;
 mod deadlines;
 mod documented;
 mod ending;

@@ -1,5 +1,6 @@
 //! Describes in a sentence what a live run is waiting for.
 
+use stepladder_core::hop::is_own_worker;
 use stepladder_core::slot::Limit;
 use stepladder_core::spec::{LazyExprScope, Spec};
 use stepladder_core::state::{ExecutorOutage, RunState, Step, StepState, WaitTarget};
@@ -14,11 +15,14 @@ impl Query {
     /// Describes what a run is waiting for. Returns `None` if the run is executing or has ended.
     pub(crate) async fn describe_wait(&self, state: &RunState) -> Result<Option<RunWait>, EngineError> {
         let of_run = |sentence: String| Ok(Some(RunWait { sentence, is_in_step: false }));
-        if state.end.is_some()
-            || state.call.is_some()
-            || state.steps.values().any(|s| matches!(s.state, StepState::Running { .. }))
-        {
+        if state.end.is_some() {
             return Ok(None);
+        }
+        if leases_of(state).next().is_some() {
+            return Ok(self.lease_of_dead_process(state).map(|until| RunWait {
+                sentence: format!("waits until {until}: its server has ended, and its app may still execute a step"),
+                is_in_step: false,
+            }));
         }
         let function = &state.created.function;
         let catalog = self.runtime.snapshot();
@@ -44,6 +48,17 @@ impl Query {
         Ok(waits.min().map(|(_, sentence)| RunWait { sentence, is_in_step: true }))
     }
 
+    /// Returns until when a run waits for what its app may still execute for a local server that
+    /// has ended. Returns `None` if this process executes the run, or will take it over at once.
+    fn lease_of_dead_process(&self, state: &RunState) -> Option<Timestamp> {
+        let catalog = self.runtime.snapshot();
+        let is_of_app = catalog.descriptions().for_run(state)?.function.executes_in_poll;
+        let is_dead = |worker: &str| *worker != *self.runtime.worker && !is_own_worker(worker);
+        let waits =
+            is_of_app && self.runtime.backend.is_exclusive() && leases_of(state).all(|(worker, _)| is_dead(worker));
+        leases_of(state).map(|(_, lease)| lease).max().filter(|lease| waits && self.runtime.now() < *lease)
+    }
+
     /// Describes the wait queue in which a run has a ticket; `None` if it has no ticket.
     async fn wait_queue(&self, state: &RunState, spec: &Spec) -> Result<Option<String>, EngineError> {
         let scope = &mut LazyExprScope::new(&state.created.event);
@@ -57,6 +72,23 @@ impl Query {
         }
         Ok(None)
     }
+}
+
+/// Returns the leases of the call and of the attempts that are in progress according to the
+/// journal, with their workers.
+fn leases_of(state: &RunState) -> impl Iterator<Item = (&str, Timestamp)> {
+    let of_call = state.call.iter().map(|call| (&*call.worker, call.lease_until));
+    let of_steps = state.steps.values().filter_map(|step| match &step.state {
+        StepState::Running { lease_until, worker } => Some((&**worker, *lease_until)),
+        StepState::Wanted
+        | StepState::Retrying { .. }
+        | StepState::Sleeping { .. }
+        | StepState::Invoking { .. }
+        | StepState::Awaiting { .. }
+        | StepState::Done
+        | StepState::Abandoned => None,
+    });
+    of_call.chain(of_steps)
 }
 
 fn delayed_start(state: &RunState, at: Timestamp) -> String {
