@@ -48,6 +48,9 @@ pub struct Page<T> {
     /// The value of the parameter `cursor` in the request for the next page; `None` on the last
     /// page.
     pub cursor: Option<RunId>,
+    /// How many runs a search for a text has read; `None` for other listings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub searched: Option<usize>,
 }
 
 /// The response to a request that was refused or that failed.

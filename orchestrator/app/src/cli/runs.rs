@@ -19,6 +19,7 @@ Examples:
   stepladder runs --status failed --limit 10
   stepladder runs --function enhance-client-with-ai --since 24h
   stepladder runs --label clientId=cust-42
+  stepladder runs --text 'card declined' --status failed
   stepladder runs --json | jq -r '.data[].run_id'";
 
 #[derive(Args, Debug)]
@@ -32,6 +33,10 @@ pub(crate) struct RunsArgs {
     /// Only runs with this label, such as clientId=cust-42
     #[arg(long, value_name = "K=V", value_parser = parse_label)]
     label: Option<Label>,
+    /// Only runs with this text in their input or error, of the newest 300 (50 of a table) that
+    /// match the other filters
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    text: Option<String>,
     #[command(flatten)]
     span: TimeSpanArgs,
     /// Maximum number of runs
@@ -51,23 +56,26 @@ pub(crate) async fn execute(app: App, args: RunsArgs) -> CommandResult {
     query.extend(args.status.map(|status| ("status", status.to_string())));
     query.extend(args.function.map(|function| ("function", function)));
     query.extend(args.label.map(|label| ("label", label.to_string())));
+    query.extend(args.text.map(|text| ("text", text)));
     query.extend(args.span.query());
     query.extend(args.cursor.map(|cursor| ("cursor", cursor)));
     let (page, json) = args.server.client(app, CommandAccess::Reads).await?.runs(&query).await?;
     if args.output.json {
         return print(json);
     }
-    if page.data.is_empty() {
-        return print_remark("no runs match; `stepladder send NAME` starts some");
+    match (page.data.is_empty(), page.searched) {
+        (false, _) => print(runs_table(&page.data, now()))?,
+        (true, Some(searched)) => print_remark(format_args!("none of the {searched} runs searched matches"))?,
+        (true, None) => print_remark("no runs match; `stepladder send NAME` starts some")?,
     }
-    print(runs_table(&page.data, now()))?;
     match page.cursor {
         Some(cursor) => print_remark(format_args!("older runs: --cursor {cursor}").dimmed()),
         None => Ok(()),
     }
 }
 
-fn runs_table(runs: &[Run], now: Timestamp) -> Table {
+/// Returns a table with one run per line.
+pub(crate) fn runs_table(runs: &[Run], now: Timestamp) -> Table {
     let mut table = Table::new(["RUN", "FUNCTION", "STATUS", "CREATED", "TOOK", ""]);
     for run in runs {
         let took = run.ended_at.map(|end| format_duration(end.0.since(run.created_at.0))).unwrap_or_default();

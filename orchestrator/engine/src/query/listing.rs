@@ -175,26 +175,27 @@ impl Query {
 
     /// Returns the runs of a filter with a text in their input or their error. Searches the newest
     /// [`SEARCHED_RUNS`] of the filter, or [`SEARCHED_REMOTE_RUNS`] of a store in another place.
-    /// Upper and lower case are the same. Also returns how many runs were searched.
+    /// Upper and lower case are the same. The cursor of the page leads to older runs that were not
+    /// searched. Also returns how many runs were searched.
     ///
     /// # Errors
     /// [`EngineError::Store`].
-    pub async fn runs_with_text(&self, filter: RunFilter, text: &str) -> Result<(Vec<RunSummary>, usize), EngineError> {
+    pub async fn runs_with_text(&self, filter: RunFilter, text: &str) -> Result<(RunPage, usize), EngineError> {
         let (limit, depth) = match self.is_local() {
             true => (SEARCHED_RUNS, ListingDepth::Quick),
             false => (SEARCHED_REMOTE_RUNS, ListingDepth::Full),
         };
-        let mut runs = self.runs(RunFilter { limit: Some(limit), depth, inputs: true, ..filter }).await?.runs;
-        let (searched, text) = (runs.len(), text.to_lowercase());
+        let mut page = self.runs(RunFilter { limit: Some(limit), depth, inputs: true, ..filter }).await?;
+        let (searched, text) = (page.runs.len(), text.to_lowercase());
         let has = |part: &str| part.to_lowercase().contains(&text);
-        runs.retain(|run| {
+        page.runs.retain(|run| {
             run.input.as_ref().is_some_and(|input| has(input.get()))
                 || run
                     .error
                     .as_ref()
                     .is_some_and(|error| has(&error.headline()) || error.code.iter().any(|code| has(&code.to_string())))
         });
-        Ok((runs, searched))
+        Ok((page, searched))
     }
 
     /// Counts the runs of a filter by status, among the newest 5,000. The filter's status, activity

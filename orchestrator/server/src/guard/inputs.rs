@@ -28,7 +28,7 @@ const REFUSED_BYTES: usize = 64 * 1024;
 /// Returns the query parameters that a route accepts.
 fn parameters(method: &str, route: &str) -> &'static [&'static str] {
     match (method, route) {
-        ("GET", "/v1/runs") => &["status", "function", "label", "since", "until", "limit", "cursor"],
+        ("GET", "/v1/runs") => &["status", "function", "label", "text", "since", "until", "limit", "cursor"],
         ("POST", "/v1/runs/cancel" | "/v1/runs/rerun") => {
             &["status", "function", "label", "since", "until", "all", "limit", "cursor"]
         }

@@ -21,7 +21,7 @@ const DEFAULT_LIMIT: usize = 50;
 /// filter.
 fn bulk_response(bulk: BulkResult) -> Response {
     let data = bulk.done.into_iter().map(|run_id| RunRef { run_id }).collect();
-    Json(Page { data, cursor: bulk.cursor }).into_response()
+    Json(Page { data, cursor: bulk.cursor, searched: None }).into_response()
 }
 
 /// Parses the filter in a query. It selects all runs only if the query says so explicitly.

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use stepladder_api::{DataResponse, JournalEntry, JournalPage, Page, RerunRequest, Run, RunCancelled, RunRef};
 use stepladder_core::limits::EVENT_BYTES;
 use stepladder_core::{RunId, Status};
-use stepladder_engine::{RerunOptions, RunFilter};
+use stepladder_engine::{RerunOptions, RunFilter, RunPage};
 
 use super::{answer, fit};
 use crate::error::HttpProblem;
@@ -20,6 +20,10 @@ use crate::router::{CANCEL_REASON, SharedServerState};
 /// The maximum size of the body of a request that reruns one run: the data of an event, and the
 /// name of a step.
 const RERUN_BYTES: usize = EVENT_BYTES + 64 * 1024;
+/// The default number of runs that a search for a text returns.
+const DEFAULT_FOUND: usize = 50;
+/// The maximum number of runs that a search for a text returns.
+const MAX_FOUND: usize = 500;
 /// The default number of journal entries on a page.
 const DEFAULT_ENTRIES: usize = 500;
 /// The maximum number of journal entries on a page.
@@ -59,8 +63,13 @@ pub(super) async fn list_runs(
     State(shared): State<SharedServerState>,
     query: QueryParameters,
 ) -> Result<Response, HttpProblem> {
-    let page = shared.engine.query().runs(run_filter(&query)?).await?;
-    let mut page = Page { data: page.runs.iter().map(answer::run_json).collect::<Vec<Run>>(), cursor: page.cursor };
+    let filter = run_filter(&query)?;
+    let (page, searched) = match query.get("text") {
+        Some(text) => search(&shared, filter, text).await?,
+        None => (shared.engine.query().runs(filter).await?, None),
+    };
+    let data = page.runs.iter().map(answer::run_json).collect::<Vec<Run>>();
+    let mut page = Page { data, cursor: page.cursor, searched };
     if let Some(limit) = shared.answer_bytes {
         let fitting = fit::count_fitting(&page.data, limit - ENVELOPE_BYTES);
         if fitting < page.data.len() {
@@ -69,6 +78,25 @@ pub(super) async fn list_runs(
         }
     }
     Ok(Json(page).into_response())
+}
+
+/// Searches runs for a text in their input or error. The cursor leads to the matches that do not
+/// fit on the page, or else to the older runs that were not searched.
+async fn search(
+    shared: &SharedServerState,
+    filter: RunFilter,
+    text: &str,
+) -> Result<(RunPage, Option<usize>), HttpProblem> {
+    let limit = filter.limit.unwrap_or(DEFAULT_FOUND);
+    if !(1..=MAX_FOUND).contains(&limit) {
+        return Err(HttpProblem::bad_request(format!("`limit` is {limit}; use 1 to {MAX_FOUND}")));
+    }
+    let (mut page, searched) = shared.engine.query().runs_with_text(filter, text).await?;
+    if page.runs.len() > limit {
+        page.runs.truncate(limit);
+        page.cursor = page.runs.last().map(|run| run.run);
+    }
+    Ok((page, Some(searched)))
 }
 
 /// `GET /v1/runs/{id}`: one run in full.

@@ -23,6 +23,7 @@ mod repeating;
 mod rerunning;
 mod run_page;
 mod script;
+mod searching;
 mod sending;
 mod serving;
 mod signals;

@@ -269,7 +269,7 @@ impl RunSearch {
                 Ok(found_runs(runs, "runs of the event of this id".into()))
             }
             Err(EngineError::NotFound(_)) => {
-                let (mut runs, searched) = engine.query().runs_with_text(filter, text).await?;
+                let (RunPage { mut runs, .. }, searched) = engine.query().runs_with_text(filter, text).await?;
                 let found = runs.len();
                 runs.truncate(PAGE);
                 let shown =
