@@ -9,13 +9,14 @@ pub(crate) mod dev;
 pub(crate) mod functions;
 pub(crate) mod health;
 pub(crate) mod journal;
+pub(crate) mod mcp;
 pub(crate) mod new;
 pub(crate) mod pause;
 #[cfg(feature = "aws")]
 pub(crate) mod redrive;
 pub(crate) mod rerun;
 pub(crate) mod run;
-mod run_selection;
+pub(crate) mod run_selection;
 pub(crate) mod runs;
 pub(crate) mod send;
 pub(crate) mod signal;
@@ -95,6 +96,9 @@ enum Command {
     /// Run one run or many again, each as a new run
     #[command(after_help = rerun::EXAMPLES)]
     Rerun(rerun::RerunArgs),
+    /// Serve the tools of coding agents (MCP) on standard input and output
+    #[command(after_help = mcp::EXAMPLES)]
+    Mcp(mcp::McpArgs),
     /// Create a project in a folder of its own
     #[command(after_help = new::EXAMPLES)]
     New(new::NewArgs),
@@ -242,6 +246,7 @@ impl Cli {
             Some(Command::Redrive(args)) => redrive::execute(args).await,
             #[cfg(not(feature = "aws"))]
             Some(Command::Redrive(_)) => Err(built_without_aws()),
+            Some(Command::Mcp(args)) => mcp::execute(app, args).await,
             Some(Command::New(args)) => new::execute(args),
             Some(Command::Signal(args)) => signal::execute(app, args).await,
             Some(Command::Rerun(args)) => rerun::execute(app, args).await,

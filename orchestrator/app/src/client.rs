@@ -4,6 +4,8 @@ mod address;
 mod health;
 #[cfg(feature = "aws")]
 pub(crate) mod here;
+#[cfg(any(feature = "local", feature = "aws"))]
+mod in_process;
 pub(crate) mod overload;
 mod token;
 
@@ -36,8 +38,8 @@ pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
     token: ServerToken,
-    /// With `--table`: the server's router, which runs in this process.
-    #[cfg(feature = "aws")]
+    /// The server's router, if the server runs in this process.
+    #[cfg(any(feature = "local", feature = "aws"))]
     here: Option<axum::Router>,
 }
 
@@ -134,16 +136,16 @@ impl Client {
             http,
             base,
             token,
-            #[cfg(feature = "aws")]
+            #[cfg(any(feature = "local", feature = "aws"))]
             here: None,
         })
     }
 
     /// Sends a request, and returns the response.
     async fn answer(&self, request: RequestBuilder) -> Result<ServerResponse, ClientError> {
-        #[cfg(feature = "aws")]
+        #[cfg(any(feature = "local", feature = "aws"))]
         if let Some(router) = &self.here {
-            return here::answer(router.clone(), request).await.map_err(|why| self.not_our_server_error(why));
+            return in_process::answer(router.clone(), request).await.map_err(|why| self.not_our_server_error(why));
         }
         let mut response = request.send().await.map_err(|e| self.transport_error(e))?;
         let (status, after) = (response.status(), retry_after(response.headers()));
@@ -183,10 +185,10 @@ impl Client {
         Ok((self.decode_response::<DataResponse<_>>(&text)?.data, text))
     }
 
-    /// Returns a page of a run's journal.
-    pub(crate) async fn journal(&self, run: RunId, from: u64) -> Result<JournalPage<Json>, ClientError> {
+    /// Returns a page of a run's journal, with at most `limit` entries.
+    pub(crate) async fn journal(&self, run: RunId, from: u64, limit: u16) -> Result<JournalPage<Json>, ClientError> {
         let mut url = self.url(&["v1", "runs", &run.to_string(), "journal"])?;
-        url.query_pairs_mut().append_pair("from", &from.to_string());
+        url.query_pairs_mut().append_pair("from", &from.to_string()).append_pair("limit", &limit.to_string());
         let text = self.call(RouteAccess::Guarded, self.http.get(url)).await?;
         self.decode_response(&text)
     }

@@ -2,7 +2,7 @@
 //! lines.
 
 mod board;
-mod changes;
+pub(crate) mod changes;
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -19,9 +19,9 @@ use crate::terminal::{self, CommandResult, StopReason, is_watched, print, status
 
 /// The first interval between two polls. It is short, so that the end of a short run is reported
 /// immediately.
-const MIN_INTERVAL: Duration = Duration::from_millis(40);
+pub(crate) const MIN_INTERVAL: Duration = Duration::from_millis(40);
 /// The maximum interval between two polls.
-const MAX_INTERVAL: Duration = Duration::from_millis(250);
+pub(crate) const MAX_INTERVAL: Duration = Duration::from_millis(250);
 /// How long the server may be unreachable, for example while it restarts.
 const MAX_ABSENCE: Duration = Duration::from_secs(60);
 

@@ -14,6 +14,9 @@ use stepladder_core::{Entry, Fact, Json, RunId, Seq};
 use crate::client::Client;
 use crate::terminal::{StopReason, json};
 
+/// The number of entries that are read at a time.
+const PAGE: u16 = 500;
+
 /// One journal entry of the run `run_id`. `F` is the type of the fact: JSON text, or the parsed
 /// fact.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,7 +34,7 @@ pub(crate) type Journals = BTreeMap<RunId, Vec<Entry>>;
 pub(crate) async fn journal_lines(client: &Client, run: RunId) -> Result<Vec<String>, StopReason> {
     let (mut lines, mut from) = (Vec::new(), Some(0));
     while let Some(seq) = from {
-        let page = client.journal(run, seq).await?;
+        let page = client.journal(run, seq, PAGE).await?;
         for entry in &page.data {
             lines.push(json(&JournalLine::<&Json> { run_id: run, seq: entry.seq, at: entry.at, fact: &entry.fact })?);
         }

@@ -30,6 +30,8 @@ mod follow;
 mod journals;
 #[cfg(feature = "aws")]
 mod lambda;
+#[cfg(feature = "cli")]
+mod mcp;
 #[cfg(any(feature = "local", feature = "aws"))]
 mod storage;
 #[cfg(feature = "cli")]

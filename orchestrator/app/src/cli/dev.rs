@@ -33,6 +33,7 @@ use tokio::sync::watch;
 use crate::app::App;
 use crate::apps::Directory;
 use crate::dev_setup::DevSetup;
+use crate::mcp::http::McpRoute;
 use crate::storage::{self, Location, Store};
 use crate::terminal::text::parse_duration;
 use crate::terminal::{CommandResult, StopReason, print, print_remark};
@@ -132,6 +133,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     let alerts = Arc::new(AlertBoard::default());
     let (engine, apps) = apps::engine(backend.clone(), compiled, config, access.loopback)?;
 
+    let mcp = McpRoute::default();
     let router = stepladder_server::router(
         engine.clone(),
         stepladder_server::ServerOptions {
@@ -147,9 +149,10 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
             alerts: alerts.clone(),
             apps: Some(Arc::new(Directory(apps.clone()))),
             open_routes: stepladder_inngest::open_routes(apps.clone(), engine.clone()),
-            guarded_routes: stepladder_inngest::guarded_routes(apps.clone()),
+            guarded_routes: stepladder_inngest::guarded_routes(apps.clone()).merge(mcp.routes()),
         },
     );
+    mcp.connect(router.clone(), access.dashboard_token.as_deref(), access.event_keys.first().map(String::as_str))?;
     let router = stepladder_server::compressed(router);
     let (stop, mut stopped) = watch::channel(false);
     let mut http = tokio::spawn(stepladder_server::serve(listener, router, args.bounds.connections(), async move {

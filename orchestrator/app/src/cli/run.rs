@@ -29,7 +29,8 @@ pub(crate) async fn execute(app: App, args: RunArgs) -> CommandResult {
     if args.output.json { print(json) } else { print(describe(&run, now()).trim_end()) }
 }
 
-fn describe(run: &RunDetail, now: Timestamp) -> String {
+/// Describes a run: what it does or why it does not continue, its steps, their attempts and errors.
+pub(crate) fn describe(run: &RunDetail, now: Timestamp) -> String {
     let mut out = format!("{} {} {}\n", run.run_id, one_line(&run.function_id, 80).bold(), status(run.status));
     let mut add = |label: &str, value: String| {
         // writing to a string does not fail

@@ -67,13 +67,14 @@ impl TimeSpanArgs {
     }
 }
 
-fn parse_time(text: &str) -> Result<Timestamp, String> {
+/// Parses a time, or a time span before now.
+pub(crate) fn parse_time(text: &str) -> Result<Timestamp, String> {
     let ago = || Timestamp::now().checked_sub(parse_duration(text).ok()?).ok();
     let time = text.parse().ok().or_else(ago);
     time.ok_or_else(|| format!("`{text}` is not a time; write it like 2026-11-24T21:00:00Z, or 24h for a day ago"))
 }
 
-pub(super) fn parse_label(text: &str) -> Result<Label, String> {
+pub(crate) fn parse_label(text: &str) -> Result<Label, String> {
     text.parse()
 }
 

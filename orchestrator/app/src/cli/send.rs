@@ -75,7 +75,7 @@ pub(crate) async fn execute(app: App, args: SendArgs) -> CommandResult {
 }
 
 /// Returns the event key to send. If the server has no keys, it accepts any key.
-fn event_key(given: Option<String>) -> Result<String, StopReason> {
+pub(crate) fn event_key(given: Option<String>) -> Result<String, StopReason> {
     let configured = || std::env::var("STEPLADDER_EVENT_KEYS").ok();
     match given.map(|key| key.trim().to_owned()) {
         Some(key) if key.is_empty() => Err(StopReason::problem("--key is blank; give the event key, or leave it out")),

@@ -3,32 +3,15 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::body::{Body, to_bytes};
-use reqwest::RequestBuilder;
 use stepladder_engine::Config;
 use stepladder_engine::clock::SystemClock;
 use stepladder_inngest::{AppConnector, AppsSettings};
-use tower::ServiceExt;
 
-use super::token::ServerToken;
-use super::{ANSWER_BYTES, Client, ServerResponse, retry_after};
+use super::Client;
 use crate::app::App;
 use crate::apps;
 use crate::storage::{self, Location, Store};
 use crate::terminal::StopReason;
-
-/// A placeholder for the address in requests, which the router ignores.
-const NOWHERE: &str = "http://127.0.0.1";
-/// Handles a request in this process.
-pub(super) async fn answer(router: Router, request: RequestBuilder) -> Result<ServerResponse, String> {
-    let request = request.build().map_err(|e| e.to_string())?;
-    let request = axum::http::Request::try_from(request).map_err(|e| e.to_string())?;
-    let Ok(response) = router.oneshot(request.map(Body::new)).await;
-    let (status, after) = (response.status(), retry_after(response.headers()));
-    let body = to_bytes(response.into_body(), ANSWER_BYTES).await.map_err(|e| e.to_string())?;
-    Ok(ServerResponse { status, after, text: String::from_utf8_lossy(&body).into_owned() })
-}
 
 /// Opens a table with its queues.
 ///
@@ -69,8 +52,7 @@ impl Client {
             guarded_routes: stepladder_inngest::guarded_routes(apps),
             ..Default::default()
         };
-        let here = stepladder_server::router(engine, options);
-        Ok(Self { here: Some(here), ..Self::new(NOWHERE, ServerToken::default())? })
+        Self::in_process(stepladder_server::router(engine, options), None)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::terminal::{status, step_status};
 
 /// The changes of a run that were already reported.
 #[derive(Debug, Default)]
-pub(super) struct ReportedChanges {
+pub(crate) struct ReportedChanges {
     reported: HashSet<RunChange>,
 }
 
@@ -29,7 +29,7 @@ enum RunChange {
 
 impl ReportedChanges {
     /// Returns a line for each change that was not reported yet.
-    pub(super) fn new_lines(&mut self, run: &RunDetail) -> Vec<String> {
+    pub(crate) fn new_lines(&mut self, run: &RunDetail) -> Vec<String> {
         let start = self.reported.insert(RunChange::Start).then(|| format!("{} {}", "run".dimmed(), run_tag(run)));
         let mut lines = Vec::new();
         for step in &run.steps {

@@ -34,7 +34,7 @@ pub(crate) async fn guard(State(shared): State<SharedServerState>, request: Requ
 /// programs.
 pub(crate) fn is_page(path: &str) -> bool {
     let first = path.split('/').nth(1).unwrap_or_default();
-    !matches!(first, "v0" | "v1" | "e" | "fn" | "dev" | "api" | "live") && path != "/health"
+    !matches!(first, "v0" | "v1" | "e" | "fn" | "dev" | "api" | "live" | "mcp") && path != "/health"
 }
 
 /// Refuses a request that a page of another site makes the browser send, except for a link to a
@@ -193,7 +193,7 @@ mod tests {
             assert!(passes(site, "cors", "/v1/runs") && passes(site, "navigate", "/"), "{site}");
         }
         for site in ["cross-site", "same-site", ""] {
-            for path in ["/v1/runs", "/v1", "/dev", "/api/inngest", "/live/runs", "/health"] {
+            for path in ["/v1/runs", "/v1", "/dev", "/api/inngest", "/live/runs", "/health", "/mcp"] {
                 assert!(!passes(site, "navigate", path) && !passes(site, "no-cors", path), "{site} {path}");
             }
             for path in ["/", "/runs/x", "/health/page", "/login", "/style.css"] {
