@@ -31,10 +31,12 @@ pub struct WrittenRows {
     pub made: usize,
     /// The tables that refuse all writes, as if a row violated a constraint.
     pub refusing: Vec<String>,
+    /// The ids without a row in `clients`.
+    pub unknown: Vec<String>,
 }
 
 impl DatabaseStub {
-    /// Starts the stub, in which a client exists for every id.
+    /// Starts the stub, in which a client exists for every id that was not removed.
     pub async fn start() -> Self {
         let rows = Arc::new(Mutex::new(WrittenRows::default()));
         let inner = Arc::clone(&rows);
@@ -56,6 +58,11 @@ impl DatabaseStub {
         self.rows.lock().expect("no panic").refusing.push(table.to_owned());
     }
 
+    /// Makes the row of a client disappear.
+    pub fn remove_client(&self, id: &str) {
+        self.rows.lock().expect("no panic").unknown.push(id.to_owned());
+    }
+
     /// Returns the data that was received so far.
     pub fn rows(&self) -> WrittenRows {
         self.rows.lock().expect("no panic").clone()
@@ -69,6 +76,9 @@ fn answer_request(rows: &Mutex<WrittenRows>, asked: &HttpRequest) -> StubRespons
         ("PATCH", "/rest/v1/clients") => {
             let query = asked.uri.query().unwrap_or_default();
             let id = query.split('&').find_map(|part| part.strip_prefix("id=eq.")).unwrap_or_default();
+            if rows.unknown.iter().any(|unknown| unknown == id) {
+                return StubResponse::json(200, &json!([]));
+            }
             rows.clients.insert(id.to_owned(), asked.json());
             StubResponse::json(200, &json!([{"id": id}]))
         }

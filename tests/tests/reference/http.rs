@@ -27,7 +27,7 @@ fn routes_in(source: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_page_has_every_route() {
-    let folders = ["orchestrator/server/src", "orchestrator/inngest/src"];
+    let folders = ["orchestrator/server/src", "orchestrator/inngest/src", "orchestrator/app/src/mcp"];
     let sources: Vec<_> = folders.iter().flat_map(|folder| pages::files(&root().join(folder), "rs")).collect();
     let read = |path: &std::path::PathBuf| fs::read_to_string(root().join(path)).expect("a source file");
     let made: BTreeSet<String> = sources.iter().flat_map(|path| routes_in(&read(path))).collect();
