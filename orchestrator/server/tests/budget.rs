@@ -142,8 +142,8 @@ async fn measure(router: &axum::Router, path: &str, calls: &AtomicUsize) -> (usi
     (bytes, small, took, calls)
 }
 
-/// A run of 10,000 steps: the first page, a page in the middle, the last step, a search by name, and
-/// the groups.
+/// A run of 10,000 steps: the first page, a page in the middle, the last step, a search by name,
+/// and the groups.
 #[tokio::test]
 async fn a_run_of_ten_thousand_steps_has_small_pages() {
     let folder = tempfile::tempdir().expect("a folder");
