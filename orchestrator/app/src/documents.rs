@@ -14,3 +14,6 @@ struct WaitingExamples;
 
 #[doc = include_str!("../../../docs/cron.md")]
 struct CronExamples;
+
+#[doc = include_str!("../template/rust/skills__stepladder__SKILL.md")]
+struct SkillExamples;

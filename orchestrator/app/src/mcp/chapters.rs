@@ -23,6 +23,7 @@ pub(super) const CHAPTERS: &[(&str, &str)] = &[
     ("agents.md", include_str!("../../docs/agents.md")),
     ("inngest-apps.md", include_str!("../../docs/inngest-apps.md")),
     ("migrating-from-inngest.md", include_str!("../../docs/migrating-from-inngest.md")),
+    ("comparison.md", include_str!("../../docs/comparison.md")),
     ("security.md", include_str!("../../docs/security.md")),
     ("reference/limits.md", include_str!("../../docs/reference/limits.md")),
     ("reference/cli.md", include_str!("../../docs/reference/cli.md")),

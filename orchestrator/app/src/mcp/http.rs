@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
+use axum::extract::rejection::StringRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, Sse};
@@ -93,14 +94,21 @@ impl MessageHead {
 
 /// `POST /mcp`: answers a message. If the client wants to know the progress, the response is a
 /// stream of events, and otherwise JSON.
-async fn receive(State(route): State<McpRoute>, headers: HeaderMap, body: String) -> Response {
+async fn receive(State(route): State<McpRoute>, headers: HeaderMap, body: Result<String, StringRejection>) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => return refusal_response(rejection.status(), rejection.body_text()),
+    };
     let given = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(version) = given(VERSION).filter(|version| !is_spoken(version)) {
         let known = VERSIONS.join(", ");
-        return refuse(format!("`MCP-Protocol-Version` is `{version}`; this server speaks {known}"));
+        return refusal_response(
+            StatusCode::BAD_REQUEST,
+            format!("`MCP-Protocol-Version` is `{version}`; this server speaks {known}"),
+        );
     }
     if headers.contains_key(SESSION) && given(SESSION).is_none() {
-        return refuse("`Mcp-Session-Id` is not ASCII".into());
+        return refusal_response(StatusCode::BAD_REQUEST, "`Mcp-Session-Id` is not ASCII".into());
     }
     let session = given(SESSION).map(str::to_owned);
     let message = MessageHead::of(&body);
@@ -113,10 +121,7 @@ async fn receive(State(route): State<McpRoute>, headers: HeaderMap, body: String
                 Some(answer) => ([(header::CONTENT_TYPE, "application/json")], answer).into_response(),
                 None => StatusCode::ACCEPTED.into_response(),
             },
-            None => {
-                let error = "the server is still starting; try again".to_owned();
-                (StatusCode::SERVICE_UNAVAILABLE, axum::Json(ErrorResponse { error })).into_response()
-            }
+            None => refusal_response(StatusCode::SERVICE_UNAVAILABLE, "the server is still starting; try again".into()),
         },
     };
     if is_new && let Ok(id) = HeaderValue::from_str(&format!("{:032x}", SystemEntropy.bits())) {
@@ -164,6 +169,6 @@ impl McpRoute {
     }
 }
 
-fn refuse(sentence: String) -> Response {
-    (StatusCode::BAD_REQUEST, axum::Json(ErrorResponse { error: shortened(sentence) })).into_response()
+fn refusal_response(status: StatusCode, sentence: String) -> Response {
+    (status, axum::Json(ErrorResponse { error: shortened(sentence) })).into_response()
 }

@@ -19,6 +19,7 @@ pub(super) const fn files_of(language: Language) -> &'static [TemplateFile] {
 const RUST: &[TemplateFile] = &[
     (".env.example", include_str!("../../../template/rust/dot.env.example")),
     (".gitignore", include_str!("../../../template/rust/dot.gitignore")),
+    ("AGENTS.md", include_str!("../../../template/rust/AGENTS.md")),
     ("Cargo.toml", include_str!("../../../template/rust/workspace__Cargo.toml")),
     ("README.md", include_str!("../../../template/rust/README.md")),
     ("samconfig.toml", include_str!("../../../template/rust/samconfig.toml")),
@@ -32,10 +33,12 @@ const RUST: &[TemplateFile] = &[
     ("functions/tests/welcome.rs", include_str!("../../../template/rust/functions__tests__welcome.rs")),
     ("infra/names.yaml", include_str!("../../../template/rust/infra__names.yaml")),
     ("infra/watch.yaml", include_str!("../../../template/rust/infra__watch.yaml")),
+    ("skills/stepladder/SKILL.md", include_str!("../../../template/rust/skills__stepladder__SKILL.md")),
 ];
 const TS: &[TemplateFile] = &[
     (".env.example", include_str!("../../../template/ts/dot.env.example")),
     (".gitignore", include_str!("../../../template/ts/dot.gitignore")),
+    ("AGENTS.md", include_str!("../../../template/ts/AGENTS.md")),
     ("README.md", include_str!("../../../template/ts/README.md")),
     ("package.json", include_str!("../../../template/ts/package.json")),
     (".github/workflows/ci.yml", include_str!("../../../template/ts/dot.github__workflows__ci.yml")),
@@ -47,6 +50,7 @@ const TS: &[TemplateFile] = &[
 const PYTHON: &[TemplateFile] = &[
     (".env.example", include_str!("../../../template/python/dot.env.example")),
     (".gitignore", include_str!("../../../template/python/dot.gitignore")),
+    ("AGENTS.md", include_str!("../../../template/python/AGENTS.md")),
     ("README.md", include_str!("../../../template/python/README.md")),
     ("app.py", include_str!("../../../template/python/app.py")),
     ("client.py", include_str!("../../../template/python/client.py")),
