@@ -53,7 +53,7 @@ audit:
 doc *ARGS:
     cargo doc --no-deps --workspace {{ ARGS }}
 
-# builds the book of docs/ in target/book; needs mdbook: cargo install mdbook --locked
+# builds the book of docs/ in target/book/html, with llms.txt; needs mdbook: cargo install mdbook --locked
 book:
     PATH="$PWD/.test/tools/bin:$PATH" mdbook build
 
@@ -68,10 +68,6 @@ bench *ARGS:
 # overloads a server for three minutes or SECONDS: accepted, refused, memory, recovery
 load *SECONDS:
     cargo bench -p stepladder-tests --bench engine -- --load {{ SECONDS }}
-
-# benchmark of the dashboard with 100,000 runs, and with a run of 10,000 steps: time and size of each page
-bench-pages:
-    cargo test --release -p stepladder-server --test budget -- --nocapture --test-threads=1
 
 # benchmark of the deployed binary: its size, and the time until its first answer
 bench-lambda:
