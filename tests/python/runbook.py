@@ -54,6 +54,11 @@ def project(folder):
     for part in PARTS:
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
         copy(ROOT / part, folder / part)
+    return stubs(folder)
+
+
+def stubs(folder):
+    """Returns a folder with the stubs of the programs that the commands call."""
     tools = folder / "tools"
     tools.mkdir()
     texts = {"cargo": CARGO, "cargo-lambda": CARGO, "aws": AWS}
@@ -281,4 +286,5 @@ def main(folder, program):
     print(f"\n--- done after {time.monotonic() - started:.0f} s", flush=True)
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -119,6 +119,11 @@ async fn what_is_no_request_is_refused_and_the_next_message_is_answered() {
     drop(input);
     assert!(output.next_line().await.expect("it writes").is_some_and(|line| line.contains("\"id\":7")));
     assert!(_process.wait().await.expect("it is ours").success());
+    for (body, expected) in [(vec![b'"', 0xff, b'"'], 400), (vec![b' '; 16 * 1024 * 1024 + 1], 413)] {
+        let (status, refused) = server.api().post("/mcp", body).await;
+        assert_eq!(status, expected);
+        assert!(refused["error"].is_string(), "{refused}");
+    }
     server.assert_no_error_logged();
 }
 

@@ -1,9 +1,11 @@
-//! Projects that `stepladder new` creates, away from this repository: a project in Rust is built
-//! against the packages of this workspace, offline, and runs on one machine and on the emulators;
-//! apps in TypeScript and Python run with the real packages.
+//! Projects that `stepladder new` creates, away from this repository, with the commands of the
+//! quick starts: a project in Rust is built against the packages of this workspace, offline, and
+//! runs on one machine and on the emulators; apps in TypeScript and Python run with the real
+//! packages.
 
 mod apps;
 mod packages;
+mod quick_starts;
 mod rust;
 
 use std::path::Path;
